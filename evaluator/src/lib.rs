@@ -1,0 +1,3 @@
+//! Scores language models on Japanese benchmarks.
+
+pub mod request;

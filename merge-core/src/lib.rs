@@ -1,0 +1,6 @@
+//! Merges open language-model checkpoints and evolves merges.
+
+pub mod dtype;
+pub mod error;
+pub mod method;
+pub mod weights;

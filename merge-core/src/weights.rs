@@ -1,0 +1,97 @@
+//! A model as its tensors: known by name, type and shape before any of them is read.
+
+use crate::{
+    dtype::Dtype,
+    error::{Error, Result},
+};
+use serde_json::{Map, Value};
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
+
+/// Every tensor of a model, in order of name.
+pub type Index = BTreeMap<String, Meta>;
+
+/// What is known of a tensor before it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// How each element is stored.
+    pub dtype: Dtype,
+    /// Row-major extents, outermost first.
+    pub shape: Vec<usize>,
+}
+
+impl Meta {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of bytes.
+    pub fn byte_len(&self) -> usize {
+        self.len() * self.dtype.size()
+    }
+}
+
+/// A model, on disk ([`crate::checkpoint::Checkpoint`]) or not computed yet ([`crate::merge::Merge`]).
+///
+/// Export, evaluation and merging again are written once, against this. Laws: `bytes(name)` has exactly
+/// `index()[name].byte_len()` bytes, and asking twice gives the same bytes.
+pub trait Weights: Sync {
+    /// All tensors, known before any is read.
+    fn index(&self) -> &Index;
+    /// A tensor's bytes, little-endian and row-major: lent if mapped, made if merged.
+    ///
+    /// Fails for a name that is not in the index, and for a merge that meets a value it cannot merge (NaN, infinity).
+    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>>;
+    /// `config.json` as data.
+    fn config(&self) -> &Config;
+    /// The directory whose tokenizer, chat template and generation config belong to this model.
+    fn sidecars(&self) -> &Path;
+}
+
+/// A model's `config.json`, kept whole and in order, so that what we don't know survives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config(pub Map<String, Value>);
+
+impl Config {
+    /// A whole number, or `None` if the key is absent or null.
+    ///
+    /// Fails if the key holds something else.
+    pub fn count(&self, key: &str) -> Result<Option<usize>> {
+        self.get(key, "a whole number", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
+    }
+
+    /// A number, or `None` if the key is absent or null. Fails if the key holds something else.
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
+        self.get(key, "a number", Value::as_f64)
+    }
+
+    /// True or false, or `None` if the key is absent or null. Fails if the key holds something else.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>> {
+        self.get(key, "true or false", Value::as_bool)
+    }
+
+    /// A text, or `None` if the key is absent or null. Fails if the key holds something else.
+    pub fn text(&self, key: &str) -> Result<Option<String>> {
+        self.get(key, "a text", |v| v.as_str().map(str::to_owned))
+    }
+
+    /// Whether the output head is the input embedding (`tie_word_embeddings`).
+    pub fn tied(&self) -> Result<bool> {
+        Ok(self.flag("tie_word_embeddings")?.unwrap_or(false))
+    }
+
+    fn get<T>(&self, key: &str, wanted: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match read(value) {
+                Some(value) => Ok(Some(value)),
+                None => Err(Error::user(format!("config.json: {key}: {value} is not {wanted}"))),
+            },
+        }
+    }
+}
