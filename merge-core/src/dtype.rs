@@ -70,6 +70,15 @@ impl Dtype {
         }
     }
 
+    /// Whether no stored element is NaN or infinite.
+    pub fn all_finite(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::BF16 => bytes.as_chunks::<2>().0.iter().all(|b| bf16::from_le_bytes(*b).is_finite()),
+            Self::F16 => bytes.as_chunks::<2>().0.iter().all(|b| f16::from_le_bytes(*b).is_finite()),
+            Self::F32 => bytes.as_chunks::<4>().0.iter().all(|b| f32::from_le_bytes(*b).is_finite()),
+        }
+    }
+
     /// Writes elements as little-endian bytes, rounding to nearest, ties to even. `narrow` after `widen` is the identity.
     ///
     /// # Panics
