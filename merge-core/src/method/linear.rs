@@ -1,0 +1,85 @@
+//! Linear: the weighted mean of the models.
+//!
+//! `r = Σ wᵢ·xᵢ`, divided by `Σ wᵢ` if `normalize`. The oldest merge ("model soups", Wortsman et al.,
+//! <https://arxiv.org/abs/2203.05482>) and the one to try first for fine-tunes of one base that are good at the same thing.
+
+use super::{Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
+use candle_core::Tensor;
+
+/// See the module.
+pub struct Linear;
+
+const PARAMS: &[Param] = &[
+    Param {
+        name: "weight",
+        scope: Scope::Model,
+        domain: Domain::REAL,
+        default: None,
+        help: "share of the model in the mean",
+    },
+    Param {
+        name: "normalize",
+        scope: Scope::Merge,
+        domain: Domain::Flag,
+        default: Some(Value::Flag(true)),
+        help: "divide by the sum of the weights",
+    },
+];
+
+impl Method for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn summary(&self) -> &'static str {
+        "weighted mean of the models; the one to try first for fine-tunes of one base"
+    }
+
+    fn base(&self) -> Base {
+        Base::Merged
+    }
+
+    fn params(&self) -> &'static [Param] {
+        PARAMS
+    }
+
+    fn refusal(&self, merge: &Settings, models: &[Settings]) -> Option<String> {
+        let sum: f64 = models.iter().map(|m| m.number("weight")).sum();
+        (merge.flag("normalize") && sum.abs() < 1e-8)
+            .then(|| "the weights sum to zero, and `normalize` divides by their sum".to_owned())
+    }
+
+    fn kernel<'a>(&self, inputs: &'a Inputs<'a>) -> Kernel<'a> {
+        let weights: Vec<f32> = inputs.models.iter().map(|m| m.settings.number("weight") as f32).collect();
+        let divisor = divisor(&inputs.settings, &weights);
+        Box::new(move |block: &Block<'_>, out: &mut [f32]| {
+            out.fill(0.0);
+            for (w, x) in weights.iter().zip(block.models) {
+                for (r, x) in out.iter_mut().zip(x) {
+                    *r += w * x;
+                }
+            }
+            if let Some(divisor) = divisor {
+                for r in out {
+                    *r /= divisor;
+                }
+            }
+        })
+    }
+
+    fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {
+        let weights: Vec<f32> = inputs.models.iter().map(|(_, s, _)| s.number("weight") as f32).collect();
+        let mut r = inputs.models[0].0.zeros_like()?;
+        for (w, (x, ..)) in weights.iter().zip(&inputs.models) {
+            r = (r + (x * f64::from(*w))?)?;
+        }
+        match divisor(&inputs.settings, &weights) {
+            Some(divisor) => r / f64::from(divisor),
+            None => Ok(r),
+        }
+    }
+}
+
+fn divisor(merge: &Settings, weights: &[f32]) -> Option<f32> {
+    merge.flag("normalize").then(|| weights.iter().sum())
+}

@@ -1,0 +1,261 @@
+//! Task arithmetic, generalised: one formula over task vectors, one row of a table for each method.
+//!
+//! With base `b`, models `xᵢ`, weights `wᵢ` and densities `pᵢ`:
+//!
+//! 1. `dᵢ = xᵢ − b`, the task vector (Ilharco et al., <https://arxiv.org/abs/2212.04089>);
+//! 2. `dᵢ` is sparsified: DARE keeps each element with probability `pᵢ` (Yu et al., <https://arxiv.org/abs/2311.03099>);
+//!    with `rescale`, times `Σ|dᵢ| / Σ|kept dᵢ|` over the whole tensor, so that its L1 norm stays what it was. (The
+//!    paper's factor is `1/pᵢ`, which this estimates; this one is what mergekit's users get.)
+//! 3. `dᵢ ← wᵢ·dᵢ`;
+//! 4. with sign consensus (TIES, Yadav et al., <https://arxiv.org/abs/2306.01708>): `s = +1` where `Σ dᵢ ≥ 0`, else `−1`,
+//!    and only the `dᵢ` of that sign are summed into `D`; without it `D = Σ dᵢ`;
+//! 5. with `normalize`, `D` is divided by the sum of the weights that took part (where it is zero: by one);
+//! 6. the result is `b + λ·D`.
+
+use super::{
+    Base, Block, Domain, Input, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value, sum_over_blocks,
+};
+use crate::random::Stream;
+use candle_core::{DType, Tensor};
+
+/// `b + λ·Σ wᵢ·(xᵢ − b)`: adds up what each fine-tune learned.
+pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
+    name: "task_arithmetic",
+    summary: "base plus the weighted sum of the task vectors; for fine-tunes that learned different things",
+    sparsify: Sparsify::No,
+    consensus: false,
+    params: &[
+        WEIGHT,
+        UNUSED_DENSITY,
+        flag("normalize", false, NORMALIZE),
+        flag("rescale", false, NO_EFFECT),
+        LAMBDA,
+        INT8,
+    ],
+};
+
+/// Random sparsification and sign consensus: the method of the EvoLLM-JP models (<https://arxiv.org/abs/2403.13187>).
+pub const DARE_TIES: TaskArithmetic = TaskArithmetic {
+    name: "dare_ties",
+    summary: "task vectors thinned at random, then only the majority's sign summed; many models, less interference",
+    sparsify: Sparsify::Random,
+    consensus: true,
+    params: &[WEIGHT, DENSITY, flag("normalize", false, NORMALIZE), flag("rescale", true, RESCALE), LAMBDA, INT8],
+};
+
+/// A row of the table.
+pub struct TaskArithmetic {
+    name: &'static str,
+    summary: &'static str,
+    sparsify: Sparsify,
+    consensus: bool,
+    params: &'static [Param],
+}
+
+/// How task vectors are thinned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sparsify {
+    No,
+    Random,
+}
+
+const WEIGHT: Param = Param {
+    name: "weight",
+    scope: Scope::Model,
+    domain: Domain::REAL,
+    default: None,
+    help: "factor of the model's task vector; the sum over models may exceed 1",
+};
+const DENSITY: Param = Param {
+    name: "density",
+    scope: Scope::Model,
+    domain: Domain::SHARE,
+    default: Some(Value::Number(1.0)),
+    help: "share of the task vector's elements that is kept",
+};
+const UNUSED_DENSITY: Param = Param { help: NO_EFFECT, ..DENSITY };
+const LAMBDA: Param = Param {
+    name: "lambda",
+    scope: Scope::Merge,
+    domain: Domain::REAL,
+    default: Some(Value::Number(1.0)),
+    help: "factor of the summed task vectors",
+};
+const INT8: Param = flag("int8_mask", false, NO_EFFECT);
+const NORMALIZE: &str = "divide the sum by the weights that took part";
+const RESCALE: &str = "keep the L1 norm of a thinned task vector";
+const NO_EFFECT: &str = "accepted because mergekit recipes carry it; has no effect";
+
+const fn flag(name: &'static str, default: bool, help: &'static str) -> Param {
+    Param { name, scope: Scope::Merge, domain: Domain::Flag, default: Some(Value::Flag(default)), help }
+}
+
+/// One model's part in a kernel: everything that is known once the whole tensor has been seen.
+struct Part {
+    /// Weight times rescale factor are applied one after the other, as in the formula.
+    weight: f32,
+    rescale: f32,
+    /// `None` keeps every element.
+    mask: Option<(Stream, f64)>,
+}
+
+impl Part {
+    fn of(row: &TaskArithmetic, inputs: &Inputs<'_>, model: &Input<'_>) -> Self {
+        let weight = model.settings.number("weight") as f32;
+        let density = model.settings.number("density");
+        if row.sparsify == Sparsify::No || density >= 1.0 {
+            return Self { weight, rescale: 1.0, mask: None };
+        }
+        let rescale = if inputs.settings.flag("rescale") {
+            let base = inputs.base.as_ref().expect("planned with a base");
+            let [all, kept] = sum_over_blocks(base, &model.values, |start, b, x| {
+                b.iter().zip(x).enumerate().fold([0.0, 0.0], |[all, kept], (i, (b, x))| {
+                    let size = f64::from((x - b).abs());
+                    [all + size, if model.stream.keeps(start + i, density) { kept + size } else { kept }]
+                })
+            });
+            rescale_factor(all, kept)
+        } else {
+            1.0
+        };
+        Self { weight, rescale, mask: Some((model.stream, density)) }
+    }
+
+    /// Steps 1 to 3 for a block.
+    fn task_vector(&self, start: usize, base: &[f32], model: &[f32], out: &mut [f32]) {
+        for ((d, x), b) in out.iter_mut().zip(model).zip(base) {
+            *d = (x - b) * self.rescale * self.weight;
+        }
+        if let Some((stream, density)) = self.mask {
+            for (i, d) in out.iter_mut().enumerate() {
+                if !stream.keeps(start + i, density) {
+                    *d = 0.0;
+                }
+            }
+        }
+    }
+}
+
+impl Method for TaskArithmetic {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn base(&self) -> Base {
+        Base::Required
+    }
+
+    fn params(&self) -> &'static [Param] {
+        self.params
+    }
+
+    fn kernel<'a>(&self, inputs: &'a Inputs<'a>) -> Kernel<'a> {
+        let parts: Vec<Part> = inputs.models.iter().map(|model| Part::of(self, inputs, model)).collect();
+        let lambda = inputs.settings.number("lambda") as f32;
+        let normalize = inputs.settings.flag("normalize");
+        let consensus = self.consensus;
+        Box::new(move |block: &Block<'_>, out: &mut [f32]| {
+            let vectors: Vec<Vec<f32>> = parts
+                .iter()
+                .zip(block.models)
+                .map(|(part, model)| {
+                    let mut d = vec![0.0; out.len()];
+                    part.task_vector(block.start, block.base, model, &mut d);
+                    d
+                })
+                .collect();
+            let mut divisor = vec![0.0f32; if normalize { out.len() } else { 0 }];
+            sum_vectors(&parts, &vectors, consensus, out, &mut divisor);
+            for (sum, w) in out.iter_mut().zip(&divisor) {
+                *sum /= if w.abs() < 1e-8 { 1.0 } else { *w };
+            }
+            for (r, b) in out.iter_mut().zip(block.base) {
+                *r = b + *r * lambda;
+            }
+        })
+    }
+
+    fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {
+        let b = inputs.base.as_ref().expect("planned with a base");
+        let mut sum = b.zeros_like()?;
+        let mut vectors = Vec::new();
+        for (x, settings, stream) in &inputs.models {
+            let d = (self.sparsified(&(x - b)?, settings, *stream, &inputs.settings)? * settings.number("weight"))?;
+            sum = (sum + &d)?;
+            vectors.push(d);
+        }
+        let majority = sum.ge(0.0)?;
+        let (mut total, mut divisor) = (b.zeros_like()?, b.zeros_like()?);
+        for (d, (_, settings, _)) in vectors.iter().zip(&inputs.models) {
+            let mask = if self.consensus {
+                let (positive, negative) = (d.gt(0.0)?, d.lt(0.0)?);
+                majority.where_cond(&positive, &negative)?.to_dtype(DType::F32)?
+            } else {
+                d.ones_like()?
+            };
+            total = (total + (d * &mask)?)?;
+            divisor = (divisor + (mask * settings.number("weight"))?)?;
+        }
+        if inputs.settings.flag("normalize") {
+            let usable = divisor.abs()?.ge(1e-8)?;
+            total = (total / usable.where_cond(&divisor, &divisor.ones_like()?)?)?;
+        }
+        b + (total * inputs.settings.number("lambda"))?
+    }
+}
+
+impl TaskArithmetic {
+    /// Step 2 in tensor form.
+    fn sparsified(
+        &self,
+        d: &Tensor,
+        model: &Settings,
+        stream: Stream,
+        merge: &Settings,
+    ) -> candle_core::Result<Tensor> {
+        let density = model.number("density");
+        if self.sparsify == Sparsify::No || density >= 1.0 {
+            return Ok(d.clone());
+        }
+        let mask: Vec<f32> = (0..d.elem_count()).map(|i| f32::from(u8::from(stream.keeps(i, density)))).collect();
+        let kept = (d * Tensor::from_vec(mask, d.shape(), d.device())?)?;
+        if !merge.flag("rescale") {
+            return Ok(kept);
+        }
+        let l1 = |d: &Tensor| d.abs()?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>();
+        &kept * f64::from(rescale_factor(l1(d)?, l1(&kept)?))
+    }
+}
+
+/// Steps 4 and 5 before the division: what is summed, and the weights that took part in it. An empty `divisor` is not wanted.
+fn sum_vectors(parts: &[Part], vectors: &[Vec<f32>], consensus: bool, out: &mut [f32], divisor: &mut [f32]) {
+    out.fill(0.0);
+    for d in vectors {
+        for (sum, d) in out.iter_mut().zip(d) {
+            *sum += d;
+        }
+    }
+    if !consensus {
+        divisor.fill(parts.iter().map(|part| part.weight).sum());
+        return;
+    }
+    let negative: Vec<bool> = out.iter().map(|sum| *sum < 0.0).collect();
+    out.fill(0.0);
+    for (part, d) in parts.iter().zip(vectors) {
+        for ((sum, d), negative) in out.iter_mut().zip(d).zip(&negative) {
+            *sum += if (*d < 0.0) == *negative { *d } else { 0.0 };
+        }
+        for ((w, d), negative) in divisor.iter_mut().zip(d).zip(&negative) {
+            *w += if *d != 0.0 && (*d < 0.0) == *negative { part.weight } else { 0.0 };
+        }
+    }
+}
+
+/// `Σ|d| / Σ|kept d|`, or one where either is next to nothing.
+fn rescale_factor(all: f64, kept: f64) -> f32 {
+    if all < 1e-7 || kept < 1e-7 { 1.0 } else { (all / kept) as f32 }
+}
