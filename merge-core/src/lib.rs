@@ -3,4 +3,5 @@
 pub mod dtype;
 pub mod error;
 pub mod method;
+pub mod optimizer;
 pub mod weights;
