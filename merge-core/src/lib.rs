@@ -1,8 +1,9 @@
 //! Merges open language-model checkpoints and evolves merges.
 
-pub mod checkpoint;
-pub mod dtype;
 pub mod error;
-pub mod method;
-pub mod random;
+pub mod dtype;
 pub mod weights;
+pub mod checkpoint;
+pub mod random;
+pub mod method;
+pub mod optimizer;

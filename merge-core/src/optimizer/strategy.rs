@@ -1,0 +1,104 @@
+//! The strategy parameters of CMA-ES: constants of a search, which follow from its dimension and population.
+//!
+//! Equation numbers are those of Hansen's tutorial, arXiv 1604.00772.
+
+use super::Fitness;
+
+/// Population of a search in `n` dimensions if nothing else is asked for: 4 + ⌊3 ln n⌋.
+pub(super) fn default_population(n: usize) -> usize {
+    4 + (3.0 * (n as f64).ln()).floor() as usize // (48)
+}
+
+/// What stays fixed from the first generation to the last.
+pub(super) struct Strategy {
+    /// Recombination weights by rank, best first: positive ones sum to 1, the rest are negative (active CMA).
+    pub(super) weights: Vec<f64>,
+    /// Variance effective selection mass.
+    pub(super) mu_eff: f64,
+    /// Decay of the evolution path of the step size.
+    pub(super) c_sigma: f64,
+    /// Damping of the step size.
+    pub(super) d_sigma: f64,
+    /// Decay of the evolution path of the covariance.
+    pub(super) c_c: f64,
+    /// Learning rate of the rank-one update.
+    pub(super) c_1: f64,
+    /// Learning rate of the rank-μ update.
+    pub(super) c_mu: f64,
+    /// Expected length of a standard normal vector.
+    pub(super) chi_n: f64,
+}
+
+impl Strategy {
+    /// The defaults for `n` dimensions and `lambda` points a generation (table 1 of the tutorial).
+    pub(super) fn new(n: usize, lambda: usize) -> Self {
+        let n = n as f64;
+        let mut weights: Vec<f64> =
+            (1..=lambda).map(|i| f64::midpoint(lambda as f64, 1.0).ln() - (i as f64).ln()).collect(); // (49)
+        let (best, rest) = weights.split_at(lambda / 2);
+        let mu_eff = effective_mass(best);
+        let mu_eff_minus = effective_mass(rest);
+
+        let c_1 = 2.0 / ((n + 1.3).powi(2) + mu_eff); // (57)
+        // (58); the 1e-8 is for large populations.
+        let c_mu = (1.0 - c_1 - 1e-8).min(2.0 * (mu_eff - 2.0 + 1.0 / mu_eff) / ((n + 2.0).powi(2) + mu_eff));
+
+        let alpha = (1.0 + c_1 / c_mu) // (50)
+            .min(1.0 + 2.0 * mu_eff_minus / (mu_eff + 2.0)) // (51)
+            .min((1.0 - c_1 - c_mu) / (n * c_mu)); // (52)
+        let positive: f64 = weights.iter().filter(|w| **w > 0.0).sum();
+        let negative: f64 = weights.iter().filter(|w| **w < 0.0).map(|w| w.abs()).sum();
+        for w in &mut weights {
+            *w *= if *w >= 0.0 { 1.0 / positive } else { alpha / negative }; // (53)
+        }
+
+        let c_sigma = (mu_eff + 2.0) / (n + mu_eff + 5.0); // (55)
+        Self {
+            weights,
+            mu_eff,
+            c_sigma,
+            d_sigma: 1.0 + 2.0 * (((mu_eff - 1.0) / (n + 1.0)).sqrt() - 1.0).max(0.0) + c_sigma, // (55)
+            c_c: (4.0 + mu_eff / n) / (n + 4.0 + 2.0 * mu_eff / n),                              // (56)
+            c_1,
+            c_mu,
+            chi_n: n.sqrt() * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n)),
+        }
+    }
+
+    /// The weights of a generation whose fitness, best first, is `ranked`: equals share those of the ranks they hold.
+    ///
+    /// A search that is told equals thus does what it would do on average over all orders of them.
+    pub(super) fn share(&self, ranked: &[Fitness]) -> Shares {
+        let mut plus = Vec::with_capacity(ranked.len());
+        let mut minus = Vec::with_capacity(ranked.len());
+        let mut from = 0;
+        // Best first, so that whoever is not worse than the next is its equal.
+        for equals in ranked.chunk_by(|a, b| a <= b) {
+            let weights = &self.weights[from..from + equals.len()];
+            let mean = |part: fn(f64) -> f64| weights.iter().map(|&w| part(w)).sum::<f64>() / weights.len() as f64;
+            plus.resize(from + equals.len(), mean(|w| w.max(0.0)));
+            minus.resize(from + equals.len(), mean(|w| w.min(0.0)));
+            from += equals.len();
+        }
+        // Shared weights select less, and the evolution paths have to know it or they would shrink at each tie. With no
+        // tie the quotient is exactly 1.
+        let concentration: f64 = self.weights.iter().map(|w| w.max(0.0).powi(2)).sum();
+        let shared: f64 = plus.iter().map(|w| w.powi(2)).sum();
+        Shares { mu_eff: self.mu_eff * (concentration / shared), plus, minus }
+    }
+}
+
+/// Recombination weights of one generation, by rank.
+pub(super) struct Shares {
+    /// Mean of the positive weights of the ranks held, which draw the distribution towards a point.
+    pub(super) plus: Vec<f64>,
+    /// Mean of the negative weights of the ranks held, which take variance away; 0 where `plus` is not, but for ties.
+    pub(super) minus: Vec<f64>,
+    /// Variance effective selection mass of `plus`.
+    pub(super) mu_eff: f64,
+}
+
+/// (Σ w)² / Σ w².
+fn effective_mass(weights: &[f64]) -> f64 {
+    weights.iter().sum::<f64>().powi(2) / weights.iter().map(|w| w * w).sum::<f64>()
+}
