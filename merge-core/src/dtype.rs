@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Dtype {
     /// 16 bits: the upper half of an `f32`.
-    #[serde(rename = "bfloat16")]
+    #[serde(rename = "bfloat16", alias = "torch.bfloat16")]
     BF16,
     /// 16 bits: IEEE half precision.
-    #[serde(rename = "float16")]
+    #[serde(rename = "float16", alias = "torch.float16")]
     F16,
     /// 32 bits: IEEE single precision.
-    #[serde(rename = "float32")]
+    #[serde(rename = "float32", alias = "torch.float32")]
     F32,
 }
 

@@ -1,0 +1,168 @@
+//! The search loop: ask, fill, merge, score what is not known yet, remember, tell; and at the end choose and report.
+//!
+//! Items are split three ways. Each generation draws one fresh subset of the *search* items, shared by all its candidates:
+//! a fixed subset would be overfitted, and candidates scored on different items cannot be ranked. The answer shipped is
+//! chosen on the *select* items among the distribution's mean and some of the best candidates, and scored once on the
+//! *report* items, which no decision has seen.
+//!
+//! Everything is derived from the seed and the scores, and scores are remembered by content. So a search that broke down
+//! goes on by asking again and looking the scores up, and ends as if nothing had happened.
+
+mod plan;
+mod scoring;
+
+use crate::{
+    error::Result,
+    item::{ItemId, ItemScore},
+    merge::Sources,
+    optimizer::Genome,
+    recipe::Recipe,
+    search::Search,
+    store::{Fingerprint, Store},
+    template::Template,
+    weights::Weights,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::atomic::AtomicBool};
+
+/// Runs a study to its end, from wherever it stands.
+///
+/// Fails if the store holds another study, if the budget does not pay for a generation, or if a model cannot be scored.
+pub fn run(study: &Study<'_>) -> Result<Outcome> {
+    let found = plan::Plan::new(study)?.run()?;
+    Ok(found.map_or(Outcome::Interrupted, |findings| Outcome::Done(Box::new(findings))))
+}
+
+/// What a search maximises: the weighted mean of the goals' mean scores, given one list of scores for each goal.
+pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
+    let goals = goals.iter().zip(scores).filter(|(goal, _)| goal.weight > 0.0);
+    let (sum, weights) = goals.fold((0.0, 0.0), |(sum, weights), (goal, scores)| {
+        let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
+        (sum + goal.weight * mean, weights + goal.weight)
+    });
+    sum / weights
+}
+
+/// A task as the search sees it: items to draw from, and what its score weighs.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// Its name in tables.
+    pub name: String,
+    /// What its scores are, such as `exact_match`.
+    pub metric: String,
+    /// Everything that can change a score.
+    pub fingerprint: Fingerprint,
+    /// Its share in the fitness; 0 for a task that is only reported.
+    pub weight: f64,
+    /// How many search items a generation draws.
+    pub items: usize,
+    /// What candidates are scored on.
+    pub search: Vec<ItemId>,
+    /// What the answer is chosen on.
+    pub select: Vec<ItemId>,
+    /// What the answer is reported on.
+    pub report: Vec<ItemId>,
+}
+
+/// Takes a task's number and scores as they come; `Break` asks the objective to stop.
+pub type Heard<'a> = dyn FnMut(usize, Vec<(ItemId, ItemScore)>) -> Result<ControlFlow<()>> + 'a;
+
+/// What a search maximises.
+pub trait Objective: Sync {
+    /// Its tasks, in a fixed order.
+    fn goals(&self) -> &[Goal];
+    /// Scores a model on the asked items of each goal, telling `heard` as it goes.
+    fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()>;
+}
+
+/// Everything a search needs. See [`run`].
+pub struct Study<'a> {
+    /// The recipe with holes.
+    pub template: &'a Template,
+    /// The checkpoints it names.
+    pub sources: &'a Sources,
+    /// The SHA-256 of their shards: [`Sources::sha256`].
+    pub hashes: &'a [(String, BTreeMap<String, String>)],
+    /// How to search.
+    pub search: &'a Search,
+    /// What to maximise.
+    pub objective: &'a dyn Objective,
+    /// What is known already.
+    pub store: &'a Store,
+    /// Candidates scored side by side, at least one.
+    pub workers: usize,
+    /// Set from outside to stop cleanly.
+    pub interrupted: &'a AtomicBool,
+    /// Told how far it is, from any thread.
+    pub progress: &'a (dyn Fn(&Progress) + Sync),
+}
+
+/// How far a search is.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// What it is doing.
+    pub phase: &'static str,
+    /// Generations finished in this phase, and how many it has; both 0 in phases without.
+    pub generation: (u64, u64),
+    /// The best and the mean fitness of the last finished generation.
+    pub fitness: Option<(f64, f64)>,
+    /// Items scored or found in the store, of all that the study needs.
+    pub items: (usize, usize),
+    /// Items scored since the process began.
+    pub scored_now: usize,
+}
+
+/// How a search ended.
+pub enum Outcome {
+    /// It was asked to stop; running it again goes on.
+    Interrupted,
+    /// It is done.
+    Done(Box<Findings>),
+}
+
+/// What a search found, scored on report items.
+pub struct Findings {
+    /// The answer, and the recipe that makes it.
+    pub winner: (Recipe, Entry),
+    /// The models merged, and the base.
+    pub parents: Vec<Entry>,
+    /// What the answer must beat.
+    pub baselines: Vec<Entry>,
+    /// What the search did.
+    pub history: History,
+}
+
+/// A model and its scores on report items, in the order of the items, goal by goal.
+pub struct Entry {
+    /// Its name in the table.
+    pub name: String,
+    /// One list for each goal.
+    pub scores: Vec<Vec<ItemScore>>,
+}
+
+/// What a search did.
+pub struct History {
+    /// Every generation's best and mean fitness.
+    pub generations: Vec<Generation>,
+    /// Candidates in a generation.
+    pub population: usize,
+    /// Numbers that were searched.
+    pub dimensions: usize,
+    /// Item evaluations of the evolution, without selection and report.
+    pub item_evaluations: usize,
+    /// The finalists' names and fitness on select items; the first of the best was shipped.
+    pub finalists: Vec<(String, f64)>,
+}
+
+/// A generation's record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The candidate with the best fitness; the first of them if several have it.
+    pub best: Genome,
+    /// The best fitness.
+    pub best_fitness: f64,
+    /// The mean fitness of the generation.
+    pub mean_fitness: f64,
+    /// The distribution's mean after the generation, if the optimizer has one.
+    pub mean: Option<Genome>,
+}

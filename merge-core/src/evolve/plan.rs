@@ -1,0 +1,255 @@
+//! A study from end to end: evolution, random search beside it, selection, report.
+
+use super::{Entry, Findings, Generation, Goal, History, Study, fitness, scoring::Scoring};
+use crate::{
+    baseline,
+    error::{Error, Result},
+    evolve::scoring::Model,
+    item::ItemId,
+    names::Layers,
+    optimizer::{Genome, Optimizer},
+    recipe::Recipe,
+    search::Algorithm,
+    store::{Fingerprint, Record},
+    template::Space,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// How many generations' best candidates are finalists beside the mean.
+const FINALISTS: usize = 4;
+
+/// A study with what follows from it.
+pub(super) struct Plan<'a> {
+    study: &'a Study<'a>,
+    layers: Layers,
+    space: Space,
+    start: Optimizer,
+    /// Most generations the budget pays for.
+    generations: u64,
+    scoring: Scoring<'a>,
+}
+
+/// The name of what is asked of a model: the items of each goal.
+type Asked = Vec<Vec<ItemId>>;
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(study: &'a Study<'a>) -> Result<Self> {
+        let layers = study.sources.layers(study.template);
+        let space = study.template.space(&layers)?;
+        let start = study.search.optimizer.start(&space, study.search.seed);
+        let goals = study.objective.goals();
+        let per_candidate: usize = goals.iter().filter(|goal| goal.weight > 0.0).map(|goal| goal.items).sum();
+        let cost = start.population() * per_candidate;
+        let budget = &study.search.budget;
+        let generations = budget.value / cost as u64;
+        if generations == 0 {
+            let (place, population) = (budget.place.of(&study.template.file), start.population());
+            let message = format!(
+                "{place}: search.budget: {} item evaluations do not pay for one generation, which takes {cost}: \
+                 {population} candidates on {per_candidate} items",
+                budget.value
+            );
+            return Err(Error::user(message).hint(format!("{} would pay for fifty", 50 * cost)));
+        }
+        let select: usize = goals.iter().filter(|goal| goal.weight > 0.0).map(|goal| goal.select.len()).sum();
+        let report: usize = goals.iter().map(|goal| goal.report.len()).sum();
+        let searches = if study.search.optimizer.name == Algorithm::Random { 1 } else { 2 };
+        let total = searches * (generations as usize * cost + (FINALISTS + 2) * select)
+            + (study.sources.iter().count() + 2 + searches) * report;
+        let plan = Self { study, layers, space, start, generations, scoring: Scoring::new(study, total) };
+        plan.identify()?;
+        Ok(plan)
+    }
+
+    /// The study from end to end; `None` if interrupted.
+    pub(super) fn run(&self) -> Result<Option<Findings>> {
+        let Some(generations) = self.search("evolution", self.start.clone())? else { return Ok(None) };
+        let Some((winner, finalists)) = self.choose("evolution", &generations)? else { return Ok(None) };
+        let mut models: Vec<(String, Model)> =
+            self.study.sources.iter().map(|(name, _)| (short(name), Model::Source(name.to_owned()))).collect();
+        let n_parents = models.len();
+        models.push(("uniform average".to_owned(), Model::Merge(baseline::uniform(self.study.template))));
+        let dare_ties = baseline::untuned_dare_ties(self.study.template);
+        models.extend(dare_ties.map(|recipe| ("DARE-TIES, untuned".to_owned(), Model::Merge(recipe))));
+        if self.study.search.optimizer.name != Algorithm::Random {
+            let random =
+                Optimizer::random(self.space.dimensions.len(), self.start.population(), self.study.search.seed);
+            let Some(generations) = self.search("random search", random)? else { return Ok(None) };
+            let Some((best, _)) = self.choose("random search", &generations)? else { return Ok(None) };
+            models.push(("random search".to_owned(), Model::Merge(best)));
+        }
+        models.push(("evolved".to_owned(), Model::Merge(winner.clone())));
+
+        self.scoring.begin("report");
+        let asked: Asked = self.goals().iter().map(|goal| goal.report.clone()).collect();
+        let (names, models): (Vec<String>, Vec<Model>) = models.into_iter().unzip();
+        let Some(scores) = self.scoring.score(&models, &asked)? else { return Ok(None) };
+        let mut entries =
+            names.into_iter().zip(scores).map(|(name, scores)| Entry { name, scores }).collect::<Vec<_>>();
+        let evolved = entries.pop().expect("the winner is the last");
+        let baselines = entries.split_off(n_parents);
+        let history = History {
+            population: self.start.population(),
+            dimensions: self.space.dimensions.len(),
+            item_evaluations: generations.len() * self.cost(),
+            generations,
+            finalists,
+        };
+        Ok(Some(Findings { winner: (winner, evolved), parents: entries, baselines, history }))
+    }
+
+    /// Runs an optimizer through its generations, from the first that is not in the store.
+    fn search(&self, phase: &'static str, start: Optimizer) -> Result<Option<Vec<Generation>>> {
+        self.scoring.begin(phase);
+        let store = self.study.store;
+        let (state, record) = (format!("{phase}/optimizer"), |number: u64| format!("{phase}/generation/{number}"));
+        let mut optimizer: Optimizer = store.get(&state)?.unwrap_or(start);
+        let mut records: Vec<Generation> = Vec::new();
+        for number in 0..optimizer.generation() {
+            let known = store.get(&record(number))?;
+            records.push(
+                known.ok_or_else(|| Error::machine(format!("the store lacks generation {number} of the {phase}")))?,
+            );
+        }
+        // A study whose budget has been cut is one that stopped earlier.
+        records.truncate(self.generations as usize);
+        self.scoring.count_known(records.len() * self.cost());
+        while optimizer.generation() < self.generations && optimizer.stop().is_none() {
+            let number = optimizer.generation();
+            self.scoring.at_generation((number, self.generations), records.last());
+            let candidates = optimizer.ask();
+            let models: Vec<Model> = candidates.iter().map(|genome| Model::Merge(self.fill(genome))).collect();
+            let Some(scores) = self.scoring.score(&models, &self.subset(number))? else { return Ok(None) };
+            let scored: Vec<f64> = scores.iter().map(|scores| fitness(self.goals(), scores)).collect();
+            optimizer.tell(&scored);
+            let best = first_best(&scored);
+            let generation = Generation {
+                best: candidates[best].clone(),
+                best_fitness: scored[best],
+                mean_fitness: scored.iter().sum::<f64>() / scored.len() as f64,
+                mean: optimizer.mean().map(<[f64]>::to_vec),
+            };
+            store.set(&[(&record(number), &generation), (&state, &optimizer)])?;
+            records.push(generation);
+        }
+        self.scoring.at_generation((records.len() as u64, self.generations), records.last());
+        Ok(Some(records))
+    }
+
+    /// The answer among the finalists, by fitness on select items, with everybody's.
+    fn choose(&self, phase: &'static str, records: &[Generation]) -> Result<Option<Choice>> {
+        let finalists = finalists(records);
+        self.scoring.begin(phase);
+        let recipes: Vec<Recipe> = finalists.iter().map(|(_, genome)| self.fill(genome)).collect();
+        let models: Vec<Model> = recipes.iter().cloned().map(Model::Merge).collect();
+        let select = |goal: &Goal| if goal.weight > 0.0 { goal.select.clone() } else { Vec::new() };
+        let asked: Asked = self.goals().iter().map(select).collect();
+        let Some(scores) = self.scoring.score(&models, &asked)? else { return Ok(None) };
+        let scored: Vec<f64> = scores.iter().map(|scores| fitness(self.goals(), scores)).collect();
+        let winner = recipes[first_best(&scored)].clone();
+        Ok(Some((winner, finalists.into_iter().map(|(name, _)| name).zip(scored).collect())))
+    }
+
+    /// Refuses a store that holds another study, and signs an empty one.
+    fn identify(&self) -> Result<()> {
+        let digest = |parts: &[&[u8]]| {
+            let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(Sha256::digest(part)));
+            Fingerprint::from(hash.finalize())
+        };
+        let search = self.study.search;
+        let goal = |goal: &Goal| {
+            let items: Vec<u8> = [&goal.search, &goal.select].into_iter().flatten().flat_map(|item| item.0).collect();
+            digest(&[&goal.fingerprint, &items, &goal.items.to_be_bytes(), &goal.weight.to_bits().to_be_bytes()])
+        };
+        let goals: Vec<u8> = self.goals().iter().filter(|g| g.weight > 0.0).flat_map(goal).collect();
+        let parts: [(&str, Fingerprint); 5] = [
+            ("the recipe", self.study.template.fingerprint()),
+            ("the models' weights", digest(&[&self.study.hashes.payload()])),
+            ("the optimizer", digest(&[&search.optimizer.payload()])),
+            ("the seed", digest(&[&search.seed.to_be_bytes()])),
+            ("the objective", digest(&[&goals])),
+        ];
+        for (what, fingerprint) in parts {
+            match self.study.store.get::<Fingerprint>(what)? {
+                None => self.study.store.set(&[(what, &fingerprint)])?,
+                Some(known) if known == fingerprint => {}
+                Some(_) => {
+                    let file = self.study.template.file.display();
+                    return Err(Error::user(format!("{file}: this directory holds another study: {what} differs"))
+                        .hint("choose another directory, or go on with the file and the seed that began it"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The search items of a generation: drawn afresh, the same for all its candidates and for every optimizer.
+    fn subset(&self, generation: u64) -> Asked {
+        let draw = |(number, goal): (usize, &Goal)| {
+            if goal.weight <= 0.0 {
+                return Vec::new();
+            }
+            let mut rng = ChaCha8Rng::seed_from_u64(self.study.search.seed);
+            // Streams of their own: the optimizers draw from the same seed.
+            rng.set_stream(1 << 63 | (number as u64) << 40 | generation);
+            let mut drawn = rand::seq::index::sample(&mut rng, goal.search.len(), goal.items).into_vec();
+            drawn.sort_unstable();
+            drawn.into_iter().map(|position| goal.search[position]).collect()
+        };
+        self.goals().iter().enumerate().map(draw).collect()
+    }
+
+    fn fill(&self, genome: &[f64]) -> Recipe {
+        self.study.template.fill(&self.layers, genome)
+    }
+
+    fn goals(&self) -> &'a [Goal] {
+        self.study.objective.goals()
+    }
+
+    /// Item evaluations of a generation.
+    fn cost(&self) -> usize {
+        let items = self.goals().iter().filter(|goal| goal.weight > 0.0).map(|goal| goal.items);
+        self.start.population() * items.sum::<usize>()
+    }
+}
+
+/// The recipe chosen, and every finalist's name and fitness.
+type Choice = (Recipe, Vec<(String, f64)>);
+
+/// Who may be shipped: the distribution's mean, its average over the last quarter of the search, which has less noise,
+/// and the best candidates of the last generations. The best ever seen is not among them for having been lucky.
+fn finalists(records: &[Generation]) -> Vec<(String, Genome)> {
+    let mut finalists: Vec<(String, Genome)> = Vec::new();
+    let means: Vec<&Genome> = records.iter().filter_map(|record| record.mean.as_ref()).collect();
+    if let Some(last) = means.last() {
+        finalists.push(("the mean".to_owned(), (*last).clone()));
+        let recent = &means[means.len() - means.len().div_ceil(4)..];
+        let average = |i: usize| recent.iter().map(|mean| mean[i]).sum::<f64>() / recent.len() as f64;
+        finalists.push(("the average of the last means".to_owned(), (0..last.len()).map(average).collect()));
+        let recent = records.iter().enumerate().rev().take(FINALISTS);
+        finalists.extend(recent.map(|(number, r)| (format!("the best of generation {}", number + 1), r.best.clone())));
+    } else {
+        // Without a distribution that moves, the last generations are no better than the first.
+        let mut best: Vec<usize> = (0..records.len()).collect();
+        best.sort_by(|a, b| records[*b].best_fitness.total_cmp(&records[*a].best_fitness));
+        let best = best.into_iter().take(FINALISTS + 2);
+        finalists.extend(
+            best.map(|number| (format!("the best of generation {}", number + 1), records[number].best.clone())),
+        );
+    }
+    finalists
+}
+
+/// The position of the greatest, the first of them if several are.
+pub(super) fn first_best(fitness: &[f64]) -> usize {
+    (0..fitness.len()).rev().max_by(|a, b| fitness[*a].total_cmp(&fitness[*b])).expect("there is a candidate")
+}
+
+/// The last part of a path or a hub name.
+fn short(reference: &str) -> String {
+    Path::new(reference).file_name().map_or_else(|| reference.to_owned(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,34 @@
+//! An item of a benchmark, as searches and stores know it: by its content, and by how a model did on it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An item by its content: the first 16 bytes of the SHA-256 of its JSON, keys sorted, without white space.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemId(
+    /// The bytes, to key a store by.
+    pub [u8; 16],
+);
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ItemId({self})")
+    }
+}
+
+/// How an answer to one item was marked.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemScore {
+    /// From 0 to 1; where an answer is right or wrong, 1 or 0.
+    pub value: f64,
+    /// Tokens the model generated; 0 for a choice.
+    pub tokens: u32,
+    /// Whether the answer was cut off at `max_tokens`.
+    pub truncated: bool,
+}

@@ -1,0 +1,105 @@
+//! What tensor names tell: which layer a tensor belongs to, and which tensors are the input embedding.
+
+use crate::weights::Index;
+use std::collections::BTreeMap;
+
+/// The layers of a model, read off its tensor names: `model.layers.3.mlp.up_proj.weight` is in layer 3 of `model.layers.`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layers {
+    /// How many there are.
+    pub count: usize,
+    /// What comes before the layer's number, with its dot.
+    pub prefix: String,
+    /// The names of the tensors that embed the input, which come before the first layer.
+    pub embeddings: Vec<String>,
+}
+
+impl Layers {
+    /// Reads them off an index. A model without numbered layers has none, and an empty prefix.
+    pub fn of(index: &Index) -> Self {
+        let mut numbered: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for name in index.keys() {
+            if let Some((prefix, layer)) = split(name) {
+                let (tensors, count) = numbered.entry(prefix).or_default();
+                *tensors += 1;
+                *count = (*count).max(layer + 1);
+            }
+        }
+        // The decoder's blocks hold the most tensors; a numbered list inside one (experts) is behind their number.
+        let (prefix, count) = numbered
+            .iter()
+            .max_by_key(|(_, (tensors, _))| *tensors)
+            .map_or((String::new(), 0), |(prefix, (_, count))| ((*prefix).to_owned(), *count));
+        let embeddings = index
+            .keys()
+            .filter(|name| split(name).is_none() && ["embed", "wte", "wpe"].iter().any(|part| name.contains(part)))
+            .cloned()
+            .collect();
+        Self { count, prefix, embeddings }
+    }
+
+    /// The layer a tensor belongs to, or `None` if it comes before or after them all.
+    pub fn of_tensor(&self, name: &str) -> Option<usize> {
+        split(name).filter(|(prefix, _)| *prefix == self.prefix).map(|(_, layer)| layer)
+    }
+
+    /// mergekit's place in a gradient, from 0 in the first layer to 1 in the last; 0 outside the layers.
+    pub fn depth(&self, name: &str) -> f64 {
+        match self.of_tensor(name) {
+            None => 0.0,
+            Some(_) if self.count == 1 => 1.0,
+            Some(layer) => layer as f64 / (self.count - 1) as f64,
+        }
+    }
+}
+
+/// `model.layers.3.mlp` → (`model.layers.`, 3): up to the first part that is a number.
+fn split(name: &str) -> Option<(&str, usize)> {
+    let mut start = 0;
+    for part in name.split('.') {
+        if let Ok(number) = part.parse() {
+            return Some((&name[..start], number));
+        }
+        start += part.len() + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Layers;
+    use crate::{
+        dtype::Dtype,
+        weights::{Index, Meta},
+    };
+
+    fn layers(names: &[&str]) -> Layers {
+        let meta = Meta { dtype: Dtype::F32, shape: vec![1] };
+        Layers::of(&names.iter().map(|name| ((*name).to_owned(), meta.clone())).collect::<Index>())
+    }
+
+    #[test]
+    fn finds_the_blocks_and_what_is_around_them() {
+        let names = [
+            "lm_head.weight",
+            "model.embed_tokens.weight",
+            "model.layers.0.mlp.experts.7.w1.weight",
+            "model.layers.0.self_attn.q_proj.weight",
+            "model.layers.10.mlp.up_proj.weight",
+            "model.norm.weight",
+        ];
+        let found = layers(&names);
+        assert_eq!((found.count, found.prefix.as_str()), (11, "model.layers."));
+        assert_eq!(found.embeddings, ["model.embed_tokens.weight"]);
+        let of: Vec<_> = names.iter().map(|name| found.of_tensor(name)).collect();
+        assert_eq!(of, [None, None, Some(0), Some(0), Some(10), None]);
+        let depth: Vec<_> = names.iter().map(|name| found.depth(name)).collect();
+        assert_eq!(depth, [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_single_layer_is_at_the_end_of_a_gradient_and_no_layer_is_no_panic() {
+        assert_eq!(layers(&["h.0.attn.weight", "wte.weight"]).depth("h.0.attn.weight"), 1.0);
+        assert_eq!(layers(&["encoder.weight"]).count, 0);
+    }
+}

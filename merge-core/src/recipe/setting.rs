@@ -1,0 +1,193 @@
+//! What a recipe gives a parameter: a value, a gradient over depth, or a list of either by tensor name.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_saphyr::FlowSeq;
+
+use super::place::Mistake;
+use crate::method::{Domain, Value};
+
+/// What a recipe gives a parameter, with mergekit's meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// The same for every tensor but for its depth.
+    Always(Curve),
+    /// By tensor name: the first entry that matches decides.
+    Conditional(Vec<Conditional>),
+}
+
+/// A value for the tensors whose name contains the filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conditional {
+    /// A part of the tensor's name; nothing or `*` matches every tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// A value, or a list of values spread evenly over the depth of the model.
+    pub value: Curve,
+}
+
+/// At least one value, spread evenly over the depth of the model; a single one holds everywhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve(pub(super) Vec<Value>);
+
+impl Setting {
+    /// The same number everywhere.
+    pub fn number(value: f64) -> Self {
+        Self::Always(Curve::number(value))
+    }
+
+    /// The value for a tensor at depth `t`, from 0 (first layer) to 1 (last); `None` if no filter matches its name.
+    pub fn at(&self, domain: Domain, tensor: &str, t: f64) -> Option<Value> {
+        match self {
+            Self::Always(curve) => Some(curve.at(domain, t)),
+            Self::Conditional(entries) => {
+                let entry = entries.iter().find(|entry| match entry.filter.as_deref() {
+                    None | Some("*") => true,
+                    Some(part) => tensor.contains(part),
+                })?;
+                Some(entry.value.at(domain, t))
+            }
+        }
+    }
+}
+
+impl Curve {
+    /// The same number everywhere.
+    pub fn number(value: f64) -> Self {
+        Self(vec![Value::Number(value)])
+    }
+
+    /// mergekit's `evaluate_setting`: numbers are interpolated, flags step.
+    fn at(&self, domain: Domain, t: f64) -> Value {
+        let last = self.0.len() - 1;
+        let scaled = t.clamp(0.0, 1.0) * last as f64;
+        let i0 = (scaled as usize).min(last);
+        match domain {
+            Domain::Flag => Value::Flag(number(self.0[i0]) != 0.0),
+            Domain::Number { .. } => {
+                let i1 = (i0 + 1).min(last);
+                let frac = scaled - i0 as f64;
+                Value::Number((1.0 - frac) * number(self.0[i0]) + frac * number(self.0[i1]))
+            }
+        }
+    }
+}
+
+fn number(value: Value) -> f64 {
+    match value {
+        Value::Number(value) => value,
+        Value::Flag(value) => f64::from(u8::from(value)),
+    }
+}
+
+/// What a parameter's domain can be asked about.
+pub(crate) trait Fit {
+    /// Whether a parameter with this domain may hold this.
+    fn fit(&self, domain: Domain) -> Result<(), Mistake>;
+
+    /// Whether a search decides it.
+    fn is_hole(&self) -> bool {
+        false
+    }
+}
+
+impl Fit for Setting {
+    fn fit(&self, domain: Domain) -> Result<(), Mistake> {
+        let curves: Vec<&Curve> = match self {
+            Self::Always(curve) => vec![curve],
+            Self::Conditional(entries) => entries.iter().map(|entry| &entry.value).collect(),
+        };
+        curves.iter().flat_map(|curve| &curve.0).try_for_each(|value| value.fit(domain))
+    }
+}
+
+impl Fit for Value {
+    fn fit(&self, domain: Domain) -> Result<(), Mistake> {
+        match (*self, domain) {
+            (Self::Flag(_), Domain::Flag) => Ok(()),
+            // mergekit takes 0 and 1 for flags, and recipes say `normalize: 1.0`.
+            (Self::Number(value), Domain::Flag) if [0.0, 1.0].contains(&value) => Ok(()),
+            (Self::Number(value), Domain::Flag) => Err(Mistake::new(format!("{value} is not true or false"))),
+            (Self::Flag(value), Domain::Number { .. }) => Err(Mistake::new(format!("{value} is not a number"))),
+            (Self::Number(value), Domain::Number { min, max }) if (min..=max).contains(&value) => Ok(()),
+            (Self::Number(value), Domain::Number { min, max }) => {
+                Err(Mistake::new(match (min.is_finite(), max.is_finite()) {
+                    (true, true) => format!("{value} is not between {min} and {max}"),
+                    (true, false) => format!("{value} is less than {min}"),
+                    (_, _) => format!("{value} is more than {max}"),
+                }))
+            }
+        }
+    }
+}
+
+impl Serialize for Curve {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let scalars: Vec<Scalar> = self.0.iter().copied().map(Scalar).collect();
+        match scalars.as_slice() {
+            [scalar] => scalar.serialize(serializer),
+            scalars => FlowSeq(scalars).serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Setting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Always(curve) => curve.serialize(serializer),
+            Self::Conditional(entries) => entries.serialize(serializer),
+        }
+    }
+}
+
+/// A value on its way to a file: whole numbers without `.0`, which parameters that count want.
+struct Scalar(Value);
+
+impl Serialize for Scalar {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Flag(value) => serializer.serialize_bool(value),
+            // Below 2^53 every whole number is exact; -0.0 would lose its sign.
+            Value::Number(value)
+                if value.fract() == 0.0 && value.abs() < 9e15 && value.to_bits() != (-0.0f64).to_bits() =>
+            {
+                serializer.serialize_i64(value as i64)
+            }
+            Value::Number(value) => serializer.serialize_f64(value),
+        }
+    }
+}
+
+impl JsonSchema for Curve {
+    fn schema_name() -> Cow<'static, str> {
+        "Curve".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A value, or a list of values spread evenly over the depth of the model.",
+            "anyOf": [
+                { "type": ["number", "boolean"] },
+                { "type": "array", "items": { "type": ["number", "boolean"] }, "minItems": 1 },
+            ],
+        })
+    }
+}
+
+impl JsonSchema for Setting {
+    fn schema_name() -> Cow<'static, str> {
+        "Setting".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let curve = generator.subschema_for::<Curve>();
+        let entry = generator.subschema_for::<Conditional>();
+        json_schema!({
+            "description": "What a parameter is given: a value, a gradient over depth, or either by tensor name.",
+            "anyOf": [curve, entry, { "type": "array", "items": entry, "minItems": 1 }],
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! Tells by its shape what was written for a parameter: a value, a gradient, a conditional list or a hole.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Error as _, Unexpected, value::MapAccessDeserializer},
+};
+
+use super::{
+    place::At,
+    setting::{Conditional, Curve, Setting},
+};
+use crate::{
+    method::Value,
+    template::{Hole, Per, Slot},
+};
+
+impl<'de> Deserialize<'de> for Slot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SlotVisitor {
+            expecting: "a number, true or false, a list of numbers, a list of `{filter, value}`, or a hole `{search: [least, most]}`",
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Setting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expecting = "a number, true or false, a list of numbers, or a list of `{filter, value}`";
+        match deserializer.deserialize_any(SlotVisitor { expecting })? {
+            Slot::Set(setting) => Ok(setting),
+            Slot::Hole(_) => Err(D::Error::custom(
+                "this is a hole, and only a search fills holes\n`evomerge search` runs this file; to merge, write a value",
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Curve {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer
+            .deserialize_any(SlotVisitor { expecting: "a number, true or false, or a list of numbers" })?
+        {
+            Slot::Set(Setting::Always(curve)) => Ok(curve),
+            _ => Err(D::Error::custom(
+                "expected a number, true or false, or a list of numbers, found a block of keys\nconditions do not nest, and a hole takes the whole parameter",
+            )),
+        }
+    }
+}
+
+struct SlotVisitor {
+    expecting: &'static str,
+}
+
+impl<'de> de::Visitor<'de> for SlotVisitor {
+    type Value = Slot;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Slot, E> {
+        Ok(Slot::Set(Setting::Always(Curve(vec![Value::Flag(value)]))))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Slot, E> {
+        Ok(Slot::Set(Setting::number(value as f64)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Slot, E> {
+        Ok(Slot::Set(Setting::number(value as f64)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Slot, E> {
+        Ok(Slot::Set(Setting::number(value)))
+    }
+
+    /// YAML 1.1 reads `1e-5` as text, and so do recipes that went through it.
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Slot, E> {
+        match text.trim().parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(Slot::Set(Setting::number(value))),
+            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Slot, A::Error> {
+        let (mut values, mut entries) = (Vec::new(), Vec::new());
+        while let Some(element) = seq.next_element()? {
+            match element {
+                Element::Value(value) => values.push(value),
+                Element::Entry(entry) => entries.push(entry),
+            }
+        }
+        match (values.is_empty(), entries.is_empty()) {
+            (false, true) => Ok(Slot::Set(Setting::Always(Curve(values)))),
+            (true, false) => Ok(Slot::Set(Setting::Conditional(entries))),
+            (true, true) => Err(A::Error::custom("an empty list gives no value\nwrite a value, or remove the key")),
+            (false, false) => Err(A::Error::custom(
+                "this list mixes values and conditions\nwrite the last value as `- value: …`, which matches every tensor",
+            )),
+        }
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Slot, A::Error> {
+        let block = Entry::deserialize(MapAccessDeserializer::new(map))?;
+        match block {
+            Entry { search: Some(search), filter: None, value: None, init, per, groups } => {
+                Ok(Slot::Hole(Hole { search, init, per, groups }))
+            }
+            Entry { value: Some(value), search: None, filter, init: None, per: None, groups: None } => {
+                Ok(Slot::Set(Setting::Conditional(vec![Conditional { filter, value }])))
+            }
+            Entry { search: None, value: None, filter: None, .. } => Err(A::Error::missing_field("search")),
+            Entry { search: None, value: None, .. } => Err(A::Error::missing_field("value")),
+            _ => Err(A::Error::custom(
+                "this is half a hole and half a condition\nwrite `{search: [least, most]}` or `{filter: …, value: …}`",
+            )),
+        }
+    }
+}
+
+/// Every key that a block for a parameter may have; which of them it has tells what it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    search: Option<At<[f64; 2]>>,
+    init: Option<At<f64>>,
+    per: Option<At<Per>>,
+    groups: Option<At<usize>>,
+    filter: Option<String>,
+    value: Option<Curve>,
+}
+
+/// An element of a parameter's list.
+enum Element {
+    Value(Value),
+    Entry(Conditional),
+}
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ElementVisitor)
+    }
+}
+
+struct ElementVisitor;
+
+impl<'de> de::Visitor<'de> for ElementVisitor {
+    type Value = Element;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, true or false, or `{filter, value}`")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Element, E> {
+        Ok(Element::Value(Value::Flag(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Element, E> {
+        Ok(Element::Value(Value::Number(value as f64)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Element, E> {
+        Ok(Element::Value(Value::Number(value as f64)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Element, E> {
+        Ok(Element::Value(Value::Number(value)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Element, E> {
+        match text.trim().parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(Element::Value(Value::Number(value))),
+            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
+        Conditional::deserialize(MapAccessDeserializer::new(map)).map(Element::Entry)
+    }
+}

@@ -1,0 +1,163 @@
+//! YAML as a tree in which every node knows its place; it reads any document, so that whoever reads the tree words the errors.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de};
+use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, Spanned, options::NonFiniteFloatPolicy};
+
+use super::place::{Mistake, Place};
+
+/// A piece of YAML.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Null,
+    Flag(bool),
+    /// Wide enough for every integer of YAML's 64 bits, signed or not.
+    Whole(i128),
+    Number(f64),
+    Text(String),
+    List(Vec<Node>),
+    /// Keys and values in the order they were written, no key twice.
+    Block(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// Reads a text that is one YAML document.
+    pub(crate) fn parse(text: &str) -> Result<Self, Mistake> {
+        let start = Place { line: 1, column: 1 };
+        let options = serde_saphyr::options! {
+            with_snippet: false,
+            reject_unsupported_tags: true,
+            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        };
+        serde_saphyr::from_str_with_options::<Self>(text, options)
+            .map(|node| if node.place.line == 0 { Self { place: start, ..node } } else { node })
+            .map_err(|error| mistake(&error).at(start))
+    }
+
+    /// The value of a key of a block, and the block without it.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Self> {
+        let Kind::Block(entries) = &mut self.kind else { return None };
+        let found = entries.iter().position(|(name, _)| matches!(&name.kind, Kind::Text(text) if text == key))?;
+        Some(entries.remove(found).1)
+    }
+}
+
+/// The sentences of serde-saphyr speak to programmers of its options; these speak to who wrote the file.
+fn mistake(error: &serde_saphyr::Error) -> Mistake {
+    use serde_saphyr::Error as E;
+    let mistake = match error.without_snippet() {
+        E::AliasError { error, .. } => return mistake(error),
+        E::DuplicateMappingKey { key: Some(key), .. } => Mistake::new(format!("the key `{key}` appears twice"))
+            .hint("keep one of them: neither would be the obvious winner"),
+        E::DuplicateMappingKey { key: None, .. } => {
+            Mistake::new("a key appears twice").hint("keep one of them: neither would be the obvious winner")
+        }
+        E::MultipleDocuments { .. } => {
+            Mistake::new("a second YAML document begins here").hint("keep one document a file: remove the `---`")
+        }
+        E::UnsupportedTag { tag, .. } => {
+            Mistake::new(format!("the YAML tag `{tag}` means nothing here")).hint("remove the tag, or quote the text")
+        }
+        E::UnknownAnchor { .. } => {
+            Mistake::new("this YAML alias names no anchor").hint("a text that begins with `*` needs quotes")
+        }
+        E::Budget { .. } => Mistake::new("this YAML is too large or too deeply nested to be a recipe"),
+        E::Eof { .. } => Mistake::new("the file ends too early").hint("is something unclosed, or the file empty?"),
+        other => {
+            let message = DefaultMessageFormatter.format_message(other);
+            Mistake::new(format!("this is not valid YAML: {}", message.lines().next().unwrap_or_default()))
+                .hint("look for a wrong indentation, a missing `:` or an unclosed quote or bracket, here or just above")
+        }
+    };
+    match error.location() {
+        Some(location) => mistake.at(Place { line: location.line() as u32, column: location.column() as u32 }),
+        None => mistake,
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Kind>::deserialize(deserializer)?;
+        let place = Place { line: spanned.referenced.line() as u32, column: spanned.referenced.column() as u32 };
+        Ok(Self { place, kind: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KindVisitor)
+    }
+}
+
+struct KindVisitor;
+
+impl<'de> de::Visitor<'de> for KindVisitor {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML")
+    }
+
+    fn visit_unit<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
+        Kind::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
+        Ok(Kind::Flag(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
+        Ok(Kind::Whole(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
+        Ok(Kind::Whole(value.into()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Kind, E> {
+        Ok(Kind::Whole(value))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Kind, E> {
+        Ok(i128::try_from(value).map_or(Kind::Number(value as f64), Kind::Whole))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Kind, E> {
+        Ok(Kind::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
+        Ok(Kind::Text(value.to_string()))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Kind, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(node) = seq.next_element()? {
+            nodes.push(node);
+        }
+        Ok(Kind::List(nodes))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Kind::Block(entries))
+    }
+}
