@@ -1,0 +1,201 @@
+//! The one place where Japanese text is made comparable: widths, signs, separators, numbers and script.
+
+use std::{fmt, str::FromStr, sync::LazyLock};
+
+use merge_core::error::{Error, Result};
+use regex::Regex;
+use unicode_normalization::UnicodeNormalization;
+
+#[cfg(test)]
+mod tests;
+
+/// The same text in the form all answers are compared in; `normalize` after `normalize` changes nothing.
+///
+/// - NFKC: full-width digits, signs and letters become ASCII, half-width katakana becomes full. Characters that only
+///   look like digits (`①`, `²`, `½`, `㎡`) stay as they are, so that `18㎡` is not read as 182; a circled number that
+///   stands alone becomes a number.
+/// - Minus signs and dashes become `-` where they stand before a number or between two. `ー` does so too, but not
+///   after katakana, where it makes a vowel long (`スーパー3個`).
+/// - Thousands separators go: `1,000`, `１，０００`, `1，000`. Groups that are not of three digits are left alone.
+/// - White space, of which line breaks are a part, becomes one space, and none at either end.
+pub fn normalize(text: &str) -> String {
+    let folded = fold_widths(text);
+    let spaced: Vec<char> = folded.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
+    let signed: Vec<char> = (0..spaced.len()).map(|i| if is_minus(&spaced, i) { '-' } else { spaced[i] }).collect();
+    remove_separators(&signed)
+}
+
+/// The last number of the text, after [`normalize`].
+///
+/// What surrounds it is ignored: units after it (円, 個, 人, %), a currency sign before it. A `-` counts as its sign
+/// unless it follows a digit, a letter or a bracket, where it is an operator or a hyphen: `57-55` ends in 55.
+/// Words that are numbers are out of scope: kanji numerals (二十), mixed ones (1万2千, 半), fractions and マイナス.
+pub fn final_number(text: &str) -> Option<Number> {
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
+        let pattern = r"(?<sign>-?[¥$€£]?-?)(?<digits>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)";
+        Regex::new(pattern).expect("it is a constant and compiles")
+    });
+    let text = normalize(text);
+    let found = NUMBER.captures_iter(&text).last()?;
+    let (sign, digits) = (found.name("sign")?, found.name("digits")?);
+    let before = |at: usize| text[..at].chars().next_back();
+    let makes_operator = |c: char| c.is_ascii_alphanumeric() || matches!(c, ')' | ']' | '}' | '-');
+    let is_negative = match sign.as_str().rfind('-') {
+        Some(at) => !before(sign.start() + at).is_some_and(makes_operator),
+        None => false,
+    };
+    // "No.5" and "です.5" are not a half.
+    let is_point = !before(digits.start()).is_some_and(char::is_alphanumeric);
+    let digits = if is_point { digits.as_str() } else { digits.as_str().trim_start_matches('.') };
+    Some(Number::canonical(is_negative, digits))
+}
+
+/// Whether an answer is Japanese: the language gate of a task with `language: ja`.
+///
+/// After [`normalize`], among the letters (digits, punctuation and symbols don't count) hiragana, katakana and kanji are
+/// the majority, and at least one is kana. So a bare number is not Japanese, nor is Chinese, nor is English with a
+/// Japanese name in it. Kanji alone (東京都) is refused too: nothing tells it from Chinese.
+pub fn is_japanese(text: &str) -> bool {
+    let text = normalize(text);
+    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+    let japanese = text.chars().filter(|&c| is_kana(c) || c == 'ー' || is_kanji(c)).count();
+    text.chars().any(is_kana) && 2 * japanese > letters
+}
+
+/// A decimal number, exact: two are equal when their values are, so `18.0` is `18` and `-0` is `0`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Number(
+    /// Without needless zeros, sign or point.
+    String,
+);
+
+impl Number {
+    /// From ASCII digits with at most one point.
+    fn canonical(negative: bool, digits: &str) -> Self {
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let whole = whole.trim_start_matches('0');
+        let fraction = fraction.trim_end_matches('0');
+        let sign = if negative && !(whole.is_empty() && fraction.is_empty()) { "-" } else { "" };
+        let whole = if whole.is_empty() { "0" } else { whole };
+        let point = if fraction.is_empty() { "" } else { "." };
+        Self(format!("{sign}{whole}{point}{fraction}"))
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Number {
+    type Err = Error;
+
+    /// Reads a text that is, after [`normalize`], one number and nothing else: `-1,000.50` but not `18個`.
+    fn from_str(text: &str) -> Result<Self> {
+        let normal = normalize(text);
+        let (negative, digits) = normal.strip_prefix('-').map_or((false, normal.as_str()), |digits| (true, digits));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if is_digits(whole) && is_digits(fraction) {
+            Ok(Self::canonical(negative, digits))
+        } else {
+            Err(Error::user(format!("`{text}` is not a number")).hint("write digits only, such as 18, -3 or 0.5"))
+        }
+    }
+}
+
+/// NFKC, except for characters that hold a digit in disguise.
+fn fold_widths(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut out = String::with_capacity(text.len());
+    let mut plain = String::new();
+    for (i, &c) in chars.iter().enumerate() {
+        let is_numeric = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(|c| c.is_numeric());
+        let alone = !is_numeric(i.checked_sub(1)) && !is_numeric(Some(i + 1));
+        if hides_digit(c) && !(is_circled_number(c) && alone) {
+            out.extend(plain.nfkc());
+            plain.clear();
+            out.push(c);
+        } else {
+            plain.push(c);
+        }
+    }
+    out.extend(plain.nfkc());
+    out
+}
+
+/// Whether NFKC would put an ASCII digit where no digit was written.
+fn hides_digit(c: char) -> bool {
+    // Full-width, mathematical and segmented digits are digits in another style.
+    let is_digit = matches!(c, '0'..='9' | '０'..='９' | '\u{1D7CE}'..='\u{1D7FF}' | '\u{1FBF0}'..='\u{1FBF9}');
+    !is_digit && std::iter::once(c).nfkc().any(|c| c.is_ascii_digit())
+}
+
+fn is_circled_number(c: char) -> bool {
+    matches!(c, '\u{2460}'..='\u{2473}' | '\u{24EA}' | '\u{3251}'..='\u{325F}' | '\u{32B1}'..='\u{32BF}')
+}
+
+/// Whether the character is a minus in disguise; white space is collapsed already.
+fn is_minus(text: &[char], i: usize) -> bool {
+    let is_dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '─' | '━');
+    let next = |n: usize| text.get(i + n).copied();
+    let previous = |n: usize| i.checked_sub(n).map(|at| text[at]);
+    let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let begins_number = |n: usize| {
+        is_digit(next(n))
+            || (next(n).is_some_and(|c| matches!(c, '.' | '¥' | '$' | '€' | '£')) && is_digit(next(n + 1)))
+    };
+    match text[i] {
+        '\u{2212}' => true,
+        'ー' => begins_number(1) && !previous(1).is_some_and(is_katakana),
+        c if is_dash(c) => {
+            let is_operator =
+                next(1) == Some(' ') && previous(1) == Some(' ') && begins_number(2) && is_digit(previous(2));
+            // A double dash is punctuation.
+            is_operator || (begins_number(1) && !previous(1).is_some_and(is_dash))
+        }
+        _ => false,
+    }
+}
+
+/// Removes the commas of `1,000`, leaving `1,2,3` and `10,50` alone.
+fn remove_separators(text: &[char]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut i = 0;
+    while i < text.len() {
+        if !text[i].is_ascii_digit() {
+            out.push(text[i]);
+            i += 1;
+            continue;
+        }
+        let len = text[i..].iter().take_while(|c| c.is_ascii_digit() || **c == ',').count();
+        // A comma that ends the stretch is punctuation.
+        let len = len - text[i..i + len].iter().rev().take_while(|c| **c == ',').count();
+        let stretch = &text[i..i + len];
+        let is_fraction = i >= 2 && text[i - 1] == '.' && text[i - 2].is_ascii_digit();
+        let grouped = !is_fraction && is_grouped(stretch);
+        out.extend(stretch.iter().filter(|c| !(grouped && **c == ',')));
+        i += len;
+    }
+    out
+}
+
+/// Whether commas cut the digits in threes, and the first group is one to three digits that begin with no zero.
+fn is_grouped(stretch: &[char]) -> bool {
+    let mut groups = stretch.split(|c| *c == ',');
+    let first = groups.next().expect("splitting gives at least one part");
+    matches!(first.len(), 1..=3) && first[0] != '0' && groups.all(|group| group.len() == 3)
+}
+
+fn is_kana(c: char) -> bool {
+    matches!(c, '\u{3041}'..='\u{3096}' | '\u{309D}'..='\u{309F}' | '\u{30A1}'..='\u{30FA}' | '\u{30FD}'..='\u{30FF}' | '\u{31F0}'..='\u{31FF}')
+}
+
+fn is_katakana(c: char) -> bool {
+    matches!(c, '\u{30A1}'..='\u{30FF}' | '\u{31F0}'..='\u{31FF}') && c != '・'
+}
+
+fn is_kanji(c: char) -> bool {
+    matches!(c, '々' | '〆' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{323AF}')
+}
