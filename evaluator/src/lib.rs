@@ -1,3 +1,4 @@
 //! Scores language models on Japanese benchmarks.
 
+pub mod model;
 pub mod request;
