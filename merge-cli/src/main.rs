@@ -1,1 +1,38 @@
-fn main() {}
+//! `evomerge`: merges open language-model checkpoints and evolves merges.
+
+mod args;
+mod command;
+mod card;
+mod report;
+mod screen;
+
+use args::{Args, Command};
+use clap::Parser as _;
+use merge_core::error::{Fault, Result};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args.command) {
+        Ok(code) => code,
+        Err(error) => {
+            screen::error(&error);
+            ExitCode::from(match error.fault() {
+                Fault::User => 1,
+                Fault::Machine => 3,
+            })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Search(args) => return command::search::run(&args),
+        Command::Merge(args) => command::merge::run(&args)?,
+        Command::Eval(args) => command::eval::run(&args)?,
+        Command::Methods(args) => command::methods::run(&args)?,
+        Command::Schema(args) => command::schema::run(&args)?,
+        Command::Completions(args) => command::completions::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

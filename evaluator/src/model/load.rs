@@ -1,0 +1,121 @@
+//! From a model's bytes to `f32` tensors on a device, laid out for the matrix products.
+
+use candle_core::{Device, Tensor};
+use merge_core::{
+    dtype::Dtype,
+    error::{Error, Result},
+    weights::Weights,
+};
+use rayon::prelude::*;
+
+/// gemm chooses how to divide a sum of more than 512 terms by the number of rows, unless there are more columns than this.
+const NARROW: usize = 64;
+
+/// A projection, stored transposed: `(in, out)`.
+///
+/// That way round gemm reads the weights as they lie (`x @ wᵀ` would pack all of them in every call), and each element of
+/// the result is one sum over `in`, in order, in blocks whose length depends on `in` alone. So a row's result does
+/// not depend on the other rows, with two exceptions, avoided here: one row alone takes another path (a row of zeros
+/// is added), and up to 64 columns and rows together are divided differently (columns of zeros are added). cuBLAS promises
+/// no such thing.
+#[derive(Debug)]
+pub(super) struct Linear {
+    weight: Tensor,       // (in, out), or (in, more than 64)
+    bias: Option<Tensor>, // (out)
+    out: usize,
+}
+
+impl Linear {
+    /// `x`: `(rows, in)`; result: `(rows, out)`, contiguous.
+    pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (rows, _) = x.dims2()?;
+        let y = if rows == 1 {
+            x.pad_with_zeros(0, 0, 1)?.matmul(&self.weight)?.narrow(0, 0, 1)?
+        } else {
+            x.matmul(&self.weight)?
+        };
+        let y = if y.dim(1)? > self.out { y.narrow(1, 0, self.out)?.contiguous()? } else { y };
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}
+
+/// Where tensors come from, and where they go.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The model.
+    pub weights: &'a dyn Weights,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+impl Source<'_> {
+    /// A tensor as it is stored, in `f32`.
+    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let mut values = vec![0.0; shape.iter().product()];
+        let dtype = self.dtype(name, shape)?;
+        dtype.widen(&self.weights.bytes(name)?, &mut values);
+        Ok(Tensor::from_vec(values, shape, self.device)?)
+    }
+
+    /// Projections of the same input, side by side: one product instead of several.
+    ///
+    /// Each part is a name (without `.weight`) and its number of outputs.
+    pub(super) fn linear(&self, parts: &[(String, usize)], input: usize, bias: bool) -> Result<Linear> {
+        let out: usize = parts.iter().map(|(_, rows)| rows).sum();
+        let columns = if out <= NARROW && input > 512 { NARROW + 16 } else { out };
+        let mut transposed = vec![0.0; input * columns]; // (in, columns)
+        let mut biases = Vec::new();
+        let mut first = 0;
+        for (name, rows) in parts {
+            let weight = format!("{name}.weight");
+            let dtype = self.dtype(&weight, &[*rows, input])?;
+            transpose(&self.weights.bytes(&weight)?, dtype, input, &mut transposed, columns, first);
+            first += rows;
+            if bias {
+                biases.push(self.tensor(&format!("{name}.bias"), &[*rows])?);
+            }
+        }
+        let bias = if bias { Some(Tensor::cat(&biases, 0)?) } else { None };
+        Ok(Linear { weight: Tensor::from_vec(transposed, (input, columns), self.device)?, bias, out })
+    }
+
+    fn dtype(&self, name: &str, shape: &[usize]) -> Result<Dtype> {
+        let Some(meta) = self.weights.index().get(name) else {
+            return Err(Error::user(format!("tensor {name} is missing")));
+        };
+        if meta.shape != shape {
+            return Err(Error::user(format!(
+                "tensor {name} has shape {:?}, but config.json makes it {shape:?}",
+                meta.shape
+            )));
+        }
+        Ok(meta.dtype)
+    }
+}
+
+/// Writes a `(rows, input)` tensor into columns `first..first + rows` of an `(input, columns)` one.
+fn transpose(bytes: &[u8], dtype: Dtype, input: usize, out: &mut [f32], columns: usize, first: usize) {
+    // A block of 64 inputs by 16 rows: its reads and its writes are whole cache lines.
+    const INPUTS: usize = 64;
+    const ROWS: usize = 16;
+    let rows = bytes.len() / (input * dtype.size());
+    out.par_chunks_mut(INPUTS * columns).enumerate().for_each(|(block, out)| {
+        let inputs = out.len() / columns;
+        let mut values = [0.0; INPUTS * ROWS]; // (rows of the block, inputs)
+        for row in (0..rows).step_by(ROWS) {
+            let count = ROWS.min(rows - row);
+            for (r, values) in values.chunks_exact_mut(inputs).take(count).enumerate() {
+                let start = ((row + r) * input + block * INPUTS) * dtype.size();
+                dtype.widen(&bytes[start..start + inputs * dtype.size()], values);
+            }
+            for (i, out) in out.chunks_exact_mut(columns).enumerate() {
+                for (r, out) in out[first + row..first + row + count].iter_mut().enumerate() {
+                    *out = values[r * inputs + i];
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,212 @@
+//! Our own forward pass: a Llama that answers many requests at once, each as if it were alone.
+
+mod answer;
+mod config;
+mod decoder;
+mod kernel;
+mod load;
+mod ops;
+mod prefill;
+#[cfg(test)]
+mod tests;
+mod tokenizer;
+
+pub use self::tokenizer::Tokenizer;
+
+use self::{
+    config::Blueprint,
+    decoder::{Cache, Decoder},
+    load::Source,
+    ops::Run,
+};
+use candle_core::Device;
+use merge_core::{
+    error::{Error, Result},
+    weights::{Config, Weights},
+};
+use serde_json::Value;
+use std::{fs, io, path::Path};
+
+/// How much is computed at once. No answer depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Most sequences that generate side by side.
+    pub sequences: usize,
+    /// Most tokens of prompts that go through the decoder in one step.
+    pub tokens: usize,
+    /// Most bytes of keys and values; a single sequence may exceed it.
+    pub cache_bytes: usize,
+}
+
+impl Default for Batch {
+    /// 256 sequences, 256 tokens, 2 GiB: on the models of `recipes/sansu` more gains nothing.
+    fn default() -> Self {
+        Self { sequences: 256, tokens: 256, cache_bytes: 2 << 30 }
+    }
+}
+
+/// A Llama that answers requests.
+///
+/// Linear layers act on the tokens of all sequences at once, attention on each sequence alone. On a CPU every answer is
+/// bit for bit the same for any [`Batch`], company, order and number of threads.
+#[derive(Debug)]
+pub struct Llama {
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    /// Any of these tokens ends an answer.
+    ends: Vec<u32>,
+    /// Stands in for a prompt without any token.
+    start: Option<u32>,
+    batch: Batch,
+    computed: usize,
+}
+
+/// The device of a name: `cpu`, or `cuda:0` in a program built with the feature `cuda`.
+pub fn device(name: &str) -> Result<Device> {
+    if name == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let Some(number) = name.strip_prefix("cuda:").and_then(|number| number.parse().ok()) else {
+        return Err(Error::user(format!("there is no device `{name}`")).hint("devices are `cpu` and `cuda:0`"));
+    };
+    if !candle_core::utils::cuda_is_available() {
+        return Err(Error::user(format!("device {name} needs a program built for CUDA"))
+            .hint("build with `cargo build --release --features cuda`, or use `device: cpu`"));
+    }
+    Device::new_cuda(number).map_err(|e| Error::machine(format!("cannot use device {name}: {e}")))
+}
+
+impl Llama {
+    /// Reads the weights, and the tokenizer and generation config beside them.
+    ///
+    /// Fails, naming the key, tensor or file, for an architecture that is not `LlamaForCausalLM`, a tensor that is
+    /// missing or has another shape, and a tokenizer with more tokens than the embedding.
+    pub fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
+        // Refuse before the tokenizer, which takes longest, is read.
+        Blueprint::read(weights.config())?;
+        Self::with_tokenizer(weights, Tokenizer::open(weights.sidecars())?, device)
+    }
+
+    /// Like [`Llama::load`], with a tokenizer already read: many candidates share one.
+    pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
+        let blueprint = Blueprint::read(weights.config())?;
+        tokenizer.check(blueprint.vocab)?;
+        Ok(Self {
+            ends: end_tokens(weights.config(), weights.sidecars())?,
+            start: tokens(weights.config(), "bos_token_id").map_err(|e| e.at("config.json"))?.first().copied(),
+            decoder: Decoder::load(blueprint, Source { weights, device })?,
+            tokenizer,
+            batch: Batch::default(),
+            computed: 0,
+        })
+    }
+
+    /// The same model with another batch size. Zeros count as one.
+    #[must_use]
+    pub fn batch(mut self, batch: Batch) -> Self {
+        self.batch = Batch { sequences: batch.sequences.max(1), tokens: batch.tokens.max(1), ..batch };
+        self
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Tokens that went through the decoder so far.
+    pub fn computed(&self) -> usize {
+        self.computed
+    }
+
+    /// The logits after the last of these tokens: `(vocab)`.
+    ///
+    /// Fails if there is no token, or one that is not in the vocabulary.
+    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let last = tokens.len().saturating_sub(1);
+        Ok(self.logits_from(tokens, last)?.pop().unwrap_or_default())
+    }
+
+    /// The logits after each of these tokens: `(tokens, vocab)`.
+    ///
+    /// Fails if there is no token, or one that is not in the vocabulary.
+    pub fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        self.logits_from(tokens, 0)
+    }
+
+    fn logits_from(&mut self, tokens: &[u32], from: usize) -> Result<Vec<Vec<f32>>> {
+        let vocab = self.decoder.blueprint().vocab;
+        if tokens.is_empty() {
+            return Err(Error::user("there are no logits after no tokens"));
+        }
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab) {
+            return Err(Error::user(format!("token {token} is not below vocab_size {vocab}")));
+        }
+        let mut cache = self.decoder.cache()?;
+        cache.keep(&[], tokens.len())?;
+        let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+        let mut logits = Vec::new();
+        for start in (0..tokens.len()).step_by(self.batch.tokens) {
+            let end = tokens.len().min(start + self.batch.tokens);
+            let wanted: Vec<u32> = (start.max(from)..end).map(|i| (i - start) as u32).collect();
+            let run = Run { tokens: &tokens[start..end], rows: &rows[..end] };
+            self.step(&mut cache, &[run], &wanted, |_, row| logits.push(row.to_vec()))?;
+        }
+        Ok(logits)
+    }
+
+    /// One step of the decoder; `take` gets the number of each wanted token and its logits.
+    fn step(
+        &mut self,
+        cache: &mut Cache,
+        runs: &[Run<'_>],
+        wanted: &[u32],
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        // Logits of a large vocabulary come 32 MiB at a time.
+        let vocab = self.decoder.blueprint().vocab;
+        let most = ((8 << 20) / vocab).max(1);
+        self.computed += runs.iter().map(|run| run.tokens.len()).sum::<usize>();
+        let hidden = self.decoder.step(cache, runs, wanted)?; // (wanted, hidden)
+        for start in (0..wanted.len()).step_by(most) {
+            let count = most.min(wanted.len() - start);
+            let logits = self.decoder.logits(&hidden.narrow(0, start, count)?)?; // (count, vocab)
+            let (storage, layout) = logits.storage_and_layout();
+            let values = match &*storage {
+                candle_core::Storage::Cpu(values) => &values.as_slice::<f32>()?[layout.start_offset()..],
+                _ => return Err(Error::machine("logits are not on the CPU")),
+            };
+            values.chunks_exact(vocab).take(count).enumerate().for_each(|(i, row)| take(start + i, row));
+        }
+        Ok(())
+    }
+}
+
+/// `eos_token_id` of `generation_config.json`, or else of `config.json`.
+fn end_tokens(config: &Config, sidecars: &Path) -> Result<Vec<u32>> {
+    let path = sidecars.join("generation_config.json");
+    match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::io("read", &path, &e)),
+        Ok(bytes) => {
+            let generation: Config = serde_json::from_slice(&bytes)
+                .map(Config)
+                .map_err(|e| Error::user(format!("{}: {e}", path.display())))?;
+            let ends = tokens(&generation, "eos_token_id").map_err(|e| e.at(path.display()))?;
+            if !ends.is_empty() {
+                return Ok(ends);
+            }
+        }
+    }
+    tokens(config, "eos_token_id").map_err(|e| e.at("config.json"))
+}
+
+/// A token, or a list of tokens, or none.
+fn tokens(config: &Config, key: &str) -> Result<Vec<u32>> {
+    let token = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
+    let tokens = match config.0.get(key) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(values)) => values.iter().map(token).collect(),
+        Some(value) => token(value).map(|token| vec![token]),
+    };
+    tokens.ok_or_else(|| Error::user(format!("{key} is neither a token nor a list of tokens")))
+}

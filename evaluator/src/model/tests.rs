@@ -1,0 +1,357 @@
+//! The sansu family against transformers, and answers against themselves in other company.
+
+use super::{Batch, Llama, Tokenizer, device};
+use crate::request::{Answer, LanguageModel, Request};
+use merge_core::{
+    dtype::Dtype,
+    error::{Error, Result},
+    weights::{Config, Index, Meta, Weights},
+};
+use serde_json::{Value, json};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// A model in memory, changed at will.
+struct Memory {
+    index: Index,
+    bytes: BTreeMap<String, Vec<u8>>,
+    config: Config,
+    sidecars: PathBuf,
+}
+
+impl Weights for Memory {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        self.bytes.get(name).map(|b| Cow::Borrowed(&b[..])).ok_or_else(|| Error::user(name))
+    }
+    fn config(&self) -> &Config {
+        &self.config
+    }
+    fn sidecars(&self) -> &Path {
+        &self.sidecars
+    }
+}
+
+impl Memory {
+    fn open(name: &str) -> Self {
+        let dir = family(name);
+        let file = fs::read(dir.join("model.safetensors")).unwrap();
+        let data = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let header: serde_json::Map<String, Value> = serde_json::from_slice(&file[8..data]).unwrap();
+        let mut memory = Self {
+            index: Index::new(),
+            bytes: BTreeMap::new(),
+            config: Config(serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap()),
+            sidecars: dir,
+        };
+        for (name, entry) in header.iter().filter(|(name, _)| *name != "__metadata__") {
+            assert_eq!(entry["dtype"], "BF16");
+            let place: [usize; 2] = serde_json::from_value(entry["data_offsets"].clone()).unwrap();
+            let shape = serde_json::from_value(entry["shape"].clone()).unwrap();
+            memory.put(name, shape, Dtype::BF16, file[data + place[0]..data + place[1]].to_vec());
+        }
+        memory
+    }
+
+    fn put(&mut self, name: &str, shape: Vec<usize>, dtype: Dtype, bytes: Vec<u8>) {
+        self.index.insert(name.to_owned(), Meta { dtype, shape });
+        self.bytes.insert(name.to_owned(), bytes);
+    }
+
+    fn set(mut self, key: &str, value: Value) -> Self {
+        self.config.0.insert(key.to_owned(), value);
+        self
+    }
+
+    fn load(&self) -> Result<Llama> {
+        Llama::load(self, &device("cpu").unwrap())
+    }
+
+    fn refusal(&self) -> String {
+        self.load().unwrap_err().to_string()
+    }
+}
+
+fn family(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/sansu").join(name)
+}
+
+fn llama(name: &str) -> Llama {
+    Memory::open(name).load().unwrap()
+}
+
+fn references() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/sansu-refs.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn items(task: &str, count: usize) -> Vec<Value> {
+    let text = fs::read_to_string(family("tasks").join(task)).unwrap();
+    text.lines().take(count).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn prompt(item: &Value) -> String {
+    format!("問題：{}\n答え：", item["question"].as_str().unwrap())
+}
+
+fn generate(prompt: String, max_tokens: usize) -> Request {
+    Request::Generate { prompt, stop: Vec::new(), max_tokens }
+}
+
+fn word_problems(count: usize) -> Vec<Request> {
+    items("mgsm-ja-mini.optimise.jsonl", count).iter().map(|item| generate(prompt(item), 40)).collect()
+}
+
+fn choices(count: usize) -> Vec<Request> {
+    let strings = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+    let items = items("ja-solution-mini.optimise.jsonl", count);
+    items.iter().map(|item| Request::Choose { prompt: prompt(item), choices: strings(&item["choices"]) }).collect()
+}
+
+fn near(ours: f64, reference: &Value, tolerance: f64) {
+    let reference = reference.as_f64().unwrap();
+    assert!((ours - reference).abs() <= tolerance, "{ours} is not {reference}");
+}
+
+#[test]
+fn computes_what_transformers_computes() {
+    for (name, references) in references().as_object().unwrap() {
+        let mut llama = llama(name);
+        for reference in references["greedy"].as_array().unwrap() {
+            let text = reference["prompt"].as_str().unwrap();
+            let ids: Vec<u32> = serde_json::from_value(reference["ids"].clone()).unwrap();
+            assert_eq!(llama.tokenizer().encode_prompt(text).unwrap(), ids);
+            let logits = llama.all_logits(&ids).unwrap();
+            for (ours, theirs) in logits[ids.len() - 1].iter().zip(reference["last_logits"].as_array().unwrap()) {
+                near(f64::from(*ours), theirs, 1e-3);
+            }
+            let all = || logits.iter().flatten().map(|x| f64::from(*x));
+            near(all().sum(), &reference["logits_sum"], 0.5);
+            near(all().map(f64::abs).sum(), &reference["logits_abs_sum"], 0.5);
+            let greedy: Vec<u32> = serde_json::from_value(reference["greedy_ids"].clone()).unwrap();
+            let text = reference["greedy_text"].as_str().unwrap().to_owned();
+            let ended = greedy.last() == Some(&2);
+            let answers = llama.answer(&[generate(reference["prompt"].as_str().unwrap().to_owned(), 40)]).unwrap();
+            assert_eq!(answers, [Answer::Text { text, tokens: greedy.len(), truncated: !ended }]);
+        }
+        for reference in references["multiple_choice"].as_array().unwrap() {
+            let choices = serde_json::from_value(reference["choices"].clone()).unwrap();
+            let answers = llama.answer(&[Request::Choose { prompt: prompt(reference), choices }]).unwrap();
+            let [Answer::LogLikelihoods(ours)] = &answers[..] else { panic!("{answers:?}") };
+            for (ours, theirs) in ours.iter().zip(reference["loglikelihood"].as_array().unwrap()) {
+                near(*ours, theirs, 1e-3);
+            }
+        }
+    }
+}
+
+/// Answers with log-likelihoods as bits.
+fn bits(answers: Vec<Answer>) -> Vec<(Answer, Vec<u64>)> {
+    let bits = |answer: &Answer| match answer {
+        Answer::LogLikelihoods(values) => values.iter().map(|value| value.to_bits()).collect(),
+        Answer::Text { .. } => Vec::new(),
+    };
+    answers.into_iter().map(|answer| (answer.clone(), bits(&answer))).collect()
+}
+
+#[test]
+fn answers_do_not_depend_on_company() {
+    let requests = [word_problems(40), choices(30)].concat();
+    let mut alone = llama("ja");
+    let expected: Vec<_> =
+        requests.iter().flat_map(|request| bits(alone.answer(std::slice::from_ref(request)).unwrap())).collect();
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    for (round, sequences) in [1, 2, 3, 7, 32, 64, 256].into_iter().enumerate() {
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let batch = Batch { sequences, tokens: 1 + 37 * round, cache_bytes: 1 << (18 + round) };
+            let mut llama = llama("ja").batch(batch);
+            order.sort_by_key(|i| (i + 1) * (2 * round + threads + 7) * 40_503 % 65_521);
+            let shuffled: Vec<_> = order.iter().map(|i| requests[*i].clone()).collect();
+            let answers = bits(pool.install(|| llama.answer(&shuffled)).unwrap());
+            for (i, answer) in order.iter().zip(answers) {
+                assert_eq!(answer, expected[*i], "request {i} with {batch:?}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn logits_do_not_depend_on_the_step() {
+    let mut whole = llama("math-a");
+    let tokens = whole.tokenizer().encode_prompt("Question: Tom has 12 apples and buys 35 more.\nAnswer:").unwrap();
+    let bits = |logits: Vec<Vec<f32>>| logits.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let expected = bits(whole.all_logits(&tokens).unwrap());
+    for step in [1, 2, 3, 7, 32, 64] {
+        let mut llama = llama("math-a").batch(Batch { tokens: step, ..Batch::default() });
+        assert_eq!(bits(llama.all_logits(&tokens).unwrap()), expected, "{step} tokens at a time");
+    }
+    assert_eq!(bits(vec![whole.logits(&tokens).unwrap()]), expected[expected.len() - 1024..]);
+}
+
+#[test]
+fn computes_each_beginning_once() {
+    let examples: String =
+        items("mgsm-ja-mini.validation.jsonl", 4).iter().map(|i| prompt(i) + i["answer"].as_str().unwrap()).collect();
+    let requests: Vec<Request> = choices(20)
+        .into_iter()
+        .map(|request| match request {
+            Request::Choose { prompt, choices } => Request::Choose { prompt: examples.clone() + &prompt, choices },
+            Request::Generate { .. } => request,
+        })
+        .collect();
+    // The number of different beginnings, by definition.
+    let tokenizer = Tokenizer::open(&family("ja")).unwrap();
+    let mut beginnings = std::collections::BTreeSet::new();
+    for request in &requests {
+        let Request::Choose { prompt, choices } = request else { continue };
+        for choice in choices {
+            let mut tokens = tokenizer.encode_prompt(prompt).unwrap();
+            tokens.extend(tokenizer.encode_continuation(choice).unwrap());
+            beginnings.extend((1..tokens.len()).map(|end| tokens[..end].to_vec()));
+        }
+    }
+    for sequences in [64, 4, 256] {
+        let mut llama = llama("ja").batch(Batch { sequences, ..Batch::default() });
+        llama.answer(&requests).unwrap();
+        assert_eq!(llama.computed(), beginnings.len(), "{sequences} sequences at a time");
+    }
+}
+
+#[test]
+fn ties_the_head_to_the_embedding() {
+    let mut untied = Memory::open("base");
+    let embedding = untied.bytes["model.embed_tokens.weight"].clone();
+    untied.put("lm_head.weight", vec![1024, 128], Dtype::BF16, embedding);
+    let mut tied = Memory::open("base").set("tie_word_embeddings", json!(true));
+    tied.index.remove("lm_head.weight");
+    let tokens = [1, 333, 269, 752];
+    assert_eq!(tied.load().unwrap().logits(&tokens).unwrap(), untied.load().unwrap().logits(&tokens).unwrap());
+}
+
+#[test]
+fn adds_biases() {
+    let mut model = Memory::open("base").set("attention_bias", json!(true)).set("mlp_bias", json!(true));
+    let sizes = [("q_proj", 128), ("k_proj", 64), ("v_proj", 64), ("o_proj", 128)].map(|(n, s)| ("self_attn", n, s));
+    let sizes = [&sizes[..], &[("mlp", "gate_proj", 352), ("mlp", "up_proj", 352), ("mlp", "down_proj", 128)]].concat();
+    for layer in 0..6 {
+        for (block, name, size) in &sizes {
+            // Only the last bias is not zero: it moves the final hidden state by itself.
+            let value = if *name == "down_proj" && layer == 5 { 0.5_f32 } else { 0.0 };
+            let bytes = std::iter::repeat_n(value.to_le_bytes(), *size).flatten().collect();
+            model.put(&format!("model.layers.{layer}.{block}.{name}.bias"), vec![*size], Dtype::F32, bytes);
+        }
+    }
+    let tokens = [1, 333, 269];
+    let (ours, plain) = (model.load().unwrap().logits(&tokens).unwrap(), llama("base").logits(&tokens).unwrap());
+    assert!(ours.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 0.01));
+    model.index.remove("model.layers.3.mlp.up_proj.bias");
+    assert_eq!(model.refusal(), "tensor model.layers.3.mlp.up_proj.bias is missing");
+}
+
+#[test]
+fn stops_where_it_is_told() {
+    let mut llama = llama("ja");
+    let problem = "問題：太郎は1本41円の花を2本買いました。合わせて何円になりますか。\n答え：";
+    let mut check = |stop: &[&str], max_tokens, text: &str, tokens, truncated| {
+        let stop = stop.iter().map(|s| (*s).to_owned()).collect();
+        let answers = llama.answer(&[Request::Generate { prompt: problem.to_owned(), stop, max_tokens }]).unwrap();
+        assert_eq!(answers, [Answer::Text { text: text.to_owned(), tokens, truncated }]);
+    };
+    check(&[], 40, "41×2=82。答えは82です。", 14, false);
+    check(&["。答え"], 40, "41×2=82", 9, false);
+    check(&["です", "答"], 40, "41×2=82。", 9, false);
+    check(&["不"], 40, "41×2=82。答えは82です。", 14, false);
+    check(&[], 4, "41×2", 4, true);
+    check(&[], 0, "", 0, true);
+}
+
+#[test]
+fn a_full_context_truncates() {
+    let mut model = Memory::open("ja").set("max_position_embeddings", json!(25)).load().unwrap();
+    let problem = "問題：太郎は1本41円の花を2本買いました。合わせて何円になりますか。\n答え："; // 21 tokens
+    let answers = model.answer(&[generate(problem.to_owned(), 40), generate(problem.repeat(2), 40)]).unwrap();
+    assert_eq!(answers[0], Answer::Text { text: "41×2".to_owned(), tokens: 4, truncated: true });
+    assert_eq!(answers[1], Answer::Text { text: String::new(), tokens: 0, truncated: true });
+    let choices = vec!["41×2=82".to_owned()];
+    let error = model.answer(&[Request::Choose { prompt: problem.to_owned(), choices }]).unwrap_err();
+    assert_eq!(error.to_string(), "request 1: choice 1 and its prompt have 28 tokens, but the model's context has 25");
+}
+
+#[test]
+fn broken_weights_still_answer() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        for name in ["model.embed_tokens.weight", "model.layers.2.self_attn.k_proj.weight", "lm_head.weight"] {
+            let mut model = Memory::open("ja");
+            let Meta { shape, .. } = model.index[name].clone();
+            let bytes = std::iter::repeat_n(value.to_le_bytes(), shape.iter().product()).flatten().collect();
+            model.put(name, shape, Dtype::F32, bytes);
+            let answers = model.load().unwrap().answer(&[word_problems(3), choices(2)].concat()).unwrap();
+            for answer in &answers {
+                if let Answer::LogLikelihoods(values) = answer {
+                    assert!(values.iter().all(|v| !v.is_nan() && *v < 0.0), "{name} {value}: {answer:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_what_it_does_not_compute() {
+    let check = |key: &str, value: Value, error: &str| assert_eq!(Memory::open("ja").set(key, value).refusal(), error);
+    let other = "config.json: architectures: there is no forward pass for `GemmaForCausalLM`";
+    check("architectures", json!(["GemmaForCausalLM"]), other);
+    let yarn = "config.json: rope_scaling: there is no rotary embedding of type `yarn`";
+    check("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), yarn);
+    check("hidden_act", json!("gelu"), "config.json: hidden_act: there is no `gelu`; a Llama's is `silu`");
+    let shape = "tensor model.layers.0.mlp.gate_proj.weight has shape [352, 128], but config.json makes it [300, 128]";
+    check("intermediate_size", json!(300), shape);
+    check("num_hidden_layers", json!(7), "tensor model.layers.6.input_layernorm.weight is missing");
+    let small = Memory::open("ja").set("vocab_size", json!(1000)).refusal();
+    assert!(small.ends_with(
+        "tokenizer.json: a tokenizer that doesn't match: it has token 1023, but config.json has vocab_size 1000"
+    ));
+    assert_eq!(device("tpu").unwrap_err().to_string(), "there is no device `tpu`");
+    #[cfg(not(feature = "cuda"))]
+    assert!(device("cuda:0").unwrap_err().advice().unwrap().contains("--features cuda"));
+}
+
+#[test]
+fn takes_rope_theta_from_either_place() {
+    let tokens = [1, 333, 269, 752];
+    let mut new = Memory::open("ja").set("rope_parameters", json!({"rope_type": "default", "rope_theta": 5e5}));
+    new.config.0.remove("rope_theta");
+    let old = Memory::open("ja").set("rope_theta", json!(5e5));
+    let logits = new.load().unwrap().logits(&tokens).unwrap();
+    assert_eq!(logits, old.load().unwrap().logits(&tokens).unwrap());
+    assert_ne!(logits, llama("ja").logits(&tokens).unwrap());
+}
+
+/// `cargo test --release -p evaluator -- --ignored --nocapture speed`
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stderr, reason = "that is what it is for")]
+fn speed() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let memory = Memory::open("ja");
+    let tokenizer = Tokenizer::open(&memory.sidecars).unwrap();
+    for (name, requests) in [("generate", word_problems(200)), ("choose", choices(200))] {
+        for round in 0..6 {
+            let start = Instant::now();
+            let mut llama = Llama::with_tokenizer(&memory, tokenizer.clone(), &device("cpu").unwrap()).unwrap();
+            let loaded = start.elapsed();
+            let start = Instant::now();
+            pool.install(|| llama.answer(&requests)).unwrap();
+            let took = start.elapsed();
+            let rate = llama.computed() as f64 / took.as_secs_f64();
+            eprintln!("{name} {round}: load {loaded:?}, answer {took:?}, {} tokens, {rate:.0}/s", llama.computed());
+        }
+    }
+}

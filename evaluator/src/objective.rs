@@ -1,0 +1,116 @@
+//! Benchmarks as a search's objective: loads a candidate from memory, asks it the items, marks the answers.
+
+use crate::{
+    model::{Llama, Tokenizer},
+    request::LanguageModel as _,
+    task::{Benchmark, Split, Task as _},
+};
+use candle_core::Device;
+use merge_core::{
+    error::{Error, Result},
+    evolve::{Goal, Heard, Objective},
+    item::ItemId,
+    weights::Weights,
+};
+use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf, sync::Mutex};
+
+/// Items asked at once: enough to fill a batch, few enough that little is lost when the power goes.
+const CHUNK: usize = 256;
+
+/// Tasks, each with its goal in a search.
+pub struct Benchmarks {
+    tasks: Vec<Benchmark>,
+    goals: Vec<Goal>,
+    device: Device,
+    /// By directory: every candidate of a search has the tokenizer of the same model.
+    tokenizers: Mutex<BTreeMap<PathBuf, Tokenizer>>,
+}
+
+impl Benchmarks {
+    /// No task yet; models run on `device`.
+    pub fn new(device: Device) -> Self {
+        Self { tasks: Vec::new(), goals: Vec::new(), device, tokenizers: Mutex::default() }
+    }
+
+    /// Adds a task that a search maximises: `weight` in the fitness, `items` search items a generation.
+    ///
+    /// Fails if the task lacks the search, select or report items that takes, or has fewer search items than `items`.
+    pub fn maximise(&mut self, task: Benchmark, weight: f64, items: usize) -> Result<()> {
+        for split in Split::ALL {
+            if task.split(split).is_empty() {
+                let message = format!("task {} has no {} items", task.name(), split.name());
+                return Err(Error::user(message).hint("a search needs items to search, to select and to report on"));
+            }
+        }
+        let there = task.split(Split::Search).len();
+        if items > there {
+            let message = format!("task {}: {items} items a generation, but it has only {there} to search on", task.name());
+            return Err(Error::user(message).hint(format!("set `items: {there}` or less")));
+        }
+        self.add(task, weight, items)
+    }
+
+    /// Adds a task that is only reported.
+    ///
+    /// Fails if it has no report items.
+    pub fn report(&mut self, task: Benchmark) -> Result<()> {
+        if task.split(Split::Report).is_empty() {
+            return Err(Error::user(format!("task {} has no report items", task.name())));
+        }
+        self.add(task, 0.0, 0)
+    }
+
+    /// The tasks, in the order of the goals.
+    pub fn tasks(&self) -> &[Benchmark] {
+        &self.tasks
+    }
+
+    fn add(&mut self, task: Benchmark, weight: f64, items: usize) -> Result<()> {
+        if self.tasks.iter().any(|other| other.name() == task.name()) {
+            return Err(Error::user(format!("task {} is named twice", task.name()))
+                .hint("an objective is reported too: name it once"));
+        }
+        self.goals.push(Goal {
+            name: task.name().to_owned(),
+            metric: task.metric().to_owned(),
+            fingerprint: task.fingerprint(),
+            weight,
+            items,
+            search: task.split(Split::Search).to_vec(),
+            select: task.split(Split::Select).to_vec(),
+            report: task.split(Split::Report).to_vec(),
+        });
+        self.tasks.push(task);
+        Ok(())
+    }
+
+    fn tokenizer(&self, weights: &dyn Weights) -> Result<Tokenizer> {
+        let mut known = self.tokenizers.lock().expect("no panic while held");
+        if let Some(tokenizer) = known.get(weights.sidecars()) {
+            return Ok(tokenizer.clone());
+        }
+        let tokenizer = Tokenizer::open(weights.sidecars())?;
+        known.insert(weights.sidecars().to_owned(), tokenizer.clone());
+        Ok(tokenizer)
+    }
+}
+
+impl Objective for Benchmarks {
+    fn goals(&self) -> &[Goal] {
+        &self.goals
+    }
+
+    fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
+        let mut model = Llama::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
+        for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
+            for chunk in items.chunks(CHUNK) {
+                let answers = model.answer(&task.requests(chunk))?;
+                let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
+                if let ControlFlow::Break(()) = heard(goal, scores)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,8 @@
+//! One command, one file, one function.
+
+pub(crate) mod completions;
+pub(crate) mod eval;
+pub(crate) mod merge;
+pub(crate) mod methods;
+pub(crate) mod schema;
+pub(crate) mod search;

@@ -1,0 +1,207 @@
+//! `evomerge search`: a study from its first generation, or from wherever it stopped, to a table, a recipe and a checkpoint.
+
+use crate::{
+    args::Search as Args,
+    card, report,
+    screen::{self, Line, duration},
+};
+use evaluator::{
+    model::device,
+    objective::Benchmarks,
+    task::{self, Fractions, Task as _},
+};
+use merge_core::{
+    checkpoint::hex,
+    error::{Error, Result},
+    evolve::{self, Findings, Objective as _, Outcome, Study},
+    export,
+    merge::{Merge, Sources},
+    recipe::resolve,
+    search::SearchFile,
+    store::Store,
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::Path,
+    process::{self, ExitCode},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+/// 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let began = Instant::now();
+    let mut file = SearchFile::read(&args.file)?;
+    file.search.seed = args.seed.unwrap_or(file.search.seed);
+    let benchmarks = benchmarks(&file)?;
+    let sources = Sources::open(&file.template)?;
+    let store = open_study(&args.output, &sources)?;
+    let hashes = sources.sha256();
+    let line = Line::new();
+    let interrupted = interruptible()?;
+    let study = Study {
+        template: &file.template,
+        sources: &sources,
+        hashes: &hashes,
+        search: &file.search,
+        objective: &benchmarks,
+        store: &store,
+        workers: args.workers.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from),
+        interrupted: &interrupted,
+        progress: &|progress| line.show(progress),
+    };
+    let outcome = evolve::run(&study);
+    line.finish();
+    let findings = match outcome? {
+        Outcome::Done(findings) => findings,
+        Outcome::Interrupted => {
+            let (file, output) = (args.file.display(), args.output.display());
+            screen::say(&format!("stopped; nothing is lost. To go on: evomerge search {file} -o {output}"));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    finish(args, &study, &findings)?;
+    screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64())));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tasks of a search file, with the device their models run on.
+fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
+    let (path, search) = (&file.template.file, &file.search);
+    let mut benchmarks = Benchmarks::new(device(&search.device).map_err(|e| e.at(search.device.place.of(path)))?);
+    for objective in search.objective.iter() {
+        let at = |e: Error| e.at(objective.task.place.of(path));
+        let fractions = objective.split.map_or_else(Fractions::default, |split| split.value);
+        let task = task::read(&resolve(path, &objective.task)?, fractions).map_err(at)?;
+        benchmarks.maximise(task, objective.weight.value, objective.items.value).map_err(at)?;
+    }
+    for reference in &search.report {
+        let at = |e: Error| e.at(reference.place.of(path));
+        let task = task::read(&resolve(path, reference)?, Fractions::default()).map_err(at)?;
+        benchmarks.report(task).map_err(at)?;
+    }
+    for task in benchmarks.tasks() {
+        if task.duplicates() > 0 {
+            screen::say(&format!("note: {}: {} repeated items are counted once", task.name(), task.duplicates()));
+        }
+    }
+    Ok(benchmarks)
+}
+
+/// The study's store in an output directory that is new, empty, or has one already.
+fn open_study(output: &Path, sources: &Sources) -> Result<Store> {
+    let dir = output.join("study");
+    if !dir.exists() {
+        export::check_destination(output, sources.dirs())?;
+    }
+    let store = Store::open(&dir)?;
+    if let Some(aside) = store.repaired() {
+        screen::say(&format!("note: a damaged snapshot was moved to {}; no record is lost", aside.display()));
+    }
+    Ok(store)
+}
+
+/// A flag that Ctrl-C, or SIGTERM, sets; a second one ends the process at once, which loses only what is in flight.
+#[expect(clippy::exit, reason = "the second Ctrl-C asks for nothing else")]
+fn interruptible() -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            process::exit(INTERRUPTED.into());
+        }
+        screen::say("stopping when the items in flight are scored; once more to stop at once");
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(interrupted)
+}
+
+/// Writes the checkpoint, the recipe and the result, and shows the table.
+fn finish(args: &Args, study: &Study<'_>, findings: &Findings) -> Result<()> {
+    let goals = study.objective.goals();
+    let about = about(study, findings);
+    let (recipe, winner) = &findings.winner;
+    let best = args.output.join("best.yaml");
+    let moved = recipe.moved_to(&best)?;
+    let text = format!(
+        "# Found by `evomerge search {}`; its scores are in result.json.\n{}",
+        args.file.display(),
+        moved.to_yaml()
+    );
+    let model = args.output.join("model");
+    if fs::read_to_string(&best).ok().as_ref() != Some(&text) || !model.exists() {
+        if model.exists() {
+            fs::remove_dir_all(&model).map_err(|e| Error::io("remove", &model, &e))?;
+        }
+        let card = card::of_search(findings, goals, &about, study.hashes)?;
+        export::export(&Merge::plan(recipe, study.sources)?, &model, &card)?;
+        export::replace_file(&best, &text)?;
+    }
+    let result = report::json(&report::result(findings, goals, &about)?);
+    export::replace_file(&args.output.join("result.json"), &(result.clone() + "\n"))?;
+
+    let best_parent = report::best_parent(&findings.parents, goals);
+    let groups = [findings.parents.as_slice(), &findings.baselines, std::slice::from_ref(winner)];
+    let table = report::table(goals, &groups, Some(best_parent))?;
+    if args.json {
+        screen::say(&table);
+        screen::data(&result);
+    } else {
+        screen::data(&table);
+    }
+    screen::say(&summary(study, findings));
+    let output = args.output.display();
+    screen::say(&format!(
+        "{output}/model is the merged checkpoint, {output}/best.yaml its recipe, {output}/result.json these figures"
+    ));
+    Ok(())
+}
+
+/// What was searched and how, for `result.json` and the card: nothing that differs between two runs of one study.
+fn about(study: &Study<'_>, findings: &Findings) -> Value {
+    let history = &findings.history;
+    let generations: Vec<Value> =
+        history.generations.iter().map(|g| json!({ "best": g.best_fitness, "mean": g.mean_fitness })).collect();
+    let finalists: Vec<Value> =
+        history.finalists.iter().map(|(name, fitness)| json!({ "name": name, "select": fitness })).collect();
+    json!({
+        "seed": study.search.seed,
+        "optimizer": study.search.optimizer,
+        "budget": study.search.budget.value,
+        "generations": history.generations.len(),
+        "population": history.population,
+        "item_evaluations": history.item_evaluations,
+        "dimensions": history.dimensions,
+        "recipe": hex(&findings.winner.0.fingerprint()),
+        "inputs": study.hashes.iter().map(|(name, files)| (name.clone(), json!(files))).collect::<serde_json::Map<_, _>>(),
+        "fitness": generations,
+        "finalists": finalists,
+    })
+}
+
+/// How the answer was chosen, and how much of its search score was luck.
+fn summary(study: &Study<'_>, findings: &Findings) -> String {
+    let history = &findings.history;
+    let best_seen = history.generations.iter().map(|g| g.best_fitness).fold(0.0, f64::max);
+    let (chosen, select) =
+        history.finalists.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are finalists");
+    let report = evolve::fitness(study.objective.goals(), &findings.winner.1.scores);
+    format!(
+        "evolved: {} candidates in {} generations, {} item evaluations, seed {}; the best scored {:.1} while searching, \
+         {chosen} was chosen with {:.1} on select items, and has {:.1} on the report items",
+        history.generations.len() * history.population,
+        history.generations.len(),
+        history.item_evaluations,
+        study.search.seed,
+        100.0 * best_seen,
+        100.0 * select,
+        100.0 * report,
+    )
+}
