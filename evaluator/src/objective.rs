@@ -44,20 +44,24 @@ impl Benchmarks {
         }
         let there = task.split(Split::Search).len();
         if items > there {
-            let message = format!("task {}: {items} items a generation, but it has only {there} to search on", task.name());
+            let message =
+                format!("task {}: {items} items a generation, but it has only {there} to search on", task.name());
             return Err(Error::user(message).hint(format!("set `items: {there}` or less")));
         }
         self.add(task, weight, items)
     }
 
-    /// Adds a task that is only reported.
+    /// Adds a task of which one split is asked, as what is reported.
     ///
-    /// Fails if it has no report items.
-    pub fn report(&mut self, task: Benchmark) -> Result<()> {
-        if task.split(Split::Report).is_empty() {
-            return Err(Error::user(format!("task {} has no report items", task.name())));
+    /// Fails if it has no such items.
+    pub fn ask(&mut self, task: Benchmark, split: Split) -> Result<()> {
+        if task.split(split).is_empty() {
+            return Err(Error::user(format!("task {} has no {} items", task.name(), split.name())));
         }
-        self.add(task, 0.0, 0)
+        let items = task.split(split).to_vec();
+        self.add(task, 0.0, 0)?;
+        self.goals.last_mut().expect("just added").report = items;
+        Ok(())
     }
 
     /// The tasks, in the order of the goals.

@@ -4,6 +4,7 @@ use crate::report;
 use merge_core::{
     error::Result,
     evolve::{Entry, Findings, Goal},
+    item::ItemScore,
     merge::Sources,
     recipe::Recipe,
 };
@@ -66,7 +67,7 @@ pub(crate) fn of_search(findings: &Findings, goals: &[Goal], study: &Value, hash
 const STRING: &str = "a String takes all that is written";
 
 fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
-    let cell = |(goal, scores)| report::estimate(goal, scores).map(|estimate| report::percent(&estimate));
+    let cell = |(goal, scores): (&Goal, &Vec<ItemScore>)| report::estimate(goal, scores).map(|e| report::percent(&e));
     Ok(goals.iter().zip(&entry.scores).map(cell).collect::<Result<Vec<_>>>()?.join(" | "))
 }
 

@@ -69,10 +69,10 @@ pub(crate) fn best_parent<'a>(parents: &'a [Entry], goals: &[Goal]) -> &'a Entry
     parents.iter().rev().max_by(|a, b| fitness(a).total_cmp(&fitness(b))).expect("a recipe has a model")
 }
 
-/// A table of groups of models, a column for each task and one for the paired difference to a model.
-pub(crate) fn table(goals: &[Goal], groups: &[(&str, &[Entry])], reference: Option<&Entry>) -> Result<String> {
+/// A table of models, group by group: a column for each task and one for the paired difference to a model.
+pub(crate) fn table(goals: &[Goal], groups: &[&[Entry]], reference: Option<&Entry>) -> Result<String> {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec![String::new()];
     for goal in goals {
         header.push(format!("{}\n{} % [95% CI]", goal.name, goal.metric));
@@ -81,7 +81,7 @@ pub(crate) fn table(goals: &[Goal], groups: &[(&str, &[Entry])], reference: Opti
         }
     }
     table.set_header(header);
-    for entry in groups.iter().flat_map(|(_, entries)| *entries) {
+    for entry in groups.iter().copied().flatten() {
         let mut row = vec![Cell::new(&entry.name)];
         for (position, (goal, scores)) in goals.iter().zip(&entry.scores).enumerate() {
             let Estimate { value, ci95: [low, high], .. } = estimate(goal, scores)?;

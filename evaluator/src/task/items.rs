@@ -47,12 +47,12 @@ impl<'a> Items<'a> {
             }
         }
         let empty = |split: &Split| self.splits[*split as usize].is_empty();
-        let share = |split: &Split| self.fractions.of(*split) > 0.0;
+        let wanted = |split: &Split| share(self.fractions, *split) > 0.0;
         let path = path.display();
         if split.is_some_and(|split| empty(&split)) || Split::ALL.iter().all(empty) {
             return Err(Error::user(format!("{path}: no item in it")).hint("put one JSON object on each line"));
         }
-        match Split::ALL.iter().find(|each| split.is_none() && share(each) && empty(each)) {
+        match Split::ALL.iter().find(|each| split.is_none() && wanted(each) && empty(each)) {
             Some(split) => Err(Error::user(format!("{path}: no item falls into the split `{}`", split.name())).hint(
                 "it has too few items to be divided: add some, change the fractions, or name a file for each split",
             )),
@@ -67,7 +67,7 @@ impl<'a> Items<'a> {
             return Err(Error::user(format!("{place}: not a JSON object"))
                 .hint("an item is one line such as {\"question\": \"…\", \"answer_number\": 18}"));
         };
-        let split = split.unwrap_or_else(|| self.fractions.split(id));
+        let split = split.unwrap_or_else(|| split_of(id, self.fractions));
         let item = self.rules.item(&fields).map_err(|e| e.at(place))?;
         let (Request::Generate { prompt, .. } | Request::Choose { prompt, .. }) = &item.request;
         let question = normalize(prompt).replace(' ', "");
@@ -91,27 +91,25 @@ impl<'a> Items<'a> {
     }
 }
 
-impl Fractions {
-    fn of(self, split: Split) -> f64 {
-        match split {
-            Split::Search => self.search,
-            Split::Select => self.select,
-            Split::Report => self.report,
-        }
+fn share(of: Fractions, split: Split) -> f64 {
+    match split {
+        Split::Search => of.search,
+        Split::Select => of.select,
+        Split::Report => of.report,
     }
+}
 
-    /// Where an item falls: by its hash as a number from 0 to 1, whatever other items there are.
-    fn split(self, id: ItemId) -> Split {
-        let (head, _) = id.0.split_first_chunk::<8>().expect("an id has 16 bytes");
-        // 53 bits, so that no rounding makes it 1.
-        let position = (u64::from_be_bytes(*head) >> 11) as f64 / (1_u64 << 53) as f64;
-        if position < self.search {
-            Split::Search
-        } else if position < self.search + self.select {
-            Split::Select
-        } else {
-            Split::Report
-        }
+/// Where an item falls: by its hash as a number from 0 to 1, whatever other items there are.
+fn split_of(id: ItemId, fractions: Fractions) -> Split {
+    let (head, _) = id.0.split_first_chunk::<8>().expect("an id has 16 bytes");
+    // 53 bits, so that no rounding makes it 1.
+    let position = (u64::from_be_bytes(*head) >> 11) as f64 / (1_u64 << 53) as f64;
+    if position < fractions.search {
+        Split::Search
+    } else if position < fractions.search + fractions.select {
+        Split::Select
+    } else {
+        Split::Report
     }
 }
 

@@ -10,11 +10,15 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
-use merge_core::error::{Error, Result};
+pub use merge_core::search::Fractions;
+use merge_core::{
+    error::{Error, Result},
+    item::{ItemId, ItemScore},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,73 +75,17 @@ impl Split {
     }
 }
 
-/// What share of a single item file goes to each split. Each item falls by its own hash, so that new items move no other.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Fractions {
-    /// From 0 to 1.
-    pub search: f64,
-    /// From 0 to 1.
-    pub select: f64,
-    /// From 0 to 1; the three sum to 1.
-    pub report: f64,
-}
-
-impl Default for Fractions {
-    fn default() -> Self {
-        Self { search: 0.6, select: 0.2, report: 0.2 }
+/// Refuses what is not three shares of one whole.
+fn check(fractions: Fractions) -> Result<()> {
+    let Fractions { search, select, report } = fractions;
+    let are_shares = [search, select, report].iter().all(|share| (0.0..=1.0).contains(share));
+    if are_shares && (search + select + report - 1.0).abs() < 1e-9 {
+        return Ok(());
     }
-}
-
-impl Fractions {
-    /// Refuses what is not three shares of one whole.
-    fn check(self) -> Result<()> {
-        let Self { search, select, report } = self;
-        let are_shares = [search, select, report].iter().all(|share| (0.0..=1.0).contains(share));
-        if are_shares && (search + select + report - 1.0).abs() < 1e-9 {
-            return Ok(());
-        }
-        Err(Error::user(format!(
-            "the split fractions search {search}, select {select}, report {report} are not three shares of 1"
-        ))
-        .hint("give three numbers from 0 to 1 that sum to 1, such as 0.6, 0.2 and 0.2"))
-    }
-}
-
-/// An item by its content: the first 16 bytes of the SHA-256 of its JSON, keys sorted, without white space.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ItemId(
-    /// The bytes, to key a store by.
-    pub [u8; 16],
-);
-
-impl fmt::Display for ItemId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for ItemId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ItemId({self})")
-    }
-}
-
-impl Serialize for ItemId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// How an answer to one item was marked.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ItemScore {
-    /// 1 if right, 0 if wrong.
-    pub value: f64,
-    /// Tokens the model generated; 0 for a choice.
-    pub tokens: u32,
-    /// Whether the answer was cut off at `max_tokens`.
-    pub truncated: bool,
+    Err(Error::user(format!(
+        "the split fractions search {search}, select {select}, report {report} are not three shares of 1"
+    ))
+    .hint("give three numbers from 0 to 1 that sum to 1, such as 0.6, 0.2 and 0.2"))
 }
 
 /// A task read from files.
@@ -158,7 +106,7 @@ pub struct Benchmark {
 /// task that has a single file. Errors name file and line: YAML that is not a task, an item without a field the task
 /// needs, a split without items, and a question that is in two splits.
 pub fn read(path: &Path, fractions: Fractions) -> Result<Benchmark> {
-    fractions.check()?;
+    check(fractions)?;
     let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
     let task = definition::parse(path, &text)?;
     let mut items = Items::new(&task.rules, fractions);

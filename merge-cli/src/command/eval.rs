@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     if args.json {
         screen::data(&report::json(&report::entry(&entry, benchmarks.goals())?));
     } else {
-        screen::data(&report::table(benchmarks.goals(), &[("", std::slice::from_ref(&entry))], None)?);
+        screen::data(&report::table(benchmarks.goals(), &[std::slice::from_ref(&entry)], None)?);
     }
     Ok(())
 }

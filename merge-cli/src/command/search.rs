@@ -8,12 +8,12 @@ use crate::{
 use evaluator::{
     model::device,
     objective::Benchmarks,
-    task::{self, Fractions, Task as _},
+    task::{self, Fractions, Split, Task as _},
 };
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
-    evolve::{self, Findings, Objective as _, Outcome, Study},
+    evolve::{self, Findings, Outcome, Study},
     export,
     merge::{Merge, Sources},
     recipe::resolve,
@@ -46,6 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let hashes = sources.sha256();
     let line = Line::new();
     let interrupted = interruptible()?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let study = Study {
         template: &file.template,
         sources: &sources,
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         search: &file.search,
         objective: &benchmarks,
         store: &store,
-        workers: args.workers.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from),
+        workers: args.workers.map_or(cores, usize::from),
         interrupted: &interrupted,
         progress: &|progress| line.show(progress),
     };
@@ -85,7 +86,7 @@ fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
     for reference in &search.report {
         let at = |e: Error| e.at(reference.place.of(path));
         let task = task::read(&resolve(path, reference)?, Fractions::default()).map_err(at)?;
-        benchmarks.report(task).map_err(at)?;
+        benchmarks.ask(task, Split::Report).map_err(at)?;
     }
     for task in benchmarks.tasks() {
         if task.duplicates() > 0 {
