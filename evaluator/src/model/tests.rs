@@ -343,15 +343,18 @@ fn speed() {
     let memory = Memory::open("ja");
     let tokenizer = Tokenizer::open(&memory.sidecars).unwrap();
     for (name, requests) in [("generate", word_problems(200)), ("choose", choices(200))] {
-        for round in 0..6 {
+        for round in 0..12 {
             let start = Instant::now();
-            let mut llama = Llama::with_tokenizer(&memory, tokenizer.clone(), &device("cpu").unwrap()).unwrap();
+            let tokens = 128 << (round % 4);
+            let batch = Batch { tokens, ..Batch::default() };
+            let llama = Llama::with_tokenizer(&memory, tokenizer.clone(), &device("cpu").unwrap()).unwrap();
+            let mut llama = llama.batch(batch);
             let loaded = start.elapsed();
             let start = Instant::now();
             pool.install(|| llama.answer(&requests)).unwrap();
             let took = start.elapsed();
             let rate = llama.computed() as f64 / took.as_secs_f64();
-            eprintln!("{name} {round}: load {loaded:?}, answer {took:?}, {} tokens, {rate:.0}/s", llama.computed());
+            eprintln!("{name} {tokens}: load {loaded:?}, answer {took:?}, {} tokens, {rate:.0}/s", llama.computed());
         }
     }
 }
