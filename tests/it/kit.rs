@@ -1,0 +1,143 @@
+//! A directory of its own for each test, a command to run in it, and small checkpoints.
+
+use safetensors::{Dtype, tensor::TensorView};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The family of real models that the repository carries.
+pub(crate) fn family() -> PathBuf {
+    root().join("recipes/sansu")
+}
+
+/// A directory that a test's command runs in.
+pub(crate) struct Dir(TempDir);
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `evomerge`, not started yet, in this directory.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evomerge"));
+        command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        Said::of(self.command(args).output().unwrap())
+    }
+
+    /// Every path in this directory, sorted, to see what a command has left.
+    pub(crate) fn tree(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        walk(self.0.path(), &mut |path| paths.push(path.strip_prefix(self.0.path()).unwrap().display().to_string()));
+        paths.sort();
+        paths
+    }
+
+    /// Writes a Llama checkpoint that no one has trained: one layer, hidden 8, 32 tokens.
+    pub(crate) fn tiny(&self, name: &str, value: f32) -> PathBuf {
+        let tensors = tiny_tensors(value);
+        self.checkpoint(name, &tensors)
+    }
+
+    pub(crate) fn checkpoint(&self, name: &str, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> PathBuf {
+        let dir = self.path(name);
+        self.write(&format!("{name}/config.json"), TINY_CONFIG);
+        self.write(&format!("{name}/model.safetensors"), safetensors_bytes(tensors));
+        dir
+    }
+}
+
+impl Said {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The first line that begins with `error: `.
+    pub(crate) fn error(&self) -> &str {
+        self.err.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or_else(|| panic!("no error in {self:?}"))
+    }
+
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.err.lines().find_map(|line| line.strip_prefix("hint: "))
+    }
+}
+
+const TINY_CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32,
+"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+"num_key_value_heads": 1, "head_dim": 4, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+"max_position_embeddings": 64, "tie_word_embeddings": false, "torch_dtype": "float32"}"#;
+
+/// The tensors of the tiny Llama by name, each filled with small numbers that depend on `value`.
+pub(crate) fn tiny_tensors(value: f32) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let shapes: [(&str, &[usize]); 12] = [
+        ("lm_head.weight", &[32, 8]),
+        ("model.embed_tokens.weight", &[32, 8]),
+        ("model.layers.0.input_layernorm.weight", &[8]),
+        ("model.layers.0.mlp.down_proj.weight", &[8, 16]),
+        ("model.layers.0.mlp.gate_proj.weight", &[16, 8]),
+        ("model.layers.0.mlp.up_proj.weight", &[16, 8]),
+        ("model.layers.0.post_attention_layernorm.weight", &[8]),
+        ("model.layers.0.self_attn.k_proj.weight", &[4, 8]),
+        ("model.layers.0.self_attn.o_proj.weight", &[8, 8]),
+        ("model.layers.0.self_attn.q_proj.weight", &[8, 8]),
+        ("model.layers.0.self_attn.v_proj.weight", &[4, 8]),
+        ("model.norm.weight", &[8]),
+    ];
+    let fill = |n: usize| (0..n).map(|i| value + (i % 7) as f32 / 64.0).collect::<Vec<f32>>();
+    shapes.into_iter().map(|(name, shape)| (name.into(), (shape.to_vec(), fill(shape.iter().product())))).collect()
+}
+
+pub(crate) fn safetensors_bytes(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
+    let bytes: BTreeMap<&str, Vec<u8>> =
+        tensors.iter().map(|(name, (_, x))| (name.as_str(), x.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+    let views = tensors.iter().map(|(name, (shape, _))| {
+        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), &bytes[name.as_str()]).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+/// Calls `seen` with every path below a directory.
+pub(crate) fn walk(dir: &Path, seen: &mut dyn FnMut(&Path)) {
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        seen(&path);
+        if path.is_dir() {
+            walk(&path, seen);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The program as its users meet it, and the promises that hold the repository together.
+
+mod kit;
+mod cli;
+mod conformance;
+mod export;
+mod refusals;
+mod search;
+mod tidy;

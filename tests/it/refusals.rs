@@ -1,0 +1,247 @@
+//! Bad input: a clear error with what to do, the documented exit code, nothing half-written left.
+
+use crate::kit::{Dir, family, safetensors_bytes, tiny_tensors};
+use std::fs;
+
+const RECIPE: &str = "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 0.5}}\n- {model: b, parameters: {weight: 0.5}}\n";
+
+/// Two tiny models and a recipe of both; `spoil` breaks something. The answer is the error and its hint.
+fn check(spoil: impl Fn(&Dir), error: &str, hint: &str) {
+    let dir = Dir::new();
+    dir.tiny("a", 0.1);
+    dir.tiny("b", 0.2);
+    dir.write("r.yaml", RECIPE);
+    spoil(&dir);
+    let before = dir.tree();
+    let said = dir.run(&["merge", "r.yaml", "-o", "merged"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert_eq!((said.error(), said.hint().unwrap_or_default()), (error, hint));
+    assert!(said.out.is_empty());
+    assert_eq!(dir.tree(), before, "nothing is left behind");
+}
+
+/// Changes the bytes of model b's only shard.
+fn shard(change: impl Fn(Vec<u8>) -> Vec<u8>) -> impl Fn(&Dir) {
+    move |dir| {
+        let path = dir.path("b/model.safetensors");
+        fs::write(&path, change(fs::read(&path).unwrap())).unwrap();
+    }
+}
+
+/// Changes a piece of the header of model b's only shard, keeping its length.
+fn header(from: &'static str, to: &'static str) -> impl Fn(&Dir) {
+    assert_eq!(from.len(), to.len());
+    shard(move |bytes| {
+        let at = bytes.windows(from.len()).position(|piece| piece == from.as_bytes()).expect("it is in the header");
+        [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
+    })
+}
+
+#[test]
+fn a_damaged_shard_is_refused_before_anything_is_written() {
+    check(
+        shard(|bytes| bytes[..bytes.len() - 10].to_vec()),
+        "r.yaml:4:11: b/model.safetensors: damaged: its header describes more or fewer bytes than it has (the file has 5038 bytes)",
+        "the file is truncated or not safetensors; download or copy it again",
+    );
+    check(
+        shard(|bytes| [&u64::MAX.to_le_bytes()[..], &bytes[8..]].concat()),
+        "r.yaml:4:11: b/model.safetensors: damaged: its header would reach beyond the file (the file has 5048 bytes)",
+        "the file is truncated or not safetensors; download or copy it again",
+    );
+    check(
+        shard(|_| b"PK".to_vec()),
+        "r.yaml:4:11: b/model.safetensors: damaged: its header would reach beyond the file (the file has 2 bytes)",
+        "the file is truncated or not safetensors; download or copy it again",
+    );
+    check(
+        header("\"data_offsets\":[1024,2048]", "\"data_offsets\":[1000,2024]"),
+        "r.yaml:4:11: b/model.safetensors: damaged: the bytes of `model.embed_tokens.weight` overlap another tensor's or leave a gap (the file has 5048 bytes)",
+        "the file was written wrongly; download it again, or tell whoever made it",
+    );
+    check(
+        header("\"dtype\":\"F32\",\"shape\":[8,16]", "\"dtype\":\"U32\",\"shape\":[8,16]"),
+        "r.yaml:4:11: b/model.safetensors: `model.layers.0.mlp.down_proj.weight` is stored as U32",
+        "the types merged are bfloat16, float16, float32",
+    );
+}
+
+#[test]
+fn models_that_do_not_fit_together_are_refused() {
+    let without = |dir: &Dir| {
+        let mut tensors = tiny_tensors(0.2);
+        tensors.remove("model.norm.weight");
+        dir.checkpoint("b", &tensors);
+    };
+    check(
+        without,
+        "r.yaml:4:11: b lacks `model.norm.weight`, which a has",
+        "only models of one architecture and size can be merged",
+    );
+    let with_more = |dir: &Dir| {
+        let mut tensors = tiny_tensors(0.2);
+        for bias in ["q", "k", "v"] {
+            tensors.insert(format!("model.layers.0.self_attn.{bias}_proj.bias"), (vec![8], vec![0.0; 8]));
+        }
+        dir.checkpoint("b", &tensors);
+    };
+    check(
+        with_more,
+        "r.yaml:4:11: a lacks `model.layers.0.self_attn.k_proj.bias` and 2 more, which b has",
+        "only models of one architecture and size can be merged",
+    );
+    let larger = |dir: &Dir| {
+        let mut tensors = tiny_tensors(0.2);
+        tensors.insert("model.embed_tokens.weight".into(), (vec![33, 8], vec![0.0; 33 * 8]));
+        dir.checkpoint("b", &tensors);
+    };
+    check(
+        larger,
+        "r.yaml:4:11: a and b: the shapes of `model.embed_tokens.weight` differ: [32, 8] and [33, 8]",
+        "their vocabularies differ: merge models that share a tokenizer",
+    );
+    let tied = |dir: &Dir| {
+        let config = fs::read_to_string(dir.path("b/config.json")).unwrap();
+        dir.write("b/config.json", config.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true"));
+    };
+    check(
+        tied,
+        "r.yaml:4:11: a and b: one ties its output head to the embedding, the other does not",
+        "the tied model has no head of its own to merge; untie it first",
+    );
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_found_while_merging_and_the_output_is_removed() {
+    for (bad, at) in [(f32::NAN, 5), (f32::INFINITY, 100)] {
+        let nan = |dir: &Dir| {
+            let mut tensors = tiny_tensors(0.2);
+            tensors.get_mut("model.layers.0.mlp.up_proj.weight").unwrap().1[at] = bad;
+            dir.checkpoint("b", &tensors);
+        };
+        let message = format!("`b`: `model.layers.0.mlp.up_proj.weight`: element {at} is NaN or infinite");
+        check(nan, &message, "the checkpoint is broken: download it again, or leave it out");
+    }
+}
+
+#[test]
+fn a_result_too_large_for_its_type_is_refused() {
+    let large = |dir: &Dir| {
+        dir.tiny("b", 60_000.0);
+        dir.write("r.yaml", RECIPE.replace("0.5}", "1.5}").to_owned() + "dtype: float16\nparameters: {normalize: false}\n");
+    };
+    let dir = Dir::new();
+    dir.tiny("a", 0.1);
+    large(&dir);
+    let said = dir.run(&["merge", "r.yaml", "-o", "merged"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.error().ends_with("a merged value is too large for float16"), "{}", said.err);
+    assert!(!dir.path("merged").exists() && !dir.path(".merged.partial").exists());
+}
+
+#[test]
+fn recipes_are_refused_with_line_and_column() {
+    let recipe = |text: &'static str| move |dir: &Dir| drop(dir.write("r.yaml", text));
+    check(
+        recipe("merge_method: tises\nmodels: [{model: a}]\n"),
+        "r.yaml:1:15: there is no method `tises`",
+        "`evomerge methods` lists them all",
+    );
+    check(
+        recipe("merge_method: dare_tise\nmodels: [{model: a}]\n"),
+        "r.yaml:1:15: there is no method `dare_tise`",
+        "did you mean `dare_ties`? `evomerge methods` lists them all",
+    );
+    check(
+        recipe("merge_method: dare_ties\nbase_model: a\nmodels:\n- model: b\n  parameters:\n    weight: 1\n    density: 1.3\n"),
+        "r.yaml:7:14: models[0].parameters.density: 1.3 is not between 0 and 1",
+        "",
+    );
+    check(
+        recipe("merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: nowhere/c, parameters: {weight: 1}}\n"),
+        "r.yaml:4:11: nowhere/c does not exist",
+        "paths are relative to the file they stand in, else to the current directory; download models first",
+    );
+    check(
+        recipe("merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: b, parameters: {weight: -1}}\n"),
+        "r.yaml:1:15: `lm_head.weight`: the weights sum to zero, and `normalize` divides by their sum",
+        "change the weights, or set `normalize: false`",
+    );
+}
+
+#[test]
+fn a_missing_model_names_both_places_that_were_looked_in() {
+    let dir = Dir::new();
+    dir.write("recipes/r.yaml", RECIPE);
+    let said = dir.run(&["merge", "recipes/r.yaml", "-o", "merged"]);
+    assert_eq!((said.code, said.error()), (Some(1), "recipes/r.yaml:3:11: neither recipes/a nor a exists"));
+}
+
+#[test]
+fn outputs_are_never_overwritten_and_never_an_input() {
+    check(
+        |dir| drop(dir.write("merged/mine.txt", "keep")),
+        "merged: exists already",
+        "choose another directory, or remove this one first",
+    );
+    let dir = Dir::new();
+    dir.tiny("a", 0.1);
+    dir.tiny("b", 0.2);
+    dir.write("r.yaml", RECIPE);
+    let before = fs::read(dir.path("a/model.safetensors")).unwrap();
+    let said = dir.run(&["merge", "r.yaml", "-o", "./b/../a"]);
+    assert_eq!((said.code, said.error()), (Some(1), "./b/../a: is one of the models to be merged"));
+    assert_eq!(fs::read(dir.path("a/model.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let dir = Dir::new();
+    let model = dir.tiny("a", 0.1);
+    fs::copy(family().join("base/tokenizer.json"), model.join("tokenizer.json")).unwrap();
+    let task = family().join("tasks/mgsm-ja-mini.yaml");
+    let said = dir.run(&["eval", "a", "--tasks", task.to_str().unwrap()]);
+    assert_eq!(said.code, Some(1));
+    let expected = "a/tokenizer.json: a tokenizer that doesn't match: it has token 1023, but config.json has vocab_size 32";
+    assert_eq!((said.error(), said.hint()), (expected, Some("take the tokenizer of the model the embeddings come from")));
+}
+
+#[test]
+fn a_task_without_items_is_refused() {
+    let dir = Dir::new();
+    let model = family().join("ja");
+    let text = "task: t\nkind: generate\nprompt: \"{question}\"\nmax_tokens: 4\nanswer: {field: answer}\nitems: {report: t.jsonl}\n";
+    dir.write("t.yaml", text);
+    dir.write("t.jsonl", "\n");
+    let said = dir.run(&["eval", model.to_str().unwrap(), "--tasks", "t.yaml"]);
+    assert_eq!((said.code, said.error()), (Some(1), "t.jsonl: no item in it"));
+}
+
+#[test]
+fn a_header_that_repeats_a_tensor_or_lies_about_its_shards_is_refused() {
+    let sharded = |second: &'static str, routes: &'static str| {
+        move |dir: &Dir| {
+            fs::remove_file(dir.path("b/model.safetensors")).unwrap();
+            let one = |name: &str| [(name.to_owned(), (vec![8], vec![0.5; 8]))].into();
+            dir.write("b/model-00001-of-00002.safetensors", safetensors_bytes(&one("model.norm.weight")));
+            dir.write("b/model-00002-of-00002.safetensors", safetensors_bytes(&one(second)));
+            dir.write("b/model.safetensors.index.json", format!("{{\"weight_map\": {{{routes}}}}}"));
+        }
+    };
+    let both = r#""model.norm.weight": "model-00001-of-00002.safetensors", "x": "model-00002-of-00002.safetensors""#;
+    check(
+        sharded("model.norm.weight", both),
+        "r.yaml:4:11: b/model-00002-of-00002.safetensors: `model.norm.weight` is in `model-00001-of-00002.safetensors` too",
+        "delete the shards of the other export, or download the checkpoint again",
+    );
+    check(
+        sharded("y", both),
+        "r.yaml:4:11: b/model.safetensors.index.json: `x` is not in `model-00002-of-00002.safetensors`",
+        "download the checkpoint again: its index and its shards are of different exports",
+    );
+    check(
+        sharded("x", r#""model.norm.weight": "../secret.safetensors""#),
+        "r.yaml:4:11: b/model.safetensors.index.json: `../secret.safetensors` is not the name of a file beside it",
+        "",
+    );
+}

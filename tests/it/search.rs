@@ -1,0 +1,208 @@
+//! A search from one command to a table, a recipe and a checkpoint; and through everything that can stop it on the way.
+
+use crate::kit::{Dir, Said, family};
+use merge_core::store::Store;
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::{fs, path::Path, process::Command, thread::sleep, time::Duration};
+
+/// A study of the real family that takes seconds: few items, few candidates.
+fn small_study(dir: &Dir) {
+    let lines = |name: &str, n: usize| {
+        let text = fs::read_to_string(family().join("tasks").join(name)).unwrap();
+        text.lines().take(n).map(|line| line.to_owned() + "\n").collect::<String>()
+    };
+    dir.write("search.jsonl", lines("mgsm-ja-mini.optimise.jsonl", 60));
+    dir.write("select.jsonl", lines("mgsm-ja-mini.validation.jsonl", 12));
+    dir.write("report.jsonl", lines("mgsm-ja-mini.test.jsonl", 24));
+    dir.write("choices.jsonl", lines("ja-solution-mini.test.jsonl", 16));
+    let task = fs::read_to_string(family().join("tasks/mgsm-ja-mini.yaml")).unwrap();
+    let items = "items: {search: search.jsonl, select: select.jsonl, report: report.jsonl}\n";
+    dir.write("sums.yaml", task.split("items:").next().unwrap().to_owned() + items);
+    let choices = fs::read_to_string(family().join("tasks/ja-solution-mini.yaml")).unwrap();
+    dir.write("choices.yaml", choices.split("items:").next().unwrap().to_owned() + "items: {report: choices.jsonl}\n");
+    let models: String = ["ja", "math-a", "math-b"]
+        .map(|name| format!("- model: {}\n  parameters: {{weight: {{search: [0.0, 1.5], groups: 2}}}}\n", family().join(name).display()))
+        .concat();
+    let text = format!(
+        "merge_method: task_arithmetic\nbase_model: {}\nmodels:\n{models}dtype: bfloat16\nsearch:\n  budget: 240\n  seed: 3\n  \
+         optimizer: {{name: cma_es, population: 5}}\n  objective:\n  - {{task: sums.yaml, items: 8}}\n  report: [choices.yaml]\n",
+        family().join("base").display()
+    );
+    dir.write("search.yaml", text);
+}
+
+const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
+
+/// What two runs of one study must agree on: the results, and all that the store holds.
+fn results(dir: &Dir) -> (Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+    let files = ["best.yaml", "result.json", "model/model.safetensors", "model/config.json", "model/README.md"];
+    let files = files.map(|name| fs::read(dir.path("out").join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
+    (files.to_vec(), Store::open(&dir.path("out/study")).unwrap().contents().unwrap())
+}
+
+fn uninterrupted() -> (Dir, Said) {
+    let dir = Dir::new();
+    small_study(&dir);
+    let said = dir.run(SEARCH);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    (dir, said)
+}
+
+#[test]
+fn ends_with_a_table_a_recipe_and_a_checkpoint() {
+    let (dir, said) = uninterrupted();
+    for row in ["ja", "math-a", "math-b", "base", "uniform average", "DARE-TIES, untuned", "random search", "evolved"] {
+        assert!(said.out.lines().any(|line| line.trim_start().starts_with(row)), "{row}: {}", said.out);
+    }
+    let result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
+    assert_eq!(result["parents"].as_array().unwrap().len(), 4);
+    assert_eq!(result["baselines"].as_array().unwrap().len(), 3);
+    let entries = [&result["parents"], &result["baselines"]].into_iter().flat_map(|list| list.as_array().unwrap());
+    for entry in entries.chain([&result["winner"]]) {
+        assert!(entry["name"].is_string());
+        for (task, metric, n) in [("sums", "exact_match", 24), ("choices", "acc", 16)] {
+            let task = if task == "sums" { "mgsm-ja-mini" } else { "ja-solution-mini" };
+            let score = &entry["scores"][task];
+            assert_eq!((score["metric"].as_str(), score["n"].as_u64()), (Some(metric), Some(n)), "{entry}");
+            let [value, low, high] = [&score["value"], &score["ci95"][0], &score["ci95"][1]].map(|v| v.as_f64().unwrap());
+            assert!(0.0 <= low && low <= value && value <= high && high <= 1.0, "{entry}");
+            assert!(score["stderr"].is_f64());
+        }
+    }
+    assert_eq!((&result["study"]["seed"], &result["study"]["item_evaluations"]), (&3.into(), &240.into()));
+
+    // The recipe that was shipped makes the checkpoint that was shipped, and scores what was reported.
+    let said = dir.run(&["merge", "out/best.yaml", "-o", "again"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let bytes = ["again", "out/model"].map(|model| fs::read(dir.path(model).join("model.safetensors")).unwrap());
+    assert!(bytes[0] == bytes[1]);
+    let eval = dir.run(&["eval", "out/model", "--json", "--tasks", "sums.yaml", "choices.yaml"]);
+    let eval: Value = serde_json::from_str(&eval.out).unwrap();
+    assert_eq!(eval["scores"], result["winner"]["scores"]);
+    let card = fs::read_to_string(dir.path("out/model/README.md")).unwrap();
+    for part in ["## Scores", "95% intervals", "seed 3", "## Recipe", "merge_method: task_arithmetic", "SHA-256", "| evolved |"] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+}
+
+#[test]
+fn one_worker_and_three_find_the_same() {
+    let (dir, _) = uninterrupted();
+    let other = Dir::new();
+    small_study(&other);
+    assert_eq!(other.run(&[SEARCH, &["--workers", "3"]].concat()).code, Some(0));
+    assert!(results(&dir) == results(&other));
+}
+
+#[test]
+fn goes_on_where_it_was_killed_and_ends_as_if_nothing_had_happened() {
+    let (dir, _) = uninterrupted();
+    let killed = Dir::new();
+    small_study(&killed);
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut kills = 0;
+    let finished = loop {
+        let mut child = killed.command(SEARCH).spawn().unwrap();
+        sleep(Duration::from_millis(rng.random_range(50..600)));
+        child.kill().unwrap();
+        let said = Said::of(child.wait_with_output().unwrap());
+        match said.code {
+            None if kills < 60 => kills += 1,
+            None => break killed.run(SEARCH),
+            Some(_) => break said,
+        }
+    };
+    assert_eq!(finished.code, Some(0), "after {kills} kills: {}", finished.err);
+    assert!(kills >= 2, "it was killed {kills} times");
+    assert!(results(&dir) == results(&killed), "after {kills} kills");
+}
+
+#[test]
+fn a_finished_study_shows_its_table_again_without_evaluating() {
+    let (dir, first) = uninterrupted();
+    let before = results(&dir);
+    let again = dir.run(SEARCH);
+    assert_eq!((again.code, &again.out), (Some(0), &first.out));
+    assert!(again.err.contains("0 items scored"), "{}", again.err);
+    assert!(results(&dir) == before);
+}
+
+#[test]
+fn a_study_goes_on_with_a_larger_budget_but_with_nothing_else_changed() {
+    let (dir, _) = uninterrupted();
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    for (from, to, what) in [("seed: 3", "seed: 4", "the seed"), ("groups: 2", "groups: 3", "the recipe"), ("items: 8", "items: 9", "the objective")] {
+        dir.write("search.yaml", text.replace(from, to));
+        let said = dir.run(SEARCH);
+        assert_eq!(said.code, Some(1));
+        assert_eq!(said.error(), format!("search.yaml: this directory holds another study: {what} differs"));
+    }
+    dir.write("search.yaml", text.replace("budget: 240", "budget: 320"));
+    assert_eq!(dir.run(SEARCH).code, Some(0));
+    let result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
+    assert_eq!(result["study"]["generations"], 8);
+}
+
+#[test]
+fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let child = dir.command(SEARCH).spawn().unwrap();
+    let study = dir.path("out/study/db");
+    while !study.exists() {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(300));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    assert!(said.err.contains("To go on: evomerge search search.yaml -o out"), "{}", said.err);
+    assert!(!dir.path("out/model").exists() && said.out.is_empty());
+    assert_eq!(dir.run(SEARCH).code, Some(0));
+}
+
+#[test]
+fn a_second_process_on_one_study_is_refused() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let held = Store::open(&dir.path("out/study")).unwrap();
+    let said = dir.run(SEARCH);
+    assert_eq!((said.code, said.error()), (Some(1), "out/study: another process is using this study"));
+    drop(held);
+    assert_eq!(dir.run(SEARCH).code, Some(0));
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_is_refused() {
+    let dir = Dir::new();
+    small_study(&dir);
+    dir.write("out/thesis.tex", "precious");
+    let said = dir.run(SEARCH);
+    assert_eq!((said.code, said.error()), (Some(1), "out: exists already"));
+    assert_eq!(dir.tree().iter().filter(|path| path.starts_with("out/")).count(), 1);
+}
+
+#[test]
+fn a_search_that_cannot_be_done_is_refused_before_it_begins() {
+    let check = |from: &str, to: &str, error: &str| {
+        let dir = Dir::new();
+        small_study(&dir);
+        let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+        assert!(text.contains(from), "{from}");
+        dir.write("search.yaml", text.replace(from, to));
+        let said = dir.run(SEARCH);
+        assert_eq!((said.code, said.error()), (Some(1), error));
+        assert!(!Path::new(&dir.path("out/model")).exists());
+    };
+    check(
+        "budget: 240",
+        "budget: 39",
+        "search.yaml:12:11: search.budget: 39 item evaluations do not pay for one generation, which takes 40: 5 candidates on 8 items",
+    );
+    check("items: 8", "items: 61", "search.yaml:16:11: task mgsm-ja-mini: 61 items a generation, but it has only 60 to search on");
+    check("task: sums.yaml", "task: choices.yaml", "search.yaml:16:11: task ja-solution-mini has no search items");
+    check("seed: 3", "seeed: 3", "search.yaml:13:3: search: there is no key `seeed`");
+    check("groups: 2", "groups: 7", "search.yaml:5:55: models[0].weight.groups: there are only 6 layers for 7 groups");
+}

@@ -1,0 +1,125 @@
+//! The promises that hold the repository together: what stands where, and who may name what.
+
+use crate::kit::{root, walk};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every Rust file of the workspace, by its path from the root.
+fn sources() -> Vec<(String, String)> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for dir in ["merge-core", "evaluator", "merge-cli", "tests", "benches"] {
+        walk(&root().join(dir), &mut |path| paths.push(path.to_owned()));
+    }
+    let rust = paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let named = rust.map(|path| (path.strip_prefix(root()).unwrap().display().to_string(), fs::read_to_string(&path).unwrap()));
+    let sources: Vec<_> = named.collect();
+    assert!(sources.len() > 40, "the sources are where they were");
+    sources
+}
+
+/// The files that hold a word outside comments and strings of documentation.
+fn naming(word: &str) -> Vec<String> {
+    let holds = |text: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+    sources().into_iter().filter(|(path, text)| path != "tests/it/tidy.rs" && holds(text)).map(|(path, _)| path).collect()
+}
+
+#[test]
+fn the_top_level_is_exactly_what_it_should_be() {
+    let here: BTreeSet<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.') && !["target", "out"].contains(&name.as_str()))
+        .collect();
+    let wanted = "Cargo.lock Cargo.toml LICENSE README.md benches evaluator merge-cli merge-core recipes tests";
+    assert_eq!(here, wanted.split(' ').map(str::to_owned).collect());
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_is() {
+    for (path, text) in sources() {
+        let first = text.lines().next().unwrap_or_default();
+        assert!(first.starts_with("//! ") && first.len() > 20, "{path}: {first}");
+        assert!(!first.starts_with("//! This module"), "{path}");
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_be_read() {
+    for (path, text) in sources() {
+        let n_lines = text.lines().count();
+        assert!(n_lines <= 450, "{path} has {n_lines} lines: are there two rooms in it?");
+    }
+}
+
+#[test]
+fn only_the_store_names_sled() {
+    assert_eq!(naming("sled::"), ["merge-core/src/store.rs"]);
+}
+
+#[test]
+fn only_the_command_line_names_clap_and_prints() {
+    for word in ["clap::", "println!", "eprintln!", "io::stdout", "io::stderr"] {
+        for path in naming(word) {
+            let allowed = path.starts_with("merge-cli/") || path.starts_with("benches/") || path.starts_with("tests/");
+            assert!(allowed, "{path} names {word}");
+        }
+    }
+}
+
+#[test]
+fn unsafe_stands_only_where_a_file_is_mapped_and_says_why() {
+    assert_eq!(naming("unsafe {"), ["merge-core/src/checkpoint.rs"]);
+    let text = fs::read_to_string(root().join("merge-core/src/checkpoint.rs")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| line.contains("unsafe {")).unwrap();
+    assert!(lines[..at].iter().rev().take(4).any(|line| line.contains("// SAFETY:")));
+}
+
+#[test]
+fn only_two_files_touch_the_files_of_models() {
+    let write = ["File::create(", "fs::write(", "Mmap::map("];
+    let names: BTreeSet<String> = write.iter().flat_map(|word| naming(word)).filter(|path| is_library(path)).collect();
+    assert_eq!(names, ["merge-core/src/checkpoint.rs", "merge-core/src/export.rs"].map(str::to_owned).into());
+}
+
+#[test]
+fn the_core_knows_no_benchmark_and_no_tokenizer() {
+    for word in ["tokenizers::", "evaluator::", "mgsm", "indicatif"] {
+        for path in naming(word) {
+            let is_test = path.contains("test");
+            assert!(!path.starts_with("merge-core/") || is_test, "{path} names {word}");
+        }
+    }
+}
+
+#[test]
+fn methods_see_no_names_and_no_paths_and_optimizers_no_recipes() {
+    for (path, text) in sources() {
+        let forbidden: &[&str] = if path.starts_with("merge-core/src/method/") {
+            &["std::path", "crate::weights", "crate::checkpoint", "crate::recipe", "crate::names"]
+        } else if path.starts_with("merge-core/src/optimizer/") {
+            &["crate::recipe", "crate::template", "crate::evolve", "crate::store"]
+        } else {
+            continue;
+        };
+        for word in forbidden {
+            assert!(!text.contains(word), "{path} names {word}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_open() {
+    for word in ["todo!(", "unimplemented!(", "TODO", "FIXME", "#[ignore", "#[allow("] {
+        assert_eq!(naming(word), Vec::<String>::new(), "{word}");
+    }
+}
+
+/// Not a test, a bench or the command line.
+fn is_library(path: &str) -> bool {
+    let library = path.starts_with("merge-core/src") || path.starts_with("evaluator/src");
+    library && !Path::new(path).components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"))
+}
