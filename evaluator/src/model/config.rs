@@ -136,7 +136,7 @@ fn refuse_variations(config: &Config) -> Result<()> {
     {
         return Err(Error::user(format!("config.json: hidden_act: there is no `{act}`; a Llama's is `silu`")));
     }
-    if config.number("partial_rotary_factor")?.is_some_and(|factor| factor != 1.0) {
+    if config.number("partial_rotary_factor")?.is_some_and(|factor| (factor - 1.0).abs() > 0.0) {
         return Err(Error::user("config.json: partial_rotary_factor: only 1 is computed"));
     }
     if config.0.get("quantization_config").is_some_and(|value| !value.is_null()) {

@@ -128,9 +128,9 @@ impl Decoder {
                 x = x.index_select(&Tensor::new(wanted, self.device())?, 0)?; // (wanted, hidden)
             }
             let attention = ops::attention(&fused, rows, seen)?; // (tokens or wanted, query heads · size)
-            x = (x + layer.o.forward(&attention)?)?;
+            x = ops::add(&x, &layer.o.forward(&attention)?)?;
             let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.mlp_norm, self.blueprint.eps)?)?;
-            x = (x + layer.down.forward(&ops::swiglu(&inner)?)?)?; // (tokens or wanted, hidden)
+            x = ops::add(&x, &layer.down.forward(&ops::swiglu(&inner)?)?)?; // (tokens or wanted, hidden)
         }
         cache.len += tokens.len();
         Ok(ops::rms_norm(&x, &self.norm, self.blueprint.eps)?)

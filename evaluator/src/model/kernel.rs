@@ -119,7 +119,7 @@ pub(super) fn maximum(values: &[f32]) -> f32 {
 /// The place of the greatest value, the first of equals; 0 if all are NaN.
 pub(super) fn argmax(values: &[f32]) -> usize {
     let max = maximum(values);
-    values.iter().position(|x| *x == max).unwrap_or(0)
+    values.iter().position(|x| *x >= max).unwrap_or(0)
 }
 
 /// `log Σ exp(values)`. NaN or infinite if any value is.
@@ -184,7 +184,7 @@ fn exp(x: f32) -> f32 {
     let n = shifted - ROUND;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
     let mut p = 1.987_569_2e-4_f32;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = p * r + c;
     }
     let p = p * r * r + r + 1.0;

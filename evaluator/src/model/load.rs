@@ -65,7 +65,7 @@ impl Source<'_> {
     /// Each part is a name (without `.weight`) and its number of outputs.
     pub(super) fn linear(&self, parts: &[(String, usize)], input: usize, bias: bool) -> Result<Linear> {
         let out: usize = parts.iter().map(|(_, rows)| rows).sum();
-        let columns = if out <= NARROW && input > 512 { NARROW + 16 } else { out };
+        let columns = columns(input, out);
         let mut transposed = vec![0.0; input * columns]; // (in, columns)
         let mut biases = Vec::new();
         let mut first = 0;
@@ -96,6 +96,11 @@ impl Source<'_> {
     }
 }
 
+/// Columns of a projection's stored weight: its outputs, and zeros where gemm would divide its sums by the number of rows.
+fn columns(input: usize, out: usize) -> usize {
+    if out <= NARROW && input > 512 { NARROW + 16 } else { out }
+}
+
 /// Writes a `(rows, input)` tensor into columns `first..first + rows` of an `(input, columns)` one.
 fn transpose(bytes: &[u8], dtype: Dtype, input: usize, out: &mut [f32], columns: usize, first: usize) {
     // A block of 64 inputs by 16 rows: its reads and its writes are whole cache lines.
@@ -118,4 +123,40 @@ fn transpose(bytes: &[u8], dtype: Dtype, input: usize, out: &mut [f32], columns:
             }
         }
     });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// A row's bits do not depend on how many rows there are, for sums that gemm divides and for few columns.
+    #[test]
+    fn rows_do_not_depend_on_each_other() {
+        for (input, out) in
+            [(128, 704), (352, 128), (128, 16), (600, 80), (2048, 300), (5632, 96), (1100, 65), (600, 48)]
+        {
+            let numbers = |count: usize, seed: u32| -> Vec<f32> {
+                (0..count).map(|i| ((i as u32).wrapping_mul(seed) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+            };
+            let weight = Tensor::from_vec(numbers(input * out, 2_654_435_761), (input, out), &Device::Cpu).unwrap();
+            let weight = weight.pad_with_zeros(1, 0, columns(input, out) - out).unwrap();
+            let linear = Linear { weight, bias: None, out };
+            let x = Tensor::from_vec(numbers(300 * input, 2_246_822_519), (300, input), &Device::Cpu).unwrap();
+            let rows = |start, count| {
+                let y = linear.forward(&x.narrow(0, start, count).unwrap()).unwrap();
+                let bits = |row: &Vec<f32>| row.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+                y.to_vec2().unwrap().iter().map(bits).collect::<Vec<_>>()
+            };
+            let all = rows(0, 300);
+            for count in [1, 2, 3, 5, 7, 16, 32, 63, 64, 65, 128, 257] {
+                for start in [0, 11, 300 - count] {
+                    if start + count <= 300 {
+                        let same = rows(start, count) == all[start..start + count];
+                        assert!(same, "{count} rows from {start}, {input} to {out}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod load;
 mod ops;
 mod prefill;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 mod tokenizer;
 

@@ -47,6 +47,13 @@ pub(super) fn rms_norm_oracle(x: &Tensor, weight: &Tensor, eps: f64) -> Result<T
     x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(weight)
 }
 
+/// The sum of two tensors of one shape.
+///
+/// Candle's own addition wakes a pool of spinning threads, whatever rayon pool it is called in.
+pub(super) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.device().is_cpu() { a.apply_op2_no_bwd(b, &Add) } else { a + b }
+}
+
 /// `silu(gate) · up`. `gate_up`: `(tokens, 2 · intermediate)`; result: `(tokens, intermediate)`.
 pub(super) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
     if gate_up.device().is_cpu() { gate_up.apply_op1_no_bwd(&SwiGlu) } else { swiglu_oracle(gate_up) }
@@ -144,6 +151,19 @@ impl CustomOp2 for RmsNorm {
     }
 }
 
+struct Add;
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let sum = slice(a, al)?.iter().zip(slice(b, bl)?).map(|(a, b)| a + b).collect();
+        Ok((CpuStorage::F32(sum), al.shape().clone()))
+    }
+}
+
 struct SwiGlu;
 
 impl CustomOp1 for SwiGlu {
@@ -223,5 +243,51 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => bail!("the kernels want contiguous tensors"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// Numbers between -2 and 2 that look random.
+    fn tensor(shape: (usize, usize), seed: u32) -> Tensor {
+        let number = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761).wrapping_mul(seed) >> 8;
+        let values: Vec<f32> = (0..shape.0 * shape.1).map(|i| number(i) as f32 / (1 << 22) as f32 - 2.0).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn check(kernel: &Tensor, oracle: &Tensor) {
+        assert_eq!(kernel.dims(), oracle.dims());
+        let (kernel, oracle) = (kernel.flatten_all().unwrap(), oracle.flatten_all().unwrap());
+        for (a, b) in kernel.to_vec1::<f32>().unwrap().iter().zip(oracle.to_vec1::<f32>().unwrap()) {
+            assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{a} is not {b}");
+        }
+    }
+
+    #[test]
+    fn kernels_compute_what_tensor_operations_compute() {
+        for heads in [(4, 2, 32), (3, 1, 20), (8, 8, 64), (2, 1, 6)] {
+            let heads = Heads { query: heads.0, kv: heads.1, size: heads.2 };
+            let x = tensor((7, heads.fused_len()), 3);
+            let weight = tensor((1, heads.fused_len()), 5).flatten_all().unwrap();
+            check(&rms_norm(&x, &weight, 1e-5).unwrap(), &rms_norm_oracle(&x, &weight, 1e-5).unwrap());
+            check(&swiglu(&x).unwrap(), &swiglu_oracle(&x).unwrap());
+            let angles = tensor((7, heads.size), 7);
+            check(&rotate(&x, &angles, heads).unwrap(), &rotate_oracle(&x, &angles, heads).unwrap());
+            let cache = tensor((50, 2 * heads.kv_len()), 11);
+            let rows: Vec<u32> = (0..40).chain([45, 41, 49]).collect();
+            let runs = [
+                Run { tokens: &[0; 3], rows: &rows[..20] },
+                Run { tokens: &[0; 1], rows: &rows },
+                Run { tokens: &[0; 3], rows: &[7, 9, 8] },
+            ];
+            for wanted in [None, Some(&[1, 3, 6][..])] {
+                let seen = Seen { runs: &runs, wanted, heads };
+                check(&attention(&x, &cache, seen).unwrap(), &attention_oracle(&x, &cache, seen).unwrap());
+            }
+        }
     }
 }
