@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests may")]
 mod tests;
 
 /// The 97.5% quantile of the standard normal distribution.

@@ -105,16 +105,19 @@ impl Objective for Benchmarks {
     }
 
     fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
-        let mut model = Llama::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
-        for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
-            for chunk in items.chunks(CHUNK) {
-                let answers = model.answer(&task.requests(chunk))?;
-                let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
-                if let ControlFlow::Break(()) = heard(goal, scores)? {
-                    return Ok(());
+        // In the thread pool from here on: every operation of the model that is called from outside has to wait for it.
+        rayon::scope(|_| {
+            let mut model = Llama::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
+            for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
+                for chunk in items.chunks(CHUNK) {
+                    let answers = model.answer(&task.requests(chunk))?;
+                    let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
+                    if let ControlFlow::Break(()) = heard(goal, scores)? {
+                        return Ok(());
+                    }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

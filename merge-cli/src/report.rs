@@ -72,7 +72,7 @@ pub(crate) fn best_parent<'a>(parents: &'a [Entry], goals: &[Goal]) -> &'a Entry
 /// A table of models, group by group: a column for each task and one for the paired difference to a model.
 pub(crate) fn table(goals: &[Goal], groups: &[&[Entry]], reference: Option<&Entry>) -> Result<String> {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec![String::new()];
     for goal in goals {
         header.push(format!("{}\n{} % [95% CI]", goal.name, goal.metric));

@@ -16,8 +16,15 @@ fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let read = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
         let (values, stored): (Vec<f64>, Vec<i64>) = match view.dtype() {
-            Dtype::F32 => view.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).map(|x| (f64::from(x), 0)).unzip(),
-            Dtype::BF16 => words(view.data()).map(|w| (f64::from(f32::from_bits(u32::from(w) << 16)), ordinal(w))).unzip(),
+            Dtype::F32 => view
+                .data()
+                .chunks(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .map(|x| (f64::from(x), 0))
+                .unzip(),
+            Dtype::BF16 => {
+                words(view.data()).map(|w| (f64::from(f32::from_bits(u32::from(w) << 16)), ordinal(w))).unzip()
+            }
             Dtype::F16 => words(view.data()).map(|w| (half::f16::from_bits(w).to_f64(), ordinal(w))).unzip(),
             other => panic!("no case has {other}"),
         };

@@ -16,7 +16,10 @@ fn recipe() -> String {
         format!("- model: {}\n  parameters: {{weight: {weight}, density: 0.6}}\n", family().join(name).display())
     };
     let models = model("ja", "[1.0, 0.4, 0.8]") + &model("math-a", "0.7") + &model("math-b", "0.5");
-    format!("merge_method: dare_ties\nbase_model: {}\nmodels:\n{models}random: {{seed: 4}}\n", family().join("base").display())
+    format!(
+        "merge_method: dare_ties\nbase_model: {}\nmodels:\n{models}random: {{seed: 4}}\n",
+        family().join("base").display()
+    )
 }
 
 #[test]
@@ -37,7 +40,8 @@ fn exported_bytes_are_the_bytes_that_are_scored() {
     }
 
     let task = family().join("tasks/ja-solution-mini.yaml");
-    let eval = |model: &str| dir.run(&["eval", model, "--json", "--tasks", task.to_str().unwrap(), "--items", "select"]);
+    let eval =
+        |model: &str| dir.run(&["eval", model, "--json", "--tasks", task.to_str().unwrap(), "--items", "select"]);
     let [scored, loaded] = ["r.yaml", "merged"].map(|model| serde_json::from_str::<Value>(&eval(model).out).unwrap());
     assert_eq!(scored["scores"], loaded["scores"]);
     assert_eq!(scored["scores"]["ja-solution-mini"]["n"], 200);
@@ -48,7 +52,8 @@ fn the_number_of_threads_changes_no_byte() {
     let dir = Dir::new();
     dir.write("r.yaml", recipe());
     for threads in ["1", "2", "3"] {
-        let status = dir.command(&["merge", "r.yaml", "-o", threads]).env("RAYON_NUM_THREADS", threads).status().unwrap();
+        let status =
+            dir.command(&["merge", "r.yaml", "-o", threads]).env("RAYON_NUM_THREADS", threads).status().unwrap();
         assert!(status.success());
     }
     let bytes = ["1", "2", "3"].map(|threads| fs::read(dir.path(threads).join("model.safetensors")).unwrap());
@@ -61,7 +66,10 @@ fn an_export_has_all_that_a_loader_and_a_reader_need() {
     dir.write("r.yaml", recipe() + "out_dtype: float32\n");
     assert_eq!(dir.run(&["merge", "r.yaml", "-o", "merged"]).code, Some(0));
     for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
-        assert_eq!(fs::read(dir.path("merged").join(name)).unwrap(), fs::read(family().join("base").join(name)).unwrap());
+        assert_eq!(
+            fs::read(dir.path("merged").join(name)).unwrap(),
+            fs::read(family().join("base").join(name)).unwrap()
+        );
     }
     let config: Value = serde_json::from_slice(&fs::read(dir.path("merged/config.json")).unwrap()).unwrap();
     assert_eq!((config["torch_dtype"].as_str(), config["num_hidden_layers"].as_u64()), (Some("float32"), Some(6)));

@@ -122,8 +122,10 @@ pub(crate) fn tiny_tensors(value: f32) -> BTreeMap<String, (Vec<usize>, Vec<f32>
 }
 
 pub(crate) fn safetensors_bytes(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
-    let bytes: BTreeMap<&str, Vec<u8>> =
-        tensors.iter().map(|(name, (_, x))| (name.as_str(), x.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+    let bytes: BTreeMap<&str, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, x))| (name.as_str(), x.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        .collect();
     let views = tensors.iter().map(|(name, (shape, _))| {
         (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), &bytes[name.as_str()]).unwrap())
     });

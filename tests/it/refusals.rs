@@ -3,7 +3,8 @@
 use crate::kit::{Dir, family, safetensors_bytes, tiny_tensors};
 use std::fs;
 
-const RECIPE: &str = "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 0.5}}\n- {model: b, parameters: {weight: 0.5}}\n";
+const RECIPE: &str =
+    "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 0.5}}\n- {model: b, parameters: {weight: 0.5}}\n";
 
 /// Two tiny models and a recipe of both; `spoil` breaks something. The answer is the error and its hint.
 fn check(spoil: impl Fn(&Dir), error: &str, hint: &str) {
@@ -128,7 +129,10 @@ fn weights_that_are_no_numbers_are_found_while_merging_and_the_output_is_removed
 fn a_result_too_large_for_its_type_is_refused() {
     let large = |dir: &Dir| {
         dir.tiny("b", 60_000.0);
-        dir.write("r.yaml", RECIPE.replace("0.5}", "1.5}").to_owned() + "dtype: float16\nparameters: {normalize: false}\n");
+        dir.write(
+            "r.yaml",
+            RECIPE.replace("0.5}", "1.5}").to_owned() + "dtype: float16\nparameters: {normalize: false}\n",
+        );
     };
     let dir = Dir::new();
     dir.tiny("a", 0.1);
@@ -153,17 +157,23 @@ fn recipes_are_refused_with_line_and_column() {
         "did you mean `dare_ties`? `evomerge methods` lists them all",
     );
     check(
-        recipe("merge_method: dare_ties\nbase_model: a\nmodels:\n- model: b\n  parameters:\n    weight: 1\n    density: 1.3\n"),
+        recipe(
+            "merge_method: dare_ties\nbase_model: a\nmodels:\n- model: b\n  parameters:\n    weight: 1\n    density: 1.3\n",
+        ),
         "r.yaml:7:14: models[0].parameters.density: 1.3 is not between 0 and 1",
         "",
     );
     check(
-        recipe("merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: nowhere/c, parameters: {weight: 1}}\n"),
+        recipe(
+            "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: nowhere/c, parameters: {weight: 1}}\n",
+        ),
         "r.yaml:4:11: nowhere/c does not exist",
         "paths are relative to the file they stand in, else to the current directory; download models first",
     );
     check(
-        recipe("merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: b, parameters: {weight: -1}}\n"),
+        recipe(
+            "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: b, parameters: {weight: -1}}\n",
+        ),
         "r.yaml:1:15: `lm_head.weight`: the weights sum to zero, and `normalize` divides by their sum",
         "change the weights, or set `normalize: false`",
     );
@@ -202,8 +212,12 @@ fn a_tokenizer_of_another_model_is_refused() {
     let task = family().join("tasks/mgsm-ja-mini.yaml");
     let said = dir.run(&["eval", "a", "--tasks", task.to_str().unwrap()]);
     assert_eq!(said.code, Some(1));
-    let expected = "a/tokenizer.json: a tokenizer that doesn't match: it has token 1023, but config.json has vocab_size 32";
-    assert_eq!((said.error(), said.hint()), (expected, Some("take the tokenizer of the model the embeddings come from")));
+    let expected =
+        "a/tokenizer.json: a tokenizer that doesn't match: it has token 1023, but config.json has vocab_size 32";
+    assert_eq!(
+        (said.error(), said.hint()),
+        (expected, Some("take the tokenizer of the model the embeddings come from"))
+    );
 }
 
 #[test]

@@ -23,7 +23,12 @@ fn small_study(dir: &Dir) {
     let choices = fs::read_to_string(family().join("tasks/ja-solution-mini.yaml")).unwrap();
     dir.write("choices.yaml", choices.split("items:").next().unwrap().to_owned() + "items: {report: choices.jsonl}\n");
     let models: String = ["ja", "math-a", "math-b"]
-        .map(|name| format!("- model: {}\n  parameters: {{weight: {{search: [0.0, 1.5], groups: 2}}}}\n", family().join(name).display()))
+        .map(|name| {
+            format!(
+                "- model: {}\n  parameters: {{weight: {{search: [0.0, 1.5], groups: 2}}}}\n",
+                family().join(name).display()
+            )
+        })
         .concat();
     let text = format!(
         "merge_method: task_arithmetic\nbase_model: {}\nmodels:\n{models}dtype: bfloat16\nsearch:\n  budget: 240\n  seed: 3\n  \
@@ -66,7 +71,8 @@ fn ends_with_a_table_a_recipe_and_a_checkpoint() {
             let task = if task == "sums" { "mgsm-ja-mini" } else { "ja-solution-mini" };
             let score = &entry["scores"][task];
             assert_eq!((score["metric"].as_str(), score["n"].as_u64()), (Some(metric), Some(n)), "{entry}");
-            let [value, low, high] = [&score["value"], &score["ci95"][0], &score["ci95"][1]].map(|v| v.as_f64().unwrap());
+            let [value, low, high] =
+                [&score["value"], &score["ci95"][0], &score["ci95"][1]].map(|v| v.as_f64().unwrap());
             assert!(0.0 <= low && low <= value && value <= high && high <= 1.0, "{entry}");
             assert!(score["stderr"].is_f64());
         }
@@ -82,7 +88,9 @@ fn ends_with_a_table_a_recipe_and_a_checkpoint() {
     let eval: Value = serde_json::from_str(&eval.out).unwrap();
     assert_eq!(eval["scores"], result["winner"]["scores"]);
     let card = fs::read_to_string(dir.path("out/model/README.md")).unwrap();
-    for part in ["## Scores", "95% intervals", "seed 3", "## Recipe", "merge_method: task_arithmetic", "SHA-256", "| evolved |"] {
+    for part in
+        ["## Scores", "95% intervals", "seed 3", "## Recipe", "merge_method: task_arithmetic", "SHA-256", "| evolved |"]
+    {
         assert!(card.contains(part), "{part}: {card}");
     }
 }
@@ -133,7 +141,11 @@ fn a_finished_study_shows_its_table_again_without_evaluating() {
 fn a_study_goes_on_with_a_larger_budget_but_with_nothing_else_changed() {
     let (dir, _) = uninterrupted();
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
-    for (from, to, what) in [("seed: 3", "seed: 4", "the seed"), ("groups: 2", "groups: 3", "the recipe"), ("items: 8", "items: 9", "the objective")] {
+    for (from, to, what) in [
+        ("seed: 3", "seed: 4", "the seed"),
+        ("groups: 2", "groups: 3", "the recipe"),
+        ("items: 8", "items: 9", "the objective"),
+    ] {
         dir.write("search.yaml", text.replace(from, to));
         let said = dir.run(SEARCH);
         assert_eq!(said.code, Some(1));
@@ -201,7 +213,11 @@ fn a_search_that_cannot_be_done_is_refused_before_it_begins() {
         "budget: 39",
         "search.yaml:12:11: search.budget: 39 item evaluations do not pay for one generation, which takes 40: 5 candidates on 8 items",
     );
-    check("items: 8", "items: 61", "search.yaml:16:11: task mgsm-ja-mini: 61 items a generation, but it has only 60 to search on");
+    check(
+        "items: 8",
+        "items: 61",
+        "search.yaml:16:11: task mgsm-ja-mini: 61 items a generation, but it has only 60 to search on",
+    );
     check("task: sums.yaml", "task: choices.yaml", "search.yaml:16:11: task ja-solution-mini has no search items");
     check("seed: 3", "seeed: 3", "search.yaml:13:3: search: there is no key `seeed`");
     check("groups: 2", "groups: 7", "search.yaml:5:55: models[0].weight.groups: there are only 6 layers for 7 groups");

@@ -14,7 +14,8 @@ fn sources() -> Vec<(String, String)> {
         walk(&root().join(dir), &mut |path| paths.push(path.to_owned()));
     }
     let rust = paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    let named = rust.map(|path| (path.strip_prefix(root()).unwrap().display().to_string(), fs::read_to_string(&path).unwrap()));
+    let named =
+        rust.map(|path| (path.strip_prefix(root()).unwrap().display().to_string(), fs::read_to_string(&path).unwrap()));
     let sources: Vec<_> = named.collect();
     assert!(sources.len() > 40, "the sources are where they were");
     sources
@@ -23,7 +24,11 @@ fn sources() -> Vec<(String, String)> {
 /// The files that hold a word outside comments and strings of documentation.
 fn naming(word: &str) -> Vec<String> {
     let holds = |text: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
-    sources().into_iter().filter(|(path, text)| path != "tests/it/tidy.rs" && holds(text)).map(|(path, _)| path).collect()
+    sources()
+        .into_iter()
+        .filter(|(path, text)| path != "tests/it/tidy.rs" && holds(text))
+        .map(|(path, _)| path)
+        .collect()
 }
 
 #[test]

@@ -11,6 +11,7 @@ const LANES: usize = 16;
 /// `x / rms(x) · weight`, equation 4 of arXiv 1910.07467.
 ///
 /// `x`, `weight` and `out` have the hidden state's length.
+#[inline(always)]
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let mean = dot(x, x) / x.len() as f32;
     let scale = 1.0 / (mean + eps).sqrt();
@@ -20,6 +21,7 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 }
 
 /// `silu(gate) · up`, equation 6 of arXiv 2002.05202. `gate_up` is twice as long as `out`.
+#[inline(always)]
 pub(super) fn swiglu(gate_up: &[f32], out: &mut [f32]) {
     let (gate, up) = gate_up.split_at(out.len());
     for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
@@ -30,6 +32,7 @@ pub(super) fn swiglu(gate_up: &[f32], out: &mut [f32]) {
 /// Turns the pairs `(i, i + size / 2)` of each head by the position's angles, as transformers' `rotate_half` does.
 ///
 /// `heads` is a whole number of heads; `cos` and `sin` are half a head long.
+#[inline(always)]
 pub(super) fn rotate(heads: &mut [f32], cos: &[f32], sin: &[f32]) {
     for head in heads.chunks_exact_mut(2 * cos.len()) {
         let (first, second) = head.split_at_mut(cos.len());
@@ -43,6 +46,7 @@ pub(super) fn rotate(heads: &mut [f32], cos: &[f32], sin: &[f32]) {
 ///
 /// `query` and `out`: `(query heads · size)`; `cache`: `(rows, 2 · kv heads · size)`, each row its keys, then its values;
 /// `scores` is room to work in.
+#[inline(always)]
 pub(super) fn attend(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, scores: &mut Vec<f32>, out: &mut [f32]) {
     let (group, kv_len) = (heads.query / heads.kv, heads.kv_len());
     let scale = 1.0 / (heads.size as f32).sqrt();
@@ -61,6 +65,7 @@ pub(super) fn attend(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, s
 }
 
 /// `Σ scores[t] · cache[rows[t]]`, for the part of each row that begins at `first`.
+#[inline(always)]
 fn weigh(scores: &[f32], rows: &[u32], cache: &[f32], stride: usize, first: usize, out: &mut [f32]) {
     let (chunks, rest) = out.as_chunks_mut::<LANES>();
     let mut first = first;
@@ -81,6 +86,7 @@ fn weigh(scores: &[f32], rows: &[u32], cache: &[f32], stride: usize, first: usiz
 }
 
 /// Turns scores into `exp(score - max)` and returns their sum. A NaN makes the sum NaN.
+#[inline(always)]
 fn exponentials(scores: &mut [f32]) -> f32 {
     let max = maximum(scores);
     let mut lanes = [0.0; LANES];
@@ -105,6 +111,7 @@ fn exponentials(scores: &mut [f32]) -> f32 {
 }
 
 /// The greatest value, NaN left out; minus infinity if there is none.
+#[inline(always)]
 pub(super) fn maximum(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
@@ -137,7 +144,7 @@ pub(super) fn log_sum_exp(values: &[f32]) -> f64 {
 }
 
 /// Eight sums side by side: a head is too short for sixteen to pay.
-#[inline]
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (mut low, mut high) = ([0.0; 4], [0.0; 4]);
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
@@ -158,6 +165,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     (low[0] + low[2]) + (low[1] + low[3])
 }
 
+#[inline(always)]
 fn fold(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
@@ -172,6 +180,7 @@ fn fold(mut lanes: [f32; LANES]) -> f32 {
 /// `e^x` within two units in the last place (Cephes' `expf`), without a branch, so that a loop of it becomes vectors.
 ///
 /// Below -87 it stays at the smallest normal number, above 88 at e^88; NaN stays NaN.
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     // 1.5 · 2^23: adding it rounds to a whole number, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;

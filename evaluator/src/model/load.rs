@@ -1,5 +1,6 @@
 //! From a model's bytes to `f32` tensors on a device, laid out for the matrix products.
 
+use super::product::product;
 use candle_core::{Device, Tensor};
 use merge_core::{
     dtype::Dtype,
@@ -30,9 +31,9 @@ impl Linear {
     pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let (rows, _) = x.dims2()?;
         let y = if rows == 1 {
-            x.pad_with_zeros(0, 0, 1)?.matmul(&self.weight)?.narrow(0, 0, 1)?
+            product(&x.pad_with_zeros(0, 0, 1)?, &self.weight)?.narrow(0, 0, 1)?
         } else {
-            x.matmul(&self.weight)?
+            product(x, &self.weight)?
         };
         let y = if y.dim(1)? > self.out { y.narrow(1, 0, self.out)?.contiguous()? } else { y };
         match &self.bias {
@@ -126,7 +127,6 @@ fn transpose(bytes: &[u8], dtype: Dtype, input: usize, out: &mut [f32], columns:
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -6,9 +6,9 @@ mod decoder;
 mod kernel;
 mod load;
 mod ops;
+mod product;
 mod prefill;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 mod tokenizer;
 

@@ -4,6 +4,7 @@
 
 use super::{config::Heads, kernel};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use pulp::Arch;
 use rayon::prelude::*;
 
 /// A stretch of new tokens of one sequence, and all the rows of the cache its last token sees.
@@ -223,7 +224,10 @@ impl CustomOp2 for Attention<'_> {
         out.par_chunks_mut(query_len).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
             let token = wanted.map_or(i, |wanted| wanted[i] as usize);
             let query = &x[token * fused..token * fused + query_len];
-            kernel::attend(query, cache, seen[token], heads, scores, out);
+            Arch::new().dispatch(
+                #[inline(always)]
+                || kernel::attend(query, cache, seen[token], heads, scores, out),
+            );
         });
         Ok((CpuStorage::F32(out), (tokens, query_len).into()))
     }
@@ -233,13 +237,19 @@ impl CustomOp2 for Attention<'_> {
 fn each_row(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (16_384 / len).max(1);
     out.par_chunks_mut(rows * len).enumerate().for_each(|(task, out)| {
-        for (i, out) in out.chunks_exact_mut(len).enumerate() {
-            work(task * rows + i, out);
-        }
+        // Compiled for each level of vector instructions, which changes no bit: Rust never fuses a product and a sum.
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (i, out) in out.chunks_exact_mut(len).enumerate() {
+                    work(task * rows + i, out);
+                }
+            },
+        );
     });
 }
 
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => bail!("the kernels want contiguous tensors"),
@@ -247,7 +257,6 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use candle_core::Device;

@@ -333,28 +333,3 @@ fn takes_rope_theta_from_either_place() {
     assert_eq!(logits, old.load().unwrap().logits(&tokens).unwrap());
     assert_ne!(logits, llama("ja").logits(&tokens).unwrap());
 }
-
-/// `cargo test --release -p evaluator -- --ignored --nocapture speed`
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "that is what it is for")]
-fn speed() {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let memory = Memory::open("ja");
-    let tokenizer = Tokenizer::open(&memory.sidecars).unwrap();
-    for (name, requests) in [("generate", word_problems(200)), ("choose", choices(200))] {
-        for round in 0..12 {
-            let start = Instant::now();
-            let tokens = 128 << (round % 4);
-            let batch = Batch { tokens, ..Batch::default() };
-            let llama = Llama::with_tokenizer(&memory, tokenizer.clone(), &device("cpu").unwrap()).unwrap();
-            let mut llama = llama.batch(batch);
-            let loaded = start.elapsed();
-            let start = Instant::now();
-            pool.install(|| llama.answer(&requests)).unwrap();
-            let took = start.elapsed();
-            let rate = llama.computed() as f64 / took.as_secs_f64();
-            eprintln!("{name} {tokens}: load {loaded:?}, answer {took:?}, {} tokens, {rate:.0}/s", llama.computed());
-        }
-    }
-}

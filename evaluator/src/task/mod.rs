@@ -5,7 +5,6 @@ mod items;
 mod prompt;
 mod rules;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests may")]
 mod tests;
 
 use std::{

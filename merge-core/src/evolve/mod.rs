@@ -65,7 +65,7 @@ pub struct Goal {
 }
 
 /// Takes a task's number and scores as they come; `Break` asks the objective to stop.
-pub type Heard<'a> = dyn FnMut(usize, Vec<(ItemId, ItemScore)>) -> Result<ControlFlow<()>> + 'a;
+pub type Heard<'a> = dyn FnMut(usize, Vec<(ItemId, ItemScore)>) -> Result<ControlFlow<()>> + Send + 'a;
 
 /// What a search maximises.
 pub trait Objective: Sync {

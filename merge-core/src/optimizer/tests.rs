@@ -1,7 +1,5 @@
 //! What a search has to keep to: the reference's arithmetic and speed, and a state that survives anything.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 mod replay;
 
 use super::{CmaEs, Genome, Optimizer, Stop, strategy::Strategy};
