@@ -12,7 +12,12 @@ use merge_core::{
     item::ItemId,
     weights::Weights,
 };
-use std::{collections::BTreeMap, ops::ControlFlow, path::PathBuf, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::Mutex,
+};
 
 /// Items asked at once: enough to fill a batch, few enough that little is lost when the power goes.
 const CHUNK: usize = 256;
@@ -34,21 +39,54 @@ impl Benchmarks {
 
     /// Adds a task that a search maximises: `weight` in the fitness, `items` search items a generation.
     ///
-    /// Fails if the task lacks the search, select or report items that takes, or has fewer search items than `items`.
+    /// A task without search items, or 0 `items`, ranks no candidates but takes part in choosing and reporting the answer;
+    /// one with search items alone only ranks. Fails if the task has fewer search items than `items`.
     pub fn maximise(&mut self, task: Benchmark, weight: f64, items: usize) -> Result<()> {
-        for split in Split::ALL {
-            if task.split(split).is_empty() {
-                let message = format!("task {} has no {} items", task.name(), split.name());
-                return Err(Error::user(message).hint("a search needs items to search, to select and to report on"));
-            }
-        }
         let there = task.split(Split::Search).len();
         if items > there {
             let message =
                 format!("task {}: {items} items a generation, but it has only {there} to search on", task.name());
             return Err(Error::user(message).hint(format!("set `items: {there}` or less")));
         }
-        self.add(task, weight, items)
+        let [search, select, report] = Split::ALL.map(|split| task.split(split).to_vec());
+        let search = if items == 0 { Vec::new() } else { search };
+        self.add(task, Goal { weight, items, search, select, report, ..Goal::default() })
+    }
+
+    /// Refuses an objective that cannot rank candidates, choose among them and report the answer, or that does one on
+    /// what it did another on: the same item, in whatever task.
+    pub fn check(&self) -> Result<()> {
+        let weighed = || self.goals.iter().filter(|goal| goal.weight > 0.0);
+        let of = |split: Split| {
+            move |goal: &'_ Goal| -> Vec<ItemId> {
+                match split {
+                    Split::Search => goal.search.clone(),
+                    Split::Select => goal.select.clone(),
+                    Split::Report => goal.report.clone(),
+                }
+            }
+        };
+        for split in Split::ALL {
+            if weighed().flat_map(of(split)).next().is_none() {
+                return Err(Error::user(format!("no task of the objective has {} items", split.name()))
+                    .hint("a search needs items to search, to select and to report on"));
+            }
+        }
+        for (one, other) in
+            [(Split::Search, Split::Select), (Split::Search, Split::Report), (Split::Select, Split::Report)]
+        {
+            let first: BTreeSet<ItemId> = weighed().flat_map(of(one)).collect();
+            for goal in &self.goals {
+                if of(other)(goal).iter().any(|item| first.contains(item)) {
+                    let (one, other) = (one.name(), other.name());
+                    return Err(Error::user(format!("task {} has {other} items that are {one} items too", goal.name))
+                        .hint(
+                            "give each task of the objective the same split: what was searched on can't be reported on",
+                        ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Adds a task of which one split is asked, as what is reported.
@@ -58,10 +96,8 @@ impl Benchmarks {
         if task.split(split).is_empty() {
             return Err(Error::user(format!("task {} has no {} items", task.name(), split.name())));
         }
-        let items = task.split(split).to_vec();
-        self.add(task, 0.0, 0)?;
-        self.goals.last_mut().expect("just added").report = items;
-        Ok(())
+        let report = task.split(split).to_vec();
+        self.add(task, Goal { report, ..Goal::default() })
     }
 
     /// The tasks, in the order of the goals.
@@ -69,21 +105,13 @@ impl Benchmarks {
         &self.tasks
     }
 
-    fn add(&mut self, task: Benchmark, weight: f64, items: usize) -> Result<()> {
+    fn add(&mut self, task: Benchmark, goal: Goal) -> Result<()> {
         if self.tasks.iter().any(|other| other.name() == task.name()) {
             return Err(Error::user(format!("task {} is named twice", task.name()))
                 .hint("an objective is reported too: name it once"));
         }
-        self.goals.push(Goal {
-            name: task.name().to_owned(),
-            metric: task.metric().to_owned(),
-            fingerprint: task.fingerprint(),
-            weight,
-            items,
-            search: task.split(Split::Search).to_vec(),
-            select: task.split(Split::Select).to_vec(),
-            report: task.split(Split::Report).to_vec(),
-        });
+        let (name, metric) = (task.name().to_owned(), task.metric().to_owned());
+        self.goals.push(Goal { name, metric, fingerprint: task.fingerprint(), ..goal });
         self.tasks.push(task);
         Ok(())
     }

@@ -41,9 +41,9 @@ pub(crate) fn of_search(findings: &Findings, goals: &[Goal], study: &Value, hash
     .expect(STRING);
     writeln!(card, "## Scores\n\nOn held-out items that the search never used; 95% intervals in brackets.\n")
         .expect(STRING);
-    let names: Vec<String> =
-        goals.iter().map(|goal| format!("{} ({}, n = {})", goal.name, goal.metric, goal.report.len())).collect();
-    writeln!(card, "| model | {} |\n|---|{}", names.join(" | "), "---|".repeat(goals.len())).expect(STRING);
+    let named = |goal: &Goal| format!("{} ({}, n = {})", goal.name, goal.metric, goal.report.len());
+    let names: Vec<String> = report::reported(goals, winner).map(|(goal, _)| named(goal)).collect();
+    writeln!(card, "| model | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len())).expect(STRING);
     for entry in findings.parents.iter().chain(&findings.baselines).chain([winner]) {
         writeln!(card, "| {} | {} |", entry.name, row(entry, goals)?).expect(STRING);
     }
@@ -68,7 +68,7 @@ const STRING: &str = "a String takes all that is written";
 
 fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
     let cell = |(goal, scores): (&Goal, &Vec<ItemScore>)| report::estimate(goal, scores).map(|e| report::percent(&e));
-    Ok(goals.iter().zip(&entry.scores).map(cell).collect::<Result<Vec<_>>>()?.join(" | "))
+    Ok(report::reported(goals, entry).map(cell).collect::<Result<Vec<_>>>()?.join(" | "))
 }
 
 /// The YAML that model hubs read.

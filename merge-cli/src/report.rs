@@ -4,7 +4,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::metric::{Estimate, PairedDifference};
 use merge_core::{
     error::{Error, Result},
-    evolve::{Entry, Findings, Goal},
+    evolve::{self, Entry, Findings, Goal},
     item::ItemScore,
 };
 use serde::Serialize;
@@ -33,7 +33,7 @@ pub(crate) fn entry(entry: &Entry, goals: &[Goal]) -> Result<Scored> {
         let metric = goal.metric.clone();
         Ok((goal.name.clone(), TaskScore { metric, estimate: estimate(goal, scores)? }))
     };
-    let scores = goals.iter().zip(&entry.scores).map(score).collect::<Result<_>>()?;
+    let scores = reported(goals, entry).map(score).collect::<Result<_>>()?;
     Ok(Scored { name: entry.name.clone(), scores })
 }
 
@@ -61,11 +61,7 @@ pub(crate) fn json(value: &impl Serialize) -> String {
 
 /// The parent with the best fitness on report items; the first of them if several have it.
 pub(crate) fn best_parent<'a>(parents: &'a [Entry], goals: &[Goal]) -> &'a Entry {
-    let fitness = |entry: &Entry| {
-        goals.iter().zip(&entry.scores).filter(|(goal, _)| goal.weight > 0.0).fold(0.0, |sum, (goal, scores)| {
-            sum + goal.weight * scores.iter().map(|s| s.value).sum::<f64>() / scores.len() as f64
-        })
-    };
+    let fitness = |entry: &Entry| evolve::fitness(goals, &entry.scores);
     parents.iter().rev().max_by(|a, b| fitness(a).total_cmp(&fitness(b))).expect("a recipe has a model")
 }
 
@@ -74,7 +70,8 @@ pub(crate) fn table(goals: &[Goal], groups: &[&[Entry]], reference: Option<&Entr
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec![String::new()];
-    for goal in goals {
+    let columns = || goals.iter().filter(|goal| !goal.report.is_empty());
+    for goal in columns() {
         header.push(format!("{}\n{} % [95% CI]", goal.name, goal.metric));
         if reference.is_some() && goal.weight > 0.0 {
             header.push("difference to\nbest parent".to_owned());
@@ -83,17 +80,20 @@ pub(crate) fn table(goals: &[Goal], groups: &[&[Entry]], reference: Option<&Entr
     table.set_header(header);
     for entry in groups.iter().copied().flatten() {
         let mut row = vec![Cell::new(&entry.name)];
-        for (position, (goal, scores)) in goals.iter().zip(&entry.scores).enumerate() {
+        let reference = reference.map(|reference| reported(goals, reference));
+        let mut reference = reference.into_iter().flatten();
+        for (goal, scores) in reported(goals, entry) {
             let Estimate { value, ci95: [low, high], .. } = estimate(goal, scores)?;
             let text = format!("{:.1} [{:.1}, {:.1}]", 100.0 * value, 100.0 * low, 100.0 * high);
             row.push(Cell::new(text).set_alignment(CellAlignment::Right));
-            if let (Some(reference), true) = (reference, goal.weight > 0.0) {
-                row.push(Cell::new(versus(scores, &reference.scores[position])).set_alignment(CellAlignment::Right));
-            }
+            let reference = reference.next().filter(|_| goal.weight > 0.0);
+            row.extend(
+                reference.map(|(_, other)| Cell::new(versus(scores, other)).set_alignment(CellAlignment::Right)),
+            );
         }
         table.add_row(row);
     }
-    let items: Vec<String> = goals.iter().map(|goal| format!("{} on {} items", goal.name, goal.report.len())).collect();
+    let items: Vec<String> = columns().map(|goal| format!("{} on {} items", goal.name, goal.report.len())).collect();
     Ok(format!("{table}\n{}", items.join(", ")))
 }
 
@@ -110,9 +110,17 @@ pub(crate) fn estimate(goal: &Goal, scores: &[ItemScore]) -> Result<Estimate> {
 }
 
 /// The paired differences of two models on the goals of a search.
-pub(crate) fn differences<'g>(a: &Entry, b: &Entry, goals: &'g [Goal]) -> Vec<(&'g Goal, PairedDifference)> {
-    let paired = goals.iter().zip(a.scores.iter().zip(&b.scores)).filter(|(goal, _)| goal.weight > 0.0);
-    paired.filter_map(|(goal, (a, b))| Some((goal, PairedDifference::of(&values(a), &values(b))?))).collect()
+pub(crate) fn differences<'g>(a: &'g Entry, b: &'g Entry, goals: &'g [Goal]) -> Vec<(&'g Goal, PairedDifference)> {
+    let paired = reported(goals, a).zip(reported(goals, b)).filter(|((goal, _), _)| goal.weight > 0.0);
+    paired.filter_map(|((goal, a), (_, b))| Some((goal, PairedDifference::of(&values(a), &values(b))?))).collect()
+}
+
+/// The goals that are reported, with a model's scores.
+pub(crate) fn reported<'a>(
+    goals: &'a [Goal],
+    entry: &'a Entry,
+) -> impl Iterator<Item = (&'a Goal, &'a Vec<ItemScore>)> {
+    goals.iter().zip(&entry.scores).filter(|(goal, _)| !goal.report.is_empty())
 }
 
 fn versus(scores: &[ItemScore], reference: &[ItemScore]) -> String {

@@ -87,7 +87,8 @@ pub enum Algorithm {
 pub struct Objective {
     /// The task's file, relative to this file or to the current directory.
     pub task: At<String>,
-    /// How many fresh items score a generation; 60 unless said.
+    /// How many fresh items score a generation; 60 unless said. With 0 the task ranks no candidates, but takes part in
+    /// choosing and reporting the answer.
     #[serde(default = "default_items")]
     #[schemars(range(min = 1))]
     pub items: At<usize>,
@@ -238,9 +239,6 @@ impl Search {
 
 impl Objective {
     fn check(&self) -> std::result::Result<(), Mistake> {
-        if self.items.value == 0 {
-            return Err(Mistake::new("0 items score nothing").under("items").at(self.items.place));
-        }
         if self.weight.value <= 0.0 {
             let mistake = Mistake::new(format!("{} is not more than 0", self.weight.value));
             return Err(mistake

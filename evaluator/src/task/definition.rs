@@ -57,13 +57,17 @@ enum Kind {
     Generate,
     /// The model's likeliest choice has to be the right one.
     MultipleChoice,
+    /// How probable the reference answer is: what a model that samples would be right by, without the steps of a score
+    /// that is right or wrong. A search learns more from an item by it; a result is better reported by its metric.
+    Likelihood,
 }
 
 /// Where the right answer is.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GoldField {
-    /// The item's field: a number for `generate`, the index of the right choice, from 0, for `multiple_choice`.
+    /// The item's field: a number for `generate`, the index of the right choice, from 0, for `multiple_choice`,
+    /// the text of the reference answer for `likelihood`.
     field: String,
     /// `generate`: a regular expression whose first capture, where it first matches the normalised answer (full-width
     /// forms made ASCII, one space for any white space), holds the number. Without it, the answer's last number counts.
@@ -169,6 +173,14 @@ fn asking(definition: &Definition) -> std::result::Result<Asking, (Location, Err
             foreign("language", language.as_ref().map(|key| key.referenced), "generate")?;
             let choices = choices.as_ref().ok_or_else(|| needs("choices", "choices: {field: choices}"))?;
             Ok(Asking::MultipleChoice { choices: choices.value.field.clone() })
+        }
+        Kind::Likelihood => {
+            foreign("choices", choices.as_ref().map(|key| key.referenced), "multiple_choice")?;
+            foreign("stop", stop.as_ref().map(|key| key.referenced), "generate")?;
+            foreign("max_tokens", max_tokens.as_ref().map(|key| key.referenced), "generate")?;
+            foreign("answer.pattern", answer.pattern.as_ref().map(|key| key.referenced), "generate")?;
+            foreign("language", language.as_ref().map(|key| key.referenced), "generate")?;
+            Ok(Asking::Likelihood)
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct Rules {
 pub(super) enum Asking {
     Generate { stop: Vec<String>, max_tokens: usize, pattern: Option<Regex>, language: Option<Language> },
     MultipleChoice { choices: String },
+    Likelihood,
 }
 
 /// A language an answer has to be in.
@@ -49,6 +50,8 @@ pub(super) enum Language {
 pub(super) enum Gold {
     Number(Number),
     Choice(usize),
+    /// The request's only choice.
+    Reference,
 }
 
 impl Rules {
@@ -56,6 +59,7 @@ impl Rules {
         match self.asking {
             Asking::Generate { .. } => "exact_match",
             Asking::MultipleChoice { .. } => "acc",
+            Asking::Likelihood => "likelihood",
         }
     }
 
@@ -71,6 +75,7 @@ impl Rules {
                 })
             }
             Asking::MultipleChoice { choices } => json!({ "choices": choices }),
+            Asking::Likelihood => json!({}),
         };
         let all = json!([MARKING_VERSION, self.metric(), self.prompt.text, self.answer, asking]);
         Sha256::digest(all.to_string()).into()
@@ -90,6 +95,16 @@ impl Rules {
                 let choices = texts(name, field(item, name)?)?;
                 let gold = Gold::Choice(self.index(gold, choices.len())?);
                 Ok(Item { request: Request::Choose { prompt, choices }, gold })
+            }
+            Asking::Likelihood => {
+                let reference = gold.as_str().filter(|text| !text.is_empty()).ok_or_else(|| {
+                    Error::user(format!("`{}` is not text", self.answer))
+                        .hint("a likelihood is that of a written answer")
+                })?;
+                Ok(Item {
+                    request: Request::Choose { prompt, choices: vec![reference.to_owned()] },
+                    gold: Gold::Reference,
+                })
             }
         }
     }
@@ -114,6 +129,10 @@ impl Rules {
             }
             (Asking::MultipleChoice { .. }, Gold::Choice(gold), Answer::LogLikelihoods(values)) => {
                 ItemScore { value: score(likeliest(values) == Some(*gold)), tokens: 0, truncated: false }
+            }
+            (Asking::Likelihood, Gold::Reference, Answer::LogLikelihoods(values)) => {
+                let value = values.first().map_or(0.0, |log_likelihood| log_likelihood.exp());
+                ItemScore { value: if value.is_finite() { value } else { 0.0 }, tokens: 0, truncated: false }
             }
             _ => panic!("the answer is of another kind than the request"),
         }

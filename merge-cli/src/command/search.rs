@@ -88,6 +88,7 @@ fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
         let task = task::read(&resolve(path, reference)?, Fractions::default()).map_err(at)?;
         benchmarks.ask(task, Split::Report).map_err(at)?;
     }
+    benchmarks.check().map_err(|e| e.at(search.objective.place.of(path)))?;
     for task in benchmarks.tasks() {
         if task.duplicates() > 0 {
             screen::say(&format!("note: {}: {} repeated items are counted once", task.name(), task.duplicates()));

@@ -34,8 +34,9 @@ pub fn run(study: &Study<'_>) -> Result<Outcome> {
 }
 
 /// What a search maximises: the weighted mean of the goals' mean scores, given one list of scores for each goal.
+/// Goals without a score, or without a weight, have no part in it.
 pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
-    let goals = goals.iter().zip(scores).filter(|(goal, _)| goal.weight > 0.0);
+    let goals = goals.iter().zip(scores).filter(|(_, scores)| !scores.is_empty());
     let (sum, weights) = goals.fold((0.0, 0.0), |(sum, weights), (goal, scores)| {
         let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
         (sum + goal.weight * mean, weights + goal.weight)
@@ -43,8 +44,8 @@ pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
     sum / weights
 }
 
-/// A task as the search sees it: items to draw from, and what its score weighs.
-#[derive(Clone, Debug)]
+/// A task as the search sees it: items to draw from, and what its score weighs. It takes part where it has items.
+#[derive(Clone, Debug, Default)]
 pub struct Goal {
     /// Its name in tables.
     pub name: String,
@@ -52,7 +53,7 @@ pub struct Goal {
     pub metric: String,
     /// Everything that can change a score.
     pub fingerprint: Fingerprint,
-    /// Its share in the fitness; 0 for a task that is only reported.
+    /// Its share in the fitness; 0 for a task that is only reported, which has report items alone.
     pub weight: f64,
     /// How many search items a generation draws.
     pub items: usize,

@@ -41,7 +41,7 @@ impl<'a> Plan<'a> {
         let space = study.template.space(&layers)?;
         let start = study.search.optimizer.start(&space, study.search.seed);
         let goals = study.objective.goals();
-        let per_candidate: usize = goals.iter().filter(|goal| goal.weight > 0.0).map(|goal| goal.items).sum();
+        let per_candidate: usize = goals.iter().map(|goal| goal.items).sum();
         let cost = start.population() * per_candidate;
         let budget = &study.search.budget;
         let generations = budget.value / cost as u64;
@@ -54,7 +54,7 @@ impl<'a> Plan<'a> {
             );
             return Err(Error::user(message).hint(format!("{} would pay for fifty", 50 * cost)));
         }
-        let select: usize = goals.iter().filter(|goal| goal.weight > 0.0).map(|goal| goal.select.len()).sum();
+        let select: usize = goals.iter().map(|goal| goal.select.len()).sum();
         let report: usize = goals.iter().map(|goal| goal.report.len()).sum();
         let searches = if study.search.optimizer.name == Algorithm::Random { 1 } else { 2 };
         let total = searches * (generations as usize * cost + (FINALISTS + 2) * select)
@@ -145,8 +145,7 @@ impl<'a> Plan<'a> {
         self.scoring.begin(phase);
         let recipes: Vec<Recipe> = finalists.iter().map(|(_, genome)| self.fill(genome)).collect();
         let models: Vec<Model> = recipes.iter().cloned().map(Model::Merge).collect();
-        let select = |goal: &Goal| if goal.weight > 0.0 { goal.select.clone() } else { Vec::new() };
-        let asked: Asked = self.goals().iter().map(select).collect();
+        let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
         let Some(scores) = self.scoring.score(&models, &asked)? else { return Ok(None) };
         let scored: Vec<f64> = scores.iter().map(|scores| fitness(self.goals(), scores)).collect();
         let winner = recipes[first_best(&scored)].clone();
@@ -189,9 +188,6 @@ impl<'a> Plan<'a> {
     /// The search items of a generation: drawn afresh, the same for all its candidates and for every optimizer.
     fn subset(&self, generation: u64) -> Asked {
         let draw = |(number, goal): (usize, &Goal)| {
-            if goal.weight <= 0.0 {
-                return Vec::new();
-            }
             let mut rng = ChaCha8Rng::seed_from_u64(self.study.search.seed);
             // Streams of their own: the optimizers draw from the same seed.
             rng.set_stream(1 << 63 | (number as u64) << 40 | generation);
@@ -212,8 +208,7 @@ impl<'a> Plan<'a> {
 
     /// Item evaluations of a generation.
     fn cost(&self) -> usize {
-        let items = self.goals().iter().filter(|goal| goal.weight > 0.0).map(|goal| goal.items);
-        self.start.population() * items.sum::<usize>()
+        self.start.population() * self.goals().iter().map(|goal| goal.items).sum::<usize>()
     }
 }
 
