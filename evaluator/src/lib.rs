@@ -1,4 +1,11 @@
 //! Scores language models on Japanese benchmarks.
+//!
+//! A [`task::Task`] asks and marks and never sees a model; a [`request::LanguageModel`] answers and never sees a task.
+//! [`model::Llama`] is our own forward pass on candle: many requests at once, without padding, each answered bit for bit as
+//! if it were alone. [`objective::Benchmarks`] joins the two for a search.
+//!
+//! In reading order: [`request`] is what is said between them; [`normalize`] · [`task`] ask and mark; [`metric`] says how sure
+//! a score is; [`model`] answers; [`objective`] is what a search maximises.
 
 pub mod request;
 pub mod normalize;

@@ -1,4 +1,48 @@
 //! Merges open language-model checkpoints and evolves merges.
+//!
+//! This crate is the engine of `evomerge`; the crate `evaluator` scores models on benchmarks, and `merge-cli` is the
+//! command. It knows no benchmark and no terminal, and never prints.
+//!
+//! # Five ideas
+//!
+//! 1. **A merge is itself a model.** A [`checkpoint::Checkpoint`] (mapped from disk) and a [`merge::Merge`] (not computed
+//!    yet) implement one trait, [`weights::Weights`]. Export and evaluation are written once against it: a candidate is
+//!    scored without being written, and the bytes scored are the bytes exported.
+//! 2. **Every tensor's place is known before any tensor is read.** Names, types and shapes give shards, headers and offsets;
+//!    whoever computes a tensor writes it at its offset ([`export`]).
+//! 3. **A method looks, then works on any block.** [`method::Method::kernel`] sees whole tensors first, then returns a
+//!    closure over stretches of `f32` that cannot fail. Blocks, widening and threads are the engine's. Beside its kernel each
+//!    method has the same formula in candle's tensor operations, which is the kernel's oracle and runs on any device.
+//! 4. **A search is a recipe with holes.** [`template::Template`] is a [`recipe::Recipe`] whose parameters may be holes;
+//!    [`template::Template::fill`] turns a genome into an ordinary recipe that a person can read, share and run.
+//! 5. **Asking is pure.** [`optimizer::Optimizer::ask`] draws from seed and generation, and scores are remembered by content
+//!    ([`store`]). To go on after a crash is to ask again and look the scores up ([`evolve`]).
+//!
+//! # The map, in reading order
+//!
+//! [`error`] · [`dtype`] · [`weights`] · [`checkpoint`] · [`names`] · [`random`] are what a model is; [`method`] the formulas;
+//! [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write; [`merge`] · [`export`] carry it out;
+//! [`optimizer`] · [`item`] · [`store`] · [`evolve`] search.
+//!
+//! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
+//! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `bytes(name)` runs the
+//! kernel over blocks (widen, merge, narrow, in cache) and the result is written at its offset; the whole is synced and gets
+//! its name last.
+//!
+//! **One candidate's way.** `ask`, `fill`, `Merge::plan`, `Objective::score` on the items that are not remembered yet,
+//! `Store::remember`; when the generation is whole, `tell`; at the end the answer is chosen on items the search has not used,
+//! and reported on items that nothing has used.
+//!
+//! # Promises, each held by a test
+//!
+//! - Nothing is skipped with a warning: a recipe that cannot be done exactly as written is refused before a weight is read.
+//! - The same recipe and seed give the same bytes, for any number of threads: random masks draw by counter ([`random`]), and
+//!   sums over a tensor are taken in `f64`, block by block, in order.
+//! - A crash at any instant loses at most the evaluations in flight, and the resumed search ends identical to an
+//!   uninterrupted one. (On one kind of processor: the last bits of `exp` and of matrix products may differ between kinds.)
+//! - A search never sees the items it is reported on.
+//! - `method` sees numbers, not names or paths; `optimizer` sees genomes and fitness, not recipes; only `checkpoint` and
+//!   `export` touch the files of models; only `store` knows the database.
 
 pub mod error;
 pub mod dtype;

@@ -300,7 +300,7 @@ fn output_config(donor: &Config, index: &Index) -> Config {
 }
 
 fn first_not_finite(values: &[f32]) -> Option<usize> {
-    // The sum of x·0 is 0 unless one is NaN or infinite: this vectorises where a search would not.
-    let all_finite = values.iter().fold(0.0, |sum, x| sum + x * 0.0) == 0.0;
-    if all_finite { None } else { values.iter().position(|x| !x.is_finite()) }
+    // Without a branch this vectorises, as a search would not.
+    let broken = values.iter().fold(false, |broken, x| broken | !x.is_finite());
+    if broken { values.iter().position(|x| !x.is_finite()) } else { None }
 }

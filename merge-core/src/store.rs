@@ -185,7 +185,8 @@ fn failure(path: &Path, error: &sled::Error) -> Error {
             Error::user(format!("{}: another process is using this study", path.display()))
                 .hint("wait until it ends, or stop it (Ctrl-C): what it has learned is kept")
         }
-        sled::Error::Io(e) => Error::io("use the store", path, e),
+        // sled's own text is for programmers; the kind says as much.
+        sled::Error::Io(e) => Error::io("use the store", path, &io::Error::from(e.kind())),
         other => Error::user(format!("{}: the store is damaged: {other}", path.display()))
             .hint("start the search again in another directory; what is merged already is not affected"),
     }

@@ -4,6 +4,7 @@ use crate::{
     dtype::Dtype,
     error::{Error, Result},
 };
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -51,6 +52,17 @@ pub trait Weights: Sync {
     fn config(&self) -> &Config;
     /// The directory whose tokenizer, chat template and generation config belong to this model.
     fn sidecars(&self) -> &Path;
+}
+
+/// Refuses a model with a value that is no number, naming the tensor. Reads every byte.
+pub fn check_finite(weights: &dyn Weights) -> Result<()> {
+    weights.index().par_iter().try_for_each(|(name, meta)| {
+        if meta.dtype.all_finite(&weights.bytes(name)?) {
+            return Ok(());
+        }
+        Err(Error::user(format!("`{name}` has an element that is NaN or infinite"))
+            .hint("the checkpoint is broken: download it again"))
+    })
 }
 
 /// A model's `config.json`, kept whole and in order, so that what we don't know survives.

@@ -1,8 +1,8 @@
 //! The decoder's arithmetic between its matrix products, over `f32` slices on a CPU.
 //!
 //! Each function computes one row from that row alone, and adds up in an order that depends on the row's length only:
-//! nothing here can tell how many rows there are, or how many threads. Sums run in eight or sixteen lanes, which the
-//! compiler turns into vectors, and are folded in a fixed tree.
+//! nothing here can tell how many rows there are, or how many threads. Sums run in sixteen lanes, which the compiler turns
+//! into vectors, and are folded in a fixed tree.
 
 use super::config::Heads;
 
@@ -45,9 +45,50 @@ pub(super) fn rotate(heads: &mut [f32], cos: &[f32], sin: &[f32]) {
 /// Softmax attention of one token over the rows of the cache it sees, in order of position.
 ///
 /// `query` and `out`: `(query heads · size)`; `cache`: `(rows, 2 · kv heads · size)`, each row its keys, then its values;
-/// `scores` is room to work in.
+/// `scores` is room to work in. The usual sizes of a head are compiled each for itself, with their sums in registers.
 #[inline(always)]
 pub(super) fn attend(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, scores: &mut Vec<f32>, out: &mut [f32]) {
+    match heads.size {
+        32 => attend_sized::<32>(query, cache, rows, heads, scores, out),
+        64 => attend_sized::<64>(query, cache, rows, heads, scores, out),
+        128 => attend_sized::<128>(query, cache, rows, heads, scores, out),
+        _ => attend_any(query, cache, rows, heads, scores, out),
+    }
+}
+
+#[inline(always)]
+fn attend_sized<const SIZE: usize>(
+    query: &[f32],
+    cache: &[f32],
+    rows: &[u32],
+    heads: Heads,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let (group, stride) = (heads.query / heads.kv, 2 * heads.kv);
+    let scale = 1.0 / (SIZE as f32).sqrt();
+    let (cache, _) = cache.as_chunks::<SIZE>(); // (rows · 2 · kv heads, size)
+    let (queries, outs) = (query.as_chunks::<SIZE>().0, out.as_chunks_mut::<SIZE>().0);
+    scores.resize(rows.len(), 0.0);
+    for (head, (query, out)) in queries.iter().zip(outs).enumerate() {
+        let keys = head / group;
+        for (score, row) in scores.iter_mut().zip(rows) {
+            *score = dot(query, &cache[*row as usize * stride + keys]) * scale;
+        }
+        let sum = exponentials(scores);
+        let mut weighed = [0.0; SIZE];
+        for (score, row) in scores.iter().zip(rows) {
+            let values = &cache[*row as usize * stride + heads.kv + keys];
+            for (sum, v) in weighed.iter_mut().zip(values) {
+                *sum += score * v;
+            }
+        }
+        *out = weighed.map(|x| x / sum);
+    }
+}
+
+#[inline(always)]
+fn attend_any(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, scores: &mut Vec<f32>, out: &mut [f32]) {
     let (group, kv_len) = (heads.query / heads.kv, heads.kv_len());
     let scale = 1.0 / (heads.size as f32).sqrt();
     scores.resize(rows.len(), 0.0);
@@ -59,29 +100,15 @@ pub(super) fn attend(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, s
             *score = dot(&query[place.clone()], &cache[start..start + heads.size]) * scale;
         }
         let sum = exponentials(scores);
-        weigh(scores, rows, cache, 2 * kv_len, kv_len + first, &mut out[place.clone()]);
-        out[place].iter_mut().for_each(|x| *x /= sum);
-    }
-}
-
-/// `Σ scores[t] · cache[rows[t]]`, for the part of each row that begins at `first`.
-#[inline(always)]
-fn weigh(scores: &[f32], rows: &[u32], cache: &[f32], stride: usize, first: usize, out: &mut [f32]) {
-    let (chunks, rest) = out.as_chunks_mut::<LANES>();
-    let mut first = first;
-    for chunk in chunks {
-        let mut sums = [0.0; LANES];
+        let out = &mut out[place];
+        out.fill(0.0);
         for (score, row) in scores.iter().zip(rows) {
-            let start = *row as usize * stride + first;
-            for (sum, v) in sums.iter_mut().zip(&cache[start..start + LANES]) {
+            let start = *row as usize * 2 * kv_len + kv_len + first;
+            for (sum, v) in out.iter_mut().zip(&cache[start..start + heads.size]) {
                 *sum += score * v;
             }
         }
-        *chunk = sums;
-        first += LANES;
-    }
-    for (i, out) in rest.iter_mut().enumerate() {
-        *out = scores.iter().zip(rows).map(|(score, row)| score * cache[*row as usize * stride + first + i]).sum();
+        out.iter_mut().for_each(|x| *x /= sum);
     }
 }
 
@@ -143,26 +170,20 @@ pub(super) fn log_sum_exp(values: &[f32]) -> f64 {
     f64::from(max) + sum.ln()
 }
 
-/// Eight sums side by side: a head is too short for sixteen to pay.
+/// Sixteen sums side by side, folded in a fixed tree.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (mut low, mut high) = ([0.0; 4], [0.0; 4]);
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
-        for i in 0..4 {
-            low[i] += a[i] * b[i];
-        }
-        for i in 0..4 {
-            high[i] += a[i + 4] * b[i + 4];
+        for ((sum, x), y) in lanes.iter_mut().zip(a).zip(b) {
+            *sum += x * y;
         }
     }
-    for ((sum, x), y) in low.iter_mut().chain(&mut high).zip(a_rest).zip(b_rest) {
+    for ((sum, x), y) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
         *sum += x * y;
     }
-    for i in 0..4 {
-        low[i] += high[i];
-    }
-    (low[0] + low[2]) + (low[1] + low[3])
+    fold(lanes)
 }
 
 #[inline(always)]

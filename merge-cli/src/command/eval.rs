@@ -16,7 +16,7 @@ use merge_core::{
     item::ItemScore,
     merge::{Merge, Sources},
     recipe::Recipe,
-    weights::Weights,
+    weights::{Weights, check_finite},
 };
 use std::ops::ControlFlow;
 
@@ -31,7 +31,9 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         benchmarks.ask(task::read(file, Fractions::default())?, split)?;
     }
     let scores = if args.model.is_dir() {
-        score(&benchmarks, &Checkpoint::open(&args.model)?)?
+        let checkpoint = Checkpoint::open(&args.model)?;
+        check_finite(&checkpoint).map_err(|e| e.at(args.model.display()))?;
+        score(&benchmarks, &checkpoint)?
     } else if args.model.exists() {
         let recipe = Recipe::read(&args.model)?;
         let sources = Sources::open(&recipe)?;

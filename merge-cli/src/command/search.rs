@@ -13,7 +13,7 @@ use evaluator::{
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
-    evolve::{self, Findings, Outcome, Study},
+    evolve::{self, Findings, Goal, Outcome, Study},
     export,
     merge::{Merge, Sources},
     recipe::resolve,
@@ -188,22 +188,26 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
     })
 }
 
-/// How the answer was chosen, and how much of its search score was luck.
+/// How the answer was chosen, and what its score is worth.
 fn summary(study: &Study<'_>, findings: &Findings) -> String {
-    let history = &findings.history;
-    let best_seen = history.generations.iter().map(|g| g.best_fitness).fold(0.0, f64::max);
+    let (history, goals) = (&findings.history, study.objective.goals());
     let (chosen, select) =
         history.finalists.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are finalists");
-    let report = evolve::fitness(study.objective.goals(), &findings.winner.1.scores);
+    let names = |items: fn(&Goal) -> usize| {
+        let names: Vec<_> = goals.iter().filter(|g| g.weight > 0.0 && items(g) > 0).map(|g| g.name.as_str()).collect();
+        names.join(", ")
+    };
     format!(
-        "evolved: {} candidates in {} generations, {} item evaluations, seed {}; the best scored {:.1} while searching, \
-         {chosen} was chosen with {:.1} on select items, and has {:.1} on the report items",
+        "ranked {} candidates in {} generations by {} ({} item evaluations, seed {})\n\
+         chose {chosen} among {} by {}: {:.1} on select items, and then {:.1} on the report items, which nothing had used",
         history.generations.len() * history.population,
         history.generations.len(),
+        names(|goal| goal.items),
         history.item_evaluations,
         study.search.seed,
-        100.0 * best_seen,
+        history.finalists.len(),
+        names(|goal| goal.select.len()),
         100.0 * select,
-        100.0 * report,
+        100.0 * evolve::fitness(goals, &findings.winner.1.scores),
     )
 }

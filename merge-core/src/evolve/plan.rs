@@ -32,7 +32,7 @@ pub(super) struct Plan<'a> {
     scoring: Scoring<'a>,
 }
 
-/// The name of what is asked of a model: the items of each goal.
+/// What is asked of a model: the items of each goal.
 type Asked = Vec<Vec<ItemId>>;
 
 impl<'a> Plan<'a> {
