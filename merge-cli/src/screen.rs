@@ -100,7 +100,7 @@ pub(crate) fn duration(seconds: f64) -> String {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:24} {percent:>3}% {msg}").expect("a constant template")
+    ProgressStyle::with_template("{bar:24} {percent:>3}% {wide_msg}").expect("a constant template")
 }
 
 #[cfg(test)]

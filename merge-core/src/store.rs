@@ -61,6 +61,11 @@ impl Store {
         Ok(Self { db, log: dir.join("db"), repaired })
     }
 
+    /// Whether nothing has been remembered yet.
+    pub fn is_empty(&self) -> bool {
+        self.db.is_empty()
+    }
+
     /// Where a damaged snapshot was set aside when the database was opened, if there was one.
     pub fn repaired(&self) -> Option<&Path> {
         self.repaired.as_deref()

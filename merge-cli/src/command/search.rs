@@ -19,6 +19,7 @@ use merge_core::{
     recipe::resolve,
     search::SearchFile,
     store::Store,
+    weights::check_finite,
 };
 use serde_json::{Value, json};
 use std::{
@@ -42,8 +43,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     file.search.seed = args.seed.unwrap_or(file.search.seed);
     let benchmarks = benchmarks(&file)?;
     let sources = Sources::open(&file.template)?;
-    let store = open_study(&args.output, &sources)?;
+    for (name, checkpoint) in sources.iter() {
+        check_finite(checkpoint).map_err(|e| e.at(name))?;
+    }
     let hashes = sources.sha256();
+    let store = open_study(&args.output, &sources)?;
     let line = Line::new();
     let interrupted = interruptible()?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -60,6 +64,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     let outcome = evolve::run(&study);
     line.finish();
+    if outcome.is_err() && store.is_empty() {
+        // Refused before it began: leave no directory that looks like a study.
+        drop(store);
+        let _ = fs::remove_dir_all(args.output.join("study")).and_then(|()| fs::remove_dir(&args.output));
+        return outcome.map(|_| ExitCode::SUCCESS);
+    }
     let findings = match outcome? {
         Outcome::Done(findings) => findings,
         Outcome::Interrupted => {
