@@ -4,6 +4,9 @@
 //! damaged snapshot makes it refuse to open although the log is whole, so the snapshot is set aside and the log read
 //! again. Every record carries its version and a checksum.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     error::{Error, Result},
     item::{ItemId, ItemScore},
@@ -14,6 +17,8 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Content that names something: a recipe, a task, a study.
@@ -160,9 +165,25 @@ impl Store {
     }
 }
 
+/// sled's own threads give its lock up a moment after a store is closed, and a search that is stopped takes a moment to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 fn open(dir: &Path) -> sled::Result<sled::Db> {
-    // The background thread is the only one in sled that syncs by itself; we sync what counts, and it the rest.
-    sled::Config::new().path(dir).flush_every_ms(Some(500)).cache_capacity(64 << 20).open()
+    let began = Instant::now();
+    loop {
+        // The background thread is the only one in sled that syncs by itself; we sync what counts, and it the rest.
+        let opened = sled::Config::new().path(dir).flush_every_ms(Some(500)).cache_capacity(64 << 20).open();
+        match opened {
+            Err(e) if is_held(&e) && began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+            done => return done,
+        }
+    }
+}
+
+/// Whether another has the lock.
+fn is_held(error: &sled::Error) -> bool {
+    let sled::Error::Io(e) = error else { return false };
+    e.kind() == io::ErrorKind::WouldBlock || e.to_string().contains("could not acquire lock")
 }
 
 /// The bytes of a record: version, checksum, payload.
@@ -184,12 +205,8 @@ fn value_prefix(name: &str) -> Vec<u8> {
 
 fn failure(path: &Path, error: &sled::Error) -> Error {
     match error {
-        sled::Error::Io(e)
-            if e.kind() == io::ErrorKind::WouldBlock || e.to_string().contains("could not acquire lock") =>
-        {
-            Error::user(format!("{}: another process is using this study", path.display()))
-                .hint("wait until it ends, or stop it (Ctrl-C): what it has learned is kept")
-        }
+        held if is_held(held) => Error::user(format!("{}: another process is using this study", path.display()))
+            .hint("wait until it ends, or stop it (Ctrl-C): what it has learned is kept"),
         // sled's own text is for programmers; the kind says as much.
         sled::Error::Io(e) => Error::io("use the store", path, &io::Error::from(e.kind())),
         other => Error::user(format!("{}: the store is damaged: {other}", path.display()))
