@@ -1,5 +1,8 @@
 //! The merges that a search must beat, made of the models it searches over.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     method::{self, Base},
     recipe::{At, Model, Parameters, Recipe, Setting},

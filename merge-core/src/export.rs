@@ -3,6 +3,9 @@
 //! Everything goes into a directory beside the destination, which is renamed when all of it is on the device. So at any
 //! instant the destination is either not there or complete.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     error::{Error, Result},
     weights::{Index, Weights},
@@ -57,7 +60,7 @@ pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Pa
 /// Fails, leaving nothing behind, if a tensor cannot be made, is not finite, or the disk is full.
 pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
     let beside = beside(dir)?;
-    let written = write_all(weights, &beside, card).and_then(|()| publish(&beside, dir));
+    let written = write_all(weights, &beside, card, SHARD_LEN).and_then(|()| publish(&beside, dir));
     if written.is_err() {
         // The first error is the one to tell; what cannot be removed now is removed by the next export.
         let _ = fs::remove_dir_all(&beside);
@@ -83,7 +86,7 @@ fn parent(dir: &Path) -> &Path {
     dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn write_all(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
+fn write_all(weights: &dyn Weights, dir: &Path, card: &str, shard_len: usize) -> Result<()> {
     let config = serde_json::to_string_pretty(&weights.config().0).expect("a config is JSON");
     write_file(&dir.join("config.json"), config.as_bytes())?;
     write_file(&dir.join("README.md"), card.as_bytes())?;
@@ -94,7 +97,7 @@ fn write_all(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
             write_file(&dir.join(name), &bytes)?;
         }
     }
-    let shards = shards(weights.index(), SHARD_LEN);
+    let shards = shards(weights.index(), shard_len);
     for shard in &shards {
         write_shard(weights, &dir.join(&shard.file), &shard.tensors)?;
     }
@@ -181,6 +184,9 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Replaces a small file in one step: readers see the old text or the new, after a crash too.
+///
+/// # Panics
+/// If the path has no file name.
 pub fn replace_file(path: &Path, text: &str) -> Result<()> {
     let name = path.file_name().expect("a file has a name").to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.partial"));

@@ -1,5 +1,8 @@
 //! A model as its tensors: known by name, type and shape before any of them is read.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use crate::{
     dtype::Dtype,
     error::{Error, Result},

@@ -169,6 +169,8 @@ fn finish(args: &Args, study: &Study<'_>, findings: &Findings) -> Result<()> {
         screen::data(&table);
     }
     screen::say(&summary(study, findings));
+    let (scored, known) = (findings.progress.scored_now, findings.progress.items.0 - findings.progress.scored_now);
+    screen::say(&format!("{scored} items scored now, {known} found in the store"));
     let output = args.output.display();
     screen::say(&format!(
         "{output}/model is the merged checkpoint, {output}/best.yaml its recipe, {output}/result.json these figures"

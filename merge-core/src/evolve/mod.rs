@@ -10,6 +10,8 @@
 
 mod plan;
 mod scoring;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     error::Result,
@@ -131,9 +133,12 @@ pub struct Findings {
     pub baselines: Vec<Entry>,
     /// What the search did.
     pub history: History,
+    /// What it cost this process: the only part that differs between two runs of one study.
+    pub progress: Progress,
 }
 
 /// A model and its scores on report items, in the order of the items, goal by goal.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Its name in the table.
     pub name: String,
@@ -142,6 +147,7 @@ pub struct Entry {
 }
 
 /// What a search did.
+#[derive(Clone, Debug, PartialEq)]
 pub struct History {
     /// Every generation's best and mean fitness.
     pub generations: Vec<Generation>,

@@ -98,7 +98,8 @@ impl<'a> Plan<'a> {
             generations,
             finalists,
         };
-        Ok(Some(Findings { winner: (winner, evolved), parents: entries, baselines, history }))
+        let progress = self.scoring.progress();
+        Ok(Some(Findings { winner: (winner, evolved), parents: entries, baselines, history, progress }))
     }
 
     /// Runs an optimizer through its generations, from the first that is not in the store.

@@ -150,13 +150,14 @@ impl<'a> Scoring<'a> {
         self.update(|progress| progress.items.0 += items);
     }
 
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.lock().expect("no panic while held").clone()
+    }
+
     fn update(&self, change: impl FnOnce(&mut Progress)) {
-        let progress = {
-            let mut progress = self.progress.lock().expect("no panic while held");
-            change(&mut progress);
-            progress.clone()
-        };
-        (self.study.progress)(&progress);
+        change(&mut self.progress.lock().expect("no panic while held"));
+        (self.study.progress)(&self.progress());
     }
 }
 

@@ -1,0 +1,357 @@
+//! Searches over tiny models whose scores are arithmetic: what is scored when, and what a breakdown changes.
+
+use super::*;
+use crate::{error::Error, search::SearchFile, weights::tests::Memory};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+use tempfile::{TempDir, tempdir};
+
+/// Items scored between two calls of `heard`.
+const CHUNK: usize = 3;
+
+/// An objective that likes merges whose weights have a mean of 0.6, and notes all that it is asked.
+struct Fake {
+    goals: Vec<Goal>,
+    seen: Mutex<Vec<Seen>>,
+    /// Where the search says it is.
+    now: Mutex<(&'static str, (u64, u64))>,
+    /// Chunks until it breaks down; then everything fails.
+    fuse: AtomicI64,
+    /// Set where it breaks down by being asked to stop, not by failing.
+    interrupted: AtomicBool,
+    kindly: AtomicBool,
+}
+
+/// An evaluation of one item: in which phase and generation, which weights, which goal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    phase: &'static str,
+    generation: (u64, u64),
+    weights: Fingerprint,
+    goal: usize,
+    item: ItemId,
+}
+
+/// Items with numbers of their own: `kind` is in the first byte, something to score by in the last.
+fn items(kind: u8, n: u8) -> Vec<ItemId> {
+    let id = |number| {
+        let mut bytes = [kind; 16];
+        bytes[15] = number;
+        ItemId(bytes)
+    };
+    (0..n).map(id).collect()
+}
+
+const SEARCH: u8 = 10;
+const SELECT: u8 = 20;
+const REPORT: u8 = 30;
+
+impl Fake {
+    fn new() -> Self {
+        let goal = |number: u8, weight: f64, n_items: usize| Goal {
+            name: format!("task {number}"),
+            metric: "exact_match".to_owned(),
+            fingerprint: [number; 32],
+            weight,
+            items: n_items,
+            search: items(SEARCH + number, if n_items > 0 { 40 } else { 0 }),
+            select: items(SELECT + number, if weight > 0.0 { 5 } else { 0 }),
+            report: items(REPORT + number, 7),
+        };
+        // Two that rank candidates, one that only helps to choose, and one that is only reported.
+        Self {
+            goals: vec![goal(0, 1.0, 7), goal(1, 0.5, 4), goal(2, 0.25, 0), goal(3, 0.0, 0)],
+            seen: Mutex::default(),
+            now: Mutex::default(),
+            fuse: AtomicI64::new(i64::MAX),
+            interrupted: AtomicBool::new(false),
+            kindly: AtomicBool::new(false),
+        }
+    }
+
+    /// Breaks down after so many chunks.
+    fn light(&self, chunks: i64, kindly: bool) {
+        self.fuse.store(chunks, Ordering::SeqCst);
+        self.kindly.store(kindly, Ordering::SeqCst);
+        self.interrupted.store(false, Ordering::SeqCst);
+    }
+
+    fn burn(&self) -> Result<()> {
+        if self.fuse.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        if self.kindly.load(Ordering::SeqCst) {
+            self.interrupted.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        Err(Error::machine("the power is gone"))
+    }
+}
+
+impl Objective for Fake {
+    fn goals(&self) -> &[Goal] {
+        &self.goals
+    }
+
+    fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
+        let (mut hash, mut sum, mut n) = (Sha256::new(), 0.0, 0.0);
+        for name in weights.index().keys() {
+            let bytes = weights.bytes(name)?;
+            hash.update(&bytes);
+            for element in bytes.as_chunks::<4>().0 {
+                (sum, n) = (sum + f64::from(f32::from_le_bytes(*element)), n + 1.0);
+            }
+        }
+        let (digest, mean): (Fingerprint, f64) = (hash.finalize().into(), sum / n);
+        for (goal, items) in asked.iter().enumerate() {
+            for chunk in items.chunks(CHUNK) {
+                let (phase, generation) = *self.now.lock().expect("no panic");
+                let seen = chunk.iter().map(|item| Seen { phase, generation, weights: digest, goal, item: *item });
+                self.seen.lock().expect("no panic").extend(seen);
+                self.burn()?;
+                let score = |item: &ItemId| {
+                    let strictness = 0.2 + f64::from(item.0[15]) / 40.0;
+                    let value = (1.0 - strictness * (mean - 0.6).abs()).clamp(0.0, 1.0);
+                    (*item, ItemScore { value, tokens: u32::from(item.0[15]), truncated: false })
+                };
+                if let ControlFlow::Break(()) = heard(goal, chunk.iter().map(score).collect())? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Three tiny models and a search over them.
+struct Family {
+    dir: TempDir,
+    file: SearchFile,
+    sources: Sources,
+    hashes: Vec<(String, BTreeMap<String, String>)>,
+}
+
+impl Family {
+    fn new(optimizer: &str, budget: u64) -> Self {
+        let dir = tempdir().expect("a directory");
+        for (number, name) in ["base", "a", "b"].into_iter().enumerate() {
+            Memory::new(|i| ((i * (number + 2)) % 5) as f32 / 8.0).write(&dir.path().join(name));
+        }
+        let text = format!(
+            "merge_method: task_arithmetic
+base_model: base
+models:
+  - {{model: a, parameters: {{weight: {{search: [-1, 2], groups: 2}}}}}}
+  - {{model: b, parameters: {{weight: {{search: [-1, 2], init: 0}}}}}}
+search:
+  optimizer: {{name: {optimizer}, population: 5}}
+  budget: {budget}
+  seed: 5
+  objective: [{{task: fake}}]
+"
+        );
+        let path = dir.path().join("search.yaml");
+        fs::write(&path, text).expect("room");
+        let file = SearchFile::read(&path).expect("a good search");
+        let sources = Sources::open(&file.template).expect("all are there");
+        let hashes = sources.sha256();
+        Self { dir, file, sources, hashes }
+    }
+
+    fn study(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs the study that is in a directory.
+    fn run(&self, study: &Path, fake: &Fake, workers: usize) -> Result<Outcome> {
+        let store = Store::open(study)?;
+        let note = |progress: &Progress| {
+            *fake.now.lock().expect("no panic") = (progress.phase, progress.generation);
+        };
+        run(&Study {
+            template: &self.file.template,
+            sources: &self.sources,
+            hashes: &self.hashes,
+            search: &self.file.search,
+            objective: fake,
+            store: &store,
+            workers,
+            interrupted: &fake.interrupted,
+            progress: &note,
+        })
+    }
+
+    /// Runs a study that nothing stops.
+    fn finish(&self, study: &Path, fake: &Fake, workers: usize) -> Findings {
+        match self.run(study, fake, workers).expect("nothing fails") {
+            Outcome::Done(findings) => *findings,
+            Outcome::Interrupted => panic!("nobody has interrupted it"),
+        }
+    }
+
+    fn contents(&self, study: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        Store::open(&self.study(study)).and_then(|store| store.contents()).expect("readable")
+    }
+}
+
+/// All that two runs of one study must agree on.
+fn essence(findings: Findings) -> (String, Vec<Entry>, History) {
+    let Findings { winner: (recipe, winner), parents, baselines, history, progress: _ } = findings;
+    (recipe.to_yaml(), parents.into_iter().chain(baselines).chain([winner]).collect(), history)
+}
+
+/// Evaluations of the same item by the same weights, beyond the first of each.
+fn n_repeated(seen: &[Seen]) -> usize {
+    let distinct: BTreeSet<_> = seen.iter().map(|seen| (seen.weights, seen.goal, seen.item)).collect();
+    seen.len() - distinct.len()
+}
+
+/// Breaks a search down again and again until it ends; returns how often.
+fn check(optimizer: &str, workers: usize, seed: u64) -> usize {
+    let family = Family::new(optimizer, 440);
+    let fake = Fake::new();
+    let expected = essence(family.finish(&family.study("whole"), &fake, workers));
+    let n_evaluations = fake.seen.lock().expect("no panic").len();
+    assert_eq!(n_repeated(&fake.seen.lock().expect("no panic")), 0, "what is known is not evaluated again");
+
+    let (fake, study) = (Fake::new(), family.study("broken"));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut failures, mut interruptions) = (0, 0);
+    let findings = loop {
+        fake.light(rng.random_range(0..9), rng.random_ratio(1, 4));
+        match family.run(&study, &fake, workers) {
+            Ok(Outcome::Done(findings)) => break *findings,
+            Ok(Outcome::Interrupted) => interruptions += 1,
+            Err(error) => {
+                assert_eq!(error.to_string(), "the power is gone");
+                failures += 1;
+            }
+        }
+    };
+    assert_eq!(essence(findings), expected, "after {failures} failures");
+    assert!(family.contents("whole") == family.contents("broken"), "after {failures} failures");
+    let seen = fake.seen.lock().expect("no panic");
+    // What was in flight is lost, and nothing else.
+    assert!(n_repeated(&seen) <= failures * workers * CHUNK);
+    assert_eq!(seen.len() - n_repeated(&seen), n_evaluations);
+    failures + interruptions
+}
+
+#[test]
+fn resumes_where_it_broke_down_hundreds_of_times() {
+    let broken = [check("cma_es", 1, 1), check("cma_es", 3, 2), check("random", 2, 3)];
+    assert!(broken.iter().sum::<usize>() > 200, "it broke down {broken:?} times");
+}
+
+#[test]
+fn a_finished_study_needs_no_evaluation() {
+    let family = Family::new("cma_es", 300);
+    let (study, fake) = (family.study("study"), Fake::new());
+    let first = family.finish(&study, &fake, 2);
+    let n_evaluations = fake.seen.lock().expect("no panic").len();
+    assert_eq!((first.progress.scored_now, first.progress.items.0), (n_evaluations, n_evaluations));
+    let again = family.finish(&study, &fake, 1);
+    assert_eq!((again.progress.scored_now, again.progress.items), (0, first.progress.items));
+    assert_eq!(essence(again), essence(first));
+    assert_eq!(fake.seen.lock().expect("no panic").len(), n_evaluations);
+}
+
+#[test]
+fn the_number_of_workers_changes_nothing() {
+    let family = Family::new("cma_es", 300);
+    let found =
+        [1, 2, 5].map(|workers| essence(family.finish(&family.study(&format!("{workers}")), &Fake::new(), workers)));
+    assert!(found[0] == found[1] && found[1] == found[2]);
+    assert!(family.contents("1") == family.contents("2") && family.contents("2") == family.contents("5"));
+}
+
+#[test]
+fn a_search_never_sees_the_items_it_is_chosen_or_reported_on() {
+    let family = Family::new("cma_es", 440);
+    let fake = Fake::new();
+    family.finish(&family.study("study"), &fake, 3);
+    let seen = fake.seen.lock().expect("no panic");
+    for Seen { phase, generation, goal, item, .. } in seen.iter() {
+        let goal = &fake.goals[*goal];
+        let allowed = match (*phase, *generation) {
+            ("evolution" | "random search", (_, 1..)) => &goal.search,
+            ("evolution" | "random search", _) => &goal.select,
+            ("report", (0, 0)) => &goal.report,
+            other => panic!("there is no such phase: {other:?}"),
+        };
+        assert!(allowed.contains(item), "{phase} {generation:?}: {item}");
+        assert!(goal.weight > 0.0 || *phase == "report", "a task without weight is only reported");
+    }
+    let reported = seen.iter().position(|seen| seen.phase == "report").expect("it reports");
+    assert!(seen[reported..].iter().all(|seen| seen.phase == "report"));
+    assert_eq!(seen.iter().filter(|seen| seen.phase == "report").count(), 7 * 4 * 7, "seven models, four tasks");
+}
+
+/// What each candidate was asked.
+type Candidates = BTreeMap<Fingerprint, BTreeSet<(usize, ItemId)>>;
+
+#[test]
+fn candidates_of_a_generation_share_their_items_and_generations_do_not() {
+    let family = Family::new("cma_es", 440);
+    let fake = Fake::new();
+    family.finish(&family.study("study"), &fake, 3);
+    let mut asked: BTreeMap<(&str, u64), Candidates> = BTreeMap::new();
+    for seen in fake.seen.lock().expect("no panic").iter().filter(|seen| seen.generation.1 > 0) {
+        let candidates = asked.entry((seen.phase, seen.generation.0)).or_default();
+        candidates.entry(seen.weights).or_default().insert((seen.goal, seen.item));
+    }
+    let subsets: BTreeMap<_, _> = asked
+        .iter()
+        .map(|(generation, candidates)| {
+            let subset: BTreeSet<_> = candidates.values().collect();
+            assert_eq!((candidates.len(), subset.len()), (5, 1), "{generation:?}");
+            let subset = *subset.first().expect("not empty");
+            assert_eq!(subset.iter().filter(|(goal, _)| *goal == 0).count(), 7);
+            assert_eq!(subset.len(), 7 + 4);
+            (*generation, subset)
+        })
+        .collect();
+    assert_eq!(subsets.len(), 16, "eight generations of each search");
+    assert_eq!(subsets.values().collect::<BTreeSet<_>>().len(), 8, "each generation draws afresh");
+    for generation in 0..8 {
+        let [evolution, random] = ["evolution", "random search"].map(|phase| subsets[&(phase, generation)]);
+        assert_eq!(evolution, random, "both searches meet the same items");
+    }
+}
+
+#[test]
+fn climbs_and_ships_a_recipe_that_is_better_than_where_it_began() {
+    let family = Family::new("cma_es", 1650);
+    let fake = Fake::new();
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    let fitness = |entry: &Entry| fitness(&fake.goals, &entry.scores);
+    let best_parent = findings.parents.iter().map(fitness).fold(0.0, f64::max);
+    assert!(fitness(&findings.winner.1) > best_parent, "{} and {best_parent}", fitness(&findings.winner.1));
+    assert_eq!(findings.history.generations.len(), 30);
+    assert_eq!(findings.history.item_evaluations, 1650);
+}
+
+#[test]
+fn another_study_in_the_same_directory_is_refused() {
+    let mut family = Family::new("cma_es", 60);
+    let study = family.study("study");
+    family.finish(&study, &Fake::new(), 1);
+    family.file.search.seed = 6;
+    let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
+    assert!(error.to_string().ends_with("this directory holds another study: the seed differs"), "{error}");
+    family.file.search.seed = 5;
+    let mut other = Fake::new();
+    other.goals[0].weight = 2.0;
+    let error = family.run(&study, &other, 1).err().expect("it is another");
+    assert!(error.to_string().ends_with("this directory holds another study: the objective differs"), "{error}");
+}
