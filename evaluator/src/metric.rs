@@ -92,7 +92,8 @@ fn wilson(p: f64, n: usize) -> [f64; 2] {
     let scale = 1.0 + Z * Z / n;
     let centre = (p + Z * Z / (2.0 * n)) / scale;
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt() / scale;
-    [(centre - half).max(0.0), (centre + half).min(1.0)]
+    // Rounding must not put the mean outside its interval, as it would by 1e-17 where every answer is wrong.
+    [(centre - half).clamp(0.0, p), (centre + half).clamp(p, 1.0)]
 }
 
 /// `min(1, 2·P(X ≤ min(wins, losses)))` for `X ~ Binomial(wins + losses, 1/2)`.

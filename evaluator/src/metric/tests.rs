@@ -1,3 +1,5 @@
+//! Scores in; estimates, intervals and differences out, against published and hand-worked values.
+
 use super::{Estimate, PairedDifference};
 
 #[track_caller]
@@ -33,6 +35,17 @@ fn gives_wilsons_interval() {
     let all = Estimate::of(&binary(29, 29)).unwrap();
     check("29/29", &all.ci95, &[0.883_030_201_500_259_3, 1.0], 1e-12);
     assert!(all.stderr.abs() < 1e-15 && all.ci95[0] < 1.0, "all right is not certainty");
+}
+
+#[test]
+fn an_interval_holds_its_mean() {
+    // 0 of 24 once had an interval that began at 1.4e-17.
+    for n in 2..200 {
+        for ones in [0, 1, n / 2, n - 1, n] {
+            let Estimate { value, ci95: [low, high], .. } = Estimate::of(&binary(ones, n)).unwrap();
+            assert!(0.0 <= low && low <= value && value <= high && high <= 1.0, "{ones}/{n}: {low} {value} {high}");
+        }
+    }
 }
 
 #[test]
