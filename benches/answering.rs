@@ -1,0 +1,111 @@
+//! Answering items, and what merging a candidate of `recipes/sansu` costs beside scoring it; all on one thread.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+mod samples;
+
+use candle_core::Device;
+use divan::{Bencher, black_box, counter::ItemsCount};
+use evaluator::{
+    model::Llama,
+    objective::Benchmarks,
+    request::{LanguageModel as _, Request},
+    task::{self, Benchmark, Fractions, Split, Task as _},
+};
+use merge_core::{
+    checkpoint::Checkpoint,
+    evolve::Objective as _,
+    merge::{Merge, Sources},
+    recipe::Recipe,
+    search::SearchFile,
+    weights::Weights as _,
+};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+fn main() {
+    divan::main();
+    if let (Some(merging), Some(scoring)) = (samples::median("merge"), samples::median("score")) {
+        println!(
+            "merging a candidate takes {:.1} % of scoring it on {N_SCORED} items ({:.1} ms of {:.0} ms)",
+            100.0 * merging / scoring,
+            1e3 * merging,
+            1e3 * scoring
+        );
+    }
+}
+
+/// As many prompts as fill most of a batch.
+const N_ANSWERED: usize = 200;
+/// As many items as a generation of `recipes/sansu` scores a candidate on.
+const N_SCORED: usize = 60;
+
+/// A model that reads Japanese answers word problems.
+#[divan::bench(sample_count = 15, sample_size = 1)]
+fn answer(bencher: Bencher<'_, '_>) {
+    let task = task();
+    let requests: Vec<Request> = task.requests(&task.split(Split::Search)[..N_ANSWERED]);
+    let checkpoint = Checkpoint::open(&family().join("ja")).expect("the repository has it");
+    let mut model = Llama::load(&checkpoint, &Device::Cpu).expect("a Llama");
+    let work = || one_thread(|| model.answer(&requests).expect("it answers"));
+    bencher.counter(ItemsCount::new(N_ANSWERED)).bench_local(work);
+}
+
+/// A candidate's merge, every tensor of it.
+#[divan::bench(sample_count = 15, sample_size = 1)]
+fn merge(bencher: Bencher<'_, '_>) {
+    let (recipe, sources) = candidate();
+    let work = || {
+        samples::timed("merge", || {
+            let merge = Merge::plan(&recipe, &sources).expect("they fit together");
+            for name in merge.index().keys() {
+                black_box(merge.bytes(name).expect("finite weights"));
+            }
+        });
+    };
+    bencher.bench_local(|| one_thread(work));
+}
+
+/// A candidate's score on the items of a generation, from the recipe on, as a search takes it.
+#[divan::bench(sample_count = 15, sample_size = 1)]
+fn score(bencher: Bencher<'_, '_>) {
+    let (recipe, sources) = candidate();
+    let mut benchmarks = Benchmarks::new(Device::Cpu);
+    benchmarks.maximise(task(), 1.0, N_SCORED).expect("it has items enough");
+    let asked = [benchmarks.goals()[0].search[..N_SCORED].to_vec()];
+    let work = || {
+        samples::timed("score", || {
+            let merge = Merge::plan(&recipe, &sources).expect("they fit together");
+            let heard = &mut |_, scores| {
+                black_box(scores);
+                Ok(ControlFlow::Continue(()))
+            };
+            benchmarks.score(&merge, &asked, heard).expect("it answers");
+        });
+    };
+    bencher.counter(ItemsCount::new(N_SCORED)).bench_local(|| one_thread(work));
+}
+
+fn one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread can be started");
+    pool.install(work)
+}
+
+fn family() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/sansu")
+}
+
+fn task() -> Benchmark {
+    task::read(&family().join("tasks/mgsm-ja-mini.yaml"), Fractions::default()).expect("the repository has it")
+}
+
+/// Where the search of `recipes/sansu` begins.
+fn candidate() -> (Recipe, Sources) {
+    let template = SearchFile::read(&family().join("search.yaml")).expect("the repository has it").template;
+    let sources = Sources::open(&template).expect("the repository has them");
+    let layers = sources.layers(&template);
+    let init = template.space(&layers).expect("there are layers enough").init();
+    (template.fill(&layers, &init), sources)
+}
