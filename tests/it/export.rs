@@ -101,7 +101,7 @@ fn a_full_disk_leaves_nothing_behind() {
     let disk = disk.parent().unwrap();
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(disk).output();
     if !mount.is_ok_and(|output| output.status.success()) {
-        println!("left out: cannot mount a small file system here");
+        // Left out: a small file system cannot be mounted here.
         return;
     }
     let said = dir.run(&["merge", "r.yaml", "-o", "disk/merged"]);

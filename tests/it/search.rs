@@ -40,8 +40,10 @@ fn small_study(dir: &Dir) {
 
 const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
 
+type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What two runs of one study must agree on: the results, and all that the store holds.
-fn results(dir: &Dir) -> (Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+fn results(dir: &Dir) -> (Vec<Vec<u8>>, Records) {
     let files = ["best.yaml", "result.json", "model/model.safetensors", "model/config.json", "model/README.md"];
     let files = files.map(|name| fs::read(dir.path("out").join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
     (files.to_vec(), Store::open(&dir.path("out/study")).unwrap().contents().unwrap())
@@ -59,7 +61,11 @@ fn uninterrupted() -> (Dir, Said) {
 fn ends_with_a_table_a_recipe_and_a_checkpoint() {
     let (dir, said) = uninterrupted();
     for row in ["ja", "math-a", "math-b", "base", "uniform average", "DARE-TIES, untuned", "random search", "evolved"] {
-        assert!(said.out.lines().any(|line| line.trim_start().starts_with(row)), "{row}: {}", said.out);
+        assert!(
+            said.out.lines().any(|line| line.trim_start_matches('│').trim_start().starts_with(row)),
+            "{row}: {}",
+            said.out
+        );
     }
     let result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
     assert_eq!(result["parents"].as_array().unwrap().len(), 4);
@@ -133,7 +139,7 @@ fn a_finished_study_shows_its_table_again_without_evaluating() {
     let before = results(&dir);
     let again = dir.run(SEARCH);
     assert_eq!((again.code, &again.out), (Some(0), &first.out));
-    assert!(again.err.contains("0 items scored"), "{}", again.err);
+    assert!(again.err.contains("\n0 items scored now, "), "{}", again.err);
     assert!(results(&dir) == before);
 }
 
@@ -216,9 +222,14 @@ fn a_search_that_cannot_be_done_is_refused_before_it_begins() {
     check(
         "items: 8",
         "items: 61",
-        "search.yaml:16:11: task mgsm-ja-mini: 61 items a generation, but it has only 60 to search on",
+        "search.yaml:16:12: task mgsm-ja-mini: 61 items a generation, but it has only 60 to search on",
     );
-    check("task: sums.yaml", "task: choices.yaml", "search.yaml:16:11: task ja-solution-mini has no search items");
+    check(
+        "task: sums.yaml",
+        "task: choices.yaml",
+        "search.yaml:16:12: task ja-solution-mini: 8 items a generation, but it has only 0 to search on",
+    );
+    check("items: 8", "items: 0", "search.yaml:16:5: no task of the objective has search items");
     check("seed: 3", "seeed: 3", "search.yaml:13:3: search: there is no key `seeed`");
-    check("groups: 2", "groups: 7", "search.yaml:5:55: models[0].weight.groups: there are only 6 layers for 7 groups");
+    check("groups: 2", "groups: 7", "search.yaml:5:53: models[0].weight.groups: there are only 6 layers for 7 groups");
 }
