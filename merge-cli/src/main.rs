@@ -30,9 +30,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Search(args) => return command::search::run(&args),
         Command::Merge(args) => command::merge::run(&args)?,
         Command::Eval(args) => command::eval::run(&args)?,
-        Command::Methods(args) => command::methods::run(&args)?,
-        Command::Schema(args) => command::schema::run(&args)?,
-        Command::Completions(args) => command::completions::run(&args)?,
+        Command::Methods(args) => command::methods::run(&args),
+        Command::Schema(args) => command::schema::run(&args),
+        Command::Completions(args) => command::completions::run(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

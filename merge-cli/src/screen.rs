@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::{error::Error, evolve::Progress};
 use std::{
+    fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     sync::Mutex,
     time::{Duration, Instant},
@@ -34,6 +35,8 @@ pub(crate) struct Line {
     /// What was last said, and when; plain lines only.
     last: Mutex<Option<(String, Instant)>>,
 }
+
+const STRING: &str = "a String takes all that is written";
 
 /// Plain lines go to logs: one for each phase and generation, and not more than this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -74,15 +77,15 @@ impl Line {
     fn describe(&self, progress: &Progress) -> String {
         let mut text = progress.phase.to_owned();
         if let (generation, n @ 1..) = progress.generation {
-            text += &format!(" · generation {generation}/{n}");
+            write!(text, " · generation {generation}/{n}").expect(STRING);
         }
         if let Some((best, mean)) = progress.fitness {
-            text += &format!(" · best {:.1}, mean {:.1}", 100.0 * best, 100.0 * mean);
+            write!(text, " · best {:.1}, mean {:.1}", 100.0 * best, 100.0 * mean).expect(STRING);
         }
         let rate = progress.scored_now as f64 / self.began.elapsed().as_secs_f64();
         if progress.scored_now > 0 {
             let left = progress.items.1.saturating_sub(progress.items.0) as f64 / rate;
-            text += &format!(" · {rate:.0} evaluations/s · {} left", duration(left));
+            write!(text, " · {rate:.0} evaluations/s · {} left", duration(left)).expect(STRING);
         }
         text
     }

@@ -95,7 +95,7 @@ impl Checkpoint {
     }
 
     /// Holds the shards against the index that lists them.
-    fn agree(&self, routes: &BTreeMap<String, String>) -> Result<()> {
+    fn agree(&self, routes: &Routes) -> Result<()> {
         let listing = self.dir.join(SHARD_INDEX);
         let again = "download the checkpoint again: its index and its shards are of different exports";
         for (tensor, shard) in routes {
@@ -162,11 +162,14 @@ fn read_config(dir: &Path) -> Result<Config> {
     Ok(Config(json))
 }
 
-/// The shards of a checkpoint, and which tensor its index says is in which.
-fn shard_names(dir: &Path) -> Result<(Vec<String>, Option<BTreeMap<String, String>>)> {
+/// Which shard an index says each tensor is in.
+type Routes = BTreeMap<String, String>;
+
+/// The shards of a checkpoint, and what its index says of them, if it has one.
+fn shard_names(dir: &Path) -> Result<(Vec<String>, Option<Routes>)> {
     #[derive(Deserialize)]
     struct Listing {
-        weight_map: BTreeMap<String, String>,
+        weight_map: Routes,
     }
 
     let listing = dir.join(SHARD_INDEX);

@@ -214,10 +214,10 @@ fn roles(recipe: &Recipe, base: Base) -> Result<Vec<Role<'_>>> {
             roles.push(Role { reference, position: Some(position), place });
         }
     }
-    if let Some(reference) = recipe.base_model.as_ref().filter(|_| base == Base::Merged) {
-        if roles.iter().all(|role| role.reference != reference.value) {
-            roles.push(Role { reference, position: None, place: place(reference) });
-        }
+    if let Some(reference) = recipe.base_model.as_ref().filter(|_| base == Base::Merged)
+        && roles.iter().all(|role| role.reference != reference.value)
+    {
+        roles.push(Role { reference, position: None, place: place(reference) });
     }
     if roles.is_empty() {
         let message = format!("{}: models: there is no model beside the base", recipe.models.place.of(&recipe.file));

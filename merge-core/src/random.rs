@@ -2,7 +2,7 @@
 
 /// What a stream of draws is for; streams of different keys are independent.
 ///
-/// The draw at `position` is the output of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014) in the state
+/// The draw at `position` is the output of `SplitMix64` (Steele, Lea & Flood, OOPSLA 2014) in the state
 /// `key + (position + 1) · γ`: its generator is a hash of a counter, which is what lets it start anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream(u64);
@@ -25,7 +25,7 @@ impl Stream {
     }
 }
 
-/// The golden ratio's fraction, as SplitMix64 has it.
+/// The golden ratio's fraction, as `SplitMix64` has it.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[inline]
@@ -39,7 +39,7 @@ fn mix(mut z: u64) -> u64 {
 mod tests {
     use super::{GAMMA, Stream, mix};
 
-    /// The first outputs of SplitMix64 from state 1234567, as published with its reference implementation.
+    /// The first outputs of `SplitMix64` from state 1234567, as published with its reference implementation.
     #[test]
     fn draws_what_splitmix64_draws() {
         let outputs: Vec<u64> = (1..=5u64).map(|i| mix(1_234_567u64.wrapping_add(i.wrapping_mul(GAMMA)))).collect();

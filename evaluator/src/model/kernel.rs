@@ -108,7 +108,9 @@ fn attend_any(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, scores: 
                 *sum += score * v;
             }
         }
-        out.iter_mut().for_each(|x| *x /= sum);
+        for x in out.iter_mut() {
+            *x /= sum;
+        }
     }
 }
 

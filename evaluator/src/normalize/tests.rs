@@ -1,3 +1,5 @@
+//! Text as models write it in; the number, the script or the plain text out.
+
 use super::{Number, final_number, is_japanese, normalize};
 
 #[track_caller]

@@ -1,3 +1,5 @@
+//! Task files in; requests, marks and refusals out.
+
 use std::{fs, path::Path};
 
 use super::{Benchmark, Fractions, ItemId, Split, Task, read};

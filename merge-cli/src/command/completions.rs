@@ -2,11 +2,9 @@
 
 use crate::args::{Args, Completions};
 use clap::CommandFactory as _;
-use merge_core::error::Result;
 
-pub(crate) fn run(args: &Completions) -> Result<()> {
+pub(crate) fn run(args: &Completions) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "evomerge", &mut script);
     crate::screen::data(String::from_utf8_lossy(&script).trim_end());
-    Ok(())
 }

@@ -1,13 +1,10 @@
 //! `evomerge methods`: the table of methods, as the engine has it.
 
 use crate::{args::Methods, screen};
-use merge_core::{
-    error::Result,
-    method::{Base, Domain, METHODS, Param, Scope, Value},
-};
+use merge_core::method::{Base, Domain, METHODS, Param, Scope, Value};
 use serde_json::json;
 
-pub(crate) fn run(args: &Methods) -> Result<()> {
+pub(crate) fn run(args: &Methods) {
     if args.json {
         let methods: Vec<_> = METHODS
             .iter()
@@ -22,7 +19,7 @@ pub(crate) fn run(args: &Methods) -> Result<()> {
             })
             .collect();
         screen::data(&serde_json::to_string_pretty(&methods).expect("plain data"));
-        return Ok(());
+        return;
     }
     for (number, method) in METHODS.iter().enumerate() {
         let gap = if number == 0 { "" } else { "\n" };
@@ -34,7 +31,6 @@ pub(crate) fn run(args: &Methods) -> Result<()> {
             screen::data(&format!("    {:<10} {scope:<9}  {:<13}  {default:<14}  {}", p.name, domain(p), p.help));
         }
     }
-    Ok(())
 }
 
 fn domain(param: &Param) -> String {

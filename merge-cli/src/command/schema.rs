@@ -1,13 +1,11 @@
 //! `evomerge schema`: what an editor needs to complete and check the files people write.
 
 use crate::args::{Schema, SchemaOf};
-use merge_core::error::Result;
 
-pub(crate) fn run(args: &Schema) -> Result<()> {
+pub(crate) fn run(args: &Schema) {
     let schema = match args.of {
         SchemaOf::Search => merge_core::search::schema(),
         SchemaOf::Task => evaluator::task::schema().to_value(),
     };
     crate::screen::data(&serde_json::to_string_pretty(&schema).expect("a schema is JSON"));
-    Ok(())
 }

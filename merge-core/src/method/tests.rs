@@ -121,7 +121,7 @@ fn dare_keeps_the_share_asked_for_and_the_l1_norm() {
     let (base, model) = (values(inputs.base.as_ref().unwrap()), values(&inputs.models[0].values));
     let merged = by_kernel(method, &inputs, 2);
     let l1 = |of: &dyn Fn(usize) -> f32| (0..LEN).map(|i| f64::from(of(i)).abs()).sum::<f64>();
-    let kept: Vec<usize> = (0..LEN).filter(|i| merged[*i] != base[*i]).collect();
+    let kept: Vec<usize> = (0..LEN).filter(|i| merged[*i].to_bits() != base[*i].to_bits()).collect();
     let (share, n) = (kept.len() as f64 / LEN as f64, LEN as f64);
     assert!((share - 0.3).abs() <= 4.0 * (0.3 * 0.7 / n).sqrt(), "kept {share}");
     let (whole, thinned) = (l1(&|i| model[i] - base[i]), l1(&|i| merged[i] - base[i]));

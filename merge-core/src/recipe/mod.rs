@@ -49,10 +49,10 @@ pub struct Recipe<S = Setting> {
     /// The method's parameters; those of a model have the last word.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters<S>,
-    /// The type to which weights are rounded before merging; without it they are taken as stored.
+    /// The type of the result, unless `out_dtype` says otherwise; weights are merged in `f32` as stored, and rounded once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<At<Dtype>>,
-    /// The type of the result; without it `dtype`, or else the models'.
+    /// The type of the result; without it `dtype`, or else the narrowest that holds the models' types exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_dtype: Option<At<Dtype>>,
     /// Where methods that drop weights at random draw from.

@@ -32,7 +32,7 @@ fn says_where_yaml_is_wrong() {
     );
     check(
         "task: x\nkind: generates\n",
-        "t.yaml:2:7: there is no value `generates` here\nhint: did you mean `generate`? known are `generate`, `multiple_choice`",
+        "t.yaml:2:7: there is no value `generates` here\nhint: did you mean `generate`? known are `generate`, `multiple_choice`, `likelihood`",
     );
     check(&generate("answer: {field: sum}\n"), "t.yaml:5:1: the key `items` is missing");
     check(&generate("task: again\n"), "t.yaml:5:1: the key `task` is there twice");
