@@ -46,7 +46,11 @@ impl Benchmarks {
         if items > there {
             let message =
                 format!("task {}: {items} items a generation, but it has only {there} to search on", task.name());
-            return Err(Error::user(message).hint(format!("set `items: {there}` or less")));
+            return Err(Error::user(message).hint(if there == 0 {
+                "with `items: 0` it takes part in choosing and reporting the answer alone".to_owned()
+            } else {
+                format!("set `items: {there}` or less")
+            }));
         }
         let [search, select, report] = Split::ALL.map(|split| task.split(split).to_vec());
         let search = if items == 0 { Vec::new() } else { search };

@@ -10,6 +10,7 @@ use crate::{
     recipe::{At, Recipe, resolve},
     weights::{Config, Index, Meta, Weights},
 };
+use pulp::Arch;
 use rayon::prelude::*;
 use serde_json::Value as Json;
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
@@ -156,22 +157,25 @@ impl Weights for Merge<'_> {
         let kernel = self.method.kernel(&inputs);
         let dtype = self.index[name].dtype;
         let mut bytes = vec![0; self.index[name].byte_len()];
-        bytes.par_chunks_mut(BLOCK * dtype.size()).enumerate().try_for_each(|(number, out)| {
+        let room = || Room { models: vec![Vec::new(); inputs.models.len()], ..Room::default() };
+        let blocks = bytes.par_chunks_mut(BLOCK * dtype.size()).enumerate();
+        blocks.try_for_each_init(room, |Room { base, models, merged }, (number, out)| {
             let (start, len) = (number * BLOCK, out.len() / dtype.size());
-            let read = |values: &Stored<'_>, model: Option<usize>| {
-                let mut widened = vec![0.0; len];
-                values.read(start, &mut widened);
-                match first_not_finite(&widened) {
-                    None => Ok(widened),
+            let read = |values: &Stored<'_>, widened: &mut Vec<f32>, model: Option<usize>| {
+                widened.resize(len, 0.0);
+                values.read(start, widened);
+                match first_not_finite(widened) {
+                    None => Ok(()),
                     Some(element) => Err(self.not_finite(name, model, start + element)),
                 }
             };
-            let base = inputs.base.as_ref().map_or_else(|| Ok(Vec::new()), |base| read(base, None))?;
-            let models = inputs.models.iter().enumerate().map(|(i, model)| read(&model.values, Some(i)));
-            let models = models.collect::<Result<Vec<_>>>()?;
-            let mut merged = vec![0.0; len];
-            kernel(&Block { start, base: &base, models: &models }, &mut merged);
-            dtype.narrow(&merged, out);
+            inputs.base.as_ref().map_or(Ok(()), |values| read(values, base, None))?;
+            for (i, (model, widened)) in inputs.models.iter().zip(models.iter_mut()).enumerate() {
+                read(&model.values, widened, Some(i))?;
+            }
+            merged.resize(len, 0.0);
+            kernel(&Block { start, base, models }, merged);
+            dtype.narrow(merged, out);
             Result::Ok(())
         })?;
         drop(kernel);
@@ -185,6 +189,14 @@ impl Weights for Merge<'_> {
     fn sidecars(&self) -> &Path {
         self.donor.dir()
     }
+}
+
+/// A thread's room to work in: one block of each input, and of the result.
+#[derive(Default)]
+struct Room {
+    base: Vec<f32>,
+    models: Vec<Vec<f32>>,
+    merged: Vec<f32>,
 }
 
 /// The model whose configuration and tokenizer the result has: the base, else the first.
@@ -301,6 +313,9 @@ fn output_config(donor: &Config, index: &Index) -> Config {
 
 fn first_not_finite(values: &[f32]) -> Option<usize> {
     // Without a branch this vectorises, as a search would not.
-    let broken = values.iter().fold(false, |broken, x| broken | !x.is_finite());
+    let broken = Arch::new().dispatch(
+        #[inline(always)]
+        || values.iter().fold(false, |broken, x| broken | !x.is_finite()),
+    );
     if broken { values.iter().position(|x| !x.is_finite()) } else { None }
 }

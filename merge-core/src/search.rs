@@ -90,7 +90,6 @@ pub struct Objective {
     /// How many fresh items score a generation; 60 unless said. With 0 the task ranks no candidates, but takes part in
     /// choosing and reporting the answer.
     #[serde(default = "default_items")]
-    #[schemars(range(min = 1))]
     pub items: At<usize>,
     /// The share of this task's score in the fitness, relative to the others'; 1 unless said.
     #[serde(default = "default_weight")]

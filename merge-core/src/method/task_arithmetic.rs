@@ -122,14 +122,20 @@ impl Part {
         Self { weight, rescale, mask: Some((model.stream, density)) }
     }
 
-    /// Steps 1 to 3 for a block.
-    fn task_vector(&self, start: usize, base: &[f32], model: &[f32], out: &mut [f32]) {
-        for ((d, x), b) in out.iter_mut().zip(model).zip(base) {
-            *d = (x - b) * self.rescale * self.weight;
-        }
-        if let Some((stream, density)) = self.mask {
-            for (i, d) in out.iter_mut().enumerate() {
-                *d = if stream.keeps(start + i, density) { *d } else { 0.0 };
+    /// Steps 1 to 3 for a block: adds the model's task vector to what is there.
+    fn add(&self, start: usize, base: &[f32], model: &[f32], sum: &mut [f32]) {
+        let elements = sum.iter_mut().zip(model).zip(base);
+        match self.mask {
+            None => {
+                for ((sum, x), b) in elements {
+                    *sum += (x - b) * self.rescale * self.weight;
+                }
+            }
+            Some((stream, density)) => {
+                for (i, ((sum, x), b)) in elements.enumerate() {
+                    let d = (x - b) * self.rescale * self.weight;
+                    *sum += if stream.keeps(start + i, density) { d } else { 0.0 };
+                }
             }
         }
     }
@@ -158,17 +164,12 @@ impl Method for TaskArithmetic {
         let normalize = inputs.settings.flag("normalize");
         let consensus = self.consensus;
         Box::new(move |block: &Block<'_>, out: &mut [f32]| {
-            let vectors: Vec<Vec<f32>> = parts
-                .iter()
-                .zip(block.models)
-                .map(|(part, model)| {
-                    let mut d = vec![0.0; out.len()];
-                    part.task_vector(block.start, block.base, model, &mut d);
-                    d
-                })
-                .collect();
             let mut divisor = vec![0.0f32; if normalize { out.len() } else { 0 }];
-            sum_vectors(&parts, &vectors, consensus, out, &mut divisor);
+            if consensus {
+                sum_majority(&parts, block, out, &mut divisor);
+            } else {
+                sum_all(&parts, block, out, &mut divisor);
+            }
             for (sum, w) in out.iter_mut().zip(&divisor) {
                 *sum /= if w.abs() < 1e-8 { 1.0 } else { *w };
             }
@@ -230,21 +231,28 @@ impl TaskArithmetic {
     }
 }
 
-/// Steps 4 and 5 before the division: what is summed, and the weights that took part in it. An empty `divisor` is not wanted.
-fn sum_vectors(parts: &[Part], vectors: &[Vec<f32>], consensus: bool, out: &mut [f32], divisor: &mut [f32]) {
+/// Steps 4 and 5 before the division, without consensus. An empty `divisor` is not wanted.
+fn sum_all(parts: &[Part], block: &Block<'_>, out: &mut [f32], divisor: &mut [f32]) {
     out.fill(0.0);
-    for d in vectors {
-        for (sum, d) in out.iter_mut().zip(d) {
+    for (part, model) in parts.iter().zip(block.models) {
+        part.add(block.start, block.base, model, out);
+    }
+    divisor.fill(parts.iter().map(|part| part.weight).sum());
+}
+
+/// The same with consensus: what has the majority's sign is summed, and so are the weights that took part in it.
+fn sum_majority(parts: &[Part], block: &Block<'_>, out: &mut [f32], divisor: &mut [f32]) {
+    let mut vectors = vec![0.0; parts.len() * out.len()]; // (models, block)
+    out.fill(0.0);
+    for ((part, model), d) in parts.iter().zip(block.models).zip(vectors.chunks_exact_mut(out.len())) {
+        part.add(block.start, block.base, model, d);
+        for (sum, d) in out.iter_mut().zip(&*d) {
             *sum += d;
         }
     }
-    if !consensus {
-        divisor.fill(parts.iter().map(|part| part.weight).sum());
-        return;
-    }
     let negative: Vec<bool> = out.iter().map(|sum| *sum < 0.0).collect();
     out.fill(0.0);
-    for (part, d) in parts.iter().zip(vectors) {
+    for (part, d) in parts.iter().zip(vectors.chunks_exact(out.len())) {
         for ((sum, d), negative) in out.iter_mut().zip(d).zip(&negative) {
             *sum += if (*d < 0.0) == *negative { *d } else { 0.0 };
         }
