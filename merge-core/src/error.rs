@@ -43,6 +43,8 @@ impl Error {
             | io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidFilename
             | io::ErrorKind::ReadOnlyFilesystem => Fault::User,
             _ => Fault::Machine,
         };

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::Write as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -37,7 +37,7 @@ const SIDECARS: &[&str] = &[
     "vocab.json",
 ];
 
-/// Refuses a destination that exists or is inside one of the inputs, before any work is done for it.
+/// Refuses a destination that exists or is one of the inputs, before any work is done for it.
 pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if inputs.into_iter().any(|input| canonical(input) == canonical(dir)) {
@@ -59,7 +59,7 @@ pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Pa
 ///
 /// Fails, leaving nothing behind, if a tensor cannot be made, is not finite, or the disk is full.
 pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
-    let beside = beside(dir)?;
+    let (beside, _lock) = beside(dir)?;
     let written = write_all(weights, &beside, card, SHARD_LEN).and_then(|()| publish(&beside, dir));
     if written.is_err() {
         // The first error is the one to tell; what cannot be removed now is removed by the next export.
@@ -68,18 +68,57 @@ pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
     written
 }
 
-/// The directory that is written before it gets its name, empty.
-fn beside(dir: &Path) -> Result<PathBuf> {
-    let name =
-        dir.file_name().ok_or_else(|| Error::user(format!("{}: is not a name for a directory", dir.display())))?;
+/// Writes a model where an earlier one of ours may be, which is there until the new one is complete.
+///
+/// A crash between the two renames leaves the earlier one beside, as `.NAME.old`.
+pub fn replace(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
+    if !dir.exists() {
+        return export(weights, dir, card);
+    }
+    let old = hidden(dir, "old")?;
+    let new = hidden(dir, "new")?;
+    let remove = |dir: &Path| match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir, &e)),
+        _ => Ok(()),
+    };
+    remove(&new)?;
+    export(weights, &new, card)?;
+    remove(&old)?;
+    fs::rename(dir, &old).map_err(|e| Error::io("rename", dir, &e))?;
+    publish(&new, dir)?;
+    remove(&old)
+}
+
+/// The directory that is written before it gets its name: empty, and ours as long as the lock on it is held.
+fn beside(dir: &Path) -> Result<(PathBuf, File)> {
+    let beside = hidden(dir, "partial")?;
     let parent = parent(dir);
     fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
-    let beside = parent.join(format!(".{}.partial", name.to_string_lossy()));
+    let lock = || {
+        let held = File::open(&beside).map_err(|e| Error::io("open", &beside, &e))?;
+        match held.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::user(format!("{}: another process is writing it", dir.display()))
+                    .hint("wait until it ends, or choose another directory"))
+            }
+            // A file system without locks is no reason not to write.
+            _ => Ok(held),
+        }
+    };
     if beside.exists() {
+        let _left_by_a_crash = lock()?;
         fs::remove_dir_all(&beside).map_err(|e| Error::io("remove", &beside, &e))?;
     }
     fs::create_dir(&beside).map_err(|e| Error::io("create", &beside, &e))?;
-    Ok(beside)
+    let lock = lock()?;
+    Ok((beside, lock))
+}
+
+/// A name beside a directory's that says what is there for the time being.
+fn hidden(dir: &Path, what: &str) -> Result<PathBuf> {
+    let name =
+        dir.file_name().ok_or_else(|| Error::user(format!("{}: is not a name for a directory", dir.display())))?;
+    Ok(parent(dir).join(format!(".{}.{what}", name.to_string_lossy())))
 }
 
 fn parent(dir: &Path) -> &Path {
