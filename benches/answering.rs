@@ -39,13 +39,13 @@ fn main() {
 
 /// As many prompts as fill most of a batch.
 const N_ANSWERED: usize = 200;
-/// As many items as a generation of `recipes/sansu` scores a candidate on.
-const N_SCORED: usize = 60;
+/// As many items as a generation of `recipes/sansu/search.yaml` scores a candidate on.
+const N_SCORED: usize = 30;
 
 /// A model that reads Japanese answers word problems.
 #[divan::bench(sample_count = 15, sample_size = 1)]
 fn answer(bencher: Bencher<'_, '_>) {
-    let task = task();
+    let task = task("mgsm-ja-mini.yaml");
     let requests: Vec<Request> = task.requests(&task.split(Split::Search)[..N_ANSWERED]);
     let checkpoint = Checkpoint::open(&family().join("ja")).expect("the repository has it");
     let mut model = Llama::load(&checkpoint, &Device::Cpu).expect("a Llama");
@@ -73,7 +73,7 @@ fn merge(bencher: Bencher<'_, '_>) {
 fn score(bencher: Bencher<'_, '_>) {
     let (recipe, sources) = candidate();
     let mut benchmarks = Benchmarks::new(Device::Cpu);
-    benchmarks.maximise(task(), 1.0, N_SCORED).expect("it has items enough");
+    benchmarks.maximise(task("mgsm-ja-likelihood.yaml"), 1.0, N_SCORED).expect("it has items enough");
     let asked = [benchmarks.goals()[0].search[..N_SCORED].to_vec()];
     let work = || {
         samples::timed("score", || {
@@ -97,8 +97,8 @@ fn family() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/sansu")
 }
 
-fn task() -> Benchmark {
-    task::read(&family().join("tasks/mgsm-ja-mini.yaml"), Fractions::default()).expect("the repository has it")
+fn task(name: &str) -> Benchmark {
+    task::read(&family().join("tasks").join(name), Fractions::default()).expect("the repository has it")
 }
 
 /// Where the search of `recipes/sansu` begins.

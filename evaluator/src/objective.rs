@@ -58,36 +58,30 @@ impl Benchmarks {
     }
 
     /// Refuses an objective that cannot rank candidates, choose among them and report the answer, or that does one on
-    /// what it did another on: the same item, in whatever task.
+    /// what it did another on: the same question, in whatever task.
     pub fn check(&self) -> Result<()> {
-        let weighed = || self.goals.iter().filter(|goal| goal.weight > 0.0);
-        let of = |split: Split| {
-            move |goal: &'_ Goal| -> Vec<ItemId> {
-                match split {
-                    Split::Search => goal.search.clone(),
-                    Split::Select => goal.select.clone(),
-                    Split::Report => goal.report.clone(),
-                }
-            }
-        };
         for split in Split::ALL {
-            if weighed().flat_map(of(split)).next().is_none() {
+            let mut weighed = self.goals.iter().filter(|goal| goal.weight > 0.0);
+            if weighed.all(|goal| items(goal, split).is_empty()) {
                 return Err(Error::user(format!("no task of the objective has {} items", split.name()))
                     .hint("a search needs items to search, to select and to report on"));
             }
         }
-        for (one, other) in
-            [(Split::Search, Split::Select), (Split::Search, Split::Report), (Split::Select, Split::Report)]
-        {
-            let first: BTreeSet<ItemId> = weighed().flat_map(of(one)).collect();
-            for goal in &self.goals {
-                if of(other)(goal).iter().any(|item| first.contains(item)) {
-                    let (one, other) = (one.name(), other.name());
-                    return Err(Error::user(format!("task {} has {other} items that are {one} items too", goal.name))
-                        .hint(
-                            "give each task of the objective the same split: what was searched on can't be reported on",
-                        ));
-                }
+        if let Some(goal) = self.goals.iter().find(|goal| goal.report.len() == 1) {
+            return Err(Error::user(format!("task {} has 1 report item: too few for an interval", goal.name))
+                .hint("a result needs two items, and says little on fewer than a hundred"));
+        }
+        let questions = |split: Split| {
+            let asked = self.tasks.iter().zip(&self.goals);
+            asked.flat_map(move |(task, goal)| items(goal, split).iter().map(move |id| (task, task.question(*id))))
+        };
+        let [search, select, report] = Split::ALL;
+        for (one, other) in [(search, select), (search, report), (select, report)] {
+            let first: BTreeSet<&str> = questions(one).map(|(_, question)| question).collect();
+            if let Some((task, _)) = questions(other).find(|(_, question)| first.contains(question)) {
+                let (name, one, other) = (task.name(), one.name(), other.name());
+                return Err(Error::user(format!("task {name} has {other} items whose questions are {one} items too"))
+                    .hint("split all tasks alike: what was searched on can't be reported on"));
             }
         }
         Ok(())
@@ -131,9 +125,22 @@ impl Benchmarks {
     }
 }
 
+/// What a goal has of a split.
+fn items(goal: &Goal, split: Split) -> &[ItemId] {
+    match split {
+        Split::Search => &goal.search,
+        Split::Select => &goal.select,
+        Split::Report => &goal.report,
+    }
+}
+
 impl Objective for Benchmarks {
     fn goals(&self) -> &[Goal] {
         &self.goals
+    }
+
+    fn check(&self, weights: &dyn Weights) -> Result<()> {
+        Llama::check(weights, &self.tokenizer(weights)?)
     }
 
     fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {

@@ -5,23 +5,26 @@ use merge_core::{
     error::Result,
     evolve::{Entry, Findings, Goal},
     item::ItemScore,
-    merge::Sources,
+    merge::{Sources, short},
     recipe::Recipe,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 /// SHA-256 by file name, by model.
 pub(crate) type Hashes = [(String, BTreeMap<String, String>)];
 
 /// The card of a merge without a search.
-pub(crate) fn of_merge(recipe: &Recipe, sources: &Sources) -> String {
+pub(crate) fn of_merge(recipe: &Recipe, sources: &Sources) -> Result<String> {
     let mut card = front_matter(recipe);
     writeln!(card, "# {}\n", title(recipe)).expect(STRING);
-    writeln!(card, "Merged with [evomerge](https://github.com/) {}.\n", env!("CARGO_PKG_VERSION")).expect(STRING);
+    writeln!(card, "Merged with evomerge {}.\n", env!("CARGO_PKG_VERSION")).expect(STRING);
     push_recipe(&mut card, recipe);
-    push_inputs(&mut card, &sources.sha256());
-    card
+    push_inputs(&mut card, &sources.sha256()?);
+    Ok(card)
 }
 
 /// The card of a search's winner: with its scores, their intervals, and what it was compared with.
@@ -75,7 +78,8 @@ fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
 fn front_matter(recipe: &Recipe) -> String {
     let mut models: Vec<&str> = recipe.base_model.iter().map(|base| base.as_str()).collect();
     models.extend(recipe.models.iter().map(|model| model.model.as_str()));
-    models.dedup();
+    let mut seen = BTreeSet::new();
+    models.retain(|model| seen.insert(*model));
     let names: String = models.iter().fold(String::new(), |list, model| list + &format!("- {}\n", Value::from(*model)));
     format!("---\nbase_model:\n{names}library_name: transformers\ntags:\n- merge\n- evomerge\n---\n\n")
 }
@@ -83,11 +87,6 @@ fn front_matter(recipe: &Recipe) -> String {
 fn title(recipe: &Recipe) -> String {
     let names: Vec<_> = recipe.models.iter().map(|model| short(&model.model)).collect();
     format!("{} of {}", recipe.merge_method.value, names.join(", "))
-}
-
-/// The last part of a path or a hub name.
-pub(crate) fn short(reference: &str) -> String {
-    Path::new(reference).file_name().map_or_else(|| reference.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn push_recipe(card: &mut String, recipe: &Recipe) {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(args.command) {
+        Ok(_) if !screen::all_said() => ExitCode::from(3),
         Ok(code) => code,
         Err(error) => {
             screen::error(&error);

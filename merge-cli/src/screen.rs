@@ -5,14 +5,32 @@ use merge_core::{error::Error, evolve::Progress};
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+/// Whether data could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether all data was written.
+pub(crate) fn all_said() -> bool {
+    !LOST.load(Ordering::Relaxed)
+}
+
 /// Data, to standard output.
 pub(crate) fn data(text: &str) {
-    // Whoever reads may have read enough: `evomerge methods | head`.
-    let _ = writeln!(io::stdout(), "{text}");
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => {}
+        // Whoever reads may have read enough: `evomerge methods | head`.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(e) => {
+            LOST.store(true, Ordering::Relaxed);
+            say(&format!("error: cannot write to standard output: {}", e.kind()));
+        }
+    }
 }
 
 /// News, to standard error.

@@ -9,7 +9,7 @@ use crate::{
     template::Template,
 };
 
-/// The mean of the models, the base left out unless the template's method merges it.
+/// The mean of the models, the base left out if the template's method takes differences from it.
 pub fn uniform(template: &Template) -> Recipe {
     merge(template, "linear", None, &[("weight", 1.0)])
 }

@@ -66,9 +66,19 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// The SHA-256 of every shard, in hexadecimal, by file name. Reads every byte.
-    pub fn sha256(&self) -> BTreeMap<String, String> {
-        self.shards.par_iter().map(|shard| (shard.name.clone(), hex(&Sha256::digest(&shard.map)))).collect()
+    /// The SHA-256 of every shard and of the other files that decide what the model answers, in hexadecimal, by file
+    /// name. Reads every byte.
+    pub fn sha256(&self) -> Result<BTreeMap<String, String>> {
+        let mut hashes: BTreeMap<String, String> =
+            self.shards.par_iter().map(|shard| (shard.name.clone(), hex(&Sha256::digest(&shard.map)))).collect();
+        for name in ["config.json", "generation_config.json", "tokenizer.json"] {
+            let path = self.dir.join(name);
+            if path.exists() {
+                let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
+                hashes.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
+            }
+        }
+        Ok(hashes)
     }
 
     /// Maps one more shard and takes its tensors in.

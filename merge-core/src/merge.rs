@@ -66,9 +66,19 @@ impl Sources {
         self.checkpoints.iter().map(|(_, checkpoint)| checkpoint.dir())
     }
 
-    /// The SHA-256 of every shard by checkpoint. Reads every byte.
-    pub fn sha256(&self) -> Vec<(String, BTreeMap<String, String>)> {
-        self.iter().map(|(name, checkpoint)| (name.to_owned(), checkpoint.sha256())).collect()
+    /// The SHA-256 of the files of every checkpoint, by file name. Reads every byte.
+    pub fn sha256(&self) -> Result<Vec<(String, BTreeMap<String, String>)>> {
+        self.iter().map(|(name, checkpoint)| Ok((name.to_owned(), checkpoint.sha256()?))).collect()
+    }
+
+    /// What tables call the checkpoints: the last part of a name, or all of it where two would be called the same.
+    pub fn labels(&self) -> Vec<String> {
+        let short: Vec<String> = self.iter().map(|(name, _)| short(name)).collect();
+        let unique = |label: &String| short.iter().filter(|other| *other == label).count() == 1;
+        self.iter()
+            .zip(&short)
+            .map(|((name, _), label)| if unique(label) { label.clone() } else { name.to_owned() })
+            .collect()
     }
 }
 
@@ -197,6 +207,11 @@ struct Room {
     base: Vec<f32>,
     models: Vec<Vec<f32>>,
     merged: Vec<f32>,
+}
+
+/// The last part of a path or a hub name.
+pub fn short(reference: &str) -> String {
+    Path::new(reference).file_name().map_or_else(|| reference.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The model whose configuration and tokenizer the result has: the base, else the first.

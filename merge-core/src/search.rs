@@ -38,7 +38,8 @@ pub struct Search {
     #[serde(default, deserialize_with = "optimizer")]
     #[schemars(schema_with = "optimizer_schema")]
     pub optimizer: Optimizer,
-    /// How many items are evaluated in all, over all candidates and tasks.
+    /// How many items are evaluated to rank candidates, over all of them. Random search beside it takes as many again;
+    /// choosing and reporting the answer take what their items are.
     #[schemars(range(min = 1))]
     pub budget: At<u64>,
     /// The same seed searches the same way; 1 unless said.

@@ -158,7 +158,7 @@ fn recipes_are_refused_with_line_and_column() {
             "merge_method: dare_ties\nbase_model: a\nmodels:\n- model: b\n  parameters:\n    weight: 1\n    density: 1.3\n",
         ),
         "r.yaml:7:14: models[0].parameters.density: 1.3 is not between 0 and 1",
-        "",
+        "`evomerge methods` lists what each parameter may be",
     );
     check(
         recipe(

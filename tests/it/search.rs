@@ -182,6 +182,83 @@ fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
 }
 
 #[test]
+fn the_command_to_go_on_carries_the_seed() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let child = dir.command(&[SEARCH, &["--seed", "9"]].concat()).spawn().unwrap();
+    while !dir.path("out/study/db").exists() {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(300));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert!(said.err.contains("To go on: evomerge search search.yaml -o out --seed 9"), "{}", said.err);
+}
+
+#[test]
+fn a_larger_budget_ends_where_one_run_of_it_would_have_ended() {
+    let (dir, _) = uninterrupted();
+    let other = Dir::new();
+    small_study(&other);
+    for dir in [&dir, &other] {
+        let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+        dir.write("search.yaml", text.replace("budget: 240", "budget: 320"));
+        let said = dir.run(SEARCH);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+    }
+    // The store of the first also knows the finalists of the smaller budget.
+    assert!(results(&dir).0 == results(&other).0);
+}
+
+#[test]
+fn a_finished_study_takes_another_report_task_into_its_card_too() {
+    let (dir, _) = uninterrupted();
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    let choices = fs::read_to_string(dir.path("choices.yaml")).unwrap();
+    dir.write("more.yaml", choices.replace("task: ja-solution-mini", "task: more"));
+    dir.write("search.yaml", text.replace("report: [choices.yaml]", "report: [choices.yaml, more.yaml]"));
+    assert_eq!(dir.run(SEARCH).code, Some(0));
+    for name in ["out/model/README.md", "out/result.json"] {
+        assert!(fs::read_to_string(dir.path(name)).unwrap().contains("more"), "{name}");
+    }
+}
+
+#[test]
+fn a_parent_that_does_not_fit_is_refused_and_the_mended_search_runs_in_the_same_place() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.tiny("other", 0.1);
+    let ja = family().join("ja").display().to_string();
+    dir.write("search.yaml", text.replace(&ja, "other"));
+    let said = dir.run(SEARCH);
+    assert_eq!(said.code, Some(1));
+    assert!(said.error().contains("other lacks `model.layers.1"), "{}", said.err);
+    assert!(!dir.path("out").exists(), "{:?}", dir.tree());
+    dir.write("search.yaml", text);
+    assert_eq!(dir.run(SEARCH).code, Some(0));
+}
+
+#[test]
+fn a_parent_changed_under_a_study_is_noticed() {
+    let dir = Dir::new();
+    small_study(&dir);
+    for model in ["base", "ja", "math-a", "math-b"] {
+        for entry in fs::read_dir(family().join(model)).unwrap() {
+            let entry = entry.unwrap();
+            dir.write(&format!("{model}/{}", entry.file_name().display()), fs::read(entry.path()).unwrap());
+        }
+    }
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.write("search.yaml", text.replace(&format!("{}/", family().display()), ""));
+    assert_eq!(dir.run(SEARCH).code, Some(0));
+    let config = fs::read_to_string(dir.path("base/config.json")).unwrap();
+    dir.write("base/config.json", config.replace("\"rope_theta\": 10000.0", "\"rope_theta\": 20000.0"));
+    let said = dir.run(SEARCH);
+    assert_eq!(said.error(), "search.yaml: this directory holds another study: a file of the models differs");
+}
+
+#[test]
 fn a_second_process_on_one_study_is_refused() {
     let dir = Dir::new();
     small_study(&dir);
@@ -190,6 +267,22 @@ fn a_second_process_on_one_study_is_refused() {
     assert_eq!((said.code, said.error()), (Some(1), "out/study: another process is using this study"));
     drop(held);
     assert_eq!(dir.run(SEARCH).code, Some(0));
+}
+
+#[test]
+fn a_question_searched_on_in_one_task_cannot_be_reported_on_in_another() {
+    let dir = Dir::new();
+    small_study(&dir);
+    // The same question as another item: other fields, other content.
+    let item = fs::read_to_string(dir.path("search.jsonl")).unwrap();
+    let item: Value = serde_json::from_str(item.lines().nth(3).unwrap()).unwrap();
+    let choices = fs::read_to_string(dir.path("choices.jsonl")).unwrap();
+    let leak = serde_json::json!({ "question": item["question"], "choices": ["1", "2"], "answer": 0 });
+    dir.write("choices.jsonl", format!("{choices}{leak}\n"));
+    let said = dir.run(SEARCH);
+    assert_eq!(said.code, Some(1));
+    let error = "search.yaml:16:5: task ja-solution-mini has report items whose questions are search items too";
+    assert_eq!(said.error(), error);
 }
 
 #[test]
@@ -230,6 +323,11 @@ fn a_search_that_cannot_be_done_is_refused_before_it_begins() {
         "search.yaml:16:12: task ja-solution-mini: 8 items a generation, but it has only 0 to search on",
     );
     check("items: 8", "items: 0", "search.yaml:16:5: no task of the objective has search items");
+    check(
+        "weight: {search: [0.0, 1.5], groups: 2}",
+        "weight: 1, density: {search: [0.0, 1.0]}",
+        "search.yaml:5:36: models[0].parameters.density: it has no effect in `task_arithmetic`, so there is nothing to search",
+    );
     check("seed: 3", "seeed: 3", "search.yaml:13:3: search: there is no key `seeed`");
     check("groups: 2", "groups: 7", "search.yaml:5:53: models[0].weight.groups: there are only 6 layers for 7 groups");
 }

@@ -84,15 +84,19 @@ impl Llama {
     /// Fails, naming the key, tensor or file, for an architecture that is not `LlamaForCausalLM`, a tensor that is
     /// missing or has another shape, and a tokenizer with more tokens than the embedding.
     pub fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
-        // Refuse before the tokenizer, which takes longest, is read.
-        Blueprint::read(weights.config())?;
         Self::with_tokenizer(weights, Tokenizer::open(weights.sidecars())?, device)
+    }
+
+    /// Makes every refusal of [`Llama::load`] that needs no weight, but those of single tensors.
+    pub fn check(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
+        let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.sidecars().display()))?;
+        tokenizer.check(blueprint.vocab)
     }
 
     /// Like [`Llama::load`], with a tokenizer already read: many candidates share one.
     pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
+        Self::check(weights, &tokenizer)?;
         let blueprint = Blueprint::read(weights.config())?;
-        tokenizer.check(blueprint.vocab)?;
         Ok(Self {
             ends: end_tokens(weights.config(), weights.sidecars())?,
             start: tokens(weights.config(), "bos_token_id").map_err(|e| e.at("config.json"))?.first().copied(),

@@ -13,13 +13,15 @@ use super::{
     Fractions, ItemId, Split,
     rules::{Gold, Rules},
 };
-use crate::{normalize::normalize, request::Request};
+use crate::request::Request;
 
 /// An item, ready to be asked and marked.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) request: Request,
     pub(super) gold: Gold,
+    /// The prompt, normalised and without white space: what no two splits may share.
+    pub(super) question: String,
 }
 
 /// Items as they come in.
@@ -69,9 +71,7 @@ impl<'a> Items<'a> {
         };
         let split = split.unwrap_or_else(|| split_of(id, self.fractions));
         let item = self.rules.item(&fields).map_err(|e| e.at(place))?;
-        let (Request::Generate { prompt, .. } | Request::Choose { prompt, .. }) = &item.request;
-        let question = normalize(prompt).replace(' ', "");
-        let (owner, first) = self.questions.entry(question).or_insert_with(|| (split, place.to_string()));
+        let (owner, first) = self.questions.entry(item.question.clone()).or_insert_with(|| (split, place.to_string()));
         if *owner != split {
             return Err(Error::user(format!(
                 "{place}: the question of this item of `{}` is in `{}` too, at {first}",

@@ -97,6 +97,7 @@ pub struct Benchmark {
     items: BTreeMap<ItemId, Item>,
     splits: [Vec<ItemId>; 3],
     duplicates: usize,
+    divided: bool,
 }
 
 /// Reads a task's definition and its items, and refuses what it could not ask and mark exactly as written.
@@ -126,6 +127,7 @@ pub fn read(path: &Path, fractions: Fractions) -> Result<Benchmark> {
         items,
         splits,
         duplicates,
+        divided: matches!(task.files, Files::One(_)),
     })
 }
 
@@ -138,6 +140,19 @@ impl Benchmark {
     /// Lines that repeat an item of the same split, and were left out.
     pub fn duplicates(&self) -> usize {
         self.duplicates
+    }
+
+    /// What an item asks, normalised and without white space.
+    ///
+    /// # Panics
+    /// If the item is not one of the task's.
+    pub fn question(&self, id: ItemId) -> &str {
+        &self.item(id).question
+    }
+
+    /// Whether the items come in one file, which is divided by their content.
+    pub fn is_divided(&self) -> bool {
+        self.divided
     }
 
     /// The licence of the items, if the definition names it.

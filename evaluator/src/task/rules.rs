@@ -84,17 +84,18 @@ impl Rules {
     /// The request an item makes and its right answer; refuses an item that lacks something.
     pub(super) fn item(&self, item: &Map<String, Value>) -> Result<Item> {
         let prompt = self.prompt.fill(item)?;
+        let question = normalize(&prompt).replace(' ', "");
         let gold = field(item, &self.answer)?;
         match &self.asking {
             Asking::Generate { stop, max_tokens, .. } => {
                 let gold = Gold::Number(self.number(gold)?);
                 let request = Request::Generate { prompt, stop: stop.clone(), max_tokens: *max_tokens };
-                Ok(Item { request, gold })
+                Ok(Item { request, gold, question })
             }
             Asking::MultipleChoice { choices: name } => {
                 let choices = texts(name, field(item, name)?)?;
                 let gold = Gold::Choice(self.index(gold, choices.len())?);
-                Ok(Item { request: Request::Choose { prompt, choices }, gold })
+                Ok(Item { request: Request::Choose { prompt, choices }, gold, question })
             }
             Asking::Likelihood => {
                 let reference = gold.as_str().filter(|text| !text.is_empty()).ok_or_else(|| {
@@ -104,6 +105,7 @@ impl Rules {
                 Ok(Item {
                     request: Request::Choose { prompt, choices: vec![reference.to_owned()] },
                     gold: Gold::Reference,
+                    question,
                 })
             }
         }

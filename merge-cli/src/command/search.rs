@@ -13,10 +13,10 @@ use evaluator::{
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
-    evolve::{self, Findings, Goal, Outcome, Study},
+    evolve::{self, Findings, Outcome, Study},
     export,
     merge::{Merge, Sources},
-    recipe::resolve,
+    recipe::{Recipe, resolve},
     search::SearchFile,
     store::Store,
     weights::check_finite,
@@ -43,44 +43,50 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     file.search.seed = args.seed.unwrap_or(file.search.seed);
     let benchmarks = benchmarks(&file)?;
     let sources = Sources::open(&file.template)?;
+    evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
+    let store = open_study(&args.output, &sources)?;
+    let found = find(args, &file, &sources, &benchmarks, &store);
+    if found.is_err() && store.is_empty() {
+        // Refused before it began: leave no directory that looks like a study.
+        drop(store);
+        let _ = fs::remove_dir_all(args.output.join("study")).and_then(|()| fs::remove_dir(&args.output));
+    }
+    if found? {
+        screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64())));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let seed = args.seed.map_or_else(String::new, |seed| format!(" --seed {seed}"));
+    let (file, output) = (args.file.display(), args.output.display());
+    screen::say(&format!("stopped; nothing is lost. To go on: evomerge search {file} -o {output}{seed}"));
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+/// Runs the study to its end and shows what it found; false if interrupted.
+fn find(args: &Args, file: &SearchFile, sources: &Sources, benchmarks: &Benchmarks, store: &Store) -> Result<bool> {
     for (name, checkpoint) in sources.iter() {
         check_finite(checkpoint).map_err(|e| e.at(name))?;
     }
-    let hashes = sources.sha256();
-    let store = open_study(&args.output, &sources)?;
+    let hashes = sources.sha256()?;
     let line = Line::new();
     let interrupted = interruptible()?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let study = Study {
         template: &file.template,
-        sources: &sources,
+        sources,
         hashes: &hashes,
         search: &file.search,
-        objective: &benchmarks,
-        store: &store,
+        objective: benchmarks,
+        store,
         workers: args.workers.map_or(cores, usize::from),
         interrupted: &interrupted,
         progress: &|progress| line.show(progress),
     };
     let outcome = evolve::run(&study);
     line.finish();
-    if outcome.is_err() && store.is_empty() {
-        // Refused before it began: leave no directory that looks like a study.
-        drop(store);
-        let _ = fs::remove_dir_all(args.output.join("study")).and_then(|()| fs::remove_dir(&args.output));
-        return outcome.map(|_| ExitCode::SUCCESS);
+    match outcome? {
+        Outcome::Interrupted => Ok(false),
+        Outcome::Done(findings) => finish(args, &study, &findings).map(|()| true),
     }
-    let findings = match outcome? {
-        Outcome::Done(findings) => findings,
-        Outcome::Interrupted => {
-            let (file, output) = (args.file.display(), args.output.display());
-            screen::say(&format!("stopped; nothing is lost. To go on: evomerge search {file} -o {output}"));
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
-    };
-    finish(args, &study, &findings)?;
-    screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64())));
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The tasks of a search file, with the device their models run on.
@@ -89,8 +95,17 @@ fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
     let mut benchmarks = Benchmarks::new(device(&search.device).map_err(|e| e.at(search.device.place.of(path)))?);
     for objective in search.objective.iter() {
         let at = |e: Error| e.at(objective.task.place.of(path));
+        let given = objective.split;
         let fractions = objective.split.map_or_else(Fractions::default, |split| split.value);
         let task = task::read(&resolve(path, &objective.task)?, fractions).map_err(at)?;
+        if let Some(split) = given.filter(|_| !task.is_divided()) {
+            let message = format!(
+                "{}: `split` has no effect: task {} names a file for each use",
+                split.place.of(path),
+                task.name()
+            );
+            return Err(Error::user(message).hint("remove it"));
+        }
         benchmarks.maximise(task, objective.weight.value, objective.items.value).map_err(at)?;
     }
     for reference in &search.report {
@@ -148,14 +163,14 @@ fn finish(args: &Args, study: &Study<'_>, findings: &Findings) -> Result<()> {
         moved.to_yaml()
     );
     let model = args.output.join("model");
-    if fs::read_to_string(&best).ok().as_ref() != Some(&text) || !model.exists() {
-        if model.exists() {
-            fs::remove_dir_all(&model).map_err(|e| Error::io("remove", &model, &e))?;
-        }
-        let card = card::of_search(findings, goals, &about, study.hashes)?;
-        export::export(&Merge::plan(recipe, study.sources)?, &model, &card)?;
-        export::replace_file(&best, &text)?;
+    let card = card::of_search(findings, goals, &about, study.hashes)?;
+    // The recipe is written when its model is whole: if it is there, so is the model.
+    if model.exists() && Recipe::read(&best).is_ok_and(|known| known.fingerprint() == moved.fingerprint()) {
+        export::replace_file(&model.join("README.md"), &card)?;
+    } else {
+        export::replace(&Merge::plan(recipe, study.sources)?, &model, &card)?;
     }
+    export::replace_file(&best, &text)?;
     let result = report::json(&report::result(findings, goals, &about)?);
     export::replace_file(&args.output.join("result.json"), &(result.clone() + "\n"))?;
 
@@ -168,7 +183,7 @@ fn finish(args: &Args, study: &Study<'_>, findings: &Findings) -> Result<()> {
     } else {
         screen::data(&table);
     }
-    screen::say(&summary(study, findings));
+    screen::say(&summary(study, findings)?);
     let (scored, known) = (findings.progress.scored_now, findings.progress.items.0 - findings.progress.scored_now);
     screen::say(&format!("{scored} items scored now, {known} found in the store"));
     let output = args.output.display();
@@ -184,7 +199,7 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
     let generations: Vec<Value> =
         history.generations.iter().map(|g| json!({ "best": g.best_fitness, "mean": g.mean_fitness })).collect();
     let finalists: Vec<Value> =
-        history.finalists.iter().map(|(name, fitness)| json!({ "name": name, "select": fitness })).collect();
+        history.finalists.iter().map(|one| json!({ "name": one.name, "select": one.fitness })).collect();
     json!({
         "seed": study.search.seed,
         "optimizer": study.search.optimizer,
@@ -201,25 +216,34 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
 }
 
 /// How the answer was chosen, and what its score is worth.
-fn summary(study: &Study<'_>, findings: &Findings) -> String {
+fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
-    let (chosen, select) =
-        history.finalists.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are finalists");
-    let names = |items: fn(&Goal) -> usize| {
-        let names: Vec<_> = goals.iter().filter(|g| g.weight > 0.0 && items(g) > 0).map(|g| g.name.as_str()).collect();
-        names.join(", ")
-    };
-    format!(
-        "ranked {} candidates in {} generations by {} ({} item evaluations, seed {})\n\
-         chose {chosen} among {} by {}: {:.1} on select items, and then {:.1} on the report items, which nothing had used",
+    let ranked: Vec<&str> = goals.iter().filter(|goal| goal.items > 0).map(|goal| goal.name.as_str()).collect();
+    let mut text = format!(
+        "ranked {} candidates in {} generations by {} ({} item evaluations, seed {})",
         history.generations.len() * history.population,
         history.generations.len(),
-        names(|goal| goal.items),
+        ranked.join(", "),
         history.item_evaluations,
         study.search.seed,
-        history.finalists.len(),
-        names(|goal| goal.select.len()),
-        100.0 * select,
-        100.0 * evolve::fitness(goals, &findings.winner.1.scores),
-    )
+    );
+    if let Some(stop) = history.stopped {
+        text += &format!("\n{stop}");
+    }
+    let fitness: Vec<f64> = history.finalists.iter().map(|finalist| finalist.fitness).collect();
+    let chosen = &history.finalists[evolve::first_best(&fitness)];
+    text += &format!("\nchose {} among {} finalists", chosen.name, history.finalists.len());
+    for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
+        let select = report::estimate(goal, &chosen.scores[position])?;
+        text += &format!(": {} {} on {} select items", goal.name, report::percent(&select), select.n);
+        if !goal.report.is_empty() {
+            let held_out = report::estimate(goal, &findings.winner.1.scores[position])?;
+            text += &format!(
+                ", then {} on {} report items, which nothing had used",
+                report::percent(&held_out),
+                held_out.n
+            );
+        }
+    }
+    Ok(text)
 }

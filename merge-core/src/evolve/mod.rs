@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     item::{ItemId, ItemScore},
     merge::Sources,
-    optimizer::Genome,
+    optimizer::{Genome, Stop},
     recipe::Recipe,
     search::Search,
     store::{Fingerprint, Store},
@@ -33,6 +33,19 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::atomic::AtomicBool};
 pub fn run(study: &Study<'_>) -> Result<Outcome> {
     let found = plan::Plan::new(study)?.run()?;
     Ok(found.map_or(Outcome::Interrupted, |findings| Outcome::Done(Box::new(findings))))
+}
+
+/// The position of the greatest fitness, the first of them if several are.
+///
+/// # Panics
+/// If there is none.
+pub fn first_best(fitness: &[f64]) -> usize {
+    (0..fitness.len()).rev().max_by(|a, b| fitness[*a].total_cmp(&fitness[*b])).expect("there is a candidate")
+}
+
+/// Makes every refusal of a search that needs no weight: models that cannot be merged or scored, a budget too small.
+pub fn check(template: &Template, sources: &Sources, search: &Search, objective: &dyn Objective) -> Result<()> {
+    plan::check(template, sources, search, objective)
 }
 
 /// What a search maximises: the weighted mean of the goals' mean scores, given one list of scores for each goal.
@@ -74,6 +87,8 @@ pub type Heard<'a> = dyn FnMut(usize, Vec<(ItemId, ItemScore)>) -> Result<Contro
 pub trait Objective: Sync {
     /// Its tasks, in a fixed order.
     fn goals(&self) -> &[Goal];
+    /// Refuses a model that cannot be scored, without reading a weight.
+    fn check(&self, weights: &dyn Weights) -> Result<()>;
     /// Scores a model on the asked items of each goal, telling `heard` as it goes.
     fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()>;
 }
@@ -84,7 +99,7 @@ pub struct Study<'a> {
     pub template: &'a Template,
     /// The checkpoints it names.
     pub sources: &'a Sources,
-    /// The SHA-256 of their shards: [`Sources::sha256`].
+    /// The SHA-256 of their files: [`Sources::sha256`].
     pub hashes: &'a [(String, BTreeMap<String, String>)],
     /// How to search.
     pub search: &'a Search,
@@ -157,8 +172,21 @@ pub struct History {
     pub dimensions: usize,
     /// Item evaluations of the evolution, without selection and report.
     pub item_evaluations: usize,
-    /// The finalists' names and fitness on select items; the first of the best was shipped.
-    pub finalists: Vec<(String, f64)>,
+    /// Why the evolution ended before its budget did, if it did.
+    pub stopped: Option<Stop>,
+    /// The finalists on select items; the first of the best was shipped.
+    pub finalists: Vec<Finalist>,
+}
+
+/// A candidate that may be the answer, on select items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finalist {
+    /// Where in the search it comes from.
+    pub name: String,
+    /// What it was chosen by.
+    pub fitness: f64,
+    /// One list for each goal.
+    pub scores: Vec<Vec<ItemScore>>,
 }
 
 /// A generation's record.

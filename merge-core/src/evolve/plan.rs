@@ -1,22 +1,24 @@
 //! A study from end to end: evolution, random search beside it, selection, report.
 
-use super::{Entry, Findings, Generation, Goal, History, Study, fitness, scoring::Scoring};
+use super::{
+    Entry, Finalist, Findings, Generation, Goal, History, Objective, Study, first_best, fitness, scoring::Scoring,
+};
 use crate::{
     baseline,
     error::{Error, Result},
     evolve::scoring::Model,
     item::ItemId,
+    merge::{Merge, Sources},
     names::Layers,
-    optimizer::{Genome, Optimizer},
+    optimizer::{Genome, Optimizer, Stop},
     recipe::Recipe,
-    search::Algorithm,
+    search::{Algorithm, Search},
     store::{Fingerprint, Record},
-    template::Space,
+    template::{Space, Template},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
-use std::path::Path;
 
 /// How many generations' best candidates are finalists beside the mean.
 const FINALISTS: usize = 4;
@@ -35,30 +37,50 @@ pub(super) struct Plan<'a> {
 /// What is asked of a model: the items of each goal.
 type Asked = Vec<Vec<ItemId>>;
 
+/// See [`super::check`].
+pub(super) fn check(template: &Template, sources: &Sources, search: &Search, objective: &dyn Objective) -> Result<()> {
+    let layers = sources.layers(template);
+    let space = template.space(&layers)?;
+    generations(template, search, &search.optimizer.start(&space, search.seed), objective.goals())?;
+    objective.check(&Merge::plan(&template.fill(&layers, &space.init()), sources)?)?;
+    for recipe in [Some(baseline::uniform(template)), baseline::untuned_dare_ties(template)].into_iter().flatten() {
+        Merge::plan(&recipe, sources)?;
+    }
+    Ok(())
+}
+
+/// How many generations the budget pays for; refuses one that does not pay for any.
+fn generations(template: &Template, search: &Search, start: &Optimizer, goals: &[Goal]) -> Result<u64> {
+    let (population, budget) = (start.population(), &search.budget);
+    let per_candidate: usize = goals.iter().map(|goal| goal.items).sum();
+    let cost = population * per_candidate;
+    match budget.value / cost as u64 {
+        0 => Err(Error::user(format!(
+            "{}: search.budget: {} item evaluations do not pay for one generation, which takes {cost}: \
+             {population} candidates on {per_candidate} items",
+            budget.place.of(&template.file),
+            budget.value
+        ))
+        .hint(format!("{} would pay for fifty", 50 * cost))),
+        generations => Ok(generations),
+    }
+}
+
 impl<'a> Plan<'a> {
     pub(super) fn new(study: &'a Study<'a>) -> Result<Self> {
-        let layers = study.sources.layers(study.template);
-        let space = study.template.space(&layers)?;
-        let start = study.search.optimizer.start(&space, study.search.seed);
-        let goals = study.objective.goals();
-        let per_candidate: usize = goals.iter().map(|goal| goal.items).sum();
-        let cost = start.population() * per_candidate;
-        let budget = &study.search.budget;
-        let generations = budget.value / cost as u64;
-        if generations == 0 {
-            let (place, population) = (budget.place.of(&study.template.file), start.population());
-            let message = format!(
-                "{place}: search.budget: {} item evaluations do not pay for one generation, which takes {cost}: \
-                 {population} candidates on {per_candidate} items",
-                budget.value
-            );
-            return Err(Error::user(message).hint(format!("{} would pay for fifty", 50 * cost)));
-        }
+        let Study { template, sources, search, objective, .. } = *study;
+        check(template, sources, search, objective)?;
+        let layers = sources.layers(template);
+        let space = template.space(&layers)?;
+        let start = search.optimizer.start(&space, search.seed);
+        let goals = objective.goals();
+        let generations = generations(template, search, &start, goals)?;
+        let cost = start.population() * goals.iter().map(|goal| goal.items).sum::<usize>();
         let select: usize = goals.iter().map(|goal| goal.select.len()).sum();
         let report: usize = goals.iter().map(|goal| goal.report.len()).sum();
-        let searches = if study.search.optimizer.name == Algorithm::Random { 1 } else { 2 };
+        let searches = if search.optimizer.name == Algorithm::Random { 1 } else { 2 };
         let total = searches * (generations as usize * cost + (FINALISTS + 2) * select)
-            + (study.sources.iter().count() + 2 + searches) * report;
+            + (sources.iter().count() + 2 + searches) * report;
         let plan = Self { study, layers, space, start, generations, scoring: Scoring::new(study, total) };
         plan.identify()?;
         Ok(plan)
@@ -66,10 +88,17 @@ impl<'a> Plan<'a> {
 
     /// The study from end to end; `None` if interrupted.
     pub(super) fn run(&self) -> Result<Option<Findings>> {
-        let Some(generations) = self.search("evolution", self.start.clone())? else { return Ok(None) };
+        let evolution = self.search("evolution", self.start.clone(), self.generations)?;
+        let Some((generations, stopped)) = evolution else { return Ok(None) };
         let Some((winner, finalists)) = self.choose("evolution", &generations)? else { return Ok(None) };
-        let mut models: Vec<(String, Model)> =
-            self.study.sources.iter().map(|(name, _)| (short(name), Model::Source(name.to_owned()))).collect();
+        let mut models: Vec<(String, Model)> = self
+            .study
+            .sources
+            .labels()
+            .into_iter()
+            .zip(self.study.sources.iter())
+            .map(|(label, (name, _))| (label, Model::Source(name.to_owned())))
+            .collect();
         let n_parents = models.len();
         models.push(("uniform average".to_owned(), Model::Merge(baseline::uniform(self.study.template))));
         let dare_ties = baseline::untuned_dare_ties(self.study.template);
@@ -77,7 +106,9 @@ impl<'a> Plan<'a> {
         if self.study.search.optimizer.name != Algorithm::Random {
             let random =
                 Optimizer::random(self.space.dimensions.len(), self.start.population(), self.study.search.seed);
-            let Some(generations) = self.search("random search", random)? else { return Ok(None) };
+            // As many evaluations as the evolution took, should it have stopped early.
+            let most = generations.len() as u64;
+            let Some((generations, _)) = self.search("random search", random, most)? else { return Ok(None) };
             let Some((best, _)) = self.choose("random search", &generations)? else { return Ok(None) };
             models.push(("random search".to_owned(), Model::Merge(best)));
         }
@@ -96,6 +127,7 @@ impl<'a> Plan<'a> {
             dimensions: self.space.dimensions.len(),
             item_evaluations: generations.len() * self.cost(),
             generations,
+            stopped,
             finalists,
         };
         let progress = self.scoring.progress();
@@ -103,7 +135,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Runs an optimizer through its generations, from the first that is not in the store.
-    fn search(&self, phase: &'static str, start: Optimizer) -> Result<Option<Vec<Generation>>> {
+    fn search(&self, phase: &'static str, start: Optimizer, most: u64) -> Result<Option<Searched>> {
         self.scoring.begin(phase);
         let store = self.study.store;
         let (state, record) = (format!("{phase}/optimizer"), |number: u64| format!("{phase}/generation/{number}"));
@@ -116,11 +148,11 @@ impl<'a> Plan<'a> {
             );
         }
         // A study whose budget has been cut is one that stopped earlier.
-        records.truncate(self.generations as usize);
+        records.truncate(most as usize);
         self.scoring.count_known(records.len() * self.cost());
-        while optimizer.generation() < self.generations && optimizer.stop().is_none() {
+        while optimizer.generation() < most && optimizer.stop().is_none() {
             let number = optimizer.generation();
-            self.scoring.at_generation((number, self.generations), records.last());
+            self.scoring.at_generation((number, most), records.last());
             let candidates = optimizer.ask();
             let models: Vec<Model> = candidates.iter().map(|genome| Model::Merge(self.fill(genome))).collect();
             let Some(scores) = self.scoring.score(&models, &self.subset(number))? else { return Ok(None) };
@@ -136,8 +168,9 @@ impl<'a> Plan<'a> {
             store.set(&[(&record(number), &generation), (&state, &optimizer)])?;
             records.push(generation);
         }
-        self.scoring.at_generation((records.len() as u64, self.generations), records.last());
-        Ok(Some(records))
+        self.scoring.at_generation((records.len() as u64, most), records.last());
+        let stopped = optimizer.stop().filter(|_| (records.len() as u64) < most);
+        Ok(Some((records, stopped)))
     }
 
     /// The answer among the finalists, by fitness on select items, with everybody's.
@@ -150,7 +183,9 @@ impl<'a> Plan<'a> {
         let Some(scores) = self.scoring.score(&models, &asked)? else { return Ok(None) };
         let scored: Vec<f64> = scores.iter().map(|scores| fitness(self.goals(), scores)).collect();
         let winner = recipes[first_best(&scored)].clone();
-        Ok(Some((winner, finalists.into_iter().map(|(name, _)| name).zip(scored).collect())))
+        let named = finalists.into_iter().map(|(name, _)| name).zip(scored).zip(scores);
+        let finalists = named.map(|((name, fitness), scores)| Finalist { name, fitness, scores }).collect();
+        Ok(Some((winner, finalists)))
     }
 
     /// Refuses a store that holds another study, and signs an empty one.
@@ -165,17 +200,19 @@ impl<'a> Plan<'a> {
             digest(&[&goal.fingerprint, &items, &goal.items.to_be_bytes(), &goal.weight.to_bits().to_be_bytes()])
         };
         let goals: Vec<u8> = self.goals().iter().filter(|g| g.weight > 0.0).flat_map(goal).collect();
-        let parts: [(&str, Fingerprint); 5] = [
+        let parts: [(&str, Fingerprint); 6] = [
             ("the recipe", self.study.template.fingerprint()),
-            ("the models' weights", digest(&[&self.study.hashes.payload()])),
+            ("the device", digest(&[search.device.as_bytes()])),
+            ("a file of the models", digest(&[&self.study.hashes.payload()])),
             ("the optimizer", digest(&[&search.optimizer.payload()])),
             ("the seed", digest(&[&search.seed.to_be_bytes()])),
             ("the objective", digest(&[&goals])),
         ];
-        for (what, fingerprint) in parts {
+        let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
+        for (what, fingerprint) in &parts {
             match self.study.store.get::<Fingerprint>(what)? {
-                None => self.study.store.set(&[(what, &fingerprint)])?,
-                Some(known) if known == fingerprint => {}
+                None => unsigned.push((what, fingerprint)),
+                Some(known) if known == *fingerprint => {}
                 Some(_) => {
                     let file = self.study.template.file.display();
                     return Err(Error::user(format!("{file}: this directory holds another study: {what} differs"))
@@ -183,7 +220,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        Ok(())
+        self.study.store.set(&unsigned)
     }
 
     /// The search items of a generation: drawn afresh, the same for all its candidates and for every optimizer.
@@ -213,8 +250,11 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The recipe chosen, and every finalist's name and fitness.
-type Choice = (Recipe, Vec<(String, f64)>);
+/// What generations found, and why they ended before they had to, if they did.
+type Searched = (Vec<Generation>, Option<Stop>);
+
+/// The recipe chosen, and how every finalist did.
+type Choice = (Recipe, Vec<Finalist>);
 
 /// Who may be shipped: the distribution's mean, its average over the last quarter of the search, which has less noise,
 /// and the best candidates of the last generations. The best ever seen is not among them for having been lucky.
@@ -240,14 +280,4 @@ fn finalists(records: &[Generation]) -> Vec<(String, Genome)> {
     // In a short search the average of the last means is the mean.
     finalists.dedup_by(|later, earlier| later.1 == earlier.1);
     finalists
-}
-
-/// The position of the greatest, the first of them if several are.
-pub(super) fn first_best(fitness: &[f64]) -> usize {
-    (0..fitness.len()).rev().max_by(|a, b| fitness[*a].total_cmp(&fitness[*b])).expect("there is a candidate")
-}
-
-/// The last part of a path or a hub name.
-fn short(reference: &str) -> String {
-    Path::new(reference).file_name().map_or_else(|| reference.to_owned(), |name| name.to_string_lossy().into_owned())
 }

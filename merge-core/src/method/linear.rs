@@ -16,6 +16,7 @@ const PARAMS: &[Param] = &[
         domain: Domain::REAL,
         default: None,
         help: "share of the model in the mean",
+        unused: false,
     },
     Param {
         name: "normalize",
@@ -23,6 +24,7 @@ const PARAMS: &[Param] = &[
         domain: Domain::Flag,
         default: Some(Value::Flag(true)),
         help: "divide by the sum of the weights",
+        unused: false,
     },
 ];
 

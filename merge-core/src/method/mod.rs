@@ -61,6 +61,8 @@ pub struct Param {
     pub default: Option<Value>,
     /// One line of help.
     pub help: &'static str,
+    /// Whether it changes nothing, and is accepted because mergekit's recipes carry it.
+    pub unused: bool,
 }
 
 /// Where a parameter may be set.

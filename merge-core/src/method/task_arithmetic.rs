@@ -24,14 +24,7 @@ pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
     summary: "base plus the weighted sum of the task vectors; for fine-tunes that learned different things",
     sparsify: Sparsify::No,
     consensus: false,
-    params: &[
-        WEIGHT,
-        UNUSED_DENSITY,
-        flag("normalize", false, NORMALIZE),
-        flag("rescale", false, NO_EFFECT),
-        LAMBDA,
-        INT8,
-    ],
+    params: &[WEIGHT, UNUSED_DENSITY, flag("normalize", false, NORMALIZE), UNUSED_RESCALE, LAMBDA, INT8],
 };
 
 /// Random sparsification and sign consensus: the method of the EvoLLM-JP models (<https://arxiv.org/abs/2403.13187>).
@@ -65,6 +58,7 @@ const WEIGHT: Param = Param {
     domain: Domain::REAL,
     default: None,
     help: "factor of the model's task vector; the sum over models may exceed 1",
+    unused: false,
 };
 const DENSITY: Param = Param {
     name: "density",
@@ -72,22 +66,25 @@ const DENSITY: Param = Param {
     domain: Domain::SHARE,
     default: Some(Value::Number(1.0)),
     help: "share of the task vector's elements that is kept",
+    unused: false,
 };
-const UNUSED_DENSITY: Param = Param { help: NO_EFFECT, ..DENSITY };
+const UNUSED_DENSITY: Param = Param { help: NO_EFFECT, unused: true, ..DENSITY };
+const UNUSED_RESCALE: Param = Param { unused: true, ..flag("rescale", false, NO_EFFECT) };
 const LAMBDA: Param = Param {
     name: "lambda",
     scope: Scope::Merge,
     domain: Domain::REAL,
     default: Some(Value::Number(1.0)),
     help: "factor of the summed task vectors",
+    unused: false,
 };
-const INT8: Param = flag("int8_mask", false, NO_EFFECT);
+const INT8: Param = Param { unused: true, ..flag("int8_mask", false, NO_EFFECT) };
 const NORMALIZE: &str = "divide the sum by the weights that took part";
 const RESCALE: &str = "keep the L1 norm of a thinned task vector";
 const NO_EFFECT: &str = "accepted because mergekit recipes carry it; has no effect";
 
 const fn flag(name: &'static str, default: bool, help: &'static str) -> Param {
-    Param { name, scope: Scope::Merge, domain: Domain::Flag, default: Some(Value::Flag(default)), help }
+    Param { name, scope: Scope::Merge, domain: Domain::Flag, default: Some(Value::Flag(default)), help, unused: false }
 }
 
 /// One model's part in a kernel: everything that is known once the whole tensor has been seen.

@@ -104,6 +104,12 @@ fn check_parameters<S: Fit>(parameters: &Parameters<S>, method: &MethodInfo, lev
                 .under(key)
                 .at(key.place));
         }
+        if param.unused && setting.is_hole() {
+            return Err(Mistake::new(format!("it has no effect in `{}`, so there is nothing to search", method.name))
+                .hint("remove the hole")
+                .under(key)
+                .at(setting.place));
+        }
         setting.value.fit(param.domain).map_err(|mistake| mistake.under(key).at(setting.place))
     })
 }

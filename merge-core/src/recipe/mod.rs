@@ -68,7 +68,7 @@ pub struct Recipe<S = Setting> {
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 #[schemars(rename = "Model", bound = "S: JsonSchema")]
 pub struct Model<S = Setting> {
-    /// A directory with the model, or a recipe, relative to this file or to the current directory.
+    /// A directory with the model, relative to this file or to the current directory.
     pub model: At<String>,
     /// The method's parameters for this model.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
@@ -139,10 +139,12 @@ impl Recipe {
 impl<S: Clone> Recipe<S> {
     /// The same recipe for another file: paths that lead somewhere from this one lead there from that one.
     ///
-    /// Fails if a path leads nowhere, or the current directory is gone.
+    /// Fails if a path leads nowhere, or the file's directory does not exist yet.
     pub fn moved_to(&self, file: &Path) -> Result<Self> {
-        let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("find", path, &e));
-        let from = absolute(file.parent().unwrap_or(Path::new("")))?;
+        // Through symbolic links, so that `..` means the same to us and to whoever follows the path.
+        let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::io("find", path, &e));
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let from = absolute(parent.unwrap_or(Path::new(".")))?;
         let relink = |reference: &At<String>| {
             let path = absolute(&resolve(&self.file, reference)?)?;
             let linked = pathdiff::diff_paths(&path, &from).unwrap_or(path);

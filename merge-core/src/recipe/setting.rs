@@ -114,11 +114,8 @@ impl Fit for Value {
             (Self::Flag(value), Domain::Number { .. }) => Err(Mistake::new(format!("{value} is not a number"))),
             (Self::Number(value), Domain::Number { min, max }) if (min..=max).contains(&value) => Ok(()),
             (Self::Number(value), Domain::Number { min, max }) => {
-                Err(Mistake::new(match (min.is_finite(), max.is_finite()) {
-                    (true, true) => format!("{value} is not between {min} and {max}"),
-                    (true, false) => format!("{value} is less than {min}"),
-                    (_, _) => format!("{value} is more than {max}"),
-                }))
+                Err(Mistake::new(format!("{value} is not between {min} and {max}"))
+                    .hint("`evomerge methods` lists what each parameter may be"))
             }
         }
     }

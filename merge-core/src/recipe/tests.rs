@@ -9,7 +9,7 @@ const UNIT: Domain = Domain::Number { min: 0.0, max: 1.0 };
 const ANY: Domain = Domain::Number { min: f64::NEG_INFINITY, max: f64::INFINITY };
 
 const fn param(name: &'static str, scope: Scope, domain: Domain, default: Option<Value>) -> Param {
-    Param { name, scope, domain, default, help: "some help" }
+    Param { name, scope, domain, default, help: "some help", unused: false }
 }
 
 const WEIGHT: Param = param("weight", Scope::Model, ANY, None);
@@ -54,7 +54,7 @@ fn refuses_what_the_method_cannot_do() {
         "density: 0.3",
         "density: 1.3",
         "recipes/ja.yaml:7:16: models[1].parameters.density: 1.3 is not between 0 and 1",
-        "",
+        "`evomerge methods` lists what each parameter may be",
     );
     check(
         "ties",
