@@ -17,7 +17,7 @@ impl Stream {
     }
 
     /// Whether the element at `position` is kept, where each is kept with probability `density`.
-    #[inline]
+    #[inline(always)]
     pub fn keeps(self, position: usize, density: f64) -> bool {
         let draw = mix(self.0.wrapping_add((position as u64 + 1).wrapping_mul(GAMMA)));
         // 53 bits, uniform in [0, 1).
@@ -28,7 +28,7 @@ impl Stream {
 /// The golden ratio's fraction, as `SplitMix64` has it.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-#[inline]
+#[inline(always)]
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

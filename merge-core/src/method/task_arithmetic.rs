@@ -17,6 +17,7 @@ use super::{
 };
 use crate::random::Stream;
 use candle_core::{DType, Tensor};
+use pulp::Arch;
 
 /// `b + λ·Σ wᵢ·(xᵢ − b)`: adds up what each fine-tune learned.
 pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
@@ -120,6 +121,7 @@ impl Part {
     }
 
     /// Steps 1 to 3 for a block: adds the model's task vector to what is there.
+    #[inline(always)]
     fn add(&self, start: usize, base: &[f32], model: &[f32], sum: &mut [f32]) {
         let elements = sum.iter_mut().zip(model).zip(base);
         match self.mask {
@@ -161,18 +163,24 @@ impl Method for TaskArithmetic {
         let normalize = inputs.settings.flag("normalize");
         let consensus = self.consensus;
         Box::new(move |block: &Block<'_>, out: &mut [f32]| {
-            let mut divisor = vec![0.0f32; if normalize { out.len() } else { 0 }];
-            if consensus {
-                sum_majority(&parts, block, out, &mut divisor);
-            } else {
-                sum_all(&parts, block, out, &mut divisor);
-            }
-            for (sum, w) in out.iter_mut().zip(&divisor) {
-                *sum /= if w.abs() < 1e-8 { 1.0 } else { *w };
-            }
-            for (r, b) in out.iter_mut().zip(block.base) {
-                *r = b + *r * lambda;
-            }
+            // Vectors as wide as the processor has change no bit: Rust never fuses a product and a sum.
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let mut divisor = vec![0.0f32; if normalize { out.len() } else { 0 }];
+                    if consensus {
+                        sum_majority(&parts, block, out, &mut divisor);
+                    } else {
+                        sum_all(&parts, block, out, &mut divisor);
+                    }
+                    for (sum, w) in out.iter_mut().zip(&divisor) {
+                        *sum /= if w.abs() < 1e-8 { 1.0 } else { *w };
+                    }
+                    for (r, b) in out.iter_mut().zip(block.base) {
+                        *r = b + *r * lambda;
+                    }
+                },
+            );
         })
     }
 
@@ -229,6 +237,7 @@ impl TaskArithmetic {
 }
 
 /// Steps 4 and 5 before the division, without consensus. An empty `divisor` is not wanted.
+#[inline(always)]
 fn sum_all(parts: &[Part], block: &Block<'_>, out: &mut [f32], divisor: &mut [f32]) {
     out.fill(0.0);
     for (part, model) in parts.iter().zip(block.models) {
@@ -238,6 +247,7 @@ fn sum_all(parts: &[Part], block: &Block<'_>, out: &mut [f32], divisor: &mut [f3
 }
 
 /// The same with consensus: what has the majority's sign is summed, and so are the weights that took part in it.
+#[inline(always)]
 fn sum_majority(parts: &[Part], block: &Block<'_>, out: &mut [f32], divisor: &mut [f32]) {
     let mut vectors = vec![0.0; parts.len() * out.len()]; // (models, block)
     out.fill(0.0);
