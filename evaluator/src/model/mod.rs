@@ -3,7 +3,6 @@
 mod answer;
 mod config;
 mod decoder;
-#[expect(clippy::inline_always, reason = "only what is inlined is compiled for each level of vector instructions")]
 mod kernel;
 mod load;
 mod ops;

@@ -219,31 +219,28 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
 fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
     let ranked: Vec<&str> = goals.iter().filter(|goal| goal.items > 0).map(|goal| goal.name.as_str()).collect();
-    let mut text = format!(
+    let mut lines = vec![format!(
         "ranked {} candidates in {} generations by {} ({} item evaluations, seed {})",
         history.generations.len() * history.population,
         history.generations.len(),
         ranked.join(", "),
         history.item_evaluations,
         study.search.seed,
-    );
-    if let Some(stop) = history.stopped {
-        text += &format!("\n{stop}");
-    }
+    )];
+    lines.extend(history.stopped.map(|stop| stop.to_string()));
     let fitness: Vec<f64> = history.finalists.iter().map(|finalist| finalist.fitness).collect();
     let chosen = &history.finalists[evolve::first_best(&fitness)];
-    text += &format!("\nchose {} among {} finalists", chosen.name, history.finalists.len());
+    lines.push(format!("chose {} among {} finalists:", chosen.name, history.finalists.len()));
     for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
         let select = report::estimate(goal, &chosen.scores[position])?;
-        text += &format!(": {} {} on {} select items", goal.name, report::percent(&select), select.n);
-        if !goal.report.is_empty() {
+        let select = format!("{} {} on {} select items", goal.name, report::percent(&select), select.n);
+        lines.push(if goal.report.is_empty() {
+            format!("  {select}")
+        } else {
             let held_out = report::estimate(goal, &findings.winner.1.scores[position])?;
-            text += &format!(
-                ", then {} on {} report items, which nothing had used",
-                report::percent(&held_out),
-                held_out.n
-            );
-        }
+            let percent = report::percent(&held_out);
+            format!("  {select}, then {percent} on {} report items, which nothing had used", held_out.n)
+        });
     }
-    Ok(text)
+    Ok(lines.join("\n"))
 }
