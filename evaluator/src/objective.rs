@@ -92,7 +92,9 @@ impl Benchmarks {
     /// Fails if it has no such items.
     pub fn ask(&mut self, task: Benchmark, split: Split) -> Result<()> {
         if task.split(split).is_empty() {
-            return Err(Error::user(format!("task {} has no {} items", task.name(), split.name())));
+            let has = Split::ALL.into_iter().filter(|split| !task.split(*split).is_empty()).map(Split::name);
+            return Err(Error::user(format!("task {} has no {} items", task.name(), split.name()))
+                .hint(format!("it has items to {}", has.collect::<Vec<_>>().join(", to "))));
         }
         let report = task.split(split).to_vec();
         self.add(task, Goal { report, ..Goal::default() })

@@ -64,7 +64,7 @@ pub struct Optimizer {
     /// CMA-ES: adapt the learning rate to the noise of the scores; true unless said.
     pub learning_rate_adaptation: Option<At<bool>>,
     /// CMA-ES: the first step's standard deviation, where 1 is the whole range; 1/6 unless said.
-    #[schemars(range(min = 0, max = 1))]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub sigma: Option<At<f64>>,
     /// Candidates in a generation, at least 4; by the number of dimensions unless said.
     #[schemars(range(min = 4))]
@@ -94,7 +94,7 @@ pub struct Objective {
     pub items: At<usize>,
     /// The share of this task's score in the fitness, relative to the others'; 1 unless said.
     #[serde(default = "default_weight")]
-    #[schemars(range(min = 0))]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub weight: At<f64>,
     /// How a task without files of its own for each use divides its items; 0.6, 0.2 and 0.2 unless said.
     pub split: Option<At<Fractions>>,

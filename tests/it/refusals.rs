@@ -229,6 +229,20 @@ fn a_task_without_items_is_refused() {
 }
 
 #[test]
+fn what_is_typed_in_the_wrong_place_is_told_what_is_wanted_there() {
+    let dir = Dir::new();
+    let model = family().join("ja").display().to_string();
+    for args in [["merge", &model, "-o", "out"], ["search", &model, "-o", "out"]] {
+        let said = dir.run(&args);
+        assert_eq!((said.code, said.hint()), (Some(1), Some("give the YAML file, not a directory")));
+    }
+    let task = family().join("tasks/mgsm-en-mini.yaml").display().to_string();
+    let said = dir.run(&["eval", &model, "--tasks", &task, "--items", "search"]);
+    assert_eq!((said.error(), said.hint()), ("task mgsm-en-mini has no search items", Some("it has items to report")));
+    assert!(dir.tree().is_empty());
+}
+
+#[test]
 fn a_header_that_repeats_a_tensor_or_lies_about_its_shards_is_refused() {
     let sharded = |second: &'static str, routes: &'static str| {
         move |dir: &Dir| {

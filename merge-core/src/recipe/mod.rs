@@ -306,7 +306,10 @@ pub(crate) fn from_tree<S: de::DeserializeOwned + Fit>(
 
 /// The text of a file that people write.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|error| Error::io("read", path, &error))?;
+    let bytes = fs::read(path).map_err(|error| {
+        let unread = Error::io("read", path, &error);
+        if path.is_dir() { unread.hint("give the YAML file, not a directory") } else { unread }
+    })?;
     String::from_utf8(bytes).map_err(|error| {
         let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let before = String::from_utf8_lossy(whole);
