@@ -12,10 +12,10 @@ use merge_core::{
     item::ItemId,
     weights::Weights,
 };
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    path::PathBuf,
     sync::Mutex,
 };
 
@@ -27,8 +27,8 @@ pub struct Benchmarks {
     tasks: Vec<Benchmark>,
     goals: Vec<Goal>,
     device: Device,
-    /// By directory: every candidate of a search has the tokenizer of the same model.
-    tokenizers: Mutex<BTreeMap<PathBuf, Tokenizer>>,
+    /// By the SHA-256 of their files: every candidate of a search has the same.
+    tokenizers: Mutex<BTreeMap<[u8; 32], Tokenizer>>,
 }
 
 impl Benchmarks {
@@ -117,12 +117,14 @@ impl Benchmarks {
     }
 
     fn tokenizer(&self, weights: &dyn Weights) -> Result<Tokenizer> {
+        let Some(bytes) = weights.sidecar("tokenizer.json")? else { return Tokenizer::of(weights) };
+        let hash = Sha256::digest(&bytes).into();
         let mut known = self.tokenizers.lock().expect("no panic while held");
-        if let Some(tokenizer) = known.get(weights.sidecars()) {
+        if let Some(tokenizer) = known.get(&hash) {
             return Ok(tokenizer.clone());
         }
-        let tokenizer = Tokenizer::open(weights.sidecars())?;
-        known.insert(weights.sidecars().to_owned(), tokenizer.clone());
+        let tokenizer = Tokenizer::read(&bytes, format!("{}/tokenizer.json", weights.place()))?;
+        known.insert(hash, tokenizer.clone());
         Ok(tokenizer)
     }
 }

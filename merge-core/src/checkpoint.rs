@@ -3,7 +3,7 @@
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
-    weights::{Config, Index, Meta, Weights},
+    weights::{Config, Elements, Index, Meta, Stored, Weights},
 };
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -15,6 +15,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File},
+    io,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -88,9 +89,9 @@ impl Checkpoint {
         let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|e| damaged(&path, map.len(), &e))?;
         let data = size_of::<u64>() + header_len;
         for (tensor, info) in header.tensors() {
-            let dtype = stored_dtype(info.dtype).ok_or_else(|| {
+            let dtype = Dtype::from_safetensors(&info.dtype.to_string()).ok_or_else(|| {
                 Error::user(format!("{}: `{tensor}` is stored as {}", path.display(), info.dtype))
-                    .hint(format!("the types merged are {}", Dtype::ALL.map(Dtype::name).join(", ")))
+                    .hint("this type is not known here; convert the checkpoint to bfloat16 first")
             })?;
             let range = data + info.data_offsets.0..data + info.data_offsets.1;
             if let Some((other, _)) = self.places.insert(tensor.clone(), (self.shards.len(), range)) {
@@ -132,20 +133,30 @@ impl Weights for Checkpoint {
         &self.index
     }
 
-    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
         let (shard, range) = self
             .places
             .get(name)
             .ok_or_else(|| Error::user(format!("{}: there is no tensor `{name}`", self.dir.display())))?;
-        Ok(Cow::Borrowed(&self.shards[*shard].map[range.clone()]))
+        let bytes = Cow::Borrowed(&self.shards[*shard].map[range.clone()]);
+        Ok(Box::new(Stored::new(self.index[name].dtype, bytes)))
     }
 
     fn config(&self) -> &Config {
         &self.config
     }
 
-    fn sidecars(&self) -> &Path {
-        &self.dir
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.dir.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", &path, &e)),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.dir.display().to_string()
     }
 }
 
@@ -237,13 +248,4 @@ fn damaged(path: &Path, len: usize, error: &SafeTensorError) -> Error {
     } else {
         "the file was written wrongly; download it again, or tell whoever made it"
     })
-}
-
-fn stored_dtype(dtype: safetensors::Dtype) -> Option<Dtype> {
-    match dtype {
-        safetensors::Dtype::BF16 => Some(Dtype::BF16),
-        safetensors::Dtype::F16 => Some(Dtype::F16),
-        safetensors::Dtype::F32 => Some(Dtype::F32),
-        _ => None,
-    }
 }

@@ -1,11 +1,13 @@
 //! How elements are stored, and the way from bytes to `f32` and back.
 
-use half::{bf16, f16};
+use half::f16;
 use pulp::Arch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A stored element type; merging is done in `f32` whatever is stored.
+///
+/// Recipes may name the floats from 16 to 64 bits. The others are read, and copied where they are not merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Dtype {
     /// 16 bits: the upper half of an `f32`.
@@ -17,33 +19,117 @@ pub enum Dtype {
     /// 32 bits: IEEE single precision.
     #[serde(rename = "float32", alias = "torch.float32")]
     F32,
+    /// 64 bits: IEEE double precision; rounded to `f32` where it is merged.
+    #[serde(rename = "float64", alias = "torch.float64")]
+    F64,
+    /// 8 bits: 4 of exponent, 3 of mantissa, no infinity (E4M3FN of the OCP 8-bit floating point specification).
+    #[serde(skip)]
+    F8E4M3,
+    /// 8 bits: 5 of exponent, 2 of mantissa; the upper half of a half.
+    #[serde(skip)]
+    F8E5M2,
+    /// True or false, in a byte.
+    #[serde(skip)]
+    Bool,
+    /// 8 bits, without sign.
+    #[serde(skip)]
+    U8,
+    /// 8 bits, with sign.
+    #[serde(skip)]
+    I8,
+    /// 16 bits, without sign.
+    #[serde(skip)]
+    U16,
+    /// 16 bits, with sign.
+    #[serde(skip)]
+    I16,
+    /// 32 bits, without sign.
+    #[serde(skip)]
+    U32,
+    /// 32 bits, with sign.
+    #[serde(skip)]
+    I32,
+    /// 64 bits, without sign.
+    #[serde(skip)]
+    U64,
+    /// 64 bits, with sign.
+    #[serde(skip)]
+    I64,
 }
 
 impl Dtype {
-    /// Every type, for lists in messages.
-    pub const ALL: [Self; 3] = [Self::BF16, Self::F16, Self::F32];
+    /// Every type, with its name in recipes and `config.json`, and in the headers of safetensors files.
+    const ALL: [(Self, &'static str, &'static str); 15] = [
+        (Self::BF16, "bfloat16", "BF16"),
+        (Self::F16, "float16", "F16"),
+        (Self::F32, "float32", "F32"),
+        (Self::F64, "float64", "F64"),
+        (Self::F8E4M3, "float8_e4m3fn", "F8_E4M3"),
+        (Self::F8E5M2, "float8_e5m2", "F8_E5M2"),
+        (Self::Bool, "bool", "BOOL"),
+        (Self::U8, "uint8", "U8"),
+        (Self::I8, "int8", "I8"),
+        (Self::U16, "uint16", "U16"),
+        (Self::I16, "int16", "I16"),
+        (Self::U32, "uint32", "U32"),
+        (Self::I32, "int32", "I32"),
+        (Self::U64, "uint64", "U64"),
+        (Self::I64, "int64", "I64"),
+    ];
 
     /// Bytes an element takes.
     pub fn size(self) -> usize {
         match self {
-            Self::BF16 | Self::F16 => 2,
-            Self::F32 => 4,
+            Self::F8E4M3 | Self::F8E5M2 | Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::BF16 | Self::F16 | Self::U16 | Self::I16 => 2,
+            Self::F32 | Self::U32 | Self::I32 => 4,
+            Self::F64 | Self::U64 | Self::I64 => 8,
         }
     }
 
     /// The name recipes and `config.json` use.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::BF16 => "bfloat16",
-            Self::F16 => "float16",
-            Self::F32 => "float32",
+        self.names().0
+    }
+
+    /// The name in the header of a safetensors file.
+    pub fn safetensors_name(self) -> &'static str {
+        self.names().1
+    }
+
+    /// The type of that name in the header of a safetensors file.
+    pub fn from_safetensors(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, _, known)| *known == name).map(|(dtype, ..)| *dtype)
+    }
+
+    fn names(self) -> (&'static str, &'static str) {
+        let (_, name, stored) = Self::ALL.iter().find(|(dtype, ..)| *dtype == self).expect("the table has every type");
+        (name, stored)
+    }
+
+    /// Whether it holds numbers that can be merged: a float.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::BF16 | Self::F16 | Self::F32 | Self::F64 | Self::F8E4M3 | Self::F8E5M2)
+    }
+
+    /// The narrowest float of at least 16 bits that holds both exactly; what `torch.promote_types` gives, where it gives
+    /// something (it fails for 8-bit floats).
+    #[must_use]
+    pub fn promote(self, other: Self) -> Self {
+        match (self.computed(), other.computed()) {
+            (a, b) if a == b => a,
+            (Self::F64, _) | (_, Self::F64) => Self::F64,
+            _ => Self::F32,
         }
     }
 
-    /// The narrowest type that holds both exactly; what `torch.promote_types` gives.
+    /// The type that a tensor computed from one of this type has unless a recipe says: 8-bit floats grow to 16 bits.
     #[must_use]
-    pub fn promote(self, other: Self) -> Self {
-        if self == other { self } else { Self::F32 }
+    pub fn computed(self) -> Self {
+        match self {
+            Self::F8E4M3 | Self::F8E5M2 => Self::BF16,
+            other => other,
+        }
     }
 
     /// Reads `out.len()` little-endian elements, exactly.
@@ -77,22 +163,56 @@ impl Dtype {
                     *x = f32::from_le_bytes(*b);
                 }
             }
+            Self::F64 => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            Self::F8E4M3 => each(bytes, out, |[b]| E4M3[usize::from(b)]),
+            Self::F8E5M2 => each(bytes, out, |[b]| f16::from_bits(u16::from(b) << 8).to_f32()),
+            Self::Bool | Self::U8 => each(bytes, out, |[b]| f32::from(b)),
+            Self::I8 => each(bytes, out, |b| f32::from(i8::from_le_bytes(b))),
+            Self::U16 => each(bytes, out, |b| f32::from(u16::from_le_bytes(b))),
+            Self::I16 => each(bytes, out, |b| f32::from(i16::from_le_bytes(b))),
+            Self::U32 => each(bytes, out, |b| u32::from_le_bytes(b) as f32),
+            Self::I32 => each(bytes, out, |b| i32::from_le_bytes(b) as f32),
+            Self::U64 => each(bytes, out, |b| u64::from_le_bytes(b) as f32),
+            Self::I64 => each(bytes, out, |b| i64::from_le_bytes(b) as f32),
         }
     }
 
     /// Whether no stored element is NaN or infinite.
     pub fn all_finite(self, bytes: &[u8]) -> bool {
-        match self {
-            Self::BF16 => bytes.as_chunks::<2>().0.iter().all(|b| bf16::from_le_bytes(*b).is_finite()),
-            Self::F16 => bytes.as_chunks::<2>().0.iter().all(|b| f16::from_le_bytes(*b).is_finite()),
-            Self::F32 => bytes.as_chunks::<4>().0.iter().all(|b| f32::from_le_bytes(*b).is_finite()),
-        }
+        // Without a branch for each element this becomes vectors, as a search would not.
+        Arch::new().dispatch(
+            #[inline(always)]
+            || match self {
+                Self::BF16 => all(bytes, |b| u16::from_le_bytes(b) & 0x7f80 != 0x7f80),
+                Self::F16 => all(bytes, |b| u16::from_le_bytes(b) & 0x7c00 != 0x7c00),
+                Self::F32 => all(bytes, |b| f32::from_le_bytes(b).is_finite()),
+                Self::F64 => all(bytes, |b| f64::from_le_bytes(b).is_finite()),
+                Self::F8E4M3 => all(bytes, |[b]: [u8; 1]| b & 0x7f != 0x7f),
+                Self::F8E5M2 => all(bytes, |[b]: [u8; 1]| b & 0x7c != 0x7c),
+                _ => true,
+            },
+        )
+    }
+
+    /// Whether every number stays finite when it is rounded to this type.
+    pub fn holds(self, values: &[f32]) -> bool {
+        // What rounds to a number beyond the greatest: half a step above it.
+        let limit = match self {
+            Self::F16 => 65_520.0,
+            Self::BF16 => f32::from_bits(0x7f7f_8000),
+            _ => f32::INFINITY,
+        };
+        Arch::new().dispatch(
+            #[inline(always)]
+            || values.iter().fold(true, |all, x| all & (x.abs() < limit)),
+        )
     }
 
     /// Writes elements as little-endian bytes, rounding to nearest, ties to even. `narrow` after `widen` is the identity.
     ///
     /// # Panics
-    /// If `out` is not `values.len()` elements long.
+    /// If `out` is not `values.len()` elements long, or this is a type that nothing is computed in: an 8-bit float or a
+    /// whole number.
     pub fn narrow(self, values: &[f32], out: &mut [u8]) {
         assert_eq!(out.len(), values.len() * self.size(), "bytes and elements agree");
         Arch::new().dispatch(
@@ -119,9 +239,47 @@ impl Dtype {
                     *b = x.to_le_bytes();
                 }
             }
+            Self::F64 => {
+                for (x, b) in values.iter().zip(out.as_chunks_mut::<8>().0) {
+                    *b = f64::from(*x).to_le_bytes();
+                }
+            }
+            other => unreachable!("nothing is computed in {other:?}"),
         }
     }
 }
+
+#[inline(always)]
+fn all<const N: usize>(bytes: &[u8], good: impl Fn([u8; N]) -> bool) -> bool {
+    bytes.as_chunks::<N>().0.iter().fold(true, |all, b| all & good(*b))
+}
+
+#[inline(always)]
+fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
+    for (b, x) in bytes.as_chunks::<N>().0.iter().zip(out) {
+        *x = number(*b);
+    }
+}
+
+/// What each byte of E4M3FN stands for.
+static E4M3: [f32; 256] = {
+    let mut table = [0.0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (exponent, mantissa) = (byte as u32 >> 3 & 15, byte as u32 & 7);
+        let magnitude = if exponent == 15 && mantissa == 7 {
+            f32::NAN
+        } else if exponent == 0 {
+            mantissa as f32 / 512.0
+        } else {
+            // 2^(exponent - 7) · (1 + mantissa / 8), put together from its bits.
+            f32::from_bits((exponent + 120) << 23 | mantissa << 20)
+        };
+        table[byte] = if byte < 128 { magnitude } else { -magnitude };
+        byte += 1;
+    }
+    table
+};
 
 /// To nearest, ties to even, NaN made quiet: what `half` computes, without a branch, so that a loop of it becomes vectors.
 #[inline(always)]
@@ -135,6 +293,7 @@ fn round_to_bf16(x: f32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::bf16;
 
     #[test]
     fn rounds_to_bfloat16_as_half_does() {
@@ -144,6 +303,17 @@ mod tests {
                 let x = f32::from_bits(u32::from(upper) << 16 | lower);
                 assert_eq!(round_to_bf16(x), bf16::from_f32(x).to_bits(), "{upper:x} {lower:x}");
             }
+        }
+    }
+
+    /// Against candle's conversion, for every byte.
+    #[test]
+    fn reads_eight_bit_floats_as_candle_does() {
+        for byte in 0..=u8::MAX {
+            let mut ours = [0.0];
+            Dtype::F8E4M3.widen(&[byte], &mut ours);
+            let theirs = float8::F8E4M3::from_bits(byte).to_f32();
+            assert!(ours[0] == theirs || ours[0].is_nan() && theirs.is_nan(), "{byte:x}: {} {theirs}", ours[0]);
         }
     }
 

@@ -1,26 +1,30 @@
 //! Writes a model as a checkpoint: places first, then every tensor at its place, then the whole under its name.
 //!
-//! Everything goes into a directory beside the destination, which is renamed when all of it is on the device. So at any
-//! instant the destination is either not there or complete.
+//! Everything goes into a directory beside the destination, which takes its name when all of it is there. So at any instant
+//! the destination is what it was before, or complete.
 
 #[cfg(test)]
 mod tests;
 
 use crate::{
+    checkpoint::hex,
+    dtype::Dtype,
     error::{Error, Result},
-    weights::{Index, Weights},
+    weights::{Index, Weights, stretch_len},
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::Write as _,
+    io::{Read as _, Write as _},
+    ops::ControlFlow,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
-/// Most bytes of tensors in one shard, as other tools have it.
+/// Most bytes of tensors in one shard unless said, as other tools have it.
 pub const SHARD_LEN: usize = 5_000_000_000;
 
 /// The files that belong to a model beside its weights and configuration.
@@ -55,63 +59,175 @@ pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Pa
     Ok(())
 }
 
-/// Writes a model, its tokenizer files and a model card to a directory that does not exist yet, or is empty.
-///
-/// Fails, leaving nothing behind, if a tensor cannot be made, is not finite, or the disk is full.
-pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
-    let (beside, _lock) = beside(dir)?;
-    let written = write_all(weights, &beside, card, SHARD_LEN).and_then(|()| publish(&beside, dir));
-    if written.is_err() {
-        // The first error is the one to tell; what cannot be removed now is removed by the next export.
-        let _ = fs::remove_dir_all(&beside);
-    }
-    written
+/// How to write a model.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Most bytes of tensors in one shard; a tensor that is larger has a shard of its own.
+    pub shard_len: usize,
+    /// Told how many bytes have been written since it was told last; whoever wants it to stop says so.
+    pub wrote: &'a (dyn Fn(usize) -> ControlFlow<()> + Sync),
 }
 
-/// Writes a model where an earlier one of ours may be, which is there until the new one is complete.
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { shard_len: SHARD_LEN, wrote: &|_| ControlFlow::Continue(()) }
+    }
+}
+
+/// A checkpoint on its way: a directory beside its destination, which takes its name when all of it is there.
 ///
-/// A crash between the two renames leaves the earlier one beside, as `.NAME.old`.
-pub fn replace(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
+/// Dropped before [`Export::publish`], it leaves nothing behind.
+pub struct Export {
+    dir: PathBuf,
+    beside: PathBuf,
+    /// Whoever holds it is writing.
+    _lock: File,
+    published: bool,
+}
+
+impl Export {
+    /// Begins to write what will be at `dir`. What a crash has left of an earlier attempt is removed.
+    ///
+    /// Fails if another process is writing there.
+    pub fn begin(dir: &Path) -> Result<Self> {
+        let beside = hidden(dir, "partial")?;
+        let parent = parent(dir);
+        fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
+        let lock = || {
+            let held = File::open(&beside).map_err(|e| Error::io("open", &beside, &e))?;
+            match held.try_lock() {
+                Err(TryLockError::WouldBlock) => {
+                    Err(Error::user(format!("{}: another process is writing it", dir.display()))
+                        .hint("wait until it ends, or choose another directory"))
+                }
+                // A file system without locks is no reason not to write.
+                _ => Ok(held),
+            }
+        };
+        if beside.exists() {
+            let _left_by_a_crash = lock()?;
+            fs::remove_dir_all(&beside).map_err(|e| Error::io("remove", &beside, &e))?;
+        }
+        fs::create_dir(&beside).map_err(|e| Error::io("create", &beside, &e))?;
+        let lock = lock()?;
+        Ok(Self { dir: dir.to_owned(), beside, _lock: lock, published: false })
+    }
+
+    /// Writes the weights, `config.json` and the tokenizer's files.
+    ///
+    /// Fails if a tensor cannot be made, is not finite, or the disk is full.
+    pub fn weights(&self, weights: &dyn Weights, options: &Options<'_>) -> Result<()> {
+        if !weights.config().0.is_empty() {
+            let config = serde_json::to_string_pretty(&weights.config().0).expect("a config is JSON");
+            self.file("config.json", config.as_bytes())?;
+        }
+        for name in SIDECARS {
+            if let Some(bytes) = weights.sidecar(name)? {
+                self.file(name, &bytes)?;
+            }
+        }
+        let shards = shards(weights.index(), options.shard_len);
+        for shard in &shards {
+            write_shard(weights, &self.beside.join(&shard.file), &shard.tensors, options.wrote)?;
+        }
+        if shards.len() > 1 {
+            let map: BTreeMap<&str, &str> = shards
+                .iter()
+                .flat_map(|shard| shard.tensors.iter().map(|name| (name.as_str(), shard.file.as_str())))
+                .collect();
+            let total: usize = weights.index().values().map(crate::weights::Meta::byte_len).sum();
+            let listing = json!({ "metadata": { "total_size": total }, "weight_map": map });
+            let text = serde_json::to_string_pretty(&listing).expect("an index is JSON");
+            self.file("model.safetensors.index.json", text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Writes one more file.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.beside.join(name);
+        fs::write(&path, bytes).map_err(|e| Error::io("write", &path, &e))
+    }
+
+    /// The SHA-256 of every file written so far, in hexadecimal, by name. Reads every byte.
+    pub fn sha256(&self) -> Result<BTreeMap<String, String>> {
+        let hash = |path: &PathBuf| Ok((file_name(path), sha256_of(path)?));
+        self.files()?.par_iter().map(hash).collect()
+    }
+
+    /// Brings every file written so far to the device.
+    pub fn sync(&self) -> Result<()> {
+        self.files()?.par_iter().try_for_each(|path| {
+            File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io("write", path, &e))
+        })?;
+        sync_dir(&self.beside)
+    }
+
+    /// Gives the directory its name. What is there already, if something is, is removed in the same instant.
+    pub fn publish(mut self) -> Result<()> {
+        match exchange(&self.beside, &self.dir)? {
+            Was::Nothing => {}
+            Was::Replaced(old) => fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, &e))?,
+        }
+        self.published = true;
+        sync_dir(parent(&self.dir))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let unread = |e| Error::io("read", &self.beside, &e);
+        let entries = fs::read_dir(&self.beside).map_err(unread)?;
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(unread)).collect()
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        if !self.published {
+            // The error that led here is the one to tell; what cannot be removed now is removed by the next export.
+            let _ = fs::remove_dir_all(&self.beside);
+        }
+    }
+}
+
+/// Writes a model with its card to a directory; what is there already is replaced when the new one is on the device.
+///
+/// Fails, leaving what was there, if a tensor cannot be made, is not finite, or the disk is full.
+pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
+    let export = Export::begin(dir)?;
+    export.weights(weights, &Options::default())?;
+    export.file("README.md", card.as_bytes())?;
+    export.sync()?;
+    export.publish()
+}
+
+/// What was where a directory was put.
+enum Was {
+    Nothing,
+    /// Something, which is here now.
+    Replaced(PathBuf),
+}
+
+/// Puts a directory in the place of another, or where nothing is.
+///
+/// Where the system can exchange names, readers see the old directory or the new one at any instant. Where it cannot,
+/// a crash between two renames leaves the old one beside, as `.NAME.old`.
+fn exchange(new: &Path, dir: &Path) -> Result<Was> {
+    let renamed = |from: &Path, to: &Path| fs::rename(from, to).map_err(|e| Error::io("rename to", to, &e));
     if !dir.exists() {
-        return export(weights, dir, card);
+        return renamed(new, dir).map(|()| Was::Nothing);
+    }
+    #[cfg(target_os = "linux")]
+    if rustix::fs::renameat_with(rustix::fs::CWD, new, rustix::fs::CWD, dir, rustix::fs::RenameFlags::EXCHANGE).is_ok()
+    {
+        return Ok(Was::Replaced(new.to_owned()));
     }
     let old = hidden(dir, "old")?;
-    let new = hidden(dir, "new")?;
-    let remove = |dir: &Path| match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", dir, &e)),
-        _ => Ok(()),
-    };
-    remove(&new)?;
-    export(weights, &new, card)?;
-    remove(&old)?;
-    fs::rename(dir, &old).map_err(|e| Error::io("rename", dir, &e))?;
-    publish(&new, dir)?;
-    remove(&old)
-}
-
-/// The directory that is written before it gets its name: empty, and ours as long as the lock on it is held.
-fn beside(dir: &Path) -> Result<(PathBuf, File)> {
-    let beside = hidden(dir, "partial")?;
-    let parent = parent(dir);
-    fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
-    let lock = || {
-        let held = File::open(&beside).map_err(|e| Error::io("open", &beside, &e))?;
-        match held.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::user(format!("{}: another process is writing it", dir.display()))
-                    .hint("wait until it ends, or choose another directory"))
-            }
-            // A file system without locks is no reason not to write.
-            _ => Ok(held),
-        }
-    };
-    if beside.exists() {
-        let _left_by_a_crash = lock()?;
-        fs::remove_dir_all(&beside).map_err(|e| Error::io("remove", &beside, &e))?;
+    if old.exists() {
+        fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, &e))?;
     }
-    fs::create_dir(&beside).map_err(|e| Error::io("create", &beside, &e))?;
-    let lock = lock()?;
-    Ok((beside, lock))
+    renamed(dir, &old)?;
+    renamed(new, dir)?;
+    Ok(Was::Replaced(old))
 }
 
 /// A name beside a directory's that says what is there for the time being.
@@ -123,34 +239,6 @@ fn hidden(dir: &Path, what: &str) -> Result<PathBuf> {
 
 fn parent(dir: &Path) -> &Path {
     dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn write_all(weights: &dyn Weights, dir: &Path, card: &str, shard_len: usize) -> Result<()> {
-    let config = serde_json::to_string_pretty(&weights.config().0).expect("a config is JSON");
-    write_file(&dir.join("config.json"), config.as_bytes())?;
-    write_file(&dir.join("README.md"), card.as_bytes())?;
-    for name in SIDECARS {
-        let from = weights.sidecars().join(name);
-        if from.exists() {
-            let bytes = fs::read(&from).map_err(|e| Error::io("read", &from, &e))?;
-            write_file(&dir.join(name), &bytes)?;
-        }
-    }
-    let shards = shards(weights.index(), shard_len);
-    for shard in &shards {
-        write_shard(weights, &dir.join(&shard.file), &shard.tensors)?;
-    }
-    if shards.len() > 1 {
-        let map: BTreeMap<&str, &str> = shards
-            .iter()
-            .flat_map(|shard| shard.tensors.iter().map(|name| (name.as_str(), shard.file.as_str())))
-            .collect();
-        let total: usize = weights.index().values().map(crate::weights::Meta::byte_len).sum();
-        let listing = json!({ "metadata": { "total_size": total }, "weight_map": map });
-        let text = serde_json::to_string_pretty(&listing).expect("an index is JSON");
-        write_file(&dir.join("model.safetensors.index.json"), text.as_bytes())?;
-    }
-    Ok(())
 }
 
 struct Shard {
@@ -179,7 +267,12 @@ fn shards(index: &Index, shard_len: usize) -> Vec<Shard> {
 }
 
 /// Writes a shard: its header from lengths alone, then every tensor at its offset, in any order.
-fn write_shard(weights: &dyn Weights, path: &Path, tensors: &[String]) -> Result<()> {
+fn write_shard(
+    weights: &dyn Weights,
+    path: &Path,
+    tensors: &[String],
+    wrote: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
+) -> Result<()> {
     let index = weights.index();
     let (mut header, mut end) = (Map::new(), 0);
     header.insert("__metadata__".into(), json!({ "format": "pt" }));
@@ -188,8 +281,8 @@ fn write_shard(weights: &dyn Weights, path: &Path, tensors: &[String]) -> Result
         let meta = &index[name];
         let start = end;
         end += meta.byte_len();
-        offsets.push(start as u64);
-        let dtype = format!("{:?}", meta.dtype);
+        offsets.push(start);
+        let dtype = meta.dtype.safetensors_name();
         header.insert(name.clone(), json!({ "dtype": dtype, "shape": meta.shape, "data_offsets": [start, end] }));
     }
     let mut header = serde_json::to_vec(&Value::Object(header)).expect("a header is JSON");
@@ -197,19 +290,60 @@ fn write_shard(weights: &dyn Weights, path: &Path, tensors: &[String]) -> Result
     header.resize(header.len().next_multiple_of(8), b' ');
     let file = File::create(path).map_err(|e| Error::io("create", path, &e))?;
     let failed = |e: std::io::Error| Error::io("write", path, &e);
-    let data = (size_of::<u64>() + header.len()) as u64;
+    let data = size_of::<u64>() + header.len();
     file.write_all_at(&(header.len() as u64).to_le_bytes(), 0).map_err(failed)?;
     file.write_all_at(&header, size_of::<u64>() as u64).map_err(failed)?;
     tensors.par_iter().zip(offsets).try_for_each(|(name, offset)| {
-        let bytes = weights.bytes(name)?;
-        assert_eq!(bytes.len(), index[name].byte_len(), "`{name}` has the length its index says");
-        if !index[name].dtype.all_finite(&bytes) {
-            return Err(Error::user(format!("`{name}`: a merged value is too large for {}", index[name].dtype.name()))
-                .hint("set `out_dtype: bfloat16` or `float32`, or smaller weights"));
+        let tensor = weights.tensor(name)?;
+        let (size, len) = (index[name].dtype.size(), index[name].len());
+        assert_eq!((tensor.dtype(), tensor.len()), (index[name].dtype, len), "`{name}` is what its index says");
+        let stretch = stretch_len(&*tensor);
+        let starts: Vec<usize> = (0..len).step_by(stretch).collect();
+        starts.into_par_iter().try_for_each_init(Vec::new, |room, start| {
+            let len = stretch.min(len - start);
+            let bytes = if let Some(bytes) = tensor.lent() {
+                let bytes = &bytes[start * size..(start + len) * size];
+                finite(name, index[name].dtype, start, bytes)?;
+                bytes
+            } else {
+                room.resize(len * size, 0);
+                tensor.copy(start, room)?;
+                room.as_slice()
+            };
+            file.write_all_at(bytes, (data + offset + start * size) as u64).map_err(failed)?;
+            match wrote(bytes.len()) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Error::user("interrupted: nothing was written")),
+            }
+        })
+    })
+}
+
+/// Refuses stored elements that are no numbers.
+fn finite(name: &str, dtype: Dtype, start: usize, bytes: &[u8]) -> Result<()> {
+    if dtype.all_finite(bytes) {
+        return Ok(());
+    }
+    let broken = bytes.chunks(dtype.size()).position(|element| !dtype.all_finite(element)).unwrap_or_default();
+    Err(Error::user(format!("`{name}`: element {} is NaN or infinite", start + broken))
+        .hint("the checkpoint is broken: download it again, or leave it out"))
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let unread = |e: std::io::Error| Error::io("read", path, &e);
+    let mut file = File::open(path).map_err(unread)?;
+    let (mut hash, mut room) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut room).map_err(unread)? {
+            0 => return Ok(hex(&hash.finalize())),
+            n => hash.update(&room[..n]),
         }
-        file.write_all_at(&bytes, data + offset).map_err(failed)
-    })?;
-    file.sync_all().map_err(failed)
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Writes a small file and brings it to the device.
@@ -237,12 +371,6 @@ pub fn replace_file(path: &Path, text: &str) -> Result<()> {
         let _ = fs::remove_file(&beside);
     }
     replaced
-}
-
-fn publish(beside: &Path, dir: &Path) -> Result<()> {
-    sync_dir(beside)?;
-    fs::rename(beside, dir).map_err(|e| Error::io("rename to", dir, &e))?;
-    sync_dir(parent(dir))
 }
 
 fn sync_dir(dir: &Path) -> Result<()> {

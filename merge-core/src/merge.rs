@@ -4,21 +4,20 @@ use crate::{
     checkpoint::Checkpoint,
     dtype::Dtype,
     error::{Error, Result},
-    method::{BLOCK, Base, Block, Input, Inputs, Method, Scope, Settings, Stored, method},
+    method::{Base, Block, Input, Inputs, Kernel, Method, Scope, Settings, block_len, method},
     names::Layers,
-    random::Stream,
+    random::{Draws, Stream},
     recipe::{At, Recipe, resolve},
-    weights::{Config, Index, Meta, Weights},
+    weights::{Config, Elements, Index, Meta, Weights},
 };
 use pulp::Arch;
-use rayon::prelude::*;
 use serde_json::Value as Json;
-use std::{borrow::Cow, collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// The checkpoints a recipe names, mapped.
 pub struct Sources {
     /// In recipe order, each once, the base last if it is not among the models.
-    checkpoints: Vec<(String, Checkpoint)>,
+    checkpoints: Vec<(String, Arc<Checkpoint>)>,
 }
 
 impl Sources {
@@ -27,12 +26,12 @@ impl Sources {
     /// Fails if one cannot be found or is damaged.
     pub fn open<S>(recipe: &Recipe<S>) -> Result<Self> {
         let models = recipe.models.iter().map(|model| &model.model);
-        let mut checkpoints: Vec<(String, Checkpoint)> = Vec::new();
+        let mut checkpoints: Vec<(String, Arc<Checkpoint>)> = Vec::new();
         for reference in models.chain(&recipe.base_model) {
             if checkpoints.iter().all(|(name, _)| *name != reference.value) {
                 let dir = resolve(&recipe.file, reference)?;
                 let checkpoint = Checkpoint::open(&dir).map_err(|e| e.at(reference.place.of(&recipe.file)))?;
-                checkpoints.push((reference.value.clone(), checkpoint));
+                checkpoints.push((reference.value.clone(), Arc::new(checkpoint)));
             }
         }
         Ok(Self { checkpoints })
@@ -42,17 +41,13 @@ impl Sources {
     ///
     /// # Panics
     /// If the recipe these were opened for does not name it.
-    pub fn get(&self, name: &str) -> &Checkpoint {
+    pub fn get(&self, name: &str) -> &Arc<Checkpoint> {
         let found = self.checkpoints.iter().find(|(known, _)| known == name);
         &found.unwrap_or_else(|| panic!("`{name}` was not opened")).1
     }
 
-    fn entry(&self, name: &str) -> Option<(&str, &Checkpoint)> {
-        self.iter().find(|(known, _)| *known == name)
-    }
-
     /// Names and checkpoints, in recipe order, the base last if it is not among the models.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Checkpoint)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Checkpoint>)> {
         self.checkpoints.iter().map(|(name, checkpoint)| (name.as_str(), checkpoint))
     }
 
@@ -82,26 +77,36 @@ impl Sources {
     }
 }
 
-/// A merge as a model: tensors are computed when they are asked for, and asking twice gives the same bytes.
-pub struct Merge<'s> {
-    method: &'static dyn Method,
+/// A merge as a model: tensors are computed when they are asked for, and reading one twice gives the same.
+pub struct Merge {
+    sources: Vec<(String, Arc<dyn Weights>)>,
+    /// Whose tokenizer and other files the result has.
+    donor: Arc<dyn Weights>,
     config: Config,
     index: Index,
-    /// Whose configuration, tokenizer and tensor names the result has.
-    donor: &'s Checkpoint,
-    base: Option<&'s Checkpoint>,
-    models: Vec<(&'s str, &'s Checkpoint)>,
-    /// Every tensor's parameters: of the merge, and of each model.
-    settings: BTreeMap<String, (Settings, Vec<Settings>)>,
-    seed: u64,
+    jobs: BTreeMap<String, Job>,
 }
 
-impl<'s> Merge<'s> {
+/// How one tensor is made.
+struct Job {
+    method: &'static dyn Method,
+    base: Option<Operand>,
+    models: Vec<(Operand, Settings, Draws)>,
+    settings: Settings,
+}
+
+/// A source's tensor.
+struct Operand {
+    source: usize,
+    tensor: String,
+}
+
+impl Merge {
     /// Decides everything about a merge without reading a weight.
     ///
     /// Fails if the models cannot be merged exactly as the recipe says: if one lacks a tensor or has one more, if shapes
     /// differ, or if the method has no result for the parameters.
-    pub fn plan(recipe: &Recipe, sources: &'s Sources) -> Result<Self> {
+    pub fn plan(recipe: &Recipe, sources: &Sources) -> Result<Self> {
         let method = method(&recipe.merge_method)
             .ok_or_else(|| Error::user(format!("there is no method `{}`", recipe.merge_method.value)))?;
         let donor = sources.get(donor(recipe));
@@ -110,95 +115,80 @@ impl<'s> Merge<'s> {
             comparable(donor, sources.get(role.reference)).map_err(|e| e.at(&role.place))?;
         }
         let layers = Layers::of(donor.index());
-        let mut settings = BTreeMap::new();
-        for name in donor.index().keys() {
-            settings.insert(name.clone(), parameters(recipe, method, &roles, name, layers.depth(name))?);
-        }
-        let base = recipe.base_model.as_ref().filter(|_| method.base() == Base::Required);
-        let base = base.map(|base| sources.get(base));
-        let models: Vec<_> = roles.iter().filter_map(|role| sources.entry(role.reference)).collect();
-        let out = recipe.out_dtype.or(recipe.dtype).map(|dtype| dtype.value);
-        let index: Index = donor
-            .index()
-            .iter()
-            .map(|(name, meta)| {
-                let stored = models.iter().map(|(_, model)| *model).chain(base).map(|model| model.index()[name].dtype);
-                let dtype = out.or_else(|| stored.reduce(Dtype::promote)).unwrap_or(meta.dtype);
-                (name.clone(), Meta { dtype, shape: meta.shape.clone() })
-            })
-            .collect();
-        let config = output_config(donor.config(), &index);
+        let position = |name: &str| sources.iter().position(|(known, _)| known == name).expect("it was opened");
+        let base = recipe.base_model.as_ref().filter(|_| method.base() == Base::Required).map(|base| position(base));
+        let models: Vec<usize> = roles.iter().map(|role| position(role.reference)).collect();
         let seed = recipe.random.as_ref().map_or(0, |random| random.seed);
-        Ok(Self { method, config, index, donor, base, models, settings, seed })
+        let out = recipe.out_dtype.or(recipe.dtype).map(|dtype| dtype.value);
+        let (mut index, mut jobs) = (Index::new(), BTreeMap::new());
+        for (name, meta) in donor.index() {
+            let operand = |source: usize| Operand { source, tensor: name.clone() };
+            let (settings, own) = parameters(recipe, method, &roles, name, layers.depth(name))?;
+            let dtypes = models.iter().chain(&base).map(|source| sources.checkpoints[*source].1.index()[name].dtype);
+            let dtype = out.or_else(|| dtypes.reduce(Dtype::promote)).unwrap_or(meta.dtype);
+            let models = models.iter().zip(own).enumerate().map(|(position, (source, settings))| {
+                // The position, not the name: a model that has been moved draws the same mask.
+                let draws = Draws::Counter(Stream::new(seed, &[&position.to_string(), name]));
+                (operand(*source), settings, draws)
+            });
+            let job = Job { method, base: base.map(operand), models: models.collect(), settings };
+            jobs.insert(name.clone(), job);
+            index.insert(name.clone(), Meta { dtype, shape: meta.shape.clone() });
+        }
+        let config = output_config(donor.config(), &index);
+        let sources = sources.iter().map(|(name, source)| (name.to_owned(), Arc::clone(source) as Arc<dyn Weights>));
+        Ok(Self { sources: sources.collect(), donor: Arc::clone(donor) as _, config, index, jobs })
     }
 
-    /// One tensor of every model, with its parameters.
-    fn inputs(&self, name: &str) -> Result<Inputs<'s>> {
-        let (merge, settings) =
-            self.settings.get(name).ok_or_else(|| Error::user(format!("there is no tensor `{name}`")))?;
-        let stored = |model: &'s Checkpoint| Result::Ok(Stored::new(model.index()[name].dtype, model.bytes(name)?));
-        let models = self.models.iter().zip(settings).enumerate().map(|(position, ((_, model), settings))| {
-            // The position, not the name: a model that has been moved draws the same mask.
-            let stream = Stream::new(self.seed, &[&position.to_string(), name]);
-            Ok(Input { values: stored(model)?, settings: settings.clone(), stream })
-        });
-        Ok(Inputs {
-            base: self.base.map(stored).transpose()?,
-            models: models.collect::<Result<_>>()?,
-            settings: merge.clone(),
-        })
-    }
-
-    /// The error for a value that cannot be merged: which model, which tensor, which element.
-    fn not_finite(&self, name: &str, model: Option<usize>, element: usize) -> Error {
-        let whose = model.map_or_else(|| "the base".to_owned(), |model| format!("`{}`", self.models[model].0));
-        Error::user(format!("{whose}: `{name}`: element {element} is NaN or infinite"))
-            .hint("the checkpoint is broken: download it again, or leave it out")
+    fn operand(&self, operand: &Operand) -> Result<Box<dyn Elements + '_>> {
+        self.sources[operand.source].1.tensor(&operand.tensor)
     }
 }
 
-impl Weights for Merge<'_> {
+impl Weights for Merge {
     fn index(&self) -> &Index {
         &self.index
     }
 
-    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
-        let inputs = self.inputs(name)?;
-        let kernel = self.method.kernel(&inputs);
-        let dtype = self.index[name].dtype;
-        let mut bytes = vec![0; self.index[name].byte_len()];
-        let room = || Room { models: vec![Vec::new(); inputs.models.len()], ..Room::default() };
-        let blocks = bytes.par_chunks_mut(BLOCK * dtype.size()).enumerate();
-        blocks.try_for_each_init(room, |Room { base, models, merged }, (number, out)| {
-            let (start, len) = (number * BLOCK, out.len() / dtype.size());
-            let read = |values: &Stored<'_>, widened: &mut Vec<f32>, model: Option<usize>| {
-                widened.resize(len, 0.0);
-                values.read(start, widened);
-                match first_not_finite(widened) {
-                    None => Ok(()),
-                    Some(element) => Err(self.not_finite(name, model, start + element)),
-                }
-            };
-            inputs.base.as_ref().map_or(Ok(()), |values| read(values, base, None))?;
-            for (i, (model, widened)) in inputs.models.iter().zip(models.iter_mut()).enumerate() {
-                read(&model.values, widened, Some(i))?;
-            }
-            merged.resize(len, 0.0);
-            kernel(&Block { start, base, models }, merged);
-            dtype.narrow(merged, out);
-            Result::Ok(())
-        })?;
-        drop(kernel);
-        Ok(Cow::Owned(bytes))
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        let (job, meta) = self
+            .jobs
+            .get(name)
+            .zip(self.index.get(name))
+            .ok_or_else(|| Error::user(format!("there is no tensor `{name}`")))?;
+        let models = job.models.iter().map(|(operand, settings, draws)| {
+            Ok(Input { values: self.operand(operand)?, settings: settings.clone(), draws: draws.clone() })
+        });
+        let inputs = Inputs {
+            base: job.base.as_ref().map(|base| self.operand(base)).transpose()?,
+            models: models.collect::<Result<_>>()?,
+            settings: job.settings.clone(),
+            shape: &meta.shape,
+        };
+        let kernel = job.method.kernel(&inputs)?;
+        Ok(Box::new(Merged { merge: self, job, dtype: meta.dtype, inputs, kernel }))
     }
 
     fn config(&self) -> &Config {
         &self.config
     }
 
-    fn sidecars(&self) -> &Path {
-        self.donor.dir()
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.donor.sidecar(name)
     }
+
+    fn place(&self) -> String {
+        self.donor.place()
+    }
+}
+
+/// A tensor whose method has looked at its inputs.
+struct Merged<'m> {
+    merge: &'m Merge,
+    job: &'m Job,
+    dtype: Dtype,
+    inputs: Inputs<'m>,
+    kernel: Kernel,
 }
 
 /// A thread's room to work in: one block of each input, and of the result.
@@ -207,6 +197,86 @@ struct Room {
     base: Vec<f32>,
     models: Vec<Vec<f32>>,
     merged: Vec<f32>,
+}
+
+impl Merged<'_> {
+    /// Computes the elements `from..to`, and hands them to `take` block by block, each with its place behind `from`.
+    fn compute(&self, from: usize, to: usize, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
+        let (granule, len) = (self.kernel.granule(), self.len());
+        let step = block_len(granule);
+        let mut room = Room { models: vec![Vec::new(); self.inputs.models.len()], ..Room::default() };
+        let mut start = from / granule * granule;
+        while start < to {
+            let end = (start + step).min(to.next_multiple_of(granule)).min(len);
+            self.block(start, end - start, &mut room)?;
+            let skip = from.saturating_sub(start);
+            take((start + skip) - from, &room.merged[skip..(to - start).min(end - start)]);
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Computes a block of whole granules.
+    fn block(&self, start: usize, len: usize, Room { base, models, merged }: &mut Room) -> Result<()> {
+        let read = |values: &dyn Elements, operand: &Operand, widened: &mut Vec<f32>| {
+            widened.resize(len, 0.0);
+            values.read(start, widened)?;
+            match first_not_finite(widened) {
+                None => Ok(()),
+                Some(element) => Err(self.not_finite(operand, start + element)),
+            }
+        };
+        if let (Some(values), Some(operand)) = (&self.inputs.base, &self.job.base) {
+            read(&**values, operand, base)?;
+        }
+        for ((input, (operand, ..)), widened) in self.inputs.models.iter().zip(&self.job.models).zip(models.iter_mut())
+        {
+            read(&*input.values, operand, widened)?;
+        }
+        merged.resize(len, 0.0);
+        self.kernel.compute(&Block { start, base, models }, merged);
+        if self.dtype.holds(merged) {
+            return Ok(());
+        }
+        let tensor = &self.job.models[0].0.tensor;
+        Err(Error::user(format!("`{tensor}`: a merged value is too large for {}", self.dtype.name()))
+            .hint("set `out_dtype: bfloat16` or `float32`, or smaller weights"))
+    }
+
+    /// The error for a value that cannot be merged: which model, which tensor, which element.
+    fn not_finite(&self, operand: &Operand, element: usize) -> Error {
+        let (name, tensor) = (&self.merge.sources[operand.source].0, &operand.tensor);
+        Error::user(format!("`{name}`: `{tensor}`: element {element} is NaN or infinite"))
+            .hint("the checkpoint is broken: download it again, or leave it out")
+    }
+}
+
+impl Elements for Merged<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let mut bytes = vec![0; out.len() * self.dtype.size()];
+        self.copy(start, &mut bytes)?;
+        self.dtype.widen(&bytes, out);
+        Ok(())
+    }
+
+    fn copy(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        let size = self.dtype.size();
+        self.compute(start, start + out.len() / size, |at, values| {
+            self.dtype.narrow(values, &mut out[at * size..(at + values.len()) * size]);
+        })
+    }
+
+    fn granule(&self) -> usize {
+        self.kernel.granule()
+    }
 }
 
 /// The last part of a path or a hub name.

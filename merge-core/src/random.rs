@@ -1,9 +1,43 @@
-//! Random masks by counter: each element draws for itself, so that threads and blocks change nothing.
+//! Random masks: by counter, where each element draws for itself, or as mergekit draws them, one after the other.
+
+mod mergekit;
+
+pub use mergekit::Twister;
+
+use pulp::Arch;
+use std::sync::Arc;
+
+/// Where the elements of one model's tensor draw from, one draw for each.
+#[derive(Clone, Debug)]
+pub enum Draws {
+    /// By counter: threads and blocks change nothing.
+    Counter(Stream),
+    /// mergekit's generator, from the place in its sequence where this tensor's draws begin.
+    Mergekit {
+        /// The sequence, which all tensors of a merge share.
+        twister: Arc<Twister>,
+        /// How many draws other tensors take before.
+        offset: u64,
+    },
+}
+
+impl Draws {
+    /// Fills `out` with the draws of the elements from `start` on: uniform in [0, 1), multiples of 2⁻²⁴.
+    ///
+    /// An element is kept with probability `p` if it is kept where its draw is less than `p`.
+    pub fn uniform(&self, start: usize, out: &mut [f32]) {
+        match self {
+            Self::Counter(stream) => stream.uniform(start, out),
+            Self::Mergekit { twister, offset } => twister.uniform(offset + start as u64, out),
+        }
+    }
+}
 
 /// What a stream of draws is for; streams of different keys are independent.
 ///
-/// The draw at `position` is the output of `SplitMix64` (Steele, Lea & Flood, OOPSLA 2014) in the state
-/// `key + (position + 1) · γ`: its generator is a hash of a counter, which is what lets it start anywhere.
+/// Two elements share an output of `SplitMix64` (Steele, Lea & Flood, OOPSLA 2014), whose generator is a hash of a counter,
+/// which is what lets it start anywhere: elements `2j` and `2j + 1` take 24 bits each of its output in the state
+/// `key + (j + 1) · γ`, those from bit 8 and those from bit 40 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream(u64);
 
@@ -16,12 +50,33 @@ impl Stream {
         Self(mix(mix(seed.wrapping_add(GAMMA)) ^ hash))
     }
 
-    /// Whether the element at `position` is kept, where each is kept with probability `density`.
+    /// See [`Draws::uniform`].
+    pub fn uniform(self, start: usize, out: &mut [f32]) {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                // From an odd element on, the first draw is the second half of an output.
+                let (head, rest) = out.split_at_mut((start % 2).min(out.len()));
+                if let [first] = head {
+                    *first = self.pair(start / 2)[1];
+                }
+                let first = (start + head.len()) / 2;
+                let (pairs, last) = rest.as_chunks_mut::<2>();
+                for (j, pair) in pairs.iter_mut().enumerate() {
+                    *pair = self.pair(first + j);
+                }
+                if let [last] = last {
+                    *last = self.pair(first + pairs.len())[0];
+                }
+            },
+        );
+    }
+
     #[inline(always)]
-    pub fn keeps(self, position: usize, density: f64) -> bool {
-        let draw = mix(self.0.wrapping_add((position as u64 + 1).wrapping_mul(GAMMA)));
-        // 53 bits, uniform in [0, 1).
-        ((draw >> 11) as f64) * (1.0 / (1u64 << 53) as f64) < density
+    fn pair(self, j: usize) -> [f32; 2] {
+        let output = mix(self.0.wrapping_add((j as u64 + 1).wrapping_mul(GAMMA)));
+        // As signed numbers: that is the conversion every processor has.
+        [(output >> 8) as u32 & 0xff_ffff, (output >> 40) as u32].map(|bits| bits as i32 as f32 * (1.0 / 16_777_216.0))
     }
 }
 
@@ -51,20 +106,50 @@ mod tests {
             16_408_922_859_458_223_821,
         ];
         assert_eq!(outputs, published);
+        let mut draws = [0.0; 10];
+        Stream(1_234_567).uniform(0, &mut draws);
+        for (i, draw) in draws.iter().enumerate() {
+            let bits = published[i / 2] >> if i % 2 == 0 { 8 } else { 40 } & 0xff_ffff;
+            assert_eq!(f64::from(*draw), bits as f64 / f64::from(1 << 24), "element {i}");
+        }
+    }
+
+    #[test]
+    fn a_stretch_draws_what_the_whole_draws() {
+        let stream = Stream::new(3, &["tensor"]);
+        let mut all = [0.0; 40];
+        stream.uniform(0, &mut all);
+        for start in 0..8 {
+            for len in 0..20 {
+                let mut some = vec![0.0; len];
+                stream.uniform(start, &mut some);
+                assert_eq!(some, all[start..start + len], "{len} from {start}");
+            }
+        }
     }
 
     #[test]
     fn keeps_the_share_asked_for_and_streams_are_independent() {
         let n = 200_000;
-        for density in [0.0, 0.1, 0.5, 0.9, 1.0] {
-            let [a, b] = ["a", "b"].map(|name| Stream::new(7, &[name]));
-            let kept = |stream: Stream| (0..n).filter(|i| stream.keeps(*i, density)).count() as f64;
-            let both = (0..n).filter(|i| a.keeps(*i, density) && b.keeps(*i, density)).count() as f64;
-            let standard_error = |p: f64| (p * (1.0 - p) * f64::from(n as u32)).sqrt();
-            let expected = density * n as f64;
-            assert!((kept(a) - expected).abs() <= 4.0 * standard_error(density), "density {density}: {}", kept(a));
-            let p = density * density;
-            assert!((both - p * n as f64).abs() <= 4.0 * standard_error(p), "density {density}: both {both}");
+        for density in [0.0f32, 0.1, 0.5, 0.9, 1.0] {
+            let [a, b] = ["a", "b"].map(|name| {
+                let mut draws = vec![0.0; n];
+                Stream::new(7, &[name]).uniform(0, &mut draws);
+                draws
+            });
+            let kept = a.iter().filter(|draw| **draw < density).count() as f64;
+            let both = a.iter().zip(&b).filter(|(a, b)| **a < density && **b < density).count() as f64;
+            // Neighbours share an output of the generator, and must not know of each other.
+            let neighbours = a.windows(2).filter(|pair| pair[0] < density && pair[1] < density).count() as f64;
+            let (p, n) = (f64::from(density), n as f64);
+            let standard_error = |p: f64| (p * (1.0 - p) * n).sqrt();
+            assert!((kept - p * n).abs() <= 4.0 * standard_error(p), "density {density}: {kept}");
+            assert!((both - p * p * n).abs() <= 4.0 * standard_error(p * p), "density {density}: both {both}");
+            // Overlapping windows are correlated; twice the standard error covers that.
+            assert!(
+                (neighbours - p * p * n).abs() <= 8.0 * standard_error(p * p) + 1.0,
+                "density {density}: neighbours {neighbours}"
+            );
         }
     }
 

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use merge_core::{
     dtype::Dtype,
     error::{Error, Result},
-    weights::Weights,
+    weights::{Weights, whole},
 };
 use rayon::prelude::*;
 
@@ -56,8 +56,8 @@ impl Source<'_> {
     /// A tensor as it is stored, in `f32`.
     pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let mut values = vec![0.0; shape.iter().product()];
-        let dtype = self.dtype(name, shape)?;
-        dtype.widen(&self.weights.bytes(name)?, &mut values);
+        self.dtype(name, shape)?;
+        self.weights.tensor(name)?.read(0, &mut values)?;
         Ok(Tensor::from_vec(values, shape, self.device)?)
     }
 
@@ -73,7 +73,7 @@ impl Source<'_> {
         for (name, rows) in parts {
             let weight = format!("{name}.weight");
             let dtype = self.dtype(&weight, &[*rows, input])?;
-            transpose(&self.weights.bytes(&weight)?, dtype, input, &mut transposed, columns, first);
+            transpose(&whole(&*self.weights.tensor(&weight)?)?, dtype, input, &mut transposed, columns, first);
             first += rows;
             if bias {
                 biases.push(self.tensor(&format!("{name}.bias"), &[*rows])?);

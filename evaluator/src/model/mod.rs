@@ -26,7 +26,6 @@ use merge_core::{
     weights::{Config, Weights},
 };
 use serde_json::Value;
-use std::{fs, io, path::Path};
 
 /// How much is computed at once. No answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +82,12 @@ impl Llama {
     /// Fails, naming the key, tensor or file, for an architecture that is not `LlamaForCausalLM`, a tensor that is
     /// missing or has another shape, and a tokenizer with more tokens than the embedding.
     pub fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
-        Self::with_tokenizer(weights, Tokenizer::open(weights.sidecars())?, device)
+        Self::with_tokenizer(weights, Tokenizer::of(weights)?, device)
     }
 
     /// Makes every refusal of [`Llama::load`] that needs no weight, but those of single tensors.
     pub fn check(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
-        let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.sidecars().display()))?;
+        let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
         tokenizer.check(blueprint.vocab)
     }
 
@@ -97,7 +96,7 @@ impl Llama {
         Self::check(weights, &tokenizer)?;
         let blueprint = Blueprint::read(weights.config())?;
         Ok(Self {
-            ends: end_tokens(weights.config(), weights.sidecars())?,
+            ends: end_tokens(weights)?,
             start: tokens(weights.config(), "bos_token_id").map_err(|e| e.at("config.json"))?.first().copied(),
             decoder: Decoder::load(blueprint, Source { weights, device })?,
             tokenizer,
@@ -187,22 +186,17 @@ impl Llama {
 }
 
 /// `eos_token_id` of `generation_config.json`, or else of `config.json`.
-fn end_tokens(config: &Config, sidecars: &Path) -> Result<Vec<u32>> {
-    let path = sidecars.join("generation_config.json");
-    match fs::read(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(Error::io("read", &path, &e)),
-        Ok(bytes) => {
-            let generation: Config = serde_json::from_slice(&bytes)
-                .map(Config)
-                .map_err(|e| Error::user(format!("{}: {e}", path.display())))?;
-            let ends = tokens(&generation, "eos_token_id").map_err(|e| e.at(path.display()))?;
-            if !ends.is_empty() {
-                return Ok(ends);
-            }
+fn end_tokens(weights: &dyn Weights) -> Result<Vec<u32>> {
+    if let Some(bytes) = weights.sidecar("generation_config.json")? {
+        let at = |e: Error| e.at(format!("{}/generation_config.json", weights.place()));
+        let generation: Config =
+            serde_json::from_slice(&bytes).map(Config).map_err(|e| at(Error::user(e.to_string())))?;
+        let ends = tokens(&generation, "eos_token_id").map_err(at)?;
+        if !ends.is_empty() {
+            return Ok(ends);
         }
     }
-    tokens(config, "eos_token_id").map_err(|e| e.at("config.json"))
+    tokens(weights.config(), "eos_token_id").map_err(|e| e.at("config.json"))
 }
 
 /// A token, or a list of tokens, or none.

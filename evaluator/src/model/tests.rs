@@ -5,7 +5,7 @@ use crate::request::{Answer, LanguageModel, Request};
 use merge_core::{
     dtype::Dtype,
     error::{Error, Result},
-    weights::{Config, Index, Meta, Weights},
+    weights::{Config, Elements, Index, Meta, Stored, Weights},
 };
 use serde_json::{Value, json};
 use std::{
@@ -27,14 +27,18 @@ impl Weights for Memory {
     fn index(&self) -> &Index {
         &self.index
     }
-    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
-        self.bytes.get(name).map(|b| Cow::Borrowed(&b[..])).ok_or_else(|| Error::user(name))
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        let bytes = self.bytes.get(name).ok_or_else(|| Error::user(name))?;
+        Ok(Box::new(Stored::new(self.index[name].dtype, Cow::Borrowed(&bytes[..]))))
     }
     fn config(&self) -> &Config {
         &self.config
     }
-    fn sidecars(&self) -> &Path {
-        &self.sidecars
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(fs::read(self.sidecars.join(name)).ok())
+    }
+    fn place(&self) -> String {
+        self.sidecars.display().to_string()
     }
 }
 
@@ -207,7 +211,7 @@ fn computes_each_beginning_once() {
         })
         .collect();
     // The number of different beginnings, by definition.
-    let tokenizer = Tokenizer::open(&family("ja")).unwrap();
+    let tokenizer = Tokenizer::of(&Memory::open("ja")).unwrap();
     let mut beginnings = std::collections::BTreeSet::new();
     for request in &requests {
         let Request::Choose { prompt, choices } = request else { continue };

@@ -1,7 +1,10 @@
 //! Text to tokens and back, as transformers does it.
 
-use merge_core::error::{Error, Result};
-use std::{fs, path::Path, sync::Arc};
+use merge_core::{
+    error::{Error, Result},
+    weights::Weights,
+};
+use std::sync::Arc;
 
 /// A model's tokenizer. Cloning it copies nothing: candidates with the same tokenizer share one.
 #[derive(Clone, Debug)]
@@ -15,13 +18,20 @@ struct Inner {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model's directory.
+    /// A model's `tokenizer.json`.
     ///
-    /// Fails, naming the file, if it cannot be read or is not a tokenizer.
-    pub fn open(dir: &Path) -> Result<Self> {
-        let path = dir.join("tokenizer.json");
-        let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
-        let file = path.display().to_string();
+    /// Fails, naming the file, if it is missing or is not a tokenizer.
+    pub fn of(weights: &dyn Weights) -> Result<Self> {
+        let file = format!("{}/tokenizer.json", weights.place());
+        match weights.sidecar("tokenizer.json")? {
+            Some(bytes) => Self::read(&bytes, file),
+            None => Err(Error::user(format!("{file}: there is no such file"))
+                .hint("with transformers, AutoTokenizer.from_pretrained(…).save_pretrained(…) makes it")),
+        }
+    }
+
+    /// The text of a `tokenizer.json`; `file` is what messages call it.
+    pub(crate) fn read(bytes: &[u8], file: String) -> Result<Self> {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|e| Error::user(format!("{file}: not a tokenizer: {e}")))?;
         // The file may still hold its last training's settings, which transformers does not apply either.

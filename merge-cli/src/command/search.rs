@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Runs the study to its end and shows what it found; false if interrupted.
 fn find(args: &Args, file: &SearchFile, sources: &Sources, benchmarks: &Benchmarks, store: &Store) -> Result<bool> {
     for (name, checkpoint) in sources.iter() {
-        check_finite(checkpoint).map_err(|e| e.at(name))?;
+        check_finite(&**checkpoint).map_err(|e| e.at(name))?;
     }
     let hashes = sources.sha256()?;
     let line = Line::new();
@@ -168,7 +168,7 @@ fn finish(args: &Args, study: &Study<'_>, findings: &Findings) -> Result<()> {
     if model.exists() && Recipe::read(&best).is_ok_and(|known| known.fingerprint() == moved.fingerprint()) {
         export::replace_file(&model.join("README.md"), &card)?;
     } else {
-        export::replace(&Merge::plan(recipe, study.sources)?, &model, &card)?;
+        export::export(&Merge::plan(recipe, study.sources)?, &model, &card)?;
     }
     export::replace_file(&best, &text)?;
     let result = report::json(&report::result(findings, goals, &about)?);

@@ -109,7 +109,7 @@ impl<'a> Scoring<'a> {
                 let merge = Merge::plan(recipe, self.study.sources)?;
                 self.study.objective.score(&merge, &missing, &mut heard)?;
             }
-            Model::Source(name) => self.study.objective.score(self.study.sources.get(name), &missing, &mut heard)?,
+            Model::Source(name) => self.study.objective.score(&**self.study.sources.get(name), &missing, &mut heard)?,
         }
         Ok(complete(look_up()?))
     }

@@ -3,8 +3,10 @@
 //! `r = Σ wᵢ·xᵢ`, divided by `Σ wᵢ` if `normalize`. The oldest merge ("model soups", Wortsman et al.,
 //! <https://arxiv.org/abs/2203.05482>) and the one to try first for fine-tunes of one base that are good at the same thing.
 
-use super::{Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
+use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
+use crate::error::Result;
 use candle_core::Tensor;
+use pulp::Arch;
 
 /// See the module.
 pub struct Linear;
@@ -51,22 +53,27 @@ impl Method for Linear {
             .then(|| "the weights sum to zero, and `normalize` divides by their sum".to_owned())
     }
 
-    fn kernel<'a>(&self, inputs: &'a Inputs<'a>) -> Kernel<'a> {
+    fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
         let weights: Vec<f32> = inputs.models.iter().map(|m| m.settings.number("weight") as f32).collect();
         let divisor = divisor(&inputs.settings, &weights);
-        Box::new(move |block: &Block<'_>, out: &mut [f32]| {
-            out.fill(0.0);
-            for (w, x) in weights.iter().zip(block.models) {
-                for (r, x) in out.iter_mut().zip(x) {
-                    *r += w * x;
-                }
-            }
-            if let Some(divisor) = divisor {
-                for r in out {
-                    *r /= divisor;
-                }
-            }
-        })
+        Ok(Kernel::new(move |block, out| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    out.fill(0.0);
+                    for (w, x) in weights.iter().zip(block.models) {
+                        for (r, x) in out.iter_mut().zip(x) {
+                            *r += w * x;
+                        }
+                    }
+                    if let Some(divisor) = divisor {
+                        for r in out.iter_mut() {
+                            *r /= divisor;
+                        }
+                    }
+                },
+            );
+        }))
     }
 
     fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {

@@ -6,10 +6,10 @@
 pub mod linear;
 pub mod task_arithmetic;
 
-use crate::{dtype::Dtype, random::Stream};
+use crate::{error::Result, random::Draws, weights::Elements};
 use candle_core::Tensor;
 use rayon::prelude::*;
-use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 /// Every method, in the order help shows them.
 pub const METHODS: &[&dyn Method] = &[&linear::Linear, &task_arithmetic::TASK_ARITHMETIC, &task_arithmetic::DARE_TIES];
@@ -27,14 +27,22 @@ pub trait Method: Sync {
     fn summary(&self) -> &'static str;
     /// What it does with `base_model`.
     fn base(&self) -> Base;
+    /// How many models it merges: beside the base if that is required, else all of them.
+    fn models(&self) -> RangeInclusive<usize> {
+        1..=usize::MAX
+    }
     /// What a recipe may set.
     fn params(&self) -> &'static [Param];
     /// Why these settings have no result for a tensor, if they have none, such as weights that sum to zero.
     fn refusal(&self, _merge: &Settings, _models: &[Settings]) -> Option<String> {
         None
     }
-    /// The CPU form: whole-tensor facts first, then a closure for any block.
-    fn kernel<'a>(&self, inputs: &'a Inputs<'a>) -> Kernel<'a>;
+    /// Whether it draws a random number for each element of a model with these settings.
+    fn draws(&self, _model: &Settings) -> bool {
+        false
+    }
+    /// The CPU form: whole-tensor facts first, then a closure for any block. Fails where an input cannot be read.
+    fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel>;
     /// The same in tensor operations, in `f32` on any device.
     fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor>;
 }
@@ -46,6 +54,8 @@ pub enum Base {
     Required,
     /// It is one more model to merge.
     Merged,
+    /// Differences from it are merged if there is one, and whole models otherwise.
+    Optional,
 }
 
 /// A parameter of a method, declared once; recipes, help, schema and search ranges derive from it.
@@ -137,57 +147,86 @@ impl Settings {
     }
 }
 
-/// One tensor of every model that is merged.
+/// One tensor of every model that is merged; all have the same shape.
 pub struct Inputs<'a> {
-    /// The base's, for methods that need one.
-    pub base: Option<Stored<'a>>,
+    /// The base's, for methods that take differences from it.
+    pub base: Option<Values<'a>>,
     /// The other models', in recipe order.
     pub models: Vec<Input<'a>>,
     /// The parameters of the merge.
     pub settings: Settings,
+    /// Row-major extents, outermost first.
+    pub shape: &'a [usize],
 }
 
-/// One model's tensor.
-pub struct Input<'a> {
-    /// Its elements.
-    pub values: Stored<'a>,
-    /// The parameters of the model.
-    pub settings: Settings,
-    /// What its random mask is drawn from.
-    pub stream: Stream,
-}
-
-/// A tensor as it is stored, readable as `f32` in stretches.
-pub struct Stored<'a> {
-    dtype: Dtype,
-    bytes: Cow<'a, [u8]>,
-}
-
-impl<'a> Stored<'a> {
-    /// A tensor's bytes, little-endian.
-    pub fn new(dtype: Dtype, bytes: Cow<'a, [u8]>) -> Self {
-        Self { dtype, bytes }
-    }
-
+impl Inputs<'_> {
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.bytes.len() / self.dtype.size()
+        self.shape.iter().product()
     }
 
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
-    /// Reads the elements from `start` on, exactly.
-    pub fn read(&self, start: usize, out: &mut [f32]) {
-        let size = self.dtype.size();
-        self.dtype.widen(&self.bytes[start * size..(start + out.len()) * size], out);
+    /// The length of a row: the last extent, or one for a number.
+    pub fn row(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1).max(1)
+    }
+
+    /// The base, for methods that are not planned without one.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn base(&self) -> &dyn Elements {
+        self.base.as_deref().expect("planned with a base")
     }
 }
 
-/// Computes one block: the inputs' elements in, the merged elements out.
-pub type Kernel<'a> = Box<dyn Fn(&Block<'_>, &mut [f32]) + Sync + 'a>;
+/// A tensor's elements.
+pub type Values<'a> = Box<dyn Elements + 'a>;
+
+/// One model's tensor.
+pub struct Input<'a> {
+    /// Its elements.
+    pub values: Values<'a>,
+    /// The parameters of the model.
+    pub settings: Settings,
+    /// Where its random mask is drawn from.
+    pub draws: Draws,
+}
+
+/// Computes any block: the inputs' elements in, the merged elements out. It holds what had to be known of the whole tensor.
+pub struct Kernel {
+    granule: usize,
+    compute: Box<Compute>,
+}
+
+type Compute = dyn Fn(&Block<'_>, &mut [f32]) + Send + Sync;
+
+impl Kernel {
+    /// A kernel that works on any stretch.
+    pub fn new(compute: impl Fn(&Block<'_>, &mut [f32]) + Send + Sync + 'static) -> Self {
+        Self::by(1, compute)
+    }
+
+    /// A kernel that works on stretches of whole granules, such as rows: they begin at a multiple of it, and are as long as
+    /// a multiple of it.
+    pub fn by(granule: usize, compute: impl Fn(&Block<'_>, &mut [f32]) + Send + Sync + 'static) -> Self {
+        Self { granule: granule.max(1), compute: Box::new(compute) }
+    }
+
+    /// Elements that make a granule.
+    pub fn granule(&self) -> usize {
+        self.granule
+    }
+
+    /// Merges a block.
+    pub fn compute(&self, block: &Block<'_>, out: &mut [f32]) {
+        (self.compute)(block, out);
+    }
+}
 
 /// A stretch of every input, widened.
 pub struct Block<'b> {
@@ -202,33 +241,52 @@ pub struct Block<'b> {
 /// Elements in a block: with five inputs it fits a core's second-level cache.
 pub const BLOCK: usize = 16 * 1024;
 
-/// The sum of `of(start, base, model)` over all blocks of the base and one model, in `f64` and in block order, so that the
-/// number of threads changes nothing. `N` sums are taken in one pass.
-pub fn sum_over_blocks<const N: usize>(
-    base: &Stored<'_>,
-    model: &Stored<'_>,
-    of: impl Fn(usize, &[f32], &[f32]) -> [f64; N] + Sync,
-) -> [f64; N] {
-    let starts: Vec<usize> = (0..model.len()).step_by(BLOCK).collect();
-    let sums: Vec<[f64; N]> = starts
-        .into_par_iter()
-        .map(|start| {
-            let len = BLOCK.min(model.len() - start);
-            let (mut b, mut x) = (vec![0.0; len], vec![0.0; len]);
-            base.read(start, &mut b);
-            model.read(start, &mut x);
-            of(start, &b, &x)
-        })
-        .collect();
-    sums.iter().fold([0.0; N], |total, block| std::array::from_fn(|i| total[i] + block[i]))
+/// Elements in a block of whole granules: as many as [`BLOCK`] holds, but at least one.
+pub fn block_len(granule: usize) -> usize {
+    (BLOCK / granule).max(1) * granule
 }
 
-/// What [`Method::tensors`] works on: `f32` tensors of one shape on one device.
+/// What `of(start, elements of each tensor)` gives for every block of whole granules of tensors of one length, in block
+/// order.
+///
+/// Fails where a tensor cannot be read.
+pub fn map_blocks<T: Send>(
+    tensors: &[&dyn Elements],
+    granule: usize,
+    of: impl Fn(usize, &[Vec<f32>]) -> T + Sync,
+) -> Result<Vec<T>> {
+    let (len, step) = (tensors.first().map_or(0, |tensor| tensor.len()), block_len(granule));
+    let starts: Vec<usize> = (0..len).step_by(step).collect();
+    let room = || vec![Vec::new(); tensors.len()];
+    let map = |room: &mut Vec<Vec<f32>>, start: usize| {
+        for (tensor, block) in tensors.iter().zip(room.iter_mut()) {
+            block.resize(step.min(len - start), 0.0);
+            tensor.read(start, block)?;
+        }
+        Ok(of(start, room))
+    };
+    starts.into_par_iter().map_init(room, map).collect()
+}
+
+/// The sums of `of(start, elements of each tensor)` over all blocks of whole granules, in `f64` and in block order, so that
+/// the number of threads changes nothing. `N` sums are taken in one pass.
+///
+/// Fails where a tensor cannot be read.
+pub fn sum_over_blocks<const N: usize>(
+    tensors: &[&dyn Elements],
+    granule: usize,
+    of: impl Fn(usize, &[Vec<f32>]) -> [f64; N] + Sync,
+) -> Result<[f64; N]> {
+    let sums = map_blocks(tensors, granule, of)?;
+    Ok(sums.iter().fold([0.0; N], |total, block| std::array::from_fn(|i| total[i] + block[i])))
+}
+
+/// What [`Method::tensors`] works on: `f32` tensors of one shape, the stored one, on one device.
 pub struct TensorInputs {
-    /// The base's, for methods that need one.
+    /// The base's, for methods that take differences from it.
     pub base: Option<Tensor>,
-    /// The other models', in recipe order, each with its parameters and the stream of its mask.
-    pub models: Vec<(Tensor, Settings, Stream)>,
+    /// The other models', in recipe order, each with its parameters and where its mask is drawn from.
+    pub models: Vec<(Tensor, Settings, Draws)>,
     /// The parameters of the merge.
     pub settings: Settings,
 }

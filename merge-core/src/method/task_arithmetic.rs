@@ -15,7 +15,7 @@
 use super::{
     Base, Block, Domain, Input, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value, sum_over_blocks,
 };
-use crate::random::Stream;
+use crate::{error::Result, random::Draws};
 use candle_core::{DType, Tensor};
 use pulp::Arch;
 
@@ -94,46 +94,48 @@ struct Part {
     weight: f32,
     rescale: f32,
     /// `None` keeps every element.
-    mask: Option<(Stream, f64)>,
+    mask: Option<(Draws, f32)>,
 }
 
 impl Part {
-    fn of(row: &TaskArithmetic, inputs: &Inputs<'_>, model: &Input<'_>) -> Self {
+    fn of(row: &TaskArithmetic, inputs: &Inputs<'_>, model: &Input<'_>) -> Result<Self> {
         let weight = model.settings.number("weight") as f32;
-        let density = model.settings.number("density");
+        let density = model.settings.number("density") as f32;
         if row.sparsify == Sparsify::No || density >= 1.0 {
-            return Self { weight, rescale: 1.0, mask: None };
+            return Ok(Self { weight, rescale: 1.0, mask: None });
         }
         let rescale = if inputs.settings.flag("rescale") {
-            let base = inputs.base.as_ref().expect("planned with a base");
-            let [all, kept] = sum_over_blocks(base, &model.values, |start, b, x| {
-                b.iter().zip(x).enumerate().fold([0.0, 0.0], |[all, kept], (i, (b, x))| {
+            let [all, kept] = sum_over_blocks(&[inputs.base(), &*model.values], 1, |start, block| {
+                let mut draws = vec![0.0; block[0].len()];
+                model.draws.uniform(start, &mut draws);
+                block[0].iter().zip(&block[1]).zip(&draws).fold([0.0, 0.0], |[all, kept], ((b, x), u)| {
                     let size = f64::from((x - b).abs());
                     // A random branch would be mispredicted half of the time; adding nothing costs nothing.
-                    [all + size, kept + if model.stream.keeps(start + i, density) { size } else { 0.0 }]
+                    [all + size, kept + if *u < density { size } else { 0.0 }]
                 })
-            });
+            })?;
             rescale_factor(all, kept)
         } else {
             1.0
         };
-        Self { weight, rescale, mask: Some((model.stream, density)) }
+        Ok(Self { weight, rescale, mask: Some((model.draws.clone(), density)) })
     }
 
     /// Steps 1 to 3 for a block: adds the model's task vector to what is there.
     #[inline(always)]
     fn add(&self, start: usize, base: &[f32], model: &[f32], sum: &mut [f32]) {
-        let elements = sum.iter_mut().zip(model).zip(base);
-        match self.mask {
+        match &self.mask {
             None => {
-                for ((sum, x), b) in elements {
+                for ((sum, x), b) in sum.iter_mut().zip(model).zip(base) {
                     *sum += (x - b) * self.rescale * self.weight;
                 }
             }
-            Some((stream, density)) => {
-                for (i, ((sum, x), b)) in elements.enumerate() {
+            Some((draws, density)) => {
+                let mut uniform = vec![0.0; sum.len()];
+                draws.uniform(start, &mut uniform);
+                for (((sum, x), b), u) in sum.iter_mut().zip(model).zip(base).zip(&uniform) {
                     let d = (x - b) * self.rescale * self.weight;
-                    *sum += if stream.keeps(start + i, density) { d } else { 0.0 };
+                    *sum += if u < density { d } else { 0.0 };
                 }
             }
         }
@@ -157,12 +159,16 @@ impl Method for TaskArithmetic {
         self.params
     }
 
-    fn kernel<'a>(&self, inputs: &'a Inputs<'a>) -> Kernel<'a> {
-        let parts: Vec<Part> = inputs.models.iter().map(|model| Part::of(self, inputs, model)).collect();
+    fn draws(&self, model: &Settings) -> bool {
+        self.sparsify == Sparsify::Random && model.number("density") < 1.0
+    }
+
+    fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
+        let parts = inputs.models.iter().map(|model| Part::of(self, inputs, model)).collect::<Result<Vec<_>>>()?;
         let lambda = inputs.settings.number("lambda") as f32;
         let normalize = inputs.settings.flag("normalize");
         let consensus = self.consensus;
-        Box::new(move |block: &Block<'_>, out: &mut [f32]| {
+        Ok(Kernel::new(move |block, out| {
             // Vectors as wide as the processor has change no bit: Rust never fuses a product and a sum.
             Arch::new().dispatch(
                 #[inline(always)]
@@ -181,15 +187,15 @@ impl Method for TaskArithmetic {
                     }
                 },
             );
-        })
+        }))
     }
 
     fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {
         let b = inputs.base.as_ref().expect("planned with a base");
         let mut sum = b.zeros_like()?;
         let mut vectors = Vec::new();
-        for (x, settings, stream) in &inputs.models {
-            let d = (self.sparsified(&(x - b)?, settings, *stream, &inputs.settings)? * settings.number("weight"))?;
+        for (x, settings, draws) in &inputs.models {
+            let d = (self.sparsified(&(x - b)?, settings, draws, &inputs.settings)? * settings.number("weight"))?;
             sum = (sum + &d)?;
             vectors.push(d);
         }
@@ -215,18 +221,14 @@ impl Method for TaskArithmetic {
 
 impl TaskArithmetic {
     /// Step 2 in tensor form.
-    fn sparsified(
-        &self,
-        d: &Tensor,
-        model: &Settings,
-        stream: Stream,
-        merge: &Settings,
-    ) -> candle_core::Result<Tensor> {
-        let density = model.number("density");
+    fn sparsified(&self, d: &Tensor, model: &Settings, draws: &Draws, merge: &Settings) -> candle_core::Result<Tensor> {
+        let density = model.number("density") as f32;
         if self.sparsify == Sparsify::No || density >= 1.0 {
             return Ok(d.clone());
         }
-        let mask: Vec<f32> = (0..d.elem_count()).map(|i| f32::from(u8::from(stream.keeps(i, density)))).collect();
+        let mut uniform = vec![0.0; d.elem_count()];
+        draws.uniform(0, &mut uniform);
+        let mask: Vec<f32> = uniform.iter().map(|u| f32::from(u8::from(*u < density))).collect();
         let kept = (d * Tensor::from_vec(mask, d.shape(), d.device())?)?;
         if !merge.flag("rescale") {
             return Ok(kept);

@@ -1,9 +1,11 @@
 //! Each method's two forms agree, and hold what its formula promises.
 
 use super::*;
+use crate::{dtype::Dtype, random::Stream, weights::Stored};
 use candle_core::Device;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
 
 /// Longer than two blocks and no multiple of one.
 const LEN: usize = 2 * BLOCK + 1234;
@@ -12,35 +14,37 @@ const LEN: usize = 2 * BLOCK + 1234;
 fn by_kernel(method: &dyn Method, inputs: &Inputs<'_>, threads: usize) -> Vec<f32> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let kernel = method.kernel(inputs);
-        let mut out = vec![0.0; LEN];
-        out.par_chunks_mut(BLOCK).enumerate().for_each(|(number, out)| {
-            let start = number * BLOCK;
-            let read = |values: &Stored<'_>| {
+        let kernel = method.kernel(inputs).unwrap();
+        let mut out = vec![0.0; inputs.len()];
+        let step = block_len(kernel.granule());
+        out.par_chunks_mut(step).enumerate().for_each(|(number, out)| {
+            let start = number * step;
+            let read = |values: &Values<'_>| {
                 let mut block = vec![0.0; out.len()];
-                values.read(start, &mut block);
+                values.read(start, &mut block).unwrap();
                 block
             };
             let base = inputs.base.as_ref().map(&read).unwrap_or_default();
             let models: Vec<Vec<f32>> = inputs.models.iter().map(|model| read(&model.values)).collect();
-            kernel(&Block { start, base: &base, models: &models }, out);
+            kernel.compute(&Block { start, base: &base, models: &models }, out);
         });
         out
     })
 }
 
 fn by_tensors(method: &dyn Method, inputs: &Inputs<'_>) -> Vec<f32> {
-    let tensor = |values: &Stored<'_>| {
-        let mut all = vec![0.0; LEN];
-        values.read(0, &mut all);
-        Tensor::from_vec(all, LEN, &Device::Cpu).unwrap()
+    let shape = inputs.shape;
+    let tensor = |values: &Values<'_>| {
+        let mut all = vec![0.0; values.len()];
+        values.read(0, &mut all).unwrap();
+        Tensor::from_vec(all, shape, &Device::Cpu).unwrap()
     };
     let inputs = TensorInputs {
         base: inputs.base.as_ref().map(tensor),
-        models: inputs.models.iter().map(|m| (tensor(&m.values), m.settings.clone(), m.stream)).collect(),
+        models: inputs.models.iter().map(|m| (tensor(&m.values), m.settings.clone(), m.draws.clone())).collect(),
         settings: inputs.settings.clone(),
     };
-    method.tensors(&inputs).unwrap().to_vec1().unwrap()
+    method.tensors(&inputs).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// A base and `n` models a little off it, with the given parameters on top of the method's defaults.
@@ -52,22 +56,23 @@ fn inputs(method: &dyn Method, n: usize, given: &[(&'static str, Value)]) -> Inp
         let value = |param: &Param| given.iter().find(|(name, _)| *name == param.name).map(|(_, value)| *value);
         Settings(params.map(|param| (param.name, value(param).or(param.default).unwrap())).collect())
     };
-    let stored = |values: &[f32]| {
+    let stored = |values: &[f32]| -> Values<'static> {
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Stored::new(Dtype::F32, Cow::Owned(bytes))
+        Box::new(Stored::new(Dtype::F32, Cow::Owned(bytes)))
     };
     let models = (0..n).map(|i| {
         let moved: Vec<f32> = base.iter().map(|b| b + rng.random_range(-0.1..0.1)).collect();
-        Input { values: stored(&moved), settings: settings(Scope::Model), stream: Stream::new(3, &[&i.to_string()]) }
+        let draws = Draws::Counter(Stream::new(3, &[&i.to_string()]));
+        Input { values: stored(&moved), settings: settings(Scope::Model), draws }
     });
     let models = models.collect();
     let base = (method.base() == Base::Required).then(|| stored(&base));
-    Inputs { base, models, settings: settings(Scope::Merge) }
+    Inputs { base, models, settings: settings(Scope::Merge), shape: &[LEN] }
 }
 
-fn values(stored: &Stored<'_>) -> Vec<f32> {
-    let mut out = vec![0.0; LEN];
-    stored.read(0, &mut out);
+fn values(stored: &Values<'_>) -> Vec<f32> {
+    let mut out = vec![0.0; stored.len()];
+    stored.read(0, &mut out).unwrap();
     out
 }
 

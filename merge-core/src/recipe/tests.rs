@@ -129,7 +129,7 @@ fn refuses_what_it_does_not_know() {
         "base_model: base",
         "base_model: base\ndtype: bfloat",
         "recipes/ja.yaml:3:8: dtype: `bfloat` is not known here",
-        "did you mean `bfloat16`? known here: `bfloat16`, `float16`, `float32`",
+        "did you mean `bfloat16`? known here: `bfloat16`, `float16`, `float32`, `float64`",
     );
     check(
         "base_model: base",

@@ -3,14 +3,14 @@
 use super::*;
 use crate::export::export;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// A small decoder in `f32`: an embedding, two layers, a norm and a head.
 pub(crate) struct Memory {
     pub(crate) index: Index,
     pub(crate) tensors: BTreeMap<String, Vec<u8>>,
     pub(crate) config: Config,
-    pub(crate) sidecars: PathBuf,
+    pub(crate) sidecars: BTreeMap<String, Vec<u8>>,
 }
 
 /// Its tensors and their shapes, in order of name.
@@ -32,7 +32,7 @@ impl Memory {
         let bytes = |meta: &Meta| (0..meta.len()).flat_map(|i| value(i).to_le_bytes()).collect();
         let tensors = index.iter().map(|(name, meta)| (name.clone(), bytes(meta))).collect();
         let config = config(json!({ "model_type": "llama", "num_hidden_layers": 2, "torch_dtype": "float32" }));
-        Self { index, tensors, config, sidecars: PathBuf::from("nowhere") }
+        Self { index, tensors, config, sidecars: BTreeMap::new() }
     }
 
     /// Makes it a checkpoint.
@@ -46,17 +46,21 @@ impl Weights for Memory {
         &self.index
     }
 
-    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
         let found = self.tensors.get(name).ok_or_else(|| Error::user(format!("there is no tensor `{name}`")))?;
-        Ok(Cow::Borrowed(found))
+        Ok(Box::new(Stored::new(self.index[name].dtype, Cow::Borrowed(found))))
     }
 
     fn config(&self) -> &Config {
         &self.config
     }
 
-    fn sidecars(&self) -> &Path {
-        &self.sidecars
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.sidecars.get(name).cloned())
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
     }
 }
 
