@@ -21,8 +21,8 @@
 //! # The map, in reading order
 //!
 //! [`error`] · [`dtype`] · [`weights`] · [`checkpoint`] · [`names`] · [`random`] are what a model is; [`method`] the formulas;
-//! [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write; [`merge`] · [`export`] carry it out;
-//! [`optimizer`] · [`item`] · [`store`] · [`evolve`] search.
+//! [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write; [`tokenizer`] · [`merge`] · [`export`]
+//! carry it out; [`optimizer`] · [`item`] · [`store`] · [`evolve`] search.
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
 //! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `bytes(name)` runs the
@@ -55,6 +55,7 @@ pub mod recipe;
 pub mod template;
 pub mod search;
 pub mod baseline;
+pub mod tokenizer;
 pub mod merge;
 pub mod export;
 pub mod optimizer;

@@ -1,0 +1,187 @@
+//! A tensor whose rows come from elsewhere: they are looked up as they are read, and no matrix is ever built.
+
+use super::align::Row;
+use crate::{dtype::Dtype, error::Result, weights::Elements};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// A tensor whose rows come from elsewhere.
+pub(super) struct Moved<'a> {
+    dtype: Dtype,
+    /// Elements of a row.
+    width: usize,
+    rows: &'a [Row],
+    /// The tensors of the models that rows come from.
+    sources: Vec<Option<Box<dyn Elements + 'a>>>,
+    /// The row of padding.
+    average: &'a [f32],
+    /// The model and its first row, if all rows are of one model and follow each other there.
+    run: Option<(usize, usize)>,
+}
+
+/// Elements that follow each other and are made in one way.
+enum Stretch<'a> {
+    /// Read from a source, from this element on.
+    From(&'a dyn Elements, usize),
+    /// The mean over rows of sources, from this element of each on.
+    Mean(&'a [(usize, usize)], usize),
+    Zero,
+    /// The row of padding, from this element on.
+    Average(usize),
+}
+
+impl<'a> Moved<'a> {
+    /// Rows of `width` elements. `sources` has the tensor of every model that one comes from, each stored so that `dtype` holds
+    /// it exactly.
+    pub(super) fn new(
+        dtype: Dtype,
+        width: usize,
+        rows: &'a [Row],
+        sources: Vec<Option<Box<dyn Elements + 'a>>>,
+    ) -> Self {
+        Self { dtype, width, rows, sources, average: &[], run: run(rows) }
+    }
+
+    /// Gives padding its row: what [`Moved::mean`] is.
+    pub(super) fn pad_with(&mut self, average: &'a [f32]) {
+        self.average = average;
+    }
+
+    fn source(&self, model: usize) -> &dyn Elements {
+        self.sources[model].as_deref().expect("every model that rows come from is at hand")
+    }
+
+    /// Goes through the elements `start..start + len`, stretch by stretch, each with its place behind `start`.
+    fn each(
+        &self,
+        start: usize,
+        len: usize,
+        mut take: impl FnMut(Range<usize>, Stretch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < len {
+            let (row, offset) = ((start + done) / self.width, (start + done) % self.width);
+            let mut n = self.width - offset;
+            let stretch = match &self.rows[row] {
+                Row::At { model, row: first } => {
+                    // Rows that follow each other there too are read together.
+                    let mut next = 1;
+                    let follows = |next: usize| Row::At { model: *model, row: first + next };
+                    while n < len - done && self.rows.get(row + next) == Some(&follows(next)) {
+                        next += 1;
+                        n += self.width;
+                    }
+                    Stretch::From(self.source(*model), first * self.width + offset)
+                }
+                Row::Mean(owners) => Stretch::Mean(owners, offset),
+                Row::Zero => Stretch::Zero,
+                Row::Average => Stretch::Average(offset),
+            };
+            let end = done + n.min(len - done);
+            take(done..end, stretch)?;
+            done = end;
+        }
+        Ok(())
+    }
+
+    fn make(&self, stretch: &Stretch<'_>, out: &mut [f32]) -> Result<()> {
+        match stretch {
+            Stretch::From(source, start) => source.read(*start, out)?,
+            Stretch::Mean(owners, offset) => {
+                let (mut sum, mut values) = (vec![0.0; out.len()], vec![0.0; out.len()]);
+                for (model, row) in *owners {
+                    self.source(*model).read(row * self.width + offset, &mut values)?;
+                    sum.iter_mut().zip(&values).for_each(|(sum, x)| *sum += f64::from(*x));
+                }
+                let count = owners.len() as f64;
+                out.iter_mut().zip(&sum).for_each(|(x, sum)| *x = (sum / count) as f32);
+                self.round(out);
+            }
+            Stretch::Zero => out.fill(0.0),
+            Stretch::Average(offset) => out.copy_from_slice(&self.average[*offset..offset + out.len()]),
+        }
+        Ok(())
+    }
+
+    /// To what storing and reading again would give.
+    fn round(&self, values: &mut [f32]) {
+        let mut bytes = vec![0; values.len() * self.dtype.size()];
+        self.dtype.narrow(values, &mut bytes);
+        self.dtype.widen(&bytes, values);
+    }
+
+    /// The mean over all rows but padding: sums in `f64` over parts of a fixed length, added in order, so that threads change
+    /// nothing.
+    pub(super) fn mean(&self) -> Result<Vec<f32>> {
+        const PARTS: usize = 64;
+        let count = self.rows.iter().take_while(|row| **row != Row::Average).count();
+        let (part, at_once) = (count.div_ceil(PARTS).max(1), (64 * 1024 / self.width.max(1)).max(1));
+        let starts: Vec<usize> = (0..count).step_by(part).collect();
+        let sums = starts.into_par_iter().map(|from| {
+            let to = (from + part).min(count);
+            let (mut sum, mut values) = (vec![0.0; self.width], Vec::new());
+            for first in (from..to).step_by(at_once) {
+                values.resize((to - first).min(at_once) * self.width, 0.0);
+                self.read(first * self.width, &mut values)?;
+                for row in values.chunks(self.width) {
+                    sum.iter_mut().zip(row).for_each(|(sum, x): (&mut f64, _)| *sum += f64::from(*x));
+                }
+            }
+            Ok(sum)
+        });
+        let sums: Vec<Vec<f64>> = sums.collect::<Result<_>>()?;
+        let total = |column: usize| sums.iter().map(|sum| sum[column]).sum::<f64>();
+        let mut mean: Vec<f32> = (0..self.width).map(|column| (total(column) / count.max(1) as f64) as f32).collect();
+        self.round(&mut mean);
+        Ok(mean)
+    }
+}
+
+impl Elements for Moved<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len() * self.width
+    }
+
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.each(start, out.len(), |at, stretch| self.make(&stretch, &mut out[at]))
+    }
+
+    fn copy(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        let (size, mut values) = (self.dtype.size(), Vec::new());
+        self.each(start, out.len() / size, |at, stretch| {
+            let bytes = &mut out[at.start * size..at.end * size];
+            match stretch {
+                Stretch::From(source, start) if source.dtype() == self.dtype => source.copy(start, bytes),
+                stretch => {
+                    values.resize(at.len(), 0.0);
+                    self.make(&stretch, &mut values)?;
+                    self.dtype.narrow(&values, bytes);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn granule(&self) -> usize {
+        self.sources.iter().flatten().map(|source| source.granule()).max().unwrap_or(1)
+    }
+
+    fn lent(&self) -> Option<&[u8]> {
+        let (model, first) = self.run?;
+        let source = self.source(model);
+        let row = self.width * self.dtype.size();
+        let bytes = source.lent().filter(|_| source.dtype() == self.dtype)?;
+        Some(&bytes[first * row..(first + self.rows.len()) * row])
+    }
+}
+
+/// The model and its first row, if all rows are of one model and follow each other there.
+fn run(rows: &[Row]) -> Option<(usize, usize)> {
+    let Row::At { model, row: first } = *rows.first()? else { return None };
+    let follows = |(next, row): (usize, &Row)| *row == Row::At { model, row: first + next };
+    rows.iter().enumerate().all(follows).then_some((model, first))
+}

@@ -1,0 +1,217 @@
+//! A model with its vocabulary in another order.
+
+use super::{
+    align::{Alignment, Row, Spec, align},
+    moved::Moved,
+    sidecars::{Sidecars, read, sidecars},
+    tokens::Vocabulary,
+};
+use crate::{
+    error::{Error, Result},
+    names::Layers,
+    weights::{Config, Elements, Index, Weights},
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+/// A model as if it had been trained with the result's tokenizer: its embeddings have the result's rows, and its configuration
+/// and tokenizer are the result's. All else is as it was, and a model whose rows all stay lends its bytes as before.
+pub struct Remapped {
+    models: Arc<[Arc<dyn Weights>]>,
+    model: usize,
+    alignment: Arc<Alignment>,
+    sidecars: Arc<Sidecars>,
+    index: Index,
+    config: Config,
+    /// The tensors with a row for each token; the mean of their rows, once a padded one has been asked for.
+    tensors: BTreeMap<String, OnceLock<Vec<f32>>>,
+}
+
+/// Models with one tokenizer.
+pub struct Unified {
+    /// Each as if it had been trained with it, in the order they were given.
+    pub models: Vec<Arc<dyn Weights>>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// Gives all models one tokenizer.
+///
+/// Fails if a model has no `tokenizer.json` or no embedding, if a rule names what its model has not got, or if a row would come
+/// from a model whose tensor is missing, has rows of another length, or holds no floats.
+///
+/// # Panics
+/// If a position in `spec` is not that of a model.
+pub fn unify(spec: &Spec<'_>, models: &[(&str, Arc<dyn Weights>)]) -> Result<Unified> {
+    let tokenizers: Vec<Value> = models.iter().map(|(name, weights)| read(name, &**weights)).collect::<Result<_>>()?;
+    let vocabularies: Vec<Vocabulary<'_>> = models
+        .iter()
+        .zip(&tokenizers)
+        .map(|((name, weights), tokenizer)| Ok(Vocabulary { name, tokenizer, rows: rows(name, &**weights)? }))
+        .collect::<Result<_>>()?;
+    let alignment = Arc::new(align(spec, &vocabularies)?);
+    let donor = alignment.donor;
+    let (files, more) = sidecars(&alignment, &tokenizers[donor], &*models[donor].1)?;
+    let notes = alignment.notes.iter().cloned().chain(more).collect();
+    let (files, names) = (Arc::new(files), models.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let all: Arc<[Arc<dyn Weights>]> = models.iter().map(|(_, weights)| Arc::clone(weights)).collect();
+    let unified = (0..models.len()).map(|model| {
+        let remapped = Remapped::new(model, &names, Arc::clone(&all), Arc::clone(&alignment), Arc::clone(&files))?;
+        Ok(Arc::new(remapped) as Arc<dyn Weights>)
+    });
+    Ok(Unified { models: unified.collect::<Result<_>>()?, notes })
+}
+
+/// The tensors that have a row for each token: embeddings, output heads and their biases, but not those of positions.
+pub fn vocabulary_tensors(index: &Index, rows: usize) -> Vec<&str> {
+    let layers = Layers::of(index);
+    let tensors = index.iter().filter(|(name, meta)| {
+        meta.shape.first() == Some(&rows) && layers.of_tensor(name).is_none() && (embeds(name) || heads(name))
+    });
+    tensors.map(|(name, _)| name.as_str()).collect()
+}
+
+/// `model.embed_tokens.weight`: the part before the last names an embedding of tokens.
+fn embeds(name: &str) -> bool {
+    const EMBEDDINGS: [&str; 9] = [
+        "embed_in",
+        "embed_tokens",
+        "embeddings",
+        "shared",
+        "tok_embeddings",
+        "token_embedding",
+        "tokens_embed",
+        "word_embeddings",
+        "wte",
+    ];
+    name.rsplit('.').nth(1).is_some_and(|part| EMBEDDINGS.contains(&part))
+}
+
+/// `lm_head.weight`, `cls.predictions.decoder.bias`: a part names an output head.
+fn heads(name: &str) -> bool {
+    const HEADS: [&str; 4] = ["embed_out", "lm_head", "output", "predictions"];
+    name.split('.').any(|part| HEADS.contains(&part))
+}
+
+/// The rows of a model's embedding: of its tensor, else as its configuration says.
+fn rows(name: &str, weights: &dyn Weights) -> Result<usize> {
+    let layers = Layers::of(weights.index());
+    let outside =
+        weights.index().iter().filter(|(name, meta)| meta.shape.len() == 2 && layers.of_tensor(name).is_none());
+    let embeddings: Vec<usize> = outside.filter(|(name, _)| embeds(name)).map(|(_, meta)| meta.shape[0]).collect();
+    let config = weights.config();
+    let part = config.0.get("text_config").and_then(|part| part.get("vocab_size")?.as_u64());
+    let said = config.count("vocab_size").map_err(|e| e.at(weights.place()))?;
+    let said = said.or(part.map(|size| size as usize));
+    // The tensors have the last word; of several the configuration may choose one.
+    said.filter(|rows| embeddings.contains(rows)).or(embeddings.first().copied()).or(said).ok_or_else(|| {
+        Error::user(format!("`{name}`: it has no embedding of tokens, so that a tokenizer cannot be chosen for it"))
+            .hint("leave `tokenizer` and `tokenizer_source` out of the recipe")
+    })
+}
+
+impl Remapped {
+    fn new(
+        model: usize,
+        names: &[&str],
+        models: Arc<[Arc<dyn Weights>]>,
+        alignment: Arc<Alignment>,
+        sidecars: Arc<Sidecars>,
+    ) -> Result<Self> {
+        let own = &models[model];
+        let config = alignment.config(model, own.config());
+        let mut index = own.index().clone();
+        let mut tensors = BTreeMap::new();
+        if let Some(rows) = &alignment.rows[model] {
+            for name in vocabulary_tensors(own.index(), alignment.was[model]) {
+                let mut meta = own.index()[name].clone();
+                for other in used(rows, models.len()).chain([model]) {
+                    let at = |what: String| {
+                        Error::user(format!("`{}`: {what}", names[other]))
+                            .hint("only models of one architecture and size can be merged")
+                    };
+                    let found = models[other].index().get(name).filter(|meta| !meta.shape.is_empty());
+                    let found = found.ok_or_else(|| at(format!("there is no `{name}` in it to take rows from")))?;
+                    let (theirs, ours) = (&found.shape[1..], &meta.shape[1..]);
+                    if theirs != ours {
+                        return Err(at(format!("the rows of `{name}` are {theirs:?}, not {ours:?}")));
+                    }
+                    if !found.dtype.is_float() {
+                        return Err(at(format!(
+                            "`{name}` is stored as {}: its rows cannot be moved",
+                            found.dtype.name()
+                        )));
+                    }
+                    meta.dtype = meta.dtype.promote(found.dtype);
+                }
+                meta.shape[0] = alignment.len;
+                index.insert(name.to_owned(), meta);
+                tensors.insert(name.to_owned(), OnceLock::new());
+            }
+        }
+        Ok(Self { models, model, alignment, sidecars, index, config, tensors })
+    }
+}
+
+/// The models that rows come from, in order.
+fn used(rows: &[Row], models: usize) -> impl Iterator<Item = usize> {
+    let mut used = vec![false; models];
+    for row in rows {
+        match row {
+            Row::At { model, .. } => used[*model] = true,
+            Row::Mean(owners) => owners.iter().for_each(|(model, _)| used[*model] = true),
+            Row::Zero | Row::Average => {}
+        }
+    }
+    (0..models).filter(move |model| used[*model])
+}
+
+impl Weights for Remapped {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        let own = &self.models[self.model];
+        let (Some(average), Some(rows)) = (self.tensors.get(name), &self.alignment.rows[self.model]) else {
+            return own.tensor(name);
+        };
+        let meta = &self.index[name];
+        let mut sources: Vec<Option<Box<dyn Elements>>> = self.models.iter().map(|_| None).collect();
+        for model in used(rows, self.models.len()) {
+            sources[model] = Some(self.models[model].tensor(name)?);
+        }
+        let width = meta.shape[1..].iter().product();
+        let mut moved = Moved::new(meta.dtype, width, rows, sources);
+        if rows.last() == Some(&Row::Average) {
+            if average.get().is_none() {
+                // Of two threads that come here at once, both compute the same.
+                let _first_wins = average.set(moved.mean()?);
+            }
+            moved.pad_with(average.get().map_or(&[], Vec::as_slice));
+        }
+        Ok(Box::new(moved))
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        if let Some(file) = self.sidecars.get(name) {
+            return Ok(file.clone());
+        }
+        let own = self.models[self.model].sidecar(name)?;
+        match (name, own) {
+            ("generation_config.json", Some(bytes)) => self.alignment.generation_config(self.model, bytes).map(Some),
+            (_, own) => Ok(own),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.models[self.model].place()
+    }
+}

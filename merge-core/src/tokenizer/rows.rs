@@ -1,0 +1,101 @@
+//! Which row each model shows for each of the result's tokens.
+
+use super::{
+    align::{Named, Row, Rule, Spec, TokenSource},
+    tokens::{Tokens, Vocabulary},
+};
+use crate::error::{Error, Result, did_you_mean};
+use std::collections::HashMap;
+
+/// Everything rows are decided from.
+pub(super) struct Owners<'a> {
+    pub(super) spec: &'a Spec<'a>,
+    pub(super) models: &'a [Vocabulary<'a>],
+    pub(super) tokens: &'a [Tokens<'a>],
+    /// The model whose tokenizer the result has.
+    pub(super) donor: usize,
+}
+
+/// Each model's rows in the result's order, and the tokens that are in no embedding.
+pub(super) type Placed<'a> = (Vec<Vec<Row>>, Vec<&'a str>);
+
+impl Owners<'_> {
+    /// Decides every row, padding last.
+    ///
+    /// Fails if a rule names a token that its model has not got.
+    pub(super) fn place<'t>(&self, texts: &[Option<&'t str>]) -> Result<Placed<'t>> {
+        let rules: HashMap<&str, &Rule<'_>> = self.spec.rules.iter().map(|rule| (rule.token, rule)).collect();
+        let len = texts.len().next_multiple_of(self.spec.pad_to_multiple_of.unwrap_or(1).max(1));
+        let mut rows = vec![Vec::with_capacity(len); self.models.len()];
+        let mut nowhere = Vec::new();
+        for (id, text) in texts.iter().enumerate() {
+            let rule = text.and_then(|text| rules.get(text));
+            let own: Vec<Option<usize>> = (0..self.models.len()).map(|model| self.own(model, id, *text)).collect();
+            let given = rule.map(|rule| self.given(rule)).transpose()?.flatten();
+            let default = given.unwrap_or_else(|| self.default(&own));
+            if let (Row::Zero, None, Some(text)) = (&default, rule.and_then(|rule| rule.source), text) {
+                nowhere.push(*text);
+            }
+            let force = rule.is_some_and(|rule| rule.force);
+            for (model, (rows, own)) in rows.iter_mut().zip(own).enumerate() {
+                rows.push(match own {
+                    Some(row) if !force => Row::At { model, row },
+                    _ => default.clone(),
+                });
+            }
+        }
+        for rows in &mut rows {
+            rows.resize(len, Row::Average);
+        }
+        Ok((rows, nowhere))
+    }
+
+    /// A model's own row of a token. What no token names is the donor's.
+    fn own(&self, model: usize, id: usize, text: Option<&str>) -> Option<usize> {
+        let id = match text {
+            Some(text) => self.tokens[model].ids.get(text).copied(),
+            None => (model == self.donor).then_some(id),
+        };
+        id.filter(|id| *id < self.models[model].rows)
+    }
+
+    /// The row for models that have none of their own: the only one's, the base's, or the mean.
+    fn default(&self, own: &[Option<usize>]) -> Row {
+        let owners: Vec<(usize, usize)> =
+            own.iter().enumerate().filter_map(|(model, row)| Some((model, (*row)?))).collect();
+        match (&owners[..], own[self.spec.base]) {
+            ([], _) => Row::Zero,
+            ([(model, row)], _) => Row::At { model: *model, row: *row },
+            (_, Some(row)) => Row::At { model: self.spec.base, row },
+            _ => Row::Mean(owners),
+        }
+    }
+
+    /// The row a rule gives, if it gives one.
+    fn given(&self, rule: &Rule<'_>) -> Result<Option<Row>> {
+        let Some(source) = rule.source else { return Ok(None) };
+        let (model, token) = match source {
+            TokenSource::Zero => return Ok(Some(Row::Zero)),
+            TokenSource::Model(model) => (model, Named::Text(rule.token)),
+            TokenSource::Token { model, token } => (model, token),
+        };
+        let (name, rows) = (self.models[model].name, self.models[model].rows);
+        let refuse = |what: String| Error::user(format!("tokenizer.tokens: `{}`: `{name}` {what}", rule.token));
+        let row = match token {
+            Named::Id(id) => id,
+            Named::Text(text) => *self.tokens[model].ids.get(text).ok_or_else(|| {
+                let known = self.tokens[model].texts.iter().flatten().copied();
+                let near = did_you_mean(text, known.filter(|text| self.tokens[model].added.contains_key(text)));
+                refuse(format!("has no token `{text}`")).hint(near.map_or_else(
+                    || "name a model that has it, or `kind: zero`".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                ))
+            })?,
+        };
+        if row < rows {
+            return Ok(Some(Row::At { model, row }));
+        }
+        Err(refuse(format!("has no row {row}: its embedding has {rows}"))
+            .hint("name a token that it was trained with, or `kind: zero`"))
+    }
+}
