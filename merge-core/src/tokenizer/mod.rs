@@ -1,7 +1,7 @@
 //! Vocabularies: models with different tokenizers are given one, and their embeddings rows in its order.
 //!
 //! [`unify`] is the whole way: it reads every model's tokenizer, decides the result's ([`align()`]) and presents each model as
-//! if it had been trained with it ([`Remapped`]), before any method sees a row.
+//! if it had been trained with it ([`Remapped`]), before any method sees a row. [`chat`] chooses the chat template.
 //!
 //! # The result's tokenizer
 //!
@@ -31,6 +31,7 @@
 //! result has a row for each token and no more, as mergekit's has, unless padded; a note says so.
 
 mod align;
+pub mod chat;
 mod moved;
 mod remap;
 mod rows;
