@@ -1,163 +1,226 @@
-//! Merging from disk to disk, against copying as many bytes as are written.
+//! `evomerge merge` from disk to disk, against `cp` of one file as large as what is written.
+//!
+//! `cargo bench --bench merging` merges models of 0.3 GB, made for it and removed; `-- --large` models of 2.2 GB, which it
+//! keeps; `-- --huge` plans merges of 141 GB, and begins them. Names of methods leave out the others. It needs Linux.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-mod samples;
+mod measured;
+mod synthetic;
 
-use divan::{Bencher, counter::BytesCount};
-use merge_core::{
-    dtype::Dtype,
-    error::Result,
-    export::export,
-    merge::{Merge, Sources},
-    recipe::Recipe,
-    weights::{Config, Index, Meta, Weights},
-};
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use clap::Parser;
+use measured::{Measured, begun, measured};
 use std::{
-    borrow::Cow,
+    env,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    process::{Command, ExitCode},
+    time::Instant,
 };
+use synthetic::{HUGE, LARGE, MODELS, RECIPES, SMALL};
 
-/// A model of 25 matrices of a thousand by a thousand, 52 MB.
-const N_TENSORS: usize = 25;
-const SHAPE: [usize; 2] = [1024, 1024];
+/// Times `evomerge merge` against `cp`.
+#[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "they are what can be typed")]
+struct Args {
+    /// Only these methods.
+    methods: Vec<String>,
+    /// Merge models of 1.1 billion parameters.
+    #[arg(long, conflicts_with = "huge")]
+    large: bool,
+    /// Plan merges of models of 70 billion parameters, and begin them.
+    #[arg(long)]
+    huge: bool,
+    /// Make the models and recipes, print where they are, and measure nothing.
+    #[arg(long)]
+    make: bool,
+    /// Where models are kept, and merges written [default: evomerge/synthetic in the user's cache].
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// How often each is measured [default: 5, and 3 with --large].
+    #[arg(long, value_name = "N")]
+    runs: Option<usize>,
+    /// Another build of evomerge.
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_evomerge"))]
+    program: PathBuf,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
-/// Where the models are, and what is written.
-static DIR: OnceLock<PathBuf> = OnceLock::new();
-
-fn main() {
-    let dir = tempfile::tempdir().expect("a directory for temporary files");
-    for seed in 0..4u64 {
-        let name = if seed == 0 { "base".to_owned() } else { format!("model-{seed}") };
-        export(&Noise::new(seed), &dir.path().join(name), "").expect("room for 300 MB");
-    }
-    DIR.set(dir.path().to_owned()).expect("set once");
-    divan::main();
-    for merge in MERGES.iter().map(|(name, _)| *name) {
-        for copy in ["copy", "copy and sync"] {
-            if let (Some(merging), Some(copying)) = (samples::median(merge), samples::median(copy)) {
-                println!(
-                    "{merge} / {copy}: {:.2} ({:.0} ms / {:.0} ms)",
-                    merging / copying,
-                    1e3 * merging,
-                    1e3 * copying
-                );
-            }
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            println!("error: {e}");
+            ExitCode::FAILURE
         }
     }
 }
 
-/// Recipes of two and of three models.
-const MERGES: [(&str, &str); 3] = [
-    (
-        "linear",
-        "merge_method: linear\nmodels: [{model: model-1}, {model: model-2}]\nparameters: {weight: 0.5}\ndtype: bfloat16\n",
-    ),
-    (
-        "task_arithmetic",
-        "merge_method: task_arithmetic\nbase_model: base\nmodels: [{model: model-1}, {model: model-2}]\n\
-         parameters: {weight: 0.7}\ndtype: bfloat16\n",
-    ),
-    (
-        "dare_ties",
-        "merge_method: dare_ties\nbase_model: base\nmodels: [{model: model-1}, {model: model-2}, {model: model-3}]\n\
-         parameters: {weight: 0.7, density: 0.5}\ndtype: bfloat16\nrandom: {seed: 1}\n",
-    ),
-];
-
-/// From opening the models to the rename of what is on the device.
-#[divan::bench(args = MERGES.map(|(name, _)| name), sample_count = 15, sample_size = 1)]
-fn merge(bencher: Bencher<'_, '_>, name: &str) {
-    let text = MERGES.iter().find(|(known, _)| *known == name).expect("one of them").1;
-    let recipe = Recipe::parse(text, &dir().join("recipe.yaml")).expect("a good recipe");
-    let work = |to: PathBuf| {
-        samples::timed(name, || {
-            let sources = Sources::open(&recipe).expect("the models are there");
-            let merge = Merge::plan(&recipe, &sources).expect("they fit together");
-            export(&merge, &to, "").expect("room for another");
-        });
+fn run(args: &Args) -> io::Result<()> {
+    if let Some(unknown) = args.methods.iter().find(|name| RECIPES.iter().all(|(known, _)| known != name)) {
+        let known = RECIPES.map(|(known, _)| known).join(", ");
+        return Err(io::Error::other(format!("there is no recipe `{unknown}` here, but {known}")));
+    }
+    let shape = [(args.huge, HUGE), (args.large, LARGE), (true, SMALL)].into_iter().find(|(asked, _)| *asked);
+    let (_, shape) = shape.expect("one of them is always asked for");
+    let temporary = tempfile::tempdir()?;
+    let within = match &args.models {
+        Some(dir) => dir.clone(),
+        None if args.large || args.huge || args.make => cache()?.join("evomerge/synthetic"),
+        None => temporary.path().to_owned(),
     };
-    bencher.counter(BytesCount::new(model_len())).with_inputs(new).bench_local_values(work);
-}
-
-/// What `cp` does.
-#[divan::bench(sample_count = 15, sample_size = 1)]
-fn copy(bencher: Bencher<'_, '_>) {
-    let work = |to: PathBuf| samples::timed("copy", || drop(copied(&to)));
-    bencher.counter(BytesCount::new(model_len())).with_inputs(new).bench_local_values(work);
-}
-
-/// What `cp` does, brought to the device, as an export is.
-#[divan::bench(sample_count = 15, sample_size = 1)]
-fn copy_and_sync(bencher: Bencher<'_, '_>) {
-    let work = |to: PathBuf| samples::timed("copy and sync", || copied(&to).sync_all().expect("a working disk"));
-    bencher.counter(BytesCount::new(model_len())).with_inputs(new).bench_local_values(work);
-}
-
-fn copied(to: &Path) -> File {
-    fs::create_dir(to).expect("it is new");
-    let to = to.join("model.safetensors");
-    fs::copy(dir().join("model-1/model.safetensors"), &to).expect("room for another");
-    File::open(to).expect("just written")
-}
-
-fn dir() -> &'static Path {
-    DIR.get().expect("set before anything is measured")
-}
-
-/// A place to write to, where nothing is: what was there is removed while nobody measures.
-fn new() -> PathBuf {
-    let place = dir().join("written");
-    if place.exists() {
-        fs::remove_dir_all(&place).expect("our own directory");
+    fs::create_dir_all(&within)?;
+    let dir = synthetic::made(&shape, &within.canonicalize()?)?;
+    if args.make {
+        println!("{}", dir.display());
+        return Ok(());
     }
-    place
+    let scratch = tempfile::tempdir_in(&dir)?;
+    let bench = Bench { program: &args.program, dir: &dir, scratch: scratch.path() };
+    let chosen =
+        RECIPES.into_iter().filter(|(name, _)| args.methods.is_empty() || args.methods.iter().any(|m| m == name));
+    if args.huge {
+        chosen.for_each(|(name, _)| bench.begin(name));
+        return Ok(());
+    }
+    bench.compare(&chosen.collect::<Vec<_>>(), args.runs.unwrap_or(if args.large { 3 } else { 5 }).max(1))
 }
 
-fn model_len() -> usize {
-    N_TENSORS * SHAPE[0] * SHAPE[1] * Dtype::BF16.size()
+fn cache() -> io::Result<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    cache.ok_or_else(|| io::Error::other("there is no HOME: say where with --models"))
 }
 
-/// A model of random weights.
-struct Noise {
-    index: Index,
-    config: Config,
-    seed: u64,
+/// What an export does beside writing, and a copy does not.
+const BARE: [&str; 2] = ["--no-sync", "--no-hash"];
+
+struct Bench<'a> {
+    program: &'a Path,
+    /// Models and recipes.
+    dir: &'a Path,
+    /// Where is written, on the same file system.
+    scratch: &'a Path,
 }
 
-impl Noise {
-    fn new(seed: u64) -> Self {
-        let meta = Meta { dtype: Dtype::BF16, shape: SHAPE.to_vec() };
-        let name = |layer| format!("model.layers.{layer}.weight");
-        let index = (0..N_TENSORS).map(|layer| (name(layer), meta.clone())).collect();
-        Self { index, config: Config::default(), seed }
+impl Bench<'_> {
+    /// Each recipe in turn with a copy, some times over, so that a noisy minute is everyone's.
+    fn compare(&self, recipes: &[(&str, f64)], runs: usize) -> io::Result<()> {
+        for model in MODELS {
+            io::copy(&mut File::open(self.dir.join(model).join("model.safetensors"))?, &mut io::sink())?;
+        }
+        let (mut copies, mut synced) = (Vec::new(), Vec::new());
+        let mut merges = vec![(Vec::new(), Vec::new()); recipes.len()];
+        let mut refused = vec![None; recipes.len()];
+        for _ in 0..runs {
+            for (i, (name, _)) in recipes.iter().enumerate() {
+                if refused[i].is_some() {
+                    continue;
+                }
+                let [copied, and_synced] = self.copy()?;
+                let both = self.merge(name, &BARE).and_then(|bare| Ok((bare, self.merge(name, &[])?)));
+                match both {
+                    Ok((bare, whole)) => {
+                        merges[i].0.push(bare);
+                        merges[i].1.push(whole);
+                        copies.push(copied);
+                        synced.push(and_synced);
+                    }
+                    Err(e) => refused[i] = Some(first_line(&e)),
+                }
+            }
+        }
+        let (copy, sync) = (median(&copies, |s| *s), median(&synced, |s| *s));
+        println!("| {:15} | cp s | merge s | ratio | wanted | CPU s | own MB | synced: cp s | merge s | ratio |", "");
+        println!("|{:-<17}|-----:|--------:|------:|-------:|------:|-------:|-------------:|--------:|------:|", "");
+        for (((name, wanted), (bare, whole)), refused) in recipes.iter().zip(&merges).zip(&refused) {
+            if let Some(refused) = refused {
+                println!("| {name:15} | {refused} |");
+                continue;
+            }
+            let [merge, published] = [bare, whole].map(|runs| median(runs, |run| run.wall));
+            let cpu = median(bare, |run| run.cpu);
+            let anon = bare.iter().chain(whole).map(|run| run.anon).max().unwrap_or(0) as f64 / 1e6;
+            println!(
+                "| {name:15} | {copy:4.2} | {merge:7.2} | {:5.2} | {wanted:6.1} | {cpu:5.2} | {anon:6.0} | {sync:12.2} | \
+                 {published:7.2} | {:5.2} |",
+                merge / copy,
+                published / sync
+            );
+        }
+        println!(
+            "medians of {runs} runs, a copy before each merge, inputs in the page cache; first without syncing and hashing, \
+             as `cp`; then with both, against `cp` and a sync"
+        );
+        Ok(())
+    }
+
+    /// The time a copy takes, and the time until it is on the device.
+    fn copy(&self) -> io::Result<[f64; 2]> {
+        self.settle()?;
+        let to = self.scratch.join("copy.safetensors");
+        let began = Instant::now();
+        measured(Command::new("cp").arg(self.dir.join(MODELS[0]).join("model.safetensors")).arg(&to))?;
+        let copied = began.elapsed();
+        File::open(&to)?.sync_all()?;
+        Ok([copied, began.elapsed()].map(|time| time.as_secs_f64()))
+    }
+
+    fn merge(&self, name: &str, options: &[&str]) -> io::Result<Measured> {
+        self.settle()?;
+        measured(self.command("merge", name).args(options).arg("-o").arg(self.scratch.join("merged")))
+    }
+
+    /// A merge that would fill the disk: its plan, and its beginning.
+    fn begin(&self, name: &str) {
+        let plan = self.settle().and_then(|()| measured(&mut self.command("plan", name)));
+        let output = self.scratch.join("merged");
+        let merge = self.settle().and_then(|()| {
+            let mut command = self.command("merge", name);
+            begun(command.args(BARE).arg("-o").arg(output), self.scratch, 4_000_000_000)
+        });
+        match plan {
+            Ok(plan) => println!("{name}: planned in {:.2} s, {:.0} MB of its own", plan.wall, plan.anon as f64 / 1e6),
+            Err(e) => println!("{name}: no plan: {}", first_line(&e)),
+        }
+        match merge {
+            Ok((run, written)) => println!(
+                "{name}: the first {:.1} GB in {:.2} s, {:.2} GB/s, {:.1} s of processors, {:.0} MB of its own",
+                written as f64 / 1e9,
+                run.wall,
+                written as f64 / 1e9 / run.wall,
+                run.cpu,
+                run.anon as f64 / 1e6
+            ),
+            Err(e) => println!("{name}: no merge: {}", first_line(&e)),
+        }
+    }
+
+    fn command(&self, command: &str, recipe: &str) -> Command {
+        let mut program = Command::new(self.program);
+        program.current_dir(self.dir).arg(command).arg(format!("{recipe}.yaml"));
+        program
+    }
+
+    /// Nothing is there, and nothing is on its way to the device: every run begins alike.
+    fn settle(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.scratch)? {
+            let path = entry?.path();
+            if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+        }
+        measured(Command::new("sync").arg("-f").arg(self.scratch)).map(drop)
     }
 }
 
-impl Weights for Noise {
-    fn index(&self) -> &Index {
-        &self.index
-    }
+fn first_line(e: &io::Error) -> String {
+    e.to_string().lines().next().unwrap_or("it failed without a word").to_owned()
+}
 
-    fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(self.index.keys().position(|known| known == name).expect("one of them") as u64);
-        let meta = &self.index[name];
-        let values: Vec<f32> = (0..meta.len()).map(|_| rng.random_range(-0.1..0.1)).collect();
-        let mut bytes = vec![0; meta.byte_len()];
-        meta.dtype.narrow(&values, &mut bytes);
-        Ok(Cow::Owned(bytes))
-    }
-
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    fn sidecars(&self) -> &Path {
-        Path::new("none")
-    }
+fn median<T>(runs: &[T], of: impl Fn(&T) -> f64) -> f64 {
+    let mut values: Vec<f64> = runs.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
