@@ -1,0 +1,231 @@
+//! A checkpoint on disk: shards mapped, headers proved once, tensors lent without a copy.
+//!
+//! What is read:
+//!
+//! - a directory in the Hugging Face layout: `config.json`, and `model.safetensors` or shards with an index; where there is
+//!   no safetensors file, `pytorch_model.bin` or its shards (a pickle of which nothing is run). Without `config.json`, and as
+//!   `diffusion_pytorch_model.safetensors`, it is a model all the same: tensors by name, and no configuration;
+//! - a file: `.safetensors`, or a pickle (`.bin`, `.pt`, `.pth`, `.ckpt`). It has tensors and nothing else.
+//!
+//! Two things are not shown as they are stored. 8-bit floats with scales beside them appear as the numbers they stand for,
+//! in `bfloat16`, and the scales, and `quantization_config`, do not appear ([`Checkpoint::open`] refuses what is quantised in
+//! any other way). And a head that `tie_word_embeddings` says is the embedding does not appear beside it: loaders leave it
+//! out if it is the same, and disagree if it is not, so that a model where the two differ is refused.
+
+mod files;
+mod pickle;
+mod scales;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::{
+    error::{Error, Result},
+    weights::{Config, Elements, Index, Meta, Weights},
+};
+use files::{Found, Layout, Map};
+use rayon::prelude::*;
+use scales::{Grid, Scaled};
+use sha2::{Digest, Sha256};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// A model that was written by somebody: a directory, or a file with tensors.
+pub struct Checkpoint {
+    path: PathBuf,
+    dir: PathBuf,
+    config: Config,
+    index: Index,
+    files: Vec<Map>,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where a tensor lies, and what its numbers are multiplied by.
+struct Place {
+    file: usize,
+    found: Found,
+    scales: Option<(usize, Found, Grid)>,
+}
+
+impl Checkpoint {
+    /// Maps a checkpoint and proves its headers: afterwards no tensor's place needs to be checked again.
+    ///
+    /// Fails, naming the file and the tensor, if a file is missing, truncated or contradicts itself, if a tensor is in
+    /// two shards or not where the index says, or if it is stored in a way that we don't read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let Layout { dir, config, names, routes } = Layout::of(path)?;
+        let mut opened = Self {
+            path: path.to_owned(),
+            dir,
+            config,
+            index: Index::new(),
+            files: Vec::with_capacity(names.len()),
+            places: BTreeMap::new(),
+        };
+        for name in names {
+            opened.add(name)?;
+        }
+        if let Some((listing, routes)) = routes {
+            opened.agree(&listing, &routes)?;
+        }
+        if opened.places.is_empty() {
+            return Err(Error::user(format!("{}: no tensor in it", path.display())));
+        }
+        scales::resolve(&mut opened.places, &mut opened.config).map_err(|e| e.at(path.display()))?;
+        opened.leave_out_tied_head()?;
+        opened.index = opened.places.iter().map(|(name, place)| (name.clone(), place.meta())).collect();
+        Ok(opened)
+    }
+
+    /// What was opened: a directory or a file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory that its files are in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The SHA-256 of every file with tensors, as it is on disk, and of the other files that decide what the model answers,
+    /// in hexadecimal, by file name. Reads every byte.
+    pub fn sha256(&self) -> Result<BTreeMap<String, String>> {
+        let mut hashes: BTreeMap<String, String> =
+            self.files.par_iter().map(|file| (file.name.clone(), hex(&Sha256::digest(&file.bytes)))).collect();
+        for name in ["config.json", "generation_config.json", "tokenizer.json"] {
+            if let Some(bytes) = self.sidecar(name)? {
+                hashes.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
+            }
+        }
+        Ok(hashes)
+    }
+
+    /// Maps one more file and takes its tensors in.
+    fn add(&mut self, name: String) -> Result<()> {
+        let path = self.dir.join(&name);
+        let map = Map::open(&path, name)?;
+        for (tensor, found) in map.tensors(&path)? {
+            if let Some(other) = self.places.get(&tensor) {
+                let other = self.files.get(other.file).map_or(&map.name, |file| &file.name);
+                return Err(Error::user(format!("{}: `{tensor}` is in `{other}` too", path.display()))
+                    .hint("delete the shards of the other export, or download the checkpoint again"));
+            }
+            self.places.insert(tensor, Place { file: self.files.len(), found, scales: None });
+        }
+        self.files.push(map);
+        Ok(())
+    }
+
+    /// Holds the shards against the index that lists them.
+    fn agree(&self, listing: &Path, routes: &BTreeMap<String, String>) -> Result<()> {
+        let again = "download the checkpoint again: its index and its shards are of different exports";
+        for (tensor, shard) in routes {
+            if self.places.get(tensor).is_none_or(|place| self.files[place.file].name != *shard) {
+                let message = format!("{}: `{tensor}` is not in `{shard}`", listing.display());
+                return Err(Error::user(message).hint(again));
+            }
+        }
+        match self.places.iter().find(|(tensor, _)| !routes.contains_key(*tensor)) {
+            None => Ok(()),
+            Some((tensor, place)) => {
+                let shard = &self.files[place.file].name;
+                Err(Error::user(format!("{}: `{tensor}` of `{shard}` is not listed", listing.display())).hint(again))
+            }
+        }
+    }
+
+    /// Where the configuration ties the head to the embedding and both are stored, the head is left out.
+    ///
+    /// Fails if they differ: then some loaders use the head and others don't.
+    fn leave_out_tied_head(&mut self) -> Result<()> {
+        const HEAD: &str = "lm_head.weight";
+        if !self.config.tied().map_err(|e| e.at(self.path.display()))? {
+            return Ok(());
+        }
+        let embeddings = ["embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight"];
+        let embedding = self.places.iter().find(|(name, _)| embeddings.iter().any(|end| name.ends_with(end)));
+        let (Some(head), Some((name, embedding))) = (self.places.get(HEAD), embedding) else { return Ok(()) };
+        let bytes = |place: &Place| match place.found.strides {
+            None => Cow::Borrowed(self.bytes_of(place.file, &place.found)),
+            Some(_) => Cow::Owned(place.found.gathered(self.bytes_of(place.file, &place.found))),
+        };
+        if head.found.meta != embedding.found.meta || bytes(head) != bytes(embedding) {
+            let message = format!(
+                "{}: config.json ties the output head to the embedding, but `{HEAD}` differs from `{name}`",
+                self.path.display()
+            );
+            return Err(Error::user(message).hint(
+                "loaders disagree on what that means: set `tie_word_embeddings` to false in its config.json to keep the head",
+            ));
+        }
+        self.places.remove(HEAD);
+        Ok(())
+    }
+
+    fn bytes_of(&self, file: usize, found: &Found) -> &[u8] {
+        &self.files[file].bytes[found.bytes.clone()]
+    }
+}
+
+impl Place {
+    fn meta(&self) -> Meta {
+        let stored = &self.found.meta;
+        let dtype = if self.scales.is_some() { Scaled::DTYPE } else { stored.dtype };
+        Meta { dtype, shape: stored.shape.clone() }
+    }
+}
+
+impl Weights for Checkpoint {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        let place = self
+            .places
+            .get(name)
+            .ok_or_else(|| Error::user(format!("{}: there is no tensor `{name}`", self.path.display())))?;
+        let stored = place.found.elements(self.bytes_of(place.file, &place.found));
+        let Some((file, scales, grid)) = &place.scales else { return Ok(stored) };
+        let mut factors = vec![0.0; scales.meta.len()];
+        scales.elements(self.bytes_of(*file, scales)).read(0, &mut factors)?;
+        Ok(Box::new(Scaled::new(stored, factors, *grid)))
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        // What lies beside a file need not belong to it.
+        if self.path != self.dir {
+            return Ok(None);
+        }
+        read_if_there(&self.dir.join(name))
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// A file's bytes, or `None` if there is no such file.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes all that is written");
+        text
+    })
+}

@@ -1,0 +1,257 @@
+//! Quantised checkpoints: 8-bit floats become the numbers they stand for, anything else is refused.
+//!
+//! `X.weight` in 8 bits stands for `X.weight · s`, where `s` is stored beside it as `X.weight_scale_inv` or
+//! `X.weight_scale` (in spite of the former's name both are factors): one for the whole tensor, one for each row (an output),
+//! or one for each block of [128, 128] elements or of another size that the configuration names. A tensor of several
+//! matrices (experts) has these for each of them.
+
+use super::Place;
+use crate::{
+    dtype::Dtype,
+    error::{Error, Result},
+    weights::{Config, Elements},
+};
+use pulp::Arch;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+const WANTED: &str = "merge the checkpoint that it was quantised from, in 16 or 32 bits";
+
+/// How 8-bit floats with factors beside them are called in `quant_method`.
+const METHODS: [&str; 4] = ["fp8", "fbgemm_fp8", "compressed-tensors", "modelopt"];
+
+/// Ends of the names of tensors that only quantised checkpoints have: GPTQ and AWQ, compressed-tensors and NVFP4,
+/// bitsandbytes, AQLM, HQQ.
+const PACKED: [&str; 14] = [
+    "qweight",
+    "qzeros",
+    "g_idx",
+    "weight_packed",
+    "weight_zero_point",
+    "weight_global_scale",
+    "weight_scale_2",
+    "SCB",
+    "absmax",
+    "quant_map",
+    "nested_absmax",
+    "codebooks",
+    "W_q",
+    "weight_format",
+];
+
+/// Factors of activations, and of what the attention caches: they say nothing of the weights.
+const ACTIVATIONS: [&str; 7] =
+    ["input_scale", "input_scale_ub", "activation_scale", "output_scale", "q_scale", "k_scale", "v_scale"];
+
+/// Gives every 8-bit float its factors, and takes them and `quantization_config` away.
+///
+/// Fails for anything else that is quantised, for factors whose shape fits nothing, and where they lack.
+pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Config) -> Result<()> {
+    let quantisation = take_quantisation(&mut config.0);
+    let quantisation = quantisation.as_ref();
+    if let Some(method) = quantisation.map(method)
+        && !METHODS.contains(&method)
+    {
+        return Err(Error::user(format!("config.json: quantised by `{method}`")).hint(WANTED));
+    }
+    for (name, place) in &*places {
+        let end = name.rsplit('.').next().unwrap_or(name);
+        let of_a_pair = |ends: [&str; 2]| {
+            let stem = name.strip_suffix(ends[0]);
+            stem.is_some_and(|stem| places.contains_key(&format!("{stem}{}", ends[1])))
+        };
+        // MXFP4, and MLX's packed words.
+        let paired = of_a_pair(["_blocks", "_scales"])
+            || of_a_pair([".weight", ".scales"]) && place.found.meta.dtype == Dtype::U32;
+        if PACKED.contains(&end) || name.contains(".quant_state.") || paired {
+            return Err(Error::user(format!("`{name}` is part of a quantised tensor")).hint(WANTED));
+        }
+    }
+    let block = quantisation.and_then(block_size).unwrap_or([128, 128]);
+    let scales: Vec<(String, String)> = places.keys().filter_map(|name| partner(name, places)).collect();
+    for (name, weight) in scales {
+        let Some(Place { file, found, .. }) = places.remove(&name) else { continue };
+        let Some(place) = places.get_mut(&weight) else { continue };
+        let of = &place.found.meta;
+        if !is_8_bit_float(of.dtype) {
+            let message = format!("`{weight}` is quantised: it is {} with `{name}` beside it", of.dtype.name());
+            return Err(Error::user(message).hint(WANTED));
+        }
+        let grid = Grid::of(&of.shape, &found.meta.shape, block).filter(|_| found.meta.dtype.is_float());
+        let grid = grid.ok_or_else(|| {
+            let shapes = format!("of shape {:?} don't fit `{weight}` of shape {:?}", found.meta.shape, of.shape);
+            Error::user(format!("the scales `{name}` {shapes}")).hint(WANTED)
+        })?;
+        if place.scales.replace((file, found, grid)).is_some() {
+            return Err(Error::user(format!("`{weight}` has two tensors of scales")).hint(WANTED));
+        }
+    }
+    if quantisation.is_some() || places.values().any(|place| place.scales.is_some()) {
+        places.retain(|name, _| !ACTIVATIONS.iter().any(|end| name.rsplit('.').next() == Some(end)));
+    }
+    let Some(quantisation) = quantisation else { return Ok(()) };
+    let spared = spared(quantisation);
+    for (name, place) in places {
+        let covered = || spared.iter().any(|module| format!(".{name}").contains(&format!(".{module}.")));
+        if is_8_bit_float(place.found.meta.dtype) && place.scales.is_none() && !covered() {
+            let message =
+                format!("`{name}` is in 8 bits, but its scales `{name}_scale_inv` or `{name}_scale` are not there");
+            return Err(Error::user(message).hint("the checkpoint is incomplete: download it again"));
+        }
+    }
+    Ok(())
+}
+
+/// The tensor that a tensor holds factors of.
+fn partner(name: &str, places: &BTreeMap<String, Place>) -> Option<(String, String)> {
+    let weight = name.strip_suffix("_scale_inv").or_else(|| name.strip_suffix("_scale"))?;
+    let of = places.get(weight)?;
+    // Other models have a `gate` and a `gate_scale` that have nothing to do with this.
+    let known = weight.ends_with("weight") || name.ends_with("_inv") || is_8_bit_float(of.found.meta.dtype);
+    known.then(|| (name.to_owned(), weight.to_owned()))
+}
+
+fn is_8_bit_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
+}
+
+/// What a configuration says of how its model is quantised.
+fn take_quantisation(config: &mut Map<String, Value>) -> Option<Map<String, Value>> {
+    let inner = config.get_mut("text_config").and_then(Value::as_object_mut).and_then(take_quantisation);
+    let own = ["quantization_config", "compression_config"].map(|key| config.shift_remove(key));
+    let mut own = own.into_iter().flatten().filter_map(|value| match value {
+        Value::Object(own) => Some(own),
+        _ => None,
+    });
+    own.next().or(inner)
+}
+
+fn method(quantisation: &Map<String, Value>) -> &str {
+    let text = |key: &str| quantisation.get(key).and_then(Value::as_str);
+    let asked = |key: &str| quantisation.get(key) == Some(&Value::Bool(true));
+    match text("quant_method") {
+        None if asked("load_in_4bit") || asked("load_in_8bit") => "bitsandbytes",
+        None => "an unnamed method",
+        Some(method) => method,
+    }
+}
+
+/// Rows and columns of a block, where the configuration says.
+fn block_size(quantisation: &Map<String, Value>) -> Option<[usize; 2]> {
+    let groups = quantisation.get("config_groups").and_then(Value::as_object);
+    let of_groups = groups.and_then(|groups| groups.values().find_map(|one| one.pointer("/weights/block_structure")));
+    let size = quantisation.get("weight_block_size").filter(|size| !size.is_null()).or(of_groups)?.as_array()?;
+    let extent = |at: usize| usize::try_from(size.get(at)?.as_u64()?).ok().filter(|extent| *extent > 0);
+    Some([extent(0)?, extent(1)?])
+}
+
+/// Modules that were left as they were.
+fn spared(quantisation: &Map<String, Value>) -> Vec<&str> {
+    let keys = ["modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules"];
+    let lists = keys.iter().filter_map(|key| quantisation.get(*key).and_then(Value::as_array));
+    lists.flatten().filter_map(Value::as_str).collect()
+}
+
+/// Which factor belongs to which element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    /// Rows and columns of one matrix.
+    matrix: [usize; 2],
+    /// Rows and columns that share a factor.
+    block: [usize; 2],
+    /// Factors below each other and side by side in one matrix.
+    factors: [usize; 2],
+}
+
+impl Grid {
+    /// How factors of one shape belong to elements of another; `None` if they can't.
+    fn of(shape: &[usize], scales: &[usize], block: [usize; 2]) -> Option<Self> {
+        let (outer, matrix) = match shape {
+            [] | [0] => return None,
+            [len] => (&[][..], [1, *len]),
+            [outer @ .., rows, columns] => (outer, [*rows, *columns]),
+        };
+        let count: usize = scales.iter().product();
+        let all = Self { matrix, block: matrix, factors: [1, 1] };
+        let rows = Self { matrix, block: [1, matrix[1]], factors: [matrix[0], 1] };
+        let blocks = Self { matrix, block, factors: [matrix[0].div_ceil(block[0]), matrix[1].div_ceil(block[1])] };
+        let is = |inner: &[usize]| scales == [outer, inner].concat();
+        if count == 1 && outer.is_empty() || is(&[]) || is(&[1, 1]) {
+            Some(all)
+        } else if shape.len() > 1 && (is(&[matrix[0]]) || is(&[matrix[0], 1])) {
+            Some(rows)
+        } else {
+            (shape.len() > 1 && is(&blocks.factors)).then_some(blocks)
+        }
+    }
+
+    /// Multiplies the elements from `start` on by their factors.
+    #[inline(always)]
+    fn multiply(&self, factors: &[f32], start: usize, elements: &mut [f32]) {
+        let [rows, columns] = self.matrix;
+        let (mut at, mut rest) = (start, elements);
+        while !rest.is_empty() {
+            let (row, column) = (at / columns, at % columns);
+            let (matrix, row) = (row / rows, row % rows);
+            let across = column / self.block[1];
+            let end = ((across + 1) * self.block[1]).min(columns);
+            let (stretch, after) = rest.split_at_mut((end - column).min(rest.len()));
+            let down = matrix * self.factors[0] + row / self.block[0];
+            let factor = factors[down * self.factors[1] + across];
+            for x in stretch.iter_mut() {
+                *x *= factor;
+            }
+            at += stretch.len();
+            rest = after;
+        }
+    }
+}
+
+/// A tensor in 8 bits times its factors.
+pub(super) struct Scaled<'a> {
+    stored: Box<dyn Elements + 'a>,
+    factors: Vec<f32>,
+    grid: Grid,
+}
+
+impl<'a> Scaled<'a> {
+    /// What the products are rounded to.
+    pub(super) const DTYPE: Dtype = Dtype::BF16;
+
+    pub(super) fn new(stored: Box<dyn Elements + 'a>, factors: Vec<f32>, grid: Grid) -> Self {
+        Self { stored, factors, grid }
+    }
+
+    fn product(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.stored.read(start, out)?;
+        Arch::new().dispatch(
+            #[inline(always)]
+            || self.grid.multiply(&self.factors, start, out),
+        );
+        Ok(())
+    }
+}
+
+impl Elements for Scaled<'_> {
+    fn dtype(&self) -> Dtype {
+        Self::DTYPE
+    }
+
+    fn len(&self) -> usize {
+        self.stored.len()
+    }
+
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let mut stored = vec![0; out.len() * Self::DTYPE.size()];
+        self.copy(start, &mut stored)?;
+        Self::DTYPE.widen(&stored, out);
+        Ok(())
+    }
+
+    fn copy(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        let mut products = vec![0.0; out.len() / Self::DTYPE.size()];
+        self.product(start, &mut products)?;
+        Self::DTYPE.narrow(&products, out);
+        Ok(())
+    }
+}
