@@ -20,9 +20,9 @@
 //!
 //! # The map, in reading order
 //!
-//! [`error`] · [`dtype`] · [`weights`] · [`checkpoint`] · [`names`] · [`random`] are what a model is; [`method`] the formulas;
-//! [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write; [`tokenizer`] · [`merge`] · [`export`]
-//! carry it out; [`optimizer`] · [`item`] · [`store`] · [`evolve`] search.
+//! [`error`] · [`dtype`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`names`] · [`random`] are what a model is;
+//! [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write; [`tokenizer`] ·
+//! [`merge`] · [`export`] carry it out; [`optimizer`] · [`item`] · [`store`] · [`evolve`] search.
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
 //! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `bytes(name)` runs the
@@ -41,13 +41,14 @@
 //! - A crash at any instant loses at most the evaluations in flight, and the resumed search ends identical to an
 //!   uninterrupted one. (On one kind of processor: the last bits of `exp` and of matrix products may differ between kinds.)
 //! - A search never sees the items it is reported on.
-//! - `method` sees numbers, not names or paths; `optimizer` sees genomes and fitness, not recipes; only `checkpoint` and
-//!   `export` touch the files of models; only `store` knows the database.
+//! - `method` sees numbers, not names or paths; `optimizer` sees genomes and fitness, not recipes; only `checkpoint`,
+//!   `adapter` and `export` touch the files of models; only `store` knows the database.
 
 pub mod error;
 pub mod dtype;
 pub mod weights;
 pub mod checkpoint;
+pub mod adapter;
 pub mod names;
 pub mod random;
 pub mod method;

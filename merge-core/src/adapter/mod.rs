@@ -1,0 +1,345 @@
+//! A model with a PEFT adapter merged into it: low-rank updates, trained biases, and tensors saved whole.
+//!
+//! With the adapter's matrices `A` (rank, inputs) and `B` (outputs, rank), a tensor `W` (outputs, inputs) becomes
+//!
+//! - `LoRA`: `W + s·B·A`, `s = alpha / rank` (Hu et al., <https://arxiv.org/abs/2106.09685>);
+//! - rsLoRA: the same with `s = alpha / √rank` (Kalajdzievski, <https://arxiv.org/abs/2312.03732>);
+//! - `DoRA`: `m · (W + s·B·A) / ‖W + s·B·A‖`, a norm and a learned `m` for each output (Liu et al.,
+//!   <https://arxiv.org/abs/2402.09353>).
+//!
+//! What is stored as (inputs, outputs), an embedding or GPT-2's `Conv1D`, gets all of it transposed. Ranks and alphas may
+//! differ by module. A tensor that the adapter has whole (`modules_to_save`, `bias`, an embedding that grew) replaces the
+//! base's. Everything is computed in `f32`, stretch by stretch, and rounded once, to the type of the base's tensor.
+//!
+//! A head that was trained apart from a tied embedding unties the model, as in PEFT.
+
+mod low_rank;
+mod peft;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    checkpoint::{Checkpoint, read_if_there},
+    dtype::Dtype,
+    error::{Error, Result},
+    names::Layers,
+    weights::{Config, Elements, Index, Meta, Weights},
+};
+use low_rank::{LowRank, Rounded, transposed};
+use peft::{Peft, Role};
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A model and its adapter, merged as it is read.
+pub struct Adapted {
+    base: Arc<dyn Weights>,
+    adapter: Checkpoint,
+    dir: PathBuf,
+    index: Index,
+    config: Config,
+    changes: BTreeMap<String, Change>,
+}
+
+/// What happens to one of the base's tensors.
+#[derive(Default)]
+struct Change {
+    /// The adapter's tensor that is there in its stead.
+    whole: Option<String>,
+    update: Update,
+    /// How the update is laid over the tensor; set once both are known to fit.
+    fit: Option<Fit>,
+}
+
+/// The names of the adapter's tensors that make a low-rank update.
+#[derive(Default)]
+struct Update {
+    a: Option<String>,
+    b: Option<String>,
+    magnitude: Option<String>,
+    embedding: bool,
+}
+
+struct Fit {
+    scale: f32,
+    /// Whether the tensor is stored as (inputs, outputs).
+    transposed: bool,
+}
+
+impl Adapted {
+    /// Opens an adapter in the layout of PEFT: `adapter_config.json`, and `adapter_model.safetensors` or `.bin`.
+    ///
+    /// Fails, before any weight is read, if it does something that is not described above, if a tensor of it has no
+    /// counterpart or another shape than its counterpart, or if it would not be used.
+    pub fn open(base: Arc<dyn Weights>, dir: &Path) -> Result<Self> {
+        let peft = Peft::read(dir)?;
+        let file = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
+        let adapter = Checkpoint::open(file.iter().find(|file| file.exists()).unwrap_or(&file[0]))?;
+        let at = |error: Error| error.at(adapter.path().display());
+        let changes = changes(&adapter).map_err(at)?;
+        let (index, config) = (base.index().clone(), base.config().clone());
+        let mut opened = Self { base, adapter, dir: dir.to_owned(), index, config, changes };
+        let at = |error: Error| error.at(dir.display());
+        opened.replace().map_err(at)?;
+        opened.update(&peft).map_err(at)?;
+        Ok(opened)
+    }
+
+    /// Holds what replaces tensors against what it replaces; the vocabulary may grow or shrink.
+    fn replace(&mut self) -> Result<()> {
+        let layers = Layers::of(&self.index);
+        self.untie(&layers)?;
+        let old = vocabulary(self.base.config())?;
+        let mut new = None;
+        for (name, change) in &self.changes {
+            let Some(whole) = &change.whole else { continue };
+            let has = &self.adapter.index()[whole];
+            let meta = self.index.get_mut(name).ok_or_else(|| missing(name, &*self.base))?;
+            if has.dtype != meta.dtype && !(has.dtype.is_float() && meta.dtype.is_float()) {
+                let message = format!("`{name}` is {}, but {} in the model", has.dtype.name(), meta.dtype.name());
+                return Err(Error::user(message).hint(OF_ANOTHER));
+            }
+            meta.dtype = meta.dtype.computed();
+            if has.shape == meta.shape {
+                continue;
+            }
+            let resized = has.shape.len() == meta.shape.len() && has.shape.get(1..) == meta.shape.get(1..);
+            if !resized || old != meta.shape.first().copied() || new.is_some_and(|(_, rows)| rows != has.shape[0]) {
+                let message = format!("`{name}` has shape {:?}, but {:?} in the model", has.shape, meta.shape);
+                return Err(Error::user(message).hint(OF_ANOTHER));
+            }
+            meta.shape.clone_from(&has.shape);
+            new = Some((name, has.shape[0]));
+        }
+        let (Some((resized, rows)), Some(old)) = (new, old) else { return Ok(()) };
+        let left = self.index.iter().find(|(name, meta)| {
+            let of_vocabulary = layers.embeddings.contains(name) || name.ends_with("lm_head.weight");
+            of_vocabulary && meta.shape.first() == Some(&old)
+        });
+        if let Some((left, _)) = left {
+            let message = format!("`{resized}` has {rows} rows instead of {old}, but `{left}` is not resized");
+            return Err(Error::user(message).hint("save the adapter with both: `save_embedding_layers=True`"));
+        }
+        set_vocabulary(&mut self.config.0, old, rows);
+        Ok(())
+    }
+
+    /// A head beside a tied embedding: dropped where the adapter's embedding is the same, else the model's head from now on.
+    fn untie(&mut self, layers: &Layers) -> Result<()> {
+        const HEAD: &str = "lm_head.weight";
+        let Some(head) = self.changes.get(HEAD).and_then(|change| change.whole.clone()) else { return Ok(()) };
+        if !self.config.tied()? || self.index.contains_key(HEAD) {
+            return Ok(());
+        }
+        let of_same_width =
+            |name: &&String| self.index[*name].shape.get(1..) == self.adapter.index()[&head].shape.get(1..);
+        let embedding = layers.embeddings.iter().find(|name| !name.contains("wpe") && of_same_width(name));
+        let embedding = embedding.ok_or_else(|| missing(HEAD, &*self.base))?;
+        let change = self.changes.get(embedding);
+        if let Some(whole) = change.and_then(|change| change.whole.as_ref())
+            && change.is_none_or(|change| change.update.is_none())
+            && self.adapter.bytes(whole)? == self.adapter.bytes(&head)?
+        {
+            self.changes.remove(HEAD);
+            return Ok(());
+        }
+        let meta = self.index[embedding].clone();
+        self.index.insert(HEAD.to_owned(), meta);
+        self.config.0.insert("tie_word_embeddings".to_owned(), Value::Bool(false));
+        Ok(())
+    }
+
+    /// Holds the low-rank updates against what they update.
+    fn update(&mut self, peft: &Peft) -> Result<()> {
+        let stored = self.adapter.index();
+        for (name, change) in &mut self.changes {
+            let Update { a, b, magnitude, embedding } = &change.update;
+            let (Some(a), Some(b)) = (a, b) else {
+                if change.update.is_none() {
+                    continue;
+                }
+                let kind = if a.is_some() { "lora_B" } else { "lora_A" };
+                return Err(Error::user(format!("the update of `{name}` has no {kind}")).hint(INCOMPLETE));
+            };
+            let module = name.strip_suffix(".weight").unwrap_or(name);
+            let meta = self.index.get_mut(name).ok_or_else(|| missing(name, &*self.base))?;
+            let (rank, scale) = peft.rank_and_scale(module)?;
+            let ([has_rank, inputs], [outputs, other_rank]) = (matrix(stored, a)?, matrix(stored, b)?);
+            if [has_rank, other_rank] != [rank; 2] {
+                let message =
+                    format!("`{a}` and `{b}` have ranks {has_rank} and {other_rank}; adapter_config.json says {rank}");
+                return Err(Error::user(message).hint(INCOMPLETE));
+            }
+            let transposed = if *embedding || inputs == outputs {
+                *embedding || peft.fan_in_fan_out
+            } else {
+                meta.shape == [inputs, outputs]
+            };
+            let shape = if transposed { [inputs, outputs] } else { [outputs, inputs] };
+            if meta.shape != shape || !meta.dtype.is_float() {
+                let message = format!(
+                    "the update of `{name}` is for {shape:?} numbers, but the model's is of {:?} in {}",
+                    meta.shape,
+                    meta.dtype.name()
+                );
+                return Err(Error::user(message).hint(OF_ANOTHER));
+            }
+            match magnitude {
+                Some(m) if stored[m].len() != outputs => {
+                    let message = format!("`{m}` has {} numbers for {outputs} outputs", stored[m].len());
+                    return Err(Error::user(message).hint(OF_ANOTHER));
+                }
+                Some(m) if !peft.dora => {
+                    let message = format!("`{m}` is there, but adapter_config.json does not say `use_dora`");
+                    return Err(Error::user(message).hint(INCOMPLETE));
+                }
+                None if peft.dora => {
+                    return Err(
+                        Error::user(format!("the update of `{name}` has no lora_magnitude_vector")).hint(INCOMPLETE)
+                    );
+                }
+                _ => {}
+            }
+            meta.dtype = meta.dtype.computed();
+            change.fit = Some(Fit { scale, transposed });
+        }
+        Ok(())
+    }
+
+    /// One of the adapter's tensors, widened.
+    fn numbers(&self, name: &str) -> Result<Vec<f32>> {
+        let mut numbers = vec![0.0; self.adapter.index()[name].len()];
+        self.adapter.tensor(name)?.read(0, &mut numbers)?;
+        Ok(numbers)
+    }
+
+    /// The two matrices of which the first times the second is laid over the tensor, row by row.
+    fn matrices(&self, a: &str, b: &str, fit: &Fit) -> Result<[Vec<f32>; 2]> {
+        let ([rank, inputs], [outputs, _]) = (matrix(self.adapter.index(), a)?, matrix(self.adapter.index(), b)?);
+        let (a, b) = (self.numbers(a)?, self.numbers(b)?);
+        // (B·A)ᵀ = Aᵀ·Bᵀ.
+        Ok(if fit.transposed { [transposed(&a, rank, inputs), transposed(&b, outputs, rank)] } else { [b, a] })
+    }
+}
+
+impl Update {
+    fn is_none(&self) -> bool {
+        self.a.is_none() && self.b.is_none() && self.magnitude.is_none()
+    }
+}
+
+impl Weights for Adapted {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        let Some(change) = self.changes.get(name) else { return self.base.tensor(name) };
+        let Meta { dtype, shape } = &self.index[name];
+        let tensor = match &change.whole {
+            Some(whole) => self.adapter.tensor(whole)?,
+            None => self.base.tensor(name)?,
+        };
+        let (Update { a: Some(a), b: Some(b), magnitude, .. }, Some(fit)) = (&change.update, &change.fit) else {
+            return Ok(Rounded::to(*dtype, tensor));
+        };
+        let matrices = self.matrices(a, b, fit)?;
+        let updated = LowRank::new(tensor, *dtype, shape[1], matrices, fit.scale);
+        Ok(Box::new(match magnitude {
+            Some(magnitude) => updated.with_magnitude(&self.numbers(magnitude)?, fit.transposed)?,
+            None => updated,
+        }))
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// An adapter that brings a tokenizer brings all of it; the other files are the base's.
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let brings = TOKENIZERS.iter().any(|name| self.dir.join(name).exists());
+        if brings && (TOKENIZERS.contains(&name) || BESIDE_TOKENIZERS.contains(&name)) {
+            return read_if_there(&self.dir.join(name));
+        }
+        self.base.sidecar(name)
+    }
+
+    fn place(&self) -> String {
+        format!("{}+{}", self.base.place(), self.dir.display())
+    }
+}
+
+const TOKENIZERS: [&str; 5] = ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"];
+const BESIDE_TOKENIZERS: [&str; 6] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+const OF_ANOTHER: &str =
+    "the adapter was trained on another model: see `base_model_name_or_path` in its adapter_config.json";
+const INCOMPLETE: &str = "the adapter is incomplete: download it again, or save it again with PEFT";
+
+fn missing(tensor: &str, base: &dyn Weights) -> Error {
+    Error::user(format!("it changes `{tensor}`, which {} does not have", base.place())).hint(OF_ANOTHER)
+}
+
+/// What an adapter's tensors do, by the base's tensor that they do it to.
+fn changes(adapter: &Checkpoint) -> Result<BTreeMap<String, Change>> {
+    let mut changes: BTreeMap<String, Change> = BTreeMap::new();
+    for name in adapter.index().keys() {
+        let Some((target, role)) = peft::role(name)? else { continue };
+        let change = changes.entry(target).or_default();
+        let place = match role {
+            Role::Whole => &mut change.whole,
+            Role::A { embedding } => {
+                change.update.embedding = embedding;
+                &mut change.update.a
+            }
+            Role::B => &mut change.update.b,
+            Role::Magnitude => &mut change.update.magnitude,
+        };
+        // Where embeddings are saved because they grew, PEFT saves them twice.
+        if let Some(other) = place
+            && (adapter.index()[other] != adapter.index()[name] || adapter.bytes(other)? != adapter.bytes(name)?)
+        {
+            return Err(
+                Error::user(format!("`{other}` and `{name}` are for the same tensor and differ")).hint(INCOMPLETE)
+            );
+        }
+        *place = Some(name.clone());
+    }
+    Ok(changes)
+}
+
+/// The extents of a matrix of the adapter.
+fn matrix(index: &Index, name: &str) -> Result<[usize; 2]> {
+    let Meta { dtype, shape } = &index[name];
+    match (shape.as_slice(), dtype) {
+        ([rows, columns], Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) => Ok([*rows, *columns]),
+        _ => Err(Error::user(format!("`{name}` has shape {shape:?} in {}", dtype.name()))
+            .hint("of convolutions and of quantised adapters nothing is known here; merge it with PEFT")),
+    }
+}
+
+/// How many tokens a model's configuration says it knows.
+fn vocabulary(config: &Config) -> Result<Option<usize>> {
+    let inner = config.0.get("text_config").and_then(Value::as_object).cloned().map(Config);
+    Ok(config.count("vocab_size")?.or(inner.map(|inner| inner.count("vocab_size")).transpose()?.flatten()))
+}
+
+fn set_vocabulary(config: &mut Map<String, Value>, old: usize, new: usize) {
+    for (key, value) in config {
+        match value {
+            Value::Object(part) if key == "text_config" => set_vocabulary(part, old, new),
+            _ if key == "vocab_size" && value.as_u64() == Some(old as u64) => *value = Value::from(new),
+            _ => {}
+        }
+    }
+}
