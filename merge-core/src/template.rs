@@ -221,6 +221,10 @@ impl Fit for Slot {
     fn is_hole(&self) -> bool {
         matches!(self, Self::Hole(_))
     }
+
+    fn is_by_layer(&self) -> bool {
+        matches!(self, Self::Hole(Hole { per, groups, .. }) if per.is_some() || groups.is_some())
+    }
 }
 
 impl Fit for Hole {

@@ -43,7 +43,7 @@ pub(super) fn check(template: &Template, sources: &Sources, search: &Search, obj
     let space = template.space(&layers)?;
     generations(template, search, &search.optimizer.start(&space, search.seed), objective.goals())?;
     objective.check(&Merge::plan(&template.fill(&layers, &space.init()), sources)?)?;
-    for recipe in [Some(baseline::uniform(template)), baseline::untuned_dare_ties(template)].into_iter().flatten() {
+    for recipe in [baseline::uniform(template), baseline::untuned_dare_ties(template)].into_iter().flatten() {
         Merge::plan(&recipe, sources)?;
     }
     Ok(())
@@ -100,9 +100,10 @@ impl<'a> Plan<'a> {
             .map(|(label, (name, _))| (label, Model::Source(name.to_owned())))
             .collect();
         let n_parents = models.len();
-        models.push(("uniform average".to_owned(), Model::Merge(baseline::uniform(self.study.template))));
+        let uniform = baseline::uniform(self.study.template);
+        models.extend(uniform.map(|recipe| ("uniform average".to_owned(), Model::Merge(Box::new(recipe)))));
         let dare_ties = baseline::untuned_dare_ties(self.study.template);
-        models.extend(dare_ties.map(|recipe| ("DARE-TIES, untuned".to_owned(), Model::Merge(recipe))));
+        models.extend(dare_ties.map(|recipe| ("DARE-TIES, untuned".to_owned(), Model::Merge(Box::new(recipe)))));
         if self.study.search.optimizer.name != Algorithm::Random {
             let random =
                 Optimizer::random(self.space.dimensions.len(), self.start.population(), self.study.search.seed);
@@ -110,9 +111,9 @@ impl<'a> Plan<'a> {
             let most = generations.len() as u64;
             let Some((generations, _)) = self.search("random search", random, most)? else { return Ok(None) };
             let Some((best, _)) = self.choose("random search", &generations)? else { return Ok(None) };
-            models.push(("random search".to_owned(), Model::Merge(best)));
+            models.push(("random search".to_owned(), Model::Merge(Box::new(best))));
         }
-        models.push(("evolved".to_owned(), Model::Merge(winner.clone())));
+        models.push(("evolved".to_owned(), Model::Merge(Box::new(winner.clone()))));
 
         self.scoring.begin("report");
         let asked: Asked = self.goals().iter().map(|goal| goal.report.clone()).collect();
@@ -154,7 +155,8 @@ impl<'a> Plan<'a> {
             let number = optimizer.generation();
             self.scoring.at_generation((number, most), records.last());
             let candidates = optimizer.ask();
-            let models: Vec<Model> = candidates.iter().map(|genome| Model::Merge(self.fill(genome))).collect();
+            let models: Vec<Model> =
+                candidates.iter().map(|genome| Model::Merge(Box::new(self.fill(genome)))).collect();
             let Some(scores) = self.scoring.score(&models, &self.subset(number))? else { return Ok(None) };
             let scored: Vec<f64> = scores.iter().map(|scores| fitness(self.goals(), scores)).collect();
             optimizer.tell(&scored);
@@ -178,7 +180,7 @@ impl<'a> Plan<'a> {
         let finalists = finalists(records);
         self.scoring.begin(phase);
         let recipes: Vec<Recipe> = finalists.iter().map(|(_, genome)| self.fill(genome)).collect();
-        let models: Vec<Model> = recipes.iter().cloned().map(Model::Merge).collect();
+        let models: Vec<Model> = recipes.iter().map(|recipe| Model::Merge(Box::new(recipe.clone()))).collect();
         let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
         let Some(scores) = self.scoring.score(&models, &asked)? else { return Ok(None) };
         let scored: Vec<f64> = scores.iter().map(|scores| fitness(self.goals(), scores)).collect();

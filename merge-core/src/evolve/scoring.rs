@@ -24,7 +24,7 @@ const ENGINE: &[u8] = b"evomerge forward pass 1";
 /// A model to score.
 pub(super) enum Model {
     /// Merged in memory.
-    Merge(Recipe),
+    Merge(Box<Recipe>),
     /// A checkpoint as it is, by the name the recipe gives it.
     Source(String),
 }

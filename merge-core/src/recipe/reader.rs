@@ -6,17 +6,8 @@ use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, V
 
 use super::{
     place::{AT, Mistake, known_names},
-    yaml::{Kind, Node},
+    yaml::{Kind, Node, flag},
 };
-
-/// Keys of mergekit that have no counterpart here yet, and what to write instead.
-const NOT_YET: [(&str, &str); 5] = [
-    ("slices", "list whole models under `models`"),
-    ("modules", "list whole models under `models`"),
-    ("tokenizer_source", "remove it: the tokenizer is the base model's, or the first model's"),
-    ("tokenizer", "remove it: the tokenizer is the base model's, or the first model's"),
-    ("chat_template", "remove it: the chat template comes with the tokenizer"),
-];
 
 impl std::error::Error for Mistake {}
 
@@ -55,9 +46,6 @@ impl de::Error for Mistake {
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
-        if let Some((_, instead)) = NOT_YET.iter().find(|(name, _)| *name == key && known.contains(&"merge_method")) {
-            return Self::new(format!("`{key}` is not supported yet")).hint(*instead);
-        }
         Self::new(format!("there is no key `{key}`")).hint(known_names(key, "known keys here", known.iter().copied()))
     }
 
@@ -162,8 +150,19 @@ impl<'de> de::Deserializer<'de> for &'de Node {
         .map_err(|mistake| mistake.at(self.place))
     }
 
+    /// YAML 1.1 has more words for true and false, and recipes were written for it.
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        match &self.kind {
+            Kind::Text(text) => match flag(text) {
+                Some(value) => visitor.visit_bool(value),
+                None => self.deserialize_any(visitor),
+            },
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
         unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }

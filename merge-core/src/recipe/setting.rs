@@ -29,7 +29,7 @@ pub struct Conditional {
     pub value: Curve,
 }
 
-/// At least one value, spread evenly over the depth of the model; a single one holds everywhere.
+/// Values spread evenly over the depth of the model: a single one holds everywhere, and an empty list gives none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve(pub(super) Vec<Value>);
 
@@ -39,16 +39,17 @@ impl Setting {
         Self::Always(Curve::number(value))
     }
 
-    /// The value for a tensor at depth `t`, from 0 (first layer) to 1 (last); `None` if no filter matches its name.
+    /// The value for a tensor at depth `t`, from 0 (first layer) to 1 (last); `None` if no filter matches its name, or if
+    /// there is no value.
     pub fn at(&self, domain: Domain, tensor: &str, t: f64) -> Option<Value> {
         match self {
-            Self::Always(curve) => Some(curve.at(domain, t)),
+            Self::Always(curve) => curve.at(domain, t),
             Self::Conditional(entries) => {
                 let entry = entries.iter().find(|entry| match entry.filter.as_deref() {
                     None | Some("*") => true,
                     Some(part) => tensor.contains(part),
                 })?;
-                Some(entry.value.at(domain, t))
+                entry.value.at(domain, t)
             }
         }
     }
@@ -61,18 +62,18 @@ impl Curve {
     }
 
     /// mergekit's `evaluate_setting`: numbers are interpolated, flags step.
-    fn at(&self, domain: Domain, t: f64) -> Value {
-        let last = self.0.len() - 1;
+    fn at(&self, domain: Domain, t: f64) -> Option<Value> {
+        let last = self.0.len().checked_sub(1)?;
         let scaled = t.clamp(0.0, 1.0) * last as f64;
         let i0 = (scaled as usize).min(last);
-        match domain {
+        Some(match domain {
             Domain::Flag => Value::Flag(number(self.0[i0]) != 0.0),
             Domain::Number { .. } => {
                 let i1 = (i0 + 1).min(last);
                 let frac = scaled - i0 as f64;
                 Value::Number((1.0 - frac) * number(self.0[i0]) + frac * number(self.0[i1]))
             }
-        }
+        })
     }
 }
 
@@ -90,6 +91,11 @@ pub(crate) trait Fit {
 
     /// Whether a search decides it.
     fn is_hole(&self) -> bool {
+        false
+    }
+
+    /// Whether layers get values of their own from it.
+    fn is_by_layer(&self) -> bool {
         false
     }
 }
@@ -168,7 +174,7 @@ impl JsonSchema for Curve {
             "description": "A value, or a list of values spread evenly over the depth of the model.",
             "anyOf": [
                 { "type": ["number", "boolean"] },
-                { "type": "array", "items": { "type": ["number", "boolean"] }, "minItems": 1 },
+                { "type": "array", "items": { "type": ["number", "boolean"] } },
             ],
         })
     }

@@ -10,6 +10,7 @@ use serde::{
 use super::{
     place::At,
     setting::{Conditional, Curve, Setting},
+    yaml::flag,
 };
 use crate::{
     method::Value,
@@ -76,11 +77,10 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
         Ok(Slot::Set(Setting::number(value)))
     }
 
-    /// YAML 1.1 reads `1e-5` as text, and so do recipes that went through it.
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Slot, E> {
-        match text.trim().parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(Slot::Set(Setting::number(value))),
-            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
+        match scalar(text) {
+            Some(value) => Ok(Slot::Set(Setting::Always(Curve(vec![value])))),
+            None => Err(E::invalid_type(Unexpected::Str(text), &self)),
         }
     }
 
@@ -93,9 +93,9 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
             }
         }
         match (values.is_empty(), entries.is_empty()) {
-            (false, true) => Ok(Slot::Set(Setting::Always(Curve(values)))),
+            // No value at all is mergekit's way to leave it to the levels above.
+            (_, true) => Ok(Slot::Set(Setting::Always(Curve(values)))),
             (true, false) => Ok(Slot::Set(Setting::Conditional(entries))),
-            (true, true) => Err(A::Error::custom("an empty list gives no value\nwrite a value, or remove the key")),
             (false, false) => Err(A::Error::custom(
                 "this list mixes values and conditions\nwrite the last value as `- value: …`, which matches every tensor",
             )),
@@ -118,6 +118,12 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
             )),
         }
     }
+}
+
+/// YAML 1.1 reads `1e-5` as text and `yes` as true, and recipes were written for it.
+fn scalar(text: &str) -> Option<Value> {
+    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    number.map(Value::Number).or_else(|| flag(text).map(Value::Flag))
 }
 
 /// Every key that a block for a parameter may have; which of them it has tells what it is.
@@ -170,10 +176,7 @@ impl<'de> de::Visitor<'de> for ElementVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Element, E> {
-        match text.trim().parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(Element::Value(Value::Number(value))),
-            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
-        }
+        scalar(text).map(Element::Value).ok_or_else(|| E::invalid_type(Unexpected::Str(text), &self))
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {

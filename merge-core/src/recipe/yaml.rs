@@ -27,18 +27,29 @@ pub(crate) enum Kind {
     Block(Vec<(Node, Node)>),
 }
 
+const START: Place = Place { line: 1, column: 1 };
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        // `y` is a token like any other; other words for true and false are known where one of them is wanted.
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+    }
+}
+
 impl Node {
     /// Reads a text that is one YAML document.
     pub(crate) fn parse(text: &str) -> Result<Self, Mistake> {
-        let start = Place { line: 1, column: 1 };
-        let options = serde_saphyr::options! {
-            with_snippet: false,
-            reject_unsupported_tags: true,
-            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-        };
-        serde_saphyr::from_str_with_options::<Self>(text, options)
-            .map(|node| if node.place.line == 0 { Self { place: start, ..node } } else { node })
-            .map_err(|error| mistake(&error).at(start))
+        serde_saphyr::from_str_with_options::<Self>(text, options())
+            .map(|node| if node.place.line == 0 { Self { place: START, ..node } } else { node })
+            .map_err(|error| mistake(&error).at(START))
+    }
+
+    /// Reads a text that is any number of YAML documents; empty ones are left out.
+    pub(crate) fn parse_all(text: &str) -> Result<Vec<Self>, Mistake> {
+        serde_saphyr::from_multiple_with_options::<Self>(text, options()).map_err(|error| mistake(&error).at(START))
     }
 
     /// The value of a key of a block, and the block without it.
@@ -46,6 +57,15 @@ impl Node {
         let Kind::Block(entries) = &mut self.kind else { return None };
         let found = entries.iter().position(|(name, _)| matches!(&name.kind, Kind::Text(text) if text == key))?;
         Some(entries.remove(found).1)
+    }
+}
+
+/// What a word says in YAML 1.1, where it is true or false.
+pub(super) fn flag(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Some(true),
+        "false" | "no" | "off" => Some(false),
+        _ => None,
     }
 }
 
@@ -59,9 +79,8 @@ fn mistake(error: &serde_saphyr::Error) -> Mistake {
         E::DuplicateMappingKey { key: None, .. } => {
             Mistake::new("a key appears twice").hint("keep one of them: neither would be the obvious winner")
         }
-        E::MultipleDocuments { .. } => {
-            Mistake::new("a second YAML document begins here").hint("keep one document a file: remove the `---`")
-        }
+        E::MultipleDocuments { .. } => Mistake::new("a second YAML document begins here")
+            .hint("only `merge`, `plan` and `verify` read several: remove the `---`"),
         E::UnsupportedTag { tag, .. } => {
             Mistake::new(format!("the YAML tag `{tag}` means nothing here")).hint("remove the tag, or quote the text")
         }

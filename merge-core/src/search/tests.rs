@@ -198,11 +198,17 @@ fn the_schema_has_the_keys_that_the_parser_accepts() {
     let of = |name: &str| keys(&schema["$defs"][name]);
     let set = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
     let zzz = |good: &str, bad: &str| known(&GOOD.replacen(good, bad, 1));
+    let top_zzz = |bad: &str| zzz("dtype: bfloat16", bad);
     let mut top = zzz("merge_method", "zzz");
     top.insert("search".to_string());
     assert_eq!(keys(&schema), top);
     assert_eq!(of("Model"), zzz("- model: math", "- zzz: math"));
-    assert_eq!(of("Random"), zzz("dtype: bfloat16", "random: {zzz: 1}"));
+    assert_eq!(of("Random"), top_zzz("random: {zzz: 1}"));
+    assert_eq!(of("Slice"), top_zzz("slices: [{zzz: 1}]"));
+    assert_eq!(of("Source"), top_zzz("slices: [{sources: [{zzz: 1}]}]"));
+    assert_eq!(of("Module"), top_zzz("modules: {x: {zzz: 1}}"));
+    assert_eq!(of("Tokenizer"), top_zzz("tokenizer: {zzz: 1}"));
+    assert_eq!(of("Token"), top_zzz("tokenizer: {tokens: {x: {zzz: 1}}}"));
     assert_eq!(of("Search"), zzz("  budget", "  zzz"));
     assert_eq!(of("Optimizer"), zzz("sigma", "zzz"));
     assert_eq!(of("Objective"), zzz("- task", "- zzz"));

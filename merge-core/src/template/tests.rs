@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use super::*;
-use crate::{names::Layers, recipe::tests::METHODS, search::SearchFile};
+use crate::{
+    names::Layers,
+    recipe::{lookup, tests::METHODS},
+    search::SearchFile,
+};
 
 fn template(hole: &str) -> Result<Template> {
     let text = format!(
@@ -69,7 +73,10 @@ fn spread(hole: &str, n_layers: usize, genome: &[f64], labels: &[&str], values: 
     tensors.extend((0..n_layers).map(|layer| format!("model.layers.{layer}.mlp.weight")));
     tensors.extend(["model.norm.weight".to_string(), "lm_head.weight".to_string()]);
     let weight = METHODS[0].params[0];
-    let found: Vec<_> = tensors.iter().map(|name| recipe.value(&weight, Some(1), name, 0.0)).collect();
+    let found: Vec<_> = tensors
+        .iter()
+        .map(|name| lookup([&recipe.models[1].parameters, &recipe.parameters], &weight, name, 0.0))
+        .collect();
     assert_eq!(found, values.iter().map(|value| Some(Value::Number(*value))).collect::<Vec<_>>());
 }
 

@@ -1,5 +1,10 @@
 //! Recipes in, errors word for word out; and what recipes mean.
 
+mod documents;
+mod references;
+mod slices;
+mod values;
+
 use std::path::Path;
 
 use super::*;
@@ -7,21 +12,82 @@ use crate::method::{Base, Domain};
 
 const UNIT: Domain = Domain::Number { min: 0.0, max: 1.0 };
 const ANY: Domain = Domain::Number { min: f64::NEG_INFINITY, max: f64::INFINITY };
+const TRUE: Option<Value> = Some(Value::Flag(true));
+const FALSE: Option<Value> = Some(Value::Flag(false));
 
 const fn param(name: &'static str, scope: Scope, domain: Domain, default: Option<Value>) -> Param {
     Param { name, scope, domain, default, help: "some help", unused: false }
 }
 
+const fn number(name: &'static str, scope: Scope, default: f64) -> Param {
+    param(name, scope, ANY, Some(Value::Number(default)))
+}
+
 const WEIGHT: Param = param("weight", Scope::Model, ANY, None);
 const DENSITY: Param = param("density", Scope::Model, UNIT, Some(Value::Number(1.0)));
-const NORMALIZE: Param = param("normalize", Scope::Merge, Domain::Flag, Some(Value::Flag(true)));
+const GAMMA: Param = number("gamma", Scope::Model, 0.01);
+const EPSILON: Param = number("epsilon", Scope::Model, 0.15);
+const NORMALIZE: Param = param("normalize", Scope::Merge, Domain::Flag, TRUE);
+const RESCALE: Param = param("rescale", Scope::Merge, Domain::Flag, TRUE);
+const LAMBDA: Param = number("lambda", Scope::Merge, 1.0);
+const INT8_MASK: Param = param("int8_mask", Scope::Merge, Domain::Flag, FALSE);
+const T: Param = param("t", Scope::Merge, ANY, None);
 
-/// Enough methods to read recipes by.
+const fn method(name: &'static str, base: Base, n: (usize, usize), params: &'static [Param]) -> MethodInfo {
+    MethodInfo { name, params, base, models: n.0..=n.1 }
+}
+
+const SOME: (usize, usize) = (1, usize::MAX);
+const DIFFERENCES: &[Param] = &[WEIGHT, DENSITY, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
+const DELLA: &[Param] = &[WEIGHT, DENSITY, EPSILON, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
+const BREADCRUMBS: &[Param] = &[WEIGHT, DENSITY, GAMMA, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
+
+/// The vocabulary of mergekit 0.1.5, to read recipes by.
 pub(crate) const METHODS: &[MethodInfo] = &[
-    MethodInfo { name: "linear", params: &[WEIGHT, NORMALIZE], base: Base::Merged },
-    MethodInfo { name: "slerp", params: &[param("t", Scope::Merge, UNIT, None)], base: Base::Required },
-    MethodInfo { name: "ties", params: &[WEIGHT, DENSITY, NORMALIZE], base: Base::Required },
-    MethodInfo { name: "passthrough", params: &[], base: Base::Merged },
+    method("linear", Base::Merged, SOME, &[WEIGHT, NORMALIZE]),
+    method("slerp", Base::Required, (1, 1), &[T]),
+    method(
+        "nuslerp",
+        Base::Optional,
+        (2, 2),
+        &[
+            WEIGHT,
+            param("nuslerp_row_wise", Scope::Merge, Domain::Flag, FALSE),
+            param("nuslerp_flatten", Scope::Merge, Domain::Flag, TRUE),
+        ],
+    ),
+    method(
+        "multislerp",
+        Base::Optional,
+        SOME,
+        &[WEIGHT, param("normalize_weights", Scope::Merge, Domain::Flag, TRUE), number("eps", Scope::Merge, 1e-8)],
+    ),
+    method("karcher", Base::Merged, SOME, &[number("max_iter", Scope::Merge, 10.0), number("tol", Scope::Merge, 1e-5)]),
+    method("passthrough", Base::Merged, (1, 1), &[number("scale", Scope::Model, 1.0)]),
+    method("task_arithmetic", Base::Required, SOME, DIFFERENCES),
+    method("ties", Base::Required, SOME, DIFFERENCES),
+    method("dare_linear", Base::Required, SOME, DIFFERENCES),
+    method("dare_ties", Base::Required, SOME, DIFFERENCES),
+    method("della", Base::Required, SOME, DELLA),
+    method("della_linear", Base::Required, SOME, DELLA),
+    method("breadcrumbs", Base::Required, SOME, BREADCRUMBS),
+    method("breadcrumbs_ties", Base::Required, SOME, BREADCRUMBS),
+    method(
+        "sce",
+        Base::Required,
+        SOME,
+        &[INT8_MASK, param("select_topk", Scope::Merge, UNIT, Some(Value::Number(1.0)))],
+    ),
+    method("ram", Base::Required, SOME, &[number("epsilon", Scope::Merge, 1e-5)]),
+    method(
+        "ramplus_tl",
+        Base::Required,
+        SOME,
+        &[number("r", Scope::Merge, 0.1), number("alpha", Scope::Merge, 0.2), number("epsilon", Scope::Merge, 1e-5)],
+    ),
+    method("model_stock", Base::Required, (2, usize::MAX), &[param("filter_wise", Scope::Merge, Domain::Flag, FALSE)]),
+    method("nearswap", Base::Required, (1, 1), &[T]),
+    method("arcee_fusion", Base::Required, (1, 1), &[]),
 ];
 
 const TIES: &str = "merge_method: ties
@@ -66,7 +132,7 @@ fn refuses_what_the_method_cannot_do() {
         "      weight",
         "      wieght",
         "recipes/ja.yaml:8:7: models[1].parameters: `ties` has no parameter `wieght`",
-        "did you mean `weight`? its parameters: `weight`, `density`, `normalize`",
+        "did you mean `weight`? its parameters: `weight`, `density`, `normalize`, `rescale`, `lambda`, `int8_mask`",
     );
     check(
         "      weight: 1",
@@ -104,20 +170,69 @@ fn refuses_a_merge_without_what_its_method_needs() {
     assert_eq!(error.to_string(), "recipes/ja.yaml:2:9: models: a merge needs a model");
 }
 
+/// The error and the hint of a whole recipe.
+fn refuse(text: &str, message: &str, hint: &str) {
+    let error = parse(text).expect_err(text);
+    assert_eq!((error.to_string().as_str(), error.advice().unwrap_or_default()), (message, hint), "{text}");
+}
+
+#[test]
+fn refuses_too_many_and_too_few_models() {
+    let explains = "`evomerge methods` explains each method";
+    check(
+        "- model: chat",
+        "- model: math",
+        "recipes/ja.yaml:9:12: models[2].model: `math` is listed twice",
+        "give it once, with the sum of both weights",
+    );
+    refuse(
+        "merge_method: ties\nbase_model: a\nmodels: [{model: a}]",
+        "recipes/ja.yaml:3:18: models: there is no model beside the base",
+        "list at least one other model",
+    );
+    refuse(
+        "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}, {model: c}]\nparameters: {t: 0.5}",
+        "recipes/ja.yaml:3:18: models: `slerp` merges exactly one model beside the base, and here are 2",
+        explains,
+    );
+    refuse(
+        "merge_method: model_stock\nbase_model: a\nmodels: [{model: b}]",
+        "recipes/ja.yaml:3:18: models: `model_stock` merges at least 2 models beside the base, and here are 1",
+        explains,
+    );
+    refuse(
+        "merge_method: nuslerp\nmodels: [{model: b}]\nparameters: {weight: 1}",
+        "recipes/ja.yaml:2:18: models: `nuslerp` merges exactly 2 models, and here are 1",
+        explains,
+    );
+    // mergekit merges a base that is not listed as one more model.
+    let unlisted = "a base that is not listed counts as one more, as in mergekit: remove `base_model`, or write \
+                    `fixes: [listed_only]`";
+    let passthrough = "merge_method: passthrough\nbase_model: a\nmodels: [{model: b}]\n";
+    let message = "recipes/ja.yaml:3:18: models: `passthrough` merges exactly one model, and here are 2";
+    refuse(passthrough, message, unlisted);
+    parse(&format!("{passthrough}fixes: [listed_only]")).expect("only what is listed");
+    let linear = "merge_method: linear\nbase_model: a\nmodels: [{model: b, parameters: {weight: 1}}]\n";
+    refuse(
+        linear,
+        "recipes/ja.yaml:2:13: base_model: `linear` needs `weight`: some help",
+        "a base that is not listed is merged as one more model, as in mergekit: list it with a value of its own, or \
+         write `fixes: [listed_only]`",
+    );
+    parse(&format!("{linear}parameters: {{weight: 1}}")).expect("a weight for the base");
+    parse(&format!("{linear}fixes: [listed_only]")).expect("only what is listed");
+}
+
 #[test]
 fn refuses_what_it_does_not_know() {
-    let known = "known keys here: `merge_method`, `base_model`, `models`, `parameters`, `dtype`, `out_dtype`, `random`";
+    let known = "known keys here: `name`, `merge_method`, `base_model`, `models`, `slices`, `modules`, `parameters`, \
+                 `dtype`, `out_dtype`, `random`, `tokenizer_source`, `tokenizer`, `chat_template`, \
+                 `tie_word_embeddings`, `fixes`";
     check(
         "\nparameters",
         "\nparamters",
         "recipes/ja.yaml:10:1: there is no key `paramters`",
         &format!("did you mean `parameters`? {known}"),
-    );
-    check(
-        "base_model: base",
-        "slices: []",
-        "recipes/ja.yaml:2:1: `slices` is not supported yet",
-        "list whole models under `models`",
     );
     check(
         "- model: math",
@@ -135,7 +250,7 @@ fn refuses_what_it_does_not_know() {
         "base_model: base",
         "base_model: base\nrandom: {generator: philox, seed: 1}",
         "recipes/ja.yaml:3:21: random.generator: `philox` is not known here",
-        "known here: `counter`",
+        "known here: `counter`, `mergekit`",
     );
     check(
         "base_model: base",
@@ -165,12 +280,6 @@ fn refuses_wrong_types_in_plain_words() {
         "density: .inf",
         "recipes/ja.yaml:7:16: models[1].parameters.density: expected a finite number, found inf",
         "",
-    );
-    check(
-        "density: 0.3",
-        "density: []",
-        "recipes/ja.yaml:7:16: models[1].parameters.density: an empty list gives no value",
-        "write a value, or remove the key",
     );
     check(
         "density: 0.3",
@@ -219,7 +328,7 @@ fn refuses_what_is_not_yaml() {
         "parameters:\n  weight",
         "---\nparameters:\n  weight",
         "recipes/ja.yaml:11:1: a second YAML document begins here",
-        "keep one document a file: remove the `---`",
+        "only `merge`, `plan` and `verify` read several: remove the `---`",
     );
     check(
         "density: 0.3",
@@ -235,97 +344,6 @@ fn refuses_what_is_not_yaml() {
     );
     check("model: math", "1: math", "recipes/ja.yaml:5:5: models[1]: a key must be text", "put it in quotes");
     check(TIES, "", "recipes/ja.yaml:1:1: expected a block of keys, found nothing", "");
-}
-
-#[test]
-fn reads_settings_as_mergekit_does() {
-    let value = |setting: &str, name: &str, t: f64| {
-        let recipe = parse(&TIES.replace("density: 0.3", &format!("density: {setting}"))).expect(setting);
-        recipe.value(&DENSITY, Some(1), name, t)
-    };
-    let number = |value| Some(Value::Number(value));
-    assert_eq!(value("1e-5", "", 0.0), number(1e-5));
-    assert_eq!(value("'1e-5'", "", 0.0), number(1e-5));
-    assert_eq!(value("[0, 0.5, 1]", "", 0.25), number(0.25));
-    assert_eq!(value("[0, 1]", "", 1.0), number(1.0));
-    assert_eq!(value("[0.7]", "", 0.3), number(0.7));
-    let list = "[{filter: mlp, value: 0.1}, {filter: '*', value: [0.2, 0.4]}, {value: 0.9}]";
-    assert_eq!(value(list, "x.mlp.up", 1.0), number(0.1));
-    assert_eq!(value(list, "x.attn", 1.0), number(0.4));
-    assert_eq!(value("{filter: mlp, value: 0.1}", "x.mlp", 0.0), number(0.1));
-    assert_eq!(value("{filter: mlp, value: 0.1}", "x.attn", 0.0), number(1.0), "the default");
-    assert_eq!(value("[{filter: null, value: 0.1}]", "x", 0.0), number(0.1));
-
-    let flag = |setting: &str, t: f64| {
-        let recipe = parse(&format!("{TIES}  normalize: {setting}\n")).expect(setting);
-        recipe.value(&NORMALIZE, None, "", t)
-    };
-    assert_eq!(flag("false", 0.0), Some(Value::Flag(false)));
-    assert_eq!(flag("1.0", 0.0), Some(Value::Flag(true)));
-    assert_eq!(flag("[true, false]", 0.99), Some(Value::Flag(true)));
-    assert_eq!(flag("[true, false]", 1.0), Some(Value::Flag(false)));
-}
-
-#[test]
-fn a_models_parameters_have_the_last_word() {
-    let text = TIES.replace("weight: 1", "weight: {filter: mlp, value: 2}");
-    let recipe = parse(&text).expect("a good recipe");
-    assert_eq!(recipe.value(&WEIGHT, Some(1), "mlp", 0.0), Some(Value::Number(2.0)));
-    assert_eq!(recipe.value(&WEIGHT, Some(1), "attn", 0.0), Some(Value::Number(0.5)));
-    assert_eq!(recipe.value(&WEIGHT, Some(2), "mlp", 0.0), Some(Value::Number(0.5)));
-    assert_eq!(recipe.value(&DENSITY, Some(2), "mlp", 0.0), Some(Value::Number(1.0)));
-}
-
-#[test]
-fn reading_what_it_wrote_gives_the_same_recipe() {
-    let rich = "merge_method: ties
-base_model: 'yes'
-models:
-  - model: '007'
-    parameters:
-      weight: [0.1, 0.30000000000000004, 1e-300, -0.0, 123456789012345680]
-      density: [{filter: 'model.layers.3.', value: 0.71}, {filter: 'a: #b', value: [0, 1]}, {value: 1}]
-  - {model: 'x
-      y', parameters: {weight: 1.7976931348623157e308}}
-parameters: {normalize: true}
-dtype: torch.float16
-out_dtype: bfloat16
-random: {seed: 18446744073709551615}
-";
-    for text in [rich, TIES] {
-        let recipe = parse(text).expect(text);
-        let yaml = recipe.to_yaml();
-        let again = parse(&yaml).expect(&yaml);
-        assert_eq!(again, recipe, "{yaml}");
-        assert_eq!(again.to_yaml(), yaml);
-        assert_eq!(again.fingerprint(), recipe.fingerprint());
-    }
-    let yaml = parse(rich).expect("a good recipe").to_yaml();
-    assert!(yaml.contains("[0, 1]"), "{yaml}");
-}
-
-#[test]
-fn the_fingerprint_is_the_content() {
-    let print = |text: &str| parse(text).expect(text).fingerprint();
-    let same = TIES.replace("density: 0.3\n      weight: 1", "weight: 1.0 # one\n      density: 3e-1");
-    assert_eq!(print(TIES), print(&same));
-    let elsewhere = Recipe::parse_by(TIES, Path::new("other.yaml"), METHODS).expect("a good recipe");
-    assert_eq!(print(TIES), elsewhere.fingerprint());
-    assert_ne!(print(TIES), print(&TIES.replace("0.3", "0.30000000000000004")));
-    assert_ne!(print(TIES), print(&TIES.replace("- model: chat", "- model: chatty")));
-}
-
-#[test]
-fn paths_lead_beside_the_file_or_from_here() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("recipe.yaml");
-    std::fs::create_dir(dir.path().join("math")).expect("a directory");
-    let at = |path: &str| At { value: path.to_string(), place: Place { line: 4, column: 12 } };
-    assert_eq!(resolve(&file, &at("math")).expect("found"), dir.path().join("math"));
-    assert_eq!(resolve(&file, &at("Cargo.toml")).expect("found"), Path::new("Cargo.toml"));
-    let error = resolve(&file, &at("maths")).expect_err("missing");
-    let (file, beside) = (file.display(), dir.path().join("maths"));
-    assert_eq!(error.to_string(), format!("{file}:4:12: neither {} nor maths exists", beside.display()));
 }
 
 #[test]

@@ -1,0 +1,161 @@
+//! Refuses a recipe that cannot be done exactly as written; what depends on tensors is left to the plan of the merge.
+
+mod parameters;
+mod tokens;
+mod view;
+
+use std::ops::RangeInclusive;
+
+use super::{
+    Fix, Model, Parameters, Recipe, Slice,
+    place::{At, Mistake},
+    setting::Fit,
+};
+use crate::{
+    error::did_you_mean,
+    method::{Base, METHODS, Method, Param},
+};
+
+/// What a recipe needs to know of a method.
+#[derive(Clone, Debug)]
+pub(crate) struct MethodInfo {
+    /// Its name in a recipe.
+    pub(crate) name: &'static str,
+    /// Its parameters.
+    pub(crate) params: &'static [Param],
+    /// What it does with a base model.
+    pub(crate) base: Base,
+    /// How many models it merges: beside the base, unless the base is one more of them.
+    pub(crate) models: RangeInclusive<usize>,
+}
+
+impl MethodInfo {
+    /// Of every method there is.
+    pub(crate) fn all() -> Vec<Self> {
+        let info = |m: &&dyn Method| Self { name: m.name(), params: m.params(), base: m.base(), models: m.models() };
+        METHODS.iter().map(info).collect()
+    }
+}
+
+/// Some layers of the result or all of them: what they are made of, and the method, base and parameters in force there.
+struct View<'r, S> {
+    /// `slices[0].` or `modules.vision.`: the path of keys that it is under, with its dot.
+    inside: String,
+    /// `models` or `sources`.
+    list: &'static str,
+    method: &'r MethodInfo,
+    /// Where the method is named.
+    named: &'r At<String>,
+    base: Option<&'r At<String>>,
+    /// Whether an unlisted base counts as one more member where the method merges the base like any model.
+    appends_base: bool,
+    members: Vec<(&'r At<String>, &'r Parameters<S>)>,
+    /// Parameters for all members, innermost first.
+    levels: Vec<&'r Parameters<S>>,
+}
+
+impl<S> View<'_, S> {
+    /// Whether a member is what others are compared with, so that its own parameters have no effect.
+    fn is_base(&self, member: usize) -> bool {
+        self.method.base != Base::Merged && self.base.is_some_and(|base| base == self.members[member].0)
+    }
+
+    /// The base, if it is merged though it is not listed.
+    fn appended(&self) -> Option<&At<String>> {
+        let listed = |base: &At<String>| self.members.iter().any(|(model, _)| *model == base);
+        self.base.filter(|base| self.appends_base && self.method.base == Base::Merged && !listed(base))
+    }
+
+    /// The path of a member.
+    fn member(&self, member: usize) -> String {
+        format!("{}{}[{member}]", self.inside, self.list)
+    }
+}
+
+/// Checks a recipe against its methods.
+pub(super) fn check<S: Fit>(recipe: &Recipe<S>, methods: &[MethodInfo]) -> Result<(), Mistake> {
+    let method = find(&recipe.merge_method, methods)?;
+    let forms = [
+        ("models", recipe.models.place, !recipe.models.is_empty()),
+        ("slices", recipe.slices.place, !recipe.slices.is_empty()),
+        ("modules", recipe.modules.place, !recipe.modules.is_empty()),
+    ];
+    view::only_one(&forms, recipe.merge_method.place)?;
+    let root = Root { recipe, method, methods };
+    let mut views = Vec::new();
+    root.views(&mut views, "", &recipe.models, &recipe.slices, &[&recipe.parameters])?;
+    for (name, module) in recipe.modules.iter() {
+        let inside = format!("modules.{}.", name.value);
+        let forms = [
+            ("models", module.models.place, !module.models.is_empty()),
+            ("slices", module.slices.place, !module.slices.is_empty()),
+        ];
+        view::only_one(&forms, name.place).map_err(|mistake| mistake.under(inside.trim_end_matches('.')))?;
+        root.views(&mut views, &inside, &module.models, &module.slices, &[&module.parameters, &recipe.parameters])?;
+    }
+    views.iter().try_for_each(view::check)?;
+    parameters::check(recipe, &views)?;
+    tokens::check(recipe)
+}
+
+/// What all views of a recipe have in common.
+struct Root<'r, S> {
+    recipe: &'r Recipe<S>,
+    method: &'r MethodInfo,
+    methods: &'r [MethodInfo],
+}
+
+impl<'r, S> Root<'r, S> {
+    /// Adds those of the recipe or of a module: one for all of its models, or one for each slice.
+    fn views(
+        &self,
+        views: &mut Vec<View<'r, S>>,
+        inside: &str,
+        models: &'r [Model<S>],
+        slices: &'r At<Vec<Slice<S>>>,
+        levels: &[&'r Parameters<S>],
+    ) -> Result<(), Mistake> {
+        let recipe = self.recipe;
+        let whole = View {
+            inside: inside.to_owned(),
+            list: "models",
+            method: self.method,
+            named: &recipe.merge_method,
+            base: recipe.base_model.as_ref(),
+            appends_base: recipe.fixes.iter().all(|fix| fix.value != Fix::ListedOnly),
+            members: models.iter().map(|model| (&model.model, &model.parameters)).collect(),
+            levels: levels.to_vec(),
+        };
+        if !models.is_empty() {
+            views.push(whole);
+            return Ok(());
+        }
+        for (index, slice) in slices.iter().enumerate() {
+            let inside = format!("{inside}slices[{index}].");
+            let under = |mistake: Mistake| mistake.under(inside.trim_end_matches('.'));
+            view::check_ranges(slice, index > 0 && index + 1 == slices.len()).map_err(under)?;
+            let method = slice.merge_method.as_ref().map(|name| find(name, self.methods)).transpose().map_err(under)?;
+            views.push(View {
+                inside,
+                list: "sources",
+                method: method.unwrap_or(self.method),
+                named: slice.merge_method.as_ref().unwrap_or(&recipe.merge_method),
+                base: slice.base_model.as_ref().or(whole.base),
+                appends_base: whole.appends_base,
+                members: slice.sources.iter().map(|source| (&source.model, &source.parameters)).collect(),
+                levels: std::iter::once(&slice.parameters).chain(levels.iter().copied()).collect(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(name: &At<String>, methods: &'a [MethodInfo]) -> Result<&'a MethodInfo, Mistake> {
+    methods.iter().find(|method| method.name == name.value).ok_or_else(|| {
+        let hint = match did_you_mean(name, methods.iter().map(|method| method.name)) {
+            Some(near) => format!("did you mean `{near}`? `evomerge methods` lists them all"),
+            None => "`evomerge methods` lists them all".to_string(),
+        };
+        Mistake::new(format!("there is no method `{}`", name.value)).hint(hint).at(name.place)
+    })
+}

@@ -1,0 +1,138 @@
+//! Parameters: each known to a method that is in force where it stands, in its domain, and all that are required there.
+
+use super::{MethodInfo, View};
+use crate::{
+    method::{Param, Scope},
+    recipe::{
+        Parameters, Recipe,
+        place::{At, Mistake, known_names},
+        setting::Fit,
+    },
+};
+
+pub(super) fn check<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(), Mistake> {
+    check_levels(recipe, views)?;
+    for view in views {
+        check_members(view)?;
+        check_required(view)?;
+    }
+    if recipe.models.is_empty()
+        && let Some((label, setting)) = recipe.settings().find(|(_, setting)| setting.is_by_layer())
+    {
+        return Err(Mistake::new("`per` and `groups` need a recipe with `models`")
+            .hint("give each slice its own hole")
+            .under(&label)
+            .at(setting.place));
+    }
+    Ok(())
+}
+
+/// The blocks for all members: the recipe's own, the modules' and the slices'.
+fn check_levels<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(), Mistake> {
+    let methods = |block: &Parameters<S>| {
+        let mut methods: Vec<&MethodInfo> = Vec::new();
+        for view in views.iter().filter(|view| view.levels.iter().any(|level| std::ptr::eq(*level, block))) {
+            if methods.iter().all(|method| method.name != view.method.name) {
+                methods.push(view.method);
+            }
+        }
+        methods
+    };
+    let check = |block: &Parameters<S>, inside: &str| {
+        let checked = check_block(block, &methods(block), Scope::Merge);
+        checked.map_err(|mistake| mistake.under(&format!("{inside}parameters")))
+    };
+    check(&recipe.parameters, "")?;
+    recipe.modules.iter().try_for_each(|(name, module)| {
+        let inside = format!("modules.{}.", name.value);
+        check(&module.parameters, &inside)
+    })?;
+    let slices = views.iter().filter(|view| view.list == "sources");
+    slices.into_iter().try_for_each(|view| check(view.levels[0], &view.inside))
+}
+
+fn check_members<S: Fit>(view: &View<'_, S>) -> Result<(), Mistake> {
+    for (index, (_, parameters)) in view.members.iter().enumerate() {
+        let under = |mistake: Mistake| mistake.under("parameters").under(&view.member(index));
+        check_block(parameters, &[view.method], Scope::Model).map_err(under)?;
+        let hole = parameters.iter().find(|(_, setting)| setting.is_hole());
+        if let Some((key, setting)) = hole.filter(|_| view.is_base(index)) {
+            let mistake = Mistake::new("a parameter of the base model has no effect, so there is nothing to search");
+            return Err(under(mistake.hint("remove the hole").under(key).at(setting.place)));
+        }
+    }
+    Ok(())
+}
+
+/// Every required parameter is set at some level.
+fn check_required<S>(view: &View<'_, S>) -> Result<(), Mistake> {
+    let is_open =
+        |param: &&Param| param.default.is_none() && view.levels.iter().all(|level| level.get(param.name).is_none());
+    for param in view.method.params.iter().filter(is_open) {
+        let missing = Mistake::new(format!("`{}` needs `{}`: {}", view.method.name, param.name, param.help));
+        if param.scope == Scope::Merge {
+            let inside = view.inside.trim_end_matches('.');
+            let missing = missing.hint("set it under `parameters`").at(view.named.place);
+            return Err(if inside.is_empty() { missing } else { missing.under(inside) });
+        }
+        for (index, (model, parameters)) in view.members.iter().enumerate() {
+            if !view.is_base(index) && parameters.get(param.name).is_none() {
+                return Err(missing
+                    .hint("set it under this model's `parameters`, or for all models under the recipe's own")
+                    .under(&view.member(index))
+                    .at(model.place));
+            }
+        }
+        if let Some(base) = view.appended() {
+            return Err(missing
+                .hint("a base that is not listed is merged as one more model, as in mergekit: list it with a value of its own, or write `fixes: [listed_only]`")
+                .under("base_model")
+                .at(base.place));
+        }
+    }
+    Ok(())
+}
+
+/// Checks names and values of a block of parameters, which stands at a model's level or above.
+fn check_block<S: Fit>(parameters: &Parameters<S>, methods: &[&MethodInfo], level: Scope) -> Result<(), Mistake> {
+    parameters.iter().try_for_each(|(key, setting)| {
+        let of = |method: &&&MethodInfo| method.params.iter().find(|param| param.name == key.value);
+        let known: Vec<(&str, &Param)> =
+            methods.iter().filter_map(|method| Some((method.name, of(&method)?))).collect();
+        let Some((name, _)) = known.first() else { return Err(unknown(key, methods)) };
+        if level == Scope::Model && known.iter().all(|(_, param)| param.scope == Scope::Merge) {
+            return Err(Mistake::new("this parameter is the merge's, not a model's")
+                .hint("move it to the recipe's own `parameters`")
+                .under(key)
+                .at(key.place));
+        }
+        if setting.is_hole() && known.iter().all(|(_, param)| param.unused) {
+            return Err(Mistake::new(format!("it has no effect in `{name}`, so there is nothing to search"))
+                .hint("remove the hole")
+                .under(key)
+                .at(setting.place));
+        }
+        let fit = |(_, param): &(&str, &Param)| setting.value.fit(param.domain);
+        known.iter().try_for_each(fit).map_err(|mistake| mistake.under(key).at(setting.place))
+    })
+}
+
+fn unknown(key: &At<String>, methods: &[&MethodInfo]) -> Mistake {
+    let mut names: Vec<&str> = Vec::new();
+    for param in methods.iter().flat_map(|method| method.params) {
+        if !names.contains(&param.name) {
+            names.push(param.name);
+        }
+    }
+    let (what, whose) = match methods {
+        [method] => (format!("`{}` has no parameter `{}`", method.name, key.value), "its parameters"),
+        methods => {
+            let methods: Vec<String> = methods.iter().map(|method| format!("`{}`", method.name)).collect();
+            (format!("none of {} has a parameter `{}`", methods.join(", "), key.value), "their parameters")
+        }
+    };
+    Mistake::new(what).at(key.place).hint(match names[..] {
+        [] => "it has none at all: remove the key".to_owned(),
+        _ => known_names(key, whose, names),
+    })
+}

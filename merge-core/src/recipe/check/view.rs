@@ -1,0 +1,109 @@
+//! The models of each part of a recipe: how many, which layers, and the base.
+
+use super::{MethodInfo, View};
+use crate::{
+    method::Base,
+    recipe::{
+        Slice,
+        place::{Mistake, Place},
+    },
+};
+
+/// Refuses none or several of the keys that exclude each other; each with its place, and whether it holds something.
+pub(super) fn only_one(forms: &[(&str, Place, bool)], place: Place) -> Result<(), Mistake> {
+    let names: Vec<String> = forms.iter().map(|(name, ..)| format!("`{name}`")).collect();
+    let mut written = forms.iter().filter(|(_, place, full)| *full || place.line > 0);
+    let all = names.join(" or ");
+    match (written.next(), written.next()) {
+        (Some((_, _, true)), None) => Ok(()),
+        (Some((name, place, _)), None) => {
+            let needs = match *name {
+                "models" => "a merge needs a model",
+                "slices" => "a merge needs a slice",
+                _ => "a merge needs a module",
+            };
+            Err(Mistake::new(needs).under(name).at(*place))
+        }
+        (None, _) => Err(Mistake::new(format!("{all} is missing")).hint("`models` lists what is merged").at(place)),
+        (Some((one, ..)), Some((other, place, _))) => {
+            Err(Mistake::new(format!("`{one}` and `{other}` exclude each other"))
+                .hint(format!("give one of {}", names.join(", ")))
+                .under(other)
+                .at(*place))
+        }
+    }
+}
+
+/// Refuses layers that cannot stand beside each other. Only the last of several slices may be `empty`.
+pub(super) fn check_ranges<S>(slice: &Slice<S>, may_be_empty: bool) -> Result<(), Mistake> {
+    let Some(first) = slice.sources.first() else {
+        return Err(Mistake::new("a slice needs a source").under("sources").at(slice.sources.place));
+    };
+    let len = |[start, end]: [usize; 2]| end.saturating_sub(start);
+    slice.sources.iter().enumerate().try_for_each(|(index, source)| {
+        let range = source.layer_range;
+        let [start, end] = range.value;
+        let mistake = if end < start {
+            Mistake::new(format!("[{start}, {end}] is reversed")).hint("write [first, last + 1]")
+        } else if len(range.value) != len(first.layer_range.value) {
+            let (n, m) = (len(range.value), len(first.layer_range.value));
+            Mistake::new(format!("{n} layers, where the slice's first source has {m}"))
+                .hint("the sources of a slice are merged layer by layer: give as many of each")
+        } else if start == end && !may_be_empty {
+            Mistake::new(format!("[{start}, {end}] holds no layer")).hint(
+                "write [first, last + 1]; only the last of several slices may be empty, to choose the output head",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(mistake.under("layer_range").under(&format!("sources[{index}]")).at(range.place))
+    })
+}
+
+/// Refuses a base that is missing, a model that is there twice, and too few or too many models.
+pub(super) fn check<S>(view: &View<'_, S>) -> Result<(), Mistake> {
+    let (method, members) = (view.method, &view.members);
+    if view.base.is_none() && method.base == Base::Required {
+        return Err(Mistake::new(format!("`{}` needs a `base_model`", method.name))
+            .hint("name the model that the others were trained from")
+            .at(view.named.place));
+    }
+    for (index, (model, _)) in members.iter().enumerate() {
+        if members[..index].iter().any(|(earlier, _)| earlier == model) {
+            let mistake = Mistake::new(format!("`{}` is listed twice", model.value)).hint(match view.list {
+                "models" => "give it once, with the sum of both weights",
+                _ => "a slice merges different models: give it once",
+            });
+            return Err(mistake.under("model").under(&view.member(index)).at(model.place));
+        }
+    }
+    let appended = view.appended();
+    let n = (0..members.len()).filter(|member| !view.is_base(*member)).count() + usize::from(appended.is_some());
+    let list = format!("{}{}", view.inside, view.list);
+    let place = members.first().map_or(view.named.place, |(model, _)| model.place);
+    if n == 0 {
+        let mistake = Mistake::new("there is no model beside the base").hint("list at least one other model");
+        return Err(mistake.under(&list).at(place));
+    }
+    if !method.models.contains(&n) {
+        let beside = if view.base.is_some() && method.base != Base::Merged { " beside the base" } else { "" };
+        let wanted = format!("`{}` merges {}{beside}, and here are {n}", method.name, wanted(method));
+        let mistake = Mistake::new(wanted).hint(if appended.is_some() {
+            "a base that is not listed counts as one more, as in mergekit: remove `base_model`, or write `fixes: [listed_only]`"
+        } else {
+            "`evomerge methods` explains each method"
+        });
+        return Err(mistake.under(&list).at(place));
+    }
+    Ok(())
+}
+
+/// How many models a method merges, in words.
+fn wanted(method: &MethodInfo) -> String {
+    let models = |n: usize| if n == 1 { "one model".to_owned() } else { format!("{n} models") };
+    match (*method.models.start(), *method.models.end()) {
+        (least, most) if least == most => format!("exactly {}", models(least)),
+        (least, usize::MAX) => format!("at least {}", models(least)),
+        (least, most) => format!("{least} to {}", models(most)),
+    }
+}

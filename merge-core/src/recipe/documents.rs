@@ -1,0 +1,99 @@
+//! Several recipes in one file, which refer to each other's results by name.
+
+use std::path::Path;
+
+use super::{
+    MethodInfo, Recipe, from_recipe,
+    place::{At, Mistake},
+    read_text,
+    yaml::Node,
+};
+use crate::error::Result;
+
+impl Recipe {
+    /// Reads all recipes of a file, each after those whose results it merges, so that the last is the result of all.
+    ///
+    /// Fails if there is none, if two have one name, if some refer to each other in a circle, or if more than one is the
+    /// result, as no other refers to it.
+    pub fn read_all(path: &Path) -> Result<Vec<Self>> {
+        Self::parse_all(&read_text(path)?, path)
+    }
+
+    /// Reads all recipes of the text of `file`, as [`Recipe::read_all`] does.
+    pub fn parse_all(text: &str, file: &Path) -> Result<Vec<Self>> {
+        Self::parse_all_by(text, file, &MethodInfo::all())
+    }
+
+    /// Reads recipes that may name these methods.
+    pub(crate) fn parse_all_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Vec<Self>> {
+        let read = || {
+            let mut nodes = Node::parse_all(text)?;
+            if nodes.is_empty() {
+                nodes.push(Node::parse(text)?);
+            }
+            let documents = nodes.into_iter().map(|node| from_recipe(node, file, methods));
+            let documents: Vec<Self> = documents.collect::<std::result::Result<_, _>>()?;
+            // A name says nothing in a file of one document, whose models may be called the same.
+            if documents.len() == 1 { Ok(documents) } else { in_order(name_siblings(documents)?) }
+        };
+        read().map_err(|mistake: Mistake| mistake.into_error(file))
+    }
+
+    /// Where it begins, for errors about all of it.
+    fn title(&self) -> &At<String> {
+        self.name.as_ref().unwrap_or(&self.merge_method)
+    }
+
+    /// What an error calls it.
+    fn called(&self) -> String {
+        self.name.as_ref().map_or_else(|| "a document without a name".to_owned(), |name| format!("`{}`", name.value))
+    }
+
+    fn refers_to(&self, other: &Self) -> bool {
+        other.name.as_ref().is_some_and(|name| self.references().contains(&name))
+    }
+}
+
+fn name_siblings(mut documents: Vec<Recipe>) -> std::result::Result<Vec<Recipe>, Mistake> {
+    let names: Vec<At<String>> = documents.iter().filter_map(|document| document.name.clone()).collect();
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            return Err(Mistake::new(format!("two documents are named `{}`", name.value))
+                .hint("give each a name of its own")
+                .under("name")
+                .at(name.place));
+        }
+    }
+    let names: Vec<String> = names.into_iter().map(|name| name.value).collect();
+    for document in &mut documents {
+        document.siblings.clone_from(&names);
+    }
+    Ok(documents)
+}
+
+/// Takes documents in turn that refer only to those taken before; the one that none refers to needs all others.
+fn in_order(mut left: Vec<Recipe>) -> std::result::Result<Vec<Recipe>, Mistake> {
+    let results: Vec<&Recipe> = left.iter().filter(|one| !left.iter().any(|other| other.refers_to(one))).collect();
+    if let [one, other, ..] = results[..] {
+        let what = format!("a file has one result, and nothing refers to {} or to {}", one.called(), other.called());
+        return Err(Mistake::new(what)
+            .hint("name one of them, and list it among the models of the other; or write two files")
+            .at(other.title().place));
+    }
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let Some(next) = left.iter().position(|one| !left.iter().any(|other| one.refers_to(other))) else {
+            // All but the one that is the result, should it wait for the others.
+            let circle = left.iter().filter(|one| left.iter().any(|other| other.refers_to(one)));
+            let names: Vec<String> = circle.clone().map(Recipe::called).collect();
+            let what = match &names[..] {
+                [one] => format!("{one} refers to itself"),
+                names => format!("{} refer to each other in a circle", names.join(", ")),
+            };
+            let place = circle.map(|one| one.title().place).next().unwrap_or_default();
+            return Err(Mistake::new(what).hint("a merge cannot be made of itself").at(place));
+        };
+        ordered.push(left.remove(next));
+    }
+    Ok(ordered)
+}

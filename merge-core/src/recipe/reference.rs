@@ -1,0 +1,264 @@
+//! References to models: a path or a hub's name, with a revision and an adapter where one is wanted.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Error as _, value::MapAccessDeserializer},
+};
+
+use super::place::{At, Mistake};
+use crate::error::Result;
+
+/// Where a model is, and the adapter that is applied to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The model.
+    pub model: Location,
+    /// A PEFT adapter, in `model+adapter`.
+    pub lora: Option<Location>,
+}
+
+/// Where something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A directory or a file that exists.
+    Path(PathBuf),
+    /// On the hub.
+    Hub {
+        /// `org/name`.
+        repo: String,
+        /// A branch, a tag or a commit; the main branch unless said.
+        revision: Option<String>,
+    },
+}
+
+/// Where a model is that a file names: `path[+adapter]`, `org/name[@revision]` or `hf://org/name[@revision]`.
+///
+/// What exists as a path, beside the file or else in the current directory, is a path, whatever else its name could mean.
+/// Fails, with the place in the file, if it neither exists nor can be a hub's name.
+pub fn locate(file: &Path, reference: &At<String>) -> Result<Reference> {
+    find(file, reference).map_err(|mistake| mistake.at(reference.place).into_error(file))
+}
+
+/// Where a path written in a file leads: relative to that file, else to the current directory.
+pub fn resolve(file: &Path, reference: &At<String>) -> Result<PathBuf> {
+    existing(file, reference).ok_or_else(|| {
+        let hint = "paths are relative to the file they stand in, else to the current directory; download models first";
+        missing(file, reference).hint(hint).at(reference.place).into_error(file)
+    })
+}
+
+fn find(file: &Path, text: &str) -> std::result::Result<Reference, Mistake> {
+    if let Some(path) = existing(file, text) {
+        return Ok(Reference { model: Location::Path(path), lora: None });
+    }
+    let parts: Vec<&str> = text.split('+').collect();
+    match parts[..] {
+        [model] => Ok(Reference { model: location(file, model)?, lora: None }),
+        [model, lora] => Ok(Reference { model: location(file, model)?, lora: Some(location(file, lora)?) }),
+        _ => Err(Mistake::new(format!("`{text}` has more than one `+`"))
+            .hint("write `model+adapter`; a document of its own adds one adapter to the result of another")),
+    }
+}
+
+fn location(file: &Path, text: &str) -> std::result::Result<Location, Mistake> {
+    if let Some(name) = text.strip_prefix("hf://") {
+        let what = format!("`{text}` does not name a model of the hub");
+        return hub(name).ok_or_else(|| Mistake::new(what).hint("write `hf://org/name` or `hf://org/name@revision`"));
+    }
+    if let Some(path) = existing(file, text) {
+        return Ok(Location::Path(path));
+    }
+    if text.matches('@').count() > 1 {
+        let what = format!("`{text}` has more than one `@`");
+        return Err(Mistake::new(what).hint("write `org/name@revision`"));
+    }
+    if let Some((path, revision)) = text.split_once('@')
+        && existing(file, path).is_some()
+    {
+        let what = format!("`{path}` is here as files, which have no revision `{revision}`");
+        return Err(Mistake::new(what).hint(format!("remove the revision, or write `hf://{text}`")));
+    }
+    hub(text).ok_or_else(|| {
+        missing(file, text).hint(
+            "paths are relative to the file they stand in, else to the current directory; \
+             models of the hub are named as in `org/name`",
+        )
+    })
+}
+
+/// `org/name` or `org/name@revision`.
+fn hub(text: &str) -> Option<Location> {
+    let (repo, revision) = match text.split_once('@') {
+        Some((repo, revision)) => (repo, Some(revision)),
+        None => (text, None),
+    };
+    let (org, name) = repo.split_once('/')?;
+    let is_name = |part: &str| {
+        part.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_')
+            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+    };
+    let is_revision = |revision: &str| !revision.is_empty() && !revision.contains(['@', ' ']);
+    (is_name(org) && is_name(name) && revision.is_none_or(is_revision))
+        .then(|| Location::Hub { repo: repo.to_owned(), revision: revision.map(str::to_owned) })
+}
+
+/// A path beside the file, else in the current directory.
+fn existing(file: &Path, named: &str) -> Option<PathBuf> {
+    [beside(file, named), PathBuf::from(named)].into_iter().find(|path| !named.is_empty() && path.exists())
+}
+
+fn beside(file: &Path, named: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(named)
+}
+
+fn missing(file: &Path, named: &str) -> Mistake {
+    let beside = beside(file, named);
+    Mistake::new(if named.is_empty() {
+        "an empty name leads nowhere".to_owned()
+    } else if beside == Path::new(named) {
+        format!("{named} does not exist")
+    } else {
+        format!("neither {} nor {named} exists", beside.display())
+    })
+}
+
+/// A reference on its way from a file: text, or mergekit's block, which is turned into that text.
+pub(super) struct Written(pub(super) String);
+
+/// For `deserialize_with`.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<At<String>, D::Error> {
+    let At { value: Written(value), place } = At::deserialize(deserializer)?;
+    Ok(At { value, place })
+}
+
+/// For `deserialize_with`, where a reference may be left out.
+pub(super) fn text_if_any<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<At<String>>, D::Error> {
+    let written = Option::<At<Written>>::deserialize(deserializer)?;
+    Ok(written.map(|At { value: Written(value), place }| At { value, place }))
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(WrittenVisitor)
+    }
+}
+
+struct WrittenVisitor;
+
+impl<'de> de::Visitor<'de> for WrittenVisitor {
+    type Value = Written;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Written, E> {
+        if text.is_empty() {
+            return Err(E::custom("an empty name leads nowhere\nwrite a path, or `org/name` on the hub"));
+        }
+        Ok(Written(text.to_owned()))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> std::result::Result<Written, A::Error> {
+        let Form { model, lora, path, revision, .. } = Form::deserialize(MapAccessDeserializer::new(map))?;
+        match (model, path) {
+            (Some(model), None) if revision.is_none() => joined(model.0, '+', lora.map(|lora| lora.0)),
+            (None, Some(path)) if lora.is_none() => joined(path, '@', revision),
+            (None, None) => Err(A::Error::missing_field("model")),
+            _ => Err(A::Error::custom(
+                "this block names a model in two ways\nwrite `{path: …, revision: …}`, or `{model: …, lora: …}`",
+            )),
+        }
+        .map(Written)
+    }
+}
+
+/// mergekit's `{model, lora, override_architecture}`, and the `{path, revision}` that either of them may be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    model: Option<Box<Written>>,
+    lora: Option<Box<Written>>,
+    path: Option<String>,
+    revision: Option<String>,
+    #[serde(default, rename = "override_architecture")]
+    _override_architecture: Needless,
+}
+
+fn joined<E: de::Error>(first: String, mark: char, second: Option<String>) -> std::result::Result<String, E> {
+    let Some(second) = second else { return Ok(first) };
+    // What a mark would be read as when the text is read again; a revision may stand in either half of an adapter's.
+    if first.contains('+') || second.contains('+') || (mark == '@' && (first.contains('@') || second.contains('@'))) {
+        return Err(E::custom(format!(
+            "`{first}{mark}{second}` has `+` or `@` twice\nlink to the directory under a name without them"
+        )));
+    }
+    Ok(format!("{first}{mark}{second}"))
+}
+
+/// mergekit's `override_architecture`.
+#[derive(Default)]
+struct Needless;
+
+impl<'de> Deserialize<'de> for Needless {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(NeedlessVisitor)
+    }
+}
+
+struct NeedlessVisitor;
+
+impl de::Visitor<'_> for NeedlessVisitor {
+    type Value = Needless;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Needless, E> {
+        Ok(Needless)
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> std::result::Result<Needless, E> {
+        Err(E::custom("an architecture needs no override, as tensors are known by their names\nremove the key"))
+    }
+}
+
+impl JsonSchema for Written {
+    fn schema_name() -> Cow<'static, str> {
+        "Reference".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let path = json_schema!({
+            "type": "object",
+            "properties": { "path": { "type": "string" }, "revision": { "type": ["string", "null"] } },
+            "required": ["path"],
+            "additionalProperties": false,
+        });
+        let part = json_schema!({ "anyOf": [{ "type": "string" }, path] });
+        let lora = json_schema!({ "anyOf": [{ "type": ["string", "null"] }, path] });
+        json_schema!({
+            "description": "A model: a path, or `org/name[@revision]` on the hub; `model+adapter` applies a PEFT adapter.",
+            "anyOf": [
+                { "type": "string", "minLength": 1 },
+                path,
+                {
+                    "type": "object",
+                    "properties": { "model": part, "lora": lora, "override_architecture": { "type": "null" } },
+                    "required": ["model"],
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}

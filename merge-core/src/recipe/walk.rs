@@ -1,0 +1,215 @@
+//! Goes through all of a recipe: its settings, and the models that it names.
+
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
+
+use super::{
+    Map, Model, Module, Parameters, Recipe, Slice, Source, TokenSource, Tokenizer,
+    place::At,
+    reference::{Location, locate},
+};
+use crate::error::{Error, Result};
+
+impl<S> Recipe<S> {
+    /// Every parameter that is set, labelled as in `models[1].weight` or `slices[0].sources[1].weight`: the models', the
+    /// slices', the modules', then the recipe's own.
+    pub fn settings(&self) -> impl Iterator<Item = (String, &At<S>)> {
+        let mut all = Vec::new();
+        list(&mut all, "", &self.models, &self.slices);
+        for (name, module) in self.modules.iter() {
+            let inside = format!("modules.{}.", name.value);
+            list(&mut all, &inside, &module.models, &module.slices);
+            label(&mut all, &inside, &module.parameters);
+        }
+        label(&mut all, "", &self.parameters);
+        all.into_iter()
+    }
+
+    /// The same recipe with each setting replaced, in the order of [`Recipe::settings`].
+    pub(crate) fn map<T>(&self, mut replace: impl FnMut(&S) -> T) -> Recipe<T> {
+        let replace = &mut replace;
+        let models = each(&self.models, |model| model.map(replace));
+        let slices = each(&self.slices, |slice| slice.map(replace));
+        let modules = self.modules.iter().map(|(name, module)| (name.clone(), module.map(replace))).collect();
+        Recipe {
+            name: self.name.clone(),
+            merge_method: self.merge_method.clone(),
+            base_model: self.base_model.clone(),
+            models,
+            slices,
+            modules: At { value: Map(modules), place: self.modules.place },
+            parameters: self.parameters.map(replace),
+            dtype: self.dtype,
+            out_dtype: self.out_dtype,
+            random: self.random.clone(),
+            tokenizer_source: self.tokenizer_source.clone(),
+            tokenizer: self.tokenizer.clone(),
+            chat_template: self.chat_template.clone(),
+            tie_word_embeddings: self.tie_word_embeddings,
+            fixes: self.fixes.clone(),
+            file: self.file.clone(),
+            siblings: self.siblings.clone(),
+        }
+    }
+
+    /// Every model that is named, each once: those that are merged in the order of the recipe, then the base, then a model
+    /// that only lends its tokenizer.
+    pub fn references(&self) -> Vec<&At<String>> {
+        let mut references = self.merged();
+        let lender = self.tokenizer_source.as_ref().or(self.tokenizer.as_ref().map(|tokenizer| &tokenizer.source));
+        let lender = lender.filter(|source| !["union", "base"].contains(&source.as_str()));
+        references.extend(lender.filter(|lender| !references.contains(lender)));
+        references
+    }
+
+    /// The models that are merged, each once, and their base last if it is not listed before.
+    pub(crate) fn merged(&self) -> Vec<&At<String>> {
+        let modules = || self.modules.iter().map(|(_, module)| module);
+        let models = self.models.iter().chain(modules().flat_map(|module| module.models.iter()));
+        let slices = self.slices.iter().chain(modules().flat_map(|module| module.slices.iter()));
+        let of_slices = slices.flat_map(|slice| {
+            let sources = slice.sources.iter().map(|source| &source.model);
+            sources.chain(&slice.base_model)
+        });
+        let named = models.map(|model| &model.model).chain(of_slices);
+        let mut merged: Vec<&At<String>> = Vec::new();
+        for reference in named.chain(&self.base_model) {
+            if !merged.contains(&reference) {
+                merged.push(reference);
+            }
+        }
+        merged
+    }
+
+    /// The vocabulary that is asked for, in either of mergekit's keys; `None` if it stays as it is.
+    pub fn tokenizer(&self) -> Option<Cow<'_, Tokenizer>> {
+        let legacy = || self.tokenizer_source.as_ref().map(|source| Cow::Owned(Tokenizer::of(source.clone())));
+        self.tokenizer.as_ref().map(|tokenizer| Cow::Borrowed(&tokenizer.value)).or_else(legacy)
+    }
+
+    /// Hands on every place where a model is named.
+    fn each_reference(&mut self, change: &mut dyn FnMut(&mut String)) {
+        let modules = self.modules.value.0.iter_mut().map(|(_, module)| (&mut module.models, &mut module.slices));
+        for (models, slices) in modules.chain([(&mut self.models, &mut self.slices)]) {
+            for model in &mut models.value {
+                change(&mut model.model.value);
+            }
+            for slice in &mut slices.value {
+                let sources = slice.sources.value.iter_mut().map(|source| &mut source.model);
+                for reference in sources.chain(&mut slice.base_model) {
+                    change(&mut reference.value);
+                }
+            }
+        }
+        let tokenizer = self.tokenizer.as_mut().map(|tokenizer| &mut tokenizer.value);
+        if let Some(Tokenizer { source, tokens, .. }) = tokenizer {
+            change(&mut source.value);
+            for source in tokens.iter_mut().filter_map(|(_, token)| token.source.as_mut()) {
+                match &mut source.value {
+                    TokenSource::Model(model) | TokenSource::Token { model, .. } => change(model),
+                    TokenSource::Zero => {}
+                }
+            }
+        }
+        for reference in self.base_model.iter_mut().chain(&mut self.tokenizer_source) {
+            change(&mut reference.value);
+        }
+    }
+}
+
+impl<S: Clone> Recipe<S> {
+    /// The same recipe for another file: paths that lead somewhere from this one lead there from that one. Names on the hub
+    /// and of other documents stay.
+    ///
+    /// Fails if a path leads nowhere, or the file's directory does not exist yet.
+    pub fn moved_to(&self, file: &Path) -> Result<Self> {
+        // Through symbolic links, so that `..` means the same to us and to whoever follows the path.
+        let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::io("find", path, &e));
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let from = absolute(parent.unwrap_or(Path::new(".")))?;
+        let relink = |written: &str, location: &Location| match location {
+            Location::Path(path) => {
+                let path = absolute(path)?;
+                let linked = pathdiff::diff_paths(&path, &from).unwrap_or(path);
+                Result::Ok(linked.to_string_lossy().into_owned())
+            }
+            Location::Hub { .. } => Ok(written.to_owned()),
+        };
+        let mut links: BTreeMap<String, String> = BTreeMap::new();
+        for reference in self.references().into_iter().filter(|name| !self.siblings.contains(&name.value)) {
+            let found = locate(&self.file, reference)?;
+            let linked = match (&found.lora, reference.split_once('+')) {
+                (Some(adapter), Some((model, lora))) => {
+                    let linked = [relink(model, &found.model)?, relink(lora, adapter)?];
+                    if linked.iter().any(|part| part.contains('+')) {
+                        let place = reference.place.of(&self.file);
+                        return Err(Error::user(format!("{place}: `{}` has more than one `+`", linked.join("+")))
+                            .hint("link to the directory under a name without it"));
+                    }
+                    linked.join("+")
+                }
+                _ => relink(reference, &found.model)?,
+            };
+            links.insert(reference.value.clone(), linked);
+        }
+        let mut moved = Self { file: file.to_owned(), ..self.clone() };
+        moved.each_reference(&mut |name| {
+            if let Some(linked) = links.get(name) {
+                name.clone_from(linked);
+            }
+        });
+        Ok(moved)
+    }
+}
+
+impl<S> Model<S> {
+    fn map<T>(&self, replace: &mut impl FnMut(&S) -> T) -> Model<T> {
+        Model { model: self.model.clone(), parameters: self.parameters.map(replace) }
+    }
+}
+
+impl<S> Slice<S> {
+    fn map<T>(&self, replace: &mut impl FnMut(&S) -> T) -> Slice<T> {
+        let sources = each(&self.sources, |source| Source {
+            model: source.model.clone(),
+            layer_range: source.layer_range,
+            parameters: source.parameters.map(&mut *replace),
+        });
+        Slice {
+            sources,
+            base_model: self.base_model.clone(),
+            merge_method: self.merge_method.clone(),
+            parameters: self.parameters.map(replace),
+            residual_weight: self.residual_weight,
+        }
+    }
+}
+
+impl<S> Module<S> {
+    fn map<T>(&self, replace: &mut impl FnMut(&S) -> T) -> Module<T> {
+        let models = each(&self.models, |model| model.map(replace));
+        let slices = each(&self.slices, |slice| slice.map(replace));
+        Module { models, slices, parameters: self.parameters.map(replace) }
+    }
+}
+
+fn each<A, B>(list: &At<Vec<A>>, of: impl FnMut(&A) -> B) -> At<Vec<B>> {
+    At { value: list.iter().map(of).collect(), place: list.place }
+}
+
+/// The settings of a recipe's or a module's models or slices.
+fn list<'r, S>(all: &mut Vec<(String, &'r At<S>)>, inside: &str, models: &'r [Model<S>], slices: &'r [Slice<S>]) {
+    for (index, model) in models.iter().enumerate() {
+        label(all, &format!("{inside}models[{index}]."), &model.parameters);
+    }
+    for (index, slice) in slices.iter().enumerate() {
+        let inside = format!("{inside}slices[{index}].");
+        for (index, source) in slice.sources.iter().enumerate() {
+            label(all, &format!("{inside}sources[{index}]."), &source.parameters);
+        }
+        label(all, &inside, &slice.parameters);
+    }
+}
+
+fn label<'r, S>(all: &mut Vec<(String, &'r At<S>)>, inside: &str, parameters: &'r Parameters<S>) {
+    all.extend(parameters.iter().map(|(key, value)| (format!("{inside}{}", key.value), value)));
+}
