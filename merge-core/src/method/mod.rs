@@ -4,6 +4,7 @@
 //! whole tensors first ([`Method::kernel`] may sum over them), then works on any block of them.
 
 pub mod linear;
+mod select;
 pub mod task_arithmetic;
 
 use crate::{error::Result, random::Draws, weights::Elements};
