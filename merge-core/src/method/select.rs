@@ -6,8 +6,8 @@
 //! third pass where some of them are wanted and others not.
 
 use super::block_len;
+use crate::vectors::wide;
 use crate::{error::Result, weights::Elements};
-use pulp::Arch;
 use rayon::prelude::*;
 use std::{
     ops::Range,
@@ -201,7 +201,7 @@ impl<'a, K: Keys> Order<'a, K> {
             tensor.read(start, values)?;
         }
         room.keys.resize(len, 0);
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || (self.keys)(start, &room.values, &mut room.keys),
         );
@@ -226,7 +226,7 @@ impl<'a, K: Keys> Order<'a, K> {
                     return Ok(state);
                 }
                 self.fill(block * step, &mut room)?;
-                Arch::new().dispatch(
+                wide(
                     #[inline(always)]
                     || visit(&mut state, block * step, &room.keys),
                 );

@@ -22,8 +22,8 @@ mod thin;
 
 use super::{Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
 use crate::error::Result;
+use crate::vectors::wide;
 use candle_core::Tensor;
-use pulp::Arch;
 use std::cell::RefCell;
 use thin::{Part, Room};
 
@@ -303,8 +303,7 @@ impl Method for TaskArithmetic {
         let piece = PIECE.next_multiple_of(granule);
         Ok(Kernel::by(granule, move |block, out| {
             ROOM.with_borrow_mut(|(room, piece_room)| {
-                // Vectors as wide as the processor has change no bit: Rust never fuses a product and a sum.
-                Arch::new().dispatch(
+                wide(
                     #[inline(always)]
                     || {
                         for (number, out) in out.chunks_mut(piece).enumerate() {
@@ -402,7 +401,7 @@ impl Sum {
         divisors.resize(len, 0.0);
         for (part, d) in self.parts.iter().zip(vectors) {
             for ((w, d), s) in divisors.iter_mut().zip(d).zip(sums) {
-                *w += if (*d < 0.0) == (*s < 0.0) && *d != 0.0 { part.weight } else { 0.0 };
+                *w += if ((*d < 0.0) == (*s < 0.0)) & (*d != 0.0) { part.weight } else { 0.0 };
             }
         }
         for w in divisors.iter_mut() {

@@ -5,11 +5,12 @@ use super::{
         Input, Inputs, map_blocks,
         select::{Cut, Order, magnitude},
     },
-    Rescale, Sparsify, TaskArithmetic,
+    PIECE, Rescale, Sparsify, TaskArithmetic,
     rank::{self, Chance, Ranks, Rows},
 };
+use crate::vectors::wide;
 use crate::{error::Result, random::Draws, weights::Elements};
-use pulp::Arch;
+use std::cell::RefCell;
 
 /// One model's part in a merge: everything that is known once the whole tensor has been seen.
 pub(super) struct Part {
@@ -48,6 +49,11 @@ pub(super) struct Room {
     ranks: Ranks,
 }
 
+thread_local! {
+    /// A thread's room to look in, and for a piece of a task vector.
+    static ROOM: RefCell<(Room, Vec<f32>)> = RefCell::default();
+}
+
 /// Looks at the task vectors of a tensor.
 pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize) -> Result<Vec<Part>> {
     let rescale = method.rescale(&inputs.settings);
@@ -78,22 +84,18 @@ fn factors(inputs: &Inputs<'_>, parts: &[Part], granule: usize) -> Result<Vec<f3
     }
     let models = thinned.iter().map(|i| &*inputs.models[*i].values);
     let tensors: Vec<&dyn Elements> = [inputs.base()].into_iter().chain(models).collect();
+    let piece = PIECE.next_multiple_of(granule);
     let sums = map_blocks(&tensors, granule, |start, block| {
         let (base, models) = block.split_first().expect("the base was asked for");
-        let mut d = vec![0.0; base.len()];
-        let mut room = Room::default();
-        let mut sums = |(i, model): (&usize, &Vec<f32>)| {
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    difference(model, base, &mut d);
-                    let all = l1(&d);
-                    parts[*i].keep.thin(start, &mut d, &mut room);
-                    [all, l1(&d)]
-                },
-            )
-        };
-        thinned.iter().zip(models).map(&mut sums).collect::<Vec<_>>()
+        ROOM.with_borrow_mut(|(room, d)| {
+            let of = |(i, model): (&usize, &Vec<f32>)| {
+                wide(
+                    #[inline(always)]
+                    || parts[*i].keep.sizes(start, base, model, piece, d, room),
+                )
+            };
+            thinned.iter().zip(models).map(of).collect::<Vec<_>>()
+        })
     })?;
     for (at, i) in thinned.iter().enumerate() {
         let [all, kept] = sums.iter().fold([0.0, 0.0], |[all, kept], block| [all + block[at][0], kept + block[at][1]]);
@@ -188,6 +190,20 @@ impl Keep {
                 Ok(Self::Ranked { draws: draws(), chance, rows: Rows::of(inputs.shape) })
             }
         }
+    }
+
+    /// `Σ|d|` and `Σ|kept d|` of a block.
+    #[inline(always)]
+    fn sizes(&self, start: usize, b: &[f32], x: &[f32], piece: usize, d: &mut Vec<f32>, room: &mut Room) -> [f64; 2] {
+        let mut sums = [0.0; 2];
+        for (number, (b, x)) in b.chunks(piece).zip(x.chunks(piece)).enumerate() {
+            d.resize(b.len(), 0.0);
+            difference(x, b, d);
+            sums[0] += l1(d);
+            self.thin(start + number * piece, d, room);
+            sums[1] += l1(d);
+        }
+        sums
     }
 
     fn is_some_of_all(&self) -> bool {
