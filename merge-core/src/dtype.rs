@@ -1,7 +1,7 @@
 //! How elements are stored, and the way from bytes to `f32` and back.
 
+use crate::vectors::wide;
 use half::f16;
-use pulp::Arch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +139,7 @@ impl Dtype {
     pub fn widen(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(bytes.len(), out.len() * self.size(), "bytes and elements agree");
         // Vectors as wide as the processor has; widening is exact, and rounding the same, on all of them.
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || self.widen_any(bytes, out),
         );
@@ -180,7 +180,7 @@ impl Dtype {
     /// Whether no stored element is NaN or infinite.
     pub fn all_finite(self, bytes: &[u8]) -> bool {
         // Without a branch for each element this becomes vectors, as a search would not.
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || match self {
                 Self::BF16 => all(bytes, |b| u16::from_le_bytes(b) & 0x7f80 != 0x7f80),
@@ -202,7 +202,7 @@ impl Dtype {
             Self::BF16 => f32::from_bits(0x7f7f_8000),
             _ => f32::INFINITY,
         };
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || values.iter().fold(true, |all, x| all & (x.abs() < limit)),
         )
@@ -215,7 +215,7 @@ impl Dtype {
     /// whole number.
     pub fn narrow(self, values: &[f32], out: &mut [u8]) {
         assert_eq!(out.len(), values.len() * self.size(), "bytes and elements agree");
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || self.narrow_any(values, out),
         );

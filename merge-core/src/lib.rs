@@ -46,6 +46,7 @@
 
 pub mod error;
 pub mod dtype;
+mod vectors;
 pub mod weights;
 pub mod checkpoint;
 pub mod adapter;

@@ -1,5 +1,6 @@
 //! A merge that is not computed yet: every refusal made, every tensor's settings decided, no weight read.
 
+use crate::vectors::wide;
 use crate::{
     checkpoint::Checkpoint,
     dtype::Dtype,
@@ -10,7 +11,6 @@ use crate::{
     recipe::{At, Recipe, resolve},
     weights::{Config, Elements, Index, Meta, Weights},
 };
-use pulp::Arch;
 use serde_json::Value as Json;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -398,7 +398,7 @@ fn output_config(donor: &Config, index: &Index) -> Config {
 
 fn first_not_finite(values: &[f32]) -> Option<usize> {
     // Without a branch this vectorises, as a search would not.
-    let broken = Arch::new().dispatch(
+    let broken = wide(
         #[inline(always)]
         || values.iter().fold(false, |broken, x| broken | !x.is_finite()),
     );

@@ -4,7 +4,7 @@ mod mergekit;
 
 pub use mergekit::Twister;
 
-use pulp::Arch;
+use crate::vectors::wide;
 use std::sync::Arc;
 
 /// Where the elements of one model's tensor draw from, one draw for each.
@@ -52,7 +52,7 @@ impl Stream {
 
     /// See [`Draws::uniform`].
     pub fn uniform(self, start: usize, out: &mut [f32]) {
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || {
                 // From an odd element on, the first draw is the second half of an output.

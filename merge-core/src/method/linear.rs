@@ -5,8 +5,8 @@
 
 use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
 use crate::error::Result;
+use crate::vectors::wide;
 use candle_core::Tensor;
-use pulp::Arch;
 
 /// See the module.
 pub struct Linear;
@@ -57,7 +57,7 @@ impl Method for Linear {
         let weights: Vec<f32> = inputs.models.iter().map(|m| m.settings.number("weight") as f32).collect();
         let divisor = divisor(&inputs.settings, &weights);
         Ok(Kernel::new(move |block, out| {
-            Arch::new().dispatch(
+            wide(
                 #[inline(always)]
                 || {
                     out.fill(0.0);

@@ -4,6 +4,7 @@
 //! whole tensors first ([`Method::kernel`] may sum over them), then works on any block of them.
 
 pub mod linear;
+mod select;
 pub mod task_arithmetic;
 
 use crate::{error::Result, random::Draws, weights::Elements};
@@ -12,7 +13,17 @@ use rayon::prelude::*;
 use std::ops::RangeInclusive;
 
 /// Every method, in the order help shows them.
-pub const METHODS: &[&dyn Method] = &[&linear::Linear, &task_arithmetic::TASK_ARITHMETIC, &task_arithmetic::DARE_TIES];
+pub const METHODS: &[&dyn Method] = &[
+    &linear::Linear,
+    &task_arithmetic::TASK_ARITHMETIC,
+    &task_arithmetic::TIES,
+    &task_arithmetic::DARE_LINEAR,
+    &task_arithmetic::DARE_TIES,
+    &task_arithmetic::DELLA,
+    &task_arithmetic::DELLA_LINEAR,
+    &task_arithmetic::BREADCRUMBS,
+    &task_arithmetic::BREADCRUMBS_TIES,
+];
 
 /// The method of that name.
 pub fn method(name: &str) -> Option<&'static dyn Method> {

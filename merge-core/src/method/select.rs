@@ -1,0 +1,335 @@
+//! Selection: which elements of a tensor are the greatest, exactly, without sorting or holding it.
+//!
+//! Elements are ordered by a key of 32 bits that is computed from the stored values whenever it is needed. Their order
+//! statistics are found digit by digit: a first pass counts the upper halves of all keys, a second the lower halves of
+//! those whose upper half is the wanted one. Of elements that are equal, those of lowest index come first, which takes a
+//! third pass where some of them are wanted and others not.
+
+use super::block_len;
+use crate::vectors::wide;
+use crate::{error::Result, weights::Elements};
+use rayon::prelude::*;
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// The elements of a tensor, or of what is computed from several tensors of one length, in some order.
+pub(crate) struct Order<'a, K> {
+    /// What the keys are computed from.
+    tensors: &'a [&'a dyn Elements],
+    /// Keys are computed for whole granules.
+    granule: usize,
+    keys: K,
+}
+
+/// The key of a number by its size: greater keys are greater magnitudes.
+#[inline(always)]
+pub(crate) fn magnitude(x: f32) -> u32 {
+    x.to_bits() & 0x7fff_ffff
+}
+
+/// The key of a number by its value; [`from_ascending`] gives the number back.
+#[inline(always)]
+pub(crate) fn ascending(x: f32) -> u32 {
+    let bits = x.to_bits();
+    // All bits of a negative number are flipped, and the sign of the others.
+    bits ^ ((bits as i32 >> 31) as u32 | 0x8000_0000)
+}
+
+/// The number of a key that [`ascending`] gave.
+pub(crate) fn from_ascending(key: u32) -> f32 {
+    f32::from_bits(key ^ ((!key as i32 >> 31) as u32 | 0x8000_0000))
+}
+
+/// The first elements of an order: greater keys come first, and of equal keys those of lower index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Elements with a greater key are in; those with this key are in before `end`.
+    threshold: u32,
+    end: usize,
+}
+
+impl Cut {
+    /// Every element.
+    pub(crate) const ALL: Self = Self { threshold: 0, end: usize::MAX };
+    /// No element.
+    pub(crate) const NONE: Self = Self { threshold: u32::MAX, end: 0 };
+
+    /// Whether an element is in.
+    #[inline(always)]
+    pub(crate) fn holds(self, index: usize, key: u32) -> bool {
+        key > self.threshold || key == self.threshold && index < self.end
+    }
+
+    /// A stretch of `len` elements from `start` on, in two parts, within each of which the elements that are in are those
+    /// whose key is at least a limit. Faster than [`Cut::holds`]: the index need not be looked at. (The limit may be one
+    /// more than any key.)
+    #[inline(always)]
+    pub(crate) fn parts(self, start: usize, len: usize) -> [(Range<usize>, u64); 2] {
+        let middle = self.end.saturating_sub(start).min(len);
+        [(0..middle, u64::from(self.threshold)), (middle..len, u64::from(self.threshold) + 1)]
+    }
+}
+
+const DIGIT: u32 = 16;
+
+/// Fills keys of a stretch: from the position of its first element and the elements of each tensor.
+pub(crate) trait Keys: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync {}
+impl<K: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync> Keys for K {}
+
+impl<'a, K: Keys> Order<'a, K> {
+    /// The order of the elements of tensors of one length by `keys(start, elements of each tensor, keys)`, which is called
+    /// with stretches of whole granules.
+    pub(crate) fn new(tensors: &'a [&'a dyn Elements], granule: usize, keys: K) -> Self {
+        Self { tensors, granule: granule.max(1), keys }
+    }
+
+    fn len(&self) -> usize {
+        self.tensors.first().map_or(0, |tensor| tensor.len())
+    }
+
+    /// The keys of these ranks, counted from the least key.
+    ///
+    /// Fails where a tensor cannot be read.
+    ///
+    /// # Panics
+    /// If a rank is not less than the number of elements.
+    pub(crate) fn nth(&self, ranks: &[usize]) -> Result<Vec<u32>> {
+        Ok(self.search(ranks)?.iter().map(|found| found.key).collect())
+    }
+
+    /// The first `count` elements, for each of these counts.
+    ///
+    /// Fails where a tensor cannot be read.
+    pub(crate) fn first(&self, counts: &[usize]) -> Result<Vec<Cut>> {
+        let len = self.len();
+        let some = |count: usize| (1..len).contains(&count);
+        let searched: Vec<usize> = counts.iter().copied().filter(|count| some(*count)).collect();
+        let ranks: Vec<usize> = searched.iter().map(|count| len - count).collect();
+        let mut cuts = Vec::with_capacity(searched.len());
+        for (found, count) in self.search(&ranks)?.iter().zip(searched) {
+            // Of the elements with the least key that is in, as many as are not taken up by greater ones.
+            let wanted = found.below + found.equal - (len - count);
+            let end = if wanted == found.equal { usize::MAX } else { self.end_of(found.key, wanted)? };
+            cuts.push(Cut { threshold: found.key, end });
+        }
+        let mut cuts = cuts.into_iter();
+        let cut = |count: &usize| match *count {
+            0 => Cut::NONE,
+            count if some(count) => cuts.next().expect("one for each that is searched"),
+            _ => Cut::ALL,
+        };
+        Ok(counts.iter().map(cut).collect())
+    }
+
+    /// Finds the keys of ranks, counted from the least.
+    fn search(&self, ranks: &[usize]) -> Result<Vec<Found>> {
+        if ranks.is_empty() {
+            return Ok(Vec::new());
+        }
+        assert!(ranks.iter().all(|rank| *rank < self.len()), "a rank is less than the number of elements");
+        let upper = self.count(1, |keys, counts| {
+            for key in keys {
+                counts[(key >> DIGIT) as usize] += 1;
+            }
+        })?;
+        let uppers: Vec<Found> = ranks.iter().map(|rank| Found::among(&upper, *rank)).collect();
+        let mut prefixes: Vec<u32> = uppers.iter().map(|found| found.key).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        let lower = self.count(prefixes.len(), |keys, counts| {
+            for (prefix, counts) in prefixes.iter().zip(counts.chunks_exact_mut(1 << DIGIT)) {
+                // Few keys have it: most chunks are passed over by a vector comparison.
+                for chunk in keys.chunks(16) {
+                    if chunk.iter().fold(false, |any, key| any | (key >> DIGIT == *prefix)) {
+                        for key in chunk.iter().filter(|key| **key >> DIGIT == *prefix) {
+                            counts[(key & 0xffff) as usize] += 1;
+                        }
+                    }
+                }
+            }
+        })?;
+        let found = uppers.iter().zip(ranks).map(|(upper, rank)| {
+            let at = prefixes.iter().position(|prefix| *prefix == upper.key).expect("its prefix was counted");
+            let lower = Found::among(&lower[at << DIGIT..(at + 1) << DIGIT], rank - upper.below);
+            Found { key: upper.key << DIGIT | lower.key, below: upper.below + lower.below, equal: lower.equal }
+        });
+        Ok(found.collect())
+    }
+
+    /// Where the first `wanted` of the elements with a key end.
+    fn end_of(&self, key: u32, wanted: usize) -> Result<usize> {
+        let equal = |keys: &[u32]| keys.iter().map(|k| u32::from(*k == key)).sum::<u32>() as usize;
+        let counts = self.over_blocks(Vec::new, |counts, start, keys| counts.push((start, equal(keys))))?;
+        let mut counts: Vec<(usize, usize)> = counts.into_iter().flatten().collect();
+        counts.sort_unstable();
+        let mut before = 0;
+        for (start, count) in counts {
+            if before + count >= wanted {
+                let keys = self.keys_at(start)?;
+                let places = keys.iter().enumerate().filter(|(_, k)| **k == key);
+                let last = places.map(|(place, _)| start + place).nth(wanted - before - 1);
+                return Ok(last.expect("it was counted") + 1);
+            }
+            before += count;
+        }
+        Ok(self.len())
+    }
+
+    /// Sums of `tables · 2¹⁶` counts over all keys.
+    fn count(&self, tables: usize, of: impl Fn(&[u32], &mut [u64]) + Sync) -> Result<Vec<u64>> {
+        let counts = self.over_blocks(|| vec![0; tables << DIGIT], |counts, _, keys| of(keys, counts))?;
+        let sum = |mut sum: Vec<u64>, counts: Vec<u64>| {
+            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            sum
+        };
+        Ok(counts.into_iter().reduce(sum).unwrap_or_default())
+    }
+
+    /// The keys of the block that begins there.
+    fn keys_at(&self, start: usize) -> Result<Vec<u32>> {
+        let mut room = Room::new(self.tensors.len());
+        self.fill(start, &mut room)?;
+        Ok(room.keys)
+    }
+
+    fn fill(&self, start: usize, room: &mut Room) -> Result<()> {
+        let len = block_len(self.granule).min(self.len() - start);
+        for (tensor, values) in self.tensors.iter().zip(&mut room.values) {
+            values.resize(len, 0.0);
+            tensor.read(start, values)?;
+        }
+        room.keys.resize(len, 0);
+        wide(
+            #[inline(always)]
+            || (self.keys)(start, &room.values, &mut room.keys),
+        );
+        Ok(())
+    }
+
+    /// Visits the keys of every block, each once. Every thread that takes part has a state of its own, and takes the next
+    /// block when it is done with one: what is made of the states must not depend on which blocks they have seen.
+    fn over_blocks<S: Send>(
+        &self,
+        state: impl Fn() -> S + Sync,
+        visit: impl Fn(&mut S, usize, &[u32]) + Sync,
+    ) -> Result<Vec<S>> {
+        let step = block_len(self.granule);
+        let blocks = self.len().div_ceil(step);
+        let next = AtomicUsize::new(0);
+        let work = |_| {
+            let (mut state, mut room) = (state(), Room::new(self.tensors.len()));
+            loop {
+                let block = next.fetch_add(1, Ordering::Relaxed);
+                if block >= blocks {
+                    return Ok(state);
+                }
+                self.fill(block * step, &mut room)?;
+                wide(
+                    #[inline(always)]
+                    || visit(&mut state, block * step, &room.keys),
+                );
+            }
+        };
+        (0..rayon::current_num_threads().min(blocks)).into_par_iter().map(work).collect()
+    }
+}
+
+/// A thread's room to work in.
+struct Room {
+    values: Vec<Vec<f32>>,
+    keys: Vec<u32>,
+}
+
+impl Room {
+    fn new(tensors: usize) -> Self {
+        Self { values: vec![Vec::new(); tensors], keys: Vec::new() }
+    }
+}
+
+/// The key of a rank.
+struct Found {
+    key: u32,
+    /// How many elements have a lesser key.
+    below: usize,
+    /// How many have this key.
+    equal: usize,
+}
+
+impl Found {
+    /// The first key up to which there are more than `rank` elements.
+    fn among(counts: &[u64], rank: usize) -> Self {
+        let mut below = 0;
+        for (key, count) in counts.iter().enumerate() {
+            if below + *count as usize > rank {
+                return Self { key: key as u32, below, equal: *count as usize };
+            }
+            below += *count as usize;
+        }
+        unreachable!("there are more elements than the rank")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{dtype::Dtype, weights::Stored};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+    use std::borrow::Cow;
+
+    /// Against a sort, for values of which many are equal, or few.
+    fn check(values: &[f32], granule: usize) {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let tensor = Stored::new(Dtype::F32, Cow::Owned(bytes));
+        let tensors: [&dyn Elements; 1] = [&tensor];
+        let keys = |_: usize, values: &[Vec<f32>], keys: &mut [u32]| {
+            assert_eq!(values[0].len() % granule, 0);
+            keys.iter_mut().zip(&values[0]).for_each(|(key, x)| *key = magnitude(*x));
+        };
+        let order = Order::new(&tensors, granule, keys);
+        let mut sorted: Vec<usize> = (0..values.len()).collect();
+        sorted.sort_by(|a, b| values[*b].abs().total_cmp(&values[*a].abs()).then(a.cmp(b)));
+        let n = values.len();
+        let counts = [0, 1, 2, n / 7, n / 3, n / 2, n - 1, n, n + 1];
+        for (count, cut) in counts.iter().zip(order.first(&counts).unwrap()) {
+            let mut kept: Vec<usize> = (0..n).filter(|i| cut.holds(*i, magnitude(values[*i]))).collect();
+            let mut expected = sorted[..(*count).min(n)].to_vec();
+            expected.sort_unstable();
+            assert_eq!(kept, expected, "the first {count} of {n}");
+            kept.clear();
+            for start in (0..n).step_by(1000) {
+                for (part, limit) in cut.parts(start, 1000.min(n - start)) {
+                    kept.extend(part.map(|i| start + i).filter(|i| u64::from(magnitude(values[*i])) >= limit));
+                }
+            }
+            assert_eq!(kept, expected, "the first {count} of {n}, in parts");
+        }
+        let ranks = [0, n / 4, n / 2, n - 1];
+        for (rank, key) in ranks.iter().zip(order.nth(&ranks).unwrap()) {
+            assert_eq!(key, magnitude(values[sorted[n - 1 - rank]]), "rank {rank} of {n}");
+        }
+    }
+
+    #[test]
+    fn finds_what_a_sort_finds() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (n, granule) in [(10, 1), (50_000, 1), (50_000, 125), (3 * 20_000, 20_000)] {
+            check(&(0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>(), granule);
+            check(&(0..n).map(|_| rng.random_range(-3..3) as f32).collect::<Vec<_>>(), granule);
+            check(&vec![0.5; n], granule);
+        }
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_the_numbers() {
+        let numbers = [f32::NEG_INFINITY, -2.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, f32::INFINITY];
+        for pair in numbers.windows(2) {
+            assert!(ascending(pair[0]) < ascending(pair[1]), "{pair:?}");
+        }
+        for x in numbers {
+            assert_eq!(from_ascending(ascending(x)).to_bits(), x.to_bits());
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Task arithmetic, generalised: one formula over task vectors, one row of a table for each method.
+//!
+//! With base `b`, models `xᵢ`, weights `wᵢ` and densities `pᵢ`:
+//!
+//! 1. `dᵢ = xᵢ − b`, the task vector (Ilharco et al., <https://arxiv.org/abs/2212.04089>);
+//! 2. `dᵢ` is thinned as the method has it, if `pᵢ < 1`; nothing of it is left if `pᵢ ≤ 0`;
+//!    with `rescale`, it is multiplied by `Σ|dᵢ| / Σ|kept dᵢ|` over the whole tensor, so that its L1 norm stays what it was
+//!    (unless one of the sums is below 10⁻⁷). Methods that draw at random multiply by `1/pᵢ` instead with `exact_rescale`,
+//!    as their papers do: that keeps the mean of each element, which the other factor estimates;
+//! 3. `dᵢ ← wᵢ·dᵢ`;
+//! 4. with sign consensus (TIES): `s = +1` where `Σ dᵢ ≥ 0`, else `−1`, and only the `dᵢ` of that sign are summed into `D`;
+//!    a negative weight turns a model's vote; without consensus `D = Σ dᵢ`;
+//! 5. with `normalize`, `D` is divided by the sum of the weights that took part (where it is zero: by one);
+//! 6. the result is `b + λ·D`.
+//!
+//! Order, defaults and thresholds are mergekit's, so that its recipes give what they give there; but all of it is computed in
+//! `f32` whatever is stored, and rounded once, and of elements of equal magnitude those of lower index are kept.
+
+mod rank;
+mod tensors;
+mod thin;
+
+use super::{Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
+use crate::error::Result;
+use crate::vectors::wide;
+use candle_core::Tensor;
+use std::cell::RefCell;
+use thin::{Part, Room};
+
+/// `b + λ·Σ wᵢ·(xᵢ − b)`: adds up what each fine-tune learned.
+///
+/// The first to try for fine-tunes that learned different things; a negative weight makes a model forget (Ilharco et al.,
+/// <https://arxiv.org/abs/2212.04089>).
+pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
+    name: "task_arithmetic",
+    summary: "base plus the weighted sum of the task vectors; for fine-tunes that learned different things",
+    sparsify: Sparsify::No,
+    consensus: false,
+    params: &[WEIGHT, UNUSED_DENSITY, flag("normalize", false, NORMALIZE), UNUSED_RESCALE, LAMBDA, INT8],
+};
+
+/// The `max(1, ⌊p·n⌋)` elements of greatest magnitude of each task vector, sign consensus, and a mean over the models that
+/// took part.
+///
+/// For several fine-tunes of one base that pull the same weights in different directions: trims what is small, elects a
+/// sign, and merges only what agrees (TIES, Yadav et al., <https://arxiv.org/abs/2306.01708>).
+pub const TIES: TaskArithmetic = TaskArithmetic {
+    name: "ties",
+    summary: "the greatest elements of the task vectors, only the majority's sign averaged; for fine-tunes that conflict",
+    sparsify: Sparsify::Magnitude,
+    consensus: true,
+    params: &[WEIGHT, DENSITY, flag("normalize", true, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA, INT8],
+};
+
+/// Each element of a task vector is kept with probability `p`, and the task vectors are summed.
+///
+/// For fine-tunes with many small changes, of which a random tenth does as well as all (DARE, Yu et al.,
+/// <https://arxiv.org/abs/2311.03099>): thinner task vectors get into each other's way less.
+pub const DARE_LINEAR: TaskArithmetic = TaskArithmetic {
+    name: "dare_linear",
+    summary: "task vectors thinned at random, then summed; for fine-tunes with many small changes",
+    sparsify: Sparsify::Random,
+    consensus: false,
+    params: RANDOM,
+};
+
+/// [`DARE_LINEAR`] with the sign consensus of [`TIES`]: the method of the EvoLLM-JP models
+/// (<https://arxiv.org/abs/2403.13187>).
+///
+/// For several models of different origin; weights and densities are usually searched for.
+pub const DARE_TIES: TaskArithmetic = TaskArithmetic {
+    name: "dare_ties",
+    summary: "task vectors thinned at random, then only the majority's sign summed; many models, less interference",
+    sparsify: Sparsify::Random,
+    consensus: true,
+    params: RANDOM,
+};
+
+/// Each element of a task vector is kept with a probability that grows with the rank of its magnitude in its row, from
+/// `p − ε` to `p + ε`; then sign consensus, and a mean over the models that took part.
+///
+/// Between DARE and TIES: keeps what is great more often, without dropping all that is small (DELLA, Deep et al.,
+/// <https://arxiv.org/abs/2406.11617>). Needs `0 < p − ε` and `p + ε < 1`, unless `p` is 0 or 1.
+///
+/// A tensor with one dimension is one row. Rows run along the second dimension, as in mergekit, also where there are more
+/// than two; where that dimension and those after it have more than 2²⁰ elements, they run along the last. Longer rows are
+/// ranked in stretches of 2²⁰. The element of a row of one is kept with probability `p` (mergekit fails there).
+pub const DELLA: TaskArithmetic = TaskArithmetic {
+    name: "della",
+    summary: "task vectors thinned at random, great elements less often, then the majority's sign averaged",
+    sparsify: Sparsify::Ranked,
+    consensus: true,
+    params: &[
+        WEIGHT,
+        DENSITY,
+        EPSILON,
+        flag("normalize", true, NORMALIZE),
+        flag("rescale", true, RESCALE),
+        EXACT_RESCALE,
+        LAMBDA,
+        INT8,
+    ],
+};
+
+/// [`DELLA`] without consensus: the thinned task vectors are summed.
+pub const DELLA_LINEAR: TaskArithmetic = TaskArithmetic {
+    name: "della_linear",
+    summary: "task vectors thinned at random, great elements less often, then summed",
+    sparsify: Sparsify::Ranked,
+    consensus: false,
+    params: &[
+        WEIGHT,
+        DENSITY,
+        EPSILON,
+        flag("normalize", false, NORMALIZE),
+        flag("rescale", true, RESCALE),
+        EXACT_RESCALE,
+        LAMBDA,
+        INT8,
+    ],
+};
+
+/// Of each task vector's elements in order of magnitude, the greatest `⌊γ·n⌋` are dropped and the next `⌊p·n⌋` kept (all
+/// the smallest, if fewer are left).
+///
+/// For many models: what is small is noise, and what is very great is what one fine-tune broke (Model Breadcrumbs, Davari &
+/// Belilovsky, <https://arxiv.org/abs/2312.06795>).
+pub const BREADCRUMBS: TaskArithmetic = TaskArithmetic {
+    name: "breadcrumbs",
+    summary: "task vectors without their smallest and their very greatest elements, summed; for many models",
+    sparsify: Sparsify::Outliers,
+    consensus: false,
+    params: OUTLIERS,
+};
+
+/// [`BREADCRUMBS`] with the sign consensus of [`TIES`].
+pub const BREADCRUMBS_TIES: TaskArithmetic = TaskArithmetic {
+    name: "breadcrumbs_ties",
+    summary: "task vectors without their smallest and their very greatest elements, the majority's sign summed",
+    sparsify: Sparsify::Outliers,
+    consensus: true,
+    params: OUTLIERS,
+};
+
+/// A row of the table.
+pub struct TaskArithmetic {
+    name: &'static str,
+    summary: &'static str,
+    sparsify: Sparsify,
+    consensus: bool,
+    params: &'static [Param],
+}
+
+/// How task vectors are thinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sparsify {
+    No,
+    /// The greatest are kept.
+    Magnitude,
+    /// The greatest are dropped, and the next kept.
+    Outliers,
+    /// All have the same chance.
+    Random,
+    /// The chance grows with the rank in the row.
+    Ranked,
+}
+
+const RANDOM: &[Param] = &[
+    WEIGHT,
+    DENSITY,
+    flag("normalize", false, NORMALIZE),
+    flag("rescale", true, RESCALE),
+    EXACT_RESCALE,
+    LAMBDA,
+    INT8,
+];
+const OUTLIERS: &[Param] =
+    &[WEIGHT, DENSITY, GAMMA, flag("normalize", false, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA, INT8];
+
+const WEIGHT: Param = Param {
+    name: "weight",
+    scope: Scope::Model,
+    domain: Domain::REAL,
+    default: None,
+    help: "factor of the model's task vector; the sum over models may exceed 1",
+    unused: false,
+};
+const DENSITY: Param = Param {
+    name: "density",
+    default: Some(Value::Number(1.0)),
+    domain: Domain::SHARE,
+    help: "share of the task vector's elements that is kept",
+    ..WEIGHT
+};
+const EPSILON: Param = Param {
+    name: "epsilon",
+    default: Some(Value::Number(0.15)),
+    help: "how far the chance of a row's least and greatest element is from the density",
+    ..DENSITY
+};
+const GAMMA: Param = Param {
+    name: "gamma",
+    default: Some(Value::Number(0.01)),
+    help: "share of the task vector's elements that is dropped because they are the greatest",
+    ..DENSITY
+};
+const UNUSED_DENSITY: Param = Param { help: NO_EFFECT, unused: true, ..DENSITY };
+const UNUSED_RESCALE: Param = Param { unused: true, ..flag("rescale", false, NO_EFFECT) };
+const LAMBDA: Param = Param {
+    name: "lambda",
+    scope: Scope::Merge,
+    domain: Domain::REAL,
+    default: Some(Value::Number(1.0)),
+    help: "factor of the summed task vectors",
+    unused: false,
+};
+const INT8: Param = Param { unused: true, ..flag("int8_mask", false, NO_EFFECT) };
+const EXACT_RESCALE: Param = flag("exact_rescale", false, "rescale by 1/density, as the papers have it");
+const NORMALIZE: &str = "divide the sum by the weights that took part";
+const RESCALE: &str = "keep the L1 norm of a thinned task vector";
+const NO_EFFECT: &str = "accepted because mergekit recipes carry it; has no effect";
+
+const fn flag(name: &'static str, default: bool, help: &'static str) -> Param {
+    Param { name, scope: Scope::Merge, domain: Domain::Flag, default: Some(Value::Flag(default)), help, unused: false }
+}
+
+/// What becomes of the length of a thinned task vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rescale {
+    No,
+    /// The L1 norm stays.
+    Norm,
+    /// The mean of each element stays: the inverse of its chance.
+    Chance,
+}
+
+impl TaskArithmetic {
+    fn is_random(&self) -> bool {
+        matches!(self.sparsify, Sparsify::Random | Sparsify::Ranked)
+    }
+
+    fn rescale(&self, merge: &Settings) -> Rescale {
+        match merge.flag("rescale") {
+            false => Rescale::No,
+            true if self.is_random() && merge.flag("exact_rescale") => Rescale::Chance,
+            true => Rescale::Norm,
+        }
+    }
+}
+
+impl Method for TaskArithmetic {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn base(&self) -> Base {
+        Base::Required
+    }
+
+    fn params(&self) -> &'static [Param] {
+        self.params
+    }
+
+    fn refusal(&self, merge: &Settings, models: &[Settings]) -> Option<String> {
+        if self.is_random() && merge.flag("exact_rescale") && !merge.flag("rescale") {
+            return Some("`exact_rescale` says how to rescale, and `rescale: false` not to".to_owned());
+        }
+        if self.sparsify != Sparsify::Ranked {
+            return None;
+        }
+        models.iter().find_map(|model| {
+            let (p, e) = (model.number("density"), model.number("epsilon"));
+            let good = p <= 0.0 || p >= 1.0 || 0.0 < p - e && p + e < 1.0;
+            (!good).then(|| {
+                format!(
+                    "elements are kept with probabilities from density − epsilon to density + epsilon, which must be \
+                     between 0 and 1: density is {p}, and epsilon {e}"
+                )
+            })
+        })
+    }
+
+    fn draws(&self, model: &Settings) -> bool {
+        match self.sparsify {
+            Sparsify::Random => model.number("density") < 1.0,
+            Sparsify::Ranked => 0.0 < model.number("density") && model.number("density") < 1.0,
+            _ => false,
+        }
+    }
+
+    fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
+        let granule = if self.sparsify == Sparsify::Ranked { rank::Rows::of(inputs.shape).granule } else { 1 };
+        let sum = Sum {
+            parts: thin::parts(self, inputs, granule)?,
+            lambda: inputs.settings.number("lambda") as f32,
+            normalize: inputs.settings.flag("normalize"),
+            consensus: self.consensus,
+        };
+        let piece = PIECE.next_multiple_of(granule);
+        Ok(Kernel::by(granule, move |block, out| {
+            ROOM.with_borrow_mut(|(room, piece_room)| {
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (number, out) in out.chunks_mut(piece).enumerate() {
+                            sum.compute(block, number * piece, out, room, piece_room);
+                        }
+                    },
+                );
+            });
+        }))
+    }
+
+    fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {
+        tensors::merge(self, inputs)
+    }
+}
+
+/// Elements that are worked on at a time: what a core's first-level cache holds of all that is made of them.
+const PIECE: usize = 1024;
+
+thread_local! {
+    /// A thread's room to work in.
+    static ROOM: RefCell<(Room, PieceRoom)> = RefCell::default();
+}
+
+/// Room for a piece of every task vector, and of sums over them.
+#[derive(Default)]
+struct PieceRoom {
+    vectors: Vec<f32>,  // (models, piece)
+    sums: Vec<f32>,     // (piece)
+    divisors: Vec<f32>, // (piece)
+}
+
+/// Steps 3 to 6, once the whole tensor has been seen.
+struct Sum {
+    parts: Vec<Part>,
+    lambda: f32,
+    normalize: bool,
+    consensus: bool,
+}
+
+impl Sum {
+    /// Merges the piece of a block that begins at `at`.
+    #[inline(always)]
+    fn compute(&self, block: &Block<'_>, at: usize, out: &mut [f32], room: &mut Room, piece: &mut PieceRoom) {
+        let len = out.len();
+        let base = &block.base[at..at + len];
+        piece.vectors.resize(self.parts.len() * len, 0.0);
+        for ((part, model), d) in self.parts.iter().zip(block.models).zip(piece.vectors.chunks_exact_mut(len)) {
+            part.vector(block.start + at, base, &model[at..at + len], d, room);
+        }
+        let vectors = piece.vectors.chunks_exact(len);
+        out.fill(0.0);
+        for d in vectors.clone() {
+            for (sum, d) in out.iter_mut().zip(d) {
+                *sum += d;
+            }
+        }
+        if self.consensus {
+            piece.sums.clear();
+            piece.sums.extend_from_slice(out);
+            out.fill(0.0);
+            for d in vectors.clone() {
+                for ((sum, d), s) in out.iter_mut().zip(d).zip(&piece.sums) {
+                    // A zero of either sign adds nothing.
+                    *sum += if (*d < 0.0) == (*s < 0.0) { *d } else { 0.0 };
+                }
+            }
+        }
+        if self.normalize {
+            self.divisors(vectors, &piece.sums, &mut piece.divisors, len);
+            for (sum, w) in out.iter_mut().zip(&piece.divisors) {
+                *sum /= w;
+            }
+        }
+        for (r, b) in out.iter_mut().zip(base) {
+            *r = b + *r * self.lambda;
+        }
+    }
+
+    /// The weights that took part in each element's sum, or one where there is nothing to divide by.
+    #[inline(always)]
+    fn divisors<'v>(
+        &self,
+        vectors: impl Iterator<Item = &'v [f32]>,
+        sums: &[f32],
+        divisors: &mut Vec<f32>,
+        len: usize,
+    ) {
+        divisors.clear();
+        if !self.consensus {
+            let sum: f32 = self.parts.iter().map(|part| part.weight).sum();
+            divisors.resize(len, if sum.abs() < 1e-8 { 1.0 } else { sum });
+            return;
+        }
+        divisors.resize(len, 0.0);
+        for (part, d) in self.parts.iter().zip(vectors) {
+            for ((w, d), s) in divisors.iter_mut().zip(d).zip(sums) {
+                *w += if ((*d < 0.0) == (*s < 0.0)) & (*d != 0.0) { part.weight } else { 0.0 };
+            }
+        }
+        for w in divisors.iter_mut() {
+            *w = if *w == 0.0 { 1.0 } else { *w };
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! DELLA's thinning: an element's chance depends on the rank of its magnitude in its row.
+//!
+//! Most elements' fate is known without their rank. Magnitudes are counted in bins; all of a bin have ranks, and so chances,
+//! within narrow limits, and only a draw between the limits needs the exact rank: about one in a thousand elements of a
+//! continuous distribution.
+
+use super::super::select::magnitude;
+
+/// Where the rows of a tensor are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rows {
+    /// Rows are within stretches of as many elements.
+    pub(super) granule: usize,
+    /// From one element of a row to the next.
+    stride: usize,
+}
+
+impl Rows {
+    /// Elements of the longest row.
+    const LONGEST: usize = 1 << 20;
+
+    /// See [`super::DELLA`].
+    pub(super) fn of(shape: &[usize]) -> Self {
+        let slab: usize = shape[shape.len().min(1)..].iter().product();
+        let (granule, stride) = match shape {
+            [] => (1, 1),
+            [len] => (*len, 1),
+            [_, _, rest @ ..] if slab <= Self::LONGEST => (slab, rest.iter().product()),
+            [.., last] => (*last, 1),
+        };
+        Self { granule: granule.clamp(1, Self::LONGEST), stride: stride.max(1) }
+    }
+
+    /// The rows of a tensor of `len` elements, each as the places of its elements.
+    pub(super) fn places(self, len: usize) -> impl Iterator<Item = impl Iterator<Item = usize>> {
+        (0..len).step_by(self.granule).flat_map(move |start| {
+            let end = (start + self.granule).min(len);
+            (0..self.stride).map(move |first| (start + first..end).step_by(self.stride))
+        })
+    }
+}
+
+/// The chance of being kept, by rank.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance {
+    /// Of the only element of a row.
+    density: f32,
+    /// Of the least element.
+    least: f32,
+    /// How much greater the greatest element's is.
+    span: f32,
+    /// Whether what is kept is divided by its chance.
+    inverse: bool,
+}
+
+impl Chance {
+    pub(super) fn new(density: f64, epsilon: f64, inverse: bool) -> Self {
+        Self { density: density as f32, least: (density - epsilon) as f32, span: 2.0 * epsilon as f32, inverse }
+    }
+
+    /// The chance of a rank, from 0 to `last`.
+    #[inline(always)]
+    pub(super) fn of(self, rank: u32, last: f32) -> f32 {
+        if last == 0.0 { self.density } else { rank as f32 / last * self.span + self.least }
+    }
+}
+
+/// A thread's room to work in.
+#[derive(Default)]
+pub(super) struct Ranks {
+    keys: Vec<u32>,
+    bins: Vec<u32>,
+    /// How many elements are in lesser bins; one more than there are bins.
+    before: Vec<u32>,
+    /// The chances of the first and of the last rank of each bin.
+    lows: Vec<f32>,
+    highs: Vec<f32>,
+    /// Elements whose exact rank is needed.
+    open: Vec<u32>,
+    /// Keys, each with its place in the row.
+    sorted: Vec<u64>,
+    /// A row that does not lie in one piece, and its draws.
+    row: [Vec<f32>; 2],
+}
+
+/// Makes zeros of the elements that are dropped.
+#[inline(always)]
+pub(super) fn thin(rows: &Rows, chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
+    for (d, draws) in d.chunks_mut(rows.granule).zip(draws.chunks(rows.granule)) {
+        if rows.stride == 1 {
+            thin_row(chance, d, draws, room);
+            continue;
+        }
+        let mut row = std::mem::take(&mut room.row);
+        for first in 0..rows.stride {
+            for (row, from) in row.iter_mut().zip([&*d, draws]) {
+                row.clear();
+                row.extend(from[first..].iter().step_by(rows.stride));
+            }
+            let [thinned, draws] = &mut row;
+            thin_row(chance, thinned, draws, room);
+            d[first..].iter_mut().step_by(rows.stride).zip(thinned).for_each(|(d, thinned)| *d = *thinned);
+        }
+        room.row = row;
+    }
+}
+
+/// Rows with more open elements than this are sorted.
+const FEW: usize = 64;
+
+#[inline(always)]
+fn thin_row(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
+    let last = (d.len() - 1) as f32;
+    count(d, room);
+    if chance.inverse {
+        sort(room);
+        return decide_all(chance, last, d, draws, room);
+    }
+    let bins = room.before.len() - 1;
+    room.lows.resize(bins, 0.0);
+    room.highs.resize(bins, 0.0);
+    for ((low, high), ends) in room.lows.iter_mut().zip(&mut room.highs).zip(room.before.windows(2)) {
+        *low = chance.of(ends[0], last);
+        *high = chance.of(ends[1].saturating_sub(1), last);
+    }
+    room.open.resize(d.len() + 1, 0);
+    let mut open = 0;
+    for (i, ((d, u), bin)) in d.iter_mut().zip(draws).zip(&room.bins).enumerate() {
+        let (kept, dropped) = (*u < room.lows[*bin as usize], *u >= room.highs[*bin as usize]);
+        room.open[open] = i as u32;
+        // Draws are random: a branch would be mispredicted.
+        open += usize::from(!kept & !dropped & (*d != 0.0));
+        *d = if dropped { 0.0 } else { *d };
+    }
+    if open > FEW {
+        sort(room);
+        return decide_all(chance, last, d, draws, room);
+    }
+    for i in &room.open[..open] {
+        let i = *i as usize;
+        let key = room.keys[i];
+        let count = |keys: &[u32], is: &dyn Fn(u32) -> bool| keys.iter().map(|k| u32::from(is(*k))).sum::<u32>();
+        let rank = count(&room.keys, &|k| k < key) + count(&room.keys[..i], &|k| k == key);
+        if draws[i] >= chance.of(rank, last) {
+            d[i] = 0.0;
+        }
+    }
+}
+
+/// Counts a row's magnitudes in bins, which are in the order of the magnitudes.
+#[inline(always)]
+fn count(d: &[f32], room: &mut Ranks) {
+    room.keys.clear();
+    room.keys.extend(d.iter().map(|d| magnitude(*d)));
+    // Half as many bins as elements, over eight powers of two from the greatest down; the first takes what is less.
+    let bits = (d.len() / 2).max(1).ilog2().clamp(6, 12);
+    let floor = room.keys.iter().fold(0, |max, key| max.max(*key)).saturating_sub((1 << OCTAVES) - 1);
+    let shift = OCTAVES - bits;
+    room.bins.clear();
+    room.bins.extend(room.keys.iter().map(|key| key.saturating_sub(floor) >> shift));
+    room.before.clear();
+    room.before.resize((1 << bits) + 1, 0);
+    for bin in &room.bins {
+        room.before[*bin as usize + 1] += 1;
+    }
+    let mut sum = 0;
+    for before in &mut room.before {
+        sum += *before;
+        *before = sum;
+    }
+}
+
+/// The keys of eight powers of two are as many as two to this.
+const OCTAVES: u32 = 26;
+
+/// Brings keys and places into order, lower places before higher ones of the same key, after [`count`].
+fn sort(room: &mut Ranks) {
+    room.sorted.resize(room.keys.len(), 0);
+    for (i, (key, bin)) in room.keys.iter().zip(&room.bins).enumerate() {
+        let next = &mut room.before[*bin as usize];
+        room.sorted[*next as usize] = u64::from(*key) << 32 | i as u64;
+        *next += 1;
+    }
+    // Every bin now ends where the next began.
+    let mut start = 0;
+    for end in &room.before[..room.before.len() - 1] {
+        room.sorted[start..*end as usize].sort_unstable();
+        start = *end as usize;
+    }
+}
+
+/// Decides every element by its exact rank, after [`sort`].
+fn decide_all(chance: Chance, last: f32, d: &mut [f32], draws: &[f32], room: &Ranks) {
+    for (rank, entry) in room.sorted.iter().enumerate() {
+        let i = (entry & 0xffff_ffff) as usize;
+        let p = chance.of(rank as u32, last);
+        if draws[i] >= p {
+            d[i] = 0.0;
+        } else if chance.inverse {
+            d[i] /= p;
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Steps 1 to 3 in blocks: task vectors, thinned, rescaled and weighted.
+
+use super::{
+    super::{
+        Input, Inputs, map_blocks,
+        select::{Cut, Order, magnitude},
+    },
+    PIECE, Rescale, Sparsify, TaskArithmetic,
+    rank::{self, Chance, Ranks, Rows},
+};
+use crate::vectors::wide;
+use crate::{error::Result, random::Draws, weights::Elements};
+use std::cell::RefCell;
+
+/// One model's part in a merge: everything that is known once the whole tensor has been seen.
+pub(super) struct Part {
+    /// Weight and rescale factor are applied one after the other, as in the formula.
+    pub(super) weight: f32,
+    rescale: f32,
+    keep: Keep,
+}
+
+/// Which elements of a task vector are kept.
+enum Keep {
+    All,
+    Nothing,
+    /// Those in one part of the order of magnitudes that are not in another.
+    Between {
+        dropped: Cut,
+        kept: Cut,
+    },
+    /// Each with the same chance.
+    Random {
+        draws: Draws,
+        chance: f32,
+    },
+    /// Each with the chance of its rank.
+    Ranked {
+        draws: Draws,
+        chance: Chance,
+        rows: Rows,
+    },
+}
+
+/// A thread's room to work in.
+#[derive(Default)]
+pub(super) struct Room {
+    draws: Vec<f32>,
+    ranks: Ranks,
+}
+
+thread_local! {
+    /// A thread's room to look in, and for a piece of a task vector.
+    static ROOM: RefCell<(Room, Vec<f32>)> = RefCell::default();
+}
+
+/// Looks at the task vectors of a tensor.
+pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize) -> Result<Vec<Part>> {
+    let rescale = method.rescale(&inputs.settings);
+    let part = |model: &Input<'_>| {
+        let keep = Keep::of(method, inputs, model, rescale)?;
+        let factor = match (&keep, rescale) {
+            (Keep::Random { chance, .. }, Rescale::Chance) if *chance > 0.0 => 1.0 / chance,
+            _ => 1.0,
+        };
+        Ok(Part { weight: model.settings.number("weight") as f32, rescale: factor, keep })
+    };
+    let mut parts = inputs.models.iter().map(part).collect::<Result<Vec<_>>>()?;
+    if rescale == Rescale::Norm {
+        let factors = factors(inputs, &parts, granule)?;
+        for (part, factor) in parts.iter_mut().zip(factors) {
+            part.rescale = factor;
+        }
+    }
+    Ok(parts)
+}
+
+/// `Σ|d| / Σ|kept d|` for each model, or one where either is next to nothing, or nothing is dropped.
+fn factors(inputs: &Inputs<'_>, parts: &[Part], granule: usize) -> Result<Vec<f32>> {
+    let thinned: Vec<usize> = (0..parts.len()).filter(|i| parts[*i].keep.is_some_of_all()).collect();
+    let mut factors = vec![1.0; parts.len()];
+    if thinned.is_empty() {
+        return Ok(factors);
+    }
+    let models = thinned.iter().map(|i| &*inputs.models[*i].values);
+    let tensors: Vec<&dyn Elements> = [inputs.base()].into_iter().chain(models).collect();
+    let piece = PIECE.next_multiple_of(granule);
+    let sums = map_blocks(&tensors, granule, |start, block| {
+        let (base, models) = block.split_first().expect("the base was asked for");
+        ROOM.with_borrow_mut(|(room, d)| {
+            let of = |(i, model): (&usize, &Vec<f32>)| {
+                wide(
+                    #[inline(always)]
+                    || parts[*i].keep.sizes(start, base, model, piece, d, room),
+                )
+            };
+            thinned.iter().zip(models).map(of).collect::<Vec<_>>()
+        })
+    })?;
+    for (at, i) in thinned.iter().enumerate() {
+        let [all, kept] = sums.iter().fold([0.0, 0.0], |[all, kept], block| [all + block[at][0], kept + block[at][1]]);
+        factors[*i] = rescale_factor(all, kept);
+    }
+    Ok(factors)
+}
+
+/// `Σ|d| / Σ|kept d|`, or one where either is next to nothing.
+pub(super) fn rescale_factor(all: f64, kept: f64) -> f32 {
+    if all < 1e-7 || kept < 1e-7 { 1.0 } else { (all / kept) as f32 }
+}
+
+/// The sum of magnitudes. In sixteen sums side by side, always, so that any width of vectors gives the same.
+#[inline(always)]
+fn l1(d: &[f32]) -> f64 {
+    let (chunks, rest) = d.as_chunks::<16>();
+    let mut lanes = [0.0; 16];
+    for chunk in chunks {
+        for (lane, d) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(d.abs());
+        }
+    }
+    lanes.into_iter().chain(rest.iter().map(|d| f64::from(d.abs()))).sum()
+}
+
+#[inline(always)]
+fn difference(model: &[f32], base: &[f32], d: &mut [f32]) {
+    for ((d, x), b) in d.iter_mut().zip(model).zip(base) {
+        *d = x - b;
+    }
+}
+
+impl Part {
+    /// Steps 1 to 3 for the elements from `start` on, whole granules.
+    #[inline(always)]
+    pub(super) fn vector(&self, start: usize, base: &[f32], model: &[f32], d: &mut [f32], room: &mut Room) {
+        if let Keep::All = self.keep {
+            for ((d, x), b) in d.iter_mut().zip(model).zip(base) {
+                *d = (x - b) * self.weight;
+            }
+            return;
+        }
+        difference(model, base, d);
+        self.keep.thin(start, d, room);
+        for d in d.iter_mut() {
+            *d = *d * self.rescale * self.weight;
+        }
+    }
+}
+
+/// How many elements TIES keeps: the greatest `max(1, ⌊p·n⌋)`.
+pub(super) fn greatest(density: f64, len: usize) -> usize {
+    ((density * len as f64) as usize).max(1)
+}
+
+/// How many elements Breadcrumbs drops because they are the greatest, and how many there are with those it keeps.
+pub(super) fn outliers(density: f64, gamma: f64, len: usize) -> [usize; 2] {
+    let [kept, dropped] = [density, gamma].map(|share| (share * len as f64) as usize);
+    let smallest = len.saturating_sub(kept + dropped);
+    [len - smallest - kept, len - smallest]
+}
+
+impl Keep {
+    fn of(method: &TaskArithmetic, inputs: &Inputs<'_>, model: &Input<'_>, rescale: Rescale) -> Result<Self> {
+        let density = || model.settings.number("density");
+        if method.sparsify == Sparsify::No || density() >= 1.0 {
+            return Ok(Self::All);
+        }
+        if density() <= 0.0 {
+            return Ok(Self::Nothing);
+        }
+        let draws = || model.draws.clone();
+        let between = |counts: [usize; 2]| {
+            let tensors = [inputs.base(), &*model.values];
+            let keys = |_: usize, values: &[Vec<f32>], keys: &mut [u32]| {
+                for ((key, b), x) in keys.iter_mut().zip(&values[0]).zip(&values[1]) {
+                    *key = magnitude(x - b);
+                }
+            };
+            let cuts = Order::new(&tensors, 1, keys).first(&counts)?;
+            Ok(Self::Between { dropped: cuts[0], kept: cuts[1] })
+        };
+        match method.sparsify {
+            Sparsify::No => unreachable!("nothing is dropped"),
+            Sparsify::Magnitude => between([0, greatest(density(), inputs.len())]),
+            Sparsify::Outliers => between(outliers(density(), model.settings.number("gamma"), inputs.len())),
+            Sparsify::Random => Ok(Self::Random { draws: draws(), chance: density() as f32 }),
+            Sparsify::Ranked => {
+                let inverse = rescale == Rescale::Chance;
+                let chance = Chance::new(density(), model.settings.number("epsilon"), inverse);
+                Ok(Self::Ranked { draws: draws(), chance, rows: Rows::of(inputs.shape) })
+            }
+        }
+    }
+
+    /// `Σ|d|` and `Σ|kept d|` of a block.
+    #[inline(always)]
+    fn sizes(&self, start: usize, b: &[f32], x: &[f32], piece: usize, d: &mut Vec<f32>, room: &mut Room) -> [f64; 2] {
+        let mut sums = [0.0; 2];
+        for (number, (b, x)) in b.chunks(piece).zip(x.chunks(piece)).enumerate() {
+            d.resize(b.len(), 0.0);
+            difference(x, b, d);
+            sums[0] += l1(d);
+            self.thin(start + number * piece, d, room);
+            sums[1] += l1(d);
+        }
+        sums
+    }
+
+    fn is_some_of_all(&self) -> bool {
+        !matches!(self, Self::All | Self::Nothing)
+    }
+
+    /// Makes zeros of the elements from `start` on that are dropped.
+    #[inline(always)]
+    fn thin(&self, start: usize, d: &mut [f32], room: &mut Room) {
+        match self {
+            Self::All => {}
+            Self::Nothing => d.fill(0.0),
+            Self::Between { dropped, kept } => {
+                clear(*kept, start, d, |key, limit| key < limit);
+                clear(*dropped, start, d, |key, limit| key >= limit);
+            }
+            Self::Random { draws, chance } => {
+                room.draws.resize(d.len(), 0.0);
+                draws.uniform(start, &mut room.draws);
+                for (d, u) in d.iter_mut().zip(&room.draws) {
+                    *d = if *u < *chance { *d } else { 0.0 };
+                }
+            }
+            Self::Ranked { draws, chance, rows } => {
+                room.draws.resize(d.len(), 0.0);
+                draws.uniform(start, &mut room.draws);
+                rank::thin(rows, *chance, d, &room.draws, &mut room.ranks);
+            }
+        }
+    }
+}
+
+/// Makes zeros of elements whose key compares so with the limit of a cut.
+#[inline(always)]
+fn clear(cut: Cut, start: usize, d: &mut [f32], out: impl Fn(u32, u32) -> bool) {
+    for (part, limit) in cut.parts(start, d.len()) {
+        // A limit beyond all keys is as good as the greatest, which only a NaN can have.
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        for d in &mut d[part] {
+            *d = if out(magnitude(*d), limit) { 0.0 } else { *d };
+        }
+    }
+}
