@@ -3,8 +3,19 @@
 //! A method sees stretches of `f32`, or candle tensors, and its settings; never names, paths or stored types. It looks at
 //! whole tensors first ([`Method::kernel`] may sum over them), then works on any block of them.
 
+mod angles;
+pub mod arcee_fusion;
+pub mod karcher;
 pub mod linear;
+pub mod model_stock;
+pub mod multislerp;
+pub mod nearswap;
+pub mod nuslerp;
+pub mod passthrough;
+pub mod ram;
+pub mod sce;
 mod select;
+pub mod slerp;
 pub mod task_arithmetic;
 
 use crate::{error::Result, random::Draws, weights::Elements};
@@ -15,6 +26,11 @@ use std::ops::RangeInclusive;
 /// Every method, in the order help shows them.
 pub const METHODS: &[&dyn Method] = &[
     &linear::Linear,
+    &slerp::Slerp,
+    &nuslerp::Nuslerp,
+    &multislerp::Multislerp,
+    &karcher::Karcher,
+    &passthrough::Passthrough,
     &task_arithmetic::TASK_ARITHMETIC,
     &task_arithmetic::TIES,
     &task_arithmetic::DARE_LINEAR,
@@ -23,6 +39,12 @@ pub const METHODS: &[&dyn Method] = &[
     &task_arithmetic::DELLA_LINEAR,
     &task_arithmetic::BREADCRUMBS,
     &task_arithmetic::BREADCRUMBS_TIES,
+    &sce::Sce,
+    &ram::RAM,
+    &ram::RAMPLUS_TL,
+    &model_stock::ModelStock,
+    &nearswap::Nearswap,
+    &arcee_fusion::ArceeFusion,
 ];
 
 /// The method of that name.

@@ -1,6 +1,7 @@
 //! Each method's two forms agree, and hold what its formula promises.
 
 mod family;
+mod geometric;
 
 use super::*;
 use crate::{dtype::Dtype, random::Stream, weights::Stored};

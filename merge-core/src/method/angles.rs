@@ -1,0 +1,193 @@
+//! Inner products of tensors or of their rows, and the linear combinations that are made of them.
+//!
+//! A merge on a sphere gives a linear combination of its inputs, and all its angles follow from their inner products: one
+//! pass over the tensors, a few numbers in `f64`, and one pass that combines.
+
+use super::{Input, Kernel, map_blocks};
+use crate::{error::Result, vectors::wide, weights::Elements};
+use candle_core::{D, DType, Tensor};
+
+/// Partial sums that are taken side by side: as wide as the widest vectors, and fixed, so that no processor's sums differ.
+const LANES: usize = 8;
+
+/// Sums of `of(x, y)` over two stretches, `N` in one pass.
+#[inline(always)]
+pub(super) fn sums<const N: usize>(x: &[f32], y: &[f32], of: impl Fn(f64, f64) -> [f64; N]) -> [f64; N] {
+    let mut sums = [[0.0; N]; LANES];
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (y, y_rest) = y.as_chunks::<LANES>();
+    let rest = x_rest.iter().zip(y_rest);
+    for (x, y) in x.iter().zip(y) {
+        for ((sums, x), y) in sums.iter_mut().zip(x).zip(y) {
+            let terms = of(f64::from(*x), f64::from(*y));
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                *sum += term;
+            }
+        }
+    }
+    for (sums, (x, y)) in sums.iter_mut().zip(rest) {
+        for (sum, term) in sums.iter_mut().zip(of(f64::from(*x), f64::from(*y))) {
+            *sum += term;
+        }
+    }
+    sums.iter().fold([0.0; N], |total, lane| std::array::from_fn(|i| total[i] + lane[i]))
+}
+
+/// The inner products of some vectors with each other.
+#[derive(Clone, Debug)]
+pub(super) struct Gram {
+    n: usize,
+    products: Vec<f64>, // (n, n)
+}
+
+impl Gram {
+    /// Of a few stretches of one length.
+    #[inline(always)]
+    pub(super) fn of(vectors: &[&[f32]]) -> Self {
+        if let [x, y] = vectors {
+            // Two vectors are the common case, and fast where they are read once.
+            return Self::pair(sums(x, y, |x, y| [x * x, x * y, y * y]));
+        }
+        let n = vectors.len();
+        let mut gram = Self { n, products: vec![0.0; n * n] };
+        for (i, x) in vectors.iter().enumerate() {
+            for (j, y) in vectors.iter().enumerate().skip(i) {
+                let [product] = sums(x, y, |x, y| [x * y]);
+                gram.products[i * n + j] = product;
+                gram.products[j * n + i] = product;
+            }
+        }
+        gram
+    }
+
+    /// Of two vectors, by `x·x`, `x·y` and `y·y`.
+    pub(super) fn pair([xx, xy, yy]: [f64; 3]) -> Self {
+        Self { n: 2, products: vec![xx, xy, xy, yy] }
+    }
+
+    /// Of whole tensors: of their differences from the base, if there is one.
+    ///
+    /// Fails where a tensor cannot be read.
+    pub(super) fn of_tensors(tensors: &[&dyn Elements], base: Option<&dyn Elements>) -> Result<Self> {
+        let read: Vec<&dyn Elements> = tensors.iter().copied().chain(base).collect();
+        let blocks = map_blocks(&read, 1, |_, block| {
+            let vectors: Vec<&[f32]> = block.iter().map(Vec::as_slice).collect();
+            wide(
+                #[inline(always)]
+                || match (base, vectors.split_last()) {
+                    (Some(_), Some((base, models))) => Self::of_differences(base, models),
+                    _ => Self::of(&vectors),
+                },
+            )
+        })?;
+        let n = tensors.len();
+        let mut gram = Self { n, products: vec![0.0; n * n] };
+        for block in blocks {
+            gram.products.iter_mut().zip(block.products).for_each(|(sum, product)| *sum += product);
+        }
+        Ok(gram)
+    }
+
+    /// Of the differences of a few stretches from a base.
+    #[inline(always)]
+    pub(super) fn of_differences(base: &[f32], models: &[&[f32]]) -> Self {
+        let mut differences = vec![0.0; base.len() * models.len()]; // (models, elements)
+        let rows = differences.chunks_exact_mut(base.len().max(1));
+        for (row, x) in rows.zip(models) {
+            for ((d, x), b) in row.iter_mut().zip(*x).zip(base) {
+                *d = x - b;
+            }
+        }
+        Self::of(&differences.chunks_exact(base.len().max(1)).collect::<Vec<_>>())
+    }
+
+    /// Of the rows of tensors of one shape, (rows, row): one for each row.
+    pub(super) fn of_rows(tensors: &[Tensor]) -> candle_core::Result<Vec<Self>> {
+        let (n, rows) = (tensors.len(), tensors[0].dim(0)?);
+        let mut grams = vec![Self { n, products: vec![0.0; n * n] }; rows];
+        let wide = tensors.iter().map(|x| x.to_dtype(DType::F64)).collect::<candle_core::Result<Vec<_>>>()?;
+        for (i, x) in wide.iter().enumerate() {
+            for (j, y) in wide.iter().enumerate() {
+                let products: Vec<f64> = (x * y)?.sum(D::Minus1)?.to_vec1()?;
+                grams.iter_mut().zip(products).for_each(|(gram, product)| gram.products[i * n + j] = product);
+            }
+        }
+        Ok(grams)
+    }
+
+    /// How many vectors there are.
+    pub(super) fn len(&self) -> usize {
+        self.n
+    }
+
+    /// The inner product of two of the vectors.
+    pub(super) fn product(&self, i: usize, j: usize) -> f64 {
+        self.products[i * self.n + j]
+    }
+
+    /// The length of a vector.
+    pub(super) fn norm(&self, i: usize) -> f64 {
+        self.product(i, i).sqrt()
+    }
+
+    /// The inner product of a vector with a combination of all of them.
+    pub(super) fn with(&self, i: usize, combination: &[f64]) -> f64 {
+        combination.iter().enumerate().map(|(j, c)| c * self.product(i, j)).sum()
+    }
+
+    /// The length of a combination. Rounding may make it wrong by about 1e-8 of its parts' lengths, if they cancel.
+    pub(super) fn length(&self, combination: &[f64]) -> f64 {
+        let square: f64 = combination.iter().enumerate().map(|(i, c)| c * self.with(i, combination)).sum();
+        square.max(0.0).sqrt()
+    }
+}
+
+/// A great circle's arc: the shares of two vectors at `t` of the way, whose angle has the cosine `cos` and a sine.
+pub(super) fn arc(t: f64, cos: f64) -> [f64; 2] {
+    let angle = cos.acos();
+    [((1.0 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()]
+}
+
+/// `r = Σ cᵢ·xᵢ`, or `r = b + Σ cᵢ·(xᵢ − b)` if there is a base.
+#[inline(always)]
+pub(super) fn combine(base: Option<&[f32]>, terms: &[(f32, &[f32])], r: &mut [f32]) {
+    r.fill(0.0);
+    let Some(base) = base else {
+        for (c, x) in terms {
+            for (r, x) in r.iter_mut().zip(*x) {
+                *r += c * x;
+            }
+        }
+        return;
+    };
+    for (c, x) in terms {
+        for ((r, x), b) in r.iter_mut().zip(*x).zip(base) {
+            *r += c * (x - b);
+        }
+    }
+    for (r, b) in r.iter_mut().zip(base) {
+        *r += b;
+    }
+}
+
+/// The kernel that combines the models so, with these factors, and with the base if there is one.
+pub(super) fn combination(factors: Vec<f32>) -> Kernel {
+    Kernel::new(move |block, out| {
+        let base = (!block.base.is_empty()).then_some(block.base);
+        let terms: Vec<_> = factors.iter().zip(block.models).map(|(c, x)| (*c, x.as_slice())).collect();
+        wide(
+            #[inline(always)]
+            || combine(base, &terms, out),
+        );
+    })
+}
+
+/// The tensors of models.
+pub(super) fn tensors<'a>(models: &'a [Input<'_>]) -> Vec<&'a dyn Elements> {
+    models.iter().map(|model| &*model.values as &dyn Elements).collect()
+}
+
+/// The same as a tensor operation: the inner product of two whole tensors, in `f64`.
+pub(super) fn product(x: &Tensor, y: &Tensor) -> candle_core::Result<f64> {
+    (x.to_dtype(DType::F64)? * y.to_dtype(DType::F64)?)?.sum_all()?.to_scalar()
+}

@@ -1,0 +1,69 @@
+//! Nearswap: the base, and the model where it is near to the base.
+//!
+//! With base `b` and model `x`: `w = clamp(t / max(|x − b|, 1e-6), 0, 1)`, `r = w·x + (1−w)·b`, element by element. Elements
+//! that differ by no more than `t` become the model's, and the others move towards it by about `t`: a second model's shade
+//! without its large changes. (mergekit, after Alchemonaut's `QuartetAnemoi`.)
+
+use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs};
+use crate::{error::Result, vectors::wide};
+use candle_core::Tensor;
+use std::ops::RangeInclusive;
+
+/// See the module.
+pub struct Nearswap;
+
+const PARAMS: &[Param] = &[Param {
+    name: "t",
+    scope: Scope::Merge,
+    domain: Domain::Number { min: 0.0, max: f64::MAX },
+    default: None,
+    help: "greatest difference at which the model's element is taken",
+    unused: false,
+}];
+
+/// No difference counts as less.
+const LEAST: f32 = 1e-6;
+
+impl Method for Nearswap {
+    fn name(&self) -> &'static str {
+        "nearswap"
+    }
+
+    fn summary(&self) -> &'static str {
+        "moves each element of the base towards one model's, by `t` at most; for a shade of a second model"
+    }
+
+    fn base(&self) -> Base {
+        Base::Required
+    }
+
+    fn models(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn params(&self) -> &'static [Param] {
+        PARAMS
+    }
+
+    fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
+        let t = inputs.settings.number("t") as f32;
+        Ok(Kernel::new(move |block, out| {
+            wide(
+                #[inline(always)]
+                || {
+                    for ((r, x), b) in out.iter_mut().zip(&block.models[0]).zip(block.base) {
+                        let w = (t / (x - b).abs().max(LEAST)).clamp(0.0, 1.0);
+                        *r = w * x + (1.0 - w) * b;
+                    }
+                },
+            );
+        }))
+    }
+
+    fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {
+        let (b, (x, ..)) = (inputs.base.as_ref().expect("planned with a base"), &inputs.models[0]);
+        let t = f64::from(inputs.settings.number("t") as f32);
+        let w = ((x - b)?.abs()?.maximum(LEAST)?.recip()? * t)?.clamp(0f32, 1f32)?;
+        (&w * x)? + (w.affine(-1.0, 1.0)? * b)?
+    }
+}

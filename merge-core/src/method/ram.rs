@@ -1,0 +1,190 @@
+//! RAM: what one model alone has changed is kept whole, and what several have changed is averaged.
+//!
+//! With base `b` and `dᵢ = xᵢ − b`, a model takes part in an element where `|dᵢ| > ε`. If `c` models do:
+//!
+//! `r = b + dᵢ` where it is one alone, `r = b + Σ dᵢ / c` over those where it is several, `r = b` where it is none.
+//!
+//! RAM+ (`ramplus_tl`) makes up for what the mean takes away: the elements that model `i` alone has changed are scaled by
+//! `λᵢ = 1 + r·clamp(sharedᵢ / max(uniqueᵢ, ε), 0, α)`, where `sharedᵢ` and `uniqueᵢ` count the elements of the tensor that it has
+//! changed with others, and alone.
+//!
+//! For models trained by reinforcement learning, which change few elements each. ("Reinforced agent merging", as in
+//! mergekit.)
+
+use super::{
+    Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value, angles::tensors,
+    map_blocks,
+};
+use crate::{error::Result, vectors::wide};
+use candle_core::{DType, Tensor};
+
+/// Unique changes kept, shared ones averaged.
+pub const RAM: Ram = Ram {
+    name: "ram",
+    summary: "keeps what one model alone has changed, averages what several have; for models of sparse changes",
+    params: &[EPSILON],
+    scaled: false,
+};
+
+/// The same with unique changes scaled up.
+pub const RAMPLUS_TL: Ram = Ram {
+    name: "ramplus_tl",
+    summary: "as ram, and scales up what one model alone has changed, the more the more it shares with others",
+    params: &[R, ALPHA, EPSILON],
+    scaled: true,
+};
+
+/// A row of the table.
+pub struct Ram {
+    name: &'static str,
+    summary: &'static str,
+    params: &'static [Param],
+    scaled: bool,
+}
+
+const EPSILON: Param = Param {
+    name: "epsilon",
+    scope: Scope::Merge,
+    domain: Domain::Number { min: 0.0, max: f64::MAX },
+    default: Some(Value::Number(1e-5)),
+    help: "greatest difference from the base that is no change",
+    unused: false,
+};
+const R: Param = Param {
+    name: "r",
+    scope: Scope::Merge,
+    domain: Domain::REAL,
+    default: Some(Value::Number(0.1)),
+    help: "how much unique changes are scaled up, for a share of one",
+    unused: false,
+};
+const ALPHA: Param = Param {
+    name: "alpha",
+    scope: Scope::Merge,
+    domain: Domain::Number { min: 0.0, max: f64::MAX },
+    default: Some(Value::Number(0.2)),
+    help: "greatest ratio of shared to unique changes that counts",
+    unused: false,
+};
+
+impl Method for Ram {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn base(&self) -> Base {
+        Base::Required
+    }
+
+    fn params(&self) -> &'static [Param] {
+        self.params
+    }
+
+    fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
+        let epsilon = inputs.settings.number("epsilon") as f32;
+        let mut factors = vec![1.0; inputs.models.len()];
+        if self.scaled {
+            for (factor, [unique, shared]) in factors.iter_mut().zip(counts(inputs, epsilon)?) {
+                *factor = scale(unique as f64, shared as f64, &inputs.settings);
+            }
+        }
+        Ok(Kernel::new(move |block, out| {
+            wide(
+                #[inline(always)]
+                || merge(block, &factors, epsilon, out),
+            );
+        }))
+    }
+
+    fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {
+        let b = inputs.base.as_ref().expect("planned with a base");
+        let epsilon = inputs.settings.number("epsilon") as f32;
+        let mut changes = Vec::new();
+        let mut count = b.zeros_like()?;
+        for (x, ..) in &inputs.models {
+            let d = (x - b)?;
+            let changed = d.abs()?.gt(epsilon)?.to_dtype(DType::F32)?;
+            count = (count + &changed)?;
+            changes.push(((d * &changed)?, changed));
+        }
+        let alone = count.le(1f32)?.to_dtype(DType::F32)?;
+        let mut sum = b.zeros_like()?;
+        for (d, changed) in changes {
+            let mut factor = 1.0;
+            if self.scaled {
+                let total = |mask: &Tensor| mask.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>();
+                let unique = total(&(&changed * &alone)?)?;
+                factor = scale(unique, total(&changed)? - unique, &inputs.settings);
+            }
+            // λ where it is alone, one elsewhere.
+            let factors = alone.affine(f64::from(factor) - 1.0, 1.0)?;
+            sum = (sum + (d * factors)?)?;
+        }
+        b + (sum / count.maximum(1f32)?)?
+    }
+}
+
+/// `λ`: how much the unique changes of a model are scaled up, by how many elements it has changed alone, and with others.
+fn scale(unique: f64, shared: f64, settings: &Settings) -> f32 {
+    let ratio = shared / unique.max(settings.number("epsilon")).max(f64::MIN_POSITIVE);
+    (1.0 + settings.number("r") * ratio.clamp(0.0, settings.number("alpha"))) as f32
+}
+
+/// How many elements each model has changed alone, and with others.
+fn counts(inputs: &Inputs<'_>, epsilon: f32) -> Result<Vec<[u64; 2]>> {
+    let mut read = tensors(&inputs.models);
+    read.push(inputs.base());
+    let blocks = map_blocks(&read, 1, |_, block| {
+        let (base, models) = block.split_last().expect("the base is the last");
+        wide(
+            #[inline(always)]
+            || {
+                let mut count = vec![0u32; base.len()];
+                for x in models {
+                    for ((count, x), b) in count.iter_mut().zip(x).zip(base) {
+                        *count += u32::from((x - b).abs() > epsilon);
+                    }
+                }
+                let mut sums = vec![[0; 2]; models.len()];
+                for ([unique, shared], x) in sums.iter_mut().zip(models) {
+                    for ((count, x), b) in count.iter().zip(x).zip(base) {
+                        let changed = u64::from((x - b).abs() > epsilon);
+                        *unique += changed * u64::from(*count == 1);
+                        *shared += changed * u64::from(*count > 1);
+                    }
+                }
+                sums
+            },
+        )
+    })?;
+    let mut counts = vec![[0; 2]; inputs.models.len()];
+    for block in blocks {
+        for (count, of_block) in counts.iter_mut().zip(block) {
+            *count = [count[0] + of_block[0], count[1] + of_block[1]];
+        }
+    }
+    Ok(counts)
+}
+
+#[inline(always)]
+fn merge(block: &Block<'_>, factors: &[f32], epsilon: f32, out: &mut [f32]) {
+    let mut alone = vec![0.0; out.len()];
+    let mut count = vec![0.0f32; out.len()];
+    out.fill(0.0);
+    for (factor, x) in factors.iter().zip(block.models) {
+        for ((((sum, alone), count), x), b) in out.iter_mut().zip(&mut alone).zip(&mut count).zip(x).zip(block.base) {
+            let d = x - b;
+            let (d, one) = if d.abs() > epsilon { (d, 1.0) } else { (0.0, 0.0) };
+            *sum += d;
+            *alone += factor * d;
+            *count += one;
+        }
+    }
+    for (((r, alone), count), b) in out.iter_mut().zip(&alone).zip(&count).zip(block.base) {
+        *r = b + if *count > 1.0 { *r / count } else { *alone };
+    }
+}
