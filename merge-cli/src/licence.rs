@@ -1,0 +1,224 @@
+//! Licences: what each model's card says, and what that means for what is made of them. The strictest governs.
+
+mod known;
+#[cfg(test)]
+mod tests;
+
+use known::Class;
+use merge_core::error::{Error, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The licences of some models, by what the models are called.
+pub(crate) struct Licences(Vec<(String, Licence)>);
+
+/// A model's licence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Licence {
+    /// One of the hub's identifiers; `other` for what has none, `unknown` if nothing is said.
+    id: &'static str,
+    /// What it is called if that is no identifier.
+    name: Option<String>,
+    link: Option<String>,
+    class: Class,
+}
+
+impl Licences {
+    /// Reads the licences of models that are directories, or files in one.
+    ///
+    /// Fails if a card or a licence is there and cannot be read; that it makes no sense is no error, but unknown.
+    pub(crate) fn of(models: impl Iterator<Item = (String, PathBuf)>) -> Result<Self> {
+        let read = |(model, path): (String, PathBuf)| {
+            let dir = if path.is_file() { path.parent().unwrap_or(&path) } else { &path };
+            Ok((model, Licence::of(dir)?))
+        };
+        models.map(read).collect::<Result<_>>().map(Self)
+    }
+
+    /// All in one line for people: `licences: apache-2.0 (a, b); cc-by-nc-4.0 (c): non-commercial use only`.
+    pub(crate) fn line(&self) -> String {
+        let groups = self.groups();
+        let say = |(licence, models): &(&Licence, Vec<&str>)| {
+            let note = licence.note().map_or_else(String::new, |note| format!(": {note}"));
+            format!("{} ({}){note}", licence.label(), models.join(", "))
+        };
+        let word = if groups.len() == 1 { "licence" } else { "licences" };
+        format!("{word}: {}", groups.iter().map(say).collect::<Vec<_>>().join("; "))
+    }
+
+    /// The lines of a model card's YAML that say the licence of what is made of these. That of the models if they have the
+    /// same; nothing that is more permissive than any of them.
+    pub(crate) fn front_matter(&self) -> Vec<String> {
+        let mut licences: Vec<&Licence> = self.groups().into_iter().map(|(licence, _)| licence).collect();
+        licences.sort_by_key(|licence| std::cmp::Reverse(licence.class));
+        let quoted = |text: &str| Value::from(text).to_string();
+        match licences[..] {
+            [] => vec!["license: unknown".to_owned()],
+            [one] => {
+                let name = one.name.as_ref().map(|name| format!("license_name: {}", quoted(&slug(name))));
+                let link = one.link.as_ref().map(|link| format!("license_link: {}", quoted(link)));
+                [Some(format!("license: {}", one.id)), name, link].into_iter().flatten().collect()
+            }
+            _ => {
+                let labels: Vec<String> = licences.iter().map(|licence| slug(licence.label())).collect();
+                vec!["license: other".to_owned(), format!("license_name: {}", quoted(&labels.join("-and-")))]
+            }
+        }
+    }
+
+    /// What may not be done with what is made of these, or must be; the strictest first.
+    pub(crate) fn restriction(&self) -> Option<String> {
+        let mut groups = self.groups();
+        groups.sort_by_key(|(licence, _)| std::cmp::Reverse(licence.class));
+        let say = |(licence, models): (&Licence, Vec<&str>)| {
+            Some(format!("{} ({}, of {})", licence.note()?, licence.label(), models.join(", ")))
+        };
+        let said: Vec<String> = groups.into_iter().filter_map(say).collect();
+        (!said.is_empty()).then(|| format!("Restricted: {}.", said.join("; ")))
+    }
+
+    /// Each licence once, with the models that have it.
+    fn groups(&self) -> Vec<(&Licence, Vec<&str>)> {
+        let mut groups: Vec<(&Licence, Vec<&str>)> = Vec::new();
+        for (model, licence) in &self.0 {
+            match groups.iter_mut().find(|(known, _)| *known == licence) {
+                Some((_, models)) => models.push(model),
+                None => groups.push((licence, vec![model])),
+            }
+        }
+        groups
+    }
+}
+
+impl Licence {
+    const UNKNOWN: Self = Self { id: "unknown", name: None, link: None, class: Class::Unknown };
+
+    /// That of a directory: what the card says; what a licence beside it says where the card says nothing, or `other`.
+    fn of(dir: &Path) -> Result<Self> {
+        let card = read(&dir.join("README.md"))?;
+        match card.as_deref().and_then(Self::of_card) {
+            Some(licence) if licence.id != "other" || licence.name.is_some() => Ok(licence),
+            // A file that seems more permissive than what the card calls `other` is not the whole truth.
+            Some(other) => Ok(Self::of_files(dir)?.filter(|found| found.class >= other.class).unwrap_or(other)),
+            None => Ok(Self::of_files(dir)?.unwrap_or(Self::UNKNOWN)),
+        }
+    }
+
+    /// That of a model card's front matter.
+    fn of_card(card: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Front {
+            license: Option<Value>,
+            license_name: Option<Value>,
+            license_link: Option<Value>,
+        }
+        let front: Front = serde_saphyr::from_str(front_matter(card)?).ok()?;
+        let text = |value: &Value| value.as_str().map(tidy).filter(|text| !text.is_empty());
+        let ids: BTreeSet<String> = match front.license? {
+            Value::Array(ids) => ids.iter().filter_map(text).collect(),
+            one => text(&one).into_iter().collect(),
+        };
+        let name = front.license_name.as_ref().and_then(text);
+        let link = front.license_link.as_ref().and_then(text).filter(|link| link.starts_with("https://"));
+        let licence = match (Vec::from_iter(ids).as_slice(), name) {
+            ([], _) => return None,
+            ([id], Some(name)) if id.eq_ignore_ascii_case("other") => Self::named(&name),
+            ([id], _) => Self::identified(id),
+            // All of them may apply.
+            (ids, _) => {
+                let strictest = ids.iter().map(|id| Self::identified(id).class).max().unwrap_or(Class::Unknown);
+                Self { id: "other", name: Some(ids.join("-and-")), link: None, class: strictest }
+            }
+        };
+        Some(Self { link, ..licence })
+    }
+
+    /// The strictest of the licences that are files in a directory.
+    fn of_files(dir: &Path) -> Result<Option<Self>> {
+        let Ok(entries) = fs::read_dir(dir) else { return Ok(None) };
+        let is_licence = |path: &Path| {
+            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().to_uppercase());
+            (name.starts_with("LICENSE") || name.starts_with("LICENCE")) && path.is_file()
+        };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| is_licence(path)).collect();
+        paths.sort();
+        let found = paths.iter().map(|path| Ok(read(path)?.map(|text| Self::of_text(&text))));
+        Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().max_by_key(|licence| licence.class))
+    }
+
+    /// That of a text which is a licence.
+    fn of_text(text: &str) -> Self {
+        match known::of_text(text) {
+            Some(id) => Self::identified(id),
+            None => Self { id: "other", name: None, link: None, class: known::class_of_terms(text) },
+        }
+    }
+
+    /// That with an identifier.
+    fn identified(id: &str) -> Self {
+        match known::find(&id.to_lowercase()) {
+            Some((id, class)) => Self { id, name: None, link: None, class },
+            None => Self::named(id),
+        }
+    }
+
+    /// That with a name of its owner's making. Whoever gives a permissive licence has no need of that.
+    fn named(name: &str) -> Self {
+        match known::find(&name.to_lowercase()) {
+            Some((id, class)) if class > Class::Permissive && id != "other" => {
+                Self { id, name: None, link: None, class }
+            }
+            _ => Self { id: "other", name: Some(name.to_owned()), link: None, class: known::class_of_name(name) },
+        }
+    }
+
+    /// What people call it.
+    fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.id)
+    }
+
+    /// What it forbids or asks for.
+    fn note(&self) -> Option<&'static str> {
+        known::note(self.class, self.label())
+    }
+}
+
+/// A file's text, if there is such a file. Letters that are none of UTF-8's are no reason to know less.
+fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
+}
+
+/// The YAML at the top of a card, between two lines `---`.
+fn front_matter(card: &str) -> Option<&str> {
+    let card = card.trim_start_matches('\u{feff}').trim_start();
+    let body = card.strip_prefix("---")?.trim_start_matches([' ', '\t', '\r']).strip_prefix('\n')?;
+    let mut end = 0;
+    for line in body.split_inclusive('\n') {
+        if line.trim_end() == "---" {
+            return Some(&body[..end]);
+        }
+        end += line.len();
+    }
+    None
+}
+
+/// What somebody wrote, fit for one line of a terminal.
+fn tidy(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(120).collect()
+}
+
+/// A name as the hub takes it: small letters, digits, `-`, `.`.
+fn slug(name: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };
+    let text: String = name.chars().map(letter).collect();
+    text.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
