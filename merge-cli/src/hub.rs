@@ -1,0 +1,167 @@
+//! Models from the Hugging Face hub, in the cache that all of its tools share.
+
+mod cache;
+mod download;
+mod listing;
+mod wire;
+#[cfg(test)]
+mod tests;
+
+use crate::screen;
+use cache::Place;
+use listing::Listing;
+use merge_core::error::{Error, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use wire::{Failure, Wire};
+
+/// The hub, as the environment says: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
+pub(crate) struct Hub {
+    endpoint: String,
+    /// None if not even a home directory is known.
+    cache: Option<PathBuf>,
+    /// Never shown, so nothing here is `Debug`.
+    token: Option<String>,
+    /// Certificates to trust instead of Mozilla's.
+    certificates: Option<PathBuf>,
+    offline: bool,
+    /// Before the first new attempt of a download that broke; doubled for each further one.
+    pause: Duration,
+}
+
+impl Hub {
+    pub(crate) fn from_env() -> Self {
+        Self::new(&|name| std::env::var(name).ok())
+    }
+
+    /// With the variables that the hub's own library reads, in its order.
+    fn new(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &str| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let path = |name: &str| set(name).map(PathBuf::from);
+        let true_ = |name: &str| {
+            set(name).is_some_and(|text| ["1", "ON", "YES", "TRUE"].contains(&text.to_uppercase().as_str()))
+        };
+        let home = path("HF_HOME")
+            .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
+            .or_else(|| Some(path("HOME")?.join(".cache/huggingface")));
+        let token_file = path("HF_TOKEN_PATH").or_else(|| Some(home.as_ref()?.join("token")));
+        let token = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
+            let text = fs::read_to_string(token_file?).ok()?;
+            Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+        });
+        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| Some(home?.join("hub"))),
+            token,
+            certificates: path("SSL_CERT_FILE").or_else(|| path("REQUESTS_CA_BUNDLE")),
+            offline: true_("HF_HUB_OFFLINE") || true_("TRANSFORMERS_OFFLINE"),
+            pause: Duration::from_secs(1),
+        }
+    }
+
+    /// The directory with a model's files at a branch, a tag or a commit (the main branch unless said); what is missing is
+    /// downloaded and proved against the hashes that the hub promises.
+    ///
+    /// A whole copy of a commit is used as it is. A branch or a tag is looked up, and where that fails for want of a network,
+    /// what it was last time is used, and a line says so.
+    pub(crate) fn fetch(&self, repo: &str, revision: Option<&str>) -> Result<PathBuf> {
+        let revision = revision.unwrap_or("main");
+        check_names(repo, revision)?;
+        let cache = self.cache.as_ref().ok_or_else(|| {
+            Error::user("no directory for the models of the hub is known").hint("set HF_HOME or HF_HUB_CACHE to one")
+        })?;
+        let place = Place::new(cache, repo);
+        let cached = place.commit(revision).map(|commit| place.snapshot(&commit)).filter(|dir| dir.is_dir());
+        if self.offline {
+            return offline(cached, repo, revision, cache);
+        }
+        if let Some(dir) = &cached
+            && listing::is_commit(revision)
+            && cache::whole(dir)?
+        {
+            return Ok(dir.clone());
+        }
+        let wire = Wire::new(&self.endpoint, self.token.as_deref(), self.certificates.as_deref())?;
+        let listing = match wire.listing(repo, revision) {
+            Ok(listing) => listing,
+            Err(Failure::Passing(error)) => match cached {
+                Some(dir) if cache::missing(&dir)?.is_none() => {
+                    screen::say(&format!("{repo}: {error}; using the copy in the cache, {}", short(&dir)));
+                    return Ok(dir);
+                }
+                _ => return Err(error),
+            },
+            Err(Failure::Lasting(error)) => return Err(error),
+        };
+        let dir = self.complete(&wire, &place, repo, &listing)?;
+        if revision != listing.commit {
+            place.refer(revision, &listing.commit)?;
+        }
+        Ok(dir)
+    }
+
+    /// Downloads what of a listing is wanted and not there. The weights come last, so that whoever has them has all.
+    fn complete(&self, wire: &Wire, place: &Place, repo: &str, listing: &Listing) -> Result<PathBuf> {
+        let heads = listing.heads(repo)?;
+        let (indices, mut weights): (Vec<_>, Vec<_>) = heads.into_iter().partition(|name| listing::is_index(name));
+        let small = listing.files.keys().filter(|name| listing::is_small(name)).cloned();
+        let download = download::Download { wire, place, repo, listing, pause: self.pause };
+        download.all(&small.chain(indices.iter().cloned()).collect::<Vec<_>>())?;
+        let dir = place.snapshot(&listing.commit);
+        for index in indices {
+            let shards = listing::shards(&dir.join(&index))?;
+            if let Some(missing) = shards.iter().find(|name| !listing.files.contains_key(*name)) {
+                return Err(Error::user(format!(
+                    "{repo}: {index} names {missing}, which the repository does not have"
+                ))
+                .hint("its upload was not finished, or another revision has it"));
+            }
+            weights.extend(shards);
+        }
+        download.all(&weights)?;
+        Ok(dir)
+    }
+}
+
+/// What the cache has, where nothing may be asked for.
+fn offline(cached: Option<PathBuf>, repo: &str, revision: &str, cache: &Path) -> Result<PathBuf> {
+    let hint = "unset HF_HUB_OFFLINE to download what is missing, or set HF_HOME to where it is";
+    let dir = cached.ok_or_else(|| {
+        let message = format!("{repo} at {revision} is not in {}, and HF_HUB_OFFLINE is set", cache.display());
+        Error::user(message).hint(hint)
+    })?;
+    match cache::missing(&dir)? {
+        None => Ok(dir),
+        Some(name) => {
+            let message =
+                format!("{repo} at {revision}: {name} is not in {}, and HF_HUB_OFFLINE is set", dir.display());
+            Err(Error::user(message).hint(hint))
+        }
+    }
+}
+
+/// Both become parts of paths and addresses.
+fn check_names(repo: &str, revision: &str) -> Result<()> {
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let part = |text: &str| !text.is_empty() && plain(text) && !text.starts_with(['.', '-']);
+    if repo.split('/').count() > 2 || !repo.split('/').all(part) || repo.contains("..") || repo.contains("--") {
+        return Err(Error::user(format!("`{repo}` is not the name of a model on the hub"))
+            .hint("such a name is `org/name`: letters, digits, `.`, `_` and single `-`"));
+    }
+    // What git allows for a reference, as far as it matters in a path.
+    let bad = |part: &str| part.is_empty() || part.starts_with('.') || part.contains("..");
+    if revision.split('/').any(bad) || revision.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c)) {
+        return Err(Error::user(format!("{repo}: `{revision}` is not the name of a revision"))
+            .hint("a revision is a branch, a tag or a commit"));
+    }
+    Ok(())
+}
+
+/// The commit of a snapshot, as people say it.
+fn short(snapshot: &Path) -> String {
+    snapshot.file_name().map_or_else(String::new, |name| name.to_string_lossy().chars().take(12).collect())
+}

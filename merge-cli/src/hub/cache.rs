@@ -1,0 +1,132 @@
+//! A model's place in the hub's cache: `refs/REVISION` holds a commit, `snapshots/COMMIT/NAME` leads to `blobs/ETAG`.
+
+use super::listing::{self, is_commit};
+use hf_hub::{Cache, Repo};
+use merge_core::error::{Error, Result};
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+/// A model's place in the cache.
+pub(super) struct Place {
+    cache: Cache,
+    repo: Repo,
+    root: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new(cache: &Path, repo: &str) -> Self {
+        let repo = Repo::model(repo.to_owned());
+        Self { root: cache.join(repo.folder_name()), cache: Cache::new(cache.to_owned()), repo }
+    }
+
+    /// The commit that a revision was at when it was last looked up.
+    pub(super) fn commit(&self, revision: &str) -> Option<String> {
+        if is_commit(revision) {
+            return Some(revision.to_owned());
+        }
+        let text = fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
+        Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
+    }
+
+    /// The directory of the files of a commit.
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.cache.repo(self.repo.clone()).pointer_path(commit)
+    }
+
+    /// Where the bytes of a file are.
+    pub(super) fn blob(&self, etag: &str) -> PathBuf {
+        self.root.join("blobs").join(etag)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the directories that a download of a commit writes to.
+    pub(super) fn prepare(&self, commit: &str) -> Result<()> {
+        for dir in [self.root.join("blobs"), self.snapshot(commit)] {
+            create_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a revision lead to a commit.
+    pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
+        let path = self.root.join("refs").join(revision);
+        create_dir(path.parent().unwrap_or(&self.root))?;
+        // Beside and renamed: a crash leaves no half of a commit.
+        let beside = self.beside("ref");
+        fs::write(&beside, commit).and_then(|()| fs::rename(&beside, &path)).map_err(|e| Error::io("write", &path, &e))
+    }
+
+    /// Makes a file of a commit lead to its bytes.
+    pub(super) fn link(&self, commit: &str, name: &str, etag: &str) -> Result<()> {
+        let path = self.snapshot(commit).join(name);
+        let beside = self.beside("link");
+        let _ = fs::remove_file(&beside);
+        symlink(Path::new("../../blobs").join(etag), &beside)
+            .and_then(|()| fs::rename(&beside, &path))
+            // A file system without links: the file itself, as the hub's own library does it.
+            .or_else(|_| fs::rename(self.blob(etag), &path))
+            .map_err(|e| Error::io("write", &path, &e))
+    }
+
+    /// Waits until no other process downloads these bytes, and keeps others waiting until it is dropped.
+    pub(super) fn lock(&self, etag: &str, waiting: impl FnOnce()) -> Result<File> {
+        let dir = self.cache.path().join(".locks").join(self.repo.folder_name());
+        create_dir(&dir)?;
+        let path = dir.join(format!("{etag}.lock"));
+        let lock = || -> io::Result<File> {
+            let file = File::options().create(true).append(true).open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    waiting();
+                    file.lock()?;
+                }
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+            Ok(file)
+        };
+        lock().map_err(|e| Error::io("lock", &path, &e))
+    }
+
+    /// A name that no other process uses, where no tool of the hub looks.
+    fn beside(&self, what: &str) -> PathBuf {
+        self.root.join(format!(".{what}.{}", std::process::id()))
+    }
+}
+
+fn create_dir(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).map_err(|e| {
+        let error = Error::io("create", dir, &e);
+        if error.advice().is_some() { error } else { error.hint("HF_HOME or HF_HUB_CACHE sets another directory") }
+    })
+}
+
+/// The first file of the weights that a snapshot should have and has not.
+pub(super) fn missing(dir: &Path) -> Result<Option<String>> {
+    let has = |name: &str| dir.join(name).exists();
+    let heads = listing::heads(&has);
+    for head in heads.iter().filter(|name| listing::is_index(name)) {
+        if let Some(shard) = listing::shards(&dir.join(head))?.into_iter().find(|shard| !has(shard)) {
+            return Ok(Some(shard));
+        }
+    }
+    let wanted = if has("adapter_config.json") { "adapter_model.safetensors" } else { "model.safetensors" };
+    Ok(heads.is_empty().then(|| wanted.to_owned()))
+}
+
+/// Whether a snapshot has the weights and what nearly every model has beside them. Other tools download files one by one:
+/// where something is not there, the hub must say whether it exists.
+pub(super) fn whole(dir: &Path) -> Result<bool> {
+    let has = |name: &str| dir.join(name).exists();
+    let adapter = has("adapter_config.json");
+    let tokenizer = ["tokenizer.json", "tokenizer.model", "vocab.json"].into_iter().any(has);
+    let usual = has("README.md") && (adapter || (has("config.json") && tokenizer));
+    Ok(usual && missing(dir)?.is_none())
+}

@@ -1,0 +1,172 @@
+//! What a repository holds, and what of it a merge needs.
+
+use merge_core::error::{Error, Result};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+/// A repository's files at a commit.
+pub(super) struct Listing {
+    /// 40 hexadecimal digits.
+    pub(super) commit: String,
+    /// Those at the top, by name. There is nothing for us in folders.
+    pub(super) files: BTreeMap<String, Promise>,
+}
+
+/// What the hub says a file will be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Promise {
+    pub(super) size: u64,
+    pub(super) hash: Hash,
+}
+
+/// The hash of a file, which is its name in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hash {
+    /// SHA-256 of the content: large files.
+    Sha256(String),
+    /// Git's SHA-1 of length and content: the others.
+    Git(String),
+}
+
+impl Hash {
+    pub(super) fn etag(&self) -> &str {
+        let (Self::Sha256(etag) | Self::Git(etag)) = self;
+        etag
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+    #[serde(rename = "blobId")]
+    blob_id: Option<String>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    sha256: String,
+    size: u64,
+}
+
+impl Sibling {
+    /// None if the hub does not say what it should; the names of files in the cache are made of it.
+    fn promise(&self) -> Option<Promise> {
+        let hash = |text: &str, digits| Some(text.to_owned()).filter(|text| is_hex(text, digits));
+        match &self.lfs {
+            Some(lfs) => Some(Promise { size: lfs.size, hash: Hash::Sha256(hash(&lfs.sha256, 64)?) }),
+            None => Some(Promise { size: self.size?, hash: Hash::Git(hash(self.blob_id.as_ref()?, 40)?) }),
+        }
+    }
+}
+
+impl Listing {
+    /// Reads what the hub answers.
+    pub(super) fn read(text: &str) -> Result<Self> {
+        let wrong = |what: &str| Error::user(what).hint("is HF_ENDPOINT the address of a hub?");
+        let answer: Answer =
+            serde_json::from_str(text).map_err(|e| wrong(&format!("the answer is no listing of a repository: {e}")))?;
+        if !is_commit(&answer.sha) {
+            return Err(wrong("the answer does not say which commit it is of"));
+        }
+        let mut files = BTreeMap::new();
+        for file in answer.siblings.iter().filter(|file| is_wanted(&file.rfilename)) {
+            let promise = file.promise();
+            let promise = promise
+                .ok_or_else(|| wrong(&format!("the size and the hash of {:?} are not given", file.rfilename)))?;
+            files.insert(file.rfilename.clone(), promise);
+        }
+        Ok(Self { commit: answer.sha, files })
+    }
+
+    /// The files that are the weights, or say where they are.
+    pub(super) fn heads(&self, repo: &str) -> Result<Vec<String>> {
+        let heads = heads(&|name| self.files.contains_key(name));
+        if heads.is_empty() {
+            return Err(Error::user(format!("{repo} has no weights as safetensors or PyTorch files"))
+                .hint("if it has them as GGUF or ONNX, name the repository that those were made from"));
+        }
+        Ok(heads)
+    }
+}
+
+/// The weights of a model, and those of an adapter: of each the first that is there.
+const MODEL: [&str; 4] =
+    ["model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin"];
+const ADAPTER: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+
+/// The files that are the weights, or say where they are.
+pub(super) fn heads(has: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let first = |names: &[&'static str]| names.iter().find(|name| has(name)).map(|name| (*name).to_owned());
+    first(&MODEL).into_iter().chain(first(&ADAPTER)).collect()
+}
+
+/// The files that an index of shards names.
+pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = fs::read_to_string(index).map_err(|e| Error::io("read", index, &e))?;
+    let found: Index = serde_json::from_str(&text)
+        .map_err(|e| Error::user(format!("{}: not an index of shards: {e}", index.display())))?;
+    let shards: BTreeSet<String> = found.weight_map.into_values().collect();
+    match shards.iter().find(|name| !is_plain(name)) {
+        Some(name) => Err(Error::user(format!("{}: {name:?} is not the name of a file beside it", index.display()))),
+        None => Ok(shards),
+    }
+}
+
+/// Whether a merge needs a file if it is there: configuration, tokenizer, card and licence.
+pub(super) fn is_small(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "config.json",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "merges.txt",
+        "README.md",
+        "adapter_config.json",
+        "chat_template.json",
+    ];
+    let template = name.rsplit_once('.').is_some_and(|(_, kind)| kind == "jinja");
+    NAMES.contains(&name) || name.starts_with("tokenizer") || name.starts_with("LICENSE") || template
+}
+
+/// Whether a file may be needed: it is small, or may be weights.
+fn is_wanted(name: &str) -> bool {
+    let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+    let weights = matches!(kind, "safetensors" | "bin") || is_index(name);
+    is_plain(name) && (is_small(name) || weights)
+}
+
+/// Whether a file says which tensor is in which shard.
+pub(super) fn is_index(name: &str) -> bool {
+    name.ends_with(".index.json")
+}
+
+/// Whether a name is that of a file in the directory itself.
+fn is_plain(name: &str) -> bool {
+    Path::new(name).file_name() == Some(name.as_ref()) && !name.contains(['/', '\\', '\0']) && !name.starts_with('.')
+}
+
+/// Whether a revision is a commit, which stays what it is.
+pub(super) fn is_commit(revision: &str) -> bool {
+    is_hex(revision, 40)
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

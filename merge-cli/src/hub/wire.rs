@@ -1,0 +1,271 @@
+//! Asking the hub: over TLS, with the token for the hub alone, and what its refusals mean.
+
+use super::listing::Listing;
+use merge_core::error::{Error, Result};
+use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
+use ureq::{
+    Agent, Body,
+    http::{HeaderMap, Response, StatusCode, Uri, header},
+    tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+};
+
+/// Enough for the listing of a repository with a hundred thousand files.
+const LISTING_LIMIT: u64 = 64 << 20;
+
+/// A connection to the hub.
+pub(super) struct Wire {
+    endpoint: String,
+    /// `Bearer TOKEN`.
+    authorization: Option<String>,
+    agent: Agent,
+}
+
+/// What went wrong, and whether it may be well again soon.
+pub(super) enum Failure {
+    /// The network, or a server that is busy: the same request may succeed later.
+    Passing(Error),
+    /// Asking again would change nothing.
+    Lasting(Error),
+}
+
+/// The result of asking.
+pub(super) type Asked<T> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Lasting(error)
+    }
+}
+
+impl Wire {
+    pub(super) fn new(endpoint: &str, token: Option<&str>, certificates: Option<&Path>) -> Result<Self> {
+        if origin(endpoint).is_none() {
+            return Err(Error::user(format!("HF_ENDPOINT is `{endpoint}`, which is no address"))
+                .hint("it begins with https:// or http://"));
+        }
+        if token.is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Error::user("the token of the hub holds what no token holds").hint(
+                "HF_TOKEN, or the file `token` in HF_HOME, holds a token of https://huggingface.co/settings/tokens",
+            ));
+        }
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls_graviola::default_provider()))
+            .root_certs(certificates.map_or(Ok(RootCerts::WebPki), roots)?)
+            .build();
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            // Redirects are followed here, so that the token goes to nobody else.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_per_read(Some(Duration::from_secs(60)))
+            .user_agent(concat!("evomerge/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Ok(Self { endpoint: endpoint.to_owned(), authorization, agent })
+    }
+
+    /// What a repository holds at a revision.
+    pub(super) fn listing(&self, repo: &str, revision: &str) -> Asked<Listing> {
+        let address = format!("{}/api/models/{repo}/revision/{}?blobs=true", self.endpoint, escaped(revision));
+        let mut answer = self.get(&address, 0)?;
+        if answer.status() != StatusCode::OK {
+            return Err(self.refusal(&answer, repo, &format!("revision `{revision}`")));
+        }
+        let text = answer.body_mut().with_config().limit(LISTING_LIMIT).read_to_string();
+        let text = text.map_err(|e| Failure::Passing(away(&address, &e)))?;
+        Listing::read(&text).map_err(|e| Failure::Lasting(e.at(format_args!("{}: {repo}", self.endpoint))))
+    }
+
+    /// A file of a commit, from a byte on if the server will (206), else from its beginning (200); 416 if there is no such
+    /// byte.
+    pub(super) fn file(&self, repo: &str, commit: &str, name: &str, from: u64) -> Asked<Response<Body>> {
+        let address = format!("{}/{repo}/resolve/{commit}/{}", self.endpoint, escaped(name));
+        let answer = self.get(&address, from)?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
+            _ => Err(self.refusal(&answer, repo, &format!("file {name}"))),
+        }
+    }
+
+    fn get(&self, address: &str, from: u64) -> Asked<Response<Body>> {
+        let mut address = address.to_owned();
+        for _ in 0..10 {
+            if address.starts_with("https:") && !processor_can_encrypt() {
+                return Err(Failure::Lasting(
+                    Error::user("this processor lacks the instructions that encryption is written in here")
+                        .hint("download the model with another tool of the hub: it will be found in the cache"),
+                ));
+            }
+            // What is compressed on the way cannot be resumed.
+            let mut request = self.agent.get(&address).header(header::ACCEPT_ENCODING, "identity");
+            if let Some(token) = &self.authorization
+                && origin(&address) == origin(&self.endpoint)
+            {
+                request = request.header(header::AUTHORIZATION, token);
+            }
+            if from > 0 {
+                request = request.header(header::RANGE, format!("bytes={from}-"));
+            }
+            let answer = request.call().map_err(|e| unanswered(&address, &e))?;
+            if !answer.status().is_redirection() {
+                return Ok(answer);
+            }
+            let to = text(answer.headers(), "location").and_then(|to| redirected(&address, to));
+            address = to.ok_or_else(|| {
+                Error::user(format!("{} leads to an address that cannot be followed", self.endpoint))
+                    .hint("is HF_ENDPOINT the address of a hub?")
+            })?;
+        }
+        Err(Failure::Lasting(Error::user(format!("{} leads in circles", self.endpoint))))
+    }
+
+    /// What a hub that refuses means. It hides private models, so 401 may mean that there is none.
+    fn refusal(&self, answer: &Response<Body>, repo: &str, what: &str) -> Failure {
+        let Self { endpoint, authorization, .. } = self;
+        let status = answer.status();
+        let reason =
+            text(answer.headers(), "x-error-message").map_or_else(String::new, |reason| format!(": {}", plain(reason)));
+        let signed = authorization.is_some();
+        let error = match (status.as_u16(), text(answer.headers(), "x-error-code")) {
+            (401 | 403, Some("GatedRepo")) => {
+                let hint = if signed {
+                    format!("accept the licence on {endpoint}/{repo} with the account of your token, and wait if its owner must agree")
+                } else {
+                    format!("accept the licence on {endpoint}/{repo}, then set HF_TOKEN to a token of that account")
+                };
+                Error::user(format!("{repo} is gated{reason}")).hint(hint)
+            }
+            (404, Some("RevisionNotFound")) => Error::user(format!("{endpoint}: {repo} has no {what}"))
+                .hint("check the branch, tag or commit behind the `@`; without it, `main` is meant"),
+            (404, Some("EntryNotFound")) => Error::user(format!("{endpoint}: {repo} has no {what}")),
+            (401, code) if signed && code != Some("RepoNotFound") => {
+                Error::user(format!("{endpoint} does not accept the token{reason}"))
+                    .hint(format!("set HF_TOKEN to a valid one ({endpoint}/settings/tokens), or remove it"))
+            }
+            (401 | 404, _) if signed => Error::user(format!("{endpoint} has no {repo} with {what}, or hides it"))
+                .hint("check the spelling and the revision; a private model needs the token of an account that may see it"),
+            (401 | 404, _) => Error::user(format!("{endpoint} has no {repo} with {what}, or hides it"))
+                .hint("check the spelling and the revision; a private model needs HF_TOKEN"),
+            (403, _) => Error::user(format!("{endpoint} refuses access to {repo}{reason}")).hint(
+                "set HF_TOKEN to a token of an account that may read it; if it is gated, accept the licence on its page",
+            ),
+            (429 | 500..=599, _) => {
+                return Failure::Passing(Error::machine(format!("{endpoint} answers {status}{reason}")).hint(
+                    "try again later; HF_HUB_OFFLINE=1 uses only what is in the cache",
+                ));
+            }
+            _ => Error::user(format!("{endpoint} answers {status}{reason}")),
+        };
+        Failure::Lasting(error)
+    }
+}
+
+/// A connection that broke, or could not be made.
+pub(super) fn broken(address: &str, error: &io::Error) -> Failure {
+    // That is how an encrypted connection fails: with a certificate that nobody here trusts.
+    if error.kind() == io::ErrorKind::InvalidData {
+        return mistrusted(address, error);
+    }
+    let text = error.to_string();
+    Failure::Passing(away(address, &text.split(" (os error").next().unwrap_or(&text).to_lowercase()))
+}
+
+/// A request that got no answer.
+fn unanswered(address: &str, error: &ureq::Error) -> Failure {
+    use ureq::Error as E;
+    match error {
+        E::Io(error) => broken(address, error),
+        E::Rustls(_) | E::Tls(_) | E::Pem(_) => mistrusted(address, error),
+        E::Http(_) | E::BadUri(_) | E::InvalidProxyUrl => Failure::Lasting(away(address, error)),
+        _ => Failure::Passing(away(address, error)),
+    }
+}
+
+fn mistrusted(address: &str, why: &dyn fmt::Display) -> Failure {
+    let hint = "if a proxy stands between, SSL_CERT_FILE sets the certificates to trust, as a PEM file";
+    Failure::Lasting(away(address, why).hint(hint))
+}
+
+fn away(address: &str, why: &dyn fmt::Display) -> Error {
+    let host = origin(address).map_or_else(|| address.to_owned(), |(_, host, _)| host);
+    Error::machine(format!("cannot reach {host}: {why}"))
+        .hint("HF_HUB_OFFLINE=1 uses only what is in the cache; HF_ENDPOINT sets another hub")
+}
+
+/// Certificates of a PEM file.
+fn roots(path: &Path) -> Result<RootCerts> {
+    let pem = fs::read(path).map_err(|e| Error::io("read", path, &e).hint("SSL_CERT_FILE names it"))?;
+    let found: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(Error::user(format!("{}: no certificate in it", path.display())).hint("SSL_CERT_FILE names it"));
+    }
+    Ok(found.into())
+}
+
+/// Scheme, host and port: whom the token may be sent to.
+pub(super) fn origin(address: &str) -> Option<(String, String, u16)> {
+    let uri: Uri = address.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_owned();
+    let usual = match scheme.as_str() {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    Some((scheme, uri.host()?.to_lowercase(), uri.port_u16().unwrap_or(usual)))
+}
+
+/// Where a redirect leads; never from encryption to none.
+pub(super) fn redirected(from: &str, to: &str) -> Option<String> {
+    let uri: Uri = from.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let to = match to {
+        to if to.starts_with("//") => format!("{scheme}:{to}"),
+        to if to.starts_with('/') => format!("{scheme}://{authority}{to}"),
+        to => to.to_owned(),
+    };
+    let (secure, _, _) = origin(&to)?;
+    (scheme != "https" || secure == "https").then_some(to)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What a server says, fit for a terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// A part of an address, in which `/` is a letter like any other.
+fn escaped(part: &str) -> String {
+    part.bytes().fold(String::new(), |text, byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'~' => {
+            text + char::from(byte).encode_utf8(&mut [0; 4])
+        }
+        _ => text + &format!("%{byte:02X}"),
+    })
+}
+
+/// Whether the processor has what `graviola` needs, which would panic.
+fn processor_can_encrypt() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("adx")
+        && is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull")
+        && std::arch::is_aarch64_feature_detected!("sha2");
+}
