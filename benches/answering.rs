@@ -15,9 +15,10 @@ use evaluator::{
 use merge_core::{
     checkpoint::Checkpoint,
     evolve::Objective as _,
-    merge::{Merge, Sources},
+    merge::Merge,
     recipe::Recipe,
     search::SearchFile,
+    sources::{FilesOnly, Sources},
     weights::Weights as _,
 };
 use std::{
@@ -104,7 +105,7 @@ fn task(name: &str) -> Benchmark {
 /// Where the search of `recipes/sansu` begins.
 fn candidate() -> (Recipe, Sources) {
     let template = SearchFile::read(&family().join("search.yaml")).expect("the repository has it").template;
-    let sources = Sources::open(&template).expect("the repository has them");
+    let sources = Sources::open(&template, &[], &FilesOnly).expect("the repository has them");
     let layers = sources.layers(&template);
     let init = template.space(&layers).expect("there are layers enough").init();
     (template.fill(&layers, &init), sources)

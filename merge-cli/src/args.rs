@@ -19,6 +19,10 @@ pub(crate) enum Command {
     Search(Search),
     /// Merge as a recipe says, and write the result as a checkpoint.
     Merge(Merge),
+    /// Show what a merge would do, tensor by tensor, without reading a weight.
+    Plan(Plan),
+    /// Prove that a merge is what its `evomerge.json` says, and that merging again makes it.
+    Verify(Verify),
     /// Score a model, or a recipe that is merged in memory.
     Eval(Eval),
     /// List the merge methods and their parameters.
@@ -47,6 +51,17 @@ pub(crate) struct Search {
     pub(crate) json: bool,
 }
 
+/// Where and with how much of the machine tensors are computed.
+#[derive(clap::Args)]
+pub(crate) struct Execution {
+    /// Threads that compute [default: one for each core]; the result does not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+    /// Where to compute: `cpu` or `cuda:0`.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+}
+
 #[derive(clap::Args)]
 pub(crate) struct Merge {
     /// The recipe.
@@ -54,6 +69,69 @@ pub(crate) struct Merge {
     /// The directory to write; it must not exist yet.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    /// Show what would be done, as `plan` does, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Replace an earlier merge at the destination, when the new one is whole.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Most bytes of weights in a file, such as `5GB` or `500MB`.
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
+    pub(crate) shard_size: usize,
+    /// Don't hash inputs and outputs; `verify` then has nothing to go by.
+    #[arg(long)]
+    pub(crate) no_hash: bool,
+    /// Don't wait until the disk has everything; a power cut soon after may damage the result.
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+    /// Print what was done as JSON to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Plan {
+    /// The recipe.
+    pub(crate) recipe: PathBuf,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Verify {
+    /// A directory that `merge` has written.
+    pub(crate) dir: PathBuf,
+    /// Compare files with their hashes only, and don't merge again.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+}
+
+/// A number of bytes: `5GB`, `500MB`, `2GiB`, `1000000`.
+fn size(text: &str) -> Result<usize, String> {
+    let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err("write a number and a unit, such as 5GB, 500MB or 2GiB".to_owned()),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number * unit >= 1.0 => Ok((number * unit) as usize),
+        _ => Err("write a number and a unit, such as 5GB, 500MB or 2GiB".to_owned()),
+    }
 }
 
 #[derive(clap::Args)]
@@ -112,4 +190,18 @@ pub(crate) enum SchemaOf {
 pub(crate) struct Completions {
     /// The shell.
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_have_units() {
+        let read = ["5GB", "1.5 gb", "2GiB", "1000", "500M"].map(|text| size(text).unwrap());
+        assert_eq!(read, [5_000_000_000, 1_500_000_000, 2_147_483_648, 1000, 500_000_000]);
+        for wrong in ["", "GB", "5XB", "-1GB", "0"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,36 +1,41 @@
 //! The model card: what was merged from what, how, and how good it is.
 
-use crate::report;
+use crate::{licence::Licences, provenance::Provenance, report};
 use merge_core::{
     error::Result,
     evolve::{Entry, Findings, Goal},
     item::ItemScore,
-    merge::{Sources, short},
     recipe::Recipe,
+    sources::short,
 };
 use serde_json::Value;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// SHA-256 by file name, by model.
 pub(crate) type Hashes = [(String, BTreeMap<String, String>)];
 
 /// The card of a merge without a search.
-pub(crate) fn of_merge(recipe: &Recipe, sources: &Sources) -> Result<String> {
-    let mut card = front_matter(recipe);
+pub(crate) fn of_merge(recipe: &Recipe, licences: &Licences, provenance: &Provenance) -> String {
+    let mut card = front_matter(recipe, licences);
     writeln!(card, "# {}\n", title(recipe)).expect(STRING);
     writeln!(card, "Merged with evomerge {}.\n", env!("CARGO_PKG_VERSION")).expect(STRING);
-    push_recipe(&mut card, recipe);
-    push_inputs(&mut card, &sources.sha256()?);
-    Ok(card)
+    push_licences(&mut card, licences);
+    writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", provenance.recipe.trim_end()).expect(STRING);
+    let hashes: Vec<_> = provenance.inputs.iter().map(|input| (input.model.clone(), input.files.clone())).collect();
+    push_inputs(&mut card, &hashes);
+    card
 }
 
 /// The card of a search's winner: with its scores, their intervals, and what it was compared with.
-pub(crate) fn of_search(findings: &Findings, goals: &[Goal], study: &Value, hashes: &Hashes) -> Result<String> {
+pub(crate) fn of_search(
+    findings: &Findings,
+    goals: &[Goal],
+    study: &Value,
+    licences: &Licences,
+    hashes: &Hashes,
+) -> Result<String> {
     let (recipe, winner) = &findings.winner;
-    let mut card = front_matter(recipe);
+    let mut card = front_matter(recipe, licences);
     writeln!(card, "# {}\n", title(recipe)).expect(STRING);
     let evaluations = &study["item_evaluations"];
     writeln!(
@@ -62,7 +67,8 @@ pub(crate) fn of_search(findings: &Findings, goals: &[Goal], study: &Value, hash
         .expect(STRING);
     }
     card.push('\n');
-    push_recipe(&mut card, recipe);
+    push_licences(&mut card, licences);
+    writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", recipe.to_yaml().trim_end()).expect(STRING);
     push_inputs(&mut card, hashes);
     Ok(card)
 }
@@ -75,22 +81,25 @@ fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
 }
 
 /// The YAML that model hubs read.
-fn front_matter(recipe: &Recipe) -> String {
-    let mut models: Vec<&str> = recipe.base_model.iter().map(|base| base.as_str()).collect();
-    models.extend(recipe.models.iter().map(|model| model.model.as_str()));
-    let mut seen = BTreeSet::new();
-    models.retain(|model| seen.insert(*model));
-    let names: String = models.iter().fold(String::new(), |list, model| list + &format!("- {}\n", Value::from(*model)));
-    format!("---\nbase_model:\n{names}library_name: transformers\ntags:\n- merge\n- evomerge\n---\n\n")
+fn front_matter(recipe: &Recipe, licences: &Licences) -> String {
+    let names: String = recipe
+        .references()
+        .iter()
+        .fold(String::new(), |list, name| list + &format!("- {}\n", Value::from(name.as_str())));
+    let licence: String = licences.front_matter().iter().fold(String::new(), |lines, line| lines + line + "\n");
+    format!("---\n{licence}base_model:\n{names}library_name: transformers\ntags:\n- merge\n- evomerge\n---\n\n")
 }
 
 fn title(recipe: &Recipe) -> String {
-    let names: Vec<_> = recipe.models.iter().map(|model| short(&model.model)).collect();
+    let names: Vec<_> = recipe.references().iter().map(|name| short(name)).collect();
     format!("{} of {}", recipe.merge_method.value, names.join(", "))
 }
 
-fn push_recipe(card: &mut String, recipe: &Recipe) {
-    writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", recipe.to_yaml().trim_end()).expect(STRING);
+fn push_licences(card: &mut String, licences: &Licences) {
+    writeln!(card, "## Licence\n\n{}\n", licences.line()).expect(STRING);
+    if let Some(restriction) = licences.restriction() {
+        writeln!(card, "**{restriction}**\n").expect(STRING);
+    }
 }
 
 fn push_inputs(card: &mut String, hashes: &Hashes) {

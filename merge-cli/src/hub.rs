@@ -10,7 +10,10 @@ mod tests;
 use crate::screen;
 use cache::Place;
 use listing::Listing;
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    sources::Library,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -30,6 +33,12 @@ pub(crate) struct Hub {
     offline: bool,
     /// Before the first new attempt of a download that broke; doubled for each further one.
     pause: Duration,
+}
+
+impl Library for Hub {
+    fn fetch(&self, repo: &str, revision: Option<&str>) -> Result<PathBuf> {
+        Self::fetch(self, repo, revision)
+    }
 }
 
 impl Hub {

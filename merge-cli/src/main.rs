@@ -3,10 +3,10 @@
 mod args;
 mod command;
 mod card;
-#[expect(dead_code, reason = "no command calls it yet")]
 mod hub;
-#[cfg_attr(not(test), expect(dead_code, reason = "no command calls it yet"))]
+mod interrupt;
 mod licence;
+mod provenance;
 mod report;
 mod screen;
 
@@ -33,7 +33,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Search(args) => return command::search::run(&args),
-        Command::Merge(args) => command::merge::run(&args)?,
+        Command::Merge(args) => return command::merge::run(&args),
+        Command::Plan(args) => command::plan::run(&args)?,
+        Command::Verify(args) => command::verify::run(&args)?,
         Command::Eval(args) => command::eval::run(&args)?,
         Command::Methods(args) => command::methods::run(&args),
         Command::Schema(args) => command::schema::run(&args),

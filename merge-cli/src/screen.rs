@@ -7,7 +7,7 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -109,6 +109,66 @@ impl Line {
     }
 }
 
+/// How many of some bytes are done: a bar on a terminal, a plain line now and then otherwise.
+pub(crate) struct Bytes {
+    what: &'static str,
+    total: u64,
+    done: AtomicU64,
+    began: Instant,
+    bar: Option<ProgressBar>,
+    /// When something was last said; plain lines only.
+    last: Mutex<Instant>,
+}
+
+impl Bytes {
+    pub(crate) fn new(what: &'static str, total: u64) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = "{bar:24} {percent:>3}% {msg} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left";
+            let bar = ProgressBar::new(total)
+                .with_style(ProgressStyle::with_template(style).expect("a constant template"))
+                .with_message(what);
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            bar
+        });
+        Self { what, total, done: AtomicU64::new(0), began: Instant::now(), bar, last: Mutex::new(Instant::now()) }
+    }
+
+    /// So many more are done.
+    pub(crate) fn add(&self, n: u64) {
+        let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
+        if let Some(bar) = &self.bar {
+            bar.inc(n);
+            return;
+        }
+        // Whoever finds it locked is not the one to speak.
+        let Ok(mut last) = self.last.try_lock() else { return };
+        if last.elapsed() >= PLAIN_EVERY {
+            *last = Instant::now();
+            let rate = done as f64 / self.began.elapsed().as_secs_f64();
+            let (what, done_, total) = (self.what, bytes(done), bytes(self.total));
+            let left = duration(self.total.saturating_sub(done) as f64 / rate);
+            say(&format!("{what} {done_} of {total} · {}/s · {left} left", bytes(rate as u64)));
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A number of bytes, as people say it: `2.2 GB`.
+pub(crate) fn bytes(n: u64) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+    let power = (1..units.len()).take_while(|power| n >= 1000u64.pow(*power as u32)).count();
+    if power == 0 {
+        format!("{n} bytes")
+    } else {
+        format!("{:.1} {}", n as f64 / 1000f64.powi(power as i32), units[power])
+    }
+}
+
 /// Seconds, as people say them.
 pub(crate) fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
@@ -126,7 +186,13 @@ fn style() -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{bytes, duration};
+
+    #[test]
+    fn sizes_read_as_people_say_them() {
+        let said = [0, 999, 1000, 52_400_000, 2_200_048_640].map(bytes);
+        assert_eq!(said, ["0 bytes", "999 bytes", "1.0 kB", "52.4 MB", "2.2 GB"]);
+    }
 
     #[test]
     fn durations_read_as_people_say_them() {

@@ -9,8 +9,9 @@ mod tests;
 use crate::{
     checkpoint::hex,
     dtype::Dtype,
+    elements::stretch_len,
     error::{Error, Result},
-    weights::{Index, Weights, stretch_len},
+    weights::{Index, Weights},
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
@@ -43,11 +44,7 @@ const SIDECARS: &[&str] = &[
 
 /// Refuses a destination that exists or is one of the inputs, before any work is done for it.
 pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if inputs.into_iter().any(|input| canonical(input) == canonical(dir)) {
-        return Err(Error::user(format!("{}: is one of the models to be merged", dir.display()))
-            .hint("choose another directory for the result"));
-    }
+    check_input(dir, inputs)?;
     let taken = match fs::read_dir(dir) {
         Ok(mut entries) => entries.next().is_some(),
         Err(_) => dir.exists(),
@@ -55,6 +52,17 @@ pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Pa
     if taken {
         return Err(Error::user(format!("{}: exists already", dir.display()))
             .hint("choose another directory, or remove this one first"));
+    }
+    Ok(())
+}
+
+/// Refuses a destination that is one of the inputs, or where one of them lies.
+pub fn check_input<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let destination = canonical(dir);
+    if inputs.into_iter().any(|input| canonical(input).starts_with(&destination)) {
+        return Err(Error::user(format!("{}: is one of the models to be merged", dir.display()))
+            .hint("choose another directory for the result"));
     }
     Ok(())
 }
@@ -111,6 +119,11 @@ impl Export {
         fs::create_dir(&beside).map_err(|e| Error::io("create", &beside, &e))?;
         let lock = lock()?;
         Ok(Self { dir: dir.to_owned(), beside, _lock: lock, published: false })
+    }
+
+    /// The directory that is written, beside the destination.
+    pub fn beside(&self) -> &Path {
+        &self.beside
     }
 
     /// Writes the weights, `config.json` and the tokenizer's files.

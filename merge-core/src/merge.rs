@@ -1,104 +1,103 @@
 //! A merge that is not computed yet: every refusal made, every tensor's settings decided, no weight read.
 
-use crate::vectors::wide;
 use crate::{
-    checkpoint::Checkpoint,
     dtype::Dtype,
     error::{Error, Result},
-    method::{Base, Block, Input, Inputs, Kernel, Method, Scope, Settings, block_len, method},
-    names::Layers,
-    random::{Draws, Stream},
-    recipe::{At, Recipe, resolve},
-    weights::{Config, Elements, Index, Meta, Weights},
+    head,
+    method::{Block, Input, Inputs, Kernel, Method, Settings, TensorInputs, block_len},
+    plan::{self, Plan},
+    random::Draws,
+    recipe::Recipe,
+    result_config,
+    sources::{Sources, donor},
+    tokenizer::Sidecars,
+    vocabulary,
+    weights::{Config, Elements, Index, Meta, Stored, Weights, whole},
 };
-use serde_json::Value as Json;
-use std::{collections::BTreeMap, path::Path, sync::Arc};
-
-/// The checkpoints a recipe names, mapped.
-pub struct Sources {
-    /// In recipe order, each once, the base last if it is not among the models.
-    checkpoints: Vec<(String, Arc<Checkpoint>)>,
-}
-
-impl Sources {
-    /// Maps every checkpoint that a recipe or a template names.
-    ///
-    /// Fails if one cannot be found or is damaged.
-    pub fn open<S>(recipe: &Recipe<S>) -> Result<Self> {
-        let models = recipe.models.iter().map(|model| &model.model);
-        let mut checkpoints: Vec<(String, Arc<Checkpoint>)> = Vec::new();
-        for reference in models.chain(&recipe.base_model) {
-            if checkpoints.iter().all(|(name, _)| *name != reference.value) {
-                let dir = resolve(&recipe.file, reference)?;
-                let checkpoint = Checkpoint::open(&dir).map_err(|e| e.at(reference.place.of(&recipe.file)))?;
-                checkpoints.push((reference.value.clone(), Arc::new(checkpoint)));
-            }
-        }
-        Ok(Self { checkpoints })
-    }
-
-    /// The checkpoint that the recipe calls `name`.
-    ///
-    /// # Panics
-    /// If the recipe these were opened for does not name it.
-    pub fn get(&self, name: &str) -> &Arc<Checkpoint> {
-        let found = self.checkpoints.iter().find(|(known, _)| known == name);
-        &found.unwrap_or_else(|| panic!("`{name}` was not opened")).1
-    }
-
-    /// Names and checkpoints, in recipe order, the base last if it is not among the models.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Checkpoint>)> {
-        self.checkpoints.iter().map(|(name, checkpoint)| (name.as_str(), checkpoint))
-    }
-
-    /// The layers of the model that gives the result its configuration.
-    pub fn layers<S>(&self, recipe: &Recipe<S>) -> Layers {
-        Layers::of(self.get(donor(recipe)).index())
-    }
-
-    /// The directories, which an output must not be.
-    pub fn dirs(&self) -> impl Iterator<Item = &Path> {
-        self.checkpoints.iter().map(|(_, checkpoint)| checkpoint.dir())
-    }
-
-    /// The SHA-256 of the files of every checkpoint, by file name. Reads every byte.
-    pub fn sha256(&self) -> Result<Vec<(String, BTreeMap<String, String>)>> {
-        self.iter().map(|(name, checkpoint)| Ok((name.to_owned(), checkpoint.sha256()?))).collect()
-    }
-
-    /// What tables call the checkpoints: the last part of a name, or all of it where two would be called the same.
-    pub fn labels(&self) -> Vec<String> {
-        let short: Vec<String> = self.iter().map(|(name, _)| short(name)).collect();
-        let unique = |label: &String| short.iter().filter(|other| *other == label).count() == 1;
-        self.iter()
-            .zip(&short)
-            .map(|((name, _), label)| if unique(label) { label.clone() } else { name.to_owned() })
-            .collect()
-    }
-}
+use candle_core::{Device, Tensor};
+use pulp::Arch;
+use serde::Serialize;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// A merge as a model: tensors are computed when they are asked for, and reading one twice gives the same.
 pub struct Merge {
     sources: Vec<(String, Arc<dyn Weights>)>,
-    /// Whose tokenizer and other files the result has.
-    donor: Arc<dyn Weights>,
+    /// Whose tokenizer and other files the result has, but for `sidecars`.
+    donor: usize,
     config: Config,
     index: Index,
     jobs: BTreeMap<String, Job>,
+    /// Files that are not the donor's.
+    sidecars: Sidecars,
+    notes: Vec<String>,
+    /// Where tensors are computed by tensor operations; without one, by kernels.
+    device: Option<Device>,
 }
 
 /// How one tensor is made.
-struct Job {
-    method: &'static dyn Method,
-    base: Option<Operand>,
-    models: Vec<(Operand, Settings, Draws)>,
-    settings: Settings,
+pub(crate) enum Job {
+    /// As it is in the first of these; the others have to be the same, bit for bit.
+    Same {
+        /// Where it is.
+        of: Vec<Operand>,
+    },
+    /// By a method.
+    Merge {
+        /// The formula.
+        method: &'static dyn Method,
+        /// What differences are taken from.
+        base: Option<Operand>,
+        /// What is merged, in recipe order.
+        models: Vec<(Operand, Settings, Draws)>,
+        /// The parameters of the merge.
+        settings: Settings,
+    },
 }
 
 /// A source's tensor.
-struct Operand {
-    source: usize,
-    tensor: String,
+pub(crate) struct Operand {
+    /// Which source.
+    pub(crate) source: usize,
+    /// What the tensor is called there.
+    pub(crate) tensor: String,
+}
+
+impl Job {
+    /// All that it reads: the base last.
+    fn operands(&self) -> Vec<&Operand> {
+        match self {
+            Self::Same { of } => of.iter().collect(),
+            Self::Merge { base, models, .. } => models.iter().map(|(operand, ..)| operand).chain(base).collect(),
+        }
+    }
+
+    /// The name of the first tensor that it reads.
+    pub(crate) fn first(&self) -> &str {
+        &self.operands()[0].tensor
+    }
+}
+
+/// How a tensor is made, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// The tensor's name.
+    pub tensor: String,
+    /// Its type.
+    pub dtype: &'static str,
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// The method, or `copy`.
+    pub method: &'static str,
+    /// What is read: model and tensor, the base last.
+    pub sources: Vec<[String; 2]>,
+    /// The parameters of the merge.
+    pub settings: Settings,
+    /// The parameters of each model.
+    pub models: Vec<Settings>,
+    /// Bytes that are read, as stored.
+    pub reads: u64,
+    /// Bytes that are written.
+    pub writes: u64,
 }
 
 impl Merge {
@@ -107,41 +106,107 @@ impl Merge {
     /// Fails if the models cannot be merged exactly as the recipe says: if one lacks a tensor or has one more, if shapes
     /// differ, or if the method has no result for the parameters.
     pub fn plan(recipe: &Recipe, sources: &Sources) -> Result<Self> {
-        let method = method(&recipe.merge_method)
-            .ok_or_else(|| Error::user(format!("there is no method `{}`", recipe.merge_method.value)))?;
-        let donor = sources.get(donor(recipe));
-        let roles = roles(recipe, method.base())?;
-        for role in &roles {
-            comparable(donor, sources.get(role.reference)).map_err(|e| e.at(&role.place))?;
-        }
-        let layers = Layers::of(donor.index());
-        let position = |name: &str| sources.iter().position(|(known, _)| known == name).expect("it was opened");
-        let base = recipe.base_model.as_ref().filter(|_| method.base() == Base::Required).map(|base| position(base));
-        let models: Vec<usize> = roles.iter().map(|role| position(role.reference)).collect();
-        let seed = recipe.random.as_ref().map_or(0, |random| random.seed);
-        let out = recipe.out_dtype.or(recipe.dtype).map(|dtype| dtype.value);
-        let (mut index, mut jobs) = (Index::new(), BTreeMap::new());
-        for (name, meta) in donor.index() {
-            let operand = |source: usize| Operand { source, tensor: name.clone() };
-            let (settings, own) = parameters(recipe, method, &roles, name, layers.depth(name))?;
-            let dtypes = models.iter().chain(&base).map(|source| sources.checkpoints[*source].1.index()[name].dtype);
-            let dtype = out.or_else(|| dtypes.reduce(Dtype::promote)).unwrap_or(meta.dtype);
-            let models = models.iter().zip(own).enumerate().map(|(position, (source, settings))| {
-                // The position, not the name: a model that has been moved draws the same mask.
-                let draws = Draws::Counter(Stream::new(seed, &[&position.to_string(), name]));
-                (operand(*source), settings, draws)
-            });
-            let job = Job { method, base: base.map(operand), models: models.collect(), settings };
-            jobs.insert(name.clone(), job);
-            index.insert(name.clone(), Meta { dtype, shape: meta.shape.clone() });
-        }
-        let config = output_config(donor.config(), &index);
-        let sources = sources.iter().map(|(name, source)| (name.to_owned(), Arc::clone(source) as Arc<dyn Weights>));
-        Ok(Self { sources: sources.collect(), donor: Arc::clone(donor) as _, config, index, jobs })
+        let donor = sources.position(donor(recipe));
+        let models = sources.iter().map(|(name, weights)| (name.to_owned(), Arc::clone(weights))).collect();
+        let models = head::settle(recipe, models)?;
+        let (models, mut notes) = vocabulary::unified(recipe, models, donor)?;
+        let sidecars = vocabulary::chat_template(recipe, &models, donor, &mut notes)?;
+        let Plan { index, jobs, stacked, notes: more } = plan::plan(recipe, sources, &models)?;
+        notes.extend(more);
+        let config = result_config::of(recipe, &models, donor, &index, &stacked)?;
+        Ok(Self { sources: models, donor, config, index, jobs, sidecars, notes, device: None })
+    }
+
+    /// The same merge computed by tensor operations on a device.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// What the user should know, such as rows of an embedding that no model has.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// How every tensor is made, in order of name.
+    pub fn steps(&self) -> impl Iterator<Item = Step> {
+        self.jobs.iter().map(|(name, job)| {
+            let meta = &self.index[name];
+            let (method, settings, models) = match job {
+                Job::Same { .. } => ("copy", Settings::default(), Vec::new()),
+                Job::Merge { method, models, settings, .. } => {
+                    (method.name(), settings.clone(), models.iter().map(|(_, own, _)| own.clone()).collect())
+                }
+            };
+            let operands = job.operands();
+            let len = |operand: &&Operand| self.sources[operand.source].1.index()[&operand.tensor].byte_len() as u64;
+            Step {
+                tensor: name.clone(),
+                dtype: meta.dtype.name(),
+                shape: meta.shape.clone(),
+                method,
+                settings,
+                models,
+                reads: operands.iter().map(len).sum(),
+                writes: meta.byte_len() as u64,
+                sources: operands
+                    .iter()
+                    .map(|operand| [self.sources[operand.source].0.clone(), operand.tensor.clone()])
+                    .collect(),
+            }
+        })
     }
 
     fn operand(&self, operand: &Operand) -> Result<Box<dyn Elements + '_>> {
         self.sources[operand.source].1.tensor(&operand.tensor)
+    }
+
+    /// The first of several tensors that have to be the same.
+    fn same(&self, of: &[Operand]) -> Result<Box<dyn Elements + '_>> {
+        let first = self.operand(&of[0])?;
+        if of.len() > 1 {
+            let bytes = whole(&*first)?;
+            for other in &of[1..] {
+                if whole(&*self.operand(other)?)? != bytes {
+                    let [a, b] = [&of[0], other].map(|operand| &self.sources[operand.source].0);
+                    let message = format!("`{}` differs in `{a}` and `{b}`, and is not a float", of[0].tensor);
+                    return Err(Error::user(message).hint("whole numbers are copied where all models agree"));
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    /// A tensor computed whole, by tensor operations.
+    fn computed(&self, inputs: &Inputs<'_>, job: &Job, meta: &Meta, device: &Device) -> Result<Stored<'static>> {
+        let Job::Merge { method, base, models, .. } = job else { unreachable!("copies are not computed") };
+        let tensor = |values: &dyn Elements, operand: &Operand| {
+            let mut all = vec![0.0; values.len()];
+            values.read(0, &mut all)?;
+            if let Some(element) = first_not_finite(&all) {
+                return Err(self.not_finite(operand, element));
+            }
+            Result::Ok(Tensor::from_vec(all, inputs.shape, device)?)
+        };
+        let base = inputs.base.as_deref().zip(base.as_ref()).map(|(values, operand)| tensor(values, operand));
+        let models = inputs.models.iter().zip(models).map(|(input, (operand, settings, draws))| {
+            Ok((tensor(&*input.values, operand)?, settings.clone(), draws.clone()))
+        });
+        let models = models.collect::<Result<_>>()?;
+        let inputs = TensorInputs { base: base.transpose()?, models, settings: inputs.settings.clone() };
+        let merged = method.tensors(&inputs)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
+        too_large(&merged, meta.dtype, job.first())?;
+        let mut bytes = vec![0; meta.byte_len()];
+        meta.dtype.narrow(&merged, &mut bytes);
+        Ok(Stored::new(meta.dtype, Cow::Owned(bytes)))
+    }
+
+    /// The error for a value that cannot be merged: which model, which tensor, which element.
+    fn not_finite(&self, operand: &Operand, element: usize) -> Error {
+        let (name, tensor) = (&self.sources[operand.source].0, &operand.tensor);
+        Error::user(format!("`{name}`: `{tensor}`: element {element} is NaN or infinite"))
+            .hint("the checkpoint is broken: download it again, or leave it out")
     }
 }
 
@@ -156,17 +221,26 @@ impl Weights for Merge {
             .get(name)
             .zip(self.index.get(name))
             .ok_or_else(|| Error::user(format!("there is no tensor `{name}`")))?;
-        let models = job.models.iter().map(|(operand, settings, draws)| {
+        let (method, base, models, settings) = match job {
+            Job::Same { of } => return self.same(of),
+            Job::Merge { method, base, models, settings } => (method, base, models, settings),
+        };
+        let read = models.iter().map(|(operand, settings, draws)| {
             Ok(Input { values: self.operand(operand)?, settings: settings.clone(), draws: draws.clone() })
         });
         let inputs = Inputs {
-            base: job.base.as_ref().map(|base| self.operand(base)).transpose()?,
-            models: models.collect::<Result<_>>()?,
-            settings: job.settings.clone(),
+            base: base.as_ref().map(|base| self.operand(base)).transpose()?,
+            models: read.collect::<Result<_>>()?,
+            settings: settings.clone(),
             shape: &meta.shape,
         };
-        let kernel = job.method.kernel(&inputs)?;
-        Ok(Box::new(Merged { merge: self, job, dtype: meta.dtype, inputs, kernel }))
+        let at = |e: Error| e.at(format!("`{name}`"));
+        if let Some(device) = &self.device {
+            return Ok(Box::new(self.computed(&inputs, job, meta, device)?));
+        }
+        let kernel = method.kernel(&inputs).map_err(at)?;
+        let operands = (base.as_ref(), models.iter().map(|(operand, ..)| operand).collect());
+        Ok(Box::new(Merged { merge: self, operands, dtype: meta.dtype, inputs, kernel }))
     }
 
     fn config(&self) -> &Config {
@@ -174,18 +248,22 @@ impl Weights for Merge {
     }
 
     fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.donor.sidecar(name)
+        match self.sidecars.get(name) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.sources[self.donor].1.sidecar(name),
+        }
     }
 
     fn place(&self) -> String {
-        self.donor.place()
+        self.sources[self.donor].1.place()
     }
 }
 
 /// A tensor whose method has looked at its inputs.
 struct Merged<'m> {
     merge: &'m Merge,
-    job: &'m Job,
+    /// The base's, and the models'.
+    operands: (Option<&'m Operand>, Vec<&'m Operand>),
     dtype: Dtype,
     inputs: Inputs<'m>,
     kernel: Kernel,
@@ -223,31 +301,19 @@ impl Merged<'_> {
             values.read(start, widened)?;
             match first_not_finite(widened) {
                 None => Ok(()),
-                Some(element) => Err(self.not_finite(operand, start + element)),
+                Some(element) => Err(self.merge.not_finite(operand, start + element)),
             }
         };
-        if let (Some(values), Some(operand)) = (&self.inputs.base, &self.job.base) {
+        let (from, models_from) = &self.operands;
+        if let (Some(values), Some(operand)) = (&self.inputs.base, from) {
             read(&**values, operand, base)?;
         }
-        for ((input, (operand, ..)), widened) in self.inputs.models.iter().zip(&self.job.models).zip(models.iter_mut())
-        {
+        for ((input, operand), widened) in self.inputs.models.iter().zip(models_from).zip(models.iter_mut()) {
             read(&*input.values, operand, widened)?;
         }
         merged.resize(len, 0.0);
         self.kernel.compute(&Block { start, base, models }, merged);
-        if self.dtype.holds(merged) {
-            return Ok(());
-        }
-        let tensor = &self.job.models[0].0.tensor;
-        Err(Error::user(format!("`{tensor}`: a merged value is too large for {}", self.dtype.name()))
-            .hint("set `out_dtype: bfloat16` or `float32`, or smaller weights"))
-    }
-
-    /// The error for a value that cannot be merged: which model, which tensor, which element.
-    fn not_finite(&self, operand: &Operand, element: usize) -> Error {
-        let (name, tensor) = (&self.merge.sources[operand.source].0, &operand.tensor);
-        Error::user(format!("`{name}`: `{tensor}`: element {element} is NaN or infinite"))
-            .hint("the checkpoint is broken: download it again, or leave it out")
+        too_large(merged, self.dtype, &models_from[0].tensor)
     }
 }
 
@@ -279,126 +345,18 @@ impl Elements for Merged<'_> {
     }
 }
 
-/// The last part of a path or a hub name.
-pub fn short(reference: &str) -> String {
-    Path::new(reference).file_name().map_or_else(|| reference.to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// The model whose configuration and tokenizer the result has: the base, else the first.
-fn donor<S>(recipe: &Recipe<S>) -> &str {
-    recipe.base_model.as_ref().unwrap_or(&recipe.models[0].model)
-}
-
-/// A model that is not the base of its method.
-struct Role<'r> {
-    reference: &'r str,
-    /// Where its own parameters are; `None` for a base that is merged without being listed, as mergekit does.
-    position: Option<usize>,
-    /// Where the recipe names it.
-    place: String,
-}
-
-fn roles(recipe: &Recipe, base: Base) -> Result<Vec<Role<'_>>> {
-    let mut roles: Vec<Role<'_>> = Vec::new();
-    let place = |reference: &At<String>| reference.place.of(&recipe.file);
-    for (position, model) in recipe.models.iter().enumerate() {
-        let (reference, place) = (model.model.as_str(), place(&model.model));
-        if recipe.models[..position].iter().any(|earlier| earlier.model == model.model) {
-            return Err(Error::user(format!("{place}: models[{position}].model: `{reference}` is listed twice"))
-                .hint("give it once, with the sum of both weights"));
-        }
-        if base != Base::Required || recipe.base_model.as_ref() != Some(&model.model) {
-            roles.push(Role { reference, position: Some(position), place });
-        }
+/// Refuses values that would become infinite in a type.
+fn too_large(values: &[f32], dtype: Dtype, tensor: &str) -> Result<()> {
+    if dtype.holds(values) {
+        return Ok(());
     }
-    if let Some(reference) = recipe.base_model.as_ref().filter(|_| base == Base::Merged)
-        && roles.iter().all(|role| role.reference != reference.value)
-    {
-        roles.push(Role { reference, position: None, place: place(reference) });
-    }
-    if roles.is_empty() {
-        let message = format!("{}: models: there is no model beside the base", recipe.models.place.of(&recipe.file));
-        return Err(Error::user(message).hint("list at least one other model"));
-    }
-    Ok(roles)
-}
-
-/// Every parameter of a tensor, of the merge and of each model.
-fn parameters(
-    recipe: &Recipe,
-    method: &dyn Method,
-    roles: &[Role<'_>],
-    tensor: &str,
-    depth: f64,
-) -> Result<(Settings, Vec<Settings>)> {
-    let of = |scope: Scope, position: Option<usize>, place: &str| {
-        let params = method.params().iter().filter(|param| param.scope == scope);
-        let values = params.map(|param| match recipe.value(param, position, tensor, depth) {
-            Some(value) => Ok((param.name, value)),
-            None => Err(Error::user(format!("{place}: `{}` is not set for `{tensor}`", param.name))
-                .hint(format!("add it to the model's `parameters`, or to the recipe's ({})", param.help))),
-        });
-        values.collect::<Result<_>>().map(Settings)
-    };
-    let merge = of(Scope::Merge, None, &recipe.merge_method.place.of(&recipe.file))?;
-    let models: Vec<Settings> =
-        roles.iter().map(|role| of(Scope::Model, role.position, &role.place)).collect::<Result<_>>()?;
-    match method.refusal(&merge, &models) {
-        None => Ok((merge, models)),
-        Some(why) => {
-            let message = format!("{}: `{tensor}`: {why}", recipe.merge_method.place.of(&recipe.file));
-            Err(Error::user(message).hint("change the weights, or set `normalize: false`"))
-        }
-    }
-}
-
-/// Refuses a model whose tensors are not the donor's, in name and shape.
-fn comparable(donor: &Checkpoint, model: &Checkpoint) -> Result<()> {
-    let dirs = format!("{} and {}", donor.dir().display(), model.dir().display());
-    if donor.config().tied()? != model.config().tied()? {
-        return Err(Error::user(format!("{dirs}: one ties its output head to the embedding, the other does not"))
-            .hint("the tied model has no head of its own to merge; untie it first"));
-    }
-    let lacks = |one: &Checkpoint, other: &Checkpoint| {
-        let missing: Vec<&str> =
-            other.index().keys().filter(|name| !one.index().contains_key(*name)).map(String::as_str).collect();
-        let (first, more) = (missing.first()?, missing.len() - 1);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let message = format!("{} lacks `{first}`{more}, which {} has", one.dir().display(), other.dir().display());
-        Some(Error::user(message).hint("only models of one architecture and size can be merged"))
-    };
-    if let Some(error) = lacks(model, donor).or_else(|| lacks(donor, model)) {
-        return Err(error);
-    }
-    for (name, meta) in donor.index() {
-        let shape = &model.index()[name].shape;
-        if *shape != meta.shape {
-            let message = format!("{dirs}: the shapes of `{name}` differ: {:?} and {shape:?}", meta.shape);
-            return Err(Error::user(message).hint(if name.contains("embed") || name.contains("lm_head") {
-                "their vocabularies differ: merge models that share a tokenizer"
-            } else {
-                "only models of one architecture and size can be merged"
-            }));
-        }
-    }
-    Ok(())
-}
-
-/// The donor's configuration, with the type that the result has.
-fn output_config(donor: &Config, index: &Index) -> Config {
-    let mut config = donor.clone();
-    let dtype = index.values().map(|meta| meta.dtype).reduce(Dtype::promote);
-    for key in ["torch_dtype", "dtype"] {
-        if let (Some(value), Some(dtype)) = (config.0.get_mut(key), dtype) {
-            *value = Json::from(dtype.name());
-        }
-    }
-    config
+    Err(Error::user(format!("`{tensor}`: a merged value is too large for {}", dtype.name()))
+        .hint("set `out_dtype: bfloat16` or `float32`, or smaller weights"))
 }
 
 fn first_not_finite(values: &[f32]) -> Option<usize> {
     // Without a branch this vectorises, as a search would not.
-    let broken = wide(
+    let broken = Arch::new().dispatch(
         #[inline(always)]
         || values.iter().fold(false, |broken, x| broken | !x.is_finite()),
     );

@@ -12,13 +12,20 @@ pub struct Layers {
     pub prefix: String,
     /// The names of the tensors that embed the input, which come before the first layer.
     pub embeddings: Vec<String>,
+    /// How many layers other stacks have, such as those of a vision tower, by their prefix.
+    pub others: BTreeMap<String, usize>,
 }
 
 impl Layers {
     /// Reads them off an index. A model without numbered layers has none, and an empty prefix.
     pub fn of(index: &Index) -> Self {
+        Self::within(index, &|_| true)
+    }
+
+    /// Reads them off a part of an index: the tensors that `names` takes.
+    pub fn within(index: &Index, names: &dyn Fn(&str) -> bool) -> Self {
         let mut numbered: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        for name in index.keys() {
+        for name in index.keys().filter(|name| names(name)) {
             if let Some((prefix, layer)) = split(name) {
                 let (tensors, count) = numbered.entry(prefix).or_default();
                 *tensors += 1;
@@ -32,10 +39,16 @@ impl Layers {
             .map_or((String::new(), 0), |(prefix, (_, count))| ((*prefix).to_owned(), *count));
         let embeddings = index
             .keys()
+            .filter(|name| names(name))
             .filter(|name| split(name).is_none() && ["embed", "wte", "wpe"].iter().any(|part| name.contains(part)))
             .cloned()
             .collect();
-        Self { count, prefix, embeddings }
+        let others = numbered
+            .iter()
+            .filter(|(other, _)| **other != prefix)
+            .map(|(other, (_, count))| ((*other).to_owned(), *count))
+            .collect();
+        Self { count, prefix, embeddings, others }
     }
 
     /// The layer a tensor belongs to, or `None` if it comes before or after them all.
@@ -43,13 +56,23 @@ impl Layers {
         split(name).filter(|(prefix, _)| *prefix == self.prefix).map(|(_, layer)| layer)
     }
 
-    /// mergekit's place in a gradient, from 0 in the first layer to 1 in the last; 0 outside the layers.
+    /// What follows the layer's number in a tensor's name, with its dot.
+    pub fn rest<'n>(&self, name: &'n str) -> &'n str {
+        let numbered = name.strip_prefix(&self.prefix).unwrap_or(name);
+        numbered.find('.').map_or("", |dot| &numbered[dot..])
+    }
+
+    /// Whether a tensor outside the layers comes before them: an embedding, or a part of another stack.
+    pub fn is_before(&self, name: &str) -> bool {
+        split(name).is_some_and(|(prefix, _)| prefix != self.prefix)
+            || self.embeddings.iter().any(|known| known == name)
+    }
+
+    /// mergekit's place in a gradient, from 0 in the first layer of a stack to 1 in its last; 0 outside the layers.
     pub fn depth(&self, name: &str) -> f64 {
-        match self.of_tensor(name) {
-            None => 0.0,
-            Some(_) if self.count == 1 => 1.0,
-            Some(layer) => layer as f64 / (self.count - 1) as f64,
-        }
+        let Some((prefix, layer)) = split(name) else { return 0.0 };
+        let count = if prefix == self.prefix { self.count } else { self.others.get(prefix).copied().unwrap_or(1) };
+        if count > 1 { layer as f64 / (count - 1) as f64 } else { 1.0 }
     }
 }
 

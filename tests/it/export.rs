@@ -3,8 +3,9 @@
 use crate::kit::{Dir, family};
 use merge_core::{
     checkpoint::Checkpoint,
-    merge::{Merge, Sources},
+    merge::Merge,
     recipe::Recipe,
+    sources::{FilesOnly, Sources},
     weights::Weights as _,
 };
 use serde_json::Value;
@@ -29,7 +30,7 @@ fn exported_bytes_are_the_bytes_that_are_scored() {
     let said = dir.run(&["merge", "r.yaml", "-o", "merged"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     let recipe = Recipe::read(&path).unwrap();
-    let sources = Sources::open(&recipe).unwrap();
+    let sources = Sources::open(&recipe, &[], &FilesOnly).unwrap();
     let merge = Merge::plan(&recipe, &sources).unwrap();
     let exported = Checkpoint::open(&dir.path("merged")).unwrap();
     assert_eq!(merge.index(), exported.index());
@@ -78,7 +79,7 @@ fn an_export_has_all_that_a_loader_and_a_reader_need() {
     assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
     let card = fs::read_to_string(dir.path("merged/README.md")).unwrap();
     let hash = "7caa57de4d11aee7aa23553ca106f21e1d748dfb6cc3edfa8eaa00756746c9b5";
-    for part in ["---\nbase_model:\n", "tags:\n- merge", "merge_method: dare_ties", "density: 0.6", hash] {
+    for part in ["base_model:\n", "tags:\n- merge", "merge_method: dare_ties", "density: 0.6", hash] {
         assert!(card.contains(part), "{part}: {card}");
     }
 }

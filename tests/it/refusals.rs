@@ -62,8 +62,8 @@ fn a_damaged_shard_is_refused_before_anything_is_written() {
     );
     check(
         header("\"dtype\":\"F32\",\"shape\":[8,16]", "\"dtype\":\"U32\",\"shape\":[8,16]"),
-        "r.yaml:4:11: b/model.safetensors: `model.layers.0.mlp.down_proj.weight` is stored as U32",
-        "the types merged are bfloat16, float16, float32",
+        "r.yaml:1:15: `model.layers.0.mlp.down_proj.weight` is float32 in one model and uint32 in another",
+        "whole numbers are copied where all models agree",
     );
 }
 
@@ -99,7 +99,7 @@ fn models_that_do_not_fit_together_are_refused() {
     check(
         larger,
         "r.yaml:4:11: a and b: the shapes of `model.embed_tokens.weight` differ: [32, 8] and [33, 8]",
-        "their vocabularies differ: merge models that share a tokenizer",
+        "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's",
     );
     let tied = |dir: &Dir| {
         let config = fs::read_to_string(dir.path("b/config.json")).unwrap();
@@ -108,7 +108,7 @@ fn models_that_do_not_fit_together_are_refused() {
     check(
         tied,
         "r.yaml:4:11: a and b: one ties its output head to the embedding, the other does not",
-        "the tied model has no head of its own to merge; untie it first",
+        "`tie_word_embeddings: false` gives the result a head, for which a tied model lends its embedding; `true` leaves the heads out",
     );
 }
 
@@ -146,7 +146,7 @@ fn recipes_are_refused_with_line_and_column() {
     check(
         recipe("merge_method: tises\nmodels: [{model: a}]\n"),
         "r.yaml:1:15: there is no method `tises`",
-        "`evomerge methods` lists them all",
+        "did you mean `ties`? `evomerge methods` lists them all",
     );
     check(
         recipe("merge_method: dare_tise\nmodels: [{model: a}]\n"),
@@ -162,9 +162,9 @@ fn recipes_are_refused_with_line_and_column() {
     );
     check(
         recipe(
-            "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: nowhere/c, parameters: {weight: 1}}\n",
+            "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: ./nowhere, parameters: {weight: 1}}\n",
         ),
-        "r.yaml:4:11: nowhere/c does not exist",
+        "r.yaml:4:11: ./nowhere does not exist",
         "paths are relative to the file they stand in, else to the current directory; download models first",
     );
     check(
@@ -267,6 +267,6 @@ fn a_header_that_repeats_a_tensor_or_lies_about_its_shards_is_refused() {
     check(
         sharded("x", r#""model.norm.weight": "../secret.safetensors""#),
         "r.yaml:4:11: b/model.safetensors.index.json: `../secret.safetensors` is not the name of a file beside it",
-        "",
+        "download the index again",
     );
 }

@@ -77,7 +77,7 @@ fn only_the_command_line_names_clap_and_prints() {
 #[test]
 fn unsafe_stands_only_where_it_cannot_be_avoided_and_says_why() {
     // A file can be mapped in no other way, and gemm takes pointers.
-    let allowed = ["evaluator/src/model/product.rs", "merge-core/src/checkpoint.rs"];
+    let allowed = ["evaluator/src/model/product.rs", "merge-core/src/checkpoint/files.rs"];
     let names: BTreeSet<String> =
         ["unsafe {", "unsafe fn", "unsafe impl"].iter().flat_map(|word| naming(word)).collect();
     assert_eq!(names, allowed.map(str::to_owned).into());
@@ -95,7 +95,7 @@ fn unsafe_stands_only_where_it_cannot_be_avoided_and_says_why() {
 fn only_two_files_touch_the_files_of_models() {
     let write = ["File::create(", "fs::write(", "Mmap::map("];
     let names: BTreeSet<String> = write.iter().flat_map(|word| naming(word)).filter(|path| is_library(path)).collect();
-    assert_eq!(names, ["merge-core/src/checkpoint.rs", "merge-core/src/export.rs"].map(str::to_owned).into());
+    assert_eq!(names, ["merge-core/src/checkpoint/files.rs", "merge-core/src/export.rs"].map(str::to_owned).into());
 }
 
 #[test]
@@ -111,7 +111,10 @@ fn the_core_knows_no_benchmark_and_no_tokenizer() {
 #[test]
 fn methods_see_no_names_and_no_paths_and_optimizers_no_recipes() {
     for (path, text) in sources() {
-        let forbidden: &[&str] = if path.starts_with("merge-core/src/method/") {
+        let forbidden: &[&str] = if path.starts_with("merge-core/src/method/tests/") {
+            // They read what mergekit wrote.
+            continue;
+        } else if path.starts_with("merge-core/src/method/") {
             &["std::path", "crate::weights", "crate::checkpoint", "crate::recipe", "crate::names"]
         } else if path.starts_with("merge-core/src/optimizer/") {
             &["crate::recipe", "crate::template", "crate::evolve", "crate::store"]

@@ -2,6 +2,7 @@
 
 use crate::{
     args::{Eval, Items},
+    hub::Hub,
     report, screen,
 };
 use evaluator::{
@@ -14,8 +15,9 @@ use merge_core::{
     error::{Error, Result},
     evolve::{Entry, Objective as _},
     item::ItemScore,
-    merge::{Merge, Sources},
+    merge::Merge,
     recipe::Recipe,
+    sources::Sources,
     weights::{Weights, check_finite},
 };
 use std::ops::ControlFlow;
@@ -35,9 +37,10 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
         check_finite(&checkpoint).map_err(|e| e.at(args.model.display()))?;
         score(&benchmarks, &checkpoint)?
     } else if args.model.exists() {
-        let recipe = Recipe::read(&args.model)?;
-        let sources = Sources::open(&recipe)?;
-        score(&benchmarks, &Merge::plan(&recipe, &sources)?)?
+        let documents = Recipe::read_all(&args.model)?;
+        let (recipe, earlier) = documents.split_last().expect("a file has a document");
+        let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
+        score(&benchmarks, &Merge::plan(recipe, &sources)?)?
     } else {
         return Err(Error::user(format!("{}: there is no such model or recipe", args.model.display())));
     };

@@ -1,24 +1,128 @@
 //! `evomerge merge`: a recipe in, a checkpoint out.
 
-use crate::{args::Merge as Args, card, screen};
-use merge_core::{
-    error::Result,
-    export,
-    merge::{Merge, Sources},
-    recipe::Recipe,
-    weights::Weights as _,
+use super::plan;
+use crate::{
+    args::{Execution, Merge as Args},
+    card,
+    hub::Hub,
+    interrupt,
+    licence::Licences,
+    provenance::{self, Provenance},
+    screen::{self, Bytes},
 };
-use std::time::Instant;
+use merge_core::{
+    error::{Error, Result},
+    export::{self, Export, Options},
+    merge::Merge,
+    recipe::Recipe,
+    sources::Sources,
+    weights::{Meta, Weights as _},
+};
+use serde_json::json;
+use std::{ops::ControlFlow, path::Path, process::ExitCode, sync::atomic::Ordering, time::Instant};
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let began = Instant::now();
-    let recipe = Recipe::read(&args.recipe)?;
-    let sources = Sources::open(&recipe)?;
-    export::check_destination(&args.output, sources.dirs())?;
-    let merge = Merge::plan(&recipe, &sources)?;
-    export::export(&merge, &args.output, &card::of_merge(&recipe, &sources)?)?;
-    let bytes: usize = merge.index().values().map(merge_core::weights::Meta::byte_len).sum();
+    set_threads(&args.execution)?;
+    let documents = Recipe::read_all(&args.recipe)?;
+    let (recipe, earlier) = documents.split_last().expect("a file has a document");
+    let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
+    check_destination(&args.output, args.replace, &sources)?;
+    let merge = on_device(Merge::plan(recipe, &sources)?, &args.execution)?;
+    if args.dry_run {
+        plan::show(&merge, &sources, args.json);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for note in merge.notes() {
+        screen::say(&format!("note: {note}"));
+    }
+    let licences = Licences::of(sources.files().map(|(name, path)| (name.to_owned(), path.to_owned())))?;
+    let total: usize = merge.index().values().map(Meta::byte_len).sum();
+    let interrupted = interrupt::listen("stopping; nothing is written")?;
+    let bar = Bytes::new("merging", total as u64);
+    let wrote = |n: usize| {
+        bar.add(n as u64);
+        if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let export = Export::begin(&args.output)?;
+    let written = export.weights(&merge, &Options { shard_len: args.shard_size, wrote: &wrote });
+    bar.finish();
+    match written {
+        Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(interrupt::CODE)),
+        written => written?,
+    }
+    let merged = began.elapsed().as_secs_f64();
+    let (synced, described) = rayon::join(
+        || if args.no_sync { Ok(()) } else { export.sync() },
+        || describe(args, &documents, &sources, &export),
+    );
+    let provenance = synced.and(described)?;
+    export.file("README.md", card::of_merge(recipe, &licences, &provenance).as_bytes())?;
+    export.file(provenance::FILE, provenance.to_json().as_bytes())?;
+    if !args.no_sync {
+        export.sync()?;
+    }
+    export.publish()?;
+
     let (n, s) = (merge.index().len(), began.elapsed().as_secs_f64());
-    screen::say(&format!("{}: {n} tensors, {:.1} MB, in {s:.2} s", args.output.display(), bytes as f64 / 1e6));
-    Ok(())
+    if args.json {
+        let said = json!({
+            "output": args.output, "tensors": n, "bytes": total, "seconds": s, "seconds_merging": merged,
+            "notes": merge.notes(), "licences": licences.line(), "restriction": licences.restriction(),
+        });
+        screen::data(&serde_json::to_string_pretty(&said).expect("plain data"));
+    }
+    let rate = total as f64 / 1e9 / merged;
+    screen::say(&format!(
+        "{}: {n} tensors, {}, merged in {merged:.2} s ({rate:.2} GB/s), done in {s:.2} s",
+        args.output.display(),
+        screen::bytes(total as u64),
+    ));
+    screen::say(&licences.line());
+    if let Some(restriction) = licences.restriction() {
+        screen::say(&format!("note: {restriction}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was made of what.
+fn describe(args: &Args, documents: &[Recipe], sources: &Sources, export: &Export) -> Result<Provenance> {
+    let hash = !args.no_hash;
+    let (inputs, outputs) = rayon::join(
+        || if hash { sources.sha256() } else { Ok(Vec::new()) },
+        || if hash { export.sha256() } else { Ok(std::collections::BTreeMap::default()) },
+    );
+    Provenance::new(documents, sources, &args.execution.device, export.beside(), inputs?, outputs?)
+}
+
+/// Refuses a destination that is taken by anything but a merge of ours that may be replaced.
+fn check_destination(output: &Path, replace: bool, sources: &Sources) -> Result<()> {
+    let inputs = || sources.files().map(|(_, path)| path);
+    if replace && output.join(provenance::FILE).is_file() {
+        return export::check_input(output, inputs());
+    }
+    export::check_destination(output, inputs()).map_err(|error| match error.advice() {
+        Some(advice) if output.join(provenance::FILE).is_file() => {
+            let advice = format!("{advice}; `--replace` replaces a merge when the new one is whole");
+            error.hint(advice)
+        }
+        _ => error,
+    })
+}
+
+/// As many threads as were asked for.
+pub(crate) fn set_threads(execution: &Execution) -> Result<()> {
+    let Some(threads) = execution.threads else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.into())
+        .build_global()
+        .map_err(|e| Error::machine(format!("cannot start {threads} threads: {e}")))
+}
+
+/// The merge, on the device that was asked for.
+pub(crate) fn on_device(merge: Merge, execution: &Execution) -> Result<Merge> {
+    match execution.device.as_str() {
+        "cpu" => Ok(merge),
+        device => Ok(merge.on(evaluator::model::device(device)?)),
+    }
 }

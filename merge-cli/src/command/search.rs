@@ -2,7 +2,11 @@
 
 use crate::{
     args::Search as Args,
-    card, report,
+    card,
+    hub::Hub,
+    interrupt,
+    licence::Licences,
+    report,
     screen::{self, Line, duration},
 };
 use evaluator::{
@@ -15,34 +19,22 @@ use merge_core::{
     error::{Error, Result},
     evolve::{self, Findings, Outcome, Study},
     export,
-    merge::{Merge, Sources},
+    merge::Merge,
     recipe::{Recipe, resolve},
     search::SearchFile,
+    sources::Sources,
     store::Store,
     weights::check_finite,
 };
 use serde_json::{Value, json};
-use std::{
-    fs,
-    path::Path,
-    process::{self, ExitCode},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Instant,
-};
-
-/// 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
+use std::{fs, path::Path, process::ExitCode, thread, time::Instant};
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let began = Instant::now();
     let mut file = SearchFile::read(&args.file)?;
     file.search.seed = args.seed.unwrap_or(file.search.seed);
     let benchmarks = benchmarks(&file)?;
-    let sources = Sources::open(&file.template)?;
+    let sources = Sources::open(&file.template, &[], &Hub::from_env())?;
     evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
     let store = open_study(&args.output, &sources)?;
     let found = find(args, &file, &sources, &benchmarks, &store);
@@ -58,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let seed = args.seed.map_or_else(String::new, |seed| format!(" --seed {seed}"));
     let (file, output) = (args.file.display(), args.output.display());
     screen::say(&format!("stopped; nothing is lost. To go on: evomerge search {file} -o {output}{seed}"));
-    Ok(ExitCode::from(INTERRUPTED))
+    Ok(ExitCode::from(interrupt::CODE))
 }
 
 /// Runs the study to its end and shows what it found; false if interrupted.
@@ -68,7 +60,7 @@ fn find(args: &Args, file: &SearchFile, sources: &Sources, benchmarks: &Benchmar
     }
     let hashes = sources.sha256()?;
     let line = Line::new();
-    let interrupted = interruptible()?;
+    let interrupted = interrupt::listen("stopping when the items in flight are scored; once more to stop at once")?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let study = Study {
         template: &file.template,
@@ -126,28 +118,13 @@ fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
 fn open_study(output: &Path, sources: &Sources) -> Result<Store> {
     let dir = output.join("study");
     if !dir.exists() {
-        export::check_destination(output, sources.dirs())?;
+        export::check_destination(output, sources.files().map(|(_, path)| path))?;
     }
     let store = Store::open(&dir)?;
     if let Some(aside) = store.repaired() {
         screen::say(&format!("note: a damaged snapshot was moved to {}; no record is lost", aside.display()));
     }
     Ok(store)
-}
-
-/// A flag that Ctrl-C, or SIGTERM, sets; a second one ends the process at once, which loses only what is in flight.
-#[expect(clippy::exit, reason = "the second Ctrl-C asks for nothing else")]
-fn interruptible() -> Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            process::exit(INTERRUPTED.into());
-        }
-        screen::say("stopping when the items in flight are scored; once more to stop at once");
-    };
-    ctrlc::set_handler(handler).map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))?;
-    Ok(interrupted)
 }
 
 /// Writes the checkpoint, the recipe and the result, and shows the table.
@@ -163,7 +140,8 @@ fn finish(args: &Args, study: &Study<'_>, findings: &Findings) -> Result<()> {
         moved.to_yaml()
     );
     let model = args.output.join("model");
-    let card = card::of_search(findings, goals, &about, study.hashes)?;
+    let licences = Licences::of(study.sources.files().map(|(name, path)| (name.to_owned(), path.to_owned())))?;
+    let card = card::of_search(findings, goals, &about, &licences, study.hashes)?;
     // The recipe is written when its model is whole: if it is there, so is the model.
     if model.exists() && Recipe::read(&best).is_ok_and(|known| known.fingerprint() == moved.fingerprint()) {
         export::replace_file(&model.join("README.md"), &card)?;

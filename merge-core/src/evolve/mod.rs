@@ -16,10 +16,10 @@ mod tests;
 use crate::{
     error::Result,
     item::{ItemId, ItemScore},
-    merge::Sources,
     optimizer::{Genome, Stop},
     recipe::Recipe,
     search::Search,
+    sources::Sources,
     store::{Fingerprint, Store},
     template::Template,
     weights::Weights,

@@ -8,11 +8,12 @@ use crate::{
     error::{Error, Result},
     evolve::scoring::Model,
     item::ItemId,
-    merge::{Merge, Sources},
+    merge::Merge,
     names::Layers,
     optimizer::{Genome, Optimizer, Stop},
     recipe::Recipe,
     search::{Algorithm, Search},
+    sources::Sources,
     store::{Fingerprint, Record},
     template::{Space, Template},
 };

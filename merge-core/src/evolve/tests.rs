@@ -1,7 +1,7 @@
 //! Searches over tiny models whose scores are arithmetic: what is scored when, and what a breakdown changes.
 
 use super::*;
-use crate::{error::Error, search::SearchFile, weights::tests::Memory};
+use crate::{error::Error, search::SearchFile, sources::FilesOnly, weights::tests::Memory};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest as _, Sha256};
@@ -167,7 +167,7 @@ search:
         let path = dir.path().join("search.yaml");
         fs::write(&path, text).expect("room");
         let file = SearchFile::read(&path).expect("a good search");
-        let sources = Sources::open(&file.template).expect("all are there");
+        let sources = Sources::open(&file.template, &[], &FilesOnly).expect("all are there");
         let hashes = sources.sha256().unwrap();
         Self { dir, file, sources, hashes }
     }

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::{
         dtype::Dtype,
-        weights::{Elements, Stored},
+        elements::{Elements, Stored},
     };
     use std::borrow::Cow;
 

@@ -63,7 +63,8 @@ impl Method for Linear {
                     out.fill(0.0);
                     for (w, x) in weights.iter().zip(block.models) {
                         for (r, x) in out.iter_mut().zip(x) {
-                            *r += w * x;
+                            // One rounding for a product and a sum, as PyTorch has it: halves of the stored type fall the same way.
+                            *r = w.mul_add(*x, *r);
                         }
                     }
                     if let Some(divisor) = divisor {

@@ -18,10 +18,11 @@ mod select;
 pub mod slerp;
 pub mod task_arithmetic;
 
-use crate::{error::Result, random::Draws, weights::Elements};
+use crate::{elements::Elements, error::Result, random::Draws};
 use candle_core::Tensor;
 use rayon::prelude::*;
-use std::ops::RangeInclusive;
+use serde::{Serialize, Serializer};
+use std::{fmt, ops::RangeInclusive};
 
 /// Every method, in the order help shows them.
 pub const METHODS: &[&dyn Method] = &[
@@ -139,7 +140,8 @@ impl Domain {
 }
 
 /// A parameter's value for one tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Value {
     /// For [`Domain::Number`].
     Number(f64),
@@ -150,6 +152,26 @@ pub enum Value {
 /// The values of a method's parameters for one tensor, of the merge or of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings(pub Vec<(&'static str, Value)>);
+
+impl fmt::Display for Settings {
+    /// `weight=0.3 normalize=true`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, value)) in self.0.iter().enumerate() {
+            let space = if i == 0 { "" } else { " " };
+            match value {
+                Value::Number(number) => write!(f, "{space}{name}={number}")?,
+                Value::Flag(flag) => write!(f, "{space}{name}={flag}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
 
 impl Settings {
     /// The value of a number.

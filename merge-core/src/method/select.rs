@@ -7,7 +7,7 @@
 
 use super::block_len;
 use crate::vectors::wide;
-use crate::{error::Result, weights::Elements};
+use crate::{elements::Elements, error::Result};
 use rayon::prelude::*;
 use std::{
     ops::Range,
@@ -274,7 +274,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{dtype::Dtype, weights::Stored};
+    use crate::{dtype::Dtype, elements::Stored};
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use std::borrow::Cow;

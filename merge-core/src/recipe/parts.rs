@@ -38,7 +38,7 @@ pub struct Slice<S = Setting> {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reference::text_if_any")]
     #[schemars(with = "Option<Written>")]
     pub base_model: Option<At<String>>,
-    /// The method in this slice, if it is another than the recipe's.
+    /// The method in this slice. mergekit ignores it, and so does a merge without `fixes: [slice_method]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge_method: Option<At<String>>,
     /// The method's parameters in this slice; those of a source have the last word.
@@ -114,6 +114,8 @@ pub enum Fix {
     TailGradient,
     /// A base that is not listed is not merged as one more model by methods that merge whole models.
     ListedOnly,
+    /// A slice's own `merge_method` is what it is merged by.
+    SliceMethod,
 }
 
 /// The vocabulary of the result.

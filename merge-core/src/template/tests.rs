@@ -25,7 +25,8 @@ search: {{budget: 9, objective: [{{task: x}}]}}
 }
 
 fn layers(count: usize) -> Layers {
-    Layers { count, prefix: "model.layers.".to_string(), embeddings: vec!["model.embed_tokens.weight".to_string()] }
+    let embeddings = vec!["model.embed_tokens.weight".to_string()];
+    Layers { count, prefix: "model.layers.".to_string(), embeddings, others: std::collections::BTreeMap::default() }
 }
 
 fn check(hole: &str, expected: &str) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::export::export;
 use serde_json::json;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A small decoder in `f32`: an embedding, two layers, a norm and a head.

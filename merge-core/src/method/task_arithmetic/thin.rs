@@ -9,7 +9,7 @@ use super::{
     rank::{self, Chance, Ranks, Rows},
 };
 use crate::vectors::wide;
-use crate::{error::Result, random::Draws, weights::Elements};
+use crate::{elements::Elements, error::Result, random::Draws};
 use std::cell::RefCell;
 
 /// One model's part in a merge: everything that is known once the whole tensor has been seen.

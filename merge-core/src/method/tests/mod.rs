@@ -4,7 +4,7 @@ mod family;
 mod geometric;
 
 use super::*;
-use crate::{dtype::Dtype, random::Stream, weights::Stored};
+use crate::{dtype::Dtype, elements::Stored, random::Stream};
 use candle_core::Device;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

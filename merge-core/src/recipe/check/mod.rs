@@ -44,6 +44,8 @@ struct View<'r, S> {
     /// `models` or `sources`.
     list: &'static str,
     method: &'r MethodInfo,
+    /// A slice's own method where it is not in force: mergekit ignores it, and so it is only mended if asked.
+    ignored: Option<&'r MethodInfo>,
     /// Where the method is named.
     named: &'r At<String>,
     base: Option<&'r At<String>>,
@@ -120,6 +122,7 @@ impl<'r, S> Root<'r, S> {
             inside: inside.to_owned(),
             list: "models",
             method: self.method,
+            ignored: None,
             named: &recipe.merge_method,
             base: recipe.base_model.as_ref(),
             appends_base: recipe.fixes.iter().all(|fix| fix.value != Fix::ListedOnly),
@@ -135,11 +138,13 @@ impl<'r, S> Root<'r, S> {
             let under = |mistake: Mistake| mistake.under(inside.trim_end_matches('.'));
             view::check_ranges(slice, index > 0 && index + 1 == slices.len()).map_err(under)?;
             let method = slice.merge_method.as_ref().map(|name| find(name, self.methods)).transpose().map_err(under)?;
+            let fixed = recipe.fixes.iter().any(|fix| fix.value == Fix::SliceMethod);
             views.push(View {
                 inside,
                 list: "sources",
-                method: method.unwrap_or(self.method),
-                named: slice.merge_method.as_ref().unwrap_or(&recipe.merge_method),
+                method: method.filter(|_| fixed).unwrap_or(self.method),
+                ignored: method.filter(|_| !fixed),
+                named: slice.merge_method.as_ref().filter(|_| fixed).unwrap_or(&recipe.merge_method),
                 base: slice.base_model.as_ref().or(whole.base),
                 appends_base: whole.appends_base,
                 members: slice.sources.iter().map(|source| (&source.model, &source.parameters)).collect(),

@@ -32,8 +32,10 @@ fn check_levels<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(),
     let methods = |block: &Parameters<S>| {
         let mut methods: Vec<&MethodInfo> = Vec::new();
         for view in views.iter().filter(|view| view.levels.iter().any(|level| std::ptr::eq(*level, block))) {
-            if methods.iter().all(|method| method.name != view.method.name) {
-                methods.push(view.method);
+            for known in [Some(view.method), view.ignored].into_iter().flatten() {
+                if methods.iter().all(|method| method.name != known.name) {
+                    methods.push(known);
+                }
             }
         }
         methods
@@ -54,7 +56,8 @@ fn check_levels<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(),
 fn check_members<S: Fit>(view: &View<'_, S>) -> Result<(), Mistake> {
     for (index, (_, parameters)) in view.members.iter().enumerate() {
         let under = |mistake: Mistake| mistake.under("parameters").under(&view.member(index));
-        check_block(parameters, &[view.method], Scope::Model).map_err(under)?;
+        let methods: Vec<&MethodInfo> = [Some(view.method), view.ignored].into_iter().flatten().collect();
+        check_block(parameters, &methods, Scope::Model).map_err(under)?;
         let hole = parameters.iter().find(|(_, setting)| setting.is_hole());
         if let Some((key, setting)) = hole.filter(|_| view.is_base(index)) {
             let mistake = Mistake::new("a parameter of the base model has no effect, so there is nothing to search");

@@ -324,7 +324,12 @@ fn slices_may_have_holes() {
     let search = format!("{text}search: {{budget: 9, objective: [{{task: x}}]}}\n");
     let parse = |text: &str| SearchFile::parse_by(text, std::path::Path::new("s.yaml"), METHODS);
     let template = parse(&search).expect("a good search").template;
-    let layers = Layers { count: 4, prefix: "model.layers.".to_owned(), embeddings: Vec::new() };
+    let layers = Layers {
+        count: 4,
+        prefix: "model.layers.".to_owned(),
+        embeddings: Vec::new(),
+        others: std::collections::BTreeMap::default(),
+    };
     let space = template.space(&layers).expect("a space");
     let labels: Vec<&str> = space.dimensions.iter().map(|dimension| dimension.label.as_str()).collect();
     assert_eq!(labels, ["slices[0].t", "slices[1].sources[0].weight"]);

@@ -1,0 +1,99 @@
+//! `evomerge plan`: what a merge would do, tensor by tensor, without reading a weight.
+
+use super::merge::set_threads;
+use crate::{args::Plan as Args, hub::Hub, screen};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use merge_core::{
+    error::Result,
+    merge::{Merge, Step},
+    method::{BLOCK, Settings},
+    recipe::Recipe,
+    sources::{Sources, short},
+    weights::Meta,
+};
+use serde_json::json;
+use std::fmt::Write as _;
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    set_threads(&args.execution)?;
+    let documents = Recipe::read_all(&args.recipe)?;
+    let (recipe, earlier) = documents.split_last().expect("a file has a document");
+    let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
+    show(&Merge::plan(recipe, &sources)?, &sources, args.json);
+    Ok(())
+}
+
+/// Shows every tensor's way, and the totals.
+pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
+    let steps: Vec<Step> = merge.steps().collect();
+    let reads: u64 = steps.iter().map(|step| step.reads).sum();
+    let writes: u64 = steps.iter().map(|step| step.writes).sum();
+    let memory = memory(&steps);
+    if as_json {
+        let plan = json!({
+            "tensors": steps, "bytes_read": reads, "bytes_written": writes, "memory": memory, "notes": merge.notes(),
+        });
+        screen::data(&serde_json::to_string_pretty(&plan).expect("plain data"));
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["tensor", "type", "shape", "method", "from", "settings"]);
+    for step in &steps {
+        let shape = Cell::new(format!("{:?}", step.shape)).set_alignment(CellAlignment::Right);
+        table.add_row([
+            Cell::new(&step.tensor),
+            Cell::new(step.dtype),
+            shape,
+            Cell::new(step.method),
+            Cell::new(from(step)),
+            Cell::new(settings(step)),
+        ]);
+    }
+    screen::data(&table.to_string());
+    let mut text = String::new();
+    for (name, weights) in sources.iter() {
+        let (n, bytes) = (weights.index().len(), weights.index().values().map(Meta::byte_len).sum::<usize>());
+        writeln!(text, "{name}: {n} tensors, {}", screen::bytes(bytes as u64)).expect(STRING);
+    }
+    for note in merge.notes() {
+        writeln!(text, "note: {note}").expect(STRING);
+    }
+    write!(
+        text,
+        "{} tensors: reads {}, writes {}, needs about {} of memory beside the files' cache",
+        steps.len(),
+        screen::bytes(reads),
+        screen::bytes(writes),
+        screen::bytes(memory),
+    )
+    .expect(STRING);
+    screen::data(&text);
+}
+
+const STRING: &str = "a String takes all that is written";
+
+/// Models by the last part of their names, with the tensor's name where it is another.
+fn from(step: &Step) -> String {
+    let one = |[model, tensor]: &[String; 2]| {
+        let model = short(model);
+        if *tensor == step.tensor { model } else { format!("{model} {tensor}") }
+    };
+    step.sources.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// `normalize=true; weight=0.3 density=0.4; weight=0.7 density=0.4`: the merge's, then each model's.
+fn settings(step: &Step) -> String {
+    let all = std::iter::once(&step.settings).chain(&step.models);
+    all.map(Settings::to_string).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// What threads have in hand at a time: a block of every input and of what methods make of it, counts for selecting, and
+/// what is about to be written.
+fn memory(steps: &[Step]) -> u64 {
+    let inputs = steps.iter().map(|step| step.sources.len()).max().unwrap_or(0) as u64;
+    let widest = steps.iter().filter_map(|step| step.shape.last()).max().copied().unwrap_or(0);
+    let block = 4 * BLOCK.max(widest) as u64;
+    let each = 2 * inputs * block + 4 * block + (4 << 20);
+    (16 << 20) + rayon::current_num_threads() as u64 * each
+}

@@ -1,0 +1,82 @@
+//! `evomerge.json`: what was made of what, so that a merge can be proved and made again.
+
+use merge_core::{
+    error::{Error, Result},
+    recipe::Recipe,
+    sources::Sources,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// Its name in the directory of a merge.
+pub(crate) const FILE: &str = "evomerge.json";
+
+/// What was made of what.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Provenance {
+    /// The version that merged.
+    pub(crate) evomerge: String,
+    /// The recipe; its paths are relative to this file.
+    pub(crate) recipe: String,
+    /// What random masks were drawn from.
+    pub(crate) seed: Option<u64>,
+    /// Where it was computed.
+    pub(crate) device: String,
+    /// What was read.
+    pub(crate) inputs: Vec<Input>,
+    /// The SHA-256 of every file that was written beside this one and the card, by name.
+    pub(crate) outputs: BTreeMap<String, String>,
+}
+
+/// A model that was read.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Input {
+    /// What the recipe calls it.
+    pub(crate) model: String,
+    /// Where it was.
+    pub(crate) path: String,
+    /// The SHA-256 of its files, by name.
+    pub(crate) files: BTreeMap<String, String>,
+}
+
+impl Provenance {
+    /// Of a merge that is written in `dir`. The hashes are empty if nobody wants them.
+    pub(crate) fn new(
+        documents: &[Recipe],
+        sources: &Sources,
+        device: &str,
+        dir: &Path,
+        inputs: Vec<(String, BTreeMap<String, String>)>,
+        outputs: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let file = dir.join(FILE);
+        let moved: Vec<String> =
+            documents.iter().map(|one| Ok(one.moved_to(&file)?.to_yaml())).collect::<Result<_>>()?;
+        let mut hashes: BTreeMap<String, BTreeMap<String, String>> = inputs.into_iter().collect();
+        let inputs = sources.files().map(|(name, path)| Input {
+            model: name.to_owned(),
+            path: path.display().to_string(),
+            files: hashes.remove(name).unwrap_or_default(),
+        });
+        Ok(Self {
+            evomerge: env!("CARGO_PKG_VERSION").to_owned(),
+            recipe: moved.join("---\n"),
+            seed: documents.iter().rev().find_map(|one| one.random.as_ref()).map(|random| random.seed),
+            device: device.to_owned(),
+            inputs: inputs.collect(),
+            outputs,
+        })
+    }
+
+    /// Reads that of a directory.
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path)
+            .map_err(|e| Error::io("read", &path, &e).hint("only what `evomerge merge` has written can be verified"))?;
+        serde_json::from_str(&text).map_err(|e| Error::user(format!("{}: {e}", path.display())))
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain data") + "\n"
+    }
+}

@@ -1,0 +1,115 @@
+//! Output heads: models that tie theirs to the input embedding beside models that have one of their own.
+
+use crate::{
+    error::{Error, Result},
+    names::Layers,
+    recipe::Recipe,
+    weights::{Config, Elements, Index, Weights},
+};
+use std::sync::Arc;
+
+/// The models with heads of one kind: as the recipe's `tie_word_embeddings` asks, else as they are.
+///
+/// With `false`, a tied model lends its embedding as a head. With `true`, a head is left out, as `tie_word_embeddings` in
+/// `config.json` would have it. Fails if the models differ and the recipe does not ask.
+pub(crate) fn settle(
+    recipe: &Recipe,
+    models: Vec<(String, Arc<dyn Weights>)>,
+) -> Result<Vec<(String, Arc<dyn Weights>)>> {
+    let tied: Vec<bool> = models.iter().map(|(_, model)| is_tied(&**model)).collect::<Result<_>>()?;
+    let Some(wanted) = recipe.tie_word_embeddings else {
+        // A model that only lends its tokenizer has no head in the matter.
+        let merged = recipe.merged();
+        let is_merged = |position: &usize| merged.iter().any(|one| one.as_str() == models[*position].0);
+        let other = (0..models.len()).filter(is_merged).find(|position| Some(&tied[*position]) != tied.first());
+        let Some(other) = other else { return Ok(models) };
+        let [a, b] = [0, other].map(|model| models[model].1.place());
+        let message = format!("{a} and {b}: one ties its output head to the embedding, the other does not");
+        let place = recipe.references().iter().find(|one| one.as_str() == models[other].0).map(|one| one.place);
+        return Err(Error::user(message).at(place.unwrap_or_default().of(&recipe.file)).hint(
+            "`tie_word_embeddings: false` gives the result a head, for which a tied model lends its embedding; \
+             `true` leaves the heads out",
+        ));
+    };
+    let head = models.iter().find_map(|(_, model)| head_of(model.index())).unwrap_or("lm_head.weight").to_owned();
+    let settled = models.into_iter().zip(tied).map(|((name, model), tied)| {
+        if tied == wanted.value {
+            return Ok((name, model));
+        }
+        let view = Headed::new(model, &head, wanted.value).map_err(|e| e.at(wanted.place.of(&recipe.file)))?;
+        Ok((name, Arc::new(view) as Arc<dyn Weights>))
+    });
+    settled.collect()
+}
+
+/// Whether a model's head is its embedding. A model without an embedding has no head to tie.
+fn is_tied(model: &dyn Weights) -> Result<bool> {
+    Ok(model.config().tied().map_err(|e| e.at(model.place()))? && head_of(model.index()).is_none())
+}
+
+/// The tensor that is the output head.
+fn head_of(index: &Index) -> Option<&str> {
+    let names = ["lm_head.weight", "embed_out.weight", "output.weight"];
+    let named = |known: &&String| names.iter().any(|name| *known == name || known.ends_with(&format!(".{name}")));
+    let layers = Layers::of(index);
+    index.keys().filter(|name| layers.of_tensor(name).is_none()).find(named).map(String::as_str)
+}
+
+/// A model with a head that is its embedding, or without the head that it has.
+struct Headed {
+    model: Arc<dyn Weights>,
+    index: Index,
+    config: Config,
+    /// What stands for the head, and for what.
+    lent: Option<(String, String)>,
+}
+
+impl Headed {
+    fn new(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<Self> {
+        let (mut index, mut config) = (model.index().clone(), model.config().clone());
+        config.0.insert("tie_word_embeddings".to_owned(), tie.into());
+        if tie {
+            let own = head_of(&index).map(str::to_owned);
+            index.retain(|name, _| Some(name) != own.as_ref());
+            return Ok(Self { model, index, config, lent: None });
+        }
+        let embeddings = Layers::of(&index).embeddings;
+        let tokens = |name: &&String| {
+            ["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings"]
+                .iter()
+                .any(|part| name.contains(part))
+        };
+        let embedding = embeddings
+            .iter()
+            .find(tokens)
+            .cloned()
+            .ok_or_else(|| Error::user(format!("{}: there is no embedding to make a head of", model.place())))?;
+        index.insert(head.to_owned(), index[&embedding].clone());
+        Ok(Self { model, index, config, lent: Some((head.to_owned(), embedding)) })
+    }
+}
+
+impl Weights for Headed {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        match &self.lent {
+            Some((head, embedding)) if head == name => self.model.tensor(embedding),
+            _ => self.model.tensor(name),
+        }
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.model.sidecar(name)
+    }
+
+    fn place(&self) -> String {
+        self.model.place()
+    }
+}

@@ -1,0 +1,439 @@
+//! Decides how every tensor of a merge is made, without reading a weight, and refuses what cannot be done as written.
+//!
+//! A recipe with `models` is one slice of all layers; one with `slices` stacks layers; one with `modules` is either of them
+//! for each part of a model. What comes before the layers is merged as the first slice says, what comes after them as the
+//! last one does.
+
+mod modules;
+
+use modules::module_of;
+
+use crate::{
+    dtype::Dtype,
+    error::{Error, Result},
+    merge::{Job, Operand},
+    method::{Base, Method, Scope, Settings, Value, method},
+    names::Layers,
+    random::{Draws, Stream, Twister},
+    recipe::{At, Fix, Generator, Parameters, Recipe, Slice, lookup},
+    sources::Sources,
+    weights::{Index, Meta, Weights},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
+
+/// How every tensor is made, and which layers were stacked.
+pub(crate) struct Plan {
+    pub(crate) index: Index,
+    pub(crate) jobs: BTreeMap<String, Job>,
+    /// The source and the layer that each layer of the result has its place in `config.json` from; of the main stack.
+    pub(crate) stacked: Vec<(usize, usize)>,
+    /// What the user should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Some layers of the result, and what they are made of.
+struct View<'r> {
+    method: &'static dyn Method,
+    /// The base among the members.
+    base: Option<usize>,
+    members: Vec<Member<'r>>,
+    /// From the innermost: the slice's, the module's, the recipe's.
+    levels: Vec<&'r Parameters<crate::recipe::Setting>>,
+    /// Where the recipe says it, for errors.
+    place: String,
+}
+
+/// A model's part of a view.
+struct Member<'r> {
+    source: usize,
+    layers: Range<usize>,
+    /// Its own parameters; none for a base that is merged without being listed, as mergekit does.
+    own: Option<&'r Parameters<crate::recipe::Setting>>,
+    place: String,
+}
+
+/// A tensor's place in a view: which layer of it, and the rest of the name; or none, and the whole name.
+type Key = (Option<usize>, String);
+
+/// The models that a plan is made for: as the sources, or with another vocabulary or head.
+pub(crate) type Models = [(String, Arc<dyn Weights>)];
+
+/// Plans every tensor.
+pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Result<Plan> {
+    let mut planner = Planner {
+        recipe,
+        models,
+        plan: Plan { index: Index::new(), jobs: BTreeMap::new(), stacked: Vec::new(), notes: ignored(recipe) },
+    };
+    if recipe.modules.is_empty() {
+        let names = |_: &str| true;
+        let views = planner.views(sources, &recipe.models, &recipe.slices, &[&recipe.parameters], &names)?;
+        planner.stack(&views, &names)?;
+    } else {
+        let modules: Vec<&str> = recipe.modules.iter().map(|(name, _)| name.as_str()).collect();
+        planner.check_modules(sources, &modules)?;
+        for (name, module) in recipe.modules.iter() {
+            let names = |tensor: &str| module_of(tensor, &modules) == Some(name.as_str());
+            let levels = [&module.parameters, &recipe.parameters];
+            let views = planner.views(sources, &module.models, &module.slices, &levels, &names)?;
+            planner.stack(&views, &names)?;
+        }
+    }
+    planner.draw()?;
+    Ok(planner.plan)
+}
+
+/// What mergekit ignores, and so does a recipe that does not ask for the fix.
+fn ignored(recipe: &Recipe) -> Vec<String> {
+    if recipe.fixes.iter().any(|fix| fix.value == Fix::SliceMethod) {
+        return Vec::new();
+    }
+    let slices = recipe.slices.iter().chain(recipe.modules.iter().flat_map(|(_, module)| module.slices.iter()));
+    let own = slices.filter_map(|slice| slice.merge_method.as_ref());
+    own.filter(|own| own.value != recipe.merge_method.value)
+        .map(|own| {
+            let (place, all) = (own.place.of(&recipe.file), &recipe.merge_method.value);
+            format!("{place}: mergekit ignores a slice's own method and takes `{all}`, and so does this merge; `fixes: [slice_method]` applies it")
+        })
+        .collect()
+}
+
+struct Planner<'r> {
+    recipe: &'r Recipe,
+    models: &'r Models,
+    plan: Plan,
+}
+
+impl<'r> Planner<'r> {
+    /// The slices of a module, or its models as one slice of all layers.
+    fn views(
+        &self,
+        sources: &Sources,
+        whole: &'r [crate::recipe::Model],
+        slices: &'r [Slice],
+        levels: &[&'r Parameters<crate::recipe::Setting>],
+        names: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<View<'r>>> {
+        let recipe = self.recipe;
+        if slices.is_empty() {
+            let members = whole.iter().map(|model| {
+                let source = sources.position(&model.model);
+                let layers = 0..self.layers(source, names).count;
+                Member { source, layers, own: Some(&model.parameters), place: self.place(&model.model) }
+            });
+            let method = &recipe.merge_method;
+            return Ok(vec![self.view(
+                sources,
+                method,
+                recipe.base_model.as_ref(),
+                members.collect(),
+                levels.to_vec(),
+            )?]);
+        }
+        let view = |slice: &'r Slice| {
+            let members = slice.sources.iter().map(|one| {
+                let [start, end] = one.layer_range.value;
+                let source = sources.position(&one.model);
+                let count = self.layers(source, names).count;
+                if end > count {
+                    let place = one.layer_range.place.of(&recipe.file);
+                    let message = format!("{place}: layer_range: `{}` has {count} layers", one.model.value);
+                    return Err(Error::user(message).hint("a range is [first, last + 1]"));
+                }
+                Ok(Member { source, layers: start..end, own: Some(&one.parameters), place: self.place(&one.model) })
+            });
+            let own = slice.merge_method.as_ref().filter(|_| self.fixed(Fix::SliceMethod));
+            let method = own.unwrap_or(&recipe.merge_method);
+            let base = slice.base_model.as_ref().or(recipe.base_model.as_ref());
+            let levels = std::iter::once(&slice.parameters).chain(levels.iter().copied()).collect();
+            self.view(sources, method, base, members.collect::<Result<_>>()?, levels)
+        };
+        slices.iter().map(view).collect()
+    }
+
+    /// Finds the base among the members, or adds it to them.
+    fn view(
+        &self,
+        sources: &Sources,
+        name: &At<String>,
+        base: Option<&At<String>>,
+        mut members: Vec<Member<'r>>,
+        levels: Vec<&'r Parameters<crate::recipe::Setting>>,
+    ) -> Result<View<'r>> {
+        let place = self.place(name);
+        let method =
+            method(name).ok_or_else(|| Error::user(format!("{place}: there is no method `{}`", name.value)))?;
+        let base = base.map(|base| (sources.position(base), base));
+        let position = base.and_then(|(source, _)| members.iter().position(|member| member.source == source));
+        let position = match (base, position) {
+            (Some((source, base)), None) if !(method.base() == Base::Merged && self.fixed(Fix::ListedOnly)) => {
+                let layers = members[0].layers.clone();
+                members.push(Member { source, layers, own: None, place: self.place(base) });
+                Some(members.len() - 1)
+            }
+            _ => position,
+        };
+        let base = position.filter(|_| method.base() != Base::Merged);
+        let n = members.len() - usize::from(base.is_some());
+        if !method.models().contains(&n) {
+            let (least, most) = (method.models().start().to_owned(), method.models().end().to_owned());
+            let wanted = match (least, most) {
+                (1, 1) => "one model".to_owned(),
+                (least, usize::MAX) => format!("at least {least} models"),
+                (least, most) if least == most => format!("exactly {least} models"),
+                (least, most) => format!("{least} to {most} models"),
+            };
+            let beside = if base.is_some() { " beside its base" } else { "" };
+            let unlisted = position.is_some_and(|position| members[position].own.is_none() && base.is_none());
+            let error = Error::user(format!("{place}: `{}` merges {wanted}{beside}, and here are {n}", name.value));
+            return Err(if unlisted {
+                error.hint("a base that is not listed counts as one more model, as in mergekit: remove `base_model`, or say `fixes: [listed_only]`")
+            } else {
+                error.hint("list as many models as it merges; `evomerge methods` explains each method")
+            });
+        }
+        Ok(View { method, base, members, levels, place })
+    }
+
+    /// Plans the tensors of a module's views, one upon the other.
+    fn stack(&mut self, views: &[View<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
+        let main = self.layers(views[0].members[0].source, names);
+        let tail = if self.fixed(Fix::TailGradient) { 1.0 } else { 0.0 };
+        let mut below = 0;
+        for (number, view) in views.iter().enumerate() {
+            let (first, last) = (number == 0, number + 1 == views.len());
+            let count = view.members[0].layers.len();
+            let donor = &self.models[view.members[0].source].1;
+            let donor_layers = Layers::within(donor.index(), names);
+            let wanted = |layers: &Layers, name: &str| {
+                let before = layers.is_before(name);
+                (first && before) || (last && !before)
+            };
+            let tensors: Vec<BTreeMap<Key, &str>> = view
+                .members
+                .iter()
+                .map(|member| {
+                    let index = self.models[member.source].1.index();
+                    let layers = Layers::within(index, names);
+                    let key = |name: &'r str| match layers.of_tensor(name) {
+                        Some(layer) => {
+                            let rest = layers.rest(name).to_owned();
+                            member.layers.contains(&layer).then(|| (Some(layer - member.layers.start), rest))
+                        }
+                        None => wanted(&layers, name).then(|| (None, name.to_owned())),
+                    };
+                    index
+                        .keys()
+                        .filter(|name| names(name))
+                        .filter_map(|name| Some((key(name)?, name.as_str())))
+                        .collect()
+                })
+                .collect();
+            for (member, theirs) in view.members.iter().zip(&tensors).skip(1) {
+                self.comparable(&view.members[0], &tensors[0], member, theirs).map_err(|e| e.at(&member.place))?;
+            }
+            for key in tensors[0].keys() {
+                let (output, t) = match key {
+                    (Some(layer), rest) => {
+                        let t = if count > 1 { *layer as f64 / (count - 1) as f64 } else { 1.0 };
+                        (format!("{}{}{rest}", main.prefix, below + layer), t)
+                    }
+                    (None, name) if donor_layers.is_before(name) => (name.clone(), donor_layers.depth(name)),
+                    (None, name) => (name.clone(), tail),
+                };
+                let inputs: Vec<&str> = tensors.iter().map(|theirs| theirs[key]).collect();
+                self.tensor(view, output, &inputs, t)?;
+            }
+            if self.recipe.modules.is_empty() {
+                let source = view.members[0].source;
+                self.plan.stacked.extend(view.members[0].layers.clone().map(|layer| (source, layer)));
+            }
+            below += count;
+        }
+        Ok(())
+    }
+
+    /// Plans one tensor of a view, at depth `t`.
+    fn tensor(&mut self, view: &View<'r>, output: String, inputs: &[&str], t: f64) -> Result<()> {
+        let meta = |member: usize| &self.models[view.members[member].source].1.index()[inputs[member]];
+        let dtypes: Vec<Dtype> = (0..inputs.len()).map(|member| meta(member).dtype).collect();
+        let operand =
+            |member: usize| Operand { source: view.members[member].source, tensor: inputs[member].to_owned() };
+        let shape = meta(0).shape.clone();
+        let out = self.recipe.out_dtype.or(self.recipe.dtype).map(|dtype| dtype.value);
+        let others = || (0..inputs.len()).filter(|member| Some(*member) != view.base);
+        if dtypes.iter().any(|dtype| !dtype.is_float()) {
+            if let Some(other) = dtypes.iter().find(|dtype| **dtype != dtypes[0]) {
+                let message =
+                    format!("`{output}` is {} in one model and {} in another", dtypes[0].name(), other.name());
+                return Err(Error::user(message)
+                    .at(&view.place)
+                    .hint("whole numbers are copied where all models agree"));
+            }
+            self.plan.index.insert(output.clone(), Meta { dtype: dtypes[0], shape });
+            self.plan.jobs.insert(output, Job::Same { of: (0..inputs.len()).map(operand).collect() });
+            return Ok(());
+        }
+        let merge = self.settings(view, Scope::Merge, None, &output, &output, t)?;
+        let own = |member: usize| self.settings(view, Scope::Model, Some(member), inputs[member], &output, t);
+        let models: Vec<(Operand, Settings)> =
+            others().map(|member| Ok((operand(member), own(member)?))).collect::<Result<_>>()?;
+        let settings: Vec<Settings> = models.iter().map(|(_, settings)| settings.clone()).collect();
+        if let Some(why) = view.method.refusal(&merge, &settings) {
+            let error = Error::user(format!("{}: `{output}`: {why}", view.place));
+            return Err(error.hint("change the parameters; `evomerge methods` explains them"));
+        }
+        let is_copy = view.method.name() == "passthrough" && settings[0].number("scale") == 1.0;
+        let stored = dtypes.iter().copied().reduce(Dtype::promote).unwrap_or(Dtype::F32);
+        let dtype = out.unwrap_or(if is_copy { dtypes[0] } else { stored.computed() });
+        let job = if is_copy && dtype == dtypes[0] {
+            Job::Same { of: vec![operand(0)] }
+        } else {
+            let seed = self.recipe.random.as_ref().map_or(0, |random| random.seed);
+            let models = models.into_iter().enumerate().map(|(position, (operand, settings))| {
+                // The position, not the name: a model that has been moved draws the same mask.
+                let draws = Draws::Counter(Stream::new(seed, &[&position.to_string(), &output]));
+                (operand, settings, draws)
+            });
+            let (models, base) = (models.collect(), view.base.map(operand));
+            Job::Merge { method: view.method, base, models, settings: merge }
+        };
+        self.plan.index.insert(output.clone(), Meta { dtype, shape });
+        self.plan.jobs.insert(output, job);
+        Ok(())
+    }
+
+    /// The parameters of the merge, or of a member, for a tensor at depth `t`.
+    fn settings(
+        &self,
+        view: &View<'r>,
+        scope: Scope,
+        member: Option<usize>,
+        name: &str,
+        output: &str,
+        t: f64,
+    ) -> Result<Settings> {
+        let params = view.method.params().iter().filter(|param| param.scope == scope);
+        let member = member.map(|member| &view.members[member]);
+        let values = params.map(|param| {
+            let own = member.and_then(|member| member.own).into_iter();
+            match lookup(own.chain(view.levels.iter().copied()), param, name, t) {
+                Some(value) => Ok((param.name, value)),
+                None => {
+                    let place = member.map_or(&view.place, |member| &member.place);
+                    Err(Error::user(format!("{place}: `{}` is not set for `{output}`", param.name))
+                        .hint(format!("add it to the model's `parameters`, or to the recipe's ({})", param.help)))
+                }
+            }
+        });
+        values.collect::<Result<_>>().map(Settings)
+    }
+
+    /// With mergekit's generator: where in its sequence every tensor's draws begin.
+    fn draw(&mut self) -> Result<()> {
+        let Some(random) = self.recipe.random.as_ref().filter(|random| random.generator == Generator::Mergekit) else {
+            return Ok(());
+        };
+        let (twister, mut offset) = (Arc::new(Twister::new(random.seed)), 0);
+        let rounds = self.recipe.dtype.is_some_and(|dtype| dtype.value == Dtype::BF16);
+        let lens: BTreeMap<&String, usize> = self.plan.index.iter().map(|(name, meta)| (name, meta.len())).collect();
+        // mergekit works in the order of the source tensors' names.
+        let mut jobs: Vec<(&String, &mut Job)> = self.plan.jobs.iter_mut().collect();
+        jobs.sort_by(|(a, one), (b, other)| (one.first(), a).cmp(&(other.first(), b)));
+        for (name, job) in jobs {
+            let Job::Merge { method, models, .. } = job else { continue };
+            for (operand, settings, draws) in models.iter_mut().filter(|(_, settings, _)| method.draws(settings)) {
+                if self.models[operand.source].1.index()[&operand.tensor].dtype == Dtype::F64 {
+                    let message = format!("`{name}`: mergekit draws twice for each float64 element, and we once");
+                    return Err(Error::user(message).hint("use the default generator, or convert the models"));
+                }
+                if rounds {
+                    settings.round_to_bf16("density");
+                }
+                *draws = Draws::Mergekit { twister: Arc::clone(&twister), offset };
+                offset += lens[name] as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a model whose part of a view is not the first one's, in names and shapes.
+    fn comparable(
+        &self,
+        first: &Member<'_>,
+        firsts: &BTreeMap<Key, &str>,
+        member: &Member<'_>,
+        theirs: &BTreeMap<Key, &str>,
+    ) -> Result<()> {
+        let [donor, model] = [first, member].map(|member| &self.models[member.source].1);
+        let lacks =
+            |one: &dyn Weights, has: &BTreeMap<Key, &str>, other: &dyn Weights, wanted: &BTreeMap<Key, &str>| {
+                let missing: Vec<&str> =
+                    wanted.iter().filter(|(key, _)| !has.contains_key(*key)).map(|(_, name)| *name).collect();
+                let (name, more) = (missing.first()?, missing.len() - 1);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let message = format!("{} lacks `{name}`{more}, which {} has", one.place(), other.place());
+                Some(Error::user(message).hint("only models of one architecture and size can be merged"))
+            };
+        if let Some(error) =
+            lacks(&**model, theirs, &**donor, firsts).or_else(|| lacks(&**donor, firsts, &**model, theirs))
+        {
+            return Err(error);
+        }
+        for (key, name) in firsts {
+            let (shape, other) = (&donor.index()[*name].shape, &model.index()[theirs[key]].shape);
+            if shape != other {
+                let (a, b) = (donor.place(), model.place());
+                let message = format!("{a} and {b}: the shapes of `{name}` differ: {shape:?} and {other:?}");
+                return Err(Error::user(message).hint(if key.0.is_none() && shape.get(1..) == other.get(1..) {
+                    "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's"
+                } else {
+                    "only models of one architecture and size can be merged"
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses modules that leave a tensor out.
+    fn check_modules(&self, sources: &Sources, modules: &[&str]) -> Result<()> {
+        let named: BTreeSet<usize> = self.recipe.references().iter().map(|one| sources.position(one)).collect();
+        for source in named {
+            let index = self.models[source].1.index();
+            if let Some(left) = index.keys().find(|name| module_of(name, modules).is_none()) {
+                let place = self.recipe.modules.place.of(&self.recipe.file);
+                let message =
+                    format!("{place}: modules: `{left}` of `{}` belongs to none of them", self.models[source].0);
+                return Err(Error::user(message).hint("add its module, or `default` for all that is left"));
+            }
+        }
+        Ok(())
+    }
+
+    fn fixed(&self, fix: Fix) -> bool {
+        self.recipe.fixes.iter().any(|asked| asked.value == fix)
+    }
+
+    fn layers(&self, source: usize, names: &dyn Fn(&str) -> bool) -> Layers {
+        Layers::within(self.models[source].1.index(), names)
+    }
+
+    fn place(&self, reference: &At<String>) -> String {
+        reference.place.of(&self.recipe.file)
+    }
+}
+
+impl Settings {
+    /// Rounds a number as a recipe in `bfloat16` does it in mergekit.
+    fn round_to_bf16(&mut self, name: &str) {
+        for (known, value) in &mut self.0 {
+            if let (true, Value::Number(number)) = (*known == name, value) {
+                *number = half::bf16::from_f64(*number).to_f64();
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The configuration of a merge: its donor's, with what merging changes.
+
+use crate::{
+    dtype::Dtype,
+    error::{Error, Result},
+    names::Layers,
+    plan::Models,
+    recipe::Recipe,
+    weights::{Config, Index},
+};
+use serde_json::{Map, Value};
+
+/// The keys that count a model's layers.
+const LAYERS: [&str; 4] = ["num_hidden_layers", "n_layer", "num_layers", "n_layers"];
+
+/// The donor's configuration with the result's type and layers. (Its vocabulary and head are the donor's already.)
+///
+/// Lists with an entry for each layer, such as `layer_types`, are stacked as the layers are. Fails if the number of layers
+/// changes and the configuration does not say where it is kept.
+pub(crate) fn of(
+    recipe: &Recipe,
+    models: &Models,
+    donor: usize,
+    index: &Index,
+    stacked: &[(usize, usize)],
+) -> Result<Config> {
+    let mut config = models[donor].1.config().clone();
+    let dtype = index.values().map(|meta| meta.dtype).filter(|dtype| dtype.is_float()).reduce(Dtype::promote);
+    let count = Layers::of(models[donor].1.index()).count;
+    let mut counted = false;
+    for part in ["", "text_config"] {
+        let Some(own) = part_mut(&mut config.0, part) else { continue };
+        for key in ["torch_dtype", "dtype"] {
+            if let (Some(value), Some(dtype)) = (own.get_mut(key), dtype) {
+                *value = Value::from(dtype.name());
+            }
+        }
+        if recipe.slices.is_empty() {
+            continue;
+        }
+        for (key, value) in own.iter_mut() {
+            if LAYERS.contains(&key.as_str()) && value.as_u64() == Some(count as u64) {
+                (*value, counted) = (Value::from(stacked.len()), true);
+            } else if value.as_array().is_some_and(|list| list.len() == count && count > 1) {
+                *value =
+                    stacked.iter().map(|(source, layer)| of_layer(models, *source, part, key, *layer, value)).collect();
+            }
+        }
+    }
+    if !recipe.slices.is_empty() && stacked.len() != count && !counted && !config.0.is_empty() {
+        let message = format!("{}: config.json has no key for its {count} layers", models[donor].1.place());
+        return Err(Error::user(message).hint(format!("one of {} is expected", LAYERS.join(", "))));
+    }
+    Ok(config)
+}
+
+fn part_mut<'c>(config: &'c mut Map<String, Value>, part: &str) -> Option<&'c mut Map<String, Value>> {
+    if part.is_empty() { Some(config) } else { config.get_mut(part)?.as_object_mut() }
+}
+
+/// A layer's entry in a list of its own model's configuration, or of the donor's if that has no such list.
+fn of_layer(models: &Models, source: usize, part: &str, key: &str, layer: usize, donors: &Value) -> Value {
+    let config = &models[source].1.config().0;
+    let own = if part.is_empty() { config.get(key) } else { config.get(part).and_then(|part| part.get(key)) };
+    own.and_then(|list| list.get(layer)).or_else(|| donors.get(layer)).cloned().unwrap_or(Value::Null)
+}

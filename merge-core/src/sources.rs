@@ -1,0 +1,174 @@
+//! The models that recipes name, opened: checkpoints, checkpoints with an adapter, and the results of other recipes.
+
+use crate::{
+    adapter::Adapted,
+    checkpoint::{Checkpoint, hex},
+    error::{Error, Result},
+    merge::Merge,
+    names::Layers,
+    recipe::{At, Location, Recipe, locate},
+    weights::Weights,
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where models come from that are named by what a hub calls them.
+pub trait Library: Sync {
+    /// The directory with a repository's files at a revision, which is fetched if it is not there.
+    fn fetch(&self, repo: &str, revision: Option<&str>) -> Result<PathBuf>;
+}
+
+/// No library: models are files.
+pub struct FilesOnly;
+
+impl Library for FilesOnly {
+    fn fetch(&self, repo: &str, _revision: Option<&str>) -> Result<PathBuf> {
+        Err(Error::user(format!("{repo}: no such file or directory")).hint("download it first"))
+    }
+}
+
+/// The models that a recipe names, by the names it gives them.
+pub struct Sources {
+    /// In recipe order, each once, the base last if it is not among the models.
+    entries: Vec<(String, Arc<dyn Weights>)>,
+    /// What was read from disk, by what the recipe calls it.
+    files: Vec<(String, Files)>,
+}
+
+/// A directory, or a file, that a model was read from.
+enum Files {
+    Checkpoint(Arc<Checkpoint>),
+    Adapter(PathBuf),
+}
+
+impl Sources {
+    /// Opens every model that a recipe or a template names; names that `earlier` recipes have stand for their results, which
+    /// are not computed but as far as they are asked for.
+    ///
+    /// Fails if a model cannot be found or is damaged, or an earlier recipe cannot be done.
+    pub fn open<S>(recipe: &Recipe<S>, earlier: &[Recipe], library: &dyn Library) -> Result<Self> {
+        let mut sources = Self { entries: Vec::new(), files: Vec::new() };
+        for stage in earlier {
+            sources.add(stage, library)?;
+            let merge = Merge::plan(stage, &sources)?;
+            let name = stage.name.as_ref().map_or_else(String::new, |name| name.value.clone());
+            sources.entries.push((name, Arc::new(merge)));
+        }
+        sources.add(recipe, library)?;
+        // What only earlier recipes name is read through their results.
+        let named: Vec<&str> = recipe.references().iter().map(|reference| reference.as_str()).collect();
+        sources.entries.retain(|(name, _)| named.contains(&name.as_str()));
+        let rank = |name: &str| named.iter().position(|known| *known == name);
+        sources.entries.sort_by_key(|(name, _)| rank(name));
+        Ok(sources)
+    }
+
+    fn add<S>(&mut self, recipe: &Recipe<S>, library: &dyn Library) -> Result<()> {
+        for reference in recipe.references() {
+            if self.entries.iter().all(|(name, _)| *name != reference.value) {
+                let weights = self.load(&recipe.file, reference, library)?;
+                self.entries.push((reference.value.clone(), weights));
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, file: &Path, reference: &At<String>, library: &dyn Library) -> Result<Arc<dyn Weights>> {
+        let found = locate(file, reference)?;
+        let at = |e: Error| e.at(reference.place.of(file));
+        let path = |location: &Location| match location {
+            Location::Path(path) => Ok(path.clone()),
+            Location::Hub { repo, revision } => library.fetch(repo, revision.as_deref()).map_err(at),
+        };
+        let name = reference.value.clone();
+        let checkpoint = Arc::new(Checkpoint::open(&path(&found.model)?).map_err(at)?);
+        self.files.push((name.clone(), Files::Checkpoint(Arc::clone(&checkpoint))));
+        let Some(lora) = found.lora else { return Ok(checkpoint) };
+        let adapter = path(&lora)?;
+        let adapted = Adapted::open(checkpoint, &adapter).map_err(at)?;
+        self.files.push((format!("{name} (adapter)"), Files::Adapter(adapter)));
+        Ok(Arc::new(adapted))
+    }
+
+    /// The model that the recipe calls `name`.
+    ///
+    /// # Panics
+    /// If the recipe these were opened for does not name it.
+    pub fn get(&self, name: &str) -> &Arc<dyn Weights> {
+        &self.entries[self.position(name)].1
+    }
+
+    /// The place of a model in [`Sources::iter`].
+    ///
+    /// # Panics
+    /// If the recipe these were opened for does not name it.
+    pub fn position(&self, name: &str) -> usize {
+        let found = self.entries.iter().position(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("`{name}` was not opened"))
+    }
+
+    /// Names and models, in recipe order, the base last if it is not among the models.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Weights>)> {
+        self.entries.iter().map(|(name, weights)| (name.as_str(), weights))
+    }
+
+    /// The layers of the model that gives the result its configuration.
+    pub fn layers<S>(&self, recipe: &Recipe<S>) -> Layers {
+        Layers::of(self.get(donor(recipe)).index())
+    }
+
+    /// What was read from disk, by what the recipe calls it: directories, or files of raw models.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.files.iter().map(|(name, files)| match files {
+            Files::Checkpoint(checkpoint) => (name.as_str(), checkpoint.path()),
+            Files::Adapter(dir) => (name.as_str(), dir.as_path()),
+        })
+    }
+
+    /// The SHA-256 of the files that were read from disk, by file name, by model. Reads every byte.
+    pub fn sha256(&self) -> Result<Vec<(String, BTreeMap<String, String>)>> {
+        let hash = |files: &Files| match files {
+            Files::Checkpoint(checkpoint) => checkpoint.sha256(),
+            Files::Adapter(dir) => adapter_sha256(dir),
+        };
+        self.files.iter().map(|(name, files)| Ok((name.clone(), hash(files)?))).collect()
+    }
+
+    /// What tables call the models: the last part of a name, or all of it where two would be called the same.
+    pub fn labels(&self) -> Vec<String> {
+        let short: Vec<String> = self.iter().map(|(name, _)| short(name)).collect();
+        let unique = |label: &String| short.iter().filter(|other| *other == label).count() == 1;
+        self.iter()
+            .zip(&short)
+            .map(|((name, _), label)| if unique(label) { label.clone() } else { name.to_owned() })
+            .collect()
+    }
+}
+
+/// The last part of a path or a hub name.
+pub fn short(reference: &str) -> String {
+    Path::new(reference).file_name().map_or_else(|| reference.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The model whose configuration and tokenizer the result has: the base, else the first.
+pub(crate) fn donor<S>(recipe: &Recipe<S>) -> &str {
+    let first = || recipe.references().first().map(|reference| reference.as_str());
+    recipe.base_model.as_ref().map(|base| base.as_str()).or_else(first).expect("a recipe names a model")
+}
+
+fn adapter_sha256(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let mut hashes = BTreeMap::new();
+    for name in ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"] {
+        let path = dir.join(name);
+        if path.exists() {
+            let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
+            hashes.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
+        }
+    }
+    Ok(hashes)
+}
