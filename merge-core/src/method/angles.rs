@@ -10,28 +10,44 @@ use candle_core::{D, DType, Tensor};
 /// Partial sums that are taken side by side: as wide as the widest vectors, and fixed, so that no processor's sums differ.
 const LANES: usize = 8;
 
-/// Sums of `of(x, y)` over two stretches, `N` in one pass.
+/// `[x·x, x·y, y·y]`, or `[x·y]` alone.
 #[inline(always)]
-pub(super) fn sums<const N: usize>(x: &[f32], y: &[f32], of: impl Fn(f64, f64) -> [f64; N]) -> [f64; N] {
-    let mut sums = [[0.0; N]; LANES];
+fn products<const N: usize>(x: &[f32], y: &[f32]) -> [f64; N] {
+    let mut sums = [[0.0; LANES]; N];
     let (x, x_rest) = x.as_chunks::<LANES>();
     let (y, y_rest) = y.as_chunks::<LANES>();
-    let rest = x_rest.iter().zip(y_rest);
     for (x, y) in x.iter().zip(y) {
-        for ((sums, x), y) in sums.iter_mut().zip(x).zip(y) {
-            let terms = of(f64::from(*x), f64::from(*y));
-            for (sum, term) in sums.iter_mut().zip(terms) {
-                *sum += term;
-            }
-        }
+        add_products(&mut sums, x.map(f64::from), y.map(f64::from));
     }
-    for (sums, (x, y)) in sums.iter_mut().zip(rest) {
-        for (sum, term) in sums.iter_mut().zip(of(f64::from(*x), f64::from(*y))) {
-            *sum += term;
-        }
-    }
-    sums.iter().fold([0.0; N], |total, lane| std::array::from_fn(|i| total[i] + lane[i]))
+    let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+    x.iter_mut().zip(x_rest).for_each(|(x, rest)| *x = f64::from(*rest));
+    y.iter_mut().zip(y_rest).for_each(|(y, rest)| *y = f64::from(*rest));
+    add_products(&mut sums, x, y);
+    sums.map(|lanes| lanes.iter().sum())
 }
+
+#[inline(always)]
+fn add_products<const N: usize>(sums: &mut [[f64; LANES]; N], x: [f64; LANES], y: [f64; LANES]) {
+    for lane in 0..LANES {
+        if N == 1 {
+            sums[0][lane] += x[lane] * y[lane];
+        } else {
+            sums[0][lane] += x[lane] * x[lane];
+            sums[1][lane] += x[lane] * y[lane];
+            sums[2][lane] += y[lane] * y[lane];
+        }
+    }
+}
+
+/// The inner product of two stretches.
+#[inline(always)]
+pub(super) fn dot(x: &[f32], y: &[f32]) -> f64 {
+    let [product] = products(x, y);
+    product
+}
+
+/// Elements that are worked on at a time where intermediate results are kept: they fit a core's first-level cache.
+pub(super) const PART: usize = 1024;
 
 /// The inner products of some vectors with each other.
 #[derive(Clone, Debug)]
@@ -46,13 +62,13 @@ impl Gram {
     pub(super) fn of(vectors: &[&[f32]]) -> Self {
         if let [x, y] = vectors {
             // Two vectors are the common case, and fast where they are read once.
-            return Self::pair(sums(x, y, |x, y| [x * x, x * y, y * y]));
+            return Self::pair(products(x, y));
         }
         let n = vectors.len();
-        let mut gram = Self { n, products: vec![0.0; n * n] };
+        let mut gram = Self::none(n);
         for (i, x) in vectors.iter().enumerate() {
             for (j, y) in vectors.iter().enumerate().skip(i) {
-                let [product] = sums(x, y, |x, y| [x * y]);
+                let product = dot(x, y);
                 gram.products[i * n + j] = product;
                 gram.products[j * n + i] = product;
             }
@@ -80,10 +96,9 @@ impl Gram {
                 },
             )
         })?;
-        let n = tensors.len();
-        let mut gram = Self { n, products: vec![0.0; n * n] };
-        for block in blocks {
-            gram.products.iter_mut().zip(block.products).for_each(|(sum, product)| *sum += product);
+        let mut gram = Self::none(tensors.len());
+        for block in &blocks {
+            gram.add(block);
         }
         Ok(gram)
     }
@@ -91,20 +106,36 @@ impl Gram {
     /// Of the differences of a few stretches from a base.
     #[inline(always)]
     pub(super) fn of_differences(base: &[f32], models: &[&[f32]]) -> Self {
-        let mut differences = vec![0.0; base.len() * models.len()]; // (models, elements)
-        let rows = differences.chunks_exact_mut(base.len().max(1));
-        for (row, x) in rows.zip(models) {
-            for ((d, x), b) in row.iter_mut().zip(*x).zip(base) {
-                *d = x - b;
+        let mut gram = Self::none(models.len());
+        let mut differences = vec![0.0; models.len() * PART.min(base.len())]; // (models, part)
+        for (number, base) in base.chunks(PART).enumerate() {
+            let mut vectors = Vec::with_capacity(models.len());
+            for (d, x) in differences.chunks_mut(base.len()).zip(models) {
+                for ((d, x), b) in d.iter_mut().zip(&x[number * PART..]).zip(base) {
+                    *d = x - b;
+                }
+                vectors.push(&*d);
             }
+            gram.add(&Self::of(&vectors));
         }
-        Self::of(&differences.chunks_exact(base.len().max(1)).collect::<Vec<_>>())
+        gram
+    }
+
+    /// Of vectors of no length.
+    fn none(n: usize) -> Self {
+        Self { n, products: vec![0.0; n * n] }
+    }
+
+    fn add(&mut self, part: &Self) {
+        for (sum, product) in self.products.iter_mut().zip(&part.products) {
+            *sum += product;
+        }
     }
 
     /// Of the rows of tensors of one shape, (rows, row): one for each row.
     pub(super) fn of_rows(tensors: &[Tensor]) -> candle_core::Result<Vec<Self>> {
         let (n, rows) = (tensors.len(), tensors[0].dim(0)?);
-        let mut grams = vec![Self { n, products: vec![0.0; n * n] }; rows];
+        let mut grams = vec![Self::none(n); rows];
         let wide = tensors.iter().map(|x| x.to_dtype(DType::F64)).collect::<candle_core::Result<Vec<_>>>()?;
         for (i, x) in wide.iter().enumerate() {
             for (j, y) in wide.iter().enumerate() {

@@ -52,14 +52,21 @@ impl Method for ArceeFusion {
             rows.map(|(b, x)| divergence(x, b)).collect::<Vec<f32>>()
         })?;
         let divergences: Vec<f32> = divergences.into_iter().flatten().collect();
-        let order = Order::new(&read, row, |start, block: &[Vec<f32>], keys: &mut [u32]| {
-            let rows = block[0].chunks_exact(row).zip(block[1].chunks_exact(row));
-            for (((b, x), keys), divergence) in rows.zip(keys.chunks_exact_mut(row)).zip(&divergences[start / row..]) {
-                for ((key, x), b) in keys.iter_mut().zip(x).zip(b) {
-                    *key = ascending((x - b).abs() * divergence);
+        let order = Order::new(
+            &read,
+            row,
+            #[inline(always)]
+            |start, block: &[Vec<f32>], keys: &mut [u32]| {
+                let rows = block[0].chunks_exact(row).zip(block[1].chunks_exact(row));
+                for (((b, x), keys), divergence) in
+                    rows.zip(keys.chunks_exact_mut(row)).zip(&divergences[start / row..])
+                {
+                    for ((key, x), b) in keys.iter_mut().zip(x).zip(b) {
+                        *key = ascending((x - b).abs() * divergence);
+                    }
                 }
-            }
-        });
+            },
+        );
         let threshold = threshold(&order, inputs.len())?;
         Ok(Kernel::by(row, move |block, out| {
             let divergences = &divergences[block.start / row..];

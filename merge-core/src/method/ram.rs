@@ -12,7 +12,8 @@
 //! mergekit.)
 
 use super::{
-    Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value, angles::tensors,
+    Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
+    angles::{PART, tensors},
     map_blocks,
 };
 use crate::{error::Result, vectors::wide};
@@ -172,19 +173,21 @@ fn counts(inputs: &Inputs<'_>, epsilon: f32) -> Result<Vec<[u64; 2]>> {
 
 #[inline(always)]
 fn merge(block: &Block<'_>, factors: &[f32], epsilon: f32, out: &mut [f32]) {
-    let mut alone = vec![0.0; out.len()];
-    let mut count = vec![0.0f32; out.len()];
-    out.fill(0.0);
-    for (factor, x) in factors.iter().zip(block.models) {
-        for ((((sum, alone), count), x), b) in out.iter_mut().zip(&mut alone).zip(&mut count).zip(x).zip(block.base) {
-            let d = x - b;
-            let (d, one) = if d.abs() > epsilon { (d, 1.0) } else { (0.0, 0.0) };
-            *sum += d;
-            *alone += factor * d;
-            *count += one;
+    for (number, (out, base)) in out.chunks_mut(PART).zip(block.base.chunks(PART)).enumerate() {
+        let (mut alone, mut count) = ([0.0; PART], [0.0f32; PART]);
+        out.fill(0.0);
+        for (factor, x) in factors.iter().zip(block.models) {
+            let x = &x[number * PART..];
+            for ((((sum, alone), count), x), b) in out.iter_mut().zip(&mut alone).zip(&mut count).zip(x).zip(base) {
+                let d = x - b;
+                let (d, one) = if d.abs() > epsilon { (d, 1.0) } else { (0.0, 0.0) };
+                *sum += d;
+                *alone += factor * d;
+                *count += one;
+            }
         }
-    }
-    for (((r, alone), count), b) in out.iter_mut().zip(&alone).zip(&count).zip(block.base) {
-        *r = b + if *count > 1.0 { *r / count } else { *alone };
+        for (((r, alone), count), b) in out.iter_mut().zip(&alone).zip(&count).zip(base) {
+            *r = b + if *count > 1.0 { *r / count } else { *alone };
+        }
     }
 }

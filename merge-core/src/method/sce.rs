@@ -13,7 +13,7 @@
 
 use super::{
     Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs, Value,
-    angles::{sums, tensors},
+    angles::{PART, dot, tensors},
     map_blocks,
     select::{Cut, Order, magnitude},
     sum_over_blocks,
@@ -115,68 +115,95 @@ fn kept(inputs: &Inputs<'_>) -> Result<Cut> {
     }
     let mut read = tensors(&inputs.models);
     read.push(inputs.base());
-    let order = Order::new(&read, 1, |_, block: &[Vec<f32>], keys: &mut [u32]| {
-        let (base, models) = block.split_last().expect("the base is the last");
-        variances(base, models, keys);
-    });
+    let order = Order::new(
+        &read,
+        1,
+        #[inline(always)]
+        |_, block: &[Vec<f32>], keys: &mut [u32]| {
+            let (base, models) = block.split_last().expect("the base is the last");
+            let mut d = vec![0.0; models.len() * PART];
+            for (number, keys) in keys.chunks_mut(PART).enumerate() {
+                let d = &mut d[..models.len() * keys.len()];
+                task_vectors(number * PART, base, models, d);
+                variances(d, keys);
+            }
+        },
+    );
     let [different] = sum_over_blocks(&read, 1, |_, block| {
         let (base, models) = block.split_last().expect("the base is the last");
-        let mut keys = vec![0; base.len()];
         wide(
             #[inline(always)]
             || {
-                variances(base, models, &mut keys);
-                [f64::from(keys.iter().map(|key| u32::from(*key != 0)).sum::<u32>())]
+                let (mut d, mut keys) = (vec![0.0; models.len() * PART], [0; PART]);
+                let mut count = 0;
+                for at in (0..base.len()).step_by(PART) {
+                    let len = PART.min(base.len() - at);
+                    let d = &mut d[..models.len() * len];
+                    task_vectors(at, base, models, d);
+                    variances(d, &mut keys[..len]);
+                    for key in &keys[..len] {
+                        count += u32::from(*key != 0);
+                    }
+                }
+                [f64::from(count)]
             },
         )
     })?;
     Ok(order.first(&[(different * topk) as usize])?[0])
 }
 
-/// The variance over the models of each element, as a key that orders them.
+/// The task vectors of the part of a block that begins `at` an element: (models, elements).
 #[inline(always)]
-fn variances(base: &[f32], models: &[Vec<f32>], keys: &mut [u32]) {
-    let n = models.len() as f64;
-    let (mut mean, mut squares) = (vec![0.0; base.len()], vec![0.0; base.len()]);
-    for x in models {
-        for ((mean, x), b) in mean.iter_mut().zip(x).zip(base) {
-            *mean += f64::from(x - b);
+fn task_vectors(at: usize, base: &[f32], models: &[Vec<f32>], d: &mut [f32]) {
+    let len = d.len() / models.len();
+    for (d, x) in d.chunks_exact_mut(len).zip(models) {
+        for ((d, x), b) in d.iter_mut().zip(&x[at..]).zip(&base[at..]) {
+            *d = x - b;
         }
-    }
-    for mean in &mut mean {
-        *mean /= n;
-    }
-    for x in models {
-        for (((square, x), b), mean) in squares.iter_mut().zip(x).zip(base).zip(&mean) {
-            let off = f64::from(x - b) - mean;
-            *square += off * off;
-        }
-    }
-    for (key, square) in keys.iter_mut().zip(&squares) {
-        *key = magnitude((square / n) as f32);
     }
 }
 
-/// The task vectors of a stretch, zero where an element is not kept: (models, elements).
+/// The variance over the models of each element, as a key that orders them: `Σ (dᵢ − dⱼ)² / n²` over all pairs, which is
+/// zero where there is none, whatever is rounded.
 #[inline(always)]
-fn differences(start: usize, base: &[f32], models: &[Vec<f32>], kept: Cut) -> Vec<f32> {
-    let mut d = vec![0.0; base.len() * models.len()];
-    let mut mask = vec![1.0; base.len()];
-    if kept != Cut::ALL {
-        let mut keys = vec![0; base.len()];
-        variances(base, models, &mut keys);
-        for (stretch, limit) in kept.parts(start, base.len()) {
-            for (mask, key) in mask[stretch.clone()].iter_mut().zip(&keys[stretch]) {
-                *mask = if u64::from(*key) >= limit { 1.0 } else { 0.0 };
+fn variances(d: &[f32], keys: &mut [u32]) {
+    let n = d.len() / keys.len();
+    let mut squares = [0.0; PART];
+    for i in 0..n {
+        for j in 0..i {
+            let [d_i, d_j] = [i, j].map(|i| &d[i * keys.len()..(i + 1) * keys.len()]);
+            for ((square, d_i), d_j) in squares.iter_mut().zip(d_i).zip(d_j) {
+                let apart = f64::from(*d_i) - f64::from(*d_j);
+                *square += apart * apart;
             }
         }
     }
-    for (d, x) in d.chunks_exact_mut(base.len()).zip(models) {
-        for (((d, x), b), mask) in d.iter_mut().zip(x).zip(base).zip(&mask) {
-            *d = (x - b) * mask;
+    let share = ((n * n) as f64).recip();
+    for (key, square) in keys.iter_mut().zip(&squares) {
+        *key = magnitude((square * share) as f32);
+    }
+}
+
+/// The same as [`task_vectors`], with zeros for elements that are not kept. The block begins at `start` of the tensor.
+#[inline(always)]
+fn differences(start: usize, at: usize, base: &[f32], models: &[Vec<f32>], kept: Cut, d: &mut [f32]) {
+    task_vectors(at, base, models, d);
+    if kept == Cut::ALL {
+        return;
+    }
+    let len = d.len() / models.len();
+    let (mut keys, mut mask) = ([0; PART], [0.0; PART]);
+    variances(d, &mut keys[..len]);
+    for (stretch, limit) in kept.parts(start + at, len) {
+        for (mask, key) in mask[stretch.clone()].iter_mut().zip(&keys[stretch]) {
+            *mask = if u64::from(*key) >= limit { 1.0 } else { 0.0 };
         }
     }
-    d
+    for d in d.chunks_exact_mut(len) {
+        for (d, mask) in d.iter_mut().zip(&mask) {
+            *d *= mask;
+        }
+    }
 }
 
 /// The weights of the models: step 2.
@@ -188,10 +215,15 @@ fn weights(inputs: &Inputs<'_>, kept: Cut) -> Result<Vec<f32>> {
         wide(
             #[inline(always)]
             || {
-                let d = differences(start, base, models, kept);
+                let mut d = vec![0.0; models.len() * PART.min(base.len())];
                 let mut squares = vec![0.0; models.len()];
-                for (square, d) in squares.iter_mut().zip(d.chunks_exact(base.len())) {
-                    [*square] = sums(d, d, |d, _| [d * d]);
+                for at in (0..base.len()).step_by(PART) {
+                    let len = PART.min(base.len() - at);
+                    let d = &mut d[..models.len() * len];
+                    differences(start, at, base, models, kept, d);
+                    for (square, d) in squares.iter_mut().zip(d.chunks_exact(len)) {
+                        *square += dot(d, d);
+                    }
                 }
                 squares
             },
@@ -215,22 +247,26 @@ fn shares(squares: &[f64], len: usize) -> Vec<f32> {
 /// Steps 3 and 4.
 #[inline(always)]
 fn merge(block: &Block<'_>, kept: Cut, weights: &[f32], out: &mut [f32]) {
-    let d = differences(block.start, block.base, block.models, kept);
-    let (mut total, mut divisor) = (vec![0.0f32; out.len()], vec![0.0f32; out.len()]);
-    for d in d.chunks_exact(out.len()) {
-        for (total, d) in total.iter_mut().zip(d) {
-            *total += d;
+    let mut d = vec![0.0; weights.len() * PART.min(out.len())];
+    for (number, (out, base)) in out.chunks_mut(PART).zip(block.base.chunks(PART)).enumerate() {
+        let d = &mut d[..weights.len() * out.len()];
+        differences(block.start, number * PART, block.base, block.models, kept, d);
+        let (mut total, mut divisor) = ([0.0f32; PART], [0.0f32; PART]);
+        for d in d.chunks_exact(out.len()) {
+            for (total, d) in total.iter_mut().zip(d) {
+                *total += d;
+            }
         }
-    }
-    out.fill(0.0);
-    for (w, d) in weights.iter().zip(d.chunks_exact(out.len())) {
-        for (((sum, divisor), total), d) in out.iter_mut().zip(&mut divisor).zip(&total).zip(d) {
-            let takes_part = *d != 0.0 && (*d < 0.0) == (*total < 0.0);
-            *sum += if takes_part { d * w } else { 0.0 };
-            *divisor += if takes_part { *w } else { 0.0 };
+        out.fill(0.0);
+        for (w, d) in weights.iter().zip(d.chunks_exact(out.len())) {
+            for (((sum, divisor), total), d) in out.iter_mut().zip(&mut divisor).zip(&total).zip(d) {
+                let takes_part = if *total < 0.0 { *d < 0.0 } else { *d > 0.0 };
+                *sum += if takes_part { d * w } else { 0.0 };
+                *divisor += if takes_part { *w } else { 0.0 };
+            }
         }
-    }
-    for ((r, divisor), b) in out.iter_mut().zip(&divisor).zip(block.base) {
-        *r = b + *r / divisor.max(LEAST);
+        for ((r, divisor), b) in out.iter_mut().zip(&divisor).zip(base) {
+            *r = b + *r / divisor.max(LEAST);
+        }
     }
 }
