@@ -15,7 +15,7 @@ use merge_core::{
     export::{self, Export, Options},
     merge::Merge,
     recipe::Recipe,
-    sources::Sources,
+    sources::{Sources, short},
     weights::{Meta, Weights as _},
 };
 use serde_json::json;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for note in merge.notes() {
         screen::say(&format!("note: {note}"));
     }
-    let licences = Licences::of(sources.files().map(|(name, path)| (name.to_owned(), path.to_owned())))?;
+    let licences = Licences::of(sources.files().map(|(name, path)| (short(name), path.to_owned())))?;
     let total: usize = merge.index().values().map(Meta::byte_len).sum();
     let interrupted = interrupt::listen("stopping; nothing is written")?;
     let bar = Bytes::new("merging", total as u64);
@@ -79,9 +79,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         screen::bytes(total as u64),
     ));
     screen::say(&licences.line());
-    if let Some(restriction) = licences.restriction() {
-        screen::say(&format!("note: {restriction}"));
-    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -22,7 +22,7 @@ use merge_core::{
     merge::Merge,
     recipe::{Recipe, resolve},
     search::SearchFile,
-    sources::Sources,
+    sources::{Sources, short},
     store::Store,
     weights::check_finite,
 };
@@ -140,7 +140,7 @@ fn finish(args: &Args, study: &Study<'_>, findings: &Findings) -> Result<()> {
         moved.to_yaml()
     );
     let model = args.output.join("model");
-    let licences = Licences::of(study.sources.files().map(|(name, path)| (name.to_owned(), path.to_owned())))?;
+    let licences = Licences::of(study.sources.files().map(|(name, path)| (short(name), path.to_owned())))?;
     let card = card::of_search(findings, goals, &about, &licences, study.hashes)?;
     // The recipe is written when its model is whole: if it is there, so is the model.
     if model.exists() && Recipe::read(&best).is_ok_and(|known| known.fingerprint() == moved.fingerprint()) {

@@ -1,4 +1,33 @@
 //! A recipe says how to merge: mergekit's vocabulary, read strictly and refused with line, column and advice.
+//!
+//! # mergekit's recipes
+//!
+//! Recipes for mergekit 0.1.5 run unchanged, and give what its users get, to the rounding of the stored type. Where that is a
+//! known defect, it is kept if a recipe's result depends on it, and the mended form is one key away; what only ever spoils a result is
+//! refused.
+//!
+//! | mergekit | here | mended by |
+//! |---|---|---|
+//! | a gradient's first value, not its last, is taken for the final norm and the head (they are at `t = 0`) | the same | `fixes: [tail_gradient]`: they are at `t = 1` |
+//! | a slice's own `merge_method` is ignored | the same, and a note says so | `fixes: [slice_method]` |
+//! | a `base_model` that is not listed is merged as one more model, by `linear` and `karcher` too | the same | `fixes: [listed_only]` |
+//! | DARE and DELLA rescale so that the L1 norm stays what it was, not by `1/p` as the papers have it | the same | `exact_rescale: true` |
+//! | `int8_mask`, `density` of `task_arithmetic` and `residual_weight` change nothing | the same: accepted, without effect | |
+//! | random masks differ in every run without `--random-seed` | drawn by counter from `random.seed`, 0 unless said | `random: {generator: mergekit, seed: N}` draws mergekit's own masks, bit for bit |
+//! | with `dtype: bfloat16`, weights and every intermediate result are rounded to it | arithmetic is in `f32` from the weights as stored, rounded once | |
+//! | a float64 merge is computed in float64 | in `f32` | |
+//! | `arcee_fusion` samples a million elements for its quantiles | exact for any size | |
+//! | equal magnitudes are kept arbitrarily | by lowest index | |
+//! | without a `base_model`, configuration and tokenizer are a random input's | the first model's | |
+//! | `tokenizer: {source: union}` numbers added tokens anew in every run | in the models' order, by ascending id | |
+//! | unknown keys and parameters are ignored | refused | |
+//! | a reversed `layer_range` writes a model of three tensors | refused | |
+//! | weights that sum to zero give NaN, NaN in a model spreads | refused | |
+//! | tensors that its table of architectures does not list are dropped | every tensor is merged; a missing or an extra one is refused | |
+//! | fp8 codes are cast without their scales | times their scales | |
+//! | a tied and an untied head give a head that loaders ignore | refused | `tie_word_embeddings: true` or `false` |
+//! | `layer_types` and other lists by layer stay the donor's when layers are stacked | stacked as the layers are | |
+//! | models of other kinds are merged by a program of their own, without gradients | by the same recipes; gradients run over each numbered stack | |
 
 mod check;
 mod documents;
@@ -40,7 +69,6 @@ use self::reference::Written;
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
-    method::{Param, Scope, Value},
 };
 
 /// How to merge: models, a method and its parameters.
@@ -127,13 +155,6 @@ impl Recipe {
     pub(crate) fn parse_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Self> {
         let read = || from_recipe(Node::parse(text)?, file, methods);
         read().map_err(|mistake| mistake.into_error(file))
-    }
-
-    /// A parameter's value for a tensor at depth `t`: the model's own, else the recipe's, else the default; `None` if
-    /// there is none. A parameter of the merge is never looked up at a model.
-    pub fn value(&self, param: &Param, model: Option<usize>, tensor: &str, t: f64) -> Option<Value> {
-        let own = model.filter(|_| param.scope == Scope::Model).map(|model| &self.models[model].parameters);
-        lookup(own.into_iter().chain([&self.parameters]), param, tensor, t)
     }
 }
 

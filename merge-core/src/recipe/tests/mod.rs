@@ -8,7 +8,7 @@ mod values;
 use std::path::Path;
 
 use super::*;
-use crate::method::{Base, Domain};
+use crate::method::{Base, Domain, Param, Scope, Value};
 
 const UNIT: Domain = Domain::Number { min: 0.0, max: 1.0 };
 const ANY: Domain = Domain::Number { min: f64::NEG_INFINITY, max: f64::INFINITY };
