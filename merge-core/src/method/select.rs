@@ -59,14 +59,13 @@ impl Cut {
     pub(crate) const NONE: Self = Self { threshold: u32::MAX, end: 0 };
 
     /// Whether an element is in.
-    #[inline(always)]
-    pub(crate) fn holds(self, index: usize, key: u32) -> bool {
+    #[cfg(test)]
+    fn holds(self, index: usize, key: u32) -> bool {
         key > self.threshold || key == self.threshold && index < self.end
     }
 
     /// A stretch of `len` elements from `start` on, in two parts, within each of which the elements that are in are those
-    /// whose key is at least a limit. Faster than [`Cut::holds`]: the index need not be looked at. (The limit may be one
-    /// more than any key.)
+    /// whose key is at least a limit, so that the index need not be looked at. (The limit may be one more than any key.)
     #[inline(always)]
     pub(crate) fn parts(self, start: usize, len: usize) -> [(Range<usize>, u64); 2] {
         let middle = self.end.saturating_sub(start).min(len);
@@ -76,8 +75,8 @@ impl Cut {
 
 const DIGIT: u32 = 16;
 
-/// As many elements as this are listed one by one rather than counted: 32 MiB.
-const CANDIDATES: usize = 1 << 21;
+/// As many elements as this are listed one by one rather than counted: 16 MiB.
+const CANDIDATES: usize = 1 << 20;
 
 /// Visits the keys with an upper half, and their places.
 #[inline(always)]

@@ -122,8 +122,8 @@ fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [Part], granule: usize) -> Res
     Ok(())
 }
 
-/// As many elements, of all models together, are remembered to be kept or not: 32 MiB.
-const REMEMBERED: usize = 1 << 28;
+/// As many elements, of all models together, are remembered to be kept or not: 16 MiB.
+const REMEMBERED: usize = 1 << 27;
 
 /// A bit for each of up to 64 elements that is not zero.
 #[inline(always)]
