@@ -313,7 +313,11 @@ mod tests {
             let mut ours = [0.0];
             Dtype::F8E4M3.widen(&[byte], &mut ours);
             let theirs = float8::F8E4M3::from_bits(byte).to_f32();
-            assert!(ours[0] == theirs || ours[0].is_nan() && theirs.is_nan(), "{byte:x}: {} {theirs}", ours[0]);
+            assert!(
+                ours[0].to_bits() == theirs.to_bits() || ours[0].is_nan() && theirs.is_nan(),
+                "{byte:x}: {} {theirs}",
+                ours[0]
+            );
         }
     }
 

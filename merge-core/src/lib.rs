@@ -46,7 +46,7 @@
 
 pub mod error;
 pub mod dtype;
-mod vectors;
+pub mod vectors;
 pub mod elements;
 pub mod weights;
 pub mod checkpoint;

@@ -60,7 +60,7 @@ impl Stream {
                 if let [first] = head {
                     *first = self.pair(start / 2)[1];
                 }
-                let first = (start + head.len()) / 2;
+                let first = start.div_ceil(2);
                 let (pairs, last) = rest.as_chunks_mut::<2>();
                 for (j, pair) in pairs.iter_mut().enumerate() {
                     *pair = self.pair(first + j);
@@ -110,7 +110,7 @@ mod tests {
         Stream(1_234_567).uniform(0, &mut draws);
         for (i, draw) in draws.iter().enumerate() {
             let bits = published[i / 2] >> if i % 2 == 0 { 8 } else { 40 } & 0xff_ffff;
-            assert_eq!(f64::from(*draw), bits as f64 / f64::from(1 << 24), "element {i}");
+            assert_eq!((f64::from(*draw) * f64::from(1 << 24)).to_bits(), (bits as f64).to_bits(), "element {i}");
         }
     }
 

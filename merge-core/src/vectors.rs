@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 /// that is called once is called by way of a function of the compiler's own, which is not marked so: long loops would then
 /// be left as they are on every processor.
 #[inline(always)]
-pub(crate) fn wide<R>(work: impl FnMut() -> R) -> R {
+pub fn wide<R>(work: impl FnMut() -> R) -> R {
     struct Work<F>(F);
     impl<R, F: FnMut() -> R> WithSimd for Work<F> {
         type Output = R;

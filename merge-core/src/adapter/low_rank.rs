@@ -1,7 +1,6 @@
 //! A tensor with a low-rank update, computed stretch by stretch; and a tensor rounded to another type.
 
-use crate::{dtype::Dtype, error::Result, weights::Elements};
-use pulp::Arch;
+use crate::{dtype::Dtype, error::Result, vectors::wide, weights::Elements};
 use rayon::prelude::*;
 
 /// `W + s·L·R`, or with magnitudes `f · (W + s·L·R)`.
@@ -82,7 +81,7 @@ impl<'a> LowRank<'a> {
     /// `W + s·L·R` from an element on, not rounded.
     fn sum(&self, start: usize, out: &mut [f32]) -> Result<()> {
         self.tensor.read(start, out)?;
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || self.rows(start, out, |row, column, out| self.add(row, column, out)),
         );

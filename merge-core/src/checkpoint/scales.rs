@@ -9,9 +9,9 @@ use super::Place;
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
+    vectors::wide,
     weights::{Config, Elements},
 };
-use pulp::Arch;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -224,7 +224,7 @@ impl<'a> Scaled<'a> {
 
     fn product(&self, start: usize, out: &mut [f32]) -> Result<()> {
         self.stored.read(start, out)?;
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || self.grid.multiply(&self.factors, start, out),
         );

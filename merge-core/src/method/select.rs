@@ -2,14 +2,16 @@
 //!
 //! Elements are ordered by a key of 32 bits that is computed from the stored values whenever it is needed. Their order
 //! statistics are found digit by digit: a first pass counts the upper halves of all keys, a second the lower halves of
-//! those whose upper half is the wanted one. Of elements that are equal, those of lowest index come first, which takes a
-//! third pass where some of them are wanted and others not.
+//! those whose upper half is the wanted one, or lists them if they are few. Of elements that are equal, those of lowest
+//! index come first; where they are too many for a list, a third pass counts them.
 
 use super::block_len;
 use crate::vectors::wide;
 use crate::{elements::Elements, error::Result};
 use rayon::prelude::*;
 use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
     ops::Range,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -57,14 +59,13 @@ impl Cut {
     pub(crate) const NONE: Self = Self { threshold: u32::MAX, end: 0 };
 
     /// Whether an element is in.
-    #[inline(always)]
-    pub(crate) fn holds(self, index: usize, key: u32) -> bool {
+    #[cfg(test)]
+    fn holds(self, index: usize, key: u32) -> bool {
         key > self.threshold || key == self.threshold && index < self.end
     }
 
     /// A stretch of `len` elements from `start` on, in two parts, within each of which the elements that are in are those
-    /// whose key is at least a limit. Faster than [`Cut::holds`]: the index need not be looked at. (The limit may be one
-    /// more than any key.)
+    /// whose key is at least a limit, so that the index need not be looked at. (The limit may be one more than any key.)
     #[inline(always)]
     pub(crate) fn parts(self, start: usize, len: usize) -> [(Range<usize>, u64); 2] {
         let middle = self.end.saturating_sub(start).min(len);
@@ -73,6 +74,29 @@ impl Cut {
 }
 
 const DIGIT: u32 = 16;
+
+/// As many elements as this are listed one by one rather than counted: 16 MiB.
+const CANDIDATES: usize = 1 << 20;
+
+/// Visits the keys with an upper half, and their places.
+#[inline(always)]
+fn each_with(prefix: u32, keys: &[u32], mut visit: impl FnMut(usize, u32)) {
+    // Few keys have it: most chunks are passed over by a vector comparison.
+    for (number, chunk) in keys.chunks(16).enumerate() {
+        if chunk.iter().fold(false, |any, key| any | (key >> DIGIT == prefix)) {
+            for (i, key) in chunk.iter().enumerate().filter(|(_, key)| **key >> DIGIT == prefix) {
+                visit(number * 16 + i, *key);
+            }
+        }
+    }
+}
+
+fn distinct(found: &[Found]) -> Vec<u32> {
+    let mut keys: Vec<u32> = found.iter().map(|found| found.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
 
 /// Fills keys of a stretch: from the position of its first element and the elements of each tensor.
 pub(crate) trait Keys: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync {}
@@ -96,7 +120,7 @@ impl<'a, K: Keys> Order<'a, K> {
     /// # Panics
     /// If a rank is not less than the number of elements.
     pub(crate) fn nth(&self, ranks: &[usize]) -> Result<Vec<u32>> {
-        Ok(self.search(ranks)?.iter().map(|found| found.key).collect())
+        Ok(self.lower(&self.upper(ranks)?, ranks)?.iter().map(|found| found.key).collect())
     }
 
     /// The first `count` elements, for each of these counts.
@@ -104,58 +128,84 @@ impl<'a, K: Keys> Order<'a, K> {
     /// Fails where a tensor cannot be read.
     pub(crate) fn first(&self, counts: &[usize]) -> Result<Vec<Cut>> {
         let len = self.len();
-        let some = |count: usize| (1..len).contains(&count);
-        let searched: Vec<usize> = counts.iter().copied().filter(|count| some(*count)).collect();
-        let ranks: Vec<usize> = searched.iter().map(|count| len - count).collect();
-        let mut cuts = Vec::with_capacity(searched.len());
-        for (found, count) in self.search(&ranks)?.iter().zip(searched) {
-            // Of the elements with the least key that is in, as many as are not taken up by greater ones.
-            let wanted = found.below + found.equal - (len - count);
-            let end = if wanted == found.equal { usize::MAX } else { self.end_of(found.key, wanted)? };
-            cuts.push(Cut { threshold: found.key, end });
-        }
-        let mut cuts = cuts.into_iter();
-        let cut = |count: &usize| match *count {
-            0 => Cut::NONE,
-            count if some(count) => cuts.next().expect("one for each that is searched"),
-            _ => Cut::ALL,
+        let mut searched: Vec<usize> = counts.iter().copied().filter(|count| (1..len).contains(count)).collect();
+        searched.sort_unstable();
+        searched.dedup();
+        let cuts = self.cuts(&searched)?;
+        let cut = |count: &usize| match searched.binary_search(count) {
+            Ok(at) => cuts[at],
+            Err(_) if *count == 0 => Cut::NONE,
+            Err(_) => Cut::ALL,
         };
         Ok(counts.iter().map(cut).collect())
     }
 
-    /// Finds the keys of ranks, counted from the least.
-    fn search(&self, ranks: &[usize]) -> Result<Vec<Found>> {
+    /// The same for counts that leave some elements in and some out.
+    fn cuts(&self, counts: &[usize]) -> Result<Vec<Cut>> {
+        let ranks: Vec<usize> = counts.iter().map(|count| self.len() - count).collect();
+        let uppers = self.upper(&ranks)?;
+        if uppers.iter().map(|upper| upper.equal).sum::<usize>() <= CANDIDATES {
+            let mut lists = self.with_upper(&distinct(&uppers))?;
+            let cut = |(upper, rank): (&Found, &usize)| {
+                let list = lists.get_mut(&upper.key).expect("all were listed");
+                let wanted = upper.below + upper.equal - rank;
+                let (_, last, _) = list.select_nth_unstable_by_key(wanted - 1, |(key, index)| (Reverse(*key), *index));
+                Cut { threshold: last.0, end: last.1 + 1 }
+            };
+            return Ok(uppers.iter().zip(&ranks).map(cut).collect());
+        }
+        let cut = |(found, rank): (&Found, &usize)| {
+            // Of the elements with the least key that is in, as many as are not taken up by greater ones.
+            let wanted = found.below + found.equal - rank;
+            let end = if wanted == found.equal { usize::MAX } else { self.end_of(found.key, wanted)? };
+            Ok(Cut { threshold: found.key, end })
+        };
+        self.lower(&uppers, &ranks)?.iter().zip(&ranks).map(cut).collect()
+    }
+
+    /// The upper halves of the keys of ranks, counted from the least.
+    fn upper(&self, ranks: &[usize]) -> Result<Vec<Found>> {
         if ranks.is_empty() {
             return Ok(Vec::new());
         }
         assert!(ranks.iter().all(|rank| *rank < self.len()), "a rank is less than the number of elements");
-        let upper = self.count(1, |keys, counts| {
+        let counts = self.count(1, |keys, counts| {
             for key in keys {
                 counts[(key >> DIGIT) as usize] += 1;
             }
         })?;
-        let uppers: Vec<Found> = ranks.iter().map(|rank| Found::among(&upper, *rank)).collect();
-        let mut prefixes: Vec<u32> = uppers.iter().map(|found| found.key).collect();
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        let lower = self.count(prefixes.len(), |keys, counts| {
+        Ok(ranks.iter().map(|rank| Found::among(&counts, *rank)).collect())
+    }
+
+    /// The whole keys of ranks whose upper halves are known.
+    fn lower(&self, uppers: &[Found], ranks: &[usize]) -> Result<Vec<Found>> {
+        let prefixes = distinct(uppers);
+        let counts = self.count(prefixes.len(), |keys, counts| {
             for (prefix, counts) in prefixes.iter().zip(counts.chunks_exact_mut(1 << DIGIT)) {
-                // Few keys have it: most chunks are passed over by a vector comparison.
-                for chunk in keys.chunks(16) {
-                    if chunk.iter().fold(false, |any, key| any | (key >> DIGIT == *prefix)) {
-                        for key in chunk.iter().filter(|key| **key >> DIGIT == *prefix) {
-                            counts[(key & 0xffff) as usize] += 1;
-                        }
-                    }
-                }
+                each_with(*prefix, keys, |_, key| counts[(key & 0xffff) as usize] += 1);
             }
         })?;
         let found = uppers.iter().zip(ranks).map(|(upper, rank)| {
-            let at = prefixes.iter().position(|prefix| *prefix == upper.key).expect("its prefix was counted");
-            let lower = Found::among(&lower[at << DIGIT..(at + 1) << DIGIT], rank - upper.below);
+            let at = prefixes.binary_search(&upper.key).expect("all were counted");
+            let lower = Found::among(&counts[at << DIGIT..(at + 1) << DIGIT], rank - upper.below);
             Found { key: upper.key << DIGIT | lower.key, below: upper.below + lower.below, equal: lower.equal }
         });
         Ok(found.collect())
+    }
+
+    /// The keys with these upper halves, and where they are, in any order.
+    fn with_upper(&self, prefixes: &[u32]) -> Result<BTreeMap<u32, Vec<(u32, usize)>>> {
+        let lists = self.over_blocks(
+            || vec![Vec::new(); prefixes.len()],
+            |lists, start, keys| {
+                for (prefix, list) in prefixes.iter().zip(lists) {
+                    each_with(*prefix, keys, |place, key| list.push((key, start + place)));
+                }
+            },
+        )?;
+        let whole =
+            |(at, prefix): (usize, &u32)| (*prefix, lists.iter().flat_map(|lists| &lists[at]).copied().collect());
+        Ok(prefixes.iter().enumerate().map(whole).collect())
     }
 
     /// Where the first `wanted` of the elements with a key end.
@@ -315,7 +365,8 @@ mod tests {
     #[test]
     fn finds_what_a_sort_finds() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        for (n, granule) in [(10, 1), (50_000, 1), (50_000, 125), (3 * 20_000, 20_000)] {
+        // The last has more equal elements than are listed.
+        for (n, granule) in [(10, 1), (50_000, 1), (50_000, 125), (3 * 20_000, 20_000), (CANDIDATES + 100_000, 1)] {
             check(&(0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>(), granule);
             check(&(0..n).map(|_| rng.random_range(-3..3) as f32).collect::<Vec<_>>(), granule);
             check(&vec![0.5; n], granule);

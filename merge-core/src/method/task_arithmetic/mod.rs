@@ -293,7 +293,12 @@ impl Method for TaskArithmetic {
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
-        let granule = if self.sparsify == Sparsify::Ranked { rank::Rows::of(inputs.shape).granule } else { 1 };
+        let granule = match self.sparsify {
+            Sparsify::Ranked => rank::Rows::of(inputs.shape).granule,
+            // What is kept is remembered in words of as many bits.
+            Sparsify::Random => 64,
+            _ => 1,
+        };
         let sum = Sum {
             parts: thin::parts(self, inputs, granule)?,
             lambda: inputs.settings.number("lambda") as f32,

@@ -75,6 +75,8 @@ pub(super) struct Ranks {
     /// The chances of the first and of the last rank of each bin.
     lows: Vec<f32>,
     highs: Vec<f32>,
+    /// Elements whose draw is between the chances of the least and the greatest.
+    between: Vec<u32>,
     /// Elements whose exact rank is needed.
     open: Vec<u32>,
     /// Keys, each with its place in the row.
@@ -123,28 +125,54 @@ fn thin_row(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
         *low = chance.of(ends[0], last);
         *high = chance.of(ends[1].saturating_sub(1), last);
     }
-    room.open.resize(d.len() + 1, 0);
-    let mut open = 0;
-    for (i, ((d, u), bin)) in d.iter_mut().zip(draws).zip(&room.bins).enumerate() {
-        let (kept, dropped) = (*u < room.lows[*bin as usize], *u >= room.highs[*bin as usize]);
-        room.open[open] = i as u32;
-        // Draws are random: a branch would be mispredicted.
-        open += usize::from(!kept & !dropped & (*d != 0.0));
-        *d = if dropped { 0.0 } else { *d };
-    }
-    if open > FEW {
+    settle(chance, d, draws, room);
+    if room.open.len() > FEW {
         sort(room);
         return decide_all(chance, last, d, draws, room);
     }
-    for i in &room.open[..open] {
+    for i in &room.open {
         let i = *i as usize;
         let key = room.keys[i];
-        let count = |keys: &[u32], is: &dyn Fn(u32) -> bool| keys.iter().map(|k| u32::from(is(*k))).sum::<u32>();
-        let rank = count(&room.keys, &|k| k < key) + count(&room.keys[..i], &|k| k == key);
+        let lesser: u32 = room.keys.iter().map(|k| u32::from(*k < key)).sum();
+        let equal: u32 = room.keys[..i].iter().map(|k| u32::from(*k == key)).sum();
+        let rank = lesser + equal;
         if draws[i] >= chance.of(rank, last) {
             d[i] = 0.0;
         }
     }
+}
+
+/// Decides all elements whose bin decides, and lists the others.
+#[inline(always)]
+fn settle(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
+    // Draws are random: any branch would often be mispredicted. Most are below every chance, or above.
+    let (least, most) = (chance.of(0, 1.0), chance.of(1, 1.0));
+    room.between.resize(d.len(), 0);
+    let (between, mut len) = (&mut room.between[..d.len()], 0);
+    for (number, (d, u)) in d.chunks_mut(64).zip(draws.chunks(64)).enumerate() {
+        let flags = d.iter().zip(u).map(|(d, u)| (*u >= least) & (*u < most) & (*d != 0.0));
+        let mut bits = flags.enumerate().fold(0, |bits, (i, flag)| bits | u64::from(flag) << i);
+        for (d, u) in d.iter_mut().zip(u) {
+            *d = if *u < most { *d } else { 0.0 };
+        }
+        while bits != 0 {
+            between[len] = number as u32 * 64 + bits.trailing_zeros();
+            bits &= bits - 1;
+            len += 1;
+        }
+    }
+    room.open.resize(len, 0);
+    let (bins, lows, highs, open) = (&room.bins[..d.len()], &room.lows[..], &room.highs[..], &mut room.open[..]);
+    let mut left = 0;
+    for i in &between[..len] {
+        let (u, bin) = (draws[*i as usize], bins[*i as usize] as usize);
+        let (low, high) = (lows[bin], highs[bin]);
+        open[left] = *i;
+        left += usize::from((u >= low) & (u < high));
+        let d = &mut d[*i as usize];
+        *d = if u < high { *d } else { 0.0 };
+    }
+    room.open.truncate(left);
 }
 
 /// Counts a row's magnitudes in bins, which are in the order of the magnitudes.

@@ -40,6 +40,8 @@ enum Keep {
         chance: Chance,
         rows: Rows,
     },
+    /// Those whose bit is set: what the look at a tensor has found, so that it need not be found again.
+    Known(Vec<u64>),
 }
 
 /// A thread's room to work in.
@@ -67,41 +69,66 @@ pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize
     };
     let mut parts = inputs.models.iter().map(part).collect::<Result<Vec<_>>>()?;
     if rescale == Rescale::Norm {
-        let factors = factors(inputs, &parts, granule)?;
-        for (part, factor) in parts.iter_mut().zip(factors) {
-            part.rescale = factor;
-        }
+        rescale_norms(inputs, &mut parts, granule)?;
     }
     Ok(parts)
 }
 
-/// `Σ|d| / Σ|kept d|` for each model, or one where either is next to nothing, or nothing is dropped.
-fn factors(inputs: &Inputs<'_>, parts: &[Part], granule: usize) -> Result<Vec<f32>> {
+/// Sets the factors `Σ|d| / Σ|kept d|` of all models of which something is dropped.
+fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [Part], granule: usize) -> Result<()> {
     let thinned: Vec<usize> = (0..parts.len()).filter(|i| parts[*i].keep.is_some_of_all()).collect();
-    let mut factors = vec![1.0; parts.len()];
     if thinned.is_empty() {
-        return Ok(factors);
+        return Ok(());
     }
+    let remembers = granule.is_multiple_of(64) && inputs.len() * thinned.len() <= REMEMBERED;
     let models = thinned.iter().map(|i| &*inputs.models[*i].values);
     let tensors: Vec<&dyn Elements> = [inputs.base()].into_iter().chain(models).collect();
     let piece = PIECE.next_multiple_of(granule);
-    let sums = map_blocks(&tensors, granule, |start, block| {
+    let looks = map_blocks(&tensors, granule, |start, block| {
         let (base, models) = block.split_first().expect("the base was asked for");
         ROOM.with_borrow_mut(|(room, d)| {
-            let of = |(i, model): (&usize, &Vec<f32>)| {
-                wide(
+            let look = |(i, model): (&usize, &Vec<f32>)| {
+                let mut bits = Vec::with_capacity(if remembers { base.len().div_ceil(64) } else { 0 });
+                let sums = wide(
                     #[inline(always)]
-                    || parts[*i].keep.sizes(start, base, model, piece, d, room),
-                )
+                    || {
+                        let mut sums = [0.0; 2];
+                        for (number, (b, x)) in base.chunks(piece).zip(model.chunks(piece)).enumerate() {
+                            d.resize(b.len(), 0.0);
+                            difference(x, b, d);
+                            sums[0] += l1(d);
+                            parts[*i].keep.thin(start + number * piece, d, room);
+                            sums[1] += l1(d);
+                            if remembers {
+                                bits.extend(d.chunks(64).map(not_zero));
+                            }
+                        }
+                        sums
+                    },
+                );
+                (sums, bits)
             };
-            thinned.iter().zip(models).map(of).collect::<Vec<_>>()
+            thinned.iter().zip(models).map(look).collect::<Vec<_>>()
         })
     })?;
-    for (at, i) in thinned.iter().enumerate() {
-        let [all, kept] = sums.iter().fold([0.0, 0.0], |[all, kept], block| [all + block[at][0], kept + block[at][1]]);
-        factors[*i] = rescale_factor(all, kept);
+    for (at, i) in thinned.into_iter().enumerate() {
+        let of_model = || looks.iter().map(|look| &look[at]);
+        let [all, kept] = of_model().fold([0.0, 0.0], |[all, kept], (sums, _)| [all + sums[0], kept + sums[1]]);
+        parts[i].rescale = rescale_factor(all, kept);
+        if remembers {
+            parts[i].keep = Keep::Known(of_model().flat_map(|(_, bits)| bits).copied().collect());
+        }
     }
-    Ok(factors)
+    Ok(())
+}
+
+/// As many elements, of all models together, are remembered to be kept or not: 16 MiB.
+const REMEMBERED: usize = 1 << 27;
+
+/// A bit for each of up to 64 elements that is not zero.
+#[inline(always)]
+fn not_zero(d: &[f32]) -> u64 {
+    d.iter().enumerate().fold(0, |bits, (i, d)| bits | u64::from(*d != 0.0) << i)
 }
 
 /// `Σ|d| / Σ|kept d|`, or one where either is next to nothing.
@@ -192,20 +219,6 @@ impl Keep {
         }
     }
 
-    /// `Σ|d|` and `Σ|kept d|` of a block.
-    #[inline(always)]
-    fn sizes(&self, start: usize, b: &[f32], x: &[f32], piece: usize, d: &mut Vec<f32>, room: &mut Room) -> [f64; 2] {
-        let mut sums = [0.0; 2];
-        for (number, (b, x)) in b.chunks(piece).zip(x.chunks(piece)).enumerate() {
-            d.resize(b.len(), 0.0);
-            difference(x, b, d);
-            sums[0] += l1(d);
-            self.thin(start + number * piece, d, room);
-            sums[1] += l1(d);
-        }
-        sums
-    }
-
     fn is_some_of_all(&self) -> bool {
         !matches!(self, Self::All | Self::Nothing)
     }
@@ -231,6 +244,13 @@ impl Keep {
                 room.draws.resize(d.len(), 0.0);
                 draws.uniform(start, &mut room.draws);
                 rank::thin(rows, *chance, d, &room.draws, &mut room.ranks);
+            }
+            Self::Known(bits) => {
+                for (d, bits) in d.chunks_mut(64).zip(&bits[start / 64..]) {
+                    for (i, d) in d.iter_mut().enumerate() {
+                        *d = if bits >> i & 1 == 1 { *d } else { 0.0 };
+                    }
+                }
             }
         }
     }

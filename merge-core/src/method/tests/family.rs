@@ -310,7 +310,7 @@ fn tied(inputs: &Inputs<'_>, name: &str) -> Vec<bool> {
         sorted.sort_by(|x, y| y.total_cmp(x));
         let kept = ((model.settings.number("density") * d.len() as f64) as usize).max(1);
         if sorted.get(kept) == Some(&sorted[kept - 1]) {
-            tied.iter_mut().zip(&d).for_each(|(tied, d)| *tied |= *d == sorted[kept - 1]);
+            tied.iter_mut().zip(&d).for_each(|(tied, d)| *tied |= d.to_bits() == sorted[kept - 1].to_bits());
         }
     }
     tied
