@@ -25,6 +25,10 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Score a model, or a recipe that is merged in memory.
     Eval(Eval),
+    /// Show what a model is: its architecture, sizes, types, vocabulary and tensors.
+    Inspect(Inspect),
+    /// Show where two models differ, by layer and component.
+    Diff(Diff),
     /// List the merge methods and their parameters.
     Methods(Methods),
     /// Print the JSON Schema of recipe, search or task files, for an editor.
@@ -161,6 +165,35 @@ pub(crate) enum Items {
     Select,
     /// What results are reported on.
     Report,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Inspect {
+    /// A checkpoint's directory, or a recipe.
+    pub(crate) model: PathBuf,
+    /// Hash the files, and all tensors together; this reads every byte.
+    #[arg(long)]
+    pub(crate) hash: bool,
+    /// Print everything as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Diff {
+    /// A checkpoint's directory, or a recipe.
+    pub(crate) a: PathBuf,
+    /// Another.
+    pub(crate) b: PathBuf,
+    /// What both were made from; their task vectors, the differences from it, are then compared too.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) base: Option<PathBuf>,
+    /// Draw the heat maps in this file too, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Print all numbers as JSON, tensor by tensor too.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]

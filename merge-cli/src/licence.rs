@@ -42,13 +42,17 @@ impl Licences {
 
     /// All in one line for people: `licences: apache-2.0 (a, b); cc-by-nc-4.0 (c): non-commercial use only`.
     pub(crate) fn line(&self) -> String {
-        let groups = self.groups();
+        let word = if self.groups().len() == 1 { "licence" } else { "licences" };
+        format!("{word}: {}", self.list())
+    }
+
+    /// The same without the word before it.
+    pub(crate) fn list(&self) -> String {
         let say = |(licence, models): &(&Licence, Vec<&str>)| {
             let note = licence.note().map_or_else(String::new, |note| format!(": {note}"));
             format!("{} ({}){note}", licence.label(), models.join(", "))
         };
-        let word = if groups.len() == 1 { "licence" } else { "licences" };
-        format!("{word}: {}", groups.iter().map(say).collect::<Vec<_>>().join("; "))
+        self.groups().iter().map(say).collect::<Vec<_>>().join("; ")
     }
 
     /// The lines of a model card's YAML that say the licence of what is made of these. That of the models if they have the

@@ -6,6 +6,8 @@ mod card;
 mod hub;
 mod interrupt;
 mod licence;
+mod model;
+mod picture;
 mod provenance;
 mod report;
 mod screen;
@@ -37,6 +39,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Plan(args) => command::plan::run(&args)?,
         Command::Verify(args) => command::verify::run(&args)?,
         Command::Eval(args) => command::eval::run(&args)?,
+        Command::Inspect(args) => command::inspect::run(&args)?,
+        Command::Diff(args) => command::diff::run(&args)?,
         Command::Methods(args) => command::methods::run(&args),
         Command::Schema(args) => command::schema::run(&args),
         Command::Completions(args) => command::completions::run(&args),

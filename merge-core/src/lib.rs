@@ -66,6 +66,8 @@ mod plan;
 mod result_config;
 pub mod merge;
 pub mod export;
+pub mod digest;
+pub mod compare;
 pub mod optimizer;
 pub mod item;
 pub mod store;

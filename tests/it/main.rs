@@ -6,6 +6,7 @@ mod kit;
 mod cli;
 mod conformance;
 mod export;
+mod looks;
 mod refusals;
 mod search;
 mod tidy;

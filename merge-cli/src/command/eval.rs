@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Eval, Items},
-    hub::Hub,
+    model::Model,
     report, screen,
 };
 use evaluator::{
@@ -11,13 +11,9 @@ use evaluator::{
     task::{self, Fractions, Split},
 };
 use merge_core::{
-    checkpoint::Checkpoint,
-    error::{Error, Result},
+    error::Result,
     evolve::{Entry, Objective as _},
     item::ItemScore,
-    merge::Merge,
-    recipe::Recipe,
-    sources::Sources,
     weights::{Weights, check_finite},
 };
 use std::ops::ControlFlow;
@@ -32,18 +28,12 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     for file in &args.tasks {
         benchmarks.ask(task::read(file, Fractions::default())?, split)?;
     }
-    let scores = if args.model.is_dir() {
-        let checkpoint = Checkpoint::open(&args.model)?;
-        check_finite(&checkpoint).map_err(|e| e.at(args.model.display()))?;
-        score(&benchmarks, &checkpoint)?
-    } else if args.model.exists() {
-        let documents = Recipe::read_all(&args.model)?;
-        let (recipe, earlier) = documents.split_last().expect("a file has a document");
-        let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
-        score(&benchmarks, &Merge::plan(recipe, &sources)?)?
-    } else {
-        return Err(Error::user(format!("{}: there is no such model or recipe", args.model.display())));
-    };
+    let model = Model::open(&args.model)?;
+    if let Model::Checkpoint(checkpoint) = &model {
+        // A merge looks at its numbers itself.
+        check_finite(checkpoint).map_err(|e| e.at(args.model.display()))?;
+    }
+    let scores = score(&benchmarks, model.weights())?;
     let entry = Entry { name: args.model.display().to_string(), scores };
     if args.json {
         screen::data(&report::json(&report::entry(&entry, benchmarks.goals())?));

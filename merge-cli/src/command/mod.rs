@@ -1,7 +1,9 @@
 //! One command, one file, one function.
 
 pub(crate) mod completions;
+pub(crate) mod diff;
 pub(crate) mod eval;
+pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod plan;

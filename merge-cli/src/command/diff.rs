@@ -1,0 +1,261 @@
+//! `evomerge diff`: where two models differ, by layer and component.
+
+use crate::{
+    args::Diff as Args,
+    model::Model,
+    picture::{self, Cell, HeatMap, Screen, number},
+    report,
+    screen::{self, Bytes},
+};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use merge_core::{
+    compare::{self, Comparison, Grid, Place, Sums},
+    error::{Error, Result},
+    weights::Weights,
+};
+use serde_json::{Map, Value, json};
+use std::{fs, path::Path};
+
+/// Something that is measured between models.
+struct Measure {
+    /// Its name in JSON.
+    key: &'static str,
+    /// What it is, over a picture.
+    title: &'static str,
+    /// What it is, over a column.
+    heading: &'static str,
+    of: fn(&Sums) -> Option<f64>,
+    show: Show,
+    needs_base: bool,
+}
+
+#[derive(PartialEq)]
+enum Show {
+    /// In a table only.
+    Column,
+    /// In a picture too, with a scale from zero.
+    Size,
+    /// The same, with one scale for all of these.
+    Shared,
+    /// In a picture too, with a scale between the numbers that are there.
+    Likeness,
+}
+
+const MEASURES: &[Measure] = &[
+    Measure {
+        key: "relative_difference",
+        title: "Difference of the models, ‖B − A‖ / ‖A‖",
+        heading: "‖B−A‖\n/ ‖A‖",
+        of: Sums::difference,
+        show: Show::Size,
+        needs_base: false,
+    },
+    Measure {
+        key: "cosine",
+        title: "Cosine of A and B",
+        heading: "cosine\nA, B",
+        of: Sums::cosine,
+        show: Show::Column,
+        needs_base: false,
+    },
+    Measure {
+        key: "relative_task_vector_a",
+        title: "Task vector of A, ‖A − base‖ / ‖base‖",
+        heading: "‖A−base‖\n/ ‖base‖",
+        of: Sums::task_a,
+        show: Show::Shared,
+        needs_base: true,
+    },
+    Measure {
+        key: "relative_task_vector_b",
+        title: "Task vector of B, ‖B − base‖ / ‖base‖",
+        heading: "‖B−base‖\n/ ‖base‖",
+        of: Sums::task_b,
+        show: Show::Shared,
+        needs_base: true,
+    },
+    Measure {
+        key: "task_vector_cosine",
+        title: "Cosine of the task vectors, A − base and B − base",
+        heading: "task\ncosine",
+        of: Sums::task_cosine,
+        show: Show::Likeness,
+        needs_base: true,
+    },
+    Measure {
+        key: "sign_agreement",
+        title: "Share of elements that both task vectors move the same way",
+        heading: "same\nsign",
+        of: Sums::sign_agreement,
+        show: Show::Likeness,
+        needs_base: true,
+    },
+];
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(path) = &args.svg {
+        check_place(path)?;
+    }
+    let open = |path: &std::path::PathBuf| Model::open(path);
+    let (a, b, base) = (open(&args.a)?, open(&args.b)?, args.base.as_ref().map(open).transpose()?);
+    let base = base.as_ref().map(Model::weights);
+    let progress = Bytes::new("compared", compare::bytes(a.weights(), b.weights(), base));
+    let found = compare::compare(a.weights(), b.weights(), base, &|n| progress.add(n));
+    progress.finish();
+    let found = found?;
+    let measures: Vec<&Measure> = MEASURES.iter().filter(|measure| base.is_some() || !measure.needs_base).collect();
+    let grid = found.grid();
+    let maps = maps(&grid, &measures);
+    let models = models(args);
+    if let Some(path) = &args.svg {
+        let picture = picture::svg("Where two models differ", &models, &maps);
+        fs::write(path, picture).map_err(|e| Error::io("write", path, &e))?;
+    }
+    if args.json {
+        screen::data(&report::json(&as_json(args, &found, &grid, &measures)));
+        return Ok(());
+    }
+    let screen = Screen::of_output();
+    screen::data(&(models.join("\n") + "\n"));
+    for map in &maps {
+        screen::data(&screen.draw(map));
+    }
+    screen::data(&table(&found, &grid, &measures));
+    screen::data(&notes(&found, [Some(a.weights()), Some(b.weights()), base]));
+    Ok(())
+}
+
+/// Refuses a picture's place before any work is done for it.
+fn check_place(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || !parent.is_dir() {
+        let what = if path.is_dir() { "is a directory" } else { "its directory does not exist" };
+        return Err(Error::user(format!("{}: {what}", path.display())).hint("name a file such as diff.svg"));
+    }
+    Ok(())
+}
+
+/// Which letter is which model.
+fn models(args: &Args) -> Vec<String> {
+    let mut lines = vec![format!("A     {}", args.a.display()), format!("B     {}", args.b.display())];
+    lines.extend(args.base.as_ref().map(|base| format!("base  {}", base.display())));
+    lines
+}
+
+/// A map for each measure that is shown in one.
+fn maps(grid: &Grid, measures: &[&Measure]) -> Vec<HeatMap> {
+    let shown = || measures.iter().filter(|measure| measure.show != Show::Column);
+    let mut maps: Vec<HeatMap> = shown().map(|measure| map(grid, measure)).collect();
+    let shared = || shown().map(|measure| measure.show == Show::Shared);
+    let greatest = maps.iter().zip(shared()).filter(|(_, shared)| *shared).map(|(map, _)| map.scale[1]);
+    let scale = [0.0, greatest.fold(0.0, f64::max)];
+    maps.iter_mut().zip(shared()).filter(|(_, shared)| *shared).for_each(|(map, _)| map.scale = scale);
+    maps
+}
+
+fn map(grid: &Grid, measure: &Measure) -> HeatMap {
+    let mut places = vec![Place::Before];
+    places.extend((0..grid.layers).map(Place::Layer));
+    places.push(Place::After);
+    places.retain(|place| grid.rows.iter().any(|row| row.places.contains_key(place)));
+    let cell = |sums: Option<&Sums>| match sums {
+        None => Cell::Absent,
+        Some(sums) => match (measure.of)(sums) {
+            None => Cell::Undefined,
+            Some(value) if value == 0.0 && measure.show != Show::Likeness => Cell::Zero,
+            Some(value) => Cell::Value(value),
+        },
+    };
+    let rows: Vec<(String, Vec<Cell>)> = grid
+        .rows
+        .iter()
+        .map(|row| (row.component.clone(), places.iter().map(|place| cell(row.places.get(place))).collect()))
+        .collect();
+    let values = rows.iter().flat_map(|(_, cells)| cells);
+    let values = values.filter_map(|cell| if let Cell::Value(value) = cell { Some(*value) } else { None });
+    let (least, greatest) = values.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+    let scale = match measure.show {
+        _ if least > greatest => [0.0, 1.0],
+        Show::Likeness => [least.min(greatest - 0.1), greatest],
+        _ => [0.0, greatest],
+    };
+    HeatMap { title: measure.title.to_owned(), columns: places.iter().map(|place| name(*place)).collect(), rows, scale }
+}
+
+fn name(place: Place) -> String {
+    match place {
+        Place::Before => "in".to_owned(),
+        Place::Layer(layer) => layer.to_string(),
+        Place::After => "out".to_owned(),
+    }
+}
+
+/// Totals by component, and of all.
+fn table(found: &Comparison, grid: &Grid, measures: &[&Measure]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let headings = measures.iter().map(|measure| measure.heading);
+    table.set_header(["component", "elements"].into_iter().chain(headings));
+    let total = found.total();
+    let rows = grid.rows.iter().map(|row| (row.component.as_str(), &row.total)).chain([("all", &total)]);
+    for (component, sums) in rows {
+        let numbers = measures.iter().map(|measure| match (measure.of)(sums) {
+            None => "—".to_owned(),
+            Some(size) if matches!(measure.show, Show::Size | Show::Shared) => number(size),
+            Some(share) => format!("{share:.4}"),
+        });
+        table.add_row([component.to_owned(), screen::grouped(sums.elements)].into_iter().chain(numbers));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    screen::flush_left(&table) + "\n"
+}
+
+/// Most tensors that are listed one by one.
+const LISTED: usize = 12;
+
+fn notes(found: &Comparison, models: [Option<&dyn Weights>; 3]) -> String {
+    let identical = found.tensors.values().filter(|sums| sums.identical()).count();
+    let mut lines = vec![format!("{} tensors compared, {identical} of them identical", found.tensors.len())];
+    if !found.left_out.is_empty() {
+        lines.push(format!("{} tensors are left out:", found.left_out.len()));
+        lines.extend(found.left_out.iter().take(LISTED).map(|(name, why)| format!("  {name}: {why}")));
+        if found.left_out.len() > LISTED {
+            lines.push(format!("  and {} more, which --json lists", found.left_out.len() - LISTED));
+        }
+    }
+    let rows = |model: &dyn Weights| model.index().get("model.embed_tokens.weight").map(|meta| meta.shape.clone());
+    let shapes: Vec<_> = models.into_iter().flatten().filter_map(rows).collect();
+    if shapes.windows(2).any(|pair| pair[0] != pair[1]) {
+        lines.push(
+            "the models' vocabularies or widths differ: only tensors of the same shape can be compared".to_owned(),
+        );
+    }
+    lines.join("\n")
+}
+
+fn as_json(args: &Args, found: &Comparison, grid: &Grid, measures: &[&Measure]) -> Value {
+    let of = |sums: &Sums| {
+        let mut object = Map::new();
+        object.insert("elements".to_owned(), json!(sums.elements));
+        object.insert("identical".to_owned(), json!(sums.identical()));
+        object.extend(measures.iter().map(|measure| (measure.key.to_owned(), json!((measure.of)(sums)))));
+        object
+    };
+    let components = grid.rows.iter().map(|row| {
+        let mut object = Map::new();
+        object.insert("component".to_owned(), json!(row.component));
+        object.extend(of(&row.total));
+        let places = row.places.iter().map(|(place, sums)| (name(*place), Value::Object(of(sums))));
+        object.insert("places".to_owned(), Value::Object(places.collect()));
+        Value::Object(object)
+    });
+    let components: Vec<Value> = components.collect();
+    let tensors: Map<String, Value> =
+        found.tensors.iter().map(|(name, sums)| (name.clone(), Value::Object(of(sums)))).collect();
+    json!({
+        "a": args.a, "b": args.b, "base": args.base, "layers": grid.layers, "total": of(&found.total()),
+        "components": components, "tensors": tensors, "left_out": found.left_out,
+    })
+}

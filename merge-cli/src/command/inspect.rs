@@ -1,0 +1,313 @@
+//! `evomerge inspect`: what a model is, without reading its weights.
+
+mod components;
+
+use crate::{
+    args::Inspect as Args,
+    licence::Licences,
+    model::Model,
+    report,
+    screen::{self, Bytes, grouped},
+};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use components::{Component, components};
+use merge_core::{
+    digest::digest,
+    error::{Error, Result},
+    names::Layers,
+    weights::{Index, Weights},
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let model = Model::open(&args.model)?;
+    let mut facts = Facts::of(model.weights(), args.model.display().to_string())?;
+    facts.licence = Licences::of(model.files().into_iter())?.list();
+    if let Model::Checkpoint(checkpoint) = &model {
+        facts.files = Some(files(checkpoint)?);
+        // What is stored with scales is read as the numbers it stands for, and its configuration says so no more.
+        let stored = sidecar(checkpoint, "config.json")?;
+        facts.quantization = stored.as_ref().and_then(Value::as_object).and_then(quantization);
+    }
+    if args.hash {
+        let progress = Bytes::new("hashed", facts.bytes);
+        let tensors = digest(model.weights(), &|n| progress.add(n));
+        progress.finish();
+        facts.hashes = Some(Hashes { tensors: tensors?, files: model.sha256()?.into_iter().collect() });
+    }
+    screen::data(&if args.json { report::json(&facts) } else { facts.to_string() });
+    Ok(())
+}
+
+/// What there is to say of a model. What its configuration does not say is `None`.
+#[derive(Serialize)]
+struct Facts {
+    model: String,
+    architecture: Option<String>,
+    model_type: Option<String>,
+    layers: usize,
+    parameters: u64,
+    parameters_by_dtype: BTreeMap<&'static str, u64>,
+    bytes: u64,
+    /// How many files the tensors lie in; `None` if they are not computed yet.
+    files: Option<usize>,
+    vocabulary: Vocabulary,
+    head: Head,
+    hidden_size: Option<u64>,
+    attention_heads: Option<u64>,
+    key_value_heads: Option<u64>,
+    head_dim: Option<u64>,
+    intermediate_size: Option<u64>,
+    experts: Option<u64>,
+    context: Option<u64>,
+    chat_template: bool,
+    quantization: Option<String>,
+    /// Of every model it is made of.
+    licence: String,
+    components: Vec<Component>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hashes: Option<Hashes>,
+}
+
+#[derive(Serialize)]
+struct Vocabulary {
+    /// Rows of the embedding.
+    rows: Option<usize>,
+    /// Tokens of `tokenizer.json`, with those that were added.
+    tokens: Option<usize>,
+}
+
+/// Where the output head is.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Head {
+    Own,
+    Tied,
+    None,
+}
+
+#[derive(Serialize)]
+struct Hashes {
+    /// Of all tensors, whatever files they lie in.
+    tensors: String,
+    /// Of the files that are read, by model.
+    files: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Facts {
+    fn of(weights: &dyn Weights, model: String) -> Result<Self> {
+        let (index, layers) = (weights.index(), Layers::of(weights.index()));
+        let mut by_dtype = BTreeMap::new();
+        for meta in index.values() {
+            *by_dtype.entry(meta.dtype.name()).or_default() += meta.len() as u64;
+        }
+        // What a multimodal model says of its language model stands in a block of its own.
+        let config = &weights.config().0;
+        let within = config.get("text_config").and_then(Value::as_object);
+        let key = |name: &str| config.get(name).or_else(|| within?.get(name)).filter(|value| !value.is_null());
+        let count = |name: &str| key(name).and_then(Value::as_u64);
+        let text = |name: &str| key(name).and_then(Value::as_str).map(str::to_owned);
+        let architecture = config.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str);
+        let (hidden_size, attention_heads) = (count("hidden_size"), count("num_attention_heads"));
+        let head_dim = count("head_dim").or_else(|| hidden_size?.checked_div(attention_heads?));
+        Ok(Self {
+            model,
+            architecture: architecture.map(str::to_owned),
+            model_type: text("model_type"),
+            layers: layers.count,
+            parameters: index.values().map(|meta| meta.len() as u64).sum(),
+            parameters_by_dtype: by_dtype,
+            bytes: index.values().map(|meta| meta.byte_len() as u64).sum(),
+            files: None,
+            vocabulary: Vocabulary { rows: rows(index, &layers), tokens: tokens(weights)? },
+            head: head(index, &layers, key("tie_word_embeddings").and_then(Value::as_bool)),
+            hidden_size,
+            attention_heads,
+            key_value_heads: count("num_key_value_heads"),
+            head_dim,
+            intermediate_size: count("intermediate_size"),
+            experts: count("num_local_experts").or_else(|| count("num_experts")).or_else(|| count("n_routed_experts")),
+            context: count("max_position_embeddings"),
+            chat_template: has_chat_template(weights)?,
+            quantization: quantization(config),
+            licence: String::new(),
+            components: components(index, &layers),
+            hashes: None,
+        })
+    }
+}
+
+/// Rows of the embedding of tokens.
+fn rows(index: &Index, layers: &Layers) -> Option<usize> {
+    let named = |name: &&String| ["tok", "wte", "word", "embed_in"].iter().any(|part| name.contains(part));
+    let name = layers.embeddings.iter().find(named).or(layers.embeddings.first())?;
+    index[name].shape.first().copied()
+}
+
+fn head(index: &Index, layers: &Layers, tied: Option<bool>) -> Head {
+    let is_head = |name: &&String| ["lm_head.weight", "embed_out.weight", "output.weight"].contains(&name.as_str());
+    if index.keys().any(|name| is_head(&name) && layers.of_tensor(name).is_none()) {
+        return Head::Own;
+    }
+    // Many families are tied unless they say otherwise.
+    if layers.embeddings.is_empty() || tied == Some(false) { Head::None } else { Head::Tied }
+}
+
+/// How many tokens `tokenizer.json` has.
+fn tokens(weights: &dyn Weights) -> Result<Option<usize>> {
+    let Some(json) = sidecar(weights, "tokenizer.json")? else { return Ok(None) };
+    let mut tokens: BTreeSet<&str> = match &json["model"]["vocab"] {
+        Value::Object(vocab) => vocab.keys().map(String::as_str).collect(),
+        Value::Array(vocab) => vocab.iter().filter_map(|entry| entry[0].as_str()).collect(),
+        _ => BTreeSet::new(),
+    };
+    tokens.extend(json["added_tokens"].as_array().into_iter().flatten().filter_map(|token| token["content"].as_str()));
+    Ok(Some(tokens.len()))
+}
+
+fn has_chat_template(weights: &dyn Weights) -> Result<bool> {
+    for name in ["chat_template.jinja", "chat_template.json"] {
+        if weights.sidecar(name)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(sidecar(weights, "tokenizer_config.json")?.is_some_and(|json| !json["chat_template"].is_null()))
+}
+
+fn sidecar(weights: &dyn Weights, name: &str) -> Result<Option<Value>> {
+    let Some(bytes) = weights.sidecar(name)? else { return Ok(None) };
+    let read = serde_json::from_slice(&bytes);
+    read.map(Some).map_err(|e| Error::user(format!("{}: {name}: {e}", weights.place())))
+}
+
+/// `gptq, 4 bits`.
+fn quantization(config: &serde_json::Map<String, Value>) -> Option<String> {
+    let block = config.get("quantization_config").filter(|block| !block.is_null())?;
+    let method = block["quant_method"].as_str().unwrap_or("of an unknown kind");
+    let bits = block["bits"].as_u64().map_or_else(String::new, |bits| format!(", {bits} bits"));
+    Some(format!("{method}{bits}"))
+}
+
+/// In how many files the tensors of a checkpoint lie.
+fn files(weights: &dyn Weights) -> Result<usize> {
+    for name in ["model.safetensors.index.json", "pytorch_model.bin.index.json"] {
+        if let Some(listing) = sidecar(weights, name)? {
+            let shards = listing["weight_map"].as_object().into_iter().flat_map(|map| map.values());
+            return Ok(shards.filter_map(Value::as_str).collect::<BTreeSet<_>>().len());
+        }
+    }
+    Ok(1)
+}
+
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.model)?;
+        for (label, value) in self.lines() {
+            writeln!(f, "{label:<17} {value}")?;
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(["tensors", "type", "shape", "how many", "parameters"]);
+        for part in &self.components {
+            let count = if part.tensors == 1 { String::new() } else { format!("x{}", part.tensors) };
+            let shape = format!("{:?}", part.shape);
+            table.add_row([part.name.clone(), part.dtype.to_owned(), shape, count, grouped(part.parameters)]);
+        }
+        for column in table.column_iter_mut().skip(2) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        write!(f, "\n{}", screen::flush_left(&table))?;
+        let Some(hashes) = &self.hashes else { return Ok(()) };
+        write!(f, "\n\nsha256 of all tensors (name, type, shape, bytes; the same however they are cut into files)")?;
+        write!(f, "\n  {}", hashes.tensors)?;
+        for (model, files) in &hashes.files {
+            write!(f, "\nsha256 of the files of {model}")?;
+            for (file, hash) in files {
+                write!(f, "\n  {hash}  {file}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    /// Labels and what to say, for people.
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        let architecture = match (&self.architecture, &self.model_type) {
+            (Some(architecture), Some(kind)) => format!("{architecture} ({kind})"),
+            (one, other) => one.as_ref().or(other.as_ref()).cloned().unwrap_or_else(|| "unknown".to_owned()),
+        };
+        lines.push(("architecture", architecture));
+        lines.push(("layers", self.layers.to_string()));
+        lines.push(("parameters", format!("{} ({})", grouped(self.parameters), short(self.parameters))));
+        let types = self.parameters_by_dtype.iter().map(|(dtype, n)| match self.parameters_by_dtype.len() {
+            1 => (*dtype).to_owned(),
+            _ => format!("{dtype} ({})", grouped(*n)),
+        });
+        lines.push(("type", types.collect::<Vec<_>>().join(", ")));
+        if let Some(quantization) = &self.quantization {
+            lines.push(("quantisation", quantization.clone()));
+        }
+        let stored = match self.files {
+            None => format!("{}, not written yet", screen::bytes(self.bytes)),
+            Some(1) => format!("{} in one file", screen::bytes(self.bytes)),
+            Some(n) => format!("{} in {n} files", screen::bytes(self.bytes)),
+        };
+        lines.push(("size", stored));
+        let mut size = |label, n: Option<u64>, unit: &str| lines.extend(n.map(|n| (label, format!("{n}{unit}"))));
+        size("hidden size", self.hidden_size, "");
+        size("feed-forward size", self.intermediate_size, "");
+        size("experts", self.experts, "");
+        if let Some(heads) = self.attention_heads {
+            let shared = self.key_value_heads.filter(|n| *n != heads);
+            let shared = shared.map_or_else(String::new, |n| format!(", {n} of keys and values"));
+            let dim = self.head_dim.map_or_else(String::new, |n| format!(", {n} wide"));
+            lines.push(("attention heads", format!("{heads}{shared}{dim}")));
+        }
+        lines.extend(self.context.map(|n| ("context", format!("{} positions", grouped(n)))));
+        let vocabulary = match (self.vocabulary.rows, self.vocabulary.tokens) {
+            (None, None) => None,
+            (None, Some(tokens)) => Some(format!("{} tokens", grouped(tokens as u64))),
+            (Some(rows), None) => Some(format!("{} rows, no tokenizer.json", grouped(rows as u64))),
+            (Some(rows), Some(tokens)) => {
+                let few = if tokens > rows { ": too few rows for the tokens" } else { "" };
+                Some(format!("{} rows, {} tokens{few}", grouped(rows as u64), grouped(tokens as u64)))
+            }
+        };
+        lines.extend(vocabulary.map(|text| ("vocabulary", text)));
+        let head = match self.head {
+            Head::Own => "its own",
+            Head::Tied => "tied to the embedding",
+            Head::None => "none",
+        };
+        lines.push(("output head", head.to_owned()));
+        lines.push(("chat template", if self.chat_template { "yes" } else { "no" }.to_owned()));
+        lines.push(("licence", self.licence.clone()));
+        lines
+    }
+}
+
+/// `1.37 M`, `7.24 B`: parameters, as people say them.
+fn short(n: u64) -> String {
+    match n {
+        0..1_000_000 => format!("{:.1} k", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} M", n as f64 / 1e6),
+        _ => format!("{:.2} B", n as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_said_in_short() {
+        assert_eq!([12_345, 1_371_264, 7_241_732_096].map(short), ["12.3 k", "1.37 M", "7.24 B"]);
+    }
+}

@@ -1,0 +1,67 @@
+//! A model as it is named on the command line: a checkpoint, or a recipe that is merged as far as somebody looks.
+
+use crate::hub::Hub;
+use merge_core::{
+    checkpoint::Checkpoint,
+    error::{Error, Result},
+    merge::Merge,
+    recipe::Recipe,
+    sources::{Sources, short},
+    weights::Weights,
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// An opened model.
+pub(crate) enum Model {
+    /// What is on disk.
+    Checkpoint(Checkpoint),
+    /// What a recipe makes, and of what.
+    Recipe(Box<Merge>, Sources),
+}
+
+/// Files that hold tensors; any other file is a recipe.
+const WEIGHTS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
+
+impl Model {
+    /// Opens a directory, a file of tensors or a recipe.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() || path.extension().is_some_and(|end| WEIGHTS.iter().any(|known| end == *known)) {
+            return Ok(Self::Checkpoint(Checkpoint::open(path)?));
+        }
+        if !path.exists() {
+            return Err(Error::user(format!("{}: there is no such model or recipe", path.display())));
+        }
+        let documents = Recipe::read_all(path)?;
+        let (recipe, earlier) = documents.split_last().expect("a file has a document");
+        let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
+        Ok(Self::Recipe(Box::new(Merge::plan(recipe, &sources)?), sources))
+    }
+
+    pub(crate) fn weights(&self) -> &dyn Weights {
+        match self {
+            Self::Checkpoint(checkpoint) => checkpoint,
+            Self::Recipe(merge, _) => &**merge,
+        }
+    }
+
+    /// What is read from disk, by what the models are called.
+    pub(crate) fn files(&self) -> Vec<(String, PathBuf)> {
+        match self {
+            Self::Checkpoint(checkpoint) => vec![(short(&checkpoint.place()), checkpoint.path().to_owned())],
+            Self::Recipe(_, sources) => {
+                sources.files().map(|(name, path)| (name.to_owned(), path.to_owned())).collect()
+            }
+        }
+    }
+
+    /// The SHA-256 of every file that is read, by file name, by what the model is called: itself, or a recipe's models.
+    pub(crate) fn sha256(&self) -> Result<Vec<(String, BTreeMap<String, String>)>> {
+        match self {
+            Self::Checkpoint(checkpoint) => Ok(vec![(checkpoint.place(), checkpoint.sha256()?)]),
+            Self::Recipe(_, sources) => sources.sha256(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Which part of a model a tensor is: its layer, and what it does there.
+
+use super::{Sums, total};
+use crate::names::Layers;
+use std::collections::BTreeMap;
+
+/// Sums by component and place; the rows are in the order in which a model computes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// A row for each component.
+    pub rows: Vec<Row>,
+    /// How many layers the model has.
+    pub layers: usize,
+}
+
+/// A component wherever it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// What it is, in short.
+    pub component: String,
+    /// The sums at each place that has it.
+    pub places: BTreeMap<Place, Sums>,
+    /// The sums over all places.
+    pub total: Sums,
+}
+
+/// Where a tensor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Before the layers.
+    Before,
+    /// In a layer.
+    Layer(usize),
+    /// After the layers.
+    After,
+}
+
+impl Grid {
+    pub(super) fn new(tensors: &BTreeMap<String, Sums>, layers: &Layers) -> Self {
+        let mut rows: BTreeMap<(usize, String), BTreeMap<Place, Sums>> = BTreeMap::new();
+        for (name, sums) in tensors {
+            let (place, component) = part(name, layers);
+            *rows.entry((rank(place, &component), component)).or_default().entry(place).or_default() += *sums;
+        }
+        let row = |((_, component), places): (_, BTreeMap<Place, Sums>)| {
+            let total = total(places.values());
+            Row { component, places, total }
+        };
+        Self { rows: rows.into_iter().map(row).collect(), layers: layers.count }
+    }
+}
+
+/// The modules that models of many families have in each layer, by the last part of their names, in the order of a layer.
+const MODULES: &[(&str, &[&str])] = &[
+    ("attn q", &["q_proj", "wq", "query", "to_q"]),
+    ("attn k", &["k_proj", "wk", "key", "to_k"]),
+    ("attn v", &["v_proj", "wv", "value", "to_v"]),
+    ("attn qkv", &["qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv"]),
+    ("attn o", &["o_proj", "wo"]),
+    ("mlp gate", &["gate_proj", "w1"]),
+    ("mlp up", &["up_proj", "w3", "c_fc", "fc1", "dense_h_to_4h"]),
+    ("mlp gate+up", &["gate_up_proj"]),
+    ("mlp down", &["down_proj", "w2", "fc2", "dense_4h_to_h"]),
+    ("router", &["gate", "router"]),
+    ("norms", &[]),
+];
+
+/// Where a tensor stands, and what it is there: one of [`MODULES`], or its own name without numbers.
+fn part(name: &str, layers: &Layers) -> (Place, String) {
+    match layers.of_tensor(name) {
+        Some(layer) => {
+            let rest = &name[layers.prefix.len()..];
+            (Place::Layer(layer), in_layer(rest.split_once('.').map_or(rest, |(_, rest)| rest)))
+        }
+        None if ["lm_head.weight", "embed_out.weight", "output.weight"].contains(&name) => {
+            (Place::After, "head".to_owned())
+        }
+        None if layers.embeddings.iter().any(|embedding| embedding == name) => {
+            let plain = ["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in"];
+            let is_plain = plain.iter().any(|plain| name.ends_with(&format!("{plain}.weight")));
+            (Place::Before, if is_plain { "embedding".to_owned() } else { unnumbered(name) })
+        }
+        // Another stack of layers, such as a vision tower, comes before the decoder's.
+        None if name.split('.').any(is_number) => (Place::Before, unnumbered(name)),
+        None if is_norm(stem(name).0) => (Place::After, "final norm".to_owned()),
+        None => (Place::After, unnumbered(name)),
+    }
+}
+
+fn in_layer(name: &str) -> String {
+    let (stem, suffix) = stem(name);
+    if is_norm(stem) {
+        return "norms".to_owned();
+    }
+    let module = stem.rsplit('.').next().unwrap_or(stem);
+    let attention = stem.contains("attn") || stem.contains("attention");
+    let known = match module {
+        "c_proj" | "out_proj" | "dense" if attention => Some("attn o"),
+        "c_proj" => Some("mlp down"),
+        _ => MODULES.iter().find(|(_, modules)| modules.contains(&module)).map(|(label, _)| *label),
+    };
+    let Some(label) = known.filter(|label| attention == label.starts_with("attn")) else { return unnumbered(name) };
+    let mut label = label.to_owned();
+    if stem.contains("shared_expert") {
+        label = label.replace("mlp", "shared expert");
+    } else if stem.contains("experts") {
+        label = label.replace("mlp", "experts");
+    }
+    label + suffix
+}
+
+/// A tensor's name without `.weight`, or without `.bias` and what to say of it.
+fn stem(name: &str) -> (&str, &'static str) {
+    match name.strip_suffix(".bias") {
+        Some(stem) => (stem, " bias"),
+        None => (name.strip_suffix(".weight").unwrap_or(name), ""),
+    }
+}
+
+fn is_norm(stem: &str) -> bool {
+    let module = stem.rsplit('.').next().unwrap_or(stem);
+    module.contains("norm") || module.starts_with("ln_")
+}
+
+/// A name without `.weight`, and with a star for each number.
+fn unnumbered(name: &str) -> String {
+    let (stem, suffix) = stem(name);
+    let parts: Vec<&str> = stem.split('.').map(|part| if is_number(part) { "*" } else { part }).collect();
+    parts.join(".") + suffix
+}
+
+fn is_number(part: &str) -> bool {
+    part.parse::<usize>().is_ok()
+}
+
+/// Before the layers, the modules of a layer in order, what we have no name for, after the layers.
+fn rank(place: Place, component: &str) -> usize {
+    match place {
+        Place::Before => 0,
+        Place::After if component == "head" => usize::MAX,
+        Place::After => usize::MAX - 1,
+        Place::Layer(_) => {
+            let general = component.replace("shared expert", "mlp").replace("experts", "mlp");
+            let general = general.trim_end_matches(" bias");
+            1 + MODULES.iter().position(|(label, _)| *label == general).unwrap_or(MODULES.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, part};
+    use crate::{dtype::Dtype, names::Layers, weights::Meta};
+
+    /// Names of real models, each with what it is.
+    #[test]
+    fn knows_the_parts_of_many_families() {
+        let families: [&[(&str, Place, &str)]; 4] = [
+            &[
+                ("model.embed_tokens.weight", Place::Before, "embedding"),
+                ("model.layers.3.self_attn.q_proj.weight", Place::Layer(3), "attn q"),
+                ("model.layers.3.self_attn.k_proj.bias", Place::Layer(3), "attn k bias"),
+                ("model.layers.3.self_attn.q_norm.weight", Place::Layer(3), "norms"),
+                ("model.layers.3.mlp.down_proj.weight", Place::Layer(3), "mlp down"),
+                ("model.layers.10.post_attention_layernorm.weight", Place::Layer(10), "norms"),
+                ("model.norm.weight", Place::After, "final norm"),
+                ("lm_head.weight", Place::After, "head"),
+            ],
+            &[
+                ("model.layers.0.block_sparse_moe.experts.7.w1.weight", Place::Layer(0), "experts gate"),
+                ("model.layers.0.block_sparse_moe.gate.weight", Place::Layer(0), "router"),
+                ("model.layers.0.mlp.shared_expert.up_proj.weight", Place::Layer(0), "shared expert up"),
+                ("model.layers.0.self_attn.kv_b_proj.weight", Place::Layer(0), "self_attn.kv_b_proj"),
+                ("visual.blocks.2.attn.qkv.weight", Place::Before, "visual.blocks.*.attn.qkv"),
+            ],
+            &[
+                ("transformer.wte.weight", Place::Before, "embedding"),
+                ("transformer.wpe.weight", Place::Before, "transformer.wpe"),
+                ("transformer.h.1.attn.c_attn.weight", Place::Layer(1), "attn qkv"),
+                ("transformer.h.1.attn.c_proj.bias", Place::Layer(1), "attn o bias"),
+                ("transformer.h.1.mlp.c_proj.weight", Place::Layer(1), "mlp down"),
+                ("transformer.h.1.ln_2.bias", Place::Layer(1), "norms"),
+                ("transformer.ln_f.weight", Place::After, "final norm"),
+            ],
+            &[
+                ("gpt_neox.layers.0.attention.query_key_value.weight", Place::Layer(0), "attn qkv"),
+                ("gpt_neox.layers.0.attention.dense.weight", Place::Layer(0), "attn o"),
+                ("gpt_neox.layers.0.mlp.dense_4h_to_h.weight", Place::Layer(0), "mlp down"),
+                ("embed_out.weight", Place::After, "head"),
+            ],
+        ];
+        for family in families {
+            let meta = Meta { dtype: Dtype::BF16, shape: vec![1] };
+            let layers = Layers::of(&family.iter().map(|(name, ..)| ((*name).to_owned(), meta.clone())).collect());
+            for (name, place, component) in family {
+                assert_eq!(part(name, &layers), (*place, (*component).to_owned()), "{name}");
+            }
+        }
+    }
+}
