@@ -67,6 +67,7 @@ pub(crate) struct Execution {
 }
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Merge {
     /// The recipe.
     pub(crate) recipe: PathBuf,

@@ -5,7 +5,7 @@ use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
     merge::Merge,
-    recipe::Recipe,
+    recipe::{At, Location, Recipe, Reference, locate},
     sources::{Sources, short},
     weights::Weights,
 };
@@ -26,13 +26,20 @@ pub(crate) enum Model {
 const WEIGHTS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
 
 impl Model {
-    /// Opens a directory, a file of tensors or a recipe.
+    /// Opens a directory, a file of tensors or a recipe; or else what the hub calls so.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         if path.is_dir() || path.extension().is_some_and(|end| WEIGHTS.iter().any(|known| end == *known)) {
             return Ok(Self::Checkpoint(Checkpoint::open(path)?));
         }
         if !path.exists() {
-            return Err(Error::user(format!("{}: there is no such model or recipe", path.display())));
+            let none = || Error::user(format!("{}: there is no such model or recipe", path.display()));
+            let name = At::nowhere(path.to_string_lossy().into_owned());
+            return match locate(Path::new(""), &name).map_err(|_| none())? {
+                Reference { model: Location::Hub { repo, revision }, lora: None } => {
+                    Ok(Self::Checkpoint(Checkpoint::open(&Hub::from_env().fetch(&repo, revision.as_deref())?)?))
+                }
+                _ => Err(none().hint("a model with an adapter is merged by a recipe of one model, with `passthrough`")),
+            };
         }
         let documents = Recipe::read_all(path)?;
         let (recipe, earlier) = documents.split_last().expect("a file has a document");

@@ -129,6 +129,7 @@ impl Export {
     /// Writes the weights, `config.json` and the tokenizer's files.
     ///
     /// Fails if a tensor cannot be made, is not finite, or the disk is full.
+    #[expect(clippy::missing_panics_doc, reason = "a JSON value is a JSON text")]
     pub fn weights(&self, weights: &dyn Weights, options: &Options<'_>) -> Result<()> {
         if !weights.config().0.is_empty() {
             let config = serde_json::to_string_pretty(&weights.config().0).expect("a config is JSON");

@@ -61,11 +61,10 @@ pub(crate) fn chat_template(
 ) -> Result<Sidecars> {
     let Some(asked) = &recipe.chat_template else { return Ok(Sidecars::default()) };
     let all: Vec<&dyn Weights> = models.iter().map(|(_, weights)| &**weights).collect();
-    match chat::choose(asked, &all).map_err(|e| e.at(asked.place.of(&recipe.file)))? {
-        Some(template) => chat::sidecars(&template, all[donor]),
-        None => {
-            notes.push("chat_template: auto: no model has a chat template, and neither has the result".to_owned());
-            Ok(Sidecars::default())
-        }
-    }
+    let chosen = chat::choose(asked, &all).map_err(|e| e.at(asked.place.of(&recipe.file)))?;
+    let Some(template) = chosen else {
+        notes.push("chat_template: auto: no model has a chat template, and neither has the result".to_owned());
+        return Ok(Sidecars::default());
+    };
+    chat::sidecars(&template, all[donor])
 }

@@ -79,8 +79,9 @@ fn tied(name: &str) -> Vec<bool> {
         let mut sorted = d.clone();
         sorted.sort_by(|x, y| y.total_cmp(x));
         let kept = (sorted.len() / 2).max(1);
-        if sorted[kept] == sorted[kept - 1] {
-            tied.iter_mut().zip(&d).for_each(|(tied, d)| *tied |= *d == sorted[kept - 1]);
+        let cut = sorted[kept - 1].to_bits();
+        if sorted[kept].to_bits() == cut {
+            tied.iter_mut().zip(&d).for_each(|(tied, d)| *tied |= d.to_bits() == cut);
         }
     }
     tied

@@ -278,8 +278,8 @@ impl<'r> Planner<'r> {
             self.plan.jobs.insert(output, Job::Same { of: (0..inputs.len()).map(operand).collect() });
             return Ok(());
         }
-        let merge = self.settings(view, Scope::Merge, None, &output, &output, t)?;
-        let own = |member: usize| self.settings(view, Scope::Model, Some(member), inputs[member], &output, t);
+        let merge = Self::settings(view, Scope::Merge, None, &output, &output, t)?;
+        let own = |member: usize| Self::settings(view, Scope::Model, Some(member), inputs[member], &output, t);
         let models: Vec<(Operand, Settings)> =
             others().map(|member| Ok((operand(member), own(member)?))).collect::<Result<_>>()?;
         let settings: Vec<Settings> = models.iter().map(|(_, settings)| settings.clone()).collect();
@@ -287,7 +287,7 @@ impl<'r> Planner<'r> {
             let error = Error::user(format!("{}: `{output}`: {why}", view.place));
             return Err(error.hint("change the parameters; `evomerge methods` explains them"));
         }
-        let is_copy = view.method.name() == "passthrough" && settings[0].number("scale") == 1.0;
+        let is_copy = view.method.name() == "passthrough" && settings[0].number("scale").to_bits() == 1f64.to_bits();
         let stored = dtypes.iter().copied().reduce(Dtype::promote).unwrap_or(Dtype::F32);
         let dtype = out.unwrap_or(if is_copy { dtypes[0] } else { stored.computed() });
         let job = if is_copy && dtype == dtypes[0] {
@@ -309,7 +309,6 @@ impl<'r> Planner<'r> {
 
     /// The parameters of the merge, or of a member, for a tensor at depth `t`.
     fn settings(
-        &self,
         view: &View<'r>,
         scope: Scope,
         member: Option<usize>,
@@ -321,14 +320,12 @@ impl<'r> Planner<'r> {
         let member = member.map(|member| &view.members[member]);
         let values = params.map(|param| {
             let own = member.and_then(|member| member.own).into_iter();
-            match lookup(own.chain(view.levels.iter().copied()), param, name, t) {
-                Some(value) => Ok((param.name, value)),
-                None => {
-                    let place = member.map_or(&view.place, |member| &member.place);
-                    Err(Error::user(format!("{place}: `{}` is not set for `{output}`", param.name))
-                        .hint(format!("add it to the model's `parameters`, or to the recipe's ({})", param.help)))
-                }
-            }
+            let value = lookup(own.chain(view.levels.iter().copied()), param, name, t).ok_or_else(|| {
+                let place = member.map_or(&view.place, |member| &member.place);
+                Error::user(format!("{place}: `{}` is not set for `{output}`", param.name))
+                    .hint(format!("add it to the model's `parameters`, or to the recipe's ({})", param.help))
+            })?;
+            Ok((param.name, value))
         });
         values.collect::<Result<_>>().map(Settings)
     }
