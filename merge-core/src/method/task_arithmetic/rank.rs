@@ -169,8 +169,9 @@ fn settle(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
         let (low, high) = (lows[bin], highs[bin]);
         open[left] = *i;
         left += usize::from((u >= low) & (u < high));
+        // All bits of the number, or none: the compiler would make a branch of a choice.
         let d = &mut d[*i as usize];
-        *d = if u < high { *d } else { 0.0 };
+        *d = f32::from_bits(d.to_bits() & 0u32.wrapping_sub(u32::from(u < high)));
     }
     room.open.truncate(left);
 }
