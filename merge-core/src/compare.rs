@@ -10,9 +10,9 @@ use crate::{
     error::{Error, Result},
     method::sum_over_blocks,
     names::Layers,
+    vectors::wide,
     weights::{Elements, Index, Weights},
 };
-use pulp::Arch;
 use rayon::prelude::*;
 use std::{collections::BTreeMap, ops::AddAssign};
 
@@ -221,7 +221,7 @@ const LANES: usize = 8;
 
 /// The sums of `of(element of each tensor)`, which is zero for zeros.
 fn sums<const M: usize, const N: usize>(tensors: [&[f32]; M], of: impl Fn([f64; M]) -> [f64; N]) -> [f64; N] {
-    Arch::new().dispatch(
+    wide(
         #[inline(always)]
         || {
             let mut sums = [[0.0; LANES]; N];

@@ -1,5 +1,6 @@
 //! A merge that is not computed yet: every refusal made, every tensor's settings decided, no weight read.
 
+use crate::vectors::wide;
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
@@ -15,7 +16,6 @@ use crate::{
     weights::{Config, Elements, Index, Meta, Stored, Weights, whole},
 };
 use candle_core::{Device, Tensor};
-use pulp::Arch;
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -356,7 +356,7 @@ fn too_large(values: &[f32], dtype: Dtype, tensor: &str) -> Result<()> {
 
 fn first_not_finite(values: &[f32]) -> Option<usize> {
     // Without a branch this vectorises, as a search would not.
-    let broken = Arch::new().dispatch(
+    let broken = wide(
         #[inline(always)]
         || values.iter().fold(false, |broken, x| broken | !x.is_finite()),
     );

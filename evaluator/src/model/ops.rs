@@ -4,7 +4,7 @@
 
 use super::{config::Heads, kernel};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
-use pulp::Arch;
+use merge_core::vectors::wide;
 use rayon::prelude::*;
 
 /// A stretch of new tokens of one sequence, and all the rows of the cache its last token sees.
@@ -224,7 +224,7 @@ impl CustomOp2 for Attention<'_> {
         out.par_chunks_mut(query_len).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
             let token = wanted.map_or(i, |wanted| wanted[i] as usize);
             let query = &x[token * fused..token * fused + query_len];
-            Arch::new().dispatch(
+            wide(
                 #[inline(always)]
                 || kernel::attend(query, cache, seen[token], heads, scores, out),
             );
@@ -238,7 +238,7 @@ fn each_row(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync
     let rows = (16_384 / len).max(1);
     out.par_chunks_mut(rows * len).enumerate().for_each(|(task, out)| {
         // Compiled for each level of vector instructions, which changes no bit: Rust never fuses a product and a sum.
-        Arch::new().dispatch(
+        wide(
             #[inline(always)]
             || {
                 for (i, out) in out.chunks_exact_mut(len).enumerate() {
