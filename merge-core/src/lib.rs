@@ -20,14 +20,15 @@
 //!
 //! # The map, in reading order
 //!
-//! [`error`] · [`dtype`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`names`] · [`random`] are what a model is;
-//! [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write; [`tokenizer`] ·
-//! [`merge`] · [`export`] carry it out; [`optimizer`] · [`item`] · [`store`] · [`evolve`] search.
+//! [`error`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`names`] · [`random`]
+//! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
+//! [`sources`] · [`tokenizer`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
+//! [`item`] · [`store`] · [`evolve`] search.
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
-//! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `bytes(name)` runs the
-//! kernel over blocks (widen, merge, narrow, in cache) and the result is written at its offset; the whole is synced and gets
-//! its name last.
+//! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `tensor(name)` lets the
+//! method look at whole tensors, and stretch by stretch the kernel runs over blocks (widen, merge, narrow, in cache), each
+//! stretch being written at its offset; the whole is synced and gets its name last. No tensor is ever held whole.
 //!
 //! **One candidate's way.** `ask`, `fill`, `Merge::plan`, `Objective::score` on the items that are not remembered yet,
 //! `Store::remember`; when the generation is whole, `tell`; at the end the answer is chosen on items the search has not used,

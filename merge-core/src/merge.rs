@@ -136,7 +136,13 @@ impl Merge {
             let (method, settings, models) = match job {
                 Job::Same { .. } => ("copy", Settings::default(), Vec::new()),
                 Job::Merge { method, models, settings, .. } => {
-                    (method.name(), settings.clone(), models.iter().map(|(_, own, _)| own.clone()).collect())
+                    // What is accepted without effect is no part of how a tensor is made.
+                    let used = |settings: &Settings| {
+                        let is_used =
+                            |name: &str| method.params().iter().any(|param| param.name == name && !param.unused);
+                        Settings(settings.0.iter().filter(|(name, _)| is_used(name)).copied().collect())
+                    };
+                    (method.name(), used(settings), models.iter().map(|(_, own, _)| used(own)).collect())
                 }
             };
             let operands = job.operands();
