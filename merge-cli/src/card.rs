@@ -15,8 +15,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 pub(crate) type Hashes = [(String, BTreeMap<String, String>)];
 
 /// The card of a merge without a search.
-pub(crate) fn of_merge(recipe: &Recipe, licences: &Licences, provenance: &Provenance) -> String {
-    let mut card = front_matter(recipe, licences);
+pub(crate) fn of_merge(documents: &[Recipe], licences: &Licences, provenance: &Provenance) -> String {
+    let recipe = documents.last().expect("a file has a document");
+    let mut card = front_matter(documents, licences);
     writeln!(card, "# {}\n", title(recipe)).expect(STRING);
     writeln!(card, "Merged with evomerge {}.\n", env!("CARGO_PKG_VERSION")).expect(STRING);
     push_licences(&mut card, licences);
@@ -35,7 +36,7 @@ pub(crate) fn of_search(
     hashes: &Hashes,
 ) -> Result<String> {
     let (recipe, winner) = &findings.winner;
-    let mut card = front_matter(recipe, licences);
+    let mut card = front_matter(std::slice::from_ref(recipe), licences);
     writeln!(card, "# {}\n", title(recipe)).expect(STRING);
     let evaluations = &study["item_evaluations"];
     writeln!(
@@ -81,11 +82,18 @@ fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
 }
 
 /// The YAML that model hubs read.
-fn front_matter(recipe: &Recipe, licences: &Licences) -> String {
-    let names: String = recipe
-        .references()
-        .iter()
-        .fold(String::new(), |list, name| list + &format!("- {}\n", Value::from(name.as_str())));
+fn front_matter(documents: &[Recipe], licences: &Licences) -> String {
+    let mut models: Vec<&str> = Vec::new();
+    for document in documents {
+        // What another document makes is no model that anybody could get.
+        let named = document.references().into_iter().filter(|name| !document.siblings.contains(&name.value));
+        for name in named.map(|name| name.as_str()) {
+            if !models.contains(&name) {
+                models.push(name);
+            }
+        }
+    }
+    let names: String = models.iter().fold(String::new(), |list, name| list + &format!("- {}\n", Value::from(*name)));
     let licence: String = licences.front_matter().iter().fold(String::new(), |lines, line| lines + line + "\n");
     format!("---\n{licence}base_model:\n{names}library_name: transformers\ntags:\n- merge\n- evomerge\n---\n\n")
 }

@@ -76,6 +76,29 @@ impl Provenance {
         serde_json::from_str(&text).map_err(|e| Error::user(format!("{}: {e}", path.display())))
     }
 
+    /// Why merging again could make something else of inputs that have not changed.
+    pub(crate) fn why(&self) -> String {
+        match env!("CARGO_PKG_VERSION") {
+            this if this == self.evomerge => format!("the recipe in its {FILE} was changed since: merge again"),
+            this => format!("it was merged by evomerge {}, and this is {this}: merge again", self.evomerge),
+        }
+    }
+
+    /// What is in a merge's directory that the merge has not written, if there is something.
+    pub(crate) fn stranger(&self, dir: &Path) -> Result<Option<String>> {
+        let unread = |e| Error::io("read", dir, &e);
+        for entry in fs::read_dir(dir).map_err(unread)? {
+            let entry = entry.map_err(unread)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Without hashes nothing says what was written, but it was no directory.
+            let listed = self.outputs.contains_key(&name) || (self.outputs.is_empty() && entry.path().is_file());
+            if !listed && ![FILE, "README.md"].contains(&name.as_str()) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain data") + "\n"
     }

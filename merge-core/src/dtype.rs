@@ -194,6 +194,15 @@ impl Dtype {
         )
     }
 
+    /// The first stored element that is NaN or infinite.
+    pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
+        // Searched for only where there is one: without a branch all are looked at much faster.
+        if self.all_finite(bytes) {
+            return None;
+        }
+        bytes.chunks(self.size()).position(|element| !self.all_finite(element))
+    }
+
     /// Whether every number stays finite when it is rounded to this type.
     pub fn holds(self, values: &[f32]) -> bool {
         // What rounds to a number beyond the greatest: half a step above it.

@@ -46,6 +46,8 @@ impl Error {
             | io::ErrorKind::InvalidData
             | io::ErrorKind::InvalidFilename
             | io::ErrorKind::ReadOnlyFilesystem => Fault::User,
+            // The standard library has no stable kind for a link that leads to itself.
+            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Fault::User,
             _ => Fault::Machine,
         };
         let hint = (error.kind() == io::ErrorKind::StorageFull)

@@ -169,7 +169,7 @@ impl Merge {
     }
 
     /// The first of several tensors that have to be the same.
-    fn same(&self, of: &[Operand]) -> Result<Box<dyn Elements + '_>> {
+    fn same<'m>(&'m self, of: &'m [Operand]) -> Result<Box<dyn Elements + 'm>> {
         let first = self.operand(&of[0])?;
         if of.len() > 1 {
             let bytes = whole(&*first)?;
@@ -181,7 +181,7 @@ impl Merge {
                 }
             }
         }
-        Ok(first)
+        Ok(Box::new(Copied { merge: self, operand: &of[0], values: first }))
     }
 
     /// A tensor computed whole, by tensor operations.
@@ -262,6 +262,47 @@ impl Weights for Merge {
 
     fn place(&self) -> String {
         self.sources[self.donor].1.place()
+    }
+}
+
+/// A tensor that is taken as it is.
+struct Copied<'m> {
+    merge: &'m Merge,
+    operand: &'m Operand,
+    values: Box<dyn Elements + 'm>,
+}
+
+impl Elements for Copied<'_> {
+    fn dtype(&self) -> Dtype {
+        self.values.dtype()
+    }
+
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.values.read(start, out)?;
+        match first_not_finite(out) {
+            None => Ok(()),
+            Some(element) => Err(self.merge.not_finite(self.operand, start + element)),
+        }
+    }
+
+    fn copy(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        self.values.copy(start, out)?;
+        match self.dtype().first_not_finite(out) {
+            None => Ok(()),
+            Some(element) => Err(self.merge.not_finite(self.operand, start + element)),
+        }
+    }
+
+    fn granule(&self) -> usize {
+        self.values.granule()
+    }
+
+    fn lent(&self) -> Option<&[u8]> {
+        self.values.lent()
     }
 }
 

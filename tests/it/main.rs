@@ -7,6 +7,8 @@ mod cli;
 mod conformance;
 mod export;
 mod looks;
+mod merges;
+mod promises;
 mod refusals;
 mod search;
 mod tidy;

@@ -165,14 +165,14 @@ fn recipes_are_refused_with_line_and_column() {
             "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: ./nowhere, parameters: {weight: 1}}\n",
         ),
         "r.yaml:4:11: ./nowhere does not exist",
-        "paths are relative to the file they stand in, else to the current directory; download models first",
+        "paths are relative to the file they stand in, else to the current directory; models of the hub are named as in `org/name`",
     );
     check(
         recipe(
             "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: b, parameters: {weight: -1}}\n",
         ),
         "r.yaml:1:15: `lm_head.weight`: the weights sum to zero, and `normalize` divides by their sum",
-        "change the weights, or set `normalize: false`",
+        "change the parameters; `evomerge methods` explains them",
     );
 }
 
@@ -269,4 +269,139 @@ fn a_header_that_repeats_a_tensor_or_lies_about_its_shards_is_refused() {
         "r.yaml:4:11: b/model.safetensors.index.json: `../secret.safetensors` is not the name of a file beside it",
         "download the index again",
     );
+}
+
+/// A recipe in place of that of models a and b, and the beginnings of the error and of the hint.
+fn check_text(text: impl AsRef<[u8]>, error: &str, hint: &str) {
+    let dir = Dir::new();
+    dir.tiny("a", 0.1);
+    dir.tiny("b", 0.2);
+    dir.write("r.yaml", text);
+    let before = dir.tree();
+    let said = dir.run(&["merge", "r.yaml", "-o", "merged"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.error().starts_with(error), "{error}: {}", said.err);
+    assert!(said.hint().unwrap_or_default().starts_with(hint), "{hint}: {}", said.err);
+    assert_eq!(dir.tree(), before, "nothing is left behind");
+}
+
+#[test]
+fn what_is_no_recipe_is_refused() {
+    let nothing = "expected a block of keys, found nothing";
+    check_text("", &format!("r.yaml:1:1: {nothing}"), "");
+    check_text("# all commented out\n", &format!("r.yaml:2:1: {nothing}"), "");
+    check_text("hello", "r.yaml:1:1: expected a block of keys, found the text `hello`", "");
+    check_text("- a\n", "r.yaml:1:1: expected a block of keys, found 1 entry", "");
+    check_text(b"merge_method: \xff\xfe\x00", "r.yaml:1:15: this is not UTF-8 text", "save the file as UTF-8");
+    check_text("merge_method: linear\nmodels: &a [*a]\n", "r.yaml:2:13: this is not valid YAML", "look for");
+    let deep = format!("merge_method: linear\nmodels: {}", "[".repeat(100_000));
+    check_text(deep, "r.yaml:2:", "look for");
+    let bomb = ('b'..'j').zip('a'..).fold("a: &a [x]\n".to_owned(), |text, (one, of)| {
+        text + &format!("{one}: &{one} [{}]\n", vec![format!("*{of}"); 9].join(","))
+    });
+    check_text(bomb, "r.yaml:1:", "");
+}
+
+#[test]
+fn keys_that_nobody_reads_are_refused_at_every_level() {
+    let known = "known keys here: ";
+    let one = "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\n";
+    for (line, error, hint) in [
+        ("qqqq: 1", "r.yaml:3:1: there is no key `qqqq`", known),
+        ("parameters: {qqqq: 1}", "r.yaml:3:14: parameters: `linear` has no parameter `qqqq`", "its parameters: "),
+        ("tokenizer: {qqqq: 1}", "r.yaml:3:13: tokenizer: there is no key `qqqq`", known),
+        ("tokenizer: {tokens: {x: {qqqq: 1}}}", "r.yaml:3:26: tokenizer.tokens.x: there is no key `qqqq`", known),
+        ("random: {seed: 1, qqqq: 1}", "r.yaml:3:19: random: there is no key `qqqq`", known),
+        ("fixes: [qqqq]", "r.yaml:3:9: fixes[0]: `qqqq` is not known here", "known here: "),
+        ("dtype: qqqq", "r.yaml:3:8: dtype: `qqqq` is not known here", "known here: "),
+        ("base_model: {path: a, qqqq: 1}", "r.yaml:3:23: base_model: there is no key `qqqq`", known),
+        ("chat_template: qqqq", "r.yaml:3:16: chat_template: there is no chat template `qqqq`", "known ones: "),
+    ] {
+        check_text(format!("{one}{line}\n"), error, hint);
+    }
+    for (line, error) in [
+        ("models: [{model: a, qqqq: 1}]", "r.yaml:2:21: models[0]: there is no key `qqqq`"),
+        ("models: [{model: a, parameters: {qqqq: 1}}]", "r.yaml:2:34: models[0].parameters: `linear` has no"),
+        ("slices: [{qqqq: 1, sources: [{model: a, layer_range: [0, 1]}]}]", "r.yaml:2:11: slices[0]: there is no key"),
+        ("slices: [{sources: [{qqqq: 1, model: a}]}]", "r.yaml:2:22: slices[0].sources[0]: there is no key"),
+        ("modules: {default: {qqqq: 1, models: [{model: a}]}}", "r.yaml:2:21: modules.default: there is no key"),
+    ] {
+        check_text(format!("merge_method: linear\n{line}\n"), error, "");
+    }
+}
+
+#[test]
+fn numbers_that_cannot_be_meant_are_refused() {
+    for (line, error) in [
+        (
+            "models: [{model: a, parameters: {weight: 1e400}}]",
+            "r.yaml:2:42: models[0].parameters.weight: expected a finite",
+        ),
+        (
+            "models: [{model: a, parameters: {weight: .nan}}]",
+            "r.yaml:2:42: models[0].parameters.weight: expected a finite",
+        ),
+        ("slices: [{sources: [{model: a, layer_range: [0, 2]}]}]", "r.yaml:2:45: layer_range: `a` has 1 layers"),
+        (
+            "slices: [{sources: [{model: a, layer_range: [0, 99999999999]}]}]",
+            "r.yaml:2:45: layer_range: `a` has 1 layers",
+        ),
+        (
+            "slices: [{sources: [{model: a, layer_range: [1, 0]}]}]",
+            "r.yaml:2:45: slices[0].sources[0].layer_range: [1, 0] is reversed",
+        ),
+        (
+            "slices: [{sources: [{model: a, layer_range: [-1, 1]}]}]",
+            "r.yaml:2:46: slices[0].sources[0].layer_range[0]: expected a whole",
+        ),
+        ("random: {seed: 99999999999999999999}", "r.yaml:2:16: random.seed: expected a whole number from 0 up"),
+        (
+            "models: [{model: a}]\ntokenizer: {pad_to_multiple_of: 18446744073709551615}",
+            "r.yaml:3:33: tokenizer.pad_to_multiple_of: a multiple of 18446744073709551615 would be mostly padding",
+        ),
+    ] {
+        check_text(format!("merge_method: linear\n{line}\nparameters: {{weight: 1}}\n"), error, "");
+    }
+    check_text(
+        "merge_method: della\nbase_model: a\nmodels: [{model: b, parameters: {weight: 1, density: 0.1, epsilon: 0.5}}]\n",
+        "r.yaml:1:15: `lm_head.weight`: elements are kept with probabilities from density − epsilon",
+        "change the parameters",
+    );
+}
+
+#[test]
+fn a_recipe_cannot_be_made_of_itself() {
+    check_text(
+        "merge_method: linear\nmodels: [{model: r.yaml, parameters: {weight: 1}}]\n",
+        "r.yaml:2:18: r.yaml: not a file of tensors, by its name",
+        "tensors are read from .safetensors",
+    );
+    let document = |name: &str, of: &str| {
+        format!("name: {name}\nmerge_method: linear\nmodels: [{{model: {of}, parameters: {{weight: 1}}}}]\n")
+    };
+    check_text(
+        document("x", "y") + "---\n" + &document("y", "x"),
+        "r.yaml:1:7: `x`, `y` refer to each other in a circle",
+        "a merge cannot be made of itself",
+    );
+    check_text(
+        document("x", "x") + "---\n" + &document("y", "a"),
+        "r.yaml:1:7: `x` refers to itself",
+        "a merge cannot be made of itself",
+    );
+    check_text(
+        document("x", "a") + "---\n" + &document("y", "b"),
+        "r.yaml:5:7: a file has one result, and nothing refers to `x` or to `y`",
+        "name one of them",
+    );
+}
+
+#[test]
+fn links_that_lead_nowhere_are_the_users() {
+    let dir = Dir::new();
+    std::os::unix::fs::symlink("loop", dir.path("loop")).unwrap();
+    let said = dir.run(&["merge", "loop", "-o", "merged"]);
+    assert_eq!((said.code, said.error()), (Some(1), "cannot read loop: too many levels of symbolic links"));
+    let said = dir.run(&["merge", "nowhere.yaml", "-o", "merged"]);
+    assert_eq!((said.code, said.error()), (Some(1), "cannot read nowhere.yaml: no such file or directory"));
 }

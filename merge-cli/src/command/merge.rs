@@ -57,10 +57,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         || describe(args, &documents, &sources, &export),
     );
     let provenance = synced.and(described)?;
-    export.file("README.md", card::of_merge(recipe, &licences, &provenance).as_bytes())?;
+    export.file("README.md", card::of_merge(&documents, &licences, &provenance).as_bytes())?;
     export.file(provenance::FILE, provenance.to_json().as_bytes())?;
     if !args.no_sync {
         export.sync()?;
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        return Ok(ExitCode::from(interrupt::CODE));
     }
     export.publish()?;
 
@@ -96,7 +99,14 @@ fn describe(args: &Args, documents: &[Recipe], sources: &Sources, export: &Expor
 fn check_destination(output: &Path, replace: bool, sources: &Sources) -> Result<()> {
     let inputs = || sources.files().map(|(_, path)| path);
     if replace && output.join(provenance::FILE).is_file() {
-        return export::check_input(output, inputs());
+        export::check_input(output, inputs())?;
+        let stranger = Provenance::read(output)
+            .and_then(|earlier| earlier.stranger(output))
+            .map_err(|e| e.hint("only what `evomerge merge` has written is replaced: choose another directory"))?;
+        return stranger.map_or(Ok(()), |name| {
+            Err(Error::user(format!("{}: holds `{name}`, which was not merged", output.display()))
+                .hint("move it elsewhere, as the directory is replaced as a whole; or choose another directory"))
+        });
     }
     export::check_destination(output, inputs()).map_err(|error| match error.advice() {
         Some(advice) if output.join(provenance::FILE).is_file() => {

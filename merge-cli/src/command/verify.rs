@@ -28,7 +28,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     provenance.outputs.par_iter().try_for_each(|(name, hash)| {
         let path = args.dir.join(name);
-        same(&sha256_of(&path)?, hash, &path.display().to_string(), "the file was changed or damaged: merge again")
+        let now = sha256_of(&path).map_err(|e| e.hint("the merge is not whole: merge again"))?;
+        same(&now, hash, &path.display().to_string(), "the file was changed or damaged: merge again")
     })?;
     screen::data(&format!("outputs: {} files are what was written", provenance.outputs.len()));
 
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let written = Checkpoint::open(&args.dir)?;
     if merge.index() != written.index() {
         return Err(Error::user(format!("{}: has other tensors than its recipe makes", args.dir.display()))
-            .hint("it was merged by another version: merge again"));
+            .hint(provenance.why()));
     }
     let bar = Bytes::new("merging again", written.index().values().map(|meta| meta.byte_len() as u64).sum());
     merge.index().iter().try_for_each(|(name, meta): (&String, &Meta)| {
@@ -75,11 +76,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if equal.collect::<Result<Vec<_>>>()?.into_iter().all(|equal| equal) {
             return Ok(());
         }
-        Err(Error::user(format!("{}: `{name}` is not what merging again makes", args.dir.display())).hint(format!(
-            "it was merged by evomerge {}; this is {}",
-            provenance.evomerge,
-            env!("CARGO_PKG_VERSION")
-        )))
+        Err(Error::user(format!("{}: `{name}` is not what merging again makes", args.dir.display()))
+            .hint(provenance.why()))
     })?;
     bar.finish();
     screen::data(&format!("merging again: {} tensors are the same, bit for bit", merge.index().len()));

@@ -128,7 +128,7 @@ pub struct Tokenizer {
     pub source: At<String>,
     /// Rows are added to the embedding until their number is a multiple of this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pad_to_multiple_of: Option<At<usize>>,
     /// Tokens whose embedding comes from elsewhere, and tokens that are added.
     #[serde(

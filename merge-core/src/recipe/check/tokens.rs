@@ -5,6 +5,9 @@ use crate::recipe::{
     place::{At, Mistake, known_names},
 };
 
+/// Multiples are taken for the sake of hardware, where a larger one is a slip.
+const MOST_PADDING: usize = 1 << 16;
+
 /// Chat templates that a recipe may ask for by name; `auto` is what most of the models have.
 const CHAT_TEMPLATES: [&str; 6] = ["auto", "alpaca", "chatml", "exaone", "llama3", "mistral"];
 
@@ -21,9 +24,13 @@ pub(super) fn check<S>(recipe: &Recipe<S>) -> Result<(), Mistake> {
 
 fn check_tokenizer<S>(recipe: &Recipe<S>) -> Result<(), Mistake> {
     let Some(tokenizer) = &recipe.tokenizer else { return Ok(()) };
-    if let Some(rows) = tokenizer.pad_to_multiple_of.filter(|rows| rows.value == 0) {
-        let mistake = Mistake::new("0 has no multiples").hint("give a number from 1 up, such as 64");
-        return Err(mistake.under("pad_to_multiple_of").at(rows.place));
+    if let Some(rows) = tokenizer.pad_to_multiple_of.filter(|rows| !(1..=MOST_PADDING).contains(&rows.value)) {
+        let mistake = Mistake::new(match rows.value {
+            0 => "0 has no multiples".to_owned(),
+            n => format!("a multiple of {n} would be mostly padding"),
+        });
+        let hint = format!("give a number from 1 to {MOST_PADDING}, such as 64");
+        return Err(mistake.hint(hint).under("pad_to_multiple_of").at(rows.place));
     }
     let merged: Vec<&str> = recipe.merged().into_iter().map(|model| model.as_str()).collect();
     for (token, rule) in &tokenizer.tokens {
