@@ -36,7 +36,7 @@ pub(crate) fn refusal(dir: &Dir, recipe: &str) -> (String, String) {
 
 /// `merge_method: linear` of models, each with weight 1.
 pub(crate) fn linear(models: &[&str]) -> String {
-    let list: String = models.iter().map(|model| format!("- model: {model}\n")).collect();
+    let list = models.iter().fold(String::new(), |list, model| list + &format!("- model: {model}\n"));
     format!("merge_method: linear\nparameters: {{weight: 1}}\nmodels:\n{list}")
 }
 
@@ -52,9 +52,9 @@ pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
         }
     };
     if path.is_file() {
-        read(path)
+        read(path);
     } else {
-        walk(path, &mut read)
+        walk(path, &mut read);
     }
     all
 }

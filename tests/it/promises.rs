@@ -122,7 +122,7 @@ fn a_merge_is_replaced_as_a_whole_and_nothing_else_is() {
     dir.write(".out.partial/model-00001-of-00009.safetensors", "half of it");
     assert_eq!(run(&["--replace"]).code, Some(0));
     let whole = contents(&dir.path("out"));
-    let weights: Vec<&String> = whole.keys().filter(|name| name.starts_with("model")).collect();
+    let weights: Vec<&str> = whole.keys().map(String::as_str).filter(|name| name.starts_with("model")).collect();
     assert_eq!((weights, whole.len()), (vec!["model.safetensors"], sharded.len() - shards), "no stale shard");
     assert!(tensors(&dir.path("out")) == all && !dir.path(".out.partial").exists());
 
@@ -261,7 +261,7 @@ const METHODS: [(&str, &str, usize); 20] = [
 
 /// A recipe of a method for the first of these models, and a base where it needs one.
 fn recipe_of((method, parameters, n): (&str, &str, usize), models: [&str; 2], base: &str) -> String {
-    let list: String = models[..n].iter().map(|model| format!("- model: {model}\n")).collect();
+    let list = models[..n].iter().fold(String::new(), |list, model| list + &format!("- model: {model}\n"));
     let whole = ["linear", "nuslerp", "multislerp", "karcher", "passthrough"].contains(&method);
     let base = if whole { String::new() } else { format!("base_model: {base}\n") };
     format!("merge_method: {method}\n{base}parameters: {{{parameters}}}\nmodels:\n{list}")
