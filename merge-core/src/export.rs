@@ -20,7 +20,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{Read as _, Write as _},
     ops::ControlFlow,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -34,11 +34,17 @@ const SIDECARS: &[&str] = &[
     "chat_template.json",
     "generation_config.json",
     "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "sentencepiece.bpe.model",
     "special_tokens_map.json",
+    "spiece.model",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
+    "video_preprocessor_config.json",
     "vocab.json",
+    "vocab.txt",
 ];
 
 /// Refuses a destination that exists or is one of the inputs, before any work is done for it.
@@ -104,6 +110,11 @@ impl Export {
             let held = File::open(&beside).map_err(|e| Error::io("open", &beside, &e))?;
             match held.try_lock() {
                 Err(TryLockError::WouldBlock) => {
+                    Err(Error::user(format!("{}: another process is writing it", dir.display()))
+                        .hint("wait until it ends, or choose another directory"))
+                }
+                // Another may have removed it, and made its own, before it was locked.
+                Ok(()) if !is_at(&held, &beside) => {
                     Err(Error::user(format!("{}: another process is writing it", dir.display()))
                         .hint("wait until it ends, or choose another directory"))
                 }
@@ -176,14 +187,24 @@ impl Export {
         sync_dir(&self.beside)
     }
 
-    /// Gives the directory its name. What is there already, if something is, is removed in the same instant.
-    pub fn publish(mut self) -> Result<()> {
-        match exchange(&self.beside, &self.dir)? {
-            Was::Nothing => {}
-            Was::Replaced(old) => fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, &e))?,
-        }
+    /// Gives the directory its name where nothing is, or an empty directory; fails if something has come there meanwhile.
+    pub fn publish_new(mut self) -> Result<()> {
+        fs::rename(&self.beside, &self.dir).map_err(|e| {
+            Error::io("rename to", &self.dir, &e).hint("something has come there meanwhile: choose another directory")
+        })?;
         self.published = true;
         sync_dir(parent(&self.dir))
+    }
+
+    /// Gives the directory its name. What is there already, if something is, is removed in the same instant.
+    pub fn publish(mut self) -> Result<()> {
+        let was = exchange(&self.beside, &self.dir)?;
+        self.published = true;
+        sync_dir(parent(&self.dir))?;
+        match was {
+            Was::Nothing => Ok(()),
+            Was::Replaced(old) => fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, &e)),
+        }
     }
 
     fn files(&self) -> Result<Vec<PathBuf>> {
@@ -213,6 +234,12 @@ pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
     export.publish()
 }
 
+/// Whether an open directory is still the one of that name.
+fn is_at(held: &File, path: &Path) -> bool {
+    let id = |metadata: std::io::Result<fs::Metadata>| metadata.map(|one| (one.dev(), one.ino())).ok();
+    id(held.metadata()) == id(fs::metadata(path))
+}
+
 /// What was where a directory was put.
 enum Was {
     Nothing,
@@ -239,7 +266,11 @@ fn exchange(new: &Path, dir: &Path) -> Result<Was> {
         fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, &e))?;
     }
     renamed(dir, &old)?;
-    renamed(new, dir)?;
+    if let Err(error) = renamed(new, dir) {
+        // What was there is there again, if anything can be renamed at all.
+        let _ = fs::rename(&old, dir);
+        return Err(error);
+    }
     Ok(Was::Replaced(old))
 }
 

@@ -44,7 +44,10 @@ pub(crate) fn settle(
 
 /// Whether a model's head is its embedding. A model without an embedding has no head to tie.
 fn is_tied(model: &dyn Weights) -> Result<bool> {
-    Ok(model.config().tied().map_err(|e| e.at(model.place()))? && head_of(model.index()).is_none())
+    // Some kinds of models leave the key out, and are tied; a model that is none of a language has neither.
+    let said = model.config().flag("tie_word_embeddings").map_err(|e| e.at(model.place()))?;
+    let embeds = !Layers::of(model.index()).embeddings.is_empty();
+    Ok(said.unwrap_or(embeds && !model.config().0.is_empty()) && head_of(model.index()).is_none())
 }
 
 /// The tensor that is the output head.

@@ -40,7 +40,11 @@ impl Layers {
         let embeddings = index
             .keys()
             .filter(|name| names(name))
-            .filter(|name| split(name).is_none() && ["embed", "wte", "wpe"].iter().any(|part| name.contains(part)))
+            .filter(|name| {
+                split(name).is_none()
+                    && ["embed", "wte", "wpe"].iter().any(|part| name.contains(part))
+                    && !name.contains("embed_out")
+            })
             .cloned()
             .collect();
         let others = numbered

@@ -9,6 +9,7 @@ use crate::{
     weights::{Config, Index},
 };
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// The keys that count a model's layers.
 const LAYERS: [&str; 4] = ["num_hidden_layers", "n_layer", "num_layers", "n_layers"];
@@ -25,7 +26,13 @@ pub(crate) fn of(
     stacked: &[(usize, usize)],
 ) -> Result<Config> {
     let mut config = models[donor].1.config().clone();
-    let dtype = index.values().map(|meta| meta.dtype).filter(|dtype| dtype.is_float()).reduce(Dtype::promote);
+    let mut bytes: BTreeMap<Dtype, usize> = BTreeMap::new();
+    for meta in index.values().filter(|meta| meta.dtype.is_float()) {
+        *bytes.entry(meta.dtype).or_default() += meta.byte_len();
+    }
+    // The type of most of it: a few tensors are kept in another in many models.
+    let dtype = bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(dtype, _)| dtype);
+    let is_stacked = !stacked.is_empty();
     let count = Layers::of(models[donor].1.index()).count;
     let mut counted = false;
     for part in ["", "text_config"] {
@@ -35,7 +42,12 @@ pub(crate) fn of(
                 *value = Value::from(dtype.name());
             }
         }
-        if recipe.slices.is_empty() {
+        if let (Some(tie), true) =
+            (recipe.tie_word_embeddings, part.is_empty() || own.contains_key("tie_word_embeddings"))
+        {
+            own.insert("tie_word_embeddings".to_owned(), tie.value.into());
+        }
+        if !is_stacked {
             continue;
         }
         for (key, value) in own.iter_mut() {
@@ -47,7 +59,7 @@ pub(crate) fn of(
             }
         }
     }
-    if !recipe.slices.is_empty() && stacked.len() != count && !counted && !config.0.is_empty() {
+    if is_stacked && stacked.len() != count && !counted && !config.0.is_empty() {
         let message = format!("{}: config.json has no key for its {count} layers", models[donor].1.place());
         return Err(Error::user(message).hint(format!("one of {} is expected", LAYERS.join(", "))));
     }

@@ -55,17 +55,23 @@ impl Sources {
         let mut sources = Self { entries: Vec::new(), files: Vec::new() };
         for stage in earlier {
             sources.add(stage, library)?;
-            let merge = Merge::plan(stage, &sources)?;
+            let merge = Merge::plan(stage, &sources.of(stage))?;
             let name = stage.name.as_ref().map_or_else(String::new, |name| name.value.clone());
             sources.entries.push((name, Arc::new(merge)));
         }
         sources.add(recipe, library)?;
-        // What only earlier recipes name is read through their results.
-        let named: Vec<&str> = recipe.references().iter().map(|reference| reference.as_str()).collect();
-        sources.entries.retain(|(name, _)| named.contains(&name.as_str()));
-        let rank = |name: &str| named.iter().position(|known| *known == name);
-        sources.entries.sort_by_key(|(name, _)| rank(name));
-        Ok(sources)
+        let entries = sources.of(recipe).entries;
+        Ok(Self { entries, ..sources })
+    }
+
+    /// Those that a recipe names, in its order: what only other documents name is read through their results.
+    fn of<S>(&self, recipe: &Recipe<S>) -> Self {
+        let named = recipe.references();
+        let entry = |reference: &&At<String>| {
+            let name = reference.value.clone();
+            (name, Arc::clone(self.get(reference)))
+        };
+        Self { entries: named.iter().map(entry).collect(), files: Vec::new() }
     }
 
     fn add<S>(&mut self, recipe: &Recipe<S>, library: &dyn Library) -> Result<()> {
@@ -87,6 +93,18 @@ impl Sources {
         };
         let name = reference.value.clone();
         let checkpoint = Arc::new(Checkpoint::open(&path(&found.model)?).map_err(at)?);
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let same = |(_, files): &&(String, Files)| match files {
+            Files::Checkpoint(known) => canonical(known.path()) == canonical(checkpoint.path()),
+            Files::Adapter(_) => false,
+        };
+        // With an adapter it is another model.
+        if let Some((other, _)) =
+            self.files.iter().find(same).filter(|(other, _)| !other.contains('+') && found.lora.is_none())
+        {
+            return Err(at(Error::user(format!("`{name}` and `{other}` are the same model"))
+                .hint("call it by one name, so that it is one model")));
+        }
         self.files.push((name.clone(), Files::Checkpoint(Arc::clone(&checkpoint))));
         let Some(lora) = found.lora else { return Ok(checkpoint) };
         let adapter = path(&lora)?;

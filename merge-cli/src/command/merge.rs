@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if interrupted.load(Ordering::Relaxed) {
         return Ok(ExitCode::from(interrupt::CODE));
     }
-    export.publish()?;
+    if args.replace { export.publish() } else { export.publish_new() }?;
 
     let (n, s) = (merge.index().len(), began.elapsed().as_secs_f64());
     if args.json {

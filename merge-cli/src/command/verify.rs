@@ -37,6 +37,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let documents = Recipe::parse_all(&provenance.recipe, &file)?;
     let (recipe, earlier) = documents.split_last().expect("a file has a document");
     let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
+    if sources.files().count() != provenance.inputs.len() {
+        return Err(
+            Error::user(format!("{}: its inputs are not those of its recipe", file.display())).hint("merge again")
+        );
+    }
     let mut n = 0;
     for ((name, now), then) in sources.sha256()?.into_iter().zip(&provenance.inputs) {
         for (file, hash) in &then.files {

@@ -4,6 +4,7 @@
 //! for each part of a model. What comes before the layers is merged as the first slice says, what comes after them as the
 //! last one does.
 
+mod alike;
 mod modules;
 
 use modules::module_of;
@@ -201,8 +202,12 @@ impl<'r> Planner<'r> {
 
     /// Plans the tensors of a module's views, one upon the other.
     fn stack(&mut self, views: &[View<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
+        self.check_stack(views, names)?;
         let main = self.layers(views[0].members[0].source, names);
         let tail = if self.fixed(Fix::TailGradient) { 1.0 } else { 0.0 };
+        // Layers that are stacked, and whose number `config.json` has.
+        let is_main =
+            self.is_stacked(views) && self.layers(views[0].members[0].source, &|_| true).prefix == main.prefix;
         let mut below = 0;
         for (number, view) in views.iter().enumerate() {
             let (first, last) = (number == 0, number + 1 == views.len());
@@ -248,13 +253,19 @@ impl<'r> Planner<'r> {
                 let inputs: Vec<&str> = tensors.iter().map(|theirs| theirs[key]).collect();
                 self.tensor(view, output, &inputs, t)?;
             }
-            if self.recipe.modules.is_empty() {
+            if is_main {
                 let source = view.members[0].source;
                 self.plan.stacked.extend(view.members[0].layers.clone().map(|layer| (source, layer)));
             }
             below += count;
         }
         Ok(())
+    }
+
+    /// Whether views are slices, and not all layers of models.
+    fn is_stacked(&self, views: &[View<'r>]) -> bool {
+        let all = |member: &Member<'_>| member.layers == (0..self.layers(member.source, &|_| true).count);
+        views.len() > 1 || !all(&views[0].members[0])
     }
 
     /// Plans one tensor of a view, at depth `t`.
@@ -335,62 +346,29 @@ impl<'r> Planner<'r> {
         let Some(random) = self.recipe.random.as_ref().filter(|random| random.generator == Generator::Mergekit) else {
             return Ok(());
         };
-        let (twister, mut offset) = (Arc::new(Twister::new(random.seed)), 0);
-        let rounds = self.recipe.dtype.is_some_and(|dtype| dtype.value == Dtype::BF16);
+        let models = self.models.len() as u64;
+        let most = models * self.plan.index.values().map(|meta| meta.len() as u64).sum::<u64>();
+        let (twister, mut offset) = (Arc::new(Twister::within(random.seed, most)), 0);
         let lens: BTreeMap<&String, usize> = self.plan.index.iter().map(|(name, meta)| (name, meta.len())).collect();
         // mergekit works in the order of the source tensors' names.
         let mut jobs: Vec<(&String, &mut Job)> = self.plan.jobs.iter_mut().collect();
         jobs.sort_by(|(a, one), (b, other)| (one.first(), a).cmp(&(other.first(), b)));
         for (name, job) in jobs {
-            let Job::Merge { method, models, .. } = job else { continue };
-            for (operand, settings, draws) in models.iter_mut().filter(|(_, settings, _)| method.draws(settings)) {
-                if self.models[operand.source].1.index()[&operand.tensor].dtype == Dtype::F64 {
+            let Job::Merge { method, models, base, .. } = job else { continue };
+            // What mergekit works in: the type that the recipe asks for, or that holds all inputs.
+            let stored = models.iter().map(|(operand, ..)| operand).chain(base.as_ref());
+            let stored = stored.map(|operand| self.models[operand.source].1.index()[&operand.tensor].dtype);
+            let work = self.recipe.dtype.map(|dtype| dtype.value).or_else(|| stored.reduce(Dtype::promote));
+            for (_, settings, draws) in models.iter_mut().filter(|(_, settings, _)| method.draws(settings)) {
+                if work == Some(Dtype::F64) {
                     let message = format!("`{name}`: mergekit draws twice for each float64 element, and we once");
                     return Err(Error::user(message).hint("use the default generator, or convert the models"));
                 }
-                if rounds {
+                if work == Some(Dtype::BF16) {
                     settings.round_to_bf16("density");
                 }
                 *draws = Draws::Mergekit { twister: Arc::clone(&twister), offset };
                 offset += lens[name] as u64;
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a model whose part of a view is not the first one's, in names and shapes.
-    fn comparable(
-        &self,
-        first: &Member<'_>,
-        firsts: &BTreeMap<Key, &str>,
-        member: &Member<'_>,
-        theirs: &BTreeMap<Key, &str>,
-    ) -> Result<()> {
-        let [donor, model] = [first, member].map(|member| &self.models[member.source].1);
-        let lacks =
-            |one: &dyn Weights, has: &BTreeMap<Key, &str>, other: &dyn Weights, wanted: &BTreeMap<Key, &str>| {
-                let missing: Vec<&str> =
-                    wanted.iter().filter(|(key, _)| !has.contains_key(*key)).map(|(_, name)| *name).collect();
-                let (name, more) = (missing.first()?, missing.len() - 1);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let message = format!("{} lacks `{name}`{more}, which {} has", one.place(), other.place());
-                Some(Error::user(message).hint("only models of one architecture and size can be merged"))
-            };
-        if let Some(error) =
-            lacks(&**model, theirs, &**donor, firsts).or_else(|| lacks(&**donor, firsts, &**model, theirs))
-        {
-            return Err(error);
-        }
-        for (key, name) in firsts {
-            let (shape, other) = (&donor.index()[*name].shape, &model.index()[theirs[key]].shape);
-            if shape != other {
-                let (a, b) = (donor.place(), model.place());
-                let message = format!("{a} and {b}: the shapes of `{name}` differ: {shape:?} and {other:?}");
-                return Err(Error::user(message).hint(if key.0.is_none() && shape.get(1..) == other.get(1..) {
-                    "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's"
-                } else {
-                    "only models of one architecture and size can be merged"
-                }));
             }
         }
         Ok(())

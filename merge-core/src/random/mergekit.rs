@@ -11,15 +11,17 @@ use std::{
 /// The sequence can only be walked, so states are kept on the way: whoever reads neighbouring stretches, in any order,
 /// walks little. A draw of 32 bits gives `(draw & 0xffffff) · 2⁻²⁴`, as torch's Bernoulli masks have it.
 pub struct Twister {
-    /// States by the number of draws before them, at multiples of [`STEP`]; always one for 0.
+    /// States by the number of draws before them, always one for 0.
     states: Mutex<BTreeMap<u64, State>>,
+    /// Draws between two kept states, a multiple of 624.
+    step: u64,
 }
 
-/// Draws between two kept states: 2.5 KB for each 40,000 elements.
+/// Fewest draws between two kept states: 2.5 KB for each 40,000.
 const STEP: u64 = 64 * N as u64;
 
-/// States that are kept; the oldest parts of the sequence are forgotten first, since merges walk forwards.
-const KEPT: usize = 20_000;
+/// Most states that are kept, 50 MB.
+const KEPT: u64 = 20_000;
 
 const N: usize = 624;
 const M: usize = 397;
@@ -58,7 +60,13 @@ fn temper(mut y: u32) -> u32 {
 impl Twister {
     /// The sequence of a seed. torch takes seeds of 64 bits and uses the lower 32.
     pub fn new(seed: u64) -> Self {
-        Self { states: Mutex::new(BTreeMap::from([(0, State::seeded(seed as u32))])) }
+        Self::within(seed, 0)
+    }
+
+    /// The sequence of a seed, of which at most so many numbers are read.
+    pub fn within(seed: u64, most: u64) -> Self {
+        let states = Mutex::new(BTreeMap::from([(0, State::seeded(seed as u32))]));
+        Self { states, step: STEP.max((most / KEPT).next_multiple_of(N as u64)) }
     }
 
     /// Fills `out` with the draws from number `first` on.
@@ -92,13 +100,8 @@ impl Twister {
         while at + N as u64 <= first {
             state.twist();
             at += N as u64;
-            if at.is_multiple_of(STEP) {
-                let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-                states.insert(at, state.clone());
-                if states.len() > KEPT {
-                    let second = states.keys().nth(1).copied().expect("more than one is kept");
-                    states.remove(&second);
-                }
+            if at.is_multiple_of(self.step) {
+                self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(at, state.clone());
             }
         }
         (at, state)

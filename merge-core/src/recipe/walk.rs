@@ -102,7 +102,9 @@ impl<S> Recipe<S> {
         }
         let tokenizer = self.tokenizer.as_mut().map(|tokenizer| &mut tokenizer.value);
         if let Some(Tokenizer { source, tokens, .. }) = tokenizer {
-            change(&mut source.value);
+            if !["union", "base"].contains(&source.as_str()) {
+                change(&mut source.value);
+            }
             for source in tokens.iter_mut().filter_map(|(_, token)| token.source.as_mut()) {
                 match &mut source.value {
                     TokenSource::Model(model) | TokenSource::Token { model, .. } => change(model),
@@ -110,9 +112,9 @@ impl<S> Recipe<S> {
                 }
             }
         }
-        for reference in self.base_model.iter_mut().chain(&mut self.tokenizer_source) {
-            change(&mut reference.value);
-        }
+        self.base_model.iter_mut().for_each(|base| change(&mut base.value));
+        let lender = self.tokenizer_source.iter_mut().filter(|source| !["union", "base"].contains(&source.as_str()));
+        lender.for_each(|source| change(&mut source.value));
     }
 }
 

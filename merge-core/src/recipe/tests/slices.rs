@@ -32,7 +32,7 @@ tokenizer:
 chat_template: chatml
 random: {generator: mergekit, seed: 3}
 tie_word_embeddings: false
-fixes: [tail_gradient, listed_only]
+fixes: [tail_gradient, listed_only, slice_method]
 "#;
 
 pub(super) const PARTS: &str = "merge_method: ties
@@ -59,7 +59,10 @@ fn reads_slices_and_vocabularies() {
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!(recipe.slices[0].sources[1].layer_range.value, [1, 3]);
     assert_eq!(recipe.random.as_ref().map(|random| random.generator), Some(Generator::Mergekit));
-    assert_eq!(recipe.fixes.iter().map(|fix| fix.value).collect::<Vec<_>>(), [Fix::TailGradient, Fix::ListedOnly]);
+    assert_eq!(
+        recipe.fixes.iter().map(|fix| fix.value).collect::<Vec<_>>(),
+        [Fix::TailGradient, Fix::ListedOnly, Fix::SliceMethod]
+    );
     let tokenizer = recipe.tokenizer().expect("a tokenizer");
     let sources: Vec<_> = tokenizer.tokens.iter().map(|(_, token)| token.source.clone().map(|at| at.value)).collect();
     let model = |model: &str| Some(TokenSource::Model(model.to_owned()));
@@ -259,7 +262,7 @@ fn refuses_vocabularies_that_make_no_sense() {
         "pad_to_multiple_of: 64",
         "pad_to_multiple_of: 0",
         "recipes/ja.yaml:19:23: tokenizer.pad_to_multiple_of: 0 has no multiples",
-        "give a number from 1 up, such as 64",
+        "give a number from 1 to 65536, such as 64",
     );
     stacked(
         "{source: b, force",
@@ -303,7 +306,7 @@ fn refuses_vocabularies_that_make_no_sense() {
         "[tail_gradient,",
         "[tail_gradients,",
         "recipes/ja.yaml:30:9: fixes[0]: `tail_gradients` is not known here",
-        "did you mean `tail_gradient`? known here: `tail_gradient`, `listed_only`",
+        "did you mean `tail_gradient`? known here: `tail_gradient`, `listed_only`, `slice_method`",
     );
 }
 

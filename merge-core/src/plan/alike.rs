@@ -1,0 +1,82 @@
+//! Refuses models and slices that do not fit together, before a weight is read.
+
+use super::{Key, Member, Planner, View};
+use crate::{
+    error::{Error, Result},
+    names::Layers,
+    weights::Weights,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl<'r> Planner<'r> {
+    /// Refuses slices that cannot stand upon each other: the layers of their models have to be alike, and what is before
+    /// the first has to fit what is after the last.
+    pub(super) fn check_stack(&self, views: &[View<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
+        let shapes = |source: usize, outside: bool| {
+            let index = self.models[source].1.index();
+            let layers = Layers::within(index, names);
+            let mut shapes: BTreeSet<(String, Vec<usize>)> = BTreeSet::new();
+            for (name, meta) in index.iter().filter(|(name, _)| names(name)) {
+                match layers.of_tensor(name) {
+                    Some(_) if !outside => drop(shapes.insert((layers.rest(name).to_owned(), meta.shape.clone()))),
+                    None if outside => drop(shapes.insert((name.clone(), meta.shape.clone()))),
+                    _ => {}
+                }
+            }
+            shapes
+        };
+        let first = &views[0].members[0];
+        for (number, view) in views.iter().enumerate().skip(1) {
+            let member = &view.members[0];
+            let is_last = number + 1 == views.len();
+            for outside in [false, true].into_iter().filter(|outside| !outside || is_last) {
+                let (ours, theirs) = (shapes(first.source, outside), shapes(member.source, outside));
+                let Some((name, shape)) = ours.symmetric_difference(&theirs).next() else { continue };
+                let [a, b] = [first, member].map(|member| self.models[member.source].1.place());
+                let name = name.trim_start_matches('.');
+                return Err(Error::user(format!("{a} and {b}: `{name}` of shape {shape:?} is not in both"))
+                    .at(&member.place)
+                    .hint("only layers of one architecture, size and vocabulary can stand upon each other; `tokenizer` makes vocabularies the same"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a model whose part of a view is not the first one's, in names and shapes.
+    pub(super) fn comparable(
+        &self,
+        first: &Member<'_>,
+        firsts: &BTreeMap<Key, &str>,
+        member: &Member<'_>,
+        theirs: &BTreeMap<Key, &str>,
+    ) -> Result<()> {
+        let [donor, model] = [first, member].map(|member| &self.models[member.source].1);
+        let lacks =
+            |one: &dyn Weights, has: &BTreeMap<Key, &str>, other: &dyn Weights, wanted: &BTreeMap<Key, &str>| {
+                let missing: Vec<&str> =
+                    wanted.iter().filter(|(key, _)| !has.contains_key(*key)).map(|(_, name)| *name).collect();
+                let (name, more) = (missing.first()?, missing.len() - 1);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let message = format!("{} lacks `{name}`{more}, which {} has", one.place(), other.place());
+                Some(Error::user(message).hint("only models of one architecture and size can be merged"))
+            };
+        if let Some(error) =
+            lacks(&**model, theirs, &**donor, firsts).or_else(|| lacks(&**donor, firsts, &**model, theirs))
+        {
+            return Err(error);
+        }
+        for (key, name) in firsts {
+            let (shape, other) = (&donor.index()[*name].shape, &model.index()[theirs[key]].shape);
+            if shape != other {
+                let (a, b) = (donor.place(), model.place());
+                let message = format!("{a} and {b}: the shapes of `{name}` differ: {shape:?} and {other:?}");
+                return Err(Error::user(message).hint(if key.0.is_none() && shape.get(1..) == other.get(1..) {
+                    "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's"
+                } else {
+                    "only models of one architecture and size can be merged"
+                }));
+            }
+        }
+        Ok(())
+    }
+}
