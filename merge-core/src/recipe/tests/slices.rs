@@ -111,9 +111,14 @@ fn check(text: &str, good: &str, bad: &str, message: &str, hint: &str) {
     assert_eq!((error.to_string().as_str(), error.advice().unwrap_or_default()), (message, hint), "{bad}");
 }
 
+/// The stack with slices that are merged by their own methods.
+fn fixed() -> String {
+    STACKED.replace("listed_only]", "listed_only, slice_method]")
+}
+
 #[test]
 fn refuses_layers_that_cannot_be_stacked() {
-    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(STACKED, good, bad, message, hint);
+    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(&fixed(), good, bad, message, hint);
     stacked(
         "[0, 2]",
         "[2, 0]",
@@ -171,7 +176,7 @@ fn refuses_layers_that_cannot_be_stacked() {
 
 #[test]
 fn refuses_parameters_where_no_method_knows_them() {
-    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(STACKED, good, bad, message, hint);
+    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(&fixed(), good, bad, message, hint);
     stacked(
         "{t: 0.25}",
         "{t: 0.25, weight: 1}",
@@ -259,7 +264,7 @@ fn refuses_vocabularies_that_make_no_sense() {
         "pad_to_multiple_of: 64",
         "pad_to_multiple_of: 0",
         "recipes/ja.yaml:19:23: tokenizer.pad_to_multiple_of: 0 has no multiples",
-        "give a number from 1 up, such as 64",
+        "give a number from 1 to 65536, such as 64",
     );
     stacked(
         "{source: b, force",
@@ -303,7 +308,7 @@ fn refuses_vocabularies_that_make_no_sense() {
         "[tail_gradient,",
         "[tail_gradients,",
         "recipes/ja.yaml:30:9: fixes[0]: `tail_gradients` is not known here",
-        "did you mean `tail_gradient`? known here: `tail_gradient`, `listed_only`",
+        "did you mean `tail_gradient`? known here: `tail_gradient`, `listed_only`, `slice_method`",
     );
 }
 
