@@ -9,7 +9,7 @@ use divan::{Bencher, black_box, counter::ItemsCount};
 use evaluator::{
     model::Llama,
     objective::Benchmarks,
-    request::{LanguageModel as _, Request},
+    request::{Request, answers},
     task::{self, Benchmark, Fractions, Split, Task as _},
 };
 use merge_core::{
@@ -50,7 +50,7 @@ fn answer(bencher: Bencher<'_, '_>) {
     let requests: Vec<Request> = task.requests(&task.split(Split::Search)[..N_ANSWERED]);
     let checkpoint = Checkpoint::open(&family().join("ja")).expect("the repository has it");
     let mut model = Llama::load(&checkpoint, &Device::Cpu).expect("a Llama");
-    let work = || one_thread(|| model.answer(&requests).expect("it answers"));
+    let work = || one_thread(|| answers(&mut model, &requests).expect("it answers"));
     bencher.counter(ItemsCount::new(N_ANSWERED)).bench_local(work);
 }
 

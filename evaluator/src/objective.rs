@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Llama, Tokenizer},
-    request::LanguageModel as _,
+    request::answers,
     task::{Benchmark, Split, Task as _},
 };
 use candle_core::Device;
@@ -153,7 +153,7 @@ impl Objective for Benchmarks {
             let mut model = Llama::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
             for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
                 for chunk in items.chunks(CHUNK) {
-                    let answers = model.answer(&task.requests(chunk))?;
+                    let answers = answers(&mut model, &task.requests(chunk))?;
                     let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
                     if let ControlFlow::Break(()) = heard(goal, scores)? {
                         return Ok(());

@@ -1,46 +1,199 @@
 //! What a task asks of a model and what the model answers: text in, text and numbers out.
 
 use merge_core::error::Result;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
 /// A question to a model.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Request {
-    /// Go on after the prompt, greedily.
+pub struct Request {
+    /// What comes first.
+    pub prompt: Prompt,
+    /// What is wanted after it.
+    pub ask: Ask,
+    /// How text becomes tokens.
+    pub encoding: Encoding,
+}
+
+/// A prompt in its parts, so that a model can leave examples out that it has no room for, or give each its turn in a chat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompt {
+    /// What comes before all examples.
+    pub head: String,
+    /// Answered examples.
+    pub shots: Vec<Shot>,
+    /// What is asked in the end.
+    pub question: String,
+}
+
+/// An answered example of a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shot {
+    /// What was asked.
+    pub question: String,
+    /// What stands between the two.
+    pub delimiter: String,
+    /// What was answered.
+    pub answer: String,
+    /// What stands between this example and what follows.
+    pub after: String,
+}
+
+/// What is wanted after a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Go on, greedily.
     Generate {
-        /// The text to go on from.
-        prompt: String,
         /// Ends the answer when it appears; the stop text itself is not part of the answer.
         stop: Vec<String>,
         /// Most tokens to generate.
-        max_tokens: usize,
+        limit: Limit,
     },
-    /// How likely is each continuation of the prompt?
+    /// How likely is each continuation?
     Choose {
-        /// The text that comes first.
-        prompt: String,
         /// The continuations, each scored on its own after the prompt.
         choices: Vec<String>,
     },
+    /// How likely is this text, which may be longer than the model's context? It is read in stretches, each after one token of
+    /// the stretch before.
+    Read {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Most tokens of a generated answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Limit {
+    /// So many.
+    Tokens(usize),
+    /// As many as the longest of these texts has, and some more: a quirk of some protocols, which tells the model how long the
+    /// right answer is.
+    LongestOf(Vec<String>, usize),
+}
+
+/// How the text of a request becomes tokens. Harnesses differ here, and so do their scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Encoding {
+    /// How a prompt and its continuation are put together.
+    pub pairs: Pairs,
+    /// Whether prompts are without the special tokens that the tokenizer puts around text, such as BOS.
+    pub bare: bool,
+    /// What stands in for a prompt without any token.
+    pub start: Start,
+}
+
+/// How a prompt and its continuation become one sequence of tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairs {
+    /// Each is encoded for itself (Stability's harness).
+    Separate,
+    /// White space at the end of the prompt moves to the continuation; both are encoded together and cut at the length of the
+    /// encoded prompt (`EleutherAI`'s harness).
+    Joint,
+    /// Both are encoded together and cut where the encoded prompt stops being their beginning: no token is scored that the
+    /// prompt has a part in, and none is left out.
+    #[default]
+    Common,
+}
+
+/// What stands in for a prompt without any token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// The beginning-of-sequence token; without one, the end-of-sequence token.
+    #[default]
+    Bos,
+    /// The end-of-sequence token (Stability's harness).
+    Eos,
 }
 
 /// What a model answers to a [`Request`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// To [`Request::Generate`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The answer itself.
+    pub said: Said,
+    /// How the prompt fitted the model.
+    pub fit: Fit,
+}
+
+/// The answer itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Said {
+    /// To [`Ask::Generate`].
     Text {
         /// The generated text, without special tokens and without the stop text.
         text: String,
         /// Tokens generated, the end-of-sequence token included.
         tokens: usize,
-        /// Whether generation ended because `max_tokens` was reached (or the context was full).
+        /// Whether generation ended because the limit was reached (or the context was full).
         truncated: bool,
     },
-    /// To [`Request::Choose`]: the summed log-likelihood of each choice's tokens, in nats.
-    LogLikelihoods(Vec<f64>),
+    /// To [`Ask::Choose`], for each choice; to [`Ask::Read`], one.
+    Likelihoods(Vec<Likelihood>),
 }
 
-/// Anything that answers: our own forward pass, or a double in a test.
+/// How likely a text is after what came before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Likelihood {
+    /// The summed log-likelihood of its tokens, in nats; minus infinity from a model that is broken.
+    pub log: f64,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Whether it is what the model would have said: each token the likeliest at its place.
+    pub greedy: bool,
+}
+
+/// How a prompt fitted the model: nothing is cut in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Tokens of the prompt as it was asked.
+    pub prompt_tokens: usize,
+    /// Examples left out for want of room.
+    pub dropped_shots: usize,
+    /// Tokens cut from the beginning after that, for want of room.
+    pub cut_tokens: usize,
+    /// Continuations whose first token holds a part of the prompt as well.
+    pub fused: usize,
+}
+
+/// Takes the number of a request and its answer, as they come; `Break` asks the model to stop.
+pub type Heard<'a> = dyn FnMut(usize, Answer) -> Result<ControlFlow<()>> + 'a;
+
+/// Anything that answers: our own forward pass, a server, or a double in a test.
 pub trait LanguageModel {
-    /// One answer for each request, in order. An answer depends on its own request alone, never on what else is asked.
-    fn answer(&mut self, requests: &[Request]) -> Result<Vec<Answer>>;
+    /// Answers each request once, in any order. An answer depends on its own request alone, never on what else is asked.
+    fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()>;
+}
+
+/// All answers, in the order of the requests.
+pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
+    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
+    model.answer(requests, &mut |number, answer| {
+        answers[number] = Some(answer);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(answers.into_iter().map(|answer| answer.expect("a model answers every request")).collect())
+}
+
+impl Prompt {
+    /// A prompt without examples.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Self { question: text.into(), ..Self::default() }
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> String {
+        self.without(0)
+    }
+
+    /// The text without the first so many examples.
+    pub fn without(&self, shots: usize) -> String {
+        let mut text = self.head.clone();
+        for Shot { question, delimiter, answer, after } in &self.shots[shots..] {
+            text.extend([question, delimiter, answer, after].map(String::as_str));
+        }
+        text + &self.question
+    }
 }

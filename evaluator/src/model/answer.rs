@@ -7,8 +7,9 @@ use super::{
     ops::Run,
     prefill::{Prefill, Sequence, shared_with},
 };
-use crate::request::{Answer, LanguageModel, Request};
+use crate::request::{Answer, Ask, Fit, Heard, LanguageModel, Likelihood, Limit, Request, Said};
 use merge_core::error::{Error, Result};
+use std::ops::ControlFlow;
 
 /// A sequence and what its logits are wanted for.
 #[derive(Debug)]
@@ -38,8 +39,8 @@ struct Growing<'a> {
 }
 
 impl LanguageModel for Llama {
-    fn answer(&mut self, requests: &[Request]) -> Result<Vec<Answer>> {
-        let mut answers: Vec<Answer> = requests.iter().map(empty).collect();
+    fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()> {
+        let mut answers: Vec<Said> = requests.iter().map(empty).collect();
         let mut jobs = Vec::new();
         for (i, request) in requests.iter().enumerate() {
             self.jobs(i, request, &mut jobs).map_err(|e| e.at(format!("request {}", i + 1)))?;
@@ -54,15 +55,22 @@ impl LanguageModel for Llama {
             before = self.answer_batch(&mut cache, batch, &before, &mut answers)?;
             rest = others;
         }
-        Ok(answers)
+        for (number, said) in answers.into_iter().enumerate() {
+            if let ControlFlow::Break(()) = heard(number, Answer { said, fit: Fit::default() })? {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
 /// The answer before anything is computed.
-fn empty(request: &Request) -> Answer {
-    match request {
-        Request::Generate { .. } => Answer::Text { text: String::new(), tokens: 0, truncated: true },
-        Request::Choose { choices, .. } => Answer::LogLikelihoods(vec![0.0; choices.len()]),
+fn empty(request: &Request) -> Said {
+    let certain = Likelihood { log: 0.0, tokens: 0, greedy: true };
+    match &request.ask {
+        Ask::Generate { .. } => Said::Text { text: String::new(), tokens: 0, truncated: true },
+        Ask::Choose { choices } => Said::Likelihoods(vec![certain; choices.len()]),
+        Ask::Read { .. } => Said::Likelihoods(vec![certain]),
     }
 }
 
@@ -70,17 +78,20 @@ impl Llama {
     /// The sequences of a request; none for what is answered already (no token may be generated, an empty choice).
     fn jobs<'a>(&self, number: usize, request: &'a Request, jobs: &mut Vec<Job<'a>>) -> Result<()> {
         let context = self.decoder.blueprint().context;
-        match request {
-            Request::Generate { prompt, stop, max_tokens } => {
-                let tokens = self.prompt(prompt)?;
+        let prompt = request.prompt.text();
+        match &request.ask {
+            Ask::Generate { stop, limit } => {
+                let tokens = self.prompt(&prompt)?;
+                let Limit::Tokens(max_tokens) = limit else { unimplemented!() };
                 let max_tokens = (*max_tokens).min(context.saturating_sub(tokens.len()));
                 if max_tokens > 0 {
                     let sequence = Sequence { from: tokens.len() - 1, tokens };
                     jobs.push(Job { sequence, request: number, purpose: Purpose::Generate { stop, max_tokens } });
                 }
             }
-            Request::Choose { prompt, choices } => {
-                let prompt = self.prompt(prompt)?;
+            Ask::Read { .. } => unimplemented!(),
+            Ask::Choose { choices } => {
+                let prompt = self.prompt(&prompt)?;
                 for (choice, text) in choices.iter().enumerate() {
                     let targets = self.tokenizer.encode_continuation(text)?;
                     let len = prompt.len() + targets.len();
@@ -129,7 +140,7 @@ impl Llama {
         cache: &mut Cache,
         jobs: &[Job<'_>],
         before: &(Vec<u32>, Vec<u32>),
-        answers: &mut [Answer],
+        answers: &mut [Said],
     ) -> Result<(Vec<u32>, Vec<u32>)> {
         let sequences: Vec<Sequence> = jobs.iter().map(|job| job.sequence.clone()).collect();
         let shared = shared_with(&before.0, &sequences);
@@ -152,7 +163,7 @@ impl Llama {
         jobs: &[Job<'a>],
         sequences: &[Sequence],
         plan: &Prefill,
-        answers: &mut [Answer],
+        answers: &mut [Said],
     ) -> Result<Vec<Growing<'a>>> {
         let mut first_tokens = Vec::new();
         let mut wanted = &plan.wanted[..];
@@ -172,9 +183,9 @@ impl Llama {
                             let target = targets[position - jobs[job].sequence.from];
                             let log_sum = *log_sum.get_or_insert_with(|| kernel::log_sum_exp(logits));
                             let log_likelihood = f64::from(logits[target as usize]) - log_sum;
-                            if let Answer::LogLikelihoods(sums) = &mut answers[jobs[job].request] {
+                            if let Said::Likelihoods(sums) = &mut answers[jobs[job].request] {
                                 // A broken candidate finds every choice impossible; NaN would poison its ranking.
-                                sums[*choice] +=
+                                sums[*choice].log +=
                                     if log_likelihood.is_nan() { f64::NEG_INFINITY } else { log_likelihood };
                             }
                         }
@@ -198,7 +209,7 @@ impl Llama {
         &mut self,
         cache: &mut Cache,
         mut growing: Vec<Growing<'a>>,
-        answers: &mut [Answer],
+        answers: &mut [Said],
     ) -> Result<Vec<Growing<'a>>> {
         for (row, sequence) in (cache.len() as u32..).zip(&mut growing) {
             sequence.rows.push(row);
@@ -218,7 +229,7 @@ impl Llama {
     }
 
     /// Adds a generated token; a sequence that ends with it is answered, any other comes back.
-    fn push<'a>(&self, mut sequence: Growing<'a>, token: u32, answers: &mut [Answer]) -> Result<Option<Growing<'a>>> {
+    fn push<'a>(&self, mut sequence: Growing<'a>, token: u32, answers: &mut [Said]) -> Result<Option<Growing<'a>>> {
         sequence.generated.push(token);
         let tokens = sequence.generated.len();
         let (text, truncated) = if self.ends.contains(&token) {
@@ -230,7 +241,7 @@ impl Llama {
         } else {
             return Ok(Some(sequence));
         };
-        answers[sequence.request] = Answer::Text { text, tokens, truncated };
+        answers[sequence.request] = Said::Text { text, tokens, truncated };
         Ok(None)
     }
 

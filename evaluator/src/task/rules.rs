@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     normalize::{Number, final_number, is_japanese, normalize},
-    request::{Answer, Request},
+    request::{Answer, Ask, Encoding, Limit, Pairs, Prompt as Text, Request, Said},
 };
 
 /// Raised when marking changes, so that no score remembered from before is taken for one of now.
@@ -89,13 +89,13 @@ impl Rules {
         match &self.asking {
             Asking::Generate { stop, max_tokens, .. } => {
                 let gold = Gold::Number(self.number(gold)?);
-                let request = Request::Generate { prompt, stop: stop.clone(), max_tokens: *max_tokens };
-                Ok(Item { request, gold, question })
+                let ask = Ask::Generate { stop: stop.clone(), limit: Limit::Tokens(*max_tokens) };
+                Ok(Item { request: request(prompt, ask), gold, question })
             }
             Asking::MultipleChoice { choices: name } => {
                 let choices = texts(name, field(item, name)?)?;
                 let gold = Gold::Choice(self.index(gold, choices.len())?);
-                Ok(Item { request: Request::Choose { prompt, choices }, gold, question })
+                Ok(Item { request: request(prompt, Ask::Choose { choices }), gold, question })
             }
             Asking::Likelihood => {
                 let reference = gold.as_str().filter(|text| !text.is_empty()).ok_or_else(|| {
@@ -103,7 +103,7 @@ impl Rules {
                         .hint("a likelihood is that of a written answer")
                 })?;
                 Ok(Item {
-                    request: Request::Choose { prompt, choices: vec![reference.to_owned()] },
+                    request: request(prompt, Ask::Choose { choices: vec![reference.to_owned()] }),
                     gold: Gold::Reference,
                     question,
                 })
@@ -115,11 +115,11 @@ impl Rules {
     /// If the answer is not to a request of this task's.
     pub(super) fn mark(&self, gold: &Gold, answer: &Answer) -> ItemScore {
         let score = |right: bool| if right { 1.0 } else { 0.0 };
-        match (&self.asking, gold, answer) {
+        match (&self.asking, gold, &answer.said) {
             (
                 Asking::Generate { pattern, language, .. },
                 Gold::Number(gold),
-                Answer::Text { text, tokens, truncated },
+                Said::Text { text, tokens, truncated },
             ) => {
                 let in_language = match language {
                     Some(Language::Ja) => is_japanese(text),
@@ -129,11 +129,12 @@ impl Rules {
                 let tokens = u32::try_from(*tokens).unwrap_or(u32::MAX);
                 ItemScore { value: score(right), tokens, truncated: *truncated }
             }
-            (Asking::MultipleChoice { .. }, Gold::Choice(gold), Answer::LogLikelihoods(values)) => {
-                ItemScore { value: score(likeliest(values) == Some(*gold)), tokens: 0, truncated: false }
+            (Asking::MultipleChoice { .. }, Gold::Choice(gold), Said::Likelihoods(values)) => {
+                let values: Vec<f64> = values.iter().map(|choice| choice.log).collect();
+                ItemScore { value: score(likeliest(&values) == Some(*gold)), tokens: 0, truncated: false }
             }
-            (Asking::Likelihood, Gold::Reference, Answer::LogLikelihoods(values)) => {
-                let value = values.first().map_or(0.0, |log_likelihood| log_likelihood.exp());
+            (Asking::Likelihood, Gold::Reference, Said::Likelihoods(values)) => {
+                let value = values.first().map_or(0.0, |reference| reference.log.exp());
                 ItemScore { value: if value.is_finite() { value } else { 0.0 }, tokens: 0, truncated: false }
             }
             _ => panic!("the answer is of another kind than the request"),
@@ -156,6 +157,11 @@ impl Rules {
                 .hint("indices are whole numbers from 0")
         })
     }
+}
+
+/// A prompt and its continuation are encoded each for itself.
+fn request(prompt: String, ask: Ask) -> Request {
+    Request { prompt: Text::plain(prompt), ask, encoding: Encoding { pairs: Pairs::Separate, ..Encoding::default() } }
 }
 
 fn texts(name: &str, value: &Value) -> Result<Vec<String>> {
