@@ -2,7 +2,8 @@
 
 use super::{
     config::{Blueprint, Heads},
-    load::{Linear, Source},
+    linear::Linear,
+    load::Source,
     ops::{self, Run, Seen},
 };
 use candle_core::{DType, Device, Tensor};

@@ -4,6 +4,7 @@ mod answer;
 mod config;
 mod decoder;
 mod kernel;
+mod linear;
 mod load;
 mod ops;
 mod product;
