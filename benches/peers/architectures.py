@@ -116,6 +116,16 @@ CASES = {
             rope_scaling=dict(rope_type="linear", factor=4.0),
         ),
     ),  # fmt: skip
+    "gemma3-with-images": Case(
+        "Gemma3",
+        dict(
+            text_config=SIZES | GROUPED | dict(head_dim=12, sliding_window=8, sliding_window_pattern=2, intermediate_size=24),
+            vision_config=dict(
+                hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4
+            ),
+            mm_tokens_per_image=4,
+        ),
+    ),  # fmt: skip
     "phi3": Case("Phi3", SIZES | GROUPED | dict(sliding_window=8)),
     "phi3-longrope": Case(
         weights="phi3",

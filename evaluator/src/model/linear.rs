@@ -1,8 +1,11 @@
 //! Projections: a weight and a bias, laid out for the matrix product.
 
-use super::{load::Source, product::product};
+use super::{
+    load::{Part, Source},
+    product::product,
+};
 use candle_core::Tensor;
-use merge_core::{dtype::Dtype, error::Result, weights::whole};
+use merge_core::{dtype::Dtype, error::Result};
 use rayon::prelude::*;
 
 /// gemm chooses how to divide a sum of more than 512 terms by the number of rows, unless there are more columns than this.
@@ -37,28 +40,36 @@ impl Linear {
             None => Ok(y),
         }
     }
+
+    /// The weights of some outputs, which for a head that is the embedding are the embeddings of these tokens:
+    /// `(outputs, in)`.
+    pub(super) fn rows(&self, outputs: &[u32]) -> candle_core::Result<Tensor> {
+        self.weight.index_select(&Tensor::new(outputs, self.weight.device())?, 1)?.t()?.contiguous()
+    }
 }
 
 impl Source<'_> {
     /// Projections of the same input, side by side: one product instead of several.
     ///
-    /// Each part is a name (without `.weight`) and its number of outputs.
-    pub(super) fn linear(&self, parts: &[(String, usize)], input: usize, bias: bool) -> Result<Linear> {
-        let out: usize = parts.iter().map(|(_, rows)| rows).sum();
+    /// A part without a bias beside parts with one has a bias of zeros.
+    pub(super) fn linear(&self, parts: &[Part], input: usize) -> Result<Linear> {
+        let out: usize = parts.iter().map(|part| part.out).sum();
         let columns = columns(input, out);
         let mut transposed = vec![0.0; input * columns]; // (in, columns)
-        let mut biases = Vec::new();
+        let mut biases = vec![0.0; out];
+        let mut biased = false;
         let mut first = 0;
-        for (name, rows) in parts {
-            let weight = format!("{name}.weight");
-            let dtype = self.dtype(&weight, &[*rows, input])?;
-            transpose(&whole(&*self.weights.tensor(&weight)?)?, dtype, input, &mut transposed, columns, first);
-            first += rows;
-            if bias {
-                biases.push(self.tensor(&format!("{name}.bias"), &[*rows])?);
+        for part in parts {
+            let dtype = self.dtype(&part.weight, &part.shape)?;
+            let tensor = self.weights.tensor(&part.weight)?;
+            transpose(&part.rows(&*tensor, input)?, dtype, input, &mut transposed, columns, first);
+            if let Some(bias) = part.biases(self)? {
+                biases[first..first + part.out].copy_from_slice(&bias);
+                biased = true;
             }
+            first += part.out;
         }
-        let bias = if bias { Some(Tensor::cat(&biases, 0)?) } else { None };
+        let bias = if biased { Some(Tensor::from_vec(biases, out, self.device)?) } else { None };
         Ok(Linear { weight: Tensor::from_vec(transposed, (input, columns), self.device)?, bias, out })
     }
 }

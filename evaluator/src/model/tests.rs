@@ -328,11 +328,11 @@ fn refuses_what_it_does_not_compute() {
         // What config.json says is refused with the model's directory in front.
         assert_eq!(refusal.split_once("recipes/sansu/ja: ").map_or(&*refusal, |(_, what)| what), error);
     };
-    let other = "config.json: architectures: there is no forward pass for `GemmaForCausalLM`";
-    check("architectures", json!(["GemmaForCausalLM"]), other);
-    let yarn = "config.json: rope_scaling: there is no rotary embedding of type `yarn`";
-    check("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), yarn);
-    check("hidden_act", json!("gelu"), "config.json: hidden_act: there is no `gelu`; a Llama's is `silu`");
+    let other = "config.json: architectures: there is no forward pass for `RwkvForCausalLM`";
+    check("architectures", json!(["RwkvForCausalLM"]), other);
+    let rope = "config.json: rope_scaling: there is no rotary embedding of type `proportional`";
+    check("rope_scaling", json!({"rope_type": "proportional", "factor": 4.0}), rope);
+    check("hidden_act", json!("xielu"), "config.json: hidden_act: there is no activation `xielu`");
     let shape = "tensor model.layers.0.mlp.gate_proj.weight has shape [352, 128], but config.json makes it [300, 128]";
     check("intermediate_size", json!(300), shape);
     check("num_hidden_layers", json!(7), "tensor model.layers.6.input_layernorm.weight is missing");
