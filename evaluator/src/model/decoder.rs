@@ -18,8 +18,8 @@ use merge_core::error::Result;
 #[derive(Debug)]
 pub(super) struct Decoder {
     blueprint: Blueprint,
-    /// `(vocab, hidden)`; a tied head is the embedding.
-    embedding: Option<Tensor>,
+    /// Its weights are the embeddings of the tokens; a tied head is the embedding.
+    embedding: Option<Linear>, // hidden → vocab
     /// `(context, hidden)`, where positions are learned.
     positions: Option<Tensor>,
     layers: Vec<Layer>,
@@ -74,24 +74,23 @@ impl Decoder {
     pub(super) fn load(blueprint: Blueprint, source: Source<'_>) -> Result<Self> {
         let Blueprint { architecture, hidden, vocab, context, tied, eps, .. } = blueprint;
         let names = architecture.names;
-        let embedding = |prefix: &str| format!("{prefix}{}", names.embedding);
-        let has = |prefix: &&&str| source.has(&format!("{}.weight", embedding(prefix)));
+        let has = |prefix: &&&str| source.has(&format!("{prefix}{}.weight", names.embedding));
         let prefix = names.prefixes.iter().find(has).unwrap_or(&names.prefixes[0]);
+        let embedding = format!("{prefix}{}", names.embedding);
         let head = names.heads.iter().find(|head| source.has(&format!("{head}.weight"))).unwrap_or(&names.heads[0]);
         // A head that is there and is not the embedding is the model's, whatever its configuration says: so transformers has it.
-        let weight = format!("{}.weight", embedding(prefix));
-        let tied = tied && !differ(source, &weight, &format!("{head}.weight"))?;
-        let head = if tied { embedding(prefix) } else { (*head).to_owned() };
+        let tied = tied && !differ(source, &format!("{embedding}.weight"), &format!("{head}.weight"))?;
+        let tokens = |name: &str| source.linear(&[Part::new(name, vocab, hidden)], hidden);
         let layer = |i| Layer::load(source, &blueprint, i, &format!("{prefix}{}.{i}.", names.layers));
         Ok(Self {
-            embedding: if tied { None } else { Some(source.tensor(&weight, &[vocab, hidden])?) },
+            embedding: if tied { None } else { Some(tokens(&embedding)?) },
             positions: match architecture.positions {
                 Positions::Learned(name) => Some(source.tensor(&format!("{prefix}{name}.weight"), &[context, hidden])?),
                 Positions::Rotary(_) => None,
             },
             layers: (0..blueprint.blocks.len()).map(layer).collect::<Result<_>>()?,
             norm: Norm::load(source, &format!("{prefix}{}", names.norm), architecture.norm, hidden, eps)?,
-            head: source.linear(&[Part::new(&head, vocab, hidden)], hidden)?,
+            head: tokens(if tied { &embedding } else { head })?,
             device: source.device.clone(),
             blueprint,
         })
@@ -171,10 +170,7 @@ impl Decoder {
 
     /// The first hidden state of the runs' tokens: `(tokens, hidden)`.
     fn embed(&self, tokens: &[u32], runs: &[Run<'_>]) -> Result<Tensor> {
-        let x = match &self.embedding {
-            Some(embedding) => embedding.index_select(&Tensor::new(tokens, &self.device)?, 0)?,
-            None => self.head.rows(tokens)?,
-        };
+        let x = self.embedding.as_ref().unwrap_or(&self.head).rows(tokens)?;
         let Blueprint { architecture, hidden, .. } = self.blueprint;
         let x = if architecture.scaled_embedding { pointwise::scale(&x, (hidden as f64).sqrt() as f32)? } else { x };
         let Some(table) = &self.positions else { return Ok(x) };

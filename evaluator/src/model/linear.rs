@@ -41,8 +41,7 @@ impl Linear {
         }
     }
 
-    /// The weights of some outputs, which for a head that is the embedding are the embeddings of these tokens:
-    /// `(outputs, in)`.
+    /// The weights of some outputs, `(outputs, in)`: where outputs are tokens, their embeddings.
     pub(super) fn rows(&self, outputs: &[u32]) -> candle_core::Result<Tensor> {
         self.weight.index_select(&Tensor::new(outputs, self.weight.device())?, 1)?.t()?.contiguous()
     }
