@@ -109,11 +109,11 @@ impl Blueprint {
             hidden,
             intermediate: match architecture.intermediate {
                 Intermediate::Key(key) => required(config, key)?,
-                Intermediate::KeyOrFourfold(key) => config.count(key)?.unwrap_or(4 * hidden),
-                Intermediate::Times(key) => hidden * config.count(key)?.unwrap_or(4),
+                Intermediate::KeyOrFourfold(key) => bounded(config, key)?.unwrap_or(4 * hidden),
+                Intermediate::Times(key) => hidden * bounded(config, key)?.unwrap_or(4),
             },
             heads,
-            vocab: match (config.count("vocab_size")?, architecture.sizes) {
+            vocab: match (bounded(config, "vocab_size")?, architecture.sizes) {
                 (None, Some(sizes)) => sizes.vocab,
                 _ => required(config, "vocab_size")?,
             },
@@ -152,7 +152,15 @@ impl Blueprint {
 }
 
 fn required(config: &Config, key: &str) -> Result<usize> {
-    config.count(key)?.ok_or_else(|| Error::user(format!("config.json: {key} is missing")))
+    bounded(config, key)?.ok_or_else(|| Error::user(format!("config.json: {key} is missing")))
+}
+
+/// A count that no product of a few others overflows with.
+fn bounded(config: &Config, key: &str) -> Result<Option<usize>> {
+    match config.count(key)? {
+        Some(count) if count > 1 << 24 => Err(Error::user(format!("config.json: {key}: {count} is too large"))),
+        count => Ok(count),
+    }
 }
 
 fn flag(config: &Config, flag: Flag) -> Result<bool> {

@@ -52,14 +52,16 @@ impl Source<'_> {
     ///
     /// A part without a bias beside parts with one has a bias of zeros.
     pub(super) fn linear(&self, parts: &[Part], input: usize) -> Result<Linear> {
+        // Before anything is made whose size config.json says.
+        let dtypes: Vec<Dtype> =
+            parts.iter().map(|part| self.dtype(&part.weight, &part.shape)).collect::<Result<_>>()?;
         let out: usize = parts.iter().map(|part| part.out).sum();
         let columns = columns(input, out);
         let mut transposed = vec![0.0; input * columns]; // (in, columns)
         let mut biases = vec![0.0; out];
         let mut biased = false;
         let mut first = 0;
-        for part in parts {
-            let dtype = self.dtype(&part.weight, &part.shape)?;
+        for (part, dtype) in parts.iter().zip(dtypes) {
             let tensor = self.weights.tensor(&part.weight)?;
             transpose(&part.rows(&*tensor, input)?, dtype, input, &mut transposed, columns, first);
             if let Some(bias) = part.biases(self)? {

@@ -27,8 +27,8 @@ impl Source<'_> {
 
     /// A tensor's elements.
     pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; shape.iter().product()];
         self.dtype(name, shape)?;
+        let mut values = vec![0.0; shape.iter().product()];
         self.weights.tensor(name)?.read(0, &mut values)?;
         Ok(values)
     }

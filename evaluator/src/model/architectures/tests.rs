@@ -310,6 +310,9 @@ fn refuses_what_it_does_not_compute() {
     let error = "num_experts_per_tok: a token cannot go to 9 of 4 experts";
     check("mixtral", "num_experts_per_tok", json!(9), error);
     check("llama", "num_key_value_heads", json!(3), "num_attention_heads: 4 heads cannot share 3 key and value heads");
+    check("llama", "hidden_size", json!(1_u64 << 40), "hidden_size: 1099511627776 is too large");
+    check("llama", "vocab_size", json!(0), "vocab_size is 0");
+    check("gemma3-with-images", "text_config", json!(null), "text_config is missing");
     let missing = Model::open("qwen2").renamed("layers.1.self_attn.k_proj.bias", "other").refusal();
     assert_eq!(missing, "tensor model.layers.1.self_attn.k_proj.bias is missing");
 }

@@ -1,7 +1,7 @@
 //! What `config.json` says about attention: its division into heads, its scale, and who sees whom.
 
 use super::super::architecture::{Architecture, QkNorm, Scale, WindowLayers};
-use super::{cap, required};
+use super::{bounded, cap, required};
 use merge_core::{
     error::{Error, Result},
     weights::Config,
@@ -35,18 +35,18 @@ pub(crate) struct Attention {
 impl Heads {
     /// Reads the numbers of heads and their length.
     pub(super) fn read(config: &Config, architecture: &Architecture, hidden: usize) -> Result<Self> {
-        let query = match (config.count(architecture.keys.heads)?, architecture.sizes) {
+        let query = match (bounded(config, architecture.keys.heads)?, architecture.sizes) {
             (None, Some(sizes)) => sizes.heads,
             _ => required(config, architecture.keys.heads)?,
         };
-        let kv = config.count("num_key_value_heads")?.or(architecture.sizes.map(|sizes| sizes.kv)).unwrap_or(query);
+        let kv = bounded(config, "num_key_value_heads")?.or(architecture.sizes.map(|sizes| sizes.kv)).unwrap_or(query);
         if query == 0 || kv == 0 || query % kv != 0 {
             return Err(Error::user(format!(
                 "config.json: {}: {query} heads cannot share {kv} key and value heads",
                 architecture.keys.heads
             )));
         }
-        let size = config.count("head_dim")?.or(architecture.head_size).unwrap_or(hidden / query);
+        let size = bounded(config, "head_dim")?.or(architecture.head_size).unwrap_or(hidden / query);
         if size == 0 {
             return Err(Error::user("config.json: head_dim is 0"));
         }
