@@ -1,40 +1,39 @@
-//! Projections: a weight and a bias, laid out for the matrix product.
+//! Projections: a weight and a bias.
 
-use super::{load::Source, product::product};
-use candle_core::Tensor;
-use merge_core::{dtype::Dtype, error::Result, weights::whole};
-use rayon::prelude::*;
+use super::{
+    load::Source,
+    matrix::{Matrix, Part},
+    ops::slice,
+};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor, bail};
+use merge_core::{error::Result, weights::whole};
+use pulp::Arch;
 
-/// gemm chooses how to divide a sum of more than 512 terms by the number of rows, unless there are more columns than this.
-const NARROW: usize = 64;
-
-/// A projection, stored transposed: `(in, out)`.
+/// `x @ wᵀ + bias`.
 ///
-/// That way round gemm reads the weights as they lie (`x @ wᵀ` would pack all of them in every call), and each element of
-/// the result is one sum over `in`, in order, in blocks whose length depends on `in` alone. So a row's result does
-/// not depend on the other rows, with two exceptions, avoided here: one row alone takes another path (a row of zeros
-/// is added), and up to 64 columns and rows together are divided differently (columns of zeros are added). cuBLAS promises
-/// no such thing.
+/// On a CPU each element of the result is one sum over the input, in order: it depends on its row and on the weights alone.
+/// cuBLAS promises no such thing.
 #[derive(Debug)]
 pub(super) struct Linear {
-    weight: Tensor,       // (in, out), or (in, more than 64)
+    weight: Weight,
     bias: Option<Tensor>, // (out)
-    out: usize,
+}
+
+#[derive(Debug)]
+enum Weight {
+    /// Ours, on a CPU.
+    Packed(Matrix),
+    /// On any other device, in `f32`: `(out, input)`.
+    Tensor(Tensor),
 }
 
 impl Linear {
-    /// `x`: `(rows, in)`; result: `(rows, out)`, contiguous.
-    pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (rows, _) = x.dims2()?;
-        let y = if rows == 1 {
-            product(&x.pad_with_zeros(0, 0, 1)?, &self.weight)?.narrow(0, 0, 1)?
-        } else {
-            product(x, &self.weight)?
-        };
-        let y = if y.dim(1)? > self.out { y.narrow(1, 0, self.out)?.contiguous()? } else { y };
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
+    /// `x`: `(rows, input)`; result: `(rows, out)`, contiguous.
+    pub(super) fn forward(&self, x: &Tensor) -> Candle<Tensor> {
+        match (&self.weight, &self.bias) {
+            (Weight::Packed(matrix), bias) => x.apply_op1_no_bwd(&Product { matrix, bias: bias.as_ref() }),
+            (Weight::Tensor(weight), None) => x.matmul(&weight.t()?),
+            (Weight::Tensor(weight), Some(bias)) => x.matmul(&weight.t()?)?.broadcast_add(bias),
         }
     }
 }
@@ -44,86 +43,62 @@ impl Source<'_> {
     ///
     /// Each part is a name (without `.weight`) and its number of outputs.
     pub(super) fn linear(&self, parts: &[(String, usize)], input: usize, bias: bool) -> Result<Linear> {
-        let out: usize = parts.iter().map(|(_, rows)| rows).sum();
-        let columns = columns(input, out);
-        let mut transposed = vec![0.0; input * columns]; // (in, columns)
+        let mut tensors = Vec::with_capacity(parts.len());
         let mut biases = Vec::new();
-        let mut first = 0;
         for (name, rows) in parts {
             let weight = format!("{name}.weight");
             let dtype = self.dtype(&weight, &[*rows, input])?;
-            transpose(&whole(&*self.weights.tensor(&weight)?)?, dtype, input, &mut transposed, columns, first);
-            first += rows;
+            tensors.push((self.weights.tensor(&weight)?, dtype));
             if bias {
                 biases.push(self.tensor(&format!("{name}.bias"), &[*rows])?);
             }
         }
+        let parts = tensors.iter().map(|(tensor, dtype)| Ok(Part { bytes: whole(&**tensor)?, dtype: *dtype }));
         let bias = if bias { Some(Tensor::cat(&biases, 0)?) } else { None };
-        Ok(Linear { weight: Tensor::from_vec(transposed, (input, columns), self.device)?, bias, out })
+        self.packed(&parts.collect::<Result<Vec<_>>>()?, input, bias)
+    }
+
+    /// A projection of weights that are read already: parts one below the other, and `(out)` biases.
+    pub(super) fn packed(&self, parts: &[Part<'_>], input: usize, bias: Option<Tensor>) -> Result<Linear> {
+        if self.device.is_cpu() {
+            return Ok(Linear { weight: Weight::Packed(Matrix::pack(parts, input)), bias });
+        }
+        let mut values = Vec::new(); // (out, input)
+        for part in parts {
+            let start = values.len();
+            values.resize(start + part.bytes.len() / part.dtype.size(), 0.0);
+            part.dtype.widen(&part.bytes, &mut values[start..]);
+        }
+        let out = values.len() / input;
+        Ok(Linear { weight: Weight::Tensor(Tensor::from_vec(values, (out, input), self.device)?), bias })
     }
 }
 
-/// Columns of a projection's stored weight: its outputs, and zeros where gemm would divide its sums by the number of rows.
-fn columns(input: usize, out: usize) -> usize {
-    if out <= NARROW && input > 512 { NARROW + 16 } else { out }
+struct Product<'a> {
+    matrix: &'a Matrix,
+    bias: Option<&'a Tensor>,
 }
 
-/// Writes a `(rows, input)` tensor into columns `first..first + rows` of an `(input, columns)` one.
-fn transpose(bytes: &[u8], dtype: Dtype, input: usize, out: &mut [f32], columns: usize, first: usize) {
-    // A block of 64 inputs by 16 rows: its reads and its writes are whole cache lines.
-    const INPUTS: usize = 64;
-    const ROWS: usize = 16;
-    let rows = bytes.len() / (input * dtype.size());
-    out.par_chunks_mut(INPUTS * columns).enumerate().for_each(|(block, out)| {
-        let inputs = out.len() / columns;
-        let mut values = [0.0; INPUTS * ROWS]; // (rows of the block, inputs)
-        for row in (0..rows).step_by(ROWS) {
-            let count = ROWS.min(rows - row);
-            for (r, values) in values.chunks_exact_mut(inputs).take(count).enumerate() {
-                let start = ((row + r) * input + block * INPUTS) * dtype.size();
-                dtype.widen(&bytes[start..start + inputs * dtype.size()], values);
-            }
-            for (i, out) in out.chunks_exact_mut(columns).enumerate() {
-                for (r, out) in out[first + row..first + row + count].iter_mut().enumerate() {
-                    *out = values[r * inputs + i];
+impl CustomOp1 for Product<'_> {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let (rows, _) = layout.shape().dims2()?;
+        let out = self.matrix.out();
+        let mut y = vec![0.0; rows * out]; // (rows, out)
+        self.matrix.product(slice(x, layout)?, &mut y, Arch::new());
+        if let Some(bias) = self.bias {
+            let (bias, layout) = bias.storage_and_layout();
+            let candle_core::Storage::Cpu(bias) = &*bias else { bail!("the bias is not on the CPU") };
+            let bias = slice(bias, layout)?;
+            for y in y.chunks_exact_mut(out) {
+                for (y, bias) in y.iter_mut().zip(bias) {
+                    *y += bias;
                 }
             }
         }
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
-
-    /// A row's bits do not depend on how many rows there are, for sums that gemm divides and for few columns.
-    #[test]
-    fn rows_do_not_depend_on_each_other() {
-        for (input, out) in
-            [(128, 704), (352, 128), (128, 16), (600, 80), (2048, 300), (5632, 96), (1100, 65), (600, 48)]
-        {
-            let numbers = |count: usize, seed: u32| -> Vec<f32> {
-                (0..count).map(|i| ((i as u32).wrapping_mul(seed) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
-            };
-            let weight = Tensor::from_vec(numbers(input * out, 2_654_435_761), (input, out), &Device::Cpu).unwrap();
-            let weight = weight.pad_with_zeros(1, 0, columns(input, out) - out).unwrap();
-            let linear = Linear { weight, bias: None, out };
-            let x = Tensor::from_vec(numbers(300 * input, 2_246_822_519), (300, input), &Device::Cpu).unwrap();
-            let rows = |start, count| {
-                let y = linear.forward(&x.narrow(0, start, count).unwrap()).unwrap();
-                let bits = |row: &Vec<f32>| row.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
-                y.to_vec2().unwrap().iter().map(bits).collect::<Vec<_>>()
-            };
-            let all = rows(0, 300);
-            for count in [1, 2, 3, 5, 7, 16, 32, 63, 64, 65, 128, 257] {
-                for start in [0, 11, 300 - count] {
-                    if start + count <= 300 {
-                        let same = rows(start, count) == all[start..start + count];
-                        assert!(same, "{count} rows from {start}, {input} to {out}");
-                    }
-                }
-            }
-        }
+        Ok((CpuStorage::F32(y), (rows, out).into()))
     }
 }

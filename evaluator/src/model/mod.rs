@@ -6,11 +6,13 @@ mod decoder;
 mod kernel;
 mod linear;
 mod load;
+mod matrix;
 mod ops;
 mod product;
 mod prefill;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod tokenizer;
 
 pub use self::tokenizer::Tokenizer;
