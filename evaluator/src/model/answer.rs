@@ -46,14 +46,17 @@ impl LanguageModel for Llama {
             self.jobs(i, request, &mut jobs).map_err(|e| e.at(format!("request {}", i + 1)))?;
         }
         // Neighbours share the longest beginnings.
-        jobs.sort_by(|a, b| a.sequence.cmp(&b.sequence));
+        let stretch = |job: &Job<'_>| self.decoder.stretch(job.sequence.tokens.len());
+        jobs.sort_by(|a, b| (stretch(a), &a.sequence).cmp(&(stretch(b), &b.sequence)));
+        let alike: Vec<&[Job<'_>]> = jobs.chunk_by(|a, b| stretch(a) == stretch(b)).collect();
         let mut cache = self.decoder.cache()?;
-        let mut before = (Vec::new(), Vec::new());
-        let mut rest = &jobs[..];
-        while !rest.is_empty() {
-            let (batch, others) = rest.split_at(self.batch_len(rest));
-            before = self.answer_batch(&mut cache, batch, &before, &mut answers)?;
-            rest = others;
+        for mut rest in alike {
+            let mut before = (Vec::new(), Vec::new());
+            while !rest.is_empty() {
+                let (batch, others) = rest.split_at(self.batch_len(rest));
+                before = self.answer_batch(&mut cache, batch, &before, &mut answers)?;
+                rest = others;
+            }
         }
         for (number, said) in answers.into_iter().enumerate() {
             if let ControlFlow::Break(()) = heard(number, Answer { said, fit: Fit::default() })? {
@@ -216,7 +219,11 @@ impl Llama {
         }
         let runs: Vec<Run<'_>> = growing
             .iter()
-            .map(|sequence| Run { tokens: &sequence.generated[sequence.generated.len() - 1..], rows: &sequence.rows })
+            .map(|sequence| Run {
+                tokens: &sequence.generated[sequence.generated.len() - 1..],
+                rows: &sequence.rows,
+                whole: sequence.rows.len(),
+            })
             .collect();
         let all: Vec<u32> = (0..runs.len() as u32).collect();
         let mut tokens = Vec::with_capacity(runs.len());

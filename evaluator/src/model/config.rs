@@ -1,64 +1,83 @@
-//! What `config.json` says about a Llama, read once and refused early.
+//! What `config.json` says about a decoder, read once and refused early.
 
+mod attention;
+
+pub(super) use self::attention::{Attention, Heads};
+
+use super::{
+    activation::Activation,
+    architecture::{Architecture, Cap, Flag, Intermediate, Parallel, Positions, Rotary},
+    architectures::ARCHITECTURES,
+    rope::Rope,
+};
 use merge_core::{
     error::{Error, Result},
     weights::Config,
 };
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// The shape of a decoder.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Blueprint {
+    /// How its blocks are made.
+    pub architecture: &'static Architecture,
     /// Length of the hidden state.
     pub hidden: usize,
     /// Length of the MLP's inner state.
     pub intermediate: usize,
-    /// Number of decoder layers.
-    pub layers: usize,
     /// How the attention is divided.
     pub heads: Heads,
     /// Rows of the embedding.
     pub vocab: usize,
     /// Most tokens of a sequence.
     pub context: usize,
-    /// Added to the mean square before its root is taken.
+    /// Added under the norms' roots.
     pub eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// Whether the attention's projections have biases.
-    pub attention_bias: bool,
-    /// Whether the MLP's projections have biases.
-    pub mlp_bias: bool,
+    /// Between the MLP's projections.
+    pub activation: Activation,
+    /// Whether queries and keys have norms.
+    pub qk_norm: bool,
+    /// Whether attention and MLP read the same state.
+    pub parallel: Option<Parallel>,
+    /// The experts of the layers that have some.
+    pub experts: Option<Experts>,
+    /// The rotary embeddings that layers choose from.
+    pub ropes: Vec<Rope>,
+    /// What differs between layers, in order.
+    pub blocks: Vec<Block>,
+    /// Most that a logit's absolute value comes near to.
+    pub logit_cap: Option<f32>,
     /// Whether the output head is the embedding.
     pub tied: bool,
+    /// Whether projections have biases: of queries, keys and values; of the attention's output; of the MLP.
+    pub biases: [bool; 3],
 }
 
-/// How the attention is divided: query heads come in groups that share one key and value head.
+/// What a layer has for itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Block {
+    /// How its tokens see each other.
+    pub attention: Attention,
+    /// Number of its rotary embedding.
+    pub rope: Option<usize>,
+    /// Whether its MLP is made of experts.
+    pub sparse: bool,
+}
+
+/// The experts of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Heads {
-    /// Query heads.
-    pub query: usize,
-    /// Key and value heads.
-    pub kv: usize,
-    /// Length of one head.
-    pub size: usize,
-}
-
-impl Heads {
-    /// Length of all query heads.
-    pub(super) fn query_len(self) -> usize {
-        self.query * self.size
-    }
-
-    /// Length of all key heads, which is that of all value heads.
-    pub(super) fn kv_len(self) -> usize {
-        self.kv * self.size
-    }
-
-    /// Length of a row of the fused projection: query, key, value.
-    pub(super) fn fused_len(self) -> usize {
-        self.query_len() + 2 * self.kv_len()
-    }
+pub(super) struct Experts {
+    /// How many there are.
+    pub count: usize,
+    /// How many a token goes to.
+    pub chosen: usize,
+    /// Length of their inner state.
+    pub intermediate: usize,
+    /// Length of the inner state of the expert for every token.
+    pub shared: Option<usize>,
+    /// Whether the weights of the chosen are made to add up to 1.
+    pub normalised: bool,
 }
 
 impl Blueprint {
@@ -66,41 +85,63 @@ impl Blueprint {
     ///
     /// Fails, naming the key, for an architecture or a variation of it that the decoder does not compute exactly.
     pub(super) fn read(config: &Config) -> Result<Self> {
-        refuse_other_architectures(config)?;
-        refuse_variations(config)?;
-        let hidden = required(config, "hidden_size")?;
-        let query = required(config, "num_attention_heads")?;
-        let kv = config.count("num_key_value_heads")?.unwrap_or(query);
-        if query == 0 || kv == 0 || query % kv != 0 {
-            return Err(Error::user(format!(
-                "config.json: num_attention_heads: {query} heads cannot share {kv} key and value heads"
-            )));
-        }
-        let size = config.count("head_dim")?.unwrap_or(hidden / query);
-        if size == 0 || size % 2 != 0 {
-            return Err(Error::user(format!(
-                "config.json: head_dim: rotary positions need an even length, not {size}"
-            )));
-        }
+        let architecture = architecture(config)?;
+        refuse_quantised(config)?;
+        let config = &*nested(config, architecture)?;
+        refuse_variations(config, architecture)?;
+        let keys = architecture.keys;
+        let hidden = required(config, keys.hidden)?;
+        let layers = required(config, keys.layers)?;
+        let context = config.count(keys.context)?.unwrap_or(architecture.context);
+        let heads = Heads::read(config, architecture, hidden)?;
+        let ropes = Rope::read(config, architecture, heads.size, context)?;
+        let experts = experts(config, architecture)?;
+        let sparse = sparse(config, architecture, layers)?;
+        let attentions = Attention::read(config, architecture, heads, layers)?;
+        // Where layers with a window have a rotary embedding of their own, it is the second.
+        let rope = |attention: &Attention| match ropes.len() {
+            0 => None,
+            len => Some(if attention.window.is_some() { len - 1 } else { 0 }),
+        };
+        let block = |(attention, sparse)| Block { attention, rope: rope(&attention), sparse };
         let blueprint = Self {
+            architecture,
             hidden,
-            intermediate: required(config, "intermediate_size")?,
-            layers: required(config, "num_hidden_layers")?,
-            heads: Heads { query, kv, size },
-            vocab: required(config, "vocab_size")?,
-            context: config.count("max_position_embeddings")?.unwrap_or(2048),
-            eps: config.number("rms_norm_eps")?.unwrap_or(1e-6),
-            rope_theta: rope_theta(config)?,
-            attention_bias: config.flag("attention_bias")?.unwrap_or(false),
-            mlp_bias: config.flag("mlp_bias")?.unwrap_or(false),
-            tied: config.tied()?,
+            intermediate: match architecture.intermediate {
+                Intermediate::Key(key) => required(config, key)?,
+                Intermediate::KeyOrFourfold(key) => bounded(config, key)?.unwrap_or(4 * hidden),
+                Intermediate::Times(key) => hidden * bounded(config, key)?.unwrap_or(4),
+            },
+            heads,
+            vocab: match (bounded(config, "vocab_size")?, architecture.sizes) {
+                (None, Some(sizes)) => sizes.vocab,
+                _ => required(config, "vocab_size")?,
+            },
+            context,
+            eps: config.number(keys.eps)?.unwrap_or(architecture.eps),
+            activation: activation(config, architecture)?,
+            qk_norm: attention::has_qk_norm(config, architecture)?,
+            parallel: match architecture.parallel {
+                Some(parallel) if config.flag("use_parallel_residual")?.unwrap_or(parallel.default) => Some(parallel),
+                _ => None,
+            },
+            experts,
+            blocks: attentions.into_iter().zip(sparse).map(block).collect(),
+            ropes,
+            logit_cap: cap(config, "final_logit_softcapping", architecture.logit_cap)?,
+            tied: config.flag("tie_word_embeddings")?.unwrap_or(architecture.tied),
+            biases: [
+                flag(config, architecture.bias.qkv)?,
+                flag(config, architecture.bias.out)?,
+                flag(config, architecture.bias.mlp)?,
+            ],
         };
         for (key, count) in [
-            ("hidden_size", hidden),
+            (keys.hidden, hidden),
             ("intermediate_size", blueprint.intermediate),
-            ("num_hidden_layers", blueprint.layers),
+            (keys.layers, layers),
             ("vocab_size", blueprint.vocab),
-            ("max_position_embeddings", blueprint.context),
+            (keys.context, context),
         ] {
             if count == 0 {
                 return Err(Error::user(format!("config.json: {key} is 0")));
@@ -111,63 +152,137 @@ impl Blueprint {
 }
 
 fn required(config: &Config, key: &str) -> Result<usize> {
-    config.count(key)?.ok_or_else(|| Error::user(format!("config.json: {key} is missing")))
+    bounded(config, key)?.ok_or_else(|| Error::user(format!("config.json: {key} is missing")))
 }
 
-fn refuse_other_architectures(config: &Config) -> Result<()> {
-    let name = match config.0.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str) {
-        Some(name) => name.to_owned(),
-        None => match config.text("model_type")?.as_deref() {
-            Some("llama") => "LlamaForCausalLM".to_owned(),
-            Some(other) => other.to_owned(),
-            None => return Err(Error::user("config.json: architectures is missing")),
-        },
+/// A count that no product of a few others overflows with.
+fn bounded(config: &Config, key: &str) -> Result<Option<usize>> {
+    match config.count(key)? {
+        Some(count) if count > 1 << 24 => Err(Error::user(format!("config.json: {key}: {count} is too large"))),
+        count => Ok(count),
+    }
+}
+
+fn flag(config: &Config, flag: Flag) -> Result<bool> {
+    match flag {
+        Flag::Never => Ok(false),
+        Flag::Always => Ok(true),
+        Flag::Key(key, default) => Ok(config.flag(key)?.unwrap_or(default)),
+    }
+}
+
+/// A soft cap: null for none, absent for the architecture's own.
+fn cap(config: &Config, key: &str, default: Cap) -> Result<Option<f32>> {
+    let cap = match default {
+        Cap::Never => return Ok(None),
+        Cap::Off | Cap::At(_) if config.0.contains_key(key) => config.number(key)?,
+        Cap::Off => None,
+        Cap::At(default) => Some(default),
     };
-    if name == "LlamaForCausalLM" {
-        return Ok(());
+    match cap {
+        Some(cap) if cap.is_nan() || cap <= 0.0 => {
+            Err(Error::user(format!("config.json: {key}: {cap} is not above 0")))
+        }
+        cap => Ok(cap.map(|cap| cap as f32)),
     }
-    Err(Error::user(format!("config.json: architectures: there is no forward pass for `{name}`"))
-        .hint("models of architecture `LlamaForCausalLM` can be evaluated"))
 }
 
-fn refuse_variations(config: &Config) -> Result<()> {
-    if let Some(act) = config.text("hidden_act")?
-        && act != "silu"
-    {
-        return Err(Error::user(format!("config.json: hidden_act: there is no `{act}`; a Llama's is `silu`")));
+fn architecture(config: &Config) -> Result<&'static Architecture> {
+    let class = config.0.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
+    let model_type = config.text("model_type")?;
+    let (name, known) = match (class, &model_type) {
+        (Some(class), _) => (class, ARCHITECTURES.iter().find(|known| known.class == class)),
+        (None, Some(name)) => (&**name, ARCHITECTURES.iter().find(|known| known.model_type == name)),
+        (None, None) => return Err(Error::user("config.json: architectures is missing")),
+    };
+    known.ok_or_else(|| {
+        let known: Vec<String> = ARCHITECTURES.iter().map(|known| format!("`{}`", known.class)).collect();
+        Error::user(format!("config.json: architectures: there is no forward pass for `{name}`"))
+            .hint(format!("models of these architectures can be evaluated: {}", known.join(", ")))
+    })
+}
+
+/// The part of `config.json` that is about text.
+fn nested<'a>(config: &'a Config, architecture: &Architecture) -> Result<Cow<'a, Config>> {
+    let Some(key) = architecture.nested else { return Ok(Cow::Borrowed(config)) };
+    match config.0.get(key) {
+        Some(Value::Object(values)) => Ok(Cow::Owned(Config(values.clone()))),
+        _ => Err(Error::user(format!("config.json: {key} is missing"))),
     }
-    if config.number("partial_rotary_factor")?.is_some_and(|factor| (factor - 1.0).abs() > 0.0) {
-        return Err(Error::user("config.json: partial_rotary_factor: only 1 is computed"));
+}
+
+fn activation(config: &Config, architecture: &Architecture) -> Result<Activation> {
+    let key = architecture.keys.activation;
+    let Some(name) = config.text(key)? else { return Ok(architecture.activation) };
+    if name == "gelu" {
+        return Ok(architecture.gelu);
     }
+    Activation::of(&name).ok_or_else(|| {
+        Error::user(format!("config.json: {key}: there is no activation `{name}`"))
+            .hint("there are `silu`, `gelu`, `gelu_new` (also called `gelu_pytorch_tanh`) and `relu`")
+    })
+}
+
+fn experts(config: &Config, architecture: &Architecture) -> Result<Option<Experts>> {
+    let Some(described) = architecture.experts else { return Ok(None) };
+    // Both spellings are in use for each architecture.
+    let count = match config.count("num_experts")? {
+        Some(count) => count,
+        None => required(config, "num_local_experts")?,
+    };
+    let experts = Experts {
+        count,
+        chosen: required(config, "num_experts_per_tok")?,
+        intermediate: required(config, described.intermediate)?,
+        shared: described.shared.map(|key| required(config, key)).transpose()?,
+        normalised: flag(config, described.normalised)?,
+    };
+    if experts.chosen == 0 || experts.chosen > count {
+        let chosen = experts.chosen;
+        return Err(Error::user(format!(
+            "config.json: num_experts_per_tok: a token cannot go to {chosen} of {count} experts"
+        )));
+    }
+    Ok(Some(experts))
+}
+
+/// Which layers have experts.
+fn sparse(config: &Config, architecture: &Architecture, layers: usize) -> Result<Vec<bool>> {
+    let Some(experts) = architecture.experts else { return Ok(vec![false; layers]) };
+    if !experts.sparse {
+        return Ok(vec![true; layers]);
+    }
+    let step = config.count("decoder_sparse_step")?.unwrap_or(1);
+    if step == 0 {
+        return Err(Error::user("config.json: decoder_sparse_step is 0"));
+    }
+    let dense: Vec<usize> = match config.0.get("mlp_only_layers") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(value) => serde_json::from_value(value.clone())
+            .map_err(|e| Error::user(format!("config.json: mlp_only_layers: {e}")))?,
+    };
+    Ok((0..layers).map(|layer| (layer + 1) % step == 0 && !dense.contains(&layer)).collect())
+}
+
+fn refuse_quantised(config: &Config) -> Result<()> {
     if config.0.get("quantization_config").is_some_and(|value| !value.is_null()) {
         return Err(Error::user("config.json: quantization_config: quantised weights cannot be evaluated"));
     }
     Ok(())
 }
 
-/// `rope_theta` as transformers 4 writes it, or `rope_parameters.rope_theta` as transformers 5 does.
-fn rope_theta(config: &Config) -> Result<f64> {
-    let mut theta = config.number("rope_theta")?;
-    for key in ["rope_scaling", "rope_parameters"] {
-        let parameters = match config.0.get(key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(parameters)) => Config(parameters.clone()),
-            Some(other) => return Err(Error::user(format!("config.json: {key}: {other} is not an object"))),
-        };
-        for kind in ["rope_type", "type"] {
-            if let Some(kind) = parameters.text(kind).map_err(|e| e.at(key))?
-                && kind != "default"
-            {
-                return Err(Error::user(format!("config.json: {key}: there is no rotary embedding of type `{kind}`"))
-                    .hint("models with the `default` type can be evaluated"));
-            }
+fn refuse_variations(config: &Config, architecture: &Architecture) -> Result<()> {
+    for key in ["use_bidirectional_attention", "add_cross_attention"] {
+        if config.flag(key)?.unwrap_or(false) {
+            return Err(Error::user(format!("config.json: {key}: only tokens before a token are seen")));
         }
-        theta = parameters.number("rope_theta").map_err(|e| e.at(key))?.or(theta);
     }
-    let theta = theta.unwrap_or(10_000.0);
-    if theta > 0.0 && theta.is_finite() {
-        Ok(theta)
-    } else {
-        Err(Error::user(format!("config.json: rope_theta: {theta} is not above 0")))
+    let turned_whole = !matches!(architecture.positions, Positions::Rotary(Rotary { part: Some(_), .. }));
+    if turned_whole && config.number("partial_rotary_factor")?.is_some_and(|factor| (factor - 1.0).abs() > 0.0) {
+        return Err(Error::user(format!(
+            "config.json: partial_rotary_factor: only 1 is computed for {}",
+            architecture.class
+        )));
     }
+    Ok(())
 }

@@ -1,32 +1,31 @@
-//! A Llama's forward pass over a flat list of tokens of many sequences, without padding.
+//! A decoder's forward pass over a flat list of tokens of many sequences, without padding.
 
 use super::{
-    config::{Blueprint, Heads},
+    architecture::Positions,
+    config::Blueprint,
+    layer::Layer,
     linear::Linear,
-    load::Source,
+    load::{Part, Source},
+    norm::Norm,
     ops::{self, Run, Seen},
+    pointwise,
+    rope::{Rope, Stretch},
 };
 use candle_core::{DType, Device, Tensor};
 use merge_core::error::Result;
 
-/// A Llama, in the order of its computation.
+/// A decoder, in the order of its computation.
 #[derive(Debug)]
 pub(super) struct Decoder {
     blueprint: Blueprint,
-    embedding: Tensor, // (vocab, hidden)
+    /// Its weights are the embeddings of the tokens; a tied head is the embedding.
+    embedding: Option<Linear>, // hidden → vocab
+    /// `(context, hidden)`, where positions are learned.
+    positions: Option<Tensor>,
     layers: Vec<Layer>,
-    norm: Tensor, // (hidden)
+    norm: Norm,
     head: Linear, // hidden → vocab
-}
-
-#[derive(Debug)]
-struct Layer {
-    attention_norm: Tensor, // (hidden)
-    qkv: Linear,            // hidden → (query + 2 · kv heads) · size
-    o: Linear,              // query heads · size → hidden
-    mlp_norm: Tensor,       // (hidden)
-    gate_up: Linear,        // hidden → 2 · intermediate
-    down: Linear,           // intermediate → hidden
+    device: Device,
 }
 
 /// Keys and values of every token computed, one row each, in order of computation.
@@ -38,7 +37,8 @@ pub(super) struct Cache {
     layers: Vec<Tensor>, // each (capacity, 2 · kv heads · size): keys, then values
     capacity: usize,
     len: usize,
-    angles: Vec<f32>, // (positions so far, size): cosines, then sines
+    /// For each rotary embedding the angles of short sequences: (positions so far, turned), cosines, then sines.
+    angles: Vec<Vec<f32>>,
 }
 
 impl Cache {
@@ -72,13 +72,26 @@ impl Cache {
 impl Decoder {
     /// Reads every tensor the blueprint asks for.
     pub(super) fn load(blueprint: Blueprint, source: Source<'_>) -> Result<Self> {
-        let Blueprint { hidden, vocab, .. } = blueprint;
-        let head = if blueprint.tied { "model.embed_tokens" } else { "lm_head" };
+        let Blueprint { architecture, hidden, vocab, context, tied, eps, .. } = blueprint;
+        let names = architecture.names;
+        let has = |prefix: &&&str| source.has(&format!("{prefix}{}.weight", names.embedding));
+        let prefix = names.prefixes.iter().find(has).unwrap_or(&names.prefixes[0]);
+        let embedding = format!("{prefix}{}", names.embedding);
+        let head = names.heads.iter().find(|head| source.has(&format!("{head}.weight"))).unwrap_or(&names.heads[0]);
+        // A head that is there and is not the embedding is the model's, whatever its configuration says: so transformers has it.
+        let tied = tied && !differ(source, &format!("{embedding}.weight"), &format!("{head}.weight"))?;
+        let tokens = |name: &str| source.linear(&[Part::new(name, vocab, hidden)], hidden);
+        let layer = |i| Layer::load(source, &blueprint, i, &format!("{prefix}{}.{i}.", names.layers));
         Ok(Self {
-            embedding: source.tensor("model.embed_tokens.weight", &[vocab, hidden])?,
-            layers: (0..blueprint.layers).map(|i| Layer::load(&blueprint, source, i)).collect::<Result<_>>()?,
-            norm: source.tensor("model.norm.weight", &[hidden])?,
-            head: source.linear(&[(head.to_owned(), vocab)], hidden, false)?,
+            embedding: if tied { None } else { Some(tokens(&embedding)?) },
+            positions: match architecture.positions {
+                Positions::Learned(name) => Some(source.tensor(&format!("{prefix}{name}.weight"), &[context, hidden])?),
+                Positions::Rotary(_) => None,
+            },
+            layers: (0..blueprint.blocks.len()).map(layer).collect::<Result<_>>()?,
+            norm: Norm::load(source, &format!("{prefix}{}", names.norm), architecture.norm, hidden, eps)?,
+            head: tokens(if tied { &embedding } else { head })?,
+            device: source.device.clone(),
             blueprint,
         })
     }
@@ -88,17 +101,28 @@ impl Decoder {
         &self.blueprint
     }
 
+    /// Most tokens of a sequence, if there is no computing more.
+    pub(super) fn most_tokens(&self) -> Option<usize> {
+        self.positions.as_ref().map(|_| self.blueprint.context)
+    }
+
     /// An empty cache.
     pub(super) fn cache(&self) -> Result<Cache> {
         let width = 2 * self.blueprint.heads.kv_len();
-        let layer = || Tensor::zeros((0, width), DType::F32, self.device());
-        let layers = (0..self.blueprint.layers).map(|_| layer()).collect::<candle_core::Result<_>>()?;
-        Ok(Cache { layers, capacity: 0, len: 0, angles: Vec::new() })
+        let layer = |_| Tensor::zeros((0, width), DType::F32, &self.device);
+        let layers = self.layers.iter().map(layer).collect::<candle_core::Result<_>>()?;
+        Ok(Cache { layers, capacity: 0, len: 0, angles: vec![Vec::new(); self.blueprint.ropes.len()] })
     }
 
     /// Bytes a token takes in the cache.
     pub(super) fn row_bytes(&self) -> usize {
-        self.blueprint.layers * 2 * self.blueprint.heads.kv_len() * size_of::<f32>()
+        self.layers.len() * 2 * self.blueprint.heads.kv_len() * size_of::<f32>()
+    }
+
+    /// Which of the frequencies a sequence turns by that has so many tokens when it is first read: only sequences with the
+    /// same can share a beginning.
+    pub(super) fn stretch(&self, len: usize) -> Stretch {
+        self.blueprint.ropes.iter().map(|rope| rope.stretch(len)).max().unwrap_or_default()
     }
 
     /// Computes the runs' tokens, which take the cache's next rows in this order, and returns the final hidden
@@ -112,13 +136,13 @@ impl Decoder {
         let heads = self.blueprint.heads;
         let tokens: Vec<u32> = runs.iter().flat_map(|run| run.tokens).copied().collect();
         assert!(!tokens.is_empty() && cache.len + tokens.len() <= cache.capacity, "the cache has room for a step");
-        let angles = self.angles(&mut cache.angles, runs)?; // (tokens, size)
-        let mut x = self.embedding.index_select(&Tensor::new(&*tokens, self.device())?, 0)?; // (tokens, hidden)
+        let angles = self.angles(&mut cache.angles, runs)?; // each (tokens, turned)
+        let mut x = self.embed(&tokens, runs)?; // (tokens, hidden)
         for (i, (layer, rows)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let last = i + 1 == self.layers.len();
             // After the last layer's keys and values only the wanted tokens matter.
-            let seen = Seen { runs, wanted: last.then_some(wanted), heads };
-            let fused = layer.fused(&x, &angles, &self.blueprint)?; // (tokens, fused)
+            let seen = Seen { runs, wanted: last.then_some(wanted), attention: layer.attention };
+            let fused = layer.fused(&x, layer.rope.map(|rope| &angles[rope]))?; // (tokens, fused)
             let kv = fused.narrow(1, heads.query_len(), 2 * heads.kv_len())?.contiguous()?; // (tokens, 2 · kv)
             rows.slice_set(&kv, 0, cache.len)?;
             if last {
@@ -126,68 +150,64 @@ impl Decoder {
                     x = x.narrow(0, 0, 0)?; // (0, hidden)
                     break;
                 }
-                x = x.index_select(&Tensor::new(wanted, self.device())?, 0)?; // (wanted, hidden)
+                x = x.index_select(&Tensor::new(wanted, &self.device)?, 0)?; // (wanted, hidden)
             }
             let attention = ops::attention(&fused, rows, seen)?; // (tokens or wanted, query heads · size)
-            x = ops::add(&x, &layer.o.forward(&attention)?)?;
-            let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.mlp_norm, self.blueprint.eps)?)?;
-            x = ops::add(&x, &layer.down.forward(&ops::swiglu(&inner)?)?)?; // (tokens or wanted, hidden)
+            x = layer.finish(&x, &attention)?; // (tokens or wanted, hidden)
         }
         cache.len += tokens.len();
-        Ok(ops::rms_norm(&x, &self.norm, self.blueprint.eps)?)
+        Ok(self.norm.forward(&x)?)
     }
 
     /// Logits of final hidden states `(rows, hidden)`: `(rows, vocab)`, on the CPU.
     pub(super) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.head.forward(hidden)?.to_device(&Device::Cpu)?)
-    }
-
-    fn device(&self) -> &Device {
-        self.embedding.device()
-    }
-
-    /// The runs' rotary angles: `(tokens, size)`. `table` keeps those of the positions seen so far.
-    fn angles(&self, table: &mut Vec<f32>, runs: &[Run<'_>]) -> Result<Tensor> {
-        let Heads { size, .. } = self.blueprint.heads;
-        let end = runs.iter().map(|run| run.rows.len()).max().unwrap_or(0);
-        for position in table.len() / size..end {
-            // Frequencies and angles are rounded to f32 where transformers rounds them.
-            let angles = (0..size / 2).map(|i| {
-                let frequency = 1.0 / self.blueprint.rope_theta.powf((2 * i) as f64 / size as f64) as f32;
-                f64::from(position as f32 * frequency)
-            });
-            table.extend(angles.clone().map(|angle| angle.cos() as f32));
-            table.extend(angles.map(|angle| angle.sin() as f32));
+        let logits = self.head.forward(hidden)?.to_device(&Device::Cpu)?;
+        match self.blueprint.logit_cap {
+            Some(cap) => Ok(pointwise::soft_cap(&logits, cap)?),
+            None => Ok(logits),
         }
-        let positions = runs.iter().flat_map(|run| run.position()..run.rows.len());
-        let angles: Vec<f32> = positions.flat_map(|p| &table[p * size..(p + 1) * size]).copied().collect();
-        Ok(Tensor::from_vec(angles, ((), size), self.device())?)
+    }
+
+    /// The first hidden state of the runs' tokens: `(tokens, hidden)`.
+    fn embed(&self, tokens: &[u32], runs: &[Run<'_>]) -> Result<Tensor> {
+        let x = self.embedding.as_ref().unwrap_or(&self.head).rows(tokens)?;
+        let Blueprint { architecture, hidden, .. } = self.blueprint;
+        let x = if architecture.scaled_embedding { pointwise::scale(&x, (hidden as f64).sqrt() as f32)? } else { x };
+        let Some(table) = &self.positions else { return Ok(x) };
+        let positions: Vec<u32> = runs.iter().flat_map(|run| run.position() as u32..run.rows.len() as u32).collect();
+        Ok(pointwise::add(&x, &table.index_select(&Tensor::new(positions, &self.device)?, 0)?)?)
+    }
+
+    /// The runs' angles for each rotary embedding: `(tokens, turned)`. `tables` keep those of the positions seen so far.
+    fn angles(&self, tables: &mut [Vec<f32>], runs: &[Run<'_>]) -> Result<Vec<Tensor>> {
+        let ropes = self.blueprint.ropes.iter().zip(tables);
+        ropes
+            .map(|(rope, table)| Ok(Tensor::from_vec(angles(rope, table, runs), ((), rope.turned), &self.device)?))
+            .collect()
     }
 }
 
-impl Layer {
-    fn load(blueprint: &Blueprint, source: Source<'_>, number: usize) -> Result<Self> {
-        let Blueprint { hidden, intermediate, heads, attention_bias, mlp_bias, .. } = *blueprint;
-        let name = |part: &str| format!("model.layers.{number}.{part}");
-        let qkv = [
-            (name("self_attn.q_proj"), heads.query_len()),
-            (name("self_attn.k_proj"), heads.kv_len()),
-            (name("self_attn.v_proj"), heads.kv_len()),
-        ];
-        let gate_up = [(name("mlp.gate_proj"), intermediate), (name("mlp.up_proj"), intermediate)];
-        Ok(Self {
-            attention_norm: source.tensor(&name("input_layernorm.weight"), &[hidden])?,
-            qkv: source.linear(&qkv, hidden, attention_bias)?,
-            o: source.linear(&[(name("self_attn.o_proj"), hidden)], heads.query_len(), attention_bias)?,
-            mlp_norm: source.tensor(&name("post_attention_layernorm.weight"), &[hidden])?,
-            gate_up: source.linear(&gate_up, hidden, mlp_bias)?,
-            down: source.linear(&[(name("mlp.down_proj"), hidden)], intermediate, mlp_bias)?,
-        })
-    }
+/// Whether a model has both tensors, and they are not the same.
+fn differ(source: Source<'_>, a: &str, b: &str) -> Result<bool> {
+    Ok(source.has(a) && source.has(b) && source.weights.bytes(a)? != source.weights.bytes(b)?)
+}
 
-    /// Rotated queries, rotated keys, values. `x`: `(tokens, hidden)`; result: `(tokens, fused)`.
-    fn fused(&self, x: &Tensor, angles: &Tensor, blueprint: &Blueprint) -> Result<Tensor> {
-        let x = ops::rms_norm(x, &self.attention_norm, blueprint.eps)?;
-        Ok(ops::rotate(&self.qkv.forward(&x)?, angles, blueprint.heads)?)
+fn angles(rope: &Rope, table: &mut Vec<f32>, runs: &[Run<'_>]) -> Vec<f32> {
+    let usual = rope.frequencies(Stretch::default());
+    let end = runs.iter().map(|run| run.rows.len()).max().unwrap_or(0);
+    for position in table.len() / rope.turned..end {
+        rope.angles(&usual, position, table);
     }
+    let mut angles = Vec::new();
+    for run in runs {
+        for position in run.position()..run.rows.len() {
+            let stretch = rope.stretch(run.whole.max(position + 1));
+            if stretch.is_none() {
+                angles.extend_from_slice(&table[position * rope.turned..(position + 1) * rope.turned]);
+            } else {
+                rope.angles(&rope.frequencies(stretch), position, &mut angles);
+            }
+        }
+    }
+    angles
 }

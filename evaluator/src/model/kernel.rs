@@ -4,7 +4,7 @@
 //! nothing here can tell how many rows there are, or how many threads. Sums run in sixteen lanes, which the compiler turns
 //! into vectors, and are folded in a fixed tree.
 
-use super::config::Heads;
+use super::config::Attention;
 
 const LANES: usize = 16;
 
@@ -20,39 +20,60 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-/// `silu(gate) · up`, equation 6 of arXiv 2002.05202. `gate_up` is twice as long as `out`.
+/// `(x - mean) / deviation · weight + bias`, equation 3 of arXiv 1607.06450 over the whole row.
 #[inline(always)]
-pub(super) fn swiglu(gate_up: &[f32], out: &mut [f32]) {
-    let (gate, up) = gate_up.split_at(out.len());
-    for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
-        *out = g / (1.0 + exp(-g)) * u;
+pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = sum(x) / x.len() as f32;
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = x - mean;
+    }
+    let scale = 1.0 / (dot(out, out) / x.len() as f32 + eps).sqrt();
+    for ((out, w), b) in out.iter_mut().zip(weight).zip(bias) {
+        *out = *out * scale * w + b;
     }
 }
 
-/// Turns the pairs `(i, i + size / 2)` of each head by the position's angles, as transformers' `rotate_half` does.
-///
-/// `heads` is a whole number of heads; `cos` and `sin` are half a head long.
+/// `cap · tanh(x / cap)`, in place.
 #[inline(always)]
-pub(super) fn rotate(heads: &mut [f32], cos: &[f32], sin: &[f32]) {
-    for head in heads.chunks_exact_mut(2 * cos.len()) {
-        let (first, second) = head.split_at_mut(cos.len());
+pub(super) fn soft_cap(x: &mut [f32], cap: f32) {
+    for x in x {
+        // tanh u is 1 - 2 / (e^2u + 1).
+        *x = cap * (1.0 - 2.0 / (exp(*x / cap * 2.0) + 1.0));
+    }
+}
+
+/// Turns the pairs `(i, i + turned / 2)` of each head's first elements by the position's angles, as transformers' `rotate_half`
+/// does.
+///
+/// `heads` is a whole number of heads of length `size`; `cos` and `sin` are half as long as what is turned.
+#[inline(always)]
+pub(super) fn rotate(heads: &mut [f32], size: usize, cos: &[f32], sin: &[f32]) {
+    for head in heads.chunks_exact_mut(size) {
+        let (first, second) = head[..2 * cos.len()].split_at_mut(cos.len());
         for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
             (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
         }
     }
 }
 
-/// Softmax attention of one token over the rows of the cache it sees, in order of position.
+/// Softmax attention of one token over the rows of the cache it sees, in order of position (the window is in `rows`).
 ///
 /// `query` and `out`: `(query heads · size)`; `cache`: `(rows, 2 · kv heads · size)`, each row its keys, then its values;
 /// `scores` is room to work in. The usual sizes of a head are compiled each for itself, with their sums in registers.
 #[inline(always)]
-pub(super) fn attend(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, scores: &mut Vec<f32>, out: &mut [f32]) {
-    match heads.size {
-        32 => attend_sized::<32>(query, cache, rows, heads, scores, out),
-        64 => attend_sized::<64>(query, cache, rows, heads, scores, out),
-        128 => attend_sized::<128>(query, cache, rows, heads, scores, out),
-        _ => attend_any(query, cache, rows, heads, scores, out),
+pub(super) fn attend(
+    query: &[f32],
+    cache: &[f32],
+    rows: &[u32],
+    attention: Attention,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    match attention.heads.size {
+        32 => attend_sized::<32>(query, cache, rows, attention, scores, out),
+        64 => attend_sized::<64>(query, cache, rows, attention, scores, out),
+        128 => attend_sized::<128>(query, cache, rows, attention, scores, out),
+        _ => attend_any(query, cache, rows, attention, scores, out),
     }
 }
 
@@ -61,12 +82,12 @@ fn attend_sized<const SIZE: usize>(
     query: &[f32],
     cache: &[f32],
     rows: &[u32],
-    heads: Heads,
+    attention: Attention,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
+    let Attention { heads, scale, cap, .. } = attention;
     let (group, stride) = (heads.query / heads.kv, 2 * heads.kv);
-    let scale = 1.0 / (SIZE as f32).sqrt();
     let (cache, _) = cache.as_chunks::<SIZE>(); // (rows · 2 · kv heads, size)
     let (queries, outs) = (query.as_chunks::<SIZE>().0, out.as_chunks_mut::<SIZE>().0);
     scores.resize(rows.len(), 0.0);
@@ -74,6 +95,9 @@ fn attend_sized<const SIZE: usize>(
         let keys = head / group;
         for (score, row) in scores.iter_mut().zip(rows) {
             *score = dot(query, &cache[*row as usize * stride + keys]) * scale;
+        }
+        if let Some(cap) = cap {
+            soft_cap(scores, cap);
         }
         let sum = exponentials(scores);
         let mut weighed = [0.0; SIZE];
@@ -88,9 +112,16 @@ fn attend_sized<const SIZE: usize>(
 }
 
 #[inline(always)]
-fn attend_any(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, scores: &mut Vec<f32>, out: &mut [f32]) {
+fn attend_any(
+    query: &[f32],
+    cache: &[f32],
+    rows: &[u32],
+    attention: Attention,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let Attention { heads, scale, cap, .. } = attention;
     let (group, kv_len) = (heads.query / heads.kv, heads.kv_len());
-    let scale = 1.0 / (heads.size as f32).sqrt();
     scores.resize(rows.len(), 0.0);
     for head in 0..heads.query {
         let place = head * heads.size..(head + 1) * heads.size;
@@ -98,6 +129,9 @@ fn attend_any(query: &[f32], cache: &[f32], rows: &[u32], heads: Heads, scores: 
         for (score, row) in scores.iter_mut().zip(rows) {
             let start = *row as usize * 2 * kv_len + first;
             *score = dot(&query[place.clone()], &cache[start..start + heads.size]) * scale;
+        }
+        if let Some(cap) = cap {
+            soft_cap(scores, cap);
         }
         let sum = exponentials(scores);
         let out = &mut out[place];
@@ -188,6 +222,22 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes)
 }
 
+/// Sixteen sums side by side, folded in a fixed tree.
+#[inline(always)]
+fn sum(x: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (sum, x) in lanes.iter_mut().zip(chunk) {
+            *sum += x;
+        }
+    }
+    for (sum, x) in lanes.iter_mut().zip(rest) {
+        *sum += x;
+    }
+    fold(lanes)
+}
+
 #[inline(always)]
 fn fold(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
@@ -204,7 +254,7 @@ fn fold(mut lanes: [f32; LANES]) -> f32 {
 ///
 /// Below -87 it stays at the smallest normal number, above 88 at e^88; NaN stays NaN.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     // 1.5 · 2^23: adding it rounds to a whole number, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first exact in few bits.

@@ -1,12 +1,12 @@
 //! Projections: a weight and a bias.
 
 use super::{
-    load::Source,
-    matrix::{Matrix, Part},
+    load::{Part, Source},
+    matrix::{Matrix, Piece},
     ops::slice,
 };
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor, bail};
-use merge_core::{error::Result, weights::whole};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result as Candle, Shape, Tensor, bail};
+use merge_core::error::Result;
 use pulp::Arch;
 
 /// `x @ wᵀ + bias`.
@@ -36,41 +36,49 @@ impl Linear {
             (Weight::Tensor(weight), Some(bias)) => x.matmul(&weight.t()?)?.broadcast_add(bias),
         }
     }
+
+    /// The weights of some outputs, `(outputs, input)`: where outputs are tokens, their embeddings.
+    pub(super) fn rows(&self, outputs: &[u32]) -> Candle<Tensor> {
+        match &self.weight {
+            Weight::Packed(matrix) => {
+                Tensor::from_vec(matrix.rows(outputs), (outputs.len(), matrix.input()), &Device::Cpu)
+            }
+            Weight::Tensor(weight) => weight.index_select(&Tensor::new(outputs, weight.device())?, 0),
+        }
+    }
 }
 
 impl Source<'_> {
     /// Projections of the same input, side by side: one product instead of several.
     ///
-    /// Each part is a name (without `.weight`) and its number of outputs.
-    pub(super) fn linear(&self, parts: &[(String, usize)], input: usize, bias: bool) -> Result<Linear> {
-        let mut tensors = Vec::with_capacity(parts.len());
-        let mut biases = Vec::new();
-        for (name, rows) in parts {
-            let weight = format!("{name}.weight");
-            let dtype = self.dtype(&weight, &[*rows, input])?;
-            tensors.push((self.weights.tensor(&weight)?, dtype));
-            if bias {
-                biases.push(self.tensor(&format!("{name}.bias"), &[*rows])?);
-            }
+    /// A part without a bias beside parts with one has a bias of zeros.
+    pub(super) fn linear(&self, parts: &[Part], input: usize) -> Result<Linear> {
+        // Before anything is made whose size config.json says.
+        for part in parts {
+            self.dtype(&part.weight, &part.shape)?;
         }
-        let parts = tensors.iter().map(|(tensor, dtype)| Ok(Part { bytes: whole(&**tensor)?, dtype: *dtype }));
-        let bias = if bias { Some(Tensor::cat(&biases, 0)?) } else { None };
-        self.packed(&parts.collect::<Result<Vec<_>>>()?, input, bias)
+        let tensors = parts.iter().map(|part| self.weights.tensor(&part.weight)).collect::<Result<Vec<_>>>()?;
+        let pieces = parts
+            .iter()
+            .zip(&tensors)
+            .map(|(part, tensor)| Ok(Piece { bytes: part.rows(&**tensor, input)?, dtype: tensor.dtype() }));
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let weight = if self.device.is_cpu() {
+            Weight::Packed(Matrix::pack(&pieces, input))
+        } else {
+            let values: Vec<f32> = pieces.iter().flat_map(Piece::values).collect(); // (out, input)
+            Weight::Tensor(Tensor::from_vec(values, ((), input), self.device)?)
+        };
+        Ok(Linear { weight, bias: self.biases(parts)? })
     }
 
-    /// A projection of weights that are read already: parts one below the other, and `(out)` biases.
-    pub(super) fn packed(&self, parts: &[Part<'_>], input: usize, bias: Option<Tensor>) -> Result<Linear> {
-        if self.device.is_cpu() {
-            return Ok(Linear { weight: Weight::Packed(Matrix::pack(parts, input)), bias });
+    fn biases(&self, parts: &[Part]) -> Result<Option<Tensor>> {
+        let biases = parts.iter().map(|part| part.biases(self)).collect::<Result<Vec<_>>>()?;
+        if biases.iter().all(Option::is_none) {
+            return Ok(None);
         }
-        let mut values = Vec::new(); // (out, input)
-        for part in parts {
-            let start = values.len();
-            values.resize(start + part.bytes.len() / part.dtype.size(), 0.0);
-            part.dtype.widen(&part.bytes, &mut values[start..]);
-        }
-        let out = values.len() / input;
-        Ok(Linear { weight: Weight::Tensor(Tensor::from_vec(values, (out, input), self.device)?), bias })
+        let all = parts.iter().zip(biases).map(|(part, biases)| biases.unwrap_or_else(|| vec![0.0; part.out]));
+        Ok(Some(Tensor::new(all.collect::<Vec<_>>().concat(), self.device)?)) // (out)
     }
 }
 

@@ -1,11 +1,14 @@
-//! From a model's bytes to `f32` tensors on a device.
+//! From a model's bytes to `f32` tensors on a device, and to the rows of projections, however they are stored.
 
+use super::{architecture::Architecture, config::Heads};
 use candle_core::{Device, Tensor};
 use merge_core::{
     dtype::Dtype,
     error::{Error, Result},
-    weights::Weights,
+    weights::{Elements, Weights, whole},
 };
+use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Where tensors come from, and where they go.
 #[derive(Clone, Copy)]
@@ -19,10 +22,20 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// A tensor as it is stored, in `f32`.
     pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let mut values = vec![0.0; shape.iter().product()];
+        Ok(Tensor::from_vec(self.values(name, shape)?, shape, self.device)?)
+    }
+
+    /// A tensor's elements.
+    pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.dtype(name, shape)?;
+        let mut values = vec![0.0; shape.iter().product()];
         self.weights.tensor(name)?.read(0, &mut values)?;
-        Ok(Tensor::from_vec(values, shape, self.device)?)
+        Ok(values)
+    }
+
+    /// Whether the model has a tensor.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.weights.index().contains_key(name)
     }
 
     pub(super) fn dtype(&self, name: &str, shape: &[usize]) -> Result<Dtype> {
@@ -36,5 +49,117 @@ impl Source<'_> {
             )));
         }
         Ok(meta.dtype)
+    }
+}
+
+/// A stretch of a projection's outputs, and how a model stores it.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    /// The weight's name.
+    pub weight: String,
+    /// The shape it must have.
+    pub shape: Vec<usize>,
+    /// How many outputs it gives to the projection.
+    pub out: usize,
+    bias: Option<String>,
+    order: Order,
+}
+
+/// Which stored row an output is.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// All, in order.
+    Stored,
+    /// The weight is stored `(in, out)`.
+    Transposed,
+    /// Some of a larger tensor's, from this one on.
+    From(usize),
+    /// Each head's query, key and value together; wanted are all queries, all keys, all values.
+    Interleaved { heads: usize, size: usize },
+}
+
+impl Part {
+    /// `NAME.weight`, stored `(out, input)`.
+    pub(super) fn new(name: &str, out: usize, input: usize) -> Self {
+        Self { weight: format!("{name}.weight"), shape: vec![out, input], out, bias: None, order: Order::Stored }
+    }
+
+    /// `NAME.weight`, stored as an architecture stores its projections.
+    pub(super) fn of(architecture: &Architecture, name: &str, out: usize, input: usize) -> Self {
+        if !architecture.transposed {
+            return Self::new(name, out, input);
+        }
+        Self { shape: vec![input, out], order: Order::Transposed, ..Self::new(name, out, input) }
+    }
+
+    /// Queries, keys and values of all heads, which are stored one head after the other.
+    pub(super) fn interleaved(name: &str, heads: Heads, input: usize) -> Self {
+        let order = Order::Interleaved { heads: heads.query, size: heads.size };
+        Self { order, ..Self::new(name, heads.fused_len(), input) }
+    }
+
+    /// Expert `number` of a tensor that holds `count` of them, `(count, out, input)`.
+    pub(super) fn expert(weight: String, [number, count]: [usize; 2], out: usize, input: usize) -> Self {
+        Self { weight, shape: vec![count, out, input], out, bias: None, order: Order::From(number * out) }
+    }
+
+    /// The same with a bias.
+    #[must_use]
+    pub(super) fn bias(mut self, name: Option<String>) -> Self {
+        self.bias = name;
+        self
+    }
+
+    /// The part's rows as stored elements: `(out, input)`.
+    pub(super) fn rows<'t>(&self, tensor: &'t dyn Elements, input: usize) -> Result<Cow<'t, [u8]>> {
+        // Rows that are made by one thread.
+        const ROWS: usize = 64;
+        let size = tensor.dtype().size();
+        let row = input * size;
+        match self.order {
+            Order::Stored => return whole(tensor),
+            Order::From(first) => {
+                if let Some(bytes) = tensor.lent() {
+                    return Ok(Cow::Borrowed(&bytes[first * row..(first + self.out) * row]));
+                }
+                let mut rows = vec![0; self.out * row];
+                let stretches = rows.par_chunks_mut(ROWS * row).enumerate();
+                stretches.try_for_each(|(i, rows)| tensor.copy((first + i * ROWS) * input, rows))?;
+                return Ok(Cow::Owned(rows));
+            }
+            Order::Transposed | Order::Interleaved { .. } => {}
+        }
+        let bytes = whole(tensor)?;
+        let mut rows = vec![0; self.out * row];
+        rows.par_chunks_exact_mut(row).enumerate().for_each(|(i, out)| {
+            let stored = self.stored(i);
+            if let Order::Transposed = self.order {
+                for (out, column) in out.chunks_exact_mut(size).zip(bytes.chunks_exact(self.out * size)) {
+                    out.copy_from_slice(&column[stored * size..(stored + 1) * size]);
+                }
+            } else {
+                out.copy_from_slice(&bytes[stored * row..(stored + 1) * row]);
+            }
+        });
+        Ok(Cow::Owned(rows))
+    }
+
+    /// The part's biases, in the order of its rows; `None` if it has none.
+    pub(super) fn biases(&self, source: &Source<'_>) -> Result<Option<Vec<f32>>> {
+        let Some(name) = &self.bias else { return Ok(None) };
+        let stored = source.values(name, &[self.out])?;
+        Ok(Some((0..self.out).map(|i| stored[self.stored(i)]).collect()))
+    }
+
+    /// Where output `i` is stored.
+    fn stored(&self, i: usize) -> usize {
+        match self.order {
+            Order::Stored | Order::Transposed => i,
+            Order::From(first) => first + i,
+            Order::Interleaved { heads, size } => {
+                let (kind, head) = (i / (heads * size), i / size % heads);
+                (head * 3 + kind) * size + i % size
+            }
+        }
     }
 }

@@ -59,6 +59,26 @@ impl Matrix {
         self.out
     }
 
+    /// Weights of an output.
+    pub(super) fn input(&self) -> usize {
+        self.input
+    }
+
+    /// The weights of some outputs, as numbers: `(outputs, input)`.
+    pub(super) fn rows(&self, outputs: &[u32]) -> Vec<f32> {
+        let mut rows = vec![0.0; outputs.len() * self.input];
+        rows.par_chunks_mut(self.input).zip(outputs).for_each(|(row, output)| {
+            let output = *output as usize;
+            assert!(output < self.out, "the matrix has the output");
+            match &self.panels {
+                Panels::Single(w) => unpack(w, output, row),
+                Panels::Brain(w) => unpack(w, output, row),
+                Panels::Half(w) => unpack(w, output, row),
+            }
+        });
+        rows
+    }
+
     /// `y = x @ wᵀ`. `x`: `(rows, input)`; `y`: `(rows, out)`, zeros; computed with the instructions of `arch`.
     ///
     /// # Panics
@@ -80,7 +100,21 @@ struct Row<'a> {
     dtype: Dtype,
 }
 
+fn unpack<W: Stored>(panels: &[W], output: usize, row: &mut [f32]) {
+    let panel = &panels[output / PANEL * row.len()..][..row.len()];
+    for (x, w) in row.iter_mut().zip(panel) {
+        *x = w.at(output % PANEL);
+    }
+}
+
 impl Piece<'_> {
+    /// All weights, row by row.
+    pub(super) fn values(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.bytes.len() / self.dtype.size()];
+        self.dtype.widen(&self.bytes, &mut values);
+        values
+    }
+
     fn rows(&self, input: usize) -> impl Iterator<Item = Row<'_>> {
         let dtype = self.dtype;
         self.bytes.chunks_exact(input * dtype.size()).map(move |bytes| Row { bytes, dtype })
@@ -217,6 +251,15 @@ mod tests {
             let weights = [1.0, f32::INFINITY, f32::NAN];
             Matrix::pack(&[part(&weights, dtype)], 1).product(&[2.0], &mut y, Arch::new());
             assert!(y[0] == 2.0 && y[1] == f32::INFINITY && y[2].is_nan(), "{dtype:?}: {y:?}");
+        }
+    }
+
+    #[test]
+    fn gives_back_what_it_holds() {
+        let weights = weights(20, 90);
+        for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+            let rows = Matrix::pack(&[part(&weights, dtype)], 20).rows(&[89, 0, 33, 16]);
+            assert_eq!(rows, [&weights[1780..], &weights[..20], &weights[660..680], &weights[320..340]].concat());
         }
     }
 

@@ -1,15 +1,26 @@
-//! Our own forward pass: a Llama that answers many requests at once, each as if it were alone.
+//! Our own forward pass: a language model that answers many requests at once, each as if it were alone.
+//!
+//! There is one decoder for all architectures, which `architecture` describes as data and `architectures` lists; `config`
+//! makes of that and a `config.json` the blueprint of a model.
 
+mod activation;
 mod answer;
+mod architecture;
+mod architectures;
 mod config;
 mod decoder;
 mod kernel;
+mod layer;
 mod linear;
 mod load;
 mod matrix;
+mod mlp;
+mod norm;
 mod ops;
+mod pointwise;
 mod product;
 mod prefill;
+mod rope;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -48,7 +59,7 @@ impl Default for Batch {
     }
 }
 
-/// A Llama that answers requests.
+/// A decoder, of any architecture there is a forward pass for, that answers requests.
 ///
 /// Linear layers act on the tokens of all sequences at once, attention on each sequence alone. On a CPU every answer is
 /// bit for bit the same for any [`Batch`], company, order and number of threads.
@@ -82,7 +93,7 @@ pub fn device(name: &str) -> Result<Device> {
 impl Llama {
     /// Reads the weights, and the tokenizer and generation config beside them.
     ///
-    /// Fails, naming the key, tensor or file, for an architecture that is not `LlamaForCausalLM`, a tensor that is
+    /// Fails, naming the key, tensor or file, for an architecture there is no forward pass for, a tensor that is
     /// missing or has another shape, and a tokenizer with more tokens than the embedding.
     pub fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
         Self::with_tokenizer(weights, Tokenizer::of(weights)?, device)
@@ -148,6 +159,9 @@ impl Llama {
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab) {
             return Err(Error::user(format!("token {token} is not below vocab_size {vocab}")));
         }
+        if let Some(most) = self.decoder.most_tokens().filter(|most| tokens.len() > *most) {
+            return Err(Error::user(format!("there are positions for {most} tokens, not for {}", tokens.len())));
+        }
         let mut cache = self.decoder.cache()?;
         cache.keep(&[], tokens.len())?;
         let rows: Vec<u32> = (0..tokens.len() as u32).collect();
@@ -155,7 +169,7 @@ impl Llama {
         for start in (0..tokens.len()).step_by(self.batch.tokens) {
             let end = tokens.len().min(start + self.batch.tokens);
             let wanted: Vec<u32> = (start.max(from)..end).map(|i| (i - start) as u32).collect();
-            let run = Run { tokens: &tokens[start..end], rows: &rows[..end] };
+            let run = Run { tokens: &tokens[start..end], rows: &rows[..end], whole: tokens.len() };
             self.step(&mut cache, &[run], &wanted, |_, row| logits.push(row.to_vec()))?;
         }
         Ok(logits)

@@ -1,9 +1,13 @@
-//! The decoder's operations on tensors: our kernels on a CPU, tensor operations on any other device.
+//! Rotation, norms of heads and attention: our kernels on a CPU, tensor operations on any other device.
 //!
 //! The tensor operations are also the oracle the kernels are tested against.
 
-use super::{config::Heads, kernel};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use super::{
+    config::{Attention, Heads},
+    kernel,
+    pointwise::{layer_norm_oracle, rms_norm_oracle, soft_cap_oracle},
+};
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use merge_core::vectors::wide;
 use rayon::prelude::*;
 
@@ -14,6 +18,8 @@ pub(super) struct Run<'a> {
     pub tokens: &'a [u32],
     /// Rows of the cache in order of position; the last `tokens.len()` of them are those of the new tokens.
     pub rows: &'a [u32],
+    /// How many tokens the sequence had when it was first read.
+    pub whole: usize,
 }
 
 impl Run<'_> {
@@ -30,45 +36,13 @@ pub(super) struct Seen<'a> {
     pub runs: &'a [Run<'a>],
     /// Tokens of the step, ascending, whose attention is wanted; `None` for all.
     pub wanted: Option<&'a [u32]>,
-    /// How the attention is divided.
-    pub heads: Heads,
+    /// How they see each other.
+    pub attention: Attention,
 }
 
-/// Root mean square norm of each row. `x` and result: `(tokens, hidden)`; `weight`: `(hidden)`.
-pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        x.apply_op2_no_bwd(weight, &RmsNorm { eps: eps as f32 })
-    } else {
-        rms_norm_oracle(x, weight, eps)
-    }
-}
-
-pub(super) fn rms_norm_oracle(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let mean = x.sqr()?.mean_keepdim(D::Minus1)?; // (tokens, 1)
-    x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(weight)
-}
-
-/// The sum of two tensors of one shape.
+/// Rotary positions for the first elements of each query and key head, the rest and the values untouched.
 ///
-/// Candle's own addition wakes a pool of spinning threads, whatever rayon pool it is called in.
-pub(super) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() { a.apply_op2_no_bwd(b, &Add) } else { a + b }
-}
-
-/// `silu(gate) · up`. `gate_up`: `(tokens, 2 · intermediate)`; result: `(tokens, intermediate)`.
-pub(super) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
-    if gate_up.device().is_cpu() { gate_up.apply_op1_no_bwd(&SwiGlu) } else { swiglu_oracle(gate_up) }
-}
-
-pub(super) fn swiglu_oracle(gate_up: &Tensor) -> Result<Tensor> {
-    let intermediate = gate_up.dim(1)? / 2;
-    let gate = gate_up.narrow(1, 0, intermediate)?;
-    gate.silu()? * gate_up.narrow(1, intermediate, intermediate)?
-}
-
-/// Rotary positions for queries and keys, values untouched.
-///
-/// `fused` and result: `(tokens, (query + 2 · kv heads) · size)`; `angles`: `(tokens, size)`, cosines, then sines.
+/// `fused` and result: `(tokens, (query + 2 · kv heads) · size)`; `angles`: `(tokens, turned)`, cosines, then sines.
 pub(super) fn rotate(fused: &Tensor, angles: &Tensor, heads: Heads) -> Result<Tensor> {
     if fused.device().is_cpu() {
         fused.apply_op2_no_bwd(angles, &Rotate { heads })
@@ -78,17 +52,51 @@ pub(super) fn rotate(fused: &Tensor, angles: &Tensor, heads: Heads) -> Result<Te
 }
 
 pub(super) fn rotate_oracle(fused: &Tensor, angles: &Tensor, heads: Heads) -> Result<Tensor> {
-    let (tokens, half) = (fused.dim(0)?, heads.size / 2);
+    let (tokens, half) = (fused.dim(0)?, angles.dim(1)? / 2);
     let (query_len, kv_len) = (heads.query_len(), heads.kv_len());
     let turned = fused.narrow(1, 0, query_len + kv_len)?.reshape((tokens, heads.query + heads.kv, heads.size))?;
-    let a = turned.narrow(2, 0, half)?; // (tokens, heads, size / 2)
-    let b = turned.narrow(2, half, half)?; // (tokens, heads, size / 2)
-    let cos = angles.narrow(1, 0, half)?.unsqueeze(1)?; // (tokens, 1, size / 2)
-    let sin = angles.narrow(1, half, half)?.unsqueeze(1)?; // (tokens, 1, size / 2)
+    let a = turned.narrow(2, 0, half)?; // (tokens, heads, turned / 2)
+    let b = turned.narrow(2, half, half)?; // (tokens, heads, turned / 2)
+    let kept = turned.narrow(2, 2 * half, heads.size - 2 * half)?; // (tokens, heads, size - turned)
+    let cos = angles.narrow(1, 0, half)?.unsqueeze(1)?; // (tokens, 1, turned / 2)
+    let sin = angles.narrow(1, half, half)?.unsqueeze(1)?; // (tokens, 1, turned / 2)
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    let turned = Tensor::cat(&[first, second], 2)?.reshape((tokens, query_len + kv_len))?;
+    let turned = Tensor::cat(&[first, second, kept], 2)?.reshape((tokens, query_len + kv_len))?;
     Tensor::cat(&[turned, fused.narrow(1, query_len + kv_len, kv_len)?], 1)
+}
+
+/// A norm of each query and key head, values untouched.
+///
+/// `fused` and result: `(tokens, (query + 2 · kv heads) · size)`; `weight`: `((query + kv heads) · size)`.
+pub(super) fn norm_heads(fused: &Tensor, weight: &Tensor, heads: Heads, norm: HeadNorm) -> Result<Tensor> {
+    if fused.device().is_cpu() {
+        fused.apply_op2_no_bwd(weight, &NormHeads { heads, norm })
+    } else {
+        norm_heads_oracle(fused, weight, heads, norm)
+    }
+}
+
+/// Which norm a head has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadNorm {
+    /// Whether the mean is taken away first, as in a layer norm.
+    pub centred: bool,
+    /// Added under the root.
+    pub eps: f64,
+}
+
+pub(super) fn norm_heads_oracle(fused: &Tensor, weight: &Tensor, heads: Heads, norm: HeadNorm) -> Result<Tensor> {
+    let (tokens, normed) = (fused.dim(0)?, heads.query + heads.kv);
+    let (len, kv_len) = (normed * heads.size, heads.kv_len());
+    let x = fused.narrow(1, 0, len)?.reshape((tokens, normed, heads.size))?;
+    let weight = weight.reshape((1, normed, heads.size))?;
+    let x = if norm.centred {
+        layer_norm_oracle(&x, &weight, &weight.zeros_like()?, norm.eps)?
+    } else {
+        rms_norm_oracle(&x, &weight, norm.eps)?
+    };
+    Tensor::cat(&[x.reshape((tokens, len))?, fused.narrow(1, len, kv_len)?], 1)
 }
 
 /// Softmax attention of each wanted token over the rows it sees.
@@ -97,15 +105,16 @@ pub(super) fn rotate_oracle(fused: &Tensor, angles: &Tensor, heads: Heads) -> Re
 /// result: `(wanted, query heads · size)`.
 pub(super) fn attention(fused: &Tensor, cache: &Tensor, seen: Seen<'_>) -> Result<Tensor> {
     if fused.device().is_cpu() {
-        fused.apply_op2_no_bwd(cache, &Attention { seen })
+        fused.apply_op2_no_bwd(cache, &Attend { seen })
     } else {
         attention_oracle(fused, cache, seen)
     }
 }
 
 pub(super) fn attention_oracle(fused: &Tensor, cache: &Tensor, seen: Seen<'_>) -> Result<Tensor> {
-    let Heads { query, kv, size } = seen.heads;
-    let (device, group, kv_len) = (fused.device(), query / kv, seen.heads.kv_len());
+    let Attention { heads, scale, cap, window } = seen.attention;
+    let Heads { query, kv, size } = heads;
+    let (device, group, kv_len) = (fused.device(), query / kv, heads.kv_len());
     let mut outs = Vec::with_capacity(seen.runs.len());
     let mut first = 0;
     for run in seen.runs {
@@ -115,11 +124,16 @@ pub(super) fn attention_oracle(fused: &Tensor, cache: &Tensor, seen: Seen<'_>) -
         let v = rows.narrow(1, kv_len, kv_len)?.reshape((all, kv, size))?.transpose(0, 1)?.contiguous()?; // (kv, all, size)
         let q = fused.narrow(0, first, new)?.narrow(1, 0, query * size)?.reshape((new, kv, group * size))?;
         let q = q.transpose(0, 1)?.contiguous()?.reshape((kv, new * group, size))?; // (kv, new · group, size)
-        let mask: Vec<f32> = (0..new)
-            .flat_map(|i| (0..all).map(move |t| if t <= run.position() + i { 0.0 } else { f32::NEG_INFINITY }))
+        let sees = |token: usize, t: usize| t <= token && window.is_none_or(|window| t + window > token);
+        let mask: Vec<f32> = (run.position()..all)
+            .flat_map(|token| (0..all).map(move |t| if sees(token, t) { 0.0 } else { f32::NEG_INFINITY }))
             .collect();
         let mask = Tensor::from_vec(mask, (1, new, 1, all), device)?;
-        let scores = (q.matmul(&k)? * (1.0 / (size as f64).sqrt()))?; // (kv, new · group, all)
+        let scores = (q.matmul(&k)? * f64::from(scale))?; // (kv, new · group, all)
+        let scores = match cap {
+            Some(cap) => soft_cap_oracle(&scores, cap)?,
+            None => scores,
+        };
         let scores = scores.reshape((kv, new, group, all))?.broadcast_add(&mask)?;
         let scores = candle_nn::ops::softmax(&scores, D::Minus1)?.reshape((kv, new * group, all))?;
         let out = scores.matmul(&v)?.reshape((kv, new, group * size))?; // (kv, new, group · size)
@@ -130,54 +144,6 @@ pub(super) fn attention_oracle(fused: &Tensor, cache: &Tensor, seen: Seen<'_>) -
     match seen.wanted {
         Some(wanted) => out.index_select(&Tensor::new(wanted, device)?, 0),
         None => Ok(out),
-    }
-}
-
-struct RmsNorm {
-    eps: f32,
-}
-
-impl CustomOp2 for RmsNorm {
-    fn name(&self) -> &'static str {
-        "rms-norm"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (x, w) = (slice(x, xl)?, slice(w, wl)?);
-        let mut out = vec![0.0; x.len()]; // (tokens, hidden)
-        each_row(&mut out, w.len(), |row, out| {
-            kernel::rms_norm(&x[row * w.len()..(row + 1) * w.len()], w, self.eps, out);
-        });
-        Ok((CpuStorage::F32(out), xl.shape().clone()))
-    }
-}
-
-struct Add;
-
-impl CustomOp2 for Add {
-    fn name(&self) -> &'static str {
-        "add"
-    }
-
-    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let sum = slice(a, al)?.iter().zip(slice(b, bl)?).map(|(a, b)| a + b).collect();
-        Ok((CpuStorage::F32(sum), al.shape().clone()))
-    }
-}
-
-struct SwiGlu;
-
-impl CustomOp1 for SwiGlu {
-    fn name(&self) -> &'static str {
-        "swiglu"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (tokens, both) = layout.shape().dims2()?;
-        let x = slice(x, layout)?;
-        let mut out = vec![0.0; x.len() / 2]; // (tokens, intermediate)
-        each_row(&mut out, both / 2, |row, out| kernel::swiglu(&x[row * both..(row + 1) * both], out));
-        Ok((CpuStorage::F32(out), (tokens, both / 2).into()))
     }
 }
 
@@ -192,32 +158,66 @@ impl CustomOp2 for Rotate {
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, angles: &CpuStorage, al: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, angles) = (slice(x, xl)?, slice(angles, al)?);
-        let Heads { size, .. } = self.heads;
-        let turned = self.heads.query_len() + self.heads.kv_len();
+        let (_, turned) = al.shape().dims2()?;
+        let len = self.heads.query_len() + self.heads.kv_len();
         let mut out = x.to_vec(); // (tokens, fused)
         each_row(&mut out, self.heads.fused_len(), |row, out| {
-            let (cos, sin) = angles[row * size..(row + 1) * size].split_at(size / 2);
-            kernel::rotate(&mut out[..turned], cos, sin);
+            let (cos, sin) = angles[row * turned..(row + 1) * turned].split_at(turned / 2);
+            kernel::rotate(&mut out[..len], self.heads.size, cos, sin);
         });
         Ok((CpuStorage::F32(out), xl.shape().clone()))
     }
 }
 
-struct Attention<'a> {
+struct NormHeads {
+    heads: Heads,
+    norm: HeadNorm,
+}
+
+impl CustomOp2 for NormHeads {
+    fn name(&self) -> &'static str {
+        "norm-heads"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (slice(x, xl)?, slice(w, wl)?);
+        let Heads { size, .. } = self.heads;
+        let eps = self.norm.eps as f32;
+        let (fused, no_bias) = (self.heads.fused_len(), vec![0.0; size]);
+        let mut out = x.to_vec(); // (tokens, fused)
+        each_row(&mut out, fused, |row, out| {
+            let x = &x[row * fused..(row + 1) * fused];
+            for ((x, weight), out) in x.chunks(size).zip(weight.chunks(size)).zip(out.chunks_mut(size)) {
+                if self.norm.centred {
+                    kernel::layer_norm(x, weight, &no_bias, eps, out);
+                } else {
+                    kernel::rms_norm(x, weight, eps, out);
+                }
+            }
+        });
+        Ok((CpuStorage::F32(out), xl.shape().clone()))
+    }
+}
+
+struct Attend<'a> {
     seen: Seen<'a>,
 }
 
-impl CustomOp2 for Attention<'_> {
+impl CustomOp2 for Attend<'_> {
     fn name(&self) -> &'static str {
         "attention"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, cache: &CpuStorage, cl: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, cache) = (slice(x, xl)?, slice(cache, cl)?);
-        let Seen { runs, wanted, heads } = self.seen;
-        // What each token of the step sees: its run's rows up to its own.
-        let seen: Vec<&[u32]> =
-            runs.iter().flat_map(|run| (run.position()..run.rows.len()).map(|last| &run.rows[..=last])).collect();
+        let Seen { runs, wanted, attention } = self.seen;
+        let heads = attention.heads;
+        // What each token of the step sees: its run's rows up to its own, from the window's first on.
+        let first = |last: usize| attention.window.map_or(0, |window| (last + 1).saturating_sub(window));
+        let seen: Vec<&[u32]> = runs
+            .iter()
+            .flat_map(|run| (run.position()..run.rows.len()).map(move |last| &run.rows[first(last)..=last]))
+            .collect();
         let (fused, query_len) = (heads.fused_len(), heads.query_len());
         let tokens = wanted.map_or(seen.len(), <[u32]>::len);
         let mut out = vec![0.0; tokens * query_len]; // (wanted, query_len)
@@ -226,7 +226,7 @@ impl CustomOp2 for Attention<'_> {
             let query = &x[token * fused..token * fused + query_len];
             wide(
                 #[inline(always)]
-                || kernel::attend(query, cache, seen[token], heads, scores, out),
+                || kernel::attend(query, cache, seen[token], attention, scores, out),
             );
         });
         Ok((CpuStorage::F32(out), (tokens, query_len).into()))
@@ -234,7 +234,7 @@ impl CustomOp2 for Attention<'_> {
 }
 
 /// Rows in tasks of about 16 thousand elements, so that a task is worth its start.
-fn each_row(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn each_row(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (16_384 / len).max(1);
     out.par_chunks_mut(rows * len).enumerate().for_each(|(task, out)| {
         // Compiled for each level of vector instructions, which changes no bit: Rust never fuses a product and a sum.
@@ -257,18 +257,18 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use candle_core::Device;
 
     /// Numbers between -2 and 2 that look random.
-    fn tensor(shape: (usize, usize), seed: u32) -> Tensor {
+    pub(in super::super) fn tensor(shape: (usize, usize), seed: u32) -> Tensor {
         let number = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761).wrapping_mul(seed) >> 8;
         let values: Vec<f32> = (0..shape.0 * shape.1).map(|i| number(i) as f32 / (1 << 22) as f32 - 2.0).collect();
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    fn check(kernel: &Tensor, oracle: &Tensor) {
+    pub(in super::super) fn check(kernel: &Tensor, oracle: &Tensor) {
         assert_eq!(kernel.dims(), oracle.dims());
         let (kernel, oracle) = (kernel.flatten_all().unwrap(), oracle.flatten_all().unwrap());
         for (a, b) in kernel.to_vec1::<f32>().unwrap().iter().zip(oracle.to_vec1::<f32>().unwrap()) {
@@ -281,20 +281,31 @@ mod tests {
         for heads in [(4, 2, 32), (3, 1, 20), (8, 8, 64), (2, 1, 6)] {
             let heads = Heads { query: heads.0, kv: heads.1, size: heads.2 };
             let x = tensor((7, heads.fused_len()), 3);
-            let weight = tensor((1, heads.fused_len()), 5).flatten_all().unwrap();
-            check(&rms_norm(&x, &weight, 1e-5).unwrap(), &rms_norm_oracle(&x, &weight, 1e-5).unwrap());
-            check(&swiglu(&x).unwrap(), &swiglu_oracle(&x).unwrap());
-            let angles = tensor((7, heads.size), 7);
-            check(&rotate(&x, &angles, heads).unwrap(), &rotate_oracle(&x, &angles, heads).unwrap());
+            for turned in [heads.size, 2, heads.size / 4 * 2] {
+                let angles = tensor((7, turned), 7);
+                check(&rotate(&x, &angles, heads).unwrap(), &rotate_oracle(&x, &angles, heads).unwrap());
+            }
+            let weight = tensor((1, (heads.query + heads.kv) * heads.size), 5).flatten_all().unwrap();
+            for centred in [true, false] {
+                let norm = HeadNorm { centred, eps: 1e-5 };
+                let normed = norm_heads(&x, &weight, heads, norm).unwrap();
+                check(&normed, &norm_heads_oracle(&x, &weight, heads, norm).unwrap());
+            }
             let cache = tensor((50, 2 * heads.kv_len()), 11);
             let rows: Vec<u32> = (0..40).chain([45, 41, 49]).collect();
             let runs = [
-                Run { tokens: &[0; 3], rows: &rows[..20] },
-                Run { tokens: &[0; 1], rows: &rows },
-                Run { tokens: &[0; 3], rows: &[7, 9, 8] },
+                Run { tokens: &[0; 3], rows: &rows[..20], whole: 20 },
+                Run { tokens: &[0; 1], rows: &rows, whole: 40 },
+                Run { tokens: &[0; 3], rows: &[7, 9, 8], whole: 3 },
             ];
-            for wanted in [None, Some(&[1, 3, 6][..])] {
-                let seen = Seen { runs: &runs, wanted, heads };
+            let scale = (heads.size as f32).powf(-0.5);
+            for (wanted, cap, window) in [
+                (None, None, None),
+                (Some(&[1, 3, 6][..]), None, Some(1)),
+                (None, Some(1.5), Some(2)),
+                (Some(&[0, 3][..]), Some(30.0), Some(18)),
+            ] {
+                let seen = Seen { runs: &runs, wanted, attention: Attention { heads, scale, cap, window } };
                 check(&attention(&x, &cache, seen).unwrap(), &attention_oracle(&x, &cache, seen).unwrap());
             }
         }

@@ -58,7 +58,8 @@ impl Prefill {
                     room = tokens;
                 }
                 let stop = end.min(start + room);
-                let run = Run { tokens: &sequences[i].tokens[start..stop], rows: &self.rows[i][..stop] };
+                let tokens = &sequences[i].tokens;
+                let run = Run { tokens: &tokens[start..stop], rows: &self.rows[i][..stop], whole: tokens.len() };
                 steps.last_mut().expect("there is a first step").push(run);
                 room -= stop - start;
                 start = stop;

@@ -4,6 +4,7 @@
 //! So the bits of a sum depend on its row and its weights alone: not on the tile it is in, on how its weights are stored, or on
 //! the processor.
 
+use half::f16;
 use pulp::Simd;
 
 /// Outputs of a panel.
@@ -14,6 +15,9 @@ const HALF: usize = PANEL / 2;
 pub(super) trait Stored: Send + Sync {
     /// Vector `part` of the panel's first half, and of its second.
     fn widen<S: Simd>(&self, simd: S, part: usize) -> [S::f32s; 2];
+
+    /// The weight of one output.
+    fn at(&self, output: usize) -> f32;
 }
 
 /// Stored in `f32`.
@@ -37,6 +41,10 @@ impl Stored for Single {
         let vectors = S::as_simd_f32s(&self.0).0;
         [vectors[part], vectors[part + HALF / S::F32_LANES]]
     }
+
+    fn at(&self, output: usize) -> f32 {
+        self.0[output]
+    }
 }
 
 impl Stored for Brain {
@@ -47,6 +55,10 @@ impl Stored for Brain {
         let high = simd.and_u32s(words, simd.splat_u32s(0xffff_0000));
         [simd.transmute_f32s_u32s(low), simd.transmute_f32s_u32s(high)]
     }
+
+    fn at(&self, output: usize) -> f32 {
+        f32::from_bits(u32::from(bits(&self.0, output)) << 16)
+    }
 }
 
 impl Stored for Half {
@@ -56,6 +68,14 @@ impl Stored for Half {
         let low = simd.wrapping_dyn_shl_u32s(words, simd.splat_u32s(16));
         [widen_half(simd, low), widen_half(simd, words)]
     }
+
+    fn at(&self, output: usize) -> f32 {
+        f16::from_bits(bits(&self.0, output)).to_f32()
+    }
+}
+
+fn bits(words: &[u32; HALF], output: usize) -> u16 {
+    (words[output % HALF] >> (output / HALF * 16)) as u16
 }
 
 /// The upper 16 bits of each word as a finite number.

@@ -1,0 +1,44 @@
+//! Norms of the hidden state.
+
+use super::{architecture::Norm as Kind, load::Source, pointwise};
+use candle_core::Tensor;
+use merge_core::error::Result;
+
+/// A norm of rows of one length.
+#[derive(Debug)]
+pub(super) struct Norm {
+    weight: Tensor,       // (len)
+    bias: Option<Tensor>, // (len)
+    eps: f64,
+}
+
+impl Norm {
+    /// Reads `NAME.weight`, and `NAME.bias` if there is to be one.
+    pub(super) fn load(source: Source<'_>, name: &str, kind: Kind, len: usize, eps: f64) -> Result<Self> {
+        let weight = weights(source, name, kind, len)?;
+        let bias = match kind {
+            Kind::Layer => Some(source.tensor(&format!("{name}.bias"), &[len])?),
+            Kind::Rms | Kind::RmsFromOne => None,
+        };
+        Ok(Self { weight: Tensor::from_vec(weight, len, source.device)?, bias, eps })
+    }
+
+    /// `x` and result: `(rows, len)`.
+    pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match &self.bias {
+            Some(bias) => pointwise::layer_norm(x, &self.weight, bias, self.eps),
+            None => pointwise::rms_norm(x, &self.weight, self.eps),
+        }
+    }
+}
+
+/// The weights of a norm, as they are multiplied.
+pub(super) fn weights(source: Source<'_>, name: &str, kind: Kind, len: usize) -> Result<Vec<f32>> {
+    let mut weights = source.values(&format!("{name}.weight"), &[len])?;
+    if kind == Kind::RmsFromOne {
+        for weight in &mut weights {
+            *weight += 1.0;
+        }
+    }
+    Ok(weights)
+}

@@ -1,0 +1,137 @@
+//! Rotary embeddings (arXiv 2104.09864): how fast each pair of a head turns, and the ways to stretch a context.
+//!
+//! Numbers are rounded to `f32` where transformers rounds them.
+
+mod parameters;
+mod scaling;
+
+use self::{
+    parameters::Parameters,
+    scaling::{Model, Scaling},
+};
+use super::architecture::{Architecture, Positions, Rotary};
+use merge_core::{
+    error::{Error, Result},
+    weights::Config,
+};
+
+/// A rotary embedding.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rope {
+    /// How many elements of a head are turned; an even number.
+    pub turned: usize,
+    base: f64,
+    scaling: Scaling,
+    /// Cosines and sines are multiplied by this.
+    factor: f32,
+}
+
+/// Which frequencies a sequence turns by: 0 for those of all short sequences.
+///
+/// Two variants of rotary embeddings turn long sequences by other frequencies: `dynamic` by those of the sequence's length
+/// once it is more than `max_position_embeddings`, `longrope` by `long_factor` once it is more than
+/// `original_max_position_embeddings`. The length that counts is that of the sequence when it is first read, prompt and
+/// choice: all its tokens are turned by the same frequencies, as in one forward pass of transformers. Each token
+/// generated after that is turned by those of the length that the sequence has then, and what is in the cache stays
+/// as it is, as in transformers' `dynamic`. (Its Phi-3 reads the whole sequence again when it grows long; we do not.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stretch(usize);
+
+impl Stretch {
+    /// Whether it is that of all short sequences.
+    pub(super) fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Rope {
+    /// Reads the rotary embedding of all layers, or those of layers without and with a window; none where positions are
+    /// learned.
+    pub(super) fn read(config: &Config, architecture: &Architecture, head: usize, context: usize) -> Result<Vec<Self>> {
+        let Positions::Rotary(Rotary { theta, default_theta, part, local, original }) = architecture.positions else {
+            return Ok(Vec::new());
+        };
+        let said = Parameters::of(config)?;
+        let part = match part {
+            Some((key, default)) => match said.number("partial_rotary_factor")? {
+                Some(part) => part,
+                None => config.number(key)?.unwrap_or(default),
+            },
+            None => 1.0,
+        };
+        let turned = (head as f64 * part) as usize;
+        if turned == 0 || !turned.is_multiple_of(2) || turned > head {
+            let message = format!("config.json: head_dim: rotary positions need an even length, not {turned}");
+            return Err(Error::user(message));
+        }
+        let model = Model {
+            turned,
+            context,
+            original: config.count("original_max_position_embeddings")?.or(original),
+            yarn_is_long: original.is_some(),
+        };
+        let theta = config.number(theta)?.unwrap_or(default_theta);
+        let (full, sliding) = (said.within("full_attention"), said.within("sliding_attention"));
+        let Some((local, default_local)) = local else {
+            if full.is_some() || sliding.is_some() {
+                return Err(said.error("", &format!("a {} turns all layers alike", architecture.class)));
+            }
+            return Ok(vec![Self::of(&said, theta, model)?]);
+        };
+        let local = config.number(local)?.unwrap_or(default_local);
+        // What is said for no type of layers in particular is for those without a window.
+        let full = full.unwrap_or(if sliding.is_some() { Parameters::none() } else { said });
+        let sliding = sliding.unwrap_or_else(Parameters::none);
+        Ok(vec![Self::of(&full, theta, model)?, Self::of(&sliding, local, model)?])
+    }
+
+    fn of(said: &Parameters, theta: f64, model: Model) -> Result<Self> {
+        let base = said.number("rope_theta")?.unwrap_or(theta);
+        if !(base > 0.0 && base.is_finite()) {
+            return Err(Error::user(format!("config.json: rope_theta: {base} is not above 0")));
+        }
+        let (scaling, factor) = Scaling::read(said, model)?;
+        Ok(Self { turned: model.turned, base, scaling, factor: factor as f32 })
+    }
+
+    /// Which frequencies a sequence of this length turns by.
+    pub(super) fn stretch(&self, len: usize) -> Stretch {
+        match self.scaling {
+            Scaling::Dynamic { context, .. } if len > context => Stretch(len),
+            Scaling::Long { original, .. } if len > original => Stretch(original + 1),
+            _ => Stretch(0),
+        }
+    }
+
+    /// How far each pair of a head turns from one token to the next, in radians: `turned / 2` numbers.
+    pub(super) fn frequencies(&self, stretch: Stretch) -> Vec<f32> {
+        let Self { turned, base, .. } = *self;
+        let power = |base: f64, i: usize| base.powf((2 * i) as f64 / turned as f64) as f32;
+        let plain = |base: f64| (0..turned / 2).map(move |i| 1.0 / power(base, i));
+        match &self.scaling {
+            Scaling::None => plain(base).collect(),
+            Scaling::Linear { factor } => plain(base).map(|frequency| frequency / *factor as f32).collect(),
+            Scaling::Dynamic { factor, context } => {
+                let len = stretch.0.max(*context) as f64;
+                let times = (factor * len / *context as f64) - (factor - 1.0);
+                plain(base * times.powf(turned as f64 / (turned as f64 - 2.0))).collect()
+            }
+            Scaling::Llama3(scaling) => plain(base).map(|frequency| scaling.of(frequency)).collect(),
+            Scaling::Yarn(scaling) => {
+                let ramp = scaling.ramp(turned, base);
+                (0..turned / 2).map(|i| scaling.of(power(base, i), ramp[i])).collect()
+            }
+            Scaling::Long { short, long, .. } => {
+                let factors = if stretch.is_none() { short } else { long };
+                factors.iter().enumerate().map(|(i, factor)| 1.0 / (*factor as f32 * power(base, i))).collect()
+            }
+        }
+    }
+
+    /// Cosines, then sines, of the angles at a position.
+    pub(super) fn angles(&self, frequencies: &[f32], position: usize, out: &mut Vec<f32>) {
+        let angles = frequencies.iter().map(|frequency| f64::from(position as f32 * frequency));
+        out.extend(angles.clone().map(|angle| angle.cos() as f32 * self.factor));
+        out.extend(angles.map(|angle| angle.sin() as f32 * self.factor));
+    }
+}
