@@ -89,10 +89,9 @@ fn widen_half<S: Simd>(simd: S, half: S::u32s) -> S::f32s {
     simd.mul_f32s(small, simd.splat_f32s(f32::from_bits((127 + 112) << 23)))
 }
 
-/// Adds to `y[row][column..]` the products of `ROWS` rows of `x` and `PANELS` panels of weights.
+/// Adds to `ROWS` rows of `y`, from a column on, the products of as many rows of `x` and `PANELS` panels of weights.
 ///
-/// `w`: each `(k)`; `x`: each `(k)`; `y`: from the first row on. The last panel may have fewer outputs than there are in a
-/// panel: `y`'s rows end there.
+/// `w`: each `(k)`; `x`: each `(k)`. The last panel may have fewer outputs than others: `y`'s rows end there.
 #[inline(always)]
 pub(super) fn add_tile<S: Simd, W: Stored, const ROWS: usize, const PANELS: usize>(
     simd: S,
@@ -101,7 +100,6 @@ pub(super) fn add_tile<S: Simd, W: Stored, const ROWS: usize, const PANELS: usiz
     y: &mut [&mut [f32]],
     column: usize,
 ) {
-    let y = &mut y[..ROWS];
     for part in 0..HALF / S::F32_LANES {
         let mut sums = [[[simd.splat_f32s(0.0); 2]; PANELS]; ROWS];
         for (sums, y) in sums.iter_mut().zip(y.iter()) {
@@ -119,7 +117,7 @@ pub(super) fn add_tile<S: Simd, W: Stored, const ROWS: usize, const PANELS: usiz
 }
 
 /// Steps of `k` for which the places in `x` and `w` are found out once.
-const STEPS: usize = 16;
+pub(super) const STEPS: usize = 16;
 /// Steps of `k` by which weights are asked for before they are needed: the way from memory, at a tile's speed.
 const AHEAD: usize = 64;
 
@@ -180,29 +178,28 @@ fn each<T, const N: usize>(item: impl FnMut(usize) -> T) -> [T; N] {
 #[inline(always)]
 fn load<S: Simd>(y: &[f32], _: S, part: usize) -> [S::f32s; 2] {
     let mut whole = [0.0; PANEL];
-    let y = if y.len() >= PANEL {
-        &y[..PANEL]
-    } else {
+    let y = y.get(..PANEL).unwrap_or_else(|| {
         whole[..y.len()].copy_from_slice(y);
         &whole
-    };
+    });
     let vectors = S::as_simd_f32s(y).0;
     [vectors[part], vectors[part + HALF / S::F32_LANES]]
 }
 
 #[inline(always)]
 fn store<S: Simd>(y: &mut [f32], _: S, part: usize, sums: [S::f32s; 2]) {
-    let mut whole = [0.0; PANEL];
-    let len = y.len().min(PANEL);
-    let short = len < PANEL;
-    if short {
-        whole[..len].copy_from_slice(&y[..len]);
-    }
-    let vectors = S::as_mut_simd_f32s(if short { &mut whole } else { &mut y[..PANEL] }).0;
-    vectors[part] = sums[0];
-    vectors[part + HALF / S::F32_LANES] = sums[1];
-    if short {
-        y[..len].copy_from_slice(&whole[..len]);
+    let put = |y: &mut [f32]| {
+        let vectors = S::as_mut_simd_f32s(y).0;
+        vectors[part] = sums[0];
+        vectors[part + HALF / S::F32_LANES] = sums[1];
+    };
+    if let Some(y) = y.get_mut(..PANEL) {
+        put(y);
+    } else {
+        let mut whole = [0.0; PANEL];
+        whole[..y.len()].copy_from_slice(y);
+        put(&mut whole);
+        y.copy_from_slice(&whole[..y.len()]);
     }
 }
 
