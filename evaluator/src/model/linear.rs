@@ -1,49 +1,50 @@
-//! Projections: a weight and a bias, laid out for the matrix product.
+//! Projections: a weight and a bias.
 
 use super::{
     load::{Part, Source},
-    product::product,
+    matrix::{Matrix, Piece},
+    ops::slice,
 };
-use candle_core::Tensor;
-use merge_core::{dtype::Dtype, error::Result};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result as Candle, Shape, Tensor, bail};
+use merge_core::error::Result;
+use pulp::Arch;
 
-/// gemm chooses how to divide a sum of more than 512 terms by the number of rows, unless there are more columns than this.
-const NARROW: usize = 64;
-
-/// A projection, stored transposed: `(in, out)`.
+/// `x @ wᵀ + bias`.
 ///
-/// That way round gemm reads the weights as they lie (`x @ wᵀ` would pack all of them in every call), and each element of
-/// the result is one sum over `in`, in order, in blocks whose length depends on `in` alone. So a row's result does
-/// not depend on the other rows, with two exceptions, avoided here: one row alone takes another path (a row of zeros
-/// is added), and up to 64 columns and rows together are divided differently (columns of zeros are added). cuBLAS promises
-/// no such thing.
+/// On a CPU each element of the result is one sum over the input, in order: it depends on its row and on the weights alone.
+/// cuBLAS promises no such thing.
 #[derive(Debug)]
 pub(super) struct Linear {
-    weight: Tensor,       // (in, out), or (in, more than 64)
+    weight: Weight,
     bias: Option<Tensor>, // (out)
-    out: usize,
+}
+
+#[derive(Debug)]
+enum Weight {
+    /// Ours, on a CPU.
+    Packed(Matrix),
+    /// On any other device, in `f32`: `(out, input)`.
+    Tensor(Tensor),
 }
 
 impl Linear {
-    /// `x`: `(rows, in)`; result: `(rows, out)`, contiguous.
-    pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (rows, _) = x.dims2()?;
-        let y = if rows == 1 {
-            product(&x.pad_with_zeros(0, 0, 1)?, &self.weight)?.narrow(0, 0, 1)?
-        } else {
-            product(x, &self.weight)?
-        };
-        let y = if y.dim(1)? > self.out { y.narrow(1, 0, self.out)?.contiguous()? } else { y };
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
+    /// `x`: `(rows, input)`; result: `(rows, out)`, contiguous.
+    pub(super) fn forward(&self, x: &Tensor) -> Candle<Tensor> {
+        match (&self.weight, &self.bias) {
+            (Weight::Packed(matrix), bias) => x.apply_op1_no_bwd(&Product { matrix, bias: bias.as_ref() }),
+            (Weight::Tensor(weight), None) => x.matmul(&weight.t()?),
+            (Weight::Tensor(weight), Some(bias)) => x.matmul(&weight.t()?)?.broadcast_add(bias),
         }
     }
 
-    /// The weights of some outputs, `(outputs, in)`: where outputs are tokens, their embeddings.
-    pub(super) fn rows(&self, outputs: &[u32]) -> candle_core::Result<Tensor> {
-        self.weight.index_select(&Tensor::new(outputs, self.weight.device())?, 1)?.t()?.contiguous()
+    /// The weights of some outputs, `(outputs, input)`: where outputs are tokens, their embeddings.
+    pub(super) fn rows(&self, outputs: &[u32]) -> Candle<Tensor> {
+        match &self.weight {
+            Weight::Packed(matrix) => {
+                Tensor::from_vec(matrix.rows(outputs), (outputs.len(), matrix.input()), &Device::Cpu)
+            }
+            Weight::Tensor(weight) => weight.index_select(&Tensor::new(outputs, weight.device())?, 0),
+        }
     }
 }
 
@@ -53,89 +54,59 @@ impl Source<'_> {
     /// A part without a bias beside parts with one has a bias of zeros.
     pub(super) fn linear(&self, parts: &[Part], input: usize) -> Result<Linear> {
         // Before anything is made whose size config.json says.
-        let dtypes: Vec<Dtype> =
-            parts.iter().map(|part| self.dtype(&part.weight, &part.shape)).collect::<Result<_>>()?;
-        let out: usize = parts.iter().map(|part| part.out).sum();
-        let columns = columns(input, out);
-        let mut transposed = vec![0.0; input * columns]; // (in, columns)
-        let mut biases = vec![0.0; out];
-        let mut biased = false;
-        let mut first = 0;
-        for (part, dtype) in parts.iter().zip(dtypes) {
-            let tensor = self.weights.tensor(&part.weight)?;
-            transpose(&part.rows(&*tensor, input)?, dtype, input, &mut transposed, columns, first);
-            if let Some(bias) = part.biases(self)? {
-                biases[first..first + part.out].copy_from_slice(&bias);
-                biased = true;
-            }
-            first += part.out;
+        for part in parts {
+            self.dtype(&part.weight, &part.shape)?;
         }
-        let bias = if biased { Some(Tensor::from_vec(biases, out, self.device)?) } else { None };
-        Ok(Linear { weight: Tensor::from_vec(transposed, (input, columns), self.device)?, bias, out })
+        let tensors = parts.iter().map(|part| self.weights.tensor(&part.weight)).collect::<Result<Vec<_>>>()?;
+        let pieces = parts
+            .iter()
+            .zip(&tensors)
+            .map(|(part, tensor)| Ok(Piece { bytes: part.rows(&**tensor, input)?, dtype: tensor.dtype() }));
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let weight = if self.device.is_cpu() {
+            Weight::Packed(Matrix::pack(&pieces, input))
+        } else {
+            let values: Vec<f32> = pieces.iter().flat_map(Piece::values).collect(); // (out, input)
+            Weight::Tensor(Tensor::from_vec(values, ((), input), self.device)?)
+        };
+        Ok(Linear { weight, bias: self.biases(parts)? })
+    }
+
+    fn biases(&self, parts: &[Part]) -> Result<Option<Tensor>> {
+        let biases = parts.iter().map(|part| part.biases(self)).collect::<Result<Vec<_>>>()?;
+        if biases.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let all = parts.iter().zip(biases).map(|(part, biases)| biases.unwrap_or_else(|| vec![0.0; part.out]));
+        Ok(Some(Tensor::new(all.collect::<Vec<_>>().concat(), self.device)?)) // (out)
     }
 }
 
-/// Columns of a projection's stored weight: its outputs, and zeros where gemm would divide its sums by the number of rows.
-fn columns(input: usize, out: usize) -> usize {
-    if out <= NARROW && input > 512 { NARROW + 16 } else { out }
+struct Product<'a> {
+    matrix: &'a Matrix,
+    bias: Option<&'a Tensor>,
 }
 
-/// Writes a `(rows, input)` tensor into columns `first..first + rows` of an `(input, columns)` one.
-fn transpose(bytes: &[u8], dtype: Dtype, input: usize, out: &mut [f32], columns: usize, first: usize) {
-    // A block of 64 inputs by 16 rows: its reads and its writes are whole cache lines.
-    const INPUTS: usize = 64;
-    const ROWS: usize = 16;
-    let rows = bytes.len() / (input * dtype.size());
-    out.par_chunks_mut(INPUTS * columns).enumerate().for_each(|(block, out)| {
-        let inputs = out.len() / columns;
-        let mut values = [0.0; INPUTS * ROWS]; // (rows of the block, inputs)
-        for row in (0..rows).step_by(ROWS) {
-            let count = ROWS.min(rows - row);
-            for (r, values) in values.chunks_exact_mut(inputs).take(count).enumerate() {
-                let start = ((row + r) * input + block * INPUTS) * dtype.size();
-                dtype.widen(&bytes[start..start + inputs * dtype.size()], values);
-            }
-            for (i, out) in out.chunks_exact_mut(columns).enumerate() {
-                for (r, out) in out[first + row..first + row + count].iter_mut().enumerate() {
-                    *out = values[r * inputs + i];
+impl CustomOp1 for Product<'_> {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let (rows, _) = layout.shape().dims2()?;
+        let out = self.matrix.out();
+        let mut y = vec![0.0; rows * out]; // (rows, out)
+        self.matrix.product(slice(x, layout)?, &mut y, Arch::new());
+        if let Some(bias) = self.bias {
+            let (bias, layout) = bias.storage_and_layout();
+            let candle_core::Storage::Cpu(bias) = &*bias else { bail!("the bias is not on the CPU") };
+            let bias = slice(bias, layout)?;
+            for y in y.chunks_exact_mut(out) {
+                for (y, bias) in y.iter_mut().zip(bias) {
+                    *y += bias;
                 }
             }
         }
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
-
-    /// A row's bits do not depend on how many rows there are, for sums that gemm divides and for few columns.
-    #[test]
-    fn rows_do_not_depend_on_each_other() {
-        for (input, out) in
-            [(128, 704), (352, 128), (128, 16), (600, 80), (2048, 300), (5632, 96), (1100, 65), (600, 48)]
-        {
-            let numbers = |count: usize, seed: u32| -> Vec<f32> {
-                (0..count).map(|i| ((i as u32).wrapping_mul(seed) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
-            };
-            let weight = Tensor::from_vec(numbers(input * out, 2_654_435_761), (input, out), &Device::Cpu).unwrap();
-            let weight = weight.pad_with_zeros(1, 0, columns(input, out) - out).unwrap();
-            let linear = Linear { weight, bias: None, out };
-            let x = Tensor::from_vec(numbers(300 * input, 2_246_822_519), (300, input), &Device::Cpu).unwrap();
-            let rows = |start, count| {
-                let y = linear.forward(&x.narrow(0, start, count).unwrap()).unwrap();
-                let bits = |row: &Vec<f32>| row.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
-                y.to_vec2().unwrap().iter().map(bits).collect::<Vec<_>>()
-            };
-            let all = rows(0, 300);
-            for count in [1, 2, 3, 5, 7, 16, 32, 63, 64, 65, 128, 257] {
-                for start in [0, 11, 300 - count] {
-                    if start + count <= 300 {
-                        let same = rows(start, count) == all[start..start + count];
-                        assert!(same, "{count} rows from {start}, {input} to {out}");
-                    }
-                }
-            }
-        }
+        Ok((CpuStorage::F32(y), (rows, out).into()))
     }
 }

@@ -13,6 +13,7 @@ mod kernel;
 mod layer;
 mod linear;
 mod load;
+mod matrix;
 mod mlp;
 mod norm;
 mod ops;
@@ -22,6 +23,7 @@ mod prefill;
 mod rope;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod tokenizer;
 
 pub use self::tokenizer::Tokenizer;

@@ -1,67 +1,135 @@
-//! Matrix products: on a CPU by gemm itself, on any other device by candle.
+//! Matrix products on a CPU, of `f32` rows and weights kept as they are stored.
 //!
-//! Candle's CPU product is gemm too, but asks the system for the number of cores in every call, by reading
-//! `/proc/cpuinfo`: a fifth of the time of a search on small models. Here gemm gets the threads of the pool it is in.
+//! A product is divided among threads by outputs and by rows, never along a sum.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use gemm::{Parallelism, gemm};
+use super::tile::{PANEL, STEPS, Stored, add_tile};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+use std::array;
 
-/// `x @ weight`. `x`: `(rows, in)`; `weight`: `(in, out)`; result: `(rows, out)`, all contiguous.
-pub(super) fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() { x.apply_op2_no_bwd(weight, &Product) } else { x.matmul(weight) }
-}
+/// Rows that go through all panels together: their stretches of [`DEPTH`] stay in the second cache.
+const ROWS: usize = 128;
+/// Most products added to a tile at a time.
+const DEPTH: usize = 768;
+/// Rows of a tile: with two vectors of weights they fill 32 registers, and leave the compiler a few.
+const TILE: usize = 10;
+/// Multiplications that are worth the start of a task.
+const TASK: usize = 1 << 18;
 
-struct Product;
-
-impl CustomOp2 for Product {
-    fn name(&self) -> &'static str {
-        "product"
+/// `y = x @ wᵀ`. `x`: `(rows, input)`; `w`: `(panels, input)`, each the weights of a panel's outputs; `y`: `(rows, out)`, zeros.
+pub(super) fn product<W: Stored>(x: &[f32], w: &[W], y: &mut [f32], input: usize, out: usize, arch: Arch) {
+    if y.is_empty() || input == 0 {
+        return;
     }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let ((rows, inner), (same, out)) = (xl.shape().dims2()?, wl.shape().dims2()?);
-        let (x, w) = (super::ops::slice(x, xl)?, super::ops::slice(w, wl)?);
-        if inner != same {
-            bail!("a product of ({rows}, {inner}) and ({same}, {out})");
-        }
-        let mut y = vec![0.0; rows * out]; // (rows, out)
-        multiply(x, w, &mut y, (rows, inner, out));
-        Ok((CpuStorage::F32(y), (rows, out).into()))
-    }
-}
-
-/// `y = x @ w` for row-major `x`: `(rows, inner)`, `w`: `(inner, out)`, `y`: `(rows, out)`.
-#[expect(unsafe_code, reason = "gemm takes pointers, and candle's safe way to it costs a fifth of a search")]
-fn multiply(x: &[f32], w: &[f32], y: &mut [f32], (rows, inner, out): (usize, usize, usize)) {
-    assert!(x.len() == rows * inner && w.len() == inner * out && y.len() == rows * out, "slices are whole matrices");
-    let parallelism = match rayon::current_num_threads() {
-        1 => Parallelism::None,
-        threads => Parallelism::Rayon(threads),
+    let (rows, panels) = (y.len() / out, out.div_ceil(PANEL));
+    let groups = rows.div_ceil(ROWS);
+    let height = rows.div_ceil(groups);
+    let most = match rayon::current_num_threads() {
+        1 => 1,
+        // Enough for a thread that is done to take over from one that was held up.
+        threads => (4 * threads).div_ceil(groups).min(panels),
     };
-    let (inner_stride, out_stride) = (inner as isize, out as isize);
-    // SAFETY: the three slices have the lengths that gemm reads and writes for these extents and strides (asserted
-    // above), and `y` is borrowed exclusively, so nothing else reads or writes it meanwhile.
-    unsafe {
-        gemm(
-            rows,
-            out,
-            inner,
-            y.as_mut_ptr(),
-            1,
-            out_stride,
-            false,
-            x.as_ptr(),
-            1,
-            inner_stride,
-            w.as_ptr(),
-            1,
-            out_stride,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    let tasks = (input * out * height.div_ceil(4) / TASK).clamp(1, most);
+    let width = panels.div_ceil(tasks); // panels of a task
+    let mut stretches = Vec::with_capacity(groups * tasks);
+    for (x, y) in x.chunks(height * input).zip(y.chunks_mut(height * out)) {
+        let mut columns: Vec<Vec<&mut [f32]>> = Vec::new();
+        columns.resize_with(panels.div_ceil(width), || Vec::with_capacity(height));
+        for row in y.chunks_mut(out) {
+            for (column, y) in columns.iter_mut().zip(row.chunks_mut(width * PANEL)) {
+                column.push(y);
+            }
+        }
+        let w = w.chunks(width * input);
+        stretches.extend(columns.into_iter().zip(w).map(|(y, w)| Stretch { x, w, y, input }));
+    }
+    if let [only] = &mut stretches[..] {
+        arch.dispatch(only);
+    } else {
+        stretches.par_iter_mut().for_each(|stretch| arch.dispatch(stretch));
+    }
+}
+
+/// A task's part of a product: some rows, some panels.
+struct Stretch<'a, W> {
+    x: &'a [f32],          // (rows, input)
+    w: &'a [W],            // (panels, input)
+    y: Vec<&'a mut [f32]>, // rows, each (outputs of the panels)
+    input: usize,
+}
+
+/// Where a tile begins, and how far it goes along the sums.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    panel: usize,
+    from: usize,
+    to: usize,
+}
+
+impl<W: Stored> WithSimd for &mut Stretch<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // Half of the registers hold half of the rows.
+        let few = S::REGISTER_COUNT < 32;
+        let tile = if few { TILE / 2 } else { TILE };
+        let (rows, panels) = (self.y.len(), self.w.len() / self.input);
+        let depth = self.input.div_ceil(self.input.div_ceil(DEPTH)).next_multiple_of(STEPS);
+        for from in (0..self.input).step_by(depth) {
+            let to = self.input.min(from + depth);
+            let mut panel = 0;
+            while panel < panels {
+                // Few rows leave room for several panels, whose sums do not wait for each other.
+                let side = match rows {
+                    1 => 4,
+                    2 => {
+                        if few {
+                            2
+                        } else {
+                            4
+                        }
+                    }
+                    3 | 4 if !few => 2,
+                    _ => 1,
+                };
+                let side = if panel + side <= panels { side } else { 1 };
+                let mut row = 0;
+                for left in (1..=rows.div_ceil(tile)).rev() {
+                    let place = Place { row, panel, from, to };
+                    let height = (rows - row).div_ceil(left);
+                    match (height, side) {
+                        (1, 4) => self.tile::<S, 1, 4>(simd, place),
+                        (2, 4) => self.tile::<S, 2, 4>(simd, place),
+                        (2, 2) => self.tile::<S, 2, 2>(simd, place),
+                        (3, 2) => self.tile::<S, 3, 2>(simd, place),
+                        (4, 2) => self.tile::<S, 4, 2>(simd, place),
+                        (1, _) => self.tile::<S, 1, 1>(simd, place),
+                        (2, _) => self.tile::<S, 2, 1>(simd, place),
+                        (3, _) => self.tile::<S, 3, 1>(simd, place),
+                        (4, _) => self.tile::<S, 4, 1>(simd, place),
+                        (5, _) => self.tile::<S, 5, 1>(simd, place),
+                        (6, _) => self.tile::<S, 6, 1>(simd, place),
+                        (7, _) => self.tile::<S, 7, 1>(simd, place),
+                        (8, _) => self.tile::<S, 8, 1>(simd, place),
+                        (9, _) => self.tile::<S, 9, 1>(simd, place),
+                        _ => self.tile::<S, TILE, 1>(simd, place),
+                    }
+                    row += height;
+                }
+                panel += side;
+            }
+        }
+    }
+}
+
+impl<W: Stored> Stretch<'_, W> {
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(&mut self, simd: S, at: Place) {
+        let stretch = at.from..at.to;
+        let w: [&[W]; PANELS] = array::from_fn(|p| &self.w[(at.panel + p) * self.input..][stretch.clone()]);
+        let x: [&[f32]; ROWS] = array::from_fn(|r| &self.x[(at.row + r) * self.input..][stretch.clone()]);
+        add_tile(simd, w, x, &mut self.y[at.row..at.row + ROWS], at.panel * PANEL);
     }
 }

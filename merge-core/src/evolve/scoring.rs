@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Changes with everything in this program that can change a score, so that an older study is not trusted with it.
-const ENGINE: &[u8] = b"evomerge forward pass 1";
+const ENGINE: &[u8] = b"evomerge forward pass 2";
 
 /// A model to score.
 pub(super) enum Model {
