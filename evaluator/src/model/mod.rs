@@ -6,6 +6,7 @@ mod chat;
 mod config;
 mod decoder;
 mod encode;
+pub mod health;
 mod kernel;
 mod load;
 mod memory;
