@@ -14,6 +14,7 @@ mod ops;
 mod product;
 mod prefill;
 mod question;
+mod server;
 mod special;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod tokenizer;
 
 pub use self::{
     memory::Memory,
+    server::{Server, Wire},
     tokenizer::Tokenizer,
 };
 
