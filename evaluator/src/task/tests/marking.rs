@@ -20,7 +20,7 @@ fn text(text: &str) -> Answer {
 }
 
 fn said(said: Said) -> Answer {
-    Answer { said, fit: Fit::default() }
+    Answer { said, fit: Fit::default(), broken: false }
 }
 
 /// A task whose right answer is `gold`.
