@@ -1,7 +1,7 @@
 //! The sansu family against transformers, and answers against themselves in other company.
 
 use super::{Batch, Llama, Tokenizer, device};
-use crate::request::{Answer, LanguageModel, Request};
+use crate::request::{Answer, Ask, Encoding, Likelihood, Limit, Pairs, Prompt, Request, Said, answers};
 use merge_core::{
     dtype::Dtype,
     error::{Error, Result},
@@ -104,8 +104,33 @@ fn prompt(item: &Value) -> String {
     format!("問題：{}\n答え：", item["question"].as_str().unwrap())
 }
 
-fn generate(prompt: String, max_tokens: usize) -> Request {
-    Request::Generate { prompt, stop: Vec::new(), max_tokens }
+/// Prompt and continuations each encoded for itself.
+fn separate(prompt: String, ask: Ask) -> Request {
+    let encoding = Encoding { pairs: Pairs::Separate, ..Encoding::default() };
+    Request { prompt: Prompt::plain(prompt), ask, encoding }
+}
+
+fn generate(prompt: String, limit: usize) -> Request {
+    separate(prompt, Ask::Generate { stop: Vec::new(), limit: Limit::Tokens(limit) })
+}
+
+fn choose(prompt: String, choices: Vec<String>) -> Request {
+    separate(prompt, Ask::Choose { choices })
+}
+
+fn answer(model: &mut Llama, request: Request) -> Said {
+    answers(model, &[request]).unwrap().remove(0).said
+}
+
+fn text(text: &str, tokens: usize, truncated: bool) -> Said {
+    Said::Text { text: text.to_owned(), tokens, truncated }
+}
+
+fn likelihoods(said: &Said) -> &[Likelihood] {
+    match said {
+        Said::Likelihoods(values) => values,
+        Said::Text { .. } => &[],
+    }
 }
 
 fn word_problems(count: usize) -> Vec<Request> {
@@ -115,7 +140,7 @@ fn word_problems(count: usize) -> Vec<Request> {
 fn choices(count: usize) -> Vec<Request> {
     let strings = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
     let items = items("ja-solution-mini.optimise.jsonl", count);
-    items.iter().map(|item| Request::Choose { prompt: prompt(item), choices: strings(&item["choices"]) }).collect()
+    items.iter().map(|item| choose(prompt(item), strings(&item["choices"]))).collect()
 }
 
 fn near(ours: f64, reference: &Value, tolerance: f64) {
@@ -139,17 +164,17 @@ fn computes_what_transformers_computes() {
             near(all().sum(), &reference["logits_sum"], 0.5);
             near(all().map(f64::abs).sum(), &reference["logits_abs_sum"], 0.5);
             let greedy: Vec<u32> = serde_json::from_value(reference["greedy_ids"].clone()).unwrap();
-            let text = reference["greedy_text"].as_str().unwrap().to_owned();
             let ended = greedy.last() == Some(&2);
-            let answers = llama.answer(&[generate(reference["prompt"].as_str().unwrap().to_owned(), 40)]).unwrap();
-            assert_eq!(answers, [Answer::Text { text, tokens: greedy.len(), truncated: !ended }]);
+            let said = answer(&mut llama, generate(text.to_owned(), 40));
+            assert_eq!(said, self::text(reference["greedy_text"].as_str().unwrap(), greedy.len(), !ended));
         }
         for reference in references["multiple_choice"].as_array().unwrap() {
             let choices = serde_json::from_value(reference["choices"].clone()).unwrap();
-            let answers = llama.answer(&[Request::Choose { prompt: prompt(reference), choices }]).unwrap();
-            let [Answer::LogLikelihoods(ours)] = &answers[..] else { panic!("{answers:?}") };
-            for (ours, theirs) in ours.iter().zip(reference["loglikelihood"].as_array().unwrap()) {
-                near(*ours, theirs, 1e-3);
+            let said = answer(&mut llama, choose(prompt(reference), choices));
+            let references = reference["loglikelihood"].as_array().unwrap();
+            assert_eq!(likelihoods(&said).len(), references.len());
+            for (ours, theirs) in likelihoods(&said).iter().zip(references) {
+                near(ours.log, theirs, 1e-3);
             }
         }
     }
@@ -157,10 +182,7 @@ fn computes_what_transformers_computes() {
 
 /// Answers with log-likelihoods as bits.
 fn bits(answers: Vec<Answer>) -> Vec<(Answer, Vec<u64>)> {
-    let bits = |answer: &Answer| match answer {
-        Answer::LogLikelihoods(values) => values.iter().map(|value| value.to_bits()).collect(),
-        Answer::Text { .. } => Vec::new(),
-    };
+    let bits = |answer: &Answer| likelihoods(&answer.said).iter().map(|value| value.log.to_bits()).collect();
     answers.into_iter().map(|answer| (answer.clone(), bits(&answer))).collect()
 }
 
@@ -169,7 +191,7 @@ fn answers_do_not_depend_on_company() {
     let requests = [word_problems(24), choices(16)].concat();
     let mut alone = llama("ja");
     let expected: Vec<_> =
-        requests.iter().flat_map(|request| bits(alone.answer(std::slice::from_ref(request)).unwrap())).collect();
+        requests.iter().flat_map(|request| bits(answers(&mut alone, std::slice::from_ref(request)).unwrap())).collect();
     let mut order: Vec<usize> = (0..requests.len()).collect();
     for (round, sequences) in [1, 2, 3, 7, 32, 64, 256].into_iter().enumerate() {
         for threads in [1, 3] {
@@ -178,7 +200,7 @@ fn answers_do_not_depend_on_company() {
             let mut llama = llama("ja").batch(batch);
             order.sort_by_key(|i| (i + 1) * (2 * round + threads + 7) * 40_503 % 65_521);
             let shuffled: Vec<_> = order.iter().map(|i| requests[*i].clone()).collect();
-            let answers = bits(pool.install(|| llama.answer(&shuffled)).unwrap());
+            let answers = bits(pool.install(|| answers(&mut llama, &shuffled)).unwrap());
             for (i, answer) in order.iter().zip(answers) {
                 assert_eq!(answer, expected[*i], "request {i} with {batch:?}, {threads} threads");
             }
@@ -203,27 +225,24 @@ fn logits_do_not_depend_on_the_step() {
 fn computes_each_beginning_once() {
     let examples: String =
         items("mgsm-ja-mini.validation.jsonl", 4).iter().map(|i| prompt(i) + i["answer"].as_str().unwrap()).collect();
-    let requests: Vec<Request> = choices(20)
-        .into_iter()
-        .map(|request| match request {
-            Request::Choose { prompt, choices } => Request::Choose { prompt: examples.clone() + &prompt, choices },
-            Request::Generate { .. } => request,
-        })
-        .collect();
+    let mut requests = choices(20);
+    for request in &mut requests {
+        request.prompt.head.clone_from(&examples);
+    }
     // The number of different beginnings, by definition.
     let tokenizer = Tokenizer::of(&Memory::open("ja")).unwrap();
     let mut beginnings = std::collections::BTreeSet::new();
     for request in &requests {
-        let Request::Choose { prompt, choices } = request else { continue };
+        let Ask::Choose { choices } = &request.ask else { continue };
         for choice in choices {
-            let mut tokens = tokenizer.encode_prompt(prompt).unwrap();
+            let mut tokens = tokenizer.encode_prompt(&request.prompt.text()).unwrap();
             tokens.extend(tokenizer.encode_continuation(choice).unwrap());
             beginnings.extend((1..tokens.len()).map(|end| tokens[..end].to_vec()));
         }
     }
     for sequences in [64, 4, 256] {
         let mut llama = llama("ja").batch(Batch { sequences, ..Batch::default() });
-        llama.answer(&requests).unwrap();
+        answers(&mut llama, &requests).unwrap();
         assert_eq!(llama.computed(), beginnings.len(), "{sequences} sequences at a time");
     }
 }
@@ -263,10 +282,9 @@ fn adds_biases() {
 fn stops_where_it_is_told() {
     let mut llama = llama("ja");
     let problem = "問題：太郎は1本41円の花を2本買いました。合わせて何円になりますか。\n答え：";
-    let mut check = |stop: &[&str], max_tokens, text: &str, tokens, truncated| {
-        let stop = stop.iter().map(|s| (*s).to_owned()).collect();
-        let answers = llama.answer(&[Request::Generate { prompt: problem.to_owned(), stop, max_tokens }]).unwrap();
-        assert_eq!(answers, [Answer::Text { text: text.to_owned(), tokens, truncated }]);
+    let mut check = |stop: &[&str], limit, expected: &str, tokens, truncated| {
+        let ask = Ask::Generate { stop: stop.iter().map(|s| (*s).to_owned()).collect(), limit: Limit::Tokens(limit) };
+        assert_eq!(answer(&mut llama, separate(problem.to_owned(), ask)), text(expected, tokens, truncated));
     };
     check(&[], 40, "41×2=82。答えは82です。", 14, false);
     check(&["。答え"], 40, "41×2=82", 9, false);
@@ -280,11 +298,9 @@ fn stops_where_it_is_told() {
 fn a_full_context_truncates() {
     let mut model = Memory::open("ja").set("max_position_embeddings", json!(25)).load().unwrap();
     let problem = "問題：太郎は1本41円の花を2本買いました。合わせて何円になりますか。\n答え："; // 21 tokens
-    let answers = model.answer(&[generate(problem.to_owned(), 40), generate(problem.repeat(2), 40)]).unwrap();
-    assert_eq!(answers[0], Answer::Text { text: "41×2".to_owned(), tokens: 4, truncated: true });
-    assert_eq!(answers[1], Answer::Text { text: String::new(), tokens: 0, truncated: true });
-    let choices = vec!["41×2=82".to_owned()];
-    let error = model.answer(&[Request::Choose { prompt: problem.to_owned(), choices }]).unwrap_err();
+    assert_eq!(answer(&mut model, generate(problem.to_owned(), 40)), text("41×2", 4, true));
+    assert_eq!(answer(&mut model, generate(problem.repeat(2), 40)), text("", 0, true));
+    let error = answers(&mut model, &[choose(problem.to_owned(), vec!["41×2=82".to_owned()])]).unwrap_err();
     assert_eq!(error.to_string(), "request 1: choice 1 and its prompt have 28 tokens, but the model's context has 25");
 }
 
@@ -296,11 +312,10 @@ fn broken_weights_still_answer() {
             let Meta { shape, .. } = model.index[name].clone();
             let bytes = std::iter::repeat_n(value.to_le_bytes(), shape.iter().product()).flatten().collect();
             model.put(name, shape, Dtype::F32, bytes);
-            let answers = model.load().unwrap().answer(&[word_problems(3), choices(2)].concat()).unwrap();
+            let answers = answers(&mut model.load().unwrap(), &[word_problems(3), choices(2)].concat()).unwrap();
             for answer in &answers {
-                if let Answer::LogLikelihoods(values) = answer {
-                    assert!(values.iter().all(|v| !v.is_nan() && *v < 0.0), "{name} {value}: {answer:?}");
-                }
+                let values = likelihoods(&answer.said);
+                assert!(values.iter().all(|v| !v.log.is_nan() && v.log < 0.0), "{name} {value}: {answer:?}");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::{Benchmark, Fractions, ItemId, Split, Task, read};
-use crate::request::{Answer, Request};
+use crate::request::Answer;
 
 mod definitions;
 mod items;

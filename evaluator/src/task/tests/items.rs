@@ -1,6 +1,7 @@
 //! Item files: lines, duplicates, splits and leaks.
 
-use super::{CHOOSE, Fractions, GENERATE, ItemId, Request, Split, Task, fs, of, read, sums, task};
+use super::{CHOOSE, Fractions, GENERATE, ItemId, Split, Task, fs, of, read, sums, task};
+use crate::request::{Ask, Limit, Prompt};
 
 const SPLITS: &str = "answer: {field: sum}\nitems: {search: a.jsonl, report: b.jsonl}\n";
 
@@ -102,8 +103,8 @@ fn fills_prompts_from_fields() {
     let definition = generate().replace("問題：{question}\\n答え：", "{{{question}}} {sum}{question}");
     let task = of(&definition, "{\"question\": \"{sum}\", \"sum\": 2.50}").unwrap();
     let requests = task.requests(task.split(Split::Report));
-    let expected = Request::Generate { prompt: "{{sum}} 2.5{sum}".into(), stop: vec![], max_tokens: 40 };
-    assert_eq!(requests, [expected]);
+    assert_eq!(requests[0].prompt, Prompt::plain("{{sum}} 2.5{sum}"));
+    assert_eq!(requests[0].ask, Ask::Generate { stop: vec![], limit: Limit::Tokens(40) });
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Marking: which answers are right.
 
 use super::{Answer, Benchmark, CHOOSE, GENERATE, REPORT_ONLY, Split, Task, fs, of, read, repository};
-use crate::task::ItemScore;
+use crate::{
+    request::{Fit, Likelihood, Said},
+    task::ItemScore,
+};
 
 /// Marks answers to a task's only item.
 #[track_caller]
@@ -13,7 +16,11 @@ fn check(task: &Benchmark, cases: &[(Answer, bool)]) {
 }
 
 fn text(text: &str) -> Answer {
-    Answer::Text { text: text.into(), tokens: 7, truncated: false }
+    said(Said::Text { text: text.into(), tokens: 7, truncated: false })
+}
+
+fn said(said: Said) -> Answer {
+    Answer { said, fit: Fit::default() }
 }
 
 /// A task whose right answer is `gold`.
@@ -80,7 +87,8 @@ fn takes_the_likeliest_choice_and_the_first_of_equals() {
         ([nan, nan, nan], None),
     ] {
         for answer in 0..3 {
-            check(&task(answer), &[(Answer::LogLikelihoods(values.to_vec()), first == Some(answer))]);
+            let values = values.map(|log| Likelihood { log, tokens: 1, greedy: false });
+            check(&task(answer), &[(said(Said::Likelihoods(values.to_vec())), first == Some(answer))]);
         }
     }
 }
@@ -88,7 +96,7 @@ fn takes_the_likeliest_choice_and_the_first_of_equals() {
 #[test]
 fn keeps_tokens_and_truncation() {
     let task = generate("18", "answer: {field: sum}");
-    let answer = Answer::Text { text: "18".into(), tokens: 40, truncated: true };
+    let answer = said(Said::Text { text: "18".into(), tokens: 40, truncated: true });
     let scores = task.mark(task.split(Split::Report), &[answer]);
     assert_eq!(scores, [ItemScore { value: 1.0, tokens: 40, truncated: true }]);
     assert_eq!(serde_json::to_string(&scores).unwrap(), r#"[{"value":1.0,"tokens":40,"truncated":true}]"#);
