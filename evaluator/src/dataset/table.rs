@@ -4,6 +4,7 @@ use super::{
     manifest::{FILES, File},
     read::Read,
 };
+use merge_core::error::Result;
 
 /// Whose data it is, and under which terms.
 #[derive(Debug)]
@@ -71,6 +72,15 @@ impl Dataset {
             }
         }
         files
+    }
+
+    /// Fails if these bytes are not what a file of it should be: by its hash or, where none is known, by reading it.
+    pub fn check(&self, file: &File, bytes: &[u8]) -> Result<()> {
+        if !file.known.is_empty() {
+            return file.check(bytes);
+        }
+        let split = self.splits.iter().find(|split| split.paths.contains(&file.path));
+        split.map_or(Ok(()), |split| split.read.docs(file, bytes).map(drop))
     }
 
     /// Whether the user has to bring its files, because their authors do not let them be downloaded by anyone.

@@ -1,6 +1,7 @@
 //! One command, one file, one function.
 
 pub(crate) mod completions;
+pub(crate) mod data;
 pub(crate) mod diff;
 pub(crate) mod eval;
 pub(crate) mod inspect;
