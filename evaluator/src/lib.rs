@@ -8,8 +8,11 @@
 //! a score is; [`model`] answers; [`objective`] is what a search maximises.
 
 pub mod request;
+pub mod python;
 pub mod normalize;
 pub mod metric;
 pub mod task;
 pub mod model;
 pub mod objective;
+#[cfg(test)]
+mod shared;
