@@ -8,6 +8,7 @@
 //! [`normalize`] · [`task`] ask and mark; [`metric`] says how sure a score is; [`model`] answers; [`objective`] is what a search maximises.
 
 pub mod request;
+pub mod python;
 pub mod normalize;
 pub mod metric;
 pub mod dataset;

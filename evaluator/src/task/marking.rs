@@ -1,0 +1,383 @@
+//! How answers are marked: filters, then measures, then one number of all items.
+
+use super::{
+    ItemId, ItemScore,
+    aggregate::mean,
+    definition::{Definition, Formula, MetricConfig, OutputType, Written},
+    exact::Exact,
+    filter::Filter,
+    function::{self, Answered, Process},
+    items::Item,
+    score::{self, Aggregation, METRICS, Metric, Score, golds},
+};
+use crate::{
+    normalize::is_japanese,
+    request::{Answer, Likelihood, Said},
+};
+use merge_core::{
+    error::{Error, Result},
+    recipe::{At, Mistake, Place, known_names},
+};
+
+/// How a task's answers are marked.
+#[derive(Debug)]
+pub(super) struct Marking {
+    output: OutputType,
+    /// How often a question counts as asked: all its answers are the same.
+    pub(super) repeats: usize,
+    pub(super) filters: Vec<Filter>,
+    pub(super) measures: Vec<Measure>,
+    process: Option<Process>,
+    japanese: bool,
+    /// The measure and the filter that tables and searches go by.
+    pub(super) main: (String, String),
+    /// Whether any of several right answers will do.
+    pub(super) many: bool,
+}
+
+/// A measure as a task has it.
+#[derive(Debug)]
+pub(super) struct Measure {
+    pub(super) name: String,
+    pub(super) aggregation: Aggregation,
+    pub(super) higher_is_better: bool,
+    exact: Exact,
+}
+
+/// An item that was asked and marked.
+#[derive(Clone, Debug)]
+pub struct Marked {
+    /// The item.
+    pub item: ItemId,
+    /// Its position in the split of the data that it comes from, as it was asked.
+    pub number: usize,
+    /// The answers to its requests.
+    pub answers: Vec<Answer>,
+    /// By filter, what was marked and how.
+    pub filtered: Vec<Filtered>,
+    /// What counts for tables and searches; more is better.
+    pub main: f64,
+}
+
+/// What was marked under the name of a filter, and how.
+#[derive(Clone, Debug)]
+pub struct Filtered {
+    /// The filter.
+    pub filter: String,
+    /// What it left of a generated answer.
+    pub response: Option<String>,
+    /// The measures and their scores, in order.
+    pub scores: Vec<(String, Score)>,
+}
+
+/// A measure over all items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricRow {
+    /// Its name.
+    pub metric: String,
+    /// The filter.
+    pub filter: String,
+    /// Its value.
+    pub value: f64,
+    /// The value's standard error, where lm-evaluation-harness gives one.
+    pub stderr: Option<f64>,
+    /// Items.
+    pub n: usize,
+    /// Whether more is better.
+    pub higher_is_better: bool,
+}
+
+impl Marking {
+    /// As a definition says.
+    pub(super) fn new(written: &Written) -> Result<Self> {
+        let definition = &written.definition;
+        let output = definition.output();
+        let repeats = definition.repeats.map_or(1, |repeats| repeats.value);
+        let process = definition.process_results.as_ref().map(|formula| match &formula.value {
+            Formula::Function(name) => function::process_results(name)
+                .and_then(|process| match output {
+                    OutputType::GenerateUntil => Ok(process),
+                    _ => Err(Mistake::new(format!("`{name}` marks generated text"))),
+                })
+                .map_err(|mistake| written.error("process_results", formula.place, mistake)),
+            _ => unreachable!("checked when the definition was read"),
+        });
+        let process = process.transpose()?;
+        let mut filters = Vec::new();
+        for config in definition.filter_list.iter().flatten() {
+            if filters.iter().any(|filter: &Filter| filter.name == config.name.value) {
+                let twice = Mistake::new(format!("two filters are named `{}`", config.name.value));
+                return Err(written.error("filter_list", config.name.place, twice));
+            }
+            filters.push(Filter::new(written, config, repeats, output == OutputType::GenerateUntil)?);
+        }
+        if filters.is_empty() {
+            filters.push(Filter::none());
+        }
+        let measures = measures(written, process.as_ref())?;
+        let main = (measures[0].name.clone(), filters[0].name.clone());
+        let mut marking = Self {
+            output,
+            repeats,
+            filters,
+            measures,
+            process,
+            japanese: definition.ours().is_some_and(|ours| ours.language.is_some()),
+            main,
+            many: false,
+        };
+        if let Some(main) = definition.ours().and_then(|ours| ours.main.as_ref()) {
+            marking.go_by(&main.value).map_err(|mistake| written.error("metadata", main.place, mistake))?;
+        }
+        Ok(marking)
+    }
+
+    /// Makes another measure the one of tables and searches: `metric`, or `metric,filter`.
+    pub(super) fn go_by(&mut self, name: &str) -> std::result::Result<(), Mistake> {
+        let (metric, filter) = name.split_once(',').map_or((name, None), |(metric, filter)| (metric, Some(filter)));
+        let filter = filter.unwrap_or(&self.filters[0].name);
+        let filters = self.filters.iter().map(|filter| filter.name.as_str());
+        if !filters.clone().any(|known| known == filter) {
+            return Err(Mistake::new(format!("there is no filter `{filter}`"))
+                .hint(known_names(filter, "the task has", filters)));
+        }
+        let known = self.measures.iter().map(|measure| measure.name.as_str());
+        let possible = METRICS.iter().filter(|metric| self.is_possible(metric)).map(|metric| metric.name);
+        let names: Vec<&str> = known.chain(possible.filter(|name| self.measure(name).is_none())).collect();
+        if !names.contains(&metric) {
+            return Err(Mistake::new(format!("there is no measure `{metric}` of this task"))
+                .hint(known_names(metric, "there are", names)));
+        }
+        let is_number = match self.measure(metric) {
+            Some(measure) => measure.aggregation.takes_numbers() || measure.name == "bits_per_byte",
+            None => true,
+        };
+        if !is_number {
+            return Err(Mistake::new(format!("`{metric}` is of all items together"))
+                .hint("tables and searches go by a measure that each item has"));
+        }
+        self.main = (metric.to_owned(), filter.to_owned());
+        Ok(())
+    }
+
+    /// Whether more of the measure that tables and searches go by is better.
+    pub(super) fn main_is_better_high(&self) -> bool {
+        let known = METRICS.iter().find(|metric| metric.name == self.main.0);
+        let measure = self.measure(&self.main.0).map(|measure| measure.higher_is_better);
+        measure.or(known.map(|metric| metric.higher_is_better)).unwrap_or(true)
+    }
+
+    fn measure(&self, name: &str) -> Option<&Measure> {
+        self.measures.iter().find(|measure| measure.name == name)
+    }
+
+    /// Whether a measure that the task does not list can be made of what it asks.
+    fn is_possible(&self, metric: &Metric) -> bool {
+        let asked = metric.name != "acc_mutual_info" && metric.name != "exact_match";
+        asked && metric.outputs.contains(&self.output) && metric.aggregation.takes_numbers() && metric.name != "perplexity"
+            || metric.name == "bits_per_byte" && metric.outputs.contains(&self.output)
+    }
+
+    /// Refuses an item whose right answer cannot be told.
+    pub(super) fn check(&self, item: &Item) -> Result<()> {
+        let asked = &item.asked;
+        if let Some(process) = &self.process {
+            for name in process.needs {
+                super::template::field(&item.doc, name)?;
+            }
+        } else if let Some(choices) = &asked.choices {
+            let all = match &asked.gold {
+                serde_json::Value::Array(several) => several.len(),
+                _ => 1,
+            };
+            if golds(asked).len() != all || all == 0 {
+                let said = crate::python::repr(&asked.gold);
+                let n = choices.len();
+                return Err(Error::user(format!("doc_to_target: {said} is not one of the {n} choices"))
+                    .hint("it is the index of a choice, from 0, or its text"));
+            }
+            if let (Some(measure), true) = (self.measures.iter().find(|m| m.aggregation == Aggregation::F1), n_classes(asked) > 2) {
+                return Err(Error::user(format!("`{}` is of two classes, and there are {}", measure.name, choices.len())));
+            }
+        }
+        Ok(())
+    }
+
+    /// An item's answers marked.
+    ///
+    /// # Panics
+    /// If the answers are not to the item's requests.
+    pub(super) fn mark(&self, id: ItemId, item: &Item, answers: &[Answer]) -> Marked {
+        let (filtered, extra) = match self.output {
+            OutputType::GenerateUntil => (self.of_text(item, answers), None),
+            _ => self.of_likelihoods(item, answers),
+        };
+        let main = filtered.iter().find(|filtered| filtered.filter == self.main.1);
+        let listed = main.and_then(|main| main.scores.iter().find(|(name, _)| *name == self.main.0));
+        let value = listed.map(|(_, score)| score).or(extra.as_ref()).and_then(Score::value).unwrap_or(0.0);
+        let value = if value.is_nan() { 0.0 } else { value };
+        let main = if self.main_is_better_high() { value } else { -value };
+        Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main }
+    }
+
+    fn of_text(&self, item: &Item, answers: &[Answer]) -> Vec<Filtered> {
+        let [Answer { said: Said::Text { text, .. }, .. }] = answers else {
+            panic!("one generated answer for each item")
+        };
+        let wrong = self.japanese && !is_japanese(text);
+        let of = |filter: &Filter| {
+            let response = filter.apply(&item.doc, vec![text.clone(); self.repeats]);
+            let mut scores: Vec<(String, Score)> = match &self.process {
+                Some(process) => {
+                    let answered = Answered { doc: &item.doc, asked: &item.asked, text: &response };
+                    (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
+                }
+                None => {
+                    let score = |measure: &Measure| {
+                        let score = score::of_text_answer(&measure.exact, &item.asked, self.many, &response);
+                        (measure.name.clone(), score)
+                    };
+                    self.measures.iter().map(score).collect()
+                }
+            };
+            if wrong {
+                scores.iter_mut().for_each(|(_, score)| *score = score.wrong());
+            }
+            Filtered { filter: filter.name.clone(), response: Some(response), scores }
+        };
+        self.filters.iter().map(of).collect()
+    }
+
+    fn of_likelihoods(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
+        let all = answers.iter().flat_map(|answer| match &answer.said {
+            Said::Likelihoods(all) => all.iter().copied(),
+            Said::Text { .. } => panic!("likelihoods for each item"),
+        });
+        let all: Vec<Likelihood> = all.collect();
+        let of = |name: &str| score::of_likelihoods(name, self.output, &item.asked, &all);
+        // In the order of the table, whatever the task's is.
+        let listed = METRICS.iter().filter(|metric| self.measure(metric.name).is_some());
+        let scores: Vec<(String, Score)> =
+            listed.filter_map(|metric| Some((metric.name.to_owned(), of(metric.name)?))).collect();
+        let extra = if self.measure(&self.main.0).is_some() { None } else { of(&self.main.0) };
+        let one = |filter: &Filter| Filtered { filter: filter.name.clone(), response: None, scores: scores.clone() };
+        (self.filters.iter().map(one).collect(), extra)
+    }
+
+    /// What a search remembers of an item.
+    pub(super) fn score(&self, marked: &Marked) -> ItemScore {
+        let (tokens, truncated) = match marked.answers.first().map(|answer| &answer.said) {
+            Some(Said::Text { tokens, truncated, .. }) => (u32::try_from(*tokens).unwrap_or(u32::MAX), *truncated),
+            _ => (0, false),
+        };
+        ItemScore { value: marked.main, tokens, truncated }
+    }
+
+    /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard error
+    /// (lm-evaluation-harness: 100,000; none with 0).
+    pub(super) fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
+        let mut rows = Vec::new();
+        for (i, filter) in self.filters.iter().enumerate() {
+            let mut names: Vec<&String> = Vec::new();
+            for (name, _) in marked.iter().flat_map(|marked| &marked.filtered[i].scores) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            for metric in names {
+                let scores = marked.iter().flat_map(|marked| &marked.filtered[i].scores);
+                let scores: Vec<&Score> = scores.filter(|(name, _)| name == metric).map(|(_, score)| score).collect();
+                let measure = self.measure(metric);
+                let aggregation = measure.map_or(Aggregation::Mean, |measure| measure.aggregation);
+                rows.push(MetricRow {
+                    metric: metric.clone(),
+                    filter: filter.name.clone(),
+                    value: aggregation.of(&scores),
+                    stderr: aggregation.stderr(&scores, draws),
+                    n: scores.len(),
+                    higher_is_better: measure.is_none_or(|measure| measure.higher_is_better),
+                });
+            }
+        }
+        rows
+    }
+}
+
+fn n_classes(asked: &super::asking::Asked) -> usize {
+    asked.choices.as_ref().map_or(0, Vec::len)
+}
+
+/// The measures a definition lists, or the usual ones.
+fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>> {
+    let definition: &Definition = &written.definition;
+    let output = definition.output();
+    let Some(list) = &definition.metric_list else {
+        let usual = |name: &&str| {
+            let metric = METRICS.iter().find(|metric| metric.name == *name).expect("the usual ones are known");
+            let Metric { aggregation, higher_is_better, .. } = *metric;
+            Measure { name: (*name).to_owned(), aggregation, higher_is_better, exact: Exact::default() }
+        };
+        return Ok(score::defaults(output).iter().map(usual).collect());
+    };
+    let refuse = |place: Place, mistake: Mistake| written.error("metric_list", place, mistake);
+    if list.is_empty() {
+        return Err(Error::user("`metric_list` lists nothing").at(written.path.display()).hint("leave it out, or add one"));
+    }
+    list.iter()
+        .map(|At { value: config, .. }| {
+            let name = match &config.metric.value {
+                Formula::Text(name) => name.clone(),
+                Formula::Function(name) => {
+                    let mistake = Mistake::new(format!("the function `{name}` is not built in, and Python is not run"));
+                    return Err(refuse(config.metric.place, mistake));
+                }
+                _ => return Err(refuse(config.metric.place, Mistake::new("expected the name of a measure"))),
+            };
+            if let Some(hf) = config.hf_evaluate.filter(|hf| hf.value) {
+                return Err(refuse(hf.place, Mistake::new("measures of the package `evaluate` are not supported")));
+            }
+            let known = METRICS.iter().find(|metric| metric.name == name && metric.outputs.contains(&output));
+            let given = process.is_some_and(|process| process.gives.contains(&name.as_str()));
+            if let Some(process) = process.filter(|_| !given) {
+                let mistake = Mistake::new(format!("`process_results` gives no `{name}`"));
+                let hint = known_names(&name, "it gives", process.gives.iter().copied());
+                return Err(refuse(config.metric.place, mistake.hint(hint)));
+            }
+            if known.is_none() && !given {
+                let possible = METRICS.iter().filter(|metric| metric.outputs.contains(&output)).map(|metric| metric.name);
+                let mistake = Mistake::new(format!("there is no measure `{name}` of `{}`", output.name()));
+                return Err(refuse(config.metric.place, mistake.hint(known_names(&name, "there are", possible))));
+            }
+            let usual = if given { Aggregation::Mean } else { known.map_or(Aggregation::Mean, |metric| metric.aggregation) };
+            let aggregation = aggregation(config, usual).map_err(|(place, mistake)| refuse(place, mistake))?;
+            let higher = config.higher_is_better.or(known.filter(|_| !given).map(|metric| metric.higher_is_better));
+            let exact = Exact::new(written, config)?;
+            Ok(Measure { name, aggregation, higher_is_better: higher.unwrap_or(true), exact })
+        })
+        .collect()
+}
+
+/// The aggregation a measure asks for: one of numbers for one of numbers, otherwise its own.
+fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result<Aggregation, (Place, Mistake)> {
+    let Some(asked) = &config.aggregation else { return Ok(usual) };
+    let refuse = |mistake: Mistake| Err((asked.place, mistake));
+    let names = Aggregation::NAMES.iter().map(|(name, _)| *name);
+    let name = match &asked.value {
+        Formula::Text(name) => name,
+        Formula::Function(name) => {
+            return refuse(Mistake::new(format!("the function `{name}` is not built in, and Python is not run")));
+        }
+        _ => return refuse(Mistake::new("expected the name of an aggregation")),
+    };
+    let Some(found) = Aggregation::find(name) else {
+        return refuse(Mistake::new(format!("there is no aggregation `{name}`")).hint(known_names(name, "there are", names)));
+    };
+    let pairs = |aggregation: Aggregation| matches!(aggregation, Aggregation::WeightedPerplexity | Aggregation::BitsPerByte);
+    let fits = found == usual || found.takes_numbers() && usual.takes_numbers() || pairs(found) && pairs(usual);
+    if fits { Ok(found) } else { refuse(Mistake::new(format!("`{name}` cannot be made of this measure"))) }
+}
+
+/// The mean of what counts.
+pub(super) fn main_mean(marked: &[Marked]) -> f64 {
+    mean(&marked.iter().map(|marked| marked.main).collect::<Vec<_>>())
+}
