@@ -5,14 +5,17 @@
 //! if it were alone. [`objective::Benchmarks`] joins the two for a search.
 //!
 //! In reading order: [`request`] is what is said between them; [`dataset`] is what the benchmarks' data is and how it is read;
-//! [`normalize`] · [`task`] ask and mark; [`metric`] says how sure a score is; [`model`] answers; [`objective`] is what a search maximises.
+//! [`normalize`] · [`mark`] · [`task`] ask and mark, [`protocol`] as published harnesses do; [`metric`] says how sure a score
+//! is; [`model`] answers; [`objective`] is what a search maximises.
 
 pub mod request;
 pub mod python;
 pub mod normalize;
+pub mod mark;
 pub mod metric;
 pub mod dataset;
 pub mod task;
+pub mod protocol;
 pub mod model;
 pub mod objective;
 #[cfg(test)]

@@ -1,0 +1,4 @@
+//! Texts in, marks out, against what the reference implementations in Python gave.
+
+mod numbers;
+mod texts;
