@@ -21,7 +21,7 @@ fn check(what: &str, actual: f64, expected: f64) {
     assert!((actual - expected).abs() < 1e-12, "{what}: {actual} is not {expected}");
 }
 
-fn golden() -> Option<Vec<Value>> {
+pub(super) fn golden() -> Option<Vec<Value>> {
     let path = shared("conformance/evaluator/ja_squad_rouge_golden.jsonl")?;
     let rows: Vec<Value> =
         fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -29,12 +29,12 @@ fn golden() -> Option<Vec<Value>> {
     Some(rows)
 }
 
-fn tokens(row: &Value) -> Vec<String> {
+pub(super) fn tokens(row: &Value) -> Vec<String> {
     row["tok_pred"].as_array().unwrap().iter().map(|token| token.as_str().unwrap().to_owned()).collect()
 }
 
 /// Compares the marks of a row whose tokens are known.
-fn check_marks(row: &Value, answer: &[String], gold: &[String]) {
+pub(super) fn check_marks(row: &Value, answer: &[String], gold: &[String]) {
     let what = row["pred"].as_str().unwrap();
     let rouge = rouge(answer, gold);
     check(what, f1(answer, &[gold.to_vec()]), row["f1"].as_f64().unwrap());
