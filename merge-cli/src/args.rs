@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Score a model, or a recipe that is merged in memory.
     Eval(Eval),
+    /// List the benchmarks: what each is, how it is asked and marked, and whether its data is here.
+    Tasks(Tasks),
     /// Get the data of benchmarks, or list what there is.
     Data(Data),
     /// Show what a model is: its architecture, sizes, types, vocabulary and tensors.
@@ -168,6 +170,19 @@ pub(crate) enum Items {
     Select,
     /// What results are reported on.
     Report,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Tasks {
+    /// Only this way of asking and marking, such as `strict` or `stability-0.3`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) protocol: Option<String>,
+    /// Print the task file of this benchmark, to be copied and changed; of `strict`, unless `--protocol` says otherwise.
+    #[arg(long, value_name = "TASK", conflicts_with = "json")]
+    pub(crate) show: Option<String>,
+    /// Print them as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]

@@ -104,7 +104,7 @@ fn data_comes_from_a_mirror_that_never_sees_the_token() {
     assert_eq!(fs::read(dir.path("shelf/lid176/lid.176.ftz")).unwrap().len(), 938_013);
     let missing = data(&dir, &["fetch", "unidic-lite", "--from", &address]);
     assert_eq!(missing.code, Some(1));
-    assert!(missing.error().ends_with("unidic_lite/dicdir/BSD: the answer is 404 Not Found"), "{}", missing.error());
+    assert!(missing.error().ends_with("unidic-lite/dicdir/BSD: the answer is 404 Not Found"), "{}", missing.error());
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len(), 5);
     assert!(asked.iter().all(|head| !head.contains("authorization") && !head.contains("hf_secret")), "{asked:?}");
@@ -175,4 +175,35 @@ fn data_sets_are_listed_with_what_is_here() {
         let here = json.as_array().unwrap().iter().filter(|dataset| dataset["here"] == "yes").count();
         assert_eq!(here, 12, "all but GSM8K's train split, what users bring, and the dictionary");
     }
+}
+
+#[test]
+fn tasks_are_listed_in_a_hundred_columns_and_their_files_shown() {
+    let dir = Dir::new();
+    let tasks = |args: &[&str]| {
+        let mut command = dir.command(&[&["tasks"], args].concat());
+        Said::of(command.env("EVOMERGE_DATA", dir.path("shelf")).output().unwrap())
+    };
+    let said = tasks(&[]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.lines().all(|line| line.chars().count() <= 100), "{}", said.out);
+    for task in
+        "mgsm-ja jcommonsenseqa jnli jsquad xwinograd-ja jcola jmmlu jemhopqa mawps-ja aozora jaqket-v2 xlsum-ja \
+                 marc-ja"
+            .split_whitespace()
+    {
+        assert!(said.out.lines().any(|line| line.starts_with(task)), "{task}: {}", said.out);
+    }
+    let json: Value = serde_json::from_str(&tasks(&["--json", "--protocol", "stability-0.3"]).out).unwrap();
+    let jnli = json.as_array().unwrap().iter().find(|task| task["task"] == "jnli").unwrap();
+    assert_eq!((&jnli["name"], &jnli["items"], &jnli["shots"]), (&"jnli-1.3-0.3".into(), &2434.into(), &3.into()));
+    assert_eq!(jnli["licence"], "CC-BY-SA-4.0");
+    let file = tasks(&["--show", "jnli", "--protocol", "stability-0.3"]).out;
+    assert!(
+        file.starts_with("# JNLI as Stability AI's harness asks") && file.contains("\ntask: jnli-1.3-0.3\n"),
+        "{file}"
+    );
+    assert!(file.contains("stratified: true"), "{file}");
+    let error = tasks(&["--show", "jnli", "--protocol", "sakana"]);
+    assert_eq!((error.code, error.error()), (Some(1), "the protocol sakana has no jnli"));
 }

@@ -213,7 +213,7 @@ pub const SOURCES: &[Source] = &[
         note: "",
     },
     Source {
-        folder: "unidic_lite",
+        folder: "unidic-lite",
         title: "unidic-lite 1.0.8: UniDic 2.1.2 for MeCab",
         url: "https://pypi.org/project/unidic-lite",
         version: "1.0.8",
@@ -467,10 +467,10 @@ pub const DATASETS: &[Dataset] = &[
     },
     Dataset {
         name: "unidic-lite",
-        folder: "unidic_lite",
+        folder: "unidic-lite",
         about: "a dictionary for MeCab: the words that F1 and ROUGE count",
         splits: &[],
-        others: &["unidic_lite/dicdir/"],
+        others: &["unidic-lite/dicdir/"],
     },
 ];
 

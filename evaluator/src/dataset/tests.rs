@@ -49,7 +49,7 @@ fn every_split_has_as_many_documents_as_its_authors_say() {
             read += 1;
         }
     }
-    assert_eq!(read, 22, "all but GSM8K's train split, which is too large for the folder");
+    assert_eq!(read, 23, "all but GSM8K's train split, which is too large for the folder");
 }
 
 #[test]
@@ -71,7 +71,8 @@ fn documents_are_those_of_the_hub() {
         let text = fs::read_to_string(path).unwrap();
         let ours = docs(&shelf, name, split);
         for (theirs, ours) in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).zip(&ours) {
-            for (field, value) in theirs.as_object().unwrap() {
+            // Whoever made these left equations out.
+            for (field, value) in theirs.as_object().unwrap().iter().filter(|(_, value)| !value.is_null()) {
                 assert_eq!(&ours[field], value, "{name} {field}");
             }
         }

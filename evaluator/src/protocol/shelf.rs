@@ -2,6 +2,7 @@
 
 use crate::{
     dataset::{self, Shelf, Stock},
+    mark::mecab,
     task::Datasets,
 };
 use merge_core::error::{Error, Result};
@@ -25,6 +26,9 @@ impl Datasets for Shelf {
     }
 
     fn tool(&self, name: &str) -> Option<PathBuf> {
+        if name == "unidic-lite" {
+            return mecab::installed(self.dir());
+        }
         let file = dataset::dataset(name).ok()?.files().into_iter().next()?;
         Some(self.path(&file)).filter(|path| path.is_file())
     }

@@ -2,7 +2,7 @@
 
 use super::score::{Aggregation, Score};
 use crate::python::Random;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Draws from one generator; the next ones come from a generator of their own.
 const CHUNK: usize = 1000;
@@ -22,6 +22,8 @@ impl Aggregation {
         ("weighted_perplexity", Self::WeightedPerplexity),
         ("bits_per_byte", Self::BitsPerByte),
         ("f1", Self::F1),
+        ("macro_f1", Self::MacroF1),
+        ("balanced_acc", Self::BalancedAccuracy),
         ("matthews_corrcoef", Self::Matthews),
         ("brier_score", Self::Brier),
     ];
@@ -45,7 +47,13 @@ impl Aggregation {
             Self::Perplexity => (-mean(&numbers())).exp(),
             Self::WeightedPerplexity => (-per_weight(scores)).exp(),
             Self::BitsPerByte => -per_weight(scores) / std::f64::consts::LN_2,
-            Self::F1 => f1(&classes(scores)),
+            Self::F1 => f1(&classes(scores), 1),
+            Self::MacroF1 => {
+                let classes = classes(scores);
+                let known: BTreeSet<usize> = classes.iter().flat_map(|(gold, said)| [*gold, *said]).collect();
+                mean(&known.into_iter().map(|class| f1(&classes, class)).collect::<Vec<_>>())
+            }
+            Self::BalancedAccuracy => balanced(&classes(scores)),
             Self::Matthews => matthews(&classes(scores)),
             Self::Brier => brier(scores),
         }
@@ -62,7 +70,13 @@ impl Aggregation {
                 let numbers: Vec<f64> = scores.iter().filter_map(|score| score.value()).collect();
                 Some(deviation(&numbers) / (numbers.len() as f64).sqrt())
             }
-            Self::Median | Self::Matthews | Self::F1 | Self::Perplexity | Self::NanMean => {
+            Self::Median
+            | Self::Matthews
+            | Self::F1
+            | Self::MacroF1
+            | Self::BalancedAccuracy
+            | Self::Perplexity
+            | Self::NanMean => {
                 let chunk = CHUNK.min(draws);
                 let mut values = Vec::with_capacity(draws);
                 for i in 0..draws / chunk {
@@ -105,11 +119,23 @@ fn classes(scores: &[&Score]) -> Vec<(usize, usize)> {
     scores.iter().filter_map(pair).collect()
 }
 
-/// Of the class 1, as scikit-learn's `f1_score` of two classes; 0 where it is neither right nor said.
-fn f1(classes: &[(usize, usize)]) -> f64 {
-    let count = |is: fn(&(usize, usize)) -> bool| classes.iter().filter(|pair| is(pair)).count() as f64;
-    let (hits, golds, said) = (count(|p| *p == (1, 1)), count(|p| p.0 == 1), count(|p| p.1 == 1));
-    if golds + said == 0.0 { 0.0 } else { 2.0 * hits / (golds + said) }
+/// Of one class, as scikit-learn's `f1_score`; 0 where it is neither right nor said.
+fn f1(classes: &[(usize, usize)], class: usize) -> f64 {
+    let count = |is: &dyn Fn(&(usize, usize)) -> bool| classes.iter().filter(|pair| is(pair)).count() as f64;
+    let hits = count(&|pair| *pair == (class, class));
+    let both = count(&|pair| pair.0 == class) + count(&|pair| pair.1 == class);
+    if both == 0.0 { 0.0 } else { 2.0 * hits / both }
+}
+
+/// The mean over classes of the share that is right (`balanced_mean` of Stability's harness).
+fn balanced(classes: &[(usize, usize)]) -> f64 {
+    let mut counts: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for (gold, said) in classes {
+        let (right, all) = counts.entry(*gold).or_default();
+        *right += f64::from(u8::from(gold == said));
+        *all += 1.0;
+    }
+    mean(&counts.values().map(|(right, all)| right / all).collect::<Vec<_>>())
 }
 
 /// Of any number of classes, as scikit-learn's `matthews_corrcoef`; 0 where one of the two never changes.

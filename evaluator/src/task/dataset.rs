@@ -21,6 +21,11 @@ pub trait Datasets {
     /// The splits of a data set, each a list of JSON objects; `None` if there is no such data set. `path` is a task's
     /// `dataset_path` and `name` its `dataset_name`.
     fn open(&self, path: &str, name: Option<&str>) -> Result<Option<Vec<(String, Vec<Value>)>>>;
+
+    /// What some measures need beside the documents, by the name of a data set; `None` if it is not here.
+    fn tool(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// No data sets: tasks name files.

@@ -1,6 +1,11 @@
 //! Python functions that task files name: those of the published tasks, and ours, by module and name.
 
-use super::{Doc, asking::Asked, score::Score};
+use super::{
+    Doc,
+    asking::Asked,
+    ours::{self, Tool, Tools},
+    score::Score,
+};
 use crate::python;
 use merge_core::{
     error::{Error, Result},
@@ -24,6 +29,7 @@ pub(super) struct Answered<'a> {
     pub(super) doc: &'a Doc,
     pub(super) asked: &'a Asked,
     pub(super) text: &'a str,
+    pub(super) tools: &'a Tools,
 }
 
 /// Marks an answer.
@@ -33,6 +39,8 @@ pub(super) struct Process {
     pub(super) needs: &'static [&'static str],
     /// The measures it gives.
     pub(super) gives: &'static [&'static str],
+    /// What it needs beside the answer.
+    pub(super) tool: Option<Tool>,
     /// An answer's scores.
     pub(super) mark: fn(&Answered<'_>) -> Vec<(&'static str, Score)>,
 }
@@ -40,12 +48,12 @@ pub(super) struct Process {
 /// What `process_results: !function …` may name.
 const PROCESS_RESULTS: &[(&str, Process)] = &[(
     "ja_leaderboard_mgsm.process_results",
-    Process { needs: &["answer_number"], gives: &["acc"], mark: last_whole_number },
+    Process { needs: &["answer_number"], gives: &["acc"], tool: None, mark: last_whole_number },
 )];
 
 /// The function of that name; its file may be in any folder.
 pub(super) fn process_results(name: &str) -> std::result::Result<Process, Mistake> {
-    find(PROCESS_RESULTS, name)
+    find(&[PROCESS_RESULTS, ours::PROCESS_RESULTS].concat(), name)
 }
 
 /// The function of that name; its file may be in any folder.

@@ -6,7 +6,9 @@ use super::{
     definition::{Definition, Formula, MetricConfig, OutputType, Written},
     exact::Exact,
     filter::Filter,
+    dataset::Datasets,
     function::{self, Answered, Process},
+    ours::Tools,
     items::Item,
     score::{self, Aggregation, METRICS, Metric, Score, golds},
 };
@@ -28,6 +30,7 @@ pub(super) struct Marking {
     pub(super) filters: Vec<Filter>,
     pub(super) measures: Vec<Measure>,
     process: Option<Process>,
+    tools: Tools,
     japanese: bool,
     /// The measure and the filter that tables and searches go by.
     pub(super) main: (String, String),
@@ -89,7 +92,7 @@ pub struct MetricRow {
 
 impl Marking {
     /// As a definition says.
-    pub(super) fn new(written: &Written) -> Result<Self> {
+    pub(super) fn new(written: &Written, datasets: &dyn Datasets) -> Result<Self> {
         let definition = &written.definition;
         let output = definition.output();
         let repeats = definition.repeats.map_or(1, |repeats| repeats.value);
@@ -103,6 +106,8 @@ impl Marking {
             _ => unreachable!("checked when the definition was read"),
         });
         let process = process.transpose()?;
+        let tool = process.as_ref().and_then(|process| process.tool);
+        let tools = Tools::open(tool, datasets).map_err(|e| e.at(written.path.display()))?;
         let mut filters = Vec::new();
         for config in definition.filter_list.iter().flatten() {
             if filters.iter().any(|filter: &Filter| filter.name == config.name.value) {
@@ -114,7 +119,8 @@ impl Marking {
         if filters.is_empty() {
             filters.push(Filter::none());
         }
-        let measures = measures(written, process.as_ref())?;
+        let mut measures = measures(written, process.as_ref())?;
+        measures.iter_mut().for_each(|measure| measure.name = tools.name(tool, &measure.name));
         let main = (measures[0].name.clone(), filters[0].name.clone());
         let mut marking = Self {
             output,
@@ -122,6 +128,7 @@ impl Marking {
             filters,
             measures,
             process,
+            tools,
             japanese: definition.ours().is_some_and(|ours| ours.language.is_some()),
             main,
             many: false,
@@ -229,7 +236,7 @@ impl Marking {
             let response = filter.apply(&item.doc, vec![text.clone(); self.repeats]);
             let mut scores: Vec<(String, Score)> = match &self.process {
                 Some(process) => {
-                    let answered = Answered { doc: &item.doc, asked: &item.asked, text: &response };
+                    let answered = Answered { doc: &item.doc, asked: &item.asked, text: &response, tools: &self.tools };
                     (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
                 }
                 None => {

@@ -11,6 +11,7 @@ mod asking;
 mod shots;
 mod items;
 mod function;
+mod ours;
 mod filter;
 mod exact;
 mod score;
@@ -136,10 +137,16 @@ pub fn read_with(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> 
     of(definition::read(path)?, fractions, datasets)
 }
 
+/// Reads a task that is no file, and includes none; `name` stands for it in messages.
+pub fn read_text(name: &str, text: &str, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+    check(fractions)?;
+    of(definition::read_str(Path::new(name), text)?, fractions, datasets)
+}
+
 /// The task of a definition.
 fn of(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     definition::check(&written)?;
-    let mut marking = Marking::new(&written)?;
+    let mut marking = Marking::new(&written, datasets)?;
     let unconditional = marking.measures.iter().any(|measure| measure.name == "acc_mutual_info");
     let mut asking = Asking::new(&written, unconditional)?;
     let items = items::gather(&written, &mut asking, &marking, fractions, datasets)?;

@@ -7,7 +7,7 @@ use super::{
     score::Score,
 };
 use crate::{
-    mark::{fuzzy, language::LanguageId, numbers::Extractor, rouge, squad},
+    mark::{fuzzy, language::LanguageId, mecab::Mecab, numbers::Extractor, rouge, squad},
     normalize::{Number, normalize},
     python,
 };
@@ -24,11 +24,13 @@ pub(super) const PROCESS_RESULTS: &[(&str, Process)] = &[
     // Summaries.
     (
         "evomerge.rouge",
-        Process { needs: &[], gives: &["rouge1", "rouge2", "rougeL"], tool: Some(Tool::Words), mark: summary },
+        Process { needs: &[], gives: &ROUGE, tool: Some(Tool::Words), mark: summary },
     ),
     // How like two short texts are, as llm-jp-eval says it.
     ("evomerge.char_f1", Process { needs: &[], gives: &["char_f1", "exact_match"], tool: None, mark: likeness }),
 ];
+
+const ROUGE: [&str; 3] = ["rouge1", "rouge2", "rougeL"];
 
 /// Something that a function needs beside the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub(super) enum Tool {
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     language: Option<LanguageId>,
+    words: Option<Mecab>,
 }
 
 impl Tools {
@@ -54,16 +57,21 @@ impl Tools {
                     Error::user("the model that tells whether an answer is Japanese is not here")
                         .hint("`evomerge data fetch lid176` gets it")
                 })?;
-                Ok(Self { language: Some(LanguageId::open(&path)?) })
+                Ok(Self { language: Some(LanguageId::open(&path)?), words: None })
             }
-            Some(Tool::Words) | None => Ok(Self::default()),
+            Some(Tool::Words) => {
+                let words = datasets.tool("unidic-lite").map(|dir| Mecab::open(&dir)).transpose()?;
+                Ok(Self { language: None, words })
+            }
+            None => Ok(Self::default()),
         }
     }
 
     /// What a measure is called with these tools.
     pub(super) fn name(&self, tool: Option<Tool>, measure: &str) -> String {
         let counted = ["f1", "rouge1", "rouge2", "rougeL"].contains(&measure);
-        if tool == Some(Tool::Words) && counted { format!("{measure}_char") } else { measure.to_owned() }
+        let by_characters = tool == Some(Tool::Words) && self.words.is_none();
+        if by_characters && counted { format!("{measure}_char") } else { measure.to_owned() }
     }
 }
 
@@ -89,17 +97,28 @@ fn is_right(answered: &Answered<'_>, extractor: Extractor) -> bool {
 
 fn squad(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
     let golds = golds(answered);
-    let exact = squad::exact_match(answered.text, &golds);
-    vec![("exact_match", Score::Flag(exact)), ("f1_char", Score::Number(squad::f1_char(answered.text, &golds)))]
+    let f1 = match &answered.tools.words {
+        Some(mecab) => {
+            let golds: Vec<Vec<String>> = golds.iter().map(|gold| words(mecab, gold)).collect();
+            ("f1", squad::f1(&words(mecab, answered.text), &golds))
+        }
+        None => ("f1_char", squad::f1_char(answered.text, &golds)),
+    };
+    vec![("exact_match", Score::Flag(squad::exact_match(answered.text, &golds))), (f1.0, Score::Number(f1.1))]
 }
 
 fn summary(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
-    let rouge = rouge::rouge_char(answered.text, &python::str(&answered.asked.target));
-    vec![
-        ("rouge1_char", Score::Number(rouge.rouge1)),
-        ("rouge2_char", Score::Number(rouge.rouge2)),
-        ("rougeL_char", Score::Number(rouge.rouge_l)),
-    ]
+    let gold = python::str(&answered.asked.target);
+    let (names, rouge) = match &answered.tools.words {
+        Some(mecab) => (ROUGE, rouge::rouge(&words(mecab, answered.text), &words(mecab, &gold))),
+        None => (["rouge1_char", "rouge2_char", "rougeL_char"], rouge::rouge_char(answered.text, &gold)),
+    };
+    names.into_iter().zip([rouge.rouge1, rouge.rouge2, rouge.rouge_l].map(Score::Number)).collect()
+}
+
+/// The words of a text as the Japanese harnesses cut it.
+fn words(mecab: &Mecab, text: &str) -> Vec<String> {
+    mecab.words(&squad::normalize_answer(text))
 }
 
 fn likeness(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {

@@ -50,6 +50,8 @@ pub(super) enum Aggregation {
     WeightedPerplexity,
     BitsPerByte,
     F1,
+    MacroF1,
+    BalancedAccuracy,
     Matthews,
     Brier,
 }
@@ -63,7 +65,7 @@ pub(super) struct Metric {
     pub(super) higher_is_better: bool,
 }
 
-use Aggregation::{BitsPerByte, Brier, F1, Matthews, Mean, Perplexity, WeightedPerplexity};
+use Aggregation::{BalancedAccuracy, BitsPerByte, Brier, F1, MacroF1, Matthews, Mean, Perplexity, WeightedPerplexity};
 use OutputType::{GenerateUntil, Loglikelihood, LoglikelihoodRolling, MultipleChoice};
 
 const fn metric(
@@ -89,6 +91,9 @@ pub(super) const METRICS: &[Metric] = &[
     metric("word_perplexity", &[LoglikelihoodRolling], WeightedPerplexity, false),
     metric("byte_perplexity", &[LoglikelihoodRolling], WeightedPerplexity, false),
     metric("bits_per_byte", &[Loglikelihood, LoglikelihoodRolling], BitsPerByte, false),
+    // Of each class the share that is right, and their mean; of each class its F1, and their mean (Stability's harness).
+    metric("balanced_acc", &[MultipleChoice], BalancedAccuracy, true),
+    metric("macro_f1", &[MultipleChoice], MacroF1, true),
     // How probable the right answer is: what a model that samples would be right by.
     metric("likelihood", &[Loglikelihood, MultipleChoice], Mean, true),
     // By how many nats the right answer is likelier than the likeliest wrong one.
@@ -198,7 +203,7 @@ fn of_choices(name: &str, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
             Some(right(likeliest(&gains)))
         }
         "exact_match" => Some(Score::Whole(i64::from(golds.iter().any(|gold| said[*gold].greedy)))),
-        "f1" | "mcc" => Some(Score::Classes { gold, said: likeliest(&logs).unwrap_or(0) }),
+        "f1" | "mcc" | "balanced_acc" | "macro_f1" => Some(Score::Classes { gold, said: likeliest(&logs).unwrap_or(0) }),
         "brier_score" => Some(Score::Odds { gold, probabilities: softmax(&logs) }),
         "likelihood" => Some(Score::Number(probability(logs[gold]))),
         "gold_margin" => {

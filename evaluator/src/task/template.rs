@@ -98,7 +98,10 @@ fn jinja(value: &Value) -> Jinja {
         },
         Value::String(text) => Jinja::from(text.as_str()),
         Value::Array(items) => Jinja::from(items.iter().map(jinja).collect::<Vec<_>>()),
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.as_str(), jinja(value))).collect(),
+        // Collected straight into a value they would be a list of pairs.
+        Value::Object(fields) => {
+            Jinja::from(fields.iter().map(|(key, value)| (key.as_str(), jinja(value))).collect::<BTreeMap<_, _>>())
+        }
     }
 }
 

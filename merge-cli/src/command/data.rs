@@ -187,7 +187,7 @@ fn member(archive: &[u8], file: &File) -> Result<Vec<u8>> {
     let broken = |e: io::Error| Error::user(format!("not an archive that can be unpacked: {e}"));
     for entry in tar::Archive::new(GzDecoder::new(archive)).entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
-        if entry.path().map_err(broken)?.ends_with(file.path) {
+        if entry.path().map_err(broken)?.ends_with(Path::new("dicdir").join(file.name())) {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(broken)?;
             return Ok(bytes);

@@ -10,4 +10,5 @@ pub(crate) mod methods;
 pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod search;
+pub(crate) mod tasks;
 pub(crate) mod verify;

@@ -45,6 +45,15 @@ pub(in crate::task) fn read<T: DeserializeOwned>(path: &Path) -> Result<Written<
     Ok(Written { definition, path: path.to_owned(), keys, json })
 }
 
+/// Reads a task that is no file, and includes none; `name` stands for it in messages.
+pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<Written> {
+    let fail = |mistake: Mistake| mistake.into_error(name);
+    let node = Node::parse_tagged(text).map_err(fail)?;
+    let definition = Definition::deserialize(&node).map_err(fail)?;
+    let json = Value::deserialize(&node).map_err(fail)?;
+    Ok(Written { definition, path: name.to_owned(), keys: Vec::new(), json })
+}
+
 /// The keys of a file over those of the files it includes.
 fn merged<T: DeserializeOwned>(path: &Path, open: &mut Vec<PathBuf>) -> Result<(Node, Vec<(String, PathBuf)>)> {
     let text = read_text(path)?;
