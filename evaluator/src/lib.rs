@@ -14,5 +14,6 @@ pub mod metric;
 pub mod task;
 pub mod model;
 pub mod objective;
+pub mod results;
 #[cfg(test)]
 mod shared;

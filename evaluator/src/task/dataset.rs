@@ -2,7 +2,7 @@
 
 use super::{
     Doc,
-    definition::{DataFiles, Definition, Written},
+    definition::{DataFiles, Written},
 };
 use merge_core::{
     error::{Error, Result},
@@ -101,7 +101,7 @@ fn no_split(written: &Written, key: &str, name: &At<String>, known: &[&str]) -> 
     written.error(key, name.place, mistake)
 }
 
-fn read_files(written: &Written<Definition>, files: &At<DataFiles>, names: &[String], csv: bool) -> Result<Vec<Row>> {
+fn read_files(written: &Written, files: &At<DataFiles>, names: &[String], csv: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for name in names {
         let path = find(&written.path, name).map_err(|e| e.at(written.place("dataset_kwargs", files.place)))?;

@@ -2,7 +2,6 @@
 
 use super::{
     ItemId, ItemScore,
-    aggregate::mean,
     definition::{Definition, Formula, MetricConfig, OutputType, Written},
     exact::Exact,
     filter::Filter,
@@ -375,9 +374,4 @@ fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result
     let pairs = |aggregation: Aggregation| matches!(aggregation, Aggregation::WeightedPerplexity | Aggregation::BitsPerByte);
     let fits = found == usual || found.takes_numbers() && usual.takes_numbers() || pairs(found) && pairs(usual);
     if fits { Ok(found) } else { refuse(Mistake::new(format!("`{name}` cannot be made of this measure"))) }
-}
-
-/// The mean of what counts.
-pub(super) fn main_mean(marked: &[Marked]) -> f64 {
-    mean(&marked.iter().map(|marked| marked.main).collect::<Vec<_>>())
 }
