@@ -74,7 +74,7 @@ fn refuses_by_name_what_is_not_supported() {
     );
     check(
         &GENERATE.replace("max_gen_toks: 40", "do_sample: true"),
-        "t.yaml:8:44: generation_kwargs: answers would be drawn at random\nhint: answers are greedy here, so that they can be repeated",
+        "t.yaml:8:43: generation_kwargs: answers would be drawn at random\nhint: answers are greedy here, so that they can be repeated",
     );
     check(
         &generate("fewshot_config: {fewshot_indices: [1]}\n"),
