@@ -19,13 +19,103 @@ pub(super) struct Found {
 
 /// What is counted with; after 半 and single kanji it decides whether they are numbers. The longer first.
 const UNITS: &[&str] = &[
-    "キロメートル", "キログラム", "パーセント", "センチメートル", "ミリリットル", "リットル", "メートル", "グラム",
-    "ガロン", "オンス", "ポンド", "マイル", "フィート", "インチ", "ヤード", "エーカー", "セント", "ユーロ", "ダース",
-    "セット", "パック", "ページ", "キロ", "ドル", "時間", "日間", "週間", "年間", "か月", "ヶ月", "カ月", "ケ月", "箇月",
-    "人前", "人分", "文字", "切れ", "km", "kg", "mg", "cm", "mm", "ml", "mL", "円", "個", "つ", "人", "名", "本", "枚", "匹",
-    "頭", "羽", "台", "冊", "杯", "袋", "箱", "缶", "束", "皿", "回", "点", "問", "歩", "階", "軒", "件", "組", "足", "着",
-    "錠", "粒", "玉", "株", "輪", "通", "曲", "駅", "周", "泊", "時", "分", "秒", "日", "週", "月", "年", "歳", "才", "割",
-    "倍", "m", "g", "L", "%",
+    "キロメートル",
+    "キログラム",
+    "パーセント",
+    "センチメートル",
+    "ミリリットル",
+    "リットル",
+    "メートル",
+    "グラム",
+    "ガロン",
+    "オンス",
+    "ポンド",
+    "マイル",
+    "フィート",
+    "インチ",
+    "ヤード",
+    "エーカー",
+    "セント",
+    "ユーロ",
+    "ダース",
+    "セット",
+    "パック",
+    "ページ",
+    "キロ",
+    "ドル",
+    "時間",
+    "日間",
+    "週間",
+    "年間",
+    "か月",
+    "ヶ月",
+    "カ月",
+    "ケ月",
+    "箇月",
+    "人前",
+    "人分",
+    "文字",
+    "切れ",
+    "km",
+    "kg",
+    "mg",
+    "cm",
+    "mm",
+    "ml",
+    "mL",
+    "円",
+    "個",
+    "つ",
+    "人",
+    "名",
+    "本",
+    "枚",
+    "匹",
+    "頭",
+    "羽",
+    "台",
+    "冊",
+    "杯",
+    "袋",
+    "箱",
+    "缶",
+    "束",
+    "皿",
+    "回",
+    "点",
+    "問",
+    "歩",
+    "階",
+    "軒",
+    "件",
+    "組",
+    "足",
+    "着",
+    "錠",
+    "粒",
+    "玉",
+    "株",
+    "輪",
+    "通",
+    "曲",
+    "駅",
+    "周",
+    "泊",
+    "時",
+    "分",
+    "秒",
+    "日",
+    "週",
+    "月",
+    "年",
+    "歳",
+    "才",
+    "割",
+    "倍",
+    "m",
+    "g",
+    "L",
+    "%",
 ];
 
 /// What may stand between an answer and the end of its sentence; after a single kanji it makes it a number.
@@ -50,7 +140,8 @@ pub(super) fn numbers(text: &[char]) -> Vec<Found> {
 
 /// Whether the text goes on as it does after an answer: with a copula, with punctuation or not at all.
 pub(super) fn ends_answer(rest: &[char]) -> bool {
-    let punctuation = |c: &char| !c.is_alphanumeric() && !matches!(c, '+' | '-' | '*' | '/' | '×' | '÷' | '=' | '・' | '%');
+    let punctuation =
+        |c: &char| !c.is_alphanumeric() && !matches!(c, '+' | '-' | '*' | '/' | '×' | '÷' | '=' | '・' | '%');
     rest.first().is_none_or(punctuation) || COPULAS.iter().any(|word| starts_with(rest, word))
 }
 
@@ -157,7 +248,8 @@ fn magnitude(text: &[char], at: usize) -> Option<(BigRational, usize)> {
         rest.get(1).is_some_and(|c| matches!(c, '間' | '後' | '前'))
     } else {
         // 唯一, 統一 and 第一 count nothing.
-        let in_word = text[at] == '一' && before.is_some_and(|c| is_kanji(c) && !matches!(c, '約' | '計' | '各' | '全'));
+        let in_word =
+            text[at] == '一' && before.is_some_and(|c| is_kanji(c) && !matches!(c, '約' | '計' | '各' | '全'));
         !in_word && (unit(rest) > 0 || ends_answer(rest))
     };
     is_number.then_some((value, end))

@@ -76,14 +76,8 @@ pub enum Rule {
 
 impl Extractor {
     /// All of them, the published ones first.
-    pub const ALL: [Self; 6] = [
-        Self::Sakana,
-        Self::Stability,
-        Self::SimpleEvals,
-        Self::EleutherFlexible,
-        Self::EleutherStrict,
-        Self::Strict,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Sakana, Self::Stability, Self::SimpleEvals, Self::EleutherFlexible, Self::EleutherStrict, Self::Strict];
 
     /// As definitions and reports name it.
     pub fn name(self) -> &'static str {

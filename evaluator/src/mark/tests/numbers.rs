@@ -138,7 +138,8 @@ fn reads_numbers_as_japanese_writes_them() {
     ] {
         check(Extractor::Strict, text, Some(value));
     }
-    for text in ["", "分かりません。", "十分です", "一緒に", "統一", "何個ですか", "数百円", "前半", "半額", "一方、"] {
+    for text in ["", "分かりません。", "十分です", "一緒に", "統一", "何個ですか", "数百円", "前半", "半額", "一方、"]
+    {
         check(Extractor::Strict, text, None);
     }
 }
@@ -242,7 +243,26 @@ fn reads_back_every_way_a_number_is_written() {
 
 #[test]
 fn never_panics_on_odd_text() {
-    let pieces = ["\\boxed{", "}", "####", "答えは", "1", "/", "0", "分の", "万", "十", "半", "½", "⅟", "-", ".", ",", "\n", "ー"];
+    let pieces = [
+        "\\boxed{",
+        "}",
+        "####",
+        "答えは",
+        "1",
+        "/",
+        "0",
+        "分の",
+        "万",
+        "十",
+        "半",
+        "½",
+        "⅟",
+        "-",
+        ".",
+        ",",
+        "\n",
+        "ー",
+    ];
     for a in pieces {
         for b in pieces {
             for c in pieces {
@@ -260,7 +280,8 @@ fn never_panics_on_odd_text() {
 fn counts_what_each_extractor_loses_of_mgsm() {
     let Some(path) = shared("data/mgsm/mgsm_ja.tsv") else { return };
     let text = fs::read_to_string(path).unwrap();
-    let golds: Vec<u64> = text.lines().map(|line| line.rsplit('\t').next().unwrap().replace(',', "").parse().unwrap()).collect();
+    let golds: Vec<u64> =
+        text.lines().map(|line| line.rsplit('\t').next().unwrap().replace(',', "").parse().unwrap()).collect();
     let counts = |write: &dyn Fn(u64) -> String, negative: bool| {
         Extractor::ALL.map(|extractor| {
             let right = |gold: &&u64| {
