@@ -91,7 +91,7 @@ pub struct PairedDifference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Test {
-    /// The exact test of `McNemar`, where every score is 0 or 1: the items that one model alone has right, as tosses of a coin.
+    /// The exact test of McNemar, where every score is 0 or 1: the items that one model alone has right, as tosses of a coin.
     McNemar,
     /// The sign of each difference tossed ten thousand times: how often the mean is then as far from 0 as it is.
     #[serde(rename = "sign-flip")]

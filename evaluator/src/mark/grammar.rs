@@ -17,106 +17,12 @@ pub(super) struct Found {
     pub(super) value: BigRational,
 }
 
-/// What is counted with; after 半 and single kanji it decides whether they are numbers. The longer first.
-const UNITS: &[&str] = &[
-    "キロメートル",
-    "キログラム",
-    "パーセント",
-    "センチメートル",
-    "ミリリットル",
-    "リットル",
-    "メートル",
-    "グラム",
-    "ガロン",
-    "オンス",
-    "ポンド",
-    "マイル",
-    "フィート",
-    "インチ",
-    "ヤード",
-    "エーカー",
-    "セント",
-    "ユーロ",
-    "ダース",
-    "セット",
-    "パック",
-    "ページ",
-    "キロ",
-    "ドル",
-    "時間",
-    "日間",
-    "週間",
-    "年間",
-    "か月",
-    "ヶ月",
-    "カ月",
-    "ケ月",
-    "箇月",
-    "人前",
-    "人分",
-    "文字",
-    "切れ",
-    "km",
-    "kg",
-    "mg",
-    "cm",
-    "mm",
-    "ml",
-    "mL",
-    "円",
-    "個",
-    "つ",
-    "人",
-    "名",
-    "本",
-    "枚",
-    "匹",
-    "頭",
-    "羽",
-    "台",
-    "冊",
-    "杯",
-    "袋",
-    "箱",
-    "缶",
-    "束",
-    "皿",
-    "回",
-    "点",
-    "問",
-    "歩",
-    "階",
-    "軒",
-    "件",
-    "組",
-    "足",
-    "着",
-    "錠",
-    "粒",
-    "玉",
-    "株",
-    "輪",
-    "通",
-    "曲",
-    "駅",
-    "周",
-    "泊",
-    "時",
-    "分",
-    "秒",
-    "日",
-    "週",
-    "月",
-    "年",
-    "歳",
-    "才",
-    "割",
-    "倍",
-    "m",
-    "g",
-    "L",
-    "%",
-];
+/// What is counted with; after 半 and single kanji it decides whether they are numbers. The longer stand before those that
+/// they begin with.
+const UNITS: &str = "センチメートル ミリリットル キロメートル キログラム パーセント リットル メートル グラム ガロン オンス \
+    ポンド マイル フィート インチ ヤード エーカー セント ユーロ ダース セット パック ページ キロ ドル 時間 日間 週間 年間 \
+    か月 ヶ月 カ月 ケ月 箇月 人前 人分 文字 切れ km kg mg cm mm ml mL 円 個 つ 人 名 本 枚 匹 頭 羽 台 冊 杯 袋 箱 缶 束 皿 \
+    回 点 問 歩 階 軒 件 組 足 着 錠 粒 玉 株 輪 通 曲 駅 周 泊 時 分 秒 日 週 月 年 歳 才 割 倍 m g L %";
 
 /// What may stand between an answer and the end of its sentence; after a single kanji it makes it a number.
 const COPULAS: &[&str] = &["です", "でし", "であ", "で、", "だ", "とな", "にな", "に等し"];
@@ -364,7 +270,7 @@ fn vulgar(c: char) -> Option<BigRational> {
 
 /// How many characters of the text are a unit.
 fn unit(rest: &[char]) -> usize {
-    UNITS.iter().find(|unit| starts_with(rest, unit)).map_or(0, |unit| unit.chars().count())
+    UNITS.split(' ').find(|unit| starts_with(rest, unit)).map_or(0, |unit| unit.chars().count())
 }
 
 fn starts_with(text: &[char], word: &str) -> bool {

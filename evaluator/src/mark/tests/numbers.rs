@@ -174,32 +174,31 @@ fn says_which_rule_found_the_number() {
 /// Kanji by the rules of school: no 一 before 十, 百 and 千, unless they count 万.
 fn kanji(n: u64) -> String {
     const DIGITS: [&str; 10] = ["", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
-    let group = |n: u64| -> String {
-        [(1000, "千"), (100, "百"), (10, "十"), (1, "")]
-            .into_iter()
-            .filter(|(unit, _)| n / unit % 10 > 0)
-            .map(|(unit, name)| {
-                let digit = (n / unit % 10) as usize;
-                format!("{}{name}", if digit == 1 && unit > 1 { "" } else { DIGITS[digit] })
-            })
-            .collect()
-    };
-    let groups = [(1_0000_0000, "億"), (1_0000, "万"), (1, "")];
-    let text: String = groups
-        .into_iter()
-        .filter(|(unit, _)| n / unit % 1_0000 > 0)
-        .map(|(unit, name)| group(n / unit % 1_0000) + name)
-        .collect();
+    let mut text = String::new();
+    for (myriad, name) in [(1_0000_0000, "億"), (1_0000, "万"), (1, "")] {
+        let group = n / myriad % 1_0000;
+        for (unit, name) in [(1000, "千"), (100, "百"), (10, "十"), (1, "")] {
+            let digit = (group / unit % 10) as usize;
+            if digit > 0 {
+                text += if digit == 1 && unit > 1 { "" } else { DIGITS[digit] };
+                text += name;
+            }
+        }
+        text += if group > 0 { name } else { "" };
+    }
     if text.is_empty() { "零".to_owned() } else { text }
 }
 
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
-    let cuts = digits.char_indices().map(|(i, c)| {
-        let comma = i > 0 && (digits.len() - i).is_multiple_of(3);
-        format!("{}{c}", if comma { "," } else { "" })
-    });
-    cuts.collect()
+    let mut text = String::new();
+    for (i, c) in digits.char_indices() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(c);
+    }
+    text
 }
 
 fn full_width(text: &str) -> String {
