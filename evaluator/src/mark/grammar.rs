@@ -77,7 +77,8 @@ pub(super) fn number_at(text: &[char], start: usize, after_number: bool) -> Opti
     let (value, end) = fraction(text, at).or_else(|| half(text, at))?;
     let unit = unit(&text[end..]);
     let end = end + unit;
-    let and_a_half = unit > 0 && text.get(end) == Some(&'半') && !matches!(text.get(end + 1), Some('分' | '額' | '数'));
+    let and_a_half =
+        unit > 0 && text.get(end) == Some(&'半') && !matches!(text.get(end + 1), Some('分' | '額' | '数' | 'ば'));
     let value = if and_a_half { value + ratio(1, 2) } else { value };
     let end = if and_a_half { end + 1 } else { end };
     Some(Found { start, end, value: if negative { -value } else { value } })
@@ -153,9 +154,10 @@ fn magnitude(text: &[char], at: usize) -> Option<(BigRational, usize)> {
         // Enough, not ten minutes.
         rest.get(1).is_some_and(|c| matches!(c, '間' | '後' | '前'))
     } else {
-        // 唯一, 統一 and 第一 count nothing.
-        let in_word =
-            text[at] == '一' && before.is_some_and(|c| is_kanji(c) && !matches!(c, '約' | '計' | '各' | '全'));
+        // 唯一, 統一 and 第一 count nothing, and 一時 is no o'clock.
+        let after_kanji = before.is_some_and(|c| is_kanji(c) && !matches!(c, '約' | '計' | '各' | '全'));
+        let for_a_time = starts_with(rest, "時") && !starts_with(rest, "時間");
+        let in_word = text[at] == '一' && (after_kanji || for_a_time);
         !in_word && (unit(rest) > 0 || ends_answer(rest))
     };
     is_number.then_some((value, end))
