@@ -5,18 +5,21 @@
 //! if it were alone. [`objective::Benchmarks`] joins the two for a search.
 //!
 //! In reading order: [`request`] is what is said between them; [`dataset`] is what the benchmarks' data is and how it is read;
-//! [`normalize`] · [`mark`] · [`task`] ask and mark, [`protocol`] as published harnesses do; [`metric`] says how sure a score
-//! is; [`model`] answers; [`objective`] is what a search maximises.
+//! [`normalize`] · [`mark`] · [`task`] ask and mark, [`protocol`] as published harnesses do; [`guard`] keeps what is searched on
+//! from what is reported; [`statistics`] says how sure a score is; [`model`] answers; [`objective`] is what a search maximises;
+//! [`results`] are what others' tools read. [`python`] is what harnesses in Python do without saying so.
 
 pub mod request;
 pub mod python;
 pub mod normalize;
 pub mod mark;
-pub mod metric;
+pub mod guard;
+pub mod statistics;
 pub mod dataset;
 pub mod task;
 pub mod protocol;
 pub mod model;
 pub mod objective;
+pub mod results;
 #[cfg(test)]
 mod shared;

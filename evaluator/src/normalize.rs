@@ -7,6 +7,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One as _, Signed as _, Zero as _};
 use regex::Regex;
+use serde::{Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
 
 #[cfg(test)]
@@ -102,6 +103,13 @@ impl fmt::Display for Number {
         let digits = format!("{digits:0>width$}", width = places as usize + 1);
         let (whole, fraction) = digits.split_at(digits.len() - places as usize);
         write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+/// As text, since JSON's numbers are read as floats.
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

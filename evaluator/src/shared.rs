@@ -1,6 +1,9 @@
 //! Benchmark data and fixtures that may not be copied into the repository: tests read them where they are.
 
-use std::{env, path::{Path, PathBuf}};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 /// A file of the folder `shared` beside the repository (or `EVOMERGE_SHARED`); without it a test is left out, but not in CI.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was left out")]

@@ -17,16 +17,12 @@ pub(super) struct Found {
     pub(super) value: BigRational,
 }
 
-/// What is counted with; after 半 and single kanji it decides whether they are numbers. The longer first.
-const UNITS: &[&str] = &[
-    "キロメートル", "キログラム", "パーセント", "センチメートル", "ミリリットル", "リットル", "メートル", "グラム",
-    "ガロン", "オンス", "ポンド", "マイル", "フィート", "インチ", "ヤード", "エーカー", "セント", "ユーロ", "ダース",
-    "セット", "パック", "ページ", "キロ", "ドル", "時間", "日間", "週間", "年間", "か月", "ヶ月", "カ月", "ケ月", "箇月",
-    "人前", "人分", "文字", "切れ", "km", "kg", "mg", "cm", "mm", "ml", "mL", "円", "個", "つ", "人", "名", "本", "枚", "匹",
-    "頭", "羽", "台", "冊", "杯", "袋", "箱", "缶", "束", "皿", "回", "点", "問", "歩", "階", "軒", "件", "組", "足", "着",
-    "錠", "粒", "玉", "株", "輪", "通", "曲", "駅", "周", "泊", "時", "分", "秒", "日", "週", "月", "年", "歳", "才", "割",
-    "倍", "m", "g", "L", "%",
-];
+/// What is counted with; after 半 and single kanji it decides whether they are numbers. The longer stand before those that
+/// they begin with.
+const UNITS: &str = "センチメートル ミリリットル キロメートル キログラム パーセント リットル メートル グラム ガロン オンス \
+    ポンド マイル フィート インチ ヤード エーカー セント ユーロ ダース セット パック ページ キロ ドル 時間 日間 週間 年間 \
+    か月 ヶ月 カ月 ケ月 箇月 人前 人分 文字 切れ km kg mg cm mm ml mL 円 個 つ 人 名 本 枚 匹 頭 羽 台 冊 杯 袋 箱 缶 束 皿 \
+    回 点 問 歩 階 軒 件 組 足 着 錠 粒 玉 株 輪 通 曲 駅 周 泊 時 分 秒 日 週 月 年 歳 才 割 倍 m g L %";
 
 /// What may stand between an answer and the end of its sentence; after a single kanji it makes it a number.
 const COPULAS: &[&str] = &["です", "でし", "であ", "で、", "だ", "とな", "にな", "に等し"];
@@ -50,7 +46,8 @@ pub(super) fn numbers(text: &[char]) -> Vec<Found> {
 
 /// Whether the text goes on as it does after an answer: with a copula, with punctuation or not at all.
 pub(super) fn ends_answer(rest: &[char]) -> bool {
-    let punctuation = |c: &char| !c.is_alphanumeric() && !matches!(c, '+' | '-' | '*' | '/' | '×' | '÷' | '=' | '・' | '%');
+    let punctuation =
+        |c: &char| !c.is_alphanumeric() && !matches!(c, '+' | '-' | '*' | '/' | '×' | '÷' | '=' | '・' | '%');
     rest.first().is_none_or(punctuation) || COPULAS.iter().any(|word| starts_with(rest, word))
 }
 
@@ -80,7 +77,8 @@ pub(super) fn number_at(text: &[char], start: usize, after_number: bool) -> Opti
     let (value, end) = fraction(text, at).or_else(|| half(text, at))?;
     let unit = unit(&text[end..]);
     let end = end + unit;
-    let and_a_half = unit > 0 && text.get(end) == Some(&'半') && !matches!(text.get(end + 1), Some('分' | '額' | '数'));
+    let and_a_half =
+        unit > 0 && text.get(end) == Some(&'半') && !matches!(text.get(end + 1), Some('分' | '額' | '数' | 'ば'));
     let value = if and_a_half { value + ratio(1, 2) } else { value };
     let end = if and_a_half { end + 1 } else { end };
     Some(Found { start, end, value: if negative { -value } else { value } })
@@ -156,8 +154,10 @@ fn magnitude(text: &[char], at: usize) -> Option<(BigRational, usize)> {
         // Enough, not ten minutes.
         rest.get(1).is_some_and(|c| matches!(c, '間' | '後' | '前'))
     } else {
-        // 唯一, 統一 and 第一 count nothing.
-        let in_word = text[at] == '一' && before.is_some_and(|c| is_kanji(c) && !matches!(c, '約' | '計' | '各' | '全'));
+        // 唯一, 統一 and 第一 count nothing, and 一時 is no o'clock.
+        let after_kanji = before.is_some_and(|c| is_kanji(c) && !matches!(c, '約' | '計' | '各' | '全'));
+        let for_a_time = starts_with(rest, "時") && !starts_with(rest, "時間");
+        let in_word = text[at] == '一' && (after_kanji || for_a_time);
         !in_word && (unit(rest) > 0 || ends_answer(rest))
     };
     is_number.then_some((value, end))
@@ -272,7 +272,7 @@ fn vulgar(c: char) -> Option<BigRational> {
 
 /// How many characters of the text are a unit.
 fn unit(rest: &[char]) -> usize {
-    UNITS.iter().find(|unit| starts_with(rest, unit)).map_or(0, |unit| unit.chars().count())
+    UNITS.split(' ').find(|unit| starts_with(rest, unit)).map_or(0, |unit| unit.chars().count())
 }
 
 fn starts_with(text: &[char], word: &str) -> bool {

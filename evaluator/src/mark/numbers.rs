@@ -48,7 +48,6 @@ pub struct Reading {
     /// it for [`Extractor::SimpleEvals`] and EleutherAI's filters.
     pub raw: String,
     /// What that text is worth; `None` where a harness compares texts of which some are no numbers (`1.5.2`).
-    #[serde(serialize_with = "as_text")]
     pub value: Option<Number>,
 }
 
@@ -76,14 +75,8 @@ pub enum Rule {
 
 impl Extractor {
     /// All of them, the published ones first.
-    pub const ALL: [Self; 6] = [
-        Self::Sakana,
-        Self::Stability,
-        Self::SimpleEvals,
-        Self::EleutherFlexible,
-        Self::EleutherStrict,
-        Self::Strict,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Sakana, Self::Stability, Self::SimpleEvals, Self::EleutherFlexible, Self::EleutherStrict, Self::Strict];
 
     /// As definitions and reports name it.
     pub fn name(self) -> &'static str {
@@ -190,11 +183,4 @@ fn ascii_digits(text: &str) -> String {
 /// As lm-eval's `ignore_punctuation` and `ignore_case` leave it; digits have no case.
 fn without_punctuation(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_punctuation()).collect()
-}
-
-fn as_text<S: serde::Serializer>(value: &Option<Number>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
 }

@@ -28,7 +28,9 @@ fn plain(text: &str) -> String {
     let text = text.replace("**", "").replace("{,}", ",").replace("\\$", "$").replace("\\%", "%");
     let text = WORDS.replace_all(&text, "$1");
     let text = FRACTION.replace_all(&text, "$1/$2");
-    ["\\,", "\\!", "\\;", "\\(", "\\)", "\\[", "\\]"].iter().fold(text.into_owned(), |text, mark| text.replace(mark, ""))
+    ["\\,", "\\!", "\\;", "\\(", "\\)", "\\[", "\\]"]
+        .iter()
+        .fold(text.into_owned(), |text, mark| text.replace(mark, ""))
 }
 
 /// Cut after 。, ！, ？ and a full stop that white space follows.
@@ -89,7 +91,8 @@ fn answer_is(sentences: &[Vec<char>]) -> Option<Reading> {
 }
 
 fn therefore(sentences: &[Vec<char>]) -> Option<Reading> {
-    static THEREFORE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:よって|したがって|従って|ゆえに|故に)(.*)(?:です|ます)"));
+    static THEREFORE: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?:よって|したがって|従って|ゆえに|故に)(.*)(?:です|ます)"));
     sentences.iter().rev().find_map(|sentence| {
         let text: String = sentence.iter().collect();
         let concluded: Vec<char> = THEREFORE.captures(&text)?[1].chars().collect();

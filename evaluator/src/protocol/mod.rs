@@ -34,7 +34,12 @@ const fn stability(name: &'static str, about: &'static str, versions: &'static [
 
 /// All protocols. Stability's leaderboard pairs 0.2 with 0.0 where a benchmark has no 0.2.
 pub const PROTOCOLS: &[Protocol] = &[
-    Protocol { name: "strict", about: "ours: no known quirk, exact numbers, examples fixed", folder: "strict", versions: &[] },
+    Protocol {
+        name: "strict",
+        about: "ours: no known quirk, exact numbers, examples fixed",
+        folder: "strict",
+        versions: &[],
+    },
     Protocol { name: "sakana", about: "MGSM as Sakana AI's paper has it", folder: "sakana", versions: &[] },
     stability("stability-0.1", "Stability AI's harness, prompts in brackets", &["0.1", "0.0"]),
     stability("stability-0.2", "Stability AI's harness, plain prompts, as for base models", &["0.2", "0.0"]),
@@ -43,7 +48,12 @@ pub const PROTOCOLS: &[Protocol] = &[
     stability("stability-0.4", "Stability AI's harness, prompts for rinna's dialogue models", &["0.4"]),
     stability("stability-0.5", "the same, for rinna's bilingual models", &["0.5"]),
     stability("stability-0.6", "Stability AI's harness, prompts for Llama-2-chat", &["0.6"]),
-    Protocol { name: "eleuther", about: "lm-evaluation-harness 0.4.13: japanese_leaderboard and mgsm_*", folder: "eleuther", versions: &[] },
+    Protocol {
+        name: "eleuther",
+        about: "lm-evaluation-harness 0.4.13: japanese_leaderboard and mgsm_*",
+        folder: "eleuther",
+        versions: &[],
+    },
 ];
 
 /// A list of benchmarks.
@@ -126,9 +136,12 @@ fn builtins((folder, benchmark, text): (&'static str, &str, &str)) -> Vec<Builti
         return vec![builtin(folder, benchmark, text.to_owned())];
     };
     // Comments at the top of a file say what it is.
-    let top = common.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect::<String>();
+    let top =
+        common.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect::<String>();
     let common = &common[top.len()..];
-    rest.split("\n---\n").map(|own| builtin(folder, benchmark, format!("{top}{}\n{common}\n", own.trim_end()))).collect()
+    rest.split("\n---\n")
+        .map(|own| builtin(folder, benchmark, format!("{top}{}\n{common}\n", own.trim_end())))
+        .collect()
 }
 
 fn builtin(folder: &'static str, benchmark: &str, text: String) -> Builtin {
@@ -170,7 +183,8 @@ pub fn find(task: &str, protocol: &str) -> Result<&'static Builtin> {
             return Error::user(format!("there is no task `{task}`"))
                 .hint(format!("{near}`evomerge tasks` lists them all; a task of your own is a YAML file"));
         }
-        Error::user(format!("the protocol {} has no {task}", protocol.name)).hint(format!("these have: {}", others.join(", ")))
+        Error::user(format!("the protocol {} has no {task}", protocol.name))
+            .hint(format!("these have: {}", others.join(", ")))
     })
 }
 

@@ -22,7 +22,10 @@ impl Datasets for Shelf {
             // Users need not bring every split; of all others, what is missing is asked for by name.
             self.stock(dataset) != Stock::Part || split.files().iter().all(here)
         });
-        splits.map(|split| Ok((split.name.to_owned(), self.docs(dataset, split.name)?))).collect::<Result<_>>().map(Some)
+        splits
+            .map(|split| Ok((split.name.to_owned(), self.docs(dataset, split.name)?)))
+            .collect::<Result<_>>()
+            .map(Some)
     }
 
     fn tool(&self, name: &str) -> Option<PathBuf> {

@@ -56,17 +56,17 @@ fn a_suite_names_what_it_leaves_out() {
     let Some(shelf) = shelf() else { return };
     let chosen = choose(&["jp-lmeh"], "stability-0.3", &shelf).unwrap();
     let names: Vec<&str> = chosen.tasks.iter().map(|task| task.name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["jcommonsenseqa-1.1-0.3", "jnli-1.3-0.3", "jsquad-1.1-0.3", "xwinograd_ja", "mgsm-1.0-0.3"]
-    );
+    assert_eq!(names, ["jcommonsenseqa-1.1-0.3", "jnli-1.3-0.3", "jsquad-1.1-0.3", "xwinograd_ja", "mgsm-1.0-0.3"]);
     let missing: Vec<&str> = chosen.missing.iter().map(|(name, _)| *name).collect();
     assert_eq!(missing, ["marc-ja", "jaqket-v2", "xlsum-ja"]);
     assert!(chosen.missing[0].1.contains("cannot be downloaded"));
     let empty = Shelf::at("/nowhere");
     let error = choose(&["jp-lmeh"], "stability-0.3", &empty).unwrap_err();
     let hint = error.advice().unwrap();
-    assert!(hint.starts_with("`evomerge data fetch jcommonsenseqa jnli jsquad xwinograd-ja mgsm-ja` gets it"), "{hint}");
+    assert!(
+        hint.starts_with("`evomerge data fetch jcommonsenseqa jnli jsquad xwinograd-ja mgsm-ja` gets it"),
+        "{hint}"
+    );
     assert!(choose(&["marc-ja"], "strict", &empty).unwrap_err().advice().unwrap().contains("--from DIR"));
 }
 
@@ -129,7 +129,9 @@ fn prompts_are_those_of_stability_to_the_byte() {
                 // Its tokens are characters.
                 let most = match limit {
                     Limit::Tokens(tokens) => *tokens,
-                    Limit::LongestOf(golds, more) => golds.iter().map(|gold| gold.chars().count()).max().unwrap() + more,
+                    Limit::LongestOf(golds, more) => {
+                        golds.iter().map(|gold| gold.chars().count()).max().unwrap() + more
+                    }
                 };
                 assert_eq!(most as u64, wanted[0][3].as_u64().unwrap(), "{place}");
             }
@@ -155,7 +157,12 @@ fn every_task_reads_its_data() {
             let ids = read.split(Split::Report);
             let requests = read.requests(&[ids[0], ids[ids.len() - 1]]);
             let [first, last] = [&requests[0], &requests[requests.len() - 1]];
-            assert_eq!((&first.prompt.head, &first.prompt.shots), (&last.prompt.head, &last.prompt.shots), "{}", task.name);
+            assert_eq!(
+                (&first.prompt.head, &first.prompt.shots),
+                (&last.prompt.head, &last.prompt.shots),
+                "{}",
+                task.name
+            );
             assert_eq!(first.encoding.pairs, Pairs::Common, "{}", task.name);
             assert!(!matches!(first.ask, Ask::Generate { limit: Limit::LongestOf(..), .. }), "{}", task.name);
         }

@@ -30,7 +30,14 @@ pub fn repr(value: &Value) -> String {
 /// `repr` of a float: the shortest digits that give it back, with an exponent from 1e16 up and below 1e-4.
 pub fn float(x: f64) -> String {
     if !x.is_finite() {
-        return if x.is_nan() { "nan" } else if x > 0.0 { "inf" } else { "-inf" }.to_owned();
+        return if x.is_nan() {
+            "nan"
+        } else if x > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        }
+        .to_owned();
     }
     let exponent = format!("{x:e}");
     let (digits, power) = exponent.split_once('e').expect("this format has an exponent");

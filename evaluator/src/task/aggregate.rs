@@ -93,7 +93,7 @@ impl Aggregation {
     }
 }
 
-pub(super) fn mean(numbers: &[f64]) -> f64 {
+fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 

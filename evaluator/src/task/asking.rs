@@ -205,18 +205,17 @@ impl Asking {
         let mut requests: Vec<Request> = Vec::new();
         match self.output {
             OutputType::MultipleChoice => {
-                let choices = choices.as_ref().filter(|choices| choices.len() > 1 && choices.iter().all(|c| !c.is_empty()));
+                let choices =
+                    choices.as_ref().filter(|choices| choices.len() > 1 && choices.iter().all(|c| !c.is_empty()));
                 let Some(choices) = choices else {
                     return Err(Error::user("doc_to_choice: not a list of two texts or more"));
                 };
                 let after = |choice: &String| format!("{}{choice}", self.question.delimiter);
-                let continuations: Vec<String> = if inputs {
-                    vec![after(&python::str(&target))]
-                } else {
-                    choices.iter().map(after).collect()
-                };
+                let continuations: Vec<String> =
+                    if inputs { vec![after(&python::str(&target))] } else { choices.iter().map(after).collect() };
                 for question in questions.iter() {
-                    requests.push(self.request(prompt(question.clone()), Ask::Choose { choices: continuations.clone() }));
+                    requests
+                        .push(self.request(prompt(question.clone()), Ask::Choose { choices: continuations.clone() }));
                 }
                 if self.unconditional {
                     let choices = choices.iter().map(after).collect();
@@ -274,14 +273,22 @@ impl Asking {
             Value::Null => None,
             Value::String(text) if text.is_empty() => None,
             Value::String(text) => Some(text.clone()),
-            Value::Array(several) => Some(several.first().and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
-                Error::user(format!("an example's doc_to_target: {} does not begin with a text", python::repr(&target)))
-            })?),
+            Value::Array(several) => {
+                Some(several.first().and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
+                    Error::user(format!(
+                        "an example's doc_to_target: {} does not begin with a text",
+                        python::repr(&target)
+                    ))
+                })?)
+            }
             other => {
                 let chosen = choices.as_ref().and_then(|choices| Some(choices[index(other, choices)?].clone()));
                 Some(chosen.ok_or_else(|| {
-                    Error::user(format!("an example's doc_to_target: {} is neither a text nor a choice", python::str(other)))
-                        .hint("write it as a template, such as `\"{{answer}}\"`")
+                    Error::user(format!(
+                        "an example's doc_to_target: {} is neither a text nor a choice",
+                        python::str(other)
+                    ))
+                    .hint("write it as a template, such as `\"{{answer}}\"`")
                 })?)
             }
         };
@@ -328,7 +335,8 @@ impl Asking {
             Some(Formula::Block(fields)) => fields.values().cloned().collect(),
             Some(formula) => formula.to_json(),
         };
-        let choices = value.as_array().and_then(|items| items.iter().map(|item| Some(item.as_str()?.to_owned())).collect());
+        let choices =
+            value.as_array().and_then(|items| items.iter().map(|item| Some(item.as_str()?.to_owned())).collect());
         choices.map(Some).ok_or_else(|| {
             Error::user(format!("{} is not a list of texts", python::repr(&value))).hint("put each choice in quotes")
         })

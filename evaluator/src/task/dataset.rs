@@ -2,7 +2,7 @@
 
 use super::{
     Doc,
-    definition::{DataFiles, Definition, Written},
+    definition::{DataFiles, Written},
 };
 use merge_core::{
     error::{Error, Result},
@@ -101,12 +101,15 @@ pub(super) fn load(
 }
 
 fn no_split(written: &Written, key: &str, name: &At<String>, known: &[&str]) -> Error {
-    let mistake = Mistake::new(format!("there is no split `{}`", name.value))
-        .hint(known_names(name, "the data has", known.iter().copied()));
+    let mistake = Mistake::new(format!("there is no split `{}`", name.value)).hint(known_names(
+        name,
+        "the data has",
+        known.iter().copied(),
+    ));
     written.error(key, name.place, mistake)
 }
 
-fn read_files(written: &Written<Definition>, files: &At<DataFiles>, names: &[String], csv: bool) -> Result<Vec<Row>> {
+fn read_files(written: &Written, files: &At<DataFiles>, names: &[String], csv: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for name in names {
         let path = find(&written.path, name).map_err(|e| e.at(written.place("dataset_kwargs", files.place)))?;
@@ -136,9 +139,11 @@ fn read_json(written: &Written, path: &Path, bytes: &[u8], rows: &mut Vec<Row>) 
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if field.is_some() || bytes.trim_ascii_start().starts_with(b"[") {
         let file = path.display();
-        let mut all: Value = serde_json::from_slice(bytes).map_err(|e| Error::user(format!("{file}: not JSON: {e}")))?;
+        let mut all: Value =
+            serde_json::from_slice(bytes).map_err(|e| Error::user(format!("{file}: not JSON: {e}")))?;
         if let Some(field) = field {
-            all = all.get_mut(field).map(Value::take).ok_or_else(|| Error::user(format!("{file}: no key `{field}`")))?;
+            all =
+                all.get_mut(field).map(Value::take).ok_or_else(|| Error::user(format!("{file}: no key `{field}`")))?;
         }
         let Value::Array(items) = all else { return Err(Error::user(format!("{file}: no list of items"))) };
         for (i, item) in items.iter().enumerate() {
@@ -194,7 +199,9 @@ fn read_csv(written: &Written, path: &Path, bytes: &[u8], rows: &mut Vec<Row>) -
         records.iter().all(|(_, record)| record[column].is_empty() || is(&record[column]))
     };
     let kinds: Vec<_> = (0..names.len())
-        .map(|column| (all(column, |text| text.parse::<i64>().is_ok()), all(column, |text| text.parse::<f64>().is_ok())))
+        .map(|column| {
+            (all(column, |text| text.parse::<i64>().is_ok()), all(column, |text| text.parse::<f64>().is_ok()))
+        })
         .collect();
     for (line, record) in &records {
         let fields = names.iter().zip(record).zip(&kinds).map(|((name, text), (whole, number))| {

@@ -64,8 +64,11 @@ pub(super) fn process_docs(name: &str) -> std::result::Result<ProcessDoc, Mistak
 pub(super) fn find<T: Copy>(table: &[(&str, T)], name: &str) -> std::result::Result<T, Mistake> {
     let found = table.iter().find(|(known, _)| name == *known || name.ends_with(&format!(".{known}")));
     found.map(|(_, function)| *function).ok_or_else(|| {
-        Mistake::new(format!("the function `{name}` is not built in, and Python is not run"))
-            .hint(known_names(name, "built in here", table.iter().map(|(known, _)| *known)))
+        Mistake::new(format!("the function `{name}` is not built in, and Python is not run")).hint(known_names(
+            name,
+            "built in here",
+            table.iter().map(|(known, _)| *known),
+        ))
     })
 }
 
@@ -88,7 +91,8 @@ fn two_sentences(doc: &mut Doc) -> Result<()> {
     let choices = [python::strip(text(doc, "sentence1")?), python::strip(text(doc, "sentence2")?)].map(Value::from);
     let answer = super::template::field(doc, "answer")?;
     let number = python::str(answer).trim().parse::<i64>();
-    let number = number.map_err(|_| Error::user(format!("`answer`: {} is not a whole number", python::repr(answer))))?;
+    let number =
+        number.map_err(|_| Error::user(format!("`answer`: {} is not a whole number", python::repr(answer))))?;
     doc.insert("label".to_owned(), Value::from(number - 1));
     doc.insert("choices".to_owned(), Value::from(choices.to_vec()));
     Ok(())
@@ -96,7 +100,8 @@ fn two_sentences(doc: &mut Doc) -> Result<()> {
 
 /// The last number, if it is whole, is the right one.
 fn last_whole_number(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
-    static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"-?[0-9.,]+").expect("it is a constant and compiles"));
+    static NUMBER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"-?[0-9.,]+").expect("it is a constant and compiles"));
     let last = NUMBER.find_iter(answered.text).last();
     let number = last.and_then(|found| found.as_str().trim_matches('.').replace(',', "").parse::<f64>().ok());
     let number = number.filter(|number| number.fract() == 0.0);

@@ -145,7 +145,8 @@ fn pool_split(written: &Written) -> Result<Option<(&'static str, &At<String>)>> 
 fn excludes_own(written: &Written, asked: &str, pool: Option<&str>) -> bool {
     let definition = &written.definition;
     let name = |split: &Option<At<String>>| split.as_ref().map(|split| split.value.clone());
-    let is_theirs = name(&definition.test_split).or_else(|| name(&definition.validation_split)).as_deref() == Some(asked);
+    let is_theirs =
+        name(&definition.test_split).or_else(|| name(&definition.validation_split)).as_deref() == Some(asked);
     if is_theirs && definition.ours().is_none_or(|ours| ours.shuffle.is_none()) {
         let split = definition.fewshot_config.as_ref().and_then(|config| name(&config.split));
         return split.or_else(|| name(&definition.fewshot_split)) == name(&definition.test_split);
@@ -166,7 +167,9 @@ fn pool_docs(written: &Written, asking: &Asking, rows: Option<Vec<Row>>) -> Resu
             process_docs(written, own.as_ref(), &mut rows)?;
             rows.into_iter().map(|row| row.doc).collect()
         }
-        None => config.and_then(|config| config.samples.as_ref()).map_or_else(Vec::new, |samples| samples.value.clone()),
+        None => {
+            config.and_then(|config| config.samples.as_ref()).map_or_else(Vec::new, |samples| samples.value.clone())
+        }
     };
     let stratified = definition.ours().is_some_and(|ours| ours.stratified);
     let draw = match config.and_then(|config| config.sampler).map_or_else(Sampler::default, |sampler| sampler.value) {

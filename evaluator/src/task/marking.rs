@@ -2,14 +2,13 @@
 
 use super::{
     ItemId, ItemScore,
-    aggregate::mean,
+    dataset::Datasets,
     definition::{Definition, Formula, MetricConfig, OutputType, Written},
     exact::Exact,
     filter::Filter,
-    dataset::Datasets,
     function::{self, Answered, Process},
-    ours::Tools,
     items::Item,
+    ours::Tools,
     score::{self, Aggregation, METRICS, Metric, Score, golds},
 };
 use crate::{
@@ -145,15 +144,21 @@ impl Marking {
         let filter = filter.unwrap_or(&self.filters[0].name);
         let filters = self.filters.iter().map(|filter| filter.name.as_str());
         if !filters.clone().any(|known| known == filter) {
-            return Err(Mistake::new(format!("there is no filter `{filter}`"))
-                .hint(known_names(filter, "the task has", filters)));
+            return Err(Mistake::new(format!("there is no filter `{filter}`")).hint(known_names(
+                filter,
+                "the task has",
+                filters,
+            )));
         }
         let known = self.measures.iter().map(|measure| measure.name.as_str());
         let possible = METRICS.iter().filter(|metric| self.is_possible(metric)).map(|metric| metric.name);
         let names: Vec<&str> = known.chain(possible.filter(|name| self.measure(name).is_none())).collect();
         if !names.contains(&metric) {
-            return Err(Mistake::new(format!("there is no measure `{metric}` of this task"))
-                .hint(known_names(metric, "there are", names)));
+            return Err(Mistake::new(format!("there is no measure `{metric}` of this task")).hint(known_names(
+                metric,
+                "there are",
+                names,
+            )));
         }
         let is_number = match self.measure(metric) {
             Some(measure) => measure.aggregation.takes_numbers() || measure.name == "bits_per_byte",
@@ -181,7 +186,10 @@ impl Marking {
     /// Whether a measure that the task does not list can be made of what it asks.
     fn is_possible(&self, metric: &Metric) -> bool {
         let asked = metric.name != "acc_mutual_info" && metric.name != "exact_match";
-        asked && metric.outputs.contains(&self.output) && metric.aggregation.takes_numbers() && metric.name != "perplexity"
+        asked
+            && metric.outputs.contains(&self.output)
+            && metric.aggregation.takes_numbers()
+            && metric.name != "perplexity"
             || metric.name == "bits_per_byte" && metric.outputs.contains(&self.output)
     }
 
@@ -203,8 +211,14 @@ impl Marking {
                 return Err(Error::user(format!("doc_to_target: {said} is not one of the {n} choices"))
                     .hint("it is the index of a choice, from 0, or its text"));
             }
-            if let (Some(measure), true) = (self.measures.iter().find(|m| m.aggregation == Aggregation::F1), n_classes(asked) > 2) {
-                return Err(Error::user(format!("`{}` is of two classes, and there are {}", measure.name, choices.len())));
+            if let (Some(measure), true) =
+                (self.measures.iter().find(|m| m.aggregation == Aggregation::F1), n_classes(asked) > 2)
+            {
+                return Err(Error::user(format!(
+                    "`{}` is of two classes, and there are {}",
+                    measure.name,
+                    choices.len()
+                )));
             }
         }
         Ok(())
@@ -328,7 +342,9 @@ fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>
     };
     let refuse = |place: Place, mistake: Mistake| written.error("metric_list", place, mistake);
     if list.is_empty() {
-        return Err(Error::user("`metric_list` lists nothing").at(written.path.display()).hint("leave it out, or add one"));
+        return Err(Error::user("`metric_list` lists nothing")
+            .at(written.path.display())
+            .hint("leave it out, or add one"));
     }
     list.iter()
         .map(|At { value: config, .. }| {
@@ -351,11 +367,13 @@ fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>
                 return Err(refuse(config.metric.place, mistake.hint(hint)));
             }
             if known.is_none() && !given {
-                let possible = METRICS.iter().filter(|metric| metric.outputs.contains(&output)).map(|metric| metric.name);
+                let possible =
+                    METRICS.iter().filter(|metric| metric.outputs.contains(&output)).map(|metric| metric.name);
                 let mistake = Mistake::new(format!("there is no measure `{name}` of `{}`", output.name()));
                 return Err(refuse(config.metric.place, mistake.hint(known_names(&name, "there are", possible))));
             }
-            let usual = if given { Aggregation::Mean } else { known.map_or(Aggregation::Mean, |metric| metric.aggregation) };
+            let usual =
+                if given { Aggregation::Mean } else { known.map_or(Aggregation::Mean, |metric| metric.aggregation) };
             let aggregation = aggregation(config, usual).map_err(|(place, mistake)| refuse(place, mistake))?;
             let higher = config.higher_is_better.or(known.filter(|_| !given).map(|metric| metric.higher_is_better));
             let exact = Exact::new(written, config)?;
@@ -377,14 +395,14 @@ fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result
         _ => return refuse(Mistake::new("expected the name of an aggregation")),
     };
     let Some(found) = Aggregation::find(name) else {
-        return refuse(Mistake::new(format!("there is no aggregation `{name}`")).hint(known_names(name, "there are", names)));
+        return refuse(Mistake::new(format!("there is no aggregation `{name}`")).hint(known_names(
+            name,
+            "there are",
+            names,
+        )));
     };
-    let pairs = |aggregation: Aggregation| matches!(aggregation, Aggregation::WeightedPerplexity | Aggregation::BitsPerByte);
+    let pairs =
+        |aggregation: Aggregation| matches!(aggregation, Aggregation::WeightedPerplexity | Aggregation::BitsPerByte);
     let fits = found == usual || found.takes_numbers() && usual.takes_numbers() || pairs(found) && pairs(usual);
     if fits { Ok(found) } else { refuse(Mistake::new(format!("`{name}` cannot be made of this measure"))) }
-}
-
-/// The mean of what counts.
-pub(super) fn main_mean(marked: &[Marked]) -> f64 {
-    mean(&marked.iter().map(|marked| marked.main).collect::<Vec<_>>())
 }

@@ -17,12 +17,14 @@ mod exact;
 mod score;
 mod aggregate;
 mod marking;
+mod group;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 pub use dataset::{Datasets, FilesOnly};
+pub use group::{Group, Suite, suite};
 pub use marking::{Filtered, Marked, MetricRow};
 pub use merge_core::search::Fractions;
 use merge_core::{
@@ -37,10 +39,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::request::{Answer, Request};
 use asking::Asking;
-use definition::{Definition, Written};
 pub use definition::OutputType;
+use definition::{Definition, Over, Written};
 use items::{Item, Items};
-use marking::Marking;
+use marking::{Marking, Measure};
 
 /// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
 const VERSION: u32 = 2;
@@ -134,7 +136,7 @@ pub fn read(path: &Path, fractions: Fractions) -> Result<Benchmark> {
 /// Reads a task whose documents may be those of a data set.
 pub fn read_with(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     check(fractions)?;
-    of(definition::read(path)?, fractions, datasets)
+    of(definition::read(path, &Over::default())?, fractions, datasets)
 }
 
 /// Reads a task that is no file, and includes none; `name` stands for it in messages.
@@ -208,14 +210,6 @@ impl Benchmark {
         Ok(self)
     }
 
-    /// How many requests an item makes.
-    ///
-    /// # Panics
-    /// If the item is not one of the task's.
-    pub fn n_requests(&self, id: ItemId) -> usize {
-        self.item(id).asked.requests.len()
-    }
-
     /// Everything that is known of items whose requests were answered, in order; `answers` are those to `requests(items)`.
     ///
     /// # Panics
@@ -237,6 +231,53 @@ impl Benchmark {
     /// error (lm-evaluation-harness: 100,000; none with 0).
     pub fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
         self.marking.aggregate(marked, draws)
+    }
+
+    /// What tables call it.
+    pub fn alias(&self) -> Option<&str> {
+        self.written.definition.task_alias.as_deref()
+    }
+
+    /// The file it was read from.
+    pub fn file(&self) -> &Path {
+        &self.written.path
+    }
+
+    /// Examples before a question.
+    pub fn n_shots(&self) -> usize {
+        self.written.definition.num_fewshot.map_or(0, |count| count.value)
+    }
+
+    /// Its version as written; `Yaml` if none is.
+    pub fn version(&self) -> Value {
+        let metadata = self.written.definition.metadata.as_ref();
+        metadata.and_then(|metadata| metadata.version.clone()).unwrap_or_else(|| "Yaml".into())
+    }
+
+    /// By measure, whether more is better.
+    pub(crate) fn better(&self) -> Value {
+        let better = |measure: &Measure| (measure.name.clone(), Value::Bool(measure.higher_is_better));
+        self.marking.measures.iter().map(better).collect()
+    }
+
+    /// How often a question counts as asked.
+    pub(crate) fn repeats(&self) -> usize {
+        self.marking.repeats
+    }
+
+    /// The definition as data.
+    pub(crate) fn written_json(&self) -> &Value {
+        &self.written.json
+    }
+
+    /// What stands where an item's answer would.
+    pub(crate) fn target(&self, id: ItemId) -> &Value {
+        &self.item(id).asked.target
+    }
+
+    /// The requests an item makes.
+    pub(crate) fn requests_of(&self, id: ItemId) -> &[Request] {
+        &self.item(id).asked.requests
     }
 
     fn item(&self, id: ItemId) -> &Item {

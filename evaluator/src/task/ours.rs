@@ -1,9 +1,9 @@
 //! Our own functions for `process_results`: each marks an answer by a rule of [`mark`](crate::mark).
 
 use super::{
+    asking::texts,
     dataset::Datasets,
     function::{Answered, Process},
-    asking::texts,
     score::Score,
 };
 use crate::{
@@ -22,10 +22,7 @@ pub(super) const PROCESS_RESULTS: &[(&str, Process)] = &[
     // Extracted answers, as Stability AI's harness marks JSQuAD and JAQKET.
     ("evomerge.squad", Process { needs: &[], gives: &["exact_match", "f1"], tool: Some(Tool::Words), mark: squad }),
     // Summaries.
-    (
-        "evomerge.rouge",
-        Process { needs: &[], gives: &ROUGE, tool: Some(Tool::Words), mark: summary },
-    ),
+    ("evomerge.rouge", Process { needs: &[], gives: &ROUGE, tool: Some(Tool::Words), mark: summary }),
     // How like two short texts are, as llm-jp-eval says it.
     ("evomerge.char_f1", Process { needs: &[], gives: &["char_f1", "exact_match"], tool: None, mark: likeness }),
 ];

@@ -189,7 +189,8 @@ fn of_choices(name: &str, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
     let (said, without) = all.split_at(choices.len().min(all.len()));
     let golds = golds(asked);
     let logs: Vec<f64> = said.iter().map(|choice| choice.log).collect();
-    let right = |best: Option<usize>| Score::Number(f64::from(u8::from(best.is_some_and(|best| golds.contains(&best)))));
+    let right =
+        |best: Option<usize>| Score::Number(f64::from(u8::from(best.is_some_and(|best| golds.contains(&best)))));
     let by = |length: fn(&str) -> usize| {
         likeliest(&logs.iter().zip(choices).map(|(log, choice)| log / length(choice) as f64).collect::<Vec<_>>())
     };
@@ -203,7 +204,9 @@ fn of_choices(name: &str, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
             Some(right(likeliest(&gains)))
         }
         "exact_match" => Some(Score::Whole(i64::from(golds.iter().any(|gold| said[*gold].greedy)))),
-        "f1" | "mcc" | "balanced_acc" | "macro_f1" => Some(Score::Classes { gold, said: likeliest(&logs).unwrap_or(0) }),
+        "f1" | "mcc" | "balanced_acc" | "macro_f1" => {
+            Some(Score::Classes { gold, said: likeliest(&logs).unwrap_or(0) })
+        }
         "brier_score" => Some(Score::Odds { gold, probabilities: softmax(&logs) }),
         "likelihood" => Some(Score::Number(probability(logs[gold]))),
         "gold_margin" => {

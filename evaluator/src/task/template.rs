@@ -9,11 +9,11 @@ use merge_core::{
 use minijinja::{
     AutoEscape, Environment, ErrorKind, State, UndefinedBehavior, Value as Jinja,
     syntax::SyntaxConfig,
-    value::{Kwargs, ValueKind},
+    value::{Enumerator, Kwargs, Object, ValueKind},
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The templates of a task, each by its text.
 pub(super) struct Templates(Environment<'static>);
@@ -53,8 +53,7 @@ impl Templates {
     /// The text of a template that was added, for a document.
     pub(super) fn render(&self, template: &str, doc: &Doc) -> Result<String> {
         let template = self.0.get_template(template).expect("templates are added when the task is read");
-        let context = Jinja::from(doc.iter().map(|(key, value)| (key.as_str(), jinja(value))).collect::<BTreeMap<_, _>>());
-        template.render(context).map_err(|error| {
+        template.render(Jinja::from_object(Fields(doc.clone()))).map_err(|error| {
             let names = template.undeclared_variables(false);
             let mut missing: Vec<&String> = names.iter().filter(|name| !doc.contains_key(*name)).collect();
             missing.sort();
@@ -98,10 +97,21 @@ fn jinja(value: &Value) -> Jinja {
         },
         Value::String(text) => Jinja::from(text.as_str()),
         Value::Array(items) => Jinja::from(items.iter().map(jinja).collect::<Vec<_>>()),
-        // Collected straight into a value they would be a list of pairs.
-        Value::Object(fields) => {
-            Jinja::from(fields.iter().map(|(key, value)| (key.as_str(), jinja(value))).collect::<BTreeMap<_, _>>())
-        }
+        Value::Object(fields) => Jinja::from_object(Fields(fields.clone())),
+    }
+}
+
+/// A block of keys, in its own order.
+#[derive(Debug)]
+struct Fields(Map<String, Value>);
+
+impl Object for Fields {
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        self.0.get(key.as_str()?).map(jinja)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.keys().map(|key| Jinja::from(key.as_str())).collect())
     }
 }
 

@@ -172,11 +172,8 @@ impl Lexicon {
         let array = read(field(6) as usize)?;
         let array = array.chunks_exact(8).map(|unit| (u32_at(unit, 0) as i32, u32_at(unit, 4))).collect();
         let entries = read(field(7) as usize)?;
-        let entry = |bytes: &[u8]| Entry {
-            left: u16_at(bytes, 0),
-            right: u16_at(bytes, 2),
-            cost: u16_at(bytes, 6) as i16,
-        };
+        let entry =
+            |bytes: &[u8]| Entry { left: u16_at(bytes, 0), right: u16_at(bytes, 2), cost: u16_at(bytes, 6) as i16 };
         Ok(Self { array, entries: entries.chunks_exact(16).map(entry).collect() })
     }
 

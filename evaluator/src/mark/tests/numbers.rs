@@ -134,11 +134,14 @@ fn reads_numbers_as_japanese_writes_them() {
         ("18個と何個か", "18"),
         ("18個の残りは数個", "18"),
         ("18、これが後半です", "18"),
+        ("18人が一時帰宅", "18"),
+        ("7月半ば", "7"),
         ("2024/5/3", "3"),
     ] {
         check(Extractor::Strict, text, Some(value));
     }
-    for text in ["", "分かりません。", "十分です", "一緒に", "統一", "何個ですか", "数百円", "前半", "半額", "一方、"] {
+    for text in ["", "分かりません。", "十分です", "一緒に", "統一", "何個ですか", "数百円", "前半", "半額", "一方、"]
+    {
         check(Extractor::Strict, text, None);
     }
 }
@@ -173,32 +176,31 @@ fn says_which_rule_found_the_number() {
 /// Kanji by the rules of school: no 一 before 十, 百 and 千, unless they count 万.
 fn kanji(n: u64) -> String {
     const DIGITS: [&str; 10] = ["", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
-    let group = |n: u64| -> String {
-        [(1000, "千"), (100, "百"), (10, "十"), (1, "")]
-            .into_iter()
-            .filter(|(unit, _)| n / unit % 10 > 0)
-            .map(|(unit, name)| {
-                let digit = (n / unit % 10) as usize;
-                format!("{}{name}", if digit == 1 && unit > 1 { "" } else { DIGITS[digit] })
-            })
-            .collect()
-    };
-    let groups = [(1_0000_0000, "億"), (1_0000, "万"), (1, "")];
-    let text: String = groups
-        .into_iter()
-        .filter(|(unit, _)| n / unit % 1_0000 > 0)
-        .map(|(unit, name)| group(n / unit % 1_0000) + name)
-        .collect();
+    let mut text = String::new();
+    for (myriad, name) in [(1_0000_0000, "億"), (1_0000, "万"), (1, "")] {
+        let group = n / myriad % 1_0000;
+        for (unit, name) in [(1000, "千"), (100, "百"), (10, "十"), (1, "")] {
+            let digit = (group / unit % 10) as usize;
+            if digit > 0 {
+                text += if digit == 1 && unit > 1 { "" } else { DIGITS[digit] };
+                text += name;
+            }
+        }
+        text += if group > 0 { name } else { "" };
+    }
     if text.is_empty() { "零".to_owned() } else { text }
 }
 
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
-    let cuts = digits.char_indices().map(|(i, c)| {
-        let comma = i > 0 && (digits.len() - i).is_multiple_of(3);
-        format!("{}{c}", if comma { "," } else { "" })
-    });
-    cuts.collect()
+    let mut text = String::new();
+    for (i, c) in digits.char_indices() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(c);
+    }
+    text
 }
 
 fn full_width(text: &str) -> String {
@@ -242,7 +244,26 @@ fn reads_back_every_way_a_number_is_written() {
 
 #[test]
 fn never_panics_on_odd_text() {
-    let pieces = ["\\boxed{", "}", "####", "答えは", "1", "/", "0", "分の", "万", "十", "半", "½", "⅟", "-", ".", ",", "\n", "ー"];
+    let pieces = [
+        "\\boxed{",
+        "}",
+        "####",
+        "答えは",
+        "1",
+        "/",
+        "0",
+        "分の",
+        "万",
+        "十",
+        "半",
+        "½",
+        "⅟",
+        "-",
+        ".",
+        ",",
+        "\n",
+        "ー",
+    ];
     for a in pieces {
         for b in pieces {
             for c in pieces {
@@ -260,7 +281,8 @@ fn never_panics_on_odd_text() {
 fn counts_what_each_extractor_loses_of_mgsm() {
     let Some(path) = shared("data/mgsm/mgsm_ja.tsv") else { return };
     let text = fs::read_to_string(path).unwrap();
-    let golds: Vec<u64> = text.lines().map(|line| line.rsplit('\t').next().unwrap().replace(',', "").parse().unwrap()).collect();
+    let golds: Vec<u64> =
+        text.lines().map(|line| line.rsplit('\t').next().unwrap().replace(',', "").parse().unwrap()).collect();
     let counts = |write: &dyn Fn(u64) -> String, negative: bool| {
         Extractor::ALL.map(|extractor| {
             let right = |gold: &&u64| {
@@ -279,4 +301,21 @@ fn counts_what_each_extractor_loses_of_mgsm() {
     assert_eq!(counts(&kanji, false), [0, 0, 0, 0, 0, 250]);
     let trailing = counts(&|n| format!("{n}です。これは1週間の合計"), false);
     assert!(trailing[..4].iter().all(|right| *right <= 1) && trailing[4..] == [250, 250], "{trailing:?}");
+}
+
+#[test]
+fn reads_the_answers_of_gsm8k() {
+    let Some(path) = shared("data/gsm8k/test.jsonl") else { return };
+    let answers: Vec<String> = fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["answer"].as_str().unwrap().to_owned())
+        .collect();
+    let count = |extractor: Extractor| {
+        let right =
+            |answer: &&String| extractor.is_right(answer, &answer.rsplit("#### ").next().unwrap().parse().unwrap());
+        answers.iter().filter(right).count()
+    };
+    // Counted with Sakana's own code: the sixteen with a comma are lost.
+    assert_eq!((count(Extractor::Sakana), count(Extractor::Strict), answers.len()), (1303, 1319, 1319));
 }

@@ -82,7 +82,9 @@ fn removes_what_the_package_calls_emoji() {
         .split_whitespace()
         .map(|range| {
             let number = |text| u32::from_str_radix(text, 16).unwrap();
-            range.split_once('-').map_or_else(|| (number(range), number(range)), |(from, to)| (number(from), number(to)))
+            range
+                .split_once('-')
+                .map_or_else(|| (number(range), number(range)), |(from, to)| (number(from), number(to)))
         })
         .collect();
     for c in ('\u{21}'..='\u{1FFFF}').filter(|c| !c.is_whitespace()) {
@@ -136,7 +138,8 @@ fn names_languages_as_fasttext() {
         assert!(label != "ja" && model.p_ja(text) <= p_ja + 0.02 || (model.p_ja(text) - p_ja).abs() < 0.02, "{text:?}");
     }
     // The gate and what stands in for it agree on what models answer.
-    for (text, japanese) in [("答えは18です。\nこれで終わりです。", true), ("The answer is 18.", false), ("18", false)] {
+    for (text, japanese) in [("答えは18です。\nこれで終わりです。", true), ("The answer is 18.", false), ("18", false)]
+    {
         assert_eq!((model.is_japanese(text), is_japanese(text)), (japanese, japanese), "{text:?}");
     }
     check("no word", model.p_ja("\n"), model.p_ja(""));

@@ -60,8 +60,7 @@ fn tiny(dir: &Path) {
         let bits: u32 = kinds | category << 18 | lengths << 26 | grouped << 30 | tried << 31;
         bytes.extend(bits.to_le_bytes());
     }
-    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hash, "5b774534f32f7c519de7765318f7f1036a52d78a4a77fe2020fe91e4b87b4ed6", "MeCab's own char.bin");
+    assert_eq!(Sha256::digest(&bytes)[..4], [0x5b, 0x77, 0x45, 0x34], "MeCab's own char.bin");
     fs::write(dir.join("char.bin"), bytes).unwrap();
 }
 

@@ -44,9 +44,14 @@ fn unsupported(written: &Written) -> Result<()> {
         return Err(written.error("unsafe_code", code.place, refused));
     }
     if let Some(repeats) = written.definition.repeats.filter(|repeats| repeats.value == 0) {
-        return Err(written.error("repeats", repeats.place, Mistake::new("a question that is not asked has no answer")));
+        return Err(written.error(
+            "repeats",
+            repeats.place,
+            Mistake::new("a question that is not asked has no answer"),
+        ));
     }
-    if let Some(indices) = written.definition.fewshot_config.as_ref().and_then(|config| config.fewshot_indices.as_ref()) {
+    if let Some(indices) = written.definition.fewshot_config.as_ref().and_then(|config| config.fewshot_indices.as_ref())
+    {
         let ignored = Mistake::new("lm-evaluation-harness 0.4.13 takes no notice of `fewshot_indices`")
             .hint("write the examples as `samples`, or use `sampler: first_n`");
         return Err(written.error("fewshot_config", indices.place, ignored));

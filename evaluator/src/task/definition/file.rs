@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 /// A file and what it includes.
 #[derive(Clone, Debug)]
-pub(in crate::task) struct Written<T = Definition> {
+pub(in crate::task) struct Written {
     /// What is written.
-    pub(in crate::task) definition: T,
+    pub(in crate::task) definition: Definition,
     /// The file it was read from.
     pub(in crate::task) path: PathBuf,
     /// Each key at the top, in the order lm-evaluation-harness has them, and the file it stands in.
@@ -22,7 +22,7 @@ pub(in crate::task) struct Written<T = Definition> {
     pub(in crate::task) json: Value,
 }
 
-impl<T> Written<T> {
+impl Written {
     /// `file:line:column` of something under a key.
     pub(in crate::task) fn place(&self, key: &str, place: Place) -> String {
         let found = self.keys.iter().find(|(name, _)| name == key);
@@ -36,11 +36,24 @@ impl<T> Written<T> {
     }
 }
 
-/// Reads a task or a group, with all that it includes.
-pub(in crate::task) fn read<T: DeserializeOwned>(path: &Path) -> Result<Written<T>> {
-    let (node, keys) = merged::<T>(path, &mut Vec::new())?;
+/// Keys that a group writes over those of its tasks, and the file of the group.
+#[derive(Clone, Debug, Default)]
+pub(in crate::task) struct Over {
+    pub(in crate::task) entries: Vec<(Node, Node)>,
+    pub(in crate::task) file: PathBuf,
+}
+
+/// Reads a task with all that it includes, and what is written over it.
+pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<Written> {
+    let (node, mut keys) = merged::<Definition>(path, &mut Vec::new())?;
+    let Kind::Block(mut entries) = node.kind else { unreachable!("what includes merge into is a block") };
+    for entry in &over.entries {
+        let Kind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
+        put(&mut entries, &mut keys, entry.clone(), (key, over.file.clone()));
+    }
+    let node = Node { place: node.place, kind: Kind::Block(entries) };
     // Every file was read by itself: together they can be no worse.
-    let definition = T::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
+    let definition = Definition::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
     let json = Value::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
     Ok(Written { definition, path: path.to_owned(), keys, json })
 }
@@ -52,6 +65,11 @@ pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<Written> {
     let definition = Definition::deserialize(&node).map_err(fail)?;
     let json = Value::deserialize(&node).map_err(fail)?;
     Ok(Written { definition, path: name.to_owned(), keys: Vec::new(), json })
+}
+
+/// A file and what it includes, each checked by itself.
+pub(in crate::task) fn tree(path: &Path) -> Result<Node> {
+    merged::<Value>(path, &mut Vec::new()).map(|(node, _)| node)
 }
 
 /// The keys of a file over those of the files it includes.

@@ -6,7 +6,7 @@ mod formula;
 mod ours;
 
 pub(super) use check::check;
-pub(super) use file::{Written, read, read_str};
+pub(super) use file::{Over, Written, read, read_str, tree};
 pub(super) use formula::Formula;
 pub(super) use ours::{Ours, TokenEncoding};
 
