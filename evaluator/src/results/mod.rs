@@ -6,7 +6,9 @@ mod config;
 mod samples;
 
 use crate::{
+    mark::numbers::Extractor,
     python,
+    request::{Answer, Said},
     task::{Benchmark, Group, Marked, MetricRow, Task as _},
 };
 use serde_json::{Map, Value, json};
@@ -154,9 +156,35 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
     put("total_evaluation_time_seconds", python::float(run.seconds).into());
     let mut ours = run.ours.as_object().cloned().unwrap_or_default();
     ours.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
-    ours.insert("tasks".to_owned(), tasks.iter().map(|task| (name(task), task.ours.clone())).collect());
+    ours.insert("tasks".to_owned(), tasks.iter().map(|task| (name(task), ours_of_task(task))).collect());
     put("evomerge", ours.into());
     all.into()
+}
+
+/// What lm-evaluation-harness has no key for: how prompts fitted; and by the rule of each harness how many numbers are right,
+/// with the documents on which the rules disagree.
+fn ours_of_task(task: &Evaluated<'_>) -> Value {
+    let mut ours = task.ours.as_object().cloned().unwrap_or_default();
+    let answers = || task.marked.iter().flat_map(|marked| &marked.answers);
+    let cut = |answer: &&Answer| matches!(answer.said, Said::Text { truncated: true, .. });
+    let fit = json!({
+        "dropped_shots": answers().map(|answer| answer.fit.dropped_shots).sum::<usize>(),
+        "prompts_cut": answers().filter(|answer| answer.fit.cut_tokens > 0).count(),
+        "fused": answers().map(|answer| answer.fit.fused).sum::<usize>(),
+        "answers_cut": answers().filter(cut).count(),
+    });
+    ours.insert("fit".to_owned(), fit);
+    if task.marked.iter().any(|marked| !marked.reads.is_empty()) {
+        let right = |extractor: Extractor| {
+            let right = |marked: &&Marked| marked.reads.iter().any(|read| read.extractor == extractor && read.right);
+            (extractor.name().to_owned(), task.marked.iter().filter(right).count().into())
+        };
+        let disagree = |marked: &&Marked| marked.reads.iter().any(|read| read.right != marked.reads[0].right);
+        let disagree: Vec<usize> = task.marked.iter().filter(disagree).map(|marked| marked.number).collect();
+        let right: Map<String, Value> = Extractor::ALL.into_iter().map(right).collect();
+        ours.insert("numbers".to_owned(), json!({ "right": right, "disagree": disagree }));
+    }
+    ours.into()
 }
 
 fn of_task(task: &Evaluated<'_>) -> (String, Value) {

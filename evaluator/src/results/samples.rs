@@ -4,7 +4,7 @@ use super::Evaluated;
 use crate::{
     python,
     request::{Answer, Ask, Fit, Likelihood, Request, Said},
-    task::{Filtered, Marked},
+    task::{Filtered, Marked, Read},
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -75,7 +75,17 @@ fn ours(marked: &Marked) -> Value {
         }
         all
     };
-    json!({ "item": marked.item.to_string(), "answers": marked.answers.iter().map(fit).collect::<Vec<_>>() })
+    let mut all = json!({
+        "item": marked.item.to_string(),
+        "answers": marked.answers.iter().map(fit).collect::<Vec<_>>(),
+    });
+    if !marked.reads.is_empty() {
+        let read = |Read { extractor, reading, right }: &Read| {
+            (extractor.name().to_owned(), json!({ "right": right, "reading": reading }))
+        };
+        all["reads"] = marked.reads.iter().map(read).collect::<Map<_, _>>().into();
+    }
+    all
 }
 
 /// What lm-evaluation-harness asks one by one: prompt and continuation, or prompt and how to go on, or a text.

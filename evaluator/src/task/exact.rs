@@ -17,6 +17,9 @@ pub(super) struct Exact {
 }
 
 impl Exact {
+    /// Nothing.
+    pub(super) const NOTHING: Self = Self { patterns: Vec::new(), case: false, punctuation: false, numbers: false };
+
     /// As a measure's settings say.
     pub(super) fn new(written: &Written, config: &MetricConfig) -> Result<Self> {
         let patterns = config.regexes_to_ignore.iter().flatten().map(|pattern| {

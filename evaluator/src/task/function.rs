@@ -6,14 +6,12 @@ use super::{
     ours::{self, Tool, Tools},
     score::Score,
 };
-use crate::python;
+use crate::{mark::numbers::Extractor, normalize::Number, python};
 use merge_core::{
     error::{Error, Result},
     recipe::{Mistake, known_names},
 };
-use regex::Regex;
 use serde_json::Value;
-use std::sync::LazyLock;
 
 /// Changes a document before it is asked.
 pub(super) type ProcessDoc = fn(&mut Doc) -> Result<()>;
@@ -26,17 +24,29 @@ const PROCESS_DOCS: &[(&str, ProcessDoc)] = &[
 
 /// A generated answer and what it is an answer to.
 pub(super) struct Answered<'a> {
-    pub(super) doc: &'a Doc,
     pub(super) asked: &'a Asked,
+    /// The right answer, where it is a number.
+    pub(super) number: Option<&'a Number>,
     pub(super) text: &'a str,
     pub(super) tools: &'a Tools,
+}
+
+/// What the right answer of a function has to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Gold {
+    /// Whatever `doc_to_target` gives.
+    Target,
+    /// A number, which `doc_to_target` gives.
+    Number,
+    /// A number in this field of the document.
+    NumberIn(&'static str),
 }
 
 /// Marks an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
-    /// The fields a document must have.
-    pub(super) needs: &'static [&'static str],
+    /// What the right answer has to be.
+    pub(super) gold: Gold,
     /// The measures it gives.
     pub(super) gives: &'static [&'static str],
     /// What it needs beside the answer.
@@ -45,11 +55,24 @@ pub(super) struct Process {
     pub(super) mark: fn(&Answered<'_>) -> Vec<(&'static str, Score)>,
 }
 
-/// What `process_results: !function …` may name.
+/// What `process_results: !function …` may name, of the published tasks.
 const PROCESS_RESULTS: &[(&str, Process)] = &[(
     "ja_leaderboard_mgsm.process_results",
-    Process { needs: &["answer_number"], gives: &["acc"], tool: None, mark: last_whole_number },
+    Process {
+        gold: Gold::NumberIn("answer_number"),
+        gives: &["acc"],
+        tool: None,
+        mark: |answered| ours::acc(answered, Extractor::Stability),
+    },
 )];
+
+/// Published functions that are measures of ours.
+const MEASURES: &[(&str, &str)] = &[("ja_leaderboard_xlsum.rouge2", "rouge2")];
+
+/// The measure that `metric: !function …` names.
+pub(super) fn measure(name: &str) -> std::result::Result<&'static str, Mistake> {
+    find(MEASURES, name)
+}
 
 /// The function of that name; its file may be in any folder.
 pub(super) fn process_results(name: &str) -> std::result::Result<Process, Mistake> {
@@ -96,15 +119,4 @@ fn two_sentences(doc: &mut Doc) -> Result<()> {
     doc.insert("label".to_owned(), Value::from(number - 1));
     doc.insert("choices".to_owned(), Value::from(choices.to_vec()));
     Ok(())
-}
-
-/// The last number, if it is whole, is the right one.
-fn last_whole_number(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
-    static NUMBER: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"-?[0-9.,]+").expect("it is a constant and compiles"));
-    let last = NUMBER.find_iter(answered.text).last();
-    let number = last.and_then(|found| found.as_str().trim_matches('.').replace(',', "").parse::<f64>().ok());
-    let number = number.filter(|number| number.fract() == 0.0);
-    let gold = answered.doc.get("answer_number").and_then(Value::as_f64);
-    vec![("acc", Score::Flag(number.is_some() && number == gold))]
 }

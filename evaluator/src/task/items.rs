@@ -9,7 +9,7 @@ use super::{
     marking::Marking,
     shots::{Draw, Pool},
 };
-use crate::python::Random;
+use crate::{normalize::Number, python::Random};
 use merge_core::{
     error::{Error, Result},
     recipe::{At, Mistake},
@@ -27,6 +27,8 @@ pub(super) struct Item {
     pub(super) number: usize,
     pub(super) doc: Doc,
     pub(super) asked: Asked,
+    /// The right answer, where it is a number.
+    pub(super) gold: Option<Number>,
 }
 
 /// The items of a task.
@@ -85,8 +87,8 @@ pub(super) fn gather(
             }
             let asked = asking.ask(&row.doc, &examples).map_err(|e| e.at(&row.place))?;
             let split = split.unwrap_or_else(|| split_of(row.id, fractions));
-            let item = Item { number, doc: row.doc.clone(), asked };
-            marking.check(&item).map_err(|e| e.at(&row.place))?;
+            let gold = marking.check(&row.doc, &asked).map_err(|e| e.at(&row.place))?;
+            let item = Item { number, doc: row.doc.clone(), asked, gold };
             items.add(row, item, split)?;
         }
     }

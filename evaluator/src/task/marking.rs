@@ -1,18 +1,21 @@
 //! How answers are marked: filters, then measures, then one number of all items.
 
 use super::{
-    ItemId, ItemScore,
+    Doc, ItemId, ItemScore,
+    asking::{Asked, texts},
     dataset::Datasets,
     definition::{Definition, Formula, MetricConfig, OutputType, Written},
     exact::Exact,
     filter::Filter,
-    function::{self, Answered, Process},
+    function::{self, Answered, Gold, Process},
     items::Item,
-    ours::Tools,
+    ours::{self, Tool, Tools},
     score::{self, Aggregation, METRICS, Metric, Score, golds},
 };
 use crate::{
-    normalize::is_japanese,
+    mark::numbers::{Extractor, Reading},
+    normalize::{Number, is_japanese},
+    python,
     request::{Answer, Likelihood, Said},
 };
 use merge_core::{
@@ -35,6 +38,8 @@ pub(super) struct Marking {
     pub(super) main: (String, String),
     /// Whether any of several right answers will do.
     pub(super) many: bool,
+    /// Whether every right answer is a number.
+    pub(super) sums: bool,
 }
 
 /// A measure as a task has it.
@@ -59,6 +64,19 @@ pub struct Marked {
     pub filtered: Vec<Filtered>,
     /// What counts for tables and searches; more is better.
     pub main: f64,
+    /// Of a task whose right answers are numbers: what the rule of each harness reads in a generated answer.
+    pub reads: Vec<Read>,
+}
+
+/// What the rule of a harness reads in a generated answer.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The rule.
+    pub extractor: Extractor,
+    /// What it reads.
+    pub reading: Option<Reading>,
+    /// Whether that is right, as the harness compares.
+    pub right: bool,
 }
 
 /// What was marked under the name of a filter, and how.
@@ -90,7 +108,7 @@ pub struct MetricRow {
 }
 
 impl Marking {
-    /// As a definition says.
+    /// As a definition says, with what is installed.
     pub(super) fn new(written: &Written, datasets: &dyn Datasets) -> Result<Self> {
         let definition = &written.definition;
         let output = definition.output();
@@ -105,8 +123,11 @@ impl Marking {
             _ => unreachable!("checked when the definition was read"),
         });
         let process = process.transpose()?;
-        let tool = process.as_ref().and_then(|process| process.tool);
-        let tools = Tools::open(tool, datasets).map_err(|e| e.at(written.path.display()))?;
+        let mut tools: Vec<Tool> = process.iter().filter_map(|process| process.tool).collect();
+        if process.is_none() && output == OutputType::GenerateUntil {
+            tools.extend(listed(definition).filter_map(|name| ours::MEASURES.iter().find(|known| known.0 == name)?.1));
+        }
+        let tools = Tools::open(&tools, datasets).map_err(|e| e.at(written.path.display()))?;
         let mut filters = Vec::new();
         for config in definition.filter_list.iter().flatten() {
             if filters.iter().any(|filter: &Filter| filter.name == config.name.value) {
@@ -119,7 +140,9 @@ impl Marking {
             filters.push(Filter::none());
         }
         let mut measures = measures(written, process.as_ref())?;
-        measures.iter_mut().for_each(|measure| measure.name = tools.name(tool, &measure.name));
+        if output == OutputType::GenerateUntil {
+            measures.iter_mut().for_each(|measure| measure.name = tools.name(&measure.name));
+        }
         let main = (measures[0].name.clone(), filters[0].name.clone());
         let mut marking = Self {
             output,
@@ -131,6 +154,7 @@ impl Marking {
             japanese: definition.ours().is_some_and(|ours| ours.language.is_some()),
             main,
             many: false,
+            sums: false,
         };
         if let Some(main) = definition.ours().and_then(|ours| ours.main.as_ref()) {
             marking.go_by(&main.value).map_err(|mistake| written.error("metadata", main.place, mistake))?;
@@ -151,7 +175,16 @@ impl Marking {
             )));
         }
         let known = self.measures.iter().map(|measure| measure.name.as_str());
-        let possible = METRICS.iter().filter(|metric| self.is_possible(metric)).map(|metric| metric.name);
+        let texts: Vec<String> = ours::MEASURES
+            .iter()
+            .filter(|known| self.tools.can(known.1))
+            .map(|known| self.tools.name(known.0))
+            .collect();
+        let texts = texts
+            .iter()
+            .map(String::as_str)
+            .filter(|_| self.output == OutputType::GenerateUntil && self.process.is_none());
+        let possible = METRICS.iter().filter(|metric| self.is_possible(metric)).map(|metric| metric.name).chain(texts);
         let names: Vec<&str> = known.chain(possible.filter(|name| self.measure(name).is_none())).collect();
         if !names.contains(&metric) {
             return Err(Mistake::new(format!("there is no measure `{metric}` of this task")).hint(known_names(
@@ -193,35 +226,38 @@ impl Marking {
             || metric.name == "bits_per_byte" && metric.outputs.contains(&self.output)
     }
 
-    /// Refuses an item whose right answer cannot be told.
-    pub(super) fn check(&self, item: &Item) -> Result<()> {
-        let asked = &item.asked;
-        if let Some(process) = &self.process {
-            for name in process.needs {
-                super::template::field(&item.doc, name)?;
+    /// Refuses an item whose right answer cannot be told; gives the right answer where it is a number.
+    pub(super) fn check(&self, doc: &Doc, asked: &Asked) -> Result<Option<Number>> {
+        let number = |place: &str, gold: &str| gold.parse().map(Some).map_err(|e: Error| e.at(place));
+        let golds_of = || texts(&asked.target, asked.choices.as_deref());
+        match self.process.map(|process| process.gold) {
+            Some(Gold::NumberIn(field)) => number(field, &python::str(super::template::field(doc, field)?)),
+            Some(Gold::Number) => number("doc_to_target", &golds_of().concat()),
+            _ if self.output == OutputType::GenerateUntil => {
+                let golds = golds_of();
+                Ok(if let [gold] = &golds[..] { gold.parse().ok() } else { None })
             }
-        } else if let Some(choices) = &asked.choices {
-            let all = match &asked.gold {
-                serde_json::Value::Array(several) => several.len(),
-                _ => 1,
-            };
-            if golds(asked).len() != all || all == 0 {
-                let said = crate::python::repr(&asked.gold);
-                let n = choices.len();
-                return Err(Error::user(format!("doc_to_target: {said} is not one of the {n} choices"))
-                    .hint("it is the index of a choice, from 0, or its text"));
-            }
-            if let (Some(measure), true) =
-                (self.measures.iter().find(|m| m.aggregation == Aggregation::F1), n_classes(asked) > 2)
-            {
-                return Err(Error::user(format!(
-                    "`{}` is of two classes, and there are {}",
-                    measure.name,
-                    choices.len()
-                )));
-            }
+            _ => self.check_choice(asked).map(|()| None),
         }
-        Ok(())
+    }
+
+    fn check_choice(&self, asked: &Asked) -> Result<()> {
+        let Some(choices) = asked.choices.as_ref().filter(|_| self.output == OutputType::MultipleChoice) else {
+            return Ok(());
+        };
+        let (gold, n) = (python::repr(&asked.gold), choices.len());
+        let all = asked.gold.as_array().map_or(1, Vec::len);
+        if golds(asked).len() != all || all == 0 {
+            return Err(Error::user(format!("doc_to_target: {gold} is not one of the {n} choices"))
+                .hint("it is the index of a choice, from 0, or its text"));
+        }
+        match self.measures.iter().find(|measure| measure.aggregation == Aggregation::F1) {
+            Some(measure) if n > 2 => {
+                Err(Error::user(format!("`{}` is of two classes, and there are {n}", measure.name))
+                    .hint("`macro_f1` is of any number"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An item's answers marked.
@@ -230,7 +266,7 @@ impl Marking {
     /// If the answers are not to the item's requests.
     pub(super) fn mark(&self, id: ItemId, item: &Item, answers: &[Answer]) -> Marked {
         let (filtered, extra) = match self.output {
-            OutputType::GenerateUntil => (self.of_text(item, answers), None),
+            OutputType::GenerateUntil => self.of_text(item, answers),
             _ => self.of_likelihoods(item, answers),
         };
         let main = filtered.iter().find(|filtered| filtered.filter == self.main.1);
@@ -238,35 +274,62 @@ impl Marking {
         let value = listed.map(|(_, score)| score).or(extra.as_ref()).and_then(Score::value).unwrap_or(0.0);
         let value = if value.is_nan() { 0.0 } else { value };
         let main = if self.main_is_better_high() { value } else { -value };
-        Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main }
+        let reads = self.reads(item, answers);
+        Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads }
     }
 
-    fn of_text(&self, item: &Item, answers: &[Answer]) -> Vec<Filtered> {
+    /// What each rule reads in an answer that is to be a number.
+    fn reads(&self, item: &Item, answers: &[Answer]) -> Vec<Read> {
+        match (&item.gold, answers) {
+            (Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) if self.sums => {
+                let read = |extractor: Extractor| {
+                    let (reading, right) = (extractor.read(text), extractor.is_right(text, gold));
+                    Read { extractor, reading, right }
+                };
+                Extractor::ALL.map(read).into()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn of_text(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
         let [Answer { said: Said::Text { text, .. }, .. }] = answers else {
             panic!("one generated answer for each item")
         };
         let wrong = self.japanese && !is_japanese(text);
-        let of = |filter: &Filter| {
+        let gate = |score: Score| if wrong { score.wrong() } else { score };
+        let mut extra = None;
+        let mut filtered = Vec::new();
+        for filter in &self.filters {
             let response = filter.apply(&item.doc, vec![text.clone(); self.repeats]);
-            let mut scores: Vec<(String, Score)> = match &self.process {
+            let number = item.gold.as_ref();
+            let answered = Answered { asked: &item.asked, number, text: &response, tools: &self.tools };
+            let of = |name: &str| self.of_answer(name, &answered).map(gate);
+            let scores: Vec<(String, Score)> = match &self.process {
                 Some(process) => {
-                    let answered = Answered { doc: &item.doc, asked: &item.asked, text: &response, tools: &self.tools };
-                    (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
+                    (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), gate(score))).collect()
                 }
                 None => {
-                    let score = |measure: &Measure| {
-                        let score = score::of_text_answer(&measure.exact, &item.asked, self.many, &response);
-                        (measure.name.clone(), score)
-                    };
-                    self.measures.iter().map(score).collect()
+                    let score = |measure: &Measure| Some((measure.name.clone(), of(&measure.name)?));
+                    self.measures.iter().filter_map(score).collect()
                 }
             };
-            if wrong {
-                scores.iter_mut().for_each(|(_, score)| *score = score.wrong());
+            if filter.name == self.main.1 && self.measure(&self.main.0).is_none() {
+                extra = of(&self.main.0);
             }
-            Filtered { filter: filter.name.clone(), response: Some(response), scores }
-        };
-        self.filters.iter().map(of).collect()
+            filtered.push(Filtered { filter: filter.name.clone(), response: Some(response), scores });
+        }
+        (filtered, extra)
+    }
+
+    /// A measure of a generated answer.
+    fn of_answer(&self, name: &str, answered: &Answered<'_>) -> Option<Score> {
+        if name == "exact_match" {
+            let exact = self.measure(name).map_or(const { &Exact::NOTHING }, |measure| &measure.exact);
+            return Some(score::of_text_answer(exact, answered.asked, self.many, answered.text));
+        }
+        let found = ours::MEASURES.iter().find(|known| self.tools.name(known.0) == name);
+        found.map(|(_, _, measure)| Score::Number(measure(answered)))
     }
 
     fn of_likelihoods(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
@@ -324,8 +387,15 @@ impl Marking {
     }
 }
 
-fn n_classes(asked: &super::asking::Asked) -> usize {
-    asked.choices.as_ref().map_or(0, Vec::len)
+/// The measures a definition names, in its list or as the main one.
+fn listed(definition: &Definition) -> impl Iterator<Item = &str> {
+    let list = definition.metric_list.iter().flatten().filter_map(|config| match &config.metric.value {
+        Formula::Text(name) => Some(name.as_str()),
+        Formula::Function(name) => function::measure(name).ok(),
+        _ => None,
+    });
+    let main = definition.ours().and_then(|ours| ours.main.as_ref());
+    list.chain(main.and_then(|main| main.value.split(',').next()))
 }
 
 /// The measures a definition lists, or the usual ones.
@@ -351,8 +421,7 @@ fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>
             let name = match &config.metric.value {
                 Formula::Text(name) => name.clone(),
                 Formula::Function(name) => {
-                    let mistake = Mistake::new(format!("the function `{name}` is not built in, and Python is not run"));
-                    return Err(refuse(config.metric.place, mistake));
+                    function::measure(name).map_err(|mistake| refuse(config.metric.place, mistake))?.to_owned()
                 }
                 _ => return Err(refuse(config.metric.place, Mistake::new("expected the name of a measure"))),
             };
@@ -360,17 +429,21 @@ fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>
                 return Err(refuse(hf.place, Mistake::new("measures of the package `evaluate` are not supported")));
             }
             let known = METRICS.iter().find(|metric| metric.name == name && metric.outputs.contains(&output));
-            let given = process.is_some_and(|process| process.gives.contains(&name.as_str()));
+            let texts = ours::MEASURES.iter().map(|known| known.0).filter(|_| output == OutputType::GenerateUntil);
+            let given = process.map_or_else(
+                || texts.clone().any(|text| text == name),
+                |process| process.gives.contains(&name.as_str()),
+            );
             if let Some(process) = process.filter(|_| !given) {
                 let mistake = Mistake::new(format!("`process_results` gives no `{name}`"));
                 let hint = known_names(&name, "it gives", process.gives.iter().copied());
                 return Err(refuse(config.metric.place, mistake.hint(hint)));
             }
             if known.is_none() && !given {
-                let possible =
-                    METRICS.iter().filter(|metric| metric.outputs.contains(&output)).map(|metric| metric.name);
+                let own = METRICS.iter().filter(|metric| metric.outputs.contains(&output)).map(|metric| metric.name);
                 let mistake = Mistake::new(format!("there is no measure `{name}` of `{}`", output.name()));
-                return Err(refuse(config.metric.place, mistake.hint(known_names(&name, "there are", possible))));
+                let hint = known_names(&name, "there are", own.chain(texts));
+                return Err(refuse(config.metric.place, mistake.hint(hint)));
             }
             let usual =
                 if given { Aggregation::Mean } else { known.map_or(Aggregation::Mean, |metric| metric.aggregation) };
@@ -389,8 +462,10 @@ fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result
     let names = Aggregation::NAMES.iter().map(|(name, _)| *name);
     let name = match &asked.value {
         Formula::Text(name) => name,
+        // A published measure's own is a mean, but for random draws.
         Formula::Function(name) => {
-            return refuse(Mistake::new(format!("the function `{name}` is not built in, and Python is not run")));
+            let of = name.strip_suffix("_agg").unwrap_or(name);
+            return function::measure(of).map(|_| usual).map_err(|mistake| (asked.place, mistake));
         }
         _ => return refuse(Mistake::new("expected the name of an aggregation")),
     };

@@ -40,7 +40,7 @@ fn says_where_yaml_is_wrong() {
     check(
         &generate("metric_list: [{metric: exact_mach}]\n"),
         "t.yaml:9:24: metric_list: there is no measure `exact_mach` of `generate_until`\n\
-         hint: did you mean `exact_match`? there are: `exact_match`",
+         hint: did you mean `exact_match`? there are: `exact_match`, `f1`, `rouge1`, `rouge2`, `rougeL`, `char_f1`, `p_ja`",
     );
     check(
         &generate("task: again\n"),

@@ -215,6 +215,52 @@ fn aggregates_as_lm_eval_does() {
 }
 
 #[test]
+fn says_what_every_harness_would_read() {
+    let task = generate("1000", "");
+    let marked = task.marked(task.split(Split::Report), &[text("答えは1,000です。")]);
+    let right: Vec<(&str, bool)> = marked[0].reads.iter().map(|read| (read.extractor.name(), read.right)).collect();
+    let expected = [
+        ("sakana", false),
+        ("stability", true),
+        ("simple-evals", true),
+        ("eleuther-flexible", true),
+        ("eleuther-strict", true),
+        ("strict", true),
+    ];
+    assert_eq!(right, expected);
+    // A text is no sum.
+    let task = generate("\"東京\"", "");
+    assert!(task.marked(task.split(Split::Report), &[text("東京")])[0].reads.is_empty());
+    let number = generate("\"1,000\"", "process_results: !function evomerge.number\nmetric_list: [{metric: acc}]\n");
+    check(&number, &[(text("答えは千です。"), true), (text("答えは1001です。"), false)]);
+    let error = of(
+        &format!("{GENERATE}process_results: !function evomerge.number\nmetric_list: [{{metric: acc}}]\n"),
+        "{\"question\": \"q\", \"sum\": \"x\"}",
+    );
+    assert!(error.err().unwrap().starts_with("i.jsonl:1: doc_to_target: `x` is not a number"));
+}
+
+#[test]
+fn measures_likeness_of_texts() {
+    // Without a dictionary, words are not told apart, and names say so.
+    let task = generate(
+        "\"北海道\"",
+        "metric_list: [{metric: exact_match}, {metric: f1}, {metric: char_f1}, {metric: !function ja_leaderboard_xlsum.rouge2, aggregation: !function ja_leaderboard_xlsum.rouge2_agg}]\n",
+    );
+    let marked = task.marked(task.split(Split::Report), &[text("北海")]);
+    let names: Vec<&str> = marked[0].filtered[0].scores.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["exact_match", "f1_char", "char_f1", "rouge2_char"]);
+    let value = |name: &str| marked[0].filtered[0].scores.iter().find(|score| score.0 == name).unwrap().1.value();
+    assert_eq!((value("f1_char"), value("char_f1"), value("rouge2_char")), (Some(0.8), Some(0.8), Some(2.0 / 3.0)));
+    let task = generate("\"北海道\"", "").by("char_f1").unwrap();
+    assert_eq!(task.mark(task.split(Split::Report), &[text("北海")])[0].value.to_bits(), 0.8_f64.to_bits());
+    // What tells languages apart is a file.
+    let error = of(&format!("{GENERATE}metric_list: [{{metric: p_ja}}]\n"), "").err().unwrap();
+    let hint = "hint: `evomerge data fetch lid176` gets it";
+    assert_eq!(error, format!("t.yaml: the model that tells whether an answer is Japanese is not here\n{hint}"));
+}
+
+#[test]
 fn keeps_tokens_and_truncation() {
     let task = generate("18", "");
     let mut answer = text("18");
