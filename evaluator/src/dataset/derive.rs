@@ -10,6 +10,9 @@ use std::sync::LazyLock;
 /// MGSM's worked examples in Japanese and English, as JSON with an indent of one space, out of `exemplars.py`.
 ///
 /// That file is Python, but all it does is to name three literals.
+///
+/// # Panics
+/// Never: a tree of JSON can be written.
 pub fn exemplars(python: &str) -> Result<Vec<u8>> {
     let named = |name: &str| {
         let wrong =
@@ -30,8 +33,8 @@ pub fn exemplars(python: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a work of Aozora Bunko, out of Shift_JIS and its markup: the title, an empty line, and the work, without readings
-/// (《…》, ｜), notes (［＃…］), what is said about the markup, and what is said about the edition. Characters that Shift_JIS does
+/// The text of a work of Aozora Bunko, out of `Shift_JIS` and its markup: the title, an empty line, and the work, without readings
+/// (《…》, ｜), notes (［＃…］), what is said about the markup, and what is said about the edition. Characters that `Shift_JIS` does
 /// not have stay `※`.
 ///
 /// <https://www.aozora.gr.jp/annotation/>

@@ -60,7 +60,7 @@ impl Read {
             Self::Gsm8k => lines(text)?.into_iter().map(gsm8k).collect(),
             Self::Xwinograd => xwinograd(text),
             Self::Jmmlu { dev } => jmmlu(file, text, dev),
-            Self::Mawps => array(text)?.into_iter().map(mawps).collect(),
+            Self::Mawps => array(text)?.iter().map(mawps).collect(),
             Self::MawpsShots => array(text)?.iter().map(mawps_shot).collect(),
             Self::Jaqket => {
                 if text.starts_with('[') { array(text)? } else { lines(text)? }.into_iter().map(jaqket).collect()
@@ -224,8 +224,8 @@ fn problem(text: &str) -> &str {
     text.strip_prefix("問題：").unwrap_or(text).trim()
 }
 
-fn mawps(doc: Value) -> Result<Value> {
-    let (question, answer) = (problem(word(&doc, "question")?), word(&doc, "answer")?);
+fn mawps(doc: &Value) -> Result<Value> {
+    let (question, answer) = (problem(word(doc, "question")?), word(doc, "answer")?);
     Ok(json!({ "idx": doc["idx"], "question": question, "answer": answer, "reasoning": null }))
 }
 

@@ -57,6 +57,9 @@ pub struct Split {
 
 impl Dataset {
     /// Whose data it is.
+    ///
+    /// # Panics
+    /// If the tables do not fit together, which a test makes sure of.
     pub fn source(&self) -> &'static Source {
         SOURCES.iter().find(|source| source.folder == self.folder).expect("a test looks every source up")
     }

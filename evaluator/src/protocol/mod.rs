@@ -136,8 +136,7 @@ fn builtins((folder, benchmark, text): (&'static str, &str, &str)) -> Vec<Builti
         return vec![builtin(folder, benchmark, text.to_owned())];
     };
     // Comments at the top of a file say what it is.
-    let top =
-        common.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect::<String>();
+    let top: String = common.split_inclusive('\n').take_while(|line| line.starts_with('#')).collect();
     let common = &common[top.len()..];
     rest.split("\n---\n")
         .map(|own| builtin(folder, benchmark, format!("{top}{}\n{common}\n", own.trim_end())))
@@ -264,6 +263,9 @@ fn bring(dataset: &Dataset) -> Error {
 
 impl Builtin {
     /// Its documents.
+    ///
+    /// # Panics
+    /// If its file names no data set, of which a test makes sure.
     pub fn dataset(&self) -> &'static Dataset {
         let name = self.text.lines().find_map(|line| line.strip_prefix("dataset_path: evomerge/"));
         name.and_then(|name| dataset::dataset(name).ok()).expect("a test looks every data set up")

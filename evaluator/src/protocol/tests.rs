@@ -1,10 +1,12 @@
 //! The built-in tasks, against the prompts of the harnesses that they follow.
 
+mod marks;
+
 use super::*;
 use crate::{
     request::{Ask, Encoding, Limit, Pairs, Start},
     shared::shared,
-    task::{Split, Task as _},
+    task::{Datasets, Split, Task as _},
 };
 use serde_json::Value;
 use std::{collections::BTreeSet, fs};
