@@ -4,12 +4,22 @@
 //! [`model::Llama`] is our own forward pass on candle: many requests at once, without padding, each answered bit for bit as
 //! if it were alone. [`objective::Benchmarks`] joins the two for a search.
 //!
-//! In reading order: [`request`] is what is said between them; [`normalize`] · [`task`] ask and mark; [`metric`] says how sure
-//! a score is; [`model`] answers; [`objective`] is what a search maximises.
+//! In reading order: [`request`] is what is said between them; [`dataset`] is what the benchmarks' data is and how it is read;
+//! [`normalize`] · [`mark`] · [`task`] ask and mark, [`protocol`] as published harnesses do; [`guard`] keeps what is searched on
+//! from what is reported; [`statistics`] says how sure a score is; [`model`] answers; [`objective`] is what a search maximises;
+//! [`results`] are what others' tools read. [`python`] is what harnesses in Python do without saying so.
 
 pub mod request;
+pub mod python;
 pub mod normalize;
-pub mod metric;
+pub mod mark;
+pub mod guard;
+pub mod statistics;
+pub mod dataset;
 pub mod task;
+pub mod protocol;
 pub mod model;
 pub mod objective;
+pub mod results;
+#[cfg(test)]
+mod shared;

@@ -1,6 +1,7 @@
 //! What a task asks of a model and what the model answers: text in, text and numbers out.
 
 use merge_core::error::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::ops::ControlFlow;
 
@@ -27,7 +28,7 @@ pub struct Prompt {
 }
 
 /// An answered example of a prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shot {
     /// What was asked.
     pub question: String,
@@ -84,7 +85,7 @@ pub struct Encoding {
 }
 
 /// How a prompt and its continuation become one sequence of tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairs {
     /// Each is encoded for itself (Stability's harness).
@@ -99,7 +100,7 @@ pub enum Pairs {
 }
 
 /// What stands in for a prompt without any token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// The beginning-of-sequence token; without one, the end-of-sequence token.

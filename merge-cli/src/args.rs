@@ -25,6 +25,10 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Score a model, or a recipe that is merged in memory.
     Eval(Eval),
+    /// List the benchmarks: what each is, how it is asked and marked, and whether its data is here.
+    Tasks(Tasks),
+    /// Get the data of benchmarks, or list what there is.
+    Data(Data),
     /// Show what a model is: its architecture, sizes, types, vocabulary and tensors.
     Inspect(Inspect),
     /// Show where two models differ, by layer and component.
@@ -166,6 +170,52 @@ pub(crate) enum Items {
     Select,
     /// What results are reported on.
     Report,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Tasks {
+    /// Only this way of asking and marking, such as `strict` or `stability-0.3`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) protocol: Option<String>,
+    /// Print the task file of this benchmark, to be copied and changed; of `strict`, unless `--protocol` says otherwise.
+    #[arg(long, value_name = "TASK", conflicts_with = "json")]
+    pub(crate) show: Option<String>,
+    /// Print them as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Data {
+    #[command(subcommand)]
+    pub(crate) command: DataCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum DataCommand {
+    /// Get data sets, prove them, and keep their licence beside them.
+    ///
+    /// They are kept in EVOMERGE_DATA, else in `evomerge` under XDG_DATA_HOME or ~/.local/share.
+    Fetch(Fetch),
+    /// List the data sets: licence, splits, and whether they are here.
+    List(List),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Fetch {
+    /// Data sets, such as `mgsm-ja`; `evomerge data list` lists them.
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Take the files from this directory instead, or from a mirror: an address that begins with `https://` or `http://`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct List {
+    /// Print them as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]

@@ -2,6 +2,7 @@
 
 mod cache;
 mod download;
+mod elsewhere;
 mod listing;
 mod wire;
 #[cfg(test)]

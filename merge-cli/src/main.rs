@@ -39,6 +39,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Plan(args) => command::plan::run(&args)?,
         Command::Verify(args) => command::verify::run(&args)?,
         Command::Eval(args) => command::eval::run(&args)?,
+        Command::Tasks(args) => command::tasks::run(&args)?,
+        Command::Data(args) => command::data::run(&args)?,
         Command::Inspect(args) => command::inspect::run(&args)?,
         Command::Diff(args) => command::diff::run(&args)?,
         Command::Methods(args) => command::methods::run(&args),

@@ -91,13 +91,15 @@ impl Wire {
         }
     }
 
-    fn get(&self, address: &str, from: u64) -> Asked<Response<Body>> {
+    /// Whatever is at an address, from a byte on if the server will.
+    pub(super) fn get(&self, address: &str, from: u64) -> Asked<Response<Body>> {
         let mut address = address.to_owned();
         for _ in 0..10 {
             if address.starts_with("https:") && !processor_can_encrypt() {
                 return Err(Failure::Lasting(
-                    Error::user("this processor lacks the instructions that encryption is written in here")
-                        .hint("download the model with another tool of the hub: it will be found in the cache"),
+                    Error::user("this processor lacks the instructions that encryption is written in here").hint(
+                        "download it with another tool: models are found in the hub's cache, data with `--from DIR`",
+                    ),
                 ));
             }
             // What is compressed on the way cannot be resumed.
