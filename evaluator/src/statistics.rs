@@ -119,6 +119,11 @@ impl PairedDifference {
     }
 }
 
+/// The 95% interval of a value that is a sum of many: `value ± 1.96·stderr`.
+pub fn normal_interval(value: f64, stderr: f64) -> [f64; 2] {
+    [value - Z * stderr, value + Z * stderr]
+}
+
 fn mean_and_stderr(scores: &[f64]) -> Option<(f64, f64)> {
     if scores.len() < 2 {
         return None;

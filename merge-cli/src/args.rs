@@ -173,6 +173,9 @@ pub(crate) struct Eval {
     /// Ask an OpenAI-compatible server too, such as http://127.0.0.1:8000 of vLLM or llama.cpp.
     #[arg(long, value_name = "URL")]
     pub(crate) server: Vec<String>,
+    /// The model to ask of a server that has several [default: its first].
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) served: Option<String>,
     /// Most answers generated side by side; no answer depends on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: Option<u16>,

@@ -39,11 +39,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Merge(args) => return command::merge::run(&args),
         Command::Plan(args) => command::plan::run(&args)?,
         Command::Verify(args) => command::verify::run(&args)?,
-<<<<<<< HEAD
-        Command::Eval(args) => command::eval::run(&args)?,
         Command::Tasks(args) => command::tasks::run(&args)?,
-=======
->>>>>>> c9b4897 (evomerge eval: several models, built-in tasks, results as lm-evaluation-harness writes them)
         Command::Data(args) => command::data::run(&args)?,
         Command::Inspect(args) => command::inspect::run(&args)?,
         Command::Diff(args) => command::diff::run(&args)?,

@@ -1,7 +1,7 @@
 //! The scores of all items as one, and its standard error: the formulas of lm-evaluation-harness, its draws included.
 
 use super::score::{Aggregation, Score};
-use crate::python::Random;
+use crate::{python::Random, statistics::Estimate};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Draws from one generator; the next ones come from a generator of their own.
@@ -57,6 +57,15 @@ impl Aggregation {
             Self::Matthews => matthews(&classes(scores)),
             Self::Brier => brier(scores),
         }
+    }
+
+    /// Its 95% interval; none of fewer than two items.
+    pub(super) fn ci95(self, scores: &[&Score]) -> Option<[f64; 2]> {
+        let estimate = match self {
+            Self::Mean => Estimate::of(&scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>()),
+            _ => Estimate::of_statistic(scores, |scores| self.of(scores)),
+        };
+        estimate.map(|estimate| estimate.ci95)
     }
 
     /// Its standard error: of a mean by the sample's deviation; of what is no mean by `draws` draws with replacement, in

@@ -6,6 +6,7 @@ use super::{
     definition::{Definition, Over, Several, read, tree},
     of,
 };
+use crate::statistics::normal_interval;
 use merge_core::{
     error::{Error, Result},
     recipe::{At, Kind, Mistake, Node, known_names},
@@ -222,6 +223,7 @@ impl Group {
                     filter,
                     value,
                     stderr,
+                    ci95: stderr.map(|stderr| normal_interval(value, stderr)),
                     n: found.iter().map(|row| row.n).sum(),
                     higher_is_better: found[0].higher_is_better,
                 });

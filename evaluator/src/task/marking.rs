@@ -101,6 +101,8 @@ pub struct MetricRow {
     pub value: f64,
     /// The value's standard error, where lm-evaluation-harness gives one.
     pub stderr: Option<f64>,
+    /// A 95% interval, ours: of [`Estimate`].
+    pub ci95: Option<[f64; 2]>,
     /// Items.
     pub n: usize,
     /// Whether more is better.
@@ -368,6 +370,7 @@ impl Marking {
                     filter: filter.name.clone(),
                     value: aggregation.of(&scores),
                     stderr: aggregation.stderr(&scores, draws),
+                    ci95: aggregation.ci95(&scores),
                     n: scores.len(),
                     higher_is_better: measure.is_none_or(|measure| measure.higher_is_better),
                 });

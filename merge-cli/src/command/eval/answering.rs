@@ -1,14 +1,14 @@
 //! What answers: a checkpoint, a recipe that is merged in memory, or a server.
 
-use crate::{args::Eval, model::Model, screen};
+use crate::{args::Eval, hub::agent, model::Model, screen};
 use evaluator::{
-    model::{Batch, Llama, Memory, device},
+    model::{Batch, Llama, Memory, Server, Wire, device},
     request::LanguageModel,
 };
 use merge_core::{
     error::{Error, Result},
     store::{Fingerprint, Record as _, Store},
-    weights::{Weights, check_finite},
+    weights::check_finite,
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -64,7 +64,17 @@ impl Answering {
         args: &Eval,
         work: impl FnOnce(&mut dyn LanguageModel) -> Result<T>,
     ) -> Result<(T, Counts)> {
-        let Self::Local(path) = self else { return Err(Error::user("no server")) };
+        let path = match self {
+            Self::Local(path) => path,
+            Self::Server(url) => {
+                let key = env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+                let mut server = Server::connect(Wire::new(agent(url)?, url, key.as_deref())?, args.served.clone())?;
+                if args.chat {
+                    server = server.chat(args.system.clone());
+                }
+                return Ok((work(&mut server)?, Counts::default()));
+            }
+        };
         let model = Model::open(path)?;
         if let Model::Checkpoint(checkpoint) = &model {
             // A merge looks at its numbers itself.

@@ -5,7 +5,7 @@ use crate::screen;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
     evaluation::{Asked, Mishaps},
-    statistics::Estimate,
+    statistics::normal_interval,
     task::{Group, MetricRow, Task as _},
 };
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
         filter: String::new(),
         value,
         stderr: Some(stderr),
-        ci95: Some(Estimate::normal(value, stderr)),
+        ci95: Some(normal_interval(value, stderr)),
         n: tasks.iter().map(|of| of.main.n).sum(),
         higher_is_better: true,
     };
