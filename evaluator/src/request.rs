@@ -169,6 +169,9 @@ pub trait LanguageModel {
 }
 
 /// All answers, in the order of the requests.
+///
+/// # Panics
+/// If the model leaves a request unanswered.
 pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
     let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
     model.answer(requests, &mut |number, answer| {

@@ -28,6 +28,7 @@ pub fn repr(value: &Value) -> String {
 }
 
 /// `repr` of a float: the shortest digits that give it back, with an exponent from 1e16 up and below 1e-4.
+#[expect(clippy::missing_panics_doc, reason = "the format has an exponent, which is a whole number")]
 pub fn float(x: f64) -> String {
     if !x.is_finite() {
         return if x.is_nan() {

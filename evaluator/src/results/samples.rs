@@ -6,6 +6,7 @@ use crate::{
     request::{Answer, Ask, Fit, Likelihood, Request, Said},
     task::{Filtered, Marked, Read},
 };
+use merge_core::checkpoint::hex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -120,5 +121,5 @@ fn said(requests: &[Request], answers: &[Answer], repeats: usize) -> Vec<Value> 
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Doc,
-    definition::{Definition, Formula, OutputType, TokenEncoding, Written},
+    definition::{Definition, Formula, OutputType, Own, Written},
     template::{Templates, field},
 };
 use crate::{
@@ -90,17 +90,15 @@ impl Asking {
             delimiter: delimiter.clone(),
             after: after.clone(),
         };
+        let own = |own: Option<&Own>, question: &Option<At<Formula>>| {
+            let found = own.map_or(question.as_ref(), |own| own.or(question.as_ref()));
+            found.map(|formula| formula.value.clone())
+        };
         let shot = Manner {
             text: config.and_then(|config| plain(&config.doc_to_text)).unwrap_or_else(|| question.text.clone()),
             target: config.and_then(|config| plain(&config.doc_to_target)).unwrap_or_else(|| question.target.clone()),
-            choice: match config.and_then(|config| config.doc_to_choice.as_ref()) {
-                Some(own) => plain(own),
-                None => question.choice.clone(),
-            },
-            prefix: match config.and_then(|config| config.gen_prefix.as_ref()) {
-                Some(own) => plain(own),
-                None => question.prefix.clone(),
-            },
+            choice: own(config.map(|config| &config.doc_to_choice), &definition.doc_to_choice),
+            prefix: own(config.map(|config| &config.gen_prefix), &definition.gen_prefix),
             delimiter: config.and_then(|config| config.target_delimiter.clone()).unwrap_or(delimiter),
             after: config.and_then(|config| config.fewshot_delimiter.clone()).unwrap_or(after),
         };
@@ -116,7 +114,7 @@ impl Asking {
                 .and_then(|kwargs| kwargs.max_gen_toks.as_ref())
                 .map_or(MAX_GEN_TOKS, |tokens| tokens.value),
             gold_limit: ours.and_then(|ours| ours.gold_limit.as_ref()).map(|more| more.value),
-            encoding: ours.and_then(|ours| ours.encoding).map_or_else(TokenEncoding::default, |own| own).encoding(),
+            encoding: ours.and_then(|ours| ours.encoding).unwrap_or_default().encoding(),
             description: plain(&definition.description),
             question,
             shot,
@@ -129,17 +127,17 @@ impl Asking {
     /// Compiles every text as a template: which of them name a field is known when there are documents.
     fn add_templates(&mut self, written: &Written) -> Result<()> {
         let definition = &written.definition;
-        let mut all: Vec<(&str, &Option<At<Formula>>)> = vec![
-            ("doc_to_text", &definition.doc_to_text),
-            ("doc_to_target", &definition.doc_to_target),
-            ("doc_to_choice", &definition.doc_to_choice),
-            ("description", &definition.description),
-            ("gen_prefix", &definition.gen_prefix),
+        let mut all: Vec<(&str, Option<&At<Formula>>)> = vec![
+            ("doc_to_text", definition.doc_to_text.as_ref()),
+            ("doc_to_target", definition.doc_to_target.as_ref()),
+            ("doc_to_choice", definition.doc_to_choice.as_ref()),
+            ("description", definition.description.as_ref()),
+            ("gen_prefix", definition.gen_prefix.as_ref()),
         ];
         if let Some(config) = &definition.fewshot_config {
-            let key = "fewshot_config";
-            all.extend([(key, &config.doc_to_text), (key, &config.doc_to_target)]);
-            all.extend([&config.doc_to_choice, &config.gen_prefix].into_iter().flatten().map(|own| (key, own)));
+            let own = [config.doc_to_text.as_ref(), config.doc_to_target.as_ref()];
+            let own = own.into_iter().chain([config.doc_to_choice.written(), config.gen_prefix.written()]);
+            all.extend(own.map(|formula| ("fewshot_config", formula)));
         }
         for (key, formula) in all {
             if let Some(At { value: Formula::Text(text), place }) = formula {
@@ -213,7 +211,7 @@ impl Asking {
                 let after = |choice: &String| format!("{}{choice}", self.question.delimiter);
                 let continuations: Vec<String> =
                     if inputs { vec![after(&python::str(&target))] } else { choices.iter().map(after).collect() };
-                for question in questions.iter() {
+                for question in &questions {
                     requests
                         .push(self.request(prompt(question.clone()), Ask::Choose { choices: continuations.clone() }));
                 }

@@ -16,11 +16,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The splits of a data set by name, each a list of JSON objects.
+pub type Splits = Vec<(String, Vec<Value>)>;
+
 /// Data sets by name: whoever reads a task says which there are.
 pub trait Datasets {
     /// The splits of a data set, each a list of JSON objects; `None` if there is no such data set. `path` is a task's
     /// `dataset_path` and `name` its `dataset_name`.
-    fn open(&self, path: &str, name: Option<&str>) -> Result<Option<Vec<(String, Vec<Value>)>>>;
+    fn open(&self, path: &str, name: Option<&str>) -> Result<Option<Splits>>;
 
     /// What some measures need beside the documents, by the name of a data set; `None` if it is not here.
     fn tool(&self, _name: &str) -> Option<PathBuf> {
@@ -32,7 +35,7 @@ pub trait Datasets {
 pub struct FilesOnly;
 
 impl Datasets for FilesOnly {
-    fn open(&self, _: &str, _: Option<&str>) -> Result<Option<Vec<(String, Vec<Value>)>>> {
+    fn open(&self, _: &str, _: Option<&str>) -> Result<Option<Splits>> {
         Ok(None)
     }
 }

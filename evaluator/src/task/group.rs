@@ -302,7 +302,9 @@ fn index(group: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
             let Some(name) = key(&node, "group").or_else(|| key(&node, "task")) else { continue };
             let of =
                 node.take("tag").and_then(|tag| Several::deserialize(&tag).ok()).map_or_else(Vec::new, |tags| tags.0);
-            of.into_iter().for_each(|tag| tags.entry(tag).or_default().push((name.clone(), path.clone())));
+            for tag in of {
+                tags.entry(tag).or_default().push((name.clone(), path.clone()));
+            }
             known.entry(name).or_insert_with(|| vec![path]);
         }
     }

@@ -4,7 +4,7 @@ use super::{
     Doc, Fractions, ItemId, Split,
     asking::{Asked, Asking},
     dataset::{Datasets, Row, load},
-    definition::{Formula, Sampler, Written},
+    definition::{Formula, Own, Sampler, Written},
     function,
     marking::Marking,
     shots::{Draw, Pool},
@@ -99,8 +99,10 @@ pub(super) fn gather(
     Ok(items)
 }
 
-/// The splits of the data, the key that names each, and what it is for; a split without is divided.
-fn uses(written: &Written) -> Result<Vec<(&'static str, &At<String>, Option<Split>)>> {
+/// A key, the split of the data it names, and what that is for; one without a use is divided.
+type Use<'a> = (&'static str, &'a At<String>, Option<Split>);
+
+fn uses(written: &Written) -> Result<Vec<Use<'_>>> {
     let definition = &written.definition;
     if let Some(ours) = definition.ours() {
         if let Some(divide) = &ours.divide {
@@ -162,9 +164,9 @@ fn pool_docs(written: &Written, asking: &Asking, rows: Option<Vec<Row>>) -> Resu
     let count = definition.num_fewshot.map_or(0, |count| count.value);
     let docs: Vec<Doc> = match rows {
         Some(mut rows) => {
-            let own = match config.and_then(|config| config.process_docs.as_ref()) {
-                Some(own) => own.clone().map(|formula| (formula, "fewshot_config")),
-                None => definition.process_docs.clone().map(|formula| (formula, "process_docs")),
+            let own = match config.map(|config| &config.process_docs) {
+                Some(Own::Written(own)) => own.clone().map(|formula| (formula, "fewshot_config")),
+                _ => definition.process_docs.clone().map(|formula| (formula, "process_docs")),
             };
             process_docs(written, own.as_ref(), &mut rows)?;
             rows.into_iter().map(|row| row.doc).collect()

@@ -141,7 +141,9 @@ impl Marking {
         }
         let mut measures = measures(written, process.as_ref())?;
         if output == OutputType::GenerateUntil {
-            measures.iter_mut().for_each(|measure| measure.name = tools.name(&measure.name));
+            for measure in &mut measures {
+                measure.name = tools.name(&measure.name);
+            }
         }
         let main = (measures[0].name.clone(), filters[0].name.clone());
         let mut marking = Self {
@@ -305,14 +307,11 @@ impl Marking {
             let number = item.gold.as_ref();
             let answered = Answered { asked: &item.asked, number, text: &response, tools: &self.tools };
             let of = |name: &str| self.of_answer(name, &answered).map(gate);
-            let scores: Vec<(String, Score)> = match &self.process {
-                Some(process) => {
-                    (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), gate(score))).collect()
-                }
-                None => {
-                    let score = |measure: &Measure| Some((measure.name.clone(), of(&measure.name)?));
-                    self.measures.iter().filter_map(score).collect()
-                }
+            let scores: Vec<(String, Score)> = if let Some(process) = &self.process {
+                (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), gate(score))).collect()
+            } else {
+                let score = |measure: &Measure| Some((measure.name.clone(), of(&measure.name)?));
+                self.measures.iter().filter_map(score).collect()
             };
             if filter.name == self.main.1 && self.measure(&self.main.0).is_none() {
                 extra = of(&self.main.0);
@@ -348,15 +347,6 @@ impl Marking {
         (self.filters.iter().map(one).collect(), extra)
     }
 
-    /// What a search remembers of an item.
-    pub(super) fn score(&self, marked: &Marked) -> ItemScore {
-        let (tokens, truncated) = match marked.answers.first().map(|answer| &answer.said) {
-            Some(Said::Text { tokens, truncated, .. }) => (u32::try_from(*tokens).unwrap_or(u32::MAX), *truncated),
-            _ => (0, false),
-        };
-        ItemScore { value: marked.main, tokens, truncated }
-    }
-
     /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard error
     /// (lm-evaluation-harness: 100,000; none with 0).
     pub(super) fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
@@ -385,6 +375,15 @@ impl Marking {
         }
         rows
     }
+}
+
+/// What a search remembers of an item.
+pub(super) fn score(marked: &Marked) -> ItemScore {
+    let (tokens, truncated) = match marked.answers.first().map(|answer| &answer.said) {
+        Some(Said::Text { tokens, truncated, .. }) => (u32::try_from(*tokens).unwrap_or(u32::MAX), *truncated),
+        _ => (0, false),
+    };
+    ItemScore { value: marked.main, tokens, truncated }
 }
 
 /// The measures a definition names, in its list or as the main one.

@@ -23,7 +23,7 @@ mod tests;
 
 use std::path::Path;
 
-pub use dataset::{Datasets, FilesOnly};
+pub use dataset::{Datasets, FilesOnly, Splits};
 pub use group::{Group, Suite, suite};
 pub use marking::{Filtered, Marked, MetricRow, Read};
 pub use merge_core::search::Fractions;
@@ -316,7 +316,9 @@ impl Task for Benchmark {
         ];
         let mut content = self.written.json.clone();
         let metadata = content.as_object_mut().and_then(|content| {
-            APART.iter().for_each(|key| drop(content.remove(*key)));
+            for key in APART {
+                content.remove(key);
+            }
             content.remove("metadata")
         });
         let ours = metadata.as_ref().and_then(|metadata| metadata.get("evomerge")).and_then(Value::as_object);
@@ -343,6 +345,6 @@ impl Task for Benchmark {
     }
 
     fn mark(&self, items: &[ItemId], answers: &[Answer]) -> Vec<ItemScore> {
-        self.marked(items, answers).iter().map(|marked| self.marking.score(marked)).collect()
+        self.marked(items, answers).iter().map(marking::score).collect()
     }
 }

@@ -36,8 +36,11 @@ pub(super) const PROCESS_RESULTS: &[(&str, Process)] = &[
     ),
 ];
 
-/// Measures of generated text that a task may list beside `exact_match`, and what each needs.
-pub(super) const MEASURES: &[(&str, Option<Tool>, fn(&Answered<'_>) -> f64)] = &[
+/// A measure of generated text: its name, what it needs, and what it is of an answer.
+pub(super) type TextMeasure = (&'static str, Option<Tool>, fn(&Answered<'_>) -> f64);
+
+/// Measures of generated text that a task may list beside `exact_match`.
+pub(super) const MEASURES: &[TextMeasure] = &[
     ("f1", Some(Tool::Words), |answered| f1(answered, &golds(answered)).1),
     ("rouge1", Some(Tool::Words), |answered| rouge(answered).rouge1),
     ("rouge2", Some(Tool::Words), |answered| rouge(answered).rouge2),

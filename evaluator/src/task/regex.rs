@@ -42,11 +42,11 @@ pub(super) fn replacement(text: &str) -> String {
                 while let Some(digit) = chars.next_if(char::is_ascii_digit) {
                     number.push(digit);
                 }
-                out.push_str(&format!("${{{number}}}"));
+                out.extend(["${", &number, "}"]);
             }
             ('\\', Some('g')) => {
                 let name: String = chars.by_ref().skip(2).take_while(|c| *c != '>').collect();
-                out.push_str(&format!("${{{name}}}"));
+                out.extend(["${", &name, "}"]);
             }
             ('\\', Some('n')) => {
                 chars.next();

@@ -140,6 +140,7 @@ fn json(value: &Jinja) -> Value {
 }
 
 /// `re.sub(pattern, repl, string, count)`.
+#[expect(clippy::needless_pass_by_value, reason = "filters are called with values")]
 fn regex_replace(
     _: &mut State,
     string: &str,

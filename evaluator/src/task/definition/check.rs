@@ -59,6 +59,9 @@ fn unsupported(written: &Written) -> Result<()> {
     Ok(())
 }
 
+/// A key, what is written there, whether that fits, and what would.
+type Wanted<'a> = (&'a str, Option<&'a At<Formula>>, &'a dyn Fn(&Formula) -> bool, &'a str);
+
 fn formulas(written: &Written) -> Result<()> {
     let definition = &written.definition;
     let config = definition.fewshot_config.as_ref();
@@ -68,7 +71,6 @@ fn formulas(written: &Written) -> Result<()> {
     let target = |formula: &Formula| matches!(formula, Formula::Text(_) | Formula::Whole(_) | Formula::List(_));
     let choice = |formula: &Formula| matches!(formula, Formula::Text(_) | Formula::List(_) | Formula::Block(_));
     let function = |formula: &Formula| matches!(formula, Formula::Function(_));
-    type Wanted<'a> = (&'a str, Option<&'a At<Formula>>, &'a dyn Fn(&Formula) -> bool, &'a str);
     let a_text = "a template or a field's name";
     let all: [Wanted<'_>; 12] = [
         ("doc_to_text", definition.doc_to_text.as_ref(), &question, a_text),
@@ -80,9 +82,9 @@ fn formulas(written: &Written) -> Result<()> {
         ("process_results", definition.process_results.as_ref(), &function, "a `!function`"),
         (shot, config.and_then(|config| config.doc_to_text.as_ref()), &question, a_text),
         (shot, config.and_then(|config| config.doc_to_target.as_ref()), &target, a_text),
-        (shot, config.and_then(|config| config.doc_to_choice.as_ref()?.as_ref()), &choice, "a list or a template"),
-        (shot, config.and_then(|config| config.gen_prefix.as_ref()?.as_ref()), &text, a_text),
-        (shot, config.and_then(|config| config.process_docs.as_ref()?.as_ref()), &function, "a `!function`"),
+        (shot, config.and_then(|config| config.doc_to_choice.written()), &choice, "a list or a template"),
+        (shot, config.and_then(|config| config.gen_prefix.written()), &text, a_text),
+        (shot, config.and_then(|config| config.process_docs.written()), &function, "a `!function`"),
     ];
     for (key, formula, fits, wanted) in all {
         let Some(formula) = formula.filter(|formula| !fits(formula)) else { continue };

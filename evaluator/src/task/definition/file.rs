@@ -120,11 +120,10 @@ fn put(
     entry: (Node, Node),
     key: (String, PathBuf),
 ) {
-    match keys.iter().position(|(name, _)| *name == key.0) {
-        Some(found) => (entries[found], keys[found]) = (entry, key),
-        None => {
-            entries.push(entry);
-            keys.push(key);
-        }
+    if let Some(found) = keys.iter().position(|(name, _)| *name == key.0) {
+        (entries[found], keys[found]) = (entry, key);
+    } else {
+        entries.push(entry);
+        keys.push(key);
     }
 }

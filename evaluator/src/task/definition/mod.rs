@@ -8,11 +8,11 @@ mod ours;
 pub(super) use check::check;
 pub(super) use file::{Over, Written, read, read_str, tree};
 pub(super) use formula::Formula;
-pub(super) use ours::{Ours, TokenEncoding};
+pub(super) use ours::Ours;
 
 use merge_core::recipe::At;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// A task as it is written. Keys that are `null` count as not written.
@@ -179,9 +179,8 @@ pub(super) struct FewshotConfig {
     /// The split they come from.
     pub(super) split: Option<At<String>>,
     /// `!function` that changes each example before all else.
-    #[serde(deserialize_with = "some")]
     #[schemars(with = "Option<Formula>")]
-    pub(super) process_docs: Option<Option<At<Formula>>>,
+    pub(super) process_docs: Own,
     /// Not supported: lm-evaluation-harness 0.4.13 reads it and does nothing with it.
     #[schemars(skip)]
     pub(super) fewshot_indices: Option<At<Value>>,
@@ -190,19 +189,51 @@ pub(super) struct FewshotConfig {
     /// As for the question.
     pub(super) doc_to_text: Option<At<Formula>>,
     /// As for the question.
-    #[serde(deserialize_with = "some")]
     #[schemars(with = "Option<Formula>")]
-    pub(super) doc_to_choice: Option<Option<At<Formula>>>,
+    pub(super) doc_to_choice: Own,
     /// As for the question.
     pub(super) doc_to_target: Option<At<Formula>>,
     /// As for the question.
-    #[serde(deserialize_with = "some")]
     #[schemars(with = "Option<Formula>")]
-    pub(super) gen_prefix: Option<Option<At<Formula>>>,
+    pub(super) gen_prefix: Own,
     /// As for the question.
     pub(super) fewshot_delimiter: Option<String>,
     /// As for the question.
     pub(super) target_delimiter: Option<String>,
+}
+
+/// What an example has of its own, where `null` says that it has nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Own {
+    /// The same as the question.
+    #[default]
+    Same,
+    /// What is written.
+    Written(Option<At<Formula>>),
+}
+
+impl Own {
+    /// What is written, if anything is.
+    pub(super) fn written(&self) -> Option<&At<Formula>> {
+        match self {
+            Self::Same => None,
+            Self::Written(own) => own.as_ref(),
+        }
+    }
+
+    /// What an example has, given what the question has.
+    pub(super) fn or<'a>(&'a self, question: Option<&'a At<Formula>>) -> Option<&'a At<Formula>> {
+        match self {
+            Self::Same => question,
+            Self::Written(own) => own.as_ref(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Own {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Written)
+    }
 }
 
 /// How examples are chosen.
@@ -342,9 +373,4 @@ pub(super) struct Metadata {
     /// What only this program knows.
     #[schemars(with = "Option<Ours>")]
     pub(super) evomerge: Option<At<Ours>>,
-}
-
-/// A key that may be written as `null`, which then says something.
-fn some<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
