@@ -223,7 +223,7 @@ pub(crate) struct Data {
 pub(crate) enum DataCommand {
     /// Get data sets, prove them, and keep their licence beside them.
     ///
-    /// They are kept in EVOMERGE_DATA, else in `evomerge` under XDG_DATA_HOME or ~/.local/share.
+    /// They are kept in `EVOMERGE_DATA`, else in `evomerge` under `XDG_DATA_HOME` or `~/.local/share`.
     Fetch(Fetch),
     /// List the data sets: licence, splits, and whether they are here.
     List(List),

@@ -8,13 +8,15 @@
 pub mod manifest;
 pub mod derive;
 mod read;
+mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     manifest::{Address, File, Promise},
-    table::{DATASETS, Dataset, SOURCES, Source, Split},
+    sources::{SOURCES, Source},
+    table::{DATASETS, Dataset, Split},
 };
 
 use merge_core::{

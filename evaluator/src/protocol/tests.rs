@@ -1,5 +1,6 @@
 //! The built-in tasks, against the prompts of the harnesses that they follow.
 
+mod eleuther;
 mod marks;
 
 use super::*;

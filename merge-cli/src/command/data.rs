@@ -217,11 +217,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn licence(source: &Source) -> String {
     let Source { title, url, version, licence, licence_url, attribution, note, .. } = source;
-    let mut text = format!("{title}\n{url} ({version})\n\n{attribution}\n\nLicence: {licence}\n{licence_url}\n");
-    if !note.is_empty() {
-        text += &format!("\nNote: {note}.\n");
-    }
-    text
+    let note = if note.is_empty() { String::new() } else { format!("\nNote: {note}.\n") };
+    format!("{title}\n{url} ({version})\n\n{attribution}\n\nLicence: {licence}\n{licence_url}\n{note}")
 }
 
 /// Everything of a source that is here, and where it came from.

@@ -124,16 +124,13 @@ fn metrics(ways: &Ways) -> String {
     each(ways.iter().filter_map(|(_, task)| Some((*task.metrics().first()?).to_owned())))
 }
 
-/// `strict stability-0.2/0.3 eleuther`.
+/// `strict stability eleuther`: Stability's prompts together, if there are several.
 fn names(ways: &Ways) -> String {
-    let versions: Vec<&str> =
-        ways.iter().filter_map(|(protocol, _)| protocol.name.strip_prefix("stability-")).collect();
-    let name = |protocol: &Protocol| match protocol.name.strip_prefix("stability-") {
-        Some(_) if versions.len() == 1 => protocol.name.to_owned(),
-        Some(_) => format!("stability-{}…{}", versions[0], versions[versions.len() - 1]),
-        None => protocol.name.to_owned(),
+    let name = |protocol: &Protocol| match protocol.name.split_once('-') {
+        Some((family, _)) if ways.iter().filter(|(other, _)| other.name.starts_with(family)).count() > 1 => family,
+        _ => protocol.name,
     };
-    each(ways.iter().map(|(protocol, _)| name(protocol)))
+    each(ways.iter().map(|(protocol, _)| name(protocol).to_owned()))
 }
 
 fn describe(shelf: &Shelf, protocol: &Protocol, task: &Builtin) -> Value {

@@ -13,7 +13,10 @@ fn scores(protocol: &str, task: &str, shelf: &Shelf, text: impl Fn(&crate::task:
     let said = Said::Text { text: text(read.doc(id)), tokens: 1, truncated: false };
     let marked = read.marked(&[id], &[Answer { said, fit: Fit::default() }]);
     let all = marked[0].filtered.iter().flat_map(|filtered| {
-        filtered.scores.iter().map(|(name, score)| (format!("{name},{}", filtered.filter), Score::value(score).unwrap()))
+        filtered
+            .scores
+            .iter()
+            .map(|(name, score)| (format!("{name},{}", filtered.filter), Score::value(score).unwrap()))
     });
     all.collect()
 }
@@ -25,8 +28,11 @@ type Style<'a> = &'a dyn Fn(i64) -> String;
 #[test]
 fn protocols_disagree_on_numbers_as_is_known_of_them() {
     let Some(shelf) = shelf() else { return };
-    let wide = |number: i64| number.to_string().chars().map(|c| char::from_u32(c as u32 + 0xFEE0).unwrap()).collect::<String>();
-    let protocols = [("sakana", "mgsm-ja"), ("stability-0.3", "mgsm-ja"), ("eleuther", "mgsm-ja"), ("strict", "mgsm-ja")];
+    let wide = |number: i64| {
+        number.to_string().chars().map(|c| char::from_u32(c as u32 + 0xFEE0).unwrap()).collect::<String>()
+    };
+    let protocols =
+        [("sakana", "mgsm-ja"), ("stability-0.3", "mgsm-ja"), ("eleuther", "mgsm-ja"), ("strict", "mgsm-ja")];
     let styles: [(Style<'_>, [f64; 4]); 5] = [
         (&|gold| format!("答えは{gold}です。"), [1.0, 1.0, 1.0, 1.0]),
         (&|gold| format!("答えは{}です。", wide(gold)), [1.0, 0.0, 0.0, 1.0]),
@@ -47,7 +53,11 @@ fn protocols_disagree_on_numbers_as_is_known_of_them() {
 #[test]
 fn sakana_takes_only_japanese_answers() {
     let Some(shelf) = shelf() else { return };
-    for (before, after, japanese) in [("一日に卵を市場で売るので、答えは", "です。", 1.0), ("She makes a total of ", " dollars.", 0.0), ("", "", 0.0)] {
+    for (before, after, japanese) in [
+        ("一日に卵を市場で売るので、答えは", "です。", 1.0),
+        ("She makes a total of ", " dollars.", 0.0),
+        ("", "", 0.0),
+    ] {
         let text = |doc: &crate::task::Doc| format!("{before}{}{after}", doc["answer_number"]);
         let scores = scores("sakana", "mgsm-ja", &shelf, text);
         assert_eq!(scores, [("acc,none".to_owned(), 1.0), ("acc_ja,none".to_owned(), japanese)]);
