@@ -53,10 +53,10 @@ impl Echo {
         }
         let ends = starts.iter().skip(1).copied().chain([end]);
         let spans: Vec<_> = starts.iter().copied().zip(ends).map(|(start, next)| (start, next.max(start))).collect();
-        if answer["usage"]["completion_tokens"].as_u64().is_some_and(|n| n > 0)
-            && starts.last().is_none_or(|last| *last < end)
-        {
-            // llama_cpp.server 0.3 is one token late where no BOS comes first; then the token it generated is missing.
+        let counted = answer["usage"]["prompt_tokens"].as_u64().map(|tokens| tokens as usize);
+        // Without BOS llama_cpp.server 0.3 is one token late, and has no room for the one it generated. With BOS, which it does
+        // not list, it has, and may only not have generated any.
+        if starts.last().is_none_or(|last| *last < end) && counted.is_some_and(|counted| tokens.len() >= counted) {
             return Err(
                 "its log-likelihoods do not belong to the tokens beside them: llama_cpp.server needs a model that \
                         begins its prompts with BOS"
@@ -70,7 +70,7 @@ impl Echo {
             best: top.iter().map(best).collect(),
             cut: prompt.chars().count(),
             end,
-            counted: answer["usage"]["prompt_tokens"].as_u64().map(|tokens| tokens as usize),
+            counted,
         })
     }
 

@@ -26,6 +26,8 @@ use ureq::Agent;
 enum Style {
     /// llama-cpp-python 0.3.36: BOS is not listed, and a token of a part of a character has no text.
     LlamaCpp,
+    /// The same where it generates nothing, or BOS.
+    Silent,
     /// The same where the tokenizer puts no BOS: each log-likelihood stands one token late.
     Late,
     /// vLLM 0.11: BOS is listed and its text counts.
@@ -162,7 +164,7 @@ fn echo(llama: &mut Llama, style: Style, text: &str) -> Value {
     };
     let first = usize::from(style != Style::Vllm);
     let (mut names, mut offsets, mut logs, mut top) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let last = if style == Style::Late { tokens.len() - 1 } else { tokens.len() };
+    let last = if matches!(style, Style::Silent | Style::Late) { tokens.len() - 1 } else { tokens.len() };
     for position in first..last {
         let token = tokens[position] as usize;
         let name = match position {
@@ -185,7 +187,7 @@ fn echo(llama: &mut Llama, style: Style, text: &str) -> Value {
     if style != Style::Uncounted {
         lists["text_offset"] = json!(offsets);
     }
-    let usage = json!({ "prompt_tokens": prompt_tokens, "completion_tokens": 1 });
+    let usage = json!({ "prompt_tokens": prompt_tokens - usize::from(style == Style::Late), "completion_tokens": 1 });
     json!({ "choices": [{ "text": text, "logprobs": lists }], "usage": usage })
 }
 
@@ -220,7 +222,7 @@ fn what_comes_over_the_wire_is_what_we_compute() {
     let requests = requests();
     let mut llama = Memory::open("ja").load().unwrap();
     let expected = answers(&mut llama, &requests).unwrap();
-    for style in [Style::LlamaCpp, Style::Vllm, Style::Uncounted] {
+    for style in [Style::LlamaCpp, Style::Silent, Style::Vllm, Style::Uncounted] {
         let double = Double::start(style);
         for parallel in [1, 3] {
             let ours = answers(&mut double.server().parallel(parallel), &requests).unwrap();
