@@ -79,7 +79,7 @@ fn score(bencher: Bencher<'_, '_>) {
     let work = || {
         samples::timed("score", || {
             let merge = Merge::plan(&recipe, &sources).expect("they fit together");
-            let heard = &mut |_, scores| {
+            let heard = &mut |scores| {
                 black_box(scores);
                 Ok(ControlFlow::Continue(()))
             };

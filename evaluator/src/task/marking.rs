@@ -4,11 +4,12 @@ use super::{
     Doc, ItemId, ItemScore,
     asking::{Asked, texts},
     dataset::Datasets,
-    definition::{Definition, Formula, MetricConfig, OutputType, Written},
+    definition::{Formula, OutputType, Written},
     exact::Exact,
     filter::Filter,
     function::{self, Answered, Gold, Process},
     items::Item,
+    measures::{Measure, listed, measures},
     ours::{self, Tool, Tools},
     score::{self, Aggregation, METRICS, Metric, Score, golds},
 };
@@ -20,7 +21,7 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
-    recipe::{At, Mistake, Place, known_names},
+    recipe::{Mistake, known_names},
 };
 
 /// How a task's answers are marked.
@@ -40,15 +41,6 @@ pub(super) struct Marking {
     pub(super) many: bool,
     /// Whether every right answer is a number.
     pub(super) sums: bool,
-}
-
-/// A measure as a task has it.
-#[derive(Debug)]
-pub(super) struct Measure {
-    pub(super) name: String,
-    pub(super) aggregation: Aggregation,
-    pub(super) higher_is_better: bool,
-    exact: Exact,
 }
 
 /// An item that was asked and marked.
@@ -397,99 +389,4 @@ pub(super) fn score(marked: &Marked) -> ItemScore {
         _ => (0, false),
     };
     ItemScore { value: marked.main, tokens, truncated }
-}
-
-/// The measures a definition names, in its list or as the main one.
-fn listed(definition: &Definition) -> impl Iterator<Item = &str> {
-    let list = definition.metric_list.iter().flatten().filter_map(|config| match &config.metric.value {
-        Formula::Text(name) => Some(name.as_str()),
-        Formula::Function(name) => function::measure(name).ok(),
-        _ => None,
-    });
-    let main = definition.ours().and_then(|ours| ours.main.as_ref());
-    list.chain(main.and_then(|main| main.value.split(',').next()))
-}
-
-/// The measures a definition lists, or the usual ones.
-fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>> {
-    let definition: &Definition = &written.definition;
-    let output = definition.output();
-    let Some(list) = &definition.metric_list else {
-        let usual = |name: &&str| {
-            let metric = METRICS.iter().find(|metric| metric.name == *name).expect("the usual ones are known");
-            let Metric { aggregation, higher_is_better, .. } = *metric;
-            Measure { name: (*name).to_owned(), aggregation, higher_is_better, exact: Exact::default() }
-        };
-        return Ok(score::defaults(output).iter().map(usual).collect());
-    };
-    let refuse = |place: Place, mistake: Mistake| written.error("metric_list", place, mistake);
-    if list.is_empty() {
-        return Err(Error::user("`metric_list` lists nothing")
-            .at(written.path.display())
-            .hint("leave it out, or add one"));
-    }
-    list.iter()
-        .map(|At { value: config, .. }| {
-            let name = match &config.metric.value {
-                Formula::Text(name) => name.clone(),
-                Formula::Function(name) => {
-                    function::measure(name).map_err(|mistake| refuse(config.metric.place, mistake))?.to_owned()
-                }
-                _ => return Err(refuse(config.metric.place, Mistake::new("expected the name of a measure"))),
-            };
-            if let Some(hf) = config.hf_evaluate.filter(|hf| hf.value) {
-                return Err(refuse(hf.place, Mistake::new("measures of the package `evaluate` are not supported")));
-            }
-            let known = METRICS.iter().find(|metric| metric.name == name && metric.outputs.contains(&output));
-            let texts = ours::MEASURES.iter().map(|known| known.0).filter(|_| output == OutputType::GenerateUntil);
-            let given = process.map_or_else(
-                || texts.clone().any(|text| text == name),
-                |process| process.gives.contains(&name.as_str()),
-            );
-            if let Some(process) = process.filter(|_| !given) {
-                let mistake = Mistake::new(format!("`process_results` gives no `{name}`"));
-                let hint = known_names(&name, "it gives", process.gives.iter().copied());
-                return Err(refuse(config.metric.place, mistake.hint(hint)));
-            }
-            if known.is_none() && !given {
-                let own = METRICS.iter().filter(|metric| metric.outputs.contains(&output)).map(|metric| metric.name);
-                let mistake = Mistake::new(format!("there is no measure `{name}` of `{}`", output.name()));
-                let hint = known_names(&name, "there are", own.chain(texts));
-                return Err(refuse(config.metric.place, mistake.hint(hint)));
-            }
-            let usual =
-                if given { Aggregation::Mean } else { known.map_or(Aggregation::Mean, |metric| metric.aggregation) };
-            let aggregation = aggregation(config, usual).map_err(|(place, mistake)| refuse(place, mistake))?;
-            let higher = config.higher_is_better.or(known.filter(|_| !given).map(|metric| metric.higher_is_better));
-            let exact = Exact::new(written, config)?;
-            Ok(Measure { name, aggregation, higher_is_better: higher.unwrap_or(true), exact })
-        })
-        .collect()
-}
-
-/// The aggregation a measure asks for: one of numbers for one of numbers, otherwise its own.
-fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result<Aggregation, (Place, Mistake)> {
-    let Some(asked) = &config.aggregation else { return Ok(usual) };
-    let refuse = |mistake: Mistake| Err((asked.place, mistake));
-    let names = Aggregation::NAMES.iter().map(|(name, _)| *name);
-    let name = match &asked.value {
-        Formula::Text(name) => name,
-        // A published measure's own is a mean, but for random draws.
-        Formula::Function(name) => {
-            let of = name.strip_suffix("_agg").unwrap_or(name);
-            return function::measure(of).map(|_| usual).map_err(|mistake| (asked.place, mistake));
-        }
-        _ => return refuse(Mistake::new("expected the name of an aggregation")),
-    };
-    let Some(found) = Aggregation::find(name) else {
-        return refuse(Mistake::new(format!("there is no aggregation `{name}`")).hint(known_names(
-            name,
-            "there are",
-            names,
-        )));
-    };
-    let pairs =
-        |aggregation: Aggregation| matches!(aggregation, Aggregation::WeightedPerplexity | Aggregation::BitsPerByte);
-    let fits = found == usual || found.takes_numbers() && usual.takes_numbers() || pairs(found) && pairs(usual);
-    if fits { Ok(found) } else { refuse(Mistake::new(format!("`{name}` cannot be made of this measure"))) }
 }

@@ -16,6 +16,7 @@ mod filter;
 mod exact;
 mod score;
 mod aggregate;
+mod measures;
 mod marking;
 mod group;
 #[cfg(test)]
@@ -45,7 +46,8 @@ use asking::Asking;
 pub use definition::OutputType;
 use definition::{Definition, Over, Written};
 use items::{Item, Items};
-use marking::{Marking, Measure};
+use marking::Marking;
+use measures::Measure;
 
 /// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
 const VERSION: u32 = 2;
