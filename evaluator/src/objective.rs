@@ -156,7 +156,9 @@ impl Objective for Benchmarks {
                     let (chunk, later) = rest.split_at(chunk_len(task).min(rest.len()));
                     let answers = answers(&mut model, &task.requests(chunk))?;
                     let mut watch = Watch::default();
-                    answers.iter().for_each(|answer| _ = watch.tell(answer, task.expects_japanese()));
+                    for answer in &answers {
+                        _ = watch.tell(answer, task.expects_japanese());
+                    }
                     if let Some(verdict) = watch.verdict {
                         // Scored by chunk or not at all, so that a search that was broken off comes to the same.
                         let left = (0..asked.len()).map(|other| match other.cmp(&goal) {
