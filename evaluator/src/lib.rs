@@ -2,14 +2,25 @@
 //!
 //! A [`task::Task`] asks and marks and never sees a model; a [`request::LanguageModel`] answers and never sees a task.
 //! [`model::Llama`] is our own forward pass on candle: many requests at once, without padding, each answered bit for bit as
-//! if it were alone. [`objective::Benchmarks`] joins the two for a search.
+//! if it were alone. [`objective::Benchmarks`] joins the two for a search, [`evaluation`] for a report.
 //!
-//! In reading order: [`request`] is what is said between them; [`normalize`] · [`task`] ask and mark; [`metric`] says how sure
-//! a score is; [`model`] answers; [`objective`] is what a search maximises.
+//! In reading order: [`request`] is what is said between them; [`dataset`] is what the benchmarks' data is and how it is read;
+//! [`normalize`] · [`mark`] · [`task`] ask and mark, [`protocol`] as published harnesses do; [`statistics`] says how sure a score
+//! is; [`model`] answers; [`evaluation`] puts tasks to a model, [`results`] writes down what came of it; [`guard`] keeps what is
+//! searched on from what is reported; [`objective`] is what a search maximises.
 
 pub mod request;
+pub mod python;
 pub mod normalize;
-pub mod metric;
+pub mod mark;
+pub mod dataset;
 pub mod task;
+pub mod protocol;
+pub mod statistics;
 pub mod model;
+pub mod evaluation;
+pub mod results;
+pub mod guard;
 pub mod objective;
+#[cfg(test)]
+mod shared;

@@ -3,7 +3,11 @@
 use std::{fmt, str::FromStr, sync::LazyLock};
 
 use merge_core::error::{Error, Result};
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{One as _, Signed as _, Zero as _};
 use regex::Regex;
+use serde::{Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
 
 #[cfg(test)]
@@ -47,7 +51,7 @@ pub fn final_number(text: &str) -> Option<Number> {
     // "No.5" and "です.5" are not a half.
     let is_point = !before(digits.start()).is_some_and(char::is_alphanumeric);
     let digits = if is_point { digits.as_str() } else { digits.as_str().trim_start_matches('.') };
-    Some(Number::canonical(is_negative, digits))
+    Some(Number::decimal(is_negative, digits))
 }
 
 /// Whether an answer is Japanese: the language gate of a task with `language: ja`.
@@ -62,47 +66,84 @@ pub fn is_japanese(text: &str) -> bool {
     text.chars().any(is_kana) && 2 * japanese > letters
 }
 
-/// A decimal number, exact: two are equal when their values are, so `18.0` is `18` and `-0` is `0`.
+/// A number, exact: two are equal when their values are, so `18.0` is `18`, `-0` is `0`, and `1/2` is `0.5`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Number(
-    /// Without needless zeros, sign or point.
-    String,
-);
+pub struct Number(BigRational);
 
 impl Number {
     /// From ASCII digits with at most one point.
-    fn canonical(negative: bool, digits: &str) -> Self {
+    pub(crate) fn decimal(negative: bool, digits: &str) -> Self {
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let whole = whole.trim_start_matches('0');
-        let fraction = fraction.trim_end_matches('0');
-        let sign = if negative && !(whole.is_empty() && fraction.is_empty()) { "-" } else { "" };
-        let whole = if whole.is_empty() { "0" } else { whole };
-        let point = if fraction.is_empty() { "" } else { "." };
-        Self(format!("{sign}{whole}{point}{fraction}"))
+        let digits: BigInt = format!("0{whole}{fraction}").parse().expect("they are ASCII digits");
+        let value = BigRational::new(digits, BigInt::from(10).pow(fraction.len() as u32));
+        Self(if negative { -value } else { value })
+    }
+
+    /// The value as a fraction in lowest terms.
+    pub fn value(&self) -> &BigRational {
+        &self.0
     }
 }
 
+impl From<BigRational> for Number {
+    fn from(value: BigRational) -> Self {
+        Self(value)
+    }
+}
+
+/// A decimal number without needless zeros, sign or point; a fraction such as `1/3` where none is exact.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let Some(places) = decimal_places(self.0.denom()) else { return self.0.fmt(f) };
+        if places == 0 {
+            return self.0.numer().fmt(f);
+        }
+        let sign = if self.0.is_negative() { "-" } else { "" };
+        let digits = (self.0.abs() * BigInt::from(10).pow(places)).to_integer().to_string();
+        let digits = format!("{digits:0>width$}", width = places as usize + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - places as usize);
+        write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+/// As text, since JSON's numbers are read as floats.
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
 impl FromStr for Number {
     type Err = Error;
 
-    /// Reads a text that is, after [`normalize`], one number and nothing else: `-1,000.50` but not `18個`.
+    /// Reads a text that is, after [`normalize`], one number and nothing else: `-1,000.50` or `2/3` but not `18個`.
     fn from_str(text: &str) -> Result<Self> {
         let normal = normalize(text);
-        let (negative, digits) = normal.strip_prefix('-').map_or((false, normal.as_str()), |digits| (true, digits));
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let (negative, unsigned) = normal.strip_prefix('-').map_or((false, normal.as_str()), |digits| (true, digits));
         let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if is_digits(whole) && is_digits(fraction) {
-            Ok(Self::canonical(negative, digits))
+        let (above, below) = unsigned.split_once('/').unwrap_or((unsigned, "1"));
+        let (whole, fraction) = above.split_once('.').unwrap_or((above, "0"));
+        let denominator = Self::decimal(false, if is_digits(below) { below } else { "0" });
+        if is_digits(whole) && is_digits(fraction) && denominator.0.is_positive() {
+            Ok(Self(Self::decimal(negative, above).0 / denominator.0))
         } else {
             Err(Error::user(format!("`{text}` is not a number")).hint("write digits only, such as 18, -3 or 0.5"))
         }
     }
+}
+
+/// How many decimal places a fraction with this denominator has; `None` if no number of them is enough.
+fn decimal_places(denominator: &BigInt) -> Option<u32> {
+    let mut rest = denominator.clone();
+    let [twos, fives] = [2u32, 5].map(|factor| {
+        let mut count = 0;
+        while (&rest % factor).is_zero() {
+            rest /= factor;
+            count += 1;
+        }
+        count
+    });
+    rest.is_one().then_some(twos.max(fives))
 }
 
 /// NFKC, except for characters that hold a digit in disguise.
@@ -196,6 +237,6 @@ fn is_katakana(c: char) -> bool {
     matches!(c, '\u{30A1}'..='\u{30FF}' | '\u{31F0}'..='\u{31FF}') && c != '・'
 }
 
-fn is_kanji(c: char) -> bool {
+pub(crate) fn is_kanji(c: char) -> bool {
     matches!(c, '々' | '〆' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{323AF}')
 }

@@ -110,7 +110,7 @@ impl Benchmarks {
             return Err(Error::user(format!("task {} is named twice", task.name()))
                 .hint("an objective is reported too: name it once"));
         }
-        let (name, metric) = (task.name().to_owned(), task.metric().to_owned());
+        let (name, metric) = (task.name().to_owned(), task.metric());
         self.goals.push(Goal { name, metric, fingerprint: task.fingerprint(), ..goal });
         self.tasks.push(task);
         Ok(())

@@ -1,7 +1,8 @@
 //! What a task asks of a model and what the model answers: text in, text and numbers out.
 
 use merge_core::error::Result;
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::ops::ControlFlow;
 
 /// A question to a model.
@@ -27,7 +28,7 @@ pub struct Prompt {
 }
 
 /// An answered example of a prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shot {
     /// What was asked.
     pub question: String,
@@ -55,7 +56,7 @@ pub enum Ask {
         choices: Vec<String>,
     },
     /// How likely is this text, which may be longer than the model's context? It is read in stretches, each after one token of
-    /// the stretch before.
+    /// the stretch before; the last is as long as the others, and what it repeats is not scored again. There is no prompt.
     Read {
         /// The text.
         text: String,
@@ -84,22 +85,22 @@ pub struct Encoding {
 }
 
 /// How a prompt and its continuation become one sequence of tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairs {
     /// Each is encoded for itself (Stability's harness).
     Separate,
     /// White space at the end of the prompt moves to the continuation; both are encoded together and cut at the length of the
-    /// encoded prompt (`EleutherAI`'s harness).
+    /// encoded prompt (`EleutherAI`'s harness, which also scores the BOS token of a text that is read).
     Joint,
-    /// Both are encoded together and cut where the encoded prompt stops being their beginning: no token is scored that the
-    /// prompt has a part in, and none is left out.
+    /// Both are encoded together and cut where the encoded prompt stops being their beginning: every token that the
+    /// continuation has a part in is scored.
     #[default]
     Common,
 }
 
 /// What stands in for a prompt without any token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// The beginning-of-sequence token; without one, the end-of-sequence token.
@@ -116,6 +117,9 @@ pub struct Answer {
     pub said: Said,
     /// How the prompt fitted the model.
     pub fit: Fit,
+    /// Whether the model is broken: what it computed is not finite. It says nothing after that.
+    #[serde(default)]
+    pub broken: bool,
 }
 
 /// The answer itself.
@@ -137,7 +141,8 @@ pub enum Said {
 /// How likely a text is after what came before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Likelihood {
-    /// The summed log-likelihood of its tokens, in nats; minus infinity from a model that is broken.
+    /// The summed log-likelihood of its tokens, in nats; minus infinity (in JSON, null) from a model that is broken.
+    #[serde(deserialize_with = "impossible_is_null")]
     pub log: f64,
     /// Its tokens.
     pub tokens: usize,
@@ -168,6 +173,9 @@ pub trait LanguageModel {
 }
 
 /// All answers, in the order of the requests.
+///
+/// # Panics
+/// If the model leaves a request out.
 pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
     let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
     model.answer(requests, &mut |number, answer| {
@@ -175,6 +183,11 @@ pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Ve
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(answers.into_iter().map(|answer| answer.expect("a model answers every request")).collect())
+}
+
+/// JSON has no infinity.
+fn impossible_is_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NEG_INFINITY))
 }
 
 impl Prompt {

@@ -23,8 +23,12 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Prove that a merge is what its `evomerge.json` says, and that merging again makes it.
     Verify(Verify),
-    /// Score a model, or a recipe that is merged in memory.
+    /// Score models, or recipes that are merged in memory, on Japanese benchmarks, and compare them.
     Eval(Eval),
+    /// List the benchmarks: what each is, how it is asked and marked, and whether its data is here.
+    Tasks(Tasks),
+    /// Get the data of benchmarks, or list what there is.
+    Data(Data),
     /// Show what a model is: its architecture, sizes, types, vocabulary and tensors.
     Inspect(Inspect),
     /// Show where two models differ, by layer and component.
@@ -141,20 +145,48 @@ fn size(text: &str) -> Result<usize, String> {
 
 #[derive(clap::Args)]
 pub(crate) struct Eval {
-    /// A checkpoint's directory, or a recipe.
-    pub(crate) model: PathBuf,
-    /// Task files.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
-    pub(crate) tasks: Vec<PathBuf>,
+    /// Checkpoints' directories, recipes, or names on the hub; the others are compared with the first, item by item.
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<PathBuf>,
+    /// What to ask: names and suites that `evomerge tasks` lists, such as `jp-lmeh`, and task files.
+    #[arg(long, required = true, num_args = 1.., value_name = "TASK")]
+    pub(crate) tasks: Vec<String>,
+    /// How named tasks are asked and marked; `evomerge tasks` lists the protocols.
+    #[arg(long, default_value = "strict")]
+    pub(crate) protocol: String,
     /// Which items.
     #[arg(long, value_enum, default_value_t = Items::Report)]
     pub(crate) items: Items,
-    /// Where to compute: `cpu` or `cuda:0`.
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: String,
-    /// Print the scores as JSON to standard output.
+    /// Ask only the first so many items of each task.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Write results and samples as lm-evaluation-harness does, for its tools; without DIR, print the scores as JSON.
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "not given, given, given with a directory")]
+    pub(crate) json: Option<Option<PathBuf>>,
+    /// Ask in the form of a conversation, by the model's chat template.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) chat: bool,
+    /// What the system says first in a conversation.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub(crate) system: Option<String>,
+    /// Ask an OpenAI-compatible server too, such as http://127.0.0.1:8000 of vLLM or llama.cpp.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Vec<String>,
+    /// The model to ask of a server that has several [default: its first].
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) served: Option<String>,
+    /// Most answers generated side by side; no answer depends on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: Option<u16>,
+    /// Where to remember answers [default: evomerge/answers in the user's cache].
+    #[arg(long, value_name = "DIR", conflicts_with = "no_memory")]
+    pub(crate) memory: Option<PathBuf>,
+    /// Neither look up nor remember answers.
+    #[arg(long)]
+    pub(crate) no_memory: bool,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
 }
 
 /// A task's splits.
@@ -166,6 +198,52 @@ pub(crate) enum Items {
     Select,
     /// What results are reported on.
     Report,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Tasks {
+    /// Only this way of asking and marking, such as `strict` or `stability-0.3`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) protocol: Option<String>,
+    /// Print the task file of this benchmark, to be copied and changed; of `strict`, unless `--protocol` says otherwise.
+    #[arg(long, value_name = "TASK", conflicts_with = "json")]
+    pub(crate) show: Option<String>,
+    /// Print them as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Data {
+    #[command(subcommand)]
+    pub(crate) command: DataCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum DataCommand {
+    /// Get data sets, prove them, and keep their licence beside them.
+    ///
+    /// They are kept in `EVOMERGE_DATA`, else in `evomerge` under `XDG_DATA_HOME` or `~/.local/share`.
+    Fetch(Fetch),
+    /// List the data sets: licence, splits, and whether they are here.
+    List(List),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Fetch {
+    /// Data sets, such as `mgsm-ja`; `evomerge data list` lists them.
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Take the files from this directory instead, or from a mirror: an address that begins with `https://` or `http://`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct List {
+    /// Print them as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]

@@ -2,6 +2,7 @@
 
 mod cache;
 mod download;
+mod elsewhere;
 mod listing;
 mod wire;
 #[cfg(test)]
@@ -19,7 +20,18 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use ureq::Agent;
 use wire::{Failure, Wire};
+
+/// Makes connections to a model's server, which may think for minutes before it says anything.
+pub(crate) fn agent(address: &str) -> Result<Agent> {
+    if address.starts_with("https:") && !wire::processor_can_encrypt() {
+        return Err(Error::machine(format!("{address}: this processor lacks the instructions that encryption needs"))
+            .hint("ask by way of something that encrypts, at an address that begins with http://"));
+    }
+    let certificates = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    wire::agent(certificates.as_deref(), Duration::from_mins(10))
+}
 
 /// The hub, as the environment says: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
 pub(crate) struct Hub {

@@ -35,10 +35,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Search(args) => return command::search::run(&args),
+        Command::Eval(args) => return command::eval::run(&args),
         Command::Merge(args) => return command::merge::run(&args),
         Command::Plan(args) => command::plan::run(&args)?,
         Command::Verify(args) => command::verify::run(&args)?,
-        Command::Eval(args) => command::eval::run(&args)?,
+        Command::Tasks(args) => command::tasks::run(&args)?,
+        Command::Data(args) => command::data::run(&args)?,
         Command::Inspect(args) => command::inspect::run(&args)?,
         Command::Diff(args) => command::diff::run(&args)?,
         Command::Methods(args) => command::methods::run(&args),

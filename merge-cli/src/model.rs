@@ -7,8 +7,10 @@ use merge_core::{
     merge::Merge,
     recipe::{At, Location, Recipe, Reference, locate},
     sources::{Sources, short},
+    store::Fingerprint,
     weights::Weights,
 };
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -19,7 +21,14 @@ pub(crate) enum Model {
     /// What is on disk.
     Checkpoint(Checkpoint),
     /// What a recipe makes, and of what.
-    Recipe(Box<Merge>, Sources),
+    Recipe {
+        /// What is merged.
+        merge: Box<Merge>,
+        /// What it is made of.
+        sources: Sources,
+        /// Stands for the recipe, the documents it builds on included.
+        content: Fingerprint,
+    },
 }
 
 /// Files that hold tensors; any other file is a recipe.
@@ -44,13 +53,14 @@ impl Model {
         let documents = Recipe::read_all(path)?;
         let (recipe, earlier) = documents.split_last().expect("a file has a document");
         let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
-        Ok(Self::Recipe(Box::new(Merge::plan(recipe, &sources)?), sources))
+        let content = documents.iter().fold(Sha256::new(), |hash, one| hash.chain_update(one.fingerprint())).finalize();
+        Ok(Self::Recipe { merge: Box::new(Merge::plan(recipe, &sources)?), sources, content: content.into() })
     }
 
     pub(crate) fn weights(&self) -> &dyn Weights {
         match self {
             Self::Checkpoint(checkpoint) => checkpoint,
-            Self::Recipe(merge, _) => &**merge,
+            Self::Recipe { merge, .. } => &**merge,
         }
     }
 
@@ -58,7 +68,7 @@ impl Model {
     pub(crate) fn files(&self) -> Vec<(String, PathBuf)> {
         match self {
             Self::Checkpoint(checkpoint) => vec![(short(&checkpoint.place()), checkpoint.path().to_owned())],
-            Self::Recipe(_, sources) => {
+            Self::Recipe { sources, .. } => {
                 sources.files().map(|(name, path)| (name.to_owned(), path.to_owned())).collect()
             }
         }
@@ -68,7 +78,7 @@ impl Model {
     pub(crate) fn sha256(&self) -> Result<Vec<(String, BTreeMap<String, String>)>> {
         match self {
             Self::Checkpoint(checkpoint) => Ok(vec![(checkpoint.place(), checkpoint.sha256()?)]),
-            Self::Recipe(_, sources) => sources.sha256(),
+            Self::Recipe { sources, .. } => sources.sha256(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Results as people and programs read them: a table with intervals, and `result.json`.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use evaluator::metric::{Estimate, PairedDifference};
+use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::{Error, Result},
     evolve::{self, Entry, Findings, Goal},

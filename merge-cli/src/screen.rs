@@ -110,9 +110,10 @@ impl Line {
     }
 }
 
-/// How many of some bytes are done: a bar on a terminal, a plain line now and then otherwise.
-pub(crate) struct Bytes {
+/// How much is done: a bar on a terminal, a plain line now and then otherwise.
+pub(crate) struct Meter {
     what: &'static str,
+    unit: Unit,
     total: u64,
     done: AtomicU64,
     began: Instant,
@@ -121,17 +122,48 @@ pub(crate) struct Bytes {
     last: Mutex<Instant>,
 }
 
-impl Bytes {
-    pub(crate) fn new(what: &'static str, total: u64) -> Self {
+/// What a meter counts.
+#[derive(Clone, Copy)]
+enum Unit {
+    Bytes,
+    Answers,
+}
+
+impl Unit {
+    /// A number of them, as people say it.
+    fn say(self, n: u64) -> String {
+        match self {
+            Self::Bytes => bytes(n),
+            Self::Answers => grouped(n),
+        }
+    }
+
+    fn style(self) -> &'static str {
+        match self {
+            Self::Bytes => "{bar:24} {percent:>3}% {msg} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left",
+            Self::Answers => "{bar:24} {percent:>3}% {msg} {human_pos} of {human_len} · {per_sec} · {eta} left",
+        }
+    }
+}
+
+impl Meter {
+    pub(crate) fn bytes(what: &'static str, total: u64) -> Self {
+        Self::new(what, Unit::Bytes, total)
+    }
+
+    pub(crate) fn answers(total: u64) -> Self {
+        Self::new("answers", Unit::Answers, total)
+    }
+
+    fn new(what: &'static str, unit: Unit, total: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let style = "{bar:24} {percent:>3}% {msg} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left";
             let bar = ProgressBar::new(total)
-                .with_style(ProgressStyle::with_template(style).expect("a constant template"))
+                .with_style(ProgressStyle::with_template(unit.style()).expect("a constant template"))
                 .with_message(what);
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             bar
         });
-        Self { what, total, done: AtomicU64::new(0), began: Instant::now(), bar, last: Mutex::new(Instant::now()) }
+        Self { what, unit, total, done: AtomicU64::new(0), began: Instant::now(), bar, last: Mutex::new(Instant::now()) }
     }
 
     /// So many more are done.
@@ -146,9 +178,9 @@ impl Bytes {
         if last.elapsed() >= PLAIN_EVERY {
             *last = Instant::now();
             let rate = done as f64 / self.began.elapsed().as_secs_f64();
-            let (what, done_, total) = (self.what, bytes(done), bytes(self.total));
+            let (what, done_, total) = (self.what, self.unit.say(done), self.unit.say(self.total));
             let left = duration(self.total.saturating_sub(done) as f64 / rate);
-            say(&format!("{what} {done_} of {total} · {}/s · {left} left", bytes(rate as u64)));
+            say(&format!("{what} {done_} of {total} · {}/s · {left} left", self.unit.say(rate as u64)));
         }
     }
 

@@ -92,11 +92,14 @@ pub struct Objective {
     /// choosing and reporting the answer.
     #[serde(default = "default_items")]
     pub items: At<usize>,
+    /// What counts of the task: a measure such as `acc` or `gold_margin`, or with a filter `exact_match,flexible-extract`; the
+    /// task's main one unless said.
+    pub metric: Option<At<String>>,
     /// The share of this task's score in the fitness, relative to the others'; 1 unless said.
     #[serde(default = "default_weight")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub weight: At<f64>,
-    /// How a task without files of its own for each use divides its items; 0.6, 0.2 and 0.2 unless said.
+    /// How a task that divides one split of its data divides it; 0.6, 0.2 and 0.2 unless said.
     pub split: Option<At<Fractions>>,
 }
 

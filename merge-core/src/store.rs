@@ -1,4 +1,4 @@
-//! What a study has learned so far, event by event: every score and every generation, on disk before it counts.
+//! What a study has learned so far, event by event: every score, answer and generation, on disk before it counts.
 //!
 //! The database is sled 0.34. Its `flush` does not reach the device on Linux, so the log is synced by us after each; a
 //! damaged snapshot makes it refuse to open although the log is whole, so the snapshot is set aside and the log read
@@ -102,11 +102,7 @@ impl Store {
 
     /// A named value of the study, such as its fingerprint or a generation.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let mut record = Vec::new();
-        for entry in self.db.scan_prefix(value_prefix(name)) {
-            record.extend_from_slice(&entry.map_err(|e| failure(&self.log, &e))?.1);
-        }
-        (!record.is_empty()).then(|| self.decode(&record)).transpose()
+        self.read(&value_prefix(name))
     }
 
     /// Sets named values, all in one step. When this returns, a power cut cannot take them.
@@ -115,10 +111,7 @@ impl Store {
         for (name, value) in values {
             let prefix = value_prefix(name);
             let record = seal(&value.payload());
-            let n_chunks = record.len().div_ceil(CHUNK) as u32;
-            for (number, chunk) in (0u32..).zip(record.chunks(CHUNK)) {
-                batch.insert([prefix.as_slice(), &number.to_be_bytes()].concat(), chunk);
-            }
+            let n_chunks = write(&mut batch, &prefix, &record);
             // What a longer value has left behind.
             let rest = [prefix.as_slice(), &n_chunks.to_be_bytes()].concat();
             for entry in self.db.scan_prefix(&prefix) {
@@ -132,12 +125,37 @@ impl Store {
         self.sync()
     }
 
+    /// What is kept by these names, in their order.
+    pub fn recall<T: DeserializeOwned>(&self, names: &[Fingerprint]) -> Result<Vec<Option<T>>> {
+        names.iter().map(|name| self.read(&content_prefix(name))).collect()
+    }
+
+    /// Keeps values by names that stand for all they depend on: what is kept never changes. When this returns, a power cut
+    /// cannot take them.
+    pub fn keep<T: Serialize>(&self, values: &[(Fingerprint, T)]) -> Result<()> {
+        let mut batch = sled::Batch::default();
+        for (name, value) in values {
+            write(&mut batch, &content_prefix(name), &seal(&value.payload()));
+        }
+        self.db.apply_batch(batch).map_err(|e| failure(&self.log, &e))?;
+        self.sync()
+    }
+
     /// Everything in the store, in order of key: what two runs of one study must agree on.
     pub fn contents(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let entry = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| failure(&self.log, &e))
         };
         self.db.iter().map(entry).collect()
+    }
+
+    /// The record in the chunks of this prefix, if there is one.
+    fn read<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Option<T>> {
+        let mut record = Vec::new();
+        for entry in self.db.scan_prefix(prefix) {
+            record.extend_from_slice(&entry.map_err(|e| failure(&self.log, &e))?.1);
+        }
+        (!record.is_empty()).then(|| self.decode(&record)).transpose()
     }
 
     fn sync(&self) -> Result<()> {
@@ -201,6 +219,20 @@ fn score_key(recipe: &Fingerprint, task: &Fingerprint, item: &ItemId) -> Vec<u8>
 
 fn value_prefix(name: &str) -> Vec<u8> {
     [b"value/", name.as_bytes(), b"\0"].concat()
+}
+
+fn content_prefix(name: &Fingerprint) -> Vec<u8> {
+    [b"content/", name.as_slice()].concat()
+}
+
+/// Puts a record into a batch in chunks behind a prefix; returns their number.
+fn write(batch: &mut sled::Batch, prefix: &[u8], record: &[u8]) -> u32 {
+    let mut n_chunks = 0u32;
+    for chunk in record.chunks(CHUNK) {
+        batch.insert([prefix, &n_chunks.to_be_bytes()].concat(), chunk);
+        n_chunks += 1;
+    }
+    n_chunks
 }
 
 fn failure(path: &Path, error: &sled::Error) -> Error {

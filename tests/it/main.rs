@@ -5,6 +5,7 @@
 mod kit;
 mod cli;
 mod conformance;
+mod data;
 mod export;
 mod looks;
 mod merges;

@@ -221,7 +221,8 @@ fn a_tokenizer_of_another_model_is_refused() {
 fn a_task_without_items_is_refused() {
     let dir = Dir::new();
     let model = family().join("ja");
-    let text = "task: t\nkind: generate\nprompt: \"{question}\"\nmax_tokens: 4\nanswer: {field: answer}\nitems: {report: t.jsonl}\n";
+    let text = "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: t.jsonl}}\ntest_split: test\n\
+                doc_to_text: \"{{question}}\"\ndoc_to_target: answer\n";
     dir.write("t.yaml", text);
     dir.write("t.jsonl", "\n");
     let said = dir.run(&["eval", model.to_str().unwrap(), "--tasks", "t.yaml"]);

@@ -17,11 +17,14 @@ fn small_study(dir: &Dir) {
     dir.write("select.jsonl", lines("mgsm-ja-mini.validation.jsonl", 12));
     dir.write("report.jsonl", lines("mgsm-ja-mini.test.jsonl", 24));
     dir.write("choices.jsonl", lines("ja-solution-mini.test.jsonl", 16));
-    let task = fs::read_to_string(family().join("tasks/mgsm-ja-mini.yaml")).unwrap();
-    let items = "items: {search: search.jsonl, select: select.jsonl, report: report.jsonl}\n";
-    dir.write("sums.yaml", task.split("items:").next().unwrap().to_owned() + items);
+    let mut task = fs::read_to_string(family().join("tasks/mgsm-ja-mini.yaml")).unwrap();
+    for (split, file) in [("optimise", "search"), ("validation", "select"), ("test", "report")] {
+        task = task.replace(&format!("mgsm-ja-mini.{split}.jsonl"), &format!("{file}.jsonl"));
+    }
+    dir.write("sums.yaml", task);
     let choices = fs::read_to_string(family().join("tasks/ja-solution-mini.yaml")).unwrap();
-    dir.write("choices.yaml", choices.split("items:").next().unwrap().to_owned() + "items: {report: choices.jsonl}\n");
+    let choices = choices.replace("ja-solution-mini.test.jsonl", "choices.jsonl");
+    dir.write("choices.yaml", choices.replace("{search: train, select: validation, report: test}", "{report: test}"));
     let models: String = ["ja", "math-a", "math-b"]
         .map(|name| {
             format!(

@@ -8,39 +8,52 @@ mod answer;
 mod architecture;
 mod architectures;
 mod attend;
+mod batch;
+mod chat;
 mod config;
 mod decoder;
+mod encode;
+pub mod health;
 mod kernel;
 mod layer;
 mod linear;
 mod load;
 mod matrix;
+mod memory;
 mod mlp;
 mod norm;
 mod ops;
 mod pointwise;
 mod product;
 mod prefill;
+mod question;
 mod rope;
+mod server;
+mod special;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod tokenizer;
 
-pub use self::tokenizer::Tokenizer;
+pub use self::{
+    memory::Memory,
+    server::{Server, Wire},
+    tokenizer::Tokenizer,
+};
 
 use self::{
+    chat::Chat,
     config::Blueprint,
     decoder::{Cache, Decoder},
     load::Source,
     ops::Run,
+    special::Specials,
 };
 use candle_core::Device;
 use merge_core::{
     error::{Error, Result},
-    weights::{Config, Weights},
+    weights::Weights,
 };
-use serde_json::Value;
 
 /// How much is computed at once. No answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +81,13 @@ impl Default for Batch {
 pub struct Llama {
     decoder: Decoder,
     tokenizer: Tokenizer,
-    /// Any of these tokens ends an answer.
-    ends: Vec<u32>,
-    /// Stands in for a prompt without any token.
-    start: Option<u32>,
+    specials: Specials,
     batch: Batch,
+    /// Turns prompts to conversations.
+    chat: Option<Chat>,
+    memory: Option<Memory>,
     computed: usize,
+    recalled: usize,
 }
 
 /// The device of a name: `cpu`, or `cuda:0` in a program built with the feature `cuda`.
@@ -111,12 +125,14 @@ impl Llama {
         Self::check(weights, &tokenizer)?;
         let blueprint = Blueprint::read(weights.config())?;
         Ok(Self {
-            ends: end_tokens(weights)?,
-            start: tokens(weights.config(), "bos_token_id").map_err(|e| e.at("config.json"))?.first().copied(),
+            specials: Specials::of(weights, &tokenizer)?,
             decoder: Decoder::load(blueprint, Source { weights, device })?,
             tokenizer,
             batch: Batch::default(),
+            chat: None,
+            memory: None,
             computed: 0,
+            recalled: 0,
         })
     }
 
@@ -127,6 +143,22 @@ impl Llama {
         self
     }
 
+    /// The same model, which looks up what it has answered before, and remembers what it answers.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// The same model, asked in the form of a conversation, as its chat template writes it: what comes before all examples is
+    /// what the system says (after `system`), an example what user and assistant said, and the question what the user says now.
+    ///
+    /// Fails if the model has no chat template, or one that is not Jinja.
+    pub fn chat(mut self, weights: &dyn Weights, system: Option<String>) -> Result<Self> {
+        self.chat = Some(Chat::of(weights, &self.specials, system)?);
+        Ok(self)
+    }
+
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -135,6 +167,11 @@ impl Llama {
     /// Tokens that went through the decoder so far.
     pub fn computed(&self) -> usize {
         self.computed
+    }
+
+    /// Requests answered from memory so far, with nothing left to compute.
+    pub fn recalled(&self) -> usize {
+        self.recalled
     }
 
     /// The logits after the last of these tokens: `(vocab)`.
@@ -201,29 +238,4 @@ impl Llama {
         }
         Ok(())
     }
-}
-
-/// `eos_token_id` of `generation_config.json`, or else of `config.json`.
-fn end_tokens(weights: &dyn Weights) -> Result<Vec<u32>> {
-    if let Some(bytes) = weights.sidecar("generation_config.json")? {
-        let at = |e: Error| e.at(format!("{}/generation_config.json", weights.place()));
-        let generation: Config =
-            serde_json::from_slice(&bytes).map(Config).map_err(|e| at(Error::user(e.to_string())))?;
-        let ends = tokens(&generation, "eos_token_id").map_err(at)?;
-        if !ends.is_empty() {
-            return Ok(ends);
-        }
-    }
-    tokens(weights.config(), "eos_token_id").map_err(|e| e.at("config.json"))
-}
-
-/// A token, or a list of tokens, or none.
-fn tokens(config: &Config, key: &str) -> Result<Vec<u32>> {
-    let token = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
-    let tokens = match config.0.get(key) {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(values)) => values.iter().map(token).collect(),
-        Some(value) => token(value).map(|token| vec![token]),
-    };
-    tokens.ok_or_else(|| Error::user(format!("{key} is neither a token nor a list of tokens")))
 }

@@ -25,13 +25,18 @@ pub(super) struct Prefill {
 impl Prefill {
     /// Plans sequences sorted by their tokens. The cache holds the first sequence's first `held` tokens in rows
     /// `0..held`, and nothing else.
-    pub(super) fn plan(sequences: &[Sequence], held: usize) -> Self {
+    ///
+    /// Of a row that is held only keys and values are kept: where logits are wanted, it is computed again.
+    pub(super) fn plan(sequences: &[&Sequence], held: usize) -> Self {
         let mut plan = Self::default();
         let mut next = held as u32;
         let mut path: Vec<u32> = (0..next).collect();
         let mut before: &[u32] = &sequences.first().map_or(&[][..], |first| &first.tokens)[..held];
         for (i, Sequence { tokens, from }) in sequences.iter().enumerate() {
-            let shared = common(before, tokens);
+            let mut shared = common(before, tokens);
+            if path[..shared].get(*from).is_some_and(|row| (*row as usize) < held) {
+                shared = *from;
+            }
             path.truncate(shared);
             let new = (tokens.len() - shared) as u32;
             path.extend(next..next + new);
@@ -48,7 +53,7 @@ impl Prefill {
     }
 
     /// The stretches in steps of at most `tokens` tokens, in order; long stretches are cut.
-    pub(super) fn steps<'a>(&'a self, sequences: &'a [Sequence], tokens: usize) -> Vec<Vec<Run<'a>>> {
+    pub(super) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<Vec<Run<'a>>> {
         let mut steps = vec![Vec::new()];
         let mut room = tokens;
         for &(i, mut start, end) in &self.stretches {
@@ -70,16 +75,8 @@ impl Prefill {
     }
 }
 
-/// How many tokens of `before`'s rows the sorted sequences that come next can take over.
-///
-/// Sorted neighbours have the longest common beginning, so what the first of the next sequences does not share, none
-/// does. A row whose logits are wanted again is not taken over, because only its keys and values are kept.
-pub(super) fn shared_with(before: &[u32], sequences: &[Sequence]) -> usize {
-    let shared = sequences.first().map_or(0, |first| common(before, &first.tokens));
-    sequences.iter().map(|sequence| sequence.from).fold(shared, usize::min)
-}
-
-fn common(a: &[u32], b: &[u32]) -> usize {
+/// How many tokens two sequences have in common from their beginnings on.
+pub(super) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
@@ -89,15 +86,26 @@ mod tests {
 
     #[test]
     fn computes_a_common_beginning_once() {
-        let sequence = |tokens: &[u32], from| Sequence { tokens: tokens.to_vec(), from };
-        let sequences =
-            [sequence(&[1, 2, 3], 2), sequence(&[1, 2, 3, 4], 2), sequence(&[1, 2, 5], 2), sequence(&[1, 2, 5], 2)];
+        let sequences = [&sequence(&[1, 2, 3], 2), &sequence(&[1, 2, 3, 4], 2), &sequence(&[1, 2, 5], 2)];
+        let sequences = [sequences[0], sequences[1], sequences[2], sequences[2]];
         let plan = Prefill::plan(&sequences, 1);
         assert_eq!(plan.rows, [vec![0, 1, 2], vec![0, 1, 2, 3], vec![0, 1, 4], vec![0, 1, 4]]);
         assert_eq!(plan.stretches, [(0, 1, 3), (1, 3, 4), (2, 2, 3)]);
         assert_eq!(plan.wanted, [(2, 0, 2), (2, 1, 2), (3, 1, 3), (4, 2, 2), (4, 3, 2)]);
         let steps = plan.steps(&sequences, 3);
         assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
-        assert_eq!(shared_with(&[1, 2, 3, 9], &sequences), 2);
+    }
+
+    #[test]
+    fn computes_again_what_is_held_without_its_logits() {
+        let sequences = [&sequence(&[1, 2, 3], 2), &sequence(&[1, 2, 3, 4], 1), &sequence(&[1, 2, 3, 5], 3)];
+        let plan = Prefill::plan(&sequences, 3);
+        assert_eq!(plan.rows, [vec![0, 1, 3], vec![0, 4, 5, 6], vec![0, 4, 5, 7]]);
+        assert_eq!(plan.stretches, [(0, 2, 3), (1, 1, 4), (2, 3, 4)]);
+        assert_eq!(plan.wanted, [(3, 0, 2), (4, 1, 1), (5, 1, 2), (6, 1, 3), (7, 2, 3)]);
+    }
+
+    fn sequence(tokens: &[u32], from: usize) -> Sequence {
+        Sequence { tokens: tokens.to_vec(), from }
     }
 }

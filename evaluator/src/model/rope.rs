@@ -57,7 +57,13 @@ impl Rope {
                 Some(part) => part,
                 None => config.number(key)?.unwrap_or(default),
             },
-            None => 1.0,
+            None => match said.number("partial_rotary_factor")? {
+                Some(part) if (part - 1.0).abs() > 0.0 => {
+                    let message = format!("only 1 is computed for {}", architecture.class);
+                    return Err(said.error("partial_rotary_factor", &message));
+                }
+                _ => 1.0,
+            },
         };
         let turned = (head as f64 * part) as usize;
         if turned == 0 || !turned.is_multiple_of(2) || turned > head {

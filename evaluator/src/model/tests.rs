@@ -1,7 +1,10 @@
 //! The sansu family against transformers, and answers against themselves in other company.
 
+mod encoding;
+mod remembering;
+
 use super::{Batch, Llama, Tokenizer, device};
-use crate::request::{Answer, Ask, Encoding, Likelihood, Limit, Pairs, Prompt, Request, Said, answers};
+use crate::request::{Answer, Ask, Encoding, Fit, Likelihood, Limit, Pairs, Prompt, Request, Said, Shot, answers};
 use merge_core::{
     dtype::Dtype,
     error::{Error, Result},
@@ -16,7 +19,7 @@ use std::{
 };
 
 /// A model in memory, changed at will.
-struct Memory {
+pub(super) struct Memory {
     index: Index,
     bytes: BTreeMap<String, Vec<u8>>,
     config: Config,
@@ -43,7 +46,7 @@ impl Weights for Memory {
 }
 
 impl Memory {
-    fn open(name: &str) -> Self {
+    pub(super) fn open(name: &str) -> Self {
         let dir = family(name);
         let file = fs::read(dir.join("model.safetensors")).unwrap();
         let data = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
@@ -73,7 +76,7 @@ impl Memory {
         self
     }
 
-    fn load(&self) -> Result<Llama> {
+    pub(super) fn load(&self) -> Result<Llama> {
         Llama::load(self, &device("cpu").unwrap())
     }
 
@@ -110,7 +113,7 @@ fn separate(prompt: String, ask: Ask) -> Request {
     Request { prompt: Prompt::plain(prompt), ask, encoding }
 }
 
-fn generate(prompt: String, limit: usize) -> Request {
+pub(super) fn generate(prompt: String, limit: usize) -> Request {
     separate(prompt, Ask::Generate { stop: Vec::new(), limit: Limit::Tokens(limit) })
 }
 
@@ -126,24 +129,31 @@ fn text(text: &str, tokens: usize, truncated: bool) -> Said {
     Said::Text { text: text.to_owned(), tokens, truncated }
 }
 
-fn likelihoods(said: &Said) -> &[Likelihood] {
+pub(super) fn likelihoods(said: &Said) -> &[Likelihood] {
     match said {
         Said::Likelihoods(values) => values,
         Said::Text { .. } => &[],
     }
 }
 
-fn word_problems(count: usize) -> Vec<Request> {
+pub(super) fn word_problems(count: usize) -> Vec<Request> {
     items("mgsm-ja-mini.optimise.jsonl", count).iter().map(|item| generate(prompt(item), 40)).collect()
 }
 
-fn choices(count: usize) -> Vec<Request> {
+pub(super) fn choices(count: usize) -> Vec<Request> {
     let strings = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
     let items = items("ja-solution-mini.optimise.jsonl", count);
     items.iter().map(|item| choose(prompt(item), strings(&item["choices"]))).collect()
 }
 
-fn near(ours: f64, reference: &Value, tolerance: f64) {
+/// Texts longer than a context.
+pub(super) fn readings(count: usize) -> Vec<Request> {
+    let text = items("mgsm-ja-mini.optimise.jsonl", 40).iter().map(prompt).collect::<String>();
+    let read = |i: usize| Ask::Read { text: text.chars().skip(700 * i).take(700 + 100 * i).collect() };
+    (0..count).map(|i| separate(String::new(), read(i))).collect()
+}
+
+pub(super) fn near(ours: f64, reference: &Value, tolerance: f64) {
     let reference = reference.as_f64().unwrap();
     assert!((ours - reference).abs() <= tolerance, "{ours} is not {reference}");
 }
@@ -188,7 +198,11 @@ fn bits(answers: Vec<Answer>) -> Vec<(Answer, Vec<u64>)> {
 
 #[test]
 fn answers_do_not_depend_on_company() {
-    let requests = [word_problems(24), choices(16)].concat();
+    let mut requests = [word_problems(24), choices(16), readings(3)].concat();
+    for (request, pairs) in requests.iter_mut().zip([Pairs::Separate, Pairs::Joint, Pairs::Common].into_iter().cycle())
+    {
+        request.encoding.pairs = pairs;
+    }
     let mut alone = llama("ja");
     let expected: Vec<_> =
         requests.iter().flat_map(|request| bits(answers(&mut alone, std::slice::from_ref(request)).unwrap())).collect();
@@ -231,20 +245,26 @@ fn computes_each_beginning_once() {
     }
     // The number of different beginnings, by definition.
     let tokenizer = Tokenizer::of(&Memory::open("ja")).unwrap();
-    let mut beginnings = std::collections::BTreeSet::new();
+    let (mut beginnings, mut scored) = (std::collections::BTreeSet::new(), 0);
     for request in &requests {
         let Ask::Choose { choices } = &request.ask else { continue };
         for choice in choices {
             let mut tokens = tokenizer.encode_prompt(&request.prompt.text()).unwrap();
-            tokens.extend(tokenizer.encode_continuation(choice).unwrap());
+            let continuation = tokenizer.encode_continuation(choice).unwrap();
+            scored += continuation.len();
+            tokens.extend(continuation);
             beginnings.extend((1..tokens.len()).map(|end| tokens[..end].to_vec()));
         }
     }
-    for sequences in [64, 4, 256] {
+    for sequences in [64, 4, 256, 7] {
         let mut llama = llama("ja").batch(Batch { sequences, ..Batch::default() });
         answers(&mut llama, &requests).unwrap();
         assert_eq!(llama.computed(), beginnings.len(), "{sequences} sequences at a time");
     }
+    // A batch too small for the choices of one prompt computes again what their beginnings share, but no prompt.
+    let mut llama = llama("ja").batch(Batch { sequences: 1, ..Batch::default() });
+    answers(&mut llama, &requests).unwrap();
+    assert!(llama.computed() < beginnings.len() + scored, "{} is not {}", llama.computed(), beginnings.len());
 }
 
 #[test]
@@ -295,13 +315,112 @@ fn stops_where_it_is_told() {
 }
 
 #[test]
-fn a_full_context_truncates() {
-    let mut model = Memory::open("ja").set("max_position_embeddings", json!(25)).load().unwrap();
+fn drops_examples_then_cuts_and_says_so() {
     let problem = "問題：太郎は1本41円の花を2本買いました。合わせて何円になりますか。\n答え："; // 21 tokens
-    assert_eq!(answer(&mut model, generate(problem.to_owned(), 40)), text("41×2", 4, true));
-    assert_eq!(answer(&mut model, generate(problem.repeat(2), 40)), text("", 0, true));
-    let error = answers(&mut model, &[choose(problem.to_owned(), vec!["41×2=82".to_owned()])]).unwrap_err();
-    assert_eq!(error.to_string(), "request 1: choice 1 and its prompt have 28 tokens, but the model's context has 25");
+    let shot = |n: usize| Shot {
+        question: problem.to_owned(),
+        delimiter: String::new(),
+        answer: format!("{n}"),
+        after: "\n\n".to_owned(),
+    };
+    let tokenizer = Tokenizer::of(&Memory::open("ja")).unwrap();
+    let len = |text: &str| tokenizer.encode_prompt(text).unwrap().len();
+    let mut request = generate(problem.to_owned(), 4);
+    request.prompt.shots = (0..4).map(shot).collect();
+    let ask = |context: usize, request: &Request| {
+        let mut model = Memory::open("ja").set("max_position_embeddings", json!(context)).load().unwrap();
+        answers(&mut model, std::slice::from_ref(request)).unwrap().remove(0)
+    };
+    let (whole, half) = (len(&request.prompt.text()), len(&request.prompt.without(2)));
+    let fit = |dropped_shots, cut_tokens| Fit { prompt_tokens: whole, dropped_shots, cut_tokens, fused: 0 };
+    let plain = |prompt: &Prompt, dropped: usize| generate(prompt.without(dropped), 4);
+    for (context, expected) in
+        [(whole + 4, fit(0, 0)), (whole + 3, fit(1, 0)), (half + 4, fit(2, 0)), (half + 3, fit(3, 0))]
+    {
+        let answer = ask(context, &request);
+        assert_eq!(answer.fit, expected, "context {context}");
+        assert_eq!(answer.said, ask(512, &plain(&request.prompt, expected.dropped_shots)).said);
+    }
+    // 21 tokens and 4 to generate leave out BOS and two more.
+    assert_eq!(ask(22, &request).fit, fit(4, 3));
+    let ends = tokenizer.encode_prompt(problem).unwrap().split_off(3);
+    let mut model = llama("ja");
+    let first = model.logits(&ends).unwrap();
+    let first = (0..first.len()).max_by(|a, b| first[*a].total_cmp(&first[*b])).unwrap() as u32;
+    let Said::Text { text, tokens: 4, truncated: true } = ask(22, &request).said else { panic!() };
+    assert!(text.starts_with(&tokenizer.decode(&[first]).unwrap()), "{text}");
+    let none = Memory::open("ja").set("max_position_embeddings", json!(4)).load();
+    let error = answers(&mut none.unwrap(), &[request]).unwrap_err().to_string();
+    assert_eq!(error, "request 1: 4 tokens of answer leave the prompt no room in a context of 4");
+}
+
+#[test]
+fn a_limit_may_be_the_length_of_other_texts() {
+    let mut llama = llama("ja");
+    let texts = ["41×2", "82です"].map(str::to_owned).to_vec();
+    let longest = texts.iter().map(|text| llama.tokenizer().encode_continuation(text).unwrap().len()).max().unwrap();
+    let mut ask = |limit| {
+        let prompt = items("mgsm-ja-mini.optimise.jsonl", 1);
+        answer(&mut llama, separate(self::prompt(&prompt[0]), Ask::Generate { stop: Vec::new(), limit }))
+    };
+    assert_eq!(ask(Limit::LongestOf(texts, 2)), ask(Limit::Tokens(longest + 2)));
+}
+
+#[test]
+fn a_choice_keeps_the_end_of_a_prompt_that_is_too_long() {
+    let problem = "問題：太郎は1本41円の花を2本買いました。合わせて何円になりますか。\n答え："; // 21 tokens
+    let choice = "41×2=82"; // 7 tokens
+    let mut model = Memory::open("ja").set("max_position_embeddings", json!(25)).load().unwrap();
+    let asked = choose(problem.to_owned(), vec![choice.to_owned(), "8".to_owned()]);
+    let answer = answers(&mut model, &[asked]).unwrap().remove(0);
+    assert_eq!(answer.fit, Fit { prompt_tokens: 21, cut_tokens: 2, ..Fit::default() });
+    // The last 26 of the 28 tokens, by hand.
+    let mut whole = model.tokenizer().encode_prompt(problem).unwrap();
+    whole.extend(model.tokenizer().encode_continuation(choice).unwrap());
+    let expected = likelihood(&mut model, &whole[2..], 19);
+    near(likelihoods(&answer.said)[0].log, &json!(expected), 1e-4);
+    assert_eq!(likelihoods(&answer.said)[0].tokens, 7);
+    let error = answers(&mut model, &[choose(String::new(), vec![choice.repeat(4)])]).unwrap_err();
+    assert_eq!(error.to_string(), "request 1: choice 1 has 28 tokens, but the context 25");
+}
+
+#[test]
+fn reads_long_texts_in_windows() {
+    let text = items("mgsm-ja-mini.optimise.jsonl", 3).iter().map(prompt).collect::<String>();
+    let read = |model: &mut Llama, text: &str| {
+        let ask = Ask::Read { text: text.to_owned() };
+        let said = answer(model, Request { prompt: Prompt::default(), ask, encoding: Encoding::default() });
+        likelihoods(&said)[0]
+    };
+    let mut model = Memory::open("ja").set("max_position_embeddings", json!(16)).load().unwrap();
+    let tokens = [&[1][..], &model.tokenizer().encode_continuation(&text).unwrap()].concat();
+    assert!(tokens.len() % 16 > 2, "the last window is shorter");
+    // get_rolling_token_windows(tokens[1:], 1, 16, 1) and make_disjoint_window of lm-evaluation-harness 0.4.13.
+    let mut expected = 0.0;
+    for scored in (1..tokens.len()).step_by(16) {
+        let end = tokens.len().min(scored + 16);
+        expected += likelihood(&mut model, &tokens[end - 17..end], scored - (end - 17));
+    }
+    let ours = read(&mut model, &text);
+    near(ours.log, &json!(expected), 1e-3);
+    assert_eq!(ours.tokens, tokens.len() - 1);
+    assert_eq!(read(&mut model, ""), Likelihood { log: 0.0, tokens: 0, greedy: true });
+    // What the model itself goes on with is what it would have said.
+    let problem = prompt(&items("mgsm-ja-mini.optimise.jsonl", 1)[0]);
+    let Said::Text { text, .. } = answer(&mut model, generate(problem.clone(), 4)) else { panic!() };
+    let said = answer(&mut model, choose(problem, vec![text, "です".to_owned()]));
+    assert_eq!(likelihoods(&said).iter().map(|choice| choice.greedy).collect::<Vec<_>>(), [true, false]);
+}
+
+/// The log-likelihood of the tokens from `cut` on, from the logits.
+fn likelihood(model: &mut Llama, tokens: &[u32], cut: usize) -> f64 {
+    let logits = model.all_logits(&tokens[..tokens.len() - 1]).unwrap();
+    let log = |position: usize| {
+        let logits = &logits[position - 1];
+        let sum: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+        f64::from(logits[tokens[position] as usize]) - sum.ln()
+    };
+    (cut..tokens.len()).map(log).sum()
 }
 
 #[test]
@@ -316,6 +435,7 @@ fn broken_weights_still_answer() {
             for answer in &answers {
                 let values = likelihoods(&answer.said);
                 assert!(values.iter().all(|v| !v.log.is_nan() && v.log < 0.0), "{name} {value}: {answer:?}");
+                assert!(answer.broken || value.is_finite(), "{name} {value}: {answer:?}");
             }
         }
     }

@@ -51,6 +51,16 @@ impl Tokenizer {
         self.encode(text, false)
     }
 
+    /// The token of this name, special or not.
+    pub(super) fn token(&self, name: &str) -> Option<u32> {
+        self.0.tokenizer.token_to_id(name)
+    }
+
+    /// What the tokenizer calls a token; the text of one that is special.
+    pub(super) fn name(&self, token: u32) -> Option<String> {
+        self.0.tokenizer.id_to_token(token)
+    }
+
     /// The text of tokens, special tokens left out.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         self.0.tokenizer.decode(tokens, true).map_err(|e| Error::user(format!("{}: cannot decode: {e}", self.0.file)))

@@ -1,101 +1,237 @@
-//! The items of a task: read line by line, known by their content, each in one split.
-
-use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
-    path::Path,
-};
-
-use merge_core::error::{Error, Result};
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+//! The items of a task: documents as they are asked, known by their content, each in one split.
 
 use super::{
-    Fractions, ItemId, Split,
-    rules::{Gold, Rules},
+    Doc, Fractions, ItemId, Split,
+    asking::{Asked, Asking},
+    dataset::{Datasets, Row, load},
+    definition::{Formula, Own, Sampler, Written},
+    function,
+    marking::Marking,
+    shots::{Draw, Pool},
 };
-use crate::request::Request;
+use crate::{normalize::Number, python::Random};
+use merge_core::{
+    error::{Error, Result},
+    recipe::{At, Mistake},
+};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap, btree_map::Entry};
+
+/// lm-evaluation-harness's seed for drawing examples.
+const SEED: u64 = 1234;
 
 /// An item, ready to be asked and marked.
 #[derive(Debug)]
 pub(super) struct Item {
-    pub(super) request: Request,
-    pub(super) gold: Gold,
-    /// The prompt, normalised and without white space: what no two splits may share.
-    pub(super) question: String,
+    /// Its position in the split of the data that it comes from, as it is asked.
+    pub(super) number: usize,
+    pub(super) doc: Doc,
+    pub(super) asked: Asked,
+    /// The right answer, where it is a number.
+    pub(super) gold: Option<Number>,
 }
 
-/// Items as they come in.
-pub(super) struct Items<'a> {
-    rules: &'a Rules,
-    fractions: Fractions,
-    /// The normalised prompt of every item without white space, where it was first seen, and the split it belongs to.
-    questions: HashMap<String, (Split, String)>,
+/// The items of a task.
+#[derive(Debug, Default)]
+pub(super) struct Items {
     pub(super) by_id: BTreeMap<ItemId, Item>,
     pub(super) splits: [Vec<ItemId>; 3],
     pub(super) duplicates: usize,
+    /// Of all that examples are drawn by.
+    pub(super) drawn: [u8; 32],
+    /// The normalised question of every item, where it was first seen, and the split it belongs to.
+    questions: HashMap<String, (Split, String)>,
 }
 
-impl<'a> Items<'a> {
-    pub(super) fn new(rules: &'a Rules, fractions: Fractions) -> Self {
-        let splits = [const { Vec::new() }; 3];
-        Self { rules, fractions, questions: HashMap::new(), by_id: BTreeMap::new(), splits, duplicates: 0 }
+/// Reads the documents of a task, draws their examples and asks.
+pub(super) fn gather(
+    written: &Written,
+    asking: &mut Asking,
+    marking: &Marking,
+    fractions: Fractions,
+    datasets: &dyn Datasets,
+) -> Result<Items> {
+    let uses = uses(written)?;
+    let pool = pool_split(written)?;
+    let mut wanted: Vec<(&'static str, At<String>)> =
+        uses.iter().map(|(key, name, _)| (*key, (*name).clone())).collect();
+    if let Some((key, name)) = &pool {
+        wanted.push((*key, (*name).clone()));
     }
-
-    /// Adds a JSONL file: to one split, or to all by the items' hashes. Blank lines don't count.
-    pub(super) fn add(&mut self, path: &Path, bytes: &[u8], split: Option<Split>) -> Result<()> {
-        for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            if !line.trim_ascii().is_empty() {
-                self.add_line(&format!("{}:{}", path.display(), i + 1), line, split)?;
+    let mut data = load(written, &wanted, datasets)?;
+    let examples = pool.as_ref().map(|_| data.pop().expect("the pool was asked for"));
+    let own = |formula: &Option<At<Formula>>| formula.as_ref().map(|formula| (formula.clone(), "process_docs"));
+    let process = own(&written.definition.process_docs);
+    for rows in &mut data {
+        process_docs(written, process.as_ref(), rows)?;
+    }
+    let features = data.first().and_then(|rows| rows.first()).map(|row| row.doc.keys().cloned().collect::<Vec<_>>());
+    asking.know(written, features.unwrap_or_default())?;
+    let mut pool_docs = pool_docs(written, asking, examples)?;
+    let mut hash = Sha256::new();
+    let mut items = Items::default();
+    for (rows, (_, name, split)) in data.into_iter().zip(&uses) {
+        pool_docs.own = excludes_own(written, name, pool.as_ref().map(|(_, name)| name.as_str()));
+        let shuffle = written.definition.ours().and_then(|ours| ours.shuffle);
+        let mut random = Random::new(shuffle.unwrap_or(SEED));
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        if shuffle.is_some() {
+            random.shuffle(&mut order);
+        }
+        for (number, row) in order.into_iter().map(|i| &rows[i]).enumerate() {
+            let chosen = pool_docs.choose(&row.doc, &mut random).map_err(|e| e.at(&row.place))?;
+            let examples: Vec<&Doc> = chosen.iter().map(|i| &pool_docs.docs[*i]).collect();
+            if !examples.is_empty() {
+                hash.update(row.id.0);
+                hash.update(serde_json::to_vec(&examples).expect("documents are JSON"));
             }
-        }
-        let empty = |split: &Split| self.splits[*split as usize].is_empty();
-        let wanted = |split: &Split| share(self.fractions, *split) > 0.0;
-        let path = path.display();
-        if split.is_some_and(|split| empty(&split)) || Split::ALL.iter().all(empty) {
-            return Err(Error::user(format!("{path}: no item in it")).hint("put one JSON object on each line"));
-        }
-        match Split::ALL.iter().find(|each| split.is_none() && wanted(each) && empty(each)) {
-            Some(split) => Err(Error::user(format!("{path}: no item falls into the split `{}`", split.name())).hint(
-                "it has too few items to be divided: add some, change the fractions, or name a file for each split",
-            )),
-            None => Ok(()),
+            let asked = asking.ask(&row.doc, &examples).map_err(|e| e.at(&row.place))?;
+            let split = split.unwrap_or_else(|| split_of(row.id, fractions));
+            let gold = marking.check(&row.doc, &asked).map_err(|e| e.at(&row.place))?;
+            let item = Item { number, doc: row.doc.clone(), asked, gold };
+            items.add(row, item, split)?;
         }
     }
+    items.drawn = hash.finalize().into();
+    if let Some((_, name, None)) = uses.first() {
+        items.check_shares(fractions).map_err(|e| e.at(format!("{}: {}", written.path.display(), name.value)))?;
+    }
+    Ok(items)
+}
 
-    fn add_line(&mut self, place: &str, line: &[u8], split: Option<Split>) -> Result<()> {
-        let value: Value = serde_json::from_slice(line).map_err(|e| not_json(place, &e))?;
-        let id = id(value.clone());
-        let Value::Object(fields) = value else {
-            return Err(Error::user(format!("{place}: not a JSON object"))
-                .hint("an item is one line such as {\"question\": \"…\", \"answer_number\": 18}"));
-        };
-        let split = split.unwrap_or_else(|| split_of(id, self.fractions));
-        let item = self.rules.item(&fields).map_err(|e| e.at(place))?;
-        let (owner, first) = self.questions.entry(item.question.clone()).or_insert_with(|| (split, place.to_string()));
+/// A key, the split of the data it names, and what that is for; one without a use is divided.
+type Use<'a> = (&'static str, &'a At<String>, Option<Split>);
+
+fn uses(written: &Written) -> Result<Vec<Use<'_>>> {
+    let definition = &written.definition;
+    if let Some(ours) = definition.ours() {
+        if let Some(divide) = &ours.divide {
+            return Ok(vec![("metadata", divide, None)]);
+        }
+        if let Some(splits) = &ours.splits {
+            return Ok(splits.all().map(|(split, name)| ("metadata", name, Some(split))).collect());
+        }
+    }
+    let asked = [("test_split", &definition.test_split), ("validation_split", &definition.validation_split)];
+    let asked = asked.into_iter().find_map(|(key, name)| Some((key, name.as_ref()?, Some(Split::Report))));
+    asked.map(|asked| vec![asked]).ok_or_else(|| {
+        Error::user("the task has neither a `test_split` nor a `validation_split`")
+            .at(written.path.display())
+            .hint("name the split of the data that is asked, as in `test_split: test`")
+    })
+}
+
+/// The split examples come from, if there are any.
+fn pool_split(written: &Written) -> Result<Option<(&'static str, &At<String>)>> {
+    let definition = &written.definition;
+    let Some(count) = definition.num_fewshot.filter(|count| count.value > 0) else { return Ok(None) };
+    let config = definition.fewshot_config.as_ref();
+    if let Some(split) = config.and_then(|config| config.split.as_ref()) {
+        return Ok(Some(("fewshot_config", split)));
+    }
+    if let Some(split) = &definition.fewshot_split {
+        return Ok(Some(("fewshot_split", split)));
+    }
+    if config.is_some_and(|config| config.samples.is_some()) {
+        return Ok(None);
+    }
+    let known = [("training_split", &definition.training_split), ("validation_split", &definition.validation_split)];
+    let found = known.into_iter().find_map(|(key, name)| Some((key, name.as_ref()?)));
+    found.map(Some).ok_or_else(|| {
+        let mistake = Mistake::new("a document could be its own example")
+            .hint("name the split examples come from, as in `fewshot_split: test`");
+        written.error("num_fewshot", count.place, mistake)
+    })
+}
+
+/// Whether a document must be left out of its own examples. For the split that lm-evaluation-harness asks, by its rule, which
+/// also holds where neither a `fewshot_split` nor a `test_split` is named; it draws one example more then.
+fn excludes_own(written: &Written, asked: &str, pool: Option<&str>) -> bool {
+    let definition = &written.definition;
+    let name = |split: &Option<At<String>>| split.as_ref().map(|split| split.value.clone());
+    let is_theirs =
+        name(&definition.test_split).or_else(|| name(&definition.validation_split)).as_deref() == Some(asked);
+    if is_theirs && definition.ours().is_none_or(|ours| ours.shuffle.is_none()) {
+        let split = definition.fewshot_config.as_ref().and_then(|config| name(&config.split));
+        return split.or_else(|| name(&definition.fewshot_split)) == name(&definition.test_split);
+    }
+    pool == Some(asked)
+}
+
+fn pool_docs(written: &Written, asking: &Asking, rows: Option<Vec<Row>>) -> Result<Pool> {
+    let definition = &written.definition;
+    let config = definition.fewshot_config.as_ref();
+    let count = definition.num_fewshot.map_or(0, |count| count.value);
+    let docs: Vec<Doc> = match rows {
+        Some(mut rows) => {
+            let own = match config.map(|config| &config.process_docs) {
+                Some(Own::Written(own)) => own.clone().map(|formula| (formula, "fewshot_config")),
+                _ => definition.process_docs.clone().map(|formula| (formula, "process_docs")),
+            };
+            process_docs(written, own.as_ref(), &mut rows)?;
+            rows.into_iter().map(|row| row.doc).collect()
+        }
+        None => {
+            config.and_then(|config| config.samples.as_ref()).map_or_else(Vec::new, |samples| samples.value.clone())
+        }
+    };
+    let stratified = definition.ours().is_some_and(|ours| ours.stratified);
+    let draw = match config.and_then(|config| config.sampler).map_or_else(Sampler::default, |sampler| sampler.value) {
+        Sampler::FirstN => Draw::First,
+        Sampler::Default if stratified && count > 0 => {
+            let classes = docs.iter().map(|doc| asking.class(doc)).collect::<Result<Vec<String>>>()?;
+            let mut known: Vec<&String> = Vec::new();
+            let class = |class| {
+                known.iter().position(|one| *one == class).unwrap_or_else(|| {
+                    known.push(class);
+                    known.len() - 1
+                })
+            };
+            Draw::Stratified(classes.iter().map(class).collect())
+        }
+        Sampler::Default => Draw::Random,
+    };
+    Ok(Pool { docs, count, draw, own: false })
+}
+
+fn process_docs(written: &Written, formula: Option<&(At<Formula>, &str)>, rows: &mut [Row]) -> Result<()> {
+    let Some((At { value: Formula::Function(name), place }, key)) = formula else { return Ok(()) };
+    let process = function::process_docs(name).map_err(|mistake| written.error(key, *place, mistake))?;
+    rows.iter_mut().try_for_each(|row| process(&mut row.doc).map_err(|e| e.at(&row.place)))
+}
+
+impl Items {
+    fn add(&mut self, row: &Row, item: Item, split: Split) -> Result<()> {
+        let first = || (split, row.place.clone());
+        let (owner, first) = self.questions.entry(item.asked.question.clone()).or_insert_with(first);
         if *owner != split {
             return Err(Error::user(format!(
-                "{place}: the question of this item of `{}` is in `{}` too, at {first}",
+                "{}: the question of this item of `{}` is in `{}` too, at {first}",
+                row.place,
                 split.name(),
                 owner.name()
             ))
             .hint("remove it from one of them: what was searched on can't be reported on"));
         }
-        match self.by_id.entry(id) {
+        match self.by_id.entry(row.id) {
             Entry::Occupied(_) => self.duplicates += 1,
             Entry::Vacant(place) => {
                 place.insert(item);
-                self.splits[split as usize].push(id);
+                self.splits[split as usize].push(row.id);
             }
         }
         Ok(())
     }
-}
 
-fn share(of: Fractions, split: Split) -> f64 {
-    match split {
-        Split::Search => of.search,
-        Split::Select => of.select,
-        Split::Report => of.report,
+    /// Refuses a division that gives a split nothing.
+    fn check_shares(&self, fractions: Fractions) -> Result<()> {
+        let wanted = [fractions.search, fractions.select, fractions.report].map(|share| share > 0.0);
+        match Split::ALL.into_iter().find(|split| wanted[*split as usize] && self.splits[*split as usize].is_empty()) {
+            Some(split) => Err(Error::user(format!("no item falls into the split `{}`", split.name())).hint(
+                "it has too few items to be divided: add some, change the fractions, or name a split for each use",
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -111,17 +247,4 @@ fn split_of(id: ItemId, fractions: Fractions) -> Split {
     } else {
         Split::Report
     }
-}
-
-fn id(mut item: Value) -> ItemId {
-    item.sort_all_objects();
-    let hash = Sha256::digest(item.to_string());
-    ItemId(*hash.first_chunk().expect("a SHA-256 has 32 bytes"))
-}
-
-/// serde counts lines within the one it was given, so only its column is of use.
-fn not_json(place: &str, error: &serde_json::Error) -> Error {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    Error::user(format!("{place}:{}: not JSON: {what}", error.column())).hint("an item is one JSON object on one line")
 }

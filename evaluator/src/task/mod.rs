@@ -1,42 +1,67 @@
 //! A task: items with known answers, how to ask a model about them, and how to mark what it answers.
+//!
+//! Tasks are written as for lm-evaluation-harness 0.4.13, and mean what they mean there, to the byte of a prompt and the last
+//! document drawn: [`read`] says where that ends. What is ours stands under `metadata.evomerge`.
 
 mod definition;
+mod dataset;
+mod template;
+mod regex;
+mod asking;
+mod shots;
 mod items;
-mod prompt;
-mod rules;
+mod function;
+mod ours;
+mod filter;
+mod exact;
+mod score;
+mod aggregate;
+mod marking;
+mod group;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
+pub use dataset::{Datasets, FilesOnly, Splits};
+pub use group::{Group, Suite, suite};
+pub use marking::{Filtered, Marked, MetricRow, Read};
 pub use merge_core::search::Fractions;
 use merge_core::{
     error::{Error, Result},
     item::{ItemId, ItemScore},
 };
 use schemars::JsonSchema;
+pub use score::Score;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::request::{Answer, Request};
-use definition::Files;
+use asking::Asking;
+pub use definition::OutputType;
+use definition::{Definition, Over, Written};
 use items::{Item, Items};
-use rules::Rules;
+use marking::{Marking, Measure};
+
+/// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
+const VERSION: u32 = 2;
+
+/// A document: its fields.
+pub type Doc = Map<String, Value>;
 
 /// Asks and marks, and never sees a model.
 pub trait Task: Sync {
     /// What the task is called.
     fn name(&self) -> &str;
-    /// What its scores are: `exact_match` or `acc`.
-    fn metric(&self) -> &str;
+    /// What its scores are: `acc`, or `exact_match,strict-match` where there are several filters; a `-` in front where less is
+    /// better, and the scores are negative for it.
+    fn metric(&self) -> String;
     /// Changes with everything that changes an item's score. Not with the items: each has its own [`ItemId`].
     fn fingerprint(&self) -> [u8; 32];
     /// The items of one split, in the order of their file; empty if the task has no such split.
     fn split(&self, split: Split) -> &[ItemId];
-    /// One request for each item, in order.
+    /// The requests of each item, in order: one, but for a few kinds of task.
     ///
     /// # Panics
     /// If an item is not one of the task's.
@@ -88,58 +113,62 @@ fn check(fractions: Fractions) -> Result<()> {
 }
 
 /// A task read from files.
-#[derive(Debug)]
 pub struct Benchmark {
     name: String,
-    license: Option<String>,
-    rules: Rules,
-    fingerprint: [u8; 32],
-    items: BTreeMap<ItemId, Item>,
-    splits: [Vec<ItemId>; 3],
-    duplicates: usize,
-    divided: bool,
+    written: Written,
+    marking: Marking,
+    items: Items,
 }
 
 /// Reads a task's definition and its items, and refuses what it could not ask and mark exactly as written.
 ///
 /// Item files are looked for beside the definition, then in the current directory. `fractions` divide the items of a
-/// task that has a single file. Errors name file and line: YAML that is not a task, an item without a field the task
+/// task that has `divide`. Errors name file and line: YAML that is not a task, an item without a field the task
 /// needs, a split without items, and a question that is in two splits.
+///
+/// It differs from lm-evaluation-harness 0.4.13 where that would guess: unknown keys are refused, and so are Python functions
+/// that are not built in, answers drawn at random, pictures and programs; a field that a document lacks is missing, not `None`;
+/// items that are there twice are asked once; words such as `yes` are text.
 pub fn read(path: &Path, fractions: Fractions) -> Result<Benchmark> {
+    read_with(path, fractions, &FilesOnly)
+}
+
+/// Reads a task whose documents may be those of a data set.
+pub fn read_with(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     check(fractions)?;
-    let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, &e))?;
-    let task = definition::parse(path, &text)?;
-    let mut items = Items::new(&task.rules, fractions);
-    match &task.files {
-        Files::One(name) => read_items(&mut items, path, name, None)?,
-        Files::Splits(names) => {
-            for (split, name) in names {
-                read_items(&mut items, path, name, Some(*split))?;
-            }
-        }
-    }
-    let Items { by_id: items, splits, duplicates, .. } = items;
-    Ok(Benchmark {
-        fingerprint: task.rules.fingerprint(),
-        name: task.name,
-        license: task.license,
-        rules: task.rules,
-        items,
-        splits,
-        duplicates,
-        divided: matches!(task.files, Files::One(_)),
-    })
+    of(definition::read(path, &Over::default())?, fractions, datasets)
+}
+
+/// Reads a task that is no file, and includes none; `name` stands for it in messages.
+pub fn read_text(name: &str, text: &str, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+    check(fractions)?;
+    of(definition::read_str(Path::new(name), text)?, fractions, datasets)
+}
+
+/// The task of a definition.
+fn of(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+    definition::check(&written)?;
+    let mut marking = Marking::new(&written, datasets)?;
+    let unconditional = marking.measures.iter().any(|measure| measure.name == "acc_mutual_info");
+    let mut asking = Asking::new(&written, unconditional)?;
+    let items = items::gather(&written, &mut asking, &marking, fractions, datasets)?;
+    // As lm-evaluation-harness does, by the first document.
+    let first = items.splits.iter().flatten().next().map(|id| &items.by_id[id]);
+    marking.many = first.is_some_and(|item| item.asked.target.is_array());
+    marking.sums = !items.by_id.is_empty() && items.by_id.values().all(|item| item.gold.is_some());
+    let name = written.definition.task.as_ref().map_or_else(String::new, |task| task.value.clone());
+    Ok(Benchmark { name, written, marking, items })
 }
 
 /// The JSON schema of a task definition.
 pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(definition::Definition)
+    schemars::schema_for!(Definition)
 }
 
 impl Benchmark {
     /// Lines that repeat an item of the same split, and were left out.
     pub fn duplicates(&self) -> usize {
-        self.duplicates
+        self.items.duplicates
     }
 
     /// What an item asks, normalised and without white space.
@@ -147,21 +176,113 @@ impl Benchmark {
     /// # Panics
     /// If the item is not one of the task's.
     pub fn question(&self, id: ItemId) -> &str {
-        &self.item(id).question
+        &self.item(id).asked.question
     }
 
-    /// Whether the items come in one file, which is divided by their content.
+    /// An item's document, as it was asked.
+    ///
+    /// # Panics
+    /// If the item is not one of the task's.
+    pub fn doc(&self, id: ItemId) -> &Doc {
+        &self.item(id).doc
+    }
+
+    /// Whether one split of the data is divided by the content of its items.
     pub fn is_divided(&self) -> bool {
-        self.divided
+        self.written.definition.ours().is_some_and(|ours| ours.divide.is_some())
     }
 
     /// The licence of the items, if the definition names it.
-    pub fn license(&self) -> Option<&str> {
-        self.license.as_deref()
+    pub fn licence(&self) -> Option<&str> {
+        self.written.definition.ours()?.licence.as_deref()
+    }
+
+    /// How a model is asked.
+    pub fn output(&self) -> OutputType {
+        self.written.definition.output()
+    }
+
+    /// The same task, going by another measure in tables and searches: `metric`, or `metric,filter`.
+    ///
+    /// Fails if the task has no such measure, or none that each item has.
+    pub fn by(mut self, metric: &str) -> Result<Self> {
+        let file = self.written.path.clone();
+        self.marking.go_by(metric).map_err(|mistake| mistake.into_error(&file))?;
+        Ok(self)
+    }
+
+    /// Everything that is known of items whose requests were answered, in order; `answers` are those to `requests(items)`.
+    ///
+    /// # Panics
+    /// If an item is not one of the task's, or the answers are not to these requests.
+    pub fn marked(&self, items: &[ItemId], mut answers: &[Answer]) -> Vec<Marked> {
+        let of = |id: &ItemId| {
+            let item = self.item(*id);
+            assert!(item.asked.requests.len() <= answers.len(), "an answer for each request");
+            let (own, rest) = answers.split_at(item.asked.requests.len());
+            answers = rest;
+            self.marking.mark(*id, item, own)
+        };
+        let marked = items.iter().map(of).collect();
+        assert!(answers.is_empty(), "an answer for each request");
+        marked
+    }
+
+    /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard
+    /// error (lm-evaluation-harness: 100,000; none with 0).
+    pub fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
+        self.marking.aggregate(marked, draws)
+    }
+
+    /// What tables call it.
+    pub fn alias(&self) -> Option<&str> {
+        self.written.definition.task_alias.as_deref()
+    }
+
+    /// The file it was read from.
+    pub fn file(&self) -> &Path {
+        &self.written.path
+    }
+
+    /// Examples before a question.
+    pub fn n_shots(&self) -> usize {
+        self.written.definition.num_fewshot.map_or(0, |count| count.value)
+    }
+
+    /// Its version as written; `Yaml` if none is.
+    pub fn version(&self) -> Value {
+        let metadata = self.written.definition.metadata.as_ref();
+        metadata.and_then(|metadata| metadata.version.clone()).unwrap_or_else(|| "Yaml".into())
+    }
+
+    /// By measure, whether more is better.
+    pub(crate) fn better(&self) -> Value {
+        let better = |measure: &Measure| (measure.name.clone(), Value::Bool(measure.higher_is_better));
+        self.marking.measures.iter().map(better).collect()
+    }
+
+    /// How often a question counts as asked.
+    pub(crate) fn repeats(&self) -> usize {
+        self.marking.repeats
+    }
+
+    /// The definition as data.
+    pub(crate) fn written_json(&self) -> &Value {
+        &self.written.json
+    }
+
+    /// What stands where an item's answer would.
+    pub(crate) fn target(&self, id: ItemId) -> &Value {
+        &self.item(id).asked.target
+    }
+
+    /// The requests an item makes.
+    pub(crate) fn requests_of(&self, id: ItemId) -> &[Request] {
+        &self.item(id).asked.requests
     }
 
     fn item(&self, id: ItemId) -> &Item {
-        self.items.get(&id).unwrap_or_else(|| panic!("item {id} is not one of task {}", self.name))
+        self.items.by_id.get(&id).unwrap_or_else(|| panic!("item {id} is not one of task {}", self.name))
     }
 }
 
@@ -170,40 +291,60 @@ impl Task for Benchmark {
         &self.name
     }
 
-    fn metric(&self) -> &str {
-        self.rules.metric()
+    fn metric(&self) -> String {
+        let (metric, filter) = &self.marking.main;
+        let sign = if self.marking.main_is_better_high() { "" } else { "-" };
+        match self.marking.filters.len() {
+            1 => format!("{sign}{metric}"),
+            _ => format!("{sign}{metric},{filter}"),
+        }
     }
 
     fn fingerprint(&self) -> [u8; 32] {
-        self.fingerprint
+        // Names and places of things say nothing about how an item is asked and marked.
+        const APART: [&str; 10] = [
+            "task",
+            "task_alias",
+            "tag",
+            "dataset_path",
+            "dataset_name",
+            "dataset_kwargs",
+            "training_split",
+            "validation_split",
+            "test_split",
+            "fewshot_split",
+        ];
+        let mut content = self.written.json.clone();
+        let metadata = content.as_object_mut().and_then(|content| {
+            for key in APART {
+                content.remove(key);
+            }
+            content.remove("metadata")
+        });
+        let ours = metadata.as_ref().and_then(|metadata| metadata.get("evomerge")).and_then(Value::as_object);
+        let counts = ["encoding", "gold_limit", "shuffle", "stratified", "language"];
+        let ours: Map<String, Value> = ours
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| counts.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        content.sort_all_objects();
+        let mut ours = Value::from(ours);
+        ours.sort_all_objects();
+        let all = json!([VERSION, content, ours, self.marking.main, self.marking.many]);
+        Sha256::new().chain_update(all.to_string()).chain_update(self.items.drawn).finalize().into()
     }
 
     fn split(&self, split: Split) -> &[ItemId] {
-        &self.splits[split as usize]
+        &self.items.splits[split as usize]
     }
 
     fn requests(&self, items: &[ItemId]) -> Vec<Request> {
-        items.iter().map(|id| self.item(*id).request.clone()).collect()
+        items.iter().flat_map(|id| self.item(*id).asked.requests.iter().cloned()).collect()
     }
 
     fn mark(&self, items: &[ItemId], answers: &[Answer]) -> Vec<ItemScore> {
-        assert_eq!(items.len(), answers.len(), "one answer for each item");
-        items.iter().zip(answers).map(|(id, answer)| self.rules.mark(&self.item(*id).gold, answer)).collect()
+        self.marked(items, answers).iter().map(marking::score).collect()
     }
-}
-
-fn read_items(items: &mut Items, definition: &Path, name: &str, split: Option<Split>) -> Result<()> {
-    let path = find(definition, name)?;
-    let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
-    items.add(&path, &bytes, split)
-}
-
-/// The file of that name beside the definition or, if there is none, in the current directory.
-fn find(definition: &Path, name: &str) -> Result<PathBuf> {
-    let beside = definition.with_file_name("").join(name);
-    [&beside, Path::new(name)].into_iter().find(|path| path.exists()).map(Path::to_path_buf).ok_or_else(|| {
-        Error::user(format!("there is no item file {}", beside.display()))
-            .at(definition.display())
-            .hint("item files are looked for beside the task file, then in the current directory")
-    })
 }

@@ -2,27 +2,47 @@
 
 use std::{fs, path::Path};
 
-use super::{Benchmark, Fractions, ItemId, Split, Task, read};
-use crate::request::Answer;
+use super::{Benchmark, FilesOnly, Fractions, ItemId, ItemScore, Split, Suite, Task, read, suite};
+use crate::request::{Answer, Ask, Fit, Likelihood, Limit, Request, Said};
 
 mod definitions;
+mod groups;
 mod items;
+mod lm_eval;
 mod marking;
+mod prompts;
 
-const GENERATE: &str = "task: sums\nkind: generate\nprompt: \"問題：{question}\\n答え：\"\nmax_tokens: 40\n";
-const CHOOSE: &str = "task: sums\nkind: multiple_choice\nprompt: '{question}'\nchoices: {field: choices}\nanswer: {field: answer}\nitems: i.jsonl\n";
-
-/// Only `report` takes items, so that one item is enough.
-const REPORT_ONLY: Fractions = Fractions { search: 0.0, select: 0.0, report: 1.0 };
+const GENERATE: &str = r#"task: sums
+dataset_path: json
+dataset_kwargs: {data_files: {test: i.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: "問題：{{question}}\n答え："
+doc_to_target: sum
+generation_kwargs: {until: [], max_gen_toks: 40}
+"#;
+const CHOOSE: &str = r"task: sums
+dataset_path: json
+dataset_kwargs: {data_files: {test: i.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: '{{question}}'
+doc_to_target: answer
+doc_to_choice: choices
+";
 
 /// Reads the task in the first of `files` (names and texts); in an error the folder's name is left out.
 fn task(files: &[(&str, &str)], fractions: Fractions) -> Result<Benchmark, String> {
+    in_folder(files, |path| read(path, fractions))
+}
+
+/// Hands over the first of `files`, written to a folder of their own; in an error the folder's name is left out.
+fn in_folder<T>(files: &[(&str, &str)], read: impl Fn(&Path) -> merge_core::error::Result<T>) -> Result<T, String> {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
     }
-    let path = dir.path().join(files[0].0);
-    read(&path, fractions).map_err(|e| {
+    read(&dir.path().join(files[0].0)).map_err(|e| {
         let hint = e.advice().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
         format!("{e}{hint}").replace(&format!("{}/", dir.path().display()), "")
     })
@@ -30,13 +50,29 @@ fn task(files: &[(&str, &str)], fractions: Fractions) -> Result<Benchmark, Strin
 
 /// A task and its items, all of one file.
 fn of(definition: &str, items: &str) -> Result<Benchmark, String> {
-    task(&[("t.yaml", definition), ("i.jsonl", items)], REPORT_ONLY)
+    task(&[("t.yaml", definition), ("i.jsonl", items)], Fractions::default())
 }
 
 /// Lines of sums whose questions are numbered.
 fn sums(numbers: impl IntoIterator<Item = usize>) -> String {
     let line = |i: usize| format!("{{\"question\": \"{i}+1\", \"sum\": {}}}\n", i + 1);
     numbers.into_iter().map(line).collect::<Vec<_>>().concat()
+}
+
+/// A generated answer.
+fn text(text: &str) -> Answer {
+    Answer { said: Said::Text { text: text.into(), tokens: 7, truncated: false }, fit: Fit::default() }
+}
+
+/// The log-likelihoods of choices.
+fn logs(logs: &[f64]) -> Answer {
+    let all = logs.iter().map(|log| Likelihood { log: *log, tokens: 1, greedy: false });
+    Answer { said: Said::Likelihoods(all.collect()), fit: Fit::default() }
+}
+
+/// The prompts of a task's report items.
+fn prompts(task: &Benchmark) -> Vec<String> {
+    task.requests(task.split(Split::Report)).iter().map(|request| request.prompt.text()).collect()
 }
 
 fn repository() -> &'static Path {

@@ -5,7 +5,7 @@ use crate::{
     model::Model,
     picture::{self, Cell, HeatMap, Screen, number},
     report,
-    screen::{self, Bytes},
+    screen::{self, Meter},
 };
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let open = |path: &std::path::PathBuf| Model::open(path);
     let (a, b, base) = (open(&args.a)?, open(&args.b)?, args.base.as_ref().map(open).transpose()?);
     let base = base.as_ref().map(Model::weights);
-    let progress = Bytes::new("compared", compare::bytes(a.weights(), b.weights(), base));
+    let progress = Meter::bytes("compared", compare::bytes(a.weights(), b.weights(), base));
     let found = compare::compare(a.weights(), b.weights(), base, &|n| progress.add(n));
     progress.finish();
     let found = found?;

@@ -7,7 +7,7 @@ use crate::{
     licence::Licences,
     model::Model,
     report,
-    screen::{self, Bytes, grouped},
+    screen::{self, Meter, grouped},
 };
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use components::{Component, components};
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         facts.quantization = stored.as_ref().and_then(Value::as_object).and_then(quantization);
     }
     if args.hash {
-        let progress = Bytes::new("hashed", facts.bytes);
+        let progress = Meter::bytes("hashed", facts.bytes);
         let tensors = digest(model.weights(), &|n| progress.add(n));
         progress.finish();
         facts.hashes = Some(Hashes { tensors: tensors?, files: model.sha256()?.into_iter().collect() });

@@ -8,7 +8,7 @@ use crate::{
     interrupt,
     licence::Licences,
     provenance::{self, Provenance},
-    screen::{self, Bytes},
+    screen::{self, Meter},
 };
 use merge_core::{
     error::{Error, Result},
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let licences = Licences::of(sources.files().map(|(name, path)| (short(name), path.to_owned())))?;
     let total: usize = merge.index().values().map(Meta::byte_len).sum();
     let interrupted = interrupt::listen("stopping; nothing is written")?;
-    let bar = Bytes::new("merging", total as u64);
+    let bar = Meter::bytes("merging", total as u64);
     let wrote = |n: usize| {
         bar.add(n as u64);
         if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -1,6 +1,7 @@
 //! One command, one file, one function.
 
 pub(crate) mod completions;
+pub(crate) mod data;
 pub(crate) mod diff;
 pub(crate) mod eval;
 pub(crate) mod inspect;
@@ -9,4 +10,5 @@ pub(crate) mod methods;
 pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod search;
+pub(crate) mod tasks;
 pub(crate) mod verify;

@@ -89,10 +89,13 @@ fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
         let at = |e: Error| e.at(objective.task.place.of(path));
         let given = objective.split;
         let fractions = objective.split.map_or_else(Fractions::default, |split| split.value);
-        let task = task::read(&resolve(path, &objective.task)?, fractions).map_err(at)?;
+        let mut task = task::read(&resolve(path, &objective.task)?, fractions).map_err(at)?;
+        if let Some(metric) = &objective.metric {
+            task = task.by(metric).map_err(|e| e.at(metric.place.of(path)))?;
+        }
         if let Some(split) = given.filter(|_| !task.is_divided()) {
             let message = format!(
-                "{}: `split` has no effect: task {} names a file for each use",
+                "{}: `split` has no effect: task {} says itself what is used for what",
                 split.place.of(path),
                 task.name()
             );

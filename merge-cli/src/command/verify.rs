@@ -5,7 +5,7 @@ use crate::{
     args::Verify as Args,
     hub::Hub,
     provenance::{self, Provenance},
-    screen::{self, Bytes},
+    screen::{self, Meter},
 };
 use merge_core::{
     checkpoint::Checkpoint,
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(Error::user(format!("{}: has other tensors than its recipe makes", args.dir.display()))
             .hint(provenance.why()));
     }
-    let bar = Bytes::new("merging again", written.index().values().map(|meta| meta.byte_len() as u64).sum());
+    let bar = Meter::bytes("merging again", written.index().values().map(|meta| meta.byte_len() as u64).sum());
     merge.index().iter().try_for_each(|(name, meta): (&String, &Meta)| {
         let (again, then) = (merge.tensor(name)?, written.tensor(name)?);
         let equal = stretches(meta.len(), again.granule()).into_par_iter().map(|(start, len)| {

@@ -48,22 +48,7 @@ impl Wire {
                 "HF_TOKEN, or the file `token` in HF_HOME, holds a token of https://huggingface.co/settings/tokens",
             ));
         }
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls_graviola::default_provider()))
-            .root_certs(certificates.map_or(Ok(RootCerts::WebPki), roots)?)
-            .build();
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            // Redirects are followed here, so that the token goes to nobody else.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .user_agent(concat!("evomerge/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+        let agent = agent(certificates, Duration::from_secs(60))?;
         let authorization = token.map(|token| format!("Bearer {token}"));
         Ok(Self { endpoint: endpoint.to_owned(), authorization, agent })
     }
@@ -91,13 +76,15 @@ impl Wire {
         }
     }
 
-    fn get(&self, address: &str, from: u64) -> Asked<Response<Body>> {
+    /// Whatever is at an address, from a byte on if the server will.
+    pub(super) fn get(&self, address: &str, from: u64) -> Asked<Response<Body>> {
         let mut address = address.to_owned();
         for _ in 0..10 {
             if address.starts_with("https:") && !processor_can_encrypt() {
                 return Err(Failure::Lasting(
-                    Error::user("this processor lacks the instructions that encryption is written in here")
-                        .hint("download the model with another tool of the hub: it will be found in the cache"),
+                    Error::user("this processor lacks the instructions that encryption is written in here").hint(
+                        "download it with another tool: models are found in the hub's cache, data with `--from DIR`",
+                    ),
                 ));
             }
             // What is compressed on the way cannot be resumed.
@@ -196,6 +183,26 @@ fn away(address: &str, why: &dyn fmt::Display) -> Error {
         .hint("HF_HUB_OFFLINE=1 uses only what is in the cache; HF_ENDPOINT sets another hub")
 }
 
+/// Makes connections, encrypted where the address says so; `patience` is the longest silence of who is asked.
+pub(super) fn agent(certificates: Option<&Path>, patience: Duration) -> Result<Agent> {
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls_graviola::default_provider()))
+        .root_certs(certificates.map_or(Ok(RootCerts::WebPki), roots)?)
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        // Redirects are followed by hand, so that a token goes to nobody else.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_per_read(Some(patience))
+        .user_agent(concat!("evomerge/", env!("CARGO_PKG_VERSION")))
+        .build();
+    Ok(config.new_agent())
+}
+
 /// Certificates of a PEM file.
 fn roots(path: &Path) -> Result<RootCerts> {
     let pem = fs::read(path).map_err(|e| Error::io("read", path, &e).hint("SSL_CERT_FILE names it"))?;
@@ -256,7 +263,7 @@ fn escaped(part: &str) -> String {
 }
 
 /// Whether the processor has what `graviola` needs, which would panic.
-fn processor_can_encrypt() -> bool {
+pub(super) fn processor_can_encrypt() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("adx")
         && is_x86_feature_detected!("aes")

@@ -13,6 +13,8 @@ mod scoring;
 #[cfg(test)]
 mod tests;
 
+pub use self::scoring::ENGINE;
+
 use crate::{
     error::Result,
     item::{ItemId, ItemScore},

@@ -18,8 +18,9 @@ use std::{
     thread,
 };
 
-/// Changes with everything in this program that can change a score, so that an older study is not trusted with it.
-const ENGINE: &[u8] = b"evomerge forward pass 2";
+/// Changes with everything in this program that can change a score or an answer, so that what an older one remembers is not
+/// trusted.
+pub const ENGINE: &[u8] = b"evomerge forward pass 2";
 
 /// A model to score.
 pub(super) enum Model {

@@ -58,12 +58,11 @@ pub(crate) use check::MethodInfo;
 pub use map::Map;
 pub use parameters::{Parameters, lookup};
 pub use parts::{Fix, Generator, Model, Module, Random, Slice, Source, Token, TokenName, TokenSource, Tokenizer};
-pub(crate) use place::Mistake;
-pub use place::{At, Place};
+pub use place::{At, Mistake, Place, known_names};
 pub use reference::{Location, Reference, locate, resolve};
 pub(crate) use setting::Fit;
 pub use setting::{Conditional, Curve, Setting};
-pub(crate) use yaml::Node;
+pub use yaml::{Kind, Node};
 
 use self::reference::Written;
 use crate::{
@@ -200,7 +199,7 @@ fn from_recipe(mut tree: Node, file: &Path, methods: &[MethodInfo]) -> std::resu
 }
 
 /// The text of a file that people write.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
+pub fn read_text(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|error| {
         let unread = Error::io("read", path, &error);
         if path.is_dir() { unread.hint("give the YAML file, not a directory") } else { unread }

@@ -112,7 +112,7 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for AtVisitor<T> {
 
 /// What is wrong in a file, before the file's name is put in front.
 #[derive(Debug)]
-pub(crate) struct Mistake {
+pub struct Mistake {
     place: Place,
     path: String,
     pub(super) message: String,
@@ -120,19 +120,21 @@ pub(crate) struct Mistake {
 }
 
 impl Mistake {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// A lowercase fragment that says what is wrong.
+    pub fn new(message: impl Into<String>) -> Self {
         Self { place: Place::default(), path: String::new(), message: message.into(), hint: None }
     }
 
+    /// The same mistake with what to do about it.
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Sets the place unless a more exact one is known.
     #[must_use]
-    pub(crate) fn at(mut self, place: Place) -> Self {
+    pub fn at(mut self, place: Place) -> Self {
         if self.place.line == 0 {
             self.place = place;
         }
@@ -141,13 +143,14 @@ impl Mistake {
 
     /// Puts the enclosing key, or `[index]`, in front of the path.
     #[must_use]
-    pub(crate) fn under(mut self, step: &str) -> Self {
+    pub fn under(mut self, step: &str) -> Self {
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.path = format!("{step}{dot}{}", self.path);
         self
     }
 
-    pub(crate) fn into_error(self, file: &Path) -> Error {
+    /// The mistake as it is shown: file, line and column, path of keys, what is wrong, what to do.
+    pub fn into_error(self, file: &Path) -> Error {
         let mut error = Error::user(self.message);
         if !self.path.is_empty() {
             error = error.at(self.path);
@@ -161,7 +164,7 @@ impl Mistake {
 }
 
 /// "did you mean `ties`? known methods: `linear`, `ties`": the hint after an unknown name.
-pub(crate) fn known_names<'a>(word: &str, what: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub fn known_names<'a>(word: &str, what: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let list: Vec<String> = known.clone().into_iter().map(|name| format!("`{name}`")).collect();
     let list = format!("{what}: {}", list.join(", "));
     match did_you_mean(word, known) {

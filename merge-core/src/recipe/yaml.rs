@@ -3,31 +3,42 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
-use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, Spanned, options::NonFiniteFloatPolicy};
+use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, Spanned, Tagged, options::NonFiniteFloatPolicy};
 
 use super::place::{Mistake, Place};
 
-/// A piece of YAML.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) place: Place,
-    pub(crate) kind: Kind,
+/// A piece of YAML. It is a `serde` deserialiser: what is read from it knows its place ([`At`](super::At)).
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub kind: Kind,
 }
 
-#[derive(Debug)]
-pub(crate) enum Kind {
+/// What a piece of YAML is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Nothing, or `null`.
     Null,
+    /// `true` or `false`.
     Flag(bool),
     /// Wide enough for every integer of YAML's 64 bits, signed or not.
     Whole(i128),
+    /// Any other number.
     Number(f64),
+    /// Anything else that is no list and no block.
     Text(String),
+    /// `[a, b]`.
     List(Vec<Node>),
     /// Keys and values in the order they were written, no key twice.
     Block(Vec<(Node, Node)>),
 }
 
 const START: Place = Place { line: 1, column: 1 };
+
+/// The key a node with a tag of its file's own is told by: see [`Node::parse_tagged`].
+const TAG: char = '!';
 
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
@@ -41,8 +52,20 @@ fn options() -> serde_saphyr::Options {
 
 impl Node {
     /// Reads a text that is one YAML document.
-    pub(crate) fn parse(text: &str) -> Result<Self, Mistake> {
-        serde_saphyr::from_str_with_options::<Self>(text, options())
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        Self::parse_by(text, options())
+    }
+
+    /// Reads a text that is one YAML document, whose tags may say what a node means: `!function a.b` is read as the block
+    /// `{"!function": a.b}`.
+    pub fn parse_tagged(text: &str) -> Result<Self, Mistake> {
+        let mut options = options();
+        options.reject_unsupported_tags = false;
+        Self::parse_by(text, options)
+    }
+
+    fn parse_by(text: &str, options: serde_saphyr::Options) -> Result<Self, Mistake> {
+        serde_saphyr::from_str_with_options::<Self>(text, options)
             .map(|node| if node.place.line == 0 { Self { place: START, ..node } } else { node })
             .map_err(|error| mistake(&error).at(START))
     }
@@ -53,7 +76,7 @@ impl Node {
     }
 
     /// The value of a key of a block, and the block without it.
-    pub(crate) fn take(&mut self, key: &str) -> Option<Self> {
+    pub fn take(&mut self, key: &str) -> Option<Self> {
         let Kind::Block(entries) = &mut self.kind else { return None };
         let found = entries.iter().position(|(name, _)| matches!(&name.kind, Kind::Text(text) if text == key))?;
         Some(entries.remove(found).1)
@@ -103,9 +126,16 @@ fn mistake(error: &serde_saphyr::Error) -> Mistake {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Kind>::deserialize(deserializer)?;
+        let spanned = Spanned::<Tagged<Kind>>::deserialize(deserializer)?;
         let place = Place { line: spanned.referenced.line() as u32, column: spanned.referenced.column() as u32 };
-        Ok(Self { place, kind: spanned.value })
+        let Tagged(kind, tag) = spanned.value;
+        Ok(match tag.filter(|tag| tag.len() > 1 && tag.starts_with(TAG)) {
+            Some(tag) => {
+                let entry = (Self { place, kind: Kind::Text(tag) }, Self { place, kind });
+                Self { place, kind: Kind::Block(vec![entry]) }
+            }
+            None => Self { place, kind },
+        })
     }
 }
 

@@ -57,6 +57,23 @@ fn scores_come_back_to_the_last_bit_by_recipe_and_task() {
 }
 
 #[test]
+fn what_is_kept_by_content_comes_back_by_it_alone() {
+    let dir = tempdir().expect("a directory");
+    let long = "答え".repeat(CHUNK);
+    let store = Store::open(dir.path()).expect("a new store");
+    store.keep(&[(RECIPE, "短い"), (TASK, &long)]).expect("room");
+    drop(store);
+    let store = Store::open(dir.path()).expect("it was closed");
+    let known: Vec<Option<String>> = store.recall(&[TASK, [3; 32], RECIPE]).expect("readable");
+    assert_eq!(known, [Some(long), None, Some("短い".to_owned())]);
+    assert_eq!(store.scores(&RECIPE, &TASK, &[item(0)]), Ok(vec![None]));
+    let (key, mut record) = store.contents().expect("readable").pop().expect("a chunk");
+    record[0] ^= 1;
+    store.db.insert(key, record).expect("room");
+    assert!(store.recall::<String>(&[TASK]).is_err(), "its last chunk is damaged");
+}
+
+#[test]
 fn a_value_may_be_large_and_leaves_nothing_when_it_shrinks() {
     let dir = tempdir().expect("a directory");
     let letters: String = ('a'..='z').cycle().take(200_000).collect();

@@ -15,6 +15,7 @@ use super::{
 use candle_core::Device;
 use merge_core::{
     checkpoint::Checkpoint,
+    dtype::Dtype,
     error::Result,
     weights::{Config, Elements, Index, Weights},
 };
@@ -34,6 +35,23 @@ struct Model {
     config: Config,
     index: Index,
     stored: BTreeMap<String, String>,
+    /// Whether tensors are made when they are read, as those of a merge are.
+    made: bool,
+}
+
+/// A tensor whose bytes lie nowhere.
+struct Made<'a>(Box<dyn Elements + 'a>);
+
+impl Elements for Made<'_> {
+    fn dtype(&self) -> Dtype {
+        self.0.dtype()
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.0.read(start, out)
+    }
 }
 
 impl Weights for Model {
@@ -41,7 +59,8 @@ impl Weights for Model {
         &self.index
     }
     fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
-        self.weights.tensor(&self.stored[name])
+        let tensor = self.weights.tensor(&self.stored[name])?;
+        Ok(if self.made { Box::new(Made(tensor)) } else { tensor })
     }
     fn config(&self) -> &Config {
         &self.config
@@ -61,7 +80,7 @@ impl Model {
         let config = serde_json::from_slice(&fs::read(fixtures().join(name).join("config.json")).unwrap()).unwrap();
         let index = weights.index().clone();
         let stored = index.keys().map(|name| (name.clone(), name.clone())).collect();
-        Self { weights, config: Config(config), index, stored }
+        Self { weights, config: Config(config), index, stored, made: false }
     }
 
     fn set(mut self, key: &str, value: Value) -> Self {
@@ -262,21 +281,33 @@ fn results_do_not_depend_on_company() {
     }
 }
 
+/// The logits after each of a few tokens.
+fn logits(model: &Model) -> Vec<Vec<f32>> {
+    let decoder = model.load().unwrap();
+    read(&decoder, &mut decoder.cache().unwrap(), &[&[1, 5, 17]], 3).pop().unwrap().1
+}
+
+#[test]
+fn computes_a_merge_like_a_checkpoint() {
+    for name in ["llama-bfloat16", "phi3", "gpt-neox", "gpt2", "mixtral-fused", "qwen2-moe"] {
+        let mut model = Model::open(name);
+        let expected = logits(&model);
+        model.made = true;
+        assert_eq!(logits(&model), expected, "{name}");
+    }
+}
+
 #[test]
 fn takes_names_in_either_spelling() {
-    let read = |model: &Model| {
-        let decoder = model.load().unwrap();
-        read(&decoder, &mut decoder.cache().unwrap(), &[&[1, 5, 17]], 3).pop().unwrap().1
-    };
     let model = Model::open("gpt2");
-    let expected = read(&model);
-    assert_eq!(read(&model.renamed("transformer.", "")), expected);
+    let expected = logits(&model);
+    assert_eq!(logits(&model.renamed("transformer.", "")), expected);
     let model = Model::open("gpt-neox");
-    let expected = read(&model);
-    assert_eq!(read(&model.renamed("embed_out", "lm_head")), expected);
+    let expected = logits(&model);
+    assert_eq!(logits(&model.renamed("embed_out", "lm_head")), expected);
     let model = Model::open("gemma3-with-images");
-    let expected = read(&model);
-    assert_eq!(read(&model.renamed("language_model.model.", "model.language_model.")), expected);
+    let expected = logits(&model);
+    assert_eq!(logits(&model.renamed("language_model.model.", "model.language_model.")), expected);
 }
 
 #[test]
@@ -305,6 +336,9 @@ fn refuses_what_it_does_not_compute() {
     check("mistral", "sliding_window", json!(0), "sliding_window is 0");
     let error = "partial_rotary_factor: only 1 is computed for Qwen2ForCausalLM";
     check("qwen2", "partial_rotary_factor", json!(0.5), error);
+    let rope = json!({"rope_type": "default", "partial_rotary_factor": 0.5});
+    let error = "rope_parameters.partial_rotary_factor: only 1 is computed for LlamaForCausalLM";
+    check("llama", "rope_parameters", rope, error);
     let error = "use_bidirectional_attention: only tokens before a token are seen";
     check("gemma3", "use_bidirectional_attention", json!(true), error);
     let error = "num_experts_per_tok: a token cannot go to 9 of 4 experts";

@@ -1,148 +1,223 @@
 //! Definition files: what is refused, and in which words.
 
-use super::{CHOOSE, Fractions, GENERATE, Path, REPORT_ONLY, Task, of, repository, task};
-use crate::task::definition::parse;
+use super::{CHOOSE, Fractions, GENERATE, Split, Task, fs, of, repository, task};
+use crate::task::definition::{Over, check as check_definition, read};
 
 /// Reads a definition beside one item and compares the error, hint and all.
 #[track_caller]
 fn check(definition: &str, expected: &str) {
     let item = r#"{"question": "1+1", "sum": 2, "choices": ["1", "2"], "answer": 1}"#;
-    assert_eq!(of(definition, item).unwrap_err(), expected);
+    assert_eq!(of(definition, item).err().as_deref(), Some(expected));
 }
 
-/// A sound `generate` task with more lines, whose first is the fifth.
+/// A sound `generate_until` task with more lines, whose first is the ninth.
 fn generate(lines: &str) -> String {
     format!("{GENERATE}{lines}")
 }
 
 #[test]
 fn says_where_yaml_is_wrong() {
-    let all = "`task`, `kind`, `prompt`, `stop`, `max_tokens`, `answer`, `choices`, `language`, `items`, `license`";
+    let error = of(&generate("num_fewshots: 3\n"), "").err().unwrap();
+    let begin =
+        "t.yaml:9:1: there is no key `num_fewshots`\nhint: did you mean `num_fewshot`? known keys here: `include`, ";
+    assert!(error.starts_with(begin), "{error}");
     check(
-        &generate("anwser: {field: sum}\n"),
-        &format!("t.yaml:5:1: there is no key `anwser` here\nhint: did you mean `answer`? known are {all}"),
+        &generate("fewshot_config: {spilt: train}\n"),
+        "t.yaml:9:18: fewshot_config: there is no key `spilt`\nhint: did you mean `split`? known keys here: `sampler`, `split`, \
+         `process_docs`, `fewshot_indices`, `samples`, `doc_to_text`, `doc_to_choice`, `doc_to_target`, `gen_prefix`, \
+         `fewshot_delimiter`, `target_delimiter`",
     );
     check(
-        &generate("answer: {feild: n}\nitems: i.jsonl\n"),
-        "t.yaml:5:10: there is no key `feild` here\nhint: did you mean `field`? known are `field`, `pattern`",
+        &generate("metadata: {evomerge: {encodding: {}}}\n"),
+        "t.yaml:9:23: metadata.evomerge: there is no key `encodding`\nhint: did you mean `encoding`? known keys here: `encoding`, \
+         `gold_limit`, `shuffle`, `stratified`, `language`, `main`, `splits`, `divide`, `licence`, `source`, `protocol`, `notes`",
     );
     check(
-        &generate("answer: {field: sum}\nitems: {serach: i.jsonl}\n"),
-        "t.yaml:6:9: there is no key `serach` here\nhint: did you mean `search`? known are `search`, `select`, `report`",
+        "task: x\noutput_type: generate_untill\n",
+        "t.yaml:2:14: output_type: `generate_untill` is not known here\nhint: did you mean `generate_until`? known here: \
+         `generate_until`, `multiple_choice`, `loglikelihood`, `loglikelihood_rolling`",
     );
     check(
-        "task: x\nkind: generates\n",
-        "t.yaml:2:7: there is no value `generates` here\nhint: did you mean `generate`? known are `generate`, `multiple_choice`, `likelihood`",
-    );
-    check(&generate("answer: {field: sum}\n"), "t.yaml:5:1: the key `items` is missing");
-    check(&generate("task: again\n"), "t.yaml:5:1: the key `task` is there twice");
-    check(&generate("answer: 5\n"), "t.yaml:5:9: expected `key: value` pairs");
-    check(
-        &generate("answer: {field: 5}\n"),
-        "t.yaml:5:17: expected text, found 5\nhint: if text is meant, write \"5\"",
-    );
-    check("task: x\nkind: generate\nprompt: '{q}'\nmax_tokens: many\n", "t.yaml:4:13: expected a whole number");
-    check("task: x\nkind: generate\nprompt: '{q}'\nmax_tokens: -1\n", "t.yaml:4:13: expected a whole number");
-    check(
-        &generate("answer: {field: sum}\nitems: [i.jsonl]\n"),
-        "t.yaml:6:1: expected a file name, or a file name for each of `search`, `select` and `report`, found sequence",
+        &generate("metric_list: [{metric: exact_mach}]\n"),
+        "t.yaml:9:24: metric_list: there is no measure `exact_mach` of `generate_until`\n\
+         hint: did you mean `exact_match`? there are: `exact_match`, `f1`, `rouge1`, `rouge2`, `rougeL`, `char_f1`, `p_ja`",
     );
     check(
-        &generate("answer: {field: sum}\nitems: {}\n"),
-        "t.yaml:6:8: `items` names no file for `search`, `select` or `report`",
+        &generate("task: again\n"),
+        "t.yaml:9:1: the key `task` appears twice\nhint: keep one of them: neither would be the obvious winner",
     );
-    check(&generate("language: en\n"), "t.yaml:5:11: there is no value `en` here\nhint: known are `ja`");
-    check("task: [\n", "t.yaml:1:7: expected string scalar");
-    check("", "t.yaml:1:1: unexpected end of file");
+    check(
+        &generate("num_fewshot: many\n"),
+        "t.yaml:9:14: num_fewshot: expected a whole number from 0 up, found the text `many`",
+    );
+    check(&generate("fewshot_config: 5\n"), "t.yaml:9:17: fewshot_config: expected a block of keys, found 5");
+    check(
+        "test_split: x\n",
+        "t.yaml: the key `task` is missing\nhint: it is the task's name; a file that other files include is no task",
+    );
+    check("task: t\ndoc_to_text: a\n", "t.yaml: `doc_to_target` is missing\nhint: add `doc_to_target: \"{{answer}}\"`");
+    check("[]", "t.yaml:1:1: expected `key: value` pairs");
 }
 
 #[test]
-fn refuses_what_a_kind_does_not_have() {
-    let rest = "answer: {field: sum}\nitems: i.jsonl\n";
+fn refuses_by_name_what_is_not_supported() {
+    let not = "this key is not supported\nhint: models here read text alone";
+    check(&generate("doc_to_image: image\n"), &format!("t.yaml:9:15: doc_to_image: {not}"));
+    check(&generate("doc_to_audio: [a]\n"), &format!("t.yaml:9:15: doc_to_audio: {not}"));
     check(
-        &generate(&format!("choices: {{field: choices}}\n{rest}")),
-        "t.yaml:5:10: `choices` is for `kind: multiple_choice`\nhint: remove it, or make the task `multiple_choice`",
-    );
-    for (line, place, key) in [
-        ("stop: [a]", "t.yaml:7:7", "stop"),
-        ("max_tokens: 4", "t.yaml:7:13", "max_tokens"),
-        ("language: ja", "t.yaml:7:11", "language"),
-    ] {
-        let expected =
-            format!("{place}: `{key}` is for `kind: generate`\nhint: remove it, or make the task `generate`");
-        check(&format!("{CHOOSE}{line}\n"), &expected);
-    }
-    check(
-        &CHOOSE.replace("{field: answer}", "{field: answer, pattern: '(a)'}"),
-        "t.yaml:5:34: `answer.pattern` is for `kind: generate`\nhint: remove it, or make the task `generate`",
+        &generate("unsafe_code: true\n"),
+        "t.yaml:9:14: unsafe_code: answers are never run as programs here\nhint: remove the key, or the task",
     );
     check(
-        &CHOOSE.replace("choices: {field: choices}\n", ""),
-        "t.yaml:2:7: the task needs `choices`\nhint: add `choices: {field: choices}`",
+        &generate("process_docs: !function utils.process_doc\n"),
+        "t.yaml:9:25: process_docs: the function `utils.process_doc` is not built in, and Python is not run\n\
+         hint: built in here: `ja_leaderboard_jcommonsenseqa.process_docs`, `ja_leaderboard_xwinograd.process_docs`",
     );
     check(
-        &format!("{GENERATE}{rest}").replace("max_tokens: 40\n", ""),
-        "t.yaml:2:7: the task needs `max_tokens`\nhint: add `max_tokens: 256`",
+        &GENERATE.replace("doc_to_target: sum", "doc_to_target: !function utils.target"),
+        "t.yaml:7:26: doc_to_target: the function `utils.target` is not built in, and Python is not run\n\
+         hint: write a template or a field's name",
+    );
+    check(
+        &generate("process_docs: !other x\n"),
+        "t.yaml:9:22: process_docs: the tag `!other` means nothing here\nhint: only `!function` does",
+    );
+    check(
+        &GENERATE.replace("max_gen_toks: 40", "do_sample: true"),
+        "t.yaml:8:43: generation_kwargs: answers would be drawn at random\nhint: answers are greedy here, so that they can be repeated",
+    );
+    check(
+        &generate("fewshot_config: {fewshot_indices: [1]}\n"),
+        "t.yaml:9:35: fewshot_config: lm-evaluation-harness 0.4.13 takes no notice of `fewshot_indices`\n\
+         hint: write the examples as `samples`, or use `sampler: first_n`",
+    );
+}
+
+#[test]
+fn refuses_what_a_kind_of_question_does_not_have() {
+    check(
+        &format!("{CHOOSE}generation_kwargs: {{}}\n"),
+        "t.yaml:9:20: generation_kwargs: nothing is generated\nhint: remove it, or set `output_type: generate_until`",
+    );
+    check(
+        &CHOOSE.replace("doc_to_choice: choices\n", ""),
+        "t.yaml:5:14: output_type: `doc_to_choice` is missing\nhint: add `doc_to_choice: choices`, or a list",
+    );
+    check(
+        &format!("{CHOOSE}metadata: {{evomerge: {{language: ja}}}}\n"),
+        "t.yaml:9:33: metadata: `language` is for `output_type: generate_until`\nhint: remove it",
+    );
+    check(
+        &format!("{CHOOSE}filter_list: [{{name: a, filter: [{{function: lowercase}}, {{function: take_first}}]}}]\n"),
+        "t.yaml:9:34: filter_list: likelihoods are not filtered\nhint: `take_first` alone is possible here",
+    );
+    check(
+        &format!("{CHOOSE}metadata: {{evomerge: {{main: mcc}}}}\nmetric_list: [{{metric: mcc}}]\n"),
+        "t.yaml:9:29: metadata: `mcc` is of all items together\nhint: tables and searches go by a measure that each item has",
+    );
+    check(
+        &format!("{CHOOSE}metadata: {{evomerge: {{main: gold_margine}}}}\n"),
+        "t.yaml:9:29: metadata: there is no measure `gold_margine` of this task\nhint: did you mean `gold_margin`? there are: \
+         `acc`, `acc_norm`, `acc_bytes`, `likelihood`, `gold_margin`, `gold_logprob_per_byte`",
     );
 }
 
 #[test]
 fn refuses_values_that_make_no_sense() {
-    let rest = "answer: {field: sum}\nitems: i.jsonl\n";
-    let sound = format!("{GENERATE}{rest}");
-    check(&sound.replace("40", "0"), "t.yaml:4:13: an answer of 0 tokens is never right");
-    check(&sound.replace("sums", "''"), "t.yaml:1:7: the task has no name");
-    check(&format!("{sound}stop: [a, '']\n"), "t.yaml:7:11: an empty stop text would end every answer at once");
-    for (pattern, message) in [
-        ("答えは(", "the pattern `答えは(` is not a regular expression: unclosed group"),
-        (
-            "答えは[0-9]+",
-            "the pattern `答えは[0-9]+` captures nothing\nhint: put the number in parentheses, such as `答えは(-?\\d+)です`",
-        ),
-        ("答え：(.+)", "the pattern can never match, for `：` is `:` in normalised text\nhint: write `:`"),
-        ("答え（(.+)", "the pattern can never match, for `（` is `(` in normalised text\nhint: write `\\(`"),
-    ] {
-        let definition = sound.replace("{field: sum}", &format!("{{field: sum, pattern: '{pattern}'}}"));
-        check(&definition, &format!("t.yaml:5:31: {message}"));
-    }
-    for (prompt, message) in [
-        ("hello", "the prompt is the same for every item\nhint: name the item's fields in it, such as `{question}`"),
-        ("{question", "the `{` in the prompt belongs to no field\nhint: a field is written `{question}`, a brace `{{`"),
-        ("{}", "the `{` in the prompt belongs to no field\nhint: a field is written `{question}`, a brace `{{`"),
-        (
-            "{question}}",
-            "the `}` in the prompt belongs to no field\nhint: a field is written `{question}`, a brace `}}`",
-        ),
-    ] {
-        let definition = sound.replace("問題：{question}\\n答え：", prompt);
-        check(&definition, &format!("t.yaml:3:9: {message}"));
-    }
+    check(&GENERATE.replace("40", "0"), "t.yaml:8:46: generation_kwargs: an answer of 0 tokens is never right");
+    check(&GENERATE.replace("sums", "''"), "t.yaml:1:7: task: the task has no name");
+    check(
+        &GENERATE.replace("[]", "[a, '']"),
+        "t.yaml:8:28: generation_kwargs: an empty stop text would end every answer at once",
+    );
+    check(
+        &GENERATE.replace("{{question}}", "question"),
+        "t.yaml:6:14: doc_to_text: the question is the same for every item\nhint: name the item's fields in it, such as `{{question}}`",
+    );
+    check(
+        &GENERATE.replace("{{question}}", "{{question |}}"),
+        "t.yaml:6:14: doc_to_text: this is no Jinja template: unexpected end of variable block, expected identifier in line 1 of it",
+    );
+    let filter = |steps: &str| generate(&format!("filter_list: [{{name: a, filter: [{steps}]}}]\n"));
+    check(
+        &filter("{function: regex, regex_pattern: '答えは('}, {function: take_first}"),
+        "t.yaml:9:67: filter_list: the pattern `答えは(` is not a regular expression: Parsing error at position 10: Opening parenthesis without closing parenthesis",
+    );
+    check(
+        &filter("{function: regex}"),
+        "t.yaml:9:34: filter_list: one answer is to be marked, and this leaves a list of them\nhint: end it with `- function: take_first`",
+    );
+    check(
+        &filter("{function: take_first}, {function: lowercase}, {function: take_first}"),
+        "t.yaml:9:34: filter_list: what follows `take_first` would be done letter by letter\nhint: put `take_first` last",
+    );
+    check(
+        &filter("{function: lowercase, k: 1}, {function: take_first}"),
+        "t.yaml:9:59: filter_list: `k` has no effect in this function\nhint: remove it",
+    );
+    check(
+        &generate("num_fewshot: 2\n"),
+        "t.yaml:9:14: num_fewshot: a document could be its own example\n\
+         hint: name the split examples come from, as in `fewshot_split: test`",
+    );
+    check(
+        &generate("num_fewshot: 2\nfewshot_split: trian\n"),
+        "t.yaml:10:16: fewshot_split: there is no split `trian`\nhint: the data has: `test`",
+    );
 }
 
 #[test]
 fn refuses_fractions_that_are_not_shares() {
     for (search, select, report) in [(0.5, 0.5, 0.5), (-0.5, 0.5, 1.0), (f64::NAN, 0.5, 0.5), (2.0, -1.0, 0.0)] {
-        let error = task(&[("t.yaml", "")], Fractions { search, select, report }).unwrap_err();
+        let error = task(&[("t.yaml", "")], Fractions { search, select, report }).err();
         let expected = format!(
             "the split fractions search {search}, select {select}, report {report} are not three shares of 1\n\
              hint: give three numbers from 0 to 1 that sum to 1, such as 0.6, 0.2 and 0.2"
         );
-        assert_eq!(error, expected);
+        assert_eq!(error, Some(expected));
     }
 }
 
 #[test]
+fn takes_over_the_keys_of_included_files() {
+    let base = GENERATE.replace("task: sums\n", "tag: all\n");
+    let files = |own: &str, base: &str| {
+        let files = [("t.yaml", own), ("base", base), ("i.jsonl", r#"{"question": "1+1", "sum": 2}"#)];
+        task(&files, Fractions::default()).map(|task| super::prompts(&task)[0].clone())
+    };
+    let own = "include: base\ntask: sums\ndoc_to_text: 'Q: {{question}}'\n";
+    assert_eq!(files(own, &base), Ok("Q: 1+1".to_owned()));
+    // A mistake is told where it stands.
+    let error = files(own, &base.replace("sum\n", "summ\ndoc_to_txt: x\n")).unwrap_err();
+    assert!(error.starts_with("base:8:1: there is no key `doc_to_txt`"), "{error}");
+    let error = files("include: base\ntask: sums\n", &base.replace("{{question}}", "{{question")).unwrap_err();
+    assert!(error.starts_with("base:6:14: doc_to_text: this is no Jinja template"), "{error}");
+    let missing = "t.yaml:1:10: include: there is no file bases\nhint: included files are looked for beside the file";
+    assert_eq!(files(&own.replace("base", "bases"), &base), Err(missing.to_owned()));
+    let circle = files(own, &format!("include: t.yaml\n{base}")).unwrap_err();
+    assert_eq!(circle, "base:1:10: include: t.yaml includes itself in a circle");
+}
+
+#[test]
 fn never_panics_on_a_damaged_definition() {
-    let sound =
-        format!("{GENERATE}stop: ['問']\nlanguage: ja\nanswer: {{field: sum, pattern: '(.)'}}\nitems: i.jsonl\n");
-    let read = |text: &str| parse(Path::new("t.yaml"), text).map(|_| ());
+    let sound = format!(
+        "{GENERATE}filter_list: [{{name: a, filter: [{{function: regex, regex_pattern: '(.)'}}, {{function: take_first}}]}}]\n\
+         process_docs: !function a.b\nmetadata: {{version: 1, evomerge: {{splits: {{report: test}}}}}}\n"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.yaml");
+    let read = |text: &str| {
+        fs::write(&path, text).unwrap();
+        read(&path, &Over::default()).and_then(|written| check_definition(&written))
+    };
     assert_eq!(read(&sound), Ok(()));
-    for (at, _) in sound.char_indices() {
+    // Every third place: the text is read twice for each.
+    for (at, _) in sound.char_indices().step_by(3) {
         for junk in ["", "{", "}", "]", "\t", "&a", "*a", "!", "- ", ": ", "\"", "'", "|", "\u{0}", "９"] {
             let cut = read(&format!("{}{junk}", &sound[..at]));
             let put = read(&format!("{}{junk}{}", &sound[..at], &sound[at..]));
             for error in [cut, put].into_iter().filter_map(Result::err) {
-                assert!(error.to_string().starts_with("t.yaml:"), "{error}");
+                assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
             }
         }
     }
@@ -150,42 +225,67 @@ fn never_panics_on_a_damaged_definition() {
 
 #[test]
 fn changes_its_fingerprint_with_what_changes_a_score() {
-    let sound = format!("{GENERATE}answer: {{field: sum}}\nitems: i.jsonl\n");
+    let sound = format!("{GENERATE}metric_list: [{{metric: exact_match}}]\n");
     let item = r#"{"question": "1+1", "sum": 2, "other": 2}"#;
-    let fingerprint = |definition: &str, name: &str| {
-        let definition = definition.replace("i.jsonl", name);
-        task(&[("t.yaml", &definition), (name, item)], REPORT_ONLY).unwrap().fingerprint()
-    };
-    let first = fingerprint(&sound, "i.jsonl");
+    let fingerprint = |definition: &str| of(definition, item).unwrap().fingerprint();
+    let first = fingerprint(&sound);
     for (from, to) in [
         ("問題：", "Q: "),
         ("40", "41"),
-        ("field: sum", "field: other"),
-        ("field: sum", "field: sum, pattern: '(.)'"),
-        ("items:", "stop: [a]\nitems:"),
-        ("items:", "language: ja\nitems:"),
+        ("doc_to_target: sum", "doc_to_target: other"),
+        ("until: []", "until: [a]"),
+        ("exact_match", "exact_match, ignore_case: true"),
+        ("metric_list", "description: hello\nmetric_list"),
+        ("metric_list", "metadata: {evomerge: {language: ja}}\nmetric_list"),
+        ("metric_list", "metadata: {evomerge: {encoding: {pairs: separate}}}\nmetric_list"),
+        ("metric_list", "num_fewshot: 1\nfewshot_config: {samples: [{question: a, sum: b}]}\nmetric_list"),
     ] {
-        assert_ne!(fingerprint(&sound.replace(from, to), "i.jsonl"), first, "{to}");
+        assert_ne!(fingerprint(&sound.replace(from, to)), first, "{to}");
     }
-    for (from, to) in
-        [("sums", "more sums"), ("items:", "license: MIT\nitems:"), ("items: i.jsonl", "items: {report: i.jsonl}")]
-    {
-        assert_eq!(fingerprint(&sound.replace(from, to), "i.jsonl"), first, "{to}");
+    for (from, to) in [
+        ("sums", "more sums"),
+        ("metric_list", "metadata: {evomerge: {licence: MIT}, version: 2}\nmetric_list"),
+        ("metric_list", "metadata: {evomerge: {splits: {report: test}}}\nmetric_list"),
+        ("metric_list", "tag: all\nmetric_list"),
+    ] {
+        assert_eq!(fingerprint(&sound.replace(from, to)), first, "{to}");
     }
-    assert_eq!(fingerprint(&sound, "moved.jsonl"), first);
-    // Pinned: raise MARKING_VERSION when marking changes, and then this.
-    assert_eq!(first[..4], [95, 111, 127, 109]);
+    // By another measure it is another score.
+    let choose =
+        |by: &str| of(CHOOSE, r#"{"question": "a", "choices": ["b", "c"], "answer": 0}"#).unwrap().by(by).unwrap();
+    assert_ne!(choose("acc").fingerprint(), choose("gold_margin").fingerprint());
+    // Pinned: raise VERSION when asking or marking changes, and then this.
+    assert_eq!(first[..4], [113, 215, 21, 51]);
+}
+
+#[test]
+fn changes_its_fingerprint_with_the_examples() {
+    let definition = GENERATE.replace("{test: i.jsonl}", "{test: i.jsonl, train: e.jsonl}")
+        + "training_split: train\nfewshot_split: train\nnum_fewshot: 1\n";
+    let definition = definition.replace("doc_to_target: sum", "doc_to_target: '{{sum}}'");
+    let fingerprint = |items: &str, examples: &str| {
+        let files = [("t.yaml", definition.as_str()), ("i.jsonl", items), ("e.jsonl", examples)];
+        task(&files, Fractions::default()).unwrap().fingerprint()
+    };
+    let first = fingerprint(&super::sums([1, 2]), &super::sums([5, 6]));
+    assert_eq!(fingerprint(&super::sums([1, 2]), &super::sums([5, 6])), first);
+    // An item has other examples in another place: its score of before is none of now.
+    assert_ne!(fingerprint(&super::sums([2, 1]), &super::sums([5, 6])), first);
+    assert_ne!(fingerprint(&super::sums([1, 2]), &super::sums([5, 7])), first);
 }
 
 #[test]
 fn has_a_schema_that_names_every_key() {
     let schema = serde_json::to_value(super::super::schema()).unwrap();
     let keys: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    let expected =
-        ["task", "kind", "prompt", "stop", "max_tokens", "answer", "choices", "language", "items", "license"];
-    assert_eq!(keys, expected);
-    assert_eq!(schema["required"], serde_json::json!(["task", "kind", "prompt", "answer", "items"]));
+    for key in
+        ["task", "include", "dataset_path", "doc_to_text", "fewshot_config", "metric_list", "filter_list", "metadata"]
+    {
+        assert!(keys.contains(&key), "{key}");
+    }
+    assert!(!keys.contains(&"doc_to_image"));
     assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["$defs"]["StepFunction"]["oneOf"].as_array().unwrap().len(), 9);
 }
 
 #[test]
@@ -194,11 +294,12 @@ fn reads_the_files_of_the_repository() {
         ("mgsm-ja-mini", "exact_match", 1000, 200, 500),
         ("ja-solution-mini", "acc", 200, 200, 300),
         ("mgsm-en-mini", "exact_match", 0, 0, 500),
+        ("mgsm-ja-likelihood", "likelihood", 1000, 0, 0),
     ] {
         let path = repository().join(format!("recipes/sansu/tasks/{name}.yaml"));
         let task = super::read(&path, Fractions::default()).unwrap();
-        let sizes = super::Split::ALL.map(|split| task.split(split).len());
-        assert_eq!((task.name(), task.metric(), sizes), (name, metric, [search, select, report]));
-        assert_eq!((task.duplicates(), task.license()), (0, Some("Apache-2.0")));
+        let sizes = Split::ALL.map(|split| task.split(split).len());
+        assert_eq!((task.name(), task.metric().as_str(), sizes), (name, metric, [search, select, report]));
+        assert_eq!((task.duplicates(), task.licence()), (0, Some("Apache-2.0")));
     }
 }

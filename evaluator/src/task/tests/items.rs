@@ -1,18 +1,20 @@
 //! Item files: lines, duplicates, splits and leaks.
 
-use super::{CHOOSE, Fractions, GENERATE, ItemId, Split, Task, fs, of, read, sums, task};
-use crate::request::{Ask, Limit, Prompt};
+use super::{CHOOSE, Fractions, GENERATE, ItemId, Split, Task, fs, of, prompts, read, sums, task};
 
-const SPLITS: &str = "answer: {field: sum}\nitems: {search: a.jsonl, report: b.jsonl}\n";
+/// All of the test split, divided.
+const DIVIDED: &str = "metadata: {evomerge: {divide: test}}\n";
 
 /// Reads items of a definition and compares the error, hint and all.
 #[track_caller]
 fn check(definition: &str, items: &str, expected: &str) {
-    assert_eq!(of(definition, items).unwrap_err(), expected);
+    assert_eq!(of(definition, items).err().as_deref(), Some(expected));
 }
 
-fn generate() -> String {
-    format!("{GENERATE}answer: {{field: sum}}\nitems: i.jsonl\n")
+/// A task with a file for the search and one for the report.
+fn two_files() -> String {
+    GENERATE.replace("{test: i.jsonl}", "{train: a.jsonl, test: b.jsonl}")
+        + "metadata: {evomerge: {splits: {search: train, report: test}}}\n"
 }
 
 #[test]
@@ -30,86 +32,79 @@ fn names_the_line_of_a_wrong_item() {
         ),
         (
             "{\"qestion\": \"1\", \"sum\": 1}",
-            "i.jsonl:3: the item has no field `question`\nhint: did you mean `qestion`? its fields are `qestion`, `sum`",
+            "i.jsonl:3: doc_to_text: the item has no field `question`\nhint: did you mean `qestion`? its fields are `qestion`, `sum`",
         ),
         (
-            "{\"question\": [], \"sum\": 1}",
-            "i.jsonl:3: `question` is neither text nor a number\nhint: the prompt names `{question}`",
-        ),
-        ("{\"question\": \"q\"}", "i.jsonl:3: the item has no field `sum`\nhint: its fields are `question`"),
-        (
-            "{\"question\": \"q\", \"sum\": null}",
-            "i.jsonl:3: `sum`: neither a number nor text\nhint: the right answer is a number such as 18",
-        ),
-        (
-            "{\"question\": \"q\", \"sum\": \"18個\"}",
-            "i.jsonl:3: `sum`: `18個` is not a number\nhint: write digits only, such as 18, -3 or 0.5",
-        ),
-        (
-            "{\"question\": \"q\", \"sum\": 1e30}",
-            "i.jsonl:3: `sum`: `1e+30` is not a number\nhint: write digits only, such as 18, -3 or 0.5",
+            "{\"question\": \"q\"}",
+            "i.jsonl:3: doc_to_target: the item has no field `sum`\nhint: its fields are `question`",
         ),
     ] {
-        check(&generate(), &format!("{sound}\n{line}\n"), expected);
+        check(GENERATE, &format!("{sound}\n{line}\n"), expected);
     }
     for (line, expected) in [
         (
             "{\"question\": \"q\", \"choices\": [\"a\"], \"answer\": 0}",
-            "i.jsonl:1: `choices` is not a list of two texts or more",
+            "i.jsonl:1: doc_to_choice: not a list of two texts or more",
         ),
         (
             "{\"question\": \"q\", \"choices\": [\"a\", 1], \"answer\": 0}",
-            "i.jsonl:1: `choices` is not a list of two texts or more",
+            "i.jsonl:1: doc_to_choice: ['a', 1] is not a list of texts\nhint: put each choice in quotes",
         ),
         (
             "{\"question\": \"q\", \"choices\": [\"a\", \"b\"], \"answer\": 2}",
-            "i.jsonl:1: `answer`: 2 is not the index of one of the 2 choices\nhint: indices are whole numbers from 0",
+            "i.jsonl:1: doc_to_target: 2 is not one of the 2 choices\nhint: it is the index of a choice, from 0, or its text",
         ),
         (
-            "{\"question\": \"q\", \"choices\": [\"a\", \"b\"], \"answer\": \"a\"}",
-            "i.jsonl:1: `answer`: \"a\" is not the index of one of the 2 choices\nhint: indices are whole numbers from 0",
+            "{\"question\": \"q\", \"choices\": [\"a\", \"b\"], \"answer\": \"c\"}",
+            "i.jsonl:1: doc_to_target: 'c' is not one of the 2 choices\nhint: it is the index of a choice, from 0, or its text",
         ),
     ] {
         check(CHOOSE, line, expected);
     }
-    check(&generate(), "", "i.jsonl: no item in it\nhint: put one JSON object on each line");
+    check(GENERATE, "", "i.jsonl: no item in it\nhint: put one JSON object on each line");
 }
 
 #[test]
 fn refuses_bytes_that_are_no_text() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("t.yaml"), generate()).unwrap();
+    fs::write(dir.path().join("t.yaml"), GENERATE).unwrap();
     fs::write(dir.path().join("i.jsonl"), b"{\"question\": \"\xff\", \"sum\": 1}\n").unwrap();
-    let error = read(&dir.path().join("t.yaml"), Fractions::default()).unwrap_err().to_string();
+    let error = read(&dir.path().join("t.yaml"), Fractions::default()).err().unwrap().to_string();
     assert!(error.ends_with("i.jsonl:1:15: not JSON: invalid unicode code point"), "{error}");
 }
 
 #[test]
 fn finds_item_files_beside_the_definition_first() {
-    let error = task(&[("t.yaml", &generate())], Fractions::default()).unwrap_err();
-    let expected = "t.yaml: there is no item file i.jsonl\n\
+    let error = task(&[("t.yaml", GENERATE)], Fractions::default()).err().unwrap();
+    let expected = "t.yaml:3:30: there is no item file i.jsonl\n\
                     hint: item files are looked for beside the task file, then in the current directory";
     assert_eq!(error, expected);
     // Tests run in the crate's folder: a file that is there is found, and is no JSON.
-    let here = generate().replace("i.jsonl", "Cargo.toml");
-    let error = task(&[("t.yaml", &here)], Fractions::default()).unwrap_err();
-    assert!(error.starts_with("Cargo.toml:1:"), "{error}");
-    let beside = task(&[("t.yaml", &here), ("Cargo.toml", &sums([1]))], super::REPORT_ONLY).unwrap();
+    let here = GENERATE.replace("i.jsonl", "Cargo.toml");
+    let error = task(&[("t.yaml", &here)], Fractions::default()).err().unwrap();
+    assert!(error.starts_with("Cargo.toml:"), "{error}");
+    let beside = task(&[("t.yaml", &here), ("Cargo.toml", &sums([1]))], Fractions::default()).unwrap();
     assert_eq!(beside.split(Split::Report).len(), 1);
 }
 
 #[test]
-fn fills_prompts_from_fields() {
-    let definition = generate().replace("問題：{question}\\n答え：", "{{{question}}} {sum}{question}");
-    let task = of(&definition, "{\"question\": \"{sum}\", \"sum\": 2.50}").unwrap();
-    let requests = task.requests(task.split(Split::Report));
-    assert_eq!(requests[0].prompt, Prompt::plain("{{sum}} 2.5{sum}"));
-    assert_eq!(requests[0].ask, Ask::Generate { stop: vec![], limit: Limit::Tokens(40) });
+fn reads_lists_and_tables_too() {
+    let list = format!("[{}]", sums([1, 2]).trim().replace('\n', ","));
+    assert_eq!(prompts(&of(GENERATE, &list).unwrap()), prompts(&of(GENERATE, &sums([1, 2])).unwrap()));
+    let within = GENERATE.replace("{data_files:", "{field: items, data_files:");
+    assert_eq!(prompts(&of(&within, &format!("{{\"items\": {list}}}")).unwrap()).len(), 2);
+    let csv = GENERATE.replace("dataset_path: json", "dataset_path: csv").replace("答え：", "{{a}} {{b}} {{c}}：");
+    let table = "question,sum,a,b,c\n\"1,\n1\",2,1,0.5,x\n2+1,3,2,1,\n";
+    assert_eq!(prompts(&of(&csv, table).unwrap()), ["問題：1,\n1\n1 0.5 x：", "問題：2+1\n2 1.0 None："]);
+    let bare = csv.replace("{data_files:", "{column_names: [question, sum, a, b, c], sep: ';', data_files:");
+    assert_eq!(prompts(&of(&bare, "\u{feff}1+1;2;x;y;z\n").unwrap()), ["問題：1+1\nx y z："]);
+    let error = of(&csv, "question,sum\n1,2\n1\n").err().unwrap();
+    assert!(error.starts_with("i.jsonl:3: not CSV: "), "{error}");
 }
 
 #[test]
 fn knows_an_item_by_its_content() {
-    let ids = |items: &str| of(&generate(), items).unwrap().split(Split::Report).to_vec();
+    let ids = |items: &str| of(GENERATE, items).unwrap().split(Split::Report).to_vec();
     let first = ids("{\"question\": \"あ\", \"sum\": 1, \"more\": {\"b\": 1, \"a\": [2]}}");
     assert_eq!(first, ids("{ \"more\":{\"a\":[2],\"b\":1}, \"sum\":1, \"question\":\"\\u3042\" }"));
     assert_ne!(first, ids("{\"question\": \"あ\", \"sum\": 2, \"more\": {\"b\": 1, \"a\": [2]}}"));
@@ -121,15 +116,15 @@ fn knows_an_item_by_its_content() {
 #[test]
 fn keeps_the_first_of_duplicates_and_counts_the_rest() {
     let items = format!("{}{}\n{}", sums([1, 2]), sums([2, 1, 2]), sums([3]));
-    let twice = of(&generate(), &items).unwrap();
-    let once = of(&generate(), &sums([1, 2, 3])).unwrap();
+    let twice = of(GENERATE, &items).unwrap();
+    let once = of(GENERATE, &sums([1, 2, 3])).unwrap();
     assert_eq!((twice.duplicates(), once.duplicates()), (3, 0));
     assert_eq!(twice.split(Split::Report), once.split(Split::Report));
 }
 
 #[test]
 fn refuses_a_question_in_two_splits() {
-    let definition = format!("{GENERATE}{SPLITS}");
+    let definition = two_files();
     // The same item; the same question in other digits and with another answer.
     for other in ["{\"question\": \"7+1\", \"sum\": 8}", "{\"question\": \" ７＋１\", \"sum\": 9, \"id\": 5}"] {
         let files = [
@@ -139,42 +134,39 @@ fn refuses_a_question_in_two_splits() {
         ];
         let expected = "b.jsonl:3: the question of this item of `report` is in `search` too, at a.jsonl:2\n\
                         hint: remove it from one of them: what was searched on can't be reported on";
-        assert_eq!(task(&files, Fractions::default()).unwrap_err(), expected);
+        assert_eq!(task(&files, Fractions::default()).err().as_deref(), Some(expected));
     }
     // In one split it is no leak.
     let same = "{\"question\": \"7+1\", \"sum\": 8, \"id\": 1}\n{\"question\": \"7+1\", \"sum\": 8, \"id\": 2}";
-    assert_eq!(of(&generate(), same).unwrap().split(Split::Report).len(), 2);
+    assert_eq!(of(GENERATE, same).unwrap().split(Split::Report).len(), 2);
     // Divided by hash, the two may fall apart.
-    let error = task(
-        &[("t.yaml", &generate()), ("i.jsonl", &(sums(0..50) + &sums(0..50).replace('}', ", \"id\": 1}")))],
-        Fractions::default(),
-    );
-    assert!(error.unwrap_err().contains(": the question of this item of "));
+    let divided = format!("{GENERATE}{DIVIDED}");
+    let error = of(&divided, &(sums(0..50) + &sums(0..50).replace('}', ", \"id\": 1}")));
+    assert!(error.err().unwrap().contains(": the question of this item of "));
 }
 
 #[test]
 fn refuses_an_empty_split() {
-    let definition = format!("{GENERATE}{SPLITS}");
-    let empty = task(&[("t.yaml", &definition), ("a.jsonl", &sums([1])), ("b.jsonl", "\n \r\n")], Fractions::default());
-    assert_eq!(empty.unwrap_err(), "b.jsonl: no item in it\nhint: put one JSON object on each line");
-    let few = task(&[("t.yaml", &generate()), ("i.jsonl", &sums([1]))], Fractions::default()).unwrap_err();
-    let hint =
-        "hint: it has too few items to be divided: add some, change the fractions, or name a file for each split";
-    assert_eq!(few, format!("i.jsonl: no item falls into the split `select`\n{hint}"));
+    let empty =
+        task(&[("t.yaml", &two_files()), ("a.jsonl", &sums([1])), ("b.jsonl", "\n \r\n")], Fractions::default());
+    assert_eq!(empty.err().as_deref(), Some("b.jsonl: no item in it\nhint: put one JSON object on each line"));
+    let hint = "hint: it has too few items to be divided: add some, change the fractions, or name a split for each use";
+    let expected = format!("t.yaml: test: no item falls into the split `select`\n{hint}");
+    check(&format!("{GENERATE}{DIVIDED}"), &sums([1]), &expected);
 }
 
 #[test]
 fn has_only_the_splits_it_names() {
-    let definition = format!("{GENERATE}answer: {{field: sum}}\nitems: {{report: i.jsonl}}\n");
-    let task = of(&definition, &sums([1, 2])).unwrap();
+    let task = of(GENERATE, &sums([1, 2])).unwrap();
     assert_eq!(Split::ALL.map(|split| task.split(split).len()), [0, 0, 2]);
     assert_eq!(Split::ALL.map(Split::name), ["search", "select", "report"]);
 }
 
 #[test]
 fn divides_one_file_so_that_new_items_move_no_other() {
+    let definition = format!("{GENERATE}{DIVIDED}");
     let split = |items: &str, fractions| {
-        let task = task(&[("t.yaml", &generate()), ("i.jsonl", items)], fractions).unwrap();
+        let task = task(&[("t.yaml", &definition), ("i.jsonl", items)], fractions).unwrap();
         Split::ALL.map(|split| task.split(split).to_vec())
     };
     let few = split(&sums(0..2000), Fractions::default());

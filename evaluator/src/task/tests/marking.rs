@@ -1,10 +1,9 @@
-//! Marking: which answers are right.
+//! Marking: which answers are right, and what they come to.
 
-use super::{Answer, Benchmark, CHOOSE, GENERATE, REPORT_ONLY, Split, Task, fs, of, read, repository};
-use crate::{
-    request::{Fit, Likelihood, Said},
-    task::ItemScore,
+use super::{
+    Answer, Benchmark, CHOOSE, Fractions, GENERATE, ItemScore, Split, Task, fs, logs, of, read, repository, text,
 };
+use crate::task::Score;
 
 /// Marks answers to a task's only item.
 #[track_caller]
@@ -15,67 +14,100 @@ fn check(task: &Benchmark, cases: &[(Answer, bool)]) {
     }
 }
 
-fn text(text: &str) -> Answer {
-    said(Said::Text { text: text.into(), tokens: 7, truncated: false })
-}
-
-fn said(said: Said) -> Answer {
-    Answer { said, fit: Fit::default() }
-}
-
 /// A task whose right answer is `gold`.
 fn generate(gold: &str, lines: &str) -> Benchmark {
-    let definition = format!("{GENERATE}items: i.jsonl\n{lines}");
-    of(&definition, &format!("{{\"question\": \"q\", \"sum\": {gold}}}")).unwrap()
+    of(&format!("{GENERATE}{lines}"), &format!("{{\"question\": \"q\", \"sum\": {gold}}}")).unwrap()
+}
+
+/// A filter of these steps, and `take_first`.
+fn filter(steps: &str) -> String {
+    format!("filter_list: [{{name: f, filter: [{steps}, {{function: take_first}}]}}]\n")
 }
 
 #[test]
-fn goes_by_the_last_number_unless_there_is_a_pattern() {
-    let last = [
-        (text("18"), true),
-        (text("答えは１８．０個です。"), true),
-        (text("18です。これは1週間分です。"), false),
-        (text("1つ、2つ、18"), true),
-        (text("-18"), false),
-        (text("わかりません"), false),
-        (text(""), false),
-    ];
-    check(&generate("18", "answer: {field: sum}"), &last);
-    check(&generate("18.0", "answer: {field: sum}"), &last);
-    check(&generate("\"１８\"", "answer: {field: sum}"), &last);
-    let pattern = generate("18", "answer: {field: sum, pattern: '答えは(-?\\d+)です'}");
+fn matches_what_a_regular_expression_finds() {
+    let first = generate("18", &filter("{function: regex, regex_pattern: '答えは(-?\\d+)です'}"));
     let cases = [
         (text("答えは18です。これは1週間分です。"), true),
-        (text("答えは１８です"), true),
-        (text("答えは018です"), true),
-        // The first match counts.
         (text("答えは18です。答えは19です。"), true),
         (text("答えは19です。答えは18です。"), false),
         (text("答えは-18です"), false),
         (text("18"), false),
+        (text(""), false),
     ];
-    check(&pattern, &cases);
-    let amount = generate("-1000", "answer: {field: sum, pattern: '答え: ?(.*?)。'}");
-    check(&amount, &[(text("答え：\n−￥1，000です。5"), true), (text("答え：なし。-1000"), false)]);
-    let optional = generate("18", "answer: {field: sum, pattern: '答え(\\d+)?'}");
-    check(&optional, &[(text("答え18"), true), (text("答え 18"), false)]);
+    check(&first, &cases);
+    // As lm-evaluation-harness's `flexible-extract`: the last match, its first group that is not empty.
+    let last = "{function: regex, group_select: -1, regex_pattern: '(-?[$0-9.,]{2,})|(-?[0-9]+)'}";
+    let flexible = generate("18", &filter(last));
+    check(
+        &flexible,
+        &[(text("1つ、2つ、18"), true), (text("18、2つ"), false), (text("18.0"), false), (text("１８"), false)],
+    );
+    let loose = "metric_list: [{metric: exact_match, ignore_punctuation: true, ignore_case: true}]\n";
+    check(
+        &generate("1800", &(filter(last) + loose)),
+        &[(text("18.00"), true), (text("1,800"), true), (text("-1800"), true)],
+    );
+    let ignore = "metric_list: [{metric: exact_match, regexes_to_ignore: ['^\\s+', '\\s+$', '個']}]\n";
+    check(&generate("\"18個\"", ignore), &[(text("　18\n"), true), (text("18 個"), false)]);
+}
+
+#[test]
+fn filters_in_steps() {
+    for (steps, said, marked) in [
+        ("{function: remove_whitespace}", "\u{3000} 18\n", "18"),
+        ("{function: lowercase}", "ＡBc", "ａbc"),
+        ("{function: uppercase}", "abc", "ABC"),
+        ("{function: map, mapping_dict: {a: '18'}}", "a", "18"),
+        ("{function: map, mapping_dict: {a: '18'}, default_value: x}", "b", "x"),
+        ("{function: regex, regex_pattern: '\\d+', fallback: none}", "一", "none"),
+        ("{function: regex, regex_pattern: '\\d+'}", "１８a2", "１８"),
+        ("{function: regex, regex_pattern: '(?<=は)[^$。]+'}", "答えは18。", "18"),
+        ("{function: take_first_k, k: 1}", "18", "18"),
+        ("{function: majority_vote}", "18", "18"),
+    ] {
+        let task = generate("18", &filter(steps));
+        let all = task.marked(task.split(Split::Report), &[text(said)]);
+        assert_eq!(all[0].filtered[0].response.as_deref(), Some(marked), "{steps}");
+    }
+    let letter = filter("{function: multi_choice_regex, regex_pattern: '答えは(\\([A-Z]\\))', ignore_case: true}");
+    let item = r#"{"question": "q", "sum": "(B)", "choices": ["Cat", "Cats and dogs"]}"#;
+    let task = of(&format!("{GENERATE}{letter}"), item).unwrap();
+    check(
+        &task,
+        &[
+            (text("答えは(B)"), true),
+            (text("it is CATS AND DOGS"), true),
+            (text("Answer: B"), true),
+            (text("cat"), false),
+        ],
+    );
+}
+
+#[test]
+fn takes_any_of_several_right_answers() {
+    let several = generate("[\"18\", \"十八\"]", "");
+    check(&several, &[(text("18"), true), (text("十八"), true), (text("['18', '十八']"), false)]);
 }
 
 #[test]
 fn lets_only_japanese_through_the_gate() {
-    let gated = generate("18", "answer: {field: sum}\nlanguage: ja");
-    let free = generate("18", "answer: {field: sum}");
+    let last = filter("{function: regex, group_select: -1, regex_pattern: '\\d+'}");
+    let gated = generate("18", &format!("{last}metadata: {{evomerge: {{language: ja}}}}\n"));
+    let free = generate("18", &last);
     let cases = [("答えは18です。", true), ("The answer is 18.", false), ("18", false), ("答案是18。", false)];
     check(&gated, &cases.map(|(answer, right)| (text(answer), right)));
     check(&free, &cases.map(|(answer, _)| (text(answer), true)));
 }
 
+/// A task of three choices.
+fn choose(answer: &str, lines: &str) -> Benchmark {
+    let item = format!("{{\"question\": \"q\", \"choices\": [\"a\", \"いう\", \"cccc\"], \"answer\": {answer}}}");
+    of(&format!("{CHOOSE}{lines}"), &item).unwrap()
+}
+
 #[test]
 fn takes_the_likeliest_choice_and_the_first_of_equals() {
-    let task = |answer: usize| {
-        let item = format!("{{\"question\": \"q\", \"choices\": [\"a\", \"b\", \"c\"], \"answer\": {answer}}}");
-        of(CHOOSE, &item).unwrap()
-    };
     let nan = f64::NAN;
     for (values, first) in [
         ([-3.0, -1.0, -2.0], Some(1)),
@@ -87,16 +119,154 @@ fn takes_the_likeliest_choice_and_the_first_of_equals() {
         ([nan, nan, nan], None),
     ] {
         for answer in 0..3 {
-            let values = values.map(|log| Likelihood { log, tokens: 1, greedy: false });
-            check(&task(answer), &[(said(Said::Likelihoods(values.to_vec())), first == Some(answer))]);
+            check(&choose(&answer.to_string(), ""), &[(logs(&values), first == Some(answer))]);
         }
+    }
+    // By its text, and any of several.
+    check(&choose("\"いう\"", ""), &[(logs(&[-2.0, -1.0, -3.0]), true)]);
+    check(&choose("[0, 2]", ""), &[(logs(&[-2.0, -3.0, -1.0]), true), (logs(&[-2.0, -1.0, -3.0]), false)]);
+}
+
+#[test]
+fn measures_what_a_task_lists_and_what_a_search_asks_for() {
+    let list = "metric_list: [{metric: acc}, {metric: acc_norm}, {metric: acc_bytes}, {metric: mcc}, {metric: brier_score}, \
+                {metric: likelihood}, {metric: gold_margin}, {metric: gold_logprob_per_byte}]\n";
+    let task = choose("1", list);
+    let answer = logs(&[-1.5, -2.0, -3.6]);
+    let marked = task.marked(task.split(Split::Report), std::slice::from_ref(&answer));
+    let score = |name: &str| marked[0].filtered[0].scores.iter().find(|(known, _)| known == name).unwrap().1.clone();
+    // By characters −1.5, −1.0, −0.9; by bytes −1.5, −1/3, −0.9.
+    for (name, expected) in [
+        ("acc", 0.0),
+        ("acc_norm", 0.0),
+        ("acc_bytes", 1.0),
+        ("likelihood", (-2.0_f64).exp()),
+        ("gold_margin", -0.5),
+        ("gold_logprob_per_byte", -2.0 / 6.0),
+    ] {
+        assert_eq!(score(name), Score::Number(expected), "{name}");
+    }
+    assert_eq!(score("mcc"), Score::Classes { gold: 1, said: 0 });
+    let by = |metric: &str| {
+        let task = choose("1", "").by(metric).unwrap();
+        (task.metric(), task.mark(task.split(Split::Report), std::slice::from_ref(&answer))[0].value)
+    };
+    assert_eq!(by("gold_margin"), ("gold_margin".to_owned(), -0.5));
+    assert_eq!(by("acc_norm"), ("acc_norm".to_owned(), 0.0));
+    // A broken model is worse than any other.
+    let broken = choose("1", "").by("gold_margin").unwrap();
+    assert!(broken.mark(broken.split(Split::Report), &[logs(&[f64::NAN; 3])])[0].value < -1000.0);
+}
+
+#[test]
+fn measures_texts() {
+    let loglikelihood = GENERATE
+        .replace("generate_until", "loglikelihood")
+        .replace("generation_kwargs: {until: [], max_gen_toks: 40}\n", "");
+    let task = of(
+        &format!("{loglikelihood}metadata: {{evomerge: {{main: likelihood}}}}\n"),
+        r#"{"question": "q", "sum": "いち"}"#,
+    )
+    .unwrap();
+    assert_eq!(task.metric(), "likelihood");
+    let score = task.mark(task.split(Split::Report), &[logs(&[-0.5])])[0].value;
+    assert!((score - (-0.5_f64).exp()).abs() < 1e-15);
+    let rolling = loglikelihood.replace("loglikelihood", "loglikelihood_rolling");
+    let items = "{\"question\": \"q\", \"sum\": \"a b\"}\n{\"question\": \"r\", \"sum\": \"cdefg\"}\n";
+    let task = of(&rolling, items).unwrap();
+    let marked = task.marked(task.split(Split::Report), &[logs(&[-2.0]), logs(&[-6.0])]);
+    let rows = task.aggregate(&marked, 1000);
+    let value = |name: &str| rows.iter().find(|row| row.metric == name).unwrap().value;
+    // 8 nats over 8 bytes, and over 3 words.
+    assert!((value("bits_per_byte") - 1.0 / std::f64::consts::LN_2).abs() < 1e-12);
+    assert!((value("byte_perplexity") - 1.0_f64.exp()).abs() < 1e-12);
+    assert!((value("word_perplexity") - (8.0_f64 / 3.0).exp()).abs() < 1e-12);
+    let bits = of(&rolling, items).unwrap().by("bits_per_byte").unwrap();
+    assert_eq!(bits.metric(), "-bits_per_byte");
+    let scores = bits.mark(bits.split(Split::Report), &[logs(&[-2.0]), logs(&[-6.0])]);
+    assert!((scores[0].value + 2.0 / 3.0 / std::f64::consts::LN_2).abs() < 1e-12);
+}
+
+#[test]
+fn aggregates_as_lm_eval_does() {
+    let list = "metric_list: [{metric: acc}, {metric: f1}, {metric: mcc}, {metric: brier_score}]\n";
+    let golds = [0, 1, 1, 0, 1, 0, 1, 1, 0, 1];
+    let said = [0, 1, 0, 0, 1, 1, 1, 1, 0, 0];
+    let items = golds.iter().enumerate();
+    let items: Vec<String> = items
+        .map(|(i, gold)| format!("{{\"question\": \"{i}.\", \"choices\": [\"a\", \"b\"], \"answer\": {gold}}}"))
+        .collect();
+    let task = of(&format!("{CHOOSE}{list}"), &items.join("\n")).unwrap();
+    let answers = said.map(|said| logs(if said == 0 { &[-0.5, -1.5] } else { &[-1.5, -0.5] }));
+    let rows = task.aggregate(&task.marked(task.split(Split::Report), &answers), 3000);
+    // lm_eval 0.4.13 with scikit-learn's formulas; standard errors with bootstrap_iters=3000.
+    for (metric, value, stderr) in [
+        ("acc", 0.7, Some(0.152_752_523_165_194_66)),
+        ("f1", 0.727_272_727_272_727_3, Some(0.167_617_908_321_273_9)),
+        ("mcc", 0.408_248_290_463_863, Some(0.305_295_899_339_224_35)),
+        ("brier_score", 0.421_929_270_613_032_3, None),
+    ] {
+        let row = rows.iter().find(|row| row.metric == metric).unwrap();
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+        assert!(near(row.value, value), "{metric}: {}", row.value);
+        assert_eq!(row.stderr.is_some(), stderr.is_some(), "{metric}");
+        assert!(near(row.stderr.unwrap_or_default(), stderr.unwrap_or_default()), "{metric}: {:?}", row.stderr);
     }
 }
 
 #[test]
+fn says_what_every_harness_would_read() {
+    let task = generate("1000", "");
+    let marked = task.marked(task.split(Split::Report), &[text("答えは1,000です。")]);
+    let right: Vec<(&str, bool)> = marked[0].reads.iter().map(|read| (read.extractor.name(), read.right)).collect();
+    let expected = [
+        ("sakana", false),
+        ("stability", true),
+        ("simple-evals", true),
+        ("eleuther-flexible", true),
+        ("eleuther-strict", true),
+        ("strict", true),
+    ];
+    assert_eq!(right, expected);
+    // A text is no sum.
+    let task = generate("\"東京\"", "");
+    assert!(task.marked(task.split(Split::Report), &[text("東京")])[0].reads.is_empty());
+    let number = generate("\"1,000\"", "process_results: !function evomerge.number\nmetric_list: [{metric: acc}]\n");
+    check(&number, &[(text("答えは千です。"), true), (text("答えは1001です。"), false)]);
+    let error = of(
+        &format!("{GENERATE}process_results: !function evomerge.number\nmetric_list: [{{metric: acc}}]\n"),
+        "{\"question\": \"q\", \"sum\": \"x\"}",
+    );
+    assert!(error.err().unwrap().starts_with("i.jsonl:1: doc_to_target: `x` is not a number"));
+}
+
+#[test]
+fn measures_likeness_of_texts() {
+    // Without a dictionary, words are not told apart, and names say so.
+    let task = generate(
+        "\"北海道\"",
+        "metric_list: [{metric: exact_match}, {metric: f1}, {metric: char_f1}, {metric: !function ja_leaderboard_xlsum.rouge2, aggregation: !function ja_leaderboard_xlsum.rouge2_agg}]\n",
+    );
+    let marked = task.marked(task.split(Split::Report), &[text("北海")]);
+    let names: Vec<&str> = marked[0].filtered[0].scores.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["exact_match", "f1_char", "char_f1", "rouge2_char"]);
+    let value = |name: &str| marked[0].filtered[0].scores.iter().find(|score| score.0 == name).unwrap().1.value();
+    assert_eq!((value("f1_char"), value("char_f1"), value("rouge2_char")), (Some(0.8), Some(0.8), Some(2.0 / 3.0)));
+    let task = generate("\"北海道\"", "").by("char_f1").unwrap();
+    assert_eq!(task.mark(task.split(Split::Report), &[text("北海")])[0].value.to_bits(), 0.8_f64.to_bits());
+    // What tells languages apart is a file.
+    let error = of(&format!("{GENERATE}metric_list: [{{metric: p_ja}}]\n"), "").err().unwrap();
+    let hint = "hint: `evomerge data fetch lid176` gets it";
+    assert_eq!(error, format!("t.yaml: the model that tells whether an answer is Japanese is not here\n{hint}"));
+}
+
+#[test]
 fn keeps_tokens_and_truncation() {
-    let task = generate("18", "answer: {field: sum}");
-    let answer = said(Said::Text { text: "18".into(), tokens: 40, truncated: true });
+    let task = generate("18", "");
+    let mut answer = text("18");
+    if let crate::request::Said::Text { truncated, tokens, .. } = &mut answer.said {
+        (*truncated, *tokens) = (true, 40);
+    }
     let scores = task.mark(task.split(Split::Report), &[answer]);
     assert_eq!(scores, [ItemScore { value: 1.0, tokens: 40, truncated: true }]);
     assert_eq!(serde_json::to_string(&scores).unwrap(), r#"[{"value":1.0,"tokens":40,"truncated":true}]"#);
@@ -106,7 +276,7 @@ fn keeps_tokens_and_truncation() {
 fn finds_the_solutions_of_the_sansu_family_right() {
     for (name, file) in [("mgsm-ja-mini", "mgsm-ja-mini.test"), ("mgsm-en-mini", "mgsm-en-mini.test")] {
         let folder = repository().join("recipes/sansu/tasks");
-        let task = read(&folder.join(format!("{name}.yaml")), REPORT_ONLY).unwrap();
+        let task = read(&folder.join(format!("{name}.yaml")), Fractions::default()).unwrap();
         let items = fs::read_to_string(folder.join(format!("{file}.jsonl"))).unwrap();
         let solutions: Vec<Answer> = items
             .lines()

@@ -1,0 +1,79 @@
+//! Tasks put to one model, all in one go, so that whatever their prompts share is computed once.
+
+use crate::{
+    request::{Answer, Fit, LanguageModel, Request, Said},
+    task::{Benchmark, Marked, Task as _},
+};
+use merge_core::{error::Result, item::ItemId};
+use serde::Serialize;
+use std::ops::ControlFlow;
+
+/// A task and the items of it that are asked.
+pub struct Asked<'a> {
+    /// The task.
+    pub task: &'a Benchmark,
+    /// Its items.
+    pub items: Vec<ItemId>,
+}
+
+/// Told how many of how many requests are answered; `Break` asks to stop.
+pub type Watch<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+
+/// What did not go as a task asked for it: nothing is cut in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Mishaps {
+    /// Generated answers that reached their limit.
+    pub truncated: usize,
+    /// Prompts that lost examples for want of room.
+    pub shortened: usize,
+    /// Examples that were lost.
+    pub dropped_shots: usize,
+    /// Prompts whose beginning was cut off for want of room.
+    pub cut: usize,
+    /// Continuations whose first token holds a part of the prompt as well.
+    pub fused: usize,
+    /// Answers of a model that computes no numbers.
+    pub broken: usize,
+}
+
+/// Puts tasks to a model and marks what it answers, task by task in the order of the items; `None` if `watch` broke it off.
+pub fn evaluate(
+    model: &mut dyn LanguageModel,
+    asked: &[Asked<'_>],
+    watch: &mut Watch<'_>,
+) -> Result<Option<Vec<Vec<Marked>>>> {
+    let requests: Vec<Request> = asked.iter().flat_map(|asked| asked.task.requests(&asked.items)).collect();
+    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
+    let mut done = 0;
+    model.answer(&requests, &mut |number, answer| {
+        answers[number] = Some(answer);
+        done += 1;
+        Ok(watch(done, requests.len()))
+    })?;
+    let Some(answers) = answers.into_iter().collect::<Option<Vec<Answer>>>() else { return Ok(None) };
+    let mut rest = &answers[..];
+    let marked = asked.iter().map(|asked| {
+        let (own, others) = rest.split_at(asked.task.requests(&asked.items).len());
+        rest = others;
+        asked.task.marked(&asked.items, own)
+    });
+    Ok(Some(marked.collect()))
+}
+
+impl Mishaps {
+    /// Of all answers to a task.
+    pub fn of(marked: &[Marked]) -> Self {
+        let mut all = Self::default();
+        for Answer { said, fit: Fit { dropped_shots, cut_tokens, fused, .. }, broken } in
+            marked.iter().flat_map(|marked| &marked.answers)
+        {
+            all.truncated += usize::from(matches!(said, Said::Text { truncated: true, .. }));
+            all.shortened += usize::from(*dropped_shots > 0);
+            all.dropped_shots += dropped_shots;
+            all.cut += usize::from(*cut_tokens > 0);
+            all.fused += fused;
+            all.broken += usize::from(*broken);
+        }
+        all
+    }
+}

@@ -1,0 +1,221 @@
+//! Prompts as conversations, written by the model's own chat template as transformers renders it.
+
+use super::special::Specials;
+use crate::request::{Prompt, Shot};
+use merge_core::{
+    error::{Error, Result},
+    tokenizer::chat,
+    weights::Weights,
+};
+use minijinja::{
+    Environment, ErrorKind, Value, context,
+    syntax::SyntaxConfig,
+    value::{Kwargs, Serde, merge_maps},
+};
+use regex::Regex;
+use serde::Serialize as _;
+use serde_json::{Value as Json, json};
+use std::{collections::BTreeMap, fmt};
+
+/// A model's chat template.
+pub(super) struct Chat {
+    environment: Environment<'static>,
+    specials: BTreeMap<String, String>,
+    system: Option<String>,
+    /// The model, for messages.
+    place: String,
+}
+
+const NAME: &str = "chat_template";
+
+impl Chat {
+    /// The template of a model, with what the system says before everything.
+    pub(super) fn of(weights: &dyn Weights, specials: &Specials, system: Option<String>) -> Result<Self> {
+        let place = weights.place();
+        let Some(template) = chat::of(weights)? else {
+            return Err(Error::user(format!("{place}: the model has no chat template"))
+                .hint("ask it without one, or give its tokenizer_config.json a `chat_template`"));
+        };
+        Self::new(&template, specials.texts.clone(), system, place)
+    }
+
+    fn new(template: &str, specials: BTreeMap<String, String>, system: Option<String>, place: String) -> Result<Self> {
+        let refused = |e: minijinja::Error| Error::user(format!("{place}: {NAME}: {}", what(&e)));
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(refused)?);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", to_json);
+        environment.add_function("raise_exception", |what: String| -> std::result::Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, what))
+        });
+        environment.add_function("strftime_now", |format: String| strftime(&format));
+        environment.add_template_owned(NAME, without_generation(template)).map_err(refused)?;
+        Ok(Self { environment, specials, system, place })
+    }
+
+    /// A prompt without its first so many examples, up to where the model's answer begins.
+    pub(super) fn text(&self, prompt: &Prompt, dropped: usize) -> Result<String> {
+        let messages = messages(prompt, dropped, self.system.as_deref());
+        let none = Value::from(());
+        let messages = Value::from(Serde(messages));
+        let data = context! { messages, add_generation_prompt => true, tools => none.clone(), documents => none };
+        let data = merge_maps([data, Value::from(Serde(&self.specials))]);
+        let template = self.environment.get_template(NAME).expect("it was added");
+        template.render(data).map_err(|e| Error::user(format!("{}: {NAME}: {}", self.place, what(&e))))
+    }
+}
+
+/// A prompt as the messages of a conversation: system, then user and assistant in turn, in the end the user.
+///
+/// What the system is told comes before the prompt's head, with an empty line between if there is no white space.
+pub(super) fn messages(prompt: &Prompt, dropped: usize, system: Option<&str>) -> Vec<Json> {
+    let said = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let system = system.unwrap_or_default();
+    let apart = !system.is_empty() && !prompt.head.is_empty();
+    let apart = apart && !system.ends_with(char::is_whitespace) && !prompt.head.starts_with(char::is_whitespace);
+    let system = [system, if apart { "\n\n" } else { "" }, &prompt.head].concat();
+    let mut messages = Vec::new();
+    if !system.is_empty() {
+        messages.push(said("system", &system));
+    }
+    for Shot { question, answer, .. } in &prompt.shots[dropped..] {
+        messages.extend([said("user", question), said("assistant", answer)]);
+    }
+    messages.push(said("user", &prompt.question));
+    messages
+}
+
+/// A template without the marks of transformers around what the assistant says, which change no text.
+fn without_generation(template: &str) -> String {
+    let mark = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a valid pattern");
+    let plain = |found: &regex::Captures<'_>| {
+        let tag = if found.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {tag} {}%}}", &found[1], &found[3])
+    };
+    mark.replace_all(template, plain).into_owned()
+}
+
+/// As `json.dumps(value, ensure_ascii=False)` writes it, indented or not.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja passes the options so")]
+fn to_json(value: &Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    // The others change nothing that a conversation has.
+    let _: Option<Value> = options.get("ensure_ascii")?;
+    options.assert_all_used()?;
+    let mut text = Vec::new();
+    let written = if let Some(indent) = indent {
+        let spaces = " ".repeat(indent);
+        let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, pretty))
+    } else {
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Spaced))
+    };
+    written.map_err(|e| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    Ok(Value::from_safe_string(String::from_utf8(text).expect("JSON is UTF-8")))
+}
+
+/// Python's JSON on one line.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, to: &mut W, first: bool) -> std::io::Result<()> {
+        to.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, to: &mut W, first: bool) -> std::io::Result<()> {
+        to.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, to: &mut W) -> std::io::Result<()> {
+        to.write_all(b": ")
+    }
+}
+
+/// The date of templates that write one: it is always Friday, 26 July 2024, which Llama's templates fall back to, because a
+/// score may not depend on the day.
+fn strftime(format: &str) -> String {
+    let fields = [
+        ("%d", "26"),
+        ("%b", "Jul"),
+        ("%B", "July"),
+        ("%m", "07"),
+        ("%Y", "2024"),
+        ("%y", "24"),
+        ("%a", "Fri"),
+        ("%A", "Friday"),
+        ("%H", "00"),
+        ("%M", "00"),
+        ("%S", "00"),
+        ("%j", "208"),
+        ("%-d", "26"),
+        ("%-m", "7"),
+    ];
+    fields.iter().fold(format.to_owned(), |text, (field, value)| text.replace(field, value))
+}
+
+/// What went wrong, without the debugging that minijinja adds.
+fn what(error: &minijinja::Error) -> String {
+    let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
+    format!("{line}{}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
+}
+
+impl fmt::Debug for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chat").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    fn chat(template: &str, system: Option<&str>) -> Result<Chat> {
+        let texts =
+            [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        Chat::new(template, texts.into(), system.map(str::to_owned), "here".to_owned())
+    }
+
+    /// Written by transformers 5: `benches/peers/chat_refs.py`.
+    fn references() -> Vec<Json> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/chat-templates.json");
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn writes_what_transformers_writes() {
+        let shot = |question: &str, answer: &str| Shot {
+            question: question.to_owned(),
+            delimiter: " ".to_owned(),
+            answer: answer.to_owned(),
+            after: "\n\n".to_owned(),
+        };
+        let mut prompt = Prompt {
+            head: "例".to_owned(),
+            shots: vec![shot("left out", "too"), shot("1+1は？", " <think>\nうーん\n</think>\n\n2です\n")],
+            question: " <5>'\"は？\n".to_owned(),
+        };
+        for reference in references() {
+            let has_system = reference["messages"][0]["role"] == "system";
+            prompt.head = if has_system { "例" } else { "" }.to_owned();
+            let system = has_system.then_some("計算してください。");
+            assert_eq!(json!(messages(&prompt, 1, system)), reference["messages"]);
+            let text = chat(reference["template"].as_str().unwrap(), system).unwrap().text(&prompt, 1).unwrap();
+            assert_eq!(text, reference["text"].as_str().unwrap(), "{}", reference["name"]);
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_template() {
+        let prompt = Prompt::plain("1+1は？");
+        let check = |template: &str, error: &str| {
+            let result = chat(template, None).and_then(|chat| chat.text(&prompt, 0));
+            assert_eq!(result.unwrap_err().to_string(), error);
+        };
+        check("{{ raise_exception('no system, please') }}", "here: chat_template: line 1: no system, please");
+        check("{% for m in messages %}", "here: chat_template: line 1: unexpected end of input, expected end of block");
+        let dated = chat("{{ strftime_now('%d %b %Y') }}", None).unwrap();
+        assert_eq!(dated.text(&prompt, 0).unwrap(), "26 Jul 2024");
+    }
+}

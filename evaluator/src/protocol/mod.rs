@@ -1,0 +1,293 @@
+//! The built-in tasks: each benchmark as each published protocol asks and marks it, and as we would.
+//!
+//! Every one is a task file that `evomerge tasks --show` prints, so that whoever wants another prompt, or a quirk less, copies it
+//! and changes it. The same name of a benchmark means another file under another protocol: a score is only worth something
+//! beside the name of both.
+
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    dataset::{self, Dataset, Shelf, Stock},
+    task::{self, Benchmark, Fractions},
+};
+use merge_core::error::{Error, Result, did_you_mean};
+use std::sync::LazyLock;
+
+/// A way of asking and marking.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocol {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// The folder of its task files.
+    folder: &'static str,
+    /// Stability AI's prompt versions, the first one that a benchmark has; empty for the others.
+    versions: &'static [&'static str],
+}
+
+const fn stability(name: &'static str, about: &'static str, versions: &'static [&'static str]) -> Protocol {
+    Protocol { name, about, folder: "stability", versions }
+}
+
+/// All protocols. Stability's leaderboard pairs 0.2 with 0.0 where a benchmark has no 0.2.
+pub const PROTOCOLS: &[Protocol] = &[
+    Protocol {
+        name: "strict",
+        about: "ours: no known quirk, exact numbers, examples fixed",
+        folder: "strict",
+        versions: &[],
+    },
+    Protocol { name: "sakana", about: "MGSM as Sakana AI's paper has it", folder: "sakana", versions: &[] },
+    stability("stability-0.1", "Stability AI's harness, prompts in brackets", &["0.1", "0.0"]),
+    stability("stability-0.2", "Stability AI's harness, plain prompts, as for base models", &["0.2", "0.0"]),
+    stability("stability-0.2.1", "the same, with choices asked for by their text", &["0.2.1", "0.2", "0.0"]),
+    stability("stability-0.3", "Stability AI's harness, prompts in Alpaca's form", &["0.3"]),
+    stability("stability-0.4", "Stability AI's harness, prompts for rinna's dialogue models", &["0.4"]),
+    stability("stability-0.5", "the same, for rinna's bilingual models", &["0.5"]),
+    stability("stability-0.6", "Stability AI's harness, prompts for Llama-2-chat", &["0.6"]),
+    Protocol {
+        name: "eleuther",
+        about: "lm-evaluation-harness 0.4.13: japanese_leaderboard and mgsm_*",
+        folder: "eleuther",
+        versions: &[],
+    },
+];
+
+/// A list of benchmarks.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// Its benchmarks.
+    pub benchmarks: &'static [&'static str],
+}
+
+/// All suites.
+pub const SUITES: &[Suite] = &[
+    // In the order of Stability's leaderboard, whose shots are 3, 3, 3, 2, 1, 1, 0 and 5.
+    Suite {
+        name: "jp-lmeh",
+        benchmarks: &[
+            "jcommonsenseqa",
+            "jnli",
+            "marc-ja",
+            "jsquad",
+            "jaqket-v2",
+            "xlsum-ja",
+            "xwinograd-ja",
+            "mgsm-ja",
+        ],
+    },
+    // With JCoLA, as in Sakana AI's paper.
+    Suite {
+        name: "jp-lmeh-9",
+        benchmarks: &[
+            "jcommonsenseqa",
+            "jnli",
+            "marc-ja",
+            "jsquad",
+            "jaqket-v2",
+            "xlsum-ja",
+            "xwinograd-ja",
+            "mgsm-ja",
+            "jcola",
+        ],
+    },
+];
+
+/// A built-in task.
+#[derive(Debug)]
+pub struct Builtin {
+    /// Its own name, which says what it follows: `jnli-1.3-0.3`, `ja_leaderboard_jnli`.
+    pub name: String,
+    /// The benchmark: `jnli`. One that is asked in more than one way has names for the others: `jsquad-1.2`, `mgsm-direct-ja`.
+    pub benchmark: String,
+    /// Stability AI's prompt version; none for other protocols, and for what has only one.
+    version: Option<String>,
+    folder: &'static str,
+    /// The task file.
+    pub text: String,
+}
+
+macro_rules! files {
+    ($($folder:literal: $($file:literal)*;)*) => {
+        &[$($(($folder, $file, include_str!(concat!("tasks/", $folder, "/", $file, ".yaml"))),)*)*]
+    };
+}
+
+/// Folder, benchmark and text of each file. A file of several documents has first what is common to the others.
+const FILES: &[(&str, &str, &str)] = files! {
+    "strict": "mgsm-ja" "jcommonsenseqa" "jnli" "jsquad" "xwinograd-ja" "jcola" "jmmlu" "jemhopqa" "mawps-ja" "aozora"
+        "marc-ja" "jaqket-v2" "xlsum-ja";
+    "sakana": "mgsm-ja";
+    "stability": "mgsm-ja" "jcommonsenseqa" "jnli" "jsquad" "xwinograd-ja" "jcola" "marc-ja" "jaqket-v2" "xlsum-ja";
+    "eleuther": "mgsm-ja" "mgsm-direct-ja" "mgsm-native-cot-ja" "mgsm-en-cot-ja" "jcommonsenseqa" "jnli" "jsquad"
+        "xwinograd-ja" "marc-ja" "jaqket-v2" "xlsum-ja";
+};
+
+/// All built-in tasks.
+pub static TASKS: LazyLock<Vec<Builtin>> = LazyLock::new(|| FILES.iter().flat_map(|file| builtins(*file)).collect());
+
+fn builtins((folder, benchmark, text): (&'static str, &str, &str)) -> Vec<Builtin> {
+    let Some((common, rest)) = text.split_once("\n---\n") else {
+        return vec![builtin(folder, benchmark, text.to_owned())];
+    };
+    // Comments at the top of a file say what it is.
+    let top: String = common.split_inclusive('\n').take_while(|line| line.starts_with('#')).collect();
+    let common = &common[top.len()..];
+    rest.split("\n---\n")
+        .map(|own| builtin(folder, benchmark, format!("{top}{}\n{common}\n", own.trim_end())))
+        .collect()
+}
+
+fn builtin(folder: &'static str, benchmark: &str, text: String) -> Builtin {
+    let name = text.lines().find_map(|line| line.strip_prefix("task: ")).unwrap_or_default().to_owned();
+    let mut version = None;
+    let mut benchmark = benchmark.to_owned();
+    // `jsquad-1.2-0.3`: benchmark, its version, the prompt's.
+    if let ("stability", [_, own, prompt]) = (folder, &name.split('-').collect::<Vec<_>>()[..]) {
+        version = Some((*prompt).to_owned());
+        if *own == "1.2" {
+            benchmark.push_str("-1.2");
+        }
+    }
+    Builtin { name, benchmark, version, folder, text }
+}
+
+/// The protocol of that name.
+pub fn protocol(name: &str) -> Result<Protocol> {
+    PROTOCOLS.iter().find(|protocol| protocol.name == name).copied().ok_or_else(|| {
+        let names: Vec<&str> = PROTOCOLS.iter().map(|protocol| protocol.name).collect();
+        let near = did_you_mean(name, names.iter().copied());
+        let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        Error::user(format!("there is no protocol `{name}`")).hint(format!("{near}there are {}", names.join(", ")))
+    })
+}
+
+/// How a protocol asks a benchmark, which may also be called by the task's own name (`jsquad-1.2-0.3`).
+pub fn find(task: &str, protocol: &str) -> Result<&'static Builtin> {
+    let protocol = self::protocol(protocol)?;
+    if let Some(found) = named(task) {
+        return Ok(found);
+    }
+    protocol.task(task).ok_or_else(|| {
+        let others: Vec<&str> =
+            PROTOCOLS.iter().filter(|other| other.task(task).is_some()).map(|other| other.name).collect();
+        if others.is_empty() {
+            let known = TASKS.iter().map(|task| task.benchmark.as_str()).chain(SUITES.iter().map(|suite| suite.name));
+            let near = did_you_mean(task, known).map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+            return Error::user(format!("there is no task `{task}`"))
+                .hint(format!("{near}`evomerge tasks` lists them all; a task of your own is a YAML file"));
+        }
+        Error::user(format!("the protocol {} has no {task}", protocol.name))
+            .hint(format!("these have: {}", others.join(", ")))
+    })
+}
+
+/// The task of that name of its own.
+fn named(task: &str) -> Option<&'static Builtin> {
+    TASKS.iter().find(|builtin| builtin.name == task)
+}
+
+impl Protocol {
+    /// How it asks a benchmark, if it does.
+    pub fn task(&self, benchmark: &str) -> Option<&'static Builtin> {
+        let mut own = TASKS.iter().filter(|task| task.folder == self.folder && task.benchmark == benchmark);
+        if self.versions.is_empty() {
+            return own.next();
+        }
+        let own: Vec<&Builtin> = own.collect();
+        let of = |version: &&str| own.iter().find(|task| task.version.as_deref() == Some(*version));
+        let only = || own.iter().find(|task| task.version.is_none());
+        self.versions.iter().find_map(of).or_else(only).copied()
+    }
+}
+
+/// What was asked for by name, and what of it cannot be asked.
+#[derive(Debug, Default)]
+pub struct Chosen {
+    /// The tasks, in order.
+    pub tasks: Vec<&'static Builtin>,
+    /// Benchmarks of suites that are left out, and why.
+    pub missing: Vec<(&'static str, String)>,
+}
+
+/// The tasks of these names, of which some may be suites.
+///
+/// Fails if a task is unknown or its data is not here. A benchmark of a suite that the protocol does not have, or whose data users
+/// have to bring and have not, is left out, and named as missing.
+pub fn choose(names: &[impl AsRef<str>], protocol: &str, shelf: &Shelf) -> Result<Chosen> {
+    let mut chosen = Chosen::default();
+    let mut to_fetch: Vec<&str> = Vec::new();
+    for name in names.iter().map(AsRef::as_ref) {
+        let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {
+            let task = find(name, protocol)?;
+            let dataset = task.dataset();
+            match (shelf.stock(dataset), dataset.brought()) {
+                (Stock::None, true) => return Err(bring(dataset)),
+                (Stock::None, false) => to_fetch.push(dataset.name),
+                _ => {}
+            }
+            chosen.tasks.push(task);
+            continue;
+        };
+        for benchmark in suite.benchmarks {
+            let Some(task) = self::protocol(protocol)?.task(benchmark) else {
+                chosen.missing.push((benchmark, format!("the protocol {protocol} does not have it")));
+                continue;
+            };
+            let dataset = task.dataset();
+            match (shelf.stock(dataset), dataset.brought()) {
+                (Stock::None, true) => chosen.missing.push((benchmark, bring(dataset).to_string())),
+                (Stock::None, false) => to_fetch.push(dataset.name),
+                _ => chosen.tasks.push(task),
+            }
+        }
+    }
+    if to_fetch.is_empty() {
+        return Ok(chosen);
+    }
+    to_fetch.dedup();
+    let names = to_fetch.join(" ");
+    Err(Error::user(format!("the data of {} is not in {}", to_fetch.join(", "), shelf.dir().display()))
+        .hint(format!("`evomerge data fetch {names}` gets it; with `--from DIR` it is copied from a directory")))
+}
+
+fn bring(dataset: &Dataset) -> Error {
+    Error::user(format!("the data of {} is not here, and cannot be downloaded", dataset.name))
+        .hint(format!("`evomerge data fetch {} --from DIR` takes it from a directory: {}", dataset.name, dataset.about))
+}
+
+impl Builtin {
+    /// Its documents.
+    ///
+    /// # Panics
+    /// If its file names no data set, of which a test makes sure.
+    pub fn dataset(&self) -> &'static Dataset {
+        let name = self.text.lines().find_map(|line| line.strip_prefix("dataset_path: evomerge/"));
+        name.and_then(|name| dataset::dataset(name).ok()).expect("a test looks every data set up")
+    }
+
+    /// The task with its documents, ready to ask and mark.
+    pub fn read(&self, fractions: Fractions, shelf: &Shelf) -> Result<Benchmark> {
+        task::read_text(&self.name, &self.text, fractions, shelf)
+    }
+
+    /// A plain value of its file, such as `num_fewshot` or `output_type`.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| line.trim_start().strip_prefix(key)?.strip_prefix(": "))
+    }
+
+    /// The split that is asked: the test split or, without one, the validation split.
+    pub fn split(&self) -> &str {
+        self.value("test_split").or_else(|| self.value("validation_split")).unwrap_or_default()
+    }
+
+    /// The measures, the first of which tables and searches go by.
+    pub fn metrics(&self) -> Vec<&str> {
+        self.text.lines().filter_map(|line| line.strip_prefix("  - metric: ")).collect()
+    }
+}

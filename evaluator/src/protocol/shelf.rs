@@ -1,0 +1,38 @@
+//! The shelf of data sets, as tasks look for their documents: `dataset_path: evomerge/NAME`.
+
+use crate::{
+    dataset::{self, Shelf, Stock},
+    mark::mecab,
+    task::Datasets,
+};
+use merge_core::error::{Error, Result};
+use serde_json::Value;
+use std::path::PathBuf;
+
+impl Datasets for Shelf {
+    fn open(&self, path: &str, part: Option<&str>) -> Result<Option<Vec<(String, Vec<Value>)>>> {
+        let Some(name) = path.strip_prefix("evomerge/") else { return Ok(None) };
+        let dataset = dataset::dataset(name)?;
+        if let Some(part) = part {
+            return Err(Error::user(format!("`{path}` has no parts, and `dataset_name` is `{part}`"))
+                .hint("remove `dataset_name`"));
+        }
+        let here = |file: &dataset::File| self.path(file).exists();
+        let splits = dataset.splits.iter().filter(|split| {
+            // Users need not bring every split; of all others, what is missing is asked for by name.
+            self.stock(dataset) != Stock::Part || split.files().iter().all(here)
+        });
+        splits
+            .map(|split| Ok((split.name.to_owned(), self.docs(dataset, split.name)?)))
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+
+    fn tool(&self, name: &str) -> Option<PathBuf> {
+        if name == "unidic-lite" {
+            return mecab::installed(self.dir());
+        }
+        let file = dataset::dataset(name).ok()?.files().into_iter().next()?;
+        Some(self.path(&file)).filter(|path| path.is_file())
+    }
+}

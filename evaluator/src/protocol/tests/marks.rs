@@ -1,0 +1,87 @@
+//! One answer under every protocol: they disagree as is known of them.
+
+use super::*;
+use crate::{
+    request::{Answer, Fit, Said},
+    task::Score,
+};
+
+/// The scores of a text as the answer to a task's first document.
+fn scores(protocol: &str, task: &str, shelf: &Shelf, text: impl Fn(&crate::task::Doc) -> String) -> Vec<(String, f64)> {
+    let read = find(task, protocol).unwrap().read(Fractions::default(), shelf).unwrap();
+    let id = read.split(Split::Report)[0];
+    let said = Said::Text { text: text(read.doc(id)), tokens: 1, truncated: false };
+    let marked = read.marked(&[id], &[Answer { said, fit: Fit::default() }]);
+    let all = marked[0].filtered.iter().flat_map(|filtered| {
+        filtered
+            .scores
+            .iter()
+            .map(|(name, score)| (format!("{name},{}", filtered.filter), Score::value(score).unwrap()))
+    });
+    all.collect()
+}
+
+/// How a number is written in an answer.
+type Style<'a> = &'a dyn Fn(i64) -> String;
+
+/// What evaluation of all golds of MGSM in these styles found of each harness's rule.
+#[test]
+fn protocols_disagree_on_numbers_as_is_known_of_them() {
+    let Some(shelf) = shelf() else { return };
+    let wide = |number: i64| {
+        number.to_string().chars().map(|c| char::from_u32(c as u32 + 0xFEE0).unwrap()).collect::<String>()
+    };
+    let protocols =
+        [("sakana", "mgsm-ja"), ("stability-0.3", "mgsm-ja"), ("eleuther", "mgsm-ja"), ("strict", "mgsm-ja")];
+    let styles: [(Style<'_>, [f64; 4]); 5] = [
+        (&|gold| format!("答えは{gold}です。"), [1.0, 1.0, 1.0, 1.0]),
+        (&|gold| format!("答えは{}です。", wide(gold)), [1.0, 0.0, 0.0, 1.0]),
+        (&|gold| format!("答えは{gold}.00です。"), [1.0, 1.0, 1.0, 1.0]),
+        (&|gold| format!("答えは-{gold}です。"), [1.0, 0.0, 0.0, 0.0]),
+        (&|gold| format!("答えは{gold}です。これは1週間の合計です。"), [0.0, 0.0, 0.0, 1.0]),
+    ];
+    for (style, wanted) in styles {
+        for ((protocol, task), wanted) in protocols.into_iter().zip(wanted) {
+            let text = |doc: &crate::task::Doc| style(doc["answer_number"].as_i64().unwrap());
+            let scores = scores(protocol, task, &shelf, text);
+            let (_, acc) = scores.iter().find(|(name, _)| name.starts_with("acc,")).unwrap();
+            assert!((acc - wanted).abs() < 1e-9, "{protocol}: {scores:?}");
+        }
+    }
+}
+
+#[test]
+fn sakana_takes_only_japanese_answers() {
+    let Some(shelf) = shelf() else { return };
+    for (before, after, japanese) in [
+        ("一日に卵を市場で売るので、答えは", "です。", 1.0),
+        ("She makes a total of ", " dollars.", 0.0),
+        ("", "", 0.0),
+    ] {
+        let text = |doc: &crate::task::Doc| format!("{before}{}{after}", doc["answer_number"]);
+        let scores = scores("sakana", "mgsm-ja", &shelf, text);
+        assert_eq!(scores, [("acc,none".to_owned(), 1.0), ("acc_ja,none".to_owned(), japanese)]);
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let error = find("mgsm-ja", "sakana").unwrap().read(Fractions::default(), &Shelf::at(empty.path())).err().unwrap();
+    assert!(error.advice().unwrap().contains("evomerge data fetch lid176"), "{error}");
+}
+
+#[test]
+fn any_right_answer_will_do_and_what_is_counted_has_its_name() {
+    let Some(shelf) = shelf() else { return };
+    let last = |doc: &crate::task::Doc| {
+        let golds = doc["answers"]["text"].as_array().unwrap();
+        format!(" {}。", golds[golds.len() - 1].as_str().unwrap())
+    };
+    let strict = scores("strict", "jsquad", &shelf, last);
+    let words = Datasets::tool(&shelf, "unidic-lite").is_some();
+    let f1 = if words { "f1,none" } else { "f1_char,none" };
+    assert_eq!(strict.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["exact_match,none", f1]);
+    // Punctuation is no word, but makes another text.
+    assert!(strict[0].1 < 0.5 && strict[1].1 > 0.99, "{strict:?}");
+    let exact = |doc: &crate::task::Doc| last(doc).trim_matches([' ', '。']).to_owned();
+    assert!(scores("stability-0.2", "jsquad", &shelf, exact)[0].1 > 0.99);
+    let hop = scores("strict", "jemhopqa", &shelf, |doc| doc["answer"].as_str().unwrap().to_lowercase());
+    assert!(hop[0].0 == "char_f1,none" && hop[0].1 > 0.99, "{hop:?}");
+}

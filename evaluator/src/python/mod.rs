@@ -1,0 +1,11 @@
+//! What harnesses written in Python do without saying so, to the bit: random draws, texts of values, literals.
+
+mod literal;
+mod random;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use literal::literal;
+pub use random::Random;
+pub use text::{dumps, float, is_space, repr, str, strip};

@@ -1,0 +1,223 @@
+//! Results as lm-evaluation-harness 0.4.13 writes them, which its tools and viewers read: `results_*.json` and `samples_*.jsonl`.
+//!
+//! Keys and their order are its own; what only this program knows stands last, under `evomerge`.
+
+mod config;
+mod samples;
+
+use crate::{
+    mark::numbers::Extractor,
+    python,
+    request::{Answer, Said},
+    task::{Benchmark, Group, Marked, MetricRow, Task as _},
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The version of lm-evaluation-harness whose files these are.
+const LM_EVAL: &str = "0.4.13";
+
+/// A task that a model was asked.
+pub struct Evaluated<'a> {
+    /// The task.
+    pub task: &'a Benchmark,
+    /// Its items as they were marked.
+    pub marked: &'a [Marked],
+    /// Its measures.
+    pub rows: &'a [MetricRow],
+    /// Items that could have been asked.
+    pub there: usize,
+    /// What only this program knows of it, such as intervals.
+    pub ours: Value,
+}
+
+/// What a run was: everything that is no result.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// The model, as tables call it.
+    pub model: String,
+    /// How it was opened.
+    pub model_args: Value,
+    /// Where it ran.
+    pub device: Option<String>,
+    /// Items of each task, if not all.
+    pub limit: Option<usize>,
+    /// Draws for a standard error.
+    pub draws: usize,
+    /// When it began, in seconds of the epoch.
+    pub date: f64,
+    /// The same for names of files: `2026-11-22T03-52-23.162403`.
+    pub stamp: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// What only this program knows of all of it.
+    pub ours: Value,
+}
+
+/// The files of a run, as names and texts.
+pub fn files(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group]) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut hashes = Map::new();
+    for task in tasks {
+        let (lines, hash) = samples::lines(task);
+        hashes.insert(task.task.name().to_owned(), hash.into());
+        files.push((format!("samples_{}_{}.jsonl", task.task.name(), run.stamp), lines));
+    }
+    let all = results(run, tasks, groups, hashes);
+    files.insert(0, (format!("results_{}.json", run.stamp), python::dumps(&all, Some(2))));
+    files
+}
+
+fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<String, Value>) -> Value {
+    let rows: BTreeMap<&str, &[MetricRow]> = tasks.iter().map(|task| (task.task.name(), task.rows)).collect();
+    let mut results: Map<String, Value> = tasks.iter().map(of_task).collect();
+    let sizes: BTreeMap<&str, usize> = tasks.iter().map(|task| (task.task.name(), task.marked.len())).collect();
+    let of_groups: Vec<(String, Value)> = groups.iter().map(|group| of_group(group, &rows, &sizes)).collect();
+    results.extend(of_groups.iter().cloned());
+    let aggregated = of_groups.into_iter().zip(groups).filter(|(_, group)| group.has_aggregate());
+    let aggregated: Map<String, Value> = aggregated.map(|(result, _)| result).collect();
+    let name = |task: &Evaluated<'_>| task.task.name().to_owned();
+
+    let mut versions: BTreeMap<String, Value> = tasks.iter().map(|task| (name(task), task.task.version())).collect();
+    versions.extend(groups.iter().map(|group| (group.name.clone(), Value::from(group.version.as_str()))));
+    let mut shots: BTreeMap<String, Value> =
+        tasks.iter().map(|task| (name(task), task.task.n_shots().into())).collect();
+    let mut better: BTreeMap<String, Value> = tasks.iter().map(|task| (name(task), task.task.better())).collect();
+    for group in groups {
+        let known: Vec<&Value> = group.children.iter().filter_map(|child| shots.get(child)).collect();
+        if let Some(first) = known.first().filter(|first| known.iter().all(|one| one == *first)) {
+            shots.insert(group.name.clone(), (*first).clone());
+        }
+        let known = group.children.iter().filter_map(|child| better.get(child)?.as_object());
+        let mut all = Map::new();
+        for (metric, higher) in known.flatten() {
+            all.entry(metric)
+                .and_modify(|known| *known = if known == higher { higher.clone() } else { Value::Null })
+                .or_insert_with(|| higher.clone());
+        }
+        if !all.is_empty() {
+            better.insert(group.name.clone(), all.into());
+        }
+    }
+    let configs: BTreeMap<String, Value> = tasks.iter().map(|task| (name(task), task.task.config())).collect();
+    let mut all = Map::new();
+    let mut put = |key: &str, value: Value| drop(all.insert(key.to_owned(), value));
+    put("results", results.into());
+    if !aggregated.is_empty() {
+        put("groups", aggregated.into());
+    }
+    put("group_subtasks", groups.iter().map(|group| (group.name.clone(), json!(group.children))).collect());
+    put("configs", configs.into_iter().collect());
+    put("versions", versions.into_iter().collect());
+    put("n-shot", shots.into_iter().collect());
+    put("higher_is_better", better.into_iter().collect());
+    let samples = |task: &Evaluated<'_>| (name(task), json!({"original": task.there, "effective": task.marked.len()}));
+    put("n-samples", tasks.iter().map(samples).collect());
+    put(
+        "config",
+        json!({
+            "model": "evomerge",
+            "model_args": run.model_args,
+            "batch_size": null,
+            "batch_sizes": [],
+            "device": run.device,
+            "use_cache": null,
+            "limit": run.limit,
+            "bootstrap_iters": run.draws,
+            "gen_kwargs": null,
+            "random_seed": 0,
+            "numpy_seed": 1234,
+            "torch_seed": 1234,
+            "fewshot_seed": 1234,
+        }),
+    );
+    put("git_hash", Value::Null);
+    put("date", json!(run.date));
+    put("pretty_env_info", "N/A (torch not installed)".into());
+    put("transformers_version", "N/A".into());
+    put("lm_eval_version", LM_EVAL.into());
+    put("upper_git_hash", Value::Null);
+    put("task_hashes", hashes.into());
+    put("model_source", "evomerge".into());
+    put("model_name", run.model.as_str().into());
+    let plain = |c: char| {
+        if matches!(c, '"' | '<' | '>' | ':' | '/' | '|' | '\\' | '?' | '*' | '[' | ']') {
+            "__".to_owned()
+        } else {
+            c.into()
+        }
+    };
+    put("model_name_sanitized", run.model.chars().map(plain).collect::<String>().into());
+    put("system_instruction", Value::Null);
+    put("system_instruction_sha", Value::Null);
+    put("fewshot_as_multiturn", Value::Bool(true));
+    put("chat_template", Value::Null);
+    put("chat_template_sha", Value::Null);
+    put("total_evaluation_time_seconds", python::float(run.seconds).into());
+    let mut ours = run.ours.as_object().cloned().unwrap_or_default();
+    ours.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+    ours.insert("tasks".to_owned(), tasks.iter().map(|task| (name(task), ours_of_task(task))).collect());
+    put("evomerge", ours.into());
+    all.into()
+}
+
+/// What lm-evaluation-harness has no key for: how prompts fitted; and by the rule of each harness how many numbers are right,
+/// with the documents on which the rules disagree.
+fn ours_of_task(task: &Evaluated<'_>) -> Value {
+    let mut ours = task.ours.as_object().cloned().unwrap_or_default();
+    let answers = || task.marked.iter().flat_map(|marked| &marked.answers);
+    let cut = |answer: &&Answer| matches!(answer.said, Said::Text { truncated: true, .. });
+    let fit = json!({
+        "dropped_shots": answers().map(|answer| answer.fit.dropped_shots).sum::<usize>(),
+        "prompts_cut": answers().filter(|answer| answer.fit.cut_tokens > 0).count(),
+        "fused": answers().map(|answer| answer.fit.fused).sum::<usize>(),
+        "answers_cut": answers().filter(cut).count(),
+    });
+    ours.insert("fit".to_owned(), fit);
+    if task.marked.iter().any(|marked| !marked.reads.is_empty()) {
+        let right = |extractor: Extractor| {
+            let right = |marked: &&Marked| marked.reads.iter().any(|read| read.extractor == extractor && read.right);
+            (extractor.name().to_owned(), task.marked.iter().filter(right).count().into())
+        };
+        let disagree = |marked: &&Marked| marked.reads.iter().any(|read| read.right != marked.reads[0].right);
+        let disagree: Vec<usize> = task.marked.iter().filter(disagree).map(|marked| marked.number).collect();
+        let right: Map<String, Value> = Extractor::ALL.into_iter().map(right).collect();
+        ours.insert("numbers".to_owned(), json!({ "right": right, "disagree": disagree }));
+    }
+    ours.into()
+}
+
+fn of_task(task: &Evaluated<'_>) -> (String, Value) {
+    let name = task.task.name();
+    let mut result = Map::new();
+    result.insert("name".to_owned(), name.into());
+    result.insert("alias".to_owned(), task.task.alias().unwrap_or(name).into());
+    result.insert("sample_len".to_owned(), task.marked.len().into());
+    measures(&mut result, task.rows);
+    (name.to_owned(), result.into())
+}
+
+fn of_group(group: &Group, rows: &BTreeMap<&str, &[MetricRow]>, sizes: &BTreeMap<&str, usize>) -> (String, Value) {
+    let mut result = Map::new();
+    result.insert("alias".to_owned(), group.alias.as_deref().unwrap_or(&group.name).into());
+    result.insert("name".to_owned(), group.name.as_str().into());
+    if group.has_aggregate() {
+        let size: usize = group.leaves.iter().filter_map(|leaf| sizes.get(leaf.as_str())).sum();
+        result.insert("sample_len".to_owned(), size.into());
+        let own = group.aggregate(rows);
+        measures(&mut result, &own);
+        let counts: Map<String, Value> =
+            own.iter().map(|row| (format!("{},{}", row.metric, row.filter), row.n.into())).collect();
+        if !counts.is_empty() {
+            result.insert("sample_count".to_owned(), counts.into());
+        }
+    }
+    (group.name.clone(), result.into())
+}
+
+fn measures(result: &mut Map<String, Value>, rows: &[MetricRow]) {
+    for MetricRow { metric, filter, value, stderr, .. } in rows {
+        result.insert(format!("{metric},{filter}"), json!(value));
+        result.insert(format!("{metric}_stderr,{filter}"), stderr.map_or_else(|| "N/A".into(), |stderr| json!(stderr)));
+    }
+}

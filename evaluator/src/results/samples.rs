@@ -1,0 +1,125 @@
+//! `samples_*.jsonl`: each item under each filter, with what was asked, answered and made of it.
+
+use super::Evaluated;
+use crate::{
+    python,
+    request::{Answer, Ask, Fit, Likelihood, Request, Said},
+    task::{Filtered, Marked, Read},
+};
+use merge_core::checkpoint::hex;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// All lines of a task, and the hash that stands for them.
+pub(super) fn lines(task: &Evaluated<'_>) -> (String, String) {
+    let (mut lines, mut hashes) = (String::new(), String::new());
+    for i in 0..task.marked.first().map_or(0, |marked| marked.filtered.len()) {
+        for marked in task.marked {
+            let (line, hash) = line(task, marked, &marked.filtered[i]);
+            lines.push_str(&python::dumps(&line, None));
+            lines.push('\n');
+            hashes.push_str(&hash);
+        }
+    }
+    (lines, sha256(&hashes))
+}
+
+fn line(task: &Evaluated<'_>, marked: &Marked, filtered: &Filtered) -> (Value, String) {
+    let doc = Value::from(task.task.doc(marked.item).clone());
+    let target = python::str(task.task.target(marked.item));
+    let requests = task.task.requests_of(marked.item);
+    let instances = instances(requests, &task.task.generation_kwargs());
+    let first = instances.first().map_or("", |(prompt, _)| prompt.as_str());
+    let hashes = [sha256(&python::dumps(&doc, Some(2))), sha256(first), sha256(&target)];
+    let said = said(requests, &marked.answers, task.task.repeats());
+    let filtered_resps: Value = match &filtered.response {
+        Some(response) => json!([response]),
+        None => said.iter().filter_map(|resps| resps.get(0).cloned()).collect(),
+    };
+    let argument = |(i, (prompt, rest)): (usize, &(String, Option<Value>))| {
+        let mut arguments = Map::new();
+        arguments.insert("arg_0".to_owned(), prompt.as_str().into());
+        if let Some(rest) = rest {
+            arguments.insert("arg_1".to_owned(), rest.clone());
+        }
+        (format!("gen_args_{i}"), Value::from(arguments))
+    };
+    let arguments: Map<String, Value> = instances.iter().enumerate().map(argument).collect();
+    let mut line = Map::new();
+    let mut put = |key: &str, value: Value| drop(line.insert(key.to_owned(), value));
+    put("doc_id", marked.number.into());
+    put("doc", doc);
+    put("target", target.into());
+    put("arguments", arguments.into());
+    put("resps", said.into());
+    put("filtered_resps", filtered_resps);
+    put("filter", filtered.filter.as_str().into());
+    put("metrics", filtered.scores.iter().map(|(metric, _)| metric.as_str()).collect());
+    for (key, hash) in ["doc_hash", "prompt_hash", "target_hash"].into_iter().zip(&hashes) {
+        put(key, hash.as_str().into());
+    }
+    for (metric, score) in &filtered.scores {
+        put(metric, score.to_json());
+    }
+    put("evomerge", ours(marked));
+    (line.into(), hashes.concat())
+}
+
+/// What lm-evaluation-harness has no key for: the item's hash, and how its prompts fitted.
+fn ours(marked: &Marked) -> Value {
+    let fit = |answer: &Answer| {
+        let Fit { prompt_tokens, dropped_shots, cut_tokens, fused } = answer.fit;
+        let mut all = json!({ "prompt_tokens": prompt_tokens, "dropped_shots": dropped_shots, "cut_tokens": cut_tokens, "fused": fused });
+        if let Said::Text { tokens, truncated, .. } = &answer.said {
+            all["tokens"] = json!(tokens);
+            all["truncated"] = json!(truncated);
+        }
+        all
+    };
+    let mut all = json!({
+        "item": marked.item.to_string(),
+        "answers": marked.answers.iter().map(fit).collect::<Vec<_>>(),
+    });
+    if !marked.reads.is_empty() {
+        let read = |Read { extractor, reading, right }: &Read| {
+            (extractor.name().to_owned(), json!({ "right": right, "reading": reading }))
+        };
+        all["reads"] = marked.reads.iter().map(read).collect::<Map<_, _>>().into();
+    }
+    all
+}
+
+/// What lm-evaluation-harness asks one by one: prompt and continuation, or prompt and how to go on, or a text.
+fn instances(requests: &[Request], kwargs: &Value) -> Vec<(String, Option<Value>)> {
+    let of = |request: &Request| -> Vec<(String, Option<Value>)> {
+        let prompt = request.prompt.text();
+        match &request.ask {
+            Ask::Generate { .. } => vec![(prompt, Some(kwargs.clone()))],
+            Ask::Choose { choices } => {
+                choices.iter().map(|choice| (prompt.clone(), Some(choice.as_str().into()))).collect()
+            }
+            Ask::Read { text } => vec![(text.clone(), None)],
+        }
+    };
+    requests.iter().flat_map(of).collect()
+}
+
+/// The answers to each of them, as texts.
+fn said(requests: &[Request], answers: &[Answer], repeats: usize) -> Vec<Value> {
+    let pair = |Likelihood { log, greedy, .. }: &Likelihood| {
+        json!([python::float(*log), if *greedy { "True" } else { "False" }])
+    };
+    let of = |(request, answer): (&Request, &Answer)| -> Vec<Value> {
+        let each: Vec<Value> = match (&answer.said, &request.ask) {
+            (Said::Text { text, .. }, _) => vec![text.as_str().into()],
+            (Said::Likelihoods(all), Ask::Read { .. }) => all.iter().map(|one| python::float(one.log).into()).collect(),
+            (Said::Likelihoods(all), _) => all.iter().map(pair).collect(),
+        };
+        each.into_iter().map(|one| json!(vec![one; repeats])).collect()
+    };
+    requests.iter().zip(answers).flat_map(of).collect()
+}
+
+fn sha256(text: &str) -> String {
+    hex(&Sha256::digest(text))
+}

@@ -1,0 +1,174 @@
+//! The scores of all items as one, and its standard error: the formulas of lm-evaluation-harness, its draws included.
+
+use super::score::{Aggregation, Score};
+use crate::{python::Random, statistics::Estimate};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Draws from one generator; the next ones come from a generator of their own.
+const CHUNK: usize = 1000;
+
+impl Aggregation {
+    /// The name of task files.
+    pub(super) fn find(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, aggregation)| *aggregation)
+    }
+
+    /// All names.
+    pub(super) const NAMES: &[(&str, Self)] = &[
+        ("mean", Self::Mean),
+        ("nanmean", Self::NanMean),
+        ("median", Self::Median),
+        ("perplexity", Self::Perplexity),
+        ("weighted_perplexity", Self::WeightedPerplexity),
+        ("bits_per_byte", Self::BitsPerByte),
+        ("f1", Self::F1),
+        ("macro_f1", Self::MacroF1),
+        ("balanced_acc", Self::BalancedAccuracy),
+        ("matthews_corrcoef", Self::Matthews),
+        ("brier_score", Self::Brier),
+    ];
+
+    /// Whether it is made of a number for each item.
+    pub(super) fn takes_numbers(self) -> bool {
+        matches!(self, Self::Mean | Self::NanMean | Self::Median | Self::Perplexity)
+    }
+
+    /// One number of all; NaN of none.
+    pub(super) fn of(self, scores: &[&Score]) -> f64 {
+        let numbers = || scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>();
+        match self {
+            Self::Mean => mean(&numbers()),
+            Self::NanMean => mean(&numbers().into_iter().filter(|x| !x.is_nan()).collect::<Vec<_>>()),
+            Self::Median => {
+                let mut numbers = numbers();
+                numbers.sort_by(f64::total_cmp);
+                numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
+            }
+            Self::Perplexity => (-mean(&numbers())).exp(),
+            Self::WeightedPerplexity => (-per_weight(scores)).exp(),
+            Self::BitsPerByte => -per_weight(scores) / std::f64::consts::LN_2,
+            Self::F1 => f1(&classes(scores), 1),
+            Self::MacroF1 => {
+                let classes = classes(scores);
+                let known: BTreeSet<usize> = classes.iter().flat_map(|(gold, said)| [*gold, *said]).collect();
+                mean(&known.into_iter().map(|class| f1(&classes, class)).collect::<Vec<_>>())
+            }
+            Self::BalancedAccuracy => balanced(&classes(scores)),
+            Self::Matthews => matthews(&classes(scores)),
+            Self::Brier => brier(scores),
+        }
+    }
+
+    /// Its 95% interval; none of fewer than two items.
+    pub(super) fn ci95(self, scores: &[&Score]) -> Option<[f64; 2]> {
+        let estimate = match self {
+            Self::Mean => Estimate::of(&scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>()),
+            _ => Estimate::of_statistic(scores, |scores| self.of(scores)),
+        };
+        estimate.map(|estimate| estimate.ci95)
+    }
+
+    /// Its standard error: of a mean by the sample's deviation; of what is no mean by `draws` draws with replacement, in
+    /// thousands; `None` where lm-evaluation-harness gives none, or of fewer than two items.
+    pub(super) fn stderr(self, scores: &[&Score], draws: usize) -> Option<f64> {
+        if scores.len() < 2 || draws == 0 {
+            return None;
+        }
+        match self {
+            Self::Mean => {
+                let numbers: Vec<f64> = scores.iter().filter_map(|score| score.value()).collect();
+                Some(deviation(&numbers) / (numbers.len() as f64).sqrt())
+            }
+            Self::Median
+            | Self::Matthews
+            | Self::F1
+            | Self::MacroF1
+            | Self::BalancedAccuracy
+            | Self::Perplexity
+            | Self::NanMean => {
+                let chunk = CHUNK.min(draws);
+                let mut values = Vec::with_capacity(draws);
+                for i in 0..draws / chunk {
+                    let mut random = Random::new(i as u64);
+                    for _ in 0..chunk {
+                        let drawn = random.choices(scores.len(), scores.len());
+                        values.push(self.of(&drawn.into_iter().map(|i| scores[i]).collect::<Vec<_>>()));
+                    }
+                }
+                Some(deviation(&values))
+            }
+            Self::WeightedPerplexity | Self::BitsPerByte | Self::Brier => None,
+        }
+    }
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+/// Of a sample: `sqrt(Σ(x − mean)² / (n − 1))`.
+fn deviation(numbers: &[f64]) -> f64 {
+    let mean = mean(numbers);
+    (numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (numbers.len() as f64 - 1.0)).sqrt()
+}
+
+fn per_weight(scores: &[&Score]) -> f64 {
+    let (log, weight) = scores.iter().fold((0.0, 0.0), |(logs, weights), score| match score {
+        Score::Sum { log, weight } => (logs + log, weights + weight),
+        _ => (logs, weights),
+    });
+    log / weight
+}
+
+fn classes(scores: &[&Score]) -> Vec<(usize, usize)> {
+    let pair = |score: &&Score| match score {
+        Score::Classes { gold, said } => Some((*gold, *said)),
+        _ => None,
+    };
+    scores.iter().filter_map(pair).collect()
+}
+
+/// Of one class, as scikit-learn's `f1_score`; 0 where it is neither right nor said.
+fn f1(classes: &[(usize, usize)], class: usize) -> f64 {
+    let count = |is: &dyn Fn(&(usize, usize)) -> bool| classes.iter().filter(|pair| is(pair)).count() as f64;
+    let hits = count(&|pair| *pair == (class, class));
+    let both = count(&|pair| pair.0 == class) + count(&|pair| pair.1 == class);
+    if both == 0.0 { 0.0 } else { 2.0 * hits / both }
+}
+
+/// The mean over classes of the share that is right (`balanced_mean` of Stability's harness).
+fn balanced(classes: &[(usize, usize)]) -> f64 {
+    let mut counts: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for (gold, said) in classes {
+        let (right, all) = counts.entry(*gold).or_default();
+        *right += f64::from(u8::from(gold == said));
+        *all += 1.0;
+    }
+    mean(&counts.values().map(|(right, all)| right / all).collect::<Vec<_>>())
+}
+
+/// Of any number of classes, as scikit-learn's `matthews_corrcoef`; 0 where one of the two never changes.
+fn matthews(classes: &[(usize, usize)]) -> f64 {
+    let n = classes.len() as f64;
+    let mut counts: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for (gold, said) in classes {
+        counts.entry(*gold).or_default().0 += 1.0;
+        counts.entry(*said).or_default().1 += 1.0;
+    }
+    let hits = classes.iter().filter(|(gold, said)| gold == said).count() as f64;
+    let sum = |product: fn(f64, f64) -> f64| counts.values().map(|(gold, said)| product(*gold, *said)).sum::<f64>();
+    let (both, golds, said) = (sum(|g, s| g * s), sum(|g, _| g * g), sum(|_, s| s * s));
+    let scale = ((n * n - golds) * (n * n - said)).sqrt();
+    if scale == 0.0 { 0.0 } else { (hits * n - both) / scale }
+}
+
+fn brier(scores: &[&Score]) -> f64 {
+    let squares = scores.iter().filter_map(|score| match score {
+        Score::Odds { gold, probabilities } => {
+            let away = |(i, p): (usize, &f64)| (p - f64::from(u8::from(i == *gold))).powi(2);
+            Some(probabilities.iter().enumerate().map(away).sum::<f64>())
+        }
+        _ => None,
+    });
+    mean(&squares.collect::<Vec<_>>())
+}

@@ -1,0 +1,408 @@
+//! How a document becomes requests to a model: question, answered examples, choices.
+
+use super::{
+    Doc,
+    definition::{Definition, Formula, OutputType, Own, Written},
+    template::{Templates, field},
+};
+use crate::{
+    normalize::normalize,
+    python::{self, literal},
+    request::{Ask, Encoding, Limit, Prompt, Request, Shot},
+};
+use merge_core::{
+    error::{Error, Result},
+    recipe::{At, Mistake},
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Tokens of an answer, unless said: lm-evaluation-harness's default.
+const MAX_GEN_TOKS: usize = 256;
+
+/// How a task asks.
+pub(super) struct Asking {
+    templates: Templates,
+    /// The fields that the documents have: a text that is one of them names it, any other is a template.
+    features: BTreeSet<String>,
+    pub(super) output: OutputType,
+    question: Manner,
+    shot: Manner,
+    description: Option<Formula>,
+    stop: Vec<String>,
+    max_tokens: usize,
+    gold_limit: Option<usize>,
+    encoding: Encoding,
+    /// Whether each choice is asked for without its question as well.
+    unconditional: bool,
+}
+
+/// How question and answer are written.
+struct Manner {
+    text: Formula,
+    target: Formula,
+    choice: Option<Formula>,
+    prefix: Option<Formula>,
+    /// Between question and answer.
+    delimiter: String,
+    /// After the answer.
+    after: String,
+}
+
+/// A document as it is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// What the model is asked, in order.
+    pub(super) requests: Vec<Request>,
+    /// What stands where an answer would: a text, the index of a choice, or several of them.
+    pub(super) target: Value,
+    /// What the right answer is, in the same form; another one only where choices stand in front of one continuation.
+    pub(super) gold: Value,
+    pub(super) choices: Option<Vec<String>>,
+    /// What is asked, normalised and without white space: what no two splits may share.
+    pub(super) question: String,
+}
+
+impl Asking {
+    /// From a definition whose keys are known to be supported; refuses templates that are none.
+    pub(super) fn new(written: &Written, unconditional: bool) -> Result<Self> {
+        let definition = &written.definition;
+        let output = definition.output_type.as_ref().map_or_else(OutputType::default, |output| output.value);
+        let config = definition.fewshot_config.as_ref();
+        let needed = |key: &str, formula: &Option<At<Formula>>, example: &str| {
+            formula.as_ref().map(|formula| formula.value.clone()).ok_or_else(|| {
+                Error::user(format!("{}: `{key}` is missing", written.path.display())).hint(format!("add `{example}`"))
+            })
+        };
+        let plain = |formula: &Option<At<Formula>>| formula.as_ref().map(|formula| formula.value.clone());
+        let rolling = output == OutputType::LoglikelihoodRolling;
+        let text = match &definition.doc_to_text {
+            None if rolling => Formula::Text(String::new()),
+            text => needed("doc_to_text", text, "doc_to_text: \"問題：{{question}}\\n答え：\"")?,
+        };
+        let delimiter = definition.target_delimiter.clone().unwrap_or_else(|| " ".to_owned());
+        let after = definition.fewshot_delimiter.clone().unwrap_or_else(|| "\n\n".to_owned());
+        let question = Manner {
+            text,
+            target: needed("doc_to_target", &definition.doc_to_target, "doc_to_target: \"{{answer}}\"")?,
+            choice: plain(&definition.doc_to_choice),
+            prefix: plain(&definition.gen_prefix),
+            delimiter: delimiter.clone(),
+            after: after.clone(),
+        };
+        let own = |own: Option<&Own>, question: &Option<At<Formula>>| {
+            let found = own.map_or(question.as_ref(), |own| own.or(question.as_ref()));
+            found.map(|formula| formula.value.clone())
+        };
+        let shot = Manner {
+            text: config.and_then(|config| plain(&config.doc_to_text)).unwrap_or_else(|| question.text.clone()),
+            target: config.and_then(|config| plain(&config.doc_to_target)).unwrap_or_else(|| question.target.clone()),
+            choice: own(config.map(|config| &config.doc_to_choice), &definition.doc_to_choice),
+            prefix: own(config.map(|config| &config.gen_prefix), &definition.gen_prefix),
+            delimiter: config.and_then(|config| config.target_delimiter.clone()).unwrap_or(delimiter),
+            after: config.and_then(|config| config.fewshot_delimiter.clone()).unwrap_or(after),
+        };
+        let kwargs = definition.generation_kwargs.as_ref();
+        let until = kwargs.and_then(|kwargs| kwargs.until.as_ref());
+        let ours = definition.ours();
+        let mut asking = Self {
+            templates: Templates::new(),
+            features: BTreeSet::new(),
+            output,
+            stop: until.map_or_else(|| vec![question.after.clone()], |until| until.0.clone()),
+            max_tokens: kwargs
+                .and_then(|kwargs| kwargs.max_gen_toks.as_ref())
+                .map_or(MAX_GEN_TOKS, |tokens| tokens.value),
+            gold_limit: ours.and_then(|ours| ours.gold_limit.as_ref()).map(|more| more.value),
+            encoding: ours.and_then(|ours| ours.encoding).unwrap_or_default().encoding(),
+            description: plain(&definition.description),
+            question,
+            shot,
+            unconditional,
+        };
+        asking.add_templates(written)?;
+        Ok(asking)
+    }
+
+    /// Compiles every text as a template: which of them name a field is known when there are documents.
+    fn add_templates(&mut self, written: &Written) -> Result<()> {
+        let definition = &written.definition;
+        let mut all: Vec<(&str, Option<&At<Formula>>)> = vec![
+            ("doc_to_text", definition.doc_to_text.as_ref()),
+            ("doc_to_target", definition.doc_to_target.as_ref()),
+            ("doc_to_choice", definition.doc_to_choice.as_ref()),
+            ("description", definition.description.as_ref()),
+            ("gen_prefix", definition.gen_prefix.as_ref()),
+        ];
+        if let Some(config) = &definition.fewshot_config {
+            let own = [config.doc_to_text.as_ref(), config.doc_to_target.as_ref()];
+            let own = own.into_iter().chain([config.doc_to_choice.written(), config.gen_prefix.written()]);
+            all.extend(own.map(|formula| ("fewshot_config", formula)));
+        }
+        for (key, formula) in all {
+            if let Some(At { value: Formula::Text(text), place }) = formula {
+                self.templates.add(text).map_err(|mistake| written.error(key, *place, mistake))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which fields documents have; refuses a question that is the same for all of them.
+    pub(super) fn know(&mut self, written: &Written, features: impl IntoIterator<Item = String>) -> Result<()> {
+        self.features = features.into_iter().collect();
+        let asks = matches!(self.output, OutputType::GenerateUntil | OutputType::Loglikelihood);
+        if let Some(At { value: Formula::Text(text), place }) = &written.definition.doc_to_text
+            && asks
+            && !self.features.contains(text)
+            && self.templates.is_constant(text)
+        {
+            let same = Mistake::new("the question is the same for every item")
+                .hint("name the item's fields in it, such as `{{question}}`");
+            return Err(written.error("doc_to_text", *place, same));
+        }
+        Ok(())
+    }
+
+    /// The requests a document makes, with the documents that are its examples.
+    pub(super) fn ask(&self, doc: &Doc, examples: &[&Doc]) -> Result<Asked> {
+        let target = self.target(&self.question, doc).map_err(|e| e.at("doc_to_target"))?;
+        let choices = self.choices(&self.question, doc).map_err(|e| e.at("doc_to_choice"))?;
+        if self.output == OutputType::LoglikelihoodRolling {
+            let text = python::str(&target);
+            let question = comparable(&text);
+            let ask = Ask::Read { text };
+            let requests = vec![self.request(Prompt::default(), ask)];
+            return Ok(Asked { requests, gold: target.clone(), target, choices, question });
+        }
+        let head = match &self.description {
+            Some(Formula::Text(text)) if doc.contains_key(text) => python::str(field(doc, text)?),
+            Some(Formula::Text(text)) if !text.is_empty() => {
+                self.templates.render(text, doc).map_err(|e| e.at("description"))?
+            }
+            _ => String::new(),
+        };
+        let shots = examples.iter().map(|example| self.shot(example)).collect::<Result<Vec<Shot>>>()?;
+        let prompt = |question: String| Prompt { head: head.clone(), shots: shots.clone(), question };
+        let text = self.text(&self.question, doc).map_err(|e| e.at("doc_to_text"))?;
+        let prefix = self.prefix(&self.question, doc)?;
+        let contexts = match &text {
+            // Choices stand in front of one continuation.
+            Value::Number(_) => choices.clone().ok_or_else(|| {
+                Error::user("doc_to_text is a number, but there are no choices").hint("add `doc_to_choice`")
+            })?,
+            text => vec![python::str(text)],
+        };
+        let inputs = text.is_number();
+        let delimiter = if inputs { "" } else { self.question.delimiter.as_str() };
+        let asked = |context: &String| match &prefix {
+            Some(prefix) if apart(context, prefix) => format!("{context}{delimiter}{prefix}"),
+            Some(prefix) => format!("{context}{prefix}"),
+            None => context.clone(),
+        };
+        let questions: Vec<String> = contexts.iter().map(asked).collect();
+        let mut requests: Vec<Request> = Vec::new();
+        match self.output {
+            OutputType::MultipleChoice => {
+                let choices =
+                    choices.as_ref().filter(|choices| choices.len() > 1 && choices.iter().all(|c| !c.is_empty()));
+                let Some(choices) = choices else {
+                    return Err(Error::user("doc_to_choice: not a list of two texts or more"));
+                };
+                let after = |choice: &String| format!("{}{choice}", self.question.delimiter);
+                let continuations: Vec<String> =
+                    if inputs { vec![after(&python::str(&target))] } else { choices.iter().map(after).collect() };
+                for question in &questions {
+                    requests
+                        .push(self.request(prompt(question.clone()), Ask::Choose { choices: continuations.clone() }));
+                }
+                if self.unconditional {
+                    let choices = choices.iter().map(after).collect();
+                    requests.push(self.request(Prompt::default(), Ask::Choose { choices }));
+                }
+            }
+            OutputType::GenerateUntil => {
+                let limit = match self.gold_limit {
+                    Some(more) => Limit::LongestOf(texts(&target, choices.as_deref()), more),
+                    None => Limit::Tokens(self.max_tokens),
+                };
+                let ask = Ask::Generate { stop: self.stop.clone(), limit };
+                requests.push(self.request(prompt(questions[0].clone()), ask));
+            }
+            OutputType::Loglikelihood | OutputType::LoglikelihoodRolling => {
+                let continuation = python::str(&target);
+                if target.is_null() || continuation.is_empty() {
+                    return Err(Error::user("doc_to_target: there is no text whose likelihood could be asked for"));
+                }
+                requests.push(self.request(prompt(questions[0].clone()), Ask::Choose { choices: vec![continuation] }));
+            }
+        }
+        let mut question = comparable(&contexts.concat());
+        if question.is_empty() {
+            question = comparable(&choices.as_ref().map_or_else(|| python::str(&target), |choices| choices.concat()));
+        }
+        let gold = if inputs { text } else { target.clone() };
+        Ok(Asked { requests, target, gold, choices, question })
+    }
+
+    /// What the right answer is, for one who draws examples by it.
+    pub(super) fn class(&self, doc: &Doc) -> Result<String> {
+        self.target(&self.shot, doc).map(|target| python::repr(&target))
+    }
+
+    fn request(&self, prompt: Prompt, ask: Ask) -> Request {
+        Request { prompt, ask, encoding: self.encoding }
+    }
+
+    /// An answered example.
+    fn shot(&self, doc: &Doc) -> Result<Shot> {
+        let manner = &self.shot;
+        let text = self.text(manner, doc).map_err(|e| e.at("an example's doc_to_text"))?;
+        let choices = self.choices(manner, doc).map_err(|e| e.at("an example's doc_to_choice"))?;
+        let target = self.target(manner, doc).map_err(|e| e.at("an example's doc_to_target"))?;
+        let prefix = self.prefix(manner, doc)?.filter(|prefix| !prefix.is_empty());
+        let (question, choices) = match (&text, choices) {
+            (Value::Number(_), Some(choices)) => {
+                let chosen = index(&text, &choices).map(|index| choices[index].clone());
+                (chosen.ok_or_else(|| Error::user(format!("an example's doc_to_text: {text} is no choice")))?, None)
+            }
+            (text, choices) => (python::str(text), choices),
+        };
+        let answer = match &target {
+            Value::Null => None,
+            Value::String(text) if text.is_empty() => None,
+            Value::String(text) => Some(text.clone()),
+            Value::Array(several) => {
+                Some(several.first().and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
+                    Error::user(format!(
+                        "an example's doc_to_target: {} does not begin with a text",
+                        python::repr(&target)
+                    ))
+                })?)
+            }
+            other => {
+                let chosen = choices.as_ref().and_then(|choices| Some(choices[index(other, choices)?].clone()));
+                Some(chosen.ok_or_else(|| {
+                    Error::user(format!(
+                        "an example's doc_to_target: {} is neither a text nor a choice",
+                        python::str(other)
+                    ))
+                    .hint("write it as a template, such as `\"{{answer}}\"`")
+                })?)
+            }
+        };
+        let (delimiter, after) = (manner.delimiter.clone(), manner.after.clone());
+        Ok(match (answer, prefix) {
+            (Some(answer), Some(prefix)) => {
+                let delimiter = if apart(&question, &prefix) { delimiter } else { String::new() };
+                let space = if apart(&prefix, &answer) { " " } else { "" };
+                Shot { question, delimiter, answer: format!("{prefix}{space}{answer}"), after }
+            }
+            (Some(answer), None) => Shot { question, delimiter, answer, after },
+            (None, Some(prefix)) => {
+                let delimiter = if apart(&question, &prefix) { delimiter } else { String::new() };
+                Shot { question, delimiter, answer: prefix, after: String::new() }
+            }
+            (None, None) => Shot { question, ..Shot::default() },
+        })
+    }
+
+    fn text(&self, manner: &Manner, doc: &Doc) -> Result<Value> {
+        self.value(&manner.text, doc)
+    }
+
+    fn target(&self, manner: &Manner, doc: &Doc) -> Result<Value> {
+        let value = self.value(&manner.target, doc)?;
+        match (&manner.target, &value) {
+            (Formula::Text(text), Value::String(rendered))
+                if !self.features.contains(text) && rendered.starts_with('[') && rendered.ends_with(']') =>
+            {
+                Ok(literal(rendered).unwrap_or(value))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    fn choices(&self, manner: &Manner, doc: &Doc) -> Result<Option<Vec<String>>> {
+        let value = match &manner.choice {
+            None => return Ok(None),
+            Some(Formula::Text(name)) if self.features.contains(name) => field(doc, name)?.clone(),
+            Some(Formula::Text(template)) => {
+                let text = self.templates.render(template, doc)?;
+                literal(&text).ok_or_else(|| Error::user(format!("`{text}` is not a list")))?
+            }
+            Some(Formula::Block(fields)) => fields.values().cloned().collect(),
+            Some(formula) => formula.to_json(),
+        };
+        let choices =
+            value.as_array().and_then(|items| items.iter().map(|item| Some(item.as_str()?.to_owned())).collect());
+        choices.map(Some).ok_or_else(|| {
+            Error::user(format!("{} is not a list of texts", python::repr(&value))).hint("put each choice in quotes")
+        })
+    }
+
+    fn prefix(&self, manner: &Manner, doc: &Doc) -> Result<Option<String>> {
+        match &manner.prefix {
+            Some(Formula::Text(name)) if doc.contains_key(name) => Ok(Some(python::str(field(doc, name)?))),
+            Some(Formula::Text(text)) => self.templates.render(text, doc).map(Some).map_err(|e| e.at("gen_prefix")),
+            _ => Ok(None),
+        }
+    }
+
+    /// What a formula gives for a document: digits are the number of a choice where there are choices.
+    fn value(&self, formula: &Formula, doc: &Doc) -> Result<Value> {
+        match formula {
+            Formula::Text(name) if self.features.contains(name) => field(doc, name).cloned(),
+            Formula::Text(template) => {
+                let text = self.templates.render(template, doc)?;
+                let number = text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+                match number {
+                    Some(number) if self.question.choice.is_some() => Ok(Value::from(number)),
+                    _ => Ok(Value::from(text)),
+                }
+            }
+            other => Ok(other.to_json()),
+        }
+    }
+}
+
+impl Definition {
+    /// What only this program knows of the task.
+    pub(super) fn ours(&self) -> Option<&super::definition::Ours> {
+        self.metadata.as_ref()?.evomerge.as_ref().map(|ours| &ours.value)
+    }
+}
+
+/// The position of a choice by its number, or by its text; negative numbers count from the end, as in Python.
+pub(super) fn index(target: &Value, choices: &[String]) -> Option<usize> {
+    match target {
+        Value::String(text) => choices.iter().position(|choice| choice == text),
+        Value::Bool(flag) => Some(usize::from(*flag)).filter(|index| *index < choices.len()),
+        number => {
+            let number = number.as_i64()?;
+            let number = if number < 0 { number + choices.len() as i64 } else { number };
+            usize::try_from(number).ok().filter(|index| *index < choices.len())
+        }
+    }
+}
+
+/// The texts of a target that may be several, or the number of a choice.
+pub(super) fn texts(target: &Value, choices: Option<&[String]>) -> Vec<String> {
+    let text = |one: &Value| match choices.and_then(|choices| Some(choices[index(one, choices)?].clone())) {
+        Some(choice) => choice,
+        None => python::str(one),
+    };
+    match target {
+        Value::Array(several) => several.iter().map(text).collect(),
+        one => vec![text(one)],
+    }
+}
+
+fn comparable(text: &str) -> String {
+    normalize(text).replace(' ', "")
+}
+
+/// Whether two texts need something between them: neither is empty, and there is no white space where they meet.
+fn apart(first: &str, second: &str) -> bool {
+    let is_space = |c: Option<char>| c.is_none_or(python::is_space);
+    !is_space(first.chars().next_back()) && !is_space(second.chars().next())
+}

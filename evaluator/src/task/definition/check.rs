@@ -1,0 +1,160 @@
+//! What a definition must have and may not have: everything that is refused before any document is read.
+
+use super::{Definition, Formula, OutputType, Written};
+use merge_core::{
+    error::{Error, Result},
+    recipe::{At, Mistake, Place},
+};
+
+/// Refuses what is not supported, by name, and what makes no sense.
+pub(in crate::task) fn check(written: &Written) -> Result<()> {
+    let definition = &written.definition;
+    match &definition.task {
+        None => {
+            return Err(Error::user("the key `task` is missing")
+                .at(written.path.display())
+                .hint("it is the task's name; a file that other files include is no task"));
+        }
+        Some(name) if name.is_empty() => {
+            return Err(written.error("task", name.place, Mistake::new("the task has no name")));
+        }
+        Some(_) => {}
+    }
+    unsupported(written)?;
+    formulas(written)?;
+    generation(written)?;
+    ours(written)
+}
+
+fn unsupported(written: &Written) -> Result<()> {
+    let Definition { custom_dataset, class, doc_to_image, doc_to_audio, use_prompt, .. } = &written.definition;
+    for (key, value, why) in [
+        ("custom_dataset", custom_dataset, "it is a Python program, and Python is not run"),
+        ("class", class, "it is a Python program, and Python is not run"),
+        ("doc_to_image", doc_to_image, "models here read text alone"),
+        ("doc_to_audio", doc_to_audio, "models here read text alone"),
+        ("use_prompt", use_prompt, "write the prompt as `doc_to_text`"),
+    ] {
+        if let Some(value) = value {
+            return Err(written.error(key, value.place, Mistake::new("this key is not supported").hint(why)));
+        }
+    }
+    if let Some(code) = written.definition.unsafe_code.filter(|code| code.value) {
+        let refused = Mistake::new("answers are never run as programs here").hint("remove the key, or the task");
+        return Err(written.error("unsafe_code", code.place, refused));
+    }
+    if let Some(repeats) = written.definition.repeats.filter(|repeats| repeats.value == 0) {
+        return Err(written.error(
+            "repeats",
+            repeats.place,
+            Mistake::new("a question that is not asked has no answer"),
+        ));
+    }
+    if let Some(indices) = written.definition.fewshot_config.as_ref().and_then(|config| config.fewshot_indices.as_ref())
+    {
+        let ignored = Mistake::new("lm-evaluation-harness 0.4.13 takes no notice of `fewshot_indices`")
+            .hint("write the examples as `samples`, or use `sampler: first_n`");
+        return Err(written.error("fewshot_config", indices.place, ignored));
+    }
+    Ok(())
+}
+
+/// A key, what is written there, whether that fits, and what would.
+type Wanted<'a> = (&'a str, Option<&'a At<Formula>>, &'a dyn Fn(&Formula) -> bool, &'a str);
+
+fn formulas(written: &Written) -> Result<()> {
+    let definition = &written.definition;
+    let config = definition.fewshot_config.as_ref();
+    let shot = "fewshot_config";
+    let text = |formula: &Formula| matches!(formula, Formula::Text(_));
+    let question = |formula: &Formula| matches!(formula, Formula::Text(_) | Formula::Whole(_));
+    let target = |formula: &Formula| matches!(formula, Formula::Text(_) | Formula::Whole(_) | Formula::List(_));
+    let choice = |formula: &Formula| matches!(formula, Formula::Text(_) | Formula::List(_) | Formula::Block(_));
+    let function = |formula: &Formula| matches!(formula, Formula::Function(_));
+    let a_text = "a template or a field's name";
+    let all: [Wanted<'_>; 12] = [
+        ("doc_to_text", definition.doc_to_text.as_ref(), &question, a_text),
+        ("doc_to_target", definition.doc_to_target.as_ref(), &target, a_text),
+        ("doc_to_choice", definition.doc_to_choice.as_ref(), &choice, "a list, a field's name or a template"),
+        ("description", definition.description.as_ref(), &text, "a text or a template"),
+        ("gen_prefix", definition.gen_prefix.as_ref(), &text, a_text),
+        ("process_docs", definition.process_docs.as_ref(), &function, "a `!function`"),
+        ("process_results", definition.process_results.as_ref(), &function, "a `!function`"),
+        (shot, config.and_then(|config| config.doc_to_text.as_ref()), &question, a_text),
+        (shot, config.and_then(|config| config.doc_to_target.as_ref()), &target, a_text),
+        (shot, config.and_then(|config| config.doc_to_choice.written()), &choice, "a list or a template"),
+        (shot, config.and_then(|config| config.gen_prefix.written()), &text, a_text),
+        (shot, config.and_then(|config| config.process_docs.written()), &function, "a `!function`"),
+    ];
+    for (key, formula, fits, wanted) in all {
+        let Some(formula) = formula.filter(|formula| !fits(formula)) else { continue };
+        let mistake = match &formula.value {
+            Formula::Function(name) => {
+                Mistake::new(format!("the function `{name}` is not built in, and Python is not run"))
+                    .hint(format!("write {wanted}"))
+            }
+            _ => Mistake::new(format!("expected {wanted}")),
+        };
+        return Err(written.error(key, formula.place, mistake));
+    }
+    if definition.output() == OutputType::MultipleChoice && definition.doc_to_choice.is_none() {
+        let missing = Mistake::new("`doc_to_choice` is missing").hint("add `doc_to_choice: choices`, or a list");
+        let place = definition.output_type.as_ref().map_or_else(Place::default, |output| output.place);
+        return Err(written.error("output_type", place, missing));
+    }
+    Ok(())
+}
+
+fn generation(written: &Written) -> Result<()> {
+    let Some(kwargs) = &written.definition.generation_kwargs else { return Ok(()) };
+    let refuse = |place: Place, mistake: Mistake| Err(written.error("generation_kwargs", place, mistake));
+    if written.definition.output() != OutputType::GenerateUntil {
+        let foreign = Mistake::new("nothing is generated").hint("remove it, or set `output_type: generate_until`");
+        return refuse(kwargs.place, foreign);
+    }
+    let random = "answers are greedy here, so that they can be repeated";
+    if let Some(sample) = kwargs.do_sample.filter(|sample| sample.value) {
+        return refuse(sample.place, Mistake::new("answers would be drawn at random").hint(random));
+    }
+    if let (None, Some(temperature)) = (kwargs.do_sample, kwargs.temperature.filter(|t| t.value > 0.0)) {
+        return refuse(temperature.place, Mistake::new("answers would be drawn at random").hint(random));
+    }
+    if let Some(tokens) = kwargs.max_gen_toks.filter(|tokens| tokens.value == 0) {
+        return refuse(tokens.place, Mistake::new("an answer of 0 tokens is never right"));
+    }
+    if let Some(until) = kwargs.until.as_ref().filter(|until| until.0.iter().any(String::is_empty)) {
+        return refuse(until.place, Mistake::new("an empty stop text would end every answer at once"));
+    }
+    Ok(())
+}
+
+fn ours(written: &Written) -> Result<()> {
+    let Some(ours) = written.definition.ours() else { return Ok(()) };
+    let refuse = |place: Place, mistake: Mistake| Err(written.error("metadata", place, mistake));
+    if written.definition.output() != OutputType::GenerateUntil {
+        let foreign = "is for `output_type: generate_until`";
+        if let Some(limit) = ours.gold_limit {
+            return refuse(limit.place, Mistake::new(format!("`gold_limit` {foreign}")).hint("remove it"));
+        }
+        if let Some(language) = ours.language {
+            return refuse(language.place, Mistake::new(format!("`language` {foreign}")).hint("remove it"));
+        }
+    }
+    match (&ours.splits, &ours.divide) {
+        (Some(_), Some(divide)) => {
+            let both = Mistake::new("`splits` and `divide` are two ways to say the same").hint("remove one of them");
+            refuse(divide.place, both)
+        }
+        (Some(splits), None) if splits.all().next().is_none() => {
+            refuse(splits.place, Mistake::new("`splits` names nothing for `search`, `select` or `report`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Definition {
+    /// How a model is asked.
+    pub(in crate::task) fn output(&self) -> OutputType {
+        self.output_type.as_ref().map_or_else(OutputType::default, |output| output.value)
+    }
+}

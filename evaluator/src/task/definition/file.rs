@@ -1,0 +1,129 @@
+//! Task files: each is checked by itself, then those it includes are put under it.
+
+use super::Definition;
+use merge_core::{
+    error::{Error, Result},
+    recipe::{Kind, Mistake, Node, Place, read_text},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A file and what it includes.
+#[derive(Clone, Debug)]
+pub(in crate::task) struct Written {
+    /// What is written.
+    pub(in crate::task) definition: Definition,
+    /// The file it was read from.
+    pub(in crate::task) path: PathBuf,
+    /// Each key at the top, in the order lm-evaluation-harness has them, and the file it stands in.
+    keys: Vec<(String, PathBuf)>,
+    /// The whole as data.
+    pub(in crate::task) json: Value,
+}
+
+impl Written {
+    /// `file:line:column` of something under a key.
+    pub(in crate::task) fn place(&self, key: &str, place: Place) -> String {
+        let found = self.keys.iter().find(|(name, _)| name == key);
+        place.of(found.map_or(&self.path, |(_, file)| file))
+    }
+
+    /// A mistake under a key, with its place.
+    pub(in crate::task) fn error(&self, key: &str, place: Place, mistake: Mistake) -> Error {
+        let found = self.keys.iter().find(|(name, _)| name == key);
+        mistake.under(key).at(place).into_error(found.map_or(&self.path, |(_, file)| file))
+    }
+}
+
+/// Keys that a group writes over those of its tasks, and the file of the group.
+#[derive(Clone, Debug, Default)]
+pub(in crate::task) struct Over {
+    pub(in crate::task) entries: Vec<(Node, Node)>,
+    pub(in crate::task) file: PathBuf,
+}
+
+/// Reads a task with all that it includes, and what is written over it.
+pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<Written> {
+    let (node, mut keys) = merged::<Definition>(path, &mut Vec::new())?;
+    let Kind::Block(mut entries) = node.kind else { unreachable!("what includes merge into is a block") };
+    for entry in &over.entries {
+        let Kind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
+        put(&mut entries, &mut keys, entry.clone(), (key, over.file.clone()));
+    }
+    let node = Node { place: node.place, kind: Kind::Block(entries) };
+    // Every file was read by itself: together they can be no worse.
+    let definition = Definition::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
+    let json = Value::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
+    Ok(Written { definition, path: path.to_owned(), keys, json })
+}
+
+/// Reads a task that is no file, and includes none; `name` stands for it in messages.
+pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<Written> {
+    let fail = |mistake: Mistake| mistake.into_error(name);
+    let node = Node::parse_tagged(text).map_err(fail)?;
+    let definition = Definition::deserialize(&node).map_err(fail)?;
+    let json = Value::deserialize(&node).map_err(fail)?;
+    Ok(Written { definition, path: name.to_owned(), keys: Vec::new(), json })
+}
+
+/// A file and what it includes, each checked by itself.
+pub(in crate::task) fn tree(path: &Path) -> Result<Node> {
+    merged::<Value>(path, &mut Vec::new()).map(|(node, _)| node)
+}
+
+/// The keys of a file over those of the files it includes.
+fn merged<T: DeserializeOwned>(path: &Path, open: &mut Vec<PathBuf>) -> Result<(Node, Vec<(String, PathBuf)>)> {
+    let text = read_text(path)?;
+    let mut node = Node::parse_tagged(&text).map_err(|mistake| mistake.into_error(path))?;
+    let includes = node.take("include");
+    T::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
+    let Kind::Block(own) = node.kind else {
+        return Err(Mistake::new("expected `key: value` pairs").at(node.place).into_error(path));
+    };
+    let (mut entries, mut keys) = (Vec::new(), Vec::new());
+    if let Some(includes) = includes {
+        open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+        let names: Vec<String> = match &includes.kind {
+            Kind::Text(name) => vec![name.clone()],
+            _ => Vec::deserialize(&includes).map_err(|mistake| mistake.under("include").into_error(path))?,
+        };
+        for name in names {
+            let at = |message: String| Mistake::new(message).under("include").at(includes.place);
+            let file = path.with_file_name("").join(&name);
+            if !file.is_file() {
+                let missing = at(format!("there is no file {}", file.display()));
+                return Err(missing.hint("included files are looked for beside the file").into_error(path));
+            }
+            if open.contains(&file.canonicalize().unwrap_or_else(|_| file.clone())) {
+                return Err(at(format!("{name} includes itself in a circle")).into_error(path));
+            }
+            let (included, files) = merged::<T>(&file, open)?;
+            let Kind::Block(included) = included.kind else { unreachable!("what includes merge into is a block") };
+            for (entry, key) in included.into_iter().zip(files) {
+                put(&mut entries, &mut keys, entry, key);
+            }
+        }
+        open.pop();
+    }
+    for entry in own {
+        let Kind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
+        put(&mut entries, &mut keys, entry, (key, path.to_owned()));
+    }
+    Ok((Node { place: node.place, kind: Kind::Block(entries) }, keys))
+}
+
+/// As a Python `dict` does: a known key keeps its place and gets the new value.
+fn put(
+    entries: &mut Vec<(Node, Node)>,
+    keys: &mut Vec<(String, PathBuf)>,
+    entry: (Node, Node),
+    key: (String, PathBuf),
+) {
+    if let Some(found) = keys.iter().position(|(name, _)| *name == key.0) {
+        (entries[found], keys[found]) = (entry, key);
+    } else {
+        entries.push(entry);
+        keys.push(key);
+    }
+}

@@ -1,0 +1,247 @@
+//! What is done with an answer before it is marked: the filters of lm-evaluation-harness.
+
+use super::{
+    Doc,
+    definition::{FilterConfig, Step, StepFunction, Written},
+    regex,
+};
+use crate::python;
+use fancy_regex::Regex;
+use merge_core::{
+    error::Result,
+    recipe::{At, Mistake, Place},
+};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// What a pattern finds, unless said: the answers of GSM8K.
+const PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
+
+/// A name, and steps from the answers to a question to one text.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) name: String,
+    steps: Vec<Work>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Regex(Pattern),
+    MultiChoice { pattern: Pattern, ignore_case: bool, ignore_punctuation: bool, ignore: Vec<Regex> },
+    Strip,
+    Lower,
+    Upper,
+    Map { texts: HashMap<String, String>, default: Option<String> },
+    FirstK(usize),
+    Majority,
+}
+
+#[derive(Debug)]
+struct Pattern {
+    regex: Regex,
+    select: i64,
+    fallback: String,
+}
+
+impl Filter {
+    /// What there is unless a task says otherwise: the first answer as it is.
+    pub(super) fn none() -> Self {
+        Self { name: "none".to_owned(), steps: Vec::new() }
+    }
+
+    /// Of a task that asks each question so often; refuses steps whose result is no text.
+    pub(super) fn new(written: &Written, config: &FilterConfig, repeats: usize, generates: bool) -> Result<Self> {
+        let refuse = |place: Place, mistake: Mistake| written.error("filter_list", place, mistake);
+        let one = Mistake::new("one answer is to be marked, and this leaves a list of them")
+            .hint("end it with `- function: take_first`");
+        let Some((last, before)) = config.filter.split_last() else { return Err(refuse(config.name.place, one)) };
+        if last.function.value != StepFunction::TakeFirst {
+            return Err(refuse(last.place, one));
+        }
+        if let Some(early) = before.iter().find(|step| step.function.value == StepFunction::TakeFirst) {
+            let mistake = Mistake::new("what follows `take_first` would be done letter by letter");
+            return Err(refuse(early.place, mistake.hint("put `take_first` last")));
+        }
+        if let Some(step) = before.first().filter(|_| !generates) {
+            let mistake = Mistake::new("likelihoods are not filtered").hint("`take_first` alone is possible here");
+            return Err(refuse(step.place, mistake));
+        }
+        let steps = before.iter().map(|step| Work::new(step, repeats).map_err(|mistake| refuse(step.place, mistake)));
+        Ok(Self { name: config.name.value.clone(), steps: steps.collect::<Result<_>>()? })
+    }
+
+    /// The text that is marked, of the answers to one question.
+    pub(super) fn apply(&self, doc: &Doc, answers: Vec<String>) -> String {
+        let answers = self.steps.iter().fold(answers, |answers, step| step.apply(doc, answers));
+        answers.into_iter().next().unwrap_or_default()
+    }
+}
+
+impl Work {
+    fn new(step: &At<Step>, repeats: usize) -> std::result::Result<Self, Mistake> {
+        known_settings(step)?;
+        let flag = |flag: &Option<At<bool>>| flag.is_some_and(|flag| flag.value);
+        Ok(match step.function.value {
+            StepFunction::Regex => Self::Regex(Pattern::new(step)?),
+            StepFunction::MultiChoiceRegex => Self::MultiChoice {
+                pattern: Pattern::new(step)?,
+                ignore_case: flag(&step.ignore_case),
+                ignore_punctuation: flag(&step.ignore_punctuation),
+                ignore: step
+                    .regexes_to_ignore
+                    .iter()
+                    .flat_map(|patterns| &patterns.value)
+                    .map(|pattern| compile(&pattern.value).map_err(|mistake| mistake.at(pattern.place)))
+                    .collect::<std::result::Result<_, _>>()?,
+            },
+            StepFunction::RemoveWhitespace => Self::Strip,
+            StepFunction::Lowercase => Self::Lower,
+            StepFunction::Uppercase => Self::Upper,
+            StepFunction::Map => {
+                let text = |value: &Value| {
+                    let text = value.as_str().map(str::to_owned);
+                    text.ok_or_else(|| Mistake::new(format!("{} is not text", python::repr(value))))
+                };
+                let known = step.mapping_dict.iter().flat_map(|known| &known.value);
+                let texts = known.map(|(key, value)| Ok((key.clone(), text(value)?)));
+                let default = step.default_value.as_ref().filter(|value| !value.is_null());
+                Self::Map {
+                    texts: texts.collect::<std::result::Result<_, Mistake>>()?,
+                    default: default.map(|value| text(value).map_err(|mistake| mistake.at(value.place))).transpose()?,
+                }
+            }
+            StepFunction::TakeFirstK => match step.k {
+                Some(k) if k.value > repeats => {
+                    return Err(Mistake::new(format!("there are {repeats} answers to a question, not {}", k.value))
+                        .hint("`repeats` says how often each is asked")
+                        .at(k.place));
+                }
+                Some(k) => Self::FirstK(k.value),
+                None => return Err(Mistake::new("`k` is missing").hint("add `k: 1`")),
+            },
+            StepFunction::MajorityVote => Self::Majority,
+            StepFunction::TakeFirst => Self::FirstK(1),
+        })
+    }
+
+    fn apply(&self, doc: &Doc, mut answers: Vec<String>) -> Vec<String> {
+        let each = |change: &dyn Fn(&str) -> String| answers.iter().map(|answer| change(answer)).collect();
+        match self {
+            Self::Regex(pattern) => each(&|answer| pattern.find(answer)),
+            Self::MultiChoice { .. } => each(&|answer| self.choice(doc, answer)),
+            Self::Strip => each(&|answer| python::strip(answer).to_owned()),
+            Self::Lower => each(&str::to_lowercase),
+            Self::Upper => each(&str::to_uppercase),
+            Self::Map { texts, default } => {
+                let default = default.as_deref().unwrap_or("None");
+                each(&|answer| texts.get(answer).map_or(default, String::as_str).to_owned())
+            }
+            Self::FirstK(k) => {
+                answers.truncate(*k);
+                answers
+            }
+            Self::Majority => {
+                let votes = |answer: &String| answers.iter().filter(|other| *other == answer).count();
+                // The first of those with most votes, as a `Counter` tells them.
+                let most = answers.iter().rev().max_by_key(|answer| votes(answer)).cloned();
+                most.into_iter().collect()
+            }
+        }
+    }
+
+    /// The letter of a choice in parentheses: what the pattern finds, else the choice whose text is there, else a letter
+    /// after a colon.
+    fn choice(&self, doc: &Doc, answer: &str) -> String {
+        let Self::MultiChoice { pattern, ignore_case, ignore_punctuation, ignore } = self else {
+            unreachable!("only this step looks for choices")
+        };
+        let plain = |text: &str| {
+            let mut text = ignore.iter().fold(text.to_owned(), |text, regex| regex.replace_all(&text, "").into_owned());
+            if *ignore_case {
+                text = text.to_lowercase();
+            }
+            if *ignore_punctuation {
+                text.retain(|c| !is_punctuation(c));
+            }
+            text
+        };
+        let found = regex::select(&pattern.regex, answer, pattern.select);
+        if let Some(found) = found.map(|found| python::strip(&found).to_owned()).filter(|found| !found.is_empty()) {
+            return found;
+        }
+        let choices = doc.get("choices").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let choices: Vec<String> =
+            choices.iter().filter_map(Value::as_str).map(|choice| plain(python::strip(choice))).collect();
+        let letter = |i: usize| char::from_u32('A' as u32 + i as u32).unwrap_or('?');
+        let either = |mut texts: Vec<String>| {
+            // The longest first, so that none hides another that it begins.
+            texts.sort_by_key(|text| std::cmp::Reverse(text.chars().count()));
+            let escaped: Vec<_> = texts.iter().map(|text| fancy_regex::escape(text).into_owned()).collect();
+            Regex::new(&escaped.join("|")).expect("escaped texts are a pattern")
+        };
+        let found = regex::select(&either(choices.clone()), &plain(answer), pattern.select);
+        if let Some(found) = found.map(|found| python::strip(&found).to_owned()).filter(|found| !found.is_empty()) {
+            return choices.iter().rposition(|choice| *choice == found).map_or(found, |i| format!("({})", letter(i)));
+        }
+        let letters: Vec<String> = (0..choices.len()).map(|i| letter(i).to_string()).collect();
+        let after_colon = Regex::new(&format!(":\\s*({})", letters.join("|"))).expect("letters are a pattern");
+        match regex::select(&after_colon, answer, pattern.select).filter(|found| !found.is_empty()) {
+            Some(found) => format!("({found})"),
+            None => pattern.fallback.clone(),
+        }
+    }
+}
+
+impl Pattern {
+    fn new(step: &Step) -> std::result::Result<Self, Mistake> {
+        let pattern = step.regex_pattern.as_ref();
+        Ok(Self {
+            regex: compile(pattern.map_or(PATTERN, |pattern| &pattern.value))
+                .map_err(|mistake| mistake.at(pattern.map_or_else(Place::default, |pattern| pattern.place)))?,
+            select: step.group_select.map_or(0, |select| select.value),
+            fallback: step.fallback.as_ref().map_or_else(|| "[invalid]".to_owned(), |fallback| fallback.value.clone()),
+        })
+    }
+
+    fn find(&self, answer: &str) -> String {
+        if !regex::is_found(&self.regex, answer) {
+            return self.fallback.clone();
+        }
+        let found = regex::select(&self.regex, answer, self.select);
+        python::strip(found.as_deref().unwrap_or(&self.fallback)).to_owned()
+    }
+}
+
+fn compile(pattern: &str) -> std::result::Result<Regex, Mistake> {
+    regex::compile(pattern).map_err(|e| Mistake::new(e.to_string()))
+}
+
+/// Refuses settings that a step does not have.
+fn known_settings(step: &Step) -> std::result::Result<(), Mistake> {
+    use StepFunction::{Map, MultiChoiceRegex, Regex, TakeFirstK};
+    let at = |place: Option<Place>| place;
+    let settings: [(&str, Option<Place>, &[StepFunction]); 9] = [
+        ("regex_pattern", at(step.regex_pattern.as_ref().map(|s| s.place)), &[Regex, MultiChoiceRegex]),
+        ("group_select", at(step.group_select.map(|s| s.place)), &[Regex, MultiChoiceRegex]),
+        ("fallback", at(step.fallback.as_ref().map(|s| s.place)), &[Regex, MultiChoiceRegex]),
+        ("ignore_case", at(step.ignore_case.map(|s| s.place)), &[MultiChoiceRegex]),
+        ("ignore_punctuation", at(step.ignore_punctuation.map(|s| s.place)), &[MultiChoiceRegex]),
+        ("regexes_to_ignore", at(step.regexes_to_ignore.as_ref().map(|s| s.place)), &[MultiChoiceRegex]),
+        ("mapping_dict", at(step.mapping_dict.as_ref().map(|s| s.place)), &[Map]),
+        ("default_value", at(step.default_value.as_ref().map(|s| s.place)), &[Map]),
+        ("k", at(step.k.map(|s| s.place)), &[TakeFirstK]),
+    ];
+    for (key, place, functions) in settings {
+        if let Some(place) = place.filter(|_| !functions.contains(&step.function.value)) {
+            return Err(Mistake::new(format!("`{key}` has no effect in this function")).hint("remove it").at(place));
+        }
+    }
+    Ok(())
+}
+
+/// The categories P of Unicode.
+fn is_punctuation(c: char) -> bool {
+    static PUNCTUATION: std::sync::LazyLock<::regex::Regex> =
+        std::sync::LazyLock::new(|| ::regex::Regex::new(r"^\p{P}$").expect("it is a constant and compiles"));
+    PUNCTUATION.is_match(c.encode_utf8(&mut [0; 4]))
+}

@@ -1,0 +1,122 @@
+//! Python functions that task files name: those of the published tasks, and ours, by module and name.
+
+use super::{
+    Doc,
+    asking::Asked,
+    ours::{self, Tool, Tools},
+    score::Score,
+};
+use crate::{mark::numbers::Extractor, normalize::Number, python};
+use merge_core::{
+    error::{Error, Result},
+    recipe::{Mistake, known_names},
+};
+use serde_json::Value;
+
+/// Changes a document before it is asked.
+pub(super) type ProcessDoc = fn(&mut Doc) -> Result<()>;
+
+/// What `process_docs: !function …` may name.
+const PROCESS_DOCS: &[(&str, ProcessDoc)] = &[
+    ("ja_leaderboard_jcommonsenseqa.process_docs", numbered_choices),
+    ("ja_leaderboard_xwinograd.process_docs", two_sentences),
+];
+
+/// A generated answer and what it is an answer to.
+pub(super) struct Answered<'a> {
+    pub(super) asked: &'a Asked,
+    /// The right answer, where it is a number.
+    pub(super) number: Option<&'a Number>,
+    pub(super) text: &'a str,
+    pub(super) tools: &'a Tools,
+}
+
+/// What the right answer of a function has to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Gold {
+    /// Whatever `doc_to_target` gives.
+    Target,
+    /// A number, which `doc_to_target` gives.
+    Number,
+    /// A number in this field of the document.
+    NumberIn(&'static str),
+}
+
+/// Marks an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    /// What the right answer has to be.
+    pub(super) gold: Gold,
+    /// The measures it gives.
+    pub(super) gives: &'static [&'static str],
+    /// What it needs beside the answer.
+    pub(super) tool: Option<Tool>,
+    /// An answer's scores.
+    pub(super) mark: fn(&Answered<'_>) -> Vec<(&'static str, Score)>,
+}
+
+/// What `process_results: !function …` may name, of the published tasks.
+const PROCESS_RESULTS: &[(&str, Process)] = &[(
+    "ja_leaderboard_mgsm.process_results",
+    Process {
+        gold: Gold::NumberIn("answer_number"),
+        gives: &["acc"],
+        tool: None,
+        mark: |answered| ours::acc(answered, Extractor::Stability),
+    },
+)];
+
+/// Published functions that are measures of ours.
+const MEASURES: &[(&str, &str)] = &[("ja_leaderboard_xlsum.rouge2", "rouge2")];
+
+/// The measure that `metric: !function …` names.
+pub(super) fn measure(name: &str) -> std::result::Result<&'static str, Mistake> {
+    find(MEASURES, name)
+}
+
+/// The function of that name; its file may be in any folder.
+pub(super) fn process_results(name: &str) -> std::result::Result<Process, Mistake> {
+    find(&[PROCESS_RESULTS, ours::PROCESS_RESULTS].concat(), name)
+}
+
+/// The function of that name; its file may be in any folder.
+pub(super) fn process_docs(name: &str) -> std::result::Result<ProcessDoc, Mistake> {
+    find(PROCESS_DOCS, name)
+}
+
+pub(super) fn find<T: Copy>(table: &[(&str, T)], name: &str) -> std::result::Result<T, Mistake> {
+    let found = table.iter().find(|(known, _)| name == *known || name.ends_with(&format!(".{known}")));
+    found.map(|(_, function)| *function).ok_or_else(|| {
+        Mistake::new(format!("the function `{name}` is not built in, and Python is not run")).hint(known_names(
+            name,
+            "built in here",
+            table.iter().map(|(known, _)| *known),
+        ))
+    })
+}
+
+fn text<'a>(doc: &'a Doc, name: &str) -> Result<&'a str> {
+    super::template::field(doc, name)?
+        .as_str()
+        .ok_or_else(|| Error::user(format!("`{name}` is not text")).hint("it is what the task's `process_docs` needs"))
+}
+
+/// `choice0` to `choice4` become `choices`.
+fn numbered_choices(doc: &mut Doc) -> Result<()> {
+    let choices: Vec<Value> =
+        (0..5).map(|i| super::template::field(doc, &format!("choice{i}")).cloned()).collect::<Result<_>>()?;
+    doc.insert("choices".to_owned(), Value::from(choices));
+    Ok(())
+}
+
+/// `sentence1` and `sentence2` become `choices`, and `answer`, 1 or 2, becomes `label`, 0 or 1.
+fn two_sentences(doc: &mut Doc) -> Result<()> {
+    let choices = [python::strip(text(doc, "sentence1")?), python::strip(text(doc, "sentence2")?)].map(Value::from);
+    let answer = super::template::field(doc, "answer")?;
+    let number = python::str(answer).trim().parse::<i64>();
+    let number =
+        number.map_err(|_| Error::user(format!("`answer`: {} is not a whole number", python::repr(answer))))?;
+    doc.insert("label".to_owned(), Value::from(number - 1));
+    doc.insert("choices".to_owned(), Value::from(choices.to_vec()));
+    Ok(())
+}

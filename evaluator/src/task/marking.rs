@@ -1,0 +1,485 @@
+//! How answers are marked: filters, then measures, then one number of all items.
+
+use super::{
+    Doc, ItemId, ItemScore,
+    asking::{Asked, texts},
+    dataset::Datasets,
+    definition::{Definition, Formula, MetricConfig, OutputType, Written},
+    exact::Exact,
+    filter::Filter,
+    function::{self, Answered, Gold, Process},
+    items::Item,
+    ours::{self, Tool, Tools},
+    score::{self, Aggregation, METRICS, Metric, Score, golds},
+};
+use crate::{
+    mark::numbers::{Extractor, Reading},
+    normalize::{Number, is_japanese},
+    python,
+    request::{Answer, Likelihood, Said},
+};
+use merge_core::{
+    error::{Error, Result},
+    recipe::{At, Mistake, Place, known_names},
+};
+
+/// How a task's answers are marked.
+#[derive(Debug)]
+pub(super) struct Marking {
+    output: OutputType,
+    /// How often a question counts as asked: all its answers are the same.
+    pub(super) repeats: usize,
+    pub(super) filters: Vec<Filter>,
+    pub(super) measures: Vec<Measure>,
+    process: Option<Process>,
+    tools: Tools,
+    japanese: bool,
+    /// The measure and the filter that tables and searches go by.
+    pub(super) main: (String, String),
+    /// Whether any of several right answers will do.
+    pub(super) many: bool,
+    /// Whether every right answer is a number.
+    pub(super) sums: bool,
+}
+
+/// A measure as a task has it.
+#[derive(Debug)]
+pub(super) struct Measure {
+    pub(super) name: String,
+    pub(super) aggregation: Aggregation,
+    pub(super) higher_is_better: bool,
+    exact: Exact,
+}
+
+/// An item that was asked and marked.
+#[derive(Clone, Debug)]
+pub struct Marked {
+    /// The item.
+    pub item: ItemId,
+    /// Its position in the split of the data that it comes from, as it was asked.
+    pub number: usize,
+    /// The answers to its requests.
+    pub answers: Vec<Answer>,
+    /// By filter, what was marked and how.
+    pub filtered: Vec<Filtered>,
+    /// What counts for tables and searches; more is better.
+    pub main: f64,
+    /// Of a task whose right answers are numbers: what the rule of each harness reads in a generated answer.
+    pub reads: Vec<Read>,
+}
+
+/// What the rule of a harness reads in a generated answer.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The rule.
+    pub extractor: Extractor,
+    /// What it reads.
+    pub reading: Option<Reading>,
+    /// Whether that is right, as the harness compares.
+    pub right: bool,
+}
+
+/// What was marked under the name of a filter, and how.
+#[derive(Clone, Debug)]
+pub struct Filtered {
+    /// The filter.
+    pub filter: String,
+    /// What it left of a generated answer.
+    pub response: Option<String>,
+    /// The measures and their scores, in order.
+    pub scores: Vec<(String, Score)>,
+}
+
+/// A measure over all items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricRow {
+    /// Its name.
+    pub metric: String,
+    /// The filter.
+    pub filter: String,
+    /// Its value.
+    pub value: f64,
+    /// The value's standard error, where lm-evaluation-harness gives one.
+    pub stderr: Option<f64>,
+    /// A 95% interval, ours: of [`Estimate`].
+    pub ci95: Option<[f64; 2]>,
+    /// Items.
+    pub n: usize,
+    /// Whether more is better.
+    pub higher_is_better: bool,
+}
+
+impl Marking {
+    /// As a definition says, with what is installed.
+    pub(super) fn new(written: &Written, datasets: &dyn Datasets) -> Result<Self> {
+        let definition = &written.definition;
+        let output = definition.output();
+        let repeats = definition.repeats.map_or(1, |repeats| repeats.value);
+        let process = definition.process_results.as_ref().map(|formula| match &formula.value {
+            Formula::Function(name) => function::process_results(name)
+                .and_then(|process| match output {
+                    OutputType::GenerateUntil => Ok(process),
+                    _ => Err(Mistake::new(format!("`{name}` marks generated text"))),
+                })
+                .map_err(|mistake| written.error("process_results", formula.place, mistake)),
+            _ => unreachable!("checked when the definition was read"),
+        });
+        let process = process.transpose()?;
+        let mut tools: Vec<Tool> = process.iter().filter_map(|process| process.tool).collect();
+        if process.is_none() && output == OutputType::GenerateUntil {
+            tools.extend(listed(definition).filter_map(|name| ours::MEASURES.iter().find(|known| known.0 == name)?.1));
+        }
+        let tools = Tools::open(&tools, datasets).map_err(|e| e.at(written.path.display()))?;
+        let mut filters = Vec::new();
+        for config in definition.filter_list.iter().flatten() {
+            if filters.iter().any(|filter: &Filter| filter.name == config.name.value) {
+                let twice = Mistake::new(format!("two filters are named `{}`", config.name.value));
+                return Err(written.error("filter_list", config.name.place, twice));
+            }
+            filters.push(Filter::new(written, config, repeats, output == OutputType::GenerateUntil)?);
+        }
+        if filters.is_empty() {
+            filters.push(Filter::none());
+        }
+        let mut measures = measures(written, process.as_ref())?;
+        if output == OutputType::GenerateUntil {
+            for measure in &mut measures {
+                measure.name = tools.name(&measure.name);
+            }
+        }
+        let main = (measures[0].name.clone(), filters[0].name.clone());
+        let mut marking = Self {
+            output,
+            repeats,
+            filters,
+            measures,
+            process,
+            tools,
+            japanese: definition.ours().is_some_and(|ours| ours.language.is_some()),
+            main,
+            many: false,
+            sums: false,
+        };
+        if let Some(main) = definition.ours().and_then(|ours| ours.main.as_ref()) {
+            marking.go_by(&main.value).map_err(|mistake| written.error("metadata", main.place, mistake))?;
+        }
+        Ok(marking)
+    }
+
+    /// Makes another measure the one of tables and searches: `metric`, or `metric,filter`.
+    pub(super) fn go_by(&mut self, name: &str) -> std::result::Result<(), Mistake> {
+        let (metric, filter) = name.split_once(',').map_or((name, None), |(metric, filter)| (metric, Some(filter)));
+        let filter = filter.unwrap_or(&self.filters[0].name);
+        let filters = self.filters.iter().map(|filter| filter.name.as_str());
+        if !filters.clone().any(|known| known == filter) {
+            return Err(Mistake::new(format!("there is no filter `{filter}`")).hint(known_names(
+                filter,
+                "the task has",
+                filters,
+            )));
+        }
+        let known = self.measures.iter().map(|measure| measure.name.as_str());
+        let texts: Vec<String> = ours::MEASURES
+            .iter()
+            .filter(|known| self.tools.can(known.1))
+            .map(|known| self.tools.name(known.0))
+            .collect();
+        let texts = texts
+            .iter()
+            .map(String::as_str)
+            .filter(|_| self.output == OutputType::GenerateUntil && self.process.is_none());
+        let possible = METRICS.iter().filter(|metric| self.is_possible(metric)).map(|metric| metric.name).chain(texts);
+        let names: Vec<&str> = known.chain(possible.filter(|name| self.measure(name).is_none())).collect();
+        if !names.contains(&metric) {
+            return Err(Mistake::new(format!("there is no measure `{metric}` of this task")).hint(known_names(
+                metric,
+                "there are",
+                names,
+            )));
+        }
+        let is_number = match self.measure(metric) {
+            Some(measure) => measure.aggregation.takes_numbers() || measure.name == "bits_per_byte",
+            None => true,
+        };
+        if !is_number {
+            return Err(Mistake::new(format!("`{metric}` is of all items together"))
+                .hint("tables and searches go by a measure that each item has"));
+        }
+        self.main = (metric.to_owned(), filter.to_owned());
+        Ok(())
+    }
+
+    /// Whether more of the measure that tables and searches go by is better.
+    pub(super) fn main_is_better_high(&self) -> bool {
+        let known = METRICS.iter().find(|metric| metric.name == self.main.0);
+        let measure = self.measure(&self.main.0).map(|measure| measure.higher_is_better);
+        measure.or(known.map(|metric| metric.higher_is_better)).unwrap_or(true)
+    }
+
+    fn measure(&self, name: &str) -> Option<&Measure> {
+        self.measures.iter().find(|measure| measure.name == name)
+    }
+
+    /// Whether a measure that the task does not list can be made of what it asks.
+    fn is_possible(&self, metric: &Metric) -> bool {
+        let asked = metric.name != "acc_mutual_info" && metric.name != "exact_match";
+        asked
+            && metric.outputs.contains(&self.output)
+            && metric.aggregation.takes_numbers()
+            && metric.name != "perplexity"
+            || metric.name == "bits_per_byte" && metric.outputs.contains(&self.output)
+    }
+
+    /// Refuses an item whose right answer cannot be told; gives the right answer where it is a number.
+    pub(super) fn check(&self, doc: &Doc, asked: &Asked) -> Result<Option<Number>> {
+        let number = |place: &str, gold: &str| gold.parse().map(Some).map_err(|e: Error| e.at(place));
+        let golds_of = || texts(&asked.target, asked.choices.as_deref());
+        match self.process.map(|process| process.gold) {
+            Some(Gold::NumberIn(field)) => number(field, &python::str(super::template::field(doc, field)?)),
+            Some(Gold::Number) => number("doc_to_target", &golds_of().concat()),
+            _ if self.output == OutputType::GenerateUntil => {
+                let golds = golds_of();
+                Ok(if let [gold] = &golds[..] { gold.parse().ok() } else { None })
+            }
+            _ => self.check_choice(asked).map(|()| None),
+        }
+    }
+
+    fn check_choice(&self, asked: &Asked) -> Result<()> {
+        let Some(choices) = asked.choices.as_ref().filter(|_| self.output == OutputType::MultipleChoice) else {
+            return Ok(());
+        };
+        let (gold, n) = (python::repr(&asked.gold), choices.len());
+        let all = asked.gold.as_array().map_or(1, Vec::len);
+        if golds(asked).len() != all || all == 0 {
+            return Err(Error::user(format!("doc_to_target: {gold} is not one of the {n} choices"))
+                .hint("it is the index of a choice, from 0, or its text"));
+        }
+        match self.measures.iter().find(|measure| measure.aggregation == Aggregation::F1) {
+            Some(measure) if n > 2 => {
+                Err(Error::user(format!("`{}` is of two classes, and there are {n}", measure.name))
+                    .hint("`macro_f1` is of any number"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An item's answers marked.
+    ///
+    /// # Panics
+    /// If the answers are not to the item's requests.
+    pub(super) fn mark(&self, id: ItemId, item: &Item, answers: &[Answer]) -> Marked {
+        let (filtered, extra) = match self.output {
+            OutputType::GenerateUntil => self.of_text(item, answers),
+            _ => self.of_likelihoods(item, answers),
+        };
+        let main = filtered.iter().find(|filtered| filtered.filter == self.main.1);
+        let listed = main.and_then(|main| main.scores.iter().find(|(name, _)| *name == self.main.0));
+        let value = listed.map(|(_, score)| score).or(extra.as_ref()).and_then(Score::value).unwrap_or(0.0);
+        let value = if value.is_nan() { 0.0 } else { value };
+        let main = if self.main_is_better_high() { value } else { -value };
+        let reads = self.reads(item, answers);
+        Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads }
+    }
+
+    /// What each rule reads in an answer that is to be a number.
+    fn reads(&self, item: &Item, answers: &[Answer]) -> Vec<Read> {
+        match (&item.gold, answers) {
+            (Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) if self.sums => {
+                let read = |extractor: Extractor| {
+                    let (reading, right) = (extractor.read(text), extractor.is_right(text, gold));
+                    Read { extractor, reading, right }
+                };
+                Extractor::ALL.map(read).into()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn of_text(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
+        let [Answer { said: Said::Text { text, .. }, .. }] = answers else {
+            panic!("one generated answer for each item")
+        };
+        let wrong = self.japanese && !is_japanese(text);
+        let gate = |score: Score| if wrong { score.wrong() } else { score };
+        let mut extra = None;
+        let mut filtered = Vec::new();
+        for filter in &self.filters {
+            let response = filter.apply(&item.doc, vec![text.clone(); self.repeats]);
+            let number = item.gold.as_ref();
+            let answered = Answered { asked: &item.asked, number, text: &response, tools: &self.tools };
+            let of = |name: &str| self.of_answer(name, &answered).map(gate);
+            let scores: Vec<(String, Score)> = if let Some(process) = &self.process {
+                (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), gate(score))).collect()
+            } else {
+                let score = |measure: &Measure| Some((measure.name.clone(), of(&measure.name)?));
+                self.measures.iter().filter_map(score).collect()
+            };
+            if filter.name == self.main.1 && self.measure(&self.main.0).is_none() {
+                extra = of(&self.main.0);
+            }
+            filtered.push(Filtered { filter: filter.name.clone(), response: Some(response), scores });
+        }
+        (filtered, extra)
+    }
+
+    /// A measure of a generated answer.
+    fn of_answer(&self, name: &str, answered: &Answered<'_>) -> Option<Score> {
+        if name == "exact_match" {
+            let exact = self.measure(name).map_or(const { &Exact::NOTHING }, |measure| &measure.exact);
+            return Some(score::of_text_answer(exact, answered.asked, self.many, answered.text));
+        }
+        let found = ours::MEASURES.iter().find(|known| self.tools.name(known.0) == name);
+        found.map(|(_, _, measure)| Score::Number(measure(answered)))
+    }
+
+    fn of_likelihoods(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
+        let all = answers.iter().flat_map(|answer| match &answer.said {
+            Said::Likelihoods(all) => all.iter().copied(),
+            Said::Text { .. } => panic!("likelihoods for each item"),
+        });
+        let all: Vec<Likelihood> = all.collect();
+        let of = |name: &str| score::of_likelihoods(name, self.output, &item.asked, &all);
+        // In the order of the table, whatever the task's is.
+        let listed = METRICS.iter().filter(|metric| self.measure(metric.name).is_some());
+        let scores: Vec<(String, Score)> =
+            listed.filter_map(|metric| Some((metric.name.to_owned(), of(metric.name)?))).collect();
+        let extra = if self.measure(&self.main.0).is_some() { None } else { of(&self.main.0) };
+        let one = |filter: &Filter| Filtered { filter: filter.name.clone(), response: None, scores: scores.clone() };
+        (self.filters.iter().map(one).collect(), extra)
+    }
+
+    /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard error
+    /// (lm-evaluation-harness: 100,000; none with 0).
+    pub(super) fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
+        let mut rows = Vec::new();
+        for (i, filter) in self.filters.iter().enumerate() {
+            let mut names: Vec<&String> = Vec::new();
+            for (name, _) in marked.iter().flat_map(|marked| &marked.filtered[i].scores) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            for metric in names {
+                let scores = marked.iter().flat_map(|marked| &marked.filtered[i].scores);
+                let scores: Vec<&Score> = scores.filter(|(name, _)| name == metric).map(|(_, score)| score).collect();
+                let measure = self.measure(metric);
+                let aggregation = measure.map_or(Aggregation::Mean, |measure| measure.aggregation);
+                rows.push(MetricRow {
+                    metric: metric.clone(),
+                    filter: filter.name.clone(),
+                    value: aggregation.of(&scores),
+                    stderr: aggregation.stderr(&scores, draws),
+                    ci95: aggregation.ci95(&scores),
+                    n: scores.len(),
+                    higher_is_better: measure.is_none_or(|measure| measure.higher_is_better),
+                });
+            }
+        }
+        rows
+    }
+}
+
+/// What a search remembers of an item.
+pub(super) fn score(marked: &Marked) -> ItemScore {
+    let (tokens, truncated) = match marked.answers.first().map(|answer| &answer.said) {
+        Some(Said::Text { tokens, truncated, .. }) => (u32::try_from(*tokens).unwrap_or(u32::MAX), *truncated),
+        _ => (0, false),
+    };
+    ItemScore { value: marked.main, tokens, truncated }
+}
+
+/// The measures a definition names, in its list or as the main one.
+fn listed(definition: &Definition) -> impl Iterator<Item = &str> {
+    let list = definition.metric_list.iter().flatten().filter_map(|config| match &config.metric.value {
+        Formula::Text(name) => Some(name.as_str()),
+        Formula::Function(name) => function::measure(name).ok(),
+        _ => None,
+    });
+    let main = definition.ours().and_then(|ours| ours.main.as_ref());
+    list.chain(main.and_then(|main| main.value.split(',').next()))
+}
+
+/// The measures a definition lists, or the usual ones.
+fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>> {
+    let definition: &Definition = &written.definition;
+    let output = definition.output();
+    let Some(list) = &definition.metric_list else {
+        let usual = |name: &&str| {
+            let metric = METRICS.iter().find(|metric| metric.name == *name).expect("the usual ones are known");
+            let Metric { aggregation, higher_is_better, .. } = *metric;
+            Measure { name: (*name).to_owned(), aggregation, higher_is_better, exact: Exact::default() }
+        };
+        return Ok(score::defaults(output).iter().map(usual).collect());
+    };
+    let refuse = |place: Place, mistake: Mistake| written.error("metric_list", place, mistake);
+    if list.is_empty() {
+        return Err(Error::user("`metric_list` lists nothing")
+            .at(written.path.display())
+            .hint("leave it out, or add one"));
+    }
+    list.iter()
+        .map(|At { value: config, .. }| {
+            let name = match &config.metric.value {
+                Formula::Text(name) => name.clone(),
+                Formula::Function(name) => {
+                    function::measure(name).map_err(|mistake| refuse(config.metric.place, mistake))?.to_owned()
+                }
+                _ => return Err(refuse(config.metric.place, Mistake::new("expected the name of a measure"))),
+            };
+            if let Some(hf) = config.hf_evaluate.filter(|hf| hf.value) {
+                return Err(refuse(hf.place, Mistake::new("measures of the package `evaluate` are not supported")));
+            }
+            let known = METRICS.iter().find(|metric| metric.name == name && metric.outputs.contains(&output));
+            let texts = ours::MEASURES.iter().map(|known| known.0).filter(|_| output == OutputType::GenerateUntil);
+            let given = process.map_or_else(
+                || texts.clone().any(|text| text == name),
+                |process| process.gives.contains(&name.as_str()),
+            );
+            if let Some(process) = process.filter(|_| !given) {
+                let mistake = Mistake::new(format!("`process_results` gives no `{name}`"));
+                let hint = known_names(&name, "it gives", process.gives.iter().copied());
+                return Err(refuse(config.metric.place, mistake.hint(hint)));
+            }
+            if known.is_none() && !given {
+                let own = METRICS.iter().filter(|metric| metric.outputs.contains(&output)).map(|metric| metric.name);
+                let mistake = Mistake::new(format!("there is no measure `{name}` of `{}`", output.name()));
+                let hint = known_names(&name, "there are", own.chain(texts));
+                return Err(refuse(config.metric.place, mistake.hint(hint)));
+            }
+            let usual =
+                if given { Aggregation::Mean } else { known.map_or(Aggregation::Mean, |metric| metric.aggregation) };
+            let aggregation = aggregation(config, usual).map_err(|(place, mistake)| refuse(place, mistake))?;
+            let higher = config.higher_is_better.or(known.filter(|_| !given).map(|metric| metric.higher_is_better));
+            let exact = Exact::new(written, config)?;
+            Ok(Measure { name, aggregation, higher_is_better: higher.unwrap_or(true), exact })
+        })
+        .collect()
+}
+
+/// The aggregation a measure asks for: one of numbers for one of numbers, otherwise its own.
+fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result<Aggregation, (Place, Mistake)> {
+    let Some(asked) = &config.aggregation else { return Ok(usual) };
+    let refuse = |mistake: Mistake| Err((asked.place, mistake));
+    let names = Aggregation::NAMES.iter().map(|(name, _)| *name);
+    let name = match &asked.value {
+        Formula::Text(name) => name,
+        // A published measure's own is a mean, but for random draws.
+        Formula::Function(name) => {
+            let of = name.strip_suffix("_agg").unwrap_or(name);
+            return function::measure(of).map(|_| usual).map_err(|mistake| (asked.place, mistake));
+        }
+        _ => return refuse(Mistake::new("expected the name of an aggregation")),
+    };
+    let Some(found) = Aggregation::find(name) else {
+        return refuse(Mistake::new(format!("there is no aggregation `{name}`")).hint(known_names(
+            name,
+            "there are",
+            names,
+        )));
+    };
+    let pairs =
+        |aggregation: Aggregation| matches!(aggregation, Aggregation::WeightedPerplexity | Aggregation::BitsPerByte);
+    let fits = found == usual || found.takes_numbers() && usual.takes_numbers() || pairs(found) && pairs(usual);
+    if fits { Ok(found) } else { refuse(Mistake::new(format!("`{name}` cannot be made of this measure"))) }
+}

@@ -1,0 +1,177 @@
+//! Our own functions for `process_results`, and measures of generated text: each marks an answer by a rule of [`mark`](crate::mark).
+
+use super::{
+    asking::texts,
+    dataset::Datasets,
+    function::{Answered, Gold, Process},
+    score::Score,
+};
+use crate::{
+    mark::{fuzzy, language::LanguageId, mecab::Mecab, numbers::Extractor, rouge, squad},
+    normalize::normalize,
+    python,
+};
+use merge_core::error::{Error, Result};
+
+/// What `process_results: !function evomerge.…` may name.
+pub(super) const PROCESS_RESULTS: &[(&str, Process)] = &[
+    // The number a Japanese reader would take for the answer, compared exactly.
+    ("evomerge.number", Process { gold: Gold::Number, gives: &["acc"], tool: None, mark: number }),
+    // Sakana AI's rule, with and without its gate on the answer's language.
+    (
+        "evomerge.sakana",
+        Process { gold: Gold::Number, gives: &["acc", "acc_ja"], tool: Some(Tool::Language), mark: sakana },
+    ),
+    // Extracted answers, as Stability AI's harness marks JSQuAD and JAQKET.
+    (
+        "evomerge.squad",
+        Process { gold: Gold::Target, gives: &["exact_match", "f1"], tool: Some(Tool::Words), mark: squad },
+    ),
+    // Summaries.
+    ("evomerge.rouge", Process { gold: Gold::Target, gives: &ROUGE, tool: Some(Tool::Words), mark: summary }),
+    // How like two short texts are, as llm-jp-eval says it.
+    (
+        "evomerge.char_f1",
+        Process { gold: Gold::Target, gives: &["char_f1", "exact_match"], tool: None, mark: likeness },
+    ),
+];
+
+/// A measure of generated text: its name, what it needs, and what it is of an answer.
+pub(super) type TextMeasure = (&'static str, Option<Tool>, fn(&Answered<'_>) -> f64);
+
+/// Measures of generated text that a task may list beside `exact_match`.
+pub(super) const MEASURES: &[TextMeasure] = &[
+    ("f1", Some(Tool::Words), |answered| f1(answered, &golds(answered)).1),
+    ("rouge1", Some(Tool::Words), |answered| rouge(answered).rouge1),
+    ("rouge2", Some(Tool::Words), |answered| rouge(answered).rouge2),
+    ("rougeL", Some(Tool::Words), |answered| rouge(answered).rouge_l),
+    ("char_f1", None, char_f1),
+    // How probable it is that the answer is Japanese.
+    ("p_ja", Some(Tool::Language), |answered| {
+        answered.tools.language.as_ref().map_or(0.0, |language| language.p_ja(answered.text))
+    }),
+];
+
+const ROUGE: [&str; 3] = ["rouge1", "rouge2", "rougeL"];
+
+/// Something that a function needs beside the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tool {
+    /// A model that tells languages apart; nothing can take its place.
+    Language,
+    /// A dictionary that says where words end; without it characters are counted, under names that end in `_char`.
+    Words,
+}
+
+/// The tools that are here.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    language: Option<LanguageId>,
+    words: Option<Mecab>,
+}
+
+impl Tools {
+    /// What is needed, opened; fails if it is not here and nothing can take its place.
+    pub(super) fn open(needed: &[Tool], datasets: &dyn Datasets) -> Result<Self> {
+        let mut tools = Self::default();
+        if needed.contains(&Tool::Language) {
+            let path = datasets.tool("lid176").ok_or_else(|| {
+                Error::user("the model that tells whether an answer is Japanese is not here")
+                    .hint("`evomerge data fetch lid176` gets it")
+            })?;
+            tools.language = Some(LanguageId::open(&path)?);
+        }
+        if needed.contains(&Tool::Words) {
+            tools.words = datasets.tool("unidic-lite").map(|dir| Mecab::open(&dir)).transpose()?;
+        }
+        Ok(tools)
+    }
+
+    /// Whether a measure can be had with these tools.
+    pub(super) fn can(&self, tool: Option<Tool>) -> bool {
+        tool != Some(Tool::Language) || self.language.is_some()
+    }
+
+    /// What a measure of generated text is called with these tools.
+    pub(super) fn name(&self, measure: &str) -> String {
+        let counted = MEASURES.iter().any(|(name, tool, _)| *name == measure && *tool == Some(Tool::Words));
+        if counted && self.words.is_none() { format!("{measure}_char") } else { measure.to_owned() }
+    }
+}
+
+/// The right answers, as texts.
+fn golds(answered: &Answered<'_>) -> Vec<String> {
+    texts(&answered.asked.target, answered.asked.choices.as_deref())
+}
+
+fn number(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+    acc(answered, Extractor::Strict)
+}
+
+/// Whether a rule reads the right number.
+pub(super) fn acc(answered: &Answered<'_>, extractor: Extractor) -> Vec<(&'static str, Score)> {
+    vec![("acc", Score::Flag(is_right(answered, extractor)))]
+}
+
+fn sakana(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+    let right = is_right(answered, Extractor::Sakana);
+    let japanese = answered.tools.language.as_ref().is_some_and(|language| language.is_japanese(answered.text));
+    vec![("acc", Score::Flag(right)), ("acc_ja", Score::Flag(right && japanese))]
+}
+
+fn is_right(answered: &Answered<'_>, extractor: Extractor) -> bool {
+    answered.number.is_some_and(|gold| extractor.is_right(answered.text, gold))
+}
+
+fn squad(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+    let golds = golds(answered);
+    let (name, f1) = f1(answered, &golds);
+    vec![("exact_match", Score::Flag(squad::exact_match(answered.text, &golds))), (name, Score::Number(f1))]
+}
+
+fn f1(answered: &Answered<'_>, golds: &[String]) -> (&'static str, f64) {
+    match &answered.tools.words {
+        Some(mecab) => {
+            let golds: Vec<Vec<String>> = golds.iter().map(|gold| words(mecab, gold)).collect();
+            ("f1", squad::f1(&words(mecab, answered.text), &golds))
+        }
+        None => ("f1_char", squad::f1_char(answered.text, golds)),
+    }
+}
+
+fn summary(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+    let names = match &answered.tools.words {
+        Some(_) => ROUGE,
+        None => ["rouge1_char", "rouge2_char", "rougeL_char"],
+    };
+    let rouge = rouge(answered);
+    names.into_iter().zip([rouge.rouge1, rouge.rouge2, rouge.rouge_l].map(Score::Number)).collect()
+}
+
+fn rouge(answered: &Answered<'_>) -> rouge::Rouge {
+    let gold = python::str(&answered.asked.target);
+    match &answered.tools.words {
+        Some(mecab) => rouge::rouge(&words(mecab, answered.text), &words(mecab, &gold)),
+        None => rouge::rouge_char(answered.text, &gold),
+    }
+}
+
+/// The words of a text as the Japanese harnesses cut it.
+fn words(mecab: &Mecab, text: &str) -> Vec<String> {
+    mecab.words(&squad::normalize_answer(text))
+}
+
+fn char_f1(answered: &Answered<'_>) -> f64 {
+    best(answered, fuzzy::char_f1)
+}
+
+fn likeness(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+    let exact = best(answered, |answer, gold| f64::from(u8::from(answer == gold)));
+    vec![("char_f1", Score::Number(char_f1(answered))), ("exact_match", Score::Number(exact))]
+}
+
+/// A measure of two normalised texts, the best over the right answers.
+fn best(answered: &Answered<'_>, measure: fn(&str, &str) -> f64) -> f64 {
+    let answer = normalize(answered.text);
+    golds(answered).iter().map(|gold| measure(&answer, &normalize(gold))).fold(0.0, f64::max)
+}

@@ -1,0 +1,278 @@
+//! What is measured on one item, by the names of lm-evaluation-harness and some of our own.
+
+use super::{
+    asking::{Asked, index, texts},
+    definition::OutputType,
+    exact::Exact,
+};
+use crate::request::Likelihood;
+use serde_json::{Value, json};
+
+/// A measure of one item, before those of all items become one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Score {
+    /// A number.
+    Number(f64),
+    /// A whole number, where Python has one.
+    Whole(i64),
+    /// Right or wrong, where Python has a `bool`.
+    Flag(bool),
+    /// A summed log-likelihood in nats, and how many bytes or words it is of.
+    Sum {
+        /// The log-likelihood.
+        log: f64,
+        /// Bytes or words.
+        weight: f64,
+    },
+    /// The right class and the one that was said.
+    Classes {
+        /// The right one.
+        gold: usize,
+        /// The one said.
+        said: usize,
+    },
+    /// The right class and how probable each was.
+    Odds {
+        /// The right one.
+        gold: usize,
+        /// A probability for each.
+        probabilities: Vec<f64>,
+    },
+}
+
+/// How the scores of all items become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aggregation {
+    Mean,
+    NanMean,
+    Median,
+    Perplexity,
+    WeightedPerplexity,
+    BitsPerByte,
+    F1,
+    MacroF1,
+    BalancedAccuracy,
+    Matthews,
+    Brier,
+}
+
+/// A measure and what is known of it.
+#[derive(Debug)]
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) outputs: &'static [OutputType],
+    pub(super) aggregation: Aggregation,
+    pub(super) higher_is_better: bool,
+}
+
+use Aggregation::{BalancedAccuracy, BitsPerByte, Brier, F1, MacroF1, Matthews, Mean, Perplexity, WeightedPerplexity};
+use OutputType::{GenerateUntil, Loglikelihood, LoglikelihoodRolling, MultipleChoice};
+
+const fn metric(
+    name: &'static str,
+    outputs: &'static [OutputType],
+    aggregation: Aggregation,
+    higher_is_better: bool,
+) -> Metric {
+    Metric { name, outputs, aggregation, higher_is_better }
+}
+
+/// All measures that need no function, in the order in which lm-evaluation-harness gives them for an item; ours come last.
+pub(super) const METRICS: &[Metric] = &[
+    metric("perplexity", &[Loglikelihood], Perplexity, false),
+    metric("acc", &[Loglikelihood, MultipleChoice], Mean, true),
+    metric("f1", &[MultipleChoice], F1, true),
+    metric("mcc", &[MultipleChoice], Matthews, true),
+    metric("acc_norm", &[MultipleChoice], Mean, true),
+    metric("acc_bytes", &[MultipleChoice], Mean, true),
+    metric("exact_match", &[MultipleChoice, GenerateUntil], Mean, true),
+    metric("brier_score", &[MultipleChoice], Brier, false),
+    metric("acc_mutual_info", &[MultipleChoice], Mean, true),
+    metric("word_perplexity", &[LoglikelihoodRolling], WeightedPerplexity, false),
+    metric("byte_perplexity", &[LoglikelihoodRolling], WeightedPerplexity, false),
+    metric("bits_per_byte", &[Loglikelihood, LoglikelihoodRolling], BitsPerByte, false),
+    // Of each class the share that is right, and their mean; of each class its F1, and their mean (Stability's harness).
+    metric("balanced_acc", &[MultipleChoice], BalancedAccuracy, true),
+    metric("macro_f1", &[MultipleChoice], MacroF1, true),
+    // How probable the right answer is: what a model that samples would be right by.
+    metric("likelihood", &[Loglikelihood, MultipleChoice], Mean, true),
+    // By how many nats the right answer is likelier than the likeliest wrong one.
+    metric("gold_margin", &[MultipleChoice], Mean, true),
+    // Nats for each byte of the right answer.
+    metric("gold_logprob_per_byte", &[Loglikelihood, MultipleChoice, LoglikelihoodRolling], Mean, true),
+];
+
+/// The measures of a task that names none.
+pub(super) fn defaults(output: OutputType) -> &'static [&'static str] {
+    match output {
+        Loglikelihood => &["perplexity", "acc"],
+        LoglikelihoodRolling => &["word_perplexity", "byte_perplexity", "bits_per_byte"],
+        MultipleChoice => &["acc", "acc_norm"],
+        GenerateUntil => &["exact_match"],
+    }
+}
+
+/// What stands in for a log-likelihood that a broken model does not give, in nats.
+const BROKEN: f64 = -1e4;
+
+impl Score {
+    /// The score as one number, if it is one by itself.
+    pub fn value(&self) -> Option<f64> {
+        match self {
+            Self::Number(x) => Some(*x),
+            Self::Whole(number) => Some(*number as f64),
+            Self::Flag(flag) => Some(f64::from(u8::from(*flag))),
+            // Bits a byte: what a text costs.
+            Self::Sum { log, weight } => Some(-log / weight / std::f64::consts::LN_2),
+            Self::Classes { .. } | Self::Odds { .. } => None,
+        }
+    }
+
+    /// As it is written for an item.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Number(x) => json!(x),
+            Self::Whole(number) => json!(number),
+            Self::Flag(flag) => json!(flag),
+            Self::Sum { log, weight } => json!([log, *weight as u64]),
+            Self::Classes { gold, said } => json!([gold, said]),
+            Self::Odds { gold, probabilities } => json!([gold, probabilities]),
+        }
+    }
+
+    /// What a wrong answer has in place of this.
+    pub(super) fn wrong(&self) -> Self {
+        match self {
+            Self::Flag(_) => Self::Flag(false),
+            Self::Whole(_) => Self::Whole(0),
+            _ => Self::Number(0.0),
+        }
+    }
+}
+
+/// A measure of an item of likelihoods, `None` if this kind of question has no such measure. `likelihoods` are those of all
+/// continuations of all its requests, in order.
+pub(super) fn of_likelihoods(
+    name: &str,
+    output: OutputType,
+    asked: &Asked,
+    likelihoods: &[Likelihood],
+) -> Option<Score> {
+    match output {
+        MultipleChoice => of_choices(name, asked, likelihoods),
+        Loglikelihood | LoglikelihoodRolling => {
+            let text = texts(&asked.target, None).concat();
+            of_text(name, &text, *likelihoods.first()?)
+        }
+        GenerateUntil => None,
+    }
+}
+
+/// Of one text.
+fn of_text(name: &str, text: &str, Likelihood { log, greedy, .. }: Likelihood) -> Option<Score> {
+    let bytes = text.len() as f64;
+    match name {
+        "perplexity" => Some(Score::Number(log)),
+        "acc" => Some(Score::Whole(i64::from(greedy))),
+        "word_perplexity" => Some(Score::Sum { log, weight: words(text) as f64 }),
+        "byte_perplexity" | "bits_per_byte" => Some(Score::Sum { log, weight: bytes }),
+        "likelihood" => Some(Score::Number(probability(log))),
+        "gold_logprob_per_byte" => Some(Score::Number(finite(log / bytes))),
+        _ => None,
+    }
+}
+
+/// Of choices.
+fn of_choices(name: &str, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
+    let choices = asked.choices.as_ref()?;
+    // With several contexts there is one continuation for each, otherwise one for each choice; those without a question last.
+    let (said, without) = all.split_at(choices.len().min(all.len()));
+    let golds = golds(asked);
+    let logs: Vec<f64> = said.iter().map(|choice| choice.log).collect();
+    let right =
+        |best: Option<usize>| Score::Number(f64::from(u8::from(best.is_some_and(|best| golds.contains(&best)))));
+    let by = |length: fn(&str) -> usize| {
+        likeliest(&logs.iter().zip(choices).map(|(log, choice)| log / length(choice) as f64).collect::<Vec<_>>())
+    };
+    let gold = *golds.first()?;
+    match name {
+        "acc" => Some(right(likeliest(&logs))),
+        "acc_norm" => Some(right(by(|choice| choice.chars().count()))),
+        "acc_bytes" => Some(right(by(str::len))),
+        "acc_mutual_info" => {
+            let gains: Vec<f64> = logs.iter().zip(without).map(|(log, without)| log - without.log).collect();
+            Some(right(likeliest(&gains)))
+        }
+        "exact_match" => Some(Score::Whole(i64::from(golds.iter().any(|gold| said[*gold].greedy)))),
+        "f1" | "mcc" | "balanced_acc" | "macro_f1" => {
+            Some(Score::Classes { gold, said: likeliest(&logs).unwrap_or(0) })
+        }
+        "brier_score" => Some(Score::Odds { gold, probabilities: softmax(&logs) }),
+        "likelihood" => Some(Score::Number(probability(logs[gold]))),
+        "gold_margin" => {
+            let wrong = (0..logs.len()).filter(|i| !golds.contains(i)).map(|i| logs[i]);
+            let best = golds.iter().map(|gold| logs[*gold]).fold(f64::NEG_INFINITY, f64::max);
+            Some(Score::Number(finite(best - wrong.fold(f64::NEG_INFINITY, f64::max))))
+        }
+        "gold_logprob_per_byte" => Some(Score::Number(finite(logs[gold] / choices[gold].len() as f64))),
+        _ => None,
+    }
+}
+
+/// The right choices.
+pub(super) fn golds(asked: &Asked) -> Vec<usize> {
+    let choices = asked.choices.as_deref().unwrap_or_default();
+    match &asked.gold {
+        Value::Array(several) => several.iter().filter_map(|one| index(one, choices)).collect(),
+        one => index(one, choices).into_iter().collect(),
+    }
+}
+
+/// A measure of an item of generated text. Where there are several right answers, any of them will do.
+pub(super) fn of_text_answer(exact: &Exact, asked: &Asked, many: bool, text: &str) -> Score {
+    let golds = if many || asked.choices.is_some() {
+        texts(&asked.target, asked.choices.as_deref())
+    } else {
+        vec![crate::python::str(&asked.target)]
+    };
+    Score::Number(f64::from(u8::from(golds.iter().any(|gold| exact.equal(gold, text)))))
+}
+
+/// `len(re.split(r"\s+", text))`.
+fn words(text: &str) -> usize {
+    let mut count = 1;
+    let mut space = false;
+    for c in text.chars() {
+        let now = crate::python::is_space(c);
+        count += usize::from(now && !space);
+        space = now;
+    }
+    count
+}
+
+fn probability(log: f64) -> f64 {
+    let value = log.exp();
+    if value.is_finite() { value } else { 0.0 }
+}
+
+fn finite(nats: f64) -> f64 {
+    if nats.is_finite() { nats } else { BROKEN }
+}
+
+/// The index of the largest value, the lowest on ties; NaN is never the largest.
+pub(super) fn likeliest(values: &[f64]) -> Option<usize> {
+    let mut best: Option<usize> = None;
+    for (i, value) in values.iter().enumerate() {
+        if !value.is_nan() && best.is_none_or(|best| *value > values[best]) {
+            best = Some(i);
+        }
+    }
+    best
+}
+
+fn softmax(logs: &[f64]) -> Vec<f64> {
+    let max = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let e: Vec<f64> = logs.iter().map(|log| (log - max).exp()).collect();
+    let sum: f64 = e.iter().sum();
+    e.into_iter().map(|e| e / sum).collect()
+}

@@ -1,0 +1,156 @@
+//! Jinja as lm-evaluation-harness renders it: strict about what is not defined, values written as Python writes them.
+
+use super::{Doc, regex};
+use crate::python;
+use merge_core::{
+    error::{Error, Result, did_you_mean},
+    recipe::Mistake,
+};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, State, UndefinedBehavior, Value as Jinja,
+    syntax::SyntaxConfig,
+    value::{Enumerator, Kwargs, Object, ValueKind},
+};
+use minijinja_contrib::pycompat::unknown_method_callback;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// The templates of a task, each by its text.
+pub(super) struct Templates(Environment<'static>);
+
+impl Templates {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_auto_escape_callback(|_| AutoEscape::None);
+        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
+        env.set_syntax(syntax.expect("the usual delimiters differ"));
+        env.set_unknown_method_callback(unknown_method_callback);
+        env.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Undefined => minijinja::escape_formatter(out, state, value),
+            _ => out.write_str(&text(value)).map_err(minijinja::Error::from),
+        });
+        env.add_filter("string", |value: &Jinja| text(value));
+        env.add_filter("regex_replace", regex_replace);
+        Self(env)
+    }
+
+    /// Adds a template, unless it is known; says what is wrong with it.
+    pub(super) fn add(&mut self, template: &str) -> std::result::Result<(), Mistake> {
+        self.0.add_template_owned(template.to_owned(), template.to_owned()).map_err(|error| {
+            let line = error.line().filter(|_| template.contains('\n')).map(|line| format!(" in line {line} of it"));
+            let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+            Mistake::new(format!("this is no Jinja template: {what}{}", line.unwrap_or_default()))
+        })
+    }
+
+    /// Whether a template says the same for every document.
+    pub(super) fn is_constant(&self, template: &str) -> bool {
+        self.0.get_template(template).is_ok_and(|template| template.undeclared_variables(false).is_empty())
+    }
+
+    /// The text of a template that was added, for a document.
+    pub(super) fn render(&self, template: &str, doc: &Doc) -> Result<String> {
+        let template = self.0.get_template(template).expect("templates are added when the task is read");
+        template.render(Jinja::from_object(Fields(doc.clone()))).map_err(|error| {
+            let names = template.undeclared_variables(false);
+            let mut missing: Vec<&String> = names.iter().filter(|name| !doc.contains_key(*name)).collect();
+            missing.sort();
+            match missing.first() {
+                Some(name) if error.kind() == ErrorKind::UndefinedError => no_field(doc, name),
+                _ => {
+                    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+                    let fields = doc.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
+                    Error::user(format!("the template cannot be filled: {what}"))
+                        .hint(format!("the item's fields are `{fields}`"))
+                }
+            }
+        })
+    }
+}
+
+/// A field of a document.
+pub(super) fn field<'a>(doc: &'a Doc, name: &str) -> Result<&'a Value> {
+    doc.get(name).ok_or_else(|| no_field(doc, name))
+}
+
+fn no_field(doc: &Doc, name: &str) -> Error {
+    let known = doc.keys().map(String::as_str);
+    let list = known.clone().collect::<Vec<_>>().join("`, `");
+    let error = Error::user(format!("the item has no field `{name}`"));
+    match did_you_mean(name, known) {
+        Some(near) => error.hint(format!("did you mean `{near}`? its fields are `{list}`")),
+        None => error.hint(format!("its fields are `{list}`")),
+    }
+}
+
+/// A value of JSON as one of Jinja.
+fn jinja(value: &Value) -> Jinja {
+    match value {
+        Value::Null => Jinja::from(()),
+        Value::Bool(flag) => Jinja::from(*flag),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(whole), _, _) => Jinja::from(whole),
+            (_, Some(whole), _) => Jinja::from(whole),
+            (_, _, x) => Jinja::from(x.unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Jinja::from(text.as_str()),
+        Value::Array(items) => Jinja::from(items.iter().map(jinja).collect::<Vec<_>>()),
+        Value::Object(fields) => Jinja::from_object(Fields(fields.clone())),
+    }
+}
+
+/// A block of keys, in its own order.
+#[derive(Debug)]
+struct Fields(Map<String, Value>);
+
+impl Object for Fields {
+    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
+        self.0.get(key.as_str()?).map(jinja)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.keys().map(|key| Jinja::from(key.as_str())).collect())
+    }
+}
+
+/// `str(value)`.
+fn text(value: &Jinja) -> String {
+    match value.kind() {
+        ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
+        _ => python::str(&json(value)),
+    }
+}
+
+fn json(value: &Jinja) -> Value {
+    let items = || value.try_iter().into_iter().flatten();
+    match value.kind() {
+        ValueKind::None | ValueKind::Undefined => Value::Null,
+        ValueKind::Bool => Value::Bool(value.is_true()),
+        ValueKind::Number if value.is_integer() => value.as_i64().map_or_else(|| value.to_string().into(), Value::from),
+        ValueKind::Number => f64::try_from(value.clone()).map_or(Value::Null, Value::from),
+        ValueKind::Seq | ValueKind::Iterable => items().map(|item| json(&item)).collect(),
+        ValueKind::Map => {
+            let entry = |key: Jinja| (text(&key), value.get_item(&key).map_or(Value::Null, |item| json(&item)));
+            Value::Object(items().map(entry).collect())
+        }
+        _ => Value::from(value.to_string()),
+    }
+}
+
+/// `re.sub(pattern, repl, string, count)`.
+#[expect(clippy::needless_pass_by_value, reason = "filters are called with values")]
+fn regex_replace(
+    _: &mut State,
+    string: &str,
+    pattern: &str,
+    repl: &str,
+    kwargs: Kwargs,
+) -> std::result::Result<String, minijinja::Error> {
+    let count: Option<usize> = kwargs.get("count")?;
+    kwargs.assert_all_used()?;
+    let invalid = |error: Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
+    let regex = regex::compile(pattern).map_err(invalid)?;
+    Ok(regex.replacen(string, count.unwrap_or(0), regex::replacement(repl).as_str()).into_owned())
+}

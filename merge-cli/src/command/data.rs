@@ -1,0 +1,301 @@
+//! `evomerge data`: gets the data of benchmarks, proves it, and keeps its licence beside it.
+
+use crate::{
+    args::{Data, DataCommand, Fetch, List},
+    hub::Hub,
+    screen,
+};
+use comfy_table::{ContentArrangement, Table, presets};
+use evaluator::dataset::{
+    self, Address, DATASETS, Dataset, File, Shelf, Source, Stock, derive,
+    manifest::{Promise, UNIDIC_LITE},
+};
+use flate2::read::GzDecoder;
+use merge_core::{
+    checkpoint::hex,
+    error::{Error, Result},
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process,
+};
+
+/// Enough for a file of which only the hash of what is made of it is known.
+const UNKNOWN: u64 = 64 << 20;
+
+pub(crate) fn run(args: &Data) -> Result<()> {
+    let shelf = shelf()?;
+    match &args.command {
+        DataCommand::Fetch(args) => fetch(&shelf, args),
+        DataCommand::List(args) => {
+            list(&shelf, args);
+            Ok(())
+        }
+    }
+}
+
+/// Where data is kept, as the environment says.
+pub(crate) fn shelf() -> Result<Shelf> {
+    Shelf::from_env(&|name| std::env::var(name).ok())
+}
+
+fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
+    let datasets = args.names.iter().map(|name| dataset::dataset(name)).collect::<Result<Vec<_>>>()?;
+    let origin = Origin::new(args.from.as_deref());
+    for dataset in datasets {
+        let source = dataset.source();
+        screen::say(&format!("{}: {} · {} · {}", dataset.name, source.title, source.licence, source.attribution));
+        if !source.note.is_empty() {
+            screen::say(&format!("  {}", source.note));
+        }
+        let mut archives = BTreeMap::new();
+        let files = dataset.files();
+        let mut new = 0;
+        for file in &files {
+            if is_right(shelf, file) {
+                continue;
+            }
+            let Some(bytes) = origin.bytes(dataset, file, &mut archives)? else { continue };
+            dataset.check(file, &bytes)?;
+            write(&shelf.path(file), &bytes)?;
+            new += 1;
+        }
+        let folder = shelf.dir().join(source.folder);
+        write(&folder.join("LICENCE.txt"), licence(source).as_bytes())?;
+        write(&folder.join("SOURCE.json"), format!("{:#}\n", about(shelf, source)).as_bytes())?;
+        let here = files.iter().filter(|file| shelf.path(file).exists()).count();
+        let news = if new == 0 { "nothing to do".to_owned() } else { format!("{new} new") };
+        screen::data(&format!("{}: {here} of {} files in {}, {news}", dataset.name, files.len(), folder.display()));
+    }
+    Ok(())
+}
+
+/// Whether a file is here, and what it should be.
+fn is_right(shelf: &Shelf, file: &File) -> bool {
+    !file.known.is_empty() && fs::read(shelf.path(file)).is_ok_and(|bytes| file.check(&bytes).is_ok())
+}
+
+/// Where files are taken from.
+enum Origin {
+    /// Where they are published.
+    Published,
+    /// A directory that has them in any layout of ours or of their authors.
+    Directory(PathBuf),
+    /// A host that has them at our paths.
+    Mirror(String),
+}
+
+impl Origin {
+    fn new(from: Option<&str>) -> Self {
+        match from {
+            None => Self::Published,
+            Some(address) if address.starts_with("https://") || address.starts_with("http://") => {
+                Self::Mirror(address.trim_end_matches('/').to_owned())
+            }
+            Some(dir) => Self::Directory(dir.into()),
+        }
+    }
+
+    /// The bytes of a file, not yet proved; `None` for one of several that a user need not bring.
+    fn bytes(
+        &self,
+        dataset: &Dataset,
+        file: &File,
+        archives: &mut BTreeMap<&'static str, Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>> {
+        let hub = Hub::from_env();
+        let most = file.known.iter().map(|promise| promise.bytes).max().unwrap_or(UNKNOWN);
+        let download = |address: &str, most: u64| {
+            screen::say(&format!("downloading {address}"));
+            hub.elsewhere(address, most)
+        };
+        match (self, file.address) {
+            (Self::Directory(dir), _) => copy(dir, dataset, file),
+            (Self::Mirror(address), _) => download(&format!("{address}/{}", file.path), most).map(Some),
+            (Self::Published, None) => {
+                let message = format!("{} cannot be downloaded: {}", dataset.name, dataset.source().note);
+                Err(Error::user(message).hint(format!("`--from DIR` takes it from a directory: {}", dataset.about)))
+            }
+            (Self::Published, Some(Address::File(url))) => download(url, most).map(Some),
+            (Self::Published, Some(Address::Exemplars(url))) => {
+                let python = String::from_utf8(download(url, UNKNOWN)?);
+                let python = python.map_err(|_| Error::user(format!("{url}: not in UTF-8")))?;
+                derive::exemplars(&python).map(Some)
+            }
+            (Self::Published, Some(Address::Archive(url))) => {
+                if !archives.contains_key(url) {
+                    let bytes = download(url, UNIDIC_LITE.bytes)?;
+                    proved(url, &bytes, UNIDIC_LITE)?;
+                    archives.insert(url, bytes);
+                }
+                member(&archives[url], file).map_err(|e| e.at(url)).map(Some)
+            }
+        }
+    }
+}
+
+fn proved(name: &str, bytes: &[u8], promise: Promise) -> Result<()> {
+    let (found, expected) = (hex(&Sha256::digest(bytes)), promise.sha256);
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::user(format!("{name}: its SHA-256 should be {expected}, and is {found}")))
+}
+
+/// A file of a directory: at our path, at its authors' path, or by its name alone; the right one, if there are several.
+fn copy(dir: &Path, dataset: &Dataset, file: &File) -> Result<Option<Vec<u8>>> {
+    let inner = file.path.split_once('/').map_or(file.path, |(_, inner)| inner);
+    let mut wrong = None;
+    for path in [file.path, inner, file.name()].map(|path| dir.join(path)) {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound || path.is_dir() => continue,
+            Err(e) => return Err(Error::io("read", &path, &e)),
+        };
+        match dataset.check(file, &bytes) {
+            Ok(()) => return Ok(Some(bytes)),
+            Err(error) => wrong = wrong.or(Some(error.at(path.display()))),
+        }
+    }
+    match wrong {
+        Some(error) => Err(error.hint("nothing was taken over; without `--from` the file is downloaded")),
+        // Of data that users bring, they bring what they have.
+        None if dataset.brought() && dataset.files().iter().any(|other| exists(dir, other)) => Ok(None),
+        None => {
+            let message = format!("{}: there is no {} in {}", dataset.name, file.path, dir.display());
+            let hint = if dataset.brought() {
+                format!("what is looked for: {}", dataset.about)
+            } else {
+                "without `--from` the file is downloaded".to_owned()
+            };
+            Err(Error::user(message).hint(hint))
+        }
+    }
+}
+
+fn exists(dir: &Path, file: &File) -> bool {
+    dir.join(file.path).is_file() || dir.join(file.name()).is_file()
+}
+
+/// A member of a compressed archive, by the end of its path.
+fn member(archive: &[u8], file: &File) -> Result<Vec<u8>> {
+    let broken = |e: io::Error| Error::user(format!("not an archive that can be unpacked: {e}"));
+    for entry in tar::Archive::new(GzDecoder::new(archive)).entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        if entry.path().map_err(broken)?.ends_with(Path::new("dicdir").join(file.name())) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(broken)?;
+            return Ok(bytes);
+        }
+    }
+    Err(Error::user(format!("there is no {} in it", file.path)))
+}
+
+/// Beside and renamed, so that nothing is ever there in half; nothing is written that is there already.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let dir = path.parent().unwrap_or(path);
+    fs::create_dir_all(dir)
+        .map_err(|e| Error::io("create", dir, &e).hint("EVOMERGE_DATA sets another directory for data"))?;
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let beside = dir.join(format!(".{name}.{}", process::id()));
+    let written = fs::File::create(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    written.map_err(|e| {
+        let _ = fs::remove_file(&beside);
+        Error::io("write", path, &e)
+    })
+}
+
+fn licence(source: &Source) -> String {
+    let Source { title, url, version, licence, licence_url, attribution, note, .. } = source;
+    let note = if note.is_empty() { String::new() } else { format!("\nNote: {note}.\n") };
+    format!("{title}\n{url} ({version})\n\n{attribution}\n\nLicence: {licence}\n{licence_url}\n{note}")
+}
+
+/// Everything of a source that is here, and where it came from.
+fn about(shelf: &Shelf, source: &Source) -> Value {
+    let mut files = BTreeMap::new();
+    for file in DATASETS.iter().filter(|dataset| dataset.source().folder == source.folder).flat_map(Dataset::files) {
+        if let Ok(bytes) = fs::read(shelf.path(&file)) {
+            let address = file.address.map(Address::url);
+            let sha256 = hex(&Sha256::digest(&bytes));
+            files.insert(file.path, json!({ "address": address, "bytes": bytes.len(), "sha256": sha256 }));
+        }
+    }
+    json!({
+        "title": source.title,
+        "url": source.url,
+        "version": source.version,
+        "licence": source.licence,
+        "licence_url": source.licence_url,
+        "attribution": source.attribution,
+        "note": source.note,
+        "files": files,
+    })
+}
+
+fn list(shelf: &Shelf, args: &List) {
+    if args.json {
+        let all: Vec<Value> = DATASETS
+            .iter()
+            .map(|dataset| {
+                let source = dataset.source();
+                let splits: BTreeMap<&str, Option<usize>> = dataset
+                    .splits
+                    .iter()
+                    .map(|split| (split.name, Some(split.rows).filter(|rows| *rows > 0)))
+                    .collect();
+                json!({
+                    "name": dataset.name,
+                    "about": dataset.about,
+                    "here": stock(shelf, dataset),
+                    "path": shelf.dir().join(source.folder),
+                    "splits": splits,
+                    "source": source.url,
+                    "version": source.version,
+                    "licence": source.licence,
+                    "attribution": source.attribution,
+                    "downloadable": !dataset.brought(),
+                })
+            })
+            .collect();
+        screen::data(&format!("{:#}", Value::from(all)));
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["data set", "here", "documents", "licence"]);
+    for dataset in DATASETS {
+        let splits = dataset.splits.iter().map(|split| match split.rows {
+            0 => split.name.to_owned(),
+            rows => format!("{} {}", split.name.replace("validation", "valid"), screen::grouped(rows as u64)),
+        });
+        let splits = splits.collect::<Vec<_>>().join(", ");
+        let splits = splits.replace("valid_out_of_domain", "out of domain");
+        table.add_row([dataset.name, stock(shelf, dataset), &splits, dataset.source().licence]);
+    }
+    screen::data(&screen::flush_left(&table));
+    screen::say(&format!(
+        "\nkept in {}; `evomerge data fetch NAME` gets one, `--json` tells more",
+        shelf.dir().display()
+    ));
+}
+
+fn stock(shelf: &Shelf, dataset: &Dataset) -> &'static str {
+    match (shelf.stock(dataset), dataset.brought()) {
+        (Stock::Whole, _) => "yes",
+        (Stock::Part, _) => "partly",
+        (Stock::None, false) => "no",
+        (Stock::None, true) => "bring it",
+    }
+}

@@ -1,0 +1,141 @@
+//! What answers: a checkpoint, a recipe that is merged in memory, or a server.
+
+use crate::{args::Eval, hub::agent, model::Model, screen};
+use evaluator::{
+    model::{Batch, Llama, Memory, Server, Wire, device},
+    request::LanguageModel,
+};
+use merge_core::{
+    error::{Error, Result},
+    store::{Fingerprint, Record as _, Store},
+    weights::check_finite,
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A model as it was named.
+pub(super) enum Answering {
+    /// A directory, a recipe, or what the hub calls so.
+    Local(PathBuf),
+    /// The address of an OpenAI-compatible server.
+    Server(String),
+}
+
+/// What answering cost.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Requests answered from memory.
+    pub(super) recalled: usize,
+    /// Tokens computed.
+    pub(super) computed: usize,
+}
+
+/// The models that were named, the servers last.
+pub(super) fn all(args: &Eval) -> Result<Vec<Answering>> {
+    let local = args.models.iter().cloned().map(Answering::Local);
+    let all: Vec<Answering> = local.chain(args.server.iter().cloned().map(Answering::Server)).collect();
+    if all.is_empty() {
+        return Err(Error::user("no model is named").hint("name a checkpoint, a recipe, or a server with `--server URL`"));
+    }
+    Ok(all)
+}
+
+impl Answering {
+    /// What tables call it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Local(path) => path.display().to_string(),
+            Self::Server(url) => url.clone(),
+        }
+    }
+
+    /// Whether its answers are remembered.
+    pub(super) fn remembers(&self, args: &Eval) -> bool {
+        matches!(self, Self::Local(_)) && !args.no_memory
+    }
+
+    /// Opens it, lets `work` ask it, and says what that cost.
+    pub(super) fn open<T>(
+        &self,
+        args: &Eval,
+        work: impl FnOnce(&mut dyn LanguageModel) -> Result<T>,
+    ) -> Result<(T, Counts)> {
+        let path = match self {
+            Self::Local(path) => path,
+            Self::Server(url) => {
+                let key = env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+                let mut server = Server::connect(Wire::new(agent(url)?, url, key.as_deref())?, args.served.clone())?;
+                if args.chat {
+                    server = server.chat(args.system.clone());
+                }
+                return Ok((work(&mut server)?, Counts::default()));
+            }
+        };
+        let model = Model::open(path)?;
+        if let Model::Checkpoint(checkpoint) = &model {
+            // A merge looks at its numbers itself.
+            check_finite(checkpoint).map_err(|e| e.at(path.display()))?;
+        }
+        let weights = model.weights();
+        let device = device(&args.execution.device)?;
+        let mut opened = Llama::load(weights, &device)?;
+        if let Some(sequences) = args.batch {
+            opened = opened.batch(Batch { sequences: sequences.into(), ..Batch::default() });
+        }
+        if args.chat {
+            opened = opened.chat(weights, args.system.clone())?;
+        }
+        if self.remembers(args) {
+            let content = content(&model)?;
+            let store = store(args, &content)?;
+            opened = opened.remembering(Memory::new(Arc::new(store), weights, content, &device)?);
+        }
+        let done = work(&mut opened)?;
+        Ok((done, Counts { recalled: opened.recalled(), computed: opened.computed() }))
+    }
+}
+
+/// Everything that a model's weights are made of.
+fn content(model: &Model) -> Result<Fingerprint> {
+    let mut hash = Sha256::new();
+    match model {
+        // Wherever it lies.
+        Model::Checkpoint(checkpoint) => hash.update(checkpoint.sha256()?.payload()),
+        Model::Recipe { sources, content, .. } => {
+            hash.update(sources.sha256()?.payload());
+            hash.update(content);
+        }
+    }
+    Ok(hash.finalize().into())
+}
+
+/// A store for each model, so that two that are asked at the same time do not wait for each other.
+fn store(args: &Eval, content: &Fingerprint) -> Result<Store> {
+    let dir = match &args.memory {
+        Some(dir) => dir.clone(),
+        None => cache().ok_or_else(|| {
+            Error::user("no directory to remember answers in is known")
+                .hint("`--memory DIR` names one; with `--no-memory` nothing is remembered")
+        })?,
+    };
+    let dir = dir.join(merge_core::checkpoint::hex(&content[..16]));
+    let store = Store::open(&dir).map_err(|e| match e.fault() {
+        merge_core::error::Fault::User => e.hint("wait until it ends, or go on with `--no-memory`"),
+        merge_core::error::Fault::Machine => e,
+    })?;
+    if let Some(aside) = store.repaired() {
+        screen::say(&format!("note: a damaged snapshot was moved to {}; no record is lost", aside.display()));
+    }
+    Ok(store)
+}
+
+/// `XDG_CACHE_HOME`, or `~/.cache`.
+fn cache() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").filter(|dir| dir.is_absolute()).or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(cache.join(Path::new("evomerge/answers")))
+}

@@ -1,0 +1,46 @@
+//! Models held against the first of them, on the same items.
+
+use super::Scored;
+use evaluator::{
+    evaluation::Asked,
+    statistics::{PairedDifference, several::holm},
+    task::Task as _,
+};
+use serde_json::{Map, Value, json};
+
+/// A model against the first.
+pub(super) struct Comparison {
+    /// Its number.
+    pub(super) model: usize,
+    /// Task by task: the paired difference, and its p-value adjusted for the number of tasks.
+    pub(super) tasks: Vec<(PairedDifference, f64)>,
+}
+
+/// Every model but the first against the first.
+pub(super) fn all(asked: &[Asked<'_>], scored: &[Scored]) -> Vec<Comparison> {
+    let mains = |scored: &Scored, task: usize| -> Vec<f64> {
+        scored.tasks[task].marked.iter().map(|marked| marked.main).collect()
+    };
+    let of = |model: usize| {
+        let difference = |task: usize| {
+            let (own, first) = (mains(&scored[model], task), mains(&scored[0], task));
+            PairedDifference::of(&own, &first).expect("a task is asked two items or more")
+        };
+        let differences: Vec<PairedDifference> = (0..asked.len()).map(difference).collect();
+        let adjusted = holm(&differences.iter().map(|difference| difference.p).collect::<Vec<_>>());
+        Comparison { model, tasks: differences.into_iter().zip(adjusted).collect() }
+    };
+    (1..scored.len()).map(of).collect()
+}
+
+impl Comparison {
+    pub(super) fn json(&self, asked: &[Asked<'_>], scored: &[Scored]) -> Value {
+        let of = |(asked, (difference, adjusted)): (&Asked<'_>, &(PairedDifference, f64))| {
+            let mut value = json!(difference);
+            value["p_holm"] = json!(adjusted);
+            (asked.task.name().to_owned(), value)
+        };
+        let tasks: Map<String, Value> = asked.iter().zip(&self.tasks).map(of).collect();
+        json!({ "model": scored[self.model].name, "reference": scored[0].name, "differences": tasks })
+    }
+}

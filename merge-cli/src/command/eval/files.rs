@@ -1,0 +1,125 @@
+//! A run as files that lm-evaluation-harness's tools read.
+
+use super::{OfTask, Scored, tasks::Chosen};
+use crate::{args::Eval, screen};
+use evaluator::{
+    evaluation::Asked,
+    results::{self, Evaluated, Run},
+    task::Task as _,
+};
+use merge_core::{
+    error::{Error, Result},
+    export::replace_file,
+};
+use serde_json::json;
+use std::{
+    fs,
+    path::Path,
+    time::UNIX_EPOCH,
+};
+
+/// Writes `results_DATE.json` and `samples_TASK_DATE.jsonl` to a directory of the model's name in `dir`.
+pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>], scored: &Scored) -> Result<()> {
+    let since = scored.began.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (all, recalled) = scored.requests;
+    let run = Run {
+        model: scored.name.clone(),
+        model_args: json!({ "pretrained": scored.name }),
+        device: Some(args.execution.device.clone()),
+        limit: args.limit,
+        draws: super::DRAWS,
+        date: since.as_secs_f64(),
+        stamp: stamp(since.as_secs(), since.subsec_micros()),
+        seconds: scored.seconds,
+        ours: json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "protocol": args.protocol,
+            "chat": args.chat,
+            "answers": all,
+            "remembered": recalled,
+            "tokens_computed": scored.computed,
+            "missing": chosen.missing.iter().map(|(name, why)| json!({ "task": name, "why": why })).collect::<Vec<_>>(),
+        }),
+    };
+    let evaluated: Vec<Evaluated<'_>> = asked
+        .iter()
+        .zip(&scored.tasks)
+        .map(|(asked, of)| Evaluated {
+            task: asked.task,
+            marked: &of.marked,
+            rows: &of.rows,
+            there: asked.task.split(evaluator::task::Split::Report).len(),
+            ours: ours(asked, of),
+        })
+        .collect();
+    let dir = dir.join(sanitized(&scored.name));
+    fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, &e))?;
+    for (name, text) in results::files(&run, &evaluated, &chosen.suite.groups) {
+        replace_file(&dir.join(name), &text)?;
+    }
+    screen::say(&format!("{}: results and samples are in {}", scored.name, dir.display()));
+    Ok(())
+}
+
+fn ours(asked: &Asked<'_>, of: &OfTask) -> serde_json::Value {
+    json!({
+        "main": asked.task.metric(),
+        "estimate": of.main,
+        "measures": of.rows.iter().map(super::row_json).collect::<Vec<_>>(),
+        "mishaps": of.mishaps,
+        "licence": asked.task.licence(),
+    })
+}
+
+/// As lm-evaluation-harness makes the name of a directory of the name of a model.
+fn sanitized(name: &str) -> String {
+    let safe = |c: char| if matches!(c, '"' | '<' | '>' | ':' | '/' | '|' | '\\' | '?' | '*' | '[' | ']') { '_' } else { c };
+    let name = name.trim_matches(['/', '.']);
+    let name: String = name.replace('/', "__").chars().map(safe).collect();
+    if name.is_empty() { "model".to_owned() } else { name }
+}
+
+/// Seconds since 1970, as `2026-11-22T03-52-23.162403` in universal time.
+///
+/// Days to dates: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+fn stamp(seconds: u64, micros: u32) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let days = days + 719_468; // since 0000-03-01
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second % 3600 / 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}.{micros:06}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{sanitized, stamp};
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // `date -u -d @N +%FT%H-%M-%S`
+        for (seconds, text) in [
+            (0, "1970-01-01T00-00-00"),
+            (951_782_399, "2000-02-28T23-59-59"),
+            (951_868_799, "2000-02-29T23-59-59"),
+            (1_709_164_800, "2024-02-29T00-00-00"),
+            (1_795_319_543, "2026-11-22T03-52-23"),
+            (4_107_542_400, "2100-03-01T00-00-00"),
+        ] {
+            assert_eq!(stamp(seconds, 162_403), format!("{text}.162403"));
+        }
+    }
+
+    #[test]
+    fn models_have_directories_of_their_names() {
+        assert_eq!(sanitized("org/model"), "org__model");
+        assert_eq!(sanitized("../a/b.yaml"), "a__b.yaml");
+        assert_eq!(sanitized("http://127.0.0.1:8000"), "http_____127.0.0.1_8000");
+        assert_eq!(sanitized("."), "model");
+    }
+}

@@ -1,0 +1,211 @@
+//! `evomerge eval`: scores of models, or of recipes that are merged in memory, each with its interval; two or more compared.
+
+mod answering;
+mod comparison;
+mod files;
+mod table;
+mod tasks;
+
+use crate::{
+    args::{Eval, Items},
+    command::{data::shelf, merge::set_threads},
+    interrupt, report, screen,
+};
+use answering::Answering;
+use evaluator::{
+    evaluation::{self, Asked, Mishaps},
+    statistics::Estimate,
+    task::{Benchmark, Marked, MetricRow, Split, Task as _},
+};
+use merge_core::error::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::{
+    ops::ControlFlow,
+    process::ExitCode,
+    sync::atomic::Ordering,
+    time::{Instant, SystemTime},
+};
+
+/// Draws for the standard error of what is no mean, as lm-evaluation-harness has it.
+const DRAWS: usize = 100_000;
+
+/// What a model scored.
+pub(super) struct Scored {
+    /// The model, as it was named.
+    name: String,
+    /// Task by task.
+    tasks: Vec<OfTask>,
+    began: SystemTime,
+    seconds: f64,
+    /// Requests, and how many of them were remembered from before.
+    requests: (usize, usize),
+    /// Tokens that were computed.
+    computed: usize,
+}
+
+/// What a model scored on one task.
+pub(super) struct OfTask {
+    marked: Vec<Marked>,
+    rows: Vec<MetricRow>,
+    /// What tables and searches go by.
+    main: Estimate,
+    mishaps: Mishaps,
+}
+
+pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
+    set_threads(&args.execution)?;
+    let shelf = shelf()?;
+    let chosen = tasks::read(args, &shelf)?;
+    let asked = asked(args, &chosen.suite.tasks)?;
+    let models = answering::all(args)?;
+    let interrupted = interrupt::listen("stopping when the batch in flight is answered; once more to stop at once")?;
+    let watch = || if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let mut scored: Vec<Scored> = Vec::new();
+    for model in &models {
+        let Some(one) = score(args, model, &asked, &watch)? else {
+            screen::say(if model.remembers(args) {
+                "stopped; what was answered is remembered: the same command goes on"
+            } else {
+                "stopped"
+            });
+            return Ok(ExitCode::from(interrupt::CODE));
+        };
+        scored.push(one);
+        if let Some(dir) = args.json.as_ref().and_then(Option::as_deref) {
+            files::write(dir, args, &chosen, &asked, scored.last().expect("it was just put there"))?;
+        }
+    }
+    show(args, &chosen, &asked, &scored);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The items of each task that are asked.
+fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<Asked<'a>>> {
+    let split = match args.items {
+        Items::Search => Split::Search,
+        Items::Select => Split::Select,
+        Items::Report => Split::Report,
+    };
+    let of = |task: &'a Benchmark| {
+        let items = task.split(split);
+        if items.is_empty() {
+            let has = Split::ALL.into_iter().filter(|split| !task.split(*split).is_empty()).map(Split::name);
+            return Err(Error::user(format!("task {} has no {} items", task.name(), split.name()))
+                .hint(format!("it has items to {}", has.collect::<Vec<_>>().join(", to "))));
+        }
+        let items = &items[..args.limit.unwrap_or(items.len()).min(items.len())];
+        if items.len() < 2 {
+            return Err(Error::user(format!("task {}: 1 item is too few for an interval", task.name())));
+        }
+        Ok(Asked { task, items: items.to_vec() })
+    };
+    tasks.iter().map(of).collect()
+}
+
+/// Puts the tasks to a model; `None` if interrupted.
+fn score(
+    args: &Eval,
+    model: &Answering,
+    asked: &[Asked<'_>],
+    interrupted: &dyn Fn() -> ControlFlow<()>,
+) -> Result<Option<Scored>> {
+    let (began, clock) = (SystemTime::now(), Instant::now());
+    let total = asked.iter().map(|asked| asked.task.requests(&asked.items).len()).sum::<usize>();
+    let line = screen::Meter::answers(total as u64);
+    let mut known = 0;
+    let found = model.open(args, |opened| {
+        let found = evaluation::evaluate(opened, asked, &mut |done, _| {
+            line.add((done - known) as u64);
+            known = done;
+            interrupted()
+        });
+        line.finish();
+        found
+    });
+    let (marked, counts) = found?;
+    let Some(marked) = marked else { return Ok(None) };
+    let of_task = |(asked, marked): (&Asked<'_>, Vec<Marked>)| {
+        let mains: Vec<f64> = marked.iter().map(|marked| marked.main).collect();
+        OfTask {
+            rows: asked.task.aggregate(&marked, DRAWS),
+            main: Estimate::of(&mains).expect("a task is asked two items or more"),
+            mishaps: Mishaps::of(&marked),
+            marked,
+        }
+    };
+    Ok(Some(Scored {
+        name: model.name(),
+        tasks: asked.iter().zip(marked).map(of_task).collect(),
+        began,
+        seconds: clock.elapsed().as_secs_f64(),
+        requests: (total, counts.recalled),
+        computed: counts.computed,
+    }))
+}
+
+/// Tables, or JSON, to standard output.
+fn show(args: &Eval, chosen: &tasks::Chosen, asked: &[Asked<'_>], scored: &[Scored]) {
+    let compared = comparison::all(asked, scored);
+    let mut tables: Vec<String> = scored.iter().map(|one| table::of_model(asked, &chosen.suite.groups, one)).collect();
+    tables.extend(table::of_comparisons(asked, scored, &compared));
+    let tables = tables.join("\n\n");
+    if matches!(args.json, Some(None)) {
+        screen::data(&report::json(&all_json(asked, scored, &compared)));
+    } else {
+        screen::data(&tables);
+    }
+    for (name, why) in &chosen.missing {
+        screen::say(&format!("left out: {name}: {why}"));
+    }
+    for one in scored {
+        let (all, recalled) = one.requests;
+        screen::say(&format!(
+            "{}: {} answers, {} of them remembered; {} tokens computed in {}",
+            one.name,
+            screen::grouped(all as u64),
+            screen::grouped(recalled as u64),
+            screen::grouped(one.computed as u64),
+            screen::duration(one.seconds)
+        ));
+    }
+}
+
+/// Of one model, that model; of several, all and how they compare.
+fn all_json(asked: &[Asked<'_>], scored: &[Scored], compared: &[comparison::Comparison]) -> Value {
+    let mut models: Vec<Value> = scored.iter().map(|one| model_json(asked, one)).collect();
+    if models.len() == 1 {
+        return models.pop().expect("there is one");
+    }
+    let comparisons: Vec<Value> = compared.iter().map(|one| one.json(asked, scored)).collect();
+    json!({ "models": models, "comparisons": comparisons })
+}
+
+fn model_json(asked: &[Asked<'_>], scored: &Scored) -> Value {
+    let each = || asked.iter().zip(&scored.tasks);
+    let scores: Map<String, Value> = each()
+        .map(|(asked, of)| {
+            let mut value = json!({ "metric": asked.task.metric() });
+            value.as_object_mut().expect("an object").extend(object(json!(of.main)));
+            (asked.task.name().to_owned(), value)
+        })
+        .collect();
+    let measures: Map<String, Value> =
+        each().map(|(asked, of)| (asked.task.name().to_owned(), of.rows.iter().map(row_json).collect())).collect();
+    let mishaps: Map<String, Value> =
+        each().map(|(asked, of)| (asked.task.name().to_owned(), json!(of.mishaps))).collect();
+    json!({ "name": scored.name, "scores": scores, "measures": measures, "mishaps": mishaps })
+}
+
+fn row_json(row: &MetricRow) -> Value {
+    json!({
+        "metric": row.metric, "filter": row.filter, "value": row.value, "stderr": row.stderr, "ci95": row.ci95, "n": row.n,
+        "higher_is_better": row.higher_is_better,
+    })
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Scores as people read them.
+
+use super::{OfTask, Scored, comparison::Comparison};
+use crate::screen;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use evaluator::{
+    evaluation::{Asked, Mishaps},
+    statistics::normal_interval,
+    task::{Group, MetricRow, Task as _},
+};
+use std::collections::BTreeMap;
+
+/// Measures that are no shares of 1, and are shown as they are.
+const PLAIN: [&str; 7] = [
+    "bits_per_byte",
+    "byte_perplexity",
+    "word_perplexity",
+    "perplexity",
+    "gold_margin",
+    "gold_logprob_per_byte",
+    "brier_score",
+];
+
+/// Every measure of a model with its interval, and what did not go as a task asked for it.
+pub(super) fn of_model(asked: &[Asked<'_>], groups: &[Group], scored: &Scored) -> String {
+    let mut table = table(&["task", "shots", "measure", "score", "95% interval", "items"]);
+    let mut notes = Vec::new();
+    for (asked, of) in asked.iter().zip(&scored.tasks) {
+        let filters = of.rows.iter().any(|row| row.filter != of.rows[0].filter);
+        for (i, row) in of.rows.iter().enumerate() {
+            let name = if i == 0 { asked.task.name() } else { "" };
+            let shots = if i == 0 { asked.task.n_shots().to_string() } else { String::new() };
+            table.add_row(cells(name, &shots, row, filters));
+        }
+        notes.extend(note(asked.task.name(), &of.mishaps));
+    }
+    let rows: BTreeMap<&str, &[MetricRow]> =
+        asked.iter().zip(&scored.tasks).map(|(asked, of)| (asked.task.name(), &of.rows[..])).collect();
+    for group in groups {
+        for row in group.aggregate(&rows) {
+            table.add_row(cells(&group.name, "", &row, false));
+        }
+    }
+    if let Some(mean) = mean(asked, &scored.tasks) {
+        table.add_row(mean);
+    }
+    let mut text = format!("{}\n\n{}", scored.name, screen::flush_left(&table));
+    for note in notes {
+        text += &format!("\n{note}");
+    }
+    text
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
+    table
+}
+
+fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    let measure = if filters { format!("{},{}", row.metric, row.filter) } else { row.metric.clone() };
+    vec![
+        Cell::new(name),
+        right(shots.to_owned()),
+        Cell::new(measure),
+        right(number(&row.metric, row.value)),
+        right(row.ci95.map_or_else(|| "—".to_owned(), |ci95| interval(&row.metric, ci95))),
+        right(screen::grouped(row.n as u64)),
+    ]
+}
+
+/// The plain mean of the tasks' main scores, as leaderboards have it, where all are shares of 1.
+fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
+    let are_shares = asked.iter().all(|asked| !is_plain(&asked.task.metric()));
+    if tasks.len() < 2 || !are_shares {
+        return None;
+    }
+    let n = tasks.len() as f64;
+    let value = tasks.iter().map(|of| of.main.value).sum::<f64>() / n;
+    let stderr = tasks.iter().map(|of| of.main.stderr.powi(2)).sum::<f64>().sqrt() / n;
+    let row = MetricRow {
+        metric: "mean".to_owned(),
+        filter: String::new(),
+        value,
+        stderr: Some(stderr),
+        ci95: Some(normal_interval(value, stderr)),
+        n: tasks.iter().map(|of| of.main.n).sum(),
+        higher_is_better: true,
+    };
+    Some(cells(&format!("mean of {} tasks", tasks.len()), "", &row, false))
+}
+
+/// What did not go as it should, in one line.
+fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
+    let Mishaps { truncated, shortened, dropped_shots, cut, fused, broken } = *mishaps;
+    let parts: Vec<String> = [
+        (truncated, format!("{truncated} answers reached their limit of tokens")),
+        (shortened, format!("{shortened} prompts lost {dropped_shots} examples for want of room")),
+        (cut, format!("{cut} prompts lost their beginning for want of room")),
+        (fused, format!("{fused} continuations begin within a token of their prompt")),
+        (broken, format!("{broken} answers are of a model that computes no numbers")),
+    ]
+    .into_iter()
+    .filter_map(|(count, text)| (count > 0).then_some(text))
+    .collect();
+    (!parts.is_empty()).then(|| format!("note: {task}: {}", parts.join("; ")))
+}
+
+/// Models against the first, task by task.
+pub(super) fn of_comparisons(asked: &[Asked<'_>], scored: &[Scored], compared: &[Comparison]) -> Vec<String> {
+    let of = |comparison: &Comparison| {
+        let (own, first) = (&scored[comparison.model], &scored[0]);
+        let mut table = table(&["task", "measure", "difference", "95% interval", "p", "p (Holm)", "items"]);
+        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        for (asked, (difference, adjusted)) in asked.iter().zip(&comparison.tasks) {
+            let metric = asked.task.metric();
+            let scale = if is_plain(&metric) { 1.0 } else { 100.0 };
+            let digits = if is_plain(&metric) { 4 } else { 1 };
+            let [low, high] = difference.ci95.map(|x| x * scale);
+            table.add_row(vec![
+                Cell::new(asked.task.name()),
+                Cell::new(&metric),
+                right(format!("{:+.digits$}", difference.value * scale)),
+                right(format!("[{low:+.digits$}, {high:+.digits$}]")),
+                right(probability(difference.p)),
+                right(probability(*adjusted)),
+                right(screen::grouped(difference.n as u64)),
+            ]);
+        }
+        format!("{} minus {}, item by item\n\n{}", own.name, first.name, screen::flush_left(&table))
+    };
+    compared.iter().map(of).collect()
+}
+
+fn probability(p: f64) -> String {
+    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
+fn is_plain(metric: &str) -> bool {
+    let name = metric.trim_start_matches('-').split(',').next().unwrap_or(metric);
+    PLAIN.contains(&name)
+}
+
+/// Shares of 1 in percent, all else as it is.
+fn number(metric: &str, value: f64) -> String {
+    if is_plain(metric) { format!("{value:.4}") } else { format!("{:.1}", 100.0 * value) }
+}
+
+fn interval(metric: &str, [low, high]: [f64; 2]) -> String {
+    format!("[{}, {}]", number(metric, low), number(metric, high))
+}

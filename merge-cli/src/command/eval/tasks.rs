@@ -1,0 +1,47 @@
+//! The tasks that were named: built in, suites of them, or files.
+
+use crate::args::Eval;
+use evaluator::{
+    dataset::Shelf,
+    protocol,
+    task::{self, Fractions, Suite, Task as _},
+};
+use merge_core::error::{Error, Result};
+use std::path::Path;
+
+/// Tasks, and what of the named suites cannot be asked.
+pub(super) struct Chosen {
+    pub(super) suite: Suite,
+    pub(super) missing: Vec<(&'static str, String)>,
+}
+
+/// Reads the tasks, each name once.
+pub(super) fn read(args: &Eval, shelf: &Shelf) -> Result<Chosen> {
+    let mut chosen = Chosen { suite: Suite::default(), missing: Vec::new() };
+    protocol::protocol(&args.protocol)?;
+    for name in &args.tasks {
+        let path = Path::new(name);
+        if path.extension().is_some_and(|end| end == "yaml" || end == "yml") || path.is_file() {
+            let Suite { tasks, groups } = task::suite(path, Fractions::default(), shelf)?;
+            chosen.suite.tasks.extend(tasks);
+            chosen.suite.groups.extend(groups);
+            continue;
+        }
+        let protocol::Chosen { tasks, missing } = protocol::choose(&[name], &args.protocol, shelf)?;
+        for builtin in tasks {
+            chosen.suite.tasks.push(builtin.read(Fractions::default(), shelf)?);
+        }
+        chosen.missing.extend(missing);
+    }
+    let tasks = &chosen.suite.tasks;
+    if let Some((_, twice)) =
+        tasks.iter().enumerate().find(|(i, task)| tasks[..*i].iter().any(|other| other.name() == task.name()))
+    {
+        return Err(Error::user(format!("task {} is named twice", twice.name())).hint("name it once"));
+    }
+    if tasks.is_empty() {
+        let why = chosen.missing.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; ");
+        return Err(Error::user(format!("no task can be asked: {why}")));
+    }
+    Ok(chosen)
+}
