@@ -1,26 +1,20 @@
 //! Benchmarks as a search's objective: loads a candidate from memory, asks it the items, marks the answers.
 
 use crate::{
-    model::{Llama, Tokenizer},
+    guard::{self, Question},
+    model::{Llama, Tokenizer, health::Watch},
     request::answers,
-    task::{Benchmark, Split, Task as _},
+    task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
 use candle_core::Device;
 use merge_core::{
     error::{Error, Result},
-    evolve::{Goal, Heard, Objective},
-    item::ItemId,
+    evolve::{Goal, Heard, News, Objective},
+    item::{ItemId, ItemScore},
     weights::Weights,
 };
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::ControlFlow,
-    sync::Mutex,
-};
-
-/// Items asked at once: enough to fill a batch, few enough that little is lost when the power goes.
-const CHUNK: usize = 256;
+use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow, sync::Mutex};
 
 /// Tasks, each with its goal in a search.
 pub struct Benchmarks {
@@ -71,19 +65,9 @@ impl Benchmarks {
             return Err(Error::user(format!("task {} has 1 report item: too few for an interval", goal.name))
                 .hint("a result needs two items, and says little on fewer than a hundred"));
         }
-        let questions = |split: Split| {
-            let asked = self.tasks.iter().zip(&self.goals);
-            asked.flat_map(move |(task, goal)| items(goal, split).iter().map(move |id| (task, task.question(*id))))
-        };
-        let [search, select, report] = Split::ALL;
-        for (one, other) in [(search, select), (search, report), (select, report)] {
-            let first: BTreeSet<&str> = questions(one).map(|(_, question)| question).collect();
-            if let Some((task, _)) = questions(other).find(|(_, question)| first.contains(question)) {
-                let (name, one, other) = (task.name(), one.name(), other.name());
-                return Err(Error::user(format!("task {name} has {other} items whose questions are {one} items too"))
-                    .hint("split all tasks alike: what was searched on can't be reported on"));
-            }
-        }
+        let [search, select, report] = Split::ALL.map(|split| self.asks(split));
+        guard::check(&questions(&search), &questions(&select)).map_err(|e| e.at("select"))?;
+        guard::check(&questions(&[search, select].concat()), &questions(&report))?;
         Ok(())
     }
 
@@ -103,6 +87,15 @@ impl Benchmarks {
     /// The tasks, in the order of the goals.
     pub fn tasks(&self) -> &[Benchmark] {
         &self.tasks
+    }
+
+    /// What the goals ask of a split, with their tasks' names.
+    fn asks(&self, split: Split) -> Vec<(String, Asks)> {
+        let mut all = Vec::new();
+        for (task, goal) in self.tasks.iter().zip(&self.goals) {
+            all.extend(items(goal, split).iter().map(|id| (task.name().to_owned(), task.asks(*id))));
+        }
+        all
     }
 
     fn add(&mut self, task: Benchmark, goal: Goal) -> Result<()> {
@@ -129,6 +122,12 @@ impl Benchmarks {
     }
 }
 
+/// As the guard takes them.
+fn questions(asked: &[(String, Asks)]) -> Vec<Question<'_>> {
+    let all = asked.iter();
+    all.map(|(task, asks)| Question { task, text: &asks.text, place: asks.row, family: asks.family }).collect()
+}
+
 /// What a goal has of a split.
 fn items(goal: &Goal, split: Split) -> &[ItemId] {
     match split {
@@ -152,15 +151,43 @@ impl Objective for Benchmarks {
         rayon::scope(|_| {
             let mut model = Llama::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
             for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
-                for chunk in items.chunks(CHUNK) {
+                let mut rest = &items[..];
+                while !rest.is_empty() {
+                    let (chunk, later) = rest.split_at(chunk_len(task).min(rest.len()));
                     let answers = answers(&mut model, &task.requests(chunk))?;
-                    let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
-                    if let ControlFlow::Break(()) = heard(goal, scores)? {
+                    let mut watch = Watch::default();
+                    answers.iter().for_each(|answer| _ = watch.tell(answer, task.expects_japanese()));
+                    if let Some(verdict) = watch.verdict {
+                        // Scored by chunk or not at all, so that a search that was broken off comes to the same.
+                        let left = (0..asked.len()).map(|other| match other.cmp(&goal) {
+                            Ordering::Less => &[][..],
+                            Ordering::Equal => rest,
+                            Ordering::Greater => &asked[other][..],
+                        });
+                        let worst = left.zip(&self.tasks).map(|(items, task)| items.iter().map(|item| (*item, worst(task))));
+                        let _ = heard(News::GivenUp(verdict.to_string(), worst.map(Iterator::collect).collect()))?;
                         return Ok(());
                     }
+                    let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
+                    if let ControlFlow::Break(()) = heard(News::Scores(goal, scores))? {
+                        return Ok(());
+                    }
+                    rest = later;
                 }
             }
             Ok(())
         })
     }
+}
+
+/// Items asked at once: enough to fill a batch, few enough that little is lost when the power goes, and where answers are long,
+/// that little is wasted on a broken model. It depends on the task alone: a search that was broken off goes on at the same
+/// place.
+fn chunk_len(task: &Benchmark) -> usize {
+    if task.output() == OutputType::GenerateUntil { 64 } else { 256 }
+}
+
+/// The score of an item that a broken model was not asked.
+fn worst(task: &Benchmark) -> ItemScore {
+    ItemScore { value: task.worst(), tokens: 0, truncated: false }
 }

@@ -86,7 +86,7 @@ pub enum Algorithm {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Objective {
-    /// The task's file, relative to this file or to the current directory.
+    /// The task's file, relative to this file or to the current directory; or what `evomerge tasks` calls one.
     pub task: At<String>,
     /// How many fresh items score a generation; 60 unless said. With 0 the task ranks no candidates, but takes part in
     /// choosing and reporting the answer.
@@ -99,7 +99,8 @@ pub struct Objective {
     #[serde(default = "default_weight")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub weight: At<f64>,
-    /// How a task that divides one split of its data divides it; 0.6, 0.2 and 0.2 unless said.
+    /// How a task that divides one split of its data divides it; 0.6, 0.2 and 0.2 unless said. With it, a built-in task divides
+    /// the items that it is reported on.
     pub split: Option<At<Fractions>>,
 }
 

@@ -14,6 +14,7 @@ use crate::{
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -98,6 +99,33 @@ impl Store {
         }
         self.db.apply_batch(batch).map_err(|e| failure(&self.log, &e))?;
         self.sync()
+    }
+
+    /// Remembers that a model was given up, and what stands for the scores it does not have, each with its task: in one step,
+    /// so that nobody finds a part of it and asks for the rest. When this returns, a power cut cannot take them.
+    pub fn give_up(
+        &self,
+        recipe: &Fingerprint,
+        why: &str,
+        scores: &[(Fingerprint, (ItemId, ItemScore))],
+    ) -> Result<()> {
+        let mut batch = sled::Batch::default();
+        for (task, (item, score)) in scores {
+            batch.insert(score_key(recipe, task, item), seal(&score.payload()));
+        }
+        batch.insert([GIVEN_UP, recipe.as_slice()].concat(), seal(&why.payload()));
+        self.db.apply_batch(batch).map_err(|e| failure(&self.log, &e))?;
+        self.sync()
+    }
+
+    /// How many models were given up, by why.
+    pub fn given_up(&self) -> Result<BTreeMap<String, usize>> {
+        let mut all = BTreeMap::new();
+        for entry in self.db.scan_prefix(GIVEN_UP) {
+            let why: String = self.decode(&entry.map_err(|e| failure(&self.log, &e))?.1)?;
+            *all.entry(why).or_default() += 1;
+        }
+        Ok(all)
     }
 
     /// A named value of the study, such as its fingerprint or a generation.
@@ -212,6 +240,9 @@ fn seal(payload: &[u8]) -> Vec<u8> {
 fn checksum(payload: &[u8]) -> [u8; CHECKSUM_LEN] {
     Sha256::digest(payload)[..CHECKSUM_LEN].try_into().expect("a digest is longer")
 }
+
+/// What keys of given up models begin with.
+const GIVEN_UP: &[u8] = b"given up/";
 
 fn score_key(recipe: &Fingerprint, task: &Fingerprint, item: &ItemId) -> Vec<u8> {
     [b"score/", recipe.as_slice(), task.as_slice(), item.0.as_slice()].concat()

@@ -46,7 +46,7 @@ impl Read {
     /// The documents of a file.
     pub(super) fn docs(self, file: &File, bytes: &[u8]) -> Result<Vec<Value>> {
         if let Self::Aozora = self {
-            return Ok(vec![aozora(file, bytes)]);
+            return Ok(aozora(file, bytes));
         }
         let text = str::from_utf8(bytes).map_err(|_| Error::user("it is not in UTF-8"))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -237,13 +237,30 @@ fn mawps_shot(doc: &Value) -> Result<Value> {
     Ok(json!({ "question": problem(question), "answer": answer, "reasoning": reasoning.trim() }))
 }
 
-fn aozora(file: &File, bytes: &[u8]) -> Value {
+/// Shortest piece of a work, in characters, if there is more of it.
+const PIECE: usize = 1000;
+/// Pieces of a work: a long novel should not outweigh all others, nor take hours to read.
+const PIECES: usize = 10;
+
+/// The beginning of a work, in pieces of whole paragraphs.
+fn aozora(file: &File, bytes: &[u8]) -> Vec<Value> {
     let text = match str::from_utf8(bytes) {
         Ok(clean) => clean.to_owned(),
         Err(_) => derive::aozora(bytes),
     };
     let title = text.lines().next().unwrap_or_default();
-    json!({ "work": file.name().trim_end_matches(".txt"), "title": title, "text": text })
+    let mut pieces = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        let piece = pieces.last_mut().expect("there is a first piece");
+        if piece.chars().count() < PIECE {
+            piece.push_str(line);
+        } else {
+            pieces.push(line.to_owned());
+        }
+    }
+    let work = file.name().trim_end_matches(".txt");
+    let doc = |(i, text): (usize, String)| json!({ "work": work, "title": title, "piece": i + 1, "text": text });
+    pieces.into_iter().take(PIECES).enumerate().map(doc).collect()
 }
 
 /// The passages as columns (`{"title": […], "text": […], …}`), the answers as `{"text": […]}`.

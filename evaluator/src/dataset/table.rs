@@ -258,7 +258,7 @@ pub const DATASETS: &[Dataset] = &[
     Dataset {
         name: "aozora",
         folder: "aozora",
-        about: "literary texts, for bits per byte",
+        about: "the first pages of literary texts, for bits per byte",
         splits: &[Split { name: "test", rows: 22, paths: &["aozora/"], read: Read::Aozora }],
         others: &[],
     },

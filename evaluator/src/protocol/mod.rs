@@ -276,6 +276,13 @@ impl Builtin {
         task::read_text(&self.name, &self.text, fractions, shelf)
     }
 
+    /// The task with the split that is asked divided by the content of its items, for a search.
+    pub fn divided(&self, fractions: Fractions, shelf: &Shelf) -> Result<Benchmark> {
+        let ours = "  evomerge:\n";
+        let text = self.text.replacen(ours, &format!("{ours}    divide: {}\n", self.split()), 1);
+        task::read_text(&self.name, &text, fractions, shelf)
+    }
+
     /// A plain value of its file, such as `num_fewshot` or `output_type`.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.text.lines().find_map(|line| line.trim_start().strip_prefix(key)?.strip_prefix(": "))

@@ -25,6 +25,8 @@ const SEED: u64 = 1234;
 pub(super) struct Item {
     /// Its position in the split of the data that it comes from, as it is asked.
     pub(super) number: usize,
+    /// Its position there as it is published.
+    pub(super) row: usize,
     pub(super) doc: Doc,
     pub(super) asked: Asked,
     /// The right answer, where it is a number.
@@ -78,7 +80,7 @@ pub(super) fn gather(
         if shuffle.is_some() {
             random.shuffle(&mut order);
         }
-        for (number, row) in order.into_iter().map(|i| &rows[i]).enumerate() {
+        for (number, (place, row)) in order.into_iter().map(|i| (i, &rows[i])).enumerate() {
             let chosen = pool_docs.choose(&row.doc, &mut random).map_err(|e| e.at(&row.place))?;
             let examples: Vec<&Doc> = chosen.iter().map(|i| &pool_docs.docs[*i]).collect();
             if !examples.is_empty() {
@@ -88,7 +90,7 @@ pub(super) fn gather(
             let asked = asking.ask(&row.doc, &examples).map_err(|e| e.at(&row.place))?;
             let split = split.unwrap_or_else(|| split_of(row.id, fractions));
             let gold = marking.check(&row.doc, &asked).map_err(|e| e.at(&row.place))?;
-            let item = Item { number, doc: row.doc.clone(), asked, gold };
+            let item = Item { number, row: place, doc: row.doc.clone(), asked, gold };
             items.add(row, item, split)?;
         }
     }

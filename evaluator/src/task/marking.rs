@@ -209,6 +209,16 @@ impl Marking {
         Ok(())
     }
 
+    pub(super) fn expects_japanese(&self) -> bool {
+        self.japanese
+    }
+
+    /// The least of a measure between 0 and 1; of one without an end, what a broken model scores.
+    pub(super) fn worst(&self) -> f64 {
+        let endless = ["gold_margin", "gold_logprob_per_byte", "bits_per_byte", "perplexity"];
+        if endless.contains(&self.main.0.as_str()) { score::BROKEN } else { 0.0 }
+    }
+
     /// Whether more of the measure that tables and searches go by is better.
     pub(super) fn main_is_better_high(&self) -> bool {
         let known = METRICS.iter().find(|metric| metric.name == self.main.0);

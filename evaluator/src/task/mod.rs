@@ -37,7 +37,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::request::{Answer, Request};
+use crate::{
+    guard::Family,
+    request::{Answer, Ask, Request},
+};
 use asking::Asking;
 pub use definition::OutputType;
 use definition::{Definition, Over, Written};
@@ -46,6 +49,17 @@ use marking::{Marking, Measure};
 
 /// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
 const VERSION: u32 = 2;
+
+/// What an item asks.
+#[derive(Clone, Debug)]
+pub struct Asks {
+    /// The text.
+    pub text: String,
+    /// The item's position in its split of the data, as it is published.
+    pub row: usize,
+    /// A benchmark of which the same items are known elsewhere.
+    pub family: Option<Family>,
+}
 
 /// A document: its fields.
 pub type Doc = Map<String, Value>;
@@ -177,6 +191,35 @@ impl Benchmark {
     /// If the item is not one of the task's.
     pub fn question(&self, id: ItemId) -> &str {
         &self.item(id).asked.question
+    }
+
+    /// What an item asks, for the guard between splits: the question without its examples, and its choices.
+    ///
+    /// # Panics
+    /// If the item is not one of the task's.
+    pub fn asks(&self, id: ItemId) -> Asks {
+        let item = self.item(id);
+        let texts = item.asked.requests.iter().take(1).flat_map(|Request { prompt, ask, .. }| {
+            let more: &[String] = match ask {
+                Ask::Choose { choices } => choices,
+                Ask::Read { text } => std::slice::from_ref(text),
+                Ask::Generate { .. } => &[],
+            };
+            std::iter::once(&prompt.question).chain(more).map(String::as_str)
+        });
+        let text = texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+        let is_mgsm = self.written.definition.dataset_path.as_ref().is_some_and(|path| path.value.contains("/mgsm"));
+        Asks { text, row: item.row, family: is_mgsm.then_some(Family::Mgsm) }
+    }
+
+    /// Whether an answer in another language than Japanese is wrong.
+    pub fn expects_japanese(&self) -> bool {
+        self.marking.expects_japanese()
+    }
+
+    /// What stands for the score of an item that a broken model was not asked: no worse is possible, or would be told from it.
+    pub fn worst(&self) -> f64 {
+        self.marking.worst()
     }
 
     /// An item's document, as it was asked.

@@ -113,7 +113,7 @@ pub(super) fn defaults(output: OutputType) -> &'static [&'static str] {
 }
 
 /// What stands in for a log-likelihood that a broken model does not give, in nats.
-const BROKEN: f64 = -1e4;
+pub(super) const BROKEN: f64 = -1e4;
 
 impl Score {
     /// The score as one number, if it is one by itself.

@@ -3,6 +3,7 @@
 use crate::{
     args::Search as Args,
     card,
+    command::{data::shelf, eval},
     hub::Hub,
     interrupt,
     licence::Licences,
@@ -83,13 +84,17 @@ fn find(args: &Args, file: &SearchFile, sources: &Sources, benchmarks: &Benchmar
 
 /// The tasks of a search file, with the device their models run on.
 fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
-    let (path, search) = (&file.template.file, &file.search);
+    let (path, search, shelf) = (&file.template.file, &file.search, shelf()?);
     let mut benchmarks = Benchmarks::new(device(&search.device).map_err(|e| e.at(search.device.place.of(path)))?);
     for objective in search.objective.iter() {
         let at = |e: Error| e.at(objective.task.place.of(path));
         let given = objective.split;
         let fractions = objective.split.map_or_else(Fractions::default, |split| split.value);
-        let mut task = task::read(&resolve(path, &objective.task)?, fractions).map_err(at)?;
+        let mut task = match eval::tasks::builtin(&objective.task).map_err(at)? {
+            None => task::read_with(&resolve(path, &objective.task)?, fractions, &shelf).map_err(at)?,
+            Some(builtin) if given.is_some() => builtin.divided(fractions, &shelf).map_err(at)?,
+            Some(builtin) => builtin.read(fractions, &shelf).map_err(at)?,
+        };
         if let Some(metric) = &objective.metric {
             task = task.by(metric).map_err(|e| e.at(metric.place.of(path)))?;
         }
@@ -105,7 +110,10 @@ fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
     }
     for reference in &search.report {
         let at = |e: Error| e.at(reference.place.of(path));
-        let task = task::read(&resolve(path, reference)?, Fractions::default()).map_err(at)?;
+        let task = match eval::tasks::builtin(reference).map_err(at)? {
+            None => task::read_with(&resolve(path, reference)?, Fractions::default(), &shelf).map_err(at)?,
+            Some(builtin) => builtin.read(Fractions::default(), &shelf).map_err(at)?,
+        };
         benchmarks.ask(task, Split::Report).map_err(at)?;
     }
     benchmarks.check().map_err(|e| e.at(search.objective.place.of(path)))?;
@@ -193,6 +201,7 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
         "inputs": study.hashes.iter().map(|(name, files)| (name.clone(), json!(files))).collect::<serde_json::Map<_, _>>(),
         "fitness": generations,
         "finalists": finalists,
+        "given_up": history.given_up,
     })
 }
 
@@ -209,6 +218,10 @@ fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
         study.search.seed,
     )];
     lines.extend(history.stopped.map(|stop| stop.to_string()));
+    lines.extend(history.given_up.iter().map(|(why, models)| match models {
+        1 => format!("gave up a candidate: {why}"),
+        models => format!("gave up {models} candidates: {why}"),
+    }));
     let fitness: Vec<f64> = history.finalists.iter().map(|finalist| finalist.fitness).collect();
     let chosen = &history.finalists[evolve::first_best(&fitness)];
     lines.push(format!("chose {} among {} finalists:", chosen.name, history.finalists.len()));

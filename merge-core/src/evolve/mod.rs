@@ -82,8 +82,16 @@ pub struct Goal {
     pub report: Vec<ItemId>,
 }
 
-/// Takes a task's number and scores as they come; `Break` asks the objective to stop.
-pub type Heard<'a> = dyn FnMut(usize, Vec<(ItemId, ItemScore)>) -> Result<ControlFlow<()>> + Send + 'a;
+/// What an objective says of a model while it scores it.
+pub enum News {
+    /// Scores of items of the task of this number.
+    Scores(usize, Vec<(ItemId, ItemScore)>),
+    /// The model is broken and is asked no more: why, and by task what stands for the scores of all that is left.
+    GivenUp(String, Vec<Vec<(ItemId, ItemScore)>>),
+}
+
+/// Takes news as it comes; `Break` asks the objective to stop.
+pub type Heard<'a> = dyn FnMut(News) -> Result<ControlFlow<()>> + Send + 'a;
 
 /// What a search maximises.
 pub trait Objective: Sync {
@@ -174,6 +182,8 @@ pub struct History {
     pub dimensions: usize,
     /// Item evaluations of the evolution, without selection and report.
     pub item_evaluations: usize,
+    /// Models that were given up, as they were broken: how many, by why.
+    pub given_up: BTreeMap<String, usize>,
     /// Why the evolution ended before its budget did, if it did.
     pub stopped: Option<Stop>,
     /// The finalists on select items; the first of the best was shipped.

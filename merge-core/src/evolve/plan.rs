@@ -129,6 +129,7 @@ impl<'a> Plan<'a> {
             dimensions: self.space.dimensions.len(),
             item_evaluations: generations.len() * self.cost(),
             generations,
+            given_up: self.study.store.given_up()?,
             stopped,
             finalists,
         };

@@ -1,6 +1,6 @@
 //! Scores models side by side on items that the store does not know yet, and remembers what it hears.
 
-use super::{Generation, Progress, Study};
+use super::{Generation, News, Progress, Study};
 use crate::{
     error::{Error, Result},
     item::{ItemId, ItemScore},
@@ -96,9 +96,21 @@ impl<'a> Scoring<'a> {
         if missing.iter().all(Vec::is_empty) {
             return Ok(complete(known));
         }
-        let mut heard = |goal: usize, scores: Vec<(ItemId, ItemScore)>| {
-            let n_items = scores.len();
-            store.remember(&key, &goals[goal].fingerprint, scores)?;
+        let mut heard = |news: News| {
+            let n_items = match news {
+                News::Scores(goal, scores) => {
+                    let n_items = scores.len();
+                    store.remember(&key, &goals[goal].fingerprint, scores)?;
+                    n_items
+                }
+                News::GivenUp(why, scores) => {
+                    let all = goals.iter().zip(scores);
+                    let all = all.flat_map(|(goal, scores)| scores.into_iter().map(|score| (goal.fingerprint, score)));
+                    let all: Vec<_> = all.collect();
+                    store.give_up(&key, &why, &all)?;
+                    all.len()
+                }
+            };
             self.update(|progress| {
                 progress.items.0 += n_items;
                 progress.scored_now += n_items;

@@ -128,7 +128,7 @@ impl Objective for Fake {
                     let value = (1.0 - strictness * (mean - 0.6).abs()).clamp(0.0, 1.0);
                     (*item, ItemScore { value, tokens: u32::from(item.0[15]), truncated: false })
                 };
-                if let ControlFlow::Break(()) = heard(goal, chunk.iter().map(score).collect())? {
+                if let ControlFlow::Break(()) = heard(News::Scores(goal, chunk.iter().map(score).collect()))? {
                     return Ok(());
                 }
             }

@@ -4,7 +4,7 @@ mod answering;
 mod comparison;
 mod files;
 mod table;
-mod tasks;
+pub(super) mod tasks;
 
 use crate::{
     args::{Eval, Items},

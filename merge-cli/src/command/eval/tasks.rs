@@ -3,7 +3,7 @@
 use crate::args::Eval;
 use evaluator::{
     dataset::Shelf,
-    protocol,
+    protocol::{self, Builtin},
     task::{self, Fractions, Suite, Task as _},
 };
 use merge_core::error::{Error, Result};
@@ -15,13 +15,26 @@ pub(super) struct Chosen {
     pub(super) missing: Vec<(&'static str, String)>,
 }
 
+/// Whether a name is that of a file; all others are built in.
+fn is_file(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml") || path.is_file()
+}
+
+/// The built-in task that a search names, by its own name or as the benchmark of the usual protocol; none for a file.
+pub(in crate::command) fn builtin(name: &str) -> Result<Option<&'static Builtin>> {
+    if is_file(Path::new(name)) { Ok(None) } else { protocol::find(name, PROTOCOL).map(Some) }
+}
+
+/// The protocol where none is named.
+pub(crate) const PROTOCOL: &str = "strict";
+
 /// Reads the tasks, each name once.
 pub(super) fn read(args: &Eval, shelf: &Shelf) -> Result<Chosen> {
     let mut chosen = Chosen { suite: Suite::default(), missing: Vec::new() };
     protocol::protocol(&args.protocol)?;
     for name in &args.tasks {
         let path = Path::new(name);
-        if path.extension().is_some_and(|end| end == "yaml" || end == "yml") || path.is_file() {
+        if is_file(path) {
             let Suite { tasks, groups } = task::suite(path, Fractions::default(), shelf)?;
             chosen.suite.tasks.extend(tasks);
             chosen.suite.groups.extend(groups);
