@@ -164,7 +164,8 @@ impl Objective for Benchmarks {
                             Ordering::Equal => rest,
                             Ordering::Greater => &asked[other][..],
                         });
-                        let worst = left.zip(&self.tasks).map(|(items, task)| items.iter().map(|item| (*item, worst(task))));
+                        let worst =
+                            left.zip(&self.tasks).map(|(items, task)| items.iter().map(|item| (*item, worst(task))));
                         let _ = heard(News::GivenUp(verdict.to_string(), worst.map(Iterator::collect).collect()))?;
                         return Ok(());
                     }

@@ -163,7 +163,15 @@ impl Meter {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             bar
         });
-        Self { what, unit, total, done: AtomicU64::new(0), began: Instant::now(), bar, last: Mutex::new(Instant::now()) }
+        Self {
+            what,
+            unit,
+            total,
+            done: AtomicU64::new(0),
+            began: Instant::now(),
+            bar,
+            last: Mutex::new(Instant::now()),
+        }
     }
 
     /// So many more are done.

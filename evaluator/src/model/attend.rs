@@ -295,7 +295,8 @@ mod tests {
     #[test]
     fn tokens_do_not_depend_on_each_other() {
         let own = |from: u32, to: u32| (0..200).chain(from..to).collect::<Vec<u32>>();
-        let (long, fork, other, apart) = (own(200, 290), own(300, 320), own(330, 331), (340..400).collect::<Vec<u32>>());
+        let (long, fork, other, apart) =
+            (own(200, 290), own(300, 320), own(330, 331), (340..400).collect::<Vec<u32>>());
         let run = |rows, tokens| Run { tokens: &[0; 90][..tokens], rows, whole: 0 };
         let runs = [run(&long, 90), run(&fork, 7), run(&other, 1), run(&long[..50], 1), run(&apart, 60)];
         for (query, kv, size) in [(6, 2, 40), (4, 4, 32), (24, 1, 6)] {

@@ -39,7 +39,9 @@ pub(super) fn all(args: &Eval) -> Result<Vec<Answering>> {
     let local = args.models.iter().cloned().map(Answering::Local);
     let all: Vec<Answering> = local.chain(args.server.iter().cloned().map(Answering::Server)).collect();
     if all.is_empty() {
-        return Err(Error::user("no model is named").hint("name a checkpoint, a recipe, or a server with `--server URL`"));
+        return Err(
+            Error::user("no model is named").hint("name a checkpoint, a recipe, or a server with `--server URL`")
+        );
     }
     Ok(all)
 }

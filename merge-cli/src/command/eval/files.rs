@@ -12,11 +12,7 @@ use merge_core::{
     export::replace_file,
 };
 use serde_json::json;
-use std::{
-    fs,
-    path::Path,
-    time::UNIX_EPOCH,
-};
+use std::{fs, path::Path, time::UNIX_EPOCH};
 
 /// Writes `results_DATE.json` and `samples_TASK_DATE.jsonl` to a directory of the model's name in `dir`.
 pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>], scored: &Scored) -> Result<()> {
@@ -73,7 +69,8 @@ fn ours(asked: &Asked<'_>, of: &OfTask) -> serde_json::Value {
 
 /// As lm-evaluation-harness makes the name of a directory of the name of a model.
 fn sanitized(name: &str) -> String {
-    let safe = |c: char| if matches!(c, '"' | '<' | '>' | ':' | '/' | '|' | '\\' | '?' | '*' | '[' | ']') { '_' } else { c };
+    let safe =
+        |c: char| if matches!(c, '"' | '<' | '>' | ':' | '/' | '|' | '\\' | '?' | '*' | '[' | ']') { '_' } else { c };
     let name = name.trim_matches(['/', '.']);
     let name: String = name.replace('/', "__").chars().map(safe).collect();
     if name.is_empty() { "model".to_owned() } else { name }

@@ -54,7 +54,10 @@ pub(super) fn of_model(asked: &[Asked<'_>], groups: &[Group], scored: &Scored) -
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
     table
 }
 
