@@ -15,7 +15,8 @@ gguf=${rest[0]:?MODEL.gguf is missing} dir=${rest[1]:?DIR is missing}
 
 port=$("$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 log=$(mktemp)
-"$venv/bin/python" -m llama_cpp.server --model "$gguf" --logits_all true --n_ctx 2048 --port "$port" >"$log" 2>&1 &
+"$venv/bin/python" -m llama_cpp.server --model "$gguf" --logits_all true --n_ctx 2048 --port "$port" \
+    --kv_overrides tokenizer.ggml.add_bos_token=bool:true >"$log" 2>&1 &
 trap 'kill $! 2>/dev/null; rm -f "$log"' EXIT
 for _ in {1..120}; do
     if "$venv/bin/python" -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$port/v1/models')" 2>/dev/null; then
@@ -24,6 +25,6 @@ for _ in {1..120}; do
     kill -0 $! 2>/dev/null || { cat "$log" >&2 && exit 1; }
     sleep 1
 done
-# The text of the token that the tokenizer calls BOS: llama_cpp.server scores one token late without it.
+# The server scores one token late where it puts no BOS before a prompt; its text does the same here.
 BOS=$("$venv/bin/python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["bos_token"], end="")' "$dir/tokenizer_config.json") \
     "$built/examples/server" "http://127.0.0.1:$port" "$dir"

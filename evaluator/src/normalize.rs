@@ -33,7 +33,8 @@ pub fn normalize(text: &str) -> String {
 ///
 /// What surrounds it is ignored: units after it (円, 個, 人, %), a currency sign before it. A `-` counts as its sign
 /// unless it follows a digit, a letter or a bracket, where it is an operator or a hyphen: `57-55` ends in 55.
-/// Words that are numbers are out of scope: kanji numerals (二十), mixed ones (1万2千, 半), fractions and マイナス.
+/// Words that are numbers are out of scope: kanji numerals (二十), mixed ones (1万2千, 半), fractions and マイナス. To read those
+/// too, and to prefer what the text calls its answer, there is [`Extractor::Strict`](crate::mark::numbers::Extractor::Strict).
 pub fn final_number(text: &str) -> Option<Number> {
     static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         let pattern = r"(?<sign>-?[¥$€£]?-?)(?<digits>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)";

@@ -6,9 +6,9 @@ mod config;
 mod samples;
 
 use crate::{
+    evaluation::Mishaps,
     mark::numbers::Extractor,
     python,
-    request::{Answer, Said},
     task::{Benchmark, Group, Marked, MetricRow, Task as _},
 };
 use serde_json::{Map, Value, json};
@@ -165,15 +165,7 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
 /// with the documents on which the rules disagree.
 fn ours_of_task(task: &Evaluated<'_>) -> Value {
     let mut ours = task.ours.as_object().cloned().unwrap_or_default();
-    let answers = || task.marked.iter().flat_map(|marked| &marked.answers);
-    let cut = |answer: &&Answer| matches!(answer.said, Said::Text { truncated: true, .. });
-    let fit = json!({
-        "dropped_shots": answers().map(|answer| answer.fit.dropped_shots).sum::<usize>(),
-        "prompts_cut": answers().filter(|answer| answer.fit.cut_tokens > 0).count(),
-        "fused": answers().map(|answer| answer.fit.fused).sum::<usize>(),
-        "answers_cut": answers().filter(cut).count(),
-    });
-    ours.insert("fit".to_owned(), fit);
+    ours.insert("fit".to_owned(), json!(Mishaps::of(task.marked)));
     if task.marked.iter().any(|marked| !marked.reads.is_empty()) {
         let right = |extractor: Extractor| {
             let right = |marked: &&Marked| marked.reads.iter().any(|read| read.extractor == extractor && read.right);

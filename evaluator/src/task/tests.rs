@@ -61,13 +61,13 @@ fn sums(numbers: impl IntoIterator<Item = usize>) -> String {
 
 /// A generated answer.
 fn text(text: &str) -> Answer {
-    Answer { said: Said::Text { text: text.into(), tokens: 7, truncated: false }, fit: Fit::default() }
+    Answer { said: Said::Text { text: text.into(), tokens: 7, truncated: false }, fit: Fit::default(), broken: false }
 }
 
 /// The log-likelihoods of choices.
 fn logs(logs: &[f64]) -> Answer {
     let all = logs.iter().map(|log| Likelihood { log: *log, tokens: 1, greedy: false });
-    Answer { said: Said::Likelihoods(all.collect()), fit: Fit::default() }
+    Answer { said: Said::Likelihoods(all.collect()), fit: Fit::default(), broken: false }
 }
 
 /// The prompts of a task's report items.

@@ -299,3 +299,28 @@ fn stock(shelf: &Shelf, dataset: &Dataset) -> &'static str {
         (Stock::None, true) => "bring it",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{File, member};
+    use evaluator::dataset;
+    use flate2::{Compression, write::GzEncoder};
+
+    #[test]
+    fn members_are_found_by_the_end_of_their_path() {
+        let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for (path, text) in [("unidic-lite-1.0.8/dicrc", "no"), ("unidic-lite-1.0.8/unidic_lite/dicdir/dicrc", "yes")] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+        }
+        let bytes = archive.into_inner().unwrap().finish().unwrap();
+        let files = dataset::dataset("unidic-lite").unwrap().files();
+        let file = |name: &str| -> &File { files.iter().find(|file| file.name() == name).unwrap() };
+        assert_eq!(member(&bytes, file("dicrc")).unwrap(), b"yes");
+        assert!(
+            member(&bytes, file("sys.dic")).unwrap_err().to_string().contains("there is no unidic-lite/dicdir/sys.dic")
+        );
+        assert!(member(b"not compressed", file("dicrc")).is_err());
+    }
+}

@@ -126,11 +126,16 @@ fn metrics(ways: &Ways) -> String {
 
 /// `strict stability eleuther`: Stability's prompts together, if there are several.
 fn names(ways: &Ways) -> String {
-    let name = |protocol: &Protocol| match protocol.name.split_once('-') {
-        Some((family, _)) if ways.iter().filter(|(other, _)| other.name.starts_with(family)).count() > 1 => family,
-        _ => protocol.name,
-    };
-    each(ways.iter().map(|(protocol, _)| name(protocol).to_owned()))
+    if PROTOCOLS.iter().all(|protocol| ways.iter().any(|(other, _)| family(protocol) == family(other))) {
+        return "all".to_owned();
+    }
+    let several = |protocol: &Protocol| ways.iter().filter(|(other, _)| family(protocol) == family(other)).count() > 1;
+    each(ways.iter().map(|(protocol, _)| if several(protocol) { family(protocol) } else { protocol.name }.to_owned()))
+}
+
+/// `stability` of `stability-0.3`.
+fn family(protocol: &Protocol) -> &'static str {
+    protocol.name.split_once('-').map_or(protocol.name, |(family, _)| family)
 }
 
 fn describe(shelf: &Shelf, protocol: &Protocol, task: &Builtin) -> Value {

@@ -113,7 +113,7 @@ impl Dictionary {
         self.categories[usize::from(b' ')]
     }
 
-    /// What the character at a byte is, and its length in bytes; the last category and 0 at the end of the text.
+    /// What the character at a byte is, and its length in bytes: at the end of the text that of U+0000, and 0.
     pub(super) fn category(&self, text: &[u8], at: usize) -> (Category, usize) {
         let Some(&first) = text.get(at) else { return (self.categories[0], 0) };
         let bits = |from: usize| u32::from(text.get(at + from).copied().unwrap_or_default() & 0x3F);

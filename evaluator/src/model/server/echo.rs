@@ -10,7 +10,8 @@ pub(super) struct Echo {
     spans: Vec<(usize, usize)>,
     /// `None` for the first token of a text, and for what is no number.
     logs: Vec<Option<f64>>,
-    /// The likeliest token's, at each place.
+    /// The likeliest token's, at each place. Servers name tokens by text, and tokens of parts of characters all alike: of such a
+    /// one it may seem that it is the likeliest.
     best: Vec<Option<f64>>,
     /// Where the continuation begins, in characters.
     cut: usize,
@@ -54,12 +55,12 @@ impl Echo {
         let ends = starts.iter().skip(1).copied().chain([end]);
         let spans: Vec<_> = starts.iter().copied().zip(ends).map(|(start, next)| (start, next.max(start))).collect();
         let counted = answer["usage"]["prompt_tokens"].as_u64().map(|tokens| tokens as usize);
-        // Without BOS llama_cpp.server 0.3 is one token late, and has no room for the one it generated. With BOS, which it does
-        // not list, it has, and may only not have generated any.
+        // Without BOS llama_cpp.server 0.3 is one token late, and the token it generated is missing. With BOS, which it does not
+        // list, there are fewer tokens than it counts, and it may have generated none.
         if starts.last().is_none_or(|last| *last < end) && counted.is_some_and(|counted| tokens.len() >= counted) {
             return Err(
-                "its log-likelihoods do not belong to the tokens beside them: llama_cpp.server needs a model that \
-                        begins its prompts with BOS"
+                "its tokens cannot be placed in the text: llama_cpp.server must put BOS before prompts by itself \
+                        (--kv_overrides tokenizer.ggml.add_bos_token=bool:true)"
                     .to_owned(),
             );
         }

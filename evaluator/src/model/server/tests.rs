@@ -245,10 +245,10 @@ fn what_comes_over_the_wire_is_what_we_compute() {
 }
 
 #[test]
-fn refuses_log_likelihoods_that_do_not_belong_to_their_tokens() {
+fn refuses_log_likelihoods_that_cannot_be_placed() {
     let double = Double::start(Style::Late);
     let error = answers(&mut double.server(), &choices(1)).unwrap_err().to_string();
-    assert!(error.contains("needs a model that begins its prompts with BOS"), "{error}");
+    assert!(error.contains("must put BOS before prompts by itself"), "{error}");
     let mut server = double.server().parallel(1);
     double.instead(200, "", r#"{"choices": [{"text": "", "logprobs": null}]}"#);
     let error = answers(&mut server, &choices(1)).unwrap_err().to_string();

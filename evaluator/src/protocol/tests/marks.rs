@@ -11,7 +11,7 @@ fn scores(protocol: &str, task: &str, shelf: &Shelf, text: impl Fn(&crate::task:
     let read = find(task, protocol).unwrap().read(Fractions::default(), shelf).unwrap();
     let id = read.split(Split::Report)[0];
     let said = Said::Text { text: text(read.doc(id)), tokens: 1, truncated: false };
-    let marked = read.marked(&[id], &[Answer { said, fit: Fit::default() }]);
+    let marked = read.marked(&[id], &[Answer { said, fit: Fit::default(), broken: false }]);
     let all = marked[0].filtered.iter().flat_map(|filtered| {
         filtered
             .scores

@@ -62,7 +62,6 @@ fn ours(asked: &Asked<'_>, of: &OfTask) -> serde_json::Value {
         "main": asked.task.metric(),
         "estimate": of.main,
         "measures": of.rows.iter().map(super::row_json).collect::<Vec<_>>(),
-        "mishaps": of.mishaps,
         "licence": asked.task.licence(),
     })
 }
