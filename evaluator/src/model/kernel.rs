@@ -4,8 +4,6 @@
 //! nothing here can tell how many rows there are, or how many threads. Sums run in sixteen lanes, which the compiler turns
 //! into vectors, and are folded in a fixed tree.
 
-use super::config::Attention;
-
 const LANES: usize = 16;
 
 /// `x / rms(x) · weight`, equation 4 of arXiv 1910.07467.
@@ -56,101 +54,9 @@ pub(super) fn rotate(heads: &mut [f32], size: usize, cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// Softmax attention of one token over the rows of the cache it sees, in order of position (the window is in `rows`).
-///
-/// `query` and `out`: `(query heads · size)`; `cache`: `(rows, 2 · kv heads · size)`, each row its keys, then its values;
-/// `scores` is room to work in. The usual sizes of a head are compiled each for itself, with their sums in registers.
-#[inline(always)]
-pub(super) fn attend(
-    query: &[f32],
-    cache: &[f32],
-    rows: &[u32],
-    attention: Attention,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    match attention.heads.size {
-        32 => attend_sized::<32>(query, cache, rows, attention, scores, out),
-        64 => attend_sized::<64>(query, cache, rows, attention, scores, out),
-        128 => attend_sized::<128>(query, cache, rows, attention, scores, out),
-        _ => attend_any(query, cache, rows, attention, scores, out),
-    }
-}
-
-#[inline(always)]
-fn attend_sized<const SIZE: usize>(
-    query: &[f32],
-    cache: &[f32],
-    rows: &[u32],
-    attention: Attention,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    let Attention { heads, scale, cap, .. } = attention;
-    let (group, stride) = (heads.query / heads.kv, 2 * heads.kv);
-    let (cache, _) = cache.as_chunks::<SIZE>(); // (rows · 2 · kv heads, size)
-    let (queries, outs) = (query.as_chunks::<SIZE>().0, out.as_chunks_mut::<SIZE>().0);
-    scores.resize(rows.len(), 0.0);
-    for (head, (query, out)) in queries.iter().zip(outs).enumerate() {
-        let keys = head / group;
-        for (score, row) in scores.iter_mut().zip(rows) {
-            *score = dot(query, &cache[*row as usize * stride + keys]) * scale;
-        }
-        if let Some(cap) = cap {
-            soft_cap(scores, cap);
-        }
-        let sum = exponentials(scores);
-        let mut weighed = [0.0; SIZE];
-        for (score, row) in scores.iter().zip(rows) {
-            let values = &cache[*row as usize * stride + heads.kv + keys];
-            for (sum, v) in weighed.iter_mut().zip(values) {
-                *sum += score * v;
-            }
-        }
-        *out = weighed.map(|x| x / sum);
-    }
-}
-
-#[inline(always)]
-fn attend_any(
-    query: &[f32],
-    cache: &[f32],
-    rows: &[u32],
-    attention: Attention,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    let Attention { heads, scale, cap, .. } = attention;
-    let (group, kv_len) = (heads.query / heads.kv, heads.kv_len());
-    scores.resize(rows.len(), 0.0);
-    for head in 0..heads.query {
-        let place = head * heads.size..(head + 1) * heads.size;
-        let first = head / group * heads.size;
-        for (score, row) in scores.iter_mut().zip(rows) {
-            let start = *row as usize * 2 * kv_len + first;
-            *score = dot(&query[place.clone()], &cache[start..start + heads.size]) * scale;
-        }
-        if let Some(cap) = cap {
-            soft_cap(scores, cap);
-        }
-        let sum = exponentials(scores);
-        let out = &mut out[place];
-        out.fill(0.0);
-        for (score, row) in scores.iter().zip(rows) {
-            let start = *row as usize * 2 * kv_len + kv_len + first;
-            for (sum, v) in out.iter_mut().zip(&cache[start..start + heads.size]) {
-                *sum += score * v;
-            }
-        }
-        for x in out.iter_mut() {
-            *x /= sum;
-        }
-    }
-}
-
 /// Turns scores into `exp(score - max)` and returns their sum. A NaN makes the sum NaN.
 #[inline(always)]
-fn exponentials(scores: &mut [f32]) -> f32 {
+pub(super) fn exponentials(scores: &mut [f32]) -> f32 {
     let max = maximum(scores);
     let mut lanes = [0.0; LANES];
     let (chunks, rest) = scores.as_chunks_mut::<LANES>();

@@ -7,6 +7,7 @@ mod activation;
 mod answer;
 mod architecture;
 mod architectures;
+mod attend;
 mod batch;
 mod chat;
 mod config;

@@ -3,6 +3,7 @@
 //! The tensor operations are also the oracle the kernels are tested against.
 
 use super::{
+    attend::attend,
     config::{Attention, Heads},
     kernel,
     pointwise::{layer_norm_oracle, rms_norm_oracle, soft_cap_oracle},
@@ -210,25 +211,11 @@ impl CustomOp2 for Attend<'_> {
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, cache: &CpuStorage, cl: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, cache) = (slice(x, xl)?, slice(cache, cl)?);
-        let Seen { runs, wanted, attention } = self.seen;
-        let heads = attention.heads;
-        // What each token of the step sees: its run's rows up to its own, from the window's first on.
-        let first = |last: usize| attention.window.map_or(0, |window| (last + 1).saturating_sub(window));
-        let seen: Vec<&[u32]> = runs
-            .iter()
-            .flat_map(|run| (run.position()..run.rows.len()).map(move |last| &run.rows[first(last)..=last]))
-            .collect();
-        let (fused, query_len) = (heads.fused_len(), heads.query_len());
-        let tokens = wanted.map_or(seen.len(), <[u32]>::len);
+        let (tokens, _) = xl.shape().dims2()?;
+        let tokens = self.seen.wanted.map_or(tokens, <[u32]>::len);
+        let query_len = self.seen.attention.heads.query_len();
         let mut out = vec![0.0; tokens * query_len]; // (wanted, query_len)
-        out.par_chunks_mut(query_len).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
-            let token = wanted.map_or(i, |wanted| wanted[i] as usize);
-            let query = &x[token * fused..token * fused + query_len];
-            wide(
-                #[inline(always)]
-                || kernel::attend(query, cache, seen[token], attention, scores, out),
-            );
-        });
+        attend(x, cache, self.seen, &mut out);
         Ok((CpuStorage::F32(out), (tokens, query_len).into()))
     }
 }

@@ -40,22 +40,35 @@ pub(super) fn product<W: Stored>(x: &[f32], w: &[W], y: &mut [f32], input: usize
                 column.push(y);
             }
         }
+        let x: Vec<&[f32]> = x.chunks(input).collect();
         let w = w.chunks(width * input);
-        stretches.extend(columns.into_iter().zip(w).map(|(y, w)| Stretch { x, w, y, input }));
+        stretches.extend(columns.into_iter().zip(w).map(|(y, w)| Stretch { x: x.clone(), w, stride: input, y }));
     }
     if let [only] = &mut stretches[..] {
-        arch.dispatch(only);
+        only.multiply(arch);
     } else {
-        stretches.par_iter_mut().for_each(|stretch| arch.dispatch(stretch));
+        stretches.par_iter_mut().for_each(|stretch| stretch.multiply(arch));
     }
 }
 
-/// A task's part of a product: some rows, some panels.
-struct Stretch<'a, W> {
-    x: &'a [f32],          // (rows, input)
-    w: &'a [W],            // (panels, input)
-    y: Vec<&'a mut [f32]>, // rows, each (outputs of the panels)
-    input: usize,
+/// What one thread does of a product: some rows, some panels. The sums are added to `y`.
+pub(super) struct Stretch<'a, 'y, W> {
+    /// Rows, each as long as a sum.
+    pub x: Vec<&'a [f32]>,
+    /// Panels, each from `stride` after the one before it on.
+    pub w: &'a [W],
+    /// From one panel to the next.
+    pub stride: usize,
+    /// As many rows, each of the panels' outputs.
+    pub y: Vec<&'y mut [f32]>,
+}
+
+impl<W: Stored> Stretch<'_, '_, W> {
+    pub(super) fn multiply(&mut self, arch: Arch) {
+        if self.x.first().is_some_and(|x| !x.is_empty()) {
+            arch.dispatch(self);
+        }
+    }
 }
 
 /// Where a tile begins, and how far it goes along the sums.
@@ -67,7 +80,7 @@ struct Place {
     to: usize,
 }
 
-impl<W: Stored> WithSimd for &mut Stretch<'_, W> {
+impl<W: Stored> WithSimd for &mut Stretch<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -75,10 +88,10 @@ impl<W: Stored> WithSimd for &mut Stretch<'_, W> {
         // Half of the registers hold half of the rows.
         let few = S::REGISTER_COUNT < 32;
         let tile = if few { TILE / 2 } else { TILE };
-        let (rows, panels) = (self.y.len(), self.w.len() / self.input);
-        let depth = self.input.div_ceil(self.input.div_ceil(DEPTH)).next_multiple_of(STEPS);
-        for from in (0..self.input).step_by(depth) {
-            let to = self.input.min(from + depth);
+        let (rows, panels, len) = (self.y.len(), self.y[0].len().div_ceil(PANEL), self.x[0].len());
+        let depth = len.div_ceil(len.div_ceil(DEPTH)).next_multiple_of(STEPS);
+        for from in (0..len).step_by(depth) {
+            let to = len.min(from + depth);
             let mut panel = 0;
             while panel < panels {
                 // Few rows leave room for several panels, whose sums do not wait for each other.
@@ -124,12 +137,12 @@ impl<W: Stored> WithSimd for &mut Stretch<'_, W> {
     }
 }
 
-impl<W: Stored> Stretch<'_, W> {
+impl<W: Stored> Stretch<'_, '_, W> {
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(&mut self, simd: S, at: Place) {
         let stretch = at.from..at.to;
-        let w: [&[W]; PANELS] = array::from_fn(|p| &self.w[(at.panel + p) * self.input..][stretch.clone()]);
-        let x: [&[f32]; ROWS] = array::from_fn(|r| &self.x[(at.row + r) * self.input..][stretch.clone()]);
+        let w: [&[W]; PANELS] = array::from_fn(|p| &self.w[(at.panel + p) * self.stride..][stretch.clone()]);
+        let x: [&[f32]; ROWS] = array::from_fn(|r| &self.x[at.row + r][stretch.clone()]);
         add_tile(simd, w, x, &mut self.y[at.row..at.row + ROWS], at.panel * PANEL);
     }
 }

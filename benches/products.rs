@@ -1,0 +1,88 @@
+//! Products of few and of many rows with a projection's weights, beside candle's, which is gemm's, and how fast weights are read.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+#[expect(dead_code, reason = "a benchmark only multiplies")]
+#[path = "../evaluator/src/model/matrix.rs"]
+mod matrix;
+#[path = "../evaluator/src/model/product.rs"]
+mod product;
+#[path = "../evaluator/src/model/tile.rs"]
+mod tile;
+
+use candle_core::{Device, Tensor};
+use matrix::{Matrix, Piece};
+use merge_core::dtype::Dtype;
+use pulp::Arch;
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+/// Input and output of a projection: of SmolLM2-135M, of a model of 1.8 billion parameters, and of a vocabulary.
+const SHAPES: [(usize, usize); 4] = [(576, 3072), (1536, 576), (2048, 2048), (576, 49152)];
+const ROWS: [usize; 5] = [1, 4, 16, 64, 256];
+/// Copies of a projection that take turns, so that weights come from memory as in a model, together of this many bytes.
+const BYTES: usize = 128 << 20;
+
+fn main() {
+    let threads = rayon::current_num_threads();
+    println!("{threads} threads; GFLOP/s, and GB/s of weights where there is one row; best of the runs");
+    println!("|  in × out    | rows |  f32 | bf16 |  f16 | candle   | f32 to it   | bf16 to f32 | bf16 GB/s |");
+    println!("|--------------|-----:|-----:|-----:|-----:|---------:|------------:|------------:|----------:|");
+    for (input, out) in SHAPES {
+        let weights = numbers(input * out);
+        let copies = BYTES.div_ceil(4 * input * out);
+        let matrices = [Dtype::F32, Dtype::BF16, Dtype::F16].map(|dtype| packed(&weights, input, dtype, copies));
+        let transposed: Vec<f32> = (0..input * out).map(|i| weights[i % out * input + i / out]).collect();
+        let of_candle =
+            |values: Vec<f32>, shape| Tensor::from_vec(values, shape, &Device::Cpu).expect("as many values");
+        let candles: Vec<Tensor> = (0..copies).map(|_| of_candle(transposed.clone(), (input, out))).collect();
+        for rows in ROWS {
+            let x = numbers(rows * input);
+            let mut y = vec![0.0; rows * out];
+            let ours = matrices.each_ref().map(|matrices| {
+                best(copies, |i| {
+                    y.fill(0.0);
+                    matrices[i].product(&x, &mut y, Arch::new());
+                    black_box(&y);
+                })
+            });
+            let x = of_candle(x, (rows, input));
+            let theirs = best(copies, |i| _ = black_box(x.matmul(&candles[i]).expect("shapes that fit")));
+            let flops = (2 * rows * input * out) as f64 / 1e9;
+            let [f32, bf16, f16] = ours.map(|time| flops / time);
+            let read =
+                if rows == 1 { format!("{:9.1}", (2 * input * out) as f64 / 1e9 / ours[1]) } else { String::new() };
+            println!(
+                "| {input:4} × {out:5} | {rows:4} | {f32:4.0} | {bf16:4.0} | {f16:4.0} | {:8.0} | {:11.2} | {:11.2} | {read:9} |",
+                flops / theirs,
+                theirs / ours[0],
+                ours[0] / ours[1]
+            );
+        }
+    }
+}
+
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 25) as f32 / 64.0 - 1.0).collect()
+}
+
+fn packed(weights: &[f32], input: usize, dtype: Dtype, copies: usize) -> Vec<Matrix> {
+    let mut bytes = vec![0; weights.len() * dtype.size()];
+    dtype.narrow(weights, &mut bytes);
+    let piece = || Piece { bytes: (&*bytes).into(), dtype };
+    (0..copies).map(|_| Matrix::pack(&[piece()], input)).collect()
+}
+
+/// Seconds of the fastest of many runs, which take the copies in turn.
+fn best(copies: usize, mut work: impl FnMut(usize)) -> f64 {
+    let (began, mut best, mut runs) = (Instant::now(), f64::INFINITY, 0);
+    while began.elapsed() < Duration::from_millis(300) || runs < 3 {
+        let start = Instant::now();
+        work(runs % copies);
+        best = best.min(start.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    best
+}

@@ -1,0 +1,24 @@
+//! Prints how many tokens of a prompt are read in a second: `reading DIR LEN RUNS` prints one figure for each run.
+//!
+//! As a server reads a prompt: no token is known from before, and the logits after the last are wanted.
+
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
+use candle_core::Device;
+use evaluator::model::Llama;
+use merge_core::checkpoint::Checkpoint;
+use std::{env, error::Error, path::Path, time::Instant};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let [dir, len, runs] = &args[..] else { return Err("usage: reading DIR LEN RUNS".into()) };
+    let (len, runs): (usize, usize) = (len.parse()?, runs.parse()?);
+    let mut model = Llama::load(&Checkpoint::open(Path::new(dir))?, &Device::Cpu)?;
+    for run in 0..runs {
+        let tokens: Vec<u32> = (0..len).map(|i| ((i * 7919 + run) % 4001) as u32).collect();
+        let began = Instant::now();
+        model.logits(&tokens)?;
+        println!("{:.1}", len as f64 / began.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
