@@ -7,7 +7,7 @@ mod samples;
 use candle_core::Device;
 use divan::{Bencher, black_box, counter::ItemsCount};
 use evaluator::{
-    model::Llama,
+    model::Transformer,
     objective::Benchmarks,
     request::{Request, answers},
     task::{self, Benchmark, Fractions, Split, Task as _},
@@ -49,7 +49,7 @@ fn answer(bencher: Bencher<'_, '_>) {
     let task = task("mgsm-ja-mini.yaml");
     let requests: Vec<Request> = task.requests(&task.split(Split::Search)[..N_ANSWERED]);
     let checkpoint = Checkpoint::open(&family().join("ja")).expect("the repository has it");
-    let mut model = Llama::load(&checkpoint, &Device::Cpu).expect("a Llama");
+    let mut model = Transformer::load(&checkpoint, &Device::Cpu).expect("the repository has it");
     let work = || one_thread(|| answers(&mut model, &requests).expect("it answers"));
     bencher.counter(ItemsCount::new(N_ANSWERED)).bench_local(work);
 }

@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use candle_core::Device;
-use evaluator::model::Llama;
+use evaluator::model::Transformer;
 use merge_core::checkpoint::Checkpoint;
 use std::{env, error::Error, path::Path, time::Instant};
 
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
     let [dir, len, runs] = &args[..] else { return Err("usage: reading DIR LEN RUNS".into()) };
     let (len, runs): (usize, usize) = (len.parse()?, runs.parse()?);
-    let mut model = Llama::load(&Checkpoint::open(Path::new(dir))?, &Device::Cpu)?;
+    let mut model = Transformer::load(&Checkpoint::open(Path::new(dir))?, &Device::Cpu)?;
     for run in 0..runs {
         let tokens: Vec<u32> = (0..len).map(|i| ((i * 7919 + run) % 4001) as u32).collect();
         let began = Instant::now();

@@ -8,7 +8,7 @@
 
 use candle_core::Device;
 use evaluator::{
-    model::{Llama, Server, Wire},
+    model::{Server, Transformer, Wire},
     request::{Answer, Ask, Encoding, Limit, Prompt, Request, Said, answers},
 };
 use merge_core::checkpoint::Checkpoint;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = env::var("OPENAI_API_KEY").ok();
     let wire = Wire::new(Agent::new_with_defaults(), url, key.as_deref())?;
     let mut server = Server::connect(wire, None)?;
-    let mut local = Llama::load(&Checkpoint::open(Path::new(dir))?, &Device::Cpu)?;
+    let mut local = Transformer::load(&Checkpoint::open(Path::new(dir))?, &Device::Cpu)?;
     let bos = env::var("BOS").unwrap_or_default();
     let began = Instant::now();
     let theirs = answers(&mut server, &requests(""))?;

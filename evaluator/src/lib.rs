@@ -1,7 +1,7 @@
 //! Scores language models on Japanese benchmarks.
 //!
 //! A [`task::Task`] asks and marks and never sees a model; a [`request::LanguageModel`] answers and never sees a task.
-//! [`model::Llama`] is our own forward pass on candle: many requests at once, without padding, each answered bit for bit as
+//! [`model::Transformer`] is our own forward pass on candle: many requests at once, without padding, each answered bit for bit as
 //! if it were alone. [`objective::Benchmarks`] joins the two for a search, [`evaluation`] for a report.
 //!
 //! In reading order: [`request`] is what is said between them; [`dataset`] is what the benchmarks' data is and how it is read;

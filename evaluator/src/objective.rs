@@ -2,7 +2,7 @@
 
 use crate::{
     guard::{self, Question},
-    model::{Llama, Tokenizer, health::Watch},
+    model::{Tokenizer, Transformer, health::Watch},
     request::answers,
     task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
@@ -143,13 +143,13 @@ impl Objective for Benchmarks {
     }
 
     fn check(&self, weights: &dyn Weights) -> Result<()> {
-        Llama::check(weights, &self.tokenizer(weights)?)
+        Transformer::check(weights, &self.tokenizer(weights)?)
     }
 
     fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
         // In the thread pool from here on: every operation of the model that is called from outside has to wait for it.
         rayon::scope(|_| {
-            let mut model = Llama::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
+            let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
             for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
                 let mut rest = &items[..];
                 while !rest.is_empty() {

@@ -170,7 +170,7 @@ pub(crate) struct Eval {
     /// What the system says first in a conversation.
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub(crate) system: Option<String>,
-    /// Ask an OpenAI-compatible server too, such as http://127.0.0.1:8000 of vLLM or llama.cpp.
+    /// Ask an OpenAI-compatible server too, such as `http://127.0.0.1:8000` of vLLM or llama.cpp.
     #[arg(long, value_name = "URL")]
     pub(crate) server: Vec<String>,
     /// The model to ask of a server that has several [default: its first].

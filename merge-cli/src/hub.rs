@@ -30,7 +30,7 @@ pub(crate) fn agent(address: &str) -> Result<Agent> {
             .hint("ask by way of something that encrypts, at an address that begins with http://"));
     }
     let certificates = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    wire::agent(certificates.as_deref(), Duration::from_mins(10))
+    wire::agent(certificates.as_deref(), Duration::from_secs(600))
 }
 
 /// The hub, as the environment says: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE`.

@@ -284,7 +284,8 @@ fn a_question_searched_on_in_one_task_cannot_be_reported_on_in_another() {
     dir.write("choices.jsonl", format!("{choices}{leak}\n"));
     let said = dir.run(SEARCH);
     assert_eq!(said.code, Some(1));
-    let error = "search.yaml:16:5: task ja-solution-mini has report items whose questions are search items too";
+    let error = "search.yaml:16:5: 1 report item is a search item too: item 16 of task ja-solution-mini is a near copy of \
+                 item 3 of task mgsm-ja-mini";
     assert_eq!(said.error(), error);
 }
 

@@ -1,7 +1,7 @@
 //! Many requests to answers: what is remembered is looked up, the rest computed in batches of neighbours.
 
 use super::{
-    Llama,
+    Transformer,
     batch::Path,
     prefill::common,
     question::{Job, Outcome, Part, Question, Reader},
@@ -25,7 +25,7 @@ struct Place<'a> {
     part: usize,
 }
 
-impl LanguageModel for Llama {
+impl LanguageModel for Transformer {
     /// Answers come in an order that depends on the requests alone: not on the batch, nor on what is remembered.
     fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()> {
         let (mut open, mut places) = self.places(requests)?;
@@ -76,7 +76,7 @@ impl LanguageModel for Llama {
     }
 }
 
-impl Llama {
+impl Transformer {
     /// What is known of each request, and what is to compute.
     fn places<'a>(&self, requests: &'a [Request]) -> Result<(Vec<Open>, Vec<Place<'a>>)> {
         let reader = Reader {

@@ -1,7 +1,7 @@
 //! A batch of sequences to what is wanted of them: continuations scored, answers generated side by side.
 
 use super::{
-    Llama,
+    Transformer,
     decoder::Cache,
     kernel,
     ops::Run,
@@ -30,7 +30,7 @@ struct Growing<'a> {
     generated: Vec<u32>,
 }
 
-impl Llama {
+impl Transformer {
     /// Computes sorted jobs, taking over what they share with the sequence `before`; returns an outcome for each, and the
     /// batch's last sequence.
     ///

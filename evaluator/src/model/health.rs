@@ -97,7 +97,7 @@ impl Watch {
     /// Takes the next answer, and returns why the candidate is dead, if it is: it has computed what is not finite, or its
     /// first 16 texts are all ill. A verdict is final.
     ///
-    /// It depends on the first answers: those of [`super::Llama`] come in an order that depends on what is asked alone.
+    /// It depends on the first answers: those of [`super::Transformer`] come in an order that depends on what is asked alone.
     pub fn tell(&mut self, answer: &Answer, expects_japanese: bool) -> Option<&Verdict> {
         if self.verdict.is_some() {
             return self.verdict.as_ref();

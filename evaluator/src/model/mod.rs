@@ -78,7 +78,7 @@ impl Default for Batch {
 /// Linear layers act on the tokens of all sequences at once, attention on each sequence alone. On a CPU every answer is
 /// bit for bit the same for any [`Batch`], company, order and number of threads.
 #[derive(Debug)]
-pub struct Llama {
+pub struct Transformer {
     decoder: Decoder,
     tokenizer: Tokenizer,
     specials: Specials,
@@ -105,7 +105,7 @@ pub fn device(name: &str) -> Result<Device> {
     Device::new_cuda(number).map_err(|e| Error::machine(format!("cannot use device {name}: {e}")))
 }
 
-impl Llama {
+impl Transformer {
     /// Reads the weights, and the tokenizer and generation config beside them.
     ///
     /// Fails, naming the key, tensor or file, for an architecture there is no forward pass for, a tensor that is
@@ -114,13 +114,13 @@ impl Llama {
         Self::with_tokenizer(weights, Tokenizer::of(weights)?, device)
     }
 
-    /// Makes every refusal of [`Llama::load`] that needs no weight, but those of single tensors.
+    /// Makes every refusal of [`Transformer::load`] that needs no weight, but those of single tensors.
     pub fn check(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
         let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
         tokenizer.check(blueprint.vocab)
     }
 
-    /// Like [`Llama::load`], with a tokenizer already read: many candidates share one.
+    /// Like [`Transformer::load`], with a tokenizer already read: many candidates share one.
     pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
         Self::check(weights, &tokenizer)?;
         let blueprint = Blueprint::read(weights.config())?;

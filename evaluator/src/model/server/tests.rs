@@ -4,7 +4,7 @@
 use super::{Server, Wire};
 use crate::{
     model::{
-        Llama,
+        Transformer,
         tests::{Memory, choices, generate, likelihoods, near, readings, word_problems},
     },
     request::{Answer, Ask, Encoding, LanguageModel as _, Limit, Request, Said, Shot, answers},
@@ -117,7 +117,7 @@ fn heard(stream: &mut BufReader<TcpStream>) -> Option<(String, String, Value)> {
     Some((head, path, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-fn answer(llama: &mut Llama, style: Style, path: &str, body: &Value) -> Value {
+fn answer(llama: &mut Transformer, style: Style, path: &str, body: &Value) -> Value {
     if path == "/v1/models" {
         return json!({"data": [{"id": "ja"}, {"id": "other"}]});
     }
@@ -149,7 +149,7 @@ fn answer(llama: &mut Llama, style: Style, path: &str, body: &Value) -> Value {
 }
 
 /// A text's tokens and log-likelihoods, and one token more.
-fn echo(llama: &mut Llama, style: Style, text: &str) -> Value {
+fn echo(llama: &mut Transformer, style: Style, text: &str) -> Value {
     let mut tokens = llama.tokenizer().encode_prompt(text).unwrap();
     let logits = llama.all_logits(&tokens).unwrap();
     let prompt_tokens = tokens.len();

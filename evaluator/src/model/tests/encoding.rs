@@ -3,7 +3,7 @@
 use super::{Memory, answer, family, items, likelihoods, llama, near, prompt};
 use crate::{
     model::{
-        Llama, Tokenizer,
+        Tokenizer, Transformer,
         encode::{Encoder, Pair},
         special::Specials,
     },
@@ -25,7 +25,7 @@ fn text(reference: &Value, key: &str) -> String {
     reference[key].as_str().unwrap().to_owned()
 }
 
-fn ask(model: &mut Llama, prompt: String, ask: Ask) -> crate::request::Answer {
+fn ask(model: &mut Transformer, prompt: String, ask: Ask) -> crate::request::Answer {
     answers(model, &[Request { prompt: Prompt::plain(prompt), ask, encoding: JOINT }]).unwrap().remove(0)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Memory as Model, bits, choices, device, llama, readings, word_problems};
 use crate::{
-    model::{Batch, Llama, Memory},
+    model::{Batch, Memory, Transformer},
     request::{Answer, Ask, LanguageModel as _, Limit, Request, answers},
 };
 use merge_core::store::{Fingerprint, Store};
@@ -11,7 +11,7 @@ use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 const HASH: Fingerprint = [7; 32];
 
-fn remembering(model: &Model, store: &Arc<Store>, content: Fingerprint) -> Llama {
+fn remembering(model: &Model, store: &Arc<Store>, content: Fingerprint) -> Transformer {
     let memory = Memory::new(Arc::clone(store), model, content, &device("cpu").unwrap()).unwrap();
     model.load().unwrap().remembering(memory)
 }
@@ -83,7 +83,7 @@ fn goes_on_where_it_was_broken_off() {
     let expected = answers(&mut llama("ja"), &requests).unwrap();
     let model = Model::open("ja");
     let small = || remembering(&model, &store, HASH).batch(Batch { sequences: 4, ..Batch::default() });
-    let ask = |llama: &mut Llama, most: usize| -> Vec<(usize, Answer)> {
+    let ask = |llama: &mut Transformer, most: usize| -> Vec<(usize, Answer)> {
         let mut heard = Vec::new();
         let take = &mut |number, answer| {
             heard.push((number, answer));

@@ -2,7 +2,7 @@
 
 use crate::{args::Eval, hub::agent, model::Model, screen};
 use evaluator::{
-    model::{Batch, Llama, Memory, Server, Wire, device},
+    model::{Batch, Memory, Server, Transformer, Wire, device},
     request::LanguageModel,
 };
 use merge_core::{
@@ -84,7 +84,7 @@ impl Answering {
         }
         let weights = model.weights();
         let device = device(&args.execution.device)?;
-        let mut opened = Llama::load(weights, &device)?;
+        let mut opened = Transformer::load(weights, &device)?;
         if let Some(sequences) = args.batch {
             opened = opened.batch(Batch { sequences: sequences.into(), ..Batch::default() });
         }

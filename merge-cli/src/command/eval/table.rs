@@ -45,11 +45,8 @@ pub(super) fn of_model(asked: &[Asked<'_>], groups: &[Group], scored: &Scored) -
     if let Some(mean) = mean(asked, &scored.tasks) {
         table.add_row(mean);
     }
-    let mut text = format!("{}\n\n{}", scored.name, screen::flush_left(&table));
-    for note in notes {
-        text += &format!("\n{note}");
-    }
-    text
+    let head = format!("{}\n\n{}", scored.name, screen::flush_left(&table));
+    std::iter::once(head).chain(notes).collect::<Vec<_>>().join("\n")
 }
 
 fn table(header: &[&str]) -> Table {
