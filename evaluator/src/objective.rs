@@ -93,7 +93,7 @@ impl Benchmarks {
     fn asks(&self, split: Split) -> Vec<(String, Asks)> {
         let mut all = Vec::new();
         for (task, goal) in self.tasks.iter().zip(&self.goals) {
-            all.extend(items(goal, split).iter().map(|id| (task.name().to_owned(), task.asks(*id))));
+            all.extend(task.asks(items(goal, split)).into_iter().map(|asks| (task.name().to_owned(), asks)));
         }
         all
     }

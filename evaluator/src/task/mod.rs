@@ -161,6 +161,22 @@ pub fn read_text(name: &str, text: &str, fractions: Fractions, datasets: &dyn Da
     of(definition::read_str(Path::new(name), text)?, fractions, datasets)
 }
 
+/// How many bytes texts have in common at their beginning and, apart from that, at their end; none of fewer than two texts.
+fn frame(texts: &[String]) -> (usize, usize) {
+    let [first, rest @ ..] = texts else { return (0, 0) };
+    if rest.is_empty() {
+        return (0, 0);
+    }
+    let shared = |a: &mut dyn Iterator<Item = char>, b: &mut dyn Iterator<Item = char>| {
+        a.zip(b).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum::<usize>()
+    };
+    let before = rest.iter().fold(first.len(), |len, text| shared(&mut first[..len].chars(), &mut text.chars()));
+    let after = rest.iter().fold(first.len() - before, |len, text| {
+        shared(&mut first[first.len() - len..].chars().rev(), &mut text[before..].chars().rev())
+    });
+    (before, after)
+}
+
 /// The task of a definition.
 fn of(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     definition::check(&written)?;
@@ -195,23 +211,28 @@ impl Benchmark {
         &self.item(id).asked.question
     }
 
-    /// What an item asks, for the guard between splits: the question without its examples, and its choices.
+    /// What items ask, for the guard between splits: the question without its examples and without what all items of the task
+    /// begin and end with, and its choices.
     ///
     /// # Panics
-    /// If the item is not one of the task's.
-    pub fn asks(&self, id: ItemId) -> Asks {
-        let item = self.item(id);
-        let texts = item.asked.requests.iter().take(1).flat_map(|Request { prompt, ask, .. }| {
-            let more: &[String] = match ask {
-                Ask::Choose { choices } => choices,
-                Ask::Read { text } => std::slice::from_ref(text),
-                Ask::Generate { .. } => &[],
-            };
-            std::iter::once(&prompt.question).chain(more).map(String::as_str)
-        });
-        let text = texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+    /// If an item is not one of the task's.
+    pub fn asks(&self, items: &[ItemId]) -> Vec<Asks> {
+        let first = |item: &Item| item.asked.requests.first().map_or("", |first| first.prompt.question.as_str()).to_owned();
+        let (before, after) = frame(&self.items.by_id.values().map(first).collect::<Vec<_>>());
         let is_mgsm = self.written.definition.dataset_path.as_ref().is_some_and(|path| path.value.contains("/mgsm"));
-        Asks { text, row: item.row, family: is_mgsm.then_some(Family::Mgsm) }
+        let of = |id: &ItemId| {
+            let item = self.item(*id);
+            let question = first(item);
+            let more: &[String] = match item.asked.requests.first().map(|first| &first.ask) {
+                Some(Ask::Choose { choices }) => choices,
+                Some(Ask::Read { text }) => std::slice::from_ref(text),
+                Some(Ask::Generate { .. }) | None => &[],
+            };
+            let all = std::iter::once(&question[before..question.len() - after]).chain(more.iter().map(String::as_str));
+            let text = all.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+            Asks { text, row: item.row, family: is_mgsm.then_some(Family::Mgsm) }
+        };
+        items.iter().map(of).collect()
     }
 
     /// Whether an answer in another language than Japanese is wrong.
