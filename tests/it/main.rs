@@ -6,6 +6,7 @@ mod kit;
 mod cli;
 mod conformance;
 mod data;
+mod eval;
 mod export;
 mod looks;
 mod merges;

@@ -217,7 +217,8 @@ impl Benchmark {
     /// # Panics
     /// If an item is not one of the task's.
     pub fn asks(&self, items: &[ItemId]) -> Vec<Asks> {
-        let first = |item: &Item| item.asked.requests.first().map_or("", |first| first.prompt.question.as_str()).to_owned();
+        let first =
+            |item: &Item| item.asked.requests.first().map_or("", |first| first.prompt.question.as_str()).to_owned();
         let (before, after) = frame(&self.items.by_id.values().map(first).collect::<Vec<_>>());
         let is_mgsm = self.written.definition.dataset_path.as_ref().is_some_and(|path| path.value.contains("/mgsm"));
         let of = |id: &ItemId| {
