@@ -93,7 +93,7 @@ pub struct MetricRow {
     pub value: f64,
     /// The value's standard error, where lm-evaluation-harness gives one.
     pub stderr: Option<f64>,
-    /// A 95% interval, ours: of [`Estimate`].
+    /// A 95% interval, ours: that of [`crate::statistics::Estimate`].
     pub ci95: Option<[f64; 2]>,
     /// Items.
     pub n: usize,
