@@ -53,8 +53,8 @@ training_split: train
 test_split: test
 num_fewshot: 4
 output_type: generate_until
-doc_to_text: '{{% if answer is not none %}}{{{{question+"\nステップごとの答え:"}}}}{{% else %}}{{{{"問題： "+question+"\nステップごとの答え:"}}}}{{% endif %}}'
-doc_to_target: '{{% if answer is not none %}}{{{{answer[11:]}}}}{{% else %}}{{{{answer_number|string}}}}{{% endif %}}'
+doc_to_text: '{{% if answer %}}{{{{question+"\nステップごとの答え:"}}}}{{% else %}}{{{{"問題： "+question+"\nステップごとの答え:"}}}}{{% endif %}}'
+doc_to_target: '{{% if answer %}}{{{{answer[11:]}}}}{{% else %}}{{{{answer_number|string}}}}{{% endif %}}'
 target_delimiter: " "
 generation_kwargs:
   do_sample: false
@@ -94,10 +94,10 @@ for run in range(runs):
 
 def write_tasks(data, scratch):
     exemplars = json.loads((data / "mgsm/exemplars.json").read_text())["ja"].values()
-    train = [{"question": of["q"], "answer": of["a"], "answer_number": None} for of in exemplars]
+    train = [{"question": of["q"], "answer": of["a"], "answer_number": ""} for of in exemplars]
     lines = (data / "mgsm/mgsm_ja.tsv").read_text().splitlines()
     test = [line.split("\t") for line in lines if line]
-    test = [{"question": question, "answer": None, "answer_number": number} for question, number in test]
+    test = [{"question": question, "answer": "", "answer_number": number} for question, number in test]
     for split, items in (("train", train), ("test", test)):
         (scratch / f"{split}.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
     files = {}
