@@ -11,6 +11,7 @@ use merge_core::{
     error::{Error, Result},
     evolve::{Goal, Heard, News, Objective},
     item::{ItemId, ItemScore},
+    search::Items,
     weights::Weights,
 };
 use sha2::{Digest as _, Sha256};
@@ -35,20 +36,36 @@ impl Benchmarks {
     ///
     /// A task without search items, or 0 `items`, ranks no candidates but takes part in choosing and reporting the answer;
     /// one with search items alone only ranks. Fails if the task has fewer search items than `items`.
-    pub fn maximise(&mut self, task: Benchmark, weight: f64, items: usize) -> Result<()> {
+    pub fn maximise(&mut self, task: Benchmark, weight: f64, items: Items) -> Result<()> {
+        self.rank(task, items, |goal| Goal { weight, ..goal })
+    }
+
+    /// Adds a task on which no candidate may be more than `within` below the best of the parents.
+    ///
+    /// Fails if it has fewer search items than `items`, or none to select by.
+    pub fn constrain(&mut self, task: Benchmark, within: f64, items: Items) -> Result<()> {
+        if task.split(Split::Select).is_empty() {
+            return Err(Error::user(format!("task {} has no select items", task.name()))
+                .hint("whether the answer keeps to a constraint is decided on them"));
+        }
+        self.rank(task, items, |goal| Goal { within: Some(within), ..goal })
+    }
+
+    fn rank(&mut self, task: Benchmark, items: Items, as_goal: impl Fn(Goal) -> Goal) -> Result<()> {
+        let (least, most) = (items.from, items.to);
         let there = task.split(Split::Search).len();
-        if items > there {
+        if most > there {
             let message =
-                format!("task {}: {items} items a generation, but it has only {there} to search on", task.name());
+                format!("task {}: {most} items a generation, but it has only {there} to search on", task.name());
             return Err(Error::user(message).hint(if there == 0 {
                 "with `items: 0` it takes part in choosing and reporting the answer alone".to_owned()
             } else {
-                format!("set `items: {there}` or less")
+                format!("set `items: {there}` or less{}", if least < most { ", also as `to`" } else { "" })
             }));
         }
         let [search, select, report] = Split::ALL.map(|split| task.split(split).to_vec());
-        let search = if items == 0 { Vec::new() } else { search };
-        self.add(task, Goal { weight, items, search, select, report, ..Goal::default() })
+        let search = if most == 0 { Vec::new() } else { search };
+        self.add(task, as_goal(Goal { items, search, select, report, ..Goal::default() }))
     }
 
     /// Refuses an objective that cannot rank candidates, choose among them and report the answer, or that does one on
@@ -81,7 +98,7 @@ impl Benchmarks {
                 .hint(format!("it has items to {}", has.collect::<Vec<_>>().join(", to "))));
         }
         let report = task.split(split).to_vec();
-        self.add(task, Goal { report, ..Goal::default() })
+        self.add(task, Goal { report, items: Items { from: 0, to: 0 }, ..Goal::default() })
     }
 
     /// The tasks, in the order of the goals.
@@ -104,7 +121,7 @@ impl Benchmarks {
                 .hint("an objective is reported too: name it once"));
         }
         let (name, metric) = (task.name().to_owned(), task.metric());
-        self.goals.push(Goal { name, metric, fingerprint: task.fingerprint(), ..goal });
+        self.goals.push(Goal { name, metric, fingerprint: task.fingerprint(), worst: task.worst(), ..goal });
         self.tasks.push(task);
         Ok(())
     }

@@ -44,13 +44,23 @@ pub(crate) enum Command {
 #[derive(clap::Args)]
 pub(crate) struct Search {
     /// The search file: a recipe with holes and a `search` block.
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "from_mergekit")]
+    pub(crate) file: Option<PathBuf>,
+    /// Search what a file of mergekit-evolve says, instead of a search file.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub(crate) from_mergekit: Option<PathBuf>,
     /// Where to keep the study and its result; a search that is there already goes on.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Search with this seed instead of the file's.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Search with so many seeds, one after the other, and report the spread.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    pub(crate) seeds: Option<u16>,
+    /// Spend so many item evaluations instead of the file's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) budget: Option<u64>,
     /// Candidates scored side by side [default: one for each core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: Option<u16>,

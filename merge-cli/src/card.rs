@@ -41,10 +41,10 @@ pub(crate) fn of_search(
     let evaluations = &study["item_evaluations"];
     writeln!(
         card,
-        "Evolved with evomerge {}: {} generations of {} candidates, {evaluations} item evaluations, seed {}.\n",
+        "Evolved with evomerge {}: {} candidates in {} generations, {evaluations} item evaluations, seed {}.\n",
         env!("CARGO_PKG_VERSION"),
+        study["candidates"],
         study["generations"],
-        study["population"],
         study["seed"],
     )
     .expect(STRING);

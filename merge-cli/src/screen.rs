@@ -95,10 +95,10 @@ impl Line {
 
     fn describe(&self, progress: &Progress) -> String {
         let mut text = progress.phase.to_owned();
-        if let (generation, n @ 1..) = progress.generation {
-            write!(text, " · generation {generation}/{n}").expect(STRING);
+        if let (generation @ 1.., spent) = progress.generation {
+            write!(text, " · generation {generation} · {:.0}% of the budget", 100.0 * spent).expect(STRING);
         }
-        if let Some((best, mean)) = progress.fitness {
+        if let Some((best, mean)) = progress.curve.last().and_then(|last| last.best.zip(last.mean)) {
             write!(text, " · best {:.1}, mean {:.1}", 100.0 * best, 100.0 * mean).expect(STRING);
         }
         let rate = progress.scored_now as f64 / self.began.elapsed().as_secs_f64();

@@ -6,7 +6,7 @@ mod tests;
 use crate::{
     method::{self, Base},
     recipe::{At, Model, Parameters, Recipe, Setting},
-    template::Template,
+    template::{Dimension, Kind, Space, Template},
 };
 
 /// The mean of the models, the base left out if the template's method takes differences from it. `None` if the template
@@ -19,8 +19,34 @@ pub fn uniform(template: &Template) -> Option<Recipe> {
 /// Sakana's paper begins (<https://arxiv.org/abs/2403.13187>). `None` without a base to take differences from, or if the
 /// template stacks slices or merges modules.
 pub fn untuned_dare_ties(template: &Template) -> Option<Recipe> {
-    let base = template.base_model.clone()?;
+    let base = template.first().base_model.clone()?;
     merge(template, "dare_ties", Some(base), &[("weight", 0.5), ("density", 0.5)])
+}
+
+/// The models that have a uniform average, by name; none if the template stacks slices or merges modules.
+pub fn members(template: &Template) -> Vec<String> {
+    let recipe = template.first();
+    let needs_base = method::method(&recipe.merge_method).is_some_and(|method| method.base() != Base::Merged);
+    let is_base = |model: &At<String>| needs_base && recipe.base_model.as_ref() == Some(model);
+    recipe.models.iter().map(|model| &model.model).filter(|model| !is_base(model)).map(|name| name.value.clone()).collect()
+}
+
+/// The mean of some of the models; `None` as for [`uniform`].
+pub fn average(template: &Template, names: &[String]) -> Option<Recipe> {
+    let mut recipe = uniform(template)?;
+    recipe.models.value.retain(|model| names.contains(&model.model.value));
+    Some(recipe)
+}
+
+/// Every layer of a search among layers, one upon the other, at its full scale: what stacking gives without a search. `None` for
+/// any other search.
+pub fn stacked(template: &Template, space: &Space) -> Option<Recipe> {
+    let is_path = !template.first().path.is_empty();
+    let whole = |dimension: &Dimension| match &dimension.kind {
+        Kind::Choice { .. } => 1.0,
+        kind => kind.nearest(1.0),
+    };
+    is_path.then(|| template.fill(space, &space.dimensions.iter().map(whole).collect::<Vec<_>>()))
 }
 
 fn merge(
@@ -29,17 +55,14 @@ fn merge(
     base_model: Option<At<String>>,
     all: &[(&'static str, f64)],
 ) -> Option<Recipe> {
-    let needs_base = method::method(&template.merge_method).is_some_and(|method| method.base() != Base::Merged);
-    let is_base = |model: &At<String>| needs_base && template.base_model.as_ref() == Some(model);
-    let models = template.models.iter().map(|model| &model.model).filter(|model| !is_base(model));
-    let models: Vec<_> =
-        models.map(|model| Model { model: model.clone(), parameters: Parameters::default() }).collect();
+    let models = members(template).into_iter().map(At::nowhere);
+    let models: Vec<_> = models.map(|model| Model { model, parameters: Parameters::default() }).collect();
     (!models.is_empty()).then(|| Recipe {
         merge_method: At::nowhere(name.to_owned()),
         base_model,
         models: At::nowhere(models),
         parameters: all.iter().map(|(name, value)| (*name, Setting::number(*value))).collect(),
         // The types, the vocabulary and the rest are the template's.
-        ..template.map(|_| Setting::number(0.0))
+        ..template.first().map(|_| Setting::number(0.0))
     })
 }

@@ -1,7 +1,7 @@
 //! What tensor names tell: which layer a tensor belongs to, and which tensors are the input embedding.
 
 use crate::weights::Index;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The layers of a model, read off its tensor names: `model.layers.3.mlp.up_proj.weight` is in layer 3 of `model.layers.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Layers {
     pub prefix: String,
     /// The names of the tensors that embed the input, which come before the first layer.
     pub embeddings: Vec<String>,
+    /// The names of the tensors within a layer, behind its number and dot, in order.
+    pub inside: BTreeSet<String>,
     /// How many layers other stacks have, such as those of a vision tower, by their prefix.
     pub others: BTreeMap<String, usize>,
 }
@@ -47,12 +49,17 @@ impl Layers {
             })
             .cloned()
             .collect();
+        let inside = index.keys().filter(|name| names(name)).filter_map(|name| {
+            let (_, layer) = split(name).filter(|(own, _)| *own == prefix)?;
+            name.strip_prefix(&format!("{prefix}{layer}.")).map(str::to_owned)
+        });
+        let inside = inside.collect();
         let others = numbered
             .iter()
             .filter(|(other, _)| **other != prefix)
             .map(|(other, (_, count))| ((*other).to_owned(), *count))
             .collect();
-        Self { count, prefix, embeddings, others }
+        Self { count, prefix, embeddings, inside, others }
     }
 
     /// The layer a tensor belongs to, or `None` if it comes before or after them all.

@@ -1,21 +1,27 @@
 //! A search file is a template with a `search` block: what to optimise, how, and for how long.
 
+mod items;
+mod mergekit;
+mod optimizer;
+mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::Path};
-
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings, json_schema};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, IntoDeserializer, value::MapAccessDeserializer},
+pub use self::{
+    items::{Items, Racing},
+    optimizer::{Algorithm, Optimizer, Restarts},
+    stages::Stage,
 };
+
+use std::path::Path;
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Result,
-    optimizer,
-    recipe::{At, MethodInfo, Mistake, Node, Recipe, from_tree, read_text},
-    template::{Slot, Space, Template},
+    recipe::{At, MethodInfo, Mistake, Node, Recipe, read_text},
+    template::{Slot, Template},
 };
 
 /// A template and how to search it.
@@ -27,16 +33,14 @@ pub struct SearchFile {
     pub search: Search,
 }
 
-/// Candidates that random search draws for each subset of items, unless said.
-const RANDOM_POPULATION: usize = 12;
-
 /// What to optimise, how, and for how long.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// The optimiser, by its name or with its settings; CMA-ES unless said.
-    #[serde(default, deserialize_with = "optimizer")]
-    #[schemars(schema_with = "optimizer_schema")]
+    /// The optimiser, by its name or with its settings. Unless said, CMA-ES for a search among numbers, and CatCMA with margin
+    /// where there are choices or whole numbers too.
+    #[serde(default, deserialize_with = "optimizer::read")]
+    #[schemars(schema_with = "optimizer::schema")]
     pub optimizer: Optimizer,
     /// How many items are evaluated to rank candidates, over all of them. Random search beside it takes as many again;
     /// choosing and reporting the answer take what their items are.
@@ -50,36 +54,23 @@ pub struct Search {
     pub device: At<String>,
     /// The tasks whose scores, in their weighted mean, are a candidate's fitness.
     pub objective: At<Vec<Objective>>,
+    /// What candidates must keep to: those that do not are ranked behind all that do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<Constraint>,
+    /// What should be small beside: it is an objective for optimisers of several, and takes part in the fitness by its weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub minimise: Vec<Minimise>,
+    /// Most layers of a candidate; longer ones are ranked behind all others, unscored.
+    pub most_layers: Option<At<usize>>,
+    /// Gives the better candidates of a generation more items at the cost of the others: `true` in three rungs, or their number.
+    #[serde(default)]
+    pub racing: Racing,
+    /// Begins a search among layers with how much each is missed: every layer of the first path is left out once.
+    #[serde(default)]
+    pub layer_scan: Option<At<bool>>,
     /// Further tasks, on which the winner is reported and which the search never sees.
     #[serde(default)]
     pub report: Vec<At<String>>,
-}
-
-/// How candidates are proposed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Optimizer {
-    /// Its name.
-    pub name: Algorithm,
-    /// CMA-ES: adapt the learning rate to the noise of the scores; true unless said.
-    pub learning_rate_adaptation: Option<At<bool>>,
-    /// CMA-ES: the first step's standard deviation, where 1 is the whole range; 1/6 unless said.
-    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
-    pub sigma: Option<At<f64>>,
-    /// Candidates in a generation, at least 4; by the number of dimensions unless said.
-    #[schemars(range(min = 4))]
-    pub population: Option<At<usize>>,
-}
-
-/// An optimiser's name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Covariance matrix adaptation.
-    #[default]
-    CmaEs,
-    /// Uniform random search, the least that an optimiser must beat.
-    Random,
 }
 
 /// A task whose score counts.
@@ -88,10 +79,11 @@ pub enum Algorithm {
 pub struct Objective {
     /// The task's file, relative to this file or to the current directory; or what `evomerge tasks` calls one.
     pub task: At<String>,
-    /// How many fresh items score a generation; 60 unless said. With 0 the task ranks no candidates, but takes part in
-    /// choosing and reporting the answer.
-    #[serde(default = "default_items")]
-    pub items: At<usize>,
+    /// How many fresh items score a generation; 60 unless said. `{from: 30, to: 240}` begins with 30, and takes half as many
+    /// again each time that the candidates differ by no more than chance. With 0 the task ranks no candidates, but takes part
+    /// in choosing and reporting the answer.
+    #[serde(default)]
+    pub items: At<Items>,
     /// What counts of the task: a measure such as `acc` or `gold_margin`, or with a filter `exact_match,flexible-extract`; the
     /// task's main one unless said.
     pub metric: Option<At<String>>,
@@ -102,6 +94,60 @@ pub struct Objective {
     /// How a task that divides one split of its data divides it; 0.6, 0.2 and 0.2 unless said. With it, a built-in task divides
     /// the items that it is reported on.
     pub split: Option<At<Fractions>>,
+}
+
+/// A task on which a candidate may not be much worse than the models it is made of.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Constraint {
+    /// The task, as in an objective.
+    pub task: At<String>,
+    /// How many fresh items a generation's candidates are held to it on; 60 unless said.
+    #[serde(default)]
+    pub items: At<Items>,
+    /// What counts of the task, as in an objective.
+    pub metric: Option<At<String>>,
+    /// How far below the best of the models it may be, on the same items: 0.02 is two points of a hundred.
+    #[schemars(range(min = 0))]
+    pub within: At<f64>,
+    /// As in an objective.
+    pub split: Option<At<Fractions>>,
+}
+
+/// Something of which less is better.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Minimise {
+    /// What.
+    pub what: At<Cost>,
+    /// What one as large as the first model's takes off the fitness; 0 unless said, which makes it an objective only for
+    /// optimisers of several.
+    #[serde(default = "default_cost")]
+    #[schemars(range(min = 0))]
+    pub weight: At<f64>,
+}
+
+/// What a model costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// Its layers.
+    Layers,
+    /// Its parameters.
+    Parameters,
+    /// The tokens it generates for an answer, on average.
+    Tokens,
+}
+
+impl Cost {
+    /// As it is written in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Layers => "layers",
+            Self::Parameters => "parameters",
+            Self::Tokens => "tokens",
+        }
+    }
 }
 
 /// The fractions of a task's items for each use; their sum is 1.
@@ -133,8 +179,8 @@ fn default_seed() -> u64 {
     1
 }
 
-fn default_items() -> At<usize> {
-    At::nowhere(60)
+fn default_cost() -> At<f64> {
+    At::nowhere(0.0)
 }
 
 fn default_weight() -> At<f64> {
@@ -154,73 +200,27 @@ impl SearchFile {
 
     /// Reads a search whose template may name these methods.
     pub(crate) fn parse_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Self> {
-        let read = || {
-            let mut tree = Node::parse(text)?;
-            let Some(node) = tree.take("search") else {
-                return Err(Mistake::new("this file has no `search` block")
-                    .hint(format!("if it is a recipe, `evomerge merge {}` runs it", file.display()))
-                    .at(tree.place));
-            };
-            let template: Template = from_tree(&tree, file, methods)?;
-            let search = Search::deserialize(&node).and_then(|search| search.check().map(|()| search));
-            let search = search.map_err(|mistake| mistake.under("search").at(node.place))?;
-            if !template.settings().any(|(_, slot)| matches!(slot.value, Slot::Hole(_))) {
-                return Err(Mistake::new("there is nothing to search, as no parameter is a hole")
-                    .hint("write one as in `weight: {search: [0.0, 1.5]}`")
-                    .at(node.place));
-            }
-            Ok(Self { template, search })
+        Node::parse(text).and_then(|tree| Self::of(tree, file, methods)).map_err(|mistake| mistake.into_error(file))
+    }
+
+    /// Reads a search from its tree.
+    fn of(mut tree: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Self, Mistake> {
+        let Some(node) = tree.take("search") else {
+            return Err(Mistake::new("this file has no `search` block")
+                .hint(format!("if it is a recipe, `evomerge merge {}` runs it", file.display()))
+                .at(tree.place));
         };
-        read().map_err(|mistake| mistake.into_error(file))
-    }
-}
-
-impl Optimizer {
-    /// The optimiser at its first generation.
-    pub fn start(&self, space: &Space, seed: u64) -> optimizer::Optimizer {
-        let population = self.population.map(|population| population.value);
-        match self.name {
-            Algorithm::CmaEs => {
-                let adapt = self.learning_rate_adaptation();
-                optimizer::Optimizer::cma_es(space.init(), self.sigma(), population, adapt, seed)
-            }
-            Algorithm::Random => {
-                let n = space.dimensions.len();
-                optimizer::Optimizer::random(n, population.unwrap_or(RANDOM_POPULATION), seed)
-            }
+        let template = Template::read(&tree, file, methods)?;
+        let search = Search::deserialize(&node).and_then(|search| search.check().map(|()| search));
+        let search = search.map_err(|mistake| mistake.under("search").at(node.place))?;
+        let has_hole =
+            |recipe: &Recipe<Slot>| recipe.settings().any(|(_, slot)| matches!(slot.value, Slot::Hole(_)));
+        if template.variants().len() == 1 && !has_hole(template.first()) {
+            return Err(Mistake::new("there is nothing to search, as no parameter is a hole")
+                .hint("write one as in `weight: {search: [0.0, 1.5]}`")
+                .at(node.place));
         }
-    }
-
-    /// Whether CMA-ES adapts its learning rate to the noise of the scores.
-    pub fn learning_rate_adaptation(&self) -> bool {
-        self.learning_rate_adaptation.is_none_or(|adapt| adapt.value)
-    }
-
-    /// The first step's standard deviation: a sixth of the range, so that the bounds are three of them from the middle.
-    pub fn sigma(&self) -> f64 {
-        self.sigma.map_or(1.0 / 6.0, |sigma| sigma.value)
-    }
-
-    fn check(&self) -> std::result::Result<(), Mistake> {
-        if let Some(sigma) = self.sigma.filter(|sigma| !(sigma.value > 0.0 && sigma.value <= 1.0)) {
-            let mistake = Mistake::new(format!("{} is not more than 0 and at most 1", sigma.value));
-            return Err(mistake.hint("1 is the whole range").under("sigma").at(sigma.place));
-        }
-        if let Some(population) = self.population.filter(|population| population.value < 4) {
-            return Err(Mistake::new(format!("{} is less than 4", population.value))
-                .under("population")
-                .at(population.place));
-        }
-        let ours = [
-            ("learning_rate_adaptation", self.learning_rate_adaptation.map(|adapt| adapt.place)),
-            ("sigma", self.sigma.map(|sigma| sigma.place)),
-        ];
-        match ours.into_iter().find_map(|(key, place)| place.map(|place| (key, place))) {
-            Some((key, place)) if self.name == Algorithm::Random => {
-                Err(Mistake::new("random search has no such setting").hint("remove it").under(key).at(place))
-            }
-            _ => Ok(()),
-        }
+        Ok(Self { template, search })
     }
 }
 
@@ -237,7 +237,22 @@ impl Search {
         }
         self.objective.iter().enumerate().try_for_each(|(index, objective)| {
             objective.check().map_err(|mistake| mistake.under(&format!("objective[{index}]")))
-        })
+        })?;
+        self.constraints.iter().enumerate().try_for_each(|(index, constraint)| {
+            constraint.check().map_err(|mistake| mistake.under(&format!("constraints[{index}]")))
+        })?;
+        for (index, Minimise { weight, .. }) in self.minimise.iter().enumerate() {
+            if weight.value < 0.0 {
+                let mistake = Mistake::new(format!("{} is less than 0", weight.value)).under("weight");
+                return Err(mistake.under(&format!("minimise[{index}]")).at(weight.place));
+            }
+        }
+        match self.most_layers {
+            Some(At { value: 0, place }) => {
+                Err(Mistake::new("a model has a layer").under("most_layers").at(place))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -250,48 +265,38 @@ impl Objective {
                 .under("weight")
                 .at(self.weight.place));
         }
-        let Some(At { value: Fractions { search, select, report }, place }) = self.split else { return Ok(()) };
-        let refused = |message: String| Err(Mistake::new(message).under("split").at(place));
-        if [search, select, report].iter().any(|share| !(0.0..=1.0).contains(share)) {
-            return refused("each fraction must be between 0 and 1".to_string());
-        }
-        if search == 0.0 {
-            return refused("a search needs items to search on".to_string());
-        }
-        // Room for the last bits of fractions such as 1/3.
-        if (search + select + report - 1.0).abs() > 1e-6 {
-            return refused(format!("the fractions sum to {}, not to 1", search + select + report));
-        }
-        Ok(())
+        check_split(self.split)
     }
 }
 
-/// `optimizer: cma_es` is short for `optimizer: {name: cma_es}`.
-fn optimizer<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Optimizer, D::Error> {
-    deserializer.deserialize_any(OptimizerVisitor)
-}
-
-struct OptimizerVisitor;
-
-impl<'de> de::Visitor<'de> for OptimizerVisitor {
-    type Value = Optimizer;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an optimiser's name, or a block with its `name` and settings")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> std::result::Result<Optimizer, E> {
-        Ok(Optimizer { name: Algorithm::deserialize(name.into_deserializer())?, ..Optimizer::default() })
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> std::result::Result<Optimizer, A::Error> {
-        Optimizer::deserialize(MapAccessDeserializer::new(map))
+impl Constraint {
+    fn check(&self) -> std::result::Result<(), Mistake> {
+        if self.within.value < 0.0 {
+            let mistake = Mistake::new(format!("{} is less than 0", self.within.value));
+            return Err(mistake.hint("0 allows nothing below the best model").under("within").at(self.within.place));
+        }
+        if self.items.from == 0 {
+            let mistake = Mistake::new("a candidate cannot be held to it on no items");
+            return Err(mistake.under("items").at(self.items.place));
+        }
+        check_split(self.split)
     }
 }
 
-fn optimizer_schema(generator: &mut SchemaGenerator) -> schemars::Schema {
-    let (name, block) = (generator.subschema_for::<Algorithm>(), generator.subschema_for::<Optimizer>());
-    json_schema!({ "anyOf": [name, block] })
+fn check_split(split: Option<At<Fractions>>) -> std::result::Result<(), Mistake> {
+    let Some(At { value: Fractions { search, select, report }, place }) = split else { return Ok(()) };
+    let refused = |message: String| Err(Mistake::new(message).under("split").at(place));
+    if [search, select, report].iter().any(|share| !(0.0..=1.0).contains(share)) {
+        return refused("each fraction must be between 0 and 1".to_string());
+    }
+    if search == 0.0 {
+        return refused("a search needs items to search on".to_string());
+    }
+    // Room for the last bits of fractions such as 1/3.
+    if (search + select + report - 1.0).abs() > 1e-6 {
+        return refused(format!("the fractions sum to {}, not to 1", search + select + report));
+    }
+    Ok(())
 }
 
 /// The JSON Schema of recipes and search files, for editors: a recipe is a search file without holes and `search`.

@@ -52,6 +52,11 @@ impl Sources {
     ///
     /// Fails if a model cannot be found or is damaged, or an earlier recipe cannot be done.
     pub fn open<S>(recipe: &Recipe<S>, earlier: &[Recipe], library: &dyn Library) -> Result<Self> {
+        Self::open_all(std::slice::from_ref(recipe), earlier, library)
+    }
+
+    /// Opens every model that any of several recipes names, as [`Sources::open`] does.
+    pub fn open_all<S>(recipes: &[Recipe<S>], earlier: &[Recipe], library: &dyn Library) -> Result<Self> {
         let mut sources = Self { entries: Vec::new(), files: Vec::new() };
         for stage in earlier {
             sources.add(stage, library)?;
@@ -59,13 +64,24 @@ impl Sources {
             let name = stage.name.as_ref().map_or_else(String::new, |name| name.value.clone());
             sources.entries.push((name, Arc::new(merge)));
         }
-        sources.add(recipe, library)?;
-        let entries = sources.of(recipe).entries;
+        let mut entries: Vec<(String, Arc<dyn Weights>)> = Vec::new();
+        for recipe in recipes {
+            sources.add(recipe, library)?;
+            for (name, weights) in sources.of(recipe).entries {
+                if entries.iter().all(|(known, _)| *known != name) {
+                    entries.push((name, weights));
+                }
+            }
+        }
         Ok(Self { entries, ..sources })
     }
 
     /// Those that a recipe names, in its order: what only other documents name is read through their results.
-    fn of<S>(&self, recipe: &Recipe<S>) -> Self {
+    ///
+    /// # Panics
+    /// If these were not opened for it.
+    #[must_use]
+    pub fn of<S>(&self, recipe: &Recipe<S>) -> Self {
         let named = recipe.references();
         let entry = |reference: &&At<String>| {
             let name = reference.value.clone();

@@ -128,6 +128,12 @@ impl Store {
         Ok(all)
     }
 
+    /// Why a model was given up, if it was.
+    pub fn why_given_up(&self, recipe: &Fingerprint) -> Result<Option<String>> {
+        let found = self.db.get([GIVEN_UP, recipe.as_slice()].concat()).map_err(|e| failure(&self.log, &e))?;
+        found.map(|record| self.decode(&record)).transpose()
+    }
+
     /// A named value of the study, such as its fingerprint or a generation.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         self.read(&value_prefix(name))

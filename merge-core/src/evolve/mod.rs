@@ -8,19 +8,28 @@
 //! Everything is derived from the seed and the scores, and scores are remembered by content. So a search that broke down
 //! goes on by asking again and looking the scores up, and ends as if nothing had happened.
 
+mod finalists;
+mod front;
+mod generation;
+mod identity;
 mod plan;
+mod scan;
 mod scoring;
 #[cfg(test)]
 mod tests;
 
-pub use self::scoring::ENGINE;
+pub use self::{
+    front::{dominates, front, hypervolume},
+    plan::check,
+    scoring::ENGINE,
+};
 
 use crate::{
     error::Result,
     item::{ItemId, ItemScore},
     optimizer::{Genome, Stop},
     recipe::Recipe,
-    search::Search,
+    search::{Items, Search},
     sources::Sources,
     store::{Fingerprint, Store},
     template::Template,
@@ -37,19 +46,6 @@ pub fn run(study: &Study<'_>) -> Result<Outcome> {
     Ok(found.map_or(Outcome::Interrupted, |findings| Outcome::Done(Box::new(findings))))
 }
 
-/// The position of the greatest fitness, the first of them if several are.
-///
-/// # Panics
-/// If there is none.
-pub fn first_best(fitness: &[f64]) -> usize {
-    (0..fitness.len()).rev().max_by(|a, b| fitness[*a].total_cmp(&fitness[*b])).expect("there is a candidate")
-}
-
-/// Makes every refusal of a search that needs no weight: models that cannot be merged or scored, a budget too small.
-pub fn check(template: &Template, sources: &Sources, search: &Search, objective: &dyn Objective) -> Result<()> {
-    plan::check(template, sources, search, objective)
-}
-
 /// What a search maximises: the weighted mean of the goals' mean scores, given one list of scores for each goal.
 /// Goals without a score, or without a weight, have no part in it.
 pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
@@ -62,7 +58,7 @@ pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
 }
 
 /// A task as the search sees it: items to draw from, and what its score weighs. It takes part where it has items.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Goal {
     /// Its name in tables.
     pub name: String,
@@ -72,8 +68,12 @@ pub struct Goal {
     pub fingerprint: Fingerprint,
     /// Its share in the fitness; 0 for a task that is only reported, which has report items alone.
     pub weight: f64,
+    /// How far below the best of the parents a candidate may be on it, if it is a constraint.
+    pub within: Option<f64>,
+    /// The least that an item scores, which stands for those that a broken model was not asked.
+    pub worst: f64,
     /// How many search items a generation draws.
-    pub items: usize,
+    pub items: Items,
     /// What candidates are scored on.
     pub search: Vec<ItemId>,
     /// What the answer is chosen on.
@@ -109,10 +109,14 @@ pub struct Study<'a> {
     pub template: &'a Template,
     /// The checkpoints it names.
     pub sources: &'a Sources,
+    /// The recipes whose results are among them, each after those that it merges.
+    pub earlier: &'a [Recipe],
     /// The SHA-256 of their files: [`Sources::sha256`].
     pub hashes: &'a [(String, BTreeMap<String, String>)],
     /// How to search.
     pub search: &'a Search,
+    /// The file that says all this, as it is written.
+    pub text: &'a str,
     /// What to maximise.
     pub objective: &'a dyn Objective,
     /// What is known already.
@@ -130,14 +134,31 @@ pub struct Study<'a> {
 pub struct Progress {
     /// What it is doing.
     pub phase: &'static str,
-    /// Generations finished in this phase, and how many it has; both 0 in phases without.
-    pub generation: (u64, u64),
-    /// The best and the mean fitness of the last finished generation.
-    pub fitness: Option<(f64, f64)>,
+    /// Generations finished in this phase, and which share of its budget is spent; both 0 in phases without.
+    pub generation: (u64, f64),
+    /// How the generations of this phase were.
+    pub curve: Vec<Point>,
     /// Items scored or found in the store, of all that the study needs.
     pub items: (usize, usize),
     /// Items scored since the process began.
     pub scored_now: usize,
+    /// Tokens generated since the process began.
+    pub tokens_now: u64,
+}
+
+/// A generation in a few numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// The best fitness and the mean one, of those that were ranked.
+    pub best: Option<f64>,
+    /// The mean fitness.
+    pub mean: Option<f64>,
+    /// The step size, if there is one.
+    pub sigma: Option<f64>,
+    /// The best candidate's mean score by goal.
+    pub goals: Vec<Option<f64>>,
+    /// What candidates scored and cost, those that nobody in the generation beats in everything.
+    pub front: Vec<Vec<f64>>,
 }
 
 /// How a search ended.
@@ -150,6 +171,8 @@ pub enum Outcome {
 
 /// What a search found, scored on report items.
 pub struct Findings {
+    /// The answer's numbers.
+    pub genome: Genome,
     /// The answer, and the recipe that makes it.
     pub winner: (Recipe, Entry),
     /// The models merged, and the base.
@@ -163,7 +186,7 @@ pub struct Findings {
 }
 
 /// A model and its scores on report items, in the order of the items, goal by goal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its name in the table.
     pub name: String,
@@ -172,16 +195,16 @@ pub struct Entry {
 }
 
 /// What a search did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// Every generation's best and mean fitness.
+    /// Every generation.
     pub generations: Vec<Generation>,
-    /// Candidates in a generation.
-    pub population: usize,
     /// Numbers that were searched.
     pub dimensions: usize,
-    /// Item evaluations of the evolution, without selection and report.
+    /// Items that candidates were scored on in the evolution, without selection and report.
     pub item_evaluations: usize,
+    /// Tokens that candidates generated for them.
+    pub tokens: u64,
     /// Models that were given up, as they were broken: how many, by why.
     pub given_up: BTreeMap<String, usize>,
     /// Why the evolution ended before its budget did, if it did.
@@ -190,13 +213,28 @@ pub struct History {
     pub finalists: Vec<Finalist>,
 }
 
+impl History {
+    /// How many candidates were ranked.
+    pub fn candidates(&self) -> usize {
+        self.generations.iter().map(|generation| generation.candidates.len()).sum()
+    }
+}
+
 /// A candidate that may be the answer, on select items.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finalist {
     /// Where in the search it comes from.
     pub name: String,
+    /// Its numbers.
+    pub genome: Genome,
     /// What it was chosen by.
     pub fitness: f64,
+    /// By how much it breaks constraints; those that break none go first.
+    pub violation: f64,
+    /// What it costs, in the order of `minimise`.
+    pub costs: Vec<f64>,
+    /// Whether no other beats it in every goal and cost.
+    pub on_front: bool,
     /// One list for each goal.
     pub scores: Vec<Vec<ItemScore>>,
 }
@@ -204,12 +242,103 @@ pub struct Finalist {
 /// A generation's record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
-    /// The candidate with the best fitness; the first of them if several have it.
-    pub best: Genome,
-    /// The best fitness.
-    pub best_fitness: f64,
-    /// The mean fitness of the generation.
-    pub mean_fitness: f64,
+    /// Everyone, in the order asked.
+    pub candidates: Vec<Candidate>,
+    /// Items of each goal that the last of the race met.
+    pub items: Vec<usize>,
+    /// How often the items had grown.
+    pub level: u32,
+    /// Whether they grow after it, as candidates differed by chance alone.
+    pub grows: bool,
+    /// Items that candidates were scored on.
+    pub evaluations: usize,
+    /// Tokens they generated for them.
+    pub tokens: u64,
     /// The distribution's mean after the generation, if the optimizer has one.
     pub mean: Option<Genome>,
+    /// Its step size then.
+    pub sigma: Option<f64>,
+}
+
+/// A candidate of a generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its numbers.
+    pub genome: Genome,
+    /// What became of it.
+    pub state: State,
+    /// Its fitness on the items it met, if it was scored.
+    pub fitness: Option<f64>,
+    /// Its mean score by goal, where it met items.
+    pub goals: Vec<Option<f64>>,
+    /// What it costs, in the order of `minimise`.
+    pub costs: Vec<f64>,
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// It was ranked, after so many rungs of the race.
+    Ranked {
+        /// From 0.
+        rung: usize,
+    },
+    /// It breaks constraints.
+    Infeasible {
+        /// By how much in all.
+        by: f64,
+    },
+    /// It has more layers than are wanted, and was not scored.
+    TooLong {
+        /// So many.
+        layers: usize,
+    },
+    /// It could not be scored.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Generation {
+    /// The best of those that went furthest; the first of them if several are. `None` if none was ranked.
+    pub fn best(&self) -> Option<&Candidate> {
+        let key = |candidate: &Candidate| match candidate.state {
+            State::Ranked { rung } => candidate.fitness.map(|fitness| (rung, fitness)),
+            _ => None,
+        };
+        let ranked = self.candidates.iter().rev().filter_map(|candidate| Some((key(candidate)?, candidate)));
+        let best = ranked.max_by(|((rung, a), _), ((other, b), _)| rung.cmp(other).then(a.total_cmp(b)));
+        best.map(|(_, candidate)| candidate)
+    }
+
+    /// The mean fitness of those that were ranked.
+    pub fn mean_fitness(&self) -> Option<f64> {
+        let ranked = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Ranked { .. }));
+        let all: Vec<f64> = ranked.filter_map(|candidate| candidate.fitness).collect();
+        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+    }
+}
+
+impl Candidate {
+    /// Goals and costs as objectives, of which more is better; `None` if it was not ranked.
+    pub fn objectives(&self) -> Option<Vec<f64>> {
+        matches!(self.state, State::Ranked { .. })
+            .then(|| self.goals.iter().copied().flatten().chain(self.costs.iter().map(|cost| -cost)).collect())
+    }
+}
+
+impl Point {
+    fn of(generation: &Generation) -> Self {
+        let objectives: Vec<Vec<f64>> = generation.candidates.iter().filter_map(Candidate::objectives).collect();
+        let best = generation.best();
+        Self {
+            best: best.and_then(|candidate| candidate.fitness),
+            mean: generation.mean_fitness(),
+            sigma: generation.sigma,
+            goals: best.map(|candidate| candidate.goals.clone()).unwrap_or_default(),
+            front: front(&objectives).into_iter().map(|position| objectives[position].clone()).collect(),
+        }
+    }
 }

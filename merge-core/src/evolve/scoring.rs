@@ -1,8 +1,8 @@
 //! Scores models side by side on items that the store does not know yet, and remembers what it hears.
 
-use super::{Generation, News, Progress, Study};
+use super::{Generation, News, Point, Progress, Study};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Fault, Result},
     item::{ItemId, ItemScore},
     merge::Merge,
     recipe::Recipe,
@@ -30,11 +30,33 @@ pub(super) enum Model {
     Source(String),
 }
 
-/// Scores of one model: one list for each goal, in the order asked.
-pub(super) type Scores = Vec<Vec<ItemScore>>;
+/// What became of one model.
+#[derive(Clone, Debug)]
+pub(super) struct Scored {
+    /// One list for each goal, in the order asked.
+    pub(super) scores: Vec<Vec<ItemScore>>,
+    /// Why it was given up, if it was: then some of its scores are the worst there are, unasked.
+    pub(super) failed: Option<String>,
+}
 
-/// Where one model's scores are put: `None` until it has been its turn, and for one that was interrupted.
-type Slot = Mutex<Option<Result<Option<Scores>>>>;
+impl Scored {
+    pub(super) fn n_items(&self) -> usize {
+        self.scores.iter().map(Vec::len).sum()
+    }
+
+    /// Tokens that it generated.
+    pub(super) fn tokens(&self) -> u64 {
+        self.scores.iter().flatten().map(|score| u64::from(score.tokens)).sum()
+    }
+
+    /// Tokens that it generated for an answer, on average.
+    pub(super) fn mean_tokens(&self) -> f64 {
+        self.tokens() as f64 / self.n_items().max(1) as f64
+    }
+}
+
+/// Where it is put what became of one model: `None` until it has been its turn, and for one that was interrupted.
+type Slot = Mutex<Option<Result<Option<Scored>>>>;
 
 pub(super) struct Scoring<'a> {
     study: &'a Study<'a>,
@@ -46,13 +68,18 @@ pub(super) struct Scoring<'a> {
 impl<'a> Scoring<'a> {
     /// `total` is how many item evaluations the study needs.
     pub(super) fn new(study: &'a Study<'a>, total: usize) -> Self {
-        let inputs = Sha256::new().chain_update(ENGINE).chain_update(study.hashes.payload()).finalize().into();
+        let inputs = Sha256::new().chain_update(ENGINE).chain_update(study.hashes.payload());
+        let earlier = |hash: Sha256, recipe: &Recipe| hash.chain_update(recipe.fingerprint());
+        let inputs = study.earlier.iter().fold(inputs, earlier).finalize().into();
         let progress = Mutex::new(Progress { items: (0, total), ..Progress::default() });
         Self { study, inputs, progress }
     }
 
     /// Scores models on items; `None` if interrupted.
-    pub(super) fn score(&self, models: &[Model], asked: &[Vec<ItemId>]) -> Result<Option<Vec<Scores>>> {
+    pub(super) fn score(&self, models: &[Model], asked: &[Vec<ItemId>]) -> Result<Option<Vec<Scored>>> {
+        if models.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         let workers = self.study.workers.clamp(1, models.len());
         let threads = (thread::available_parallelism().map_or(1, usize::from) / workers).max(1);
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -76,12 +103,12 @@ impl<'a> Scoring<'a> {
             }
         });
         let results = slots.into_iter().map(|slot| slot.into_inner().expect("no panic while held").transpose());
-        let scores = results.collect::<Result<Vec<Option<Option<Scores>>>>>()?;
+        let scores = results.collect::<Result<Vec<Option<Option<Scored>>>>>()?;
         Ok(scores.into_iter().map(Option::flatten).collect())
     }
 
     /// Scores one model on the items that are not known yet; `None` if interrupted.
-    fn score_one(&self, model: &Model, asked: &[Vec<ItemId>]) -> Result<Option<Scores>> {
+    fn score_one(&self, model: &Model, asked: &[Vec<ItemId>]) -> Result<Option<Scored>> {
         let (goals, store) = (self.study.objective.goals(), self.study.store);
         let key = self.key(model);
         let look_up = || -> Result<Vec<Vec<Option<ItemScore>>>> {
@@ -89,42 +116,75 @@ impl<'a> Scoring<'a> {
         };
         let known = look_up()?;
         self.count_known(known.iter().flatten().flatten().count());
-        let missing = |(items, known): (&Vec<ItemId>, &Vec<Option<ItemScore>>)| {
+        let missing = |(items, known): (&Vec<ItemId>, &Vec<Option<ItemScore>>)| -> Vec<ItemId> {
             items.iter().zip(known).filter(|(_, score)| score.is_none()).map(|(item, _)| *item).collect()
         };
         let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(missing).collect();
         if missing.iter().all(Vec::is_empty) {
-            return Ok(complete(known));
+            return Ok(complete(known, store.why_given_up(&key)?));
         }
-        let mut heard = |news: News| {
-            let n_items = match news {
+        if let Some(why) = store.why_given_up(&key)? {
+            // It was given up on other items: it is asked no more.
+            self.give_up(&key, &why, &missing)?;
+            return Ok(complete(look_up()?, Some(why)));
+        }
+        let mut unkept = None;
+        let mut keep = |news: News| {
+            let (n_items, tokens) = match news {
                 News::Scores(goal, scores) => {
                     let n_items = scores.len();
+                    let tokens = scores.iter().map(|(_, score)| u64::from(score.tokens)).sum();
                     store.remember(&key, &goals[goal].fingerprint, scores)?;
-                    n_items
+                    (n_items, tokens)
                 }
                 News::GivenUp(why, scores) => {
                     let all = goals.iter().zip(scores);
                     let all = all.flat_map(|(goal, scores)| scores.into_iter().map(|score| (goal.fingerprint, score)));
                     let all: Vec<_> = all.collect();
                     store.give_up(&key, &why, &all)?;
-                    all.len()
+                    (all.len(), 0)
                 }
             };
             self.update(|progress| {
                 progress.items.0 += n_items;
                 progress.scored_now += n_items;
+                progress.tokens_now += tokens;
             });
             Ok(if self.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        match model {
-            Model::Merge(recipe) => {
-                let merge = Merge::plan(recipe, self.study.sources)?;
-                self.study.objective.score(&merge, &missing, &mut heard)?;
+        let mut heard = |news: News| {
+            keep(news).inspect_err(|error| unkept = Some(error.clone()))
+        };
+        let scored = match model {
+            Model::Merge(recipe) => Merge::plan(recipe, &self.study.sources.of(recipe))
+                .and_then(|merge| self.study.objective.score(&merge, &missing, &mut heard)),
+            Model::Source(name) => self.study.objective.score(&**self.study.sources.get(name), &missing, &mut heard),
+        };
+        match (scored, unkept, model) {
+            (_, Some(error), _) | (Err(error), None, Model::Source(_)) => return Err(error),
+            // A candidate that cannot be merged or asked is a bad candidate: it ends no search.
+            (Err(error), None, Model::Merge(_)) if error.fault() == Fault::User => {
+                let known = look_up()?;
+                let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(missing).collect();
+                self.give_up(&key, &error.to_string(), &missing)?;
             }
-            Model::Source(name) => self.study.objective.score(&**self.study.sources.get(name), &missing, &mut heard)?,
+            (Err(error), None, Model::Merge(_)) => return Err(error),
+            (Ok(()), None, _) => {}
         }
-        Ok(complete(look_up()?))
+        Ok(complete(look_up()?, store.why_given_up(&key)?))
+    }
+
+    /// Remembers that a model is asked no more, with the worst scores for what it has not answered.
+    fn give_up(&self, key: &Fingerprint, why: &str, missing: &[Vec<ItemId>]) -> Result<()> {
+        let goals = self.study.objective.goals().iter().zip(missing);
+        let worst = goals.flat_map(|(goal, items)| {
+            let score = ItemScore { value: goal.worst, tokens: 0, truncated: false };
+            items.iter().map(move |item| (goal.fingerprint, (*item, score)))
+        });
+        let worst: Vec<_> = worst.collect();
+        self.study.store.give_up(key, why, &worst)?;
+        self.count_known(worst.len());
+        Ok(())
     }
 
     /// What a model's scores are remembered by: its content.
@@ -145,16 +205,16 @@ impl<'a> Scoring<'a> {
     /// Says that another part of the study begins.
     pub(super) fn begin(&self, phase: &'static str) {
         self.update(|progress| {
-            let items = (progress.items, progress.scored_now);
-            *progress = Progress { phase, items: items.0, scored_now: items.1, ..Progress::default() };
+            let before = std::mem::take(progress);
+            *progress = Progress { phase, generation: (0, 0.0), curve: Vec::new(), ..before };
         });
     }
 
-    /// Says how many of its generations are done, and how the last of them was.
-    pub(super) fn at_generation(&self, generation: (u64, u64), last: Option<&Generation>) {
+    /// Says how many of its generations are done, which share of the budget is spent, and how the last of them was.
+    pub(super) fn at_generation(&self, generation: (u64, f64), last: Option<&Generation>) {
         self.update(|progress| {
             progress.generation = generation;
-            progress.fitness = last.map(|record| (record.best_fitness, record.mean_fitness));
+            progress.curve.extend(last.map(Point::of));
         });
     }
 
@@ -175,6 +235,7 @@ impl<'a> Scoring<'a> {
 }
 
 /// The scores if all are there.
-fn complete(known: Vec<Vec<Option<ItemScore>>>) -> Option<Scores> {
-    known.into_iter().map(|scores| scores.into_iter().collect()).collect()
+fn complete(known: Vec<Vec<Option<ItemScore>>>, failed: Option<String>) -> Option<Scored> {
+    let scores = known.into_iter().map(|scores| scores.into_iter().collect()).collect::<Option<_>>()?;
+    Some(Scored { scores, failed })
 }

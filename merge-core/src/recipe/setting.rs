@@ -61,6 +61,11 @@ impl Curve {
         Self(vec![Value::Number(value)])
     }
 
+    /// These values, evenly from the first layer to the last.
+    pub(crate) fn of(values: Vec<Value>) -> Self {
+        Self(values)
+    }
+
     /// mergekit's `evaluate_setting`: numbers are interpolated, flags step.
     fn at(&self, domain: Domain, t: f64) -> Option<Value> {
         let last = self.0.len().checked_sub(1)?;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     method::Value,
-    template::{Hole, Per, Slot},
+    template::{Bounds, Hole, Per, Scale, Slot},
 };
 
 impl<'de> Deserialize<'de> for Slot {
@@ -105,12 +105,30 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Slot, A::Error> {
         let block = Entry::deserialize(MapAccessDeserializer::new(map))?;
         match block {
-            Entry { search: Some(search), filter: None, value: None, init, per, groups } => {
-                Ok(Slot::Hole(Hole { search, init, per, groups }))
-            }
-            Entry { value: Some(value), search: None, filter, init: None, per: None, groups: None } => {
-                Ok(Slot::Set(Setting::Conditional(vec![Conditional { filter, value }])))
-            }
+            Entry {
+                search: Some(search),
+                filter: None,
+                value: None,
+                init,
+                scale,
+                integer,
+                per,
+                groups,
+                knots,
+                filters,
+            } => Ok(Slot::Hole(Hole { search, init, scale, integer, per, groups, knots, filters })),
+            Entry {
+                value: Some(value),
+                search: None,
+                filter,
+                init: None,
+                scale: None,
+                integer: None,
+                per: None,
+                groups: None,
+                knots: None,
+                filters: None,
+            } => Ok(Slot::Set(Setting::Conditional(vec![Conditional { filter, value }]))),
             Entry { search: None, value: None, filter: None, .. } => Err(A::Error::missing_field("search")),
             Entry { search: None, value: None, .. } => Err(A::Error::missing_field("value")),
             _ => Err(A::Error::custom(
@@ -130,10 +148,14 @@ fn scalar(text: &str) -> Option<Value> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    search: Option<At<[f64; 2]>>,
+    search: Option<At<Bounds>>,
     init: Option<At<f64>>,
+    scale: Option<At<Scale>>,
+    integer: Option<At<bool>>,
     per: Option<At<Per>>,
     groups: Option<At<usize>>,
+    knots: Option<At<usize>>,
+    filters: Option<At<Vec<String>>>,
     filter: Option<String>,
     value: Option<Curve>,
 }

@@ -1,0 +1,156 @@
+//! Who may be the answer, and who is it.
+
+use super::{
+    Finalist, Generation, dominates, fitness,
+    generation::Size,
+    plan::{Asked, Named, Plan},
+    scoring::{Model, Scored},
+};
+use crate::{
+    baseline,
+    error::Result,
+    item::ItemScore,
+    merge::Merge,
+    optimizer::Genome,
+    recipe::Recipe,
+    search::Cost,
+    weights::Weights,
+};
+
+/// How many generations' best candidates are finalists beside the mean.
+const RECENT: usize = 4;
+/// How many of those are that an optimizer keeps.
+const ELITES: usize = 16;
+/// Most finalists, but for elites.
+pub(super) const MOST: usize = RECENT + 2;
+
+/// Who may be shipped: the distribution's mean, its average over the last quarter of the search, which has less noise,
+/// the best candidates of the last generations, and whom the optimizer keeps, if it keeps any. The best ever seen is not among
+/// them for having been lucky.
+///
+/// Without a distribution that moves the last generations are no better than the first, and the best of all take part.
+pub(super) fn finalists(records: &[Generation], elites: Vec<Genome>, moves: bool) -> Vec<Named> {
+    let mut finalists: Vec<Named> = Vec::new();
+    let means: Vec<&Genome> = records.iter().filter_map(|record| record.mean.as_ref()).collect();
+    let best = |number: usize| {
+        let genome = records[number].best()?.genome.clone();
+        Some((format!("the best of generation {}", number + 1), genome))
+    };
+    if moves {
+        if let Some(last) = means.last() {
+            finalists.push(("the mean".to_owned(), (*last).clone()));
+            let recent = &means[means.len() - means.len().div_ceil(4)..];
+            let average = |i: usize| recent.iter().map(|mean| mean[i]).sum::<f64>() / recent.len() as f64;
+            finalists.push(("the average of the last means".to_owned(), (0..last.len()).map(average).collect()));
+        }
+        finalists.extend((0..records.len()).rev().filter_map(best).take(MOST - finalists.len()));
+        let elites = elites.into_iter().take(ELITES).enumerate();
+        finalists.extend(elites.map(|(number, genome)| (format!("elite {}", number + 1), genome)));
+    } else {
+        let fitness = |number: usize| records[number].best().and_then(|best| best.fitness).unwrap_or(f64::NEG_INFINITY);
+        let mut order: Vec<usize> = (0..records.len()).collect();
+        order.sort_by(|a, b| fitness(*b).total_cmp(&fitness(*a)));
+        finalists.extend(order.into_iter().filter_map(best).take(MOST));
+    }
+    // In a short search the average of the last means is the mean.
+    let mut distinct: Vec<Named> = Vec::new();
+    for finalist in finalists {
+        if distinct.iter().all(|known| known.1 != finalist.1) {
+            distinct.push(finalist);
+        }
+    }
+    distinct
+}
+
+impl Plan<'_> {
+    /// The finalists, best first: those that keep to the constraints by their fitness, then the others. `None` if interrupted.
+    pub(super) fn ranked(
+        &self,
+        finalists: Vec<Named>,
+        recipes: &[Recipe],
+        scored: Vec<Scored>,
+        asked: &Asked,
+    ) -> Result<Option<Vec<Finalist>>> {
+        let Some(floors) = self.floors(asked)? else { return Ok(None) };
+        let Some(references) = self.references(asked)? else { return Ok(None) };
+        let minimise = &self.study.search.minimise;
+        let mut ranked = Vec::new();
+        for (((name, genome), recipe), scored) in finalists.into_iter().zip(recipes).zip(scored) {
+            let costs = self.costs_of(recipe, &scored)?;
+            let taken = minimise.iter().zip(&costs).zip(&references);
+            let taken: f64 = taken.map(|((cost, value), reference)| cost.weight.value * value / reference).sum();
+            ranked.push(Finalist {
+                name,
+                genome,
+                fitness: fitness(self.goals(), &scored.scores) - taken,
+                violation: self.violation(&scored.scores, &floors),
+                costs,
+                on_front: false,
+                scores: scored.scores,
+            });
+        }
+        let points: Vec<Vec<f64>> = ranked.iter().map(|finalist| self.objectives(finalist)).collect();
+        for (position, finalist) in ranked.iter_mut().enumerate() {
+            finalist.on_front = !points.iter().any(|other| dominates(other, &points[position]));
+        }
+        // Stable: of equals the first remains so.
+        ranked.sort_by(|a, b| a.violation.total_cmp(&b.violation).then(b.fitness.total_cmp(&a.fitness)));
+        Ok(Some(ranked))
+    }
+
+    /// Goals and costs as objectives, of which more is better.
+    fn objectives(&self, finalist: &Finalist) -> Vec<f64> {
+        let mean = |scores: &Vec<ItemScore>| {
+            scores.iter().map(|score| score.value).sum::<f64>() / scores.len().max(1) as f64
+        };
+        let goals = self.goals().iter().zip(&finalist.scores).filter(|(goal, _)| goal.weight > 0.0);
+        goals.map(|(_, scores)| mean(scores)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
+    }
+
+    fn costs_of(&self, recipe: &Recipe, scored: &Scored) -> Result<Vec<f64>> {
+        let minimise = &self.study.search.minimise;
+        if minimise.is_empty() {
+            return Ok(Vec::new());
+        }
+        let size = Size::of(Merge::plan(recipe, &self.study.sources.of(recipe))?.index());
+        Ok(minimise.iter().map(|cost| size.cost(cost.what.value, || scored.mean_tokens())).collect())
+    }
+
+    /// The greedy soup (<https://arxiv.org/abs/2203.05482>): beginning with the best parent, each next best is added to their
+    /// average if the average is then no worse, on select items. `None` if interrupted, nothing if there is no average.
+    pub(super) fn soup(&self) -> Result<Option<Option<Recipe>>> {
+        let template = self.study.template;
+        let members = baseline::members(template);
+        if members.len() < 2 {
+            return Ok(Some(None));
+        }
+        let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
+        let sources = members.iter().map(|name| Model::Source(name.clone())).collect::<Vec<_>>();
+        let Some(alone) = self.scoring.score(&sources, &asked)? else { return Ok(None) };
+        let fitness = |scored: &Scored| fitness(self.goals(), &scored.scores);
+        let mut order: Vec<usize> = (0..members.len()).collect();
+        order.sort_by(|a, b| fitness(&alone[*b]).total_cmp(&fitness(&alone[*a])));
+        let mut soup = vec![members[order[0]].clone()];
+        let mut best = fitness(&alone[order[0]]);
+        for next in &order[1..] {
+            let more = [soup.as_slice(), std::slice::from_ref(&members[*next])].concat();
+            let Some(recipe) = baseline::average(template, &more) else { return Ok(Some(None)) };
+            let Some(scored) = self.scoring.score(&[Model::Merge(Box::new(recipe))], &asked)? else { return Ok(None) };
+            if fitness(&scored[0]) >= best {
+                (soup, best) = (more, fitness(&scored[0]));
+            }
+        }
+        Ok(Some(baseline::average(template, &soup)))
+    }
+}
+
+impl Size {
+    /// What a model of this size costs.
+    pub(super) fn cost(self, what: Cost, tokens: impl FnOnce() -> f64) -> f64 {
+        match what {
+            Cost::Layers => self.layers as f64,
+            Cost::Parameters => self.parameters as f64,
+            Cost::Tokens => tokens(),
+        }
+    }
+}

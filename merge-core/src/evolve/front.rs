@@ -1,0 +1,61 @@
+//! The candidates that nobody beats in everything: the Pareto front, and the volume below it.
+
+/// Whether `a` is at least as good as `b` in everything, and better in something. Greater is better.
+pub fn dominates(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a >= b) && a.iter().zip(b).any(|(a, b)| a > b)
+}
+
+/// The positions of the points that no other dominates, in their order; of equals, all.
+pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
+    let beaten = |point: &P| points.iter().any(|other| dominates(other.as_ref(), point.as_ref()));
+    (0..points.len()).filter(|position| !beaten(&points[*position])).collect()
+}
+
+/// The volume of what is dominated by one of the points and dominates `reference`: exact, by slicing along the last objective,
+/// in O(n^(d-1) log n).
+pub fn hypervolume<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> f64 {
+    let above = points.iter().map(|point| point.as_ref().to_vec());
+    let mut above: Vec<Vec<f64>> =
+        above.filter(|point| point.iter().zip(reference).all(|(x, r)| x > r && x.is_finite())).collect();
+    let Some(last) = reference.len().checked_sub(1) else { return 0.0 };
+    above.sort_by(|a, b| b[last].total_cmp(&a[last]));
+    if last == 0 {
+        return above.first().map_or(0.0, |best| best[0] - reference[0]);
+    }
+    // Slices between neighbours along the last objective: in each, those that reach it count.
+    let slice = |number: usize| {
+        let lower = above.get(number + 1).map_or(reference[last], |next| next[last]);
+        let height = above[number][last] - lower;
+        let reach: Vec<&[f64]> = above[..=number].iter().map(|point| &point[..last]).collect();
+        if height > 0.0 { height * hypervolume(&reach, &reference[..last]) } else { 0.0 }
+    };
+    (0..above.len()).map(slice).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_whom_nobody_beats() {
+        let points = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.4, 0.5], [0.5, 0.5]];
+        assert_eq!(front(&points), [0, 1, 2, 4]);
+        assert_eq!(front(&[[f64::NEG_INFINITY, 1.0], [0.0, 1.0]]), [1]);
+        assert!(front::<[f64; 2]>(&[]).is_empty());
+    }
+
+    /// Against counting the cells of a grid.
+    #[test]
+    fn measures_the_volume_below_a_front() {
+        let points = [[3.0, 1.0, 2.0], [1.0, 3.0, 3.0], [2.0, 2.0, 1.0], [1.0, 1.0, 4.0], [0.0, 9.0, 9.0]];
+        let reference = [0.0, 0.0, 0.0];
+        let mut cells = 0;
+        for cell in 0..1000 {
+            let corner = [cell / 100, cell / 10 % 10, cell % 10].map(|x| f64::from(x) + 1.0);
+            cells += u32::from(points.iter().any(|point| point.iter().zip(&corner).all(|(p, c)| p >= c)));
+        }
+        // The last point touches the reference and has no volume.
+        assert_eq!(hypervolume(&points, &reference).to_bits(), f64::from(cells).to_bits());
+        assert_eq!(hypervolume(&[[2.0]], &[0.5]).to_bits(), 1.5f64.to_bits());
+    }
+}

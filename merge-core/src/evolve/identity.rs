@@ -1,0 +1,88 @@
+//! What a study is: what may not change between two runs of it, and what has changed if it has.
+
+use super::{Goal, plan::Plan};
+use crate::{
+    error::{Error, Result},
+    item::ItemId,
+    recipe::Recipe,
+    store::{Fingerprint, Record},
+};
+use sha2::{Digest, Sha256};
+use similar::{ChangeTag, TextDiff};
+
+/// The form of what a study keeps. A study of another form is refused.
+const FORM: u32 = 2;
+/// Most lines of a difference that an error shows.
+const MOST_LINES: usize = 12;
+
+impl Plan<'_> {
+    /// Refuses a store that holds another study, and signs an empty one.
+    pub(super) fn identify(&self) -> Result<()> {
+        let (store, search) = (self.study.store, self.study.search);
+        let digest = |parts: &[&[u8]]| {
+            let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(Sha256::digest(part)));
+            Fingerprint::from(hash.finalize())
+        };
+        let goal = |goal: &Goal| {
+            let items: Vec<u8> = [&goal.search, &goal.select].into_iter().flatten().flat_map(|item: &ItemId| item.0).collect();
+            let weighed = (goal.weight.to_bits(), goal.within.map(f64::to_bits), goal.items);
+            digest(&[&goal.fingerprint, &items, &weighed.payload()])
+        };
+        let counts = |goal: &&Goal| goal.weight > 0.0 || goal.within.is_some();
+        let goals: Vec<u8> = self.goals().iter().filter(counts).flat_map(goal).collect();
+        let costs: Vec<_> =
+            search.minimise.iter().map(|cost| (cost.what.value.name(), cost.weight.value.to_bits())).collect();
+        let earlier: Vec<u8> = self.study.earlier.iter().flat_map(Recipe::fingerprint).collect();
+        let how = (search.racing, search.layer_scan.map(|scan| scan.value), search.most_layers.map(|most| most.value));
+        let parts: [(&str, Fingerprint); 7] = [
+            ("the recipe", digest(&[&self.study.template.fingerprint(), &earlier])),
+            ("the device", digest(&[search.device.as_bytes()])),
+            ("a file of the models", digest(&[&self.study.hashes.payload()])),
+            ("the optimizer", digest(&[&search.optimizer.payload()])),
+            ("the way of searching", digest(&[&how.payload(), &costs.payload()])),
+            ("the seed", digest(&[&search.seed.to_be_bytes()])),
+            ("the objective", digest(&[&goals])),
+        ];
+        let file = self.study.template.file.display();
+        if !store.is_empty() && store.get::<(u32, String)>("version")?.is_none_or(|(form, _)| form != FORM) {
+            let by = store.get::<(u32, String)>("version")?.map_or("0.1.0 or older".to_owned(), |(_, version)| version);
+            return Err(Error::user(format!("{file}: this directory holds a study of evomerge {by}, which is kept in another form"))
+                .hint("go on with the version that began it, or choose another directory"));
+        }
+        let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
+        let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
+        if store.is_empty() {
+            unsigned.extend([("version", &version as &dyn Record), ("file", &self.study.text as &dyn Record)]);
+        }
+        for (what, fingerprint) in &parts {
+            match store.get::<Fingerprint>(what)? {
+                None => unsigned.push((what, fingerprint)),
+                Some(known) if known == *fingerprint => {}
+                Some(_) => {
+                    let before: String = store.get("file")?.unwrap_or_default();
+                    let changed = difference(&before, self.study.text);
+                    return Err(Error::user(format!("{file}: this directory holds another study: {what} differs{changed}"))
+                        .hint("choose another directory, or go on with the file and the seed that began it"));
+                }
+            }
+        }
+        if unsigned.is_empty() { Ok(()) } else { store.set(&unsigned) }
+    }
+}
+
+/// The lines that differ, `-` before and `+` now; nothing if none does.
+fn difference(before: &str, now: &str) -> String {
+    let diff = TextDiff::from_lines(before, now);
+    let changed = diff.iter_all_changes().filter_map(|change| {
+        let sign = match change.tag() {
+            ChangeTag::Delete => '-',
+            ChangeTag::Insert => '+',
+            ChangeTag::Equal => return None,
+        };
+        Some(format!("\n  {sign} {}", change.value().trim_end()))
+    });
+    let lines: Vec<String> = changed.collect();
+    let more = lines.len().saturating_sub(MOST_LINES);
+    let rest = if more > 0 { format!("\n  and {more} lines more") } else { String::new() };
+    lines[..lines.len() - more].concat() + &rest
+}

@@ -1,0 +1,148 @@
+//! How many items score a generation, and how they are shared out among its candidates.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de, de::value::MapAccessDeserializer};
+
+/// How many items of a task score a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Items {
+    /// In the first generation.
+    pub from: usize,
+    /// At most.
+    pub to: usize,
+}
+
+impl Default for Items {
+    fn default() -> Self {
+        Self { from: 60, to: 60 }
+    }
+}
+
+impl Items {
+    /// After the number has grown so many times, each time by half.
+    pub fn at(self, level: u32) -> usize {
+        let grown = self.from as f64 * 1.5_f64.powi(level.min(1000) as i32);
+        if grown >= self.to as f64 { self.to } else { grown.round() as usize }
+    }
+}
+
+/// Into how many rungs a generation is divided: in each but the last the worse half of its candidates are left behind.
+///
+/// Successive rejects (Audibert, Bubeck, Munos 2010) in their synchronised, paired form
+/// (<https://arxiv.org/abs/2606.07726>): candidates are compared on the same items alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Racing {
+    /// 1 is no race.
+    pub rungs: u32,
+}
+
+impl Default for Racing {
+    fn default() -> Self {
+        Self { rungs: 1 }
+    }
+}
+
+impl Racing {
+    /// The rungs of a generation that would have `items` for each of `candidates`: how many of them run, and on how many items
+    /// of the task each has run at the end. All in all they take as many items, but for rounding.
+    pub fn plan(self, candidates: usize, items: usize) -> Vec<(usize, usize)> {
+        let share = 1.0 + f64::from(self.rungs - 1) / 2.0;
+        let rung = |number: u32| {
+            let running = candidates.div_ceil(1 << number);
+            (running, (items as f64 / share * 2.0_f64.powi(number as i32)).round().max(1.0) as usize)
+        };
+        (0..self.rungs).map(rung).collect()
+    }
+}
+
+/// Most rungs: with more, the first has hardly an item.
+const MOST_RUNGS: u64 = 6;
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemsVisitor)
+    }
+}
+
+struct ItemsVisitor;
+
+/// The long form of [`Items`].
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Growing {
+    /// In the first generation.
+    #[schemars(range(min = 1))]
+    from: usize,
+    /// At most.
+    to: usize,
+}
+
+impl<'de> de::Visitor<'de> for ItemsVisitor {
+    type Value = Items;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number, or `{from: 30, to: 240}`")
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Items, E> {
+        Ok(Items { from: value as usize, to: value as usize })
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Items, A::Error> {
+        let Growing { from, to } = Growing::deserialize(MapAccessDeserializer::new(map))?;
+        if from == 0 || from > to {
+            return Err(de::Error::custom(format!("from {from} to {to} is no growth\nbegin with 1 or more, and end with more")));
+        }
+        Ok(Items { from, to })
+    }
+}
+
+impl JsonSchema for Items {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Items".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let growing = generator.subschema_for::<Growing>();
+        json_schema!({ "anyOf": [{ "type": "integer", "minimum": 0 }, growing] })
+    }
+}
+
+impl<'de> Deserialize<'de> for Racing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RacingVisitor)
+    }
+}
+
+struct RacingVisitor;
+
+impl de::Visitor<'_> for RacingVisitor {
+    type Value = Racing;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true or false, or the number of rungs")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Racing, E> {
+        Ok(Racing { rungs: if value { 3 } else { 1 } })
+    }
+
+    fn visit_u64<E: de::Error>(self, rungs: u64) -> Result<Racing, E> {
+        if (1..=MOST_RUNGS).contains(&rungs) {
+            return Ok(Racing { rungs: rungs as u32 });
+        }
+        Err(E::custom(format!("{rungs} is not between 1 and {MOST_RUNGS}")))
+    }
+}
+
+impl JsonSchema for Racing {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Racing".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "boolean" }, { "type": "integer", "minimum": 1, "maximum": MOST_RUNGS }] })
+    }
+}

@@ -1,0 +1,126 @@
+//! Several documents in one search file: each a recipe or a search, whose result the later ones may merge.
+
+use std::path::Path;
+
+use super::{SearchFile, mergekit};
+use crate::{
+    error::Result,
+    recipe::{MethodInfo, Mistake, Node, Recipe, from_tree},
+    sources::Library,
+};
+
+/// A document of a search file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// A merge that is known.
+    Recipe(Box<Recipe>),
+    /// A merge that is searched; later documents merge its answer.
+    Search(Box<SearchFile>),
+}
+
+impl Stage {
+    /// Reads all documents of the text of `file`, the last of which is a search.
+    ///
+    /// Fails if one names a document that comes after it, or if any but the last has no name.
+    pub fn parse_all(text: &str, file: &Path) -> Result<Vec<Self>> {
+        let methods = MethodInfo::all();
+        let read = || {
+            let mut nodes = Node::parse_all(text)?;
+            if nodes.len() < 2 {
+                nodes = vec![Node::parse(text)?];
+            }
+            in_order(nodes.into_iter().map(|node| Self::of(node, file, &methods)).collect::<std::result::Result<_, _>>()?)
+        };
+        read().map_err(|mistake: Mistake| mistake.into_error(file))
+    }
+
+    /// Reads a file of mergekit-evolve.
+    ///
+    /// Fails for what has no meaning here, and names it.
+    pub fn parse_mergekit(text: &str, file: &Path, library: &dyn Library) -> Result<Vec<Self>> {
+        let tree = Node::parse(text).map_err(|mistake| mistake.into_error(file))?;
+        let tree = mergekit::converted(&tree, file, library)?;
+        let read = SearchFile::of(tree, file, &MethodInfo::all()).map_err(|mistake| mistake.into_error(file))?;
+        Ok(vec![Self::Search(Box::new(read))])
+    }
+
+    fn of(node: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Self, Mistake> {
+        let is_search = node.clone().take("search").is_some();
+        Ok(if is_search {
+            Self::Search(Box::new(SearchFile::of(node, file, methods)?))
+        } else {
+            Self::Recipe(Box::new(from_tree(&node, file, methods)?))
+        })
+    }
+
+    fn name(&self) -> Option<&crate::recipe::At<String>> {
+        match self {
+            Self::Recipe(recipe) => recipe.name.as_ref(),
+            Self::Search(search) => search.template.first().name.as_ref(),
+        }
+    }
+
+    /// Whether it merges the model of this name.
+    fn refers_to(&self, name: &str) -> bool {
+        match self {
+            Self::Recipe(recipe) => recipe.references().iter().any(|known| known.value == name),
+            Self::Search(search) => {
+                let variants = search.template.variants().iter();
+                variants.flat_map(Recipe::references).any(|known| known.value == name)
+            }
+        }
+    }
+
+    fn begins(&self) -> crate::recipe::Place {
+        match self {
+            Self::Recipe(recipe) => recipe.merge_method.place,
+            Self::Search(search) => search.template.first().merge_method.place,
+        }
+    }
+}
+
+fn in_order(mut stages: Vec<Stage>) -> std::result::Result<Vec<Stage>, Mistake> {
+    let Some((last, before)) = stages.split_last() else { return Ok(stages) };
+    if let Stage::Recipe(_) = last {
+        let only = if before.is_empty() { "this file has no `search` block" } else { "the last document has no `search` block" };
+        return Err(Mistake::new(only).hint("if it is a recipe, `evomerge merge` runs it").at(last.begins()));
+    }
+    if before.is_empty() {
+        // A name says nothing in a file of one document, whose models may be called the same.
+        return Ok(stages);
+    }
+    if let Some(nameless) = before.iter().find(|stage| stage.name().is_none()) {
+        return Err(Mistake::new("a document that others merge needs a name")
+            .hint("write `name: …`, and list it among the models of a later document")
+            .at(nameless.begins()));
+    }
+    let names: Vec<_> = stages.iter().filter_map(|stage| stage.name().cloned()).collect();
+    for (number, name) in names.iter().enumerate() {
+        if names[..number].contains(name) {
+            return Err(Mistake::new(format!("two documents are named `{}`", name.value))
+                .hint("give each a name of its own")
+                .under("name")
+                .at(name.place));
+        }
+        let is_plain = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+        if !name.chars().all(is_plain) || name.starts_with('.') {
+            return Err(Mistake::new(format!("`{}` cannot be the name of a directory", name.value))
+                .hint("use letters, digits, `-` and `_`")
+                .under("name")
+                .at(name.place));
+        }
+        if let Some(early) = stages[..=number].iter().find(|stage| stage.refers_to(name)) {
+            return Err(Mistake::new(format!("`{}` is used before it is there", name.value))
+                .hint("put the document that makes it first")
+                .at(early.begins()));
+        }
+    }
+    let names: Vec<String> = names.into_iter().map(|name| name.value).collect();
+    for stage in &mut stages {
+        match stage {
+            Stage::Recipe(recipe) => recipe.siblings.clone_from(&names),
+            Stage::Search(search) => search.template.name_siblings(&names),
+        }
+    }
+    Ok(stages)
+}

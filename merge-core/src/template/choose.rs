@@ -1,0 +1,148 @@
+//! Choices: parts of a recipe of which the search takes one, `{choose: [ties, dare_ties]}`, wherever they stand.
+
+use std::path::Path;
+
+use super::{Choice, Template};
+use crate::recipe::{Kind as Yaml, MethodInfo, Mistake, Node, Place, from_tree};
+
+/// Most combinations of choices: each is a recipe that is checked.
+const MOST: usize = 256;
+
+/// A choice in a tree.
+struct Found {
+    label: String,
+    /// The way from the root: the number of an entry of a block or a list.
+    way: Vec<usize>,
+    options: Vec<Node>,
+    place: Place,
+}
+
+impl Template {
+    /// Reads a recipe with holes and choices.
+    pub(crate) fn read(tree: &Node, file: &Path, methods: &[MethodInfo]) -> Result<Self, Mistake> {
+        let mut found = Vec::new();
+        find(tree, "", &mut Vec::new(), &mut found)?;
+        let count = found.iter().try_fold(1usize, |count, choice| count.checked_mul(choice.options.len()));
+        if count.is_none_or(|count| count > MOST) {
+            let place = found.last().map_or(tree.place, |choice| choice.place);
+            return Err(Mistake::new(format!("the choices have more than {MOST} combinations"))
+                .hint("leave fewer things open at once")
+                .at(place));
+        }
+        let mut variants = vec![tree.clone()];
+        for choice in &found {
+            let chosen = |variant: Node| {
+                choice.options.iter().map(move |option| {
+                    let mut variant = variant.clone();
+                    *at(&mut variant, &choice.way) = option.clone();
+                    if choice.label == "merge_method" {
+                        forget(&mut variant, &unknown(option, &choice.options, methods));
+                    }
+                    variant
+                })
+            };
+            variants = variants.into_iter().flat_map(chosen).collect();
+        }
+        let variants = variants.iter().map(|variant| from_tree(variant, file, methods)).collect::<Result<_, _>>()?;
+        let choice = |Found { label, options, .. }: Found| {
+            let options = options.iter().enumerate().map(|(number, option)| written(option, number)).collect();
+            Choice { label, options }
+        };
+        Ok(Self { file: file.to_path_buf(), choices: found.into_iter().map(choice).collect(), variants })
+    }
+}
+
+/// Finds all choices below a node.
+fn find(node: &Node, label: &str, way: &mut Vec<usize>, found: &mut Vec<Found>) -> Result<(), Mistake> {
+    let is_key = |key: &Node, name: &str| matches!(&key.kind, Yaml::Text(text) if text == name);
+    match &node.kind {
+        Yaml::Block(entries) if entries.iter().any(|(key, _)| is_key(key, "choose")) => {
+            let refused = |mistake: Mistake| Err(mistake.under(label));
+            if let Some((key, _)) = entries.iter().find(|(key, _)| !is_key(key, "choose")) {
+                return refused(Mistake::new("a choice has no key but `choose`").at(key.place));
+            }
+            let options = &entries[0].1;
+            let Yaml::List(list) = &options.kind else {
+                let mistake = Mistake::new("expected a list of what to choose from").under("choose");
+                return refused(mistake.at(options.place));
+            };
+            if list.len() < 2 {
+                let mistake = Mistake::new("there is nothing to choose between").hint("give two or more");
+                return refused(mistake.under("choose").at(options.place));
+            }
+            let mut nested = Vec::new();
+            for option in list {
+                find(option, label, way, &mut nested)?;
+            }
+            if let Some(inner) = nested.first() {
+                return refused(Mistake::new("a choice in a choice").hint("list all combinations").at(inner.place));
+            }
+            let (label, way) = (label.to_owned(), way.clone());
+            found.push(Found { label, way, options: list.clone(), place: node.place });
+            Ok(())
+        }
+        Yaml::Block(entries) => entries.iter().enumerate().try_for_each(|(number, (key, value))| {
+            let Yaml::Text(name) = &key.kind else { return Ok(()) };
+            way.push(number);
+            let label = if label.is_empty() { name.clone() } else { format!("{label}.{name}") };
+            find(value, &label, way, found)?;
+            way.pop();
+            Ok(())
+        }),
+        Yaml::List(list) => list.iter().enumerate().try_for_each(|(number, value)| {
+            way.push(number);
+            find(value, &format!("{label}[{number}]"), way, found)?;
+            way.pop();
+            Ok(())
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The node at the end of a way.
+fn at<'n>(node: &'n mut Node, way: &[usize]) -> &'n mut Node {
+    way.iter().fold(node, |node, number| match &mut node.kind {
+        Yaml::Block(entries) => &mut entries[*number].1,
+        Yaml::List(list) => &mut list[*number],
+        _ => unreachable!("the way was found in this tree"),
+    })
+}
+
+/// The parameters that the other methods of a choice have and the chosen one has not.
+fn unknown(chosen: &Node, options: &[Node], methods: &[MethodInfo]) -> Vec<&'static str> {
+    let named = |node: &Node| {
+        let Yaml::Text(name) = &node.kind else { return None };
+        methods.iter().find(|method| method.name == name)
+    };
+    let own = named(chosen).map_or(&[][..], |method| method.params);
+    let others = options.iter().filter_map(named).flat_map(|method| method.params);
+    others.map(|param| param.name).filter(|name| own.iter().all(|param| param.name != *name)).collect()
+}
+
+/// Takes these keys out of every block of parameters.
+fn forget(node: &mut Node, names: &[&str]) {
+    let is = |key: &Node, name: &str| matches!(&key.kind, Yaml::Text(text) if text == name);
+    match &mut node.kind {
+        Yaml::Block(entries) => {
+            for (key, value) in entries {
+                if let (true, Yaml::Block(parameters)) = (is(key, "parameters"), &mut value.kind) {
+                    parameters.retain(|(key, _)| !names.iter().any(|name| is(key, name)));
+                }
+                forget(value, names);
+            }
+        }
+        Yaml::List(list) => list.iter_mut().for_each(|value| forget(value, names)),
+        _ => {}
+    }
+}
+
+/// How an option is called: as it is written, or by its number if it is more than a word.
+fn written(option: &Node, number: usize) -> String {
+    match &option.kind {
+        Yaml::Text(text) => text.clone(),
+        Yaml::Flag(value) => value.to_string(),
+        Yaml::Whole(value) => value.to_string(),
+        Yaml::Number(value) => value.to_string(),
+        Yaml::Null | Yaml::List(_) | Yaml::Block(_) => format!("option {}", number + 1),
+    }
+}

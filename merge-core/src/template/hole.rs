@@ -1,0 +1,384 @@
+//! A hole: what may stand where a parameter would, and how its numbers spread over the tensors.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{
+    Kind,
+    spread::{Depth, Spread},
+};
+use crate::{
+    method::{Domain, Value},
+    names::Layers,
+    recipe::{At, Fit, Mistake, Place, Setting},
+};
+
+/// A parameter that the search decides.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Hole {
+    /// The least and the most it may be; or `[false, true]`.
+    pub search: At<Bounds>,
+    /// Where the search begins; the middle unless said. Of `[false, true]` it is how probable `true` is at first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<At<f64>>,
+    /// `log` searches orders of magnitude: as far from 0.01 to 0.1 as from 0.1 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<At<Scale>>,
+    /// Whether only whole numbers will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integer: Option<At<bool>>,
+    /// `layer` searches a value for each layer, one for the input embeddings, and one for the final norm and output head;
+    /// `component` one for attention, MLP and norms, and for embeddings and head; `[layer, component]` for each of each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per: Option<At<Per>>,
+    /// Searches a value for each of so many groups of neighbouring layers; embeddings go with the first, the head with the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub groups: Option<At<usize>>,
+    /// Searches so many values, evenly from the first layer to the last, and joins them by straight lines; embeddings go with
+    /// the first, the head with the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub knots: Option<At<usize>>,
+    /// Searches a value for the tensors of each filter, a part of their names, and one for all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub filters: Option<At<Vec<String>>>,
+}
+
+/// What a hole may be filled with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bounds {
+    /// The least and the most.
+    Numbers([f64; 2]),
+    /// Either.
+    Flags,
+}
+
+/// How far apart values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// By their difference.
+    Linear,
+    /// By their ratio.
+    Log,
+}
+
+/// What gets a value of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Per {
+    /// Each layer.
+    pub layer: bool,
+    /// Attention, MLP and norms.
+    pub component: bool,
+}
+
+/// A thing that can have a value of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Part {
+    /// Each layer.
+    Layer,
+    /// Attention, MLP and norms.
+    Component,
+}
+
+impl Hole {
+    /// What each of its numbers may be.
+    pub(super) fn kind(&self) -> Kind {
+        match self.search.value {
+            Bounds::Flags => {
+                let yes = self.init.map_or(0.5, |init| init.value);
+                Kind::Choice { options: vec!["false".to_owned(), "true".to_owned()], init: vec![1.0 - yes, yes] }
+            }
+            Bounds::Numbers([min, max]) if self.is_integer() => {
+                let init = self.init.map_or(f64::midpoint(min, max).floor(), |init| init.value);
+                Kind::Whole { range: min as i64..=max as i64, init: init as i64 }
+            }
+            Bounds::Numbers([min, max]) => {
+                let log = self.scale.is_some_and(|scale| scale.value == Scale::Log);
+                let middle = if log { (min * max).sqrt() } else { f64::midpoint(min, max) };
+                Kind::Number { range: min..=max, log, init: self.init.map_or(middle, |init| init.value) }
+            }
+        }
+    }
+
+    /// How its numbers spread over a model's tensors; refuses more groups or knots than there are layers.
+    pub(super) fn spread(&self, layers: &Layers) -> Result<Spread, Mistake> {
+        let most = |key: &str, count: Option<At<usize>>| match count.filter(|count| count.value > layers.count) {
+            Some(count) => Err(Mistake::new(format!("there are only {} layers for {} {key}", layers.count, count.value))
+                .hint("`per: layer` gives each layer its own value")
+                .under(key)
+                .at(count.place)),
+            None => Ok(()),
+        };
+        most("groups", self.groups)?;
+        most("knots", self.knots)?;
+        let per = self.per.map_or(Per { layer: false, component: false }, |per| per.value);
+        let depth = match (self.groups, self.knots) {
+            (Some(groups), _) => Depth::Groups(groups.value),
+            (_, Some(knots)) => Depth::Knots(knots.value),
+            _ if per.layer => Depth::Layers,
+            _ => Depth::Whole,
+        };
+        let filters = self.filters.as_ref().map(|filters| &filters.value[..]);
+        Ok(Spread::over(layers, depth, per.component, filters))
+    }
+
+    /// What a parameter is given if these are its numbers, in the order of its labels.
+    pub(super) fn fill(&self, spread: &Spread, genome: &[f64]) -> Setting {
+        let kind = self.kind();
+        let values: Vec<Value> = genome.iter().map(|x| kind.value(*x)).collect();
+        spread.setting(&values)
+    }
+
+    /// Whether it has more than one number.
+    pub(super) fn is_spread(&self) -> bool {
+        self.per.is_some() || self.groups.is_some() || self.knots.is_some() || self.filters.is_some()
+    }
+
+    fn is_integer(&self) -> bool {
+        self.integer.is_some_and(|integer| integer.value)
+    }
+
+    fn check_numbers(&self, [min, max]: [f64; 2], domain: Domain) -> Result<(), Mistake> {
+        let range = |mistake: Mistake| mistake.under("search").at(self.search.place);
+        Value::Number(min).fit(domain).and(Value::Number(max).fit(domain)).map_err(range)?;
+        if min >= max {
+            return Err(range(Mistake::new(format!("{min} is not less than {max}")).hint("write [least, most]")));
+        }
+        if !(max - min).is_finite() {
+            return Err(range(Mistake::new("the range is too wide to compute with")));
+        }
+        if self.is_integer() && [min, max].iter().any(|bound| bound.fract() != 0.0 || bound.abs() > 1e9) {
+            return Err(range(Mistake::new(format!("[{min}, {max}] are not whole numbers"))));
+        }
+        if let Some(scale) = self.scale.filter(|scale| scale.value == Scale::Log) {
+            if min <= 0.0 {
+                let mistake = Mistake::new(format!("{min} has no logarithm")).hint("begin above 0, such as at 0.01");
+                return Err(range(mistake));
+            }
+            if self.is_integer() {
+                let mistake = Mistake::new("whole numbers are searched one by one, not by their logarithm");
+                return Err(mistake.hint("remove it, or `integer`").under("scale").at(scale.place));
+            }
+        }
+        let Some(init) = self.init else { return Ok(()) };
+        let refused = |mistake: Mistake| Err(mistake.under("init").at(init.place));
+        if !(min..=max).contains(&init.value) {
+            let mistake = Mistake::new(format!("{} is not between {min} and {max}", init.value));
+            return refused(mistake.hint("begin inside the range"));
+        }
+        if self.is_integer() && init.fract() != 0.0 {
+            return refused(Mistake::new(format!("{} is not a whole number", init.value)));
+        }
+        Ok(())
+    }
+
+    fn check_flags(&self) -> Result<(), Mistake> {
+        let pointless = [("scale", self.scale.map(|at| at.place)), ("integer", self.integer.map(|at| at.place))];
+        if let Some((key, place)) = pointless.into_iter().find_map(|(key, place)| place.map(|place| (key, place))) {
+            return Err(Mistake::new("true and false are no numbers").hint("remove the key").under(key).at(place));
+        }
+        match self.init.filter(|init| !(0.0..=1.0).contains(&init.value)) {
+            Some(init) => Err(Mistake::new(format!("{} is not between 0 and 1", init.value))
+                .hint("it is how probable `true` is at first")
+                .under("init")
+                .at(init.place)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Fit for Hole {
+    fn fit(&self, domain: Domain) -> Result<(), Mistake> {
+        match (self.search.value, domain) {
+            (Bounds::Flags, Domain::Flag) => self.check_flags()?,
+            (Bounds::Numbers(bounds), Domain::Number { .. }) => self.check_numbers(bounds, domain)?,
+            (Bounds::Flags, Domain::Number { .. }) => {
+                return Err(Mistake::new("true and false are no numbers")
+                    .hint("write [least, most]")
+                    .under("search")
+                    .at(self.search.place));
+            }
+            (Bounds::Numbers(_), Domain::Flag) => {
+                return Err(Mistake::new("this is true or false, not a number")
+                    .hint("write [false, true]")
+                    .under("search")
+                    .at(self.search.place));
+            }
+        }
+        let per = |wanted: fn(Per) -> bool| self.per.filter(|per| wanted(per.value)).map(|per| per.place);
+        let by_depth = [
+            ("per", per(|per| per.layer)),
+            ("groups", self.groups.map(|groups| groups.place)),
+            ("knots", self.knots.map(|knots| knots.place)),
+        ];
+        let by_name = [
+            ("per", per(|per| per.component)),
+            ("filters", self.filters.as_ref().map(|filters| filters.place)),
+        ];
+        exclude(&by_depth, "each says how depth is divided")?;
+        exclude(&by_name, "each says how a layer is divided")?;
+        for (key, count, least) in [("groups", self.groups, 1), ("knots", self.knots, 2)] {
+            if let Some(count) = count.filter(|count| count.value < least) {
+                let few = format!("there must be at least {least} {}", if least == 1 { "group" } else { key });
+                return Err(Mistake::new(few).under(key).at(count.place));
+            }
+        }
+        if let (Some(knots), Kind::Choice { .. } | Kind::Whole { .. }) = (self.knots, self.kind()) {
+            return Err(Mistake::new("there is nothing between two of these to join by a line")
+                .hint("`groups` gives neighbouring layers one value")
+                .under("knots")
+                .at(knots.place));
+        }
+        match &self.filters {
+            Some(filters) if filters.is_empty() || filters.iter().any(String::is_empty) => {
+                Err(Mistake::new("a filter is a part of tensors' names, such as `self_attn`")
+                    .under("filters")
+                    .at(filters.place))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses the second of several keys that say the same thing in different ways.
+fn exclude(keys: &[(&str, Option<Place>)], why: &str) -> Result<(), Mistake> {
+    let mut written = keys.iter().filter_map(|(key, place)| place.map(|place| (*key, place)));
+    match (written.next(), written.next()) {
+        (Some((one, _)), Some((other, place))) => {
+            Err(Mistake::new(format!("`{one}` and `{other}` exclude each other")).hint(why).under(other).at(place))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Serialize for Bounds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Numbers(numbers) => numbers.serialize(serializer),
+            Self::Flags => [false, true].serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bounds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match <[Bound; 2]>::deserialize(deserializer)? {
+            [Bound(Value::Number(min)), Bound(Value::Number(max))] => Ok(Self::Numbers([min, max])),
+            [Bound(Value::Flag(a)), Bound(Value::Flag(b))] if a != b => Ok(Self::Flags),
+            _ => Err(de::Error::custom("expected two numbers, or false and true\nwrite [least, most]")),
+        }
+    }
+}
+
+/// One of two bounds.
+struct Bound(Value);
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BoundVisitor).map(Self)
+    }
+}
+
+struct BoundVisitor;
+
+impl de::Visitor<'_> for BoundVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or true or false")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Flag(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Number(value))
+    }
+
+    /// YAML 1.1 reads `1e-3` as text.
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+        number.map(Value::Number).ok_or_else(|| E::invalid_type(de::Unexpected::Str(text), &self))
+    }
+}
+
+impl JsonSchema for Bounds {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Bounds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "array", "items": { "type": ["number", "boolean"] }, "minItems": 2, "maxItems": 2,
+        })
+    }
+}
+
+impl Serialize for Per {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.layer, self.component) {
+            (true, false) => Part::Layer.serialize(serializer),
+            (false, _) => Part::Component.serialize(serializer),
+            (true, true) => [Part::Layer, Part::Component].serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Per {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PerVisitor)
+    }
+}
+
+struct PerVisitor;
+
+impl<'de> de::Visitor<'de> for PerVisitor {
+    type Value = Per;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`layer`, `component`, or a list of both")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Per, E> {
+        let part = Part::deserialize(de::value::StrDeserializer::new(word))?;
+        Ok(Per { layer: part == Part::Layer, component: part == Part::Component })
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Per, A::Error> {
+        let mut per = Per { layer: false, component: false };
+        while let Some(part) = seq.next_element()? {
+            match part {
+                Part::Layer => per.layer = true,
+                Part::Component => per.component = true,
+            }
+        }
+        if per.layer || per.component { Ok(per) } else { Err(de::Error::invalid_length(0, &self)) }
+    }
+}
+
+impl JsonSchema for Per {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Per".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let part = generator.subschema_for::<Part>();
+        json_schema!({ "anyOf": [part, { "type": "array", "items": part, "minItems": 1, "uniqueItems": true }] })
+    }
+}

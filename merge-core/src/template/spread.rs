@@ -1,0 +1,195 @@
+//! How the numbers of a hole spread over the tensors of a model: over its depth, over the parts of a layer, or both.
+
+use std::ops::Range;
+
+use crate::{
+    method::Value,
+    names::Layers,
+    recipe::{Conditional, Curve, Setting},
+};
+
+/// How depth is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Not at all.
+    Whole,
+    /// A value for each layer.
+    Layers,
+    /// A value for each of so many groups of neighbours.
+    Groups(usize),
+    /// So many values, joined by lines.
+    Knots(usize),
+}
+
+/// Which numbers hold where.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Spread {
+    /// What each number is for, as in `[layer 3]`.
+    pub(super) labels: Vec<String>,
+    /// The first whose filter a tensor's name contains gives it its numbers: a single one, or the values of a curve over
+    /// depth. The last has no filter.
+    entries: Vec<(Option<String>, Range<usize>)>,
+}
+
+impl Spread {
+    /// Over a model's layers; with `components` each of their parts has its own, and with `filters` the tensors of each.
+    pub(super) fn over(layers: &Layers, depth: Depth, components: bool, filters: Option<&[String]>) -> Self {
+        let mut spread = Self { labels: Vec::new(), entries: Vec::new() };
+        let kinds = match filters {
+            Some(filters) => filters.iter().map(|filter| Kind::named(filter, layers)).chain([Kind::rest()]).collect(),
+            None if components => Kind::components(layers),
+            None => vec![Kind::whole()],
+        };
+        // Embeddings and head have numbers of their own where every layer or component has.
+        let own_ends = filters.is_none() && (components || depth == Depth::Layers);
+        let before = own_ends.then(|| spread.numbers("embedding", "", 1));
+        let stretch = |group: usize, groups: usize| group * layers.count / groups..(group + 1) * layers.count / groups;
+        let mut ends = None;
+        match depth {
+            Depth::Whole | Depth::Knots(_) => {
+                let knots = if let Depth::Knots(knots) = depth { knots } else { 1 };
+                for kind in &kinds {
+                    let numbers = spread.numbers("", &kind.name, knots);
+                    let anywhere = if kind.takes_all() && knots > 1 { vec![layers.prefix.clone()] } else { kind.anywhere.clone() };
+                    spread.entries.extend(anywhere.into_iter().map(|filter| (Some(filter), numbers.clone())));
+                    ends = Some((numbers.start, numbers.end - 1));
+                }
+            }
+            Depth::Layers | Depth::Groups(_) => {
+                let groups = if let Depth::Groups(groups) = depth { groups } else { layers.count };
+                for group in 0..groups {
+                    let range = stretch(group, groups);
+                    let place = match depth {
+                        Depth::Layers => format!("layer {group}"),
+                        _ => format!("layers {}-{}", range.start, range.end.saturating_sub(1)),
+                    };
+                    for kind in &kinds {
+                        let number = spread.numbers(&place, &kind.name, 1);
+                        let names = range.clone().flat_map(|layer| {
+                            kind.inside.iter().map(move |inside| format!("{}{layer}.{inside}", layers.prefix))
+                        });
+                        spread.entries.extend(names.map(|name| (Some(name), number.clone())));
+                        let first = ends.map_or(number.start, |(first, _)| first);
+                        ends = Some((if group == 0 { number.start } else { first }, number.start));
+                    }
+                }
+            }
+        }
+        let after = own_ends.then(|| spread.numbers("head", "", 1));
+        // Of the last kind, which takes what no filter does.
+        let (first, last) = ends.unwrap_or_default();
+        let (before, after) = (before.unwrap_or(first..first + 1), after.unwrap_or(last..last + 1));
+        if before != after {
+            let embeddings = layers.embeddings.iter().map(|name| (Some(name.clone()), before.clone()));
+            spread.entries.splice(0..0, embeddings);
+        }
+        spread.entries.push((None, after));
+        spread
+    }
+
+    /// Over the layers of a hop, each with a number of its own, joined to one list.
+    pub(super) fn along(range: Range<usize>) -> Self {
+        let labels: Vec<String> = match range.len() {
+            1 => vec![String::new()],
+            _ => range.map(|layer| format!("[layer {layer}]")).collect(),
+        };
+        Self { entries: vec![(None, 0..labels.len())], labels }
+    }
+
+    /// What a parameter is given if these are its numbers.
+    pub(super) fn setting(&self, values: &[Value]) -> Setting {
+        let curve = |range: &Range<usize>| Curve::of(values[range.clone()].to_vec());
+        if let [(None, range)] = &self.entries[..] {
+            return Setting::Always(curve(range));
+        }
+        let entry = |(filter, range): &(Option<String>, Range<usize>)| Conditional {
+            filter: filter.clone(),
+            value: curve(range),
+        };
+        Setting::Conditional(self.entries.iter().map(entry).collect())
+    }
+
+    /// Adds numbers for a place and a kind of tensors; several of them are knots.
+    fn numbers(&mut self, place: &str, kind: &str, count: usize) -> Range<usize> {
+        let from = self.labels.len();
+        for number in 0..count {
+            let knot = if count > 1 { format!("knot {}", number + 1) } else { String::new() };
+            let parts: Vec<&str> = [place, &knot, kind].into_iter().filter(|part| !part.is_empty()).collect();
+            self.labels.push(if parts.is_empty() { String::new() } else { format!("[{}]", parts.join(", ")) });
+        }
+        from..self.labels.len()
+    }
+}
+
+/// Tensors of a layer that go together.
+struct Kind {
+    name: String,
+    /// What their names begin with behind the layer's number and its dot; an empty text takes all.
+    inside: Vec<String>,
+    /// What tells them from others without the layer's number.
+    anywhere: Vec<String>,
+}
+
+impl Kind {
+    /// All tensors.
+    fn whole() -> Self {
+        Self { name: String::new(), inside: vec![String::new()], anywhere: Vec::new() }
+    }
+
+    /// All that no other kind takes.
+    fn rest() -> Self {
+        Self { name: "the rest".to_owned(), ..Self::whole() }
+    }
+
+    /// Those whose name contains a text.
+    fn named(filter: &str, layers: &Layers) -> Self {
+        let inside = beginnings(layers, |name| format!(".{name}").contains(filter));
+        Self { name: filter.to_owned(), inside, anywhere: vec![filter.to_owned()] }
+    }
+
+    /// Attention, MLP and norms, as far as a model's layers have them.
+    fn components(layers: &Layers) -> Vec<Self> {
+        let component = |(name, component): (&str, fn(&str) -> bool)| {
+            let inside = beginnings(layers, component);
+            let anywhere = inside.iter().map(|inside| format!(".{inside}")).collect();
+            (!inside.is_empty()).then(|| Self { name: name.to_owned(), inside, anywhere })
+        };
+        let all: [(&str, fn(&str) -> bool); 3] =
+            [("attention", is_attention), ("mlp", |name| !is_attention(name) && !is_norm(name)), ("norms", is_norm)];
+        all.into_iter().filter_map(component).collect()
+    }
+
+    fn takes_all(&self) -> bool {
+        self.anywhere.is_empty()
+    }
+}
+
+/// A norm of a layer, not one inside its attention.
+fn is_norm(name: &str) -> bool {
+    let part = first_part(name);
+    part.contains("norm") || part.starts_with("ln")
+}
+
+fn is_attention(name: &str) -> bool {
+    let part = first_part(name);
+    part.contains("att") && !is_norm(name)
+}
+
+fn first_part(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// What the names begin with of the tensors within a layer that are wanted: with their first part, as `self_attn.`, where all
+/// that begin with it are wanted, else whole.
+fn beginnings(layers: &Layers, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in layers.inside.iter().filter(|name| wanted(name)) {
+        let part = format!("{}.", first_part(name));
+        let alike = layers.inside.iter().filter(|other| other.starts_with(&part));
+        let beginning = if alike.clone().count() > 0 && alike.clone().all(|other| wanted(other)) { part } else { name.clone() };
+        if !all.contains(&beginning) {
+            all.push(beginning);
+        }
+    }
+    all
+}
