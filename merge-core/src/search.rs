@@ -27,9 +27,6 @@ pub struct SearchFile {
     pub search: Search,
 }
 
-/// Candidates that random search draws for each subset of items, unless said.
-const RANDOM_POPULATION: usize = 12;
-
 /// What to optimise, how, and for how long.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -178,16 +175,15 @@ impl SearchFile {
 impl Optimizer {
     /// The optimiser at its first generation.
     pub fn start(&self, space: &Space, seed: u64) -> optimizer::Optimizer {
-        let population = self.population.map(|population| population.value);
+        let start = optimizer::Start {
+            coordinates: space.init().into_iter().map(|start| optimizer::Coordinate::Real { start }).collect(),
+            sigma: self.sigma(),
+            population: self.population.map(|population| population.value),
+            seed,
+        };
         match self.name {
-            Algorithm::CmaEs => {
-                let adapt = self.learning_rate_adaptation();
-                optimizer::Optimizer::cma_es(space.init(), self.sigma(), population, adapt, seed)
-            }
-            Algorithm::Random => {
-                let n = space.dimensions.len();
-                optimizer::Optimizer::random(n, population.unwrap_or(RANDOM_POPULATION), seed)
-            }
+            Algorithm::CmaEs => optimizer::Optimizer::cma_es(start, self.learning_rate_adaptation()),
+            Algorithm::Random => optimizer::Optimizer::random(start),
         }
     }
 

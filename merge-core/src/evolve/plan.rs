@@ -10,7 +10,7 @@ use crate::{
     item::ItemId,
     merge::Merge,
     names::Layers,
-    optimizer::{Genome, Optimizer, Stop},
+    optimizer::{Coordinate, Genome, Optimizer, Start, Stop, Told},
     recipe::Recipe,
     search::{Algorithm, Search},
     sources::Sources,
@@ -106,8 +106,12 @@ impl<'a> Plan<'a> {
         let dare_ties = baseline::untuned_dare_ties(self.study.template);
         models.extend(dare_ties.map(|recipe| ("DARE-TIES, untuned".to_owned(), Model::Merge(Box::new(recipe)))));
         if self.study.search.optimizer.name != Algorithm::Random {
-            let random =
-                Optimizer::random(self.space.dimensions.len(), self.start.population(), self.study.search.seed);
+            let random = Optimizer::random(Start {
+                coordinates: self.space.init().into_iter().map(|start| Coordinate::Real { start }).collect(),
+                sigma: self.study.search.optimizer.sigma(),
+                population: Some(self.start.population()),
+                seed: self.study.search.seed,
+            });
             // As many evaluations as the evolution took, should it have stopped early.
             let most = generations.len() as u64;
             let Some((generations, _)) = self.search("random search", random, most)? else { return Ok(None) };
@@ -161,13 +165,13 @@ impl<'a> Plan<'a> {
                 candidates.iter().map(|genome| Model::Merge(Box::new(self.fill(genome)))).collect();
             let Some(scores) = self.scoring.score(&models, &self.subset(number))? else { return Ok(None) };
             let scored: Vec<f64> = scores.iter().map(|scores| fitness(self.goals(), scores)).collect();
-            optimizer.tell(&scored);
+            optimizer.tell(&scored.iter().copied().map(Told::from).collect::<Vec<_>>());
             let best = first_best(&scored);
             let generation = Generation {
                 best: candidates[best].clone(),
                 best_fitness: scored[best],
                 mean_fitness: scored.iter().sum::<f64>() / scored.len() as f64,
-                mean: optimizer.mean().map(<[f64]>::to_vec),
+                mean: optimizer.mean(),
             };
             store.set(&[(&record(number), &generation), (&state, &optimizer)])?;
             records.push(generation);
