@@ -1,6 +1,6 @@
 //! Learning-rate adaptation for CMA-ES (Nomura, Akimoto, Ono, arXiv 2304.03473): slow down until the signal stands out.
 
-use super::cma::Distribution;
+use super::gaussian::Distribution;
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use serde::{Deserialize, Serialize};
 

@@ -1,39 +1,47 @@
-//! Random search: points drawn uniformly from the unit box, the baseline that an optimizer has to beat.
+//! Random search: points drawn uniformly, the baseline that an optimizer has to beat.
 
-use super::{Genome, generator};
+use super::{Coordinate, Course, Genome, Search, Start, Told};
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// Draws each generation uniformly and learns nothing from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Draws each generation uniformly and learns nothing from it. See [`Optimizer::random`](super::Optimizer::random).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RandomSearch {
-    dimensions: usize,
-    population: usize,
-    seed: u64,
-    generation: u64,
+    course: Course,
+    coordinates: Vec<Coordinate>,
 }
 
 impl RandomSearch {
-    pub(super) fn new(dimensions: usize, population: usize, seed: u64) -> Self {
-        assert!(dimensions > 0, "a search has at least one dimension");
-        assert!(population > 0, "a generation has at least one point");
-        Self { dimensions, population, seed, generation: 0 }
+    pub(super) fn new(start: Start) -> Self {
+        Self { course: Course::new(&start, 12), coordinates: start.coordinates }
+    }
+}
+
+impl Search for RandomSearch {
+    fn ask(&self) -> Vec<Genome> {
+        let mut generator = self.course.generator();
+        (0..self.course.population).map(|_| uniform(&self.coordinates, &mut generator)).collect()
     }
 
-    pub(super) fn ask(&self) -> Vec<Genome> {
-        let mut generator = generator(self.seed, self.generation);
-        (0..self.population).map(|_| (0..self.dimensions).map(|_| generator.random()).collect()).collect()
+    fn tell(&mut self, _: &[Told]) {
+        self.course.generation += 1;
     }
 
-    pub(super) fn tell(&mut self) {
-        self.generation += 1;
+    fn generation(&self) -> u64 {
+        self.course.generation
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    fn population(&self) -> usize {
+        self.course.population
     }
+}
 
-    pub(super) fn population(&self) -> usize {
-        self.population
-    }
+/// A genome of which nothing is known.
+fn uniform(coordinates: &[Coordinate], generator: &mut ChaCha8Rng) -> Genome {
+    let draw = |coordinate: &Coordinate| match coordinate.levels() {
+        None => generator.random(),
+        Some(levels) => generator.random_range(0..levels) as f64,
+    };
+    coordinates.iter().map(draw).collect()
 }

@@ -3,6 +3,7 @@
 //! Equation numbers are those of Hansen's tutorial, arXiv 1604.00772.
 
 use super::Fitness;
+use std::f64::consts::SQRT_2;
 
 /// Population of a search in `n` dimensions if nothing else is asked for: 4 + ⌊3 ln n⌋.
 pub(super) fn default_population(n: usize) -> usize {
@@ -11,7 +12,7 @@ pub(super) fn default_population(n: usize) -> usize {
 
 /// What stays fixed from the first generation to the last.
 pub(super) struct Strategy {
-    /// Recombination weights by rank, best first: positive ones sum to 1, the rest are negative (active CMA).
+    /// Recombination weights by rank, best first: positive ones sum to 1, the rest are negative (active CMA) or 0.
     pub(super) weights: Vec<f64>,
     /// Variance effective selection mass.
     pub(super) mu_eff: f64,
@@ -30,7 +31,8 @@ pub(super) struct Strategy {
 }
 
 impl Strategy {
-    /// The defaults for `n` dimensions and `lambda` points a generation (table 1 of the tutorial).
+    /// The defaults for `n` dimensions and `lambda` points a generation (table 1 of the tutorial). Without a dimension only
+    /// the weights mean something.
     pub(super) fn new(n: usize, lambda: usize) -> Self {
         let n = n as f64;
         let mut weights: Vec<f64> =
@@ -61,7 +63,45 @@ impl Strategy {
             c_c: (4.0 + mu_eff / n) / (n + 4.0 + 2.0 * mu_eff / n),                              // (56)
             c_1,
             c_mu,
-            chi_n: n.sqrt() * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n)),
+            chi_n: chi(n),
+        }
+    }
+
+    /// The same without negative weights.
+    pub(super) fn positive(n: usize, lambda: usize) -> Self {
+        let mut strategy = Self::new(n, lambda);
+        for w in &mut strategy.weights {
+            *w = w.max(0.0);
+        }
+        strategy
+    }
+
+    /// The defaults for a diagonal covariance matrix, as cmaes has them: those of Ros & Hansen (PPSN 2008), by whom the
+    /// rank-μ update learns (n + 2) / 3 times as fast.
+    pub(super) fn separable(n: usize, lambda: usize) -> Self {
+        let mu = lambda / 2;
+        let n = n as f64;
+        let mut weights: Vec<f64> =
+            (1..=lambda).map(|i| (((mu + 1) as f64).ln() - (i as f64).ln()).max(0.0)).collect();
+        let positive: f64 = weights.iter().sum();
+        for w in &mut weights {
+            *w /= positive;
+        }
+        let mu_eff = effective_mass(&weights);
+        let c_1 = 2.0 / ((n + 1.3).powi(2) + mu_eff);
+        let c_mu = 2.0 / mu_eff / (n + SQRT_2).powi(2)
+            + (1.0 - 1.0 / mu_eff) * 1.0_f64.min((2.0 * mu_eff - 1.0) / ((n + 2.0).powi(2) + mu_eff));
+        let c_sigma = (mu_eff + 2.0) / (n + mu_eff + 3.0);
+        Self {
+            weights,
+            mu_eff,
+            c_sigma,
+            d_sigma: 1.0 + 2.0 * (((mu_eff - 1.0) / (n + 1.0)).sqrt() - 1.0).max(0.0) + c_sigma,
+            c_c: 4.0 / (n + 4.0),
+            c_1,
+            // No more than there is, in large populations.
+            c_mu: ((n + 2.0) / 3.0 * c_mu).min(1.0 - c_1),
+            chi_n: chi(n),
         }
     }
 
@@ -96,6 +136,11 @@ pub(super) struct Shares {
     pub(super) minus: Vec<f64>,
     /// Variance effective selection mass of `plus`.
     pub(super) mu_eff: f64,
+}
+
+/// The expected length of a standard normal vector in `n` dimensions, nearly.
+fn chi(n: f64) -> f64 {
+    n.sqrt() * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n))
 }
 
 /// (Σ w)² / Σ w².

@@ -1,0 +1,121 @@
+//! M2N2 (Abrantes, Lange & Tang, GECCO 2025, [arXiv 2508.16204](https://arxiv.org/abs/2508.16204)): boundaries that move,
+//! competition for items, and attraction between those who complement each other.
+
+use super::{
+    Coordinate, Course, Genome, Search, Start, Told,
+    ranking::finite,
+    variation::{about_start, blend, mutate, weighted},
+};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// The standard deviation of mutations, the authors' for evolution from scratch, as which a genome is evolved.
+const MUTATION_SIGMA: f64 = 0.01;
+
+/// An archive whose members compete for items. See [`Optimizer::m2n2`](super::Optimizer::m2n2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct M2n2 {
+    course: Course,
+    coordinates: Vec<Coordinate>,
+    sigma: f64,
+    /// None in the first generation.
+    archive: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Member {
+    genome: Genome,
+    /// Its scores `s_ij` on the items of the last generation, on which the whole archive was asked.
+    items: Vec<f64>,
+}
+
+impl M2n2 {
+    pub(super) fn new(start: Start) -> Self {
+        let course = Course::new(&start, 40);
+        assert!(course.population >= 4, "the archive has two members at least");
+        Self { course, sigma: start.sigma, coordinates: start.coordinates, archive: Vec::new() }
+    }
+
+    fn child(&self, fitness: &[f64], capacity: &[f64], generator: &mut ChaCha8Rng) -> Genome {
+        let n = self.archive.len();
+        let first = weighted(fitness, generator).unwrap_or_else(|| generator.random_range(0..n));
+        let attraction: Vec<f64> =
+            self.archive.iter().map(|other| attraction(&self.archive[first].items, &other.items, capacity)).collect();
+        // Whoever can do all that anyone can mates with anyone else.
+        let second = weighted(&attraction, generator).unwrap_or_else(|| (first + generator.random_range(1..n)) % n);
+
+        // The boundary: the parents' shares change places at a split point.
+        let split = generator.random_range(0..self.coordinates.len());
+        let w = generator.random::<f64>();
+        let weight = |i: usize| if i < split { w } else { 1.0 - w };
+        let parents = [first, second].map(|at| self.archive[at].genome.as_slice());
+        let mut child = blend(&self.coordinates, parents, weight, generator);
+        mutate(&self.coordinates, &mut child, MUTATION_SIGMA, generator);
+        child
+    }
+}
+
+impl Search for M2n2 {
+    fn ask(&self) -> Vec<Genome> {
+        let mut generator = self.course.generator();
+        let n_new = self.course.population - self.archive.len();
+        if self.archive.is_empty() {
+            return (0..n_new).map(|_| about_start(&self.coordinates, self.sigma, &mut generator)).collect();
+        }
+        let capacity = capacity(&self.archive);
+        let fitness: Vec<f64> = self.archive.iter().map(|member| shared_fitness(&member.items, &capacity)).collect();
+        let mut genomes: Vec<Genome> = self.archive.iter().map(|member| member.genome.clone()).collect();
+        genomes.extend((0..n_new).map(|_| self.child(&fitness, &capacity, &mut generator)));
+        genomes
+    }
+
+    fn tell(&mut self, told: &[Told]) {
+        let items = |told: &Told| {
+            let items = if told.items.is_empty() { std::slice::from_ref(&told.fitness) } else { &told.items };
+            // What is no score is none.
+            items.iter().map(|score| finite(*score).max(0.0)).collect()
+        };
+        let genomes = self.ask();
+        self.archive = genomes.into_iter().zip(told).map(|(genome, told)| Member { genome, items: items(told) }).collect();
+        self.course.generation += 1;
+        // One after the other goes, since a member that dies leaves its items to the others.
+        while self.archive.len() > self.course.population / 2 {
+            let capacity = capacity(&self.archive);
+            let fitness = self.archive.iter().map(|member| shared_fitness(&member.items, &capacity));
+            // Of equals the newest goes.
+            let worst = fitness.enumerate().min_by(|(i, f), (j, g)| f.total_cmp(g).then(j.cmp(i)));
+            let (worst, _) = worst.expect("the archive is too large");
+            self.archive.remove(worst);
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.course.generation
+    }
+
+    fn population(&self) -> usize {
+        self.course.population
+    }
+
+    fn elites(&self) -> Vec<Genome> {
+        self.archive.iter().map(|member| member.genome.clone()).collect()
+    }
+}
+
+/// What all members together score on each item: `z_j` = Σ `s_ij`.
+fn capacity(archive: &[Member]) -> Vec<f64> {
+    let n_items = archive.first().map_or(0, |member| member.items.len());
+    (0..n_items).map(|j| archive.iter().map(|member| member.items[j]).sum::<f64>().min(f64::MAX)).collect()
+}
+
+/// A member's share of the items: F = Σ `s_ij` / max(`z_j`, 1), with α = 1.
+fn shared_fitness(items: &[f64], capacity: &[f64]) -> f64 {
+    items.iter().zip(capacity).map(|(s, z)| s / z.max(1.0)).sum()
+}
+
+/// What a mate adds to the first parent: Σ max(0, `s_ij` - `s_1j`) / `z_j`.
+fn attraction(first: &[f64], mate: &[f64], capacity: &[f64]) -> f64 {
+    let items = first.iter().zip(mate).zip(capacity).filter(|(_, z)| **z > 0.0);
+    items.map(|((first, mate), z)| (mate - first).max(0.0) / z).sum()
+}

@@ -1,0 +1,75 @@
+//! (1+1)-ES: a parent and its mutant, of whom the better goes on; steps follow the rule of one fifth.
+
+use super::{
+    Coordinate, Course, Genome, Search, Start, Told, generator,
+    gaussian::SIGMA_MAX,
+    ranking::number,
+    variation::{mutate, start},
+};
+use serde::{Deserialize, Serialize};
+
+/// A parent who is asked again with its mutants. See [`Optimizer::one_plus_one`](super::Optimizer::one_plus_one).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OnePlusOne {
+    course: Course,
+    coordinates: Vec<Coordinate>,
+    parent: Genome,
+    sigma: f64,
+}
+
+impl OnePlusOne {
+    pub(super) fn new(begin: Start) -> Self {
+        // A stream that no generation has.
+        let parent = start(&begin.coordinates, &mut generator(begin.seed, u64::MAX));
+        Self { course: Course::new(&begin, 2), parent, sigma: begin.sigma, coordinates: begin.coordinates }
+    }
+}
+
+impl Search for OnePlusOne {
+    fn ask(&self) -> Vec<Genome> {
+        let mut generator = self.course.generator();
+        let mut genomes = vec![self.parent.clone(); self.course.population];
+        for mutant in &mut genomes[1..] {
+            mutate(&self.coordinates, mutant, self.sigma, &mut generator);
+        }
+        genomes
+    }
+
+    fn tell(&mut self, told: &[Told]) {
+        let genomes = self.ask();
+        let fitness: Vec<f64> = told.iter().map(|told| number(told.fitness)).collect();
+        let (parent, mutants) = fitness.split_first().expect("the parent comes first");
+        self.course.generation += 1;
+
+        // Of equals the newest, so that the search wanders over a plateau.
+        let best = (0..genomes.len()).max_by(|a, b| fitness[*a].total_cmp(&fitness[*b])).expect("the parent at least");
+        self.parent.clone_from(&genomes[best]);
+
+        // σ grows by 1.5 with each success and shrinks by its fourth root with each failure (Auger, BBOB workshop 2009);
+        // equals say nothing about it.
+        let n_better = mutants.iter().filter(|f| *f > parent).count() as f64;
+        let n_worse = mutants.iter().filter(|f| *f < parent).count() as f64;
+        let exponent = (n_better - n_worse / 4.0) / mutants.len() as f64;
+        self.sigma = (self.sigma * 1.5_f64.powf(exponent)).clamp(1.0 / SIGMA_MAX, SIGMA_MAX);
+    }
+
+    fn generation(&self) -> u64 {
+        self.course.generation
+    }
+
+    fn population(&self) -> usize {
+        self.course.population
+    }
+
+    fn mean(&self) -> Option<Genome> {
+        Some(self.parent.clone())
+    }
+
+    fn sigma(&self) -> Option<f64> {
+        Some(self.sigma)
+    }
+
+    fn elites(&self) -> Vec<Genome> {
+        vec![self.parent.clone()]
+    }
+}
