@@ -41,7 +41,7 @@ pub fn average(template: &Template, names: &[String]) -> Option<Recipe> {
 /// Every layer of a search among layers, one upon the other, at its full scale: what stacking gives without a search. `None` for
 /// any other search.
 pub fn stacked(template: &Template, space: &Space) -> Option<Recipe> {
-    let is_path = !template.first().path.is_empty();
+    let is_path = template.first().is_path();
     let whole = |dimension: &Dimension| match &dimension.kind {
         Kind::Choice { .. } => 1.0,
         kind => kind.nearest(1.0),

@@ -1,6 +1,6 @@
 //! An item of a benchmark, as searches and stores know it: by its content, and by how a model did on it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
 /// An item by its content: the first 16 bytes of the SHA-256 of its JSON, keys sorted, without white space.
@@ -9,6 +9,20 @@ pub struct ItemId(
     /// The bytes, to key a store by.
     pub [u8; 16],
 );
+
+impl Serialize for ItemId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ItemId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = u128::from_str_radix(&text, 16).map_err(de::Error::custom)?;
+        Ok(Self(bytes.to_be_bytes()))
+    }
+}
 
 impl fmt::Display for ItemId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -133,7 +133,7 @@ impl Plan<'_> {
     fn runner(&self, genome: &[f64]) -> Result<Runner> {
         let recipe = self.fill(genome);
         let search = self.study.search;
-        if search.minimise.is_empty() && search.most_layers.is_none() && recipe.path.is_empty() {
+        if search.minimise.is_empty() && search.most_layers.is_none() && !recipe.is_path() {
             return Ok(Runner { recipe, size: None, scored: None, state: State::Ranked { rung: 0 } });
         }
         let planned = Merge::plan(&recipe, &self.study.sources.of(&recipe));

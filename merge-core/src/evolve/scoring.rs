@@ -116,10 +116,10 @@ impl<'a> Scoring<'a> {
         };
         let known = look_up()?;
         self.count_known(known.iter().flatten().flatten().count());
-        let missing = |(items, known): (&Vec<ItemId>, &Vec<Option<ItemScore>>)| -> Vec<ItemId> {
+        let unknown = |(items, known): (&Vec<ItemId>, &Vec<Option<ItemScore>>)| -> Vec<ItemId> {
             items.iter().zip(known).filter(|(_, score)| score.is_none()).map(|(item, _)| *item).collect()
         };
-        let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(missing).collect();
+        let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(unknown).collect();
         if missing.iter().all(Vec::is_empty) {
             return Ok(complete(known, store.why_given_up(&key)?));
         }
@@ -128,8 +128,8 @@ impl<'a> Scoring<'a> {
             self.give_up(&key, &why, &missing)?;
             return Ok(complete(look_up()?, Some(why)));
         }
-        let mut unkept = None;
-        let mut keep = |news: News| {
+        let mut unkept: Option<Error> = None;
+        let keep = |news: News| -> Result<ControlFlow<()>> {
             let (n_items, tokens) = match news {
                 News::Scores(goal, scores) => {
                     let n_items = scores.len();
@@ -153,7 +153,7 @@ impl<'a> Scoring<'a> {
             Ok(if self.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         let mut heard = |news: News| {
-            keep(news).inspect_err(|error| unkept = Some(error.clone()))
+            keep(news).inspect_err(|error: &Error| unkept = Some(error.clone()))
         };
         let scored = match model {
             Model::Merge(recipe) => Merge::plan(recipe, &self.study.sources.of(recipe))
@@ -165,7 +165,7 @@ impl<'a> Scoring<'a> {
             // A candidate that cannot be merged or asked is a bad candidate: it ends no search.
             (Err(error), None, Model::Merge(_)) if error.fault() == Fault::User => {
                 let known = look_up()?;
-                let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(missing).collect();
+                let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(unknown).collect();
                 self.give_up(&key, &error.to_string(), &missing)?;
             }
             (Err(error), None, Model::Merge(_)) => return Err(error),

@@ -24,7 +24,7 @@ struct Fake {
     goals: Vec<Goal>,
     seen: Mutex<Vec<Seen>>,
     /// Where the search says it is.
-    now: Mutex<(&'static str, (u64, u64))>,
+    now: Mutex<(&'static str, (u64, f64))>,
     /// Chunks until it breaks down; then everything fails.
     fuse: AtomicI64,
     /// Set where it breaks down by being asked to stop, not by failing.
@@ -36,7 +36,7 @@ struct Fake {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     phase: &'static str,
-    generation: (u64, u64),
+    generation: u64,
     weights: Fingerprint,
     goal: usize,
     item: ItemId,
@@ -63,7 +63,9 @@ impl Fake {
             metric: "exact_match".to_owned(),
             fingerprint: [number; 32],
             weight,
-            items: n_items,
+            items: Items { from: n_items, to: n_items },
+            within: None,
+            worst: 0.0,
             search: items(SEARCH + number, if n_items > 0 { 40 } else { 0 }),
             select: items(SELECT + number, if weight > 0.0 { 5 } else { 0 }),
             report: items(REPORT + number, 7),
@@ -119,7 +121,7 @@ impl Objective for Fake {
         let (digest, mean): (Fingerprint, f64) = (hash.finalize().into(), sum / n);
         for (goal, items) in asked.iter().enumerate() {
             for chunk in items.chunks(CHUNK) {
-                let (phase, generation) = *self.now.lock().expect("no panic");
+                let (phase, (generation, _)) = *self.now.lock().expect("no panic");
                 let seen = chunk.iter().map(|item| Seen { phase, generation, weights: digest, goal, item: *item });
                 self.seen.lock().expect("no panic").extend(seen);
                 self.burn()?;
@@ -167,7 +169,7 @@ search:
         let path = dir.path().join("search.yaml");
         fs::write(&path, text).expect("room");
         let file = SearchFile::read(&path).expect("a good search");
-        let sources = Sources::open(&file.template, &[], &FilesOnly).expect("all are there");
+        let sources = Sources::open_all(file.template.variants(), &[], &FilesOnly).expect("all are there");
         let hashes = sources.sha256().unwrap();
         Self { dir, file, sources, hashes }
     }
@@ -185,6 +187,8 @@ search:
         run(&Study {
             template: &self.file.template,
             sources: &self.sources,
+            earlier: &[],
+            text: "",
             hashes: &self.hashes,
             search: &self.file.search,
             objective: fake,
@@ -210,7 +214,7 @@ search:
 
 /// All that two runs of one study must agree on.
 fn essence(findings: Findings) -> (String, Vec<Entry>, History) {
-    let Findings { winner: (recipe, winner), parents, baselines, history, progress: _ } = findings;
+    let Findings { genome: _, winner: (recipe, winner), parents, baselines, history, progress: _ } = findings;
     (recipe.to_yaml(), parents.into_iter().chain(baselines).chain([winner]).collect(), history)
 }
 

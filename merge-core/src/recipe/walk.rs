@@ -10,6 +10,11 @@ use super::{
 use crate::error::{Error, Result};
 
 impl<S> Recipe<S> {
+    /// Whether layers are what is searched or stacked, hop by hop.
+    pub fn is_path(&self) -> bool {
+        false
+    }
+
     /// Every parameter that is set, labelled as in `models[1].weight` or `slices[0].sources[1].weight`: the models', the
     /// slices', the modules', then the recipe's own.
     pub fn settings(&self) -> impl Iterator<Item = (String, &At<S>)> {

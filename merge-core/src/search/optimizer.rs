@@ -9,13 +9,16 @@ use serde::{
 };
 
 use crate::{
-    optimizer::{self, Coordinate, Start},
+    optimizer::{self, Coordinate, Regime, Start},
     recipe::{At, Mistake},
     template::Space,
 };
 
 /// Candidates that random search draws for each subset of items, unless said.
 const RANDOM_POPULATION: usize = 12;
+
+/// Cells of MAP-Elites along each task, as CycleQD has them.
+const BINS: usize = 15;
 
 /// How candidates are proposed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,15 +82,15 @@ impl Optimizer {
         let start = Start { coordinates: space.coordinates(), sigma: self.sigma(), population, seed };
         match (self.algorithm(space), self.restarts.map(|restarts| restarts.value)) {
             (Algorithm::CmaEs, None) => O::cma_es(start, self.learning_rate_adaptation()),
-            (Algorithm::CmaEs, Some(Restarts::Ipop)) => O::ipop(start, self.learning_rate_adaptation()),
-            (Algorithm::CmaEs, Some(Restarts::Bipop)) => O::bipop(start, self.learning_rate_adaptation()),
+            (Algorithm::CmaEs, Some(Restarts::Ipop)) => O::restarts(start, Regime::Ipop),
+            (Algorithm::CmaEs, Some(Restarts::Bipop)) => O::restarts(start, Regime::Bipop),
             (Algorithm::SepCmaEs, _) => O::sep_cma_es(start),
             (Algorithm::CmaEsMargin, _) => O::cma_es_margin(start),
             (Algorithm::CatCma, _) => O::cat_cma(start),
             (Algorithm::CatCmaMargin, _) => O::cat_cma_margin(start),
             (Algorithm::Nsga2, _) => O::nsga2(start),
             (Algorithm::OnePlusOne, _) => O::one_plus_one(start),
-            (Algorithm::MapElites, _) => O::map_elites(start),
+            (Algorithm::MapElites, _) => O::map_elites(start, BINS),
             (Algorithm::M2n2, _) => O::m2n2(start),
             (Algorithm::Random, _) => {
                 O::random(Start { population: Some(population.unwrap_or(RANDOM_POPULATION)), ..start })

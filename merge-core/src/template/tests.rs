@@ -26,7 +26,7 @@ search: {{budget: 9, objective: [{{task: x}}]}}
 
 fn layers(count: usize) -> Layers {
     let embeddings = vec!["model.embed_tokens.weight".to_string()];
-    Layers { count, prefix: "model.layers.".to_string(), embeddings, others: std::collections::BTreeMap::default() }
+    Layers { count, prefix: "model.layers.".to_string(), embeddings, inside: ["self_attn.q_proj.weight", "mlp.weight", "input_layernorm.weight"].map(str::to_owned).into(), others: std::collections::BTreeMap::default() }
 }
 
 fn check(hole: &str, expected: &str) {
@@ -54,7 +54,7 @@ fn refuses_bad_holes() {
     check("{search: [0, 1], value: 0}", &format!("15: {key}: this is half a hole and half a condition"));
     check("{search: [-1e308, 1e308]}", &format!("24: {key}.search: the range is too wide to compute with"));
     check("[{search: [0, 1]}]", &format!("17: {key}[0]: there is no key `search`"));
-    let few = template("{search: [0, 1], groups: 5}").expect("a good template").space(&layers(4));
+    let few = template("{search: [0, 1], groups: 5}").expect("a good template").space_over(&[layers(4)]);
     assert_eq!(
         few.expect_err("too many").to_string(),
         "s.yaml:7:40: models[1].weight.groups: there are only 4 layers for 5 groups"
@@ -64,10 +64,10 @@ fn refuses_bad_holes() {
 /// What a hole becomes at each tensor, and what its dimensions are called.
 fn spread(hole: &str, n_layers: usize, genome: &[f64], labels: &[&str], values: &[f64]) {
     let (template, layers) = (template(hole).expect(hole), layers(n_layers));
-    let space = template.space(&layers).expect(hole);
+    let space = template.space_over(std::slice::from_ref(&layers)).expect(hole);
     let names: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
     assert_eq!(names, labels.iter().map(|label| format!("models[1].weight{label}")).collect::<Vec<_>>());
-    let recipe = template.fill(&layers, genome);
+    let recipe = template.fill(&space, genome);
     // What is written is an ordinary recipe, and reads as what was filled.
     let recipe = Recipe::parse_by(&recipe.to_yaml(), Path::new("best.yaml"), METHODS).expect("an ordinary recipe");
     let mut tensors = vec!["model.embed_tokens.weight".to_string()];
@@ -126,8 +126,8 @@ fn begins_where_it_was_told() {
         ("{search: [0, 1], init: 0.97}", 0.97),
     ] {
         let template = template(hole).expect(hole);
-        let space = template.space(&layers(2)).expect(hole);
-        let recipe = template.fill(&layers(2), &space.init());
+        let space = template.space_over(&[layers(2)]).expect(hole);
+        let recipe = template.fill(&space, &space.init());
         assert_eq!(recipe.models[1].parameters.get("weight").expect("filled").value, Setting::number(init));
     }
 }

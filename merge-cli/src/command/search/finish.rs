@@ -4,10 +4,9 @@ use crate::{args::Search as Args, card, licence::Licences, report, screen};
 use merge_core::{
     checkpoint::hex,
     error::Result,
-    evolve::{self, Findings, Goal, Study},
+    evolve::{Findings, Goal, Study},
     export,
     merge::Merge,
-    recipe::Recipe,
     sources::short,
 };
 use serde_json::{Value, json};

@@ -336,12 +336,13 @@ fn slices_may_have_holes() {
         count: 4,
         prefix: "model.layers.".to_owned(),
         embeddings: Vec::new(),
+        inside: std::collections::BTreeSet::default(),
         others: std::collections::BTreeMap::default(),
     };
-    let space = template.space(&layers).expect("a space");
+    let space = template.space_over(std::slice::from_ref(&layers)).expect("a space");
     let labels: Vec<&str> = space.dimensions.iter().map(|dimension| dimension.label.as_str()).collect();
     assert_eq!(labels, ["slices[0].t", "slices[1].sources[0].weight"]);
-    let filled: Recipe = template.fill(&layers, &[0.25, 0.3]);
+    let filled: Recipe = template.fill(&space, &[0.25, 0.3]);
     let expected = super::parse(&STACKED.replace("[0.6, 0.7]", "0.6")).expect("a good recipe");
     assert_eq!(filled, Recipe { file: filled.file.clone(), ..expected });
 
