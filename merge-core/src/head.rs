@@ -18,6 +18,10 @@ pub(crate) fn settle(
 ) -> Result<Vec<(String, Arc<dyn Weights>)>> {
     let tied: Vec<bool> = models.iter().map(|(_, model)| is_tied(&**model)).collect::<Result<_>>()?;
     let Some(wanted) = recipe.tie_word_embeddings else {
+        if !recipe.path.is_empty() {
+            // Embedding and head are one model's.
+            return Ok(models);
+        }
         // A model that only lends its tokenizer has no head in the matter.
         let merged = recipe.merged();
         let is_merged = |position: &usize| merged.iter().any(|one| one.as_str() == models[*position].0);
@@ -43,7 +47,7 @@ pub(crate) fn settle(
 }
 
 /// Whether a model's head is its embedding. A model without an embedding has no head to tie.
-fn is_tied(model: &dyn Weights) -> Result<bool> {
+pub(crate) fn is_tied(model: &dyn Weights) -> Result<bool> {
     // Some kinds of models leave the key out, and are tied; a model that is none of a language has neither.
     let said = model.config().flag("tie_word_embeddings").map_err(|e| e.at(model.place()))?;
     let embeds = !Layers::of(model.index()).embeddings.is_empty();

@@ -62,6 +62,8 @@ pub mod baseline;
 pub mod sources;
 pub mod tokenizer;
 mod head;
+pub mod evomistral;
+mod fold;
 mod vocabulary;
 mod plan;
 mod result_config;

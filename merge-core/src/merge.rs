@@ -6,14 +6,14 @@ use crate::{
     error::{Error, Result},
     head,
     method::{Block, Input, Inputs, Kernel, Method, Settings, TensorInputs, block_len},
-    plan::{self, Plan},
+    plan::{self, Plan, Planned},
     random::Draws,
     recipe::Recipe,
     result_config,
     sources::{Sources, donor},
     tokenizer::Sidecars,
     vocabulary,
-    weights::{Config, Elements, Index, Meta, Stored, Weights, whole},
+    weights::{Config, Elements, Index, LayerHop, LayerPath, Meta, Stored, Weights, whole},
 };
 use candle_core::{Device, Tensor};
 use serde::Serialize;
@@ -29,6 +29,7 @@ pub struct Merge {
     jobs: BTreeMap<String, Job>,
     /// Files that are not the donor's.
     sidecars: Sidecars,
+    path: Option<LayerPath>,
     notes: Vec<String>,
     /// Where tensors are computed by tensor operations; without one, by kernels.
     device: Option<Device>,
@@ -40,6 +41,11 @@ pub(crate) enum Job {
     Same {
         /// Where it is.
         of: Vec<Operand>,
+    },
+    /// As the recipe says.
+    Given {
+        /// Little-endian.
+        bytes: Vec<u8>,
     },
     /// By a method.
     Merge {
@@ -67,6 +73,7 @@ impl Job {
     fn operands(&self) -> Vec<&Operand> {
         match self {
             Self::Same { of } => of.iter().collect(),
+            Self::Given { .. } => Vec::new(),
             Self::Merge { base, models, .. } => models.iter().map(|(operand, ..)| operand).chain(base).collect(),
         }
     }
@@ -86,7 +93,7 @@ pub struct Step {
     pub dtype: &'static str,
     /// Its extents.
     pub shape: Vec<usize>,
-    /// The method, or `copy`.
+    /// The method, or `copy`, or `path` for what the recipe gives itself.
     pub method: &'static str,
     /// What is read: model and tensor, the base last.
     pub sources: Vec<[String; 2]>,
@@ -111,10 +118,17 @@ impl Merge {
         let models = head::settle(recipe, models)?;
         let (models, mut notes) = vocabulary::unified(recipe, models, donor)?;
         let sidecars = vocabulary::chat_template(recipe, &models, donor, &mut notes)?;
-        let Plan { index, jobs, stacked, notes: more } = plan::plan(recipe, sources, &models)?;
+        let Plan { index, jobs, stacked, path, notes: more } = plan::plan(recipe, sources, &models)?;
         notes.extend(more);
         let config = result_config::of(recipe, &models, donor, &index, &stacked)?;
-        Ok(Self { sources: models, donor, config, index, jobs, sidecars, notes, device: None })
+        // What is made for this merge alone, such as another vocabulary, is no other's to share.
+        let as_opened = sources.iter().zip(&models).all(|((_, opened), (_, used))| Arc::ptr_eq(opened, used));
+        let path = path.filter(|_| as_opened).map(|Planned { outside, scale, hops }| {
+            let source = |source: usize| Arc::clone(&models[source].1);
+            let hop = |(of, layer, gain)| LayerHop { source: source(of), layer, gain };
+            LayerPath { outside: source(outside), scale, hops: hops.into_iter().map(hop).collect() }
+        });
+        Ok(Self { sources: models, donor, config, index, jobs, sidecars, path, notes, device: None })
     }
 
     /// The same merge computed by tensor operations on a device.
@@ -135,6 +149,7 @@ impl Merge {
             let meta = &self.index[name];
             let (method, settings, models) = match job {
                 Job::Same { .. } => ("copy", Settings::default(), Vec::new()),
+                Job::Given { .. } => ("path", Settings::default(), Vec::new()),
                 Job::Merge { method, models, settings, .. } => {
                     // What is accepted without effect is no part of how a tensor is made.
                     let used = |settings: &Settings| {
@@ -229,6 +244,7 @@ impl Weights for Merge {
             .ok_or_else(|| Error::user(format!("there is no tensor `{name}`")))?;
         let (method, base, models, settings) = match job {
             Job::Same { of } => return self.same(of),
+            Job::Given { bytes } => return Ok(Box::new(Stored::new(meta.dtype, Cow::Borrowed(bytes)))),
             Job::Merge { method, base, models, settings } => (method, base, models, settings),
         };
         let read = models.iter().map(|(operand, settings, draws)| {
@@ -262,6 +278,10 @@ impl Weights for Merge {
 
     fn place(&self) -> String {
         self.sources[self.donor].1.place()
+    }
+
+    fn path(&self) -> Option<&LayerPath> {
+        self.path.as_ref()
     }
 }
 

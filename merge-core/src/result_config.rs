@@ -3,10 +3,11 @@
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
+    evomistral,
     names::Layers,
     plan::Models,
     recipe::Recipe,
-    weights::{Config, Index},
+    weights::{Config, Index, Meta},
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -63,7 +64,29 @@ pub(crate) fn of(
         let message = format!("{}: config.json has no key for its {count} layers", models[donor].1.place());
         return Err(Error::user(message).hint(format!("one of {} is expected", LAYERS.join(", "))));
     }
+    if !recipe.path.is_empty() {
+        evomistral::configure(&mut config, index.get(evomistral::LAYERS).map(Meta::len));
+    }
     Ok(config)
+}
+
+/// What a configuration says of layers by their number alone, if it does: in another order they would compute something else.
+pub(crate) fn by_number(config: &Config) -> Option<&'static str> {
+    let part = config.0.get("text_config").and_then(Value::as_object).unwrap_or(&config.0);
+    let is_on = |key: &str| part.get(key).and_then(Value::as_bool) == Some(true);
+    let name = part.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let has_windows = is_on("use_sliding_window") || ["gemma2", "gemma3_text", "cohere2"].contains(&name);
+    let is_sparse = part.get("decoder_sparse_step").and_then(Value::as_u64).is_some_and(|step| step > 1);
+    let has_dense = part.get("mlp_only_layers").and_then(Value::as_array).is_some_and(|layers| !layers.is_empty());
+    if is_on("scale_attn_by_inverse_layer_idx") {
+        Some("scale_attn_by_inverse_layer_idx")
+    } else if has_windows && !part.contains_key("layer_types") {
+        Some("the sliding window, without `layer_types`,")
+    } else if is_sparse || has_dense {
+        Some("which of them has experts")
+    } else {
+        None
+    }
 }
 
 fn part_mut<'c>(config: &'c mut Map<String, Value>, part: &str) -> Option<&'c mut Map<String, Value>> {

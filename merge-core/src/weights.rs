@@ -11,7 +11,7 @@ use crate::{
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Every tensor of a model, in order of name.
 pub type Index = BTreeMap<String, Meta>;
@@ -62,10 +62,38 @@ pub trait Weights: Send + Sync {
     /// Where it is, for messages: a directory, or what it is made of.
     fn place(&self) -> String;
 
+    /// What this model computes as a path through layers of other models, if it does: whoever runs a path directly need
+    /// not have a tensor made. But for the rounding of folded weights, both are the same.
+    fn path(&self) -> Option<&LayerPath> {
+        None
+    }
+
     /// All of a tensor's bytes, little-endian and row-major.
     fn bytes(&self, name: &str) -> Result<Vec<u8>> {
         Ok(whole(&*self.tensor(name)?)?.into_owned())
     }
+}
+
+/// A path through layers of models, each as it is stored.
+#[derive(Clone)]
+pub struct LayerPath {
+    /// Whose embeddings, final norm and output head are its.
+    pub outside: Arc<dyn Weights>,
+    /// What the embeddings are multiplied by.
+    pub scale: f64,
+    /// The layers, in the order in which the hidden state goes through them.
+    pub hops: Vec<LayerHop>,
+}
+
+/// A hop of a path.
+#[derive(Clone)]
+pub struct LayerHop {
+    /// The model that the layer is of.
+    pub source: Arc<dyn Weights>,
+    /// The layer's number in its tensors' names.
+    pub layer: usize,
+    /// What all that the layer adds to the hidden state is multiplied by.
+    pub gain: f64,
 }
 
 /// Refuses a model with a value that is no number, naming the tensor. Reads every byte.

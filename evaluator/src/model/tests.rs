@@ -1,6 +1,7 @@
 //! The sansu family against transformers, and answers against themselves in other company.
 
 mod encoding;
+mod path;
 mod refusals;
 mod remembering;
 

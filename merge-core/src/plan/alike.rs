@@ -12,25 +12,12 @@ impl<'r> Planner<'r> {
     /// Refuses slices that cannot stand upon each other: the layers of their models have to be alike, and what is before
     /// the first has to fit what is after the last.
     pub(super) fn check_stack(&self, views: &[View<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
-        let shapes = |source: usize, outside: bool| {
-            let index = self.models[source].1.index();
-            let layers = Layers::within(index, names);
-            let mut shapes: BTreeSet<(String, Vec<usize>)> = BTreeSet::new();
-            for (name, meta) in index.iter().filter(|(name, _)| names(name)) {
-                match layers.of_tensor(name) {
-                    Some(_) if !outside => drop(shapes.insert((layers.rest(name).to_owned(), meta.shape.clone()))),
-                    None if outside => drop(shapes.insert((name.clone(), meta.shape.clone()))),
-                    _ => {}
-                }
-            }
-            shapes
-        };
         let first = &views[0].members[0];
         for (number, view) in views.iter().enumerate().skip(1) {
             let member = &view.members[0];
             let is_last = number + 1 == views.len();
             for outside in [false, true].into_iter().filter(|outside| !outside || is_last) {
-                let (ours, theirs) = (shapes(first.source, outside), shapes(member.source, outside));
+                let (ours, theirs) = [first, member].map(|member| self.shapes(member.source, outside, names)).into();
                 let Some((name, shape)) = ours.symmetric_difference(&theirs).next() else { continue };
                 let [a, b] = [first, member].map(|member| self.models[member.source].1.place());
                 let name = name.trim_start_matches('.');
@@ -40,6 +27,26 @@ impl<'r> Planner<'r> {
             }
         }
         Ok(())
+    }
+
+    /// Names and shapes of a model's tensors: of those of layers, what follows the number; or of those `outside` of them.
+    pub(super) fn shapes(
+        &self,
+        source: usize,
+        outside: bool,
+        names: &dyn Fn(&str) -> bool,
+    ) -> BTreeSet<(String, Vec<usize>)> {
+        let index = self.models[source].1.index();
+        let layers = Layers::within(index, names);
+        let mut shapes = BTreeSet::new();
+        for (name, meta) in index.iter().filter(|(name, _)| names(name)) {
+            match layers.of_tensor(name) {
+                Some(_) if !outside => drop(shapes.insert((layers.rest(name).to_owned(), meta.shape.clone()))),
+                None if outside => drop(shapes.insert((name.clone(), meta.shape.clone()))),
+                _ => {}
+            }
+        }
+        shapes
     }
 
     /// Refuses a model whose part of a view is not the first one's, in names and shapes.

@@ -1,17 +1,19 @@
 //! Decides how every tensor of a merge is made, without reading a weight, and refuses what cannot be done as written.
 //!
 //! A recipe with `models` is one slice of all layers; one with `slices` stacks layers; one with `modules` is either of them
-//! for each part of a model. What comes before the layers is merged as the first slice says, what comes after them as the
+//! for each part of a model; one with a `path` is planned in `path`. What comes before the layers is merged as the first slice says, what comes after them as the
 //! last one does.
 
 mod alike;
 mod modules;
+mod path;
 
 use modules::module_of;
 
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
+    evomistral,
     merge::{Job, Operand},
     method::{Base, Method, Scope, Settings, Value, method},
     names::Layers,
@@ -32,8 +34,18 @@ pub(crate) struct Plan {
     pub(crate) jobs: BTreeMap<String, Job>,
     /// The source and the layer that each layer of the result has its place in `config.json` from; of the main stack.
     pub(crate) stacked: Vec<(usize, usize)>,
+    /// What computes the same without any tensor being made, if something does.
+    pub(crate) path: Option<Planned>,
     /// What the user should know.
     pub(crate) notes: Vec<String>,
+}
+
+/// A path through layers of the sources, with its scales folded: see [`LayerPath`](crate::weights::LayerPath).
+pub(crate) struct Planned {
+    pub(crate) outside: usize,
+    pub(crate) scale: f64,
+    /// Source, layer, gain.
+    pub(crate) hops: Vec<(usize, usize, f64)>,
 }
 
 /// Some layers of the result, and what they are made of.
@@ -68,8 +80,18 @@ pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Resul
     let mut planner = Planner {
         recipe,
         models,
-        plan: Plan { index: Index::new(), jobs: BTreeMap::new(), stacked: Vec::new(), notes: ignored(recipe) },
+        plan: Plan {
+            index: Index::new(),
+            jobs: BTreeMap::new(),
+            stacked: Vec::new(),
+            path: None,
+            notes: ignored(recipe),
+        },
     };
+    if !recipe.path.is_empty() {
+        planner.path(sources)?;
+        return Ok(planner.plan);
+    }
     if recipe.modules.is_empty() {
         let names = |_: &str| true;
         let views = planner.views(sources, &recipe.models, &recipe.slices, &[&recipe.parameters], &names)?;
@@ -140,6 +162,11 @@ impl<'r> Planner<'r> {
                 let [start, end] = one.layer_range.value;
                 let source = sources.position(&one.model);
                 let count = self.layers(source, names).count;
+                if self.models[source].1.index().contains_key(evomistral::LAYERS) {
+                    let message = format!("the layers of `{}` do not follow each other: it has a path", one.model.value);
+                    let error = Error::user(message).at(self.place(&one.model));
+                    return Err(error.hint("a recipe with a `path` through its hops makes a plain model of it"));
+                }
                 if end > count {
                     let place = one.layer_range.place.of(&recipe.file);
                     let message = format!("{place}: layer_range: `{}` has {count} layers", one.model.value);

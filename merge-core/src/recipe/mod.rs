@@ -34,6 +34,7 @@ mod documents;
 mod map;
 mod parameters;
 mod parts;
+mod path;
 mod place;
 mod reader;
 mod reference;
@@ -58,6 +59,7 @@ pub(crate) use check::MethodInfo;
 pub use map::Map;
 pub use parameters::{Parameters, lookup};
 pub use parts::{Fix, Generator, Model, Module, Random, Slice, Source, Token, TokenName, TokenSource, Tokenizer};
+pub use path::{Hop, PathForm};
 pub use place::{At, Mistake, Place, known_names};
 pub use reference::{Location, Reference, locate, resolve};
 pub(crate) use setting::Fit;
@@ -73,11 +75,11 @@ use crate::{
 /// How to merge: models, a method and its parameters.
 // `S` is what a parameter may be given: a setting, or in a template a hole as well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
+#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de> + Clone"))]
 #[schemars(
     rename = "Recipe",
     bound = "S: JsonSchema",
-    extend("oneOf" = [{"required": ["models"]}, {"required": ["slices"]}, {"required": ["modules"]}])
+    extend("oneOf" = [{"required": ["models"]}, {"required": ["slices"]}, {"required": ["modules"]}, {"required": ["path"]}])
 )]
 pub struct Recipe<S = Setting> {
     /// What other documents of this file call the result.
@@ -102,6 +104,14 @@ pub struct Recipe<S = Setting> {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::or_nothing")]
     #[schemars(extend("minProperties" = 1))]
     pub modules: At<Map<Module<S>>>,
+    /// What the hidden state goes through, instead of `models`: layers in any order and any number of times. Embeddings, final
+    /// norm and output head are the base model's, or else the first hop's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "path::flat")]
+    #[schemars(with = "Vec<path::Stretch<S>>", length(min = 1))]
+    pub path: At<Vec<Hop<S>>>,
+    /// How the result of a path is written; `plain` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_form: Option<At<PathForm>>,
     /// The method's parameters; those of a slice and of a model have the last word.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters<S>,

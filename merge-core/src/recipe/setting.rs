@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_saphyr::FlowSeq;
 
-use super::place::Mistake;
+use super::{path::SCALE, place::Mistake};
 use crate::method::{Domain, Value};
 
 /// What a recipe gives a parameter, with mergekit's meaning.
@@ -53,6 +53,16 @@ impl Setting {
             }
         }
     }
+
+    /// The value for layer `layer` of `count` neighbours: its own in a list of so many, else by its depth among them.
+    pub(crate) fn of_layer(&self, domain: Domain, layer: usize, count: usize) -> Option<Value> {
+        let Self::Always(curve) = self else { return self.at(domain, "", 0.0) };
+        if curve.0.len() == count {
+            // Exactly: a place between 0 and 1 may be rounded down to the layer before.
+            return Curve(vec![curve.0[layer]]).at(domain, 0.0);
+        }
+        curve.at(domain, if count > 1 { layer as f64 / (count - 1) as f64 } else { 1.0 })
+    }
 }
 
 impl Curve {
@@ -90,7 +100,7 @@ fn number(value: Value) -> f64 {
 }
 
 /// What a parameter's domain can be asked about.
-pub(crate) trait Fit {
+pub(crate) trait Fit: Clone {
     /// Whether a parameter with this domain may hold this.
     fn fit(&self, domain: Domain) -> Result<(), Mistake>;
 
@@ -103,6 +113,11 @@ pub(crate) trait Fit {
     fn is_by_layer(&self) -> bool {
         false
     }
+
+    /// Whether tensors get values of their own from it.
+    fn is_by_tensor(&self) -> bool {
+        false
+    }
 }
 
 impl Fit for Setting {
@@ -112,6 +127,10 @@ impl Fit for Setting {
             Self::Conditional(entries) => entries.iter().map(|entry| &entry.value).collect(),
         };
         curves.iter().flat_map(|curve| &curve.0).try_for_each(|value| value.fit(domain))
+    }
+
+    fn is_by_tensor(&self) -> bool {
+        matches!(self, Self::Conditional(_))
     }
 }
 
@@ -124,6 +143,9 @@ impl Fit for Value {
             (Self::Number(value), Domain::Flag) => Err(Mistake::new(format!("{value} is not true or false"))),
             (Self::Flag(value), Domain::Number { .. }) => Err(Mistake::new(format!("{value} is not a number"))),
             (Self::Number(value), Domain::Number { min, max }) if (min..=max).contains(&value) => Ok(()),
+            (Self::Number(value), domain) if value <= 0.0 && domain == SCALE => {
+                Err(Mistake::new(format!("{value} is not above 0")))
+            }
             (Self::Number(value), Domain::Number { min, max }) => {
                 Err(Mistake::new(format!("{value} is not between {min} and {max}"))
                     .hint("`evomerge methods` lists what each parameter may be"))

@@ -16,7 +16,7 @@ impl<S> Recipe<S> {
     }
 
     /// Every parameter that is set, labelled as in `models[1].weight` or `slices[0].sources[1].weight`: the models', the
-    /// slices', the modules', then the recipe's own.
+    /// slices', the modules', the hops', then the recipe's own.
     pub fn settings(&self) -> impl Iterator<Item = (String, &At<S>)> {
         let mut all = Vec::new();
         list(&mut all, "", &self.models, &self.slices);
@@ -24,6 +24,9 @@ impl<S> Recipe<S> {
             let inside = format!("modules.{}.", name.value);
             list(&mut all, &inside, &module.models, &module.slices);
             label(&mut all, &inside, &module.parameters);
+        }
+        for (index, hop) in self.path.iter().enumerate() {
+            all.extend(hop.settings().map(|(key, value)| (format!("path[{index}].{key}"), value)));
         }
         label(&mut all, "", &self.parameters);
         all.into_iter()
@@ -35,6 +38,7 @@ impl<S> Recipe<S> {
         let models = each(&self.models, |model| model.map(replace));
         let slices = each(&self.slices, |slice| slice.map(replace));
         let modules = self.modules.iter().map(|(name, module)| (name.clone(), module.map(replace))).collect();
+        let path = each(&self.path, |hop| hop.map(replace));
         Recipe {
             name: self.name.clone(),
             merge_method: self.merge_method.clone(),
@@ -42,6 +46,8 @@ impl<S> Recipe<S> {
             models,
             slices,
             modules: At { value: Map(modules), place: self.modules.place },
+            path,
+            path_form: self.path_form,
             parameters: self.parameters.map(replace),
             dtype: self.dtype,
             out_dtype: self.out_dtype,
@@ -75,7 +81,8 @@ impl<S> Recipe<S> {
             let sources = slice.sources.iter().map(|source| &source.model);
             sources.chain(&slice.base_model)
         });
-        let named = models.map(|model| &model.model).chain(of_slices);
+        let of_hops = self.path.iter().map(|hop| &hop.model);
+        let named = models.map(|model| &model.model).chain(of_slices).chain(of_hops);
         let mut merged: Vec<&At<String>> = Vec::new();
         for reference in named.chain(&self.base_model) {
             if !merged.contains(&reference) {
@@ -105,6 +112,7 @@ impl<S> Recipe<S> {
                 }
             }
         }
+        self.path.value.iter_mut().for_each(|hop| change(&mut hop.model.value));
         let tokenizer = self.tokenizer.as_mut().map(|tokenizer| &mut tokenizer.value);
         if let Some(Tokenizer { source, tokens, .. }) = tokenizer {
             if !["union", "base"].contains(&source.as_str()) {

@@ -1,6 +1,7 @@
 //! Refuses a recipe that cannot be done exactly as written; what depends on tensors is left to the plan of the merge.
 
 mod parameters;
+mod path;
 mod tokens;
 mod view;
 
@@ -81,8 +82,10 @@ pub(super) fn check<S: Fit>(recipe: &Recipe<S>, methods: &[MethodInfo]) -> Resul
         ("models", recipe.models.place, !recipe.models.is_empty()),
         ("slices", recipe.slices.place, !recipe.slices.is_empty()),
         ("modules", recipe.modules.place, !recipe.modules.is_empty()),
+        ("path", recipe.path.place, !recipe.path.is_empty()),
     ];
     view::only_one(&forms, recipe.merge_method.place)?;
+    path::check(recipe)?;
     let root = Root { recipe, method, methods };
     let mut views = Vec::new();
     root.views(&mut views, "", &recipe.models, &recipe.slices, &[&recipe.parameters])?;

@@ -20,6 +20,7 @@ pub(super) fn only_one(forms: &[(&str, Place, bool)], place: Place) -> Result<()
             let needs = match *name {
                 "models" => "a merge needs a model",
                 "slices" => "a merge needs a slice",
+                "path" => "a path needs a hop",
                 _ => "a merge needs a module",
             };
             Err(Mistake::new(needs).under(name).at(*place))

@@ -1,6 +1,7 @@
 //! Recipes in, errors word for word out; and what recipes mean.
 
 mod documents;
+mod path;
 mod references;
 mod slices;
 mod values;

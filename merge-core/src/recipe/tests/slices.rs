@@ -231,10 +231,10 @@ fn refuses_all_but_one_of_models_slices_and_modules() {
     let refuse = |text: &str, message: &str, hint: &str| check(text, text, text, message, hint);
     refuse(
         "merge_method: linear\n",
-        "recipes/ja.yaml:1:15: `models` or `slices` or `modules` is missing",
+        "recipes/ja.yaml:1:15: `models` or `slices` or `modules` or `path` is missing",
         "`models` lists what is merged",
     );
-    let one = "give one of `models`, `slices`, `modules`";
+    let one = "give one of `models`, `slices`, `modules`, `path`";
     check(
         STACKED,
         "merge_method: linear\n",

@@ -1,0 +1,261 @@
+//! Plans a path: layers as they are, in the path's order, its scales folded into what they add or written beside them.
+
+use super::{Planned, Planner};
+use crate::{
+    evomistral, fold, head,
+    error::{Error, Result},
+    merge::{Job, Operand},
+    method::{Settings, Value, passthrough::Passthrough},
+    names::Layers,
+    dtype::Dtype,
+    random::{Draws, Stream},
+    recipe::{At, PathForm},
+    result_config,
+    sources::{Sources, donor},
+    weights::Meta,
+};
+use std::collections::BTreeMap;
+
+/// A hop: which layer of which source, as it is stored, and what the hidden state is multiplied by before it.
+#[derive(Clone, Copy)]
+struct Leg<'r> {
+    source: usize,
+    layer: usize,
+    scale: f64,
+    /// The model's name in the recipe.
+    model: &'r At<String>,
+}
+
+/// Keys of `config.json` that say how a layer computes, and of which a model has one for all layers.
+const ALIKE: [&str; 24] = [
+    "hidden_size",
+    "hidden_act",
+    "hidden_activation",
+    "activation_function",
+    "num_attention_heads",
+    "n_head",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "rope_theta",
+    "rotary_emb_base",
+    "rotary_pct",
+    "rope_scaling",
+    "rope_parameters",
+    "rope_local_base_freq",
+    "partial_rotary_factor",
+    "sliding_window",
+    "use_sliding_window",
+    "use_parallel_residual",
+    "query_pre_attn_scalar",
+    "attn_logit_softcapping",
+    "num_experts_per_tok",
+];
+
+impl<'r> Planner<'r> {
+    /// Plans all of the recipe's path.
+    pub(super) fn path(&mut self, sources: &Sources) -> Result<()> {
+        let legs = self.legs(sources)?;
+        let base = sources.position(donor(self.recipe));
+        let moved = legs.iter().enumerate().any(|(number, leg)| leg.layer != number);
+        if let Some(what) = result_config::by_number(self.models[base].1.config()).filter(|_| moved) {
+            let message = format!("config.json: {what} follows from a layer's number in {}", self.models[base].1.place());
+            return Err(Error::user(message)
+                .at(self.recipe.path.place.of(&self.recipe.file))
+                .hint("in a path they would have other numbers, and compute something else"));
+        }
+        self.check_alike(base, &legs)?;
+        match self.recipe.path_form.unwrap_or_default().value {
+            PathForm::Plain => self.plain(base, &legs),
+            PathForm::Evomistral => self.evomistral(base, &legs),
+        }
+    }
+
+    /// The hops that are used. A layer of a model that has a path of its own is a hop of that.
+    fn legs(&self, sources: &Sources) -> Result<Vec<Leg<'r>>> {
+        let recipe = self.recipe;
+        let mut legs = Vec::new();
+        for hop in recipe.path.iter() {
+            let source = sources.position(&hop.model);
+            let own = evomistral::path(&*self.models[source].1)?;
+            let count = own.as_ref().map_or_else(|| self.layers(source, &|_| true).count, Vec::len);
+            if hop.layer_range[1] > count {
+                let (place, name) = (hop.layer_range.place.of(&recipe.file), &hop.model.value);
+                let message = format!("{place}: layer_range: `{name}` has {count} layers");
+                return Err(Error::user(message).hint("a range is [first, last + 1]"));
+            }
+            for (layer, scale) in hop.steps() {
+                let (layer, own) = own.as_ref().map_or((layer, 1.0), |path| path[layer]);
+                legs.push(Leg { source, layer, scale: scale * own, model: &hop.model });
+            }
+        }
+        if legs.is_empty() {
+            let place = recipe.path.place.of(&recipe.file);
+            let message = format!("{place}: path: the hidden state goes through no layer");
+            return Err(Error::user(message).hint("let a hop be used"));
+        }
+        Ok(legs)
+    }
+
+    /// Refuses layers that cannot stand among those of the model that the result is configured as.
+    fn check_alike(&self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
+        let ours = self.shapes(base, false, &|_| true);
+        let mut checked = vec![base];
+        for leg in legs {
+            if checked.contains(&leg.source) {
+                continue;
+            }
+            checked.push(leg.source);
+            let [a, b] = [base, leg.source].map(|source| &self.models[source].1);
+            let place = self.place(leg.model);
+            let hint = "a path goes through layers of one architecture and size";
+            let theirs = self.shapes(leg.source, false, &|_| true);
+            if let Some((name, shape)) = ours.symmetric_difference(&theirs).next() {
+                let name = name.trim_start_matches('.');
+                let what = format!("{} and {}: `{name}` of shape {shape:?} is not in both", a.place(), b.place());
+                return Err(Error::user(what).at(place).hint(hint));
+            }
+            for part in ["", "text_config"] {
+                let [mine, other] = [a, b].map(|model| {
+                    let all = &model.config().0;
+                    if part.is_empty() { Some(all) } else { all.get(part).and_then(|part| part.as_object()) }
+                });
+                let (Some(mine), Some(other)) = (mine, other) else { continue };
+                let differs = |key: &&&str| mine.get(**key).zip(other.get(**key)).is_some_and(|(a, b)| a != b);
+                if let Some(key) = ALIKE.iter().find(differs) {
+                    let (x, y) = (&mine[*key], &other[*key]);
+                    let what = format!("{} and {}: config.json: {key} is {x} and {y}", a.place(), b.place());
+                    return Err(Error::user(what).at(place).hint(hint));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As a model whose layers follow each other.
+    fn plain(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
+        let (name, model) = &self.models[base];
+        let layers = Layers::of(model.index());
+        let is_scaled = legs.iter().any(|leg| leg.scale.to_bits() != 1f64.to_bits());
+        if let Some(why) = fold::refusal(model.config()).filter(|_| is_scaled) {
+            let message = format!("the scales of the path cannot be folded into `{name}`: {why}");
+            return Err(Error::user(message)
+                .at(self.recipe.path.place.of(&self.recipe.file))
+                .hint("without scales, a path goes through layers of any architecture"));
+        }
+        let tied = head::is_tied(&**model)?;
+        // What a tied embedding is multiplied by, the last norm is divided by; but not by a plain product where it counts from 1.
+        let first = if tied && fold::norms_count_from_one(model.config()) { 1.0 } else { legs[0].scale };
+        for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
+            let factor = if layers.embeddings.contains(tensor) {
+                first
+            } else if tied && tensor.ends_with("norm.weight") {
+                1.0 / first
+            } else {
+                1.0
+            };
+            self.passed(tensor.clone(), base, tensor, factor);
+        }
+        let tensors = self.by_layer(legs);
+        let (mut product, mut hops) = (1.0, Vec::with_capacity(legs.len()));
+        for (number, leg) in legs.iter().enumerate() {
+            product *= leg.scale;
+            let gain = if is_scaled { first / product } else { 1.0 };
+            if !(product > 0.0 && (gain as f32).is_normal()) {
+                let message = format!("path: the scales up to hop {number} make {product}, which does not fold");
+                return Err(Error::user(message)
+                    .at(self.place(leg.model))
+                    .hint("scales have to be above 0, and their product near 1"));
+            }
+            for (rest, tensor) in &tensors[&(leg.source, leg.layer)] {
+                let output = format!("{}{number}{rest}", layers.prefix);
+                self.passed(output, leg.source, tensor, if fold::adds(rest) { gain } else { 1.0 });
+            }
+            hops.push((leg.source, leg.layer, gain));
+            self.plan.stacked.push((leg.source, leg.layer));
+        }
+        self.plan.path = Some(Planned { outside: base, scale: first, hops });
+        Ok(())
+    }
+
+    /// As every layer once, the path and its scales beside them.
+    fn evomistral(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
+        let (name, model) = &self.models[base];
+        let layers = Layers::of(model.index());
+        let model_type = model.config().text("model_type")?.unwrap_or_default();
+        if !evomistral::TYPES.contains(&&*model_type) || layers.prefix != "model.layers." {
+            let place = self.recipe.path_form.as_ref().map(|form| form.place).unwrap_or_default();
+            let message = format!("path_form: `evomistral` is a form of Mistral models, and `{name}` is `{model_type}`");
+            return Err(Error::user(message).at(place.of(&self.recipe.file)).hint("`plain` is a form of any model"));
+        }
+        for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
+            self.passed(tensor.clone(), base, tensor, 1.0);
+        }
+        let (mut numbers, mut scales) = (Vec::new(), Vec::new());
+        for leg in legs {
+            let layer = (leg.source, leg.layer);
+            let known = self.plan.stacked.iter().position(|known| *known == layer);
+            let number = known.unwrap_or(self.plan.stacked.len());
+            if known.is_none() {
+                self.plan.stacked.push(layer);
+            }
+            numbers.extend((number as i64).to_le_bytes());
+            scales.extend((leg.scale as f32).to_le_bytes());
+        }
+        let tensors = self.by_layer(legs);
+        for (number, (source, layer)) in self.plan.stacked.clone().into_iter().enumerate() {
+            for (rest, tensor) in &tensors[&(source, layer)] {
+                self.passed(format!("{}{number}{rest}", layers.prefix), source, tensor, 1.0);
+            }
+        }
+        for (name, dtype, bytes) in [(evomistral::LAYERS, Dtype::I64, numbers), (evomistral::SCALES, Dtype::F32, scales)] {
+            self.plan.index.insert(name.to_owned(), Meta { dtype, shape: vec![legs.len()] });
+            self.plan.jobs.insert(name.to_owned(), Job::Given { bytes });
+        }
+        Ok(())
+    }
+
+    /// The tensors of every layer of the legs' sources: what follows its number, and the whole name.
+    fn by_layer(&self, legs: &[Leg<'r>]) -> BTreeMap<(usize, usize), Vec<(&'r str, &'r str)>> {
+        let mut tensors: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut sources: Vec<usize> = legs.iter().map(|leg| leg.source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        for source in sources {
+            let index = self.models[source].1.index();
+            let layers = Layers::of(index);
+            for name in index.keys() {
+                if let Some(layer) = layers.of_tensor(name) {
+                    tensors.entry((source, layer)).or_default().push((layers.rest(name), name.as_str()));
+                }
+            }
+        }
+        tensors
+    }
+
+    /// Plans a tensor that is a source's, times a factor.
+    fn passed(&mut self, output: String, source: usize, tensor: &str, factor: f64) {
+        let Meta { dtype: stored, shape } = self.models[source].1.index()[tensor].clone();
+        let operand = Operand { source, tensor: tensor.to_owned() };
+        let is_copy = factor.to_bits() == 1f64.to_bits() || !stored.is_float();
+        let asked = self.recipe.out_dtype.or(self.recipe.dtype).filter(|_| stored.is_float());
+        let dtype = asked.map_or(if is_copy { stored } else { stored.computed() }, |dtype| dtype.value);
+        let job = if is_copy && dtype == stored {
+            Job::Same { of: vec![operand] }
+        } else {
+            let settings = Settings(vec![("scale", Value::Number(factor))]);
+            let draws = Draws::Counter(Stream::new(0, &[&output]));
+            let models = vec![(operand, settings, draws)];
+            Job::Merge { method: &Passthrough, base: None, models, settings: Settings::default() }
+        };
+        self.plan.index.insert(output.clone(), Meta { dtype, shape });
+        self.plan.jobs.insert(output, job);
+    }
+}
+
+/// Whether a tensor stays where it is, as it is of no layer and does not say in which order they come.
+fn is_outside(layers: &Layers, tensor: &str) -> bool {
+    layers.of_tensor(tensor).is_none() && ![evomistral::LAYERS, evomistral::SCALES].contains(&tensor)
+}

@@ -1,0 +1,167 @@
+//! A path: layers of models in the order in which the hidden state goes through them, as often as it does.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    place::At,
+    reference::{self, Written as Name},
+    setting::Setting,
+};
+use crate::method::{Domain, Value};
+
+/// Most hops of a path: a `repeats` within a `repeats` should not fill the memory.
+const MOST_HOPS: usize = 10_000;
+
+/// What a hop's scale may be.
+pub(crate) const SCALE: Domain = Domain::Number { min: f64::MIN_POSITIVE, max: f64::MAX };
+
+/// Neighbouring layers of a model that the hidden state goes through: hop `k` computes `h[k+1] = layer(h[k] · scale[k])`
+/// (Akiba et al. 2024, <https://arxiv.org/abs/2403.13187>).
+///
+/// A list of as many values as there are layers gives each layer its own; any other list is a gradient over them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hop<S = Setting> {
+    /// The model, named as under `models`.
+    pub model: At<String>,
+    /// `[start, end]`: from layer `start`, counted from 0, up to but not including layer `end`.
+    pub layer_range: At<[usize; 2]>,
+    /// Whether the state goes through a layer, or past it; true unless said.
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    pub use_: Option<At<S>>,
+    /// What the hidden state is multiplied by before a layer; 1 unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<At<S>>,
+}
+
+/// How the result of a path is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PathForm {
+    /// As a checkpoint of the models' own architecture, with as many layers as hops: the scales are folded into the weights.
+    #[default]
+    Plain,
+    /// As EvoLLM-JP-v1-10B is: every layer once, with the path and its scales beside them as `model.input_layers` and
+    /// `model.input_scales`.
+    Evomistral,
+}
+
+impl<S> Hop<S> {
+    /// How many layers it is about.
+    pub fn count(&self) -> usize {
+        let [start, end] = self.layer_range.value;
+        end.saturating_sub(start)
+    }
+
+    pub(super) fn map<T>(&self, replace: &mut impl FnMut(&S) -> T) -> Hop<T> {
+        let mut each = |setting: &Option<At<S>>| {
+            setting.as_ref().map(|setting| At { value: replace(&setting.value), place: setting.place })
+        };
+        let (use_, scale) = (each(&self.use_), each(&self.scale));
+        Hop { model: self.model.clone(), layer_range: self.layer_range, use_, scale }
+    }
+
+    /// What is set of it, with the key, in the order of the document.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&'static str, &At<S>)> {
+        let all = [("use", &self.use_), ("scale", &self.scale)];
+        all.into_iter().filter_map(|(key, setting)| Some((key, setting.as_ref()?)))
+    }
+}
+
+impl Hop {
+    /// The layers that the state goes through, each with what it is multiplied by before.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (usize, f64)> {
+        let ([start, end], count) = (self.layer_range.value, self.count());
+        let value = move |setting: &Option<At<Setting>>, domain, layer: usize| {
+            setting.as_ref().and_then(|setting| setting.of_layer(domain, layer - start, count))
+        };
+        let used = move |layer: &usize| value(&self.use_, Domain::Flag, *layer) != Some(Value::Flag(false));
+        let scale = move |layer| match value(&self.scale, SCALE, layer) {
+            Some(Value::Number(scale)) => scale,
+            _ => 1.0,
+        };
+        (start..end).filter(used).map(move |layer| (layer, scale(layer)))
+    }
+}
+
+/// A part of a path as it is written: a hop, or hops that are repeated.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Block<S>", bound(deserialize = "S: Deserialize<'de> + Clone"))]
+pub(super) struct Stretch<S>(Vec<Hop<S>>);
+
+/// Every key that a part of a path may have; which of them it has tells what it is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de> + Clone"))]
+#[schemars(
+    bound = "S: JsonSchema",
+    extend("oneOf" = [{"required": ["model", "layer_range"]}, {"required": ["repeats", "hops"]}])
+)]
+struct Block<S> {
+    /// The model, named as under `models`.
+    #[serde(default, deserialize_with = "reference::text_if_any")]
+    #[schemars(with = "Option<Name>")]
+    model: Option<At<String>>,
+    /// `[start, end]`: from layer `start`, counted from 0, up to but not including layer `end`.
+    layer_range: Option<At<[usize; 2]>>,
+    /// Whether the hidden state goes through a layer, or past it; true unless said. A list has a value for each layer.
+    #[serde(rename = "use")]
+    use_: Option<At<S>>,
+    /// What the hidden state is multiplied by before a layer, above 0; 1 unless said. A list has a value for each layer.
+    scale: Option<At<S>>,
+    /// How often the state goes through the hops within, one time after the other.
+    #[schemars(range(min = 1))]
+    repeats: Option<At<usize>>,
+    /// What is repeated.
+    #[schemars(length(min = 1))]
+    hops: Option<Vec<At<Stretch<S>>>>,
+}
+
+/// For `deserialize_with`: a flat list of what may be written with `repeats`.
+pub(super) fn flat<'de, D: Deserializer<'de>, S: Deserialize<'de> + Clone>(
+    deserializer: D,
+) -> Result<At<Vec<Hop<S>>>, D::Error> {
+    let written = Option::<At<Vec<At<Stretch<S>>>>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(At { value: join(written.value), place: written.place })
+}
+
+fn join<S>(stretches: Vec<At<Stretch<S>>>) -> Vec<Hop<S>> {
+    stretches.into_iter().flat_map(|stretch| stretch.value.0).collect()
+}
+
+impl<S: Clone> TryFrom<Block<S>> for Stretch<S> {
+    type Error = String;
+
+    fn try_from(block: Block<S>) -> Result<Self, String> {
+        let missing = |key: &str| format!("`{key}` is missing");
+        match block {
+            Block { repeats: Some(repeats), hops: Some(hops), model: None, layer_range: None, use_: None, scale: None } => {
+                let hops = join(hops);
+                match repeats.value.checked_mul(hops.len()) {
+                    Some(0) => Err("this repeats nothing\nto leave layers out, write `use: false`".to_owned()),
+                    Some(..=MOST_HOPS) => Ok(Self(std::iter::repeat_n(hops, repeats.value).flatten().collect())),
+                    _ => Err(format!("these are more than {MOST_HOPS} hops\nrepeat them fewer times")),
+                }
+            }
+            Block { repeats: None, hops: None, model, layer_range, use_, scale } => {
+                let model = model.ok_or_else(|| missing("model"))?;
+                let layer_range = layer_range.ok_or_else(|| missing("layer_range"))?;
+                Ok(Self(vec![Hop { model, layer_range, use_, scale }]))
+            }
+            Block { repeats: None, .. } => Err(missing("repeats")),
+            Block { hops: None, .. } => Err(missing("hops")),
+            _ => Err("this is half a hop and half a repetition\nwrite `{model, layer_range}` or `{repeats, hops}`".to_owned()),
+        }
+    }
+}
+
+impl<S: JsonSchema> JsonSchema for Stretch<S> {
+    fn schema_name() -> Cow<'static, str> {
+        "Hop".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Block::<S>::json_schema(generator)
+    }
+}
