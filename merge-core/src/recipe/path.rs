@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{
     place::At,
     reference::{self, Written as Name},
-    setting::Setting,
+    setting::{Curve, Setting},
 };
 use crate::method::{Domain, Value};
 
@@ -71,6 +71,19 @@ impl<S> Hop<S> {
 }
 
 impl Hop {
+    /// Sets the scale of every layer that is left out to 1, where each layer has a scale of its own.
+    pub(crate) fn forget_unused(&mut self) {
+        let count = self.count();
+        let (Some(used), Some(scale)) = (&self.use_, &mut self.scale) else { return };
+        let mut values = (0..count).map(|layer| {
+            let is_used = used.of_layer(Domain::Flag, layer, count) != Some(Value::Flag(false));
+            if is_used { scale.of_layer(SCALE, layer, count) } else { Some(Value::Number(1.0)) }
+        });
+        if let Some(values) = values.by_ref().collect() {
+            scale.value = Setting::Always(Curve::of(values));
+        }
+    }
+
     /// The layers that the state goes through, each with what it is multiplied by before.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (usize, f64)> {
         let ([start, end], count) = (self.layer_range.value, self.count());

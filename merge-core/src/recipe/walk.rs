@@ -10,9 +10,9 @@ use super::{
 use crate::error::{Error, Result};
 
 impl<S> Recipe<S> {
-    /// Whether layers are what is searched or stacked, hop by hop.
+    /// Whether it is a path through layers.
     pub fn is_path(&self) -> bool {
-        false
+        !self.path.is_empty()
     }
 
     /// Every parameter that is set, labelled as in `models[1].weight` or `slices[0].sources[1].weight`: the models', the

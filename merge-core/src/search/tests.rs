@@ -216,7 +216,7 @@ fn the_schema_has_the_keys_that_the_parser_accepts() {
     assert_eq!(of("Conditional"), zzz("filter: mlp", "zzz: mlp"));
     let (hole, conditional) = (of("Hole"), of("Conditional"));
     assert_eq!(&hole | &conditional, zzz("init", "zzz"));
-    assert_eq!(hole, set(&["search", "init", "per", "groups"]));
+    assert_eq!(hole, set(&["search", "init", "scale", "integer", "per", "groups", "knots", "filters"]));
     let described = schema["$defs"]["Search"]["properties"].as_object().expect("an object");
     for (key, property) in described.iter().filter(|(key, _)| *key != "optimizer") {
         assert!(property["description"].is_string(), "{key} is described");

@@ -28,7 +28,7 @@ use crate::{
     method::{Domain, Value},
     names::Layers,
     optimizer::{Coordinate, Genome},
-    recipe::{Fit, Mistake, Recipe, Setting},
+    recipe::{Fit, Hop, Mistake, Recipe, Setting},
     sources::Sources,
 };
 
@@ -225,11 +225,20 @@ impl Template {
         let mut space = Space { dimensions: chosen.collect(), holes: Vec::new() };
         for (variant, layers) in self.variants.iter().zip(layers) {
             let mut holes = Vec::new();
+            // A hole of a hop has a number for each of its layers.
+            let of_hops = variant.path.iter().flat_map(|hop| {
+                let [start, end] = hop.layer_range.value;
+                hop.settings().map(move |(_, slot)| (std::ptr::from_ref(slot), start..end))
+            });
+            let of_hops: Vec<_> = of_hops.collect();
             for (label, slot) in variant.settings() {
                 let Slot::Hole(hole) = &slot.value else { continue };
-                let spread = hole
-                    .spread(layers)
-                    .map_err(|mistake| mistake.under(&label).at(slot.place).into_error(&self.file))?;
+                let spread = match of_hops.iter().find(|(known, _)| std::ptr::eq(*known, slot)) {
+                    Some((_, range)) => Spread::along(range.clone()),
+                    None => hole
+                        .spread(layers)
+                        .map_err(|mistake| mistake.under(&label).at(slot.place).into_error(&self.file))?,
+                };
                 let kind = hole.kind();
                 let places = spread.labels.iter().map(|part| space.place(format!("{label}{part}"), &kind)).collect();
                 holes.push((spread, places));
@@ -251,14 +260,17 @@ impl Template {
         };
         let number = self.choices.iter().zip(genome).fold(0, choose);
         let mut holes = space.holes[number].iter();
-        self.variants[number].map(|slot| match slot {
+        let mut recipe = self.variants[number].map(|slot| match slot {
             Slot::Set(setting) => setting.clone(),
             Slot::Hole(hole) => {
                 let (spread, places) = holes.next().expect("the space is this template's");
                 let mine: Vec<f64> = places.iter().map(|place| genome[*place]).collect();
                 hole.fill(spread, &mine)
             }
-        })
+        });
+        // What a layer that is left out would be scaled by makes no other recipe.
+        recipe.path.value.iter_mut().for_each(Hop::forget_unused);
+        recipe
     }
 
     /// The genome of a combination of choices, by its number, with everything else where it begins.

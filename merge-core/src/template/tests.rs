@@ -41,12 +41,12 @@ fn refuses_bad_holes() {
     check("{search: [1]}", &format!("24: {key}.search: expected a list of 2, found 1 entry"));
     check("{search: [0, 1, 2]}", &format!("24: {key}.search: expected a list of 2, found 3 entries"));
     check("{search: 1}", &format!("24: {key}.search: expected a list of 2, found 1"));
-    check("{search: [0, x]}", &format!("28: {key}.search[1]: expected a number, found the text `x`"));
+    check("{search: [0, x]}", &format!("28: {key}.search[1]: expected a number, or true or false, found the text `x`"));
     check("{search: [0, 1], init: 2}", &format!("38: {key}.init: 2 is not between 0 and 1"));
     check("{search: [0, 1], groups: 0}", &format!("40: {key}.groups: there must be at least 1 group"));
     check(
         "{search: [0, 1], groups: 2, per: layer}",
-        &format!("40: {key}.groups: `groups` and `per` exclude each other"),
+        &format!("40: {key}.groups: `per` and `groups` exclude each other"),
     );
     check("{search: [0, 1], per: block}", &format!("37: {key}.per: `block` is not known here"));
     check("{search: [0, 1], ini: 0}", &format!("32: {key}: there is no key `ini`"));
@@ -114,6 +114,144 @@ fn fills_each_tensor_from_its_coordinate() {
     );
     spread("{search: [0, 1], groups: 1}", 2, &[0.2], &["[layers 0-1]"], &[0.2; 5]);
     spread("{search: [0, 3]}", 1, &[1.0 / 3.1], &[""], &[0.967_742; 4]);
+}
+
+#[test]
+fn components_and_filters_have_numbers_of_their_own() {
+    let genome = [0.1, 0.2, 0.3, 0.4, 0.5];
+    let labels = ["[embedding]", "[attention]", "[mlp]", "[norms]", "[head]"];
+    // The tensors below are those of MLPs.
+    spread("{search: [0, 1], per: component}", 2, &genome, &labels, &[0.1, 0.3, 0.3, 0.5, 0.5]);
+    let both = ["[embedding]", "[layer 0, attention]", "[layer 0, mlp]", "[layer 0, norms]", "[layer 1, attention]"];
+    let both = [&both[..], &["[layer 1, mlp]", "[layer 1, norms]", "[head]"]].concat();
+    let genome = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
+    spread("{search: [0, 1], per: [layer, component]}", 2, &genome, &both, &[0.1, 0.3, 0.6, 0.8, 0.8]);
+    let filters = ["[mlp]", "[the rest]"];
+    spread("{search: [0, 1], filters: [mlp]}", 2, &[0.2, 0.7], &filters, &[0.7, 0.2, 0.2, 0.7, 0.7]);
+    let grouped = ["[layers 0-0, mlp]", "[layers 0-0, the rest]", "[layers 1-1, mlp]", "[layers 1-1, the rest]"];
+    let genome = [0.2, 0.4, 0.6, 0.8];
+    spread("{search: [0, 1], filters: [mlp], groups: 2}", 2, &genome, &grouped, &[0.4, 0.2, 0.6, 0.8, 0.8]);
+}
+
+#[test]
+fn knots_are_joined_by_lines() {
+    let hole = "{search: [0, 1], knots: 3}";
+    let template = template(hole).expect(hole);
+    let layers = layers(5);
+    let space = template.space_over(std::slice::from_ref(&layers)).expect(hole);
+    let labels: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
+    assert_eq!(labels, ["models[1].weight[knot 1]", "models[1].weight[knot 2]", "models[1].weight[knot 3]"]);
+    let recipe = template.fill(&space, &[0.2, 0.4, 0.8]);
+    let weight = METHODS[0].params[0];
+    let at = |tensor: &str| lookup([&recipe.models[1].parameters], &weight, tensor, layers.depth(tensor));
+    let layer = |layer: usize| format!("model.layers.{layer}.mlp.weight");
+    let around = ["model.embed_tokens.weight".to_owned(), "lm_head.weight".to_owned()];
+    let names: Vec<String> = (0..5).map(layer).chain(around).collect();
+    for (name, expected) in names.iter().zip([0.2, 0.3, 0.4, 0.6, 0.8, 0.2, 0.8]) {
+        let Some(Value::Number(found)) = at(name) else { panic!("{name} has a number") };
+        assert!((found - expected).abs() < 1e-12, "{name}: {found} is not {expected}");
+    }
+}
+
+#[test]
+fn searches_orders_of_magnitude_and_whole_numbers() {
+    let filled = |hole: &str, x: f64| {
+        let template = template(hole).expect(hole);
+        let space = template.space_over(&[layers(2)]).expect(hole);
+        template.fill(&space, &[x]).models[1].parameters.get("weight").expect("filled").value.clone()
+    };
+    assert_eq!(filled("{search: [0.01, 1], scale: log}", 0.5), Setting::number(0.1));
+    assert_eq!(filled("{search: [2, 6], integer: true}", 3.0), Setting::number(5.0));
+    let whole = template("{search: [2, 6], integer: true, init: 3}").expect("a good hole");
+    let space = whole.space_over(&[layers(2)]).expect("a space");
+    assert_eq!(space.coordinates(), [Coordinate::Integer { levels: 5, start: 1 }]);
+    let key = "models[1].parameters.weight";
+    check("{search: [0, 1], scale: log}", &format!("24: {key}.search: 0 has no logarithm"));
+    check("{search: [0.5, 2], integer: true}", &format!("24: {key}.search: [0.5, 2] are not whole numbers"));
+    check("{search: [1, 2], integer: true, scale: log}", &format!("54: {key}.scale: whole numbers are searched one by one, not by their logarithm"));
+    check("{search: [false, true]}", &format!("24: {key}.search: true and false are no numbers"));
+    check("{search: [0, 1], knots: 1}", &format!("39: {key}.knots: there must be at least 2 knots"));
+    check("{search: [0, 1], knots: 2, groups: 2}", &format!("39: {key}.knots: `groups` and `knots` exclude each other"));
+    check("{search: [0, 1], per: component, filters: [mlp]}", &format!("58: {key}.filters: `per` and `filters` exclude each other"));
+}
+
+const CHOICES: &str = "merge_method: {choose: [linear, ties]}
+base_model: base
+models:
+  - model: {choose: [math, maths]}
+    parameters:
+      weight: {search: [0, 2]}
+      density: {search: [0.1, 1]}
+  - model: chat
+    parameters: {weight: {search: [0, 1]}, density: 0.5}
+search: {budget: 9, objective: [{task: x}]}
+";
+
+fn chosen(text: &str) -> Result<Template> {
+    SearchFile::parse_by(text, Path::new("s.yaml"), METHODS).map(|file| file.template)
+}
+
+/// A method that lacks a parameter of another leaves it out, and holes that are the same are one dimension.
+#[test]
+fn each_combination_of_choices_is_a_recipe() {
+    let template = chosen(CHOICES).expect("good choices");
+    let all = vec![layers(2); 4];
+    let space = template.space_over(&all).expect("a space");
+    let labels: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
+    let expected =
+        ["merge_method", "models[0].model", "models[0].weight", "models[1].weight", "models[0].density"];
+    assert_eq!(labels, expected);
+    for (genome, method, model, density) in [
+        ([0.0, 0.0, 0.5, 0.25, 0.5], "linear", "math", None),
+        ([1.0, 1.0, 0.5, 0.25, 0.5], "ties", "maths", Some(Setting::number(0.55))),
+    ] {
+        let recipe = template.fill(&space, &genome);
+        assert_eq!((recipe.merge_method.as_str(), recipe.models[0].model.as_str()), (method, model));
+        assert_eq!(recipe.models[0].parameters.get("density").map(|at| at.value.clone()), density);
+        assert_eq!(recipe.models[1].parameters.get("weight").expect("set").value, Setting::number(0.25));
+    }
+}
+
+#[test]
+fn refuses_bad_choices() {
+    let refused = |from: &str, to: &str| {
+        assert!(CHOICES.contains(from));
+        chosen(&CHOICES.replacen(from, to, 1)).expect_err(to).to_string()
+    };
+    let linear = "{choose: [linear, ties]}";
+    assert_eq!(refused(linear, "{choose: [linear]}"), "s.yaml:1:24: merge_method.choose: there is nothing to choose between");
+    assert_eq!(refused(linear, "{choose: 3}"), "s.yaml:1:24: merge_method.choose: expected a list of what to choose from");
+    assert_eq!(refused(linear, "{choose: [linear, tise]}"), "s.yaml:1:33: there is no method `tise`");
+    assert_eq!(refused(linear, "{choose: [linear, ties], init: 1}"), "s.yaml:1:40: merge_method: a choice has no key but `choose`");
+    let nested = refused("{choose: [math, maths]}", "{choose: [math, {choose: [a, b]}]}");
+    assert_eq!(nested, "s.yaml:4:29: models[0].model: a choice in a choice");
+}
+
+/// One dimension for each layer of a hop; what is left out has no scale.
+#[test]
+fn a_path_has_a_choice_and_a_scale_for_each_layer() {
+    let text = "merge_method: passthrough
+path:
+  - {model: a, layer_range: [0, 1]}
+  - repeats: 2
+    hops: [{model: b, layer_range: [1, 3], use: {search: [false, true], init: 0.9}, scale: {search: [0.5, 1.5]}}]
+search: {budget: 9, objective: [{task: x}]}
+";
+    let template = SearchFile::parse(text, Path::new("s.yaml")).expect("a good search").template;
+    let space = template.space_over(&[layers(3)]).expect("a space");
+    let labels: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
+    let of_hop = |hop: usize| ["use[layer 1]", "use[layer 2]", "scale[layer 1]", "scale[layer 2]"].map(|what| format!("path[{hop}].{what}"));
+    assert_eq!(labels, [of_hop(1), of_hop(2)].concat());
+    assert_eq!(space.coordinates()[0], Coordinate::Choice { start: vec![1.0 - 0.9, 0.9] });
+    let filled = template.fill(&space, &[1.0, 0.0, 0.25, 0.75, 0.0, 0.0, 0.3, 0.3]);
+    let expected = "merge_method: passthrough
+path:
+  - {model: a, layer_range: [0, 1]}
+  - {model: b, layer_range: [1, 3], use: [true, false], scale: [0.75, 1]}
+  - {model: b, layer_range: [1, 3], use: [false, false], scale: [1, 1]}
+";
+    let expected = Recipe::parse(expected, Path::new("s.yaml")).expect("a good recipe");
+    assert_eq!(filled, expected);
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn slices_may_have_holes() {
     let error = parse(&search.replace("search: [0, 2]}", "search: [0, 2], groups: 2}")).expect_err("groups in a slice");
     assert_eq!(
         error.to_string(),
-        "s.yaml:12:30: slices[1].sources[0].weight: `per` and `groups` need a recipe with `models`"
+        "s.yaml:12:30: slices[1].sources[0].weight: `per`, `groups`, `knots` and `filters` need a recipe with `models`"
     );
     assert_eq!(error.advice(), Some("give each slice its own hole"));
 }
