@@ -124,6 +124,7 @@ impl Plan<'_> {
         if members.len() < 2 {
             return Ok(Some(None));
         }
+        self.scoring.begin("greedy soup");
         let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
         let sources = members.iter().map(|name| Model::Source(name.clone())).collect::<Vec<_>>();
         let Some(alone) = self.scoring.score(&sources, &asked)? else { return Ok(None) };

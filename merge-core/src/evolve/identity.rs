@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use similar::{ChangeTag, TextDiff};
 
 /// The form of what a study keeps. A study of another form is refused.
-const FORM: u32 = 2;
+pub(super) const FORM: u32 = 2;
 /// Most lines of a difference that an error shows.
 const MOST_LINES: usize = 12;
 
@@ -65,6 +65,11 @@ impl Plan<'_> {
                         .hint("choose another directory, or go on with the file and the seed that began it"));
                 }
             }
+        }
+        // Tasks that are only reported may be added, and the budget may grow.
+        let about = self.about();
+        if store.get("about")?.as_ref() != Some(&about) {
+            unsigned.push(("about", &about));
         }
         if unsigned.is_empty() { Ok(()) } else { store.set(&unsigned) }
     }

@@ -13,6 +13,7 @@ mod front;
 mod generation;
 mod identity;
 mod plan;
+mod record;
 mod scan;
 mod scoring;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 pub use self::{
     front::{dominates, front, hypervolume},
     plan::check,
+    record::{About, Ending, Record, record},
     scoring::ENGINE,
 };
 
@@ -58,7 +60,7 @@ pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
 }
 
 /// A task as the search sees it: items to draw from, and what its score weighs. It takes part where it has items.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Goal {
     /// Its name in tables.
     pub name: String,

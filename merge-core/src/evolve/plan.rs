@@ -1,7 +1,7 @@
 //! A study from end to end: evolution, random search beside it, selection, report.
 
 use super::{
-    Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study, finalists::{self, finalists},
+    Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study, finalists::{self, finalists},
     scoring::{Model, Scored, Scoring},
 };
 use crate::{
@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
             return Ok(None);
         };
         let moves = search.optimizer.name != Some(Algorithm::Random);
-        let Some(finalists) = self.choose("evolution", &generations, elites, moves)? else { return Ok(None) };
+        let Some(finalists) = self.choose("selection", &generations, elites, moves)? else { return Ok(None) };
         let genome = finalists[0].genome.clone();
         let winner = self.fill(&genome);
 
@@ -100,7 +100,7 @@ impl<'a> Plan<'a> {
             let random = Optimizer::random(self.start(Some(population)));
             // As many evaluations as the evolution took, should it have stopped early.
             let Some(Searched { records, .. }) = self.search("random search", random, spent)? else { return Ok(None) };
-            let Some(best) = self.choose("random search", &records, Vec::new(), false)? else { return Ok(None) };
+            let Some(best) = self.choose("selection of random search", &records, Vec::new(), false)? else { return Ok(None) };
             models.push(("random search".to_owned(), merge(self.fill(&best[0].genome))));
         }
         models.push(("evolved".to_owned(), merge(winner.clone())));
@@ -122,6 +122,17 @@ impl<'a> Plan<'a> {
             stopped,
             finalists,
         };
+        let ending = Ending {
+            recipe: winner.to_yaml(),
+            genome: genome.clone(),
+            winner: evolved.clone(),
+            parents: entries.clone(),
+            baselines: baselines.clone(),
+            finalists: history.finalists.clone(),
+            given_up: history.given_up.clone(),
+            stopped: history.stopped,
+        };
+        store.set(&[("ending", &ending)])?;
         let progress = self.scoring.progress();
         Ok(Some(Findings { genome, winner: (winner, evolved), parents: entries, baselines, history, progress }))
     }
@@ -182,7 +193,7 @@ impl<'a> Plan<'a> {
             let states = records.iter().flat_map(|record| &record.candidates).map(|candidate| &candidate.state);
             let why = states.filter_map(|state| if let State::Failed { why } = state { Some(why) } else { None });
             let why = why.last().map_or("all break what is asked of them", String::as_str);
-            return Err(Error::user(format!("no candidate of the {phase} could be ranked: {why}"))
+            return Err(Error::user(format!("no candidate could be ranked: {why}"))
                 .hint("look at the ranges of the holes, at `constraints` and at `most_layers`"));
         }
         self.scoring.begin(phase);

@@ -80,7 +80,11 @@ impl<'a> Scoring<'a> {
         if models.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let workers = self.study.workers.clamp(1, models.len());
+        // A model that is asked for twice is scored once.
+        let keys: Vec<Fingerprint> = models.iter().map(|model| self.key(model)).collect();
+        let first = |number: usize| keys.iter().position(|key| *key == keys[number]).expect("it is one of them");
+        let firsts: Vec<usize> = (0..models.len()).filter(|number| first(*number) == *number).collect();
+        let workers = self.study.workers.clamp(1, firsts.len());
         let threads = (thread::available_parallelism().map_or(1, usize::from) / workers).max(1);
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let slots: Vec<Slot> = models.iter().map(|_| Slot::default()).collect();
@@ -89,8 +93,8 @@ impl<'a> Scoring<'a> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             let pool = pool.map_err(|e| Error::machine(format!("cannot start threads: {e}")));
             while !failed.load(Ordering::Relaxed) && !self.interrupted() {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(model) = models.get(number) else { return };
+                let Some(number) = firsts.get(next.fetch_add(1, Ordering::Relaxed)).copied() else { return };
+                let model = &models[number];
                 let pool = pool.as_ref().map_err(Clone::clone);
                 let scored = pool.and_then(|pool| pool.install(|| self.score_one(model, asked)));
                 failed.fetch_or(scored.is_err(), Ordering::Relaxed);
@@ -104,7 +108,12 @@ impl<'a> Scoring<'a> {
         });
         let results = slots.into_iter().map(|slot| slot.into_inner().expect("no panic while held").transpose());
         let scores = results.collect::<Result<Vec<Option<Option<Scored>>>>>()?;
-        Ok(scores.into_iter().map(Option::flatten).collect())
+        let of = |number: usize| scores[first(number)].clone().flatten();
+        let all: Option<Vec<Scored>> = (0..models.len()).map(of).collect();
+        if let Some(all) = &all {
+            self.count_known((0..models.len()).filter(|number| first(*number) != *number).map(|n| all[n].n_items()).sum());
+        }
+        Ok(all)
     }
 
     /// Scores one model on the items that are not known yet; `None` if interrupted.

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, de, de::value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::value::MapAccessDeserializer};
 
 /// How many items of a task score a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Items {
     /// In the first generation.
     pub from: usize,
@@ -17,6 +17,16 @@ pub struct Items {
 impl Default for Items {
     fn default() -> Self {
         Self { from: 60, to: 60 }
+    }
+}
+
+/// As it is written in a file.
+impl Serialize for Items {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.from == self.to {
+            return serializer.serialize_u64(self.from as u64);
+        }
+        Growing { from: self.from, to: self.to }.serialize(serializer)
     }
 }
 
@@ -69,7 +79,7 @@ impl<'de> Deserialize<'de> for Items {
 struct ItemsVisitor;
 
 /// The long form of [`Items`].
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Growing {
     /// In the first generation.

@@ -72,7 +72,7 @@ fn refuses_what_cannot_be_searched() {
     check(
         "normalize: false",
         "normalize: {search: [0, 1]}",
-        "s.yaml:15:14: parameters.normalize: only numbers can be searched",
+        "s.yaml:15:23: parameters.normalize.search: this is true or false, not a number",
     );
     check("[0.1, 1.0]", "[0.1, 2]", "s.yaml:9:25: models[1].parameters.density.search: 2 is not between 0 and 1");
     let whole = GOOD.find("search:\n").expect("a block");

@@ -16,7 +16,7 @@ pub use self::hole::{Bounds, Hole, Per, Scale};
 use std::{ops::RangeInclusive, path::PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use self::{
@@ -70,7 +70,7 @@ pub struct Space {
 }
 
 /// A number to be found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dimension {
     /// What it is, as in `models[1].weight[layer 3]`.
     pub label: String,
@@ -80,7 +80,7 @@ pub struct Dimension {
 }
 
 /// What a number may be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Kind {
     /// Any number of a range.

@@ -1,0 +1,113 @@
+//! What a study's store tells of it afterwards, or while it is not running: all that a report shows.
+
+use super::{Entry, Finalist, Generation, Goal, plan::Plan};
+use crate::{
+    error::{Error, Result},
+    optimizer::{Genome, Stop},
+    search::{Cost, Search},
+    store::Store,
+    template::Dimension,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A study as its store has it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The version of the program that began it.
+    pub version: String,
+    /// The search file, as it was written.
+    pub file: String,
+    /// What is searched and how.
+    pub about: About,
+    /// Every generation of the evolution so far.
+    pub evolution: Vec<Generation>,
+    /// Every generation of random search beside it so far.
+    pub random: Vec<Generation>,
+    /// Its end, if it has come to it.
+    pub ending: Option<Ending>,
+}
+
+/// What a study is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// The seed.
+    pub seed: u64,
+    /// Most item evaluations of the evolution.
+    pub budget: u64,
+    /// The optimizer, as it is called in a search file.
+    pub optimizer: String,
+    /// The numbers that are searched.
+    pub dimensions: Vec<Dimension>,
+    /// The tasks.
+    pub goals: Vec<Goal>,
+    /// What is kept small beside.
+    pub costs: Vec<Cost>,
+    /// The models, as tables call them: the base last if it is not merged.
+    pub models: Vec<String>,
+}
+
+/// How a study ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// The answer, as YAML; its paths are relative to the search file.
+    pub recipe: String,
+    /// Its numbers.
+    pub genome: Genome,
+    /// Its scores on report items.
+    pub winner: Entry,
+    /// Those of the models merged.
+    pub parents: Vec<Entry>,
+    /// Those of what it must beat.
+    pub baselines: Vec<Entry>,
+    /// Who might have been the answer, on select items; the first is.
+    pub finalists: Vec<Finalist>,
+    /// Models that were given up: how many, by why.
+    pub given_up: BTreeMap<String, usize>,
+    /// Why the evolution ended before its budget did, if it did.
+    pub stopped: Option<Stop>,
+}
+
+/// Reads a study.
+///
+/// Fails if the store holds none, or one of another version's form.
+pub fn record(store: &Store) -> Result<Record> {
+    let nothing = || Error::user("there is no study in it").hint("give the directory that `evomerge search -o` wrote");
+    let (form, version): (u32, String) = store.get("version")?.ok_or_else(nothing)?;
+    if form != super::identity::FORM {
+        return Err(Error::user(format!("it is a study of evomerge {version}, which is kept in another form"))
+            .hint("read it with the version that began it"));
+    }
+    let generations = |phase: &str| -> Result<Vec<Generation>> {
+        let mut all = Vec::new();
+        while let Some(generation) = store.get(&format!("{phase}/generation/{}", all.len()))? {
+            all.push(generation);
+        }
+        Ok(all)
+    };
+    Ok(Record {
+        version,
+        file: store.get("file")?.unwrap_or_default(),
+        about: store.get("about")?.ok_or_else(nothing)?,
+        evolution: generations("evolution")?,
+        random: generations("random search")?,
+        ending: store.get("ending")?,
+    })
+}
+
+impl Plan<'_> {
+    /// What the study is about, for the record.
+    pub(super) fn about(&self) -> About {
+        let Search { seed, budget, optimizer, minimise, .. } = self.study.search;
+        let algorithm = serde_json::to_value(optimizer.algorithm(&self.space)).ok();
+        About {
+            seed: *seed,
+            budget: budget.value,
+            optimizer: algorithm.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
+            dimensions: self.space.dimensions.clone(),
+            goals: self.goals().to_vec(),
+            costs: minimise.iter().map(|cost| cost.what.value).collect(),
+            models: self.study.sources.labels(),
+        }
+    }
+}
