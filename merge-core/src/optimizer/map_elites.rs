@@ -83,7 +83,8 @@ impl MapElites {
             let scores = archive.iter().map(|at| self.elites[*at].goals[goal]);
             let least = scores.clone().fold(f64::MAX, f64::min);
             let most = scores.clone().fold(f64::MIN, f64::max);
-            for (chance, score) in chances.iter_mut().zip(scores).filter(|_| (most - least).is_finite() && most > least) {
+            for (chance, score) in chances.iter_mut().zip(scores).filter(|_| (most - least).is_finite() && most > least)
+            {
                 *chance *= CHANCES[0] + (score - least) / (most - least) * (CHANCES[1] - CHANCES[0]);
             }
         }

@@ -30,8 +30,8 @@ pub struct Restarts {
     n_doublings: u32,
     /// Points told to runs with large populations and to those with small ones.
     evaluations: [u64; 2],
-    /// How the current run does.
-    now: f64,
+    /// The median fitness of each generation of the current run. The best would say how lucky it was.
+    medians: Vec<f64>,
     /// The best of the runs that have ended: how it did, and its mean.
     best: Option<(f64, Genome)>,
 }
@@ -53,15 +53,15 @@ impl Restarts {
             n_restarts: 0,
             n_doublings: 0,
             evaluations: [0, 0],
-            now: f64::MIN,
+            medians: Vec::new(),
             best: None,
         }
     }
 
     /// Begins the next run, somewhere in the box.
     fn restart(&mut self) {
-        if self.best.as_ref().is_none_or(|(best, _)| self.now > *best) {
-            self.best = self.run.mean().map(|mean| (self.now, mean));
+        if self.best.as_ref().is_none_or(|(best, _)| self.now() > *best) {
+            self.best = self.run.mean().map(|mean| (self.now(), mean));
         }
         // The streams of the first run's generations begin at 0.
         let mut generator = generator(self.start.seed, u64::MAX - self.n_restarts);
@@ -89,7 +89,21 @@ impl Restarts {
         let coordinates = self.start.coordinates.iter().map(anywhere).collect();
         let start = Start { coordinates, sigma, population: Some(population), seed: generator.random() };
         self.run = CmaEs::new(start, false);
-        self.now = f64::MIN;
+        self.medians.clear();
+    }
+
+    /// How the current run does.
+    fn now(&self) -> f64 {
+        self.medians.last().copied().unwrap_or(f64::MIN)
+    }
+
+    /// Whether the last twenty generations were no better than twenty long ago (pycma's `tolstagnation`). A search that
+    /// begins again has no reason to sit on a plateau.
+    fn stagnates(&self) -> bool {
+        let (n, lambda) = (self.start.n() as f64, self.run.population() as f64);
+        let ago = (100.0 + 100.0 * n.powf(1.5) / lambda) as usize;
+        let Some(then) = self.medians.len().checked_sub(ago + 20) else { return false };
+        median(&self.medians[then + ago..]) <= median(&self.medians[then..then + 20])
     }
 }
 
@@ -102,12 +116,9 @@ impl Search for Restarts {
         self.run.tell(told);
         self.generation += 1;
         self.evaluations[usize::from(self.small.is_some())] += told.len() as u64;
-        // The median says how the distribution does; the best says how lucky it was.
-        let mut fitness: Vec<f64> = told.iter().map(|told| finite(told.fitness)).collect();
-        fitness.sort_by(f64::total_cmp);
-        self.now = fitness[fitness.len() / 2];
+        self.medians.push(median(&told.iter().map(|told| finite(told.fitness)).collect::<Vec<f64>>()));
         let is_over = self.small.as_ref().is_some_and(|small| self.run.generation() >= small.generations);
-        if is_over || self.run.stop().is_some() {
+        if is_over || self.stagnates() || self.run.stop().is_some() {
             self.restart();
         }
     }
@@ -123,7 +134,7 @@ impl Search for Restarts {
     /// That of the run that did best in its last generation, the current one among them.
     fn mean(&self) -> Option<Genome> {
         match &self.best {
-            Some((best, mean)) if *best >= self.now => Some(mean.clone()),
+            Some((best, mean)) if *best >= self.now() => Some(mean.clone()),
             _ => self.run.mean(),
         }
     }
@@ -131,4 +142,11 @@ impl Search for Restarts {
     fn sigma(&self) -> Option<f64> {
         self.run.sigma()
     }
+}
+
+/// The middle number, the greater of two.
+fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
