@@ -75,7 +75,8 @@ impl MapElites {
         child
     }
 
-    /// The chances of an archive's elites: γ = Π (α_low + (v - min) / (max - min) · (α_high - α_low)) over all goals.
+    /// The chances of an archive's elites: the product over all goals of
+    /// `α_low` + (v - min) / (max - min) · (`α_high` - `α_low`).
     fn chances(&self, archive: &[usize]) -> Vec<f64> {
         let mut chances = vec![1.0; archive.len()];
         let n_goals = archive.first().map_or(0, |at| self.elites[*at].goals.len());

@@ -1,7 +1,7 @@
 //! The margin of CMA-ES with margin ([arXiv 2205.13482](https://arxiv.org/abs/2205.13482)): a least probability for an
 //! integer to change.
 //!
-//! The distribution is widened by a diagonal matrix A, to N(m, σ²ACA), which leaves C to its learning.
+//! The distribution is widened by a diagonal matrix A, to N(m, σ² A C A), which leaves C to its learning.
 
 use super::{Coordinate, normal};
 use serde::{Deserialize, Serialize};

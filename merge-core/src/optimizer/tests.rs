@@ -140,7 +140,7 @@ fn no_fitness_breaks_it() {
                 Start { coordinates: coordinates.clone(), sigma: 0.2, population: Some(population), seed: seed as u64 };
             for mut search in each(&start) {
                 let mut dice = Optimizer::random(reals(&[0.5; 5], 0.1, Some(search.population().max(2)), seed as u64));
-                for _ in 0..100 {
+                for _ in 0..40 {
                     // As many throws as there may be points.
                     let throws = dice.ask().concat().into_iter().cycle();
                     dice.tell(&vec![Told::default(); dice.population()]);
