@@ -36,6 +36,8 @@ def run(n_real, n_integer, levels, n_choice, options, generations, seed):
             # Reals and choices that depend on each other, and an optimum on the edge of the box.
             loss += float(sum((c != i % options) * (1 + abs(point[0])) for i, c in enumerate(choices)))
             loss += float(abs(point[n_real - 1])) if n_real else 0.0
+            # Equals share their ranks with us and do not with cmaes.
+            loss += 1e-3 * rng.rand()
             told.append((solution, loss))
         record.append({"told": [{"v": s._v_raw.tolist(), "c": [] if s.c is None else s.c.argmax(axis=1).tolist(), "f": f} for s, f in told]})
         search.tell(told)

@@ -35,8 +35,7 @@ impl CatCmaMargin {
     pub(super) fn new(start: Start) -> Self {
         let numbers: Vec<&Coordinate> = start.coordinates.iter().filter(|c| !is_choice(c)).collect();
         let lattices = numbers.iter().enumerate().map(|(at, number)| (at, Lattice::of(number)));
-        let integers: Vec<Integer> =
-            lattices.filter_map(|(at, lattice)| Some(Integer::new(at, lattice?))).collect();
+        let integers: Vec<Integer> = lattices.filter_map(|(at, lattice)| Some(Integer::new(at, lattice?))).collect();
         let n_discrete = integers.len() + start.n() - numbers.len();
         Self {
             course: Course::new(&start, default_population(start.n())),

@@ -123,7 +123,8 @@ impl Categorical {
 
     /// The most likely option of each choice, the first of them if several are.
     pub(super) fn mode(&self) -> Vec<usize> {
-        let best = |q: &Vec<f64>| (0..q.len()).rev().max_by(|a, b| q[*a].total_cmp(&q[*b])).expect("two options or more");
+        let best =
+            |q: &Vec<f64>| (0..q.len()).rev().max_by(|a, b| q[*a].total_cmp(&q[*b])).expect("two options or more");
         self.q.iter().map(best).collect()
     }
 

@@ -24,16 +24,16 @@ pub(super) fn fronts(goals: &[Vec<f64>]) -> Vec<Vec<usize>> {
 pub(super) fn crowding(goals: &[Vec<f64>], front: &[usize]) -> Vec<f64> {
     let mut distances = vec![0.0_f64; front.len()];
     let n_goals = front.first().map_or(0, |first| goals[*first].len());
-    for goal in 0..n_goals {
-        let value = |at: usize| goals[front[at]][goal];
+    let all = (0..n_goals).map(|goal| front.iter().map(|at| goals[*at][goal]).collect::<Vec<f64>>());
+    for values in all {
         let mut order: Vec<usize> = (0..front.len()).collect();
-        order.sort_by(|a, b| value(*a).total_cmp(&value(*b)));
+        order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
         let (first, last) = (order[0], order[order.len() - 1]);
-        let extent = value(last) - value(first);
+        let extent = values[last] - values[first];
         distances[first] = f64::MAX;
         distances[last] = f64::MAX;
         for around in order.windows(3).filter(|_| extent > 0.0 && extent.is_finite()) {
-            let gap = (value(around[2]) - value(around[0])) / extent;
+            let gap = (values[around[2]] - values[around[0]]) / extent;
             distances[around[1]] = (distances[around[1]] + gap).min(f64::MAX);
         }
     }

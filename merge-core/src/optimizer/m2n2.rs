@@ -77,7 +77,8 @@ impl Search for M2n2 {
             items.iter().map(|score| finite(*score).max(0.0)).collect()
         };
         let genomes = self.ask();
-        self.archive = genomes.into_iter().zip(told).map(|(genome, told)| Member { genome, items: items(told) }).collect();
+        self.archive =
+            genomes.into_iter().zip(told).map(|(genome, told)| Member { genome, items: items(told) }).collect();
         self.course.generation += 1;
         // One after the other goes, since a member that dies leaves its items to the others.
         while self.archive.len() > self.course.population / 2 {

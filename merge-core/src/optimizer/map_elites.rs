@@ -75,7 +75,8 @@ impl MapElites {
         child
     }
 
-    /// The chances of an archive's elites: γ = Π (α_low + (v - min) / (max - min) · (α_high - α_low)) over all goals.
+    /// The chances of an archive's elites: the product over all goals of
+    /// `α_low` + (v - min) / (max - min) · (`α_high` - `α_low`).
     fn chances(&self, archive: &[usize]) -> Vec<f64> {
         let mut chances = vec![1.0; archive.len()];
         let n_goals = archive.first().map_or(0, |at| self.elites[*at].goals.len());
@@ -83,7 +84,8 @@ impl MapElites {
             let scores = archive.iter().map(|at| self.elites[*at].goals[goal]);
             let least = scores.clone().fold(f64::MAX, f64::min);
             let most = scores.clone().fold(f64::MIN, f64::max);
-            for (chance, score) in chances.iter_mut().zip(scores).filter(|_| (most - least).is_finite() && most > least) {
+            for (chance, score) in chances.iter_mut().zip(scores).filter(|_| (most - least).is_finite() && most > least)
+            {
                 *chance *= CHANCES[0] + (score - least) / (most - least) * (CHANCES[1] - CHANCES[0]);
             }
         }

@@ -1,7 +1,7 @@
 //! The margin of CMA-ES with margin ([arXiv 2205.13482](https://arxiv.org/abs/2205.13482)): a least probability for an
 //! integer to change.
 //!
-//! The distribution is widened by a diagonal matrix A, to N(m, σ²ACA), which leaves C to its learning.
+//! The distribution is widened by a diagonal matrix A, to N(m, σ² A C A), which leaves C to its learning.
 
 use super::{Coordinate, normal};
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,12 @@ pub(super) fn correct(lattice: &Lattice, margin: f64, deviation: f64, mean: &mut
 }
 
 /// The mean and the widening that give a distribution these probabilities below and above two thresholds.
-pub(super) fn between_thresholds([low, up]: [f64; 2], [below, above]: [f64; 2], clear: f64, deviation: f64) -> (f64, f64) {
+pub(super) fn between_thresholds(
+    [low, up]: [f64; 2],
+    [below, above]: [f64; 2],
+    clear: f64,
+    deviation: f64,
+) -> (f64, f64) {
     let [z_low, z_up] = [below, above].map(|p| normal::tail(p.clamp(clear, 0.5 - clear)));
     ((low * z_up + up * z_low) / (z_low + z_up), (up - low) / ((z_low + z_up) * deviation))
 }

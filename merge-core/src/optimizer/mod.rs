@@ -11,7 +11,7 @@
 //! **Thresholds.** A search of real numbers that is given an integer or a choice keeps one real number for it, and cuts
 //! [0, 1] into equal intervals, one for each value: what lies beyond the ends belongs to the outer ones. For two options
 //! that is the encoding of Sakana AI's layer space (arXiv 2403.13187). As steps shrink such a search loses the power to
-//! change its mind; the margins of [`Optimizer::cma_es_margin`] and CatCMA are there to keep it.
+//! change its mind; the margins of [`Optimizer::cma_es_margin`] and `CatCMA` are there to keep it.
 
 mod coordinate;
 mod normal;
@@ -98,7 +98,6 @@ impl Told {
 /// A search through genomes, generation by generation; plain data that survives JSON exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "a study holds one optimizer")]
 pub enum Optimizer {
     /// Covariance matrix adaptation evolution strategy.
     CmaEs(CmaEs),

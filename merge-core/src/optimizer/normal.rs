@@ -17,9 +17,8 @@ pub(super) fn quantile(p: f64) -> f64 {
 pub(super) fn tail(p: f64) -> f64 {
     // Abramowitz & Stegun 26.2.23, good to 4.5e-4; Newton's method then doubles the digits three times.
     let t = (-2.0 * p.ln()).sqrt();
-    let start = t
-        - (2.515_517 + t * (0.802_853 + t * 0.010_328))
-            / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
+    let start =
+        t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
     let newton = |z: f64| z + (below(-z) - p) * (2.0 * PI).sqrt() * (z * z / 2.0).exp();
     newton(newton(newton(start))).max(0.0)
 }
@@ -31,7 +30,9 @@ mod tests {
     /// Quantiles of printed tables, to the digits that they have.
     #[test]
     fn agrees_with_tables() {
-        for (p, z) in [(0.5, 0.0), (0.841_344_746_068_543, 1.0), (0.975, 1.959_963_984_540_054), (0.999, 3.090_232_306_167_814)] {
+        for (p, z) in
+            [(0.5, 0.0), (0.841_344_746_068_543, 1.0), (0.975, 1.959_963_984_540_054), (0.999, 3.090_232_306_167_814)]
+        {
             assert!((quantile(p) - z).abs() < 1e-12, "{p}: {}", quantile(p));
             assert!((quantile(1.0 - p) + z).abs() < 1e-12, "{p}: {}", quantile(1.0 - p));
             assert!((below(z) - p).abs() < 1e-14, "{z}: {}", below(z));

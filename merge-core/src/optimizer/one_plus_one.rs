@@ -1,8 +1,9 @@
 //! (1+1)-ES: a parent and its mutant, of whom the better goes on; steps follow the rule of one fifth.
 
 use super::{
-    Coordinate, Course, Genome, Search, Start, Told, generator,
+    Coordinate, Course, Genome, Search, Start, Told,
     gaussian::SIGMA_MAX,
+    generator,
     ranking::number,
     variation::{mutate, start},
 };

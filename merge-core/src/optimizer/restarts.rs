@@ -25,9 +25,10 @@ pub struct Restarts {
     run: CmaEs,
     /// What the current run has to keep to.
     small: Option<Small>,
-    n_restarts: u64,
+    /// Runs begun after the first.
+    begun: u64,
     /// How often the population has been doubled.
-    n_doublings: u32,
+    doublings: u32,
     /// Points told to runs with large populations and to those with small ones.
     evaluations: [u64; 2],
     /// The median fitness of each generation of the current run. The best would say how lucky it was.
@@ -50,8 +51,8 @@ impl Restarts {
             run: CmaEs::new(start.clone(), false),
             start,
             small: None,
-            n_restarts: 0,
-            n_doublings: 0,
+            begun: 0,
+            doublings: 0,
             evaluations: [0, 0],
             medians: Vec::new(),
             best: None,
@@ -64,20 +65,20 @@ impl Restarts {
             self.best = self.run.mean().map(|mean| (self.now(), mean));
         }
         // The streams of the first run's generations begin at 0.
-        let mut generator = generator(self.start.seed, u64::MAX - self.n_restarts);
-        self.n_restarts += 1;
+        let mut generator = generator(self.start.seed, u64::MAX - self.begun);
+        self.begun += 1;
         let default = self.start.population.unwrap_or_else(|| default_population(self.start.n()));
         let [large, small] = self.evaluations;
-        let (population, sigma) = if self.regime == Regime::Bipop && self.n_restarts > 1 && small < large {
+        let (population, sigma) = if self.regime == Regime::Bipop && self.begun > 1 && small < large {
             // As pycma has it: λ₀ (2^k)^(U²) points, steps of σ₀ 0.01^U, and half of what large runs have spent at most.
             let (u, v) = (generator.random::<f64>(), generator.random::<f64>());
-            let population = (default as f64 * 2.0_f64.powf(f64::from(self.n_doublings) * u * u)) as usize;
+            let population = (default as f64 * 2.0_f64.powf(f64::from(self.doublings) * u * u)) as usize;
             self.small = Some(Small { generations: (large / 2 / population as u64).max(1) });
             (population, self.start.sigma * 0.01_f64.powf(v))
         } else {
-            self.n_doublings += 1;
+            self.doublings += 1;
             self.small = None;
-            (default << self.n_doublings.min(16), self.start.sigma)
+            (default << self.doublings.min(16), self.start.sigma)
         };
         let anywhere = |coordinate: &Coordinate| match coordinate {
             Coordinate::Real { .. } => Coordinate::Real { start: generator.random() },

@@ -81,8 +81,7 @@ impl Strategy {
     pub(super) fn separable(n: usize, lambda: usize) -> Self {
         let mu = lambda / 2;
         let n = n as f64;
-        let mut weights: Vec<f64> =
-            (1..=lambda).map(|i| (((mu + 1) as f64).ln() - (i as f64).ln()).max(0.0)).collect();
+        let mut weights: Vec<f64> = (1..=lambda).map(|i| (((mu + 1) as f64).ln() - (i as f64).ln()).max(0.0)).collect();
         let positive: f64 = weights.iter().sum();
         for w in &mut weights {
             *w /= positive;

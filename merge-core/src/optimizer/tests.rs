@@ -20,7 +20,12 @@ fn rosenbrock(x: &[f64]) -> f64 {
 
 /// A start in real numbers.
 fn reals(mean: &[f64], sigma: f64, population: Option<usize>, seed: u64) -> Start {
-    Start { coordinates: mean.iter().map(|start| Coordinate::Real { start: *start }).collect(), sigma, population, seed }
+    Start {
+        coordinates: mean.iter().map(|start| Coordinate::Real { start: *start }).collect(),
+        sigma,
+        population,
+        seed,
+    }
 }
 
 /// What a generation is told whose fitness is all there is.
@@ -66,7 +71,15 @@ fn spaces() -> Vec<Vec<Coordinate>> {
     let integer = |levels| Coordinate::Integer { levels, start: 1 };
     let choice = |start: &[f64]| Coordinate::Choice { start: start.to_vec() };
     vec![
-        vec![real(), integer(4), choice(&[0.2, 0.3, 0.5]), real(), choice(&[0.5, 0.5]), integer(2), choice(&[1.0, 0.0])],
+        vec![
+            real(),
+            integer(4),
+            choice(&[0.2, 0.3, 0.5]),
+            real(),
+            choice(&[0.5, 0.5]),
+            integer(2),
+            choice(&[1.0, 0.0]),
+        ],
         vec![real(); 6],
         vec![integer(3); 4],
         vec![choice(&[0.25; 4]); 3],
@@ -123,10 +136,11 @@ fn no_fitness_breaks_it() {
     let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 1.0];
     for (seed, coordinates) in spaces().into_iter().enumerate() {
         for population in [4, 13] {
-            let start = Start { coordinates: coordinates.clone(), sigma: 0.2, population: Some(population), seed: seed as u64 };
+            let start =
+                Start { coordinates: coordinates.clone(), sigma: 0.2, population: Some(population), seed: seed as u64 };
             for mut search in each(&start) {
                 let mut dice = Optimizer::random(reals(&[0.5; 5], 0.1, Some(search.population().max(2)), seed as u64));
-                for _ in 0..100 {
+                for _ in 0..40 {
                     // As many throws as there may be points.
                     let throws = dice.ask().concat().into_iter().cycle();
                     dice.tell(&vec![Told::default(); dice.population()]);

@@ -7,12 +7,12 @@ use rand_distr::StandardNormal;
 
 /// A genome about the start: numbers within steps of `sigma`, options by their probabilities.
 pub(super) fn about_start(coordinates: &[Coordinate], sigma: f64, generator: &mut ChaCha8Rng) -> Genome {
-    let draw = |coordinate: &Coordinate| match coordinate {
-        Coordinate::Choice { start } => option(start, generator) as f64,
-        _ => {
-            let x = coordinate.threshold_start(sigma) + sigma * generator.sample::<f64, _>(StandardNormal);
-            coordinate.decode(folded(x))
+    let draw = |coordinate: &Coordinate| {
+        if let Coordinate::Choice { start } = coordinate {
+            return option(start, generator) as f64;
         }
+        let x = coordinate.threshold_start(sigma) + sigma * generator.sample::<f64, _>(StandardNormal);
+        coordinate.decode(folded(x))
     };
     coordinates.iter().map(draw).collect()
 }

@@ -129,5 +129,4 @@ fn stops_when_nothing_is_left_to_find() {
     let mut flat = CmaEs::new(reals(&[0.5; 2], 0.1, None, 0), false);
     flat.gaussian.distribution.c[(1, 1)] = 1e-15;
     check(&Optimizer::CmaEs(flat), Some(Stop::IllConditioned));
-
 }

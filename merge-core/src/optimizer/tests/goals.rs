@@ -22,8 +22,7 @@ fn hypervolume(front: &[Vec<f64>], worst: f64) -> f64 {
 }
 
 fn tell_goals(search: &mut Optimizer, goals: fn(&[f64]) -> Vec<f64>) {
-    let told: Vec<Told> =
-        search.ask().iter().map(|x| Told { objectives: goals(x), ..Told::default() }).collect();
+    let told: Vec<Told> = search.ask().iter().map(|x| Told { objectives: goals(x), ..Told::default() }).collect();
     search.tell(&told);
 }
 

