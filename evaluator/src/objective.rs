@@ -2,7 +2,7 @@
 
 use crate::{
     guard::{self, Question},
-    model::{Tokenizer, Transformer, health::Watch},
+    model::{Pool, Tokenizer, Transformer, health::Watch},
     request::answers,
     task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
@@ -15,7 +15,12 @@ use merge_core::{
     weights::Weights,
 };
 use sha2::{Digest as _, Sha256};
-use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow, sync::Mutex};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Mutex,
+};
 
 /// Tasks, each with its goal in a search.
 pub struct Benchmarks {
@@ -24,12 +29,15 @@ pub struct Benchmarks {
     device: Device,
     /// By the SHA-256 of their files: every candidate of a search has the same.
     tokenizers: Mutex<BTreeMap<[u8; 32], Tokenizer>>,
+    /// What candidates that are paths share.
+    pool: Pool,
 }
 
 impl Benchmarks {
     /// No task yet; models run on `device`.
     pub fn new(device: Device) -> Self {
-        Self { tasks: Vec::new(), goals: Vec::new(), device, tokenizers: Mutex::default() }
+        let pool = Pool::new(&device, Pool::ROOM);
+        Self { tasks: Vec::new(), goals: Vec::new(), device, tokenizers: Mutex::default(), pool }
     }
 
     /// Adds a task that a search maximises: `weight` in the fitness, `items` search items a generation.
@@ -163,40 +171,78 @@ impl Objective for Benchmarks {
         Transformer::check(weights, &self.tokenizer(weights)?)
     }
 
+    /// A model that is a path is scored on search items from the pool, where candidates share all weights and what they compute
+    /// alike; on all others, which choose and report the answer, it is scored as it is exported, its folded weights rounded.
     fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
+        let is_path = weights.path().is_some();
+        let (ranking, rest) = self.divided(asked, is_path);
         // In the thread pool from here on: every operation of the model that is called from outside has to wait for it.
         rayon::scope(|_| {
-            let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
-            for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
-                let mut rest = &items[..];
-                while !rest.is_empty() {
-                    let (chunk, later) = rest.split_at(chunk_len(task).min(rest.len()));
-                    let answers = answers(&mut model, &task.requests(chunk))?;
-                    let mut watch = Watch::default();
-                    for answer in &answers {
-                        _ = watch.tell(answer, task.expects_japanese());
-                    }
-                    if let Some(verdict) = watch.verdict {
-                        // Scored by chunk or not at all, so that a search that was broken off comes to the same.
-                        let left = (0..asked.len()).map(|other| match other.cmp(&goal) {
-                            Ordering::Less => &[][..],
-                            Ordering::Equal => rest,
-                            Ordering::Greater => &asked[other][..],
-                        });
-                        let worst =
-                            left.zip(&self.tasks).map(|(items, task)| items.iter().map(|item| (*item, worst(task))));
-                        let _ = heard(News::GivenUp(verdict.to_string(), worst.map(Iterator::collect).collect()))?;
-                        return Ok(());
-                    }
-                    let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
-                    if let ControlFlow::Break(()) = heard(News::Scores(goal, scores))? {
-                        return Ok(());
-                    }
-                    rest = later;
+            if ranking.iter().any(|items| !items.is_empty()) {
+                let mut model = Transformer::in_pool(&self.pool, weights, self.tokenizer(weights)?)?;
+                if self.ask_all(&mut model, &ranking, &rest, heard)?.is_break() {
+                    return Ok(());
                 }
+            }
+            if rest.iter().any(|items| !items.is_empty()) {
+                let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
+                let nothing = vec![Vec::new(); rest.len()];
+                let _ = self.ask_all(&mut model, &rest, &nothing, heard)?;
             }
             Ok(())
         })
+    }
+}
+
+impl Benchmarks {
+    /// Items to rank candidates that are paths on, and all others.
+    fn divided(&self, asked: &[Vec<ItemId>], is_path: bool) -> (Vec<Vec<ItemId>>, Vec<Vec<ItemId>>) {
+        let divide = |(goal, items): (&Goal, &Vec<ItemId>)| {
+            let search: BTreeSet<&ItemId> = if is_path { goal.search.iter().collect() } else { BTreeSet::new() };
+            items.iter().partition::<Vec<ItemId>, _>(|item| search.contains(item))
+        };
+        self.goals.iter().zip(asked).map(divide).unzip()
+    }
+
+    /// Asks a model all these items; a broken one is given up, and what was to be asked `later` with it.
+    fn ask_all(
+        &self,
+        model: &mut Transformer,
+        asked: &[Vec<ItemId>],
+        later: &[Vec<ItemId>],
+        heard: &mut Heard<'_>,
+    ) -> Result<ControlFlow<()>> {
+        for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
+            let mut rest = &items[..];
+            while !rest.is_empty() {
+                let (chunk, others) = rest.split_at(chunk_len(task).min(rest.len()));
+                let answers = answers(model, &task.requests(chunk))?;
+                let mut watch = Watch::default();
+                for answer in &answers {
+                    _ = watch.tell(answer, task.expects_japanese());
+                }
+                if let Some(verdict) = watch.verdict {
+                    // Scored by chunk or not at all, so that a search that was broken off comes to the same.
+                    let left = (0..asked.len()).map(|other| match other.cmp(&goal) {
+                        Ordering::Less => &[][..],
+                        Ordering::Equal => rest,
+                        Ordering::Greater => &asked[other][..],
+                    });
+                    let left = left.zip(later).zip(&self.tasks);
+                    let worst = left.map(|((items, later), task)| {
+                        items.iter().chain(later).map(|item| (*item, worst(task))).collect()
+                    });
+                    let _ = heard(News::GivenUp(verdict.to_string(), worst.collect()))?;
+                    return Ok(ControlFlow::Break(()));
+                }
+                let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
+                if let ControlFlow::Break(()) = heard(News::Scores(goal, scores))? {
+                    return Ok(ControlFlow::Break(()));
+                }
+                rest = others;
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -37,7 +37,8 @@ const FACTORS: [&str; 2] = ["residual_multiplier", "scale_depth"];
 /// Why scales do not fold exactly into models of this configuration, if they do not.
 pub(crate) fn refusal(config: &Config) -> Option<String> {
     let name = config.0.get("model_type").and_then(|name| name.as_str()).unwrap_or_default();
-    if let Some(key) = FACTORS.iter().find(|key| config.0.get(**key).is_some_and(|factor| factor.as_f64() != Some(1.0))) {
+    if let Some(key) = FACTORS.iter().find(|key| config.0.get(**key).is_some_and(|factor| factor.as_f64() != Some(1.0)))
+    {
         return Some(format!("`{key}` in config.json scales what its layers add"));
     }
     if let Some((_, why)) = REFUSED.iter().find(|(known, _)| *known == name) {

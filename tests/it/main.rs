@@ -10,6 +10,7 @@ mod eval;
 mod export;
 mod looks;
 mod merges;
+mod path;
 mod promises;
 mod refusals;
 mod search;

@@ -68,14 +68,16 @@ impl Transformer {
     ) -> Result<Vec<Growing<'a>>> {
         let mut first_tokens = Vec::new();
         let mut wanted = &plan.wanted[..];
-        for runs in plan.steps(sequences, self.batch.tokens) {
+        for step in plan.steps(sequences, self.batch.tokens) {
             let first = cache.len() as u32;
-            let end = first + runs.iter().map(|run| run.tokens.len() as u32).sum::<u32>();
+            let end = first + step.runs.iter().map(|run| run.tokens.len() as u32).sum::<u32>();
             let (now, later) = wanted.split_at(wanted.partition_point(|(row, ..)| *row < end));
             // Several sequences may want the same row.
             let by_row: Vec<_> = now.chunk_by(|a, b| a.0 == b.0).collect();
             let rows: Vec<u32> = by_row.iter().map(|of_row| of_row[0].0 - first).collect();
-            self.step(cache, &runs, &rows, |i, logits| {
+            self.computed += (end - first) as usize;
+            let hidden = self.decoder.read(cache, &step, &rows)?; // (wanted, hidden)
+            self.each_logits(&hidden, |i, logits| {
                 let likeliest = likeliest(logits);
                 let mut log_sum = None;
                 for &(_, job, position) in by_row[i] {

@@ -1,31 +1,39 @@
 //! A decoder's forward pass over a flat list of tokens of many sequences, without padding.
 
 use super::{
-    architecture::Positions,
+    beginnings::{Beginnings, Key, along},
     config::Blueprint,
     layer::Layer,
-    linear::Linear,
-    load::{Part, Source},
-    norm::Norm,
+    load::Source,
     ops::{self, Run, Seen},
+    outside::Outside,
     pointwise,
+    prefill::Step,
     rope::{Rope, Stretch},
 };
 use candle_core::{DType, Device, Tensor};
-use merge_core::error::Result;
+use merge_core::{error::Result, evomistral};
+use std::sync::Arc;
 
 /// A decoder, in the order of its computation.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    blueprint: Blueprint,
-    /// Its weights are the embeddings of the tokens; a tied head is the embedding.
-    embedding: Option<Linear>, // hidden → vocab
-    /// `(context, hidden)`, where positions are learned.
-    positions: Option<Tensor>,
-    layers: Vec<Layer>,
-    norm: Norm,
-    head: Linear, // hidden → vocab
-    device: Device,
+    pub blueprint: Blueprint,
+    pub outside: Arc<Outside>,
+    pub hops: Vec<Hop>,
+    pub device: Device,
+    /// What is known of prompts, where other decoders begin with the same hops.
+    pub beginnings: Option<Arc<Beginnings>>,
+}
+
+/// A layer in the hidden state's way. A layer may be there several times, and has keys and values for each.
+#[derive(Clone, Debug)]
+pub(super) struct Hop {
+    pub layer: Arc<Layer>,
+    /// What the state is multiplied by before the layer, unless by 1.
+    pub scale: Option<f32>,
+    /// What all that the layer adds to the state is multiplied by, unless by 1.
+    pub gain: Option<f32>,
 }
 
 /// Keys and values of every token computed, one row each, in order of computation.
@@ -34,7 +42,7 @@ pub(super) struct Decoder {
 /// computed once and forked by copying a list of numbers.
 #[derive(Debug)]
 pub(super) struct Cache {
-    layers: Vec<Tensor>, // each (capacity, 2 · kv heads · size): keys, then values
+    hops: Vec<Tensor>, // each (capacity, 2 · kv heads · size): keys, then values
     capacity: usize,
     len: usize,
     /// For each rotary embedding the angles of short sequences: (positions so far, turned), cosines, then sines.
@@ -50,17 +58,17 @@ impl Cache {
     /// Forgets all rows but these, which become rows `0..`, and makes room for `capacity` in all.
     pub(super) fn keep(&mut self, rows: &[u32], capacity: usize) -> Result<()> {
         let in_place = rows.iter().enumerate().all(|(i, row)| i == *row as usize);
-        for layer in &mut self.layers {
+        for hop in &mut self.hops {
             let kept = if rows.is_empty() || (in_place && capacity <= self.capacity) {
                 None
             } else {
-                Some(layer.index_select(&Tensor::new(rows, layer.device())?, 0)?)
+                Some(hop.index_select(&Tensor::new(rows, hop.device())?, 0)?)
             };
             if capacity > self.capacity {
-                *layer = Tensor::zeros((capacity, layer.dim(1)?), DType::F32, layer.device())?;
+                *hop = Tensor::zeros((capacity, hop.dim(1)?), DType::F32, hop.device())?;
             }
             if let Some(kept) = kept {
-                layer.slice_set(&kept, 0, 0)?;
+                hop.slice_set(&kept, 0, 0)?;
             }
         }
         self.capacity = self.capacity.max(capacity);
@@ -69,30 +77,27 @@ impl Cache {
     }
 }
 
+/// A number to multiply by, unless that changes nothing.
+pub(super) fn factor(number: f64) -> Option<f32> {
+    Some(number as f32).filter(|factor| factor.to_bits() != 1f32.to_bits())
+}
+
 impl Decoder {
     /// Reads every tensor the blueprint asks for.
     pub(super) fn load(blueprint: Blueprint, source: Source<'_>) -> Result<Self> {
-        let Blueprint { architecture, hidden, vocab, context, tied, eps, .. } = blueprint;
-        let names = architecture.names;
-        let has = |prefix: &&&str| source.has(&format!("{prefix}{}.weight", names.embedding));
-        let prefix = names.prefixes.iter().find(has).unwrap_or(&names.prefixes[0]);
-        let embedding = format!("{prefix}{}", names.embedding);
-        let head = names.heads.iter().find(|head| source.has(&format!("{head}.weight"))).unwrap_or(&names.heads[0]);
-        // A head that is there and is not the embedding is the model's, whatever its configuration says: so transformers has it.
-        let tied = tied && !differ(source, &format!("{embedding}.weight"), &format!("{head}.weight"))?;
-        let tokens = |name: &str| source.linear(&[Part::new(name, vocab, hidden)], hidden);
-        let layer = |i| Layer::load(source, &blueprint, i, &format!("{prefix}{}.{i}.", names.layers));
+        let layers = (0..blueprint.blocks.len()).map(|number| Layer::load(source, &blueprint, number).map(Arc::new));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let hop = |layer: &Arc<Layer>, scale| Hop { layer: Arc::clone(layer), scale, gain: None };
+        let hops = match evomistral::path(source.weights)? {
+            Some(path) => path.into_iter().map(|(layer, scale)| hop(&layers[layer], factor(scale))).collect(),
+            None => layers.iter().map(|layer| hop(layer, None)).collect(),
+        };
         Ok(Self {
-            embedding: if tied { None } else { Some(tokens(&embedding)?) },
-            positions: match architecture.positions {
-                Positions::Learned(name) => Some(source.tensor(&format!("{prefix}{name}.weight"), &[context, hidden])?),
-                Positions::Rotary(_) => None,
-            },
-            layers: (0..blueprint.blocks.len()).map(layer).collect::<Result<_>>()?,
-            norm: Norm::load(source, &format!("{prefix}{}", names.norm), architecture.norm, hidden, eps)?,
-            head: tokens(if tied { &embedding } else { head })?,
+            outside: Arc::new(Outside::load(source, &blueprint)?),
+            hops,
             device: source.device.clone(),
             blueprint,
+            beginnings: None,
         })
     }
 
@@ -103,20 +108,20 @@ impl Decoder {
 
     /// Most tokens of a sequence, if there is no computing more.
     pub(super) fn most_tokens(&self) -> Option<usize> {
-        self.positions.as_ref().map(|_| self.blueprint.context)
+        self.outside.positions.as_ref().map(|_| self.blueprint.context)
     }
 
     /// An empty cache.
     pub(super) fn cache(&self) -> Result<Cache> {
         let width = 2 * self.blueprint.heads.kv_len();
-        let layer = |_| Tensor::zeros((0, width), DType::F32, &self.device);
-        let layers = self.layers.iter().map(layer).collect::<candle_core::Result<_>>()?;
-        Ok(Cache { layers, capacity: 0, len: 0, angles: vec![Vec::new(); self.blueprint.ropes.len()] })
+        let hop = |_| Tensor::zeros((0, width), DType::F32, &self.device);
+        let hops = self.hops.iter().map(hop).collect::<candle_core::Result<_>>()?;
+        Ok(Cache { hops, capacity: 0, len: 0, angles: vec![Vec::new(); self.blueprint.ropes.len()] })
     }
 
     /// Bytes a token takes in the cache.
     pub(super) fn row_bytes(&self) -> usize {
-        self.layers.len() * 2 * self.blueprint.heads.kv_len() * size_of::<f32>()
+        self.hops.len() * 2 * self.blueprint.heads.kv_len() * size_of::<f32>()
     }
 
     /// Which of the frequencies a sequence turns by that has so many tokens when it is first read: only sequences with the
@@ -133,13 +138,38 @@ impl Decoder {
     /// # Panics
     /// If nothing is to compute, or the cache has no room.
     pub(super) fn step(&self, cache: &mut Cache, runs: &[Run<'_>], wanted: &[u32]) -> Result<Tensor> {
+        self.go(cache, runs, wanted, &[])
+    }
+
+    /// The same for a step of prompts, of which something may be known.
+    pub(super) fn read(&self, cache: &mut Cache, step: &Step<'_>, wanted: &[u32]) -> Result<Tensor> {
+        let keys = if self.beginnings.is_some() { along(step, &self.outside, &self.hops) } else { Vec::new() };
+        self.go(cache, &step.runs, wanted, &keys)
+    }
+
+    /// `keys`: what the state after a hop is known by, for as many hops as can be known.
+    fn go(&self, cache: &mut Cache, runs: &[Run<'_>], wanted: &[u32], keys: &[Key]) -> Result<Tensor> {
         let heads = self.blueprint.heads;
         let tokens: Vec<u32> = runs.iter().flat_map(|run| run.tokens).copied().collect();
         assert!(!tokens.is_empty() && cache.len + tokens.len() <= cache.capacity, "the cache has room for a step");
         let angles = self.angles(&mut cache.angles, runs)?; // each (tokens, turned)
-        let mut x = self.embed(&tokens, runs)?; // (tokens, hidden)
-        for (i, (layer, rows)) in self.layers.iter().zip(&cache.layers).enumerate() {
-            let last = i + 1 == self.layers.len();
+        let (known, state) = self.beginnings.as_ref().map(|known| known.recall(keys)).unwrap_or_default();
+        let mut x = match state {
+            Some(state) => state,
+            None => self.outside.embed(&self.blueprint, &tokens, runs, &self.device)?,
+        }; // (tokens, hidden)
+        for (kv, rows) in known.iter().zip(&cache.hops) {
+            rows.slice_set(kv, 0, cache.len)?;
+        }
+        if let Some(beginnings) = &self.beginnings {
+            beginnings.count(known.len() * tokens.len(), (self.hops.len() - known.len()) * tokens.len());
+        }
+        for (i, (hop, rows)) in self.hops.iter().zip(&cache.hops).enumerate().skip(known.len()) {
+            let layer = &hop.layer;
+            let last = i + 1 == self.hops.len();
+            if let Some(scale) = hop.scale {
+                x = pointwise::scale(&x, scale)?;
+            }
             // After the last layer's keys and values only the wanted tokens matter.
             let seen = Seen { runs, wanted: last.then_some(wanted), attention: layer.attention };
             let fused = layer.fused(&x, layer.rope.map(|rope| &angles[rope]))?; // (tokens, fused)
@@ -153,29 +183,18 @@ impl Decoder {
                 x = x.index_select(&Tensor::new(wanted, &self.device)?, 0)?; // (wanted, hidden)
             }
             let attention = ops::attention(&fused, rows, seen)?; // (tokens or wanted, query heads · size)
-            x = layer.finish(&x, &attention)?; // (tokens or wanted, hidden)
+            x = layer.finish(&x, &attention, hop.gain)?; // (tokens or wanted, hidden)
+            if let Some((beginnings, key)) = self.beginnings.as_ref().zip(keys.get(i)) {
+                beginnings.keep(*key, kv, x.clone());
+            }
         }
         cache.len += tokens.len();
-        Ok(self.norm.forward(&x)?)
+        Ok(self.outside.norm.forward(&x)?)
     }
 
     /// Logits of final hidden states `(rows, hidden)`: `(rows, vocab)`, on the CPU.
     pub(super) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let logits = self.head.forward(hidden)?.to_device(&Device::Cpu)?;
-        match self.blueprint.logit_cap {
-            Some(cap) => Ok(pointwise::soft_cap(&logits, cap)?),
-            None => Ok(logits),
-        }
-    }
-
-    /// The first hidden state of the runs' tokens: `(tokens, hidden)`.
-    fn embed(&self, tokens: &[u32], runs: &[Run<'_>]) -> Result<Tensor> {
-        let x = self.embedding.as_ref().unwrap_or(&self.head).rows(tokens)?;
-        let Blueprint { architecture, hidden, .. } = self.blueprint;
-        let x = if architecture.scaled_embedding { pointwise::scale(&x, (hidden as f64).sqrt() as f32)? } else { x };
-        let Some(table) = &self.positions else { return Ok(x) };
-        let positions: Vec<u32> = runs.iter().flat_map(|run| run.position() as u32..run.rows.len() as u32).collect();
-        Ok(pointwise::add(&x, &table.index_select(&Tensor::new(positions, &self.device)?, 0)?)?)
+        self.outside.logits(&self.blueprint, hidden)
     }
 
     /// The runs' angles for each rotary embedding: `(tokens, turned)`. `tables` keep those of the positions seen so far.
@@ -185,11 +204,6 @@ impl Decoder {
             .map(|(rope, table)| Ok(Tensor::from_vec(angles(rope, table, runs), ((), rope.turned), &self.device)?))
             .collect()
     }
-}
-
-/// Whether a model has both tensors, and they are not the same.
-fn differ(source: Source<'_>, a: &str, b: &str) -> Result<bool> {
-    Ok(source.has(a) && source.has(b) && source.weights.bytes(a)? != source.weights.bytes(b)?)
 }
 
 fn angles(rope: &Rope, table: &mut Vec<f32>, runs: &[Run<'_>]) -> Vec<f32> {

@@ -8,7 +8,8 @@ use super::{
     mlp::Mlp,
     norm::{self, Norm},
     ops::{self, HeadNorm},
-    pointwise::add,
+    outside::prefix,
+    pointwise::{add, scale},
 };
 use candle_core::Tensor;
 use merge_core::error::Result;
@@ -35,11 +36,13 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Reads a layer, whose tensors' names begin with `at`.
-    pub(super) fn load(source: Source<'_>, blueprint: &Blueprint, number: usize, at: &str) -> Result<Self> {
+    /// Reads the layer of this number.
+    pub(super) fn load(source: Source<'_>, blueprint: &Blueprint, number: usize) -> Result<Self> {
         let Blueprint { architecture, hidden, heads, parallel, eps, .. } = *blueprint;
         let block = &blueprint.blocks[number];
         let names = architecture.names;
+        // What its tensors' names begin with.
+        let at = &format!("{}{}.{number}.", prefix(source, architecture), names.layers);
         let norm = |name: &str| Norm::load(source, &format!("{at}{name}"), architecture.norm, hidden, eps);
         let [qkv_bias, out_bias, _] = blueprint.biases;
         let part = |name: &str, out: usize, input: usize, bias: bool| {
@@ -95,20 +98,22 @@ impl Layer {
         Ok(fused)
     }
 
-    /// The hidden state after the layer. `x`: that before it, `(tokens, hidden)`; `attention`: `(tokens, query heads · size)`.
-    pub(super) fn finish(&self, x: &Tensor, attention: &Tensor) -> Result<Tensor> {
+    /// The hidden state after the layer. `x`: that before it, `(tokens, hidden)`; `attention`: `(tokens, query heads · size)`;
+    /// `gain`: what all that is added to the state is multiplied by, unless by 1.
+    pub(super) fn finish(&self, x: &Tensor, attention: &Tensor, gain: Option<f32>) -> Result<Tensor> {
+        let gained = |x: Tensor| gain.map_or(Ok(x.clone()), |gain| scale(&x, gain));
         let mut attended = self.out.forward(attention)?;
         if let Some(norm) = &self.attention_post {
             attended = norm.forward(&attended)?;
         }
-        let after = add(x, &attended)?; // (tokens, hidden)
+        let after = add(x, &gained(attended)?)?; // (tokens, hidden)
         let before_mlp = if self.parallel { x } else { &after };
         let mlp_norm = self.mlp_norm.as_ref().unwrap_or(&self.attention_norm);
         let mut inner = self.mlp.forward(&mlp_norm.forward(before_mlp)?)?;
         if let Some(norm) = &self.mlp_post {
             inner = norm.forward(&inner)?;
         }
-        Ok(add(&after, &inner)?)
+        Ok(add(&after, &gained(inner)?)?)
     }
 }
 

@@ -9,6 +9,7 @@ mod architecture;
 mod architectures;
 mod attend;
 mod batch;
+mod beginnings;
 mod chat;
 mod config;
 mod decoder;
@@ -23,7 +24,9 @@ mod memory;
 mod mlp;
 mod norm;
 mod ops;
+mod outside;
 mod pointwise;
+mod pool;
 mod product;
 mod prefill;
 mod question;
@@ -37,6 +40,7 @@ mod tokenizer;
 
 pub use self::{
     memory::Memory,
+    pool::Pool,
     server::{Server, Wire},
     tokenizer::Tokenizer,
 };
@@ -49,7 +53,7 @@ use self::{
     ops::Run,
     special::Specials,
 };
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use merge_core::{
     error::{Error, Result},
     weights::Weights,
@@ -124,9 +128,13 @@ impl Transformer {
     pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
         Self::check(weights, &tokenizer)?;
         let blueprint = Blueprint::read(weights.config())?;
+        Self::of(Decoder::load(blueprint, Source { weights, device })?, weights, tokenizer)
+    }
+
+    fn of(decoder: Decoder, weights: &dyn Weights, tokenizer: Tokenizer) -> Result<Self> {
         Ok(Self {
             specials: Specials::of(weights, &tokenizer)?,
-            decoder: Decoder::load(blueprint, Source { weights, device })?,
+            decoder,
             tokenizer,
             batch: Batch::default(),
             chat: None,
@@ -219,15 +227,20 @@ impl Transformer {
         cache: &mut Cache,
         runs: &[Run<'_>],
         wanted: &[u32],
-        mut take: impl FnMut(usize, &[f32]),
+        take: impl FnMut(usize, &[f32]),
     ) -> Result<()> {
-        // Logits of a large vocabulary come 32 MiB at a time.
-        let vocab = self.decoder.blueprint().vocab;
-        let most = ((8 << 20) / vocab).max(1);
         self.computed += runs.iter().map(|run| run.tokens.len()).sum::<usize>();
         let hidden = self.decoder.step(cache, runs, wanted)?; // (wanted, hidden)
-        for start in (0..wanted.len()).step_by(most) {
-            let count = most.min(wanted.len() - start);
+        self.each_logits(&hidden, take)
+    }
+
+    /// Hands on the number and the logits of each final hidden state `(wanted, hidden)`.
+    fn each_logits(&self, hidden: &Tensor, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
+        // Logits of a large vocabulary come 32 MiB at a time.
+        let (vocab, wanted) = (self.decoder.blueprint().vocab, hidden.dim(0)?);
+        let most = ((8 << 20) / vocab).max(1);
+        for start in (0..wanted).step_by(most) {
+            let count = most.min(wanted - start);
             let logits = self.decoder.logits(&hidden.narrow(0, start, count)?)?; // (count, vocab)
             let (storage, layout) = logits.storage_and_layout();
             let values = match &*storage {

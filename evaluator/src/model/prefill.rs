@@ -11,6 +11,14 @@ pub(super) struct Sequence {
     pub from: usize,
 }
 
+/// What goes through a decoder at a time.
+#[derive(Debug, Default)]
+pub(super) struct Step<'a> {
+    pub runs: Vec<Run<'a>>,
+    /// All tokens of each run's sequence up to its last one.
+    pub beginnings: Vec<&'a [u32]>,
+}
+
 /// Tokens of several sequences to compute, each common beginning once.
 #[derive(Debug, Default)]
 pub(super) struct Prefill {
@@ -53,24 +61,26 @@ impl Prefill {
     }
 
     /// The stretches in steps of at most `tokens` tokens, in order; long stretches are cut.
-    pub(super) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<Vec<Run<'a>>> {
-        let mut steps = vec![Vec::new()];
+    pub(super) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<Step<'a>> {
+        let mut steps = vec![Step::default()];
         let mut room = tokens;
         for &(i, mut start, end) in &self.stretches {
             while start < end {
                 if room == 0 {
-                    steps.push(Vec::new());
+                    steps.push(Step::default());
                     room = tokens;
                 }
                 let stop = end.min(start + room);
                 let tokens = &sequences[i].tokens;
                 let run = Run { tokens: &tokens[start..stop], rows: &self.rows[i][..stop], whole: tokens.len() };
-                steps.last_mut().expect("there is a first step").push(run);
+                let step = steps.last_mut().expect("there is a first step");
+                step.runs.push(run);
+                step.beginnings.push(&tokens[..stop]);
                 room -= stop - start;
                 start = stop;
             }
         }
-        steps.retain(|step| !step.is_empty());
+        steps.retain(|step| !step.runs.is_empty());
         steps
     }
 }
@@ -93,7 +103,7 @@ mod tests {
         assert_eq!(plan.stretches, [(0, 1, 3), (1, 3, 4), (2, 2, 3)]);
         assert_eq!(plan.wanted, [(2, 0, 2), (2, 1, 2), (3, 1, 3), (4, 2, 2), (4, 3, 2)]);
         let steps = plan.steps(&sequences, 3);
-        assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(steps.iter().map(|step| step.runs.len()).collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]

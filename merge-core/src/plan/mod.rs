@@ -163,7 +163,8 @@ impl<'r> Planner<'r> {
                 let source = sources.position(&one.model);
                 let count = self.layers(source, names).count;
                 if self.models[source].1.index().contains_key(evomistral::LAYERS) {
-                    let message = format!("the layers of `{}` do not follow each other: it has a path", one.model.value);
+                    let message =
+                        format!("the layers of `{}` do not follow each other: it has a path", one.model.value);
                     let error = Error::user(message).at(self.place(&one.model));
                     return Err(error.hint("a recipe with a `path` through its hops makes a plain model of it"));
                 }

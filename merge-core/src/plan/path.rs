@@ -2,12 +2,12 @@
 
 use super::{Planned, Planner};
 use crate::{
-    evomistral, fold, head,
+    dtype::Dtype,
     error::{Error, Result},
+    evomistral, fold, head,
     merge::{Job, Operand},
     method::{Settings, Value, passthrough::Passthrough},
     names::Layers,
-    dtype::Dtype,
     random::{Draws, Stream},
     recipe::{At, PathForm},
     result_config,
@@ -61,7 +61,8 @@ impl<'r> Planner<'r> {
         let base = sources.position(donor(self.recipe));
         let moved = legs.iter().enumerate().any(|(number, leg)| leg.layer != number);
         if let Some(what) = result_config::by_number(self.models[base].1.config()).filter(|_| moved) {
-            let message = format!("config.json: {what} follows from a layer's number in {}", self.models[base].1.place());
+            let message =
+                format!("config.json: {what} follows from a layer's number in {}", self.models[base].1.place());
             return Err(Error::user(message)
                 .at(self.recipe.path.place.of(&self.recipe.file))
                 .hint("in a path they would have other numbers, and compute something else"));
@@ -187,7 +188,8 @@ impl<'r> Planner<'r> {
         let model_type = model.config().text("model_type")?.unwrap_or_default();
         if !evomistral::TYPES.contains(&&*model_type) || layers.prefix != "model.layers." {
             let place = self.recipe.path_form.as_ref().map(|form| form.place).unwrap_or_default();
-            let message = format!("path_form: `evomistral` is a form of Mistral models, and `{name}` is `{model_type}`");
+            let message =
+                format!("path_form: `evomistral` is a form of Mistral models, and `{name}` is `{model_type}`");
             return Err(Error::user(message).at(place.of(&self.recipe.file)).hint("`plain` is a form of any model"));
         }
         for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
@@ -210,7 +212,9 @@ impl<'r> Planner<'r> {
                 self.passed(format!("{}{number}{rest}", layers.prefix), source, tensor, 1.0);
             }
         }
-        for (name, dtype, bytes) in [(evomistral::LAYERS, Dtype::I64, numbers), (evomistral::SCALES, Dtype::F32, scales)] {
+        for (name, dtype, bytes) in
+            [(evomistral::LAYERS, Dtype::I64, numbers), (evomistral::SCALES, Dtype::F32, scales)]
+        {
             self.plan.index.insert(name.to_owned(), Meta { dtype, shape: vec![legs.len()] });
             self.plan.jobs.insert(name.to_owned(), Job::Given { bytes });
         }

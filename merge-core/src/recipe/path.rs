@@ -149,7 +149,14 @@ impl<S: Clone> TryFrom<Block<S>> for Stretch<S> {
     fn try_from(block: Block<S>) -> Result<Self, String> {
         let missing = |key: &str| format!("`{key}` is missing");
         match block {
-            Block { repeats: Some(repeats), hops: Some(hops), model: None, layer_range: None, use_: None, scale: None } => {
+            Block {
+                repeats: Some(repeats),
+                hops: Some(hops),
+                model: None,
+                layer_range: None,
+                use_: None,
+                scale: None,
+            } => {
                 let hops = join(hops);
                 match repeats.value.checked_mul(hops.len()) {
                     Some(0) => Err("this repeats nothing\nto leave layers out, write `use: false`".to_owned()),
@@ -164,7 +171,8 @@ impl<S: Clone> TryFrom<Block<S>> for Stretch<S> {
             }
             Block { repeats: None, .. } => Err(missing("repeats")),
             Block { hops: None, .. } => Err(missing("hops")),
-            _ => Err("this is half a hop and half a repetition\nwrite `{model, layer_range}` or `{repeats, hops}`".to_owned()),
+            _ => Err("this is half a hop and half a repetition\nwrite `{model, layer_range}` or `{repeats, hops}`"
+                .to_owned()),
         }
     }
 }

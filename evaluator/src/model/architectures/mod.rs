@@ -18,6 +18,7 @@ use super::{
 pub(super) const ARCHITECTURES: &[Architecture] = &[
     LLAMA,
     MISTRAL,
+    EVO_MISTRAL,
     QWEN2,
     QWEN3,
     GEMMA,
@@ -105,6 +106,9 @@ const MISTRAL: Architecture = Architecture {
     bias: NO_BIAS,
     ..LLAMA
 };
+
+/// The same layers along a path, each any number of times (arXiv 2403.13187, SakanaAI/EvoLLM-JP-v1-10B).
+const EVO_MISTRAL: Architecture = Architecture { class: "EvoMistralForCausalLM", model_type: "evomistral", ..MISTRAL };
 
 /// Biases of queries, keys and values (arXiv 2407.10671).
 const QWEN2: Architecture = Architecture {

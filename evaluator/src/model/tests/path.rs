@@ -1,11 +1,10 @@
 //! Paths through layers, against transformers going through them literally.
 
-use super::super::{
-    config::Blueprint,
-    decoder::Decoder,
-    load::Source,
-    ops::Run,
+use super::{
+    super::{Pool, Tokenizer, Transformer, config::Blueprint, decoder::Decoder, load::Source, ops::Run},
+    bits, choices, readings, word_problems,
 };
+use crate::request::answers;
 use candle_core::Device;
 use merge_core::{
     merge::Merge,
@@ -14,7 +13,10 @@ use merge_core::{
     weights::Weights,
 };
 use serde::Deserialize;
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What transformers computes, each hop's state multiplied by its scale: made by `benches/peers/path.py`.
 #[derive(Deserialize)]
@@ -73,4 +75,106 @@ fn a_plain_checkpoint_computes_what_the_scaled_path_does() {
         let difference = difference(&logits(&merge, &reference.tokens), reference);
         assert!(difference <= 1e-4, "{number}, {}: {difference}", reference.models[0]);
     }
+}
+
+#[test]
+fn evollm_jp_s_form_is_gone_through_literally_and_made_plain() {
+    let mut seen = 0;
+    for reference in references().iter().filter(|reference| reference.models[0].ends_with("mistral")) {
+        let formed = merge(&recipe(reference, "evomistral"));
+        assert_eq!(formed.config().0["num_hops"], reference.path.len());
+        assert!(formed.index().len() < 9 * reference.path.len(), "a layer is there once");
+        assert!(difference(&logits(&formed, &reference.tokens), reference) <= 1e-4);
+        let dir = tempfile::TempDir::new().unwrap();
+        merge_core::export::export(&formed, &dir.path().join("formed"), "").unwrap();
+        let hops = reference.path.len();
+        let all = format!("merge_method: passthrough\npath: [{{model: formed, layer_range: [0, {hops}]}}]");
+        let recipe = Recipe::parse(&all, &dir.path().join("recipe.yaml")).unwrap();
+        let plain = Merge::plan(&recipe, &Sources::open(&recipe, &[], &FilesOnly).unwrap()).unwrap();
+        assert_eq!(plain.config().0["model_type"], "mistral");
+        assert!(!plain.config().0.contains_key("num_hops"));
+        assert!(difference(&logits(&plain, &reference.tokens), reference) <= 1e-4);
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
+/// Paths through sansu: what the layers are, and whether there are scales.
+fn paths(scaled: bool) -> Vec<String> {
+    let scale = |number: usize| if scaled { format!(", scale: 0.{}", 90 + number) } else { String::new() };
+    let hop = |number: usize, (model, layer): &(&str, usize)| {
+        format!("- {{model: recipes/sansu/{model}, layer_range: [{layer}, {}]{}}}\n", layer + 1, scale(number))
+    };
+    let whole: Vec<(&str, usize)> = (0..6).map(|layer| ("ja", layer)).collect();
+    let mut all: Vec<Vec<(&str, usize)>> =
+        (1..5).map(|left_out| [&whole[..left_out], &whole[left_out + 1..]].concat()).collect();
+    all.push([&whole[..3], &[("math-a", 2), ("math-a", 3)], &whole[3..]].concat());
+    all.push([&whole[..5], &whole[1..]].concat());
+    let head = "merge_method: passthrough\nbase_model: recipes/sansu/ja\npath:\n";
+    let recipe =
+        |hops: &Vec<(&str, usize)>| hops.iter().enumerate().map(|(number, of)| hop(number, of)).collect::<String>();
+    all.iter().map(|hops| format!("{head}{}", recipe(hops))).collect()
+}
+
+/// Merges of recipes of one set of opened models, as those of a search are.
+fn candidates(recipes: &[String]) -> Vec<Merge> {
+    let both = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: recipes/sansu/ja}, {model: recipes/sansu/math-a}]";
+    let file = root().join("recipe.yaml");
+    let sources = Sources::open(&Recipe::parse(both, &file).unwrap(), &[], &FilesOnly).unwrap();
+    recipes.iter().map(|text| Merge::plan(&Recipe::parse(text, &file).unwrap(), &sources).unwrap()).collect()
+}
+
+#[test]
+fn what_paths_share_changes_no_bit_in_any_order() {
+    let requests = [word_problems(6), choices(4), readings(1)].concat();
+    for scaled in [false, true] {
+        let merges = candidates(&paths(scaled));
+        let ask = |pool: &Pool, merge: &Merge| {
+            let mut model = Transformer::in_pool(pool, merge, Tokenizer::of(merge).unwrap()).unwrap();
+            bits(answers(&mut model, &requests).unwrap())
+        };
+        let alone: Vec<_> = merges.iter().map(|merge| ask(&Pool::new(&Device::Cpu, 0), merge)).collect();
+        if !scaled {
+            let merged =
+                |merge: &Merge| bits(answers(&mut Transformer::load(merge, &Device::Cpu).unwrap(), &requests).unwrap());
+            assert!(merges.iter().map(merged).eq(alone.iter().cloned()), "without scales it is the merge");
+        }
+        for (room, step) in [(usize::MAX, 1), (1 << 20, 5), (usize::MAX, 5)] {
+            let pool = Pool::new(&Device::Cpu, room);
+            for number in (0..2 * merges.len()).map(|number| number * step % merges.len()) {
+                let threads = rayon::ThreadPoolBuilder::new().num_threads(1 + number % 3).build().unwrap();
+                assert!(
+                    threads.install(|| ask(&pool, &merges[number])) == alone[number],
+                    "path {number}, {room} bytes"
+                );
+            }
+            assert!(pool.counts()[0] > 0, "something was shared");
+        }
+    }
+}
+
+#[test]
+fn leaving_out_one_layer_after_the_other_computes_each_beginning_once() {
+    let requests = choices(8);
+    let recipe = |left_out: usize| {
+        let path = format!(
+            "[{{model: recipes/sansu/ja, layer_range: [0, 6], use: {:?}}}]",
+            [0, 1, 2, 3, 4, 5].map(|layer| layer != left_out)
+        );
+        format!("merge_method: passthrough\npath: {path}")
+    };
+    let merges = candidates(&(0..6).map(recipe).collect::<Vec<_>>());
+    let scan = |room| {
+        let pool = Pool::new(&Device::Cpu, room);
+        for merge in &merges {
+            let mut model = Transformer::in_pool(&pool, merge, Tokenizer::of(merge).unwrap()).unwrap();
+            answers(&mut model, &requests).unwrap();
+        }
+        pool.counts()
+    };
+    let ([_, every], [recalled, computed]) = (scan(0), scan(usize::MAX));
+    assert_eq!(recalled + computed, every);
+    // Of 30 hops the first path has 5 to go through, and those that go through the first 1, 2, 3, 4 and 4 hops of others do not
+    // go through them again; the last hop is never kept.
+    assert_eq!(30 * recalled, (1 + 2 + 3 + 4) * every);
 }

@@ -2,12 +2,7 @@
 
 use crate::{
     method::Domain,
-    recipe::{
-        Hop, Recipe,
-        path::SCALE,
-        place::Mistake,
-        setting::Fit,
-    },
+    recipe::{Hop, Recipe, path::SCALE, place::Mistake, setting::Fit},
 };
 
 pub(super) fn check<S: Fit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
@@ -20,10 +15,13 @@ pub(super) fn check<S: Fit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
     }
     if recipe.merge_method.value != "passthrough" {
         let method = &recipe.merge_method;
-        return Err(Mistake::new(format!("`{}` does not merge a path, whose layers are taken as they are", method.value))
-            .hint("write `merge_method: passthrough`; a document of its own can merge what the path goes through")
-            .under("merge_method")
-            .at(method.place));
+        return Err(Mistake::new(format!(
+            "`{}` does not merge a path, whose layers are taken as they are",
+            method.value
+        ))
+        .hint("write `merge_method: passthrough`; a document of its own can merge what the path goes through")
+        .under("merge_method")
+        .at(method.place));
     }
     if let Some((key, _)) = recipe.parameters.iter().next() {
         return Err(Mistake::new("a path has no parameters but those of its hops")
@@ -33,7 +31,8 @@ pub(super) fn check<S: Fit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
             .at(key.place));
     }
     let hops = recipe.path.iter().enumerate();
-    hops.into_iter().try_for_each(|(index, hop)| check_hop(hop).map_err(|mistake| mistake.under(&format!("path[{index}]"))))
+    hops.into_iter()
+        .try_for_each(|(index, hop)| check_hop(hop).map_err(|mistake| mistake.under(&format!("path[{index}]"))))
 }
 
 fn check_hop<S: Fit>(hop: &Hop<S>) -> Result<(), Mistake> {
@@ -50,7 +49,9 @@ fn check_hop<S: Fit>(hop: &Hop<S>) -> Result<(), Mistake> {
     }
     for (key, setting) in hop.settings() {
         let domain = if key == "use" { Domain::Flag } else { SCALE };
-        let by_tensor = || Mistake::new("a hop goes through layers, not through tensors").hint("write a value, or one for each layer");
+        let by_tensor = || {
+            Mistake::new("a hop goes through layers, not through tensors").hint("write a value, or one for each layer")
+        };
         let fits = if setting.is_by_tensor() { Err(by_tensor()) } else { setting.value.fit(domain) };
         fits.map_err(|mistake| mistake.under(key).at(setting.place))?;
     }

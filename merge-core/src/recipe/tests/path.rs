@@ -46,7 +46,8 @@ fn a_path_is_flat_and_its_settings_stand_in_its_order() {
 #[test]
 fn each_layer_of_many_has_the_value_that_stands_in_its_place() {
     let flags: Vec<String> = (0..50).map(|layer| (layer % 3 != 0).to_string()).collect();
-    let text = format!("merge_method: passthrough\npath: [{{model: a, layer_range: [0, 50], use: [{}]}}]", flags.join(", "));
+    let text =
+        format!("merge_method: passthrough\npath: [{{model: a, layer_range: [0, 50], use: [{}]}}]", flags.join(", "));
     let recipe = parse(&text).expect("a good recipe");
     let used: Vec<usize> = steps(&recipe).into_iter().map(|(_, layer, _)| layer).collect();
     assert_eq!(used, (0..50).filter(|layer| layer % 3 != 0).collect::<Vec<_>>());
@@ -91,7 +92,12 @@ fn refuses_a_path_that_leads_nowhere() {
         "recipes/ja.yaml:9:30: path[5].layer_range: [6, 5] is reversed",
         "write [first, last + 1]",
     );
-    check("[5, 6]", "[5, 5]", "recipes/ja.yaml:9:30: path[5].layer_range: [5, 5] holds no layer", "write [first, last + 1]");
+    check(
+        "[5, 6]",
+        "[5, 5]",
+        "recipes/ja.yaml:9:30: path[5].layer_range: [5, 5] holds no layer",
+        "write [first, last + 1]",
+    );
     check("0.97", "0", "recipes/ja.yaml:9:45: path[5].scale: 0 is not above 0", "");
     check("0.97", "true", "recipes/ja.yaml:9:45: path[5].scale: true is not a number", "");
     check("use: yes", "use: 0.5", "recipes/ja.yaml:8:68: path[2].use: 0.5 is not true or false", "");
@@ -120,7 +126,12 @@ fn refuses_a_path_that_leads_nowhere() {
         "recipes/ja.yaml:5:5: path[1]: these are more than 10000 hops",
         "repeat them fewer times",
     );
-    check("    hops:\n", "    slices:\n", "recipes/ja.yaml:6:5: path[1]: there is no key `slices`", "known keys here: `model`, `layer_range`, `use`, `scale`, `repeats`, `hops`");
+    check(
+        "    hops:\n",
+        "    slices:\n",
+        "recipes/ja.yaml:6:5: path[1]: there is no key `slices`",
+        "known keys here: `model`, `layer_range`, `use`, `scale`, `repeats`, `hops`",
+    );
     check(
         "path_form: plain",
         "parameters: {scale: 2}",

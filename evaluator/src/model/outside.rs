@@ -1,0 +1,83 @@
+//! What is before a decoder's layers and behind them: embeddings, final norm, output head.
+
+use super::{
+    architecture::{Architecture, Positions},
+    config::Blueprint,
+    linear::Linear,
+    load::{Part, Source},
+    norm::Norm,
+    ops::Run,
+    pointwise,
+};
+use candle_core::{Device, Tensor};
+use merge_core::error::Result;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Outside {
+    /// Its weights are the embeddings of the tokens; a tied head is the embedding.
+    embedding: Option<Linear>, // hidden → vocab
+    /// `(context, hidden)`, where positions are learned.
+    pub positions: Option<Tensor>,
+    pub norm: Norm,
+    head: Linear, // hidden → vocab
+}
+
+impl Outside {
+    pub(super) fn load(source: Source<'_>, blueprint: &Blueprint) -> Result<Self> {
+        let Blueprint { architecture, hidden, vocab, context, tied, eps, .. } = *blueprint;
+        let names = architecture.names;
+        let prefix = prefix(source, architecture);
+        let embedding = format!("{prefix}{}", names.embedding);
+        let head = names.heads.iter().find(|head| source.has(&format!("{head}.weight"))).unwrap_or(&names.heads[0]);
+        // A head that is there and is not the embedding is the model's, whatever its configuration says: so transformers has it.
+        let tied = tied && !differ(source, &format!("{embedding}.weight"), &format!("{head}.weight"))?;
+        let tokens = |name: &str| source.linear(&[Part::new(name, vocab, hidden)], hidden);
+        Ok(Self {
+            embedding: if tied { None } else { Some(tokens(&embedding)?) },
+            positions: match architecture.positions {
+                Positions::Learned(name) => Some(source.tensor(&format!("{prefix}{name}.weight"), &[context, hidden])?),
+                Positions::Rotary(_) => None,
+            },
+            norm: Norm::load(source, &format!("{prefix}{}", names.norm), architecture.norm, hidden, eps)?,
+            head: tokens(if tied { &embedding } else { head })?,
+        })
+    }
+
+    /// The first hidden state of the runs' tokens: `(tokens, hidden)`.
+    pub(super) fn embed(
+        &self,
+        blueprint: &Blueprint,
+        tokens: &[u32],
+        runs: &[Run<'_>],
+        device: &Device,
+    ) -> Result<Tensor> {
+        let x = self.embedding.as_ref().unwrap_or(&self.head).rows(tokens)?;
+        let Blueprint { architecture, hidden, .. } = *blueprint;
+        let x = if architecture.scaled_embedding { pointwise::scale(&x, (hidden as f64).sqrt() as f32)? } else { x };
+        let Some(table) = &self.positions else { return Ok(x) };
+        let positions: Vec<u32> = runs.iter().flat_map(|run| run.position() as u32..run.rows.len() as u32).collect();
+        Ok(pointwise::add(&x, &table.index_select(&Tensor::new(positions, device)?, 0)?)?)
+    }
+
+    /// Logits of final hidden states `(rows, hidden)`: `(rows, vocab)`, on the CPU.
+    pub(super) fn logits(&self, blueprint: &Blueprint, hidden: &Tensor) -> Result<Tensor> {
+        let logits = self.head.forward(hidden)?.to_device(&Device::Cpu)?;
+        match blueprint.logit_cap {
+            Some(cap) => Ok(pointwise::soft_cap(&logits, cap)?),
+            None => Ok(logits),
+        }
+    }
+}
+
+/// What the names of a model's tensors begin with.
+pub(super) fn prefix(source: Source<'_>, architecture: &Architecture) -> &'static str {
+    let names = architecture.names;
+    let has = |prefix: &&&str| source.has(&format!("{prefix}{}.weight", names.embedding));
+    names.prefixes.iter().find(has).unwrap_or(&names.prefixes[0])
+}
+
+/// Whether a model has both tensors, and they are not the same.
+fn differ(source: Source<'_>, a: &str, b: &str) -> Result<bool> {
+    Ok(source.has(a) && source.has(b) && source.weights.bytes(a)? != source.weights.bytes(b)?)
+}
