@@ -30,6 +30,12 @@ struct Fake {
     /// Set where it breaks down by being asked to stop, not by failing.
     interrupted: AtomicBool,
     kindly: AtomicBool,
+    /// The mean that each goal likes.
+    wants: [f64; 4],
+    /// Whether scores depend on the item and the weights as dice do.
+    noisy: bool,
+    /// Weights with a larger mean cannot be scored.
+    breaks_above: f64,
 }
 
 /// An evaluation of one item: in which phase and generation, which weights, which goal.
@@ -78,6 +84,9 @@ impl Fake {
             fuse: AtomicI64::new(i64::MAX),
             interrupted: AtomicBool::new(false),
             kindly: AtomicBool::new(false),
+            wants: [0.6; 4],
+            noisy: false,
+            breaks_above: f64::INFINITY,
         }
     }
 
@@ -119,6 +128,9 @@ impl Objective for Fake {
             }
         }
         let (digest, mean): (Fingerprint, f64) = (hash.finalize().into(), sum / n);
+        if mean > self.breaks_above {
+            return Err(Error::user("the weights are too large"));
+        }
         for (goal, items) in asked.iter().enumerate() {
             for chunk in items.chunks(CHUNK) {
                 let (phase, (generation, _)) = *self.now.lock().expect("no panic");
@@ -127,7 +139,9 @@ impl Objective for Fake {
                 self.burn()?;
                 let score = |item: &ItemId| {
                     let strictness = 0.2 + f64::from(item.0[15]) / 40.0;
-                    let value = (1.0 - strictness * (mean - 0.6).abs()).clamp(0.0, 1.0);
+                    let dice = f64::from(digest[usize::from(item.0[15]) % 32] % 2);
+                    let wanted = (1.0 - strictness * (mean - self.wants[goal]).abs()).clamp(0.0, 1.0);
+                    let value = if self.noisy { dice } else { wanted };
                     (*item, ItemScore { value, tokens: u32::from(item.0[15]), truncated: false })
                 };
                 if let ControlFlow::Break(()) = heard(News::Scores(goal, chunk.iter().map(score).collect()))? {
@@ -142,6 +156,7 @@ impl Objective for Fake {
 /// Three tiny models and a search over them.
 struct Family {
     dir: TempDir,
+    text: String,
     file: SearchFile,
     sources: Sources,
     hashes: Vec<(String, BTreeMap<String, String>)>,
@@ -149,6 +164,11 @@ struct Family {
 
 impl Family {
     fn new(optimizer: &str, budget: u64) -> Self {
+        Self::with(&format!("{{name: {optimizer}, population: 5}}"), budget, "")
+    }
+
+    /// `more` is further lines of the `search` block.
+    fn with(optimizer: &str, budget: u64, more: &str) -> Self {
         let dir = tempdir().expect("a directory");
         for (number, name) in ["base", "a", "b"].into_iter().enumerate() {
             Memory::new(|i| ((i * (number + 2)) % 5) as f32 / 8.0).write(&dir.path().join(name));
@@ -160,18 +180,18 @@ models:
   - {{model: a, parameters: {{weight: {{search: [-1, 2], groups: 2}}}}}}
   - {{model: b, parameters: {{weight: {{search: [-1, 2], init: 0}}}}}}
 search:
-  optimizer: {{name: {optimizer}, population: 5}}
+  optimizer: {optimizer}
   budget: {budget}
   seed: 5
   objective: [{{task: fake}}]
-"
+{more}"
         );
         let path = dir.path().join("search.yaml");
-        fs::write(&path, text).expect("room");
+        fs::write(&path, &text).expect("room");
         let file = SearchFile::read(&path).expect("a good search");
         let sources = Sources::open_all(file.template.variants(), &[], &FilesOnly).expect("all are there");
         let hashes = sources.sha256().unwrap();
-        Self { dir, file, sources, hashes }
+        Self { dir, text, file, sources, hashes }
     }
 
     fn study(&self, name: &str) -> PathBuf {
@@ -188,7 +208,7 @@ search:
             template: &self.file.template,
             sources: &self.sources,
             earlier: &[],
-            text: "",
+            text: &self.text,
             hashes: &self.hashes,
             search: &self.file.search,
             objective: fake,
@@ -225,14 +245,13 @@ fn n_repeated(seen: &[Seen]) -> usize {
 }
 
 /// Breaks a search down again and again until it ends; returns how often.
-fn check(optimizer: &str, workers: usize, seed: u64) -> usize {
-    let family = Family::new(optimizer, 440);
-    let fake = Fake::new();
+fn check(family: &Family, fakes: impl Fn() -> Fake, workers: usize, seed: u64) -> usize {
+    let fake = fakes();
     let expected = essence(family.finish(&family.study("whole"), &fake, workers));
     let n_evaluations = fake.seen.lock().expect("no panic").len();
     assert_eq!(n_repeated(&fake.seen.lock().expect("no panic")), 0, "what is known is not evaluated again");
 
-    let (fake, study) = (Fake::new(), family.study("broken"));
+    let (fake, study) = (fakes(), family.study("broken"));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut failures, mut interruptions) = (0, 0);
     let findings = loop {
@@ -257,8 +276,48 @@ fn check(optimizer: &str, workers: usize, seed: u64) -> usize {
 
 #[test]
 fn resumes_where_it_broke_down_hundreds_of_times() {
-    let broken = [check("cma_es", 1, 1), check("cma_es", 3, 2), check("random", 2, 3)];
+    let broken = [("cma_es", 1, 1), ("cma_es", 3, 2), ("random", 2, 3)]
+        .map(|(optimizer, workers, seed)| check(&Family::new(optimizer, 440), Fake::new, workers, seed));
     assert!(broken.iter().sum::<usize>() > 200, "it broke down {broken:?} times");
+}
+
+#[test]
+fn resumes_with_every_optimizer() {
+    let all = [
+        "{name: cma_es, restarts: bipop, population: 5}",
+        "sep_cma_es",
+        "cma_es_margin",
+        "cat_cma",
+        "cat_cma_margin",
+        "{name: nsga2, population: 8}",
+        "{name: one_plus_one, population: 4}",
+        "{name: map_elites, population: 4}",
+        "{name: m2n2, population: 8}",
+    ];
+    for (seed, optimizer) in all.into_iter().enumerate() {
+        let broken = check(&Family::with(optimizer, 400, ""), Fake::new, 2, seed as u64);
+        assert!(broken > 10, "{optimizer} broke down {broken} times");
+    }
+}
+
+/// A race, growing subsets, a constraint, a limit and costs.
+const EVERYTHING: &str = "  racing: 3
+  minimise: [{what: tokens, weight: 0.01}, {what: parameters}]
+  constraints: [{task: fake, within: 0.1}]
+";
+
+#[test]
+fn resumes_in_the_middle_of_a_race() {
+    let growing = || {
+        let mut fake = Fake::new();
+        fake.goals[0].items = Items { from: 6, to: 12 };
+        fake.goals[3] = Goal { within: Some(0.1), items: Items { from: 4, to: 4 }, ..fake.goals[0].clone() };
+        fake.goals[3].weight = 0.0;
+        fake.goals[3].fingerprint = [3; 32];
+        fake
+    };
+    let family = Family::with("{name: cma_es, population: 8}", 800, EVERYTHING);
+    assert!(check(&family, growing, 2, 7) > 20);
 }
 
 #[test]
@@ -349,6 +408,139 @@ fn climbs_and_ships_a_recipe_that_is_better_than_where_it_began() {
     assert_eq!(findings.history.item_evaluations, 1650);
 }
 
+/// Half of a generation runs on half of its items, the rest on as many and twice as many: as many evaluations in all.
+#[test]
+fn a_race_gives_the_better_half_the_items_of_the_others() {
+    let family = Family::with("{name: cma_es, population: 8}", 1500, "  racing: 3\n");
+    let mut fake = Fake::new();
+    fake.goals.truncate(1);
+    fake.goals[0].items = Items { from: 10, to: 10 };
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    for generation in &findings.history.generations {
+        let rungs = generation.candidates.iter().map(|candidate| match candidate.state {
+            State::Ranked { rung } => rung,
+            ref other => panic!("{other:?}"),
+        });
+        let rungs: Vec<usize> = rungs.collect();
+        let reached = |rung: usize| rungs.iter().filter(|reached| **reached >= rung).count();
+        assert_eq!([reached(0), reached(1), reached(2)], [8, 4, 2]);
+        assert_eq!((generation.items.as_slice(), generation.evaluations), (&[20][..], 80));
+        // Who was left behind was no better on the items that both met: fitness falls with the distance of a mean from 0.6.
+        let best = generation.best().expect("someone is ranked");
+        let order = |candidate: &Candidate| matches!(candidate.state, State::Ranked { rung: 2 });
+        assert!(order(best));
+    }
+    let seen = fake.seen.lock().expect("no panic");
+    let mut by_candidate: BTreeMap<(u64, Fingerprint), Vec<ItemId>> = BTreeMap::new();
+    for seen in seen.iter().filter(|seen| seen.phase == "evolution") {
+        by_candidate.entry((seen.generation, seen.weights)).or_default().push(seen.item);
+    }
+    let longest: Vec<_> = by_candidate.iter().filter(|((generation, _), items)| *generation == 0 && items.len() == 20).collect();
+    assert_eq!(longest.len(), 2, "two meet all items of the generation");
+    for ((generation, _), items) in by_candidate.iter().filter(|((generation, _), _)| *generation == 0) {
+        assert_eq!(items[..], longest[0].1[..items.len()], "everyone meets the same items first, in {generation}");
+    }
+}
+
+#[test]
+fn subsets_grow_when_candidates_differ_by_chance_alone() {
+    let growth = |noisy: bool| {
+        let family = Family::new("cma_es", 900);
+        let mut fake = Fake::new();
+        fake.goals.truncate(1);
+        fake.goals[0].items = Items { from: 6, to: 30 };
+        fake.noisy = noisy;
+        let findings = family.finish(&family.study("study"), &fake, 1);
+        findings.history.generations.last().expect("a generation").items[0]
+    };
+    assert_eq!(growth(false), 6, "every item tells the same");
+    assert_eq!(growth(true), 30, "no item tells anything");
+}
+
+#[test]
+fn who_breaks_a_constraint_is_ranked_behind_all_others() {
+    let family = Family::new("cma_es", 1100);
+    let mut fake = Fake::new();
+    // A task on which models are the worse the further their mean is from 0.3, where the parents' are.
+    fake.goals[3] = Goal { within: Some(0.05), items: Items { from: 10, to: 10 }, ..fake.goals[3].clone() };
+    (fake.goals[3].search, fake.goals[3].select) = (items(SEARCH + 3, 40), items(SELECT + 3, 20));
+    fake.wants = [0.6, 0.6, 0.6, 0.3];
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    let mut infeasible = 0;
+    for generation in &findings.history.generations {
+        let best = generation.best();
+        infeasible += generation.candidates.iter().filter(|one| matches!(one.state, State::Infeasible { .. })).count();
+        assert!(best.is_none_or(|best| matches!(best.state, State::Ranked { .. })));
+    }
+    assert!(infeasible > 0, "some candidates break it");
+    assert!(findings.history.finalists[0].violation.abs() < 1e-12, "the answer keeps to it");
+    let mean = |entry: &Entry, goal: usize| entry.scores[goal].iter().map(|score| score.value).sum::<f64>() / 7.0;
+    let floor = findings.parents.iter().map(|parent| mean(parent, 3)).fold(0.0, f64::max);
+    assert!(mean(&findings.winner.1, 3) >= floor - 0.06, "on report items too, as these are like the others");
+}
+
+#[test]
+fn a_candidate_that_fails_ranks_last_and_ends_no_search() {
+    let family = Family::new("cma_es", 880);
+    let (study, fake) = (family.study("study"), Fake { breaks_above: 0.8, ..Fake::new() });
+    let findings = family.finish(&study, &fake, 2);
+    let failed = |generation: &Generation| {
+        generation.candidates.iter().filter(|one| matches!(one.state, State::Failed { .. })).count()
+    };
+    let n_failed: usize = findings.history.generations.iter().map(failed).sum();
+    assert!(n_failed > 0);
+    assert_eq!(findings.history.given_up.keys().collect::<Vec<_>>(), ["the weights are too large"]);
+    assert_eq!(findings.history.generations.len(), 16, "the search went on");
+    let n_evaluations = fake.seen.lock().expect("no panic").len();
+    family.finish(&study, &fake, 2);
+    assert_eq!(fake.seen.lock().expect("no panic").len(), n_evaluations, "nobody is asked again");
+}
+
+#[test]
+fn several_objectives_leave_a_front() {
+    let family = Family::with("{name: nsga2, population: 12}", 2600, "  minimise: [{what: tokens}]\n");
+    let mut fake = Fake::new();
+    fake.wants = [0.2, 0.9, 0.6, 0.6];
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    let finalists = &findings.history.finalists;
+    let means = |finalist: &Finalist| -> Vec<f64> {
+        let mean = |scores: &Vec<ItemScore>| scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
+        finalist.scores[..3].iter().map(mean).chain(finalist.costs.iter().map(|cost| -cost)).collect()
+    };
+    assert!(finalists.iter().filter(|finalist| finalist.on_front).count() > 2, "both tasks cannot be had at once");
+    for finalist in finalists {
+        let beaten = finalists.iter().any(|other| dominates(&means(other), &means(finalist)));
+        assert_eq!(finalist.on_front, !beaten, "{}", finalist.name);
+    }
+}
+
+#[test]
+fn a_study_tells_of_itself_afterwards() {
+    let family = Family::new("cma_es", 440);
+    let (study, fake) = (family.study("study"), Fake::new());
+    let findings = family.finish(&study, &fake, 1);
+    let record = record(&Store::open(&study).expect("a store")).expect("a study");
+    assert_eq!(record.evolution, findings.history.generations);
+    assert_eq!((record.about.goals.as_slice(), record.about.dimensions.len()), (fake.goals(), 3));
+    let ending = record.ending.expect("it is done");
+    assert_eq!((ending.winner, ending.recipe), (findings.winner.1, findings.winner.0.to_yaml()));
+    assert_eq!(ending.finalists, findings.history.finalists);
+}
+
+#[test]
+fn a_study_of_another_form_is_refused_with_its_version() {
+    let family = Family::new("cma_es", 60);
+    let study = family.study("study");
+    Store::open(&study).and_then(|store| store.set(&[("version", &(1, "0.0.9"))])).expect("room");
+    let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
+    assert!(error.to_string().ends_with("a study of evomerge 0.0.9, which is kept in another form"), "{error}");
+    // Before versions were kept.
+    let older = family.study("older");
+    Store::open(&older).and_then(|store| store.set(&[("the seed", &[0; 32])])).expect("room");
+    let error = family.run(&older, &Fake::new(), 1).err().expect("it is another");
+    assert!(error.to_string().contains("of evomerge 0.1.0 or older"), "{error}");
+}
+
 #[test]
 fn another_study_in_the_same_directory_is_refused() {
     let mut family = Family::new("cma_es", 60);
@@ -357,7 +549,17 @@ fn another_study_in_the_same_directory_is_refused() {
     family.file.search.seed = 6;
     let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
     assert!(error.to_string().ends_with("this directory holds another study: the seed differs"), "{error}");
-    family.file.search.seed = 5;
+    family.text = family.text.replace("weight: {search: [-1, 2], init: 0}", "weight: {search: [-1, 3], init: 0}");
+    fs::write(&family.file.template.file, &family.text).expect("room");
+    family.file = SearchFile::read(&family.file.template.file).expect("a good search");
+    let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
+    let changed = "the recipe differs
+  -   - {model: b, parameters: {weight: {search: [-1, 2], init: 0}}}
+  +   - {model: b, parameters: {weight: {search: [-1, 3], init: 0}}}";
+    assert!(error.to_string().ends_with(changed), "{error}");
+    family = Family::new("cma_es", 60);
+    let study = family.study("study");
+    family.finish(&study, &Fake::new(), 1);
     let mut other = Fake::new();
     other.goals[0].weight = 2.0;
     let error = family.run(&study, &other, 1).err().expect("it is another");
