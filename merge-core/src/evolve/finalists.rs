@@ -118,15 +118,19 @@ impl Plan<'_> {
 
     /// The greedy soup (<https://arxiv.org/abs/2203.05482>): beginning with the best parent, each next best is added to their
     /// average if the average is then no worse, on select items. `None` if interrupted, nothing if there is no average.
-    pub(super) fn soup(&self) -> Result<Option<Option<Recipe>>> {
+    pub(super) fn soup(&self) -> Result<Option<Option<Model>>> {
         let template = self.study.template;
         let members = baseline::members(template);
-        if members.len() < 2 {
+        let mix = |names: &[String]| match names {
+            [alone] => Some(Model::Source(alone.clone())),
+            several => baseline::average(template, several).map(|recipe| Model::Merge(Box::new(recipe))),
+        };
+        if members.len() < 2 || mix(&members).is_none() {
             return Ok(Some(None));
         }
         self.scoring.begin("greedy soup");
         let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
-        let sources = members.iter().map(|name| Model::Source(name.clone())).collect::<Vec<_>>();
+        let sources: Vec<Model> = members.iter().map(|name| Model::Source(name.clone())).collect();
         let Some(alone) = self.scoring.score(&sources, &asked)? else { return Ok(None) };
         let fitness = |scored: &Scored| fitness(self.goals(), &scored.scores);
         let mut order: Vec<usize> = (0..members.len()).collect();
@@ -135,13 +139,13 @@ impl Plan<'_> {
         let mut best = fitness(&alone[order[0]]);
         for next in &order[1..] {
             let more = [soup.as_slice(), std::slice::from_ref(&members[*next])].concat();
-            let Some(recipe) = baseline::average(template, &more) else { return Ok(Some(None)) };
-            let Some(scored) = self.scoring.score(&[Model::Merge(Box::new(recipe))], &asked)? else { return Ok(None) };
+            let Some(model) = mix(&more) else { return Ok(Some(None)) };
+            let Some(scored) = self.scoring.score(&[model], &asked)? else { return Ok(None) };
             if fitness(&scored[0]) >= best {
                 (soup, best) = (more, fitness(&scored[0]));
             }
         }
-        Ok(Some(baseline::average(template, &soup)))
+        Ok(Some(mix(&soup)))
     }
 }
 

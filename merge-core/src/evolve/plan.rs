@@ -93,7 +93,7 @@ impl<'a> Plan<'a> {
         models.extend(baseline::untuned_dare_ties(template).map(|recipe| ("DARE-TIES, untuned".to_owned(), merge(recipe))));
         models.extend(baseline::stacked(template, &self.space).map(|recipe| ("all layers, stacked".to_owned(), merge(recipe))));
         let Some(soup) = self.soup()? else { return Ok(None) };
-        models.extend(soup.map(|recipe| ("greedy soup".to_owned(), merge(recipe))));
+        models.extend(soup.map(|soup| ("greedy soup".to_owned(), soup)));
         let spent: u64 = generations.iter().map(|generation| generation.evaluations as u64).sum();
         if moves {
             let population = generations.first().map_or(4, |generation| generation.candidates.len());

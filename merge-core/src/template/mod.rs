@@ -324,6 +324,10 @@ impl Fit for Slot {
         matches!(self, Self::Hole(_))
     }
 
+    fn is_by_tensor(&self) -> bool {
+        matches!(self, Self::Set(setting) if setting.is_by_tensor())
+    }
+
     fn is_by_layer(&self) -> bool {
         matches!(self, Self::Hole(hole) if hole.is_spread())
     }

@@ -225,7 +225,7 @@ fn refuses_bad_choices() {
     assert_eq!(refused(linear, "{choose: [tise, ties]}"), "s.yaml:1:25: there is no method `tise`");
     assert_eq!(refused(linear, "{choose: [linear, ties], init: 1}"), "s.yaml:1:40: merge_method: a choice has no key but `choose`");
     let nested = refused("{choose: [math, maths]}", "{choose: [math, {choose: [a, b]}]}");
-    assert_eq!(nested, "s.yaml:5:29: models[0].model: a choice in a choice");
+    assert_eq!(nested, "s.yaml:5:28: models[0].model: a choice in a choice");
 }
 
 /// One dimension for each layer of a hop; what is left out has no scale.

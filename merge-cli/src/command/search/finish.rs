@@ -123,6 +123,13 @@ fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
             format!("  {select}, then {percent} on {} report items, which nothing had used", held_out.n)
         });
     }
+    let best_parent = report::best_parent(&findings.parents, goals);
+    for (goal, difference) in report::differences(&findings.winner.1, best_parent, goals) {
+        if difference.ci95[0] <= 0.0 && difference.ci95[1] >= 0.0 {
+            let name = &best_parent.name;
+            lines.push(format!("  no difference to the best parent, {name}, is proved on {}", goal.name));
+        }
+    }
     for (name, best, held_out) in claims(findings, goals) {
         let (best, held_out) = (100.0 * best, 100.0 * held_out);
         let gap = best - held_out;
