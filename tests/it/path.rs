@@ -1,8 +1,9 @@
 //! Paths through layers, as their users write them: planned, merged, verified, and refused where they cannot be exact.
 
 use crate::{
-    kit::{Dir, root, walk},
+    kit::{Dir, family, root, walk},
     merges::{json, merge, refusal, tensors, with_data},
+    search::small_study,
 };
 use safetensors::Dtype;
 use std::fs;
@@ -103,7 +104,7 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
     check(
         &dir,
         "[{model: llama, layer_range: [0, 3]}]",
-        "refused.yaml:2:37: layer_range: `llama` has 2 layers",
+        "refused.yaml:2:36: layer_range: `llama` has 2 layers",
         "a range is [first, last + 1]",
     );
     check(
@@ -114,8 +115,8 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
     );
     check(
         &dir,
-        "[{model: llama, layer_range: [0, 2], scale: 1e-30}]",
-        "refused.yaml:2:16: path: the scales up to hop 1 make 1e-60, which does not fold",
+        "[{model: llama, layer_range: [0, 2], scale: 1e-60}]",
+        "refused.yaml:2:16: path: the scales up to hop 1 make 1.00e-120, which does not fold",
         "scales have to be above 0, and their product near 1",
     );
     let alike = "a path goes through layers of one architecture and size";
@@ -130,4 +131,27 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
         "merge_method: passthrough\npath_form: evomistral\npath: [{model: llama, layer_range: [0, 1]}]\n",
     );
     assert_eq!(error, "refused.yaml:2:12: path_form: `evomistral` is a form of Mistral models, and `llama` is `llama`");
+}
+
+#[test]
+fn the_scales_of_a_path_are_searched_and_the_winner_is_exported() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let search = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    let (_, block) = search.split_once("search:\n").unwrap();
+    let hops = [("ja", 0, 3, "1"), ("math-a", 2, 3, "{search: [0.9, 1.1]}"), ("ja", 3, 6, "{search: [0.8, 1.2]}")];
+    let path = hops.map(|(name, start, end, scale)| {
+        format!("- {{model: {}, layer_range: [{start}, {end}], scale: {scale}}}\n", family().join(name).display())
+    });
+    let path = path.concat();
+    dir.write("path.yaml", format!("merge_method: passthrough\npath:\n{path}dtype: bfloat16\nsearch:\n{block}"));
+    let said = dir.run(&["search", "path.yaml", "-o", "out"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.contains("evolved"), "{}", said.out);
+    assert_eq!(json(&dir.path("out/model/config.json"))["num_hidden_layers"], 7);
+    // The answer is an ordinary recipe of the same model.
+    let best = dir.run(&["merge", "out/best.yaml", "-o", "again"]);
+    assert_eq!(best.code, Some(0), "{}", best.err);
+    let bytes = |dir_: &str| fs::read(dir.path(dir_).join("model.safetensors")).unwrap();
+    assert!(bytes("again") == bytes("out/model"));
 }

@@ -165,7 +165,7 @@ impl<'r> Planner<'r> {
             product *= leg.scale;
             let gain = if is_scaled { first / product } else { 1.0 };
             if !(product > 0.0 && (gain as f32).is_normal()) {
-                let message = format!("path: the scales up to hop {number} make {product}, which does not fold");
+                let message = format!("path: the scales up to hop {number} make {product:.2e}, which does not fold");
                 return Err(Error::user(message)
                     .at(self.place(leg.model))
                     .hint("scales have to be above 0, and their product near 1"));
