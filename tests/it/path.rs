@@ -77,12 +77,13 @@ fn check(dir: &Dir, hops: &str, error: &str, hint: &str) {
 #[test]
 fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
     let dir = with_data();
-    // Nothing but names and shapes is there to be read.
     for name in ["gpt2", "gpt-neox", "stablelm", "gemma2", "gemma3", "llama-linear", "llama"] {
         walk(&root().join("tests/data/architectures").join(name), &mut |file| {
             dir.write(&format!("{name}/{}", file.file_name().unwrap().display()), fs::read(file).unwrap());
         });
     }
+    // Its configuration is all that it has for itself.
+    fs::copy(dir.path("llama/model.safetensors"), dir.path("llama-linear/model.safetensors")).unwrap();
     let without = "without scales, a path goes through layers of any architecture";
     for (name, model_type, why) in [
         ("gpt2", "gpt2", "its norms are layer norms"),
@@ -124,7 +125,10 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
         &dir,
         "merge_method: passthrough\npath:\n- {model: llama, layer_range: [0, 1]}\n- {model: llama-linear, layer_range: [0, 1]}\n",
     );
-    assert!(error.starts_with("refused.yaml:4:11: llama and llama-linear: config.json: rope"), "{error}");
+    assert!(
+        error.starts_with("refused.yaml:4:11: llama and llama-linear: config.json: rope_theta is 10000 and 500"),
+        "{error}"
+    );
     assert_eq!(hint, alike);
     let (error, _) = refusal(
         &dir,

@@ -226,7 +226,7 @@ fn refuses_too_many_and_too_few_models() {
 
 #[test]
 fn refuses_what_it_does_not_know() {
-    let known = "known keys here: `name`, `merge_method`, `base_model`, `models`, `slices`, `modules`, `parameters`, \
+    let known = "known keys here: `name`, `merge_method`, `base_model`, `models`, `slices`, `modules`, `path`, `path_form`, `parameters`, \
                  `dtype`, `out_dtype`, `random`, `tokenizer_source`, `tokenizer`, `chat_template`, \
                  `tie_word_embeddings`, `fixes`";
     check(
