@@ -44,7 +44,7 @@ pub fn path(weights: &dyn Weights) -> Result<Option<Vec<(usize, f64)>>> {
     let hop = |(layer, scale): (f32, f32)| {
         // A whole number below 2^24 is exact.
         let number = layer as usize;
-        if number as f32 != layer || number >= count {
+        if layer.fract() != 0.0 || layer < 0.0 || number >= count {
             return Err(at(Error::user(format!("{LAYERS}: there is no layer {layer} of {count}"))));
         }
         Ok((number, f64::from(scale)))

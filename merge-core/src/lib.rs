@@ -22,7 +22,7 @@
 //!
 //! [`error`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`names`] · [`random`]
 //! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
-//! [`sources`] · [`tokenizer`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
+//! [`sources`] · [`tokenizer`] · [`evomistral`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
 //! [`item`] · [`store`] · [`evolve`] search.
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources

@@ -1,8 +1,9 @@
 //! Paths through layers, as their users write them: planned, merged, verified, and refused where they cannot be exact.
 
 use crate::{
-    kit::{Dir, root, walk},
+    kit::{Dir, family, root, walk},
     merges::{json, merge, refusal, tensors, with_data},
+    search::small_study,
 };
 use safetensors::Dtype;
 use std::fs;
@@ -76,12 +77,13 @@ fn check(dir: &Dir, hops: &str, error: &str, hint: &str) {
 #[test]
 fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
     let dir = with_data();
-    // Nothing but names and shapes is there to be read.
     for name in ["gpt2", "gpt-neox", "stablelm", "gemma2", "gemma3", "llama-linear", "llama"] {
         walk(&root().join("tests/data/architectures").join(name), &mut |file| {
             dir.write(&format!("{name}/{}", file.file_name().unwrap().display()), fs::read(file).unwrap());
         });
     }
+    // Its configuration is all that it has for itself.
+    fs::copy(dir.path("llama/model.safetensors"), dir.path("llama-linear/model.safetensors")).unwrap();
     let without = "without scales, a path goes through layers of any architecture";
     for (name, model_type, why) in [
         ("gpt2", "gpt2", "its norms are layer norms"),
@@ -103,7 +105,7 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
     check(
         &dir,
         "[{model: llama, layer_range: [0, 3]}]",
-        "refused.yaml:2:37: layer_range: `llama` has 2 layers",
+        "refused.yaml:2:36: layer_range: `llama` has 2 layers",
         "a range is [first, last + 1]",
     );
     check(
@@ -114,8 +116,8 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
     );
     check(
         &dir,
-        "[{model: llama, layer_range: [0, 2], scale: 1e-30}]",
-        "refused.yaml:2:16: path: the scales up to hop 1 make 1e-60, which does not fold",
+        "[{model: llama, layer_range: [0, 2], scale: 1e-60}]",
+        "refused.yaml:2:16: path: the scales up to hop 1 make 1.00e-120, which does not fold",
         "scales have to be above 0, and their product near 1",
     );
     let alike = "a path goes through layers of one architecture and size";
@@ -123,11 +125,37 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
         &dir,
         "merge_method: passthrough\npath:\n- {model: llama, layer_range: [0, 1]}\n- {model: llama-linear, layer_range: [0, 1]}\n",
     );
-    assert!(error.starts_with("refused.yaml:4:11: llama and llama-linear: config.json: rope"), "{error}");
+    assert!(
+        error.starts_with("refused.yaml:4:11: llama and llama-linear: config.json: rope_theta is 10000 and 500"),
+        "{error}"
+    );
     assert_eq!(hint, alike);
     let (error, _) = refusal(
         &dir,
         "merge_method: passthrough\npath_form: evomistral\npath: [{model: llama, layer_range: [0, 1]}]\n",
     );
     assert_eq!(error, "refused.yaml:2:12: path_form: `evomistral` is a form of Mistral models, and `llama` is `llama`");
+}
+
+#[test]
+fn the_scales_of_a_path_are_searched_and_the_winner_is_exported() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let search = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    let (_, block) = search.split_once("search:\n").unwrap();
+    let hops = [("ja", 0, 3, "1"), ("math-a", 2, 3, "{search: [0.9, 1.1]}"), ("ja", 3, 6, "{search: [0.8, 1.2]}")];
+    let path = hops.map(|(name, start, end, scale)| {
+        format!("- {{model: {}, layer_range: [{start}, {end}], scale: {scale}}}\n", family().join(name).display())
+    });
+    let path = path.concat();
+    dir.write("path.yaml", format!("merge_method: passthrough\npath:\n{path}dtype: bfloat16\nsearch:\n{block}"));
+    let said = dir.run(&["search", "path.yaml", "-o", "out"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.contains("evolved"), "{}", said.out);
+    assert_eq!(json(&dir.path("out/model/config.json"))["num_hidden_layers"], 7);
+    // The answer is an ordinary recipe of the same model.
+    let best = dir.run(&["merge", "out/best.yaml", "-o", "again"]);
+    assert_eq!(best.code, Some(0), "{}", best.err);
+    let bytes = |dir_: &str| fs::read(dir.path(dir_).join("model.safetensors")).unwrap();
+    assert!(bytes("again") == bytes("out/model"));
 }

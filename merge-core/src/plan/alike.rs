@@ -4,9 +4,66 @@ use super::{Key, Member, Planner, View};
 use crate::{
     error::{Error, Result},
     names::Layers,
-    weights::Weights,
+    weights::{Config, Weights},
 };
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys of `config.json` that say how a layer computes, and of which a model has one for all layers.
+const ALIKE: [&str; 21] = [
+    "hidden_size",
+    "hidden_act",
+    "hidden_activation",
+    "activation_function",
+    "num_attention_heads",
+    "n_head",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "rotary_emb_base",
+    "rotary_pct",
+    "rope_local_base_freq",
+    "partial_rotary_factor",
+    "sliding_window",
+    "use_sliding_window",
+    "use_parallel_residual",
+    "query_pre_attn_scalar",
+    "attn_logit_softcapping",
+    "num_experts_per_tok",
+];
+
+/// What two configurations say of layers, where both say it and not the same.
+pub(super) fn unlike(a: &Config, b: &Config) -> Option<String> {
+    let text = |config: &Config| config.0.get("text_config").and_then(Value::as_object).cloned();
+    let [a, b] = [a, b].map(|config| text(config).unwrap_or_else(|| config.0.clone()));
+    for key in ALIKE {
+        if let Some((x, y)) = a.get(key).zip(b.get(key)).filter(|(x, y)| x != y) {
+            return Some(format!("{key} is {x} and {y}"));
+        }
+    }
+    let ((theta_a, scaling_a), (theta_b, scaling_b)) = (rope(&a), rope(&b));
+    if let Some((x, y)) = theta_a.zip(theta_b).filter(|(x, y)| (x - y).abs() > 0.0) {
+        return Some(format!("rope_theta is {x} and {y}"));
+    }
+    let shown = |scaling: &Map<String, Value>| Value::from(scaling.clone());
+    (scaling_a != scaling_b).then(|| format!("rope_scaling is {} and {}", shown(&scaling_a), shown(&scaling_b)))
+}
+
+/// The base of the rotary embedding, and how it is stretched; in either of the spellings that configurations have.
+fn rope(config: &Map<String, Value>) -> (Option<f64>, Map<String, Value>) {
+    let written = ["rope_parameters", "rope_scaling"].into_iter().find_map(|key| config.get(key)?.as_object());
+    let mut scaling = written.cloned().unwrap_or_default();
+    let theta = scaling.remove("rope_theta").or_else(|| config.get("rope_theta").cloned());
+    if let Some(kind) = scaling.remove("type") {
+        scaling.insert("rope_type".to_owned(), kind);
+    }
+    if scaling.get("rope_type").is_some_and(|kind| kind == "default") {
+        scaling.clear();
+    }
+    (theta.and_then(|theta| theta.as_f64()), scaling)
+}
 
 impl<'r> Planner<'r> {
     /// Refuses slices that cannot stand upon each other: the layers of their models have to be alike, and what is before

@@ -1,6 +1,6 @@
 //! Plans a path: layers as they are, in the path's order, its scales folded into what they add or written beside them.
 
-use super::{Planned, Planner};
+use super::{Planned, Planner, alike::unlike};
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
@@ -25,34 +25,6 @@ struct Leg<'r> {
     /// The model's name in the recipe.
     model: &'r At<String>,
 }
-
-/// Keys of `config.json` that say how a layer computes, and of which a model has one for all layers.
-const ALIKE: [&str; 24] = [
-    "hidden_size",
-    "hidden_act",
-    "hidden_activation",
-    "activation_function",
-    "num_attention_heads",
-    "n_head",
-    "num_key_value_heads",
-    "head_dim",
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "layer_norm_epsilon",
-    "rope_theta",
-    "rotary_emb_base",
-    "rotary_pct",
-    "rope_scaling",
-    "rope_parameters",
-    "rope_local_base_freq",
-    "partial_rotary_factor",
-    "sliding_window",
-    "use_sliding_window",
-    "use_parallel_residual",
-    "query_pre_attn_scalar",
-    "attn_logit_softcapping",
-    "num_experts_per_tok",
-];
 
 impl<'r> Planner<'r> {
     /// Plans all of the recipe's path.
@@ -118,18 +90,9 @@ impl<'r> Planner<'r> {
                 let what = format!("{} and {}: `{name}` of shape {shape:?} is not in both", a.place(), b.place());
                 return Err(Error::user(what).at(place).hint(hint));
             }
-            for part in ["", "text_config"] {
-                let [mine, other] = [a, b].map(|model| {
-                    let all = &model.config().0;
-                    if part.is_empty() { Some(all) } else { all.get(part).and_then(|part| part.as_object()) }
-                });
-                let (Some(mine), Some(other)) = (mine, other) else { continue };
-                let differs = |key: &&&str| mine.get(**key).zip(other.get(**key)).is_some_and(|(a, b)| a != b);
-                if let Some(key) = ALIKE.iter().find(differs) {
-                    let (x, y) = (&mine[*key], &other[*key]);
-                    let what = format!("{} and {}: config.json: {key} is {x} and {y}", a.place(), b.place());
-                    return Err(Error::user(what).at(place).hint(hint));
-                }
+            if let Some(what) = unlike(a.config(), b.config()) {
+                let what = format!("{} and {}: config.json: {what}", a.place(), b.place());
+                return Err(Error::user(what).at(place).hint(hint));
             }
         }
         Ok(())
@@ -165,7 +128,7 @@ impl<'r> Planner<'r> {
             product *= leg.scale;
             let gain = if is_scaled { first / product } else { 1.0 };
             if !(product > 0.0 && (gain as f32).is_normal()) {
-                let message = format!("path: the scales up to hop {number} make {product}, which does not fold");
+                let message = format!("path: the scales up to hop {number} make {product:.2e}, which does not fold");
                 return Err(Error::user(message)
                     .at(self.place(leg.model))
                     .hint("scales have to be above 0, and their product near 1"));

@@ -104,7 +104,7 @@ impl Hop {
 #[serde(try_from = "Block<S>", bound(deserialize = "S: Deserialize<'de> + Clone"))]
 pub(super) struct Stretch<S>(Vec<Hop<S>>);
 
-/// Every key that a part of a path may have; which of them it has tells what it is.
+/// Layers that the hidden state goes through, or hops that it goes through again and again.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de> + Clone"))]
 #[schemars(

