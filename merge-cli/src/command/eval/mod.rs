@@ -58,6 +58,7 @@ pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
     let chosen = tasks::read(args, &shelf)?;
     let asked = asked(args, &chosen.suite.tasks)?;
     let models = answering::all(args)?;
+    answering::check(args, &asked)?;
     let interrupted = interrupt::listen("stopping when the batch in flight is answered; once more to stop at once")?;
     let watch = || if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let mut scored: Vec<Scored> = Vec::new();
