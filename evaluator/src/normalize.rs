@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::LazyLock};
 use merge_core::error::{Error, Result};
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::{One as _, Signed as _, Zero as _};
+use num_traits::{One as _, Signed as _, ToPrimitive as _, Zero as _};
 use regex::Regex;
 use serde::{Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
@@ -83,6 +83,24 @@ impl Number {
     /// The value as a fraction in lowest terms.
     pub fn value(&self) -> &BigRational {
         &self.0
+    }
+
+    /// Whether a value is this right answer: exactly, or where this was printed from a float, as exactly as that says it.
+    ///
+    /// A decimal of fifteen significant digits, which is what every double keeps (C's `DBL_DIG`), or more was not thought of but
+    /// printed, rounded or cut off: both 0.6666666666666666 and 0.666666666666666 stand for 2/3. A value is right then if it rounds
+    /// to the same double, or differs by less than one in the last digit.
+    pub fn is_answered_by(&self, value: &Self) -> bool {
+        let as_printed = |digit: BigRational| (&self.0 - &value.0).abs() < digit || self.0.to_f64() == value.0.to_f64();
+        self == value || self.last_printed_digit().is_some_and(as_printed)
+    }
+
+    /// What one is worth in the last digit of a decimal that was printed from a float.
+    fn last_printed_digit(&self) -> Option<BigRational> {
+        let places = decimal_places(self.0.denom()).filter(|places| *places > 0)?;
+        let scale = BigInt::from(10).pow(places);
+        let digits = (self.0.abs() * &scale).to_integer().to_string().len();
+        (digits >= f64::DIGITS as usize).then(|| BigRational::new(BigInt::one(), scale))
     }
 }
 

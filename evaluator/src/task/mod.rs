@@ -50,7 +50,7 @@ use marking::Marking;
 use measures::Measure;
 
 /// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What an item asks.
 #[derive(Clone, Debug)]
