@@ -25,6 +25,9 @@ pub struct Prompt {
     pub shots: Vec<Shot>,
     /// What is asked in the end.
     pub question: String,
+    /// A stretch of each example's question, in order, and one of the question: if the prompt is too long, these are cut at the
+    /// end of a sentence, and no example is left out. Empty where prompts are not cut so.
+    pub articles: Vec<String>,
 }
 
 /// An answered example of a prompt.

@@ -5,6 +5,7 @@
 
 mod activation;
 mod answer;
+mod article;
 mod architecture;
 mod architectures;
 mod attend;

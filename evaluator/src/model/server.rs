@@ -78,8 +78,8 @@ impl Server {
         &self.model
     }
 
-    /// Refuses a request that no server could answer as it says: a limit in tokens of another text, a prompt and a continuation
-    /// that are encoded apart, the likelihood of a first token, and anything right after an end-of-sequence token.
+    /// Refuses a request that no server could answer as it says: what needs its tokenizer, a prompt and a continuation that are
+    /// encoded apart, the likelihood of a first token, and anything right after an end-of-sequence token.
     pub fn completes(request: &Request) -> Result<()> {
         let Request { prompt, ask, encoding } = request;
         let refuse = |what: &str| {
@@ -89,6 +89,9 @@ impl Server {
         match ask {
             Ask::Generate { limit, .. } => {
                 tokens(limit)?;
+                if !prompt.articles.is_empty() {
+                    return refuse("what is too long is cut by its tokens, but a server does not show its tokenizer");
+                }
             }
             Ask::Choose { .. } if encoding.pairs == Pairs::Separate => {
                 return refuse("prompt and choice become tokens each by itself, but a server encodes them together");

@@ -11,7 +11,7 @@ use super::{
     items::Item,
     measures::{Measure, listed, measures},
     ours::{self, Tool, Tools},
-    score::{self, Aggregation, METRICS, Metric, Score, golds},
+    score::{self, Aggregation, Choose, METRICS, Metric, Score, golds},
 };
 use crate::{
     mark::numbers::{Extractor, Reading},
@@ -35,6 +35,8 @@ pub(super) struct Marking {
     process: Option<Process>,
     tools: Tools,
     japanese: bool,
+    /// Which choice the likelihoods choose.
+    choose: Choose,
     /// The measure and the filter that tables and searches go by.
     pub(super) main: (String, String),
     /// Whether any of several right answers will do.
@@ -140,6 +142,8 @@ impl Marking {
             }
         }
         let main = (measures[0].name.clone(), filters[0].name.clone());
+        let ours = definition.ours();
+        let tie_is_wrong = ours.and_then(|ours| ours.tie_is_wrong.as_ref()).is_some_and(|wrong| wrong.value);
         let mut marking = Self {
             output,
             repeats,
@@ -147,12 +151,13 @@ impl Marking {
             measures,
             process,
             tools,
-            japanese: definition.ours().is_some_and(|ours| ours.language.is_some()),
+            japanese: ours.is_some_and(|ours| ours.language.is_some()),
+            choose: if tie_is_wrong { score::likelier_than_all } else { score::likeliest },
             main,
             many: false,
             sums: false,
         };
-        if let Some(main) = definition.ours().and_then(|ours| ours.main.as_ref()) {
+        if let Some(main) = ours.and_then(|ours| ours.main.as_ref()) {
             marking.go_by(&main.value).map_err(|mistake| written.error("metadata", main.place, mistake))?;
         }
         Ok(marking)
@@ -341,7 +346,7 @@ impl Marking {
             Said::Text { .. } => panic!("likelihoods for each item"),
         });
         let all: Vec<Likelihood> = all.collect();
-        let of = |name: &str| score::of_likelihoods(name, self.output, &item.asked, &all);
+        let of = |name: &str| score::of_likelihoods(name, self.output, self.choose, &item.asked, &all);
         // In the order of the table, whatever the task's is.
         let listed = METRICS.iter().filter(|metric| self.measure(metric.name).is_some());
         let scores: Vec<(String, Score)> =

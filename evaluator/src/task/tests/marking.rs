@@ -292,3 +292,22 @@ fn finds_the_solutions_of_the_sansu_family_right() {
         assert!(right(&shifted) < 25, "{name}");
     }
 }
+
+/// `xwinograd_ja` of Stability AI's harness: the right sentence must be likelier than the other.
+#[test]
+fn a_tie_is_wrong_where_the_task_says_so() {
+    let items = |answer: usize| format!("{{\"question\": \"q\", \"answer\": {answer}, \"choices\": [\"ab\", \"cd\"]}}");
+    let cases = |answer: usize, tie: bool| {
+        let right = |likelier: usize| likelier == answer;
+        [(logs(&[-2.0, -3.0]), right(0)), (logs(&[-3.0, -2.0]), right(1)), (logs(&[-2.0, -2.0]), tie)]
+    };
+    for (lines, ties) in
+        [("", [true, false]), ("metadata: {evomerge: {tie_is_wrong: false}}\n", [true, false]), ("metadata: {evomerge: {tie_is_wrong: true}}\n", [false, false])]
+    {
+        for (answer, tie) in ties.into_iter().enumerate() {
+            check(&of(&format!("{CHOOSE}{lines}"), &items(answer)).unwrap(), &cases(answer, tie));
+        }
+    }
+    let wrong = of(&format!("{GENERATE}metadata: {{evomerge: {{tie_is_wrong: true}}}}\n"), "");
+    assert!(wrong.err().unwrap().contains("`tie_is_wrong` is for `output_type: multiple_choice`"));
+}
