@@ -81,9 +81,8 @@ fn ours(marked: &Marked) -> Value {
         "answers": marked.answers.iter().map(fit).collect::<Vec<_>>(),
     });
     if !marked.reads.is_empty() {
-        let read = |Read { extractor, reading, right }: &Read| {
-            (extractor.name().to_owned(), json!({ "right": right, "reading": reading }))
-        };
+        let read =
+            |Read { rule, reading, right }: &Read| ((*rule).to_owned(), json!({ "right": right, "reading": reading }));
         all["reads"] = marked.reads.iter().map(read).collect::<Map<_, _>>().into();
     }
     all

@@ -18,6 +18,7 @@ mod score;
 mod aggregate;
 mod measures;
 mod marking;
+mod reads;
 mod group;
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,9 @@ use std::path::Path;
 
 pub use dataset::{Datasets, FilesOnly, Splits};
 pub use group::{Group, Suite, suite};
-pub use marking::{Filtered, Marked, MetricRow, Read};
+pub use marking::{Filtered, Marked, MetricRow};
 pub use merge_core::search::Fractions;
+pub use reads::{Read, Tally};
 use merge_core::{
     error::{Error, Result},
     item::{ItemId, ItemScore},
@@ -187,7 +189,7 @@ fn of(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result
     // As lm-evaluation-harness does, by the first document.
     let first = items.splits.iter().flatten().next().map(|id| &items.by_id[id]);
     marking.many = first.is_some_and(|item| item.asked.target.is_array());
-    marking.sums = !items.by_id.is_empty() && items.by_id.values().all(|item| item.gold.is_some());
+    marking.rules = marking.rules(!items.by_id.is_empty() && items.by_id.values().all(|item| item.gold.is_some()));
     let name = written.definition.task.as_ref().map_or_else(String::new, |task| task.value.clone());
     Ok(Benchmark { name, written, marking, items })
 }

@@ -218,7 +218,7 @@ fn aggregates_as_lm_eval_does() {
 fn says_what_every_harness_would_read() {
     let task = generate("1000", "");
     let marked = task.marked(task.split(Split::Report), &[text("答えは1,000です。")]);
-    let right: Vec<(&str, bool)> = marked[0].reads.iter().map(|read| (read.extractor.name(), read.right)).collect();
+    let right: Vec<(&str, bool)> = marked[0].reads.iter().map(|read| (read.rule, read.right)).collect();
     let expected = [
         ("sakana", false),
         ("stability", true),
@@ -230,7 +230,8 @@ fn says_what_every_harness_would_read() {
     assert_eq!(right, expected);
     // A text is no sum.
     let task = generate("\"東京\"", "");
-    assert!(task.marked(task.split(Split::Report), &[text("東京")])[0].reads.is_empty());
+    let marked = task.marked(task.split(Split::Report), &[text("東京")]);
+    assert_eq!(marked[0].reads.iter().map(|read| read.rule).collect::<Vec<_>>(), ["eleuther", "any-gold", "stability", "nfkc"]);
     let number = generate("\"1,000\"", "process_results: !function evomerge.number\nmetric_list: [{metric: acc}]\n");
     check(&number, &[(text("答えは千です。"), true), (text("答えは1001です。"), false)]);
     let error = of(

@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
     evaluation::{Asked, Mishaps},
     statistics::normal_interval,
-    task::{Group, Marked, MetricRow, Task as _},
+    task::{Group, Marked, MetricRow, Tally, Task as _},
 };
 use std::collections::BTreeMap;
 
@@ -111,22 +111,16 @@ fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
 /// Items named at most where the rules disagree; all are in the results that `--json DIR` writes.
 const NAMED: usize = 12;
 
-/// What the rule of each harness makes of the same answers to sums, and on which items they disagree.
+/// What the rule of each harness makes of the same answers, and on which items they disagree.
 fn rules(task: &str, marked: &[Marked]) -> Option<String> {
-    let reads = || marked.iter().filter(|marked| !marked.reads.is_empty());
-    let first = reads().next()?;
-    let share = |i: usize| {
-        let right = reads().filter(|marked| marked.reads[i].right).count();
-        format!("{} {:.1}", first.reads[i].extractor.name(), 100.0 * right as f64 / reads().count() as f64)
-    };
-    let shares: Vec<String> = (0..first.reads.len()).map(share).collect();
-    let disagree = |marked: &&Marked| marked.reads.iter().any(|read| read.right != marked.reads[0].right);
-    let items: Vec<String> = reads().filter(disagree).map(|marked| marked.number.to_string()).collect();
-    let named = items.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let which = match items.len() {
+    let Tally { right, disagree } = Tally::of(marked)?;
+    let share = |(rule, right): &(&str, usize)| format!("{rule} {:.1}", 100.0 * *right as f64 / marked.len() as f64);
+    let shares: Vec<String> = right.iter().map(share).collect();
+    let named: Vec<String> = disagree.iter().take(NAMED).map(usize::to_string).collect();
+    let which = match disagree.len() {
         0 => "they agree on every item".to_owned(),
-        n if n > NAMED => format!("they disagree on items {named} and {} more", n - NAMED),
-        _ => format!("they disagree on items {named}"),
+        n if n > NAMED => format!("they disagree on items {} and {} more", named.join(", "), n - NAMED),
+        _ => format!("they disagree on items {}", named.join(", ")),
     };
     Some(format!("note: {task}: the same answers by each rule: {}; {which}", shares.join(", ")))
 }
