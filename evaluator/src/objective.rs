@@ -2,8 +2,9 @@
 
 use crate::{
     guard::{self, Question},
+    interrupt::Interrupt,
     model::{Tokenizer, Transformer, health::Watch},
-    request::answers,
+    request::watched,
     task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
 use candle_core::Device;
@@ -21,6 +22,7 @@ pub struct Benchmarks {
     tasks: Vec<Benchmark>,
     goals: Vec<Goal>,
     device: Device,
+    interrupt: Interrupt,
     /// By the SHA-256 of their files: every candidate of a search has the same.
     tokenizers: Mutex<BTreeMap<[u8; 32], Tokenizer>>,
 }
@@ -28,7 +30,15 @@ pub struct Benchmarks {
 impl Benchmarks {
     /// No task yet; models run on `device`.
     pub fn new(device: Device) -> Self {
-        Self { tasks: Vec::new(), goals: Vec::new(), device, tokenizers: Mutex::default() }
+        let (tasks, goals) = (Vec::new(), Vec::new());
+        Self { tasks, goals, device, interrupt: Interrupt::default(), tokenizers: Mutex::default() }
+    }
+
+    /// The same objective, which leaves the items in flight unscored, within a step of the model, once `interrupt` is set.
+    #[must_use]
+    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
     }
 
     /// Adds a task that a search maximises: `weight` in the fitness, `items` search items a generation.
@@ -149,12 +159,14 @@ impl Objective for Benchmarks {
     fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
         // In the thread pool from here on: every operation of the model that is called from outside has to wait for it.
         rayon::scope(|_| {
-            let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
+            let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?
+                .interruptible(self.interrupt.clone());
             for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
                 let mut rest = &items[..];
                 while !rest.is_empty() {
                     let (chunk, later) = rest.split_at(chunk_len(task).min(rest.len()));
-                    let answers = answers(&mut model, &task.requests(chunk))?;
+                    let going_on = &mut |_| ControlFlow::Continue(());
+                    let Some(answers) = watched(&mut model, &task.requests(chunk), going_on)? else { return Ok(()) };
                     let mut watch = Watch::default();
                     for answer in &answers {
                         _ = watch.tell(answer, task.expects_japanese());

@@ -171,8 +171,24 @@ pub type Heard<'a> = dyn FnMut(usize, Answer) -> Result<ControlFlow<()>> + 'a;
 
 /// Anything that answers: our own forward pass, a server, or a double in a test.
 pub trait LanguageModel {
-    /// Answers each request once, in any order. An answer depends on its own request alone, never on what else is asked.
+    /// Answers each request once, in any order, unless it is interrupted. An answer depends on its own request alone, never on
+    /// what else is asked.
     fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()>;
+}
+
+/// All answers, in the order of the requests; `None` if the model was interrupted, or `watch`, which is told the number of each
+/// request that is answered, broke it off.
+pub fn watched(
+    model: &mut dyn LanguageModel,
+    requests: &[Request],
+    watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Option<Vec<Answer>>> {
+    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
+    model.answer(requests, &mut |number, answer| {
+        answers[number] = Some(answer);
+        Ok(watch(number))
+    })?;
+    Ok(answers.into_iter().collect())
 }
 
 /// All answers, in the order of the requests.
@@ -180,12 +196,8 @@ pub trait LanguageModel {
 /// # Panics
 /// If the model leaves a request out.
 pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
-    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
-    model.answer(requests, &mut |number, answer| {
-        answers[number] = Some(answer);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(answers.into_iter().map(|answer| answer.expect("a model answers every request")).collect())
+    let answers = watched(model, requests, &mut |_| ControlFlow::Continue(()))?;
+    Ok(answers.expect("a model answers every request"))
 }
 
 /// JSON has no infinity.

@@ -50,6 +50,7 @@ use self::{
     ops::Run,
     special::Specials,
 };
+use crate::interrupt::Interrupt;
 use candle_core::Device;
 use merge_core::{
     error::{Error, Result},
@@ -87,6 +88,7 @@ pub struct Transformer {
     /// Turns prompts to conversations.
     chat: Option<Chat>,
     memory: Option<Memory>,
+    interrupt: Interrupt,
     computed: usize,
     recalled: usize,
 }
@@ -132,6 +134,7 @@ impl Transformer {
             batch: Batch::default(),
             chat: None,
             memory: None,
+            interrupt: Interrupt::default(),
             computed: 0,
             recalled: 0,
         })
@@ -148,6 +151,13 @@ impl Transformer {
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
         self.memory = Some(memory);
+        self
+    }
+
+    /// The same model, which answers no further, between two steps of the decoder, once `interrupt` is set.
+    #[must_use]
+    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
         self
     }
 

@@ -11,6 +11,7 @@ use crate::{
     screen::{self, Line, duration},
 };
 use evaluator::{
+    interrupt::Interrupt,
     model::device,
     objective::Benchmarks,
     task::{self, Fractions, Split, Task as _},
@@ -28,17 +29,25 @@ use merge_core::{
     weights::check_finite,
 };
 use serde_json::{Value, json};
-use std::{fs, path::Path, process::ExitCode, thread, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::Instant,
+};
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let began = Instant::now();
     let mut file = SearchFile::read(&args.file)?;
     file.search.seed = args.seed.unwrap_or(file.search.seed);
-    let benchmarks = benchmarks(&file)?;
+    let interrupted = Arc::default();
+    let benchmarks = benchmarks(&file)?.interruptible(Interrupt::from(&interrupted));
     let sources = Sources::open(&file.template, &[], &Hub::from_env())?;
     evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
     let store = open_study(&args.output, &sources)?;
-    let found = find(args, &file, &sources, &benchmarks, &store);
+    let found = find(args, &file, &sources, &benchmarks, &store, &interrupted);
     if found.is_err() && store.is_empty() {
         // Refused before it began: leave no directory that looks like a study.
         drop(store);
@@ -55,13 +64,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Runs the study to its end and shows what it found; false if interrupted.
-fn find(args: &Args, file: &SearchFile, sources: &Sources, benchmarks: &Benchmarks, store: &Store) -> Result<bool> {
+fn find(
+    args: &Args,
+    file: &SearchFile,
+    sources: &Sources,
+    benchmarks: &Benchmarks,
+    store: &Store,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<bool> {
     for (name, checkpoint) in sources.iter() {
         check_finite(&**checkpoint).map_err(|e| e.at(name))?;
     }
     let hashes = sources.sha256()?;
     let line = Line::new();
-    let interrupted = interrupt::listen("stopping when the items in flight are scored; once more to stop at once")?;
+    interrupt::listen(interrupted, "stopping; items in flight are scored when it goes on")?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let study = Study {
         template: &file.template,
@@ -71,7 +87,7 @@ fn find(args: &Args, file: &SearchFile, sources: &Sources, benchmarks: &Benchmar
         objective: benchmarks,
         store,
         workers: args.workers.map_or(cores, usize::from),
-        interrupted: &interrupted,
+        interrupted,
         progress: &|progress| line.show(progress),
     };
     let outcome = evolve::run(&study);

@@ -3,6 +3,7 @@
 use crate::{args::Eval, hub::agent, model::Model, screen};
 use evaluator::{
     evaluation::Asked,
+    interrupt::Interrupt,
     model::{Batch, Memory, Server, Transformer, Wire, device},
     request::LanguageModel,
     task::Task as _,
@@ -61,7 +62,9 @@ pub(super) fn check(args: &Eval, asked: &[Asked<'_>]) -> Result<()> {
     }
     if !bare.is_empty() {
         let tasks = bare.join(", ");
-        screen::say(&format!("note: {tasks}: servers are asked to put no BOS before prompts; only vLLM is known to listen"));
+        screen::say(&format!(
+            "note: {tasks}: servers are asked to put no BOS before prompts; only vLLM is known to listen"
+        ));
     }
     Ok(())
 }
@@ -84,6 +87,7 @@ impl Answering {
     pub(super) fn open<T>(
         &self,
         args: &Eval,
+        interrupt: &Interrupt,
         work: impl FnOnce(&mut dyn LanguageModel) -> Result<T>,
     ) -> Result<(T, Counts)> {
         let path = match self {
@@ -104,7 +108,7 @@ impl Answering {
         }
         let weights = model.weights();
         let device = device(&args.execution.device)?;
-        let mut opened = Transformer::load(weights, &device)?;
+        let mut opened = Transformer::load(weights, &device)?.interruptible(interrupt.clone());
         if let Some(sequences) = args.batch {
             opened = opened.batch(Batch { sequences: sequences.into(), ..Batch::default() });
         }
