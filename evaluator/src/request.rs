@@ -160,7 +160,7 @@ pub struct Fit {
     pub prompt_tokens: usize,
     /// Examples left out for want of room.
     pub dropped_shots: usize,
-    /// Tokens cut from the beginning after that, for want of room.
+    /// Tokens cut after that, for want of room: from the beginning, or of articles.
     pub cut_tokens: usize,
     /// Continuations whose first token holds a part of the prompt as well.
     pub fused: usize,
@@ -203,6 +203,23 @@ pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Ve
 /// JSON has no infinity.
 fn impossible_is_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NEG_INFINITY))
+}
+
+impl Request {
+    /// Roughly how many tokens it takes to answer this, apart from what many requests have in common: what may be generated, and a
+    /// third of the bytes that are read.
+    pub fn effort(&self) -> usize {
+        let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        let (read, generated) = match &self.ask {
+            Ask::Generate { limit: Limit::Tokens(limit), .. } => (0, *limit),
+            Ask::Generate { limit: Limit::LongestOf(texts, more), .. } => {
+                (0, texts.iter().map(String::len).max().unwrap_or(0) / 3 + more)
+            }
+            Ask::Choose { choices } => (bytes(choices), 0),
+            Ask::Read { text } => (text.len(), 0),
+        };
+        (self.prompt.question.len() + read) / 3 + generated
+    }
 }
 
 impl Prompt {

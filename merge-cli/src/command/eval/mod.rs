@@ -108,11 +108,12 @@ fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<Asked<'a>>> {
 /// Puts the tasks to a model; `None` if interrupted.
 fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interrupt) -> Result<Option<Scored>> {
     let (began, clock) = (SystemTime::now(), Instant::now());
-    let total = asked.iter().map(|asked| asked.task.requests(&asked.items).len()).sum::<usize>();
-    let line = screen::Meter::answers(total as u64);
+    let requests = asked.iter().flat_map(|asked| asked.task.requests(&asked.items));
+    let (total, effort) = requests.fold((0, 0), |(total, effort), request| (total + 1, effort + request.effort()));
+    let line = screen::Meter::answers(total as u64, effort as u64);
     let (marked, counts) = model.open(args, interrupt, |opened| {
-        let found = evaluation::evaluate(opened, asked, &mut |_| {
-            line.add(1);
+        let found = evaluation::evaluate(opened, asked, &mut |request| {
+            line.answered(request.effort() as u64);
             if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         line.finish();
