@@ -64,9 +64,13 @@ mod tests {
             let text = |key: &str| case[key].as_str().unwrap().to_owned();
             let question = |article: &str| text("question").replace("{}", article);
             let articles: Vec<String> = serde_json::from_value(case["articles"].clone()).unwrap();
-            let shot = Shot { question: question(&articles[0]), answer: text("answer"), after: text("after"), ..Shot::default() };
-            let prompt =
-                Prompt { head: text("head"), shots: vec![shot], question: question(&articles[1]), articles };
+            let shot = Shot {
+                question: question(&articles[0]),
+                answer: text("answer"),
+                after: text("after"),
+                ..Shot::default()
+            };
+            let prompt = Prompt { head: text("head"), shots: vec![shot], question: question(&articles[1]), articles };
             let room = case["room"].as_u64().unwrap() as usize;
             assert_eq!(cut(&prompt, &text("stop"), room, &tokenizer).unwrap(), text("cut"), "{room}: {case}");
         }

@@ -119,7 +119,11 @@ impl Server {
     }
 
     fn one(&self, request: &Request) -> Result<Answer> {
-        if self.chat.is_some() { Self::converses(request)? } else { Self::completes(request)? }
+        if self.chat.is_some() {
+            Self::converses(request)?;
+        } else {
+            Self::completes(request)?;
+        }
         match &request.ask {
             Ask::Generate { stop, limit } => self.generate(request, stop, tokens(limit)?),
             Ask::Choose { choices } => {

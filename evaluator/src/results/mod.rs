@@ -166,7 +166,8 @@ fn ours_of_task(task: &Evaluated<'_>) -> Value {
     let mut ours = task.ours.as_object().cloned().unwrap_or_default();
     ours.insert("fit".to_owned(), json!(Mishaps::of(task.marked)));
     if let Some(Tally { right, disagree }) = Tally::of(task.marked) {
-        let right: Map<String, Value> = right.into_iter().map(|(rule, items)| (rule.to_owned(), items.into())).collect();
+        let right: Map<String, Value> =
+            right.into_iter().map(|(rule, items)| (rule.to_owned(), items.into())).collect();
         ours.insert("rules".to_owned(), json!({ "right": right, "disagree": disagree }));
     }
     ours.into()

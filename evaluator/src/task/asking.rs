@@ -272,7 +272,9 @@ impl Asking {
         let question = python::str(&self.text(&self.question, doc)?);
         let questions = shots.iter().map(|shot| &shot.question).chain([&question]);
         if questions.zip(&articles).any(|(question, article)| !question.contains(article.as_str())) {
-            return Err(Error::user(format!("cut_at_sentences: the question does not hold the field `{name}` as it is")));
+            return Err(Error::user(format!(
+                "cut_at_sentences: the question does not hold the field `{name}` as it is"
+            )));
         }
         Ok(articles)
     }

@@ -282,7 +282,9 @@ impl Marking {
     /// What each rule makes of a generated answer: of the text itself where a number is looked for, otherwise of what is left of it.
     fn reads(&self, item: &Item, answers: &[Answer], filtered: &[Filtered]) -> Vec<Read> {
         match (self.rules, &item.gold, answers) {
-            (Rules::Numbers, Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) => reads::of_number(text, gold),
+            (Rules::Numbers, Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) => {
+                reads::of_number(text, gold)
+            }
             (Rules::Spans, ..) => {
                 let main = filtered.iter().find(|filtered| filtered.filter == self.main.1);
                 let response = main.and_then(|main| main.response.as_deref()).unwrap_or_default();
@@ -294,10 +296,10 @@ impl Marking {
 
     /// What harnesses disagree about, if all right answers are numbers, or not.
     pub(super) fn rules(&self, numbers: bool) -> Rules {
-        let compares = self.process.as_ref().map_or_else(
-            || self.measure("exact_match").is_some(),
-            |process| process.gives.contains(&"exact_match"),
-        );
+        let compares = self
+            .process
+            .as_ref()
+            .map_or_else(|| self.measure("exact_match").is_some(), |process| process.gives.contains(&"exact_match"));
         match self.output {
             OutputType::GenerateUntil if numbers => Rules::Numbers,
             OutputType::GenerateUntil if compares => Rules::Spans,
