@@ -28,7 +28,7 @@ pub struct Mishaps {
     pub shortened: usize,
     /// Examples that were lost.
     pub dropped_shots: usize,
-    /// Prompts whose beginning was cut off for want of room.
+    /// Prompts of which something was cut for want of room.
     pub cut: usize,
     /// Continuations whose first token holds a part of the prompt as well.
     pub fused: usize,

@@ -80,6 +80,7 @@ fn results_and_samples_are_files_of_lm_evaluation_harness() {
         assert_eq!(row["doc_id"], i);
         assert!(row["arguments"]["gen_args_0"]["arg_0"].as_str().unwrap().ends_with("答え："), "{row}");
         assert!(row["exact_match"].is_number() && row["evomerge"]["item"].is_string(), "{row}");
+        assert_eq!(row["evomerge"]["answers"][0]["broken"], false, "{row}");
     }
 }
 
@@ -114,7 +115,8 @@ fn what_cannot_be_asked_is_refused() {
     fs::write(dir.path("apart.yaml"), text).unwrap();
     // Before the model, which would be asked first, and before the server, which is not there.
     let apart = ["--tasks", "apart.yaml", "--server", "http://127.0.0.1:9"];
-    let refused = "task apart: prompt and choice become tokens each by itself, but a server encodes them together\n\nhint: ";
+    let refused =
+        "task apart: prompt and choice become tokens each by itself, but a server encodes them together\n\nhint: ";
     check(&[&[&*model], &apart[..]].concat(), refused);
     check(&[&apart[..], &["--chat"]].concat(), "task apart: a conversation cannot be scored");
 }

@@ -23,17 +23,17 @@ mod group;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 pub use dataset::{Datasets, FilesOnly, Splits};
 pub use group::{Group, Suite, suite};
 pub use marking::{Filtered, Marked, MetricRow};
 pub use merge_core::search::Fractions;
-pub use reads::{Read, Tally};
 use merge_core::{
     error::{Error, Result},
     item::{ItemId, ItemScore},
 };
+pub use reads::{Read, Tally};
 use schemars::JsonSchema;
 pub use score::Score;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,15 @@ pub struct Asks {
     pub row: usize,
     /// A benchmark of which the same items are known elsewhere.
     pub family: Option<Family>,
+}
+
+/// A task's scores, apart by the values of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts<'a> {
+    /// The field.
+    pub field: &'a str,
+    /// By its values, the scores of the items.
+    pub scores: BTreeMap<String, Vec<f64>>,
 }
 
 /// A document: its fields.
@@ -301,6 +310,17 @@ impl Benchmark {
     /// error (lm-evaluation-harness: 100,000; none with 0).
     pub fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
         self.marking.aggregate(marked, draws)
+    }
+
+    /// The scores that count for tables and searches, apart by the values of a field; `None` if the task names no field for that.
+    pub fn parts(&self, marked: &[Marked]) -> Option<Parts<'_>> {
+        let field = self.written.definition.ours()?.parts.as_deref()?;
+        let mut scores: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for one in marked {
+            let part = self.doc(one.item).get(field).map_or_else(String::new, crate::python::str);
+            scores.entry(part).or_default().push(one.main);
+        }
+        Some(Parts { field, scores })
     }
 
     /// What tables call it.

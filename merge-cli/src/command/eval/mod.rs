@@ -192,6 +192,14 @@ fn model_json(asked: &[Asked<'_>], scored: &Scored) -> Value {
     json!({ "name": scored.name, "scores": scores, "measures": measures, "mishaps": mishaps })
 }
 
+/// What a task's parts score; one of a single item has no estimate.
+fn parts_json(asked: &Asked<'_>, of: &OfTask) -> Value {
+    let parts = asked.task.parts(&of.marked);
+    parts.map_or(Value::Null, |parts| {
+        parts.scores.iter().map(|(part, scores)| (part.clone(), json!(Estimate::of(scores)))).collect()
+    })
+}
+
 fn row_json(row: &MetricRow) -> Value {
     json!({
         "metric": row.metric, "filter": row.filter, "value": row.value, "stderr": row.stderr, "ci95": row.ci95, "n": row.n,
