@@ -1,7 +1,7 @@
 //! Tasks put to one model, all in one go, so that whatever their prompts share is computed once.
 
 use crate::{
-    request::{Answer, Fit, LanguageModel, Request, Said},
+    request::{Answer, Fit, LanguageModel, Request, Said, watched},
     task::{Benchmark, Marked, Task as _},
 };
 use merge_core::{error::Result, item::ItemId};
@@ -16,8 +16,8 @@ pub struct Asked<'a> {
     pub items: Vec<ItemId>,
 }
 
-/// Told how many of how many requests are answered; `Break` asks to stop.
-pub type Watch<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+/// Told each request that is answered; `Break` asks to stop.
+pub type Watch<'a> = dyn FnMut(&Request) -> ControlFlow<()> + 'a;
 
 /// What did not go as a task asked for it: nothing is cut in silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ pub struct Mishaps {
     pub shortened: usize,
     /// Examples that were lost.
     pub dropped_shots: usize,
-    /// Prompts whose beginning was cut off for want of room.
+    /// Prompts of which something was cut for want of room.
     pub cut: usize,
     /// Continuations whose first token holds a part of the prompt as well.
     pub fused: usize,
@@ -36,21 +36,15 @@ pub struct Mishaps {
     pub broken: usize,
 }
 
-/// Puts tasks to a model and marks what it answers, task by task in the order of the items; `None` if `watch` broke it off.
+/// Puts tasks to a model and marks what it answers, task by task in the order of the items; `None` if the model was interrupted
+/// or `watch` broke it off.
 pub fn evaluate(
     model: &mut dyn LanguageModel,
     asked: &[Asked<'_>],
     watch: &mut Watch<'_>,
 ) -> Result<Option<Vec<Vec<Marked>>>> {
     let requests: Vec<Request> = asked.iter().flat_map(|asked| asked.task.requests(&asked.items)).collect();
-    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
-    let mut done = 0;
-    model.answer(&requests, &mut |number, answer| {
-        answers[number] = Some(answer);
-        done += 1;
-        Ok(watch(done, requests.len()))
-    })?;
-    let Some(answers) = answers.into_iter().collect::<Option<Vec<Answer>>>() else { return Ok(None) };
+    let Some(answers) = watched(model, &requests, &mut |number| watch(&requests[number]))? else { return Ok(None) };
     let mut rest = &answers[..];
     let marked = asked.iter().map(|asked| {
         let (own, others) = rest.split_at(asked.task.requests(&asked.items).len());

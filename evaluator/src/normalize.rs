@@ -1,12 +1,11 @@
 //! The one place where Japanese text is made comparable: widths, signs, separators, numbers and script.
 
-use std::{fmt, str::FromStr, sync::LazyLock};
+use std::{fmt, str::FromStr};
 
 use merge_core::error::{Error, Result};
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::{One as _, Signed as _, Zero as _};
-use regex::Regex;
+use num_traits::{One as _, Signed as _, ToPrimitive as _, Zero as _};
 use serde::{Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
 
@@ -27,32 +26,6 @@ pub fn normalize(text: &str) -> String {
     let spaced: Vec<char> = folded.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
     let signed: Vec<char> = (0..spaced.len()).map(|i| if is_minus(&spaced, i) { '-' } else { spaced[i] }).collect();
     remove_separators(&signed)
-}
-
-/// The last number of the text, after [`normalize`].
-///
-/// What surrounds it is ignored: units after it (円, 個, 人, %), a currency sign before it. A `-` counts as its sign
-/// unless it follows a digit, a letter or a bracket, where it is an operator or a hyphen: `57-55` ends in 55.
-/// Words that are numbers are out of scope: kanji numerals (二十), mixed ones (1万2千, 半), fractions and マイナス. To read those
-/// too, and to prefer what the text calls its answer, there is [`Extractor::Strict`](crate::mark::numbers::Extractor::Strict).
-pub fn final_number(text: &str) -> Option<Number> {
-    static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-        let pattern = r"(?<sign>-?[¥$€£]?-?)(?<digits>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)";
-        Regex::new(pattern).expect("it is a constant and compiles")
-    });
-    let text = normalize(text);
-    let found = NUMBER.captures_iter(&text).last()?;
-    let (sign, digits) = (found.name("sign")?, found.name("digits")?);
-    let before = |at: usize| text[..at].chars().next_back();
-    let makes_operator = |c: char| c.is_ascii_alphanumeric() || matches!(c, ')' | ']' | '}' | '-');
-    let is_negative = match sign.as_str().rfind('-') {
-        Some(at) => !before(sign.start() + at).is_some_and(makes_operator),
-        None => false,
-    };
-    // "No.5" and "です.5" are not a half.
-    let is_point = !before(digits.start()).is_some_and(char::is_alphanumeric);
-    let digits = if is_point { digits.as_str() } else { digits.as_str().trim_start_matches('.') };
-    Some(Number::decimal(is_negative, digits))
 }
 
 /// Whether an answer is Japanese: the language gate of a task with `language: ja`.
@@ -83,6 +56,24 @@ impl Number {
     /// The value as a fraction in lowest terms.
     pub fn value(&self) -> &BigRational {
         &self.0
+    }
+
+    /// Whether a value is this right answer: exactly, or where this was printed from a float, as exactly as that says it.
+    ///
+    /// A decimal of fifteen significant digits, which is what every double keeps (C's `DBL_DIG`), or more was not thought of but
+    /// printed, rounded or cut off: both 0.6666666666666666 and 0.666666666666666 stand for 2/3. A value is right then if it rounds
+    /// to the same double, or differs by less than one in the last digit.
+    pub fn is_answered_by(&self, value: &Self) -> bool {
+        let as_printed = |digit: BigRational| (&self.0 - &value.0).abs() < digit || self.0.to_f64() == value.0.to_f64();
+        self == value || self.last_printed_digit().is_some_and(as_printed)
+    }
+
+    /// What one is worth in the last digit of a decimal that was printed from a float.
+    fn last_printed_digit(&self) -> Option<BigRational> {
+        let places = decimal_places(self.0.denom()).filter(|places| *places > 0)?;
+        let scale = BigInt::from(10).pow(places);
+        let digits = (self.0.abs() * &scale).to_integer().to_string().len();
+        (digits >= f64::DIGITS as usize).then(|| BigRational::new(BigInt::one(), scale))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{
     guard::{self, Question},
+    interrupt::Interrupt,
     model::{Pool, Tokenizer, Transformer, health::Watch},
-    request::answers,
+    request::watched,
     task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
 use candle_core::Device;
@@ -27,6 +28,7 @@ pub struct Benchmarks {
     tasks: Vec<Benchmark>,
     goals: Vec<Goal>,
     device: Device,
+    interrupt: Interrupt,
     /// By the SHA-256 of their files: every candidate of a search has the same.
     tokenizers: Mutex<BTreeMap<[u8; 32], Tokenizer>>,
     /// What candidates that are paths share.
@@ -37,7 +39,15 @@ impl Benchmarks {
     /// No task yet; models run on `device`.
     pub fn new(device: Device) -> Self {
         let pool = Pool::new(&device, Pool::ROOM);
-        Self { tasks: Vec::new(), goals: Vec::new(), device, tokenizers: Mutex::default(), pool }
+        let (tasks, goals) = (Vec::new(), Vec::new());
+        Self { tasks, goals, device, interrupt: Interrupt::default(), tokenizers: Mutex::default(), pool }
+    }
+
+    /// The same objective, which leaves the items in flight unscored, within a step of the model, once `interrupt` is set.
+    #[must_use]
+    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
     }
 
     /// Adds a task that a search maximises: `weight` in the fitness, `items` search items a generation.
@@ -179,13 +189,15 @@ impl Objective for Benchmarks {
         // In the thread pool from here on: every operation of the model that is called from outside has to wait for it.
         rayon::scope(|_| {
             if ranking.iter().any(|items| !items.is_empty()) {
-                let mut model = Transformer::in_pool(&self.pool, weights, self.tokenizer(weights)?)?;
+                let mut model = Transformer::in_pool(&self.pool, weights, self.tokenizer(weights)?)?
+                    .interruptible(self.interrupt.clone());
                 if self.ask_all(&mut model, &ranking, &rest, heard)?.is_break() {
                     return Ok(());
                 }
             }
             if rest.iter().any(|items| !items.is_empty()) {
-                let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?;
+                let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?
+                    .interruptible(self.interrupt.clone());
                 let nothing = vec![Vec::new(); rest.len()];
                 let _ = self.ask_all(&mut model, &rest, &nothing, heard)?;
             }
@@ -216,7 +228,10 @@ impl Benchmarks {
             let mut rest = &items[..];
             while !rest.is_empty() {
                 let (chunk, others) = rest.split_at(chunk_len(task).min(rest.len()));
-                let answers = answers(model, &task.requests(chunk))?;
+                let going_on = &mut |_| ControlFlow::Continue(());
+                let Some(answers) = watched(model, &task.requests(chunk), going_on)? else {
+                    return Ok(ControlFlow::Break(()));
+                };
                 let mut watch = Watch::default();
                 for answer in &answers {
                     _ = watch.tell(answer, task.expects_japanese());

@@ -25,6 +25,9 @@ pub struct Prompt {
     pub shots: Vec<Shot>,
     /// What is asked in the end.
     pub question: String,
+    /// A stretch of each example's question, in order, and one of the question: if the prompt is too long, these are cut at the
+    /// end of a sentence, and no example is left out. Empty where prompts are not cut so.
+    pub articles: Vec<String>,
 }
 
 /// An answered example of a prompt.
@@ -157,7 +160,7 @@ pub struct Fit {
     pub prompt_tokens: usize,
     /// Examples left out for want of room.
     pub dropped_shots: usize,
-    /// Tokens cut from the beginning after that, for want of room.
+    /// Tokens cut after that, for want of room: from the beginning, or of articles.
     pub cut_tokens: usize,
     /// Continuations whose first token holds a part of the prompt as well.
     pub fused: usize,
@@ -168,8 +171,24 @@ pub type Heard<'a> = dyn FnMut(usize, Answer) -> Result<ControlFlow<()>> + 'a;
 
 /// Anything that answers: our own forward pass, a server, or a double in a test.
 pub trait LanguageModel {
-    /// Answers each request once, in any order. An answer depends on its own request alone, never on what else is asked.
+    /// Answers each request once, in any order, unless it is interrupted. An answer depends on its own request alone, never on
+    /// what else is asked.
     fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()>;
+}
+
+/// All answers, in the order of the requests; `None` if the model was interrupted, or `watch`, which is told the number of each
+/// request that is answered, broke it off.
+pub fn watched(
+    model: &mut dyn LanguageModel,
+    requests: &[Request],
+    watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Option<Vec<Answer>>> {
+    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
+    model.answer(requests, &mut |number, answer| {
+        answers[number] = Some(answer);
+        Ok(watch(number))
+    })?;
+    Ok(answers.into_iter().collect())
 }
 
 /// All answers, in the order of the requests.
@@ -177,17 +196,30 @@ pub trait LanguageModel {
 /// # Panics
 /// If the model leaves a request out.
 pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
-    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
-    model.answer(requests, &mut |number, answer| {
-        answers[number] = Some(answer);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(answers.into_iter().map(|answer| answer.expect("a model answers every request")).collect())
+    let answers = watched(model, requests, &mut |_| ControlFlow::Continue(()))?;
+    Ok(answers.expect("a model answers every request"))
 }
 
 /// JSON has no infinity.
 fn impossible_is_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NEG_INFINITY))
+}
+
+impl Request {
+    /// Roughly how many tokens it takes to answer this, apart from what many requests have in common: what may be generated, and a
+    /// third of the bytes that are read.
+    pub fn effort(&self) -> usize {
+        let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        let (read, generated) = match &self.ask {
+            Ask::Generate { limit: Limit::Tokens(limit), .. } => (0, *limit),
+            Ask::Generate { limit: Limit::LongestOf(texts, more), .. } => {
+                (0, texts.iter().map(String::len).max().unwrap_or(0) / 3 + more)
+            }
+            Ask::Choose { choices } => (bytes(choices), 0),
+            Ask::Read { text } => (text.len(), 0),
+        };
+        (self.prompt.question.len() + read) / 3 + generated
+    }
 }
 
 impl Prompt {

@@ -13,18 +13,15 @@ use std::{
 /// 128 + SIGINT, as shells have it.
 pub(crate) const CODE: u8 = 130;
 
-/// A flag that Ctrl-C, or SIGTERM, sets, saying `news`; a second one ends the process at once, which loses only what is in
-/// flight.
+/// Lets Ctrl-C, or SIGTERM, set a flag, saying `news`; a second one ends the process at once, which loses only what is in flight.
 #[expect(clippy::exit, reason = "the second Ctrl-C asks for nothing else")]
-pub(crate) fn listen(news: &'static str) -> Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
+pub(crate) fn listen(interrupted: &Arc<AtomicBool>, news: &'static str) -> Result<()> {
+    let flag = Arc::clone(interrupted);
     let handler = move || {
         if flag.swap(true, Ordering::Relaxed) {
             process::exit(CODE.into());
         }
         screen::say(news);
     };
-    ctrlc::set_handler(handler).map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))?;
-    Ok(interrupted)
+    ctrlc::set_handler(handler).map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))
 }

@@ -101,9 +101,10 @@ impl Line {
         if let Some((best, mean)) = progress.curve.last().and_then(|last| last.best.zip(last.mean)) {
             write!(text, " · best {:.1}, mean {:.1}", 100.0 * best, 100.0 * mean).expect(STRING);
         }
-        let rate = progress.scored_now as f64 / self.began.elapsed().as_secs_f64();
-        if progress.scored_now > 0 {
-            let left = progress.items.1.saturating_sub(progress.items.0) as f64 / rate;
+        let (done, seconds) = (progress.scored_now as u64, self.began.elapsed().as_secs_f64());
+        let rest = progress.items.1.saturating_sub(progress.items.0) as u64;
+        if let Some(left) = left(done, rest, seconds) {
+            let rate = done as f64 / seconds;
             write!(text, " · {rate:.0} evaluations/s · {} left", duration(left)).expect(STRING);
         }
         text
@@ -116,10 +117,10 @@ pub(crate) struct Meter {
     unit: Unit,
     total: u64,
     done: AtomicU64,
-    began: Instant,
+    /// What time is taken by, in all and until now: bytes, or what answers are likely to cost.
+    effort: (u64, AtomicU64),
     bar: Option<ProgressBar>,
-    /// When something was last said; plain lines only.
-    last: Mutex<Instant>,
+    pace: Mutex<Pace>,
 }
 
 /// What a meter counts.
@@ -129,6 +130,16 @@ enum Unit {
     Answers,
 }
 
+/// When a meter last said something, and from when on it measures.
+struct Pace {
+    /// Plain lines only.
+    said: Instant,
+    /// When the first burst was over, and the effort until then: what was remembered comes all at once and says nothing of the rest.
+    from: Option<(Instant, u64)>,
+}
+
+const BURST: Duration = Duration::from_millis(200);
+
 impl Unit {
     /// A number of them, as people say it.
     fn say(self, n: u64) -> String {
@@ -137,59 +148,68 @@ impl Unit {
             Self::Answers => grouped(n),
         }
     }
-
-    fn style(self) -> &'static str {
-        match self {
-            Self::Bytes => "{bar:24} {percent:>3}% {msg} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left",
-            Self::Answers => "{bar:24} {percent:>3}% {msg} {human_pos} of {human_len} · {per_sec} · {eta} left",
-        }
-    }
 }
 
 impl Meter {
     pub(crate) fn bytes(what: &'static str, total: u64) -> Self {
-        Self::new(what, Unit::Bytes, total)
+        Self::new(what, Unit::Bytes, total, total)
     }
 
-    pub(crate) fn answers(total: u64) -> Self {
-        Self::new("answers", Unit::Answers, total)
+    /// So many answers, of so much effort together.
+    pub(crate) fn answers(total: u64, effort: u64) -> Self {
+        Self::new("answers", Unit::Answers, total, effort)
     }
 
-    fn new(what: &'static str, unit: Unit, total: u64) -> Self {
+    fn new(what: &'static str, unit: Unit, total: u64, effort: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total)
-                .with_style(ProgressStyle::with_template(unit.style()).expect("a constant template"))
-                .with_message(what);
+            let bar = ProgressBar::new(effort).with_style(style()).with_message(what);
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             bar
         });
-        Self {
-            what,
-            unit,
-            total,
-            done: AtomicU64::new(0),
-            began: Instant::now(),
-            bar,
-            last: Mutex::new(Instant::now()),
+        let pace = Mutex::new(Pace { said: Instant::now(), from: None });
+        Self { what, unit, total, done: AtomicU64::new(0), effort: (effort, AtomicU64::new(0)), bar, pace }
+    }
+
+    /// So many bytes more are done.
+    pub(crate) fn add(&self, n: u64) {
+        self.advance(n, n);
+    }
+
+    /// One more answer is there, of so much effort.
+    pub(crate) fn answered(&self, effort: u64) {
+        self.advance(1, effort);
+    }
+
+    fn advance(&self, n: u64, effort: u64) {
+        let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
+        let effort = self.effort.1.fetch_add(effort, Ordering::Relaxed) + effort;
+        // Whoever finds it locked is not the one to speak.
+        let Ok(mut pace) = self.pace.try_lock() else { return };
+        let (from, before) = *pace.from.get_or_insert((Instant::now(), effort));
+        if from.elapsed() < BURST {
+            pace.from = Some((from, effort));
+        }
+        let seconds = from.elapsed().as_secs_f64();
+        if let Some(bar) = &self.bar {
+            bar.set_position(effort);
+            bar.set_message(self.describe(done, effort.saturating_sub(before), effort, seconds));
+        } else if pace.said.elapsed() >= PLAIN_EVERY {
+            pace.said = Instant::now();
+            say(&self.describe(done, effort.saturating_sub(before), effort, seconds));
         }
     }
 
-    /// So many more are done.
-    pub(crate) fn add(&self, n: u64) {
-        let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
-        if let Some(bar) = &self.bar {
-            bar.inc(n);
-            return;
+    /// `measured` of the effort took so many seconds.
+    fn describe(&self, done: u64, measured: u64, effort: u64, seconds: f64) -> String {
+        let (what, done, total) = (self.what, self.unit.say(done), self.unit.say(self.total));
+        let mut text = format!("{what} {done} of {total}");
+        if let Some(left) = left(measured, self.effort.0.saturating_sub(effort), seconds) {
+            if let Unit::Bytes = self.unit {
+                write!(text, " · {}/s", bytes((measured as f64 / seconds) as u64)).expect(STRING);
+            }
+            write!(text, " · {} left", duration(left)).expect(STRING);
         }
-        // Whoever finds it locked is not the one to speak.
-        let Ok(mut last) = self.last.try_lock() else { return };
-        if last.elapsed() >= PLAIN_EVERY {
-            *last = Instant::now();
-            let rate = done as f64 / self.began.elapsed().as_secs_f64();
-            let (what, done_, total) = (self.what, self.unit.say(done), self.unit.say(self.total));
-            let left = duration(self.total.saturating_sub(done) as f64 / rate);
-            say(&format!("{what} {done_} of {total} · {}/s · {left} left", self.unit.say(rate as u64)));
-        }
+        text
     }
 
     pub(crate) fn finish(&self) {
@@ -197,6 +217,12 @@ impl Meter {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Seconds that the rest takes if it goes on as until now; `None` until ten seconds have passed, or a twentieth is done.
+fn left(done: u64, rest: u64, seconds: f64) -> Option<f64> {
+    let is_known = done > 0 && (seconds >= 10.0 || 19 * done >= rest);
+    is_known.then(|| rest as f64 * seconds / done as f64)
 }
 
 /// A number of bytes, as people say it: `2.2 GB`.
@@ -247,7 +273,7 @@ fn style() -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, duration, grouped};
+    use super::{bytes, duration, grouped, left};
 
     #[test]
     fn sizes_read_as_people_say_them() {
@@ -264,5 +290,11 @@ mod tests {
     fn durations_read_as_people_say_them() {
         let said = [0.4, 59.6, 61.0, 7260.0, 180_000.0].map(duration);
         assert_eq!(said, ["0 s", "1 min 0 s", "1 min 1 s", "2 h 1 min", "2 d 2 h"]);
+    }
+
+    #[test]
+    fn says_what_is_left_when_it_can_be_known() {
+        assert_eq!([left(0, 100, 60.0), left(1, 99, 9.0), left(4, 96, 2.0)], [None; 3]);
+        assert_eq!([left(1, 99, 10.0), left(5, 95, 2.0), left(7, 0, 1.0)], [Some(990.0), Some(38.0), Some(0.0)]);
     }
 }

@@ -80,6 +80,7 @@ fn results_and_samples_are_files_of_lm_evaluation_harness() {
         assert_eq!(row["doc_id"], i);
         assert!(row["arguments"]["gen_args_0"]["arg_0"].as_str().unwrap().ends_with("答え："), "{row}");
         assert!(row["exact_match"].is_number() && row["evomerge"]["item"].is_string(), "{row}");
+        assert_eq!(row["evomerge"]["answers"][0]["broken"], false, "{row}");
     }
 }
 
@@ -107,4 +108,15 @@ fn what_cannot_be_asked_is_refused() {
     check(&[&model, "--tasks", &task, &task], "task mgsm-ja-mini is named twice");
     check(&[&model, "--tasks", &task, "--limit", "1"], "task mgsm-ja-mini: 1 item is too few for an interval");
     check(&["--tasks", &task, "--server", "nowhere"], "`nowhere` is no address of a server");
+    fs::write(dir.path("items.jsonl"), "{\"q\": \"1+1=\", \"a\": \"2\"}\n{\"q\": \"1+2=\", \"a\": \"3\"}\n").unwrap();
+    let text = "task: apart\ndataset_path: json\ndataset_kwargs: {data_files: {test: items.jsonl}}\ntest_split: test\n\
+        output_type: multiple_choice\ndoc_to_text: q\ndoc_to_target: a\ndoc_to_choice: [\"2\", \"3\"]\n\
+        metadata: {evomerge: {encoding: {pairs: separate}}}\n";
+    fs::write(dir.path("apart.yaml"), text).unwrap();
+    // Before the model, which would be asked first, and before the server, which is not there.
+    let apart = ["--tasks", "apart.yaml", "--server", "http://127.0.0.1:9"];
+    let refused =
+        "task apart: prompt and choice become tokens each by itself, but a server encodes them together\n\nhint: ";
+    check(&[&[&*model], &apart[..]].concat(), refused);
+    check(&[&apart[..], &["--chat"]].concat(), "task apart: a conversation cannot be scored");
 }

@@ -30,7 +30,8 @@ pub enum Extractor {
     EleutherFlexible,
     /// EleutherAI's `mgsm_native_cot_ja`, filter `strict-match`: the first `答えは(-?[0-9.,]+)です。`, compared likewise.
     EleutherStrict,
-    /// Ours: the number a Japanese reader would take for the answer, in any way of writing numbers, compared exactly.
+    /// Ours: the number a Japanese reader would take for the answer, in any way of writing numbers, compared exactly, and with
+    /// a right answer that was printed from a float as exactly as that says it: [`Number::is_answered_by`].
     ///
     /// The text is normalised once. Then the first of these rules that finds a number decides: the last `\boxed{…}`; a number
     /// after the last `####`; the sentence of the last 答え(は|：|:) …; the last sentence よって|したがって … です; the last
@@ -136,7 +137,8 @@ impl Extractor {
                     gold.value().to_f64() == Some(value)
                 }
             }),
-            Self::Stability | Self::Strict => reading.value.as_ref() == Some(gold),
+            Self::Stability => reading.value.as_ref() == Some(gold),
+            Self::Strict => reading.value.is_some_and(|value| gold.is_answered_by(&value)),
             Self::SimpleEvals => reading.raw == gold.to_string(),
             Self::EleutherFlexible | Self::EleutherStrict => {
                 without_punctuation(&reading.raw) == without_punctuation(&gold.to_string())

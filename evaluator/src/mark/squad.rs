@@ -5,6 +5,7 @@ use std::{collections::HashMap, hash::Hash, sync::LazyLock};
 use regex::Regex;
 
 use super::neologdn;
+use crate::python;
 
 /// Tokens that do not count: ASCII's punctuation and this list of the harness's.
 const PUNCTUATION: &str = concat!(
@@ -85,8 +86,7 @@ fn without_emoji(text: &str) -> String {
     EMOJI.replace_all(text, "").into_owned()
 }
 
-/// Python's `str.split`, to which four control characters are white space too.
+/// Python's `str.split`.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_space = |c: char| c.is_whitespace() || matches!(c, '\x1C'..='\x1F');
-    text.split(is_space).filter(|word| !word.is_empty())
+    text.split(python::is_space).filter(|word| !word.is_empty())
 }

@@ -26,7 +26,8 @@ struct Place<'a> {
 }
 
 impl LanguageModel for Transformer {
-    /// Answers come in an order that depends on the requests alone: not on the batch, nor on what is remembered.
+    /// Answers come in an order that depends on the requests alone: not on the batch, nor on what is remembered. Interrupted,
+    /// it ends within a step of the decoder; what is finished by then is remembered, and told as far as the order allows.
     fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()> {
         let (mut open, mut places) = self.places(requests)?;
         // Neighbours share the longest beginnings.
@@ -61,11 +62,17 @@ impl LanguageModel for Transformer {
             let jobs: Vec<&Job<'_>> = batch.iter().map(|place| &place.job).collect();
             let outcomes;
             (outcomes, before) = self.answer_batch(&mut cache, &jobs, &before)?;
+            let interrupted = outcomes.iter().any(Option::is_none);
             if let Some(memory) = &self.memory {
-                memory.keep(jobs.iter().copied().zip(&outcomes))?;
+                memory.keep(
+                    jobs.iter().copied().zip(&outcomes).filter_map(|(job, outcome)| Some((job, outcome.as_ref()?))),
+                )?;
             }
             for (place, outcome) in batch.iter().zip(outcomes) {
-                open[place.request].parts[place.part] = Some(outcome);
+                open[place.request].parts[place.part] = outcome;
+            }
+            if interrupted {
+                return tell(&mut open).map(drop);
             }
             if others.first().is_some_and(|next| self.stretch(next) != self.stretch(&batch[0])) {
                 before = Path::default();

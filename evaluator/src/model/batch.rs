@@ -18,6 +18,13 @@ pub(super) struct Path {
     rows: Vec<u32>,
 }
 
+/// What a job has come to.
+#[derive(Debug)]
+struct Slot {
+    outcome: Outcome,
+    finished: bool,
+}
+
 /// A sequence that is being gone on from.
 #[derive(Debug)]
 struct Growing<'a> {
@@ -31,8 +38,8 @@ struct Growing<'a> {
 }
 
 impl Transformer {
-    /// Computes sorted jobs, taking over what they share with the sequence `before`; returns an outcome for each, and the
-    /// batch's last sequence.
+    /// Computes sorted jobs, taking over what they share with the sequence `before`; returns the outcome of each, and the batch's
+    /// last sequence. If it is interrupted, those that are not finished have none.
     ///
     /// Sorted neighbours have the longest common beginning: what the first does not share with the last of the batch before,
     /// none does.
@@ -41,18 +48,19 @@ impl Transformer {
         cache: &mut Cache,
         jobs: &[&Job<'_>],
         before: &Path,
-    ) -> Result<(Vec<Outcome>, Path)> {
+    ) -> Result<(Vec<Option<Outcome>>, Path)> {
         let sequences: Vec<&Sequence> = jobs.iter().map(|job| &job.sequence).collect();
         let held = sequences.first().map_or(0, |first| common(&before.tokens, &first.tokens));
         let mut plan = Prefill::plan(&sequences, held);
         let room: usize = plan.stretches.iter().map(|(_, start, end)| end - start).sum();
         let growth: usize = jobs.iter().map(|job| job.growth()).sum();
         cache.keep(&before.rows[..held], held + room + growth)?;
-        let mut outcomes: Vec<Outcome> = jobs.iter().map(|job| job.outcome()).collect();
-        let mut growing = self.read(cache, jobs, &sequences, &plan, &mut outcomes)?;
-        while !growing.is_empty() {
-            growing = self.grow(cache, growing, &mut outcomes)?;
+        let mut slots: Vec<Slot> = jobs.iter().map(|job| Slot { outcome: job.outcome(), finished: false }).collect();
+        let mut growing = self.read(cache, jobs, &sequences, &plan, &mut slots)?;
+        while !growing.is_empty() && !self.interrupt.is_set() {
+            growing = self.grow(cache, growing, &mut slots)?;
         }
+        let outcomes = slots.into_iter().map(|slot| slot.finished.then_some(slot.outcome)).collect();
         let tokens = sequences.last().map_or_else(Vec::new, |last| last.tokens.clone());
         Ok((outcomes, Path { tokens, rows: plan.rows.pop().unwrap_or_default() }))
     }
@@ -64,11 +72,14 @@ impl Transformer {
         jobs: &[&Job<'a>],
         sequences: &[&Sequence],
         plan: &Prefill,
-        outcomes: &mut [Outcome],
+        slots: &mut [Slot],
     ) -> Result<Vec<Growing<'a>>> {
         let mut first_tokens = Vec::new();
         let mut wanted = &plan.wanted[..];
         for step in plan.steps(sequences, self.batch.tokens) {
+            if self.interrupt.is_set() {
+                break;
+            }
             let first = cache.len() as u32;
             let end = first + step.runs.iter().map(|run| run.tokens.len() as u32).sum::<u32>();
             let (now, later) = wanted.split_at(wanted.partition_point(|(row, ..)| *row < end));
@@ -87,8 +98,10 @@ impl Transformer {
                             let target = targets[position - jobs[job].sequence.from];
                             let log_sum = *log_sum.get_or_insert_with(|| kernel::log_sum_exp(logits));
                             let log_likelihood = f64::from(logits[target as usize]) - log_sum;
-                            outcomes[job].broken |= likeliest.is_none();
-                            if let Said::Likelihoods(sums) = &mut outcomes[job].said {
+                            let Slot { outcome, finished } = &mut slots[job];
+                            *finished = position + 1 == jobs[job].sequence.tokens.len();
+                            outcome.broken |= likeliest.is_none();
+                            if let Said::Likelihoods(sums) = &mut outcome.said {
                                 // A broken candidate finds every choice impossible; NaN would poison its ranking.
                                 sums[0].log += if log_likelihood.is_nan() { f64::NEG_INFINITY } else { log_likelihood };
                                 sums[0].greedy &= likeliest == Some(target);
@@ -103,7 +116,7 @@ impl Transformer {
         for (job, token) in first_tokens {
             let Purpose::Generate { stop, limit } = jobs[job].purpose else { continue };
             let sequence = Growing { job, stop, limit, rows: plan.rows[job].clone(), generated: Vec::new() };
-            growing.extend(self.push(sequence, token, outcomes)?);
+            growing.extend(self.push(sequence, token, slots)?);
         }
         Ok(growing)
     }
@@ -113,7 +126,7 @@ impl Transformer {
         &mut self,
         cache: &mut Cache,
         mut growing: Vec<Growing<'a>>,
-        outcomes: &mut [Outcome],
+        slots: &mut [Slot],
     ) -> Result<Vec<Growing<'a>>> {
         for (row, sequence) in (cache.len() as u32..).zip(&mut growing) {
             sequence.rows.push(row);
@@ -131,7 +144,7 @@ impl Transformer {
         self.step(cache, &runs, &all, |_, logits| tokens.push(likeliest(logits)))?;
         let mut going_on = Vec::with_capacity(growing.len());
         for (sequence, token) in growing.into_iter().zip(tokens) {
-            going_on.extend(self.push(sequence, token, outcomes)?);
+            going_on.extend(self.push(sequence, token, slots)?);
         }
         Ok(going_on)
     }
@@ -141,7 +154,7 @@ impl Transformer {
         &self,
         mut sequence: Growing<'a>,
         token: Option<u32>,
-        outcomes: &mut [Outcome],
+        slots: &mut [Slot],
     ) -> Result<Option<Growing<'a>>> {
         sequence.generated.extend(token);
         let tokens = sequence.generated.len();
@@ -154,7 +167,8 @@ impl Transformer {
         } else {
             return Ok(Some(sequence));
         };
-        outcomes[sequence.job] = Outcome { broken: token.is_none(), ..Outcome::text(text, tokens, truncated) };
+        let outcome = Outcome { broken: token.is_none(), ..Outcome::text(text, tokens, truncated) };
+        slots[sequence.job] = Slot { outcome, finished: true };
         Ok(None)
     }
 

@@ -195,6 +195,7 @@ mod tests {
             head: "例".to_owned(),
             shots: vec![shot("left out", "too"), shot("1+1は？", " <think>\nうーん\n</think>\n\n2です\n")],
             question: " <5>'\"は？\n".to_owned(),
+            ..Prompt::default()
         };
         for reference in references() {
             let has_system = reference["messages"][0]["role"] == "system";

@@ -1,7 +1,10 @@
 //! How a prompt and its continuation become one sequence of tokens, as each harness does it.
 
 use super::{Tokenizer, prefill::common, special::Specials};
-use crate::request::{Encoding, Pairs, Start};
+use crate::{
+    python,
+    request::{Encoding, Pairs, Start},
+};
 use merge_core::error::{Error, Result};
 
 /// Turns text to tokens for one model.
@@ -50,7 +53,7 @@ impl Encoder<'_> {
                 encoded.map(after).collect()
             }
             Pairs::Joint => {
-                let (prompt, space) = prompt.split_at(prompt.trim_end_matches(is_space).len());
+                let (prompt, space) = prompt.split_at(before_space(prompt));
                 let tokens = self.whole(prompt)?;
                 encoded.map(|text| self.joint(prompt, &tokens, &format!("{space}{text}"))).collect()
             }
@@ -124,7 +127,7 @@ fn joined(prompt: &[u32], continuation: &[u32]) -> Pair {
     Pair { tokens: [prompt, continuation].concat(), cut: prompt.len(), fused: false }
 }
 
-/// White space as Python's `str.rstrip` has it: Unicode's, and the four separators of ASCII.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+/// Where the white space at the end of a text begins, as Python's `str.rstrip` has it.
+pub(super) fn before_space(text: &str) -> usize {
+    text.trim_end_matches(python::is_space).len()
 }

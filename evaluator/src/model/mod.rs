@@ -5,6 +5,7 @@
 
 mod activation;
 mod answer;
+mod article;
 mod architecture;
 mod architectures;
 mod attend;
@@ -53,6 +54,7 @@ use self::{
     ops::Run,
     special::Specials,
 };
+use crate::interrupt::Interrupt;
 use candle_core::{Device, Tensor};
 use merge_core::{
     error::{Error, Result},
@@ -90,6 +92,7 @@ pub struct Transformer {
     /// Turns prompts to conversations.
     chat: Option<Chat>,
     memory: Option<Memory>,
+    interrupt: Interrupt,
     computed: usize,
     recalled: usize,
 }
@@ -139,6 +142,7 @@ impl Transformer {
             batch: Batch::default(),
             chat: None,
             memory: None,
+            interrupt: Interrupt::default(),
             computed: 0,
             recalled: 0,
         })
@@ -155,6 +159,13 @@ impl Transformer {
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
         self.memory = Some(memory);
+        self
+    }
+
+    /// The same model, which answers no further, between two steps of the decoder, once `interrupt` is set.
+    #[must_use]
+    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
         self
     }
 

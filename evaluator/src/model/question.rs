@@ -1,6 +1,6 @@
 //! Requests to sequences of tokens that fit the model's context; what did not fit is counted.
 
-use super::{chat::Chat, encode::Encoder, prefill::Sequence, special::Specials, tokenizer::Tokenizer};
+use super::{article, chat::Chat, encode::Encoder, prefill::Sequence, special::Specials, tokenizer::Tokenizer};
 use crate::request::{Ask, Encoding, Fit, Likelihood, Limit, Prompt, Request, Said};
 use merge_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -124,12 +124,18 @@ impl Reader<'_> {
         let mut fit = Fit::default();
         let mut tokens = encoder.prompt(&self.text(prompt, 0)?)?;
         fit.prompt_tokens = tokens.len();
-        while tokens.len() > room && fit.dropped_shots < prompt.shots.len() {
+        if tokens.len() > room && !prompt.articles.is_empty() && self.chat.is_none() {
+            let stop = stop.first().map_or("", String::as_str);
+            tokens = encoder.prompt(&article::cut(prompt, stop, room, self.tokenizer)?)?;
+            fit.cut_tokens = fit.prompt_tokens.saturating_sub(tokens.len());
+        }
+        while tokens.len() > room && prompt.articles.is_empty() && fit.dropped_shots < prompt.shots.len() {
             fit.dropped_shots += 1;
             tokens = encoder.prompt(&self.text(prompt, fit.dropped_shots)?)?;
         }
-        fit.cut_tokens = tokens.len().saturating_sub(room);
-        tokens.drain(..fit.cut_tokens);
+        let cut = tokens.len().saturating_sub(room);
+        tokens.drain(..cut);
+        fit.cut_tokens += cut;
         let part = if limit == 0 {
             Part::Known(Outcome::text(String::new(), 0, true))
         } else {

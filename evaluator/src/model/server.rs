@@ -1,8 +1,8 @@
 //! A model behind a server that speaks the protocol of `OpenAI`, such as vLLM or llama.cpp's.
 //!
-//! The server encodes text itself, prompt and continuation together: what [`crate::request::Encoding`] says of pairs is left to
-//! it, and every token is scored that the continuation has a part in. What it answers is never remembered, because nobody
-//! here knows its weights.
+//! The server encodes text itself, prompt and continuation together, and every token is scored that the continuation has a part
+//! in. A request that asks for something else is refused: [`Server::completes`]. What it answers is never remembered, because
+//! nobody here knows its weights.
 
 mod echo;
 #[cfg(test)]
@@ -12,8 +12,8 @@ mod wire;
 pub use self::wire::Wire;
 
 use self::{echo::Echo, wire::Refusal};
-use super::chat::messages;
-use crate::request::{Answer, Ask, Fit, Heard, LanguageModel, Likelihood, Limit, Request, Said};
+use super::{chat::messages, encode::before_space};
+use crate::request::{Answer, Ask, Fit, Heard, LanguageModel, Likelihood, Limit, Pairs, Prompt, Request, Said, Start};
 use merge_core::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::{
@@ -78,15 +78,63 @@ impl Server {
         &self.model
     }
 
-    fn one(&self, request: &Request) -> Result<Answer> {
+    /// Refuses a request that no server could answer as it says: what needs its tokenizer, a prompt and a continuation that are
+    /// encoded apart, the likelihood of a first token, and anything right after an end-of-sequence token.
+    pub fn completes(request: &Request) -> Result<()> {
+        let Request { prompt, ask, encoding } = request;
+        let refuse = |what: &str| {
+            let hint = "take a protocol whose tasks have `encoding: {pairs: common}`, as strict has, or evaluate the checkpoint itself";
+            Err(Error::user(what).hint(hint))
+        };
+        match ask {
+            Ask::Generate { limit, .. } => {
+                tokens(limit)?;
+                if !prompt.articles.is_empty() {
+                    return refuse("what is too long is cut by its tokens, but a server does not show its tokenizer");
+                }
+            }
+            Ask::Choose { .. } if encoding.pairs == Pairs::Separate => {
+                return refuse("prompt and choice become tokens each by itself, but a server encodes them together");
+            }
+            Ask::Read { .. } if encoding.pairs == Pairs::Joint => {
+                return refuse("the BOS token of a text is scored, but a server does not tell how likely it is");
+            }
+            Ask::Choose { .. } | Ask::Read { .. } => {}
+        }
+        if *prompt == Prompt::default() && encoding.start == Start::Eos {
+            return refuse("a text follows the end-of-sequence token, but a server puts its own before it");
+        }
+        Ok(())
+    }
+
+    /// Refuses a request that no server could answer in a conversation: anything but to generate, up to a limit of its own.
+    pub fn converses(request: &Request) -> Result<()> {
         match &request.ask {
-            Ask::Generate { stop, limit } => self.generate(request, stop, limit),
+            Ask::Generate { limit, .. } => tokens(limit).map(drop),
+            Ask::Choose { .. } | Ask::Read { .. } => Err(Error::user(
+                "a conversation cannot be scored: servers tell no log-likelihoods of what they are told",
+            )
+            .hint("leave `--chat` out, or take a task that generates")),
+        }
+    }
+
+    fn one(&self, request: &Request) -> Result<Answer> {
+        if self.chat.is_some() {
+            Self::converses(request)?;
+        } else {
+            Self::completes(request)?;
+        }
+        match &request.ask {
+            Ask::Generate { stop, limit } => self.generate(request, stop, tokens(limit)?),
             Ask::Choose { choices } => {
-                let prompt = request.prompt.text();
+                let mut prompt = request.prompt.text();
+                // White space at the end of the prompt belongs to the continuation there.
+                let end = if request.encoding.pairs == Pairs::Joint { before_space(&prompt) } else { prompt.len() };
+                let space = prompt.split_off(end);
                 let mut fit = Fit::default();
                 let (mut values, mut broken) = (Vec::with_capacity(choices.len()), false);
                 for choice in choices {
-                    let echo = self.echo(request, &prompt, choice)?;
+                    let echo = self.echo(request, &prompt, &format!("{space}{choice}"))?;
                     let scored = echo.likelihood().map_err(|e| self.unclear(&e))?;
                     fit.prompt_tokens = fit.prompt_tokens.max(scored.before);
                     fit.fused += usize::from(scored.fused);
@@ -108,17 +156,13 @@ impl Server {
     }
 
     /// Leaves out examples until the server has room.
-    fn generate(&self, request: &Request, stop: &[String], limit: &Limit) -> Result<Answer> {
-        let Limit::Tokens(limit) = limit else {
-            return Err(Error::user("the limit is as long as another text, but a server does not show its tokenizer")
-                .hint("take a protocol with a limit in tokens, or evaluate the checkpoint itself"));
-        };
+    fn generate(&self, request: &Request, stop: &[String], limit: usize) -> Result<Answer> {
         let mut fit = Fit::default();
         loop {
-            let said = if *limit == 0 {
+            let said = if limit == 0 {
                 Ok(Said::Text { text: String::new(), tokens: 0, truncated: true })
             } else {
-                self.go_on(request, stop, *limit, &mut fit)
+                self.go_on(request, stop, limit, &mut fit)
             };
             match said {
                 Ok(said) => return Ok(Answer { said, fit, broken: false }),
@@ -168,12 +212,6 @@ impl Server {
 
     /// A text with the log-likelihoods of its tokens. Servers that generate nothing of 0 tokens without end are asked for one.
     fn echo(&self, request: &Request, prompt: &str, continuation: &str) -> Result<Echo> {
-        if self.chat.is_some() {
-            return Err(Error::user(
-                "a conversation cannot be scored: servers tell no log-likelihoods of what they are told",
-            )
-            .hint("leave `--chat` out, or take a task that generates"));
-        }
         let text = format!("{prompt}{continuation}");
         let mut body = self.body(request);
         let more = json!({ "prompt": text, "max_tokens": 1, "echo": true, "logprobs": 1 });
@@ -234,5 +272,16 @@ impl LanguageModel for Server {
             }
             Ok(())
         })
+    }
+}
+
+/// A limit that is in tokens.
+fn tokens(limit: &Limit) -> Result<usize> {
+    match limit {
+        Limit::Tokens(limit) => Ok(*limit),
+        Limit::LongestOf(..) => {
+            Err(Error::user("the limit is as long as another text, but a server does not show its tokenizer")
+                .hint("take a protocol with a limit in tokens, or evaluate the checkpoint itself"))
+        }
     }
 }

@@ -7,9 +7,8 @@ mod samples;
 
 use crate::{
     evaluation::Mishaps,
-    mark::numbers::Extractor,
     python,
-    task::{Benchmark, Group, Marked, MetricRow, Task as _},
+    task::{Benchmark, Group, Marked, MetricRow, Tally, Task as _},
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -161,20 +160,15 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
     all.into()
 }
 
-/// What lm-evaluation-harness has no key for: how prompts fitted; and by the rule of each harness how many numbers are right,
-/// with the documents on which the rules disagree.
+/// What lm-evaluation-harness has no key for: how prompts fitted; and by the rule of each harness how many answers are right, with
+/// the documents on which the rules disagree.
 fn ours_of_task(task: &Evaluated<'_>) -> Value {
     let mut ours = task.ours.as_object().cloned().unwrap_or_default();
     ours.insert("fit".to_owned(), json!(Mishaps::of(task.marked)));
-    if task.marked.iter().any(|marked| !marked.reads.is_empty()) {
-        let right = |extractor: Extractor| {
-            let right = |marked: &&Marked| marked.reads.iter().any(|read| read.extractor == extractor && read.right);
-            (extractor.name().to_owned(), task.marked.iter().filter(right).count().into())
-        };
-        let disagree = |marked: &&Marked| marked.reads.iter().any(|read| read.right != marked.reads[0].right);
-        let disagree: Vec<usize> = task.marked.iter().filter(disagree).map(|marked| marked.number).collect();
-        let right: Map<String, Value> = Extractor::ALL.into_iter().map(right).collect();
-        ours.insert("numbers".to_owned(), json!({ "right": right, "disagree": disagree }));
+    if let Some(Tally { right, disagree }) = Tally::of(task.marked) {
+        let right: Map<String, Value> =
+            right.into_iter().map(|(rule, items)| (rule.to_owned(), items.into())).collect();
+        ours.insert("rules".to_owned(), json!({ "right": right, "disagree": disagree }));
     }
     ours.into()
 }

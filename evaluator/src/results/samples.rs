@@ -65,11 +65,17 @@ fn line(task: &Evaluated<'_>, marked: &Marked, filtered: &Filtered) -> (Value, S
     (line.into(), hashes.concat())
 }
 
-/// What lm-evaluation-harness has no key for: the item's hash, and how its prompts fitted.
+/// What lm-evaluation-harness has no key for: the item's hash, how its prompts fitted, and whether the model was broken.
 fn ours(marked: &Marked) -> Value {
     let fit = |answer: &Answer| {
         let Fit { prompt_tokens, dropped_shots, cut_tokens, fused } = answer.fit;
-        let mut all = json!({ "prompt_tokens": prompt_tokens, "dropped_shots": dropped_shots, "cut_tokens": cut_tokens, "fused": fused });
+        let mut all = json!({
+            "prompt_tokens": prompt_tokens,
+            "dropped_shots": dropped_shots,
+            "cut_tokens": cut_tokens,
+            "fused": fused,
+            "broken": answer.broken,
+        });
         if let Said::Text { tokens, truncated, .. } = &answer.said {
             all["tokens"] = json!(tokens);
             all["truncated"] = json!(truncated);
@@ -81,9 +87,8 @@ fn ours(marked: &Marked) -> Value {
         "answers": marked.answers.iter().map(fit).collect::<Vec<_>>(),
     });
     if !marked.reads.is_empty() {
-        let read = |Read { extractor, reading, right }: &Read| {
-            (extractor.name().to_owned(), json!({ "right": right, "reading": reading }))
-        };
+        let read =
+            |Read { rule, reading, right }: &Read| ((*rule).to_owned(), json!({ "right": right, "reading": reading }));
         all["reads"] = marked.reads.iter().map(read).collect::<Map<_, _>>().into();
     }
     all

@@ -33,13 +33,18 @@ impl Confusion {
         mean(shares)
     }
 
+    /// The F1 of a class; `None` if it has neither items nor answers.
+    pub fn f1(&self, class: usize) -> Option<f64> {
+        if class >= self.n_classes {
+            return None;
+        }
+        let both = self.golds(class) + self.answers(class);
+        (both > 0).then(|| 2.0 * self.right(class) as f64 / both as f64)
+    }
+
     /// The mean over classes that have items or answers of their F1.
     pub fn macro_f1(&self) -> f64 {
-        let scores = (0..self.n_classes).filter_map(|class| {
-            let both = self.golds(class) + self.answers(class);
-            (both > 0).then(|| 2.0 * self.right(class) as f64 / both as f64)
-        });
-        mean(scores)
+        mean((0..self.n_classes).filter_map(|class| self.f1(class)))
     }
 
     /// Matthews' correlation of golds and answers, for any number of classes (J. Gorodkin, 2004); 0 if either is constant.

@@ -1,8 +1,10 @@
 //! The scores of all items as one, and its standard error: the formulas of lm-evaluation-harness, its draws included.
 
 use super::score::{Aggregation, Score};
-use crate::{python::Random, statistics::Estimate};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::{
+    python::Random,
+    statistics::{Estimate, labels::Confusion},
+};
 
 /// Draws from one generator; the next ones come from a generator of their own.
 const CHUNK: usize = 1000;
@@ -47,15 +49,23 @@ impl Aggregation {
             Self::Perplexity => (-mean(&numbers())).exp(),
             Self::WeightedPerplexity => (-per_weight(scores)).exp(),
             Self::BitsPerByte => -per_weight(scores) / std::f64::consts::LN_2,
-            Self::F1 => f1(&classes(scores), 1),
-            Self::MacroF1 => {
-                let classes = classes(scores);
-                let known: BTreeSet<usize> = classes.iter().flat_map(|(gold, said)| [*gold, *said]).collect();
-                mean(&known.into_iter().map(|class| f1(&classes, class)).collect::<Vec<_>>())
+            Self::F1 | Self::MacroF1 | Self::BalancedAccuracy | Self::Matthews => {
+                let (golds, said) = classes(scores);
+                self.of_classes(&Confusion::of(&golds, &said))
             }
-            Self::BalancedAccuracy => balanced(&classes(scores)),
-            Self::Matthews => matthews(&classes(scores)),
             Self::Brier => brier(scores),
+        }
+    }
+
+    /// One number of right and said classes; `F1` is of class 1.
+    fn of_classes(self, confusion: &Confusion) -> f64 {
+        match self {
+            Self::F1 => confusion.f1(1).unwrap_or(0.0),
+            Self::MacroF1 => confusion.macro_f1(),
+            // `balanced_mean` of Stability's harness.
+            Self::BalancedAccuracy => confusion.balanced_accuracy(),
+            Self::Matthews => confusion.mcc(),
+            _ => f64::NAN,
         }
     }
 
@@ -63,6 +73,10 @@ impl Aggregation {
     pub(super) fn ci95(self, scores: &[&Score]) -> Option<[f64; 2]> {
         let estimate = match self {
             Self::Mean => Estimate::of(&scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>()),
+            Self::F1 | Self::MacroF1 | Self::BalancedAccuracy | Self::Matthews => {
+                let (golds, said) = classes(scores);
+                Estimate::of_labels(&golds, &said, |confusion| self.of_classes(confusion))
+            }
             _ => Estimate::of_statistic(scores, |scores| self.of(scores)),
         };
         estimate.map(|estimate| estimate.ci95)
@@ -120,46 +134,13 @@ fn per_weight(scores: &[&Score]) -> f64 {
     log / weight
 }
 
-fn classes(scores: &[&Score]) -> Vec<(usize, usize)> {
+/// The right classes, and those that were said.
+fn classes(scores: &[&Score]) -> (Vec<usize>, Vec<usize>) {
     let pair = |score: &&Score| match score {
         Score::Classes { gold, said } => Some((*gold, *said)),
         _ => None,
     };
-    scores.iter().filter_map(pair).collect()
-}
-
-/// Of one class, as scikit-learn's `f1_score`; 0 where it is neither right nor said.
-fn f1(classes: &[(usize, usize)], class: usize) -> f64 {
-    let count = |is: &dyn Fn(&(usize, usize)) -> bool| classes.iter().filter(|pair| is(pair)).count() as f64;
-    let hits = count(&|pair| *pair == (class, class));
-    let both = count(&|pair| pair.0 == class) + count(&|pair| pair.1 == class);
-    if both == 0.0 { 0.0 } else { 2.0 * hits / both }
-}
-
-/// The mean over classes of the share that is right (`balanced_mean` of Stability's harness).
-fn balanced(classes: &[(usize, usize)]) -> f64 {
-    let mut counts: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
-    for (gold, said) in classes {
-        let (right, all) = counts.entry(*gold).or_default();
-        *right += f64::from(u8::from(gold == said));
-        *all += 1.0;
-    }
-    mean(&counts.values().map(|(right, all)| right / all).collect::<Vec<_>>())
-}
-
-/// Of any number of classes, as scikit-learn's `matthews_corrcoef`; 0 where one of the two never changes.
-fn matthews(classes: &[(usize, usize)]) -> f64 {
-    let n = classes.len() as f64;
-    let mut counts: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
-    for (gold, said) in classes {
-        counts.entry(*gold).or_default().0 += 1.0;
-        counts.entry(*said).or_default().1 += 1.0;
-    }
-    let hits = classes.iter().filter(|(gold, said)| gold == said).count() as f64;
-    let sum = |product: fn(f64, f64) -> f64| counts.values().map(|(gold, said)| product(*gold, *said)).sum::<f64>();
-    let (both, golds, said) = (sum(|g, s| g * s), sum(|g, _| g * g), sum(|_, s| s * s));
-    let scale = ((n * n - golds) * (n * n - said)).sqrt();
-    if scale == 0.0 { 0.0 } else { (hits * n - both) / scale }
+    scores.iter().filter_map(pair).unzip()
 }
 
 fn brier(scores: &[&Score]) -> f64 {

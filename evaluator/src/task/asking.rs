@@ -32,6 +32,8 @@ pub(super) struct Asking {
     stop: Vec<String>,
     max_tokens: usize,
     gold_limit: Option<usize>,
+    /// The field that is cut where a prompt is too long.
+    article: Option<String>,
     encoding: Encoding,
     /// Whether each choice is asked for without its question as well.
     unconditional: bool,
@@ -114,6 +116,7 @@ impl Asking {
                 .and_then(|kwargs| kwargs.max_gen_toks.as_ref())
                 .map_or(MAX_GEN_TOKS, |tokens| tokens.value),
             gold_limit: ours.and_then(|ours| ours.gold_limit.as_ref()).map(|more| more.value),
+            article: ours.and_then(|ours| ours.cut_at_sentences.as_ref()).map(|name| name.value.clone()),
             encoding: ours.and_then(|ours| ours.encoding).unwrap_or_default().encoding(),
             description: plain(&definition.description),
             question,
@@ -182,7 +185,11 @@ impl Asking {
             _ => String::new(),
         };
         let shots = examples.iter().map(|example| self.shot(example)).collect::<Result<Vec<Shot>>>()?;
-        let prompt = |question: String| Prompt { head: head.clone(), shots: shots.clone(), question };
+        let articles = self.articles(doc, examples, &shots)?;
+        let prompt = |question: String| {
+            let (head, shots, articles) = (head.clone(), shots.clone(), articles.clone());
+            Prompt { head, shots, question, articles }
+        };
         let text = self.text(&self.question, doc).map_err(|e| e.at("doc_to_text"))?;
         let prefix = self.prefix(&self.question, doc)?;
         let contexts = match &text {
@@ -251,6 +258,25 @@ impl Asking {
 
     fn request(&self, prompt: Prompt, ask: Ask) -> Request {
         Request { prompt, ask, encoding: self.encoding }
+    }
+
+    /// What may be cut of the examples and of the question.
+    fn articles(&self, doc: &Doc, examples: &[&Doc], shots: &[Shot]) -> Result<Vec<String>> {
+        let Some(name) = &self.article else { return Ok(Vec::new()) };
+        let articles: Vec<String> = examples
+            .iter()
+            .chain([&doc])
+            .map(|doc| field(doc, name).map(python::str))
+            .collect::<Result<_>>()
+            .map_err(|e| e.at("cut_at_sentences"))?;
+        let question = python::str(&self.text(&self.question, doc)?);
+        let questions = shots.iter().map(|shot| &shot.question).chain([&question]);
+        if questions.zip(&articles).any(|(question, article)| !question.contains(article.as_str())) {
+            return Err(Error::user(format!(
+                "cut_at_sentences: the question does not hold the field `{name}` as it is"
+            )));
+        }
+        Ok(articles)
     }
 
     /// An answered example.

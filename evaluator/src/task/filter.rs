@@ -219,17 +219,16 @@ fn compile(pattern: &str) -> std::result::Result<Regex, Mistake> {
 /// Refuses settings that a step does not have.
 fn known_settings(step: &Step) -> std::result::Result<(), Mistake> {
     use StepFunction::{Map, MultiChoiceRegex, Regex, TakeFirstK};
-    let at = |place: Option<Place>| place;
     let settings: [(&str, Option<Place>, &[StepFunction]); 9] = [
-        ("regex_pattern", at(step.regex_pattern.as_ref().map(|s| s.place)), &[Regex, MultiChoiceRegex]),
-        ("group_select", at(step.group_select.map(|s| s.place)), &[Regex, MultiChoiceRegex]),
-        ("fallback", at(step.fallback.as_ref().map(|s| s.place)), &[Regex, MultiChoiceRegex]),
-        ("ignore_case", at(step.ignore_case.map(|s| s.place)), &[MultiChoiceRegex]),
-        ("ignore_punctuation", at(step.ignore_punctuation.map(|s| s.place)), &[MultiChoiceRegex]),
-        ("regexes_to_ignore", at(step.regexes_to_ignore.as_ref().map(|s| s.place)), &[MultiChoiceRegex]),
-        ("mapping_dict", at(step.mapping_dict.as_ref().map(|s| s.place)), &[Map]),
-        ("default_value", at(step.default_value.as_ref().map(|s| s.place)), &[Map]),
-        ("k", at(step.k.map(|s| s.place)), &[TakeFirstK]),
+        ("regex_pattern", step.regex_pattern.as_ref().map(|s| s.place), &[Regex, MultiChoiceRegex]),
+        ("group_select", step.group_select.map(|s| s.place), &[Regex, MultiChoiceRegex]),
+        ("fallback", step.fallback.as_ref().map(|s| s.place), &[Regex, MultiChoiceRegex]),
+        ("ignore_case", step.ignore_case.map(|s| s.place), &[MultiChoiceRegex]),
+        ("ignore_punctuation", step.ignore_punctuation.map(|s| s.place), &[MultiChoiceRegex]),
+        ("regexes_to_ignore", step.regexes_to_ignore.as_ref().map(|s| s.place), &[MultiChoiceRegex]),
+        ("mapping_dict", step.mapping_dict.as_ref().map(|s| s.place), &[Map]),
+        ("default_value", step.default_value.as_ref().map(|s| s.place), &[Map]),
+        ("k", step.k.map(|s| s.place), &[TakeFirstK]),
     ];
     for (key, place, functions) in settings {
         if let Some(place) = place.filter(|_| !functions.contains(&step.function.value)) {

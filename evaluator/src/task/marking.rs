@@ -11,10 +11,10 @@ use super::{
     items::Item,
     measures::{Measure, listed, measures},
     ours::{self, Tool, Tools},
-    score::{self, Aggregation, METRICS, Metric, Score, golds},
+    reads::{self, Read, Rules},
+    score::{self, Aggregation, Choose, METRICS, Metric, Score, golds},
 };
 use crate::{
-    mark::numbers::{Extractor, Reading},
     normalize::{Number, is_japanese},
     python,
     request::{Answer, Likelihood, Said},
@@ -23,6 +23,7 @@ use merge_core::{
     error::{Error, Result},
     recipe::{Mistake, known_names},
 };
+use serde_json::Value;
 
 /// How a task's answers are marked.
 #[derive(Debug)]
@@ -35,12 +36,14 @@ pub(super) struct Marking {
     process: Option<Process>,
     tools: Tools,
     japanese: bool,
+    /// Which choice the likelihoods choose.
+    choose: Choose,
     /// The measure and the filter that tables and searches go by.
     pub(super) main: (String, String),
     /// Whether any of several right answers will do.
     pub(super) many: bool,
-    /// Whether every right answer is a number.
-    pub(super) sums: bool,
+    /// What harnesses disagree about.
+    pub(super) rules: Rules,
 }
 
 /// An item that was asked and marked.
@@ -56,19 +59,8 @@ pub struct Marked {
     pub filtered: Vec<Filtered>,
     /// What counts for tables and searches; more is better.
     pub main: f64,
-    /// Of a task whose right answers are numbers: what the rule of each harness reads in a generated answer.
+    /// What the rule of each harness makes of a generated answer, where they could disagree.
     pub reads: Vec<Read>,
-}
-
-/// What the rule of a harness reads in a generated answer.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// The rule.
-    pub extractor: Extractor,
-    /// What it reads.
-    pub reading: Option<Reading>,
-    /// Whether that is right, as the harness compares.
-    pub right: bool,
 }
 
 /// What was marked under the name of a filter, and how.
@@ -140,6 +132,8 @@ impl Marking {
             }
         }
         let main = (measures[0].name.clone(), filters[0].name.clone());
+        let ours = definition.ours();
+        let tie_is_wrong = ours.and_then(|ours| ours.tie_is_wrong.as_ref()).is_some_and(|wrong| wrong.value);
         let mut marking = Self {
             output,
             repeats,
@@ -147,12 +141,13 @@ impl Marking {
             measures,
             process,
             tools,
-            japanese: definition.ours().is_some_and(|ours| ours.language.is_some()),
+            japanese: ours.is_some_and(|ours| ours.language.is_some()),
+            choose: if tie_is_wrong { score::likelier_than_all } else { score::likeliest },
             main,
             many: false,
-            sums: false,
+            rules: Rules::One,
         };
-        if let Some(main) = definition.ours().and_then(|ours| ours.main.as_ref()) {
+        if let Some(main) = ours.and_then(|ours| ours.main.as_ref()) {
             marking.go_by(&main.value).map_err(|mistake| written.error("metadata", main.place, mistake))?;
         }
         Ok(marking)
@@ -280,21 +275,35 @@ impl Marking {
         let value = listed.map(|(_, score)| score).or(extra.as_ref()).and_then(Score::value).unwrap_or(0.0);
         let value = if value.is_nan() { 0.0 } else { value };
         let main = if self.main_is_better_high() { value } else { -value };
-        let reads = self.reads(item, answers);
+        let reads = self.reads(item, answers, &filtered);
         Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads }
     }
 
-    /// What each rule reads in an answer that is to be a number.
-    fn reads(&self, item: &Item, answers: &[Answer]) -> Vec<Read> {
-        match (&item.gold, answers) {
-            (Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) if self.sums => {
-                let read = |extractor: Extractor| {
-                    let (reading, right) = (extractor.read(text), extractor.is_right(text, gold));
-                    Read { extractor, reading, right }
-                };
-                Extractor::ALL.map(read).into()
+    /// What each rule makes of a generated answer: of the text itself where a number is looked for, otherwise of what is left of it.
+    fn reads(&self, item: &Item, answers: &[Answer], filtered: &[Filtered]) -> Vec<Read> {
+        match (self.rules, &item.gold, answers) {
+            (Rules::Numbers, Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) => {
+                reads::of_number(text, gold)
+            }
+            (Rules::Spans, ..) => {
+                let main = filtered.iter().find(|filtered| filtered.filter == self.main.1);
+                let response = main.and_then(|main| main.response.as_deref()).unwrap_or_default();
+                reads::of_span(response, &right_answers(item))
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// What harnesses disagree about, if all right answers are numbers, or not.
+    pub(super) fn rules(&self, numbers: bool) -> Rules {
+        let compares = self
+            .process
+            .as_ref()
+            .map_or_else(|| self.measure("exact_match").is_some(), |process| process.gives.contains(&"exact_match"));
+        match self.output {
+            OutputType::GenerateUntil if numbers => Rules::Numbers,
+            OutputType::GenerateUntil if compares => Rules::Spans,
+            _ => Rules::One,
         }
     }
 
@@ -341,7 +350,7 @@ impl Marking {
             Said::Text { .. } => panic!("likelihoods for each item"),
         });
         let all: Vec<Likelihood> = all.collect();
-        let of = |name: &str| score::of_likelihoods(name, self.output, &item.asked, &all);
+        let of = |name: &str| score::of_likelihoods(name, self.output, self.choose, &item.asked, &all);
         // In the order of the table, whatever the task's is.
         let listed = METRICS.iter().filter(|metric| self.measure(metric.name).is_some());
         let scores: Vec<(String, Score)> =
@@ -379,6 +388,15 @@ impl Marking {
             }
         }
         rows
+    }
+}
+
+/// All right answers: those of a document in the form of `SQuAD`, of which a task may take the first alone, or what stands where
+/// an answer would.
+fn right_answers(item: &Item) -> Vec<String> {
+    match item.doc.get("answers").and_then(|answers| answers.get("text")).and_then(Value::as_array) {
+        Some(all) => all.iter().map(python::str).collect(),
+        None => texts(&item.asked.target, item.asked.choices.as_deref()),
     }
 }
 

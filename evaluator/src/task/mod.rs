@@ -18,20 +18,22 @@ mod score;
 mod aggregate;
 mod measures;
 mod marking;
+mod reads;
 mod group;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 pub use dataset::{Datasets, FilesOnly, Splits};
 pub use group::{Group, Suite, suite};
-pub use marking::{Filtered, Marked, MetricRow, Read};
+pub use marking::{Filtered, Marked, MetricRow};
 pub use merge_core::search::Fractions;
 use merge_core::{
     error::{Error, Result},
     item::{ItemId, ItemScore},
 };
+pub use reads::{Read, Tally};
 use schemars::JsonSchema;
 pub use score::Score;
 use serde::{Deserialize, Serialize};
@@ -50,7 +52,7 @@ use marking::Marking;
 use measures::Measure;
 
 /// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What an item asks.
 #[derive(Clone, Debug)]
@@ -61,6 +63,15 @@ pub struct Asks {
     pub row: usize,
     /// A benchmark of which the same items are known elsewhere.
     pub family: Option<Family>,
+}
+
+/// A task's scores, apart by the values of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts<'a> {
+    /// The field.
+    pub field: &'a str,
+    /// By its values, the scores of the items.
+    pub scores: BTreeMap<String, Vec<f64>>,
 }
 
 /// A document: its fields.
@@ -187,7 +198,7 @@ fn of(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result
     // As lm-evaluation-harness does, by the first document.
     let first = items.splits.iter().flatten().next().map(|id| &items.by_id[id]);
     marking.many = first.is_some_and(|item| item.asked.target.is_array());
-    marking.sums = !items.by_id.is_empty() && items.by_id.values().all(|item| item.gold.is_some());
+    marking.rules = marking.rules(!items.by_id.is_empty() && items.by_id.values().all(|item| item.gold.is_some()));
     let name = written.definition.task.as_ref().map_or_else(String::new, |task| task.value.clone());
     Ok(Benchmark { name, written, marking, items })
 }
@@ -301,6 +312,17 @@ impl Benchmark {
         self.marking.aggregate(marked, draws)
     }
 
+    /// The scores that count for tables and searches, apart by the values of a field; `None` if the task names no field for that.
+    pub fn parts(&self, marked: &[Marked]) -> Option<Parts<'_>> {
+        let field = self.written.definition.ours()?.parts.as_deref()?;
+        let mut scores: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for one in marked {
+            let part = self.doc(one.item).get(field).map_or_else(String::new, crate::python::str);
+            scores.entry(part).or_default().push(one.main);
+        }
+        Some(Parts { field, scores })
+    }
+
     /// What tables call it.
     pub fn alias(&self) -> Option<&str> {
         self.written.definition.task_alias.as_deref()
@@ -389,7 +411,8 @@ impl Task for Benchmark {
             content.remove("metadata")
         });
         let ours = metadata.as_ref().and_then(|metadata| metadata.get("evomerge")).and_then(Value::as_object);
-        let counts = ["encoding", "gold_limit", "shuffle", "stratified", "language"];
+        let counts =
+            ["encoding", "gold_limit", "cut_at_sentences", "tie_is_wrong", "shuffle", "stratified", "language"];
         let ours: Map<String, Value> = ours
             .into_iter()
             .flatten()

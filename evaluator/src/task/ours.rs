@@ -126,7 +126,13 @@ fn is_right(answered: &Answered<'_>, extractor: Extractor) -> bool {
 fn squad(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
     let golds = golds(answered);
     let (name, f1) = f1(answered, &golds);
-    vec![("exact_match", Score::Flag(squad::exact_match(answered.text, &golds))), (name, Score::Number(f1))]
+    let mut scores =
+        vec![("exact_match", Score::Flag(squad::exact_match(answered.text, &golds))), (name, Score::Number(f1))];
+    if answered.tools.words.is_some() {
+        // Beside what it would be without a dictionary.
+        scores.push(("f1_char", Score::Number(squad::f1_char(answered.text, &golds))));
+    }
+    scores
 }
 
 fn f1(answered: &Answered<'_>, golds: &[String]) -> (&'static str, f64) {

@@ -150,16 +150,20 @@ impl Score {
     }
 }
 
+/// Which of several values is chosen, if any is.
+pub(super) type Choose = fn(&[f64]) -> Option<usize>;
+
 /// A measure of an item of likelihoods, `None` if this kind of question has no such measure. `likelihoods` are those of all
 /// continuations of all its requests, in order.
 pub(super) fn of_likelihoods(
     name: &str,
     output: OutputType,
+    choose: Choose,
     asked: &Asked,
     likelihoods: &[Likelihood],
 ) -> Option<Score> {
     match output {
-        MultipleChoice => of_choices(name, asked, likelihoods),
+        MultipleChoice => of_choices(name, choose, asked, likelihoods),
         Loglikelihood | LoglikelihoodRolling => {
             let text = texts(&asked.target, None).concat();
             of_text(name, &text, *likelihoods.first()?)
@@ -183,7 +187,7 @@ fn of_text(name: &str, text: &str, Likelihood { log, greedy, .. }: Likelihood) -
 }
 
 /// Of choices.
-fn of_choices(name: &str, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
+fn of_choices(name: &str, choose: Choose, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
     let choices = asked.choices.as_ref()?;
     // With several contexts there is one continuation for each, otherwise one for each choice; those without a question last.
     let (said, without) = all.split_at(choices.len().min(all.len()));
@@ -192,16 +196,16 @@ fn of_choices(name: &str, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
     let right =
         |best: Option<usize>| Score::Number(f64::from(u8::from(best.is_some_and(|best| golds.contains(&best)))));
     let by = |length: fn(&str) -> usize| {
-        likeliest(&logs.iter().zip(choices).map(|(log, choice)| log / length(choice) as f64).collect::<Vec<_>>())
+        choose(&logs.iter().zip(choices).map(|(log, choice)| log / length(choice) as f64).collect::<Vec<_>>())
     };
     let gold = *golds.first()?;
     match name {
-        "acc" => Some(right(likeliest(&logs))),
+        "acc" => Some(right(choose(&logs))),
         "acc_norm" => Some(right(by(|choice| choice.chars().count()))),
         "acc_bytes" => Some(right(by(str::len))),
         "acc_mutual_info" => {
             let gains: Vec<f64> = logs.iter().zip(without).map(|(log, without)| log - without.log).collect();
-            Some(right(likeliest(&gains)))
+            Some(right(choose(&gains)))
         }
         "exact_match" => Some(Score::Whole(i64::from(golds.iter().any(|gold| said[*gold].greedy)))),
         "f1" | "mcc" | "balanced_acc" | "macro_f1" => {
@@ -268,6 +272,11 @@ pub(super) fn likeliest(values: &[f64]) -> Option<usize> {
         }
     }
     best
+}
+
+/// The index of the largest value, if no other equals it.
+pub(super) fn likelier_than_all(values: &[f64]) -> Option<usize> {
+    likeliest(values).filter(|best| values.iter().filter(|value| **value >= values[*best]).count() == 1)
 }
 
 fn softmax(logs: &[f64]) -> Vec<f64> {

@@ -19,7 +19,13 @@ use merge_core::{
     weights::{Meta, Weights as _},
 };
 use serde_json::json;
-use std::{ops::ControlFlow, path::Path, process::ExitCode, sync::atomic::Ordering, time::Instant};
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let began = Instant::now();
@@ -38,7 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let licences = Licences::of(sources.files().map(|(name, path)| (short(name), path.to_owned())))?;
     let total: usize = merge.index().values().map(Meta::byte_len).sum();
-    let interrupted = interrupt::listen("stopping; nothing is written")?;
+    let interrupted = Arc::default();
+    interrupt::listen(&interrupted, "stopping; nothing is written")?;
     let bar = Meter::bytes("merging", total as u64);
     let wrote = |n: usize| {
         bar.add(n as u64);

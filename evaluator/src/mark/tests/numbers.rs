@@ -319,3 +319,39 @@ fn reads_the_answers_of_gsm8k() {
     // Counted with Sakana's own code: the sixteen with a comma are lost.
     assert_eq!((count(Extractor::Sakana), count(Extractor::Strict), answers.len()), (1303, 1319, 1319));
 }
+
+/// MAWPS-ja's answers that a program printed are fractions to whoever solves the sum.
+#[test]
+fn fractions_answer_golds_that_were_printed_from_floats() {
+    let right = |text: &str, gold: &str| Extractor::Strict.is_right(text, &gold.parse().unwrap());
+    for (text, gold, expected) in [
+        ("2/3です", "0.6666666666666666", true),
+        // Cut off after fifteen digits, and rounded up.
+        ("答えは3分の2です。", "0.666666666666666", true),
+        ("10と3分の1", "10.333333333333334", true),
+        ("0.66666666666666667", "0.6666666666666666", true),
+        ("0.3", "0.30000000000000004", false),
+        ("0.67", "0.6666666666666666", false),
+        ("0.666666666666665", "0.666666666666666", false),
+        ("3分の2", "0.66666666666666", false),
+        // Whole numbers are exact, however long.
+        ("1234567890123457", "1234567890123456", false),
+    ] {
+        assert_eq!(right(text, gold), expected, "{text} for {gold}");
+    }
+    let Some(path) = shared("data/cot_ja/dataset/mawps/test.json") else { return };
+    let rows: Vec<Value> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let golds = rows.iter().map(|row| row["answer"].as_str().unwrap());
+    let printed: Vec<&str> = golds.filter(|gold| gold.contains('.') && gold.len() > 15).collect();
+    assert_eq!(printed.len(), 21);
+    for gold in printed {
+        let value: f64 = gold.parse().unwrap();
+        let is_whole = |below: &f64| (value * below - (value * below).round()).abs() < 1e-9;
+        let below = (2..40).map(f64::from).find(is_whole).unwrap();
+        let above = (value * below).round();
+        for (off, expected) in [(0.0, true), (1.0, false)] {
+            assert_eq!(right(&format!("{}/{below}", above + off), gold), expected, "{gold}");
+            assert_eq!(right(&format!("答えは{below}分の{}です。", above + off), gold), expected, "{gold}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
         Transformer,
         tests::{Memory, choices, generate, likelihoods, near, readings, word_problems},
     },
-    request::{Answer, Ask, Encoding, LanguageModel as _, Limit, Request, Said, Shot, answers},
+    request::{Answer, Ask, Encoding, LanguageModel as _, Limit, Pairs, Request, Said, Shot, Start, answers},
 };
 use serde_json::{Value, json};
 use std::{
@@ -247,11 +247,12 @@ fn what_comes_over_the_wire_is_what_we_compute() {
 #[test]
 fn refuses_log_likelihoods_that_cannot_be_placed() {
     let double = Double::start(Style::Late);
-    let error = answers(&mut double.server(), &choices(1)).unwrap_err().to_string();
+    let choices = &requests()[4..5];
+    let error = answers(&mut double.server(), choices).unwrap_err().to_string();
     assert!(error.contains("must put BOS before prompts by itself"), "{error}");
     let mut server = double.server().parallel(1);
     double.instead(200, "", r#"{"choices": [{"text": "", "logprobs": null}]}"#);
-    let error = answers(&mut server, &choices(1)).unwrap_err().to_string();
+    let error = answers(&mut server, choices).unwrap_err().to_string();
     assert!(
         error.contains("completions: the answer cannot be used: it has no log-likelihoods of the prompt"),
         "{error}"
@@ -299,11 +300,40 @@ fn says_who_refused_what() {
     assert_eq!(error.to_string(), format!("cannot reach http://{empty}/v1/models: connection refused"));
     let error = Wire::new(Agent::new_with_defaults(), "127.0.0.1:8000", None).unwrap_err();
     assert_eq!(error.to_string(), "`127.0.0.1:8000` is no address of a server");
-    let mut longest = generate("1".to_owned(), 4);
+}
+
+#[test]
+fn refuses_what_a_server_cannot_be_asked() {
+    let double = Double::start(Style::LlamaCpp);
+    let check = |request: &Request, wanted: &str| {
+        let error = answers(&mut double.server(), std::slice::from_ref(request)).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    };
+    let with = |pairs, start, request: &Request| Request {
+        encoding: Encoding { pairs, start, ..Encoding::default() },
+        ..request.clone()
+    };
+    let [mut longest, choice, reading] = [&requests()[0], &requests()[4], &requests()[7]].map(Request::clone);
     longest.ask = Ask::Generate { stop: Vec::new(), limit: Limit::LongestOf(vec!["1".to_owned()], 1) };
-    assert!(answers(&mut double.server(), &[longest]).unwrap_err().to_string().contains("does not show its tokenizer"));
-    let error = answers(&mut double.server().chat(None), &choices(1)).unwrap_err().to_string();
+    check(&longest, "does not show its tokenizer");
+    check(&with(Pairs::Separate, Start::Bos, &choice), "each by itself");
+    check(&with(Pairs::Joint, Start::Bos, &reading), "the BOS token of a text is scored");
+    check(&with(Pairs::Common, Start::Eos, &reading), "follows the end-of-sequence token");
+    let error = answers(&mut double.server().chat(None), &[choice]).unwrap_err().to_string();
     assert!(error.contains("a conversation cannot be scored"), "{error}");
+    assert!(double.asked.lock().unwrap().iter().all(|(_, path, _)| path == "/v1/models"), "nothing was asked");
+}
+
+/// White space at the end of a prompt moves to the continuation, as in lm-evaluation-harness.
+#[test]
+fn scores_the_white_space_that_joint_pairs_move() {
+    let double = Double::start(Style::LlamaCpp);
+    let mut request = requests()[4].clone();
+    request.prompt.question.push_str(" \u{3000}\n");
+    request.encoding.pairs = Pairs::Joint;
+    let expected = answers(&mut Memory::open("ja").load().unwrap(), std::slice::from_ref(&request)).unwrap();
+    let ours = answers(&mut double.server(), &[request]).unwrap();
+    check(&ours[0], &expected[0]);
 }
 
 #[test]

@@ -2,12 +2,20 @@
 
 use super::{Memory as Model, bits, choices, device, llama, readings, word_problems};
 use crate::{
+    interrupt::Interrupt,
     model::{Batch, Memory, Transformer},
-    request::{Answer, Ask, LanguageModel as _, Limit, Request, answers},
+    request::{Answer, Ask, LanguageModel as _, Limit, Request, answers, watched},
 };
 use merge_core::store::{Fingerprint, Store};
 use serde_json::json;
-use std::{ops::ControlFlow, path::Path, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 const HASH: Fingerprint = [7; 32];
 
@@ -101,4 +109,38 @@ fn goes_on_where_it_was_broken_off() {
     assert!(second.recalled() >= 5);
     assert_eq!(all.len(), requests.len());
     assert!(first.computed() > 0 && second.computed() < whole.computed());
+}
+
+#[test]
+fn stops_within_a_step_and_keeps_what_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    // One answer of six tokens, three of three, and choices.
+    let mut requests = [word_problems(4), choices(2)].concat();
+    for (request, tokens) in requests.iter_mut().zip([40, 3, 3, 3]) {
+        request.ask = Ask::Generate { stop: Vec::new(), limit: Limit::Tokens(tokens) };
+    }
+    let model = Model::open("ja");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let stopping = |after: usize| {
+        asked.store(0, Ordering::Relaxed);
+        let asked = Arc::clone(&asked);
+        Interrupt::new(move || asked.fetch_add(1, Ordering::Relaxed) >= after)
+    };
+    let mut whole = model.load().unwrap().interruptible(stopping(usize::MAX));
+    let expected = answers(&mut whole, &requests).unwrap();
+    // It is asked before each step of the decoder.
+    let steps = asked.load(Ordering::Relaxed);
+    let going_on = &mut |_: usize| ControlFlow::Continue(());
+    let mut first = remembering(&model, &store, HASH).interruptible(stopping(0));
+    assert_eq!(watched(&mut first, &requests, going_on).unwrap(), None);
+    assert_eq!(first.computed(), 0);
+    // Two tokens before the end of the long answer.
+    let mut second = remembering(&model, &store, HASH).interruptible(stopping(steps - 2));
+    assert_eq!(watched(&mut second, &requests, going_on).unwrap(), None);
+    assert_eq!(second.computed(), whole.computed() - 2);
+    // All others were finished, and nothing is different when it goes on.
+    let mut third = remembering(&model, &store, HASH);
+    assert_eq!(answers(&mut third, &requests).unwrap(), expected);
+    assert_eq!(third.recalled(), 5);
 }

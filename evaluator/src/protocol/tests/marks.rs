@@ -3,8 +3,9 @@
 use super::*;
 use crate::{
     request::{Answer, Fit, Said},
-    task::Score,
+    task::{Score, Tally},
 };
+use merge_core::item::ItemId;
 
 /// The scores of a text as the answer to a task's first document.
 fn scores(protocol: &str, task: &str, shelf: &Shelf, text: impl Fn(&crate::task::Doc) -> String) -> Vec<(String, f64)> {
@@ -76,12 +77,37 @@ fn any_right_answer_will_do_and_what_is_counted_has_its_name() {
     };
     let strict = scores("strict", "jsquad", &shelf, last);
     let words = Datasets::tool(&shelf, "unidic-lite").is_some();
-    let f1 = if words { "f1,none" } else { "f1_char,none" };
-    assert_eq!(strict.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["exact_match,none", f1]);
+    // By characters as well as by words, where there are words.
+    let f1: &[&str] = if words { &["f1,none", "f1_char,none"] } else { &["f1_char,none"] };
+    assert_eq!(strict.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [&["exact_match,none"], f1].concat());
     // Punctuation is no word, but makes another text.
     assert!(strict[0].1 < 0.5 && strict[1].1 > 0.99, "{strict:?}");
     let exact = |doc: &crate::task::Doc| last(doc).trim_matches([' ', '。']).to_owned();
     assert!(scores("stability-0.2", "jsquad", &shelf, exact)[0].1 > 0.99);
     let hop = scores("strict", "jemhopqa", &shelf, |doc| doc["answer"].as_str().unwrap().to_lowercase());
     assert!(hop[0].0 == "char_f1,none" && hop[0].1 > 0.99, "{hop:?}");
+}
+
+/// EleutherAI takes the first right answer alone, Stability AI any: an answer is marked by both, whoever asked.
+#[test]
+fn an_extracted_answer_is_marked_by_every_protocol() {
+    let Some(shelf) = shelf() else { return };
+    for protocol in ["strict", "stability-0.3", "eleuther"] {
+        let read = find("jsquad", protocol).unwrap().read(Fractions::default(), &shelf).unwrap();
+        let last = |id: &ItemId| {
+            let golds = read.doc(*id)["answers"]["text"].as_array().unwrap().clone();
+            golds[golds.len() - 1].as_str().filter(|last| !golds[0].as_str().unwrap().contains(last)).map(str::to_owned)
+        };
+        let ids: Vec<ItemId> =
+            read.split(Split::Report).iter().filter(|id| last(id).is_some()).take(2).copied().collect();
+        let answer = |text: String| {
+            let said = Said::Text { text, tokens: 1, truncated: false };
+            Answer { said, fit: Fit::default(), broken: false }
+        };
+        let other = answer(last(&ids[0]).unwrap());
+        let marked = read.marked(&ids, &[other, answer("誰も知らない。".to_owned())]);
+        let tally = Tally::of(&marked).unwrap();
+        assert_eq!(tally.right, [("eleuther", 0), ("any-gold", 1), ("stability", 1), ("nfkc", 1)], "{protocol}");
+        assert_eq!(tally.disagree, [marked[0].number], "{protocol}");
+    }
 }

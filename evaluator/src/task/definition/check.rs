@@ -131,13 +131,16 @@ fn generation(written: &Written) -> Result<()> {
 fn ours(written: &Written) -> Result<()> {
     let Some(ours) = written.definition.ours() else { return Ok(()) };
     let refuse = |place: Place, mistake: Mistake| Err(written.error("metadata", place, mistake));
-    if written.definition.output() != OutputType::GenerateUntil {
-        let foreign = "is for `output_type: generate_until`";
-        if let Some(limit) = ours.gold_limit {
-            return refuse(limit.place, Mistake::new(format!("`gold_limit` {foreign}")).hint("remove it"));
-        }
-        if let Some(language) = ours.language {
-            return refuse(language.place, Mistake::new(format!("`language` {foreign}")).hint("remove it"));
+    let output = written.definition.output();
+    for (key, place, wanted) in [
+        ("gold_limit", ours.gold_limit.as_ref().map(|at| at.place), OutputType::GenerateUntil),
+        ("cut_at_sentences", ours.cut_at_sentences.as_ref().map(|at| at.place), OutputType::GenerateUntil),
+        ("language", ours.language.as_ref().map(|at| at.place), OutputType::GenerateUntil),
+        ("tie_is_wrong", ours.tie_is_wrong.as_ref().map(|at| at.place), OutputType::MultipleChoice),
+    ] {
+        if let Some(place) = place.filter(|_| output != wanted) {
+            let foreign = format!("`{key}` is for `output_type: {}`", wanted.name());
+            return refuse(place, Mistake::new(foreign).hint("remove it"));
         }
     }
     match (&ours.splits, &ours.divide) {

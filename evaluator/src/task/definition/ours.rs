@@ -17,6 +17,12 @@ pub(in crate::task) struct Ours {
     /// `generate_until`: an answer may have as many tokens as the longest right one, and so many more, instead of
     /// `max_gen_toks`. It tells the model how long the right answer is (Stability AI's JSQuAD and JAQKET).
     pub(in crate::task) gold_limit: Option<At<usize>>,
+    /// `generate_until`: where a prompt is too long, this field of the question and of each example is cut at the end of a sentence
+    /// to an equal share of the room, instead of leaving out examples and then the prompt's beginning (Stability AI's `XLSum`).
+    pub(in crate::task) cut_at_sentences: Option<At<String>>,
+    /// `multiple_choice`: a choice that another one equals in likelihood is not chosen, so that the answer is wrong (Stability
+    /// AI's `XWinograd`). Unless said, the first of them is chosen.
+    pub(in crate::task) tie_is_wrong: Option<At<bool>>,
     /// Documents are shuffled with this seed, and one generator draws the examples after that, as in Stability AI's harness.
     /// Unless said, documents stay in order and examples are drawn with the seed 1234.
     pub(in crate::task) shuffle: Option<u64>,
@@ -30,6 +36,8 @@ pub(in crate::task) struct Ours {
     pub(in crate::task) splits: Option<At<Uses>>,
     /// Instead of `splits`: one split of the data, which is divided by the content of its documents.
     pub(in crate::task) divide: Option<At<String>>,
+    /// A field by whose values scores are shown apart as well, such as the subjects of an exam.
+    pub(in crate::task) parts: Option<String>,
     /// The licence of the documents.
     pub(in crate::task) licence: Option<String>,
     /// Where the documents come from.

@@ -218,7 +218,7 @@ fn aggregates_as_lm_eval_does() {
 fn says_what_every_harness_would_read() {
     let task = generate("1000", "");
     let marked = task.marked(task.split(Split::Report), &[text("答えは1,000です。")]);
-    let right: Vec<(&str, bool)> = marked[0].reads.iter().map(|read| (read.extractor.name(), read.right)).collect();
+    let right: Vec<(&str, bool)> = marked[0].reads.iter().map(|read| (read.rule, read.right)).collect();
     let expected = [
         ("sakana", false),
         ("stability", true),
@@ -230,7 +230,11 @@ fn says_what_every_harness_would_read() {
     assert_eq!(right, expected);
     // A text is no sum.
     let task = generate("\"東京\"", "");
-    assert!(task.marked(task.split(Split::Report), &[text("東京")])[0].reads.is_empty());
+    let marked = task.marked(task.split(Split::Report), &[text("東京")]);
+    assert_eq!(
+        marked[0].reads.iter().map(|read| read.rule).collect::<Vec<_>>(),
+        ["eleuther", "any-gold", "stability", "nfkc"]
+    );
     let number = generate("\"1,000\"", "process_results: !function evomerge.number\nmetric_list: [{metric: acc}]\n");
     check(&number, &[(text("答えは千です。"), true), (text("答えは1001です。"), false)]);
     let error = of(
@@ -291,4 +295,38 @@ fn finds_the_solutions_of_the_sansu_family_right() {
         let shifted: Vec<Answer> = solutions.iter().cycle().skip(1).take(500).cloned().collect();
         assert!(right(&shifted) < 25, "{name}");
     }
+}
+
+/// `xwinograd_ja` of Stability AI's harness: the right sentence must be likelier than the other.
+#[test]
+fn a_tie_is_wrong_where_the_task_says_so() {
+    let items = |answer: usize| format!("{{\"question\": \"q\", \"answer\": {answer}, \"choices\": [\"ab\", \"cd\"]}}");
+    let cases = |answer: usize, tie: bool| {
+        let right = |likelier: usize| likelier == answer;
+        [(logs(&[-2.0, -3.0]), right(0)), (logs(&[-3.0, -2.0]), right(1)), (logs(&[-2.0, -2.0]), tie)]
+    };
+    for (lines, ties) in [
+        ("", [true, false]),
+        ("metadata: {evomerge: {tie_is_wrong: false}}\n", [true, false]),
+        ("metadata: {evomerge: {tie_is_wrong: true}}\n", [false, false]),
+    ] {
+        for (answer, tie) in ties.into_iter().enumerate() {
+            check(&of(&format!("{CHOOSE}{lines}"), &items(answer)).unwrap(), &cases(answer, tie));
+        }
+    }
+    let wrong = of(&format!("{GENERATE}metadata: {{evomerge: {{tie_is_wrong: true}}}}\n"), "");
+    assert!(wrong.err().unwrap().contains("`tie_is_wrong` is for `output_type: multiple_choice`"));
+}
+
+#[test]
+fn scores_stand_apart_by_a_field() {
+    let item = |n: usize, subject: &str| format!("{{\"question\": \"{n}\", \"sum\": 1, \"subject\": \"{subject}\"}}\n");
+    let items = [item(1, "歴史"), item(2, "化学"), item(3, "歴史")].concat();
+    let task = of(&format!("{GENERATE}metadata: {{evomerge: {{parts: subject}}}}\n"), &items).unwrap();
+    let marked = task.marked(task.split(Split::Report), &[text("1"), text("2"), text("3")]);
+    let parts = task.parts(&marked).unwrap();
+    let scores = [("化学".to_owned(), vec![0.0]), ("歴史".to_owned(), vec![1.0, 0.0])];
+    assert_eq!((parts.field, parts.scores), ("subject", scores.into()));
+    let plain = of(GENERATE, &items).unwrap();
+    assert_eq!(plain.parts(&marked), None);
 }

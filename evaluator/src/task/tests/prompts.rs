@@ -139,3 +139,20 @@ fn tells_the_length_of_the_right_answer_only_where_asked_to() {
     let gold = format!("{GENERATE}metadata: {{evomerge: {{gold_limit: 3}}}}\n");
     assert_eq!(limit(&gold).0, Limit::LongestOf(vec!["いち".to_owned(), "1".to_owned()], 3));
 }
+
+#[test]
+fn articles_may_be_cut_at_sentences_where_the_task_says_so() {
+    let ours = "num_fewshot: 1\nfewshot_config: {sampler: first_n, samples: [{question: 一二, sum: 三}]}\n\
+        metadata: {evomerge: {cut_at_sentences: question}}\n";
+    let task = of(&format!("{GENERATE}{ours}"), "{\"question\": \"四五\", \"sum\": 9}").unwrap();
+    let prompt = task.requests(task.split(Split::Report)).remove(0).prompt;
+    assert_eq!((prompt.articles, prompt.shots.len()), (vec!["一二".to_owned(), "四五".to_owned()], 1));
+    let plain = of(GENERATE, "{\"question\": \"四五\", \"sum\": 9}").unwrap();
+    assert!(plain.requests(plain.split(Split::Report))[0].prompt.articles.is_empty());
+    let changed = GENERATE.replace("{{question}}", "{{question|upper}}");
+    let error = of(
+        &format!("{changed}metadata: {{evomerge: {{cut_at_sentences: question}}}}\n"),
+        "{\"question\": \"a\", \"sum\": 9}",
+    );
+    assert!(error.err().unwrap().contains("the question does not hold the field `question` as it is"));
+}

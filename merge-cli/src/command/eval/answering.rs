@@ -2,8 +2,11 @@
 
 use crate::{args::Eval, hub::agent, model::Model, screen};
 use evaluator::{
+    evaluation::Asked,
+    interrupt::Interrupt,
     model::{Batch, Memory, Server, Transformer, Wire, device},
     request::LanguageModel,
+    task::Task as _,
 };
 use merge_core::{
     error::{Error, Result},
@@ -46,6 +49,26 @@ pub(super) fn all(args: &Eval) -> Result<Vec<Answering>> {
     Ok(all)
 }
 
+/// Refuses tasks that a server could not be asked as they say, before anything is asked.
+pub(super) fn check(args: &Eval, asked: &[Asked<'_>]) -> Result<()> {
+    let answers = if args.chat { Server::converses } else { Server::completes };
+    let mut bare = Vec::new();
+    for Asked { task, items } in asked.iter().filter(|_| !args.server.is_empty()) {
+        let requests = task.requests(items);
+        requests.iter().try_for_each(answers).map_err(|e| e.at(format_args!("task {}", task.name())))?;
+        if !args.chat && requests.iter().any(|request| request.encoding.bare) {
+            bare.push(task.name());
+        }
+    }
+    if !bare.is_empty() {
+        let tasks = bare.join(", ");
+        screen::say(&format!(
+            "note: {tasks}: servers are asked to put no BOS before prompts; only vLLM is known to listen"
+        ));
+    }
+    Ok(())
+}
+
 impl Answering {
     /// What tables call it.
     pub(super) fn name(&self) -> String {
@@ -64,6 +87,7 @@ impl Answering {
     pub(super) fn open<T>(
         &self,
         args: &Eval,
+        interrupt: &Interrupt,
         work: impl FnOnce(&mut dyn LanguageModel) -> Result<T>,
     ) -> Result<(T, Counts)> {
         let path = match self {
@@ -84,7 +108,7 @@ impl Answering {
         }
         let weights = model.weights();
         let device = device(&args.execution.device)?;
-        let mut opened = Transformer::load(weights, &device)?;
+        let mut opened = Transformer::load(weights, &device)?.interruptible(interrupt.clone());
         if let Some(sequences) = args.batch {
             opened = opened.batch(Batch { sequences: sequences.into(), ..Batch::default() });
         }

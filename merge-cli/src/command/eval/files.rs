@@ -62,6 +62,7 @@ fn ours(asked: &Asked<'_>, of: &OfTask) -> serde_json::Value {
         "main": asked.task.metric(),
         "estimate": of.main,
         "measures": of.rows.iter().map(super::row_json).collect::<Vec<_>>(),
+        "parts": super::parts_json(asked, of),
         "licence": asked.task.licence(),
     })
 }

@@ -14,6 +14,7 @@ use crate::{
 use answering::Answering;
 use evaluator::{
     evaluation::{self, Asked, Mishaps},
+    interrupt::Interrupt,
     statistics::Estimate,
     task::{Benchmark, Marked, MetricRow, Split, Task as _},
 };
@@ -22,7 +23,7 @@ use serde_json::{Map, Value, json};
 use std::{
     ops::ControlFlow,
     process::ExitCode,
-    sync::atomic::Ordering,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -58,11 +59,13 @@ pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
     let chosen = tasks::read(args, &shelf)?;
     let asked = asked(args, &chosen.suite.tasks)?;
     let models = answering::all(args)?;
-    let interrupted = interrupt::listen("stopping when the batch in flight is answered; once more to stop at once")?;
-    let watch = || if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    answering::check(args, &asked)?;
+    let interrupted = Arc::default();
+    interrupt::listen(&interrupted, "stopping; once more to stop at once")?;
+    let interrupt = Interrupt::from(&interrupted);
     let mut scored: Vec<Scored> = Vec::new();
     for model in &models {
-        let Some(one) = score(args, model, &asked, &watch)? else {
+        let Some(one) = score(args, model, &asked, &interrupt)? else {
             screen::say(if model.remembers(args) {
                 "stopped; what was answered is remembered: the same command goes on"
             } else {
@@ -103,26 +106,19 @@ fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<Asked<'a>>> {
 }
 
 /// Puts the tasks to a model; `None` if interrupted.
-fn score(
-    args: &Eval,
-    model: &Answering,
-    asked: &[Asked<'_>],
-    interrupted: &dyn Fn() -> ControlFlow<()>,
-) -> Result<Option<Scored>> {
+fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interrupt) -> Result<Option<Scored>> {
     let (began, clock) = (SystemTime::now(), Instant::now());
-    let total = asked.iter().map(|asked| asked.task.requests(&asked.items).len()).sum::<usize>();
-    let line = screen::Meter::answers(total as u64);
-    let mut known = 0;
-    let found = model.open(args, |opened| {
-        let found = evaluation::evaluate(opened, asked, &mut |done, _| {
-            line.add((done - known) as u64);
-            known = done;
-            interrupted()
+    let requests = asked.iter().flat_map(|asked| asked.task.requests(&asked.items));
+    let (total, effort) = requests.fold((0, 0), |(total, effort), request| (total + 1, effort + request.effort()));
+    let line = screen::Meter::answers(total as u64, effort as u64);
+    let (marked, counts) = model.open(args, interrupt, |opened| {
+        let found = evaluation::evaluate(opened, asked, &mut |request| {
+            line.answered(request.effort() as u64);
+            if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         line.finish();
         found
-    });
-    let (marked, counts) = found?;
+    })?;
     let Some(marked) = marked else { return Ok(None) };
     let of_task = |(asked, marked): (&Asked<'_>, Vec<Marked>)| {
         let mains: Vec<f64> = marked.iter().map(|marked| marked.main).collect();
@@ -194,6 +190,14 @@ fn model_json(asked: &[Asked<'_>], scored: &Scored) -> Value {
     let mishaps: Map<String, Value> =
         each().map(|(asked, of)| (asked.task.name().to_owned(), json!(of.mishaps))).collect();
     json!({ "name": scored.name, "scores": scores, "measures": measures, "mishaps": mishaps })
+}
+
+/// What a task's parts score; one of a single item has no estimate.
+fn parts_json(asked: &Asked<'_>, of: &OfTask) -> Value {
+    let parts = asked.task.parts(&of.marked);
+    parts.map_or(Value::Null, |parts| {
+        parts.scores.iter().map(|(part, scores)| (part.clone(), json!(Estimate::of(scores)))).collect()
+    })
 }
 
 fn row_json(row: &MetricRow) -> Value {

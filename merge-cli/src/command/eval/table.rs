@@ -5,8 +5,8 @@ use crate::screen;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
     evaluation::{Asked, Mishaps},
-    statistics::normal_interval,
-    task::{Group, Marked, MetricRow, Task as _},
+    statistics::{Estimate, normal_interval},
+    task::{Group, Marked, MetricRow, Parts, Tally, Task as _},
 };
 use std::collections::BTreeMap;
 
@@ -46,7 +46,27 @@ pub(super) fn of_model(asked: &[Asked<'_>], groups: &[Group], scored: &Scored) -
         table.add_row(mean);
     }
     let head = format!("{}\n\n{}", scored.name, screen::flush_left(&table));
-    std::iter::once(head).chain(notes).collect::<Vec<_>>().join("\n")
+    let apart = match (asked, &scored.tasks[..]) {
+        ([asked], [of]) => parts(asked, of),
+        _ => None,
+    };
+    std::iter::once(head).chain(notes).chain(apart).collect::<Vec<_>>().join("\n")
+}
+
+/// What a task's parts score, such as the subjects of an exam.
+fn parts(asked: &Asked<'_>, of: &OfTask) -> Option<String> {
+    let Parts { field, scores } = asked.task.parts(&of.marked)?;
+    let metric = asked.task.metric();
+    let mut table = table(&[field, &metric, "95% interval", "items"]);
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    for (part, scores) in &scores {
+        let (value, ci95) = match Estimate::of(scores) {
+            Some(Estimate { value, ci95, .. }) => (number(&metric, value), interval(&metric, ci95)),
+            None => (number(&metric, scores[0]), "—".to_owned()),
+        };
+        table.add_row(vec![Cell::new(part), right(value), right(ci95), right(screen::grouped(scores.len() as u64))]);
+    }
+    Some(format!("\n{}", screen::flush_left(&table)))
 }
 
 fn table(header: &[&str]) -> Table {
@@ -96,11 +116,11 @@ fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
 fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
     let Mishaps { truncated, shortened, dropped_shots, cut, fused, broken } = *mishaps;
     let parts: Vec<String> = [
-        (truncated, format!("{truncated} answers reached their limit of tokens")),
-        (shortened, format!("{shortened} prompts lost {dropped_shots} examples for want of room")),
-        (cut, format!("{cut} prompts lost their beginning for want of room")),
-        (fused, format!("{fused} continuations begin within a token of their prompt")),
-        (broken, format!("{broken} answers are of a model that computes no numbers")),
+        (truncated, format!("{truncated} answers were cut at their limit")),
+        (shortened, format!("{shortened} prompts lost {dropped_shots} examples")),
+        (cut, format!("{cut} prompts were cut")),
+        (fused, format!("{fused} choices begin within a token of their prompt")),
+        (broken, format!("{broken} answers are no numbers")),
     ]
     .into_iter()
     .filter_map(|(count, text)| (count > 0).then_some(text))
@@ -111,24 +131,20 @@ fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
 /// Items named at most where the rules disagree; all are in the results that `--json DIR` writes.
 const NAMED: usize = 12;
 
-/// What the rule of each harness makes of the same answers to sums, and on which items they disagree.
+/// What the rule of each harness makes of the same answers, and on which items they disagree.
 fn rules(task: &str, marked: &[Marked]) -> Option<String> {
-    let reads = || marked.iter().filter(|marked| !marked.reads.is_empty());
-    let first = reads().next()?;
-    let share = |i: usize| {
-        let right = reads().filter(|marked| marked.reads[i].right).count();
-        format!("{} {:.1}", first.reads[i].extractor.name(), 100.0 * right as f64 / reads().count() as f64)
+    let Tally { right, disagree } = Tally::of(marked)?;
+    if disagree.is_empty() {
+        return Some(format!("note: {task}: the rules of all harnesses agree on every item"));
+    }
+    let share = |(rule, right): &(&str, usize)| format!("{rule} {:.1}", 100.0 * *right as f64 / marked.len() as f64);
+    let shares: Vec<String> = right.iter().map(share).collect();
+    let named = disagree.iter().take(NAMED).map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let more = match disagree.len() {
+        n if n > NAMED => format!(" and {} more", n - NAMED),
+        _ => String::new(),
     };
-    let shares: Vec<String> = (0..first.reads.len()).map(share).collect();
-    let disagree = |marked: &&Marked| marked.reads.iter().any(|read| read.right != marked.reads[0].right);
-    let items: Vec<String> = reads().filter(disagree).map(|marked| marked.number.to_string()).collect();
-    let named = items.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let which = match items.len() {
-        0 => "they agree on every item".to_owned(),
-        n if n > NAMED => format!("they disagree on items {named} and {} more", n - NAMED),
-        _ => format!("they disagree on items {named}"),
-    };
-    Some(format!("note: {task}: the same answers by each rule: {}; {which}", shares.join(", ")))
+    Some(format!("note: {task}: right by each rule: {}; they disagree on items {named}{more}", shares.join(", ")))
 }
 
 /// Models against the first, task by task.

@@ -10,7 +10,7 @@ use crate::{
     interrupt,
     screen::{self, Line, duration},
 };
-use evaluator::objective::Benchmarks;
+use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::{Error, Result},
     evolve::{self, Findings, Outcome, Study},
@@ -25,7 +25,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     thread,
     time::Instant,
 };
@@ -38,7 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Some(_) => Stage::parse_mergekit(&text, path, &Hub::from_env())?,
         None => Stage::parse_all(&text, path)?,
     };
-    let interrupted = interrupt::listen("stopping when the items in flight are scored; once more to stop at once")?;
+    let interrupted = Arc::default();
+    interrupt::listen(&interrupted, "stopping; items in flight are scored when it goes on")?;
     let job = Job { args, text: &text, stages: &stages, interrupted: &interrupted };
     let done = match args.seeds {
         Some(seeds) => seeds::run(&job, seeds.into())?,
@@ -71,7 +72,7 @@ struct Job<'a> {
     text: &'a str,
     /// The documents of the file.
     stages: &'a [Stage],
-    interrupted: &'a AtomicBool,
+    interrupted: &'a Arc<AtomicBool>,
 }
 
 /// What a study has come to.
@@ -120,7 +121,7 @@ impl Job<'_> {
         directory: &Path,
         is_last: bool,
     ) -> Result<Option<Ended>> {
-        let benchmarks = tasks::benchmarks(file)?;
+        let benchmarks = tasks::benchmarks(file)?.interruptible(Interrupt::from(self.interrupted));
         let sources = Sources::open_all(file.template.variants(), earlier, &Hub::from_env())?;
         evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
         let store = open_study(output, directory, &sources)?;
