@@ -23,7 +23,7 @@
 //! [`error`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`names`] · [`random`]
 //! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
 //! [`sources`] · [`tokenizer`] · [`evomistral`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
-//! [`item`] · [`store`] · [`evolve`] search.
+//! [`irt`] · [`item`] · [`store`] · [`evolve`] search.
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
 //! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `tensor(name)` lets the
@@ -72,6 +72,7 @@ pub mod export;
 pub mod digest;
 pub mod compare;
 pub mod optimizer;
+pub mod irt;
 pub mod item;
 pub mod store;
 pub mod evolve;

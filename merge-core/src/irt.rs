@@ -1,0 +1,178 @@
+//! Item response theory: how a model would do on all items, estimated from its answers to a few, as MERGE³ does
+//! ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436), after tinyBenchmarks, [arXiv 2402.14992](https://arxiv.org/abs/2402.14992)).
+//!
+//! A model has an ability θ in a few dimensions, an item its discrimination a and its difficulty b, and the model answers
+//! rightly with probability σ(a·θ - b). An estimate orders candidates cheaply; it is no score to report.
+
+mod anchors;
+mod logistic;
+#[cfg(test)]
+mod tests;
+
+pub use anchors::anchors;
+
+use logistic::{Observation, logistic};
+use nalgebra::DMatrix;
+
+/// What is known of an item, in as many dimensions as abilities have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// How much each ability helps, a.
+    pub discrimination: Vec<f64>,
+    /// How hard it is, b: mergenetic's Σ B over the dimensions.
+    pub difficulty: f64,
+}
+
+impl Item {
+    /// The probability that a model of this ability answers rightly, P(θ).
+    pub fn probability(&self, ability: &[f64]) -> f64 {
+        let a_theta: f64 = self.discrimination.iter().zip(ability).map(|(a, theta)| a * theta).sum();
+        logistic::sigmoid(a_theta - self.difficulty)
+    }
+}
+
+/// A model's answer to one of the items asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answer {
+    /// The item's position.
+    pub item: usize,
+    /// 1 for right, 0 for wrong, or between.
+    pub score: f64,
+    /// For how many of all items it stands, as a share; the sum over the answers is 1.
+    pub weight: f64,
+}
+
+/// Items and models that explain a table of answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// One for each column.
+    pub items: Vec<Item>,
+    /// The ability of each row's model.
+    pub abilities: Vec<Vec<f64>>,
+}
+
+/// How often [`fit`] goes from abilities to items and back at most.
+const ROUNDS: usize = 40;
+/// It stops where no ability moves by more, of a standard deviation of 1.
+const CONVERGED: f64 = 1e-3;
+
+/// Fits items and abilities to a table of scores in [0, 1], a row for each model and a column for each item, with holes.
+///
+/// It maximises the likelihood with normal priors, which are what `ridge` weighs: abilities about 0 with variance 1 (in any
+/// case), discriminations and difficulties about 0 with variance 1 / `ridge`, for which 0.1 does. Abilities and items are fitted by turns, from
+/// the principal components of the table.
+///
+/// # Panics
+///
+/// If rows differ in length, there is none, or there are more dimensions than models or items.
+pub fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) -> Fit {
+    let mut abilities = principal_components(scores, dimensions);
+    let mut items = Vec::new();
+    for _ in 0..ROUNDS {
+        items = (0..scores[0].len()).map(|j| fit_item(scores, &abilities, j, ridge)).collect();
+        let answers = |row: &Vec<Option<f64>>| -> Vec<Answer> {
+            let known = row.iter().enumerate().filter_map(|(item, score)| Some((item, (*score)?)));
+            known.map(|(item, score)| Answer { item, score, weight: 0.0 }).collect()
+        };
+        let new: Vec<Vec<f64>> = scores.iter().map(|row| ability(&items, &answers(row), 1.0)).collect();
+        let moved = new.iter().flatten().zip(abilities.iter().flatten()).any(|(a, b)| (a - b).abs() > CONVERGED);
+        abilities = new;
+        if !moved {
+            break;
+        }
+    }
+    Fit { items, abilities }
+}
+
+/// The item that explains a column, given everybody's abilities.
+fn fit_item(scores: &[Vec<Option<f64>>], abilities: &[Vec<f64>], item: usize, ridge: f64) -> Item {
+    let observe = |(row, ability): (&Vec<Option<f64>>, &Vec<f64>)| {
+        // a·θ - b is linear in (a, b).
+        let features = ability.iter().copied().chain([-1.0]).collect();
+        Some(Observation { features, offset: 0.0, score: row[item]? })
+    };
+    let observations: Vec<Observation> = scores.iter().zip(abilities).filter_map(observe).collect();
+    let mut discrimination = logistic(&observations, &vec![0.0; abilities[0].len() + 1], ridge);
+    let difficulty = discrimination.pop().expect("the last is the difficulty");
+    Item { discrimination, difficulty }
+}
+
+/// The models' places along the directions in which the table varies most, with variance 1 in each.
+fn principal_components(scores: &[Vec<Option<f64>>], dimensions: usize) -> Vec<Vec<f64>> {
+    let (n, m) = (scores.len(), scores[0].len());
+    assert!(dimensions <= n.min(m), "there are as many models and items as dimensions");
+    let mean = |j: usize| {
+        let known: Vec<f64> = scores.iter().filter_map(|row| row[j]).collect();
+        if known.is_empty() { 0.0 } else { known.iter().sum::<f64>() / known.len() as f64 }
+    };
+    let means: Vec<f64> = (0..m).map(mean).collect();
+    // A hole is the mean, that is 0. (models, items)
+    let centred = DMatrix::from_fn(n, m, |i, j| scores[i][j].map_or(0.0, |score| score - means[j]));
+    let u = centred.svd(true, false).u.expect("it was asked for");
+    let scale = (n as f64).sqrt();
+    (0..n).map(|i| (0..dimensions).map(|d| u[(i, d)] * scale).collect()).collect()
+}
+
+/// The ability θ that makes the answers most likely, with a normal prior about 0 of variance 1 / `ridge`; with a `ridge` of
+/// almost 0 it is the estimate of tinyBenchmarks, which has no bound where all answers are right.
+pub fn ability(items: &[Item], answers: &[Answer], ridge: f64) -> Vec<f64> {
+    let n_dimensions = items.first().map_or(0, |item| item.discrimination.len());
+    let observe = |answer: &Answer| {
+        let item = &items[answer.item];
+        Observation { features: item.discrimination.clone(), offset: -item.difficulty, score: answer.score }
+    };
+    logistic(&answers.iter().map(observe).collect::<Vec<_>>(), &vec![0.0; n_dimensions], ridge)
+}
+
+/// The ability of a merge, as a mix Σ λ θ of those of the models it was made of: the λ that make the answers most likely,
+/// with a normal prior about equal shares.
+pub fn merged_ability(items: &[Item], answers: &[Answer], parents: &[Vec<f64>], ridge: f64) -> Vec<f64> {
+    let observe = |answer: &Answer| {
+        let item = &items[answer.item];
+        let project = |theta: &Vec<f64>| item.discrimination.iter().zip(theta).map(|(a, theta)| a * theta).sum();
+        let features = parents.iter().map(project).collect();
+        Observation { features, offset: -item.difficulty, score: answer.score }
+    };
+    let equal = vec![1.0 / parents.len() as f64; parents.len()];
+    let lambda = logistic(&answers.iter().map(observe).collect::<Vec<_>>(), &equal, ridge);
+    let n_dimensions = parents.first().map_or(0, Vec::len);
+    let mix = |d: usize| parents.iter().zip(&lambda).map(|(theta, lambda)| lambda * theta[d]).sum();
+    (0..n_dimensions).map(mix).collect()
+}
+
+/// p-IRT: the share n/N of the mean answer, and the rest of the mean probability on the items that were not asked.
+pub fn p_irt(items: &[Item], answers: &[Answer], ability: &[f64]) -> f64 {
+    let mean = answers.iter().map(|answer| answer.score).sum::<f64>() / answers.len().max(1) as f64;
+    mixed(items, answers, ability, mean)
+}
+
+/// mp-IRT: the same with the weighted answers, for an ability from [`merged_ability`].
+pub fn mp_irt(items: &[Item], answers: &[Answer], merged_ability: &[f64]) -> f64 {
+    mixed(items, answers, merged_ability, weighted_mean(answers))
+}
+
+/// gp-IRT and gmp-IRT: the share `delta` (½ in MERGE³) of the weighted answers, and the rest of an estimate by [`p_irt`] or
+/// [`mp_irt`].
+pub fn generalised(answers: &[Answer], estimate: f64, delta: f64) -> f64 {
+    delta * weighted_mean(answers) + (1.0 - delta) * estimate
+}
+
+/// Σ w y.
+fn weighted_mean(answers: &[Answer]) -> f64 {
+    answers.iter().map(|answer| answer.weight * answer.score).sum()
+}
+
+/// (n/N) `observed` + (1 - n/N) the mean of P(θ) over the items that were not asked.
+fn mixed(items: &[Item], answers: &[Answer], ability: &[f64], observed: f64) -> f64 {
+    let mut asked = vec![false; items.len()];
+    for answer in answers {
+        asked[answer.item] = true;
+    }
+    let others = items.iter().zip(&asked).filter(|(_, asked)| !**asked).map(|(item, _)| item.probability(ability));
+    let (sum, n_others) = others.fold((0.0, 0_usize), |(sum, n), p| (sum + p, n + 1));
+    if n_others == 0 {
+        return observed;
+    }
+    let share = 1.0 - n_others as f64 / items.len() as f64;
+    share * observed + (1.0 - share) * sum / n_others as f64
+}
