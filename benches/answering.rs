@@ -17,7 +17,7 @@ use merge_core::{
     evolve::Objective as _,
     merge::Merge,
     recipe::Recipe,
-    search::SearchFile,
+    search::{Items, SearchFile},
     sources::{FilesOnly, Sources},
     weights::Weights as _,
 };
@@ -74,7 +74,7 @@ fn merge(bencher: Bencher<'_, '_>) {
 fn score(bencher: Bencher<'_, '_>) {
     let (recipe, sources) = candidate();
     let mut benchmarks = Benchmarks::new(Device::Cpu);
-    benchmarks.maximise(task("mgsm-ja-likelihood.yaml"), 1.0, N_SCORED).expect("it has items enough");
+    benchmarks.maximise(task("mgsm-ja-likelihood.yaml"), 1.0, Items { from: N_SCORED, to: N_SCORED }).expect("it has items enough");
     let asked = [benchmarks.goals()[0].search[..N_SCORED].to_vec()];
     let work = || {
         samples::timed("score", || {
@@ -105,8 +105,7 @@ fn task(name: &str) -> Benchmark {
 /// Where the search of `recipes/sansu` begins.
 fn candidate() -> (Recipe, Sources) {
     let template = SearchFile::read(&family().join("search.yaml")).expect("the repository has it").template;
-    let sources = Sources::open(&template, &[], &FilesOnly).expect("the repository has them");
-    let layers = sources.layers(&template);
-    let init = template.space(&layers).expect("there are layers enough").init();
-    (template.fill(&layers, &init), sources)
+    let sources = Sources::open_all(template.variants(), &[], &FilesOnly).expect("the repository has them");
+    let space = template.space(&sources).expect("there are layers enough");
+    (template.fill(&space, &space.init()), sources)
 }

@@ -14,4 +14,5 @@ mod path;
 mod promises;
 mod refusals;
 mod search;
+mod studies;
 mod tidy;

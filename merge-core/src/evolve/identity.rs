@@ -52,7 +52,7 @@ impl Plan<'_> {
         let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
         let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
         if store.is_empty() {
-            unsigned.extend([("version", &version as &dyn Record), ("file", &self.study.text as &dyn Record)]);
+            unsigned.push(("version", &version));
         }
         for (what, fingerprint) in &parts {
             match store.get::<Fingerprint>(what)? {
@@ -67,6 +67,9 @@ impl Plan<'_> {
             }
         }
         // Tasks that are only reported may be added, and the budget may grow.
+        if store.get::<String>("file")?.as_deref() != Some(self.study.text) {
+            unsigned.push(("file", &self.study.text));
+        }
         let about = self.about();
         if store.get("about")?.as_ref() != Some(&about) {
             unsigned.push(("about", &about));
