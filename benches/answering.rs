@@ -74,7 +74,9 @@ fn merge(bencher: Bencher<'_, '_>) {
 fn score(bencher: Bencher<'_, '_>) {
     let (recipe, sources) = candidate();
     let mut benchmarks = Benchmarks::new(Device::Cpu);
-    benchmarks.maximise(task("mgsm-ja-likelihood.yaml"), 1.0, Items { from: N_SCORED, to: N_SCORED }).expect("it has items enough");
+    benchmarks
+        .maximise(task("mgsm-ja-likelihood.yaml"), 1.0, Items { from: N_SCORED, to: N_SCORED })
+        .expect("it has items enough");
     let asked = [benchmarks.goals()[0].search[..N_SCORED].to_vec()];
     let work = || {
         samples::timed("score", || {

@@ -28,7 +28,13 @@ pub fn members(template: &Template) -> Vec<String> {
     let recipe = template.first();
     let needs_base = method::method(&recipe.merge_method).is_some_and(|method| method.base() != Base::Merged);
     let is_base = |model: &At<String>| needs_base && recipe.base_model.as_ref() == Some(model);
-    recipe.models.iter().map(|model| &model.model).filter(|model| !is_base(model)).map(|name| name.value.clone()).collect()
+    recipe
+        .models
+        .iter()
+        .map(|model| &model.model)
+        .filter(|model| !is_base(model))
+        .map(|name| name.value.clone())
+        .collect()
 }
 
 /// The mean of some of the models; `None` as for [`uniform`].

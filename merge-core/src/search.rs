@@ -37,7 +37,7 @@ pub struct SearchFile {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// The optimiser, by its name or with its settings. Unless said, CMA-ES for a search among numbers, and CatCMA with margin
+    /// The optimiser, by its name or with its settings. Unless said, CMA-ES for a search among numbers, and `CatCMA` with margin
     /// where there are choices or whole numbers too.
     #[serde(default, deserialize_with = "optimizer::read")]
     #[schemars(schema_with = "optimizer::schema")]
@@ -213,8 +213,7 @@ impl SearchFile {
         let template = Template::read(&tree, file, methods)?;
         let search = Search::deserialize(&node).and_then(|search| search.check().map(|()| search));
         let search = search.map_err(|mistake| mistake.under("search").at(node.place))?;
-        let has_hole =
-            |recipe: &Recipe<Slot>| recipe.settings().any(|(_, slot)| matches!(slot.value, Slot::Hole(_)));
+        let has_hole = |recipe: &Recipe<Slot>| recipe.settings().any(|(_, slot)| matches!(slot.value, Slot::Hole(_)));
         if template.variants().len() == 1 && !has_hole(template.first()) {
             return Err(Mistake::new("there is nothing to search, as no parameter is a hole")
                 .hint("write one as in `weight: {search: [0.0, 1.5]}`")
@@ -248,9 +247,7 @@ impl Search {
             }
         }
         match self.most_layers {
-            Some(At { value: 0, place }) => {
-                Err(Mistake::new("a model has a layer").under("most_layers").at(place))
-            }
+            Some(At { value: 0, place }) => Err(Mistake::new("a model has a layer").under("most_layers").at(place)),
             _ => Ok(()),
         }
     }

@@ -142,7 +142,11 @@ fn several_seeds_report_their_spread() {
     let result = json(&dir, "out/result.json");
     assert_eq!(result["seeds"], serde_json::json!([3, 4]));
     let evolved = result["models"].as_array().unwrap().last().unwrap();
-    let of = |seed: u64| json(&dir, &format!("out/seed-{seed}/result.json"))["winner"]["scores"]["mgsm-ja-mini"]["value"].as_f64().unwrap();
+    let of = |seed: u64| {
+        json(&dir, &format!("out/seed-{seed}/result.json"))["winner"]["scores"]["mgsm-ja-mini"]["value"]
+            .as_f64()
+            .unwrap()
+    };
     let mean = evolved["scores"]["mgsm-ja-mini"]["mean"].as_f64().unwrap();
     assert!((mean - f64::midpoint(of(3), of(4))).abs() < 1e-12);
     dir.write("taken/other.txt", "mine");
@@ -175,9 +179,21 @@ limit: 8
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert_eq!(json(&dir, "out/result.json")["study"]["dimensions"], 8, "two models, groups, and kinds of tensors");
     for (from, to, expected) in [
-        ("task_arithmetic", "dare_tise", "evolve.yaml:3:17: genome.merge_method: mergekit-evolve has no method `dare_tise`"),
-        ("limit: 8", "limit: 8\nrandom_init: true", "evolve.yaml:9:14: random_init: this cannot be done as it is written"),
-        ("layer_granularity: 3", "layer_granularity: 4", "evolve.yaml:5:22: genome.layer_granularity: 6 layers do not fall into groups of 4"),
+        (
+            "task_arithmetic",
+            "dare_tise",
+            "evolve.yaml:3:17: genome.merge_method: mergekit-evolve has no method `dare_tise`",
+        ),
+        (
+            "limit: 8",
+            "limit: 8\nrandom_init: true",
+            "evolve.yaml:9:14: random_init: this cannot be done as it is written",
+        ),
+        (
+            "layer_granularity: 3",
+            "layer_granularity: 4",
+            "evolve.yaml:5:22: genome.layer_granularity: 6 layers do not fall into groups of 4",
+        ),
     ] {
         dir.write("evolve.yaml", text.replace(from, to));
         let said = dir.run(&["search", "--from-mergekit", "evolve.yaml", "-o", "other"]);

@@ -2,18 +2,12 @@
 
 use super::{
     Finalist, Generation, dominates, fitness,
-    generation::Size,
+    generation::{Size, violation},
     plan::{Asked, Named, Plan},
     scoring::{Model, Scored},
 };
 use crate::{
-    baseline,
-    error::Result,
-    item::ItemScore,
-    merge::Merge,
-    optimizer::Genome,
-    recipe::Recipe,
-    search::Cost,
+    baseline, error::Result, item::ItemScore, merge::Merge, optimizer::Genome, recipe::Recipe, search::Cost,
     weights::Weights,
 };
 
@@ -83,7 +77,7 @@ impl Plan<'_> {
                 name,
                 genome,
                 fitness: fitness(self.goals(), &scored.scores) - taken,
-                violation: self.violation(&scored.scores, &floors),
+                violation: violation(&scored.scores, &floors),
                 costs,
                 on_front: false,
                 scores: scored.scores,
@@ -100,9 +94,8 @@ impl Plan<'_> {
 
     /// Goals and costs as objectives, of which more is better.
     fn objectives(&self, finalist: &Finalist) -> Vec<f64> {
-        let mean = |scores: &Vec<ItemScore>| {
-            scores.iter().map(|score| score.value).sum::<f64>() / scores.len().max(1) as f64
-        };
+        let mean =
+            |scores: &Vec<ItemScore>| scores.iter().map(|score| score.value).sum::<f64>() / scores.len().max(1) as f64;
         let goals = self.goals().iter().zip(&finalist.scores).filter(|(goal, _)| goal.weight > 0.0);
         goals.map(|(_, scores)| mean(scores)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
     }
@@ -117,8 +110,8 @@ impl Plan<'_> {
     }
 
     /// The greedy soup (<https://arxiv.org/abs/2203.05482>): beginning with the best parent, each next best is added to their
-    /// average if the average is then no worse, on select items. `None` if interrupted, nothing if there is no average.
-    pub(super) fn soup(&self) -> Result<Option<Option<Model>>> {
+    /// average if the average is then no worse, on select items. `None` if interrupted, no model if there is no average.
+    pub(super) fn soup(&self) -> Result<Option<Vec<Model>>> {
         let template = self.study.template;
         let members = baseline::members(template);
         let mix = |names: &[String]| match names {
@@ -126,7 +119,7 @@ impl Plan<'_> {
             several => baseline::average(template, several).map(|recipe| Model::Merge(Box::new(recipe))),
         };
         if members.len() < 2 || mix(&members).is_none() {
-            return Ok(Some(None));
+            return Ok(Some(Vec::new()));
         }
         self.scoring.begin("greedy soup");
         let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
@@ -139,13 +132,13 @@ impl Plan<'_> {
         let mut best = fitness(&alone[order[0]]);
         for next in &order[1..] {
             let more = [soup.as_slice(), std::slice::from_ref(&members[*next])].concat();
-            let Some(model) = mix(&more) else { return Ok(Some(None)) };
+            let Some(model) = mix(&more) else { return Ok(Some(Vec::new())) };
             let Some(scored) = self.scoring.score(&[model], &asked)? else { return Ok(None) };
             if fitness(&scored[0]) >= best {
                 (soup, best) = (more, fitness(&scored[0]));
             }
         }
-        Ok(Some(mix(&soup)))
+        Ok(Some(mix(&soup).into_iter().collect()))
     }
 }
 

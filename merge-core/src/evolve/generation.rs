@@ -62,12 +62,19 @@ impl Plan<'_> {
         let mut evaluations = 0;
         let mut asked: Asked = Vec::new();
         for (rung, (most, _)) in rungs.iter().enumerate() {
-            asked = self.goals().iter().zip(&drawn).map(|(goal, items)| {
-                let n = if goal.items.to == 0 { 0 } else { n_items(goal, rung) };
-                items[..n.min(items.len())].to_vec()
-            }).collect();
+            asked = self
+                .goals()
+                .iter()
+                .zip(&drawn)
+                .map(|(goal, items)| {
+                    let n = if goal.items.to == 0 { 0 } else { n_items(goal, rung) };
+                    items[..n.min(items.len())].to_vec()
+                })
+                .collect();
             let mut running: Vec<usize> = (0..runners.len())
-                .filter(|number| matches!(runners[*number].state, State::Ranked { rung: reached } if reached + 1 >= rung))
+                .filter(
+                    |number| matches!(runners[*number].state, State::Ranked { rung: reached } if reached + 1 >= rung),
+                )
                 .collect();
             if rung > 0 {
                 // The sort is stable: of equals, those asked for first run on.
@@ -87,7 +94,7 @@ impl Plan<'_> {
                 let runner = &mut runners[number];
                 runner.state = match &scored.failed {
                     Some(why) => State::Failed { why: why.clone() },
-                    None => match self.violation(&scored.scores, &floors) {
+                    None => match violation(&scored.scores, &floors) {
                         0.0 => State::Ranked { rung },
                         by => State::Infeasible { by },
                     },
@@ -168,12 +175,6 @@ impl Plan<'_> {
         Ok(Some(goals.iter().enumerate().map(floor).collect()))
     }
 
-    /// By how much a candidate is below what it may not fall below, over all constraints; 0 if it keeps to them.
-    pub(super) fn violation(&self, scores: &[Vec<ItemScore>], floors: &[Option<f64>]) -> f64 {
-        let below = floors.iter().zip(scores).filter_map(|(floor, scores)| Some((*floor)? - mean(scores)?));
-        below.map(|below| below.max(0.0)).sum()
-    }
-
     /// What costs are measured by: those of the first model, on the same items; `None` if interrupted.
     pub(super) fn references(&self, asked: &Asked) -> Result<Option<Vec<f64>>> {
         let minimise = &self.study.search.minimise;
@@ -251,7 +252,8 @@ impl Plan<'_> {
         let ranks = |goal: &Goal| goal.weight > 0.0 && goal.items.to > 0;
         let told = |((record, runner), fitness): ((&Candidate, &Runner), f64)| {
             let is_worst = !matches!(record.state, State::Ranked { .. });
-            let score = |value: Option<f64>| if is_worst { f64::NEG_INFINITY } else { value.unwrap_or(f64::NEG_INFINITY) };
+            let score =
+                |value: Option<f64>| if is_worst { f64::NEG_INFINITY } else { value.unwrap_or(f64::NEG_INFINITY) };
             let goals = self.goals().iter().zip(&record.goals).filter(|(goal, _)| ranks(goal));
             let objectives = goals.map(|(_, mean)| score(*mean));
             let costs = record.costs.iter().map(|cost| score(Some(-cost)));
@@ -270,8 +272,11 @@ impl Plan<'_> {
     /// two-way analysis of variance without repetition, over those that met all items. `None` if there is nothing to compare.
     fn signal(&self, runners: &[Runner], asked: &Asked) -> Option<f64> {
         let all: usize = asked.iter().map(Vec::len).sum();
-        let whole: Vec<&Scored> =
-            runners.iter().filter_map(|runner| runner.scored.as_ref()).filter(|scored| scored.n_items() == all).collect();
+        let whole: Vec<&Scored> = runners
+            .iter()
+            .filter_map(|runner| runner.scored.as_ref())
+            .filter(|scored| scored.n_items() == all)
+            .collect();
         let k = whole.len() as f64;
         if whole.len() < 3 {
             return None;
@@ -282,7 +287,8 @@ impl Plan<'_> {
         };
         let fitness: Vec<f64> = whole.iter().map(|scored| fitness(self.goals(), &scored.scores)).collect();
         let mut noise = 0.0;
-        let weights: f64 = self.goals().iter().zip(asked).filter(|(_, items)| !items.is_empty()).map(|(g, _)| g.weight).sum();
+        let weights: f64 =
+            self.goals().iter().zip(asked).filter(|(_, items)| !items.is_empty()).map(|(g, _)| g.weight).sum();
         for (number, goal) in self.goals().iter().enumerate() {
             let n = asked[number].len();
             if n < 2 || goal.weight == 0.0 {
@@ -308,4 +314,10 @@ impl Plan<'_> {
 fn mean(scores: &[ItemScore]) -> Option<f64> {
     let sum: f64 = scores.iter().map(|score| score.value).sum();
     (!scores.is_empty()).then(|| sum / scores.len() as f64)
+}
+
+/// By how much a candidate is below what it may not fall below, over all constraints; 0 if it keeps to them.
+pub(super) fn violation(scores: &[Vec<ItemScore>], floors: &[Option<f64>]) -> f64 {
+    let below = floors.iter().zip(scores).filter_map(|(floor, scores)| Some((*floor)? - mean(scores)?));
+    below.map(|below| below.max(0.0)).sum()
 }

@@ -24,7 +24,8 @@ impl Plan<'_> {
             Fingerprint::from(hash.finalize())
         };
         let goal = |goal: &Goal| {
-            let items: Vec<u8> = [&goal.search, &goal.select].into_iter().flatten().flat_map(|item: &ItemId| item.0).collect();
+            let items: Vec<u8> =
+                [&goal.search, &goal.select].into_iter().flatten().flat_map(|item: &ItemId| item.0).collect();
             let weighed = (goal.weight.to_bits(), goal.within.map(f64::to_bits), goal.items);
             digest(&[&goal.fingerprint, &items, &weighed.payload()])
         };
@@ -46,8 +47,10 @@ impl Plan<'_> {
         let file = self.study.template.file.display();
         if !store.is_empty() && store.get::<(u32, String)>("version")?.is_none_or(|(form, _)| form != FORM) {
             let by = store.get::<(u32, String)>("version")?.map_or("0.1.0 or older".to_owned(), |(_, version)| version);
-            return Err(Error::user(format!("{file}: this directory holds a study of evomerge {by}, which is kept in another form"))
-                .hint("go on with the version that began it, or choose another directory"));
+            return Err(Error::user(format!(
+                "{file}: this directory holds a study of evomerge {by}, which is kept in another form"
+            ))
+            .hint("go on with the version that began it, or choose another directory"));
         }
         let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
         let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
@@ -61,8 +64,10 @@ impl Plan<'_> {
                 Some(_) => {
                     let before: String = store.get("file")?.unwrap_or_default();
                     let changed = difference(&before, self.study.text);
-                    return Err(Error::user(format!("{file}: this directory holds another study: {what} differs{changed}"))
-                        .hint("choose another directory, or go on with the file and the seed that began it"));
+                    return Err(Error::user(format!(
+                        "{file}: this directory holds another study: {what} differs{changed}"
+                    ))
+                    .hint("choose another directory, or go on with the file and the seed that began it"));
                 }
             }
         }

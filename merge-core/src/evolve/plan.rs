@@ -1,7 +1,8 @@
 //! A study from end to end: evolution, random search beside it, selection, report.
 
 use super::{
-    Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study, finalists::{self, finalists},
+    Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study,
+    finalists::{self, finalists},
     scoring::{Model, Scored, Scoring},
 };
 use crate::{
@@ -78,7 +79,9 @@ impl<'a> Plan<'a> {
         let Study { template, search, store, .. } = *self.study;
         let Some(space) = self.scanned()? else { return Ok(None) };
         let start = search.optimizer.start(&space, search.seed);
-        let Some(Searched { records: generations, stopped, elites }) = self.search("evolution", start, search.budget.value)? else {
+        let Some(Searched { records: generations, stopped, elites }) =
+            self.search("evolution", start, search.budget.value)?
+        else {
             return Ok(None);
         };
         let moves = search.optimizer.name != Some(Algorithm::Random);
@@ -90,17 +93,23 @@ impl<'a> Plan<'a> {
         let n_parents = models.len();
         let merge = |recipe: Recipe| Model::Merge(Box::new(recipe));
         models.extend(baseline::uniform(template).map(|recipe| ("uniform average".to_owned(), merge(recipe))));
-        models.extend(baseline::untuned_dare_ties(template).map(|recipe| ("DARE-TIES, untuned".to_owned(), merge(recipe))));
-        models.extend(baseline::stacked(template, &self.space).map(|recipe| ("all layers, stacked".to_owned(), merge(recipe))));
+        models.extend(
+            baseline::untuned_dare_ties(template).map(|recipe| ("DARE-TIES, untuned".to_owned(), merge(recipe))),
+        );
+        models.extend(
+            baseline::stacked(template, &self.space).map(|recipe| ("all layers, stacked".to_owned(), merge(recipe))),
+        );
         let Some(soup) = self.soup()? else { return Ok(None) };
-        models.extend(soup.map(|soup| ("greedy soup".to_owned(), soup)));
+        models.extend(soup.into_iter().map(|soup| ("greedy soup".to_owned(), soup)));
         let spent: u64 = generations.iter().map(|generation| generation.evaluations as u64).sum();
         if moves {
             let population = generations.first().map_or(4, |generation| generation.candidates.len());
             let random = Optimizer::random(self.start(Some(population)));
             // As many evaluations as the evolution took, should it have stopped early.
             let Some(Searched { records, .. }) = self.search("random search", random, spent)? else { return Ok(None) };
-            let Some(best) = self.choose("selection of random search", &records, Vec::new(), false)? else { return Ok(None) };
+            let Some(best) = self.choose("selection of random search", &records, Vec::new(), false)? else {
+                return Ok(None);
+            };
             models.push(("random search".to_owned(), merge(self.fill(&best[0].genome))));
         }
         models.push(("evolved".to_owned(), merge(winner.clone())));
@@ -191,8 +200,8 @@ impl<'a> Plan<'a> {
         let finalists = finalists(records, elites, moves);
         if finalists.is_empty() {
             let states = records.iter().flat_map(|record| &record.candidates).map(|candidate| &candidate.state);
-            let why = states.filter_map(|state| if let State::Failed { why } = state { Some(why) } else { None });
-            let why = why.last().map_or("all break what is asked of them", String::as_str);
+            let mut why = states.filter_map(|state| if let State::Failed { why } = state { Some(why) } else { None });
+            let why = why.next_back().map_or("all break what is asked of them", String::as_str);
             return Err(Error::user(format!("no candidate could be ranked: {why}"))
                 .hint("look at the ranges of the holes, at `constraints` and at `most_layers`"));
         }

@@ -58,7 +58,8 @@ impl Plan<'_> {
 
     /// Of the difference of two models' fitness on the same items.
     fn standard_error(&self, a: &[Vec<ItemScore>], b: &[Vec<ItemScore>]) -> f64 {
-        let weights: f64 = self.goals().iter().zip(a).filter(|(_, scores)| !scores.is_empty()).map(|(g, _)| g.weight).sum();
+        let weights: f64 =
+            self.goals().iter().zip(a).filter(|(_, scores)| !scores.is_empty()).map(|(g, _)| g.weight).sum();
         let of_goal = |((goal, a), b): ((&Goal, &Vec<ItemScore>), &Vec<ItemScore>)| {
             let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a.value - b.value).collect();
             let n = differences.len() as f64;

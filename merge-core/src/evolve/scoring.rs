@@ -111,7 +111,9 @@ impl<'a> Scoring<'a> {
         let of = |number: usize| scores[first(number)].clone().flatten();
         let all: Option<Vec<Scored>> = (0..models.len()).map(of).collect();
         if let Some(all) = &all {
-            self.count_known((0..models.len()).filter(|number| first(*number) != *number).map(|n| all[n].n_items()).sum());
+            self.count_known(
+                (0..models.len()).filter(|number| first(*number) != *number).map(|n| all[n].n_items()).sum(),
+            );
         }
         Ok(all)
     }
@@ -161,23 +163,20 @@ impl<'a> Scoring<'a> {
             });
             Ok(if self.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        let mut heard = |news: News| {
-            keep(news).inspect_err(|error: &Error| unkept = Some(error.clone()))
-        };
+        let mut heard = |news: News| keep(news).inspect_err(|error: &Error| unkept = Some(error.clone()));
         let scored = match model {
             Model::Merge(recipe) => Merge::plan(recipe, &self.study.sources.of(recipe))
                 .and_then(|merge| self.study.objective.score(&merge, &missing, &mut heard)),
             Model::Source(name) => self.study.objective.score(&**self.study.sources.get(name), &missing, &mut heard),
         };
         match (scored, unkept, model) {
-            (_, Some(error), _) | (Err(error), None, Model::Source(_)) => return Err(error),
             // A candidate that cannot be merged or asked is a bad candidate: it ends no search.
             (Err(error), None, Model::Merge(_)) if error.fault() == Fault::User => {
                 let known = look_up()?;
                 let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(unknown).collect();
                 self.give_up(&key, &error.to_string(), &missing)?;
             }
-            (Err(error), None, Model::Merge(_)) => return Err(error),
+            (_, Some(error), _) | (Err(error), None, _) => return Err(error),
             (Ok(()), None, _) => {}
         }
         Ok(complete(look_up()?, store.why_given_up(&key)?))

@@ -103,7 +103,9 @@ impl<'de> de::Visitor<'de> for ItemsVisitor {
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Items, A::Error> {
         let Growing { from, to } = Growing::deserialize(MapAccessDeserializer::new(map))?;
         if from == 0 || from > to {
-            return Err(de::Error::custom(format!("from {from} to {to} is no growth\nbegin with 1 or more, and end with more")));
+            return Err(de::Error::custom(format!(
+                "from {from} to {to} is no growth\nbegin with 1 or more, and end with more"
+            )));
         }
         Ok(Items { from, to })
     }

@@ -87,8 +87,10 @@ fn groups(genome: &Genome, each: At<i64>, file: &Path, library: &dyn Library) ->
     let each_layers = each.value as usize;
     if !layers.is_multiple_of(each_layers) {
         let place = each.place.of(file);
-        return Err(Error::user(format!("{place}: genome.layer_granularity: {layers} layers do not fall into groups of {each_layers}"))
-            .hint("give a divisor, as mergekit-evolve wants too"));
+        return Err(Error::user(format!(
+            "{place}: genome.layer_granularity: {layers} layers do not fall into groups of {each_layers}"
+        ))
+        .hint("give a divisor, as mergekit-evolve wants too"));
     }
     Ok(layers / each_layers)
 }
@@ -103,10 +105,12 @@ impl File {
         let method = &genome.merge_method;
         if METHODS.iter().all(|(name, _)| *name != method.value) {
             let names: Vec<&str> = METHODS.iter().map(|(name, _)| *name).collect();
-            return Err(under(Mistake::new(format!("mergekit-evolve has no method `{}`", method.value))
-                .hint(format!("it has {}; a search file of evomerge takes any method", names.join(", ")))
-                .under("merge_method")
-                .at(method.place)));
+            return Err(under(
+                Mistake::new(format!("mergekit-evolve has no method `{}`", method.value))
+                    .hint(format!("it has {}; a search file of evomerge takes any method", names.join(", ")))
+                    .under("merge_method")
+                    .at(method.place),
+            ));
         }
         if method.value == "slerp" && genome.models.len() != 2 {
             return Err(under(Mistake::new(format!("slerp is between 2 models, not {}", genome.models.len()))
@@ -129,7 +133,11 @@ impl File {
                 self.fewshot_as_multiturn.filter(|at| at.value).map(|at| at.place),
                 "searches ask without a chat template: remove the key",
             ),
-            ("random_init", self.random_init.filter(|at| at.value).map(|at| at.place), "remove it, or write a search file with `init`"),
+            (
+                "random_init",
+                self.random_init.filter(|at| at.value).map(|at| at.place),
+                "remove it, or write a search file with `init`",
+            ),
         ];
         match means_something.into_iter().find_map(|(key, place, hint)| place.map(|place| (key, place, hint))) {
             Some((key, place, hint)) => {
@@ -143,7 +151,8 @@ impl File {
         let genome = &self.genome;
         let place = genome.place;
         let is_slerp = genome.merge_method.value == "slerp";
-        let params = METHODS.iter().find(|(name, _)| *name == genome.merge_method.value).map_or(&[][..], |(_, all)| all);
+        let params =
+            METHODS.iter().find(|(name, _)| *name == genome.merge_method.value).map_or(&[][..], |(_, all)| all);
         let model = |model: &At<String>| {
             let holes = params.iter().filter(|_| !is_slerp).map(|name| (*name, self.hole(name, groups))).collect();
             block(model.place, vec![("model", text(model)), ("parameters", block(model.place, holes))])
@@ -178,10 +187,7 @@ impl File {
             _ => ([0.0, 1.0], 0.5),
         };
         let bounds = range.map(|bound| number(place, bound)).to_vec();
-        let mut hole = vec![
-            ("search", Node { place, kind: Kind::List(bounds) }),
-            ("init", number(place, init)),
-        ];
+        let mut hole = vec![("search", Node { place, kind: Kind::List(bounds) }), ("init", number(place, init))];
         let smooth = genome.smooth.is_some_and(|smooth| smooth.value);
         if let Some(groups) = groups.filter(|groups| *groups > 1) {
             hole.push((if smooth { "knots" } else { "groups" }, Node { place, kind: Kind::Whole(groups as i128) }));

@@ -17,7 +17,7 @@ use crate::{
 /// Candidates that random search draws for each subset of items, unless said.
 const RANDOM_POPULATION: usize = 12;
 
-/// Cells of MAP-Elites along each task, as CycleQD has them.
+/// Cells of MAP-Elites along each task, as `CycleQD` has them.
 const BINS: usize = 15;
 
 /// How candidates are proposed.
@@ -30,7 +30,7 @@ pub struct Optimizer {
     pub learning_rate_adaptation: Option<At<bool>>,
     /// CMA-ES: begin again, with larger generations, when it has come to rest.
     pub restarts: Option<At<Restarts>>,
-    /// The first step's standard deviation, where 1 is the whole range; 1/6 unless said.
+    /// The first step's standard deviation, where 1 is the whole range; 1/6 unless said, and 1/20 for the mutations of MAP-Elites.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub sigma: Option<At<f64>>,
     /// Candidates in a generation, at least 4; by the number of dimensions unless said.
@@ -56,7 +56,7 @@ pub enum Algorithm {
     Nsga2,
     /// One candidate that is changed a little, and replaced by what is better.
     OnePlusOne,
-    /// A grid of the best candidate for every combination of scores, in CycleQD's form.
+    /// A grid of the best candidate for every combination of scores, in `CycleQD`'s form.
     MapElites,
     /// An archive whose members compete for the items they solve, in M2N2's form.
     M2n2,
@@ -79,8 +79,13 @@ impl Optimizer {
     pub fn start(&self, space: &Space, seed: u64) -> optimizer::Optimizer {
         use optimizer::Optimizer as O;
         let population = self.population.map(|population| population.value);
-        let start = Start { coordinates: space.coordinates(), sigma: self.sigma(), population, seed };
-        match (self.algorithm(space), self.restarts.map(|restarts| restarts.value)) {
+        let algorithm = self.algorithm(space);
+        let sigma = match algorithm {
+            Algorithm::MapElites if self.sigma.is_none() => 0.05,
+            _ => self.sigma(),
+        };
+        let start = Start { coordinates: space.coordinates(), sigma, population, seed };
+        match (algorithm, self.restarts.map(|restarts| restarts.value)) {
             (Algorithm::CmaEs, None) => O::cma_es(start, self.learning_rate_adaptation()),
             (Algorithm::CmaEs, Some(Restarts::Ipop)) => O::restarts(start, Regime::Ipop),
             (Algorithm::CmaEs, Some(Restarts::Bipop)) => O::restarts(start, Regime::Bipop),

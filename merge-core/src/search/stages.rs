@@ -29,7 +29,9 @@ impl Stage {
             if nodes.len() < 2 {
                 nodes = vec![Node::parse(text)?];
             }
-            in_order(nodes.into_iter().map(|node| Self::of(node, file, &methods)).collect::<std::result::Result<_, _>>()?)
+            in_order(
+                nodes.into_iter().map(|node| Self::of(node, file, &methods)).collect::<std::result::Result<_, _>>()?,
+            )
         };
         read().map_err(|mistake: Mistake| mistake.into_error(file))
     }
@@ -82,7 +84,11 @@ impl Stage {
 fn in_order(mut stages: Vec<Stage>) -> std::result::Result<Vec<Stage>, Mistake> {
     let Some((last, before)) = stages.split_last() else { return Ok(stages) };
     if let Stage::Recipe(_) = last {
-        let only = if before.is_empty() { "this file has no `search` block" } else { "the last document has no `search` block" };
+        let only = if before.is_empty() {
+            "this file has no `search` block"
+        } else {
+            "the last document has no `search` block"
+        };
         return Err(Mistake::new(only).hint("if it is a recipe, `evomerge merge` runs it").at(last.begins()));
     }
     if before.is_empty() {

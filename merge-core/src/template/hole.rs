@@ -110,10 +110,12 @@ impl Hole {
     /// How its numbers spread over a model's tensors; refuses more groups or knots than there are layers.
     pub(super) fn spread(&self, layers: &Layers) -> Result<Spread, Mistake> {
         let most = |key: &str, count: Option<At<usize>>| match count.filter(|count| count.value > layers.count) {
-            Some(count) => Err(Mistake::new(format!("there are only {} layers for {} {key}", layers.count, count.value))
-                .hint("`per: layer` gives each layer its own value")
-                .under(key)
-                .at(count.place)),
+            Some(count) => {
+                Err(Mistake::new(format!("there are only {} layers for {} {key}", layers.count, count.value))
+                    .hint("`per: layer` gives each layer its own value")
+                    .under(key)
+                    .at(count.place))
+            }
             None => Ok(()),
         };
         most("groups", self.groups)?;
@@ -218,10 +220,8 @@ impl Fit for Hole {
             ("groups", self.groups.map(|groups| groups.place)),
             ("knots", self.knots.map(|knots| knots.place)),
         ];
-        let by_name = [
-            ("per", per(|per| per.component)),
-            ("filters", self.filters.as_ref().map(|filters| filters.place)),
-        ];
+        let by_name =
+            [("per", per(|per| per.component)), ("filters", self.filters.as_ref().map(|filters| filters.place))];
         exclude(&by_depth, "each says how depth is divided")?;
         exclude(&by_name, "each says how a layer is divided")?;
         for (key, count, least) in [("groups", self.groups, 1), ("knots", self.knots, 2)] {

@@ -50,7 +50,8 @@ impl Spread {
                 let knots = if let Depth::Knots(knots) = depth { knots } else { 1 };
                 for kind in &kinds {
                     let numbers = spread.numbers("", &kind.name, knots);
-                    let anywhere = if kind.takes_all() && knots > 1 { vec![layers.prefix.clone()] } else { kind.anywhere.clone() };
+                    let anywhere =
+                        if kind.takes_all() && knots > 1 { vec![layers.prefix.clone()] } else { kind.anywhere.clone() };
                     spread.entries.extend(anywhere.into_iter().map(|filter| (Some(filter), numbers.clone())));
                     ends = Some((numbers.start, numbers.end - 1));
                 }
@@ -149,12 +150,12 @@ impl Kind {
 
     /// Attention, MLP and norms, as far as a model's layers have them.
     fn components(layers: &Layers) -> Vec<Self> {
-        let component = |(name, component): (&str, fn(&str) -> bool)| {
-            let inside = beginnings(layers, component);
+        let component = |(name, is_component): (&str, Matches)| {
+            let inside = beginnings(layers, is_component);
             let anywhere = inside.iter().map(|inside| format!(".{inside}")).collect();
             (!inside.is_empty()).then(|| Self { name: name.to_owned(), inside, anywhere })
         };
-        let all: [(&str, fn(&str) -> bool); 3] =
+        let all: [(&str, Matches); 3] =
             [("attention", is_attention), ("mlp", |name| !is_attention(name) && !is_norm(name)), ("norms", is_norm)];
         all.into_iter().filter_map(component).collect()
     }
@@ -163,6 +164,9 @@ impl Kind {
         self.anywhere.is_empty()
     }
 }
+
+/// Whether the name of a tensor within a layer is of a kind.
+type Matches = fn(&str) -> bool;
 
 /// A norm of a layer, not one inside its attention.
 fn is_norm(name: &str) -> bool {
@@ -186,7 +190,8 @@ fn beginnings(layers: &Layers, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     for name in layers.inside.iter().filter(|name| wanted(name)) {
         let part = format!("{}.", first_part(name));
         let alike = layers.inside.iter().filter(|other| other.starts_with(&part));
-        let beginning = if alike.clone().count() > 0 && alike.clone().all(|other| wanted(other)) { part } else { name.clone() };
+        let beginning =
+            if alike.clone().count() > 0 && alike.clone().all(|other| wanted(other)) { part } else { name.clone() };
         if !all.contains(&beginning) {
             all.push(beginning);
         }

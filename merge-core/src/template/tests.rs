@@ -26,7 +26,13 @@ search: {{budget: 9, objective: [{{task: x}}]}}
 
 fn layers(count: usize) -> Layers {
     let embeddings = vec!["model.embed_tokens.weight".to_string()];
-    Layers { count, prefix: "model.layers.".to_string(), embeddings, inside: ["self_attn.q_proj.weight", "mlp.weight", "input_layernorm.weight"].map(str::to_owned).into(), others: std::collections::BTreeMap::default() }
+    Layers {
+        count,
+        prefix: "model.layers.".to_string(),
+        embeddings,
+        inside: ["self_attn.q_proj.weight", "mlp.weight", "input_layernorm.weight"].map(str::to_owned).into(),
+        others: std::collections::BTreeMap::default(),
+    }
 }
 
 fn check(hole: &str, expected: &str) {
@@ -168,11 +174,20 @@ fn searches_orders_of_magnitude_and_whole_numbers() {
     let key = "models[1].parameters.weight";
     check("{search: [0, 1], scale: log}", &format!("24: {key}.search: 0 has no logarithm"));
     check("{search: [0.5, 2], integer: true}", &format!("24: {key}.search: [0.5, 2] are not whole numbers"));
-    check("{search: [1, 2], integer: true, scale: log}", &format!("54: {key}.scale: whole numbers are searched one by one, not by their logarithm"));
+    check(
+        "{search: [1, 2], integer: true, scale: log}",
+        &format!("54: {key}.scale: whole numbers are searched one by one, not by their logarithm"),
+    );
     check("{search: [false, true]}", &format!("24: {key}.search: true and false are no numbers"));
     check("{search: [0, 1], knots: 1}", &format!("39: {key}.knots: there must be at least 2 knots"));
-    check("{search: [0, 1], knots: 2, groups: 2}", &format!("39: {key}.knots: `groups` and `knots` exclude each other"));
-    check("{search: [0, 1], per: component, filters: [mlp]}", &format!("57: {key}.filters: `per` and `filters` exclude each other"));
+    check(
+        "{search: [0, 1], knots: 2, groups: 2}",
+        &format!("39: {key}.knots: `groups` and `knots` exclude each other"),
+    );
+    check(
+        "{search: [0, 1], per: component, filters: [mlp]}",
+        &format!("57: {key}.filters: `per` and `filters` exclude each other"),
+    );
 }
 
 const CHOICES: &str = "merge_method: {choose: [linear, ties]}
@@ -199,8 +214,7 @@ fn each_combination_of_choices_is_a_recipe() {
     let all = vec![layers(2); 4];
     let space = template.space_over(&all).expect("a space");
     let labels: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
-    let expected =
-        ["merge_method", "models[0].model", "models[0].weight", "models[1].weight", "models[0].density"];
+    let expected = ["merge_method", "models[0].model", "models[0].weight", "models[1].weight", "models[0].density"];
     assert_eq!(labels, expected);
     for (genome, method, model, density) in [
         ([0.0, 0.0, 0.5, 0.25, 0.5], "linear", "math", None),
@@ -220,10 +234,19 @@ fn refuses_bad_choices() {
         chosen(&CHOICES.replacen(from, to, 1)).expect_err(to).to_string()
     };
     let linear = "{choose: [linear, ties]}";
-    assert_eq!(refused(linear, "{choose: [linear]}"), "s.yaml:1:24: merge_method.choose: there is nothing to choose between");
-    assert_eq!(refused(linear, "{choose: 3}"), "s.yaml:1:24: merge_method.choose: expected a list of what to choose from");
+    assert_eq!(
+        refused(linear, "{choose: [linear]}"),
+        "s.yaml:1:24: merge_method.choose: there is nothing to choose between"
+    );
+    assert_eq!(
+        refused(linear, "{choose: 3}"),
+        "s.yaml:1:24: merge_method.choose: expected a list of what to choose from"
+    );
     assert_eq!(refused(linear, "{choose: [tise, ties]}"), "s.yaml:1:25: there is no method `tise`");
-    assert_eq!(refused(linear, "{choose: [linear, ties], init: 1}"), "s.yaml:1:40: merge_method: a choice has no key but `choose`");
+    assert_eq!(
+        refused(linear, "{choose: [linear, ties], init: 1}"),
+        "s.yaml:1:40: merge_method: a choice has no key but `choose`"
+    );
     let nested = refused("{choose: [math, maths]}", "{choose: [math, {choose: [a, b]}]}");
     assert_eq!(nested, "s.yaml:5:28: models[0].model: a choice in a choice");
 }
@@ -241,7 +264,9 @@ search: {budget: 9, objective: [{task: x}]}
     let template = SearchFile::parse(text, Path::new("s.yaml")).expect("a good search").template;
     let space = template.space_over(&[layers(3)]).expect("a space");
     let labels: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
-    let of_hop = |hop: usize| ["use[layer 1]", "use[layer 2]", "scale[layer 1]", "scale[layer 2]"].map(|what| format!("path[{hop}].{what}"));
+    let of_hop = |hop: usize| {
+        ["use[layer 1]", "use[layer 2]", "scale[layer 1]", "scale[layer 2]"].map(|what| format!("path[{hop}].{what}"))
+    };
     assert_eq!(labels, [of_hop(1), of_hop(2)].concat());
     assert_eq!(space.coordinates()[0], Coordinate::Choice { start: vec![1.0 - 0.9, 0.9] });
     let filled = template.fill(&space, &[1.0, 0.0, 0.25, 0.75, 0.0, 0.0, 0.3, 0.3]);

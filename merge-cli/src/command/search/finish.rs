@@ -67,8 +67,11 @@ pub(super) fn finish(
 /// What was searched and how, for `result.json` and the card: nothing that differs between two runs of one study.
 fn about(study: &Study<'_>, findings: &Findings) -> Value {
     let history = &findings.history;
-    let generations: Vec<Value> =
-        history.generations.iter().map(|g| json!({ "best": g.best().and_then(|best| best.fitness), "mean": g.mean_fitness() })).collect();
+    let generations: Vec<Value> = history
+        .generations
+        .iter()
+        .map(|g| json!({ "best": g.best().and_then(|best| best.fitness), "mean": g.mean_fitness() }))
+        .collect();
     let finalists: Vec<Value> =
         history.finalists.iter().map(|one| json!({ "name": one.name, "select": one.fitness })).collect();
     json!({
@@ -92,7 +95,8 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
 /// How the answer was chosen, and what its score is worth.
 fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
-    let ranked: Vec<&str> = goals.iter().filter(|goal| goal.weight > 0.0 && goal.items.to > 0).map(|goal| goal.name.as_str()).collect();
+    let ranked: Vec<&str> =
+        goals.iter().filter(|goal| goal.weight > 0.0 && goal.items.to > 0).map(|goal| goal.name.as_str()).collect();
     let mut lines = vec![format!(
         "ranked {} candidates in {} generations by {} ({} item evaluations{}, seed {})",
         history.candidates(),
@@ -109,7 +113,10 @@ fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     }));
     let chosen = &history.finalists[0];
     if chosen.violation > 0.0 {
-        lines.push("note: no finalist keeps to the constraints on select items: this is the one that breaks them least".to_owned());
+        lines.push(
+            "note: no finalist keeps to the constraints on select items: this is the one that breaks them least"
+                .to_owned(),
+        );
     }
     lines.push(format!("chose {} among {} finalists:", chosen.name, history.finalists.len()));
     for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {

@@ -60,8 +60,10 @@ fn command(args: &Args) -> String {
         (_, Some(file)) => format!("--from-mergekit {}", file.display()),
         (None, None) => String::new(),
     };
-    let given = |name: &str, value: Option<String>| value.map_or_else(String::new, |value| format!(" --{name} {value}"));
-    let (seed, seeds) = (given("seed", args.seed.map(|n| n.to_string())), given("seeds", args.seeds.map(|n| n.to_string())));
+    let given =
+        |name: &str, value: Option<String>| value.map_or_else(String::new, |value| format!(" --{name} {value}"));
+    let (seed, seeds) =
+        (given("seed", args.seed.map(|n| n.to_string())), given("seeds", args.seeds.map(|n| n.to_string())));
     let budget = given("budget", args.budget.map(|n| n.to_string()));
     format!("evomerge search {file} -o {}{seed}{seeds}{budget}", args.output.display())
 }

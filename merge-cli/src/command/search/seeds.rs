@@ -64,8 +64,7 @@ fn spread(values: &[f64]) -> [f64; 4] {
 fn table(goals: &[Goal], all: &[(u64, Ended)]) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    let reported: Vec<(usize, &Goal)> =
-        goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).collect();
+    let reported: Vec<(usize, &Goal)> = goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).collect();
     let mut header = vec![String::new()];
     header.extend(reported.iter().map(|(_, goal)| format!("{}\n{} %", goal.name, goal.metric)));
     table.set_header(header);

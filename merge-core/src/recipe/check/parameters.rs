@@ -19,7 +19,11 @@ pub(super) fn check<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result
     if recipe.models.is_empty()
         && let Some((label, setting)) = recipe.settings().find(|(_, setting)| setting.is_by_layer())
     {
-        let hint = if recipe.is_path() { "a hop has a number for each of its layers anyway" } else { "give each slice its own hole" };
+        let hint = if recipe.is_path() {
+            "a hop has a number for each of its layers anyway"
+        } else {
+            "give each slice its own hole"
+        };
         return Err(Mistake::new("`per`, `groups`, `knots` and `filters` need a recipe with `models`")
             .hint(hint)
             .under(&label)

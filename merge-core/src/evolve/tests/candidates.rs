@@ -1,0 +1,110 @@
+//! How the candidates of a generation are ranked: in a race, on growing subsets, under constraints, with failures, for several goals.
+
+use super::*;
+
+/// Half of a generation runs on half of its items, the rest on as many and twice as many: as many evaluations in all.
+#[test]
+fn a_race_gives_the_better_half_the_items_of_the_others() {
+    let family = Family::with("{name: cma_es, population: 8}", 1500, "  racing: 3\n");
+    let mut fake = Fake::new();
+    fake.goals.truncate(1);
+    fake.goals[0].items = Items { from: 10, to: 10 };
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    for generation in &findings.history.generations {
+        let rungs = generation.candidates.iter().map(|candidate| match candidate.state {
+            State::Ranked { rung } => rung,
+            ref other => panic!("{other:?}"),
+        });
+        let rungs: Vec<usize> = rungs.collect();
+        let reached = |rung: usize| rungs.iter().filter(|reached| **reached >= rung).count();
+        assert_eq!([reached(0), reached(1), reached(2)], [8, 4, 2]);
+        assert_eq!((generation.items.as_slice(), generation.evaluations), (&[20][..], 80));
+        // Who was left behind was no better on the items that both met: fitness falls with the distance of a mean from 0.6.
+        let best = generation.best().expect("someone is ranked");
+        let order = |candidate: &Candidate| matches!(candidate.state, State::Ranked { rung: 2 });
+        assert!(order(best));
+    }
+    let seen = fake.seen.lock().expect("no panic");
+    let mut by_candidate: BTreeMap<(u64, Fingerprint), Vec<ItemId>> = BTreeMap::new();
+    for seen in seen.iter().filter(|seen| seen.phase == "evolution") {
+        by_candidate.entry((seen.generation, seen.weights)).or_default().push(seen.item);
+    }
+    let longest: Vec<_> =
+        by_candidate.iter().filter(|((generation, _), items)| *generation == 0 && items.len() == 20).collect();
+    assert_eq!(longest.len(), 2, "two meet all items of the generation");
+    for ((generation, _), items) in by_candidate.iter().filter(|((generation, _), _)| *generation == 0) {
+        assert_eq!(items[..], longest[0].1[..items.len()], "everyone meets the same items first, in {generation}");
+    }
+}
+
+#[test]
+fn subsets_grow_when_candidates_differ_by_chance_alone() {
+    let growth = |noisy: bool| {
+        let family = Family::new("cma_es", 900);
+        let mut fake = Fake::new();
+        fake.goals.truncate(1);
+        fake.goals[0].items = Items { from: 6, to: 30 };
+        fake.noisy = noisy;
+        let findings = family.finish(&family.study("study"), &fake, 1);
+        findings.history.generations.last().expect("a generation").items[0]
+    };
+    assert_eq!(growth(false), 6, "every item tells the same");
+    assert_eq!(growth(true), 30, "no item tells anything");
+}
+
+#[test]
+fn who_breaks_a_constraint_is_ranked_behind_all_others() {
+    let family = Family::new("cma_es", 2100);
+    let mut fake = Fake::new();
+    // A task on which models are the worse the further their mean is from 0.3, where the parents' are.
+    fake.goals[3] = Goal { within: Some(0.01), items: Items { from: 10, to: 10 }, ..fake.goals[3].clone() };
+    (fake.goals[3].search, fake.goals[3].select) = (items(SEARCH + 3, 40), items(SELECT + 3, 20));
+    fake.wants = [0.6, 0.6, 0.6, 0.3];
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    let mut infeasible = 0;
+    for generation in &findings.history.generations {
+        let best = generation.best();
+        infeasible += generation.candidates.iter().filter(|one| matches!(one.state, State::Infeasible { .. })).count();
+        assert!(best.is_none_or(|best| matches!(best.state, State::Ranked { .. })));
+    }
+    assert!(infeasible > 0, "some candidates break it");
+    assert!(findings.history.finalists[0].violation.abs() < 1e-12, "the answer keeps to it");
+    let mean = |entry: &Entry, goal: usize| entry.scores[goal].iter().map(|score| score.value).sum::<f64>() / 7.0;
+    let floor = findings.parents.iter().map(|parent| mean(parent, 3)).fold(0.0, f64::max);
+    assert!(mean(&findings.winner.1, 3) >= floor - 0.02, "on report items too, as these are like the others");
+}
+
+#[test]
+fn a_candidate_that_fails_ranks_last_and_ends_no_search() {
+    let family = Family::new("cma_es", 880);
+    let (study, fake) = (family.study("study"), Fake { breaks: true, ..Fake::new() });
+    let findings = family.finish(&study, &fake, 2);
+    let failed = |generation: &Generation| {
+        generation.candidates.iter().filter(|one| matches!(one.state, State::Failed { .. })).count()
+    };
+    let n_failed: usize = findings.history.generations.iter().map(failed).sum();
+    assert!(n_failed > 0);
+    assert_eq!(findings.history.given_up.keys().collect::<Vec<_>>(), ["the weights are too large"]);
+    assert_eq!(findings.history.generations.len(), 16, "the search went on");
+    let n_evaluations = fake.seen.lock().expect("no panic").len();
+    family.finish(&study, &fake, 2);
+    assert_eq!(fake.seen.lock().expect("no panic").len(), n_evaluations, "nobody is asked again");
+}
+
+#[test]
+fn several_objectives_leave_a_front() {
+    let family = Family::with("{name: nsga2, population: 12}", 2600, "  minimise: [{what: tokens}]\n");
+    let mut fake = Fake::new();
+    fake.wants = [0.2, 0.9, 0.6, 0.6];
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    let finalists = &findings.history.finalists;
+    let means = |finalist: &Finalist| -> Vec<f64> {
+        let mean = |scores: &Vec<ItemScore>| scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
+        finalist.scores[..3].iter().map(mean).chain(finalist.costs.iter().map(|cost| -cost)).collect()
+    };
+    assert!(finalists.iter().filter(|finalist| finalist.on_front).count() > 2, "both tasks cannot be had at once");
+    for finalist in finalists {
+        let beaten = finalists.iter().any(|other| dominates(&means(other), &means(finalist)));
+        assert_eq!(finalist.on_front, !beaten, "{}", finalist.name);
+    }
+}
