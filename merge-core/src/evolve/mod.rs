@@ -315,6 +315,12 @@ impl Generation {
         best.map(|(_, candidate)| candidate)
     }
 
+    /// What it takes from the budget: its evaluations, and at least one for each candidate, since those that are too long to be
+    /// scored would else be free for ever.
+    pub fn cost(&self) -> u64 {
+        self.evaluations.max(self.candidates.len()) as u64
+    }
+
     /// The mean fitness of those that were ranked.
     pub fn mean_fitness(&self) -> Option<f64> {
         let ranked = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Ranked { .. }));

@@ -101,7 +101,8 @@ impl<'a> Plan<'a> {
         );
         let Some(soup) = self.soup()? else { return Ok(None) };
         models.extend(soup.into_iter().map(|soup| ("greedy soup".to_owned(), soup)));
-        let spent: u64 = generations.iter().map(|generation| generation.evaluations as u64).sum();
+        let spent: u64 = generations.iter().map(Generation::cost).sum();
+        let item_evaluations = generations.iter().map(|generation| generation.evaluations).sum();
         if moves {
             let population = generations.first().map_or(4, |generation| generation.candidates.len());
             let random = Optimizer::random(self.start(Some(population)));
@@ -124,7 +125,7 @@ impl<'a> Plan<'a> {
         let baselines = entries.split_off(n_parents);
         let history = History {
             dimensions: self.space.dimensions.len(),
-            item_evaluations: spent as usize,
+            item_evaluations,
             tokens: generations.iter().map(|generation| generation.tokens).sum(),
             generations,
             given_up: store.given_up()?,
@@ -158,10 +159,10 @@ impl<'a> Plan<'a> {
             let known =
                 known.ok_or_else(|| Error::machine(format!("the store lacks generation {number} of the {phase}")))?;
             // A study whose budget has been cut is one that stopped earlier.
-            if spent + known.evaluations as u64 > budget {
+            if spent + known.cost() > budget {
                 break;
             }
-            spent += known.evaluations as u64;
+            spent += known.cost();
             self.scoring.count_known(known.evaluations);
             records.push(known);
             self.scoring.at_generation((number + 1, spent as f64 / budget as f64), records.last());
@@ -181,7 +182,7 @@ impl<'a> Plan<'a> {
             generation.mean = optimizer.mean();
             generation.sigma = optimizer.sigma();
             store.set(&[(&record(number), &generation), (&state, &optimizer)])?;
-            spent += generation.evaluations as u64;
+            spent += generation.cost();
             records.push(generation);
             self.scoring.at_generation((number + 1, spent as f64 / budget as f64), records.last());
         }

@@ -149,6 +149,15 @@ impl Mistake {
         self
     }
 
+    /// Says with which of several combinations it is a mistake; nothing if there is only one, which has no name.
+    #[must_use]
+    pub(crate) fn with(mut self, combination: &str) -> Self {
+        if !combination.is_empty() {
+            self.message = format!("{}, with {combination}", self.message);
+        }
+        self
+    }
+
     /// The mistake as it is shown: file, line and column, path of keys, what is wrong, what to do.
     pub fn into_error(self, file: &Path) -> Error {
         let mut error = Error::user(self.message);

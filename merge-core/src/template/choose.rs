@@ -43,13 +43,29 @@ impl Template {
             };
             variants = variants.into_iter().flat_map(chosen).collect();
         }
-        let variants = variants.iter().map(|variant| from_tree(variant, file, methods)).collect::<Result<_, _>>()?;
+        let read = |(number, variant): (usize, &Node)| {
+            from_tree(variant, file, methods).map_err(|mistake| mistake.with(&combination(&found, number)))
+        };
+        let variants = variants.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let choice = |Found { label, options, .. }: Found| {
             let options = options.iter().enumerate().map(|(number, option)| written(option, number)).collect();
             Choice { label, options }
         };
         Ok(Self { file: file.to_path_buf(), choices: found.into_iter().map(choice).collect(), variants })
     }
+}
+
+/// Which options a combination takes, as they are written; nothing if there is no choice.
+fn combination(found: &[Found], number: usize) -> String {
+    let mut rest = number;
+    let mut taken: Vec<String> = Vec::new();
+    for Found { label, options, .. } in found.iter().rev() {
+        let option = rest % options.len();
+        rest /= options.len();
+        taken.push(format!("`{label}: {}`", written(&options[option], option)));
+    }
+    taken.reverse();
+    taken.join(" and ")
 }
 
 /// Finds all choices below a node.

@@ -108,3 +108,13 @@ fn several_objectives_leave_a_front() {
         assert_eq!(finalist.on_front, !beaten, "{}", finalist.name);
     }
 }
+
+/// Nobody is scored, and the search ends all the same.
+#[test]
+fn candidates_that_are_all_too_long_cost_the_budget_too() {
+    let family = Family::with("{name: random, population: 5}", 440, "  most_layers: 1\n");
+    let fake = Fake::new();
+    let error = family.run(&family.study("study"), &fake, 1).err().expect("nobody is ranked");
+    assert_eq!(error.to_string(), "no candidate could be ranked: all break what is asked of them");
+    assert!(fake.seen.lock().expect("no panic").is_empty());
+}
