@@ -12,5 +12,6 @@ mod looks;
 mod merges;
 mod promises;
 mod refusals;
+mod report;
 mod search;
 mod tidy;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::{fs, path::Path, process::Command, thread::sleep, time::Duration};
 
 /// A study of the real family that takes seconds: few items, few candidates.
-fn small_study(dir: &Dir) {
+pub(crate) fn small_study(dir: &Dir) {
     let lines = |name: &str, n: usize| {
         let text = fs::read_to_string(family().join("tasks").join(name)).unwrap();
         text.lines().take(n).map(|line| line.to_owned() + "\n").collect::<String>()
@@ -41,7 +41,7 @@ fn small_study(dir: &Dir) {
     dir.write("search.yaml", text);
 }
 
-const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
+pub(crate) const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
