@@ -17,6 +17,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Search a recipe with holes for the best merge, or go on where a search stopped.
     Search(Search),
+    /// Show what a search found and how, also of one that is not done yet; as a page, tables or JSON too.
+    Report(Report),
     /// Merge as a recipe says, and write the result as a checkpoint.
     Merge(Merge),
     /// Show what a merge would do, tensor by tensor, without reading a weight.
@@ -67,6 +69,30 @@ pub(crate) struct Search {
     /// Print the result as JSON to standard output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Report {
+    /// The directory that `search -o` wrote, or one of its `stages` or `seed-*`.
+    pub(crate) study: PathBuf,
+    /// Draw everything in this file too: one page that needs no other file and no network.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write candidates.csv, scores.csv and items.csv into this directory too.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Print everything as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Pick another member of the front by weights, such as `math=1,reading=0.5,layers=-0.01`.
+    ///
+    /// Scores count from 0 to 1 and costs as they are: with `layers=-0.01` a layer is worth a percentage point. Nothing is
+    /// evaluated again.
+    #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["html", "csv"])]
+    pub(crate) pick: Option<String>,
+    /// Write the recipe of the picked one to this file.
+    #[arg(short, long, value_name = "FILE", requires = "pick")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Where and with how much of the machine tensors are computed.

@@ -3,6 +3,7 @@
 mod args;
 mod command;
 mod card;
+mod chosen;
 mod hub;
 mod interrupt;
 mod licence;
@@ -11,6 +12,7 @@ mod picture;
 mod provenance;
 mod report;
 mod screen;
+mod view;
 
 use args::{Args, Command};
 use clap::Parser as _;
@@ -37,6 +39,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Search(args) => return command::search::run(&args),
         Command::Eval(args) => return command::eval::run(&args),
         Command::Merge(args) => return command::merge::run(&args),
+        Command::Report(args) => command::report::run(&args)?,
         Command::Plan(args) => command::plan::run(&args)?,
         Command::Verify(args) => command::verify::run(&args)?,
         Command::Tasks(args) => command::tasks::run(&args)?,

@@ -70,6 +70,12 @@ fn colour(height: f64) -> [u8; 3] {
     std::array::from_fn(|i| (f64::from(low[i]) + share * (f64::from(high[i]) - f64::from(low[i]))).round() as u8)
 }
 
+/// The colour at a height from 0 to 1, as pages write it.
+pub(crate) fn hex(height: f64) -> String {
+    let [r, g, b] = colour(height);
+    format!("#{r:02x}{g:02x}{b:02x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -132,6 +132,7 @@ fn versus(scores: &[ItemScore], reference: &[ItemScore]) -> String {
     }
 }
 
-fn values(scores: &[ItemScore]) -> Vec<f64> {
+/// The values of scores.
+pub(crate) fn values(scores: &[ItemScore]) -> Vec<f64> {
     scores.iter().map(|score| score.value).collect()
 }

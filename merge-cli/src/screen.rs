@@ -1,5 +1,6 @@
 //! The terminal: data to standard output, everything else to standard error, no panic when a pipe closes.
 
+use crate::view::{self, Names, View};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::{error::Error, evolve::Progress};
@@ -36,7 +37,7 @@ pub(crate) fn data(text: &str) {
 
 /// News, to standard error.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = view::above(|| writeln!(io::stderr(), "{text}"));
 }
 
 /// An error, and what to do about it.
@@ -47,8 +48,10 @@ pub(crate) fn error(error: &Error) {
     }
 }
 
-/// How far a search is: a line that stays in its place on a terminal, a plain line now and then otherwise.
+/// How far a search is: a picture or, where there is no room for one, a line that stays in its place on a terminal, and a plain
+/// line now and then otherwise.
 pub(crate) struct Line {
+    view: Option<View>,
     bar: Option<ProgressBar>,
     began: Instant,
     /// What was last said, and when; plain lines only.
@@ -61,16 +64,21 @@ const STRING: &str = "a String takes all that is written";
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 impl Line {
-    pub(crate) fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
+    pub(crate) fn new(names: Names) -> Self {
+        let view = View::new(names);
+        let bar = (view.is_none() && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(0).with_style(style());
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             bar
         });
-        Self { bar, began: Instant::now(), last: Mutex::default() }
+        Self { view, bar, began: Instant::now(), last: Mutex::default() }
     }
 
     pub(crate) fn show(&self, progress: &Progress) {
+        if let Some(view) = &self.view {
+            view.show(progress);
+            return;
+        }
         let text = self.describe(progress);
         if let Some(bar) = &self.bar {
             bar.set_length(progress.items.1 as u64);
@@ -88,6 +96,7 @@ impl Line {
     }
 
     pub(crate) fn finish(&self) {
+        view::above(|| ());
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

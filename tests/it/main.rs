@@ -13,6 +13,7 @@ mod merges;
 mod path;
 mod promises;
 mod refusals;
+mod report;
 mod search;
 mod studies;
 mod tidy;

@@ -41,7 +41,7 @@ pub(crate) fn small_study(dir: &Dir) {
     dir.write("search.yaml", text);
 }
 
-const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
+pub(crate) const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 

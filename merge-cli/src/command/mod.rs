@@ -8,6 +8,7 @@ pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod plan;
+pub(crate) mod report;
 pub(crate) mod schema;
 pub(crate) mod search;
 pub(crate) mod tasks;

@@ -1,6 +1,6 @@
 //! Heat maps one below the other as SVG, with nothing to load from elsewhere.
 
-use super::{Cell, HeatMap, colour, number};
+use super::{Cell, HeatMap, hex, number};
 use std::fmt::Write as _;
 
 /// A line of text, a cell's height, and the space around it all, in pixels.
@@ -105,11 +105,6 @@ fn scale(body: &mut String, map: &HeatMap, left: usize, y: usize) -> usize {
 
 fn text(body: &mut String, (x, y): (usize, usize), look: &str, says: &str) {
     writeln!(body, "<text x='{x}' y='{y}' {look}>{}</text>", escaped(says)).expect(STRING);
-}
-
-fn hex(height: f64) -> String {
-    let [r, g, b] = colour(height);
-    format!("#{r:02x}{g:02x}{b:02x}")
 }
 
 fn escaped(text: &str) -> String {

@@ -68,7 +68,10 @@ impl Screen {
         let step = (room / width).max(1);
         for start in (0..map.columns.len()).step_by(step) {
             let band = start..(start + step).min(map.columns.len());
-            writeln!(drawn, "{:label$} {}", "", header(&map.columns[band.clone()], width)).expect(STRING);
+            let header = header(&map.columns[band.clone()], width);
+            if !header.trim().is_empty() {
+                writeln!(drawn, "{:label$} {header}", "").expect(STRING);
+            }
             for ((name, cells), texts) in map.rows.iter().zip(&texts) {
                 if cells[band.clone()].iter().any(|cell| *cell != Cell::Absent) {
                     let cells = self.cells(map, (cells, texts), (width, bare), &band);

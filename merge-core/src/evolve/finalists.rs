@@ -76,6 +76,7 @@ impl Plan<'_> {
             ranked.push(Finalist {
                 name,
                 genome,
+                recipe: recipe.to_yaml(),
                 fitness: fitness(self.goals(), &scored.scores) - taken,
                 violation: violation(&scored.scores, &floors),
                 costs,

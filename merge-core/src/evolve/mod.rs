@@ -229,6 +229,8 @@ pub struct Finalist {
     pub name: String,
     /// Its numbers.
     pub genome: Genome,
+    /// The recipe that they make, as YAML; its paths are relative to the search file.
+    pub recipe: String,
     /// What it was chosen by.
     pub fitness: f64,
     /// By how much it breaks constraints; those that break none go first.

@@ -85,7 +85,7 @@ impl Hop {
     }
 
     /// The layers that the state goes through, each with what it is multiplied by before.
-    pub(crate) fn steps(&self) -> impl Iterator<Item = (usize, f64)> {
+    pub fn steps(&self) -> impl Iterator<Item = (usize, f64)> {
         let ([start, end], count) = (self.layer_range.value, self.count());
         let value = move |setting: &Option<At<Setting>>, domain, layer: usize| {
             setting.as_ref().and_then(|setting| setting.of_layer(domain, layer - start, count))

@@ -242,7 +242,10 @@ fn refuses_bad_choices() {
         refused(linear, "{choose: 3}"),
         "s.yaml:1:24: merge_method.choose: expected a list of what to choose from"
     );
-    assert_eq!(refused(linear, "{choose: [tise, ties]}"), "s.yaml:1:25: there is no method `tise`, with `merge_method: tise` and `models[0].model: math`");
+    assert_eq!(
+        refused(linear, "{choose: [tise, ties]}"),
+        "s.yaml:1:25: there is no method `tise`, with `merge_method: tise` and `models[0].model: math`"
+    );
     assert_eq!(
         refused(linear, "{choose: [linear, ties], init: 1}"),
         "s.yaml:1:40: merge_method: a choice has no key but `choose`"

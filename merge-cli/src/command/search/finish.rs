@@ -1,9 +1,9 @@
 //! The end of a study: a checkpoint, a recipe, figures, a table.
 
-use crate::{args::Search as Args, card, licence::Licences, report, screen};
+use crate::{args::Search as Args, card, chosen, licence::Licences, report, screen};
 use merge_core::{
     checkpoint::hex,
-    error::Result,
+    error::{Error, Result},
     evolve::{Findings, Goal, Study},
     export,
     merge::Merge,
@@ -11,6 +11,9 @@ use merge_core::{
 };
 use serde_json::{Value, json};
 use std::path::Path;
+
+/// What the store calls the search file's path from the study's directory.
+pub(crate) const SEARCH_FILE: &str = "search file";
 
 /// Writes the recipe and the result, and shows the table; the checkpoint too if it is the answer, not a step on the way.
 pub(super) fn finish(
@@ -43,6 +46,8 @@ pub(super) fn finish(
         export::export(&Merge::plan(recipe, &study.sources.of(recipe))?, &model, &card)?;
     }
     export::replace_file(&best, &text)?;
+    // The recipes of the finalists have their paths relative to it.
+    study.store.set(&[(SEARCH_FILE, &from(output, &study.template.file)?)])?;
     let result = report::json(&report::result(findings, goals, &about)?);
     export::replace_file(&output.join("result.json"), &(result.clone() + "\n"))?;
 
@@ -62,6 +67,13 @@ pub(super) fn finish(
     let checkpoint = if is_answer { format!("{place}/model is the merged checkpoint, ") } else { String::new() };
     screen::say(&format!("{checkpoint}{place}/best.yaml its recipe, {place}/result.json these figures"));
     Ok(())
+}
+
+/// A file's path from a directory.
+fn from(dir: &Path, file: &Path) -> Result<String> {
+    let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::io("find", path, &e));
+    let (dir, file) = (absolute(dir)?, absolute(file)?);
+    Ok(pathdiff::diff_paths(&file, dir).unwrap_or(file).to_string_lossy().into_owned())
 }
 
 /// What was searched and how, for `result.json` and the card: nothing that differs between two runs of one study.
@@ -111,58 +123,18 @@ fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
         1 => format!("gave up a candidate: {why}"),
         models => format!("gave up {models} candidates: {why}"),
     }));
-    let chosen = &history.finalists[0];
-    if chosen.violation > 0.0 {
-        lines.push(
-            "note: no finalist keeps to the constraints on select items: this is the one that breaks them least"
-                .to_owned(),
-        );
-    }
-    lines.push(format!("chose {} among {} finalists:", chosen.name, history.finalists.len()));
-    for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
-        let select = report::estimate(goal, &chosen.scores[position])?;
-        let select = format!("{} {} on {} select items", goal.name, report::percent(&select), select.n);
-        lines.push(if goal.report.is_empty() {
-            format!("  {select}")
-        } else {
-            let held_out = report::estimate(goal, &findings.winner.1.scores[position])?;
-            let percent = report::percent(&held_out);
-            format!("  {select}, then {percent} on {} report items, which nothing had used", held_out.n)
-        });
-    }
-    let best_parent = report::best_parent(&findings.parents, goals);
-    for (goal, difference) in report::differences(&findings.winner.1, best_parent, goals) {
-        if difference.ci95[0] <= 0.0 && difference.ci95[1] >= 0.0 {
-            let name = &best_parent.name;
-            lines.push(format!("  no difference to the best parent, {name}, is proved on {}", goal.name));
-        }
-    }
-    for (name, best, held_out) in claims(findings, goals) {
-        let (best, held_out) = (100.0 * best, 100.0 * held_out);
-        let gap = best - held_out;
-        lines.push(format!(
-            "  the best {name} seen in the search was {best:.1}, and {gap:+.1} points of that are luck: it is {held_out:.1} on report items"
-        ));
-    }
+    lines.extend(chosen::lines(
+        goals,
+        &history.finalists,
+        &findings.winner.1,
+        &findings.parents,
+        &history.generations,
+    )?);
     Ok(lines.join("\n"))
 }
 
-/// What a search that reports its lucky winner would claim: for each task that it ranked by and is reported on, the best score
-/// of a candidate on the items of its generation, and what the answer scores on report items.
-fn claims(findings: &Findings, goals: &[Goal]) -> Vec<(String, f64, f64)> {
-    let both = |goal: &Goal| goal.weight > 0.0 && goal.items.to > 0 && !goal.report.is_empty();
-    let claim = |(position, goal): (usize, &Goal)| {
-        let candidates = findings.history.generations.iter().flat_map(|generation| &generation.candidates);
-        let best = candidates.filter_map(|candidate| candidate.goals[position]).reduce(f64::max)?;
-        let scores = &findings.winner.1.scores[position];
-        let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
-        Some((goal.name.clone(), best, mean))
-    };
-    goals.iter().enumerate().filter(|(_, goal)| both(goal)).filter_map(claim).collect()
-}
-
 fn curse(findings: &Findings, goals: &[Goal]) -> Value {
-    let all = claims(findings, goals).into_iter();
+    let all = chosen::claims(goals, &findings.winner.1, &findings.history.generations).into_iter();
     all.map(|(name, search, report)| (name, json!({ "search": search, "report": report, "gap": search - report })))
         .collect::<serde_json::Map<_, _>>()
         .into()

@@ -4,11 +4,14 @@ mod finish;
 mod seeds;
 mod tasks;
 
+pub(crate) use finish::SEARCH_FILE;
+
 use crate::{
     args::Search as Args,
     hub::Hub,
     interrupt,
     screen::{self, Line, duration},
+    view::Names,
 };
 use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
@@ -16,7 +19,7 @@ use merge_core::{
     evolve::{self, Findings, Outcome, Study},
     export,
     recipe::{Recipe, read_text},
-    search::{SearchFile, Stage},
+    search::{Search, SearchFile, Stage},
     sources::Sources,
     store::Store,
     weights::check_finite,
@@ -152,7 +155,8 @@ impl Job<'_> {
             check_finite(&**checkpoint).map_err(|e| e.at(name))?;
         }
         let hashes = sources.sha256()?;
-        let line = Line::new();
+        let goals = evolve::Objective::goals(benchmarks);
+        let line = Line::new(names(goals, &file.search));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let study = Study {
             template: &file.template,
@@ -178,6 +182,13 @@ impl Job<'_> {
             }
         }
     }
+}
+
+/// What the numbers of its progress are called.
+fn names(goals: &[evolve::Goal], search: &Search) -> Names {
+    let ranked = goals.iter().filter(|goal| goal.items.to > 0).map(|goal| goal.name.clone());
+    let costs = search.minimise.iter().map(|cost| cost.what.value.name().to_owned());
+    Names { tasks: goals.iter().map(|goal| goal.name.clone()).collect(), objectives: ranked.chain(costs).collect() }
 }
 
 /// The study's store in an output directory that is new, empty, or has one already.

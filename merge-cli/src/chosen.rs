@@ -1,0 +1,63 @@
+//! How a search's answer was chosen, and what the scores seen on the way are worth.
+
+use crate::report;
+use merge_core::{
+    error::Result,
+    evolve::{Entry, Finalist, Generation, Goal},
+};
+
+/// What people should know of the choice among finalists, the first of whom is the answer.
+pub(crate) fn lines(
+    goals: &[Goal],
+    finalists: &[Finalist],
+    winner: &Entry,
+    parents: &[Entry],
+    generations: &[Generation],
+) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let Some(chosen) = finalists.first() else { return Ok(lines) };
+    if chosen.violation > 0.0 {
+        lines.push(
+            "note: no finalist keeps to the constraints on select items: this is the one that breaks them least"
+                .to_owned(),
+        );
+    }
+    lines.push(format!("chose {} among {} finalists:", chosen.name, finalists.len()));
+    for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
+        let select = report::estimate(goal, &chosen.scores[position])?;
+        let select = format!("{} {} on {} select items", goal.name, report::percent(&select), select.n);
+        lines.push(if goal.report.is_empty() {
+            format!("  {select}")
+        } else {
+            let held_out = report::estimate(goal, &winner.scores[position])?;
+            let percent = report::percent(&held_out);
+            format!("  {select}, then {percent} on {} report items, which nothing had used", held_out.n)
+        });
+    }
+    let best_parent = report::best_parent(parents, goals);
+    for (goal, difference) in report::differences(winner, best_parent, goals) {
+        if difference.ci95[0] <= 0.0 && difference.ci95[1] >= 0.0 {
+            lines.push(format!("  no difference to the best parent, {}, is proved on {}", best_parent.name, goal.name));
+        }
+    }
+    for (name, best, held_out) in claims(goals, winner, generations) {
+        let (best, held_out) = (100.0 * best, 100.0 * held_out);
+        let luck = best - held_out;
+        lines.push(format!("  the best {name} seen in the search was {best:.1}, on report items it is {held_out:.1}: {luck:.1} points were luck"));
+    }
+    Ok(lines)
+}
+
+/// What a search that reports its lucky winner would claim: for each task that it ranked by and is reported on, the best score
+/// of a candidate on the items of its generation, and what the answer scores on report items.
+pub(crate) fn claims(goals: &[Goal], winner: &Entry, generations: &[Generation]) -> Vec<(String, f64, f64)> {
+    let both = |goal: &Goal| goal.weight > 0.0 && goal.items.to > 0 && !goal.report.is_empty();
+    let claim = |(position, goal): (usize, &Goal)| {
+        let candidates = generations.iter().flat_map(|generation| &generation.candidates);
+        let best = candidates.filter_map(|candidate| candidate.goals[position]).reduce(f64::max)?;
+        let scores = &winner.scores[position];
+        let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
+        Some((goal.name.clone(), best, mean))
+    };
+    goals.iter().enumerate().filter(|(_, goal)| both(goal)).filter_map(claim).collect()
+}

@@ -1,0 +1,99 @@
+//! `evomerge report`: what a search found and how, in a terminal, as a page, as tables and as JSON.
+
+mod curve;
+mod html;
+mod origins;
+mod pick;
+mod plot;
+mod route;
+mod seeds;
+mod summary;
+mod tables;
+mod text;
+mod weights;
+
+use self::summary::Summary;
+use crate::{args::Report as Args, report, screen};
+use merge_core::{
+    error::{Error, Result},
+    evolve::{self, Record},
+    export,
+    store::Store,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let directory = match find(&args.study)? {
+        Found::Study(directory) => directory,
+        Found::Seeds(all) => return seeds::run(args, &all),
+    };
+    let store = Store::open(&directory.join("study"))?;
+    let record = read(&store, &directory)?;
+    if let Some(wanted) = &args.pick {
+        return pick::run(args, wanted, &record, &store, &directory);
+    }
+    // The table of the end is drawn from the scores themselves.
+    let table = text::table(&record)?;
+    let summary = Summary::of(record)?;
+    if args.json {
+        screen::data(&report::json(&summary));
+    } else {
+        screen::data(&text::text(&summary, table.as_deref()));
+    }
+    if let Some(directory) = &args.csv {
+        for (name, table) in tables::tables(&summary) {
+            fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, &e))?;
+            export::replace_file(&directory.join(name), &table)?;
+        }
+        screen::say(&format!("{}: candidates.csv, scores.csv and items.csv are written", directory.display()));
+    }
+    if let Some(file) = &args.html {
+        if file.file_name().is_none() {
+            return Err(Error::user(format!("{}: this is no name for a file", file.display())));
+        }
+        export::replace_file(file, &html::page(&args.study.display().to_string(), &summary))?;
+        screen::say(&format!("{} is written; any browser shows it", file.display()));
+    }
+    Ok(())
+}
+
+/// What is in a directory.
+enum Found {
+    /// A study.
+    Study(PathBuf),
+    /// Studies of one search with several seeds.
+    Seeds(Vec<PathBuf>),
+}
+
+fn find(directory: &Path) -> Result<Found> {
+    let has_study = |directory: &Path| directory.join("study").is_dir();
+    if has_study(directory) {
+        return Ok(Found::Study(directory.to_owned()));
+    }
+    let within = |place: PathBuf, word: &str| -> Vec<PathBuf> {
+        let entries = fs::read_dir(place).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(word));
+        let mut found: Vec<PathBuf> = entries.filter(|path| named(path) && has_study(path)).collect();
+        // Seed 10 comes after seed 9.
+        found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+        found
+    };
+    let seeds = within(directory.to_owned(), "seed-");
+    if !seeds.is_empty() {
+        return Ok(Found::Seeds(seeds));
+    }
+    let nothing = Error::user(format!("{}: there is no study in it", directory.display()));
+    let stages = within(directory.join("stages"), "");
+    Err(match stages.last() {
+        Some(stage) => nothing
+            .hint(format!("its last stage has not begun; `evomerge report {}` shows one before", stage.display())),
+        None => nothing.hint("give the directory that `evomerge search -o` wrote"),
+    })
+}
+
+fn read(store: &Store, directory: &Path) -> Result<Record> {
+    evolve::record(store).map_err(|e| e.at(directory.display()))
+}

@@ -1,0 +1,156 @@
+//! Another member of the front, by weights given afterwards.
+
+use super::curve::{self, Objective};
+use crate::{args::Report as Args, command::search::SEARCH_FILE, report, screen};
+use merge_core::{
+    error::{Error, Result, did_you_mean},
+    evolve::{Finalist, Record},
+    export,
+    recipe::Recipe,
+    store::Store,
+};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Says which member of the front has the largest sum, and writes its recipe if that is wanted.
+pub(super) fn run(args: &Args, wanted: &str, record: &Record, store: &Store, directory: &Path) -> Result<()> {
+    let objectives = curve::objectives(&record.about);
+    let weights = weights(wanted, &objectives)?;
+    let not_done = || {
+        Error::user(format!("{}: the study is not done, so there is nothing to pick from", directory.display()))
+            .hint("go on with `evomerge search`")
+    };
+    let ending = record.ending.as_ref().ok_or_else(not_done)?;
+    // Those that keep to the constraints, if any does.
+    let least = ending.finalists.iter().map(|one| one.violation).fold(f64::INFINITY, f64::min);
+    let kept = ending.finalists.iter().filter(|one| one.on_front && one.violation <= least);
+    let scored: Vec<(f64, &Finalist)> = kept.filter_map(|one| Some((sum(one, &weights)?, one))).collect();
+    // Of equals the first.
+    let picked = scored.iter().rev().max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let nobody = || Error::user(format!("{}: no finalist has select items to be picked by", directory.display()));
+    let (sum, picked) = picked.copied().ok_or_else(nobody)?;
+    let values = || objectives.iter().filter_map(|one| Some((one, one.of_finalist(picked)?)));
+    if args.json {
+        let values: Map<String, Value> = values().map(|(one, value)| (one.name.clone(), json!(value))).collect();
+        let said = json!({ "name": picked.name, "sum": sum, "values": values, "genome": picked.genome, "recipe": picked.recipe });
+        screen::data(&report::json(&said));
+    } else {
+        let values: Vec<String> = values().map(|(one, value)| format!("{} {}", one.name, one.show(value))).collect();
+        screen::data(&format!(
+            "{} of {} on the front, on select items: {}",
+            picked.name,
+            scored.len(),
+            values.join(", ")
+        ));
+    }
+    if let Some(file) = &args.output {
+        write(file, picked, store, directory)?;
+        screen::say(&format!("{} is its recipe: `evomerge merge {}` makes it", file.display(), file.display()));
+    } else if !args.json {
+        screen::say("with -o FILE.yaml its recipe is written");
+    }
+    Ok(())
+}
+
+/// Reads `math=1,layers=-0.01`.
+fn weights<'a>(text: &str, objectives: &'a [Objective]) -> Result<Vec<(&'a Objective, f64)>> {
+    let known = || objectives.iter().map(|objective| objective.name.as_str());
+    let part = |part: &str| {
+        let wrong = |what: String| Error::user(format!("--pick: {what}"));
+        let (name, weight) = part.rsplit_once('=').ok_or_else(|| {
+            wrong(format!("`{part}` has no weight")).hint("write names with their weights, such as math=1,layers=-0.01")
+        })?;
+        let weight: f64 = weight
+            .trim()
+            .parse()
+            .ok()
+            .filter(|weight: &f64| weight.is_finite())
+            .ok_or_else(|| wrong(format!("`{weight}` is no number")).hint("write a number, such as 0.5"))?;
+        let found = objectives.iter().find(|objective| objective.name == name.trim());
+        let found = found.ok_or_else(|| {
+            let hint = match did_you_mean(name.trim(), known()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("it weighs {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            wrong(format!("the study does not weigh `{}`", name.trim())).hint(hint)
+        })?;
+        Ok((found, weight))
+    };
+    text.split(',').map(part).collect()
+}
+
+fn sum(finalist: &Finalist, weights: &[(&Objective, f64)]) -> Option<f64> {
+    weights.iter().map(|(objective, weight)| Some(weight * objective.of_finalist(finalist)?)).sum()
+}
+
+/// Writes a finalist's recipe, after those whose results it merges.
+fn write(file: &Path, finalist: &Finalist, store: &Store, directory: &Path) -> Result<()> {
+    let older = || {
+        Error::user(format!("{}: it does not say where its search file is", directory.display()))
+            .hint("run its `evomerge search` again, which evaluates nothing, and then pick")
+    };
+    let search: String = store.get(SEARCH_FILE)?.ok_or_else(older)?;
+    let mut all = Recipe::read_all(&directory.join("best.yaml"))?;
+    all.pop();
+    let mut recipe = Recipe::parse(&finalist.recipe, &directory.join(search))?;
+    recipe.siblings = all.iter().filter_map(|earlier| earlier.name.as_ref()).map(|name| name.value.clone()).collect();
+    all.push(recipe);
+    let documents = all.iter().map(|recipe| Ok(recipe.moved_to(file)?.to_yaml())).collect::<Result<Vec<_>>>()?;
+    export::replace_file(file, &format!("# {}, picked from a front.\n{}", finalist.name, documents.join("---\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use merge_core::evolve::{About, Goal};
+    use merge_core::{
+        item::ItemScore,
+        search::{Cost, Items},
+    };
+
+    fn about() -> About {
+        let goal = Goal { name: "sums".to_owned(), weight: 1.0, items: Items { from: 8, to: 8 }, ..Goal::default() };
+        About {
+            seed: 1,
+            budget: 100,
+            optimizer: "nsga2".to_owned(),
+            dimensions: Vec::new(),
+            goals: vec![goal],
+            costs: vec![Cost::Layers],
+            models: Vec::new(),
+        }
+    }
+
+    fn finalist(value: f64, layers: f64) -> Finalist {
+        Finalist {
+            name: format!("of {layers} layers"),
+            genome: Vec::new(),
+            recipe: String::new(),
+            fitness: value,
+            violation: 0.0,
+            costs: vec![layers],
+            on_front: true,
+            scores: vec![vec![ItemScore { value, tokens: 0, truncated: false }]],
+        }
+    }
+
+    #[test]
+    fn weights_pick_between_good_and_small() {
+        let objectives = curve::objectives(&about());
+        let (good, small) = (finalist(0.8, 12.0), finalist(0.6, 6.0));
+        let better = |text: &str| {
+            let weights = weights(text, &objectives).unwrap();
+            sum(&good, &weights) > sum(&small, &weights)
+        };
+        assert!(better("sums=1") && better("sums=1,layers=-0.01") && !better("sums=1, layers=-0.1"));
+    }
+
+    #[test]
+    fn weights_that_say_nothing_are_refused() {
+        let objectives = curve::objectives(&about());
+        let refused = |text: &str| weights(text, &objectives).unwrap_err().to_string();
+        assert_eq!(refused("sum=1"), "--pick: the study does not weigh `sum`");
+        assert_eq!(refused("sums"), "--pick: `sums` has no weight");
+        assert_eq!(refused("sums=much"), "--pick: `much` is no number");
+    }
+}

@@ -1,0 +1,364 @@
+//! All that a report shows of a study, as plain data: terminal, page, tables and JSON are drawn from it.
+
+use super::{
+    curve::{self, Growth, Objective, Step},
+    origins::{Origins, origins},
+    route::Route,
+    weights::{self, Chosen, Map},
+};
+use crate::{chosen, report};
+use evaluator::statistics::{Estimate, PairedDifference, several::holm};
+use merge_core::{
+    error::Result,
+    evolve::{self, Ending, Entry, Generation, Goal, Record, State},
+    item::{ItemId, ItemScore},
+    recipe::Recipe,
+    template::Dimension,
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, path::Path};
+
+/// A study.
+#[derive(Serialize)]
+pub(super) struct Summary {
+    pub(super) version: String,
+    /// Whether the study has come to its end; else this is how far it is.
+    pub(super) done: bool,
+    pub(super) seed: u64,
+    pub(super) budget: u64,
+    pub(super) optimizer: String,
+    pub(super) models: Vec<String>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) objectives: Vec<Objective>,
+    pub(super) dimensions: Vec<Dimension>,
+    /// What it cost.
+    pub(super) costs: Costs,
+    /// What became of the candidates of the evolution.
+    pub(super) became: Became,
+    pub(super) stopped: Option<String>,
+    pub(super) convergence: Vec<Step>,
+    pub(super) random_search: Vec<Step>,
+    pub(super) hypervolume: Option<Growth>,
+    /// The finalists, the answer first.
+    pub(super) finalists: Vec<Finalist>,
+    /// Of the answer, or of the distribution's mean so far.
+    pub(super) weights: Vec<Map>,
+    pub(super) chosen: Vec<Chosen>,
+    pub(super) path: Option<Route>,
+    pub(super) table: Vec<Row>,
+    /// How the answer was chosen, in words.
+    pub(super) choice: Vec<String>,
+    /// By task: what a lucky winner would claim, and what is true.
+    pub(super) winners_curse: BTreeMap<String, Curse>,
+    pub(super) items: Vec<Against>,
+    pub(super) genealogy: Origins,
+    pub(super) candidates: Vec<Listed>,
+    pub(super) report_items: Vec<Items>,
+    pub(super) recipe: Option<String>,
+    pub(super) file: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Task {
+    pub(super) name: String,
+    pub(super) metric: String,
+    pub(super) weight: f64,
+    pub(super) within: Option<f64>,
+    pub(super) search: usize,
+    pub(super) select: usize,
+    pub(super) report: usize,
+}
+
+/// Item evaluations and tokens, as a study counts them, whatever was known before.
+#[derive(Serialize)]
+pub(super) struct Costs {
+    pub(super) evolution: usize,
+    pub(super) tokens: u64,
+    pub(super) random_search: usize,
+    pub(super) random_search_tokens: u64,
+    /// Finalists on select items, and models on report items.
+    pub(super) selection: usize,
+    pub(super) report: usize,
+}
+
+#[derive(Default, Serialize)]
+pub(super) struct Became {
+    pub(super) ranked: usize,
+    pub(super) infeasible: usize,
+    pub(super) too_long: usize,
+    /// How many, by why.
+    pub(super) failed: BTreeMap<String, usize>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Finalist {
+    pub(super) name: String,
+    pub(super) fitness: f64,
+    pub(super) violation: f64,
+    pub(super) on_front: bool,
+    /// One for each objective, in its own unit, on select items.
+    pub(super) values: Vec<Option<f64>>,
+    pub(super) recipe: String,
+}
+
+/// A row of the table of the end.
+#[derive(Serialize)]
+pub(super) struct Row {
+    /// `parent`, `baseline` or `evolved`.
+    pub(super) group: &'static str,
+    pub(super) name: String,
+    pub(super) scores: Vec<Score>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Score {
+    pub(super) task: String,
+    pub(super) metric: String,
+    #[serde(flatten)]
+    pub(super) estimate: Estimate,
+    /// To the best parent, on tasks that were ranked by.
+    pub(super) difference_to_best_parent: Option<PairedDifference>,
+    /// The p-value of that, by Holm adjusted for the number of tasks; of the answer alone.
+    pub(super) p_holm: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Curse {
+    pub(super) search: f64,
+    pub(super) report: f64,
+    pub(super) gap: f64,
+}
+
+/// The answer against a parent, item by item.
+#[derive(Serialize)]
+pub(super) struct Against {
+    pub(super) parent: String,
+    pub(super) task: String,
+    pub(super) n: usize,
+    pub(super) gained: Vec<ItemId>,
+    pub(super) lost: Vec<ItemId>,
+}
+
+/// A candidate as it was ranked.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    pub(super) phase: &'static str,
+    /// From 1, as its number within.
+    pub(super) generation: usize,
+    pub(super) number: usize,
+    #[serde(flatten)]
+    pub(super) state: State,
+    pub(super) fitness: Option<f64>,
+    pub(super) goals: Vec<Option<f64>>,
+    pub(super) costs: Vec<f64>,
+    pub(super) genome: Vec<f64>,
+    /// One for each objective, in its own unit; only of those that were ranked.
+    #[serde(skip)]
+    pub(super) values: Option<Vec<f64>>,
+}
+
+/// Every model's scores on a task's report items.
+#[derive(Serialize)]
+pub(super) struct Items {
+    pub(super) task: String,
+    pub(super) ids: Vec<ItemId>,
+    /// By model, in the order of the items.
+    pub(super) models: Vec<(String, Vec<f64>)>,
+}
+
+impl Summary {
+    /// Of a record.
+    ///
+    /// Fails if a task has fewer than two items, since nothing is said without an interval.
+    pub(super) fn of(record: Record) -> Result<Self> {
+        let Record { version, file, about, evolution, random, ending } = record;
+        let (goals, objectives) = (&about.goals, curve::objectives(&about));
+        let spent = |generations: &[Generation]| {
+            let tokens: u64 = generations.iter().map(|one| one.tokens).sum();
+            (generations.iter().map(|one| one.evaluations).sum::<usize>(), tokens)
+        };
+        let ((evolved, tokens), (randomly, random_tokens)) = (spent(&evolution), spent(&random));
+        let n_models = ending.as_ref().map_or(0, |end| end.parents.len() + end.baselines.len() + 1);
+        let costs = Costs {
+            evolution: evolved,
+            tokens,
+            random_search: randomly,
+            random_search_tokens: random_tokens,
+            selection: ending.as_ref().map_or(0, |end| end.finalists.len())
+                * goals.iter().map(|goal| goal.select.len()).sum::<usize>(),
+            report: n_models * goals.iter().map(|goal| goal.report.len()).sum::<usize>(),
+        };
+        // Of a recipe that another version wrote, names and path are not told.
+        let recipe = ending.as_ref().and_then(|end| Recipe::parse(&end.recipe, Path::new("best.yaml")).ok());
+        let genome = ending.as_ref().map(|end| &end.genome).or_else(|| {
+            let last = evolution.last()?;
+            last.mean.as_ref().or_else(|| last.best().map(|best| &best.genome))
+        });
+        let (weights, chosen) =
+            genome.map(|genome| weights::maps(&about.dimensions, genome, recipe.as_ref())).unwrap_or_default();
+        let ends = ending.as_ref();
+        let claims = ends.map(|end| chosen::claims(goals, &end.winner, &evolution)).unwrap_or_default();
+        let curse = |(name, search, report)| (name, Curse { search, report, gap: search - report });
+        let mut candidates = listed("evolution", &evolution, &objectives);
+        candidates.extend(listed("random search", &random, &objectives));
+        Ok(Self {
+            version,
+            done: ending.is_some(),
+            seed: about.seed,
+            budget: about.budget,
+            optimizer: about.optimizer.clone(),
+            models: about.models.clone(),
+            tasks: tasks(&about.goals),
+            costs,
+            became: Became::of(&evolution),
+            stopped: ends.and_then(|end| end.stopped).map(|stop| stop.to_string()),
+            convergence: curve::steps(&evolution, goals),
+            random_search: curve::steps(&random, goals),
+            hypervolume: curve::growth(&evolution, &objectives),
+            finalists: ends.map(|end| finalists(end, &objectives)).unwrap_or_default(),
+            weights,
+            chosen,
+            path: recipe.as_ref().and_then(Route::of),
+            table: ends.map(|end| table(end, goals)).transpose()?.unwrap_or_default(),
+            choice: ends
+                .map(|end| chosen::lines(goals, &end.finalists, &end.winner, &end.parents, &evolution))
+                .transpose()?
+                .unwrap_or_default(),
+            winners_curse: claims.into_iter().map(curse).collect(),
+            items: ends.map(|end| against(end, goals)).unwrap_or_default(),
+            genealogy: origins(&about.dimensions, &evolution, ends),
+            candidates,
+            report_items: ends.map(|end| report_items(end, goals)).unwrap_or_default(),
+            recipe: ends.map(|end| end.recipe.clone()),
+            file,
+            objectives,
+            dimensions: about.dimensions,
+        })
+    }
+}
+
+impl Became {
+    fn of(generations: &[Generation]) -> Self {
+        let mut became = Self::default();
+        for candidate in generations.iter().flat_map(|one| &one.candidates) {
+            match &candidate.state {
+                State::Ranked { .. } => became.ranked += 1,
+                State::Infeasible { .. } => became.infeasible += 1,
+                State::TooLong { .. } => became.too_long += 1,
+                State::Failed { why } => *became.failed.entry(why.clone()).or_default() += 1,
+            }
+        }
+        became
+    }
+
+    /// How many there were.
+    pub(super) fn all(&self) -> usize {
+        self.ranked + self.infeasible + self.too_long + self.failed.values().sum::<usize>()
+    }
+}
+
+fn tasks(goals: &[Goal]) -> Vec<Task> {
+    let task = |goal: &Goal| Task {
+        name: goal.name.clone(),
+        metric: goal.metric.clone(),
+        weight: goal.weight,
+        within: goal.within,
+        search: goal.search.len(),
+        select: goal.select.len(),
+        report: goal.report.len(),
+    };
+    goals.iter().map(task).collect()
+}
+
+fn finalists(ending: &Ending, objectives: &[Objective]) -> Vec<Finalist> {
+    let finalist = |one: &evolve::Finalist| Finalist {
+        name: one.name.clone(),
+        fitness: one.fitness,
+        violation: one.violation,
+        on_front: one.on_front,
+        values: objectives.iter().map(|objective| objective.of_finalist(one)).collect(),
+        recipe: one.recipe.clone(),
+    };
+    ending.finalists.iter().map(finalist).collect()
+}
+
+fn listed(phase: &'static str, generations: &[Generation], objectives: &[Objective]) -> Vec<Listed> {
+    let all = generations.iter().enumerate().flat_map(|(generation, one)| {
+        one.candidates.iter().enumerate().map(move |(number, candidate)| (generation, number, candidate))
+    });
+    all.map(|(generation, number, candidate)| Listed {
+        phase,
+        generation: generation + 1,
+        number: number + 1,
+        state: candidate.state.clone(),
+        fitness: candidate.fitness,
+        goals: candidate.goals.clone(),
+        costs: candidate.costs.clone(),
+        genome: candidate.genome.clone(),
+        values: objectives.iter().map(|objective| objective.of(candidate)).collect(),
+    })
+    .collect()
+}
+
+/// Every model with its group, in the order of the table.
+fn entries(ending: &Ending) -> impl Iterator<Item = (&'static str, &Entry)> {
+    let parents = ending.parents.iter().map(|entry| ("parent", entry));
+    let baselines = ending.baselines.iter().map(|entry| ("baseline", entry));
+    parents.chain(baselines).chain([("evolved", &ending.winner)])
+}
+
+fn table(ending: &Ending, goals: &[Goal]) -> Result<Vec<Row>> {
+    let best = report::best_parent(&ending.parents, goals);
+    let row = |(group, entry): (&'static str, &Entry)| {
+        let differences = report::differences(entry, best, goals);
+        let adjusted = holm(&differences.iter().map(|(_, difference)| difference.p).collect::<Vec<_>>());
+        let score = |(goal, scores): (&Goal, &Vec<ItemScore>)| {
+            let at = differences.iter().position(|(known, _)| known.name == goal.name).filter(|_| entry != best);
+            Ok(Score {
+                task: goal.name.clone(),
+                metric: goal.metric.clone(),
+                estimate: report::estimate(goal, scores)?,
+                difference_to_best_parent: at.map(|at| differences[at].1),
+                p_holm: at.filter(|_| group == "evolved").map(|at| adjusted[at]),
+            })
+        };
+        let scores = report::reported(goals, entry).map(score).collect::<Result<_>>()?;
+        Ok(Row { group, name: entry.name.clone(), scores })
+    };
+    entries(ending).map(row).collect()
+}
+
+fn against(ending: &Ending, goals: &[Goal]) -> Vec<Against> {
+    let mut all = Vec::new();
+    for parent in &ending.parents {
+        let both = report::reported(goals, &ending.winner).zip(report::reported(goals, parent));
+        for ((goal, ours), (_, theirs)) in both {
+            let scored = || goal.report.iter().zip(ours.iter().zip(theirs));
+            let better = |sign: f64| {
+                let differs = scored().filter(move |(_, (a, b))| sign * (a.value - b.value) > 0.0);
+                differs.map(|(item, _)| *item).collect()
+            };
+            all.push(Against {
+                parent: parent.name.clone(),
+                task: goal.name.clone(),
+                n: goal.report.len(),
+                gained: better(1.0),
+                lost: better(-1.0),
+            });
+        }
+    }
+    all
+}
+
+fn report_items(ending: &Ending, goals: &[Goal]) -> Vec<Items> {
+    let reported = goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty());
+    reported
+        .map(|(place, goal)| Items {
+            task: goal.name.clone(),
+            ids: goal.report.clone(),
+            models: entries(ending)
+                .map(|(_, entry)| (entry.name.clone(), report::values(&entry.scores[place])))
+                .collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,82 @@
+//! A study as tables for other programs, with a comma between the cells of a row.
+
+use super::summary::Summary;
+use merge_core::evolve::State;
+
+/// The tables by the names of their files. A cell is empty where there is no number.
+pub(super) fn tables(summary: &Summary) -> [(&'static str, String); 3] {
+    [("candidates.csv", candidates(summary)), ("scores.csv", scores(summary)), ("items.csv", items(summary))]
+}
+
+/// A candidate a row; its numbers as they stand in recipes.
+fn candidates(summary: &Summary) -> String {
+    let mut header: Vec<String> =
+        ["phase", "generation", "number", "state", "why", "fitness"].map(str::to_owned).to_vec();
+    header.extend(summary.tasks.iter().map(|task| format!("task:{}", task.name)));
+    let costs = summary.objectives.iter().filter(|objective| objective.minimised);
+    header.extend(costs.map(|cost| format!("cost:{}", cost.name)));
+    header.extend(summary.dimensions.iter().map(|dimension| dimension.label.clone()));
+    let costs = summary.objectives.iter().filter(|objective| objective.minimised).count();
+    let rows = summary.candidates.iter().map(|one| {
+        let (state, why) = match &one.state {
+            State::Ranked { .. } => ("ranked", String::new()),
+            State::Infeasible { by } => ("infeasible", format!("breaks constraints by {by}")),
+            State::TooLong { layers } => ("too_long", format!("{layers} layers")),
+            State::Failed { why } => ("failed", why.clone()),
+        };
+        let mut row =
+            vec![one.phase.to_owned(), one.generation.to_string(), one.number.to_string(), state.to_owned(), why];
+        row.push(cell(one.fitness));
+        row.extend((0..summary.tasks.len()).map(|place| cell(one.goals.get(place).copied().flatten())));
+        row.extend((0..costs).map(|place| cell(one.costs.get(place).copied())));
+        row.extend(summary.dimensions.iter().zip(&one.genome).map(|(dimension, x)| dimension.kind.show(*x)));
+        row
+    });
+    table([header].into_iter().chain(rows))
+}
+
+/// A model and a task a row.
+fn scores(summary: &Summary) -> String {
+    let header = ["model", "task", "metric", "n", "value", "low", "high"].map(str::to_owned).to_vec();
+    let rows = summary.table.iter().flat_map(|row| {
+        row.scores.iter().map(|score| {
+            let [low, high] = score.estimate.ci95;
+            let (n, value) = (score.estimate.n.to_string(), score.estimate.value.to_string());
+            vec![
+                row.name.clone(),
+                score.task.clone(),
+                score.metric.clone(),
+                n,
+                value,
+                low.to_string(),
+                high.to_string(),
+            ]
+        })
+    });
+    table([header].into_iter().chain(rows))
+}
+
+/// A model and an item a row.
+fn items(summary: &Summary) -> String {
+    let header = ["model", "task", "item", "value"].map(str::to_owned).to_vec();
+    let rows = summary.report_items.iter().flat_map(|items| {
+        items.models.iter().flat_map(|(model, values)| {
+            let cells = items.ids.iter().zip(values);
+            cells.map(|(id, value)| vec![model.clone(), items.task.clone(), id.to_string(), value.to_string()])
+        })
+    });
+    table([header].into_iter().chain(rows))
+}
+
+fn cell(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn table(rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(row).expect("memory takes every write, and rows are as long as the header");
+    }
+    let bytes = writer.into_inner().expect("memory takes every write");
+    String::from_utf8(bytes).expect("cells are text")
+}
