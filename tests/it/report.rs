@@ -44,13 +44,9 @@ fn shows_the_table_of_the_end_and_how_it_came_to_it() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     let again = dir.run(SEARCH);
     assert!(said.out.contains(again.out.trim_end()), "the same table: {}", said.out);
-    for part in [
-        "points of that are luck",
-        "● best of a generation",
-        "weight by layer",
-        "gained",
-        "240 of 240 in the evolution",
-    ] {
+    for part in
+        ["points were luck", "● best of a generation", "weight by layer", "gained", "240 of 240 in the evolution"]
+    {
         assert!(said.out.contains(part), "{part}: {}", said.out);
     }
 }

@@ -1,6 +1,7 @@
 //! Searches over tiny models whose scores are arithmetic: what is scored when, and what a breakdown changes.
 
 mod candidates;
+mod identity;
 
 use super::*;
 use crate::{error::Error, search::SearchFile, sources::FilesOnly, weights::tests::Memory};
@@ -414,56 +415,4 @@ fn climbs_and_ships_a_recipe_that_is_better_than_where_it_began() {
     assert!(fitness(&findings.winner.1) > best_parent, "{} and {best_parent}", fitness(&findings.winner.1));
     assert_eq!(findings.history.generations.len(), 30);
     assert_eq!(findings.history.item_evaluations, 1650);
-}
-
-#[test]
-fn a_study_tells_of_itself_afterwards() {
-    let family = Family::new("cma_es", 440);
-    let (study, fake) = (family.study("study"), Fake::new());
-    let findings = family.finish(&study, &fake, 1);
-    let record = record(&Store::open(&study).expect("a store")).expect("a study");
-    assert_eq!(record.evolution, findings.history.generations);
-    assert_eq!((record.about.goals.as_slice(), record.about.dimensions.len()), (fake.goals(), 3));
-    let ending = record.ending.expect("it is done");
-    assert_eq!((ending.winner, ending.recipe), (findings.winner.1, findings.winner.0.to_yaml()));
-    assert_eq!(ending.finalists, findings.history.finalists);
-}
-
-#[test]
-fn a_study_of_another_form_is_refused_with_its_version() {
-    let family = Family::new("cma_es", 60);
-    let study = family.study("study");
-    Store::open(&study).and_then(|store| store.set(&[("version", &(1, "0.0.9"))])).expect("room");
-    let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
-    assert!(error.to_string().ends_with("a study of evomerge 0.0.9, which is kept in another form"), "{error}");
-    // Before versions were kept.
-    let older = family.study("older");
-    Store::open(&older).and_then(|store| store.set(&[("the seed", &[0; 32])])).expect("room");
-    let error = family.run(&older, &Fake::new(), 1).err().expect("it is another");
-    assert!(error.to_string().contains("of evomerge 0.1.0 or older"), "{error}");
-}
-
-#[test]
-fn another_study_in_the_same_directory_is_refused() {
-    let mut family = Family::new("cma_es", 60);
-    let study = family.study("study");
-    family.finish(&study, &Fake::new(), 1);
-    family.file.search.seed = 6;
-    let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
-    assert!(error.to_string().ends_with("this directory holds another study: the seed differs"), "{error}");
-    family.text = family.text.replace("weight: {search: [-1, 2], init: 0}", "weight: {search: [-1, 3], init: 0}");
-    fs::write(&family.file.template.file, &family.text).expect("room");
-    family.file = SearchFile::read(&family.file.template.file).expect("a good search");
-    let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
-    let changed = "the recipe differs
-  -   - {model: b, parameters: {weight: {search: [-1, 2], init: 0}}}
-  +   - {model: b, parameters: {weight: {search: [-1, 3], init: 0}}}";
-    assert!(error.to_string().ends_with(changed), "{error}");
-    family = Family::new("cma_es", 60);
-    let study = family.study("study");
-    family.finish(&study, &Fake::new(), 1);
-    let mut other = Fake::new();
-    other.goals[0].weight = 2.0;
-    let error = family.run(&study, &other, 1).err().expect("it is another");
-    assert!(error.to_string().ends_with("this directory holds another study: the objective differs"), "{error}");
 }
