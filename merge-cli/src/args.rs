@@ -60,7 +60,7 @@ pub(crate) struct Search {
     /// Search with so many seeds, one after the other, and report the spread.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
     pub(crate) seeds: Option<u16>,
-    /// Spend so many item evaluations instead of the file's.
+    /// Spend so many item evaluations instead of the file's; of several stages, in the last.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) budget: Option<u64>,
     /// Candidates scored side by side [default: one for each core].

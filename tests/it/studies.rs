@@ -140,6 +140,8 @@ fn several_seeds_report_their_spread() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("over 2 seeds"), "{}", said.out);
     let result = json(&dir, "out/result.json");
+    let again = dir.run(&[SEARCH, &["--seeds", "2", "--json"]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&again.out).unwrap(), result, "nothing else is on standard output");
     assert_eq!(result["seeds"], serde_json::json!([3, 4]));
     let evolved = result["models"].as_array().unwrap().last().unwrap();
     let of = |seed: u64| {

@@ -7,7 +7,13 @@ use super::{
     scoring::{Model, Scored},
 };
 use crate::{
-    baseline, error::Result, item::ItemScore, merge::Merge, optimizer::Genome, recipe::Recipe, search::Cost,
+    baseline,
+    error::{Fault, Result},
+    item::ItemScore,
+    merge::Merge,
+    optimizer::{Coordinate, Genome},
+    recipe::Recipe,
+    search::Cost,
     weights::Weights,
 };
 
@@ -22,8 +28,15 @@ pub(super) const MOST: usize = RECENT + 2;
 /// the best candidates of the last generations, and whom the optimizer keeps, if it keeps any. The best ever seen is not among
 /// them for having been lucky.
 ///
+/// There is nothing between two options, so of choices the average is the last mean's.
+///
 /// Without a distribution that moves the last generations are no better than the first, and the best of all take part.
-pub(super) fn finalists(records: &[Generation], elites: Vec<Genome>, moves: bool) -> Vec<Named> {
+pub(super) fn finalists(
+    records: &[Generation],
+    elites: Vec<Genome>,
+    coordinates: &[Coordinate],
+    moves: bool,
+) -> Vec<Named> {
     let mut finalists: Vec<Named> = Vec::new();
     let means: Vec<&Genome> = records.iter().filter_map(|record| record.mean.as_ref()).collect();
     let best = |number: usize| {
@@ -34,7 +47,10 @@ pub(super) fn finalists(records: &[Generation], elites: Vec<Genome>, moves: bool
         if let Some(last) = means.last() {
             finalists.push(("the mean".to_owned(), (*last).clone()));
             let recent = &means[means.len() - means.len().div_ceil(4)..];
-            let average = |i: usize| recent.iter().map(|mean| mean[i]).sum::<f64>() / recent.len() as f64;
+            let average = |i: usize| match coordinates[i] {
+                Coordinate::Choice { .. } => last[i],
+                _ => recent.iter().map(|mean| mean[i]).sum::<f64>() / recent.len() as f64,
+            };
             finalists.push(("the average of the last means".to_owned(), (0..last.len()).map(average).collect()));
         }
         finalists.extend((0..records.len()).rev().filter_map(best).take(MOST - finalists.len()));
@@ -60,17 +76,15 @@ impl Plan<'_> {
     /// The finalists, best first: those that keep to the constraints by their fitness, then the others. `None` if interrupted.
     pub(super) fn ranked(
         &self,
-        finalists: Vec<Named>,
-        recipes: &[Recipe],
-        scored: Vec<Scored>,
+        finalists: Vec<((Named, Recipe), Scored)>,
         asked: &Asked,
     ) -> Result<Option<Vec<Finalist>>> {
         let Some(floors) = self.floors(asked)? else { return Ok(None) };
         let Some(references) = self.references(asked)? else { return Ok(None) };
         let minimise = &self.study.search.minimise;
         let mut ranked = Vec::new();
-        for (((name, genome), recipe), scored) in finalists.into_iter().zip(recipes).zip(scored) {
-            let costs = self.costs_of(recipe, &scored)?;
+        for (((name, genome), recipe), scored) in finalists {
+            let costs = self.costs_of(&recipe, &scored)?;
             let taken = minimise.iter().zip(&costs).zip(&references);
             let taken: f64 = taken.map(|((cost, value), reference)| cost.weight.value * value / reference).sum();
             ranked.push(Finalist {
@@ -91,6 +105,17 @@ impl Plan<'_> {
         // Stable: of equals the first remains so.
         ranked.sort_by(|a, b| a.violation.total_cmp(&b.violation).then(b.fitness.total_cmp(&a.fitness)));
         Ok(Some(ranked))
+    }
+
+    /// Whether a candidate may be shipped as far as its length goes.
+    pub(super) fn is_short_enough(&self, recipe: &Recipe) -> Result<bool> {
+        let Some(most) = self.study.search.most_layers else { return Ok(true) };
+        match Merge::plan(recipe, &self.study.sources.of(recipe)) {
+            Ok(merge) => Ok(Size::of(merge.index()).layers <= most.value),
+            // It will fail again where that is kept.
+            Err(error) if error.fault() == Fault::User => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Goals and costs as objectives, of which more is better.

@@ -103,7 +103,7 @@ impl Plan<'_> {
             }
         }
         let Some(references) = self.references(&asked)? else { return Ok(None) };
-        let signal = self.signal(&runners, &asked);
+        let signal = self.signal(&runners);
         let records: Vec<Candidate> =
             runners.iter().zip(candidates).map(|(runner, genome)| self.record(runner, genome, &references)).collect();
         let told = self.told(&records, &runners);
@@ -269,43 +269,39 @@ impl Plan<'_> {
     }
 
     /// How much the candidates' fitness varies, by how much it would by the noise of the items alone: an F statistic of the
-    /// two-way analysis of variance without repetition, over those that met all items. `None` if there is nothing to compare.
-    fn signal(&self, runners: &[Runner], asked: &Asked) -> Option<f64> {
-        let all: usize = asked.iter().map(Vec::len).sum();
-        let whole: Vec<&Scored> = runners
-            .iter()
-            .filter_map(|runner| runner.scored.as_ref())
-            .filter(|scored| scored.n_items() == all)
-            .collect();
-        let k = whole.len() as f64;
-        if whole.len() < 3 {
+    /// two-way analysis of variance without repetition, over all that were scored and the items that all of them met. (In a
+    /// race those that met more were chosen for being alike.) `None` if there is nothing to compare.
+    fn signal(&self, runners: &[Runner]) -> Option<f64> {
+        let scored =
+            runners.iter().filter_map(|runner| runner.scored.as_ref()).filter(|scored| scored.failed.is_none());
+        let all: Vec<&Scored> = scored.collect();
+        if all.len() < 3 {
             return None;
         }
-        let variance = |values: &[f64]| {
-            let mean = values.iter().sum::<f64>() / k;
-            values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (k - 1.0)
-        };
-        let fitness: Vec<f64> = whole.iter().map(|scored| fitness(self.goals(), &scored.scores)).collect();
+        let k = all.len() as f64;
+        let average = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let mut fitness = vec![0.0; all.len()];
         let mut noise = 0.0;
-        let weights: f64 =
-            self.goals().iter().zip(asked).filter(|(_, items)| !items.is_empty()).map(|(g, _)| g.weight).sum();
-        for (number, goal) in self.goals().iter().enumerate() {
-            let n = asked[number].len();
-            if n < 2 || goal.weight == 0.0 {
+        for (number, goal) in self.goals().iter().enumerate().filter(|(_, goal)| goal.weight > 0.0) {
+            let n = all.iter().map(|scored| scored.scores[number].len()).min().unwrap_or(0);
+            if n < 2 {
                 continue;
             }
-            let means: Vec<f64> = whole.iter().filter_map(|scored| mean(&scored.scores[number])).collect();
-            let grand = means.iter().sum::<f64>() / k;
+            let values: Vec<Vec<f64>> =
+                all.iter().map(|scored| scored.scores[number][..n].iter().map(|score| score.value).collect()).collect();
+            let means: Vec<f64> = values.iter().map(|values| average(values)).collect();
+            let grand = average(&means);
             let residual = |item: usize| {
-                let of_item = || whole.iter().map(move |scored| scored.scores[number][item].value);
-                let centre = of_item().sum::<f64>() / k;
-                of_item().zip(&means).map(|(value, mean)| (value - mean - centre + grand).powi(2)).sum::<f64>()
+                let of_item: Vec<f64> = values.iter().map(|values| values[item]).collect();
+                let centre = average(&of_item);
+                of_item.iter().zip(&means).map(|(value, mean)| (value - mean - centre + grand).powi(2)).sum::<f64>()
             };
             let residuals: f64 = (0..n).map(residual).sum();
-            let of_item = residuals / ((k - 1.0) * (n - 1) as f64);
-            noise += (goal.weight / weights).powi(2) * of_item / n as f64;
+            noise += goal.weight.powi(2) * residuals / ((k - 1.0) * (n - 1) as f64) / n as f64;
+            fitness.iter_mut().zip(&means).for_each(|(sum, mean)| *sum += goal.weight * mean);
         }
-        let varies = variance(&fitness);
+        let centre = average(&fitness);
+        let varies = fitness.iter().map(|sum| (sum - centre).powi(2)).sum::<f64>() / (k - 1.0);
         // Nobody differs on any item: more of them may tell.
         Some(if noise > 0.0 { varies / noise } else { 0.0 }).filter(|signal| signal.is_finite())
     }

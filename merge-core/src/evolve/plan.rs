@@ -3,6 +3,7 @@
 use super::{
     Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study,
     finalists::{self, finalists},
+    scan,
     scoring::{Model, Scored, Scoring},
 };
 use crate::{
@@ -30,7 +31,7 @@ pub(super) type Asked = Vec<Vec<ItemId>>;
 /// Makes every refusal of a search that needs no weight: models that cannot be merged or scored, a budget too small.
 pub fn check(template: &Template, sources: &Sources, search: &Search, objective: &dyn Objective) -> Result<()> {
     let space = template.space(sources)?;
-    check_budget(template, search, &search.optimizer.start(&space, search.seed), objective.goals())?;
+    check_budget(template, search, &space, objective.goals())?;
     // Each combination of choices, with its numbers where they begin.
     for number in 0..template.variants().len() {
         let recipe = template.fill(&space, &template.start_of(&space, number));
@@ -43,16 +44,18 @@ pub fn check(template: &Template, sources: &Sources, search: &Search, objective:
 }
 
 /// Refuses a budget that does not pay for a generation.
-fn check_budget(template: &Template, search: &Search, start: &Optimizer, goals: &[Goal]) -> Result<()> {
-    let (population, budget) = (start.population(), &search.budget);
+fn check_budget(template: &Template, search: &Search, space: &Space, goals: &[Goal]) -> Result<()> {
+    let population = search.optimizer.start(space, search.seed).population();
+    let (scan, budget) = (scan::count(space, search), &search.budget);
     let per_candidate: usize = goals.iter().map(|goal| goal.items.from).sum();
-    let cost = population * per_candidate;
+    let cost = (scan + population) * per_candidate;
     if budget.value >= cost as u64 {
         return Ok(());
     }
+    let and_scan = if scan > 0 { format!(" and {scan} models of the layer scan") } else { String::new() };
     Err(Error::user(format!(
         "{}: search.budget: {} item evaluations do not pay for one generation, which takes {cost}: \
-         {population} candidates on {per_candidate} items",
+         {population} candidates{and_scan} on {per_candidate} items",
         budget.place.of(&template.file),
         budget.value
     ))
@@ -77,16 +80,17 @@ impl<'a> Plan<'a> {
     /// The study from end to end; `None` if interrupted.
     pub(super) fn run(&self) -> Result<Option<Findings>> {
         let Study { template, search, store, .. } = *self.study;
-        let Some(space) = self.scanned()? else { return Ok(None) };
+        let Some((space, scan)) = self.scanned()? else { return Ok(None) };
         let start = search.optimizer.start(&space, search.seed);
         let Some(Searched { records: generations, stopped, elites }) =
-            self.search("evolution", start, search.budget.value)?
+            self.search("evolution", start, search.budget.value.saturating_sub(scan))?
         else {
             return Ok(None);
         };
         let moves = search.optimizer.name != Some(Algorithm::Random);
         let Some(finalists) = self.choose("selection", &generations, elites, moves)? else { return Ok(None) };
-        let genome = finalists[0].genome.clone();
+        let Some(first) = finalists.first() else { return Err(nobody(&generations)) };
+        let genome = first.genome.clone();
         let winner = self.fill(&genome);
 
         let mut models: Vec<(String, Model)> = self.study.sources.labels().into_iter().zip(self.parents()).collect();
@@ -101,8 +105,8 @@ impl<'a> Plan<'a> {
         );
         let Some(soup) = self.soup()? else { return Ok(None) };
         models.extend(soup.into_iter().map(|soup| ("greedy soup".to_owned(), soup)));
-        let spent: u64 = generations.iter().map(Generation::cost).sum();
-        let item_evaluations = generations.iter().map(|generation| generation.evaluations).sum();
+        let spent = scan + generations.iter().map(Generation::cost).sum::<u64>();
+        let evaluated: usize = generations.iter().map(|generation| generation.evaluations).sum();
         if moves {
             let population = generations.first().map_or(4, |generation| generation.candidates.len());
             let random = Optimizer::random(self.start(Some(population)));
@@ -111,7 +115,8 @@ impl<'a> Plan<'a> {
             let Some(best) = self.choose("selection of random search", &records, Vec::new(), false)? else {
                 return Ok(None);
             };
-            models.push(("random search".to_owned(), merge(self.fill(&best[0].genome))));
+            // It may have found nobody who keeps to what is asked, which is no reason to lose what the evolution found.
+            models.extend(best.first().map(|best| ("random search".to_owned(), merge(self.fill(&best.genome)))));
         }
         models.push(("evolved".to_owned(), merge(winner.clone())));
 
@@ -125,7 +130,7 @@ impl<'a> Plan<'a> {
         let baselines = entries.split_off(n_parents);
         let history = History {
             dimensions: self.space.dimensions.len(),
-            item_evaluations,
+            item_evaluations: scan as usize + evaluated,
             tokens: generations.iter().map(|generation| generation.tokens).sum(),
             generations,
             given_up: store.given_up()?,
@@ -190,7 +195,7 @@ impl<'a> Plan<'a> {
         Ok(Some(Searched { records, stopped, elites: optimizer.elites() }))
     }
 
-    /// The finalists on select items, the one to ship first; there is at least one. `None` if interrupted.
+    /// The finalists on select items, the one to ship first; none if nobody may be shipped. `None` if interrupted.
     fn choose(
         &self,
         phase: &'static str,
@@ -198,20 +203,20 @@ impl<'a> Plan<'a> {
         elites: Vec<Genome>,
         moves: bool,
     ) -> Result<Option<Vec<Finalist>>> {
-        let finalists = finalists(records, elites, moves);
-        if finalists.is_empty() {
-            let states = records.iter().flat_map(|record| &record.candidates).map(|candidate| &candidate.state);
-            let mut why = states.filter_map(|state| if let State::Failed { why } = state { Some(why) } else { None });
-            let why = why.next_back().map_or("all break what is asked of them", String::as_str);
-            return Err(Error::user(format!("no candidate could be ranked: {why}"))
-                .hint("look at the ranges of the holes, at `constraints` and at `most_layers`"));
+        let mut fitting = Vec::new();
+        for (name, genome) in finalists(records, elites, &self.space.coordinates(), moves) {
+            let recipe = self.fill(&genome);
+            if self.is_short_enough(&recipe)? {
+                fitting.push(((name, genome), recipe));
+            }
         }
         self.scoring.begin(phase);
-        let recipes: Vec<Recipe> = finalists.iter().map(|(_, genome)| self.fill(genome)).collect();
-        let models: Vec<Model> = recipes.iter().map(|recipe| Model::Merge(Box::new(recipe.clone()))).collect();
+        let models: Vec<Model> = fitting.iter().map(|(_, recipe)| Model::Merge(Box::new(recipe.clone()))).collect();
         let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
         let Some(scored) = self.scoring.score(&models, &asked)? else { return Ok(None) };
-        self.ranked(finalists, &recipes, scored, &asked)
+        // What cannot be scored cannot be shipped.
+        let whole: Vec<_> = fitting.into_iter().zip(scored).filter(|(_, scored)| scored.failed.is_none()).collect();
+        self.ranked(whole, &asked)
     }
 
     pub(super) fn fill(&self, genome: &[f64]) -> Recipe {
@@ -245,3 +250,12 @@ struct Searched {
 
 /// A candidate that may be shipped, and where it comes from.
 pub(super) type Named = (String, Genome);
+
+/// The error of a search without an answer.
+fn nobody(generations: &[Generation]) -> Error {
+    let states = generations.iter().flat_map(|generation| &generation.candidates).map(|candidate| &candidate.state);
+    let mut why = states.filter_map(|state| if let State::Failed { why } = state { Some(why) } else { None });
+    let why = why.next_back().map_or("all break what is asked of them", String::as_str);
+    Error::user(format!("no candidate could be ranked: {why}"))
+        .hint("look at the ranges of the holes, at `constraints` and at `most_layers`")
+}

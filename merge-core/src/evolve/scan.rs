@@ -6,11 +6,12 @@
 use super::{
     Goal, fitness,
     plan::{Asked, Plan},
-    scoring::Model,
+    scoring::{Model, Scored},
 };
 use crate::{
     error::Result,
     item::ItemScore,
+    search::Search,
     template::{Kind, Space},
 };
 
@@ -18,20 +19,19 @@ use crate::{
 const LEAST: f64 = 0.05;
 
 impl Plan<'_> {
-    /// The space with its choices beginning as a scan finds them, if one is asked for; `None` if interrupted.
+    /// The space with its choices beginning as a scan finds them, if one is asked for, and the evaluations it took; `None` if
+    /// interrupted.
     ///
     /// Each flag that begins as true is set to false once. By how much the model is worse, in standard errors of the paired
     /// difference, decides how probable true is at first: the logistic function of it.
-    pub(super) fn scanned(&self) -> Result<Option<Space>> {
+    pub(super) fn scanned(&self) -> Result<Option<(Space, u64)>> {
         let mut space = self.space.clone();
         if self.study.search.layer_scan.is_none_or(|scan| !scan.value) {
-            return Ok(Some(space));
+            return Ok(Some((space, 0)));
         }
         self.scoring.begin("layer scan");
         let whole = space.init();
-        let is_flag = |kind: &Kind| matches!(kind, Kind::Choice { options, .. } if options == &["false", "true"]);
-        let scanned: Vec<usize> =
-            (0..whole.len()).filter(|place| is_flag(&space.dimensions[*place].kind) && whole[*place] > 0.5).collect();
+        let scanned = scanned(&space);
         let without = scanned.iter().map(|place| {
             let mut genome = whole.clone();
             genome[*place] = 0.0;
@@ -53,7 +53,8 @@ impl Plan<'_> {
                 *init = vec![1.0 - yes, yes];
             }
         }
-        Ok(Some(space))
+        let evaluations: usize = scored.iter().map(Scored::n_items).sum();
+        Ok(Some((space, evaluations as u64)))
     }
 
     /// Of the difference of two models' fitness on the same items.
@@ -72,4 +73,16 @@ impl Plan<'_> {
         };
         self.goals().iter().zip(a).zip(b).map(of_goal).sum::<f64>().sqrt()
     }
+}
+
+/// The flags that begin as true: each is left out once.
+fn scanned(space: &Space) -> Vec<usize> {
+    let is_flag = |kind: &Kind| matches!(kind, Kind::Choice { options, .. } if options == &["false", "true"]);
+    let init = space.init();
+    (0..init.len()).filter(|place| is_flag(&space.dimensions[*place].kind) && init[*place] > 0.5).collect()
+}
+
+/// How many models a scan scores, if there is one.
+pub(super) fn count(space: &Space, search: &Search) -> usize {
+    if search.layer_scan.is_some_and(|scan| scan.value) { 1 + scanned(space).len() } else { 0 }
 }

@@ -54,7 +54,10 @@ pub(super) fn finish(
     let best_parent = report::best_parent(&findings.parents, goals);
     let groups = [findings.parents.as_slice(), &findings.baselines, std::slice::from_ref(winner)];
     let table = report::table(goals, &groups, Some(best_parent))?;
-    if args.json && is_answer {
+    if args.json && args.seeds.is_some() {
+        // Standard output is for the figures of all seeds.
+        screen::say(&table);
+    } else if args.json && is_answer {
         screen::say(&table);
         screen::data(&result);
     } else {

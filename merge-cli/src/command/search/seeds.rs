@@ -25,8 +25,14 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
         all.push((seed, ended));
     }
     let goals = &all[0].1.goals;
-    screen::data(&table(goals, &all)?);
-    export::replace_file(&output.join("result.json"), &(report::json(&result(goals, &all)?) + "\n"))?;
+    let (table, result) = (table(goals, &all)?, report::json(&result(goals, &all)?));
+    if job.args.json {
+        screen::say(&table);
+        screen::data(&result);
+    } else {
+        screen::data(&table);
+    }
+    export::replace_file(&output.join("result.json"), &(result + "\n"))?;
     let place = output.display();
     screen::say(&format!("{place}/seed-* hold the studies, {place}/result.json these figures"));
     Ok(true)

@@ -1,6 +1,7 @@
 //! How the candidates of a generation are ranked: in a race, on growing subsets, under constraints, with failures, for several goals.
 
 use super::*;
+use crate::optimizer::Coordinate;
 
 /// Half of a generation runs on half of its items, the rest on as many and twice as many: as many evaluations in all.
 #[test]
@@ -39,8 +40,8 @@ fn a_race_gives_the_better_half_the_items_of_the_others() {
 
 #[test]
 fn subsets_grow_when_candidates_differ_by_chance_alone() {
-    let growth = |noisy: bool| {
-        let family = Family::new("cma_es", 900);
+    let growth = |noisy: bool, more: &str| {
+        let family = Family::with("{name: cma_es, population: 8}", 1500, more);
         let mut fake = Fake::new();
         fake.goals.truncate(1);
         fake.goals[0].items = Items { from: 6, to: 30 };
@@ -48,8 +49,11 @@ fn subsets_grow_when_candidates_differ_by_chance_alone() {
         let findings = family.finish(&family.study("study"), &fake, 1);
         findings.history.generations.last().expect("a generation").items[0]
     };
-    assert_eq!(growth(false), 6, "every item tells the same");
-    assert_eq!(growth(true), 30, "no item tells anything");
+    assert_eq!(growth(false, ""), 6, "every item tells the same");
+    assert_eq!(growth(true, ""), 30, "no item tells anything");
+    // The last rung of a race has twice the items, as far as there are so many.
+    assert_eq!(growth(false, "  racing: 3\n"), 12);
+    assert_eq!(growth(true, "  racing: 3\n"), 40);
 }
 
 #[test]
@@ -117,4 +121,92 @@ fn candidates_that_are_all_too_long_cost_the_budget_too() {
     let error = family.run(&family.study("study"), &fake, 1).err().expect("nobody is ranked");
     assert_eq!(error.to_string(), "no candidate could be ranked: all break what is asked of them");
     assert!(fake.seen.lock().expect("no panic").is_empty());
+}
+
+/// Three tiny models of two layers, and a search among their layers.
+fn among_layers(budget: u64, more: &str) -> Family {
+    let mut family = Family::new("cma_es", 440);
+    let hop = |model: &str| {
+        format!("  - {{model: {model}, layer_range: [0, 2], use: {{search: [false, true], init: 0.75}}}}\n")
+    };
+    let hops: String = ["a", "b", "a"].map(hop).concat();
+    family.text = format!(
+        "merge_method: passthrough
+base_model: base
+path:
+{hops}search:
+  optimizer: {{name: cat_cma, population: 12}}
+  budget: {budget}
+  objective: [{{task: fake}}]
+{more}"
+    );
+    fs::write(&family.file.template.file, &family.text).expect("room");
+    family.file = SearchFile::read(&family.file.template.file).expect("a good search");
+    family.sources = Sources::open_all(family.file.template.variants(), &[], &FilesOnly).expect("all are there");
+    family.hashes = family.sources.sha256().unwrap();
+    family
+}
+
+fn n_layers(recipe: &Recipe) -> usize {
+    recipe.path.iter().map(|hop| hop.steps().count()).sum()
+}
+
+#[test]
+fn what_is_too_long_is_not_shipped_either() {
+    let family = among_layers(140, "  most_layers: 4\n");
+    let findings = family.finish(&family.study("study"), &Fake::new(), 2);
+    let last = findings.history.generations.last().and_then(|generation| generation.mean.clone()).expect("a mean");
+    let space = family.file.template.space(&family.sources).expect("a space");
+    assert!(n_layers(&family.file.template.fill(&space, &last)) > 4, "the mean itself is too long");
+    assert!(n_layers(&findings.winner.0) <= 4);
+    for finalist in &findings.history.finalists {
+        let recipe = Recipe::parse(&finalist.recipe, Path::new("r.yaml")).expect("a recipe");
+        assert!(n_layers(&recipe) <= 4, "{}", finalist.name);
+    }
+}
+
+#[test]
+fn a_layer_scan_is_paid_from_the_budget() {
+    let family = among_layers(440, "  layer_scan: true\n");
+    let fake = Fake::new();
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    let seen = fake.seen.lock().expect("no panic");
+    let scan = seen.iter().filter(|seen| seen.phase == "layer scan").count();
+    assert_eq!(scan, 7 * 11, "the whole path, and each of its six layers left out");
+    let evolution: usize = findings.history.generations.iter().map(|generation| generation.evaluations).sum();
+    assert_eq!(findings.history.item_evaluations, scan + evolution);
+    assert!(findings.history.item_evaluations <= 440);
+}
+
+/// There is no option between the first and the third.
+#[test]
+fn the_average_of_means_takes_choices_as_they_are() {
+    let generation = |mean: [f64; 2]| Generation {
+        candidates: Vec::new(),
+        items: Vec::new(),
+        level: 0,
+        grows: false,
+        evaluations: 0,
+        tokens: 0,
+        mean: Some(mean.to_vec()),
+        sigma: None,
+    };
+    // The last quarter of eight.
+    let mut records = vec![generation([0.9, 1.0]); 6];
+    records.extend([generation([0.2, 0.0]), generation([0.4, 2.0])]);
+    let coordinates = [Coordinate::Real { start: 0.5 }, Coordinate::Choice { start: vec![1.0 / 3.0; 3] }];
+    let found = finalists::finalists(&records, Vec::new(), &coordinates, true);
+    let average = f64::midpoint(0.2, 0.4);
+    let expected = [("the mean", vec![0.4, 2.0]), ("the average of the last means", vec![average, 2.0])];
+    assert_eq!(found, expected.map(|(name, genome)| (name.to_owned(), genome)));
+}
+
+/// Random search beside finds nobody who is short enough, and the study ends all the same.
+#[test]
+fn a_baseline_that_finds_nobody_is_left_out() {
+    let family = among_layers(140, "  most_layers: 4\n");
+    let findings = family.finish(&family.study("study"), &Fake::new(), 2);
+    // Its budget is what the evolution took, which scored only those that are short: too little for a generation.
+    assert!(findings.baselines.iter().all(|entry| entry.name != "random search"));
+    assert!(family.finish(&family.study("study"), &Fake::new(), 1).winner.1 == findings.winner.1);
 }
