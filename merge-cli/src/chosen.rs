@@ -4,6 +4,7 @@ use crate::report;
 use merge_core::{
     error::Result,
     evolve::{Entry, Finalist, Generation, Goal},
+    item::mean,
 };
 
 /// What people should know of the choice among finalists, the first of whom is the answer.
@@ -55,9 +56,7 @@ pub(crate) fn claims(goals: &[Goal], winner: &Entry, generations: &[Generation])
     let claim = |(position, goal): (usize, &Goal)| {
         let candidates = generations.iter().flat_map(|generation| &generation.candidates);
         let best = candidates.filter_map(|candidate| candidate.goals[position]).reduce(f64::max)?;
-        let scores = &winner.scores[position];
-        let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
-        Some((goal.name.clone(), best, mean))
+        Some((goal.name.clone(), best, mean(&winner.scores[position])?))
     };
     goals.iter().enumerate().filter(|(_, goal)| both(goal)).filter_map(claim).collect()
 }

@@ -46,3 +46,9 @@ pub struct ItemScore {
     /// Whether the answer was cut off at `max_tokens`.
     pub truncated: bool,
 }
+
+/// The mean of some scores, if there are any.
+pub fn mean(scores: &[ItemScore]) -> Option<f64> {
+    let sum: f64 = scores.iter().map(|score| score.value).sum();
+    (!scores.is_empty()).then(|| sum / scores.len() as f64)
+}

@@ -216,6 +216,10 @@ fn what_is_no_study_or_in_use_is_refused() {
     drop(held);
     let said = dir.run(&["report", "out"]);
     assert_eq!((said.code, said.error()), (Some(1), "out: there is no study in it"));
+    let said = dir.run(&["report", "out/study"]);
+    assert_eq!(said.hint(), Some("it is a study's store: give what holds it, out"));
+    let said = dir.run(&["report", "out", "--html", "no/page.html"]);
+    assert_eq!((said.code, said.error()), (Some(1), "no/page.html: there is no directory no"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     baseline,
     error::{Fault, Result},
-    item::ItemScore,
+    item::mean,
     merge::Merge,
     optimizer::{Coordinate, Genome},
     recipe::Recipe,
@@ -81,12 +81,10 @@ impl Plan<'_> {
     ) -> Result<Option<Vec<Finalist>>> {
         let Some(floors) = self.floors(asked)? else { return Ok(None) };
         let Some(references) = self.references(asked)? else { return Ok(None) };
-        let minimise = &self.study.search.minimise;
         let mut ranked = Vec::new();
         for (((name, genome), recipe), scored) in finalists {
             let costs = self.costs_of(&recipe, &scored)?;
-            let taken = minimise.iter().zip(&costs).zip(&references);
-            let taken: f64 = taken.map(|((cost, value), reference)| cost.weight.value * value / reference).sum();
+            let taken = self.taken(&costs, &references);
             ranked.push(Finalist {
                 name,
                 genome,
@@ -120,10 +118,8 @@ impl Plan<'_> {
 
     /// Goals and costs as objectives, of which more is better.
     fn objectives(&self, finalist: &Finalist) -> Vec<f64> {
-        let mean =
-            |scores: &Vec<ItemScore>| scores.iter().map(|score| score.value).sum::<f64>() / scores.len().max(1) as f64;
         let goals = self.goals().iter().zip(&finalist.scores).filter(|(goal, _)| goal.weight > 0.0);
-        goals.map(|(_, scores)| mean(scores)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
+        goals.map(|(_, scores)| mean(scores).unwrap_or(0.0)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
     }
 
     fn costs_of(&self, recipe: &Recipe, scored: &Scored) -> Result<Vec<f64>> {

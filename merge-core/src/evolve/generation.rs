@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::{Fault, Result},
-    item::ItemScore,
+    item::{ItemScore, mean},
     merge::Merge,
     names::Layers,
     optimizer::{Genome, Told},
@@ -196,6 +196,12 @@ impl Plan<'_> {
         self.study.search.minimise.iter().map(|minimise| cost(minimise.what.value)).collect()
     }
 
+    /// What costs take off the fitness.
+    pub(super) fn taken(&self, costs: &[f64], references: &[f64]) -> f64 {
+        let minimise = self.study.search.minimise.iter().zip(costs).zip(references);
+        minimise.map(|((cost, value), reference)| cost.weight.value * value / reference).sum()
+    }
+
     /// The mean score alone, by which a race is run.
     fn fitness_of(&self, runner: &Runner) -> f64 {
         runner.scored.as_ref().map_or(f64::NEG_INFINITY, |scored| fitness(self.goals(), &scored.scores))
@@ -203,8 +209,7 @@ impl Plan<'_> {
 
     fn record(&self, runner: &Runner, genome: &[f64], references: &[f64]) -> Candidate {
         let costs = self.costs(runner);
-        let taken = self.study.search.minimise.iter().zip(&costs).zip(references);
-        let taken: f64 = taken.map(|((cost, value), reference)| cost.weight.value * value / reference).sum();
+        let taken = self.taken(&costs, references);
         let scored = runner.scored.as_ref().filter(|scored| scored.failed.is_none());
         Candidate {
             genome: genome.to_vec(),
@@ -305,11 +310,6 @@ impl Plan<'_> {
         // Nobody differs on any item: more of them may tell.
         Some(if noise > 0.0 { varies / noise } else { 0.0 }).filter(|signal| signal.is_finite())
     }
-}
-
-fn mean(scores: &[ItemScore]) -> Option<f64> {
-    let sum: f64 = scores.iter().map(|score| score.value).sum();
-    (!scores.is_empty()).then(|| sum / scores.len() as f64)
 }
 
 /// By how much a candidate is below what it may not fall below, over all constraints; 0 if it keeps to them.

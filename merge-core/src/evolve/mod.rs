@@ -28,7 +28,7 @@ pub use self::{
 
 use crate::{
     error::Result,
-    item::{ItemId, ItemScore},
+    item::{ItemId, ItemScore, mean},
     optimizer::{Genome, Stop},
     recipe::Recipe,
     search::{Items, Search},
@@ -51,11 +51,8 @@ pub fn run(study: &Study<'_>) -> Result<Outcome> {
 /// What a search maximises: the weighted mean of the goals' mean scores, given one list of scores for each goal.
 /// Goals without a score, or without a weight, have no part in it.
 pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
-    let goals = goals.iter().zip(scores).filter(|(_, scores)| !scores.is_empty());
-    let (sum, weights) = goals.fold((0.0, 0.0), |(sum, weights), (goal, scores)| {
-        let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
-        (sum + goal.weight * mean, weights + goal.weight)
-    });
+    let means = goals.iter().zip(scores).filter_map(|(goal, scores)| Some((goal.weight, mean(scores)?)));
+    let (sum, weights) = means.fold((0.0, 0.0), |(sum, all), (weight, mean)| (sum + weight * mean, all + weight));
     sum / weights
 }
 

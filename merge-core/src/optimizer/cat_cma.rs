@@ -84,12 +84,8 @@ impl Search for CatCma {
         self.update(&self.mixed.draw(&self.course), &fitness);
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
-    }
-
-    fn population(&self) -> usize {
-        self.course.population
+    fn course(&self) -> &Course {
+        &self.course
     }
 
     fn mean(&self) -> Option<Genome> {

@@ -71,12 +71,8 @@ impl Search for CmaEsMargin {
         self.update(&self.steps(), &fitness);
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
-    }
-
-    fn population(&self) -> usize {
-        self.course.population
+    fn course(&self) -> &Course {
+        &self.course
     }
 
     fn mean(&self) -> Option<Genome> {

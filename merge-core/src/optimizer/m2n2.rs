@@ -91,12 +91,8 @@ impl Search for M2n2 {
         }
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
-    }
-
-    fn population(&self) -> usize {
-        self.course.population
+    fn course(&self) -> &Course {
+        &self.course
     }
 
     fn elites(&self) -> Vec<Genome> {

@@ -119,8 +119,8 @@ impl Search for MapElites {
         self.elites = kept.into_iter().map(|at| all[at].clone()).collect();
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
+    fn course(&self) -> &Course {
+        &self.course
     }
 
     fn population(&self) -> usize {

@@ -127,8 +127,14 @@ pub enum Optimizer {
 trait Search {
     fn ask(&self) -> Vec<Genome>;
     fn tell(&mut self, told: &[Told]);
-    fn generation(&self) -> u64;
-    fn population(&self) -> usize;
+    /// How far it is, which says what the next two do unless they say otherwise.
+    fn course(&self) -> &Course;
+    fn generation(&self) -> u64 {
+        self.course().generation
+    }
+    fn population(&self) -> usize {
+        self.course().population
+    }
     fn mean(&self) -> Option<Genome> {
         None
     }

@@ -125,12 +125,8 @@ impl Search for Nsga2 {
         self.parents = parents;
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
-    }
-
-    fn population(&self) -> usize {
-        self.course.population
+    fn course(&self) -> &Course {
+        &self.course
     }
 
     fn elites(&self) -> Vec<Genome> {

@@ -54,12 +54,8 @@ impl Search for OnePlusOne {
         self.sigma = (self.sigma * 1.5_f64.powf(exponent)).clamp(1.0 / SIGMA_MAX, SIGMA_MAX);
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
-    }
-
-    fn population(&self) -> usize {
-        self.course.population
+    fn course(&self) -> &Course {
+        &self.course
     }
 
     fn mean(&self) -> Option<Genome> {

@@ -28,12 +28,8 @@ impl Search for RandomSearch {
         self.course.generation += 1;
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
-    }
-
-    fn population(&self) -> usize {
-        self.course.population
+    fn course(&self) -> &Course {
+        &self.course
     }
 }
 

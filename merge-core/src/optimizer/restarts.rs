@@ -1,6 +1,8 @@
 //! Restarts of CMA-ES: from other places, with larger populations (IPOP), or also with small ones and short steps (BIPOP).
 
-use super::{CmaEs, Coordinate, Genome, Search, Start, Told, generator, ranking::finite, strategy::default_population};
+use super::{
+    CmaEs, Coordinate, Course, Genome, Search, Start, Told, generator, ranking::finite, strategy::default_population,
+};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -128,8 +130,8 @@ impl Search for Restarts {
         self.generation
     }
 
-    fn population(&self) -> usize {
-        self.run.population()
+    fn course(&self) -> &Course {
+        self.run.course()
     }
 
     /// That of the run that did best in its last generation, the current one among them.

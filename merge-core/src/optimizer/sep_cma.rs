@@ -110,12 +110,8 @@ impl Search for SepCmaEs {
         self.update(&self.points(), &fitness);
     }
 
-    fn generation(&self) -> u64 {
-        self.course.generation
-    }
-
-    fn population(&self) -> usize {
-        self.course.population
+    fn course(&self) -> &Course {
+        &self.course
     }
 
     fn mean(&self) -> Option<Genome> {

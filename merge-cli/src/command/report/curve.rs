@@ -188,11 +188,12 @@ pub(super) fn growth(generations: &[Generation], objectives: &[Objective]) -> Op
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use merge_core::search::{Cost, Items};
 
-    fn about() -> About {
+    /// A study of one task and one cost.
+    pub(in crate::command::report) fn about() -> About {
         let goal = Goal { name: "sums".to_owned(), weight: 2.0, items: Items { from: 8, to: 8 }, ..Goal::default() };
         About {
             seed: 1,

@@ -30,6 +30,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Found::Study(directory) => directory,
         Found::Seeds(all) => return seeds::run(args, &all),
     };
+    if let Some(file) = &args.html {
+        check_place(file)?;
+    }
     let store = Store::open(&directory.join("study"))?;
     let record = read(&store, &directory)?;
     if let Some(wanted) = &args.pick {
@@ -51,9 +54,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         screen::say(&format!("{}: candidates.csv, scores.csv and items.csv are written", directory.display()));
     }
     if let Some(file) = &args.html {
-        if file.file_name().is_none() {
-            return Err(Error::user(format!("{}: this is no name for a file", file.display())));
-        }
         export::replace_file(file, &html::page(&args.study.display().to_string(), &summary))?;
         screen::say(&format!("{} is written; any browser shows it", file.display()));
     }
@@ -90,10 +90,27 @@ fn find(directory: &Path) -> Result<Found> {
     Err(match stages.last() {
         Some(stage) => nothing
             .hint(format!("its last stage has not begun; `evomerge report {}` shows one before", stage.display())),
+        None if directory.join("db").is_file() => {
+            let whole = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            nothing.hint(format!("it is a study's store: give what holds it, {}", whole.display()))
+        }
         None => nothing.hint("give the directory that `evomerge search -o` wrote"),
     })
 }
 
 fn read(store: &Store, directory: &Path) -> Result<Record> {
     evolve::record(store).map_err(|e| e.at(directory.display()))
+}
+
+/// Refuses, before anything is shown, a file that cannot be written.
+fn check_place(file: &Path) -> Result<()> {
+    if file.file_name().is_none() {
+        return Err(Error::user(format!("{}: this is no name for a file", file.display())));
+    }
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.filter(|parent| !parent.is_dir()) {
+        Some(parent) => Err(Error::user(format!("{}: there is no directory {}", file.display(), parent.display()))
+            .hint("make it first, or write elsewhere")),
+        None => Ok(()),
+    }
 }

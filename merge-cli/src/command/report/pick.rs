@@ -102,24 +102,8 @@ fn write(file: &Path, finalist: &Finalist, store: &Store, directory: &Path) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use merge_core::evolve::{About, Goal};
-    use merge_core::{
-        item::ItemScore,
-        search::{Cost, Items},
-    };
-
-    fn about() -> About {
-        let goal = Goal { name: "sums".to_owned(), weight: 1.0, items: Items { from: 8, to: 8 }, ..Goal::default() };
-        About {
-            seed: 1,
-            budget: 100,
-            optimizer: "nsga2".to_owned(),
-            dimensions: Vec::new(),
-            goals: vec![goal],
-            costs: vec![Cost::Layers],
-            models: Vec::new(),
-        }
-    }
+    use crate::command::report::curve::tests::about;
+    use merge_core::item::ItemScore;
 
     fn finalist(value: f64, layers: f64) -> Finalist {
         Finalist {
