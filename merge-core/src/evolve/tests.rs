@@ -207,19 +207,29 @@ search:
         let note = |progress: &Progress| {
             *fake.now.lock().expect("no panic") = (progress.phase, progress.generation);
         };
-        run(&Study {
+        run(&self.as_study(fake, &store, workers, &note))
+    }
+
+    fn as_study<'a>(
+        &'a self,
+        fake: &'a Fake,
+        store: &'a Store,
+        workers: usize,
+        progress: &'a (dyn Fn(&Progress) + Sync),
+    ) -> Study<'a> {
+        Study {
             template: &self.file.template,
             sources: &self.sources,
             earlier: &[],
-            text: &self.text,
             hashes: &self.hashes,
             search: &self.file.search,
+            text: &self.text,
             objective: fake,
-            store: &store,
+            store,
             workers,
             interrupted: &fake.interrupted,
-            progress: &note,
-        })
+            progress,
+        }
     }
 
     /// Runs a study that nothing stops.

@@ -210,3 +210,61 @@ fn a_baseline_that_finds_nobody_is_left_out() {
     assert!(findings.baselines.iter().all(|entry| entry.name != "random search"));
     assert!(family.finish(&family.study("study"), &Fake::new(), 1).winner.1 == findings.winner.1);
 }
+
+/// The logistic function of how much a layer is missed, in standard errors, computed here from single scores.
+#[test]
+fn a_layer_scan_begins_with_how_much_each_layer_is_missed() {
+    let family = among_layers(440, "  layer_scan: true\n");
+    let fake = Fake::new();
+    let store = Store::open(&family.study("study")).expect("a store");
+    let study = family.as_study(&fake, &store, 1, &|_| {});
+    let (space, _) = plan::Plan::new(&study).and_then(|plan| plan.scanned()).expect("nothing fails").expect("or stops");
+    let plain = family.file.template.space(&family.sources).expect("a space");
+    let score = |genome: &[f64]| {
+        let recipe = family.file.template.fill(&plain, genome);
+        let merge = crate::merge::Merge::plan(&recipe, &family.sources.of(&recipe)).expect("a path");
+        let mut all = vec![Vec::new(); 4];
+        let asked: Vec<Vec<ItemId>> =
+            fake.goals.iter().map(|goal| goal.search[..goal.items.from.min(goal.search.len())].to_vec()).collect();
+        let mut heard = |news: News| {
+            let News::Scores(goal, scores) = news else { panic!("nobody gives up") };
+            all[goal].extend(scores.into_iter().map(|(_, score)| score.value));
+            Ok(ControlFlow::Continue(()))
+        };
+        fake.score(&merge, &asked, &mut heard).expect("it is scored");
+        all
+    };
+    let whole = score(&[1.0; 6]);
+    for (layer, dimension) in space.dimensions.iter().enumerate() {
+        let mut genome = [1.0; 6];
+        genome[layer] = 0.0;
+        let without = score(&genome);
+        // Of the two tasks that rank, with weights 1 and 1/2.
+        let (mut missed, mut variance) = (0.0, 0.0);
+        for (goal, weight) in [(0, 2.0 / 3.0), (1, 1.0 / 3.0)] {
+            let differences: Vec<f64> = whole[goal].iter().zip(&without[goal]).map(|(a, b)| a - b).collect();
+            let n = differences.len() as f64;
+            let mean = differences.iter().sum::<f64>() / n;
+            let squares: f64 = differences.iter().map(|d| (d - mean).powi(2)).sum();
+            missed += weight * mean;
+            variance += weight * weight * squares / (n - 1.0) / n;
+        }
+        let expected = (1.0 / (1.0 + (-missed / variance.sqrt()).exp())).clamp(0.05, 0.95);
+        let crate::template::Kind::Choice { init, .. } = &dimension.kind else { panic!("a flag") };
+        assert!((init[1] - expected).abs() < 1e-9, "layer {layer}: {} is not {expected}", init[1]);
+    }
+}
+
+/// Everyone's answers are as long as the first model's, and everyone has as many parameters: each takes off its weight.
+#[test]
+fn costs_take_their_weight_off_the_fitness() {
+    let more = "  minimise: [{what: tokens, weight: 0.01}, {what: parameters, weight: 0.02}]\n";
+    let family = Family::with("{name: cma_es, population: 5}", 440, more);
+    let findings = family.finish(&family.study("study"), &Fake::new(), 2);
+    for candidate in findings.history.generations.iter().flat_map(|generation| &generation.candidates) {
+        let [Some(first), Some(second), ..] = candidate.goals[..] else { panic!("two tasks rank") };
+        let expected = (first + 0.5 * second) / 1.5 - 0.03;
+        let fitness = candidate.fitness.expect("it is ranked");
+        assert!((fitness - expected).abs() < 1e-12, "{fitness} is not {expected}");
+    }
+}
