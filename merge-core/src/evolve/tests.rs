@@ -2,6 +2,7 @@
 
 mod candidates;
 mod identity;
+mod told;
 
 use super::*;
 use crate::{error::Error, search::SearchFile, sources::FilesOnly, weights::tests::Memory};
