@@ -110,6 +110,22 @@ fn a_search_among_layers_ends_as_if_it_had_not_been_killed() {
     assert_eq!(eval["scores"], json(&dir, "out/result.json")["winner"]["scores"]);
 }
 
+/// Where nearly all paths are too long, chance meets none that is not.
+#[test]
+fn a_random_search_that_finds_nobody_is_told_of() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let text = layers(&family().join("ja").display().to_string());
+    let text = text
+        .replace("init: 0.8", "init: 0.05")
+        .replace("most_layers: 8\n  racing: 2\n  layer_scan: true", "most_layers: 2");
+    dir.write("search.yaml", text);
+    let said = dir.run(SEARCH);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("random search with the same budget found nobody"), "{}", said.err);
+    assert!(!said.out.contains("random search"), "{}", said.out);
+}
+
 #[test]
 fn the_answer_of_a_stage_is_a_model_of_the_next() {
     let dir = Dir::new();

@@ -7,6 +7,7 @@ use merge_core::{
     evolve::{Findings, Goal, Study},
     export,
     merge::Merge,
+    search::Algorithm,
     sources::short,
 };
 use serde_json::{Value, json};
@@ -126,6 +127,10 @@ fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
         1 => format!("gave up a candidate: {why}"),
         models => format!("gave up {models} candidates: {why}"),
     }));
+    let ran = findings.baselines.iter().any(|entry| entry.name == "random search");
+    if !ran && study.search.optimizer.name != Some(Algorithm::Random) {
+        lines.push("note: random search with the same budget found nobody who keeps to what is asked".to_owned());
+    }
     lines.extend(chosen::lines(
         goals,
         &history.finalists,
