@@ -23,7 +23,7 @@
 //! [`error`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`names`] · [`random`]
 //! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
 //! [`sources`] · [`tokenizer`] · [`evomistral`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
-//! [`irt`] · [`item`] · [`store`] · [`evolve`] search.
+//! [`irt`] · [`item`] · [`store`] · [`evolve`] search; [`queue`] keeps what is to be done.
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
 //! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `tensor(name)` lets the
@@ -43,7 +43,7 @@
 //!   uninterrupted one. (On one kind of processor: the last bits of `exp` and of matrix products may differ between kinds.)
 //! - A search never sees the items it is reported on.
 //! - `method` sees numbers, not names or paths; `optimizer` sees genomes and fitness, not recipes; only `checkpoint`,
-//!   `adapter` and `export` touch the files of models; only `store` knows the database.
+//!   `adapter` and `export` touch the files of models; only `database` knows sled.
 
 pub mod error;
 pub mod dtype;
@@ -74,5 +74,7 @@ pub mod compare;
 pub mod optimizer;
 pub mod irt;
 pub mod item;
+mod database;
 pub mod store;
 pub mod evolve;
+pub mod queue;

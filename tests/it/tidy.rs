@@ -60,8 +60,8 @@ fn files_stay_short_enough_to_be_read() {
 }
 
 #[test]
-fn only_the_store_names_sled() {
-    assert_eq!(naming("sled::"), ["merge-core/src/store.rs"]);
+fn only_one_file_names_sled() {
+    assert_eq!(naming("sled::"), ["merge-core/src/database.rs"]);
 }
 
 #[test]

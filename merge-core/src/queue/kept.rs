@@ -1,0 +1,188 @@
+//! Events on disk: in the embedded database, and line by line in a file beside it that shows what the database has lost.
+//!
+//! The database checks its log itself and ends it where it is damaged: it would come back with fewer events and say nothing.
+//! So it also keeps how many there should be, and the file says which was the last. What the database keeps counts; the file is
+//! written after it, and is what a damaged database is made anew from.
+
+use super::event::{Event, Journal, Tip, What};
+use crate::{
+    database::{Advice, Batch, Database},
+    error::{Error, Result},
+    export::replace_file,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+const ADVICE: Advice =
+    Advice { what: "queue", held: "one server owns it: stop that first, or ask it", damaged: REPAIR };
+
+const REPAIR: &str = "`evomerge serve --repair` makes it anew from the file of events beside it";
+
+const TIP: &[u8] = b"tip";
+const EVENTS: &[u8] = b"event/";
+
+/// A journal in a directory, which one process holds at a time.
+pub struct Kept {
+    database: Database,
+    file: File,
+}
+
+/// A line of the file.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    event: Event,
+    /// The last number given to a job then.
+    last_job: u64,
+}
+
+impl Kept {
+    /// Opens or creates the journal in a directory.
+    ///
+    /// Fails if another process holds it, or if something that was kept is not there any more.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let database = Database::open(&directory.join("store"), &ADVICE)?;
+        let path = directory.join("events.jsonl");
+        let kept: Tip = database.get(TIP)?.unwrap_or_default();
+        let (lines, is_whole) = read(&path)?;
+        let written = lines.last().map_or(0, |line| line.event.seq);
+        let lost = |why: String| Error::user(format!("{}: {why}", directory.display())).hint(REPAIR);
+        if written > kept.seq {
+            return Err(lost(format!(
+                "the store of the queue is damaged: the last event it has is {}, where {written} was the last",
+                kept.seq
+            )));
+        }
+        let events = all(&database)?;
+        if events.len() as u64 != kept.events {
+            return Err(lost(format!(
+                "the store of the queue is damaged: it has {} of {} events",
+                events.len(),
+                kept.events
+            )));
+        }
+        // A crash between the two, a torn last line, or mostly lines of jobs that are gone.
+        if written < kept.seq || !is_whole || lines.len() > 2 * events.len() + 1000 {
+            rewrite(&path, &events, kept)?;
+        }
+        let opened = OpenOptions::new().append(true).create(true).open(&path);
+        let file = opened.map_err(|e| Error::io("open", &path, &e))?;
+        Ok(Self { database, file })
+    }
+
+    /// Makes the database anew from the file of events; returns where the damaged one is now, and how many events there are.
+    pub fn repair(directory: &Path) -> Result<(PathBuf, usize)> {
+        let path = directory.join("events.jsonl");
+        let (lines, _) = read(&path)?;
+        let store = directory.join("store");
+        let free = |number: &u32| !directory.join(format!("store-damaged-{number}")).exists();
+        let number = (1..).find(free).expect("some number is free");
+        let aside = directory.join(format!("store-damaged-{number}"));
+        let mut tip = Tip::default();
+        let mut events: Vec<Event> = Vec::new();
+        for line in lines {
+            (tip.seq, tip.job) = (line.event.seq, line.last_job);
+            match line.event.what {
+                What::Removed => events.retain(|event| event.job != line.event.job),
+                _ => events.push(line.event),
+            }
+        }
+        tip.events = events.len() as u64;
+        if store.exists() {
+            // Whoever holds it would write on into what was moved.
+            fs::rename(&store, &aside).map_err(|e| Error::io("move aside", &store, &e))?;
+        }
+        keep(&Database::open(&store, &ADVICE)?, &events, tip)?;
+        rewrite(&path, &events, tip)?;
+        Ok((aside, events.len()))
+    }
+
+    /// Where a damaged snapshot was set aside when it was opened, if there was one.
+    pub fn repaired(&self) -> Option<&Path> {
+        self.database.repaired()
+    }
+}
+
+impl Journal for Kept {
+    fn read(&self) -> Result<(Vec<Event>, Tip)> {
+        Ok((all(&self.database)?, self.database.get(TIP)?.unwrap_or_default()))
+    }
+
+    fn append(&mut self, events: &[Event], tip: Tip) -> Result<()> {
+        keep(&self.database, events, tip)?;
+        let lines = lines(events, tip);
+        // It counts already. If this fails, the next one to open it writes the file anew.
+        let _ = self.file.write_all(lines.as_bytes());
+        Ok(())
+    }
+}
+
+/// Writes events, and takes out those of jobs that are removed.
+fn keep(database: &Database, events: &[Event], tip: Tip) -> Result<()> {
+    let mut batch = Batch::default();
+    for event in events {
+        if let What::Removed = event.what {
+            for key in database.keys_from(&prefix(event), &[])? {
+                batch.remove(key);
+            }
+        } else {
+            let key = [prefix(event).as_slice(), &event.seq.to_be_bytes()].concat();
+            batch.insert(key, event);
+        }
+    }
+    batch.insert(TIP.to_vec(), &tip);
+    database.apply(batch)
+}
+
+/// In order.
+fn all(database: &Database) -> Result<Vec<Event>> {
+    let mut events: Vec<Event> = database.scan(EVENTS).collect::<Result<_>>()?;
+    events.sort_unstable_by_key(|event| event.seq);
+    Ok(events)
+}
+
+/// What the keys of a job's events begin with.
+fn prefix(event: &Event) -> Vec<u8> {
+    [EVENTS, &event.job.0.to_be_bytes()].concat()
+}
+
+fn lines(events: &[Event], tip: Tip) -> String {
+    let line = |event: &Event| {
+        let line = Line { event: event.clone(), last_job: tip.job };
+        serde_json::to_string(&line).expect("events are plain data") + "\n"
+    };
+    events.iter().map(line).collect()
+}
+
+/// Makes the file say what is kept, in one step.
+fn rewrite(path: &Path, events: &[Event], tip: Tip) -> Result<()> {
+    let mut text = lines(events, tip);
+    // What was removed last has left no event, but has its number.
+    if events.last().is_none_or(|last| last.seq < tip.seq) && tip.seq > 0 {
+        let removed = Event { seq: tip.seq, at: 0, job: super::JobId(0), what: What::Removed };
+        text += &lines(&[removed], tip);
+    }
+    replace_file(path, &text)
+}
+
+/// The file's lines, up to the first that cannot be read, and whether that was the end.
+fn read(path: &Path) -> Result<(Vec<Line>, bool)> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
+        Err(e) => return Err(Error::io("read", path, &e)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = Vec::new();
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n').map(serde_json::from_str) {
+            Some(Ok(line)) => lines.push(line),
+            _ => return Ok((lines, false)),
+        }
+    }
+    Ok((lines, true))
+}

@@ -1,0 +1,368 @@
+//! A queue of jobs for one machine: which there are, in what order they run, and what has become of them.
+//!
+//! All that is kept are [events](event); a job is what its events have made of it. An event is on disk before it counts, so
+//! that a crash at any instant leaves a queue that was true a moment ago. What runs jobs, and who may ask for what, is not
+//! known here.
+//!
+//! # Growing past one machine
+//!
+//! A search spends its time in one place: scoring candidates on items ([`Objective::score`](crate::evolve::Objective::score)).
+//! That is what workers on other machines will do. All the rest stays in the server that owns the study.
+//!
+//! **What stays.** The queue of jobs, the store of each study, the optimizer's `ask` and `tell`, the split of items, the choice
+//! of the answer, its export and its report. They take milliseconds, want one owner, and are what makes a search resume
+//! bit for bit.
+//!
+//! **What travels.** A *chunk*: a filled recipe as YAML, the fingerprints of its sources and of its task, and some items, 8 to 64
+//! of them. It is pure: whoever computes it on the same kind of processor gets the same scores. So it can be given to two
+//! workers by mistake and harm nothing, and its name, the SHA-256 of (recipe, source hashes, task fingerprint, items, engine
+//! version), makes giving it in twice the same as once.
+//!
+//! **Through what.** PostgreSQL 15 or later, which gave 1,214 claims and results a second through `tokio-postgres` on two cores where a
+//! 7B candidate needs minutes for a chunk. Workers come with what a laboratory has (Slurm arrays, Kubernetes jobs, ssh): they are
+//! `evomerge work --pull postgresql://…`, hold nothing, and may be killed at any time. Two tables:
+//!
+//! ```sql
+//! create table chunk (
+//!   name     bytea primary key,               -- the SHA-256 above
+//!   study    bytea not null,                  -- whose it is: cancelling deletes by it
+//!   rank     bigint not null,                 -- generation, then rung: lower ones first
+//!   work     jsonb not null,                  -- recipe, fingerprints, items
+//!   leased   timestamptz,                     -- until when somebody has it, by this server's clock
+//!   worker   text,
+//!   tries    int not null default 0,
+//!   scores   jsonb,                           -- one for each item, when it is done
+//!   failure  text                             -- why it cannot be
+//! );
+//! create index on chunk (rank) where scores is null and failure is null;
+//! ```
+//!
+//! A worker claims with one statement, so that no two wait for each other:
+//!
+//! ```sql
+//! update chunk set leased = now() + interval '2 minutes', worker = $1, tries = tries + 1
+//! where name = (select name from chunk
+//!               where scores is null and failure is null and (leased is null or leased < now()) and tries < 3
+//!               order by rank for update skip locked limit 1)
+//! returning name, work;
+//! ```
+//!
+//! It extends its lease every half minute while it computes; a worker that dies loses its lease and the chunk is claimed again.
+//! `listen`/`notify` wakes those who wait. Time is the database's everywhere: workers' clocks are not asked.
+//!
+//! **How it fits.** In the server an `Objective` that inserts chunks (`on conflict do nothing`), waits for their scores and tells
+//! them as the present one does, item by item; [`evolve`](crate::evolve) does not change, nor does the store: scores are remembered by
+//! content on arrival, and the rows are deleted in the same breath. Weights do not travel: a worker opens the recipe's sources by
+//! path or hub name, and refuses a chunk whose hashes are not those of its files. A worker on another kind of processor may differ in
+//! the last bits of a matrix product; the engine version in the chunk's name says which kinds may share one study.
+//!
+//! **The queue itself** can move too, if several servers are to share one: its whole storage is the trait [`Journal`], two
+//! methods, of which a table `event (seq bigint primary key, job bigint, at bigint, what jsonb)` and `insert` in a transaction is another
+//! implementation; the numbers in [`Tip`] come from a row that the transaction locks. Today there is one implementation on disk
+//! ([`Kept`]), and one in memory in the tests.
+
+pub mod event;
+pub mod job;
+mod kept;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    event::{Event, Journal, Tip, What},
+    job::{Failure, Job, JobId, Kind, Limits, Mark, Needs, QUARANTINE, State, Submission, Wish},
+    kept::Kept,
+};
+
+use crate::error::{Error, Result};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::SystemTime,
+};
+
+/// The jobs of a machine.
+pub struct Queue<J> {
+    journal: J,
+    jobs: BTreeMap<JobId, Job>,
+    keys: HashMap<String, JobId>,
+    tip: Tip,
+    /// Milliseconds since 1970.
+    clock: fn() -> u64,
+}
+
+/// How an attempt has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It did what it should.
+    Done,
+    /// It did not.
+    Failed(Failure),
+    /// It stopped before it was done, and goes on from there: why, if nobody has asked for it.
+    Stopped(String),
+}
+
+impl<J: Journal> Queue<J> {
+    /// The queue that a journal tells of.
+    pub fn open(journal: J) -> Result<Self> {
+        let (events, tip) = journal.read()?;
+        let mut queue = Self { journal, jobs: BTreeMap::new(), keys: HashMap::new(), tip, clock: now };
+        for event in events {
+            queue.apply(event);
+        }
+        Ok(queue)
+    }
+
+    /// All jobs, oldest first.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// The place of the last event: it changes whenever anything does.
+    pub fn seq(&self) -> u64 {
+        self.tip.seq
+    }
+
+    /// A job.
+    ///
+    /// Fails if there is none of this number.
+    pub fn job(&self, id: JobId) -> Result<&Job> {
+        self.jobs.get(&id).ok_or_else(|| {
+            let error = Error::user(format!("there is no job {id}"));
+            match self.jobs.len() {
+                0 => error.hint("the queue is empty"),
+                _ => error.hint("`evomerge jobs` lists them"),
+            }
+        })
+    }
+
+    /// Takes jobs in, all or none; of one whose key is known, the job that has it. Numbers are in the order of the submissions.
+    ///
+    /// Fails if one is to wait for a job that is not there, or if a key stands for something else.
+    pub fn submit(&mut self, submissions: Vec<Submission>) -> Result<Vec<JobId>> {
+        let (mut ids, mut events, mut tip) = (Vec::new(), Vec::new(), self.tip);
+        let mut keys: HashMap<String, JobId> = HashMap::new();
+        for submission in submissions {
+            for id in &submission.after {
+                self.job(*id).map_err(|e| e.at(format!("{}: `after`", submission.name)))?;
+            }
+            if let Some(key) = &submission.key {
+                if let Some(id) = self.keys.get(key) {
+                    self.check_same(*id, &submission)?;
+                    ids.push(*id);
+                    continue;
+                }
+                if let Some(id) = keys.get(key) {
+                    ids.push(*id);
+                    continue;
+                }
+            }
+            tip.job += 1;
+            let id = JobId(tip.job);
+            keys.extend(submission.key.clone().map(|key| (key, id)));
+            ids.push(id);
+            events.push((id, What::Submitted { submission: Box::new(submission) }));
+        }
+        self.record(tip.job, events)?;
+        Ok(ids)
+    }
+
+    /// An attempt at a queued job begins.
+    ///
+    /// # Panics
+    /// If it is not queued.
+    pub fn start(&mut self, id: JobId) -> Result<()> {
+        assert_eq!(self.jobs[&id].state, State::Queued, "only a queued job starts");
+        self.note(id, What::Started)
+    }
+
+    /// The attempt at a running job has ended, after so many milliseconds.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn ended(&mut self, id: JobId, end: End, ran_ms: u64) -> Result<()> {
+        let job = &self.jobs[&id];
+        assert_eq!(job.state, State::Running, "only a running job ends");
+        let what = match (end, job.asked) {
+            // It was quicker than whoever wanted it to stop.
+            (End::Done, _) => What::Done { ran_ms },
+            (End::Failed(_) | End::Stopped(_), Some(Wish::Cancel)) => What::Cancelled { ran_ms },
+            (End::Stopped(_), Some(Wish::Pause)) => What::Paused { ran_ms },
+            (End::Stopped(why), None) => What::Interrupted { why, ran_ms },
+            (End::Failed(failure), _) => {
+                let same = job.failures.iter().rev().take_while(|earlier| **earlier == failure).count() + 1;
+                let again = failure.by_machine && job.tries + 1 < job.submission.attempts && same < QUARANTINE;
+                What::Failed { failure, again, ran_ms }
+            }
+        };
+        self.note(id, what)
+    }
+
+    /// Queues again what ran when its server went away.
+    pub fn recover(&mut self) -> Result<Vec<JobId>> {
+        let running: Vec<JobId> = self.jobs().filter(|job| job.state == State::Running).map(|job| job.id).collect();
+        for id in &running {
+            self.ended(*id, End::Stopped("its server was gone".to_owned()), 0)?;
+        }
+        Ok(running)
+    }
+
+    /// Holds a job until it is resumed. One that runs is asked to stop.
+    ///
+    /// Fails if it has ended.
+    pub fn pause(&mut self, id: JobId) -> Result<()> {
+        let job = self.job(id)?;
+        match (job.state, job.asked) {
+            (State::Queued, _) => self.note(id, What::Paused { ran_ms: 0 }),
+            (State::Running, None) => self.note(id, What::Asked { wish: Wish::Pause }),
+            (State::Paused, _) | (State::Running, Some(Wish::Pause)) => Ok(()),
+            (State::Running, Some(Wish::Cancel)) => Err(Error::user(format!("job {id} is being cancelled"))),
+            (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to pause", state.name()))),
+        }
+    }
+
+    /// Lets a paused job have its turn again.
+    ///
+    /// Fails if it has ended.
+    pub fn resume(&mut self, id: JobId) -> Result<()> {
+        let job = self.job(id)?;
+        match (job.state, job.asked) {
+            (State::Paused, _) | (State::Running, Some(Wish::Pause)) => self.note(id, What::Resumed),
+            (State::Queued, _) | (State::Running, None) => Ok(()),
+            (State::Running, Some(Wish::Cancel)) => {
+                Err(Error::user(format!("job {id} is being cancelled"))
+                    .hint(format!("when it is, `evomerge retry {id}`")))
+            }
+            (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to resume", state.name()))
+                .hint(format!("`evomerge retry {id}` runs it again"))),
+        }
+    }
+
+    /// Gives a job up. One that runs is asked to stop. What it has learned stays in its directory.
+    ///
+    /// Fails if it is done, or has failed.
+    pub fn cancel(&mut self, id: JobId) -> Result<()> {
+        let job = self.job(id)?;
+        match (job.state, job.asked) {
+            (State::Queued | State::Paused, _) => self.note(id, What::Cancelled { ran_ms: 0 }),
+            (State::Running, None | Some(Wish::Pause)) => self.note(id, What::Asked { wish: Wish::Cancel }),
+            (State::Cancelled, _) | (State::Running, Some(Wish::Cancel)) => Ok(()),
+            (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to cancel", state.name()))
+                .hint(format!("`evomerge rm {id}` removes it"))),
+        }
+    }
+
+    /// Queues a job again that failed or was cancelled; it goes on from where it was. Limits that are given are its limits
+    /// from now on.
+    ///
+    /// Fails if it has not ended that way, or if it is in quarantine and nobody insists.
+    pub fn retry(&mut self, id: JobId, limits: Limits, insists: bool) -> Result<()> {
+        let job = self.job(id)?;
+        if !matches!(job.state, State::Failed | State::Cancelled) {
+            return Err(Error::user(format!("job {id} is {}: there is nothing to try again", job.state.name())));
+        }
+        if job.is_quarantined() && !insists {
+            let why = job.why.as_deref().unwrap_or_default();
+            return Err(Error::user(format!("job {id} has failed the same way {QUARANTINE} times: {why}"))
+                .hint(format!("`evomerge logs {id}` shows how; when it is mended, `evomerge retry {id} --force`")));
+        }
+        let before = job.submission.limits;
+        let limits = Limits { seconds: limits.seconds.or(before.seconds), bytes: limits.bytes.or(before.bytes) };
+        self.note(id, What::Retried { limits, insists })
+    }
+
+    /// Forgets a job that has ended.
+    ///
+    /// Fails if it has not, or if another waits for it.
+    pub fn remove(&mut self, id: JobId) -> Result<()> {
+        let job = self.job(id)?;
+        if !job.state.has_ended() {
+            return Err(
+                Error::user(format!("job {id} is {}", job.state.name())).hint(format!("`evomerge cancel {id}` first"))
+            );
+        }
+        let waits = |job: &&Job| job.submission.after.contains(&id) && !job.state.has_ended();
+        if let Some(other) = self.jobs().find(waits) {
+            return Err(Error::user(format!("job {} waits for job {id}", other.id)));
+        }
+        self.note(id, What::Removed)
+    }
+
+    /// Queued jobs whose turn it is, in the order in which they should start: by priority, then by number.
+    pub fn ready(&self) -> Vec<&Job> {
+        let mut ready: Vec<&Job> =
+            self.jobs().filter(|job| job.state == State::Queued && self.waits_for(job).is_none()).collect();
+        ready.sort_by_key(|job| (-i64::from(job.submission.priority), job.id));
+        ready
+    }
+
+    /// The first job that a queued one waits for; one that was removed counts as done, since only what nobody waits for is.
+    pub fn waits_for(&self, job: &Job) -> Option<&Job> {
+        let unfinished = |id: &JobId| self.jobs.get(id).filter(|before| before.state != State::Done);
+        job.submission.after.iter().find_map(unfinished)
+    }
+
+    fn check_same(&self, id: JobId, submission: &Submission) -> Result<()> {
+        let known = &self.jobs[&id].submission;
+        if (known.kind, &known.words, &known.file) == (submission.kind, &submission.words, &submission.file) {
+            return Ok(());
+        }
+        let key = submission.key.as_deref().unwrap_or_default();
+        Err(Error::user(format!("the key `{key}` is job {id}'s, which does something else"))
+            .hint("choose another key; one key stands for one piece of work"))
+    }
+
+    fn note(&mut self, id: JobId, what: What) -> Result<()> {
+        self.record(self.tip.job, vec![(id, what)])
+    }
+
+    /// Keeps events; if that fails, nothing has happened.
+    fn record(&mut self, last_job: u64, what: Vec<(JobId, What)>) -> Result<()> {
+        if what.is_empty() {
+            return Ok(());
+        }
+        let at = (self.clock)();
+        let mut tip = Tip { job: last_job, ..self.tip };
+        let event = |(job, what): (JobId, What)| {
+            tip.seq += 1;
+            match (&what, self.jobs.get(&job)) {
+                (What::Removed, Some(job)) => tip.events -= job.events.len() as u64,
+                _ => tip.events += 1,
+            }
+            Event { seq: tip.seq, at, job, what }
+        };
+        let events: Vec<Event> = what.into_iter().map(event).collect();
+        self.journal.append(&events, tip)?;
+        self.tip = tip;
+        for event in events {
+            self.apply(event);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) {
+        match &event.what {
+            What::Submitted { submission } => {
+                let submission = (**submission).clone();
+                if let Some(key) = &submission.key {
+                    self.keys.insert(key.clone(), event.job);
+                }
+                self.jobs.insert(event.job, Job::new(event, submission));
+            }
+            What::Removed => {
+                if let Some(job) = self.jobs.remove(&event.job)
+                    && let Some(key) = &job.submission.key
+                {
+                    self.keys.remove(key);
+                }
+            }
+            _ => {
+                if let Some(job) = self.jobs.get_mut(&event.job) {
+                    job.apply(event);
+                }
+            }
+        }
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

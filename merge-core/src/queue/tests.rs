@@ -1,0 +1,323 @@
+//! Jobs go the ways that they may, and what is read again is what was there, whatever has happened to the files.
+
+use super::*;
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::{fs, path::Path};
+use tempfile::tempdir;
+
+/// Events in memory; may be told to keep no more.
+#[derive(Clone, Default)]
+struct Memory {
+    events: Vec<Event>,
+    tip: Tip,
+    left: Option<usize>,
+}
+
+impl Journal for Memory {
+    fn read(&self) -> Result<(Vec<Event>, Tip)> {
+        Ok((self.events.clone(), self.tip))
+    }
+
+    fn append(&mut self, events: &[Event], tip: Tip) -> Result<()> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(1).ok_or_else(|| Error::machine("the disk is full"))?;
+        }
+        for event in events {
+            match event.what {
+                What::Removed => self.events.retain(|other| other.job != event.job),
+                _ => self.events.push(event.clone()),
+            }
+        }
+        self.tip = tip;
+        Ok(())
+    }
+}
+
+fn merge(name: &str) -> Submission {
+    Submission {
+        kind: Kind::Merge,
+        name: name.to_owned(),
+        words: vec!["merge".to_owned(), format!("{name}.yaml")],
+        directory: "/recipes".into(),
+        file: None,
+        priority: 0,
+        after: Vec::new(),
+        labels: Vec::new(),
+        limits: Limits::default(),
+        attempts: 3,
+        threads: None,
+        needs: Needs::default(),
+        key: None,
+    }
+}
+
+/// Something that is done to job 1.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Start,
+    Pause,
+    Resume,
+    Cancel,
+    Retry,
+    Force,
+    Remove,
+    Done,
+    Stopped,
+    /// The machine fails it, in one way or another.
+    Breaks(u8),
+    /// It fails by its user's mistake.
+    Fails,
+}
+
+fn take<J: Journal>(queue: &mut Queue<J>, id: JobId, step: Step) -> Result<()> {
+    let failure = |why: String, by_machine| End::Failed(Failure { why, by_machine });
+    match step {
+        Step::Start => queue.start(id),
+        Step::Pause => queue.pause(id),
+        Step::Resume => queue.resume(id),
+        Step::Cancel => queue.cancel(id),
+        Step::Retry => queue.retry(id, Limits::default(), false),
+        Step::Force => queue.retry(id, Limits::default(), true),
+        Step::Remove => queue.remove(id),
+        Step::Done => queue.ended(id, End::Done, 5),
+        Step::Stopped => queue.ended(id, End::Stopped("the machine restarts".to_owned()), 5),
+        Step::Breaks(way) => queue.ended(id, failure(format!("killed by signal {way}"), true), 5),
+        Step::Fails => queue.ended(id, failure("no such method".to_owned(), false), 5),
+    }
+}
+
+/// Where job 1 is after some steps, all of which are allowed but perhaps the last.
+fn check(steps: &[Step], expected: std::result::Result<(State, Option<Wish>), &str>) {
+    let mut queue = Queue::open(Memory::default()).expect("empty");
+    queue.submit(vec![merge("a")]).expect("a job");
+    let (last, before) = steps.split_last().expect("a step");
+    for step in before {
+        take(&mut queue, JobId(1), *step).unwrap_or_else(|e| panic!("{steps:?}: {step:?}: {e}"));
+    }
+    let said = take(&mut queue, JobId(1), *last);
+    let found = said.map(|()| queue.job(JobId(1)).map(|job| (job.state, job.asked)).expect("it is there"));
+    assert_eq!(
+        found.as_ref().map_err(ToString::to_string),
+        expected.as_ref().map_err(|e| (*e).to_owned()),
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn jobs_go_the_ways_that_they_may() {
+    use Step::{Breaks, Cancel, Done, Fails, Force, Pause, Remove, Resume, Retry, Start, Stopped};
+    let at = |state| Ok((state, None));
+    check(&[Start], at(State::Running));
+    check(&[Start, Done], at(State::Done));
+    check(&[Start, Stopped], at(State::Queued));
+    check(&[Pause], at(State::Paused));
+    check(&[Pause, Pause], at(State::Paused));
+    check(&[Pause, Resume], at(State::Queued));
+    check(&[Start, Pause], Ok((State::Running, Some(Wish::Pause))));
+    check(&[Start, Pause, Stopped], at(State::Paused));
+    check(&[Start, Pause, Done], at(State::Done));
+    check(&[Start, Pause, Resume, Stopped], at(State::Queued));
+    check(&[Start, Pause, Cancel, Stopped], at(State::Cancelled));
+    check(&[Start, Cancel, Breaks(9)], at(State::Cancelled));
+    check(&[Start, Cancel, Done], at(State::Done));
+    check(&[Cancel, Cancel], at(State::Cancelled));
+    check(&[Cancel, Retry], at(State::Queued));
+    check(&[Start, Fails], at(State::Failed));
+    check(&[Start, Fails, Retry], at(State::Queued));
+    check(&[Start, Done, Pause], Err("job 1 is done: there is nothing to pause"));
+    check(&[Start, Done, Cancel], Err("job 1 is done: there is nothing to cancel"));
+    check(&[Start, Done, Retry], Err("job 1 is done: there is nothing to try again"));
+    check(&[Cancel, Resume], Err("job 1 is cancelled: there is nothing to resume"));
+    check(&[Start, Cancel, Pause], Err("job 1 is being cancelled"));
+    check(&[Remove], Err("job 1 is queued"));
+    check(&[Start, Remove], Err("job 1 is running"));
+    check(&[Cancel, Remove, Remove], Err("there is no job 1"));
+    // The machine's failures are tried again by themselves, three times in all, but not in the same way for ever.
+    check(&[Start, Breaks(9)], at(State::Queued));
+    check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9)], at(State::Failed));
+    check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9), Retry], at(State::Queued));
+    let same = [Start, Breaks(9), Start, Breaks(9), Start, Breaks(9)];
+    check(&same, at(State::Failed));
+    let again = "job 1 has failed the same way 3 times: killed by signal 9";
+    check(&[same.as_slice(), &[Retry]].concat(), Err(again));
+    check(&[same.as_slice(), &[Force]].concat(), at(State::Queued));
+    check(&[same.as_slice(), &[Force, Start, Breaks(9)]].concat(), at(State::Queued));
+    let by_user = [Start, Fails, Retry, Start, Fails, Retry, Start, Fails, Retry];
+    check(&by_user, Err("job 1 has failed the same way 3 times: no such method"));
+    // One that was interrupted has not failed.
+    check(&[Start, Stopped, Start, Stopped, Start, Stopped, Start, Stopped], at(State::Queued));
+}
+
+#[test]
+fn what_is_urgent_goes_first_and_nobody_before_those_it_waits_for() {
+    let mut queue = Queue::open(Memory::default()).expect("empty");
+    let with = |name: &str, priority, after: &[u64]| Submission {
+        priority,
+        after: after.iter().copied().map(JobId).collect(),
+        ..merge(name)
+    };
+    queue.submit(vec![with("a", 0, &[]), with("b", 5, &[]), with("c", 0, &[])]).expect("jobs");
+    queue.submit(vec![with("d", 9, &[2]), with("e", 0, &[1, 3])]).expect("jobs");
+    let ready = |queue: &Queue<Memory>| queue.ready().iter().map(|job| job.id.0).collect::<Vec<_>>();
+    assert_eq!(ready(&queue), [2, 1, 3]);
+    queue.start(JobId(2)).expect("queued");
+    assert_eq!(ready(&queue), [1, 3]);
+    queue.ended(JobId(2), End::Done, 1).expect("running");
+    assert_eq!(ready(&queue), [4, 1, 3]);
+    assert_eq!(queue.waits_for(&queue.jobs[&JobId(5)]).map(|job| job.id), Some(JobId(1)));
+    queue.cancel(JobId(1)).expect("queued");
+    assert_eq!(ready(&queue), [4, 3], "what waits for a job that is cancelled waits");
+    assert_eq!(queue.remove(JobId(1)).expect_err("it is waited for").to_string(), "job 5 waits for job 1");
+    let error = queue.submit(vec![with("f", 0, &[]), with("g", 0, &[77])]).expect_err("there is no 77");
+    assert_eq!(error.to_string(), "g: `after`: there is no job 77");
+    assert_eq!(queue.jobs().count(), 5, "all or none");
+}
+
+#[test]
+fn a_key_stands_for_one_piece_of_work() {
+    let mut queue = Queue::open(Memory::default()).expect("empty");
+    let keyed = |name: &str| Submission { key: Some("tonight".to_owned()), ..merge(name) };
+    let ids = queue.submit(vec![keyed("a"), keyed("a"), merge("b")]).expect("jobs");
+    assert_eq!(ids, [JobId(1), JobId(1), JobId(2)]);
+    assert_eq!(queue.submit(vec![keyed("a")]), Ok(vec![JobId(1)]));
+    let error = queue.submit(vec![keyed("b")]).expect_err("another recipe");
+    assert_eq!(error.to_string(), "the key `tonight` is job 1's, which does something else");
+    queue.cancel(JobId(1)).and_then(|()| queue.remove(JobId(1))).expect("it was queued");
+    assert_eq!(queue.submit(vec![keyed("b")]), Ok(vec![JobId(3)]), "a number is never given twice");
+}
+
+#[test]
+fn events_are_ordered_by_their_place_whatever_the_clock_says() {
+    let mut queue = Queue::open(Memory::default()).expect("empty");
+    queue.clock = || 2_000_000;
+    queue.submit(vec![merge("a"), merge("b")]).expect("jobs");
+    queue.clock = || 1_000;
+    take(&mut queue, JobId(1), Step::Start).and_then(|()| queue.pause(JobId(2))).expect("allowed");
+    queue.clock = || 0;
+    take(&mut queue, JobId(1), Step::Done).and_then(|()| queue.resume(JobId(2))).expect("allowed");
+    let again = Queue::open(queue.journal.clone()).expect("readable");
+    assert_eq!(again.jobs, queue.jobs);
+    let states: Vec<State> = again.jobs().map(|job| job.state).collect();
+    assert_eq!(states, [State::Done, State::Queued]);
+}
+
+/// Does many things at random; some are refused.
+fn stir<J: Journal>(queue: &mut Queue<J>, seed: u64, steps: usize) -> Result<()> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    for number in 0..steps {
+        let all: Vec<(JobId, State)> = queue.jobs().map(|job| (job.id, job.state)).collect();
+        if all.is_empty() || random.random_bool(0.3) {
+            let after = if all.is_empty() { vec![] } else { vec![all[random.random_range(0..all.len())].0] };
+            let after = if random.random_bool(0.2) { after } else { vec![] };
+            queue.submit(vec![Submission { after, ..merge(&number.to_string()) }])?;
+            continue;
+        }
+        let (id, state) = all[random.random_range(0..all.len())];
+        let ends = [Step::Done, Step::Stopped, Step::Breaks(9), Step::Fails];
+        let asks = [Step::Pause, Step::Resume, Step::Cancel, Step::Retry, Step::Force, Step::Remove];
+        let step = match state {
+            State::Queued if random.random_bool(0.5) => Step::Start,
+            State::Running if random.random_bool(0.5) => ends[random.random_range(0..ends.len())],
+            _ => asks[random.random_range(0..asks.len())],
+        };
+        if let Err(error) = take(queue, id, step)
+            && error.to_string() == "the disk is full"
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_kept_has_not_happened() {
+    for left in 0..60 {
+        let mut queue = Queue::open(Memory { left: Some(left), ..Memory::default() }).expect("empty");
+        stir(&mut queue, 7, 200).expect_err("the disk fills up");
+        let again = Queue::open(queue.journal.clone()).expect("readable");
+        assert_eq!((again.jobs, again.tip), (queue.jobs, queue.tip), "{left}");
+    }
+}
+
+#[test]
+fn what_is_read_again_is_what_was_there() {
+    for seed in 0..4 {
+        let dir = tempdir().expect("a directory");
+        let mut queue = Queue::open(Kept::open(dir.path()).expect("new")).expect("empty");
+        stir(&mut queue, seed, 400).expect("room");
+        let (jobs, tip) = (queue.jobs.clone(), queue.tip);
+        assert!(jobs.len() > 5 && tip.job > jobs.len() as u64, "some were removed");
+        drop(queue.journal);
+        // The file of events may be gone, cut short, or behind; the database is what counts.
+        let path = dir.path().join("events.jsonl");
+        let text = fs::read_to_string(&path).expect("it was written");
+        match seed {
+            0 => {}
+            1 => fs::remove_file(&path).expect("it is there"),
+            2 => fs::write(&path, &text[..text.len() - 20]).expect("room"),
+            _ => fs::write(&path, text.lines().next().expect("a line").to_owned() + "\n").expect("room"),
+        }
+        for _ in 0..2 {
+            let again = Queue::open(Kept::open(dir.path()).expect("readable")).expect("readable");
+            assert_eq!((&again.jobs, again.tip), (&jobs, tip), "{seed}");
+        }
+    }
+}
+
+/// A queue whose store `spoil` has changed: what opening it says, and what mending it brings back.
+fn spoilt(spoil: impl Fn(&Path)) {
+    let dir = tempdir().expect("a directory");
+    let mut queue = Queue::open(Kept::open(dir.path()).expect("new")).expect("empty");
+    stir(&mut queue, 3, 300).expect("room");
+    let (jobs, tip) = (queue.jobs.clone(), queue.tip);
+    drop(queue.journal);
+    spoil(&dir.path().join("store"));
+    let error = Kept::open(dir.path()).err().expect("it is damaged");
+    assert!(error.to_string().contains("the store of the queue is damaged: "), "{error}");
+    assert_eq!(error.advice(), Some("`evomerge serve --repair` makes it anew from the file of events beside it"),);
+    let (aside, n_events) = Kept::repair(dir.path()).expect("the file of events is whole");
+    assert!(aside.ends_with("store-damaged-1") && aside.join("db").is_file());
+    assert_eq!(n_events as u64, tip.events);
+    let again = Queue::open(Kept::open(dir.path()).expect("it is mended")).expect("readable");
+    assert_eq!((again.jobs, again.tip), (jobs, tip));
+}
+
+#[test]
+fn damage_is_told_of_and_mended() {
+    let last_bytes = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).expect("something is written");
+    spoilt(|store| {
+        let path = store.join("db");
+        let mut bytes = fs::read(&path).expect("readable");
+        let end = last_bytes(&bytes);
+        for byte in &mut bytes[end - 8..=end] {
+            *byte ^= 0xff;
+        }
+        fs::write(&path, bytes).expect("room");
+        remove_snapshots(store);
+    });
+    spoilt(|store| {
+        let path = store.join("db");
+        let bytes = fs::read(&path).expect("readable");
+        fs::write(&path, &bytes[..last_bytes(&bytes) / 2]).expect("room");
+        remove_snapshots(store);
+    });
+    // The whole store is gone.
+    spoilt(|store| {
+        for entry in fs::read_dir(store).expect("it is there") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("removed");
+        }
+        fs::write(store.join("db"), []).expect("room");
+    });
+}
+
+/// They may hold what the log has lost.
+fn remove_snapshots(store: &Path) {
+    for entry in fs::read_dir(store).expect("it is there") {
+        let entry = entry.expect("readable");
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::remove_file(entry.path()).expect("it is there");
+        }
+    }
+}
