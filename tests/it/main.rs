@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod kit;
+mod browser;
 mod cli;
 mod conformance;
 mod data;
@@ -10,6 +11,7 @@ mod eval;
 mod export;
 mod looks;
 mod merges;
+mod page;
 mod path;
 mod promises;
 mod refusals;
