@@ -40,10 +40,10 @@ const BYTES = {
 
 /** The sum of numbers with units, such as `1d 12h`; NaN of anything else. */
 function measured(text, units) {
-  const parts = text.trim().toLowerCase().match(/[\d.]+\s*[a-z]*/g) ?? [];
-  const whole = parts.join('').replace(/\s/g, '') === text.toLowerCase().replace(/\s/g, '');
-  const values = parts.map((part) => parseFloat(part) * (units[part.replace(/[\d.\s]/g, '')] ?? NaN));
-  return whole && values.length ? Math.round(values.reduce((a, b) => a + b)) : NaN;
+  const whole = text.trim().toLowerCase();
+  const parts = [...whole.matchAll(/([\d.]+)\s*([a-z]*)\s*/gy)];
+  if (!whole || parts.map(([part]) => part).join('') !== whole) return NaN;
+  return Math.round(parts.reduce((sum, [, n, unit]) => sum + n * (units[unit] ?? NaN), 0));
 }
 
 /** The state in a word, with what was asked of a job that runs. */
@@ -124,8 +124,9 @@ function button(text, act, attributes = {}) {
 
 function complain(error) {
   if (error.name === 'AbortError') return;
+  if (!(error instanceof Refusal)) throw error;
   $('alert').hidden = false;
-  $('alert-text').textContent = error instanceof Refusal ? error.message : 'the server is away';
+  $('alert-text').textContent = error.message;
   $('alert-hint').textContent = error.hint ?? '';
 }
 $('alert-close').onclick = () => { $('alert').hidden = true; };
@@ -150,9 +151,9 @@ function sure(title, text, yes) {
 
 // ---- The server
 
-/** What the server would not do, and what to do about it. */
+/** What the server would not do, and what to do about it; of status 0 if it did not answer. */
 class Refusal extends Error {
-  constructor(status, { error, hint } = {}) {
+  constructor(status, { error, hint }) {
     super(error ?? `the server answered ${status}`);
     this.status = status;
     this.hint = hint;
@@ -180,11 +181,15 @@ function askToken(refused) {
   return asking;
 }
 
+const AWAY = 'server is away';
+
 async function request(path, options = {}) {
   for (;;) {
     const used = token();
     const headers = { ...options.headers, ...(used && { authorization: `Bearer ${used}` }) };
-    const answer = await fetch(path, { cache: 'no-store', ...options, headers });
+    const answer = await fetch(path, { cache: 'no-store', ...options, headers }).catch((error) => {
+      throw error.name === 'AbortError' ? error : new Refusal(0, { error: AWAY });
+    });
     if (answer.ok) return answer;
     if (answer.status !== 401) throw new Refusal(answer.status, await answer.json().catch(() => ({})));
     await askToken(used);
@@ -195,12 +200,6 @@ const get = async (path, signal) => (await request(path, { signal })).json();
 const post = async (path, body, signal) => {
   const headers = { 'content-type': 'application/json' };
   return (await request(path, { method: 'POST', headers, body: JSON.stringify(body), signal })).json();
-};
-
-/** What there is, or nothing. */
-const optional = (error) => {
-  if (error.status !== 404) throw error;
-  return null;
 };
 
 function hear(job) {
@@ -232,7 +231,7 @@ async function* events(body, abort) {
 /** Keeps the jobs as the server has them, for as long as the page is open. */
 async function live() {
   for (let wait = 500; ; wait = Math.min(2 * wait, 5000)) {
-    let why = 'server is away, trying again';
+    let why = AWAY;
     try {
       const abort = new AbortController();
       // First the stream and then the list, so that nothing is missed between them.
@@ -248,9 +247,9 @@ async function live() {
         redraw();
       }
     } catch (error) {
-      if (error instanceof Refusal) why = `${error.message}, trying again`;
+      if (error instanceof Refusal) why = error.message;
     }
-    connection('away', why);
+    connection('away', `${why}, trying again`);
     await pause(wait);
   }
 }
@@ -260,6 +259,8 @@ async function list(signal) {
   machine = all.server;
   jobs.clear();
   all.jobs.forEach(hear);
+  // What was asked for while the server was away is asked for again.
+  if (shown) shown.seen = {};
 }
 
 function connection(state, text) {
@@ -389,12 +390,12 @@ function closeJob() {
   shown = null;
 }
 
-/** Does something once for each value of a key; what the server does not have, or no longer, is no error here. */
+/** Does something once for each value of a key; what the server does not have (any more) is no error here. */
 function once(name, key, act) {
   const { seen, abort } = shown;
   if (seen[name] === key) return;
   seen[name] = key;
-  act(abort.signal).catch(optional).catch((error) => { seen[name] = null; complain(error); });
+  act(abort.signal).catch((error) => { if (![0, 404].includes(error.status)) complain(error); });
 }
 
 function drawJob() {
@@ -541,8 +542,8 @@ async function followLog(view) {
     const stands = `${job?.state} ${job?.attempts}`;
     if (!job || document.hidden || (job.state !== 'running' && known === stands)) continue;
     const path = `/api/jobs/${view.id}/log${from == null ? '' : `?from=${from}`}`;
-    // A server that is away is told of elsewhere; the next second may find it.
-    const part = await get(path, view.abort.signal).catch((error) => error instanceof Refusal && { text: '', next: from });
+    // A server that is away is told of elsewhere, and the next second may find it.
+    const part = await get(path, view.abort.signal).catch((error) => error.status && { text: '', next: from });
     if (!part || view.abort.signal.aborted) continue;
     from = part.next;
     if (!part.text) known = stands;
@@ -562,7 +563,8 @@ $('to-end').onclick = () => { $('log').scrollTop = $('log').scrollHeight; };
 /** One key for one filled-in form: what is sent twice is done once. */
 let key = null;
 let checking = null;
-let kinds = new Map();
+/** The recipes there are. */
+let known = new Set();
 
 /** The height of a line of the editor in the style sheet, pixels. */
 const LINE = 20;
@@ -571,10 +573,11 @@ const source = () => $('form').elements.source.value;
 
 async function openForm() {
   const [{ recipes }] = await Promise.all([get('/api/recipes'), met.promise]);
-  kinds = new Map(recipes.map(({ file, kind }) => [file, kind]));
+  known = new Set(recipes.map(({ file }) => file));
   const chosen = $('file').value;
   $('file').replaceChildren(...recipes.map(({ file, kind }) => make('option', { value: file }, `${file} (${kind})`)));
-  if (kinds.has(chosen)) $('file').value = chosen;
+  if (known.has(chosen)) $('file').value = chosen;
+  if (!recipes.length) $('form').elements.source.value = 'text';
   if (!$('save-as').value) $('save-as').value = unused('recipe.yaml');
   await drawSource();
 }
@@ -584,7 +587,7 @@ function unused(name) {
   const place = name.includes('/') ? name : `${machine.roots?.[0] ?? 'recipes'}/${name}`;
   const [, stem, ending] = place.match(/^(.*?)(?:-\d+)?(\.[^./]*)?$/);
   for (let n = 2, file = place; ; n += 1) {
-    if (!kinds.has(file)) return file;
+    if (!known.has(file)) return file;
     file = `${stem}-${n}${ending ?? '.yaml'}`;
   }
 }
@@ -671,7 +674,7 @@ function verdict(...nodes) {
 }
 
 function wrong(error) {
-  if (!(error instanceof Refusal)) return verdict(make('p', { class: 'wrong' }, 'the server is away'));
+  if (!(error instanceof Refusal)) throw error;
   verdict(make('p', { class: 'wrong' }, error.message));
   if (error.hint) $('verdict').append(make('p', { class: 'soft' }, `hint: ${error.hint}`));
   const [, file, line, column] = error.message.match(/^(\S*?):(\d+):(\d+): /) ?? [];
@@ -706,7 +709,7 @@ $('form').onsubmit = async (event) => {
   try {
     const job = await post('/api/jobs', submission());
     hear(job);
-    for (const id of ['name', 'after']) $(id).value = '';
+    for (const id of ['name', 'after', 'save-as']) $(id).value = '';
     location.hash = `#/job/${job.id}`;
   } catch (error) {
     wrong(error);
