@@ -58,6 +58,11 @@ impl Hub {
         Self::new(&|name| std::env::var(name).ok())
     }
 
+    /// What is in the cache, and nothing else.
+    pub(crate) fn offline() -> Self {
+        Self { offline: true, ..Self::from_env() }
+    }
+
     /// With the variables that the hub's own library reads, in its order.
     fn new(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());

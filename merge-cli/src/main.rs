@@ -6,12 +6,14 @@ mod card;
 mod chosen;
 mod hub;
 mod interrupt;
+mod job;
 mod licence;
 mod model;
 mod picture;
 mod provenance;
 mod report;
 mod screen;
+mod serve;
 mod view;
 
 use args::{Args, Command};
@@ -21,7 +23,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match run(args.command) {
+    // Until the end it is known that this job runs.
+    let job = job::begin();
+    match job.and_then(|_running| run(args.command)) {
         Ok(_) if !screen::all_said() => ExitCode::from(3),
         Ok(code) => code,
         Err(error) => {
@@ -40,6 +44,16 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Eval(args) => return command::eval::run(&args),
         Command::Merge(args) => return command::merge::run(&args),
         Command::Report(args) => command::report::run(&args)?,
+        Command::Serve(args) => command::serve::run(&args)?,
+        Command::Submit(args) => command::submit::run(&args)?,
+        Command::Jobs(args) => command::jobs::list(&args)?,
+        Command::Job(args) => command::jobs::show(&args)?,
+        Command::Logs(args) => command::jobs::logs(&args)?,
+        Command::Cancel(args) => command::jobs::cancel(&args)?,
+        Command::Pause(args) => command::jobs::pause(&args)?,
+        Command::Resume(args) => command::jobs::resume(&args)?,
+        Command::Retry(args) => command::jobs::retry(&args)?,
+        Command::Rm(args) => command::jobs::remove(&args)?,
         Command::Plan(args) => command::plan::run(&args)?,
         Command::Verify(args) => command::verify::run(&args)?,
         Command::Tasks(args) => command::tasks::run(&args)?,

@@ -1,6 +1,9 @@
 //! The terminal: data to standard output, everything else to standard error, no panic when a pipe closes.
 
-use crate::view::{self, Names, View};
+use crate::{
+    job,
+    view::{self, Names, View},
+};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::{error::Error, evolve::Progress};
@@ -32,6 +35,15 @@ pub(crate) fn data(text: &str) {
             LOST.store(true, Ordering::Relaxed);
             say(&format!("error: cannot write to standard output: {}", e.kind()));
         }
+    }
+}
+
+/// A part of data that brings its own line ends.
+pub(crate) fn part(text: &str) {
+    if let Err(e) = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush())
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        LOST.store(true, Ordering::Relaxed);
     }
 }
 
@@ -75,6 +87,7 @@ impl Line {
     }
 
     pub(crate) fn show(&self, progress: &Progress) {
+        job::tell(|| self.told(progress));
         if let Some(view) = &self.view {
             view.show(progress);
             return;
@@ -99,6 +112,28 @@ impl Line {
         view::above(|| ());
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+
+    /// The same for who looks from elsewhere.
+    fn told(&self, progress: &Progress) -> job::Told {
+        let (done, seconds) = (progress.scored_now as u64, self.began.elapsed().as_secs_f64());
+        let rest = progress.items.1.saturating_sub(progress.items.0) as u64;
+        let (searches, last) = (progress.generation.0 > 0, progress.curve.last());
+        job::Told {
+            progress: job::Progress {
+                phase: progress.phase.to_owned(),
+                done: progress.items.0 as u64,
+                total: progress.items.1 as u64,
+                unit: "items".to_owned(),
+                rate: (done > 0 && seconds > 1.0).then(|| done as f64 / seconds),
+                left_seconds: left(done, rest, seconds),
+                generation: searches.then_some(progress.generation.0),
+                spent: searches.then_some(progress.generation.1),
+                best: last.and_then(|last| last.best),
+                mean: last.and_then(|last| last.mean),
+            },
+            curve: progress.curve.clone(),
         }
     }
 
@@ -199,6 +234,7 @@ impl Meter {
             pace.from = Some((from, effort));
         }
         let seconds = from.elapsed().as_secs_f64();
+        job::tell(|| self.told(done, effort.saturating_sub(before), effort, seconds));
         if let Some(bar) = &self.bar {
             bar.set_position(effort);
             bar.set_message(self.describe(done, effort.saturating_sub(before), effort, seconds));
@@ -206,6 +242,23 @@ impl Meter {
             pace.said = Instant::now();
             say(&self.describe(done, effort.saturating_sub(before), effort, seconds));
         }
+    }
+
+    /// The same for who looks from elsewhere.
+    fn told(&self, done: u64, measured: u64, effort: u64, seconds: f64) -> job::Told {
+        let unit = match self.unit {
+            Unit::Bytes => "bytes",
+            Unit::Answers => "answers",
+        };
+        let progress = job::Progress {
+            phase: self.what.to_owned(),
+            done,
+            total: self.total,
+            unit: unit.to_owned(),
+            left_seconds: left(measured, self.effort.0.saturating_sub(effort), seconds),
+            ..job::Progress::default()
+        };
+        job::Told { progress, ..job::Told::default() }
     }
 
     /// `measured` of the effort took so many seconds.

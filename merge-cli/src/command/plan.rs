@@ -90,7 +90,7 @@ fn settings(step: &Step) -> String {
 
 /// What threads have in hand at a time: a block of every input and of what methods make of it, counts for selecting, and
 /// what is about to be written.
-fn memory(steps: &[Step]) -> u64 {
+pub(crate) fn memory(steps: &[Step]) -> u64 {
     let inputs = steps.iter().map(|step| step.sources.len()).max().unwrap_or(0) as u64;
     let widest = steps.iter().filter_map(|step| step.shape.last()).max().copied().unwrap_or(0);
     let block = 4 * BLOCK.max(widest) as u64;

@@ -146,7 +146,7 @@ pub struct Progress {
 }
 
 /// A generation in a few numbers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// The best fitness and the mean one, of those that were ranked.
     pub best: Option<f64>,

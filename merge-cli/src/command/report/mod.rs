@@ -16,7 +16,7 @@ use self::summary::Summary;
 use crate::{args::Report as Args, report, screen};
 use merge_core::{
     error::{Error, Result},
-    evolve::{self, Record},
+    evolve::{self, Point, Record},
     export,
     store::Store,
 };
@@ -58,6 +58,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         screen::say(&format!("{} is written; any browser shows it", file.display()));
     }
     Ok(())
+}
+
+/// A study's page, as `--html` writes it; `name` is what its reader calls it.
+pub(crate) fn page_of(name: &str, study: &Path) -> Result<String> {
+    let Found::Study(directory) = find(study)? else {
+        return Err(Error::user(format!("{name}: these are several studies, each of which has a page of its own")));
+    };
+    let store = Store::open(&directory.join("study"))?;
+    Ok(html::page(name, &Summary::of(read(&store, &directory)?)?))
+}
+
+/// A search as it runs, drawn, if there is something to draw yet.
+pub(crate) fn live(curve: &[Point]) -> Option<String> {
+    html::live(curve)
 }
 
 /// What is in a directory.

@@ -56,6 +56,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(interrupt::CODE))
 }
 
+/// Refuses a search that could not run, without reading a weight.
+pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<()> {
+    evolve::check(&file.template, sources, &file.search, &tasks::benchmarks(file)?)
+}
+
 /// The command that goes on.
 fn command(args: &Args) -> String {
     let file = match (&args.file, &args.from_mergekit) {

@@ -3,9 +3,12 @@
 mod axes;
 mod curves;
 mod grids;
+mod live;
 mod path;
 mod style;
 mod tables;
+
+pub(super) use live::live;
 
 use super::summary::Summary;
 use crate::screen::grouped;

@@ -1,0 +1,266 @@
+//! `evomerge jobs`, `job`, `logs`, `cancel`, `pause`, `resume`, `retry` and `rm`: what is in the queue, and what to do with it.
+
+use crate::{
+    args::{Ids, JobOf, Jobs, Logs, Retry},
+    screen::{self, bytes, duration},
+    serve::{Again, Desk, Home, Shown, tail},
+};
+use merge_core::{
+    error::{Error, Result},
+    queue::{JobId, State},
+};
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
+
+/// Jobs that have ended are shown as many of, unless all are asked for.
+const ENDED: usize = 10;
+const STRING: &str = "a String takes all that is written";
+
+pub(crate) fn list(args: &Jobs) -> Result<()> {
+    let home = Home::from_env()?;
+    if !args.watch {
+        let desk = Desk::open(&home)?;
+        let jobs = wanted(args, desk.jobs()?);
+        if args.json {
+            screen::data(&serde_json::to_string_pretty(&jobs).expect("plain data"));
+            return Ok(());
+        }
+        screen::data(&table(&jobs, args.all));
+        if !desk.runs() && jobs.iter().any(|job| !job.state.has_ended()) {
+            screen::say("no server runs: `evomerge serve` starts it");
+        }
+        return Ok(());
+    }
+    let interrupted: Arc<AtomicBool> = Arc::default();
+    let flag = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))?;
+    while !interrupted.load(Ordering::Relaxed) {
+        let jobs = wanted(args, Desk::open(&home)?.jobs()?);
+        let text = table(&jobs, args.all);
+        if io::stdout().is_terminal() {
+            // From the first cell on, and nothing below.
+            let _ = write!(io::stdout(), "\x1b[H\x1b[2J{text}\n\n(Ctrl-C ends this; jobs go on)\n")
+                .and_then(|()| io::stdout().flush());
+        } else {
+            screen::data(&format!("{text}\n"));
+        }
+        for _ in 0..10 {
+            if !interrupted.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn show(args: &JobOf) -> Result<()> {
+    let home = Home::from_env()?;
+    let desk = Desk::open(&home)?;
+    let detail = desk.job(args.job)?;
+    if args.json {
+        screen::data(&serde_json::to_string_pretty(&detail).expect("plain data"));
+        return Ok(());
+    }
+    let (job, id) = (&detail.job, JobId(args.job));
+    let mut text = format!("job {}: {} ({})\n", job.id, job.name, job.kind.name());
+    let mut line = |name: &str, value: String| writeln!(text, "  {name:<11}{value}").expect(STRING);
+    line("state", job.standing().to_owned());
+    if let Some(why) = job.why.as_ref().or(job.waits.as_ref()) {
+        line("", why.clone());
+    }
+    line("command", format!("evomerge {}", job.words.join(" ")));
+    line("priority", job.priority.to_string());
+    if !job.after.is_empty() {
+        line("after", job.after.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
+    }
+    if !job.labels.is_empty() {
+        line("labels", job.labels.join(", "));
+    }
+    let limit = [job.limits.seconds.map(|s| duration(s as f64)), job.limits.bytes.map(bytes)];
+    if limit.iter().any(Option::is_some) {
+        line("limits", limit.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    }
+    let needs = [
+        job.needs.memory.map(|memory| format!("about {} of memory", bytes(memory))),
+        job.needs.disk.map(|disk| format!("{} of disk", bytes(disk))),
+    ];
+    if needs.iter().any(Option::is_some) {
+        line("needs", needs.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    }
+    line("ran", format!("{} in {} attempts", duration(job.seconds), job.attempts));
+    if job.state == State::Running {
+        line("progress", progress(job));
+    }
+    if home.job(id).is_dir() {
+        line("directory", home.job(id).display().to_string());
+    }
+    text += "\n";
+    for event in &detail.events {
+        let why = event.why.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+        writeln!(text, "  {:>14}  {}{why}", ago(event.at), event.what).expect(STRING);
+    }
+    let (found, _) = tail(&home.output(id), None, 64 << 10)?;
+    if !found.trim().is_empty() {
+        write!(text, "\n{}", found.trim_end()).expect(STRING);
+    }
+    screen::data(text.trim_end());
+    Ok(())
+}
+
+pub(crate) fn logs(args: &Logs) -> Result<()> {
+    let home = Home::from_env()?;
+    let state = || -> Result<State> { Ok(Desk::open(&home)?.job(args.job)?.job.state) };
+    let mut known = state()?;
+    let path = home.log(JobId(args.job));
+    let mut from = 0;
+    loop {
+        loop {
+            let (text, next) = tail(&path, Some(from), 1 << 20)?;
+            if next == from {
+                break;
+            }
+            screen::part(&text);
+            from = next;
+        }
+        if !args.follow || known.has_ended() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(500));
+        known = state()?;
+    }
+}
+
+pub(crate) fn cancel(args: &Ids) -> Result<()> {
+    each(&args.jobs, Desk::cancel)
+}
+
+pub(crate) fn pause(args: &Ids) -> Result<()> {
+    each(&args.jobs, Desk::pause)
+}
+
+pub(crate) fn resume(args: &Ids) -> Result<()> {
+    each(&args.jobs, Desk::resume)
+}
+
+pub(crate) fn retry(args: &Retry) -> Result<()> {
+    let again = Again { force: args.force, seconds: args.time, bytes: args.disk.map(|bytes| bytes as u64) };
+    each(&args.jobs, |desk, id| desk.retry(id, &again))
+}
+
+pub(crate) fn remove(args: &Ids) -> Result<()> {
+    let desk = Desk::open(&Home::from_env()?)?;
+    for id in &args.jobs {
+        desk.remove(*id)?;
+        screen::say(&format!("job {id} is removed"));
+    }
+    Ok(())
+}
+
+/// Does something to each job, and says what it is then.
+fn each(ids: &[u64], how: impl Fn(&Desk, u64) -> Result<Shown>) -> Result<()> {
+    let desk = Desk::open(&Home::from_env()?)?;
+    for id in ids {
+        let job = how(&desk, *id)?;
+        screen::say(&format!("job {id} ({}) is {}", job.name, job.standing()));
+    }
+    Ok(())
+}
+
+/// The jobs that are asked for.
+fn wanted(args: &Jobs, jobs: Vec<Shown>) -> Vec<Shown> {
+    let fits = |job: &Shown| {
+        args.state.is_none_or(|state| State::from(state) == job.state)
+            && args.label.iter().all(|label| job.labels.contains(label))
+    };
+    jobs.into_iter().filter(fits).collect()
+}
+
+/// Those that have not ended, and the last of the others.
+fn table(jobs: &[Shown], all: bool) -> String {
+    if jobs.is_empty() {
+        return "no jobs; `evomerge submit FILE` hands one in".to_owned();
+    }
+    let ended = jobs.iter().filter(|job| job.state.has_ended()).count();
+    let hidden = if all { 0 } else { ended.saturating_sub(ENDED) };
+    let mut left_out = hidden;
+    let shown = jobs.iter().filter(|job| {
+        let hides = job.state.has_ended() && left_out > 0;
+        left_out -= usize::from(hides);
+        !hides
+    });
+    let rows: Vec<[String; 7]> = shown.map(row).collect();
+    let header = ["job", "name", "kind", "state", "priority", "ran", ""].map(str::to_owned);
+    // Thousands of rows are laid out in one go: a table that wraps and measures cells takes longer than all the rest.
+    let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&header).chain(&rows) {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let room = " ".repeat(widths[column] - cell.chars().count());
+            // Numbers end where numbers end.
+            if [0, 4].contains(&column) {
+                write!(line, "{room}{cell}  ").expect(STRING);
+            } else {
+                write!(line, "{cell}{room}  ").expect(STRING);
+            }
+        }
+        writeln!(text, "{}", line.trim_end()).expect(STRING);
+    }
+    if hidden > 0 {
+        writeln!(text, "and {hidden} that ended before; `--all` shows them").expect(STRING);
+    }
+    text.trim_end().to_owned()
+}
+
+fn row(job: &Shown) -> [String; 7] {
+    let says = match job.state {
+        State::Running => progress(job),
+        State::Queued => {
+            job.waits.as_ref().map(|waits| format!("waits for {waits}")).or_else(|| job.why.clone()).unwrap_or_default()
+        }
+        _ => job.why.clone().unwrap_or_default(),
+    };
+    let ran = if job.attempts == 0 { String::new() } else { duration(job.seconds) };
+    [
+        job.id.to_string(),
+        job.name.clone(),
+        job.kind.name().to_owned(),
+        job.standing().to_owned(),
+        job.priority.to_string(),
+        ran,
+        says,
+    ]
+}
+
+/// How far it is.
+fn progress(job: &Shown) -> String {
+    let Some(progress) = &job.progress else { return String::new() };
+    let mut text = progress.phase.clone();
+    let share = progress.spent.or_else(|| (progress.total > 0).then(|| progress.done as f64 / progress.total as f64));
+    if let Some(share) = share {
+        write!(text, " {:.0}%", 100.0 * share.min(1.0)).expect(STRING);
+    }
+    if let (Some(best), Some(mean)) = (progress.best, progress.mean) {
+        write!(text, ", best {:.1}, mean {:.1}", 100.0 * best, 100.0 * mean).expect(STRING);
+    }
+    if let Some(left) = progress.left_seconds {
+        write!(text, ", {} left", duration(left)).expect(STRING);
+    }
+    text
+}
+
+/// How long ago that was, by this machine's clock.
+fn ago(at: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    format!("{} ago", duration(now.saturating_sub(at) as f64 / 1000.0))
+}

@@ -1,0 +1,24 @@
+//! `evomerge serve`: runs what is queued, until it is stopped.
+
+use crate::{args::Serve as Args, interrupt, screen, serve};
+use merge_core::error::Result;
+use std::sync::Arc;
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.systemd {
+        screen::data(&serve::unit(args)?);
+        screen::say(
+            "to install it, and have it run after every start of the machine:\n  \
+             evomerge serve --systemd > ~/.config/systemd/user/evomerge.service\n  \
+             systemctl --user enable --now evomerge\n  \
+             loginctl enable-linger",
+        );
+        return Ok(());
+    }
+    if args.repair {
+        return serve::repair();
+    }
+    let interrupted = Arc::default();
+    interrupt::listen(&interrupted, "stopping; what runs is queued again, and goes on from where it is")?;
+    serve::run(args, &interrupted)
+}

@@ -1,0 +1,56 @@
+//! `evomerge submit`: hands jobs in.
+
+use crate::{
+    args::Submit as Args,
+    screen::{self, bytes},
+    serve::{Desk, Home, Wanted},
+};
+use merge_core::{
+    error::{Error, Result},
+    queue::Kind,
+};
+use std::{env, path::Path};
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let here = env::current_dir().map_err(|e| Error::machine(format!("cannot tell where this is: {e}")))?;
+    let wanted = Wanted {
+        directory: Some(here),
+        name: args.name.clone(),
+        priority: args.priority,
+        after: args.after.clone(),
+        labels: args.label.clone(),
+        seconds: args.time,
+        bytes: args.disk.map(|bytes| bytes as u64),
+        attempts: Some(args.attempts.into()),
+        threads: args.threads,
+        key: args.key.clone(),
+        ..Wanted::default()
+    };
+    let is_command = Kind::ALL.iter().any(|kind| kind.name() == args.words[0]) && !Path::new(&args.words[0]).exists();
+    let all: Vec<Wanted> = if is_command {
+        vec![Wanted { words: Some(args.words.clone()), ..wanted }]
+    } else {
+        if args.words.len() > 1 && args.key.is_some() {
+            return Err(Error::user("one key cannot stand for several files").hint("hand them in one by one"));
+        }
+        args.words.iter().map(|file| Wanted { file: Some(file.clone()), ..wanted.clone() }).collect()
+    };
+    let desk = Desk::open(&Home::from_env()?)?;
+    let mut taken = Vec::new();
+    for wanted in &all {
+        let job = desk.submit(wanted)?;
+        if !args.json {
+            let memory =
+                job.needs.memory.map_or_else(String::new, |memory| format!(", about {} of memory", bytes(memory)));
+            screen::data(&format!("job {}: {} ({}{memory})", job.id, job.name, job.kind.name()));
+        }
+        taken.push(job);
+    }
+    if args.json {
+        screen::data(&serde_json::to_string_pretty(&taken).expect("plain data"));
+    }
+    if !desk.runs() {
+        screen::say("no server runs: `evomerge serve` starts it");
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! This process as a job of the queue: whoever started it can read how far it is, and it stops when that one is gone.
+
+use merge_core::{
+    error::{Error, Result},
+    evolve::Point,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The variable with the job's directory, set by whoever starts it.
+pub(crate) const DIRECTORY: &str = "EVOMERGE_JOB";
+
+/// What the file in the job's directory is called that says how far it is.
+pub(crate) const PROGRESS: &str = "progress.json";
+
+/// How far a job is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Progress {
+    /// What it is doing.
+    pub(crate) phase: String,
+    /// How much is done, of how much, in which unit: items, bytes or answers.
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+    pub(crate) unit: String,
+    /// Units in a second.
+    pub(crate) rate: Option<f64>,
+    /// Seconds until the end, if that can be known.
+    pub(crate) left_seconds: Option<f64>,
+    /// Generations finished, and which share of the budget is spent; of searches.
+    pub(crate) generation: Option<u64>,
+    pub(crate) spent: Option<f64>,
+    /// Fitness in the last generation: the best and the mean.
+    pub(crate) best: Option<f64>,
+    pub(crate) mean: Option<f64>,
+}
+
+/// What the file holds: progress, and what is drawn of it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) progress: Progress,
+    /// The generations of a search.
+    pub(crate) curve: Vec<Point>,
+}
+
+/// The directory, and when something was last written there.
+static JOB: OnceLock<(PathBuf, Mutex<Option<Instant>>)> = OnceLock::new();
+
+/// Not more often than this.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// If this process is a job, waits until an earlier attempt at it is over, and then stops when standard input is closed, which
+/// it is when the server that holds its other end is gone, however it went. Keep what it returns until the end.
+pub(crate) fn begin() -> Result<Option<File>> {
+    let Some(directory) = env::var_os(DIRECTORY).map(PathBuf::from) else { return Ok(None) };
+    let path = directory.join("running");
+    let lock = File::create(&path).map_err(|e| Error::io("create", &path, &e))?;
+    thread::spawn(|| {
+        // Nothing ever comes.
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+    });
+    lock.lock().map_err(|e| Error::io("lock", &path, &e))?;
+    let _ = JOB.set((directory, Mutex::default()));
+    Ok(Some(lock))
+}
+
+/// Says how far the job is, if this is one and it is time.
+pub(crate) fn tell(told: impl FnOnce() -> Told) {
+    let Some((directory, last)) = JOB.get() else { return };
+    // Whoever finds it locked is not the one to speak.
+    let Ok(mut last) = last.try_lock() else { return };
+    if last.is_some_and(|last| last.elapsed() < EVERY) {
+        return;
+    }
+    *last = Some(Instant::now());
+    // It is for looking at: if it cannot be written, the job goes on all the same.
+    let _ = write(directory, &told());
+}
+
+fn write(directory: &Path, told: &Told) -> io::Result<()> {
+    let beside = directory.join(format!(".{PROGRESS}.partial"));
+    fs::write(&beside, serde_json::to_vec(told).expect("plain data"))?;
+    fs::rename(&beside, directory.join(PROGRESS))
+}

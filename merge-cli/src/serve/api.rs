@@ -1,0 +1,368 @@
+//! The queue by HTTP: the same routes on the socket and, if asked for, on a port, where a guard stands before them.
+
+use super::{
+    guard::{self, Guard},
+    metrics, openapi,
+    service::{self, Again, From, News, Service, Wanted},
+    shown::Shown,
+};
+use crate::command::report;
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+    routing::{get, post},
+};
+use merge_core::{
+    error::{Error, Fault, Result},
+    queue::{JobId, Kind, State as JobState},
+    recipe::read_text,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{
+    convert::Infallible,
+    net::TcpListener,
+    os::unix::net::UnixListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::runtime::Runtime;
+use tokio_stream::{StreamExt as _, wrappers::BroadcastStream};
+
+/// A recipe is some kilobytes.
+const LARGEST_BODY: usize = 1 << 20;
+
+/// What handlers know: the queue, and who asks.
+#[derive(Clone)]
+struct App {
+    service: Arc<Service>,
+    from: From,
+}
+
+/// Answers at the socket and, with a guard, at a port.
+pub(super) fn start(
+    runtime: &Runtime,
+    service: &Arc<Service>,
+    socket: UnixListener,
+    http: Option<(TcpListener, Guard)>,
+) -> Result<()> {
+    let failed = |e: std::io::Error| Error::machine(format!("cannot listen: {e}"));
+    let _inside = runtime.enter();
+    let socket = tokio::net::UnixListener::from_std(socket).map_err(failed)?;
+    let here = routes(App { service: Arc::clone(service), from: From::Here });
+    runtime.spawn(async move { axum::serve(socket, here).await });
+    if let Some((listener, guard)) = http {
+        let port = listener.local_addr().map_err(failed)?.port();
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        let guard = Arc::new(guard.at(port, Arc::clone(service)));
+        let afar = routes(App { service: Arc::clone(service), from: From::Afar });
+        let guarded = afar.layer(middleware::from_fn_with_state(guard, guard::stand));
+        runtime.spawn(async move { axum::serve(listener, guarded).await });
+    }
+    Ok(())
+}
+
+fn routes(app: App) -> Router {
+    Router::new()
+        .route("/", get(|| page("text/html; charset=utf-8", include_str!("page/index.html"))))
+        .route("/page.js", get(|| page("text/javascript; charset=utf-8", include_str!("page/page.js"))))
+        .route("/page.css", get(|| page("text/css; charset=utf-8", include_str!("page/page.css"))))
+        .route("/metrics", get(metrics))
+        .route("/api/openapi.json", get(|| async { axum::Json(openapi::description()) }))
+        .route("/api/jobs", get(jobs).post(submit))
+        .route("/api/check", post(check))
+        .route("/api/recipes", get(recipes))
+        .route("/api/recipes/text", get(text))
+        .route("/api/events", get(events))
+        .route("/api/jobs/{id}", get(job).delete(remove))
+        .route("/api/jobs/{id}/cancel", post(cancel))
+        .route("/api/jobs/{id}/pause", post(pause))
+        .route("/api/jobs/{id}/resume", post(resume))
+        .route("/api/jobs/{id}/retry", post(retry))
+        .route("/api/jobs/{id}/log", get(log))
+        .route("/api/jobs/{id}/output", get(output))
+        .route("/api/jobs/{id}/chart", get(chart))
+        .route("/api/jobs/{id}/report", get(report_page))
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing at this address", None) })
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(app)
+}
+
+/// A number that no other call of this process gets.
+pub(super) fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What an error is by HTTP.
+pub(super) fn refusal(code: StatusCode, error: &str, hint: Option<&str>) -> Response {
+    (code, axum::Json(json!({ "error": error, "hint": hint }))).into_response()
+}
+
+/// What went wrong, and how it is called by HTTP.
+struct Wrong(StatusCode, Error);
+
+impl std::convert::From<Error> for Wrong {
+    fn from(error: Error) -> Self {
+        let code = match error.fault() {
+            Fault::User if error.to_string().starts_with("there is no job") => StatusCode::NOT_FOUND,
+            Fault::User => StatusCode::UNPROCESSABLE_ENTITY,
+            Fault::Machine => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(code, error)
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        refusal(self.0, &self.1.to_string(), self.1.advice())
+    }
+}
+
+type Answer<T = Response> = std::result::Result<T, Wrong>;
+
+/// Does what takes time where it holds nobody up.
+async fn apart<T: Send + 'static>(app: App, work: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
+    let done = tokio::task::spawn_blocking(move || work(&app)).await;
+    done.unwrap_or_else(|_| Err(Error::machine("this could not be done; the server's own output says why").into()))
+}
+
+fn json_of<T: Serialize>(value: &T) -> Response {
+    axum::Json(serde_json::to_value(value).expect("plain data")).into_response()
+}
+
+/// The body, which must call itself JSON: a page of another origin cannot send that without being asked for leave.
+fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &Bytes) -> Answer<T> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
+        let error = Error::user("the body must be JSON").hint("send it with `content-type: application/json`");
+        return Err(Wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+    }
+    let read = serde_json::from_slice::<Value>(bytes)
+        .map_err(|e| Wrong(StatusCode::BAD_REQUEST, Error::user(format!("the body is no JSON: {e}"))))?;
+    if !read.is_object() {
+        return Err(Error::user("the body must be an object").into());
+    }
+    serde_json::from_value(read).map_err(|e| Error::user(format!("the body: {e}")).into())
+}
+
+fn id(text: &str) -> Answer<JobId> {
+    text.parse()
+        .map(JobId)
+        .map_err(|_| Error::user(format!("there is no job `{text}`")).hint("jobs have numbers").into())
+}
+
+/// A value of the query, letters decoded.
+fn value(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let text = pairs.filter(|(key, _)| *key == name).map(|(_, text)| text.replace('+', " ")).next()?;
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
+        match code.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+async fn page(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+async fn metrics(State(app): State<App>) -> Answer {
+    apart(app, |app| {
+        let text = metrics::text(&app.service);
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    })
+    .await
+}
+
+async fn jobs(State(app): State<App>) -> Answer {
+    apart(app, |app| {
+        Ok(axum::Json(json!({ "jobs": app.service.jobs(), "server": app.service.server() })).into_response())
+    })
+    .await
+}
+
+async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
+    apart(app, move |app| {
+        let (shown, is_new) = app.service.submit(&wanted(&headers, &bytes)?, app.from)?;
+        let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Ok((code, json_of(&shown)).into_response())
+    })
+    .await
+}
+
+async fn check(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
+    apart(app, move |app| Ok(json_of(&app.service.check(&wanted(&headers, &bytes)?, app.from)?))).await
+}
+
+/// What is wanted, within what its description says.
+fn wanted(headers: &HeaderMap, bytes: &Bytes) -> Answer<Wanted> {
+    let wanted: Wanted = body(headers, bytes)?;
+    wanted.check()?;
+    Ok(wanted)
+}
+
+async fn recipes(State(app): State<App>) -> Answer {
+    apart(app, |app| Ok(axum::Json(json!({ "recipes": app.service.recipes() })).into_response())).await
+}
+
+async fn text(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
+    apart(app, move |app| {
+        let name = value(query.as_deref(), "file").ok_or_else(|| Error::user("no `file` is named"))?;
+        let path = app.service.roots.find(&name)?;
+        if path.extension().is_none_or(|end| end != "yaml" && end != "yml") {
+            return Err(Error::user(format!("{name}: is no recipe by its name")).into());
+        }
+        Ok(axum::Json(json!({ "text": read_text(&path)? })).into_response())
+    })
+    .await
+}
+
+async fn job(State(app): State<App>, Path(number): Path<String>) -> Answer {
+    apart(app, move |app| Ok(json_of(&app.service.job(id(&number)?)?))).await
+}
+
+async fn remove(State(app): State<App>, Path(number): Path<String>) -> Answer {
+    apart(app, move |app| {
+        app.service.remove(id(&number)?)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// What is done to a job; the body says nothing but that it is no form of another page.
+async fn change(
+    app: App,
+    number: String,
+    headers: HeaderMap,
+    bytes: Bytes,
+    how: fn(&Service, JobId) -> Result<Shown>,
+) -> Answer {
+    apart(app, move |app| {
+        let _: Nothing = body(&headers, &bytes)?;
+        Ok(json_of(&how(&app.service, id(&number)?)?))
+    })
+    .await
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn cancel(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+    change(app, number, headers, bytes, Service::cancel).await
+}
+
+async fn pause(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+    change(app, number, headers, bytes, Service::pause).await
+}
+
+async fn resume(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+    change(app, number, headers, bytes, Service::resume).await
+}
+
+async fn retry(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+    apart(app, move |app| {
+        let again: Again = body(&headers, &bytes)?;
+        if again.seconds == Some(0) || again.bytes == Some(0) {
+            return Err(Error::user("the body: a limit is 1 or more").into());
+        }
+        Ok(json_of(&app.service.retry(id(&number)?, &again)?))
+    })
+    .await
+}
+
+async fn log(State(app): State<App>, Path(number): Path<String>, RawQuery(query): RawQuery) -> Answer {
+    apart(app, move |app| {
+        let id = app.service.job(id(&number)?)?.job.id;
+        let from = match value(query.as_deref(), "from") {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| Error::user(format!("from: `{text}` is no number of bytes")))?),
+        };
+        let (text, next) = service::read(&app.service.home.log(JobId(id)), from)?;
+        Ok(axum::Json(json!({ "text": text, "next": next })).into_response())
+    })
+    .await
+}
+
+async fn output(State(app): State<App>, Path(number): Path<String>) -> Answer {
+    apart(app, move |app| {
+        let id = app.service.job(id(&number)?)?.job.id;
+        let (text, _) = service::read(&app.service.home.output(JobId(id)), None)?;
+        Ok(axum::Json(json!({ "text": text })).into_response())
+    })
+    .await
+}
+
+async fn chart(State(app): State<App>, Path(number): Path<String>) -> Answer {
+    apart(app, move |app| {
+        let id = id(&number)?;
+        app.service.job(id)?;
+        let told = app.service.told(id);
+        let drawn = told
+            .and_then(|told| report::live(&told.curve))
+            .ok_or_else(|| Wrong(StatusCode::NOT_FOUND, Error::user(format!("job {id} has nothing to draw yet"))))?;
+        Ok(([(header::CONTENT_TYPE, "image/svg+xml")], drawn).into_response())
+    })
+    .await
+}
+
+async fn report_page(State(app): State<App>, Path(number): Path<String>) -> Answer {
+    apart(app, move |app| {
+        let id = id(&number)?;
+        let job = app.service.job(id)?.job;
+        let none = || {
+            let error = Error::user(format!("job {id} has no report yet")).hint("a search has one when it is done");
+            Wrong(StatusCode::NOT_FOUND, error)
+        };
+        if (job.kind, job.state) != (Kind::Search, JobState::Done) {
+            return Err(none());
+        }
+        let place = app.service.output_of(id).ok_or_else(none)?;
+        let html = report::page_of(&job.name, &place)?;
+        Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response())
+    })
+    .await
+}
+
+async fn events(State(app): State<App>) -> Response {
+    let (service, from) = (Arc::clone(&app.service), app.from);
+    let news = BroadcastStream::new(service.listen());
+    let event = move |news| {
+        // One that is too slow has missed something, and asks for all again when it is told of the next.
+        let event = match news {
+            Ok(News::Job(text)) => match from {
+                From::Here => Event::default().event("job").data(text),
+                From::Afar => Event::default().event("job").data(service.roots.conceal(&text)),
+            },
+            Ok(News::Removed(id)) => Event::default().event("removed").data(json!({ "id": id }).to_string()),
+            Err(_) => Event::default().event("missed").data("{}"),
+        };
+        Ok::<_, Infallible>(event)
+    };
+    Sse::new(news.map(event)).keep_alive(KeepAlive::default()).into_response()
+}

@@ -1,0 +1,209 @@
+//! One attempt at a job: a process of its own, watched until it ends.
+
+use super::{
+    home::{self, Home},
+    machine, work,
+};
+use crate::{
+    interrupt,
+    job::{self, Told},
+    screen::{bytes, duration},
+};
+use merge_core::{
+    error::{Error, Result},
+    export,
+    queue::{End, Failure, Job},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// A process that does a job.
+pub(super) struct Attempt {
+    child: Child,
+    place: PathBuf,
+    log: PathBuf,
+    /// Where in the log this attempt begins.
+    log_from: u64,
+    pub(super) began: Instant,
+    /// What it was stopped for, and when.
+    stopped: Option<(Why, Instant)>,
+    /// When what costs time was last looked at.
+    looked: Instant,
+    told: Option<SystemTime>,
+}
+
+/// Why somebody stops an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its user wants it.
+    Asked,
+    /// The server stops, or the disk is full: it goes on later.
+    Later(String),
+    /// It has taken what it may.
+    Over(String),
+}
+
+/// One that does not stop by itself is stopped again, which ends it at once: what is in flight is computed again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often disks are looked at.
+const LOOKS: Duration = Duration::from_secs(2);
+
+impl Attempt {
+    /// Starts a job.
+    ///
+    /// Fails if its recipe is not what was handed in, or if no process can be started.
+    pub(super) fn start(home: &Home, job: &Job, threads: usize) -> Result<Self> {
+        let submission = &job.submission;
+        let place = home.job(job.id);
+        fs::create_dir_all(&place).map_err(|e| Error::io("create", &place, &e))?;
+        let log = home.log(job.id);
+        let log_from = fs::metadata(&log).map_or(0, |data| data.len());
+        if let Some(mark) = &submission.file
+            && export::sha256_of(&mark.path)? != mark.sha256
+        {
+            let file = mark.path.display();
+            return Err(Error::user(format!("{file}: it is not what was handed in any more")).hint("hand it in again"));
+        }
+        let words = work::words_of(job, &place, threads);
+        home::note(&log, &format!("== attempt {}: evomerge {}", job.attempts + 1, words.join(" ")));
+        let open = |path: PathBuf, appends: bool| -> Result<File> {
+            let mut options = OpenOptions::new();
+            let options = if appends { options.append(true) } else { options.write(true).truncate(true) };
+            options.create(true).open(&path).map_err(|e| Error::io("open", &path, &e))
+        };
+        let program = env::current_exe().map_err(|e| Error::machine(format!("cannot find this program: {e}")))?;
+        let child = Command::new(program)
+            .args(words)
+            .current_dir(&submission.directory)
+            .env(job::DIRECTORY, &place)
+            // It sees the end of it when this process ends, however that ends.
+            .stdin(Stdio::piped())
+            .stdout(open(home.output(job.id), false)?)
+            .stderr(open(log.clone(), true)?)
+            // Ctrl-C at the server's terminal is the server's.
+            .process_group(0)
+            .spawn()
+            .map_err(|e| {
+                Error::machine(format!("cannot start a process in {}: {e}", submission.directory.display()))
+            })?;
+        let now = Instant::now();
+        Ok(Self { child, place, log, log_from, began: now, stopped: None, looked: now, told: None })
+    }
+
+    /// Asks it to stop.
+    pub(super) fn stop(&mut self, why: Why) {
+        match &mut self.stopped {
+            // What its user wants counts for more than what the server wants.
+            Some((known, _)) if *known == Why::Asked || why != Why::Asked => {}
+            Some((known, _)) => *known = why,
+            None => {
+                self.signal(Signal::TERM);
+                self.stopped = Some((why, Instant::now()));
+            }
+        }
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    /// Nobody wants it to stop any more; it does all the same, and goes on later.
+    pub(super) fn wanted_again(&mut self) {
+        if let Some((why, _)) = &mut self.stopped
+            && *why == Why::Asked
+        {
+            *why = Why::Later("it was asked to pause, and then to go on".to_owned());
+        }
+    }
+
+    /// Stops it if it takes more than it may; how far it is, if that is new.
+    pub(super) fn look(&mut self, job: &Job, reserve: u64) -> Option<Told> {
+        let limits = job.submission.limits;
+        let ran = job.ran_ms / 1000 + self.began.elapsed().as_secs();
+        if let Some(most) = limits.seconds.filter(|most| ran >= *most) {
+            self.stop(Why::Over(format!("it has run for {}, which is all it may", duration(most as f64))));
+        }
+        if self.stopped.as_ref().is_some_and(|(_, when)| when.elapsed() > PATIENCE) {
+            self.signal(Signal::TERM);
+        }
+        if self.looked.elapsed() >= LOOKS {
+            self.looked = Instant::now();
+            if let Some(most) = limits.bytes.filter(|most| machine::size(&self.place) > *most) {
+                self.stop(Why::Over(format!("its directory is larger than {}, which is all it may be", bytes(most))));
+            }
+            if let Some(free) = machine::free(&self.place).filter(|free| *free < reserve) {
+                self.stop(Why::Later(format!(
+                    "{} are free on the disk, and {} are kept free",
+                    bytes(free),
+                    bytes(reserve)
+                )));
+            }
+        }
+        let path = self.place.join(job::PROGRESS);
+        let changed = fs::metadata(&path).and_then(|data| data.modified()).ok()?;
+        if self.told == Some(changed)
+            || SystemTime::now().duration_since(changed).is_ok_and(|age| age > self.began.elapsed())
+        {
+            return None;
+        }
+        self.told = Some(changed);
+        serde_json::from_slice(&fs::read(&path).ok()?).ok()
+    }
+
+    /// How it has ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<End> {
+        match self.child.try_wait() {
+            Ok(status) => status.map(|status| self.judge(status)),
+            Err(e) => Some(End::Failed(Failure { why: format!("its process was lost: {e}"), by_machine: true })),
+        }
+    }
+
+    fn judge(&self, status: ExitStatus) -> End {
+        if status.success() {
+            return End::Done;
+        }
+        let failed = |why: String, by_machine| End::Failed(Failure { why, by_machine });
+        match (&self.stopped, status.code(), status.signal()) {
+            (Some((Why::Asked, _)), ..) => End::Stopped("it was asked to stop".to_owned()),
+            (Some((Why::Later(why), _)), ..) => End::Stopped(why.clone()),
+            (Some((Why::Over(why), _)), ..) => failed(why.clone(), false),
+            (None, Some(code), _) if code == i32::from(interrupt::CODE) => {
+                End::Stopped("somebody interrupted its process".to_owned())
+            }
+            (None, Some(code), _) => {
+                let why = self.last_error().unwrap_or_else(|| format!("it ended with code {code}"));
+                // 1 and 2 are what a user can mend.
+                failed(why, code > 2)
+            }
+            (None, None, signal) => {
+                let number = signal.unwrap_or_default();
+                let hint = if number == 9 { ", which is how the system ends what takes too much memory" } else { "" };
+                failed(format!("its process was killed by signal {number}{hint}"), true)
+            }
+        }
+    }
+
+    /// The last error that this attempt has told of, without the path of this machine's program.
+    fn last_error(&self) -> Option<String> {
+        let len = fs::metadata(&self.log).ok()?.len();
+        // An error is among the last things said.
+        let from = self.log_from.max(len.saturating_sub(16 << 10));
+        let (text, _) = home::tail(&self.log, Some(from), 16 << 10).ok()?;
+        text.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // One that is gone already needs none.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Where commands ask: the server if there is one, else the queue itself.
+
+use super::{
+    client::Client,
+    home::Home,
+    machine::Machine,
+    roots::Roots,
+    service::{Again, From, Service, Wanted},
+    shown::{Detail, Shown},
+};
+use merge_core::{error::Result, queue::JobId};
+use serde::Deserialize;
+use std::{
+    fs::File,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Who answers.
+pub(crate) enum Desk {
+    /// A server.
+    Server(Client),
+    /// The queue itself, which is ours as long as the file is.
+    Queue { service: Box<Service>, _lock: File },
+}
+
+/// Another command may have the queue for a moment, or a server be about to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Desk {
+    /// Finds whom to ask.
+    ///
+    /// Fails if a process has the queue and does not answer.
+    pub(crate) fn open(home: &Home) -> Result<Self> {
+        let began = Instant::now();
+        loop {
+            if let Some(client) = Client::connect(&home.socket()?) {
+                return Ok(Self::Server(client));
+            }
+            match home.own() {
+                Ok(lock) => {
+                    let service = Service::new(
+                        home.clone(),
+                        super::open(home)?,
+                        Machine::new(1, None, DEFAULT_RESERVE)?,
+                        Roots::open(&[], home.path())?,
+                    );
+                    return Ok(Self::Queue { service: Box::new(service), _lock: lock });
+                }
+                Err(error) if began.elapsed() > PATIENCE || !home.is_owned()? => return Err(error),
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Whether somebody runs what is queued.
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+
+    pub(crate) fn submit(&self, wanted: &Wanted) -> Result<Shown> {
+        match self {
+            Self::Server(client) => client.post("/api/jobs", wanted),
+            Self::Queue { service, .. } => Ok(service.submit(wanted, From::Here)?.0),
+        }
+    }
+
+    pub(crate) fn jobs(&self) -> Result<Vec<Shown>> {
+        match self {
+            Self::Server(client) => Ok(client.get::<All>("/api/jobs")?.jobs),
+            Self::Queue { service, .. } => Ok(service.jobs()),
+        }
+    }
+
+    pub(crate) fn job(&self, id: u64) -> Result<Detail> {
+        match self {
+            Self::Server(client) => client.get(&format!("/api/jobs/{id}")),
+            Self::Queue { service, .. } => service.job(JobId(id)),
+        }
+    }
+
+    pub(crate) fn pause(&self, id: u64) -> Result<Shown> {
+        self.change(id, "pause", Service::pause)
+    }
+
+    pub(crate) fn resume(&self, id: u64) -> Result<Shown> {
+        self.change(id, "resume", Service::resume)
+    }
+
+    pub(crate) fn cancel(&self, id: u64) -> Result<Shown> {
+        self.change(id, "cancel", Service::cancel)
+    }
+
+    pub(crate) fn retry(&self, id: u64, again: &Again) -> Result<Shown> {
+        match self {
+            Self::Server(client) => client.post(&format!("/api/jobs/{id}/retry"), again),
+            Self::Queue { service, .. } => service.retry(JobId(id), again),
+        }
+    }
+
+    pub(crate) fn remove(&self, id: u64) -> Result<()> {
+        match self {
+            Self::Server(client) => client.delete(&format!("/api/jobs/{id}")),
+            Self::Queue { service, .. } => service.remove(JobId(id)),
+        }
+    }
+
+    fn change(&self, id: u64, name: &str, how: fn(&Service, JobId) -> Result<Shown>) -> Result<Shown> {
+        match self {
+            Self::Server(client) => client.post(&format!("/api/jobs/{id}/{name}"), &serde_json::json!({})),
+            Self::Queue { service, .. } => how(service, JobId(id)),
+        }
+    }
+}
+
+/// What is kept free on a disk, unless somebody says otherwise.
+const DEFAULT_RESERVE: usize = 1_000_000_000;
+
+#[derive(Deserialize)]
+struct All {
+    jobs: Vec<Shown>,
+}

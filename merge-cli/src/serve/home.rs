@@ -1,0 +1,161 @@
+//! The directory of a queue: who owns it, and what is where in it.
+
+use merge_core::{
+    error::{Error, Result},
+    queue::JobId,
+};
+use std::{
+    env,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _},
+    path::{Path, PathBuf},
+};
+
+/// A state directory, which is its user's alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Home(PathBuf);
+
+/// Sockets' addresses have room for so many bytes on every system.
+const LONGEST_SOCKET: usize = 103;
+
+impl Home {
+    /// `EVOMERGE_HOME`, else `evomerge` in `XDG_STATE_HOME` or `~/.local/state`; it is made if it is not there.
+    pub(crate) fn from_env() -> Result<Self> {
+        let set = |name: &str| env::var_os(name).filter(|text| !text.is_empty()).map(PathBuf::from);
+        let state = || set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+        let dir = set("EVOMERGE_HOME")
+            .or_else(|| Some(state()?.join("evomerge")))
+            .ok_or_else(|| Error::user("no directory for the queue is known").hint("set EVOMERGE_HOME to one"))?;
+        let failed = |e: std::io::Error| Error::io("create", &dir, &e);
+        if !dir.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+        }
+        Ok(Self(dir.canonicalize().map_err(failed)?))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where a server listens.
+    pub(super) fn socket(&self) -> Result<PathBuf> {
+        let path = self.0.join("socket");
+        if path.as_os_str().len() > LONGEST_SOCKET {
+            return Err(Error::user(format!("{}: this path is too long for a socket", path.display()))
+                .hint("set EVOMERGE_HOME to a directory with a shorter path"));
+        }
+        Ok(path)
+    }
+
+    /// Where the events are.
+    pub(super) fn queue(&self) -> PathBuf {
+        self.0.join("queue")
+    }
+
+    /// What belongs to a job.
+    pub(crate) fn job(&self, id: JobId) -> PathBuf {
+        self.0.join("jobs").join(id.to_string())
+    }
+
+    /// What a job said.
+    pub(crate) fn log(&self, id: JobId) -> PathBuf {
+        self.job(id).join("log")
+    }
+
+    /// What a job found.
+    pub(crate) fn output(&self, id: JobId) -> PathBuf {
+        self.job(id).join("output")
+    }
+
+    /// Whether somebody owns it, whom one should ask.
+    pub(super) fn is_owned(&self) -> Result<bool> {
+        let (file, path) = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, &e)),
+        }
+    }
+
+    /// Owns it until the file is dropped.
+    ///
+    /// Fails if another process does.
+    pub(super) fn own(&self) -> Result<File> {
+        let (file, path) = self.lock_file()?;
+        let failed = |e: std::io::Error| Error::io("lock", &path, &e);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = fs::read_to_string(&path).unwrap_or_default();
+                let place = self.0.display();
+                let message = match pid.trim() {
+                    "" => format!("{place}: another process has this queue"),
+                    pid => format!("{place}: process {pid} has this queue"),
+                };
+                return Err(Error::user(message)
+                    .hint("a queue has one server: use that one, stop it, or set EVOMERGE_HOME to another directory"));
+            }
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0))
+            .map_err(failed)?;
+        Ok(file)
+    }
+
+    fn lock_file(&self) -> Result<(File, PathBuf)> {
+        let path = self.0.join("lock");
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        Ok((opened.map_err(|e| Error::io("open", &path, &e))?, path))
+    }
+}
+
+/// A file's text from a byte on, at most so many bytes of it, and where it ends; whole letters only. Without `from` it is the
+/// end of the file. A file that is not there is empty.
+pub(crate) fn tail(path: &Path, from: Option<u64>, most: u64) -> Result<(String, u64)> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((String::new(), 0)),
+        Err(e) => return Err(Error::io("open", path, &e)),
+    };
+    let failed = |e: std::io::Error| Error::io("read", path, &e);
+    let len = file.metadata().map_err(failed)?.len();
+    let from = from.unwrap_or(len.saturating_sub(most)).min(len);
+    file.seek(SeekFrom::Start(from)).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).map_err(failed)?;
+    // A letter that is not whole yet is read next time.
+    let cut = match std::str::from_utf8(&bytes) {
+        Err(e) if e.error_len().is_none() && bytes.len() - e.valid_up_to() < 4 => e.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let next = from + cut as u64;
+    Ok((String::from_utf8_lossy(&bytes[..cut]).into_owned(), next))
+}
+
+/// Appends a line, if it can be.
+pub(super) fn note(path: &Path, text: &str) {
+    let _ = OpenOptions::new().append(true).create(true).open(path).and_then(|mut file| writeln!(file, "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tail;
+    use std::fs;
+    use tempfile::tempdir;
+
+    #[test]
+    fn a_log_is_read_on_from_where_it_ended_in_whole_letters() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert_eq!(tail(&path, None, 100).unwrap(), (String::new(), 0));
+        let bytes = "算数 up\n".as_bytes();
+        fs::write(&path, &bytes[..4]).unwrap();
+        assert_eq!(tail(&path, None, 100).unwrap(), ("算".to_owned(), 3));
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(tail(&path, Some(3), 100).unwrap(), ("数 up\n".to_owned(), 10));
+        assert_eq!(tail(&path, None, 4).unwrap().0, " up\n");
+        assert_eq!(tail(&path, Some(99), 4).unwrap(), (String::new(), 10));
+    }
+}

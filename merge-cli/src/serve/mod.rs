@@ -1,0 +1,109 @@
+//! The queue at work: one process owns it, runs its jobs, and answers whoever asks, by a socket or by HTTP.
+//!
+//! A job is a process of its own, the same program with the words that were handed in. So it may run out of memory, be killed
+//! or hang, and nothing else is harmed; to pause it is to ask it to stop, since everything it does goes on from where it
+//! stopped. Commands find the server by its socket; where there is none they open the queue themselves for a moment.
+
+mod api;
+mod attempt;
+mod client;
+mod desk;
+mod guard;
+mod home;
+mod machine;
+mod metrics;
+mod openapi;
+mod roots;
+mod runner;
+mod service;
+mod shown;
+mod systemd;
+mod work;
+
+pub(crate) use self::{
+    desk::Desk,
+    home::{Home, tail},
+    service::{Again, Wanted},
+    shown::Shown,
+    systemd::unit,
+};
+
+use self::{guard::Guard, machine::Machine, roots::Roots, runner::Runner, service::Service};
+use crate::{args::Serve as Args, screen};
+use merge_core::{
+    error::{Error, Result},
+    queue::{Kept, Queue},
+};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+use tokio::runtime;
+
+/// Runs jobs until it is told to stop.
+pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
+    let home = Home::from_env()?;
+    let lock = home.own()?;
+    let guard = args.listen.map(|address| Guard::new(address, &args.host, args.token_file.as_deref())).transpose()?;
+    let roots = Roots::open(&args.root, home.path())?;
+    let machine = Machine::new(usize::from(args.slots), args.memory, args.reserve)?;
+    let queue = open(&home)?;
+    let service = Arc::new(Service::new(home, queue, machine, roots));
+    let runner = Runner::new(Arc::clone(&service));
+    for id in runner.recover()? {
+        screen::say(&format!("job {id} was interrupted: it is queued again, and goes on from where it was"));
+    }
+    let socket = bind(&service.home.socket()?)?;
+    let http = args.listen.map(listen).transpose()?;
+    let made = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = made.map_err(|e| Error::machine(format!("cannot start threads: {e}")))?;
+    api::start(&runtime, &service, socket, http.zip(guard))?;
+    let (jobs, place) = (service.waiting(), service.home.path().display());
+    screen::say(&format!("serving {place}: {} slots, {jobs} jobs wait; Ctrl-C stops, and loses nothing", args.slots));
+    let ran = runner.run(interrupted);
+    runtime.shutdown_background();
+    let _ = fs::remove_file(service.home.socket()?);
+    drop(lock);
+    ran
+}
+
+/// Makes the store of the queue anew from the file of events.
+pub(crate) fn repair() -> Result<()> {
+    let home = Home::from_env()?;
+    let _lock = home.own()?;
+    let (aside, events) = Kept::repair(&home.queue())?;
+    screen::say(&format!("{events} events are there again; the damaged store is now {}", aside.display()));
+    Ok(())
+}
+
+fn open(home: &Home) -> Result<Queue<Kept>> {
+    let kept = Kept::open(&home.queue())?;
+    if let Some(aside) = kept.repaired() {
+        screen::say(&format!("note: a damaged snapshot was moved to {}; no event is lost", aside.display()));
+    }
+    Queue::open(kept)
+}
+
+/// A socket that only its owner may use. Whoever holds the directory may take the place of one that was left behind.
+fn bind(path: &Path) -> Result<UnixListener> {
+    let failed = |e: std::io::Error| Error::io("listen at", path, &e);
+    let _ = fs::remove_file(path);
+    // The directory is its owner's alone, so that nobody comes between the two steps.
+    let socket = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let failed = |e: std::io::Error| {
+        Error::user(format!("cannot listen at {address}: {e}")).hint("choose another port with `--listen`")
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    screen::say(&format!("listening on http://{}", listener.local_addr().map_err(failed)?));
+    Ok(listener)
+}

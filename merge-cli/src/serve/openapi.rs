@@ -1,0 +1,259 @@
+//! What the server says of itself to programs: OpenAPI 3.1, its schemas made from the types that are read and written.
+
+use super::{
+    service::{Again, Checked, Server, Wanted},
+    shown::{Detail, Listed, Shown},
+};
+use crate::job::Progress;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+/// A way in.
+struct Route {
+    path: &'static str,
+    method: &'static str,
+    name: &'static str,
+    says: &'static str,
+    /// The schema of the body, if there is one.
+    takes: Option<Value>,
+    /// Parameters of the query.
+    query: Vec<Value>,
+    /// What comes back when all is well: code, type, schema.
+    gives: Vec<(u16, &'static str, Option<Value>)>,
+    /// What may come back otherwise.
+    refuses: &'static [u16],
+}
+
+const JSON: &str = "application/json";
+
+/// The description.
+pub(super) fn description() -> Value {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes(&mut generator) {
+        let place = paths.entry(route.path).or_insert_with(|| json!({}));
+        place.as_object_mut().expect("it was made so").insert(route.method.to_owned(), operation(&route));
+    }
+    let mut schemas = generator.take_definitions(true);
+    schemas.insert(
+        "Refusal".to_owned(),
+        json!({
+            "type": "object",
+            "required": ["error", "hint"],
+            "properties": {
+                "error": { "type": "string", "description": "What is wrong; of a recipe with file, line and column." },
+                "hint": { "type": ["string", "null"], "description": "What to do about it." },
+            },
+        }),
+    );
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "evomerge",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The job queue of a workstation that merges language models and evolves merges.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+        // Only a server that others can reach asks for one.
+        "security": [{}, { "token": [] }],
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut responses = Map::new();
+    for (code, kind, schema) in &route.gives {
+        let mut response = json!({ "description": "It is done." });
+        if !kind.is_empty() {
+            response["content"] =
+                json!({ *kind: schema.as_ref().map_or_else(|| json!({}), |schema| json!({ "schema": schema })) });
+        }
+        responses.insert(code.to_string(), response);
+    }
+    let refusal = json!({ "$ref": "#/components/schemas/Refusal" });
+    for code in route.refuses.iter().chain(&[401, 403]) {
+        let says = match code {
+            400 => "The body is no JSON.",
+            401 => "A token is needed.",
+            403 => "The request comes from another site's page, or under a name that is not this server's.",
+            404 => "There is no such thing.",
+            413 => "The body is too long.",
+            415 => "The body does not call itself JSON.",
+            _ => "It cannot be done: the error says why.",
+        };
+        // What is too long is refused before anybody reads it.
+        let kind = if *code == 413 { "text/plain" } else { JSON };
+        let schema = if *code == 413 { json!({ "type": "string" }) } else { refusal.clone() };
+        responses.insert(code.to_string(), json!({ "description": says, "content": { kind: { "schema": schema } } }));
+    }
+    let mut parameters = route.query.clone();
+    if route.path.contains("{id}") {
+        parameters.push(json!({
+            "name": "id", "in": "path", "required": true, "description": "A job's number.",
+            "schema": { "type": "integer", "minimum": 1, "maximum": 9_007_199_254_740_991_u64 },
+        }));
+    }
+    let mut operation = json!({
+        "operationId": route.name, "summary": route.says, "parameters": parameters, "responses": responses,
+    });
+    if let Some(schema) = &route.takes {
+        operation["requestBody"] = json!({ "required": true, "content": { JSON: { "schema": schema } } });
+    }
+    operation
+}
+
+fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
+    fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+        generator.subschema_for::<T>().to_value()
+    }
+    let (job, detail, wanted) = (of::<Shown>(generator), of::<Detail>(generator), of::<Wanted>(generator));
+    let (checked, server, listed) = (of::<Checked>(generator), of::<Server>(generator), of::<Listed>(generator));
+    let again = of::<Again>(generator);
+    let _ = of::<Progress>(generator);
+    let object = |fields: &[(&str, Value)]| {
+        let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        let properties: Map<String, Value> =
+            fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+        json!({ "type": "object", "required": names, "properties": properties })
+    };
+    let list = |of: Value| json!({ "type": "array", "items": of });
+    let text = || json!({ "type": "string" });
+    let nothing = || json!({ "type": "object", "additionalProperties": false });
+    let get = |path, name, says, kind, schema, refuses| Route {
+        path,
+        method: "get",
+        name,
+        says,
+        takes: None,
+        query: Vec::new(),
+        gives: vec![(200, kind, schema)],
+        refuses,
+    };
+    let asks = |path, name, says, takes: Value, gives: Vec<(u16, &'static str, Option<Value>)>| Route {
+        path,
+        method: "post",
+        name,
+        says,
+        takes: Some(takes),
+        query: Vec::new(),
+        gives,
+        refuses: &[400, 404, 413, 415, 422],
+    };
+    let one = || vec![(200, JSON, Some(job.clone()))];
+    let all = object(&[("jobs", list(job.clone())), ("server", server)]);
+    let integer = json!({ "type": "integer", "minimum": 0 });
+    let log = object(&[("text", text()), ("next", integer.clone())]);
+    vec![
+        get("/api/jobs", "jobs", "All jobs, oldest first, and the server.", JSON, Some(all), &[]),
+        Route {
+            refuses: &[400, 413, 415, 422],
+            ..asks(
+                "/api/jobs",
+                "submit",
+                "Takes a job in.",
+                wanted.clone(),
+                vec![(201, JSON, Some(job.clone())), (200, JSON, Some(job.clone()))],
+            )
+        },
+        Route {
+            refuses: &[400, 413, 415, 422],
+            ..asks(
+                "/api/check",
+                "check",
+                "Proves a recipe, and says what it needs; takes nothing in.",
+                wanted,
+                vec![(200, JSON, Some(checked))],
+            )
+        },
+        get(
+            "/api/recipes",
+            "recipes",
+            "The recipes that may be handed in.",
+            JSON,
+            Some(object(&[("recipes", list(listed))])),
+            &[],
+        ),
+        Route {
+            query: vec![
+                json!({ "name": "file", "in": "query", "required": true, "schema": text(), "description": "A recipe's name, from a root on." }),
+            ],
+            ..get("/api/recipes/text", "text", "A recipe's text.", JSON, Some(object(&[("text", text())])), &[422])
+        },
+        get("/api/jobs/{id}", "job", "A job, and all that has happened to it.", JSON, Some(detail), &[404]),
+        Route {
+            method: "delete",
+            gives: vec![(204, "", None)],
+            ..get(
+                "/api/jobs/{id}",
+                "remove",
+                "Forgets a job that has ended, and deletes its directory.",
+                JSON,
+                None,
+                &[404, 422],
+            )
+        },
+        asks("/api/jobs/{id}/cancel", "cancel", "Gives a job up; one that runs is asked to stop.", nothing(), one()),
+        asks(
+            "/api/jobs/{id}/pause",
+            "pause",
+            "Holds a job until it is resumed; one that runs is asked to stop.",
+            nothing(),
+            one(),
+        ),
+        asks("/api/jobs/{id}/resume", "resume", "Lets a paused job have its turn again.", nothing(), one()),
+        asks("/api/jobs/{id}/retry", "retry", "Queues a job again that failed or was cancelled.", again, one()),
+        Route {
+            query: vec![
+                json!({ "name": "from", "in": "query", "required": false, "schema": integer, "description": "The byte to begin at; the last 64 KiB unless given." }),
+            ],
+            ..get(
+                "/api/jobs/{id}/log",
+                "log",
+                "What a job has said, and where to go on reading.",
+                JSON,
+                Some(log),
+                &[404, 422],
+            )
+        },
+        get(
+            "/api/jobs/{id}/output",
+            "output",
+            "What a job has found.",
+            JSON,
+            Some(object(&[("text", text())])),
+            &[404],
+        ),
+        get("/api/jobs/{id}/chart", "chart", "A running search, drawn.", "image/svg+xml", None, &[404]),
+        get(
+            "/api/jobs/{id}/report",
+            "report",
+            "What a search found and how: a page that needs nothing else.",
+            "text/html; charset=utf-8",
+            None,
+            &[404, 422],
+        ),
+        get(
+            "/api/events",
+            "events",
+            "Jobs as they change: events `job` with a job, and `removed` with its number.",
+            "text/event-stream",
+            None,
+            &[],
+        ),
+        get("/api/openapi.json", "description", "This description.", JSON, None, &[]),
+        get(
+            "/metrics",
+            "metrics",
+            "The queue in numbers, for Prometheus.",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            None,
+            &[],
+        ),
+    ]
+}

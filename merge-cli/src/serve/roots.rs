@@ -1,0 +1,207 @@
+//! The directories whose recipes may be handed in by HTTP, and what of paths may be said there.
+
+use super::shown::Listed;
+use merge_core::error::{Error, Result};
+use regex::Regex;
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+    sync::LazyLock,
+};
+
+/// Directories that the operator has named, each by its last name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Roots {
+    all: Vec<(String, PathBuf)>,
+    /// The state directory, of which nobody needs to know the place.
+    home: PathBuf,
+}
+
+/// Recipes are looked for so deep.
+const DEPTH: usize = 6;
+/// More are not listed.
+const MOST: usize = 2000;
+
+impl Roots {
+    /// Fails if one is not a directory, or two have the same name.
+    pub(super) fn open(given: &[PathBuf], home: &Path) -> Result<Self> {
+        let mut all: Vec<(String, PathBuf)> = Vec::new();
+        for dir in given {
+            let path = dir.canonicalize().map_err(|e| Error::io("open", dir, &e))?;
+            if !path.is_dir() {
+                return Err(Error::user(format!("{}: is not a directory", dir.display())));
+            }
+            let name = path.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
+            if all.iter().any(|(known, _)| *known == name) {
+                return Err(Error::user(format!("two roots are called `{name}`")).hint("name a directory above both"));
+            }
+            all.push((name, path));
+        }
+        Ok(Self { all, home: home.to_owned() })
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.all.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Where a file is that exists: `recipes/sansu/search.yaml` is in the root `recipes`, wherever that is.
+    ///
+    /// Fails if it is not in a root, links followed.
+    pub(super) fn find(&self, name: &str) -> Result<PathBuf> {
+        let path = self.place(name)?;
+        let there = path.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such file")))?;
+        self.check(&there, name)?;
+        Ok(there)
+    }
+
+    /// Where a file is to be put: in a directory that exists.
+    ///
+    /// Fails if that is not in a root, or if the file is no YAML by its name.
+    pub(super) fn new_file(&self, name: &str) -> Result<PathBuf> {
+        let path = self.place(name)?;
+        if path.extension().is_none_or(|end| end != "yaml" && end != "yml") {
+            return Err(Error::user(format!("{name}: the name of a recipe ends in `.yaml`")));
+        }
+        let (Some(parent), Some(file)) = (path.parent(), path.file_name()) else {
+            return Err(Error::user(format!("{name}: is no name for a file")));
+        };
+        let parent = parent.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such directory")))?;
+        self.check(&parent, name)?;
+        Ok(parent.join(file))
+    }
+
+    /// Refuses what is not in a root.
+    pub(super) fn check(&self, there: &Path, name: &str) -> Result<()> {
+        if self.all.iter().any(|(_, root)| there.starts_with(root)) {
+            return Ok(());
+        }
+        Err(Error::user(format!("{name}: is not in a directory that this server opens"))
+            .hint("whoever runs it names directories with `--root`"))
+    }
+
+    fn place(&self, name: &str) -> Result<PathBuf> {
+        if self.all.is_empty() {
+            return Err(Error::user("this server takes no recipes by HTTP")
+                .hint("whoever runs it names directories with `--root`"));
+        }
+        let path = Path::new(name);
+        let mut parts = path.components();
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        let first = parts.next().filter(|part| plain(*part)).map(|part| part.as_os_str().to_string_lossy());
+        let root = first.and_then(|first| self.all.iter().find(|(known, _)| *known == first));
+        match root {
+            Some((_, root)) if parts.clone().all(plain) && !name.contains('\0') => Ok(root.join(parts.as_path())),
+            _ => Err(Error::user(format!("{name}: is not in a directory that this server opens"))
+                .hint(format!("a file's name begins with one of: {}", self.names().join(", ")))),
+        }
+    }
+
+    /// The recipes below the roots.
+    pub(super) fn recipes(&self) -> Vec<Listed> {
+        let mut found = Vec::new();
+        for (name, root) in &self.all {
+            walk(root, name, DEPTH, &mut found);
+        }
+        found
+    }
+
+    /// A text as those may see it who are not on this machine: a path in a root begins with the root's name, and of any other
+    /// only the last name is left.
+    pub(super) fn conceal(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, root) in &self.all {
+            text = text.replace(&*root.to_string_lossy(), name);
+        }
+        text = text.replace(&*self.home.to_string_lossy(), "state");
+        PATH.replace_all(&text, "$before…/$last").into_owned()
+    }
+}
+
+/// An absolute path of two names or more.
+static PATH: LazyLock<Regex> = LazyLock::new(|| {
+    let name = r#"[^/\s"'`,:;<>|\\()\[\]{}]+"#;
+    Regex::new(&format!(r#"(?<before>^|[\s"'`=(,:\[>])/(?:{name}/)+(?<last>{name})"#)).expect("a constant pattern")
+});
+
+fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let mut entries: Vec<_> = entries.flatten().collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let path = entry.path();
+        let name = format!("{name}/{file}");
+        if file.starts_with('.') || found.len() >= MOST {
+            continue;
+        }
+        // Links may lead out, or in circles.
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() && depth > 0 {
+            walk(&path, &name, depth - 1, found);
+        } else if kind.is_file()
+            && path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+            && let Ok(text) = fs::read_to_string(&path)
+            && let Some(kind) = super::work::kind_of(&text)
+        {
+            found.push(Listed { file: name, kind });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use tempfile::{TempDir, tempdir};
+
+    /// A root `recipes` beside a secret, with a link out of it.
+    fn roots() -> (Roots, TempDir) {
+        let dir = tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("recipes/sansu")).unwrap();
+        fs::write(dir.path().join("recipes/sansu/a.yaml"), "merge_method: linear\nmodels: []\n").unwrap();
+        fs::write(dir.path().join("secret.yaml"), "merge_method: linear\n").unwrap();
+        symlink(dir.path(), dir.path().join("recipes/out")).unwrap();
+        (Roots::open(&[dir.path().join("recipes")], Path::new("/var/state/evomerge")).unwrap(), dir)
+    }
+
+    #[test]
+    fn what_is_not_in_a_root_is_not_found() {
+        let (roots, dir) = roots();
+        assert!(roots.find("recipes/sansu/a.yaml").unwrap().ends_with("recipes/sansu/a.yaml"));
+        assert!(roots.new_file("recipes/sansu/b.yaml").is_ok());
+        let outside = dir.path().join("secret.yaml").display().to_string();
+        let wrong = [
+            "secret.yaml",
+            "recipes/../secret.yaml",
+            "../secret.yaml",
+            "recipes/out/secret.yaml",
+            "/etc/passwd",
+            "recipes/./../secret.yaml",
+            "recipes//../secret.yaml",
+            "",
+            "recipes/none.yaml",
+            "recipes/a\0.yaml",
+            &outside,
+        ];
+        for name in wrong {
+            assert!(roots.find(name).is_err(), "{name}");
+        }
+        for name in ["recipes/out/b.yaml", "recipes/b.sh", "recipes/none/b.yaml", "b.yaml", "recipes/..", "recipes"] {
+            assert!(roots.new_file(name).is_err(), "{name}");
+        }
+        let listed: Vec<String> = roots.recipes().into_iter().map(|one| one.file).collect();
+        assert_eq!(listed, ["recipes/sansu/a.yaml"]);
+    }
+
+    #[test]
+    fn paths_of_this_machine_are_not_told() {
+        let (roots, dir) = roots();
+        let place = dir.path().canonicalize().unwrap();
+        let told = |text: String| roots.conceal(&text);
+        assert_eq!(told(format!("{}/recipes/sansu/a.yaml:3:1: no", place.display())), "recipes/sansu/a.yaml:3:1: no");
+        assert_eq!(told("/var/state/evomerge/jobs/3/out".into()), "state/jobs/3/out");
+        assert_eq!(told("cannot open /home/someone/models/x.bin: no".into()), "cannot open …/x.bin: no");
+        assert_eq!(told(r#"{"a":"/home/someone/x","b":["/srv/y/z"]}"#.into()), r#"{"a":"…/x","b":["…/z"]}"#);
+        assert_eq!(told("2/3 of http://127.0.0.1:80/api/jobs".into()), "2/3 of http://127.0.0.1:80/api/jobs");
+    }
+}

@@ -1,0 +1,209 @@
+//! Runs jobs: starts those whose turn it is, watches them, and says what has become of them.
+
+use super::{
+    attempt::{Attempt, Why},
+    machine,
+    service::Service,
+};
+use crate::screen::{self, bytes, duration};
+use merge_core::{
+    error::{Fault, Result},
+    queue::{End, Failure, Job, JobId, State},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What runs.
+pub(super) struct Runner {
+    service: Arc<Service>,
+    running: BTreeMap<JobId, Attempt>,
+    /// Before when a job that the machine has failed is not tried again.
+    not_before: BTreeMap<JobId, Instant>,
+}
+
+/// How often running jobs are looked at.
+const LOOKS: Duration = Duration::from_millis(100);
+/// How long jobs have to stop when the server does, before they are killed: it promises to be gone in five seconds.
+const GRACE: Duration = Duration::from_secs(4);
+
+impl Runner {
+    pub(super) fn new(service: Arc<Service>) -> Self {
+        Self { service, running: BTreeMap::new(), not_before: BTreeMap::new() }
+    }
+
+    /// Queues again what ran when the last server went away.
+    pub(super) fn recover(&self) -> Result<Vec<JobId>> {
+        self.service.queue().recover()
+    }
+
+    /// Until it is interrupted; then what runs is stopped, and queued again.
+    pub(super) fn run(mut self, interrupted: &AtomicBool) -> Result<()> {
+        while !interrupted.load(Ordering::Relaxed) {
+            self.step()?;
+            self.service.wait(LOOKS);
+        }
+        self.stop()
+    }
+
+    /// Looks at everything once.
+    fn step(&mut self) -> Result<()> {
+        let jobs: Vec<Job> = {
+            let queue = self.service.queue();
+            self.running.keys().filter_map(|id| queue.job(*id).ok().cloned()).collect()
+        };
+        for job in jobs {
+            let attempt = self.running.get_mut(&job.id).expect("it runs");
+            if job.asked.is_some() {
+                attempt.stop(Why::Asked);
+            } else {
+                attempt.wanted_again();
+            }
+            if let Some(told) = attempt.look(&job, self.service.machine.reserve) {
+                self.service.now().told.insert(job.id, Arc::new(told));
+                self.service.tell(job.id);
+            }
+            if let Some(end) = attempt.ended() {
+                self.finish(job.id, end)?;
+            }
+        }
+        self.start()
+    }
+
+    /// Starts what there is room for, in order. What waits for memory or a slot is not overtaken: it would wait for ever.
+    fn start(&mut self) -> Result<()> {
+        let ready: Vec<Job> = self.service.queue().ready().into_iter().cloned().collect();
+        let machine = self.service.machine;
+        let mut waits = BTreeMap::new();
+        for job in ready {
+            if self.running.len() >= machine.slots {
+                break;
+            }
+            let needs = job.submission.needs;
+            let used: u64 = self.running.keys().map(|id| self.memory(*id)).sum();
+            if let Some(memory) = needs.memory
+                && !self.running.is_empty()
+                && used + memory > machine.memory
+            {
+                let (memory, left) = (bytes(memory), bytes(machine.memory.saturating_sub(used)));
+                waits.insert(job.id, format!("{memory} of memory, of which {left} are left"));
+                break;
+            }
+            let free = machine::free(self.service.home.path()).unwrap_or(u64::MAX);
+            if needs.disk.unwrap_or(0) + machine.reserve > free {
+                let (disk, reserve) = (bytes(needs.disk.unwrap_or(0)), bytes(machine.reserve));
+                waits.insert(
+                    job.id,
+                    format!("{disk} of disk and {reserve} kept free, of which {} are free", bytes(free)),
+                );
+                continue;
+            }
+            if let Some(left) = self.not_before.get(&job.id).map(|when| when.saturating_duration_since(Instant::now()))
+                && !left.is_zero()
+            {
+                waits.insert(job.id, format!("another attempt in {}", duration(left.as_secs_f64().ceil())));
+                continue;
+            }
+            self.begin(&job)?;
+        }
+        let mut now = self.service.now();
+        if now.waits != waits {
+            let told: Vec<JobId> = now.waits.keys().chain(waits.keys()).copied().collect();
+            now.waits = waits;
+            drop(now);
+            for id in told {
+                self.service.tell(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, job: &Job) -> Result<()> {
+        let id = job.id;
+        {
+            let mut queue = self.service.queue();
+            // Somebody may have paused or cancelled it since it was looked at.
+            if !queue.job(id).is_ok_and(|job| job.state == State::Queued) {
+                return Ok(());
+            }
+            // It counts as running before it runs: if all ends here, it is queued again.
+            queue.start(id)?;
+        }
+        let threads = job.submission.threads.map_or(self.service.machine.share(), usize::from);
+        match Attempt::start(&self.service.home, job, threads) {
+            Ok(attempt) => {
+                screen::say(&format!("job {id} ({}) began", job.submission.name));
+                let mut now = self.service.now();
+                now.began.insert(id, attempt.began);
+                now.told.remove(&id);
+                drop(now);
+                self.running.insert(id, attempt);
+                self.service.tell(id);
+                Ok(())
+            }
+            Err(error) => {
+                super::home::note(&self.service.home.log(id), &format!("error: {error}"));
+                let by_machine = error.fault() == Fault::Machine;
+                self.finish(id, End::Failed(Failure { why: error.to_string(), by_machine }))
+            }
+        }
+    }
+
+    fn finish(&mut self, id: JobId, end: End) -> Result<()> {
+        let ran_ms = self.running.get(&id).map_or(0, |attempt| attempt.began.elapsed().as_millis() as u64);
+        let job = {
+            let mut queue = self.service.queue();
+            queue.ended(id, end, ran_ms)?;
+            queue.job(id)?.clone()
+        };
+        self.running.remove(&id);
+        self.service.now().began.remove(&id);
+        match job.state {
+            State::Queued if !job.failures.is_empty() => {
+                let pause = Duration::from_secs(4u64.pow(job.tries.min(6)) / 4);
+                self.not_before.insert(id, Instant::now() + pause);
+            }
+            _ => {
+                self.not_before.remove(&id);
+            }
+        }
+        let why = job.why.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+        let state = if job.state == State::Queued { "is queued again" } else { job.state.name() };
+        let (name, ran) = (&job.submission.name, duration(ran_ms as f64 / 1000.0));
+        screen::say(&format!("job {id} ({name}) {state} after {ran}{why}"));
+        self.service.news(id);
+        Ok(())
+    }
+
+    /// Stops everything that runs, and waits until it has stopped.
+    fn stop(mut self) -> Result<()> {
+        for attempt in self.running.values_mut() {
+            attempt.stop(Why::Later("the server stopped".to_owned()));
+        }
+        let began = Instant::now();
+        while !self.running.is_empty() {
+            let ids: Vec<JobId> = self.running.keys().copied().collect();
+            for id in ids {
+                let attempt = self.running.get_mut(&id).expect("it runs");
+                if began.elapsed() > GRACE {
+                    attempt.kill();
+                }
+                if let Some(end) = attempt.ended() {
+                    self.finish(id, end)?;
+                }
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn memory(&self, id: JobId) -> u64 {
+        self.service.queue().job(id).ok().and_then(|job| job.submission.needs.memory).unwrap_or(0)
+    }
+}

@@ -1,0 +1,483 @@
+//! What may be asked of a queue, whoever asks: a command beside it, or somebody at the other end of a wire.
+
+use super::{
+    home::{self, Home},
+    machine::{self, Machine},
+    roots::Roots,
+    shown::{Detail, Happened, Listed, Shown, limits},
+    work,
+};
+use crate::{
+    job::{self, Told},
+    screen,
+};
+use merge_core::{
+    error::{Error, Result},
+    export,
+    queue::{Job, JobId, Kept, Kind, Needs, Queue, State, Submission},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::broadcast;
+
+/// A queue, and what its answers need.
+pub(crate) struct Service {
+    pub(super) home: Home,
+    pub(super) machine: Machine,
+    pub(super) roots: Roots,
+    queue: Mutex<Queue<Kept>>,
+    /// Wakes who runs jobs.
+    changed: Condvar,
+    /// What runs, as far as it is known here.
+    pub(super) now: Mutex<Now>,
+    news: broadcast::Sender<News>,
+}
+
+/// What is known of jobs beside their events.
+#[derive(Default)]
+pub(super) struct Now {
+    /// When the present attempts began.
+    pub(super) began: BTreeMap<JobId, Instant>,
+    /// Why queued jobs are not started though it is their turn.
+    pub(super) waits: BTreeMap<JobId, String>,
+    pub(super) told: BTreeMap<JobId, Arc<Told>>,
+}
+
+/// What is new of a job, as text for who listens.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    Job(Arc<str>),
+    Removed(u64),
+}
+
+/// What somebody hands in: a file, a text and where to save it, or words.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Wanted")]
+pub(crate) struct Wanted {
+    /// A recipe that is there, by its name from a root on.
+    pub(crate) file: Option<String>,
+    /// A new recipe, which is saved first.
+    pub(crate) text: Option<String>,
+    /// Where, by its name from a root on; it must not be there yet.
+    pub(crate) save_as: Option<String>,
+    /// What stands behind `evomerge`, and where its paths start; only on this machine.
+    #[schemars(skip)]
+    pub(crate) words: Option<Vec<String>>,
+    #[schemars(skip)]
+    pub(crate) directory: Option<PathBuf>,
+    /// What to call it.
+    #[schemars(length(max = 200))]
+    pub(crate) name: Option<String>,
+    /// Higher ones go first.
+    pub(crate) priority: i32,
+    /// Jobs that must be done before.
+    #[schemars(length(max = 1000))]
+    pub(crate) after: Vec<u64>,
+    /// Words to find it by.
+    #[schemars(length(max = 50))]
+    pub(crate) labels: Vec<String>,
+    /// How long it may run, all attempts together.
+    #[schemars(range(min = 1))]
+    pub(crate) seconds: Option<u64>,
+    /// How large its directory may become.
+    #[schemars(range(min = 1))]
+    pub(crate) bytes: Option<u64>,
+    /// How often it is tried if the machine fails it; 3 unless said.
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) attempts: Option<u32>,
+    /// Threads; its share of the machine unless said.
+    #[schemars(range(min = 1))]
+    pub(crate) threads: Option<u16>,
+    /// What makes handing it in twice the same as once.
+    #[schemars(length(min = 1, max = 200))]
+    pub(crate) key: Option<String>,
+    /// Search with this seed instead of the file's.
+    pub(crate) seed: Option<u64>,
+    /// Spend so many item evaluations instead of the file's.
+    #[schemars(range(min = 1))]
+    pub(crate) budget: Option<u64>,
+}
+
+impl Wanted {
+    /// Refuses what its description does not allow.
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |what: &str| Err(Error::user(format!("the body: {what}")));
+        let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > 200);
+        match self {
+            one if long(&one.name) || long(&one.key) => wrong("a name or a key has at most 200 letters"),
+            one if one.key.as_deref() == Some("") => wrong("`key` is empty"),
+            one if one.after.len() > 1000 => wrong("`after` has at most 1000 jobs"),
+            one if one.labels.len() > 50 => wrong("`labels` has at most 50 words"),
+            one if one.attempts.is_some_and(|n| !(1..=100).contains(&n)) => wrong("`attempts` is 1 to 100"),
+            one if one.threads == Some(0) => wrong("`threads` is 1 or more"),
+            one if one.seconds == Some(0) || one.bytes == Some(0) => wrong("a limit is 1 or more"),
+            one if one.budget == Some(0) => wrong("`budget` is 1 or more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is known of a submission before it is one.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Checked {
+    pub(super) kind: Kind,
+    pub(super) needs: Needs,
+    /// What a user may want to know.
+    pub(super) notes: Vec<String>,
+}
+
+/// What a server has.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Server {
+    pub(super) version: String,
+    /// Jobs that run side by side.
+    pub(super) slots: usize,
+    pub(super) threads: usize,
+    /// Bytes for all jobs together.
+    pub(super) memory: u64,
+    /// Bytes that are free where jobs write.
+    pub(super) disk_free: Option<u64>,
+    /// Directories whose recipes may be handed in.
+    pub(super) roots: Vec<String>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// The user whose queue it is, on this machine.
+    Here,
+    /// Whoever can reach the server.
+    Afar,
+}
+
+impl Service {
+    pub(super) fn new(home: Home, queue: Queue<Kept>, machine: Machine, roots: Roots) -> Self {
+        let (news, _) = broadcast::channel(256);
+        Self { home, machine, roots, queue: Mutex::new(queue), changed: Condvar::new(), now: Mutex::default(), news }
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue<Kept>> {
+        // What is half done in memory is not in the journal, and the journal is asked before memory changes.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something has changed, or so long.
+    pub(super) fn wait(&self, at_most: Duration) {
+        let queue = self.queue();
+        let _ = self.changed.wait_timeout(queue, at_most);
+    }
+
+    pub(super) fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Tells who listens how a job is now.
+    pub(super) fn tell(&self, id: JobId) {
+        if self.news.receiver_count() > 0
+            && let Ok(shown) = self.job(id)
+        {
+            let _ = self.news.send(News::Job(serde_json::to_string(&shown.job).expect("plain data").into()));
+        }
+    }
+
+    /// Jobs that are not done and not given up.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue().jobs().filter(|job| !job.state.has_ended()).count()
+    }
+
+    pub(super) fn server(&self) -> Server {
+        Server {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            slots: self.machine.slots,
+            threads: self.machine.threads,
+            memory: self.machine.memory,
+            disk_free: machine::free(self.home.path()),
+            roots: self.roots.names(),
+        }
+    }
+
+    /// All jobs, oldest first.
+    pub(super) fn jobs(&self) -> Vec<Shown> {
+        let (queue, now) = (self.queue(), self.now());
+        queue.jobs().map(|job| shown(&queue, &now, job)).collect()
+    }
+
+    pub(super) fn job(&self, id: JobId) -> Result<Detail> {
+        let (queue, now) = (self.queue(), self.now());
+        let job = queue.job(id)?;
+        Ok(Detail { job: shown(&queue, &now, job), events: Happened::of(job) })
+    }
+
+    /// What a job last said of how far it is.
+    pub(super) fn told(&self, id: JobId) -> Option<Arc<Told>> {
+        self.now().told.get(&id).cloned()
+    }
+
+    /// Where a job wrote, if that is there.
+    pub(super) fn output_of(&self, id: JobId) -> Option<PathBuf> {
+        let queue = self.queue();
+        let submission = &queue.job(id).ok()?.submission;
+        let given = submission.words.iter().position(|word| word == "-o" || word == "--output");
+        let named = given.and_then(|at| submission.words.get(at + 1));
+        let place = named.map_or_else(|| self.home.job(id).join("out"), |out| submission.directory.join(out));
+        place.is_dir().then_some(place)
+    }
+
+    pub(super) fn recipes(&self) -> Vec<Listed> {
+        self.roots.recipes()
+    }
+
+    /// Takes a job in; also says whether it is new, or known by its key.
+    pub(super) fn submit(&self, wanted: &Wanted, from: From) -> Result<(Shown, bool)> {
+        let (submission, _) = self.prepare(wanted, from, true)?;
+        let (id, is_new) = {
+            let mut queue = self.queue();
+            let last = queue.jobs().next_back().map(|job| job.id);
+            let id = queue.submit(vec![submission])?[0];
+            (id, last.is_none_or(|last| id > last))
+        };
+        self.news(id);
+        Ok((self.job(id)?.job, is_new))
+    }
+
+    /// What a submission would be; nothing is taken in or saved.
+    pub(super) fn check(&self, wanted: &Wanted, from: From) -> Result<Checked> {
+        let (submission, notes) = self.prepare(wanted, from, false)?;
+        Ok(Checked { kind: submission.kind, needs: submission.needs, notes })
+    }
+
+    pub(super) fn pause(&self, id: JobId) -> Result<Shown> {
+        self.change(id, |queue| queue.pause(id))
+    }
+
+    pub(super) fn resume(&self, id: JobId) -> Result<Shown> {
+        self.change(id, |queue| queue.resume(id))
+    }
+
+    pub(super) fn cancel(&self, id: JobId) -> Result<Shown> {
+        self.change(id, |queue| queue.cancel(id))
+    }
+
+    pub(super) fn retry(&self, id: JobId, again: &Again) -> Result<Shown> {
+        self.change(id, |queue| queue.retry(id, limits(again.seconds, again.bytes), again.force))
+    }
+
+    /// Forgets a job, and deletes its directory.
+    pub(super) fn remove(&self, id: JobId) -> Result<()> {
+        self.queue().remove(id)?;
+        self.now().told.remove(&id);
+        let place = self.home.job(id);
+        if place.exists() {
+            fs::remove_dir_all(&place).map_err(|e| Error::io("remove", &place, &e))?;
+        }
+        let _ = self.news.send(News::Removed(id.0));
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Says that a job has changed.
+    pub(super) fn news(&self, id: JobId) {
+        self.tell(id);
+        self.changed.notify_all();
+    }
+
+    fn change(&self, id: JobId, how: impl FnOnce(&mut Queue<Kept>) -> Result<()>) -> Result<Shown> {
+        how(&mut self.queue())?;
+        self.news(id);
+        Ok(self.job(id)?.job)
+    }
+
+    /// Proves what is wanted, and that the machine can do it.
+    fn prepare(&self, wanted: &Wanted, from: From, saves: bool) -> Result<(Submission, Vec<String>)> {
+        let (mut words, directory, drafted) = self.words(wanted, from)?;
+        let option = |name: &str, value: Option<u64>| {
+            value.map(|value| [format!("--{name}"), value.to_string()]).into_iter().flatten()
+        };
+        words.extend(option("seed", wanted.seed).chain(option("budget", wanted.budget)));
+        let threads = wanted.threads.map_or(self.machine.share(), usize::from);
+        let proved = work::prove(&words, &directory, threads).map_err(|e| match &drafted {
+            Some(draft) => draft.as_named(&e),
+            None => e,
+        })?;
+        if from == From::Afar {
+            for path in &proved.reads {
+                self.roots.check(&path.canonicalize().unwrap_or_else(|_| path.clone()), "a model")?;
+            }
+        }
+        self.check_fits(&proved.needs)?;
+        let mut file = proved.file;
+        if let Some(draft) = drafted {
+            if saves {
+                draft.save()?;
+            }
+            words =
+                words.into_iter().map(|word| if word == draft.beside { draft.path.clone() } else { word }).collect();
+            if let Some(mark) = &mut file {
+                mark.path = PathBuf::from(&draft.path);
+            }
+        }
+        let name = wanted.name.clone().unwrap_or(proved.name);
+        let name: String = name.chars().filter(|letter| !letter.is_control()).collect();
+        let submission = Submission {
+            kind: proved.kind,
+            name: if name.trim().is_empty() { proved.kind.name().to_owned() } else { name },
+            words,
+            directory,
+            file,
+            priority: wanted.priority,
+            after: wanted.after.iter().copied().map(JobId).collect(),
+            labels: wanted.labels.clone(),
+            limits: limits(wanted.seconds, wanted.bytes),
+            attempts: wanted.attempts.unwrap_or(3).max(1),
+            threads: wanted.threads,
+            needs: proved.needs,
+            key: wanted.key.clone(),
+        };
+        Ok((submission, proved.notes))
+    }
+
+    /// The words of what is wanted, where their paths start, and the recipe that is to be saved.
+    fn words(&self, wanted: &Wanted, from: From) -> Result<(Vec<String>, PathBuf, Option<Draft>)> {
+        let nothing = || Error::user("nothing is handed in").hint("give a `file`, or a `text` and where to `save_as`");
+        if from == From::Here {
+            let directory = wanted.directory.clone().ok_or_else(nothing)?;
+            let words = match (&wanted.words, &wanted.file) {
+                (Some(words), None) if !words.is_empty() => words.clone(),
+                (None, Some(file)) => work::words_for(file, &directory)?,
+                _ => return Err(nothing()),
+            };
+            return Ok((words, directory, None));
+        }
+        if wanted.words.is_some() || wanted.directory.is_some() {
+            return Err(Error::user("`words` and `directory` can only be given on the server's own machine"));
+        }
+        let text_of = |path: &PathBuf| path.to_string_lossy().into_owned();
+        match (&wanted.file, &wanted.text, &wanted.save_as) {
+            (Some(file), None, None) => {
+                let path = self.roots.find(file)?;
+                let directory = path.parent().map(PathBuf::from).unwrap_or_default();
+                Ok((work::words_for(&text_of(&path), &directory)?, directory, None))
+            }
+            (None, Some(text), Some(save_as)) => {
+                let path = self.roots.new_file(save_as)?;
+                if path.exists() {
+                    return Err(Error::user(format!("{save_as}: there is such a file already"))
+                        .hint("choose another name, or hand that file in"));
+                }
+                // It is read where it will stand, by a name that no listing shows.
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let beside = path.with_file_name(format!(".{name}.draft-{}.yaml", super::api::number()));
+                export::replace_file(&beside, text)?;
+                let directory = path.parent().map(PathBuf::from).unwrap_or_default();
+                let draft = Draft { beside: text_of(&beside), path: text_of(&path) };
+                Ok((work::words_for(&draft.beside, &directory)?, directory, Some(draft)))
+            }
+            _ => Err(nothing()),
+        }
+    }
+
+    /// Refuses what this machine can never hold.
+    fn check_fits(&self, needs: &Needs) -> Result<()> {
+        let (said, hint) = (screen::bytes, "a smaller `--workers` needs less memory");
+        if let Some(memory) = needs.memory.filter(|memory| *memory > self.machine.memory) {
+            return Err(Error::user(format!(
+                "it needs about {} of memory, and jobs may use {} here",
+                said(memory),
+                said(self.machine.memory)
+            ))
+            .hint(hint));
+        }
+        let free = machine::free(self.home.path());
+        if let (Some(disk), Some(free)) = (needs.disk, free)
+            && disk + self.machine.reserve > free
+        {
+            return Err(Error::user(format!(
+                "it writes about {}, and {} are free, of which {} are kept free",
+                said(disk),
+                said(free),
+                said(self.machine.reserve)
+            ))
+            .hint("`evomerge rm` deletes what jobs have written; `serve --reserve` keeps less free"));
+        }
+        Ok(())
+    }
+}
+
+/// What is asked with another attempt.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Again {
+    /// To try it though it has failed the same way again and again.
+    pub(crate) force: bool,
+    /// How long it may run from now on, all attempts together.
+    #[schemars(range(min = 1))]
+    pub(crate) seconds: Option<u64>,
+    /// How large its directory may become from now on.
+    #[schemars(range(min = 1))]
+    pub(crate) bytes: Option<u64>,
+}
+
+/// A recipe that is proved before it gets its name.
+struct Draft {
+    beside: String,
+    path: String,
+}
+
+impl Draft {
+    /// An error of it, with the name that it is to have.
+    fn as_named(&self, error: &Error) -> Error {
+        let named = |text: &str| text.replace(&self.beside, &self.path);
+        let new = Error::user(named(&error.to_string()));
+        error.advice().map_or_else(|| new.clone(), |hint| new.clone().hint(named(hint)))
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = PathBuf::from(&self.path);
+        // A hard link never replaces what has come there meanwhile.
+        fs::hard_link(&self.beside, &path).map_err(|e| Error::io("create", &path, &e))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.beside);
+    }
+}
+
+fn shown(queue: &Queue<Kept>, now: &Now, job: &Job) -> Shown {
+    let ms = now.began.get(&job.id).map_or(0, |began| began.elapsed().as_millis() as u64);
+    let waits = || {
+        let before = queue.waits_for(job)?;
+        Some(match before.state {
+            State::Failed | State::Cancelled => format!(
+                "job {}, which {}",
+                before.id,
+                match before.state {
+                    State::Failed => "has failed",
+                    _ => "is cancelled",
+                }
+            ),
+            state => format!("job {}, which is {}", before.id, state.name()),
+        })
+    };
+    let waits = if job.state == State::Queued { waits().or_else(|| now.waits.get(&job.id).cloned()) } else { None };
+    let progress: Option<job::Progress> = now.told.get(&job.id).map(|told| told.progress.clone());
+    Shown::of(job, ms, waits, progress)
+}
+
+/// A file's text as `home::tail` gives it, at most so much at a time.
+pub(super) fn read(path: &std::path::Path, from: Option<u64>) -> Result<(String, u64)> {
+    home::tail(path, from, 64 << 10)
+}
