@@ -125,7 +125,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
 
     browser.open(&watched);
     browser.wait("#job-progress", "generation");
-    browser.wait("#chart", "item evaluations");
+    browser.wait("#chart", "generations");
     let drawn = || browser.script("return document.querySelectorAll('#chart circle').length").as_u64().unwrap();
     let first = drawn();
     browser.until("the chart grows", || drawn() > first);
