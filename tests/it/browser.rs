@@ -19,7 +19,7 @@ pub(crate) struct Browser {
 }
 
 /// Nothing that a test waits for takes longer, on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The name of a reference to an element, by the standard.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 

@@ -143,10 +143,15 @@ function goTo(line, column) {
   $('text').scrollTop = LINE * (line - 5);
 }
 
-$('form').oninput = (event) => {
-  if (event.target === $('text')) drawNumbers();
-  if (event.target === $('file') || event.target.name === 'source') drawSource().catch(complain);
-  else changed();
+const chooses = (field) => field === $('file') || field.name === 'source';
+
+$('form').oninput = ({ target }) => {
+  if (target === $('text')) drawNumbers();
+  if (!chooses(target)) changed();
+};
+
+$('form').onchange = ({ target }) => {
+  if (chooses(target)) drawSource().catch(complain);
 };
 
 $('form').onsubmit = async (event) => {

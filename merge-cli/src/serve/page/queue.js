@@ -83,7 +83,8 @@ function newRow({ id, kind }) {
   row.node = make('tr', {},
     make('td', { class: 'n' }, String(id)), make('td', { class: 'name' }, row.link, row.labels, row.note),
     make('td', { class: 'kind' }, kind), make('td', {}, row.state),
-    make('td', { class: 'progress' }, row.bar, row.progress), make('td', { class: 'time' }, row.ran, row.left), row.priority);
+    make('td', { class: 'progress' }, row.bar, row.progress),
+    make('td', { class: 'time' }, row.ran, row.left), row.priority);
   return row;
 }
 
