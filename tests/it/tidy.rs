@@ -65,6 +65,15 @@ fn only_one_file_names_sled() {
 }
 
 #[test]
+fn only_the_server_is_asynchronous() {
+    for word in ["async ", "tokio::", "axum::", "hyper::"] {
+        for path in naming(word) {
+            assert!(path.starts_with("merge-cli/src/serve/"), "{path} names {word}");
+        }
+    }
+}
+
+#[test]
 fn only_the_command_line_names_clap_and_prints() {
     for word in ["clap::", "println!", "eprintln!", "io::stdout", "io::stderr"] {
         for path in naming(word) {
