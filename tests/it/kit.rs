@@ -3,7 +3,7 @@
 use safetensors::{Dtype, tensor::TensorView};
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -132,6 +132,21 @@ pub(crate) fn safetensors_bytes(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>
         (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), &bytes[name.as_str()]).unwrap())
     });
     safetensors::serialize(views, None).unwrap()
+}
+
+/// What a Chromium may be called.
+pub(crate) const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
+
+/// A program that a test needs, by its names; none, and a line that says so, where it is not installed.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was left out")]
+pub(crate) fn program(names: &[&str]) -> Option<PathBuf> {
+    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    let all = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+    let found = all.into_iter().find(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("left out: there is no {}", names[0]);
+    }
+    found
 }
 
 /// Calls `seen` with every path below a directory.

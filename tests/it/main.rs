@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod kit;
+mod browser;
 mod cli;
 mod conformance;
 mod data;
@@ -11,6 +12,7 @@ mod http;
 mod export;
 mod looks;
 mod merges;
+mod page;
 mod path;
 mod promises;
 mod queue;

@@ -1,12 +1,12 @@
 //! What `evomerge report` shows of a study: in a terminal, as a page that a browser draws, as tables, as JSON.
 
 use crate::{
-    kit::{Dir, Said, family},
+    kit::{CHROMIUM, Dir, Said, family, program},
     search::{SEARCH, small_study},
 };
 use merge_core::{evolve, store::Store};
 use serde_json::Value;
-use std::{collections::BTreeMap, env, fs, path::PathBuf, process::Command, thread::sleep, time::Duration};
+use std::{collections::BTreeMap, fs, process::Command, thread::sleep, time::Duration};
 
 fn studied() -> Dir {
     let dir = Dir::new();
@@ -126,7 +126,7 @@ fn check(dir: &Dir, page: &str, sections: &str) {
         ids.collect::<Vec<_>>().join(" ")
     };
     assert_eq!(all(page), sections);
-    let Some(browser) = browser() else { return };
+    let Some(browser) = program(CHROMIUM) else { return };
     let profile = format!("--user-data-dir={}", dir.path("profile").display());
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom", &profile])
@@ -139,17 +139,6 @@ fn check(dir: &Dir, page: &str, sections: &str) {
     assert!(complaints.is_empty(), "{complaints:?}");
     // As many figures as were written: none was too broken to be read.
     assert_eq!(said.out.matches("</svg>").count(), page.matches("</svg>").count());
-}
-
-#[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was left out")]
-fn browser() -> Option<PathBuf> {
-    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let found = folders.iter().flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file());
-    if found.is_none() {
-        eprintln!("left out: there is no Chromium to draw the page");
-    }
-    found
 }
 
 /// Against `eval`, which scores the picked recipe again.

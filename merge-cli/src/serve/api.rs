@@ -2,7 +2,7 @@
 
 use super::{
     guard::{self, Guard},
-    home, metrics, openapi,
+    home, metrics, openapi, page,
     service::{Again, Asker, News, Service, Wanted},
     shown::Shown,
 };
@@ -66,10 +66,10 @@ pub(super) fn start(
 }
 
 fn routes(app: App) -> Router {
-    Router::new()
-        .route("/", get(|| page("text/html; charset=utf-8", include_str!("page/index.html"))))
-        .route("/page.js", get(|| page("text/javascript; charset=utf-8", include_str!("page/page.js"))))
-        .route("/page.css", get(|| page("text/css; charset=utf-8", include_str!("page/page.css"))))
+    let pages = page::FILES.iter().fold(Router::new(), |router, (path, kind, text)| {
+        router.route(path, get(|| async { ([(header::CONTENT_TYPE, *kind)], *text) }))
+    });
+    pages
         .route("/metrics", get(metrics))
         .route("/api/openapi.json", get(|| async { axum::Json(openapi::description()) }))
         .route("/api/jobs", get(jobs).post(submit))
@@ -172,10 +172,6 @@ fn value(query: Option<&str>, name: &str) -> Option<String> {
         }
     }
     Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-async fn page(kind: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 async fn metrics(State(app): State<App>) -> Answer {

@@ -13,6 +13,7 @@ mod home;
 mod machine;
 mod metrics;
 mod openapi;
+mod page;
 mod roots;
 mod runner;
 mod service;

@@ -1,0 +1,195 @@
+// A job: how far it is, what it says, what has happened to it, and what can be done with it.
+
+import { $, button, make, maybe, say, setBar, sure } from './elements.js';
+import { complain, get, hear, jobs, pause, post, request, token } from './server.js';
+import { bytes, date, duration, needed, progressOf, share, stateOf, timesOf } from './words.js';
+
+/** The job that is shown, if one is; `seen` is what was fetched for which state of it. */
+let shown = null;
+
+/** Letters of a log that are kept in the page. */
+const LOG = 400_000;
+
+// What was asked for while the server was away is asked for again.
+document.addEventListener('listed', () => { if (shown) shown.seen = {}; });
+
+export function openJob(id) {
+  shown = { id, seen: {}, abort: new AbortController() };
+  for (const name of ['events', 'log', 'output', 'chart', 'facts', 'job-buttons']) $(name).replaceChildren();
+  for (const name of ['job-output', 'job-chart', 'to-end']) $(name).hidden = true;
+  followLog(shown).catch(complain);
+}
+
+export function closeJob() {
+  shown?.abort.abort();
+  shown = null;
+}
+
+/** Does something once for each value of a key; what the server does not have (any more) is no error here. */
+function once(name, key, act) {
+  const { seen, abort } = shown;
+  if (seen[name] === key) return;
+  seen[name] = key;
+  act(abort.signal).catch((error) => { if (![0, 404].includes(error.status)) complain(error); });
+}
+
+export function drawJob() {
+  const job = jobs.get(shown.id);
+  $('job-body').hidden = !job;
+  if (!job) {
+    say($('job-title'), $('connection').dataset.state === 'live' ? `There is no job ${shown.id}` : `Job ${shown.id}`);
+    return;
+  }
+  const path = `/api/jobs/${job.id}`;
+  document.title = `${job.name} (${job.state}) – evomerge`;
+  if ($('job-title').textContent !== `${job.name} #${job.id}`) {
+    $('job-title').replaceChildren(`${job.name} `, make('small', {}, `#${job.id}`));
+  }
+  $('job-now').dataset.state = job.state;
+  say($('job-state'), stateOf(job));
+  const [ran, left] = timesOf(job);
+  say($('job-time'), [job.kind, ran && `ran ${ran}`, left].filter(Boolean).join(' · '));
+  const active = ['running', 'paused', 'queued'].includes(job.state);
+  setBar($('job-bar'), active ? share(job) : null);
+  maybe($('job-progress'), active ? progressOf(job) : '');
+  const again = job.quarantined ? ' – it has failed the same way too often to be tried again by itself' : '';
+  maybe($('job-why'), job.waits ?? (job.why && job.why + again));
+
+  const stands = `${job.state} ${job.asked} ${job.attempts} ${job.changed_at}`;
+  if (shown.seen.buttons !== stands) {
+    shown.seen.buttons = stands;
+    const focused = document.activeElement?.closest('#job-buttons') && document.activeElement.textContent;
+    $('job-buttons').replaceChildren(...buttons(job, path));
+    // Whoever uses the keyboard stays where they were.
+    const same = [...$('job-buttons').children].find((node) => node.textContent === focused);
+    if (focused) (same ?? $('job-title')).focus();
+    drawFacts(job);
+  }
+  once('events', stands, async (signal) => drawEvents((await get(path, signal)).events));
+  if (job.state === 'done') {
+    once('output', stands, async (signal) => {
+      const { text } = await get(`${path}/output`, signal);
+      say($('output'), text);
+      $('job-output').hidden = !text.trim();
+    });
+  }
+  const { phase, generation } = job.progress ?? {};
+  if (generation) {
+    once('chart', `${stands} ${phase} ${generation}`, async (signal) => {
+      drawChart(await (await request(`${path}/chart`, { signal })).text());
+    });
+  }
+}
+
+function buttons(job, path) {
+  const act = (what, body = {}) => () => post(`${path}/${what}`, body).then(hear).catch(complain);
+  const list = [];
+  const { state, asked } = job;
+  if (state === 'done' && job.kind === 'search') list.push(reportLink(job, path));
+  if ((state === 'running' && !asked) || state === 'queued') list.push(button('Pause', act('pause')));
+  if (state === 'paused' || asked === 'pause') list.push(button('Resume', act('resume'), { class: 'main' }));
+  if (['queued', 'running', 'paused'].includes(state) && asked !== 'cancel') {
+    list.push(button('Cancel …', async () => {
+      const what = 'What it has learned stays in its directory, and a retry goes on from there.';
+      if (await sure(`Cancel job ${job.id}?`, what, 'Cancel the job')) act('cancel')();
+    }));
+  }
+  if (state === 'failed' || state === 'cancelled') {
+    const text = job.quarantined ? 'Retry all the same' : 'Retry';
+    list.push(button(text, act('retry', { force: job.quarantined }), { class: 'main' }));
+  }
+  if (['done', 'failed', 'cancelled'].includes(state)) {
+    list.push(button('Remove …', async () => {
+      const what = 'The queue forgets it, and deletes its log and all that it wrote into its own directory.';
+      if (!await sure(`Remove job ${job.id}?`, what, 'Remove the job')) return;
+      request(path, { method: 'DELETE' }).then(() => { location.hash = '#/'; }).catch(complain);
+    }));
+  }
+  return list;
+}
+
+/** A page cannot be opened with a token in a header: with one, the report is fetched and saved. */
+function reportLink(job, path) {
+  const link = make('a', { class: 'button', href: `${path}/report`, target: '_blank', rel: 'noopener' });
+  link.append(token() ? 'Save report' : 'Open report');
+  link.onclick = async (event) => {
+    if (!token()) return;
+    event.preventDefault();
+    try {
+      const url = URL.createObjectURL(await (await request(`${path}/report`)).blob());
+      make('a', { href: url, download: `job-${job.id}.html` }).click();
+      setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    } catch (error) {
+      complain(error);
+    }
+  };
+  return link;
+}
+
+function drawFacts(job) {
+  const { limits, needs } = job;
+  const link = (id) => make('a', { href: `#/job/${id}` }, `#${id}`);
+  const facts = {
+    Command: make('code', {}, `evomerge ${job.words.join(' ')}`),
+    Priority: String(job.priority),
+    After: job.after.length && make('span', {}, ...job.after.flatMap((id) => [link(id), ' '])),
+    Labels: job.labels.join(', '),
+    Attempts: String(job.attempts),
+    Submitted: date.format(job.submitted_at),
+    Changed: date.format(job.changed_at),
+    'Time limit': limits.seconds == null ? '' : duration(limits.seconds),
+    'Disk limit': limits.bytes == null ? '' : bytes(limits.bytes),
+    'Likely needs': needed(needs),
+  };
+  const pairs = Object.entries(facts).filter(([, value]) => value);
+  $('facts').replaceChildren(...pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]));
+}
+
+function drawEvents(list) {
+  const told = ({ what, why }) => (why ? `${what}: ${why}` : what);
+  const when = ({ at }) => make('time', { datetime: new Date(at).toISOString() }, date.format(at));
+  const items = list.map((event) => make('li', {}, when(event), make('span', {}, told(event))));
+  $('events').replaceChildren(...items.reverse());
+}
+
+/** What a drawing may consist of. */
+const DRAWN = new Set('svg g line polyline polygon path rect circle text tspan title desc'.split(' '));
+
+function drawChart(text) {
+  const svg = new DOMParser().parseFromString(text, 'image/svg+xml').documentElement;
+  if (svg.localName !== 'svg') return;
+  for (const node of [svg, ...svg.querySelectorAll('*')]) {
+    if (!DRAWN.has(node.localName)) node.remove();
+    for (const { name } of [...node.attributes]) {
+      if (/^on|href|^style$/i.test(name)) node.removeAttribute(name);
+    }
+  }
+  $('chart').replaceChildren(svg);
+  $('job-chart').hidden = false;
+}
+
+/** Reads the log on, second by second, until another view is opened. */
+async function followLog(view) {
+  const log = $('log');
+  let from = null;
+  let known = null;
+  for (; !view.abort.signal.aborted; await pause(1000)) {
+    const job = jobs.get(view.id);
+    const stands = `${job?.state} ${job?.attempts}`;
+    if (!job || document.hidden || (job.state !== 'running' && known === stands)) continue;
+    const path = `/api/jobs/${view.id}/log${from == null ? '' : `?from=${from}`}`;
+    // A server that is away is told of elsewhere, and the next second may find it.
+    const part = await get(path, view.abort.signal).catch((error) => error.status && { text: '', next: from });
+    if (!part || view.abort.signal.aborted) continue;
+    from = part.next;
+    if (!part.text) known = stands;
+    const follows = atEnd(log);
+    log.append(part.text);
+    if (follows && log.textContent.length > LOG) log.textContent = log.textContent.slice(-LOG / 2);
+    if (follows) log.scrollTop = log.scrollHeight;
+  }
+}
+
+const atEnd = (node) => node.scrollHeight - node.scrollTop - node.clientHeight < 30;
+$('log').onscroll = () => { $('to-end').hidden = atEnd($('log')); };
+$('to-end').onclick = () => { $('log').scrollTop = $('log').scrollHeight; };

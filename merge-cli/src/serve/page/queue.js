@@ -1,0 +1,104 @@
+// The queue: a table of jobs, of which only so many are drawn that a browser stays quick.
+
+import { $, button, make, maybe, say, setBar } from './elements.js';
+import { jobs, machine } from './server.js';
+import { STATES, briefly, bytes, number, share, stateOf, timesOf } from './words.js';
+
+/** Rows that are drawn at once: more make a browser slow, and nobody reads them. */
+const STEP = 200;
+let limit = STEP;
+const wanted = new Set();
+const rows = new Map();
+
+const stateButtons = Object.fromEntries(STATES.map((state) => [state, button(state, () => {
+  if (!wanted.delete(state)) wanted.add(state);
+  refilter();
+}, { 'aria-pressed': 'false' })]));
+$('states').append(...Object.values(stateButtons));
+$('find').oninput = refilter;
+$('more').onclick = () => { limit += STEP; drawQueue(); };
+
+function refilter() {
+  limit = STEP;
+  drawQueue();
+}
+
+/** What runs, then what is to run in the order of its turn, then what has ended, latest first. */
+function compare(a, b) {
+  const rank = (job) => Math.min(STATES.indexOf(job.state), 3);
+  if (rank(a) !== rank(b)) return rank(a) - rank(b);
+  return rank(a) === 3 ? b.changed_at - a.changed_at || b.id - a.id : b.priority - a.priority || a.id - b.id;
+}
+
+export function drawQueue() {
+  const all = [...jobs.values()];
+  for (const [state, node] of Object.entries(stateButtons)) {
+    say(node, `${state} ${number.format(all.filter((job) => job.state === state).length)}`);
+    node.setAttribute('aria-pressed', wanted.has(state));
+  }
+  const words = $('find').value.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = all.filter((job) => {
+    if (wanted.size && !wanted.has(job.state)) return false;
+    const { id, name, kind, labels, words: command, why, waits } = job;
+    const text = words.length ? [`#${id}`, name, kind, ...labels, ...command, why, waits].join(' ').toLowerCase() : '';
+    return words.every((word) => text.includes(word));
+  });
+  const top = found.sort(compare).slice(0, limit);
+
+  const kept = new Set(top.map((job) => job.id));
+  for (const [id, row] of rows) {
+    if (kept.has(id)) continue;
+    row.node.remove();
+    rows.delete(id);
+  }
+  top.forEach((job, place) => {
+    if (!rows.has(job.id)) rows.set(job.id, newRow(job));
+    const row = rows.get(job.id);
+    if (row.job !== job || job.state === 'running') drawRow(row, job);
+    const there = $('rows').children[place];
+    if (there !== row.node) $('rows').insertBefore(row.node, there ?? null);
+  });
+  $('jobs').hidden = !top.length;
+  maybe($('nothing'), top.length || !machine.slots ? '' : all.length ? 'No job is like that.' : 'The queue is empty.');
+  maybe($('more'), found.length > limit ? `Show more: ${number.format(found.length - limit)} are not shown` : '');
+  drawMachine();
+}
+
+function drawMachine() {
+  const { slots, threads, memory, disk_free: disk, version } = machine;
+  if (!slots) return;
+  const counted = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`;
+  const parts = [counted(slots, 'slot'), counted(threads, 'thread'), `${bytes(memory)} of memory`];
+  if (disk != null) parts.push(`${bytes(disk)} free on disk`);
+  say($('machine'), [...parts, `version ${version}`].join(' · '));
+}
+
+function newRow({ id, kind }) {
+  const row = {
+    link: make('a', { href: `#/job/${id}` }), labels: make('span'), note: make('small', { class: 'soft' }),
+    state: make('span', { class: 'state' }), bar: make('progress', { max: 1, 'aria-label': `Progress of job ${id}` }),
+    progress: make('small', { class: 'soft' }), ran: make('span'), left: make('small', { class: 'soft' }),
+    priority: make('td', { class: 'n priority' }),
+  };
+  row.node = make('tr', {},
+    make('td', { class: 'n' }, String(id)), make('td', { class: 'name' }, row.link, row.labels, row.note),
+    make('td', { class: 'kind' }, kind), make('td', {}, row.state),
+    make('td', { class: 'progress' }, row.bar, row.progress), make('td', { class: 'time' }, row.ran, row.left), row.priority);
+  return row;
+}
+
+function drawRow(row, job) {
+  row.job = job;
+  const active = ['running', 'paused'].includes(job.state);
+  row.node.dataset.state = job.state;
+  say(row.link, job.name);
+  row.labels.replaceChildren(...job.labels.map((label) => make('span', { class: 'label' }, label)));
+  maybe(row.note, job.waits ?? job.why);
+  say(row.state, stateOf(job));
+  setBar(row.bar, active ? share(job) : null);
+  maybe(row.progress, active ? briefly(job) : '');
+  const [ran, left] = timesOf(job);
+  say(row.ran, ran);
+  maybe(row.left, left);
+  say(row.priority, String(job.priority));
+}

@@ -1,0 +1,156 @@
+//! The page of `evomerge serve` in a browser: hand in, watch, cancel, and be told what is wrong and where.
+
+use crate::{
+    browser::Browser,
+    kit::{Dir, root, walk},
+    search::small_study,
+};
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::Child,
+    thread,
+};
+
+/// A server with one slot, and where it listens. It ends with the test.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(dir: &Dir) -> Self {
+        let family = root().join("recipes/sansu").display().to_string();
+        let args = ["serve", "--slots", "1", "--listen", "127.0.0.1:0", "--root", "recipes", "--root", &family];
+        let mut child = dir.command(&args).env("EVOMERGE_HOME", dir.path("home")).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let url = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).unwrap();
+        // What it says later has to go somewhere.
+        thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A merge that takes no time and a search that takes longer than anybody waits, in a folder of recipes.
+fn recipes() -> Dir {
+    let dir = Dir::new();
+    small_study(&dir);
+    fs::create_dir(dir.path("recipes")).unwrap();
+    for name in
+        ["search.yaml", "sums.yaml", "choices.yaml", "search.jsonl", "select.jsonl", "report.jsonl", "choices.jsonl"]
+    {
+        fs::rename(dir.path(name), dir.path("recipes").join(name)).unwrap();
+    }
+    let text = fs::read_to_string(dir.path("recipes/search.yaml")).unwrap();
+    dir.write("recipes/search.yaml", text.replace("budget: 240", "budget: 24000"));
+    for (name, value) in [("a", 0.25), ("b", 0.75)] {
+        dir.tiny(&format!("recipes/{name}"), value);
+    }
+    dir.write("recipes/average.yaml", AVERAGE);
+    dir
+}
+
+const AVERAGE: &str = "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: b, parameters: \
+                       {weight: 1}}\ndtype: float32\n";
+
+#[test]
+fn jobs_are_handed_in_watched_and_cancelled() {
+    let dir = recipes();
+    let Some(browser) = Browser::start(&dir) else { return };
+    let server = Server::start(&dir);
+    browser.open(&server.url);
+    browser.wait("#connection", "live");
+    browser.wait("#nothing", "The queue is empty.");
+
+    // A merge, by its file.
+    browser.click("#to-submit");
+    browser.click("#file option[value='recipes/average.yaml']");
+    browser.wait("#verdict", "a merge that can be done");
+    browser.click("#send");
+    browser.wait("#job-state", "done");
+    browser.wait("#events", "submitted");
+    let mut written = Vec::new();
+    walk(&dir.path("home/jobs/1"), &mut |path| written.push(path.to_owned()));
+    assert!(written.iter().any(|path| path.ends_with("model.safetensors")), "{written:?}");
+
+    // A text that is wrong, and where; then the same mended.
+    browser.click("#to-submit");
+    browser.click("input[value=text]");
+    browser.write("#save-as", "recipes/mine.yaml");
+    browser.write(
+        "#text",
+        &AVERAGE.replace("- {model: b, parameters: {weight: 1}}", "- {model: b, parameters: {wieght: 1}}"),
+    );
+    browser.wait("#verdict .wrong", "recipes/mine.yaml:4:");
+    browser.wait("#verdict .wrong", "wieght");
+    assert_eq!(browser.script("return document.getElementById('mark').dataset.line").as_str(), Some("4"));
+    browser.wait("#verdict button", "Go to line 4");
+    shot(&browser, "form");
+    assert!(!dir.path("recipes/mine.yaml").exists(), "what is only looked at is not saved");
+    browser.write("#text", AVERAGE);
+    browser.wait("#verdict", "a merge that can be done");
+
+    // A search, and behind it what was just written.
+    browser.click("input[value=file]");
+    browser.click("#file option[value='recipes/search.yaml']");
+    browser.wait("#verdict", "a search that can be done");
+    browser.write("#name", "ja-math");
+    browser.write("#labels", "ja, weekend");
+    browser.click("#send");
+    browser.wait("#job-state", "running");
+    let watched = browser.url();
+    browser.click("#to-submit");
+    browser.click("input[value=text]");
+    browser.write("#save-as", "recipes/mine.yaml");
+    browser.write("#text", AVERAGE);
+    browser.write("#after", "2");
+    browser.wait("#verdict", "a merge that can be done");
+    browser.click("#send");
+    browser.wait("#job-state", "queued");
+    assert_eq!(fs::read_to_string(dir.path("recipes/mine.yaml")).unwrap(), AVERAGE);
+    browser.click("#to-queue");
+    browser.wait("#rows tr:nth-child(1)", "ja-math");
+    browser.wait("#rows tr:nth-child(1) .progress", "generation");
+    browser.wait("#rows tr:nth-child(2)", "job 2, which is running");
+    browser.wait("#rows tr:nth-child(3)", "done");
+    shot(&browser, "queue");
+
+    browser.open(&watched);
+    browser.wait("#job-progress", "generation");
+    browser.wait("#chart", "generations");
+    let drawn = || browser.script("return document.querySelectorAll('#chart circle').length").as_u64().unwrap();
+    let first = drawn();
+    browser.until("the chart grows", || drawn() > first);
+    browser.until("the log is there", || !browser.text("#log").is_empty());
+    shot(&browser, "search");
+    browser.click("#job-buttons button:nth-child(2)");
+    browser.wait("#confirm", "Cancel job 2?");
+    browser.click("#confirm-yes");
+    browser.wait("#job-state", "cancelled");
+    browser.wait("#events", "cancelled");
+
+    // The only complaint is that about the text.
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(|text| text.contains("/api/check") && text.contains("422")), "{complaints:?}");
+    let asked = browser.requests();
+    assert!(
+        asked.len() > 10 && asked.iter().all(|url| url.starts_with(&server.url) || url.starts_with("data:")),
+        "{asked:?}"
+    );
+}
+
+/// Writes a picture of the page to the folder `EVOMERGE_SHOTS`, if that is set.
+fn shot(browser: &Browser, name: &str) {
+    if let Some(folder) = env::var_os("EVOMERGE_SHOTS").map(PathBuf::from) {
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{name}.png")), browser.picture()).unwrap();
+    }
+}
