@@ -1,5 +1,6 @@
 //! The sansu family against transformers, and answers against themselves in other company.
 
+mod dots;
 mod encoding;
 mod path;
 mod refusals;
