@@ -46,12 +46,11 @@ impl Matrix {
         let mut rows: Vec<Row<'_>> = parts.iter().flat_map(|part| part.rows(input)).collect();
         let all = |dtypes: &[Dtype]| parts.iter().all(|part| dtypes.contains(&part.dtype));
         let panels = if all(&[Dtype::BF16, Dtype::F8E4M3, Dtype::F8E5M2]) {
-            match dot {
-                Some(dot) => Panels::Pairs(pack::<_, 2>(&rows, input, Pairs::zero(dot), Pairs::put)),
-                None => {
-                    let zero = Brain([0; PANEL / 2]);
-                    Panels::Brain(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
-                }
+            if let Some(dot) = dot {
+                Panels::Pairs(pack::<_, 2>(&rows, input, Pairs::zero(dot), Pairs::put))
+            } else {
+                let zero = Brain([0; PANEL / 2]);
+                Panels::Brain(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
             }
         } else if all(&[Dtype::F16]) && parts.iter().all(|part| part.dtype.all_finite(&part.bytes)) {
             // Their bits go the way of bf16's, which are read as the upper half of an `f32`.
