@@ -7,13 +7,15 @@ use merge_core::{
     item::mean,
 };
 
-/// What people should know of the choice among finalists, the first of whom is the answer.
+/// What people should know of the choice among finalists, the first of whom is the answer; `estimated` says that the scores seen
+/// in the search were estimates from anchors.
 pub(crate) fn lines(
     goals: &[Goal],
     finalists: &[Finalist],
     winner: &Entry,
     parents: &[Entry],
     generations: &[Generation],
+    estimated: bool,
 ) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let Some(chosen) = finalists.first() else { return Ok(lines) };
@@ -44,7 +46,8 @@ pub(crate) fn lines(
     for (name, best, held_out) in claims(goals, winner, generations) {
         let (best, held_out) = (100.0 * best, 100.0 * held_out);
         let luck = best - held_out;
-        lines.push(format!("  the best {name} seen in the search was {best:.1}, on report items it is {held_out:.1}: {luck:.1} points were luck"));
+        let (seen, was) = if estimated { ("estimated", "luck and the estimate's error") } else { ("seen", "luck") };
+        lines.push(format!("  the best {name} {seen} in the search was {best:.1}, on report items it is {held_out:.1}: {luck:.1} points were {was}"));
     }
     Ok(lines)
 }
@@ -52,7 +55,7 @@ pub(crate) fn lines(
 /// What a search that reports its lucky winner would claim: for each task that it ranked by and is reported on, the best score
 /// of a candidate on the items of its generation, and what the answer scores on report items.
 pub(crate) fn claims(goals: &[Goal], winner: &Entry, generations: &[Generation]) -> Vec<(String, f64, f64)> {
-    let both = |goal: &Goal| goal.weight > 0.0 && goal.items.to > 0 && !goal.report.is_empty();
+    let both = |goal: &Goal| goal.ranks() && !goal.report.is_empty();
     let claim = |(position, goal): (usize, &Goal)| {
         let candidates = generations.iter().flat_map(|generation| &generation.candidates);
         let best = candidates.filter_map(|candidate| candidate.goals[position]).reduce(f64::max)?;

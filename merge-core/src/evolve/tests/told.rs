@@ -20,7 +20,7 @@ fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
     let plan = Plan::new(&study).expect("a study");
-    plan.generation(0, genomes, 0).expect("nothing fails").expect("nor stops")
+    plan.generation(0, genomes, 0, None).expect("nothing fails").expect("nor stops")
 }
 
 /// Genomes on a line through the space.
