@@ -63,3 +63,61 @@ pub(crate) fn claims(goals: &[Goal], winner: &Entry, generations: &[Generation])
     };
     goals.iter().enumerate().filter(|(_, goal)| both(goal)).filter_map(claim).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use merge_core::{
+        evolve::{Candidate, State},
+        item::ItemScore,
+        search::Items,
+    };
+
+    /// What is said of luck, of an answer that has half of its report items right.
+    fn check(estimated: bool, expected: &str) {
+        let scores = |values: &[f64]| {
+            vec![values.iter().map(|value| ItemScore { value: *value, tokens: 0, truncated: false }).collect()]
+        };
+        let goal = Goal { name: "sums".to_owned(), weight: 1.0, items: Items { from: 2, to: 2 }, ..Goal::default() };
+        let entry = |name: &str, values: &[f64]| Entry { name: name.to_owned(), scores: scores(values) };
+        let finalist = Finalist {
+            name: "the mean".to_owned(),
+            genome: vec![0.5],
+            recipe: String::new(),
+            fitness: 0.5,
+            violation: 0.0,
+            costs: Vec::new(),
+            on_front: true,
+            scores: scores(&[1.0, 0.0]),
+        };
+        let candidate = Candidate {
+            genome: vec![0.5],
+            state: State::Ranked { rung: 0 },
+            fitness: Some(0.75),
+            goals: vec![Some(0.75)],
+            costs: Vec::new(),
+        };
+        let generation = Generation {
+            candidates: vec![candidate],
+            items: vec![2],
+            level: 0,
+            grows: false,
+            evaluations: 2,
+            tokens: 0,
+            mean: None,
+            sigma: None,
+        };
+        let items = [[7; 16], [9; 16]].map(merge_core::item::ItemId).to_vec();
+        let goals = [Goal { report: items.clone(), select: items, ..goal }];
+        let (winner, parent) = (entry("evolved", &[1.0, 0.0]), entry("a", &[0.0, 0.0]));
+        let said = lines(&goals, &[finalist], &winner, &[parent], &[generation], estimated).unwrap();
+        assert_eq!(said.last().unwrap(), expected);
+    }
+
+    #[test]
+    fn an_estimate_is_called_one() {
+        let rest = "in the search was 75.0, on report items it is 50.0: 25.0 points were";
+        check(false, &format!("  the best sums seen {rest} luck"));
+        check(true, &format!("  the best sums estimated {rest} luck and the estimate's error"));
+    }
+}

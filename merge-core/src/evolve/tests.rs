@@ -146,7 +146,7 @@ impl Objective for Fake {
                 self.seen.lock().expect("no panic").extend(seen);
                 self.burn()?;
                 let score = |item: &ItemId| {
-                    let is_dull = self.alike && item.0[15] % 4 > 0;
+                    let is_dull = self.alike && !item.0[15].is_multiple_of(4);
                     let strictness = 0.2 + if is_dull { 0.0 } else { f64::from(item.0[15]) / 40.0 };
                     let dice = f64::from(digest[usize::from(item.0[15]) % 32] % 2);
                     let wanted = (1.0 - strictness * (mean - self.wants[goal]).abs()).clamp(0.0, 1.0);

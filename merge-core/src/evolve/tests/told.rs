@@ -44,6 +44,24 @@ fn every_goal_every_cost_and_every_item_is_told() {
     assert!(told.windows(2).any(|two| two[0].objectives[0].to_bits() != two[1].objectives[0].to_bits()));
 }
 
+/// What is only a constraint is no objective.
+#[test]
+fn the_front_is_of_what_optimizers_are_told() {
+    let family = Family::with("{name: nsga2, population: 6}", 440, "  minimise: [{what: tokens}]\n");
+    let fake = constrained();
+    let (generation, told) = check(&family, &fake, &line());
+    let mut ranked = 0;
+    for (candidate, told) in generation.candidates.iter().zip(told) {
+        let objectives = candidate.objectives(&fake.goals);
+        assert_eq!(objectives.is_some(), matches!(candidate.state, State::Ranked { .. }));
+        assert!(objectives.is_none_or(|objectives| objectives.len() == 3 && objectives == told.objectives));
+        ranked += usize::from(matches!(candidate.state, State::Ranked { .. }));
+    }
+    assert!(ranked > 0);
+    let point = Point::of(&generation, &fake.goals);
+    assert!(!point.front.is_empty() && point.front.iter().all(|one| one.len() == 3));
+}
+
 #[test]
 fn the_more_a_constraint_is_broken_the_worse_and_all_that_keep_to_it_are_better() {
     let family = Family::with("{name: cma_es, population: 6}", 440, "");
