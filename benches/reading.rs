@@ -1,19 +1,29 @@
 //! Prints how many tokens of a prompt are read in a second: `reading DIR LEN RUNS` prints one figure for each run.
 //!
-//! As a server reads a prompt: no token is known from before, and the logits after the last are wanted.
+//! As a server reads a prompt: no token is known from before, and the logits after the last are wanted. With `bf16-dot` behind
+//! them, bf16 is multiplied by bf16.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use candle_core::Device;
-use evaluator::model::Transformer;
+use evaluator::model::{Bf16Dot, Transformer};
 use merge_core::checkpoint::Checkpoint;
 use std::{env, error::Error, path::Path, time::Instant};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
-    let [dir, len, runs] = &args[..] else { return Err("usage: reading DIR LEN RUNS".into()) };
+    let ([dir, len, runs], dot) = match &args[..] {
+        [dir, len, runs] => ([dir, len, runs], false),
+        [dir, len, runs, dot] if dot == "bf16-dot" => ([dir, len, runs], true),
+        _ => return Err("usage: reading DIR LEN RUNS [bf16-dot]".into()),
+    };
     let (len, runs): (usize, usize) = (len.parse()?, runs.parse()?);
-    let mut model = Transformer::load(&Checkpoint::open(Path::new(dir))?, &Device::Cpu)?;
+    let checkpoint = Checkpoint::open(Path::new(dir))?;
+    let mut model = if dot {
+        Transformer::load_bf16(&checkpoint, Bf16Dot::of_this_processor()?)?
+    } else {
+        Transformer::load(&checkpoint, &Device::Cpu)?
+    };
     for run in 0..runs {
         let tokens: Vec<u32> = (0..len).map(|i| ((i * 7919 + run) % 4001) as u32).collect();
         let began = Instant::now();

@@ -79,6 +79,7 @@ fn requests(bos: &str) -> Vec<Request> {
         prompt: Prompt::plain(format!("{bos}{prompt}")),
         ask,
         encoding: Encoding::default(),
+        compared: None,
     };
     let choose = |prompt: &str, choices: &[&str]| {
         plain(prompt, Ask::Choose { choices: choices.iter().map(|choice| (*choice).to_owned()).collect() })

@@ -28,7 +28,9 @@ date = get_file_datetime(results).removesuffix(".json")
 results = json.loads((root.parent / results).read_text())
 print(make_table(results))
 if "groups" in results:
-    print(make_table(results, "groups"))
+    table = make_table(results, "groups")
+    print(table)
+    assert all(group["alias"] in table for group in results["groups"].values()), "a group is not in the table"
 
 for name in get_sample_results_filenames(names):
     if get_file_datetime(name) != date:

@@ -58,7 +58,7 @@ impl Mishaps {
     /// Of all answers to a task.
     pub fn of(marked: &[Marked]) -> Self {
         let mut all = Self::default();
-        for Answer { said, fit: Fit { dropped_shots, cut_tokens, fused, .. }, broken } in
+        for Answer { said, fit: Fit { dropped_shots, cut_tokens, fused, .. }, broken, .. } in
             marked.iter().flat_map(|marked| &marked.answers)
         {
             all.truncated += usize::from(matches!(said, Said::Text { truncated: true, .. }));

@@ -14,6 +14,8 @@ pub struct Request {
     pub ask: Ask,
     /// How text becomes tokens.
     pub encoding: Encoding,
+    /// A text that what is generated is compared with token by token: the tokens of both are wanted.
+    pub compared: Option<String>,
 }
 
 /// A prompt in its parts, so that a model can leave examples out that it has no room for, or give each its turn in a chat.
@@ -123,6 +125,9 @@ pub struct Answer {
     /// Whether the model is broken: what it computed is not finite. It says nothing after that.
     #[serde(default)]
     pub broken: bool,
+    /// The model's tokens of what it generated and of what that is compared with, each text by itself, if the request wants them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<[Vec<u32>; 2]>,
 }
 
 /// The answer itself.

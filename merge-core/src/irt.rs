@@ -3,6 +3,10 @@
 //!
 //! A model has an ability θ in a few dimensions, an item its discrimination a and its difficulty b, and the model answers
 //! rightly with probability σ(a·θ - b). An estimate orders candidates cheaply; it is no score to report.
+//!
+//! A search that ranks by it ([`Anchors`](crate::search::Anchors)) did not beat fresh items: on the models of recipes/sansu, 20
+//! anchors of 100 items came to 40.5, 48.9 and 51.8% with 3,000, 6,000 and 12,000 item evaluations (mean of three seeds), and
+//! growing subsets of fresh items to 47.8, 53.5 and 55.2% (benches/searches.py).
 
 mod anchors;
 mod logistic;

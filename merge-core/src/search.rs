@@ -8,7 +8,7 @@ mod stages;
 mod tests;
 
 pub use self::{
-    items::{Items, Racing},
+    items::{Anchors, Items, Racing},
     optimizer::{Algorithm, Optimizer, Restarts},
     stages::Stage,
 };
@@ -65,6 +65,8 @@ pub struct Search {
     /// Gives the better candidates of a generation more items at the cost of the others: `true` in three rungs, or their number.
     #[serde(default)]
     pub racing: Racing,
+    /// Scores candidates on the same few items in all generations, which stand for many more; the fitness is then an estimate.
+    pub anchors: Option<At<Anchors>>,
     /// Begins a search among layers with how much each is missed: every layer of the first path is left out once.
     #[serde(default)]
     pub layer_scan: Option<At<bool>>,
@@ -240,6 +242,7 @@ impl Search {
         self.constraints.iter().enumerate().try_for_each(|(index, constraint)| {
             constraint.check().map_err(|mistake| mistake.under(&format!("constraints[{index}]")))
         })?;
+        self.check_anchors().map_err(|mistake| mistake.under("anchors"))?;
         for (index, Minimise { weight, .. }) in self.minimise.iter().enumerate() {
             if weight.value < 0.0 {
                 let mistake = Mistake::new(format!("{} is less than 0", weight.value)).under("weight");
@@ -249,6 +252,27 @@ impl Search {
         match self.most_layers {
             Some(At { value: 0, place }) => Err(Mistake::new("a model has a layer").under("most_layers").at(place)),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Search {
+    /// Anchors are the same items for everyone and for good.
+    fn check_anchors(&self) -> std::result::Result<(), Mistake> {
+        let Some(At { place, .. }) = self.anchors else { return Ok(()) };
+        if self.racing.rungs > 1 {
+            let mistake = Mistake::new("a race gives candidates different numbers of items, anchors the same to all");
+            return Err(mistake.hint("remove one of `racing` and `anchors`").at(place));
+        }
+        let grows = |objective: &&Objective| objective.items.from < objective.items.to;
+        match self.objective.iter().find(grows) {
+            Some(objective) => {
+                let Items { from, to } = objective.items.value;
+                let mistake =
+                    Mistake::new(format!("anchors are chosen once, but the items of {} grow", *objective.task));
+                Err(mistake.hint(format!("write `items: {from}` or `items: {to}`")).at(place))
+            }
+            None => Ok(()),
         }
     }
 }

@@ -37,6 +37,23 @@ fn what_was_answered_is_remembered_and_no_other_model_is_given_it() {
 }
 
 #[test]
+fn bf16_dot_products_are_used_where_they_are_and_remembered_apart() {
+    let dir = Dir::new();
+    let exact = eval(&dir, &["ja"], &["--json"]);
+    let dot = eval(&dir, &["ja"], &["--json", "--bf16-dot"]);
+    if dot.err.contains("this processor has no bf16 dot products") {
+        assert_eq!(dot.code, Some(1), "{}", dot.err);
+        return;
+    }
+    assert!(dot.err.contains(": 48 answers, 0 of them remembered"), "{}", dot.err);
+    assert_ne!(json(&dot.out)["measures"], json(&exact.out)["measures"], "margins are rounded");
+    let anew = eval(&Dir::new(), &["ja"], &["--json", "--bf16-dot", "--threads", "1", "--batch", "3"]);
+    assert_eq!(anew.out, dot.out);
+    let elsewhere = eval(&dir, &["ja"], &["--bf16-dot", "--device", "cuda:0"]);
+    assert!(elsewhere.err.contains("--bf16-dot is for processors, not for cuda:0"), "{}", elsewhere.err);
+}
+
+#[test]
 fn models_are_held_against_the_first_item_by_item() {
     let dir = Dir::new();
     let said = eval(&dir, &["ja", "base"], &["--json"]);

@@ -50,8 +50,8 @@ impl Dir {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evomerge"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        // Answers are remembered in the user's cache, which is no business of a test.
-        command.env("XDG_CACHE_HOME", self.0.path().join(".cache"));
+        // Answers are remembered in the user's cache, and jobs in the user's queue: no business of a test.
+        command.env("XDG_CACHE_HOME", self.0.path().join(".cache")).env("EVOMERGE_HOME", self.0.path().join("home"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

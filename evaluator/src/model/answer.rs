@@ -1,7 +1,7 @@
 //! Many requests to answers: what is remembered is looked up, the rest computed in batches of neighbours.
 
 use super::{
-    Transformer,
+    Tokenizer, Transformer,
     batch::Path,
     prefill::common,
     question::{Job, Outcome, Part, Question, Reader},
@@ -39,12 +39,13 @@ impl LanguageModel for Transformer {
         let mut order: Vec<usize> = (0..requests.len()).collect();
         order.sort_by_key(|number| complete_at[*number]);
         let mut order = &order[..];
+        let tokenizer = self.tokenizer.clone();
         let mut tell = |open: &mut [Open]| -> Result<ControlFlow<()>> {
             while let Some((number, later)) = order.split_first()
                 && open[*number].is_complete()
             {
                 order = later;
-                if heard(*number, open[*number].answer(&requests[*number].ask))?.is_break() {
+                if heard(*number, open[*number].answer(&requests[*number], &tokenizer)?)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -162,14 +163,14 @@ impl Open {
     }
 
     /// The answer that the parts make.
-    fn answer(&mut self, ask: &Ask) -> Answer {
+    fn answer(&mut self, request: &Request, tokenizer: &Tokenizer) -> Result<Answer> {
         let parts = std::mem::take(&mut self.parts).into_iter().flatten();
         let mut broken = false;
         let mut said = parts.map(|part| {
             broken |= part.broken;
             part.said
         });
-        let said = match ask {
+        let said = match &request.ask {
             Ask::Generate { .. } => said.next().expect("a generation has one part"),
             Ask::Choose { .. } => Said::Likelihoods(said.flat_map(likelihoods).collect()),
             Ask::Read { .. } => {
@@ -182,7 +183,13 @@ impl Open {
                 Said::Likelihoods(vec![said.flat_map(likelihoods).fold(none, sum)])
             }
         };
-        Answer { said, fit: self.fit, broken }
+        let compared = match (&said, &request.compared) {
+            (Said::Text { text, .. }, Some(other)) => {
+                Some([tokenizer.encode_continuation(text)?, tokenizer.encode_continuation(other)?])
+            }
+            _ => None,
+        };
+        Ok(Answer { said, fit: self.fit, broken, compared })
     }
 }
 

@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn answer(said: Said) -> Answer {
-        Answer { said, fit: Fit::default(), broken: false }
+        Answer { said, fit: Fit::default(), broken: false, compared: None }
     }
 
     fn likelihoods(logs: &[f64]) -> Answer {

@@ -64,7 +64,7 @@ impl Source<'_> {
             .map(|(part, tensor)| Ok(Piece { bytes: part.rows(&**tensor, input)?, dtype: tensor.dtype() }));
         let pieces = pieces.collect::<Result<Vec<_>>>()?;
         let weight = if self.device.is_cpu() {
-            Weight::Packed(Matrix::pack(&pieces, input))
+            Weight::Packed(Matrix::pack(&pieces, input, self.dot))
         } else {
             let values: Vec<f32> = pieces.iter().flat_map(Piece::values).collect(); // (out, input)
             Weight::Tensor(Tensor::from_vec(values, ((), input), self.device)?)

@@ -1,6 +1,6 @@
 //! From a model's bytes to `f32` tensors on a device, and to the rows of projections, however they are stored.
 
-use super::{architecture::Architecture, config::Heads};
+use super::{architecture::Architecture, config::Heads, dot::Bf16Dot};
 use candle_core::{Device, Tensor};
 use merge_core::{
     dtype::Dtype,
@@ -17,6 +17,8 @@ pub(super) struct Source<'a> {
     pub weights: &'a dyn Weights,
     /// Where to compute.
     pub device: &'a Device,
+    /// To multiply what is stored in bf16 by bf16, on a CPU.
+    pub dot: Option<Bf16Dot>,
 }
 
 impl Source<'_> {

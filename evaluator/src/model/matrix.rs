@@ -1,6 +1,7 @@
 //! A projection's weights, kept as they are stored, in the order in which products read them.
 
 use super::{
+    dot::{self, Bf16Dot, Pairs},
     product::product,
     tile::{Brain, Half, PANEL, Single, Stored},
 };
@@ -32,26 +33,34 @@ enum Panels {
     Single(Vec<Single>),
     Brain(Vec<Brain>),
     Half(Vec<Half>),
+    /// In bf16, multiplied by bf16: `(panels, input / 2, outputs of a panel)`.
+    Pairs(Vec<Pairs>),
 }
 
 impl Matrix {
     /// Packs parts of the same input, one below the other.
     ///
     /// bf16 and half precision stay so, if all parts are stored alike; 8-bit floats become bf16, which holds them exactly;
-    /// anything else becomes `f32`.
-    pub(super) fn pack(parts: &[Piece<'_>], input: usize) -> Self {
+    /// anything else becomes `f32`. With `dot`, bf16 is multiplied by bf16: rows are rounded.
+    pub(super) fn pack(parts: &[Piece<'_>], input: usize, dot: Option<Bf16Dot>) -> Self {
         let mut rows: Vec<Row<'_>> = parts.iter().flat_map(|part| part.rows(input)).collect();
         let all = |dtypes: &[Dtype]| parts.iter().all(|part| dtypes.contains(&part.dtype));
         let panels = if all(&[Dtype::BF16, Dtype::F8E4M3, Dtype::F8E5M2]) {
-            Panels::Brain(pack(&rows, input, Brain([0; PANEL / 2]), |w, output, x| put_upper(&mut w.0, output, x)))
+            if let Some(dot) = dot {
+                Panels::Pairs(pack::<_, 2>(&rows, input, Pairs::zero(dot), Pairs::put))
+            } else {
+                let zero = Brain([0; PANEL / 2]);
+                Panels::Brain(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
+            }
         } else if all(&[Dtype::F16]) && parts.iter().all(|part| part.dtype.all_finite(&part.bytes)) {
             // Their bits go the way of bf16's, which are read as the upper half of an `f32`.
             for row in &mut rows {
                 row.dtype = Dtype::BF16;
             }
-            Panels::Half(pack(&rows, input, Half([0; PANEL / 2]), |w, output, x| put_upper(&mut w.0, output, x)))
+            let zero = Half([0; PANEL / 2]);
+            Panels::Half(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
         } else {
-            Panels::Single(pack(&rows, input, Single([0.0; PANEL]), |w, output, x| w.0[output] = x))
+            Panels::Single(pack::<_, 1>(&rows, input, Single([0.0; PANEL]), |w, output, _, x| w.0[output] = x))
         };
         Self { panels, input, out: rows.len() }
     }
@@ -76,6 +85,12 @@ impl Matrix {
                 Panels::Single(w) => unpack(w, output, row),
                 Panels::Brain(w) => unpack(w, output, row),
                 Panels::Half(w) => unpack(w, output, row),
+                Panels::Pairs(w) => {
+                    let panel = &w[output / PANEL * row.len().div_ceil(2)..];
+                    for (k, x) in row.iter_mut().enumerate() {
+                        *x = panel[k / 2].at(output % PANEL, k % 2);
+                    }
+                }
             }
         });
         rows
@@ -91,6 +106,7 @@ impl Matrix {
             Panels::Single(w) => product(x, w, y, self.input, self.out, arch),
             Panels::Brain(w) => product(x, w, y, self.input, self.out, arch),
             Panels::Half(w) => product(x, w, y, self.input, self.out, arch),
+            Panels::Pairs(w) => product(&dot::pairs(x, self.input), w, y, self.input.div_ceil(2), self.out, arch),
         }
     }
 }
@@ -128,20 +144,28 @@ fn put_upper(words: &mut [u32; PANEL / 2], output: usize, x: f32) {
     words[output % (PANEL / 2)] |= x.to_bits() >> 16 << (output / (PANEL / 2) * 16);
 }
 
-/// Panels of rows; `put` writes one weight to its output's place.
-fn pack<W: Stored + Copy>(rows: &[Row<'_>], input: usize, zero: W, put: impl Fn(&mut W, usize, f32) + Sync) -> Vec<W> {
+/// Panels of rows; `put` writes one weight to its output's place, and to its place of the `N` that panels hold of each output.
+fn pack<W: Copy + Send + Sync, const N: usize>(
+    rows: &[Row<'_>],
+    input: usize,
+    zero: W,
+    put: impl Fn(&mut W, usize, usize, f32) + Sync,
+) -> Vec<W> {
     // So many weights of each row at a time: what is read and what is written are whole cache lines.
     const INPUTS: usize = 64;
-    let mut panels = vec![zero; rows.len().div_ceil(PANEL) * input];
-    panels.par_chunks_mut(input).zip(rows.par_chunks(PANEL)).for_each(|(panel, rows)| {
+    let len = input.div_ceil(N);
+    let mut panels = vec![zero; rows.len().div_ceil(PANEL) * len];
+    panels.par_chunks_mut(len).zip(rows.par_chunks(PANEL)).for_each(|(panel, rows)| {
         let mut values = [0.0; INPUTS];
-        for (block, panel) in panel.chunks_mut(INPUTS).enumerate() {
-            let values = &mut values[..panel.len()];
+        for (block, panel) in panel.chunks_mut(INPUTS / N).enumerate() {
+            let values = &mut values[..INPUTS.min(input - block * INPUTS)];
             for (output, Row { bytes, dtype }) in rows.iter().enumerate() {
                 let start = block * INPUTS * dtype.size();
                 dtype.widen(&bytes[start..start + values.len() * dtype.size()], values);
-                for (w, x) in panel.iter_mut().zip(&*values) {
-                    put(w, output, *x);
+                for (w, x) in panel.iter_mut().zip(values.chunks(N)) {
+                    for (place, x) in x.iter().enumerate() {
+                        put(w, output, place, *x);
+                    }
                 }
             }
         }
@@ -193,10 +217,10 @@ mod tests {
         for (input, out) in [(128, 704), (352, 128), (128, 16), (600, 80), (2048, 300), (1100, 65), (7, 33)] {
             let x = numbers(ROWS * input, 2_246_822_519);
             let weights = weights(input, out);
-            let whole = Matrix::pack(&[part(&weights, Dtype::F32)], input);
+            let whole = Matrix::pack(&[part(&weights, Dtype::F32)], input, None);
             let all = one_thread.install(|| multiply(&whole, &x, Arch::new()));
             for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
-                let matrix = Matrix::pack(&[part(&weights, dtype)], input);
+                let matrix = Matrix::pack(&[part(&weights, dtype)], input, None);
                 for count in [1, 2, 3, 4, 5, 7, 10, 16, 63, 65, 128, 257, 300] {
                     for start in [0, 11, ROWS - count] {
                         if start + count <= ROWS {
@@ -221,7 +245,7 @@ mod tests {
             let sums = rows.flat_map(|x| weights.chunks(input).map(move |w| sum(x, w).to_bits()));
             let oracle: Vec<u32> = sums.collect();
             for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
-                let matrix = Matrix::pack(&[part(&weights, dtype)], input);
+                let matrix = Matrix::pack(&[part(&weights, dtype)], input, None);
                 for arch in archs() {
                     assert!(multiply(&matrix, &x, arch) == oracle, "{input} to {out}, {dtype:?}, {arch:?}");
                 }
@@ -238,7 +262,7 @@ mod tests {
             let bytes: Vec<u8> = all.chunks(2).filter(keep).flatten().copied().collect();
             let mut wide = vec![0.0; bytes.len() / 2];
             dtype.widen(&bytes, &mut wide);
-            let matrix = Matrix::pack(&[Piece { bytes: bytes.into(), dtype }], 1);
+            let matrix = Matrix::pack(&[Piece { bytes: bytes.into(), dtype }], 1, None);
             for arch in archs() {
                 // A sum that begins with zero makes -0 to 0.
                 assert!(multiply(&matrix, &[1.0], arch).iter().zip(&wide).all(|(a, b)| *a == (b + 0.0).to_bits()));
@@ -251,7 +275,7 @@ mod tests {
         for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
             let mut y = [0.0; 3];
             let weights = [1.0, f32::INFINITY, f32::NAN];
-            Matrix::pack(&[part(&weights, dtype)], 1).product(&[2.0], &mut y, Arch::new());
+            Matrix::pack(&[part(&weights, dtype)], 1, None).product(&[2.0], &mut y, Arch::new());
             assert!(y[0].is_finite() && y[1] == f32::INFINITY && y[2].is_nan(), "{dtype:?}: {y:?}");
         }
     }
@@ -260,7 +284,7 @@ mod tests {
     fn gives_back_what_it_holds() {
         let weights = weights(20, 90);
         for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
-            let rows = Matrix::pack(&[part(&weights, dtype)], 20).rows(&[89, 0, 33, 16]);
+            let rows = Matrix::pack(&[part(&weights, dtype)], 20, None).rows(&[89, 0, 33, 16]);
             assert_eq!(rows, [&weights[1780..], &weights[..20], &weights[660..680], &weights[320..340]].concat());
         }
     }
@@ -270,7 +294,7 @@ mod tests {
         let weights = weights(20, 90);
         let parts = [part(&weights[..20 * 50], Dtype::BF16), part(&weights[20 * 50..], Dtype::F32)];
         let x = numbers(40, 7_919_777);
-        let whole = multiply(&Matrix::pack(&[part(&weights, Dtype::F32)], 20), &x, Arch::new());
-        assert_eq!(multiply(&Matrix::pack(&parts, 20), &x, Arch::new()), whole);
+        let whole = multiply(&Matrix::pack(&[part(&weights, Dtype::F32)], 20, None), &x, Arch::new());
+        assert_eq!(multiply(&Matrix::pack(&parts, 20, None), &x, Arch::new()), whole);
     }
 }

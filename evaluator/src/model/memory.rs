@@ -1,6 +1,9 @@
 //! What a model has answered before, by everything an answer depends on.
 
-use super::question::{Job, Outcome, Purpose};
+use super::{
+    dot::Bf16Dot,
+    question::{Job, Outcome, Purpose},
+};
 use candle_core::Device;
 use merge_core::{
     error::Result,
@@ -13,7 +16,7 @@ use std::{fmt, sync::Arc};
 
 /// A store in which one model looks up what it has answered before.
 ///
-/// An answer is found by the SHA-256 of the version of the forward pass, the kind of device, the weights, `config.json`,
+/// An answer is found by the SHA-256 of the version of the forward pass, the kind of device and of products, the weights, `config.json`,
 /// `generation_config.json`, `tokenizer.json`, the tokens of the prompt, and what was asked after them: no other model, and no
 /// other question, can be given it. Answers are kept as soon as they are computed, so that what is broken off goes on there.
 #[derive(Clone)]
@@ -27,11 +30,23 @@ impl Memory {
     ///
     /// `content` stands for the weights: two models that compute anything different have different ones, such as the hash of
     /// their files, or that of all inputs of a merge and its recipe. Fails if a file beside the weights cannot be read.
-    pub fn new(store: Arc<Store>, weights: &dyn Weights, content: Fingerprint, device: &Device) -> Result<Self> {
+    ///
+    /// `dot`: whether the model was loaded by [`super::Transformer::load_bf16`].
+    pub fn new(
+        store: Arc<Store>,
+        weights: &dyn Weights,
+        content: Fingerprint,
+        device: &Device,
+        dot: Option<Bf16Dot>,
+    ) -> Result<Self> {
         let mut hash = Sha256::new();
         let mut field = |bytes: &[u8]| hash_field(&mut hash, bytes);
         field(ENGINE);
-        field(if device.is_cpu() { b"cpu" } else { b"cuda" });
+        field(match dot {
+            Some(_) => b"cpu, bf16 dot products",
+            None if device.is_cpu() => b"cpu",
+            None => b"cuda",
+        });
         field(&content);
         field(&weights.config().0.payload());
         for name in ["generation_config.json", "tokenizer.json"] {

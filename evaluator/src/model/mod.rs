@@ -14,6 +14,7 @@ mod beginnings;
 mod chat;
 mod config;
 mod decoder;
+mod dot;
 mod encode;
 pub mod health;
 mod kernel;
@@ -40,6 +41,7 @@ mod tile;
 mod tokenizer;
 
 pub use self::{
+    dot::Bf16Dot,
     memory::Memory,
     pool::Pool,
     server::{Server, Wire},
@@ -57,6 +59,7 @@ use self::{
 use crate::interrupt::Interrupt;
 use candle_core::{Device, Tensor};
 use merge_core::{
+    dtype::Dtype,
     error::{Error, Result},
     weights::Weights,
 };
@@ -121,6 +124,21 @@ impl Transformer {
         Self::with_tokenizer(weights, Tokenizer::of(weights)?, device)
     }
 
+    /// Like [`Transformer::load`] on a CPU, but what is stored in bf16 is multiplied by hidden states rounded to bf16.
+    ///
+    /// Faster, and less exact: answers are other ones than without, though the same for any [`Batch`], company, order and number
+    /// of threads too. Fails if no weight is stored in bf16.
+    pub fn load_bf16(weights: &dyn Weights, dot: Bf16Dot) -> Result<Self> {
+        if !weights.index().values().any(|meta| meta.dtype == Dtype::BF16) {
+            return Err(Error::user(format!("{}: no weight is stored in bf16", weights.place()))
+                .hint("bf16 dot products are of weights that are stored so"));
+        }
+        let tokenizer = Tokenizer::of(weights)?;
+        Self::check(weights, &tokenizer)?;
+        let source = Source { weights, device: &Device::Cpu, dot: Some(dot) };
+        Self::of(Decoder::load(Blueprint::read(weights.config())?, source)?, weights, tokenizer)
+    }
+
     /// Makes every refusal of [`Transformer::load`] that needs no weight, but those of single tensors.
     pub fn check(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
         let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
@@ -131,7 +149,7 @@ impl Transformer {
     pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
         Self::check(weights, &tokenizer)?;
         let blueprint = Blueprint::read(weights.config())?;
-        Self::of(Decoder::load(blueprint, Source { weights, device })?, weights, tokenizer)
+        Self::of(Decoder::load(blueprint, Source { weights, device, dot: None })?, weights, tokenizer)
     }
 
     fn of(decoder: Decoder, weights: &dyn Weights, tokenizer: Tokenizer) -> Result<Self> {

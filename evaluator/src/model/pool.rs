@@ -92,7 +92,7 @@ impl Held {
             return Ok(Arc::clone(known));
         }
         let (weights, blueprint) = &self.models[number];
-        let loaded = Arc::new(Layer::load(Source { weights: &**weights, device }, blueprint, layer)?);
+        let loaded = Arc::new(Layer::load(Source { weights: &**weights, device, dot: None }, blueprint, layer)?);
         self.layers.insert((number, layer), Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -103,7 +103,7 @@ impl Held {
             return Ok(Arc::clone(known));
         }
         let (weights, blueprint) = &self.models[number];
-        let loaded = Arc::new(Outside::load(Source { weights: &**weights, device }, blueprint)?);
+        let loaded = Arc::new(Outside::load(Source { weights: &**weights, device, dot: None }, blueprint)?);
         self.outsides.insert(number, Arc::clone(&loaded));
         Ok(loaded)
     }

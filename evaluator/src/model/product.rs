@@ -1,8 +1,8 @@
-//! Matrix products on a CPU, of `f32` rows and weights kept as they are stored.
+//! Matrix products on a CPU, of rows and weights kept as they are stored.
 //!
 //! A product is divided among threads by outputs and by rows, never along a sum.
 
-use super::tile::{PANEL, STEPS, Stored, add_tile};
+use super::tile::{PANEL, Panel, STEPS};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::array;
@@ -17,7 +17,7 @@ const TILE: usize = 10;
 const TASK: usize = 1 << 18;
 
 /// `y = x @ wᵀ`. `x`: `(rows, input)`; `w`: `(panels, input)`, each the weights of a panel's outputs; `y`: `(rows, out)`, zeros.
-pub(super) fn product<W: Stored>(x: &[f32], w: &[W], y: &mut [f32], input: usize, out: usize, arch: Arch) {
+pub(super) fn product<W: Panel>(x: &[W::Row], w: &[W], y: &mut [f32], input: usize, out: usize, arch: Arch) {
     if y.is_empty() || input == 0 {
         return;
     }
@@ -40,7 +40,7 @@ pub(super) fn product<W: Stored>(x: &[f32], w: &[W], y: &mut [f32], input: usize
                 column.push(y);
             }
         }
-        let x: Vec<&[f32]> = x.chunks(input).collect();
+        let x: Vec<&[W::Row]> = x.chunks(input).collect();
         let w = w.chunks(width * input);
         stretches.extend(columns.into_iter().zip(w).map(|(y, w)| Stretch { x: x.clone(), w, stride: input, y }));
     }
@@ -52,9 +52,9 @@ pub(super) fn product<W: Stored>(x: &[f32], w: &[W], y: &mut [f32], input: usize
 }
 
 /// What one thread does of a product: some rows, some panels. The sums are added to `y`.
-pub(super) struct Stretch<'a, 'y, W> {
+pub(super) struct Stretch<'a, 'y, W: Panel> {
     /// Rows, each as long as a sum.
-    pub x: Vec<&'a [f32]>,
+    pub x: Vec<&'a [W::Row]>,
     /// Panels, each from `stride` after the one before it on.
     pub w: &'a [W],
     /// From one panel to the next.
@@ -63,7 +63,7 @@ pub(super) struct Stretch<'a, 'y, W> {
     pub y: Vec<&'y mut [f32]>,
 }
 
-impl<W: Stored> Stretch<'_, '_, W> {
+impl<W: Panel> Stretch<'_, '_, W> {
     pub(super) fn multiply(&mut self, arch: Arch) {
         if self.x.first().is_some_and(|x| !x.is_empty()) {
             arch.dispatch(self);
@@ -80,7 +80,7 @@ struct Place {
     to: usize,
 }
 
-impl<W: Stored> WithSimd for &mut Stretch<'_, '_, W> {
+impl<W: Panel> WithSimd for &mut Stretch<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -137,12 +137,12 @@ impl<W: Stored> WithSimd for &mut Stretch<'_, '_, W> {
     }
 }
 
-impl<W: Stored> Stretch<'_, '_, W> {
+impl<W: Panel> Stretch<'_, '_, W> {
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(&mut self, simd: S, at: Place) {
         let stretch = at.from..at.to;
         let w: [&[W]; PANELS] = array::from_fn(|p| &self.w[(at.panel + p) * self.stride..][stretch.clone()]);
-        let x: [&[f32]; ROWS] = array::from_fn(|r| &self.x[at.row + r][stretch.clone()]);
-        add_tile(simd, w, x, &mut self.y[at.row..at.row + ROWS], at.panel * PANEL);
+        let x: [&[W::Row]; ROWS] = array::from_fn(|r| &self.x[at.row + r][stretch.clone()]);
+        W::add_tile(simd, w, x, &mut self.y[at.row..at.row + ROWS], at.panel * PANEL);
     }
 }

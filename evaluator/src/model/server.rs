@@ -81,7 +81,7 @@ impl Server {
     /// Refuses a request that no server could answer as it says: what needs its tokenizer, a prompt and a continuation that are
     /// encoded apart, the likelihood of a first token, and anything right after an end-of-sequence token.
     pub fn completes(request: &Request) -> Result<()> {
-        let Request { prompt, ask, encoding } = request;
+        let Request { prompt, ask, encoding, .. } = request;
         let refuse = |what: &str| {
             let hint = "take a protocol whose tasks have `encoding: {pairs: common}`, as strict has, or evaluate the checkpoint itself";
             Err(Error::user(what).hint(hint))
@@ -89,6 +89,7 @@ impl Server {
         match ask {
             Ask::Generate { limit, .. } => {
                 tokens(limit)?;
+                shows_no_tokens(request)?;
                 if !prompt.articles.is_empty() {
                     return refuse("what is too long is cut by its tokens, but a server does not show its tokenizer");
                 }
@@ -141,16 +142,16 @@ impl Server {
                     broken |= scored.broken;
                     values.push(scored.likelihood);
                 }
-                Ok(Answer { said: Said::Likelihoods(values), fit, broken })
+                Ok(Answer { said: Said::Likelihoods(values), fit, broken, compared: None })
             }
             Ask::Read { text } if text.is_empty() => {
                 let none = Likelihood { log: 0.0, tokens: 0, greedy: true };
-                Ok(Answer { said: Said::Likelihoods(vec![none]), fit: Fit::default(), broken: false })
+                Ok(Answer { said: Said::Likelihoods(vec![none]), fit: Fit::default(), broken: false, compared: None })
             }
             Ask::Read { text } => {
                 let scored = self.echo(request, "", text)?.reading().map_err(|e| self.unclear(&e))?;
                 let said = Said::Likelihoods(vec![scored.likelihood]);
-                Ok(Answer { said, fit: Fit::default(), broken: scored.broken })
+                Ok(Answer { said, fit: Fit::default(), broken: scored.broken, compared: None })
             }
         }
     }
@@ -165,7 +166,7 @@ impl Server {
                 self.go_on(request, stop, limit, &mut fit)
             };
             match said {
-                Ok(said) => return Ok(Answer { said, fit, broken: false }),
+                Ok(said) => return Ok(Answer { said, fit, broken: false, compared: None }),
                 Err(Refusal::TooLong(_)) if fit.dropped_shots < request.prompt.shots.len() => fit.dropped_shots += 1,
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -273,6 +274,15 @@ impl LanguageModel for Server {
             Ok(())
         })
     }
+}
+
+/// Refuses a request for tokens.
+fn shows_no_tokens(request: &Request) -> Result<()> {
+    if request.compared.is_none() {
+        return Ok(());
+    }
+    Err(Error::user("the model's own tokens are counted, but a server does not show its tokenizer")
+        .hint("take a protocol that counts words, or evaluate the checkpoint itself"))
 }
 
 /// A limit that is in tokens.

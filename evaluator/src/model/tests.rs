@@ -1,5 +1,6 @@
 //! The sansu family against transformers, and answers against themselves in other company.
 
+mod dots;
 mod encoding;
 mod path;
 mod refusals;
@@ -112,7 +113,7 @@ fn prompt(item: &Value) -> String {
 /// Prompt and continuations each encoded for itself.
 fn separate(prompt: String, ask: Ask) -> Request {
     let encoding = Encoding { pairs: Pairs::Separate, ..Encoding::default() };
-    Request { prompt: Prompt::plain(prompt), ask, encoding }
+    Request { prompt: Prompt::plain(prompt), ask, encoding, compared: None }
 }
 
 pub(super) fn generate(prompt: String, limit: usize) -> Request {
@@ -391,7 +392,8 @@ fn reads_long_texts_in_windows() {
     let text = items("mgsm-ja-mini.optimise.jsonl", 3).iter().map(prompt).collect::<String>();
     let read = |model: &mut Transformer, text: &str| {
         let ask = Ask::Read { text: text.to_owned() };
-        let said = answer(model, Request { prompt: Prompt::default(), ask, encoding: Encoding::default() });
+        let said =
+            answer(model, Request { prompt: Prompt::default(), ask, encoding: Encoding::default(), compared: None });
         likelihoods(&said)[0]
     };
     let mut model = Memory::open("ja").set("max_position_embeddings", json!(16)).load().unwrap();

@@ -20,6 +20,23 @@ pub(super) trait Stored: Send + Sync {
     fn at(&self, output: usize) -> f32;
 }
 
+/// A panel's weights, and how rows are multiplied with them.
+pub(super) trait Panel: Send + Sync + Sized {
+    /// What rows are made of.
+    type Row: Send + Sync;
+
+    /// Adds to `ROWS` rows of `y`, from a column on, the products of as many rows of `x` and `PANELS` panels of weights.
+    ///
+    /// `w` and `x`: each `(k)`. The last panel may have fewer outputs than others: `y`'s rows end there.
+    fn add_tile<S: Simd, const ROWS: usize, const PANELS: usize>(
+        simd: S,
+        w: [&[Self]; PANELS],
+        x: [&[Self::Row]; ROWS],
+        y: &mut [&mut [f32]],
+        column: usize,
+    );
+}
+
 /// Stored in `f32`.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
@@ -89,28 +106,30 @@ fn widen_half<S: Simd>(simd: S, half: S::u32s) -> S::f32s {
     simd.mul_f32s(small, simd.splat_f32s(f32::from_bits((127 + 112) << 23)))
 }
 
-/// Adds to `ROWS` rows of `y`, from a column on, the products of as many rows of `x` and `PANELS` panels of weights.
-///
-/// `w`: each `(k)`; `x`: each `(k)`. The last panel may have fewer outputs than others: `y`'s rows end there.
-#[inline(always)]
-pub(super) fn add_tile<S: Simd, W: Stored, const ROWS: usize, const PANELS: usize>(
-    simd: S,
-    w: [&[W]; PANELS],
-    x: [&[f32]; ROWS],
-    y: &mut [&mut [f32]],
-    column: usize,
-) {
-    for part in 0..HALF / S::F32_LANES {
-        let mut sums = [[[simd.splat_f32s(0.0); 2]; PANELS]; ROWS];
-        for (sums, y) in sums.iter_mut().zip(y.iter()) {
-            for (panel, sums) in sums.iter_mut().enumerate() {
-                *sums = load(&y[column + panel * PANEL..], simd, part);
+/// Widens weights to `f32`, which rows are made of.
+impl<W: Stored> Panel for W {
+    type Row = f32;
+
+    #[inline(always)]
+    fn add_tile<S: Simd, const ROWS: usize, const PANELS: usize>(
+        simd: S,
+        w: [&[W]; PANELS],
+        x: [&[f32]; ROWS],
+        y: &mut [&mut [f32]],
+        column: usize,
+    ) {
+        for part in 0..HALF / S::F32_LANES {
+            let mut sums = [[[simd.splat_f32s(0.0); 2]; PANELS]; ROWS];
+            for (sums, y) in sums.iter_mut().zip(y.iter()) {
+                for (panel, sums) in sums.iter_mut().enumerate() {
+                    *sums = load(&y[column + panel * PANEL..], simd, part);
+                }
             }
-        }
-        let sums = add_products(simd, w, x, sums, part);
-        for (sums, y) in sums.iter().zip(y.iter_mut()) {
-            for (panel, sums) in sums.iter().enumerate() {
-                store(&mut y[column + panel * PANEL..], simd, part, *sums);
+            let sums = add_products(simd, w, x, sums, part);
+            for (sums, y) in sums.iter().zip(y.iter_mut()) {
+                for (panel, sums) in sums.iter().enumerate() {
+                    store(&mut y[column + panel * PANEL..], simd, part, *sums);
+                }
             }
         }
     }
@@ -171,7 +190,7 @@ fn add_step<S: Simd, W: Stored, const ROWS: usize, const PANELS: usize>(
 
 /// An array of what `item` gives for each place.
 #[inline(always)]
-fn each<T, const N: usize>(item: impl FnMut(usize) -> T) -> [T; N] {
+pub(super) fn each<T, const N: usize>(item: impl FnMut(usize) -> T) -> [T; N] {
     std::array::from_fn(item)
 }
 
@@ -206,7 +225,7 @@ fn store<S: Simd>(y: &mut [f32], _: S, part: usize, sums: [S::f32s; 2]) {
 /// Asks for weights that are wanted soon. The processor guesses only as far as the end of a page.
 #[inline(always)]
 #[expect(unsafe_code, reason = "there is no safe way to ask, and few rows wait for memory twice as long without it")]
-fn fetch<W>(place: *const W) {
+pub(super) fn fetch<W>(place: *const W) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..size_of::<W>()).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -35,6 +35,8 @@ pub(super) struct Asking {
     /// The field that is cut where a prompt is too long.
     article: Option<String>,
     encoding: Encoding,
+    /// Whether answers are compared by the model's tokens.
+    by_tokens: bool,
     /// Whether each choice is asked for without its question as well.
     unconditional: bool,
 }
@@ -118,6 +120,7 @@ impl Asking {
             gold_limit: ours.and_then(|ours| ours.gold_limit.as_ref()).map(|more| more.value),
             article: ours.and_then(|ours| ours.cut_at_sentences.as_ref()).map(|name| name.value.clone()),
             encoding: ours.and_then(|ours| ours.encoding).unwrap_or_default().encoding(),
+            by_tokens: definition.counts_tokens(),
             description: plain(&definition.description),
             question,
             shot,
@@ -233,7 +236,8 @@ impl Asking {
                     None => Limit::Tokens(self.max_tokens),
                 };
                 let ask = Ask::Generate { stop: self.stop.clone(), limit };
-                requests.push(self.request(prompt(questions[0].clone()), ask));
+                let compared = self.by_tokens.then(|| python::str(&target));
+                requests.push(Request { compared, ..self.request(prompt(questions[0].clone()), ask) });
             }
             OutputType::Loglikelihood | OutputType::LoglikelihoodRolling => {
                 let continuation = python::str(&target);
@@ -257,7 +261,7 @@ impl Asking {
     }
 
     fn request(&self, prompt: Prompt, ask: Ask) -> Request {
-        Request { prompt, ask, encoding: self.encoding }
+        Request { prompt, ask, encoding: self.encoding, compared: None }
     }
 
     /// What may be cut of the examples and of the question.

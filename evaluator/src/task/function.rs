@@ -28,6 +28,8 @@ pub(super) struct Answered<'a> {
     /// The right answer, where it is a number.
     pub(super) number: Option<&'a Number>,
     pub(super) text: &'a str,
+    /// The model's tokens of the text and of the right answer, where they are compared.
+    pub(super) tokens: Option<&'a [Vec<u32>; 2]>,
     pub(super) tools: &'a Tools,
 }
 

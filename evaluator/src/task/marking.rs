@@ -109,7 +109,8 @@ impl Marking {
             _ => unreachable!("checked when the definition was read"),
         });
         let process = process.transpose()?;
-        let mut tools: Vec<Tool> = process.iter().filter_map(|process| process.tool).collect();
+        let by_tokens = definition.counts_tokens();
+        let mut tools: Vec<Tool> = process.iter().filter(|_| !by_tokens).filter_map(|process| process.tool).collect();
         if process.is_none() && output == OutputType::GenerateUntil {
             tools.extend(listed(definition).filter_map(|name| ours::MEASURES.iter().find(|known| known.0 == name)?.1));
         }
@@ -126,7 +127,7 @@ impl Marking {
             filters.push(Filter::none());
         }
         let mut measures = measures(written, process.as_ref())?;
-        if output == OutputType::GenerateUntil {
+        if output == OutputType::GenerateUntil && !by_tokens {
             for measure in &mut measures {
                 measure.name = tools.name(&measure.name);
             }
@@ -308,7 +309,7 @@ impl Marking {
     }
 
     fn of_text(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
-        let [Answer { said: Said::Text { text, .. }, .. }] = answers else {
+        let [Answer { said: Said::Text { text, .. }, compared, .. }] = answers else {
             panic!("one generated answer for each item")
         };
         let wrong = self.japanese && !is_japanese(text);
@@ -318,7 +319,8 @@ impl Marking {
         for filter in &self.filters {
             let response = filter.apply(&item.doc, vec![text.clone(); self.repeats]);
             let number = item.gold.as_ref();
-            let answered = Answered { asked: &item.asked, number, text: &response, tools: &self.tools };
+            let answered =
+                Answered { asked: &item.asked, number, text: &response, tokens: compared.as_ref(), tools: &self.tools };
             let of = |name: &str| self.of_answer(name, &answered).map(gate);
             let scores: Vec<(String, Score)> = if let Some(process) = &self.process {
                 (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), gate(score))).collect()

@@ -411,8 +411,16 @@ impl Task for Benchmark {
             content.remove("metadata")
         });
         let ours = metadata.as_ref().and_then(|metadata| metadata.get("evomerge")).and_then(Value::as_object);
-        let counts =
-            ["encoding", "gold_limit", "cut_at_sentences", "tie_is_wrong", "shuffle", "stratified", "language"];
+        let counts = [
+            "encoding",
+            "gold_limit",
+            "cut_at_sentences",
+            "rouge_of_tokens",
+            "tie_is_wrong",
+            "shuffle",
+            "stratified",
+            "language",
+        ];
         let ours: Map<String, Value> = ours
             .into_iter()
             .flatten()

@@ -146,15 +146,18 @@ fn f1(answered: &Answered<'_>, golds: &[String]) -> (&'static str, f64) {
 }
 
 fn summary(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
-    let names = match &answered.tools.words {
-        Some(_) => ROUGE,
-        None => ["rouge1_char", "rouge2_char", "rougeL_char"],
+    let names = match (&answered.tools.words, answered.tokens) {
+        (Some(_), _) | (_, Some(_)) => ROUGE,
+        (None, None) => ["rouge1_char", "rouge2_char", "rougeL_char"],
     };
     let rouge = rouge(answered);
     names.into_iter().zip([rouge.rouge1, rouge.rouge2, rouge.rouge_l].map(Score::Number)).collect()
 }
 
 fn rouge(answered: &Answered<'_>) -> rouge::Rouge {
+    if let Some([answer, gold]) = answered.tokens {
+        return rouge::rouge(answer, gold);
+    }
     let gold = python::str(&answered.asked.target);
     match &answered.tools.words {
         Some(mecab) => rouge::rouge(&words(mecab, answered.text), &words(mecab, &gold)),

@@ -61,13 +61,18 @@ fn sums(numbers: impl IntoIterator<Item = usize>) -> String {
 
 /// A generated answer.
 fn text(text: &str) -> Answer {
-    Answer { said: Said::Text { text: text.into(), tokens: 7, truncated: false }, fit: Fit::default(), broken: false }
+    Answer {
+        said: Said::Text { text: text.into(), tokens: 7, truncated: false },
+        fit: Fit::default(),
+        broken: false,
+        compared: None,
+    }
 }
 
 /// The log-likelihoods of choices.
 fn logs(logs: &[f64]) -> Answer {
     let all = logs.iter().map(|log| Likelihood { log: *log, tokens: 1, greedy: false });
-    Answer { said: Said::Likelihoods(all.collect()), fit: Fit::default(), broken: false }
+    Answer { said: Said::Likelihoods(all.collect()), fit: Fit::default(), broken: false, compared: None }
 }
 
 /// The prompts of a task's report items.

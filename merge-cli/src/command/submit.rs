@@ -3,12 +3,9 @@
 use crate::{
     args::Submit as Args,
     screen::{self, bytes},
-    serve::{Desk, Home, Wanted},
+    serve::{Desk, Home, Wanted, is_command},
 };
-use merge_core::{
-    error::{Error, Result},
-    queue::Kind,
-};
+use merge_core::error::{Error, Result};
 use std::{env, path::Path};
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -26,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         key: args.key.clone(),
         ..Wanted::default()
     };
-    let is_command = Kind::ALL.iter().any(|kind| kind.name() == args.words[0]) && !Path::new(&args.words[0]).exists();
+    let is_command = is_command(&args.words[0]) && !Path::new(&args.words[0]).exists();
     let all: Vec<Wanted> = if is_command {
         vec![Wanted { words: Some(args.words.clone()), ..wanted }]
     } else {

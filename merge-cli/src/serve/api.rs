@@ -2,8 +2,8 @@
 
 use super::{
     guard::{self, Guard},
-    metrics, openapi, page,
-    service::{self, Again, From, News, Service, Wanted},
+    home, metrics, openapi, page,
+    service::{Again, Asker, News, Service, Wanted},
     shown::Shown,
 };
 use crate::command::report;
@@ -26,26 +26,20 @@ use merge_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{
-    convert::Infallible,
-    net::TcpListener,
-    os::unix::net::UnixListener,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{convert::Infallible, net::TcpListener, os::unix::net::UnixListener, sync::Arc};
 use tokio::runtime::Runtime;
 use tokio_stream::{StreamExt as _, wrappers::BroadcastStream};
 
 /// A recipe is some kilobytes.
 const LARGEST_BODY: usize = 1 << 20;
+/// So much of a log at a time.
+const PART: u64 = 64 << 10;
 
 /// What handlers know: the queue, and who asks.
 #[derive(Clone)]
 struct App {
     service: Arc<Service>,
-    from: From,
+    asker: Asker,
 }
 
 /// Answers at the socket and, with a guard, at a port.
@@ -58,13 +52,13 @@ pub(super) fn start(
     let failed = |e: std::io::Error| Error::machine(format!("cannot listen: {e}"));
     let _inside = runtime.enter();
     let socket = tokio::net::UnixListener::from_std(socket).map_err(failed)?;
-    let here = routes(App { service: Arc::clone(service), from: From::Here });
+    let here = routes(App { service: Arc::clone(service), asker: Asker::Here });
     runtime.spawn(async move { axum::serve(socket, here).await });
     if let Some((listener, guard)) = http {
         let port = listener.local_addr().map_err(failed)?.port();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let guard = Arc::new(guard.at(port, Arc::clone(service)));
-        let afar = routes(App { service: Arc::clone(service), from: From::Afar });
+        let afar = routes(App { service: Arc::clone(service), asker: Asker::Afar });
         let guarded = afar.layer(middleware::from_fn_with_state(guard, guard::stand));
         runtime.spawn(async move { axum::serve(listener, guarded).await });
     }
@@ -95,12 +89,6 @@ fn routes(app: App) -> Router {
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing at this address", None) })
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(app)
-}
-
-/// A number that no other call of this process gets.
-pub(super) fn number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What an error is by HTTP.
@@ -204,7 +192,7 @@ async fn jobs(State(app): State<App>) -> Answer {
 
 async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
     apart(app, move |app| {
-        let (shown, is_new) = app.service.submit(&wanted(&headers, &bytes)?, app.from)?;
+        let (shown, is_new) = app.service.submit(&wanted(&headers, &bytes)?, app.asker)?;
         let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok((code, json_of(&shown)).into_response())
     })
@@ -212,7 +200,7 @@ async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Ans
 }
 
 async fn check(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
-    apart(app, move |app| Ok(json_of(&app.service.check(&wanted(&headers, &bytes)?, app.from)?))).await
+    apart(app, move |app| Ok(json_of(&app.service.check(&wanted(&headers, &bytes)?, app.asker)?))).await
 }
 
 /// What is wanted, within what its description says.
@@ -299,7 +287,7 @@ async fn log(State(app): State<App>, Path(number): Path<String>, RawQuery(query)
             None => None,
             Some(text) => Some(text.parse().map_err(|_| Error::user(format!("from: `{text}` is no number of bytes")))?),
         };
-        let (text, next) = service::read(&app.service.home.log(JobId(id)), from)?;
+        let (text, next) = home::tail(&app.service.home.log(JobId(id)), from, PART)?;
         Ok(axum::Json(json!({ "text": text, "next": next })).into_response())
     })
     .await
@@ -308,7 +296,7 @@ async fn log(State(app): State<App>, Path(number): Path<String>, RawQuery(query)
 async fn output(State(app): State<App>, Path(number): Path<String>) -> Answer {
     apart(app, move |app| {
         let id = app.service.job(id(&number)?)?.job.id;
-        let (text, _) = service::read(&app.service.home.output(JobId(id)), None)?;
+        let (text, _) = home::tail(&app.service.home.output(JobId(id)), None, PART)?;
         Ok(axum::Json(json!({ "text": text })).into_response())
     })
     .await
@@ -346,14 +334,14 @@ async fn report_page(State(app): State<App>, Path(number): Path<String>) -> Answ
 }
 
 async fn events(State(app): State<App>) -> Response {
-    let (service, from) = (Arc::clone(&app.service), app.from);
+    let (service, from) = (Arc::clone(&app.service), app.asker);
     let news = BroadcastStream::new(service.listen());
     let event = move |news| {
         // One that is too slow has missed something, and asks for all again when it is told of the next.
         let event = match news {
-            Ok(News::Job(text)) => match from {
-                From::Here => Event::default().event("job").data(text),
-                From::Afar => Event::default().event("job").data(service.roots.conceal(&text)),
+            Ok(News::Job(text)) => match asker {
+                Asker::Here => Event::default().event("job").data(text),
+                Asker::Afar => Event::default().event("job").data(service.roots.conceal(&text)),
             },
             Ok(News::Removed(id)) => Event::default().event("removed").data(json!({ "id": id }).to_string()),
             Err(_) => Event::default().event("missed").data("{}"),

@@ -5,7 +5,7 @@ use super::{
     home::Home,
     machine::Machine,
     roots::Roots,
-    service::{Again, From, Service, Wanted},
+    service::{Again, Asker, Service, Wanted},
     shown::{Detail, Shown},
 };
 use merge_core::{error::Result, queue::JobId};
@@ -61,7 +61,7 @@ impl Desk {
     pub(crate) fn submit(&self, wanted: &Wanted) -> Result<Shown> {
         match self {
             Self::Server(client) => client.post("/api/jobs", wanted),
-            Self::Queue { service, .. } => Ok(service.submit(wanted, From::Here)?.0),
+            Self::Queue { service, .. } => Ok(service.submit(wanted, Asker::Here)?.0),
         }
     }
 

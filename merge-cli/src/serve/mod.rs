@@ -27,6 +27,7 @@ pub(crate) use self::{
     service::{Again, Wanted},
     shown::Shown,
     systemd::unit,
+    work::is_command,
 };
 
 use self::{guard::Guard, machine::Machine, roots::Roots, runner::Runner, service::Service};
@@ -63,7 +64,9 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let runtime = made.map_err(|e| Error::machine(format!("cannot start threads: {e}")))?;
     api::start(&runtime, &service, socket, http.zip(guard))?;
     let (jobs, place) = (service.waiting(), service.home.path().display());
-    screen::say(&format!("serving {place}: {} slots, {jobs} jobs wait; Ctrl-C stops, and loses nothing", args.slots));
+    let slots =
+        if args.slots == 1 { "one job at a time".to_owned() } else { format!("{} jobs side by side", args.slots) };
+    screen::say(&format!("serving {place}: {slots}, {jobs} in the queue; Ctrl-C stops, and loses nothing"));
     let ran = runner.run(interrupted);
     runtime.shutdown_background();
     let _ = fs::remove_file(service.home.socket()?);

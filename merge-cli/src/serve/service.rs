@@ -1,10 +1,10 @@
 //! What may be asked of a queue, whoever asks: a command beside it, or somebody at the other end of a wire.
 
 use super::{
-    home::{self, Home},
+    home::Home,
     machine::{self, Machine},
     roots::Roots,
-    shown::{Detail, Happened, Listed, Shown, limits},
+    shown::{Detail, Happened, Listed, Shown},
     work,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     export,
-    queue::{Job, JobId, Kept, Kind, Needs, Queue, State, Submission},
+    queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, State, Submission},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::broadcast;
@@ -151,7 +154,7 @@ pub(super) struct Server {
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Asker {
     /// The user whose queue it is, on this machine.
     Here,
     /// Whoever can reach the server.
@@ -240,8 +243,8 @@ impl Service {
     }
 
     /// Takes a job in; also says whether it is new, or known by its key.
-    pub(super) fn submit(&self, wanted: &Wanted, from: From) -> Result<(Shown, bool)> {
-        let (submission, _) = self.prepare(wanted, from, true)?;
+    pub(super) fn submit(&self, wanted: &Wanted, asker: Asker) -> Result<(Shown, bool)> {
+        let (submission, _) = self.prepare(wanted, asker, true)?;
         let (id, is_new) = {
             let mut queue = self.queue();
             let last = queue.jobs().next_back().map(|job| job.id);
@@ -253,8 +256,8 @@ impl Service {
     }
 
     /// What a submission would be; nothing is taken in or saved.
-    pub(super) fn check(&self, wanted: &Wanted, from: From) -> Result<Checked> {
-        let (submission, notes) = self.prepare(wanted, from, false)?;
+    pub(super) fn check(&self, wanted: &Wanted, asker: Asker) -> Result<Checked> {
+        let (submission, notes) = self.prepare(wanted, asker, false)?;
         Ok(Checked { kind: submission.kind, needs: submission.needs, notes })
     }
 
@@ -271,7 +274,8 @@ impl Service {
     }
 
     pub(super) fn retry(&self, id: JobId, again: &Again) -> Result<Shown> {
-        self.change(id, |queue| queue.retry(id, limits(again.seconds, again.bytes), again.force))
+        let limits = Limits { seconds: again.seconds, bytes: again.bytes };
+        self.change(id, |queue| queue.retry(id, limits, again.force))
     }
 
     /// Forgets a job, and deletes its directory.
@@ -300,18 +304,19 @@ impl Service {
     }
 
     /// Proves what is wanted, and that the machine can do it.
-    fn prepare(&self, wanted: &Wanted, from: From, saves: bool) -> Result<(Submission, Vec<String>)> {
-        let (mut words, directory, drafted) = self.words(wanted, from)?;
+    fn prepare(&self, wanted: &Wanted, asker: Asker, saves: bool) -> Result<(Submission, Vec<String>)> {
+        let (mut words, directory, drafted) = self.words(wanted, asker)?;
         let option = |name: &str, value: Option<u64>| {
             value.map(|value| [format!("--{name}"), value.to_string()]).into_iter().flatten()
         };
         words.extend(option("seed", wanted.seed).chain(option("budget", wanted.budget)));
         let threads = wanted.threads.map_or(self.machine.share(), usize::from);
-        let proved = work::prove(&words, &directory, threads).map_err(|e| match &drafted {
-            Some(draft) => draft.as_named(&e),
-            None => e,
-        })?;
-        if from == From::Afar {
+        let proved =
+            work::prove(&words, &directory, threads, !wanted.after.is_empty()).map_err(|e| match &drafted {
+                Some(draft) => draft.as_named(&e),
+                None => e,
+            })?;
+        if asker == Asker::Afar {
             for path in &proved.reads {
                 self.roots.check(&path.canonicalize().unwrap_or_else(|_| path.clone()), "a model")?;
             }
@@ -339,7 +344,7 @@ impl Service {
             priority: wanted.priority,
             after: wanted.after.iter().copied().map(JobId).collect(),
             labels: wanted.labels.clone(),
-            limits: limits(wanted.seconds, wanted.bytes),
+            limits: Limits { seconds: wanted.seconds, bytes: wanted.bytes },
             attempts: wanted.attempts.unwrap_or(3).max(1),
             threads: wanted.threads,
             needs: proved.needs,
@@ -349,9 +354,9 @@ impl Service {
     }
 
     /// The words of what is wanted, where their paths start, and the recipe that is to be saved.
-    fn words(&self, wanted: &Wanted, from: From) -> Result<(Vec<String>, PathBuf, Option<Draft>)> {
+    fn words(&self, wanted: &Wanted, asker: Asker) -> Result<(Vec<String>, PathBuf, Option<Draft>)> {
         let nothing = || Error::user("nothing is handed in").hint("give a `file`, or a `text` and where to `save_as`");
-        if from == From::Here {
+        if asker == Asker::Here {
             let directory = wanted.directory.clone().ok_or_else(nothing)?;
             let words = match (&wanted.words, &wanted.file) {
                 (Some(words), None) if !words.is_empty() => words.clone(),
@@ -378,7 +383,7 @@ impl Service {
                 }
                 // It is read where it will stand, by a name that no listing shows.
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                let beside = path.with_file_name(format!(".{name}.draft-{}.yaml", super::api::number()));
+                let beside = path.with_file_name(format!(".{name}.draft-{}.yaml", number()));
                 export::replace_file(&beside, text)?;
                 let directory = path.parent().map(PathBuf::from).unwrap_or_default();
                 let draft = Draft { beside: text_of(&beside), path: text_of(&path) };
@@ -413,6 +418,12 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// A number that no other call of this process gets.
+fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What is asked with another attempt.
@@ -460,24 +471,13 @@ fn shown(queue: &Queue<Kept>, now: &Now, job: &Job) -> Shown {
     let ms = now.began.get(&job.id).map_or(0, |began| began.elapsed().as_millis() as u64);
     let waits = || {
         let before = queue.waits_for(job)?;
-        Some(match before.state {
-            State::Failed | State::Cancelled => format!(
-                "job {}, which {}",
-                before.id,
-                match before.state {
-                    State::Failed => "has failed",
-                    _ => "is cancelled",
-                }
-            ),
-            state => format!("job {}, which is {}", before.id, state.name()),
-        })
+        let how = match before.state {
+            State::Failed => "has failed".to_owned(),
+            state => format!("is {}", state.name()),
+        };
+        Some(format!("job {}, which {how}", before.id))
     };
     let waits = if job.state == State::Queued { waits().or_else(|| now.waits.get(&job.id).cloned()) } else { None };
     let progress: Option<job::Progress> = now.told.get(&job.id).map(|told| told.progress.clone());
     Shown::of(job, ms, waits, progress)
-}
-
-/// A file's text as `home::tail` gives it, at most so much at a time.
-pub(super) fn read(path: &std::path::Path, from: Option<u64>) -> Result<(String, u64)> {
-    home::tail(path, from, 64 << 10)
 }

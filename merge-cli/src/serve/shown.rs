@@ -132,8 +132,3 @@ impl Happened {
         job.events.iter().map(one).collect()
     }
 }
-
-/// What limits and needs are handed about as.
-pub(super) fn limits(seconds: Option<u64>, bytes: Option<u64>) -> Limits {
-    Limits { seconds, bytes }
-}

@@ -2,11 +2,11 @@
 
 use crate::{
     args::{self, Args, Command},
-    command::{plan, search},
+    command::{plan, report, search},
     hub::Hub,
     model::Model,
 };
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use merge_core::{
     error::{Error, Result},
     export,
@@ -36,9 +36,10 @@ pub(super) struct Proved {
     pub(super) reads: Vec<PathBuf>,
 }
 
-/// Memory that a process needs beside its weights, and each model that is asked beside its own.
-const PROCESS: u64 = 256 << 20;
-const MODEL: u64 = 128 << 20;
+/// Memory that a process needs beside its models.
+const PROCESS: u64 = 64 << 20;
+/// What a model that is asked needs beside its weights, whose bytes it has as they are in the file.
+const MODEL: u64 = 64 << 20;
 /// What the store of a study may come to.
 const STUDY: u64 = 256 << 20;
 
@@ -60,20 +61,23 @@ pub(super) fn words_for(file: &str, directory: &Path) -> Result<Vec<String>> {
 
 /// Proves that words can be carried out as far as that can be told without reading a weight, in so many threads.
 ///
-/// Fails as the command itself would.
-pub(super) fn prove(words: &[String], directory: &Path, threads: usize) -> Result<Proved> {
+/// Fails as the command itself would. What a job reports on may come from one that it waits for.
+pub(super) fn prove(words: &[String], directory: &Path, threads: usize, waits: bool) -> Result<Proved> {
     match parse(words, Path::new("out"))? {
         Command::Merge(args) => merge(&args, directory),
         Command::Search(args) => search(&args, directory, threads),
         Command::Eval(args) => eval(&args, directory),
         Command::Report(args) => {
             let study = directory.join(&args.study);
-            let name = name_of(&study);
+            if !waits {
+                report::check(&study)?;
+            }
+            let needs = Needs { memory: Some(PROCESS), disk: None };
             Ok(Proved {
                 kind: Kind::Report,
-                name,
+                name: name_of(&study),
                 file: None,
-                needs: Needs { memory: Some(PROCESS), disk: None },
+                needs,
                 notes: Vec::new(),
                 reads: Vec::new(),
             })
@@ -124,6 +128,11 @@ pub(super) fn words_of(job: &Job, place: &Path, threads: usize) -> Vec<String> {
     words
 }
 
+/// Whether a word is the name of a command.
+pub(crate) fn is_command(word: &str) -> bool {
+    Args::command().find_subcommand(word).is_some()
+}
+
 /// What words mean, with a place for what they write if they name none.
 fn parse(words: &[String], output: &Path) -> Result<Command> {
     let output = output.to_string_lossy();
@@ -136,9 +145,11 @@ fn parse(words: &[String], output: &Path) -> Result<Command> {
         _ => Err(error),
     });
     let command = parsed.map_err(|e| {
+        // The first paragraph says what is wrong.
         let text = e.to_string();
-        let line = text.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or("this is no command");
-        Error::user(line.to_owned())
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+        let said = lines.join(" ");
+        Error::user(said.strip_prefix("error: ").unwrap_or(&said).to_owned())
             .hint(format!("`evomerge {} --help` says how", words.first().map_or("", String::as_str)))
     })?;
     Ok(command.command)
@@ -189,7 +200,7 @@ fn search(args: &args::Search, directory: &Path, threads: usize) -> Result<Prove
         search::check(one, &sources)?;
         let largest = sources.iter().map(|(_, weights)| bytes(&**weights)).max().unwrap_or(0);
         let workers = args.workers.map_or(threads, usize::from) as u64;
-        needs.memory = Some(PROCESS + workers * (largest + MODEL));
+        needs.memory = Some(PROCESS + workers * asked(largest));
         needs.disk = Some(STUDY + 2 * largest);
         reads = files(&sources);
         if stages.len() > 1 {
@@ -217,7 +228,7 @@ fn eval(args: &args::Eval, directory: &Path) -> Result<Proved> {
     }
     let names: Vec<String> = args.models.iter().map(|path| name_of(path)).collect();
     let name = if names.is_empty() { args.server.join(", ") } else { names.join(", ") };
-    let needs = Needs { memory: largest.map(|largest| PROCESS + MODEL + largest), disk: None };
+    let needs = Needs { memory: largest.map(|largest| PROCESS + asked(largest)), disk: None };
     Ok(Proved { kind: Kind::Eval, name, file: None, needs, notes, reads })
 }
 
@@ -242,6 +253,11 @@ impl Library for Here {
     fn fetch(&self, repo: &str, revision: Option<&str>) -> Result<PathBuf> {
         self.hub.fetch(repo, revision).inspect_err(|_| self.missed.store(true, Ordering::Relaxed))
     }
+}
+
+/// Memory of a model that is asked, with so many bytes of weights: measured, a tenth more than they are.
+fn asked(weights: u64) -> u64 {
+    weights + weights / 10 + MODEL
 }
 
 fn bytes(weights: &dyn Weights) -> u64 {

@@ -1,9 +1,12 @@
 //! One generation: which items it meets, the race for them, and what the optimizer is told of each candidate.
 
 use super::{
-    Candidate, Generation, Goal, State, fitness,
+    Candidate, Generation, Goal, State,
+    anchored::Anchored,
+    fitness,
     plan::{Asked, Plan},
     scoring::{Model, Scored},
+    weighted,
 };
 use crate::{
     error::{Fault, Result},
@@ -44,12 +47,14 @@ struct Runner {
 const SIGNAL: f64 = 1.5;
 
 impl Plan<'_> {
-    /// Scores a generation's candidates; `None` if interrupted. `level` is how often its items have grown.
+    /// Scores a generation's candidates; `None` if interrupted. `level` is how often its items have grown; where there are
+    /// anchors they take the place of fresh items.
     pub(super) fn generation(
         &self,
         number: u64,
         candidates: &[Genome],
         level: u32,
+        anchored: Option<&Anchored>,
     ) -> Result<Option<(Generation, Vec<Told>)>> {
         let search = self.study.search;
         let rungs = search.racing.plan(candidates.len(), 1 << 20);
@@ -57,7 +62,11 @@ impl Plan<'_> {
             1 => goal.items.at(level),
             _ => search.racing.plan(candidates.len(), goal.items.at(level))[rung].1.min(goal.search.len()),
         };
-        let drawn = self.subset(number, &|goal| if goal.items.to == 0 { 0 } else { n_items(goal, rungs.len() - 1) });
+        let mut drawn =
+            self.subset(number, &|goal| if goal.items.to == 0 { 0 } else { n_items(goal, rungs.len() - 1) });
+        if let Some(anchored) = anchored {
+            anchored.replace(&mut drawn);
+        }
         let mut runners = candidates.iter().map(|genome| self.runner(genome)).collect::<Result<Vec<Runner>>>()?;
         let mut evaluations = 0;
         let mut asked: Asked = Vec::new();
@@ -104,8 +113,11 @@ impl Plan<'_> {
         }
         let Some(references) = self.references(&asked)? else { return Ok(None) };
         let signal = self.signal(&runners);
-        let records: Vec<Candidate> =
-            runners.iter().zip(candidates).map(|(runner, genome)| self.record(runner, genome, &references)).collect();
+        let records: Vec<Candidate> = runners
+            .iter()
+            .zip(candidates)
+            .map(|(runner, genome)| self.record(runner, genome, &references, anchored))
+            .collect();
         let told = self.told(&records, &runners);
         let generation = Generation {
             candidates: records,
@@ -121,7 +133,7 @@ impl Plan<'_> {
     }
 
     /// The search items of a generation: drawn afresh, the same for all its candidates and for every optimizer.
-    fn subset(&self, generation: u64, n_items: &dyn Fn(&Goal) -> usize) -> Asked {
+    pub(super) fn subset(&self, generation: u64, n_items: &dyn Fn(&Goal) -> usize) -> Asked {
         let draw = |(number, goal): (usize, &Goal)| {
             let mut rng = ChaCha8Rng::seed_from_u64(self.study.search.seed);
             // Streams of their own: the optimizers draw from the same seed.
@@ -135,6 +147,11 @@ impl Plan<'_> {
             drawn.into_iter().map(|position| goal.search[position]).collect()
         };
         self.goals().iter().enumerate().map(draw).collect()
+    }
+
+    /// Whether a candidate is scored at all.
+    pub(super) fn is_scored(&self, genome: &[f64]) -> Result<bool> {
+        Ok(matches!(self.runner(genome)?.state, State::Ranked { .. }))
     }
 
     fn runner(&self, genome: &[f64]) -> Result<Runner> {
@@ -207,15 +224,21 @@ impl Plan<'_> {
         runner.scored.as_ref().map_or(f64::NEG_INFINITY, |scored| fitness(self.goals(), &scored.scores))
     }
 
-    fn record(&self, runner: &Runner, genome: &[f64], references: &[f64]) -> Candidate {
+    fn record(&self, runner: &Runner, genome: &[f64], references: &[f64], anchored: Option<&Anchored>) -> Candidate {
         let costs = self.costs(runner);
         let taken = self.taken(&costs, references);
         let scored = runner.scored.as_ref().filter(|scored| scored.failed.is_none());
+        let of_goal = |number: usize| {
+            let scores = &scored?.scores[number];
+            anchored.and_then(|anchored| anchored.estimate(number, scores)).or_else(|| mean(scores))
+        };
+        let goals: Vec<Option<f64>> = (0..self.goals().len()).map(of_goal).collect();
+        let fitness = scored.map(|_| weighted(self.goals(), goals.iter().copied()) - taken);
         Candidate {
             genome: genome.to_vec(),
             state: runner.state.clone(),
-            fitness: scored.map(|scored| fitness(self.goals(), &scored.scores) - taken).filter(|f| f.is_finite()),
-            goals: self.goals().iter().enumerate().map(|(number, _)| mean(&scored?.scores[number])).collect(),
+            fitness: fitness.filter(|fitness| fitness.is_finite()),
+            goals,
             costs,
         }
     }
@@ -254,16 +277,15 @@ impl Plan<'_> {
                 }
             }
         }
-        let ranks = |goal: &Goal| goal.weight > 0.0 && goal.items.to > 0;
         let told = |((record, runner), fitness): ((&Candidate, &Runner), f64)| {
             let is_worst = !matches!(record.state, State::Ranked { .. });
             let score =
                 |value: Option<f64>| if is_worst { f64::NEG_INFINITY } else { value.unwrap_or(f64::NEG_INFINITY) };
-            let goals = self.goals().iter().zip(&record.goals).filter(|(goal, _)| ranks(goal));
+            let goals = self.goals().iter().zip(&record.goals).filter(|(goal, _)| goal.ranks());
             let objectives = goals.map(|(_, mean)| score(*mean));
             let costs = record.costs.iter().map(|cost| score(Some(-cost)));
             let scored = runner.scored.iter().flat_map(|scored| self.goals().iter().zip(&scored.scores));
-            let items = scored.filter(|(goal, _)| ranks(goal)).flat_map(|(_, scores)| scores);
+            let items = scored.filter(|(goal, _)| goal.ranks()).flat_map(|(_, scores)| scores);
             Told {
                 fitness,
                 objectives: objectives.chain(costs).collect(),

@@ -35,12 +35,16 @@ impl Plan<'_> {
             search.minimise.iter().map(|cost| (cost.what.value.name(), cost.weight.value.to_bits())).collect();
         let earlier: Vec<u8> = self.study.earlier.iter().flat_map(Recipe::fingerprint).collect();
         let how = (search.racing, search.layer_scan.map(|scan| scan.value), search.most_layers.map(|most| most.value));
+        let anchors =
+            search.anchors.map(|anchors| (anchors.of.map(|of| of.value), anchors.calibration.value).payload());
+        let how = [Some(how.payload()), Some(costs.payload()), anchors];
+        let how: Vec<&[u8]> = how.iter().flatten().map(Vec::as_slice).collect();
         let parts: [(&str, Fingerprint); 7] = [
             ("the recipe", digest(&[&self.study.template.fingerprint(), &earlier])),
             ("the device", digest(&[search.device.as_bytes()])),
             ("a file of the models", digest(&[&self.study.hashes.payload()])),
             ("the optimizer", digest(&[&search.optimizer.payload()])),
-            ("the way of searching", digest(&[&how.payload(), &costs.payload()])),
+            ("the way of searching", digest(&how)),
             ("the seed", digest(&[&search.seed.to_be_bytes()])),
             ("the objective", digest(&[&goals])),
         ];

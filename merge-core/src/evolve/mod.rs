@@ -8,6 +8,7 @@
 //! Everything is derived from the seed and the scores, and scores are remembered by content. So a search that broke down
 //! goes on by asking again and looking the scores up, and ends as if nothing had happened.
 
+mod anchored;
 mod finalists;
 mod front;
 mod generation;
@@ -51,7 +52,12 @@ pub fn run(study: &Study<'_>) -> Result<Outcome> {
 /// What a search maximises: the weighted mean of the goals' mean scores, given one list of scores for each goal.
 /// Goals without a score, or without a weight, have no part in it.
 pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
-    let means = goals.iter().zip(scores).filter_map(|(goal, scores)| Some((goal.weight, mean(scores)?)));
+    weighted(goals, scores.iter().map(|scores| mean(scores)))
+}
+
+/// The weighted mean of one figure for each goal that has one.
+fn weighted(goals: &[Goal], means: impl Iterator<Item = Option<f64>>) -> f64 {
+    let means = goals.iter().zip(means).filter_map(|(goal, mean)| Some((goal.weight, mean?)));
     let (sum, weights) = means.fold((0.0, 0.0), |(sum, all), (weight, mean)| (sum + weight * mean, all + weight));
     sum / weights
 }
@@ -79,6 +85,13 @@ pub struct Goal {
     pub select: Vec<ItemId>,
     /// What the answer is reported on.
     pub report: Vec<ItemId>,
+}
+
+impl Goal {
+    /// Whether candidates are ranked by it: it is no constraint alone, and not only reported.
+    pub fn ranks(&self) -> bool {
+        self.weight > 0.0 && self.items.to > 0
+    }
 }
 
 /// What an objective says of a model while it scores it.
@@ -156,7 +169,7 @@ pub struct Point {
     pub sigma: Option<f64>,
     /// The best candidate's mean score by goal.
     pub goals: Vec<Option<f64>>,
-    /// What candidates scored and cost, those that nobody in the generation beats in everything.
+    /// What candidates scored on the goals that rank and what they cost, those that nobody in the generation beats in everything.
     pub front: Vec<Vec<f64>>,
 }
 
@@ -200,7 +213,7 @@ pub struct History {
     pub generations: Vec<Generation>,
     /// Numbers that were searched.
     pub dimensions: usize,
-    /// Items that candidates were scored on in the evolution, without selection and report.
+    /// Items that candidates were scored on in the evolution and to prepare it, without selection and report.
     pub item_evaluations: usize,
     /// Tokens that candidates generated for them.
     pub tokens: u64,
@@ -270,7 +283,7 @@ pub struct Candidate {
     pub state: State,
     /// Its fitness on the items it met, if it was scored.
     pub fitness: Option<f64>,
-    /// Its mean score by goal, where it met items.
+    /// Its mean score by goal, where it met items; where there are anchors, what it is estimated to be on all that they stand for.
     pub goals: Vec<Option<f64>>,
     /// What it costs, in the order of `minimise`.
     pub costs: Vec<f64>,
@@ -329,16 +342,19 @@ impl Generation {
 }
 
 impl Candidate {
-    /// Goals and costs as objectives, of which more is better; `None` if it was not ranked.
-    pub fn objectives(&self) -> Option<Vec<f64>> {
-        matches!(self.state, State::Ranked { .. })
-            .then(|| self.goals.iter().copied().flatten().chain(self.costs.iter().map(|cost| -cost)).collect())
+    /// The goals that rank and the costs as objectives, of which more is better, as optimizers are told; `None` if it was not
+    /// ranked.
+    pub fn objectives(&self, goals: &[Goal]) -> Option<Vec<f64>> {
+        let ranking = goals.iter().zip(&self.goals).filter(|(goal, _)| goal.ranks());
+        let means = ranking.map(|(_, mean)| mean.unwrap_or(f64::NEG_INFINITY));
+        matches!(self.state, State::Ranked { .. }).then(|| means.chain(self.costs.iter().map(|cost| -cost)).collect())
     }
 }
 
 impl Point {
-    fn of(generation: &Generation) -> Self {
-        let objectives: Vec<Vec<f64>> = generation.candidates.iter().filter_map(Candidate::objectives).collect();
+    fn of(generation: &Generation, goals: &[Goal]) -> Self {
+        let objectives: Vec<Vec<f64>> =
+            generation.candidates.iter().filter_map(|candidate| candidate.objectives(goals)).collect();
         let best = generation.best();
         Self {
             best: best.and_then(|candidate| candidate.fitness),

@@ -2,6 +2,7 @@
 
 use super::{
     Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study,
+    anchored::{self, Anchored},
     finalists::{self, finalists},
     scan,
     scoring::{Model, Scored, Scoring},
@@ -31,7 +32,10 @@ pub(super) type Asked = Vec<Vec<ItemId>>;
 /// Makes every refusal of a search that needs no weight: models that cannot be merged or scored, a budget too small.
 pub fn check(template: &Template, sources: &Sources, search: &Search, objective: &dyn Objective) -> Result<()> {
     let space = template.space(sources)?;
-    check_budget(template, search, &space, objective.goals())?;
+    let start = search.optimizer.start(&space, search.seed);
+    anchored::check(&template.file, search, start.population(), objective.goals())?;
+    let calibration = anchored::cost(search, sources, objective.goals());
+    check_budget(template, search, &space, objective.goals(), calibration)?;
     // Each combination of choices, with its numbers where they begin.
     for number in 0..template.variants().len() {
         let recipe = template.fill(&space, &template.start_of(&space, number));
@@ -44,18 +48,20 @@ pub fn check(template: &Template, sources: &Sources, search: &Search, objective:
 }
 
 /// Refuses a budget that does not pay for a generation.
-fn check_budget(template: &Template, search: &Search, space: &Space, goals: &[Goal]) -> Result<()> {
+fn check_budget(template: &Template, search: &Search, space: &Space, goals: &[Goal], calibration: usize) -> Result<()> {
     let population = search.optimizer.start(space, search.seed).population();
     let (scan, budget) = (scan::count(space, search), &search.budget);
     let per_candidate: usize = goals.iter().map(|goal| goal.items.from).sum();
-    let cost = (scan + population) * per_candidate;
+    let cost = (scan + population) * per_candidate + calibration;
     if budget.value >= cost as u64 {
         return Ok(());
     }
+    let and_calibration =
+        if calibration > 0 { format!(", and {calibration} of the calibration") } else { String::new() };
     let and_scan = if scan > 0 { format!(" and {scan} models of the layer scan") } else { String::new() };
     Err(Error::user(format!(
         "{}: search.budget: {} item evaluations do not pay for one generation, which takes {cost}: \
-         {population} candidates{and_scan} on {per_candidate} items",
+         {population} candidates{and_scan} on {per_candidate} items{and_calibration}",
         budget.place.of(&template.file),
         budget.value
     ))
@@ -82,8 +88,15 @@ impl<'a> Plan<'a> {
         let Study { template, search, store, .. } = *self.study;
         let Some((space, scan)) = self.scanned()? else { return Ok(None) };
         let start = search.optimizer.start(&space, search.seed);
+        let Some((anchored, calibration)) = self.calibrated(&start)? else { return Ok(None) };
+        // What is paid before the first generation.
+        let prepared = scan + calibration;
+        if prepared > 0 && store.get::<u64>("prepared")? != Some(prepared) {
+            store.set(&[("prepared", &prepared)])?;
+        }
+        let budget = search.budget.value.saturating_sub(prepared);
         let Some(Searched { records: generations, stopped, elites }) =
-            self.search("evolution", start, search.budget.value.saturating_sub(scan))?
+            self.search("evolution", start, budget, anchored.as_ref())?
         else {
             return Ok(None);
         };
@@ -105,13 +118,16 @@ impl<'a> Plan<'a> {
         );
         let Some(soup) = self.soup()? else { return Ok(None) };
         models.extend(soup.into_iter().map(|soup| ("greedy soup".to_owned(), soup)));
-        let spent = scan + generations.iter().map(Generation::cost).sum::<u64>();
+        let spent = prepared + generations.iter().map(Generation::cost).sum::<u64>();
         let evaluated: usize = generations.iter().map(|generation| generation.evaluations).sum();
         if moves {
             let population = generations.first().map_or(4, |generation| generation.candidates.len());
             let random = Optimizer::random(self.start(Some(population)));
             // As many evaluations as the evolution took, should it have stopped early.
-            let Some(Searched { records, .. }) = self.search("random search", random, spent)? else { return Ok(None) };
+            // It goes without anchors, whose calibration it has no need of.
+            let Some(Searched { records, .. }) = self.search("random search", random, spent, None)? else {
+                return Ok(None);
+            };
             let Some(best) = self.choose("selection of random search", &records, Vec::new(), false)? else {
                 return Ok(None);
             };
@@ -130,7 +146,7 @@ impl<'a> Plan<'a> {
         let baselines = entries.split_off(n_parents);
         let history = History {
             dimensions: self.space.dimensions.len(),
-            item_evaluations: scan as usize + evaluated,
+            item_evaluations: prepared as usize + evaluated,
             tokens: generations.iter().map(|generation| generation.tokens).sum(),
             generations,
             given_up: store.given_up()?,
@@ -153,7 +169,13 @@ impl<'a> Plan<'a> {
     }
 
     /// Runs an optimizer through its generations, from the first that is not in the store, as far as the budget goes.
-    fn search(&self, phase: &'static str, start: Optimizer, budget: u64) -> Result<Option<Searched>> {
+    fn search(
+        &self,
+        phase: &'static str,
+        start: Optimizer,
+        budget: u64,
+        anchored: Option<&Anchored>,
+    ) -> Result<Option<Searched>> {
         self.scoring.begin(phase);
         let store = self.study.store;
         let (state, record) = (format!("{phase}/optimizer"), |number: u64| format!("{phase}/generation/{number}"));
@@ -182,7 +204,9 @@ impl<'a> Plan<'a> {
                 continue;
             }
             let candidates = optimizer.ask();
-            let Some((mut generation, told)) = self.generation(number, &candidates, level)? else { return Ok(None) };
+            let Some((mut generation, told)) = self.generation(number, &candidates, level, anchored)? else {
+                return Ok(None);
+            };
             optimizer.tell(&told);
             generation.mean = optimizer.mean();
             generation.sigma = optimizer.sigma();

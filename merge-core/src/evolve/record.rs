@@ -20,6 +20,8 @@ pub struct Record {
     pub file: String,
     /// What is searched and how.
     pub about: About,
+    /// Item evaluations before the first generation: a layer scan's and a calibration's.
+    pub prepared: u64,
     /// Every generation of the evolution so far.
     pub evolution: Vec<Generation>,
     /// Every generation of random search beside it so far.
@@ -43,6 +45,9 @@ pub struct About {
     pub goals: Vec<Goal>,
     /// What is kept small beside.
     pub costs: Vec<Cost>,
+    /// Whether candidates' scores are estimates from anchors.
+    #[serde(default)]
+    pub estimated: bool,
     /// The models, as tables call them: the base last if it is not merged.
     pub models: Vec<String>,
 }
@@ -89,6 +94,7 @@ pub fn record(store: &Store) -> Result<Record> {
         version,
         file: store.get("file")?.unwrap_or_default(),
         about: store.get("about")?.ok_or_else(nothing)?,
+        prepared: store.get("prepared")?.unwrap_or_default(),
         evolution: generations("evolution")?,
         random: generations("random search")?,
         ending: store.get("ending")?,
@@ -107,6 +113,7 @@ impl Plan<'_> {
             dimensions: self.space.dimensions.clone(),
             goals: self.goals().to_vec(),
             costs: minimise.iter().map(|cost| cost.what.value).collect(),
+            estimated: self.study.search.anchors.is_some(),
             models: self.study.sources.labels(),
         }
     }

@@ -222,7 +222,7 @@ impl<'a> Scoring<'a> {
     pub(super) fn at_generation(&self, generation: (u64, f64), last: Option<&Generation>) {
         self.update(|progress| {
             progress.generation = generation;
-            progress.curve.extend(last.map(Point::of));
+            progress.curve.extend(last.map(|last| Point::of(last, self.study.objective.goals())));
         });
     }
 

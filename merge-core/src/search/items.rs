@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::value::MapAccessDeserializer};
 
+use crate::recipe::At;
+
 /// How many items of a task score a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Items {
@@ -65,6 +67,25 @@ impl Racing {
         };
         (0..self.rungs).map(rung).collect()
     }
+}
+
+/// Scores candidates on a few items that stand for many, chosen once and weighted by what a calibration teaches of each item,
+/// as MERGE³ does ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436)): their fitness is an estimate (gmp-IRT). Parameters of items are fitted once, to
+/// the study's own scores. Fresh items that grow did better where we measured it: see [`irt`](crate::irt).
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Anchors {
+    /// For how many search items of each task its `items` stand, drawn at random; for all unless said.
+    #[schemars(range(min = 2))]
+    pub of: Option<At<usize>>,
+    /// How many candidates of the first generation are scored on all of these, beside the models that are merged; 8 unless
+    /// said. It is paid from the budget.
+    #[serde(default = "default_calibration")]
+    pub calibration: At<usize>,
+}
+
+fn default_calibration() -> At<usize> {
+    At::nowhere(8)
 }
 
 /// Most rungs: with more, the first has hardly an item.

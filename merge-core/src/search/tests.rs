@@ -75,6 +75,21 @@ fn refuses_what_cannot_be_searched() {
         "s.yaml:15:23: parameters.normalize.search: this is true or false, not a number",
     );
     check("[0.1, 1.0]", "[0.1, 2]", "s.yaml:9:25: models[1].parameters.density.search: 2 is not between 0 and 1");
+    check(
+        "  seed: 1\n",
+        "  anchors: {of: 100}\n  racing: true\n",
+        "s.yaml:20:12: search.anchors: a race gives candidates different numbers of items, anchors the same to all",
+    );
+    check(
+        "  seed: 1\n  device: cpu\n  objective:\n    - task: tasks/mgsm.yaml\n      items: 60",
+        "  anchors: {}\n  objective:\n    - task: tasks/mgsm.yaml\n      items: {from: 15, to: 60}",
+        "s.yaml:20:12: search.anchors: anchors are chosen once, but the items of tasks/mgsm.yaml grow",
+    );
+    check(
+        "  seed: 1\n",
+        "  anchors: {calibration: -1}\n",
+        "s.yaml:20:26: search.anchors.calibration: expected a whole number from 0 up, found -1",
+    );
     let whole = GOOD.find("search:\n").expect("a block");
     check(&GOOD[whole..], "", "s.yaml:2:1: this file has no `search` block");
     let text = GOOD.replace("{search: [0.0, 1.5], init: 0.5}", "1").replace("{search: [0.1, 1.0], groups: 4}", "1");
@@ -211,6 +226,7 @@ fn the_schema_has_the_keys_that_the_parser_accepts() {
     assert_eq!(of("Token"), top_zzz("tokenizer: {tokens: {x: {zzz: 1}}}"));
     assert_eq!(of("Search"), zzz("  budget", "  zzz"));
     assert_eq!(of("Optimizer"), zzz("sigma", "zzz"));
+    assert_eq!(of("Anchors"), zzz("device: cpu", "anchors: {zzz: 1}"));
     assert_eq!(of("Objective"), zzz("- task", "- zzz"));
     assert_eq!(of("Fractions"), zzz("select", "zzz"));
     assert_eq!(of("Conditional"), zzz("filter: mlp", "zzz: mlp"));

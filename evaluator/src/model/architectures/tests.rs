@@ -100,7 +100,7 @@ impl Model {
     }
 
     fn load(&self) -> Result<Decoder> {
-        Decoder::load(Blueprint::read(&self.config)?, Source { weights: self, device: &Device::Cpu })
+        Decoder::load(Blueprint::read(&self.config)?, Source { weights: self, device: &Device::Cpu, dot: None })
     }
 
     fn refusal(&self) -> String {

@@ -316,6 +316,8 @@ fn refuses_what_a_server_cannot_be_asked() {
     let [mut longest, choice, reading] = [&requests()[0], &requests()[4], &requests()[7]].map(Request::clone);
     longest.ask = Ask::Generate { stop: Vec::new(), limit: Limit::LongestOf(vec!["1".to_owned()], 1) };
     check(&longest, "does not show its tokenizer");
+    let compared = Request { compared: Some("1".to_owned()), ..requests()[0].clone() };
+    check(&compared, "the model's own tokens are counted");
     check(&with(Pairs::Separate, Start::Bos, &choice), "each by itself");
     check(&with(Pairs::Joint, Start::Bos, &reading), "the BOS token of a text is scored");
     check(&with(Pairs::Common, Start::Eos, &reading), "follows the end-of-sequence token");

@@ -1,13 +1,14 @@
 //! Text to tokens as the harnesses do it, and prompts that do not fit.
 
-use super::{Memory, answer, family, items, likelihoods, llama, near, prompt};
+use super::{Memory, answer, family, items, likelihoods, llama, near, prompt, word_problems};
 use crate::{
+    mark::rouge::rouge,
     model::{
         Tokenizer, Transformer,
         encode::{Encoder, Pair},
         special::Specials,
     },
-    request::{Ask, Encoding, Fit, Limit, Pairs, Prompt, Request, Start, answers},
+    request::{Answer, Ask, Encoding, Fit, Limit, Pairs, Prompt, Request, Said, Start, answers},
 };
 use serde_json::{Value, json};
 use std::{fs, path::Path};
@@ -25,8 +26,10 @@ fn text(reference: &Value, key: &str) -> String {
     reference[key].as_str().unwrap().to_owned()
 }
 
-fn ask(model: &mut Transformer, prompt: String, ask: Ask) -> crate::request::Answer {
-    answers(model, &[Request { prompt: Prompt::plain(prompt), ask, encoding: JOINT }]).unwrap().remove(0)
+fn ask(model: &mut Transformer, prompt: String, ask: Ask) -> Answer {
+    answers(model, &[Request { prompt: Prompt::plain(prompt), ask, encoding: JOINT, compared: None }])
+        .unwrap()
+        .remove(0)
 }
 
 #[test]
@@ -122,6 +125,7 @@ fn knows_what_a_tokenizer_fuses() {
             prompt: Prompt::plain(prompt),
             ask: Ask::Choose { choices: vec![rest.to_owned()] },
             encoding: Encoding { pairs, ..Encoding::default() },
+            compared: None,
         };
         let answer = answers(&mut llama, &[asked(Pairs::Common)]).unwrap().remove(0);
         let is_fused = !whole.starts_with(&tokens(prompt));
@@ -139,7 +143,8 @@ fn a_chat_is_asked_in_the_models_template() {
     let mut chat = weights.load().unwrap().chat(&weights, None).unwrap();
     let ask = Ask::Generate { stop: Vec::new(), limit: Limit::Tokens(40) };
     let problem = items("mgsm-ja-mini.optimise.jsonl", 1).remove(0)["question"].as_str().unwrap().to_owned();
-    let request = |prompt: String| Request { prompt: Prompt::plain(prompt), ask: ask.clone(), encoding: JOINT };
+    let request =
+        |prompt: String| Request { prompt: Prompt::plain(prompt), ask: ask.clone(), encoding: JOINT, compared: None };
     // The template of the family writes BOS and what its tasks write.
     let plain = answer(&mut llama("ja"), request(format!("問題：{problem}\n答え：")));
     let answered = answers(&mut chat, &[request(problem)]).unwrap().remove(0);
@@ -150,4 +155,28 @@ fn a_chat_is_asked_in_the_models_template() {
     weights.sidecars = without.path().to_owned();
     let error = weights.load().unwrap().chat(&weights, None).unwrap_err().to_string();
     assert!(error.ends_with("the model has no chat template"), "{error}");
+}
+
+/// What `rouge_score` makes of the pieces that transformers cuts the texts to (`benches/peers/rouge_refs.py`).
+#[test]
+fn tokens_to_compare_are_those_of_the_model() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/rouge-tokens.json");
+    let rows: Vec<Value> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let mut llama = llama("ja");
+    let tokenizer = llama.tokenizer().clone();
+    for row in &rows {
+        let [answer, gold] = ["answer", "gold"].map(|key| row[key].as_str().unwrap());
+        let [answer, gold] = [answer, gold].map(|text| tokenizer.encode_continuation(text).unwrap());
+        let rouge = rouge(&answer, &gold);
+        near(rouge.rouge1, &row["rouge1"], 1e-12);
+        near(rouge.rouge2, &row["rouge2"], 1e-12);
+        near(rouge.rouge_l, &row["rougeL"], 1e-12);
+    }
+    let gold = rows[0]["gold"].as_str().unwrap();
+    let request = Request { compared: Some(gold.to_owned()), ..word_problems(1).remove(0) };
+    let Answer { said: Said::Text { text, .. }, compared, .. } = answers(&mut llama, &[request]).unwrap().remove(0)
+    else {
+        panic!("a text is wanted")
+    };
+    assert_eq!(compared, Some([text.as_str(), gold].map(|text| tokenizer.encode_continuation(text).unwrap())));
 }

@@ -53,7 +53,7 @@ fn recipe(reference: &Reference, form: &str) -> String {
 
 fn logits(weights: &dyn Weights, tokens: &[u32]) -> Vec<f32> {
     let blueprint = Blueprint::read(weights.config()).unwrap();
-    let decoder = Decoder::load(blueprint, Source { weights, device: &Device::Cpu }).unwrap();
+    let decoder = Decoder::load(blueprint, Source { weights, device: &Device::Cpu, dot: None }).unwrap();
     let mut cache = decoder.cache().unwrap();
     cache.keep(&[], tokens.len()).unwrap();
     let rows: Vec<u32> = (0..tokens.len() as u32).collect();

@@ -3,7 +3,7 @@
 use super::{Memory as Model, bits, choices, device, llama, readings, word_problems};
 use crate::{
     interrupt::Interrupt,
-    model::{Batch, Memory, Transformer},
+    model::{Batch, Bf16Dot, Memory, Transformer},
     request::{Answer, Ask, LanguageModel as _, Limit, Request, answers, watched},
 };
 use merge_core::store::{Fingerprint, Store};
@@ -20,7 +20,7 @@ use std::{
 const HASH: Fingerprint = [7; 32];
 
 fn remembering(model: &Model, store: &Arc<Store>, content: Fingerprint) -> Transformer {
-    let memory = Memory::new(Arc::clone(store), model, content, &device("cpu").unwrap()).unwrap();
+    let memory = Memory::new(Arc::clone(store), model, content, &device("cpu").unwrap(), None).unwrap();
     model.load().unwrap().remembering(memory)
 }
 
@@ -69,6 +69,14 @@ fn is_told_to_nobody_else() {
         answers(&mut llama, &requests).unwrap();
         assert_eq!(llama.recalled(), 0);
         assert!(llama.computed() > 0);
+    }
+    // Nor one that multiplies otherwise.
+    if let Ok(dot) = Bf16Dot::of_this_processor() {
+        let cpu = device("cpu").unwrap();
+        let memory = Memory::new(Arc::clone(&store), &model, HASH, &cpu, Some(dot)).unwrap();
+        let mut rounding = Transformer::load_bf16(&model, dot).unwrap().remembering(memory);
+        answers(&mut rounding, &requests).unwrap();
+        assert_eq!(rounding.recalled(), 0);
     }
     // Nor is another question answered with it.
     let mut other = word_problems(4);

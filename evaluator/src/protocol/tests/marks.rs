@@ -12,7 +12,7 @@ fn scores(protocol: &str, task: &str, shelf: &Shelf, text: impl Fn(&crate::task:
     let read = find(task, protocol).unwrap().read(Fractions::default(), shelf).unwrap();
     let id = read.split(Split::Report)[0];
     let said = Said::Text { text: text(read.doc(id)), tokens: 1, truncated: false };
-    let marked = read.marked(&[id], &[Answer { said, fit: Fit::default(), broken: false }]);
+    let marked = read.marked(&[id], &[Answer { said, fit: Fit::default(), broken: false, compared: None }]);
     let all = marked[0].filtered.iter().flat_map(|filtered| {
         filtered
             .scores
@@ -102,7 +102,7 @@ fn an_extracted_answer_is_marked_by_every_protocol() {
             read.split(Split::Report).iter().filter(|id| last(id).is_some()).take(2).copied().collect();
         let answer = |text: String| {
             let said = Said::Text { text, tokens: 1, truncated: false };
-            Answer { said, fit: Fit::default(), broken: false }
+            Answer { said, fit: Fit::default(), broken: false, compared: None }
         };
         let other = answer(last(&ids[0]).unwrap());
         let marked = read.marked(&ids, &[other, answer("誰も知らない。".to_owned())]);

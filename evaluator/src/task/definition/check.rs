@@ -143,6 +143,18 @@ fn ours(written: &Written) -> Result<()> {
             return refuse(place, Mistake::new(foreign).hint("remove it"));
         }
     }
+    if let Some(tokens) = ours.rouge_of_tokens.as_ref().filter(|tokens| tokens.value) {
+        let process = written.definition.process_results.as_ref().map(|formula| &formula.value);
+        if !matches!(process, Some(Formula::Function(name)) if name == "evomerge.rouge") {
+            let other = Mistake::new("`rouge_of_tokens` is for `process_results: !function evomerge.rouge`");
+            return refuse(tokens.place, other.hint("remove it, or set that"));
+        }
+        if written.definition.filter_list.is_some() {
+            let filtered =
+                Mistake::new("`rouge_of_tokens` counts all of an answer, and `filter_list` takes a part of it");
+            return refuse(tokens.place, filtered.hint("remove one of them"));
+        }
+    }
     match (&ours.splits, &ours.divide) {
         (Some(_), Some(divide)) => {
             let both = Mistake::new("`splits` and `divide` are two ways to say the same").hint("remove one of them");

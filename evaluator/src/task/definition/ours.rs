@@ -1,5 +1,6 @@
 //! `metadata.evomerge`: what lm-evaluation-harness has no key for, and does not read.
 
+use super::Definition;
 use crate::{
     request::{Encoding, Pairs, Start},
     task::Split,
@@ -20,6 +21,9 @@ pub(in crate::task) struct Ours {
     /// `generate_until`: where a prompt is too long, this field of the question and of each example is cut at the end of a sentence
     /// to an equal share of the room, instead of leaving out examples and then the prompt's beginning (Stability AI's `XLSum`).
     pub(in crate::task) cut_at_sentences: Option<At<String>>,
+    /// `process_results: !function evomerge.rouge`: ROUGE counts the model's own tokens of the answer and of the right one, both as
+    /// they are, instead of normalised words (Stability AI's `XLSum`, which puts the model's tokenizer in MeCab's place).
+    pub(in crate::task) rouge_of_tokens: Option<At<bool>>,
     /// `multiple_choice`: a choice that another one equals in likelihood is not chosen, so that the answer is wrong (Stability
     /// AI's `XWinograd`). Unless said, the first of them is chosen.
     pub(in crate::task) tie_is_wrong: Option<At<bool>>,
@@ -78,6 +82,13 @@ pub(in crate::task) struct Uses {
     pub(in crate::task) select: Option<At<String>>,
     /// The end result is scored on these documents.
     pub(in crate::task) report: Option<At<String>>,
+}
+
+impl Definition {
+    /// Whether answers are compared by the model's tokens.
+    pub(in crate::task) fn counts_tokens(&self) -> bool {
+        self.ours().and_then(|ours| ours.rouge_of_tokens.as_ref()).is_some_and(|tokens| tokens.value)
+    }
 }
 
 impl Uses {

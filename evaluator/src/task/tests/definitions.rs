@@ -30,8 +30,8 @@ fn says_where_yaml_is_wrong() {
     check(
         &generate("metadata: {evomerge: {encodding: {}}}\n"),
         "t.yaml:9:23: metadata.evomerge: there is no key `encodding`\nhint: did you mean `encoding`? known keys here: `encoding`, \
-         `gold_limit`, `cut_at_sentences`, `tie_is_wrong`, `shuffle`, `stratified`, `language`, `main`, `splits`, `divide`, \
-         `parts`, `licence`, `source`, `protocol`, `notes`",
+         `gold_limit`, `cut_at_sentences`, `rouge_of_tokens`, `tie_is_wrong`, `shuffle`, `stratified`, `language`, `main`, `splits`, \
+         `divide`, `parts`, `licence`, `source`, `protocol`, `notes`",
     );
     check(
         "task: x\noutput_type: generate_untill\n",

@@ -36,7 +36,7 @@ impl Pseudo {
             }
             Ask::Read { .. } => panic!("none of these tasks"),
         };
-        Answer { said, fit: Fit::default(), broken: false }
+        Answer { said, fit: Fit::default(), broken: false, compared: None }
     }
 }
 

@@ -265,6 +265,29 @@ fn measures_likeness_of_texts() {
 }
 
 #[test]
+fn counts_the_tokens_of_the_model_only_where_asked_to() {
+    let rouge = "process_results: !function evomerge.rouge\nmetric_list: [{metric: rouge2}]\n";
+    let tokens = format!("{rouge}metadata: {{evomerge: {{rouge_of_tokens: true}}}}\n");
+    let task = generate("\"北海道\"", &tokens);
+    let ids = task.split(Split::Report);
+    assert_eq!(task.requests(ids)[0].compared.as_deref(), Some("北海道"));
+    // Two pairs of three are those of the right answer. No dictionary is asked for, and no name says there is none.
+    let answer = Answer { compared: Some([vec![5, 6, 7, 8], vec![5, 6, 7]]), ..text("北海道だ") };
+    let marked = task.marked(ids, &[answer]);
+    let names: Vec<&str> = marked[0].filtered[0].scores.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["rouge1", "rouge2", "rougeL"]);
+    assert!((marked[0].main - 0.8).abs() < 1e-12, "{}", marked[0].main);
+    let words = generate("\"北海道\"", rouge);
+    assert_eq!(words.requests(words.split(Split::Report))[0].compared, None);
+    assert_ne!(words.fingerprint(), task.fingerprint());
+    let refusal = |lines: &str| of(&format!("{GENERATE}{lines}"), "").err().unwrap();
+    let of_numbers = refusal("metadata: {evomerge: {rouge_of_tokens: true}}\n");
+    assert!(of_numbers.contains("is for `process_results: !function evomerge.rouge`"), "{of_numbers}");
+    let filtered = refusal(&format!("{tokens}{}", filter("{function: lowercase}")));
+    assert!(filtered.contains("counts all of an answer"), "{filtered}");
+}
+
+#[test]
 fn keeps_tokens_and_truncation() {
     let task = generate("18", "");
     let mut answer = text("18");

@@ -4,7 +4,7 @@ use crate::{args::Eval, hub::agent, model::Model, screen};
 use evaluator::{
     evaluation::Asked,
     interrupt::Interrupt,
-    model::{Batch, Memory, Server, Transformer, Wire, device},
+    model::{Batch, Bf16Dot, Memory, Server, Transformer, Wire, device},
     request::LanguageModel,
     task::Task as _,
 };
@@ -108,7 +108,12 @@ impl Answering {
         }
         let weights = model.weights();
         let device = device(&args.execution.device)?;
-        let mut opened = Transformer::load(weights, &device)?.interruptible(interrupt.clone());
+        let dot = dot(args)?;
+        let loaded = match dot {
+            Some(dot) => Transformer::load_bf16(weights, dot)?,
+            None => Transformer::load(weights, &device)?,
+        };
+        let mut opened = loaded.interruptible(interrupt.clone());
         if let Some(sequences) = args.batch {
             opened = opened.batch(Batch { sequences: sequences.into(), ..Batch::default() });
         }
@@ -118,11 +123,23 @@ impl Answering {
         if self.remembers(args) {
             let content = content(&model)?;
             let store = store(args, &content)?;
-            opened = opened.remembering(Memory::new(Arc::new(store), weights, content, &device)?);
+            opened = opened.remembering(Memory::new(Arc::new(store), weights, content, &device, dot)?);
         }
         let done = work(&mut opened)?;
         Ok((done, Counts { recalled: opened.recalled(), computed: opened.computed() }))
     }
+}
+
+/// What bf16 is multiplied by bf16 with, if it is.
+pub(super) fn dot(args: &Eval) -> Result<Option<Bf16Dot>> {
+    if !args.bf16_dot {
+        return Ok(None);
+    }
+    if args.execution.device != "cpu" {
+        return Err(Error::user(format!("--bf16-dot is for processors, not for {}", args.execution.device))
+            .hint("leave out one of `--bf16-dot` and `--device`"));
+    }
+    Bf16Dot::of_this_processor().map(Some).map_err(|e| e.at("--bf16-dot"))
 }
 
 /// Everything that a model's weights are made of.

@@ -31,6 +31,7 @@ pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>
             "version": env!("CARGO_PKG_VERSION"),
             "protocol": args.protocol,
             "chat": args.chat,
+            "bf16_dot": args.bf16_dot,
             "answers": all,
             "remembered": recalled,
             "tokens_computed": scored.computed,

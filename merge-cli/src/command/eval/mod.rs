@@ -56,6 +56,7 @@ pub(super) struct OfTask {
 pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
     set_threads(&args.execution)?;
     let shelf = shelf()?;
+    answering::dot(args)?;
     let chosen = tasks::read(args, &shelf)?;
     let asked = asked(args, &chosen.suite.tasks)?;
     let models = answering::all(args)?;

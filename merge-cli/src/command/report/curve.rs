@@ -16,7 +16,7 @@ pub(super) struct Step {
     /// Items of each task that the last of its race met.
     pub(super) items: Vec<usize>,
     pub(super) ranked: usize,
-    /// The best of those that went furthest, and a 95% interval of it: see [`interval`].
+    /// The best of those that went furthest, and a 95% interval of it, if it is no estimate: see [`interval`].
     pub(super) best: Option<f64>,
     pub(super) best_ci95: Option<[f64; 2]>,
     /// Of all that were ranked.
@@ -51,9 +51,9 @@ pub(super) struct Growth {
     pub(super) share: Vec<f64>,
 }
 
-/// The generations one by one.
-pub(super) fn steps(generations: &[Generation], goals: &[Goal]) -> Vec<Step> {
-    let (mut evaluations, mut tokens) = (0, 0);
+/// The generations one by one, after so many item evaluations to prepare them. Fitness that is `estimated` has no interval.
+pub(super) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize, estimated: bool) -> Vec<Step> {
+    let (mut evaluations, mut tokens) = (prepared, 0);
     let step = |(number, generation): (usize, &Generation)| {
         evaluations += generation.evaluations;
         tokens += generation.tokens;
@@ -67,7 +67,7 @@ pub(super) fn steps(generations: &[Generation], goals: &[Goal]) -> Vec<Step> {
             items: generation.items.clone(),
             ranked: all.len(),
             best: best.and_then(|best| best.fitness),
-            best_ci95: best.and_then(|best| interval(best, &generation.items, goals)),
+            best_ci95: best.filter(|_| !estimated).and_then(|best| interval(best, &generation.items, goals)),
             mean: generation.mean_fitness(),
             least: all.iter().copied().reduce(f64::min),
             most: all.iter().copied().reduce(f64::max),
@@ -104,7 +104,7 @@ fn interval(candidate: &Candidate, items: &[usize], goals: &[Goal]) -> Option<[f
 
 /// What a study weighs: the tasks that it ranks by, and what it keeps small.
 pub(super) fn objectives(about: &About) -> Vec<Objective> {
-    let ranked = about.goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && goal.items.to > 0);
+    let ranked = about.goals.iter().enumerate().filter(|(_, goal)| goal.ranks());
     let tasks =
         ranked.map(|(place, goal)| Objective { name: goal.name.clone(), minimised: false, axis: Axis::Task(place) });
     let costs = about.costs.iter().enumerate().map(|(place, cost)| Objective {
@@ -202,6 +202,7 @@ pub(super) mod tests {
             dimensions: Vec::new(),
             goals: vec![goal],
             costs: vec![Cost::Layers],
+            estimated: false,
             models: Vec::new(),
         }
     }
@@ -238,7 +239,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_step_counts_what_came_before_and_its_best_has_an_interval() {
-        let steps = steps(&[generation(&[(0.0, 0.0)]), generation(&[(0.5, 10.0), (0.25, 10.0)])], &about().goals);
+        let generations = [generation(&[(0.0, 0.0)]), generation(&[(0.5, 10.0), (0.25, 10.0)])];
+        let after = |prepared, estimated| steps(&generations, &about().goals, prepared, estimated);
+        let steps = after(0, false);
         assert_eq!((steps[1].evaluations, steps[1].tokens, steps[1].ranked), (48, 10, 2));
         // 8 of 16 right: with two right and two wrong ones more, 0.5 ± 1.96·sqrt(0.25 / 20); the layers take 0.1.
         let [low, high] = steps[1].best_ci95.unwrap();
@@ -246,5 +249,8 @@ pub(super) mod tests {
         // None of 16 right: no score is below 0.
         let [low, high] = steps[0].best_ci95.unwrap();
         assert!(low == 0.0 && (high - 0.231_48).abs() < 1e-5, "{low} {high}");
+        // An estimate from anchors has none.
+        let estimated = after(100, true);
+        assert_eq!((estimated[1].evaluations, estimated[1].best, estimated[1].best_ci95), (148, steps[1].best, None));
     }
 }

@@ -60,6 +60,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a directory without a study.
+pub(crate) fn check(study: &Path) -> Result<()> {
+    find(study).map(|_| ())
+}
+
 /// A study's page, as `--html` writes it; `name` is what its reader calls it.
 pub(crate) fn page_of(name: &str, study: &Path) -> Result<String> {
     let Found::Study(directory) = find(study)? else {

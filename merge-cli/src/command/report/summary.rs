@@ -36,6 +36,8 @@ pub(super) struct Summary {
     /// What became of the candidates of the evolution.
     pub(super) became: Became,
     pub(super) stopped: Option<String>,
+    /// Whether the scores of candidates in the evolution are estimates from anchors.
+    pub(super) estimated: bool,
     pub(super) convergence: Vec<Step>,
     pub(super) random_search: Vec<Step>,
     pub(super) hypervolume: Option<Growth>,
@@ -171,7 +173,7 @@ impl Summary {
     ///
     /// Fails if a task has fewer than two items, since nothing is said without an interval.
     pub(super) fn of(record: Record) -> Result<Self> {
-        let Record { version, file, about, evolution, random, ending } = record;
+        let Record { version, file, about, prepared, evolution, random, ending } = record;
         let (goals, objectives) = (&about.goals, curve::objectives(&about));
         let spent = |generations: &[Generation]| {
             let tokens: u64 = generations.iter().map(|one| one.tokens).sum();
@@ -180,7 +182,7 @@ impl Summary {
         let ((evolved, tokens), (randomly, random_tokens)) = (spent(&evolution), spent(&random));
         let n_models = ending.as_ref().map_or(0, |end| end.parents.len() + end.baselines.len() + 1);
         let costs = Costs {
-            evolution: evolved,
+            evolution: prepared as usize + evolved,
             tokens,
             random_search: randomly,
             random_search_tokens: random_tokens,
@@ -212,8 +214,9 @@ impl Summary {
             costs,
             became: Became::of(&evolution),
             stopped: ends.and_then(|end| end.stopped).map(|stop| stop.to_string()),
-            convergence: curve::steps(&evolution, goals),
-            random_search: curve::steps(&random, goals),
+            estimated: about.estimated,
+            convergence: curve::steps(&evolution, goals, prepared as usize, about.estimated),
+            random_search: curve::steps(&random, goals, 0, false),
             hypervolume: curve::growth(&evolution, &objectives),
             finalists: ends.map(|end| finalists(end, &objectives)).unwrap_or_default(),
             weights,
@@ -221,7 +224,7 @@ impl Summary {
             path: recipe.as_ref().and_then(Route::of),
             table: ends.map(|end| table(end, goals)).transpose()?.unwrap_or_default(),
             choice: ends
-                .map(|end| chosen::lines(goals, &end.finalists, &end.winner, &end.parents, &evolution))
+                .map(|end| chosen::lines(goals, &end.finalists, &end.winner, &end.parents, &evolution, about.estimated))
                 .transpose()?
                 .unwrap_or_default(),
             winners_curse: claims.into_iter().map(curse).collect(),

@@ -64,7 +64,8 @@ fn convergence(summary: &Summary) -> Option<String> {
     ];
     let show = |value: f64| format!("{:.1}", 100.0 * value);
     let drawn = Plot { width: 64, height: 12, x: "item evaluations", at: &at, lines: &lines, show }.draw()?;
-    Some(format!("fitness, × 100\n{drawn}"))
+    let estimated = if summary.estimated { ", estimated from anchors" } else { "" };
+    Some(format!("fitness, × 100{estimated}\n{drawn}"))
 }
 
 fn front(summary: &Summary) -> Option<String> {

@@ -98,6 +98,7 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
         "candidates": history.candidates(),
         "item_evaluations": history.item_evaluations,
         "tokens": history.tokens,
+        "estimated": study.search.anchors.is_some(),
         "winners_curse": curse(findings, study.objective.goals()),
         "dimensions": history.dimensions,
         "recipe": hex(&findings.winner.0.fingerprint()),
@@ -111,10 +112,10 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
 /// How the answer was chosen, and what its score is worth.
 fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
-    let ranked: Vec<&str> =
-        goals.iter().filter(|goal| goal.weight > 0.0 && goal.items.to > 0).map(|goal| goal.name.as_str()).collect();
+    let ranked: Vec<&str> = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.as_str()).collect();
+    let estimates = if study.search.anchors.is_some() { ", estimated from anchors" } else { "" };
     let mut lines = vec![format!(
-        "ranked {} candidates in {} generations by {} ({} item evaluations{}, seed {})",
+        "ranked {} candidates in {} generations by {}{estimates} ({} item evaluations{}, seed {})",
         history.candidates(),
         history.generations.len(),
         ranked.join(", "),
@@ -137,6 +138,7 @@ fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
         &findings.winner.1,
         &findings.parents,
         &history.generations,
+        study.search.anchors.is_some(),
     )?);
     Ok(lines.join("\n"))
 }

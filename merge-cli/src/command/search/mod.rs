@@ -191,7 +191,7 @@ impl Job<'_> {
 
 /// What the numbers of its progress are called.
 fn names(goals: &[evolve::Goal], search: &Search) -> Names {
-    let ranked = goals.iter().filter(|goal| goal.items.to > 0).map(|goal| goal.name.clone());
+    let ranked = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.clone());
     let costs = search.minimise.iter().map(|cost| cost.what.value.name().to_owned());
     Names { tasks: goals.iter().map(|goal| goal.name.clone()).collect(), objectives: ranked.chain(costs).collect() }
 }

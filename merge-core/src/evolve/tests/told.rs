@@ -20,7 +20,7 @@ fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
     let plan = Plan::new(&study).expect("a study");
-    plan.generation(0, genomes, 0).expect("nothing fails").expect("nor stops")
+    plan.generation(0, genomes, 0, None).expect("nothing fails").expect("nor stops")
 }
 
 /// Genomes on a line through the space.
@@ -42,6 +42,24 @@ fn every_goal_every_cost_and_every_item_is_told() {
         assert_eq!(of_second.len(), 4);
     }
     assert!(told.windows(2).any(|two| two[0].objectives[0].to_bits() != two[1].objectives[0].to_bits()));
+}
+
+/// What is only a constraint is no objective.
+#[test]
+fn the_front_is_of_what_optimizers_are_told() {
+    let family = Family::with("{name: nsga2, population: 6}", 440, "  minimise: [{what: tokens}]\n");
+    let fake = constrained();
+    let (generation, told) = check(&family, &fake, &line());
+    let mut ranked = 0;
+    for (candidate, told) in generation.candidates.iter().zip(told) {
+        let objectives = candidate.objectives(&fake.goals);
+        assert_eq!(objectives.is_some(), matches!(candidate.state, State::Ranked { .. }));
+        assert!(objectives.is_none_or(|objectives| objectives.len() == 3 && objectives == told.objectives));
+        ranked += usize::from(matches!(candidate.state, State::Ranked { .. }));
+    }
+    assert!(ranked > 0);
+    let point = Point::of(&generation, &fake.goals);
+    assert!(!point.front.is_empty() && point.front.iter().all(|one| one.len() == 3));
 }
 
 #[test]

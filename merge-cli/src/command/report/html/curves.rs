@@ -41,16 +41,26 @@ pub(super) fn convergence(summary: &Summary) -> Option<String> {
         let Some(best) = step.best else { continue };
         field.dot("dot", (step.evaluations as f64, 100.0 * best), 3.0, &said(step));
     }
+    let best = if summary.estimated {
+        "best of a generation, estimated"
+    } else {
+        "best of a generation, with its 95% interval"
+    };
     let legend = legend(&[
-        ("<line class='best' x1='0' x2='22' y1='8' y2='8'/>", "best of a generation, with its 95% interval"),
+        ("<line class='best' x1='0' x2='22' y1='8' y2='8'/>", best),
         ("<line class='mean' x1='0' x2='22' y1='8' y2='8'/>", "mean"),
         ("<rect class='band' width='22' height='14'/>", "from the worst to the best that was ranked"),
         ("<line class='random' x1='0' x2='22' y1='8' y2='8'/>", "best of random search"),
     ]);
     let says = format!("Fitness over {} generations and {} item evaluations", steps.len(), last.evaluations);
     let mut drawn = legend + &field.svg(&says);
-    drawn += "<p class='hint'>Each generation is scored on fresh items: what goes up and down by less than the intervals is chance. \
-              The intervals are those of right and wrong answers, the widest there can be.</p>\n";
+    drawn += if summary.estimated {
+        "<p class='hint'>All candidates are scored on the same few items, and what they would score on the many that these stand \
+         for is estimated: it grows too good as the search fits these items. Random search meets fresh items.</p>\n"
+    } else {
+        "<p class='hint'>Each generation is scored on fresh items: what goes up and down by less than the intervals is chance. \
+         The intervals are those of right and wrong answers, the widest there can be.</p>\n"
+    };
     let sigma: Vec<(f64, f64)> =
         steps.iter().filter_map(|step| Some((step.evaluations as f64, step.sigma?.log10()))).collect();
     if sigma.len() > 1 {

@@ -1,0 +1,151 @@
+//! A few items that stand for many: who is asked what, what their answers are taken for, and what is refused.
+
+use super::*;
+use crate::{
+    evolve::{Candidate, plan::Plan},
+    optimizer::Told,
+};
+
+const ANCHORS: &str = "  anchors: {of: 20, calibration: 3}\n";
+/// Three models and three candidates on 20 items of two tasks.
+const CALIBRATION: usize = 6 * 20 * 2;
+
+#[test]
+fn resumes_in_the_middle_of_a_calibration_and_after_it() {
+    let noisy = || Fake { noisy: true, ..Fake::new() };
+    let broken = [
+        check(&Family::with("{name: cma_es, population: 5}", 500, ANCHORS), Fake::new, 2, 11),
+        check(&Family::with("{name: nsga2, population: 8}", 500, "  anchors: {calibration: 0}\n"), noisy, 1, 12),
+        check(
+            &Family::with("{name: random, population: 5}", 500, ANCHORS),
+            || Fake { breaks: true, ..Fake::new() },
+            3,
+            13,
+        ),
+    ];
+    assert!(broken.iter().all(|times| *times > 10), "it broke down {broken:?} times");
+}
+
+#[test]
+fn all_candidates_meet_the_anchors_and_the_calibration_is_paid() {
+    let family = Family::with("{name: cma_es, population: 5}", 1200, ANCHORS);
+    let fake = Fake::new();
+    let findings = family.finish(&family.study("study"), &fake, 2);
+    let seen = fake.seen.lock().expect("no panic");
+    let of = |phase: &'static str| seen.iter().filter(move |seen| seen.phase == phase);
+    assert_eq!(of("calibration").count(), CALIBRATION);
+    let pool: BTreeSet<_> = of("calibration").map(|seen| (seen.goal, seen.item)).collect();
+    assert_eq!(pool.len(), 40, "everybody answers the same");
+
+    let mut candidates: BTreeMap<Fingerprint, BTreeSet<(usize, ItemId)>> = BTreeMap::new();
+    for seen in of("evolution") {
+        candidates.entry(seen.weights).or_default().insert((seen.goal, seen.item));
+    }
+    let generations = &findings.history.generations;
+    // What the calibration has asked is known.
+    assert_eq!(candidates.len(), 5 * generations.len() - 3);
+    let anchors = candidates.values().next().expect("a candidate");
+    assert!(candidates.values().all(|asked| asked == anchors) && anchors.is_subset(&pool));
+    assert_eq!(anchors.iter().filter(|(goal, _)| *goal == 0).count(), generations[0].items[0]);
+    assert!((2..=7).contains(&generations[0].items[0]) && (2..=4).contains(&generations[0].items[1]));
+
+    let evaluations: usize = generations.iter().map(|generation| generation.evaluations).sum();
+    assert_eq!(evaluations, 5 * anchors.len() * generations.len());
+    assert_eq!(findings.history.item_evaluations, CALIBRATION + evaluations);
+    assert!(findings.history.item_evaluations <= 1200 && findings.history.item_evaluations > 1200 - 5 * 11);
+    // Random search beside has as many, and fresh items.
+    let fresh: BTreeSet<_> = of("random search").map(|seen| (seen.goal, seen.item)).collect();
+    assert!(!fresh.is_subset(&pool));
+}
+
+/// Candidates on a line, what is recorded and told of them, and by goal the plain means of their answers to anchors, and what
+/// they score on all that these stand for.
+fn estimated(fake: &Fake) -> Vec<(Candidate, Told, Vec<f64>, Vec<f64>)> {
+    let family = Family::with("{name: cma_es, population: 5}", 1200, ANCHORS);
+    let store = Store::open(&family.study("study")).expect("a store");
+    let study = family.as_study(fake, &store, 1, &|_| {});
+    let plan = Plan::new(&study).expect("a study");
+    let start = family.file.search.optimizer.start(&plan.space, 5);
+    let (anchored, cost) = plan.calibrated(&start).expect("nothing fails").expect("nor stops");
+    assert_eq!(cost, CALIBRATION as u64);
+    let pool: BTreeSet<_> = fake.seen.lock().expect("no panic").iter().map(|seen| (seen.goal, seen.item)).collect();
+    let asked = |goal: usize| pool.iter().filter(|(of, _)| *of == goal).map(|(_, item)| *item).collect::<Vec<_>>();
+
+    let genomes: Vec<Vec<f64>> = (0..5).map(|step| vec![f64::from(step) / 4.0; 3]).collect();
+    let (generation, told) =
+        plan.generation(0, &genomes, 0, anchored.as_ref()).expect("nothing fails").expect("nor stops");
+    let mut all = Vec::new();
+    for (candidate, told) in generation.candidates.into_iter().zip(told) {
+        let recipe = plan.fill(&candidate.genome);
+        let merge = crate::merge::Merge::plan(&recipe, &family.sources.of(&recipe)).expect("a merge");
+        let mut scores = vec![Vec::new(); 4];
+        let mut heard = |news: News| {
+            let News::Scores(goal, of_chunk) = news else { panic!("nobody gives up") };
+            scores[goal].extend(of_chunk.into_iter().map(|(_, score)| score.value));
+            Ok(ControlFlow::Continue(()))
+        };
+        fake.score(&merge, &[asked(0), asked(1), Vec::new(), Vec::new()], &mut heard).expect("it is scored");
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let plain = vec![mean(&told.items[..generation.items[0]]), mean(&told.items[generation.items[0]..])];
+        all.push((candidate, told, plain, vec![mean(&scores[0]), mean(&scores[1])]));
+    }
+    all
+}
+
+/// Three items of four are alike: one stands for them all, and in the plain mean of the anchors it is one of seven.
+#[test]
+fn candidates_are_ranked_by_what_they_would_score_on_all_items() {
+    let (mut of_estimate, mut of_mean) = (0.0, 0.0);
+    for (candidate, told, plain, truth) in estimated(&Fake { alike: true, ..Fake::new() }) {
+        let [Some(first), Some(second), None, None] = candidate.goals[..] else { panic!("two tasks rank") };
+        assert!((told.fitness - (first + 0.5 * second) / 1.5).abs() < 1e-12);
+        assert_eq!(told.objectives, [first, second]);
+        for (estimate, (plain, truth)) in [first, second].into_iter().zip(plain.into_iter().zip(truth)) {
+            assert!((0.0..=1.0).contains(&estimate));
+            of_estimate += (estimate - truth).abs();
+            of_mean += (plain - truth).abs();
+        }
+    }
+    assert!(of_estimate < 0.5 * of_mean, "errors of {of_estimate} and {of_mean}");
+}
+
+/// What is refused, of a search with these anchors.
+fn refusal(budget: u64, more: &str, fake: &Fake) -> String {
+    let family = Family::with("{name: cma_es, population: 5}", budget, more);
+    let found = plan::check(&family.file.template, &family.sources, &family.file.search, fake);
+    let message = found.expect_err("it is refused").to_string();
+    let (place, message) = message.split_once(": ").expect("a place");
+    let (_, place) = place.split_once("search.yaml").expect("the file");
+    format!("{place}: {message}")
+}
+
+#[test]
+fn refuses_anchors_that_cannot_be_had() {
+    let fake = Fake::new();
+    let margin = || {
+        let mut fake = Fake::new();
+        (fake.goals[1].worst, fake.goals[1].metric) = (-50.0, "gold_margin".to_owned());
+        fake
+    };
+    assert_eq!(
+        refusal(1200, ANCHORS, &margin()),
+        ":11:12: search.anchors: the scores of task task 1 (gold_margin) are not between 0 and 1"
+    );
+    assert_eq!(
+        refusal(1200, "  anchors: {of: 50}\n", &fake),
+        ":11:17: search.anchors.of: task task 0 has 40 search items, not 50"
+    );
+    assert_eq!(
+        refusal(1200, "  anchors: {of: 7}\n", &fake),
+        ":11:12: search.anchors: task task 0: 7 anchors cannot stand for 7"
+    );
+    assert_eq!(
+        refusal(1200, "  anchors: {of: 20, calibration: 6}\n", &fake),
+        ":11:34: search.anchors.calibration: the first generation has 5 candidates, not 6"
+    );
+    assert_eq!(
+        refusal(294, ANCHORS, &fake),
+        ":8:11: search.budget: 294 item evaluations do not pay for one generation, which takes 295: \
+         5 candidates on 11 items, and 240 of the calibration"
+    );
+}

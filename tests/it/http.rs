@@ -1,0 +1,304 @@
+//! The queue by HTTP: what it answers, to whom, and what it tells nobody.
+
+use crate::{
+    kit::{Dir, root},
+    queue::Server,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    thread::sleep,
+    time::Duration,
+};
+
+/// An answer: its code, its head, its body.
+struct Answer {
+    code: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+
+    fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A server with a root `recipes`, and what is asked of it, letter by letter.
+struct Asked {
+    dir: Dir,
+    server: Server,
+}
+
+impl Asked {
+    fn new(args: &[&str]) -> Self {
+        let dir = Dir::new();
+        for (name, value) in [("recipes/a", 0.25), ("recipes/b", 0.75), ("outside", 0.5)] {
+            dir.tiny(name, value);
+        }
+        dir.write("recipes/merge.yaml", recipe("a", "b"));
+        dir.write("recipes/leads-out.yaml", recipe("a", "../outside"));
+        dir.write("secret.yaml", "token: hunter2\n");
+        let server = Server::start(&dir, &[&["--listen", "127.0.0.1:0", "--root", "recipes"], args].concat());
+        Self { dir, server }
+    }
+
+    fn host(&self) -> &str {
+        self.server.url.as_deref().unwrap().strip_prefix("http://").unwrap()
+    }
+
+    /// Sends a head and a body as they are.
+    fn send(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.host()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        // Who is refused early may find the connection closed while it still sends.
+        let _ = stream.read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let body =
+            if head.to_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+        Answer { code, head: head.to_lowercase(), body }
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let host =
+            if headers.to_lowercase().contains("host:") { String::new() } else { format!("Host: {}\r\n", self.host()) };
+        let len = body.len();
+        self.send(&format!(
+            "{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\nContent-Length: {len}\r\n\r\n{body}"
+        ))
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, JSON, &body.to_string())
+    }
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+fn recipe(a: &str, b: &str) -> String {
+    let model = |name: &str| format!("- {{model: {name}, parameters: {{weight: 1}}}}\n");
+    format!("merge_method: linear\nmodels:\n{}{}dtype: float32\n", model(a), model(b))
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut text = String::new();
+    while let Some((len, rest)) = body.split_once("\r\n") {
+        let len = usize::from_str_radix(len.trim(), 16).unwrap_or(0);
+        if len == 0 || rest.len() < len {
+            break;
+        }
+        text += &rest[..len];
+        body = rest[len..].trim_start_matches("\r\n");
+    }
+    text
+}
+
+#[test]
+fn a_job_is_handed_in_watched_and_removed() {
+    let asked = Asked::new(&[]);
+    let recipes = asked.get("/api/recipes").json();
+    let expected = json!({ "recipes": [
+        { "file": "recipes/leads-out.yaml", "kind": "merge" }, { "file": "recipes/merge.yaml", "kind": "merge" },
+    ] });
+    assert_eq!(recipes, expected);
+    let text = asked.get("/api/recipes/text?file=recipes%2Fmerge.yaml").json();
+    assert_eq!(text["text"], recipe("a", "b"));
+    let checked = asked.post("/api/check", &json!({ "file": "recipes/merge.yaml" }));
+    assert_eq!((checked.code, checked.json()["kind"].as_str()), (200, Some("merge")));
+    let wanted = json!({ "file": "recipes/merge.yaml", "name": "one", "key": "k", "labels": ["ja"] });
+    let taken = asked.post("/api/jobs", &wanted);
+    assert_eq!((taken.code, taken.json()["id"].as_u64()), (201, Some(1)), "{}", taken.body);
+    assert_eq!(asked.post("/api/jobs", &wanted).code, 200, "the same again");
+    let new = json!({ "text": recipe("b", "a"), "save_as": "recipes/new.yaml" });
+    assert_eq!(asked.post("/api/jobs", &new).code, 201);
+    assert_eq!(fs::read_to_string(asked.dir.path("recipes/new.yaml")).unwrap(), recipe("b", "a"));
+    assert_eq!(asked.post("/api/jobs", &new).error(), "recipes/new.yaml: there is such a file already");
+    for id in 1..=2 {
+        let path = format!("/api/jobs/{id}");
+        while asked.get(&path).json()["state"] != "done" {
+            sleep(Duration::from_millis(50));
+        }
+        assert!(
+            asked.get(&format!("{path}/log")).json()["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("== attempt 1: evomerge merge")
+        );
+        assert_eq!(asked.get(&format!("{path}/output")).code, 200);
+        assert_eq!(asked.post(&format!("{path}/pause"), &json!({})).code, 422);
+    }
+    assert!(asked.get("/metrics").body.contains("evomerge_jobs{state=\"done\"} 2"));
+    assert_eq!(asked.ask("DELETE", "/api/jobs/1", "", "").code, 204);
+    assert_eq!(asked.get("/api/jobs/1").code, 404);
+    assert_eq!(asked.get("/api/jobs").json()["jobs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn recipes_and_models_outside_the_roots_are_nobodys() {
+    let asked = Asked::new(&[]);
+    let outside = asked.dir.path("secret.yaml").canonicalize().unwrap().display().to_string();
+    for file in ["secret.yaml", "../secret.yaml", "recipes/../secret.yaml", &outside, "recipes/../../etc/passwd"] {
+        let answer = asked.post("/api/jobs", &json!({ "file": file }));
+        assert_eq!(answer.code, 422, "{file}");
+        let path = format!("/api/recipes/text?file={}", file.replace('/', "%2F"));
+        let answer = asked.get(&path);
+        assert!(answer.code == 422 && !answer.body.contains("hunter2"), "{file}");
+    }
+    let answer = asked.post("/api/jobs", &json!({ "file": "recipes/leads-out.yaml" }));
+    assert_eq!((answer.code, answer.error().as_str()), (422, "a model: is not in a directory that this server opens"));
+    for save_as in ["new.yaml", "recipes/../new.yaml", "recipes/none/new.yaml", "recipes/new.sh", "/tmp/new.yaml"] {
+        let answer = asked.post("/api/jobs", &json!({ "text": recipe("a", "b"), "save_as": save_as }));
+        assert_eq!(answer.code, 422, "{save_as}");
+    }
+    for more in [json!({ "words": ["merge", "x"] }), json!({ "file": "recipes/merge.yaml", "directory": "/" })] {
+        assert_eq!(asked.post("/api/jobs", &more).code, 422, "{more}");
+    }
+    // Nothing that is refused, or that is not there, tells where this machine keeps what.
+    let place = asked.dir.path("").canonicalize().unwrap().display().to_string();
+    let wrong = json!({ "text": recipe("a", "nowhere"), "save_as": "recipes/x.yaml" });
+    let answer = asked.post("/api/check", &wrong);
+    assert!(answer.error().starts_with("recipes/x.yaml:4:"), "{}", answer.body);
+    asked.post("/api/jobs", &json!({ "file": "recipes/merge.yaml" }));
+    sleep(Duration::from_millis(500));
+    for path in ["/api/jobs", "/api/jobs/1", "/api/jobs/1/log", "/api/jobs/1/output", "/metrics", "/api/recipes"] {
+        assert!(!asked.get(path).body.contains(&place), "{path}");
+    }
+    assert!(!answer.body.contains(&place), "{}", answer.body);
+    let left: Vec<String> =
+        asked.dir.tree().into_iter().filter(|path| path.contains("draft") || path.contains("new.")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn who_comes_from_elsewhere_is_sent_away() {
+    let asked = Asked::new(&[]);
+    let (host, own) = (asked.host().to_owned(), format!("Origin: http://{}\r\n", asked.host()));
+    let port = host.rsplit(':').next().unwrap();
+    let check = |headers: &str, code: u16| {
+        let headers = format!("{headers}{JSON}");
+        assert_eq!(asked.ask("POST", "/api/check", &headers, "{}").code, code, "{headers}");
+    };
+    check("", 422);
+    check(&own, 422);
+    check(&format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"), 422);
+    check("Host: evil.example\r\n", 403);
+    check(&format!("Host: evil.example:{port}\r\n"), 403);
+    check("Host: \r\n", 403);
+    check("Origin: http://evil.example\r\n", 403);
+    check("Origin: null\r\n", 403);
+    check("Sec-Fetch-Site: cross-site\r\n", 403);
+    // A form of another page can send no JSON.
+    for kind in ["", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"] {
+        assert_eq!(asked.ask("POST", "/api/jobs", kind, "{}").code, 415, "{kind}");
+        assert_eq!(asked.ask("POST", "/api/jobs/1/cancel", kind, "{}").code, 415, "{kind}");
+    }
+    assert_eq!(asked.ask("POST", "/api/jobs", JSON, "{").code, 400);
+    assert_eq!(asked.ask("POST", "/api/jobs", JSON, "[]").code, 422);
+    assert_eq!(asked.ask("POST", "/api/jobs", JSON, r#"{"file": "x", "fiel": 1}"#).code, 422);
+    let long = format!("{{\"text\": \"{}\"}}", "x".repeat(2 << 20));
+    assert_eq!(asked.ask("POST", "/api/check", JSON, &long).code, 413);
+    assert_eq!(asked.get("/api/nothing").code, 404);
+    assert_eq!(asked.ask("PUT", "/api/jobs", JSON, "{}").code, 405);
+    let page = asked.get("/");
+    assert_eq!(page.code, 200);
+    for header in
+        ["content-security-policy: default-src 'none'", "x-content-type-options: nosniff", "x-frame-options: deny"]
+    {
+        assert!(page.head.contains(header), "{}", page.head);
+    }
+    // Nothing from outside.
+    for entry in fs::read_dir(root().join("merge-cli/src/serve/page")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("https://") && !text.contains("//cdn"), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_token_is_asked_for_and_told_nobody() {
+    let dir = Dir::new();
+    let file = dir.write("token", "0123456789abcdef0123\n");
+    let asked = Asked::new(&["--token-file", &file.display().to_string()]);
+    assert_eq!(asked.get("/").code, 200, "the page asks for it");
+    for path in ["/api/jobs", "/metrics", "/api/openapi.json", "/api/jobs?token=0123456789abcdef0123"] {
+        let answer = asked.get(path);
+        assert_eq!(answer.code, 401, "{path}");
+        assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+    }
+    let with = |token: &str| asked.ask("GET", "/api/jobs", &format!("Authorization: {token}\r\n"), "").code;
+    let codes = ["Bearer 0123456789abcdef0123", "Bearer 0123456789abcdef012", "Basic 0123456789abcdef0123", "Bearer "]
+        .map(with);
+    assert_eq!(codes, [200, 401, 401, 401]);
+    dir.write("short", "abc");
+    let said = dir.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", "short"]);
+    assert_eq!(said.error(), "short: a token has 16 letters or more");
+    let said = dir.run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(said.error(), "--listen 0.0.0.0:0: others can reach this address, and no token is asked for");
+}
+
+#[test]
+fn news_come_as_they_happen() {
+    let asked = Asked::new(&[]);
+    let mut stream = TcpStream::connect(asked.host()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let request = format!("GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", asked.host());
+    stream.write_all(request.as_bytes()).unwrap();
+    sleep(Duration::from_millis(200));
+    asked.post("/api/jobs", &json!({ "file": "recipes/merge.yaml" }));
+    let (mut text, mut room) = (String::new(), [0; 4096]);
+    while !text.contains("\"state\":\"done\"") {
+        let n = stream.read(&mut room).unwrap();
+        assert!(n > 0, "{text}");
+        text += &String::from_utf8_lossy(&room[..n]);
+    }
+    let place = |state: &str| text.find(&format!("\"state\":\"{state}\"")).unwrap_or_else(|| panic!("{state}: {text}"));
+    assert!(place("queued") < place("running") && place("running") < place("done"));
+    assert!(text.contains("event: job\n"));
+}
+
+/// The description and the routes are the same, and each way that it names is there.
+#[test]
+fn the_description_is_held_to_the_routes() {
+    let asked = Asked::new(&[]);
+    let described = asked.get("/api/openapi.json").json();
+    let paths = described["paths"].as_object().unwrap();
+    let ways = |path: &str| -> BTreeSet<String> { paths[path].as_object().unwrap().keys().cloned().collect() };
+    let source = fs::read_to_string(root().join("merge-cli/src/serve/api.rs")).unwrap();
+    let mut routed = BTreeSet::new();
+    for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")) {
+        let (path, handlers) = line.split_once('"').unwrap();
+        if path.starts_with("/page.") || path == "/" {
+            continue;
+        }
+        routed.insert(path.to_owned());
+        for way in ["get", "post", "delete"] {
+            assert_eq!(handlers.contains(&format!("{way}(")), ways(path).contains(way), "{way} {path}");
+        }
+    }
+    assert_eq!(routed, paths.keys().cloned().collect());
+    for (path, ways) in paths {
+        for (way, operation) in ways.as_object().unwrap() {
+            if path == "/api/events" {
+                continue;
+            }
+            let answer = asked.ask(&way.to_uppercase(), &path.replace("{id}", "1"), JSON, "{}");
+            let code = answer.code.to_string();
+            assert!(operation["responses"].get(&code).is_some(), "{way} {path} answers {code}, which is not described");
+        }
+    }
+}

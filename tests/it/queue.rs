@@ -1,0 +1,431 @@
+//! The job queue as its user meets it: what is handed in is done once, whatever happens to the server.
+
+use crate::{
+    kit::{Dir, Said},
+    search::small_study,
+};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, Command},
+    thread::{self, sleep},
+    time::{Duration, Instant},
+};
+
+/// A server, which is killed at the end of its test.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens by HTTP, if it does.
+    pub(crate) url: Option<String>,
+}
+
+impl Server {
+    /// Started and ready.
+    pub(crate) fn start(dir: &Dir, args: &[&str]) -> Self {
+        let mut child = dir.command(&[&["serve"], args].concat()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut url = None;
+        for line in &mut lines {
+            url = url.or_else(|| line.strip_prefix("listening on ").map(str::to_owned));
+            if line.starts_with("serving ") {
+                break;
+            }
+        }
+        thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// Told to stop; how long it took.
+    fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        self.signal("TERM");
+        assert!(self.child.wait().unwrap().success());
+        began.elapsed()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+/// Two tiny models and a recipe that merges them.
+fn merges() -> Dir {
+    let dir = Dir::new();
+    dir.tiny("a", 0.25);
+    dir.tiny("b", 0.75);
+    let model = |name: &str| format!("- {{model: {name}, parameters: {{weight: 1}}}}\n");
+    dir.write("merge.yaml", format!("merge_method: linear\nmodels:\n{}{}dtype: float32\n", model("a"), model("b")));
+    dir
+}
+
+/// The small study, so long that nobody waits for its end.
+fn long_search() -> Dir {
+    let dir = merges();
+    small_study(&dir);
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.write("long.yaml", text.replace("budget: 240", "budget: 240000"));
+    dir
+}
+
+fn ok(dir: &Dir, args: &[&str]) -> Said {
+    let said = dir.run(args);
+    assert_eq!(said.code, Some(0), "{args:?}: {}", said.err);
+    said
+}
+
+fn refused(dir: &Dir, args: &[&str], error: &str) {
+    let said = dir.run(args);
+    assert_eq!((said.code, said.error()), (Some(1), error), "{args:?}");
+}
+
+fn jobs(dir: &Dir) -> Vec<Value> {
+    serde_json::from_str(&ok(dir, &["jobs", "--all", "--json"]).out).unwrap()
+}
+
+fn job(dir: &Dir, id: u64) -> Value {
+    serde_json::from_str(&ok(dir, &["job", &id.to_string(), "--json"]).out).unwrap()
+}
+
+/// Waits until a job is in a state.
+fn wait(dir: &Dir, id: u64, state: &str) -> Value {
+    let began = Instant::now();
+    loop {
+        let job = job(dir, id);
+        if job["state"] == state {
+            return job;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "job {id} is not {state}: {job}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// What has happened to a job, in order.
+fn events(job: &Value) -> Vec<String> {
+    job["events"].as_array().unwrap().iter().map(|event| event["what"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn jobs_are_taken_without_a_server_and_done_when_there_is_one() {
+    let dir = merges();
+    let said = ok(&dir, &["submit", "merge.yaml", "--name", "first", "--label", "ja"]);
+    assert!(said.out.starts_with("job 1: first (merge, about ") && said.err.contains("no server runs"), "{said:?}");
+    ok(&dir, &["submit", "--after", "1", "--priority", "-5", "--", "eval", "--tasks", "sums.yaml", "--", "a"]);
+    let said = ok(&dir, &["jobs"]);
+    assert!(said.out.contains("waits for job 1, which is queued"), "{}", said.out);
+    assert_eq!(jobs(&dir).len(), 2);
+    let server = Server::start(&dir, &[]);
+    let done = wait(&dir, 1, "done");
+    assert_eq!(events(&done), ["submitted", "started", "done"]);
+    // What it wrote is a merge like any other.
+    ok(&dir, &["verify", "home/jobs/1/out"]);
+    // There is no such task: it is the user's to mend, and is not tried again by itself.
+    let failed = wait(&dir, 2, "failed");
+    assert_eq!(events(&failed), ["submitted", "started", "failed"]);
+    assert!(failed["why"].as_str().unwrap().contains("sums.yaml"), "{failed}");
+    assert!(ok(&dir, &["logs", "2"]).out.contains("error: "));
+    for _ in 0..2 {
+        ok(&dir, &["retry", "2"]);
+        wait(&dir, 2, "failed");
+    }
+    assert!(ok(&dir, &["jobs"]).out.contains("quarantined"));
+    let said = dir.run(&["retry", "2"]);
+    assert!(said.error().starts_with("job 2 has failed the same way 3 times: "), "{}", said.err);
+    ok(&dir, &["retry", "2", "--force"]);
+    wait(&dir, 2, "failed");
+    ok(&dir, &["rm", "2", "1"]);
+    assert!(jobs(&dir).is_empty() && !dir.path("home/jobs/1").exists());
+    assert!(server.stop() < Duration::from_secs(5));
+}
+
+#[test]
+fn what_cannot_be_is_refused_when_it_is_handed_in() {
+    let dir = merges();
+    let here = dir.path("").canonicalize().unwrap();
+    let at = |name: &str| here.join(name).display().to_string();
+    let missing = format!("cannot read {}: no such file or directory", at("none.yaml"));
+    refused(&dir, &["submit", "none.yaml"], &missing);
+    dir.write("bad.yaml", "merge_method: tises\nmodels: []\n");
+    refused(&dir, &["submit", "bad.yaml"], &format!("{}:1:15: there is no method `tises`", at("bad.yaml")));
+    refused(&dir, &["submit", "--", "inspect", "a"], "inspect: is no job");
+    refused(&dir, &["submit", "a"], &format!("{}: there is no study in it", at("a")));
+    refused(&dir, &["submit", "merge.yaml", "--after", "7"], "merge: `after`: there is no job 7");
+    let said = dir.run(&["submit", "--", "merge"]);
+    assert_eq!(said.error(), "the following required arguments were not provided: <RECIPE>");
+    ok(&dir, &["submit", "merge.yaml", "--key", "k"]);
+    assert!(ok(&dir, &["submit", "merge.yaml", "--key", "k"]).out.starts_with("job 1: "), "the same again");
+    let other = fs::read_to_string(dir.path("merge.yaml")).unwrap().replace("weight: 1", "weight: 2");
+    dir.write("other.yaml", other);
+    refused(&dir, &["submit", "other.yaml", "--key", "k"], "the key `k` is job 1's, which does something else");
+    for args in [&["job", "9"], &["pause", "9"], &["rm", "9"], &["logs", "9"]] {
+        refused(&dir, args, "there is no job 9");
+    }
+    refused(&dir, &["rm", "1"], "job 1 is queued");
+    // A recipe that changes after it was handed in is not what was handed in.
+    let text = fs::read_to_string(dir.path("merge.yaml")).unwrap();
+    dir.write("merge.yaml", text.replace("weight: 1", "weight: 3"));
+    let _server = Server::start(&dir, &[]);
+    let failed = wait(&dir, 1, "failed");
+    let why = format!("{}: it is not what was handed in any more", at("merge.yaml"));
+    assert_eq!(failed["why"], why);
+    // More memory than there is.
+    let small = merges();
+    let _server = Server::start(&small, &["--memory", "1MB"]);
+    let said = small.run(&["submit", "merge.yaml"]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.error().starts_with("it needs about ") && said.error().ends_with("jobs may use 1.0 MB here"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_search_pauses_at_once_and_goes_on_from_where_it_was() {
+    let dir = long_search();
+    let server = Server::start(&dir, &[]);
+    ok(&dir, &["submit", "long.yaml", "--name", "ja"]);
+    let progress = |job: &Value| job["progress"]["generation"].as_u64();
+    let until = |least: u64| {
+        let began = Instant::now();
+        while progress(&job(&dir, 1)).is_none_or(|generation| generation < least) {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            sleep(Duration::from_millis(50));
+        }
+    };
+    until(2);
+    let began = Instant::now();
+    ok(&dir, &["pause", "1"]);
+    wait(&dir, 1, "paused");
+    // An item of this study takes milliseconds; a machine that does much else at a time is given time.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let generations = || ok(&dir, &["report", "home/jobs/1/out", "--json"]).out;
+    let steps = |text: &str| serde_json::from_str::<Value>(text).unwrap()["convergence"].as_array().unwrap().clone();
+    let before = steps(&generations());
+    ok(&dir, &["resume", "1"]);
+    until(before.len() as u64 + 2);
+    // The server stops, and the search with it; the next one goes on with it by itself.
+    assert!(server.stop() < Duration::from_secs(5));
+    let stopped = job(&dir, 1);
+    assert_eq!((stopped["state"].as_str(), stopped["why"].as_str()), (Some("queued"), Some("the server stopped")));
+    let mut server = Server::start(&dir, &[]);
+    wait(&dir, 1, "running");
+    // So it does if the server is killed, and what it ran does not go on without it.
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let server = Server::start(&dir, &[]);
+    until(before.len() as u64 + 3);
+    ok(&dir, &["cancel", "1"]);
+    wait(&dir, 1, "cancelled");
+    let after = steps(&generations());
+    assert_eq!(after[..before.len()], before[..], "what it knew it knows");
+    let happened = events(&job(&dir, 1));
+    assert_eq!(happened.iter().filter(|what| *what == "interrupted").count(), 2, "{happened:?}");
+    drop(server);
+}
+
+#[test]
+fn what_takes_more_than_it_may_is_stopped() {
+    let dir = long_search();
+    let _server = Server::start(&dir, &["--slots", "2"]);
+    ok(&dir, &["submit", "long.yaml", "--time", "2s"]);
+    ok(&dir, &["submit", "long.yaml", "--disk", "100kB"]);
+    let why = |id| wait(&dir, id, "failed")["why"].as_str().unwrap().to_owned();
+    assert_eq!(why(1), "it has run for 2 s, which is all it may");
+    assert_eq!(why(2), "its directory is larger than 100.0 kB, which is all it may be");
+    // With more time it goes on.
+    ok(&dir, &["retry", "1", "--time", "1h"]);
+    wait(&dir, 1, "running");
+}
+
+#[test]
+fn a_process_that_is_killed_is_tried_again_but_not_for_ever() {
+    let dir = long_search();
+    let _server = Server::start(&dir, &[]);
+    ok(&dir, &["submit", "long.yaml"]);
+    for attempt in 1..=3 {
+        let began = Instant::now();
+        while job(&dir, 1)["attempts"] != attempt || job(&dir, 1)["progress"].is_null() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            sleep(Duration::from_millis(50));
+        }
+        // Whoever holds the file of this attempt is the attempt.
+        let place = dir.path("home/jobs/1").canonicalize().unwrap();
+        let found = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+            let environment = fs::read(entry.path().join("environ")).ok()?;
+            let wanted = format!("EVOMERGE_JOB={}", place.display());
+            let is_it = environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes());
+            is_it.then(|| entry.file_name().to_string_lossy().parse::<u32>().unwrap())
+        });
+        signal(found.expect("it runs"), "KILL");
+    }
+    let failed = wait(&dir, 1, "failed");
+    assert_eq!(failed["quarantined"], true);
+    assert!(failed["why"].as_str().unwrap().starts_with("its process was killed by signal 9"), "{failed}");
+}
+
+/// Nothing is done twice, and nothing is lost, though the server is killed 50 times.
+#[test]
+fn every_job_ends_exactly_once_though_the_server_is_killed_again_and_again() {
+    let dir = merges();
+    small_study(&dir);
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.write("search.yaml", text.replace("budget: 240", "budget: 80"));
+    let whole = ok(&dir, &["search", "search.yaml", "-o", "whole"]);
+    assert!(!whole.out.is_empty());
+    for number in 0..20 {
+        ok(
+            &dir,
+            &["submit", if number % 5 == 0 { "search.yaml" } else { "merge.yaml" }, "--name", &format!("n{number}")],
+        );
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(20);
+    for _ in 0..50 {
+        let mut child = dir.command(&["serve", "--slots", "2"]).spawn().unwrap();
+        sleep(Duration::from_millis(random.random_range(5..250)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!said.contains("damaged") && !said.contains("panicked"), "{said}");
+    }
+    let _server = Server::start(&dir, &["--slots", "2"]);
+    let mut ended: BTreeMap<u64, Value> = BTreeMap::new();
+    for id in 1..=20 {
+        ended.insert(id, wait(&dir, id, "done"));
+    }
+    assert_eq!(jobs(&dir).len(), 20);
+    for (id, job) in &ended {
+        let happened = events(job);
+        assert_eq!(happened.iter().filter(|what| *what == "done").count(), 1, "{id}: {happened:?}");
+        assert_eq!(happened.last().map(String::as_str), Some("done"), "{id}");
+        let out = format!("home/jobs/{id}/out");
+        if job["kind"] == "merge" {
+            ok(&dir, &["verify", &out]);
+        } else {
+            let file = |place: &str| fs::read(dir.path(&format!("{place}/model/model.safetensors"))).unwrap();
+            assert!(file(&out) == file("whole"), "{id}: the model that a search finds that nothing interrupts");
+        }
+    }
+}
+
+#[test]
+fn a_queue_has_one_server() {
+    let dir = merges();
+    let server = Server::start(&dir, &[]);
+    let said = dir.run(&["serve"]);
+    let place = dir.path("home").canonicalize().unwrap();
+    assert_eq!(said.error(), format!("{}: process {} has this queue", place.display(), server.child.id()));
+    assert_eq!(said.code, Some(1));
+    drop(server);
+    // Its socket is still there, and nobody listens.
+    assert!(dir.path("home/socket").exists());
+    ok(&dir, &["submit", "merge.yaml"]);
+}
+
+/// Clients hand in and cancel at random, as many as may be; `EVOMERGE_MINUTE=1` makes them go on for a minute.
+#[test]
+fn nothing_is_lost_or_done_twice_among_many_clients() {
+    let dir = merges();
+    let _server = Server::start(&dir, &[]);
+    let span = if std::env::var_os("EVOMERGE_MINUTE").is_some() { 60 } else { 4 };
+    let until = Instant::now() + Duration::from_secs(span);
+    let counts: Vec<(Vec<u64>, Vec<u64>)> = thread::scope(|scope| {
+        let client = |seed: u64| {
+            let dir = &dir;
+            scope.spawn(move || {
+                let mut random = ChaCha8Rng::seed_from_u64(seed);
+                let (mut mine, mut cancelled): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+                while Instant::now() < until {
+                    if mine.is_empty() || random.random_bool(0.6) {
+                        let key = format!("{seed}-{}", mine.len());
+                        // Sent twice, as by a client that did not hear the answer.
+                        let id =
+                            |said: &Said| serde_json::from_str::<Value>(&said.out).unwrap()[0]["id"].as_u64().unwrap();
+                        let first = id(&ok(dir, &["submit", "merge.yaml", "--key", &key, "--json"]));
+                        let again = id(&ok(dir, &["submit", "merge.yaml", "--key", &key, "--json"]));
+                        assert_eq!(first, again);
+                        mine.push(first);
+                    } else {
+                        let id = mine[random.random_range(0..mine.len())];
+                        // One that is done cannot be cancelled any more.
+                        if dir.run(&["cancel", &id.to_string()]).code == Some(0) {
+                            cancelled.push(id);
+                        }
+                    }
+                }
+                (mine, cancelled)
+            })
+        };
+        let clients: Vec<_> = (0..8).map(client).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let mut ids: Vec<u64> = counts.iter().flat_map(|(mine, _)| mine.clone()).collect();
+    ids.sort_unstable();
+    assert!(ids.len() > 8);
+    assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>(), "every job has its number, and no other");
+    let all = jobs(&dir);
+    assert_eq!(all.len(), ids.len());
+    for (_, cancelled) in &counts {
+        for id in cancelled {
+            let state = all[*id as usize - 1]["state"].as_str().unwrap().to_owned();
+            // One that ran when it was cancelled may have been quicker.
+            assert!(["cancelled", "running", "done"].contains(&state.as_str()), "{id}: {state}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_store_is_told_of_with_what_mends_it() {
+    let dir = merges();
+    for _ in 0..5 {
+        ok(&dir, &["submit", "merge.yaml"]);
+    }
+    let path = dir.path("home/queue/store/db");
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    for byte in &mut bytes[end - 40..=end] {
+        *byte ^= 0x55;
+    }
+    fs::write(&path, bytes).unwrap();
+    for entry in fs::read_dir(dir.path("home/queue/store")).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    for args in [&["jobs"][..], &["submit", "merge.yaml"], &["serve"]] {
+        let said = dir.run(args);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.error().contains("the store of the queue is damaged"), "{}", said.err);
+        assert_eq!(said.hint(), Some("`evomerge serve --repair` makes it anew from the file of events beside it"));
+    }
+    let said = ok(&dir, &["serve", "--repair"]);
+    assert!(said.err.starts_with("5 events are there again; the damaged store is now "), "{}", said.err);
+    assert_eq!(jobs(&dir).len(), 5);
+}
+
+#[test]
+fn the_unit_for_systemd_starts_the_same_server() {
+    let dir = merges();
+    let said = ok(&dir, &["serve", "--systemd", "--listen", "127.0.0.1:7878", "--root", "a b", "--slots", "2"]);
+    let here = dir.path("").canonicalize().unwrap();
+    let root = format!("--root \"{}\"", here.join("a b").display());
+    let line = said.out.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
+    assert!(line.contains(" serve --slots 2 --listen 127.0.0.1:7878 ") && line.contains(&root), "{line}");
+    assert!(said.out.contains(&format!("Environment=\"EVOMERGE_HOME={}\"", here.join("home").display())));
+    assert!(said.out.contains("KillMode=mixed\n") && said.out.contains("WantedBy=default.target"));
+}
