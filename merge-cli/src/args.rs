@@ -1,8 +1,11 @@
 //! What can be typed.
 
+mod queue;
+
+pub(crate) use queue::{Ids, JobOf, Jobs, Logs, Retry, Serve, Submit};
+
 use clap::{Parser, Subcommand, ValueEnum};
-use merge_core::queue::State;
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 /// Merges open language-model checkpoints and evolves merges.
 ///
@@ -263,172 +266,6 @@ pub(crate) enum Items {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Serve {
-    /// Jobs that run side by side.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) slots: u16,
-    /// Answer by HTTP too, with a page, at an address such as `127.0.0.1:7878`.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// A directory whose recipes and models may be used by HTTP; may be given several times.
-    #[arg(long, value_name = "DIR", requires = "listen")]
-    pub(crate) root: Vec<PathBuf>,
-    /// A file with the token that whoever asks by HTTP must know; needed if others can reach the address.
-    #[arg(long, value_name = "FILE", requires = "listen")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// A name that the server goes by, if not that of its address; may be given several times.
-    #[arg(long, value_name = "NAME", requires = "listen")]
-    pub(crate) host: Vec<String>,
-    /// Memory that jobs may use together, such as `48GB` [default: all that there is].
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub(crate) memory: Option<usize>,
-    /// What is kept free on the disk: jobs stop before they take it, and go on when there is room again.
-    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = size)]
-    pub(crate) reserve: usize,
-    /// Print a unit for systemd that starts this server, and do nothing.
-    #[arg(long, conflicts_with = "repair")]
-    pub(crate) systemd: bool,
-    /// Make a damaged store of the queue anew from the file of events beside it, and do nothing else.
-    #[arg(long)]
-    pub(crate) repair: bool,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Submit {
-    /// Recipes, search files or studies to report on; or a command's words after `--`, such as `-- eval MODEL --tasks mgsm-ja`.
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) words: Vec<String>,
-    /// What to call it [default: after the file].
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Higher ones go first.
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    pub(crate) priority: i32,
-    /// Only when this job is done; may be given several times.
-    #[arg(long, value_name = "JOB")]
-    pub(crate) after: Vec<u64>,
-    /// A word to find it by; may be given several times.
-    #[arg(long, value_name = "WORD")]
-    pub(crate) label: Vec<String>,
-    /// How long it may run, all attempts together, such as `90m`, `12h` or `3d`.
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) time: Option<u64>,
-    /// How large its directory may become, such as `50GB`.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub(crate) disk: Option<usize>,
-    /// How often it is tried if the machine fails it.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub(crate) attempts: u8,
-    /// Threads [default: its share of the machine].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) threads: Option<u16>,
-    /// A word of your own: handing the same in again with the same key is handing it in once.
-    #[arg(long)]
-    pub(crate) key: Option<String>,
-    /// Print the jobs as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Jobs {
-    /// Show them again every second, until Ctrl-C.
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) watch: bool,
-    /// Only those in this state.
-    #[arg(long, value_enum)]
-    pub(crate) state: Option<StateOf>,
-    /// Only those with this word; may be given several times.
-    #[arg(long, value_name = "WORD")]
-    pub(crate) label: Vec<String>,
-    /// All that have ended too, not only the last.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Print them as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Where a job stands.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum StateOf {
-    Queued,
-    Running,
-    Paused,
-    Done,
-    Failed,
-    Cancelled,
-}
-
-impl From<StateOf> for State {
-    fn from(state: StateOf) -> Self {
-        match state {
-            StateOf::Queued => Self::Queued,
-            StateOf::Running => Self::Running,
-            StateOf::Paused => Self::Paused,
-            StateOf::Done => Self::Done,
-            StateOf::Failed => Self::Failed,
-            StateOf::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-#[derive(clap::Args)]
-pub(crate) struct JobOf {
-    /// Its number.
-    pub(crate) job: u64,
-    /// Print it as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Logs {
-    /// The job's number.
-    pub(crate) job: u64,
-    /// Go on until the job has ended.
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Ids {
-    /// Their numbers.
-    #[arg(required = true, value_name = "JOB")]
-    pub(crate) jobs: Vec<u64>,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Retry {
-    /// Their numbers.
-    #[arg(required = true, value_name = "JOB")]
-    pub(crate) jobs: Vec<u64>,
-    /// Also those that have failed the same way again and again.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// How long each may run from now on, all attempts together.
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) time: Option<u64>,
-    /// How large its directory may become from now on.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub(crate) disk: Option<usize>,
-}
-
-/// A time in seconds: `90s`, `90m`, `12h`, `3d`.
-fn seconds(text: &str) -> Result<u64, String> {
-    let wrong = || "write a number and a unit, such as 90m, 12h or 3d".to_owned();
-    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
-    let unit = match unit.trim() {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|s| *s > 0).ok_or_else(wrong)
-}
-
-#[derive(clap::Args)]
 pub(crate) struct Tasks {
     /// Only this way of asking and marking, such as `strict` or `stability-0.3`.
     #[arg(long, value_name = "NAME")]
@@ -534,16 +371,7 @@ pub(crate) struct Completions {
 
 #[cfg(test)]
 mod tests {
-    use super::{seconds, size};
-
-    #[test]
-    fn times_have_units() {
-        let read = ["90s", "90m", "2 h", "3d"].map(|text| seconds(text).unwrap());
-        assert_eq!(read, [90, 5400, 7200, 259_200]);
-        for wrong in ["", "h", "5", "1.5h", "-1h", "0m", "99999999999999999999d"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
-    }
+    use super::size;
 
     #[test]
     fn sizes_have_units() {

@@ -10,7 +10,7 @@ use crate::command::report;
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, RawQuery, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{HeaderMap, StatusCode, header},
     middleware,
     response::{
@@ -26,7 +26,7 @@ use merge_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{convert::Infallible, net::TcpListener, os::unix::net::UnixListener, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, net::TcpListener, os::unix::net::UnixListener, sync::Arc};
 use tokio::runtime::Runtime;
 use tokio_stream::{StreamExt as _, wrappers::BroadcastStream};
 
@@ -149,30 +149,8 @@ fn id(text: &str) -> Answer<JobId> {
         .map_err(|_| Error::user(format!("there is no job `{text}`")).hint("jobs have numbers").into())
 }
 
-/// A value of the query, letters decoded.
-fn value(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    let text = pairs.filter(|(key, _)| *key == name).map(|(_, text)| text.replace('+', " ")).next()?;
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .and_then(|two| std::str::from_utf8(two).ok())
-            .and_then(|two| u8::from_str_radix(two, 16).ok());
-        match code.filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
+/// What stands behind the question mark.
+type Asked = Query<BTreeMap<String, String>>;
 
 async fn metrics(State(app): State<App>) -> Answer {
     apart(app, |app| {
@@ -214,10 +192,10 @@ async fn recipes(State(app): State<App>) -> Answer {
     apart(app, |app| Ok(axum::Json(json!({ "recipes": app.service.recipes() })).into_response())).await
 }
 
-async fn text(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
+async fn text(State(app): State<App>, Query(query): Asked) -> Answer {
     apart(app, move |app| {
-        let name = value(query.as_deref(), "file").ok_or_else(|| Error::user("no `file` is named"))?;
-        let path = app.service.roots.find(&name)?;
+        let name = query.get("file").ok_or_else(|| Error::user("no `file` is named"))?;
+        let path = app.service.roots.find(name)?;
         if path.extension().is_none_or(|end| end != "yaml" && end != "yml") {
             return Err(Error::user(format!("{name}: is no recipe by its name")).into());
         }
@@ -280,10 +258,10 @@ async fn retry(State(app): State<App>, Path(number): Path<String>, headers: Head
     .await
 }
 
-async fn log(State(app): State<App>, Path(number): Path<String>, RawQuery(query): RawQuery) -> Answer {
+async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): Asked) -> Answer {
     apart(app, move |app| {
         let id = app.service.job(id(&number)?)?.job.id;
-        let from = match value(query.as_deref(), "from") {
+        let from = match query.get("from") {
             None => None,
             Some(text) => Some(text.parse().map_err(|_| Error::user(format!("from: `{text}` is no number of bytes")))?),
         };
@@ -334,7 +312,7 @@ async fn report_page(State(app): State<App>, Path(number): Path<String>) -> Answ
 }
 
 async fn events(State(app): State<App>) -> Response {
-    let (service, from) = (Arc::clone(&app.service), app.asker);
+    let (service, asker) = (Arc::clone(&app.service), app.asker);
     let news = BroadcastStream::new(service.listen());
     let event = move |news| {
         // One that is too slow has missed something, and asks for all again when it is told of the next.

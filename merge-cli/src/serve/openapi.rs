@@ -1,10 +1,9 @@
-//! What the server says of itself to programs: OpenAPI 3.1, its schemas made from the types that are read and written.
+//! What the server says of itself to programs: `OpenAPI` 3.1, its schemas made from the types that are read and written.
 
 use super::{
     service::{Again, Checked, Server, Wanted},
     shown::{Detail, Listed, Shown},
 };
-use crate::job::Progress;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -25,6 +24,7 @@ struct Route {
 }
 
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 
 /// The description.
 pub(super) fn description() -> Value {
@@ -108,24 +108,27 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
-    fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
-        generator.subschema_for::<T>().to_value()
-    }
-    let (job, detail, wanted) = (of::<Shown>(generator), of::<Detail>(generator), of::<Wanted>(generator));
-    let (checked, server, listed) = (of::<Checked>(generator), of::<Server>(generator), of::<Listed>(generator));
-    let again = of::<Again>(generator);
-    let _ = of::<Progress>(generator);
-    let object = |fields: &[(&str, Value)]| {
-        let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-        let properties: Map<String, Value> =
-            fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-        json!({ "type": "object", "required": names, "properties": properties })
-    };
-    let list = |of: Value| json!({ "type": "array", "items": of });
-    let text = || json!({ "type": "string" });
-    let nothing = || json!({ "type": "object", "additionalProperties": false });
-    let get = |path, name, says, kind, schema, refuses| Route {
+fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+fn object(fields: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> =
+        fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    json!({ "type": "object", "required": names, "properties": properties })
+}
+
+fn list(of: &Value) -> Value {
+    json!({ "type": "array", "items": of })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn get(path: &'static str, name: &'static str, says: &'static str, kind: &'static str, schema: Option<Value>) -> Route {
+    Route {
         path,
         method: "get",
         name,
@@ -133,127 +136,99 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
         takes: None,
         query: Vec::new(),
         gives: vec![(200, kind, schema)],
-        refuses,
-    };
-    let asks = |path, name, says, takes: Value, gives: Vec<(u16, &'static str, Option<Value>)>| Route {
+        refuses: &[],
+    }
+}
+
+fn post(path: &'static str, name: &'static str, says: &'static str, takes: Value, schema: &Value) -> Route {
+    Route {
         path,
         method: "post",
         name,
         says,
         takes: Some(takes),
         query: Vec::new(),
-        gives,
-        refuses: &[400, 404, 413, 415, 422],
-    };
-    let one = || vec![(200, JSON, Some(job.clone()))];
-    let all = object(&[("jobs", list(job.clone())), ("server", server)]);
-    let integer = json!({ "type": "integer", "minimum": 0 });
-    let log = object(&[("text", text()), ("next", integer.clone())]);
-    vec![
-        get("/api/jobs", "jobs", "All jobs, oldest first, and the server.", JSON, Some(all), &[]),
+        gives: vec![(200, JSON, Some(schema.clone()))],
+        refuses: &[400, 413, 415, 422],
+    }
+}
+
+fn parameter(name: &str, schema: &Value, is_required: bool, says: &str) -> Value {
+    json!({ "name": name, "in": "query", "required": is_required, "schema": schema, "description": says })
+}
+
+fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
+    let (job, wanted) = (of::<Shown>(generator), of::<Wanted>(generator));
+    let all = object(&[("jobs", list(&job)), ("server", of::<Server>(generator))]);
+    let listed = object(&[("recipes", list(&of::<Listed>(generator)))]);
+    let file = parameter("file", &text(), true, "A recipe's name, from a root on.");
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let mut routes = vec![
+        get("/api/jobs", "jobs", "All jobs, oldest first, and the server.", JSON, Some(all)),
         Route {
-            refuses: &[400, 413, 415, 422],
-            ..asks(
-                "/api/jobs",
-                "submit",
-                "Takes a job in.",
-                wanted.clone(),
-                vec![(201, JSON, Some(job.clone())), (200, JSON, Some(job.clone()))],
-            )
+            gives: vec![(201, JSON, Some(job.clone())), (200, JSON, Some(job.clone()))],
+            ..post("/api/jobs", "submit", "Takes a job in; 200 if its key is known.", wanted.clone(), &job)
         },
-        Route {
-            refuses: &[400, 413, 415, 422],
-            ..asks(
-                "/api/check",
-                "check",
-                "Proves a recipe, and says what it needs; takes nothing in.",
-                wanted,
-                vec![(200, JSON, Some(checked))],
-            )
-        },
-        get(
-            "/api/recipes",
-            "recipes",
-            "The recipes that may be handed in.",
-            JSON,
-            Some(object(&[("recipes", list(listed))])),
-            &[],
+        post(
+            "/api/check",
+            "check",
+            "Proves a recipe, and says what it needs; takes nothing in.",
+            wanted,
+            &of::<Checked>(generator),
         ),
+        get("/api/recipes", "recipes", "The recipes that may be handed in.", JSON, Some(listed)),
         Route {
-            query: vec![
-                json!({ "name": "file", "in": "query", "required": true, "schema": text(), "description": "A recipe's name, from a root on." }),
-            ],
-            ..get("/api/recipes/text", "text", "A recipe's text.", JSON, Some(object(&[("text", text())])), &[422])
+            query: vec![file],
+            refuses: &[422],
+            ..get("/api/recipes/text", "text", "A recipe's text.", JSON, Some(object(&[("text", text())])))
         },
-        get("/api/jobs/{id}", "job", "A job, and all that has happened to it.", JSON, Some(detail), &[404]),
-        Route {
-            method: "delete",
-            gives: vec![(204, "", None)],
-            ..get(
-                "/api/jobs/{id}",
-                "remove",
-                "Forgets a job that has ended, and deletes its directory.",
-                JSON,
-                None,
-                &[404, 422],
-            )
-        },
-        asks("/api/jobs/{id}/cancel", "cancel", "Gives a job up; one that runs is asked to stop.", nothing(), one()),
-        asks(
-            "/api/jobs/{id}/pause",
-            "pause",
-            "Holds a job until it is resumed; one that runs is asked to stop.",
-            nothing(),
-            one(),
-        ),
-        asks("/api/jobs/{id}/resume", "resume", "Lets a paused job have its turn again.", nothing(), one()),
-        asks("/api/jobs/{id}/retry", "retry", "Queues a job again that failed or was cancelled.", again, one()),
-        Route {
-            query: vec![
-                json!({ "name": "from", "in": "query", "required": false, "schema": integer, "description": "The byte to begin at; the last 64 KiB unless given." }),
-            ],
-            ..get(
-                "/api/jobs/{id}/log",
-                "log",
-                "What a job has said, and where to go on reading.",
-                JSON,
-                Some(log),
-                &[404, 422],
-            )
-        },
-        get(
-            "/api/jobs/{id}/output",
-            "output",
-            "What a job has found.",
-            JSON,
-            Some(object(&[("text", text())])),
-            &[404],
-        ),
-        get("/api/jobs/{id}/chart", "chart", "A running search, drawn.", "image/svg+xml", None, &[404]),
-        get(
-            "/api/jobs/{id}/report",
-            "report",
-            "What a search found and how: a page that needs nothing else.",
-            "text/html; charset=utf-8",
-            None,
-            &[404, 422],
-        ),
         get(
             "/api/events",
             "events",
             "Jobs as they change: events `job` with a job, and `removed` with its number.",
             "text/event-stream",
             None,
-            &[],
         ),
-        get("/api/openapi.json", "description", "This description.", JSON, None, &[]),
-        get(
-            "/metrics",
-            "metrics",
-            "The queue in numbers, for Prometheus.",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            None,
-            &[],
+        get("/api/openapi.json", "description", "This description.", JSON, None),
+        get("/metrics", "metrics", "The queue in numbers, for Prometheus.", openmetrics, None),
+    ];
+    routes.extend(routes_of_a_job(&job, generator));
+    routes
+}
+
+fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
+    let nothing = || json!({ "type": "object", "additionalProperties": false });
+    let change = |path, name, says, takes: Value| Route {
+        refuses: &[400, 404, 413, 415, 422],
+        ..post(path, name, says, takes, job)
+    };
+    let integer = json!({ "type": "integer", "minimum": 0 });
+    let from = parameter("from", &integer, false, "The byte to begin at; the last 64 KiB unless given.");
+    let log = object(&[("text", text()), ("next", integer)]);
+    let detail = of::<Detail>(generator);
+    let found = |route| Route { refuses: &[404, 422], ..route };
+    vec![
+        found(get("/api/jobs/{id}", "job", "A job, and all that has happened to it.", JSON, Some(detail))),
+        Route {
+            method: "delete",
+            gives: vec![(204, "", None)],
+            ..found(get("/api/jobs/{id}", "remove", "Forgets a job that has ended, and its directory.", JSON, None))
+        },
+        change("/api/jobs/{id}/cancel", "cancel", "Gives a job up; one that runs is asked to stop.", nothing()),
+        change("/api/jobs/{id}/pause", "pause", "Holds a job; one that runs is asked to stop.", nothing()),
+        change("/api/jobs/{id}/resume", "resume", "Lets a paused job have its turn again.", nothing()),
+        change(
+            "/api/jobs/{id}/retry",
+            "retry",
+            "Queues a job again that failed or was cancelled.",
+            of::<Again>(generator),
         ),
+        Route {
+            query: vec![from],
+            ..found(get("/api/jobs/{id}/log", "log", "What a job has said, and where to go on.", JSON, Some(log)))
+        },
+        found(get("/api/jobs/{id}/output", "output", "What a job has found.", JSON, Some(object(&[("text", text())])))),
+        found(get("/api/jobs/{id}/chart", "chart", "A running search, drawn.", "image/svg+xml", None)),
+        found(get("/api/jobs/{id}/report", "report", "What a search found: one page.", HTML, None)),
     ]
 }

@@ -141,7 +141,8 @@ fn parse(words: &[String], output: &Path) -> Result<Command> {
         Args::try_parse_from(std::iter::once("evomerge").chain(words))
     };
     let parsed = whole(&[]).or_else(|error| match error.kind() {
-        clap::error::ErrorKind::MissingRequiredArgument => whole(&["--output", &output]).map_err(|_| error),
+        // If that was all that was missing, it is not missing.
+        clap::error::ErrorKind::MissingRequiredArgument => whole(&["--output", &output]),
         _ => Err(error),
     });
     let command = parsed.map_err(|e| {

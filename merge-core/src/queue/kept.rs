@@ -79,9 +79,12 @@ impl Kept {
         let path = directory.join("events.jsonl");
         let (lines, _) = read(&path)?;
         let store = directory.join("store");
-        let free = |number: &u32| !directory.join(format!("store-damaged-{number}")).exists();
-        let number = (1..).find(free).expect("some number is free");
-        let aside = directory.join(format!("store-damaged-{number}"));
+        let place = |number: u32| directory.join(format!("store-damaged-{number}"));
+        let free = (1..1000).map(place).find(|place| !place.exists());
+        let aside = free.ok_or_else(|| {
+            Error::user(format!("{}: a thousand damaged stores are kept in it", directory.display()))
+                .hint("delete those that nobody needs")
+        })?;
         let mut tip = Tip::default();
         let mut events: Vec<Event> = Vec::new();
         for line in lines {

@@ -18,7 +18,7 @@
 //! workers by mistake and harm nothing, and its name, the SHA-256 of (recipe, source hashes, task fingerprint, items, engine
 //! version), makes giving it in twice the same as once.
 //!
-//! **Through what.** PostgreSQL 15 or later, which gave 1,214 claims and results a second through `tokio-postgres` on two cores where a
+//! **Through what.** `PostgreSQL` 15 or later, which gave 1,214 claims and results a second through `tokio-postgres` on two cores where a
 //! 7B candidate needs minutes for a chunk. Workers come with what a laboratory has (Slurm arrays, Kubernetes jobs, ssh): they are
 //! `evomerge work --pull postgresql://…`, hold nothing, and may be killed at any time. Two tables:
 //!
