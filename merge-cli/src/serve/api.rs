@@ -3,8 +3,9 @@
 use super::{
     guard::{self, Guard},
     home, metrics, openapi, page,
-    service::{Again, Asker, News, Service, Wanted},
+    service::{Asker, News, Service},
     shown::Shown,
+    wanted::{Again, Wanted},
 };
 use crate::command::report;
 use axum::{

@@ -5,8 +5,9 @@ use super::{
     home::Home,
     machine::Machine,
     roots::Roots,
-    service::{Again, Asker, Service, Wanted},
+    service::{Asker, Service},
     shown::{Detail, Shown},
+    wanted::{Again, Wanted},
 };
 use merge_core::{error::Result, queue::JobId};
 use serde::Deserialize;

@@ -19,14 +19,15 @@ mod runner;
 mod service;
 mod shown;
 mod systemd;
+mod wanted;
 mod work;
 
 pub(crate) use self::{
     desk::Desk,
     home::{Home, tail},
-    service::{Again, Wanted},
     shown::Shown,
     systemd::unit,
+    wanted::{Again, Wanted},
     work::is_command,
 };
 

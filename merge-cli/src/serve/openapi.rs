@@ -1,8 +1,9 @@
 //! What the server says of itself to programs: `OpenAPI` 3.1, its schemas made from the types that are read and written.
 
 use super::{
-    service::{Again, Checked, Server, Wanted},
+    service::{Checked, Server},
     shown::{Detail, Listed, Shown},
+    wanted::{Again, Wanted},
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
