@@ -26,10 +26,13 @@ place=$(mktemp -d)
 export EVOMERGE_HOME=$place/home
 cp -r "$root/recipes" "$place/recipes"
 cd "$place"
+: >"$place/log"
 "$evomerge" serve --listen 127.0.0.1:0 --root recipes 2>"$place/log" &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null || true; rm -rf "$place"' EXIT
 until url=$(sed -n 's/^listening on //p' "$place/log") && [[ -n $url ]]; do sleep 0.1; done
-# News never end, so that one cannot wait for their end.
-"$venv/bin/schemathesis" run "$url/api/openapi.json" --exclude-path /api/events --max-examples "$examples" --request-timeout 30
+# News never end, so that one cannot wait for their end. No schema can say which recipes can be done, so that what it allows may
+# still be refused.
+"$venv/bin/schemathesis" run "$url/api/openapi.json" --exclude-path /api/events \
+    --exclude-checks positive_data_acceptance --max-examples "$examples" --request-timeout 30
 kill -0 $server || { cat "$place/log" >&2 && exit 1; }

@@ -140,7 +140,7 @@ fn a_job_is_handed_in_watched_and_removed() {
                 .starts_with("== attempt 1: evomerge merge")
         );
         assert_eq!(asked.get(&format!("{path}/output")).code, 200);
-        assert_eq!(asked.post(&format!("{path}/pause"), &json!({})).code, 422);
+        assert_eq!(asked.post(&format!("{path}/pause"), &json!({})).code, 409);
     }
     assert!(asked.get("/metrics").body.contains("evomerge_jobs{state=\"done\"} 2"));
     assert_eq!(asked.ask("DELETE", "/api/jobs/1", "", "").code, 204);

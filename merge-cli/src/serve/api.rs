@@ -117,6 +117,12 @@ impl IntoResponse for Wrong {
     }
 }
 
+/// What cannot be done to a job as it is now.
+fn conflict(error: Error) -> Wrong {
+    let wrong = Wrong::from(error);
+    Wrong(if wrong.0 == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::CONFLICT } else { wrong.0 }, wrong.1)
+}
+
 type Answer<T = Response> = std::result::Result<T, Wrong>;
 
 /// Does what takes time where it holds nobody up.
@@ -138,10 +144,16 @@ fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &Bytes) -> Answer<T> {
     }
     let read = serde_json::from_slice::<Value>(bytes)
         .map_err(|e| Wrong(StatusCode::BAD_REQUEST, Error::user(format!("the body is no JSON: {e}"))))?;
-    if !read.is_object() {
+    let Value::Object(mut fields) = read else {
         return Err(Error::user("the body must be an object").into());
+    };
+    // To JSON Schema 5.0 is an integer.
+    for value in fields.values_mut() {
+        if let Some(whole) = value.as_f64().filter(|x| !value.is_u64() && x.fract() == 0.0 && (0.0..9e15).contains(x)) {
+            *value = json!(whole as u64);
+        }
     }
-    serde_json::from_value(read).map_err(|e| Error::user(format!("the body: {e}")).into())
+    serde_json::from_value(Value::Object(fields)).map_err(|e| Error::user(format!("the body: {e}")).into())
 }
 
 fn id(text: &str) -> Answer<JobId> {
@@ -211,7 +223,7 @@ async fn job(State(app): State<App>, Path(number): Path<String>) -> Answer {
 
 async fn remove(State(app): State<App>, Path(number): Path<String>) -> Answer {
     apart(app, move |app| {
-        app.service.remove(id(&number)?)?;
+        app.service.remove(id(&number)?).map_err(conflict)?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
@@ -227,7 +239,7 @@ async fn change(
 ) -> Answer {
     apart(app, move |app| {
         let _: Nothing = body(&headers, &bytes)?;
-        Ok(json_of(&how(&app.service, id(&number)?)?))
+        Ok(json_of(&how(&app.service, id(&number)?).map_err(conflict)?))
     })
     .await
 }
@@ -254,7 +266,7 @@ async fn retry(State(app): State<App>, Path(number): Path<String>, headers: Head
         if again.seconds == Some(0) || again.bytes == Some(0) {
             return Err(Error::user("the body: a limit is 1 or more").into());
         }
-        Ok(json_of(&app.service.retry(id(&number)?, &again)?))
+        Ok(json_of(&app.service.retry(id(&number)?, &again).map_err(conflict)?))
     })
     .await
 }

@@ -84,6 +84,7 @@ fn operation(route: &Route) -> Value {
             401 => "A token is needed.",
             403 => "The request comes from another site's page, or under a name that is not this server's.",
             404 => "There is no such thing.",
+            409 => "It cannot be done to a job that is as this one is now.",
             413 => "The body is too long.",
             415 => "The body does not call itself JSON.",
             _ => "It cannot be done: the error says why.",
@@ -200,7 +201,7 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
 fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
     let nothing = || json!({ "type": "object", "additionalProperties": false });
     let change = |path, name, says, takes: Value| Route {
-        refuses: &[400, 404, 413, 415, 422],
+        refuses: &[400, 404, 409, 413, 415, 422],
         ..post(path, name, says, takes, job)
     };
     let integer = json!({ "type": "integer", "minimum": 0 });
@@ -213,6 +214,7 @@ fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
         Route {
             method: "delete",
             gives: vec![(204, "", None)],
+            refuses: &[404, 409],
             ..found(get("/api/jobs/{id}", "remove", "Forgets a job that has ended, and its directory.", JSON, None))
         },
         change("/api/jobs/{id}/cancel", "cancel", "Gives a job up; one that runs is asked to stop.", nothing()),
