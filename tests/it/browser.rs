@@ -125,17 +125,19 @@ impl Browser {
         severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Every address that the page has asked for something.
-    pub(crate) fn requests(&self) -> Vec<String> {
+    /// Every address that the pages of a server have asked for something.
+    pub(crate) fn requests(&self, server: &str) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "performance" }));
-        let mut all = Vec::new();
-        for entry in log.as_array().unwrap() {
+        let told = log.as_array().unwrap().iter().map(|entry| -> Value {
             let told: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
-            if told["message"]["method"] == "Network.requestWillBeSent" {
-                all.push(told["message"]["params"]["request"]["url"].as_str().unwrap().to_owned());
-            }
-        }
-        all
+            told["message"].clone()
+        });
+        // The browser's own first page is none of theirs.
+        let asks = told.filter(|told| {
+            let page = told["params"]["documentURL"].as_str().unwrap_or_default();
+            told["method"] == "Network.requestWillBeSent" && page.starts_with(server)
+        });
+        asks.map(|told| told["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The address of an element within the session.

@@ -111,6 +111,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     browser.click("input[value=text]");
     browser.write("#save-as", "recipes/mine.yaml");
     browser.write("#text", AVERAGE);
+    browser.write("#name", "after all");
     browser.write("#after", "2");
     browser.wait("#verdict", "a merge that can be done");
     browser.click("#send");
@@ -119,7 +120,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     browser.click("#to-queue");
     browser.wait("#rows tr:nth-child(1)", "ja-math");
     browser.wait("#rows tr:nth-child(1) .progress", "generation");
-    browser.wait("#rows tr:nth-child(2)", "job 2, which is running");
+    browser.wait("#rows tr:nth-child(2)", "waits for job 2, which is running");
     browser.wait("#rows tr:nth-child(3)", "done");
     shot(&browser, "queue");
 
@@ -140,7 +141,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     // The only complaint is that about the text.
     let complaints = browser.complaints();
     assert!(complaints.iter().all(|text| text.contains("/api/check") && text.contains("422")), "{complaints:?}");
-    let asked = browser.requests();
+    let asked = browser.requests(&server.url);
     assert!(
         asked.len() > 10 && asked.iter().all(|url| url.starts_with(&server.url) || url.starts_with("data:")),
         "{asked:?}"

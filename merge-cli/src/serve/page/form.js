@@ -161,7 +161,7 @@ $('form').onsubmit = async (event) => {
   try {
     const job = await post('/api/jobs', submission());
     hear(job);
-    for (const id of ['name', 'after', 'save-as']) $(id).value = '';
+    $('form').reset();
     location.hash = `#/job/${job.id}`;
   } catch (error) {
     wrong(error);

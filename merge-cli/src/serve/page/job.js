@@ -2,7 +2,7 @@
 
 import { $, button, make, maybe, say, setBar, sure } from './elements.js';
 import { complain, get, hear, jobs, pause, post, request, token } from './server.js';
-import { bytes, date, duration, needed, progressOf, share, stateOf, timesOf } from './words.js';
+import { bytes, date, duration, needed, progressOf, share, stateOf, timesOf, whyOf } from './words.js';
 
 /** The job that is shown, if one is; `seen` is what was fetched for which state of it. */
 let shown = null;
@@ -52,8 +52,7 @@ export function drawJob() {
   const active = ['running', 'paused', 'queued'].includes(job.state);
   setBar($('job-bar'), active ? share(job) : null);
   maybe($('job-progress'), active ? progressOf(job) : '');
-  const again = job.quarantined ? ' – it has failed the same way too often to be tried again by itself' : '';
-  maybe($('job-why'), job.waits ?? (job.why && job.why + again));
+  maybe($('job-why'), whyOf(job));
 
   const stands = `${job.state} ${job.asked} ${job.attempts} ${job.changed_at}`;
   if (shown.seen.buttons !== stands) {

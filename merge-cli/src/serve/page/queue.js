@@ -2,7 +2,7 @@
 
 import { $, button, make, maybe, say, setBar } from './elements.js';
 import { jobs, machine } from './server.js';
-import { STATES, briefly, bytes, number, share, stateOf, timesOf } from './words.js';
+import { STATES, briefly, bytes, number, share, stateOf, timesOf, whyOf } from './words.js';
 
 /** Rows that are drawn at once: more make a browser slow, and nobody reads them. */
 const STEP = 200;
@@ -94,7 +94,7 @@ function drawRow(row, job) {
   row.node.dataset.state = job.state;
   say(row.link, job.name);
   row.labels.replaceChildren(...job.labels.map((label) => make('span', { class: 'label' }, label)));
-  maybe(row.note, job.waits ?? job.why);
+  maybe(row.note, whyOf(job));
   say(row.state, stateOf(job));
   setBar(row.bar, active ? share(job) : null);
   maybe(row.progress, active ? briefly(job) : '');

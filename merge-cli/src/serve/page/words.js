@@ -36,6 +36,12 @@ export function measured(text, units) {
 /** The state in a word, with what was asked of a job that runs. */
 export const stateOf = (job) => ({ pause: 'pausing …', cancel: 'cancelling …' })[job.asked] ?? job.state;
 
+/** Why it is where it is, if there is something to say. */
+export function whyOf({ waits, why, quarantined }) {
+  if (waits) return `waits for ${waits}`;
+  return quarantined ? `failed the same way again and again, and is only tried if you insist: ${why}` : why;
+}
+
 /** From 0 to 1, if it can be known. */
 export function share({ progress }) {
   if (!progress) return null;
