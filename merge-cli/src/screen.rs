@@ -6,7 +6,10 @@ use crate::{
 };
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use merge_core::{error::Error, evolve::Progress};
+use merge_core::{
+    error::Error,
+    evolve::{Point, Progress},
+};
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
@@ -66,6 +69,8 @@ pub(crate) struct Line {
     view: Option<View>,
     bar: Option<ProgressBar>,
     began: Instant,
+    /// The generations of the evolution, which later phases do not have.
+    evolution: Mutex<Vec<Point>>,
     /// What was last said, and when; plain lines only.
     last: Mutex<Option<(String, Instant)>>,
 }
@@ -83,7 +88,7 @@ impl Line {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             bar
         });
-        Self { view, bar, began: Instant::now(), last: Mutex::default() }
+        Self { view, bar, began: Instant::now(), evolution: Mutex::default(), last: Mutex::default() }
     }
 
     pub(crate) fn show(&self, progress: &Progress) {
@@ -120,6 +125,10 @@ impl Line {
         let (done, seconds) = (progress.scored_now as u64, self.began.elapsed().as_secs_f64());
         let rest = progress.items.1.saturating_sub(progress.items.0) as u64;
         let (searches, last) = (progress.generation.0 > 0, progress.curve.last());
+        let mut evolution = self.evolution.lock().expect("no panic while held");
+        if progress.phase == "evolution" {
+            evolution.clone_from(&progress.curve);
+        }
         job::Told {
             progress: job::Progress {
                 phase: progress.phase.to_owned(),
@@ -133,7 +142,7 @@ impl Line {
                 best: last.and_then(|last| last.best),
                 mean: last.and_then(|last| last.mean),
             },
-            curve: progress.curve.clone(),
+            curve: evolution.clone(),
         }
     }
 

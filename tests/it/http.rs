@@ -127,8 +127,17 @@ fn a_job_is_handed_in_watched_and_removed() {
     let new = json!({ "text": recipe("b", "a"), "save_as": "recipes/new.yaml" });
     assert_eq!(asked.post("/api/jobs", &new).code, 201);
     assert_eq!(fs::read_to_string(asked.dir.path("recipes/new.yaml")).unwrap(), recipe("b", "a"));
-    assert_eq!(asked.post("/api/jobs", &new).error(), "recipes/new.yaml: there is such a file already");
-    for id in 1..=2 {
+    let other = json!({ "text": recipe("a", "b"), "save_as": "recipes/new.yaml" });
+    assert_eq!(asked.post("/api/jobs", &other).error(), "recipes/new.yaml: there is such a file already");
+    assert_eq!(asked.get("/api/jobs/2").json()["name"], "recipes-new");
+    // What is not taken in is not saved, and the same sent again is one job.
+    let late = json!({ "text": recipe("a", "b"), "save_as": "recipes/late.yaml", "after": [99] });
+    assert_eq!((asked.post("/api/jobs", &late).code, asked.dir.path("recipes/late.yaml").exists()), (422, false));
+    let twice = json!({ "text": recipe("a", "b"), "save_as": "recipes/twice.yaml", "key": "t" });
+    let ids =
+        [(); 2].map(|()| asked.post("/api/jobs", &twice)).map(|answer| (answer.code, answer.json()["id"].as_u64()));
+    assert_eq!(ids, [(201, Some(3)), (200, Some(3))]);
+    for id in 1..=3 {
         let path = format!("/api/jobs/{id}");
         while asked.get(&path).json()["state"] != "done" {
             sleep(Duration::from_millis(50));
@@ -142,10 +151,10 @@ fn a_job_is_handed_in_watched_and_removed() {
         assert_eq!(asked.get(&format!("{path}/output")).code, 200);
         assert_eq!(asked.post(&format!("{path}/pause"), &json!({})).code, 409);
     }
-    assert!(asked.get("/metrics").body.contains("evomerge_jobs{state=\"done\"} 2"));
+    assert!(asked.get("/metrics").body.contains("evomerge_jobs{state=\"done\"} 3"));
     assert_eq!(asked.ask("DELETE", "/api/jobs/1", "", "").code, 204);
     assert_eq!(asked.get("/api/jobs/1").code, 404);
-    assert_eq!(asked.get("/api/jobs").json()["jobs"].as_array().unwrap().len(), 1);
+    assert_eq!(asked.get("/api/jobs").json()["jobs"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -15,13 +15,14 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, State, Submission},
+    recipe::read_text,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -90,6 +91,14 @@ pub(super) enum Asker {
     Afar,
 }
 
+/// A submission that can be taken in.
+struct Prepared {
+    submission: Submission,
+    notes: Vec<String>,
+    /// The recipe that is to be saved with it.
+    draft: Option<Draft>,
+}
+
 impl Service {
     pub(super) fn new(home: Home, queue: Queue<Kept>, machine: Machine, roots: Roots) -> Self {
         let (news, _) = broadcast::channel(256);
@@ -147,14 +156,19 @@ impl Service {
     }
 
     pub(super) fn job(&self, id: JobId) -> Result<Detail> {
+        let told = self.told(id);
         let (queue, now) = (self.queue(), self.now());
         let job = queue.job(id)?;
-        Ok(Detail { job: shown(&queue, &now, job), events: Happened::of(job) })
+        let shown = Shown { progress: told.map(|told| told.progress.clone()), ..shown(&queue, &now, job) };
+        Ok(Detail { job: shown, events: Happened::of(job) })
     }
 
     /// What a job last said of how far it is.
     pub(super) fn told(&self, id: JobId) -> Option<Arc<Told>> {
-        self.now().told.get(&id).cloned()
+        let told = self.now().told.get(&id).cloned();
+        // Said to a server before this one.
+        let written = || serde_json::from_slice(&fs::read(self.home.job(id).join(job::PROGRESS)).ok()?).ok();
+        told.or_else(|| written().map(Arc::new))
     }
 
     /// Where a job wrote, if that is there.
@@ -173,11 +187,16 @@ impl Service {
 
     /// Takes a job in; also says whether it is new, or known by its key.
     pub(super) fn submit(&self, wanted: &Wanted, asker: Asker) -> Result<(Shown, bool)> {
-        let (submission, _) = self.prepare(wanted, asker, true)?;
+        let Prepared { submission, draft, .. } = self.prepare(wanted, asker)?;
+        draft.as_ref().map_or(Ok(()), Draft::save)?;
         let (id, is_new) = {
             let mut queue = self.queue();
             let last = queue.jobs().next_back().map(|job| job.id);
-            let id = queue.submit(vec![submission])?[0];
+            let taken = queue.submit(vec![submission]);
+            if let (Err(_), Some(draft)) = (&taken, &draft) {
+                draft.take_back();
+            }
+            let id = taken?[0];
             (id, last.is_none_or(|last| id > last))
         };
         self.news(id);
@@ -186,7 +205,7 @@ impl Service {
 
     /// What a submission would be; nothing is taken in or saved.
     pub(super) fn check(&self, wanted: &Wanted, asker: Asker) -> Result<Checked> {
-        let (submission, notes) = self.prepare(wanted, asker, false)?;
+        let Prepared { submission, notes, .. } = self.prepare(wanted, asker)?;
         Ok(Checked { kind: submission.kind, needs: submission.needs, notes })
     }
 
@@ -233,36 +252,33 @@ impl Service {
     }
 
     /// Proves what is wanted, and that the machine can do it.
-    fn prepare(&self, wanted: &Wanted, asker: Asker, saves: bool) -> Result<(Submission, Vec<String>)> {
-        let (mut words, directory, drafted) = self.words(wanted, asker)?;
+    fn prepare(&self, wanted: &Wanted, asker: Asker) -> Result<Prepared> {
+        let (mut words, directory, draft) = self.words(wanted, asker)?;
         let option = |name: &str, value: Option<u64>| {
             value.map(|value| [format!("--{name}"), value.to_string()]).into_iter().flatten()
         };
         words.extend(option("seed", wanted.seed).chain(option("budget", wanted.budget)));
         let threads = wanted.threads.map_or(self.machine.share(), usize::from);
-        let proved =
-            work::prove(&words, &directory, threads, !wanted.after.is_empty()).map_err(|e| match &drafted {
-                Some(draft) => draft.as_named(&e),
-                None => e,
-            })?;
+        let proved = work::prove(&words, &directory, threads, !wanted.after.is_empty()).map_err(|e| match &draft {
+            Some(draft) => draft.as_named(&e),
+            None => e,
+        })?;
         if asker == Asker::Afar {
             for path in &proved.reads {
                 self.roots.check(&path.canonicalize().unwrap_or_else(|_| path.clone()), "a model")?;
             }
         }
         self.check_fits(&proved.needs)?;
-        let mut file = proved.file;
-        if let Some(draft) = drafted {
-            if saves {
-                draft.save()?;
-            }
+        let (mut file, mut name) = (proved.file, proved.name);
+        if let Some(draft) = &draft {
             words =
                 words.into_iter().map(|word| if word == draft.beside { draft.path.clone() } else { word }).collect();
             if let Some(mark) = &mut file {
                 mark.path = PathBuf::from(&draft.path);
             }
+            name = work::name_of(Path::new(&draft.path));
         }
-        let name = wanted.name.clone().unwrap_or(proved.name);
+        let name = wanted.name.clone().unwrap_or(name);
         let name: String = name.chars().filter(|letter| !letter.is_control()).collect();
         let submission = Submission {
             kind: proved.kind,
@@ -279,7 +295,7 @@ impl Service {
             needs: proved.needs,
             key: wanted.key.clone(),
         };
-        Ok((submission, proved.notes))
+        Ok(Prepared { submission, notes: proved.notes, draft })
     }
 
     /// The words of what is wanted, where their paths start, and the recipe that is to be saved.
@@ -306,11 +322,15 @@ impl Service {
             }
             (None, Some(text), Some(save_as)) => {
                 let path = self.roots.new_file(save_as)?;
+                let directory = path.parent().map(PathBuf::from).unwrap_or_default();
                 if path.exists() {
+                    // The same sent again is what is there.
+                    if read_text(&self.roots.find(save_as)?).is_ok_and(|known| known == *text) {
+                        return Ok((work::words_for(&text_of(&path), &directory)?, directory, None));
+                    }
                     return Err(Error::user(format!("{save_as}: there is such a file already"))
                         .hint("choose another name, or hand that file in"));
                 }
-                let directory = path.parent().map(PathBuf::from).unwrap_or_default();
                 let draft = Draft::write(&path, text)?;
                 Ok((work::words_for(&draft.beside, &directory)?, directory, Some(draft)))
             }

@@ -119,6 +119,11 @@ impl Draft {
         error.advice().map_or_else(|| new.clone(), |hint| new.clone().hint(named(hint)))
     }
 
+    /// Takes its name from it: nobody wants it after all.
+    pub(super) fn take_back(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// Gives it its name, if nothing has that yet.
     pub(super) fn save(&self) -> Result<()> {
         let path = PathBuf::from(&self.path);

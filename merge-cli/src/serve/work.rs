@@ -274,7 +274,7 @@ fn mark(file: &Path) -> Result<Mark> {
 }
 
 /// `sansu/search.yaml` is called `sansu-search`, since every second file is called `search`.
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
     let stem = text(path.file_stem()).unwrap_or_default();
     let above = text(path.parent().and_then(Path::file_name)).filter(|above| !above.starts_with('.'));

@@ -76,8 +76,6 @@ export function drawJob() {
   if (generation) {
     once('chart', `${stands} ${phase} ${generation}`, async (signal) => {
       drawChart(await (await request(`${path}/chart`, { signal })).text());
-      // A random search, which evolution is compared with, has generations too.
-      say($('chart-title'), `Fitness in ${phase}`);
     });
   }
 }
