@@ -38,8 +38,8 @@ pub(super) struct Proved {
 
 /// Memory that a process needs beside its models.
 const PROCESS: u64 = 64 << 20;
-/// What a model that is asked needs beside its weights, whose bytes it has as they are in the file.
-const MODEL: u64 = 64 << 20;
+/// What a model that is asked needs beside its weights.
+const MODEL: u64 = 192 << 20;
 /// What the store of a study may come to.
 const STUDY: u64 = 256 << 20;
 
@@ -200,8 +200,10 @@ fn search(args: &args::Search, directory: &Path, threads: usize) -> Result<Prove
         };
         search::check(one, &sources)?;
         let largest = sources.iter().map(|(_, weights)| bytes(&**weights)).max().unwrap_or(0);
+        // A candidate is asked as it is merged, in f32.
+        let candidate = sources.iter().map(|(_, weights)| 4 * parameters(&**weights)).max().unwrap_or(0);
         let workers = args.workers.map_or(threads, usize::from) as u64;
-        needs.memory = Some(PROCESS + workers * asked(largest));
+        needs.memory = Some(PROCESS + workers * asked(candidate));
         needs.disk = Some(STUDY + 2 * largest);
         reads = files(&sources);
         if stages.len() > 1 {
@@ -263,6 +265,10 @@ fn asked(weights: u64) -> u64 {
 
 fn bytes(weights: &dyn Weights) -> u64 {
     weights.index().values().map(Meta::byte_len).sum::<usize>() as u64
+}
+
+fn parameters(weights: &dyn Weights) -> u64 {
+    weights.index().values().map(Meta::len).sum::<usize>() as u64
 }
 
 fn files(sources: &Sources) -> Vec<PathBuf> {
