@@ -169,7 +169,13 @@ fn recipes_and_models_outside_the_roots_are_nobodys() {
         assert!(answer.code == 422 && !answer.body.contains("hunter2"), "{file}");
     }
     let answer = asked.post("/api/jobs", &json!({ "file": "recipes/leads-out.yaml" }));
-    assert_eq!((answer.code, answer.error().as_str()), (422, "a model: is not in a directory that this server opens"));
+    let outside = "recipes/leads-out.yaml:4:11: this is not in a directory that the server opens";
+    assert_eq!((answer.code, answer.error().as_str()), (422, outside));
+    let search = recipe("a", "b").replace("weight: 1}", "weight: {search: [0, 1]}}")
+        + "search: {budget: 100, objective: [{task: ../secret.yaml}]}\n";
+    let answer = asked.post("/api/check", &json!({ "text": search, "save_as": "recipes/x.yaml" }));
+    let outside = "recipes/x.yaml:6:42: this is not in a directory that the server opens";
+    assert_eq!((answer.code, answer.error().as_str()), (422, outside));
     for save_as in ["new.yaml", "recipes/../new.yaml", "recipes/none/new.yaml", "recipes/new.sh", "/tmp/new.yaml"] {
         let answer = asked.post("/api/jobs", &json!({ "text": recipe("a", "b"), "save_as": save_as }));
         assert_eq!(answer.code, 422, "{save_as}");

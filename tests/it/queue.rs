@@ -324,6 +324,22 @@ fn every_job_ends_exactly_once_though_the_server_is_killed_again_and_again() {
 }
 
 #[test]
+fn paths_start_where_a_job_was_handed_in() {
+    let dir = merges();
+    fs::create_dir(dir.path("deep")).unwrap();
+    fs::rename(dir.path("merge.yaml"), dir.path("deep/merge.yaml")).unwrap();
+    let mut child = dir.command(&["serve"]).current_dir("/").spawn().unwrap();
+    while !dir.path("home/socket").exists() {
+        sleep(Duration::from_millis(20));
+    }
+    // `a` and `b` are not beside the recipe, but here.
+    ok(&dir, &["submit", "deep/merge.yaml"]);
+    wait(&dir, 1, "done");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn a_queue_has_one_server() {
     let dir = merges();
     let server = Server::start(&dir, &[]);

@@ -96,7 +96,8 @@ pub(crate) fn show(args: &JobOf) -> Result<()> {
     if needs.iter().any(Option::is_some) {
         line("needs", needs.into_iter().flatten().collect::<Vec<_>>().join(", "));
     }
-    line("ran", format!("{} in {} attempts", duration(job.seconds), job.attempts));
+    let attempts = if job.attempts == 1 { "1 attempt".to_owned() } else { format!("{} attempts", job.attempts) };
+    line("ran", format!("{} in {attempts}", duration(job.seconds)));
     if job.state == State::Running {
         line("progress", progress(job));
     }

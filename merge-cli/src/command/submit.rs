@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         args.words.iter().map(|file| Wanted { file: Some(file.clone()), ..wanted.clone() }).collect()
     };
+    let all: Vec<Wanted> = all.into_iter().map(Wanted::proved).collect::<Result<_>>()?;
     let desk = Desk::open(&Home::from_env()?)?;
     let mut taken = Vec::new();
     for wanted in &all {

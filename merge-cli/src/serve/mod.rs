@@ -14,6 +14,7 @@ mod machine;
 mod metrics;
 mod openapi;
 mod page;
+mod proof;
 mod roots;
 mod runner;
 mod service;

@@ -50,7 +50,7 @@ impl Roots {
     pub(super) fn find(&self, name: &str) -> Result<PathBuf> {
         let path = self.place(name)?;
         let there = path.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such file")))?;
-        self.check(&there, name)?;
+        self.check(&there).map_err(|e| e.at(name))?;
         Ok(there)
     }
 
@@ -66,16 +66,17 @@ impl Roots {
             return Err(Error::user(format!("{name}: is no name for a file")));
         };
         let parent = parent.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such directory")))?;
-        self.check(&parent, name)?;
+        self.check(&parent).map_err(|e| e.at(name))?;
         Ok(parent.join(file))
     }
 
     /// Refuses what is not in a root.
-    pub(super) fn check(&self, there: &Path, name: &str) -> Result<()> {
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
+        let there = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if self.all.iter().any(|(_, root)| there.starts_with(root)) {
             return Ok(());
         }
-        Err(Error::user(format!("{name}: is not in a directory that this server opens"))
+        Err(Error::user("this is not in a directory that the server opens")
             .hint("whoever runs it names directories with `--root`"))
     }
 

@@ -3,6 +3,7 @@
 use super::{
     home::Home,
     machine::{self, Machine},
+    proof,
     roots::Roots,
     shown::{Detail, Happened, Listed, Shown},
     wanted::{Again, Draft, Wanted},
@@ -258,31 +259,32 @@ impl Service {
             value.map(|value| [format!("--{name}"), value.to_string()]).into_iter().flatten()
         };
         words.extend(option("seed", wanted.seed).chain(option("budget", wanted.budget)));
-        let threads = wanted.threads.map_or(self.machine.share(), usize::from);
-        let proved = work::prove(&words, &directory, threads, !wanted.after.is_empty()).map_err(|e| match &draft {
-            Some(draft) => draft.as_named(&e),
-            None => e,
-        })?;
-        if asker == Asker::Afar {
-            for path in &proved.reads {
-                self.roots.check(&path.canonicalize().unwrap_or_else(|_| path.clone()), "a model")?;
-            }
-        }
-        self.check_fits(&proved.needs)?;
-        let (mut file, mut name) = (proved.file, proved.name);
+        let proof = if let (Asker::Here, Some(proof)) = (asker, &wanted.proof) {
+            // Proved where it was handed in, from where its paths start.
+            proof.clone()
+        } else {
+            let may = |path: &Path| self.roots.check(path);
+            proof::prove(&words, &directory, !wanted.after.is_empty(), &may).map_err(|e| match &draft {
+                Some(draft) => draft.as_named(&e),
+                None => e,
+            })?
+        };
+        let needs = proof.needs(wanted.threads.map_or(self.machine.share(), usize::from));
+        self.check_fits(&needs)?;
+        let (mut file, mut name) = (proof.file, proof.name);
         if let Some(draft) = &draft {
             words =
                 words.into_iter().map(|word| if word == draft.beside { draft.path.clone() } else { word }).collect();
             if let Some(mark) = &mut file {
                 mark.path = PathBuf::from(&draft.path);
             }
-            name = work::name_of(Path::new(&draft.path));
+            name = proof::name_of(Path::new(&draft.path));
         }
         let name = wanted.name.clone().unwrap_or(name);
         let name: String = name.chars().filter(|letter| !letter.is_control()).collect();
         let submission = Submission {
-            kind: proved.kind,
-            name: if name.trim().is_empty() { proved.kind.name().to_owned() } else { name },
+            kind: proof.kind,
+            name: if name.trim().is_empty() { proof.kind.name().to_owned() } else { name },
             words,
             directory,
             file,
@@ -292,26 +294,21 @@ impl Service {
             limits: Limits { seconds: wanted.seconds, bytes: wanted.bytes },
             attempts: wanted.attempts.unwrap_or(3).max(1),
             threads: wanted.threads,
-            needs: proved.needs,
+            needs,
             key: wanted.key.clone(),
         };
-        Ok(Prepared { submission, notes: proved.notes, draft })
+        Ok(Prepared { submission, notes: proof.notes, draft })
     }
 
     /// The words of what is wanted, where their paths start, and the recipe that is to be saved.
     fn words(&self, wanted: &Wanted, asker: Asker) -> Result<(Vec<String>, PathBuf, Option<Draft>)> {
         let nothing = || Error::user("nothing is handed in").hint("give a `file`, or a `text` and where to `save_as`");
         if asker == Asker::Here {
-            let directory = wanted.directory.clone().ok_or_else(nothing)?;
-            let words = match (&wanted.words, &wanted.file) {
-                (Some(words), None) if !words.is_empty() => words.clone(),
-                (None, Some(file)) => work::words_for(file, &directory)?,
-                _ => return Err(nothing()),
-            };
-            return Ok((words, directory, None));
+            let given = wanted.words.clone().zip(wanted.directory.clone()).filter(|_| wanted.proof.is_some());
+            return given.map(|(words, directory)| (words, directory, None)).ok_or_else(nothing);
         }
-        if wanted.words.is_some() || wanted.directory.is_some() {
-            return Err(Error::user("`words` and `directory` can only be given on the server's own machine"));
+        if wanted.words.is_some() || wanted.directory.is_some() || wanted.proof.is_some() {
+            return Err(Error::user("`words` can only be given on the server's own machine"));
         }
         let text_of = |path: &PathBuf| path.to_string_lossy().into_owned();
         match (&wanted.file, &wanted.text, &wanted.save_as) {

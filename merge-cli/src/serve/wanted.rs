@@ -1,5 +1,9 @@
 //! What somebody hands in, and what must be true of it before anybody looks at it.
 
+use super::{
+    proof::{self, Proof},
+    work,
+};
 use merge_core::{
     error::{Error, Result},
     export,
@@ -23,11 +27,13 @@ pub(crate) struct Wanted {
     pub(crate) text: Option<String>,
     /// Where, by its name from a root on; it must not be there yet.
     pub(crate) save_as: Option<String>,
-    /// What stands behind `evomerge`, and where its paths start; only on this machine.
+    /// What stands behind `evomerge`, where its paths start, and the proof that it can be done; only on this machine.
     #[schemars(skip)]
     pub(crate) words: Option<Vec<String>>,
     #[schemars(skip)]
     pub(crate) directory: Option<PathBuf>,
+    #[schemars(skip)]
+    pub(crate) proof: Option<Proof>,
     /// What to call it.
     #[schemars(length(max = 200))]
     pub(crate) name: Option<String>,
@@ -62,6 +68,18 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Proves here, from where its paths start, what is to be handed in on this machine.
+    pub(crate) fn proved(self) -> Result<Self> {
+        let directory = self.directory.clone().unwrap_or_default();
+        let words = match (&self.words, &self.file) {
+            (Some(words), _) => words.clone(),
+            (None, Some(file)) => work::words_for(file, &directory)?,
+            (None, None) => return Err(Error::user("nothing is handed in")),
+        };
+        let proof = proof::prove(&words, &directory, !self.after.is_empty(), &|_| Ok(()))?;
+        Ok(Self { file: None, words: Some(words), proof: Some(proof), ..self })
+    }
+
     /// Refuses what its description does not allow.
     pub(super) fn check(&self) -> Result<()> {
         let wrong = |what: &str| Err(Error::user(format!("the body: {what}")));
