@@ -47,6 +47,8 @@ pub(crate) struct Advice {
 pub(crate) struct Database {
     db: sled::Db,
     log: PathBuf,
+    /// The log again, to sync it: opened once, so that this cannot fail for want of a descriptor.
+    synced: File,
     repaired: Option<PathBuf>,
     advice: &'static Advice,
 }
@@ -91,7 +93,9 @@ impl Database {
             }
             Err(e) => return Err(failure(dir, advice, &e)),
         };
-        Ok(Self { db, log: dir.join("db"), repaired, advice })
+        let log = dir.join("db");
+        let synced = File::open(&log).map_err(|e| Error::io("open", &log, &e))?;
+        Ok(Self { db, log, synced, repaired, advice })
     }
 
     /// Whether there is nothing in it.
@@ -131,11 +135,17 @@ impl Database {
         Ok(keys.into_iter().filter(|key| key.as_slice() >= first).collect())
     }
 
+    /// How many keys begin with a prefix.
+    pub(crate) fn count(&self, prefix: &[u8]) -> Result<usize> {
+        let mut keys = self.db.scan_prefix(prefix).keys();
+        keys.try_fold(0, |n, key| key.map(|_| n + 1)).map_err(|e| self.failure(&e))
+    }
+
     /// Writes all or nothing. When this returns, a power cut cannot take it.
     pub(crate) fn apply(&self, batch: Batch) -> Result<()> {
         self.db.apply_batch(batch.0).map_err(|e| self.failure(&e))?;
         self.db.flush().map_err(|e| self.failure(&e))?;
-        File::open(&self.log).and_then(|log| log.sync_data()).map_err(|e| Error::io("sync", &self.log, &e))
+        self.synced.sync_data().map_err(|e| Error::io("sync", &self.log, &e))
     }
 
     /// All keys and records, in order of key.

@@ -6,6 +6,7 @@ mod kit;
 mod browser;
 mod cli;
 mod conformance;
+mod crashes;
 mod data;
 mod eval;
 mod http;

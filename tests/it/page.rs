@@ -3,40 +3,15 @@
 use crate::{
     browser::Browser,
     kit::{Dir, root, walk},
+    queue::Server,
     search::small_study,
 };
-use std::{
-    env, fs,
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::Child,
-    thread,
-};
+use std::{env, fs, path::PathBuf};
 
-/// A server with one slot, and where it listens. It ends with the test.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(dir: &Dir) -> Self {
-        let family = root().join("recipes/sansu").display().to_string();
-        let args = ["serve", "--slots", "1", "--listen", "127.0.0.1:0", "--root", "recipes", "--root", &family];
-        let mut child = dir.command(&args).env("EVOMERGE_HOME", dir.path("home")).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let url = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).unwrap();
-        // What it says later has to go somewhere.
-        thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// One job at a time, with two roots.
+fn serve(dir: &Dir) -> Server {
+    let family = root().join("recipes/sansu").display().to_string();
+    Server::start(dir, &["--slots", "1", "--listen", "127.0.0.1:0", "--root", "recipes", "--root", &family])
 }
 
 /// A merge that takes no time and a search that takes longer than anybody waits, in a folder of recipes.
@@ -65,8 +40,9 @@ const AVERAGE: &str = "merge_method: linear\nmodels:\n- {model: a, parameters: {
 fn jobs_are_handed_in_watched_and_cancelled() {
     let dir = recipes();
     let Some(browser) = Browser::start(&dir) else { return };
-    let server = Server::start(&dir);
-    browser.open(&server.url);
+    let server = serve(&dir);
+    let url = server.url.clone().unwrap();
+    browser.open(&url);
     browser.wait("#connection", "live");
     browser.wait("#nothing", "The queue is empty.");
 
@@ -141,9 +117,10 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     // The only complaint is that about the text.
     let complaints = browser.complaints();
     assert!(complaints.iter().all(|text| text.contains("/api/check") && text.contains("422")), "{complaints:?}");
-    let asked = browser.requests(&server.url);
+    let here = url;
+    let asked = browser.requests(&here);
     assert!(
-        asked.len() > 10 && asked.iter().all(|url| url.starts_with(&server.url) || url.starts_with("data:")),
+        asked.len() > 10 && asked.iter().all(|url| url.starts_with(&here) || url.starts_with("data:")),
         "{asked:?}"
     );
 }

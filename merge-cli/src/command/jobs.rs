@@ -44,8 +44,11 @@ pub(crate) fn list(args: &Jobs) -> Result<()> {
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
         .map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))?;
     while !interrupted.load(Ordering::Relaxed) {
-        let jobs = wanted(args, Desk::open(&home)?.jobs()?);
-        let text = table(&jobs, args.all);
+        // A server that is away for a moment comes back.
+        let text = match Desk::open(&home).and_then(|desk| desk.jobs()) {
+            Ok(jobs) => table(&wanted(args, jobs), args.all),
+            Err(error) => format!("{error}"),
+        };
         if io::stdout().is_terminal() {
             // From the first cell on, and nothing below.
             let _ = write!(io::stdout(), "\x1b[H\x1b[2J{text}\n\n(Ctrl-C ends this; jobs go on)\n")

@@ -3,7 +3,7 @@
 use super::{
     guard::{self, Guard},
     home, metrics, openapi, page,
-    service::{Asker, News, Service},
+    service::{Asker, News, Server, Service},
     shown::Shown,
     wanted::{Again, Wanted},
 };
@@ -175,10 +175,14 @@ async fn metrics(State(app): State<App>) -> Answer {
 }
 
 async fn jobs(State(app): State<App>) -> Answer {
-    apart(app, |app| {
-        Ok(axum::Json(json!({ "jobs": app.service.jobs(), "server": app.service.server() })).into_response())
-    })
-    .await
+    apart(app, |app| Ok(axum::Json(All { jobs: app.service.jobs(), server: app.service.server() }).into_response()))
+        .await
+}
+
+#[derive(Serialize)]
+struct All {
+    jobs: Vec<Shown>,
+    server: Server,
 }
 
 async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
@@ -330,10 +334,14 @@ async fn events(State(app): State<App>) -> Response {
     let event = move |news| {
         // One that is too slow has missed something, and asks for all again when it is told of the next.
         let event = match news {
-            Ok(News::Job(text)) => match asker {
-                Asker::Here => Event::default().event("job").data(text),
-                Asker::Afar => Event::default().event("job").data(service.roots.conceal(&text)),
-            },
+            Ok(News::Job(text)) => Event::default().event("job").data(match asker {
+                Asker::Here => text.to_string(),
+                Asker::Afar => {
+                    let mut job = serde_json::from_str(&text).unwrap_or_default();
+                    service.roots.conceal_in(&mut job);
+                    job.to_string()
+                }
+            }),
             Ok(News::Removed(id)) => Event::default().event("removed").data(json!({ "id": id }).to_string()),
             Err(_) => Event::default().event("missed").data("{}"),
         };

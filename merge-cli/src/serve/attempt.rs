@@ -131,8 +131,10 @@ impl Attempt {
         if let Some(most) = limits.seconds.filter(|most| ran >= *most) {
             self.stop(Why::Over(format!("it has run for {}, which is all it may", duration(most as f64))));
         }
-        if self.stopped.as_ref().is_some_and(|(_, when)| when.elapsed() > PATIENCE) {
-            self.signal(Signal::TERM);
+        match self.stopped.as_ref().map(|(_, when)| when.elapsed()) {
+            Some(waited) if waited > 2 * PATIENCE => self.kill(),
+            Some(waited) if waited > PATIENCE => self.signal(Signal::TERM),
+            _ => {}
         }
         if self.looked.elapsed() >= LOOKS {
             self.looked = Instant::now();

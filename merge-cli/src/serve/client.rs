@@ -5,8 +5,14 @@ use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, heade
 use hyper_util::rt::TokioIo;
 use merge_core::error::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
-use std::path::{Path, PathBuf};
-use tokio::{net::UnixStream, runtime};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{net::UnixStream, runtime, time::timeout};
+
+/// How long a server may think.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a server listens.
 pub(crate) struct Client(PathBuf);
@@ -35,8 +41,11 @@ impl Client {
                 .hint("its own output says what became of it")
         };
         let made = runtime::Builder::new_current_thread().enable_all().build();
-        let (code, bytes) =
-            made.map_err(|e| lost(e.to_string()))?.block_on(self.exchange(method, path, body)).map_err(lost)?;
+        let answer = made.map_err(|e| lost(e.to_string()))?.block_on(async {
+            let late = |_| Err(format!("no answer in {} s", PATIENCE.as_secs()));
+            timeout(PATIENCE, self.exchange(method, path, body)).await.unwrap_or_else(late)
+        });
+        let (code, bytes) = answer.map_err(lost)?;
         let unread = |e: serde_json::Error| Error::machine(format!("the server's answer cannot be read: {e}"));
         if code.is_success() {
             // No content is no value.

@@ -38,19 +38,19 @@ impl Desk {
             if let Some(client) = Client::connect(&home.socket()?) {
                 return Ok(Self::Server(client));
             }
-            match home.own() {
-                Ok(lock) => {
-                    let service = Service::new(
-                        home.clone(),
-                        super::open(home)?,
-                        Machine::new(1, None, DEFAULT_RESERVE)?,
-                        Roots::open(&[], home.path())?,
-                    );
-                    return Ok(Self::Queue { service: Box::new(service), _lock: lock });
-                }
-                Err(error) if began.elapsed() > PATIENCE || !home.is_owned()? => return Err(error),
-                Err(_) => thread::sleep(Duration::from_millis(20)),
+            if let Some(lock) = home.own()? {
+                let service = Service::new(
+                    home.clone(),
+                    super::open(home)?,
+                    Machine::new(1, None, DEFAULT_RESERVE)?,
+                    Roots::open(&[], home.path())?,
+                );
+                return Ok(Self::Queue { service: Box::new(service), _lock: lock });
             }
+            if began.elapsed() > PATIENCE {
+                return Err(home.held());
+            }
+            thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -52,22 +52,26 @@ impl Guard {
             return Err(Error::user(format!("--listen {address}: others can reach this address, and no token is asked for"))
                 .hint("write a long random one into a file that only you can read, and give `--token-file FILE`; or listen on 127.0.0.1"));
         }
+        if address.ip().is_unspecified() && names.is_empty() {
+            return Err(Error::user(format!(
+                "--listen {address}: by which name others reach this machine is not said"
+            ))
+            .hint("give `--host NAME` for each name or address that it goes by"));
+        }
         Ok(Self { address, names: names.to_vec(), token })
     }
 
     pub(super) fn at(self, port: u16, service: Arc<Service>) -> Standing {
         let ip = self.address.ip();
         let mut names = self.names;
+        // A proxy in front of it may have the usual port, which is not named.
+        let mut hosts: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+        names.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
         if ip.is_loopback() {
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
-        } else if !ip.is_unspecified() {
-            names.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
         }
-        let hosts = names.iter().flat_map(|name| {
-            let plain = (port == 80).then(|| name.to_lowercase());
-            [Some(format!("{}:{port}", name.to_lowercase())), plain].into_iter().flatten()
-        });
-        Standing { hosts: hosts.collect(), token: self.token, service }
+        hosts.extend(names.iter().map(|name| format!("{}:{port}", name.to_lowercase())));
+        Standing { hosts, token: self.token, service }
     }
 }
 
@@ -137,7 +141,9 @@ impl Standing {
     fn knows(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let given =
+            given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let given = given.map(|(_, token)| token).unwrap_or_default();
         Sha256::digest(given.trim()).as_slice().ct_eq(token).into()
     }
 
@@ -151,8 +157,11 @@ impl Standing {
         let Ok(bytes) = to_bytes(body, LARGEST_ANSWER).await else {
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer is too long", None);
         };
+        let Ok(mut value) = serde_json::from_slice(&bytes) else {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer is broken", None);
+        };
+        self.service.roots.conceal_in(&mut value);
         parts.headers.remove(header::CONTENT_LENGTH);
-        let text = self.service.roots.conceal(&String::from_utf8_lossy(&bytes));
-        (parts, Body::from(text)).into_response()
+        (parts, Body::from(value.to_string())).into_response()
     }
 }

@@ -8,8 +8,10 @@ use std::{
     env,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// A state directory, which is its user's alone.
@@ -18,6 +20,9 @@ pub(crate) struct Home(PathBuf);
 
 /// Sockets' addresses have room for so many bytes on every system.
 const LONGEST_SOCKET: usize = 103;
+
+/// How long commands have a queue.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Home {
     /// `EVOMERGE_HOME`, else `evomerge` in `XDG_STATE_HOME` or `~/.local/state`; it is made if it is not there.
@@ -68,40 +73,47 @@ impl Home {
         self.job(id).join("output")
     }
 
-    /// Whether somebody owns it, whom one should ask.
-    pub(super) fn is_owned(&self) -> Result<bool> {
-        let (file, path) = self.lock_file()?;
-        match file.try_lock() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, &e)),
-        }
-    }
-
-    /// Owns it until the file is dropped.
-    ///
-    /// Fails if another process does.
-    pub(super) fn own(&self) -> Result<File> {
+    /// Owns it until the file is dropped; none if another process does.
+    pub(super) fn own(&self) -> Result<Option<File>> {
+        // What is in it may have been made by hand.
+        let private = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(&self.0, private).map_err(|e| Error::io("close to others", &self.0, &e))?;
         let (file, path) = self.lock_file()?;
         let failed = |e: std::io::Error| Error::io("lock", &path, &e);
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let pid = fs::read_to_string(&path).unwrap_or_default();
-                let place = self.0.display();
-                let message = match pid.trim() {
-                    "" => format!("{place}: another process has this queue"),
-                    pid => format!("{place}: process {pid} has this queue"),
-                };
-                return Err(Error::user(message)
-                    .hint("a queue has one server: use that one, stop it, or set EVOMERGE_HOME to another directory"));
-            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
-        file.set_len(0)
-            .and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0))
-            .map_err(failed)?;
-        Ok(file)
+        let pid = format!("{}\n", std::process::id());
+        file.set_len(0).and_then(|()| file.write_all_at(pid.as_bytes(), 0)).map_err(failed)?;
+        Ok(Some(file))
+    }
+
+    /// Owns it, as soon as commands that have it for a moment have done with it.
+    ///
+    /// Fails if another process keeps it.
+    pub(super) fn own_soon(&self) -> Result<File> {
+        let began = Instant::now();
+        loop {
+            match self.own()? {
+                Some(file) => return Ok(file),
+                None if began.elapsed() > PATIENCE => return Err(self.held()),
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// What to say if another process keeps it.
+    pub(super) fn held(&self) -> Error {
+        let pid = fs::read_to_string(self.0.join("lock")).unwrap_or_default();
+        let place = self.0.display();
+        let message = match pid.trim() {
+            "" => format!("{place}: another process has this queue"),
+            pid => format!("{place}: process {pid} has this queue"),
+        };
+        Error::user(message)
+            .hint("a queue has one server: use that one, stop it, or set EVOMERGE_HOME to another directory")
     }
 
     fn lock_file(&self) -> Result<(File, PathBuf)> {

@@ -38,6 +38,7 @@ use merge_core::{
     error::{Error, Result},
     queue::{Kept, Queue},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
@@ -50,7 +51,7 @@ use tokio::runtime;
 /// Runs jobs until it is told to stop.
 pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let home = Home::from_env()?;
-    let lock = home.own()?;
+    let lock = home.own_soon()?;
     let guard = args.listen.map(|address| Guard::new(address, &args.host, args.token_file.as_deref())).transpose()?;
     let roots = Roots::open(&args.root, home.path())?;
     let machine = Machine::new(usize::from(args.slots), args.memory, args.reserve)?;
@@ -60,6 +61,7 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     for id in runner.recover()? {
         screen::say(&format!("job {id} was interrupted: it is queued again, and goes on from where it was"));
     }
+    allow_connections();
     let socket = bind(&service.home.socket()?)?;
     let http = args.listen.map(listen).transpose()?;
     let made = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -79,7 +81,7 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
 /// Makes the store of the queue anew from the file of events.
 pub(crate) fn repair() -> Result<()> {
     let home = Home::from_env()?;
-    let _lock = home.own()?;
+    let _lock = home.own_soon()?;
     let (aside, events) = Kept::repair(&home.queue())?;
     screen::say(&format!("{events} events are there again; the damaged store is now {}", aside.display()));
     Ok(())
@@ -91,6 +93,13 @@ fn open(home: &Home) -> Result<Queue<Kept>> {
         screen::say(&format!("note: a damaged snapshot was moved to {}; no event is lost", aside.display()));
     }
     Queue::open(kept)
+}
+
+/// Lets this process have as many connections as the system allows, where the usual limit is meant for programs that have few.
+fn allow_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    // If that is refused, there is room for fewer.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// A socket that only its owner may use. Whoever holds the directory may take the place of one that was left behind.

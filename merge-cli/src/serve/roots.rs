@@ -3,6 +3,7 @@
 use super::shown::Listed;
 use merge_core::error::{Error, Result};
 use regex::Regex;
+use serde_json::Value;
 use std::{
     fs,
     path::{Component, Path, PathBuf},
@@ -19,6 +20,8 @@ pub(super) struct Roots {
 
 /// Recipes are looked for so deep.
 const DEPTH: usize = 6;
+/// What is longer is no recipe.
+const LARGEST: u64 = 1 << 20;
 /// More are not listed.
 const MOST: usize = 2000;
 
@@ -28,8 +31,8 @@ impl Roots {
         let mut all: Vec<(String, PathBuf)> = Vec::new();
         for dir in given {
             let path = dir.canonicalize().map_err(|e| Error::io("open", dir, &e))?;
-            if !path.is_dir() {
-                return Err(Error::user(format!("{}: is not a directory", dir.display())));
+            if !path.is_dir() || path.parent().is_none() {
+                return Err(Error::user(format!("{}: is no directory of recipes", dir.display())));
             }
             let name = path.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
             if all.iter().any(|(known, _)| *known == name) {
@@ -110,18 +113,40 @@ impl Roots {
     /// only the last name is left.
     pub(super) fn conceal(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (name, root) in &self.all {
-            text = text.replace(&*root.to_string_lossy(), name);
+        let known =
+            self.all.iter().map(|(name, root)| (name.as_str(), root.as_path())).chain([("state", self.home.as_path())]);
+        for (name, place) in known {
+            let place = place.to_string_lossy();
+            let mut rest = text.as_str();
+            let mut told = String::new();
+            while let Some(at) = rest.find(&*place) {
+                let after = &rest[at + place.len()..];
+                // A directory beside it may begin with the same letters.
+                let ends = after.chars().next().is_none_or(|next| !next.is_alphanumeric() && !"-_.".contains(next));
+                told += &rest[..at];
+                told += if ends { name } else { &place };
+                rest = after;
+            }
+            text = told + rest;
         }
-        text = text.replace(&*self.home.to_string_lossy(), "state");
         PATH.replace_all(&text, "$before…/$last").into_owned()
+    }
+
+    /// The same in all that a value says.
+    pub(super) fn conceal_in(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.conceal(text),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.conceal_in(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.conceal_in(value)),
+            _ => {}
+        }
     }
 }
 
 /// An absolute path of two names or more.
 static PATH: LazyLock<Regex> = LazyLock::new(|| {
     let name = r#"[^/\s"'`,:;<>|\\()\[\]{}]+"#;
-    Regex::new(&format!(r#"(?<before>^|[\s"'`=(,:\[>])/(?:{name}/)+(?<last>{name})"#)).expect("a constant pattern")
+    Regex::new(&format!(r#"(?m)(?<before>^|[\s"'`=(,:\[>])/(?:{name}/)+(?<last>{name})"#)).expect("a constant pattern")
 });
 
 fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
@@ -141,6 +166,7 @@ fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
             walk(&path, &name, depth - 1, found);
         } else if kind.is_file()
             && path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+            && entry.metadata().is_ok_and(|data| data.len() < LARGEST)
             && let Ok(text) = fs::read_to_string(&path)
             && let Some(kind) = super::work::kind_of(&text)
         {
@@ -152,6 +178,7 @@ fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::os::unix::fs::symlink;
     use tempfile::{TempDir, tempdir};
 
@@ -202,7 +229,10 @@ mod tests {
         assert_eq!(told(format!("{}/recipes/sansu/a.yaml:3:1: no", place.display())), "recipes/sansu/a.yaml:3:1: no");
         assert_eq!(told("/var/state/evomerge/jobs/3/out".into()), "state/jobs/3/out");
         assert_eq!(told("cannot open /home/someone/models/x.bin: no".into()), "cannot open …/x.bin: no");
-        assert_eq!(told(r#"{"a":"/home/someone/x","b":["/srv/y/z"]}"#.into()), r#"{"a":"…/x","b":["…/z"]}"#);
+        assert_eq!(told(format!("{0}/recipes-b/x\n{0}/recipes", place.display())), "…/x\nrecipes");
+        let mut value = json!({ "a": "one\n/home/someone/x: 1", "b": ["/srv/y/z"] });
+        roots.conceal_in(&mut value);
+        assert_eq!(value, json!({ "a": "one\n…/x: 1", "b": ["…/z"] }));
         assert_eq!(told("2/3 of http://127.0.0.1:80/api/jobs".into()), "2/3 of http://127.0.0.1:80/api/jobs");
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::screen::{self, bytes, duration};
 use merge_core::{
     error::{Fault, Result},
-    queue::{End, Failure, Job, JobId, State},
+    queue::{End, Failure, Job, JobId, Needs, State},
 };
 use std::{
     collections::BTreeMap,
@@ -46,7 +46,11 @@ impl Runner {
     /// Until it is interrupted; then what runs is stopped, and queued again.
     pub(super) fn run(mut self, interrupted: &AtomicBool) -> Result<()> {
         while !interrupted.load(Ordering::Relaxed) {
-            self.step()?;
+            if let Err(error) = self.step() {
+                // What runs would go on without anybody who hears of it.
+                let _ = self.stop();
+                return Err(error);
+            }
             self.service.wait(LOOKS);
         }
         self.stop()
@@ -78,6 +82,9 @@ impl Runner {
 
     /// Starts what there is room for, in order. What waits for memory or a slot is not overtaken: it would wait for ever.
     fn start(&mut self) -> Result<()> {
+        if self.running.len() >= self.service.machine.slots {
+            return Ok(());
+        }
         let ready: Vec<Job> = self.service.queue().ready().into_iter().cloned().collect();
         let machine = self.service.machine;
         let mut waits = BTreeMap::new();
@@ -86,7 +93,7 @@ impl Runner {
                 break;
             }
             let needs = job.submission.needs;
-            let used: u64 = self.running.keys().map(|id| self.memory(*id)).sum();
+            let used = self.sum(|needs| needs.memory);
             if let Some(memory) = needs.memory
                 && !self.running.is_empty()
                 && used + memory > machine.memory
@@ -96,7 +103,7 @@ impl Runner {
                 break;
             }
             let free = machine::free(self.service.home.path()).unwrap_or(u64::MAX);
-            if needs.disk.unwrap_or(0) + machine.reserve > free {
+            if needs.disk.unwrap_or(0) + self.sum(|needs| needs.disk) + machine.reserve > free {
                 let (disk, reserve) = (bytes(needs.disk.unwrap_or(0)), bytes(machine.reserve));
                 waits.insert(
                     job.id,
@@ -182,7 +189,7 @@ impl Runner {
     }
 
     /// Stops everything that runs, and waits until it has stopped.
-    fn stop(mut self) -> Result<()> {
+    fn stop(&mut self) -> Result<()> {
         for attempt in self.running.values_mut() {
             attempt.stop(Why::Later("the server stopped".to_owned()));
         }
@@ -203,7 +210,9 @@ impl Runner {
         Ok(())
     }
 
-    fn memory(&self, id: JobId) -> u64 {
-        self.service.queue().job(id).ok().and_then(|job| job.submission.needs.memory).unwrap_or(0)
+    /// What running jobs need together.
+    fn sum(&self, of: fn(&Needs) -> Option<u64>) -> u64 {
+        let queue = self.service.queue();
+        self.running.keys().filter_map(|id| of(&queue.job(*id).ok()?.submission.needs)).sum()
     }
 }

@@ -176,9 +176,7 @@ impl Service {
     pub(super) fn output_of(&self, id: JobId) -> Option<PathBuf> {
         let queue = self.queue();
         let submission = &queue.job(id).ok()?.submission;
-        let given = submission.words.iter().position(|word| word == "-o" || word == "--output");
-        let named = given.and_then(|at| submission.words.get(at + 1));
-        let place = named.map_or_else(|| self.home.job(id).join("out"), |out| submission.directory.join(out));
+        let place = work::output_of(submission, &self.home.job(id));
         place.is_dir().then_some(place)
     }
 
@@ -314,6 +312,9 @@ impl Service {
         match (&wanted.file, &wanted.text, &wanted.save_as) {
             (Some(file), None, None) => {
                 let path = self.roots.find(file)?;
+                if !path.is_dir() && path.extension().is_none_or(|end| end != "yaml" && end != "yml") {
+                    return Err(Error::user(format!("{file}: is no recipe by its name")).hint("recipes end in `.yaml`"));
+                }
                 let directory = path.parent().map(PathBuf::from).unwrap_or_default();
                 Ok((work::words_for(&text_of(&path), &directory)?, directory, None))
             }

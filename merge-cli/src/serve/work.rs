@@ -4,10 +4,10 @@ use crate::args::{Args, Command};
 use clap::{CommandFactory as _, Parser as _};
 use merge_core::{
     error::{Error, Result},
-    queue::{Job, Kind},
+    queue::{Job, Kind, Submission},
     recipe::read_text,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a recipe's text is for: a search if it says how to search, else a merge; `None` if it is no recipe.
 pub(super) fn kind_of(text: &str) -> Option<Kind> {
@@ -37,6 +37,7 @@ pub(super) fn words_of(job: &Job, place: &Path, threads: usize) -> Vec<String> {
         };
         words.iter().any(|word| names.iter().any(|name| gives(word, name)))
     };
+    let names_output = has(&words, &["--output", "-o"]);
     let threads = threads.to_string();
     let mut add = |names: &[&str], value: &[&str]| {
         if !has(&words, names) {
@@ -48,8 +49,8 @@ pub(super) fn words_of(job: &Job, place: &Path, threads: usize) -> Vec<String> {
         Kind::Merge => {
             add(&["--output", "-o"], &[&out]);
             add(&["--threads"], &[&threads]);
-            if job.attempts > 0 {
-                // The one before may have written it and not lived to say so.
+            if job.attempts > 0 && !names_output {
+                // The attempt before may have written it and not lived to say so. What its user names is its user's.
                 add(&["--replace"], &[]);
             }
         }
@@ -64,6 +65,17 @@ pub(super) fn words_of(job: &Job, place: &Path, threads: usize) -> Vec<String> {
         Kind::Report => add(&["--html", "--csv", "--json", "--pick"], &[&format!("{out}.html")]),
     }
     words
+}
+
+/// Where a job writes, in its directory unless its words say otherwise.
+pub(super) fn output_of(submission: &Submission, place: &Path) -> PathBuf {
+    let out = place.join("out");
+    let output = match parse(&submission.words, &out) {
+        Ok(Command::Merge(args)) => args.output,
+        Ok(Command::Search(args)) => args.output,
+        _ => out,
+    };
+    submission.directory.join(output)
 }
 
 /// Whether a word is the name of a command.
@@ -84,6 +96,9 @@ pub(super) fn parse(words: &[String], output: &Path) -> Result<Command> {
         _ => Err(error),
     });
     let command = parsed.map_err(|e| {
+        if matches!(e.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion) {
+            return Error::user("there is nothing to be done in these words");
+        }
         // The first paragraph says what is wrong.
         let text = e.to_string();
         let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();

@@ -28,7 +28,10 @@ const EVENTS: &[u8] = b"event/";
 /// A journal in a directory, which one process holds at a time.
 pub struct Kept {
     database: Database,
+    path: PathBuf,
     file: File,
+    /// Whether the file may lack what the database has.
+    torn: bool,
 }
 
 /// A line of the file.
@@ -48,8 +51,8 @@ impl Kept {
         let database = Database::open(&directory.join("store"), &ADVICE)?;
         let path = directory.join("events.jsonl");
         let kept: Tip = database.get(TIP)?.unwrap_or_default();
-        let (lines, is_whole) = read(&path)?;
-        let written = lines.last().map_or(0, |line| line.event.seq);
+        let file = last(&path)?;
+        let written = file.seq;
         let lost = |why: String| Error::user(format!("{}: {why}", directory.display())).hint(REPAIR);
         if written > kept.seq {
             return Err(lost(format!(
@@ -57,27 +60,29 @@ impl Kept {
                 kept.seq
             )));
         }
-        let events = all(&database)?;
-        if events.len() as u64 != kept.events {
-            return Err(lost(format!(
-                "the store of the queue is damaged: it has {} of {} events",
-                events.len(),
-                kept.events
-            )));
+        let there = database.count(EVENTS)? as u64;
+        if there != kept.events {
+            return Err(lost(format!("the store of the queue is damaged: it has {there} of {} events", kept.events)));
         }
         // A crash between the two, a torn last line, or mostly lines of jobs that are gone.
-        if written < kept.seq || !is_whole || lines.len() > 2 * events.len() + 1000 {
-            rewrite(&path, &events, kept)?;
+        if written < kept.seq || !file.is_whole || file.lines > 2 * there + 1000 {
+            rewrite(&path, &all(&database)?, kept)?;
         }
-        let opened = OpenOptions::new().append(true).create(true).open(&path);
-        let file = opened.map_err(|e| Error::io("open", &path, &e))?;
-        Ok(Self { database, file })
+        let file = open(&path)?;
+        Ok(Self { database, path, file, torn: false })
     }
 
     /// Makes the database anew from the file of events; returns where the damaged one is now, and how many events there are.
+    ///
+    /// Fails if the store is whole.
     pub fn repair(directory: &Path) -> Result<(PathBuf, usize)> {
+        if Self::open(directory).is_ok() {
+            let message =
+                format!("{}: the store of the queue is whole: there is nothing to repair", directory.display());
+            return Err(Error::user(message));
+        }
         let path = directory.join("events.jsonl");
-        let (lines, _) = read(&path)?;
+        let lines = read(&path)?;
         let store = directory.join("store");
         let place = |number: u32| directory.join(format!("store-damaged-{number}"));
         let free = (1..1000).map(place).find(|place| !place.exists());
@@ -110,6 +115,15 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// Writes the file anew, which an earlier failure left behind.
+    fn mend(&mut self, tip: Tip) -> Result<()> {
+        rewrite(&self.path, &all(&self.database)?, tip)?;
+        self.file = open(&self.path)?;
+        Ok(())
+    }
+}
+
 impl Journal for Kept {
     fn read(&self) -> Result<(Vec<Event>, Tip)> {
         Ok((all(&self.database)?, self.database.get(TIP)?.unwrap_or_default()))
@@ -117,9 +131,12 @@ impl Journal for Kept {
 
     fn append(&mut self, events: &[Event], tip: Tip) -> Result<()> {
         keep(&self.database, events, tip)?;
-        let lines = lines(events, tip);
-        // It counts already. If this fails, the next one to open it writes the file anew.
-        let _ = self.file.write_all(lines.as_bytes());
+        // It counts already. If this fails it is written anew with the next events, or by the next one to open it.
+        self.torn = if self.torn {
+            self.mend(tip).is_err()
+        } else {
+            self.file.write_all(lines(events, tip).as_bytes()).is_err()
+        };
         Ok(())
     }
 }
@@ -139,6 +156,11 @@ fn keep(database: &Database, events: &[Event], tip: Tip) -> Result<()> {
     }
     batch.insert(TIP.to_vec(), &tip);
     database.apply(batch)
+}
+
+/// The file, to write behind what is in it.
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("open", path, &e))
 }
 
 /// In order.
@@ -172,20 +194,36 @@ fn rewrite(path: &Path, events: &[Event], tip: Tip) -> Result<()> {
     replace_file(path, &text)
 }
 
-/// The file's lines, up to the first that cannot be read, and whether that was the end.
-fn read(path: &Path) -> Result<(Vec<Line>, bool)> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
-        Err(e) => return Err(Error::io("read", path, &e)),
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines = Vec::new();
-    for line in text.split_inclusive('\n') {
-        match line.strip_suffix('\n').map(serde_json::from_str) {
-            Some(Ok(line)) => lines.push(line),
-            _ => return Ok((lines, false)),
-        }
+/// The end of the file.
+struct Last {
+    /// The place of the last event in it; 0 if there is none.
+    seq: u64,
+    /// Whether its last line is.
+    is_whole: bool,
+    lines: u64,
+}
+
+fn last(path: &Path) -> Result<Last> {
+    let text = text(path)?;
+    let lines = text.lines().count() as u64;
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let line: Option<Line> = whole.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+    let is_whole = text.is_empty() || (text.ends_with('\n') && line.is_some());
+    Ok(Last { seq: line.map_or(0, |line| line.event.seq), is_whole, lines })
+}
+
+/// What is in the file; nothing if there is none.
+fn text(path: &Path) -> Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(Error::io("read", path, &e)),
     }
-    Ok((lines, true))
+}
+
+/// The file's lines, up to the first that cannot be read.
+fn read(path: &Path) -> Result<Vec<Line>> {
+    let text = text(path)?;
+    let lines = text.split_inclusive('\n').map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok());
+    Ok(lines.map_while(|line| line).collect())
 }

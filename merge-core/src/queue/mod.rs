@@ -4,64 +4,10 @@
 //! that a crash at any instant leaves a queue that was true a moment ago. What runs jobs, and who may ask for what, is not
 //! known here.
 //!
-//! # Growing past one machine
-//!
-//! A search spends its time in one place: scoring candidates on items ([`Objective::score`](crate::evolve::Objective::score)).
-//! That is what workers on other machines will do. All the rest stays in the server that owns the study.
-//!
-//! **What stays.** The queue of jobs, the store of each study, the optimizer's `ask` and `tell`, the split of items, the choice
-//! of the answer, its export and its report. They take milliseconds, want one owner, and are what makes a search resume
-//! bit for bit.
-//!
-//! **What travels.** A *chunk*: a filled recipe as YAML, the fingerprints of its sources and of its task, and some items, 8 to 64
-//! of them. It is pure: whoever computes it on the same kind of processor gets the same scores. So it can be given to two
-//! workers by mistake and harm nothing, and its name, the SHA-256 of (recipe, source hashes, task fingerprint, items, engine
-//! version), makes giving it in twice the same as once.
-//!
-//! **Through what.** `PostgreSQL` 15 or later, which gave 1,214 claims and results a second through `tokio-postgres` on two cores where a
-//! 7B candidate needs minutes for a chunk. Workers come with what a laboratory has (Slurm arrays, Kubernetes jobs, ssh): they are
-//! `evomerge work --pull postgresql://…`, hold nothing, and may be killed at any time. Two tables:
-//!
-//! ```sql
-//! create table chunk (
-//!   name     bytea primary key,               -- the SHA-256 above
-//!   study    bytea not null,                  -- whose it is: cancelling deletes by it
-//!   rank     bigint not null,                 -- generation, then rung: lower ones first
-//!   work     jsonb not null,                  -- recipe, fingerprints, items
-//!   leased   timestamptz,                     -- until when somebody has it, by this server's clock
-//!   worker   text,
-//!   tries    int not null default 0,
-//!   scores   jsonb,                           -- one for each item, when it is done
-//!   failure  text                             -- why it cannot be
-//! );
-//! create index on chunk (rank) where scores is null and failure is null;
-//! ```
-//!
-//! A worker claims with one statement, so that no two wait for each other:
-//!
-//! ```sql
-//! update chunk set leased = now() + interval '2 minutes', worker = $1, tries = tries + 1
-//! where name = (select name from chunk
-//!               where scores is null and failure is null and (leased is null or leased < now()) and tries < 3
-//!               order by rank for update skip locked limit 1)
-//! returning name, work;
-//! ```
-//!
-//! It extends its lease every half minute while it computes; a worker that dies loses its lease and the chunk is claimed again.
-//! `listen`/`notify` wakes those who wait. Time is the database's everywhere: workers' clocks are not asked.
-//!
-//! **How it fits.** In the server an `Objective` that inserts chunks (`on conflict do nothing`), waits for their scores and tells
-//! them as the present one does, item by item; [`evolve`](crate::evolve) does not change, nor does the store: scores are remembered by
-//! content on arrival, and the rows are deleted in the same breath. Weights do not travel: a worker opens the recipe's sources by
-//! path or hub name, and refuses a chunk whose hashes are not those of its files. A worker on another kind of processor may differ in
-//! the last bits of a matrix product; the engine version in the chunk's name says which kinds may share one study.
-//!
-//! **The queue itself** can move too, if several servers are to share one: its whole storage is the trait [`Journal`], two
-//! methods, of which a table `event (seq bigint primary key, job bigint, at bigint, what jsonb)` and `insert` in a transaction is another
-//! implementation; the numbers in [`Tip`] come from a row that the transaction locks. Today there is one implementation on disk
-//! ([`Kept`]), and one in memory in the tests.
+//! [`growing`] says how searches will use more than one machine, and what of this stays as it is.
 
 pub mod event;
+pub mod growing;
 pub mod job;
 mod kept;
 #[cfg(test)]
@@ -85,6 +31,8 @@ pub struct Queue<J> {
     jobs: BTreeMap<JobId, Job>,
     keys: HashMap<String, JobId>,
     tip: Tip,
+    /// Why nothing can be kept any more: what became of the last events is not known until the journal is read again.
+    broken: Option<Error>,
     /// Milliseconds since 1970.
     clock: fn() -> u64,
 }
@@ -104,7 +52,7 @@ impl<J: Journal> Queue<J> {
     /// The queue that a journal tells of.
     pub fn open(journal: J) -> Result<Self> {
         let (events, tip) = journal.read()?;
-        let mut queue = Self { journal, jobs: BTreeMap::new(), keys: HashMap::new(), tip, clock: now };
+        let mut queue = Self { journal, jobs: BTreeMap::new(), keys: HashMap::new(), tip, broken: None, clock: now };
         for event in events {
             queue.apply(event);
         }
@@ -190,7 +138,8 @@ impl<J: Journal> Queue<J> {
             (End::Failed(failure), _) => {
                 let same = job.failures.iter().rev().take_while(|earlier| **earlier == failure).count() + 1;
                 let again = failure.by_machine && job.tries + 1 < job.submission.attempts && same < QUARANTINE;
-                What::Failed { failure, again, ran_ms }
+                // Somebody wants it to stop: it is not tried again before that one wants it.
+                What::Failed { failure, again: again && job.asked.is_none(), ran_ms }
             }
         };
         self.note(id, what)
@@ -279,7 +228,10 @@ impl<J: Journal> Queue<J> {
                 Error::user(format!("job {id} is {}", job.state.name())).hint(format!("`evomerge cancel {id}` first"))
             );
         }
-        let waits = |job: &&Job| job.submission.after.contains(&id) && !job.state.has_ended();
+        // One that has ended may be tried again.
+        let waits = |other: &&Job| {
+            job.state != State::Done && other.submission.after.contains(&id) && other.state != State::Done
+        };
         if let Some(other) = self.jobs().find(waits) {
             return Err(Error::user(format!("job {} waits for job {id}", other.id)));
         }
@@ -294,7 +246,7 @@ impl<J: Journal> Queue<J> {
         ready
     }
 
-    /// The first job that a queued one waits for; one that was removed counts as done, since only what nobody waits for is.
+    /// The first job that a queued one waits for; one that was removed was done, since else it could not be.
     pub fn waits_for(&self, job: &Job) -> Option<&Job> {
         let unfinished = |id: &JobId| self.jobs.get(id).filter(|before| before.state != State::Done);
         job.submission.after.iter().find_map(unfinished)
@@ -302,7 +254,8 @@ impl<J: Journal> Queue<J> {
 
     fn check_same(&self, id: JobId, submission: &Submission) -> Result<()> {
         let known = &self.jobs[&id].submission;
-        if (known.kind, &known.words, &known.file) == (submission.kind, &submission.words, &submission.file) {
+        let work = |one: &Submission| (one.kind, one.words.clone(), one.directory.clone(), one.file.clone());
+        if work(known) == work(submission) {
             return Ok(());
         }
         let key = submission.key.as_deref().unwrap_or_default();
@@ -314,10 +267,13 @@ impl<J: Journal> Queue<J> {
         self.record(self.tip.job, vec![(id, what)])
     }
 
-    /// Keeps events; if that fails, nothing has happened.
+    /// Keeps events. If that fails, nothing has happened as far as this queue knows, and nothing more can.
     fn record(&mut self, last_job: u64, what: Vec<(JobId, What)>) -> Result<()> {
         if what.is_empty() {
             return Ok(());
+        }
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
         }
         let at = (self.clock)();
         let mut tip = Tip { job: last_job, ..self.tip };
@@ -330,7 +286,7 @@ impl<J: Journal> Queue<J> {
             Event { seq: tip.seq, at, job, what }
         };
         let events: Vec<Event> = what.into_iter().map(event).collect();
-        self.journal.append(&events, tip)?;
+        self.journal.append(&events, tip).inspect_err(|error| self.broken = Some(error.clone()))?;
         self.tip = tip;
         for event in events {
             self.apply(event);
