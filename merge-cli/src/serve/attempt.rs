@@ -28,6 +28,8 @@ use std::{
 pub(super) struct Attempt {
     child: Child,
     place: PathBuf,
+    /// Where it writes: there, unless its user has named another place, which may be on another disk.
+    output: PathBuf,
     log: PathBuf,
     /// Where in the log this attempt begins.
     log_from: u64,
@@ -94,7 +96,17 @@ impl Attempt {
                 Error::machine(format!("cannot start a process in {}: {e}", submission.directory.display()))
             })?;
         let now = Instant::now();
-        Ok(Self { child, place, log, log_from, began: now, stopped: None, looked: now, told: None })
+        Ok(Self {
+            child,
+            output: work::output_of(submission, &place),
+            place,
+            log,
+            log_from,
+            began: now,
+            stopped: None,
+            looked: now,
+            told: None,
+        })
     }
 
     /// Asks it to stop.
@@ -141,7 +153,9 @@ impl Attempt {
             if let Some(most) = limits.bytes.filter(|most| machine::size(&self.place) > *most) {
                 self.stop(Why::Over(format!("its directory is larger than {}, which is all it may be", bytes(most))));
             }
-            if let Some(free) = machine::free(&self.place).filter(|free| *free < reserve) {
+            // Its log is here, and what it writes may be elsewhere.
+            let free = [&self.place, &self.output].into_iter().filter_map(|place| machine::free(place)).min();
+            if let Some(free) = free.filter(|free| *free < reserve) {
                 self.stop(Why::Later(format!(
                     "{} are free on the disk, and {} are kept free",
                     bytes(free),

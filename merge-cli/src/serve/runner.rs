@@ -4,6 +4,7 @@ use super::{
     attempt::{Attempt, Why},
     machine,
     service::Service,
+    work,
 };
 use crate::screen::{self, bytes, duration};
 use merge_core::{
@@ -102,7 +103,8 @@ impl Runner {
                 waits.insert(job.id, format!("{memory} of memory, of which {left} are left"));
                 break;
             }
-            let free = machine::free(self.service.home.path()).unwrap_or(u64::MAX);
+            let output = work::output_of(&job.submission, &self.service.home.job(job.id));
+            let free = machine::free(&output).unwrap_or(u64::MAX);
             if needs.disk.unwrap_or(0) + self.sum(|needs| needs.disk) + machine.reserve > free {
                 let (disk, reserve) = (bytes(needs.disk.unwrap_or(0)), bytes(machine.reserve));
                 waits.insert(
