@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     process::{Child, Command},
     thread::{self, sleep},
     time::{Duration, Instant},
@@ -283,6 +284,8 @@ fn paths_start_where_a_job_was_handed_in() {
 fn a_queue_has_one_server() {
     let dir = merges();
     let server = Server::start(&dir, &[]);
+    let mode = |name: &str| fs::metadata(dir.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("home/socket"), mode("home/queue"), mode("home/jobs")], [0o600, 0o700, 0o700]);
     let said = dir.run(&["serve"]);
     let place = dir.path("home").canonicalize().unwrap();
     assert_eq!(said.error(), format!("{}: process {} has this queue", place.display(), server.child.id()));

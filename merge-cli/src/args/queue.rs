@@ -1,7 +1,7 @@
 //! What can be typed of the job queue.
 
 use super::size;
-use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use merge_core::queue::State;
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -79,8 +79,8 @@ pub(crate) struct Jobs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) watch: bool,
     /// Only those in this state.
-    #[arg(long, value_enum)]
-    pub(crate) state: Option<StateOf>,
+    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::name)))]
+    pub(crate) state: Option<String>,
     /// Only those with this word; may be given several times.
     #[arg(long, value_name = "WORD")]
     pub(crate) label: Vec<String>,
@@ -90,30 +90,6 @@ pub(crate) struct Jobs {
     /// Print them as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// Where a job stands.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum StateOf {
-    Queued,
-    Running,
-    Paused,
-    Done,
-    Failed,
-    Cancelled,
-}
-
-impl From<StateOf> for State {
-    fn from(state: StateOf) -> Self {
-        match state {
-            StateOf::Queued => Self::Queued,
-            StateOf::Running => Self::Running,
-            StateOf::Paused => Self::Paused,
-            StateOf::Done => Self::Done,
-            StateOf::Failed => Self::Failed,
-            StateOf::Cancelled => Self::Cancelled,
-        }
-    }
 }
 
 #[derive(clap::Args)]

@@ -182,7 +182,7 @@ fn each(ids: &[u64], how: impl Fn(&Desk, u64) -> Result<Shown>) -> Result<()> {
 /// The jobs that are asked for.
 fn wanted(args: &Jobs, jobs: Vec<Shown>) -> Vec<Shown> {
     let fits = |job: &Shown| {
-        args.state.is_none_or(|state| State::from(state) == job.state)
+        args.state.as_ref().is_none_or(|state| state == job.state.name())
             && args.label.iter().all(|label| job.labels.contains(label))
     };
     jobs.into_iter().filter(fits).collect()

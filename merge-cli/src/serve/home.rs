@@ -8,7 +8,7 @@ use std::{
     env,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -18,8 +18,8 @@ use std::{
 #[derive(Clone, Debug)]
 pub(crate) struct Home(PathBuf);
 
-/// Sockets' addresses have room for so many bytes on every system.
-const LONGEST_SOCKET: usize = 103;
+/// Sockets' addresses have room for 103 bytes on every system, of which six are needed while one is made.
+const LONGEST_SOCKET: usize = 97;
 
 /// How long commands have a queue.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -75,9 +75,10 @@ impl Home {
 
     /// Owns it until the file is dropped; none if another process does.
     pub(super) fn own(&self) -> Result<Option<File>> {
-        // What is in it may have been made by hand.
-        let private = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(&self.0, private).map_err(|e| Error::io("close to others", &self.0, &e))?;
+        // It may be a directory that others look into.
+        for private in [self.queue(), self.0.join("jobs")].iter().filter(|dir| !dir.exists()) {
+            DirBuilder::new().mode(0o700).create(private).map_err(|e| Error::io("create", private, &e))?;
+        }
         let (file, path) = self.lock_file()?;
         let failed = |e: std::io::Error| Error::io("lock", &path, &e);
         match file.try_lock() {

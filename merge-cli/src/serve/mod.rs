@@ -43,7 +43,6 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
-    path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
 use tokio::runtime;
@@ -62,7 +61,7 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
         screen::say(&format!("job {id} was interrupted: it is queued again, and goes on from where it was"));
     }
     allow_connections();
-    let socket = bind(&service.home.socket()?)?;
+    let socket = bind(&service.home)?;
     let http = args.listen.map(listen).transpose()?;
     let made = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = made.map_err(|e| Error::machine(format!("cannot start threads: {e}")))?;
@@ -102,13 +101,14 @@ fn allow_connections() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// A socket that only its owner may use. Whoever holds the directory may take the place of one that was left behind.
-fn bind(path: &Path) -> Result<UnixListener> {
-    let failed = |e: std::io::Error| Error::io("listen at", path, &e);
-    let _ = fs::remove_file(path);
-    // The directory is its owner's alone, so that nobody comes between the two steps.
-    let socket = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+/// A socket that only its owner may use: made where nobody else can look, and then put in the place of one that was left behind.
+fn bind(home: &Home) -> Result<UnixListener> {
+    let (path, beside) = (home.socket()?, home.queue().join("socket"));
+    let failed = |e: std::io::Error| Error::io("listen at", &path, &e);
+    let _ = fs::remove_file(&beside);
+    let socket = UnixListener::bind(&beside).map_err(failed)?;
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::rename(&beside, &path).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
     Ok(socket)
 }
