@@ -61,8 +61,8 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
         screen::say(&format!("job {id} was interrupted: it is queued again, and goes on from where it was"));
     }
     allow_connections();
-    let socket = bind(&service.home)?;
     let http = args.listen.map(listen).transpose()?;
+    let socket = bind(&service.home)?;
     let made = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = made.map_err(|e| Error::machine(format!("cannot start threads: {e}")))?;
     api::start(&runtime, &service, socket, http.zip(guard))?;
@@ -115,7 +115,7 @@ fn bind(home: &Home) -> Result<UnixListener> {
 
 fn listen(address: SocketAddr) -> Result<TcpListener> {
     let failed = |e: std::io::Error| {
-        Error::user(format!("cannot listen at {address}: {e}")).hint("choose another port with `--listen`")
+        Error::user(format!("cannot listen at {address}: {}", e.kind())).hint("choose another port with `--listen`")
     };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
