@@ -3,7 +3,7 @@
 use crate::{
     args::{Ids, JobOf, Jobs, Logs, Retry},
     screen::{self, bytes, duration},
-    serve::{Again, Desk, Home, Shown, tail},
+    serve::{ALONE, Again, Desk, Home, Shown, tail},
 };
 use merge_core::{
     error::{Error, Result},
@@ -35,7 +35,7 @@ pub(crate) fn list(args: &Jobs) -> Result<()> {
         }
         screen::data(&table(&jobs, args.all));
         if !desk.runs() && jobs.iter().any(|job| !job.state.has_ended()) {
-            screen::say("no server runs: `evomerge serve` starts it");
+            screen::say(ALONE);
         }
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use crate::{
     args::Submit as Args,
     screen::{self, bytes},
-    serve::{Desk, Home, Wanted, is_command},
+    serve::{ALONE, Desk, Home, Wanted, is_command},
 };
 use merge_core::error::{Error, Result};
 use std::{env, path::Path};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         screen::data(&serde_json::to_string_pretty(&taken).expect("plain data"));
     }
     if !desk.runs() {
-        screen::say("no server runs: `evomerge serve` starts it");
+        screen::say(ALONE);
     }
     Ok(())
 }

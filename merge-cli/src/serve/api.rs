@@ -212,10 +212,7 @@ async fn recipes(State(app): State<App>) -> Answer {
 async fn text(State(app): State<App>, Query(query): Asked) -> Answer {
     apart(app, move |app| {
         let name = query.get("file").ok_or_else(|| Error::user("no `file` is named"))?;
-        let path = app.service.roots.find(name)?;
-        if path.extension().is_none_or(|end| end != "yaml" && end != "yml") {
-            return Err(Error::user(format!("{name}: is no recipe by its name")).into());
-        }
+        let path = app.service.roots.recipe(name)?;
         Ok(axum::Json(json!({ "text": read_text(&path)? })).into_response())
     })
     .await

@@ -47,6 +47,9 @@ use std::{
 };
 use tokio::runtime;
 
+/// What a user is told who puts something where nobody takes it.
+pub(crate) const ALONE: &str = "no server runs: `evomerge serve` starts it";
+
 /// Runs jobs until it is told to stop.
 pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let home = Home::from_env()?;

@@ -57,12 +57,23 @@ impl Roots {
         Ok(there)
     }
 
+    /// Where a recipe is that exists: see [`Roots::find`].
+    ///
+    /// Fails, before anybody opens it, if it is none by its name: what else is in a root may be of any length.
+    pub(super) fn recipe(&self, name: &str) -> Result<PathBuf> {
+        let path = self.find(name)?;
+        if !is_recipe(&path) {
+            return Err(Error::user(format!("{name}: is no recipe by its name")).hint("recipes end in `.yaml`"));
+        }
+        Ok(path)
+    }
+
     /// Where a file is to be put: in a directory that exists.
     ///
     /// Fails if that is not in a root, or if the file is no YAML by its name.
     pub(super) fn new_file(&self, name: &str) -> Result<PathBuf> {
         let path = self.place(name)?;
-        if path.extension().is_none_or(|end| end != "yaml" && end != "yml") {
+        if !is_recipe(&path) {
             return Err(Error::user(format!("{name}: the name of a recipe ends in `.yaml`")));
         }
         let (Some(parent), Some(file)) = (path.parent(), path.file_name()) else {
@@ -143,6 +154,11 @@ impl Roots {
     }
 }
 
+/// Whether a file is a recipe by its name.
+fn is_recipe(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
 /// An absolute path of two names or more.
 static PATH: LazyLock<Regex> = LazyLock::new(|| {
     let name = r#"[^/\s"'`,:;<>|\\()\[\]{}]+"#;
@@ -165,7 +181,7 @@ fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
         if kind.is_dir() && depth > 0 {
             walk(&path, &name, depth - 1, found);
         } else if kind.is_file()
-            && path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+            && is_recipe(&path)
             && entry.metadata().is_ok_and(|data| data.len() < LARGEST)
             && let Ok(text) = fs::read_to_string(&path)
             && let Some(kind) = super::work::kind_of(&text)

@@ -38,7 +38,7 @@ pub(crate) struct Service {
     /// Wakes who runs jobs.
     changed: Condvar,
     /// What runs, as far as it is known here.
-    pub(super) now: Mutex<Now>,
+    now: Mutex<Now>,
     news: broadcast::Sender<News>,
 }
 
@@ -311,10 +311,11 @@ impl Service {
         let text_of = |path: &PathBuf| path.to_string_lossy().into_owned();
         match (&wanted.file, &wanted.text, &wanted.save_as) {
             (Some(file), None, None) => {
-                let path = self.roots.find(file)?;
-                if !path.is_dir() && path.extension().is_none_or(|end| end != "yaml" && end != "yml") {
-                    return Err(Error::user(format!("{file}: is no recipe by its name")).hint("recipes end in `.yaml`"));
-                }
+                // A directory is a study to report on.
+                let path = self
+                    .roots
+                    .find(file)
+                    .and_then(|path| if path.is_dir() { Ok(path) } else { self.roots.recipe(file) })?;
                 let directory = path.parent().map(PathBuf::from).unwrap_or_default();
                 Ok((work::words_for(&text_of(&path), &directory)?, directory, None))
             }
