@@ -78,16 +78,23 @@ pub(crate) fn tell(told: impl FnOnce() -> Told) {
     let Some((directory, last)) = JOB.get() else { return };
     // Whoever finds it locked is not the one to speak.
     let Ok(mut last) = last.try_lock() else { return };
-    if last.is_some_and(|last| last.elapsed() < EVERY) {
-        return;
+    if last.is_none_or(|last| last.elapsed() >= EVERY) {
+        *last = Some(Instant::now());
+        write(directory, &told());
     }
-    *last = Some(Instant::now());
-    // It is for looking at: if it cannot be written, the job goes on all the same.
-    let _ = write(directory, &told());
 }
 
-fn write(directory: &Path, told: &Told) -> io::Result<()> {
+/// Says how far the job has come at the end.
+pub(crate) fn tell_end(told: impl FnOnce() -> Told) {
+    if let Some((directory, last)) = JOB.get() {
+        let _one_at_a_time = last.lock();
+        write(directory, &told());
+    }
+}
+
+/// It is for looking at: if it cannot be written, the job goes on all the same.
+fn write(directory: &Path, told: &Told) {
     let beside = directory.join(format!(".{PROGRESS}.partial"));
-    fs::write(&beside, serde_json::to_vec(told).expect("plain data"))?;
-    fs::rename(&beside, directory.join(PROGRESS))
+    let written = fs::write(&beside, serde_json::to_vec(told).expect("plain data"));
+    let _ = written.and_then(|()| fs::rename(&beside, directory.join(PROGRESS)));
 }

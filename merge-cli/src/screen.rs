@@ -69,8 +69,8 @@ pub(crate) struct Line {
     view: Option<View>,
     bar: Option<ProgressBar>,
     began: Instant,
-    /// The generations of the evolution, which later phases do not have.
-    evolution: Mutex<Vec<Point>>,
+    /// The generations of the evolution, which later phases do not have, and how far it is, without them.
+    so_far: Mutex<(Vec<Point>, Progress)>,
     /// What was last said, and when; plain lines only.
     last: Mutex<Option<(String, Instant)>>,
 }
@@ -88,10 +88,11 @@ impl Line {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             bar
         });
-        Self { view, bar, began: Instant::now(), evolution: Mutex::default(), last: Mutex::default() }
+        Self { view, bar, began: Instant::now(), so_far: Mutex::default(), last: Mutex::default() }
     }
 
     pub(crate) fn show(&self, progress: &Progress) {
+        self.remember(progress);
         job::tell(|| self.told(progress));
         if let Some(view) = &self.view {
             view.show(progress);
@@ -114,10 +115,21 @@ impl Line {
     }
 
     pub(crate) fn finish(&self) {
+        let last = self.so_far.lock().expect("no panic while held").1.clone();
+        job::tell_end(|| self.told(&last));
         view::above(|| ());
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+
+    fn remember(&self, progress: &Progress) {
+        let mut so_far = self.so_far.lock().expect("no panic while held");
+        if progress.phase == "evolution" && progress.curve.len() != so_far.0.len() {
+            so_far.0.clone_from(&progress.curve);
+        }
+        let &Progress { phase, generation, items, scored_now, tokens_now, .. } = progress;
+        so_far.1 = Progress { phase, generation, curve: Vec::new(), items, scored_now, tokens_now };
     }
 
     /// The same for who looks from elsewhere.
@@ -125,10 +137,6 @@ impl Line {
         let (done, seconds) = (progress.scored_now as u64, self.began.elapsed().as_secs_f64());
         let rest = progress.items.1.saturating_sub(progress.items.0) as u64;
         let (searches, last) = (progress.generation.0 > 0, progress.curve.last());
-        let mut evolution = self.evolution.lock().expect("no panic while held");
-        if progress.phase == "evolution" {
-            evolution.clone_from(&progress.curve);
-        }
         job::Told {
             progress: job::Progress {
                 phase: progress.phase.to_owned(),
@@ -142,7 +150,7 @@ impl Line {
                 best: last.and_then(|last| last.best),
                 mean: last.and_then(|last| last.mean),
             },
-            curve: evolution.clone(),
+            curve: self.so_far.lock().expect("no panic while held").0.clone(),
         }
     }
 
@@ -284,6 +292,8 @@ impl Meter {
     }
 
     pub(crate) fn finish(&self) {
+        let (done, effort) = (self.done.load(Ordering::Relaxed), self.effort.1.load(Ordering::Relaxed));
+        job::tell_end(|| self.told(done, 0, effort, 0.0));
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -1,8 +1,9 @@
 //! The queue by HTTP: what it answers, to whom, and what it tells nobody.
 
 use crate::{
-    kit::{Dir, root},
+    kit::{Dir, family, root},
     queue::Server,
+    search::small_study,
 };
 use serde_json::{Value, json};
 use std::{
@@ -284,6 +285,47 @@ fn news_come_as_they_happen() {
     let place = |state: &str| text.find(&format!("\"state\":\"{state}\"")).unwrap_or_else(|| panic!("{state}: {text}"));
     assert!(place("queued") < place("running") && place("running") < place("done"));
     assert!(text.contains("event: job\n"));
+    // What is written by the way is no business of whoever listens.
+    let place = asked.dir.path("").canonicalize().unwrap().display().to_string();
+    assert!(text.contains("recipes/merge.yaml") && !text.contains(&place), "{text}");
+    asked.ask("DELETE", "/api/jobs/1", "", "");
+    while !text.contains("event: removed\ndata: {\"id\":1}") {
+        let n = stream.read(&mut room).unwrap();
+        assert!(n > 0, "{text}");
+        text += &String::from_utf8_lossy(&room[..n]);
+    }
+}
+
+#[test]
+fn a_search_that_is_done_has_a_report_and_a_chart() {
+    let dir = Dir::new();
+    small_study(&dir);
+    let (root, family) = (dir.path("").display().to_string(), family().display().to_string());
+    let server = Server::start(&dir, &["--listen", "127.0.0.1:0", "--root", &root, "--root", &family]);
+    let asked = Asked { dir, server };
+    let root = asked.dir.path("").canonicalize().unwrap();
+    let file = format!("{}/search.yaml", root.file_name().unwrap().to_string_lossy());
+    let taken = asked.post("/api/jobs", &json!({ "file": file, "budget": 80 }));
+    assert_eq!(taken.code, 201, "{}", taken.body);
+    assert_eq!((asked.get("/api/jobs/1/report").code, asked.get("/api/jobs/1/output").code), (404, 200));
+    while asked.get("/api/jobs/1").json()["state"] != "done" {
+        sleep(Duration::from_millis(50));
+    }
+    let report = asked.get("/api/jobs/1/report");
+    assert_eq!(report.code, 200);
+    assert!(report.head.contains("content-security-policy: sandbox;"), "{}", report.head);
+    assert!(report.body.contains("<h2>Result</h2>") && report.body.contains("<h2>Convergence</h2>"));
+    // As many generations as the study has.
+    let generations = std::process::Command::new(env!("CARGO_BIN_EXE_evomerge"))
+        .args(["report", "--json", &asked.dir.path("home/jobs/1/out").display().to_string()])
+        .output()
+        .unwrap();
+    let generations: Value = serde_json::from_slice(&generations.stdout).unwrap();
+    let drawn = asked.get("/api/jobs/1/chart").body;
+    let progress = &asked.get("/api/jobs/1").json()["progress"];
+    assert_eq!(progress["phase"], "report", "what was said last is kept");
+    assert_eq!(drawn.matches("<circle").count(), generations["convergence"].as_array().unwrap().len());
+    assert!(asked.get("/api/jobs/1/output").json()["text"].as_str().unwrap().contains("evolved"));
 }
 
 /// The description and the routes are the same, and each way that it names is there.

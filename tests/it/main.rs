@@ -20,5 +20,6 @@ mod queue;
 mod refusals;
 mod report;
 mod search;
+mod sharing;
 mod studies;
 mod tidy;

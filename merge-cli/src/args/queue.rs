@@ -11,7 +11,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) slots: u16,
     /// Answer by HTTP too, with a page, at an address such as `127.0.0.1:7878`.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// A directory whose recipes and models may be used by HTTP; may be given several times.
     #[arg(long, value_name = "DIR", requires = "listen")]
@@ -38,7 +38,8 @@ pub(crate) struct Serve {
 
 #[derive(clap::Args)]
 pub(crate) struct Submit {
-    /// Recipes, search files or studies to report on; or a command's words after `--`, such as `-- eval MODEL --tasks mgsm-ja`.
+    /// Recipes, search files or studies to report on; or a command's words after `--`, such as `-- eval MODEL --tasks mgsm-ja`; or a
+    /// file, and after `--` what its command is to be told, such as `search.yaml -- --seeds 5`.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) words: Vec<String>,
     /// What to call it [default: after the file].
@@ -48,7 +49,7 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
     /// Only when this job is done; may be given several times.
-    #[arg(long, value_name = "JOB")]
+    #[arg(long, value_name = "JOB", value_parser = number)]
     pub(crate) after: Vec<u64>,
     /// A word to find it by; may be given several times.
     #[arg(long, value_name = "WORD")]
@@ -95,6 +96,7 @@ pub(crate) struct Jobs {
 #[derive(clap::Args)]
 pub(crate) struct JobOf {
     /// Its number.
+    #[arg(value_parser = number)]
     pub(crate) job: u64,
     /// Print it as JSON.
     #[arg(long)]
@@ -104,6 +106,7 @@ pub(crate) struct JobOf {
 #[derive(clap::Args)]
 pub(crate) struct Logs {
     /// The job's number.
+    #[arg(value_parser = number)]
     pub(crate) job: u64,
     /// Go on until the job has ended.
     #[arg(short, long)]
@@ -113,14 +116,14 @@ pub(crate) struct Logs {
 #[derive(clap::Args)]
 pub(crate) struct Ids {
     /// Their numbers.
-    #[arg(required = true, value_name = "JOB")]
+    #[arg(required = true, value_name = "JOB", value_parser = number)]
     pub(crate) jobs: Vec<u64>,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Retry {
     /// Their numbers.
-    #[arg(required = true, value_name = "JOB")]
+    #[arg(required = true, value_name = "JOB", value_parser = number)]
     pub(crate) jobs: Vec<u64>,
     /// Also those that have failed the same way again and again.
     #[arg(long)]
@@ -131,6 +134,21 @@ pub(crate) struct Retry {
     /// How large its directory may become from now on.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) disk: Option<usize>,
+}
+
+/// A job's number.
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a job is named by its number, which `evomerge jobs` shows".to_owned())
+}
+
+/// Where to listen: `127.0.0.1:7878`, `[::1]:7878` or `localhost:7878`.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let plain = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    plain
+        .as_deref()
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| "write an address and a port, such as 127.0.0.1:7878".to_owned())
 }
 
 /// A time in seconds: `90s`, `90m`, `12h`, `3d`.
@@ -149,7 +167,18 @@ fn seconds(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{address, number, seconds};
+
+    #[test]
+    fn addresses_have_ports_and_jobs_have_numbers() {
+        let read = ["127.0.0.1:7878", "localhost:7878", "[::1]:80"].map(|text| address(text).unwrap().to_string());
+        assert_eq!(read, ["127.0.0.1:7878", "127.0.0.1:7878", "[::1]:80"]);
+        for wrong in ["7878", ":7878", "localhost", "example.org:80", ""] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(number("12"), Ok(12));
+        assert!(number("ja-math").unwrap_err().contains("`evomerge jobs`"));
+    }
 
     #[test]
     fn times_have_units() {

@@ -3,7 +3,7 @@
 use crate::{
     args::Submit as Args,
     screen::{self, bytes},
-    serve::{ALONE, Desk, Home, Wanted, is_command},
+    serve::{ALONE, Desk, Home, Wanted, is_command, words_for},
 };
 use merge_core::error::{Error, Result};
 use std::{env, path::Path};
@@ -11,7 +11,7 @@ use std::{env, path::Path};
 pub(crate) fn run(args: &Args) -> Result<()> {
     let here = env::current_dir().map_err(|e| Error::machine(format!("cannot tell where this is: {e}")))?;
     let wanted = Wanted {
-        directory: Some(here),
+        directory: Some(here.clone()),
         name: args.name.clone(),
         priority: args.priority,
         after: args.after.clone(),
@@ -26,6 +26,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let is_command = is_command(&args.words[0]) && !Path::new(&args.words[0]).exists();
     let all: Vec<Wanted> = if is_command {
         vec![Wanted { words: Some(args.words.clone()), ..wanted }]
+    } else if args.words.iter().any(|word| word.starts_with('-')) {
+        // `submit search.yaml -- --seeds 5`: a file, and what its command is to be told.
+        let words = words_for(&args.words[0], &here)?.into_iter().chain(args.words[1..].iter().cloned());
+        vec![Wanted { words: Some(words.collect()), ..wanted }]
     } else {
         if args.words.len() > 1 && args.key.is_some() {
             return Err(Error::user("one key cannot stand for several files").hint("hand them in one by one"));

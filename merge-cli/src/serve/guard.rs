@@ -76,7 +76,7 @@ impl Guard {
 }
 
 fn read_token(path: &Path) -> Result<[u8; 32]> {
-    let text = read_text(path)?;
+    let text = read_text(path).map_err(|e| e.at("--token-file"))?;
     let token = text.trim();
     if token.len() < SHORTEST_TOKEN {
         return Err(Error::user(format!("{}: a token has {SHORTEST_TOKEN} letters or more", path.display()))

@@ -29,7 +29,7 @@ pub(crate) use self::{
     shown::Shown,
     systemd::unit,
     wanted::{Again, Wanted},
-    work::is_command,
+    work::{is_command, words_for},
 };
 
 use self::{guard::Guard, machine::Machine, roots::Roots, runner::Runner, service::Service};

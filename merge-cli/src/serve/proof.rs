@@ -79,7 +79,8 @@ pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &May<'
         Command::Report(args) => {
             let study = directory.join(&args.study);
             if !waits {
-                report::check(&study)?;
+                let hint = "hand in a recipe, a search file, or a directory that `evomerge search -o` wrote";
+                report::check(&study).map_err(|e| e.hint(hint))?;
             }
             Ok(Proof { memory: Some(Memory { fixed: PROCESS, each: 0 }), ..Proof::of(Kind::Report, &study) })
         }

@@ -30,7 +30,7 @@ impl Roots {
     pub(super) fn open(given: &[PathBuf], home: &Path) -> Result<Self> {
         let mut all: Vec<(String, PathBuf)> = Vec::new();
         for dir in given {
-            let path = dir.canonicalize().map_err(|e| Error::io("open", dir, &e))?;
+            let path = dir.canonicalize().map_err(|e| Error::io("open", dir, &e).at("--root"))?;
             if !path.is_dir() || path.parent().is_none() {
                 return Err(Error::user(format!("{}: is no directory of recipes", dir.display())));
             }

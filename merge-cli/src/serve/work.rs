@@ -19,7 +19,7 @@ pub(super) fn kind_of(text: &str) -> Option<Kind> {
 }
 
 /// The words of a job for a file: a recipe, a search, or what `search -o` wrote.
-pub(super) fn words_for(file: &str, directory: &Path) -> Result<Vec<String>> {
+pub(crate) fn words_for(file: &str, directory: &Path) -> Result<Vec<String>> {
     let path = directory.join(file);
     let kind = if path.is_dir() { Kind::Report } else { kind_of(&read_text(&path)?).unwrap_or(Kind::Merge) };
     Ok(vec![kind.name().to_owned(), file.to_owned()])

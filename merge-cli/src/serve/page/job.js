@@ -73,7 +73,7 @@ export function drawJob() {
     });
   }
   const { phase, generation } = job.progress ?? {};
-  if (generation) {
+  if (job.kind === 'search' && (generation || job.state === 'done')) {
     once('chart', `${stands} ${phase} ${generation}`, async (signal) => {
       drawChart(await (await request(`${path}/chart`, { signal })).text());
     });
