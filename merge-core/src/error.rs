@@ -1,5 +1,6 @@
 //! One error for the whole program: what is wrong, where, whose fault it is, and what to do.
 
+use crate::file::Unreadable;
 use std::{fmt, io, path::Path};
 
 /// The result of everything that can go wrong.
@@ -43,15 +44,22 @@ impl Error {
             | io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory
+            | io::ErrorKind::DirectoryNotEmpty
             | io::ErrorKind::InvalidData
             | io::ErrorKind::InvalidFilename
             | io::ErrorKind::ReadOnlyFilesystem => Fault::User,
             // The standard library has no stable kind for a link that leads to itself.
             _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Fault::User,
+            // Of the standard library itself, about the name: it has a NUL.
+            io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => Fault::User,
             _ => Fault::Machine,
         };
-        let hint = (error.kind() == io::ErrorKind::StorageFull)
-            .then(|| "free some space, then run the same command again".to_string());
+        let unreadable = error.get_ref().and_then(|inner| inner.downcast_ref::<Unreadable>());
+        let full = error.kind() == io::ErrorKind::StorageFull;
+        let hint = unreadable
+            .map(|what| what.hint())
+            .or_else(|| full.then_some("free some space, then run the same command again"))
+            .map(str::to_owned);
         let what = strip_os_code(&error.to_string());
         Self { fault, message: format!("cannot {verb} {}: {what}", path.display()), hint }
     }
@@ -60,6 +68,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with what to do about it, if it does not say that already.
+    #[must_use]
+    pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
@@ -95,12 +110,22 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// The known word nearest to `word`, as a hint's "did you mean", if one is near enough.
+/// The known word nearest to `word`, as a hint's "did you mean", if one is near enough: half of its letters at least are the
+/// same, and in the same order, and of a long word more.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let letters = word.chars().count();
+    // Longer than any name, and comparing takes as much memory as both lengths multiplied.
+    if letters > 200 {
+        return None;
+    }
+    let word = word.to_lowercase();
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(word.len()) / 3 + 1)
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| {
+            let longest = candidate.chars().count().max(letters);
+            *distance <= longest / 3 + 1 && 2 * distance <= longest
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -110,4 +135,33 @@ fn strip_os_code(message: &str) -> String {
     let text = message.split(" (os error").next().unwrap_or(message);
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::did_you_mean;
+
+    #[test]
+    fn suggests_what_is_like_it_and_nothing_else() {
+        let known = ["jnli", "jsquad", "sums-ja", "ties", "dare_ties", "f1", "日本語の推論"];
+        for (word, near) in [
+            ("jnil", Some("jnli")),
+            ("JNLI", Some("jnli")),
+            ("tises", Some("ties")),
+            ("dare_tise", Some("dare_ties")),
+            ("sums", Some("sums-ja")),
+            ("f2", Some("f1")),
+            ("日本の推論", Some("日本語の推論")),
+            ("文章題", None),
+            ("日", None),
+            ("f", Some("f1")),
+            ("xy", None),
+            ("x", None),
+            ("acc", None),
+            ("", None),
+        ] {
+            assert_eq!(did_you_mean(word, known), near, "{word}");
+        }
+        assert_eq!(did_you_mean(&"j".repeat(1_000_000), known), None);
+    }
 }

@@ -1,139 +1,62 @@
-//! Which files a checkpoint is made of, and where in them each tensor lies.
+//! Files with tensors, mapped, and where in them each tensor lies.
 
-use super::pickle;
+use super::{instead, pickle};
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
-    weights::{Config, Elements, Meta, Stored},
+    file,
+    weights::{Elements, Meta, Stored},
 };
 use memmap2::Mmap;
 use safetensors::{SafeTensorError, SafeTensors};
-use serde::Deserialize;
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    fs::{self, File},
-    io,
+    fs,
     ops::Range,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-/// The names of a model's only file, in the order in which they are preferred. Shards are listed in the file that has
-/// `.index.json` after it.
-const SINGLE: [&str; 3] = ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin"];
-const PICKLES: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
-
-/// Which shard an index says each tensor is in.
-type Routes = BTreeMap<String, String>;
-
-/// What a checkpoint is made of.
-pub(super) struct Layout {
-    pub(super) dir: PathBuf,
-    pub(super) config: Config,
-    /// The files with tensors.
-    pub(super) names: Vec<String>,
-    /// The index, if there are shards, and what it says.
-    pub(super) routes: Option<(PathBuf, Routes)>,
-}
-
-impl Layout {
-    /// Finds the files of the model that is at `path`.
-    pub(super) fn of(path: &Path) -> Result<Self> {
-        let kind = fs::metadata(path).map_err(|e| Error::io("open", path, &e))?;
-        if kind.is_file() {
-            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-            return Ok(Self { dir, config: Config::default(), names: vec![name], routes: None });
-        }
-        let config = read_config(path)?;
-        let there = |name: &str| path.join(name).exists();
-        let listing = |name: &str| format!("{name}.index.json");
-        let found =
-            SINGLE.into_iter().find(|name| there(name) || there(&listing(name))).ok_or_else(|| nothing(path))?;
-        let (names, routes) = match (there(found), there(&listing(found))) {
-            (true, true) => {
-                let message = format!("{}: holds both {found} and {}", path.display(), listing(found));
-                return Err(Error::user(message)
-                    .hint("one of them is left from an earlier export: delete it, or its shards and the index"));
-            }
-            (true, false) => (vec![found.to_owned()], None),
-            (false, _) => {
-                let listing = path.join(listing(found));
-                let (names, routes) = read_listing(&listing)?;
-                (names, Some((listing, routes)))
-            }
-        };
-        Ok(Self { dir: path.to_owned(), config, names, routes })
-    }
-}
-
-fn read_config(dir: &Path) -> Result<Config> {
-    let path = dir.join("config.json");
-    match fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Config)
-            .map_err(|e| Error::user(format!("{}: not a JSON object: {e}", path.display()))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
-        Err(e) => Err(Error::io("read", &path, &e)),
-    }
-}
-
-fn read_listing(listing: &Path) -> Result<(Vec<String>, Routes)> {
-    #[derive(Deserialize)]
-    struct Listing {
-        weight_map: Routes,
-    }
-
-    let text = fs::read_to_string(listing).map_err(|e| Error::io("read", listing, &e))?;
-    let routes = serde_json::from_str::<Listing>(&text)
-        .map_err(|e| Error::user(format!("{}: not an index of shards: {e}", listing.display())))?
-        .weight_map;
-    let mut names: Vec<String> = routes.values().cloned().collect();
-    names.sort();
-    names.dedup();
-    match names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
-        None => Ok((names, routes)),
-        Some(name) => {
-            let message = format!("{}: `{name}` is not the name of a file beside it", listing.display());
-            Err(Error::user(message).hint("download the index again"))
-        }
-    }
-}
-
-/// A directory without weights, with what may have been meant.
-fn nothing(dir: &Path) -> Error {
-    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut tensors: Vec<PathBuf> = files
-        .filter(|file| file.extension().is_some_and(|end| end == "safetensors" || PICKLES.iter().any(|p| end == *p)))
-        .collect();
-    tensors.sort();
-    let hint = if dir.join("model_index.json").exists() {
-        "this is a pipeline of several models: name one of its directories, such as `unet` or `transformer`".to_owned()
-    } else if dir.join("adapter_config.json").exists() {
-        "this is an adapter: write `MODEL+ADAPTER` to have it merged into its model".to_owned()
-    } else if let Some(file) = tensors.first() {
-        format!("to merge a file by its tensors' names, name it: {}", file.display())
-    } else {
-        "a checkpoint is a directory with config.json and model.safetensors (or shards and their index)".to_owned()
-    };
-    Error::user(format!("{}: neither model.safetensors nor pytorch_model.bin in it", dir.display())).hint(hint)
-}
+/// How a pickle's name may end.
+pub(super) const PICKLES: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
 
 /// A file with tensors, mapped.
 pub(super) struct Map {
     pub(super) name: String,
-    pub(super) bytes: Mmap,
+    path: PathBuf,
+    /// Which file it is, whatever has its name by now.
+    id: (u64, u64),
+    bytes: Mmap,
 }
 
 impl Map {
     #[expect(unsafe_code, reason = "a file can be mapped in no other way")]
     pub(super) fn open(path: &Path, name: String) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let failed = |e| Error::io("open", path, &e);
+        let file = file::open(path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
         // SAFETY: the map is only read, and this program never changes or truncates a file in place: it writes beside and
-        // renames. Another program that truncates a checkpoint while it is mapped would end us with SIGBUS; nothing short
-        // of reading the whole file could prevent that.
+        // renames. Another program that truncates a checkpoint in the very moment in which it is read would end us with
+        // SIGBUS; one that has done so before is noticed (`bytes`).
         let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, &e))?;
-        Ok(Self { name, bytes })
+        file::check(&bytes).map_err(|e| Error::io("read", path, &e))?;
+        Ok(Self { name, path: path.to_owned(), id: (found.dev(), found.ino()), bytes })
+    }
+
+    /// The file's bytes. Fails if it has been cut short since it was opened: then what is behind its end cannot be read.
+    pub(super) fn bytes(&self) -> Result<&[u8]> {
+        // What has been replaced, or removed, is mapped as it was.
+        if let Ok(now) = fs::metadata(&self.path)
+            && (now.dev(), now.ino()) == self.id
+            && now.len() < self.bytes.len() as u64
+        {
+            let (was, path) = (self.bytes.len(), self.path.display());
+            let message = format!("{path}: had {was} bytes when it was opened, and has {} now", now.len());
+            return Err(Error::user(message)
+                .hint("something writes to it while it is read: when that has ended, run the same command again"));
+        }
+        Ok(&self.bytes)
     }
 
     /// Every tensor, by name, and where it lies.
@@ -145,8 +68,7 @@ impl Map {
         if PICKLES.contains(&extension) {
             return pickle::read(&self.bytes).map_err(|e| e.at(path.display()));
         }
-        Err(Error::user(format!("{}: not a file of tensors, by its name", path.display()))
-            .hint(format!("tensors are read from .safetensors, and from pickles: .{}", PICKLES.join(", ."))))
+        Err(instead::of_file(path))
     }
 
     fn header(&self, path: &Path) -> Result<Vec<(String, Found)>> {

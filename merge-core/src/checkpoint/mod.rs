@@ -9,20 +9,28 @@
 //!
 //! Two things are not shown as they are stored. 8-bit floats with scales beside them appear as the numbers they stand for,
 //! in `bfloat16`, and the scales, and `quantization_config`, do not appear ([`Checkpoint::open`] refuses what is quantised in
-//! any other way). And a head that `tie_word_embeddings` says is the embedding does not appear beside it: loaders leave it
+//! any other way; what is said to be and is not, is read, with a note). And a head that `tie_word_embeddings` says is the embedding does not appear beside it: loaders leave it
 //! out if it is the same, and disagree if it is not, so that a model where the two differ is refused.
 
 mod files;
+mod instead;
+mod layout;
 mod pickle;
 mod scales;
+mod stamp;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use stamp::Stamp;
+
 use crate::{
     error::{Error, Result},
+    file,
     weights::{Config, Elements, Index, Meta, Weights},
 };
-use files::{Found, Layout, Map};
+use files::{Found, Map};
+pub use instead::holds_tensors;
+use layout::Layout;
 use rayon::prelude::*;
 use scales::{Grid, Scaled};
 use sha2::{Digest, Sha256};
@@ -30,9 +38,12 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt::Write as _,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
+
+/// The files beside those with tensors that decide what a model answers.
+const COUNTED: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.json"];
 
 /// A model that was written by somebody: a directory, or a file with tensors.
 pub struct Checkpoint {
@@ -42,6 +53,7 @@ pub struct Checkpoint {
     index: Index,
     files: Vec<Map>,
     places: BTreeMap<String, Place>,
+    notes: Vec<String>,
 }
 
 /// Where a tensor lies, and what its numbers are multiplied by.
@@ -57,7 +69,7 @@ impl Checkpoint {
     /// Fails, naming the file and the tensor, if a file is missing, truncated or contradicts itself, if a tensor is in
     /// two shards or not where the index says, or if it is stored in a way that we don't read.
     pub fn open(path: &Path) -> Result<Self> {
-        let Layout { dir, config, names, routes } = Layout::of(path)?;
+        let Layout { dir, config, names, routes, notes } = Layout::of(path)?;
         let mut opened = Self {
             path: path.to_owned(),
             dir,
@@ -65,6 +77,7 @@ impl Checkpoint {
             index: Index::new(),
             files: Vec::with_capacity(names.len()),
             places: BTreeMap::new(),
+            notes,
         };
         for name in names {
             opened.add(name)?;
@@ -75,7 +88,8 @@ impl Checkpoint {
         if opened.places.is_empty() {
             return Err(Error::user(format!("{}: no tensor in it", path.display())));
         }
-        scales::resolve(&mut opened.places, &mut opened.config).map_err(|e| e.at(path.display()))?;
+        let note = scales::resolve(&mut opened.places, &mut opened.config).map_err(|e| e.at(path.display()))?;
+        opened.notes.extend(note.map(|note| format!("{}: {note}", path.display())));
         opened.leave_out_tied_head()?;
         opened.index = opened.places.iter().map(|(name, place)| (name.clone(), place.meta())).collect();
         Ok(opened)
@@ -86,6 +100,11 @@ impl Checkpoint {
         &self.path
     }
 
+    /// What the user should know of how it was read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The directory that its files are in.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -94,14 +113,21 @@ impl Checkpoint {
     /// The SHA-256 of every file with tensors, as it is on disk, and of the other files that decide what the model answers,
     /// in hexadecimal, by file name. Reads every byte.
     pub fn sha256(&self) -> Result<BTreeMap<String, String>> {
-        let mut hashes: BTreeMap<String, String> =
-            self.files.par_iter().map(|file| (file.name.clone(), hex(&Sha256::digest(&file.bytes)))).collect();
-        for name in ["config.json", "generation_config.json", "tokenizer.json"] {
+        let hash = |file: &Map| Ok((file.name.clone(), hex(&Sha256::digest(file.bytes()?))));
+        let mut hashes: BTreeMap<String, String> = self.files.par_iter().map(hash).collect::<Result<_>>()?;
+        for name in COUNTED {
             if let Some(bytes) = self.sidecar(name)? {
                 hashes.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
             }
         }
         Ok(hashes)
+    }
+
+    /// The files that [`Checkpoint::sha256`] hashes.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = PathBuf> {
+        let shards = self.files.iter().map(|file| self.dir.join(&file.name));
+        let others = COUNTED.iter().filter(|_| self.path == self.dir).map(|name| self.dir.join(name));
+        shards.chain(others.filter(|path| path.exists()))
     }
 
     /// Maps one more file and takes its tensors in.
@@ -149,11 +175,11 @@ impl Checkpoint {
         let embeddings = ["embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight"];
         let embedding = self.places.iter().find(|(name, _)| embeddings.iter().any(|end| name.ends_with(end)));
         let (Some(head), Some((name, embedding))) = (self.places.get(HEAD), embedding) else { return Ok(()) };
-        let bytes = |place: &Place| match place.found.strides {
-            None => Cow::Borrowed(self.bytes_of(place.file, &place.found)),
-            Some(_) => Cow::Owned(place.found.gathered(self.bytes_of(place.file, &place.found))),
+        let bytes = |place: &Place| -> Result<Cow<'_, [u8]>> {
+            let bytes = self.bytes_of(place.file, &place.found)?;
+            Ok(if place.found.strides.is_none() { Cow::Borrowed(bytes) } else { place.found.gathered(bytes).into() })
         };
-        if head.found.meta != embedding.found.meta || bytes(head) != bytes(embedding) {
+        if head.found.meta != embedding.found.meta || bytes(head)? != bytes(embedding)? {
             let message = format!(
                 "{}: config.json ties the output head to the embedding, but `{HEAD}` differs from `{name}`",
                 self.path.display()
@@ -166,8 +192,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn bytes_of(&self, file: usize, found: &Found) -> &[u8] {
-        &self.files[file].bytes[found.bytes.clone()]
+    fn bytes_of(&self, file: usize, found: &Found) -> Result<&[u8]> {
+        Ok(&self.files[file].bytes()?[found.bytes.clone()])
     }
 }
 
@@ -189,10 +215,10 @@ impl Weights for Checkpoint {
             .places
             .get(name)
             .ok_or_else(|| Error::user(format!("{}: there is no tensor `{name}`", self.path.display())))?;
-        let stored = place.found.elements(self.bytes_of(place.file, &place.found));
+        let stored = place.found.elements(self.bytes_of(place.file, &place.found)?);
         let Some((file, scales, grid)) = &place.scales else { return Ok(stored) };
         let mut factors = vec![0.0; scales.meta.len()];
-        scales.elements(self.bytes_of(*file, scales)).read(0, &mut factors)?;
+        scales.elements(self.bytes_of(*file, scales)?).read(0, &mut factors)?;
         Ok(Box::new(Scaled::new(stored, factors, *grid)))
     }
 
@@ -215,7 +241,7 @@ impl Weights for Checkpoint {
 
 /// A file's bytes, or `None` if there is no such file.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match file::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io("read", path, &e)),

@@ -1,9 +1,11 @@
 //! The tensors in what `torch.save` writes, found without running anything that the file says.
 //!
 //! Such a file is a zip archive: `data.pkl`, a program for Python's pickle machine that builds a dictionary of tensors, and
-//! one entry for each storage that they are views of, which is not compressed. candle's machine runs the program up to the
+//! one entry for each storage that they are views of, which is not compressed. The machine in `program` runs it up to the
 //! point where Python would call a function: it writes the call down. The only calls that mean something here are the few
-//! that make tensors; a file that names any other is refused. (One made to harm can still ask for more memory than there is.)
+//! that make tensors; a file that names any other is refused.
+
+mod program;
 
 use super::files::Found;
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
     error::{Error, Result},
     weights::Meta,
 };
-use candle_core::pickle::{Object, Stack};
+use program::{Id, Value, Values};
 use std::{io::Cursor, ops::Range};
 use zip::{CompressionMethod, ZipArchive};
 
@@ -28,31 +30,25 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Found)>> {
     if archive.entry("byteorder").is_ok_and(|order| file[order] != *b"little") {
         return Err(Error::user("its numbers are stored with the highest byte first").hint(RESAVE));
     }
-    let Object::Dict(entries) = unpickle(&file[program])? else {
+    let values = program::run(&file[program], &is_known)?;
+    let Value::Dict(entries) = values.result() else {
         return Err(Error::user("not a dictionary of tensors").hint(RESAVE));
     };
-    // What `state_dict()` remembers of the modules' versions is the only dictionary beside the tensors.
-    let inner = |(key, value): &(Object, Object)| match (key, value) {
-        (Object::Unicode(name), Object::Dict(_)) if name != "_metadata" => Some(name.clone()),
-        _ => None,
-    };
-    if let Some(name) = entries.iter().find_map(inner) {
-        return Err(Error::user(format!("`{name}` is not a tensor but a dictionary")).hint(format!(
-            "if it holds the tensors, convert it: torch.save(torch.load(OLD, weights_only=True)[\"{name}\"], NEW)"
-        )));
-    }
     let mut tensors = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        let Object::Unicode(name) = key else {
+        let Value::Text(name) = values.get(*key) else {
             return Err(Error::user("a tensor has a name that is not a text").hint(RESAVE));
         };
-        if !matches!(value, Object::Dict(_)) {
-            let wrong = |what: String| Error::user(format!("`{name}` {what}")).hint(RESAVE);
-            let view = view(&value).map_err(wrong)?;
-            let storage = archive.entry(&format!("data/{}", view.storage))?;
-            let found = view.place(storage).map_err(wrong)?;
-            tensors.push((name, found));
+        if let Value::Dict(_) = values.get(*value) {
+            return Err(Error::user(format!("`{name}` is not a tensor but a dictionary")).hint(format!(
+                "if it holds the tensors, convert it: torch.save(torch.load(OLD, weights_only=True)[\"{name}\"], NEW)"
+            )));
         }
+        let wrong = |what: String| Error::user(format!("`{name}` {what}")).hint(RESAVE);
+        let view = view(&values, *value).map_err(wrong)?;
+        let storage = archive.entry(&format!("data/{}", view.storage))?;
+        let found = view.place(storage).map_err(wrong)?;
+        tensors.push(((*name).to_owned(), found));
     }
     Ok(tensors)
 }
@@ -93,37 +89,14 @@ fn damaged(what: &str) -> Error {
     Error::user(format!("damaged: {what}")).hint("the file is truncated or not from PyTorch; download or copy it again")
 }
 
-/// Runs a pickle's program, which may name only what tensors are made with.
-fn unpickle(mut program: &[u8]) -> Result<Object> {
-    const LONG: u8 = 0x8a;
-    const GLOBAL: u8 = b'c';
-    let mut stack = Stack::empty();
-    loop {
-        // candle shifts a long number's bytes into 64 bits.
-        if matches!(program, [LONG, length, ..] if *length > 8) {
-            return Err(damaged("a number in data.pkl has more than 64 bits"));
-        }
-        let names = program.first() == Some(&GLOBAL);
-        let ended = stack.read(&mut program).map_err(|e| {
-            let what = e.to_string();
-            damaged(&format!("data.pkl: {}", what.lines().next().unwrap_or_default()))
-        })?;
-        if let (true, Some(Object::Class { module_name, class_name })) = (names, stack.stack().last()) {
-            let known = match module_name.as_str() {
-                "torch" => class_name.ends_with("Storage") || dtype(class_name).is_some(),
-                "torch.storage" => class_name == "UntypedStorage",
-                "torch._utils" => REBUILD.contains(&class_name.as_str()),
-                "collections" => class_name == "OrderedDict",
-                _ => false,
-            };
-            if !known {
-                let message = format!("it wants `{module_name}.{class_name}`, which no tensor needs");
-                return Err(Error::user(message).hint(format!("nothing that a pickle says is run here; {RESAVE}")));
-            }
-        }
-        if ended {
-            return stack.finalize().map_err(|_| damaged("data.pkl builds nothing"));
-        }
+/// What tensors are made with, and all that a program may name.
+fn is_known(module: &str, name: &str) -> bool {
+    match module {
+        "torch" => name.ends_with("Storage") || dtype(name).is_some(),
+        "torch.storage" => name == "UntypedStorage",
+        "torch._utils" => REBUILD.contains(&name),
+        "collections" => name == "OrderedDict",
+        _ => false,
     }
 }
 
@@ -134,71 +107,63 @@ const V3: &str = "_rebuild_tensor_v3";
 const PARAMETER: &str = "_rebuild_parameter";
 
 /// What a tensor is made of.
-struct View {
+struct View<'a> {
     dtype: Dtype,
-    storage: String,
+    storage: &'a str,
     offset: usize,
     shape: Vec<usize>,
     strides: Vec<usize>,
 }
 
-/// Reads a call that makes a tensor; fails saying what is wrong with it.
-fn view(object: &Object) -> std::result::Result<View, String> {
-    let unknown = || "is not a tensor".to_owned();
-    let Object::Reduce { callable, args } = object else { return Err(unknown()) };
-    let (Object::Class { class_name, .. }, Object::Tuple(args)) = (&**callable, &**args) else { return Err(unknown()) };
-    match (class_name.as_str(), args.as_slice()) {
-        (PARAMETER, [tensor, ..]) if !is_parameter(tensor) => view(tensor),
-        (V2, [storage, offset, shape, strides, ..]) => of(storage, None, offset, shape, strides),
-        (V3, [storage, offset, shape, strides, _, _, dtype, ..]) => of(storage, Some(dtype), offset, shape, strides),
-        _ => Err(unknown()),
-    }
+/// A function that is called, by its name, and what it is given.
+fn call<'v, 'a>(values: &'v Values<'a>, id: Id) -> Option<(&'a str, &'v [Id])> {
+    let Value::Call(callable, args) = values.get(id) else { return None };
+    let (Value::Global(_, name), Value::Tuple(args)) = (values.get(*callable), values.get(*args)) else { return None };
+    Some((name, args))
 }
 
-fn is_parameter(object: &Object) -> bool {
-    matches!(object, Object::Reduce { callable, .. }
-        if matches!(&**callable, Object::Class { class_name, .. } if class_name == PARAMETER))
+/// Reads a call that makes a tensor, or one that makes a parameter of such a call; fails saying what is wrong with it.
+fn view<'a>(values: &Values<'a>, id: Id) -> std::result::Result<View<'a>, String> {
+    let called = match call(values, id) {
+        Some((PARAMETER, [tensor, ..])) => call(values, *tensor),
+        called => called,
+    };
+    match called {
+        Some((V2, [storage, offset, shape, strides, ..])) => of(values, *storage, None, [*offset, *shape, *strides]),
+        Some((V3, [storage, offset, shape, strides, _, _, dtype, ..])) => {
+            of(values, *storage, Some(*dtype), [*offset, *shape, *strides])
+        }
+        _ => Err("is not a tensor".to_owned()),
+    }
 }
 
 /// A view of a storage, `("storage", its type, its key, its device, its length)`. The older call's storages know their
 /// elements' type; the newer is told it.
-fn of(
-    storage: &Object,
-    named: Option<&Object>,
-    offset: &Object,
-    shape: &Object,
-    strides: &Object,
-) -> std::result::Result<View, String> {
+fn of<'a>(
+    values: &Values<'a>,
+    storage: Id,
+    named: Option<Id>,
+    [offset, shape, strides]: [Id; 3],
+) -> std::result::Result<View<'a>, String> {
     let unknown = || "is made in a way that is not known here".to_owned();
-    let Object::PersistentLoad(storage) = storage else { return Err(unknown()) };
-    let Object::Tuple(storage) = &**storage else { return Err(unknown()) };
-    let [_, kind, Object::Unicode(key), ..] = storage.as_slice() else { return Err(unknown()) };
-    let Object::Class { class_name, .. } = named.unwrap_or(kind) else { return Err(unknown()) };
-    let dtype = dtype(class_name).ok_or_else(|| format!("has elements of a type not known here, `{class_name}`"))?;
-    let view = || {
-        let view = View {
-            dtype,
-            storage: key.clone(),
-            offset: count(offset)?,
-            shape: counts(shape)?,
-            strides: counts(strides)?,
-        };
-        (view.shape.len() == view.strides.len()).then_some(view)
+    let Value::Stored(storage) = values.get(storage) else { return Err(unknown()) };
+    let Value::Tuple(storage) = values.get(*storage) else { return Err(unknown()) };
+    let [_, kind, key, ..] = storage.as_slice() else { return Err(unknown()) };
+    let (Value::Text(key), Value::Global(_, name)) = (values.get(*key), values.get(named.unwrap_or(*kind))) else {
+        return Err(unknown());
     };
-    view().ok_or_else(unknown)
-}
-
-fn count(object: &Object) -> Option<usize> {
-    match object {
-        Object::Int(n) => usize::try_from(*n).ok(),
-        Object::Long(n) => usize::try_from(*n).ok(),
+    let dtype = dtype(name).ok_or_else(|| format!("has elements of a type not known here, `{name}`"))?;
+    let count = |id: Id| match values.get(id) {
+        Value::Whole(n) => usize::try_from(*n).ok(),
         _ => None,
-    }
-}
-
-fn counts(object: &Object) -> Option<Vec<usize>> {
-    let Object::Tuple(numbers) = object else { return None };
-    numbers.iter().map(count).collect()
+    };
+    let counts = |id: Id| match values.get(id) {
+        Value::Tuple(numbers) => numbers.iter().map(|number| count(*number)).collect::<Option<Vec<usize>>>(),
+        _ => None,
+    };
+    let view =
+        || Some(View { dtype, storage: key, offset: count(offset)?, shape: counts(shape)?, strides: counts(strides)? });
+    view().filter(|view| view.shape.len() == view.strides.len()).ok_or_else(unknown)
 }
 
 /// `torch`'s names of storages and of types.
@@ -223,7 +188,7 @@ fn dtype(name: &str) -> Option<Dtype> {
     })
 }
 
-impl View {
+impl View<'_> {
     /// Where the view's elements lie, given where its storage does; fails saying what is wrong with it.
     fn place(self, storage: Range<usize>) -> std::result::Result<Found, String> {
         let beyond = || "reaches beyond what is stored".to_owned();

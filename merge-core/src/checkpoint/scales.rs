@@ -43,14 +43,17 @@ const PACKED: [&str; 14] = [
 const ACTIVATIONS: [&str; 7] =
     ["input_scale", "input_scale_ub", "activation_scale", "output_scale", "q_scale", "k_scale", "v_scale"];
 
-/// Gives every 8-bit float its factors, and takes them and `quantization_config` away.
+/// Gives every 8-bit float its factors, and takes them and `quantization_config` away. Where that speaks of tensors that are
+/// floats as they are, it was left over by whoever wrote them; the answer is a note that says so.
 ///
 /// Fails for anything else that is quantised, for factors whose shape fits nothing, and where they lack.
-pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Config) -> Result<()> {
+pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Config) -> Result<Option<String>> {
     let quantisation = take_quantisation(&mut config.0);
     let quantisation = quantisation.as_ref();
+    let is_left_over = !places.values().any(|place| may_be_quantised(place.found.meta.dtype));
     if let Some(method) = quantisation.map(method)
         && !METHODS.contains(&method)
+        && !is_left_over
     {
         return Err(Error::user(format!("config.json: quantised by `{method}`")).hint(WANTED));
     }
@@ -89,7 +92,13 @@ pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Config)
     if quantisation.is_some() || places.values().any(|place| place.scales.is_some()) {
         places.retain(|name, _| !ACTIVATIONS.iter().any(|end| name.rsplit('.').next() == Some(end)));
     }
-    let Some(quantisation) = quantisation else { return Ok(()) };
+    let Some(quantisation) = quantisation else { return Ok(None) };
+    if is_left_over {
+        let method = method(quantisation);
+        return Ok(Some(format!(
+            "config.json says that it is quantised by `{method}`, but all its tensors are plain numbers: they are taken as they are, without `quantization_config`"
+        )));
+    }
     let spared = spared(quantisation);
     for (name, place) in places {
         let covered = || spared.iter().any(|module| format!(".{name}").contains(&format!(".{module}.")));
@@ -99,7 +108,12 @@ pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Config)
             return Err(Error::user(message).hint("the checkpoint is incomplete: download it again"));
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whether weights are packed in elements of this type, or stand for others by a factor.
+fn may_be_quantised(dtype: Dtype) -> bool {
+    !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::I64 | Dtype::Bool)
 }
 
 /// The tensor that a tensor holds factors of.

@@ -1,9 +1,14 @@
 //! What is read is what `PyTorch` wrote, and what cannot be read exactly is refused.
 
+mod headers;
+mod layout;
+mod programs;
+
 use super::*;
 use crate::{dtype::Dtype, weights::whole};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use serde_json::{Value, json};
+use std::fs;
 use tempfile::TempDir;
 
 fn data(name: &str) -> PathBuf {
@@ -130,7 +135,7 @@ fn refuses_what_is_quantised_in_other_ways() {
     let fp8 = json!({ "quantization_config": { "quant_method": "fp8" } });
     for method in ["gptq", "awq", "bitsandbytes", "mxfp4", "hqq"] {
         let config = json!({ "quantization_config": { "quant_method": method } });
-        check(&config, &[("a.weight", Dtype::BF16, &[2])], &format!("config.json: quantised by `{method}`"));
+        check(&config, &[("a.weight", Dtype::U8, &[2])], &format!("config.json: quantised by `{method}`"));
     }
     let inner = json!({ "text_config": { "quantization_config": { "load_in_4bit": true } } });
     check(&inner, &[("a.weight", Dtype::U8, &[2])], "config.json: quantised by `bitsandbytes`");
@@ -157,6 +162,24 @@ fn refuses_what_is_quantised_in_other_ways() {
     );
 }
 
+/// Tools that merge an adapter into what was loaded in 4 bits leave the settings of that in the result.
+#[test]
+fn what_is_said_to_be_quantised_and_is_not_is_read_with_a_note() {
+    for method in ["gptq", "bitsandbytes", "fp8"] {
+        let config = json!({ "model_type": "x", "quantization_config": { "quant_method": method } });
+        let dir = model(&config, &[("a.weight", Dtype::BF16, &[2, 2]), ("ids", Dtype::I64, &[2])]);
+        let opened = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(opened.config().0, json!({ "model_type": "x" }).as_object().unwrap().clone());
+        let place = dir.path().display();
+        let note = format!(
+            "{place}: config.json says that it is quantised by `{method}`, but all its tensors are plain numbers: they are taken as they are, without `quantization_config`"
+        );
+        assert_eq!(opened.notes(), [note]);
+    }
+    let plain = model(&json!({}), &[("a.weight", Dtype::BF16, &[2, 2])]);
+    assert!(Checkpoint::open(plain.path()).unwrap().notes().is_empty());
+}
+
 #[test]
 fn blocks_are_of_the_size_that_the_configuration_names() {
     let config = json!({ "quantization_config": { "quant_method": "fp8", "weight_block_size": [2, 3] } });
@@ -169,7 +192,7 @@ fn finds_the_files_of_a_model() {
     const ONE: &[Zeros<'static>] = &[("w", Dtype::F32, &[2])];
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    refused(dir.path(), "neither model.safetensors nor pytorch_model.bin in it");
+    refused(dir.path(), "an empty directory");
 
     fs::copy(data("pickles/kinds.bin"), path("pytorch_model.bin")).unwrap();
     let pickled = Checkpoint::open(dir.path()).unwrap();
@@ -179,10 +202,6 @@ fn finds_the_files_of_a_model() {
     assert_eq!(Checkpoint::open(dir.path()).unwrap().config(), &Config::default());
     let sums = Checkpoint::open(dir.path()).unwrap().sha256().unwrap();
     assert_eq!(sums.keys().collect::<Vec<_>>(), ["diffusion_pytorch_model.safetensors"]);
-
-    let listing = "diffusion_pytorch_model.safetensors.index.json";
-    fs::write(path(listing), "{}").unwrap();
-    refused(dir.path(), &format!("holds both diffusion_pytorch_model.safetensors and {listing}"));
 
     // A file is a model, to which nothing beside it belongs.
     fs::write(path("config.json"), "{}").unwrap();

@@ -1,0 +1,287 @@
+//! Python's pickle machine, as far as tensors need it: it calls nothing, and what it makes is no larger than the program allows.
+//!
+//! Values lie in one list and name each other by their place in it. So nothing is copied when a program remembers a value and
+//! asks for it again, and nothing nests: a program of any depth is read, looked at and dropped without recursion.
+
+use super::{RESAVE, damaged};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+
+/// The longest program, in bytes, and the most values, remembered values and values at once that one may make. A tensor takes
+/// about 200 bytes and 20 values: this is room for 200,000 tensors, and less than a gigabyte.
+const LONGEST: usize = 64 << 20;
+const MOST: usize = 1 << 22;
+
+/// A value, by its place in the list of all.
+pub(super) type Id = u32;
+
+/// What a program makes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    Whole(i64),
+    Text(&'a str),
+    /// A module, and a name in it.
+    Global(&'a str, &'a str),
+    Tuple(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// What Python would call, and with what.
+    Call(Id, Id),
+    /// What lies outside of the program, by what it is known there.
+    Stored(Id),
+    /// What no tensor is made of: none, true, a float, a list, bytes.
+    Other,
+}
+
+/// All values of a program that has ended, and which of them it is about.
+pub(super) struct Values<'a> {
+    all: Vec<Value<'a>>,
+    result: Id,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn get(&self, id: Id) -> &Value<'a> {
+        &self.all[id as usize]
+    }
+
+    pub(super) fn result(&self) -> &Value<'a> {
+        self.get(self.result)
+    }
+}
+
+/// Runs a program. It may name only what `is_known` says; a name is a module and what is in it.
+pub(super) fn run<'a>(program: &'a [u8], is_known: &dyn Fn(&str, &str) -> bool) -> Result<Values<'a>> {
+    if program.len() > LONGEST {
+        return Err(
+            Error::user(format!("data.pkl has {} bytes, far more than tensors need", program.len())).hint(RESAVE)
+        );
+    }
+    let mut machine =
+        Machine { program, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    while machine.step(is_known)? {
+        if [machine.values.len(), machine.stack.len(), machine.marks.len(), machine.memo.len()]
+            .iter()
+            .any(|n| *n > MOST)
+        {
+            return Err(Error::user("data.pkl makes far more values than tensors need").hint(RESAVE));
+        }
+    }
+    let result = machine.pop()?;
+    Ok(Values { all: machine.values, result })
+}
+
+struct Machine<'a> {
+    /// What has not been run yet.
+    program: &'a [u8],
+    values: Vec<Value<'a>>,
+    stack: Vec<Id>,
+    /// How high the stack was at each mark that has not been used.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Id>,
+}
+
+impl<'a> Machine<'a> {
+    /// Does what the next byte says; false if that is to stop.
+    fn step(&mut self, is_known: &dyn Fn(&str, &str) -> bool) -> Result<bool> {
+        let [code] = self.array()?;
+        if let Some(value) = self.literal(code)? {
+            self.push(value);
+            return Ok(true);
+        }
+        match code {
+            b'.' => return Ok(false),
+            // The protocol, and how long a frame is: nothing hangs on them.
+            0x80 => drop(self.array::<1>()?),
+            0x95 => drop(self.array::<8>()?),
+            b'(' => self.marks.push(self.stack.len()),
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.global(module, name, is_known)?;
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (Value::Text(module), Value::Text(name)) = (self.get(module), self.get(name)) else {
+                    return Err(damaged("data.pkl names something by what is not a text"));
+                };
+                let (module, name) = (*module, *name);
+                self.global(module, name, is_known)?;
+            }
+            b't' => {
+                let items = self.since_mark()?;
+                self.push(Value::Tuple(items));
+            }
+            0x85..=0x87 => {
+                let mut items: Vec<Id> = (0x85..=code).map(|_| self.pop()).collect::<Result<_>>()?;
+                items.reverse();
+                self.push(Value::Tuple(items));
+            }
+            b's' => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                self.extend(&[key, value])?;
+            }
+            b'u' => {
+                let items = self.since_mark()?;
+                self.extend(&items)?;
+            }
+            // What lists and sets hold is not looked at.
+            b'a' => drop(self.pop()?),
+            b'e' | 0x90 => drop(self.since_mark()?),
+            b'Q' => {
+                let known_as = self.pop()?;
+                self.push(Value::Stored(known_as));
+            }
+            b'R' | 0x81 => {
+                let (args, callable) = (self.pop()?, self.pop()?);
+                let made = match (self.get(callable), self.get(args)) {
+                    (Value::Global("collections", "OrderedDict"), Value::Tuple(none)) if none.is_empty() => {
+                        Value::Dict(Vec::new())
+                    }
+                    _ => Value::Call(callable, args),
+                };
+                self.push(made);
+            }
+            // What a dictionary has as an object, such as the versions of modules, is not what it holds.
+            b'b' => {
+                let (_state, object) = (self.pop()?, self.pop()?);
+                match self.get(object) {
+                    Value::Dict(_) => self.stack.push(object),
+                    _ => self.push(Value::Other),
+                }
+            }
+            b'q' | b'r' | 0x94 => {
+                let place = match code {
+                    b'q' => u32::from(self.array::<1>()?[0]),
+                    b'r' => u32::from_le_bytes(self.array()?),
+                    _ => self.memo.len() as u32,
+                };
+                let top = *self.stack.last().ok_or_else(nothing_there)?;
+                self.memo.insert(place, top);
+            }
+            b'h' | b'j' => {
+                let place =
+                    if code == b'h' { u32::from(self.array::<1>()?[0]) } else { u32::from_le_bytes(self.array()?) };
+                let id =
+                    self.memo.get(&place).ok_or_else(|| damaged("data.pkl asks for what it has not remembered"))?;
+                self.stack.push(*id);
+            }
+            _ => {
+                return Err(Error::user(format!("data.pkl has the instruction {code:#04x}, which no tensor needs"))
+                    .hint(RESAVE));
+            }
+        }
+        Ok(true)
+    }
+
+    /// The value that an instruction writes out; nothing if it does something else.
+    fn literal(&mut self, code: u8) -> Result<Option<Value<'a>>> {
+        Ok(Some(match code {
+            b'K' => Value::Whole(self.array::<1>()?[0].into()),
+            b'M' => Value::Whole(u16::from_le_bytes(self.array()?).into()),
+            b'J' => Value::Whole(i32::from_le_bytes(self.array()?).into()),
+            0x8a => Value::Whole(self.long()?),
+            b'G' => {
+                self.array::<8>()?;
+                Value::Other
+            }
+            b'N' | 0x88 | 0x89 | b']' | 0x8f => Value::Other,
+            0x8c | b'X' | 0x8d => {
+                let text = self.counted(code)?;
+                Value::Text(std::str::from_utf8(text).map_err(|_| damaged("a text in data.pkl is not UTF-8"))?)
+            }
+            b'C' | b'B' | 0x8e | 0x96 => {
+                self.counted(code)?;
+                Value::Other
+            }
+            b')' => Value::Tuple(Vec::new()),
+            b'}' => Value::Dict(Vec::new()),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn get(&self, id: Id) -> &Value<'a> {
+        &self.values[id as usize]
+    }
+
+    fn push(&mut self, value: Value<'a>) {
+        self.stack.push(self.values.len() as Id);
+        self.values.push(value);
+    }
+
+    /// Takes the highest value; one below a mark cannot be taken.
+    fn pop(&mut self) -> Result<Id> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= floor {
+            return Err(nothing_there());
+        }
+        self.stack.pop().ok_or_else(nothing_there)
+    }
+
+    fn since_mark(&mut self) -> Result<Vec<Id>> {
+        let mark = self.marks.pop().ok_or_else(|| damaged("data.pkl ends a list that it has not begun"))?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    /// Puts keys, each with its value, into the dictionary that is highest.
+    fn extend(&mut self, items: &[Id]) -> Result<()> {
+        let top = *self.stack.last().ok_or_else(nothing_there)?;
+        match &mut self.values[top as usize] {
+            Value::Dict(entries) if items.len().is_multiple_of(2) => {
+                entries.extend(items.chunks_exact(2).map(|entry| (entry[0], entry[1])));
+                Ok(())
+            }
+            _ => Err(damaged("data.pkl fills what is no dictionary")),
+        }
+    }
+
+    fn global(&mut self, module: &'a str, name: &'a str, is_known: &dyn Fn(&str, &str) -> bool) -> Result<()> {
+        if !is_known(module, name) {
+            let message = format!("it wants `{module}.{name}`, which no tensor needs");
+            return Err(Error::user(message).hint(format!("nothing that a pickle says is run here; {RESAVE}")));
+        }
+        self.push(Value::Global(module, name));
+        Ok(())
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
+        let (head, rest) = self.program.split_at_checked(len).ok_or_else(|| damaged("data.pkl ends too early"))?;
+        self.program = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        Ok(self.bytes(N)?.try_into().expect("as many bytes as were asked for"))
+    }
+
+    /// Bytes with their number before them, in one, four or eight bytes as the instruction has it.
+    fn counted(&mut self, code: u8) -> Result<&'a [u8]> {
+        let len = match code {
+            0x8c | b'C' => u64::from(self.array::<1>()?[0]),
+            b'X' | b'B' => u64::from(u32::from_le_bytes(self.array()?)),
+            _ => u64::from_le_bytes(self.array()?),
+        };
+        self.bytes(usize::try_from(len).map_err(|_| damaged("data.pkl ends too early"))?)
+    }
+
+    fn line(&mut self) -> Result<&'a str> {
+        let end = self.program.iter().position(|byte| *byte == b'\n');
+        let line = self.bytes(end.ok_or_else(|| damaged("data.pkl ends too early"))?)?;
+        self.array::<1>()?;
+        std::str::from_utf8(line).map_err(|_| damaged("a name in data.pkl is not UTF-8"))
+    }
+
+    /// A whole number of up to eight bytes, the lowest first, the highest bit its sign.
+    fn long(&mut self) -> Result<i64> {
+        let [len] = self.array()?;
+        let bytes = self.bytes(len.into())?;
+        if len > 8 {
+            return Err(damaged("a number in data.pkl has more than 64 bits"));
+        }
+        let negative = bytes.last().is_some_and(|highest| *highest >= 0x80);
+        let mut wide = [if negative { 0xff } else { 0 }; 8];
+        wide[..bytes.len()].copy_from_slice(bytes);
+        Ok(i64::from_le_bytes(wide))
+    }
+}
+
+fn nothing_there() -> Error {
+    damaged("data.pkl takes a value where there is none")
+}

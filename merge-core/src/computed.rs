@@ -1,0 +1,132 @@
+//! What checkpoints store beside parameters: tensors that a loader computes itself, whatever is stored.
+//!
+//! Older checkpoints have them and newer ones of the same architecture don't. Where all models have one alike it is merged by its
+//! name, as ever; else none of the models has it.
+
+use crate::{
+    error::{Error, Result},
+    recipe::Recipe,
+    weights::{Config, Elements, Index, Meta, Weights},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The ends of their names, and how many axes they have: transformers ignores them when it loads (`persistent=False` today, or
+/// `_keys_to_ignore_on_load_unexpected`).
+const COMPUTED: [(&str, usize); 14] = [
+    // The frequencies of rotary embeddings, and their tables.
+    ("rotary_emb.inv_freq", 1),
+    ("rotary_emb.original_inv_freq", 1),
+    ("rotary_pos_emb.inv_freq", 1),
+    ("rope.freqs", 1),
+    ("rotary_emb.cos_cached", 2),
+    ("rotary_emb.sin_cached", 2),
+    ("rotary_emb.cos_cached", 4),
+    ("rotary_emb.sin_cached", 4),
+    // The causal masks of GPT-2 and GPT-NeoX, and what they put in the place of what is masked.
+    ("attn.bias", 4),
+    ("attention.bias", 4),
+    ("attn.masked_bias", 0),
+    ("attention.masked_bias", 0),
+    // 0, 1, 2, …
+    ("embeddings.position_ids", 2),
+    ("embeddings.token_type_ids", 2),
+];
+
+/// Whose name a tensor's ends with, if it is computed.
+fn kind(name: &str, meta: &Meta) -> Option<&'static str> {
+    let known = |(end, axes): &&(&'static str, usize)| {
+        let before = name.strip_suffix(end);
+        meta.shape.len() == *axes && before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    COMPUTED.iter().find(known).map(|(end, _)| *end)
+}
+
+/// Models by what the recipe calls them.
+type Models = Vec<(String, Arc<dyn Weights>)>;
+
+/// The models without those computed tensors that not all of the merged ones have alike, and a note for each kind of them.
+pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
+    let merged = recipe.merged();
+    let indices: Vec<&Index> = models
+        .iter()
+        .filter(|(name, _)| merged.iter().any(|one| one.as_str() == name))
+        .map(|(_, model)| model.index())
+        .collect();
+    // Of each kind, which models have it, and the tensors' names.
+    let mut seen: BTreeMap<&'static str, (BTreeSet<usize>, BTreeSet<&str>)> = BTreeMap::new();
+    let mut unlike: BTreeSet<&'static str> = BTreeSet::new();
+    for (number, index) in indices.iter().enumerate() {
+        for (name, meta) in *index {
+            let Some(kind) = kind(name, meta) else { continue };
+            let (models, names) = seen.entry(kind).or_default();
+            models.insert(number);
+            names.insert(name);
+            // Floats of two types are merged.
+            let fits = |other: &Meta| {
+                other.shape == meta.shape
+                    && (other.dtype == meta.dtype || other.dtype.is_float() && meta.dtype.is_float())
+            };
+            if indices.iter().filter_map(|other| other.get(name)).any(|other| !fits(other)) {
+                unlike.insert(kind);
+            }
+        }
+    }
+    let mut notes = Vec::new();
+    seen.retain(|kind, (models, _)| models.len() < indices.len() || unlike.contains(kind));
+    for names in seen.values().map(|(_, names)| names) {
+        let first = names.first().expect("one was seen");
+        let (more, them) = match names.len() - 1 {
+            0 => (String::new(), "it"),
+            more => (format!(" and {more} more"), "them"),
+        };
+        notes.push(format!(
+            "`{first}`{more} left out of the result: not all models have {them}, or not alike, and loaders compute {them}"
+        ));
+    }
+    let left_out: BTreeSet<String> = seen.into_values().flat_map(|(_, names)| names).map(str::to_owned).collect();
+    if left_out.is_empty() {
+        return (models, notes);
+    }
+    let without = |model: Arc<dyn Weights>| -> Arc<dyn Weights> {
+        if model.index().keys().all(|name| !left_out.contains(name)) {
+            return model;
+        }
+        let index = model.index().iter().filter(|(name, _)| !left_out.contains(*name));
+        Arc::new(Without { index: index.map(|(name, meta)| (name.clone(), meta.clone())).collect(), model })
+    };
+    (models.into_iter().map(|(name, model)| (name, without(model))).collect(), notes)
+}
+
+/// A model of which not all tensors are shown.
+struct Without {
+    index: Index,
+    model: Arc<dyn Weights>,
+}
+
+impl Weights for Without {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        if self.index.contains_key(name) {
+            return self.model.tensor(name);
+        }
+        Err(Error::user(format!("{}: there is no tensor `{name}`", self.place())))
+    }
+
+    fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.model.sidecar(name)
+    }
+
+    fn place(&self) -> String {
+        self.model.place()
+    }
+}
