@@ -153,7 +153,7 @@ pub fn compare(
         Ok(((*name).clone(), look(&tensors, watch)?))
     };
     let tensors = names.par_iter().map(sums).collect::<Result<_>>()?;
-    Ok(Comparison { tensors, left_out, layers: Layers::of(a.index()) })
+    Ok(Comparison { tensors, left_out, layers: Layers::of(a) })
 }
 
 /// The tensors to compare, and those left out with the reason, both in order of name.

@@ -40,7 +40,7 @@ pub fn path(weights: &dyn Weights) -> Result<Option<Vec<(usize, f64)>>> {
         let (n, m) = (layers.len(), scales.len());
         return Err(at(Error::user(format!("{LAYERS} has {n} hops, and {SCALES} {m}"))));
     }
-    let count = crate::names::Layers::of(index).count;
+    let count = crate::names::Layers::of(weights).count;
     let hop = |(layer, scale): (f32, f32)| {
         // A whole number below 2^24 is exact.
         let number = layer as usize;

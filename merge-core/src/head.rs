@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    names::Layers,
+    names::{embeddings, is_numbered},
     recipe::Recipe,
     weights::{Config, Elements, Index, Weights},
 };
@@ -46,11 +46,19 @@ pub(crate) fn settle(
     settled.collect()
 }
 
+/// A model that has a head of its own: as it is if it has one, else with its embedding for it.
+pub(crate) fn untied(model: Arc<dyn Weights>) -> Result<Arc<dyn Weights>> {
+    if !is_tied(&*model)? {
+        return Ok(model);
+    }
+    Ok(Arc::new(Headed::new(model, "lm_head.weight", false)?))
+}
+
 /// Whether a model's head is its embedding. A model without an embedding has no head to tie.
 pub(crate) fn is_tied(model: &dyn Weights) -> Result<bool> {
     // Some kinds of models leave the key out, and are tied; a model that is none of a language has neither.
     let said = model.config().flag("tie_word_embeddings").map_err(|e| e.at(model.place()))?;
-    let embeds = !Layers::of(model.index()).embeddings.is_empty();
+    let embeds = !embeddings(model.index()).is_empty();
     Ok(said.unwrap_or(embeds && !model.config().0.is_empty()) && head_of(model.index()).is_none())
 }
 
@@ -58,8 +66,7 @@ pub(crate) fn is_tied(model: &dyn Weights) -> Result<bool> {
 fn head_of(index: &Index) -> Option<&str> {
     let names = ["lm_head.weight", "embed_out.weight", "output.weight"];
     let named = |known: &&String| names.iter().any(|name| *known == name || known.ends_with(&format!(".{name}")));
-    let layers = Layers::of(index);
-    index.keys().filter(|name| layers.of_tensor(name).is_none()).find(named).map(String::as_str)
+    index.keys().filter(|name| !is_numbered(name)).find(named).map(String::as_str)
 }
 
 /// A model with a head that is its embedding, or without the head that it has.
@@ -80,7 +87,7 @@ impl Headed {
             index.retain(|name, _| Some(name) != own.as_ref());
             return Ok(Self { model, index, config, lent: None });
         }
-        let embeddings = Layers::of(&index).embeddings;
+        let embeddings = embeddings(&index);
         let tokens = |name: &&String| {
             ["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings"]
                 .iter()

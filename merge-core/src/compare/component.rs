@@ -80,6 +80,7 @@ fn part(name: &str, layers: &Layers) -> (Place, String) {
             let is_plain = plain.iter().any(|plain| name.ends_with(&format!("{plain}.weight")));
             (Place::Before, if is_plain { "embedding".to_owned() } else { unnumbered(name) })
         }
+        None if layers.is_in_other(name) && !layers.is_before(name) => (Place::After, unnumbered(name)),
         // Another stack of layers, such as a vision tower, comes before the decoder's.
         None if name.split('.').any(is_number) => (Place::Before, unnumbered(name)),
         None if is_norm(stem(name).0) => (Place::After, "final norm".to_owned()),
@@ -150,7 +151,11 @@ fn rank(place: Place, component: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Place, part};
-    use crate::{dtype::Dtype, names::Layers, weights::Meta};
+    use crate::{
+        dtype::Dtype,
+        names::Layers,
+        weights::{Config, Meta},
+    };
 
     /// Names of real models, each with what it is.
     #[test]
@@ -191,7 +196,8 @@ mod tests {
         ];
         for family in families {
             let meta = Meta { dtype: Dtype::BF16, shape: vec![1] };
-            let layers = Layers::of(&family.iter().map(|(name, ..)| ((*name).to_owned(), meta.clone())).collect());
+            let index = family.iter().map(|(name, ..)| ((*name).to_owned(), meta.clone())).collect();
+            let layers = Layers::within(&index, &Config::default(), &|_| true);
             for (name, place, component) in family {
                 assert_eq!(part(name, &layers), (*place, (*component).to_owned()), "{name}");
             }

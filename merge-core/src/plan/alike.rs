@@ -2,67 +2,23 @@
 
 use super::{Key, Member, Planner, View};
 use crate::{
+    config::{
+        alike::{Difference, differences, is_of_single_layers},
+        effect::Effect,
+    },
     error::{Error, Result},
-    names::Layers,
-    weights::{Config, Weights},
+    vocabulary,
+    weights::{Index, Weights},
 };
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys of `config.json` that say how a layer computes, and of which a model has one for all layers.
-const ALIKE: [&str; 21] = [
-    "hidden_size",
-    "hidden_act",
-    "hidden_activation",
-    "activation_function",
-    "num_attention_heads",
-    "n_head",
-    "num_key_value_heads",
-    "head_dim",
-    "rms_norm_eps",
-    "layer_norm_eps",
-    "layer_norm_epsilon",
-    "rotary_emb_base",
-    "rotary_pct",
-    "rope_local_base_freq",
-    "partial_rotary_factor",
-    "sliding_window",
-    "use_sliding_window",
-    "use_parallel_residual",
-    "query_pre_attn_scalar",
-    "attn_logit_softcapping",
-    "num_experts_per_tok",
-];
-
-/// What two configurations say of layers, where both say it and not the same.
-pub(super) fn unlike(a: &Config, b: &Config) -> Option<String> {
-    let text = |config: &Config| config.0.get("text_config").and_then(Value::as_object).cloned();
-    let [a, b] = [a, b].map(|config| text(config).unwrap_or_else(|| config.0.clone()));
-    for key in ALIKE {
-        if let Some((x, y)) = a.get(key).zip(b.get(key)).filter(|(x, y)| x != y) {
-            return Some(format!("{key} is {x} and {y}"));
-        }
-    }
-    let ((theta_a, scaling_a), (theta_b, scaling_b)) = (rope(&a), rope(&b));
-    if let Some((x, y)) = theta_a.zip(theta_b).filter(|(x, y)| (x - y).abs() > 0.0) {
-        return Some(format!("rope_theta is {x} and {y}"));
-    }
-    let shown = |scaling: &Map<String, Value>| Value::from(scaling.clone());
-    (scaling_a != scaling_b).then(|| format!("rope_scaling is {} and {}", shown(&scaling_a), shown(&scaling_b)))
-}
-
-/// The base of the rotary embedding, and how it is stretched; in either of the spellings that configurations have.
-fn rope(config: &Map<String, Value>) -> (Option<f64>, Map<String, Value>) {
-    let written = ["rope_parameters", "rope_scaling"].into_iter().find_map(|key| config.get(key)?.as_object());
-    let mut scaling = written.cloned().unwrap_or_default();
-    let theta = scaling.remove("rope_theta").or_else(|| config.get("rope_theta").cloned());
-    if let Some(kind) = scaling.remove("type") {
-        scaling.insert("rope_type".to_owned(), kind);
-    }
-    if scaling.get("rope_type").is_some_and(|kind| kind == "default") {
-        scaling.clear();
-    }
-    (theta.and_then(|theta| theta.as_f64()), scaling)
+/// How the layers of a model meet those of the model whose configuration the result has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Meeting {
+    /// Tensor by tensor: they are averaged, or are apart from the language model's layers.
+    Merged,
+    /// As layers of their own, above or below the other's.
+    Stacked,
 }
 
 impl<'r> Planner<'r> {
@@ -73,7 +29,9 @@ impl<'r> Planner<'r> {
         for (number, view) in views.iter().enumerate().skip(1) {
             let member = &view.members[0];
             let is_last = number + 1 == views.len();
-            for outside in [false, true].into_iter().filter(|outside| !outside || is_last) {
+            // What is behind the last layer is called the same, however many layers there are.
+            let count = self.layers(first.source, names).count;
+            for outside in [None, Some(count)].into_iter().filter(|outside| outside.is_none() || is_last) {
                 let (ours, theirs) = [first, member].map(|member| self.shapes(member.source, outside, names)).into();
                 let Some((name, shape)) = ours.symmetric_difference(&theirs).next() else { continue };
                 let [a, b] = [first, member].map(|member| self.models[member.source].1.place());
@@ -86,20 +44,51 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// Names and shapes of a model's tensors: of those of layers, what follows the number; or of those `outside` of them.
+    /// Compares what the configuration of the result's donor and that of another model say of how layers compute.
+    ///
+    /// Refuses what no merge makes right; and of layers that stand among those of the donor, all that one configuration
+    /// cannot say of both. The rest may be meant, and becomes a note.
+    pub(super) fn check_config(&mut self, donor: usize, source: usize, meeting: Meeting, place: &str) -> Result<()> {
+        let [a, b] = [donor, source].map(|source| &self.models[source].1);
+        let is_told = |difference: &Difference| meeting == Meeting::Merged || !is_of_single_layers(difference);
+        let differences: Vec<Difference> = differences(a.config(), b.config()).into_iter().filter(is_told).collect();
+        let is_refused = |difference: &&Difference| match meeting {
+            Meeting::Merged => difference.effect == Effect::Fatal,
+            Meeting::Stacked => difference.effect <= Effect::Layer,
+        };
+        let refused: Vec<String> = differences.iter().filter(is_refused).map(Difference::both).collect();
+        if !refused.is_empty() {
+            let what = format!("{} and {}: config.json: {}", a.place(), b.place(), refused.join("; "));
+            return Err(Error::user(what).at(place).hint(match meeting {
+                Meeting::Merged => "the same tensors compute something else in them: only models of one architecture can be merged",
+                Meeting::Stacked => "the result has one config.json for all its layers: only layers that compute alike can stand among each other",
+            }));
+        }
+        if !differences.is_empty() {
+            let [a, b] = [donor, source].map(|source| &self.models[source].0);
+            let said: Vec<String> = differences.iter().map(Difference::not).collect();
+            let note =
+                format!("`{b}`: its config.json is not that of `{a}`, which the result takes: {}", said.join("; "));
+            self.plan.notes.push(note);
+        }
+        Ok(())
+    }
+
+    /// Names and shapes of a model's tensors: of those of layers, what follows the number; or of those `outside` of them, as
+    /// they are called in a model of so many layers.
     pub(super) fn shapes(
         &self,
         source: usize,
-        outside: bool,
+        outside: Option<usize>,
         names: &dyn Fn(&str) -> bool,
     ) -> BTreeSet<(String, Vec<usize>)> {
         let index = self.models[source].1.index();
-        let layers = Layers::within(index, names);
+        let layers = self.layers(source, names);
         let mut shapes = BTreeSet::new();
         for (name, meta) in index.iter().filter(|(name, _)| names(name)) {
-            match layers.of_tensor(name) {
-                Some(_) if !outside => drop(shapes.insert((layers.rest(name).to_owned(), meta.shape.clone()))),
-                None if outside => drop(shapes.insert((name.clone(), meta.shape.clone()))),
+            match (layers.of_tensor(name), outside) {
+                (Some(_), None) => drop(shapes.insert((layers.rest(name).to_owned(), meta.shape.clone()))),
+                (None, Some(count)) => drop(shapes.insert((layers.outside(name, count), meta.shape.clone()))),
                 _ => {}
             }
         }
@@ -115,6 +104,11 @@ impl<'r> Planner<'r> {
         theirs: &BTreeMap<Key, &str>,
     ) -> Result<()> {
         let [donor, model] = [first, member].map(|member| &self.models[member.source].1);
+        let shapes = |index: &Index, keys: &BTreeMap<Key, &str>| {
+            let mut shapes: Vec<Vec<usize>> = keys.values().map(|name| index[*name].shape.clone()).collect();
+            shapes.sort_unstable();
+            shapes
+        };
         let lacks =
             |one: &dyn Weights, has: &BTreeMap<Key, &str>, other: &dyn Weights, wanted: &BTreeMap<Key, &str>| {
                 let missing: Vec<&str> =
@@ -122,7 +116,13 @@ impl<'r> Planner<'r> {
                 let (name, more) = (missing.first()?, missing.len() - 1);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 let message = format!("{} lacks `{name}`{more}, which {} has", one.place(), other.place());
-                Some(Error::user(message).hint("only models of one architecture and size can be merged"))
+                let renamed = has.len() == wanted.len() && shapes(one.index(), has) == shapes(other.index(), wanted);
+                Some(Error::user(message).hint(if renamed {
+                "only the names of their tensors differ: store one of them anew with the version of its program that \
+                     stored the other"
+            } else {
+                "only models of one architecture and size can be merged"
+            }))
             };
         if let Some(error) =
             lacks(&**model, theirs, &**donor, firsts).or_else(|| lacks(&**donor, firsts, &**model, theirs))
@@ -135,7 +135,7 @@ impl<'r> Planner<'r> {
                 let (a, b) = (donor.place(), model.place());
                 let message = format!("{a} and {b}: the shapes of `{name}` differ: {shape:?} and {other:?}");
                 return Err(Error::user(message).hint(if key.0.is_none() && shape.get(1..) == other.get(1..) {
-                    "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's"
+                    vocabulary::VOCABULARIES_DIFFER
                 } else {
                     "only models of one architecture and size can be merged"
                 }));

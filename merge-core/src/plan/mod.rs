@@ -5,9 +5,13 @@
 //! last one does.
 
 mod alike;
+mod counted;
+mod draws;
+mod ignored;
 mod modules;
 mod path;
 
+use ignored::ignored;
 use modules::module_of;
 
 use crate::{
@@ -15,11 +19,11 @@ use crate::{
     error::{Error, Result},
     evomistral,
     merge::{Job, Operand},
-    method::{Base, Method, Scope, Settings, Value, method},
+    method::{Base, Method, Scope, Settings, method},
     names::Layers,
-    random::{Draws, Stream, Twister},
-    recipe::{At, Fix, Generator, Parameters, Recipe, Slice, lookup},
-    sources::Sources,
+    random::{Draws, Stream},
+    recipe::{At, Fix, Parameters, Recipe, Slice, lookup},
+    sources::{Sources, donor},
     weights::{Index, Meta, Weights},
 };
 use std::{
@@ -80,6 +84,7 @@ pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Resul
     let mut planner = Planner {
         recipe,
         models,
+        donor: sources.position(donor(recipe)),
         plan: Plan {
             index: Index::new(),
             jobs: BTreeMap::new(),
@@ -88,6 +93,7 @@ pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Resul
             notes: ignored(recipe),
         },
     };
+    planner.check_layers(sources)?;
     if !recipe.path.is_empty() {
         planner.path(sources)?;
         return Ok(planner.plan);
@@ -96,38 +102,31 @@ pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Resul
         let names = |_: &str| true;
         let views = planner.views(sources, &recipe.models, &recipe.slices, &[&recipe.parameters], &names)?;
         planner.stack(&views, &names)?;
+        planner.check_configs(&[(views, true)])?;
     } else {
         let modules: Vec<&str> = recipe.modules.iter().map(|(name, _)| name.as_str()).collect();
         planner.check_modules(sources, &modules)?;
+        let mut all = Vec::new();
         for (name, module) in recipe.modules.iter() {
             let names = |tensor: &str| module_of(tensor, &modules) == Some(name.as_str());
             let levels = [&module.parameters, &recipe.parameters];
             let views = planner.views(sources, &module.models, &module.slices, &levels, &names)?;
             planner.stack(&views, &names)?;
+            let member = views[0].members[0].source;
+            let holds_layers = planner.layers(member, &names).prefix == planner.layers(member, &|_| true).prefix;
+            all.push((views, holds_layers));
         }
+        planner.check_configs(&all)?;
     }
     planner.draw()?;
     Ok(planner.plan)
 }
 
-/// What mergekit ignores, and so does a recipe that does not ask for the fix.
-fn ignored(recipe: &Recipe) -> Vec<String> {
-    if recipe.fixes.iter().any(|fix| fix.value == Fix::SliceMethod) {
-        return Vec::new();
-    }
-    let slices = recipe.slices.iter().chain(recipe.modules.iter().flat_map(|(_, module)| module.slices.iter()));
-    let own = slices.filter_map(|slice| slice.merge_method.as_ref());
-    own.filter(|own| own.value != recipe.merge_method.value)
-        .map(|own| {
-            let (place, all) = (own.place.of(&recipe.file), &recipe.merge_method.value);
-            format!("{place}: mergekit ignores a slice's own method and takes `{all}`, and so does this merge; `fixes: [slice_method]` applies it")
-        })
-        .collect()
-}
-
 struct Planner<'r> {
     recipe: &'r Recipe,
     models: &'r Models,
+    /// Whose configuration the result has.
+    donor: usize,
     plan: Plan,
 }
 
@@ -236,12 +235,12 @@ impl<'r> Planner<'r> {
         // Layers that are stacked, and whose number `config.json` has.
         let is_main =
             self.is_stacked(views) && self.layers(views[0].members[0].source, &|_| true).prefix == main.prefix;
+        let total = views.iter().map(|view| view.members[0].layers.len()).sum();
         let mut below = 0;
         for (number, view) in views.iter().enumerate() {
             let (first, last) = (number == 0, number + 1 == views.len());
             let count = view.members[0].layers.len();
-            let donor = &self.models[view.members[0].source].1;
-            let donor_layers = Layers::within(donor.index(), names);
+            let donor_layers = self.layers(view.members[0].source, names);
             let wanted = |layers: &Layers, name: &str| {
                 let before = layers.is_before(name);
                 (first && before) || (last && !before)
@@ -251,13 +250,13 @@ impl<'r> Planner<'r> {
                 .iter()
                 .map(|member| {
                     let index = self.models[member.source].1.index();
-                    let layers = Layers::within(index, names);
+                    let layers = self.layers(member.source, names);
                     let key = |name: &'r str| match layers.of_tensor(name) {
                         Some(layer) => {
                             let rest = layers.rest(name).to_owned();
                             member.layers.contains(&layer).then(|| (Some(layer - member.layers.start), rest))
                         }
-                        None => wanted(&layers, name).then(|| (None, name.to_owned())),
+                        None => wanted(&layers, name).then(|| (None, layers.outside(name, total))),
                     };
                     index
                         .keys()
@@ -270,15 +269,17 @@ impl<'r> Planner<'r> {
                 self.comparable(&view.members[0], &tensors[0], member, theirs).map_err(|e| e.at(&member.place))?;
             }
             for key in tensors[0].keys() {
+                let inputs: Vec<&str> = tensors.iter().map(|theirs| theirs[key]).collect();
                 let (output, t) = match key {
                     (Some(layer), rest) => {
                         let t = if count > 1 { *layer as f64 / (count - 1) as f64 } else { 1.0 };
                         (format!("{}{}{rest}", main.prefix, below + layer), t)
                     }
-                    (None, name) if donor_layers.is_before(name) => (name.clone(), donor_layers.depth(name)),
+                    (None, name) if donor_layers.is_before(inputs[0]) || donor_layers.is_in_other(inputs[0]) => {
+                        (name.clone(), donor_layers.depth(inputs[0]))
+                    }
                     (None, name) => (name.clone(), tail),
                 };
-                let inputs: Vec<&str> = tensors.iter().map(|theirs| theirs[key]).collect();
                 self.tensor(view, output, &inputs, t)?;
             }
             if is_main {
@@ -369,39 +370,6 @@ impl<'r> Planner<'r> {
         values.collect::<Result<_>>().map(Settings)
     }
 
-    /// With mergekit's generator: where in its sequence every tensor's draws begin.
-    fn draw(&mut self) -> Result<()> {
-        let Some(random) = self.recipe.random.as_ref().filter(|random| random.generator == Generator::Mergekit) else {
-            return Ok(());
-        };
-        let models = self.models.len() as u64;
-        let most = models * self.plan.index.values().map(|meta| meta.len() as u64).sum::<u64>();
-        let (twister, mut offset) = (Arc::new(Twister::within(random.seed, most)), 0);
-        let lens: BTreeMap<&String, usize> = self.plan.index.iter().map(|(name, meta)| (name, meta.len())).collect();
-        // mergekit works in the order of the source tensors' names.
-        let mut jobs: Vec<(&String, &mut Job)> = self.plan.jobs.iter_mut().collect();
-        jobs.sort_by(|(a, one), (b, other)| (one.first(), a).cmp(&(other.first(), b)));
-        for (name, job) in jobs {
-            let Job::Merge { method, models, base, .. } = job else { continue };
-            // What mergekit works in: the type that the recipe asks for, or that holds all inputs.
-            let stored = models.iter().map(|(operand, ..)| operand).chain(base.as_ref());
-            let stored = stored.map(|operand| self.models[operand.source].1.index()[&operand.tensor].dtype);
-            let work = self.recipe.dtype.map(|dtype| dtype.value).or_else(|| stored.reduce(Dtype::promote));
-            for (_, settings, draws) in models.iter_mut().filter(|(_, settings, _)| method.draws(settings)) {
-                if work == Some(Dtype::F64) {
-                    let message = format!("`{name}`: mergekit draws twice for each float64 element, and we once");
-                    return Err(Error::user(message).hint("use the default generator, or convert the models"));
-                }
-                if work == Some(Dtype::BF16) {
-                    settings.round_to_bf16("density");
-                }
-                *draws = Draws::Mergekit { twister: Arc::clone(&twister), offset };
-                offset += lens[name] as u64;
-            }
-        }
-        Ok(())
-    }
-
     /// Refuses modules that leave a tensor out.
     fn check_modules(&self, sources: &Sources, modules: &[&str]) -> Result<()> {
         let named: BTreeSet<usize> = self.recipe.references().iter().map(|one| sources.position(one)).collect();
@@ -422,21 +390,13 @@ impl<'r> Planner<'r> {
     }
 
     fn layers(&self, source: usize, names: &dyn Fn(&str) -> bool) -> Layers {
-        Layers::within(self.models[source].1.index(), names)
+        let model = &self.models[source].1;
+        // Tensors that come without a configuration are what the donor's says.
+        let own = Some(model.config()).filter(|config| !config.0.is_empty());
+        Layers::within(model.index(), own.unwrap_or(self.models[self.donor].1.config()), names)
     }
 
     fn place(&self, reference: &At<String>) -> String {
         reference.place.of(&self.recipe.file)
-    }
-}
-
-impl Settings {
-    /// Rounds a number as a recipe in `bfloat16` does it in mergekit.
-    fn round_to_bf16(&mut self, name: &str) {
-        for (known, value) in &mut self.0 {
-            if let (true, Value::Number(number)) = (*known == name, value) {
-                *number = half::bf16::from_f64(*number).to_f64();
-            }
-        }
     }
 }

@@ -1,16 +1,15 @@
 //! Plans a path: layers as they are, in the path's order, its scales folded into what they add or written beside them.
 
-use super::{Planned, Planner, alike::unlike};
+use super::{Planned, Planner, alike::Meeting};
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
     evomistral, fold, head,
     merge::{Job, Operand},
     method::{Settings, Value, passthrough::Passthrough},
-    names::Layers,
+    names::{Layers, is_numbered},
     random::{Draws, Stream},
     recipe::{At, PathForm},
-    result_config,
     sources::{Sources, donor},
     weights::Meta,
 };
@@ -31,14 +30,6 @@ impl<'r> Planner<'r> {
     pub(super) fn path(&mut self, sources: &Sources) -> Result<()> {
         let legs = self.legs(sources)?;
         let base = sources.position(donor(self.recipe));
-        let moved = legs.iter().enumerate().any(|(number, leg)| leg.layer != number);
-        if let Some(what) = result_config::by_number(self.models[base].1.config()).filter(|_| moved) {
-            let message =
-                format!("config.json: {what} follows from a layer's number in {}", self.models[base].1.place());
-            return Err(Error::user(message)
-                .at(self.recipe.path.place.of(&self.recipe.file))
-                .hint("in a path they would have other numbers, and compute something else"));
-        }
         self.check_alike(base, &legs)?;
         match self.recipe.path_form.unwrap_or_default().value {
             PathForm::Plain => self.plain(base, &legs),
@@ -73,8 +64,8 @@ impl<'r> Planner<'r> {
     }
 
     /// Refuses layers that cannot stand among those of the model that the result is configured as.
-    fn check_alike(&self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
-        let ours = self.shapes(base, false, &|_| true);
+    fn check_alike(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
+        let ours = self.shapes(base, None, &|_| true);
         let mut checked = vec![base];
         for leg in legs {
             if checked.contains(&leg.source) {
@@ -83,17 +74,15 @@ impl<'r> Planner<'r> {
             checked.push(leg.source);
             let [a, b] = [base, leg.source].map(|source| &self.models[source].1);
             let place = self.place(leg.model);
-            let hint = "a path goes through layers of one architecture and size";
-            let theirs = self.shapes(leg.source, false, &|_| true);
+            let theirs = self.shapes(leg.source, None, &|_| true);
             if let Some((name, shape)) = ours.symmetric_difference(&theirs).next() {
                 let name = name.trim_start_matches('.');
                 let what = format!("{} and {}: `{name}` of shape {shape:?} is not in both", a.place(), b.place());
-                return Err(Error::user(what).at(place).hint(hint));
+                return Err(Error::user(what)
+                    .at(place)
+                    .hint("a path goes through layers of one architecture and size"));
             }
-            if let Some(what) = unlike(a.config(), b.config()) {
-                let what = format!("{} and {}: config.json: {what}", a.place(), b.place());
-                return Err(Error::user(what).at(place).hint(hint));
-            }
+            self.check_config(base, leg.source, Meeting::Stacked, &place)?;
         }
         Ok(())
     }
@@ -101,7 +90,7 @@ impl<'r> Planner<'r> {
     /// As a model whose layers follow each other.
     fn plain(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
         let (name, model) = &self.models[base];
-        let layers = Layers::of(model.index());
+        let layers = Layers::of(&**model);
         let is_scaled = legs.iter().any(|leg| leg.scale.to_bits() != 1f64.to_bits());
         if let Some(why) = fold::refusal(model.config()).filter(|_| is_scaled) {
             let message = format!("the scales of the path cannot be folded into `{name}`: {why}");
@@ -115,12 +104,12 @@ impl<'r> Planner<'r> {
         for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
             let factor = if layers.embeddings.contains(tensor) {
                 first
-            } else if tied && tensor.ends_with("norm.weight") {
+            } else if tied && tensor.ends_with("norm.weight") && !is_numbered(tensor) {
                 1.0 / first
             } else {
                 1.0
             };
-            self.passed(tensor.clone(), base, tensor, factor);
+            self.passed(layers.outside(tensor, legs.len()), base, tensor, factor);
         }
         let tensors = self.by_layer(legs);
         let (mut product, mut hops) = (1.0, Vec::with_capacity(legs.len()));
@@ -147,16 +136,13 @@ impl<'r> Planner<'r> {
     /// As every layer once, the path and its scales beside them.
     fn evomistral(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
         let (name, model) = &self.models[base];
-        let layers = Layers::of(model.index());
+        let layers = Layers::of(&**model);
         let model_type = model.config().text("model_type")?.unwrap_or_default();
         if !evomistral::TYPES.contains(&&*model_type) || layers.prefix != "model.layers." {
             let place = self.recipe.path_form.as_ref().map(|form| form.place).unwrap_or_default();
             let message =
                 format!("path_form: `evomistral` is a form of Mistral models, and `{name}` is `{model_type}`");
             return Err(Error::user(message).at(place.of(&self.recipe.file)).hint("`plain` is a form of any model"));
-        }
-        for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
-            self.passed(tensor.clone(), base, tensor, 1.0);
         }
         let (mut numbers, mut scales) = (Vec::new(), Vec::new());
         for leg in legs {
@@ -168,6 +154,9 @@ impl<'r> Planner<'r> {
             }
             numbers.extend((number as i64).to_le_bytes());
             scales.extend((leg.scale as f32).to_le_bytes());
+        }
+        for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
+            self.passed(layers.outside(tensor, self.plan.stacked.len()), base, tensor, 1.0);
         }
         let tensors = self.by_layer(legs);
         for (number, (source, layer)) in self.plan.stacked.clone().into_iter().enumerate() {
@@ -191,9 +180,9 @@ impl<'r> Planner<'r> {
         sources.sort_unstable();
         sources.dedup();
         for source in sources {
-            let index = self.models[source].1.index();
-            let layers = Layers::of(index);
-            for name in index.keys() {
+            let model = &self.models[source].1;
+            let layers = Layers::of(&**model);
+            for name in model.index().keys() {
                 if let Some(layer) = layers.of_tensor(name) {
                     tensors.entry((source, layer)).or_default().push((layers.rest(name), name.as_str()));
                 }

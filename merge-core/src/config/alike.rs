@@ -1,0 +1,160 @@
+//! What two configurations say otherwise of how the same tensors compute.
+//!
+//! Every key is compared, in all blocks, but for those of which [`super::effect`] says that they change nothing.
+
+use super::effect::{Effect, effect, is_by_number, last};
+use crate::{evomistral, weights::Config};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// A key that two configurations have otherwise.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Difference {
+    pub(crate) effect: Effect,
+    pub(crate) key: String,
+    /// The values; nothing where one does not say.
+    pub(crate) values: [Option<Value>; 2],
+}
+
+/// What two configurations say otherwise, the worst first.
+pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
+    let [a, b] = [a, b].map(flat);
+    let mut differences = Vec::new();
+    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+        let values = [&a, &b].map(|keys| keys.get(key).cloned());
+        if let Some(effect) = effect(key, &values) {
+            differences.push(Difference { effect, key: key.clone(), values });
+        }
+    }
+    let is_block = |difference: &Difference| difference.values.iter().flatten().any(Value::is_object);
+    differences.sort_by_key(|difference| (difference.effect, is_block(difference)));
+    differences
+}
+
+/// Whether a key says something of single layers. Where layers are stacked, what it says of each goes with it.
+pub(crate) fn is_of_single_layers(difference: &Difference) -> bool {
+    let is_list = |value: &Value| value.is_array();
+    is_by_number(last(&difference.key)) || difference.values.iter().flatten().any(is_list)
+}
+
+impl Difference {
+    /// `rope_theta is 10000 and 500000`.
+    pub(crate) fn both(&self) -> String {
+        let [x, y] = self.values.each_ref().map(|value| shown(value.as_ref()));
+        format!("{} is {x} and {y}", self.key)
+    }
+
+    /// `rope_theta is 500000, not 10000`: what the second says, and the first.
+    pub(crate) fn not(&self) -> String {
+        let [x, y] = self.values.each_ref().map(|value| shown(value.as_ref()));
+        format!("{} is {y}, not {x}", self.key)
+    }
+}
+
+/// A value in few characters.
+fn shown(value: Option<&Value>) -> String {
+    let Some(value) = value else { return "not said".to_owned() };
+    let text = match value {
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string()),
+        value => value.to_string(),
+    };
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// All keys with their values, those within blocks with dots; the language model's rotary settings in one spelling.
+fn flat(config: &Config) -> BTreeMap<String, Value> {
+    let mut keys = BTreeMap::new();
+    let depth = config.blocks().len() - 1;
+    let prefix = config.blocks().swap_remove(depth).0;
+    let mut config = config.clone();
+    let rotary = take_rotary(config.block_mut(depth));
+    flatten("", &config.0, &mut keys);
+    if let Some(kind) = keys.get_mut("model_type").filter(|kind| *kind == evomistral::TYPES[0]) {
+        // Its layers are those of the other.
+        *kind = evomistral::TYPES[1].into();
+    }
+    keys.extend(rotary.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
+    keys
+}
+
+fn flatten(prefix: &str, block: &Map<String, Value>, keys: &mut BTreeMap<String, Value>) {
+    for (key, value) in block {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Object(within) => flatten(&format!("{key}."), within, keys),
+            value => drop(keys.insert(key, value.clone())),
+        }
+    }
+}
+
+/// Takes out what says how positions turn queries and keys, in one spelling: the base, the part of a head, and how it is
+/// stretched; of layers with a window too, where these have their own. And the window, where a switch says that there is none.
+fn take_rotary(block: &mut Map<String, Value>) -> Map<String, Value> {
+    let mut rotary = Map::new();
+    if block.get("use_sliding_window") == Some(&Value::Bool(false)) {
+        block.remove("sliding_window");
+        block.remove("max_window_layers");
+    }
+    let written = ["rope_parameters", "rope_scaling"].map(|key| block.remove(key));
+    let written = written.into_iter().flatten().find_map(|value| match value {
+        Value::Object(keys) => Some(keys),
+        _ => None,
+    });
+    let mut all = written.unwrap_or_default();
+    // By type of layer, if every entry is a block.
+    let by_type = !all.is_empty() && all.values().all(Value::is_object);
+    let mut parts: Vec<(&str, Map<String, Value>)> = Vec::new();
+    if by_type {
+        for (kind, name) in [("full_attention", ""), ("sliding_attention", "local_")] {
+            if let Some(Value::Object(keys)) = all.remove(kind) {
+                parts.push((name, keys));
+            }
+        }
+        rotary.extend(all);
+    } else {
+        parts.push(("", all));
+    }
+    let original = block.get("original_max_position_embeddings").cloned();
+    for (name, mut keys) in parts {
+        let [theta, part, scaling] = match name {
+            "" => ["rope_theta", "partial_rotary_factor", "rope_scaling"],
+            _ => ["rope_local_base_freq", "rope_local_partial_rotary_factor", "rope_local_scaling"],
+        };
+        for (from, to) in [("rope_theta", theta), ("partial_rotary_factor", part)] {
+            if let Some(value) = keys.remove(from).filter(|value| !value.is_null()) {
+                rotary.insert(to.to_owned(), value);
+            }
+        }
+        if let Some(kind) = keys.remove("type") {
+            keys.entry("rope_type").or_insert(kind);
+        }
+        if keys.get("original_max_position_embeddings") == original.as_ref() {
+            keys.remove("original_max_position_embeddings");
+        }
+        if keys.get("rope_type").is_none_or(|kind| kind == "default") {
+            keys.remove("rope_type");
+        }
+        if !keys.is_empty() {
+            rotary.insert(scaling.to_owned(), keys.into());
+        }
+    }
+    let spellings = [
+        ("rope_theta", "rope_theta"),
+        ("rotary_emb_base", "rope_theta"),
+        ("rotary_embedding_base", "rope_theta"),
+        ("global_rope_theta", "rope_theta"),
+        ("rope_local_base_freq", "rope_local_base_freq"),
+        ("local_rope_theta", "rope_local_base_freq"),
+        ("partial_rotary_factor", "partial_rotary_factor"),
+        ("rotary_pct", "partial_rotary_factor"),
+    ];
+    for (from, to) in spellings {
+        if let Some(value) = block.remove(from).filter(|value| !value.is_null()) {
+            rotary.entry(to).or_insert(value);
+        }
+    }
+    rotary
+}

@@ -1,0 +1,250 @@
+//! What a configuration says of layers by their numbers, made true of layers that have other numbers, or refused.
+//!
+//! Three kinds of keys speak of single layers. A list with an entry for each layer, as `layer_types`, is stacked as the layers
+//! are. The keys of [`super::by_number`] say by a number or a pattern which layers they mean; where that still comes out true,
+//! they stay, and where another number or list says the same exactly, they are rewritten. Anything else is refused.
+
+use super::{
+    by_number::{KEYS, LayerKey, NO_LAYERS, Says},
+    language,
+};
+use crate::weights::Config;
+use serde_json::{Map, Value};
+
+/// A layer of the result: whose configuration speaks of it, and under which number.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'m> {
+    pub(crate) config: &'m Config,
+    pub(crate) layer: usize,
+}
+
+/// What a configuration would say wrongly.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Untrue {
+    /// The key and its value, as `config.json` has them.
+    pub(crate) said: String,
+    /// The first layer that it would be wrong of; none if it speaks of how many there are.
+    pub(crate) layer: Option<usize>,
+}
+
+/// Makes the configuration of a model with `count` layers that of one with these.
+pub(super) fn restack(config: &mut Config, count: usize, origins: &[Origin<'_>]) -> Result<(), Untrue> {
+    let donor = config.clone();
+    let (kinds, ahead): (Vec<&str>, _) = (donor.kinds().collect(), donor.ahead());
+    let blocks: Vec<_> = origins.iter().map(|origin| origin.config.blocks()).collect();
+    let depths = donor.blocks();
+    for (depth, (prefix, donors)) in depths.iter().enumerate() {
+        // What a kind of model takes for a key that is absent, it takes for the language model.
+        let kinds = if depth + 1 == depths.len() { &kinds[..] } else { &[] };
+        let own = |(blocks, origin): (&Vec<(String, _)>, &Origin<'_>)| OwnLayer {
+            block: blocks.get(depth).map_or(donors, |(_, block)| *block),
+            layer: origin.layer,
+        };
+        let stack = Restacked { kinds, donors, count, layers: blocks.iter().zip(origins).map(own).collect() };
+        let (block, counters) = (config.block_mut(depth), language::counters(donors));
+        for (key, value) in block.iter_mut() {
+            if counters.contains(&key.as_str()) && value.as_u64() == Some(count as u64) {
+                *value = Value::from(origins.len());
+            } else if let Value::Array(list) = value
+                && count > 1
+                && (list.len() == count || ahead > 0 && list.len() == count + ahead)
+                && !is_no_list_of_layers(key)
+            {
+                // What is behind the last layer stays there.
+                let behind = list.split_off(count);
+                let entry = |own: &OwnLayer<'_>| {
+                    let entry = own.block.get(key).and_then(|list| list.get(own.layer)).or_else(|| list.get(own.layer));
+                    entry.cloned().unwrap_or_default()
+                };
+                *list = stack.layers.iter().map(entry).chain(behind).collect();
+            }
+        }
+        for key in KEYS {
+            key.hold(block, &stack).map_err(|untrue| Untrue { said: format!("{prefix}{}", untrue.said), ..untrue })?;
+        }
+    }
+    Ok(())
+}
+
+/// The layers of the result, for one block of its configuration.
+struct Restacked<'m> {
+    /// What kinds of model the donor is.
+    kinds: &'m [&'m str],
+    /// The donor's block as it was, and how many layers that has.
+    donors: &'m Map<String, Value>,
+    count: usize,
+    layers: Vec<OwnLayer<'m>>,
+}
+
+/// A layer of the result: the block of the model it comes from, and its number there.
+struct OwnLayer<'m> {
+    block: &'m Map<String, Value>,
+    layer: usize,
+}
+
+fn is_no_list_of_layers(key: &str) -> bool {
+    let is_token = ["_token_id", "_token_ids", "_token_index", "_tokens"].iter().any(|end| key.ends_with(end));
+    let speaks_of_numbers =
+        |known: &LayerKey| known.key == key && !matches!(known.says, Says::Every { .. } | Says::Map);
+    is_token || NO_LAYERS.contains(&key) || KEYS.iter().any(speaks_of_numbers)
+}
+
+impl LayerKey {
+    /// Holds one key against the layers of the result: leaves it, rewrites it, or says what would be untrue.
+    fn hold(&self, block: &mut Map<String, Value>, stack: &Restacked<'_>) -> Result<(), Untrue> {
+        let value = self.value(block, stack.kinds);
+        // What each layer is, as the model it comes from says; as the donor does, if that says nothing.
+        let was = |own: &OwnLayer<'_>| {
+            let block = if self.lookup(own.block).is_some() { own.block } else { stack.donors };
+            self.says.of(&self.value(block, stack.kinds), own.layer, stack.count, block)
+        };
+        let was: Vec<Value> = stack.layers.iter().map(was).collect();
+        let total = was.len();
+        let untrue = |(layer, was): (usize, &Value)| self.says.of(&value, layer, total, block) != *was;
+        let first = was.iter().enumerate().position(untrue);
+        let is_recounted = !value.is_null() && total != stack.count;
+        // What has an entry for each layer, or names some, has to end where they end.
+        let lists = matches!(self.says, Says::Letters | Says::Repeats | Says::Numbers { .. } | Says::Map);
+        let depends_on_all = matches!(self.says, Says::NumberAndTotal | Says::Total) && is_recounted;
+        if first.is_none() && !depends_on_all && !(lists && is_recounted) {
+            return Ok(());
+        }
+        let is_written = self.key != "model_type";
+        if let Some(rewritten) = self.says.rewritten(&value, &was).filter(|_| is_written && !depends_on_all) {
+            self.write(block, rewritten);
+            return Ok(());
+        }
+        if first.is_none() && !depends_on_all {
+            return Ok(());
+        }
+        if self.unless.iter().any(|list| block.get(*list).is_some_and(|list| !is_nothing(list))) {
+            // The list is what counts, and a loader that looks here would find what is no longer so.
+            if is_written {
+                block.shift_remove(self.key);
+            }
+            return Ok(());
+        }
+        let kind = || self.kinds.iter().find(|(kind, _)| stack.kinds.contains(kind)).map_or("", |(kind, _)| kind);
+        let value = if self.key == "model_type" { kind().into() } else { value };
+        Err(Untrue { said: format!("{}: {value}", self.key), layer: first })
+    }
+
+    /// What is written, or what models of these kinds take without; null where it has no effect.
+    fn value(&self, block: &Map<String, Value>, kinds: &[&str]) -> Value {
+        if !self.needs.is_empty() && block.get(self.needs).is_none_or(is_nothing) {
+            return Value::Null;
+        }
+        let of_kind = || self.kinds.iter().find(|(kind, _)| kinds.contains(kind)).map(|(_, value)| Value::from(*value));
+        let value = self.lookup(block).cloned().or_else(of_kind);
+        value.filter(|value| !is_nothing(value)).unwrap_or_default()
+    }
+
+    fn lookup<'b>(&self, block: &'b Map<String, Value>) -> Option<&'b Value> {
+        match self.key.split_once('.') {
+            Some((outer, inner)) => block.get(outer)?.get(inner),
+            None => block.get(self.key).filter(|_| self.key != "model_type"),
+        }
+    }
+
+    fn write(&self, block: &mut Map<String, Value>, value: Value) {
+        match self.key.split_once('.') {
+            Some((outer, inner)) => block[outer][inner] = value,
+            None => drop(block.insert(self.key.to_owned(), value)),
+        }
+    }
+}
+
+/// Null, false, nothing in it, or a number that stands for "none".
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is) => !is,
+        Value::Number(number) => number.as_f64().is_some_and(|number| number <= 0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
+
+impl Says {
+    /// What a key with this value says of one of `count` layers.
+    fn of(self, value: &Value, layer: usize, count: usize, block: &Map<String, Value>) -> Value {
+        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+        let at = |list: &[Value], layer: usize| list.get(layer).cloned().unwrap_or_default();
+        match (self, value) {
+            (Self::First { more: 0 } | Self::Numbers { .. }, Value::Null) => false.into(),
+            (_, Value::Null) | (Self::Total, _) => Value::Null,
+            (Self::First { more }, _) if number.is_some() => (layer < number.unwrap_or(0) + more).into(),
+            (Self::First { .. }, Value::Array(list)) => (layer < list.len()).into(),
+            (Self::Every { ahead }, Value::Number(_)) => {
+                ((layer + ahead).checked_rem(number.unwrap_or(0)) == Some(0)).into()
+            }
+            (Self::Every { .. } | Self::Turn | Self::Letters, Value::String(text)) => {
+                let letters = text.chars().count();
+                let is_repeated = self != Self::Letters;
+                let letter = text.chars().nth(if is_repeated { layer % letters.max(1) } else { layer });
+                letter.map_or(Value::Null, |letter| letter.to_string().into())
+            }
+            (Self::Every { .. } | Self::Turn, Value::Array(list)) => at(list, layer % list.len().max(1)),
+            (Self::Turn, Value::Number(_)) => layer.checked_rem(number.unwrap_or(0)).into(),
+            (Self::EveryFrom { offset, default }, _) => {
+                let offset = block.get(offset).and_then(Value::as_u64).unwrap_or(default);
+                (layer.checked_rem(number.unwrap_or(0)) == usize::try_from(offset).ok()).into()
+            }
+            (Self::Numbers { from }, _) => numbers(value).contains(&(layer + from)).into(),
+            (Self::Last, _) => (layer + 1 == count).into(),
+            (Self::Repeats, _) => at(&repeated(value), layer),
+            (Self::Map, _) => value.get(layer.to_string()).cloned().unwrap_or_default(),
+            _ => layer.into(),
+        }
+    }
+
+    /// The value that says this of each layer, if there is one.
+    fn rewritten(self, value: &Value, layers: &[Value]) -> Option<Value> {
+        let holds = |layer: &Value| layer == &Value::Bool(true);
+        match (self, value) {
+            (Self::First { more }, Value::Number(_)) => {
+                let first = layers.iter().take_while(|layer| holds(layer)).count();
+                let is_leading = !layers[first..].iter().any(holds);
+                is_leading.then(|| first.checked_sub(more)).flatten().map(Value::from)
+            }
+            (Self::Numbers { from }, Value::String(_) | Value::Array(_)) => {
+                let wanted =
+                    layers.iter().enumerate().filter(|(_, layer)| holds(layer)).map(|(number, _)| number + from);
+                Some(match value {
+                    Value::String(_) => wanted.map(|number| number.to_string()).collect::<Vec<_>>().join(",").into(),
+                    _ => wanted.collect(),
+                })
+            }
+            (Self::Letters, Value::String(_)) => {
+                layers.iter().map(Value::as_str).collect::<Option<String>>().map(Value::from)
+            }
+            (Self::Turn, Value::Array(_)) => Some(layers.into()),
+            (Self::Repeats, Value::Array(_)) => Some(serde_json::json!([[layers, 1]])),
+            (Self::Map, Value::Object(_)) => {
+                let entries = layers.iter().enumerate().filter(|(_, entry)| !entry.is_null());
+                Some(entries.map(|(layer, entry)| (layer.to_string(), entry.clone())).collect::<Map<_, _>>().into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `[0, 3]`, or `"0,3"`.
+fn numbers(value: &Value) -> Vec<usize> {
+    let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
+    match value {
+        Value::Array(list) => list.iter().filter_map(number).collect(),
+        Value::String(text) => text.split(',').filter_map(|part| part.trim().parse().ok()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// `[[["global", "local"], 2]]` → global, local, global, local.
+fn repeated(value: &Value) -> Vec<Value> {
+    let group = |group: &Value| {
+        let (list, times) = (group.get(0)?.as_array()?.clone(), group.get(1)?.as_u64()?.min(1 << 16));
+        Some((0..times).flat_map(move |_| list.clone()))
+    };
+    value.as_array().into_iter().flatten().filter_map(group).flatten().take(1 << 16).collect()
+}

@@ -1,0 +1,214 @@
+//! The keys of configurations that say of which layers they speak by a number, a step or a pattern: one table.
+//!
+//! Gone through: `configuration_*.py` and what they read in transformers 4.57 and 5.24, and models with code of their own.
+
+/// How a key says which layers it means. Layers are counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// So many of the first, and `more`; of a list, as many as it has entries.
+    First { more: usize },
+    /// Those whose number and `ahead` is a multiple of it. A text or a list is gone through again and again.
+    Every { ahead: usize },
+    /// Those whose number divided by it leaves the `offset`, another key.
+    EveryFrom { offset: &'static str, default: u64 },
+    /// Layers in turn: those whose number leaves the same remainder are alike, or have the same entry of a list.
+    Turn,
+    /// These, the first being `from`.
+    Numbers { from: usize },
+    /// The last.
+    Last,
+    /// A letter for each layer.
+    Letters,
+    /// Lists of entries, and how often each list is gone through.
+    Repeats,
+    /// An entry for some layers, by number.
+    Map,
+    /// What each layer computes depends on its number itself.
+    Number,
+    /// It depends on its number, and on how many there are.
+    NumberAndTotal,
+    /// It depends on how many there are.
+    Total,
+}
+
+/// A key, and what it says.
+pub(super) struct LayerKey {
+    /// With a dot where it is within another; `model_type` where nothing is written of what kinds of models do.
+    pub(super) key: &'static str,
+    pub(super) says: Says,
+    /// Lists with an entry for each layer; where one is there, it is what loaders look at.
+    pub(super) unless: &'static [&'static str],
+    /// A key that has to be there, and not be false or null, for this one to have an effect.
+    pub(super) needs: &'static str,
+    /// Kinds of models that take a value where the key is absent.
+    pub(super) kinds: &'static [(&'static str, u64)],
+}
+
+const fn key(key: &'static str, says: Says) -> LayerKey {
+    LayerKey { key, says, unless: &[], needs: "", kinds: &[] }
+}
+
+impl LayerKey {
+    const fn unless(self, unless: &'static [&'static str]) -> Self {
+        Self { unless, ..self }
+    }
+
+    const fn needs(self, needs: &'static str) -> Self {
+        Self { needs, ..self }
+    }
+
+    const fn kinds(self, kinds: &'static [(&'static str, u64)]) -> Self {
+        Self { kinds, ..self }
+    }
+}
+
+const FIRST: Says = Says::First { more: 0 };
+/// Layers `n - 1`, `2n - 1` and so on.
+const EVERY: Says = Says::Every { ahead: 1 };
+const NUMBERS: Says = Says::Numbers { from: 0 };
+
+const TYPES: &[&str] = &["layer_types", "layers_block_type"];
+const MLP_TYPES: &[&str] = &["mlp_layer_types"];
+
+pub(super) const KEYS: &[LayerKey] = &[
+    // Which layers have experts.
+    key("first_k_dense_replace", FIRST).unless(MLP_TYPES).kinds(&[
+        ("deepseek_v3", 3),
+        ("glm4_moe", 1),
+        ("kimi_linear", 1),
+    ]),
+    key("num_dense_layers", FIRST).unless(MLP_TYPES),
+    key("n_dense_layers", FIRST),
+    key("dense_mlp_idx", FIRST).unless(MLP_TYPES),
+    key("num_hash_layers", FIRST).unless(MLP_TYPES).kinds(&[("deepseek_v4", 3)]),
+    key("moe_layer_start_index", FIRST).kinds(&[("ernie4_5_moe", 1)]),
+    key("moe_layer_end_index", Says::First { more: 1 }),
+    key("moe_layer_interval", EVERY),
+    key("moe_layer_freq", Says::Every { ahead: 0 }).unless(MLP_TYPES),
+    key("decoder_sparse_step", EVERY).unless(MLP_TYPES),
+    key("mlp_only_layers", NUMBERS).unless(MLP_TYPES),
+    key("interleave_moe_layer_step", EVERY).unless(&["moe_layers"]),
+    key("moe_layers", NUMBERS),
+    key("moe_layers_enum", NUMBERS),
+    key("expert_layer_period", Says::EveryFrom { offset: "expert_layer_offset", default: 1 }).kinds(&[("jamba", 2)]),
+    key("moe_layer_frequency", EVERY),
+    key("num_sparse_decoder_layers", Says::NumberAndTotal),
+    // How layers attend, or what they do instead.
+    key("full_attention_interval", EVERY).unless(TYPES).kinds(&[
+        ("qwen3_next", 4),
+        ("qwen3_5_text", 4),
+        ("qwen3_5_moe_text", 4),
+    ]),
+    key("sliding_window_pattern", EVERY).unless(TYPES).kinds(&[
+        ("gemma2", 2),
+        ("gemma3_text", 6),
+        ("gemma3n_text", 5),
+        ("gemma4_text", 6),
+        ("cohere2", 4),
+        ("gpt_oss", 2),
+        ("olmo3", 4),
+        ("cwm", 4),
+        ("exaone4", 4),
+        ("modernbert-decoder", 3),
+    ]),
+    key("_sliding_window_pattern", EVERY).unless(TYPES),
+    key("prefix_dense_sliding_window_pattern", Says::Number).unless(TYPES).needs("first_k_dense_replace"),
+    key("max_window_layers", FIRST).unless(TYPES).needs("use_sliding_window"),
+    // Below `max_window_layers` every other layer of these has the window.
+    key("model_type", Says::Turn).unless(TYPES).needs("use_sliding_window").kinds(&[("qwen2_moe", 2)]),
+    // Counted from 0 in one kind and from 1 in another.
+    key("global_attn_every_n_layers", Says::Turn).unless(TYPES).kinds(&[("modernbert", 3), ("afmoe", 4)]),
+    key("dense_attention_every_n_layers", EVERY),
+    key("layer_group_size", EVERY).unless(TYPES),
+    key("attn_layer_period", Says::EveryFrom { offset: "attn_layer_offset", default: 4 })
+        .unless(&["layers_block_type"])
+        .kinds(&[("jamba", 8), ("zamba", 6)]),
+    key("attn_layer_indices", NUMBERS),
+    key("full_attn_idxs", NUMBERS).unless(TYPES),
+    key("local_layer_ids", NUMBERS).unless(TYPES),
+    key("ple_layer_ids", NUMBERS),
+    key("cross_attention_layers", NUMBERS),
+    key("linear_attn_config.full_attn_layers", Says::Numbers { from: 1 }),
+    key("linear_attn_config.kda_layers", Says::Numbers { from: 1 }),
+    key("sparse_attention_config.sparse_attention_freq", Says::Turn),
+    key("hybrid_override_pattern", Says::Letters),
+    key("index_topk_pattern", Says::Letters),
+    key("index_topk_freq", Says::Turn).unless(&["indexer_types"]),
+    key("index_skip_topk_offset", Says::Number).unless(&["indexer_types"]),
+    key("block_types", Says::Turn),
+    key("attention_types", Says::Repeats),
+    key("no_rope_layer_interval", EVERY).unless(&["no_rope_layers"]).kinds(&[("smollm3", 4), ("llama4_text", 4)]),
+    key("mb_per_layer", Says::Turn),
+    key("mamba_step", Says::Turn),
+    key("full_attention_idx", NUMBERS),
+    key("global_attn_idx", NUMBERS),
+    key("attn_layer_idxs", NUMBERS),
+    key("hcl_layer_idxs", NUMBERS),
+    key("hcm_layer_idxs", NUMBERS),
+    key("hcs_layer_idxs", NUMBERS),
+    key("slstm_at", NUMBERS),
+    key("conv_dim", Says::Map),
+    key("pruned_heads", Says::Map),
+    key("per_layer_config", Says::Map),
+    key("rope_scaling_layers", NUMBERS),
+    // What layers take from others, or what is put between them.
+    key("num_kv_shared_layers", Says::NumberAndTotal),
+    key("kv_source_layers", Says::Number),
+    key("kv_reuse_group", Says::Number),
+    // A tensor outside the layers has a part for each.
+    key("hidden_size_per_layer_input", Says::NumberAndTotal),
+    key("cla_share_factor", Says::Turn).needs("use_cla"),
+    key("hybrid_layer_ids", Says::Number),
+    key("num_mem_blocks", Says::Number),
+    key("cross_layer_interval", Says::NumberAndTotal),
+    key("cross_attn_every_n_layers", Says::NumberAndTotal),
+    key("n_input_layers", Says::NumberAndTotal),
+    key("n_output_layers", Says::NumberAndTotal),
+    key("num_layers_per_stack", Says::NumberAndTotal),
+    key("n_layers_in_prelude", Says::NumberAndTotal),
+    key("loop_layer_index_start", Says::Number),
+    key("loop_layer_index_end", Says::Number),
+    key("n_layers_per_attn_res_block", Says::Turn),
+    key("aligner_num_add_layers", Says::NumberAndTotal),
+    key("vision_config.deepstack_visual_indexes", FIRST),
+    key("deepstack_layer_map", Says::Number),
+    key("spatial_target_layers", Says::Number).needs("use_spatial_sampling"),
+    // What is computed with the number itself, or with how many layers there are.
+    key("scale_attn_by_inverse_layer_idx", Says::Number),
+    key("scale_depth", Says::Total),
+    key("model_type", Says::NumberAndTotal).kinds(&[
+        ("diffllama", 1),
+        ("minimax", 1),
+        ("minimax_text_01", 1),
+        ("minimax_m1", 1),
+        ("phi4flash", 1),
+        ("zamba", 1),
+        ("zamba2", 1),
+    ]),
+    // Which layers have a tensor that others don't have: a bias of positions, a norm that is left out, a bias.
+    key("model_type", FIRST).kinds(&[
+        ("longt5", 1),
+        ("modernbert", 1),
+        ("modernbert-decoder", 1),
+        ("mt5", 1),
+        ("switch_transformers", 1),
+        ("t5", 1),
+    ]),
+    key("model_type", Says::Last).kinds(&[("gpt_neox_japanese", 1)]),
+];
+
+/// Keys of lists that have no entry for each layer, even if they happen to be as long.
+pub(super) const NO_LAYERS: [&str; 12] = [
+    "architectures",
+    "image_grid_pinpoints",
+    "image_size",
+    "keys_to_ignore_at_inference",
+    "long_factor",
+    "mrope_section",
+    "out_features",
+    "out_indices",
+    "patch_size",
+    "short_factor",
+    "time_step_limit",
+    "vision_feature_layer",
+];

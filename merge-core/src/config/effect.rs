@@ -1,0 +1,316 @@
+//! What it means that a key of two configurations differs: one table.
+//!
+//! Unknown keys may change the forward pass. Those that do not are listed, and so are those that tensors' shapes decide, and
+//! those that are compared by whoever makes them alike (vocabulary, head, number of layers).
+
+use super::{by_number::KEYS, language::counts};
+use serde_json::Value;
+
+/// What it means that a key differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effect {
+    /// The same tensors are cut or used in another way: no merge of them is right.
+    Fatal,
+    /// A layer computes otherwise: what is averaged may be meant (a fine-tune with another rotary base); but layers of both
+    /// kinds cannot stand among each other, as one configuration speaks of all.
+    Layer,
+    /// What is around the layers, or what is not known here.
+    Around,
+}
+
+/// What it means that a key has these values; `None` where it means nothing, or is compared elsewhere.
+pub(super) fn effect(key: &str, values: &[Option<Value>; 2]) -> Option<Effect> {
+    let name = last(key);
+    if is_without_effect(key) || ELSEWHERE.contains(&name) || counts(name) {
+        return None;
+    }
+    let is_activation = ACTIVATIONS.contains(&name);
+    let effect = if FATAL.contains(&name) || is_activation {
+        Effect::Fatal
+    } else if !OF_THE_HEAD.contains(&name) && OF_LAYERS.iter().any(|part| key.contains(part)) {
+        Effect::Layer
+    } else {
+        Effect::Around
+    };
+    // Null is as if the key were absent.
+    match values.each_ref().map(|value| value.as_ref().filter(|value| !value.is_null())) {
+        [Some(x), Some(y)] if same(x, y) => None,
+        [Some(Value::String(x)), Some(Value::String(y))] if x.contains("gelu") && y.contains("gelu") => {
+            Some(effect.max(Effect::Layer))
+        }
+        [Some(_), Some(_)] => Some(effect),
+        // Where one does not say, what the other says may be what both take.
+        [Some(said), None] | [None, Some(said)] => {
+            let is_default = name == "rope_theta" && same(said, &10_000.into());
+            (effect != Effect::Fatal && !is_default && !is_usual(said) && !is_by_number(name)).then_some(effect)
+        }
+        [None, None] => None,
+    }
+}
+
+/// Whether a key says something of single layers by their number.
+pub(super) fn is_by_number(name: &str) -> bool {
+    KEYS.iter().any(|known| last(known.key) == name && name != "model_type" || known.unless.contains(&name))
+}
+
+/// A key without what it is within.
+pub(super) fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+fn is_without_effect(key: &str) -> bool {
+    let within = |block: &&'static str| key.split('.').any(|part| part == *block);
+    let name = last(key);
+    WITHOUT_EFFECT.iter().any(within)
+        || WITHOUT_EFFECT_PARTS.iter().any(|part| name.contains(part))
+        || name.starts_with('_')
+}
+
+/// Whether two values say the same: 1 and 1.0 do.
+fn same(x: &Value, y: &Value) -> bool {
+    match (x, y) {
+        (Value::Number(x), Value::Number(y)) => x.as_f64().map(f64::to_bits) == y.as_f64().map(f64::to_bits),
+        _ => x == y,
+    }
+}
+
+/// What a key says that has no effect in most kinds of models, as if it were absent.
+fn is_usual(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is) => !is,
+        Value::Number(number) => {
+            number.as_f64().is_some_and(|number| [0.0, 1.0].map(f64::to_bits).contains(&number.to_bits()))
+        }
+        Value::String(text) => text.is_empty() || text == "silu" || text == "eager" || text == "sdpa",
+        Value::Array(list) => list.iter().all(|entry| entry == "full_attention" || is_usual(entry)),
+        Value::Object(map) => map.values().all(is_usual),
+    }
+}
+
+/// Keys by what it means that they differ. Those that are in no list are around the layers.
+const FATAL: &[&str] = &[
+    "alibi",
+    "attention_hidden_size",
+    "conv_kernel",
+    "d_kv",
+    "head_dim",
+    "is_decoder",
+    "kv_channels",
+    "kv_lora_rank",
+    "mamba_d_conv",
+    "mamba_d_head",
+    "mamba_d_state",
+    "mamba_n_groups",
+    "mamba_n_heads",
+    "multi_query",
+    "multi_query_attention",
+    "multi_query_group_num",
+    "n_head",
+    "n_heads",
+    "n_kv_heads",
+    "new_decoder_architecture",
+    "norm_type",
+    "num_attention_heads",
+    "num_heads",
+    "num_key_value_heads",
+    "num_kv_heads",
+    "parallel_attn",
+    "position_embedding_type",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "ssm_state_size",
+    "use_parallel_residual",
+    "v_head_dim",
+];
+
+/// Spellings of the activation: another one is fatal, but for variants of `gelu`, which differ in the fourth decimal.
+const ACTIVATIONS: &[&str] = &[
+    "activation",
+    "activation_function",
+    "dense_act_fn",
+    "feed_forward_proj",
+    "hidden_act",
+    "hidden_activation",
+    "mlp_hidden_act",
+    "hidden_activation_function",
+];
+
+/// Parts of keys of how a layer computes.
+const OF_LAYERS: &[&str] = &[
+    "alpha",
+    "attention_bias",
+    "attention_chunk",
+    "attention_multiplier",
+    "attn_config",
+    "attn_scale",
+    "beta_f",
+    "clip_qkv",
+    "_eps",
+    "epsilon",
+    "ffn_config",
+    "floor_scale",
+    "is_causal",
+    "k_eq_v",
+    "layer_types",
+    "limit",
+    "linear_attn_config",
+    "logit_soft",
+    "moe",
+    "n_group",
+    "norm_topk",
+    "num_experts_per_tok",
+    "partial_rotary_factor",
+    "qk_",
+    "query_pre_attn",
+    "residual",
+    "rope",
+    "rotary",
+    "route",
+    "scale_attn",
+    "scale_depth",
+    "scoring_func",
+    "sliding_window",
+    "topk",
+    "top_k",
+    "use_bidirectional",
+    "window",
+];
+
+/// Exceptions to [`OF_LAYERS`]: they are of the head, after the layers.
+const OF_THE_HEAD: &[&str] = &["final_logit_softcapping"];
+
+/// Keys that do not change the forward pass: names and versions, tokens and how they are chosen, types, training, caches.
+const WITHOUT_EFFECT: &[&str] = &[
+    "add_bos_token",
+    "add_eos_token",
+    "architectures",
+    "auto_map",
+    "aux_loss_alpha",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bf16",
+    "cache_implementation",
+    "chat_template",
+    "chunk_size_feed_forward",
+    "compression_config",
+    "cross_attention_hidden_size",
+    "custom_pipelines",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "ep_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_decoder_ids",
+    "fp16",
+    "fp32",
+    "gradient_checkpointing",
+    "id2label",
+    "ignore_index",
+    "init_device",
+    "init_std",
+    "initializer_cutoff_factor",
+    "initializer_factor",
+    "initializer_range",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "language",
+    "length_penalty",
+    "license",
+    "max_length",
+    "min_length",
+    "model_max_length",
+    "model_name",
+    "model_revision",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_labels",
+    "num_logits_to_keep",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "output_scores",
+    "prefix",
+    "pretraining_tp",
+    "problem_type",
+    "quantization_config",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
+    "router_z_loss_coef",
+    "seq_aux",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "use_cache",
+    "use_mamba_kernels",
+];
+
+/// Beginnings and ends of keys without effect.
+const WITHOUT_EFFECT_PARTS: &[&str] = &[
+    "_loss",
+    "_lr",
+    "_plan",
+    "_token_id",
+    "_token_ids",
+    "_token_index",
+    "attn_implementation",
+    "bos_token",
+    "commit_hash",
+    "dropout",
+    "eos_token",
+    "flash_att",
+    "freeze",
+    "gradient_",
+    "layerdrop",
+    "name_or_path",
+    "pad_token",
+    "pdrop",
+    "summary_",
+    "tokenizer_",
+    "unsloth",
+    "use_bfloat16",
+];
+
+/// Keys that shapes decide, or that are compared by whoever makes them alike.
+const ELSEWHERE: &[&str] = &[
+    "d_ff",
+    "d_inner",
+    "d_model",
+    "embedding_size",
+    "ffn_dim",
+    "hidden_size",
+    "intermediate_size",
+    "moe_intermediate_size",
+    "n_embd",
+    "n_inner",
+    "n_routed_experts",
+    "n_shared_experts",
+    "num_experts",
+    "num_hops",
+    "num_local_experts",
+    "num_mtp_layers",
+    "num_nextn_predict_layers",
+    "padded_vocab_size",
+    "shared_expert_intermediate_size",
+    "tie_word_embeddings",
+    "vocab_size",
+    "word_embed_proj_dim",
+];

@@ -1,0 +1,273 @@
+//! Configurations in, what is made of them out.
+
+use super::{
+    alike::{Difference, differences},
+    by_layer::{Origin, Untrue, restack},
+    effect::Effect,
+    tensors::correct,
+};
+use crate::{
+    dtype::Dtype,
+    weights::{Config, Meta},
+};
+use serde_json::{Value, json};
+
+fn config(value: Value) -> Config {
+    let Value::Object(keys) = value else { panic!("a block of keys") };
+    Config(keys)
+}
+
+/// A model of four layers that says this of them, whose layers are stacked so; what the configuration then says, or what it
+/// would say wrongly.
+fn check(mut said: Value, layers: &[usize], expected: Result<Value, (&str, Option<usize>)>) {
+    said["num_hidden_layers"] = 4.into();
+    let donor = config(said.clone());
+    let origins: Vec<Origin<'_>> = layers.iter().map(|layer| Origin { config: &donor, layer: *layer }).collect();
+    let mut result = donor.clone();
+    let made = restack(&mut result, 4, &origins).map(|()| Value::from(result.0));
+    let expected = expected.map_err(|(said, layer)| Untrue { said: said.to_owned(), layer }).map(|mut expected| {
+        expected["num_hidden_layers"] = layers.len().into();
+        expected
+    });
+    assert_eq!(made, expected, "{said} as {layers:?}");
+}
+
+#[test]
+fn what_is_said_of_layers_by_number_is_kept_rewritten_or_refused() {
+    let same = |said: Value, layers: &[usize]| check(said.clone(), layers, Ok(said));
+    let becomes = |said: Value, layers: &[usize], made: Value| check(said, layers, Ok(made));
+    let refused = |said: Value, layers: &[usize], key: &str, layer| check(said, layers, Err((key, layer)));
+
+    let dense = || json!({"first_k_dense_replace": 1});
+    same(dense(), &[0, 1, 2, 1, 2, 3]);
+    becomes(dense(), &[1, 2, 3], json!({"first_k_dense_replace": 0}));
+    becomes(dense(), &[0, 0, 1, 2], json!({"first_k_dense_replace": 2}));
+    refused(dense(), &[0, 1, 2, 0, 1, 2, 3], "first_k_dense_replace: 1", Some(3));
+    same(json!({"first_k_dense_replace": 0}), &[0, 1, 2, 0, 1, 2, 3]);
+    same(json!({"first_k_dense_replace": 2, "mlp_layer_types": null}), &[0, 1, 3]);
+    refused(json!({"model_type": "deepseek_v3"}), &[0, 3, 1], "first_k_dense_replace: 3", Some(1));
+    becomes(json!({"moe_layer_end_index": 3}), &[0, 1, 2, 3, 3], json!({"moe_layer_end_index": 4}));
+    same(json!({"moe_layer_end_index": -1}), &[0, 1, 2, 3, 3]);
+
+    let every = |n: u64| json!({"full_attention_interval": n});
+    same(every(2), &[0, 1, 0, 1, 2, 3]);
+    same(every(1), &[3, 1, 2]);
+    refused(every(2), &[0, 1, 1, 2], "full_attention_interval: 2", Some(2));
+    refused(json!({"model_type": "gemma2"}), &[0, 0], "sliding_window_pattern: 2", Some(1));
+    same(json!({"model_type": "gemma2"}), &[2, 3, 0, 1]);
+    same(json!({"sliding_window_pattern": "LG"}), &[0, 1, 0, 1]);
+    refused(json!({"sliding_window_pattern": "LG"}), &[0, 0], "sliding_window_pattern: \"LG\"", Some(1));
+    same(json!({"decoder_sparse_step": 1, "mlp_only_layers": []}), &[0, 2]);
+    same(json!({"expert_layer_period": 2, "expert_layer_offset": 1}), &[2, 3, 0, 1]);
+    refused(json!({"expert_layer_period": 2, "expert_layer_offset": 1}), &[1, 2], "expert_layer_period: 2", Some(0));
+    refused(json!({"global_attn_every_n_layers": 3}), &[1, 2], "global_attn_every_n_layers: 3", Some(0));
+    same(json!({"max_window_layers": 2, "use_sliding_window": false}), &[3, 0]);
+    becomes(
+        json!({"max_window_layers": 4, "use_sliding_window": true}),
+        &[0, 1, 2, 3, 3],
+        json!({"max_window_layers": 5, "use_sliding_window": true}),
+    );
+    refused(
+        json!({"model_type": "qwen2_moe", "use_sliding_window": true}),
+        &[0, 0],
+        "model_type: \"qwen2_moe\"",
+        Some(1),
+    );
+
+    becomes(json!({"mlp_only_layers": [0, 3]}), &[0, 1, 0, 3], json!({"mlp_only_layers": [0, 2, 3]}));
+    becomes(json!({"mlp_only_layers": [0, 1, 2, 3]}), &[0, 1], json!({"mlp_only_layers": [0, 1]}));
+    becomes(json!({"moe_layers_enum": "1,3"}), &[3, 0, 1], json!({"moe_layers_enum": "0,2"}));
+    becomes(
+        json!({"linear_attn_config": {"kda_layers": [1, 2, 3], "full_attn_layers": [4]}}),
+        &[3, 0, 3],
+        json!({"linear_attn_config": {"kda_layers": [2], "full_attn_layers": [1, 3]}}),
+    );
+    becomes(json!({"hybrid_override_pattern": "M-M*"}), &[0, 3, 3], json!({"hybrid_override_pattern": "M**"}));
+    becomes(json!({"hybrid_override_pattern": "M-M*"}), &[0, 1, 2], json!({"hybrid_override_pattern": "M-M"}));
+    becomes(json!({"block_types": ["r", "r", "a"]}), &[2, 3, 3], json!({"block_types": ["a", "r", "r"]}));
+    becomes(json!({"attention_types": [[["g", "l"], 2]]}), &[1, 2], json!({"attention_types": [[["l", "g"], 1]]}));
+    becomes(json!({"attention_types": [[["g", "l"], 2]]}), &[0, 1], json!({"attention_types": [[["g", "l"], 1]]}));
+    becomes(json!({"per_layer_config": {"3": {"head_dim": 8}}}), &[0, 1], json!({"per_layer_config": {}}));
+    becomes(json!({"per_layer_config": ["a", "b", "c", "d"]}), &[0, 3], json!({"per_layer_config": ["a", "d"]}));
+    becomes(json!({"pruned_heads": {"1": [7]}}), &[1, 0, 1], json!({"pruned_heads": {"0": [7], "2": [7]}}));
+
+    refused(
+        json!({"scale_attn_by_inverse_layer_idx": true}),
+        &[0, 2],
+        "scale_attn_by_inverse_layer_idx: true",
+        Some(1),
+    );
+    same(json!({"scale_attn_by_inverse_layer_idx": true}), &[0, 1, 2]);
+    same(json!({"scale_attn_by_inverse_layer_idx": false}), &[0, 2]);
+    refused(json!({"num_kv_shared_layers": 1}), &[0, 1, 2], "num_kv_shared_layers: 1", None);
+    same(json!({"num_kv_shared_layers": 0}), &[0, 1, 2]);
+    refused(json!({"scale_depth": 1.4}), &[0, 1, 2, 3, 3], "scale_depth: 1.4", None);
+    same(json!({"scale_depth": 1.4}), &[0, 2, 1, 3]);
+    refused(json!({"model_type": "diffllama"}), &[1, 0], "model_type: \"diffllama\"", Some(0));
+    refused(json!({"model_type": "gpt_neox_japanese"}), &[0, 3, 1], "model_type: \"gpt_neox_japanese\"", Some(1));
+    same(json!({"model_type": "gpt_neox_japanese"}), &[0, 1, 1, 2, 3]);
+    refused(json!({"model_type": "t5"}), &[1, 2], "model_type: \"t5\"", Some(0));
+    same(json!({"model_type": "t5"}), &[0, 2, 2, 3]);
+    let deepstack = || json!({"vision_config": {"deepstack_visual_indexes": [5, 11]}});
+    same(deepstack(), &[0, 1, 2, 2, 3]);
+    refused(deepstack(), &[0, 1, 0, 1], "vision_config.deepstack_visual_indexes: [5,11]", Some(2));
+}
+
+#[test]
+fn lists_are_stacked_as_layers_are_and_what_they_overrule_is_left_out() {
+    let becomes = |said: Value, layers: &[usize], made: Value| check(said, layers, Ok(made));
+    becomes(json!({"layer_types": ["a", "b", "c", "d"]}), &[3, 3, 0], json!({"layer_types": ["d", "d", "a"]}));
+    becomes(
+        json!({"layer_types": ["a", "b", "a", "b"], "sliding_window_pattern": 2}),
+        &[0, 0],
+        json!({"layer_types": ["a", "a"]}),
+    );
+    becomes(
+        json!({"layer_types": ["a", "b", "a", "b"], "sliding_window_pattern": 2}),
+        &[0, 1],
+        json!({"layer_types": ["a", "b"], "sliding_window_pattern": 2}),
+    );
+    // The last is of the layer behind the last one, which stays there.
+    let ahead = |types: &[&str]| json!({"layer_types": types, "num_nextn_predict_layers": 1});
+    becomes(ahead(&["a", "b", "c", "d", "x"]), &[2, 0], ahead(&["c", "a", "x"]));
+    let tokens = || json!({"eos_token_id": [1, 2, 3, 4], "architectures": ["a", "b", "c", "d"]});
+    becomes(tokens(), &[1, 1], tokens());
+    let nested = |n: usize, types: &[&str]| json!({"text_config": {"num_hidden_layers": n, "layer_types": types}});
+    becomes(nested(4, &["a", "b", "c", "d"]), &[1, 1], nested(2, &["b", "b"]));
+    let mut deep = nested(4, &["a"; 4]);
+    deep["text_config"]["first_k_dense_replace"] = 1.into();
+    check(deep, &[1, 0], Err(("text_config.first_k_dense_replace: 1", Some(0))));
+}
+
+/// `num_layers` and `num_hidden_layers` are then the encoder's, which nobody has moved.
+#[test]
+fn what_counts_the_encoder_stays() {
+    let said = |n: usize| json!({"num_decoder_layers": n, "num_layers": 4, "is_encoder_decoder": true});
+    let donor = config(said(4));
+    let mut result = donor.clone();
+    restack(&mut result, 4, &[1, 2].map(|layer| Origin { config: &donor, layer })).expect("it says nothing of layers");
+    assert_eq!(Value::from(result.0), said(2));
+}
+
+/// Each model speaks of its own layers.
+#[test]
+fn a_stack_of_two_models_is_described_by_both() {
+    let [a, b] = [1, 2].map(|dense| config(json!({"num_hidden_layers": 4, "first_k_dense_replace": dense})));
+    let stack = |layers: &[(bool, usize)]| {
+        let origin = |(is_b, layer): &(bool, usize)| Origin { config: if *is_b { &b } else { &a }, layer: *layer };
+        let mut result = a.clone();
+        restack(&mut result, 4, &layers.iter().map(origin).collect::<Vec<_>>()).map(|()| result.0)
+    };
+    let made = stack(&[(false, 0), (true, 1), (false, 2)]).expect("the dense ones come first");
+    assert_eq!(made["first_k_dense_replace"], 2);
+    let untrue = stack(&[(false, 0), (false, 1), (true, 1)]).expect_err("the last is dense");
+    assert_eq!((untrue.said.as_str(), untrue.layer), ("first_k_dense_replace: 1", Some(2)));
+}
+
+/// Two configurations, and what is told of them.
+fn compare(a: Value, b: Value, expected: &[(Effect, &str)]) {
+    let found = differences(&config(a), &config(b));
+    let found: Vec<_> = found.iter().map(|difference| (difference.effect, Difference::both(difference))).collect();
+    let expected: Vec<_> = expected.iter().map(|(effect, text)| (*effect, (*text).to_owned())).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn configurations_are_compared_by_every_key_that_computes() {
+    use Effect::{Around, Fatal, Layer};
+    compare(json!({"rope_theta": 1e4}), json!({"rope_theta": 1e6}), &[(Layer, "rope_theta is 10000 and 1000000")]);
+    compare(
+        json!({"max_position_embeddings": 128, "num_attention_heads": 4, "rms_norm_eps": 1e-5}),
+        json!({"max_position_embeddings": 4096, "num_attention_heads": 8, "rms_norm_eps": 1e-6}),
+        &[
+            (Fatal, "num_attention_heads is 4 and 8"),
+            (Layer, "rms_norm_eps is 0.00001 and 0.000001"),
+            (Around, "max_position_embeddings is 128 and 4096"),
+        ],
+    );
+    let acts = |a: &str, b: &str, expected: &[(Effect, &str)]| {
+        compare(json!({"hidden_act": a}), json!({"hidden_act": b}), expected);
+    };
+    acts("silu", "gelu", &[(Fatal, "hidden_act is \"silu\" and \"gelu\"")]);
+    acts("gelu", "gelu_new", &[(Layer, "hidden_act is \"gelu\" and \"gelu_new\"")]);
+    let layer = |key: &str, a: Value, b: Value, text: &str| compare(json!({key: a}), json!({key: b}), &[(Layer, text)]);
+    layer("sliding_window", json!(null), json!(4096), "sliding_window is null and 4096");
+    layer("attn_logit_softcapping", json!(50), json!(30), "attn_logit_softcapping is 50 and 30");
+    layer("residual_multiplier", json!(1), json!(0.22), "residual_multiplier is 1 and 0.22");
+    layer("num_experts_per_tok", json!(2), json!(4), "num_experts_per_tok is 2 and 4");
+    layer("partial_rotary_factor", json!(1), json!(0.5), "partial_rotary_factor is 1 and 0.5");
+    let around =
+        |key: &str, a: Value, b: Value, text: &str| compare(json!({key: a}), json!({key: b}), &[(Around, text)]);
+    around("final_logit_softcapping", json!(30), json!(null), "final_logit_softcapping is 30 and null");
+    around("logits_scaling", json!(8), json!(16), "logits_scaling is 8 and 16");
+    around("what_nobody_knows", json!(8), json!("x"), "what_nobody_knows is 8 and \"x\"");
+    compare(json!({}), json!({"embedding_multiplier": 12}), &[(Around, "embedding_multiplier is not said and 12")]);
+    compare(
+        json!({"text_config": {"rope_theta": 1e4}, "vision_config": {"hidden_act": "gelu"}}),
+        json!({"text_config": {"rope_theta": 1e6}, "vision_config": {"hidden_act": "silu"}}),
+        &[
+            (Fatal, "vision_config.hidden_act is \"gelu\" and \"silu\""),
+            (Layer, "text_config.rope_theta is 10000 and 1000000"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
+    let alike = |a: Value, b: Value| compare(a, b, &[]);
+    alike(
+        json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2}, "torch_dtype": "float16", "bos_token_id": 1}),
+        json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2}, "dtype": "float32", "bos_token_id": 7}),
+    );
+    alike(
+        json!({"rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}, "transformers_version": "5"}),
+        json!({"rope_scaling": null, "_name_or_path": "x", "use_cache": false}),
+    );
+    alike(
+        json!({"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6}),
+        json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6, "rope_type": "default"},
+            "sliding_attention": {"rope_theta": 1e4}}, "layer_types": ["sliding_attention", "full_attention"]}),
+    );
+    alike(
+        json!({"use_sliding_window": false, "sliding_window": 32768, "max_window_layers": 28}),
+        json!({"use_sliding_window": false, "sliding_window": null, "max_window_layers": 70, "layer_types": ["full_attention"]}),
+    );
+    alike(
+        json!({"rotary_emb_base": 10000, "rotary_pct": 0.25}),
+        json!({"rope_theta": 1e4, "partial_rotary_factor": 0.25}),
+    );
+    alike(json!({"attention_bias": false, "pretraining_tp": 1}), json!({"attention_dropout": 0.1, "head_dim": 32}));
+    alike(json!({"head_dim": null, "mlp_bias": null}), json!({"head_dim": 128, "mlp_bias": false}));
+    alike(json!({"vocab_size": 32, "num_hidden_layers": 2}), json!({"vocab_size": 33, "num_hidden_layers": 4}));
+}
+
+/// A configuration, tensors and their shapes; what it becomes, and what is told.
+#[expect(clippy::needless_pass_by_value, reason = "calls write the JSON where they stand")]
+fn held(said: Value, tensors: &[(&str, [usize; 2])], becomes: Value, notes: &[&str]) {
+    let meta = |shape: &[usize; 2]| Meta { dtype: Dtype::F32, shape: shape.to_vec() };
+    let index = tensors.iter().map(|(name, shape)| ((*name).to_owned(), meta(shape))).collect();
+    let mut result = config(said);
+    assert_eq!(correct(&mut result, &index, "a"), notes);
+    assert_eq!(Value::from(result.0), becomes);
+}
+
+#[test]
+fn what_tensors_contradict_is_corrected_or_told() {
+    let same = |said: Value, tensors: &[(&str, [usize; 2])]| held(said.clone(), tensors, said, &[]);
+    let (embedding, head) = (("model.embed_tokens.weight", [72, 8]), ("lm_head.weight", [72, 8]));
+    let note = "`a`: config.json: vocab_size is 64, and the embedding has 72 rows: the result says 72";
+    held(json!({"vocab_size": 64}), &[embedding, head], json!({"vocab_size": 72}), &[note]);
+    held(json!({"text_config": {"vocab_size": 64}}), &[embedding], json!({"text_config": {"vocab_size": 72}}), &[note]);
+    same(json!({"vocab_size": 72}), &[embedding, head]);
+    same(json!({"vocab_size": 64, "padded_vocab_size": 72}), &[embedding, head]);
+    // Llama 3.2's vision models have rows for images that their heads do not have.
+    same(json!({"vocab_size": 64}), &[embedding, ("lm_head.weight", [64, 8])]);
+    same(json!({"vocab_size": 64}), &[("model.wpe.weight", [72, 8])]);
+
+    let untied = |class: &str| json!({"vocab_size": 72, "tie_word_embeddings": false, "architectures": [class]});
+    let note = "`a`: config.json: tie_word_embeddings is false, and no output head is among the tensors: loaders begin with a random one";
+    held(untied("LlamaForCausalLM"), &[embedding], untied("LlamaForCausalLM"), &[note]);
+    same(untied("MistralModel"), &[embedding]);
+    same(untied("LlamaForCausalLM"), &[embedding, head]);
+    same(untied("ChatGLMForCausalLM"), &[embedding, ("transformer.output_layer.weight", [72, 8])]);
+}

@@ -1,0 +1,106 @@
+//! Holds the layers of models against what their configurations count, and tells what other stacks there are.
+
+use super::{Planner, View, alike::Meeting};
+use crate::{
+    error::{Error, Result},
+    names::Layers,
+    sources::Sources,
+};
+use std::collections::BTreeMap;
+
+/// What layers are called, in plain decoders and encoders: where fewer are stored than counted, some are missing. (Elsewhere a
+/// layer may be gone through more than once, as in ALBERT.)
+const PLAIN: [&str; 5] = ["layers.", "layer.", "h.", "blocks.", "block."];
+
+impl<'r> Planner<'r> {
+    /// Refuses a model whose configuration counts more layers than it has; and, where layers are moved, one of which it does
+    /// not follow what its layers are. Notes the stacks that are not counted.
+    pub(super) fn check_layers(&mut self, sources: &Sources) -> Result<()> {
+        let moves = !self.recipe.path.is_empty()
+            || !self.recipe.slices.is_empty()
+            || self.recipe.modules.iter().any(|(_, module)| !module.slices.is_empty());
+        let donors = self.layers(self.donor, &|_| true);
+        for reference in self.recipe.merged() {
+            let source = sources.position(reference);
+            let (model, layers) = (&self.models[source].1, self.layers(source, &|_| true));
+            let Some((key, said)) = &layers.said else { continue };
+            let is_same_stack =
+                layers.prefix == donors.prefix && layers.count + layers.behind == donors.count + donors.behind;
+            if is_same_stack && layers.count != donors.count {
+                let (a, b) = (self.models[self.donor].1.place(), model.place());
+                let (ours, stored) = (donors.count, layers.count + layers.behind);
+                let message = format!(
+                    "{a} and {b}: config.json: {key} is {ours} and {said}, and both have {stored} layers of tensors"
+                );
+                return Err(Error::user(message)
+                    .at(self.place(reference))
+                    .hint("one of the two counts wrongly: correct it in its config.json"));
+            }
+            let is_plain = PLAIN.iter().any(|end| layers.prefix == *end || layers.prefix.ends_with(&format!(".{end}")));
+            if layers.count != *said && (moves || is_plain) {
+                let (count, prefix) = (layers.count, &layers.prefix);
+                let message = format!(
+                    "{}: config.json: {key} is {said}, and the layers of `{prefix}` are {count}",
+                    model.place()
+                );
+                return Err(Error::user(message).at(self.place(reference)).hint(format!(
+                    "if layers are missing, download the model again; if these are all, set {key} to {count}"
+                )));
+            }
+            if let (true, Some(rival)) = (moves, layers.rivals.first()) {
+                let prefix = &layers.prefix;
+                let message = format!(
+                    "{}: config.json: {key} is {said}, and so many have `{prefix}` and `{rival}`",
+                    model.place()
+                );
+                return Err(Error::user(message).at(self.place(reference)).hint(
+                    "layers that lie in several lists cannot be moved; `models` merges them, and `modules` takes parts of a model apart",
+                ));
+            }
+        }
+        self.plan.notes.extend(note(&donors, &self.models[self.donor].0));
+        Ok(())
+    }
+
+    /// Compares the configuration of every model with that of the result's donor. `views` are those of each module, and
+    /// whether the language model's layers are in it.
+    pub(super) fn check_configs(&mut self, views: &[(Vec<View<'r>>, bool)]) -> Result<()> {
+        let donor = self.donor;
+        let mut meetings: BTreeMap<usize, (Meeting, &str)> = BTreeMap::new();
+        for (views, holds_layers) in views {
+            for view in views {
+                let has_donor = view.members.iter().any(|member| member.source == donor);
+                let is_stacked = *holds_layers && views.len() > 1 && !has_donor && !view.members[0].layers.is_empty();
+                let meeting = if is_stacked { Meeting::Stacked } else { Meeting::Merged };
+                for member in view.members.iter().filter(|member| member.source != donor) {
+                    let known = meetings.entry(member.source).or_insert((meeting, &member.place));
+                    known.0 = known.0.max(meeting);
+                }
+            }
+        }
+        for (source, (meeting, place)) in meetings {
+            self.check_config(donor, source, meeting, place)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the user should know of stacks that are no layers of the language model.
+fn note(layers: &Layers, name: &str) -> Option<String> {
+    let (key, _) = layers.said.as_ref()?;
+    let other = |(prefix, count): (&str, usize)| {
+        if prefix == layers.prefix {
+            format!("{count} behind the last of them")
+        } else {
+            format!("{count} of `{prefix}`")
+        }
+    };
+    let others: Vec<String> = layers.other_stacks().into_iter().map(other).collect();
+    let (count, prefix) = (layers.count, &layers.prefix);
+    (!others.is_empty()).then(|| {
+        format!(
+            "`{name}`: its layers are the {count} of `{prefix}` ({key}); merged by name, and not counted: {}",
+            others.join(", ")
+        )
+    })
+}

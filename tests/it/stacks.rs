@@ -1,0 +1,230 @@
+//! Layers are those that the configuration counts, and configurations say what is so of the weights beside them.
+
+use crate::{
+    kit::Dir,
+    merges::{json, merge, refusal, tensors},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Writes a checkpoint with stacks (the prefix, how many layers, how many matrices in each) and other tensors. Every element
+/// of a tensor is its number in order of name, and `more`.
+fn model(dir: &Dir, name: &str, config: &Value, stacks: &[(&str, usize, usize)], others: &[&str], more: f32) {
+    let in_stack = stacks.iter().flat_map(|(prefix, layers, count)| {
+        (0..*layers).flat_map(move |layer| (0..*count).map(move |tensor| format!("{prefix}{layer}.t{tensor}.weight")))
+    });
+    let names: std::collections::BTreeSet<String> =
+        in_stack.chain(others.iter().map(|name| (*name).to_owned())).collect();
+    let filled = |(number, name): (usize, String)| (name, (vec![2, 2], vec![number as f32 + more; 4]));
+    let tensors: BTreeMap<_, _> = names.into_iter().enumerate().map(filled).collect();
+    dir.checkpoint(name, &tensors);
+    dir.write(&format!("{name}/config.json"), config.to_string());
+}
+
+const ENDS: &[&str] = &["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"];
+
+/// Every element's value in the tensors of one layer: its first matrix's.
+fn first(dir: &Dir, name: &str, tensor: &str) -> f32 {
+    f32::from_le_bytes(tensors(&dir.path(name))[tensor].2[..4].try_into().unwrap())
+}
+
+fn note<'s>(err: &'s str, part: &str) -> Option<&'s str> {
+    err.lines().find(|line| line.contains(part))
+}
+
+#[test]
+fn the_language_model_of_a_model_that_sees_is_what_is_sliced() {
+    let dir = Dir::new();
+    let (lm, tower) = ("language_model.model.layers.", "vision_tower.encoder.layers.");
+    let config = json!({"model_type": "llava", "text_config": {"model_type": "llama", "num_hidden_layers": 4,
+        "layer_types": ["a", "b", "c", "d"]}, "vision_config": {"num_hidden_layers": 3}});
+    for (name, more) in [("a", 0.0), ("b", 1.0)] {
+        let ends = ["language_model.lm_head.weight", "language_model.model.embed_tokens.weight"];
+        model(&dir, name, &config, &[(lm, 4, 4), (tower, 3, 9)], &ends, more);
+    }
+    let whole = "merge_method: slerp\nbase_model: a\nslices:\n- sources: [{model: a, layer_range: [0, 4]}, {model: b, layer_range: [0, 4]}]\nparameters: {t: [0, 1]}\n";
+    let said = merge(&dir, "whole", whole);
+    let told = "`a`: its layers are the 4 of `language_model.model.layers.` (text_config.num_hidden_layers); merged by name, and not counted: 3 of `vision_tower.encoder.layers.`";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+    assert_eq!(json(&dir.path("whole/config.json")), json(&dir.path("a/config.json")));
+
+    let stack = "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [0, 3]}]\n- sources: [{model: a, layer_range: [1, 3]}]\n";
+    merge(&dir, "stacked", stack);
+    let config = json(&dir.path("stacked/config.json"));
+    assert_eq!(config["text_config"]["num_hidden_layers"], 5);
+    assert_eq!(config["text_config"]["layer_types"], json!(["a", "b", "c", "b", "c"]));
+    assert_eq!(config["vision_config"], json!({"num_hidden_layers": 3}));
+    let (a, stacked) = (tensors(&dir.path("a")), tensors(&dir.path("stacked")));
+    for (layer, from) in [0, 1, 2, 1, 2].into_iter().enumerate() {
+        assert!(stacked[&format!("{lm}{layer}.t3.weight")] == a[&format!("{lm}{from}.t3.weight")], "layer {layer}");
+    }
+    assert_eq!(stacked.keys().filter(|name| name.starts_with(tower)).count(), 27);
+
+    let inspected: Value = serde_json::from_str(&dir.run(&["inspect", "a", "--json"]).out).unwrap();
+    assert_eq!(inspected["layers"], 4);
+    let expected = json!([
+        {"name": "language_model.model.layers", "layers": 4, "counted": true},
+        {"name": "vision_tower.encoder.layers", "layers": 3, "counted": false},
+    ]);
+    assert_eq!(inspected["stacks"], expected);
+    assert_eq!(inspected["head"], "own");
+    let text = dir.run(&["inspect", "a"]).out;
+    let line = "layers            4 of language_model.model.layers; beside them 3 of vision_tower.encoder.layers";
+    assert!(text.lines().any(|found| found == line), "{text}");
+}
+
+#[test]
+fn a_layer_behind_the_last_one_is_not_counted_and_stays_behind() {
+    let dir = Dir::new();
+    let config = || json!({"model_type": "x", "num_hidden_layers": 4, "num_nextn_predict_layers": 1});
+    let others = [ENDS, &["model.layers.4.eh_proj.weight"]].concat();
+    for (name, more) in [("a", 0.0), ("b", 30.0)] {
+        model(&dir, name, &config(), &[("model.layers.", 5, 1)], &others, more);
+    }
+    let gradient = "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: [1, 0]}}\n- {model: b, parameters: {weight: [0, 1]}}\n";
+    let said = merge(&dir, "all", gradient);
+    let told = "`a`: its layers are the 4 of `model.layers.` (num_hidden_layers); merged by name, and not counted: 1 behind the last of them";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+    for (layer, part) in [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0, 1.0].into_iter().enumerate() {
+        let tensor = format!("model.layers.{layer}.t0.weight");
+        let expected = first(&dir, "a", &tensor) + 30.0 * part;
+        assert!((first(&dir, "all", &tensor) - expected).abs() < 1e-4, "layer {layer}");
+    }
+    merge(
+        &dir,
+        "sliced",
+        "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [0, 4]}]\n- sources: [{model: b, layer_range: [2, 4]}]\n",
+    );
+    let sliced = tensors(&dir.path("sliced"));
+    let b = tensors(&dir.path("b"));
+    assert!(sliced["model.layers.6.eh_proj.weight"] == b["model.layers.4.eh_proj.weight"], "it is the last slice's");
+    assert!(sliced["model.layers.4.t0.weight"] == b["model.layers.2.t0.weight"]);
+    assert_eq!(json(&dir.path("sliced/config.json"))["num_hidden_layers"], 6);
+    merge(
+        &dir,
+        "path",
+        "merge_method: passthrough\npath:\n- {model: a, layer_range: [0, 4]}\n- {model: a, layer_range: [0, 1]}\n",
+    );
+    let path = tensors(&dir.path("path"));
+    assert!(path["model.layers.5.eh_proj.weight"] == tensors(&dir.path("a"))["model.layers.4.eh_proj.weight"]);
+
+    let (error, hint) =
+        refusal(&dir, "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [0, 5]}]\n");
+    assert_eq!(error, "refused.yaml:3:37: layer_range: `a` has 4 layers");
+    assert_eq!(hint, "a range is [first, last + 1]");
+}
+
+const STACK: &str = "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [0, 2]}]\n- sources: [{model: b, layer_range: [1, 2]}]\n";
+const AVERAGE: &str = "merge_method: linear\nparameters: {weight: 0.5}\nmodels:\n- model: a\n- model: b\n";
+const PATH: &str =
+    "merge_method: passthrough\npath:\n- {model: a, layer_range: [0, 2]}\n- {model: b, layer_range: [1, 2]}\n";
+
+/// Two models of two layers, whose configurations have these keys too.
+fn pair(a: &Value, b: &Value) -> Dir {
+    let dir = Dir::new();
+    for (name, keys) in [("a", a), ("b", b)] {
+        let mut config = json!({"model_type": "llama", "num_hidden_layers": 2});
+        config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        model(&dir, name, &config, &[("model.layers.", 2, 4)], ENDS, 0.0);
+    }
+    dir
+}
+
+#[test]
+fn layers_of_which_config_json_would_no_longer_be_true_are_refused() {
+    let keys = json!({"first_k_dense_replace": 1});
+    let dir = pair(&keys, &keys);
+    let again = STACK.replace("[1, 2]", "[0, 2]");
+    let hint = "config.json would no longer describe the weights: keep these layers where they are, or move whole periods of the pattern";
+    let why = "a: config.json: `first_k_dense_replace: 1` follows from a layer's number, and layer 2 of the result is layer 0 of b";
+    assert_eq!(refusal(&dir, &again), (format!("refused.yaml:3:3: {why}"), hint.to_owned()));
+    let again = PATH.replace("[1, 2]", "[0, 2]");
+    assert_eq!(refusal(&dir, &again), (format!("refused.yaml:3:3: {why}"), hint.to_owned()));
+    merge(&dir, "kept", STACK);
+    assert_eq!(json(&dir.path("kept/config.json"))["first_k_dense_replace"], 1);
+    merge(&dir, "none", &STACK.replace("[0, 2]", "[1, 2]"));
+    assert_eq!(json(&dir.path("none/config.json"))["first_k_dense_replace"], 0);
+
+    let dir = pair(&json!({"scale_depth": 1.4}), &json!({"scale_depth": 1.4}));
+    let why = "refused.yaml:3:3: a: config.json: `scale_depth: 1.4` follows from how many layers there are, and the result has 3, not 2";
+    assert_eq!(refusal(&dir, STACK), (why.to_owned(), hint.to_owned()));
+}
+
+#[test]
+fn configurations_that_compute_otherwise_are_told_or_refused() {
+    let dir = pair(
+        &json!({"rope_theta": 1e4, "max_position_embeddings": 64}),
+        &json!({"rope_theta": 1e6, "max_position_embeddings": 4096}),
+    );
+    let said = merge(&dir, "average", AVERAGE);
+    let told = "`b`: its config.json is not that of `a`, which the result takes: rope_theta is 1000000, not 10000; max_position_embeddings is 4096, not 64";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+    assert_eq!(json(&dir.path("average/config.json"))["rope_theta"], 1e4);
+    let hint =
+        "the result has one config.json for all its layers: only layers that compute alike can stand among each other";
+    let why = "a and b: config.json: rope_theta is 10000 and 1000000";
+    assert_eq!(refusal(&dir, STACK), (format!("refused.yaml:4:21: {why}"), hint.to_owned()));
+    assert_eq!(refusal(&dir, PATH), (format!("refused.yaml:4:11: {why}"), hint.to_owned()));
+
+    let dir = pair(&json!({"num_attention_heads": 4}), &json!({"num_attention_heads": 8}));
+    let hint = "the same tensors compute something else in them: only models of one architecture can be merged";
+    let why = "refused.yaml:5:10: a and b: config.json: num_attention_heads is 4 and 8";
+    assert_eq!(refusal(&dir, AVERAGE), (why.to_owned(), hint.to_owned()));
+
+    // What is around the layers is one model's in a stack, too.
+    let dir = pair(&json!({"max_position_embeddings": 64}), &json!({"max_position_embeddings": 128}));
+    let said = merge(&dir, "stacked", STACK);
+    assert!(note(&said.err, "max_position_embeddings is 128, not 64").is_some(), "{}", said.err);
+    // All layers of both, slice by slice, are averaged; none stands alone.
+    let dir = pair(&json!({"rope_theta": 1e4}), &json!({"rope_theta": 1e6}));
+    let both = |from: usize| {
+        format!(
+            "- sources: [{{model: a, layer_range: [{from}, {to}]}}, {{model: b, layer_range: [{from}, {to}]}}]\n",
+            to = from + 1
+        )
+    };
+    let said = merge(
+        &dir,
+        "sliced",
+        &format!("merge_method: linear\nparameters: {{weight: 0.5}}\nslices:\n{}{}", both(0), both(1)),
+    );
+    assert!(note(&said.err, "rope_theta is 1000000, not 10000").is_some(), "{}", said.err);
+
+    let dir = pair(&json!({"transformers_version": "4"}), &json!({"torch_dtype": "float16", "bos_token_id": 7}));
+    let said = merge(&dir, "alike", AVERAGE);
+    assert_eq!(note(&said.err, "its config.json"), None);
+}
+
+#[test]
+fn more_layers_counted_than_there_are_and_layers_in_several_lists_are_refused() {
+    let dir = pair(&json!({}), &json!({"num_hidden_layers": 3}));
+    let error = "refused.yaml:5:10: b: config.json: num_hidden_layers is 3, and the layers of `model.layers.` are 2";
+    let hint = "if layers are missing, download the model again; if these are all, set num_hidden_layers to 2";
+    assert_eq!(refusal(&dir, AVERAGE), (error.to_owned(), hint.to_owned()));
+
+    let dir = pair(&json!({}), &json!({"num_hidden_layers": 1}));
+    let error =
+        "refused.yaml:5:10: a and b: config.json: num_hidden_layers is 2 and 1, and both have 2 layers of tensors";
+    let hint = "one of the two counts wrongly: correct it in its config.json";
+    assert_eq!(refusal(&dir, AVERAGE), (error.to_owned(), hint.to_owned()));
+
+    let dir = Dir::new();
+    for name in ["a", "b"] {
+        model(&dir, name, &json!({"n_layers": 2}), &[("attentions.", 2, 4), ("ffns.", 2, 2)], &["embed.weight"], 0.0);
+    }
+    merge(&dir, "average", AVERAGE);
+    let error = "refused.yaml:3:21: a: config.json: n_layers is 2, and so many have `attentions.` and `ffns.`";
+    let hint = "layers that lie in several lists cannot be moved; `models` merges them, and `modules` takes parts of a model apart";
+    assert_eq!(refusal(&dir, STACK), (error.to_owned(), hint.to_owned()));
+}
+
+#[test]
+fn what_is_said_to_be_quantised_and_is_not_is_merged() {
+    let dir = pair(&json!({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true}}), &json!({}));
+    let said = merge(&dir, "average", AVERAGE);
+    let told = "a: config.json says that it is quantised by `bitsandbytes`, but all its tensors are plain numbers: they are taken as they are, without `quantization_config`";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+    assert!(json(&dir.path("average/config.json")).get("quantization_config").is_none());
+    let inspected: Value = serde_json::from_str(&dir.run(&["inspect", "a", "--json"]).out).unwrap();
+    assert_eq!((&inspected["quantization"], &inspected["notes"]), (&Value::Null, &json!([told])));
+}
