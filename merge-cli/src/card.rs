@@ -1,13 +1,20 @@
 //! The model card: what was merged from what, how, and how good it is.
 
-use crate::{licence::Licences, provenance::Provenance, report};
+mod names;
+
+use crate::{
+    judgement::{self, Judgement},
+    licence::Licences,
+    report::{self, Reported},
+    screen,
+};
 use merge_core::{
     error::Result,
     evolve::{Entry, Findings, Goal},
-    item::ItemScore,
     recipe::Recipe,
     sources::short,
 };
+use names::Names;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -15,92 +22,131 @@ use std::{collections::BTreeMap, fmt::Write as _};
 pub(crate) type Hashes = [(String, BTreeMap<String, String>)];
 
 /// The card of a merge without a search.
-pub(crate) fn of_merge(documents: &[Recipe], licences: &Licences, provenance: &Provenance) -> String {
-    let recipe = documents.last().expect("a file has a document");
-    let mut card = front_matter(documents, licences);
-    writeln!(card, "# {}\n", title(recipe)).expect(STRING);
+pub(crate) fn of_merge(documents: &[Recipe], licences: &Licences, hashes: &Hashes) -> String {
+    let names = Names::of(documents);
+    let mut card = front_matter(&names, licences);
+    writeln!(card, "# {}\n", title(documents, &names)).expect(STRING);
     writeln!(card, "Merged with evomerge {}.\n", env!("CARGO_PKG_VERSION")).expect(STRING);
+    push_models(&mut card, &names);
     push_licences(&mut card, licences);
-    writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", provenance.recipe.trim_end()).expect(STRING);
-    let hashes: Vec<_> = provenance.inputs.iter().map(|input| (input.model.clone(), input.files.clone())).collect();
-    push_inputs(&mut card, &hashes);
+    push_recipe(&mut card, documents, &names);
+    push_inputs(&mut card, hashes, &names);
     card
 }
 
 /// The card of a search's winner: with its scores, their intervals, and what it was compared with.
 pub(crate) fn of_search(
     findings: &Findings,
+    earlier: &[Recipe],
     goals: &[Goal],
     study: &Value,
     licences: &Licences,
     hashes: &Hashes,
 ) -> Result<String> {
-    let (recipe, winner) = &findings.winner;
-    let mut card = front_matter(std::slice::from_ref(recipe), licences);
-    writeln!(card, "# {}\n", title(recipe)).expect(STRING);
-    let evaluations = &study["item_evaluations"];
+    let (recipe, reported) = (&findings.winner.0, Reported::of_findings(findings));
+    let documents: Vec<Recipe> = earlier.iter().chain([recipe]).cloned().collect();
+    let called = Names::of(&documents);
+    let mut card = front_matter(&called, licences);
+    writeln!(card, "# {}\n", title(&documents, &called)).expect(STRING);
+    let counted = |key: &str, what: &str| screen::counted(study[key].as_u64().unwrap_or_default() as usize, what);
     writeln!(
         card,
-        "Evolved with evomerge {}: {} candidates in {} generations, {evaluations} item evaluations, seed {}.\n",
+        "Evolved with evomerge {}: {} in {}, {}, seed {}.\n",
         env!("CARGO_PKG_VERSION"),
-        study["candidates"],
-        study["generations"],
+        counted("candidates", "candidate"),
+        counted("generations", "generation"),
+        counted("item_evaluations", "item evaluation"),
         study["seed"],
     )
     .expect(STRING);
     writeln!(card, "## Scores\n\nOn held-out items that the search never used; 95% intervals in brackets.\n")
         .expect(STRING);
-    let named = |goal: &Goal| format!("{} ({}, n = {})", goal.name, goal.metric, goal.report.len());
-    let names: Vec<String> = report::reported(goals, winner).map(|(goal, _)| named(goal)).collect();
+    let named = |position: usize| {
+        let goal = &goals[position];
+        format!("{} ({}, n = {})", goal.name, goal.metric, goal.report.len())
+    };
+    let names: Vec<String> = report::positions(goals).map(named).collect();
     writeln!(card, "| model | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len())).expect(STRING);
-    for entry in findings.parents.iter().chain(&findings.baselines).chain([winner]) {
-        writeln!(card, "| {} | {} |", entry.name, row(entry, goals)?).expect(STRING);
+    for (_, entry) in reported.entries() {
+        writeln!(card, "| {} | {} |", called.name(&entry.name), row(entry, goals)?).expect(STRING);
     }
-    let best = report::best_parent(&findings.parents, goals);
-    for (goal, d) in report::differences(winner, best, goals) {
-        let [low, high] = d.ci95.map(|bound| 100.0 * bound);
-        let (name, points) = (&goal.name, 100.0 * d.value);
-        writeln!(
-            card,
-            "\nOn {name} it is {points:+.1} points [{low:+.1}, {high:+.1}] from the best parent, {}, item by item.",
-            best.name
-        )
-        .expect(STRING);
-    }
+    push_verdict(&mut card, goals, &reported, &called);
     card.push('\n');
+    push_models(&mut card, &called);
     push_licences(&mut card, licences);
-    writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", recipe.to_yaml().trim_end()).expect(STRING);
-    push_inputs(&mut card, hashes);
+    push_recipe(&mut card, &documents, &called);
+    push_inputs(&mut card, hashes, &called);
     Ok(card)
+}
+
+/// Whether a text looks like a card of a search.
+pub(crate) fn is_of_search(text: &str) -> bool {
+    text.contains("\nEvolved with evomerge ")
 }
 
 const STRING: &str = "a String takes all that is written";
 
 fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
-    let cell = |(goal, scores): (&Goal, &Vec<ItemScore>)| report::estimate(goal, scores).map(|e| report::percent(&e));
-    Ok(report::reported(goals, entry).map(cell).collect::<Result<Vec<_>>>()?.join(" | "))
+    let cell =
+        |position: usize| report::estimate(&goals[position], &entry.scores[position]).map(|e| report::percent(&e));
+    Ok(report::positions(goals).map(cell).collect::<Result<Vec<_>>>()?.join(" | "))
 }
 
-/// The YAML that model hubs read.
-fn front_matter(documents: &[Recipe], licences: &Licences) -> String {
-    let mut models: Vec<&str> = Vec::new();
-    for document in documents {
-        // What another document makes is no model that anybody could get.
-        let named = document.references().into_iter().filter(|name| !document.siblings.contains(&name.value));
-        for name in named.map(|name| name.as_str()) {
-            if !models.contains(&name) {
-                models.push(name);
-            }
+/// What the answer is worth, worse included.
+fn push_verdict(card: &mut String, goals: &[Goal], reported: &Reported<'_>, called: &Names) {
+    let judgement = Judgement::of(goals, reported);
+    card.push_str("\n## Verdict\n\nThe answer is\n\n");
+    for sentence in judgement.sentences() {
+        writeln!(card, "- {sentence}").expect(STRING);
+    }
+    for task in &judgement.tasks {
+        writeln!(card, "\n| on {}, item by item | difference | p (Holm) |\n|---|---|---|", task.task).expect(STRING);
+        for (rival, name) in task.rivals() {
+            let (finding, name) = (rival.finding.words(), called.name(&name));
+            let points = report::points(&rival.difference);
+            writeln!(card, "| {finding} {name} | {points} | {} |", report::probability(rival.p_holm)).expect(STRING);
         }
     }
-    let names: String = models.iter().fold(String::new(), |list, name| list + &format!("- {}\n", Value::from(*name)));
-    let licence: String = licences.front_matter().iter().fold(String::new(), |lines, line| lines + line + "\n");
-    format!("---\n{licence}base_model:\n{names}library_name: transformers\ntags:\n- merge\n- evomerge\n---\n\n")
+    for note in judgement::few_items(goals) {
+        writeln!(card, "\n{note}").expect(STRING);
+    }
 }
 
-fn title(recipe: &Recipe) -> String {
-    let names: Vec<_> = recipe.references().iter().map(|name| short(name)).collect();
+/// The YAML that model hubs read. They take nothing but their own names for models.
+fn front_matter(names: &Names, licences: &Licences) -> String {
+    let mut text = "---\n".to_owned();
+    licences.front_matter().iter().for_each(|line| writeln!(text, "{line}").expect(STRING));
+    if !names.on_hub.is_empty() {
+        text.push_str("base_model:\n");
+        names.on_hub.iter().for_each(|name| writeln!(text, "- {}", Value::from(name.as_str())).expect(STRING));
+        text.push_str("base_model_relation: merge\n");
+    }
+    text + "library_name: transformers\ntags:\n- merge\n- evomerge\n---\n\n"
+}
+
+fn title(documents: &[Recipe], names: &Names) -> String {
+    let recipe = documents.last().expect("a file has a document");
+    let last = |name: &str| name.split('+').map(short).collect::<Vec<_>>().join("+");
+    let names: Vec<_> = recipe.references().iter().map(|name| last(&names.name(name))).collect();
     format!("{} of {}", recipe.merge_method.value, names.join(", "))
+}
+
+fn push_models(card: &mut String, names: &Names) {
+    card.push_str("## Models\n\n");
+    if let Some(base) = &names.base {
+        writeln!(card, "- {base} (base)").expect(STRING);
+    }
+    names.merged.iter().for_each(|name| writeln!(card, "- {name}").expect(STRING));
+    card.push('\n');
+}
+
+fn push_recipe(card: &mut String, documents: &[Recipe], names: &Names) {
+    let texts: Vec<String> =
+        documents.iter().map(|document| document.renamed(&|name| names.name(name)).to_yaml()).collect();
+    writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", texts.join("---\n").trim_end()).expect(STRING);
+    if names.has_files {
+        card.push_str("Models that are not from the hub are called by the last part of where they were.\n\n");
+    }
 }
 
 fn push_licences(card: &mut String, licences: &Licences) {
@@ -110,9 +156,10 @@ fn push_licences(card: &mut String, licences: &Licences) {
     }
 }
 
-fn push_inputs(card: &mut String, hashes: &Hashes) {
+fn push_inputs(card: &mut String, hashes: &Hashes, names: &Names) {
     card.push_str("## Inputs\n\n| model | file | SHA-256 |\n|---|---|---|\n");
     for (model, files) in hashes {
+        let model = names.name(model);
         for (file, hash) in files {
             writeln!(card, "| {model} | {file} | `{hash}` |").expect(STRING);
         }

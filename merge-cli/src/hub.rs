@@ -12,11 +12,12 @@ use crate::screen;
 use cache::Place;
 use listing::Listing;
 use merge_core::{
+    environment::expanded,
     error::{Error, Result},
+    file,
     sources::Library,
 };
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -66,7 +67,7 @@ impl Hub {
     /// With the variables that the hub's own library reads, in its order.
     fn new(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        let path = |name: &str| set(name).map(PathBuf::from);
+        let path = |name: &str| set(name).map(|text| PathBuf::from(expanded(&text, variable)));
         let true_ = |name: &str| {
             set(name).is_some_and(|text| ["1", "ON", "YES", "TRUE"].contains(&text.to_uppercase().as_str()))
         };
@@ -75,7 +76,7 @@ impl Hub {
             .or_else(|| Some(path("HOME")?.join(".cache/huggingface")));
         let token_file = path("HF_TOKEN_PATH").or_else(|| Some(home.as_ref()?.join("token")));
         let token = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
-            let text = fs::read_to_string(token_file?).ok()?;
+            let text = file::read_text(&token_file?).ok()?;
             Some(text.trim().to_owned()).filter(|text| !text.is_empty())
         });
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
@@ -83,7 +84,8 @@ impl Hub {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| Some(home?.join("hub"))),
             token,
-            certificates: path("SSL_CERT_FILE").or_else(|| path("REQUESTS_CA_BUNDLE")),
+            // Libraries for TLS take these as they are.
+            certificates: set("SSL_CERT_FILE").or_else(|| set("REQUESTS_CA_BUNDLE")).map(PathBuf::from),
             offline: true_("HF_HUB_OFFLINE") || true_("TRANSFORMERS_OFFLINE"),
             pause: Duration::from_secs(1),
         }

@@ -5,7 +5,10 @@ mod known;
 mod tests;
 
 use known::Class;
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
@@ -194,7 +197,7 @@ impl Licence {
 
 /// A file's text, if there is such a file. Letters that are none of UTF-8's are no reason to know less.
 fn read(path: &Path) -> Result<Option<String>> {
-    match fs::read(path) {
+    match file::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(Error::io("read", path, &e)),

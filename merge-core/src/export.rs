@@ -7,9 +7,11 @@
 mod tests;
 
 use crate::{
+    beside,
     checkpoint::hex,
     elements::stretch_len,
     error::{Error, Result},
+    file, python_json,
     weights::{Index, Weights},
 };
 use rayon::prelude::*;
@@ -26,26 +28,6 @@ use std::{
 
 /// Most bytes of tensors in one shard unless said, as other tools have it.
 pub const SHARD_LEN: usize = 5_000_000_000;
-
-/// The files that belong to a model beside its weights and configuration.
-const SIDECARS: &[&str] = &[
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "video_preprocessor_config.json",
-    "vocab.json",
-    "vocab.txt",
-];
 
 /// Refuses a destination that exists or is one of the inputs, before any work is done for it.
 pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
@@ -103,6 +85,7 @@ impl Export {
     ///
     /// Fails if another process is writing there.
     pub fn begin(dir: &Path) -> Result<Self> {
+        let dir = &file::behind_links(dir).map_err(|e| Error::io("open", dir, &e))?;
         let beside = hidden(dir, "partial")?;
         let parent = parent(dir);
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
@@ -136,19 +119,13 @@ impl Export {
         &self.beside
     }
 
-    /// Writes the weights, `config.json` and the tokenizer's files.
+    /// Writes the weights, `config.json`, and the files that belong to the model beside them.
     ///
     /// Fails if a tensor cannot be made, is not finite, or the disk is full.
-    #[expect(clippy::missing_panics_doc, reason = "a JSON value is a JSON text")]
+    #[expect(clippy::missing_panics_doc, reason = "an index is a JSON text")]
     pub fn weights(&self, weights: &dyn Weights, options: &Options<'_>) -> Result<()> {
-        if !weights.config().0.is_empty() {
-            let config = serde_json::to_string_pretty(&weights.config().0).expect("a config is JSON");
-            self.file("config.json", config.as_bytes())?;
-        }
-        for name in SIDECARS {
-            if let Some(bytes) = weights.sidecar(name)? {
-                self.file(name, &bytes)?;
-            }
+        for (name, bytes) in beside_tensors(weights)? {
+            self.file(&name, &bytes)?;
         }
         let shards = shards(weights.index(), options.shard_len);
         for shard in &shards {
@@ -221,6 +198,19 @@ impl Drop for Export {
             let _ = fs::remove_dir_all(&self.beside);
         }
     }
+}
+
+/// What a model has beside its tensors, by name: its configuration, and the files that belong to it.
+pub fn beside_tensors(weights: &dyn Weights) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    if !weights.config().0.is_empty() {
+        let config = python_json::pretty(&Value::Object(weights.config().0.clone()));
+        files.push(("config.json".to_owned(), config.into_bytes()));
+    }
+    for name in beside::of(weights)?.files {
+        files.extend(weights.sidecar(&name)?.map(|bytes| (name, bytes)));
+    }
+    Ok(files)
 }
 
 /// Writes a model with its card to a directory; what is there already is replaced when the new one is on the device.
@@ -372,7 +362,7 @@ fn write_shard(
 /// The SHA-256 of a file, in hexadecimal.
 pub fn sha256_of(path: &Path) -> Result<String> {
     let unread = |e: std::io::Error| Error::io("read", path, &e);
-    let mut file = File::open(path).map_err(unread)?;
+    let mut file = file::open(path).map_err(unread)?;
     let (mut hash, mut room) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut room).map_err(unread)? {
@@ -398,10 +388,11 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Replaces a small file in one step: readers see the old text or the new, after a crash too.
 ///
-/// # Panics
-/// If the path has no file name.
+/// Where it is a link, what it leads to is replaced. Fails if the path cannot be a file's.
 pub fn replace_file(path: &Path, text: &str) -> Result<()> {
-    let name = path.file_name().expect("a file has a name").to_string_lossy();
+    let path = &file::behind_links(path).map_err(|e| Error::io("open", path, &e))?;
+    let no_file = || Error::user(format!("{}: is not a name for a file", path.display()));
+    let name = path.file_name().ok_or_else(no_file)?.to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.partial"));
     let replaced = write_file(&beside, text.as_bytes()).and_then(|()| {
         fs::rename(&beside, path).map_err(|e| Error::io("rename", &beside, &e))?;

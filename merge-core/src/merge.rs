@@ -2,6 +2,7 @@
 
 use crate::vectors::wide;
 use crate::{
+    computed, config,
     dtype::Dtype,
     error::{Error, Result},
     head,
@@ -9,9 +10,9 @@ use crate::{
     plan::{self, Plan, Planned},
     random::Draws,
     recipe::Recipe,
-    result_config,
     sources::{Sources, donor},
-    tokenizer::Sidecars,
+    spelling,
+    tokenizer::{Sidecars, chat},
     vocabulary,
     weights::{Config, Elements, Index, LayerHop, LayerPath, Meta, Stored, Weights, whole},
 };
@@ -70,7 +71,7 @@ pub(crate) struct Operand {
 
 impl Job {
     /// All that it reads: the base last.
-    fn operands(&self) -> Vec<&Operand> {
+    pub(crate) fn operands(&self) -> Vec<&Operand> {
         match self {
             Self::Same { of } => of.iter().collect(),
             Self::Given { .. } => Vec::new(),
@@ -111,16 +112,29 @@ impl Merge {
     /// Decides everything about a merge without reading a weight.
     ///
     /// Fails if the models cannot be merged exactly as the recipe says: if one lacks a tensor or has one more, if shapes
-    /// differ, or if the method has no result for the parameters.
+    /// differ, or if the method has no result for the parameters. And if no merge is right: if their configurations divide the
+    /// same tensors otherwise (heads) or have another activation between them; if layers that are stacked differ in anything
+    /// they compute by; if the result's configuration cannot say of the stacked layers what their own ones said. Other
+    /// differences of configurations may be meant, and are [notes](Merge::notes).
     pub fn plan(recipe: &Recipe, sources: &Sources) -> Result<Self> {
         let donor = sources.position(donor(recipe));
-        let models = sources.iter().map(|(name, weights)| (name.to_owned(), Arc::clone(weights))).collect();
-        let models = head::settle(recipe, models)?;
-        let (models, mut notes) = vocabulary::unified(recipe, models, donor)?;
-        let sidecars = vocabulary::chat_template(recipe, &models, donor, &mut notes)?;
-        let Plan { index, jobs, stacked, path, notes: more } = plan::plan(recipe, sources, &models)?;
+        let models = sources.iter().map(|(name, weights)| (name.to_owned(), Arc::clone(weights))).collect::<Vec<_>>();
+        let mut notes = sources.notes();
+        // Of the models as they are: one tokenizer for all would bring its owner's template to all of them.
+        let template = vocabulary::chat_template(recipe, &models, &mut notes)?;
+        let models = spelling::alike(models, donor, &mut notes);
+        let (models, left_out) = computed::settle(recipe, head::settle(recipe, models)?);
+        let (models, more) = vocabulary::unified(recipe, models, donor)?;
         notes.extend(more);
-        let config = result_config::of(recipe, &models, donor, &index, &stacked)?;
+        let sidecars = template.map_or(Ok(Sidecars::default()), |text| chat::sidecars(&text, &*models[donor].1))?;
+        let Plan { index, jobs, stacked, path, notes: more } = plan::plan(recipe, sources, &models)?;
+        notes.extend(left_out.into_iter().chain(more));
+        if recipe.tokenizer().is_none() {
+            notes.extend(vocabulary::check(recipe, sources, donor, &index, &jobs)?);
+        }
+        notes.extend_from_slice(&sources.beside(donor)?.notes);
+        let (config, more) = config::of(recipe, &models, donor, &index, &stacked)?;
+        notes.extend(more);
         // What is made for this merge alone, such as another vocabulary, is no other's to share.
         let as_opened = sources.iter().zip(&models).all(|((_, opened), (_, used))| Arc::ptr_eq(opened, used));
         let path = path.filter(|_| as_opened).map(|Planned { outside, scale, hops }| {

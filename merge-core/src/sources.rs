@@ -1,20 +1,27 @@
 //! The models that recipes name, opened: checkpoints, checkpoints with an adapter, and the results of other recipes.
 
+#[cfg(test)]
+mod tests;
+mod unchanged;
+
+use self::unchanged::Seen;
 use crate::{
     adapter::Adapted,
+    beside::{self, Belongings},
     checkpoint::{Checkpoint, hex},
     error::{Error, Result},
+    file,
     merge::Merge,
     names::Layers,
     recipe::{At, Location, Recipe, locate},
+    tokenizer::TokenFiles,
     weights::Weights,
 };
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// Where models come from that are named by what a hub calls them.
@@ -35,9 +42,29 @@ impl Library for FilesOnly {
 /// The models that a recipe names, by the names it gives them.
 pub struct Sources {
     /// In recipe order, each once, the base last if it is not among the models.
-    entries: Vec<(String, Arc<dyn Weights>)>,
+    entries: Vec<Entry>,
     /// What was read from disk, by what the recipe calls it.
     files: Vec<(String, Files)>,
+    /// The files that count, as they were when they were opened.
+    seen: Seen,
+    /// What the user should know of earlier recipes.
+    notes: Vec<String>,
+}
+
+/// A model that was opened, and what is found out about it once, however many merges are planned of it.
+#[derive(Clone)]
+struct Entry {
+    name: String,
+    weights: Arc<dyn Weights>,
+    tokens: Arc<TokenFiles>,
+    beside: Arc<OnceLock<Result<Belongings>>>,
+}
+
+impl Entry {
+    fn new(name: String, weights: Arc<dyn Weights>) -> Self {
+        let tokens = Arc::new(TokenFiles::new(name.clone(), Arc::clone(&weights)));
+        Self { name, weights, tokens, beside: Arc::default() }
+    }
 }
 
 /// A directory, or a file, that a model was read from.
@@ -57,19 +84,20 @@ impl Sources {
 
     /// Opens every model that any of several recipes names, as [`Sources::open`] does.
     pub fn open_all<S>(recipes: &[Recipe<S>], earlier: &[Recipe], library: &dyn Library) -> Result<Self> {
-        let mut sources = Self { entries: Vec::new(), files: Vec::new() };
+        let mut sources = Self { entries: Vec::new(), files: Vec::new(), seen: Seen::default(), notes: Vec::new() };
         for stage in earlier {
             sources.add(stage, library)?;
             let merge = Merge::plan(stage, &sources.of(stage))?;
+            sources.notes.extend_from_slice(merge.notes());
             let name = stage.name.as_ref().map_or_else(String::new, |name| name.value.clone());
-            sources.entries.push((name, Arc::new(merge)));
+            sources.entries.push(Entry::new(name, Arc::new(merge)));
         }
-        let mut entries: Vec<(String, Arc<dyn Weights>)> = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         for recipe in recipes {
             sources.add(recipe, library)?;
-            for (name, weights) in sources.of(recipe).entries {
-                if entries.iter().all(|(known, _)| *known != name) {
-                    entries.push((name, weights));
+            for entry in sources.of(recipe).entries {
+                if entries.iter().all(|known| known.name != entry.name) {
+                    entries.push(entry);
                 }
             }
         }
@@ -82,25 +110,28 @@ impl Sources {
     /// If these were not opened for it.
     #[must_use]
     pub fn of<S>(&self, recipe: &Recipe<S>) -> Self {
-        let named = recipe.references();
-        let entry = |reference: &&At<String>| {
-            let name = reference.value.clone();
-            (name, Arc::clone(self.get(reference)))
-        };
-        Self { entries: named.iter().map(entry).collect(), files: Vec::new() }
+        let entry = |reference: &At<String>| self.entries[self.position(reference)].clone();
+        let entries = recipe.references().into_iter().map(entry).collect();
+        Self { entries, files: Vec::new(), seen: Seen::default(), notes: Vec::new() }
     }
 
     fn add<S>(&mut self, recipe: &Recipe<S>, library: &dyn Library) -> Result<()> {
         for reference in recipe.references() {
-            if self.entries.iter().all(|(name, _)| *name != reference.value) {
-                let weights = self.load(&recipe.file, reference, library)?;
-                self.entries.push((reference.value.clone(), weights));
+            if self.entries.iter().all(|entry| entry.name != reference.value) {
+                let weights = self.load(recipe, reference, library)?;
+                self.entries.push(Entry::new(reference.value.clone(), weights));
             }
         }
         Ok(())
     }
 
-    fn load(&mut self, file: &Path, reference: &At<String>, library: &dyn Library) -> Result<Arc<dyn Weights>> {
+    fn load<S>(
+        &mut self,
+        recipe: &Recipe<S>,
+        reference: &At<String>,
+        library: &dyn Library,
+    ) -> Result<Arc<dyn Weights>> {
+        let file = &recipe.file;
         let found = locate(file, reference)?;
         let at = |e: Error| e.at(reference.place.of(file));
         let path = |location: &Location| match location {
@@ -121,11 +152,18 @@ impl Sources {
             return Err(at(Error::user(format!("`{name}` and `{other}` are the same model"))
                 .hint("call it by one name, so that it is one model")));
         }
+        self.seen.add(&name, checkpoint.counted());
         self.files.push((name.clone(), Files::Checkpoint(Arc::clone(&checkpoint))));
         let Some(lora) = found.lora else { return Ok(checkpoint) };
         let adapter = path(&lora)?;
-        let adapted = Adapted::open(checkpoint, &adapter).map_err(at)?;
-        self.files.push((format!("{name} (adapter)"), Files::Adapter(adapter)));
+        let adapted = match &recipe.tie_word_embeddings {
+            Some(At { value: false, .. }) => Adapted::open_untied(checkpoint, &adapter),
+            _ => Adapted::open(checkpoint, &adapter),
+        };
+        let adapted = adapted.map_err(at)?;
+        let called = format!("{name} (adapter)");
+        self.seen.add(&called, ADAPTER.iter().map(|file| adapter.join(file)).filter(|path| path.exists()));
+        self.files.push((called, Files::Adapter(adapter)));
         Ok(Arc::new(adapted))
     }
 
@@ -134,7 +172,23 @@ impl Sources {
     /// # Panics
     /// If the recipe these were opened for does not name it.
     pub fn get(&self, name: &str) -> &Arc<dyn Weights> {
-        &self.entries[self.position(name)].1
+        &self.entries[self.position(name)].weights
+    }
+
+    /// What belongs to the model at a place of [`Sources::iter`] beside its weights.
+    pub(crate) fn beside(&self, position: usize) -> Result<&Belongings> {
+        let Entry { weights, beside, .. } = &self.entries[position];
+        beside.get_or_init(|| beside::of(&**weights)).as_ref().map_err(Clone::clone)
+    }
+
+    /// Where the model at a place of [`Sources::iter`] is, for messages.
+    pub(crate) fn place(&self, position: usize) -> String {
+        self.entries[position].weights.place()
+    }
+
+    /// What the files of the model at a place of [`Sources::iter`] say of its tokens.
+    pub(crate) fn tokens(&self, position: usize) -> &TokenFiles {
+        &self.entries[position].tokens
     }
 
     /// The place of a model in [`Sources::iter`].
@@ -142,18 +196,18 @@ impl Sources {
     /// # Panics
     /// If the recipe these were opened for does not name it.
     pub fn position(&self, name: &str) -> usize {
-        let found = self.entries.iter().position(|(known, _)| known == name);
+        let found = self.entries.iter().position(|known| known.name == name);
         found.unwrap_or_else(|| panic!("`{name}` was not opened"))
     }
 
     /// Names and models, in recipe order, the base last if it is not among the models.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Weights>)> {
-        self.entries.iter().map(|(name, weights)| (name.as_str(), weights))
+        self.entries.iter().map(|entry| (entry.name.as_str(), &entry.weights))
     }
 
     /// The layers of the model that gives the result its configuration.
     pub fn layers<S>(&self, recipe: &Recipe<S>) -> Layers {
-        Layers::of(self.get(donor(recipe)).index())
+        Layers::of(&**self.get(donor(recipe)))
     }
 
     /// What was read from disk, by what the recipe calls it: directories, or files of raw models.
@@ -162,6 +216,15 @@ impl Sources {
             Files::Checkpoint(checkpoint) => (name.as_str(), checkpoint.path()),
             Files::Adapter(dir) => (name.as_str(), dir.as_path()),
         })
+    }
+
+    /// What the user should know of how the models were read.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = |files: &Files| match files {
+            Files::Checkpoint(checkpoint) => checkpoint.notes().to_vec(),
+            Files::Adapter(_) => Vec::new(),
+        };
+        self.notes.iter().cloned().chain(self.files.iter().flat_map(|(_, files)| notes(files))).collect()
     }
 
     /// The SHA-256 of the files that were read from disk, by file name, by model. Reads every byte.
@@ -195,12 +258,15 @@ pub(crate) fn donor<S>(recipe: &Recipe<S>) -> &str {
     recipe.base_model.as_ref().map(|base| base.as_str()).or_else(first).expect("a recipe names a model")
 }
 
+/// The files of an adapter.
+const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
+
 fn adapter_sha256(dir: &Path) -> Result<BTreeMap<String, String>> {
     let mut hashes = BTreeMap::new();
-    for name in ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"] {
+    for name in ADAPTER {
         let path = dir.join(name);
         if path.exists() {
-            let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
+            let bytes = file::read(&path).map_err(|e| Error::io("read", &path, &e))?;
             hashes.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
         }
     }

@@ -2,11 +2,16 @@
 
 use crate::{
     error::{Error, Result},
+    merge::Job,
     recipe::{Recipe, TokenName, TokenSource},
-    tokenizer::{self, Named, Rule, Sidecars, Source, Spec, Unified, chat},
-    weights::Weights,
+    sources::Sources,
+    tokenizer::{self, Named, Rule, Source, Spec, Unified, chat},
+    weights::{Index, Weights},
 };
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Models, by what the recipe calls them.
 type Models = Vec<(String, Arc<dyn Weights>)>;
@@ -52,19 +57,101 @@ pub(crate) fn unified(recipe: &Recipe, models: Models, donor: usize) -> Result<(
     Ok((models.into_iter().map(|(name, _)| name).zip(changed).collect(), notes))
 }
 
-/// The donor's files that change with the chat template that the recipe asks for.
+/// The chat template that the recipe asks for, chosen among the models as they are on disk.
 pub(crate) fn chat_template(
     recipe: &Recipe,
     models: &[(String, Arc<dyn Weights>)],
-    donor: usize,
     notes: &mut Vec<String>,
-) -> Result<Sidecars> {
-    let Some(asked) = &recipe.chat_template else { return Ok(Sidecars::default()) };
+) -> Result<Option<String>> {
+    let Some(asked) = &recipe.chat_template else { return Ok(None) };
     let all: Vec<&dyn Weights> = models.iter().map(|(_, weights)| &**weights).collect();
     let chosen = chat::choose(asked, &all).map_err(|e| e.at(asked.place.of(&recipe.file)))?;
-    let Some(template) = chosen else {
+    if chosen.is_none() {
         notes.push("chat_template: auto: no model has a chat template, and neither has the result".to_owned());
-        return Ok(Sidecars::default());
-    };
-    chat::sidecars(&template, all[donor])
+    }
+    Ok(chosen)
 }
+
+/// Refuses a merge whose embedding or head has rows of models in which one id is different tokens, or other tokens than in the
+/// donor, whose tokenizer the result has. What is not known to be wrong is told.
+pub(crate) fn check(
+    recipe: &Recipe,
+    sources: &Sources,
+    donor: usize,
+    index: &Index,
+    jobs: &BTreeMap<String, Job>,
+) -> Result<Vec<String>> {
+    let tensors = tokenizer::token_tensors(index);
+    let read = tensors.iter().flat_map(|(name, _)| jobs[*name].operands());
+    let others: BTreeSet<usize> = read.map(|operand| operand.source).filter(|source| *source != donor).collect();
+    let rows = tensors.iter().map(|(_, rows)| *rows).max().unwrap_or(0);
+    let mut notes = Vec::new();
+    for other in others {
+        let names: Vec<&str> = sources.iter().map(|(name, _)| name).collect();
+        let compared = compare(sources, [donor, other], rows, &mut notes).map_err(|error| {
+            let place = recipe.references().iter().find(|one| one.as_str() == names[other]).map(|one| one.place);
+            error.at(place.unwrap_or_default().of(&recipe.file))
+        });
+        compared?;
+    }
+    Ok(notes)
+}
+
+/// Compares two models' tokens id by id.
+fn compare(sources: &Sources, pair: [usize; 2], rows: usize, notes: &mut Vec<String>) -> Result<()> {
+    let [a, b] = pair.map(|one| sources.place(one));
+    let [first, second] = pair.map(|one| sources.tokens(one));
+    match (first.digest()?, second.digest()?) {
+        (None, None) => return Ok(()),
+        (Some(one), Some(other)) if one == other => return Ok(()),
+        (Some(_), Some(_)) => {}
+        (one, _) => {
+            let (with, without) = if one.is_some() { (&a, &b) } else { (&b, &a) };
+            notes.push(format!("{without} has no tokenizer: it is not known whether its tokens are those of {with}"));
+            return Ok(());
+        }
+    }
+    let (first, second) = (first.table()?, second.table()?);
+    if let Some(unread) = [(&a, first), (&b, second)].into_iter().find(|(_, table)| table.is_empty()) {
+        notes.push(format!(
+            "{}: its tokenizer is of a kind that is not read here, so tokens are not compared",
+            unread.0
+        ));
+        return Ok(());
+    }
+    let found = first.differences(second, rows);
+    let more = |count: usize| if count > 0 { format!(", and {count} more") } else { String::new() };
+    if !found.other.is_empty() {
+        const SHOWN: usize = 3;
+        let pair = |id: &usize| format!("{id} is {} and {}", first.shown(*id), second.shown(*id));
+        let list: Vec<String> = found.other.iter().take(SHOWN).map(pair).collect();
+        let more = more(found.other.len().saturating_sub(SHOWN));
+        return Err(Error::user(format!("{a} and {b}: their tokens differ: {}{more}", list.join(", ")))
+            .hint(VOCABULARIES_DIFFER));
+    }
+    if let [id, rest @ ..] = &found.first[..] {
+        let (token, more) = (first.shown(*id), more(rest.len()));
+        notes.push(format!(
+            "{b} has no token {id}, which is {token} in {a}{more}: its rows there are merged like all others; \
+             `tokenizer: {{source: union}}` takes them from models that have the token"
+        ));
+    }
+    if let [id, rest @ ..] = &found.second[..] {
+        let (token, more) = (second.shown(*id), more(rest.len()));
+        notes.push(format!(
+            "{a}, whose tokenizer the result has, has no token {id}, which is {token} in {b}{more}: the result cannot \
+             say it; `tokenizer: {{source: union}}` keeps it"
+        ));
+    }
+    let parts = first.cuts_otherwise(second);
+    if !parts.is_empty() {
+        notes.push(format!(
+            "{b} has the tokens of {a}, but cuts texts otherwise (tokenizer.json: {}): the result does it as {a}",
+            parts.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// What to do where one row is of different tokens.
+pub(crate) const VOCABULARIES_DIFFER: &str = "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's";

@@ -2,7 +2,10 @@
 
 use super::listing::{self, is_commit};
 use hf_hub::{Cache, Repo};
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -28,7 +31,7 @@ impl Place {
         if is_commit(revision) {
             return Some(revision.to_owned());
         }
-        let text = fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
+        let text = file::read_text(&self.root.join("refs").join(revision)).ok()?;
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
@@ -102,10 +105,8 @@ impl Place {
 }
 
 fn create_dir(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).map_err(|e| {
-        let error = Error::io("create", dir, &e);
-        if error.advice().is_some() { error } else { error.hint("HF_HOME or HF_HUB_CACHE sets another directory") }
-    })
+    fs::create_dir_all(dir)
+        .map_err(|e| Error::io("create", dir, &e).or_hint("HF_HOME or HF_HUB_CACHE sets another directory"))
 }
 
 /// The first file of the weights that a snapshot should have and has not.

@@ -266,7 +266,7 @@ impl Meter {
             let bar = ProgressBar::new(size)
                 .with_style(ProgressStyle::with_template(style).expect("a constant template"))
                 .with_position(here)
-                .with_message(name.to_owned());
+                .with_message(screen::in_line(name).into_owned());
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             return Self(Some(bar));
         }

@@ -1,10 +1,13 @@
 //! What a repository holds, and what of it a merge needs.
 
-use merge_core::error::{Error, Result};
+use merge_core::{
+    beside,
+    error::{Error, Result},
+    file,
+};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
 };
 
@@ -118,7 +121,7 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = fs::read_to_string(index).map_err(|e| Error::io("read", index, &e))?;
+    let text = file::read_text(index).map_err(|e| Error::io("read", index, &e))?;
     let found: Index = serde_json::from_str(&text)
         .map_err(|e| Error::user(format!("{}: not an index of shards: {e}", index.display())))?;
     let shards: BTreeSet<String> = found.weight_map.into_values().collect();
@@ -128,21 +131,12 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Whether a merge needs a file if it is there: configuration, tokenizer, card and licence.
+/// Whether a merge needs a file if it is there: configuration, what belongs to the model beside its weights, card and licence.
 pub(super) fn is_small(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "config.json",
-        "generation_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab.json",
-        "merges.txt",
-        "README.md",
-        "adapter_config.json",
-        "chat_template.json",
-    ];
+    const NAMES: [&str; 3] = ["README.md", "adapter_config.json", "config.json"];
     let template = name.rsplit_once('.').is_some_and(|(_, kind)| kind == "jinja");
-    NAMES.contains(&name) || name.starts_with("tokenizer") || name.starts_with("LICENSE") || template
+    let by_name = NAMES.contains(&name) || name.starts_with("tokenizer") || name.starts_with("LICENSE");
+    by_name || template || beside::belongs(name)
 }
 
 /// Whether a file may be needed: it is small, or may be weights.
@@ -169,4 +163,29 @@ pub(super) fn is_commit(revision: &str) -> bool {
 
 fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_a_model_is_wanted_and_nothing_else_is() {
+        for name in [
+            "config.json",
+            "LICENSE.txt",
+            "modeling_own.py",
+            "preprocessor_config.json",
+            "spiece.model",
+            "tekken.json",
+            "tokenizer.model.v3",
+            "vocab.txt",
+            "model-00001-of-00002.safetensors",
+        ] {
+            assert!(is_wanted(name), "{name}");
+        }
+        for name in ["model.onnx", "train.sh", "runs/own.py", "..py", ".own.py", "a b.py", "optimizer.pt", "logs.txt"] {
+            assert!(!is_wanted(name), "{name}");
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! Asking the hub: over TLS, with the token for the hub alone, and what its refusals mean.
 
 use super::listing::Listing;
-use merge_core::error::{Error, Result};
-use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 use ureq::{
     Agent, Body,
     http::{HeaderMap, Response, StatusCode, Uri, header},
@@ -205,7 +208,7 @@ pub(super) fn agent(certificates: Option<&Path>, patience: Duration) -> Result<A
 
 /// Certificates of a PEM file.
 fn roots(path: &Path) -> Result<RootCerts> {
-    let pem = fs::read(path).map_err(|e| Error::io("read", path, &e).hint("SSL_CERT_FILE names it"))?;
+    let pem = file::read(path).map_err(|e| Error::io("read", path, &e).or_hint("SSL_CERT_FILE names it"))?;
     let found: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

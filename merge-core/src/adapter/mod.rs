@@ -11,7 +11,10 @@
 //! differ by module. A tensor that the adapter has whole (`modules_to_save`, `bias`, an embedding that grew) replaces the
 //! base's. Everything is computed in `f32`, stretch by stretch, and rounded once, to the type of the base's tensor.
 //!
-//! A head that was trained apart from a tied embedding unties the model, as in PEFT.
+//! A head that was trained apart from a tied embedding and is saved whole unties the model, as in PEFT. An update of a head
+//! needs a model that has one: to a tied model the recipe gives it, by `tie_word_embeddings: false`.
+//!
+//! An adapter may spell the names of the model's tensors in another way than the model does, if exactly one of them fits.
 
 mod low_rank;
 mod peft;
@@ -22,7 +25,9 @@ use crate::{
     checkpoint::{Checkpoint, read_if_there},
     dtype::Dtype,
     error::{Error, Result},
-    names::Layers,
+    head,
+    names::embeddings,
+    spelling::Spelling,
     weights::{Config, Elements, Index, Meta, Weights},
 };
 use low_rank::{LowRank, Rounded, transposed};
@@ -47,6 +52,8 @@ pub struct Adapted {
 /// What happens to one of the base's tensors.
 #[derive(Default)]
 struct Change {
+    /// What the adapter calls the tensor, by which its settings know the module.
+    called: String,
     /// The adapter's tensor that is there in its stead.
     whole: Option<String>,
     update: Update,
@@ -76,10 +83,9 @@ impl Adapted {
     /// counterpart or another shape than its counterpart, or if it would not be used.
     pub fn open(base: Arc<dyn Weights>, dir: &Path) -> Result<Self> {
         let peft = Peft::read(dir)?;
-        let file = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
-        let adapter = Checkpoint::open(file.iter().find(|file| file.exists()).unwrap_or(&file[0]))?;
+        let adapter = stored(dir)?;
         let at = |error: Error| error.at(adapter.path().display());
-        let changes = changes(&adapter).map_err(at)?;
+        let changes = changes(&adapter, &Spelling::of(base.index())).map_err(at)?;
         let (index, config) = (base.index().clone(), base.config().clone());
         let mut opened = Self { base, adapter, dir: dir.to_owned(), index, config, changes };
         let at = |error: Error| error.at(dir.display());
@@ -88,10 +94,21 @@ impl Adapted {
         Ok(opened)
     }
 
+    /// The same, of a model that the recipe gives a head of its own.
+    ///
+    /// If the adapter updates a tied embedding, or the head that is one, the model has that head before: the embedding as it is
+    /// in training, where an update of one of the two leaves the other as it was.
+    pub fn open_untied(base: Arc<dyn Weights>, dir: &Path) -> Result<Self> {
+        let adapter = stored(dir)?;
+        let parts = [".lora_embedding_A", "lm_head.lora_A"];
+        let updates = adapter.index().keys().any(|name| parts.iter().any(|part| name.contains(part)));
+        Self::open(if updates { head::untied(base)? } else { base }, dir)
+    }
+
     /// Holds what replaces tensors against what it replaces; the vocabulary may grow or shrink.
     fn replace(&mut self) -> Result<()> {
-        let layers = Layers::of(&self.index);
-        self.untie(&layers)?;
+        let embeddings = embeddings(&self.index);
+        self.untie(&embeddings)?;
         let old = vocabulary(self.base.config())?;
         let mut new = None;
         for (name, change) in &self.changes {
@@ -116,7 +133,7 @@ impl Adapted {
         }
         let (Some((resized, rows)), Some(old)) = (new, old) else { return Ok(()) };
         let left = self.index.iter().find(|(name, meta)| {
-            let of_vocabulary = layers.embeddings.contains(name) || name.ends_with("lm_head.weight");
+            let of_vocabulary = embeddings.contains(name) || name.ends_with("lm_head.weight");
             of_vocabulary && meta.shape.first() == Some(&old)
         });
         if let Some((left, _)) = left {
@@ -128,7 +145,7 @@ impl Adapted {
     }
 
     /// A head beside a tied embedding: dropped where the adapter's embedding is the same, else the model's head from now on.
-    fn untie(&mut self, layers: &Layers) -> Result<()> {
+    fn untie(&mut self, embeddings: &[String]) -> Result<()> {
         const HEAD: &str = "lm_head.weight";
         let Some(head) = self.changes.get(HEAD).and_then(|change| change.whole.clone()) else { return Ok(()) };
         if !self.config.tied()? || self.index.contains_key(HEAD) {
@@ -136,7 +153,7 @@ impl Adapted {
         }
         let of_same_width =
             |name: &&String| self.index[*name].shape.get(1..) == self.adapter.index()[&head].shape.get(1..);
-        let embedding = layers.embeddings.iter().find(|name| !name.contains("wpe") && of_same_width(name));
+        let embedding = embeddings.iter().find(|name| !name.contains("wpe") && of_same_width(name));
         let embedding = embedding.ok_or_else(|| missing(HEAD, &*self.base))?;
         let change = self.changes.get(embedding);
         if let Some(whole) = change.and_then(|change| change.whole.as_ref())
@@ -164,7 +181,7 @@ impl Adapted {
                 let kind = if a.is_some() { "lora_B" } else { "lora_A" };
                 return Err(Error::user(format!("the update of `{name}` has no {kind}")).hint(INCOMPLETE));
             };
-            let module = name.strip_suffix(".weight").unwrap_or(name);
+            let module = change.called.strip_suffix(".weight").unwrap_or(&change.called);
             let meta = self.index.get_mut(name).ok_or_else(|| missing(name, &*self.base))?;
             let (rank, scale) = peft.rank_and_scale(module)?;
             let ([has_rank, inputs], [outputs, other_rank]) = (matrix(stored, a)?, matrix(stored, b)?);
@@ -287,15 +304,28 @@ const OF_ANOTHER: &str =
 const INCOMPLETE: &str = "the adapter is incomplete: download it again, or save it again with PEFT";
 
 fn missing(tensor: &str, base: &dyn Weights) -> Error {
+    if tensor.ends_with("lm_head.weight") && head::is_tied(base).unwrap_or(false) {
+        let message = format!("it changes `{tensor}`, and the output head of {} is its embedding", base.place());
+        return Error::user(message)
+            .hint("`tie_word_embeddings: false` in the recipe gives the model a head of its own, which the adapter then changes");
+    }
     Error::user(format!("it changes `{tensor}`, which {} does not have", base.place())).hint(OF_ANOTHER)
 }
 
+/// An adapter's tensors.
+fn stored(dir: &Path) -> Result<Checkpoint> {
+    let files = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
+    Checkpoint::open(files.iter().find(|file| file.exists()).unwrap_or(&files[0]))
+}
+
 /// What an adapter's tensors do, by the base's tensor that they do it to.
-fn changes(adapter: &Checkpoint) -> Result<BTreeMap<String, Change>> {
+fn changes(adapter: &Checkpoint, base: &Spelling<'_>) -> Result<BTreeMap<String, Change>> {
     let mut changes: BTreeMap<String, Change> = BTreeMap::new();
     for name in adapter.index().keys() {
-        let Some((target, role)) = peft::role(name)? else { continue };
+        let Some((called, role)) = peft::role(name)? else { continue };
+        let target = base.find(&called).unwrap_or(&called).to_owned();
         let change = changes.entry(target).or_default();
+        change.called = called;
         let place = match role {
             Role::Whole => &mut change.whole,
             Role::A { embedding } => {

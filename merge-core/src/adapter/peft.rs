@@ -1,10 +1,13 @@
 //! How PEFT writes an adapter down: what `adapter_config.json` says, and what its tensors are called.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    file,
+};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// What is asked of `adapter_config.json`.
 #[derive(Debug, Deserialize)]
@@ -67,9 +70,9 @@ impl Peft {
     /// Reads `adapter_config.json`; fails for what is not `LoRA` as it is described in [`crate::adapter`].
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("adapter_config.json");
-        let text = fs::read_to_string(&path).map_err(|e| {
+        let text = file::read_text(&path).map_err(|e| {
             Error::io("read", &path, &e)
-                .hint("an adapter is a directory with adapter_config.json and adapter_model.safetensors")
+                .or_hint("an adapter is a directory with adapter_config.json and adapter_model.safetensors")
         })?;
         Self::parse(&text).map_err(|e| e.at(path.display()))
     }

@@ -30,6 +30,10 @@ impl Method for ArceeFusion {
         "the base with one model's most important changes; for one fine-tune that should change little"
     }
 
+    fn reference(&self) -> &'static str {
+        "mergekit, https://github.com/arcee-ai/mergekit"
+    }
+
     fn base(&self) -> Base {
         Base::Required
     }

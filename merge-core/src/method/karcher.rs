@@ -51,6 +51,10 @@ impl Method for Karcher {
         "mean on the sphere, by iteration; equal shares of models that are far apart"
     }
 
+    fn reference(&self) -> &'static str {
+        r#"Karcher, "Riemannian center of mass and mollifier smoothing", 1977"#
+    }
+
     fn base(&self) -> Base {
         Base::Merged
     }

@@ -39,6 +39,10 @@ impl Method for Linear {
         "weighted mean of the models; the one to try first for fine-tunes of one base"
     }
 
+    fn reference(&self) -> &'static str {
+        r#"Wortsman et al., "Model soups" (2022), https://arxiv.org/abs/2203.05482"#
+    }
+
     fn base(&self) -> Base {
         Base::Merged
     }

@@ -48,6 +48,12 @@ pub const METHODS: &[&dyn Method] = &[
     &arcee_fusion::ArceeFusion,
 ];
 
+/// Parameters that published recipes carry with any method and that change nothing in any, with the reason.
+pub const WITHOUT_EFFECT: [(&str, &str); 2] = [
+    ("embed_slerp", "mergekit has not read it since 2023"),
+    ("int8_mask", "it was the type of masks that are never held here"),
+];
+
 /// The method of that name.
 pub fn method(name: &str) -> Option<&'static dyn Method> {
     METHODS.iter().copied().find(|method| method.name() == name)
@@ -59,6 +65,8 @@ pub trait Method: Sync {
     fn name(&self) -> &'static str;
     /// One line of help: the formula in words, and when to use it.
     fn summary(&self) -> &'static str;
+    /// Where it is from: a paper, or the program that had it first.
+    fn reference(&self) -> &'static str;
     /// What it does with `base_model`.
     fn base(&self) -> Base;
     /// How many models it merges: beside the base if that is required, else all of them.
@@ -137,6 +145,19 @@ impl Domain {
     pub const REAL: Self = Self::Number { min: f64::MIN, max: f64::MAX };
     /// A share of a whole.
     pub const SHARE: Self = Self::Number { min: 0.0, max: 1.0 };
+}
+
+impl fmt::Display for Domain {
+    /// `0 to 1`, `at least 0`, `any number`, `true or false`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Flag => f.write_str("true or false"),
+            Self::REAL => f.write_str("any number"),
+            Self::Number { min, max: f64::MAX } => write!(f, "at least {min}"),
+            Self::Number { min: f64::MIN, max } => write!(f, "at most {max}"),
+            Self::Number { min, max } => write!(f, "{min} to {max}"),
+        }
+    }
 }
 
 /// A parameter's value for one tensor.

@@ -37,6 +37,10 @@ impl Method for ModelStock {
         "from the base towards the mean, as far as the task vectors agree; for fine-tunes on the same data"
     }
 
+    fn reference(&self) -> &'static str {
+        r#"Jang et al., "Model Stock" (2024), https://arxiv.org/abs/2403.19522"#
+    }
+
     fn base(&self) -> Base {
         Base::Required
     }

@@ -60,6 +60,10 @@ impl Method for Multislerp {
         "mean direction and mean length of the models or of their task vectors; slerp for more than two"
     }
 
+    fn reference(&self) -> &'static str {
+        r#"mergekit; Buss & Fillmore, "Spherical averages", ACM Transactions on Graphics 2001"#
+    }
+
     fn base(&self) -> Base {
         Base::Optional
     }

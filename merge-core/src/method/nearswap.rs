@@ -33,6 +33,10 @@ impl Method for Nearswap {
         "moves each element of the base towards one model's, by `t` at most; for a shade of a second model"
     }
 
+    fn reference(&self) -> &'static str {
+        "mergekit, after QuartetAnemoi by Alchemonaut"
+    }
+
     fn base(&self) -> Base {
         Base::Required
     }

@@ -74,6 +74,10 @@ impl Method for Nuslerp {
         "slerp of two models by weight, or of their task vectors; for two fine-tunes of a base"
     }
 
+    fn reference(&self) -> &'static str {
+        "mergekit, https://github.com/arcee-ai/mergekit"
+    }
+
     fn base(&self) -> Base {
         Base::Optional
     }

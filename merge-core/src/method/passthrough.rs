@@ -30,6 +30,10 @@ impl Method for Passthrough {
         "one model's tensors as they are, or scaled; for stacking layers of several models"
     }
 
+    fn reference(&self) -> &'static str {
+        r#"Kim et al., "SOLAR 10.7B: depth up-scaling" (2023), https://arxiv.org/abs/2312.15166"#
+    }
+
     fn base(&self) -> Base {
         Base::Merged
     }

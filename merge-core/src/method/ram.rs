@@ -23,6 +23,7 @@ use candle_core::{DType, Tensor};
 pub const RAM: Ram = Ram {
     name: "ram",
     summary: "keeps what one model alone has changed, averages what several have; for models of sparse changes",
+    reference: r#""Reinforced agent merging", as in mergekit, https://github.com/arcee-ai/mergekit"#,
     params: &[EPSILON],
     scaled: false,
 };
@@ -31,6 +32,7 @@ pub const RAM: Ram = Ram {
 pub const RAMPLUS_TL: Ram = Ram {
     name: "ramplus_tl",
     summary: "as ram, and scales up what one model alone has changed, the more the more it shares with others",
+    reference: r#""Reinforced agent merging", as in mergekit, https://github.com/arcee-ai/mergekit"#,
     params: &[R, ALPHA, EPSILON],
     scaled: true,
 };
@@ -39,6 +41,7 @@ pub const RAMPLUS_TL: Ram = Ram {
 pub struct Ram {
     name: &'static str,
     summary: &'static str,
+    reference: &'static str,
     params: &'static [Param],
     scaled: bool,
 }
@@ -75,6 +78,10 @@ impl Method for Ram {
 
     fn summary(&self) -> &'static str {
         self.summary
+    }
+
+    fn reference(&self) -> &'static str {
+        self.reference
     }
 
     fn base(&self) -> Base {

@@ -24,24 +24,14 @@ use candle_core::{DType, Tensor};
 /// See the module.
 pub struct Sce;
 
-const PARAMS: &[Param] = &[
-    Param {
-        name: "select_topk",
-        scope: Scope::Merge,
-        domain: Domain::SHARE,
-        default: Some(Value::Number(1.0)),
-        help: "share of the elements that is kept, those in which the models differ most",
-        unused: false,
-    },
-    Param {
-        name: "int8_mask",
-        scope: Scope::Merge,
-        domain: Domain::Flag,
-        default: Some(Value::Flag(false)),
-        help: "accepted because mergekit recipes carry it; has no effect",
-        unused: true,
-    },
-];
+const PARAMS: &[Param] = &[Param {
+    name: "select_topk",
+    scope: Scope::Merge,
+    domain: Domain::SHARE,
+    default: Some(Value::Number(1.0)),
+    help: "share of the elements that is kept, those in which the models differ most",
+    unused: false,
+}];
 
 impl Method for Sce {
     fn name(&self) -> &'static str {
@@ -50,6 +40,10 @@ impl Method for Sce {
 
     fn summary(&self) -> &'static str {
         "task vectors where models differ most, weighted by their size, the majority's sign; nothing to tune"
+    }
+
+    fn reference(&self) -> &'static str {
+        r#"Wan et al., "FuseChat" (2024), https://arxiv.org/abs/2408.07990"#
     }
 
     fn base(&self) -> Base {

@@ -37,6 +37,10 @@ impl Method for Slerp {
         "a point on the arc from the base to one model; for two models, with a `t` for each layer"
     }
 
+    fn reference(&self) -> &'static str {
+        r#"Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985"#
+    }
+
     fn base(&self) -> Base {
         Base::Required
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     MethodInfo, Recipe, from_recipe,
     place::{At, Mistake},
-    read_text,
+    read_text, unify,
     yaml::Node,
 };
 use crate::error::Result;
@@ -31,12 +31,13 @@ impl Recipe {
             if nodes.is_empty() {
                 nodes.push(Node::parse(text)?);
             }
+            unify(&mut nodes);
             let documents = nodes.into_iter().map(|node| from_recipe(node, file, methods));
             let documents: Vec<Self> = documents.collect::<std::result::Result<_, _>>()?;
             // A name says nothing in a file of one document, whose models may be called the same.
             if documents.len() == 1 { Ok(documents) } else { in_order(name_siblings(documents)?) }
         };
-        read().map_err(|mistake: Mistake| mistake.into_error(file))
+        read().map_err(|mistake: Mistake| mistake.seen_in(text).into_error(file))
     }
 
     /// Where it begins, for errors about all of it.

@@ -12,7 +12,7 @@
 //! | a slice's own `merge_method` is ignored | the same, and a note says so | `fixes: [slice_method]` |
 //! | a `base_model` that is not listed is merged as one more model, by `linear` and `karcher` too | the same | `fixes: [listed_only]` |
 //! | DARE and DELLA rescale so that the L1 norm stays what it was, not by `1/p` as the papers have it | the same | `exact_rescale: true` |
-//! | `int8_mask`, `density` of `task_arithmetic` and `residual_weight` change nothing | the same: accepted, without effect | |
+//! | `int8_mask`, `embed_slerp`, `density` of `task_arithmetic` and `residual_weight` change nothing | the same: accepted, and a note says so | |
 //! | random masks differ in every run without `--random-seed` | drawn by counter from `random.seed`, 0 unless said | `random: {generator: mergekit, seed: N}` draws mergekit's own masks, bit for bit |
 //! | with `dtype: bfloat16`, weights and every intermediate result are rounded to it | arithmetic is in `f32` from the weights as stored, rounded once | |
 //! | a float64 merge is computed in float64 | in `f32` | |
@@ -20,17 +20,21 @@
 //! | equal magnitudes are kept arbitrarily | by lowest index | |
 //! | without a `base_model`, configuration and tokenizer are a random input's | the first model's | |
 //! | `tokenizer: {source: union}` numbers added tokens anew in every run | in the models' order, by ascending id | |
-//! | unknown keys and parameters are ignored | refused | |
+//! | unknown keys and parameters are ignored, also parameters of other methods | refused | |
 //! | a reversed `layer_range` writes a model of three tensors | refused | |
 //! | weights that sum to zero give NaN, NaN in a model spreads | refused | |
 //! | tensors that its table of architectures does not list are dropped | every tensor is merged; a missing or an extra one is refused | |
 //! | fp8 codes are cast without their scales | times their scales | |
 //! | a tied and an untied head give a head that loaders ignore | refused | `tie_word_embeddings: true` or `false` |
 //! | `layer_types` and other lists by layer stay the donor's when layers are stacked | stacked as the layers are | |
+//! | what a configuration says of layers by number (`first_k_dense_replace`, `full_attention_interval`) stays when layers are stacked | kept where it is still so, rewritten where that is exact, else refused | |
+//! | configurations are not compared | compared: what can never be right is refused, what may be meant is noted | |
+//! | without a table of the architecture, every numbered stack is a module of its own | the layers are those that the configuration counts | `modules` takes parts of a model apart |
 //! | models of other kinds are merged by a program of their own, without gradients | by the same recipes; gradients run over each numbered stack | |
 
 mod check;
 mod documents;
+mod foreign;
 mod map;
 mod parameters;
 mod parts;
@@ -40,22 +44,23 @@ mod reader;
 mod reference;
 mod setting;
 mod shape;
+mod spelled;
+mod text;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
+mod unseen;
 mod walk;
 mod yaml;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
 use sha2::{Digest, Sha256};
 
 pub(crate) use check::MethodInfo;
+pub(crate) use foreign::refuse_foreign;
 pub use map::Map;
 pub use parameters::{Parameters, lookup};
 pub use parts::{Fix, Generator, Model, Module, Random, Slice, Source, Token, TokenName, TokenSource, Tokenizer};
@@ -64,13 +69,12 @@ pub use place::{At, Mistake, Place, known_names};
 pub use reference::{Location, Reference, locate, resolve};
 pub(crate) use setting::Fit;
 pub use setting::{Conditional, Curve, Setting};
+pub(crate) use spelled::unify;
+pub use text::{Text, confine, held_in, hold, is_there, read_text, reading};
 pub use yaml::{Kind, Node};
 
 use self::reference::Written;
-use crate::{
-    dtype::Dtype,
-    error::{Error, Result},
-};
+use crate::{dtype::Dtype, error::Result};
 
 /// How to merge: models, a method and its parameters.
 // `S` is what a parameter may be given: a setting, or in a template a hole as well.
@@ -162,8 +166,12 @@ impl Recipe {
 
     /// Reads a recipe that may name these methods.
     pub(crate) fn parse_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Self> {
-        let read = || from_recipe(Node::parse(text)?, file, methods);
-        read().map_err(|mistake| mistake.into_error(file))
+        let read = || {
+            let mut tree = Node::parse(text)?;
+            unify(std::slice::from_mut(&mut tree));
+            from_recipe(tree, file, methods)
+        };
+        read().map_err(|mistake| mistake.seen_in(text).into_error(file))
     }
 }
 
@@ -192,7 +200,7 @@ pub(crate) fn from_tree<S: de::DeserializeOwned + Fit>(
     file: &Path,
     methods: &[MethodInfo],
 ) -> std::result::Result<Recipe<S>, Mistake> {
-    let mut recipe = Recipe::deserialize(tree)?;
+    let mut recipe = Recipe::deserialize(&foreign::settled(tree.clone(), methods)?)?;
     recipe.file = file.to_path_buf();
     check::check(&recipe, methods)?;
     Ok(recipe)
@@ -205,20 +213,6 @@ fn from_recipe(mut tree: Node, file: &Path, methods: &[MethodInfo]) -> std::resu
             .hint(format!("`evomerge search {}` runs it", file.display()))
             .at(search.place));
     }
+    refuse_foreign(&tree, file)?;
     from_tree(&tree, file, methods)
-}
-
-/// The text of a file that people write.
-pub fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|error| {
-        let unread = Error::io("read", path, &error);
-        if path.is_dir() { unread.hint("give the YAML file, not a directory") } else { unread }
-    })?;
-    String::from_utf8(bytes).map_err(|error| {
-        let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let before = String::from_utf8_lossy(whole);
-        let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
-        let place = Place { line: before.matches('\n').count() as u32 + 1, column: column as u32 };
-        Mistake::new("this is not UTF-8 text").hint("save the file as UTF-8").at(place).into_error(path)
-    })
 }

@@ -46,7 +46,7 @@ pub struct Slice<S = Setting> {
     pub parameters: Parameters<S>,
     /// Has no effect: mergekit accepts it and never uses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub residual_weight: Option<f64>,
+    pub residual_weight: Option<At<f64>>,
 }
 
 /// A model's part of a slice.

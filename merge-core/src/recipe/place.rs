@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, path::Path};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::unseen;
 use crate::error::{Error, did_you_mean};
 
 /// A line and a column, both from 1 and in characters; zeros are the place of what was never written.
@@ -154,6 +155,16 @@ impl Mistake {
     pub(crate) fn with(mut self, combination: &str) -> Self {
         if !combination.is_empty() {
             self.message = format!("{}, with {combination}", self.message);
+        }
+        self
+    }
+
+    /// The same mistake, of a text, with a hint at a letter near its place that cannot be seen or looks like another, if there is
+    /// one.
+    #[must_use]
+    pub fn seen_in(mut self, text: &str) -> Self {
+        if let Some(unseen) = unseen::near(text, self.place) {
+            self.hint = Some(self.hint.map_or(unseen.clone(), |hint| format!("{unseen}; {hint}")));
         }
         self
     }

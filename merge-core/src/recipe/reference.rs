@@ -12,7 +12,10 @@ use serde::{
     de::{self, Error as _, value::MapAccessDeserializer},
 };
 
-use super::place::{At, Mistake};
+use super::{
+    place::{At, Mistake},
+    text::is_there,
+};
 use crate::error::Result;
 
 /// Where a model is, and the adapter that is applied to it.
@@ -49,7 +52,7 @@ pub fn locate(file: &Path, reference: &At<String>) -> Result<Reference> {
 /// Where a path written in a file leads: relative to that file, else to the current directory.
 pub fn resolve(file: &Path, reference: &At<String>) -> Result<PathBuf> {
     existing(file, reference).ok_or_else(|| {
-        let hint = "paths are relative to the file they stand in, else to the current directory; download models first";
+        let hint = "paths are relative to the file they stand in, else to the current directory";
         missing(file, reference).hint(hint).at(reference.place).into_error(file)
     })
 }
@@ -111,7 +114,7 @@ fn hub(text: &str) -> Option<Location> {
 
 /// A path beside the file, else in the current directory.
 fn existing(file: &Path, named: &str) -> Option<PathBuf> {
-    [beside(file, named), PathBuf::from(named)].into_iter().find(|path| !named.is_empty() && path.exists())
+    [beside(file, named), PathBuf::from(named)].into_iter().find(|path| !named.is_empty() && is_there(path))
 }
 
 fn beside(file: &Path, named: &str) -> PathBuf {

@@ -147,7 +147,9 @@ impl Fit for Value {
                 Err(Mistake::new(format!("{value} is not above 0")))
             }
             (Self::Number(value), Domain::Number { min, max }) => {
-                Err(Mistake::new(format!("{value} is not between {min} and {max}"))
+                let one_sided = [min, max].iter().any(|end| end.abs() >= f64::MAX);
+                let wanted = if one_sided { domain.to_string() } else { format!("between {min} and {max}") };
+                Err(Mistake::new(format!("{value} is not {wanted}"))
                     .hint("`evomerge methods` lists what each parameter may be"))
             }
         }

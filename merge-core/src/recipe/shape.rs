@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for Setting {
         match deserializer.deserialize_any(SlotVisitor { expecting })? {
             Slot::Set(setting) => Ok(setting),
             Slot::Hole(_) => Err(D::Error::custom(
-                "this is a hole, and only a search fills holes\n`evomerge search` runs this file; to merge, write a value",
+                "this is a hole, and only a search fills holes\nto merge, write a value; to search, add a `search` block, and give the file to `evomerge search`",
             )),
         }
     }

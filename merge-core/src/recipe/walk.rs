@@ -132,6 +132,14 @@ impl<S> Recipe<S> {
 }
 
 impl<S: Clone> Recipe<S> {
+    /// The same recipe with its models called otherwise, for people: their paths need not lead anywhere.
+    #[must_use]
+    pub fn renamed(&self, name: &dyn Fn(&str) -> String) -> Self {
+        let mut renamed = self.clone();
+        renamed.each_reference(&mut |reference| *reference = name(reference));
+        renamed
+    }
+
     /// The same recipe for another file: paths that lead somewhere from this one lead there from that one. Names on the hub
     /// and of other documents stay.
     ///

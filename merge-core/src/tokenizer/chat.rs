@@ -90,9 +90,9 @@ pub fn sidecars(template: &str, model: &dyn Weights) -> Result<Sidecars> {
     })?;
     entries.insert("chat_template".to_owned(), json!(template));
     Ok(Sidecars::from([
-        (TOKENIZER_CONFIG, Some(pretty(&config))),
-        (JINJA, Some(template.as_bytes().to_vec())),
-        (JSON, None),
+        (TOKENIZER_CONFIG.to_owned(), Some(pretty(&config))),
+        (JINJA.to_owned(), Some(template.as_bytes().to_vec())),
+        (JSON.to_owned(), None),
     ]))
 }
 

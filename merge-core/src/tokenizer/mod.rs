@@ -35,12 +35,15 @@ pub mod chat;
 mod moved;
 mod remap;
 mod rows;
+mod same;
 mod sidecars;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 pub use align::{Alignment, Named, Row, Rule, Source, Spec, TokenSource, align};
+pub(crate) use remap::token_tensors;
 pub use remap::{Remapped, Unified, unify, vocabulary_tensors};
+pub use same::{TokenDifferences, TokenFiles, TokenTable};
 pub use sidecars::{Sidecars, read, sidecars};
 pub use tokens::Vocabulary;

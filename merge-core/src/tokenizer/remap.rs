@@ -8,12 +8,12 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    names::Layers,
+    names::{Layers, is_numbered},
     weights::{Config, Elements, Index, Weights},
 };
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
 };
 
@@ -67,11 +67,19 @@ pub fn unify(spec: &Spec<'_>, models: &[(&str, Arc<dyn Weights>)]) -> Result<Uni
 
 /// The tensors that have a row for each token: embeddings, output heads and their biases, but not those of positions.
 pub fn vocabulary_tensors(index: &Index, rows: usize) -> Vec<&str> {
-    let layers = Layers::of(index);
-    let tensors = index.iter().filter(|(name, meta)| {
-        meta.shape.first() == Some(&rows) && layers.of_tensor(name).is_none() && (embeds(name) || heads(name))
-    });
+    let tensors =
+        index.iter().filter(|(name, meta)| meta.shape.first() == Some(&rows) && (embeds(name) || is_head(name)));
     tensors.map(|(name, _)| name.as_str()).collect()
+}
+
+/// The tensors that have a row for each token, and how many: embeddings, and all heads that have as many.
+pub(crate) fn token_tensors(index: &Index) -> Vec<(&str, usize)> {
+    let embeddings = index.iter().filter(|(name, meta)| meta.shape.len() == 2 && embeds(name));
+    let rows: BTreeSet<usize> = embeddings.map(|(_, meta)| meta.shape[0]).collect();
+    let tensors = index.iter().filter(|(name, _)| embeds(name) || is_head(name));
+    tensors
+        .filter_map(|(name, meta)| Some((name.as_str(), *meta.shape.first().filter(|n| rows.contains(n))?)))
+        .collect()
 }
 
 /// `model.embed_tokens.weight`: the part before the last names an embedding of tokens.
@@ -90,20 +98,30 @@ fn embeds(name: &str) -> bool {
     name.rsplit('.').nth(1).is_some_and(|part| EMBEDDINGS.contains(&part))
 }
 
+/// Whether a tensor is of an output head: not within a layer, but for those of layers that predict tokens further ahead.
+fn is_head(name: &str) -> bool {
+    heads(name) && (!is_numbered(name) || is_draft_head(name))
+}
+
 /// `lm_head.weight`, `cls.predictions.decoder.bias`: a part names an output head.
 fn heads(name: &str) -> bool {
-    const HEADS: [&str; 4] = ["embed_out", "lm_head", "output", "predictions"];
+    const HEADS: [&str; 5] = ["embed_out", "lm_head", "output", "predictions", "shared_head"];
     name.split('.').any(|part| HEADS.contains(&part))
+}
+
+/// `model.layers.61.shared_head.head.weight`: the head of a layer that predicts tokens further ahead.
+fn is_draft_head(name: &str) -> bool {
+    name.ends_with(".shared_head.head.weight") || name.ends_with(".lm_head.weight")
 }
 
 /// The rows of a model's embedding: of its tensor, else as its configuration says.
 fn rows(name: &str, weights: &dyn Weights) -> Result<usize> {
-    let layers = Layers::of(weights.index());
+    let layers = Layers::of(weights);
     let outside =
         weights.index().iter().filter(|(name, meta)| meta.shape.len() == 2 && layers.of_tensor(name).is_none());
     let embeddings: Vec<usize> = outside.filter(|(name, _)| embeds(name)).map(|(_, meta)| meta.shape[0]).collect();
     let config = weights.config();
-    let part = config.0.get("text_config").and_then(|part| part.get("vocab_size")?.as_u64());
+    let part = config.language().get("vocab_size").and_then(Value::as_u64);
     let said = config.count("vocab_size").map_err(|e| e.at(weights.place()))?;
     let said = said.or(part.map(|size| size as usize));
     // The tensors have the last word; of several the configuration may choose one.

@@ -5,14 +5,16 @@ use super::{
     tokens::{Tokens, Vocabulary, definitions},
 };
 use crate::{
+    beside::{self, Belongings},
     error::{Error, Result},
+    python_json,
     weights::{Config, Weights},
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 
 /// Files that take the place of a model's own; `None` for one that the result must not have.
-pub type Sidecars = BTreeMap<&'static str, Option<Vec<u8>>>;
+pub type Sidecars = BTreeMap<String, Option<Vec<u8>>>;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -20,11 +22,21 @@ const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 
 /// What the tokenizer's model was made from, which only a tokenizer that is as it was still agrees with.
-const SENTENCEPIECE: [&str; 3] = ["sentencepiece.bpe.model", "spiece.model", "tokenizer.model"];
+const MADE_FROM: [&str; 9] = [
+    "qwen.tiktoken",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "spiece.model",
+    "spm.model",
+    "tekken.json",
+    "tiktoken.model",
+    "tokenizer.model",
+    "tokenizer.model.v3",
+];
 /// The tokenizer's model in the files of old.
 const MODEL: [&str; 3] = ["merges.txt", "vocab.json", "vocab.txt"];
 /// Files that go with the tokenizer, whatever is in them.
-const WITH_IT: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+const WITH_IT: [&str; 4] = ["chat_template.jinja", "chat_template.json", "emoji.json", "normalizer.json"];
 
 /// A model's tokenizer: `tokenizer.json`, with the added tokens that only `tokenizer_config.json` tells of, which programs add
 /// when they load both.
@@ -63,36 +75,37 @@ pub fn read(name: &str, weights: &dyn Weights) -> Result<Value> {
 /// `before` is that model's tokenizer, as [`read`] gives it. Fails if a file cannot be read or is not JSON.
 pub fn sidecars(alignment: &Alignment, before: &Value, donor: &dyn Weights) -> Result<(Sidecars, Vec<String>)> {
     let names = [TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS];
-    let names = names.into_iter().chain(SENTENCEPIECE).chain(MODEL).chain(WITH_IT);
-    let mut files: Sidecars = names.map(|name| Ok((name, donor.sidecar(name)?))).collect::<Result<_>>()?;
+    let names = names.into_iter().chain(MADE_FROM).chain(MODEL).chain(WITH_IT);
+    let Belongings { files: code, mut notes } = beside::code(donor, &[TOKENIZER_CONFIG])?;
+    let names = names.map(str::to_owned).chain(code);
+    let mut files: Sidecars = names.map(|name| Ok((name.clone(), donor.sidecar(&name)?))).collect::<Result<_>>()?;
     if alignment.tokenizer == *before {
-        return Ok((files, Vec::new()));
+        return Ok((files, notes));
     }
     let after = &alignment.tokenizer;
     let tokens = Tokens::read(&Vocabulary { name: TOKENIZER, tokenizer: after, rows: alignment.len })?;
-    files.insert(TOKENIZER, Some(pretty(after)));
+    files.insert(TOKENIZER.to_owned(), Some(pretty(after)));
     if let Some(mut config) = json_of(donor, TOKENIZER_CONFIG)? {
         if config["added_tokens_decoder"].is_object() {
             config["added_tokens_decoder"] = decoder(after, &tokens);
         }
         keep_known(&mut config, &tokens);
-        files.insert(TOKENIZER_CONFIG, Some(pretty(&config)));
+        files.insert(TOKENIZER_CONFIG.to_owned(), Some(pretty(&config)));
     }
     if let Some(mut map) = json_of(donor, SPECIAL_TOKENS_MAP)? {
         keep_known(&mut map, &tokens);
-        files.insert(SPECIAL_TOKENS_MAP, Some(pretty(&map)));
+        files.insert(SPECIAL_TOKENS_MAP.to_owned(), Some(pretty(&map)));
     }
     if files[ADDED_TOKENS].is_some() {
         let beyond = definitions(after).iter().filter_map(|token| token["content"].as_str());
         let beyond = beyond.filter(|text| in_model(after, text).is_none());
         let ids: Map<String, Value> = beyond.map(|text| (text.to_owned(), json!(tokens.ids.get(text)))).collect();
-        files.insert(ADDED_TOKENS, Some(pretty(&Value::Object(ids))));
+        files.insert(ADDED_TOKENS.to_owned(), Some(pretty(&Value::Object(ids))));
     }
     let of_model = if after["model"] == before["model"] { &[][..] } else { &MODEL };
-    let mut notes = Vec::new();
-    for name in SENTENCEPIECE.iter().chain(of_model) {
-        if files[name].is_some() {
-            files.insert(name, None);
+    for name in MADE_FROM.iter().chain(of_model) {
+        if files[*name].is_some() {
+            files.insert((*name).to_owned(), None);
             notes.push(format!(
                 "{name} is left out, for it does not know the result's tokens: {TOKENIZER} has them all"
             ));
@@ -120,7 +133,7 @@ impl Alignment {
         if self.ids[model].is_none() {
             return Ok(bytes);
         }
-        let mut config: Map<String, Value> = serde_json::from_slice(&bytes)
+        let mut config: Map<String, Value> = python_json::parse(&bytes)
             .map_err(|e| Error::user(format!("generation_config.json: not a JSON object: {e}")))?;
         self.edit(model, &mut config);
         Ok(pretty(&Value::Object(config)))
@@ -202,13 +215,11 @@ fn in_model(tokenizer: &Value, text: &str) -> Option<()> {
 /// A sidecar as JSON, or `None` if there is none.
 pub(super) fn json_of(weights: &dyn Weights, name: &str) -> Result<Option<Value>> {
     let Some(bytes) = weights.sidecar(name)? else { return Ok(None) };
-    let parsed = serde_json::from_slice(&bytes);
+    let parsed = python_json::parse(&bytes);
     parsed.map(Some).map_err(|e| Error::user(format!("{}: {name}: not JSON: {e}", weights.place())))
 }
 
 /// JSON as these files are written.
 pub(super) fn pretty(value: &Value) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    (python_json::pretty(value) + "\n").into_bytes()
 }

@@ -8,6 +8,7 @@ use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},

@@ -34,9 +34,10 @@ use thin::{Part, Room};
 pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
     name: "task_arithmetic",
     summary: "base plus the weighted sum of the task vectors; for fine-tunes that learned different things",
+    reference: r#"Ilharco et al., "Editing models with task arithmetic" (2022), https://arxiv.org/abs/2212.04089"#,
     sparsify: Sparsify::No,
     consensus: false,
-    params: &[WEIGHT, UNUSED_DENSITY, flag("normalize", false, NORMALIZE), UNUSED_RESCALE, LAMBDA, INT8],
+    params: &[WEIGHT, UNUSED_DENSITY, flag("normalize", false, NORMALIZE), UNUSED_RESCALE, LAMBDA],
 };
 
 /// The `max(1, ⌊p·n⌋)` elements of greatest magnitude of each task vector, sign consensus, and a mean over the models that
@@ -47,9 +48,10 @@ pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
 pub const TIES: TaskArithmetic = TaskArithmetic {
     name: "ties",
     summary: "the greatest elements of the task vectors, only the majority's sign averaged; for fine-tunes that conflict",
+    reference: r#"Yadav et al., "TIES-Merging" (2023), https://arxiv.org/abs/2306.01708"#,
     sparsify: Sparsify::Magnitude,
     consensus: true,
-    params: &[WEIGHT, DENSITY, flag("normalize", true, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA, INT8],
+    params: &[WEIGHT, DENSITY, flag("normalize", true, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA],
 };
 
 /// Each element of a task vector is kept with probability `p`, and the task vectors are summed.
@@ -59,6 +61,7 @@ pub const TIES: TaskArithmetic = TaskArithmetic {
 pub const DARE_LINEAR: TaskArithmetic = TaskArithmetic {
     name: "dare_linear",
     summary: "task vectors thinned at random, then summed; for fine-tunes with many small changes",
+    reference: r#"Yu et al., "Language models are Super Mario" (2023), https://arxiv.org/abs/2311.03099"#,
     sparsify: Sparsify::Random,
     consensus: false,
     params: RANDOM,
@@ -71,6 +74,7 @@ pub const DARE_LINEAR: TaskArithmetic = TaskArithmetic {
 pub const DARE_TIES: TaskArithmetic = TaskArithmetic {
     name: "dare_ties",
     summary: "task vectors thinned at random, then only the majority's sign summed; many models, less interference",
+    reference: "Yu et al. (2023), https://arxiv.org/abs/2311.03099, with the signs of TIES; as in https://arxiv.org/abs/2403.13187",
     sparsify: Sparsify::Random,
     consensus: true,
     params: RANDOM,
@@ -88,6 +92,7 @@ pub const DARE_TIES: TaskArithmetic = TaskArithmetic {
 pub const DELLA: TaskArithmetic = TaskArithmetic {
     name: "della",
     summary: "task vectors thinned at random, great elements less often, then the majority's sign averaged",
+    reference: r#"Deep et al., "DELLA-Merging" (2024), https://arxiv.org/abs/2406.11617"#,
     sparsify: Sparsify::Ranked,
     consensus: true,
     params: &[
@@ -98,7 +103,6 @@ pub const DELLA: TaskArithmetic = TaskArithmetic {
         flag("rescale", true, RESCALE),
         EXACT_RESCALE,
         LAMBDA,
-        INT8,
     ],
 };
 
@@ -106,6 +110,7 @@ pub const DELLA: TaskArithmetic = TaskArithmetic {
 pub const DELLA_LINEAR: TaskArithmetic = TaskArithmetic {
     name: "della_linear",
     summary: "task vectors thinned at random, great elements less often, then summed",
+    reference: r#"Deep et al., "DELLA-Merging" (2024), https://arxiv.org/abs/2406.11617"#,
     sparsify: Sparsify::Ranked,
     consensus: false,
     params: &[
@@ -116,7 +121,6 @@ pub const DELLA_LINEAR: TaskArithmetic = TaskArithmetic {
         flag("rescale", true, RESCALE),
         EXACT_RESCALE,
         LAMBDA,
-        INT8,
     ],
 };
 
@@ -128,6 +132,7 @@ pub const DELLA_LINEAR: TaskArithmetic = TaskArithmetic {
 pub const BREADCRUMBS: TaskArithmetic = TaskArithmetic {
     name: "breadcrumbs",
     summary: "task vectors without their smallest and their very greatest elements, summed; for many models",
+    reference: r#"Davari & Belilovsky, "Model Breadcrumbs" (2023), https://arxiv.org/abs/2312.06795"#,
     sparsify: Sparsify::Outliers,
     consensus: false,
     params: OUTLIERS,
@@ -137,6 +142,7 @@ pub const BREADCRUMBS: TaskArithmetic = TaskArithmetic {
 pub const BREADCRUMBS_TIES: TaskArithmetic = TaskArithmetic {
     name: "breadcrumbs_ties",
     summary: "task vectors without their smallest and their very greatest elements, the majority's sign summed",
+    reference: r#"Davari & Belilovsky, "Model Breadcrumbs" (2023), https://arxiv.org/abs/2312.06795"#,
     sparsify: Sparsify::Outliers,
     consensus: true,
     params: OUTLIERS,
@@ -146,6 +152,7 @@ pub const BREADCRUMBS_TIES: TaskArithmetic = TaskArithmetic {
 pub struct TaskArithmetic {
     name: &'static str,
     summary: &'static str,
+    reference: &'static str,
     sparsify: Sparsify,
     consensus: bool,
     params: &'static [Param],
@@ -165,17 +172,10 @@ enum Sparsify {
     Ranked,
 }
 
-const RANDOM: &[Param] = &[
-    WEIGHT,
-    DENSITY,
-    flag("normalize", false, NORMALIZE),
-    flag("rescale", true, RESCALE),
-    EXACT_RESCALE,
-    LAMBDA,
-    INT8,
-];
+const RANDOM: &[Param] =
+    &[WEIGHT, DENSITY, flag("normalize", false, NORMALIZE), flag("rescale", true, RESCALE), EXACT_RESCALE, LAMBDA];
 const OUTLIERS: &[Param] =
-    &[WEIGHT, DENSITY, GAMMA, flag("normalize", false, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA, INT8];
+    &[WEIGHT, DENSITY, GAMMA, flag("normalize", false, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA];
 
 const WEIGHT: Param = Param {
     name: "weight",
@@ -214,7 +214,6 @@ const LAMBDA: Param = Param {
     help: "factor of the summed task vectors",
     unused: false,
 };
-const INT8: Param = Param { unused: true, ..flag("int8_mask", false, NO_EFFECT) };
 const EXACT_RESCALE: Param = flag("exact_rescale", false, "rescale by 1/density, as the papers have it");
 const NORMALIZE: &str = "divide the sum by the weights that took part";
 const RESCALE: &str = "keep the L1 norm of a thinned task vector";
@@ -255,6 +254,10 @@ impl Method for TaskArithmetic {
 
     fn summary(&self) -> &'static str {
         self.summary
+    }
+
+    fn reference(&self) -> &'static str {
+        self.reference
     }
 
     fn base(&self) -> Base {

@@ -2,9 +2,10 @@
 
 use super::{MethodInfo, View};
 use crate::{
-    method::{Param, Scope},
+    method::{METHODS, Param, Scope},
     recipe::{
         Parameters, Recipe,
+        foreign::without_effect,
         place::{At, Mistake, known_names},
         setting::Fit,
     },
@@ -107,6 +108,13 @@ fn check_block<S: Fit>(parameters: &Parameters<S>, methods: &[&MethodInfo], leve
         let of = |method: &&&MethodInfo| method.params.iter().find(|param| param.name == key.value);
         let known: Vec<(&str, &Param)> =
             methods.iter().filter_map(|method| Some((method.name, of(&method)?))).collect();
+        if let Some(why) = without_effect(key) {
+            if !setting.is_hole() {
+                return Ok(());
+            }
+            let mistake = Mistake::new(format!("it has no effect, so there is nothing to search: {why}"));
+            return Err(mistake.hint("remove the hole").under(key).at(setting.place));
+        }
         let Some((name, _)) = known.first() else { return Err(unknown(key, methods)) };
         if level == Scope::Model && known.iter().all(|(_, param)| param.scope == Scope::Merge) {
             return Err(Mistake::new("this parameter is the merge's, not a model's")
@@ -139,7 +147,12 @@ fn unknown(key: &At<String>, methods: &[&MethodInfo]) -> Mistake {
             (format!("none of {} has a parameter `{}`", methods.join(", "), key.value), "their parameters")
         }
     };
+    let others = METHODS.iter().filter(|method| method.params().iter().any(|param| param.name == key.value));
+    let others: Vec<String> = others.map(|method| format!("`{}`", method.name())).collect();
     Mistake::new(what).at(key.place).hint(match names[..] {
+        _ if !others.is_empty() => {
+            format!("mergekit ignores it here, for it is a parameter of {}: remove it", others.join(", "))
+        }
         [] => "it has none at all: remove the key".to_owned(),
         _ => known_names(key, whose, names),
     })

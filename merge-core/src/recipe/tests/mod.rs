@@ -4,6 +4,7 @@ mod documents;
 mod path;
 mod references;
 mod slices;
+mod text;
 mod values;
 
 use std::path::Path;
@@ -298,7 +299,7 @@ fn refuses_wrong_types_in_plain_words() {
         "density: 0.3",
         "density: {search: [0, 1]}",
         "recipes/ja.yaml:7:16: models[1].parameters.density: this is a hole, and only a search fills holes",
-        "`evomerge search` runs this file; to merge, write a value",
+        "to merge, write a value; to search, add a `search` block, and give the file to `evomerge search`",
     );
     check(
         "- model: chat",

@@ -337,7 +337,10 @@ fn slices_may_have_holes() {
         prefix: "model.layers.".to_owned(),
         embeddings: Vec::new(),
         inside: std::collections::BTreeSet::default(),
+        behind: 0,
         others: std::collections::BTreeMap::default(),
+        said: None,
+        rivals: Vec::new(),
     };
     let space = template.space_over(std::slice::from_ref(&layers)).expect("a space");
     let labels: Vec<&str> = space.dimensions.iter().map(|dimension| dimension.label.as_str()).collect();

@@ -1,0 +1,91 @@
+//! What other programs write beside mergekit's recipes: files that are none, and keys where mergekit reads none.
+
+use std::path::Path;
+
+use super::{
+    MethodInfo,
+    place::{At, Mistake},
+    yaml::{Kind, Node},
+};
+use crate::method::WITHOUT_EFFECT;
+
+/// Keys by which a file is known to be for another program: what it is, and what to do with it.
+const FOREIGN: [(&[&str], &str, &str); 2] = [
+    (
+        &["experts", "gate_mode"],
+        "this is a recipe of mergekit-moe, which makes a mixture of experts of several models",
+        "mixtures of experts are not made here: mergekit-moe makes one, which can be merged with others of its kind",
+    ),
+    (
+        &["genome"],
+        "this is a file of mergekit-evolve, not a recipe",
+        "`evomerge search --from-mergekit FILE -o DIR` searches what it says",
+    ),
+];
+
+/// Refuses a file that is known to be for another program.
+pub(crate) fn refuse_foreign(tree: &Node, file: &Path) -> Result<(), Mistake> {
+    let Kind::Block(entries) = &tree.kind else { return Ok(()) };
+    for (key, _) in entries {
+        let Kind::Text(name) = &key.kind else { continue };
+        if let Some((_, what, hint)) = FOREIGN.iter().find(|(keys, ..)| keys.contains(&name.as_str())) {
+            let hint = hint.replace("FILE", &file.display().to_string());
+            return Err(Mistake::new(*what).hint(hint).at(key.place));
+        }
+    }
+    Ok(())
+}
+
+/// A recipe with all parameters under `parameters`: published ones have some beside it, where mergekit reads none.
+///
+/// What has no effect anywhere is put there. Fails for a parameter that would have one.
+pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mistake> {
+    let Kind::Block(entries) = &mut tree.kind else { return Ok(tree) };
+    let mut beside = Vec::new();
+    let mut position = 0;
+    while position < entries.len() {
+        let Kind::Text(name) = &entries[position].0.kind else {
+            position += 1;
+            continue;
+        };
+        if WITHOUT_EFFECT.iter().any(|(known, _)| known == name) {
+            beside.push(entries.remove(position));
+            continue;
+        }
+        if methods.iter().any(|method| method.params.iter().any(|param| param.name == name)) {
+            let mistake = Mistake::new(format!("`{name}` is a parameter, and stands outside of `parameters`"));
+            let hint = "mergekit ignores it there: write it under `parameters`, or remove it";
+            return Err(mistake.hint(hint).at(entries[position].0.place));
+        }
+        position += 1;
+    }
+    let Some(place) = beside.first().map(|(key, _)| key.place) else { return Ok(tree) };
+    let is_parameters = |(key, _): &&mut (Node, Node)| matches!(&key.kind, Kind::Text(name) if name == "parameters");
+    match entries.iter_mut().find(is_parameters) {
+        Some((_, Node { kind: Kind::Block(parameters), .. })) => {
+            let is_new = |key: &Node, known: &[(Node, Node)]| {
+                known
+                    .iter()
+                    .all(|(other, _)| !matches!((&key.kind, &other.kind), (Kind::Text(a), Kind::Text(b)) if a == b))
+            };
+            for (key, value) in beside {
+                if is_new(&key, parameters) {
+                    parameters.push((key, value));
+                }
+            }
+        }
+        Some((_, node)) if matches!(node.kind, Kind::Null) => node.kind = Kind::Block(beside),
+        // Of another kind it is refused by whoever reads it.
+        Some(_) => {}
+        None => {
+            let key = Node { place, kind: Kind::Text("parameters".to_owned()) };
+            entries.push((key, Node { place, kind: Kind::Block(beside) }));
+        }
+    }
+    Ok(tree)
+}
+
+/// Why a parameter has no effect in any method, if it has none.
+pub(super) fn without_effect(key: &At<String>) -> Option<&'static str> {
+    WITHOUT_EFFECT.iter().find(|(name, _)| *name == key.value).map(|(_, why)| *why)
+}

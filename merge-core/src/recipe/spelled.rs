@@ -1,0 +1,98 @@
+//! One model has one name in a file, however its path is written there: `./in/a/` is `in/a`.
+
+use std::collections::BTreeMap;
+
+use super::yaml::{Kind, Node};
+
+/// The keys that name models: one, a list to choose from, or mergekit-evolve's list of all.
+const KEYS: [&str; 7] = ["base_model", "lora", "model", "models", "path", "source", "tokenizer_source"];
+
+/// Writes every model that the documents of a file spell in several ways as the shortest of them.
+///
+/// The name of a document is left as it is: with `./` before it, it is a path.
+pub(crate) fn unify(documents: &mut [Node]) {
+    let mut names = Vec::new();
+    let mut spelled: BTreeMap<String, String> = BTreeMap::new();
+    for document in &mut *documents {
+        if let Some(Node { kind: Kind::Text(name), .. }) = document.clone().take("name") {
+            names.push(name);
+        }
+        each(document, false, &mut |text| {
+            let known = spelled.entry(plain(text)).or_insert_with(|| text.clone());
+            if text.len() < known.len() {
+                known.clone_from(text);
+            }
+        });
+    }
+    let is_one = names.len() < 2 && documents.len() < 2;
+    spelled.retain(|plain, _| is_one || !names.contains(plain));
+    for document in documents {
+        each(document, false, &mut |text| {
+            if let Some(shortest) = spelled.get(&plain(text)) {
+                text.clone_from(shortest);
+            }
+        });
+    }
+}
+
+/// Hands on every text that names a model.
+fn each(node: &mut Node, is_name: bool, take: &mut dyn FnMut(&mut String)) {
+    match &mut node.kind {
+        Kind::Text(text) if is_name => take(text),
+        Kind::List(list) => list.iter_mut().for_each(|one| each(one, is_name, take)),
+        Kind::Block(entries) => {
+            for (key, value) in entries {
+                let Kind::Text(key) = &key.kind else { continue };
+                each(value, KEYS.contains(&key.as_str()) || (is_name && key == "choose"), take);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The parts of a path without those that lead nowhere else, of a model and of its adapter.
+fn plain(text: &str) -> String {
+    let one = |path: &str| {
+        if path.starts_with("hf://") {
+            return path.to_owned();
+        }
+        let parts: Vec<&str> = path.split('/').filter(|part| !["", "."].contains(part)).collect();
+        let root = if path.starts_with('/') { "/" } else { "" };
+        format!("{root}{}", parts.join("/"))
+    };
+    text.split('+').map(one).collect::<Vec<_>>().join("+")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The models that a text of documents names, after that.
+    fn check(text: &str, expected: &[&str]) {
+        let mut documents = Node::parse_all(text).unwrap();
+        unify(&mut documents);
+        let mut named = Vec::new();
+        for document in &mut *documents {
+            each(document, false, &mut |text| named.push(text.clone()));
+        }
+        assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn one_model_is_spelled_one_way() {
+        check("base_model: ./in/a/\nmodels: [{model: in/a}, {model: in//./b}]", &["in/a", "in/a", "in//./b"]);
+        check("models: [{model: {choose: [./a, a/]}}, {model: ./b}]", &["a/", "a/", "./b"]);
+        check("models: [{model: ./m/+./l}, {model: {model: ./x, lora: m+l}}]", &["./m/+./l", "./x", "m+l"]);
+        check("models: [{model: /in/a/}, {model: in/a}, {model: /in/a}]", &["/in/a", "in/a", "/in/a"]);
+        check("tokenizer: {source: ./a, tokens: {./a: {source: a}}}\nfilter: [{filter: ./a}]", &["a", "a"]);
+    }
+
+    #[test]
+    fn a_path_is_not_taken_for_a_document() {
+        check(
+            "name: a\nmodels: [{model: ./b}, {model: b}]\n---\nmodels: [{model: ./a}, {model: a}]",
+            &["b", "b", "./a", "a"],
+        );
+        check("name: a\nmodels: [{model: ./a}, {model: a}]", &["a", "a"]);
+    }
+}

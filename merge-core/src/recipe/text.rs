@@ -1,0 +1,122 @@
+//! The texts that people write, recipes and tasks: as they are on disk or, for a job, as they were when it was handed in.
+//!
+//! A job may begin hours after it was handed in, and by then its user has edited the file for the next variant. So whoever takes a
+//! job in asks which texts a piece of work reads ([`reading`]) and keeps them, and the job's process says so before it reads
+//! anything ([`hold`]). The paths stay those of the files: what they name is found where it was, and messages and results name
+//! what the user knows.
+
+use super::place::{Mistake, Place};
+use crate::{
+    error::{Error, Result},
+    file,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// A file that people write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// Where it stands, or stood.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+/// A process has one set of texts, as it has one current directory.
+static TEXTS: Mutex<Texts> = Mutex::new(Texts { held: BTreeMap::new(), read: None, may: None });
+
+struct Texts {
+    /// What counts instead of the files of these paths.
+    held: BTreeMap<PathBuf, String>,
+    /// What has been read, while somebody wants to know.
+    read: Option<BTreeMap<PathBuf, String>>,
+    /// Which paths may be followed, if not all.
+    may: Option<May>,
+}
+
+/// Whether a path may be followed.
+type May = Box<dyn Fn(&Path) -> bool + Send>;
+
+/// The text of a file that people write.
+pub fn read_text(path: &Path) -> Result<String> {
+    let place = absolute(path);
+    let (held, is_open) = {
+        let texts = texts();
+        (texts.held.get(&place).cloned(), texts.is_open(path))
+    };
+    let text = match held {
+        Some(text) => text,
+        None if is_open => read_file(path)?,
+        None => return Err(Error::user(format!("{} is not here", path.display()))),
+    };
+    if let Some(read) = &mut texts().read {
+        read.insert(place, text.clone());
+    }
+    Ok(text)
+}
+
+/// Whether there is a text of this path, or anything else on disk.
+pub fn is_there(path: &Path) -> bool {
+    let texts = texts();
+    texts.held.contains_key(&absolute(path)) || (texts.is_open(path) && path.exists())
+}
+
+/// From now on other paths than these lead nowhere in this process, whatever is there: nobody learns which do.
+pub fn confine(may: impl Fn(&Path) -> bool + Send + 'static) {
+    texts().may = Some(Box::new(may));
+}
+
+/// From now on these count in this process, whatever becomes of the files.
+pub fn hold(given: impl IntoIterator<Item = Text>) {
+    texts().held.extend(given.into_iter().map(|one| (absolute(&one.path), one.text)));
+}
+
+/// What is in a directory, as far as texts are held there: they and the directories in which they are, in order.
+pub fn held_in(directory: &Path) -> Vec<PathBuf> {
+    let place = absolute(directory);
+    let texts = texts();
+    let below = texts.held.keys().filter_map(|path| path.strip_prefix(&place).ok()?.components().next());
+    below.map(|name| directory.join(name)).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Does some work, and says which texts it has read, by absolute paths in order.
+pub fn reading<T>(work: impl FnOnce() -> T) -> (T, Vec<Text>) {
+    texts().read = Some(BTreeMap::new());
+    let done = work();
+    let read = texts().read.take().unwrap_or_default();
+    (done, read.into_iter().map(|(path, text)| Text { path, text }).collect())
+}
+
+impl Texts {
+    fn is_open(&self, path: &Path) -> bool {
+        self.may.as_ref().is_none_or(|may| may(path))
+    }
+}
+
+fn texts() -> MutexGuard<'static, Texts> {
+    // Nothing is half done while it is held.
+    TEXTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `..` stays: behind a link it leads elsewhere than it seems.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn read_file(path: &Path) -> Result<String> {
+    let bytes = file::read(path).map_err(|error| {
+        let unread = Error::io("read", path, &error);
+        if path.is_dir() { unread.hint("give the YAML file, not a directory") } else { unread }
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let before = String::from_utf8_lossy(whole);
+        let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+        let place = Place { line: before.matches('\n').count() as u32 + 1, column: column as u32 };
+        Mistake::new("this is not UTF-8 text").hint("save the file as UTF-8").at(place).into_error(path)
+    })
+}

@@ -1,0 +1,172 @@
+//! Two spellings of one model's tensor names: as they were stored before a version of transformers, and since.
+
+use crate::error::Result;
+use crate::weights::{Config, Elements, Index, LayerPath, Weights};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How a name begins in other spellings, and how it begins in the one that stands for all of them here. transformers 4.52 put
+/// the parts of models that see and hear under `model.`, the decoder among them, which alone is a model too; Qwen's were there
+/// already.
+const BEGINNINGS: [(&str, &str); 16] = [
+    ("language_model.model.", "model."),
+    ("language_model.lm_head.", "lm_head."),
+    ("model.language_model.lm_head.", "lm_head."),
+    ("model.language_model.model.", "model."),
+    ("model.language_model.", "model."),
+    ("text_model.model.", "model.text_model."),
+    ("text_model.lm_head.", "lm_head."),
+    ("vision_tower.", "model.vision_tower."),
+    ("vision_model.", "model.vision_model."),
+    ("visual.", "model.visual."),
+    ("audio_tower.", "model.audio_tower."),
+    ("image_tower.", "model.image_tower."),
+    ("video_tower.", "model.video_tower."),
+    ("multi_modal_projector.", "model.multi_modal_projector."),
+    ("vqmodel.", "model.vqmodel."),
+    ("image_newline", "model.image_newline"),
+];
+
+/// A name in the spelling that stands for all.
+fn plain(name: &str) -> String {
+    let found = BEGINNINGS.iter().find_map(|(other, ours)| Some(format!("{ours}{}", name.strip_prefix(other)?)));
+    found.unwrap_or_else(|| name.to_owned())
+}
+
+/// What names of another spelling are in an index.
+pub(crate) struct Spelling<'i> {
+    index: &'i Index,
+    /// By the spelling that stands for all; none where two names of the index are one in it.
+    names: BTreeMap<String, Option<&'i str>>,
+}
+
+impl<'i> Spelling<'i> {
+    /// That of an index.
+    pub(crate) fn of(index: &'i Index) -> Self {
+        let mut names: BTreeMap<String, Option<&str>> = BTreeMap::new();
+        for name in index.keys() {
+            names.entry(plain(name)).and_modify(|known| *known = None).or_insert(Some(name));
+        }
+        Self { index, names }
+    }
+
+    /// The name by which a tensor is in the index, if there is exactly one that fits.
+    pub(crate) fn find(&self, name: &str) -> Option<&'i str> {
+        if let Some((name, _)) = self.index.get_key_value(name) {
+            return Some(name);
+        }
+        *self.names.get(&plain(name))?
+    }
+}
+
+/// The models with the donor's spelling of their tensors' names; as they are where theirs is the same, or not known.
+pub(crate) fn alike(
+    models: Vec<(String, Arc<dyn Weights>)>,
+    donor: usize,
+    notes: &mut Vec<String>,
+) -> Vec<(String, Arc<dyn Weights>)> {
+    let base = Arc::clone(&models[donor].1);
+    let mut spelling = None;
+    let mut each = |(name, model): (String, Arc<dyn Weights>)| {
+        if model.index().keys().all(|tensor| base.index().contains_key(tensor)) {
+            return (name, model);
+        }
+        let spelling = spelling.get_or_insert_with(|| Spelling::of(base.index()));
+        let Some(respelled) = Respelled::new(&model, spelling) else { return (name, model) };
+        let (ours, theirs) = respelled.names.first_key_value().expect("a name is spelled otherwise");
+        notes.push(format!(
+            "{} and {} are two spellings of one model's names: `{theirs}` is taken for `{ours}`, and all others likewise",
+            base.place(),
+            model.place(),
+        ));
+        (name, Arc::new(respelled) as Arc<dyn Weights>)
+    };
+    models.into_iter().map(&mut each).collect()
+}
+
+/// A model whose tensors are called as another's.
+struct Respelled {
+    model: Arc<dyn Weights>,
+    index: Index,
+    /// What its tensors are called in the model, where that is something else.
+    names: BTreeMap<String, String>,
+}
+
+impl Respelled {
+    /// Nothing if no name changes, or two would be one.
+    fn new(model: &Arc<dyn Weights>, spelling: &Spelling<'_>) -> Option<Self> {
+        let (mut index, mut names) = (Index::new(), BTreeMap::new());
+        for (theirs, meta) in model.index() {
+            let ours = spelling.find(theirs).unwrap_or(theirs);
+            if index.insert(ours.to_owned(), meta.clone()).is_some() {
+                return None;
+            }
+            if ours != theirs {
+                names.insert(ours.to_owned(), theirs.clone());
+            }
+        }
+        (!names.is_empty()).then(|| Self { model: Arc::clone(model), index, names })
+    }
+}
+
+impl Weights for Respelled {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
+        self.model.tensor(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.model.sidecar(name)
+    }
+
+    fn place(&self) -> String {
+        self.model.place()
+    }
+
+    fn path(&self) -> Option<&LayerPath> {
+        self.model.path()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{dtype::Dtype, weights::Meta};
+
+    /// What a name is called among others.
+    fn check(names: &[&str], name: &str, expected: Option<&str>) {
+        let meta = Meta { dtype: Dtype::F32, shape: vec![1] };
+        let index: Index = names.iter().map(|name| ((*name).to_owned(), meta.clone())).collect();
+        assert_eq!(Spelling::of(&index).find(name), expected);
+    }
+
+    #[test]
+    fn a_name_is_found_in_any_known_spelling() {
+        let [old, new, alone] =
+            ["language_model.model.norm.weight", "model.language_model.norm.weight", "model.norm.weight"];
+        for (here, asked) in [(old, new), (old, alone), (new, old), (new, alone), (alone, old), (alone, new)] {
+            check(&[here, "lm_head.weight"], asked, Some(here));
+        }
+        check(&["vision_tower.x", "lm_head.weight"], "model.vision_tower.x", Some("vision_tower.x"));
+        check(&["model.visual.x"], "visual.x", Some("model.visual.x"));
+        check(&["language_model.lm_head.weight"], "lm_head.weight", Some("language_model.lm_head.weight"));
+    }
+
+    #[test]
+    fn a_name_that_fits_several_or_none_is_not_found() {
+        check(&["model.norm.weight", "language_model.model.norm.weight"], "model.language_model.norm.weight", None);
+        check(&["model.norm.weight"], "model.norm.bias", None);
+        check(&["model.norm.weight"], "transformer.norm.weight", None);
+        check(
+            &["model.norm.weight", "language_model.model.norm.weight"],
+            "model.norm.weight",
+            Some("model.norm.weight"),
+        );
+    }
+}
