@@ -2,15 +2,21 @@
 //!
 //! The database is sled 0.34. Its `flush` does not reach the device on Linux, so the log is synced by us after each; a
 //! damaged snapshot makes it refuse to open although the log is whole, so the snapshot is set aside and the log read
-//! again.
+//! again. Where the log itself is damaged sled ends it and says nothing, or leaves something out, or panics. So what was
+//! written is counted in the log and, after it, in a file beside it, to tell what is gone; and of a log that cannot be opened as much
+//! is kept as can be.
 
 use crate::error::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
     io,
+    os::unix::fs::FileExt as _,
+    panic,
     path::{Path, PathBuf},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -30,8 +36,16 @@ impl<T: Serialize + ?Sized> Record for T {
 /// The version of every record; a database of another version is refused.
 const VERSION: u8 = 1;
 pub(crate) const CHECKSUM_LEN: usize = 8;
+/// The length of the file that says how many records were written.
+const TIP_LEN: usize = 1 + CHECKSUM_LEN + size_of::<u64>();
 /// Larger values go to files of their own, which sled never syncs.
 pub(crate) const CHUNK: usize = 32 * 1024;
+
+/// Where the log says how many records were written before. It sorts before all others, next to small ones: sled writes
+/// neighbours together.
+const TIP: &[u8] = b"\0tip";
+/// The file that says it too.
+const TIP_FILE: &str = "tip";
 
 /// What a user is told who cannot have a database.
 pub(crate) struct Advice {
@@ -50,24 +64,60 @@ pub(crate) struct Database {
     /// The log again, to sync it: opened once, so that this cannot fail for want of a descriptor.
     synced: File,
     repaired: Option<PathBuf>,
+    count: Mutex<Count>,
+    tip: Tip,
+    /// How many records the file beside the log said were written, when it was opened.
+    noted: u64,
     advice: &'static Advice,
+}
+
+/// What is in the log: how many records it was given, and how many of those there are, other ones having taken their places.
+/// The second is not known of a log that began before it was counted.
+type Count = (u64, Option<u64>);
+
+/// Records that were written and are not there any more, the last of all: the log is damaged, or not the one that was here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// How many.
+    pub records: u64,
+    /// How many there were.
+    pub of: u64,
+}
+
+/// The file beside the log. It is not synced: after a power cut it may be behind the log, never before it.
+struct Tip {
+    path: PathBuf,
+    file: File,
+    /// What it says, of what this process has written.
+    said: Mutex<u64>,
 }
 
 /// What is written in one step.
 #[derive(Default)]
-pub(crate) struct Batch(sled::Batch);
+pub(crate) struct Batch {
+    changes: sled::Batch,
+    records: u64,
+    inserted: BTreeSet<Vec<u8>>,
+    removed: BTreeSet<Vec<u8>>,
+}
 
 impl Batch {
     /// Puts a record at a key. It should be small: see [`Batch::chunks`].
     pub(crate) fn insert(&mut self, key: Vec<u8>, value: &(impl Record + ?Sized)) {
-        self.0.insert(key, seal(&value.payload()));
+        self.put(key, seal(&value.payload()));
+    }
+
+    fn put(&mut self, key: Vec<u8>, record: Vec<u8>) {
+        self.changes.insert(key.as_slice(), record);
+        self.inserted.insert(key);
+        self.records += 1;
     }
 
     /// Puts a record of any length behind a prefix, in chunks; returns their number.
     pub(crate) fn chunks(&mut self, prefix: &[u8], value: &(impl Record + ?Sized)) -> u32 {
         let mut n_chunks = 0u32;
         for chunk in seal(&value.payload()).chunks(CHUNK) {
-            self.0.insert([prefix, &n_chunks.to_be_bytes()].concat(), chunk);
+            self.put([prefix, &n_chunks.to_be_bytes()].concat(), chunk.to_vec());
             n_chunks += 1;
         }
         n_chunks
@@ -75,37 +125,75 @@ impl Batch {
 
     /// Takes a key out.
     pub(crate) fn remove(&mut self, key: impl AsRef<[u8]>) {
-        self.0.remove(key.as_ref());
+        self.changes.remove(key.as_ref());
+        self.removed.insert(key.as_ref().to_vec());
     }
 }
 
 impl Database {
     /// Opens or creates the database in a directory.
     ///
-    /// Fails if another process holds it, or if its log is damaged.
+    /// Fails if another process holds it, or if its log cannot be read. One that lacks what was written is opened: see
+    /// [`Database::lost`].
     pub(crate) fn open(dir: &Path, advice: &'static Advice) -> Result<Self> {
+        let held = || Error::user(format!("{}: another process is using this {}", dir.display(), advice.what));
+        Self::open_unless_held(dir, advice)?.ok_or_else(|| held().hint(advice.held))
+    }
+
+    /// The same, or `None` if another process holds it.
+    pub(crate) fn open_unless_held(dir: &Path, advice: &'static Advice) -> Result<Option<Self>> {
         fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, &e))?;
-        let (db, repaired) = match open(dir) {
-            Ok(db) => (db, None),
-            Err(sled::Error::Corruption { .. }) => {
-                let aside = set_snapshots_aside(dir)?;
-                (open(dir).map_err(|e| failure(dir, advice, &e))?, Some(aside))
-            }
-            Err(e) => return Err(failure(dir, advice, &e)),
-        };
+        let mut repaired = None;
+        let mut opened = open(dir);
+        if matches!(&opened, Err(held) if is_held(held)) {
+            return Ok(None);
+        }
+        if let Err(sled::Error::Corruption { .. }) = opened {
+            repaired = Some(set_snapshots_aside(dir)?);
+            opened = open(dir);
+        }
+        if let Err(sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) = opened {
+            repaired = Some(cut_before_damage(dir)?);
+            opened = open(dir);
+        }
+        let db = opened.map_err(|e| failure(dir, advice, &e))?;
         let log = dir.join("db");
         let synced = File::open(&log).map_err(|e| Error::io("open", &log, &e))?;
-        Ok(Self { db, log, synced, repaired, advice })
+        let (tip, noted) = Tip::open(dir)?;
+        let opened = Self { db, log, synced, repaired, count: Mutex::default(), tip, noted, advice };
+        let counted = opened.get::<Count>(TIP)?;
+        let count = counted.unwrap_or_else(|| (0, opened.is_empty().then_some(0)));
+        *opened.count.lock().expect("no panic while held") = count;
+        Ok(Some(opened))
     }
 
     /// Whether there is nothing in it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.db.is_empty()
+        self.db.iter().keys().all(|key| matches!(key, Ok(key) if key == TIP))
     }
 
     /// Where a damaged snapshot was set aside when it was opened, if there was one.
     pub(crate) fn repaired(&self) -> Option<&Path> {
         self.repaired.as_deref()
+    }
+
+    /// What was written and is not there any more, if something is. Reads every key. It counts as never written from the next
+    /// record on.
+    pub(crate) fn lost(&self) -> Result<Option<Lost>> {
+        let mut count = self.count.lock().expect("no panic while held");
+        let (written, wanted) = *count;
+        let there = self.count(b"")? as u64;
+        let there = there - u64::from(self.db.contains_key(TIP).map_err(|e| self.failure(&e))?);
+        *count = (written, Some(there));
+        let of = self.noted.max(written);
+        // What is gone from the end is not counted where it would be missed.
+        let records = (of - written).max(wanted.map_or(0, |wanted| wanted.saturating_sub(there)));
+        Ok((records > 0).then_some(Lost { records, of }))
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.log.parent().expect("the log is in it")
     }
 
     /// The record at a key.
@@ -142,18 +230,37 @@ impl Database {
     }
 
     /// Writes all or nothing. When this returns, a power cut cannot take it.
-    pub(crate) fn apply(&self, batch: Batch) -> Result<()> {
-        self.db.apply_batch(batch.0).map_err(|e| self.failure(&e))?;
+    pub(crate) fn apply(&self, Batch { mut changes, records, inserted, removed }: Batch) -> Result<()> {
+        let is_there = |key: &Vec<u8>| self.db.contains_key(key).map_err(|e| self.failure(&e));
+        let written = {
+            // One batch after the other, so that each says what is before it; they are synced together.
+            let mut count = self.count.lock().expect("no panic while held");
+            let (mut written, mut there) = *count;
+            written += records;
+            if let Some(there) = &mut there {
+                for key in &inserted {
+                    *there += u64::from(!is_there(key)?);
+                }
+                for key in removed.difference(&inserted) {
+                    *there -= u64::from(is_there(key)?);
+                }
+            }
+            changes.insert(TIP, seal(&(written, there).payload()));
+            self.db.apply_batch(changes).map_err(|e| self.failure(&e))?;
+            *count = (written, there);
+            written
+        };
         self.db.flush().map_err(|e| self.failure(&e))?;
-        self.synced.sync_data().map_err(|e| Error::io("sync", &self.log, &e))
+        self.synced.sync_data().map_err(|e| Error::io("sync", &self.log, &e))?;
+        self.tip.say(written)
     }
 
-    /// All keys and records, in order of key.
+    /// All keys and records, in order of key: not how often they were written.
     pub(crate) fn contents(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let entry = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| self.failure(&e))
         };
-        self.db.iter().map(entry).collect()
+        self.db.iter().filter(|entry| !matches!(entry, Ok((key, _)) if key == TIP)).map(entry).collect()
     }
 
     fn failure(&self, error: &sled::Error) -> Error {
@@ -179,6 +286,32 @@ impl Database {
     }
 }
 
+impl Tip {
+    /// Opens or creates the file; with it, how many records it says were written: none if it cannot be read.
+    fn open(dir: &Path) -> Result<(Self, u64)> {
+        let path = dir.join(TIP_FILE);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|e| Error::io("open", &path, &e))?;
+        let mut record = [0; TIP_LEN];
+        let says = file.read_exact_at(&mut record, 0).ok().and_then(|()| {
+            let (sum, number) = record[1..].split_at(CHECKSUM_LEN);
+            (record[0] == VERSION && checksum(number) == sum).then(|| number.try_into().expect("so it was split"))
+        });
+        Ok((Self { path, file, said: Mutex::new(0) }, says.map_or(0, u64::from_be_bytes)))
+    }
+
+    /// Says that so many records were written, and are on the device.
+    fn say(&self, written: u64) -> Result<()> {
+        let mut said = self.said.lock().expect("no panic while held");
+        // Of two that wrote at one time the later may be here first.
+        if written > *said {
+            self.file.write_all_at(&seal(&written.to_be_bytes()), 0).map_err(|e| Error::io("write", &self.path, &e))?;
+            *said = written;
+        }
+        Ok(())
+    }
+}
+
 /// sled's own threads give its lock up a moment after a store is closed, and a search that is stopped takes a moment to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -186,12 +319,27 @@ fn open(dir: &Path) -> sled::Result<sled::Db> {
     let began = Instant::now();
     loop {
         // The background thread is the only one in sled that syncs by itself; we sync what counts, and it the rest.
-        let opened = sled::Config::new().path(dir).flush_every_ms(Some(500)).cache_capacity(64 << 20).open();
+        let config = sled::Config::new().path(dir).flush_every_ms(Some(500)).cache_capacity(64 << 20);
+        let opened = quietly(|| config.open())
+            .unwrap_or_else(|| Err(sled::Error::ReportableBug("its log makes no sense".to_owned())));
         match opened {
             Err(e) if is_held(&e) && began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
             done => return done,
         }
     }
+}
+
+/// What a call returns; `None` if it panics, of which nothing is shown.
+fn quietly<T>(call: impl FnOnce() -> T) -> Option<T> {
+    // The way of showing panics is the whole process's.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().expect("no panic gets out while it is held");
+    let shown = panic::take_hook();
+    panic::set_hook(Box::new(|_| ()));
+    // What it was at is dropped with it.
+    let returned = panic::catch_unwind(panic::AssertUnwindSafe(call));
+    panic::set_hook(shown);
+    returned.ok()
 }
 
 /// Whether another has the lock.
@@ -211,18 +359,51 @@ fn checksum(payload: &[u8]) -> [u8; CHECKSUM_LEN] {
 
 fn failure(path: &Path, advice: &Advice, error: &sled::Error) -> Error {
     match error {
-        held if is_held(held) => {
-            Error::user(format!("{}: another process is using this {}", path.display(), advice.what)).hint(advice.held)
-        }
         // sled's own text is for programmers; the kind says as much.
         sled::Error::Io(e) => Error::io("use the store", path, &io::Error::from(e.kind())),
         other => Error::user(format!("{}: the store is damaged: {other}", path.display())).hint(advice.damaged),
     }
 }
 
+/// Puts in a log's place the longest beginning of it that can be opened; the whole one is moved aside.
+fn cut_before_damage(dir: &Path) -> Result<PathBuf> {
+    let aside = set_snapshots_aside(dir)?;
+    let (log, trial) = (dir.join("db"), dir.join("trial"));
+    let len = fs::metadata(&log).map_err(|e| Error::io("read", &log, &e))?.len();
+    // A try each time: what opens it writes to it.
+    let cut = |len: u64| -> Result<()> {
+        if trial.exists() {
+            fs::remove_dir_all(&trial).map_err(|e| Error::io("remove", &trial, &e))?;
+        }
+        fs::create_dir_all(&trial).map_err(|e| Error::io("create", &trial, &e))?;
+        let copy = trial.join("db");
+        let copied = fs::copy(dir.join("conf"), trial.join("conf")).and_then(|_| fs::copy(&log, &copy));
+        let cut = copied.and_then(|_| OpenOptions::new().write(true).open(&copy)).and_then(|file| {
+            file.set_len(len)?;
+            file.sync_all()
+        });
+        cut.map_err(|e| Error::io("copy", &log, &e))
+    };
+    let (mut whole, mut damaged) = (0, len.div_ceil(STEP));
+    while damaged - whole > 1 {
+        let middle = u64::midpoint(whole, damaged);
+        cut(middle * STEP)?;
+        if open(&trial).is_ok() { whole = middle } else { damaged = middle }
+    }
+    cut(whole * STEP)?;
+    fs::rename(&log, aside.join("db"))
+        .and_then(|()| fs::rename(trial.join("db"), &log))
+        .and_then(|()| fs::remove_dir_all(&trial))
+        .map_err(|e| Error::io("move aside", &log, &e))?;
+    Ok(aside)
+}
+
+/// A log is cut at a multiple of this.
+const STEP: u64 = 64 << 10;
+
 /// Moves sled's snapshots out of its way; the log alone holds every record.
 fn set_snapshots_aside(dir: &Path) -> Result<PathBuf> {
-    let aside = dir.join("damaged-snapshots");
+    let aside = dir.join("damaged");
     fs::create_dir_all(&aside).map_err(|e| Error::io("create", &aside, &e))?;
     for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, &e))? {
         let entry = entry.map_err(|e| Error::io("read", dir, &e))?;

@@ -20,7 +20,7 @@
 //!
 //! # The map, in reading order
 //!
-//! [`error`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`names`] · [`random`]
+//! [`error`] · [`environment`] · [`mod@file`] · [`python_json`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`beside`] · [`names`] · [`random`]
 //! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
 //! [`sources`] · [`tokenizer`] · [`evomistral`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
 //! [`irt`] · [`item`] · [`store`] · [`evolve`] search; [`queue`] keeps what is to be done.
@@ -46,13 +46,18 @@
 //!   `adapter` and `export` touch the files of models; only `database` knows sled.
 
 pub mod error;
+pub mod environment;
+pub mod file;
+pub mod python_json;
 pub mod dtype;
 pub mod vectors;
 pub mod elements;
 pub mod weights;
 pub mod checkpoint;
 pub mod adapter;
+pub mod beside;
 pub mod names;
+mod spelling;
 pub mod random;
 pub mod method;
 pub mod recipe;
@@ -61,12 +66,13 @@ pub mod search;
 pub mod baseline;
 pub mod sources;
 pub mod tokenizer;
+mod computed;
 mod head;
 pub mod evomistral;
 mod fold;
 mod vocabulary;
 mod plan;
-mod result_config;
+mod config;
 pub mod merge;
 pub mod export;
 pub mod digest;

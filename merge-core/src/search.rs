@@ -20,9 +20,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Result,
-    recipe::{At, MethodInfo, Mistake, Node, Recipe, read_text},
+    recipe::{At, Kind, MethodInfo, Mistake, Node, Recipe, read_text, unify},
     template::{Slot, Template},
 };
+
+/// Most item evaluations of a search: a thousand in a second for thirty years.
+pub const MOST_BUDGET: u64 = 1_000_000_000_000;
 
 /// A template and how to search it.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,15 +205,18 @@ impl SearchFile {
 
     /// Reads a search whose template may name these methods.
     pub(crate) fn parse_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Self> {
-        Node::parse(text).and_then(|tree| Self::of(tree, file, methods)).map_err(|mistake| mistake.into_error(file))
+        let read = || {
+            let mut tree = Node::parse(text)?;
+            unify(std::slice::from_mut(&mut tree));
+            Self::of(tree, file, methods)
+        };
+        read().map_err(|mistake: Mistake| mistake.seen_in(text).into_error(file))
     }
 
     /// Reads a search from its tree.
     fn of(mut tree: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Self, Mistake> {
         let Some(node) = tree.take("search") else {
-            return Err(Mistake::new("this file has no `search` block")
-                .hint(format!("if it is a recipe, `evomerge merge {}` runs it", file.display()))
-                .at(tree.place));
+            return Err(unsearched("this file", &tree, file));
         };
         let template = Template::read(&tree, file, methods)?;
         let search = Search::deserialize(&node).and_then(|search| search.check().map(|()| search));
@@ -225,12 +231,43 @@ impl SearchFile {
     }
 }
 
+/// A document that says what to merge, but not how to search it.
+fn unsearched(what: &str, tree: &Node, file: &Path) -> Mistake {
+    let hint = if has_hole(tree) {
+        "add one, such as\n\n  search:\n    budget: 6000\n    objective:\n    - {task: jcommonsenseqa, items: 30}\n\n\
+         where `evomerge tasks` lists what a task may be"
+            .to_owned()
+    } else {
+        format!("if it is a recipe, `evomerge merge {}` runs it", file.display())
+    };
+    Mistake::new(format!("{what} has no `search` block")).hint(hint).at(tree.place)
+}
+
+/// Whether something in a tree looks like a hole, or like a choice.
+fn has_hole(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Block(entries) => entries.iter().any(|(key, value)| {
+            let is_open = matches!(&key.kind, Kind::Text(key) if key == "search" || key == "choose");
+            (is_open && matches!(value.kind, Kind::List(_))) || has_hole(value)
+        }),
+        Kind::List(nodes) => nodes.iter().any(has_hole),
+        _ => false,
+    }
+}
+
 impl Search {
     fn check(&self) -> std::result::Result<(), Mistake> {
         self.optimizer.check().map_err(|mistake| mistake.under("optimizer"))?;
         if self.budget.value == 0 {
             let mistake = Mistake::new("0 evaluations find nothing").hint("give the number of items to evaluate");
             return Err(mistake.under("budget").at(self.budget.place));
+        }
+        if self.budget.value > MOST_BUDGET {
+            let mistake = Mistake::new(format!("{} evaluations are more than {MOST_BUDGET}", self.budget.value));
+            return Err(mistake
+                .hint("a search can be continued with a larger budget")
+                .under("budget")
+                .at(self.budget.place));
         }
         if self.objective.value.is_empty() {
             let mistake = Mistake::new("a search needs a task").hint("write one as in `- task: tasks/math.yaml`");

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-pub use crate::database::Record;
+pub use crate::database::{Lost, Record};
 
 use crate::{
     database::{Advice, Batch, Database},
@@ -22,15 +22,37 @@ const ADVICE: Advice = Advice {
     damaged: "start the search again in another directory; what is merged already is not affected",
 };
 
+const ANSWERS: Advice = Advice {
+    what: "memory of answers",
+    held: "wait until it ends, or go on with `--no-memory`",
+    damaged: "remove the directory: what it holds is computed again",
+};
+
 /// A study's database. One process holds it at a time.
 pub struct Store(Database);
 
 impl Store {
     /// Opens or creates the database in a directory.
     ///
-    /// Fails if another process holds it, or if its log is damaged.
+    /// Fails if another process holds it, or if its log cannot be read. One that lacks what was written is opened: see
+    /// [`Store::lost`].
     pub fn open(dir: &Path) -> Result<Self> {
         Database::open(dir, &ADVICE).map(Self)
+    }
+
+    /// The same for what models have answered, apart from any study.
+    pub fn of_answers(dir: &Path) -> Result<Self> {
+        Database::open(dir, &ANSWERS).map(Self)
+    }
+
+    /// The same, or `None` if another process holds it.
+    pub fn open_unless_held(dir: &Path) -> Result<Option<Self>> {
+        Ok(Database::open_unless_held(dir, &ADVICE)?.map(Self))
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        self.0.dir()
     }
 
     /// Whether nothing has been remembered yet.
@@ -38,9 +60,15 @@ impl Store {
         self.0.is_empty()
     }
 
-    /// Where a damaged snapshot was set aside when the database was opened, if there was one.
+    /// Where a damaged snapshot, or a log that could not be opened, was set aside when the database was opened, if there was one.
     pub fn repaired(&self) -> Option<&Path> {
         self.0.repaired()
+    }
+
+    /// What was remembered and is not there any more, if something is: the log was damaged or replaced. What is asked for again
+    /// is asked as if it had never been there, and all is well when something is remembered again. Reads every key.
+    pub fn lost(&self) -> Result<Option<Lost>> {
+        self.0.lost()
     }
 
     /// What was scored of some items, by recipe and task.

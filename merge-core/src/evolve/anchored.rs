@@ -7,7 +7,8 @@
 
 use super::{
     Goal,
-    plan::{Asked, Plan},
+    plan::{Asked, Plan, n_items},
+    progress::Phase,
     scoring::{Model, Scored},
 };
 use crate::{
@@ -121,7 +122,6 @@ impl Plan<'_> {
     pub(super) fn calibrated(&self, start: &Optimizer) -> Result<Option<(Option<Anchored>, u64)>> {
         let search = self.study.search;
         let Some(At { value: anchors, place }) = search.anchors else { return Ok(Some((None, 0))) };
-        self.scoring.begin("calibration");
         let mut models = self.parents();
         let n_parents = models.len();
         for genome in start.ask().iter().take(anchors.calibration.value) {
@@ -130,6 +130,7 @@ impl Plan<'_> {
             }
         }
         let all = self.subset(GENERATION, &|goal| pool(anchors, goal));
+        self.scoring.begin(Phase::Calibration, models.len() * n_items(&all), None);
         let Some(scored) = self.scoring.score(&models, &all)? else { return Ok(None) };
         let evaluations: usize = scored.iter().map(Scored::n_items).sum();
         // A candidate that was given up has not answered what stands for its scores.

@@ -3,7 +3,8 @@
 use super::{
     Finalist, Generation, dominates, fitness,
     generation::{Size, violation},
-    plan::{Asked, Named, Plan},
+    plan::{Asked, Named, Plan, n_items},
+    progress::Phase,
     scoring::{Model, Scored},
 };
 use crate::{
@@ -14,13 +15,12 @@ use crate::{
     optimizer::{Coordinate, Genome},
     recipe::Recipe,
     search::Cost,
-    weights::Weights,
 };
 
 /// How many generations' best candidates are finalists beside the mean.
 const RECENT: usize = 4;
 /// How many of those are that an optimizer keeps.
-const ELITES: usize = 16;
+pub(super) const ELITES: usize = 16;
 /// Most finalists, but for elites.
 pub(super) const MOST: usize = RECENT + 2;
 
@@ -109,17 +109,17 @@ impl Plan<'_> {
     pub(super) fn is_short_enough(&self, recipe: &Recipe) -> Result<bool> {
         let Some(most) = self.study.search.most_layers else { return Ok(true) };
         match Merge::plan(recipe, &self.study.sources.of(recipe)) {
-            Ok(merge) => Ok(Size::of(merge.index()).layers <= most.value),
+            Ok(merge) => Ok(Size::of(&merge).layers <= most.value),
             // It will fail again where that is kept.
             Err(error) if error.fault() == Fault::User => Ok(true),
             Err(error) => Err(error),
         }
     }
 
-    /// Goals and costs as objectives, of which more is better.
+    /// Goals with select items, and costs, as objectives, of which more is better.
     fn objectives(&self, finalist: &Finalist) -> Vec<f64> {
         let goals = self.goals().iter().zip(&finalist.scores).filter(|(goal, _)| goal.weight > 0.0);
-        goals.map(|(_, scores)| mean(scores).unwrap_or(0.0)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
+        goals.filter_map(|(_, scores)| mean(scores)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
     }
 
     fn costs_of(&self, recipe: &Recipe, scored: &Scored) -> Result<Vec<f64>> {
@@ -127,7 +127,7 @@ impl Plan<'_> {
         if minimise.is_empty() {
             return Ok(Vec::new());
         }
-        let size = Size::of(Merge::plan(recipe, &self.study.sources.of(recipe))?.index());
+        let size = Size::of(&Merge::plan(recipe, &self.study.sources.of(recipe))?);
         Ok(minimise.iter().map(|cost| size.cost(cost.what.value, || scored.mean_tokens())).collect())
     }
 
@@ -143,8 +143,8 @@ impl Plan<'_> {
         if members.len() < 2 || mix(&members).is_none() {
             return Ok(Some(Vec::new()));
         }
-        self.scoring.begin("greedy soup");
         let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
+        self.scoring.begin(Phase::GreedySoup, (2 * members.len() - 1) * n_items(&asked), None);
         let sources: Vec<Model> = members.iter().map(|name| Model::Source(name.clone())).collect();
         let Some(alone) = self.scoring.score(&sources, &asked)? else { return Ok(None) };
         let fitness = |scored: &Scored| fitness(self.goals(), &scored.scores);

@@ -1,7 +1,7 @@
 //! One generation: which items it meets, the race for them, and what the optimizer is told of each candidate.
 
 use super::{
-    Candidate, Generation, Goal, State,
+    Beside, Candidate, Generation, Goal, State,
     anchored::Anchored,
     fitness,
     plan::{Asked, Plan},
@@ -16,7 +16,7 @@ use crate::{
     optimizer::{Genome, Told},
     recipe::Recipe,
     search::Cost,
-    weights::{Index, Meta, Weights},
+    weights::{Meta, Weights},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -29,8 +29,8 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn of(index: &Index) -> Self {
-        Self { layers: Layers::of(index).count, parameters: index.values().map(Meta::len).sum() }
+    pub(super) fn of(model: &dyn Weights) -> Self {
+        Self { layers: Layers::of(model).count, parameters: model.index().values().map(Meta::len).sum() }
     }
 }
 
@@ -48,14 +48,16 @@ const SIGNAL: f64 = 1.5;
 
 impl Plan<'_> {
     /// Scores a generation's candidates; `None` if interrupted. `level` is how often its items have grown; where there are
-    /// anchors they take the place of fresh items.
+    /// anchors they take the place of fresh items. `room` is how many items the parents
+    /// were asked beside earlier ones, and the budget, if the parents may be asked more.
     pub(super) fn generation(
         &self,
         number: u64,
         candidates: &[Genome],
         level: u32,
         anchored: Option<&Anchored>,
-    ) -> Result<Option<(Generation, Vec<Told>)>> {
+        room: Option<(u64, u64)>,
+    ) -> Result<Option<(Generation, Beside, Vec<Told>)>> {
         let search = self.study.search;
         let rungs = search.racing.plan(candidates.len(), 1 << 20);
         let n_items = |goal: &Goal, rung: usize| match search.racing.rungs {
@@ -68,8 +70,9 @@ impl Plan<'_> {
             anchored.replace(&mut drawn);
         }
         let mut runners = candidates.iter().map(|genome| self.runner(genome)).collect::<Result<Vec<Runner>>>()?;
+        let before = self.scoring.reached();
         let mut evaluations = 0;
-        let mut asked: Asked = Vec::new();
+        let (mut first, mut asked): (Asked, Asked) = Default::default();
         for (rung, (most, _)) in rungs.iter().enumerate() {
             asked = self
                 .goals()
@@ -93,6 +96,12 @@ impl Plan<'_> {
                 });
                 running.truncate(*most);
             }
+            if rung == 0 {
+                first.clone_from(&asked);
+            }
+            // What they have met already is asked for again, and found.
+            let met = |number: &usize| runners[*number].scored.as_ref().map_or(0, Scored::n_items);
+            self.scoring.reach(before + (evaluations - running.iter().map(met).sum::<usize>()) as u64);
             let models: Vec<Model> =
                 running.iter().map(|number| Model::Merge(Box::new(runners[*number].recipe.clone()))).collect();
             let Some(scored) = self.scoring.score(&models, &asked)? else { return Ok(None) };
@@ -112,6 +121,12 @@ impl Plan<'_> {
             }
         }
         let Some(references) = self.references(&asked)? else { return Ok(None) };
+        let sound: Vec<&Scored> = runners
+            .iter()
+            .filter_map(|runner| runner.scored.as_ref())
+            .filter(|scored| scored.failed.is_none())
+            .collect();
+        let Some(beside) = self.beside(&first, &sound, room)? else { return Ok(None) };
         let signal = self.signal(&runners);
         let records: Vec<Candidate> = runners
             .iter()
@@ -129,7 +144,7 @@ impl Plan<'_> {
             mean: None,
             sigma: None,
         };
-        Ok(Some((generation, told)))
+        Ok(Some((generation, beside, told)))
     }
 
     /// The search items of a generation: drawn afresh, the same for all its candidates and for every optimizer.
@@ -165,7 +180,7 @@ impl Plan<'_> {
             Err(error) if error.fault() == Fault::Machine => return Err(error),
             Err(error) => (None, State::Failed { why: error.to_string() }),
             Ok(merge) => {
-                let size = Size::of(merge.index());
+                let size = Size::of(&merge);
                 let state = match search.most_layers {
                     Some(most) if size.layers > most.value => State::TooLong { layers: size.layers },
                     _ => State::Ranked { rung: 0 },
@@ -184,7 +199,7 @@ impl Plan<'_> {
         }
         let only = |(goal, items): (&Goal, &Vec<_>)| if goal.within.is_some() { items.clone() } else { Vec::new() };
         let asked: Asked = goals.iter().zip(asked).map(only).collect();
-        let Some(parents) = self.scoring.score(&self.parents(), &asked)? else { return Ok(None) };
+        let Some(parents) = self.scoring.score_beside(&self.parents(), &asked)? else { return Ok(None) };
         let floor = |(number, goal): (usize, &Goal)| {
             let means = parents.iter().filter_map(|parent| mean(&parent.scores[number]));
             Some(means.fold(f64::NEG_INFINITY, f64::max) - goal.within?)
@@ -197,11 +212,11 @@ impl Plan<'_> {
         let minimise = &self.study.search.minimise;
         let needs_tokens = minimise.iter().any(|cost| cost.what.value == Cost::Tokens && cost.weight.value > 0.0);
         let (_, first) = self.study.sources.iter().next().expect("a recipe names a model");
-        let size = Size::of(first.index());
+        let size = Size::of(&**first);
         let mut tokens = 1.0;
         if needs_tokens {
             let parents = self.parents();
-            let Some(scored) = self.scoring.score(&parents[..1], asked)? else { return Ok(None) };
+            let Some(scored) = self.scoring.score_beside(&parents[..1], asked)? else { return Ok(None) };
             tokens = scored[0].mean_tokens().max(1.0);
         }
         Ok(Some(minimise.iter().map(|cost| size.cost(cost.what.value, || tokens)).collect()))

@@ -1,7 +1,12 @@
 //! What a study is: what may not change between two runs of it, and what has changed if it has.
 
-use super::{Goal, plan::Plan};
+use super::{
+    Goal,
+    mark::{Mark, other_form},
+    plan::Plan,
+};
 use crate::{
+    checkpoint::hex,
     error::{Error, Result},
     item::ItemId,
     recipe::Recipe,
@@ -16,7 +21,8 @@ pub(super) const FORM: u32 = 2;
 const MOST_LINES: usize = 12;
 
 impl Plan<'_> {
-    /// Refuses a store that holds another study, and signs an empty one.
+    /// Refuses a store that holds another study, and signs an empty one: the mark beside it first, which knows the study also
+    /// when the store has been damaged.
     pub(super) fn identify(&self) -> Result<()> {
         let (store, search) = (self.study.store, self.study.search);
         let digest = |parts: &[&[u8]]| {
@@ -49,31 +55,41 @@ impl Plan<'_> {
             ("the objective", digest(&[&goals])),
         ];
         let file = self.study.template.file.display();
-        if !store.is_empty() && store.get::<(u32, String)>("version")?.is_none_or(|(form, _)| form != FORM) {
-            let by = store.get::<(u32, String)>("version")?.map_or("0.1.0 or older".to_owned(), |(_, version)| version);
-            return Err(Error::user(format!(
-                "{file}: this directory holds a study of evomerge {by}, which is kept in another form"
-            ))
-            .hint("go on with the version that began it, or choose another directory"));
+        let mark = Mark::read(store.dir())?;
+        let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
+        let began: Option<(u32, String)> = store.get("version")?;
+        if !store.is_empty() && began.as_ref().is_none_or(|(form, _)| *form != FORM) {
+            return Err(other_form(file, &began.map_or("0.1.0 or older".to_owned(), |(_, version)| version)));
         }
         let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
-        let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
         if store.is_empty() {
             unsigned.push(("version", &version));
         }
+        let text = |mark: &Mark| mark.file.clone();
+        let before: String = store.get("file")?.or(mark.as_ref().map(text)).unwrap_or_default();
         for (what, fingerprint) in &parts {
-            match store.get::<Fingerprint>(what)? {
-                None => unsigned.push((what, fingerprint)),
-                Some(known) if known == *fingerprint => {}
-                Some(_) => {
-                    let before: String = store.get("file")?.unwrap_or_default();
-                    let changed = difference(&before, self.study.text);
-                    return Err(Error::user(format!(
-                        "{file}: this directory holds another study: {what} differs{changed}"
-                    ))
-                    .hint("choose another directory, or go on with the file and the seed that began it"));
-                }
+            let known = store.get::<Fingerprint>(what)?;
+            let marked = mark.as_ref().and_then(|mark| mark.identity.get(*what));
+            let differs = match &known {
+                Some(known) => known != fingerprint,
+                None => marked.is_some_and(|marked| *marked != hex(fingerprint)),
+            };
+            if differs {
+                let changed = difference(&before, self.study.text);
+                return Err(Error::user(format!(
+                    "{file}: this directory holds another study: {what} differs{changed}"
+                ))
+                .hint("choose another directory, or go on with the file and the seed that began it"));
             }
+            if known.is_none() {
+                unsigned.push((what, fingerprint));
+            }
+        }
+        let identity = parts.iter().map(|(what, fingerprint)| ((*what).to_owned(), hex(fingerprint))).collect();
+        let evomerge = began.map_or_else(|| version.1.clone(), |(_, version)| version);
+        let now = Mark { evomerge, form: FORM, identity, file: self.study.text.to_owned() };
+        if mark.as_ref() != Some(&now) {
+            now.write(store.dir())?;
         }
         // Tasks that are only reported may be added, and the budget may grow.
         if store.get::<String>("file")?.as_deref() != Some(self.study.text) {

@@ -9,22 +9,30 @@
 //! goes on by asking again and looking the scores up, and ends as if nothing had happened.
 
 mod anchored;
+mod beside;
 mod finalists;
 mod front;
 mod generation;
 mod identity;
+mod mark;
 mod plan;
+mod progress;
 mod record;
 mod scan;
 mod scoring;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
+    beside::{Beside, Lead},
     front::{dominates, front, hypervolume},
-    plan::check,
+    mark::Mark,
+    plan::{check, evaluations},
+    progress::{Curves, Phase, Point, Progress},
     record::{About, Ending, Record, record},
     scoring::ENGINE,
+    snapshot::snapshot,
 };
 
 use crate::{
@@ -141,38 +149,6 @@ pub struct Study<'a> {
     pub progress: &'a (dyn Fn(&Progress) + Sync),
 }
 
-/// How far a search is.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// What it is doing.
-    pub phase: &'static str,
-    /// Generations finished in this phase, and which share of its budget is spent; both 0 in phases without.
-    pub generation: (u64, f64),
-    /// How the generations of this phase were.
-    pub curve: Vec<Point>,
-    /// Items scored or found in the store, of all that the study needs.
-    pub items: (usize, usize),
-    /// Items scored since the process began.
-    pub scored_now: usize,
-    /// Tokens generated since the process began.
-    pub tokens_now: u64,
-}
-
-/// A generation in a few numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
-    /// The best fitness and the mean one, of those that were ranked.
-    pub best: Option<f64>,
-    /// The mean fitness.
-    pub mean: Option<f64>,
-    /// The step size, if there is one.
-    pub sigma: Option<f64>,
-    /// The best candidate's mean score by goal.
-    pub goals: Vec<Option<f64>>,
-    /// What candidates scored on the goals that rank and what they cost, those that nobody in the generation beats in everything.
-    pub front: Vec<Vec<f64>>,
-}
-
 /// How a search ended.
 pub enum Outcome {
     /// It was asked to stop; running it again goes on.
@@ -217,6 +193,8 @@ pub struct History {
     pub item_evaluations: usize,
     /// Tokens that candidates generated for them.
     pub tokens: u64,
+    /// Item evaluations of the parents beside them, which are no part of the budget: see [`Beside`].
+    pub beside: u64,
     /// Models that were given up, as they were broken: how many, by why.
     pub given_up: BTreeMap<String, usize>,
     /// Why the evolution ended before its budget did, if it did.
@@ -348,20 +326,5 @@ impl Candidate {
         let ranking = goals.iter().zip(&self.goals).filter(|(goal, _)| goal.ranks());
         let means = ranking.map(|(_, mean)| mean.unwrap_or(f64::NEG_INFINITY));
         matches!(self.state, State::Ranked { .. }).then(|| means.chain(self.costs.iter().map(|cost| -cost)).collect())
-    }
-}
-
-impl Point {
-    fn of(generation: &Generation, goals: &[Goal]) -> Self {
-        let objectives: Vec<Vec<f64>> =
-            generation.candidates.iter().filter_map(|candidate| candidate.objectives(goals)).collect();
-        let best = generation.best();
-        Self {
-            best: best.and_then(|candidate| candidate.fitness),
-            mean: generation.mean_fitness(),
-            sigma: generation.sigma,
-            goals: best.map(|candidate| candidate.goals.clone()).unwrap_or_default(),
-            front: front(&objectives).into_iter().map(|position| objectives[position].clone()).collect(),
-        }
     }
 }

@@ -1,11 +1,13 @@
 //! A study from end to end: evolution, random search beside it, selection, report.
 
 use super::{
-    Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study,
+    Beside, Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study,
     anchored::{self, Anchored},
     finalists::{self, finalists},
+    progress::{Ledger, Phase},
     scan,
     scoring::{Model, Scored, Scoring},
+    snapshot::Snapshot,
 };
 use crate::{
     baseline,
@@ -18,6 +20,7 @@ use crate::{
     sources::Sources,
     template::{Space, Template},
 };
+use std::collections::BTreeSet;
 
 /// A study with what follows from it.
 pub(super) struct Plan<'a> {
@@ -29,22 +32,53 @@ pub(super) struct Plan<'a> {
 /// What is asked of a model: the items of each goal.
 pub(super) type Asked = Vec<Vec<ItemId>>;
 
-/// Makes every refusal of a search that needs no weight: models that cannot be merged or scored, a budget too small.
-pub fn check(template: &Template, sources: &Sources, search: &Search, objective: &dyn Objective) -> Result<()> {
+/// Makes every refusal of a search that needs no weight: models that cannot be merged or scored, a budget too small. Gives what the
+/// user should know of the merges.
+pub fn check(
+    template: &Template,
+    sources: &Sources,
+    search: &Search,
+    objective: &dyn Objective,
+) -> Result<Vec<String>> {
     let space = template.space(sources)?;
+    check_choice(template, search, objective.goals())?;
+    let fits = search.optimizer.check_space(&space);
+    fits.map_err(|mistake| mistake.under("search.optimizer").into_error(&template.file))?;
     let start = search.optimizer.start(&space, search.seed);
     anchored::check(&template.file, search, start.population(), objective.goals())?;
     let calibration = anchored::cost(search, sources, objective.goals());
     check_budget(template, search, &space, objective.goals(), calibration)?;
+    let mut notes = sources.notes();
     // Each combination of choices, with its numbers where they begin.
     for number in 0..template.variants().len() {
         let recipe = template.fill(&space, &template.start_of(&space, number));
-        objective.check(&Merge::plan(&recipe, &sources.of(&recipe))?)?;
+        let merge = Merge::plan(&recipe, &sources.of(&recipe))?;
+        objective.check(&merge)?;
+        let new: Vec<String> = merge.notes().iter().filter(|note| !notes.contains(note)).cloned().collect();
+        notes.extend(new);
     }
     for recipe in [baseline::uniform(template), baseline::untuned_dare_ties(template)].into_iter().flatten() {
         Merge::plan(&recipe, &sources.of(&recipe))?;
     }
-    Ok(())
+    Ok(notes)
+}
+
+/// Refuses an objective that would have no part in the choice among candidates that were kept for it.
+fn check_choice(template: &Template, search: &Search, goals: &[Goal]) -> Result<()> {
+    let Some(algorithm) = search.optimizer.name.filter(|name| name.weighs_several()) else { return Ok(()) };
+    // What is maximised comes first, in the order of the file.
+    let dropped = search.objective.iter().zip(goals).find(|(_, goal)| goal.ranks() && goal.select.is_empty());
+    match dropped {
+        None => Ok(()),
+        Some((objective, goal)) => Err(Error::user(format!(
+            "{}: task {} has no select items, but {} keeps candidates for being good at each objective, and the answer is \
+             chosen among them on select items",
+            objective.task.place.of(&template.file),
+            goal.name,
+            algorithm.name()
+        ))
+        .hint("give it select items (`splits`, or `split:` where it is divided), or take an optimizer of one objective, such as cma_es")),
+    }
 }
 
 /// Refuses a budget that does not pay for a generation.
@@ -72,13 +106,8 @@ impl<'a> Plan<'a> {
     pub(super) fn new(study: &'a Study<'a>) -> Result<Self> {
         let Study { template, sources, search, objective, .. } = *study;
         check(template, sources, search, objective)?;
-        let goals = objective.goals();
-        let count = |of: fn(&Goal) -> &Vec<ItemId>| goals.iter().map(|goal| of(goal).len()).sum::<usize>();
-        let searches = if search.optimizer.name == Some(Algorithm::Random) { 1 } else { 2 };
-        let n_parents = sources.iter().count();
-        let total = searches * (search.budget.value as usize + finalists::MOST * count(|goal| &goal.select))
-            + (n_parents + 2 + searches) * count(|goal| &goal.report);
-        let plan = Self { study, space: template.space(sources)?, scoring: Scoring::new(study, total) };
+        let ledger = Ledger::new(course(template, search, objective.goals()));
+        let plan = Self { study, space: template.space(sources)?, scoring: Scoring::new(study, ledger) };
         plan.identify()?;
         Ok(plan)
     }
@@ -86,6 +115,7 @@ impl<'a> Plan<'a> {
     /// The study from end to end; `None` if interrupted.
     pub(super) fn run(&self) -> Result<Option<Findings>> {
         let Study { template, search, store, .. } = *self.study;
+        let snapshot = Snapshot::begin(store)?;
         let Some((space, scan)) = self.scanned()? else { return Ok(None) };
         let start = search.optimizer.start(&space, search.seed);
         let Some((anchored, calibration)) = self.calibrated(&start)? else { return Ok(None) };
@@ -93,15 +123,16 @@ impl<'a> Plan<'a> {
         let prepared = scan + calibration;
         if prepared > 0 && store.get::<u64>("prepared")? != Some(prepared) {
             store.set(&[("prepared", &prepared)])?;
+            snapshot.prepared(prepared)?;
         }
         let budget = search.budget.value.saturating_sub(prepared);
-        let Some(Searched { records: generations, stopped, elites }) =
-            self.search("evolution", start, budget, anchored.as_ref())?
+        let Some(Searched { records: generations, stopped, elites, beside }) =
+            self.search(Phase::Evolution, start, budget, anchored.as_ref(), &snapshot)?
         else {
             return Ok(None);
         };
         let moves = search.optimizer.name != Some(Algorithm::Random);
-        let Some(finalists) = self.choose("selection", &generations, elites, moves)? else { return Ok(None) };
+        let Some(finalists) = self.choose(Phase::Selection, &generations, elites, moves)? else { return Ok(None) };
         let Some(first) = finalists.first() else { return Err(nobody(&generations)) };
         let genome = first.genome.clone();
         let winner = self.fill(&genome);
@@ -125,19 +156,18 @@ impl<'a> Plan<'a> {
             let random = Optimizer::random(self.start(Some(population)));
             // As many evaluations as the evolution took, should it have stopped early.
             // It goes without anchors, whose calibration it has no need of.
-            let Some(Searched { records, .. }) = self.search("random search", random, spent, None)? else {
+            let Some(Searched { records, .. }) = self.search(Phase::RandomSearch, random, spent, None, &snapshot)?
+            else {
                 return Ok(None);
             };
-            let Some(best) = self.choose("selection of random search", &records, Vec::new(), false)? else {
-                return Ok(None);
-            };
+            let Some(best) = self.choose(Phase::RandomSelection, &records, Vec::new(), false)? else { return Ok(None) };
             // It may have found nobody who keeps to what is asked, which is no reason to lose what the evolution found.
             models.extend(best.first().map(|best| ("random search".to_owned(), merge(self.fill(&best.genome)))));
         }
         models.push(("evolved".to_owned(), merge(winner.clone())));
 
-        self.scoring.begin("report");
         let asked: Asked = self.goals().iter().map(|goal| goal.report.clone()).collect();
+        self.scoring.begin(Phase::Report, models.len() * n_items(&asked), None);
         let (names, models): (Vec<String>, Vec<Model>) = models.into_iter().unzip();
         let Some(scored) = self.scoring.score(&models, &asked)? else { return Ok(None) };
         let entry = |(name, scored): (String, Scored)| Entry { name, scores: scored.scores };
@@ -148,6 +178,7 @@ impl<'a> Plan<'a> {
             dimensions: self.space.dimensions.len(),
             item_evaluations: prepared as usize + evaluated,
             tokens: generations.iter().map(|generation| generation.tokens).sum(),
+            beside,
             generations,
             given_up: store.given_up()?,
             stopped,
@@ -164,6 +195,7 @@ impl<'a> Plan<'a> {
             stopped: history.stopped,
         };
         store.set(&[("ending", &ending)])?;
+        snapshot.end(&ending)?;
         let progress = self.scoring.progress();
         Ok(Some(Findings { genome, winner: (winner, evolved), parents: entries, baselines, history, progress }))
     }
@@ -171,28 +203,40 @@ impl<'a> Plan<'a> {
     /// Runs an optimizer through its generations, from the first that is not in the store, as far as the budget goes.
     fn search(
         &self,
-        phase: &'static str,
+        phase: Phase,
         start: Optimizer,
         budget: u64,
         anchored: Option<&Anchored>,
+        snapshot: &Snapshot,
     ) -> Result<Option<Searched>> {
-        self.scoring.begin(phase);
-        let store = self.study.store;
-        let (state, record) = (format!("{phase}/optimizer"), |number: u64| format!("{phase}/generation/{number}"));
-        let mut optimizer: Optimizer = store.get(&state)?.unwrap_or(start);
-        let (mut records, mut spent): (Vec<Generation>, u64) = (Vec::new(), 0);
-        for number in 0..optimizer.generation() {
-            let known: Option<Generation> = store.get(&record(number))?;
-            let known =
-                known.ok_or_else(|| Error::machine(format!("the store lacks generation {number} of the {phase}")))?;
+        let (store, name) = (self.study.store, phase.name());
+        let state = format!("{name}/optimizer");
+        let [record, beside_it] =
+            ["generation", "beside"].map(|what| move |number: u64| format!("{name}/{what}/{number}"));
+        let mut optimizer: Optimizer = store.get(&state)?.unwrap_or_else(|| start.clone());
+        let known = (0..optimizer.generation()).map(|number| store.get(&record(number)));
+        let known = known.collect::<Result<Option<Vec<Generation>>>>()?.unwrap_or_else(|| {
+            // Some are gone from a damaged store: it is asked again from the start, and finds the scores that are left.
+            optimizer = start;
+            Vec::new()
+        });
+        let (mut records, mut spent, mut asked_beside): (Vec<Generation>, u64, u64) = (Vec::new(), 0, 0);
+        // How many there will be if the others take as much as the last.
+        let about = |number: u64, spent: u64, cost: u64| number + budget.saturating_sub(spent) / cost.max(1);
+        let first: usize = optimizer.population() * self.goals().iter().map(|goal| goal.items.at(0)).sum::<usize>();
+        self.scoring.begin(phase, budget as usize, Some(about(0, 0, first as u64)));
+        for (number, known) in (0..).zip(known) {
             // A study whose budget has been cut is one that stopped earlier.
             if spent + known.cost() > budget {
                 break;
             }
+            // A study that an older version began has none.
+            let beside: Beside = store.get(&beside_it(number))?.unwrap_or_default();
             spent += known.cost();
-            self.scoring.count_known(known.evaluations);
+            asked_beside += beside.asked;
+            self.scoring.recall(known.evaluations);
+            self.scoring.at_generation(spent, (number + 1, about(number + 1, spent, known.cost())), &known, &beside);
             records.push(known);
-            self.scoring.at_generation((number + 1, spent as f64 / budget as f64), records.last());
         }
         let mut cut = records.len() as u64 != optimizer.generation();
         while !cut && optimizer.stop().is_none() {
@@ -204,25 +248,32 @@ impl<'a> Plan<'a> {
                 continue;
             }
             let candidates = optimizer.ask();
-            let Some((mut generation, told)) = self.generation(number, &candidates, level, anchored)? else {
+            // Random search meets the same items, of which enough is known.
+            let room = (phase == Phase::Evolution).then_some((asked_beside, budget));
+            let Some((mut generation, beside, told)) = self.generation(number, &candidates, level, anchored, room)?
+            else {
                 return Ok(None);
             };
             optimizer.tell(&told);
             generation.mean = optimizer.mean();
             generation.sigma = optimizer.sigma();
-            store.set(&[(&record(number), &generation), (&state, &optimizer)])?;
+            store.set(&[(&record(number), &generation), (&beside_it(number), &beside), (&state, &optimizer)])?;
+            snapshot.add(phase, &generation)?;
             spent += generation.cost();
+            asked_beside += beside.asked;
+            let generations = (number + 1, about(number + 1, spent, generation.cost()));
+            self.scoring.at_generation(spent, generations, &generation, &beside);
             records.push(generation);
-            self.scoring.at_generation((number + 1, spent as f64 / budget as f64), records.last());
         }
+        self.scoring.end(spent);
         let stopped = if cut { None } else { optimizer.stop() };
-        Ok(Some(Searched { records, stopped, elites: optimizer.elites() }))
+        Ok(Some(Searched { records, stopped, elites: optimizer.elites(), beside: asked_beside }))
     }
 
     /// The finalists on select items, the one to ship first; none if nobody may be shipped. `None` if interrupted.
     fn choose(
         &self,
-        phase: &'static str,
+        phase: Phase,
         records: &[Generation],
         elites: Vec<Genome>,
         moves: bool,
@@ -234,9 +285,9 @@ impl<'a> Plan<'a> {
                 fitting.push(((name, genome), recipe));
             }
         }
-        self.scoring.begin(phase);
         let models: Vec<Model> = fitting.iter().map(|(_, recipe)| Model::Merge(Box::new(recipe.clone()))).collect();
         let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
+        self.scoring.begin(phase, models.len() * n_items(&asked), None);
         let Some(scored) = self.scoring.score(&models, &asked)? else { return Ok(None) };
         // What cannot be scored cannot be shipped.
         let whole: Vec<_> = fitting.into_iter().zip(scored).filter(|(_, scored)| scored.failed.is_none()).collect();
@@ -270,6 +321,45 @@ struct Searched {
     stopped: Option<Stop>,
     /// Whom it keeps.
     elites: Vec<Genome>,
+    /// Items that parents were asked beside it.
+    beside: u64,
+}
+
+/// Of all goals.
+pub(super) fn n_items(asked: &Asked) -> usize {
+    asked.iter().map(Vec::len).sum()
+}
+
+/// The most that each part of a study takes, in item evaluations.
+fn course(template: &Template, search: &Search, goals: &[Goal]) -> Vec<(Phase, u64)> {
+    let of = |split: fn(&Goal) -> &Vec<ItemId>| goals.iter().map(|goal| split(goal).len()).sum::<usize>();
+    let (select, report, budget) = (of(|goal| &goal.select), of(|goal| &goal.report), search.budget.value as usize);
+    let (is_random, keeps_elites) = match search.optimizer.name {
+        Some(Algorithm::Random) => (true, false),
+        Some(Algorithm::Nsga2 | Algorithm::OnePlusOne | Algorithm::MapElites | Algorithm::M2n2) => (false, true),
+        _ => (false, false),
+    };
+    let elites = if keeps_elites { finalists::ELITES } else { 0 };
+    let members = baseline::members(template).len();
+    let soup = if members > 1 && baseline::uniform(template).is_some() { 2 * members - 1 } else { 0 };
+    let named: BTreeSet<&str> =
+        template.variants().iter().flat_map(Recipe::references).map(|model| model.value.as_str()).collect();
+    // Beside the models there are the answer, and five baselines at most.
+    let mut parts = vec![
+        (Phase::Evolution, budget),
+        (Phase::Selection, (finalists::MOST + elites) * select),
+        (Phase::GreedySoup, soup * select),
+        (Phase::Report, (named.len() + 6) * report),
+    ];
+    if !is_random {
+        parts.extend([(Phase::RandomSearch, budget), (Phase::RandomSelection, finalists::MOST * select)]);
+    }
+    parts.into_iter().map(|(phase, items)| (phase, items as u64)).collect()
+}
+
+/// The most item evaluations that a study takes, before it has begun.
+pub fn evaluations(template: &Template, search: &Search, goals: &[Goal]) -> u64 {
+    course(template, search, goals).into_iter().map(|(_, items)| items).sum()
 }
 
 /// A candidate that may be shipped, and where it comes from.

@@ -1,6 +1,6 @@
 //! What a study's store tells of it afterwards, or while it is not running: all that a report shows.
 
-use super::{Entry, Finalist, Generation, Goal, plan::Plan};
+use super::{Entry, Finalist, Generation, Goal, Phase, plan::Plan};
 use crate::{
     error::{Error, Result},
     optimizer::{Genome, Stop},
@@ -79,13 +79,10 @@ pub struct Ending {
 pub fn record(store: &Store) -> Result<Record> {
     let nothing = || Error::user("there is no study in it").hint("give the directory that `evomerge search -o` wrote");
     let (form, version): (u32, String) = store.get("version")?.ok_or_else(nothing)?;
-    if form != super::identity::FORM {
-        return Err(Error::user(format!("it is a study of evomerge {version}, which is kept in another form"))
-            .hint("read it with the version that began it"));
-    }
-    let generations = |phase: &str| -> Result<Vec<Generation>> {
+    check_form(form, &version)?;
+    let generations = |phase: Phase| -> Result<Vec<Generation>> {
         let mut all = Vec::new();
-        while let Some(generation) = store.get(&format!("{phase}/generation/{}", all.len()))? {
+        while let Some(generation) = store.get(&format!("{}/generation/{}", phase.name(), all.len()))? {
             all.push(generation);
         }
         Ok(all)
@@ -95,21 +92,29 @@ pub fn record(store: &Store) -> Result<Record> {
         file: store.get("file")?.unwrap_or_default(),
         about: store.get("about")?.ok_or_else(nothing)?,
         prepared: store.get("prepared")?.unwrap_or_default(),
-        evolution: generations("evolution")?,
-        random: generations("random search")?,
+        evolution: generations(Phase::Evolution)?,
+        random: generations(Phase::RandomSearch)?,
         ending: store.get("ending")?,
     })
+}
+
+/// Refuses a study that this version does not read.
+pub(super) fn check_form(form: u32, version: &str) -> Result<()> {
+    if form == super::identity::FORM {
+        return Ok(());
+    }
+    Err(Error::user(format!("it is a study of evomerge {version}, which is kept in another form"))
+        .hint("read it with the version that began it"))
 }
 
 impl Plan<'_> {
     /// What the study is about, for the record.
     pub(super) fn about(&self) -> About {
         let Search { seed, budget, optimizer, minimise, .. } = self.study.search;
-        let algorithm = serde_json::to_value(optimizer.algorithm(&self.space)).ok();
         About {
             seed: *seed,
             budget: budget.value,
-            optimizer: algorithm.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
+            optimizer: optimizer.algorithm(&self.space).name().to_owned(),
             dimensions: self.space.dimensions.clone(),
             goals: self.goals().to_vec(),
             costs: minimise.iter().map(|cost| cost.what.value).collect(),

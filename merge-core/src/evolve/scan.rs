@@ -5,7 +5,8 @@
 
 use super::{
     Goal, fitness,
-    plan::{Asked, Plan},
+    plan::{Asked, Plan, n_items},
+    progress::Phase,
     scoring::{Model, Scored},
 };
 use crate::{
@@ -29,7 +30,6 @@ impl Plan<'_> {
         if self.study.search.layer_scan.is_none_or(|scan| !scan.value) {
             return Ok(Some((space, 0)));
         }
-        self.scoring.begin("layer scan");
         let whole = space.init();
         let scanned = scanned(&space);
         let without = scanned.iter().map(|place| {
@@ -42,6 +42,7 @@ impl Plan<'_> {
         // As many items as a generation takes, the first of those there are: the scan is no part of any comparison.
         let asked: Asked =
             self.goals().iter().map(|goal| goal.search[..goal.items.from.min(goal.search.len())].to_vec()).collect();
+        self.scoring.begin(Phase::LayerScan, models.len() * n_items(&asked), None);
         let Some(scored) = self.scoring.score(&models, &asked)? else { return Ok(None) };
         let all = fitness(self.goals(), &scored[0].scores);
         for (place, one) in scanned.into_iter().zip(&scored[1..]) {

@@ -1,6 +1,9 @@
 //! Scores models side by side on items that the store does not know yet, and remembers what it hears.
 
-use super::{Generation, News, Point, Progress, Study};
+use super::{
+    Beside, Generation, News, Point, Progress, Study,
+    progress::{Ledger, Phase},
+};
 use crate::{
     error::{Error, Fault, Result},
     item::{ItemId, ItemScore},
@@ -12,7 +15,7 @@ use sha2::{Digest, Sha256};
 use std::{
     ops::ControlFlow,
     sync::{
-        Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -62,21 +65,40 @@ pub(super) struct Scoring<'a> {
     study: &'a Study<'a>,
     /// Everything beside the recipe that a merge is made of.
     inputs: Fingerprint,
-    progress: Mutex<Progress>,
+    state: Mutex<(Ledger, Progress)>,
+}
+
+/// What items are scored for.
+#[derive(Clone, Copy)]
+enum Account {
+    /// What the study consists of.
+    Course,
+    /// To compare with, beside it.
+    Beside,
 }
 
 impl<'a> Scoring<'a> {
-    /// `total` is how many item evaluations the study needs.
-    pub(super) fn new(study: &'a Study<'a>, total: usize) -> Self {
+    /// `ledger` is what the study takes.
+    pub(super) fn new(study: &'a Study<'a>, ledger: Ledger) -> Self {
         let inputs = Sha256::new().chain_update(ENGINE).chain_update(study.hashes.payload());
         let earlier = |hash: Sha256, recipe: &Recipe| hash.chain_update(recipe.fingerprint());
         let inputs = study.earlier.iter().fold(inputs, earlier).finalize().into();
-        let progress = Mutex::new(Progress { items: (0, total), ..Progress::default() });
-        Self { study, inputs, progress }
+        let (_, left) = ledger.sums();
+        let state = Mutex::new((ledger, Progress { left, ..Progress::default() }));
+        Self { study, inputs, state }
     }
 
     /// Scores models on items; `None` if interrupted.
     pub(super) fn score(&self, models: &[Model], asked: &[Vec<ItemId>]) -> Result<Option<Vec<Scored>>> {
+        self.score_all(models, asked, Account::Course)
+    }
+
+    /// The same for what is no part of the study's course.
+    pub(super) fn score_beside(&self, models: &[Model], asked: &[Vec<ItemId>]) -> Result<Option<Vec<Scored>>> {
+        self.score_all(models, asked, Account::Beside)
+    }
+
+    fn score_all(&self, models: &[Model], asked: &[Vec<ItemId>], account: Account) -> Result<Option<Vec<Scored>>> {
         if models.is_empty() {
             return Ok(Some(Vec::new()));
         }
@@ -96,7 +118,7 @@ impl<'a> Scoring<'a> {
                 let Some(number) = firsts.get(next.fetch_add(1, Ordering::Relaxed)).copied() else { return };
                 let model = &models[number];
                 let pool = pool.as_ref().map_err(Clone::clone);
-                let scored = pool.and_then(|pool| pool.install(|| self.score_one(model, asked)));
+                let scored = pool.and_then(|pool| pool.install(|| self.score_one(model, asked, account)));
                 failed.fetch_or(scored.is_err(), Ordering::Relaxed);
                 *slots[number].lock().expect("no panic while held") = Some(scored);
             }
@@ -111,22 +133,21 @@ impl<'a> Scoring<'a> {
         let of = |number: usize| scores[first(number)].clone().flatten();
         let all: Option<Vec<Scored>> = (0..models.len()).map(of).collect();
         if let Some(all) = &all {
-            self.count_known(
-                (0..models.len()).filter(|number| first(*number) != *number).map(|n| all[n].n_items()).sum(),
-            );
+            let twice = (0..models.len()).filter(|number| first(*number) != *number).map(|n| all[n].n_items()).sum();
+            self.recalled(twice, account);
         }
         Ok(all)
     }
 
     /// Scores one model on the items that are not known yet; `None` if interrupted.
-    fn score_one(&self, model: &Model, asked: &[Vec<ItemId>]) -> Result<Option<Scored>> {
+    fn score_one(&self, model: &Model, asked: &[Vec<ItemId>], account: Account) -> Result<Option<Scored>> {
         let (goals, store) = (self.study.objective.goals(), self.study.store);
         let key = self.key(model);
         let look_up = || -> Result<Vec<Vec<Option<ItemScore>>>> {
             goals.iter().zip(asked).map(|(goal, items)| store.scores(&key, &goal.fingerprint, items)).collect()
         };
         let known = look_up()?;
-        self.count_known(known.iter().flatten().flatten().count());
+        self.recalled(known.iter().flatten().flatten().count(), account);
         let unknown = |(items, known): (&Vec<ItemId>, &Vec<Option<ItemScore>>)| -> Vec<ItemId> {
             items.iter().zip(known).filter(|(_, score)| score.is_none()).map(|(item, _)| *item).collect()
         };
@@ -134,13 +155,16 @@ impl<'a> Scoring<'a> {
         if missing.iter().all(Vec::is_empty) {
             return Ok(complete(known, store.why_given_up(&key)?));
         }
+        // What was cut cannot be read, not even to find out that it was.
+        self.check_sources()?;
         if let Some(why) = store.why_given_up(&key)? {
             // It was given up on other items: it is asked no more.
-            self.give_up(&key, &why, &missing)?;
+            self.give_up(&key, &why, &missing, account)?;
             return Ok(complete(look_up()?, Some(why)));
         }
         let mut unkept: Option<Error> = None;
         let keep = |news: News| -> Result<ControlFlow<()>> {
+            self.check_sources()?;
             let (n_items, tokens) = match news {
                 News::Scores(goal, scores) => {
                     let n_items = scores.len();
@@ -156,8 +180,11 @@ impl<'a> Scoring<'a> {
                     (all.len(), 0)
                 }
             };
-            self.update(|progress| {
-                progress.items.0 += n_items;
+            self.change(|ledger, progress| {
+                if let Account::Course = account {
+                    ledger.count(n_items as u64);
+                    progress.done_now += n_items as u64;
+                }
                 progress.scored_now += n_items;
                 progress.tokens_now += tokens;
             });
@@ -172,9 +199,10 @@ impl<'a> Scoring<'a> {
         match (scored, unkept, model) {
             // A candidate that cannot be merged or asked is a bad candidate: it ends no search.
             (Err(error), None, Model::Merge(_)) if error.fault() == Fault::User => {
+                self.check_sources()?;
                 let known = look_up()?;
                 let missing: Vec<Vec<ItemId>> = asked.iter().zip(&known).map(unknown).collect();
-                self.give_up(&key, &error.to_string(), &missing)?;
+                self.give_up(&key, &error.to_string(), &missing, account)?;
             }
             (_, Some(error), _) | (Err(error), None, _) => return Err(error),
             (Ok(()), None, _) => {}
@@ -182,8 +210,19 @@ impl<'a> Scoring<'a> {
         Ok(complete(look_up()?, store.why_given_up(&key)?))
     }
 
+    /// Fails if a model's file is not the one any more that scores are remembered for: no score is taken of another's weights.
+    fn check_sources(&self) -> Result<()> {
+        let unchanged = self.study.sources.check_unchanged(self.study.hashes);
+        unchanged.map_err(|e| {
+            e.hint(
+                "nothing that was scored is lost: put back the file that the search began with, and run the same command again; \
+                 or search with the new one in another directory",
+            )
+        })
+    }
+
     /// Remembers that a model is asked no more, with the worst scores for what it has not answered.
-    fn give_up(&self, key: &Fingerprint, why: &str, missing: &[Vec<ItemId>]) -> Result<()> {
+    fn give_up(&self, key: &Fingerprint, why: &str, missing: &[Vec<ItemId>], account: Account) -> Result<()> {
         let goals = self.study.objective.goals().iter().zip(missing);
         let worst = goals.flat_map(|(goal, items)| {
             let score = ItemScore { value: goal.worst, tokens: 0, truncated: false };
@@ -191,7 +230,7 @@ impl<'a> Scoring<'a> {
         });
         let worst: Vec<_> = worst.collect();
         self.study.store.give_up(key, why, &worst)?;
-        self.count_known(worst.len());
+        self.recalled(worst.len(), account);
         Ok(())
     }
 
@@ -210,35 +249,77 @@ impl<'a> Scoring<'a> {
         self.study.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Says that another part of the study begins.
-    pub(super) fn begin(&self, phase: &'static str) {
-        self.update(|progress| {
-            let before = std::mem::take(progress);
-            *progress = Progress { phase, generation: (0, 0.0), curve: Vec::new(), ..before };
+    /// What is known of a model, without asking it.
+    pub(super) fn known(&self, model: &Model, asked: &[Vec<ItemId>]) -> Result<Vec<Vec<Option<ItemScore>>>> {
+        let key = self.key(model);
+        let goals = self.study.objective.goals().iter().zip(asked);
+        goals.map(|(goal, items)| self.study.store.scores(&key, &goal.fingerprint, items)).collect()
+    }
+
+    /// Says that another part of the study begins, which takes so many items, in about so many generations if it has any.
+    pub(super) fn begin(&self, phase: Phase, items: usize, generations: Option<u64>) {
+        self.change(|ledger, progress| {
+            ledger.begin(phase, items as u64);
+            progress.phase = phase;
+            progress.generations = generations.map(|about| (0, about));
         });
     }
 
-    /// Says how many of its generations are done, which share of the budget is spent, and how the last of them was.
-    pub(super) fn at_generation(&self, generation: (u64, f64), last: Option<&Generation>) {
-        self.update(|progress| {
-            progress.generation = generation;
-            progress.curve.extend(last.map(|last| Point::of(last, self.study.objective.goals())));
+    /// Says which share of the budget is spent after so many generations of about so many, and how the last of them was.
+    pub(super) fn at_generation(&self, spent: u64, generations: (u64, u64), last: &Generation, beside: &Beside) {
+        self.change(|ledger, progress| {
+            ledger.reach(spent);
+            progress.generations = Some(generations);
+            let curves = Arc::make_mut(&mut progress.curves);
+            let curve = if progress.phase == Phase::Evolution { &mut curves.evolution } else { &mut curves.random };
+            curve.push(Point::of(last, beside.clone(), self.study.objective.goals()));
         });
     }
 
-    /// Says that some items need no evaluation.
-    pub(super) fn count_known(&self, items: usize) {
-        self.update(|progress| progress.items.0 += items);
+    /// Says how much of this part of the study is done, where that is known better than by counting.
+    pub(super) fn reach(&self, items: u64) {
+        self.change(|ledger, _| ledger.reach(items));
+    }
+
+    /// What is done of this part of the study.
+    pub(super) fn reached(&self) -> u64 {
+        self.lock().0.reached()
+    }
+
+    /// Says that this part of the study is over, and what it took.
+    pub(super) fn end(&self, items: u64) {
+        self.change(|ledger, _| ledger.end(items));
+    }
+
+    /// Says that so many items of earlier generations are known.
+    pub(super) fn recall(&self, items: usize) {
+        self.change(|_, progress| progress.recalled_now += items);
+    }
+
+    fn recalled(&self, items: usize, account: Account) {
+        self.change(|ledger, progress| {
+            if let Account::Course = account {
+                ledger.count(items as u64);
+            }
+            progress.recalled_now += items;
+        });
     }
 
     /// How far it is.
     pub(super) fn progress(&self) -> Progress {
-        self.progress.lock().expect("no panic while held").clone()
+        self.lock().1.clone()
     }
 
-    fn update(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.progress.lock().expect("no panic while held"));
-        (self.study.progress)(&self.progress());
+    fn lock(&self) -> MutexGuard<'_, (Ledger, Progress)> {
+        self.state.lock().expect("no panic while held")
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Ledger, &mut Progress)) {
+        let (ledger, progress) = &mut *self.lock();
+        change(ledger, progress);
+        (progress.done, progress.left) = ledger.sums();
+        // While nobody else can: what is told is told in its order.
+        (self.study.progress)(progress);
     }
 }
 

@@ -3,6 +3,7 @@
 mod anchors;
 mod candidates;
 mod identity;
+mod progress;
 mod told;
 
 use super::*;
@@ -29,7 +30,7 @@ struct Fake {
     goals: Vec<Goal>,
     seen: Mutex<Vec<Seen>>,
     /// Where the search says it is.
-    now: Mutex<(&'static str, (u64, f64))>,
+    now: Mutex<(&'static str, u64)>,
     /// Chunks until it breaks down; then everything fails.
     fuse: AtomicI64,
     /// Set where it breaks down by being asked to stop, not by failing.
@@ -141,7 +142,7 @@ impl Objective for Fake {
         }
         for (goal, items) in asked.iter().enumerate() {
             for chunk in items.chunks(CHUNK) {
-                let (phase, (generation, _)) = *self.now.lock().expect("no panic");
+                let (phase, generation) = *self.now.lock().expect("no panic");
                 let seen = chunk.iter().map(|item| Seen { phase, generation, weights: digest, goal, item: *item });
                 self.seen.lock().expect("no panic").extend(seen);
                 self.burn()?;
@@ -211,7 +212,8 @@ search:
     fn run(&self, study: &Path, fake: &Fake, workers: usize) -> Result<Outcome> {
         let store = Store::open(study)?;
         let note = |progress: &Progress| {
-            *fake.now.lock().expect("no panic") = (progress.phase, progress.generation);
+            let generation = progress.generations.map_or(0, |(done, _)| done);
+            *fake.now.lock().expect("no panic") = (progress.phase.name(), generation);
         };
         run(&self.as_study(fake, &store, workers, &note))
     }
@@ -244,6 +246,15 @@ search:
             Outcome::Done(findings) => *findings,
             Outcome::Interrupted => panic!("nobody has interrupted it"),
         }
+    }
+
+    /// The weights of the models that are merged.
+    fn parents(&self) -> Vec<Fingerprint> {
+        let digest = |weights: &dyn Weights| -> Fingerprint {
+            let all = weights.index().keys().map(|name| weights.bytes(name).expect("a whole model"));
+            all.fold(Sha256::new(), Sha256::chain_update).finalize().into()
+        };
+        self.sources.iter().map(|(_, weights)| digest(&**weights)).collect()
     }
 
     fn contents(&self, study: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -347,7 +358,8 @@ fn a_finished_study_needs_no_evaluation() {
     let n_evaluations = fake.seen.lock().expect("no panic").len();
     assert_eq!(first.progress.scored_now, n_evaluations);
     let again = family.finish(&study, &fake, 1);
-    assert_eq!((again.progress.scored_now, again.progress.items), (0, first.progress.items));
+    assert_eq!((again.progress.scored_now, again.progress.done), (0, first.progress.done));
+    assert_eq!([first.progress.left, again.progress.left], [0, 0]);
     assert_eq!(essence(again), essence(first));
     assert_eq!(fake.seen.lock().expect("no panic").len(), n_evaluations);
 }
@@ -396,9 +408,9 @@ fn candidates_of_a_generation_share_their_items_and_generations_do_not() {
     let fake = Fake::new();
     family.finish(&family.study("study"), &fake, 3);
     let mut asked: BTreeMap<(&str, u64), Candidates> = BTreeMap::new();
-    for seen in
-        fake.seen.lock().expect("no panic").iter().filter(|seen| ["evolution", "random search"].contains(&seen.phase))
-    {
+    let seen = fake.seen.lock().expect("no panic");
+    let searching = seen.iter().filter(|seen| ["evolution", "random search"].contains(&seen.phase));
+    for seen in searching.filter(|seen| !family.parents().contains(&seen.weights)) {
         let candidates = asked.entry((seen.phase, seen.generation)).or_default();
         candidates.entry(seen.weights).or_default().insert((seen.goal, seen.item));
     }

@@ -17,6 +17,15 @@ use crate::{
 /// Candidates that random search draws for each subset of items, unless said.
 const RANDOM_POPULATION: usize = 12;
 
+/// Most candidates of a generation: each is kept as a recipe while it runs, some 100 KB for a large model.
+const MOST_POPULATION: usize = 10_000;
+
+/// Most numbers of an optimiser that learns how each goes with each: a square of them is kept several times over.
+const MOST_TOGETHER: usize = 2_000;
+
+/// Most numbers of a generation's candidates together: 160 MB, and again when they are written.
+const MOST_NUMBERS: usize = 20_000_000;
+
 /// Cells of MAP-Elites along each task, as `CycleQD` has them.
 const BINS: usize = 15;
 
@@ -33,8 +42,8 @@ pub struct Optimizer {
     /// The first step's standard deviation, where 1 is the whole range; 1/6 unless said, and 1/20 for the mutations of MAP-Elites.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub sigma: Option<At<f64>>,
-    /// Candidates in a generation, at least 4; by the number of dimensions unless said.
-    #[schemars(range(min = 4))]
+    /// Candidates in a generation, from 4 to 10,000; by the number of dimensions unless said.
+    #[schemars(range(min = 4, max = MOST_POPULATION))]
     pub population: Option<At<usize>>,
 }
 
@@ -74,6 +83,29 @@ pub enum Restarts {
     Bipop,
 }
 
+impl Algorithm {
+    /// Its name, as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CmaEs => "cma_es",
+            Self::SepCmaEs => "sep_cma_es",
+            Self::CmaEsMargin => "cma_es_margin",
+            Self::CatCma => "cat_cma",
+            Self::CatCmaMargin => "cat_cma_margin",
+            Self::Nsga2 => "nsga2",
+            Self::OnePlusOne => "one_plus_one",
+            Self::MapElites => "map_elites",
+            Self::M2n2 => "m2n2",
+            Self::Random => "random",
+        }
+    }
+
+    /// Whether it keeps candidates for being good at one objective of several.
+    pub fn weighs_several(self) -> bool {
+        matches!(self, Self::Nsga2 | Self::MapElites | Self::M2n2)
+    }
+}
+
 impl Optimizer {
     /// The optimiser at its first generation.
     pub fn start(&self, space: &Space, seed: u64) -> optimizer::Optimizer {
@@ -103,6 +135,30 @@ impl Optimizer {
         }
     }
 
+    /// Refuses a space that the optimiser could not keep in memory.
+    pub(crate) fn check_space(&self, space: &Space) -> Result<(), Mistake> {
+        let (n, algorithm) = (space.dimensions.len(), self.algorithm(space));
+        let is_square = matches!(
+            algorithm,
+            Algorithm::CmaEs | Algorithm::CmaEsMargin | Algorithm::CatCma | Algorithm::CatCmaMargin
+        );
+        let place = self.population.map(|population| population.place).unwrap_or_default();
+        if is_square && n > MOST_TOGETHER {
+            let message = format!(
+                "there are {n} numbers to search, and this optimiser learns how each goes with each of {MOST_TOGETHER}"
+            );
+            return Err(Mistake::new(message).hint(
+                "`optimizer: sep_cma_es` is for many numbers; or let layers share one, with `groups` or `knots`",
+            ));
+        }
+        if let Some(..=MOST_NUMBERS) = self.population.map_or(0, |population| population.value).checked_mul(n) {
+            return Ok(());
+        }
+        let message = format!("so many candidates of {n} numbers each are more than {MOST_NUMBERS} numbers");
+        let most = MOST_NUMBERS / n;
+        Err(Mistake::new(message).hint(format!("write {most} or less")).under("population").at(place))
+    }
+
     /// Which it is: the one that is named, or else one for what there is to search.
     pub fn algorithm(&self, space: &Space) -> Algorithm {
         let only_numbers = || space.coordinates().iter().all(|x| matches!(x, Coordinate::Real { .. }));
@@ -126,6 +182,13 @@ impl Optimizer {
         }
         if let Some(population) = self.population.filter(|population| population.value < 4) {
             return Err(Mistake::new(format!("{} is less than 4", population.value))
+                .under("population")
+                .at(population.place));
+        }
+        if let Some(population) = self.population.filter(|population| population.value > MOST_POPULATION) {
+            let mistake = Mistake::new(format!("{} is more than {MOST_POPULATION}", population.value));
+            return Err(mistake
+                .hint("a generation is kept in memory as a whole; more generations find more than larger ones")
                 .under("population")
                 .at(population.place));
         }

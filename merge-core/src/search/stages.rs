@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{SearchFile, mergekit};
+use super::{SearchFile, mergekit, unsearched};
 use crate::{
     error::Result,
-    recipe::{MethodInfo, Mistake, Node, Recipe, from_tree},
+    recipe::{Kind, MethodInfo, Mistake, Node, Recipe, from_tree, refuse_foreign, unify},
     sources::Library,
 };
 
@@ -29,26 +29,32 @@ impl Stage {
             if nodes.len() < 2 {
                 nodes = vec![Node::parse(text)?];
             }
+            unify(&mut nodes);
+            nodes.iter().try_for_each(|node| refuse_foreign(node, file))?;
+            // Without a `search` block a hole would be told that a search fills it.
+            if let Some(last) = nodes.last().filter(|node| !is_search(node)) {
+                return Err(unsearched(if nodes.len() == 1 { "this file" } else { "the last document" }, last, file));
+            }
             in_order(
                 nodes.into_iter().map(|node| Self::of(node, file, &methods)).collect::<std::result::Result<_, _>>()?,
             )
         };
-        read().map_err(|mistake: Mistake| mistake.into_error(file))
+        read().map_err(|mistake: Mistake| mistake.seen_in(text).into_error(file))
     }
 
     /// Reads a file of mergekit-evolve.
     ///
     /// Fails for what has no meaning here, and names it.
     pub fn parse_mergekit(text: &str, file: &Path, library: &dyn Library) -> Result<Vec<Self>> {
-        let tree = Node::parse(text).map_err(|mistake| mistake.into_error(file))?;
+        let mut tree = Node::parse(text).map_err(|mistake| mistake.seen_in(text).into_error(file))?;
+        unify(std::slice::from_mut(&mut tree));
         let tree = mergekit::converted(&tree, file, library)?;
         let read = SearchFile::of(tree, file, &MethodInfo::all()).map_err(|mistake| mistake.into_error(file))?;
         Ok(vec![Self::Search(Box::new(read))])
     }
 
     fn of(node: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Self, Mistake> {
-        let is_search = node.clone().take("search").is_some();
-        Ok(if is_search {
+        Ok(if is_search(&node) {
             Self::Search(Box::new(SearchFile::of(node, file, methods)?))
         } else {
             Self::Recipe(Box::new(from_tree(&node, file, methods)?))
@@ -81,16 +87,13 @@ impl Stage {
     }
 }
 
+/// Whether a document says how to search.
+fn is_search(node: &Node) -> bool {
+    matches!(&node.kind, Kind::Block(entries) if entries.iter().any(|(key, _)| matches!(&key.kind, Kind::Text(key) if key == "search")))
+}
+
 fn in_order(mut stages: Vec<Stage>) -> std::result::Result<Vec<Stage>, Mistake> {
-    let Some((last, before)) = stages.split_last() else { return Ok(stages) };
-    if let Stage::Recipe(_) = last {
-        let only = if before.is_empty() {
-            "this file has no `search` block"
-        } else {
-            "the last document has no `search` block"
-        };
-        return Err(Mistake::new(only).hint("if it is a recipe, `evomerge merge` runs it").at(last.begins()));
-    }
+    let Some((_, before)) = stages.split_last() else { return Ok(stages) };
     if before.is_empty() {
         // A name says nothing in a file of one document, whose models may be called the same.
         return Ok(stages);

@@ -57,6 +57,16 @@ fn refuses_what_cannot_be_searched() {
         "s.yaml:25:15: search.objective[0].weight: -1 is not more than 0",
     );
     check("0.1667", "0", "s.yaml:18:68: search.optimizer.sigma: 0 is not more than 0 and at most 1");
+    check(
+        "population: 12",
+        "population: 1000000000",
+        "s.yaml:18:88: search.optimizer.population: 1000000000 is more than 10000",
+    );
+    check(
+        "budget: 30000",
+        "budget: 1000000000001",
+        "s.yaml:19:11: search.budget: 1000000000001 evaluations are more than 1000000000000",
+    );
     check("population: 12", "population: 3", "s.yaml:18:88: search.optimizer.population: 3 is less than 4");
     check("name: cma_es", "name: cmaes", "s.yaml:18:21: search.optimizer.name: `cmaes` is not known here");
     check(
@@ -238,4 +248,24 @@ fn the_schema_has_the_keys_that_the_parser_accepts() {
         assert!(property["description"].is_string(), "{key} is described");
     }
     assert!(schema["properties"]["merge_method"]["description"].is_string());
+}
+
+#[test]
+fn optimisers_are_called_what_they_are_written() {
+    let names = [
+        "cma_es",
+        "sep_cma_es",
+        "cma_es_margin",
+        "cat_cma",
+        "cat_cma_margin",
+        "nsga2",
+        "one_plus_one",
+        "map_elites",
+        "m2n2",
+        "random",
+    ];
+    for name in names {
+        let algorithm: Algorithm = serde_json::from_value(serde_json::json!(name)).expect("it is one");
+        assert_eq!(algorithm.name(), name);
+    }
 }

@@ -184,6 +184,49 @@ fn a_damaged_log_gives_back_only_what_was_remembered() {
 }
 
 #[test]
+fn what_a_damaged_log_has_lost_is_counted_until_something_is_written_again() {
+    // A thousand scores, ten generations, and ten states in a chunk each.
+    let all = 1020;
+    let written = |records: &Contents| records.iter().filter(|(key, _)| key.starts_with(b"score/")).count() as u64;
+    for position in [60_000, 200_000] {
+        let flip = |dir: &Path| {
+            let path = dir.join("db");
+            let mut bytes = fs::read(&path).expect("readable");
+            bytes[position] ^= 1;
+            fs::write(&path, bytes).expect("room");
+        };
+        let (opened, _, dir) = check(flip);
+        let store = opened.expect("a log that ends early is a log");
+        let left = store.contents().expect("readable");
+        let lost = store.lost().expect("readable").expect("something is gone");
+        assert_eq!(lost.of, all);
+        assert!(lost.records >= all - 20 - written(&left) && lost.records <= all, "{lost:?}");
+        drop(store);
+        let store = Store::open(dir.path()).expect("it was closed");
+        assert_eq!(store.lost(), Ok(Some(lost)), "to open it changes nothing");
+        store.set(&[("goes", &"on")]).expect("room");
+        drop(store);
+        assert_eq!(Store::open(dir.path()).expect("it was closed").lost(), Ok(None));
+    }
+    let empty = |dir: &Path| {
+        for name in ["db", "conf"] {
+            fs::remove_file(dir.join(name)).expect("it is there");
+        }
+    };
+    let (opened, _, _dir) = check(empty);
+    assert_eq!(opened.expect("a new log").lost(), Ok(Some(Lost { records: all, of: all })));
+    for tip in [&b""[..], b"some text of seventeen", &[1; 17]] {
+        let (opened, before, _dir) = check(|dir| fs::write(dir.join("tip"), tip).expect("room"));
+        let store = opened.expect("the log is whole");
+        assert_eq!(
+            (store.lost(), store.contents() == Ok(before)),
+            (Ok(None), true),
+            "what says nothing tells of no damage"
+        );
+    }
+}
+
+#[test]
 fn a_store_that_is_open_is_refused_to_all_others() {
     let dir = tempdir().expect("a directory");
     let held = Store::open(dir.path()).expect("a new store");

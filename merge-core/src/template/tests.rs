@@ -31,7 +31,10 @@ fn layers(count: usize) -> Layers {
         prefix: "model.layers.".to_string(),
         embeddings,
         inside: ["self_attn.q_proj.weight", "mlp.weight", "input_layernorm.weight"].map(str::to_owned).into(),
+        behind: 0,
         others: std::collections::BTreeMap::default(),
+        said: None,
+        rivals: Vec::new(),
     }
 }
 

@@ -72,8 +72,8 @@ fn estimated(fake: &Fake) -> Vec<(Candidate, Told, Vec<f64>, Vec<f64>)> {
     let asked = |goal: usize| pool.iter().filter(|(of, _)| *of == goal).map(|(_, item)| *item).collect::<Vec<_>>();
 
     let genomes: Vec<Vec<f64>> = (0..5).map(|step| vec![f64::from(step) / 4.0; 3]).collect();
-    let (generation, told) =
-        plan.generation(0, &genomes, 0, anchored.as_ref()).expect("nothing fails").expect("nor stops");
+    let (generation, _, told) =
+        plan.generation(0, &genomes, 0, anchored.as_ref(), None).expect("nothing fails").expect("nor stops");
     let mut all = Vec::new();
     for (candidate, told) in generation.candidates.into_iter().zip(told) {
         let recipe = plan.fill(&candidate.genome);

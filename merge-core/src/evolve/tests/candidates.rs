@@ -27,7 +27,8 @@ fn a_race_gives_the_better_half_the_items_of_the_others() {
     }
     let seen = fake.seen.lock().expect("no panic");
     let mut by_candidate: BTreeMap<(u64, Fingerprint), Vec<ItemId>> = BTreeMap::new();
-    for seen in seen.iter().filter(|seen| seen.phase == "evolution") {
+    let parents = family.parents();
+    for seen in seen.iter().filter(|seen| seen.phase == "evolution" && !parents.contains(&seen.weights)) {
         by_candidate.entry((seen.generation, seen.weights)).or_default().push(seen.item);
     }
     let longest: Vec<_> =

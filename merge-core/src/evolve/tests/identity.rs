@@ -16,6 +16,49 @@ fn a_study_tells_of_itself_afterwards() {
 }
 
 #[test]
+fn a_study_is_known_by_its_mark_when_its_store_is_empty() {
+    let mut family = Family::new("cma_es", 60);
+    let study = family.study("study");
+    family.finish(&study, &Fake::new(), 1);
+    let whole = family.contents("study");
+    let mark = Mark::read(&study).expect("readable").expect("it was marked");
+    assert_eq!((mark.form, mark.identity.len(), mark.file.as_str()), (2, 7, family.text.as_str()));
+    let empty = || ["db", "conf"].into_iter().for_each(|name| fs::remove_file(study.join(name)).expect("it is there"));
+    empty();
+    family.file.search.seed = 6;
+    let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
+    assert!(error.to_string().ends_with("this directory holds another study: the seed differs"), "{error}");
+    family.file.search.seed = 5;
+    family.finish(&study, &Fake::new(), 1);
+    assert!(family.contents("study") == whole);
+    // One that began before there were marks gets its own.
+    fs::remove_file(study.join("evomerge-study.json")).expect("it is there");
+    family.finish(&study, &Fake::new(), 1);
+    assert_eq!(Mark::read(&study), Ok(Some(mark)));
+}
+
+#[test]
+fn a_space_that_an_optimizer_could_not_keep_in_memory_is_refused() {
+    let check = |name: &str, population: u64, n: usize, expected: Option<&str>| {
+        let family = Family::with(&format!("{{name: {name}, population: {population}}}"), 1_000_000, "");
+        let mut space = family.file.template.space(&family.sources).expect("a good template");
+        let one = space.dimensions[0].clone();
+        space.dimensions.resize(n, one);
+        let refused = family.file.search.optimizer.check_space(&space).err();
+        let refused = refused.map(|mistake| mistake.into_error(Path::new("s.yaml")).to_string());
+        assert_eq!(refused.as_deref(), expected);
+    };
+    check("cma_es", 5, 2000, None);
+    let together =
+        "s.yaml: there are 2001 numbers to search, and this optimiser learns how each goes with each of 2000";
+    check("cma_es", 5, 2001, Some(together));
+    check("cat_cma_margin", 5, 2001, Some(together));
+    check("sep_cma_es", 5, 100_000, None);
+    let in_all = "s.yaml:7:45: population: so many candidates of 2001 numbers each are more than 20000000 numbers";
+    check("sep_cma_es", 10_000, 2001, Some(in_all));
+}
+
+#[test]
 fn a_study_of_another_form_is_refused_with_its_version() {
     let family = Family::new("cma_es", 60);
     let study = family.study("study");

@@ -20,7 +20,8 @@ fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
     let plan = Plan::new(&study).expect("a study");
-    plan.generation(0, genomes, 0, None).expect("nothing fails").expect("nor stops")
+    let (generation, _, told) = plan.generation(0, genomes, 0, None, None).expect("nothing fails").expect("nor stops");
+    (generation, told)
 }
 
 /// Genomes on a line through the space.
@@ -58,7 +59,7 @@ fn the_front_is_of_what_optimizers_are_told() {
         ranked += usize::from(matches!(candidate.state, State::Ranked { .. }));
     }
     assert!(ranked > 0);
-    let point = Point::of(&generation, &fake.goals);
+    let point = Point::of(&generation, Beside::default(), &fake.goals);
     assert!(!point.front.is_empty() && point.front.iter().all(|one| one.len() == 3));
 }
 

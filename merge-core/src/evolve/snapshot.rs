@@ -1,0 +1,110 @@
+//! What a search that runs lets others read of it: its store is one process's at a time.
+//!
+//! A file beside the store, a line of JSON for each record, to which each generation is added when the store has it. Nothing is
+//! read from it by a search, so it is not synced, and a line that was cut short is as good as none.
+
+use super::{Ending, Generation, Phase, Record, record::About};
+use crate::{
+    error::{Error, Result},
+    export::replace_file,
+    file,
+    store::Store,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+const NAME: &str = "record.jsonl";
+
+/// The file, as a search writes it.
+pub(super) struct Snapshot {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Study { form: u32, version: String, file: String, about: Box<About> },
+    Prepared(u64),
+    Evolution(Generation),
+    RandomSearch(Generation),
+    Ending(Box<Ending>),
+}
+
+impl Snapshot {
+    /// Begins it anew with what the store has, which is not at its end.
+    pub(super) fn begin(store: &Store) -> Result<Self> {
+        let Record { version, file, about, prepared, evolution, random, .. } = super::record(store)?;
+        let study = Line::Study { form: super::identity::FORM, version, file, about: Box::new(about) };
+        let generations = evolution.into_iter().map(Line::Evolution).chain(random.into_iter().map(Line::RandomSearch));
+        let lines = [study, Line::Prepared(prepared)].into_iter().chain(generations);
+        let path = store.dir().join(NAME);
+        replace_file(&path, &lines.map(|line| text(&line)).collect::<String>())?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io("open", &path, &e))?;
+        Ok(Self { path, file: Mutex::new(file) })
+    }
+
+    /// Adds what was paid before the first generation.
+    pub(super) fn prepared(&self, evaluations: u64) -> Result<()> {
+        self.write(&Line::Prepared(evaluations))
+    }
+
+    /// Adds a generation of the evolution, or of random search beside it.
+    pub(super) fn add(&self, phase: Phase, generation: &Generation) -> Result<()> {
+        let generation = generation.clone();
+        self.write(&if phase == Phase::Evolution {
+            Line::Evolution(generation)
+        } else {
+            Line::RandomSearch(generation)
+        })
+    }
+
+    /// Adds the end.
+    pub(super) fn end(&self, ending: &Ending) -> Result<()> {
+        self.write(&Line::Ending(Box::new(ending.clone())))
+    }
+
+    fn write(&self, line: &Line) -> Result<()> {
+        let mut file = self.file.lock().expect("no panic while held");
+        file.write_all(text(line).as_bytes()).map_err(|e| Error::io("write", &self.path, &e))
+    }
+}
+
+fn text(line: &Line) -> String {
+    serde_json::to_string(line).expect("records are plain data with text for keys") + "\n"
+}
+
+/// What a search that runs has let others read of it, by the directory of its store; `None` if it is nothing yet.
+pub fn snapshot(store: &Path) -> Result<Option<Record>> {
+    let path = store.join(NAME);
+    let text = match file::read_text(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|e| Error::io("read", &path, &e))?,
+    };
+    let mut found: Option<Record> = None;
+    // What has no line end yet is being written.
+    for (number, line) in text.split_inclusive('\n').filter(|line| line.ends_with('\n')).enumerate() {
+        let damaged = |e: serde_json::Error| {
+            Error::user(format!("{}:{}: the record is damaged: {e}", path.display(), number + 1))
+                .hint("stop the search (Ctrl-C): what it has learned is kept, and can be reported then")
+        };
+        match (serde_json::from_str(line).map_err(damaged)?, &mut found) {
+            (Line::Study { form, version, file, about }, _) => {
+                super::record::check_form(form, &version)?;
+                let (evolution, random) = (Vec::new(), Vec::new());
+                found = Some(Record { version, file, about: *about, prepared: 0, evolution, random, ending: None });
+            }
+            (_, None) => return Ok(None),
+            (Line::Prepared(evaluations), Some(record)) => record.prepared = evaluations,
+            (Line::Evolution(generation), Some(record)) => record.evolution.push(generation),
+            (Line::RandomSearch(generation), Some(record)) => record.random.push(generation),
+            (Line::Ending(ending), Some(record)) => record.ending = Some(*ending),
+        }
+    }
+    Ok(found)
+}
