@@ -46,6 +46,18 @@ pub enum What {
         /// How long it ran.
         ran_ms: u64,
     },
+    /// It is paused, though nobody has asked: it may be the reason why its servers went away.
+    Held {
+        /// Why.
+        why: String,
+        /// How long it ran.
+        ran_ms: u64,
+    },
+    /// It has another place in the order.
+    Prioritised {
+        /// Higher ones go first.
+        priority: i32,
+    },
     /// It may go on.
     Resumed,
     /// It is done.

@@ -2,7 +2,7 @@
 
 use super::event::{Event, What};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, path::PathBuf};
 
 /// A job's number. Numbers grow and are never given twice.
@@ -56,8 +56,9 @@ pub struct Submission {
     pub words: Vec<String>,
     /// Where paths among the words start from.
     pub directory: PathBuf,
-    /// The recipe, as it was when it was handed in.
-    pub file: Option<Mark>,
+    /// The texts that it reads, as they were when it was handed in: its recipe, its tasks.
+    #[serde(default, alias = "file", deserialize_with = "marks")]
+    pub texts: Vec<Mark>,
     /// Higher ones go first.
     pub priority: i32,
     /// Jobs that must be done before.
@@ -83,6 +84,20 @@ pub struct Mark {
     pub path: PathBuf,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
+}
+
+/// Earlier versions kept the mark of one file, or none.
+fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Mark>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Marks {
+        All(Vec<Mark>),
+        One(Option<Mark>),
+    }
+    Ok(match Marks::deserialize(deserializer)? {
+        Marks::All(all) => all,
+        Marks::One(one) => one.into_iter().collect(),
+    })
 }
 
 /// What a job may take.
@@ -165,12 +180,17 @@ pub struct Failure {
 /// So many failures of the same kind, one after the other, and a job is not tried again unless somebody insists.
 pub const QUARANTINE: usize = 3;
 
+/// Why an attempt has ended whose server was killed, or lost its power.
+pub(super) const SERVER_GONE: &str = "its server was gone";
+/// An attempt that ended with its server after less than ten minutes may have been the reason.
+pub(super) const SOON_MS: u64 = 600_000;
+
 /// A job as its events have left it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Its number.
     pub id: JobId,
-    /// What was handed in; limits as they are now.
+    /// What was handed in; its priority and its limits as they are now.
     pub submission: Submission,
     /// Where it stands.
     pub state: State,
@@ -191,6 +211,16 @@ pub struct Job {
 }
 
 impl Job {
+    /// How many of its last attempts in a row have ended soon, and with their server.
+    pub(super) fn lost_servers(&self) -> usize {
+        let ends =
+            self.events.iter().rev().filter(|event| !matches!(event.what, What::Started | What::Prioritised { .. }));
+        ends.take_while(
+            |event| matches!(&event.what, What::Interrupted { why, ran_ms } if why == SERVER_GONE && *ran_ms < SOON_MS),
+        )
+        .count()
+    }
+
     /// Whether its last failures were all the same.
     pub fn is_quarantined(&self) -> bool {
         let last = self.failures.iter().rev().take(QUARANTINE);
@@ -217,15 +247,21 @@ impl Job {
 
     /// What the job is after an event.
     pub(super) fn apply(&mut self, event: Event) {
-        if let What::Asked { wish } = event.what {
-            self.asked = Some(wish);
-            self.events.push(event);
-            return;
+        // These change nothing of where it stands.
+        match event.what {
+            What::Asked { wish } => self.asked = Some(wish),
+            What::Prioritised { priority } => self.submission.priority = priority,
+            _ => self.step(&event),
         }
+        self.events.push(event);
+    }
+
+    fn step(&mut self, event: &Event) {
         self.asked = None;
         self.why = None;
         if let What::Interrupted { ran_ms, .. }
         | What::Paused { ran_ms }
+        | What::Held { ran_ms, .. }
         | What::Done { ran_ms }
         | What::Failed { ran_ms, .. }
         | What::Cancelled { ran_ms } = event.what
@@ -242,6 +278,10 @@ impl Job {
                 self.why = Some(why.clone());
             }
             What::Paused { .. } => self.state = State::Paused,
+            What::Held { why, .. } => {
+                self.state = State::Paused;
+                self.why = Some(why.clone());
+            }
             // One that was asked to pause and is wanted after all stops, and waits for its turn.
             What::Resumed if self.state == State::Running => {}
             What::Resumed => self.state = State::Queued,
@@ -264,8 +304,7 @@ impl Job {
                 self.submission.limits = *limits;
                 self.state = State::Queued;
             }
-            What::Submitted { .. } | What::Asked { .. } | What::Removed => {}
+            What::Submitted { .. } | What::Asked { .. } | What::Prioritised { .. } | What::Removed => {}
         }
-        self.events.push(event);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::event::{Event, Journal, Tip, What};
 use crate::{
-    database::{Advice, Batch, Database},
+    database::{Advice, Batch, Database, Lost},
     error::{Error, Result},
     export::replace_file,
 };
@@ -63,6 +63,9 @@ impl Kept {
         let there = database.count(EVENTS)? as u64;
         if there != kept.events {
             return Err(lost(format!("the store of the queue is damaged: it has {there} of {} events", kept.events)));
+        }
+        if let Some(Lost { records, of }) = database.lost()? {
+            return Err(lost(format!("the store of the queue is damaged: {records} of {of} records are gone")));
         }
         // A crash between the two, a torn last line, or mostly lines of jobs that are gone.
         if written < kept.seq || !file.is_whole || file.lines > 2 * there + 1000 {

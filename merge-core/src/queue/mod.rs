@@ -19,6 +19,7 @@ pub use self::{
     kept::Kept,
 };
 
+use self::job::{SERVER_GONE, SOON_MS};
 use crate::error::{Error, Result};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -80,6 +81,16 @@ impl<J: Journal> Queue<J> {
                 _ => error.hint("`evomerge jobs` lists them"),
             }
         })
+    }
+
+    /// The number that the next new job gets.
+    pub fn next(&self) -> JobId {
+        JobId(self.tip.job + 1)
+    }
+
+    /// Whether a key stands for a job already.
+    pub fn knows(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
     }
 
     /// Takes jobs in, all or none; of one whose key is known, the job that has it. Numbers are in the order of the submissions.
@@ -145,13 +156,40 @@ impl<J: Journal> Queue<J> {
         self.note(id, what)
     }
 
-    /// Queues again what ran when its server went away.
-    pub fn recover(&mut self) -> Result<Vec<JobId>> {
-        let running: Vec<JobId> = self.jobs().filter(|job| job.state == State::Running).map(|job| job.id).collect();
-        for id in &running {
-            self.ended(*id, End::Stopped("its server was gone".to_owned()), 0)?;
+    /// Queues again what ran when its server went away; `ran` says for how many milliseconds, as far as that is known. What has
+    /// run for a short time whenever a server went away is paused: it may be the reason.
+    pub fn recover(&mut self, ran: impl Fn(&Job) -> u64) -> Result<Vec<JobId>> {
+        let running = self.jobs().filter(|job| job.state == State::Running);
+        let running: Vec<(JobId, u64, bool)> = running
+            .map(|job| {
+                let ran_ms = ran(job);
+                let lost = ran_ms < SOON_MS && job.lost_servers() + 1 >= QUARANTINE;
+                (job.id, ran_ms, lost && job.asked.is_none())
+            })
+            .collect();
+        for (id, ran_ms, is_suspect) in &running {
+            if *is_suspect {
+                let why = format!("its server went away {QUARANTINE} times in a row, soon after it had begun");
+                self.note(*id, What::Held { why, ran_ms: *ran_ms })?;
+            } else {
+                self.ended(*id, End::Stopped(SERVER_GONE.to_owned()), *ran_ms)?;
+            }
         }
-        Ok(running)
+        Ok(running.into_iter().map(|(id, ..)| id).collect())
+    }
+
+    /// Gives a job another place in the order.
+    ///
+    /// Fails if it has ended.
+    pub fn prioritise(&mut self, id: JobId, priority: i32) -> Result<()> {
+        let job = self.job(id)?;
+        match job.state {
+            state if state.has_ended() => {
+                Err(Error::user(format!("job {id} is {}: its priority counts no more", state.name())))
+            }
+            _ if job.submission.priority == priority => Ok(()),
+            _ => self.note(id, What::Prioritised { priority }),
+        }
     }
 
     /// Holds a job until it is resumed. One that runs is asked to stop.
@@ -254,13 +292,13 @@ impl<J: Journal> Queue<J> {
 
     fn check_same(&self, id: JobId, submission: &Submission) -> Result<()> {
         let known = &self.jobs[&id].submission;
-        let work = |one: &Submission| (one.kind, one.words.clone(), one.directory.clone(), one.file.clone());
+        let work = |one: &Submission| (one.kind, one.words.clone(), one.directory.clone(), one.texts.clone());
         if work(known) == work(submission) {
             return Ok(());
         }
         let key = submission.key.as_deref().unwrap_or_default();
         Err(Error::user(format!("the key `{key}` is job {id}'s, which does something else"))
-            .hint("choose another key; one key stands for one piece of work"))
+            .hint("choose another key: the same words and the same files under a key are one job"))
     }
 
     fn note(&mut self, id: JobId, what: What) -> Result<()> {

@@ -40,7 +40,7 @@ fn merge(name: &str) -> Submission {
         name: name.to_owned(),
         words: vec!["merge".to_owned(), format!("{name}.yaml")],
         directory: "/recipes".into(),
-        file: None,
+        texts: Vec::new(),
         priority: 0,
         after: Vec::new(),
         labels: Vec::new(),
@@ -326,4 +326,58 @@ fn remove_snapshots(store: &Path) {
             fs::remove_file(entry.path()).expect("it is there");
         }
     }
+}
+
+/// Three servers that went away soon after a job had begun may have gone because of it.
+#[test]
+fn a_job_that_ends_its_servers_is_held() {
+    let state = |ran_ms: [u64; 3]| {
+        let mut queue = Queue::open(Memory::default()).unwrap();
+        let id = queue.submit(vec![merge("a")]).unwrap()[0];
+        for ran_ms in ran_ms {
+            queue.start(id).unwrap();
+            assert_eq!(queue.recover(|_| ran_ms).unwrap(), [id]);
+        }
+        let job = queue.job(id).unwrap().clone();
+        assert_eq!(job.ran_ms, ran_ms.iter().sum::<u64>());
+        queue.resume(id).unwrap();
+        (job.state, job.why.unwrap(), queue.job(id).unwrap().state)
+    };
+    let held = "its server went away 3 times in a row, soon after it had begun";
+    assert_eq!(state([5, 5, 5]), (State::Paused, held.to_owned(), State::Queued));
+    // A power cut once a day is nobody's fault.
+    for ran_ms in [[5, 5, 86_400_000], [5, 86_400_000, 5], [600_000; 3]] {
+        assert_eq!(state(ran_ms), (State::Queued, "its server was gone".to_owned(), State::Queued), "{ran_ms:?}");
+    }
+}
+
+#[test]
+fn a_priority_can_be_changed_until_a_job_has_ended() {
+    let mut queue = Queue::open(Memory::default()).unwrap();
+    let ids = queue.submit(vec![merge("a"), merge("b")]).unwrap();
+    queue.prioritise(ids[1], 3).unwrap();
+    let ready: Vec<JobId> = queue.ready().into_iter().map(|job| job.id).collect();
+    assert_eq!(ready, [ids[1], ids[0]]);
+    queue.start(ids[0]).unwrap();
+    queue.prioritise(ids[0], -1).unwrap();
+    assert_eq!(queue.job(ids[0]).unwrap().state, State::Running);
+    queue.ended(ids[0], End::Done, 0).unwrap();
+    let error = queue.prioritise(ids[0], 1).unwrap_err();
+    assert_eq!(error.to_string(), "job 1 is done: its priority counts no more");
+    let again = Queue::open(queue.journal.clone()).unwrap();
+    assert_eq!(again.jobs().map(|job| job.submission.priority).collect::<Vec<_>>(), [-1, 3]);
+}
+
+/// What an earlier version has kept of a job.
+#[test]
+fn the_mark_of_one_file_is_that_of_one_text() {
+    let marks = |file: &str| {
+        let text = serde_json::to_string(&merge("a")).unwrap().replace("\"texts\":[]", file);
+        serde_json::from_str::<Submission>(&text).unwrap().texts
+    };
+    let mark = Mark { path: "/a.yaml".into(), sha256: "00".to_owned() };
+    let one = serde_json::to_string(&mark).unwrap();
+    assert_eq!(marks(&format!("\"texts\":[{one},{one}]")), [mark.clone(), mark.clone()]);
+    assert_eq!(marks(&format!("\"file\":{one}")), [mark]);
+    assert_eq!(marks("\"file\":null"), []);
 }
