@@ -103,6 +103,11 @@ impl Resampled {
         Self { replicates, acceleration }
     }
 
+    /// Whether the statistic is not the same on every resample.
+    pub(super) fn varies(&self) -> bool {
+        self.replicates.first() != self.replicates.last()
+    }
+
     /// The standard deviation over resamples.
     pub(super) fn stderr(&self) -> f64 {
         let n = self.replicates.len() as f64;

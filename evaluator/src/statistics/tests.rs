@@ -1,7 +1,7 @@
 //! Scores in; estimates, intervals and differences out, against published and hand-worked values.
 
 use super::{
-    Estimate, PairedDifference, Test,
+    Estimate, PairedDifference, Test, combined,
     labels::Confusion,
     several::{holm, optimism},
 };
@@ -32,21 +32,22 @@ fn gives_wilsons_interval() {
         [(81, 263, [0.2553, 0.3662]), (15, 148, [0.0624, 0.1605]), (0, 20, [0.0, 0.1611]), (1, 29, [0.0061, 0.1718])]
     {
         let estimate = Estimate::of(&binary(ones, n)).unwrap();
-        check(&format!("{ones}/{n}"), &estimate.ci95, &published, 5e-5);
+        check(&format!("{ones}/{n}"), &estimate.ci95.unwrap(), &published, 5e-5);
         assert_eq!(estimate.n, n);
     }
     // The same formula in Python.
     let all = Estimate::of(&binary(29, 29)).unwrap();
-    check("29/29", &all.ci95, &[0.883_030_201_500_259_3, 1.0], 1e-12);
-    assert!(all.stderr.abs() < 1e-15 && all.ci95[0] < 1.0, "all right is not certainty");
+    check("29/29", &all.ci95.unwrap(), &[0.883_030_201_500_259_3, 1.0], 1e-12);
+    assert!(all.stderr.unwrap().abs() < 1e-15 && all.ci95.unwrap()[0] < 1.0, "all right is not certainty");
 }
 
 #[test]
 fn an_interval_holds_its_mean() {
     // 0 of 24 once had an interval that began at 1.4e-17.
-    for n in 2..200 {
+    for n in 1..200 {
         for ones in [0, 1, n / 2, n - 1, n] {
-            let Estimate { value, ci95: [low, high], .. } = Estimate::of(&binary(ones, n)).unwrap();
+            let Estimate { value, ci95, .. } = Estimate::of(&binary(ones, n)).unwrap();
+            let [low, high] = ci95.unwrap();
             assert!(0.0 <= low && low <= value && value <= high && high <= 1.0, "{ones}/{n}: {low} {value} {high}");
         }
     }
@@ -55,17 +56,82 @@ fn an_interval_holds_its_mean() {
 #[test]
 fn gives_the_sample_standard_error() {
     // MGSM, 250 items at 40%: 3.10 points.
-    check("mgsm", &[Estimate::of(&binary(100, 250)).unwrap().stderr], &[0.031_046], 5e-7);
+    check("mgsm", &[Estimate::of(&binary(100, 250)).unwrap().stderr.unwrap()], &[0.031_046], 5e-7);
     // Mean 2.5, Σ(x − mean)² = 5, so sqrt(5/3/4).
     let estimate = Estimate::of(&[1.0, 2.0, 3.0, 4.0]).unwrap();
-    check("1 to 4", &[estimate.value, estimate.stderr], &[2.5, 0.645_497_224_367_902_8], 1e-12);
+    check("1 to 4", &[estimate.value, estimate.stderr.unwrap()], &[2.5, 0.645_497_224_367_902_8], 1e-12);
 }
 
 #[test]
 fn does_not_guess_a_spread() {
-    assert_eq!(Estimate::of(&[]), None);
-    assert_eq!(Estimate::of(&[1.0]), None);
-    assert_eq!(PairedDifference::of(&[1.0], &[0.0]), None);
+    assert_eq!((Estimate::of(&[]), PairedDifference::of(&[], &[])), (None, None));
+    // A single answer that is right or wrong: Clopper and Pearson, whose ends are the 2.5% quantiles of a single toss.
+    let one = Estimate::of(&[1.0]).unwrap();
+    assert_eq!((one.value, one.stderr, one.ci95, one.n), (1.0, None, Some([0.025, 1.0]), 1));
+    assert_eq!(Estimate::of(&[0.0]).unwrap().ci95, Some([0.0, 0.975]));
+    // Of one number of any size, or of several that are all the same, there is none.
+    let none = |scores: &[f64]| {
+        (Estimate::of(scores).unwrap().ci95, PairedDifference::of(scores, &[0.0; 12][..scores.len()]).unwrap().ci95)
+    };
+    for scores in [&[-3.0][..], &[-3.0; 4], &[-3.0; 12]] {
+        assert_eq!(none(scores), (None, None), "{scores:?}");
+    }
+    let golds = [0, 1, 0, 1];
+    assert_eq!(Estimate::of_labels(&golds, &golds, Confusion::macro_f1).unwrap().ci95, None);
+    assert_eq!(Estimate::of_statistic(&[7.0; 3], |_| 1.0).unwrap().ci95, None);
+}
+
+#[test]
+fn few_scores_have_an_interval_that_is_not_too_short() {
+    // Student's: 2.5 ± 3.182·0.645, by any table.
+    check("1 to 4", &Estimate::of(&[1.0, 2.0, 3.0, 4.0]).unwrap().ci95.unwrap(), &[0.445_739, 4.554_261], 1e-6);
+    let difference = PairedDifference::of(&[1.0, 2.0, 3.0, 4.0], &[0.0; 4]).unwrap();
+    check("their differences from 0", &difference.ci95.unwrap(), &[0.445_739, 4.554_261], 1e-6);
+    // Shares: as right and wrong answers of the same mean, by Wilson's formula in Python.
+    let half = Estimate::of(&[0.5; 10]).unwrap();
+    check("ten times a half", &half.ci95.unwrap(), &[0.236_593, 0.763_407], 1e-6);
+    check("two", &Estimate::of(&[0.25, 0.75]).unwrap().ci95.unwrap(), &[0.094_531, 0.905_469], 1e-6);
+}
+
+#[test]
+fn gives_tangos_interval() {
+    for (wins, losses, n, published, source) in [
+        // M. W. Fagerland, S. Lydersen, P. Laake, BMC Medical Research Methodology 14 (2014): airway hyper-responsiveness.
+        (1, 7, 21, [-0.517, -0.026], "Bentur 2009"),
+        // R package contingencytables 3.1.0, tests of chapter 8.
+        (6, 16, 161, [-0.1240, -0.0054], "Cavo 2012"),
+        // R. G. Newcombe, Statistics in Medicine 17 (1998), 2635: 36, 12, 2 and 0 of 50.
+        (12, 2, 50, [0.0611, 0.3447], "Newcombe 1998"),
+        // Nobody differs: ± z²/(n + z²).
+        (0, 0, 4, [-0.4899, 0.4899], "closed form"),
+        (0, 0, 50, [-0.0713, 0.0713], "closed form"),
+    ] {
+        let digits = if source == "Bentur 2009" { 5e-4 } else { 6e-5 };
+        let (a, b) = pairs(wins, losses, n);
+        let [low, high] = PairedDifference::of(&a, &b).unwrap().ci95.unwrap();
+        check(source, &[low, high], &published, digits);
+        let [low_back, high_back] = PairedDifference::of(&b, &a).unwrap().ci95.unwrap();
+        check(&format!("{source}, the other way round"), &[-high_back, -low_back], &[low, high], 1e-9);
+    }
+    for n in 1..40 {
+        for (wins, losses) in [(0, 0), (1, 0), (n, 0), (0, n), (n / 2, n - n / 2), (n / 3, n / 4)] {
+            let (a, b) = pairs(wins, losses, n);
+            let PairedDifference { value, ci95, .. } = PairedDifference::of(&a, &b).unwrap();
+            let [low, high] = ci95.unwrap();
+            assert!(-1.0 <= low && low <= value && value <= high && high <= 1.0, "{wins}/{losses}/{n}: {low} {high}");
+            assert!(high - low > 0.05, "{wins}/{losses}/{n}: {low} {high}");
+        }
+    }
+}
+
+#[test]
+fn equal_shares_are_not_certainly_equal() {
+    let same = PairedDifference::of(&[0.5, 0.7, 0.1, 0.9], &[0.5, 0.7, 0.1, 0.9]).unwrap();
+    check("four", &same.ci95.unwrap(), &[-0.4899, 0.4899], 6e-5);
+    // Each of a hundred a tenth better: as ten of a hundred that are right.
+    let better = PairedDifference::of(&[0.6; 100], &[0.5; 100]).unwrap();
+    let (a, b) = pairs(10, 0, 100);
+    check("a tenth", &better.ci95.unwrap(), &PairedDifference::of(&a, &b).unwrap().ci95.unwrap(), 1e-9);
 }
 
 #[test]
@@ -74,14 +140,14 @@ fn compares_two_models_item_by_item() {
     for (n, wins, losses, points) in [(1069, 107, 107, 1.4), (250, 25, 25, 2.8)] {
         let (a, b) = pairs(wins, losses, n);
         let difference = PairedDifference::of(&a, &b).unwrap();
-        check("equal models", &[difference.value, difference.stderr * 100.0], &[0.0, points], 0.05);
+        check("equal models", &[difference.value, difference.stderr.unwrap() * 100.0], &[0.0, points], 0.05);
     }
     let (a, b) = pairs(30, 10, 100);
     let difference = PairedDifference::of(&a, &b).unwrap();
     // sqrt((0.4 − 0.04)/99).
-    check("30 against 10", &[difference.value, difference.stderr], &[0.2, 0.060_302_268_915_552_72], 1e-12);
-    // Percentiles of the multinomial, by steps of 0.01: scipy 1.17.1 gives [0.08, 0.31] with BCa.
-    check("its interval", &difference.ci95, &[0.08, 0.32], 0.0101);
+    check("30 against 10", &[difference.value, difference.stderr.unwrap()], &[0.2, 0.060_302_268_915_552_72], 1e-12);
+    // A bootstrap of scipy 1.17.1 gives [0.08, 0.31]; Tango's score interval, in Python.
+    check("its interval", &difference.ci95.unwrap(), &[0.079_484, 0.316_961], 1e-6);
     check("the other way round", &[PairedDifference::of(&b, &a).unwrap().value], &[-0.2], 1e-12);
 }
 
@@ -125,14 +191,14 @@ fn scores() -> Vec<f64> {
 fn gives_the_bca_interval() {
     // scipy 1.17.1: stats.bootstrap(method="BCa") with 400,000 resamples. With 10,000 an end moves by some 2% of the length.
     let estimate = Estimate::of(&scores()).unwrap();
-    check("mean", &[estimate.value, estimate.stderr], &[0.54183, 0.019_204_887_320_483_845], 1e-12);
-    check("400 scores", &estimate.ci95, &[0.504_035, 0.579_253], 0.0015);
+    check("mean", &[estimate.value, estimate.stderr.unwrap()], &[0.54183, 0.019_204_887_320_483_845], 1e-12);
+    check("400 scores", &estimate.ci95.unwrap(), &[0.504_035, 0.579_253], 0.0015);
     // Skewed: the percentiles would be [0.028, 0.236].
     let mut skewed = [0.0; 24];
     for (at, score) in [(8, 0.1), (11, 0.2), (15, 1.0), (18, 0.5), (19, 0.9), (23, 0.3)] {
         skewed[at] = score;
     }
-    check("skewed", &Estimate::of(&skewed).unwrap().ci95, &[0.04, 0.276], 0.008);
+    check("skewed", &Estimate::of(&skewed).unwrap().ci95.unwrap(), &[0.04, 0.276], 0.008);
     // A ratio of sums.
     let items: Vec<(f64, f64)> =
         scores()[..200].iter().enumerate().map(|(i, x)| (x * 3.0 + 1.0, 1.0 + (i % 7) as f64)).collect();
@@ -141,10 +207,8 @@ fn gives_the_bca_interval() {
     };
     let estimate = Estimate::of_statistic(&items, ratio).unwrap();
     check("ratio", &[estimate.value], &[0.651_410_579_345_088_2], 1e-12);
-    check("its spread", &[estimate.stderr], &[0.029_187], 0.001);
-    check("its interval", &estimate.ci95, &[0.597_679, 0.712_092], 0.003);
-    // Where nothing varies there is nothing to correct.
-    check("constant", &Estimate::of(&[0.5; 10]).unwrap().ci95, &[0.5, 0.5], 0.0);
+    check("its spread", &[estimate.stderr.unwrap()], &[0.029_187], 0.001);
+    check("its interval", &estimate.ci95.unwrap(), &[0.597_679, 0.712_092], 0.003);
 }
 
 #[test]
@@ -155,8 +219,8 @@ fn bootstraps_measures_of_classification() {
     // scikit-learn 1.7 for the values, scipy 1.17.1 with 60,000 resamples for the interval.
     let mcc = Estimate::of_labels(&golds, &answers, Confusion::mcc).unwrap();
     check("mcc", &[mcc.value], &[0.564_508_417_119_825_4], 1e-12);
-    check("its spread", &[mcc.stderr], &[0.045_071], 0.001);
-    check("its interval", &mcc.ci95, &[0.471_872, 0.649_431], 0.005);
+    check("its spread", &[mcc.stderr.unwrap()], &[0.045_071], 0.001);
+    check("its interval", &mcc.ci95.unwrap(), &[0.471_872, 0.649_431], 0.005);
     let confusion = Confusion::of(&golds, &answers);
     let others = [confusion.balanced_accuracy(), confusion.macro_f1()];
     check("others", &others, &[0.719_375_779_508_883_9, 0.690_339_547_787_214_8], 1e-12);
@@ -172,7 +236,7 @@ fn bootstraps_measures_of_classification() {
         let (golds, answers): (Vec<usize>, Vec<usize>) = pairs.iter().copied().unzip();
         Confusion::of(&golds, &answers).mcc()
     });
-    check("by items", &by_items.unwrap().ci95, &mcc.ci95, 1e-12);
+    check("by items", &by_items.unwrap().ci95.unwrap(), &mcc.ci95.unwrap(), 1e-12);
 }
 
 #[test]
@@ -204,6 +268,21 @@ fn adjusts_for_several_tasks() {
     check("holm", &holm(&[0.01, 0.04, 0.03, 0.005, 0.5, 0.04]), &[0.05, 0.12, 0.12, 0.03, 0.5, 0.12], 1e-12);
     check("none", &holm(&[]), &[], 0.0);
     check("one", &holm(&[0.7]), &[0.7], 0.0);
+}
+
+#[test]
+fn adds_estimates_up() {
+    // R. G. Newcombe, Statistics in Medicine 17 (1998), 873, table II, method 10: differences of independent proportions.
+    for ((a, m), (b, n), published) in [
+        ((56, 70), (48, 80), [0.0524, 0.3339]),
+        ((9, 10), (3, 10), [0.1705, 0.8090]),
+        ((10, 10), (0, 20), [0.6791, 1.0]),
+        ((10, 10), (0, 10), [0.6075, 1.0]),
+    ] {
+        let [first, second] = [(a, m), (b, n)].map(|(ones, n)| Estimate::of(&binary(ones, n)).unwrap());
+        let parts = [(1.0, first.value, first.ci95.unwrap()), (-1.0, second.value, second.ci95.unwrap())];
+        check(&format!("{a}/{m} - {b}/{n}"), &combined(&parts), &published, 6e-5);
+    }
 }
 
 #[test]
@@ -239,8 +318,15 @@ fn expects_the_winners_curse() {
 
 #[test]
 fn is_data() {
-    let json = serde_json::to_string(&Estimate::of(&[0.25, 0.75]).unwrap()).unwrap();
-    assert_eq!(json, r#"{"value":0.5,"stderr":0.25,"ci95":[0.25,0.75],"n":2}"#);
-    let json = serde_json::to_string(&PairedDifference::of(&[1.0, 0.0], &[1.0, 0.0]).unwrap()).unwrap();
-    assert_eq!(json, r#"{"value":0.0,"stderr":0.0,"ci95":[0.0,0.0],"n":2,"p":1.0,"test":"mcnemar"}"#);
+    let estimate = Estimate::of(&[0.25, 0.75]).unwrap();
+    let [low, high] = estimate.ci95.unwrap();
+    let json = serde_json::to_string(&estimate).unwrap();
+    assert_eq!(json, format!(r#"{{"value":0.5,"stderr":0.25,"ci95":[{low},{high}],"n":2}}"#));
+    let json = serde_json::to_string(&Estimate::of(&[-2.0]).unwrap()).unwrap();
+    assert_eq!(json, r#"{"value":-2.0,"stderr":null,"ci95":null,"n":1}"#);
+    let difference = PairedDifference::of(&[1.0, 0.0], &[1.0, 0.0]).unwrap();
+    let [low, high] = difference.ci95.unwrap();
+    let json = serde_json::to_string(&difference).unwrap();
+    let expected = format!(r#"{{"value":0.0,"stderr":0.0,"ci95":[{low},{high}],"n":2,"p":1.0,"test":"mcnemar"}}"#);
+    assert_eq!(json, expected);
 }
