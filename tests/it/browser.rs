@@ -24,10 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 impl Browser {
-    /// None, and a line that says so, where there is no Chromium or no chromedriver.
-    pub(crate) fn start(dir: &Dir) -> Option<Self> {
-        let chromium = program(CHROMIUM)?;
-        let mut driver = Command::new(program(&["chromedriver"])?)
+    pub(crate) fn start(dir: &Dir) -> Self {
+        let chromium = program(CHROMIUM);
+        let mut driver = Command::new(program(&["chromedriver"]))
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -61,7 +60,7 @@ impl Browser {
         } } });
         let made = browser.post("", &wanted);
         browser.session = format!("{}/{}", browser.session, made["sessionId"].as_str().unwrap());
-        Some(browser)
+        browser
     }
 
     pub(crate) fn open(&self, url: &str) {

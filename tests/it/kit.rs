@@ -137,16 +137,11 @@ pub(crate) fn safetensors_bytes(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>
 /// What a Chromium may be called.
 pub(crate) const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
 
-/// A program that a test needs, by its names; none, and a line that says so, where it is not installed.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was left out")]
-pub(crate) fn program(names: &[&str]) -> Option<PathBuf> {
+/// A program that a test needs, by its names. Tests that need it are ignored where it is missing (see `tests/needs.rs`).
+pub(crate) fn program(names: &[&str]) -> PathBuf {
     let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let all = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
-    let found = all.into_iter().find(|path| path.is_file());
-    if found.is_none() {
-        eprintln!("left out: there is no {}", names[0]);
-    }
-    found
+    let mut all = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+    all.find(|path| path.is_file()).unwrap_or_else(|| panic!("there is no {}", names[0]))
 }
 
 /// Calls `seen` with every path below a directory.

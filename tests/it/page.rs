@@ -37,9 +37,10 @@ const AVERAGE: &str = "merge_method: linear\nmodels:\n- {model: a, parameters: {
                        {weight: 1}}\ndtype: float32\n";
 
 #[test]
+#[cfg_attr(not(has_chromium), ignore = "needs chromium and chromedriver on the path")]
 fn jobs_are_handed_in_watched_and_cancelled() {
     let dir = recipes();
-    let Some(browser) = Browser::start(&dir) else { return };
+    let browser = Browser::start(&dir);
     let server = serve(&dir);
     let url = server.url.clone().unwrap();
     browser.open(&url);
@@ -57,9 +58,14 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     walk(&dir.path("home/jobs/1"), &mut |path| written.push(path.to_owned()));
     assert!(written.iter().any(|path| path.ends_with("model.safetensors")), "{written:?}");
 
-    // A text that is wrong, and where; then the same mended.
+    // A text that is wrong, and where; then the same mended. It stands beside the recipe that was chosen.
     browser.click("#to-submit");
     browser.click("input[value=text]");
+    assert_eq!(browser.script("return document.getElementById('save-as').value").as_str(), Some("recipes/recipe.yaml"));
+    browser.write("#save-as", "recipes/mine.sh");
+    browser.write("#text", &AVERAGE.replace("linear", "lineal"));
+    browser.wait("#verdict .wrong", "recipes/mine.sh: the name of a recipe ends in `.yaml`");
+    browser.wait("#verdict .wrong", "there is no method `lineal`");
     browser.write("#save-as", "recipes/mine.yaml");
     browser.write(
         "#text",
@@ -93,6 +99,10 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     browser.click("#send");
     browser.wait("#job-state", "queued");
     assert_eq!(fs::read_to_string(dir.path("recipes/mine.yaml")).unwrap(), AVERAGE);
+    // Its place in the order can be changed, and what it reads is shown.
+    browser.wait("#facts", "recipes/mine.yaml");
+    browser.click("#facts button[aria-label='Higher priority']");
+    browser.wait("#events", "given another priority: 1");
     browser.click("#to-queue");
     browser.wait("#rows tr:nth-child(1)", "ja-math");
     browser.wait("#rows tr:nth-child(1) .progress", "generation");

@@ -1,12 +1,12 @@
 //! The data sets, against what is known of them and against the Hugging Face documents that the harnesses saw.
 
-use super::*;
+use super::{read::Read, *};
 use crate::shared::shared;
 use serde_json::json;
 use std::{collections::BTreeMap, fmt::Write as _};
 
-fn shelf() -> Option<Shelf> {
-    shared("data").map(Shelf::at)
+fn shelf() -> Shelf {
+    Shelf::at(shared("data"))
 }
 
 fn docs(shelf: &Shelf, name: &str, split: &str) -> Vec<Value> {
@@ -39,9 +39,93 @@ fn every_data_set_has_a_source_and_every_file_belongs_to_one() {
     }
 }
 
+/// Reads a file of these contents as one of a data set's, and compares its documents.
+#[track_caller]
+fn check(form: Read, path: &'static str, text: &str, expected: &Value) {
+    let file = File { path, known: Vec::new(), address: None };
+    assert_eq!(&json!(form.docs(&file, text.as_bytes()).unwrap()), expected, "{form:?}");
+}
+
+/// In the forms in which authors publish, made up; in the shapes of the hub's data sets.
 #[test]
+fn files_become_the_documents_of_the_hub() {
+    check(Read::Lines, "a.json", "{\"q\": \"問\"}\n\n{\"q\": 2}\n", &json!([{ "q": "問" }, { "q": 2 }]));
+    check(Read::Array, "a.json", r#"[{"q": 1}]"#, &json!([{ "q": 1 }]));
+    let labels = Read::Labelled(&["entailment", "contradiction", "neutral"]);
+    check(labels, "a.json", r#"{"label": "neutral"}"#, &json!([{ "label": 2 }]));
+    check(labels, "a.json", r#"{"label": 1}"#, &json!([{ "label": 1 }]));
+    let articles = json!({ "data": [{ "title": "湖", "paragraphs": [{ "context": "湖は深い。", "qas": [
+        { "id": "q0", "question": "深いのは？", "answers": [{ "text": "湖", "answer_start": 0 }], "is_impossible": false },
+    ] }] }] });
+    check(
+        Read::Squad,
+        "a.json",
+        &articles.to_string(),
+        &json!([{ "id": "q0", "title": "湖", "context": "湖は深い。", "question": "深いのは？",
+            "answers": { "text": ["湖"], "answer_start": [0] }, "is_impossible": false }]),
+    );
+    let problem = |question: &str, number: i64| json!({ "question": question, "answer": null, "answer_number": number, "equation_solution": null });
+    check(
+        Read::Mgsm,
+        "a.tsv",
+        "一足す二は？\t3\n千を二つ\t2,000\n",
+        &json!([problem("一足す二は？", 3), problem("千を二つ", 2000)]),
+    );
+    let numbers: Vec<usize> = (1..9).collect();
+    let examples: Value = numbers
+        .iter()
+        .map(|n| (n.to_string(), json!({ "q": format!("問{n}"), "a": format!("答{n}") })))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let solutions: Vec<String> = numbers.iter().map(|n| format!("0+{n}={n}")).collect();
+    let tree = json!({ "ja": examples, "number_answers": numbers, "equation_solutions": solutions });
+    let worked = |n: &usize| json!({ "question": format!("問{n}"), "answer": format!("答{n}"), "answer_number": n, "equation_solution": format!("0+{n}={n}") });
+    check(Read::Exemplars("ja"), "a.json", &tree.to_string(), &numbers.iter().map(worked).collect());
+    check(
+        Read::Gsm8k,
+        "a.jsonl",
+        r#"{"question": "q", "answer": "so\n#### 1,234"}"#,
+        &json!([{ "question": "q", "answer": "so\n#### 1,234", "answer_number": 1234 }]),
+    );
+    check(
+        Read::Xwinograd,
+        "a.tsv",
+        "en\tx\n\
+         jp\thttp://a\tHe ate.\t彼は食べた。\t[\"彼\",\"は\",\"食べた\",\"。\"]\t[\"彼\",[0,1],[]]\t[[\"犬\",[],[],false],[\"猫\",[],[],true]]\n",
+        &json!([{ "sentence": "_は食べた。", "option1": "犬", "option2": "猫", "sentence1": "犬は食べた。",
+            "sentence2": "猫は食べた。", "answer": 2, "pronoun": "彼", "source": "http://a", "en": "He ate." }]),
+    );
+    let rows: Vec<String> = (0..6).map(|n| format!("\"問{n}, 何？\",一,二,三,四,{}", ["A", "D"][n % 2])).collect();
+    let rows = rows.join("\n");
+    let question = |n: usize| json!({ "subject": "歴史", "question": format!("問{n}, 何？"), "choices": ["一", "二", "三", "四"], "answer": (["A", "D"][n % 2]), "label": 3 * (n % 2) });
+    check(Read::Jmmlu { dev: true }, "a/歴史.csv", &rows, &(0..5).map(question).collect());
+    check(Read::Jmmlu { dev: false }, "a/歴史.csv", &rows, &json!([question(5)]));
+    check(
+        Read::Mawps,
+        "a.json",
+        r#"[{"idx": 7, "question": "問題：1足す1は？\n解答：", "answer": "2"}]"#,
+        &json!([{ "idx": 7, "question": "1足す1は？", "answer": "2", "reasoning": null }]),
+    );
+    check(
+        Read::MawpsShots,
+        "a.json",
+        r#"[{"shot_example": "問題：1足す1は？\n解答：1+1=2。答えは2です。"}]"#,
+        &json!([{ "question": "1足す1は？", "answer": "2", "reasoning": "1+1=2。答えは2です。" }]),
+    );
+    let paragraph = "あ".repeat(999) + "\n";
+    check(
+        Read::Aozora,
+        "a/雨.txt",
+        &["雨\n", &paragraph, "終わり\n"].concat(),
+        &json!([{ "work": "雨", "title": "雨", "piece": 1, "text": format!("雨\n{paragraph}") },
+            { "work": "雨", "title": "雨", "piece": 2, "text": "終わり\n" }]),
+    );
+}
+
+#[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn every_split_has_as_many_documents_as_its_authors_say() {
-    let Some(shelf) = shelf() else { return };
+    let shelf = shelf();
     let mut read = 0;
     for dataset in DATASETS.iter().filter(|dataset| !dataset.brought()) {
         for split in dataset.splits.iter().filter(|split| shelf.path(&split.files()[0]).exists()) {
@@ -53,6 +137,7 @@ fn every_split_has_as_many_documents_as_its_authors_say() {
 }
 
 #[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn documents_are_those_of_the_hub() {
     for (name, split, file) in [
         ("jcommonsenseqa", "validation", "jcqa_valid"),
@@ -63,11 +148,7 @@ fn documents_are_those_of_the_hub() {
         ("mgsm-ja", "train", "mgsm_ja_train"),
         ("xwinograd-ja", "test", "xwinograd_ja"),
     ] {
-        let (Some(shelf), Some(path)) =
-            (shelf(), shared(&format!("conformance/evaluator/lm_eval_local/data/{file}.jsonl")))
-        else {
-            return;
-        };
+        let (shelf, path) = (shelf(), shared(&format!("conformance/evaluator/lm_eval_local/data/{file}.jsonl")));
         let text = fs::read_to_string(path).unwrap();
         let ours = docs(&shelf, name, split);
         for (theirs, ours) in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).zip(&ours) {
@@ -80,8 +161,9 @@ fn documents_are_those_of_the_hub() {
 }
 
 #[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn what_is_known_of_the_data_holds() {
-    let Some(shelf) = shelf() else { return };
+    let shelf = shelf();
     let (ja, en) = (docs(&shelf, "mgsm-ja", "test"), docs(&shelf, "mgsm-en", "test"));
     let gsm8k = docs(&shelf, "gsm8k", "test");
     for ((ja, en), gsm8k) in ja.iter().zip(&en).zip(&gsm8k) {
@@ -110,8 +192,9 @@ fn what_is_known_of_the_data_holds() {
 }
 
 #[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn pronouns_are_replaced_as_they_were_before() {
-    let (Some(shelf), Some(path)) = (shelf(), shared("data/xwinograd/derived/xwinograd_ja.jsonl")) else { return };
+    let (shelf, path) = (shelf(), shared("data/xwinograd/derived/xwinograd_ja.jsonl"));
     let text = fs::read_to_string(path).unwrap();
     for (line, ours) in text.lines().zip(docs(&shelf, "xwinograd-ja", "test")) {
         let mut theirs: Value = serde_json::from_str(line).unwrap();
@@ -121,8 +204,9 @@ fn pronouns_are_replaced_as_they_were_before() {
 }
 
 #[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn worked_examples_come_out_of_python() {
-    let Some(path) = shared("data/mgsm/exemplars.json") else { return };
+    let path = shared("data/mgsm/exemplars.json");
     let json = fs::read(path).unwrap();
     let tree: Value = serde_json::from_slice(&json).unwrap();
     // Upstream writes letters outside ASCII as escapes, in pieces of a line's length.

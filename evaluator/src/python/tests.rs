@@ -1,19 +1,17 @@
 //! Draws and texts, against those of `CPython`.
 
 use super::{Random, dumps, literal, repr};
-use crate::shared::shared;
 use serde_json::{Value, json};
-use std::fs;
 
 #[track_caller]
 fn check(what: &str, ours: impl Into<Value>, theirs: &Value) {
     assert_eq!(&ours.into(), theirs, "{what}");
 }
 
+/// Written by `CPython` 3.11.
 #[test]
 fn draws_what_python_draws() {
-    let Some(path) = shared("conformance/evaluator/python_random_golden.json") else { return };
-    let all: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let all: Value = serde_json::from_str(include_str!("random.json")).unwrap();
     for (seed, expected) in all.as_object().unwrap() {
         let random = || Random::new(seed.parse().unwrap());
         for (key, theirs) in expected.as_object().unwrap() {
@@ -78,4 +76,7 @@ fn reads_literals_and_nothing_else() {
     ] {
         assert_eq!(literal(text), expected, "{text}");
     }
+    let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
+    assert!(literal(&nested(200)).is_some());
+    assert_eq!(literal(&nested(1_000_000)), None);
 }

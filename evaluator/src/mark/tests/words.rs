@@ -18,14 +18,9 @@ fn check(mecab: &Mecab, text: &str, expected: &[String]) {
     assert_eq!(mecab.words(text), expected, "of {text:?}");
 }
 
-/// unidic-lite is too large to bring along: tests read it where `EVOMERGE_UNIDIC` says it is, or are left out.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was left out")]
-fn unidic() -> Option<Mecab> {
-    let Some(dir) = env::var_os("EVOMERGE_UNIDIC").map(PathBuf::from) else {
-        eprintln!("left out: EVOMERGE_UNIDIC names no dictionary");
-        return None;
-    };
-    Some(Mecab::open(&dir).unwrap())
+/// unidic-lite is too large to bring along: tests read it where `EVOMERGE_UNIDIC` says it is.
+fn unidic() -> Mecab {
+    Mecab::open(&PathBuf::from(env::var_os("EVOMERGE_UNIDIC").expect("EVOMERGE_UNIDIC names unidic-lite"))).unwrap()
 }
 
 /// A dictionary of eleven words, compiled by MeCab's `mecab-dict-index`; its table of characters is made here, being large
@@ -78,9 +73,11 @@ fn cuts_as_mecab() {
 }
 
 #[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
+#[cfg_attr(not(has_unidic), ignore = "needs unidic-lite, where EVOMERGE_UNIDIC says")]
 fn cuts_and_marks_as_fugashi_with_unidic_lite() {
-    let Some(mecab) = unidic() else { return };
-    for row in golden().unwrap_or_default() {
+    let mecab = unidic();
+    for row in golden() {
         let words = |key: &str| mecab.words(&normalize_answer(row[key].as_str().unwrap()));
         check(&mecab, row["norm_pred"].as_str().unwrap(), &tokens(&row));
         check_marks(&row, &words("pred"), &words("gold"));

@@ -11,8 +11,51 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{collections::HashMap, path::PathBuf};
 
-/// When the files were written: a part of their names.
-const STAMP: &str = "2026-11-22T03-52-23.162403";
+/// A run of the harness: the folder of what it read and wrote.
+struct Source {
+    /// Where its folder `tasks` is.
+    folder: PathBuf,
+    /// The folder of what it wrote.
+    written: PathBuf,
+    /// What the tasks call the folder of their documents, and where that is.
+    documents: (&'static str, PathBuf),
+    group: &'static str,
+    /// Tasks that are not in the group.
+    more: &'static [&'static str],
+    model: &'static str,
+    /// When the files were written: a part of their names.
+    stamp: &'static str,
+}
+
+/// Documents and tasks that were made up for it: `benches/peers/lm_eval_files.py`.
+fn made_up() -> Source {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/lm_eval");
+    let documents = ("documents", folder.join("documents"));
+    let written = folder.join("written");
+    Source {
+        folder,
+        written,
+        documents,
+        group: "made_up",
+        more: &[],
+        model: "hashing",
+        stamp: "2026-11-29T00-00-00.000000",
+    }
+}
+
+/// The harness's own tasks, of the first documents of the benchmarks.
+fn benchmarks() -> Source {
+    let folder = shared("conformance/evaluator/lm_eval_local");
+    Source {
+        documents: ("lm_eval_local", folder.clone()),
+        written: folder.join("out"),
+        folder,
+        group: "local_ja_group",
+        more: &["local_mgsm_direct_ja", "local_mgsm_native_cot_ja"],
+        model: "rlq353g9",
+        stamp: "2026-11-22T03-52-23.162403",
+    }
+}
 
 /// A model that answers by hashing; what it writes is looked up by the prompt.
 struct Pseudo(HashMap<String, String>);
@@ -42,29 +85,26 @@ impl Pseudo {
 
 struct Fixture {
     _dir: tempfile::TempDir,
-    out: PathBuf,
+    source: Source,
     suite: Suite,
     model: Pseudo,
 }
 
-/// The tasks of the fixture in a folder where the files they name are; `None` where the fixture is not.
-fn fixture() -> Option<Fixture> {
-    let local = shared("conformance/evaluator/lm_eval_local")?;
+/// The tasks in a folder where the files they name are.
+fn fixture(source: Source) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(&local, dir.path().join("lm_eval_local")).unwrap();
-    for file in fs::read_dir(local.join("tasks")).unwrap() {
+    std::os::unix::fs::symlink(source.documents.1.canonicalize().unwrap(), dir.path().join(source.documents.0))
+        .unwrap();
+    for file in fs::read_dir(source.folder.join("tasks")).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
     }
-    let mut all = suite(&dir.path().join("local_ja_group.yaml"), Fractions::default(), &FilesOnly).unwrap();
-    for name in ["local_mgsm_direct_ja", "local_mgsm_native_cot_ja"] {
-        let file = dir.path().join(format!("{name}.yaml"));
-        all.tasks.extend(suite(&file, Fractions::default(), &FilesOnly).unwrap().tasks);
-    }
-    let out = local.join("out");
+    let read = |name: &str| suite(&dir.path().join(format!("{name}.yaml")), Fractions::default(), &FilesOnly).unwrap();
+    let mut all = read(source.group);
+    all.tasks.extend(source.more.iter().flat_map(|name| read(name).tasks));
     let mut texts = HashMap::new();
     for task in &all.tasks {
-        for line in lines(&samples(&out, task.name())) {
+        for line in lines(&samples(&source, task.name())) {
             if let (Some(prompt), Some(text)) =
                 (line["arguments"]["gen_args_0"]["arg_0"].as_str(), line["resps"][0][0].as_str())
             {
@@ -72,11 +112,11 @@ fn fixture() -> Option<Fixture> {
             }
         }
     }
-    Some(Fixture { _dir: dir, out, suite: all, model: Pseudo(texts) })
+    Fixture { _dir: dir, source, suite: all, model: Pseudo(texts) }
 }
 
-fn samples(out: &Path, task: &str) -> String {
-    fs::read_to_string(out.join(format!("samples_{task}_{STAMP}.jsonl"))).unwrap()
+fn samples(source: &Source, task: &str) -> String {
+    fs::read_to_string(source.written.join(format!("samples_{task}_{}.jsonl", source.stamp))).unwrap()
 }
 
 fn lines(text: &str) -> Vec<Value> {
@@ -88,7 +128,7 @@ fn run(fixture: &Fixture) -> Vec<(String, String)> {
     let marked = |task: &Benchmark| -> Vec<Marked> {
         let items = task.split(Split::Report);
         let answers: Vec<Answer> = task.requests(items).iter().map(|request| fixture.model.answer(request)).collect();
-        task.marked(items, &answers)
+        task.marked(items, &answers).unwrap()
     };
     let tasks = &fixture.suite.tasks;
     let all: Vec<Vec<Marked>> = tasks.iter().map(marked).collect();
@@ -100,8 +140,9 @@ fn run(fixture: &Fixture) -> Vec<(String, String)> {
         there: task.split(Split::Report).len(),
         ours: json!({}),
     });
-    let run = Run { model: "rlq353g9".to_owned(), stamp: STAMP.to_owned(), draws: 100_000, ..Run::default() };
-    files(&run, &evaluated.collect::<Vec<_>>(), &fixture.suite.groups)
+    let (model, stamp) = (fixture.source.model.to_owned(), fixture.source.stamp.to_owned());
+    let run = Run { model, stamp, draws: 100_000, ..Run::default() };
+    files(&run, &evaluated.collect::<Vec<_>>(), &fixture.suite.groups).unwrap()
 }
 
 /// The keys, in order, and the values must be the same; what is ours is left out.
@@ -129,29 +170,29 @@ fn check(place: &str, ours: &Value, theirs: &Value) {
     }
 }
 
-#[test]
-fn writes_the_samples_that_lm_eval_wrote() {
-    let Some(fixture) = fixture() else { return };
+/// To the byte, but for what is ours.
+#[track_caller]
+fn check_samples(source: Source) {
+    let fixture = fixture(source);
     let files: HashMap<String, String> = run(&fixture).into_iter().collect();
     for task in &fixture.suite.tasks {
         let name = task.name();
-        let theirs = samples(&fixture.out, name);
-        let ours = &files[&format!("samples_{name}_{STAMP}.jsonl")];
+        let theirs = samples(&fixture.source, name);
+        let ours = &files[&format!("samples_{name}_{}.jsonl", fixture.source.stamp)];
         assert_eq!(ours.lines().count(), theirs.lines().count(), "{name}");
         for (i, (ours, theirs)) in ours.lines().zip(theirs.lines()).enumerate() {
-            // To the byte, but for what is ours.
             let (ours, _) = ours.rsplit_once(", \"evomerge\": ").unwrap();
             assert_eq!(format!("{ours}}}"), theirs, "{name} {i}");
         }
     }
 }
 
-#[test]
-fn writes_the_results_that_lm_eval_wrote() {
-    let Some(fixture) = fixture() else { return };
+#[track_caller]
+fn check_results(source: Source) {
+    let fixture = fixture(source);
     let files = run(&fixture);
     let (name, ours) = &files[0];
-    let theirs = fs::read_to_string(fixture.out.join(name)).unwrap();
+    let theirs = fs::read_to_string(fixture.source.written.join(name)).unwrap();
     let (mut ours, mut theirs): (Value, Value) =
         (serde_json::from_str(ours).unwrap(), serde_json::from_str(&theirs).unwrap());
     for all in [&mut ours, &mut theirs] {
@@ -171,4 +212,17 @@ fn writes_the_results_that_lm_eval_wrote() {
         }
     }
     check("results", &ours, &theirs);
+}
+
+#[test]
+fn writes_the_files_that_lm_eval_wrote() {
+    check_samples(made_up());
+    check_results(made_up());
+}
+
+#[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
+fn writes_the_files_of_benchmarks_that_lm_eval_wrote() {
+    check_samples(benchmarks());
+    check_results(benchmarks());
 }

@@ -1,0 +1,442 @@
+//! Inputs broken at random: whatever they are, the program says what is wrong, in time and in little memory, and ends as it
+//! promises to. `EVOMERGE_MUTATIONS=10000` tries as many instead of a few hundred.
+
+mod breaking;
+
+use self::breaking::mutated;
+use crate::{
+    kit::{Dir, Said, family, root},
+    queue::signal,
+    search::small_study,
+};
+use rand::{SeedableRng as _, seq::IndexedRandom as _};
+use rand_chacha::ChaCha8Rng;
+use std::{
+    env, fs,
+    io::Read as _,
+    os::unix::{fs::symlink, process::ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How many inputs are tried, of all kinds together.
+fn total() -> usize {
+    env::var("EVOMERGE_MUTATIONS").map_or(364, |text| text.parse().expect("EVOMERGE_MUTATIONS is a number"))
+}
+
+/// One in so many, as there are so many kinds.
+const KINDS: usize = 13;
+/// What a command may take that has nothing to compute.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a command that may compute for long has before it is told to stop, and then to stop.
+const TURN: Duration = Duration::from_secs(10);
+const TO_STOP: Duration = Duration::from_secs(10);
+/// Most address space, in KiB.
+const MEMORY: usize = 6 << 20;
+
+/// A kind of input.
+struct Kind {
+    name: &'static str,
+    /// What is broken, one file a time: paths in the directory that `make` fills.
+    files: &'static [&'static str],
+    make: fn(&Dir),
+    /// What reads it.
+    commands: &'static [&'static [&'static str]],
+    /// Whether what is asked may be much, and sound: then it has to stop when it is told to.
+    may_compute: bool,
+}
+
+/// Tries a kind's share of all inputs.
+fn check(kind: &Kind) {
+    let number = AtomicUsize::new(0);
+    let share = total().div_ceil(KINDS);
+    let original = Dir::new();
+    (kind.make)(&original);
+    let work = || {
+        let mut faults = Vec::new();
+        loop {
+            let number = number.fetch_add(1, Ordering::Relaxed);
+            if number >= share || faults.len() > 4 {
+                return faults;
+            }
+            faults.extend(fault(kind, &original, number));
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, |n| n.get().min(4));
+    let faults: Vec<String> = thread::scope(|scope| {
+        let all: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        all.into_iter().flat_map(|one| one.join().unwrap()).collect()
+    });
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What is wrong with how the program takes one input, and where the input is kept then.
+fn fault(kind: &Kind, original: &Dir, number: usize) -> Option<String> {
+    let dir = Dir::new();
+    copy(&original.path("."), &dir.path("."));
+    let seed = kind.name.bytes().fold(number as u64, |seed, byte| seed.wrapping_mul(131).wrapping_add(byte.into()));
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let file = dir.path(kind.files.choose(&mut random).unwrap());
+    let broken = mutated(&fs::read(&file).unwrap(), &mut random);
+    fs::write(&file, &broken).unwrap();
+    for args in kind.commands {
+        let wrong = wrong(kind, run(&dir, args, kind.may_compute));
+        if let Some(wrong) = wrong {
+            let kept = env::temp_dir().join(format!("evomerge-{}-{number}", kind.name.replace(' ', "-")));
+            let _ = fs::remove_dir_all(&kept);
+            copy(&dir.path("."), &kept);
+            let place = kept.join(file.strip_prefix(dir.path("")).unwrap());
+            fs::write(&place, &broken).unwrap();
+            return Some(format!(
+                "{} {number}: `evomerge {}` {wrong}\n  {}",
+                kind.name,
+                args.join(" "),
+                place.display()
+            ));
+        }
+    }
+    None
+}
+
+/// How a command ended.
+enum End {
+    Said(Said),
+    /// Killed by a signal.
+    Killed(i32, String),
+    /// Not within its time.
+    Hung,
+}
+
+fn wrong(kind: &Kind, end: End) -> Option<String> {
+    match end {
+        End::Hung => Some("hangs".to_owned()),
+        End::Killed(signal, err) => Some(format!("was killed by signal {signal}: {err}")),
+        End::Said(said) => {
+            let stopped = kind.may_compute && said.code == Some(130);
+            let is_documented = stopped || matches!(said.code, Some(0 | 1));
+            let explains = said.code != Some(1) || said.err.contains("error: ");
+            let raw = said.out.chars().chain(said.err.chars()).find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+            if said.err.contains("panicked") || !is_documented || !explains {
+                Some(format!("ended with {:?}: {}", said.code, said.err))
+            } else {
+                raw.map(|c| format!("let {c:?} reach the terminal: {said:?}"))
+            }
+        }
+    }
+}
+
+fn run(dir: &Dir, args: &[&str], may_compute: bool) -> End {
+    let limited = dir.command(args);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -v {MEMORY}; ulimit -c 0; exec \"$0\" \"$@\"")]);
+    command.arg(limited.get_program()).args(limited.get_args()).current_dir(dir.path(""));
+    for (name, value) in limited.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command.env("HF_HUB_OFFLINE", "1").env("RUST_BACKTRACE", "0").stdin(std::process::Stdio::null());
+    let (out, err) = (dir.path(".out"), dir.path(".err"));
+    command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
+    let mut child = command.spawn().unwrap();
+    let mut status = wait(&mut child, if may_compute { TURN } else { PATIENCE });
+    if status.is_none() && may_compute {
+        signal(child.id(), "TERM");
+        status = wait(&mut child, TO_STOP);
+    }
+    let Some(status) = status else {
+        let _ = child.kill();
+        let _ = child.wait();
+        return End::Hung;
+    };
+    let text = |path: &Path| {
+        let mut bytes = Vec::new();
+        fs::File::open(path).unwrap().take(1 << 20).read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    match status.signal() {
+        Some(signal) => End::Killed(signal, text(&err)),
+        None => End::Said(Said { code: status.code(), out: text(&out), err: text(&err) }),
+    }
+}
+
+/// Its end, if that comes in time.
+fn wait(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatus> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if began.elapsed() > patience {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Copies a directory; links stay links.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.as_ref().unwrap().file_name()));
+        let kind = entry.unwrap().file_type().unwrap();
+        if kind.is_dir() {
+            copy(&path, &target);
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&path).unwrap(), &target).unwrap();
+        } else if kind.is_file() {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+fn data(name: &str) -> PathBuf {
+    root().join("tests/data").join(name)
+}
+
+/// Two tiny models and a recipe that merges them.
+fn tiny_merge(dir: &Dir) {
+    dir.tiny("a", 0.25);
+    dir.tiny("b", 0.75);
+    dir.write(
+        "r.yaml",
+        "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 1}}\n- {model: b, parameters: {weight: 1}}\n",
+    );
+}
+
+const MERGE: &[&str] = &["merge", "r.yaml", "-o", "out", "--no-sync"];
+
+/// A real model whose weights are a link, and two tasks.
+fn asked(dir: &Dir) {
+    small_study(dir);
+    copy(&family().join("ja"), &dir.path("ja"));
+    fs::remove_file(dir.path("ja/model.safetensors")).unwrap();
+    symlink(family().join("ja/model.safetensors"), dir.path("ja/model.safetensors")).unwrap();
+}
+
+#[test]
+fn headers_of_safetensors() {
+    check(&Kind {
+        name: "headers",
+        files: &["a/model.safetensors"],
+        make: tiny_merge,
+        commands: &[&["inspect", "a"], MERGE],
+        may_compute: false,
+    });
+}
+
+#[test]
+fn indices_of_shards() {
+    check(&Kind {
+        name: "indices",
+        files: &["a/model.safetensors.index.json"],
+        make: |dir| {
+            copy(&data("models/llama-a-sharded"), &dir.path("a"));
+            dir.write("r.yaml", "merge_method: passthrough\nmodels: [{model: a}]\n");
+        },
+        commands: &[&["inspect", "a"], MERGE],
+        may_compute: false,
+    });
+}
+
+#[test]
+fn configurations() {
+    check(&Kind {
+        name: "configurations",
+        files: &["ja/config.json", "ja/config.json", "ja/generation_config.json", "ja/tokenizer_config.json"],
+        make: |dir| {
+            asked(dir);
+            dir.write("r.yaml", "merge_method: passthrough\nslices:\n- {sources: [{model: ja, layer_range: [0, 4]}]}\n- {sources: [{model: ja, layer_range: [2, 6]}]}\n");
+        },
+        commands: &[
+            &["plan", "r.yaml"],
+            MERGE,
+            &["eval", "ja", "--tasks", "choices.yaml", "--limit", "2", "--no-memory"],
+        ],
+        may_compute: true,
+    });
+}
+
+#[test]
+fn tokenizers() {
+    check(&Kind {
+        name: "tokenizers",
+        files: &["ja/tokenizer.json", "ja/tokenizer.json", "ja/tokenizer_config.json", "ja/special_tokens_map.json"],
+        make: |dir| {
+            asked(dir);
+            let base = family().join("base").display().to_string();
+            dir.write("r.yaml", format!("merge_method: linear\nmodels:\n- {{model: ja, parameters: {{weight: 1}}}}\n- {{model: {base}, parameters: {{weight: 1}}}}\ntokenizer: {{source: union}}\nchat_template: auto\n"));
+        },
+        commands: &[MERGE, &["eval", "ja", "--tasks", "sums.yaml", "--limit", "2", "--no-memory", "--chat"]],
+        may_compute: true,
+    });
+}
+
+#[test]
+fn pickles() {
+    check(&Kind {
+        name: "pickles",
+        files: &["old.pt", "mixed.pt", "wrapped.pt", "expanded.pt", "kinds.bin"],
+        make: |dir| {
+            for name in ["old.pt", "mixed.pt", "wrapped.pt", "expanded.pt", "kinds.bin"] {
+                fs::copy(data("pickles").join(name), dir.path(name)).unwrap();
+            }
+        },
+        commands: &[
+            &["inspect", "old.pt"],
+            &["inspect", "mixed.pt"],
+            &["inspect", "wrapped.pt"],
+            &["inspect", "expanded.pt"],
+            &["inspect", "kinds.bin"],
+        ],
+        may_compute: false,
+    });
+}
+
+#[test]
+fn adapters() {
+    check(&Kind {
+        name: "adapters",
+        files: &["adapter/adapter_config.json", "adapter/adapter_model.safetensors"],
+        make: |dir| {
+            copy(&data("adapters/llama"), &dir.path("llama"));
+            copy(&data("adapters/dora"), &dir.path("adapter"));
+            dir.write("r.yaml", "merge_method: passthrough\nmodels: [{model: llama+adapter}]\n");
+        },
+        commands: &[MERGE],
+        may_compute: false,
+    });
+}
+
+/// Everything that a recipe can say.
+const RECIPE: &str = "\
+name: first
+merge_method: dare_ties
+base_model: a
+slices:
+- sources:
+  - {model: a, layer_range: [0, 1]}
+  - model: b
+    layer_range: [0, 1]
+    parameters: {density: 0.5, weight: [{filter: self_attn, value: [0.1, 0.9]}, {value: 1.0}]}
+parameters: {normalize: true, int8_mask: true, lambda: 0.9}
+random: {seed: 7}
+dtype: bfloat16
+---
+merge_method: slerp
+base_model: a
+models: [{model: a}, {model: first}]
+parameters: {t: [0, 0.5, 1]}
+fixes: [tail_gradient]
+tokenizer_source: base
+out_dtype: float16
+";
+
+#[test]
+fn recipes() {
+    check(&Kind {
+        name: "recipes",
+        files: &["r.yaml", "path.yaml"],
+        make: |dir| {
+            tiny_merge(dir);
+            dir.write("r.yaml", RECIPE.replace("tokenizer_source: base\n", ""));
+            dir.write(
+                "path.yaml",
+                "merge_method: passthrough\nbase_model: a\npath:\n- {model: a, layer_range: [0, 1]}\n- repeats: 2\n  hops:\n  - {model: b, layer_range: [0, 1], use: [true], scale: 0.9}\n",
+            );
+        },
+        commands: &[&["plan", "r.yaml"], MERGE, &["plan", "path.yaml"], &["inspect", "path.yaml"]],
+        may_compute: false,
+    });
+}
+
+#[test]
+fn search_files() {
+    check(&Kind {
+        name: "searches",
+        files: &["search.yaml"],
+        make: |dir| {
+            small_study(dir);
+            let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+            dir.write("search.yaml", text.replace("budget: 240", "budget: 16").replace("items: 8", "items: 4"));
+        },
+        commands: &[&["submit", "search.yaml"], &["search", "search.yaml", "-o", "out"]],
+        may_compute: true,
+    });
+}
+
+#[test]
+fn tasks() {
+    check(&Kind {
+        name: "tasks",
+        files: &["sums.yaml", "choices.yaml"],
+        make: asked,
+        commands: &[
+            &["eval", "ja", "--tasks", "choices.yaml", "--limit", "2", "--no-memory"],
+            &["eval", "ja", "--tasks", "sums.yaml", "--limit", "2", "--no-memory"],
+        ],
+        may_compute: true,
+    });
+}
+
+#[test]
+fn documents() {
+    check(&Kind {
+        name: "documents",
+        files: &["report.jsonl", "choices.jsonl"],
+        make: asked,
+        commands: &[
+            &["eval", "ja", "--tasks", "choices.yaml", "--limit", "2", "--no-memory"],
+            &["eval", "ja", "--tasks", "sums.yaml", "--limit", "2", "--no-memory"],
+        ],
+        may_compute: true,
+    });
+}
+
+#[test]
+fn records_of_merges() {
+    check(&Kind {
+        name: "records",
+        files: &["out/evomerge.json"],
+        make: |dir| {
+            tiny_merge(dir);
+            assert_eq!(dir.run(MERGE).code, Some(0));
+        },
+        commands: &[&["verify", "out"], &["merge", "r.yaml", "-o", "out", "--replace", "--no-sync"]],
+        may_compute: false,
+    });
+}
+
+#[test]
+fn studies() {
+    check(&Kind {
+        name: "studies",
+        files: &["out/study/db", "out/study/conf", "out/result.json", "out/best.yaml"],
+        make: |dir| {
+            small_study(dir);
+            let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+            dir.write("search.yaml", text.replace("budget: 240", "budget: 40").replace("items: 8", "items: 4"));
+            let said = dir.run(&["search", "search.yaml", "-o", "out"]);
+            assert_eq!(said.code, Some(0), "{}", said.err);
+        },
+        commands: &[&["report", "out"], &["search", "search.yaml", "-o", "out"]],
+        may_compute: true,
+    });
+}
+
+#[test]
+fn queues() {
+    check(&Kind {
+        name: "queues",
+        files: &["home/queue/store/db", "home/queue/store/conf", "home/queue/events.jsonl"],
+        make: |dir| {
+            tiny_merge(dir);
+            for name in ["one", "two"] {
+                assert_eq!(dir.run(&["submit", "r.yaml", "--name", name]).code, Some(0));
+            }
+        },
+        commands: &[&["jobs"], &["job", "1"], &["submit", "r.yaml"], &["cancel", "2"]],
+        may_compute: false,
+    });
+}
