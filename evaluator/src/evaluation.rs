@@ -51,7 +51,7 @@ pub fn evaluate(
         rest = others;
         asked.task.marked(&asked.items, own)
     });
-    Ok(Some(marked.collect()))
+    marked.collect::<Result<_>>().map(Some)
 }
 
 impl Mishaps {

@@ -23,5 +23,7 @@ pub mod evaluation;
 pub mod results;
 pub mod guard;
 pub mod objective;
+mod contained;
+mod jinja;
 #[cfg(test)]
 mod shared;

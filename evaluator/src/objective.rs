@@ -3,7 +3,7 @@
 use crate::{
     guard::{self, Question},
     interrupt::Interrupt,
-    model::{Pool, Tokenizer, Transformer, health::Watch},
+    model::{Batch, Footprint, Pool, Tokenizer, Transformer, health::Watch},
     request::watched,
     task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
@@ -122,6 +122,17 @@ impl Benchmarks {
     /// The tasks, in the order of the goals.
     pub fn tasks(&self) -> &[Benchmark] {
         &self.tasks
+    }
+
+    /// How much memory a model takes that is asked these tasks, without reading a weight.
+    pub fn footprint(&self, weights: &dyn Weights) -> Result<Footprint> {
+        let asked = self.tasks.iter().zip(&self.goals).flat_map(|(task, goal)| {
+            let of = |(items, most): (&Vec<ItemId>, usize)| {
+                task.requests(&items[..chunk_len(task).min(most).min(items.len())])
+            };
+            [(&goal.search, goal.items.to), (&goal.select, usize::MAX), (&goal.report, usize::MAX)].map(of)
+        });
+        Footprint::of(weights, &self.tokenizer(weights)?, &asked.collect::<Vec<_>>(), Batch::default())
     }
 
     /// What the goals ask of a split, with their tasks' names.
@@ -250,7 +261,7 @@ impl Benchmarks {
                     let _ = heard(News::GivenUp(verdict.to_string(), worst.collect()))?;
                     return Ok(ControlFlow::Break(()));
                 }
-                let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)).collect();
+                let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)?).collect();
                 if let ControlFlow::Break(()) = heard(News::Scores(goal, scores))? {
                     return Ok(ControlFlow::Break(()));
                 }

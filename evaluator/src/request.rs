@@ -1,5 +1,6 @@
 //! What a task asks of a model and what the model answers: text in, text and numbers out.
 
+use crate::model::Conversation;
 use merge_core::error::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -179,6 +180,11 @@ pub trait LanguageModel {
     /// Answers each request once, in any order, unless it is interrupted. An answer depends on its own request alone, never on
     /// what else is asked.
     fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()>;
+
+    /// How prompts become conversations, if they do.
+    fn conversation(&self) -> Option<&Conversation> {
+        None
+    }
 }
 
 /// All answers, in the order of the requests; `None` if the model was interrupted, or `watch`, which is told the number of each

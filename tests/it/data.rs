@@ -11,16 +11,11 @@ use std::{
     thread,
 };
 
-/// The folder of data that may not be copied into the repository; without it a test is left out, but not in CI.
-#[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was left out")]
-fn shared() -> Option<PathBuf> {
+/// The folder of data that may not be copied into the repository. Tests that need it are ignored where it is missing.
+fn shared() -> PathBuf {
     let dir = env::var_os("EVOMERGE_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from).join("data");
-    if dir.exists() {
-        return Some(dir);
-    }
-    assert!(env::var("CI").as_deref() != Ok("true"), "{} is missing", dir.display());
-    eprintln!("left out: {} is not there", dir.display());
-    None
+    assert!(dir.exists(), "{} is missing", dir.display());
+    dir
 }
 
 /// `evomerge data`, with a shelf in the test's own directory.
@@ -54,8 +49,9 @@ fn host(files: &Path) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn data_comes_from_a_directory_and_its_licence_stays_beside_it() {
-    let Some(shared) = shared() else { return };
+    let shared = shared();
     let dir = Dir::new();
     let from = shared.display().to_string();
     let said = data(&dir, &["fetch", "mgsm-ja", "xwinograd-ja", "--from", &from]);
@@ -94,8 +90,9 @@ fn data_comes_from_a_directory_and_its_licence_stays_beside_it() {
 }
 
 #[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn data_comes_from_a_mirror_that_never_sees_the_token() {
-    let Some(shared) = shared() else { return };
+    let shared = shared();
     let dir = Dir::new();
     let (address, asked) = host(&shared);
     let said = data(&dir, &["fetch", "jcola", "lid176", "--from", &address]);
@@ -124,6 +121,13 @@ fn another_file_of_that_name_is_refused_and_nothing_is_left() {
         assert!(said.error().contains(file), "{}", said.error());
         assert!(!dir.path("shelf").exists());
     }
+    // By the name that it is downloaded as.
+    let python =
+        "\nMGSM_EXEMPLARS = {'ja': {}, 'en': {}}\nEXEMPLAR_NUMBER_ANSWERS = [1]\nEXEMPLAR_EQUATION_SOLUTIONS = ['1']\n";
+    dir.write("mine/exemplars.py", python);
+    let said = data(&dir, &["fetch", "mgsm-ja", "--from", "mine"]);
+    let other = "mine/exemplars.py: mgsm/exemplars.json is another file than the one that is known";
+    assert!(said.error().starts_with(other), "{}", said.error());
     dir.write("mine/exemplars.json", "{}");
     let said = data(&dir, &["fetch", "mgsm-ja", "--from", "mine"]);
     for part in [
@@ -168,13 +172,17 @@ fn data_sets_are_listed_with_what_is_here() {
     let unknown = data(&dir, &["fetch", "mgms-ja"]);
     assert_eq!((unknown.code, unknown.error()), (Some(1), "there is no data set `mgms-ja`"));
     assert!(unknown.hint().unwrap().contains("did you mean `mgsm-ja`?"));
-    if let Some(shared) = shared() {
-        let command = &mut dir.command(&["data", "list", "--json"]);
-        let said = Said::of(command.env("EVOMERGE_DATA", shared).output().unwrap());
-        let json: Value = serde_json::from_str(&said.out).unwrap();
-        let here = json.as_array().unwrap().iter().filter(|dataset| dataset["here"] == "yes").count();
-        assert_eq!(here, 12, "all but GSM8K's train split, what users bring, and the dictionary");
-    }
+}
+
+#[test]
+#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
+fn a_full_folder_is_listed_as_here() {
+    let dir = Dir::new();
+    let command = &mut dir.command(&["data", "list", "--json"]);
+    let said = Said::of(command.env("EVOMERGE_DATA", shared()).output().unwrap());
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let here = json.as_array().unwrap().iter().filter(|dataset| dataset["here"] == "yes").count();
+    assert_eq!(here, 12, "all but GSM8K's train split, what users bring, and the dictionary");
 }
 
 #[test]

@@ -2,7 +2,12 @@
 
 use crate::kit::{Dir, family};
 use serde_json::Value;
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    thread,
+};
 
 /// `evomerge eval` in a directory of its own that remembers there, on the first 24 items.
 fn eval(dir: &Dir, models: &[&str], more: &[&str]) -> crate::kit::Said {
@@ -101,6 +106,138 @@ fn results_and_samples_are_files_of_lm_evaluation_harness() {
     }
 }
 
+/// The model `ja` with a chat template, and a task of three items with an example before each.
+fn conversation(dir: &Dir) {
+    for file in fs::read_dir(family().join("ja")).unwrap() {
+        let file = file.unwrap();
+        dir.write(&format!("m/{}", file.file_name().to_str().unwrap()), fs::read(file.path()).unwrap());
+    }
+    let mut config = json(&fs::read_to_string(dir.path("m/tokenizer_config.json")).unwrap());
+    config["chat_template"] = TEMPLATE.into();
+    dir.write("m/tokenizer_config.json", config.to_string());
+    let lines: Vec<String> = (1..4).map(|i| format!("{{\"q\": \"{i}+1=\", \"a\": \"{}\"}}\n", i + 1)).collect();
+    dir.write("items.jsonl", lines.concat());
+    dir.write("shots.jsonl", "{\"q\": \"2+2=\", \"a\": \"4\"}\n");
+    let task = "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: items.jsonl, train: shots.jsonl}}\n\
+        test_split: test\nfewshot_split: train\nnum_fewshot: 1\noutput_type: generate_until\ndescription: '計算。'\n\
+        doc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\ngeneration_kwargs: {until: [\"\\n\"], max_gen_toks: 4}\n";
+    dir.write("t.yaml", task);
+}
+
+const TEMPLATE: &str =
+    "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}[assistant] ";
+
+/// Results, and the first sample.
+fn written(dir: &Dir) -> (Value, Value) {
+    let files = dir.tree();
+    let of = |name: &str| {
+        let file = files.iter().find(|file| file.starts_with("out/") && file.contains(name)).unwrap();
+        fs::read_to_string(dir.path(file)).unwrap()
+    };
+    (json(&of("/results_")), json(of("/samples_").lines().next().unwrap()))
+}
+
+#[test]
+fn results_say_how_a_conversation_was_asked() {
+    let dir = Dir::new();
+    conversation(&dir);
+    let ask = ["eval", "m", "--tasks", "t.yaml", "--no-memory", "--json", "out", "--batch", "2"];
+    let said = dir.run(&[&ask[..], &["--chat", "--system", "あなたは先生です。"]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let (results, sample) = written(&dir);
+    assert_eq!(results["chat_template"], TEMPLATE);
+    // printf '%s' TEXT | sha256sum
+    let shas = [
+        ("chat_template_sha", "859906fa4a8a8a8c04be23bdd55bcc180661a789feeb44565cf3bdc6e6f84b4f"),
+        ("system_instruction_sha", "e6d67885932635c55a9166536c70f9de7479ef070337824be9951d6606016a4a"),
+    ];
+    for (key, sha) in shas {
+        assert_eq!(results[key], sha, "{key}");
+    }
+    assert_eq!(results["system_instruction"], "あなたは先生です。");
+    assert_eq!(results["fewshot_as_multiturn"], true);
+    assert_eq!(results["config"]["batch_size"], 2);
+    assert_eq!(results["config"]["model_args"], serde_json::json!({ "pretrained": "m" }));
+    let asked = "<s>[system] あなたは先生です。\n\n計算。\n[user] 2+2=\n[assistant] 4\n[user] 1+1=\n[assistant] ";
+    assert_eq!(sample["arguments"]["gen_args_0"]["arg_0"], asked);
+    assert_eq!(sample["prompt_hash"], "76103522251e4e148b8ac6232ecc3155c1a872a84ff4a061b7d5d7770d985dd4");
+    // Without, nothing of it is said.
+    let dir = Dir::new();
+    conversation(&dir);
+    assert_eq!(dir.run(&ask).code, Some(0));
+    let (results, sample) = written(&dir);
+    for key in ["chat_template", "chat_template_sha", "system_instruction", "system_instruction_sha"] {
+        assert_eq!(results[key], Value::Null, "{key}");
+    }
+    assert_eq!(sample["arguments"]["gen_args_0"]["arg_0"], "計算。2+2= 4\n\n1+1=");
+}
+
+#[test]
+fn results_say_what_a_server_was_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some((_, value)) =
+                    line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case("content-length"))
+                {
+                    length = value.trim().parse().unwrap();
+                }
+                head += &std::mem::take(&mut line);
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let answer = if head.contains("/v1/models") {
+                r#"{"data": [{"id": "served"}]}"#
+            } else {
+                r#"{"choices": [{"message": {"content": "2"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}"#
+            };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            stream.get_mut().write_all(&[head.as_bytes(), answer.as_bytes()].concat()).unwrap();
+        }
+    });
+    let dir = Dir::new();
+    conversation(&dir);
+    let said = dir.run(&["eval", "--server", &address, "--tasks", "t.yaml", "--chat", "--json", "out"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let (results, sample) = written(&dir);
+    assert_eq!((&results["chat_template"], &results["chat_template_sha"]), (&"".into(), &Value::Null));
+    assert_eq!(results["config"]["model_args"], serde_json::json!({ "model": "served", "base_url": address }));
+    assert_eq!(results["config"]["device"], Value::Null);
+    let messages = r#"[{"role": "system", "content": "計算。"}, {"role": "user", "content": "2+2="}, {"role": "assistant", "content": "4"}, {"role": "user", "content": "1+1="}]"#;
+    assert_eq!(sample["arguments"]["gen_args_0"]["arg_0"], serde_json::json!([messages]));
+}
+
+#[test]
+fn one_item_has_a_score() {
+    let dir = Dir::new();
+    conversation(&dir);
+    let models = ["eval", "m", "m", "--tasks", "t.yaml", "--limit", "1", "--no-memory"];
+    let said = dir.run(&models);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.contains("exact_match"), "{}", said.out);
+    let all = json(&dir.run(&[&models[..], &["--json"]].concat()).out);
+    let score = &all["models"][0]["scores"]["t"];
+    assert!(score["value"].is_number() && score["n"] == 1, "{score}");
+    let none = dir.run(&["eval", "m", "--tasks", "t.yaml", "--limit", "0"]);
+    assert_eq!(none.code, Some(2));
+    assert!(none.err.contains("invalid value '0' for '--limit <N>': at least one item is asked"), "{}", none.err);
+}
+
+#[test]
+fn a_chat_template_without_end_is_an_error() {
+    let dir = Dir::new();
+    conversation(&dir);
+    let mut config = json(&fs::read_to_string(dir.path("m/tokenizer_config.json")).unwrap());
+    config["chat_template"] = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}x".into();
+    dir.write("m/tokenizer_config.json", config.to_string());
+    let said = dir.run(&["eval", "m", "--tasks", "t.yaml", "--no-memory", "--chat"]);
+    let steps = "it takes more than 2000000 steps, of which each also pays for 64 bytes of text";
+    assert_eq!((said.code, said.error()), (Some(1), &*format!("request 1: m: chat_template: line 1: {steps}")));
+}
+
 #[test]
 fn what_cannot_be_asked_is_refused() {
     let dir = Dir::new();
@@ -123,7 +260,10 @@ fn what_cannot_be_asked_is_refused() {
     let task = family().join("tasks/mgsm-ja-mini.yaml").display().to_string();
     check(&["--tasks", &task], "no model is named");
     check(&[&model, "--tasks", &task, &task], "task mgsm-ja-mini is named twice");
-    check(&[&model, "--tasks", &task, "--limit", "1"], "task mgsm-ja-mini: 1 item is too few for an interval");
+    check(
+        &[&model, "--tasks", "文章題"],
+        "there is no task `文章題`\n\nhint: `evomerge tasks` lists them all; a task of your own is a YAML file",
+    );
     check(&["--tasks", &task, "--server", "nowhere"], "`nowhere` is no address of a server");
     fs::write(dir.path("items.jsonl"), "{\"q\": \"1+1=\", \"a\": \"2\"}\n{\"q\": \"1+2=\", \"a\": \"3\"}\n").unwrap();
     let text = "task: apart\ndataset_path: json\ndataset_kwargs: {data_files: {test: items.jsonl}}\ntest_split: test\n\
@@ -136,4 +276,38 @@ fn what_cannot_be_asked_is_refused() {
         "task apart: prompt and choice become tokens each by itself, but a server encodes them together\n\nhint: ";
     check(&[&[&*model], &apart[..]].concat(), refused);
     check(&[&apart[..], &["--chat"]].concat(), "task apart: a conversation cannot be scored");
+}
+
+#[test]
+fn a_memory_that_cannot_be_used_says_what_else_there_is() {
+    let dir = Dir::new();
+    conversation(&dir);
+    dir.write("memory", "a file");
+    let said = dir.run(&["eval", "m", "--tasks", "t.yaml", "--memory", "memory"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.error().starts_with("cannot create memory/"), "{}", said.err);
+    let hint = "`--memory DIR` names another directory; with `--no-memory` nothing is remembered";
+    assert_eq!(said.hint(), Some(hint));
+}
+
+#[test]
+fn a_search_says_which_task_is_not_there() {
+    let dir = Dir::new();
+    let search = fs::read_to_string(family().join("search.yaml")).unwrap();
+    let check = |task: &str, error: &str, hint: &str| {
+        dir.write("s.yaml", search.replace("tasks/mgsm-ja-likelihood.yaml", task));
+        let said = dir.run(&["search", "s.yaml", "-o", "out"]);
+        assert_eq!((said.code, said.error(), said.hint()), (Some(1), error, Some(hint)));
+    };
+    check(
+        "tasks/nowhere.yaml",
+        "s.yaml:24:13: tasks/nowhere.yaml does not exist",
+        "paths are relative to the file they stand in, else to the current directory; \
+         `evomerge tasks` lists the tasks that are built in",
+    );
+    check(
+        "文章題",
+        "s.yaml:24:13: there is no task `文章題`",
+        "`evomerge tasks` lists them all; a task of your own is a YAML file",
+    );
 }

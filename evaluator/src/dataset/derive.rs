@@ -18,7 +18,7 @@ pub fn exemplars(python: &str) -> Result<Vec<u8>> {
         let wrong =
             || Error::user(format!("there is no {name} in MGSM's exemplars.py, or it is written in another way"));
         let (_, text) = python.split_once(&format!("\n{name} = ")).ok_or_else(wrong)?;
-        Literal { rest: text }.value().ok_or_else(wrong)
+        Literal { rest: text, depth: 0 }.value().ok_or_else(wrong)
     };
     let mut all = named("MGSM_EXEMPLARS")?;
     let tree = json!({
@@ -63,10 +63,21 @@ pub fn aozora(bytes: &[u8]) -> String {
 /// A literal of Python: dictionaries, lists, whole numbers, and texts that may stand in pieces one after the other.
 struct Literal<'a> {
     rest: &'a str,
+    depth: usize,
 }
+
+/// Levels of dictionaries and lists: MGSM's file has three.
+const DEEPEST: usize = 32;
 
 impl Literal<'_> {
     fn value(&mut self) -> Option<Value> {
+        self.depth += 1;
+        let value = if self.depth > DEEPEST { None } else { self.any() };
+        self.depth -= 1;
+        value
+    }
+
+    fn any(&mut self) -> Option<Value> {
         match self.next()? {
             '{' => {
                 self.pass(1);

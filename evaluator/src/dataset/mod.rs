@@ -22,6 +22,7 @@ pub use self::{
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result, did_you_mean},
+    file,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -113,7 +114,7 @@ impl Shelf {
         } else {
             format!("`evomerge data fetch {} --from DIR` takes it from a directory: {}", dataset.name, dataset.about)
         };
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        let bytes = file::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 Error::user(format!("the data set {} is not here: there is no {}", dataset.name, path.display()))
                     .hint(again.clone())

@@ -1,9 +1,13 @@
 //! What language a text is in, by fastText's model of 176 languages: Sakana's gate on Japanese answers.
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::{io::BufReader, path::Path};
 
+use crate::contained::caught;
 use fasttext_pure_rs::FastText;
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
 
 /// How many languages the model knows.
 const LANGUAGES: usize = 176;
@@ -15,12 +19,13 @@ pub struct LanguageId(FastText);
 impl LanguageId {
     /// Reads the model.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
-        let model = FastText::load_from_reader(BufReader::new(file)).map_err(|e| {
+        let file = file::open(path).map_err(|e| Error::io("open", path, &e))?;
+        // The library takes some numbers of the file for granted.
+        let model = caught(|| FastText::load_from_reader(BufReader::new(file)).map_err(|e| e.to_string()));
+        model.and_then(|model| model).map(Self).map_err(|e| {
             Error::user(format!("{}: not a model of fastText's: {e}", path.display()))
                 .hint("it should be lid.176.ftz, of 938,013 bytes")
-        })?;
-        Ok(Self(model))
+        })
     }
 
     /// The `k` likeliest languages with their probabilities, the likeliest first, as ISO codes; line breaks do not count.

@@ -5,12 +5,9 @@
 
 mod dictionary;
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use merge_core::error::Result;
+use merge_core::{environment, error::Result};
 
 use dictionary::{Cost, Dictionary, Entry};
 
@@ -25,7 +22,7 @@ pub struct Mecab(Dictionary);
 ///
 /// `None` if there is no dictionary there. The Python package unidic-lite 1.0.8 brings one, in its folder `dicdir`.
 pub fn installed(data_dir: &Path) -> Option<PathBuf> {
-    let dir = env::var_os("EVOMERGE_UNIDIC").map_or_else(|| data_dir.join("unidic-lite"), PathBuf::from);
+    let dir = environment::path("EVOMERGE_UNIDIC").unwrap_or_else(|| data_dir.join("unidic-lite"));
     [dir.join("dicdir"), dir].into_iter().find(|dir| dir.join("sys.dic").is_file())
 }
 

@@ -3,6 +3,7 @@
 use super::{
     Tokenizer, Transformer,
     batch::Path,
+    chat::Conversation,
     prefill::common,
     question::{Job, Outcome, Part, Question, Reader},
     rope::Stretch,
@@ -26,10 +27,14 @@ struct Place<'a> {
 }
 
 impl LanguageModel for Transformer {
+    fn conversation(&self) -> Option<&Conversation> {
+        self.chat.as_ref()
+    }
+
     /// Answers come in an order that depends on the requests alone: not on the batch, nor on what is remembered. Interrupted,
     /// it ends within a step of the decoder; what is finished by then is remembered, and told as far as the order allows.
     fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()> {
-        let (mut open, mut places) = self.places(requests)?;
+        let Some((mut open, mut places)) = self.places(requests)? else { return Ok(()) };
         // Neighbours share the longest beginnings.
         places.sort_by(|a, b| (self.stretch(a), &a.job.sequence).cmp(&(self.stretch(b), &b.job.sequence)));
         let mut complete_at = vec![0; requests.len()];
@@ -85,16 +90,21 @@ impl LanguageModel for Transformer {
 }
 
 impl Transformer {
-    /// What is known of each request, and what is to compute.
-    fn places<'a>(&self, requests: &'a [Request]) -> Result<(Vec<Open>, Vec<Place<'a>>)> {
+    /// What is known of each request, and what is to compute; `None` if interrupted.
+    fn places<'a>(&self, requests: &'a [Request]) -> Result<Option<(Vec<Open>, Vec<Place<'a>>)>> {
         let reader = Reader {
             tokenizer: &self.tokenizer,
             specials: &self.specials,
             chat: self.chat.as_ref(),
             context: self.decoder.blueprint().context,
         };
-        let question = |(i, request)| reader.question(request).map_err(|e| e.at(format!("request {}", i + 1)));
-        let questions: Vec<Result<Question<'_>>> = requests.par_iter().enumerate().map(question).collect();
+        // A chat template may take long for each.
+        let question = |(i, request)| {
+            let wanted = (!self.interrupt.is_set()).then(|| reader.question(request));
+            wanted.map(|question| question.map_err(|e| e.at(format!("request {}", i + 1))))
+        };
+        let questions: Vec<Option<Result<Question<'_>>>> = requests.par_iter().enumerate().map(question).collect();
+        let Some(questions) = questions.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let (mut open, mut places) = (Vec::with_capacity(requests.len()), Vec::new());
         for (request, question) in questions.into_iter().enumerate() {
             let Question { fit, parts } = question?;
@@ -110,7 +120,7 @@ impl Transformer {
             }
             open.push(Open { fit, parts: known });
         }
-        Ok((open, places))
+        Ok(Some((open, places)))
     }
 
     /// Puts what is remembered where it belongs; returns what is not.

@@ -1,89 +1,138 @@
 //! Prompts as conversations, written by the model's own chat template as transformers renders it.
 
 use super::special::Specials;
-use crate::request::{Prompt, Shot};
+use crate::{
+    jinja, python,
+    request::{Prompt, Shot},
+};
 use merge_core::{
     error::{Error, Result},
     tokenizer::chat,
     weights::Weights,
 };
 use minijinja::{
-    Environment, ErrorKind, Value, context,
+    Environment, State, Value, context,
     syntax::SyntaxConfig,
     value::{Kwargs, Serde, merge_maps},
 };
 use regex::Regex;
 use serde::Serialize as _;
 use serde_json::{Value as Json, json};
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, io};
+
+/// How prompts become conversations.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// What writes them as text; none where a server does.
+    template: Option<Template>,
+    /// What the system says before everything.
+    system: Option<String>,
+}
 
 /// A model's chat template.
-pub(super) struct Chat {
+#[derive(Clone)]
+struct Template {
     environment: Environment<'static>,
     specials: BTreeMap<String, String>,
-    system: Option<String>,
+    /// As the model has it.
+    text: String,
     /// The model, for messages.
     place: String,
 }
 
 const NAME: &str = "chat_template";
+/// Spaces that an indented JSON may have for each level.
+const WIDEST: usize = 64;
 
-impl Chat {
-    /// The template of a model, with what the system says before everything.
+impl Conversation {
+    /// By the template of a model, with what the system says before everything.
     pub(super) fn of(weights: &dyn Weights, specials: &Specials, system: Option<String>) -> Result<Self> {
         let place = weights.place();
         let Some(template) = chat::of(weights)? else {
             return Err(Error::user(format!("{place}: the model has no chat template"))
                 .hint("ask it without one, or give its tokenizer_config.json a `chat_template`"));
         };
-        Self::new(&template, specials.texts.clone(), system, place)
+        Ok(Self { template: Some(Template::new(template, specials.texts.clone(), place)?), system })
     }
 
-    fn new(template: &str, specials: BTreeMap<String, String>, system: Option<String>, place: String) -> Result<Self> {
-        let refused = |e: minijinja::Error| Error::user(format!("{place}: {NAME}: {}", what(&e)));
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(refused)?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", to_json);
-        environment.add_function("raise_exception", |what: String| -> std::result::Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, what))
-        });
-        environment.add_function("strftime_now", |format: String| strftime(&format));
-        environment.add_template_owned(NAME, without_generation(template)).map_err(refused)?;
-        Ok(Self { environment, specials, system, place })
+    /// By a server, in a template that only it knows.
+    pub(super) fn of_server(system: Option<String>) -> Self {
+        Self { template: None, system }
+    }
+
+    /// The model's template; empty where a server has its own.
+    pub fn template(&self) -> &str {
+        self.template.as_ref().map_or("", |template| &template.text)
+    }
+
+    /// What the system says before everything.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
+    /// What is asked: the text that a template makes of a prompt, or the messages for a server.
+    pub fn asked(&self, prompt: &Prompt) -> Result<Json> {
+        match self.template {
+            Some(_) => self.text(prompt, 0).map(Json::from),
+            // A list of a text that is JSON: so lm-evaluation-harness writes down what it sends to a server.
+            None => Ok(json!([python::dumps(&self.messages(prompt, 0).into(), None)])),
+        }
     }
 
     /// A prompt without its first so many examples, up to where the model's answer begins.
+    ///
+    /// # Panics
+    /// If it is a server's.
     pub(super) fn text(&self, prompt: &Prompt, dropped: usize) -> Result<String> {
-        let messages = messages(prompt, dropped, self.system.as_deref());
+        let template = self.template.as_ref().expect("a server is told messages, not text");
+        template.render(self.messages(prompt, dropped))
+    }
+
+    /// A prompt without its first so many examples: system, then user and assistant in turn, in the end the user.
+    ///
+    /// What the system is told comes before the prompt's head, with an empty line between if there is no white space.
+    pub(super) fn messages(&self, prompt: &Prompt, dropped: usize) -> Vec<Json> {
+        let said = |role: &str, content: &str| json!({ "role": role, "content": content });
+        let system = self.system.as_deref().unwrap_or_default();
+        let apart = !system.is_empty() && !prompt.head.is_empty();
+        let apart = apart && !system.ends_with(char::is_whitespace) && !prompt.head.starts_with(char::is_whitespace);
+        let system = [system, if apart { "\n\n" } else { "" }, &prompt.head].concat();
+        let mut messages = Vec::new();
+        if !system.is_empty() {
+            messages.push(said("system", &system));
+        }
+        for Shot { question, answer, .. } in &prompt.shots[dropped..] {
+            messages.extend([said("user", question), said("assistant", answer)]);
+        }
+        messages.push(said("user", &prompt.question));
+        messages
+    }
+}
+
+impl Template {
+    fn new(text: String, specials: BTreeMap<String, String>, place: String) -> Result<Self> {
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let mut environment = jinja::environment(syntax.expect("the usual delimiters differ"));
+        environment.add_filter("tojson", to_json);
+        environment.add_function("raise_exception", |what: String| Err::<Value, _>(jinja::invalid(what)));
+        environment.add_function("strftime_now", |format: String| strftime(&format));
+        let added = jinja::add(&mut environment, NAME, &without_generation(&text));
+        added.map_err(|e| refused(&place, &e))?;
+        Ok(Self { environment, specials, text, place })
+    }
+
+    fn render(&self, messages: Vec<Json>) -> Result<String> {
         let none = Value::from(());
         let messages = Value::from(Serde(messages));
         let data = context! { messages, add_generation_prompt => true, tools => none.clone(), documents => none };
         let data = merge_maps([data, Value::from(Serde(&self.specials))]);
-        let template = self.environment.get_template(NAME).expect("it was added");
-        template.render(data).map_err(|e| Error::user(format!("{}: {NAME}: {}", self.place, what(&e))))
+        jinja::fill(&self.environment, NAME, data).map_err(|e| refused(&self.place, &e))
     }
 }
 
-/// A prompt as the messages of a conversation: system, then user and assistant in turn, in the end the user.
-///
-/// What the system is told comes before the prompt's head, with an empty line between if there is no white space.
-pub(super) fn messages(prompt: &Prompt, dropped: usize, system: Option<&str>) -> Vec<Json> {
-    let said = |role: &str, content: &str| json!({ "role": role, "content": content });
-    let system = system.unwrap_or_default();
-    let apart = !system.is_empty() && !prompt.head.is_empty();
-    let apart = apart && !system.ends_with(char::is_whitespace) && !prompt.head.starts_with(char::is_whitespace);
-    let system = [system, if apart { "\n\n" } else { "" }, &prompt.head].concat();
-    let mut messages = Vec::new();
-    if !system.is_empty() {
-        messages.push(said("system", &system));
-    }
-    for Shot { question, answer, .. } in &prompt.shots[dropped..] {
-        messages.extend([said("user", question), said("assistant", answer)]);
-    }
-    messages.push(said("user", &prompt.question));
-    messages
+fn refused(place: &str, error: &minijinja::Error) -> Error {
+    let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
+    Error::user(format!("{place}: {NAME}: {line}{}", jinja::what(error)))
 }
 
 /// A template without the marks of transformers around what the assistant says, which change no text.
@@ -98,12 +147,15 @@ fn without_generation(template: &str) -> String {
 
 /// As `json.dumps(value, ensure_ascii=False)` writes it, indented or not.
 #[expect(clippy::needless_pass_by_value, reason = "minijinja passes the options so")]
-fn to_json(value: &Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
+fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
+    if indent.is_some_and(|indent| indent > WIDEST) {
+        return Err(jinja::invalid(format!("an indent is of {WIDEST} spaces at most")));
+    }
     // The others change nothing that a conversation has.
     let _: Option<Value> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
-    let mut text = Vec::new();
+    let mut text = Paid { bytes: Vec::new(), most: jinja::affordable(state) };
     let written = if let Some(indent) = indent {
         let spaces = " ".repeat(indent);
         let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
@@ -111,23 +163,43 @@ fn to_json(value: &Value, options: Kwargs) -> std::result::Result<Value, minijin
     } else {
         value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Spaced))
     };
-    written.map_err(|e| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    Ok(Value::from_safe_string(String::from_utf8(text).expect("JSON is UTF-8")))
+    written.map_err(jinja::invalid)?;
+    Ok(Value::from_safe_string(String::from_utf8(text.bytes).expect("JSON is UTF-8")))
+}
+
+/// Bytes, as many as can be paid for.
+struct Paid {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Paid {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.most {
+            return Err(io::Error::other(format!("its JSON has more than {} bytes", self.most)));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Python's JSON on one line.
 struct Spaced;
 
 impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, to: &mut W, first: bool) -> std::io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
         to.write_all(if first { b"" } else { b", " })
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, to: &mut W, first: bool) -> std::io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
         to.write_all(if first { b"" } else { b", " })
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, to: &mut W) -> std::io::Result<()> {
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
         to.write_all(b": ")
     }
 }
@@ -154,15 +226,9 @@ fn strftime(format: &str) -> String {
     fields.iter().fold(format.to_owned(), |text, (field, value)| text.replace(field, value))
 }
 
-/// What went wrong, without the debugging that minijinja adds.
-fn what(error: &minijinja::Error) -> String {
-    let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
-    format!("{line}{}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
-}
-
-impl fmt::Debug for Chat {
+impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chat").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Template").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -171,10 +237,11 @@ mod tests {
     use super::*;
     use std::{fs, path::Path};
 
-    fn chat(template: &str, system: Option<&str>) -> Result<Chat> {
+    fn chat(template: &str, system: Option<&str>) -> Result<Conversation> {
         let texts =
             [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, text)| (name.to_owned(), text.to_owned()));
-        Chat::new(template, texts.into(), system.map(str::to_owned), "here".to_owned())
+        let template = Template::new(template.to_owned(), texts.into(), "here".to_owned())?;
+        Ok(Conversation { template: Some(template), system: system.map(str::to_owned) })
     }
 
     /// Written by transformers 5: `benches/peers/chat_refs.py`.
@@ -201,8 +268,9 @@ mod tests {
             let has_system = reference["messages"][0]["role"] == "system";
             prompt.head = if has_system { "例" } else { "" }.to_owned();
             let system = has_system.then_some("計算してください。");
-            assert_eq!(json!(messages(&prompt, 1, system)), reference["messages"]);
-            let text = chat(reference["template"].as_str().unwrap(), system).unwrap().text(&prompt, 1).unwrap();
+            let chat = chat(reference["template"].as_str().unwrap(), system).unwrap();
+            assert_eq!(json!(chat.messages(&prompt, 1)), reference["messages"]);
+            let text = chat.text(&prompt, 1).unwrap();
             assert_eq!(text, reference["text"].as_str().unwrap(), "{}", reference["name"]);
         }
     }

@@ -16,6 +16,7 @@ mod config;
 mod decoder;
 mod dot;
 mod encode;
+mod footprint;
 pub mod health;
 mod kernel;
 mod layer;
@@ -41,7 +42,9 @@ mod tile;
 mod tokenizer;
 
 pub use self::{
+    chat::Conversation,
     dot::Bf16Dot,
+    footprint::Footprint,
     memory::Memory,
     pool::Pool,
     server::{Server, Wire},
@@ -49,7 +52,6 @@ pub use self::{
 };
 
 use self::{
-    chat::Chat,
     config::Blueprint,
     decoder::{Cache, Decoder},
     load::Source,
@@ -93,7 +95,7 @@ pub struct Transformer {
     specials: Specials,
     batch: Batch,
     /// Turns prompts to conversations.
-    chat: Option<Chat>,
+    chat: Option<Conversation>,
     memory: Option<Memory>,
     interrupt: Interrupt,
     computed: usize,
@@ -192,7 +194,7 @@ impl Transformer {
     ///
     /// Fails if the model has no chat template, or one that is not Jinja.
     pub fn chat(mut self, weights: &dyn Weights, system: Option<String>) -> Result<Self> {
-        self.chat = Some(Chat::of(weights, &self.specials, system)?);
+        self.chat = Some(Conversation::of(weights, &self.specials, system)?);
         Ok(self)
     }
 

@@ -40,8 +40,9 @@ struct Held {
 }
 
 impl Pool {
-    /// Bytes that are enough for what a search of small models shares, and no burden beside large ones.
-    pub const ROOM: usize = 1 << 30;
+    /// Bytes that are enough for what a generation of small models shares, and no burden beside large ones. More than that is
+    /// never looked up again: the next generation has other items. (One of `recipes/sansu/layers.yaml` takes 70 MB.)
+    pub const ROOM: usize = 256 << 20;
 
     /// No layer yet; `room` is how many bytes of states, keys and values are kept for paths that begin alike.
     pub fn new(device: &Device, room: usize) -> Self {

@@ -1,6 +1,6 @@
 //! Requests to sequences of tokens that fit the model's context; what did not fit is counted.
 
-use super::{article, chat::Chat, encode::Encoder, prefill::Sequence, special::Specials, tokenizer::Tokenizer};
+use super::{article, chat::Conversation, encode::Encoder, prefill::Sequence, special::Specials, tokenizer::Tokenizer};
 use crate::request::{Ask, Encoding, Fit, Likelihood, Limit, Prompt, Request, Said};
 use merge_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ pub(super) struct Outcome {
 pub(super) struct Reader<'a> {
     pub tokenizer: &'a Tokenizer,
     pub specials: &'a Specials,
-    pub chat: Option<&'a Chat>,
+    pub chat: Option<&'a Conversation>,
     /// Most tokens of a sequence.
     pub context: usize,
 }

@@ -12,7 +12,7 @@ mod wire;
 pub use self::wire::Wire;
 
 use self::{echo::Echo, wire::Refusal};
-use super::{chat::messages, encode::before_space};
+use super::{chat::Conversation, encode::before_space};
 use crate::request::{Answer, Ask, Fit, Heard, LanguageModel, Likelihood, Limit, Pairs, Prompt, Request, Said, Start};
 use merge_core::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -30,14 +30,8 @@ use std::{
 pub struct Server {
     wire: Wire,
     model: String,
-    chat: Option<Chat>,
+    chat: Option<Conversation>,
     parallel: usize,
-}
-
-/// What the system says in every conversation.
-#[derive(Clone, Debug)]
-struct Chat {
-    system: Option<String>,
 }
 
 /// Requests under way at once: enough to fill the batches of a server, few enough for one that takes them in turn.
@@ -62,7 +56,7 @@ impl Server {
     /// before the prompt's head. It can generate then, but not score.
     #[must_use]
     pub fn chat(mut self, system: Option<String>) -> Self {
-        self.chat = Some(Chat { system });
+        self.chat = Some(Conversation::of_server(system));
         self
     }
 
@@ -186,8 +180,8 @@ impl Server {
         if !stop.is_empty() {
             body.insert("stop".to_owned(), json!(stop));
         }
-        let (path, text) = if let Some(Chat { system }) = &self.chat {
-            let messages = messages(&request.prompt, fit.dropped_shots, system.as_deref());
+        let (path, text) = if let Some(chat) = &self.chat {
+            let messages = chat.messages(&request.prompt, fit.dropped_shots);
             body.insert("messages".to_owned(), json!(messages));
             ("chat/completions", "/choices/0/message/content")
         } else {
@@ -242,6 +236,10 @@ impl Server {
 }
 
 impl LanguageModel for Server {
+    fn conversation(&self) -> Option<&Conversation> {
+        self.chat.as_ref()
+    }
+
     fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()> {
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let server = &*self;

@@ -3,6 +3,7 @@
 use super::Tokenizer;
 use merge_core::{
     error::{Error, Result},
+    python_json,
     weights::{Config, Weights},
 };
 use serde_json::{Map, Value};
@@ -65,7 +66,7 @@ fn ends(weights: &dyn Weights) -> Result<Vec<u32>> {
 /// A JSON file beside the model; empty if there is none.
 fn object(weights: &dyn Weights, name: &str) -> Result<Map<String, Value>> {
     let Some(bytes) = weights.sidecar(name)? else { return Ok(Map::new()) };
-    serde_json::from_slice(&bytes).map_err(|e| Error::user(e.to_string()).at(format!("{}/{name}", weights.place())))
+    python_json::parse(&bytes).map_err(|e| Error::user(e.to_string()).at(format!("{}/{name}", weights.place())))
 }
 
 /// A token, or a list of tokens, or none.

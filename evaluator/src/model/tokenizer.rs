@@ -1,9 +1,12 @@
 //! Text to tokens and back, as transformers does it.
 
+use crate::contained::caught;
+use fancy_regex::Regex;
 use merge_core::{
     error::{Error, Result},
     weights::Weights,
 };
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A model's tokenizer. Cloning it copies nothing: candidates with the same tokenizer share one.
@@ -15,6 +18,8 @@ struct Inner {
     tokenizer: tokenizers::Tokenizer,
     file: String,
     largest: u32,
+    /// Patterns of its own by which it divides text, and of which a search may be given up.
+    patterns: Vec<Regex>,
 }
 
 impl Tokenizer {
@@ -32,13 +37,15 @@ impl Tokenizer {
 
     /// The text of a `tokenizer.json`; `file` is what messages call it.
     pub(crate) fn read(bytes: &[u8], file: String) -> Result<Self> {
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|e| Error::user(format!("{file}: not a tokenizer: {e}")))?;
-        // The file may still hold its last training's settings, which transformers does not apply either.
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| Error::user(format!("{file}: {e}")))?;
-        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
-        Ok(Self(Arc::new(Inner { tokenizer, file, largest })))
+        let read = || {
+            let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)?;
+            // The file may still hold its last training's settings, which transformers does not apply either.
+            tokenizer.with_padding(None).with_truncation(None)?;
+            let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+            Ok((tokenizer, largest))
+        };
+        let (tokenizer, largest) = library(read).map_err(|e| refused(&file, "not a tokenizer", &e))?;
+        Ok(Self(Arc::new(Inner { tokenizer, file, largest, patterns: patterns(bytes) })))
     }
 
     /// The tokens of a prompt, with the special tokens the tokenizer puts around it.
@@ -63,7 +70,8 @@ impl Tokenizer {
 
     /// The text of tokens, special tokens left out.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        self.0.tokenizer.decode(tokens, true).map_err(|e| Error::user(format!("{}: cannot decode: {e}", self.0.file)))
+        let Inner { tokenizer, file, .. } = &*self.0;
+        library(|| tokenizer.decode(tokens, true)).map_err(|e| refused(file, "cannot decode", &e))
     }
 
     /// Fails if the tokenizer can produce a token the model has no embedding for.
@@ -79,11 +87,88 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let encoding = self
-            .0
-            .tokenizer
-            .encode_fast(text, special)
-            .map_err(|e| Error::user(format!("{}: cannot encode: {e}", self.0.file)))?;
-        Ok(encoding.get_ids().to_vec())
+        let Inner { tokenizer, file, patterns, .. } = &*self.0;
+        // The library takes a search that is given up for the end of the text, which gives other tokens.
+        if let Some(pattern) = patterns.iter().find(|pattern| pattern.find_iter(text).any(|found| found.is_err())) {
+            let why = format!("its pattern `{pattern}` matches the text in too many ways");
+            return Err(refused(file, "cannot encode", &why));
+        }
+        let encoding = library(|| tokenizer.encode_fast(text, special));
+        Ok(encoding.map_err(|e| refused(file, "cannot encode", &e))?.get_ids().to_vec())
+    }
+}
+
+/// What the library gives. It panics on files that hang together in another way than it takes for granted.
+fn library<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
+    caught(work)?.map_err(|e| e.to_string())
+}
+
+/// The patterns of a `tokenizer.json` that are not searched for in linear time.
+fn patterns(bytes: &[u8]) -> Vec<Regex> {
+    fn collect(value: &Value, found: &mut Vec<Regex>) {
+        match value {
+            Value::Object(fields) => {
+                let pattern = fields.get("Regex").and_then(Value::as_str);
+                found.extend(
+                    pattern.filter(|pattern| regex::Regex::new(pattern).is_err()).and_then(|p| Regex::new(p).ok()),
+                );
+                fields.values().for_each(|value| collect(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            _ => {}
+        }
+    }
+    let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let mut found = Vec::new();
+    for key in ["normalizer", "pre_tokenizer"] {
+        collect(&file[key], &mut found);
+    }
+    found
+}
+
+fn refused(file: &str, what: &str, why: &str) -> Error {
+    Error::user(format!("{file}: {what}: {why}"))
+        .hint("take the file from where the model is published, or save it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tokenizer;
+    use serde_json::{Value, json};
+
+    /// A tokenizer of two letters with other parts; the error of encoding a text.
+    fn check(part: &str, value: Value, text: &str, error: &str) {
+        let mut file = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": { "type": "BPE", "vocab": { "a": 0, "b": 1 }, "merges": [] },
+        });
+        file[part] = value;
+        let read = Tokenizer::read(file.to_string().as_bytes(), "t/tokenizer.json".to_owned());
+        let found = read.and_then(|tokenizer| tokenizer.encode_prompt(text));
+        match found {
+            Ok(tokens) => assert_eq!(format!("{tokens:?}"), error),
+            Err(found) => assert_eq!(found.to_string(), format!("t/tokenizer.json: {error}")),
+        }
+    }
+
+    #[test]
+    fn what_panics_in_the_library_is_an_error() {
+        check("normalizer", Value::Null, "ab", "[0, 1]");
+        let template = json!({
+            "type": "TemplateProcessing", "single": [{ "SpecialToken": { "id": "nope", "type_id": 0 } }], "pair": [],
+            "special_tokens": {},
+        });
+        check("post_processor", template, "ab", "cannot encode: no entry found for key");
+    }
+
+    #[test]
+    fn a_pattern_that_is_given_up_gives_no_other_tokens() {
+        let split = |pattern: &str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
+        let pattern = "(?:a|aa)+(?=c)|b";
+        check("pre_tokenizer", split(pattern), "ab", "[0, 1]");
+        let why = format!("cannot encode: its pattern `{pattern}` matches the text in too many ways");
+        check("pre_tokenizer", split(pattern), &"a".repeat(60), &why);
+        check("pre_tokenizer", split("(?:a|aa)+c|b"), &"a".repeat(3), "[0, 0, 0]");
     }
 }

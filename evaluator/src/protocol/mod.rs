@@ -10,7 +10,7 @@ mod tests;
 
 use crate::{
     dataset::{self, Dataset, Shelf, Stock},
-    task::{self, Benchmark, Fractions},
+    task::{self, Benchmark, Datasets, Fractions},
 };
 use merge_core::error::{Error, Result, did_you_mean};
 use std::sync::LazyLock;
@@ -272,8 +272,8 @@ impl Builtin {
     }
 
     /// The task with its documents, ready to ask and mark.
-    pub fn read(&self, fractions: Fractions, shelf: &Shelf) -> Result<Benchmark> {
-        task::read_text(&self.name, &self.text, fractions, shelf)
+    pub fn read(&self, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+        task::read_text(&self.name, &self.text, fractions, datasets)
     }
 
     /// The task with the split that is asked divided by the content of its items, for a search.

@@ -28,6 +28,11 @@ impl Datasets for Shelf {
             .map(Some)
     }
 
+    fn splits(&self, path: &str) -> Vec<String> {
+        let dataset = path.strip_prefix("evomerge/").and_then(|name| dataset::dataset(name).ok());
+        dataset.map_or_else(Vec::new, |dataset| dataset.splits.iter().map(|split| split.name.to_owned()).collect())
+    }
+
     fn tool(&self, name: &str) -> Option<PathBuf> {
         if name == "unidic-lite" {
             return mecab::installed(self.dir());

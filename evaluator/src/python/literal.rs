@@ -2,9 +2,12 @@
 
 use serde_json::{Map, Number, Value};
 
+/// Python's own parser refuses more brackets in brackets.
+const DEEPEST: usize = 200;
+
 /// The value of a Python literal: numbers, texts, `None`, `True`, `False`, lists, tuples and dicts; `None` if it is not one.
 pub fn literal(text: &str) -> Option<Value> {
-    let mut reader = Reader { rest: text.trim_matches([' ', '\t']) };
+    let mut reader = Reader { rest: text.trim_matches([' ', '\t']), depth: 0 };
     let value = reader.value()?;
     reader.space();
     reader.rest.is_empty().then_some(value)
@@ -12,6 +15,7 @@ pub fn literal(text: &str) -> Option<Value> {
 
 struct Reader<'a> {
     rest: &'a str,
+    depth: usize,
 }
 
 impl Reader<'_> {
@@ -27,6 +31,13 @@ impl Reader<'_> {
     }
 
     fn value(&mut self) -> Option<Value> {
+        self.depth += 1;
+        let value = if self.depth > DEEPEST { None } else { self.any() };
+        self.depth -= 1;
+        value
+    }
+
+    fn any(&mut self) -> Option<Value> {
         self.space();
         match self.rest.chars().next()? {
             '[' => self.items('[', ']').map(|(items, _)| Value::from(items)),

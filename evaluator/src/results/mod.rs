@@ -7,9 +7,11 @@ mod samples;
 
 use crate::{
     evaluation::Mishaps,
+    model::Conversation,
     python,
     task::{Benchmark, Group, Marked, MetricRow, Tally, Task as _},
 };
+use merge_core::error::Result;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -39,6 +41,10 @@ pub struct Run {
     pub model_args: Value,
     /// Where it ran.
     pub device: Option<String>,
+    /// How prompts became conversations, if they did.
+    pub chat: Option<Conversation>,
+    /// Sequences side by side at most, if that was said.
+    pub batch_size: Option<usize>,
     /// Items of each task, if not all.
     pub limit: Option<usize>,
     /// Draws for a standard error.
@@ -54,17 +60,19 @@ pub struct Run {
 }
 
 /// The files of a run, as names and texts.
-pub fn files(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group]) -> Vec<(String, String)> {
+///
+/// Fails if a chat template does: not for what was asked.
+pub fn files(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group]) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     let mut hashes = Map::new();
     for task in tasks {
-        let (lines, hash) = samples::lines(task);
+        let (lines, hash) = samples::lines(task, run.chat.as_ref())?;
         hashes.insert(task.task.name().to_owned(), hash.into());
         files.push((format!("samples_{}_{}.jsonl", task.task.name(), run.stamp), lines));
     }
     let all = results(run, tasks, groups, hashes);
     files.insert(0, (format!("results_{}.json", run.stamp), python::dumps(&all, Some(2))));
-    files
+    Ok(files)
 }
 
 fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<String, Value>) -> Value {
@@ -117,7 +125,7 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
         json!({
             "model": "evomerge",
             "model_args": run.model_args,
-            "batch_size": null,
+            "batch_size": run.batch_size,
             "batch_sizes": [],
             "device": run.device,
             "use_cache": null,
@@ -147,11 +155,16 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
         }
     };
     put("model_name_sanitized", run.model.chars().map(plain).collect::<String>().into());
-    put("system_instruction", Value::Null);
-    put("system_instruction_sha", Value::Null);
+    // A text that is empty has no hash there.
+    let sha = |text: Option<&str>| json!(text.filter(|text| !text.is_empty()).map(samples::sha256));
+    let system = run.chat.as_ref().and_then(Conversation::system);
+    let template = run.chat.as_ref().map(Conversation::template);
+    put("system_instruction", json!(system));
+    put("system_instruction_sha", sha(system));
+    // Its default, with a template or without.
     put("fewshot_as_multiturn", Value::Bool(true));
-    put("chat_template", Value::Null);
-    put("chat_template_sha", Value::Null);
+    put("chat_template", json!(template));
+    put("chat_template_sha", sha(template));
     put("total_evaluation_time_seconds", python::float(run.seconds).into());
     let mut ours = run.ours.as_object().cloned().unwrap_or_default();
     ours.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());

@@ -2,43 +2,49 @@
 
 use super::Evaluated;
 use crate::{
+    model::Conversation,
     python,
     request::{Answer, Ask, Fit, Likelihood, Request, Said},
     task::{Filtered, Marked, Read},
 };
-use merge_core::checkpoint::hex;
+use merge_core::{checkpoint::hex, error::Result};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// All lines of a task, and the hash that stands for them.
-pub(super) fn lines(task: &Evaluated<'_>) -> (String, String) {
+pub(super) fn lines(task: &Evaluated<'_>, chat: Option<&Conversation>) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
     for i in 0..task.marked.first().map_or(0, |marked| marked.filtered.len()) {
         for marked in task.marked {
-            let (line, hash) = line(task, marked, &marked.filtered[i]);
+            let (line, hash) = line(task, chat, marked, &marked.filtered[i])?;
             lines.push_str(&python::dumps(&line, None));
             lines.push('\n');
             hashes.push_str(&hash);
         }
     }
-    (lines, sha256(&hashes))
+    Ok((lines, sha256(&hashes)))
 }
 
-fn line(task: &Evaluated<'_>, marked: &Marked, filtered: &Filtered) -> (Value, String) {
+fn line(
+    task: &Evaluated<'_>,
+    chat: Option<&Conversation>,
+    marked: &Marked,
+    filtered: &Filtered,
+) -> Result<(Value, String)> {
     let doc = Value::from(task.task.doc(marked.item).clone());
     let target = python::str(task.task.target(marked.item));
     let requests = task.task.requests_of(marked.item);
-    let instances = instances(requests, &task.task.generation_kwargs());
-    let first = instances.first().map_or("", |(prompt, _)| prompt.as_str());
+    let instances = instances(requests, chat, &task.task.generation_kwargs())?;
+    let first = instances.first().and_then(|(prompt, _)| prompt.as_str().or(prompt[0].as_str())).unwrap_or_default();
     let hashes = [sha256(&python::dumps(&doc, Some(2))), sha256(first), sha256(&target)];
     let said = said(requests, &marked.answers, task.task.repeats());
     let filtered_resps: Value = match &filtered.response {
         Some(response) => json!([response]),
         None => said.iter().filter_map(|resps| resps.get(0).cloned()).collect(),
     };
-    let argument = |(i, (prompt, rest)): (usize, &(String, Option<Value>))| {
+    let argument = |(i, (prompt, rest)): (usize, &(Value, Option<Value>))| {
         let mut arguments = Map::new();
-        arguments.insert("arg_0".to_owned(), prompt.as_str().into());
+        arguments.insert("arg_0".to_owned(), prompt.clone());
         if let Some(rest) = rest {
             arguments.insert("arg_1".to_owned(), rest.clone());
         }
@@ -62,7 +68,7 @@ fn line(task: &Evaluated<'_>, marked: &Marked, filtered: &Filtered) -> (Value, S
         put(metric, score.to_json());
     }
     put("evomerge", ours(marked));
-    (line.into(), hashes.concat())
+    Ok((line.into(), hashes.concat()))
 }
 
 /// What lm-evaluation-harness has no key for: the item's hash, how its prompts fitted, and whether the model was broken.
@@ -95,18 +101,20 @@ fn ours(marked: &Marked) -> Value {
 }
 
 /// What lm-evaluation-harness asks one by one: prompt and continuation, or prompt and how to go on, or a text.
-fn instances(requests: &[Request], kwargs: &Value) -> Vec<(String, Option<Value>)> {
-    let of = |request: &Request| -> Vec<(String, Option<Value>)> {
-        let prompt = request.prompt.text();
+fn instances(requests: &[Request], chat: Option<&Conversation>, kwargs: &Value) -> Result<Vec<(Value, Option<Value>)>> {
+    let mut all = Vec::new();
+    for request in requests {
+        let prompt = || chat.map_or_else(|| Ok(request.prompt.text().into()), |chat| chat.asked(&request.prompt));
         match &request.ask {
-            Ask::Generate { .. } => vec![(prompt, Some(kwargs.clone()))],
+            Ask::Generate { .. } => all.push((prompt()?, Some(kwargs.clone()))),
             Ask::Choose { choices } => {
-                choices.iter().map(|choice| (prompt.clone(), Some(choice.as_str().into()))).collect()
+                let prompt: Value = prompt()?;
+                all.extend(choices.iter().map(|choice| (prompt.clone(), Some(choice.as_str().into()))));
             }
-            Ask::Read { text } => vec![(text.clone(), None)],
+            Ask::Read { text } => all.push((text.as_str().into(), None)),
         }
-    };
-    requests.iter().flat_map(of).collect()
+    }
+    Ok(all)
 }
 
 /// The answers to each of them, as texts.
@@ -125,6 +133,6 @@ fn said(requests: &[Request], answers: &[Answer], repeats: usize) -> Vec<Value> 
     requests.iter().zip(answers).flat_map(of).collect()
 }
 
-fn sha256(text: &str) -> String {
+pub(super) fn sha256(text: &str) -> String {
     hex(&Sha256::digest(text))
 }

@@ -69,7 +69,7 @@ impl Aggregation {
         }
     }
 
-    /// Its 95% interval; none of fewer than two items.
+    /// Its 95% interval; none where nothing is known of the spread.
     pub(super) fn ci95(self, scores: &[&Score]) -> Option<[f64; 2]> {
         let estimate = match self {
             Self::Mean => Estimate::of(&scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>()),
@@ -79,7 +79,7 @@ impl Aggregation {
             }
             _ => Estimate::of_statistic(scores, |scores| self.of(scores)),
         };
-        estimate.map(|estimate| estimate.ci95)
+        estimate?.ci95
     }
 
     /// Its standard error: of a mean by the sample's deviation; of what is no mean by `draws` draws with replacement, in

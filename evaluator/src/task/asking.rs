@@ -3,6 +3,7 @@
 use super::{
     Doc,
     definition::{Definition, Formula, OutputType, Own, Written},
+    regex::brief,
     template::{Templates, field},
 };
 use crate::{
@@ -358,7 +359,7 @@ impl Asking {
             Some(Formula::Text(name)) if self.features.contains(name) => field(doc, name)?.clone(),
             Some(Formula::Text(template)) => {
                 let text = self.templates.render(template, doc)?;
-                literal(&text).ok_or_else(|| Error::user(format!("`{text}` is not a list")))?
+                literal(&text).ok_or_else(|| Error::user(format!("`{}` is not a list", brief(&text))))?
             }
             Some(Formula::Block(fields)) => fields.values().cloned().collect(),
             Some(formula) => formula.to_json(),

@@ -2,15 +2,14 @@
 
 use super::{
     definition::{MetricConfig, Written},
-    regex,
+    regex::Pattern,
 };
-use fancy_regex::Regex;
 use merge_core::{error::Result, recipe::Mistake};
 
 /// What is ignored.
 #[derive(Debug, Default)]
 pub(super) struct Exact {
-    patterns: Vec<Regex>,
+    patterns: Vec<Pattern>,
     case: bool,
     punctuation: bool,
     numbers: bool,
@@ -24,7 +23,7 @@ impl Exact {
     pub(super) fn new(written: &Written, config: &MetricConfig) -> Result<Self> {
         let patterns = config.regexes_to_ignore.iter().flatten().map(|pattern| {
             let refuse = |e: merge_core::error::Error| Mistake::new(e.to_string());
-            regex::compile(pattern).map_err(|e| written.error("metric_list", pattern.place, refuse(e)))
+            Pattern::new(pattern).map_err(|e| written.error("metric_list", pattern.place, refuse(e)))
         });
         Ok(Self {
             patterns: patterns.collect::<Result<_>>()?,
@@ -35,19 +34,19 @@ impl Exact {
     }
 
     /// Whether the two are the same.
-    pub(super) fn equal(&self, gold: &str, said: &str) -> bool {
-        self.plain(gold) == self.plain(said)
+    pub(super) fn equal(&self, gold: &str, said: &str) -> Result<bool> {
+        Ok(self.plain(gold)? == self.plain(said)?)
     }
 
-    fn plain(&self, text: &str) -> String {
+    fn plain(&self, text: &str) -> Result<String> {
         let mut text = text.to_owned();
         for pattern in &self.patterns {
-            text = pattern.replace_all(&text, "").into_owned();
+            text = pattern.remove(&text).map_err(|e| e.at("regexes_to_ignore"))?;
         }
         if self.case {
             text = text.to_lowercase();
         }
         text.retain(|c| !(self.punctuation && c.is_ascii_punctuation() || self.numbers && c.is_ascii_digit()));
-        text
+        Ok(text)
     }
 }

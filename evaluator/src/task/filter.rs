@@ -3,10 +3,9 @@
 use super::{
     Doc,
     definition::{FilterConfig, Step, StepFunction, Written},
-    regex,
+    regex::Pattern,
 };
 use crate::python;
-use fancy_regex::Regex;
 use merge_core::{
     error::Result,
     recipe::{At, Mistake, Place},
@@ -26,8 +25,8 @@ pub(super) struct Filter {
 
 #[derive(Debug)]
 enum Work {
-    Regex(Pattern),
-    MultiChoice { pattern: Pattern, ignore_case: bool, ignore_punctuation: bool, ignore: Vec<Regex> },
+    Regex(Find),
+    MultiChoice { find: Find, ignore_case: bool, ignore_punctuation: bool, ignore: Vec<Pattern> },
     Strip,
     Lower,
     Upper,
@@ -36,9 +35,10 @@ enum Work {
     Majority,
 }
 
+/// What is looked for, and what there is instead.
 #[derive(Debug)]
-struct Pattern {
-    regex: Regex,
+struct Find {
+    pattern: Pattern,
     select: i64,
     fallback: String,
 }
@@ -71,9 +71,12 @@ impl Filter {
     }
 
     /// The text that is marked, of the answers to one question.
-    pub(super) fn apply(&self, doc: &Doc, answers: Vec<String>) -> String {
-        let answers = self.steps.iter().fold(answers, |answers, step| step.apply(doc, answers));
-        answers.into_iter().next().unwrap_or_default()
+    ///
+    /// Fails if a pattern is given up.
+    pub(super) fn apply(&self, doc: &Doc, answers: Vec<String>) -> Result<String> {
+        let answers = self.steps.iter().try_fold(answers, |answers, step| step.apply(doc, answers));
+        let answers = answers.map_err(|e| e.at(format_args!("filter {}", self.name)))?;
+        Ok(answers.into_iter().next().unwrap_or_default())
     }
 }
 
@@ -82,9 +85,9 @@ impl Work {
         known_settings(step)?;
         let flag = |flag: &Option<At<bool>>| flag.is_some_and(|flag| flag.value);
         Ok(match step.function.value {
-            StepFunction::Regex => Self::Regex(Pattern::new(step)?),
+            StepFunction::Regex => Self::Regex(Find::new(step)?),
             StepFunction::MultiChoiceRegex => Self::MultiChoice {
-                pattern: Pattern::new(step)?,
+                find: Find::new(step)?,
                 ignore_case: flag(&step.ignore_case),
                 ignore_punctuation: flag(&step.ignore_punctuation),
                 ignore: step
@@ -124,11 +127,11 @@ impl Work {
         })
     }
 
-    fn apply(&self, doc: &Doc, mut answers: Vec<String>) -> Vec<String> {
+    fn apply(&self, doc: &Doc, mut answers: Vec<String>) -> Result<Vec<String>> {
         let each = |change: &dyn Fn(&str) -> String| answers.iter().map(|answer| change(answer)).collect();
-        match self {
-            Self::Regex(pattern) => each(&|answer| pattern.find(answer)),
-            Self::MultiChoice { .. } => each(&|answer| self.choice(doc, answer)),
+        Ok(match self {
+            Self::Regex(find) => return answers.iter().map(|answer| find.in_text(answer)).collect(),
+            Self::MultiChoice { .. } => return answers.iter().map(|answer| self.choice(doc, answer)).collect(),
             Self::Strip => each(&|answer| python::strip(answer).to_owned()),
             Self::Lower => each(&str::to_lowercase),
             Self::Upper => each(&str::to_uppercase),
@@ -146,74 +149,72 @@ impl Work {
                 let most = answers.iter().rev().max_by_key(|answer| votes(answer)).cloned();
                 most.into_iter().collect()
             }
-        }
+        })
     }
 
     /// The letter of a choice in parentheses: what the pattern finds, else the choice whose text is there, else a letter
     /// after a colon.
-    fn choice(&self, doc: &Doc, answer: &str) -> String {
-        let Self::MultiChoice { pattern, ignore_case, ignore_punctuation, ignore } = self else {
+    fn choice(&self, doc: &Doc, answer: &str) -> Result<String> {
+        let Self::MultiChoice { find, ignore_case, ignore_punctuation, ignore } = self else {
             unreachable!("only this step looks for choices")
         };
-        let plain = |text: &str| {
-            let mut text = ignore.iter().fold(text.to_owned(), |text, regex| regex.replace_all(&text, "").into_owned());
+        let plain = |text: &str| -> Result<String> {
+            let mut text = ignore.iter().try_fold(text.to_owned(), |text, pattern| pattern.remove(&text))?;
             if *ignore_case {
                 text = text.to_lowercase();
             }
             if *ignore_punctuation {
                 text.retain(|c| !is_punctuation(c));
             }
-            text
+            Ok(text)
         };
-        let found = regex::select(&pattern.regex, answer, pattern.select);
-        if let Some(found) = found.map(|found| python::strip(&found).to_owned()).filter(|found| !found.is_empty()) {
-            return found;
+        let stripped = |found: String| Some(python::strip(&found).to_owned()).filter(|found| !found.is_empty());
+        if let Some(found) = find.pattern.select(answer, find.select)?.and_then(stripped) {
+            return Ok(found);
         }
         let choices = doc.get("choices").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let choices: Vec<String> =
-            choices.iter().filter_map(Value::as_str).map(|choice| plain(python::strip(choice))).collect();
+        let choices = choices.iter().filter_map(Value::as_str).map(|choice| plain(python::strip(choice)));
+        let choices = choices.collect::<Result<Vec<String>>>()?;
         let letter = |i: usize| char::from_u32('A' as u32 + i as u32).unwrap_or('?');
-        let either = |mut texts: Vec<String>| {
-            // The longest first, so that none hides another that it begins.
-            texts.sort_by_key(|text| std::cmp::Reverse(text.chars().count()));
-            let escaped: Vec<_> = texts.iter().map(|text| fancy_regex::escape(text).into_owned()).collect();
-            Regex::new(&escaped.join("|")).expect("escaped texts are a pattern")
-        };
-        let found = regex::select(&either(choices.clone()), &plain(answer), pattern.select);
-        if let Some(found) = found.map(|found| python::strip(&found).to_owned()).filter(|found| !found.is_empty()) {
-            return choices.iter().rposition(|choice| *choice == found).map_or(found, |i| format!("({})", letter(i)));
+        // The longest first, so that none hides another that it begins.
+        let mut longest: Vec<&str> = choices.iter().map(String::as_str).collect();
+        longest.sort_by_key(|text| std::cmp::Reverse(text.chars().count()));
+        let found = Pattern::of_texts(longest)?.select(&plain(answer)?, find.select)?.and_then(stripped);
+        if let Some(found) = found {
+            let choice = choices.iter().rposition(|choice| *choice == found);
+            return Ok(choice.map_or(found, |i| format!("({})", letter(i))));
         }
         let letters: Vec<String> = (0..choices.len()).map(|i| letter(i).to_string()).collect();
-        let after_colon = Regex::new(&format!(":\\s*({})", letters.join("|"))).expect("letters are a pattern");
-        match regex::select(&after_colon, answer, pattern.select).filter(|found| !found.is_empty()) {
+        let after_colon = Pattern::new(&format!(":\\s*({})", letters.join("|")))?;
+        Ok(match after_colon.select(answer, find.select)?.filter(|found| !found.is_empty()) {
             Some(found) => format!("({found})"),
-            None => pattern.fallback.clone(),
-        }
+            None => find.fallback.clone(),
+        })
     }
 }
 
-impl Pattern {
+impl Find {
     fn new(step: &Step) -> std::result::Result<Self, Mistake> {
         let pattern = step.regex_pattern.as_ref();
         Ok(Self {
-            regex: compile(pattern.map_or(PATTERN, |pattern| &pattern.value))
+            pattern: compile(pattern.map_or(PATTERN, |pattern| &pattern.value))
                 .map_err(|mistake| mistake.at(pattern.map_or_else(Place::default, |pattern| pattern.place)))?,
             select: step.group_select.map_or(0, |select| select.value),
             fallback: step.fallback.as_ref().map_or_else(|| "[invalid]".to_owned(), |fallback| fallback.value.clone()),
         })
     }
 
-    fn find(&self, answer: &str) -> String {
-        if !regex::is_found(&self.regex, answer) {
-            return self.fallback.clone();
+    fn in_text(&self, answer: &str) -> Result<String> {
+        if !self.pattern.is_found(answer)? {
+            return Ok(self.fallback.clone());
         }
-        let found = regex::select(&self.regex, answer, self.select);
-        python::strip(found.as_deref().unwrap_or(&self.fallback)).to_owned()
+        let found = self.pattern.select(answer, self.select)?;
+        Ok(python::strip(found.as_deref().unwrap_or(&self.fallback)).to_owned())
     }
 }
 
-fn compile(pattern: &str) -> std::result::Result<Regex, Mistake> {
-    regex::compile(pattern).map_err(|e| Mistake::new(e.to_string()))
+fn compile(pattern: &str) -> std::result::Result<Pattern, Mistake> {
+    Pattern::new(pattern).map_err(|e| Mistake::new(e.to_string()))
 }
 
 /// Refuses settings that a step does not have.
@@ -240,7 +241,7 @@ fn known_settings(step: &Step) -> std::result::Result<(), Mistake> {
 
 /// The categories P of Unicode.
 fn is_punctuation(c: char) -> bool {
-    static PUNCTUATION: std::sync::LazyLock<::regex::Regex> =
-        std::sync::LazyLock::new(|| ::regex::Regex::new(r"^\p{P}$").expect("it is a constant and compiles"));
+    static PUNCTUATION: std::sync::LazyLock<regex::Regex> =
+        std::sync::LazyLock::new(|| regex::Regex::new(r"^\p{P}$").expect("it is a constant and compiles"));
     PUNCTUATION.is_match(c.encode_utf8(&mut [0; 4]))
 }

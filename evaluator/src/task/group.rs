@@ -6,10 +6,10 @@ use super::{
     definition::{Definition, Over, Several, read, tree},
     of,
 };
-use crate::statistics::normal_interval;
+use crate::statistics::combined;
 use merge_core::{
     error::{Error, Result},
-    recipe::{At, Kind, Mistake, Node, known_names},
+    recipe::{At, Kind, Mistake, Node, held_in, known_names},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -68,7 +68,7 @@ pub fn suite(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Resu
     let mut suite = Suite::default();
     if key(&node, "group").is_some() {
         let known = index(path)?;
-        let mut reader = Reader { known, fractions, datasets, open: Vec::new(), suite: &mut suite };
+        let mut reader = Reader { known, fractions, datasets, open: Vec::new(), read: 0, suite: &mut suite };
         reader.group(node, path, None, &Over::default())?;
     } else {
         suite.tasks.push(of(read(path, &Over::default())?, fractions, datasets)?);
@@ -82,8 +82,13 @@ struct Reader<'a> {
     datasets: &'a dyn Datasets,
     /// Groups being read, so that none holds itself.
     open: Vec<String>,
+    /// Members that were read, some of them perhaps again and again.
+    read: usize,
     suite: &'a mut Suite,
 }
+
+/// Members of a group and of those in it: two that hold two others, and so on, are soon more.
+const MOST: usize = 10_000;
 
 impl Reader<'_> {
     /// Reads a group and what is in it; the keys that are no group's are written over its tasks.
@@ -141,6 +146,10 @@ impl Reader<'_> {
     ) -> Result<(Vec<String>, Vec<String>)> {
         let place = member.place;
         let refuse = |mistake: Mistake| mistake.at(place).into_error(file);
+        self.read += 1;
+        if self.read > MOST {
+            return Err(refuse(Mistake::new(format!("a group has more than {MOST} members"))));
+        }
         if let Some(own) = key(&member, "group") {
             if let Some(path) = self.known.get(&own).and_then(|paths| paths.first()).cloned() {
                 member.take("group");
@@ -209,6 +218,8 @@ impl Group {
                 let size = |row: &&MetricRow| if aggregate.weight_by_size { row.n as f64 } else { 1.0 };
                 let sizes: f64 = found.iter().map(size).sum();
                 let value = found.iter().map(|row| row.value * size(row)).sum::<f64>() / sizes;
+                let part = |row: &&MetricRow| Some((size(row) / sizes, row.value, row.ci95?));
+                let parts: Option<Vec<_>> = found.iter().map(part).collect();
                 let stderrs: Option<Vec<(f64, f64)>> =
                     found.iter().map(|row| row.stderr.map(|stderr| (stderr, row.n as f64))).collect();
                 let stderr = stderrs.map(|stderrs| {
@@ -223,7 +234,7 @@ impl Group {
                     filter,
                     value,
                     stderr,
-                    ci95: stderr.map(|stderr| normal_interval(value, stderr)),
+                    ci95: parts.map(|parts| combined(&parts)),
                     n: found.iter().map(|row| row.n).sum(),
                     higher_is_better: found[0].higher_is_better,
                 });
@@ -288,12 +299,14 @@ fn index(group: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
     let mut tags: BTreeMap<String, Vec<(String, PathBuf)>> = BTreeMap::new();
     let folder = group.with_file_name("");
     let mut folders = vec![if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }];
+    let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, &e))?;
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            if path.is_dir() {
+        // A link may lead back to where it is.
+        if !seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
+            continue;
+        }
+        for path in entries(&folder)? {
+            if path.is_dir() || !held_in(&path).is_empty() {
                 folders.push(path);
                 continue;
             }
@@ -315,4 +328,16 @@ fn index(group: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
         known.entry(tag).or_insert_with(|| members.into_iter().map(|(_, path)| path).collect());
     }
     Ok(known)
+}
+
+/// What is in a folder, in order. A job knows the tasks that there were when it was handed in, and no others.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let held = held_in(folder);
+    if !held.is_empty() {
+        return Ok(held);
+    }
+    let entries = fs::read_dir(folder).map_err(|e| Error::io("read", folder, &e))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
 }

@@ -8,6 +8,7 @@ use super::{
     function,
     marking::Marking,
     shots::{Draw, Pool},
+    template,
 };
 use crate::{normalize::Number, python::Random};
 use merge_core::{
@@ -67,6 +68,7 @@ pub(super) fn gather(
     for rows in &mut data {
         process_docs(written, process.as_ref(), rows)?;
     }
+    check_parts(written, &data)?;
     let features = data.first().and_then(|rows| rows.first()).map(|row| row.doc.keys().cloned().collect::<Vec<_>>());
     asking.know(written, features.unwrap_or_default())?;
     let mut pool_docs = pool_docs(written, asking, examples)?;
@@ -99,6 +101,14 @@ pub(super) fn gather(
         items.check_shares(fractions).map_err(|e| e.at(format!("{}: {}", written.path.display(), name.value)))?;
     }
     Ok(items)
+}
+
+/// Refuses a field for `parts` that a document lacks: all would be of one part.
+fn check_parts(written: &Written, data: &[Vec<Row>]) -> Result<()> {
+    let parts = written.definition.ours().and_then(|ours| ours.parts.as_ref());
+    let Some(parts) = parts else { return Ok(()) };
+    let field = |row: &Row| template::field(&row.doc, parts).map(drop).map_err(|e| e.at("parts").at(&row.place));
+    data.iter().flatten().try_for_each(field)
 }
 
 /// A key, the split of the data it names, and what that is for; one without a use is divided.

@@ -262,13 +262,13 @@ impl Marking {
         }
     }
 
-    /// An item's answers marked.
+    /// An item's answers marked. Fails if a pattern of the task is given up on one.
     ///
     /// # Panics
     /// If the answers are not to the item's requests.
-    pub(super) fn mark(&self, id: ItemId, item: &Item, answers: &[Answer]) -> Marked {
+    pub(super) fn mark(&self, id: ItemId, item: &Item, answers: &[Answer]) -> Result<Marked> {
         let (filtered, extra) = match self.output {
-            OutputType::GenerateUntil => self.of_text(item, answers),
+            OutputType::GenerateUntil => self.of_text(item, answers)?,
             _ => self.of_likelihoods(item, answers),
         };
         let main = filtered.iter().find(|filtered| filtered.filter == self.main.1);
@@ -277,7 +277,7 @@ impl Marking {
         let value = if value.is_nan() { 0.0 } else { value };
         let main = if self.main_is_better_high() { value } else { -value };
         let reads = self.reads(item, answers, &filtered);
-        Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads }
+        Ok(Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads })
     }
 
     /// What each rule makes of a generated answer: of the text itself where a number is looked for, otherwise of what is left of it.
@@ -308,7 +308,7 @@ impl Marking {
         }
     }
 
-    fn of_text(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
+    fn of_text(&self, item: &Item, answers: &[Answer]) -> Result<(Vec<Filtered>, Option<Score>)> {
         let [Answer { said: Said::Text { text, .. }, compared, .. }] = answers else {
             panic!("one generated answer for each item")
         };
@@ -317,33 +317,34 @@ impl Marking {
         let mut extra = None;
         let mut filtered = Vec::new();
         for filter in &self.filters {
-            let response = filter.apply(&item.doc, vec![text.clone(); self.repeats]);
+            let response = filter.apply(&item.doc, vec![text.clone(); self.repeats])?;
             let number = item.gold.as_ref();
             let answered =
                 Answered { asked: &item.asked, number, text: &response, tokens: compared.as_ref(), tools: &self.tools };
-            let of = |name: &str| self.of_answer(name, &answered).map(gate);
+            let of = |name: &str| Ok::<_, Error>(self.of_answer(name, &answered)?.map(gate));
             let scores: Vec<(String, Score)> = if let Some(process) = &self.process {
                 (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), gate(score))).collect()
             } else {
-                let score = |measure: &Measure| Some((measure.name.clone(), of(&measure.name)?));
-                self.measures.iter().filter_map(score).collect()
+                let score =
+                    |measure: &Measure| of(&measure.name).map(|score| Some((measure.name.clone(), score?))).transpose();
+                self.measures.iter().filter_map(score).collect::<Result<_>>()?
             };
             if filter.name == self.main.1 && self.measure(&self.main.0).is_none() {
-                extra = of(&self.main.0);
+                extra = of(&self.main.0)?;
             }
             filtered.push(Filtered { filter: filter.name.clone(), response: Some(response), scores });
         }
-        (filtered, extra)
+        Ok((filtered, extra))
     }
 
     /// A measure of a generated answer.
-    fn of_answer(&self, name: &str, answered: &Answered<'_>) -> Option<Score> {
+    fn of_answer(&self, name: &str, answered: &Answered<'_>) -> Result<Option<Score>> {
         if name == "exact_match" {
             let exact = self.measure(name).map_or(const { &Exact::NOTHING }, |measure| &measure.exact);
-            return Some(score::of_text_answer(exact, answered.asked, self.many, answered.text));
+            return score::of_text_answer(exact, answered.asked, self.many, answered.text).map(Some);
         }
         let found = ours::MEASURES.iter().find(|known| self.tools.name(known.0) == name);
-        found.map(|(_, _, measure)| Score::Number(measure(answered)))
+        Ok(found.map(|(_, _, measure)| Score::Number(measure(answered))))
     }
 
     fn of_likelihoods(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {

@@ -83,10 +83,29 @@ pub(super) fn measures(written: &Written, process: Option<&Process>) -> Result<V
                 if given { Aggregation::Mean } else { known.map_or(Aggregation::Mean, |metric| metric.aggregation) };
             let aggregation = aggregation(config, usual).map_err(|(place, mistake)| refuse(place, mistake))?;
             let higher = config.higher_is_better.or(known.filter(|_| !given).map(|metric| metric.higher_is_better));
+            if let Some((key, place)) = exact_only(config).filter(|_| name != "exact_match" || given) {
+                let mistake =
+                    Mistake::new(format!("`{key}` has no effect on `{name}`")).hint("it is for `exact_match`");
+                return Err(refuse(place.unwrap_or(config.metric.place), mistake));
+            }
             let exact = Exact::new(written, config)?;
             Ok(Measure { name, aggregation, higher_is_better: higher.unwrap_or(true), exact })
         })
         .collect()
+}
+
+/// A setting that only `exact_match` has, if there is one, and where it stands as far as that is known.
+fn exact_only(config: &MetricConfig) -> Option<(&'static str, Option<Place>)> {
+    let patterns = config.regexes_to_ignore.as_ref().map(|patterns| patterns.first().map(|pattern| pattern.place));
+    let flag = |flag: Option<bool>| flag.map(|_| None);
+    [
+        ("regexes_to_ignore", patterns),
+        ("ignore_case", flag(config.ignore_case)),
+        ("ignore_punctuation", flag(config.ignore_punctuation)),
+        ("ignore_numbers", flag(config.ignore_numbers)),
+    ]
+    .into_iter()
+    .find_map(|(key, place)| Some((key, place?)))
 }
 
 /// The aggregation a measure asks for: one of numbers for one of numbers, otherwise its own.

@@ -8,6 +8,7 @@ mod dataset;
 mod template;
 mod regex;
 mod asking;
+mod asks;
 mod shots;
 mod items;
 mod function;
@@ -25,6 +26,7 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
+pub use asks::Asks;
 pub use dataset::{Datasets, FilesOnly, Splits};
 pub use group::{Group, Suite, suite};
 pub use marking::{Filtered, Marked, MetricRow};
@@ -41,8 +43,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    guard::Family,
-    request::{Answer, Ask, Request},
+    contained::deep,
+    request::{Answer, Request},
 };
 use asking::Asking;
 pub use definition::OutputType;
@@ -53,17 +55,6 @@ use measures::Measure;
 
 /// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
 const VERSION: u32 = 3;
-
-/// What an item asks.
-#[derive(Clone, Debug)]
-pub struct Asks {
-    /// The text.
-    pub text: String,
-    /// The item's position in its split of the data, as it is published.
-    pub row: usize,
-    /// A benchmark of which the same items are known elsewhere.
-    pub family: Option<Family>,
-}
 
 /// A task's scores, apart by the values of a field.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,11 +84,12 @@ pub trait Task: Sync {
     /// # Panics
     /// If an item is not one of the task's.
     fn requests(&self, items: &[ItemId]) -> Vec<Request>;
-    /// One score for each item, in order; `answers` are those to `requests(items)`.
+    /// One score for each item, in order; `answers` are those to `requests(items)`. Fails if one cannot be marked as the task
+    /// says.
     ///
     /// # Panics
     /// If an item is not one of the task's, or the answers are not to these requests.
-    fn mark(&self, items: &[ItemId], answers: &[Answer]) -> Vec<ItemScore>;
+    fn mark(&self, items: &[ItemId], answers: &[Answer]) -> Result<Vec<ItemScore>>;
 }
 
 /// What an item may be used for; no item is used for two things.
@@ -172,24 +164,13 @@ pub fn read_text(name: &str, text: &str, fractions: Fractions, datasets: &dyn Da
     of(definition::read_str(Path::new(name), text)?, fractions, datasets)
 }
 
-/// How many bytes texts have in common at their beginning and, apart from that, at their end; none of fewer than two texts.
-fn frame(texts: &[String]) -> (usize, usize) {
-    let [first, rest @ ..] = texts else { return (0, 0) };
-    if rest.is_empty() {
-        return (0, 0);
-    }
-    let shared = |a: &mut dyn Iterator<Item = char>, b: &mut dyn Iterator<Item = char>| {
-        a.zip(b).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum::<usize>()
-    };
-    let before = rest.iter().fold(first.len(), |len, text| shared(&mut first[..len].chars(), &mut text.chars()));
-    let after = rest.iter().fold(first.len() - before, |len, text| {
-        shared(&mut first[first.len() - len..].chars().rev(), &mut text[before..].chars().rev())
-    });
-    (before, after)
-}
-
 /// The task of a definition.
 fn of(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+    // Each document fills several templates.
+    deep(|| gathered(written, fractions, datasets))
+}
+
+fn gathered(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     definition::check(&written)?;
     let mut marking = Marking::new(&written, datasets)?;
     let unconditional = marking.measures.iter().any(|measure| measure.name == "acc_mutual_info");
@@ -220,31 +201,6 @@ impl Benchmark {
     /// If the item is not one of the task's.
     pub fn question(&self, id: ItemId) -> &str {
         &self.item(id).asked.question
-    }
-
-    /// What items ask, for the guard between splits: the question without its examples and without what all items of the task
-    /// begin and end with, and its choices.
-    ///
-    /// # Panics
-    /// If an item is not one of the task's.
-    pub fn asks(&self, items: &[ItemId]) -> Vec<Asks> {
-        let first =
-            |item: &Item| item.asked.requests.first().map_or("", |first| first.prompt.question.as_str()).to_owned();
-        let (before, after) = frame(&self.items.by_id.values().map(first).collect::<Vec<_>>());
-        let is_mgsm = self.written.definition.dataset_path.as_ref().is_some_and(|path| path.value.contains("/mgsm"));
-        let of = |id: &ItemId| {
-            let item = self.item(*id);
-            let question = first(item);
-            let more: &[String] = match item.asked.requests.first().map(|first| &first.ask) {
-                Some(Ask::Choose { choices }) => choices,
-                Some(Ask::Read { text }) => std::slice::from_ref(text),
-                Some(Ask::Generate { .. }) | None => &[],
-            };
-            let all = std::iter::once(&question[before..question.len() - after]).chain(more.iter().map(String::as_str));
-            let text = all.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
-            Asks { text, row: item.row, family: is_mgsm.then_some(Family::Mgsm) }
-        };
-        items.iter().map(of).collect()
     }
 
     /// Whether an answer in another language than Japanese is wrong.
@@ -289,21 +245,23 @@ impl Benchmark {
         Ok(self)
     }
 
-    /// Everything that is known of items whose requests were answered, in order; `answers` are those to `requests(items)`.
+    /// Everything that is known of items whose requests were answered, in order; `answers` are those to `requests(items)`. Fails
+    /// if one cannot be marked as the task says.
     ///
     /// # Panics
     /// If an item is not one of the task's, or the answers are not to these requests.
-    pub fn marked(&self, items: &[ItemId], mut answers: &[Answer]) -> Vec<Marked> {
+    pub fn marked(&self, items: &[ItemId], mut answers: &[Answer]) -> Result<Vec<Marked>> {
         let of = |id: &ItemId| {
             let item = self.item(*id);
             assert!(item.asked.requests.len() <= answers.len(), "an answer for each request");
             let (own, rest) = answers.split_at(item.asked.requests.len());
             answers = rest;
-            self.marking.mark(*id, item, own)
+            let marked = self.marking.mark(*id, item, own);
+            marked.map_err(|e| e.at(format_args!("task {}: item {}", self.name, item.number)))
         };
-        let marked = items.iter().map(of).collect();
+        let marked = items.iter().map(of).collect::<Result<_>>()?;
         assert!(answers.is_empty(), "an answer for each request");
-        marked
+        Ok(marked)
     }
 
     /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard
@@ -442,7 +400,7 @@ impl Task for Benchmark {
         items.iter().flat_map(|id| self.item(*id).asked.requests.iter().cloned()).collect()
     }
 
-    fn mark(&self, items: &[ItemId], answers: &[Answer]) -> Vec<ItemScore> {
-        self.marked(items, answers).iter().map(marking::score).collect()
+    fn mark(&self, items: &[ItemId], answers: &[Answer]) -> Result<Vec<ItemScore>> {
+        Ok(self.marked(items, answers)?.iter().map(marking::score).collect())
     }
 }

@@ -6,6 +6,7 @@ use super::{
     exact::Exact,
 };
 use crate::request::Likelihood;
+use merge_core::error::Result;
 use serde_json::{Value, json};
 
 /// A measure of one item, before those of all items become one.
@@ -233,13 +234,18 @@ pub(super) fn golds(asked: &Asked) -> Vec<usize> {
 }
 
 /// A measure of an item of generated text. Where there are several right answers, any of them will do.
-pub(super) fn of_text_answer(exact: &Exact, asked: &Asked, many: bool, text: &str) -> Score {
+pub(super) fn of_text_answer(exact: &Exact, asked: &Asked, many: bool, text: &str) -> Result<Score> {
     let golds = if many || asked.choices.is_some() {
         texts(&asked.target, asked.choices.as_deref())
     } else {
         vec![crate::python::str(&asked.target)]
     };
-    Score::Number(f64::from(u8::from(golds.iter().any(|gold| exact.equal(gold, text)))))
+    for gold in &golds {
+        if exact.equal(gold, text)? {
+            return Ok(Score::Number(1.0));
+        }
+    }
+    Ok(Score::Number(0.0))
 }
 
 /// `len(re.split(r"\s+", text))`.

@@ -31,7 +31,7 @@ impl Pool {
     pub(super) fn choose(&self, doc: &Doc, random: &mut Random) -> Result<Vec<usize>> {
         let Self { docs, count, own, .. } = self;
         let others = || (0..docs.len()).filter(|i| !own || docs[*i] != *doc);
-        let wanted = if *own { count + 1 } else { *count };
+        let wanted = count + usize::from(*own);
         let too_few = |there: usize, wanted: usize| {
             Error::user(format!("{wanted} examples are to be chosen from {there} documents"))
                 .hint("ask for fewer with `num_fewshot`, or take them from another `fewshot_split`")

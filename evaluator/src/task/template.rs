@@ -1,7 +1,7 @@
 //! Jinja as lm-evaluation-harness renders it: strict about what is not defined, values written as Python writes them.
 
-use super::{Doc, regex};
-use crate::python;
+use super::{Doc, regex::Pattern};
+use crate::{jinja, python};
 use merge_core::{
     error::{Error, Result, did_you_mean},
     recipe::Mistake,
@@ -11,7 +11,6 @@ use minijinja::{
     syntax::SyntaxConfig,
     value::{Enumerator, Kwargs, Object, ValueKind},
 };
-use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -21,48 +20,43 @@ pub(super) struct Templates(Environment<'static>);
 impl Templates {
     /// None yet.
     pub(super) fn new() -> Self {
-        let mut env = Environment::new();
+        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
+        let mut env = jinja::environment(syntax.expect("the usual delimiters differ"));
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_auto_escape_callback(|_| AutoEscape::None);
-        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
-        env.set_syntax(syntax.expect("the usual delimiters differ"));
-        env.set_unknown_method_callback(unknown_method_callback);
         env.set_formatter(|out, state, value| match value.kind() {
             ValueKind::Undefined => minijinja::escape_formatter(out, state, value),
-            _ => out.write_str(&text(value)).map_err(minijinja::Error::from),
+            _ => out.write_str(&text(state, value)?).map_err(minijinja::Error::from),
         });
-        env.add_filter("string", |value: &Jinja| text(value));
+        env.add_filter("string", |state: &State<'_, '_>, value: &Jinja| text(state, value));
         env.add_filter("regex_replace", regex_replace);
         Self(env)
     }
 
     /// Adds a template, unless it is known; says what is wrong with it.
     pub(super) fn add(&mut self, template: &str) -> std::result::Result<(), Mistake> {
-        self.0.add_template_owned(template.to_owned(), template.to_owned()).map_err(|error| {
+        jinja::add(&mut self.0, template, template).map_err(|error| {
             let line = error.line().filter(|_| template.contains('\n')).map(|line| format!(" in line {line} of it"));
-            let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            Mistake::new(format!("this is no Jinja template: {what}{}", line.unwrap_or_default()))
+            Mistake::new(format!("this is no Jinja template: {}{}", jinja::what(&error), line.unwrap_or_default()))
         })
     }
 
     /// Whether a template says the same for every document.
     pub(super) fn is_constant(&self, template: &str) -> bool {
-        self.0.get_template(template).is_ok_and(|template| template.undeclared_variables(false).is_empty())
+        jinja::names(&self.0, template).is_empty()
     }
 
     /// The text of a template that was added, for a document.
     pub(super) fn render(&self, template: &str, doc: &Doc) -> Result<String> {
-        let template = self.0.get_template(template).expect("templates are added when the task is read");
-        template.render(Jinja::from_object(Fields(doc.clone()))).map_err(|error| {
-            let names = template.undeclared_variables(false);
+        jinja::fill(&self.0, template, Jinja::from_object(Fields(doc.clone()))).map_err(|error| {
+            let names = jinja::names(&self.0, template);
             let mut missing: Vec<&String> = names.iter().filter(|name| !doc.contains_key(*name)).collect();
             missing.sort();
             match missing.first() {
                 Some(name) if error.kind() == ErrorKind::UndefinedError => no_field(doc, name),
                 _ => {
-                    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
                     let fields = doc.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
-                    Error::user(format!("the template cannot be filled: {what}"))
+                    Error::user(format!("the template cannot be filled: {}", jinja::what(&error)))
                         .hint(format!("the item's fields are `{fields}`"))
                 }
             }
@@ -116,41 +110,44 @@ impl Object for Fields {
 }
 
 /// `str(value)`.
-fn text(value: &Jinja) -> String {
-    match value.kind() {
-        ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
-        _ => python::str(&json(value)),
+fn text(state: &State<'_, '_>, value: &Jinja) -> jinja::Fallible<String> {
+    match value.as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(python::str(&json(state, value)?)),
     }
 }
 
-fn json(value: &Jinja) -> Value {
-    let items = || value.try_iter().into_iter().flatten();
-    match value.kind() {
+/// A value as JSON, which is paid for: what a template holds in two places is two of it here.
+fn json(state: &State<'_, '_>, value: &Jinja) -> jinja::Fallible<Value> {
+    jinja::pay(state, size_of::<Value>() + value.as_str().map_or(0, str::len))?;
+    Ok(match value.kind() {
         ValueKind::None | ValueKind::Undefined => Value::Null,
         ValueKind::Bool => Value::Bool(value.is_true()),
         ValueKind::Number if value.is_integer() => value.as_i64().map_or_else(|| value.to_string().into(), Value::from),
         ValueKind::Number => f64::try_from(value.clone()).map_or(Value::Null, Value::from),
-        ValueKind::Seq | ValueKind::Iterable => items().map(|item| json(&item)).collect(),
+        ValueKind::Seq | ValueKind::Iterable => {
+            value.try_iter()?.map(|item| json(state, &item)).collect::<jinja::Fallible<_>>()?
+        }
         ValueKind::Map => {
-            let entry = |key: Jinja| (text(&key), value.get_item(&key).map_or(Value::Null, |item| json(&item)));
-            Value::Object(items().map(entry).collect())
+            let entry = |key: Jinja| Ok((text(state, &key)?, json(state, &value.get_item(&key)?)?));
+            Value::Object(value.try_iter()?.map(entry).collect::<jinja::Fallible<_>>()?)
         }
         _ => Value::from(value.to_string()),
-    }
+    })
 }
 
 /// `re.sub(pattern, repl, string, count)`.
 #[expect(clippy::needless_pass_by_value, reason = "filters are called with values")]
 fn regex_replace(
-    _: &mut State,
+    state: &State<'_, '_>,
     string: &str,
     pattern: &str,
     repl: &str,
     kwargs: Kwargs,
-) -> std::result::Result<String, minijinja::Error> {
+) -> jinja::Fallible<String> {
     let count: Option<usize> = kwargs.get("count")?;
     kwargs.assert_all_used()?;
-    let invalid = |error: Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
-    let regex = regex::compile(pattern).map_err(invalid)?;
-    Ok(regex.replacen(string, count.unwrap_or(0), regex::replacement(repl).as_str()).into_owned())
+    let count = count.filter(|count| *count > 0).unwrap_or(usize::MAX);
+    let pattern = Pattern::new(pattern).map_err(jinja::invalid)?;
+    pattern.replace(string, repl, count, jinja::affordable(state)).map_err(jinja::invalid)
 }

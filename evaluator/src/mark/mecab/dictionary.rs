@@ -6,13 +6,12 @@
 //! | `matrix.bin` | left size u16, right size u16; costs i16, `[left id of the right word][right id of the left word]` |
 //! | `char.bin` | number of categories u32; names of 32; 65,535 u32 by code point |
 
-use std::{
-    fs::{self, File},
-    io::Read as _,
-    path::Path,
-};
+use std::{io::Read as _, path::Path};
 
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
 
 /// A sum of costs.
 pub(super) type Cost = i64;
@@ -150,7 +149,7 @@ struct Lexicon {
 
 impl Lexicon {
     fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let mut file = file::open(path).map_err(|e| Error::io("open", path, &e))?;
         let size = file.metadata().map_err(|e| Error::io("read", path, &e))?.len();
         let mut read = |length: usize| {
             let mut bytes = Vec::new();
@@ -215,7 +214,7 @@ impl Lexicon {
 
 /// The names of the categories, and the category of each code point.
 fn characters(path: &Path) -> Result<(Vec<String>, Vec<Category>)> {
-    let bytes = fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+    let bytes = file::read(path).map_err(|e| Error::io("read", path, &e))?;
     let n_names = if bytes.len() < 4 { 0 } else { u32_at(&bytes, 0) as usize };
     let table = 4 + 32 * n_names.min(1 << 18);
     if n_names == 0 || bytes.len() != table + 4 * 0xFFFF {
@@ -228,7 +227,7 @@ fn characters(path: &Path) -> Result<(Vec<String>, Vec<Category>)> {
 
 /// The costs of connections, and the numbers of left ids of right words and of right ids of left words.
 fn matrix(path: &Path) -> Result<(Vec<i16>, usize, usize)> {
-    let bytes = fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+    let bytes = file::read(path).map_err(|e| Error::io("read", path, &e))?;
     let size = |at: usize| bytes.get(at..at + 2).map_or(0, |bytes| usize::from(u16_at(bytes, 0)));
     let (n_right, n_left) = (size(0), size(2));
     if n_right * n_left == 0 || bytes.len() != 4 + 2 * n_right * n_left {

@@ -1,6 +1,6 @@
 //! What a definition must have and may not have: everything that is refused before any document is read.
 
-use super::{Definition, Formula, OutputType, Written};
+use super::{Definition, Formula, OutputType, Sampler, Written};
 use merge_core::{
     error::{Error, Result},
     recipe::{At, Mistake, Place},
@@ -23,7 +23,54 @@ pub(in crate::task) fn check(written: &Written) -> Result<()> {
     unsupported(written)?;
     formulas(written)?;
     generation(written)?;
+    bounds(written)?;
+    examples(written)?;
     ours(written)
+}
+
+/// Refuses numbers so large that they were not meant: each is so often asked, copied or added to another.
+fn bounds(written: &Written) -> Result<()> {
+    let definition = &written.definition;
+    let tokens = definition.generation_kwargs.as_ref().and_then(|kwargs| kwargs.max_gen_toks);
+    let more = definition.ours().and_then(|ours| ours.gold_limit);
+    for (key, number, most) in [
+        ("num_fewshot", definition.num_fewshot, 10_000),
+        ("repeats", definition.repeats, 10_000),
+        ("generation_kwargs", tokens, 100_000_000),
+        ("metadata", more, 100_000_000),
+    ] {
+        if let Some(number) = number.filter(|number| number.value > most) {
+            let large = Mistake::new(format!("{} is too large a number here", number.value));
+            return Err(written.error(key, number.place, large.hint(format!("{most} is the largest"))));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what is said of examples and has no effect.
+fn examples(written: &Written) -> Result<()> {
+    let definition = &written.definition;
+    if let Some(count) = definition.num_fewshot.filter(|count| count.value > 0)
+        && definition.output() == OutputType::LoglikelihoodRolling
+    {
+        let none = Mistake::new("a text that is read has no examples before it").hint("remove it");
+        return Err(written.error("num_fewshot", count.place, none));
+    }
+    let Some(config) = &definition.fewshot_config else { return Ok(()) };
+    if let Some(samples) = &config.samples
+        && (config.split.is_some() || definition.fewshot_split.is_some())
+    {
+        let both = Mistake::new("examples come from a split, and `samples` has no effect beside it");
+        return Err(written.error("fewshot_config", samples.place, both.hint("remove one of the two")));
+    }
+    let first = config.sampler.filter(|sampler| sampler.value == Sampler::FirstN);
+    match first.filter(|_| definition.ours().is_some_and(|ours| ours.stratified)) {
+        Some(sampler) => {
+            let both = Mistake::new("`stratified` draws examples, and `first_n` takes the first ones");
+            Err(written.error("fewshot_config", sampler.place, both.hint("remove one of the two")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn unsupported(written: &Written) -> Result<()> {

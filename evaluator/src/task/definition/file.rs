@@ -3,7 +3,7 @@
 use super::Definition;
 use merge_core::{
     error::{Error, Result},
-    recipe::{Kind, Mistake, Node, Place, read_text},
+    recipe::{Kind, Mistake, Node, Place, is_there, read_text},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -43,9 +43,12 @@ pub(in crate::task) struct Over {
     pub(in crate::task) file: PathBuf,
 }
 
+/// Files that one may include, those that they include counted each time: two that include two others, and so on, are soon more.
+const MOST: usize = 1_000;
+
 /// Reads a task with all that it includes, and what is written over it.
 pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<Written> {
-    let (node, mut keys) = merged::<Definition>(path, &mut Vec::new())?;
+    let (node, mut keys) = merged::<Definition>(path, &mut Including::default())?;
     let Kind::Block(mut entries) = node.kind else { unreachable!("what includes merge into is a block") };
     for entry in &over.entries {
         let Kind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
@@ -60,7 +63,7 @@ pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<Written> {
 
 /// Reads a task that is no file, and includes none; `name` stands for it in messages.
 pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<Written> {
-    let fail = |mistake: Mistake| mistake.into_error(name);
+    let fail = |mistake: Mistake| mistake.seen_in(text).into_error(name);
     let node = Node::parse_tagged(text).map_err(fail)?;
     let definition = Definition::deserialize(&node).map_err(fail)?;
     let json = Value::deserialize(&node).map_err(fail)?;
@@ -69,21 +72,29 @@ pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<Written> {
 
 /// A file and what it includes, each checked by itself.
 pub(in crate::task) fn tree(path: &Path) -> Result<Node> {
-    merged::<Value>(path, &mut Vec::new()).map(|(node, _)| node)
+    merged::<Value>(path, &mut Including::default()).map(|(node, _)| node)
+}
+
+/// The files that include the one that is read, and how many were read.
+#[derive(Default)]
+struct Including {
+    open: Vec<PathBuf>,
+    read: usize,
 }
 
 /// The keys of a file over those of the files it includes.
-fn merged<T: DeserializeOwned>(path: &Path, open: &mut Vec<PathBuf>) -> Result<(Node, Vec<(String, PathBuf)>)> {
+fn merged<T: DeserializeOwned>(path: &Path, including: &mut Including) -> Result<(Node, Vec<(String, PathBuf)>)> {
     let text = read_text(path)?;
-    let mut node = Node::parse_tagged(&text).map_err(|mistake| mistake.into_error(path))?;
+    let fail = |mistake: Mistake| mistake.seen_in(&text).into_error(path);
+    let mut node = Node::parse_tagged(&text).map_err(fail)?;
     let includes = node.take("include");
-    T::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
+    T::deserialize(&node).map_err(fail)?;
     let Kind::Block(own) = node.kind else {
-        return Err(Mistake::new("expected `key: value` pairs").at(node.place).into_error(path));
+        return Err(fail(Mistake::new("expected `key: value` pairs").at(node.place)));
     };
     let (mut entries, mut keys) = (Vec::new(), Vec::new());
     if let Some(includes) = includes {
-        open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+        including.open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         let names: Vec<String> = match &includes.kind {
             Kind::Text(name) => vec![name.clone()],
             _ => Vec::deserialize(&includes).map_err(|mistake| mistake.under("include").into_error(path))?,
@@ -91,20 +102,24 @@ fn merged<T: DeserializeOwned>(path: &Path, open: &mut Vec<PathBuf>) -> Result<(
         for name in names {
             let at = |message: String| Mistake::new(message).under("include").at(includes.place);
             let file = path.with_file_name("").join(&name);
-            if !file.is_file() {
+            if file.is_dir() || !is_there(&file) {
                 let missing = at(format!("there is no file {}", file.display()));
                 return Err(missing.hint("included files are looked for beside the file").into_error(path));
             }
-            if open.contains(&file.canonicalize().unwrap_or_else(|_| file.clone())) {
+            if including.open.contains(&file.canonicalize().unwrap_or_else(|_| file.clone())) {
                 return Err(at(format!("{name} includes itself in a circle")).into_error(path));
             }
-            let (included, files) = merged::<T>(&file, open)?;
+            including.read += 1;
+            if including.read > MOST {
+                return Err(at(format!("more than {MOST} files are included")).into_error(path));
+            }
+            let (included, files) = merged::<T>(&file, including)?;
             let Kind::Block(included) = included.kind else { unreachable!("what includes merge into is a block") };
             for (entry, key) in included.into_iter().zip(files) {
                 put(&mut entries, &mut keys, entry, key);
             }
         }
-        open.pop();
+        including.open.pop();
     }
     for entry in own {
         let Kind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };

@@ -34,11 +34,12 @@ pub(super) struct Definition {
     /// Not supported: it is a program.
     #[schemars(skip)]
     pub(super) class: Option<At<Value>>,
-    /// Where the documents are: `json` or `csv` with `dataset_kwargs.data_files`, or the name of a data set.
+    /// Where the documents are: `json`, `csv` or `parquet` with `dataset_kwargs.data_files` or `data_dir`, the name of a data set,
+    /// or a directory with one, as it is cloned from the hub.
     pub(super) dataset_path: Option<At<String>>,
     /// The part of a data set that has several.
     pub(super) dataset_name: Option<At<String>>,
-    /// `data_files`: a file, a list of them, or such for each split; for `csv` also `sep` and `column_names`.
+    /// `data_files`: a file, a list of them, or such for each split; or `data_dir`; and how the files are read.
     #[schemars(with = "Option<DatasetKwargs>")]
     pub(super) dataset_kwargs: Option<At<DatasetKwargs>>,
     /// The split whose documents are examples, unless `fewshot_split` says otherwise.
@@ -150,17 +151,21 @@ impl OutputType {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DatasetKwargs {
-    /// A file, a list of files, or such for each split. Without splits all are of the split `train`.
+    /// A file or a pattern of names, a list of them, or such for each split. Without splits all are of the split `train`.
     #[schemars(with = "Option<DataFiles>")]
     pub(super) data_files: Option<At<DataFiles>>,
+    /// A directory: of the files in `data_files`, or without them of all the data, whose names say of which splits they are.
+    pub(super) data_dir: Option<At<String>>,
     /// `json`: the field of the file that holds the documents.
-    pub(super) field: Option<String>,
+    pub(super) field: Option<At<String>>,
     /// `csv`: what stands between two columns; a comma unless said.
     pub(super) sep: Option<At<String>>,
     /// The same.
     pub(super) delimiter: Option<At<String>>,
     /// `csv`: the names of the columns, if the first line does not give them.
-    pub(super) column_names: Option<Vec<String>>,
+    pub(super) column_names: Option<At<Vec<String>>>,
+    /// `parquet`: the columns that are read; all unless said.
+    pub(super) columns: Option<At<Vec<String>>>,
     /// Without effect.
     pub(super) trust_remote_code: Option<bool>,
 }

@@ -85,6 +85,24 @@ pub(in crate::task) struct Uses {
 }
 
 impl Definition {
+    /// Every split of the data that is named, with the key at the top under which it is.
+    pub(in crate::task) fn splits(&self) -> impl Iterator<Item = (&'static str, &At<String>)> {
+        let ours = self.ours();
+        let of_shots = self.fewshot_config.as_ref().and_then(|config| config.split.as_ref());
+        let uses = ours.and_then(|ours| ours.splits.as_ref()).into_iter().flat_map(|splits| splits.all());
+        [
+            ("training_split", self.training_split.as_ref()),
+            ("validation_split", self.validation_split.as_ref()),
+            ("test_split", self.test_split.as_ref()),
+            ("fewshot_split", self.fewshot_split.as_ref()),
+            ("fewshot_config", of_shots),
+            ("metadata", ours.and_then(|ours| ours.divide.as_ref())),
+        ]
+        .into_iter()
+        .filter_map(|(key, split)| Some((key, split?)))
+        .chain(uses.map(|(_, split)| ("metadata", split)))
+    }
+
     /// Whether answers are compared by the model's tokens.
     pub(in crate::task) fn counts_tokens(&self) -> bool {
         self.ours().and_then(|ours| ours.rouge_of_tokens.as_ref()).is_some_and(|tokens| tokens.value)

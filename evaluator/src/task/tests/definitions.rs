@@ -168,6 +168,110 @@ fn refuses_values_that_make_no_sense() {
 }
 
 #[test]
+fn refuses_a_split_that_the_data_does_not_have_asked_or_not() {
+    let has = "hint: did you mean `test`? the data has: `test`";
+    let tset = |key: &str, place: &str| format!("t.yaml:{place}: {key}: there is no split `tset`\n{has}");
+    let divided = |more: &str| GENERATE.replace("test_split: test\n", more) + "metadata: {evomerge: {divide: test}}\n";
+    for (key, line) in [
+        ("test_split", "test_split: tset\n"),
+        ("validation_split", "validation_split: tset\n"),
+        ("training_split", "training_split: tset\n"),
+        ("fewshot_split", "fewshot_split: tset\n"),
+        ("fewshot_config", "fewshot_config: {split: tset}\n"),
+    ] {
+        let column = line.find("tset").unwrap() + 1;
+        check(&divided(line), &tset(key, &format!("4:{column}")));
+    }
+    check(&generate("training_split: tset\n"), &tset("training_split", "9:17"));
+    let splits = generate("metadata: {evomerge: {splits: {report: test, search: tset}}}\n");
+    check(&splits, &tset("metadata", "9:54"));
+}
+
+#[test]
+fn refuses_what_would_have_no_effect() {
+    check(
+        &generate("num_fewshot: 1\nfewshot_split: test\nfewshot_config: {samples: [{question: a, sum: 1}]}\n"),
+        "t.yaml:11:27: fewshot_config: examples come from a split, and `samples` has no effect beside it\n\
+         hint: remove one of the two",
+    );
+    check(
+        &generate("fewshot_config: {sampler: first_n}\nmetadata: {evomerge: {stratified: true}}\n"),
+        "t.yaml:9:27: fewshot_config: `stratified` draws examples, and `first_n` takes the first ones\n\
+         hint: remove one of the two",
+    );
+    check(
+        "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: i.jsonl}}\ntest_split: test\n\
+         output_type: loglikelihood_rolling\ndoc_to_target: question\nnum_fewshot: 2\n",
+        "t.yaml:7:14: num_fewshot: a text that is read has no examples before it\nhint: remove it",
+    );
+    check(
+        &generate("metric_list: [{metric: char_f1, ignore_case: true}]\n"),
+        "t.yaml:9:24: metric_list: `ignore_case` has no effect on `char_f1`\nhint: it is for `exact_match`",
+    );
+    check(
+        &generate("dataset_name: main\n"),
+        "t.yaml:9:15: dataset_name: files of `json` have no parts\nhint: remove it",
+    );
+    check(
+        &GENERATE.replace("i.jsonl}", "i.jsonl}, sep: x"),
+        "t.yaml:3:52: dataset_kwargs: `sep` is for `dataset_path:` `csv`\nhint: remove one of the two",
+    );
+    check(
+        &generate("metadata: {evomerge: {parts: subject}}\n"),
+        "i.jsonl:1: parts: the item has no field `subject`\nhint: its fields are `question`, `sum`, `choices`, `answer`",
+    );
+}
+
+#[test]
+fn refuses_numbers_that_cannot_be_meant() {
+    let most = |key: &str, place: &str, most: &str| {
+        let number = "1000000000000000000";
+        format!("t.yaml:{place}: {key}: {number} is too large a number here\nhint: {most} is the largest")
+    };
+    let eighteen = "1000000000000000000";
+    check(&generate(&format!("num_fewshot: {eighteen}\n")), &most("num_fewshot", "9:14", "10000"));
+    check(&generate(&format!("repeats: {eighteen}\n")), &most("repeats", "9:10", "10000"));
+    check(&GENERATE.replace("40", eighteen), &most("generation_kwargs", "8:46", "100000000"));
+    let limit = generate(&format!("metadata: {{evomerge: {{gold_limit: {eighteen}}}}}\n"));
+    check(&limit, &most("metadata", "9:35", "100000000"));
+}
+
+#[test]
+fn a_template_without_end_is_an_error_of_its_item() {
+    let asks = |template: &str| GENERATE.replace("問題：{{question}}\\n答え：", template);
+    let fields = "hint: the item's fields are `question`, `sum`, `choices`, `answer`";
+    let unfilled = |what: &str| format!("i.jsonl:1: doc_to_text: the template cannot be filled: {what}\n{fields}");
+    check(
+        &asks("{{ question|indent(1000000000) }}"),
+        &unfilled("it takes more than 2000000 steps, of which each also pays for 64 bytes of text"),
+    );
+    check(
+        &asks("{{ question }}{{ ('a'*40 ~ '!')|regex_replace('(a|aa)+(?=b)$','x') }}"),
+        &unfilled(
+            "the pattern `(a|aa)+(?=b)$`: a text matches it in too many ways: it was given up after 10000000 steps back",
+        ),
+    );
+    check(
+        &asks("{% set x = namespace() %}{% set x.a = x %}{{ x }}{{ question }}"),
+        &unfilled("a namespace in a namespace, which could hold itself"),
+    );
+    check(
+        &asks(&format!("{{{{ {}question }}}}", "not ".repeat(100_000))),
+        "t.yaml:6:14: doc_to_text: this is no Jinja template: it has more than 10000 operators, brackets and tags",
+    );
+}
+
+#[test]
+fn files_that_include_each_other_without_end_are_refused() {
+    let mut files = vec![("t.yaml".to_owned(), "include: [0.yaml, 0.yaml]\n".to_owned() + GENERATE)];
+    files.extend((0..30).map(|i| (format!("{i}.yaml"), format!("include: [{0}.yaml, {0}.yaml]\n", i + 1))));
+    files.push(("30.yaml".to_owned(), "repeats: 1\n".to_owned()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let error = task(&files, Fractions::default()).err().unwrap();
+    assert!(error.contains(": include: more than 1000 files are included"), "{error}");
+}
+
+#[test]
 fn refuses_fractions_that_are_not_shares() {
     for (search, select, report) in [(0.5, 0.5, 0.5), (-0.5, 0.5, 1.0), (f64::NAN, 0.5, 0.5), (2.0, -1.0, 0.0)] {
         let error = task(&[("t.yaml", "")], Fractions { search, select, report }).err();

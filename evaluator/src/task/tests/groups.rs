@@ -31,7 +31,7 @@ fn score(suite: &Suite) -> (f64, Option<f64>, usize) {
             let answer = |n: usize| text(&if n < right { (n + 1).to_string() } else { "x".to_owned() });
             let items = task.split(Split::Report);
             let answers: Vec<_> = (0..items.len()).map(answer).collect();
-            task.aggregate(&task.marked(items, &answers), 1000)
+            task.aggregate(&task.marked(items, &answers).unwrap(), 1000)
         })
         .collect();
     let rows: BTreeMap<_, _> =

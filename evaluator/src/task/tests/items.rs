@@ -70,7 +70,7 @@ fn refuses_bytes_that_are_no_text() {
     fs::write(dir.path().join("t.yaml"), GENERATE).unwrap();
     fs::write(dir.path().join("i.jsonl"), b"{\"question\": \"\xff\", \"sum\": 1}\n").unwrap();
     let error = read(&dir.path().join("t.yaml"), Fractions::default()).err().unwrap().to_string();
-    assert!(error.ends_with("i.jsonl:1:15: not JSON: invalid unicode code point"), "{error}");
+    assert!(error.ends_with("i.jsonl:1:15: this is not UTF-8 text"), "{error}");
 }
 
 #[test]

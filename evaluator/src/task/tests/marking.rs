@@ -9,7 +9,7 @@ use crate::task::Score;
 #[track_caller]
 fn check(task: &Benchmark, cases: &[(Answer, bool)]) {
     for (answer, right) in cases {
-        let scores = task.mark(task.split(Split::Report), std::slice::from_ref(answer));
+        let scores = task.mark(task.split(Split::Report), std::slice::from_ref(answer)).unwrap();
         assert_eq!(scores[0].value.to_bits(), f64::from(u8::from(*right)).to_bits(), "{answer:?}");
     }
 }
@@ -53,6 +53,28 @@ fn matches_what_a_regular_expression_finds() {
 }
 
 #[test]
+fn a_pattern_that_is_given_up_is_an_error_and_no_score() {
+    let given_up = |task: &Benchmark, said: &str| {
+        let error = task.mark(task.split(Split::Report), &[text(said)]).unwrap_err();
+        (error.to_string(), error.advice().unwrap_or_default().to_owned())
+    };
+    let hint =
+        "write it without a repetition in a repetition, such as `(a|aa)+`, or without look-around, such as `(?=…)`";
+    let why = "a text matches it in too many ways: it was given up after 10000000 steps back";
+    let pattern = "(?:.|.)*(?=ZZZ)|答えは(-?\\d+)です";
+    let said = "りんごは3+4=7個で、みかんは5個です。答えは7です";
+    let task = generate("7", &filter(&format!("{{function: regex, regex_pattern: '{pattern}'}}")));
+    let expected = format!("task sums: item 0: filter f: the pattern `{pattern}`: {why}");
+    assert_eq!(given_up(&task, said), (expected, hint.to_owned()));
+    let ignored = "metric_list: [{metric: exact_match, regexes_to_ignore: ['(?:.|.)*(?=ZZZ)|YYY']}]\n";
+    let expected = format!("task sums: item 0: regexes_to_ignore: the pattern `(?:.|.)*(?=ZZZ)|YYY`: {why}");
+    assert_eq!(given_up(&generate("7", ignored), said), (expected, hint.to_owned()));
+    // Without look-around there is no stepping back.
+    let linear = generate("7", &filter("{function: regex, regex_pattern: '(?:.|.)*ZZZ|答えは(-?\\d+)です'}"));
+    check(&linear, &[(text(said), true)]);
+}
+
+#[test]
 fn filters_in_steps() {
     for (steps, said, marked) in [
         ("{function: remove_whitespace}", "\u{3000} 18\n", "18"),
@@ -67,7 +89,7 @@ fn filters_in_steps() {
         ("{function: majority_vote}", "18", "18"),
     ] {
         let task = generate("18", &filter(steps));
-        let all = task.marked(task.split(Split::Report), &[text(said)]);
+        let all = task.marked(task.split(Split::Report), &[text(said)]).unwrap();
         assert_eq!(all[0].filtered[0].response.as_deref(), Some(marked), "{steps}");
     }
     let letter = filter("{function: multi_choice_regex, regex_pattern: '答えは(\\([A-Z]\\))', ignore_case: true}");
@@ -133,7 +155,7 @@ fn measures_what_a_task_lists_and_what_a_search_asks_for() {
                 {metric: likelihood}, {metric: gold_margin}, {metric: gold_logprob_per_byte}]\n";
     let task = choose("1", list);
     let answer = logs(&[-1.5, -2.0, -3.6]);
-    let marked = task.marked(task.split(Split::Report), std::slice::from_ref(&answer));
+    let marked = task.marked(task.split(Split::Report), std::slice::from_ref(&answer)).unwrap();
     let score = |name: &str| marked[0].filtered[0].scores.iter().find(|(known, _)| known == name).unwrap().1.clone();
     // By characters −1.5, −1.0, −0.9; by bytes −1.5, −1/3, −0.9.
     for (name, expected) in [
@@ -149,13 +171,13 @@ fn measures_what_a_task_lists_and_what_a_search_asks_for() {
     assert_eq!(score("mcc"), Score::Classes { gold: 1, said: 0 });
     let by = |metric: &str| {
         let task = choose("1", "").by(metric).unwrap();
-        (task.metric(), task.mark(task.split(Split::Report), std::slice::from_ref(&answer))[0].value)
+        (task.metric(), task.mark(task.split(Split::Report), std::slice::from_ref(&answer)).unwrap()[0].value)
     };
     assert_eq!(by("gold_margin"), ("gold_margin".to_owned(), -0.5));
     assert_eq!(by("acc_norm"), ("acc_norm".to_owned(), 0.0));
     // A broken model is worse than any other.
     let broken = choose("1", "").by("gold_margin").unwrap();
-    assert!(broken.mark(broken.split(Split::Report), &[logs(&[f64::NAN; 3])])[0].value < -1000.0);
+    assert!(broken.mark(broken.split(Split::Report), &[logs(&[f64::NAN; 3])]).unwrap()[0].value < -1000.0);
 }
 
 #[test]
@@ -169,12 +191,12 @@ fn measures_texts() {
     )
     .unwrap();
     assert_eq!(task.metric(), "likelihood");
-    let score = task.mark(task.split(Split::Report), &[logs(&[-0.5])])[0].value;
+    let score = task.mark(task.split(Split::Report), &[logs(&[-0.5])]).unwrap()[0].value;
     assert!((score - (-0.5_f64).exp()).abs() < 1e-15);
     let rolling = loglikelihood.replace("loglikelihood", "loglikelihood_rolling");
     let items = "{\"question\": \"q\", \"sum\": \"a b\"}\n{\"question\": \"r\", \"sum\": \"cdefg\"}\n";
     let task = of(&rolling, items).unwrap();
-    let marked = task.marked(task.split(Split::Report), &[logs(&[-2.0]), logs(&[-6.0])]);
+    let marked = task.marked(task.split(Split::Report), &[logs(&[-2.0]), logs(&[-6.0])]).unwrap();
     let rows = task.aggregate(&marked, 1000);
     let value = |name: &str| rows.iter().find(|row| row.metric == name).unwrap().value;
     // 8 nats over 8 bytes, and over 3 words.
@@ -183,7 +205,7 @@ fn measures_texts() {
     assert!((value("word_perplexity") - (8.0_f64 / 3.0).exp()).abs() < 1e-12);
     let bits = of(&rolling, items).unwrap().by("bits_per_byte").unwrap();
     assert_eq!(bits.metric(), "-bits_per_byte");
-    let scores = bits.mark(bits.split(Split::Report), &[logs(&[-2.0]), logs(&[-6.0])]);
+    let scores = bits.mark(bits.split(Split::Report), &[logs(&[-2.0]), logs(&[-6.0])]).unwrap();
     assert!((scores[0].value + 2.0 / 3.0 / std::f64::consts::LN_2).abs() < 1e-12);
 }
 
@@ -198,7 +220,7 @@ fn aggregates_as_lm_eval_does() {
         .collect();
     let task = of(&format!("{CHOOSE}{list}"), &items.join("\n")).unwrap();
     let answers = said.map(|said| logs(if said == 0 { &[-0.5, -1.5] } else { &[-1.5, -0.5] }));
-    let rows = task.aggregate(&task.marked(task.split(Split::Report), &answers), 3000);
+    let rows = task.aggregate(&task.marked(task.split(Split::Report), &answers).unwrap(), 3000);
     // lm_eval 0.4.13 with scikit-learn's formulas; standard errors with bootstrap_iters=3000.
     for (metric, value, stderr) in [
         ("acc", 0.7, Some(0.152_752_523_165_194_66)),
@@ -217,7 +239,7 @@ fn aggregates_as_lm_eval_does() {
 #[test]
 fn says_what_every_harness_would_read() {
     let task = generate("1000", "");
-    let marked = task.marked(task.split(Split::Report), &[text("答えは1,000です。")]);
+    let marked = task.marked(task.split(Split::Report), &[text("答えは1,000です。")]).unwrap();
     let right: Vec<(&str, bool)> = marked[0].reads.iter().map(|read| (read.rule, read.right)).collect();
     let expected = [
         ("sakana", false),
@@ -230,7 +252,7 @@ fn says_what_every_harness_would_read() {
     assert_eq!(right, expected);
     // A text is no sum.
     let task = generate("\"東京\"", "");
-    let marked = task.marked(task.split(Split::Report), &[text("東京")]);
+    let marked = task.marked(task.split(Split::Report), &[text("東京")]).unwrap();
     assert_eq!(
         marked[0].reads.iter().map(|read| read.rule).collect::<Vec<_>>(),
         ["eleuther", "any-gold", "stability", "nfkc"]
@@ -251,13 +273,13 @@ fn measures_likeness_of_texts() {
         "\"北海道\"",
         "metric_list: [{metric: exact_match}, {metric: f1}, {metric: char_f1}, {metric: !function ja_leaderboard_xlsum.rouge2, aggregation: !function ja_leaderboard_xlsum.rouge2_agg}]\n",
     );
-    let marked = task.marked(task.split(Split::Report), &[text("北海")]);
+    let marked = task.marked(task.split(Split::Report), &[text("北海")]).unwrap();
     let names: Vec<&str> = marked[0].filtered[0].scores.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["exact_match", "f1_char", "char_f1", "rouge2_char"]);
     let value = |name: &str| marked[0].filtered[0].scores.iter().find(|score| score.0 == name).unwrap().1.value();
     assert_eq!((value("f1_char"), value("char_f1"), value("rouge2_char")), (Some(0.8), Some(0.8), Some(2.0 / 3.0)));
     let task = generate("\"北海道\"", "").by("char_f1").unwrap();
-    assert_eq!(task.mark(task.split(Split::Report), &[text("北海")])[0].value.to_bits(), 0.8_f64.to_bits());
+    assert_eq!(task.mark(task.split(Split::Report), &[text("北海")]).unwrap()[0].value.to_bits(), 0.8_f64.to_bits());
     // What tells languages apart is a file.
     let error = of(&format!("{GENERATE}metric_list: [{{metric: p_ja}}]\n"), "").err().unwrap();
     let hint = "hint: `evomerge data fetch lid176` gets it";
@@ -273,7 +295,7 @@ fn counts_the_tokens_of_the_model_only_where_asked_to() {
     assert_eq!(task.requests(ids)[0].compared.as_deref(), Some("北海道"));
     // Two pairs of three are those of the right answer. No dictionary is asked for, and no name says there is none.
     let answer = Answer { compared: Some([vec![5, 6, 7, 8], vec![5, 6, 7]]), ..text("北海道だ") };
-    let marked = task.marked(ids, &[answer]);
+    let marked = task.marked(ids, &[answer]).unwrap();
     let names: Vec<&str> = marked[0].filtered[0].scores.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["rouge1", "rouge2", "rougeL"]);
     assert!((marked[0].main - 0.8).abs() < 1e-12, "{}", marked[0].main);
@@ -294,7 +316,7 @@ fn keeps_tokens_and_truncation() {
     if let crate::request::Said::Text { truncated, tokens, .. } = &mut answer.said {
         (*truncated, *tokens) = (true, 40);
     }
-    let scores = task.mark(task.split(Split::Report), &[answer]);
+    let scores = task.mark(task.split(Split::Report), &[answer]).unwrap();
     assert_eq!(scores, [ItemScore { value: 1.0, tokens: 40, truncated: true }]);
     assert_eq!(serde_json::to_string(&scores).unwrap(), r#"[{"value":1.0,"tokens":40,"truncated":true}]"#);
 }
@@ -311,8 +333,9 @@ fn finds_the_solutions_of_the_sansu_family_right() {
             .map(|item| text(item["answer"].as_str().unwrap()))
             .collect();
         let ids = task.split(Split::Report);
-        let right =
-            |answers: &[Answer]| task.mark(ids, answers).iter().map(|score| score.value as usize).sum::<usize>();
+        let right = |answers: &[Answer]| {
+            task.mark(ids, answers).unwrap().iter().map(|score| score.value as usize).sum::<usize>()
+        };
         assert_eq!(right(&solutions), 500, "{name}");
         // And those of the items beside them wrong, but for a few that are equal by chance.
         let shifted: Vec<Answer> = solutions.iter().cycle().skip(1).take(500).cloned().collect();
@@ -346,7 +369,7 @@ fn scores_stand_apart_by_a_field() {
     let item = |n: usize, subject: &str| format!("{{\"question\": \"{n}\", \"sum\": 1, \"subject\": \"{subject}\"}}\n");
     let items = [item(1, "歴史"), item(2, "化学"), item(3, "歴史")].concat();
     let task = of(&format!("{GENERATE}metadata: {{evomerge: {{parts: subject}}}}\n"), &items).unwrap();
-    let marked = task.marked(task.split(Split::Report), &[text("1"), text("2"), text("3")]);
+    let marked = task.marked(task.split(Split::Report), &[text("1"), text("2"), text("3")]).unwrap();
     let parts = task.parts(&marked).unwrap();
     let scores = [("化学".to_owned(), vec![0.0]), ("歴史".to_owned(), vec![1.0, 0.0])];
     assert_eq!((parts.field, parts.scores), ("subject", scores.into()));

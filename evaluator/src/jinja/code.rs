@@ -1,0 +1,171 @@
+//! The code of a template before it is parsed: how deep it may nest, and what it gives names to.
+
+/// The filter through which everything goes that a `namespace` is given.
+pub(super) const KEPT: &str = "evomerge_kept";
+/// The filter through which everything goes that is given a name: what has one can be said twice, and so on.
+pub(super) const NAMED: &str = "evomerge_named";
+
+/// A template and how deep its code may nest.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Code {
+    /// The template, in which `{% set n.a = b %}` is `{% set n.a = (b)|evomerge_kept %}`, and the like.
+    pub(super) text: String,
+    /// Its tags, their operators and opening brackets.
+    pub(super) nesting: usize,
+}
+
+/// Words that are operators, or make one tag nest in another.
+const OPERATORS: [&str; 8] = ["not", "and", "or", "is", "in", "if", "elif", "else"];
+
+/// Reads a template as far as it is one: what is wrong with it is the parser's to say.
+pub(super) fn read(template: &str) -> Code {
+    let mut code = Code { text: String::with_capacity(template.len()), nesting: 0 };
+    let mut rest = template;
+    while let Some(at) = start(rest) {
+        code.text += &rest[..at];
+        let tag = &rest[at..];
+        let end = match &tag[..2] {
+            "{#" => tag.find("#}").map(|end| end + 2),
+            "{%" if is_tag(tag, "raw") => {
+                tag.match_indices("{%").map(|(end, _)| end).find(|end| is_tag(&tag[*end..], "endraw"))
+            }
+            "{%" => end_of_code(tag, "%}"),
+            _ => end_of_code(tag, "}}"),
+        };
+        let end = end.unwrap_or(tag.len());
+        code.add(&tag[..end]);
+        rest = &tag[end..];
+    }
+    code.text += rest;
+    code
+}
+
+/// Where the next tag or comment begins.
+fn start(text: &str) -> Option<usize> {
+    text.match_indices('{').map(|(at, _)| at).find(|at| text[at + 1..].starts_with(['{', '%', '#']))
+}
+
+impl Code {
+    fn add(&mut self, tag: &str) {
+        self.nesting += 1;
+        if tag.starts_with("{#") || is_tag(tag, "raw") {
+            self.text += tag;
+            return;
+        }
+        let mut chars = Outside::of(tag);
+        while let Some((at, c)) = chars.next() {
+            if c.is_alphanumeric() || c == '_' {
+                let word = word(&tag[at..]);
+                self.nesting += usize::from(OPERATORS.contains(&word));
+                chars.skip_to(at + word.len());
+            } else if !c.is_whitespace() && !",:)]}".contains(c) {
+                self.nesting += 1;
+            }
+        }
+        match set(tag) {
+            Some((from, to, filter)) => {
+                self.text.extend([&tag[..from], "(", &tag[from..to], ")|", filter, " ", &tag[to..]]);
+            }
+            None => self.text += tag,
+        }
+    }
+}
+
+/// Where the value stands in `{% set a = value %}`, and through which filter it goes.
+fn set(tag: &str) -> Option<(usize, usize, &'static str)> {
+    let inside = tag.strip_prefix("{%")?.trim_start_matches(['-', '+']).trim_start();
+    let target = inside.strip_prefix("set").filter(|rest| rest.starts_with([' ', '\t', '\r', '\n', '(']))?;
+    let from = tag.len() - target.len() + target.find('=')? + 1;
+    let end = tag.strip_suffix("%}")?.trim_end_matches(['-', '+']).len();
+    let filter = if tag[tag.len() - target.len()..from].contains('.') { KEPT } else { NAMED };
+    (from <= end).then_some((from, end, filter))
+}
+
+/// Whether a tag is `{% name … %}`. Up to the end of `{% raw %}` nothing is code.
+fn is_tag(tag: &str, name: &str) -> bool {
+    let inside = tag.strip_prefix("{%").map(|inside| inside.trim_start_matches(['-', '+']).trim_start());
+    inside.is_some_and(|inside| word(inside) == name)
+}
+
+fn word(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())]
+}
+
+/// Where a tag ends: at its mark outside of texts and brackets.
+fn end_of_code(tag: &str, mark: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut chars = Outside::of(tag);
+    chars.skip_to(2);
+    while let Some((at, c)) = chars.next() {
+        if depth == 0 && tag[at..].starts_with(mark) {
+            return Some(at + mark.len());
+        }
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The characters of code that are in no text.
+struct Outside<'a> {
+    code: &'a str,
+    at: usize,
+}
+
+impl<'a> Outside<'a> {
+    fn of(code: &'a str) -> Self {
+        Self { code, at: 0 }
+    }
+
+    fn skip_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
+    fn next(&mut self) -> Option<(usize, char)> {
+        loop {
+            let at = self.at;
+            let c = self.code[at..].chars().next()?;
+            self.at += c.len_utf8();
+            if c != '\'' && c != '"' {
+                return Some((at, c));
+            }
+            let mut escaped = false;
+            for letter in self.code[self.at..].chars() {
+                self.at += letter.len_utf8();
+                match letter {
+                    _ if escaped => escaped = false,
+                    '\\' => escaped = true,
+                    _ if letter == c => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, read};
+
+    fn check(template: &str, text: &str, nesting: usize) {
+        assert_eq!(read(template), Code { text: text.to_owned(), nesting }, "{template}");
+    }
+
+    #[test]
+    fn nothing_is_given_a_name_unseen() {
+        let same = |template: &str, nesting| check(template, template, nesting);
+        check("{% set n.a = 1 -%} x", "{% set n.a =( 1 )|evomerge_kept -%} x", 7);
+        check("{%-set(n.a, b)=x, 'a=%}' -%}", "{%-set(n.a, b)=(x, 'a=%}' )|evomerge_kept -%}", 9);
+        check("{% set a = n.b %}", "{% set a =( n.b )|evomerge_named %}", 6);
+        same("{% set n.a %}text{% endset %}", 9);
+        same("{% raw %}{% set n.a = 1 %}{% endraw %}", 5);
+        same("{# {% set n.a = 1 %} #}", 1);
+        same("{{ {'a': {'b': 1}} }} {{ '}}' ~ \"{{\\\"\" }}", 9);
+        same("{{ not x and y if z else [1, 2, 3] }}", 8);
+        same("{% if", 4);
+        same("text, {but} no code", 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! A data set of the hub in a directory: which part of it is meant, which files are of which split.
+
+use super::files::{BySplit, by_split, named};
+use merge_core::{
+    error::{Error, Result},
+    file,
+    recipe::known_names,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{collections::BTreeMap, path::Path};
+
+/// What `README.md` says between its first two lines of `---`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Card {
+    configs: Vec<Part>,
+}
+
+/// A part of a data set.
+#[derive(Debug, Deserialize)]
+struct Part {
+    config_name: String,
+    #[serde(default)]
+    default: bool,
+    #[serde(default)]
+    data_files: Option<Files>,
+    #[serde(default)]
+    data_dir: Option<String>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Files {
+    Splits(Vec<OfSplit>),
+    Train(Patterns),
+}
+
+#[derive(Debug, Deserialize)]
+struct OfSplit {
+    split: String,
+    path: Patterns,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Patterns {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// Says nothing of how documents are read.
+const SILENT: [&str; 4] = ["version", "description", "features", "license"];
+
+/// The files of a data set, or of a part of it, by split.
+pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
+    let readme = dir.join("README.md");
+    let card = if readme.is_file() { card(&readme)? } else { Card::default() };
+    let Some(part) = part(&card, name).map_err(|e| e.at(dir.display()))? else { return by_split(dir, None) };
+    if let Some(key) = part.rest.keys().find(|key| !SILENT.contains(&key.as_str())) {
+        return Err(Error::user(format!("{}: configs: `{key}` is not supported", readme.display()))
+            .hint("name the files in the task: `dataset_path: json`, `csv` or `parquet` with `data_files`"));
+    }
+    let within = part.data_dir.as_ref().map_or_else(|| dir.to_owned(), |inner| dir.join(inner));
+    let files = |patterns: &Patterns| -> Result<Vec<_>> {
+        let patterns = match patterns {
+            Patterns::One(pattern) => std::slice::from_ref(pattern),
+            Patterns::Several(patterns) => patterns,
+        };
+        let found = patterns.iter().map(|pattern| named(&readme, Some(&within), pattern));
+        Ok(found.collect::<Result<Vec<_>>>().map_err(|e| e.at(readme.display()))?.concat())
+    };
+    match &part.data_files {
+        None => by_split(&within, None),
+        Some(Files::Train(patterns)) => Ok(vec![("train".to_owned(), files(patterns)?)]),
+        Some(Files::Splits(splits)) => {
+            splits.iter().map(|OfSplit { split, path }| Ok((split.clone(), files(path)?))).collect()
+        }
+    }
+}
+
+/// The part of that name, or the one that is meant where none is named.
+fn part<'a>(card: &'a Card, name: Option<&str>) -> Result<Option<&'a Part>> {
+    let names = card.configs.iter().map(|part| part.config_name.as_str());
+    let Some(name) = name else {
+        let is_default = |part: &&Part| part.config_name == "default" || part.default;
+        return match &card.configs[..] {
+            [] => Ok(None),
+            [only] => Ok(Some(only)),
+            several => several.iter().find(is_default).map(Some).ok_or_else(|| {
+                let names = names.collect::<Vec<_>>().join("`, `");
+                Error::user("the data set has several parts").hint(format!("`dataset_name` names one of `{names}`"))
+            }),
+        };
+    };
+    match card.configs.iter().find(|part| part.config_name == name) {
+        None if card.configs.is_empty() && name == "default" => Ok(None),
+        None => {
+            let hint = if card.configs.is_empty() {
+                "it has no parts: remove `dataset_name`".to_owned()
+            } else {
+                known_names(name, "it has", names)
+            };
+            Err(Error::user(format!("the data set has no part `{name}`")).hint(hint))
+        }
+        found => Ok(found),
+    }
+}
+
+fn card(readme: &Path) -> Result<Card> {
+    let text = file::read_text(readme).map_err(|e| Error::io("read", readme, &e))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let block = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n"));
+    let Some((yaml, _)) = block.and_then(|block| block.split_once("\n---")) else { return Ok(Card::default()) };
+    serde_saphyr::from_str(yaml).map_err(|e| {
+        let what = e.to_string();
+        let what = what.lines().next().unwrap_or_default();
+        Error::user(format!("{}: the YAML at its top cannot be read: {what}", readme.display()))
+            .hint("name the files in the task: `dataset_path: json`, `csv` or `parquet` with `data_files`")
+    })
+}

@@ -1,0 +1,72 @@
+//! Documents in CSV: a header and rows; what looks like a number is one if it does in the whole column, and nothing is `null`.
+
+use super::{Row, row, unpack};
+use merge_core::error::{Error, Result};
+use serde_json::Value;
+use std::path::Path;
+
+/// How a file is written.
+#[derive(Clone, Debug)]
+pub(super) struct Form {
+    /// What stands between two columns.
+    pub(super) delimiter: u8,
+    /// The names of the columns, if the first line does not give them.
+    pub(super) names: Option<Vec<String>>,
+}
+
+/// Reads a file.
+pub(super) fn read(path: &Path, form: &Form, rows: &mut Vec<Row>) -> Result<()> {
+    let text = unpack::text(path)?;
+    let Form { delimiter, names } = form;
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(*delimiter)
+        .has_headers(names.is_none())
+        .flexible(false)
+        .from_reader(text.as_bytes());
+    let refuse = |e: csv::Error| {
+        let line = e.position().map_or_else(String::new, |position| format!(":{}", position.line()));
+        Error::user(format!("{}{line}: not CSV: {e}", path.display()))
+    };
+    let names: Vec<String> = match names {
+        Some(names) => names.clone(),
+        None => reader.headers().map_err(refuse)?.iter().map(str::to_owned).collect(),
+    };
+    if let Some((_, twice)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        return Err(Error::user(format!("{}: two columns are called `{twice}`", path.display()))
+            .hint("give each column a name of its own"));
+    }
+    let mut records = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(refuse)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        if record.len() != names.len() {
+            let message = format!("{}:{line}: {} columns, not {}", path.display(), record.len(), names.len());
+            return Err(Error::user(message).hint("each line has a value for each column"));
+        }
+        records.push((line, record));
+    }
+    let all = |column: usize, is: fn(&str) -> bool| {
+        records.iter().all(|(_, record)| record[column].is_empty() || is(&record[column]))
+    };
+    let kinds: Vec<_> = (0..names.len())
+        .map(|column| {
+            (
+                all(column, |text| text.parse::<i64>().is_ok()),
+                all(column, |text| text.parse().is_ok_and(f64::is_finite)),
+            )
+        })
+        .collect();
+    for (line, record) in &records {
+        let fields = names.iter().zip(record).zip(&kinds).map(|((name, text), (whole, number))| {
+            let value = match text.parse::<f64>() {
+                _ if text.is_empty() => Value::Null,
+                Ok(_) if *whole => text.parse::<i64>().map_or(Value::Null, Value::from),
+                Ok(x) if *number => Value::from(x),
+                _ => Value::from(text),
+            };
+            (name.clone(), value)
+        });
+        rows.push(row(&Value::Object(fields.collect()), format!("{}:{line}", path.display()))?);
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The text of a data file: unpacked if it is compressed, and in UTF-8.
+
+use super::place_after;
+use encoding_rs::{EUC_JP, SHIFT_JIS};
+use flate2::read::MultiGzDecoder;
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
+use std::{
+    io::{self, Read},
+    path::Path,
+};
+
+/// Most bytes of a file's documents: a small file may stand for a very large one.
+pub(super) const LARGEST: usize = 1 << 30;
+
+/// What a file begins with that is no text, what that is, and how it is unpacked.
+type Kind = (&'static [u8], &'static str, Option<Unpack>);
+type Unpack = fn(&[u8]) -> io::Result<Vec<u8>>;
+
+const KINDS: [Kind; 10] = [
+    (b"\x1f\x8b", "gzip", Some(gzip)),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", Some(zstd)),
+    (b"BZh", "bzip2", Some(bzip2)),
+    (b"\xfd7zXZ\0", "xz", None),
+    (b"PK\x03\x04", "zip", None),
+    (b"\x04\x22\x4d\x18", "LZ4", None),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip", None),
+    (b"PAR1", "Parquet", None),
+    (b"\xff\xfe", "UTF-16", None),
+    (b"\xfe\xff", "UTF-16", None),
+];
+
+/// The text of a file without a byte order mark.
+pub(super) fn text(path: &Path) -> Result<String> {
+    let mut bytes = file::read(path).map_err(|e| Error::io("read", path, &e))?;
+    let at = |e: Error| e.at(path.display());
+    if let Some((_, what, unpack)) = KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)) {
+        let Some(unpack) = unpack else { return Err(at(other(what))) };
+        bytes = unpack(&bytes).map_err(|e| {
+            // The library's words depend on how it is built.
+            let broken = || Error::user(format!("cannot be unpacked as {what}")).hint("download it again");
+            at(if e.kind() == io::ErrorKind::FileTooLarge { too_large() } else { broken() })
+        })?;
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let (bytes, place) = (error.as_bytes(), place_after(&error.as_bytes()[..valid]));
+        let is = |encoding: &'static encoding_rs::Encoding| {
+            encoding.decode_without_bom_handling_and_without_replacement(bytes).is_some()
+        };
+        let found = [EUC_JP, SHIFT_JIS].into_iter().find(|encoding| is(encoding));
+        let looks = found.map_or_else(String::new, |encoding| format!(", but looks like {}", encoding.name()));
+        Error::user(format!("{}:{place}: this is not UTF-8 text{looks}", path.display())).hint("save the file as UTF-8")
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(text) => text.to_owned(),
+        None => text,
+    })
+}
+
+/// What a file is that is something else than its task says.
+fn other(what: &str) -> Error {
+    let error = Error::user(format!("this is {what}, not text"));
+    match what {
+        "Parquet" => error.hint("say `dataset_path: parquet`"),
+        "UTF-16" => error.hint("save the file as UTF-8"),
+        _ => error.hint("unpack it, or compress it with gzip"),
+    }
+}
+
+pub(super) fn too_large() -> Error {
+    Error::user(format!("its documents have more than {} GB", LARGEST >> 30)).hint("divide it, or take a part of it")
+}
+
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    whole(MultiGzDecoder::new(bytes), LARGEST)
+}
+
+fn zstd(mut bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        let frame = ruzstd::decoding::StreamingDecoder::new(&mut bytes).map_err(io::Error::other)?;
+        all.extend(whole(frame, LARGEST - all.len())?);
+    }
+    Ok(all)
+}
+
+fn bzip2(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    whole(bzip2::read::MultiBzDecoder::new(bytes), LARGEST)
+}
+
+fn whole(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
