@@ -1,19 +1,53 @@
 //! How a search's answer was chosen, and what the scores seen on the way are worth.
 
-use crate::report;
+use crate::{
+    report::{self, Reported},
+    screen,
+};
+use evaluator::statistics::{Estimate, combined, share_interval};
 use merge_core::{
     error::Result,
-    evolve::{Entry, Finalist, Generation, Goal},
-    item::mean,
+    evolve::{Finalist, Generation, Goal, State},
 };
+use serde::Serialize;
+
+#[cfg(test)]
+mod tests;
+
+/// What a search that reports its lucky winner would claim of a task, and what the answer scores on items that nothing had used.
+///
+/// The two are of different items, and the first is the largest of many: that it is larger is what one expects.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Claim {
+    #[serde(skip)]
+    pub(crate) task: String,
+    /// The best score of a candidate that was ranked, on the search items of its generation.
+    pub(crate) search: f64,
+    /// Its interval, as if it had not been picked for being the largest; none of an estimate from anchors, or where scores are no
+    /// shares.
+    pub(crate) search_ci95: Option<[f64; 2]>,
+    /// How many items it is of.
+    pub(crate) search_items: usize,
+    /// How many scores it is the largest of.
+    pub(crate) of: usize,
+    /// The answer's score on report items.
+    pub(crate) report: f64,
+    /// Its interval.
+    pub(crate) report_ci95: Option<[f64; 2]>,
+    /// How many items it is of.
+    pub(crate) report_items: usize,
+    /// What was seen less what is reported.
+    pub(crate) gap: f64,
+    /// Its interval, by those of the two.
+    pub(crate) gap_ci95: Option<[f64; 2]>,
+}
 
 /// What people should know of the choice among finalists, the first of whom is the answer; `estimated` says that the scores seen
 /// in the search were estimates from anchors.
 pub(crate) fn lines(
     goals: &[Goal],
     finalists: &[Finalist],
-    winner: &Entry,
-    parents: &[Entry],
+    reported: &Reported<'_>,
     generations: &[Generation],
     estimated: bool,
 ) -> Result<Vec<String>> {
@@ -25,99 +59,89 @@ pub(crate) fn lines(
                 .to_owned(),
         );
     }
-    lines.push(format!("chose {} among {} finalists:", chosen.name, finalists.len()));
+    for goal in goals.iter().filter(|goal| goal.ranks() && goal.select.is_empty()) {
+        lines.push(format!(
+            "note: {} ranked candidates, but had no part in the choice: it has no select items",
+            goal.name
+        ));
+    }
+    lines.push(format!("chose {} among {}:", chosen.name, screen::counted(finalists.len(), "finalist")));
     for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
         let select = report::estimate(goal, &chosen.scores[position])?;
         let select = format!("{} {} on {} select items", goal.name, report::percent(&select), select.n);
         lines.push(if goal.report.is_empty() {
             format!("  {select}")
         } else {
-            let held_out = report::estimate(goal, &winner.scores[position])?;
+            let held_out = report::estimate(goal, &reported.winner.scores[position])?;
             let percent = report::percent(&held_out);
             format!("  {select}, then {percent} on {} report items, which nothing had used", held_out.n)
         });
     }
-    let best_parent = report::best_parent(parents, goals);
-    for (goal, difference) in report::differences(winner, best_parent, goals) {
-        if difference.ci95[0] <= 0.0 && difference.ci95[1] >= 0.0 {
-            lines.push(format!("  no difference to the best parent, {}, is proved on {}", best_parent.name, goal.name));
-        }
-    }
-    for (name, best, held_out) in claims(goals, winner, generations) {
-        let (best, held_out) = (100.0 * best, 100.0 * held_out);
-        let luck = best - held_out;
-        let (seen, was) = if estimated { ("estimated", "luck and the estimate's error") } else { ("seen", "luck") };
-        lines.push(format!("  the best {name} {seen} in the search was {best:.1}, on report items it is {held_out:.1}: {luck:.1} points were {was}"));
-    }
+    lines.extend(claims(goals, reported, generations, estimated).iter().map(|claim| claim.line(estimated)));
     Ok(lines)
 }
 
-/// What a search that reports its lucky winner would claim: for each task that it ranked by and is reported on, the best score
-/// of a candidate on the items of its generation, and what the answer scores on report items.
-pub(crate) fn claims(goals: &[Goal], winner: &Entry, generations: &[Generation]) -> Vec<(String, f64, f64)> {
+/// For each task that the search ranked by and is reported on, what was seen and what is.
+pub(crate) fn claims(
+    goals: &[Goal],
+    reported: &Reported<'_>,
+    generations: &[Generation],
+    estimated: bool,
+) -> Vec<Claim> {
     let both = |goal: &Goal| goal.ranks() && !goal.report.is_empty();
     let claim = |(position, goal): (usize, &Goal)| {
-        let candidates = generations.iter().flat_map(|generation| &generation.candidates);
-        let best = candidates.filter_map(|candidate| candidate.goals[position]).reduce(f64::max)?;
-        Some((goal.name.clone(), best, mean(&winner.scores[position])?))
+        let seen: Vec<(f64, usize)> = generations.iter().flat_map(|generation| seen(generation, position)).collect();
+        let (search, search_items) = seen.iter().copied().rev().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        let search_ci95 = if estimated { None } else { share_interval(search, search_items) };
+        let held_out: Estimate = report::estimate(goal, &reported.winner.scores[position]).ok()?;
+        let both = search_ci95.zip(held_out.ci95);
+        Some(Claim {
+            task: goal.name.clone(),
+            search,
+            search_ci95,
+            search_items,
+            of: seen.len(),
+            report: held_out.value,
+            report_ci95: held_out.ci95,
+            report_items: held_out.n,
+            gap: search - held_out.value,
+            gap_ci95: both.map(|(seen, is)| combined(&[(1.0, search, seen), (-1.0, held_out.value, is)])),
+        })
     };
     goals.iter().enumerate().filter(|(_, goal)| both(goal)).filter_map(claim).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use merge_core::{
-        evolve::{Candidate, State},
-        item::ItemScore,
-        search::Items,
-    };
+/// The scores of a generation's candidates on all of its items of a goal, each with their number: who fell out of a race had fewer.
+fn seen(generation: &Generation, position: usize) -> impl Iterator<Item = (f64, usize)> {
+    let rung = |state: &State| if let State::Ranked { rung } = state { Some(*rung) } else { None };
+    let last = generation.candidates.iter().filter_map(|candidate| rung(&candidate.state)).max();
+    let whole = generation.candidates.iter().filter(move |candidate| rung(&candidate.state) == last && last.is_some());
+    whole.filter_map(move |candidate| Some((candidate.goals[position]?, generation.items[position])))
+}
 
-    /// What is said of luck, of an answer that has half of its report items right.
-    fn check(estimated: bool, expected: &str) {
-        let scores = |values: &[f64]| {
-            vec![values.iter().map(|value| ItemScore { value: *value, tokens: 0, truncated: false }).collect()]
-        };
-        let goal = Goal { name: "sums".to_owned(), weight: 1.0, items: Items { from: 2, to: 2 }, ..Goal::default() };
-        let entry = |name: &str, values: &[f64]| Entry { name: name.to_owned(), scores: scores(values) };
-        let finalist = Finalist {
-            name: "the mean".to_owned(),
-            genome: vec![0.5],
-            recipe: String::new(),
-            fitness: 0.5,
-            violation: 0.0,
-            costs: Vec::new(),
-            on_front: true,
-            scores: scores(&[1.0, 0.0]),
-        };
-        let candidate = Candidate {
-            genome: vec![0.5],
-            state: State::Ranked { rung: 0 },
-            fitness: Some(0.75),
-            goals: vec![Some(0.75)],
-            costs: Vec::new(),
-        };
-        let generation = Generation {
-            candidates: vec![candidate],
-            items: vec![2],
-            level: 0,
-            grows: false,
-            evaluations: 2,
-            tokens: 0,
-            mean: None,
-            sigma: None,
-        };
-        let items = [[7; 16], [9; 16]].map(merge_core::item::ItemId).to_vec();
-        let goals = [Goal { report: items.clone(), select: items, ..goal }];
-        let (winner, parent) = (entry("evolved", &[1.0, 0.0]), entry("a", &[0.0, 0.0]));
-        let said = lines(&goals, &[finalist], &winner, &[parent], &[generation], estimated).unwrap();
-        assert_eq!(said.last().unwrap(), expected);
-    }
-
-    #[test]
-    fn an_estimate_is_called_one() {
-        let rest = "in the search was 75.0, on report items it is 50.0: 25.0 points were";
-        check(false, &format!("  the best sums seen {rest} luck"));
-        check(true, &format!("  the best sums estimated {rest} luck and the estimate's error"));
+impl Claim {
+    /// What was seen, what is, and no more than that proves.
+    fn line(&self, estimated: bool) -> String {
+        let Self { task, search, search_ci95, search_items, of, report, report_ci95, report_items, .. } = self;
+        let is = report::percent_of(*report, *report_ci95);
+        let is = format!("the largest of {of}; the answer has {is} on {report_items} report items");
+        if estimated {
+            let seen = format!("  the best {task} estimated in the search was {:.1}%, {is}", 100.0 * search);
+            return format!("{seen}: estimates grow too good as a search fits its anchors");
+        }
+        let seen = report::percent_of(*search, *search_ci95);
+        let seen = format!("  the best {task} seen in the search was {seen} on {search_items} search items, {is}");
+        let gap = 100.0 * self.gap;
+        match self.gap_ci95.map(|ci95| ci95.map(|bound| 100.0 * bound)) {
+            Some([low, high]) if low > 0.0 => {
+                format!("{seen}: {gap:.1} [{low:.1}, {high:.1}] points too many, by luck or easier items")
+            }
+            Some([low, high]) if high < 0.0 => {
+                let (gap, less, more) = (-gap, -high, -low);
+                format!("{seen}: {gap:.1} [{less:.1}, {more:.1}] points more, by easier items or a better model")
+            }
+            Some(_) => format!("{seen}: no difference between the two is proved"),
+            None => seen,
+        }
     }
 }

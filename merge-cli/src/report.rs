@@ -1,11 +1,15 @@
 //! Results as people and programs read them: a table with intervals, and `result.json`.
 
+use crate::{
+    judgement::{Judgement, Rival},
+    screen,
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::{Error, Result},
-    evolve::{self, Entry, Findings, Goal},
-    item::ItemScore,
+    evolve::{Ending, Entry, Findings, Goal},
+    item::{ItemScore, mean},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,111 +29,146 @@ struct TaskScore {
     estimate: Estimate,
 }
 
+/// Who is reported, each with its scores on report items.
+#[derive(Clone, Copy)]
+pub(crate) struct Reported<'a> {
+    /// The models merged, and their base.
+    pub(crate) parents: &'a [Entry],
+    /// What the answer must beat.
+    pub(crate) baselines: &'a [Entry],
+    /// The answer.
+    pub(crate) winner: &'a Entry,
+}
+
+impl<'a> Reported<'a> {
+    pub(crate) fn of_findings(found: &'a Findings) -> Self {
+        Self { parents: &found.parents, baselines: &found.baselines, winner: &found.winner.1 }
+    }
+
+    pub(crate) fn of_ending(ending: &'a Ending) -> Self {
+        Self { parents: &ending.parents, baselines: &ending.baselines, winner: &ending.winner }
+    }
+
+    /// Everyone with its group, in the order of tables.
+    pub(crate) fn entries(self) -> impl Iterator<Item = (&'static str, &'a Entry)> {
+        let parents = self.parents.iter().map(|entry| ("parent", entry));
+        let baselines = self.baselines.iter().map(|entry| ("baseline", entry));
+        parents.chain(baselines).chain([("evolved", self.winner)])
+    }
+}
+
 /// A model's scores with their intervals.
 ///
-/// Fails if a task has fewer than two items, since nothing is said without an interval.
+/// Fails if a task has no items, since nothing is said without an interval.
 pub(crate) fn entry(entry: &Entry, goals: &[Goal]) -> Result<Scored> {
-    let score = |(goal, scores): (&Goal, &Vec<ItemScore>)| {
-        let metric = goal.metric.clone();
-        Ok((goal.name.clone(), TaskScore { metric, estimate: estimate(goal, scores)? }))
+    let score = |position: usize| {
+        let goal = &goals[position];
+        let estimate = estimate(goal, &entry.scores[position])?;
+        Ok((goal.name.clone(), TaskScore { metric: goal.metric.clone(), estimate }))
     };
-    let scores = reported(goals, entry).map(score).collect::<Result<_>>()?;
+    let scores = positions(goals).map(score).collect::<Result<_>>()?;
     Ok(Scored { name: entry.name.clone(), scores })
 }
 
 /// All of `result.json`; `study` is what the caller knows of the search.
-pub(crate) fn result(findings: &Findings, goals: &[Goal], study: &Value) -> Result<Value> {
+pub(crate) fn result(reported: &Reported<'_>, goals: &[Goal], study: &Value) -> Result<Value> {
     let all = |entries: &[Entry]| entries.iter().map(|e| entry(e, goals)).collect::<Result<Vec<_>>>();
-    let (winner, parents, baselines) = (&findings.winner.1, &findings.parents, &findings.baselines);
+    let judgement = Judgement::of(goals, reported);
     let mut study = study.clone();
-    let best = best_parent(parents, goals);
-    study["best_parent"] = json!(best.name);
-    study["differences_to_best_parent"] = differences(winner, best, goals)
-        .into_iter()
-        .map(|(goal, difference)| (goal.name.clone(), json!(difference)))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    Ok(
-        json!({ "winner": entry(winner, goals)?, "parents": all(parents)?, "baselines": all(baselines)?, "study": study }),
-    )
+    let of_tasks = |value: &dyn Fn(&Rival) -> Value| -> Value {
+        let tasks = judgement.tasks.iter().map(|task| (task.task.clone(), value(&task.best_parent)));
+        tasks.collect::<serde_json::Map<_, _>>().into()
+    };
+    study["best_parents"] = of_tasks(&|parent| json!(parent.name));
+    study["differences_to_best_parent"] = of_tasks(&|parent| json!(parent.difference));
+    let (winner, parents) = (entry(reported.winner, goals)?, all(reported.parents)?);
+    let baselines = all(reported.baselines)?;
+    Ok(json!({ "winner": winner, "parents": parents, "baselines": baselines, "verdict": judgement, "study": study }))
 }
 
-/// JSON as it is printed and written.
-pub(crate) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("results are plain data")
+pub(crate) use crate::screen::json;
+
+/// The numbers of the goals that are reported.
+pub(crate) fn positions(goals: &[Goal]) -> impl Iterator<Item = usize> {
+    goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).map(|(position, _)| position)
 }
 
-/// The parent with the best fitness on report items; the first of them if several have it.
-pub(crate) fn best_parent<'a>(parents: &'a [Entry], goals: &[Goal]) -> &'a Entry {
-    let fitness = |entry: &Entry| evolve::fitness(goals, &entry.scores);
-    parents.iter().rev().max_by(|a, b| fitness(a).total_cmp(&fitness(b))).expect("a recipe has a model")
+/// The parent with the best score on the report items of a goal; the first of them if several have it.
+///
+/// It is picked by the items that it is then compared on, so its luck on them is held against the answer: the difference to the
+/// best of several parents that are equally good is expected to be a little too small, and never too large.
+pub(crate) fn best_parent(parents: &[Entry], position: usize) -> &Entry {
+    let score = |entry: &Entry| mean(&entry.scores[position]).unwrap_or(f64::NEG_INFINITY);
+    parents.iter().rev().max_by(|a, b| score(a).total_cmp(&score(b))).expect("a recipe has a model")
 }
 
-/// A table of models, group by group: a column for each task and one for the paired difference to a model.
-pub(crate) fn table(goals: &[Goal], groups: &[&[Entry]], reference: Option<&Entry>) -> Result<String> {
+/// A table of all who are reported: a column for each task and, where it was maximised, one for the paired difference to the
+/// parent that is best on it.
+pub(crate) fn table(goals: &[Goal], reported: &Reported<'_>) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec![String::new()];
-    let columns = || goals.iter().filter(|goal| !goal.report.is_empty());
-    for goal in columns() {
+    let columns = || positions(goals).map(|position| (position, &goals[position]));
+    for (position, goal) in columns() {
         header.push(format!("{}\n{} % [95% CI]", goal.name, goal.metric));
-        if reference.is_some() && goal.weight > 0.0 {
-            header.push("difference to\nbest parent".to_owned());
+        if goal.weight > 0.0 {
+            header.push(format!("difference to the\nbest parent, {}", best_parent(reported.parents, position).name));
         }
     }
     table.set_header(header);
-    for entry in groups.iter().copied().flatten() {
+    for (_, entry) in reported.entries() {
         let mut row = vec![Cell::new(&entry.name)];
-        let reference = reference.map(|reference| reported(goals, reference));
-        let mut reference = reference.into_iter().flatten();
-        for (goal, scores) in reported(goals, entry) {
-            let Estimate { value, ci95: [low, high], .. } = estimate(goal, scores)?;
-            let text = format!("{:.1} [{:.1}, {:.1}]", 100.0 * value, 100.0 * low, 100.0 * high);
-            row.push(Cell::new(text).set_alignment(CellAlignment::Right));
-            let reference = reference.next().filter(|_| goal.weight > 0.0);
-            row.extend(
-                reference.map(|(_, other)| Cell::new(versus(scores, other)).set_alignment(CellAlignment::Right)),
-            );
+        let mut push = |text: String| row.push(Cell::new(text).set_alignment(CellAlignment::Right));
+        for (position, goal) in columns() {
+            push(percent(&estimate(goal, &entry.scores[position])?).replace('%', ""));
+            if goal.weight > 0.0 {
+                push(difference_to_best(reported, entry, position).map_or_else(|| "—".to_owned(), |d| points(&d)));
+            }
         }
         table.add_row(row);
     }
-    let items: Vec<String> = columns().map(|goal| format!("{} on {} items", goal.name, goal.report.len())).collect();
+    let items: Vec<String> =
+        columns().map(|(_, goal)| format!("{} on {}", goal.name, screen::counted(goal.report.len(), "item"))).collect();
     Ok(format!("{table}\n{}", items.join(", ")))
+}
+
+/// A model less the parent that is best on a task, item by item; nothing of that parent itself.
+pub(crate) fn difference_to_best(reported: &Reported<'_>, entry: &Entry, position: usize) -> Option<PairedDifference> {
+    let best = best_parent(reported.parents, position);
+    let [a, b] = [entry, best].map(|entry| values(&entry.scores[position]));
+    if std::ptr::eq(entry, best) { None } else { PairedDifference::of(&a, &b) }
 }
 
 /// `58.2% [53.8, 62.5]`.
 pub(crate) fn percent(estimate: &Estimate) -> String {
-    let [low, high] = estimate.ci95;
-    format!("{:.1}% [{:.1}, {:.1}]", 100.0 * estimate.value, 100.0 * low, 100.0 * high)
+    percent_of(estimate.value, estimate.ci95)
 }
 
-/// A goal's score with its interval. Fails if it has fewer than two items.
+/// The same of a score that is no estimate of its own.
+pub(crate) fn percent_of(value: f64, ci95: Option<[f64; 2]>) -> String {
+    let ci95 = ci95.map(|ci95| ci95.map(|bound| format!("{:.1}", 100.0 * bound)));
+    format!("{:.1}% {}", 100.0 * value, bracketed(ci95))
+}
+
+/// `+39.0 [+34.4, +43.6]`, in points of a hundred.
+pub(crate) fn points(difference: &PairedDifference) -> String {
+    let ci95 = difference.ci95.map(|ci95| ci95.map(|bound| format!("{:+.1}", 100.0 * bound)));
+    format!("{:+.1} {}", 100.0 * difference.value, bracketed(ci95))
+}
+
+/// A p-value.
+pub(crate) fn probability(p: f64) -> String {
+    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
+/// An interval; where there is none, that is said in its place.
+fn bracketed(ci95: Option<[String; 2]>) -> String {
+    ci95.map_or_else(|| "[no interval]".to_owned(), |[low, high]| format!("[{low}, {high}]"))
+}
+
+/// A goal's score with its interval. Fails if it has no items.
 pub(crate) fn estimate(goal: &Goal, scores: &[ItemScore]) -> Result<Estimate> {
-    let few = || Error::user(format!("task {} has {} items: too few for an interval", goal.name, scores.len()));
-    Estimate::of(&values(scores)).ok_or_else(few)
-}
-
-/// The paired differences of two models on the goals of a search.
-pub(crate) fn differences<'g>(a: &'g Entry, b: &'g Entry, goals: &'g [Goal]) -> Vec<(&'g Goal, PairedDifference)> {
-    let paired = reported(goals, a).zip(reported(goals, b)).filter(|((goal, _), _)| goal.weight > 0.0);
-    paired.filter_map(|((goal, a), (_, b))| Some((goal, PairedDifference::of(&values(a), &values(b))?))).collect()
-}
-
-/// The goals that are reported, with a model's scores.
-pub(crate) fn reported<'a>(
-    goals: &'a [Goal],
-    entry: &'a Entry,
-) -> impl Iterator<Item = (&'a Goal, &'a Vec<ItemScore>)> {
-    goals.iter().zip(&entry.scores).filter(|(goal, _)| !goal.report.is_empty())
-}
-
-fn versus(scores: &[ItemScore], reference: &[ItemScore]) -> String {
-    match PairedDifference::of(&values(scores), &values(reference)) {
-        Some(d) if scores != reference => {
-            format!("{:+.1} [{:+.1}, {:+.1}]", 100.0 * d.value, 100.0 * d.ci95[0], 100.0 * d.ci95[1])
-        }
-        _ => "—".to_owned(),
-    }
+    Estimate::of(&values(scores)).ok_or_else(|| Error::user(format!("task {} has no items", goal.name)))
 }
 
 /// The values of scores.

@@ -1,6 +1,7 @@
 //! How a search went: its generations in a few numbers each, what it weighed against what, and how its front grew.
 
-use evaluator::statistics::normal_interval;
+use crate::report;
+use evaluator::statistics::{Estimate, normal_interval};
 use merge_core::evolve::{About, Candidate, Finalist, Generation, Goal, State, front, hypervolume};
 use merge_core::item::ItemScore;
 use serde::Serialize;
@@ -115,6 +116,14 @@ pub(super) fn objectives(about: &About) -> Vec<Objective> {
     tasks.chain(costs).collect()
 }
 
+/// What a finalist may be picked by: the tasks that it was chosen by, and what is kept small.
+pub(super) fn choosable(about: &About) -> Vec<Objective> {
+    let chosen = about.goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty());
+    let tasks =
+        chosen.map(|(place, goal)| Objective { name: goal.name.clone(), minimised: false, axis: Axis::Task(place) });
+    tasks.chain(objectives(about).into_iter().filter(|one| one.minimised)).collect()
+}
+
 impl Objective {
     /// Of a candidate, in its own unit; nothing if it was not ranked.
     pub(super) fn of(&self, candidate: &Candidate) -> Option<f64> {
@@ -136,6 +145,14 @@ impl Objective {
         match self.axis {
             Axis::Task(place) => finalist.scores.get(place).and_then(mean),
             Axis::Cost(place) => finalist.costs.get(place).copied(),
+        }
+    }
+
+    /// Of a finalist on select items, with its interval, if it is a task's.
+    pub(super) fn estimate(&self, finalist: &Finalist) -> Option<Estimate> {
+        match self.axis {
+            Axis::Task(place) => Estimate::of(&report::values(finalist.scores.get(place)?)),
+            Axis::Cost(_) => None,
         }
     }
 

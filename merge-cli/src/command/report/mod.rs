@@ -13,12 +13,12 @@ mod text;
 mod weights;
 
 use self::summary::Summary;
-use crate::{args::Report as Args, report, screen};
+use crate::{args::Report as Args, command::search::gone, report, screen};
 use merge_core::{
     error::{Error, Result},
-    evolve::{self, Point, Record},
+    evolve::{self, Curves, Record},
     export,
-    store::Store,
+    store::{Lost, Store},
 };
 use std::{
     fs,
@@ -33,14 +33,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(file) = &args.html {
         check_place(file)?;
     }
-    let store = Store::open(&directory.join("study"))?;
-    let record = read(&store, &directory)?;
+    let study = Recorded::read(&directory)?;
     if let Some(wanted) = &args.pick {
-        return pick::run(args, wanted, &record, &store, &directory);
+        return pick::run(args, wanted, &study, &directory);
     }
     // The table of the end is drawn from the scores themselves.
-    let table = text::table(&record)?;
-    let summary = Summary::of(record)?;
+    let table = text::table(&study.record)?;
+    if let Some(lost) = study.lost()? {
+        let place = directory.join("study");
+        screen::say(&format!("note: {}; the same search again computes them again", gone(&place, lost)));
+    }
+    let summary = Summary::of(study)?;
     if args.json {
         screen::data(&report::json(&summary));
     } else {
@@ -70,13 +73,12 @@ pub(crate) fn page_of(name: &str, study: &Path) -> Result<String> {
     let Found::Study(directory) = find(study)? else {
         return Err(Error::user(format!("{name}: these are several studies, each of which has a page of its own")));
     };
-    let store = Store::open(&directory.join("study"))?;
-    Ok(html::page(name, &Summary::of(read(&store, &directory)?)?))
+    Ok(html::page(name, &Summary::of(Recorded::read(&directory)?)?))
 }
 
 /// A search as it runs, drawn, if there is something to draw yet.
-pub(crate) fn live(curve: &[Point]) -> Option<String> {
-    html::live(curve)
+pub(crate) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
+    html::live(curves, models, width)
 }
 
 /// What is in a directory.
@@ -117,8 +119,38 @@ fn find(directory: &Path) -> Result<Found> {
     })
 }
 
-fn read(store: &Store, directory: &Path) -> Result<Record> {
-    evolve::record(store).map_err(|e| e.at(directory.display()))
+/// What is known of a study.
+struct Recorded {
+    record: Record,
+    /// Its store; none while a search holds it, which has let others read the record.
+    store: Option<Store>,
+}
+
+impl Recorded {
+    fn read(directory: &Path) -> Result<Self> {
+        let place = directory.join("study");
+        let store = Store::open_unless_held(&place)?;
+        let record = match &store {
+            Some(store) => evolve::record(store).map(Some),
+            None => evolve::snapshot(&place),
+        };
+        let begun = || {
+            Error::user(format!("{}: a search has just begun there, and has told nothing yet", directory.display()))
+                .hint("try again in a moment")
+        };
+        let lost = store.as_ref().map(Store::lost).transpose()?.flatten();
+        let record = record.map_err(|e| match lost {
+            Some(lost) => Error::user(gone(&place, lost))
+                .hint("run the same search again: it is known by its mark, and computes them again"),
+            None => e.at(directory.display()),
+        });
+        Ok(Self { record: record?.ok_or_else(begun)?, store })
+    }
+
+    /// What of it is gone.
+    fn lost(&self) -> Result<Option<Lost>> {
+        Ok(self.store.as_ref().map(Store::lost).transpose()?.flatten())
+    }
 }
 
 /// Refuses, before anything is shown, a file that cannot be written.

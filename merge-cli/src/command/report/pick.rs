@@ -1,41 +1,54 @@
 //! Another member of the front, by weights given afterwards.
 
-use super::curve::{self, Objective};
+use super::{
+    Recorded,
+    curve::{self, Objective},
+};
 use crate::{args::Report as Args, command::search::SEARCH_FILE, report, screen};
 use merge_core::{
     error::{Error, Result, did_you_mean},
-    evolve::{Finalist, Record},
+    evolve::{About, Finalist},
     export,
     recipe::Recipe,
+    search::Cost,
     store::Store,
 };
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Says which member of the front has the largest sum, and writes its recipe if that is wanted.
-pub(super) fn run(args: &Args, wanted: &str, record: &Record, store: &Store, directory: &Path) -> Result<()> {
-    let objectives = curve::objectives(&record.about);
-    let weights = weights(wanted, &objectives)?;
-    let not_done = || {
-        Error::user(format!("{}: the study is not done, so there is nothing to pick from", directory.display()))
-            .hint("go on with `evomerge search`")
+pub(super) fn run(args: &Args, wanted: &str, study: &Recorded, directory: &Path) -> Result<()> {
+    let record = &study.record;
+    let objectives = curve::choosable(&record.about);
+    let weights = weights(wanted, &objectives, &record.about)?;
+    let not_done = |hint: &str| {
+        let error =
+            Error::user(format!("{}: the study is not done, so there is nothing to pick from", directory.display()));
+        error.hint(hint)
     };
-    let ending = record.ending.as_ref().ok_or_else(not_done)?;
+    let store = study.store.as_ref().ok_or_else(|| not_done("a search is running there: wait until it ends"))?;
+    let ending = record.ending.as_ref().ok_or_else(|| not_done("go on with `evomerge search`"))?;
     // Those that keep to the constraints, if any does.
     let least = ending.finalists.iter().map(|one| one.violation).fold(f64::INFINITY, f64::min);
     let kept = ending.finalists.iter().filter(|one| one.on_front && one.violation <= least);
     let scored: Vec<(f64, &Finalist)> = kept.filter_map(|one| Some((sum(one, &weights)?, one))).collect();
     // Of equals the first.
     let picked = scored.iter().rev().max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let nobody = || Error::user(format!("{}: no finalist has select items to be picked by", directory.display()));
+    let nobody = || Error::user(format!("{}: its record has no finalist with these scores", directory.display()));
     let (sum, picked) = picked.copied().ok_or_else(nobody)?;
     let values = || objectives.iter().filter_map(|one| Some((one, one.of_finalist(picked)?)));
     if args.json {
+        let estimates = values().filter_map(|(one, _)| Some((one.name.clone(), json!(one.estimate(picked)?))));
+        let estimates: Map<String, Value> = estimates.collect();
         let values: Map<String, Value> = values().map(|(one, value)| (one.name.clone(), json!(value))).collect();
-        let said = json!({ "name": picked.name, "sum": sum, "values": values, "genome": picked.genome, "recipe": picked.recipe });
+        let said = json!({ "name": picked.name, "sum": sum, "values": values, "estimates": estimates, "genome": picked.genome, "recipe": picked.recipe });
         screen::data(&report::json(&said));
     } else {
-        let values: Vec<String> = values().map(|(one, value)| format!("{} {}", one.name, one.show(value))).collect();
+        let shown = |one: &Objective, value: f64| match one.estimate(picked) {
+            Some(estimate) => format!("{} on {} items", report::percent(&estimate), estimate.n),
+            None => one.show(value),
+        };
+        let values: Vec<String> = values().map(|(one, value)| format!("{} {}", one.name, shown(one, value))).collect();
         screen::data(&format!(
             "{} of {} on the front, on select items: {}",
             picked.name,
@@ -53,7 +66,7 @@ pub(super) fn run(args: &Args, wanted: &str, record: &Record, store: &Store, dir
 }
 
 /// Reads `math=1,layers=-0.01`.
-fn weights<'a>(text: &str, objectives: &'a [Objective]) -> Result<Vec<(&'a Objective, f64)>> {
+fn weights<'a>(text: &str, objectives: &'a [Objective], about: &About) -> Result<Vec<(&'a Objective, f64)>> {
     let known = || objectives.iter().map(|objective| objective.name.as_str());
     let part = |part: &str| {
         let wrong = |what: String| Error::user(format!("--pick: {what}"));
@@ -68,11 +81,18 @@ fn weights<'a>(text: &str, objectives: &'a [Objective]) -> Result<Vec<(&'a Objec
             .ok_or_else(|| wrong(format!("`{weight}` is no number")).hint("write a number, such as 0.5"))?;
         let found = objectives.iter().find(|objective| objective.name == name.trim());
         let found = found.ok_or_else(|| {
-            let hint = match did_you_mean(name.trim(), known()) {
+            let name = name.trim();
+            let no_items = about.goals.iter().any(|goal| goal.name == name && goal.ranks());
+            let weighed = format!("it weighs {}", known().collect::<Vec<_>>().join(", "));
+            let hint = match did_you_mean(name, known()) {
+                _ if no_items => format!("the task has no select items, on which finalists are scored; {weighed}"),
+                _ if serde_json::from_value::<Cost>(json!(name)).is_ok() => {
+                    format!("a search weighs it with `minimise: [{{what: {name}}}]` in its file; {weighed}")
+                }
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("it weighs {}", known().collect::<Vec<_>>().join(", ")),
+                None => weighed,
             };
-            wrong(format!("the study does not weigh `{}`", name.trim())).hint(hint)
+            wrong(format!("the study does not weigh `{name}`")).hint(hint)
         })?;
         Ok((found, weight))
     };
@@ -118,12 +138,22 @@ mod tests {
         }
     }
 
+    /// A study of one task and one cost, and another task that only ranks.
+    fn studied() -> About {
+        let mut about = about();
+        about.goals[0].select = vec![merge_core::item::ItemId([1; 16])];
+        let ranks = merge_core::evolve::Goal { name: "likelihood".to_owned(), ..about.goals[0].clone() };
+        about.goals.push(merge_core::evolve::Goal { select: Vec::new(), ..ranks });
+        about
+    }
+
     #[test]
     fn weights_pick_between_good_and_small() {
-        let objectives = curve::objectives(&about());
+        let about = studied();
+        let objectives = curve::choosable(&about);
         let (good, small) = (finalist(0.8, 12.0), finalist(0.6, 6.0));
         let better = |text: &str| {
-            let weights = weights(text, &objectives).unwrap();
+            let weights = weights(text, &objectives, &about).unwrap();
             sum(&good, &weights) > sum(&small, &weights)
         };
         assert!(better("sums=1") && better("sums=1,layers=-0.01") && !better("sums=1, layers=-0.1"));
@@ -131,10 +161,20 @@ mod tests {
 
     #[test]
     fn weights_that_say_nothing_are_refused() {
-        let objectives = curve::objectives(&about());
-        let refused = |text: &str| weights(text, &objectives).unwrap_err().to_string();
-        assert_eq!(refused("sum=1"), "--pick: the study does not weigh `sum`");
-        assert_eq!(refused("sums"), "--pick: `sums` has no weight");
-        assert_eq!(refused("sums=much"), "--pick: `much` is no number");
+        let about = studied();
+        let objectives = curve::choosable(&about);
+        let check = |text: &str, error: &str, hint: &str| {
+            let refused = weights(text, &objectives, &about).unwrap_err();
+            assert_eq!((refused.to_string().as_str(), refused.advice()), (error, Some(hint)));
+        };
+        check("sum=1", "--pick: the study does not weigh `sum`", "did you mean `sums`?");
+        check("x=1", "--pick: the study does not weigh `x`", "it weighs sums, layers");
+        let hint = "the task has no select items, on which finalists are scored; it weighs sums, layers";
+        check("likelihood=1", "--pick: the study does not weigh `likelihood`", hint);
+        let hint = "a search weighs it with `minimise: [{what: tokens}]` in its file; it weighs sums, layers";
+        check("tokens=-1", "--pick: the study does not weigh `tokens`", hint);
+        let hint = "write names with their weights, such as math=1,layers=-0.01";
+        check("sums", "--pick: `sums` has no weight", hint);
+        check("sums=much", "--pick: `much` is no number", "write a number, such as 0.5");
     }
 }

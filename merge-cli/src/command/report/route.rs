@@ -1,5 +1,6 @@
 //! The way of the hidden state through the layers of the sources.
 
+use crate::screen;
 use merge_core::{recipe::Recipe, sources::short};
 use serde::Serialize;
 
@@ -56,11 +57,11 @@ impl Route {
 
     /// A line for each run: the model, and its layers with their scales where these are not 1.
     pub(super) fn lines(&self) -> Vec<String> {
-        let width = self.sources.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let width = self.sources.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0);
         let line = |run: &Run| {
             let steps: Vec<String> =
                 run.steps.iter().map(|(layer, scale)| format!("{layer}{}", times(*scale))).collect();
-            format!("{:width$}  {}", self.sources[run.source].0, steps.join(" → "))
+            format!("{}  {}", screen::padded(&self.sources[run.source].0, width), steps.join(" → "))
         };
         self.runs.iter().map(line).collect()
     }

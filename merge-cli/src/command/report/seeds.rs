@@ -1,12 +1,12 @@
 //! Studies of one search with several seeds, a row for each.
 
-use super::{read, summary::Summary};
+use super::{
+    Recorded,
+    summary::{Summary, Task},
+};
 use crate::{args::Report as Args, report, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use merge_core::{
-    error::{Error, Result},
-    store::Store,
-};
+use merge_core::error::{Error, Result};
 use std::path::PathBuf;
 
 /// Shows them in short, or all of each as JSON.
@@ -16,10 +16,7 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
         return Err(Error::user(format!("{}: these are {} studies", args.study.display(), directories.len()))
             .hint(format!("give one of them, such as {first}")));
     }
-    let of = |directory: &PathBuf| {
-        let store = Store::open(&directory.join("study"))?;
-        Summary::of(read(&store, directory)?)
-    };
+    let of = |directory: &PathBuf| Summary::of(Recorded::read(directory)?);
     let all: Vec<Summary> = directories.iter().map(of).collect::<Result<_>>()?;
     if args.json {
         screen::data(&report::json(&all));
@@ -27,17 +24,23 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    let tasks: Vec<&str> = all[0].tasks.iter().filter(|task| task.report > 0).map(|task| task.name.as_str()).collect();
+    let tasks = || all[0].tasks.iter().filter(|task| task.report > 0);
     let fixed = ["seed", "generations", "item\nevaluations"].map(str::to_owned);
-    table.set_header(fixed.into_iter().chain(tasks.iter().map(|task| format!("{task}\nevolved % [95% CI]"))));
+    let header = |task: &Task| format!("{}, {} items\nevolved % [95% CI]\nless best parent", task.name, task.report);
+    table.set_header(fixed.into_iter().chain(tasks().map(header)));
     for one in &all {
         let evolved = one.table.iter().find(|row| row.group == "evolved");
-        let score = |task: &&str| match evolved.and_then(|row| row.scores.iter().find(|score| score.task == *task)) {
-            Some(score) => report::percent(&score.estimate),
-            None => "not done yet".to_owned(),
+        let score = |task: &Task| {
+            let found = evolved.and_then(|row| row.scores.iter().find(|score| score.task == task.name));
+            let Some(score) = found else {
+                return if one.running { "still running" } else { "not done yet" }.to_owned();
+            };
+            let (percent, best) = (report::percent(&score.estimate), &score.best_parent);
+            let less = score.difference_to_best_parent.as_ref().map(report::points);
+            less.map_or_else(|| percent.clone(), |less| format!("{percent}\n{less} to {best}"))
         };
         let numbers = [one.seed, one.convergence.len() as u64, one.costs.evolution as u64].map(screen::grouped);
-        let cells = numbers.into_iter().chain(tasks.iter().map(score));
+        let cells = numbers.into_iter().chain(tasks().map(score));
         table.add_row(cells.map(|text| Cell::new(text).set_alignment(CellAlignment::Right)).collect::<Vec<_>>());
     }
     screen::data(&table.to_string());

@@ -1,17 +1,22 @@
 //! All that a report shows of a study, as plain data: terminal, page, tables and JSON are drawn from it.
 
 use super::{
+    Recorded,
     curve::{self, Growth, Objective, Step},
     origins::{Origins, origins},
     route::Route,
     weights::{self, Chosen, Map},
 };
-use crate::{chosen, report};
-use evaluator::statistics::{Estimate, PairedDifference, several::holm};
+use crate::{
+    chosen::{self, Claim},
+    judgement::{self, Judgement, TaskJudgement},
+    report::{self, Reported},
+};
+use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::Result,
     evolve::{self, Ending, Entry, Generation, Goal, Record, State},
-    item::{ItemId, ItemScore},
+    item::ItemId,
     recipe::Recipe,
     template::Dimension,
 };
@@ -20,10 +25,15 @@ use std::{collections::BTreeMap, path::Path};
 
 /// A study.
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and a key of the JSON")]
 pub(super) struct Summary {
     pub(super) version: String,
     /// Whether the study has come to its end; else this is how far it is.
     pub(super) done: bool,
+    /// Whether a search is at it.
+    pub(super) running: bool,
+    /// Whether some of what it had learned is gone.
+    pub(super) damaged: bool,
     pub(super) seed: u64,
     pub(super) budget: u64,
     pub(super) optimizer: String,
@@ -47,11 +57,15 @@ pub(super) struct Summary {
     pub(super) weights: Vec<Map>,
     pub(super) chosen: Vec<Chosen>,
     pub(super) path: Option<Route>,
+    /// What the answer is worth.
+    pub(super) verdict: Option<Judgement>,
+    /// What to know of its tasks.
+    pub(super) notes: Vec<String>,
     pub(super) table: Vec<Row>,
     /// How the answer was chosen, in words.
     pub(super) choice: Vec<String>,
     /// By task: what a lucky winner would claim, and what is true.
-    pub(super) winners_curse: BTreeMap<String, Curse>,
+    pub(super) winners_curse: BTreeMap<String, Claim>,
     pub(super) items: Vec<Against>,
     pub(super) genealogy: Origins,
     pub(super) candidates: Vec<Listed>,
@@ -100,6 +114,8 @@ pub(super) struct Finalist {
     pub(super) on_front: bool,
     /// One for each objective, in its own unit, on select items.
     pub(super) values: Vec<Option<f64>>,
+    /// The same of tasks, with intervals.
+    pub(super) estimates: Vec<Option<Estimate>>,
     pub(super) recipe: String,
 }
 
@@ -118,17 +134,15 @@ pub(super) struct Score {
     pub(super) metric: String,
     #[serde(flatten)]
     pub(super) estimate: Estimate,
-    /// To the best parent, on tasks that were ranked by.
+    /// The parent that is best on the task.
+    pub(super) best_parent: String,
+    /// To that parent; nothing of itself.
     pub(super) difference_to_best_parent: Option<PairedDifference>,
     /// The p-value of that, by Holm adjusted for the number of tasks; of the answer alone.
     pub(super) p_holm: Option<f64>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Curse {
-    pub(super) search: f64,
-    pub(super) report: f64,
-    pub(super) gap: f64,
+    /// Whether the search maximised the task.
+    #[serde(skip)]
+    pub(super) is_objective: bool,
 }
 
 /// The answer against a parent, item by item.
@@ -171,9 +185,11 @@ pub(super) struct Items {
 impl Summary {
     /// Of a record.
     ///
-    /// Fails if a task has fewer than two items, since nothing is said without an interval.
-    pub(super) fn of(record: Record) -> Result<Self> {
-        let Record { version, file, about, prepared, evolution, random, ending } = record;
+    /// Fails if a reported task has no items.
+    pub(super) fn of(study: Recorded) -> Result<Self> {
+        let running = study.store.is_none() && study.record.ending.is_none();
+        let damaged = study.lost()?.is_some();
+        let Record { version, file, about, prepared, evolution, random, ending } = study.record;
         let (goals, objectives) = (&about.goals, curve::objectives(&about));
         let spent = |generations: &[Generation]| {
             let tokens: u64 = generations.iter().map(|one| one.tokens).sum();
@@ -199,13 +215,16 @@ impl Summary {
         let (weights, chosen) =
             genome.map(|genome| weights::maps(&about.dimensions, genome, recipe.as_ref())).unwrap_or_default();
         let ends = ending.as_ref();
-        let claims = ends.map(|end| chosen::claims(goals, &end.winner, &evolution)).unwrap_or_default();
-        let curse = |(name, search, report)| (name, Curse { search, report, gap: search - report });
+        let reported = ends.map(Reported::of_ending);
+        let claims = reported.map(|all| chosen::claims(goals, &all, &evolution, about.estimated)).unwrap_or_default();
+        let verdict = reported.map(|all| Judgement::of(goals, &all));
         let mut candidates = listed("evolution", &evolution, &objectives);
         candidates.extend(listed("random search", &random, &objectives));
         Ok(Self {
             version,
             done: ending.is_some(),
+            running,
+            damaged,
             seed: about.seed,
             budget: about.budget,
             optimizer: about.optimizer.clone(),
@@ -222,21 +241,48 @@ impl Summary {
             weights,
             chosen,
             path: recipe.as_ref().and_then(Route::of),
-            table: ends.map(|end| table(end, goals)).transpose()?.unwrap_or_default(),
-            choice: ends
-                .map(|end| chosen::lines(goals, &end.finalists, &end.winner, &end.parents, &evolution, about.estimated))
-                .transpose()?
-                .unwrap_or_default(),
-            winners_curse: claims.into_iter().map(curse).collect(),
-            items: ends.map(|end| against(end, goals)).unwrap_or_default(),
+            table: match (&reported, &verdict) {
+                (Some(all), Some(verdict)) => table(all, verdict, goals)?,
+                _ => Vec::new(),
+            },
+            verdict,
+            notes: judgement::few_items(goals),
+            choice: ends.zip(reported).map_or_else(
+                || Ok(Vec::new()),
+                |(end, all)| chosen::lines(goals, &end.finalists, &all, &evolution, about.estimated),
+            )?,
+            winners_curse: claims.into_iter().map(|claim| (claim.task.clone(), claim)).collect(),
+            items: reported.map(|all| against(&all, goals)).unwrap_or_default(),
             genealogy: origins(&about.dimensions, &evolution, ends),
             candidates,
-            report_items: ends.map(|end| report_items(end, goals)).unwrap_or_default(),
+            report_items: reported.map(|all| report_items(&all, goals)).unwrap_or_default(),
             recipe: ends.map(|end| end.recipe.clone()),
             file,
             objectives,
             dimensions: about.dimensions,
         })
+    }
+}
+
+impl Summary {
+    /// How far a study is that has not come to its end; nothing of one that has.
+    pub(super) fn state(&self) -> Option<String> {
+        if self.done {
+            return None;
+        }
+        if self.damaged {
+            return Some("damaged: some of what it had learned is gone".to_owned());
+        }
+        let spent = 100.0 * self.costs.evolution as f64 / self.budget.max(1) as f64;
+        let spent = format!("{spent:.0}% of the budget of the evolution is spent");
+        let as_of = match (self.convergence.len(), self.random_search.len()) {
+            (0, _) => "before its first generation".to_owned(),
+            (evolution, 0) => format!("as of generation {evolution}"),
+            (evolution, random) => {
+                format!("as of generation {random} of random search, after {evolution} of the evolution")
+            }
+        };
+        Some(if self.running { format!("still running: {as_of}, {spent}") } else { format!("not done yet: {spent}") })
     }
 }
 
@@ -280,6 +326,7 @@ fn finalists(ending: &Ending, objectives: &[Objective]) -> Vec<Finalist> {
         violation: one.violation,
         on_front: one.on_front,
         values: objectives.iter().map(|objective| objective.of_finalist(one)).collect(),
+        estimates: objectives.iter().map(|objective| objective.estimate(one)).collect(),
         recipe: one.recipe.clone(),
     };
     ending.finalists.iter().map(finalist).collect()
@@ -303,39 +350,32 @@ fn listed(phase: &'static str, generations: &[Generation], objectives: &[Objecti
     .collect()
 }
 
-/// Every model with its group, in the order of the table.
-fn entries(ending: &Ending) -> impl Iterator<Item = (&'static str, &Entry)> {
-    let parents = ending.parents.iter().map(|entry| ("parent", entry));
-    let baselines = ending.baselines.iter().map(|entry| ("baseline", entry));
-    parents.chain(baselines).chain([("evolved", &ending.winner)])
-}
-
-fn table(ending: &Ending, goals: &[Goal]) -> Result<Vec<Row>> {
-    let best = report::best_parent(&ending.parents, goals);
+fn table(reported: &Reported<'_>, judgement: &Judgement, goals: &[Goal]) -> Result<Vec<Row>> {
     let row = |(group, entry): (&'static str, &Entry)| {
-        let differences = report::differences(entry, best, goals);
-        let adjusted = holm(&differences.iter().map(|(_, difference)| difference.p).collect::<Vec<_>>());
-        let score = |(goal, scores): (&Goal, &Vec<ItemScore>)| {
-            let at = differences.iter().position(|(known, _)| known.name == goal.name).filter(|_| entry != best);
+        let score = |(position, judged): (usize, &TaskJudgement)| {
+            let goal = &goals[position];
             Ok(Score {
                 task: goal.name.clone(),
                 metric: goal.metric.clone(),
-                estimate: report::estimate(goal, scores)?,
-                difference_to_best_parent: at.map(|at| differences[at].1),
-                p_holm: at.filter(|_| group == "evolved").map(|at| adjusted[at]),
+                estimate: report::estimate(goal, &entry.scores[position])?,
+                best_parent: judged.best_parent.name.clone(),
+                difference_to_best_parent: report::difference_to_best(reported, entry, position),
+                p_holm: (group == "evolved").then_some(judged.best_parent.p_holm),
+                is_objective: judged.is_objective,
             })
         };
-        let scores = report::reported(goals, entry).map(score).collect::<Result<_>>()?;
+        let scores = report::positions(goals).zip(&judgement.tasks).map(score).collect::<Result<_>>()?;
         Ok(Row { group, name: entry.name.clone(), scores })
     };
-    entries(ending).map(row).collect()
+    reported.entries().map(row).collect()
 }
 
-fn against(ending: &Ending, goals: &[Goal]) -> Vec<Against> {
+fn against(reported: &Reported<'_>, goals: &[Goal]) -> Vec<Against> {
     let mut all = Vec::new();
-    for parent in &ending.parents {
-        let both = report::reported(goals, &ending.winner).zip(report::reported(goals, parent));
-        for ((goal, ours), (_, theirs)) in both {
+    for parent in reported.parents {
+        for position in report::positions(goals) {
+            let goal = &goals[position];
+            let (ours, theirs) = (&reported.winner.scores[position], &parent.scores[position]);
             let scored = || goal.report.iter().zip(ours.iter().zip(theirs));
             let better = |sign: f64| {
                 let differs = scored().filter(move |(_, (a, b))| sign * (a.value - b.value) > 0.0);
@@ -353,15 +393,10 @@ fn against(ending: &Ending, goals: &[Goal]) -> Vec<Against> {
     all
 }
 
-fn report_items(ending: &Ending, goals: &[Goal]) -> Vec<Items> {
-    let reported = goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty());
-    reported
-        .map(|(place, goal)| Items {
-            task: goal.name.clone(),
-            ids: goal.report.clone(),
-            models: entries(ending)
-                .map(|(_, entry)| (entry.name.clone(), report::values(&entry.scores[place])))
-                .collect(),
-        })
-        .collect()
+fn report_items(reported: &Reported<'_>, goals: &[Goal]) -> Vec<Items> {
+    let of = |position: usize| {
+        let models = reported.entries().map(|(_, entry)| (entry.name.clone(), report::values(&entry.scores[position])));
+        Items { task: goals[position].name.clone(), ids: goals[position].report.clone(), models: models.collect() }
+    };
+    report::positions(goals).map(of).collect()
 }

@@ -35,25 +35,38 @@ fn candidates(summary: &Summary) -> String {
     table([header].into_iter().chain(rows))
 }
 
-/// A model and a task a row.
+/// A model and a task a row, with its paired difference to the parent that is best on the task.
 fn scores(summary: &Summary) -> String {
-    let header = ["model", "task", "metric", "n", "value", "low", "high"].map(str::to_owned).to_vec();
+    let header = [
+        "model",
+        "task",
+        "metric",
+        "n",
+        "value",
+        "low",
+        "high",
+        "best_parent",
+        "difference",
+        "difference_low",
+        "difference_high",
+    ];
     let rows = summary.table.iter().flat_map(|row| {
         row.scores.iter().map(|score| {
-            let [low, high] = score.estimate.ci95;
+            let [low, high] = bounds(score.estimate.ci95);
+            let difference = score.difference_to_best_parent.as_ref();
+            let [less, more] = bounds(difference.and_then(|difference| difference.ci95));
             let (n, value) = (score.estimate.n.to_string(), score.estimate.value.to_string());
-            vec![
-                row.name.clone(),
-                score.task.clone(),
-                score.metric.clone(),
-                n,
-                value,
-                low.to_string(),
-                high.to_string(),
-            ]
+            let [model, task, metric, best] =
+                [&row.name, &score.task, &score.metric, &score.best_parent].map(Clone::clone);
+            let difference = cell(difference.map(|difference| difference.value));
+            vec![model, task, metric, n, value, low, high, best, difference, less, more]
         })
     });
-    table([header].into_iter().chain(rows))
+    table([header.map(str::to_owned).to_vec()].into_iter().chain(rows))
+}
+
+fn bounds(ci95: Option<[f64; 2]>) -> [String; 2] {
+    ci95.map_or_else(Default::default, |ci95| ci95.map(|bound| bound.to_string()))
 }
 
 /// A model and an item a row.

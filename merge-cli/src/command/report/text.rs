@@ -1,7 +1,12 @@
 //! A study in a terminal.
 
 use super::{plot::Plot, summary::Summary};
-use crate::{picture::Screen, report, screen::grouped};
+use crate::{
+    judgement::Judgement,
+    picture::Screen,
+    report::{self, Reported},
+    screen::{counted, grouped, noun},
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{error::Result, evolve::Record};
 use std::fmt::Write as _;
@@ -12,15 +17,19 @@ const MOST: usize = 20;
 /// The table of the end; nothing if the study has not come to it.
 pub(super) fn table(record: &Record) -> Result<Option<String>> {
     let Some(ending) = &record.ending else { return Ok(None) };
-    let goals = &record.about.goals;
-    let groups = [ending.parents.as_slice(), &ending.baselines, std::slice::from_ref(&ending.winner)];
-    report::table(goals, &groups, Some(report::best_parent(&ending.parents, goals))).map(Some)
+    report::table(&record.about.goals, &Reported::of_ending(ending)).map(Some)
 }
 
 /// Everything that is worth reading.
 pub(super) fn text(summary: &Summary, table: Option<&str>) -> String {
     let mut parts = vec![head(summary)];
+    if let Some(judgement) = &summary.verdict {
+        parts.push(judgement.sentences().iter().map(|said| format!("verdict: {said}")).collect::<Vec<_>>().join("\n"));
+    }
     parts.extend(table.map(str::to_owned));
+    let comparisons = summary.verdict.iter().flat_map(Judgement::comparisons);
+    let comparisons: Vec<String> = comparisons.chain(summary.notes.iter().cloned()).collect();
+    parts.extend((!comparisons.is_empty()).then(|| comparisons.join("\n")));
     if !summary.choice.is_empty() {
         let mut lines = summary.choice.clone();
         lines.extend(summary.genealogy.winner.clone());
@@ -38,19 +47,15 @@ pub(super) fn text(summary: &Summary, table: Option<&str>) -> String {
 }
 
 fn head(summary: &Summary) -> String {
-    let spent = 100.0 * summary.costs.evolution as f64 / summary.budget.max(1) as f64;
-    let state = if summary.done {
-        String::new()
-    } else {
-        format!("not done yet: {spent:.0}% of the budget of the evolution is spent; this is what there is\n")
-    };
+    let state = summary.state().map_or_else(String::new, |state| state + "; this is what there is\n");
     format!(
-        "{state}{} on {} numbers, seed {}, {} candidates in {} generations; merges {}",
+        "{state}{} on {} numbers, seed {}, {} {} in {}; merges {}",
         summary.optimizer,
         summary.dimensions.len(),
         summary.seed,
         grouped(summary.became.all() as u64),
-        summary.convergence.len(),
+        noun(summary.became.all(), "candidate"),
+        counted(summary.convergence.len(), "generation"),
         summary.models.join(", "),
     )
 }
@@ -73,12 +78,20 @@ fn front(summary: &Summary) -> Option<String> {
         return None;
     }
     let mut table = plain();
-    let names = summary.objectives.iter().map(|one| one.name.clone());
+    let items = |name: &str| summary.tasks.iter().find(|task| task.name == name).map(|task| task.select);
+    let names = summary.objectives.iter().map(|one| match items(&one.name) {
+        Some(n) if !one.minimised => format!("{}\n{n} items [95% CI]", one.name),
+        _ => one.name.clone(),
+    });
     table.set_header(["on select items".to_owned(), "fitness".to_owned()].into_iter().chain(names));
     let front = || summary.finalists.iter().filter(|one| one.on_front);
     for one in front().take(MOST) {
-        let shown = summary.objectives.iter().zip(&one.values);
-        let shown = shown.map(|(objective, value)| value.map_or_else(|| "—".to_owned(), |value| objective.show(value)));
+        let shown = summary.objectives.iter().zip(&one.values).zip(&one.estimates);
+        let shown = shown.map(|((objective, value), estimate)| match (estimate, value) {
+            (Some(estimate), _) => report::percent(estimate),
+            (None, Some(value)) => objective.show(*value),
+            (None, None) => "—".to_owned(),
+        });
         let numbers = [format!("{:.1}", 100.0 * one.fitness)].into_iter().chain(shown).map(right);
         table.add_row([Cell::new(&one.name)].into_iter().chain(numbers).collect::<Vec<_>>());
     }

@@ -3,8 +3,8 @@
 use super::escaped;
 use std::fmt::Write as _;
 
-/// The field's size, and the room around it for what the axes say.
-const WIDTH: f64 = 860.0;
+/// How wide a field is, and the room around it for what the axes say.
+pub(super) const WIDTH: f64 = 860.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 14.0;
@@ -23,6 +23,7 @@ pub(super) struct Axis<'a> {
 pub(super) struct Field<'a> {
     x: Axis<'a>,
     y: Axis<'a>,
+    width: f64,
     height: f64,
     body: String,
 }
@@ -53,12 +54,17 @@ impl<'a> Axis<'a> {
 
 impl<'a> Field<'a> {
     pub(super) fn new(x: Axis<'a>, y: Axis<'a>, height: f64) -> Self {
-        Self { x, y, height, body: String::new() }
+        Self { x, y, width: WIDTH, height, body: String::new() }
+    }
+
+    /// As wide as its reader has room for.
+    pub(super) fn of_width(self, width: f64) -> Self {
+        Self { width, ..self }
     }
 
     /// Where a point is drawn.
     pub(super) fn place(&self, x: f64, y: f64) -> (f64, f64) {
-        let across = LEFT + self.x.at(x) * (WIDTH - LEFT - RIGHT);
+        let across = LEFT + self.x.at(x) * (self.width - LEFT - RIGHT);
         (across, TOP + (1.0 - self.y.at(y)) * (self.height - TOP - BOTTOM))
     }
 
@@ -92,7 +98,7 @@ impl<'a> Field<'a> {
 
     /// The picture; `says` is for those who cannot see it.
     pub(super) fn svg(self, says: &str) -> String {
-        let (right, bottom) = (WIDTH - RIGHT, self.height - BOTTOM);
+        let (right, bottom) = (self.width - RIGHT, self.height - BOTTOM);
         let mut axes = String::new();
         for tick in self.y.ticks() {
             let (_, y) = self.place(self.x.low, tick);
@@ -107,9 +113,9 @@ impl<'a> Field<'a> {
                 .expect(STRING);
             writeln!(axes, "<text class='soft mid' x='{x:.1}' y='{}'>{name}</text>", bottom + 18.0).expect(STRING);
         }
-        let height = self.height;
+        let (width, height) = (self.width, self.height);
         format!(
-            "<svg viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='{says}'>\n{axes}\
+            "<svg viewBox='0 0 {width} {height}' width='{width}' height='{height}' role='img' aria-label='{says}'>\n{axes}\
              <line class='axis' x1='{LEFT}' x2='{right}' y1='{bottom}' y2='{bottom}'/>\n{body}\
              <text class='soft end' x='{right}' y='{below}'>{x} →</text>\n<text class='soft' x='4' y='12'>↑ {y}</text>\n</svg>\n",
             says = escaped(says),

@@ -5,7 +5,7 @@ use super::{
     axes::{Axis, Field},
     escaped,
 };
-use crate::screen::grouped;
+use crate::screen::{counted, grouped};
 use std::fmt::Write as _;
 
 const STRING: &str = "a String takes all that is written";
@@ -52,7 +52,11 @@ pub(super) fn convergence(summary: &Summary) -> Option<String> {
         ("<rect class='band' width='22' height='14'/>", "from the worst to the best that was ranked"),
         ("<line class='random' x1='0' x2='22' y1='8' y2='8'/>", "best of random search"),
     ]);
-    let says = format!("Fitness over {} generations and {} item evaluations", steps.len(), last.evaluations);
+    let says = format!(
+        "Fitness over {} and {}",
+        counted(steps.len(), "generation"),
+        counted(last.evaluations, "item evaluation")
+    );
     let mut drawn = legend + &field.svg(&says);
     drawn += if summary.estimated {
         "<p class='hint'>All candidates are scored on the same few items, and what they would score on the many that these stand \

@@ -8,7 +8,10 @@ use super::{
     },
     escaped,
 };
-use crate::picture::{hex, number};
+use crate::{
+    picture::{hex, number},
+    screen,
+};
 use std::fmt::Write as _;
 
 const STRING: &str = "a String takes all that is written";
@@ -32,7 +35,7 @@ pub(super) fn weights(summary: &Summary) -> Option<String> {
 }
 
 fn grid(map: &Map) -> String {
-    let longest = map.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0) as f64;
+    let longest = map.rows.iter().map(|row| screen::width(&row.name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
     let cell = ((WIDTH - left) / map.columns.len().max(1) as f64).clamp(7.0, 64.0);
     let row_height = 28.0;
@@ -125,7 +128,7 @@ pub(super) fn genealogy(summary: &Summary) -> Option<String> {
 
 /// A line for each finalist, over the generations.
 fn lives(finalists: &[Life], generations: usize) -> String {
-    let longest = finalists.iter().map(|one| one.name.chars().count()).max().unwrap_or(0) as f64;
+    let longest = finalists.iter().map(|one| screen::width(&one.name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
     let step = (WIDTH - left - 70.0) / generations as f64;
     let mut body = String::new();
@@ -174,7 +177,7 @@ fn lives(finalists: &[Life], generations: usize) -> String {
 /// A row for each number that is searched, a column for each generation; light is the most that the search allows.
 fn drift(rows: &[Drift], generations: usize) -> String {
     let named = rows.len() <= 64;
-    let longest = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0) as f64;
+    let longest = rows.iter().map(|row| screen::width(&row.label)).max().unwrap_or(0) as f64;
     let left = if named { (LETTER * longest + 12.0).min(340.0) } else { 12.0 };
     let (width, row_height) = ((WIDTH - left) / generations as f64, if named { 16.0 } else { 6.0 });
     let width = width.min(48.0);

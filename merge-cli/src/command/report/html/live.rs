@@ -1,25 +1,38 @@
-//! A search as it runs: best and mean of its generations.
+//! A search as it runs: how far its generations are ahead of the best parent, and random search's beside them.
 
-use super::axes::{Axis, Field};
-use merge_core::evolve::Point;
+use super::axes::{Axis, Field, WIDTH};
+use crate::{
+    lead::{Ahead, Leads},
+    screen::counted,
+};
+use merge_core::evolve::Curves;
 
-/// The picture, if there is a generation.
-pub(in super::super) fn live(curve: &[Point]) -> Option<String> {
-    let of = |value: fn(&Point) -> Option<f64>| -> Vec<(f64, f64)> {
-        let points = curve.iter().enumerate();
-        points.filter_map(|(place, point)| Some((place as f64 + 1.0, 100.0 * value(point)?))).collect()
+/// The picture, if something was compared; `models` is what the parents are called, `width` how many pixels there are for it.
+pub(in super::super) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
+    let leads = Leads::of(curves)?;
+    let gain = leads.gain(models)?;
+    let of = |all: &[Ahead], value: fn(&Ahead) -> f64| -> Vec<(f64, f64)> {
+        all.iter().map(|ahead| (ahead.generation, value(ahead))).collect()
     };
-    let (best, mean) = (of(|point| point.best), of(|point| point.mean));
-    let (_, last) = *best.last()?;
-    let (whole, points) = (|x: f64| format!("{x:.0}"), |x: f64| format!("{x:.1}"));
-    let values = best.iter().chain(&mean).map(|point| point.1);
-    let x = Axis::over(best.iter().map(|point| point.0), "generations", &whole);
-    let mut field = Field::new(x, Axis::over(values, "fitness × 100", &points), 340.0);
-    field.line("mean", &mean);
-    field.line("best", &best);
-    for (x, y) in &best {
-        field.dot("dot", (*x, *y), 3.0, &format!("generation {x:.0}: best {y:.1}"));
+    let (whole, points) = (|x: f64| format!("{x:.0}"), |x: f64| format!("{x:+.0}"));
+    let (mean, random) = (of(&leads.evolution, |ahead| ahead.points), of(&leads.random, |ahead| ahead.points));
+    let mut band = of(&leads.evolution, |ahead| ahead.high);
+    band.extend(of(&leads.evolution, |ahead| ahead.low).into_iter().rev());
+    let xs = || mean.iter().chain(&random).map(|point| point.0);
+    let x = Axis::over(xs(), "generations", &whole);
+    let ys = band.iter().chain(&random).map(|point| point.1).chain([0.0]);
+    let width = width.map_or(WIDTH, f64::from).clamp(280.0, WIDTH);
+    let mut field = Field::new(x, Axis::over(ys, "points to the best parent", &points), 340.0).of_width(width);
+    field.area("band", &band);
+    let last = xs().fold(1.0, f64::max);
+    field.line("parent", &[(1.0, 0.0), (last, 0.0)]);
+    field.line("random", &random);
+    field.line("best", &mean);
+    for ahead in &leads.evolution {
+        let Ahead { generation, points, low, high } = ahead;
+        let says = format!("generation {generation:.0}: {points:+.1} [{low:+.1}, {high:+.1}] to {}", gain.parent);
+        field.dot("dot", (*generation, *points), 3.0, &says);
     }
-    let drawn = field.svg(&format!("Best and mean fitness of {} generations; the last best is {last:.1}", curve.len()));
+    let drawn = field.svg(&format!("{}; the last are {}", counted(leads.evolution.len(), "generation"), gain.says()));
     Some(drawn.replacen("<svg ", "<svg xmlns='http://www.w3.org/2000/svg' ", 1))
 }

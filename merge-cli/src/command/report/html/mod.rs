@@ -11,7 +11,11 @@ mod tables;
 pub(super) use live::live;
 
 use super::summary::Summary;
-use crate::screen::grouped;
+use crate::{
+    judgement::Judgement,
+    report,
+    screen::{counted, grouped},
+};
 use std::fmt::Write as _;
 
 const STRING: &str = "a String takes all that is written";
@@ -20,6 +24,7 @@ const STRING: &str = "a String takes all that is written";
 pub(super) fn page(study: &str, summary: &Summary) -> String {
     let title = format!("evomerge report: {study}");
     let sections = [
+        ("verdict", "The answer against the others", tables::verdict(summary)),
         ("result", "Result", tables::result(summary)),
         ("convergence", "Convergence", curves::convergence(summary)),
         ("front", "Pareto front", curves::front(summary)),
@@ -73,10 +78,13 @@ fn head(summary: &Summary) -> String {
     let mut tiles: Vec<(String, String, String)> = Vec::new();
     if let Some(row) = summary.table.iter().find(|row| row.group == "evolved") {
         for score in row.scores.iter().take(3) {
-            let [low, high] = score.estimate.ci95.map(|x| 100.0 * x);
+            let n = score.estimate.n;
             let note = score.difference_to_best_parent.map_or_else(
-                || format!("{low:.1} to {high:.1} with 95%"),
-                |d| format!("{low:.1} to {high:.1} with 95%; {:+.1} to the best parent", 100.0 * d.value),
+                || format!("{} on {n} items", report::percent(&score.estimate)),
+                |d| {
+                    let (percent, points) = (report::percent(&score.estimate), report::points(&d));
+                    format!("{percent} on {n} items; {points} to the best parent on it, {}", score.best_parent)
+                },
             );
             tiles.push((format!("{:.1}%", 100.0 * score.estimate.value), score.task.clone(), note));
         }
@@ -90,7 +98,7 @@ fn head(summary: &Summary) -> String {
     tiles.push((
         grouped(summary.became.all() as u64),
         "candidates".to_owned(),
-        format!("in {} generations", summary.convergence.len()),
+        format!("in {}", counted(summary.convergence.len(), "generation")),
     ));
     let mut drawn = String::new();
     for (value, what, note) in &tiles {
@@ -98,13 +106,9 @@ fn head(summary: &Summary) -> String {
         writeln!(drawn, "<div class='tile'><b>{value}</b><span>{what}</span><small>{note}</small></div>")
             .expect(STRING);
     }
-    let state = if summary.done {
-        String::new()
-    } else {
-        format!(
-            "<p class='note'>The study is not done yet: {spent:.0}% of the budget of its evolution is spent. This is what there is.</p>\n"
-        )
-    };
+    let state = summary.state().map_or_else(String::new, |state| {
+        format!("<p class='note'>This study is {}. This is what there is.</p>\n", escaped(&state))
+    });
     let about = format!(
         "{} on {} numbers, seed {}, merging {}",
         summary.optimizer,
@@ -112,7 +116,14 @@ fn head(summary: &Summary) -> String {
         summary.seed,
         summary.models.join(", ")
     );
-    format!("<p class='about'>{}</p>\n{state}<div class='tiles'>\n{drawn}</div>\n", escaped(&about))
+    let said = summary.verdict.iter().flat_map(Judgement::sentences);
+    let verdict = said.fold(String::new(), |list, sentence| list + "<li>" + &escaped(&sentence) + "</li>\n");
+    let verdict = if verdict.is_empty() {
+        verdict
+    } else {
+        format!("<p>The answer:</p>\n<ul class='verdict'>\n{verdict}</ul>\n")
+    };
+    format!("{verdict}<p class='about'>{}</p>\n{state}<div class='tiles'>\n{drawn}</div>\n", escaped(&about))
 }
 
 fn recipe(summary: &Summary) -> String {

@@ -4,6 +4,7 @@ use super::{
     super::route::{Route, times},
     escaped,
 };
+use crate::screen;
 use std::fmt::Write as _;
 
 const STRING: &str = "a String takes all that is written";
@@ -15,7 +16,7 @@ const TOP: f64 = 22.0;
 /// The picture of a path.
 pub(super) fn path(route: &Route) -> String {
     let layers = route.sources.iter().map(|(_, layers)| *layers).max().unwrap_or(1).max(1);
-    let longest = route.sources.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) as f64;
+    let longest = route.sources.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0) as f64;
     let left = (7.0 * longest + 16.0).min(300.0);
     let cell = ((WIDTH - left) / layers as f64).clamp(10.0, 64.0);
     let mut body = String::new();

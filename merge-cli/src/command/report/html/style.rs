@@ -19,6 +19,7 @@ p { margin: 0 0 10px; max-width: 75ch; }
 .about, footer, small, .hint { color: var(--soft); }
 .hint { font-size: 13px; }
 .note { border-left: 3px solid var(--orange); padding-left: 12px; }
+.verdict { margin: 0 0 14px; padding-left: 20px; font-weight: 600; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 20px 0; }
 .tile { background: var(--sheet); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .tile b { display: block; font-size: 26px; font-variant-numeric: tabular-nums; line-height: 1.2; }

@@ -4,7 +4,10 @@ use super::{
     super::summary::{Against, Score, Summary},
     escaped,
 };
-use crate::{report::percent, screen::grouped};
+use crate::{
+    report::{self, percent},
+    screen::grouped,
+};
 use merge_core::item::ItemId;
 use std::fmt::Write as _;
 
@@ -19,8 +22,10 @@ pub(super) fn result(summary: &Summary) -> Option<String> {
     for score in &first.scores {
         let (task, metric, n) = (escaped(&score.task), escaped(&score.metric), score.estimate.n);
         write!(head, "<th>{task}<small>{metric}, {n} items, 95% interval</small></th>").expect(STRING);
-        if is_ranked(summary, &score.task) {
-            head += "<th class='n'>difference<small>to the best parent, paired</small></th>";
+        if score.is_objective {
+            let best = escaped(&score.best_parent);
+            write!(head, "<th class='n'>difference<small>to the best parent, {best}, paired</small></th>")
+                .expect(STRING);
         }
     }
     let (mut body, mut group) = (String::new(), "");
@@ -38,7 +43,7 @@ pub(super) fn result(summary: &Summary) -> Option<String> {
         for score in &row.scores {
             write!(cells, "<td>{}{}</td>", interval(score, group == "evolved"), percent(&score.estimate))
                 .expect(STRING);
-            if is_ranked(summary, &score.task) {
+            if score.is_objective {
                 write!(cells, "<td class='n'>{}</td>", difference(score)).expect(STRING);
             }
         }
@@ -48,15 +53,11 @@ pub(super) fn result(summary: &Summary) -> Option<String> {
     Some(format!("<table>\n<tr>{head}</tr>\n{body}</table>\n<h3>How it was chosen</h3>\n<pre>{choice}</pre>\n"))
 }
 
-fn is_ranked(summary: &Summary, task: &str) -> bool {
-    summary.tasks.iter().any(|known| known.name == task && known.weight > 0.0)
-}
-
 /// A score from 0 to 1 with its interval, on a line.
 fn interval(score: &Score, is_answer: bool) -> String {
     let at = |share: f64| 4.0 + 72.0 * share.clamp(0.0, 1.0);
-    let [low, high] = score.estimate.ci95.map(at);
     let (value, class) = (at(score.estimate.value), if is_answer { "win" } else { "dot" });
+    let [low, high] = score.estimate.ci95.map_or([value; 2], |ci95| ci95.map(at));
     format!(
         "<svg class='inline' width='80' height='14' viewBox='0 0 80 14' aria-hidden='true'>\
          <line class='grid' x1='4' x2='76' y1='7' y2='7'/><line class='best' x1='{low:.1}' x2='{high:.1}' y1='7' y2='7'/>\
@@ -65,13 +66,39 @@ fn interval(score: &Score, is_answer: bool) -> String {
 }
 
 fn difference(score: &Score) -> String {
-    let Some(d) = score.difference_to_best_parent else { return "—".to_owned() };
-    let [low, high] = d.ci95.map(|x| 100.0 * x);
-    let p = score.p_holm.map_or_else(String::new, |p| match p {
-        ..0.001 => "<br><small>p &lt; 0.001 (Holm)</small>".to_owned(),
-        p => format!("<br><small>p = {p:.3} (Holm)</small>"),
-    });
-    format!("{:+.1} [{low:+.1}, {high:+.1}]{p}", 100.0 * d.value)
+    let Some(d) = &score.difference_to_best_parent else { return "—".to_owned() };
+    let p = score.p_holm.map_or_else(String::new, |p| format!("<br><small>{}</small>", p_value(p)));
+    report::points(d) + &p
+}
+
+fn p_value(p: f64) -> String {
+    match report::probability(p).as_str() {
+        "<0.0001" => "p &lt; 0.0001 (Holm)".to_owned(),
+        p => format!("p = {p} (Holm)"),
+    }
+}
+
+/// Every comparison with its numbers; nothing of a study that has not come to its end.
+pub(super) fn verdict(summary: &Summary) -> Option<String> {
+    let judgement = summary.verdict.as_ref()?;
+    let mut drawn = "<p class='hint'>The answer less each, item by item, on report items, which nothing had used. p-values are \
+                     corrected by Holm: those against parents for the number of tasks, those against baselines for that of tasks and \
+                     baselines.</p>\n<table>\n"
+        .to_owned();
+    for task in &judgement.tasks {
+        let (name, n) = (escaped(&task.task), task.n);
+        writeln!(drawn, "<tr class='group'><td colspan='3'>{name}, {n} items</td></tr>").expect(STRING);
+        for (rival, name) in task.rivals() {
+            let (words, name) = (rival.finding.words(), escaped(&name));
+            let (points, p) = (report::points(&rival.difference), p_value(rival.p_holm));
+            writeln!(drawn, "<tr><td>{words} {name}</td><td class='n'>{points}</td><td>{p}</td></tr>").expect(STRING);
+        }
+    }
+    drawn += "</table>\n";
+    for note in &summary.notes {
+        writeln!(drawn, "<p class='note'>{}</p>", escaped(note)).expect(STRING);
+    }
+    Some(drawn)
 }
 
 /// Bars for what the answer gained on each parent and lost to it; nothing of a study that has not come to its end.
