@@ -23,7 +23,9 @@ pub(crate) fn small_study(dir: &Dir) {
     }
     dir.write("sums.yaml", task);
     let choices = fs::read_to_string(family().join("tasks/ja-solution-mini.yaml")).unwrap();
-    let choices = choices.replace("ja-solution-mini.test.jsonl", "choices.jsonl");
+    let choices = ["optimise", "validation", "test"]
+        .iter()
+        .fold(choices, |text, split| text.replace(&format!("ja-solution-mini.{split}.jsonl"), "choices.jsonl"));
     dir.write("choices.yaml", choices.replace("{search: train, select: validation, report: test}", "{report: test}"));
     let models: String = ["ja", "math-a", "math-b"]
         .map(|name| {
@@ -295,7 +297,7 @@ fn a_directory_with_other_things_in_it_is_refused() {
     small_study(&dir);
     dir.write("out/thesis.tex", "precious");
     let said = dir.run(SEARCH);
-    assert_eq!((said.code, said.error()), (Some(1), "out: exists already"));
+    assert_eq!((said.code, said.error()), (Some(1), "out: holds `thesis.tex`, which no search has written"));
     assert_eq!(dir.tree().iter().filter(|path| path.starts_with("out/")).count(), 1);
 }
 

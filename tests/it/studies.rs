@@ -171,7 +171,7 @@ fn several_seeds_report_their_spread() {
     assert!((mean - f64::midpoint(of(3), of(4))).abs() < 1e-12);
     dir.write("taken/other.txt", "mine");
     let said = dir.run(&["search", "search.yaml", "-o", "taken", "--seeds", "2"]);
-    assert!(said.error().contains("there is something else in it"), "{}", said.err);
+    assert!(said.error().contains("taken: holds `other.txt`, which no search has written"), "{}", said.err);
 }
 
 #[test]

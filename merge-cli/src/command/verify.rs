@@ -4,67 +4,133 @@ use super::merge::set_threads;
 use crate::{
     args::Verify as Args,
     hub::Hub,
-    provenance::{self, Provenance},
+    provenance::{self, Input, Provenance},
     screen::{self, Meter},
 };
 use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
-    export::sha256_of,
+    export::{self, sha256_of},
+    file,
     merge::Merge,
     recipe::Recipe,
     sources::Sources,
     weights::{Meta, Weights as _},
 };
 use rayon::prelude::*;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     set_threads(&args.execution)?;
-    let provenance = Provenance::read(&args.dir)?;
+    let dir = find(&args.dir)?;
+    let provenance = Provenance::read(&dir)?;
+    prove_outputs(&provenance, &dir)?;
+    let file = dir.join(provenance::FILE);
+    let documents = Recipe::parse_all(&provenance.recipe, &file)?;
+    let (recipe, earlier) = documents.split_last().expect("a file has a document");
+    let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
+    prove_inputs(&provenance, &sources, &file)?;
+    if args.quick {
+        return Ok(());
+    }
+    let merge = super::merge::on_device(Merge::plan(recipe, &sources)?, &args.execution)?;
+    prove_merge(&merge, &dir, &provenance.why())
+}
+
+/// The directory with a merge that is meant: of a search's directory, its model's.
+fn find(dir: &Path) -> Result<PathBuf> {
+    if dir.join(provenance::FILE).exists() {
+        return Ok(dir.to_owned());
+    }
+    let model = dir.join("model");
+    if model.join(provenance::FILE).exists() {
+        screen::say(&format!("{}: a search, whose model is {}", dir.display(), model.display()));
+        return Ok(model);
+    }
+    let nothing = |why: &str| Error::user(format!("{}: {why}", dir.display()));
+    if dir.join("study").is_dir() || dir.join("stages").is_dir() {
+        let again = "the same `evomerge search` again goes on to its end, and writes the model with its record";
+        return Err(nothing("a search that has no model with a record yet").hint(again));
+    }
+    let entries =
+        fs::read_dir(dir).map_err(|e| Error::io("read", dir, &e))?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut seeds: Vec<PathBuf> = entries.filter(|path| path.join("study").is_dir()).collect();
+    seeds.sort();
+    Err(match seeds.first() {
+        Some(seed) => nothing("several searches").hint(format!("verify them one by one, as {}", seed.display())),
+        None => nothing(&format!("there is no {} in it", provenance::FILE))
+            .hint("only what `evomerge merge` or `evomerge search` has written can be verified"),
+    })
+}
+
+/// Proves that the files are those that were written, all of them and no other.
+fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
+    let file = dir.join(provenance::FILE);
     if provenance.outputs.is_empty() {
-        let file = args.dir.join(provenance::FILE);
         return Err(Error::user(format!("{}: was merged without hashes", file.display()))
             .hint("merge again without `--no-hash`"));
     }
     provenance.outputs.par_iter().try_for_each(|(name, hash)| {
-        let path = args.dir.join(name);
+        let path = dir.join(name);
+        if path.file_name().is_none_or(|plain| plain.to_str() != Some(name.as_str())) {
+            return Err(Error::user(format!("{}: `{name}` is not the name of a file beside it", file.display()))
+                .hint("the record was changed: merge again"));
+        }
         let now = sha256_of(&path).map_err(|e| e.hint("the merge is not whole: merge again"))?;
         same(&now, hash, &path.display().to_string(), "the file was changed or damaged: merge again")
     })?;
+    let mut notes = Vec::new();
+    for name in provenance.strangers(dir)? {
+        // No loader looks at a hidden file; hubs and version control leave theirs.
+        if !name.starts_with('.') {
+            return Err(Error::user(format!("{}: holds `{name}`, which was not merged", dir.display()))
+                .hint("a loader may read it: move it elsewhere, or merge again"));
+        }
+        notes.push(name);
+    }
     screen::data(&format!("outputs: {} files are what was written", provenance.outputs.len()));
+    if !notes.is_empty() {
+        screen::say(&format!("note: {} beside them: nothing is known of it", notes.join(", ")));
+    }
+    Ok(())
+}
 
-    let file = args.dir.join(provenance::FILE);
-    let documents = Recipe::parse_all(&provenance.recipe, &file)?;
-    let (recipe, earlier) = documents.split_last().expect("a file has a document");
-    let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
+/// Proves that the models are those that were merged.
+fn prove_inputs(provenance: &Provenance, sources: &Sources, file: &Path) -> Result<()> {
+    let other = |what: &str| Error::user(format!("{}: {what}", file.display())).hint("merge again");
     if sources.files().count() != provenance.inputs.len() {
-        return Err(
-            Error::user(format!("{}: its inputs are not those of its recipe", file.display())).hint("merge again")
-        );
+        return Err(other("its inputs are not those of its recipe"));
     }
     let mut n = 0;
-    for ((name, now), then) in sources.sha256()?.into_iter().zip(&provenance.inputs) {
-        for (file, hash) in &then.files {
+    for ((name, now), Input { files: then, .. }) in sources.sha256()?.into_iter().zip(&provenance.inputs) {
+        if let Some(missing) = now.keys().find(|file| !then.contains_key(*file)) {
+            return Err(other(&format!("it lacks the hash of {missing} of {name}, and proves nothing without")));
+        }
+        for (file, hash) in then {
             n += 1;
-            let now = now.get(file).map_or("missing", String::as_str);
-            same(
-                now,
-                hash,
-                &format!("{name}: {file}"),
-                "the model was changed since: merge again, or get the one that was merged",
-            )?;
+            let hint = "the model was changed since: merge again, or get the one that was merged";
+            let now = now.get(file).ok_or_else(|| Error::user(format!("{name}: {file} is missing")).hint(hint))?;
+            same(now, hash, &format!("{name}: {file}"), hint)?;
         }
     }
     screen::data(&format!("inputs: {n} files are what was merged"));
-    if args.quick {
-        return Ok(());
-    }
+    Ok(())
+}
 
-    let merge = super::merge::on_device(Merge::plan(recipe, &sources)?, &args.execution)?;
-    let written = Checkpoint::open(&args.dir)?;
+/// Proves that merging again makes the same: the tensors, and the files beside them.
+fn prove_merge(merge: &Merge, dir: &Path, why: &str) -> Result<()> {
+    let written = Checkpoint::open(dir)?;
     if merge.index() != written.index() {
-        return Err(Error::user(format!("{}: has other tensors than its recipe makes", args.dir.display()))
-            .hint(provenance.why()));
+        return Err(Error::user(format!("{}: has other tensors than its recipe makes", dir.display())).hint(why));
+    }
+    for (name, bytes) in export::beside_tensors(merge)? {
+        let path = dir.join(&name);
+        if file::read(&path).map_err(|e| Error::io("read", &path, &e).hint(why))? != bytes {
+            return Err(Error::user(format!("{}: is not what merging again makes", path.display())).hint(why));
+        }
     }
     let bar = Meter::bytes("merging again", written.index().values().map(|meta| meta.byte_len() as u64).sum());
     merge.index().iter().try_for_each(|(name, meta): (&String, &Meta)| {
@@ -81,8 +147,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if equal.collect::<Result<Vec<_>>>()?.into_iter().all(|equal| equal) {
             return Ok(());
         }
-        Err(Error::user(format!("{}: `{name}` is not what merging again makes", args.dir.display()))
-            .hint(provenance.why()))
+        Err(Error::user(format!("{}: `{name}` is not what merging again makes", dir.display())).hint(why))
     })?;
     bar.finish();
     screen::data(&format!("merging again: {} tensors are the same, bit for bit", merge.index().len()));

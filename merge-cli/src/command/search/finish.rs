@@ -1,12 +1,19 @@
 //! The end of a study: a checkpoint, a recipe, figures, a table.
 
-use crate::{args::Search as Args, card, chosen, licence::Licences, report, screen};
+use super::publish::{self, Texts};
+use crate::{
+    args::Search as Args,
+    card, chosen,
+    judgement::{self, Judgement},
+    licence::Licences,
+    report::{self, Reported},
+    screen,
+};
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
-    evolve::{Findings, Goal, Study},
-    export,
-    merge::Merge,
+    evolve::{Findings, Study},
+    recipe::Recipe,
     search::Algorithm,
     sources::short,
 };
@@ -26,35 +33,23 @@ pub(super) fn finish(
 ) -> Result<()> {
     let goals = study.objective.goals();
     let about = about(study, findings);
-    let (recipe, winner) = &findings.winner;
+    let (recipe, reported) = (&findings.winner.0, Reported::of_findings(findings));
+    let documents: Vec<Recipe> = study.earlier.iter().chain([recipe]).cloned().collect();
     let best = output.join("best.yaml");
-    let mut documents = Vec::new();
-    for document in study.earlier.iter().chain([recipe]) {
-        documents.push(document.moved_to(&best)?.to_yaml());
-    }
+    let moved = documents.iter().map(|document| Ok(document.moved_to(&best)?.to_yaml())).collect::<Result<Vec<_>>>()?;
     let file = study.template.file.display();
-    let text =
-        format!("# Found by `evomerge search {file}`; its scores are in result.json.\n{}", documents.join("---\n"));
-    let model = output.join("model");
     let licences = Licences::of(study.sources.files().map(|(name, path)| (short(name), path.to_owned())))?;
-    let card = card::of_search(findings, goals, &about, &licences, study.hashes)?;
-    // The recipe is written when its model is whole: if it is there, so is the model.
-    if !is_answer {
-        // The next stage merges it in memory.
-    } else if model.exists() && std::fs::read_to_string(&best).is_ok_and(|known| known == text) {
-        export::replace_file(&model.join("README.md"), &card)?;
-    } else {
-        export::export(&Merge::plan(recipe, &study.sources.of(recipe))?, &model, &card)?;
-    }
-    export::replace_file(&best, &text)?;
+    let result = report::json(&report::result(&reported, goals, &about)?);
+    let texts = Texts {
+        recipe: format!("# Found by `evomerge search {file}`; its scores are in result.json.\n{}", moved.join("---\n")),
+        result: result.clone() + "\n",
+        card: card::of_search(findings, study.earlier, goals, &about, &licences, study.hashes)?,
+    };
+    publish::write(study, output, &texts, findings.progress.scored_now, &documents, is_answer)?;
     // The recipes of the finalists have their paths relative to it.
     study.store.set(&[(SEARCH_FILE, &from(output, &study.template.file)?)])?;
-    let result = report::json(&report::result(findings, goals, &about)?);
-    export::replace_file(&output.join("result.json"), &(result.clone() + "\n"))?;
 
-    let best_parent = report::best_parent(&findings.parents, goals);
-    let groups = [findings.parents.as_slice(), &findings.baselines, std::slice::from_ref(winner)];
-    let table = report::table(goals, &groups, Some(best_parent))?;
+    let table = report::table(goals, &reported)?;
     if args.json && args.seeds.is_some() {
         // Standard output is for the figures of all seeds.
         screen::say(&table);
@@ -65,8 +60,8 @@ pub(super) fn finish(
         screen::data(&table);
     }
     screen::say(&summary(study, findings)?);
-    let (scored, known) = (findings.progress.scored_now, findings.progress.items.0 - findings.progress.scored_now);
-    screen::say(&format!("{scored} items scored now, {known} found in the store"));
+    let (scored, known) = (findings.progress.scored_now, findings.progress.recalled_now);
+    screen::say(&format!("{} scored now, {known} found in the store", screen::counted(scored, "item")));
     let place = output.display();
     let checkpoint = if is_answer { format!("{place}/model is the merged checkpoint, ") } else { String::new() };
     screen::say(&format!("{checkpoint}{place}/best.yaml its recipe, {place}/result.json these figures"));
@@ -76,7 +71,8 @@ pub(super) fn finish(
 /// A file's path from a directory.
 fn from(dir: &Path, file: &Path) -> Result<String> {
     let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::io("find", path, &e));
-    let (dir, file) = (absolute(dir)?, absolute(file)?);
+    // A job's search file may be gone: the queue has its own copy.
+    let (dir, file) = (absolute(dir)?, absolute(file).or_else(|e| std::path::absolute(file).map_err(|_| e))?);
     Ok(pathdiff::diff_paths(&file, dir).unwrap_or(file).to_string_lossy().into_owned())
 }
 
@@ -88,6 +84,8 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
         .iter()
         .map(|g| json!({ "best": g.best().and_then(|best| best.fitness), "mean": g.mean_fitness() }))
         .collect();
+    let (reported, estimated) = (Reported::of_findings(findings), study.search.anchors.is_some());
+    let claims = chosen::claims(study.objective.goals(), &reported, &history.generations, estimated);
     let finalists: Vec<Value> =
         history.finalists.iter().map(|one| json!({ "name": one.name, "select": one.fitness })).collect();
     json!({
@@ -98,8 +96,9 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
         "candidates": history.candidates(),
         "item_evaluations": history.item_evaluations,
         "tokens": history.tokens,
-        "estimated": study.search.anchors.is_some(),
-        "winners_curse": curse(findings, study.objective.goals()),
+        "item_evaluations_of_parents": history.beside,
+        "estimated": estimated,
+        "winners_curse": claims.into_iter().map(|claim| (claim.task.clone(), json!(claim))).collect::<serde_json::Map<_, _>>(),
         "dimensions": history.dimensions,
         "recipe": hex(&findings.winner.0.fingerprint()),
         "inputs": study.hashes.iter().map(|(name, files)| (name.clone(), json!(files))).collect::<serde_json::Map<_, _>>(),
@@ -112,14 +111,15 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
 /// How the answer was chosen, and what its score is worth.
 fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
+    let reported = Reported::of_findings(findings);
     let ranked: Vec<&str> = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.as_str()).collect();
     let estimates = if study.search.anchors.is_some() { ", estimated from anchors" } else { "" };
     let mut lines = vec![format!(
-        "ranked {} candidates in {} generations by {}{estimates} ({} item evaluations{}, seed {})",
-        history.candidates(),
-        history.generations.len(),
+        "ranked {} in {} by {}{estimates} ({}{}, seed {})",
+        screen::counted(history.candidates(), "candidate"),
+        screen::counted(history.generations.len(), "generation"),
         ranked.join(", "),
-        history.item_evaluations,
+        screen::counted(history.item_evaluations, "item evaluation"),
         if history.tokens > 0 { format!(", {} tokens", screen::grouped(history.tokens)) } else { String::new() },
         study.search.seed,
     )];
@@ -135,17 +135,13 @@ fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     lines.extend(chosen::lines(
         goals,
         &history.finalists,
-        &findings.winner.1,
-        &findings.parents,
+        &reported,
         &history.generations,
         study.search.anchors.is_some(),
     )?);
+    let judgement = Judgement::of(goals, &reported);
+    lines.extend(judgement.comparisons());
+    lines.extend(judgement::few_items(goals));
+    lines.extend(judgement.sentences().iter().map(|sentence| format!("verdict: {sentence}")));
     Ok(lines.join("\n"))
-}
-
-fn curse(findings: &Findings, goals: &[Goal]) -> Value {
-    let all = chosen::claims(goals, &findings.winner.1, &findings.history.generations).into_iter();
-    all.map(|(name, search, report)| (name, json!({ "search": search, "report": report, "gap": search - report })))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
 }

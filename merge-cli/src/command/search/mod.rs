@@ -1,23 +1,28 @@
 //! `evomerge search`: a study from its first generation, or from wherever it stopped, to a table, a recipe and a checkpoint.
 
 mod finish;
+mod place;
+mod publish;
 mod seeds;
 mod tasks;
 
 pub(crate) use finish::SEARCH_FILE;
+pub(crate) use place::gone;
 
+use self::place::Place;
 use crate::{
     args::Search as Args,
     hub::Hub,
-    interrupt,
-    screen::{self, Line, duration},
+    interrupt, job,
+    line::{Among, Line},
+    memory::{self, Memory},
+    screen::{self, duration},
     view::Names,
 };
 use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::{Error, Result},
     evolve::{self, Findings, Outcome, Study},
-    export,
     recipe::{Recipe, read_text},
     search::{Search, SearchFile, Stage},
     sources::Sources,
@@ -25,7 +30,6 @@ use merge_core::{
     weights::check_finite,
 };
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
@@ -46,19 +50,50 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let job = Job { args, text: &text, stages: &stages, interrupted: &interrupted };
     let done = match args.seeds {
         Some(seeds) => seeds::run(&job, seeds.into())?,
-        None => job.run(args.seed, &args.output)?.is_some(),
+        None => job.run(args.seed, &args.output, &mut Among::default(), 0)?.is_some(),
     };
     if done {
         screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64())));
         return Ok(ExitCode::SUCCESS);
     }
-    screen::say(&format!("stopped; nothing is lost. To go on: {}", command(args)));
+    let again = job::goes_on().unwrap_or_else(|| format!("To go on: {}", command(args)));
+    screen::say(&format!("stopped; nothing is lost. {again}"));
     Ok(ExitCode::from(interrupt::CODE))
 }
 
-/// Refuses a search that could not run, without reading a weight.
-pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<()> {
-    evolve::check(&file.template, sources, &file.search, &tasks::benchmarks(file)?)
+/// Refuses a search that could not run, without reading a weight. Gives what memory it takes, and what the user should know of
+/// its merges.
+pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<(Memory, Vec<String>)> {
+    let benchmarks = tasks::benchmarks(file)?;
+    let notes = evolve::check(&file.template, sources, &file.search, &benchmarks)?;
+    Ok((Memory::of_search(file, sources, &benchmarks)?, notes))
+}
+
+/// What stands for the answer of a stage before there is one: its first candidate.
+pub(crate) fn stand_in(file: &SearchFile, sources: &Sources) -> Result<Recipe> {
+    let space = file.template.space(sources)?;
+    Ok(file.template.fill(&space, &space.init()))
+}
+
+/// As many workers as are asked for, or as the machine has cores and room for.
+fn workers(given: Option<u16>, memory: Memory, file: &SearchFile) -> Result<usize> {
+    let (there, cores) = (memory::of_machine(), thread::available_parallelism().map_or(1, usize::from));
+    let wanted = given.map_or(cores, usize::from).max(1);
+    let fitting = if given.is_some() { wanted } else { memory.fitting(cores, there).max(1) };
+    let refuse = |e: Error| e.at(file.template.file.display());
+    memory.check(fitting, there, "there are").map_err(refuse)?;
+    if fitting < wanted {
+        let (needs, there) = (screen::bytes(memory.with(wanted)), screen::bytes(there));
+        let workers = screen::counted(fitting, "worker");
+        let why = format!("{wanted} workers need about {needs} of memory, and there are {there} here");
+        screen::say(&format!("note: {why}: it goes on with {workers}"));
+    }
+    Ok(fitting)
+}
+
+/// Refuses a search whose tasks cannot be asked.
+pub(crate) fn check_tasks(file: &SearchFile) -> Result<()> {
+    tasks::benchmarks(file).map(|_| ())
 }
 
 /// The command that goes on.
@@ -85,6 +120,23 @@ struct Job<'a> {
     interrupted: &'a Arc<AtomicBool>,
 }
 
+/// A search of the file, with what it asks.
+struct Studied {
+    file: SearchFile,
+    benchmarks: Benchmarks,
+    /// Whether its answer is what the command is for, and not a step on the way.
+    is_answer: bool,
+    /// Candidates scored side by side.
+    workers: usize,
+}
+
+impl Studied {
+    /// The most item evaluations that it takes.
+    fn takes(&self) -> u64 {
+        evolve::evaluations(&self.file.template, &self.file.search, evolve::Objective::goals(&self.benchmarks))
+    }
+}
+
 /// What a study has come to.
 struct Ended {
     findings: Findings,
@@ -92,77 +144,124 @@ struct Ended {
 }
 
 impl Job<'_> {
-    /// Runs all stages with a seed; the last one's result, or nothing if interrupted.
+    /// Runs all stages with a seed; the last one's result, or nothing if interrupted. `among` is where they stand among the
+    /// command's studies: this often again the stages are run after these.
     ///
     /// Each stage's answer is a model that the later ones may name.
-    fn run(&self, seed: Option<u64>, output: &Path) -> Result<Option<Ended>> {
+    fn run(&self, seed: Option<u64>, output: &Path, among: &mut Among, again: u64) -> Result<Option<Ended>> {
+        let Some(studies) = self.studies(seed)? else { return Ok(None) };
+        let n_studies = studies.iter().flatten().count();
+        among.after = (1 + again) * studies.iter().flatten().map(Studied::takes).sum::<u64>();
+        let seeds = among.labels.clone();
         let mut earlier: Vec<Recipe> = Vec::new();
-        for (number, stage) in self.stages.iter().enumerate() {
-            let is_last = number + 1 == self.stages.len();
-            match stage {
-                Stage::Recipe(recipe) => earlier.push((**recipe).clone()),
-                Stage::Search(file) => {
-                    let mut file = (**file).clone();
-                    file.search.seed = seed.unwrap_or(file.search.seed);
-                    if let Some(budget) = self.args.budget.filter(|_| is_last) {
-                        file.search.budget.value = budget;
-                    }
-                    let name = file.template.name().unwrap_or_default();
-                    let study = if is_last { output.to_owned() } else { output.join("stages").join(&name) };
-                    if self.stages.len() > 1 && !name.is_empty() {
-                        screen::say(&format!("stage {} of {}: {name}", number + 1, self.stages.len()));
-                    }
-                    let Some(ended) = self.stage(&file, &earlier, output, &study, is_last)? else { return Ok(None) };
-                    if is_last {
-                        return Ok(Some(ended));
-                    }
-                    earlier.push(ended.findings.winner.0);
+        let mut numbers = 1..;
+        for (stage, study) in self.stages.iter().zip(studies) {
+            let study = match (stage, study) {
+                (Stage::Recipe(recipe), _) => {
+                    earlier.push((**recipe).clone());
+                    continue;
                 }
+                (Stage::Search(_), study) => study.expect("each search has a study"),
+            };
+            let number = numbers.next().expect("they do not end");
+            let is_answer = study.is_answer;
+            among.after -= study.takes();
+            among.labels.clone_from(&seeds);
+            if n_studies > 1 {
+                among.labels.push(format!("stage {number} of {n_studies}"));
             }
+            let name = study.file.template.name().unwrap_or_default();
+            let place = if is_answer { output.to_owned() } else { output.join("stages").join(&name) };
+            if n_studies > 1 && !name.is_empty() {
+                screen::say(&format!("stage {number} of {n_studies}: {name}"));
+            }
+            let Some(ended) = self.stage(&study, &earlier, output, &place, among)? else { return Ok(None) };
+            among.before += ended.findings.progress.done;
+            if is_answer {
+                among.labels = seeds;
+                return Ok(Some(ended));
+            }
+            earlier.push(ended.findings.winner.0);
         }
         unreachable!("the last document is a search")
     }
 
+    /// What is to be studied, for each document of the file that is a search, with every refusal that needs no weight: also
+    /// of the later ones, before the first begins. Nothing if interrupted.
+    fn studies(&self, seed: Option<u64>) -> Result<Option<Vec<Option<Studied>>>> {
+        let (mut studies, mut earlier) = (Vec::new(), Vec::new());
+        for (number, stage) in self.stages.iter().enumerate() {
+            let file = match stage {
+                Stage::Recipe(recipe) => {
+                    earlier.push((**recipe).clone());
+                    studies.push(None);
+                    continue;
+                }
+                Stage::Search(file) => file,
+            };
+            let mut file = (**file).clone();
+            file.search.seed = seed.unwrap_or(file.search.seed);
+            let is_answer = number + 1 == self.stages.len();
+            if let Some(budget) = self.args.budget.filter(|_| is_answer) {
+                file.search.budget.value = budget;
+            }
+            let read = {
+                // Templates of a task may take their time, item by item.
+                let file = file.clone();
+                move || tasks::benchmarks(&file)
+            };
+            let Some(benchmarks) = interrupt::unless(self.interrupted, read) else { return Ok(None) };
+            let benchmarks = benchmarks?.interruptible(Interrupt::from(self.interrupted));
+            let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
+            evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
+            let workers = workers(self.args.workers, Memory::of_search(&file, &sources, &benchmarks)?, &file)?;
+            earlier.push(stand_in(&file, &sources)?);
+            studies.push(Some(Studied { file, benchmarks, is_answer, workers }));
+        }
+        Ok(Some(studies))
+    }
+
     fn stage(
         &self,
-        file: &SearchFile,
+        study: &Studied,
         earlier: &[Recipe],
         output: &Path,
         directory: &Path,
-        is_last: bool,
+        among: &Among,
     ) -> Result<Option<Ended>> {
-        let benchmarks = tasks::benchmarks(file)?.interruptible(Interrupt::from(self.interrupted));
+        let file = &study.file;
         let sources = Sources::open_all(file.template.variants(), earlier, &Hub::from_env())?;
-        evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
-        let store = open_study(output, directory, &sources)?;
-        let found = self.find(file, earlier, &sources, &benchmarks, &store, directory, is_last);
-        if found.is_err() && store.is_empty() {
-            // Refused before it began: leave no directory that looks like a study.
-            drop(store);
-            let _ = fs::remove_dir_all(directory.join("study")).and_then(|()| fs::remove_dir(directory));
+        for note in evolve::check(&file.template, &sources, &file.search, &study.benchmarks)? {
+            screen::say(&format!("note: {note}"));
+        }
+        let place = Place::open(output, directory, &sources)?;
+        let goals = evolve::Objective::goals(&study.benchmarks);
+        if !self.args.replace {
+            publish::check_replaced(&place.store, directory, &file.search, goals)?;
+        }
+        let found = self.find(study, earlier, &sources, &place.store, directory, among);
+        if found.is_err() {
+            place.abandon();
         }
         found
     }
 
-    /// Runs the study to its end and shows what it found; nothing if interrupted.
-    #[expect(clippy::too_many_arguments, reason = "what a stage is made of")]
+    /// Runs the study to its end and shows what it found; nothing if interrupted. The last of a file writes its model.
     fn find(
         &self,
-        file: &SearchFile,
+        Studied { file, benchmarks, is_answer, workers }: &Studied,
         earlier: &[Recipe],
         sources: &Sources,
-        benchmarks: &Benchmarks,
         store: &Store,
         directory: &Path,
-        is_last: bool,
+        among: &Among,
     ) -> Result<Option<Ended>> {
         for (name, checkpoint) in sources.iter() {
             check_finite(&**checkpoint).map_err(|e| e.at(name))?;
         }
         let hashes = sources.sha256()?;
         let goals = evolve::Objective::goals(benchmarks);
-        let line = Line::new(names(goals, &file.search));
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let line = Line::new(names(goals, &file.search, sources), among.clone());
         let study = Study {
             template: &file.template,
             sources,
@@ -172,7 +271,7 @@ impl Job<'_> {
             text: self.text,
             objective: benchmarks,
             store,
-            workers: self.args.workers.map_or(cores, usize::from),
+            workers: *workers,
             interrupted: self.interrupted,
             progress: &|progress| line.show(progress),
         };
@@ -181,7 +280,7 @@ impl Job<'_> {
         match outcome? {
             Outcome::Interrupted => Ok(None),
             Outcome::Done(findings) => {
-                finish::finish(self.args, &study, &findings, directory, is_last)?;
+                finish::finish(self.args, &study, &findings, directory, *is_answer)?;
                 let goals = evolve::Objective::goals(benchmarks).to_vec();
                 Ok(Some(Ended { findings: *findings, goals }))
             }
@@ -190,44 +289,17 @@ impl Job<'_> {
 }
 
 /// What the numbers of its progress are called.
-fn names(goals: &[evolve::Goal], search: &Search) -> Names {
+fn names(goals: &[evolve::Goal], search: &Search, sources: &Sources) -> Names {
     let ranked = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.clone());
     let costs = search.minimise.iter().map(|cost| cost.what.value.name().to_owned());
-    Names { tasks: goals.iter().map(|goal| goal.name.clone()).collect(), objectives: ranked.chain(costs).collect() }
-}
-
-/// The study's store in an output directory that is new, empty, or has one already.
-fn open_study(output: &Path, directory: &Path, sources: &Sources) -> Result<Store> {
-    let dir: PathBuf = directory.join("study");
-    if !dir.exists() && !output.join("study").exists() && !output.join("stages").exists() {
-        export::check_destination(output, sources.files().map(|(_, path)| path))?;
+    Names {
+        tasks: goals.iter().map(|goal| goal.name.clone()).collect(),
+        objectives: ranked.chain(costs).collect(),
+        models: sources.labels(),
     }
-    let store = Store::open(&dir)?;
-    if let Some(aside) = store.repaired() {
-        screen::say(&format!("note: a damaged snapshot was moved to {}; no record is lost", aside.display()));
-    }
-    Ok(store)
 }
 
 /// Where one of several studies is kept.
 fn of_seed(output: &Path, seed: u64) -> PathBuf {
     output.join(format!("seed-{seed}"))
-}
-
-/// Refuses a place for several studies that holds something else.
-fn check_place(output: &Path) -> Result<()> {
-    let entries = match fs::read_dir(output) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("read", output, &e)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io("read", output, &e))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("seed-") && name != "result.json" {
-            return Err(Error::user(format!("{}: there is something else in it: {name}", output.display()))
-                .hint("choose a new directory"));
-        }
-    }
-    Ok(())
 }

@@ -1,11 +1,16 @@
 //! The same study with several seeds: what of a result is the search's, and what is luck.
 
-use super::{Ended, Job, check_place, of_seed};
-use crate::{report, screen};
+use super::{Ended, Job, of_seed, place::check_seeds};
+use crate::{
+    judgement::{Finding, Judgement, TaskJudgement},
+    line::Among,
+    report::{self, Reported},
+    screen,
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::statistics::Estimate;
 use merge_core::{
-    error::Result,
+    error::{Error, Result},
     evolve::{Entry, Goal},
     export,
     search::Stage,
@@ -15,17 +20,27 @@ use serde_json::json;
 /// Runs the study with so many seeds, one after the other, each in a directory of its own; false if interrupted.
 pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
     let output = &job.args.output;
-    check_place(output)?;
     let Some(Stage::Search(file)) = job.stages.last() else { unreachable!("the last document is a search") };
     let first = job.args.seed.unwrap_or(file.search.seed);
+    let after = first.checked_add(seeds).ok_or_else(|| {
+        Error::user(format!("the seeds {first} and {} after it are more than there are", seeds - 1))
+            .hint("begin with a smaller seed")
+    })?;
+    check_seeds(output)?;
     let mut all: Vec<(u64, Ended)> = Vec::new();
-    for seed in first..first + seeds {
-        screen::say(&format!("seed {seed}, {} of {seeds}", seed - first + 1));
-        let Some(ended) = job.run(Some(seed), &of_seed(output, seed))? else { return Ok(false) };
+    let mut among = Among::default();
+    for seed in first..after {
+        let number = seed - first + 1;
+        screen::say(&format!("seed {seed}, {number} of {seeds}"));
+        among.labels = vec![format!("seed {number} of {seeds}")];
+        let place = of_seed(output, seed);
+        let Some(ended) = job.run(Some(seed), &place, &mut among, seeds - number)? else { return Ok(false) };
         all.push((seed, ended));
     }
     let goals = &all[0].1.goals;
-    let (table, result) = (table(goals, &all)?, report::json(&result(goals, &all)?));
+    let judgements: Vec<Judgement> =
+        all.iter().map(|(_, ended)| Judgement::of(goals, &Reported::of_findings(&ended.findings))).collect();
+    let (table, result) = (table(goals, &all)?, report::json(&result(goals, &all, &judgements)?));
     if job.args.json {
         screen::say(&table);
         screen::data(&result);
@@ -33,15 +48,36 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
         screen::data(&table);
     }
     export::replace_file(&output.join("result.json"), &(result + "\n"))?;
+    for sentence in sentences(&judgements) {
+        screen::say(&format!("verdict: {sentence}"));
+    }
     let place = output.display();
     screen::say(&format!("{place}/seed-* hold the studies, {place}/result.json these figures"));
     Ok(true)
 }
 
+/// What the seeds say of the answer together.
+fn sentences(judgements: &[Judgement]) -> Vec<String> {
+    let seeds = judgements.len();
+    let count = |of: &dyn Fn(&Judgement) -> bool| judgements.iter().filter(|one| of(one)).count();
+    let of_task = |(number, task): (usize, &TaskJudgement)| {
+        let with = |finding: Finding| count(&|one| one.tasks[number].best_parent.finding == finding);
+        let (better, worse) = (with(Finding::Better), with(Finding::Worse));
+        let best = &task.best_parent.name;
+        format!(
+            "better than the best parent, {best}, on {} with {better} of {seeds} seeds, worse with {worse}",
+            task.task
+        )
+    };
+    let mut said: Vec<String> = judgements[0].tasks.iter().enumerate().map(of_task).collect();
+    let as_good = count(&|one| !one.as_good.is_empty());
+    said.push(format!("not worth its cost, as a baseline is as good, with {as_good} of {seeds} seeds"));
+    said
+}
+
 /// The tables' rows: who is reported, by name, in the order of the first study.
 fn entries(ended: &Ended) -> impl Iterator<Item = &Entry> {
-    let found = &ended.findings;
-    found.parents.iter().chain(&found.baselines).chain([&found.winner.1])
+    Reported::of_findings(&ended.findings).entries().map(|(_, entry)| entry)
 }
 
 /// Whether a model's scores depend on the seed.
@@ -90,16 +126,18 @@ fn table(goals: &[Goal], all: &[(u64, Ended)]) -> Result<String> {
         }
         table.add_row(row);
     }
-    let items: Vec<String> =
-        reported.iter().map(|(_, goal)| format!("{} on {} items", goal.name, goal.report.len())).collect();
-    let seeds = all.len();
+    let items: Vec<String> = reported
+        .iter()
+        .map(|(_, goal)| format!("{} on {}", goal.name, screen::counted(goal.report.len(), "item")))
+        .collect();
+    let seeds = screen::counted(all.len(), "seed");
     Ok(format!(
-        "{table}\n{}; mean ± standard deviation (least to most) over {seeds} seeds, [95% interval] over items elsewhere",
+        "{table}\n{}; mean ± standard deviation (least to most) over {seeds}, [95% interval] over items elsewhere",
         items.join(", ")
     ))
 }
 
-fn result(goals: &[Goal], all: &[(u64, Ended)]) -> Result<serde_json::Value> {
+fn result(goals: &[Goal], all: &[(u64, Ended)], judgements: &[Judgement]) -> Result<serde_json::Value> {
     let mut models = Vec::new();
     for entry in entries(&all[0].1) {
         let mut scores = serde_json::Map::new();
@@ -113,5 +151,5 @@ fn result(goals: &[Goal], all: &[(u64, Ended)]) -> Result<serde_json::Value> {
         models.push(json!({ "name": entry.name, "scores": scores }));
     }
     let seeds: Vec<u64> = all.iter().map(|(seed, _)| *seed).collect();
-    Ok(json!({ "seeds": seeds, "models": models }))
+    Ok(json!({ "seeds": seeds, "models": models, "verdicts": judgements }))
 }

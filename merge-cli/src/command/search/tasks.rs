@@ -2,7 +2,7 @@
 
 use crate::{
     command::{data::shelf, eval},
-    screen,
+    judgement, screen,
 };
 use evaluator::{
     model::device,
@@ -11,10 +11,11 @@ use evaluator::{
 };
 use merge_core::{
     error::{Error, Result},
+    evolve::Objective as _,
     recipe::{At, resolve},
     search::{self, SearchFile},
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The tasks of a search file, with the device their models run on.
 pub(super) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
@@ -33,7 +34,7 @@ pub(super) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
     for reference in &search.report {
         let at = |e: Error| e.at(reference.place.of(path));
         let task = match eval::tasks::builtin(reference).map_err(at)? {
-            None => task::read_with(&resolve(path, reference)?, Fractions::default(), &shelf).map_err(at)?,
+            None => task::read_with(&find(path, reference)?, Fractions::default(), &shelf).map_err(at)?,
             Some(builtin) => builtin.read(Fractions::default(), &shelf).map_err(at)?,
         };
         benchmarks.ask(task, Split::Report).map_err(at)?;
@@ -44,7 +45,20 @@ pub(super) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
             screen::say(&format!("note: {}: {} repeated items are counted once", task.name(), task.duplicates()));
         }
     }
+    for note in judgement::few_items(benchmarks.goals()) {
+        screen::say(&note);
+    }
     Ok(benchmarks)
+}
+
+/// The file of a task.
+fn find(path: &Path, name: &At<String>) -> Result<PathBuf> {
+    resolve(path, name).map_err(|e| {
+        e.hint(
+            "paths are relative to the file they stand in, else to the current directory; \
+             `evomerge tasks` lists the tasks that are built in",
+        )
+    })
 }
 
 /// A task of an objective or a constraint.
@@ -58,7 +72,7 @@ fn read(
     let shelf = shelf()?;
     let fractions = given.map_or_else(Fractions::default, |split| split.value);
     let mut task = match eval::tasks::builtin(name).map_err(at)? {
-        None => task::read_with(&resolve(path, name)?, fractions, &shelf).map_err(at)?,
+        None => task::read_with(&find(path, name)?, fractions, &shelf).map_err(at)?,
         Some(builtin) if given.is_some() => builtin.divided(fractions, &shelf).map_err(at)?,
         Some(builtin) => builtin.read(fractions, &shelf).map_err(at)?,
     };

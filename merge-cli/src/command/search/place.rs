@@ -1,0 +1,137 @@
+//! Where a search writes: what is there is known to be a study of ours, or the search is refused and nothing is touched.
+
+use super::publish;
+use crate::screen;
+use merge_core::{
+    error::{Error, Result},
+    evolve::{Ending, Mark},
+    export,
+    sources::Sources,
+    store::{Lost, Store},
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What a search puts into its directory beside the study's store.
+const ANSWER: [&str; 3] = ["model", "best.yaml", "result.json"];
+
+/// What a store has made when it is stopped before it has a log.
+const BEGUN: [&str; 2] = ["blobs", "conf"];
+
+/// A study's store, and the directories that were made for it.
+pub(super) struct Place {
+    pub(super) store: Store,
+    made: Vec<PathBuf>,
+}
+
+impl Place {
+    /// Opens the study of a directory that is new, empty, or has one already; `directory` is `output`, or a stage's below it.
+    ///
+    /// Fails, having made nothing, if there is something in it that no search can be proved to have written.
+    pub(super) fn open(output: &Path, directory: &Path, sources: &Sources) -> Result<Self> {
+        let inputs = || sources.files().map(|(_, path)| path);
+        export::check_input(&directory.join("model"), inputs())?;
+        let begun = [output, directory].iter().any(|place| is_study(&place.join("study")).unwrap_or(false));
+        if !begun {
+            export::check_input(output, inputs())?;
+        }
+        check(output)?;
+        check(directory)?;
+        let study = directory.join("study");
+        let missing = study.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        let store = Store::open(&study)?;
+        if let Some(aside) = store.repaired() {
+            screen::say(&format!("note: what was damaged was moved to {}", aside.display()));
+        }
+        let is_damaged = match store.lost()? {
+            Some(lost) => {
+                screen::say(&format!("note: {}; they are computed again", gone(&study, lost)));
+                true
+            }
+            // What the mark says was begun, and of which nothing is left.
+            None => store.is_empty() && Mark::read(&study)?.is_some(),
+        };
+        let answered = is_damaged || publish::is_known(&store)? || store.get::<Ending>("ending")?.is_some();
+        if let Some(name) = ANSWER.iter().find(|name| !answered && directory.join(name).exists()) {
+            let message = format!("{}: holds `{name}`, but the study in it has no answer yet", directory.display());
+            return Err(Error::user(message).hint("choose another directory, or move it elsewhere"));
+        }
+        Ok(Self { store, made })
+    }
+
+    /// Takes away what was made, as the search was refused before it began: it leaves no directory that looks like a study.
+    pub(super) fn abandon(self) {
+        let Self { store, made } = self;
+        if !store.is_empty() {
+            return;
+        }
+        let study = store.dir().to_owned();
+        drop(store);
+        for directory in made {
+            let _ = if directory == study { fs::remove_dir_all(&directory) } else { fs::remove_dir(&directory) };
+        }
+    }
+}
+
+/// Refuses a directory for several studies that holds something else.
+pub(super) fn check_seeds(output: &Path) -> Result<()> {
+    let names = names(output)?;
+    let is_seed = |name: &&String| name.starts_with("seed-");
+    let has_study =
+        names.iter().filter(is_seed).any(|name| is_study(&output.join(name).join("study")).unwrap_or(false));
+    match names.iter().find(|name| !(is_seed(name) || has_study && *name == "result.json")) {
+        Some(name) => Err(foreign(output, name)),
+        None => Ok(()),
+    }
+}
+
+/// That records of a study are gone.
+pub(crate) fn gone(study: &Path, Lost { records, of }: Lost) -> String {
+    let (records, of) = (screen::grouped(records), screen::grouped(of));
+    format!("{}: the log of the study is damaged: {records} of the {of} records written are gone", study.display())
+}
+
+/// Refuses a directory that holds anything but a study and what comes of it.
+fn check(directory: &Path) -> Result<()> {
+    let study = directory.join("study");
+    if is_study(&study)? {
+        return Ok(());
+    }
+    if let Some(name) = names(&study)?.iter().find(|name| !BEGUN.contains(&name.as_str())) {
+        return Err(foreign(&study, name));
+    }
+    for name in names(directory)?.iter().filter(|name| *name != "study") {
+        let stages = directory.join(name);
+        if name != "stages" || names(&stages)?.iter().any(|stage| check(&stages.join(stage)).is_err()) {
+            return Err(foreign(directory, name));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory is a study's: by its mark, or, of one that began before there were marks, by its store.
+fn is_study(directory: &Path) -> Result<bool> {
+    Ok(Mark::read(directory)?.is_some() || ["db", "conf"].iter().all(|name| directory.join(name).is_file()))
+}
+
+/// What is in a directory, in order; nothing if there is none.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let unread = |e: io::Error| Error::io("read", directory, &e);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(unread(e)),
+    };
+    let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names = entries.map(name).collect::<io::Result<Vec<String>>>().map_err(unread)?;
+    names.sort();
+    Ok(names)
+}
+
+fn foreign(directory: &Path, name: &str) -> Error {
+    Error::user(format!("{}: holds `{name}`, which no search has written", directory.display()))
+        .hint("choose another directory, or move it elsewhere")
+}
