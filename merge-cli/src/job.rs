@@ -1,8 +1,10 @@
 //! This process as a job of the queue: whoever started it can read how far it is, and it stops when that one is gone.
 
+use crate::{lead::Gain, serve::copies_of};
 use merge_core::{
     error::{Error, Result},
-    evolve::Point,
+    evolve::Curves,
+    recipe::hold,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,25 +24,31 @@ pub(crate) const DIRECTORY: &str = "EVOMERGE_JOB";
 /// What the file in the job's directory is called that says how far it is.
 pub(crate) const PROGRESS: &str = "progress.json";
 
-/// How far a job is.
+/// How far a job is: all that is said of it, computed once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Progress {
-    /// What it is doing.
+    /// What it is doing, in words: of a search its stage, its part and its generation.
+    pub(crate) label: String,
+    /// The part alone, for programs.
     pub(crate) phase: String,
+    /// How much of the whole job is done, from 0 to 1.
+    pub(crate) share: Option<f64>,
     /// How much is done, of how much, in which unit: items, bytes or answers.
     pub(crate) done: u64,
     pub(crate) total: u64,
     pub(crate) unit: String,
     /// Units in a second.
     pub(crate) rate: Option<f64>,
-    /// Seconds until the end, if that can be known.
+    /// Seconds until the end of the whole job, if that can be known.
     pub(crate) left_seconds: Option<f64>,
-    /// Generations finished, and which share of the budget is spent; of searches.
+    /// Generations finished in this part, and about how many there will be; of searches.
     pub(crate) generation: Option<u64>,
-    pub(crate) spent: Option<f64>,
-    /// Fitness in the last generation: the best and the mean.
+    pub(crate) generations: Option<u64>,
+    /// Fitness in the last generation of this part: the best and the mean.
     pub(crate) best: Option<f64>,
     pub(crate) mean: Option<f64>,
+    /// What the evolution has gained.
+    pub(crate) gain: Option<Gain>,
 }
 
 /// What the file holds: progress, and what is drawn of it.
@@ -48,7 +56,9 @@ pub(crate) struct Progress {
 pub(crate) struct Told {
     pub(crate) progress: Progress,
     /// The generations of a search.
-    pub(crate) curve: Vec<Point>,
+    pub(crate) curves: Curves,
+    /// What its models are called.
+    pub(crate) models: Vec<String>,
 }
 
 /// The directory, and when something was last written there.
@@ -69,8 +79,18 @@ pub(crate) fn begin() -> Result<Option<File>> {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
     });
     lock.lock().map_err(|e| Error::io("lock", &path, &e))?;
+    hold(copies_of(&directory)?);
     let _ = JOB.set((directory, Mutex::default()));
     Ok(Some(lock))
+}
+
+/// How a job goes on that was stopped, if this process is one: not by its command, but by its queue.
+pub(crate) fn goes_on() -> Option<String> {
+    let (directory, _) = JOB.get()?;
+    let id = directory.file_name()?.to_string_lossy();
+    Some(format!(
+        "if it was paused, `evomerge resume {id}` goes on; if it was cancelled, `evomerge retry {id}`; else it goes on by itself"
+    ))
 }
 
 /// Says how far the job is, if this is one and it is time.

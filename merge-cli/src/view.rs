@@ -6,6 +6,9 @@
 
 mod picture;
 
+use self::picture::Scene;
+
+use crate::{job, lead::Leads, screen};
 use merge_core::evolve::Progress;
 use ratatui::{
     buffer::Buffer,
@@ -16,25 +19,20 @@ use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
 /// How many columns each line of the frame on the terminal takes; empty if there is none.
 static FRAME: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
-/// Frames are not drawn more often than this.
-const EVERY: Duration = Duration::from_millis(100);
 /// What a frame needs at least, and takes at most.
 const LEAST: (u16, u16) = (60, 18);
-const MOST: (u16, u16) = (120, 22);
+const MOST: (u16, u16) = (140, 32);
 const STRING: &str = "a String takes all that is written";
 
 /// The frames of a search.
 pub(crate) struct View {
     names: Names,
     colours: bool,
-    began: Instant,
-    drawn: Mutex<Option<Instant>>,
 }
 
 /// What a search's numbers are called.
@@ -44,6 +42,8 @@ pub(crate) struct Names {
     pub(crate) tasks: Vec<String>,
     /// What candidates are compared by: tasks, then costs.
     pub(crate) objectives: Vec<String>,
+    /// What is merged, and the base.
+    pub(crate) models: Vec<String>,
 }
 
 impl View {
@@ -53,21 +53,15 @@ impl View {
         let (columns, rows) = size()?;
         let fits = columns >= LEAST.0 && rows >= LEAST.1 && !is("TERM", "dumb");
         let colours = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        fits.then(|| Self { names, colours, began: Instant::now(), drawn: Mutex::default() })
+        fits.then_some(Self { names, colours })
     }
 
-    /// Draws a frame, if it is time.
-    pub(crate) fn show(&self, progress: &Progress) {
-        // Whoever finds it locked is not the one to draw.
-        let Ok(mut drawn) = self.drawn.try_lock() else { return };
-        if drawn.is_some_and(|last| last.elapsed() < EVERY) {
-            return;
-        }
-        *drawn = Some(Instant::now());
+    /// Draws a frame.
+    pub(crate) fn show(&self, record: &job::Progress, progress: &Progress, leads: Option<&Leads>) {
         let Some((columns, rows)) = size() else { return };
         // A line that reaches the last column would be cut by what clears behind it.
         let area = (columns.min(MOST.0).saturating_sub(1), rows.min(MOST.1).saturating_sub(1));
-        let frame = picture::frame(progress, &self.names, self.began.elapsed().as_secs_f64(), area);
+        let frame = picture::frame(&Scene { record, progress, leads, names: &self.names }, area);
         let lines = lines(&frame, self.colours);
         let mut before = frame_lines();
         let mut text = format!("\x1b[?2026h{}", back(&before, columns.into()));
@@ -131,7 +125,7 @@ fn lines(frame: &Buffer, colours: bool) -> Vec<(String, usize)> {
                 colour = cell.fg;
                 write!(text, "\x1b[{}m", code(colour)).expect(STRING);
             }
-            text += cell.symbol();
+            text += if screen::is_shown_as_it_is(cell.symbol()) { cell.symbol() } else { "\u{fffd}" };
             if cell.symbol() != " " {
                 width = x + 1 + covered;
             }

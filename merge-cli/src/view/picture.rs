@@ -1,7 +1,12 @@
 //! A frame of a running search: charts and figures, from its progress alone.
 
 use super::{Names, ink};
-use crate::screen::{duration, grouped};
+use crate::{
+    job,
+    lead::{Ahead, Leads},
+    line::percent,
+    screen::grouped,
+};
 use merge_core::evolve::{Point, Progress};
 use ratatui::{
     buffer::Buffer,
@@ -12,45 +17,52 @@ use ratatui::{
     widgets::{Axis, Chart, Dataset, GraphType, Paragraph, Sparkline, Widget as _},
 };
 
-/// A frame of so many columns, and at most so many rows; `seconds` since the search began.
-pub(super) fn frame(progress: &Progress, names: &Names, seconds: f64, (columns, rows): (u16, u16)) -> Buffer {
-    let has_curve = progress.curve.iter().any(|point| point.best.is_some());
-    let area = Rect::new(0, 0, columns, if has_curve { rows.min(18) } else { 3 });
+/// What a frame shows.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    /// What is said everywhere.
+    pub(super) record: &'a job::Progress,
+    pub(super) progress: &'a Progress,
+    pub(super) leads: Option<&'a Leads>,
+    pub(super) names: &'a Names,
+}
+
+/// A frame of so many columns, and at most so many rows.
+pub(super) fn frame(scene: &Scene<'_>, (columns, rows): (u16, u16)) -> Buffer {
+    let &Scene { record, progress, leads, names } = scene;
+    let area = Rect::new(0, 0, columns, if leads.is_some() { rows } else { 3 });
     let mut frame = Buffer::empty(area);
     let [head, bar, middle, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)])
             .areas(area);
-    Paragraph::new(figures(progress, seconds)).render(head, &mut frame);
-    let share = progress.items.0 as f64 / progress.items.1.max(1) as f64;
-    let text = format!(" {:>3.0}% of all items", 100.0 * share.min(1.0));
-    let cells = bar.width.saturating_sub(text.len() as u16);
+    Paragraph::new(record.label.as_str()).render(head, &mut frame);
+    let share = record.share.unwrap_or(0.0);
+    let text = format!(" {:>3}% · {}", percent(share), record.time_left());
+    let cells = bar.width.saturating_sub(text.chars().count() as u16);
     Paragraph::new(Line::from(filled(share, cells, Color::Green, text))).render(bar, &mut frame);
-    if let Some(last) = progress.curve.last().filter(|_| has_curve) {
+    if let Some(leads) = leads {
         let [left, right] =
             Layout::horizontal([Constraint::Percentage(60), Constraint::Fill(1)]).spacing(2).areas(middle);
-        curve(&progress.curve, left, &mut frame);
-        beside(&progress.curve, last, names, right, &mut frame);
+        curve(record, leads, progress.generations.map_or(0, |(_, about)| about), left, &mut frame);
+        if let Some(last) = progress.curves.evolution.last() {
+            beside(&progress.curves.evolution, last, names, right, &mut frame);
+        }
     }
-    Paragraph::new(Span::styled("Ctrl-C stops cleanly; nothing is lost", ink(Color::DarkGray)))
-        .render(foot, &mut frame);
+    Paragraph::new(Span::styled(speed(record, progress), ink(Color::DarkGray))).render(foot, &mut frame);
     frame
 }
 
-/// What it does, how fast, and how long it will take.
-fn figures(progress: &Progress, seconds: f64) -> String {
-    let mut parts = vec![progress.phase.to_owned()];
-    if let (generation @ 1.., spent) = progress.generation {
-        parts.push(format!("generation {generation}"));
-        parts.push(format!("{:.0}% of the budget", 100.0 * spent));
-    }
-    if progress.scored_now > 0 && seconds > 0.0 {
-        let rate = progress.scored_now as f64 / seconds;
+/// How fast it goes, and how it is stopped.
+fn speed(record: &job::Progress, progress: &Progress) -> String {
+    let mut parts = Vec::new();
+    if let Some(rate) = record.rate {
         parts.push(format!("{} items/s", grouped(rate.round() as u64)));
         if progress.tokens_now > 0 {
-            parts.push(format!("{} tokens/s", grouped((progress.tokens_now as f64 / seconds).round() as u64)));
+            let tokens = progress.tokens_now as f64 * rate / progress.scored_now.max(1) as f64;
+            parts.push(format!("{} tokens/s", grouped(tokens.round() as u64)));
         }
-        parts.push(format!("{} left", duration(progress.items.1.saturating_sub(progress.items.0) as f64 / rate)));
     }
+    parts.push("Ctrl-C stops cleanly; nothing is lost".to_owned());
     parts.join(" · ")
 }
 
@@ -65,32 +77,52 @@ fn filled(share: f64, cells: u16, colour: Color, text: String) -> Vec<Span<'stat
     ]
 }
 
-/// Best and mean over the generations.
-fn curve(points: &[Point], area: Rect, frame: &mut Buffer) {
-    let of = |value: fn(&Point) -> Option<f64>| -> Vec<(f64, f64)> {
-        let all = points.iter().enumerate();
-        all.filter_map(|(i, point)| Some((i as f64 + 1.0, 100.0 * value(point)?))).collect()
+/// How far the generations are ahead of the best parent, with random search's beside them.
+fn curve(record: &job::Progress, leads: &Leads, about: u64, area: Rect, frame: &mut Buffer) {
+    let [head, legend, rest] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let says = record.gain.as_ref().map_or_else(String::new, |gain| format!("{}, {}", gain.says(), gain.parent));
+    Paragraph::new(says).render(head, frame);
+    let word = |word, colour| Span::styled(word, ink(colour));
+    let words = [
+        word("evolution", Color::Blue),
+        word("its 95% interval", Color::DarkGray),
+        word("best parent", Color::Green),
+        word("random search", Color::Yellow),
+    ];
+    let n_words = if leads.random.is_empty() { 3 } else { 4 };
+    let spaced = words.into_iter().take(n_words).flat_map(|word| [word, Span::raw("  ")]);
+    Paragraph::new(Line::from(spaced.collect::<Vec<_>>())).render(legend, frame);
+    let of = |all: &[Ahead], value: fn(&Ahead) -> f64| -> Vec<(f64, f64)> {
+        all.iter().map(|ahead| (ahead.generation, value(ahead))).collect()
     };
-    let (best, mean) = (of(|point| point.best), of(|point| point.mean));
-    let last = |line: &[(f64, f64)]| line.last().map_or_else(String::new, |point| format!(" {:.1}", point.1));
-    let title = Line::from(vec![
-        Span::styled(format!("best{}", last(&best)), ink(Color::Blue)),
-        Span::raw("  "),
-        Span::styled(format!("mean{}", last(&mean)), ink(Color::Yellow)),
-        Span::styled("  of each generation, × 100", ink(Color::DarkGray)),
-    ]);
-    let [head, rest] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    Paragraph::new(title).render(head, frame);
+    let end = leads.evolution.len().max(leads.random.len()).max(2) as f64;
+    let x = [1.0, end.max(about as f64)];
+    let parent = [(x[0], 0.0), (x[1], 0.0)];
+    let (low, high) = (of(&leads.evolution, |ahead| ahead.low), of(&leads.evolution, |ahead| ahead.high));
+    let (mean, random) = (of(&leads.evolution, |ahead| ahead.points), of(&leads.random, |ahead| ahead.points));
+    // What is surest shows how far up and down it goes: the first intervals are wide.
+    let y = bounds(mean.iter().chain(&random).chain(&parent).map(|point| point.1).chain(near(leads)));
     let set = |data, colour| {
         Dataset::default().data(data).marker(Marker::Braille).graph_type(GraphType::Line).style(ink(colour))
     };
-    let y = bounds(best.iter().chain(&mean).map(|point| point.1));
-    let x = [1.0, (points.len() as f64).max(2.0)];
-    let chart = Chart::new(vec![set(&mean, Color::Yellow), set(&best, Color::Blue)])
+    let chart = Chart::new(vec![
+        set(&low, Color::DarkGray),
+        set(&high, Color::DarkGray),
+        set(&parent, Color::Green),
+        set(&random, Color::Yellow),
+        set(&mean, Color::Blue),
+    ]);
+    chart
         .legend_position(None)
         .x_axis(Axis::default().bounds(x).labels(x.map(|end| format!("{end:.0}"))))
-        .y_axis(Axis::default().bounds(y).labels(y.map(|end| format!("{end:.1}"))));
-    chart.render(rest, frame);
+        .y_axis(Axis::default().bounds(y).labels(y.map(|end| format!("{end:+.0}"))))
+        .render(rest, frame);
+}
+
+/// The ends of the last interval.
+fn near(leads: &Leads) -> impl Iterator<Item = f64> {
+    leads.evolution.last().into_iter().flat_map(|last| [last.low, last.high])
 }
 
 /// The best candidate task by task, the step size, and the front, as far as there are any.
@@ -99,8 +131,9 @@ fn beside(points: &[Point], last: &Point, names: &Names, area: Rect, frame: &mut
         names.tasks.iter().zip(&last.goals).filter_map(|(name, mean)| Some((name, (*mean)?))).collect();
     let sigma: Vec<f64> = points.iter().filter_map(|point| point.sigma).collect();
     let n_tasks = tasks.len().min(6) as u16;
-    let heights = [n_tasks * 2, if sigma.is_empty() { 0 } else { 3 }].map(Constraint::Length);
-    let [bars, steps, front] = Layout::vertical(heights.into_iter().chain([Constraint::Fill(1)])).areas(area);
+    let heights = [1, n_tasks * 2, if sigma.is_empty() { 0 } else { 3 }].map(Constraint::Length);
+    let [head, bars, steps, front] = Layout::vertical(heights.into_iter().chain([Constraint::Fill(1)])).areas(area);
+    Paragraph::new(Span::styled("best of the last generation, %", ink(Color::DarkGray))).render(head, frame);
     for ((name, mean), row) in tasks.into_iter().zip(0..n_tasks) {
         let [above, below] = [0, 1].map(|line| Rect { y: bars.y + 2 * row + line, height: 1, ..bars });
         Paragraph::new(name.as_str()).render(above, frame);
@@ -155,6 +188,9 @@ fn bounds(values: impl Iterator<Item = f64>) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lead::tests::point;
+    use merge_core::evolve::{Curves, Phase};
+    use std::sync::Arc;
 
     fn seen(frame: &Buffer) -> Vec<String> {
         crate::view::lines(frame, false).into_iter().map(|(line, _)| line).collect()
@@ -164,46 +200,68 @@ mod tests {
         Names {
             tasks: vec!["sums".to_owned(), "読解".to_owned()],
             objectives: vec!["sums".to_owned(), "layers".to_owned()],
+            models: vec!["ja".to_owned()],
         }
     }
 
-    #[test]
-    fn a_frame_says_how_far_it_is_how_fast_and_how_good() {
-        let point = |best: f64, layers: f64| Point {
-            best: Some(best),
-            mean: Some(best / 2.0),
-            sigma: Some(0.2),
-            goals: vec![Some(best), Some(0.25)],
-            front: vec![vec![best, -layers], vec![best / 2.0, -layers / 2.0]],
+    /// A search in its second generation, and what is said of it.
+    fn progress() -> (Progress, job::Progress) {
+        let generation = |lead: f64, layers: f64| Point {
+            front: vec![vec![0.5, -layers], vec![0.25, -layers / 2.0]],
+            ..point(&[Some(lead)], 0.0001)
         };
+        let curves = Curves { evolution: vec![generation(0.05, 12.0), generation(0.1, 8.0)], random: Vec::new() };
         let progress = Progress {
-            phase: "evolution",
-            generation: (2, 0.5),
-            curve: vec![point(0.25, 12.0), point(0.5, 8.0)],
-            items: (500, 1000),
+            phase: Phase::Evolution,
+            generations: Some((2, 4)),
+            curves: Arc::new(curves),
             scored_now: 400,
             tokens_now: 80_000,
+            ..Progress::default()
         };
-        let seen = seen(&frame(&progress, &names(), 10.0, (90, 20)));
-        assert_eq!(seen[0], "evolution · generation 2 · 50% of the budget · 40 items/s · 8,000 tokens/s · 13 s left");
-        assert!(seen[1].ends_with("  50% of all items") && seen[2].starts_with("best 50.0  mean 25.0"), "{seen:#?}");
+        let gain = Leads::of(&progress.curves).and_then(|leads| leads.gain(&names().models));
+        let record = job::Progress {
+            label: "evolution · generation 3 of about 4".to_owned(),
+            share: Some(0.5),
+            rate: Some(40.0),
+            left_seconds: Some(13.0),
+            gain,
+            ..job::Progress::default()
+        };
+        (progress, record)
+    }
+
+    fn drawn(progress: &Progress, record: &job::Progress, area: (u16, u16)) -> Vec<String> {
+        let leads = Leads::of(&progress.curves);
+        seen(&frame(&Scene { record, progress, leads: leads.as_ref(), names: &names() }, area))
+    }
+
+    #[test]
+    fn a_frame_says_where_it_is_how_far_how_fast_and_how_good() {
+        let (progress, record) = progress();
+        let seen = drawn(&progress, &record, (90, 22));
+        assert_eq!(seen[0], "evolution · generation 3 of about 4");
+        assert!(seen[1].ends_with("  50% · 13 s left"), "{seen:#?}");
+        assert!(seen[2].starts_with("+8.0 [+6.6, +9.4] to the best parent, ja"), "{seen:#?}");
+        assert!(seen[3].starts_with("evolution  its 95% interval  best parent  "), "{seen:#?}");
         for part in ["sums", "読解", " 50.0", " 25.0", "step size 0.200", "front: sums over layers"] {
             assert!(seen.iter().any(|line| line.contains(part)), "{part}: {seen:#?}");
         }
-        assert!(seen.last().unwrap().starts_with("Ctrl-C"));
+        let foot = "40 items/s · 8,000 tokens/s · Ctrl-C stops cleanly; nothing is lost";
+        assert_eq!(seen.last().unwrap(), foot);
         // Braille and dots: something is drawn.
         assert!(seen.iter().any(|line| line.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c))), "{seen:#?}");
     }
 
+    /// What follows the evolution does not wipe its picture away.
     #[test]
-    fn a_frame_without_generations_is_short_and_none_is_too_small_for_it() {
-        let progress = Progress { phase: "report", items: (1, 3), ..Progress::default() };
-        let drawn = frame(&progress, &names(), 0.0, (59, 17));
-        assert_eq!(seen(&drawn).len(), 3);
-        for (columns, rows) in [(59, 17), (20, 4), (3, 3), (119, 21)] {
-            let curve =
-                vec![Point { best: Some(0.1), mean: None, sigma: None, goals: Vec::new(), front: vec![vec![0.1]] }];
-            frame(&Progress { curve, ..progress.clone() }, &names(), 1.0, (columns, rows));
+    fn a_frame_is_short_before_the_first_generation_and_none_is_too_small_for_it() {
+        let (progress, record) = progress();
+        let before = Progress { curves: Arc::default(), ..progress.clone() };
+        assert_eq!(drawn(&before, &record, (59, 17)).len(), 3);
+        let after = Progress { phase: Phase::Report, generations: None, ..progress.clone() };
+        for (columns, rows) in [(59, 17), (20, 4), (3, 3), (119, 31)] {
+            assert_eq!(drawn(&after, &record, (columns, rows)).len(), usize::from(rows));
         }
     }
 }

@@ -22,7 +22,8 @@ export async function openForm() {
   $('file').replaceChildren(...recipes.map(({ file, kind }) => make('option', { value: file }, `${file} (${kind})`)));
   if (known.has(chosen)) $('file').value = chosen;
   if (!recipes.length) $('form').elements.source.value = 'text';
-  if (!$('save-as').value) $('save-as').value = unused('recipe.yaml');
+  // Beside the recipes that there are: what they name, a new one may name.
+  if (!$('save-as').value) $('save-as').value = unused($('file').value.replace(/[^/]*$/, 'recipe.yaml'));
   await drawSource();
 }
 
@@ -124,7 +125,7 @@ function wrong(error) {
   if (!(error instanceof Refusal)) throw error;
   verdict(make('p', { class: 'wrong' }, error.message));
   if (error.hint) $('verdict').append(make('p', { class: 'soft' }, `hint: ${error.hint}`));
-  const [, file, line, column] = error.message.match(/^(\S*?):(\d+):(\d+): /) ?? [];
+  const [, file, line, column] = error.message.match(/^(\S*?):(\d+):(\d+): /m) ?? [];
   const here = source() === 'file' ? $('file').value : $('save-as').value.trim();
   // A task's file can be wrong too, and is not what is shown.
   if (!line || file.split('/').pop() !== here.split('/').pop()) return;

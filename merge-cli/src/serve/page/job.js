@@ -7,6 +7,9 @@ import { bytes, date, duration, needed, progressOf, share, stateOf, timesOf, why
 /** The job that is shown, if one is; `seen` is what was fetched for which state of it. */
 let shown = null;
 
+/** What a sheet takes beside what is in it, in pixels. */
+const ROOM = 44;
+
 /** Letters of a log that are kept in the page. */
 const LOG = 400_000;
 
@@ -48,7 +51,8 @@ export function drawJob() {
   $('job-now').dataset.state = job.state;
   say($('job-state'), stateOf(job));
   const [ran, left] = timesOf(job);
-  say($('job-time'), [job.kind, ran && `ran ${ran}`, left].filter(Boolean).join(' · '));
+  const uses = job.memory && `uses ${bytes(job.memory)} of memory`;
+  say($('job-time'), [job.kind, ran && `ran ${ran}`, left, uses].filter(Boolean).join(' · '));
   const active = ['running', 'paused', 'queued'].includes(job.state);
   setBar($('job-bar'), active ? share(job) : null);
   maybe($('job-progress'), active ? progressOf(job) : '');
@@ -62,9 +66,13 @@ export function drawJob() {
     // Whoever uses the keyboard stays where they were.
     const same = [...$('job-buttons').children].find((node) => node.textContent === focused);
     if (focused) (same ?? $('job-title')).focus();
-    drawFacts(job);
+    drawFacts(factsOf(job, path));
   }
-  once('events', stands, async (signal) => drawEvents((await get(path, signal)).events));
+  once('events', stands, async (signal) => {
+    const { events, texts, model } = await get(path, signal);
+    drawEvents(events);
+    drawFacts({ ...factsOf(job, path), Model: model && make('code', {}, model), 'Reads, as submitted': copies(texts) });
+  });
   if (job.state === 'done') {
     once('output', stands, async (signal) => {
       const { text } = await get(`${path}/output`, signal);
@@ -72,10 +80,11 @@ export function drawJob() {
       $('job-output').hidden = !text.trim();
     });
   }
-  const { phase, generation } = job.progress ?? {};
-  if (job.kind === 'search' && (generation || job.state === 'done')) {
+  const { phase, generation, gain } = job.progress ?? {};
+  if (job.kind === 'search' && (gain || job.state === 'done')) {
     once('chart', `${stands} ${phase} ${generation}`, async (signal) => {
-      drawChart(await (await request(`${path}/chart`, { signal })).text());
+      const width = Math.round($('job-body').clientWidth) - ROOM;
+      drawChart(await (await request(`${path}/chart?width=${width}`, { signal })).text());
     });
   }
 }
@@ -125,12 +134,30 @@ function reportLink(job, path) {
   return link;
 }
 
-function drawFacts(job) {
+/** Each file that a job reads, and in a tip where the queue's copy of it is. */
+function copies(texts) {
+  const list = make('span');
+  list.append(...texts.flatMap(({ file, copy }) => [make('code', { title: `the queue's copy: ${copy}` }, file), ' ']));
+  return texts.length && list;
+}
+
+/** A number, and buttons that change it while it counts. */
+function priority(job, path) {
+  const row = make('span', {}, `${job.priority} `);
+  if (['done', 'failed', 'cancelled'].includes(job.state)) return row;
+  for (const [sign, step, what] of [['+', 1, 'Higher'], ['−', -1, 'Lower']]) {
+    const act = () => post(`${path}/priority`, { priority: job.priority + step }).then(hear).catch(complain);
+    row.append(button(sign, act, { 'aria-label': `${what} priority` }), ' ');
+  }
+  return row;
+}
+
+function factsOf(job, path) {
   const { limits, needs } = job;
   const link = (id) => make('a', { href: `#/job/${id}` }, `#${id}`);
-  const facts = {
+  return {
     Command: make('code', {}, `evomerge ${job.words.join(' ')}`),
-    Priority: String(job.priority),
+    Priority: priority(job, path),
     After: job.after.length && make('span', {}, ...job.after.flatMap((id) => [link(id), ' '])),
     Labels: job.labels.join(', '),
     Attempts: String(job.attempts),
@@ -140,6 +167,9 @@ function drawFacts(job) {
     'Disk limit': limits.bytes == null ? '' : bytes(limits.bytes),
     'Likely needs': needed(needs),
   };
+}
+
+function drawFacts(facts) {
   const pairs = Object.entries(facts).filter(([, value]) => value);
   $('facts').replaceChildren(...pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]));
 }

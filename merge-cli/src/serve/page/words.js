@@ -3,7 +3,6 @@
 export const STATES = ['running', 'queued', 'paused', 'done', 'failed', 'cancelled'];
 export const number = new Intl.NumberFormat();
 export const date = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
-const points = (fitness) => (100 * fitness).toFixed(1);
 
 export function bytes(n) {
   if (n < 1000) return `${n} bytes`;
@@ -37,40 +36,31 @@ export function measured(text, units) {
 export const stateOf = (job) => ({ pause: 'pausing …', cancel: 'cancelling …' })[job.asked] ?? job.state;
 
 /** Why it is where it is, if there is something to say. */
-export function whyOf({ waits, why, quarantined }) {
-  if (waits) return `waits for ${waits}`;
-  return quarantined ? `failed the same way again and again, and is only tried if you insist: ${why}` : why;
+export function whyOf({ waits, why, quarantined, advice }) {
+  const reason = waits ? `waits for ${waits}` : quarantined ? `failed the same way again and again: ${why}` : why;
+  return [reason, advice].filter(Boolean).join(' · ');
 }
 
 /** From 0 to 1, if it can be known. */
-export function share({ progress }) {
-  if (!progress) return null;
-  return progress.total ? Math.min(1, progress.done / progress.total) : (progress.spent ?? null);
+export const share = ({ progress }) => progress?.share ?? null;
+
+/** What a search has gained, in words. */
+function gained({ gain }) {
+  const signed = (n) => (n < 0 ? '' : '+') + n.toFixed(1);
+  return gain && `${signed(gain.points)} [${gain.ci95.map(signed).join(', ')}] to the best parent`;
 }
 
-/** How far it is, in words. */
-export function progressOf({ progress: p }) {
+/** How far it is, in words: the same as `evomerge jobs` says. */
+export function progressOf(job) {
+  const p = job.progress;
   if (!p) return '';
   const count = (n) => (p.unit === 'bytes' ? bytes(n) : `${number.format(n)} ${p.unit}`);
-  return [
-    p.phase,
-    p.total && `${p.unit === 'bytes' ? bytes(p.done) : number.format(p.done)} of ${count(p.total)}`,
-    p.rate && `${count(Math.round(p.rate))}/s`,
-    p.generation && `generation ${p.generation}`,
-    p.best != null && `best ${points(p.best)}`,
-    p.mean != null && `mean ${points(p.mean)}`,
-  ].filter(Boolean).join(' · ');
+  return [briefly(job), gained(p), p.rate && `${count(Math.round(p.rate))}/s`].filter(Boolean).join(' · ');
 }
 
 /** The same for a narrow column. */
-export function briefly(job) {
-  const { phase, generation, best } = job.progress ?? {};
-  const done = share(job);
-  return [
-    done != null && `${Math.floor(100 * done)}%`,
-    generation ? `generation ${generation}` : phase,
-    best != null && `best ${points(best)}`,
-  ].filter(Boolean).join(' · ');
+export function briefly({ progress: p }) {
+  return p ? [p.share != null && `${Math.floor(100 * p.share)}%`, p.label].filter(Boolean).join(' · ') : '';
 }
 
 /** How long it has run, and how long it is likely to run on. */
@@ -79,7 +69,7 @@ export function timesOf(job) {
   const left = job.state === 'running' ? job.progress?.left_seconds : null;
   return [
     job.seconds || since ? duration(job.seconds + since) : '',
-    left == null ? '' : `${duration(Math.max(0, left - since))} left`,
+    left != null ? `${duration(Math.max(0, left - since))} left` : job.state === 'running' ? 'estimating' : '',
   ];
 }
 

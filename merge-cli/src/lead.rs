@@ -1,0 +1,150 @@
+//! How far a search's generations are ahead of the best parent, smoothed: the same figures for terminal, page and queue.
+//!
+//! A generation's candidates are compared with the parents on the same items, which takes out how hard these are. What noise is left
+//! is averaged over neighbouring generations, each weighing the more the surer it is.
+
+use merge_core::evolve::{Curves, Lead, Point};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A generation's mean score less that of the best parent, in points.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ahead {
+    /// From 1.
+    pub(crate) generation: f64,
+    pub(crate) points: f64,
+    /// 95%.
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// How far generations are ahead of a parent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Leads {
+    /// The best one's place among the models.
+    pub(crate) parent: usize,
+    pub(crate) evolution: Vec<Ahead>,
+    pub(crate) random: Vec<Ahead>,
+}
+
+/// Where a search is, in points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Gain {
+    /// How much more its last generations score than the best parent on the same items, smoothed.
+    pub(crate) points: f64,
+    /// Its 95% interval.
+    pub(crate) ci95: [f64; 2],
+    /// That parent.
+    pub(crate) parent: String,
+}
+
+impl Leads {
+    /// None as long as nothing was compared.
+    pub(crate) fn of(curves: &Curves) -> Option<Self> {
+        let parent = best(&curves.evolution)?;
+        Some(Self { parent, evolution: smooth(&curves.evolution, parent), random: smooth(&curves.random, parent) })
+    }
+
+    /// Where the evolution is.
+    pub(crate) fn gain(&self, models: &[String]) -> Option<Gain> {
+        let last = self.evolution.last()?;
+        let parent = models.get(self.parent).cloned().unwrap_or_default();
+        Some(Gain { points: last.points, ci95: [last.low, last.high], parent })
+    }
+}
+
+/// The parent that is least behind, over the generations that were compared with all of them.
+fn best(points: &[Point]) -> Option<usize> {
+    let all = || points.iter().filter_map(|point| point.beside.leads.iter().copied().collect::<Option<Vec<Lead>>>());
+    let n_parents = all().map(|leads| leads.len()).max().filter(|n| *n > 0)?;
+    let lead = |parent: usize| -> f64 {
+        let weighed = all().filter_map(|leads| leads.get(parent).copied());
+        let (sum, weights) =
+            weighed.fold((0.0, 0.0), |(sum, all), lead| (sum + lead.value / lead.variance, all + 1.0 / lead.variance));
+        sum / weights
+    };
+    (0..n_parents).min_by(|a, b| lead(*a).total_cmp(&lead(*b)))
+}
+
+/// Each generation with its neighbours: a tenth of the search on either side, at least two and at most fifteen of them, the
+/// nearer ones weighing more.
+fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
+    let reach = (points.len() / 10).clamp(2, 15);
+    let lead = |place: usize| points[place].beside.leads.get(parent).copied().flatten();
+    let near = |place: usize| {
+        let around = place.saturating_sub(reach)..(place + reach + 1).min(points.len());
+        let (mut sum, mut weights, mut variance) = (0.0, 0.0, 0.0);
+        for other in around {
+            let Some(lead) = lead(other) else { continue };
+            let weight = (1 + reach - other.abs_diff(place)) as f64 / lead.variance;
+            sum += weight * lead.value;
+            weights += weight;
+            variance += weight * weight * lead.variance;
+        }
+        let (value, error) = (100.0 * sum / weights, 100.0 * variance.sqrt() / weights);
+        (weights > 0.0).then_some(Ahead {
+            generation: place as f64 + 1.0,
+            points: value,
+            // No difference of scores is larger.
+            low: (value - 1.96 * error).max(-100.0),
+            high: (value + 1.96 * error).min(100.0),
+        })
+    };
+    (0..points.len()).filter_map(near).collect()
+}
+
+impl Gain {
+    /// `+12.3 [+8.0, +16.6] to the best parent`
+    pub(crate) fn says(&self) -> String {
+        let [low, high] = self.ci95;
+        format!("{:+.1} [{low:+.1}, {high:+.1}] to the best parent", self.points)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use merge_core::evolve::Beside;
+
+    /// A generation that is so far ahead of each parent.
+    pub(crate) fn point(leads: &[Option<f64>], variance: f64) -> Point {
+        let leads = leads.iter().map(|lead| lead.map(|value| Lead { value, variance })).collect();
+        Point {
+            best: Some(0.5),
+            mean: Some(0.25),
+            sigma: Some(0.2),
+            goals: vec![Some(0.5), Some(0.25)],
+            front: Vec::new(),
+            beside: Beside { leads, asked: 0 },
+        }
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-9
+    }
+
+    #[test]
+    fn generations_are_compared_with_the_parent_that_is_least_behind() {
+        let curve = vec![point(&[Some(-0.2), Some(0.1)], 0.01), point(&[Some(-0.1), Some(0.3)], 0.01)];
+        let leads = Leads::of(&Curves { evolution: curve, random: Vec::new() }).unwrap();
+        assert_eq!(leads.parent, 0);
+        // Of two generations each is three parts itself and two parts the other.
+        let points: Vec<f64> = leads.evolution.iter().map(|ahead| ahead.points).collect();
+        assert!(close(points[0], (3.0 * -20.0 + 2.0 * -10.0) / 5.0) && close(points[1], -14.0), "{points:?}");
+        // The standard error of 0.1 becomes that of the weighted mean.
+        let error = 100.0 * (0.01 * 13.0f64).sqrt() / 5.0;
+        assert!(close(leads.evolution[1].high, -14.0 + 1.96 * error));
+        let gain = leads.gain(&["ja".to_owned()]).unwrap();
+        assert_eq!(gain.says(), "-14.0 [-28.1, +0.1] to the best parent");
+        assert_eq!(gain.parent, "ja");
+    }
+
+    #[test]
+    fn a_generation_that_was_not_compared_is_between_its_neighbours_and_none_is_nowhere() {
+        let curve = vec![point(&[Some(0.1)], 0.01), point(&[None], 0.01), point(&[Some(0.3)], 0.01)];
+        let leads = Leads::of(&Curves { evolution: curve, random: Vec::new() }).unwrap();
+        assert!(close(leads.evolution[1].points, 20.0));
+        assert_eq!(Leads::of(&Curves::default()), None);
+        assert_eq!(Leads::of(&Curves { evolution: vec![point(&[None], 0.01)], random: Vec::new() }), None);
+    }
+}
