@@ -22,7 +22,7 @@ fn filled() -> TempDir {
         name: format!("merge-{number}"),
         words: vec!["merge".to_owned(), format!("recipes/{number}.yaml")],
         directory: home.path().to_owned(),
-        file: None,
+        texts: Vec::new(),
         priority: (number % 7) as i32,
         after: Vec::new(),
         labels: vec!["night".to_owned()],

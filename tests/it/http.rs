@@ -16,30 +16,30 @@ use std::{
 };
 
 /// An answer: its code, its head, its body.
-struct Answer {
-    code: u16,
-    head: String,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
-    fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         self.json()["error"].as_str().unwrap().to_owned()
     }
 }
 
 /// A server with a root `recipes`, and what is asked of it, letter by letter.
-struct Asked {
-    dir: Dir,
-    server: Server,
+pub(crate) struct Asked {
+    pub(crate) dir: Dir,
+    pub(crate) server: Server,
 }
 
 impl Asked {
-    fn new(args: &[&str]) -> Self {
+    pub(crate) fn new(args: &[&str]) -> Self {
         let dir = Dir::new();
         for (name, value) in [("recipes/a", 0.25), ("recipes/b", 0.75), ("outside", 0.5)] {
             dir.tiny(name, value);
@@ -51,12 +51,12 @@ impl Asked {
         Self { dir, server }
     }
 
-    fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.server.url.as_deref().unwrap().strip_prefix("http://").unwrap()
     }
 
     /// Sends a head and a body as they are.
-    fn send(&self, request: &str) -> Answer {
+    pub(crate) fn send(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(self.host()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -71,7 +71,7 @@ impl Asked {
         Answer { code, head: head.to_lowercase(), body }
     }
 
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let host =
             if headers.to_lowercase().contains("host:") { String::new() } else { format!("Host: {}\r\n", self.host()) };
         let len = body.len();
@@ -80,18 +80,18 @@ impl Asked {
         ))
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "", "")
     }
 
-    fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.ask("POST", path, JSON, &body.to_string())
     }
 }
 
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
-fn recipe(a: &str, b: &str) -> String {
+pub(crate) fn recipe(a: &str, b: &str) -> String {
     let model = |name: &str| format!("- {{model: {name}, parameters: {{weight: 1}}}}\n");
     format!("merge_method: linear\nmodels:\n{}{}dtype: float32\n", model(a), model(b))
 }

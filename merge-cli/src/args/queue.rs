@@ -19,7 +19,8 @@ pub(crate) struct Serve {
     /// A file with the token that whoever asks by HTTP must know; needed if others can reach the address.
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) token_file: Option<PathBuf>,
-    /// A name that the server goes by, if not that of its address; may be given several times.
+    /// A name or an address by which browsers reach the server, if not the one it listens at; may be given several times. Needed
+    /// with 0.0.0.0, which is nobody's address. `localhost` and `127.0.0.1` are always among them.
     #[arg(long, value_name = "NAME", requires = "listen")]
     pub(crate) host: Vec<String>,
     /// Memory that jobs may use together, such as `48GB` [default: all that there is].
@@ -37,18 +38,22 @@ pub(crate) struct Serve {
 }
 
 #[derive(clap::Args)]
+#[command(subcommand_negates_reqs = true, override_usage = SUBMIT)]
 pub(crate) struct Submit {
-    /// Recipes, search files or studies to report on; or a command's words after `--`, such as `-- eval MODEL --tasks mgsm-ja`; or a
-    /// file, and after `--` what its command is to be told, such as `search.yaml -- --seeds 5`.
+    /// Recipes, search files or studies to report on; or a file, and after `--` what its command is to be told, such as
+    /// `search.yaml -- --seeds 5`.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) words: Vec<String>,
+    /// A command with its words, such as `eval MODEL --tasks mgsm-ja`.
+    #[command(subcommand)]
+    pub(crate) command: Option<Job>,
     /// What to call it [default: after the file].
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Higher ones go first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
-    /// Only when this job is done; may be given several times.
+    /// Start only when this job is done; may be given several times.
     #[arg(long, value_name = "JOB", value_parser = number)]
     pub(crate) after: Vec<u64>,
     /// A word to find it by; may be given several times.
@@ -57,7 +62,7 @@ pub(crate) struct Submit {
     /// How long it may run, all attempts together, such as `90m`, `12h` or `3d`.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) time: Option<u64>,
-    /// How large its directory may become, such as `50GB`.
+    /// How much it may write, such as `50GB`.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) disk: Option<usize>,
     /// How often it is tried if the machine fails it.
@@ -66,12 +71,49 @@ pub(crate) struct Submit {
     /// Threads [default: its share of the machine].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
-    /// A word of your own: handing the same in again with the same key is handing it in once.
+    /// A word of your own: if the same job is submitted again with the same key, there is still one job.
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// Print the jobs as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const SUBMIT: &str = "evomerge submit [OPTIONS] FILE...
+       evomerge submit [OPTIONS] FILE -- [OPTIONS OF ITS COMMAND]
+       evomerge submit [OPTIONS] (merge|search|eval|report) [ITS WORDS]";
+
+/// A command that can be a job. What stands behind its name is its own, options too.
+#[derive(clap::Subcommand)]
+pub(crate) enum Job {
+    /// Merge as a recipe says: all that `evomerge merge` takes.
+    Merge(Words),
+    /// Search a recipe with holes: all that `evomerge search` takes.
+    Search(Words),
+    /// Score models: all that `evomerge eval` takes.
+    Eval(Words),
+    /// Show what a search found: all that `evomerge report` takes.
+    Report(Words),
+}
+
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD")]
+    pub(crate) words: Vec<String>,
+}
+
+impl Job {
+    /// The words, the command's name first.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let (name, Words { words }) = match self {
+            Self::Merge(words) => ("merge", words),
+            Self::Search(words) => ("search", words),
+            Self::Eval(words) => ("eval", words),
+            Self::Report(words) => ("report", words),
+        };
+        std::iter::once(name.to_owned()).chain(words.iter().cloned()).collect()
+    }
 }
 
 #[derive(clap::Args)]
@@ -131,9 +173,19 @@ pub(crate) struct Retry {
     /// How long each may run from now on, all attempts together.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) time: Option<u64>,
-    /// How large its directory may become from now on.
+    /// How much it may have written from now on, all attempts together.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) disk: Option<usize>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Priority {
+    /// Higher ones go first; 0 is usual.
+    #[arg(value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+    /// The jobs' numbers.
+    #[arg(required = true, value_name = "JOB", value_parser = number)]
+    pub(crate) jobs: Vec<u64>,
 }
 
 /// A job's number.

@@ -1,17 +1,19 @@
-//! `evomerge jobs`, `job`, `logs`, `cancel`, `pause`, `resume`, `retry` and `rm`: what is in the queue, and what to do with it.
+//! `evomerge jobs`, `job`, `logs`, `cancel`, `pause`, `resume`, `retry`, `priority` and `rm`: what is in the queue, and what to do with it.
 
 use crate::{
-    args::{Ids, JobOf, Jobs, Logs, Retry},
-    screen::{self, bytes, duration},
+    args::{Ids, JobOf, Jobs, Logs, Priority, Retry},
+    screen::{self, bytes, duration, flush_right, in_line, padded, width},
     serve::{ALONE, Again, Desk, Home, Shown, tail},
 };
 use merge_core::{
     error::{Error, Result},
     queue::{JobId, State},
+    recipe::known_names,
 };
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,12 +30,14 @@ pub(crate) fn list(args: &Jobs) -> Result<()> {
     let home = Home::from_env()?;
     if !args.watch {
         let desk = Desk::open(&home)?;
-        let jobs = wanted(args, desk.jobs()?);
+        let all = desk.jobs()?;
+        check_labels(args, &all)?;
+        let jobs = wanted(args, all);
         if args.json {
-            screen::data(&serde_json::to_string_pretty(&jobs).expect("plain data"));
+            screen::data(&screen::json(&jobs));
             return Ok(());
         }
-        screen::data(&table(&jobs, args.all));
+        screen::data(&table(args, &jobs));
         if !desk.runs() && jobs.iter().any(|job| !job.state.has_ended()) {
             screen::say(ALONE);
         }
@@ -46,13 +50,11 @@ pub(crate) fn list(args: &Jobs) -> Result<()> {
     while !interrupted.load(Ordering::Relaxed) {
         // A server that is away for a moment comes back.
         let text = match Desk::open(&home).and_then(|desk| desk.jobs()) {
-            Ok(jobs) => table(&wanted(args, jobs), args.all),
+            Ok(jobs) => table(args, &wanted(args, jobs)),
             Err(error) => format!("{error}"),
         };
         if io::stdout().is_terminal() {
-            // From the first cell on, and nothing below.
-            let _ = write!(io::stdout(), "\x1b[H\x1b[2J{text}\n\n(Ctrl-C ends this; jobs go on)\n")
-                .and_then(|()| io::stdout().flush());
+            screen::page(&format!("{text}\n\n(Ctrl-C ends this; jobs go on)"));
         } else {
             screen::data(&format!("{text}\n"));
         }
@@ -70,15 +72,18 @@ pub(crate) fn show(args: &JobOf) -> Result<()> {
     let desk = Desk::open(&home)?;
     let detail = desk.job(args.job)?;
     if args.json {
-        screen::data(&serde_json::to_string_pretty(&detail).expect("plain data"));
+        screen::data(&screen::json(&detail));
         return Ok(());
     }
     let (job, id) = (&detail.job, JobId(args.job));
-    let mut text = format!("job {}: {} ({})\n", job.id, job.name, job.kind.name());
-    let mut line = |name: &str, value: String| writeln!(text, "  {name:<11}{value}").expect(STRING);
+    let mut text = format!("job {}: {} ({})\n", job.id, in_line(&job.name), job.kind.name());
+    let mut line = |name: &str, value: String| writeln!(text, "  {name:<11}{}", in_line(&value)).expect(STRING);
     line("state", job.standing().to_owned());
-    if let Some(why) = job.why.as_ref().or(job.waits.as_ref()) {
-        line("", why.clone());
+    if let Some(waits) = &job.waits {
+        line("", format!("waits for {waits}"));
+    }
+    for more in [&job.why, &job.advice].into_iter().flatten() {
+        line("", more.clone());
     }
     line("command", format!("evomerge {}", job.words.join(" ")));
     line("priority", job.priority.to_string());
@@ -99,18 +104,27 @@ pub(crate) fn show(args: &JobOf) -> Result<()> {
     if needs.iter().any(Option::is_some) {
         line("needs", needs.into_iter().flatten().collect::<Vec<_>>().join(", "));
     }
-    let attempts = if job.attempts == 1 { "1 attempt".to_owned() } else { format!("{} attempts", job.attempts) };
+    let attempts = screen::counted(job.attempts as usize, "attempt");
     line("ran", format!("{} in {attempts}", duration(job.seconds)));
     if job.state == State::Running {
         line("progress", progress(job));
     }
+    if let Some(memory) = job.memory {
+        line("uses", format!("{} of memory", bytes(memory)));
+    }
     if home.job(id).is_dir() {
         line("directory", home.job(id).display().to_string());
+    }
+    if let Some(model) = &detail.model {
+        line("model", model.clone());
+    }
+    for text in &detail.texts {
+        line("reads", format!("{}, as it was: {}", text.file, text.copy));
     }
     text += "\n";
     for event in &detail.events {
         let why = event.why.as_deref().map_or_else(String::new, |why| format!(": {why}"));
-        writeln!(text, "  {:>14}  {}{why}", ago(event.at), event.what).expect(STRING);
+        writeln!(text, "  {:>14}  {}{}", ago(event.at), event.what, in_line(&why)).expect(STRING);
     }
     let (found, _) = tail(&home.output(id), None, 64 << 10)?;
     if !found.trim().is_empty() {
@@ -160,6 +174,15 @@ pub(crate) fn retry(args: &Retry) -> Result<()> {
     each(&args.jobs, |desk, id| desk.retry(id, &again))
 }
 
+pub(crate) fn prioritise(args: &Priority) -> Result<()> {
+    let desk = Desk::open(&Home::from_env()?)?;
+    for id in &args.jobs {
+        let job = desk.prioritise(*id, args.priority)?;
+        screen::say(&format!("job {id} ({}) has priority {}", job.name, job.priority));
+    }
+    Ok(())
+}
+
 pub(crate) fn remove(args: &Ids) -> Result<()> {
     let desk = Desk::open(&Home::from_env()?)?;
     for id in &args.jobs {
@@ -179,6 +202,17 @@ fn each(ids: &[u64], how: impl Fn(&Desk, u64) -> Result<Shown>) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a label that no job has.
+fn check_labels(args: &Jobs, jobs: &[Shown]) -> Result<()> {
+    let known: BTreeSet<&str> = jobs.iter().flat_map(|job| &job.labels).map(String::as_str).collect();
+    let Some(label) = args.label.iter().find(|label| !known.contains(label.as_str())) else { return Ok(()) };
+    Err(Error::user(format!("no job has the label `{label}`")).hint(match jobs.len() {
+        0 => "the queue is empty".to_owned(),
+        _ if known.is_empty() => "no job has a label: `evomerge submit --label WORD` gives one".to_owned(),
+        _ => known_names(label, "there are", known),
+    }))
+}
+
 /// The jobs that are asked for.
 fn wanted(args: &Jobs, jobs: Vec<Shown>) -> Vec<Shown> {
     let fits = |job: &Shown| {
@@ -189,12 +223,16 @@ fn wanted(args: &Jobs, jobs: Vec<Shown>) -> Vec<Shown> {
 }
 
 /// Those that have not ended, and the last of the others.
-fn table(jobs: &[Shown], all: bool) -> String {
+fn table(args: &Jobs, jobs: &[Shown]) -> String {
     if jobs.is_empty() {
-        return "no jobs; `evomerge submit FILE` hands one in".to_owned();
+        return match (&args.state, &args.label[..]) {
+            (None, []) => "no jobs; `evomerge submit FILE` hands one in".to_owned(),
+            (Some(state), []) => format!("no job is {state}"),
+            _ => "no job is all of that".to_owned(),
+        };
     }
     let ended = jobs.iter().filter(|job| job.state.has_ended()).count();
-    let hidden = if all { 0 } else { ended.saturating_sub(ENDED) };
+    let hidden = if args.all { 0 } else { ended.saturating_sub(ENDED) };
     let mut left_out = hidden;
     let shown = jobs.iter().filter(|job| {
         let hides = job.state.has_ended() && left_out > 0;
@@ -204,19 +242,16 @@ fn table(jobs: &[Shown], all: bool) -> String {
     let rows: Vec<[String; 7]> = shown.map(row).collect();
     let header = ["job", "name", "kind", "state", "priority", "ran", ""].map(str::to_owned);
     // Thousands of rows are laid out in one go: a table that wraps and measures cells takes longer than all the rest.
-    let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
+    let widest = |column: usize| rows.iter().chain([&header]).map(|row| width(&row[column])).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..7).map(widest).collect();
     let mut text = String::new();
     for row in std::iter::once(&header).chain(&rows) {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let room = " ".repeat(widths[column] - cell.chars().count());
             // Numbers end where numbers end.
-            if [0, 4].contains(&column) {
-                write!(line, "{room}{cell}  ").expect(STRING);
-            } else {
-                write!(line, "{cell}{room}  ").expect(STRING);
-            }
+            let place = if [0, 4].contains(&column) { flush_right } else { padded };
+            line += &place(cell, widths[column]);
+            line += "  ";
         }
         writeln!(text, "{}", line.trim_end()).expect(STRING);
     }
@@ -229,9 +264,11 @@ fn table(jobs: &[Shown], all: bool) -> String {
 fn row(job: &Shown) -> [String; 7] {
     let says = match job.state {
         State::Running => progress(job),
-        State::Queued => {
-            job.waits.as_ref().map(|waits| format!("waits for {waits}")).or_else(|| job.why.clone()).unwrap_or_default()
-        }
+        State::Queued => match (&job.waits, &job.advice) {
+            (Some(waits), Some(advice)) => format!("waits for {waits}: {advice}"),
+            (Some(waits), None) => format!("waits for {waits}"),
+            _ => job.why.clone().unwrap_or_default(),
+        },
         _ => job.why.clone().unwrap_or_default(),
     };
     let ran = if job.attempts == 0 { String::new() } else { duration(job.seconds) };
@@ -244,23 +281,14 @@ fn row(job: &Shown) -> [String; 7] {
         ran,
         says,
     ]
+    .map(|cell| in_line(&cell).into_owned())
 }
 
 /// How far it is.
 fn progress(job: &Shown) -> String {
     let Some(progress) = &job.progress else { return String::new() };
-    let mut text = progress.phase.clone();
-    let share = progress.spent.or_else(|| (progress.total > 0).then(|| progress.done as f64 / progress.total as f64));
-    if let Some(share) = share {
-        write!(text, " {:.0}%", 100.0 * share.min(1.0)).expect(STRING);
-    }
-    if let (Some(best), Some(mean)) = (progress.best, progress.mean) {
-        write!(text, ", best {:.1}, mean {:.1}", 100.0 * best, 100.0 * mean).expect(STRING);
-    }
-    if let Some(left) = progress.left_seconds {
-        write!(text, ", {} left", duration(left)).expect(STRING);
-    }
-    text
+    let memory = job.memory.map_or_else(String::new, |memory| format!(", uses {}", bytes(memory)));
+    progress.says() + &memory
 }
 
 /// How long ago that was, by this machine's clock.

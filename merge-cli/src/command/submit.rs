@@ -1,7 +1,7 @@
 //! `evomerge submit`: hands jobs in.
 
 use crate::{
-    args::Submit as Args,
+    args::{Job, Submit as Args},
     screen::{self, bytes},
     serve::{ALONE, Desk, Home, Wanted, is_command, words_for},
 };
@@ -23,9 +23,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         key: args.key.clone(),
         ..Wanted::default()
     };
-    let is_command = is_command(&args.words[0]) && !Path::new(&args.words[0]).exists();
-    let all: Vec<Wanted> = if is_command {
-        vec![Wanted { words: Some(args.words.clone()), ..wanted }]
+    let all: Vec<Wanted> = if let Some(words) = command(args) {
+        vec![Wanted { words: Some(words), ..wanted }]
     } else if args.words.iter().any(|word| word.starts_with('-')) {
         // `submit search.yaml -- --seeds 5`: a file, and what its command is to be told.
         let words = words_for(&args.words[0], &here)?.into_iter().chain(args.words[1..].iter().cloned());
@@ -49,10 +48,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         taken.push(job);
     }
     if args.json {
-        screen::data(&serde_json::to_string_pretty(&taken).expect("plain data"));
+        screen::data(&screen::json(&taken));
     }
     if !desk.runs() {
         screen::say(ALONE);
     }
     Ok(())
+}
+
+/// The words of a command, where no files are named; a file may be called as a command is.
+fn command(args: &Args) -> Option<Vec<String>> {
+    let first = args.words.first();
+    let behind_dashes = first.filter(|word| is_command(word) && !Path::new(word).exists()).map(|_| args.words.clone());
+    args.command.as_ref().map(Job::words).or(behind_dashes)
 }

@@ -1,11 +1,14 @@
 //! The queue by HTTP: the same routes on the socket and, if asked for, on a port, where a guard stands before them.
 
 use super::{
+    connections,
     guard::{self, Guard},
-    home, metrics, openapi, page,
+    home,
+    look::{self, Look},
+    metrics, openapi, page,
     service::{Asker, News, Server, Service},
     shown::Shown,
-    wanted::{Again, Wanted},
+    wanted::{Again, Place, Wanted},
 };
 use crate::command::report;
 use axum::{
@@ -23,16 +26,24 @@ use axum::{
 use merge_core::{
     error::{Error, Fault, Result},
     queue::{JobId, Kind, State as JobState},
-    recipe::read_text,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, convert::Infallible, net::TcpListener, os::unix::net::UnixListener, sync::Arc};
-use tokio::runtime::Runtime;
+use std::{
+    collections::BTreeMap, convert::Infallible, net::TcpListener, os::unix::net::UnixListener, sync::Arc,
+    time::Duration,
+};
+use tokio::{runtime::Runtime, sync::Semaphore, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::BroadcastStream};
 
 /// A recipe is some kilobytes.
 const LARGEST_BODY: usize = 1 << 20;
+/// At the socket a job comes with all that it reads.
+const LARGEST_BODY_HERE: usize = 256 << 20;
+/// So many look at files at a time; others wait.
+const LOOKS: usize = 2;
+/// How long they wait.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// So much of a log at a time.
 const PART: u64 = 64 << 10;
 
@@ -41,6 +52,7 @@ const PART: u64 = 64 << 10;
 struct App {
     service: Arc<Service>,
     asker: Asker,
+    looks: Arc<Semaphore>,
 }
 
 /// Answers at the socket and, with a guard, at a port.
@@ -53,15 +65,17 @@ pub(super) fn start(
     let failed = |e: std::io::Error| Error::machine(format!("cannot listen: {e}"));
     let _inside = runtime.enter();
     let socket = tokio::net::UnixListener::from_std(socket).map_err(failed)?;
-    let here = routes(App { service: Arc::clone(service), asker: Asker::Here });
-    runtime.spawn(async move { axum::serve(socket, here).await });
+    let app = |asker| App { service: Arc::clone(service), asker, looks: Arc::new(Semaphore::new(LOOKS)) };
+    let whole = |most| middleware::from_fn(move |request, next| connections::whole(most, request, next));
+    let here = routes(app(Asker::Here)).layer(whole(LARGEST_BODY_HERE));
+    runtime.spawn(connections::at_socket(socket, here));
     if let Some((listener, guard)) = http {
         let port = listener.local_addr().map_err(failed)?.port();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let guard = Arc::new(guard.at(port, Arc::clone(service)));
-        let afar = routes(App { service: Arc::clone(service), asker: Asker::Afar });
+        let afar = routes(app(Asker::Afar)).layer(whole(LARGEST_BODY));
         let guarded = afar.layer(middleware::from_fn_with_state(guard, guard::stand));
-        runtime.spawn(async move { axum::serve(listener, guarded).await });
+        runtime.spawn(connections::at_port(listener, guarded));
     }
     Ok(())
 }
@@ -72,6 +86,7 @@ fn routes(app: App) -> Router {
     });
     pages
         .route("/metrics", get(metrics))
+        .route("/api", get(|| async { axum::Json(openapi::index()) }))
         .route("/api/openapi.json", get(|| async { axum::Json(openapi::description()) }))
         .route("/api/jobs", get(jobs).post(submit))
         .route("/api/check", post(check))
@@ -83,12 +98,16 @@ fn routes(app: App) -> Router {
         .route("/api/jobs/{id}/pause", post(pause))
         .route("/api/jobs/{id}/resume", post(resume))
         .route("/api/jobs/{id}/retry", post(retry))
+        .route("/api/jobs/{id}/priority", post(prioritise))
         .route("/api/jobs/{id}/log", get(log))
         .route("/api/jobs/{id}/output", get(output))
         .route("/api/jobs/{id}/chart", get(chart))
         .route("/api/jobs/{id}/report", get(report_page))
-        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing at this address", None) })
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .fallback(|| async {
+            refusal(StatusCode::NOT_FOUND, "there is nothing at this address", Some("`/api` lists what there is"))
+        })
+        // What a body may be is said where it is read.
+        .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
 
@@ -129,6 +148,15 @@ type Answer<T = Response> = std::result::Result<T, Wrong>;
 async fn apart<T: Send + 'static>(app: App, work: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
     let done = tokio::task::spawn_blocking(move || work(&app)).await;
     done.unwrap_or_else(|_| Err(Error::machine("this could not be done; the server's own output says why").into()))
+}
+
+/// The same for what looks at files, which is done for a few at a time.
+async fn looking<T: Send + 'static>(app: App, work: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
+    let Ok(Ok(_place)) = timeout(PATIENCE, Arc::clone(&app.looks).acquire_owned()).await else {
+        let error = Error::user("others have asked for so much that this was not looked at").hint("try again later");
+        return Err(Wrong(StatusCode::SERVICE_UNAVAILABLE, error));
+    };
+    apart(app, work).await
 }
 
 fn json_of<T: Serialize>(value: &T) -> Response {
@@ -186,7 +214,7 @@ struct All {
 }
 
 async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
-    apart(app, move |app| {
+    looking(app, move |app| {
         let (shown, is_new) = app.service.submit(&wanted(&headers, &bytes)?, app.asker)?;
         let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok((code, json_of(&shown)).into_response())
@@ -195,7 +223,7 @@ async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Ans
 }
 
 async fn check(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
-    apart(app, move |app| Ok(json_of(&app.service.check(&wanted(&headers, &bytes)?, app.asker)?))).await
+    looking(app, move |app| Ok(json_of(&app.service.check(&wanted(&headers, &bytes)?, app.asker)?))).await
 }
 
 /// What is wanted, within what its description says.
@@ -210,10 +238,10 @@ async fn recipes(State(app): State<App>) -> Answer {
 }
 
 async fn text(State(app): State<App>, Query(query): Asked) -> Answer {
-    apart(app, move |app| {
-        let name = query.get("file").ok_or_else(|| Error::user("no `file` is named"))?;
-        let path = app.service.roots.recipe(name)?;
-        Ok(axum::Json(json!({ "text": read_text(&path)? })).into_response())
+    looking(app, move |app| {
+        let file = query.get("file").ok_or_else(|| Error::user("no `file` is named"))?.clone();
+        let text: String = look::at(&Look::Text { file, roots: app.service.roots.clone() })?;
+        Ok(axum::Json(json!({ "text": text })).into_response())
     })
     .await
 }
@@ -272,6 +300,14 @@ async fn retry(State(app): State<App>, Path(number): Path<String>, headers: Head
     .await
 }
 
+async fn prioritise(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+    apart(app, move |app| {
+        let Place { priority } = body(&headers, &bytes)?;
+        Ok(json_of(&app.service.prioritise(id(&number)?, priority).map_err(conflict)?))
+    })
+    .await
+}
+
 async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): Asked) -> Answer {
     apart(app, move |app| {
         let id = app.service.job(id(&number)?)?.job.id;
@@ -294,13 +330,17 @@ async fn output(State(app): State<App>, Path(number): Path<String>) -> Answer {
     .await
 }
 
-async fn chart(State(app): State<App>, Path(number): Path<String>) -> Answer {
+async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query): Asked) -> Answer {
     apart(app, move |app| {
         let id = id(&number)?;
+        let width = query
+            .get("width")
+            .map(|text| text.parse().map_err(|_| Error::user(format!("width: `{text}` is no number of pixels"))));
+        let width = width.transpose()?;
         app.service.job(id)?;
         let told = app.service.told(id);
         let drawn = told
-            .and_then(|told| report::live(&told.curve))
+            .and_then(|told| report::live(&told.curves, &told.models, width))
             .ok_or_else(|| Wrong(StatusCode::NOT_FOUND, Error::user(format!("job {id} has nothing to draw yet"))))?;
         Ok(([(header::CONTENT_TYPE, "image/svg+xml")], drawn).into_response())
     })
@@ -308,7 +348,7 @@ async fn chart(State(app): State<App>, Path(number): Path<String>) -> Answer {
 }
 
 async fn report_page(State(app): State<App>, Path(number): Path<String>) -> Answer {
-    apart(app, move |app| {
+    looking(app, move |app| {
         let id = id(&number)?;
         let job = app.service.job(id)?.job;
         let none = || {
@@ -318,8 +358,8 @@ async fn report_page(State(app): State<App>, Path(number): Path<String>) -> Answ
         if (job.kind, job.state) != (Kind::Search, JobState::Done) {
             return Err(none());
         }
-        let place = app.service.output_of(id).ok_or_else(none)?;
-        let html = report::page_of(&job.name, &place)?;
+        let study = app.service.output_of(id).ok_or_else(none)?;
+        let html: String = look::at(&Look::Report { name: job.name, study })?;
         Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response())
     })
     .await

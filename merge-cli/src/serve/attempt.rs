@@ -1,6 +1,7 @@
 //! One attempt at a job: a process of its own, watched until it ends.
 
 use super::{
+    copies,
     home::{self, Home},
     machine, work,
 };
@@ -11,7 +12,6 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
-    export,
     queue::{End, Failure, Job},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -38,6 +38,10 @@ pub(super) struct Attempt {
     stopped: Option<(Why, Instant)>,
     /// When what costs time was last looked at.
     looked: Instant,
+    /// Bytes of memory that it used then.
+    pub(super) memory: Option<u64>,
+    /// How many processes the system had ended for want of memory when it began.
+    ended_before: u64,
     told: Option<SystemTime>,
 }
 
@@ -60,19 +64,14 @@ const LOOKS: Duration = Duration::from_secs(2);
 impl Attempt {
     /// Starts a job.
     ///
-    /// Fails if its recipe is not what was handed in, or if no process can be started.
+    /// Fails if the queue's copies are not what was handed in, or if no process can be started.
     pub(super) fn start(home: &Home, job: &Job, threads: usize) -> Result<Self> {
         let submission = &job.submission;
         let place = home.job(job.id);
         fs::create_dir_all(&place).map_err(|e| Error::io("create", &place, &e))?;
         let log = home.log(job.id);
         let log_from = fs::metadata(&log).map_or(0, |data| data.len());
-        if let Some(mark) = &submission.file
-            && export::sha256_of(&mark.path)? != mark.sha256
-        {
-            let file = mark.path.display();
-            return Err(Error::user(format!("{file}: it is not what was handed in any more")).hint("hand it in again"));
-        }
+        copies::check(&place, &submission.texts)?;
         let words = work::words_of(job, &place, threads);
         home::note(&log, &format!("== attempt {}: evomerge {}", job.attempts + 1, words.join(" ")));
         let open = |path: PathBuf, appends: bool| -> Result<File> {
@@ -105,6 +104,8 @@ impl Attempt {
             began: now,
             stopped: None,
             looked: now,
+            memory: None,
+            ended_before: machine::ended_for_memory(),
             told: None,
         })
     }
@@ -141,7 +142,7 @@ impl Attempt {
         let limits = job.submission.limits;
         let ran = job.ran_ms / 1000 + self.began.elapsed().as_secs();
         if let Some(most) = limits.seconds.filter(|most| ran >= *most) {
-            self.stop(Why::Over(format!("it has run for {}, which is all it may", duration(most as f64))));
+            self.stop(Why::Over(format!("it has run for {}, its limit", duration(most as f64))));
         }
         match self.stopped.as_ref().map(|(_, when)| when.elapsed()) {
             Some(waited) if waited > 2 * PATIENCE => self.kill(),
@@ -150,8 +151,9 @@ impl Attempt {
         }
         if self.looked.elapsed() >= LOOKS {
             self.looked = Instant::now();
-            if let Some(most) = limits.bytes.filter(|most| machine::size(&self.place) > *most) {
-                self.stop(Why::Over(format!("its directory is larger than {}, which is all it may be", bytes(most))));
+            self.memory = machine::memory_of(self.child.id());
+            if let Some(most) = limits.bytes.filter(|most| self.size() > *most) {
+                self.stop(Why::Over(format!("it has written more than {}, its limit", bytes(most))));
             }
             // Its log is here, and what it writes may be elsewhere.
             let free = [&self.place, &self.output].into_iter().filter_map(|place| machine::free(place)).min();
@@ -200,9 +202,14 @@ impl Attempt {
                 failed(why, code > 2)
             }
             (None, None, signal) => {
-                let number = signal.unwrap_or_default();
-                let hint = if number == 9 { ", which is how the system ends what takes too much memory" } else { "" };
-                failed(format!("its process was killed by signal {number}{hint}"), true)
+                let ended = machine::ended_for_memory() > self.ended_before;
+                if let Some(memory) = self.memory {
+                    home::note(
+                        &self.log,
+                        &format!("== it used {} of memory when it was last looked at", bytes(memory)),
+                    );
+                }
+                failed(killed(signal.unwrap_or_default(), ended), true)
             }
         }
     }
@@ -216,10 +223,46 @@ impl Attempt {
         text.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
     }
 
+    /// Bytes of all that it has written: in its directory, and where its user wants its result.
+    fn size(&self) -> u64 {
+        let elsewhere = if self.output.starts_with(&self.place) { 0 } else { machine::size(&self.output) };
+        machine::size(&self.place) + elsewhere
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // One that is gone already needs none.
             let _ = kill_process(pid, signal);
         }
+    }
+}
+
+/// What is known of a process that the queue has not ended; `ended` is whether the system has ended any for want of memory.
+fn killed(signal: i32, ended: bool) -> String {
+    let what = match signal {
+        4 => "SIGILL: this processor lacks an instruction",
+        6 => "SIGABRT: it gave up",
+        7 => "SIGBUS: a file that it read became shorter, or its disk failed",
+        9 if ended => "SIGKILL: the system ended a process for want of memory meanwhile",
+        9 => "SIGKILL: somebody or something else than this queue ended it",
+        11 => "SIGSEGV: a mistake in the program",
+        15 => "SIGTERM: somebody or something else than this queue asked it to stop",
+        _ => return format!("its process was killed by signal {signal}"),
+    };
+    format!("its process was killed by signal {signal}, {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::killed;
+
+    #[test]
+    fn why_a_process_was_ended_is_told_as_far_as_it_is_known() {
+        let somebody =
+            "its process was killed by signal 9, SIGKILL: somebody or something else than this queue ended it";
+        assert_eq!(killed(9, false), somebody);
+        assert!(killed(9, true).contains("the system ended a process for want of memory meanwhile"));
+        assert!(!killed(11, true).contains("memory"));
+        assert_eq!(killed(40, false), "its process was killed by signal 40");
     }
 }

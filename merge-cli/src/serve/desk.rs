@@ -7,7 +7,7 @@ use super::{
     roots::Roots,
     service::{Asker, Service},
     shown::{Detail, Shown},
-    wanted::{Again, Wanted},
+    wanted::{Again, Place, Wanted},
 };
 use merge_core::{error::Result, queue::JobId};
 use serde::Deserialize;
@@ -96,6 +96,13 @@ impl Desk {
         match self {
             Self::Server(client) => client.post(&format!("/api/jobs/{id}/retry"), again),
             Self::Queue { service, .. } => service.retry(JobId(id), again),
+        }
+    }
+
+    pub(crate) fn prioritise(&self, id: u64, priority: i32) -> Result<Shown> {
+        match self {
+            Self::Server(client) => client.post(&format!("/api/jobs/{id}/priority"), &Place { priority }),
+            Self::Queue { service, .. } => service.prioritise(JobId(id), priority),
         }
     }
 

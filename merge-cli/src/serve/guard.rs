@@ -67,7 +67,8 @@ impl Guard {
         // A proxy in front of it may have the usual port, which is not named.
         let mut hosts: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
         names.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
-        if ip.is_loopback() {
+        // On this machine it is reached by these whatever else it is called. Where others reach it too, they need a token.
+        if ip.is_loopback() || self.token.is_some() {
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
         hosts.extend(names.iter().map(|name| format!("{}:{port}", name.to_lowercase())));
@@ -93,7 +94,8 @@ pub(super) async fn stand(State(guard): State<Arc<Standing>>, request: Request, 
         None => next.run(request).await,
     };
     // The description has paths in it, but none of this machine.
-    let mut answer = if path == "/api/openapi.json" { answer } else { guard.concealed(answer).await };
+    let mut answer =
+        if ["/api", "/api/openapi.json"].contains(&path.as_str()) { answer } else { guard.concealed(answer).await };
     let policy = if path.ends_with("/report") { REPORT_POLICY } else { POLICY };
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -128,7 +130,7 @@ impl Standing {
         if origin.is_some_and(|origin| !is_ours(&origin)) || site == "cross-site" {
             return Some(refusal(StatusCode::FORBIDDEN, "this comes from another site's page", None));
         }
-        let is_data = path.starts_with("/api/") || path == "/metrics";
+        let is_data = path == "/api" || path.starts_with("/api/") || path == "/metrics";
         if is_data && !self.knows(headers) {
             let mut refused = refusal(StatusCode::UNAUTHORIZED, "a token is needed", None);
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,11 +1,11 @@
 //! The directory of a queue: who owns it, and what is where in it.
 
 use merge_core::{
+    environment,
     error::{Error, Result},
     queue::JobId,
 };
 use std::{
-    env,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileExt as _},
@@ -27,9 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Home {
     /// `EVOMERGE_HOME`, else `evomerge` in `XDG_STATE_HOME` or `~/.local/state`; it is made if it is not there.
     pub(crate) fn from_env() -> Result<Self> {
-        let set = |name: &str| env::var_os(name).filter(|text| !text.is_empty()).map(PathBuf::from);
-        let state = || set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-        let dir = set("EVOMERGE_HOME")
+        let state =
+            || environment::path("XDG_STATE_HOME").or_else(|| Some(environment::path("HOME")?.join(".local/state")));
+        let dir = environment::path("EVOMERGE_HOME")
             .or_else(|| Some(state()?.join("evomerge")))
             .ok_or_else(|| Error::user("no directory for the queue is known").hint("set EVOMERGE_HOME to one"))?;
         let failed = |e: std::io::Error| Error::io("create", &dir, &e);

@@ -1,7 +1,9 @@
 //! What the machine has to give.
 
+use crate::memory;
 use merge_core::error::{Error, Result};
-use std::{path::Path, thread};
+use std::{fs, path::Path, thread};
+use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// What jobs share.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +21,7 @@ pub(super) struct Machine {
 impl Machine {
     /// With so many slots; all of the memory that there is, unless less is said.
     pub(super) fn new(slots: usize, memory: Option<usize>, reserve: usize) -> Result<Self> {
-        let there = memory_of_machine();
+        let there = memory::of_machine();
         let memory = memory.map_or(there, |memory| memory as u64);
         if memory > there {
             let (memory, there) = (crate::screen::bytes(memory), crate::screen::bytes(there));
@@ -35,12 +37,25 @@ impl Machine {
     }
 }
 
-/// Bytes, as far as a container's limit lets them be used.
-fn memory_of_machine() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-    system.total_memory().min(limit)
+/// Bytes of memory that a process uses, if the system says so.
+pub(super) fn memory_of(pid: u32) -> Option<u64> {
+    let pid = Pid::from_u32(pid);
+    let mut system = System::new();
+    let kind = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kind);
+    system.process(pid).map(Process::memory)
+}
+
+/// How many processes the system has ended for want of memory, as far as Linux says: in this container, or on the machine.
+pub(super) fn ended_for_memory() -> u64 {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().to_owned();
+    let files = [format!("/sys/fs/cgroup/{own}/memory.events"), "/proc/vmstat".to_owned()];
+    let count = |file: &String| {
+        let text = fs::read_to_string(file).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    };
+    files.iter().filter_map(count).max().unwrap_or(0)
 }
 
 /// Bytes that are free where a path is, or will be.
@@ -52,7 +67,7 @@ pub(super) fn free(path: &Path) -> Option<u64> {
 
 /// Bytes of all files in a directory.
 pub(super) fn size(dir: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries
         .flatten()
         .map(|entry| match entry.metadata() {

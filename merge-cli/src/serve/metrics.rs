@@ -50,8 +50,8 @@ pub(super) fn text(service: &Service) -> String {
         let labels = vec![("job", job.id.to_string()), ("kind", job.kind.name().to_owned())];
         ran.get_or_create(&labels).set(job.seconds);
         let Some(progress) = &job.progress else { continue };
-        if progress.total > 0 {
-            done.get_or_create(&labels).set(progress.done as f64 / progress.total as f64);
+        if let Some(value) = progress.share {
+            done.get_or_create(&labels).set(value);
         }
         if let Some(value) = progress.rate {
             rate.get_or_create(&labels).set(value);

@@ -7,14 +7,18 @@
 mod api;
 mod attempt;
 mod client;
+mod connections;
+mod copies;
 mod desk;
 mod guard;
 mod home;
+mod look;
 mod machine;
 mod metrics;
 mod openapi;
 mod page;
 mod proof;
+mod reasons;
 mod roots;
 mod runner;
 mod service;
@@ -24,8 +28,10 @@ mod wanted;
 mod work;
 
 pub(crate) use self::{
+    copies::read as copies_of,
     desk::Desk,
     home::{Home, tail},
+    look::run as look,
     shown::Shown,
     systemd::unit,
     wanted::{Again, Wanted},

@@ -3,7 +3,7 @@
 use super::{
     service::{Checked, Server},
     shown::{Detail, Listed, Shown},
-    wanted::{Again, Wanted},
+    wanted::{Again, Place, Wanted},
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -26,6 +26,17 @@ struct Route {
 
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
+
+/// What there is at which address, for who looks around.
+pub(super) fn index() -> Value {
+    let routes = routes(&mut SchemaSettings::draft2020_12().into_generator());
+    let line = |route: &Route| json!({ "method": route.method.to_uppercase(), "path": route.path, "says": route.says });
+    json!({
+        "routes": routes.iter().map(line).collect::<Vec<_>>(),
+        "description": "/api/openapi.json",
+        "page": "/",
+    })
+}
 
 /// The description.
 pub(super) fn description() -> Value {
@@ -80,19 +91,18 @@ fn operation(route: &Route) -> Value {
     let refusal = json!({ "$ref": "#/components/schemas/Refusal" });
     for code in route.refuses.iter().chain(&[401, 403]) {
         let says = match code {
-            400 => "The body is no JSON.",
+            400 => "The body is no JSON, or the address is broken.",
             401 => "A token is needed.",
             403 => "The request comes from another site's page, or under a name that is not this server's.",
             404 => "There is no such thing.",
             409 => "It cannot be done to a job that is as this one is now.",
+            408 => "The body has not come in time.",
             413 => "The body is too long.",
             415 => "The body does not call itself JSON.",
+            503 => "Others ask for too much: try again later.",
             _ => "It cannot be done: the error says why.",
         };
-        // What is too long is refused before anybody reads it.
-        let kind = if *code == 413 { "text/plain" } else { JSON };
-        let schema = if *code == 413 { json!({ "type": "string" }) } else { refusal.clone() };
-        responses.insert(code.to_string(), json!({ "description": says, "content": { kind: { "schema": schema } } }));
+        responses.insert(code.to_string(), json!({ "description": says, "content": { JSON: { "schema": refusal } } }));
     }
     let mut parameters = route.query.clone();
     if route.path.contains("{id}") {
@@ -151,7 +161,7 @@ fn post(path: &'static str, name: &'static str, says: &'static str, takes: Value
         takes: Some(takes),
         query: Vec::new(),
         gives: vec![(200, JSON, Some(schema.clone()))],
-        refuses: &[400, 413, 415, 422],
+        refuses: &[400, 408, 413, 415, 422, 503],
     }
 }
 
@@ -163,6 +173,7 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
     let (job, wanted) = (of::<Shown>(generator), of::<Wanted>(generator));
     let all = object(&[("jobs", list(&job)), ("server", of::<Server>(generator))]);
     let listed = object(&[("recipes", list(&of::<Listed>(generator)))]);
+    let route = object(&[("method", text()), ("path", text()), ("says", text())]);
     let file = parameter("file", &text(), true, "A recipe's name, from a root on.");
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let mut routes = vec![
@@ -174,14 +185,14 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
         post(
             "/api/check",
             "check",
-            "Proves a recipe, and says what it needs; takes nothing in.",
+            "Looks whether a recipe can be done, and says what it needs; takes nothing in.",
             wanted,
             &of::<Checked>(generator),
         ),
         get("/api/recipes", "recipes", "The recipes that may be handed in.", JSON, Some(listed)),
         Route {
             query: vec![file],
-            refuses: &[422],
+            refuses: &[400, 422, 503],
             ..get("/api/recipes/text", "text", "A recipe's text.", JSON, Some(object(&[("text", text())])))
         },
         get(
@@ -191,6 +202,7 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
             "text/event-stream",
             None,
         ),
+        get("/api", "index", "What there is at which address.", JSON, Some(object(&[("routes", list(&route))]))),
         get("/api/openapi.json", "description", "This description.", JSON, None),
         get("/metrics", "metrics", "The queue in numbers, for Prometheus.", openmetrics, None),
     ];
@@ -201,20 +213,20 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
 fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
     let nothing = || json!({ "type": "object", "additionalProperties": false });
     let change = |path, name, says, takes: Value| Route {
-        refuses: &[400, 404, 409, 413, 415, 422],
+        refuses: &[400, 404, 408, 409, 413, 415, 422],
         ..post(path, name, says, takes, job)
     };
     let integer = json!({ "type": "integer", "minimum": 0 });
     let from = parameter("from", &integer, false, "The byte to begin at; the last 64 KiB unless given.");
-    let log = object(&[("text", text()), ("next", integer)]);
+    let log = object(&[("text", text()), ("next", integer.clone())]);
     let detail = of::<Detail>(generator);
-    let found = |route| Route { refuses: &[404, 422], ..route };
+    let found = |route| Route { refuses: &[400, 404, 422, 503], ..route };
     vec![
         found(get("/api/jobs/{id}", "job", "A job, and all that has happened to it.", JSON, Some(detail))),
         Route {
             method: "delete",
             gives: vec![(204, "", None)],
-            refuses: &[404, 409],
+            refuses: &[400, 404, 409, 422],
             ..found(get("/api/jobs/{id}", "remove", "Forgets a job that has ended, and its directory.", JSON, None))
         },
         change("/api/jobs/{id}/cancel", "cancel", "Gives a job up; one that runs is asked to stop.", nothing()),
@@ -226,12 +238,21 @@ fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
             "Queues a job again that failed or was cancelled.",
             of::<Again>(generator),
         ),
+        change(
+            "/api/jobs/{id}/priority",
+            "prioritise",
+            "Gives a job another place in the order.",
+            of::<Place>(generator),
+        ),
         Route {
             query: vec![from],
             ..found(get("/api/jobs/{id}/log", "log", "What a job has said, and where to go on.", JSON, Some(log)))
         },
         found(get("/api/jobs/{id}/output", "output", "What a job has found.", JSON, Some(object(&[("text", text())])))),
-        found(get("/api/jobs/{id}/chart", "chart", "A running search, drawn.", "image/svg+xml", None)),
+        Route {
+            query: vec![parameter("width", &integer, false, "Pixels that there are for it; 860 unless given.")],
+            ..found(get("/api/jobs/{id}/chart", "chart", "A running search, drawn.", "image/svg+xml", None))
+        },
         found(get("/api/jobs/{id}/report", "report", "What a search found: one page.", HTML, None)),
     ]
 }

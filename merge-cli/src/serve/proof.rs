@@ -3,16 +3,16 @@
 use super::work;
 use crate::{
     args::{self, Command},
-    command::{plan, report, search},
+    command::{eval::Asks, report, search},
     hub::Hub,
+    memory::Memory,
     model::Model,
 };
 use merge_core::{
     error::{Error, Result},
-    export,
     merge::Merge,
-    queue::{Kind, Mark, Needs},
-    recipe::{Location, Recipe, locate, read_text, resolve},
+    queue::{Kind, Needs},
+    recipe::{At, Recipe, Text, is_there, read_text, reading},
     search::{SearchFile, Stage},
     sources::{Library, Sources},
     weights::{Meta, Weights},
@@ -29,49 +29,53 @@ pub(crate) struct Proof {
     pub(super) kind: Kind,
     /// What to call it, if nobody says.
     pub(super) name: String,
-    pub(super) file: Option<Mark>,
+    /// The recipes and tasks that were read, which the job is to read as they are now.
+    #[serde(default)]
+    pub(super) texts: Vec<Text>,
     pub(super) memory: Option<Memory>,
+    /// Workers that its words name.
+    pub(super) workers: Option<usize>,
     /// Bytes that it writes.
     pub(super) disk: Option<u64>,
     /// What a user may want to know.
     pub(super) notes: Vec<String>,
 }
 
-/// Bytes of memory: of the process, and of each of its threads.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Memory {
-    fixed: u64,
-    each: u64,
-}
-
 /// Whether a file or a directory may be read.
 pub(super) type May<'a> = dyn Fn(&Path) -> Result<()> + 'a;
 
-/// Memory that a process needs beside its models.
-const PROCESS: u64 = 64 << 20;
-/// What a model that is asked needs beside its weights.
-const MODEL: u64 = 192 << 20;
 /// What the store of a study may come to.
 const STUDY: u64 = 256 << 20;
 
 impl Proof {
     /// What it needs with so many threads.
     pub(super) fn needs(&self, threads: usize) -> Needs {
-        let memory = self.memory.map(|memory| memory.fixed + threads as u64 * memory.each);
-        Needs { memory, disk: self.disk }
+        let workers = self.workers.unwrap_or(threads);
+        Needs { memory: self.memory.map(|memory| memory.with(workers)), disk: self.disk }
+    }
+
+    /// Refuses what does not fit into the memory that jobs may use.
+    pub(super) fn check_memory(&self, threads: usize, there: u64) -> Result<()> {
+        let workers = self.workers.unwrap_or(threads);
+        self.memory.map_or(Ok(()), |memory| memory.check(workers, there, "jobs may use"))
     }
 
     /// Of what nothing is known yet but what it is.
     fn of(kind: Kind, file: &Path) -> Self {
         let name = name_of(file);
-        Self { kind, name, file: None, memory: None, disk: None, notes: Vec::new() }
+        Self { kind, name, texts: Vec::new(), memory: None, workers: None, disk: None, notes: Vec::new() }
     }
 }
 
-/// Proves words whose paths start in a directory, and that read nothing but what `may` allows.
+/// Proves words whose paths start in a directory, the current one, and that name no models and tasks but what `may` allows.
 ///
 /// Fails as the command itself would. What a job reports on may come from one that it waits for.
 pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &May<'_>) -> Result<Proof> {
+    let (proof, texts) = reading(|| of_words(words, directory, waits, may));
+    Ok(Proof { texts, ..proof? })
+}
+
+fn of_words(words: &[String], directory: &Path, waits: bool, may: &May<'_>) -> Result<Proof> {
     match work::parse(words, Path::new("out"))? {
         Command::Merge(args) => merge(&args, directory, may),
         Command::Search(args) => search(&args, directory, may),
@@ -82,7 +86,7 @@ pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &May<'
                 let hint = "hand in a recipe, a search file, or a directory that `evomerge search -o` wrote";
                 report::check(&study).map_err(|e| e.hint(hint))?;
             }
-            Ok(Proof { memory: Some(Memory { fixed: PROCESS, each: 0 }), ..Proof::of(Kind::Report, &study) })
+            Ok(Proof { memory: Some(Memory::of_report()), ..Proof::of(Kind::Report, &study) })
         }
         _ => Err(Error::user(format!("{}: is no job", words.first().map_or("", String::as_str)))
             .hint("a job is a merge, a search, an eval or a report")),
@@ -94,13 +98,12 @@ fn merge(args: &args::Merge, directory: &Path, may: &May<'_>) -> Result<Proof> {
     let documents = Recipe::read_all(&file)?;
     let (recipe, earlier) = documents.split_last().expect("a file has a document");
     documents.iter().try_for_each(|recipe| check(recipe, &file, may))?;
-    let mut proof = Proof { file: Some(mark(&file)?), ..Proof::of(Kind::Merge, &file) };
+    let mut proof = Proof::of(Kind::Merge, &file);
     match opened(|library| Sources::open(recipe, earlier, library))? {
         Some(sources) => {
             let merge = Merge::plan(recipe, &sources)?;
-            let steps: Vec<_> = merge.steps().collect();
-            proof.memory = Some(Memory { fixed: PROCESS + plan::memory(&steps), each: 0 });
-            proof.disk = Some(steps.iter().map(|step| step.writes).sum());
+            proof.memory = Some(Memory::of_merge(&merge));
+            proof.disk = Some(merge.steps().map(|step| step.writes).sum());
             proof.notes = merge.notes().iter().map(ToString::to_string).collect();
         }
         None => proof.notes.push(ABROAD.to_owned()),
@@ -116,13 +119,20 @@ fn search(args: &args::Search, directory: &Path, may: &May<'_>) -> Result<Proof>
         Some(_) => Stage::parse_mergekit(&text, &file, &Hub::from_env())?,
         None => Stage::parse_all(&text, &file)?,
     };
-    let mut proof = Proof { file: Some(mark(&file)?), ..Proof::of(Kind::Search, &file) };
+    let mut proof = Proof::of(Kind::Search, &file);
     for stage in &stages {
         match stage {
             Stage::Recipe(recipe) => check(recipe, &file, may)?,
             Stage::Search(one) => check_search(one, &file, may)?,
         }
     }
+    let searches = || {
+        stages.iter().filter_map(|stage| match stage {
+            Stage::Search(one) => Some(one),
+            Stage::Recipe(_) => None,
+        })
+    };
+    searches().skip(1).try_for_each(|later| search::check_tasks(later))?;
     let mut earlier: Vec<Recipe> = Vec::new();
     for stage in &stages {
         let one = match stage {
@@ -134,67 +144,65 @@ fn search(args: &args::Search, directory: &Path, may: &May<'_>) -> Result<Proof>
         };
         let Some(sources) = opened(|library| Sources::open_all(one.template.variants(), &earlier, library))? else {
             proof.notes.push(ABROAD.to_owned());
+            search::check_tasks(one)?;
+            proof.memory = None;
             break;
         };
-        search::check(one, &sources)?;
-        let largest =
-            |of: fn(&dyn Weights) -> u64| sources.iter().map(|(_, weights)| of(&**weights)).max().unwrap_or(0);
-        // A candidate is asked as it is merged, in f32.
-        let each = asked(4 * largest(parameters));
-        proof.memory = Some(match args.workers {
-            Some(workers) => Memory { fixed: PROCESS + u64::from(workers) * each, each: 0 },
-            None => Memory { fixed: PROCESS, each },
-        });
-        proof.disk = Some(STUDY + 2 * largest(bytes));
-        if stages.len() > 1 {
-            // What later stages build on is not known yet.
-            proof.notes.push("only the first stage can be proved before it has run".to_owned());
-        }
-        break;
+        let (memory, notes) = search::check(one, &sources)?;
+        proof.notes.extend(notes);
+        // Stages run one after the other.
+        proof.memory = Some(proof.memory.map_or(memory, |known| known.or(memory)));
+        let largest = sources.iter().map(|(_, weights)| bytes(&**weights)).max().unwrap_or(0);
+        proof.disk = proof.disk.max(Some(STUDY + 2 * largest));
+        earlier.push(search::stand_in(one, &sources)?);
     }
+    proof.workers = args.workers.map(usize::from);
     Ok(proof)
 }
 
 fn eval(args: &args::Eval, directory: &Path) -> Result<Proof> {
-    let (mut largest, mut notes) = (Some(0), Vec::new());
+    let (mut footprints, mut notes) = (Some(Vec::new()), Vec::new());
+    let asks = Asks::of(args)?;
     for name in &args.models {
         let path = directory.join(name);
-        if path.exists() {
-            let model = Model::open(&path)?;
-            largest = largest.map(|most: u64| most.max(bytes(model.weights())));
+        if is_there(&path) {
+            let footprint = asks.footprint(Model::open(&path)?.weights())?;
+            if let Some(all) = &mut footprints {
+                all.push(footprint);
+            }
         } else {
-            largest = None;
+            footprints = None;
             notes.push(ABROAD.to_owned());
         }
     }
     let names: Vec<String> = args.models.iter().map(|path| name_of(path)).chain(args.server.iter().cloned()).collect();
-    let memory = largest.map(|largest| Memory { fixed: PROCESS + asked(largest), each: 0 });
+    let memory = footprints.map(|all| Memory::of_models(all.into_iter()));
     Ok(Proof { name: names.join(", "), memory, notes, ..Proof::of(Kind::Eval, Path::new("")) })
 }
 
-/// Refuses a recipe with a model that may not be read. What is wrong with it otherwise is not said here.
+/// Refuses a recipe with a model that may not be read, in the same words whether it is there or not.
 fn check<S>(recipe: &Recipe<S>, file: &Path, may: &May<'_>) -> Result<()> {
-    for reference in recipe.references() {
-        let Ok(found) = locate(file, reference) else { continue };
-        for place in [Some(found.model), found.lora].into_iter().flatten() {
-            if let Location::Path(path) = place {
-                may(&path).map_err(|e| e.at(reference.place.of(file)))?;
-            }
-        }
-    }
-    Ok(())
+    recipe.references().into_iter().try_for_each(|reference| check_name(reference, file, may))
 }
 
 /// Refuses a search with a model or a task that may not be read.
 fn check_search(one: &SearchFile, file: &Path, may: &May<'_>) -> Result<()> {
     one.template.variants().iter().try_for_each(|recipe| check(recipe, file, may))?;
     let search = &one.search;
-    let named = search.objective.iter().map(|objective| &objective.task);
-    let named = named.chain(search.constraints.iter().map(|constraint| &constraint.task)).chain(&search.report);
-    for task in named {
-        // Any other is a benchmark by its name, or is not there.
-        if let Ok(path) = resolve(file, task) {
-            may(&path).map_err(|e| e.at(task.place.of(file)))?;
+    let mut named = search.objective.iter().map(|objective| &objective.task);
+    named.try_for_each(|task| check_name(task, file, may))?;
+    search.constraints.iter().try_for_each(|constraint| check_name(&constraint.task, file, may))?;
+    search.report.iter().try_for_each(|task| check_name(task, file, may))
+}
+
+/// Each path that a name may mean: the whole, a model and its adapter, and either without a revision; beside the file, or else
+/// where paths start.
+fn check_name(name: &At<String>, file: &Path, may: &May<'_>) -> Result<()> {
+    let parts = name.split('+').filter(|part| !part.starts_with("hf://"));
+    let bare = parts.clone().filter_map(|part| Some(part.split_once('@')?.0));
+    for path in std::iter::once(name.as_str()).filter(|whole| !whole.starts_with("hf://")).chain(parts).chain(bare) {
+        for path in [file.with_file_name("").join(path), PathBuf::from(path)] {
+            may(&path).map_err(|e| e.at(name.place.of(file)))?;
         }
     }
     Ok(())
@@ -223,21 +231,8 @@ impl Library for Here {
     }
 }
 
-/// Memory of a model that is asked, with so many bytes of weights: measured, a tenth more than they are.
-fn asked(weights: u64) -> u64 {
-    weights + weights / 10 + MODEL
-}
-
 fn bytes(weights: &dyn Weights) -> u64 {
     weights.index().values().map(Meta::byte_len).sum::<usize>() as u64
-}
-
-fn parameters(weights: &dyn Weights) -> u64 {
-    weights.index().values().map(Meta::len).sum::<usize>() as u64
-}
-
-fn mark(file: &Path) -> Result<Mark> {
-    Ok(Mark { path: file.to_owned(), sha256: export::sha256_of(file)? })
 }
 
 /// `sansu/search.yaml` is called `sansu-search`, since every second file is called `search`.

@@ -3,6 +3,7 @@
 use super::shown::Listed;
 use merge_core::error::{Error, Result};
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     fs,
@@ -11,7 +12,7 @@ use std::{
 };
 
 /// Directories that the operator has named, each by its last name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Roots {
     all: Vec<(String, PathBuf)>,
     /// The state directory, of which nobody needs to know the place.
@@ -47,14 +48,18 @@ impl Roots {
         self.all.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// The first of them.
+    pub(super) fn first(&self) -> Option<&Path> {
+        self.all.first().map(|(_, root)| root.as_path())
+    }
+
     /// Where a file is that exists: `recipes/sansu/search.yaml` is in the root `recipes`, wherever that is.
     ///
     /// Fails if it is not in a root, links followed.
     pub(super) fn find(&self, name: &str) -> Result<PathBuf> {
         let path = self.place(name)?;
-        let there = path.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such file")))?;
-        self.check(&there).map_err(|e| e.at(name))?;
-        Ok(there)
+        self.check(&path).map_err(|e| e.at(name))?;
+        path.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such file")))
     }
 
     /// Where a recipe is that exists: see [`Roots::find`].
@@ -79,19 +84,24 @@ impl Roots {
         let (Some(parent), Some(file)) = (path.parent(), path.file_name()) else {
             return Err(Error::user(format!("{name}: is no name for a file")));
         };
+        self.check(&path).map_err(|e| e.at(name))?;
         let parent = parent.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such directory")))?;
-        self.check(&parent).map_err(|e| e.at(name))?;
         Ok(parent.join(file))
     }
 
-    /// Refuses what is not in a root.
+    /// Refuses what is not in a root, in the same words whether it is there or not.
     pub(super) fn check(&self, path: &Path) -> Result<()> {
-        let there = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        if self.all.iter().any(|(_, root)| there.starts_with(root)) {
-            return Ok(());
+        match self.root_of(path) {
+            Some(_) => Ok(()),
+            None => Err(Error::user("this is not in a directory that the server opens")
+                .hint("whoever runs it names directories with `--root`")),
         }
-        Err(Error::user("this is not in a directory that the server opens")
-            .hint("whoever runs it names directories with `--root`"))
+    }
+
+    /// The root that a path leads into, if it does, links followed.
+    pub(super) fn root_of(&self, path: &Path) -> Option<&Path> {
+        let there = real(path)?;
+        self.all.iter().map(|(_, root)| root.as_path()).find(|root| there.starts_with(root))
     }
 
     fn place(&self, name: &str) -> Result<PathBuf> {
@@ -154,6 +164,19 @@ impl Roots {
     }
 }
 
+/// Where a path leads: links are followed as far as it exists. None if that cannot be told.
+fn real(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let (there, ancestor) = path.ancestors().find_map(|one| Some((one.canonicalize().ok()?, one)))?;
+    let rest = path.strip_prefix(ancestor).ok()?;
+    let mut parts = rest.components();
+    // A link that leads nowhere now, or a way back out of what is not there.
+    let first = parts.next().map(|first| ancestor.join(first));
+    let leads_on = first.is_some_and(|first| first.symlink_metadata().is_ok_and(|data| data.is_symlink()));
+    let leads_back = rest.components().any(|part| part == Component::ParentDir);
+    (!leads_on && !leads_back).then(|| there.join(rest))
+}
+
 /// Whether a file is a recipe by its name.
 fn is_recipe(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "yaml" || end == "yml")
@@ -183,7 +206,7 @@ fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
         } else if kind.is_file()
             && is_recipe(&path)
             && entry.metadata().is_ok_and(|data| data.len() < LARGEST)
-            && let Ok(text) = fs::read_to_string(&path)
+            && let Ok(text) = merge_core::file::read_text(&path)
             && let Some(kind) = super::work::kind_of(&text)
         {
             found.push(Listed { file: name, kind });
@@ -233,6 +256,19 @@ mod tests {
         for name in ["recipes/out/b.yaml", "recipes/b.sh", "recipes/none/b.yaml", "b.yaml", "recipes/..", "recipes"] {
             assert!(roots.new_file(name).is_err(), "{name}");
         }
+        // Nobody learns what is where no root is.
+        symlink(dir.path().join("nothing"), dir.path().join("recipes/dangling")).unwrap();
+        let said = |name: &str| roots.find(name).unwrap_err().to_string().replace(name, "NAME");
+        for (there, not_there) in
+            [("recipes/out/secret.yaml", "recipes/out/none.yaml"), ("recipes/out", "recipes/dangling")]
+        {
+            assert_eq!(said(there), "NAME: this is not in a directory that the server opens");
+            assert_eq!(said(there), said(not_there));
+        }
+        let said = |name: &str| roots.new_file(name).unwrap_err().to_string().replace(name, "NAME");
+        assert_eq!(said("recipes/out/b.yaml"), said("recipes/out/none/b.yaml"));
+        let said = |path: &str| roots.check(Path::new(path)).unwrap_err().to_string();
+        assert_eq!(said("/etc/passwd"), said("/etc/there-is-no-such"));
         let listed: Vec<String> = roots.recipes().into_iter().map(|one| one.file).collect();
         assert_eq!(listed, ["recipes/sansu/a.yaml"]);
     }

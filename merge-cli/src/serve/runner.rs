@@ -6,19 +6,24 @@ use super::{
     service::Service,
     work,
 };
-use crate::screen::{self, bytes, duration};
+use crate::{
+    job,
+    screen::{self, bytes, duration},
+};
 use merge_core::{
     error::{Fault, Result},
-    queue::{End, Failure, Job, JobId, Needs, State},
+    queue::{End, Failure, Job, JobId, Needs, State, What},
 };
 use std::{
     collections::BTreeMap,
+    fs,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// What runs.
@@ -41,7 +46,8 @@ impl Runner {
 
     /// Queues again what ran when the last server went away.
     pub(super) fn recover(&self) -> Result<Vec<JobId>> {
-        self.service.queue().recover()
+        let home = self.service.home.clone();
+        self.service.queue().recover(|job| ran_ms(&home.job(job.id), job))
     }
 
     /// Until it is interrupted; then what runs is stopped, and queued again.
@@ -70,8 +76,14 @@ impl Runner {
             } else {
                 attempt.wanted_again();
             }
-            if let Some(told) = attempt.look(&job, self.service.machine.reserve) {
-                self.service.now().told.insert(job.id, Arc::new(told));
+            let told = attempt.look(&job, self.service.machine.reserve);
+            let is_new = told.is_some();
+            {
+                let mut now = self.service.now();
+                now.memory.extend(attempt.memory.map(|memory| (job.id, memory)));
+                now.told.extend(told.map(|told| (job.id, Arc::new(told))));
+            }
+            if is_new {
                 self.service.tell(job.id);
             }
             if let Some(end) = attempt.ended() {
@@ -83,15 +95,21 @@ impl Runner {
 
     /// Starts what there is room for, in order. What waits for memory or a slot is not overtaken: it would wait for ever.
     fn start(&mut self) -> Result<()> {
-        if self.running.len() >= self.service.machine.slots {
-            return Ok(());
-        }
-        let ready: Vec<Job> = self.service.queue().ready().into_iter().cloned().collect();
         let machine = self.service.machine;
-        let mut waits = BTreeMap::new();
+        self.not_before.retain(|_, when| *when > Instant::now());
+        let left = |when: &Instant| duration(when.saturating_duration_since(Instant::now()).as_secs_f64().ceil());
+        let again = self.not_before.iter().map(|(id, when)| (*id, format!("another attempt in {}", left(when))));
+        let mut waits: BTreeMap<JobId, String> = again.collect();
+        // What waits for a slot waits for its turn, whatever it waited for before.
+        let is_full = self.running.len() >= machine.slots;
+        let ready: Vec<Job> =
+            if is_full { Vec::new() } else { self.service.queue().ready().into_iter().cloned().collect() };
         for job in ready {
             if self.running.len() >= machine.slots {
                 break;
+            }
+            if self.not_before.contains_key(&job.id) {
+                continue;
             }
             let needs = job.submission.needs;
             let used = self.sum(|needs| needs.memory);
@@ -111,12 +129,6 @@ impl Runner {
                     job.id,
                     format!("{disk} of disk and {reserve} kept free, of which {} are free", bytes(free)),
                 );
-                continue;
-            }
-            if let Some(left) = self.not_before.get(&job.id).map(|when| when.saturating_duration_since(Instant::now()))
-                && !left.is_zero()
-            {
-                waits.insert(job.id, format!("another attempt in {}", duration(left.as_secs_f64().ceil())));
                 continue;
             }
             self.begin(&job)?;
@@ -172,7 +184,11 @@ impl Runner {
             queue.job(id)?.clone()
         };
         self.running.remove(&id);
-        self.service.now().began.remove(&id);
+        {
+            let mut now = self.service.now();
+            now.began.remove(&id);
+            now.memory.remove(&id);
+        }
         match job.state {
             State::Queued if !job.failures.is_empty() => {
                 let pause = Duration::from_secs(4u64.pow(job.tries.min(6)) / 4);
@@ -217,4 +233,14 @@ impl Runner {
         let queue = self.service.queue();
         self.running.keys().filter_map(|id| of(&queue.job(*id).ok()?.submission.needs)).sum()
     }
+}
+
+/// How long the last attempt at a job has run, as far as what it has written says so: nobody was there to see its end.
+fn ran_ms(place: &Path, job: &Job) -> u64 {
+    let began = job.events.iter().rev().find(|event| event.what == What::Started).map_or(0, |event| event.at);
+    let written = ["log", job::PROGRESS].iter().filter_map(|name| {
+        let changed = fs::metadata(place.join(name)).and_then(|data| data.modified()).ok()?;
+        Some(changed.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis() as u64)
+    });
+    written.max().unwrap_or(0).saturating_sub(began)
 }

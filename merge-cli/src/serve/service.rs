@@ -1,12 +1,14 @@
 //! What may be asked of a queue, whoever asks: a command beside it, or somebody at the other end of a wire.
 
 use super::{
+    copies,
     home::Home,
+    look::{self, Look, Proved},
     machine::{self, Machine},
-    proof,
+    reasons::shown,
     roots::Roots,
-    shown::{Detail, Happened, Listed, Shown},
-    wanted::{Again, Draft, Wanted},
+    shown::{Copied, Detail, Happened, Listed, Shown},
+    wanted::{self, Again, Wanted},
     work,
 };
 use crate::{
@@ -15,15 +17,15 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
-    queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, State, Submission},
-    recipe::read_text,
+    queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, Submission},
+    recipe::Text,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -49,6 +51,8 @@ pub(super) struct Now {
     pub(super) began: BTreeMap<JobId, Instant>,
     /// Why queued jobs are not started though it is their turn.
     pub(super) waits: BTreeMap<JobId, String>,
+    /// Bytes of memory that running jobs used when they were last looked at.
+    pub(super) memory: BTreeMap<JobId, u64>,
     pub(super) told: BTreeMap<JobId, Arc<Told>>,
 }
 
@@ -95,9 +99,11 @@ pub(super) enum Asker {
 /// A submission that can be taken in.
 struct Prepared {
     submission: Submission,
+    /// What it reads.
+    texts: Vec<Text>,
     notes: Vec<String>,
     /// The recipe that is to be saved with it.
-    draft: Option<Draft>,
+    new: Option<Text>,
 }
 
 impl Service {
@@ -161,7 +167,10 @@ impl Service {
         let (queue, now) = (self.queue(), self.now());
         let job = queue.job(id)?;
         let shown = Shown { progress: told.map(|told| told.progress.clone()), ..shown(&queue, &now, job) };
-        Ok(Detail { job: shown, events: Happened::of(job) })
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let copies = copies::places(&self.home.job(id), &job.submission.texts).into_iter();
+        let texts = copies.map(|(file, copy)| Copied { file: text(file), copy: text(copy) }).collect();
+        Ok(Detail { job: shown, events: Happened::of(job), texts, model: self.model_of(job).map(text) })
     }
 
     /// What a job last said of how far it is.
@@ -180,26 +189,49 @@ impl Service {
         place.is_dir().then_some(place)
     }
 
+    /// The checkpoint that a job has written, if it is there.
+    fn model_of(&self, job: &Job) -> Option<PathBuf> {
+        let output = work::output_of(&job.submission, &self.home.job(job.id));
+        let model = match job.submission.kind {
+            Kind::Merge => output,
+            Kind::Search => output.join("model"),
+            Kind::Eval | Kind::Report => return None,
+        };
+        model.is_dir().then_some(model)
+    }
+
     pub(super) fn recipes(&self) -> Vec<Listed> {
         self.roots.recipes()
     }
 
     /// Takes a job in; also says whether it is new, or known by its key.
     pub(super) fn submit(&self, wanted: &Wanted, asker: Asker) -> Result<(Shown, bool)> {
-        let Prepared { submission, draft, .. } = self.prepare(wanted, asker)?;
-        draft.as_ref().map_or(Ok(()), Draft::save)?;
-        let (id, is_new) = {
-            let mut queue = self.queue();
-            let last = queue.jobs().next_back().map(|job| job.id);
-            let taken = queue.submit(vec![submission]);
-            if let (Err(_), Some(draft)) = (&taken, &draft) {
-                draft.take_back();
-            }
-            let id = taken?[0];
-            (id, last.is_none_or(|last| id > last))
-        };
+        let Prepared { submission, texts, new, .. } = self.prepare(wanted, asker)?;
+        new.as_ref().map_or(Ok(()), wanted::save)?;
+        let taken = self.take(submission, &texts);
+        if let (Err(_), Some(new)) = (&taken, &new) {
+            // Nobody wants it after all.
+            let _ = fs::remove_file(&new.path);
+        }
+        let (id, is_new) = taken?;
         self.news(id);
         Ok((self.job(id)?.job, is_new))
+    }
+
+    /// Takes a job in, when its copies are there.
+    fn take(&self, submission: Submission, texts: &[Text]) -> Result<(JobId, bool)> {
+        let mut queue = self.queue();
+        let next = queue.next();
+        let is_known = submission.key.as_ref().is_some_and(|key| queue.knows(key));
+        if !is_known && !texts.is_empty() {
+            copies::write(&self.home.job(next), texts)?;
+        }
+        let taken = queue.submit(vec![submission]);
+        if taken.is_err() && !is_known {
+            copies::remove(&self.home.job(next));
+        }
+        let id = taken?[0];
+        Ok((id, id == next))
     }
 
     /// What a submission would be; nothing is taken in or saved.
@@ -220,9 +252,16 @@ impl Service {
         self.change(id, |queue| queue.cancel(id))
     }
 
+    pub(super) fn prioritise(&self, id: JobId, priority: i32) -> Result<Shown> {
+        self.change(id, |queue| queue.prioritise(id, priority))
+    }
+
     pub(super) fn retry(&self, id: JobId, again: &Again) -> Result<Shown> {
         let limits = Limits { seconds: again.seconds, bytes: again.bytes };
-        self.change(id, |queue| queue.retry(id, limits, again.force))
+        self.change(id, |queue| {
+            check_limits(limits, queue.job(id)?.submission.needs)?;
+            queue.retry(id, limits, again.force)
+        })
     }
 
     /// Forgets a job, and deletes its directory.
@@ -252,102 +291,47 @@ impl Service {
 
     /// Proves what is wanted, and that the machine can do it.
     fn prepare(&self, wanted: &Wanted, asker: Asker) -> Result<Prepared> {
-        let (mut words, directory, draft) = self.words(wanted, asker)?;
-        let option = |name: &str, value: Option<u64>| {
-            value.map(|value| [format!("--{name}"), value.to_string()]).into_iter().flatten()
+        let Proved { words, directory, proof, new } = match asker {
+            Asker::Here => proved_here(wanted)?,
+            Asker::Afar => self.prove(wanted)?,
         };
-        words.extend(option("seed", wanted.seed).chain(option("budget", wanted.budget)));
-        let proof = if let (Asker::Here, Some(proof)) = (asker, &wanted.proof) {
-            // Proved where it was handed in, from where its paths start.
-            proof.clone()
-        } else {
-            let may = |path: &Path| self.roots.check(path);
-            proof::prove(&words, &directory, !wanted.after.is_empty(), &may).map_err(|e| match &draft {
-                Some(draft) => draft.as_named(&e),
-                None => e,
-            })?
-        };
-        let needs = proof.needs(wanted.threads.map_or(self.machine.share(), usize::from));
+        let threads = wanted.threads.map_or(self.machine.share(), usize::from);
+        proof.check_memory(threads, self.machine.memory)?;
+        let needs = proof.needs(threads);
         self.check_fits(&needs)?;
-        let (mut file, mut name) = (proof.file, proof.name);
-        if let Some(draft) = &draft {
-            words =
-                words.into_iter().map(|word| if word == draft.beside { draft.path.clone() } else { word }).collect();
-            if let Some(mark) = &mut file {
-                mark.path = PathBuf::from(&draft.path);
-            }
-            name = proof::name_of(Path::new(&draft.path));
-        }
-        let name = wanted.name.clone().unwrap_or(name);
+        let limits = Limits { seconds: wanted.seconds, bytes: wanted.bytes };
+        check_limits(limits, needs)?;
+        let name = wanted.name.clone().unwrap_or(proof.name);
         let name: String = name.chars().filter(|letter| !letter.is_control()).collect();
         let submission = Submission {
             kind: proof.kind,
             name: if name.trim().is_empty() { proof.kind.name().to_owned() } else { name },
             words,
             directory,
-            file,
+            texts: copies::marks(&proof.texts)?,
             priority: wanted.priority,
             after: wanted.after.iter().copied().map(JobId).collect(),
             labels: wanted.labels.clone(),
-            limits: Limits { seconds: wanted.seconds, bytes: wanted.bytes },
+            limits,
             attempts: wanted.attempts.unwrap_or(3).max(1),
             threads: wanted.threads,
             needs,
             key: wanted.key.clone(),
         };
-        Ok(Prepared { submission, notes: proof.notes, draft })
+        Ok(Prepared { submission, texts: proof.texts, notes: proof.notes, new })
     }
 
-    /// The words of what is wanted, where their paths start, and the recipe that is to be saved.
-    fn words(&self, wanted: &Wanted, asker: Asker) -> Result<(Vec<String>, PathBuf, Option<Draft>)> {
-        let nothing = || Error::user("nothing is handed in").hint("give a `file`, or a `text` and where to `save_as`");
-        if asker == Asker::Here {
-            let given = wanted.words.clone().zip(wanted.directory.clone()).filter(|_| wanted.proof.is_some());
-            return given.map(|(words, directory)| (words, directory, None)).ok_or_else(nothing);
-        }
+    /// Nothing that comes by HTTP is opened in this process.
+    fn prove(&self, wanted: &Wanted) -> Result<Proved> {
         if wanted.words.is_some() || wanted.directory.is_some() || wanted.proof.is_some() {
             return Err(Error::user("`words` can only be given on the server's own machine"));
         }
-        let text_of = |path: &PathBuf| path.to_string_lossy().into_owned();
-        match (&wanted.file, &wanted.text, &wanted.save_as) {
-            (Some(file), None, None) => {
-                // A directory is a study to report on.
-                let path = self
-                    .roots
-                    .find(file)
-                    .and_then(|path| if path.is_dir() { Ok(path) } else { self.roots.recipe(file) })?;
-                let directory = path.parent().map(PathBuf::from).unwrap_or_default();
-                Ok((work::words_for(&text_of(&path), &directory)?, directory, None))
-            }
-            (None, Some(text), Some(save_as)) => {
-                let path = self.roots.new_file(save_as)?;
-                let directory = path.parent().map(PathBuf::from).unwrap_or_default();
-                if path.exists() {
-                    // The same sent again is what is there.
-                    if read_text(&self.roots.find(save_as)?).is_ok_and(|known| known == *text) {
-                        return Ok((work::words_for(&text_of(&path), &directory)?, directory, None));
-                    }
-                    return Err(Error::user(format!("{save_as}: there is such a file already"))
-                        .hint("choose another name, or hand that file in"));
-                }
-                let draft = Draft::write(&path, text)?;
-                Ok((work::words_for(&draft.beside, &directory)?, directory, Some(draft)))
-            }
-            _ => Err(nothing()),
-        }
+        look::at(&Look::Prove { wanted: Box::new(wanted.clone()), roots: self.roots.clone() })
     }
 
-    /// Refuses what this machine can never hold.
+    /// Refuses what its disk cannot hold.
     fn check_fits(&self, needs: &Needs) -> Result<()> {
-        let (said, hint) = (screen::bytes, "a smaller `--workers` needs less memory");
-        if let Some(memory) = needs.memory.filter(|memory| *memory > self.machine.memory) {
-            return Err(Error::user(format!(
-                "it needs about {} of memory, and jobs may use {} here",
-                said(memory),
-                said(self.machine.memory)
-            ))
-            .hint(hint));
-        }
+        let said = screen::bytes;
         let free = machine::free(self.home.path());
         if let (Some(disk), Some(free)) = (needs.disk, free)
             && disk + self.machine.reserve > free
@@ -364,17 +348,23 @@ impl Service {
     }
 }
 
-fn shown(queue: &Queue<Kept>, now: &Now, job: &Job) -> Shown {
-    let ms = now.began.get(&job.id).map_or(0, |began| began.elapsed().as_millis() as u64);
-    let waits = || {
-        let before = queue.waits_for(job)?;
-        let how = match before.state {
-            State::Failed => "has failed".to_owned(),
-            state => format!("is {}", state.name()),
-        };
-        Some(format!("job {}, which {how}", before.id))
-    };
-    let waits = if job.state == State::Queued { waits().or_else(|| now.waits.get(&job.id).cloned()) } else { None };
-    let progress: Option<job::Progress> = now.told.get(&job.id).map(|told| told.progress.clone());
-    Shown::of(job, ms, waits, progress)
+/// What was proved where it was handed in, on this machine.
+fn proved_here(wanted: &Wanted) -> Result<Proved> {
+    match (&wanted.words, &wanted.directory, &wanted.proof) {
+        (Some(words), Some(directory), Some(proof)) => {
+            Ok(Proved { words: words.clone(), directory: directory.clone(), proof: proof.clone(), new: None })
+        }
+        _ => Err(Error::user("nothing is handed in").hint("`evomerge submit` does, or a `file` by HTTP")),
+    }
+}
+
+/// Refuses limits that are known to be too small.
+fn check_limits(limits: Limits, needs: Needs) -> Result<()> {
+    let (Some(most), Some(writes)) = (limits.bytes, needs.disk) else { return Ok(()) };
+    if writes <= most {
+        return Ok(());
+    }
+    let (writes, most) = (screen::bytes(writes), screen::bytes(most));
+    Err(Error::user(format!("it writes about {writes}, and its directory may have {most}"))
+        .hint("give it more with `--disk`, or no limit"))
 }

@@ -33,6 +33,10 @@ pub(crate) struct Shown {
     pub(crate) why: Option<String>,
     /// What a queued job waits for, if it is not simply its turn.
     pub(crate) waits: Option<String>,
+    /// What to do about a job that goes on only if somebody does something.
+    pub(crate) advice: Option<String>,
+    /// Bytes of memory that it used when it was last looked at, while it runs.
+    pub(crate) memory: Option<u64>,
     /// Milliseconds since 1970, by the clock of the server.
     pub(crate) submitted_at: u64,
     pub(crate) changed_at: u64,
@@ -48,6 +52,19 @@ pub(crate) struct Detail {
     pub(crate) job: Shown,
     /// Oldest first.
     pub(crate) events: Vec<Happened>,
+    /// The recipes and tasks that it reads.
+    pub(crate) texts: Vec<Copied>,
+    /// Where the checkpoint is that it has written.
+    pub(crate) model: Option<String>,
+}
+
+/// A file that a job reads as it was when it was handed in.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Copied {
+    /// Where it was.
+    pub(crate) file: String,
+    /// Where the queue's copy is.
+    pub(crate) copy: String,
 }
 
 /// Something that has happened to a job.
@@ -72,8 +89,8 @@ pub(crate) struct Listed {
 }
 
 impl Shown {
-    /// A job that has run for so many milliseconds in its present attempt.
-    pub(super) fn of(job: &Job, running_ms: u64, waits: Option<String>, progress: Option<job::Progress>) -> Self {
+    /// A job that has run for so many milliseconds in its present attempt, as far as its events tell of it.
+    pub(super) fn of(job: &Job, running_ms: u64) -> Self {
         let (submission, at) = (&job.submission, |event: Option<&merge_core::queue::Event>| event.map_or(0, |e| e.at));
         Self {
             id: job.id.0,
@@ -90,11 +107,13 @@ impl Shown {
             seconds: (job.ran_ms + running_ms) as f64 / 1000.0,
             quarantined: job.is_quarantined(),
             why: job.why.clone(),
-            waits,
+            waits: None,
+            advice: None,
+            memory: None,
             submitted_at: at(job.events.first()),
             changed_at: at(job.events.last()),
             words: submission.words.clone(),
-            progress,
+            progress: None,
         }
     }
 
@@ -119,6 +138,8 @@ impl Happened {
                 What::Asked { wish: Wish::Cancel } => ("asked to stop", None),
                 What::Interrupted { why, .. } => ("interrupted", Some(why.clone())),
                 What::Paused { .. } => ("paused", None),
+                What::Held { why, .. } => ("paused", Some(why.clone())),
+                What::Prioritised { priority } => ("given another priority", Some(priority.to_string())),
                 What::Resumed => ("resumed", None),
                 What::Done { .. } => ("done", None),
                 What::Failed { failure, again: true, .. } => ("failed, and queued again", Some(failure.why.clone())),

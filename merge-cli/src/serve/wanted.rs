@@ -7,12 +7,13 @@ use super::{
 use merge_core::{
     error::{Error, Result},
     export,
+    recipe::Text,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -57,7 +58,7 @@ pub(crate) struct Wanted {
     /// Threads; its share of the machine unless said.
     #[schemars(range(min = 1))]
     pub(crate) threads: Option<u16>,
-    /// What makes handing it in twice the same as once.
+    /// A word of the asker's own: if it is sent again with the same work, no second job is made.
     #[schemars(length(min = 1, max = 200))]
     pub(crate) key: Option<String>,
     /// Search with this seed instead of the file's.
@@ -112,52 +113,24 @@ pub(crate) struct Again {
     pub(crate) bytes: Option<u64>,
 }
 
-/// A recipe that is proved before it gets its name.
-pub(super) struct Draft {
-    /// Where it is read, by a name that no listing shows.
-    pub(super) beside: String,
-    /// Where it is to stand.
-    pub(super) path: String,
+/// What is asked with another place in the order.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Place {
+    /// Higher ones go first.
+    pub(crate) priority: i32,
 }
 
-impl Draft {
-    /// Puts a text beside where it is to stand, so that what it names is found from there.
-    pub(super) fn write(path: &Path, text: &str) -> Result<Self> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let beside = path.with_file_name(format!(".{name}.draft-{}.yaml", number()));
-        export::replace_file(&beside, text)?;
-        let text_of = |path: &Path| path.to_string_lossy().into_owned();
-        Ok(Self { beside: text_of(&beside), path: text_of(path) })
-    }
-
-    /// An error of it, with the name that it is to have.
-    pub(super) fn as_named(&self, error: &Error) -> Error {
-        let named = |text: &str| text.replace(&self.beside, &self.path);
-        let new = Error::user(named(&error.to_string()));
-        error.advice().map_or_else(|| new.clone(), |hint| new.clone().hint(named(hint)))
-    }
-
-    /// Takes its name from it: nobody wants it after all.
-    pub(super) fn take_back(&self) {
-        let _ = fs::remove_file(&self.path);
-    }
-
-    /// Gives it its name, if nothing has that yet.
-    pub(super) fn save(&self) -> Result<()> {
-        let path = PathBuf::from(&self.path);
-        // A hard link never replaces what has come there meanwhile.
-        fs::hard_link(&self.beside, &path).map_err(|e| Error::io("create", &path, &e))
-    }
+/// Saves a new recipe, and replaces nothing.
+pub(super) fn save(new: &Text) -> Result<()> {
+    let name = new.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // No listing shows it, and no other call of this process writes it.
+    let beside = new.path.with_file_name(format!(".{name}.new-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    export::replace_file(&beside, &new.text)?;
+    // A hard link never replaces what has come there meanwhile.
+    let linked = fs::hard_link(&beside, &new.path).map_err(|e| Error::io("create", &new.path, &e));
+    let _ = fs::remove_file(&beside);
+    linked
 }
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.beside);
-    }
-}
-
-/// A number that no other call of this process gets.
-fn number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
+static NEXT: AtomicU64 = AtomicU64::new(1);

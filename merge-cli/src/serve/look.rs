@@ -1,0 +1,263 @@
+//! Looks at what a request names, in a process of its own with limits of memory and time: what is wrong with a file may end that
+//! process, and never the server.
+
+use super::{
+    proof::{self, Proof},
+    roots::Roots,
+    wanted::Wanted,
+    work,
+};
+use crate::{command::report, job, screen};
+use merge_core::{
+    error::{Error, Fault, Result},
+    recipe::{Text, confine, hold, read_text},
+};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    env,
+    io::{self, Read, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle, sleep},
+    time::{Duration, Instant},
+};
+
+/// What the program is told to do.
+pub(super) const COMMAND: &str = "look";
+
+/// What is to be looked at.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Look {
+    /// Whether what somebody hands in by HTTP can be done; gives [`Proved`].
+    Prove { wanted: Box<Wanted>, roots: Roots },
+    /// A recipe's text, by its name from a root on.
+    Text { file: String, roots: Roots },
+    /// The page of a study, and what its reader calls it.
+    Report { name: String, study: PathBuf },
+}
+
+/// What is handed in, as words.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Proved {
+    pub(super) words: Vec<String>,
+    /// Where their paths start.
+    pub(super) directory: PathBuf,
+    pub(super) proof: Proof,
+    /// What is to be saved if the job is taken in.
+    pub(super) new: Option<Text>,
+}
+
+/// What comes back.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Done(serde_json::Value),
+    Refused { error: String, hint: Option<String>, by_machine: bool },
+}
+
+/// Headers, tokenizers and the data of tasks: of a model of 70 billion parameters, some hundred megabytes.
+const MEMORY: u64 = 2 << 30;
+/// Seconds of a processor.
+const COMPUTING: u64 = 30;
+/// A disk may be slow. Less than a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Longer answers are none of ours.
+const LARGEST: u64 = 64 << 20;
+
+/// Has a process look at something, and waits for what it says.
+///
+/// Fails as what it does would, or with what is known of its end.
+pub(super) fn at<T: DeserializeOwned>(look: &Look) -> Result<T> {
+    let failed = |what: &str, e: &dyn std::fmt::Display| Error::machine(format!("cannot {what}: {e}"));
+    let program = env::current_exe().map_err(|e| failed("find this program", &e))?;
+    let mut child = Command::new(program)
+        .arg(COMMAND)
+        .env_remove(job::DIRECTORY)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed("start a process", &e))?;
+    let (out, err) = (heard(child.stdout.take()), heard(child.stderr.take()));
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that has ended already says why otherwise.
+        let _ = stdin.write_all(&serde_json::to_vec(look).expect("plain data"));
+    }
+    let status = ended(&mut child).map_err(|e| failed("wait for a process", &e))?;
+    let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
+    let answer = status.filter(ExitStatus::success).and_then(|_| serde_json::from_slice(&out).ok());
+    match answer {
+        Some(Answer::Done(value)) => serde_json::from_value(value).map_err(|e| failed("read what a process says", &e)),
+        Some(Answer::Refused { error, hint, by_machine }) => {
+            let error = if by_machine { Error::machine(error) } else { Error::user(error) };
+            Err(hint.map_or_else(|| error.clone(), |hint| error.clone().hint(hint)))
+        }
+        None => Err(end_of(status, &String::from_utf8_lossy(&err))),
+    }
+}
+
+/// All that comes, as far as it is no flood.
+fn heard(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            let _ = pipe.take(LARGEST).read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+/// How a process has ended; none if it had to be ended.
+fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// What is known of the end of a process that has not answered.
+fn end_of(status: Option<ExitStatus>, said: &str) -> Error {
+    let what = match status.and_then(|status| status.signal()) {
+        _ if status.is_none() => {
+            format!("looking at it took longer than {} s, the limit", PATIENCE.as_secs())
+        }
+        Some(24) => format!("looking at it took longer than {COMPUTING} s of computing, the limit"),
+        _ if said.contains("memory allocation of ") => {
+            format!("looking at it takes more than {} of memory, the limit", screen::bytes(MEMORY))
+        }
+        _ if said.contains("overflowed its stack") => {
+            "looking at it ended the process that did: something in it nests too deep".to_owned()
+        }
+        Some(signal) => format!("looking at it ended the process that did, by signal {signal}"),
+        None => {
+            let told = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("without a word");
+            format!("looking at it ended the process that did: {told}")
+        }
+    };
+    Error::user(what).hint("a file that it names, of a model, a task or data, may be damaged: `evomerge inspect` and `evomerge plan` say more")
+}
+
+/// Answers one question from standard input; see [`at`].
+pub(crate) fn run() -> Result<()> {
+    let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
+    // Where the system has no such limit, time is one still.
+    for (resource, most) in [(Resource::Data, MEMORY), (Resource::Cpu, COMPUTING), (Resource::Core, 0)] {
+        let _ = setrlimit(resource, limit(most));
+    }
+    let asked = serde_json::from_reader(io::stdin().lock());
+    let look: Look = asked.map_err(|e| Error::user(format!("this is a command of the server's own: {e}")))?;
+    let answer = match answer(look) {
+        Ok(value) => Answer::Done(value),
+        Err(error) => Answer::Refused {
+            error: error.to_string(),
+            hint: error.advice().map(str::to_owned),
+            by_machine: error.fault() == Fault::Machine,
+        },
+    };
+    screen::data(&serde_json::to_string(&answer).expect("plain data"));
+    Ok(())
+}
+
+fn answer(look: Look) -> Result<serde_json::Value> {
+    let value = match look {
+        Look::Prove { wanted, roots } => serde_json::to_value(prove(&wanted, roots)?),
+        Look::Text { file, roots } => serde_json::to_value(read_text(&roots.recipe(&file)?)?),
+        Look::Report { name, study } => serde_json::to_value(report::page_of(&name, &study)?),
+    };
+    Ok(value.expect("plain data"))
+}
+
+fn prove(wanted: &Wanted, roots: Roots) -> Result<Proved> {
+    let (path, new) = match (&wanted.file, &wanted.text, &wanted.save_as) {
+        // A directory is a study to report on.
+        (Some(file), None, None) => match roots.find(file)? {
+            path if path.is_dir() => (path, None),
+            _ => (roots.recipe(file)?, None),
+        },
+        (None, Some(text), Some(save_as)) => match new_text(text, save_as, &roots) {
+            Ok((new, is_there)) => (new.path.clone(), Some(new).filter(|_| !is_there)),
+            // Whoever mends its name is told at once what is wrong with it otherwise.
+            Err(error) => return Err(both(error, prove_elsewhere(wanted, text, save_as, roots).err())),
+        },
+        _ => return Err(Error::user("nothing is handed in").hint("give a `file`, or a `text` and where to `save_as`")),
+    };
+    prove_at(wanted, &path, new, roots)
+}
+
+/// A text and where it is to stand; also whether it stands there already.
+///
+/// Fails if something else does.
+fn new_text(text: &str, save_as: &str, roots: &Roots) -> Result<(Text, bool)> {
+    let new = Text { path: roots.new_file(save_as)?, text: text.to_owned() };
+    if !new.path.exists() {
+        return Ok((new, false));
+    }
+    // The same sent again is what is there.
+    if read_text(&roots.find(save_as)?).is_ok_and(|known| known == text) {
+        return Ok((new, true));
+    }
+    Err(Error::user(format!("{save_as}: there is such a file already"))
+        .hint("choose another name, or hand that file in"))
+}
+
+/// What is wrong with a text wherever it is to stand.
+fn prove_elsewhere(wanted: &Wanted, text: &str, save_as: &str, roots: Roots) -> Result<Proved> {
+    let Some(root) = roots.first() else { return Err(Error::user("there is no root")) };
+    let path = root.join(Path::new(save_as).file_name().unwrap_or("recipe.yaml".as_ref()));
+    let new = Text { path: path.clone(), text: text.to_owned() };
+    prove_at(wanted, &path, Some(new), roots)
+}
+
+fn both(error: Error, other: Option<Error>) -> Error {
+    let Some(other) = other else { return error };
+    let hints: Vec<&str> = [error.advice(), other.advice()].into_iter().flatten().collect();
+    Error::user(format!("{error}\n{other}")).hint(hints.join("; "))
+}
+
+fn prove_at(wanted: &Wanted, path: &Path, new: Option<Text>, roots: Roots) -> Result<Proved> {
+    let directory = roots.root_of(path).map(PathBuf::from).unwrap_or_default();
+    env::set_current_dir(&directory).map_err(|e| Error::io("enter", &directory, &e))?;
+    hold(new.clone());
+    let mut words = work::words_for(&path.to_string_lossy(), &directory)?;
+    let option = |name: &str, value: Option<u64>| {
+        value.map(|value| [format!("--{name}"), value.to_string()]).into_iter().flatten()
+    };
+    words.extend(option("seed", wanted.seed).chain(option("budget", wanted.budget)));
+    let may = roots.clone();
+    // What a recipe names is refused in its place; what a task names, and what that includes, is not there for it.
+    confine(move |path| roots.root_of(path).is_some());
+    let proof = proof::prove(&words, &directory, !wanted.after.is_empty(), &|path| may.check(path))?;
+    Ok(Proved { words, directory, proof, new })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of;
+    use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
+
+    #[test]
+    fn the_end_of_a_process_is_told_as_far_as_it_is_known() {
+        let by = |signal: i32| Some(ExitStatus::from_raw(signal));
+        let check = |status, said: &str, expected: &str| assert_eq!(end_of(status, said).to_string(), expected);
+        check(None, "", "looking at it took longer than 40 s, the limit");
+        check(by(24), "", "looking at it took longer than 30 s of computing, the limit");
+        let memory = "looking at it takes more than 2.1 GB of memory, the limit";
+        check(by(6), "memory allocation of 4294967296 bytes failed\n", memory);
+        let stack = "looking at it ended the process that did: something in it nests too deep";
+        check(by(6), "thread 'main' has overflowed its stack\n", stack);
+        check(by(9), "", "looking at it ended the process that did, by signal 9");
+        let panic = "looking at it ended the process that did: thread 'main' panicked at x.rs:1";
+        check(Some(ExitStatus::from_raw(101 << 8)), "\nthread 'main' panicked at x.rs:1\n", panic);
+    }
+}
