@@ -1,11 +1,17 @@
 //! What can be typed.
 
+mod number;
 mod queue;
 
-pub(crate) use queue::{Ids, JobOf, Jobs, Logs, Retry, Serve, Submit};
+pub(crate) use queue::{Ids, Job, JobOf, Jobs, Logs, Priority, Retry, Serve, Submit};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use merge_core::search::MOST_BUDGET;
+use number::whole;
 use std::path::PathBuf;
+
+/// Most threads, workers and answers side by side: none gains by more, and each takes memory.
+const MOST_THREADS: u64 = 1024;
 
 /// Merges open language-model checkpoints and evolves merges.
 ///
@@ -49,6 +55,8 @@ pub(crate) enum Command {
     Resume(Ids),
     /// Queue jobs again that failed or were cancelled; they go on from where they were.
     Retry(Retry),
+    /// Give jobs another priority: higher ones go first.
+    Priority(Priority),
     /// Forget jobs that have ended, and delete what they wrote into their directories.
     Rm(Ids),
     /// List the benchmarks: what each is, how it is asked and marked, and whether its data is here.
@@ -65,6 +73,9 @@ pub(crate) enum Command {
     Schema(Schema),
     /// Print completions for a shell.
     Completions(Completions),
+    /// Answer a server's question about files, in a process with limits.
+    #[command(hide = true)]
+    Look,
 }
 
 #[derive(clap::Args)]
@@ -79,17 +90,20 @@ pub(crate) struct Search {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Search with this seed instead of the file's.
-    #[arg(long)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=u64::MAX))]
     pub(crate) seed: Option<u64>,
     /// Search with so many seeds, one after the other, and report the spread.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(2..=1000))]
     pub(crate) seeds: Option<u16>,
     /// Spend so many item evaluations instead of the file's; of several stages, in the last.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(1..=MOST_BUDGET))]
     pub(crate) budget: Option<u64>,
-    /// Candidates scored side by side [default: one for each core].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Candidates scored side by side [default: one for each core, as far as the memory goes].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
     pub(crate) workers: Option<u16>,
+    /// Let the answer of a smaller budget, or of fewer tasks to report on, take the place of one that is there.
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// Print the result as JSON to standard output.
     #[arg(long)]
     pub(crate) json: bool,
@@ -123,7 +137,7 @@ pub(crate) struct Report {
 #[derive(clap::Args)]
 pub(crate) struct Execution {
     /// Threads that compute [default: one for each core]; the result does not depend on it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
     pub(crate) threads: Option<u16>,
     /// Where to compute: `cpu` or `cuda:0`.
     #[arg(long, default_value = "cpu")]
@@ -173,7 +187,7 @@ pub(crate) struct Plan {
 
 #[derive(clap::Args)]
 pub(crate) struct Verify {
-    /// A directory that `merge` has written.
+    /// A directory that `merge` has written, or `search`.
     pub(crate) dir: PathBuf,
     /// Compare files with their hashes only, and don't merge again.
     #[arg(long)]
@@ -218,7 +232,7 @@ pub(crate) struct Eval {
     #[arg(long, value_enum, default_value_t = Items::Report)]
     pub(crate) items: Items,
     /// Ask only the first so many items of each task.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = items)]
     pub(crate) limit: Option<usize>,
     /// Write results and samples as lm-evaluation-harness does, for its tools; without DIR, print the scores as JSON.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
@@ -237,7 +251,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "NAME", requires = "server")]
     pub(crate) served: Option<String>,
     /// Most answers generated side by side; no answer depends on it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
     pub(crate) batch: Option<u16>,
     /// Where to remember answers [default: evomerge/answers in the user's cache].
     #[arg(long, value_name = "DIR", conflicts_with = "no_memory")]
@@ -342,6 +356,8 @@ pub(crate) struct Diff {
 
 #[derive(clap::Args)]
 pub(crate) struct Methods {
+    /// One method: all about it, with a recipe.
+    pub(crate) method: Option<String>,
     /// Print them as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -367,6 +383,15 @@ pub(crate) enum SchemaOf {
 pub(crate) struct Completions {
     /// The shell.
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Some items, of which there is one at least.
+fn items(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one item is asked".to_owned()),
+        Ok(items) => Ok(items),
+        Err(_) => Err("a whole number is wanted".to_owned()),
+    }
 }
 
 #[cfg(test)]

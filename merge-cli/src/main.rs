@@ -1,5 +1,6 @@
 //! `evomerge`: merges open language-model checkpoints and evolves merges.
 
+mod allocator;
 mod args;
 mod command;
 mod card;
@@ -7,7 +8,11 @@ mod chosen;
 mod hub;
 mod interrupt;
 mod job;
+mod judgement;
+mod lead;
 mod licence;
+mod line;
+mod memory;
 mod model;
 mod picture;
 mod provenance;
@@ -22,7 +27,18 @@ use merge_core::error::{Fault, Result};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    allocator::give_back();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(said) => {
+            screen::usage(&said);
+            return match said.exit_code() {
+                0 if screen::all_said() => ExitCode::SUCCESS,
+                0 => ExitCode::from(3),
+                _ => ExitCode::from(2),
+            };
+        }
+    };
     // Until the end it is known that this job runs.
     let job = job::begin();
     match job.and_then(|_running| run(args.command)) {
@@ -53,6 +69,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Pause(args) => command::jobs::pause(&args)?,
         Command::Resume(args) => command::jobs::resume(&args)?,
         Command::Retry(args) => command::jobs::retry(&args)?,
+        Command::Priority(args) => command::jobs::prioritise(&args)?,
         Command::Rm(args) => command::jobs::remove(&args)?,
         Command::Plan(args) => command::plan::run(&args)?,
         Command::Verify(args) => command::verify::run(&args)?,
@@ -60,9 +77,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Data(args) => command::data::run(&args)?,
         Command::Inspect(args) => command::inspect::run(&args)?,
         Command::Diff(args) => command::diff::run(&args)?,
-        Command::Methods(args) => command::methods::run(&args),
+        Command::Methods(args) => command::methods::run(&args)?,
         Command::Schema(args) => command::schema::run(&args),
         Command::Completions(args) => command::completions::run(&args),
+        Command::Look => serve::look()?,
     }
     Ok(ExitCode::SUCCESS)
 }

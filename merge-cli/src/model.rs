@@ -1,11 +1,11 @@
 //! A model as it is named on the command line: a checkpoint, or a recipe that is merged as far as somebody looks.
 
-use crate::hub::Hub;
+use crate::{hub::Hub, screen};
 use merge_core::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, holds_tensors},
     error::{Error, Result},
     merge::Merge,
-    recipe::{At, Location, Recipe, Reference, locate},
+    recipe::{At, Location, Recipe, Reference, is_there, locate},
     sources::{Sources, short},
     store::Fingerprint,
     weights::Weights,
@@ -31,21 +31,18 @@ pub(crate) enum Model {
     },
 }
 
-/// Files that hold tensors; any other file is a recipe.
-const WEIGHTS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
-
 impl Model {
     /// Opens a directory, a file of tensors or a recipe; or else what the hub calls so.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        if path.is_dir() || path.extension().is_some_and(|end| WEIGHTS.iter().any(|known| end == *known)) {
-            return Ok(Self::Checkpoint(Checkpoint::open(path)?));
+        if path.is_dir() || holds_tensors(path) {
+            return Self::checkpoint(path);
         }
-        if !path.exists() {
+        if !is_there(path) {
             let none = || Error::user(format!("{}: there is no such model or recipe", path.display()));
             let name = At::nowhere(path.to_string_lossy().into_owned());
             return match locate(Path::new(""), &name).map_err(|_| none())? {
                 Reference { model: Location::Hub { repo, revision }, lora: None } => {
-                    Ok(Self::Checkpoint(Checkpoint::open(&Hub::from_env().fetch(&repo, revision.as_deref())?)?))
+                    Self::checkpoint(&Hub::from_env().fetch(&repo, revision.as_deref())?)
                 }
                 _ => Err(none().hint("a model with an adapter is merged by a recipe of one model, with `passthrough`")),
             };
@@ -55,6 +52,22 @@ impl Model {
         let sources = Sources::open(recipe, earlier, &Hub::from_env())?;
         let content = documents.iter().fold(Sha256::new(), |hash, one| hash.chain_update(one.fingerprint())).finalize();
         Ok(Self::Recipe { merge: Box::new(Merge::plan(recipe, &sources)?), sources, content: content.into() })
+    }
+
+    fn checkpoint(path: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::open(path).map_err(|e| {
+            let model = path.join("model");
+            let is_search = path.join("study").is_dir() && model.is_dir();
+            if is_search {
+                e.hint(format!("this is a search's directory: its model is {}", model.display()))
+            } else {
+                e
+            }
+        })?;
+        for note in checkpoint.notes() {
+            screen::say(&format!("note: {note}"));
+        }
+        Ok(Self::Checkpoint(checkpoint))
     }
 
     pub(crate) fn weights(&self) -> &dyn Weights {

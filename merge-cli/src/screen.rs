@@ -1,15 +1,11 @@
 //! The terminal: data to standard output, everything else to standard error, no panic when a pipe closes.
 
-use crate::{
-    job,
-    view::{self, Names, View},
-};
+mod text;
+
+use crate::{job, view};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use merge_core::{
-    error::Error,
-    evolve::{Point, Progress},
-};
+use merge_core::error::Error;
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
@@ -19,6 +15,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+pub(crate) use text::{ending, flush_right, in_line, is_shown_as_it_is, json, padded, shown, width};
 
 /// Whether data could not be written.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -30,29 +27,46 @@ pub(crate) fn all_said() -> bool {
 
 /// Data, to standard output.
 pub(crate) fn data(text: &str) {
-    match writeln!(io::stdout(), "{text}") {
-        Ok(()) => {}
-        // Whoever reads may have read enough: `evomerge methods | head`.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(e) => {
-            LOST.store(true, Ordering::Relaxed);
-            say(&format!("error: cannot write to standard output: {}", e.kind()));
-        }
-    }
+    written(writeln!(io::stdout(), "{}", shown(text)));
 }
 
 /// A part of data that brings its own line ends.
 pub(crate) fn part(text: &str) {
-    if let Err(e) = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush())
+    written(write!(io::stdout(), "{}", shown(text)).and_then(|()| io::stdout().flush()));
+}
+
+/// Data in the place of all that is on the terminal: from the first cell on, and nothing below.
+pub(crate) fn page(text: &str) {
+    written(writeln!(io::stdout(), "\x1b[H\x1b[2J{}", shown(text)).and_then(|()| io::stdout().flush()));
+}
+
+/// Says once that data is lost; what follows is lost, too.
+fn written(result: io::Result<()>) {
+    // Whoever reads may have read enough: `evomerge methods | head`.
+    if let Err(e) = result
         && e.kind() != io::ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
     {
-        LOST.store(true, Ordering::Relaxed);
+        say(&format!("error: cannot write to standard output: {}", e.kind()));
     }
 }
 
 /// News, to standard error.
 pub(crate) fn say(text: &str) {
-    let _ = view::above(|| writeln!(io::stderr(), "{text}"));
+    let _ = view::above(|| writeln!(io::stderr(), "{}", shown(text)));
+}
+
+/// What the command line's reader has to say: help, or what is wrong with the words.
+pub(crate) fn usage(said: &clap::Error) {
+    // Its text is without what steers a terminal; in colours it is not, and holds the words that were given.
+    if std::env::args_os().all(|word| is_shown_as_it_is(&word.to_string_lossy())) {
+        let printed = said.print();
+        if !said.use_stderr() {
+            written(printed);
+        }
+    } else {
+        say(said.render().to_string().trim_end());
+    }
 }
 
 /// An error, and what to do about it.
@@ -63,114 +77,10 @@ pub(crate) fn error(error: &Error) {
     }
 }
 
-/// How far a search is: a picture or, where there is no room for one, a line that stays in its place on a terminal, and a plain
-/// line now and then otherwise.
-pub(crate) struct Line {
-    view: Option<View>,
-    bar: Option<ProgressBar>,
-    began: Instant,
-    /// The generations of the evolution, which later phases do not have, and how far it is, without them.
-    so_far: Mutex<(Vec<Point>, Progress)>,
-    /// What was last said, and when; plain lines only.
-    last: Mutex<Option<(String, Instant)>>,
-}
-
 const STRING: &str = "a String takes all that is written";
 
-/// Plain lines go to logs: one for each phase and generation, and not more than this often.
+/// Plain lines go to logs, and not more than this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
-
-impl Line {
-    pub(crate) fn new(names: Names) -> Self {
-        let view = View::new(names);
-        let bar = (view.is_none() && io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new(0).with_style(style());
-            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-            bar
-        });
-        Self { view, bar, began: Instant::now(), so_far: Mutex::default(), last: Mutex::default() }
-    }
-
-    pub(crate) fn show(&self, progress: &Progress) {
-        self.remember(progress);
-        job::tell(|| self.told(progress));
-        if let Some(view) = &self.view {
-            view.show(progress);
-            return;
-        }
-        let text = self.describe(progress);
-        if let Some(bar) = &self.bar {
-            bar.set_length(progress.items.1 as u64);
-            bar.set_position(progress.items.0.min(progress.items.1) as u64);
-            bar.set_message(text);
-            return;
-        }
-        let mut last = self.last.lock().expect("no panic while held");
-        let step = format!("{}{}", progress.phase, progress.generation.0);
-        let due = last.as_ref().is_none_or(|(said, when)| *said != step && when.elapsed() >= PLAIN_EVERY);
-        if due {
-            say(&text);
-            *last = Some((step, Instant::now()));
-        }
-    }
-
-    pub(crate) fn finish(&self) {
-        let last = self.so_far.lock().expect("no panic while held").1.clone();
-        job::tell_end(|| self.told(&last));
-        view::above(|| ());
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn remember(&self, progress: &Progress) {
-        let mut so_far = self.so_far.lock().expect("no panic while held");
-        if progress.phase == "evolution" && progress.curve.len() != so_far.0.len() {
-            so_far.0.clone_from(&progress.curve);
-        }
-        let &Progress { phase, generation, items, scored_now, tokens_now, .. } = progress;
-        so_far.1 = Progress { phase, generation, curve: Vec::new(), items, scored_now, tokens_now };
-    }
-
-    /// The same for who looks from elsewhere.
-    fn told(&self, progress: &Progress) -> job::Told {
-        let (done, seconds) = (progress.scored_now as u64, self.began.elapsed().as_secs_f64());
-        let rest = progress.items.1.saturating_sub(progress.items.0) as u64;
-        let (searches, last) = (progress.generation.0 > 0, progress.curve.last());
-        job::Told {
-            progress: job::Progress {
-                phase: progress.phase.to_owned(),
-                done: progress.items.0 as u64,
-                total: progress.items.1 as u64,
-                unit: "items".to_owned(),
-                rate: (done > 0 && seconds > 1.0).then(|| done as f64 / seconds),
-                left_seconds: left(done, rest, seconds),
-                generation: searches.then_some(progress.generation.0),
-                spent: searches.then_some(progress.generation.1),
-                best: last.and_then(|last| last.best),
-                mean: last.and_then(|last| last.mean),
-            },
-            curve: self.so_far.lock().expect("no panic while held").0.clone(),
-        }
-    }
-
-    fn describe(&self, progress: &Progress) -> String {
-        let mut text = progress.phase.to_owned();
-        if let (generation @ 1.., spent) = progress.generation {
-            write!(text, " · generation {generation} · {:.0}% of the budget", 100.0 * spent).expect(STRING);
-        }
-        if let Some((best, mean)) = progress.curve.last().and_then(|last| last.best.zip(last.mean)) {
-            write!(text, " · best {:.1}, mean {:.1}", 100.0 * best, 100.0 * mean).expect(STRING);
-        }
-        let (done, seconds) = (progress.scored_now as u64, self.began.elapsed().as_secs_f64());
-        let rest = progress.items.1.saturating_sub(progress.items.0) as u64;
-        if let Some(left) = left(done, rest, seconds) {
-            let rate = done as f64 / seconds;
-            write!(text, " · {rate:.0} evaluations/s · {} left", duration(left)).expect(STRING);
-        }
-        text
-    }
-}
 
 /// How much is done: a bar on a terminal, a plain line now and then otherwise.
 pub(crate) struct Meter {
@@ -268,7 +178,9 @@ impl Meter {
             Unit::Answers => "answers",
         };
         let progress = job::Progress {
+            label: self.what.to_owned(),
             phase: self.what.to_owned(),
+            share: Some(effort as f64 / self.effort.0.max(1) as f64),
             done,
             total: self.total,
             unit: unit.to_owned(),
@@ -301,7 +213,7 @@ impl Meter {
 }
 
 /// Seconds that the rest takes if it goes on as until now; `None` until ten seconds have passed, or a twentieth is done.
-fn left(done: u64, rest: u64, seconds: f64) -> Option<f64> {
+pub(crate) fn left(done: u64, rest: u64, seconds: f64) -> Option<f64> {
     let is_known = done > 0 && (seconds >= 10.0 || 19 * done >= rest);
     is_known.then(|| rest as f64 * seconds / done as f64)
 }
@@ -337,6 +249,16 @@ pub(crate) fn grouped(n: u64) -> String {
     text
 }
 
+/// So many of something, as people say it: `1 generation`, `1500 items`.
+pub(crate) fn counted(n: usize, what: &str) -> String {
+    format!("{n} {}", noun(n, what))
+}
+
+/// What is counted, of which there are so many.
+pub(crate) fn noun(n: usize, what: &str) -> String {
+    if n == 1 { what.to_owned() } else { format!("{what}s") }
+}
+
 /// Seconds, as people say them.
 pub(crate) fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
@@ -348,13 +270,13 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-fn style() -> ProgressStyle {
+pub(crate) fn style() -> ProgressStyle {
     ProgressStyle::with_template("{bar:24} {percent:>3}% {wide_msg}").expect("a constant template")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, duration, grouped, left};
+    use super::{bytes, counted, duration, grouped, left};
 
     #[test]
     fn sizes_read_as_people_say_them() {
@@ -365,6 +287,11 @@ mod tests {
     #[test]
     fn large_numbers_have_their_digits_in_threes() {
         assert_eq!([0, 999, 1000, 7_241_732_096].map(grouped), ["0", "999", "1,000", "7,241,732,096"]);
+    }
+
+    #[test]
+    fn one_is_said_as_one() {
+        assert_eq!([0, 1, 1500].map(|n| counted(n, "item")), ["0 items", "1 item", "1500 items"]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn an_export_has_all_that_a_loader_and_a_reader_need() {
     assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
     let card = fs::read_to_string(dir.path("merged/README.md")).unwrap();
     let hash = "7caa57de4d11aee7aa23553ca106f21e1d748dfb6cc3edfa8eaa00756746c9b5";
-    for part in ["base_model:\n", "tags:\n- merge", "merge_method: dare_ties", "density: 0.6", hash] {
+    for part in ["- base (base)\n", "tags:\n- merge", "merge_method: dare_ties", "density: 0.6", hash] {
         assert!(card.contains(part), "{part}: {card}");
     }
 }

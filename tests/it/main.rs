@@ -3,23 +3,36 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod kit;
+mod belongings;
 mod browser;
+mod claims;
 mod cli;
 mod conformance;
 mod crashes;
 mod data;
 mod eval;
+mod hostile;
 mod http;
+mod inputs;
+mod keeping;
 mod export;
 mod looks;
+mod memory;
 mod merges;
+mod mutations;
 mod page;
 mod path;
+mod progress;
 mod promises;
 mod queue;
 mod refusals;
 mod report;
 mod search;
 mod sharing;
+mod spellings;
+mod stacks;
 mod studies;
+mod submitting;
 mod tidy;
+mod tokens;
+mod verifying;

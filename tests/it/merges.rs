@@ -111,7 +111,7 @@ fn a_merge_of_merges_is_merging_twice() {
         merge(&dir, "once", &format!("{outer}---\n{inner}"));
         assert!(!dir.path("inner").exists(), "nothing is written in between");
         let card = fs::read_to_string(dir.path("once/README.md")).unwrap();
-        assert!(!card.contains("- \"inner\"") && card.contains("- \"data/models/llama-a\""), "{card}");
+        assert!(!card.contains("- inner") && card.contains("- llama-a\n"), "{card}");
         merge(&dir, "inner", &inner);
         merge(&dir, "twice", outer);
         for file in ["model.safetensors", "config.json", "tokenizer.json"] {
@@ -280,12 +280,15 @@ fn scaled_floats_become_what_they_stand_for() {
     merge(&dir, "fp8", "merge_method: passthrough\nmodels: [{model: data/fp8}]\n");
     assert!(tensors(&dir.path("fp8")) == tensors(&root().join("tests/data/fp8/expected.safetensors")));
     assert!(json(&dir.path("fp8/config.json")).get("quantization_config").is_none());
-    let gptq = dir.tiny("gptq", 0.1);
+    let mut packed = tiny_tensors(0.1);
+    packed.insert("model.layers.0.mlp.up_proj.qweight".to_owned(), (vec![8], vec![0.0; 8]));
+    let gptq = dir.checkpoint("gptq", &packed);
     let mut config = json(&gptq.join("config.json"));
     config["quantization_config"] = serde_json::json!({"quant_method": "gptq", "bits": 4});
     dir.write("gptq/config.json", config.to_string());
     let (error, hint) = refusal(&dir, &linear(&["gptq"]));
-    assert!(error.contains("gptq") && !hint.is_empty(), "{error}: {hint}");
+    assert!(error.ends_with("gptq: `model.layers.0.mlp.up_proj.qweight` is part of a quantised tensor"), "{error}");
+    assert_eq!(hint, "merge the checkpoint that it was quantised from, in 16 or 32 bits");
 }
 
 #[test]

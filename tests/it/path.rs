@@ -120,7 +120,6 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
         "refused.yaml:2:16: path: the scales up to hop 1 make 1.00e-120, which does not fold",
         "scales have to be above 0, and their product near 1",
     );
-    let alike = "a path goes through layers of one architecture and size";
     let (error, hint) = refusal(
         &dir,
         "merge_method: passthrough\npath:\n- {model: llama, layer_range: [0, 1]}\n- {model: llama-linear, layer_range: [0, 1]}\n",
@@ -129,6 +128,8 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
         error.starts_with("refused.yaml:4:11: llama and llama-linear: config.json: rope_theta is 10000 and 500"),
         "{error}"
     );
+    let alike =
+        "the result has one config.json for all its layers: only layers that compute alike can stand among each other";
     assert_eq!(hint, alike);
     let (error, _) = refusal(
         &dir,

@@ -85,7 +85,10 @@ fn without_hashes_nothing_is_proved() {
     let hint = Some("merge again without `--no-hash`");
     assert_eq!((said.code, said.hint()), (Some(1), hint), "{}", said.err);
     let said = dir.run(&["verify", "a"]);
-    assert_eq!((said.code, said.hint()), (Some(1), Some("only what `evomerge merge` has written can be verified")));
+    assert_eq!(
+        (said.code, said.hint()),
+        (Some(1), Some("only what `evomerge merge` or `evomerge search` has written can be verified"))
+    );
 }
 
 #[test]

@@ -375,7 +375,7 @@ fn a_recipe_cannot_be_made_of_itself() {
     check_text(
         "merge_method: linear\nmodels: [{model: r.yaml, parameters: {weight: 1}}]\n",
         "r.yaml:2:18: r.yaml: not a file of tensors, by its name",
-        "tensors are read from .safetensors",
+        "a recipe is no model: merge it first",
     );
     let document = |name: &str, of: &str| {
         format!("name: {name}\nmerge_method: linear\nmodels: [{{model: {of}, parameters: {{weight: 1}}}}]\n")

@@ -13,7 +13,9 @@ use evaluator::dataset::{
 use flate2::read::GzDecoder;
 use merge_core::{
     checkpoint::hex,
+    environment,
     error::{Error, Result},
+    file,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -41,7 +43,7 @@ pub(crate) fn run(args: &Data) -> Result<()> {
 
 /// Where data is kept, as the environment says.
 pub(crate) fn shelf() -> Result<Shelf> {
-    Shelf::from_env(&|name| std::env::var(name).ok())
+    Shelf::from_env(&|name| environment::path(name).map(|path| path.to_string_lossy().into_owned()))
 }
 
 fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
@@ -77,7 +79,7 @@ fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
 
 /// Whether a file is here, and what it should be.
 fn is_right(shelf: &Shelf, file: &File) -> bool {
-    !file.known.is_empty() && fs::read(shelf.path(file)).is_ok_and(|bytes| file.check(&bytes).is_ok())
+    !file.known.is_empty() && file::read(&shelf.path(file)).is_ok_and(|bytes| file.check(&bytes).is_ok())
 }
 
 /// Where files are taken from.
@@ -115,18 +117,14 @@ impl Origin {
             hub.elsewhere(address, most)
         };
         match (self, file.address) {
-            (Self::Directory(dir), _) => copy(dir, dataset, file),
+            (Self::Directory(dir), _) => copy(dir, dataset, file, archives),
             (Self::Mirror(address), _) => download(&format!("{address}/{}", file.path), most).map(Some),
             (Self::Published, None) => {
                 let message = format!("{} cannot be downloaded: {}", dataset.name, dataset.source().note);
                 Err(Error::user(message).hint(format!("`--from DIR` takes it from a directory: {}", dataset.about)))
             }
             (Self::Published, Some(Address::File(url))) => download(url, most).map(Some),
-            (Self::Published, Some(Address::Exemplars(url))) => {
-                let python = String::from_utf8(download(url, UNKNOWN)?);
-                let python = python.map_err(|_| Error::user(format!("{url}: not in UTF-8")))?;
-                derive::exemplars(&python).map(Some)
-            }
+            (Self::Published, Some(Address::Exemplars(url))) => exemplars(url, download(url, UNKNOWN)?).map(Some),
             (Self::Published, Some(Address::Archive(url))) => {
                 if !archives.contains_key(url) {
                     let bytes = download(url, UNIDIC_LITE.bytes)?;
@@ -147,12 +145,24 @@ fn proved(name: &str, bytes: &[u8], promise: Promise) -> Result<()> {
     Err(Error::user(format!("{name}: its SHA-256 should be {expected}, and is {found}")))
 }
 
-/// A file of a directory: at our path, at its authors' path, or by its name alone; the right one, if there are several.
-fn copy(dir: &Path, dataset: &Dataset, file: &File) -> Result<Option<Vec<u8>>> {
+/// MGSM's examples, out of what is downloaded.
+fn exemplars(place: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let python = String::from_utf8(bytes).map_err(|_| Error::user(format!("{place}: not in UTF-8")))?;
+    derive::exemplars(&python).map_err(|e| e.at(place))
+}
+
+/// A file of a directory: at our path, at its authors' path, or by its name alone; the right one, if there are several. Else it is
+/// made of what is downloaded, by the name it has there.
+fn copy(
+    dir: &Path,
+    dataset: &Dataset,
+    file: &File,
+    archives: &mut BTreeMap<&'static str, Vec<u8>>,
+) -> Result<Option<Vec<u8>>> {
     let inner = file.path.split_once('/').map_or(file.path, |(_, inner)| inner);
     let mut wrong = None;
     for path in [file.path, inner, file.name()].map(|path| dir.join(path)) {
-        let bytes = match fs::read(&path) {
+        let bytes = match file::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound || path.is_dir() => continue,
             Err(e) => return Err(Error::io("read", &path, &e)),
@@ -162,12 +172,31 @@ fn copy(dir: &Path, dataset: &Dataset, file: &File) -> Result<Option<Vec<u8>>> {
             Err(error) => wrong = wrong.or(Some(error.at(path.display()))),
         }
     }
+    let published = file.address.zip(published_name(file)).map(|(address, name)| (address, dir.join(name)));
+    if let Some((address, path)) = published.filter(|(_, path)| wrong.is_none() && path.is_file()) {
+        let place = path.display().to_string();
+        let read = || file::read(&path).map_err(|e| Error::io("read", &path, &e));
+        let bytes = match address {
+            Address::File(_) => read()?,
+            Address::Exemplars(_) => exemplars(&place, read()?)?,
+            Address::Archive(url) => {
+                if !archives.contains_key(url) {
+                    let bytes = read()?;
+                    proved(&place, &bytes, UNIDIC_LITE)?;
+                    archives.insert(url, bytes);
+                }
+                member(&archives[url], file).map_err(|e| e.at(&place))?
+            }
+        };
+        return dataset.check(file, &bytes).map(|()| Some(bytes)).map_err(|e| e.at(place));
+    }
     match wrong {
         Some(error) => Err(error.hint("nothing was taken over; without `--from` the file is downloaded")),
         // Of data that users bring, they bring what they have.
         None if dataset.brought() && dataset.files().iter().any(|other| exists(dir, other)) => Ok(None),
         None => {
-            let message = format!("{}: there is no {} in {}", dataset.name, file.path, dir.display());
+            let other = published_name(file).map_or_else(String::new, |name| format!(", nor {name}"));
+            let message = format!("{}: there is no {}{other} in {}", dataset.name, file.path, dir.display());
             let hint = if dataset.brought() {
                 format!("what is looked for: {}", dataset.about)
             } else {
@@ -176,6 +205,12 @@ fn copy(dir: &Path, dataset: &Dataset, file: &File) -> Result<Option<Vec<u8>>> {
             Err(Error::user(message).hint(hint))
         }
     }
+}
+
+/// What a file is downloaded as, if that is another name.
+fn published_name(file: &File) -> Option<&'static str> {
+    let name = file.address?.url().rsplit('/').next()?;
+    (name != file.name()).then_some(name)
 }
 
 fn exists(dir: &Path, file: &File) -> bool {
@@ -198,7 +233,7 @@ fn member(archive: &[u8], file: &File) -> Result<Vec<u8>> {
 
 /// Beside and renamed, so that nothing is ever there in half; nothing is written that is there already.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|there| there == bytes) {
+    if file::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
     let dir = path.parent().unwrap_or(path);
@@ -225,7 +260,7 @@ fn licence(source: &Source) -> String {
 fn about(shelf: &Shelf, source: &Source) -> Value {
     let mut files = BTreeMap::new();
     for file in DATASETS.iter().filter(|dataset| dataset.source().folder == source.folder).flat_map(Dataset::files) {
-        if let Ok(bytes) = fs::read(shelf.path(&file)) {
+        if let Ok(bytes) = file::read(&shelf.path(&file)) {
             let address = file.address.map(Address::url);
             let sha256 = hex(&Sha256::digest(&bytes));
             files.insert(file.path, json!({ "address": address, "bytes": bytes.len(), "sha256": sha256 }));
@@ -268,7 +303,7 @@ fn list(shelf: &Shelf, args: &List) {
                 })
             })
             .collect();
-        screen::data(&format!("{:#}", Value::from(all)));
+        screen::data(&screen::json(&all));
         return;
     }
     let mut table = Table::new();

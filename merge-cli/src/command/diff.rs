@@ -217,7 +217,8 @@ const LISTED: usize = 12;
 
 fn notes(found: &Comparison, models: [Option<&dyn Weights>; 3]) -> String {
     let identical = found.tensors.values().filter(|sums| sums.identical()).count();
-    let mut lines = vec![format!("{} tensors compared, {identical} of them identical", found.tensors.len())];
+    let mut lines =
+        vec![format!("{} compared, {identical} of them identical", screen::counted(found.tensors.len(), "tensor"))];
     if !found.left_out.is_empty() {
         lines.push(format!("{} tensors are left out:", found.left_out.len()));
         lines.extend(found.left_out.iter().take(LISTED).map(|(name, why)| format!("  {name}: {why}")));

@@ -14,7 +14,7 @@ use components::{Component, components};
 use merge_core::{
     digest::digest,
     error::{Error, Result},
-    names::Layers,
+    names::{Layers, is_numbered},
     weights::{Index, Weights},
 };
 use serde::Serialize;
@@ -32,7 +32,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         facts.files = Some(files(checkpoint)?);
         // What is stored with scales is read as the numbers it stands for, and its configuration says so no more.
         let stored = sidecar(checkpoint, "config.json")?;
-        facts.quantization = stored.as_ref().and_then(Value::as_object).and_then(quantization);
+        let is_read_as_it_is = checkpoint.notes().iter().any(|note| note.contains("quantization_config"));
+        facts.quantization =
+            stored.as_ref().and_then(Value::as_object).and_then(quantization).filter(|_| !is_read_as_it_is);
+        facts.notes.extend_from_slice(checkpoint.notes());
     }
     if args.hash {
         let progress = Meter::bytes("hashed", facts.bytes);
@@ -51,6 +54,8 @@ struct Facts {
     architecture: Option<String>,
     model_type: Option<String>,
     layers: usize,
+    /// Every stack of layers, the one that is counted first.
+    stacks: Vec<StackFacts>,
     parameters: u64,
     parameters_by_dtype: BTreeMap<&'static str, u64>,
     bytes: u64,
@@ -70,8 +75,20 @@ struct Facts {
     /// Of every model it is made of.
     licence: String,
     components: Vec<Component>,
+    /// What its files contradict.
+    notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hashes: Option<Hashes>,
+}
+
+/// Layers that stand upon each other.
+#[derive(Serialize)]
+struct StackFacts {
+    /// What comes before the layers' numbers in the names of their tensors.
+    name: String,
+    layers: usize,
+    /// Whether these are the layers that `config.json` counts.
+    counted: bool,
 }
 
 #[derive(Serialize)]
@@ -101,15 +118,14 @@ struct Hashes {
 
 impl Facts {
     fn of(weights: &dyn Weights, model: String) -> Result<Self> {
-        let (index, layers) = (weights.index(), Layers::of(weights.index()));
+        let (index, layers) = (weights.index(), Layers::of(weights));
         let mut by_dtype = BTreeMap::new();
         for meta in index.values() {
             *by_dtype.entry(meta.dtype.name()).or_default() += meta.len() as u64;
         }
         // What a multimodal model says of its language model stands in a block of its own.
-        let config = &weights.config().0;
-        let within = config.get("text_config").and_then(Value::as_object);
-        let key = |name: &str| config.get(name).or_else(|| within?.get(name)).filter(|value| !value.is_null());
+        let (config, within) = (&weights.config().0, weights.config().language());
+        let key = |name: &str| config.get(name).or_else(|| within.get(name)).filter(|value| !value.is_null());
         let count = |name: &str| key(name).and_then(Value::as_u64);
         let text = |name: &str| key(name).and_then(Value::as_str).map(str::to_owned);
         let architecture = config.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str);
@@ -120,6 +136,7 @@ impl Facts {
             architecture: architecture.map(str::to_owned),
             model_type: text("model_type"),
             layers: layers.count,
+            stacks: stacks(&layers),
             parameters: index.values().map(|meta| meta.len() as u64).sum(),
             parameters_by_dtype: by_dtype,
             bytes: index.values().map(|meta| meta.byte_len() as u64).sum(),
@@ -137,9 +154,27 @@ impl Facts {
             quantization: quantization(config),
             licence: String::new(),
             components: components(index, &layers),
+            notes: uncounted(&layers).into_iter().collect(),
             hashes: None,
         })
     }
+}
+
+/// The stack of the language model's layers, what is behind its last layer, and all others.
+fn stacks(layers: &Layers) -> Vec<StackFacts> {
+    let facts = |(prefix, layers): (&str, usize), counted: bool| StackFacts {
+        name: prefix.trim_end_matches('.').to_owned(),
+        layers,
+        counted,
+    };
+    let own = (layers.count > 0).then(|| facts((layers.prefix.as_str(), layers.count), true));
+    own.into_iter().chain(layers.other_stacks().into_iter().map(|other| facts(other, false))).collect()
+}
+
+/// What is to be said where `config.json` counts layers that are not there.
+fn uncounted(layers: &Layers) -> Option<String> {
+    let (key, said) = layers.said.as_ref().filter(|(_, said)| *said != layers.count)?;
+    Some(format!("config.json: {key} is {said}, and no stack of layers is so high"))
 }
 
 /// Rows of the embedding of tokens.
@@ -150,8 +185,9 @@ fn rows(index: &Index, layers: &Layers) -> Option<usize> {
 }
 
 fn head(index: &Index, layers: &Layers, tied: Option<bool>) -> Head {
-    let is_head = |name: &&String| ["lm_head.weight", "embed_out.weight", "output.weight"].contains(&name.as_str());
-    if index.keys().any(|name| is_head(&name) && layers.of_tensor(name).is_none()) {
+    let names = ["lm_head.weight", "embed_out.weight", "output.weight"];
+    let is_head = |name: &str| names.iter().any(|head| name == *head || name.ends_with(&format!(".{head}")));
+    if index.keys().any(|name| is_head(name) && !is_numbered(name)) {
         return Head::Own;
     }
     // Many families are tied unless they say otherwise.
@@ -181,7 +217,7 @@ fn has_chat_template(weights: &dyn Weights) -> Result<bool> {
 
 fn sidecar(weights: &dyn Weights, name: &str) -> Result<Option<Value>> {
     let Some(bytes) = weights.sidecar(name)? else { return Ok(None) };
-    let read = serde_json::from_slice(&bytes);
+    let read = merge_core::python_json::parse(&bytes);
     read.map(Some).map_err(|e| Error::user(format!("{}: {name}: {e}", weights.place())))
 }
 
@@ -244,7 +280,11 @@ impl Facts {
             (one, other) => one.as_ref().or(other.as_ref()).cloned().unwrap_or_else(|| "unknown".to_owned()),
         };
         lines.push(("architecture", architecture));
-        lines.push(("layers", self.layers.to_string()));
+        let stacks = self.stacks.iter().map(|stack| format!("{} of {}", stack.layers, stack.name));
+        lines.push(match self.stacks.len() {
+            0 | 1 => ("layers", self.layers.to_string()),
+            _ => ("layers", stacks.collect::<Vec<_>>().join("; beside them ")),
+        });
         lines.push(("parameters", format!("{} ({})", grouped(self.parameters), short(self.parameters))));
         let types = self.parameters_by_dtype.iter().map(|(dtype, n)| match self.parameters_by_dtype.len() {
             1 => (*dtype).to_owned(),
@@ -289,6 +329,7 @@ impl Facts {
         lines.push(("output head", head.to_owned()));
         lines.push(("chat template", if self.chat_template { "yes" } else { "no" }.to_owned()));
         lines.push(("licence", self.licence.clone()));
+        lines.extend(self.notes.iter().map(|note| ("note", note.clone())));
         lines
     }
 }

@@ -64,7 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         || describe(args, &documents, &sources, &export),
     );
     let provenance = synced.and(described)?;
-    export.file("README.md", card::of_merge(&documents, &licences, &provenance).as_bytes())?;
+    let untouched = sources.check_untouched();
+    untouched.map_err(|e| e.hint("nothing is written: merge again when the model is whole"))?;
+    let hashes: Vec<_> = provenance.inputs.iter().map(|one| (one.model.clone(), one.files.clone())).collect();
+    export.file("README.md", card::of_merge(&documents, &licences, &hashes).as_bytes())?;
     export.file(provenance::FILE, provenance.to_json().as_bytes())?;
     if !args.no_sync {
         export.sync()?;
@@ -80,12 +83,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             "output": args.output, "tensors": n, "bytes": total, "seconds": s, "seconds_merging": merged,
             "notes": merge.notes(), "licences": licences.line(), "restriction": licences.restriction(),
         });
-        screen::data(&serde_json::to_string_pretty(&said).expect("plain data"));
+        screen::data(&screen::json(&said));
     }
     let rate = total as f64 / 1e9 / merged;
     screen::say(&format!(
-        "{}: {n} tensors, {}, merged in {merged:.2} s ({rate:.2} GB/s), done in {s:.2} s",
+        "{}: {}, {}, merged in {merged:.2} s ({rate:.2} GB/s), done in {s:.2} s",
         args.output.display(),
+        screen::counted(n, "tensor"),
         screen::bytes(total as u64),
     ));
     screen::say(&licences.line());
@@ -107,10 +111,10 @@ fn check_destination(output: &Path, replace: bool, sources: &Sources) -> Result<
     let inputs = || sources.files().map(|(_, path)| path);
     if replace && output.join(provenance::FILE).is_file() {
         export::check_input(output, inputs())?;
-        let stranger = Provenance::read(output)
-            .and_then(|earlier| earlier.stranger(output))
+        let strangers = Provenance::read(output)
+            .and_then(|earlier| earlier.strangers(output))
             .map_err(|e| e.hint("only what `evomerge merge` has written is replaced: choose another directory"))?;
-        return stranger.map_or(Ok(()), |name| {
+        return strangers.first().map_or(Ok(()), |name| {
             Err(Error::user(format!("{}: holds `{name}`, which was not merged", output.display()))
                 .hint("move it elsewhere, as the directory is replaced as a whole; or choose another directory"))
         });

@@ -33,7 +33,7 @@ pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
         let plan = json!({
             "tensors": steps, "bytes_read": reads, "bytes_written": writes, "memory": memory, "notes": merge.notes(),
         });
-        screen::data(&serde_json::to_string_pretty(&plan).expect("plain data"));
+        screen::data(&screen::json(&plan));
         return;
     }
     let mut table = Table::new();
@@ -61,8 +61,8 @@ pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
     }
     write!(
         text,
-        "{} tensors: reads {}, writes {}, needs about {} of memory beside the files' cache",
-        steps.len(),
+        "{}: reads {}, writes {}, needs about {} of memory beside the files' cache",
+        screen::counted(steps.len(), "tensor"),
         screen::bytes(reads),
         screen::bytes(writes),
         screen::bytes(memory),

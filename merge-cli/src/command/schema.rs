@@ -1,11 +1,14 @@
 //! `evomerge schema`: what an editor needs to complete and check the files people write.
 
-use crate::args::{Schema, SchemaOf};
+use crate::{
+    args::{Schema, SchemaOf},
+    screen,
+};
 
 pub(crate) fn run(args: &Schema) {
     let schema = match args.of {
         SchemaOf::Search => merge_core::search::schema(),
         SchemaOf::Task => evaluator::task::schema().to_value(),
     };
-    crate::screen::data(&serde_json::to_string_pretty(&schema).expect("a schema is JSON"));
+    screen::data(&screen::json(&schema));
 }

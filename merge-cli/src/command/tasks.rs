@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Tasks) -> Result<()> {
             .iter()
             .flat_map(|(_, ways)| ways.iter().map(|(protocol, task)| describe(&shelf, protocol, task)))
             .collect();
-        screen::data(&format!("{:#}", Value::from(tasks)));
+        screen::data(&screen::json(&tasks));
         return Ok(());
     }
     let mut table = Table::new();

@@ -1,6 +1,7 @@
 //! Heat maps one below the other as SVG, with nothing to load from elsewhere.
 
 use super::{Cell, HeatMap, hex, number};
+use crate::screen;
 use std::fmt::Write as _;
 
 /// A line of text, a cell's height, and the space around it all, in pixels.
@@ -14,10 +15,9 @@ const STRING: &str = "a String takes all that is written";
 pub(crate) fn svg(title: &str, lines: &[String], maps: &[HeatMap]) -> String {
     let columns = maps.iter().map(|map| map.columns.len()).max().unwrap_or(0).max(1);
     let cell = (960 / columns).clamp(8, 28);
-    let names = maps.iter().flat_map(|map| &map.rows).map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let names = maps.iter().flat_map(|map| &map.rows).map(|(name, _)| screen::width(name)).max().unwrap_or(0);
     let left = MARGIN + LETTER * names + 8;
-    let longest =
-        lines.iter().map(|line| line.chars().count()).chain([title.chars().count() * 5 / 4]).max().unwrap_or(0);
+    let longest = lines.iter().map(|line| screen::width(line)).chain([screen::width(title) * 5 / 4]).max().unwrap_or(0);
     let width = (left + columns * cell + MARGIN).max(2 * MARGIN + LETTER * longest).max(460);
     let mut y = MARGIN + LINE;
     let mut body = String::new();

@@ -48,7 +48,7 @@ impl Screen {
 
     /// Draws a map.
     pub(crate) fn draw(self, map: &HeatMap) -> String {
-        let label = map.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(LABEL);
+        let label = map.rows.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0).min(LABEL);
         let room = self.width.saturating_sub(label + 1);
         let fits = |width: usize| width * map.columns.len() <= room;
         // Three digits where there is room for them, and two where numbers stand in bands.
@@ -75,7 +75,8 @@ impl Screen {
             for ((name, cells), texts) in map.rows.iter().zip(&texts) {
                 if cells[band.clone()].iter().any(|cell| *cell != Cell::Absent) {
                     let cells = self.cells(map, (cells, texts), (width, bare), &band);
-                    writeln!(drawn, "{:label$} {}", shortened(name, label), cells.trim_end()).expect(STRING);
+                    let name = screen::padded(&screen::ending(name, label), label);
+                    writeln!(drawn, "{name} {}", cells.trim_end()).expect(STRING);
                 }
             }
         }
@@ -184,15 +185,6 @@ fn header(columns: &[String], width: usize) -> String {
         }
     }
     line
-}
-
-fn shortened(name: &str, len: usize) -> String {
-    if name.chars().count() <= len {
-        return name.to_owned();
-    }
-    // The end of a name tells more than its beginning.
-    let skip = name.chars().count() - (len - 1);
-    format!("…{}", name.chars().skip(skip).collect::<String>())
 }
 
 #[cfg(test)]

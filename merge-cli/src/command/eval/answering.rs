@@ -4,11 +4,12 @@ use crate::{args::Eval, hub::agent, model::Model, screen};
 use evaluator::{
     evaluation::Asked,
     interrupt::Interrupt,
-    model::{Batch, Bf16Dot, Memory, Server, Transformer, Wire, device},
+    model::{Batch, Bf16Dot, Conversation, Memory, Server, Transformer, Wire, device},
     request::LanguageModel,
     task::Task as _,
 };
 use merge_core::{
+    environment,
     error::{Error, Result},
     store::{Fingerprint, Record as _, Store},
     weights::check_finite,
@@ -28,9 +29,13 @@ pub(super) enum Answering {
     Server(String),
 }
 
-/// What answering cost.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Counts {
+/// How a model was asked, and what answering cost.
+#[derive(Clone, Default)]
+pub(super) struct Answered {
+    /// How prompts became conversations, if they did.
+    pub(super) chat: Option<Conversation>,
+    /// What a server calls the model.
+    pub(super) served: Option<String>,
     /// Requests answered from memory.
     pub(super) recalled: usize,
     /// Tokens computed.
@@ -89,7 +94,7 @@ impl Answering {
         args: &Eval,
         interrupt: &Interrupt,
         work: impl FnOnce(&mut dyn LanguageModel) -> Result<T>,
-    ) -> Result<(T, Counts)> {
+    ) -> Result<(T, Answered)> {
         let path = match self {
             Self::Local(path) => path,
             Self::Server(url) => {
@@ -98,7 +103,9 @@ impl Answering {
                 if args.chat {
                     server = server.chat(args.system.clone());
                 }
-                return Ok((work(&mut server)?, Counts::default()));
+                let done = work(&mut server)?;
+                let (chat, served) = (server.conversation().cloned(), Some(server.model().to_owned()));
+                return Ok((done, Answered { chat, served, ..Answered::default() }));
             }
         };
         let model = Model::open(path)?;
@@ -113,10 +120,7 @@ impl Answering {
             Some(dot) => Transformer::load_bf16(weights, dot)?,
             None => Transformer::load(weights, &device)?,
         };
-        let mut opened = loaded.interruptible(interrupt.clone());
-        if let Some(sequences) = args.batch {
-            opened = opened.batch(Batch { sequences: sequences.into(), ..Batch::default() });
-        }
+        let mut opened = loaded.interruptible(interrupt.clone()).batch(batch(args));
         if args.chat {
             opened = opened.chat(weights, args.system.clone())?;
         }
@@ -126,8 +130,15 @@ impl Answering {
             opened = opened.remembering(Memory::new(Arc::new(store), weights, content, &device, dot)?);
         }
         let done = work(&mut opened)?;
-        Ok((done, Counts { recalled: opened.recalled(), computed: opened.computed() }))
+        let (recalled, computed) = (opened.recalled(), opened.computed());
+        Ok((done, Answered { chat: opened.conversation().cloned(), served: None, recalled, computed }))
     }
+}
+
+/// How much is answered side by side.
+pub(super) fn batch(args: &Eval) -> Batch {
+    let usual = Batch::default();
+    Batch { sequences: args.batch.map_or(usual.sequences, usize::from), ..usual }
 }
 
 /// What bf16 is multiplied by bf16 with, if it is.
@@ -166,19 +177,19 @@ fn store(args: &Eval, content: &Fingerprint) -> Result<Store> {
         })?,
     };
     let dir = dir.join(merge_core::checkpoint::hex(&content[..16]));
-    let store = Store::open(&dir).map_err(|e| match e.fault() {
-        merge_core::error::Fault::User => e.hint("wait until it ends, or go on with `--no-memory`"),
-        merge_core::error::Fault::Machine => e,
+    let store = Store::of_answers(&dir).map_err(|e| match e.advice() {
+        Some(_) => e,
+        None => e.hint("`--memory DIR` names another directory; with `--no-memory` nothing is remembered"),
     })?;
     if let Some(aside) = store.repaired() {
-        screen::say(&format!("note: a damaged snapshot was moved to {}; no record is lost", aside.display()));
+        screen::say(&format!("note: what was damaged was moved to {}", aside.display()));
     }
     Ok(store)
 }
 
 /// `XDG_CACHE_HOME`, or `~/.cache`.
 fn cache() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = set("XDG_CACHE_HOME").filter(|dir| dir.is_absolute()).or_else(|| Some(set("HOME")?.join(".cache")))?;
+    let cache = environment::path("XDG_CACHE_HOME").filter(|dir| dir.is_absolute());
+    let cache = cache.or_else(|| Some(environment::path("HOME")?.join(".cache")))?;
     Some(cache.join(Path::new("evomerge/answers")))
 }

@@ -24,7 +24,7 @@ pub(super) fn all(asked: &[Asked<'_>], scored: &[Scored]) -> Vec<Comparison> {
     let of = |model: usize| {
         let difference = |task: usize| {
             let (own, first) = (mains(&scored[model], task), mains(&scored[0], task));
-            PairedDifference::of(&own, &first).expect("a task is asked two items or more")
+            PairedDifference::of(&own, &first).expect("a task is asked one item or more")
         };
         let differences: Vec<PairedDifference> = (0..asked.len()).map(difference).collect();
         let adjusted = holm(&differences.iter().map(|difference| difference.p).collect::<Vec<_>>());

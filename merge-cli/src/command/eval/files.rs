@@ -1,6 +1,6 @@
 //! A run as files that lm-evaluation-harness's tools read.
 
-use super::{OfTask, Scored, tasks::Chosen};
+use super::{OfTask, Scored, answering::Answered, tasks::Chosen};
 use crate::{args::Eval, screen};
 use evaluator::{
     evaluation::Asked,
@@ -17,11 +17,17 @@ use std::{fs, path::Path, time::UNIX_EPOCH};
 /// Writes `results_DATE.json` and `samples_TASK_DATE.jsonl` to a directory of the model's name in `dir`.
 pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>], scored: &Scored) -> Result<()> {
     let since = scored.began.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (all, recalled) = scored.requests;
+    let Answered { chat, served, recalled, computed } = &scored.answered;
     let run = Run {
         model: scored.name.clone(),
-        model_args: json!({ "pretrained": scored.name }),
-        device: Some(args.execution.device.clone()),
+        model_args: match served {
+            Some(served) => json!({ "model": served, "base_url": scored.name }),
+            None => json!({ "pretrained": scored.name }),
+        },
+        // Where a server computes, nobody here knows.
+        device: served.is_none().then(|| args.execution.device.clone()),
+        chat: chat.clone(),
+        batch_size: args.batch.filter(|_| served.is_none()).map(usize::from),
         limit: args.limit,
         draws: super::DRAWS,
         date: since.as_secs_f64(),
@@ -32,9 +38,9 @@ pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>
             "protocol": args.protocol,
             "chat": args.chat,
             "bf16_dot": args.bf16_dot,
-            "answers": all,
+            "answers": scored.requests,
             "remembered": recalled,
-            "tokens_computed": scored.computed,
+            "tokens_computed": computed,
             "missing": chosen.missing.iter().map(|(name, why)| json!({ "task": name, "why": why })).collect::<Vec<_>>(),
         }),
     };
@@ -51,7 +57,7 @@ pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>
         .collect();
     let dir = dir.join(sanitized(&scored.name));
     fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, &e))?;
-    for (name, text) in results::files(&run, &evaluated, &chosen.suite.groups) {
+    for (name, text) in results::files(&run, &evaluated, &chosen.suite.groups)? {
         replace_file(&dir.join(name), &text)?;
     }
     screen::say(&format!("{}: results and samples are in {}", scored.name, dir.display()));

@@ -1,17 +1,20 @@
 //! `evomerge eval`: scores of models, or of recipes that are merged in memory, each with its interval; two or more compared.
 
 mod answering;
+mod asks;
 mod comparison;
 mod files;
 mod table;
 pub(super) mod tasks;
 
+pub(crate) use asks::Asks;
+
 use crate::{
     args::{Eval, Items},
     command::{data::shelf, merge::set_threads},
-    interrupt, report, screen,
+    interrupt, job, report, screen,
 };
-use answering::Answering;
+use answering::{Answered, Answering};
 use evaluator::{
     evaluation::{self, Asked, Mishaps},
     interrupt::Interrupt,
@@ -38,10 +41,10 @@ pub(super) struct Scored {
     tasks: Vec<OfTask>,
     began: SystemTime,
     seconds: f64,
-    /// Requests, and how many of them were remembered from before.
-    requests: (usize, usize),
-    /// Tokens that were computed.
-    computed: usize,
+    /// Requests.
+    requests: usize,
+    /// How they were answered.
+    answered: Answered,
 }
 
 /// What a model scored on one task.
@@ -67,10 +70,11 @@ pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
     let mut scored: Vec<Scored> = Vec::new();
     for model in &models {
         let Some(one) = score(args, model, &asked, &interrupt)? else {
-            screen::say(if model.remembers(args) {
-                "stopped; what was answered is remembered: the same command goes on"
+            let again = job::goes_on().unwrap_or_else(|| "the same command goes on".to_owned());
+            screen::say(&if model.remembers(args) {
+                format!("stopped; what was answered is remembered: {again}")
             } else {
-                "stopped"
+                "stopped".to_owned()
             });
             return Ok(ExitCode::from(interrupt::CODE));
         };
@@ -98,9 +102,6 @@ fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<Asked<'a>>> {
                 .hint(format!("it has items to {}", has.collect::<Vec<_>>().join(", to "))));
         }
         let items = &items[..args.limit.unwrap_or(items.len()).min(items.len())];
-        if items.len() < 2 {
-            return Err(Error::user(format!("task {}: 1 item is too few for an interval", task.name())));
-        }
         Ok(Asked { task, items: items.to_vec() })
     };
     tasks.iter().map(of).collect()
@@ -112,7 +113,7 @@ fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interr
     let requests = asked.iter().flat_map(|asked| asked.task.requests(&asked.items));
     let (total, effort) = requests.fold((0, 0), |(total, effort), request| (total + 1, effort + request.effort()));
     let line = screen::Meter::answers(total as u64, effort as u64);
-    let (marked, counts) = model.open(args, interrupt, |opened| {
+    let (marked, answered) = model.open(args, interrupt, |opened| {
         let found = evaluation::evaluate(opened, asked, &mut |request| {
             line.answered(request.effort() as u64);
             if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -125,7 +126,7 @@ fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interr
         let mains: Vec<f64> = marked.iter().map(|marked| marked.main).collect();
         OfTask {
             rows: asked.task.aggregate(&marked, DRAWS),
-            main: Estimate::of(&mains).expect("a task is asked two items or more"),
+            main: Estimate::of(&mains).expect("a task is asked one item or more"),
             mishaps: Mishaps::of(&marked),
             marked,
         }
@@ -135,8 +136,8 @@ fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interr
         tasks: asked.iter().zip(marked).map(of_task).collect(),
         began,
         seconds: clock.elapsed().as_secs_f64(),
-        requests: (total, counts.recalled),
-        computed: counts.computed,
+        requests: total,
+        answered,
     }))
 }
 
@@ -155,13 +156,13 @@ fn show(args: &Eval, chosen: &tasks::Chosen, asked: &[Asked<'_>], scored: &[Scor
         screen::say(&format!("left out: {name}: {why}"));
     }
     for one in scored {
-        let (all, recalled) = one.requests;
+        let Answered { recalled, computed, .. } = one.answered;
         screen::say(&format!(
             "{}: {} answers, {} of them remembered; {} tokens computed in {}",
             one.name,
-            screen::grouped(all as u64),
+            screen::grouped(one.requests as u64),
             screen::grouped(recalled as u64),
-            screen::grouped(one.computed as u64),
+            screen::grouped(computed as u64),
             screen::duration(one.seconds)
         ));
     }

@@ -1,11 +1,11 @@
 //! Scores as people read them.
 
 use super::{OfTask, Scored, comparison::Comparison};
-use crate::screen;
+use crate::{report, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
     evaluation::{Asked, Mishaps},
-    statistics::{Estimate, normal_interval},
+    statistics::{Estimate, combined},
     task::{Group, Marked, MetricRow, Parts, Tally, Task as _},
 };
 use std::collections::BTreeMap;
@@ -60,11 +60,9 @@ fn parts(asked: &Asked<'_>, of: &OfTask) -> Option<String> {
     let mut table = table(&[field, &metric, "95% interval", "items"]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for (part, scores) in &scores {
-        let (value, ci95) = match Estimate::of(scores) {
-            Some(Estimate { value, ci95, .. }) => (number(&metric, value), interval(&metric, ci95)),
-            None => (number(&metric, scores[0]), "—".to_owned()),
-        };
-        table.add_row(vec![Cell::new(part), right(value), right(ci95), right(screen::grouped(scores.len() as u64))]);
+        let Some(Estimate { value, ci95, n, .. }) = Estimate::of(scores) else { continue };
+        let (value, ci95) = (number(&metric, value), interval(&metric, ci95));
+        table.add_row(vec![Cell::new(part), right(value), right(ci95), right(screen::grouped(n as u64))]);
     }
     Some(format!("\n{}", screen::flush_left(&table)))
 }
@@ -86,7 +84,7 @@ fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
         right(shots.to_owned()),
         Cell::new(measure),
         right(number(&row.metric, row.value)),
-        right(row.ci95.map_or_else(|| "—".to_owned(), |ci95| interval(&row.metric, ci95))),
+        right(interval(&row.metric, row.ci95)),
         right(screen::grouped(row.n as u64)),
     ]
 }
@@ -99,13 +97,16 @@ fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
     }
     let n = tasks.len() as f64;
     let value = tasks.iter().map(|of| of.main.value).sum::<f64>() / n;
-    let stderr = tasks.iter().map(|of| of.main.stderr.powi(2)).sum::<f64>().sqrt() / n;
+    // Of one item it is not known.
+    let squares: Option<f64> = tasks.iter().map(|of| of.main.stderr.map(|stderr| stderr * stderr)).sum();
+    let stderr = squares.map(|squares| squares.sqrt() / n);
+    let parts: Option<Vec<_>> = tasks.iter().map(|of| Some((1.0 / n, of.main.value, of.main.ci95?))).collect();
     let row = MetricRow {
         metric: "mean".to_owned(),
         filter: String::new(),
         value,
-        stderr: Some(stderr),
-        ci95: Some(normal_interval(value, stderr)),
+        stderr,
+        ci95: parts.map(|parts| combined(&parts)),
         n: tasks.iter().map(|of| of.main.n).sum(),
         higher_is_better: true,
     };
@@ -157,24 +158,22 @@ pub(super) fn of_comparisons(asked: &[Asked<'_>], scored: &[Scored], compared: &
             let metric = asked.task.metric();
             let scale = if is_plain(&metric) { 1.0 } else { 100.0 };
             let digits = if is_plain(&metric) { 4 } else { 1 };
-            let [low, high] = difference.ci95.map(|x| x * scale);
+            let ci95 = difference.ci95.map(|ci95| ci95.map(|x| x * scale));
+            let ci95 =
+                ci95.map_or_else(|| "—".to_owned(), |[low, high]| format!("[{low:+.digits$}, {high:+.digits$}]"));
             table.add_row(vec![
                 Cell::new(asked.task.name()),
                 Cell::new(&metric),
                 right(format!("{:+.digits$}", difference.value * scale)),
-                right(format!("[{low:+.digits$}, {high:+.digits$}]")),
-                right(probability(difference.p)),
-                right(probability(*adjusted)),
+                right(ci95),
+                right(report::probability(difference.p)),
+                right(report::probability(*adjusted)),
                 right(screen::grouped(difference.n as u64)),
             ]);
         }
         format!("{} minus {}, item by item\n\n{}", own.name, first.name, screen::flush_left(&table))
     };
     compared.iter().map(of).collect()
-}
-
-fn probability(p: f64) -> String {
-    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 fn is_plain(metric: &str) -> bool {
@@ -187,6 +186,6 @@ fn number(metric: &str, value: f64) -> String {
     if is_plain(metric) { format!("{value:.4}") } else { format!("{:.1}", 100.0 * value) }
 }
 
-fn interval(metric: &str, [low, high]: [f64; 2]) -> String {
-    format!("[{}, {}]", number(metric, low), number(metric, high))
+fn interval(metric: &str, ci95: Option<[f64; 2]>) -> String {
+    ci95.map_or_else(|| "—".to_owned(), |[low, high]| format!("[{}, {}]", number(metric, low), number(metric, high)))
 }

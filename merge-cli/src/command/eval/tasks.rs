@@ -6,7 +6,10 @@ use evaluator::{
     protocol::{self, Builtin},
     task::{self, Fractions, Suite, Task as _},
 };
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    recipe::is_there,
+};
 use std::path::Path;
 
 /// Tasks, and what of the named suites cannot be asked.
@@ -17,7 +20,7 @@ pub(super) struct Chosen {
 
 /// Whether a name is that of a file; all others are built in.
 fn is_file(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "yaml" || end == "yml") || path.is_file()
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml") || is_there(path) && !path.is_dir()
 }
 
 /// The built-in task that a search names, by its own name or as the benchmark of the usual protocol; none for a file.

@@ -1,0 +1,35 @@
+//! What an eval asks, as far as it says how much memory a model takes that is asked it.
+
+use super::{answering, asked, tasks};
+use crate::{args::Eval, command::data::shelf};
+use evaluator::{
+    model::{Batch, Footprint, Tokenizer},
+    request::Request,
+    task::Task as _,
+};
+use merge_core::{error::Result, weights::Weights};
+use std::cmp::Reverse;
+
+/// What is asked side by side, and takes most.
+pub(crate) struct Asks {
+    requests: Vec<Request>,
+    batch: Batch,
+}
+
+impl Asks {
+    /// Fails as the eval would that has no task to ask.
+    pub(crate) fn of(args: &Eval) -> Result<Self> {
+        let chosen = tasks::read(args, &shelf()?)?;
+        let asked = asked(args, &chosen.suite.tasks)?;
+        let mut requests: Vec<Request> = asked.iter().flat_map(|asked| asked.task.requests(&asked.items)).collect();
+        let batch = answering::batch(args);
+        requests.sort_by_key(|request| Reverse(request.effort()));
+        requests.truncate(batch.sequences);
+        Ok(Self { requests, batch })
+    }
+
+    /// Of a model that is asked.
+    pub(crate) fn footprint(&self, weights: &dyn Weights) -> Result<Footprint> {
+        Footprint::of(weights, &Tokenizer::of(weights)?, std::slice::from_ref(&self.requests), self.batch)
+    }
+}

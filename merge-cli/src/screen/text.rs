@@ -1,0 +1,160 @@
+//! What of a text a terminal is given, and how wide it is there.
+//!
+//! Names of models, tensors, files and jobs, and the words of libraries, are other people's. A terminal obeys some letters and
+//! does not show others, so that a name may look like another's: these are shown as escapes, such as `\u{1b}`.
+
+use serde::Serialize;
+use std::{borrow::Cow, fmt::Write as _};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+const STRING: &str = "a String takes all that is written";
+
+/// Whether a letter is shown as it is: no control letter but the end of a line and the tabulator, none that turns the direction
+/// of what follows it, and none without width that only hides.
+fn is_plain(letter: char) -> bool {
+    match letter {
+        '\n' | '\t' => true,
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{115f}'
+        | '\u{1160}'
+        | '\u{180e}'
+        | '\u{3164}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}' => false,
+        letter => !letter.is_control(),
+    }
+}
+
+/// Whether a terminal can be given a text as it is.
+pub(crate) fn is_shown_as_it_is(text: &str) -> bool {
+    text.chars().all(is_plain)
+}
+
+/// A text of several lines with escapes for what must not reach a terminal. Our own colours ([`colours`]) do.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if is_shown_as_it_is(text) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let len = colours(rest).unwrap_or(letter.len_utf8());
+        if len > 1 && letter == '\x1b' || is_plain(letter) {
+            out += &rest[..len];
+        } else {
+            write!(out, "{}", letter.escape_unicode()).expect(STRING);
+        }
+        rest = &rest[len..];
+    }
+    out.into()
+}
+
+/// The length of what `picture` begins and ends a colour with, if a text begins with that: black or white on a colour, and back.
+fn colours(text: &str) -> Option<usize> {
+    const LONGEST: usize = 24;
+    let text = text.strip_prefix("\x1b[")?;
+    let inner = &text[..text.bytes().take(LONGEST).position(|byte| byte == b'm')?];
+    let numbers = |colour: &str| colour.split(';').all(|part| part.parse::<u8>().is_ok());
+    let ink = inner.strip_prefix("30;48;").or_else(|| inner.strip_prefix("97;48;"));
+    (inner == "0" || ink.is_some_and(numbers)).then_some(inner.len() + 3)
+}
+
+/// A name or a value for one line: the ends of lines and tabulators are escapes, too.
+pub(crate) fn in_line(text: &str) -> Cow<'_, str> {
+    match shown(text) {
+        text if text.contains(['\n', '\t']) => text.replace('\n', "\\n").replace('\t', "\\t").into(),
+        text => text,
+    }
+}
+
+/// How many columns a text takes: letters of Chinese, Japanese and Korean take two.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// A text with spaces behind it up to a width.
+pub(crate) fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(self::width(text))))
+}
+
+/// A text with spaces before it up to a width, as numbers stand.
+pub(crate) fn flush_right(text: &str, width: usize) -> String {
+    format!("{}{text}", " ".repeat(width.saturating_sub(self::width(text))))
+}
+
+/// The end of a text, which tells more than its beginning, in so many columns, with `…` before it if it is not all.
+pub(crate) fn ending(text: &str, width: usize) -> String {
+    if self::width(text) <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = |letter: &char| {
+        let taken = letter.width().unwrap_or(0);
+        let fits = taken <= room;
+        room = room.saturating_sub(taken);
+        fits
+    };
+    let mut end: Vec<char> = text.chars().rev().take_while(fits).collect();
+    end.push('…');
+    end.into_iter().rev().collect()
+}
+
+/// JSON as it is printed and written; what must not reach a terminal has the escapes of JSON.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    let text = serde_json::to_string_pretty(value).expect("results are plain data");
+    if is_shown_as_it_is(&text) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if is_plain(letter) {
+            out.push(letter);
+        } else {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                write!(out, "\\u{unit:04x}").expect(STRING);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_terminal_obeys_or_hides_is_shown() {
+        let check = |text: &str, expected: &str| assert_eq!(shown(text), expected);
+        check("算数\tjob\n", "算数\tjob\n");
+        check("\x1b]0;PWNED\x07", "\\u{1b}]0;PWNED\\u{7}");
+        check("a\rb\u{9b}2J", "a\\u{d}b\\u{9b}2J");
+        check("user\u{202e}txt.exe\u{200b}", "user\\u{202e}txt.exe\\u{200b}");
+        check("\x1b[2J\x1b[8m", "\\u{1b}[2J\\u{1b}[8m");
+        check("\x1b[30;48;5;231m 12\x1b[0m", "\x1b[30;48;5;231m 12\x1b[0m");
+        check("\x1b[30;48;5;m\x1b[30;48m", "\\u{1b}[30;48;5;m\\u{1b}[30;48m");
+        assert_eq!(in_line("a\nerror: b"), "a\\nerror: b");
+    }
+
+    #[test]
+    fn json_stays_json_and_means_the_same() {
+        let value = json!({ "\u{9b}a": "\u{1b}\u{202e}b\u{e0001}" });
+        let text = super::json(&value);
+        assert_eq!(text, "{\n  \"\\u009ba\": \"\\u001b\\u202eb\\udb40\\udc01\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn columns_are_counted_as_a_terminal_does() {
+        assert_eq!([padded("算数", 6), flush_right("算数", 6), padded("long", 2)], ["算数  ", "  算数", "long"]);
+        assert_eq!([ending("レシピ集", 8), ending("レシピ集", 6), ending("abcdef", 4)], ["レシピ集", "…ピ集", "…def"]);
+    }
+}
