@@ -82,7 +82,7 @@ mod tests {
     fn one_model_is_spelled_one_way() {
         check("base_model: ./in/a/\nmodels: [{model: in/a}, {model: in//./b}]", &["in/a", "in/a", "in//./b"]);
         check("models: [{model: {choose: [./a, a/]}}, {model: ./b}]", &["a/", "a/", "./b"]);
-        check("models: [{model: ./m/+./l}, {model: {model: ./x, lora: m+l}}]", &["./m/+./l", "./x", "m+l"]);
+        check("models: [{model: ./m/+./l}, {model: {model: ./x, lora: m+l}}]", &["m+l", "./x", "m+l"]);
         check("models: [{model: /in/a/}, {model: in/a}, {model: /in/a}]", &["/in/a", "in/a", "/in/a"]);
         check("tokenizer: {source: ./a, tokens: {./a: {source: a}}}\nfilter: [{filter: ./a}]", &["a", "a"]);
     }

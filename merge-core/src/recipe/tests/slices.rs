@@ -273,7 +273,7 @@ fn refuses_vocabularies_that_make_no_sense() {
         "{source: b, force",
         "{source: d, force",
         "recipes/ja.yaml:21:20: tokenizer.tokens.東京.source: `d` is not a model of this merge",
-        "did you mean `a`? its models: `a`, `b`, `c`",
+        "its models: `a`, `b`, `c`",
     );
     stacked(
         "model: a, token: x",
