@@ -12,6 +12,7 @@ mod judgement;
 mod lead;
 mod licence;
 mod line;
+mod measure;
 mod memory;
 mod model;
 mod picture;
@@ -27,7 +28,7 @@ use merge_core::error::{Fault, Result};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    allocator::give_back();
+    allocator::share();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(said) => {

@@ -10,11 +10,13 @@ use merge_core::{
     error::{Error, Result},
     evolve,
     merge::Merge,
+    recipe::Recipe,
     search::SearchFile,
     sources::Sources,
     weights::Weights,
 };
 use serde::{Deserialize, Serialize};
+use sysinfo::System;
 
 /// Bytes of memory beside the files' cache: of the process, and of each of its workers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -60,23 +62,25 @@ impl Memory {
             most = most.max(footprint.total());
             originals.push(footprint);
         }
-        let recipes = [template.fill(&space, &space.init())].into_iter().chain(baseline::stacked(template, &space));
-        for recipe in recipes {
+        let starts =
+            (0..template.variants().len()).map(|number| template.fill(&space, &template.start_of(&space, number)));
+        for recipe in starts.chain(baseline::stacked(template, &space)) {
             let merge = Merge::plan(&recipe, &sources.of(&recipe))?;
             let footprint = benchmarks.footprint(&merge)?;
-            let total = footprint.total();
-            prompt = prompt.max(footprint.prompt);
-            // No candidate has more layers than this.
             let hops = merge.path().map_or(0, |path| path.hops.len());
-            most = most.max(match &file.search.most_layers {
-                Some(limit) if hops > limit.value => (total as f64 * limit.value as f64 / hops as f64) as u64,
-                _ => total,
-            });
+            // No candidate has more layers than the limit.
+            let part = match &file.search.most_layers {
+                Some(limit) if hops > limit.value => limit.value as f64 / hops as f64,
+                _ => 1.0,
+            };
+            prompt = prompt.max((footprint.prompt as f64 * part) as u64);
+            most = most.max((footprint.total() as f64 * part) as u64);
         }
-        if template.first().is_path() {
-            // Candidates share the layers of the models, and what they compute alike, of which every twelfth prompt is new: measured.
+        if template.variants().iter().any(Recipe::is_path) {
+            // Candidates share the layers of the models, and what they compute alike of prompts: measured, a quarter is left of what
+            // each would keep by itself.
             let layers: u64 = originals.iter().map(|footprint| footprint.weights).sum();
-            let prompts = file.search.budget.value / 6;
+            let prompts = file.search.budget.value / 4;
             fixed += with_allowance(layers + prompts.saturating_mul(prompt).min(Pool::ROOM as u64));
         }
         Ok(Self { fixed, each: with_allowance(most) })
@@ -120,12 +124,24 @@ fn with_allowance(bytes: u64) -> u64 {
     bytes + (bytes as f64 * ALLOWANCE) as u64
 }
 
-/// Bytes that this machine has, as far as a container's limit lets them be used.
-pub(crate) fn of_machine() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-    system.total_memory().min(limit)
+/// Bytes of memory that there are, as far as a container's limit lets them be used.
+#[derive(Clone, Copy)]
+pub(crate) struct There {
+    /// All of them.
+    pub(crate) total: u64,
+    /// Those that nothing else uses now, or that the files' cache gives back.
+    pub(crate) free: u64,
+}
+
+impl There {
+    /// Of this machine.
+    pub(crate) fn here() -> Self {
+        let mut system = System::new();
+        system.refresh_memory();
+        let (total, free) =
+            system.cgroup_limits().map_or((u64::MAX, u64::MAX), |all| (all.total_memory, all.free_memory));
+        Self { total: system.total_memory().min(total), free: system.available_memory().min(free) }
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn study(from: &str, to: &str) -> Dir {
     small_study(&dir);
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
     assert!(text.contains(from));
-    dir.write("search.yaml", text.replace(from, to));
+    dir.write("search.yaml", text.replace(from, to).replace("budget: 240", "budget: 120"));
     dir
 }
 
@@ -66,9 +66,29 @@ fn searches_take_what_is_foretold() {
         ("{name: cma_es, population: 5}", "{name: nsga2, population: 4}"),
         ("  seed: 3\n", "  seed: 3\n  racing: 2\n"),
         ("  report: [choices.yaml]", choices),
+        ("  seed: 3\n", "  seed: 3\n  anchors: {of: 16, calibration: 5}\n"),
     ] {
         check(&study(from, to), &["search", "search.yaml"], SEARCH);
     }
+}
+
+/// Candidates of a search for a path keep what they compute alike, and stages come one after the other.
+#[test]
+fn searches_for_paths_take_what_is_foretold() {
+    let dir = study("population: 5", "population: 5");
+    let [ja, math] = ["ja", "math-a"].map(|name| family().join(name).display().to_string());
+    let hops = |model: &str| format!("    - {{model: {model}, layer_range: [1, 6], use: {{search: [true, false]}}}}\n");
+    let path = |first: &str| {
+        format!(
+            "merge_method: passthrough\npath:\n- {{model: {first}, layer_range: [0, 1]}}\n- repeats: 1\n  hops:\n{}{}search:\n  \
+             budget: 120\n  optimizer: {{name: cat_cma, population: 5}}\n  most_layers: 12\n  objective:\n  - {{task: sums.yaml, items: 8}}\n",
+            hops(first),
+            hops(&math)
+        )
+    };
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.write("stages.yaml", format!("name: mixed\n{text}---\n{}", path("mixed")));
+    check(&dir, &["search", "stages.yaml"], SEARCH);
 }
 
 #[test]

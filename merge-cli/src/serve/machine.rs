@@ -1,6 +1,6 @@
 //! What the machine has to give.
 
-use crate::memory;
+use crate::memory::There;
 use merge_core::error::{Error, Result};
 use std::{fs, path::Path, thread};
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -21,7 +21,7 @@ pub(super) struct Machine {
 impl Machine {
     /// With so many slots; all of the memory that there is, unless less is said.
     pub(super) fn new(slots: usize, memory: Option<usize>, reserve: usize) -> Result<Self> {
-        let there = memory::of_machine();
+        let there = There::here().total;
         let memory = memory.map_or(there, |memory| memory as u64);
         if memory > there {
             let (memory, there) = (crate::screen::bytes(memory), crate::screen::bytes(there));

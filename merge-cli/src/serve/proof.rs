@@ -115,10 +115,13 @@ fn search(args: &args::Search, directory: &Path, may: &May<'_>) -> Result<Proof>
     let given = args.file.as_ref().or(args.from_mergekit.as_ref()).expect("one of them is required");
     let file = directory.join(given);
     let text = read_text(&file)?;
-    let stages = match args.from_mergekit {
+    let mut stages = match args.from_mergekit {
         Some(_) => Stage::parse_mergekit(&text, &file, &Hub::from_env())?,
         None => Stage::parse_all(&text, &file)?,
     };
+    if let (Some(budget), Some(Stage::Search(last))) = (args.budget, stages.last_mut()) {
+        last.search.budget.value = budget;
+    }
     let mut proof = Proof::of(Kind::Search, &file);
     for stage in &stages {
         match stage {

@@ -274,7 +274,7 @@ impl Template {
     }
 
     /// The genome of a combination of choices, by its number, with everything else where it begins.
-    pub(crate) fn start_of(&self, space: &Space, number: usize) -> Genome {
+    pub fn start_of(&self, space: &Space, number: usize) -> Genome {
         let mut genome = space.init();
         let mut rest = number;
         for (place, choice) in self.choices.iter().enumerate().rev() {

@@ -15,7 +15,7 @@ use crate::{
     hub::Hub,
     interrupt, job,
     line::{Among, Line},
-    memory::{self, Memory},
+    memory::{Memory, There},
     screen::{self, duration},
     view::Names,
 };
@@ -77,16 +77,20 @@ pub(crate) fn stand_in(file: &SearchFile, sources: &Sources) -> Result<Recipe> {
 
 /// As many workers as are asked for, or as the machine has cores and room for.
 fn workers(given: Option<u16>, memory: Memory, file: &SearchFile) -> Result<usize> {
-    let (there, cores) = (memory::of_machine(), thread::available_parallelism().map_or(1, usize::from));
+    let (there, cores) = (There::here(), thread::available_parallelism().map_or(1, usize::from));
     let wanted = given.map_or(cores, usize::from).max(1);
-    let fitting = if given.is_some() { wanted } else { memory.fitting(cores, there).max(1) };
+    let fitting = if given.is_some() { wanted } else { memory.fitting(cores, there.free).max(1) };
     let refuse = |e: Error| e.at(file.template.file.display());
-    memory.check(fitting, there, "there are").map_err(refuse)?;
+    memory.check(fitting, there.total, "there are").map_err(refuse)?;
+    let (needs, free) = (|workers| screen::bytes(memory.with(workers)), screen::bytes(there.free));
+    let counted = |workers| screen::counted(workers, "worker");
     if fitting < wanted {
-        let (needs, there) = (screen::bytes(memory.with(wanted)), screen::bytes(there));
-        let workers = screen::counted(fitting, "worker");
-        let why = format!("{wanted} workers need about {needs} of memory, and there are {there} here");
-        screen::say(&format!("note: {why}: it goes on with {workers}"));
+        let why = format!("{} need about {} of memory, and {free} are free", counted(wanted), needs(wanted));
+        screen::say(&format!("note: {why}: it goes on with {}", counted(fitting)));
+    }
+    if memory.with(fitting) > there.free {
+        let (counted, needs) = (counted(fitting), needs(fitting));
+        screen::say(&format!("note: with {counted} it needs about {needs} of memory, of which {free} are free now"));
     }
     Ok(fitting)
 }

@@ -1,0 +1,76 @@
+//! Scores as people read them: shares of 1 in percent, all else as it is.
+
+use evaluator::statistics::{Estimate, PairedDifference};
+
+/// Measures that are no shares of 1.
+const PLAIN: [&str; 7] = [
+    "bits_per_byte",
+    "byte_perplexity",
+    "word_perplexity",
+    "perplexity",
+    "gold_margin",
+    "gold_logprob_per_byte",
+    "brier_score",
+];
+
+/// Whether a measure's scores lie between 0 and 1.
+pub(crate) fn is_share(metric: &str) -> bool {
+    let name = metric.trim_start_matches('-').split(',').next().unwrap_or(metric);
+    !PLAIN.contains(&name)
+}
+
+/// What stands behind a measure's name over its scores: ` %` or nothing.
+pub(crate) fn unit(metric: &str) -> &'static str {
+    if is_share(metric) { " %" } else { "" }
+}
+
+/// A score without its unit.
+pub(crate) fn number(metric: &str, value: f64) -> String {
+    if is_share(metric) { format!("{:.1}", 100.0 * value) } else { format!("{value:.4}") }
+}
+
+/// A difference of scores without its unit.
+pub(crate) fn signed(metric: &str, value: f64) -> String {
+    if is_share(metric) { format!("{:+.1}", 100.0 * value) } else { format!("{value:+.4}") }
+}
+
+/// `58.2%`, or `-0.9309`.
+pub(crate) fn value(metric: &str, value: f64) -> String {
+    number(metric, value) + unit(metric).trim_start()
+}
+
+/// `58.2% [53.8, 62.5]`, or `-0.9309 [-1.7760, -0.2016]`.
+pub(crate) fn score(metric: &str, estimate: &Estimate) -> String {
+    score_of(metric, estimate.value, estimate.ci95)
+}
+
+/// The same of a score that is no estimate of its own.
+pub(crate) fn score_of(metric: &str, value: f64, ci95: Option<[f64; 2]>) -> String {
+    let ci95 = ci95.map(|ci95| ci95.map(|bound| number(metric, bound)));
+    format!("{} {}", self::value(metric, value), bracketed(ci95))
+}
+
+/// `+39.0 [+34.4, +43.6]` in points of a hundred, or as it is.
+pub(crate) fn difference(metric: &str, difference: &PairedDifference) -> String {
+    let ci95 = difference.ci95.map(|ci95| ci95.map(|bound| signed(metric, bound)));
+    format!("{} {}", signed(metric, difference.value), bracketed(ci95))
+}
+
+/// An interval; where there is none, that is said in its place.
+fn bracketed(ci95: Option<[String; 2]>) -> String {
+    ci95.map_or_else(|| "[no interval]".to_owned(), |[low, high]| format!("[{low}, {high}]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percent_and_other_measures_are_as_they_are() {
+        let said = |metric: &str| score_of(metric, -0.5, Some([-1.25, 2.0]));
+        assert_eq!(said("exact_match"), "-50.0% [-125.0, 200.0]");
+        assert_eq!(said("-bits_per_byte,none"), "-0.5000 [-1.2500, 2.0000]");
+        assert_eq!(score_of("acc", 0.5, None), "50.0% [no interval]");
+        assert_eq!([signed("acc", 0.25), signed("gold_margin", 0.25)], ["+25.0", "+0.2500"]);
+    }
+}
