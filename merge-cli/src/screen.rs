@@ -30,6 +30,11 @@ pub(crate) fn data(text: &str) {
     written(writeln!(io::stdout(), "{}", shown(text)));
 }
 
+/// A picture in characters and colours, whose words are escaped already: see [`crate::picture::Screen::draw`].
+pub(crate) fn drawn(picture: &str) {
+    written(writeln!(io::stdout(), "{picture}"));
+}
+
 /// A part of data that brings its own line ends.
 pub(crate) fn part(text: &str) {
     written(write!(io::stdout(), "{}", shown(text)).and_then(|()| io::stdout().flush()));

@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let screen = Screen::of_output();
     screen::data(&(models.join("\n") + "\n"));
     for map in &maps {
-        screen::data(&screen.draw(map));
+        screen::drawn(&screen.draw(map));
     }
     screen::data(&table(&found, &grid, &measures));
     screen::data(&notes(&found, [Some(a.weights()), Some(b.weights()), base]));
@@ -220,7 +220,8 @@ fn notes(found: &Comparison, models: [Option<&dyn Weights>; 3]) -> String {
     let mut lines =
         vec![format!("{} compared, {identical} of them identical", screen::counted(found.tensors.len(), "tensor"))];
     if !found.left_out.is_empty() {
-        lines.push(format!("{} tensors are left out:", found.left_out.len()));
+        let is = if found.left_out.len() == 1 { "is" } else { "are" };
+        lines.push(format!("{} {is} left out:", screen::counted(found.left_out.len(), "tensor")));
         lines.extend(found.left_out.iter().take(LISTED).map(|(name, why)| format!("  {name}: {why}")));
         if found.left_out.len() > LISTED {
             lines.push(format!("  and {} more, which --json lists", found.left_out.len() - LISTED));

@@ -46,8 +46,15 @@ impl Screen {
         Self { width: Table::new().width().map_or(80, usize::from), colours }
     }
 
-    /// Draws a map.
+    /// Draws a map. Its words are escaped: what steers a terminal is the colours alone.
     pub(crate) fn draw(self, map: &HeatMap) -> String {
+        let in_line = |text: &str| screen::in_line(text).into_owned();
+        let map = &HeatMap {
+            title: in_line(&map.title),
+            columns: map.columns.iter().map(|name| in_line(name)).collect(),
+            rows: map.rows.iter().map(|(name, cells)| (in_line(name), cells.clone())).collect(),
+            scale: map.scale,
+        };
         let label = map.rows.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0).min(LABEL);
         let room = self.width.saturating_sub(label + 1);
         let fits = |width: usize| width * map.columns.len() <= room;
@@ -227,6 +234,14 @@ mod tests {
         assert_eq!(drawn(80), format!("a map, × 10,000\n{three}"));
         let two = "           0  1  2  3\nattn q     0  3  5  8\nmlp gate  20 23 25 28\n";
         assert_eq!(drawn(21), format!("a map, × 1,000\n{two}"));
+    }
+
+    #[test]
+    fn names_paint_nothing() {
+        let mut map = map(4);
+        map.rows[0].0 = "\x1b[30;48;5;16mx".to_owned();
+        let drawn = Screen { width: 80, colours: Colours::No }.draw(&map);
+        assert!(drawn.contains("\\u{1b}[30;48;5;16mx ") && !drawn.contains('\x1b'), "{drawn}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         screen::data(&report::json(&summary));
     } else {
-        screen::data(&text::text(&summary, table.as_deref()));
+        screen::drawn(&text::text(&summary, table.as_deref()));
     }
     if let Some(directory) = &args.csv {
         for (name, table) in tables::tables(&summary) {

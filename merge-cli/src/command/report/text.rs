@@ -5,7 +5,7 @@ use crate::{
     judgement::Judgement,
     picture::Screen,
     report::{self, Reported},
-    screen::{counted, grouped, noun},
+    screen::{counted, grouped, noun, shown},
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{error::Result, evolve::Record};
@@ -20,7 +20,7 @@ pub(super) fn table(record: &Record) -> Result<Option<String>> {
     report::table(&record.about.goals, &Reported::of_ending(ending)).map(Some)
 }
 
-/// Everything that is worth reading.
+/// Everything that is worth reading, escaped but for the colours of pictures.
 pub(super) fn text(summary: &Summary, table: Option<&str>) -> String {
     let mut parts = vec![head(summary)];
     if let Some(judgement) = &summary.verdict {
@@ -37,13 +37,16 @@ pub(super) fn text(summary: &Summary, table: Option<&str>) -> String {
     }
     parts.extend(convergence(summary));
     parts.extend(front(summary));
-    parts.extend(weights(summary));
+    let before = parts;
+    let mut parts = Vec::new();
     if let Some(path) = &summary.path {
         parts.push(format!("path of {}\n{}", path.counted(), path.lines().join("\n")));
     }
     parts.extend(items(summary));
     parts.push(costs(summary));
-    parts.join("\n\n")
+    let escaped = |part: String| shown(&part).into_owned();
+    let all = before.into_iter().map(escaped).chain(weights(summary)).chain(parts.into_iter().map(escaped));
+    all.collect::<Vec<_>>().join("\n\n")
 }
 
 fn head(summary: &Summary) -> String {
@@ -88,7 +91,7 @@ fn front(summary: &Summary) -> Option<String> {
     for one in front().take(MOST) {
         let shown = summary.objectives.iter().zip(&one.values).zip(&one.estimates);
         let shown = shown.map(|((objective, value), estimate)| match (estimate, value) {
-            (Some(estimate), _) => report::percent(estimate),
+            (Some(estimate), _) => objective.show_with_interval(estimate),
             (None, Some(value)) => objective.show(*value),
             (None, None) => "—".to_owned(),
         });
@@ -121,7 +124,7 @@ fn weights(summary: &Summary) -> Option<String> {
     let screen = Screen::of_output();
     let whose = if summary.done { "of the answer" } else { "where the search stands" };
     let maps = summary.weights.iter().map(|map| screen.draw(&map.picture()).trim_end().to_owned());
-    let chosen = summary.chosen.iter().map(|one| format!("{}: {}", one.label, one.option));
+    let chosen = summary.chosen.iter().map(|one| shown(&format!("{}: {}", one.label, one.option)).into_owned());
     let parts: Vec<String> = maps.chain(chosen).collect();
     (!parts.is_empty()).then(|| format!("{whose}:\n{}", parts.join("\n")))
 }
@@ -157,7 +160,7 @@ fn costs(summary: &Summary) -> String {
     lines.extend(summary.stopped.clone());
     for (n, what) in [(became.infeasible, "broke constraints"), (became.too_long, "had too many layers")] {
         if n > 0 {
-            lines.push(format!("{} candidates {what}", count(n)));
+            lines.push(format!("{} {} {what}", count(n), noun(n, "candidate")));
         }
     }
     lines.extend(became.failed.iter().map(|(why, n)| match n {
