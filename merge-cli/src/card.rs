@@ -5,6 +5,7 @@ mod names;
 use crate::{
     judgement::{self, Judgement},
     licence::Licences,
+    measure,
     report::{self, Reported},
     screen,
 };
@@ -87,8 +88,10 @@ pub(crate) fn is_of_search(text: &str) -> bool {
 const STRING: &str = "a String takes all that is written";
 
 fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
-    let cell =
-        |position: usize| report::estimate(&goals[position], &entry.scores[position]).map(|e| report::percent(&e));
+    let cell = |position: usize| {
+        let goal = &goals[position];
+        report::estimate(goal, &entry.scores[position]).map(|estimate| measure::score(&goal.metric, &estimate))
+    };
     Ok(report::positions(goals).map(cell).collect::<Result<Vec<_>>>()?.join(" | "))
 }
 
@@ -101,10 +104,11 @@ fn push_verdict(card: &mut String, goals: &[Goal], reported: &Reported<'_>, call
     }
     for task in &judgement.tasks {
         writeln!(card, "\n| on {}, item by item | difference | p (Holm) |\n|---|---|---|", task.task).expect(STRING);
-        for (rival, name) in task.rivals() {
-            let (finding, name) = (rival.finding.words(), called.name(&name));
-            let points = report::points(&rival.difference);
-            writeln!(card, "| {finding} {name} | {points} | {} |", report::probability(rival.p_holm)).expect(STRING);
+        for (rival, name) in task.rivals(&|name| called.name(name)) {
+            let finding = rival.finding.words();
+            let difference = measure::difference(&task.metric, &rival.difference);
+            writeln!(card, "| {finding} {name} | {difference} | {} |", report::probability(rival.p_holm))
+                .expect(STRING);
         }
     }
     for note in judgement::few_items(goals) {

@@ -1,6 +1,9 @@
 //! What a search's answer is worth: held, task by task, against the best parent there and against each baseline that ran.
 
-use crate::report::{self, Reported};
+use crate::{
+    measure,
+    report::{self, Reported},
+};
 use evaluator::statistics::{PairedDifference, several::holm};
 use merge_core::evolve::{Entry, Goal};
 use serde::Serialize;
@@ -20,7 +23,8 @@ const ALPHA: f64 = 0.05;
 pub(crate) struct Judgement {
     /// Every reported task, in the order of the tables.
     pub(crate) tasks: Vec<TaskJudgement>,
-    /// Baselines than which the answer is proved better on no task of the objective: the search was not worth its cost.
+    /// Baselines than which the answer is proved better on no task of the objective, and on no constraint: that the search was worth
+    /// its cost is not proved.
     pub(crate) as_good: Vec<String>,
 }
 
@@ -85,8 +89,9 @@ impl Judgement {
             baselines,
         };
         let tasks: Vec<TaskJudgement> = positions.iter().zip(parents).zip(baselines).map(task).collect();
-        let objectives = || tasks.iter().filter(|task| task.is_objective);
-        let is_beaten = |number: usize| objectives().any(|task| task.baselines[number].finding == Finding::Better);
+        let is_asked = |position: &usize| goals[*position].weight > 0.0 || goals[*position].within.is_some();
+        let asked = || positions.iter().zip(&tasks).filter(|(position, _)| is_asked(position)).map(|(_, task)| task);
+        let is_beaten = |number: usize| asked().any(|task| task.baselines[number].finding == Finding::Better);
         let baselines = reported.baselines.iter().enumerate();
         let as_good =
             baselines.filter(|(number, _)| !is_beaten(*number)).map(|(_, entry)| entry.name.clone()).collect();
@@ -117,24 +122,40 @@ impl Judgement {
                 }
             }
         }
-        if !self.as_good.is_empty() {
-            let names: Vec<&str> = self.as_good.iter().map(String::as_str).collect();
-            let verb = if names.len() == 1 { "is" } else { "are" };
-            said.push(format!("the search was not worth its cost: {} {verb} as good", list(&names)));
+        said.extend(self.cost());
+        said
+    }
+
+    /// Whether the search was worth its cost, where that is not proved. Of too few items nothing is said: they prove nothing.
+    fn cost(&self) -> Vec<String> {
+        let objectives = || self.tasks.iter().filter(|task| task.is_objective);
+        let is_better = |name: &&str| {
+            let rivals = objectives().flat_map(|task| &task.baselines).filter(|rival| rival.name == **name);
+            rivals.into_iter().any(|rival| rival.finding == Finding::Worse)
+        };
+        let (better, rest): (Vec<&str>, Vec<&str>) = self.as_good.iter().map(String::as_str).partition(is_better);
+        let mut said = Vec::new();
+        if !better.is_empty() {
+            let verb = if better.len() == 1 { "is" } else { "are" };
+            said.push(format!("the search was not worth its cost: {} {verb} better", list(&better)));
+        }
+        if !rest.is_empty() && objectives().any(|task| task.n >= LEAST) {
+            said.push(format!("it is not proved that the search was worth its cost: {} may be as good", list(&rest)));
         }
         said
     }
 
     /// The comparisons with their numbers, task by task.
     pub(crate) fn comparisons(&self) -> Vec<String> {
-        let all = || self.tasks.iter().flat_map(TaskJudgement::rivals);
-        let width = all().map(|(rival, _)| report::points(&rival.difference).len()).max().unwrap_or(0);
+        let said = |task: &TaskJudgement, rival: &Rival| measure::difference(&task.metric, &rival.difference);
+        let all = self.tasks.iter().flat_map(|task| task.rivals(&str::to_owned).map(move |(rival, _)| (task, rival)));
+        let width = all.map(|(task, rival)| said(task, rival).len()).max().unwrap_or(0);
         let mut lines = Vec::new();
         for task in &self.tasks {
             lines.push(format!("the answer on {} ({} items), item by item, p by Holm:", task.task, task.n));
-            lines.extend(task.rivals().map(|(rival, name)| {
-                let (points, p) = (report::points(&rival.difference), report::probability(rival.p_holm));
-                format!("  {points:<width$}  p {p:<7}  {} {name}", rival.finding.words())
+            lines.extend(task.rivals(&str::to_owned).map(|(rival, name)| {
+                let (difference, p) = (said(task, rival), report::probability(rival.p_holm));
+                format!("  {difference:<width$}  p {p:<7}  {} {name}", rival.finding.words())
             }));
         }
         lines
@@ -142,9 +163,9 @@ impl Judgement {
 }
 
 impl TaskJudgement {
-    /// All whom the answer is held against, with what to call them.
-    pub(crate) fn rivals(&self) -> impl Iterator<Item = (&Rival, String)> {
-        let parent = (&self.best_parent, format!("the best parent, {}", self.best_parent.name));
+    /// All whom the answer is held against, with what to say of them where models are called so.
+    pub(crate) fn rivals(&self, called: &dyn Fn(&str) -> String) -> impl Iterator<Item = (&Rival, String)> {
+        let parent = (&self.best_parent, format!("the best parent, {}", called(&self.best_parent.name)));
         [parent].into_iter().chain(self.baselines.iter().map(|rival| (rival, rival.name.clone())))
     }
 }

@@ -91,7 +91,7 @@ fn a_search_that_no_baseline_is_worse_than_was_not_worth_its_cost() {
         &[
             "not proved different from the best parent on t1",
             "not proved different from any of the 2 baselines on t1",
-            "the search was not worth its cost: uniform average and random search are as good",
+            "it is not proved that the search was worth its cost: uniform average and random search may be as good",
         ],
     );
     assert_eq!(judgement.as_good, ["uniform average", "random search"]);
@@ -110,7 +110,8 @@ fn baselines_are_told_apart() {
             "better than uniform average on t1",
             "not proved different from greedy soup on t1",
             "worse than random search on t1",
-            "the search was not worth its cost: greedy soup and random search are as good",
+            "the search was not worth its cost: random search is better",
+            "it is not proved that the search was worth its cost: greedy soup may be as good",
         ],
     );
     // Better on one objective is worth something.
@@ -123,6 +124,23 @@ fn baselines_are_told_apart() {
         &["better than the best parent on t1 and t2", "better than soup on t1", "worse than soup on t2"],
     );
     assert!(judgement.as_good.is_empty());
+}
+
+#[test]
+fn what_too_few_items_cannot_prove_is_not_held_against_a_search() {
+    let said = ["not proved different from the best parent on t1", "not proved different from soup on t1"];
+    check(&[5], &[1.0], &[5], &[("A", &[0])], &[("soup", &[0])], &said);
+}
+
+#[test]
+fn a_baseline_that_breaks_a_constraint_is_not_as_good() {
+    let [parents, baselines] = ["A", "soup"].map(|name| vec![entry(name, &[50, 100], &[200, 200])]);
+    let winner = entry("evolved", &[52, 180], &[200, 200]);
+    let mut goals = goals(&[200, 200], &[1.0, 0.0]);
+    let reported = Reported { parents: &parents, baselines: &baselines, winner: &winner };
+    assert_eq!(Judgement::of(&goals, &reported).as_good, ["soup"]);
+    goals[1].within = Some(0.02);
+    assert!(Judgement::of(&goals, &reported).as_good.is_empty());
 }
 
 #[test]
