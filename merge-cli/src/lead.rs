@@ -3,7 +3,7 @@
 //! A generation's candidates are compared with the parents on the same items, which takes out how hard these are. What noise is left
 //! is averaged over neighbouring generations, each weighing the more the surer it is.
 
-use merge_core::evolve::{Curves, Lead, Point};
+use merge_core::evolve::{Curves, Point, best_parent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub(crate) struct Gain {
 impl Leads {
     /// None as long as nothing was compared.
     pub(crate) fn of(curves: &Curves) -> Option<Self> {
-        let parent = best(&curves.evolution)?;
+        let parent = best_parent(curves.evolution.iter().map(|point| &point.beside))?;
         Some(Self { parent, evolution: smooth(&curves.evolution, parent), random: smooth(&curves.random, parent) })
     }
 
@@ -51,19 +51,6 @@ impl Leads {
         let parent = models.get(self.parent).cloned().unwrap_or_default();
         Some(Gain { points: last.points, ci95: [last.low, last.high], parent })
     }
-}
-
-/// The parent that is least behind, over the generations that were compared with all of them.
-fn best(points: &[Point]) -> Option<usize> {
-    let all = || points.iter().filter_map(|point| point.beside.leads.iter().copied().collect::<Option<Vec<Lead>>>());
-    let n_parents = all().map(|leads| leads.len()).max().filter(|n| *n > 0)?;
-    let lead = |parent: usize| -> f64 {
-        let weighed = all().filter_map(|leads| leads.get(parent).copied());
-        let (sum, weights) =
-            weighed.fold((0.0, 0.0), |(sum, all), lead| (sum + lead.value / lead.variance, all + 1.0 / lead.variance));
-        sum / weights
-    };
-    (0..n_parents).min_by(|a, b| lead(*a).total_cmp(&lead(*b)))
 }
 
 /// Each generation with its neighbours: a tenth of the search on either side, at least two and at most fifteen of them, the
@@ -85,9 +72,8 @@ fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
         (weights > 0.0).then_some(Ahead {
             generation: place as f64 + 1.0,
             points: value,
-            // No difference of scores is larger.
-            low: (value - 1.96 * error).max(-100.0),
-            high: (value + 1.96 * error).min(100.0),
+            low: value - 1.96 * error,
+            high: value + 1.96 * error,
         })
     };
     (0..points.len()).filter_map(near).collect()
@@ -104,7 +90,7 @@ impl Gain {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use merge_core::evolve::Beside;
+    use merge_core::evolve::{Beside, Lead};
 
     /// A generation that is so far ahead of each parent.
     pub(crate) fn point(leads: &[Option<f64>], variance: f64) -> Point {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{error::Result, item::ItemScore};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How a generation did beside the parents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,8 +31,45 @@ pub struct Lead {
     pub variance: f64,
 }
 
-/// The parents take one item for so many of the search's budget, as early as they can: the first generation's in any case.
+/// The parents take one item for so many of the search's budget, as early as they can: the first generation's in any case. The best
+/// of them alone takes the latter half.
 const ONE_IN: u64 = 10;
+
+/// What is known of the parents before a generation.
+pub(super) struct Known<'a> {
+    /// How the generations before it did beside them.
+    pub(super) before: &'a [Beside],
+    /// The budget of the search.
+    pub(super) budget: u64,
+}
+
+impl Known<'_> {
+    /// Which of the parents pay to be asked so many items each.
+    fn paying(&self, n_parents: usize, items: u64) -> Range<usize> {
+        let asked: u64 = self.before.iter().map(|beside| beside.asked).sum();
+        let fits = |part: u64, cost: u64| part * ONE_IN * (asked + cost) <= self.budget;
+        if asked == 0 || fits(2, n_parents as u64 * items) {
+            return 0..n_parents;
+        }
+        let best = best_parent(self.before.iter()).filter(|_| fits(1, items));
+        best.map_or(0..0, |best| best..best + 1)
+    }
+}
+
+/// The parent that is least behind, over the generations that were compared with all of them.
+pub fn best_parent<'a>(besides: impl Iterator<Item = &'a Beside>) -> Option<usize> {
+    let all = besides.filter_map(|beside| beside.leads.iter().copied().collect::<Option<Vec<Lead>>>());
+    let mut sums: Vec<(f64, f64)> = Vec::new();
+    for leads in all {
+        sums.resize(leads.len().max(sums.len()), (0.0, 0.0));
+        for ((sum, weights), lead) in sums.iter_mut().zip(leads) {
+            *sum += lead.value / lead.variance;
+            *weights += 1.0 / lead.variance;
+        }
+    }
+    let lead = |(sum, weights): (f64, f64)| sum / weights;
+    (0..sums.len()).min_by(|a, b| lead(sums[*a]).total_cmp(&lead(sums[*b])))
+}
 
 /// An item more that differs by a half, so that a few items on which all agree do not make a difference certain.
 const DOUBT: f64 = 0.25;
@@ -39,28 +77,29 @@ const DOUBT: f64 = 0.25;
 impl Plan<'_> {
     /// Compares candidates with the parents on items that all of them met; `None` if interrupted.
     ///
-    /// The parents are asked if there is `room`: so many items they were asked before, of a budget of which they may take a tenth.
-    /// Else what is known of them has to do. Both follow from the records, so a search that broke down does the same again.
+    /// Those are asked that [pay](Known::paying); of the others what is known has to do, and of all of them without `known`. That
+    /// follows from the records, so a search that broke down does the same again.
     pub(super) fn beside(
         &self,
         items: &Asked,
         candidates: &[&Scored],
-        room: Option<(u64, u64)>,
+        known: Option<&Known<'_>>,
     ) -> Result<Option<Beside>> {
         let ranking = |(goal, items): (&Goal, &Vec<_>)| if goal.weight > 0.0 { items.clone() } else { Vec::new() };
         let items: Asked = self.goals().iter().zip(items).map(ranking).collect();
         let parents = self.parents();
-        let cost = (parents.len() * n_items(&items)) as u64;
-        if candidates.is_empty() || cost == 0 {
+        let each = n_items(&items) as u64;
+        if candidates.is_empty() || parents.is_empty() || each == 0 {
             return Ok(Some(Beside::default()));
         }
-        let pays = room.is_some_and(|(asked, budget)| asked == 0 || ONE_IN * (asked + cost) <= budget);
-        if pays && self.scoring.score_beside(&parents, &items)?.is_none() {
+        let paying = &parents[known.map_or(0..0, |known| known.paying(parents.len(), each))];
+        if !paying.is_empty() && self.scoring.score_beside(paying, &items)?.is_none() {
             return Ok(None);
         }
+        let asked = paying.len() as u64 * each;
         let known = parents.iter().map(|parent| self.scoring.known(parent, &items)).collect::<Result<Vec<_>>>()?;
         let leads = known.iter().map(|known| lead(self.goals(), candidates, known)).collect();
-        Ok(Some(Beside { leads, asked: if pays { cost } else { 0 } }))
+        Ok(Some(Beside { leads, asked }))
     }
 }
 
@@ -110,6 +149,25 @@ mod tests {
         assert!((lead.value - (3.0 * 0.5 + 1.0 * -0.75) / 4.0).abs() < 1e-12);
         let first = f64::midpoint(0.5, DOUBT);
         assert!((lead.variance - (9.0 * first + DOUBT) / 16.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn all_parents_are_asked_at_first_and_then_the_best() {
+        let beside = |asked: u64, leads: [f64; 3]| Beside {
+            leads: leads.map(|value| Some(Lead { value, variance: 0.01 })).to_vec(),
+            asked,
+        };
+        let paying = |before: &[Beside], budget: u64| Known { before, budget }.paying(3, 10);
+        assert_eq!(paying(&[], 20), 0..3);
+        let first = beside(30, [0.3, 0.1, 0.2]);
+        assert_eq!(paying(std::slice::from_ref(&first), 1200), 0..3);
+        // 600 pay for 60 items: half of them for all, and the rest for the best.
+        let mut before = vec![first];
+        for _ in 0..3 {
+            assert_eq!(paying(&before, 600), 1..2);
+            before.push(beside(10, [0.3, 0.1, 0.2]));
+        }
+        assert_eq!(paying(&before, 600), 0..0);
     }
 
     #[test]

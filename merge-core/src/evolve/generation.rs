@@ -3,6 +3,7 @@
 use super::{
     Beside, Candidate, Generation, Goal, State,
     anchored::Anchored,
+    beside::Known,
     fitness,
     plan::{Asked, Plan},
     scoring::{Model, Scored},
@@ -48,15 +49,14 @@ const SIGNAL: f64 = 1.5;
 
 impl Plan<'_> {
     /// Scores a generation's candidates; `None` if interrupted. `level` is how often its items have grown; where there are
-    /// anchors they take the place of fresh items. `room` is how many items the parents
-    /// were asked beside earlier ones, and the budget, if the parents may be asked more.
+    /// anchors they take the place of fresh items. Without `known` the parents are not asked.
     pub(super) fn generation(
         &self,
         number: u64,
         candidates: &[Genome],
         level: u32,
         anchored: Option<&Anchored>,
-        room: Option<(u64, u64)>,
+        known: Option<&Known<'_>>,
     ) -> Result<Option<(Generation, Beside, Vec<Told>)>> {
         let search = self.study.search;
         let rungs = search.racing.plan(candidates.len(), 1 << 20);
@@ -126,7 +126,7 @@ impl Plan<'_> {
             .filter_map(|runner| runner.scored.as_ref())
             .filter(|scored| scored.failed.is_none())
             .collect();
-        let Some(beside) = self.beside(&first, &sound, room)? else { return Ok(None) };
+        let Some(beside) = self.beside(&first, &sound, known)? else { return Ok(None) };
         let signal = self.signal(&runners);
         let records: Vec<Candidate> = runners
             .iter()

@@ -25,7 +25,7 @@ mod snapshot;
 mod tests;
 
 pub use self::{
-    beside::{Beside, Lead},
+    beside::{Beside, Lead, best_parent},
     front::{dominates, front, hypervolume},
     mark::Mark,
     plan::{check, evaluations},

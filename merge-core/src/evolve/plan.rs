@@ -3,10 +3,11 @@
 use super::{
     Beside, Ending, Entry, Finalist, Findings, Generation, Goal, History, Objective, State, Study,
     anchored::{self, Anchored},
+    beside::Known,
     finalists::{self, finalists},
     progress::{Ledger, Phase},
     scan,
-    scoring::{Model, Scored, Scoring},
+    scoring::{Model, Passed, Scored, Scoring},
     snapshot::Snapshot,
 };
 use crate::{
@@ -220,24 +221,27 @@ impl<'a> Plan<'a> {
             optimizer = start;
             Vec::new()
         });
-        let (mut records, mut spent, mut asked_beside): (Vec<Generation>, u64, u64) = (Vec::new(), 0, 0);
+        let (mut records, mut besides, mut spent): (Vec<Generation>, Vec<Beside>, u64) = (Vec::new(), Vec::new(), 0);
         // How many there will be if the others take as much as the last.
         let about = |number: u64, spent: u64, cost: u64| number + budget.saturating_sub(spent) / cost.max(1);
         let first: usize = optimizer.population() * self.goals().iter().map(|goal| goal.items.at(0)).sum::<usize>();
-        self.scoring.begin(phase, budget as usize, Some(about(0, 0, first as u64)));
+        let mut reached = Vec::new();
         for (number, known) in (0..).zip(known) {
             // A study whose budget has been cut is one that stopped earlier.
             if spent + known.cost() > budget {
                 break;
             }
             // A study that an older version began has none.
-            let beside: Beside = store.get(&beside_it(number))?.unwrap_or_default();
+            besides.push(store.get(&beside_it(number))?.unwrap_or_default());
             spent += known.cost();
-            asked_beside += beside.asked;
-            self.scoring.recall(known.evaluations);
-            self.scoring.at_generation(spent, (number + 1, about(number + 1, spent, known.cost())), &known, &beside);
+            reached.push((spent, (number + 1, about(number + 1, spent, known.cost()))));
             records.push(known);
         }
+        let passed = reached.into_iter().zip(records.iter().zip(&besides));
+        let passed: Vec<Passed<'_>> = passed
+            .map(|((spent, generations), (generation, beside))| Passed { spent, generations, generation, beside })
+            .collect();
+        self.scoring.begin_after(phase, budget as usize, Some(about(0, 0, first as u64)), &passed);
         let mut cut = records.len() as u64 != optimizer.generation();
         while !cut && optimizer.stop().is_none() {
             let number = optimizer.generation();
@@ -249,25 +253,28 @@ impl<'a> Plan<'a> {
             }
             let candidates = optimizer.ask();
             // Random search meets the same items, of which enough is known.
-            let room = (phase == Phase::Evolution).then_some((asked_beside, budget));
-            let Some((mut generation, beside, told)) = self.generation(number, &candidates, level, anchored, room)?
-            else {
-                return Ok(None);
-            };
+            let known = (phase == Phase::Evolution).then_some(Known { before: &besides, budget });
+            let generation = self.generation(number, &candidates, level, anchored, known.as_ref())?;
+            let Some((mut generation, beside, told)) = generation else { return Ok(None) };
             optimizer.tell(&told);
             generation.mean = optimizer.mean();
             generation.sigma = optimizer.sigma();
             store.set(&[(&record(number), &generation), (&beside_it(number), &beside), (&state, &optimizer)])?;
             snapshot.add(phase, &generation)?;
             spent += generation.cost();
-            asked_beside += beside.asked;
             let generations = (number + 1, about(number + 1, spent, generation.cost()));
-            self.scoring.at_generation(spent, generations, &generation, &beside);
+            self.scoring.passed(&Passed { spent, generations, generation: &generation, beside: &beside });
             records.push(generation);
+            besides.push(beside);
         }
         self.scoring.end(spent);
         let stopped = if cut { None } else { optimizer.stop() };
-        Ok(Some(Searched { records, stopped, elites: optimizer.elites(), beside: asked_beside }))
+        Ok(Some(Searched {
+            records,
+            stopped,
+            elites: optimizer.elites(),
+            beside: besides.iter().map(|one| one.asked).sum(),
+        }))
     }
 
     /// The finalists on select items, the one to ship first; none if nobody may be shipped. `None` if interrupted.

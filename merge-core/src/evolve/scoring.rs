@@ -77,6 +77,16 @@ enum Account {
     Beside,
 }
 
+/// A generation that is over.
+pub(super) struct Passed<'a> {
+    /// How much of the budget is spent at its end.
+    pub(super) spent: u64,
+    /// How many are over, of about how many.
+    pub(super) generations: (u64, u64),
+    pub(super) generation: &'a Generation,
+    pub(super) beside: &'a Beside,
+}
+
 impl<'a> Scoring<'a> {
     /// `ledger` is what the study takes.
     pub(super) fn new(study: &'a Study<'a>, ledger: Ledger) -> Self {
@@ -258,22 +268,33 @@ impl<'a> Scoring<'a> {
 
     /// Says that another part of the study begins, which takes so many items, in about so many generations if it has any.
     pub(super) fn begin(&self, phase: Phase, items: usize, generations: Option<u64>) {
+        self.begin_after(phase, items, generations, &[]);
+    }
+
+    /// Begins a part some generations of which are known: where it is now is the first that is told of it.
+    pub(super) fn begin_after(&self, phase: Phase, items: usize, generations: Option<u64>, known: &[Passed<'_>]) {
         self.change(|ledger, progress| {
             ledger.begin(phase, items as u64);
             progress.phase = phase;
             progress.generations = generations.map(|about| (0, about));
+            for one in known {
+                progress.recalled_now += one.generation.evaluations;
+                self.pass(ledger, progress, one);
+            }
         });
     }
 
-    /// Says which share of the budget is spent after so many generations of about so many, and how the last of them was.
-    pub(super) fn at_generation(&self, spent: u64, generations: (u64, u64), last: &Generation, beside: &Beside) {
-        self.change(|ledger, progress| {
-            ledger.reach(spent);
-            progress.generations = Some(generations);
-            let curves = Arc::make_mut(&mut progress.curves);
-            let curve = if progress.phase == Phase::Evolution { &mut curves.evolution } else { &mut curves.random };
-            curve.push(Point::of(last, beside.clone(), self.study.objective.goals()));
-        });
+    /// Says that a generation is over.
+    pub(super) fn passed(&self, one: &Passed<'_>) {
+        self.change(|ledger, progress| self.pass(ledger, progress, one));
+    }
+
+    fn pass(&self, ledger: &mut Ledger, progress: &mut Progress, one: &Passed<'_>) {
+        ledger.reach(one.spent);
+        progress.generations = Some(one.generations);
+        let curves = Arc::make_mut(&mut progress.curves);
+        let curve = if progress.phase == Phase::Evolution { &mut curves.evolution } else { &mut curves.random };
+        curve.push(Point::of(one.generation, one.beside.clone(), self.study.objective.goals()));
     }
 
     /// Says how much of this part of the study is done, where that is known better than by counting.
@@ -289,11 +310,6 @@ impl<'a> Scoring<'a> {
     /// Says that this part of the study is over, and what it took.
     pub(super) fn end(&self, items: u64) {
         self.change(|ledger, _| ledger.end(items));
-    }
-
-    /// Says that so many items of earlier generations are known.
-    pub(super) fn recall(&self, items: usize) {
-        self.change(|_, progress| progress.recalled_now += items);
     }
 
     fn recalled(&self, items: usize, account: Account) {
