@@ -1,6 +1,7 @@
 //! How a search's answer was chosen, and what the scores seen on the way are worth.
 
 use crate::{
+    measure,
     report::{self, Reported},
     screen,
 };
@@ -21,6 +22,9 @@ mod tests;
 pub(crate) struct Claim {
     #[serde(skip)]
     pub(crate) task: String,
+    /// What its scores are.
+    #[serde(skip)]
+    pub(crate) metric: String,
     /// The best score of a candidate that was ranked, on the search items of its generation.
     pub(crate) search: f64,
     /// Its interval, as if it had not been picked for being the largest; none of an estimate from anchors, or where scores are no
@@ -68,13 +72,18 @@ pub(crate) fn lines(
     lines.push(format!("chose {} among {}:", chosen.name, screen::counted(finalists.len(), "finalist")));
     for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
         let select = report::estimate(goal, &chosen.scores[position])?;
-        let select = format!("{} {} on {} select items", goal.name, report::percent(&select), select.n);
+        let select = format!(
+            "{} {} on {}",
+            goal.name,
+            measure::score(&goal.metric, &select),
+            screen::counted(select.n, "select item")
+        );
         lines.push(if goal.report.is_empty() {
             format!("  {select}")
         } else {
             let held_out = report::estimate(goal, &reported.winner.scores[position])?;
-            let percent = report::percent(&held_out);
-            format!("  {select}, then {percent} on {} report items, which nothing had used", held_out.n)
+            let (score, items) = (measure::score(&goal.metric, &held_out), screen::counted(held_out.n, "report item"));
+            format!("  {select}, then {score} on {items}, which nothing had used")
         });
     }
     lines.extend(claims(goals, reported, generations, estimated).iter().map(|claim| claim.line(estimated)));
@@ -97,6 +106,7 @@ pub(crate) fn claims(
         let both = search_ci95.zip(held_out.ci95);
         Some(Claim {
             task: goal.name.clone(),
+            metric: goal.metric.clone(),
             search,
             search_ci95,
             search_items,
@@ -122,15 +132,20 @@ fn seen(generation: &Generation, position: usize) -> impl Iterator<Item = (f64, 
 impl Claim {
     /// What was seen, what is, and no more than that proves.
     fn line(&self, estimated: bool) -> String {
-        let Self { task, search, search_ci95, search_items, of, report, report_ci95, report_items, .. } = self;
-        let is = report::percent_of(*report, *report_ci95);
-        let is = format!("the largest of {of}; the answer has {is} on {report_items} report items");
+        let Self { task, metric, search, search_ci95, search_items, of, report, report_ci95, report_items, .. } = self;
+        let is = measure::score_of(metric, *report, *report_ci95);
+        let items = screen::counted(*report_items, "report item");
+        let is = format!("the largest of {of}; the answer has {is} on {items}");
         if estimated {
-            let seen = format!("  the best {task} estimated in the search was {:.1}%, {is}", 100.0 * search);
+            let seen = {
+                let seen = measure::value(metric, *search);
+                format!("  the best {task} estimated in the search was {seen}, {is}")
+            };
             return format!("{seen}: estimates grow too good as a search fits its anchors");
         }
-        let seen = report::percent_of(*search, *search_ci95);
-        let seen = format!("  the best {task} seen in the search was {seen} on {search_items} search items, {is}");
+        let seen = measure::score_of(metric, *search, *search_ci95);
+        let items = screen::counted(*search_items, "search item");
+        let seen = format!("  the best {task} seen in the search was {seen} on {items}, {is}");
         let gap = 100.0 * self.gap;
         match self.gap_ci95.map(|ci95| ci95.map(|bound| 100.0 * bound)) {
             Some([low, high]) if low > 0.0 => {

@@ -2,7 +2,7 @@
 
 use crate::{
     judgement::{Judgement, Rival},
-    screen,
+    measure, screen,
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::statistics::{Estimate, PairedDifference};
@@ -110,7 +110,7 @@ pub(crate) fn table(goals: &[Goal], reported: &Reported<'_>) -> Result<String> {
     let mut header = vec![String::new()];
     let columns = || positions(goals).map(|position| (position, &goals[position]));
     for (position, goal) in columns() {
-        header.push(format!("{}\n{} % [95% CI]", goal.name, goal.metric));
+        header.push(format!("{}\n{}{} [95% CI]", goal.name, goal.metric, measure::unit(&goal.metric)));
         if goal.weight > 0.0 {
             header.push(format!("difference to the\nbest parent, {}", best_parent(reported.parents, position).name));
         }
@@ -120,9 +120,10 @@ pub(crate) fn table(goals: &[Goal], reported: &Reported<'_>) -> Result<String> {
         let mut row = vec![Cell::new(&entry.name)];
         let mut push = |text: String| row.push(Cell::new(text).set_alignment(CellAlignment::Right));
         for (position, goal) in columns() {
-            push(percent(&estimate(goal, &entry.scores[position])?).replace('%', ""));
+            push(measure::score(&goal.metric, &estimate(goal, &entry.scores[position])?).replace('%', ""));
             if goal.weight > 0.0 {
-                push(difference_to_best(reported, entry, position).map_or_else(|| "—".to_owned(), |d| points(&d)));
+                let difference = difference_to_best(reported, entry, position);
+                push(difference.map_or_else(|| "—".to_owned(), |d| measure::difference(&goal.metric, &d)));
             }
         }
         table.add_row(row);
@@ -139,31 +140,9 @@ pub(crate) fn difference_to_best(reported: &Reported<'_>, entry: &Entry, positio
     if std::ptr::eq(entry, best) { None } else { PairedDifference::of(&a, &b) }
 }
 
-/// `58.2% [53.8, 62.5]`.
-pub(crate) fn percent(estimate: &Estimate) -> String {
-    percent_of(estimate.value, estimate.ci95)
-}
-
-/// The same of a score that is no estimate of its own.
-pub(crate) fn percent_of(value: f64, ci95: Option<[f64; 2]>) -> String {
-    let ci95 = ci95.map(|ci95| ci95.map(|bound| format!("{:.1}", 100.0 * bound)));
-    format!("{:.1}% {}", 100.0 * value, bracketed(ci95))
-}
-
-/// `+39.0 [+34.4, +43.6]`, in points of a hundred.
-pub(crate) fn points(difference: &PairedDifference) -> String {
-    let ci95 = difference.ci95.map(|ci95| ci95.map(|bound| format!("{:+.1}", 100.0 * bound)));
-    format!("{:+.1} {}", 100.0 * difference.value, bracketed(ci95))
-}
-
 /// A p-value.
 pub(crate) fn probability(p: f64) -> String {
     if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
-}
-
-/// An interval; where there is none, that is said in its place.
-fn bracketed(ci95: Option<[String; 2]>) -> String {
-    ci95.map_or_else(|| "[no interval]".to_owned(), |[low, high]| format!("[{low}, {high}]"))
 }
 
 /// A goal's score with its interval. Fails if it has no items.

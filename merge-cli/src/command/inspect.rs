@@ -7,7 +7,7 @@ use crate::{
     licence::Licences,
     model::Model,
     report,
-    screen::{self, Meter, grouped},
+    screen::{self, Meter, grouped, noun},
 };
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use components::{Component, components};
@@ -310,14 +310,15 @@ impl Facts {
             let dim = self.head_dim.map_or_else(String::new, |n| format!(", {n} wide"));
             lines.push(("attention heads", format!("{heads}{shared}{dim}")));
         }
-        lines.extend(self.context.map(|n| ("context", format!("{} positions", grouped(n)))));
+        lines.extend(self.context.map(|n| ("context", format!("{} {}", grouped(n), noun(n as usize, "position")))));
+        let many = |n: usize, what: &str| format!("{} {}", grouped(n as u64), noun(n, what));
         let vocabulary = match (self.vocabulary.rows, self.vocabulary.tokens) {
             (None, None) => None,
-            (None, Some(tokens)) => Some(format!("{} tokens", grouped(tokens as u64))),
-            (Some(rows), None) => Some(format!("{} rows, no tokenizer.json", grouped(rows as u64))),
+            (None, Some(tokens)) => Some(many(tokens, "token")),
+            (Some(rows), None) => Some(format!("{}, no tokenizer.json", many(rows, "row"))),
             (Some(rows), Some(tokens)) => {
                 let few = if tokens > rows { ": too few rows for the tokens" } else { "" };
-                Some(format!("{} rows, {} tokens{few}", grouped(rows as u64), grouped(tokens as u64)))
+                Some(format!("{}, {}{few}", many(rows, "row"), many(tokens, "token")))
             }
         };
         lines.extend(vocabulary.map(|text| ("vocabulary", text)));

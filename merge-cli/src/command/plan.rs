@@ -54,7 +54,7 @@ pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
     let mut text = String::new();
     for (name, weights) in sources.iter() {
         let (n, bytes) = (weights.index().len(), weights.index().values().map(Meta::byte_len).sum::<usize>());
-        writeln!(text, "{name}: {n} tensors, {}", screen::bytes(bytes as u64)).expect(STRING);
+        writeln!(text, "{name}: {}, {}", screen::counted(n, "tensor"), screen::bytes(bytes as u64)).expect(STRING);
     }
     for note in merge.notes() {
         writeln!(text, "note: {note}").expect(STRING);

@@ -66,6 +66,11 @@ fn find(dir: &Path) -> Result<PathBuf> {
     })
 }
 
+/// `1 file is`, `3 files are`
+fn are(n: usize, what: &str) -> String {
+    screen::counted(n, what) + if n == 1 { " is" } else { " are" }
+}
+
 /// Proves that the files are those that were written, all of them and no other.
 fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
     let file = dir.join(provenance::FILE);
@@ -91,7 +96,7 @@ fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
         }
         notes.push(name);
     }
-    screen::data(&format!("outputs: {} files are what was written", provenance.outputs.len()));
+    screen::data(&format!("outputs: {} what was written", are(provenance.outputs.len(), "file")));
     if !notes.is_empty() {
         screen::say(&format!("note: {} beside them: nothing is known of it", notes.join(", ")));
     }
@@ -116,7 +121,7 @@ fn prove_inputs(provenance: &Provenance, sources: &Sources, file: &Path) -> Resu
             same(now, hash, &format!("{name}: {file}"), hint)?;
         }
     }
-    screen::data(&format!("inputs: {n} files are what was merged"));
+    screen::data(&format!("inputs: {} what was merged", are(n, "file")));
     Ok(())
 }
 
@@ -150,7 +155,7 @@ fn prove_merge(merge: &Merge, dir: &Path, why: &str) -> Result<()> {
         Err(Error::user(format!("{}: `{name}` is not what merging again makes", dir.display())).hint(why))
     })?;
     bar.finish();
-    screen::data(&format!("merging again: {} tensors are the same, bit for bit", merge.index().len()));
+    screen::data(&format!("merging again: {} the same, bit for bit", are(merge.index().len(), "tensor")));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Scores as people read them.
 
 use super::{OfTask, Scored, comparison::Comparison};
-use crate::{report, screen};
+use crate::{measure, report, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
     evaluation::{Asked, Mishaps},
@@ -9,17 +9,6 @@ use evaluator::{
     task::{Group, Marked, MetricRow, Parts, Tally, Task as _},
 };
 use std::collections::BTreeMap;
-
-/// Measures that are no shares of 1, and are shown as they are.
-const PLAIN: [&str; 7] = [
-    "bits_per_byte",
-    "byte_perplexity",
-    "word_perplexity",
-    "perplexity",
-    "gold_margin",
-    "gold_logprob_per_byte",
-    "brier_score",
-];
 
 /// Every measure of a model with its interval, and what did not go as a task asked for it.
 pub(super) fn of_model(asked: &[Asked<'_>], groups: &[Group], scored: &Scored) -> String {
@@ -61,7 +50,7 @@ fn parts(asked: &Asked<'_>, of: &OfTask) -> Option<String> {
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for (part, scores) in &scores {
         let Some(Estimate { value, ci95, n, .. }) = Estimate::of(scores) else { continue };
-        let (value, ci95) = (number(&metric, value), interval(&metric, ci95));
+        let (value, ci95) = (measure::number(&metric, value), interval(&metric, ci95));
         table.add_row(vec![Cell::new(part), right(value), right(ci95), right(screen::grouped(n as u64))]);
     }
     Some(format!("\n{}", screen::flush_left(&table)))
@@ -83,7 +72,7 @@ fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
         Cell::new(name),
         right(shots.to_owned()),
         Cell::new(measure),
-        right(number(&row.metric, row.value)),
+        right(measure::number(&row.metric, row.value)),
         right(interval(&row.metric, row.ci95)),
         right(screen::grouped(row.n as u64)),
     ]
@@ -91,7 +80,7 @@ fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
 
 /// The plain mean of the tasks' main scores, as leaderboards have it, where all are shares of 1.
 fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
-    let are_shares = asked.iter().all(|asked| !is_plain(&asked.task.metric()));
+    let are_shares = asked.iter().all(|asked| measure::is_share(&asked.task.metric()));
     if tasks.len() < 2 || !are_shares {
         return None;
     }
@@ -156,15 +145,13 @@ pub(super) fn of_comparisons(asked: &[Asked<'_>], scored: &[Scored], compared: &
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         for (asked, (difference, adjusted)) in asked.iter().zip(&comparison.tasks) {
             let metric = asked.task.metric();
-            let scale = if is_plain(&metric) { 1.0 } else { 100.0 };
-            let digits = if is_plain(&metric) { 4 } else { 1 };
-            let ci95 = difference.ci95.map(|ci95| ci95.map(|x| x * scale));
-            let ci95 =
-                ci95.map_or_else(|| "—".to_owned(), |[low, high]| format!("[{low:+.digits$}, {high:+.digits$}]"));
+            let signed = |value: f64| measure::signed(&metric, value);
+            let ci95 = difference.ci95.map(|ci95| ci95.map(signed));
+            let ci95 = ci95.map_or_else(|| "—".to_owned(), |[low, high]| format!("[{low}, {high}]"));
             table.add_row(vec![
                 Cell::new(asked.task.name()),
                 Cell::new(&metric),
-                right(format!("{:+.digits$}", difference.value * scale)),
+                right(signed(difference.value)),
                 right(ci95),
                 right(report::probability(difference.p)),
                 right(report::probability(*adjusted)),
@@ -176,16 +163,9 @@ pub(super) fn of_comparisons(asked: &[Asked<'_>], scored: &[Scored], compared: &
     compared.iter().map(of).collect()
 }
 
-fn is_plain(metric: &str) -> bool {
-    let name = metric.trim_start_matches('-').split(',').next().unwrap_or(metric);
-    PLAIN.contains(&name)
-}
-
-/// Shares of 1 in percent, all else as it is.
-fn number(metric: &str, value: f64) -> String {
-    if is_plain(metric) { format!("{value:.4}") } else { format!("{:.1}", 100.0 * value) }
-}
-
 fn interval(metric: &str, ci95: Option<[f64; 2]>) -> String {
-    ci95.map_or_else(|| "—".to_owned(), |[low, high]| format!("[{}, {}]", number(metric, low), number(metric, high)))
+    ci95.map_or_else(
+        || "—".to_owned(),
+        |[low, high]| format!("[{}, {}]", measure::number(metric, low), measure::number(metric, high)),
+    )
 }

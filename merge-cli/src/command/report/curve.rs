@@ -1,6 +1,6 @@
 //! How a search went: its generations in a few numbers each, what it weighed against what, and how its front grew.
 
-use crate::report;
+use crate::{measure, report};
 use evaluator::statistics::{Estimate, normal_interval};
 use merge_core::evolve::{About, Candidate, Finalist, Generation, Goal, State, front, hypervolume};
 use merge_core::item::ItemScore;
@@ -32,6 +32,9 @@ pub(super) struct Step {
 pub(super) struct Objective {
     pub(super) name: String,
     pub(super) minimised: bool,
+    /// The measure of a task.
+    #[serde(skip)]
+    metric: String,
     #[serde(skip)]
     axis: Axis,
 }
@@ -106,11 +109,11 @@ fn interval(candidate: &Candidate, items: &[usize], goals: &[Goal]) -> Option<[f
 /// What a study weighs: the tasks that it ranks by, and what it keeps small.
 pub(super) fn objectives(about: &About) -> Vec<Objective> {
     let ranked = about.goals.iter().enumerate().filter(|(_, goal)| goal.ranks());
-    let tasks =
-        ranked.map(|(place, goal)| Objective { name: goal.name.clone(), minimised: false, axis: Axis::Task(place) });
+    let tasks = ranked.map(|(place, goal)| Objective::of_task(place, goal));
     let costs = about.costs.iter().enumerate().map(|(place, cost)| Objective {
         name: cost.name().to_owned(),
         minimised: true,
+        metric: String::new(),
         axis: Axis::Cost(place),
     });
     tasks.chain(costs).collect()
@@ -119,12 +122,15 @@ pub(super) fn objectives(about: &About) -> Vec<Objective> {
 /// What a finalist may be picked by: the tasks that it was chosen by, and what is kept small.
 pub(super) fn choosable(about: &About) -> Vec<Objective> {
     let chosen = about.goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty());
-    let tasks =
-        chosen.map(|(place, goal)| Objective { name: goal.name.clone(), minimised: false, axis: Axis::Task(place) });
+    let tasks = chosen.map(|(place, goal)| Objective::of_task(place, goal));
     tasks.chain(objectives(about).into_iter().filter(|one| one.minimised)).collect()
 }
 
 impl Objective {
+    fn of_task(place: usize, goal: &Goal) -> Self {
+        Self { name: goal.name.clone(), minimised: false, metric: goal.metric.clone(), axis: Axis::Task(place) }
+    }
+
     /// Of a candidate, in its own unit; nothing if it was not ranked.
     pub(super) fn of(&self, candidate: &Candidate) -> Option<f64> {
         if !matches!(candidate.state, State::Ranked { .. }) {
@@ -156,13 +162,18 @@ impl Objective {
         }
     }
 
-    /// A value as people read it: scores in percent, costs as they are.
+    /// A value as people read it: shares in percent, all else as it is.
     pub(super) fn show(&self, value: f64) -> String {
         match self.axis {
-            Axis::Task(_) => format!("{:.1}%", 100.0 * value),
+            Axis::Task(_) => measure::value(&self.metric, value),
             Axis::Cost(_) if value.fract() == 0.0 => crate::screen::grouped(value as u64),
             Axis::Cost(_) => format!("{value:.1}"),
         }
+    }
+
+    /// A task's score as people read it, with its interval.
+    pub(super) fn show_with_interval(&self, estimate: &Estimate) -> String {
+        measure::score(&self.metric, estimate)
     }
 }
 

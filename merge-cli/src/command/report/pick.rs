@@ -45,7 +45,9 @@ pub(super) fn run(args: &Args, wanted: &str, study: &Recorded, directory: &Path)
         screen::data(&report::json(&said));
     } else {
         let shown = |one: &Objective, value: f64| match one.estimate(picked) {
-            Some(estimate) => format!("{} on {} items", report::percent(&estimate), estimate.n),
+            Some(estimate) => {
+                format!("{} on {}", one.show_with_interval(&estimate), screen::counted(estimate.n, "item"))
+            }
             None => one.show(value),
         };
         let values: Vec<String> = values().map(|(one, value)| format!("{} {}", one.name, shown(one, value))).collect();

@@ -4,7 +4,7 @@ use super::{
     Recorded,
     summary::{Summary, Task},
 };
-use crate::{args::Report as Args, report, screen};
+use crate::{args::Report as Args, measure, report, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::error::{Error, Result};
 use std::path::PathBuf;
@@ -26,7 +26,10 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let tasks = || all[0].tasks.iter().filter(|task| task.report > 0);
     let fixed = ["seed", "generations", "item\nevaluations"].map(str::to_owned);
-    let header = |task: &Task| format!("{}, {} items\nevolved % [95% CI]\nless best parent", task.name, task.report);
+    let header = |task: &Task| {
+        let (items, unit) = (screen::counted(task.report, "item"), measure::unit(&task.metric));
+        format!("{}, {items}\nevolved{unit} [95% CI]\nless best parent", task.name)
+    };
     table.set_header(fixed.into_iter().chain(tasks().map(header)));
     for one in &all {
         let evolved = one.table.iter().find(|row| row.group == "evolved");
@@ -35,9 +38,9 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
             let Some(score) = found else {
                 return if one.running { "still running" } else { "not done yet" }.to_owned();
             };
-            let (percent, best) = (report::percent(&score.estimate), &score.best_parent);
-            let less = score.difference_to_best_parent.as_ref().map(report::points);
-            less.map_or_else(|| percent.clone(), |less| format!("{percent}\n{less} to {best}"))
+            let (own, best) = (measure::score(&score.metric, &score.estimate), &score.best_parent);
+            let less = score.difference_to_best_parent.as_ref().map(|less| measure::difference(&score.metric, less));
+            less.map_or_else(|| own.clone(), |less| format!("{own}\n{less} to {best}"))
         };
         let numbers = [one.seed, one.convergence.len() as u64, one.costs.evolution as u64].map(screen::grouped);
         let cells = numbers.into_iter().chain(tasks().map(score));

@@ -11,6 +11,7 @@ use crate::{
     chosen::{self, Claim},
     judgement::{self, Judgement, TaskJudgement},
     report::{self, Reported},
+    screen,
 };
 use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
@@ -273,8 +274,8 @@ impl Summary {
         if self.damaged {
             return Some("damaged: some of what it had learned is gone".to_owned());
         }
-        let spent = 100.0 * self.costs.evolution as f64 / self.budget.max(1) as f64;
-        let spent = format!("{spent:.0}% of the budget of the evolution is spent");
+        let (spent, budget) = (screen::grouped(self.costs.evolution as u64), screen::grouped(self.budget));
+        let spent = format!("{spent} of {budget} item evaluations of the evolution are done");
         let as_of = match (self.convergence.len(), self.random_search.len()) {
             (0, _) => "before its first generation".to_owned(),
             (evolution, 0) => format!("as of generation {evolution}"),

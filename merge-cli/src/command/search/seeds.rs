@@ -4,6 +4,7 @@ use super::{Ended, Job, of_seed, place::check_seeds};
 use crate::{
     judgement::{Finding, Judgement, TaskJudgement},
     line::Among,
+    measure,
     report::{self, Reported},
     screen,
 };
@@ -108,18 +109,20 @@ fn table(goals: &[Goal], all: &[(u64, Ended)]) -> Result<String> {
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let reported: Vec<(usize, &Goal)> = goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).collect();
     let mut header = vec![String::new()];
-    header.extend(reported.iter().map(|(_, goal)| format!("{}\n{} %", goal.name, goal.metric)));
+    header.extend(
+        reported.iter().map(|(_, goal)| format!("{}\n{}{}", goal.name, goal.metric, measure::unit(&goal.metric))),
+    );
     table.set_header(header);
     for entry in entries(&all[0].1) {
         let mut row = vec![Cell::new(&entry.name)];
         for (position, goal) in &reported {
             let estimates = values(&entry.name, *position, goal, all)?;
             let text = match estimates.first() {
-                Some(only) if !varies(&entry.name) => report::percent(only).replace('%', ""),
+                Some(only) if !varies(&entry.name) => measure::score(&goal.metric, only).replace('%', ""),
                 _ => {
-                    let percent: Vec<f64> = estimates.iter().map(|estimate| 100.0 * estimate.value).collect();
-                    let [mean, deviation, least, most] = spread(&percent);
-                    format!("{mean:.1} ± {deviation:.1} ({least:.1} to {most:.1})")
+                    let values: Vec<f64> = estimates.iter().map(|estimate| estimate.value).collect();
+                    let [mean, deviation, least, most] = spread(&values).map(|x| measure::number(&goal.metric, x));
+                    format!("{mean} ± {deviation} ({least} to {most})")
                 }
             };
             row.push(Cell::new(text).set_alignment(CellAlignment::Right));

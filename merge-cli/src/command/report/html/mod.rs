@@ -13,7 +13,7 @@ pub(super) use live::live;
 use super::summary::Summary;
 use crate::{
     judgement::Judgement,
-    report,
+    measure,
     screen::{counted, grouped},
 };
 use std::fmt::Write as _;
@@ -79,21 +79,21 @@ fn head(summary: &Summary) -> String {
     if let Some(row) = summary.table.iter().find(|row| row.group == "evolved") {
         for score in row.scores.iter().take(3) {
             let n = score.estimate.n;
+            let on = format!("{} on {}", measure::score(&score.metric, &score.estimate), counted(n, "item"));
             let note = score.difference_to_best_parent.map_or_else(
-                || format!("{} on {n} items", report::percent(&score.estimate)),
+                || on.clone(),
                 |d| {
-                    let (percent, points) = (report::percent(&score.estimate), report::points(&d));
-                    format!("{percent} on {n} items; {points} to the best parent on it, {}", score.best_parent)
+                    let difference = measure::difference(&score.metric, &d);
+                    format!("{on}; {difference} to the best parent on it, {}", score.best_parent)
                 },
             );
-            tiles.push((format!("{:.1}%", 100.0 * score.estimate.value), score.task.clone(), note));
+            tiles.push((measure::value(&score.metric, score.estimate.value), score.task.clone(), note));
         }
     }
-    let spent = 100.0 * summary.costs.evolution as f64 / summary.budget.max(1) as f64;
     tiles.push((
         grouped(summary.costs.evolution as u64),
         "item evaluations".to_owned(),
-        format!("{spent:.0}% of the budget, {} tokens", grouped(summary.costs.tokens)),
+        format!("of {} in the budget, {} tokens", grouped(summary.budget), grouped(summary.costs.tokens)),
     ));
     tiles.push((
         grouped(summary.became.all() as u64),

@@ -5,8 +5,8 @@ use super::{
     escaped,
 };
 use crate::{
-    report::{self, percent},
-    screen::grouped,
+    measure, report,
+    screen::{counted, grouped},
 };
 use merge_core::item::ItemId;
 use std::fmt::Write as _;
@@ -20,8 +20,9 @@ pub(super) fn result(summary: &Summary) -> Option<String> {
     let first = summary.table.first()?;
     let mut head = "<th></th>".to_owned();
     for score in &first.scores {
-        let (task, metric, n) = (escaped(&score.task), escaped(&score.metric), score.estimate.n);
-        write!(head, "<th>{task}<small>{metric}, {n} items, 95% interval</small></th>").expect(STRING);
+        let (task, metric) = (escaped(&score.task), escaped(&score.metric));
+        let items = counted(score.estimate.n, "item");
+        write!(head, "<th>{task}<small>{metric}, {items}, 95% interval</small></th>").expect(STRING);
         if score.is_objective {
             let best = escaped(&score.best_parent);
             write!(head, "<th class='n'>difference<small>to the best parent, {best}, paired</small></th>")
@@ -41,8 +42,13 @@ pub(super) fn result(summary: &Summary) -> Option<String> {
         }
         let mut cells = format!("<td>{}</td>", escaped(&row.name));
         for score in &row.scores {
-            write!(cells, "<td>{}{}</td>", interval(score, group == "evolved"), percent(&score.estimate))
-                .expect(STRING);
+            write!(
+                cells,
+                "<td>{}{}</td>",
+                interval(score, group == "evolved"),
+                measure::score(&score.metric, &score.estimate)
+            )
+            .expect(STRING);
             if score.is_objective {
                 write!(cells, "<td class='n'>{}</td>", difference(score)).expect(STRING);
             }
@@ -53,8 +59,11 @@ pub(super) fn result(summary: &Summary) -> Option<String> {
     Some(format!("<table>\n<tr>{head}</tr>\n{body}</table>\n<h3>How it was chosen</h3>\n<pre>{choice}</pre>\n"))
 }
 
-/// A score from 0 to 1 with its interval, on a line.
+/// A score from 0 to 1 with its interval, on a line; nothing of another.
 fn interval(score: &Score, is_answer: bool) -> String {
+    if !measure::is_share(&score.metric) {
+        return String::new();
+    }
     let at = |share: f64| 4.0 + 72.0 * share.clamp(0.0, 1.0);
     let (value, class) = (at(score.estimate.value), if is_answer { "win" } else { "dot" });
     let [low, high] = score.estimate.ci95.map_or([value; 2], |ci95| ci95.map(at));
@@ -68,7 +77,7 @@ fn interval(score: &Score, is_answer: bool) -> String {
 fn difference(score: &Score) -> String {
     let Some(d) = &score.difference_to_best_parent else { return "—".to_owned() };
     let p = score.p_holm.map_or_else(String::new, |p| format!("<br><small>{}</small>", p_value(p)));
-    report::points(d) + &p
+    measure::difference(&score.metric, d) + &p
 }
 
 fn p_value(p: f64) -> String {
@@ -88,9 +97,9 @@ pub(super) fn verdict(summary: &Summary) -> Option<String> {
     for task in &judgement.tasks {
         let (name, n) = (escaped(&task.task), task.n);
         writeln!(drawn, "<tr class='group'><td colspan='3'>{name}, {n} items</td></tr>").expect(STRING);
-        for (rival, name) in task.rivals() {
+        for (rival, name) in task.rivals(&str::to_owned) {
             let (words, name) = (rival.finding.words(), escaped(&name));
-            let (points, p) = (report::points(&rival.difference), p_value(rival.p_holm));
+            let (points, p) = (measure::difference(&task.metric, &rival.difference), p_value(rival.p_holm));
             writeln!(drawn, "<tr><td>{words} {name}</td><td class='n'>{points}</td><td>{p}</td></tr>").expect(STRING);
         }
     }
