@@ -5,7 +5,7 @@ use super::{
     anchored::{self, Anchored},
     finalists::{self, finalists},
     progress::{Ledger, Phase},
-    scan,
+    record as recorded, scan,
     scoring::{Model, Scored, Scoring},
     snapshot::Snapshot,
 };
@@ -18,6 +18,7 @@ use crate::{
     recipe::Recipe,
     search::{Algorithm, Search},
     sources::Sources,
+    store::Record,
     template::{Space, Template},
 };
 use std::collections::BTreeSet;
@@ -210,7 +211,7 @@ impl<'a> Plan<'a> {
         snapshot: &Snapshot,
     ) -> Result<Option<Searched>> {
         let (store, name) = (self.study.store, phase.name());
-        let state = format!("{name}/optimizer");
+        let (state, count) = (format!("{name}/optimizer"), recorded::count(phase));
         let [record, beside_it] =
             ["generation", "beside"].map(|what| move |number: u64| format!("{name}/{what}/{number}"));
         let mut optimizer: Optimizer = store.get(&state)?.unwrap_or_else(|| start.clone());
@@ -238,6 +239,7 @@ impl<'a> Plan<'a> {
             self.scoring.at_generation(spent, (number + 1, about(number + 1, spent, known.cost())), &known, &beside);
             records.push(known);
         }
+        snapshot.add(phase, &records)?;
         let mut cut = records.len() as u64 != optimizer.generation();
         while !cut && optimizer.stop().is_none() {
             let number = optimizer.generation();
@@ -257,13 +259,20 @@ impl<'a> Plan<'a> {
             optimizer.tell(&told);
             generation.mean = optimizer.mean();
             generation.sigma = optimizer.sigma();
-            store.set(&[(&record(number), &generation), (&beside_it(number), &beside), (&state, &optimizer)])?;
-            snapshot.add(phase, &generation)?;
+            let (place, place_beside) = (record(number), beside_it(number));
+            let what: [(&str, &dyn Record); 4] =
+                [(&place, &generation), (&place_beside, &beside), (&state, &optimizer), (&count, &(number + 1))];
+            store.set(&what)?;
+            snapshot.add(phase, std::slice::from_ref(&generation))?;
             spent += generation.cost();
             asked_beside += beside.asked;
             let generations = (number + 1, about(number + 1, spent, generation.cost()));
             self.scoring.at_generation(spent, generations, &generation, &beside);
             records.push(generation);
+        }
+        // Those of a larger budget are kept, and are no part of this one's answer.
+        if store.get(&count)? != Some(records.len() as u64) {
+            store.set(&[(&count, &(records.len() as u64))])?;
         }
         self.scoring.end(spent);
         let stopped = if cut { None } else { optimizer.stop() };
