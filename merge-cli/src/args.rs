@@ -101,7 +101,7 @@ pub(crate) struct Search {
     /// Candidates scored side by side [default: one for each core, as far as the memory goes].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
     pub(crate) workers: Option<u16>,
-    /// Let the answer of a smaller budget, or of fewer tasks to report on, take the place of one that is there.
+    /// Let the answer of a smaller budget, or of fewer tasks to report on or seeds, take the place of one that is there.
     #[arg(long)]
     pub(crate) replace: bool,
     /// Print the result as JSON to standard output.

@@ -1,11 +1,13 @@
 //! Records in an embedded database: each has a version and a checksum, and is on the device before it counts.
 //!
-//! The database is sled 0.34. Its `flush` does not reach the device on Linux, so the log is synced by us after each; a
-//! damaged snapshot makes it refuse to open although the log is whole, so the snapshot is set aside and the log read
-//! again. Where the log itself is damaged sled ends it and says nothing, or leaves something out, or panics. So what was
-//! written is counted in the log and, after it, in a file beside it, to tell what is gone; and of a log that cannot be opened as much
-//! is kept as can be.
+//! The database is sled 0.34. Its `flush` does not reach the device on Linux, so the log is synced by us after each, and the
+//! configuration when it is new. Where the log is damaged sled ends it and says nothing, or leaves something out, or panics. So
+//! what was written is counted in the log and, after it, in a file beside it, to tell what is gone; and [`repair`] has what is to
+//! be done about a store that cannot be opened.
 
+mod repair;
+
+use self::repair::{Closed, PATIENCE, sync};
 use crate::error::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -55,6 +57,8 @@ pub(crate) struct Advice {
     pub(crate) held: &'static str,
     /// What to do if it is damaged.
     pub(crate) damaged: &'static str,
+    /// What to do if its log cannot be opened, and whoever wants it may not cut it.
+    pub(crate) uncut: &'static str,
 }
 
 /// A directory that one process holds at a time.
@@ -64,7 +68,7 @@ pub(crate) struct Database {
     /// The log again, to sync it: opened once, so that this cannot fail for want of a descriptor.
     synced: File,
     repaired: Option<PathBuf>,
-    count: Mutex<Count>,
+    count: Mutex<Counted>,
     tip: Tip,
     /// How many records the file beside the log said were written, when it was opened.
     noted: u64,
@@ -74,6 +78,14 @@ pub(crate) struct Database {
 /// What is in the log: how many records it was given, and how many of those there are, other ones having taken their places.
 /// The second is not known of a log that began before it was counted.
 type Count = (u64, Option<u64>);
+
+/// What is known of that.
+#[derive(Default)]
+struct Counted {
+    count: Count,
+    /// How many there really are, once somebody has looked: what counts from the next record on.
+    found: Option<u64>,
+}
 
 /// Records that were written and are not there any more, the last of all: the log is damaged, or not the one that was here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,39 +143,45 @@ impl Batch {
 }
 
 impl Database {
-    /// Opens or creates the database in a directory.
+    /// Opens or creates the database in a directory. `may_cut` is whether a log that cannot be opened may lose its end.
     ///
     /// Fails if another process holds it, or if its log cannot be read. One that lacks what was written is opened: see
     /// [`Database::lost`].
-    pub(crate) fn open(dir: &Path, advice: &'static Advice) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, advice: &'static Advice, may_cut: bool) -> Result<Self> {
         let held = || Error::user(format!("{}: another process is using this {}", dir.display(), advice.what));
-        Self::open_unless_held(dir, advice)?.ok_or_else(|| held().hint(advice.held))
+        Self::open_unless_held(dir, advice, may_cut)?.ok_or_else(|| held().hint(advice.held))
     }
 
     /// The same, or `None` if another process holds it.
-    pub(crate) fn open_unless_held(dir: &Path, advice: &'static Advice) -> Result<Option<Self>> {
+    pub(crate) fn open_unless_held(dir: &Path, advice: &'static Advice, may_cut: bool) -> Result<Option<Self>> {
         fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, &e))?;
-        let mut repaired = None;
-        let mut opened = open(dir);
-        if matches!(&opened, Err(held) if is_held(held)) {
-            return Ok(None);
+        // sled takes a shorter one for none.
+        let is_new = fs::metadata(dir.join("conf")).map_or(0, |conf| conf.len()) <= 8;
+        let opened = match open(dir) {
+            Err(Closed::Damaged(_)) => repair::mend(dir, may_cut, &open),
+            opened => opened.map(|db| (db, None)),
+        };
+        let (db, repaired) = match opened {
+            Ok(opened) => opened,
+            Err(Closed::Held) => return Ok(None),
+            Err(Closed::Refused(error)) => return Err(error),
+            Err(Closed::Damaged(why)) => {
+                let message = format!("{}: the store of the {} is damaged: {why}", dir.display(), advice.what);
+                return Err(Error::user(message).hint(if may_cut { advice.damaged } else { advice.uncut }));
+            }
+        };
+        if is_new {
+            // sled never does.
+            sync(&dir.join("conf"))?;
+            sync(dir)?;
         }
-        if let Err(sled::Error::Corruption { .. }) = opened {
-            repaired = Some(set_snapshots_aside(dir)?);
-            opened = open(dir);
-        }
-        if let Err(sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) = opened {
-            repaired = Some(cut_before_damage(dir)?);
-            opened = open(dir);
-        }
-        let db = opened.map_err(|e| failure(dir, advice, &e))?;
         let log = dir.join("db");
         let synced = File::open(&log).map_err(|e| Error::io("open", &log, &e))?;
         let (tip, noted) = Tip::open(dir)?;
         let opened = Self { db, log, synced, repaired, count: Mutex::default(), tip, noted, advice };
         let counted = opened.get::<Count>(TIP)?;
         let count = counted.unwrap_or_else(|| (0, opened.is_empty().then_some(0)));
-        *opened.count.lock().expect("no panic while held") = count;
+        opened.count.lock().expect("no panic while held").count = count;
         Ok(Some(opened))
     }
 
@@ -172,7 +190,7 @@ impl Database {
         self.db.iter().keys().all(|key| matches!(key, Ok(key) if key == TIP))
     }
 
-    /// Where a damaged snapshot was set aside when it was opened, if there was one.
+    /// Where what was damaged was set aside when it was opened, if something was.
     pub(crate) fn repaired(&self) -> Option<&Path> {
         self.repaired.as_deref()
     }
@@ -180,11 +198,11 @@ impl Database {
     /// What was written and is not there any more, if something is. Reads every key. It counts as never written from the next
     /// record on.
     pub(crate) fn lost(&self) -> Result<Option<Lost>> {
-        let mut count = self.count.lock().expect("no panic while held");
-        let (written, wanted) = *count;
+        let mut counted = self.count.lock().expect("no panic while held");
+        let (written, wanted) = counted.count;
         let there = self.count(b"")? as u64;
         let there = there - u64::from(self.db.contains_key(TIP).map_err(|e| self.failure(&e))?);
-        *count = (written, Some(there));
+        counted.found = Some(there);
         let of = self.noted.max(written);
         // What is gone from the end is not counted where it would be missed.
         let records = (of - written).max(wanted.map_or(0, |wanted| wanted.saturating_sub(there)));
@@ -234,8 +252,9 @@ impl Database {
         let is_there = |key: &Vec<u8>| self.db.contains_key(key).map_err(|e| self.failure(&e));
         let written = {
             // One batch after the other, so that each says what is before it; they are synced together.
-            let mut count = self.count.lock().expect("no panic while held");
-            let (mut written, mut there) = *count;
+            let mut counted = self.count.lock().expect("no panic while held");
+            let (mut written, mut there) = counted.count;
+            there = counted.found.or(there);
             written += records;
             if let Some(there) = &mut there {
                 for key in &inserted {
@@ -247,7 +266,7 @@ impl Database {
             }
             changes.insert(TIP, seal(&(written, there).payload()));
             self.db.apply_batch(changes).map_err(|e| self.failure(&e))?;
-            *count = (written, there);
+            *counted = Counted { count: (written, there), found: None };
             written
         };
         self.db.flush().map_err(|e| self.failure(&e))?;
@@ -312,19 +331,24 @@ impl Tip {
     }
 }
 
-/// sled's own threads give its lock up a moment after a store is closed, and a search that is stopped takes a moment to end.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-fn open(dir: &Path) -> sled::Result<sled::Db> {
+fn open(dir: &Path) -> std::result::Result<sled::Db, Closed> {
+    // Without a single thread of its own sled waits for ever.
+    let thread = thread::Builder::new().spawn(|| ());
+    let thread = thread.map_err(|e| Error::machine(format!("cannot start a thread: {e}")))?;
+    thread.join().expect("it does nothing");
     let began = Instant::now();
     loop {
         // The background thread is the only one in sled that syncs by itself; we sync what counts, and it the rest.
         let config = sled::Config::new().path(dir).flush_every_ms(Some(500)).cache_capacity(64 << 20);
-        let opened = quietly(|| config.open())
-            .unwrap_or_else(|| Err(sled::Error::ReportableBug("its log makes no sense".to_owned())));
-        match opened {
-            Err(e) if is_held(&e) && began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
-            done => return done,
+        match quietly(|| config.open()) {
+            // sled's own threads give its lock up a moment after a store is closed, and a search that is stopped takes a
+            // moment to end.
+            Some(Err(e)) if is_held(&e) && began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+            Some(Err(e)) if is_held(&e) => return Err(Closed::Held),
+            Some(Err(sled::Error::Io(e))) => return Err(unusable(dir, &e).into()),
+            Some(Err(e)) => return Err(Closed::Damaged(e.to_string())),
+            Some(Ok(db)) => return Ok(db),
+            None => return Err(Closed::Damaged("its log makes no sense".to_owned())),
         }
     }
 }
@@ -359,60 +383,14 @@ fn checksum(payload: &[u8]) -> [u8; CHECKSUM_LEN] {
 
 fn failure(path: &Path, advice: &Advice, error: &sled::Error) -> Error {
     match error {
-        // sled's own text is for programmers; the kind says as much.
-        sled::Error::Io(e) => Error::io("use the store", path, &io::Error::from(e.kind())),
+        sled::Error::Io(e) => unusable(path, e),
         other => Error::user(format!("{}: the store is damaged: {other}", path.display())).hint(advice.damaged),
     }
 }
 
-/// Puts in a log's place the longest beginning of it that can be opened; the whole one is moved aside.
-fn cut_before_damage(dir: &Path) -> Result<PathBuf> {
-    let aside = set_snapshots_aside(dir)?;
-    let (log, trial) = (dir.join("db"), dir.join("trial"));
-    let len = fs::metadata(&log).map_err(|e| Error::io("read", &log, &e))?.len();
-    // A try each time: what opens it writes to it.
-    let cut = |len: u64| -> Result<()> {
-        if trial.exists() {
-            fs::remove_dir_all(&trial).map_err(|e| Error::io("remove", &trial, &e))?;
-        }
-        fs::create_dir_all(&trial).map_err(|e| Error::io("create", &trial, &e))?;
-        let copy = trial.join("db");
-        let copied = fs::copy(dir.join("conf"), trial.join("conf")).and_then(|_| fs::copy(&log, &copy));
-        let cut = copied.and_then(|_| OpenOptions::new().write(true).open(&copy)).and_then(|file| {
-            file.set_len(len)?;
-            file.sync_all()
-        });
-        cut.map_err(|e| Error::io("copy", &log, &e))
-    };
-    let (mut whole, mut damaged) = (0, len.div_ceil(STEP));
-    while damaged - whole > 1 {
-        let middle = u64::midpoint(whole, damaged);
-        cut(middle * STEP)?;
-        if open(&trial).is_ok() { whole = middle } else { damaged = middle }
-    }
-    cut(whole * STEP)?;
-    fs::rename(&log, aside.join("db"))
-        .and_then(|()| fs::rename(trial.join("db"), &log))
-        .and_then(|()| fs::remove_dir_all(&trial))
-        .map_err(|e| Error::io("move aside", &log, &e))?;
-    Ok(aside)
-}
-
-/// A log is cut at a multiple of this.
-const STEP: u64 = 64 << 10;
-
-/// Moves sled's snapshots out of its way; the log alone holds every record.
-fn set_snapshots_aside(dir: &Path) -> Result<PathBuf> {
-    let aside = dir.join("damaged");
-    fs::create_dir_all(&aside).map_err(|e| Error::io("create", &aside, &e))?;
-    for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, &e))? {
-        let entry = entry.map_err(|e| Error::io("read", dir, &e))?;
-        if entry.file_name().to_string_lossy().starts_with("snap.") {
-            let to = aside.join(entry.file_name());
-            fs::rename(entry.path(), &to).map_err(|e| Error::io("move aside", &entry.path(), &e))?;
-        }
-    }
-    Ok(aside)
+/// sled's own text is for programmers; the kind says as much.
+fn unusable(path: &Path, error: &io::Error) -> Error {
+    Error::io("use the store", path, &io::Error::from(error.kind()))
 }
 
 #[cfg(test)]

@@ -20,12 +20,14 @@ const ADVICE: Advice = Advice {
     what: "study",
     held: "wait until it ends, or stop it (Ctrl-C): what it has learned is kept",
     damaged: "start the search again in another directory; what is merged already is not affected",
+    uncut: "the same search again keeps what can be read of it, and computes the rest again",
 };
 
 const ANSWERS: Advice = Advice {
     what: "memory of answers",
     held: "wait until it ends, or go on with `--no-memory`",
     damaged: "remove the directory: what it holds is computed again",
+    uncut: "remove the directory: what it holds is computed again",
 };
 
 /// A study's database. One process holds it at a time.
@@ -37,17 +39,19 @@ impl Store {
     /// Fails if another process holds it, or if its log cannot be read. One that lacks what was written is opened: see
     /// [`Store::lost`].
     pub fn open(dir: &Path) -> Result<Self> {
-        Database::open(dir, &ADVICE).map(Self)
+        Database::open(dir, &ADVICE, true).map(Self)
     }
 
     /// The same for what models have answered, apart from any study.
     pub fn of_answers(dir: &Path) -> Result<Self> {
-        Database::open(dir, &ANSWERS).map(Self)
+        Database::open(dir, &ANSWERS, true).map(Self)
     }
 
-    /// The same, or `None` if another process holds it.
+    /// Opens a study's database to read it, or `None` if another process holds it.
+    ///
+    /// Fails if its log cannot be opened: only who goes on with it cuts it.
     pub fn open_unless_held(dir: &Path) -> Result<Option<Self>> {
-        Ok(Database::open_unless_held(dir, &ADVICE)?.map(Self))
+        Ok(Database::open_unless_held(dir, &ADVICE, false)?.map(Self))
     }
 
     /// The directory.
@@ -60,7 +64,7 @@ impl Store {
         self.0.is_empty()
     }
 
-    /// Where a damaged snapshot, or a log that could not be opened, was set aside when the database was opened, if there was one.
+    /// Where what was damaged, a log that could not be opened or what is beside it, was set aside when the database was opened.
     pub fn repaired(&self) -> Option<&Path> {
         self.0.repaired()
     }

@@ -127,6 +127,15 @@ fn a_text_finds_the_models_of_its_root() {
         sleep(Duration::from_millis(50));
     }
     assert_eq!(asked.get("/api/jobs/1").json()["texts"][0]["file"], "recipes/deep/x.yaml");
+    // A name that leads out of the root from its top need not from where the text is.
+    let beside = |model: &str| json!({ "text": recipe("../a", model), "save_as": "recipes/deep/y.yaml" });
+    let answer = asked.post("/api/check", &beside("../b"));
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    for outside in ["../none", "../../secret.yaml", "../../sacred.yaml"] {
+        let answer = asked.post("/api/check", &beside(outside));
+        let expected = "recipes/deep/y.yaml:4:11: this is not in a directory that the server opens";
+        assert_eq!((answer.code, answer.error().as_str()), (422, expected), "{outside}");
+    }
 }
 
 /// Whoever holds connections open and says nothing keeps nobody out, and is let go.

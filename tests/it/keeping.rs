@@ -91,6 +91,84 @@ fn several_seeds_take_no_place_that_is_not_theirs() {
     refused(&dir, &last, error, "begin with a smaller seed");
 }
 
+/// A table of several seeds is known by the first of them, whatever else is beside the studies.
+#[test]
+fn a_table_of_seeds_replaces_only_itself() {
+    let dir = quick_study();
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.write("search.yaml", text.replace("budget: 80", "budget: 40"));
+    let seeds = |n: &'static str| [SEARCH, &["--seeds", n]].concat();
+    let table = || fs::read_to_string(dir.path("out/result.json")).unwrap();
+    done(&dir, &seeds("2"));
+    let two = table();
+    for (name, text) in [("out/report.html", "mine"), ("out/.result.json.partial", "{"), ("out/result.json", "{}")] {
+        dir.write(name, text);
+    }
+    let said = done(&dir, &seeds("2"));
+    let note = "note: out/result.json was not what this search wrote: it is out/result.json.changed now";
+    assert!(said.err.contains(note), "{}", said.err);
+    assert_eq!((table(), fs::read_to_string(dir.path("out/result.json.changed")).unwrap()), (two.clone(), "{}".into()));
+    let hint = "choose another directory, take all the seeds that it has, or let the table of these take its place with `--replace`";
+    refused(&dir, &seeds("1"), "out: its table has seed 4, which is not among these", hint);
+    assert_eq!(table(), two);
+    done(&dir, &[seeds("1").as_slice(), &["--replace"]].concat());
+    assert_ne!(table(), two);
+    let said = done(&dir, &seeds("2"));
+    assert!(table() == two && !said.err.contains("was not what"), "{}", said.err);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_model_is_left_a_link() {
+    let dir = finished();
+    let big = dir.path("big");
+    fs::create_dir(&big).unwrap();
+    fs::rename(dir.path("out/model"), big.join("m")).unwrap();
+    std::os::unix::fs::symlink("../big/m", dir.path("out/model")).unwrap();
+    dir.write("big/m/model.gguf", "my conversion");
+    let before = fs::read(big.join("m/model.safetensors")).unwrap();
+    done(&dir, &[SEARCH, &["--budget", "120"]].concat());
+    assert!(fs::symlink_metadata(dir.path("out/model")).unwrap().is_symlink());
+    assert!(fs::read(big.join("m/model.safetensors")).unwrap() != before && !big.join("m/model.gguf").exists());
+    assert!(fs::read(big.join("m.changed/model.safetensors")).unwrap() == before);
+    assert!(big.join("m.changed/model.gguf").exists());
+}
+
+/// What is written when all ends before the store says so is known for ours.
+#[test]
+fn an_answer_that_was_half_written_is_no_other_ones() {
+    let dir = finished();
+    let store = Store::open(&dir.path("out/study")).unwrap();
+    let before: Value = store.get("answer").unwrap().unwrap();
+    drop(store);
+    done(&dir, &[SEARCH, &["--budget", "120"]].concat());
+    let store = Store::open(&dir.path("out/study")).unwrap();
+    let mut now: Value = store.get("answer").unwrap().unwrap();
+    let files = now["files"].take();
+    let mut half = before;
+    half["next"] = files;
+    store.set(&[("answer", &half)]).unwrap();
+    drop(store);
+    let said = done(&dir, &[SEARCH, &["--budget", "160"]].concat());
+    assert!(!said.err.contains("was not what this search wrote"), "{}", said.err);
+    assert!(!dir.tree().iter().any(|path| path.contains(".changed")));
+}
+
+#[test]
+fn a_report_tells_of_the_answer_that_is_there() {
+    let dir = finished();
+    done(&dir, &[SEARCH, &["--budget", "40", "--replace"]].concat());
+    let result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
+    let report: Value = serde_json::from_str(&done(&dir, &["report", "out", "--json"]).out).unwrap();
+    let study = &result["study"];
+    assert_eq!(report["budget"], study["budget"]);
+    assert_eq!(report["costs"]["evolution"], study["item_evaluations"]);
+    assert_eq!(report["convergence"].as_array().unwrap().len() as u64, study["generations"].as_u64().unwrap());
+    assert_eq!(report["winners_curse"], study["winners_curse"]);
+    let evolved =
+        report["candidates"].as_array().unwrap().iter().filter(|one| one["phase"] == "evolution").count() as u64;
+    assert_eq!(evolved, study["candidates"].as_u64().unwrap());
+}
+
 #[test]
 fn a_refused_search_takes_away_what_it_made_and_nothing_else() {
     let dir = quick_study();
@@ -105,10 +183,12 @@ fn a_refused_search_takes_away_what_it_made_and_nothing_else() {
         fs::copy(&tokenizer, dir.path(model).join("tokenizer.json")).unwrap();
     }
     dir.write("search.yaml", file);
-    fs::create_dir(dir.path("out")).unwrap();
-    let before = dir.tree();
-    assert_eq!(dir.run(SEARCH).code, Some(1));
-    assert_eq!(dir.tree(), before, "the empty directory was there before");
+    for there in ["out", "out/study"] {
+        fs::create_dir(dir.path(there)).unwrap();
+        let before = dir.tree();
+        assert_eq!(dir.run(SEARCH).code, Some(1));
+        assert_eq!(dir.tree(), before, "the empty directory was there before");
+    }
 }
 
 #[test]
@@ -228,10 +308,15 @@ fn damage_to_the_log_is_told_and_what_is_gone_is_computed_again() {
     let whole = answer(&dir, "out/");
     for share in [0.002, 0.3, 0.5, 0.65, 0.9] {
         flip(&dir, share);
+        let before = fs::read(dir.path("out/study/db")).unwrap();
         let report = dir.run(&["report", "out"]);
         let told = "the log of the study is damaged: ";
-        let shown = report.out.is_empty() || report.out.starts_with("damaged: some of what it had learned is gone");
-        assert!(report.err.contains(told) && shown, "{share}: {report:?}");
+        if report.err.contains("the store of the study is damaged: ") {
+            assert!(fs::read(dir.path("out/study/db")).unwrap() == before, "{share}: it only reads");
+        } else {
+            let shown = report.out.is_empty() || report.out.starts_with("damaged: some of what it had learned is gone");
+            assert!(report.err.contains(told) && shown, "{share}: {report:?}");
+        }
         let said = done(&dir, SEARCH);
         assert!(said.err.contains(&format!("note: out/study: {told}")), "{share}: {}", said.err);
         assert!(answer(&dir, "out/") == whole, "{share}");
@@ -256,6 +341,8 @@ fn a_study_whose_log_was_emptied_is_still_known_for_what_it_is() {
     empty(&dir);
     let said = dir.run(&[SEARCH, &["--seed", "4"]].concat());
     assert_eq!(said.error(), "search.yaml: this directory holds another study: the seed differs");
+    let said = dir.run(&[SEARCH, &["--budget", "40"]].concat());
+    assert_eq!(said.error(), "out: its answer was found with 80 item evaluations, and these are 40");
     assert!(answer(&dir, "out/") == whole);
     assert!(done(&dir, SEARCH).err.contains("the log of the study is damaged"));
     assert!(answer(&dir, "out/") == whole);

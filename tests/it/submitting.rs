@@ -128,6 +128,19 @@ fn who_waits_for_what_will_not_be_done_says_so_and_what_to_do() {
     check(2, "job 1, which is paused", "`evomerge resume 1` lets that one go on");
     ok(&dir, &["resume", "1"]);
     assert!(job(&dir, 2)["advice"].is_null());
+    // Whichever of them it is, and however far.
+    ok(&dir, &["submit", "merge.yaml"]);
+    for before in [["1", "4"], ["3", "5"]] {
+        ok(&dir, &["submit", "merge.yaml", "--after", before[0], "--after", before[1]]);
+    }
+    check_waits(&dir, 5, "job 1, which is queued");
+    ok(&dir, &["cancel", "4"]);
+    check_waits(&dir, 5, "job 4, which was cancelled");
+    check_waits(&dir, 6, "job 5, which waits for job 4, which was cancelled");
+}
+
+fn check_waits(dir: &Dir, id: u64, expected: &str) {
+    assert_eq!(job(dir, id)["waits"], expected, "{id}");
 }
 
 /// Nobody knows who ends a process from outside, and a retry says when it comes.

@@ -10,14 +10,18 @@ use merge_core::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Where they are in a job's directory.
 const DIRECTORY: &str = "submitted";
 /// What says there which is whose.
 const LIST: &str = "files.json";
+/// What the names of those begin with that no job has yet.
+const NEW: &str = ".new-";
 
 /// A folder of tasks may hold many; who keeps more of them should name fewer.
 const MOST: usize = 1000;
@@ -30,9 +34,12 @@ struct Copy {
     path: PathBuf,
     /// The copy's name, beside the list.
     copy: String,
+    /// The SHA-256 of both. In the lists of earlier versions it is not: the events had a mark for each.
+    #[serde(default)]
+    sha256: String,
 }
 
-/// What texts are known by.
+/// What texts are known by: the mark of their list, which knows them.
 ///
 /// Fails if they are more than a job may bring.
 pub(super) fn marks(texts: &[Text]) -> Result<Vec<Mark>> {
@@ -48,23 +55,75 @@ pub(super) fn marks(texts: &[Text]) -> Result<Vec<Mark>> {
             "a group's tasks are looked for in all folders below it: put it into a folder with no more than it needs",
         ));
     }
-    let mark = |one: &Text| Mark { path: one.path.clone(), sha256: sha256(&one.text) };
-    Ok(texts.iter().map(mark).collect())
+    let mark = || Mark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(texts)) };
+    Ok(if texts.is_empty() { Vec::new() } else { vec![mark()] })
 }
 
-/// Writes the copies into the directory of a job that is about to be taken in.
-pub(super) fn write(place: &Path, texts: &[Text]) -> Result<()> {
-    let directory = place.join(DIRECTORY);
-    // Of a job that was about to be taken in when all ended.
-    remove(place);
-    fs::create_dir_all(&directory).map_err(|e| Error::io("create", &directory, &e))?;
-    let mut list = Vec::new();
-    for (number, one) in texts.iter().enumerate() {
-        let copy = name(number, &one.path);
-        export::replace_file(&directory.join(&copy), &one.text)?;
-        list.push(Copy { path: one.path.clone(), copy });
+/// The mark of a list, if it is that which is known.
+fn of_list(marks: &[Mark]) -> Option<&Mark> {
+    marks.first().filter(|mark| mark.path == Path::new(DIRECTORY).join(LIST))
+}
+
+fn list(texts: &[Text]) -> String {
+    let copy = |(number, one): (usize, &Text)| Copy {
+        path: one.path.clone(),
+        copy: name(number, &one.path),
+        sha256: sha256(&one.text),
+    };
+    serde_json::to_string_pretty(&texts.iter().enumerate().map(copy).collect::<Vec<_>>()).expect("plain data") + "\n"
+}
+
+/// Copies that no job has yet; gone if none gets them.
+pub(super) struct Copies(PathBuf);
+
+impl Copies {
+    /// Writes them where the jobs' directories are.
+    pub(super) fn write(jobs: &Path, texts: &[Text]) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let new = Self(jobs.join(format!("{NEW}{}", NUMBER.fetch_add(1, Ordering::Relaxed))));
+        fs::create_dir_all(&new.0).map_err(|e| Error::io("create", &new.0, &e))?;
+        let texts_and_list = texts.iter().enumerate().map(|(number, one)| (name(number, &one.path), one.text.as_str()));
+        let list = list(texts);
+        for (name, text) in texts_and_list.chain([(LIST.to_owned(), list.as_str())]) {
+            let path = new.0.join(name);
+            let written = File::create(&path).and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            });
+            written.map_err(|e| Error::io("write", &path, &e))?;
+        }
+        sync(&new.0)?;
+        Ok(new)
     }
-    export::replace_file(&directory.join(LIST), &(serde_json::to_string_pretty(&list).expect("plain data") + "\n"))
+
+    /// Gives them to a job that is about to be taken in.
+    pub(super) fn give(&self, place: &Path) -> Result<()> {
+        // Of a job that was about to be taken in when all ended.
+        remove(place);
+        fs::create_dir_all(place).map_err(|e| Error::io("create", place, &e))?;
+        let directory = place.join(DIRECTORY);
+        fs::rename(&self.0, &directory).map_err(|e| Error::io("rename to", &directory, &e))?;
+        sync(place)?;
+        place.parent().map_or(Ok(()), sync)
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Takes those away that no job got before all ended.
+pub(super) fn clean(jobs: &Path) {
+    let is_new = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(NEW);
+    for entry in fs::read_dir(jobs).into_iter().flatten().flatten().filter(is_new) {
+        let _ = fs::remove_dir_all(entry.path());
+    }
+}
+
+fn sync(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("sync", dir, &e))
 }
 
 /// Takes the copies of a job away that was not taken in; what else is in its directory stays.
@@ -74,45 +133,68 @@ pub(super) fn remove(place: &Path) {
 
 /// Refuses a job whose copies are not what was handed in.
 pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
-    let texts = read(place)?;
-    for mark in marks {
-        let wrong = |what: &str| {
-            let (file, copies) = (mark.path.display(), place.join(DIRECTORY));
-            Error::user(format!("{}: the queue's copy of {file} is {what}", copies.display()))
-                .hint("hand the job in again, and leave what is in the queue's directory alone")
-        };
-        let text = texts.iter().find(|one| one.path == mark.path).ok_or_else(|| wrong("gone"))?;
-        if sha256(&text.text) != mark.sha256 {
-            return Err(wrong("not what was handed in"));
+    let directory = place.join(DIRECTORY);
+    let hint = "hand the job in again, and leave what is in the queue's directory alone";
+    let wrong = |file: &Path, what: &str| {
+        let message = format!("{}: the queue's copy of {} is {what}", directory.display(), file.display());
+        Error::user(message).hint(hint)
+    };
+    let copies = listed(place)?;
+    let known: Vec<(&Path, &str)> = match of_list(marks) {
+        Some(mark) => {
+            let list = directory.join(LIST);
+            if !list.is_file() || export::sha256_of(&list)? != mark.sha256 {
+                return Err(Error::user(format!("{}: it is not what the queue wrote", list.display())).hint(hint));
+            }
+            copies.iter().map(|one| (one.path.as_path(), one.sha256.as_str())).collect()
+        }
+        // Before the queue kept copies it had a mark of the file itself.
+        None if !directory.exists() => return marks.iter().try_for_each(check_file),
+        None => marks.iter().map(|mark| (mark.path.as_path(), mark.sha256.as_str())).collect(),
+    };
+    for (path, sha256) in known {
+        let copy = copies.iter().find(|one| one.path == path).map(|one| directory.join(&one.copy));
+        match copy.filter(|copy| copy.is_file()) {
+            None => return Err(wrong(path, "gone")),
+            Some(copy) if export::sha256_of(&copy)? != sha256 => return Err(wrong(path, "not what was handed in")),
+            Some(_) => {}
         }
     }
     Ok(())
 }
 
+/// Refuses a file that is not what it was.
+fn check_file(Mark { path, sha256 }: &Mark) -> Result<()> {
+    if export::sha256_of(path)? == *sha256 {
+        return Ok(());
+    }
+    Err(Error::user(format!("{}: it is not what was handed in any more", path.display())).hint("hand it in again"))
+}
+
 /// The texts of a job by the paths of the files; none if it has none.
 pub(crate) fn read(place: &Path) -> Result<Vec<Text>> {
-    let directory = place.join(DIRECTORY);
-    let list = directory.join(LIST);
-    let bytes = match fs::read(&list) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("read", &list, &e)),
-    };
-    let copies: Vec<Copy> =
-        serde_json::from_slice(&bytes).map_err(|e| Error::user(format!("{}: {e}", list.display())))?;
-    let text = |Copy { path, copy }: Copy| {
-        let place = directory.join(copy);
+    let text = |Copy { path, copy, .. }: Copy| {
+        let place = place.join(DIRECTORY).join(copy);
         let text = fs::read_to_string(&place).map_err(|e| Error::io("read", &place, &e))?;
         Ok(Text { path, text })
     };
-    copies.into_iter().map(text).collect()
+    listed(place)?.into_iter().map(text).collect()
+}
+
+/// What the list of a job says; nothing if it has none.
+fn listed(place: &Path) -> Result<Vec<Copy>> {
+    let list = place.join(DIRECTORY).join(LIST);
+    match fs::read(&list) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::user(format!("{}: {e}", list.display()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io("read", &list, &e)),
+    }
 }
 
 /// Where the copies of the files are.
-pub(super) fn places(place: &Path, marks: &[Mark]) -> Vec<(PathBuf, PathBuf)> {
-    let copy =
-        |(number, mark): (usize, &Mark)| (mark.path.clone(), place.join(DIRECTORY).join(name(number, &mark.path)));
-    marks.iter().enumerate().map(copy).collect()
+pub(super) fn places(place: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let listed = listed(place).unwrap_or_default();
+    listed.into_iter().map(|one| (one.path, place.join(DIRECTORY).join(one.copy))).collect()
 }
 
 /// Two files may have one name.
@@ -127,31 +209,66 @@ fn sha256(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, marks, places, read, write};
+    use super::{Copies, Mark, check, clean, marks, places, read, sha256};
     use merge_core::recipe::Text;
-    use std::fs;
+    use std::{fs, path::PathBuf};
     use tempfile::tempdir;
+
+    fn text(path: &str, text: &str) -> Text {
+        Text { path: path.into(), text: text.to_owned() }
+    }
 
     #[test]
     fn copies_are_what_was_handed_in_or_are_refused() {
         let dir = tempdir().unwrap();
-        let place = dir.path().join("jobs/3");
-        let text = |path: &str, text: &str| Text { path: path.into(), text: text.to_owned() };
+        let (jobs, place) = (dir.path().join("jobs"), dir.path().join("jobs/3"));
         let texts = [text("/r/a.yaml", "α: 1\n"), text("/r/tasks/a.yaml", "task: a\n")];
         let marks = marks(&texts).unwrap();
-        assert_eq!(read(&place).unwrap(), []);
-        let error = check(&place, &marks).unwrap_err();
-        assert_eq!(error.to_string(), format!("{}/submitted: the queue's copy of /r/a.yaml is gone", place.display()));
-        write(&place, &texts).unwrap();
+        assert_eq!((read(&place).unwrap(), marks.len()), (vec![], 1));
+        let said = |marks: &[Mark]| {
+            let error = check(&place, marks).unwrap_err().to_string();
+            error.strip_prefix(&format!("{}/submitted", place.display())).unwrap_or(&error).to_owned()
+        };
+        assert_eq!(said(&marks), "/files.json: it is not what the queue wrote");
+        Copies::write(&jobs, &texts).unwrap().give(&place).unwrap();
         assert_eq!(read(&place).unwrap(), texts);
         check(&place, &marks).unwrap();
-        let copies = places(&place, &marks);
+        let copies = places(&place);
         assert!(copies[1].1.ends_with("submitted/2-a.yaml"));
         assert_eq!(fs::read_to_string(&copies[0].1).unwrap(), "α: 1\n");
+        // As an earlier version kept them: each with a mark in the event.
+        let each: Vec<Mark> =
+            texts.iter().map(|one| Mark { path: one.path.clone(), sha256: sha256(&one.text) }).collect();
+        check(&place, &each).unwrap();
         fs::write(&copies[0].1, "α: 2\n").unwrap();
-        let error = check(&place, &marks).unwrap_err();
-        assert!(error.to_string().ends_with("the queue's copy of /r/a.yaml is not what was handed in"), "{error}");
+        assert_eq!(said(&marks), ": the queue's copy of /r/a.yaml is not what was handed in");
+        assert_eq!(said(&each), said(&marks));
+        fs::remove_file(&copies[0].1).unwrap();
+        assert_eq!(said(&marks), ": the queue's copy of /r/a.yaml is gone");
+        // What no job got is gone, at once or later.
+        drop(Copies::write(&jobs, &texts).unwrap());
+        std::mem::forget(Copies::write(&jobs, &texts).unwrap());
+        clean(&jobs);
+        let left: Vec<PathBuf> = fs::read_dir(&jobs).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, [place]);
         let many: Vec<Text> = (0..1001).map(|n| text(&format!("/r/{n}.yaml"), "")).collect();
         assert!(super::marks(&many).unwrap_err().to_string().starts_with("it reads 1001 recipes and tasks of 0 "));
+        // However many there are, the event is short.
+        let event = serde_json::to_string(&super::marks(&many[1..]).unwrap()).unwrap();
+        assert!(event.len() < 200, "{event}");
+    }
+
+    /// A job that was handed in before the queue kept copies reads the file itself, if that is what it was.
+    #[test]
+    fn a_job_without_copies_has_the_mark_of_its_file() {
+        let dir = tempdir().unwrap();
+        let (place, path) = (dir.path().join("jobs/3"), dir.path().join("a.yaml"));
+        fs::write(&path, "a: 1\n").unwrap();
+        let mark = [Mark { path: path.clone(), sha256: sha256("a: 1\n") }];
+        check(&place, &mark).unwrap();
+        check(&place, &[]).unwrap();
+        fs::write(&path, "a: 2\n").unwrap();
+        let error = check(&place, &mark).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: it is not what was handed in any more", path.display()));
     }
 }

@@ -58,9 +58,14 @@ impl Home {
         self.0.join("queue")
     }
 
+    /// Where the directories of jobs are.
+    pub(super) fn jobs(&self) -> PathBuf {
+        self.0.join("jobs")
+    }
+
     /// What belongs to a job.
     pub(crate) fn job(&self, id: JobId) -> PathBuf {
-        self.0.join("jobs").join(id.to_string())
+        self.jobs().join(id.to_string())
     }
 
     /// What a job said.
@@ -76,7 +81,7 @@ impl Home {
     /// Owns it until the file is dropped; none if another process does.
     pub(super) fn own(&self) -> Result<Option<File>> {
         // It may be a directory that others look into.
-        for private in [self.queue(), self.0.join("jobs")].iter().filter(|dir| !dir.exists()) {
+        for private in [self.queue(), self.jobs()].iter().filter(|dir| !dir.exists()) {
             DirBuilder::new().mode(0o700).create(private).map_err(|e| Error::io("create", private, &e))?;
         }
         let (file, path) = self.lock_file()?;

@@ -66,9 +66,7 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let queue = open(&home)?;
     let service = Arc::new(Service::new(home, queue, machine, roots));
     let runner = Runner::new(Arc::clone(&service));
-    for id in runner.recover()? {
-        screen::say(&format!("job {id} was interrupted: it is queued again, and goes on from where it was"));
-    }
+    runner.recover()?;
     allow_connections();
     let http = args.listen.map(listen).transpose()?;
     let socket = bind(&service.home)?;
@@ -98,7 +96,10 @@ pub(crate) fn repair() -> Result<()> {
 fn open(home: &Home) -> Result<Queue<Kept>> {
     let kept = Kept::open(&home.queue())?;
     if let Some(aside) = kept.repaired() {
-        screen::say(&format!("note: a damaged snapshot was moved to {}; no event is lost", aside.display()));
+        screen::say(&format!(
+            "note: what was damaged beside the log of events was moved to {}; no event is lost",
+            aside.display()
+        ));
     }
     Queue::open(kept)
 }

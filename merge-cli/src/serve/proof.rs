@@ -198,15 +198,15 @@ fn check_search(one: &SearchFile, file: &Path, may: &May<'_>) -> Result<()> {
     search.report.iter().try_for_each(|task| check_name(task, file, may))
 }
 
-/// Each path that a name may mean: the whole, a model and its adapter, and either without a revision; beside the file, or else
-/// where paths start.
+/// Each path that a name may mean: the whole, a model and its adapter, and either without a revision; beside the file or, if
+/// that is not there, where paths start. The job itself will look there too, and nothing will tell it where it may.
 fn check_name(name: &At<String>, file: &Path, may: &May<'_>) -> Result<()> {
     let parts = name.split('+').filter(|part| !part.starts_with("hf://"));
     let bare = parts.clone().filter_map(|part| Some(part.split_once('@')?.0));
     for path in std::iter::once(name.as_str()).filter(|whole| !whole.starts_with("hf://")).chain(parts).chain(bare) {
-        for path in [file.with_file_name("").join(path), PathBuf::from(path)] {
-            may(&path).map_err(|e| e.at(name.place.of(file)))?;
-        }
+        let beside = file.with_file_name("").join(path);
+        let allowed = may(&beside).and_then(|()| if is_there(&beside) { Ok(()) } else { may(Path::new(path)) });
+        allowed.map_err(|e| e.at(name.place.of(file)))?;
     }
     Ok(())
 }

@@ -1,53 +1,77 @@
 //! Why a job is where it is, and what its user can do about it.
 
 use super::{service::Now, shown::Shown};
-use merge_core::queue::{Job, Kept, Queue, State};
+use merge_core::queue::{Job, JobId, Kept, Queue, State};
+use std::collections::BTreeSet;
 
 /// A job as it is now.
 pub(super) fn shown(queue: &Queue<Kept>, now: &Now, job: &Job) -> Shown {
     let ms = now.began.get(&job.id).map_or(0, |began| began.elapsed().as_millis() as u64);
-    let waits = if job.state == State::Queued { waits_for(queue, now, job) } else { None };
+    let held = if job.state == State::Queued { held_by(queue, job) } else { None };
+    let waits = if job.state == State::Queued { waits_for(queue, now, job, held) } else { None };
     Shown {
         waits,
-        advice: advice(queue, job),
+        advice: advice(job, held.map(|(_, held)| held)),
         memory: now.memory.get(&job.id).copied(),
         progress: now.told.get(&job.id).map(|told| told.progress.clone()),
         ..Shown::of(job, ms)
     }
 }
 
+/// A job that another waits for by itself, and the one that holds both, which may be the same.
+type Held<'a> = (&'a Job, &'a Job);
+
 /// What a queued job waits for, if it is not simply its turn.
-fn waits_for(queue: &Queue<Kept>, now: &Now, job: &Job) -> Option<String> {
-    if let Some(before) = queue.waits_for(job) {
-        let how = |job: &Job| match job.state {
-            State::Failed => "has failed".to_owned(),
-            State::Cancelled => "was cancelled".to_owned(),
-            state => format!("is {}", state.name()),
-        };
-        return Some(match held_by(queue, job) {
-            Some(held) if held.id != before.id => {
-                format!("job {}, which waits for job {}, which {}", before.id, held.id, how(held))
-            }
-            _ => format!("job {}, which {}", before.id, how(before)),
-        });
+fn waits_for(queue: &Queue<Kept>, now: &Now, job: &Job, held: Option<Held<'_>>) -> Option<String> {
+    let how = |job: &Job| match job.state {
+        State::Failed => "has failed".to_owned(),
+        State::Cancelled => "was cancelled".to_owned(),
+        state => format!("is {}", state.name()),
+    };
+    match held {
+        Some((before, held)) if held.id != before.id => {
+            Some(format!("job {}, which waits for job {}, which {}", before.id, held.id, how(held)))
+        }
+        Some((before, _)) => Some(format!("job {}, which {}", before.id, how(before))),
+        None => match queue.waits_for(job) {
+            Some(before) => Some(format!("job {}, which {}", before.id, how(before))),
+            None => now.waits.get(&job.id).cloned(),
+        },
     }
-    now.waits.get(&job.id).cloned()
 }
 
-/// The job that a queued one waits for, by itself or by those between them, and that nobody starts unless somebody asks for it.
-fn held_by<'a>(queue: &'a Queue<Kept>, job: &Job) -> Option<&'a Job> {
-    // A row of jobs may be long, and each of them is asked for its reason.
-    let row = std::iter::successors(queue.waits_for(job), |before| queue.waits_for(before)).take(100);
-    row.take_while(|job| job.state != State::Running)
-        .find(|job| matches!(job.state, State::Failed | State::Cancelled | State::Paused))
+/// A row of jobs may be long, and each of them is asked for its reason.
+const MOST: usize = 300;
+
+/// The job that a queued one waits for, by itself or by those between them, and that nobody starts unless somebody asks for it:
+/// the first of all of those.
+fn held_by<'a>(queue: &'a Queue<Kept>, job: &'a Job) -> Option<Held<'a>> {
+    let mut seen: BTreeSet<JobId> = BTreeSet::new();
+    // Who is looked at next is the last; with it, by which of the jobs that it waits for itself.
+    let mut next: Vec<Held<'a>> = queue.waited_for(job).map(|before| (before, before)).collect();
+    next.reverse();
+    while let Some((before, one)) = next.pop() {
+        if seen.len() >= MOST || !seen.insert(one.id) {
+            continue;
+        }
+        match one.state {
+            State::Failed | State::Cancelled | State::Paused => return Some((before, one)),
+            State::Queued => {
+                let further: Vec<Held<'a>> = queue.waited_for(one).map(|further| (before, further)).collect();
+                next.extend(further.into_iter().rev());
+            }
+            State::Running | State::Done => {}
+        }
+    }
+    None
 }
 
 /// What to do about a job that goes on only if somebody does something.
-fn advice(queue: &Queue<Kept>, job: &Job) -> Option<String> {
+fn advice(job: &Job, held: Option<&Job>) -> Option<String> {
     let id = job.id;
     match job.state {
         State::Queued => {
-            let held = held_by(queue, job)?;
+            let held = held?;
             Some(match held.state {
                 State::Paused => format!("`evomerge resume {}` lets that one go on", held.id),
                 _ => format!(

@@ -44,10 +44,14 @@ impl Runner {
         Self { service, running: BTreeMap::new(), not_before: BTreeMap::new() }
     }
 
-    /// Queues again what ran when the last server went away.
-    pub(super) fn recover(&self) -> Result<Vec<JobId>> {
+    /// Queues again what ran when the last server went away, but what was asked to stop, or ends its servers; says so.
+    pub(super) fn recover(&self) -> Result<()> {
         let home = self.service.home.clone();
-        self.service.queue().recover(|job| ran_ms(&home.job(job.id), job))
+        let mut queue = self.service.queue();
+        for id in queue.recover(|job| ran_ms(&home.job(job.id), job))? {
+            screen::say(&recovered(queue.job(id)?));
+        }
+        Ok(())
     }
 
     /// Until it is interrupted; then what runs is stopped, and queued again.
@@ -233,6 +237,17 @@ impl Runner {
         let queue = self.service.queue();
         self.running.keys().filter_map(|id| of(&queue.job(*id).ok()?.submission.needs)).sum()
     }
+}
+
+/// What has become of a job that ran when its server went away.
+fn recovered(job: &Job) -> String {
+    let id = job.id;
+    let how = match (job.state, &job.why) {
+        (State::Queued, _) => "it is queued again, and goes on from where it was".to_owned(),
+        (State::Paused, Some(why)) => format!("it is paused, as {why}; `evomerge resume {id}` lets it go on"),
+        (state, _) => format!("it is {}, as it was asked", state.name()),
+    };
+    format!("job {id} ({}) was interrupted: {how}", job.submission.name)
 }
 
 /// How long the last attempt at a job has run, as far as what it has written says so: nobody was there to see its end.

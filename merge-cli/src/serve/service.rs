@@ -1,7 +1,7 @@
 //! What may be asked of a queue, whoever asks: a command beside it, or somebody at the other end of a wire.
 
 use super::{
-    copies,
+    copies::{self, Copies},
     home::Home,
     look::{self, Look, Proved},
     machine::{self, Machine},
@@ -109,6 +109,7 @@ struct Prepared {
 impl Service {
     pub(super) fn new(home: Home, queue: Queue<Kept>, machine: Machine, roots: Roots) -> Self {
         let (news, _) = broadcast::channel(256);
+        copies::clean(&home.jobs());
         Self { home, machine, roots, queue: Mutex::new(queue), changed: Condvar::new(), now: Mutex::default(), news }
     }
 
@@ -168,7 +169,7 @@ impl Service {
         let job = queue.job(id)?;
         let shown = Shown { progress: told.map(|told| told.progress.clone()), ..shown(&queue, &now, job) };
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let copies = copies::places(&self.home.job(id), &job.submission.texts).into_iter();
+        let copies = copies::places(&self.home.job(id)).into_iter();
         let texts = copies.map(|(file, copy)| Copied { file: text(file), copy: text(copy) }).collect();
         Ok(Detail { job: shown, events: Happened::of(job), texts, model: self.model_of(job).map(text) })
     }
@@ -220,14 +221,22 @@ impl Service {
 
     /// Takes a job in, when its copies are there.
     fn take(&self, submission: Submission, texts: &[Text]) -> Result<(JobId, bool)> {
+        let key = submission.key.clone();
+        let needs_copies = |queue: &Queue<Kept>| !texts.is_empty() && !key.as_ref().is_some_and(|key| queue.knows(key));
+        let write = || Copies::write(&self.home.jobs(), texts);
+        // They may be many, and others go on meanwhile: only their place is given with the number.
+        let is_new = needs_copies(&self.queue());
+        let mut copies = if is_new { Some(write()?) } else { None };
         let mut queue = self.queue();
-        let next = queue.next();
-        let is_known = submission.key.as_ref().is_some_and(|key| queue.knows(key));
-        if !is_known && !texts.is_empty() {
-            copies::write(&self.home.job(next), texts)?;
+        let (next, is_new) = (queue.next(), needs_copies(&queue));
+        if is_new && copies.is_none() {
+            copies = Some(write()?);
+        }
+        if let Some(copies) = copies.filter(|_| is_new) {
+            copies.give(&self.home.job(next))?;
         }
         let taken = queue.submit(vec![submission]);
-        if taken.is_err() && !is_known {
+        if taken.is_err() && is_new {
             copies::remove(&self.home.job(next));
         }
         let id = taken?[0];
@@ -318,6 +327,7 @@ impl Service {
             needs,
             key: wanted.key.clone(),
         };
+        check_length(&submission)?;
         Ok(Prepared { submission, texts: proof.texts, notes: proof.notes, new })
     }
 
@@ -356,6 +366,22 @@ fn proved_here(wanted: &Wanted) -> Result<Proved> {
         }
         _ => Err(Error::user("nothing is handed in").hint("`evomerge submit` does, or a `file` by HTTP")),
     }
+}
+
+/// More of a job's words, labels and numbers are not kept: the store of the queue syncs no longer record.
+const LONGEST: usize = 32 << 10;
+
+/// Refuses what the store does not keep safely.
+fn check_length(submission: &Submission) -> Result<()> {
+    let len = serde_json::to_vec(submission).map_or(0, |bytes| bytes.len());
+    if len <= LONGEST {
+        return Ok(());
+    }
+    let (len, most) = (screen::bytes(len as u64), screen::bytes(LONGEST as u64));
+    Err(Error::user(format!(
+        "its words, labels and the jobs it waits for are {len}, and the queue keeps {most} of a job"
+    ))
+    .hint("hand in several jobs with fewer each"))
 }
 
 /// Refuses limits that are known to be too small.

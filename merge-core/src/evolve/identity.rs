@@ -87,7 +87,8 @@ impl Plan<'_> {
         }
         let identity = parts.iter().map(|(what, fingerprint)| ((*what).to_owned(), hex(fingerprint))).collect();
         let evomerge = began.map_or_else(|| version.1.clone(), |(_, version)| version);
-        let now = Mark { evomerge, form: FORM, identity, file: self.study.text.to_owned() };
+        let answer = mark.as_ref().and_then(|mark| mark.answer.clone());
+        let now = Mark { evomerge, form: FORM, identity, file: self.study.text.to_owned(), answer };
         if mark.as_ref() != Some(&now) {
             now.write(store.dir())?;
         }

@@ -26,6 +26,18 @@ pub struct Mark {
     pub identity: BTreeMap<String, String>,
     /// The search file, as it was last run.
     pub file: String,
+    /// What is known of the answer that is there, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answered>,
+}
+
+/// What an answer was worth: one of less does not take its place by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Most item evaluations of the evolution that found it.
+    pub budget: u64,
+    /// The tasks it is reported on.
+    pub reported: Vec<String>,
 }
 
 impl Mark {
@@ -45,6 +57,14 @@ impl Mark {
             return Err(other_form(path.display(), &evomerge));
         }
         serde_json::from_slice(&bytes).map(Some).map_err(|e| damaged(&path, &e))
+    }
+
+    /// Notes in the mark of a directory, which has one, that an answer was written.
+    pub fn note(dir: &Path, answer: Answered) -> Result<()> {
+        match Self::read(dir)? {
+            Some(mark) if mark.answer.as_ref() != Some(&answer) => Self { answer: Some(answer), ..mark }.write(dir),
+            _ => Ok(()),
+        }
     }
 
     /// Puts it into a directory.

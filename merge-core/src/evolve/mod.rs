@@ -27,7 +27,7 @@ mod tests;
 pub use self::{
     beside::{Beside, Lead, best_parent},
     front::{dominates, front, hypervolume},
-    mark::Mark,
+    mark::{Answered, Mark},
     plan::{check, evaluations},
     progress::{Curves, Phase, Point, Progress},
     record::{About, Ending, Record, record},

@@ -6,7 +6,7 @@ use super::{
     beside::Known,
     finalists::{self, finalists},
     progress::{Ledger, Phase},
-    scan,
+    record as recorded, scan,
     scoring::{Model, Passed, Scored, Scoring},
     snapshot::Snapshot,
 };
@@ -19,6 +19,7 @@ use crate::{
     recipe::Recipe,
     search::{Algorithm, Search},
     sources::Sources,
+    store::Record,
     template::{Space, Template},
 };
 use std::collections::BTreeSet;
@@ -211,7 +212,7 @@ impl<'a> Plan<'a> {
         snapshot: &Snapshot,
     ) -> Result<Option<Searched>> {
         let (store, name) = (self.study.store, phase.name());
-        let state = format!("{name}/optimizer");
+        let (state, count) = (format!("{name}/optimizer"), recorded::count(phase));
         let [record, beside_it] =
             ["generation", "beside"].map(|what| move |number: u64| format!("{name}/{what}/{number}"));
         let mut optimizer: Optimizer = store.get(&state)?.unwrap_or_else(|| start.clone());
@@ -242,6 +243,7 @@ impl<'a> Plan<'a> {
             .map(|((spent, generations), (generation, beside))| Passed { spent, generations, generation, beside })
             .collect();
         self.scoring.begin_after(phase, budget as usize, Some(about(0, 0, first as u64)), &passed);
+        snapshot.add(phase, &records)?;
         let mut cut = records.len() as u64 != optimizer.generation();
         while !cut && optimizer.stop().is_none() {
             let number = optimizer.generation();
@@ -259,13 +261,20 @@ impl<'a> Plan<'a> {
             optimizer.tell(&told);
             generation.mean = optimizer.mean();
             generation.sigma = optimizer.sigma();
-            store.set(&[(&record(number), &generation), (&beside_it(number), &beside), (&state, &optimizer)])?;
-            snapshot.add(phase, &generation)?;
+            let (place, place_beside) = (record(number), beside_it(number));
+            let what: [(&str, &dyn Record); 4] =
+                [(&place, &generation), (&place_beside, &beside), (&state, &optimizer), (&count, &(number + 1))];
+            store.set(&what)?;
+            snapshot.add(phase, std::slice::from_ref(&generation))?;
             spent += generation.cost();
             let generations = (number + 1, about(number + 1, spent, generation.cost()));
             self.scoring.passed(&Passed { spent, generations, generation: &generation, beside: &beside });
             records.push(generation);
             besides.push(beside);
+        }
+        // Those of a larger budget are kept, and are no part of this one's answer.
+        if store.get(&count)? != Some(records.len() as u64) {
+            store.set(&[(&count, &(records.len() as u64))])?;
         }
         self.scoring.end(spent);
         let stopped = if cut { None } else { optimizer.stop() };

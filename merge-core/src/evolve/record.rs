@@ -81,8 +81,12 @@ pub fn record(store: &Store) -> Result<Record> {
     let (form, version): (u32, String) = store.get("version")?.ok_or_else(nothing)?;
     check_form(form, &version)?;
     let generations = |phase: Phase| -> Result<Vec<Generation>> {
+        // An older version has counted none.
+        let counted: u64 = store.get(&count(phase))?.unwrap_or(u64::MAX);
         let mut all = Vec::new();
-        while let Some(generation) = store.get(&format!("{}/generation/{}", phase.name(), all.len()))? {
+        while (all.len() as u64) < counted
+            && let Some(generation) = store.get(&format!("{}/generation/{}", phase.name(), all.len()))?
+        {
             all.push(generation);
         }
         Ok(all)
@@ -96,6 +100,11 @@ pub fn record(store: &Store) -> Result<Record> {
         random: generations(Phase::RandomSearch)?,
         ending: store.get("ending")?,
     })
+}
+
+/// What the store calls the number of generations that count: it may have more, of a larger budget.
+pub(super) fn count(phase: Phase) -> String {
+    format!("{}/generations", phase.name())
 }
 
 /// Refuses a study that this version does not read.

@@ -1,6 +1,6 @@
 //! What a search that runs lets others read of it: its store is one process's at a time.
 //!
-//! A file beside the store, a line of JSON for each record, to which each generation is added when the store has it. Nothing is
+//! A file beside the store, a line of JSON for each record, to which each generation is added when the search has it. Nothing is
 //! read from it by a search, so it is not synced, and a line that was cut short is as good as none.
 
 use super::{Ending, Generation, Phase, Record, record::About};
@@ -37,41 +37,35 @@ enum Line {
 }
 
 impl Snapshot {
-    /// Begins it anew with what the store has, which is not at its end.
+    /// Begins it anew, with no generation: which of those that the store has count is not known yet.
     pub(super) fn begin(store: &Store) -> Result<Self> {
-        let Record { version, file, about, prepared, evolution, random, .. } = super::record(store)?;
+        let Record { version, file, about, prepared, .. } = super::record(store)?;
         let study = Line::Study { form: super::identity::FORM, version, file, about: Box::new(about) };
-        let generations = evolution.into_iter().map(Line::Evolution).chain(random.into_iter().map(Line::RandomSearch));
-        let lines = [study, Line::Prepared(prepared)].into_iter().chain(generations);
         let path = store.dir().join(NAME);
-        replace_file(&path, &lines.map(|line| text(&line)).collect::<String>())?;
+        replace_file(&path, &(text(&study) + &text(&Line::Prepared(prepared))))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io("open", &path, &e))?;
         Ok(Self { path, file: Mutex::new(file) })
     }
 
     /// Adds what was paid before the first generation.
     pub(super) fn prepared(&self, evaluations: u64) -> Result<()> {
-        self.write(&Line::Prepared(evaluations))
+        self.write(&text(&Line::Prepared(evaluations)))
     }
 
-    /// Adds a generation of the evolution, or of random search beside it.
-    pub(super) fn add(&self, phase: Phase, generation: &Generation) -> Result<()> {
-        let generation = generation.clone();
-        self.write(&if phase == Phase::Evolution {
-            Line::Evolution(generation)
-        } else {
-            Line::RandomSearch(generation)
-        })
+    /// Adds generations of the evolution, or of random search beside it.
+    pub(super) fn add(&self, phase: Phase, generations: &[Generation]) -> Result<()> {
+        let of = if phase == Phase::Evolution { Line::Evolution } else { Line::RandomSearch };
+        self.write(&generations.iter().map(|generation| text(&of(generation.clone()))).collect::<String>())
     }
 
     /// Adds the end.
     pub(super) fn end(&self, ending: &Ending) -> Result<()> {
-        self.write(&Line::Ending(Box::new(ending.clone())))
+        self.write(&text(&Line::Ending(Box::new(ending.clone()))))
     }
 
-    fn write(&self, line: &Line) -> Result<()> {
+    fn write(&self, lines: &str) -> Result<()> {
         let mut file = self.file.lock().expect("no panic while held");
-        file.write_all(text(line).as_bytes()).map_err(|e| Error::io("write", &self.path, &e))
+        file.write_all(lines.as_bytes()).map_err(|e| Error::io("write", &self.path, &e))
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 const ADVICE: Advice =
-    Advice { what: "queue", held: "one server owns it: stop that first, or ask it", damaged: REPAIR };
+    Advice { what: "queue", held: "one server owns it: stop that first, or ask it", damaged: REPAIR, uncut: REPAIR };
 
 const REPAIR: &str = "`evomerge serve --repair` makes it anew from the file of events beside it";
 
@@ -48,7 +48,7 @@ impl Kept {
     ///
     /// Fails if another process holds it, or if something that was kept is not there any more.
     pub fn open(directory: &Path) -> Result<Self> {
-        let database = Database::open(&directory.join("store"), &ADVICE)?;
+        let database = open_store(&directory.join("store"))?;
         let path = directory.join("events.jsonl");
         let kept: Tip = database.get(TIP)?.unwrap_or_default();
         let file = last(&path)?;
@@ -86,13 +86,6 @@ impl Kept {
         }
         let path = directory.join("events.jsonl");
         let lines = read(&path)?;
-        let store = directory.join("store");
-        let place = |number: u32| directory.join(format!("store-damaged-{number}"));
-        let free = (1..1000).map(place).find(|place| !place.exists());
-        let aside = free.ok_or_else(|| {
-            Error::user(format!("{}: a thousand damaged stores are kept in it", directory.display()))
-                .hint("delete those that nobody needs")
-        })?;
         let mut tip = Tip::default();
         let mut events: Vec<Event> = Vec::new();
         for line in lines {
@@ -103,16 +96,28 @@ impl Kept {
             }
         }
         tip.events = events.len() as u64;
+        // The new one is there before the other goes: perhaps no store at all can be opened here now.
+        let (store, new) = (directory.join("store"), directory.join("store-new"));
+        if new.exists() {
+            fs::remove_dir_all(&new).map_err(|e| Error::io("remove", &new, &e))?;
+        }
+        keep(&open_store(&new)?, &events, tip)?;
+        let place = |number: u32| directory.join(format!("store-damaged-{number}"));
+        let free = (1..1000).map(place).find(|place| !place.exists());
+        let aside = free.ok_or_else(|| {
+            Error::user(format!("{}: a thousand damaged stores are kept in it", directory.display()))
+                .hint("delete those that nobody needs")
+        })?;
         if store.exists() {
             // Whoever holds it would write on into what was moved.
             fs::rename(&store, &aside).map_err(|e| Error::io("move aside", &store, &e))?;
         }
-        keep(&Database::open(&store, &ADVICE)?, &events, tip)?;
+        fs::rename(&new, &store).map_err(|e| Error::io("rename", &new, &e))?;
         rewrite(&path, &events, tip)?;
         Ok((aside, events.len()))
     }
 
-    /// Where a damaged snapshot was set aside when it was opened, if there was one.
+    /// Where what was damaged beside the log was set aside when it was opened, if something was.
     pub fn repaired(&self) -> Option<&Path> {
         self.database.repaired()
     }
@@ -142,6 +147,11 @@ impl Journal for Kept {
         };
         Ok(())
     }
+}
+
+/// The log is never cut: one that lacks an event is refused, and the file of events has them all.
+fn open_store(place: &Path) -> Result<Database> {
+    Database::open(place, &ADVICE, false)
 }
 
 /// Writes events, and takes out those of jobs that are removed.

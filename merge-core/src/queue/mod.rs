@@ -284,10 +284,18 @@ impl<J: Journal> Queue<J> {
         ready
     }
 
-    /// The first job that a queued one waits for; one that was removed was done, since else it could not be.
+    /// The first job that a queued one waits for.
     pub fn waits_for(&self, job: &Job) -> Option<&Job> {
-        let unfinished = |id: &JobId| self.jobs.get(id).filter(|before| before.state != State::Done);
-        job.submission.after.iter().find_map(unfinished)
+        job.submission.after.iter().find_map(|id| self.unfinished(*id))
+    }
+
+    /// All jobs that a queued one waits for by itself; one that was removed was done, since else it could not be.
+    pub fn waited_for<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = &'a Job> {
+        job.submission.after.iter().filter_map(|id| self.unfinished(*id))
+    }
+
+    fn unfinished(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id).filter(|job| job.state != State::Done)
     }
 
     fn check_same(&self, id: JobId, submission: &Submission) -> Result<()> {

@@ -201,6 +201,7 @@ fn what_a_damaged_log_has_lost_is_counted_until_something_is_written_again() {
         let lost = store.lost().expect("readable").expect("something is gone");
         assert_eq!(lost.of, all);
         assert!(lost.records >= all - 20 - written(&left) && lost.records <= all, "{lost:?}");
+        assert_eq!(store.lost(), Ok(Some(lost)), "however often it is asked");
         drop(store);
         let store = Store::open(dir.path()).expect("it was closed");
         assert_eq!(store.lost(), Ok(Some(lost)), "to open it changes nothing");
@@ -224,6 +225,49 @@ fn what_a_damaged_log_has_lost_is_counted_until_something_is_written_again() {
             "what says nothing tells of no damage"
         );
     }
+}
+
+/// sled never brings it to the device: a power cut may leave anything in it.
+#[test]
+fn a_damaged_configuration_loses_no_record() {
+    let flip = |at: usize, bit: u8| {
+        move |dir: &Path| {
+            let mut bytes = fs::read(dir.join("conf")).expect("readable");
+            bytes[at] ^= 1 << bit;
+            fs::write(dir.join("conf"), bytes).expect("room");
+        }
+    };
+    let spoiled: [Box<dyn Fn(&Path)>; 6] = [
+        // A key, a digit of a number, a letter that is none any more, and the sum itself.
+        Box::new(flip(0, 0)),
+        Box::new(flip(15, 1)),
+        Box::new(flip(30, 7)),
+        Box::new(flip(60, 3)),
+        Box::new(|dir| fs::write(dir.join("conf"), [0; 62]).expect("room")),
+        Box::new(|dir| fs::write(dir.join("conf"), b"segment_size: 52").expect("room")),
+    ];
+    for (number, spoil) in spoiled.iter().enumerate() {
+        let (opened, before, dir) = check(spoil);
+        drop(opened);
+        for cuts in [false, true] {
+            let store = match cuts {
+                true => Store::open(dir.path()),
+                false => Store::open_unless_held(dir.path()).map(|store| store.expect("nobody has it")),
+            };
+            let store = store.unwrap_or_else(|e| panic!("{number}: {e}"));
+            assert!(store.contents().expect("readable") == before, "{number}");
+            assert_eq!((store.repaired(), store.lost()), (None, Ok(None)), "{number}: it is mended already");
+        }
+        // Again: what was kept aside stays there.
+        spoil(dir.path());
+        drop(Store::open_unless_held(dir.path()).expect("it is mended"));
+        let kept = ["damaged/conf", "damaged-2/conf"].map(|name| fs::read(dir.path().join(name)).ok());
+        assert!(kept[0] == kept[1], "{number}");
+    }
+    // It was torn when the store was new, and there is no log yet.
+    let dir = tempdir().expect("a directory");
+    fs::write(dir.path().join("conf"), b"segment_size: 52").expect("room");
+    Store::open(dir.path()).and_then(|store| store.set(&[("goes", &"on")])).expect("a new store");
 }
 
 #[test]

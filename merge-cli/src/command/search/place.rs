@@ -17,13 +17,14 @@ use std::{
 /// What a search puts into its directory beside the study's store.
 const ANSWER: [&str; 3] = ["model", "best.yaml", "result.json"];
 
-/// What a store has made when it is stopped before it has a log.
-const BEGUN: [&str; 2] = ["blobs", "conf"];
+/// What a store has made when it is stopped before it has a log, or while that which it had made then is mended.
+const BEGUN: [&str; 4] = ["blobs", "conf", "damaged", "trial"];
 
-/// A study's store, and the directories that were made for it.
+/// A study's store, the directories that were made for it, and what was in its own before.
 pub(super) struct Place {
     pub(super) store: Store,
     made: Vec<PathBuf>,
+    before: Vec<String>,
 }
 
 impl Place {
@@ -42,6 +43,7 @@ impl Place {
         let study = directory.join("study");
         let missing = study.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        let before = names(&study)?;
         let store = Store::open(&study)?;
         if let Some(aside) = store.repaired() {
             screen::say(&format!("note: what was damaged was moved to {}", aside.display()));
@@ -59,30 +61,36 @@ impl Place {
             let message = format!("{}: holds `{name}`, but the study in it has no answer yet", directory.display());
             return Err(Error::user(message).hint("choose another directory, or move it elsewhere"));
         }
-        Ok(Self { store, made })
+        Ok(Self { store, made, before })
     }
 
     /// Takes away what was made, as the search was refused before it began: it leaves no directory that looks like a study.
     pub(super) fn abandon(self) {
-        let Self { store, made } = self;
+        let Self { store, made, before } = self;
         if !store.is_empty() {
             return;
         }
         let study = store.dir().to_owned();
         drop(store);
+        let is_kept = |name: &String| before.contains(name) || name.starts_with("damaged");
+        for name in names(&study).unwrap_or_default().iter().filter(|name| !is_kept(name)) {
+            let path = study.join(name);
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
         for directory in made {
-            let _ = if directory == study { fs::remove_dir_all(&directory) } else { fs::remove_dir(&directory) };
+            let _ = fs::remove_dir(&directory);
         }
     }
 }
 
-/// Refuses a directory for several studies that holds something else.
+/// Refuses a directory for several studies that holds something else, unless one of them was begun there.
 pub(super) fn check_seeds(output: &Path) -> Result<()> {
     let names = names(output)?;
     let is_seed = |name: &&String| name.starts_with("seed-");
-    let has_study =
-        names.iter().filter(is_seed).any(|name| is_study(&output.join(name).join("study")).unwrap_or(false));
-    match names.iter().find(|name| !(is_seed(name) || has_study && *name == "result.json")) {
+    if names.iter().filter(is_seed).any(|name| is_study(&output.join(name).join("study")).unwrap_or(false)) {
+        return Ok(());
+    }
+    match names.iter().find(|name| !is_seed(name)) {
         Some(name) => Err(foreign(output, name)),
         None => Ok(()),
     }

@@ -9,7 +9,7 @@ use crate::{
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
-    evolve::{About, Ending, Goal, Study},
+    evolve::{About, Answered, Ending, Goal, Mark, Study},
     export::{self, Export, Options, sha256_of},
     file,
     merge::Merge,
@@ -48,11 +48,17 @@ struct Answer {
     /// The SHA-256 of its recipe, without the line that says which command found it.
     recipe: String,
     /// Every file, by its path from the study's directory.
-    files: BTreeMap<String, Written>,
+    files: Files,
+    /// Those that were about to be written in their places, should all have ended then.
+    #[serde(default)]
+    next: Files,
 }
 
+type Files = BTreeMap<String, Written>;
+
+/// What a file was when it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Written {
+pub(super) struct Written {
     bytes: u64,
     sha256: String,
 }
@@ -67,14 +73,20 @@ impl Written {
 /// they are newer than the model is.
 const SMALL: u64 = 64 << 20;
 
-/// Whether an answer was written.
+/// Whether an answer was written, or is about to be.
 pub(super) fn is_known(store: &Store) -> Result<bool> {
     Ok(store.get::<Answer>(ANSWER)?.is_some())
 }
 
+/// What is known of the answer that was written, if one was.
+fn known(store: &Store) -> Result<Option<Answer>> {
+    // The first of all may have been about to be.
+    Ok(store.get::<Answer>(ANSWER)?.filter(|answer| !answer.files.is_empty()))
+}
+
 /// Refuses to put the answer of less in the place of one that is there.
 pub(super) fn check_replaced(store: &Store, directory: &Path, search: &Search, goals: &[Goal]) -> Result<()> {
-    let Some(Answer { budget, reported, .. }) = answered(store)? else { return Ok(()) };
+    let Some(Answered { budget, reported }) = answered(store)? else { return Ok(()) };
     let (place, now) = (directory.display(), search.budget.value);
     if now < budget {
         let message = format!("{place}: its answer was found with {budget} item evaluations, and these are {now}");
@@ -105,17 +117,20 @@ pub(super) fn write(
     with_model: bool,
 ) -> Result<()> {
     let before = study.store.get::<Answer>(ANSWER)?.unwrap_or_default();
-    let known = &before.files;
-    let mut files: BTreeMap<String, Written> = BTreeMap::new();
     let recipe = Written::of(texts.recipe.split_once('\n').map_or("", |(_, recipe)| recipe)).sha256;
     let is_same = before.recipe == recipe;
+    // A link stays one: what it leads to is written, moved aside and replaced.
     let model = directory.join("model");
-    let written: BTreeMap<&str, &Written> =
-        known.iter().filter_map(|(path, one)| Some((path.strip_prefix("model/")?, one))).collect();
-    if with_model && is_same && is_whole(&model, &written)? {
+    let model = file::behind_links(&model).map_err(|e| Error::io("open", &model, &e))?;
+    let texts_now = [(RECIPE, &texts.recipe), (RESULT, &texts.result)];
+    let mut files: Files = texts_now.iter().map(|(name, text)| ((*name).to_owned(), Written::of(text))).collect();
+    if with_model && is_same && is_whole(&model, &before.files)? {
         prove(study, scored_now > 0)?;
-        files.extend(known.iter().filter(|(path, _)| path.starts_with("model/")).map(|(a, b)| (a.clone(), b.clone())));
-        refresh_card(&model, &texts.card, &mut files)?;
+        let of_model = before.files.iter().filter(|(path, _)| path.starts_with(MODEL));
+        files.extend(of_model.map(|(path, one)| (path.clone(), one.clone())));
+        files.insert(MODEL.to_owned() + CARD, Written::of(&texts.card));
+        announce(study.store, &before, &files)?;
+        refresh_card(&model, &texts.card, &before)?;
     } else if with_model {
         if is_same {
             screen::say(&format!(
@@ -126,36 +141,56 @@ pub(super) fn write(
         let export = Export::begin(&model)?;
         let made = fill(study, &export, documents, &texts.card)?;
         prove(study, true)?;
-        if !model.exists() || is_ours(&model, &written, &made)? {
+        files.extend(made.into_iter().map(|(name, one)| (MODEL.to_owned() + &name, one)));
+        announce(study.store, &before, &files)?;
+        if !model.exists() || is_ours(&model, &before, &files)? {
             export.publish()?;
         } else {
-            move_aside(&model)?;
+            move_aside(&model, if before.files.is_empty() { UNKNOWN } else { CHANGED })?;
             export.publish_new()?;
         }
-        files.extend(made.into_iter().map(|(name, one)| (format!("model/{name}"), one)));
     } else {
         prove(study, scored_now > 0)?;
+        announce(study.store, &before, &files)?;
     }
-    for (name, text) in [("best.yaml", &texts.recipe), ("result.json", &texts.result)] {
-        replace(&directory.join(name), text, known.get(name))?;
-        files.insert(name.to_owned(), Written::of(text));
+    for (name, text) in texts_now {
+        replace(
+            &directory.join(name),
+            text,
+            [&before.files, &before.next].into_iter().filter_map(|all| all.get(name)),
+        )?;
     }
     // Last: if something stops us before, what is there is what is written again.
-    let goals = study.objective.goals();
-    let answer = Answer { budget: study.search.budget.value, reported: reported(goals), recipe, files };
-    if answer != before {
+    let answered = Answered { budget: study.search.budget.value, reported: reported(study.objective.goals()) };
+    let Answered { budget, reported } = answered.clone();
+    let answer = Answer { budget, reported, recipe, files, next: Files::new() };
+    if study.store.get(ANSWER)?.as_ref() != Some(&answer) {
         study.store.set(&[(ANSWER, &answer)])?;
     }
-    Ok(())
+    Mark::note(study.store.dir(), answered)
 }
 
-/// What is known of the answer that is there: of one that an earlier version wrote, what its study says.
-fn answered(store: &Store) -> Result<Option<Answer>> {
-    if let Some(answer) = store.get(ANSWER)? {
-        return Ok(Some(answer));
+/// Keeps what is about to be written, beside what was: whatever stops us, both are known for ours.
+fn announce(store: &Store, before: &Answer, files: &Files) -> Result<()> {
+    if before.files == *files {
+        return Ok(());
+    }
+    let Answer { budget, reported, recipe, files: known, .. } = before;
+    let (reported, recipe) = (reported.clone(), recipe.clone());
+    store.set(&[(ANSWER, &Answer { budget: *budget, reported, recipe, files: known.clone(), next: files.clone() })])
+}
+
+/// What is known of the answer that is there: by the store, by the mark beside it if that is damaged, or of one that an earlier
+/// version wrote, what its study says.
+fn answered(store: &Store) -> Result<Option<Answered>> {
+    if let Some(Answer { budget, reported, .. }) = known(store)? {
+        return Ok(Some(Answered { budget, reported }));
+    }
+    if let Some(answered) = Mark::read(store.dir())?.and_then(|mark| mark.answer) {
+        return Ok(Some(answered));
     }
     let about = store.get::<Ending>("ending")?.and(store.get::<About>("about")?);
-    Ok(about.map(|about| Answer { budget: about.budget, reported: reported(&about.goals), ..Answer::default() }))
+    Ok(about.map(|about| Answered { budget: about.budget, reported: reported(&about.goals) }))
 }
 
 fn reported(goals: &[Goal]) -> Vec<String> {
@@ -177,7 +212,7 @@ fn prove(study: &Study<'_>, was_used: bool) -> Result<()> {
 }
 
 /// Writes the model with its card and its record; returns what was written, by name.
-fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) -> Result<BTreeMap<String, Written>> {
+fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) -> Result<Files> {
     let recipe = documents.last().expect("the answer is one");
     export.weights(&Merge::plan(recipe, &study.sources.of(recipe))?, &Options::default())?;
     let (synced, outputs) = rayon::join(|| export.sync(), || export.sha256());
@@ -185,7 +220,7 @@ fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) ->
     let inputs = study.hashes.to_vec();
     let provenance = Provenance::new(documents, study.sources, "cpu", export.beside(), inputs, outputs.clone())?;
     let record = provenance.to_json();
-    let mut made = BTreeMap::new();
+    let mut made = Files::new();
     for (name, sha256) in outputs {
         let path = export.beside().join(&name);
         let bytes = fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?.len();
@@ -199,14 +234,20 @@ fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) ->
     Ok(made)
 }
 
+/// The names of an answer's texts, and what those of its model's files begin with.
+const RECIPE: &str = "best.yaml";
+const RESULT: &str = "result.json";
+const MODEL: &str = "model/";
+
 /// The card's name in the directory of a model.
 const CARD: &str = "README.md";
 
 /// Whether a model is there as it was written, but for its card, which people edit.
-fn is_whole(model: &Path, written: &BTreeMap<&str, &Written>) -> Result<bool> {
+fn is_whole(model: &Path, files: &Files) -> Result<bool> {
+    let written: Vec<(&str, &Written)> = of_model(files).collect();
     let time = |name: &str| fs::metadata(model.join(name)).and_then(|found| found.modified()).ok();
     let finished = time(provenance::FILE);
-    for (name, one) in written.iter().filter(|(name, _)| **name != CARD) {
+    for (name, one) in written.iter().filter(|(name, _)| *name != CARD) {
         let path = model.join(name);
         let has_length = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == one.bytes);
         let may_differ = one.bytes <= SMALL || time(name) > finished;
@@ -217,8 +258,13 @@ fn is_whole(model: &Path, written: &BTreeMap<&str, &Written>) -> Result<bool> {
     Ok(!written.is_empty())
 }
 
+/// The files of a model, by their names.
+fn of_model(files: &Files) -> impl Iterator<Item = (&str, &Written)> {
+    files.iter().filter_map(|(path, one)| Some((path.strip_prefix(MODEL)?, one)))
+}
+
 /// Whether all that is in a model's directory was written by this search: as it is known, or as it has just been made again.
-fn is_ours(model: &Path, written: &BTreeMap<&str, &Written>, made: &BTreeMap<String, Written>) -> Result<bool> {
+fn is_ours(model: &Path, before: &Answer, made: &Files) -> Result<bool> {
     let unread = |e: io::Error| Error::io("read", model, &e);
     if !model.is_dir() {
         return Ok(false);
@@ -230,10 +276,12 @@ fn is_ours(model: &Path, written: &BTreeMap<&str, &Written>, made: &BTreeMap<Str
             return Ok(false);
         }
         let now = sha256_of(&path)?;
-        let mut known = [written.get(name.as_str()).copied(), made.get(&name)].into_iter().flatten();
+        let place = MODEL.to_owned() + &name;
+        let mut known = [&before.files, &before.next, made].into_iter().filter_map(|files| files.get(&place));
         // Of an earlier version's card it is not known what it said.
-        let is_card =
-            name == CARD && written.is_empty() && file::read_text(&path).is_ok_and(|text| card::is_of_search(&text));
+        let is_card = name == CARD
+            && before.files.is_empty()
+            && file::read_text(&path).is_ok_and(|text| card::is_of_search(&text));
         if !is_card && known.all(|one| one.sha256 != now) {
             return Ok(false);
         }
@@ -242,14 +290,15 @@ fn is_ours(model: &Path, written: &BTreeMap<&str, &Written>, made: &BTreeMap<Str
 }
 
 /// Gives a model that is whole the card of today, unless somebody has edited the one it has.
-fn refresh_card(model: &Path, card: &str, files: &mut BTreeMap<String, Written>) -> Result<()> {
-    let (path, new) = (model.join(CARD), Written::of(card));
-    let known = files.insert(format!("model/{CARD}"), new.clone());
-    if known.as_ref() == Some(&new) && path.exists() {
+fn refresh_card(model: &Path, card: &str, before: &Answer) -> Result<()> {
+    let (path, place) = (model.join(CARD), MODEL.to_owned() + CARD);
+    if before.files.get(&place) == Some(&Written::of(card)) && path.exists() {
         return Ok(());
     }
+    let is_known =
+        |text: &str| [&before.files, &before.next].iter().any(|all| all.get(&place) == Some(&Written::of(text)));
     match file::read_text(&path) {
-        Ok(text) if Some(Written::of(&text)) != known && text != card => {
+        Ok(text) if text != card && !is_known(&text) => {
             screen::say(&format!("note: {} was edited, and is left as it is", path.display()));
             Ok(())
         }
@@ -257,31 +306,46 @@ fn refresh_card(model: &Path, card: &str, files: &mut BTreeMap<String, Written>)
     }
 }
 
-/// Writes a text in the place of the one that is known to have been there, or of one of an earlier version.
-fn replace(path: &Path, text: &str, known: Option<&Written>) -> Result<()> {
+/// Writes a text in the place of one of those that are known to have been there.
+fn replace<'a>(path: &Path, text: &str, known: impl IntoIterator<Item = &'a Written>) -> Result<()> {
+    let mut known = known.into_iter().peekable();
+    let why = if known.peek().is_some() { CHANGED } else { UNKNOWN };
     match file::read_text(path) {
         Ok(there) if there == text => return Ok(()),
-        Ok(there) => {
-            let is_ours = known.map_or_else(|| is_of_search(&there), |known| *known == Written::of(&there));
-            if !is_ours {
-                move_aside(path)?;
-            }
-        }
+        Ok(there) if known.any(|one| *one == Written::of(&there)) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => move_aside(path)?,
+        _ => move_aside(path, why)?,
     }
     export::replace_file(path, text)
 }
 
-/// Whether a text is the recipe or the figures of a search, of which nothing else is known.
-fn is_of_search(text: &str) -> bool {
-    let figures =
-        || serde_json::from_str::<serde_json::Value>(text).is_ok_and(|all| all["study"]["recipe"].is_string());
-    text.starts_with("# Found by `evomerge search ") || figures()
+/// What the store of the first of several seeds calls the table of all.
+const TABLE: &str = "table";
+
+/// The table that a study is the first of, as it was written.
+pub(super) fn known_table(store: &Store) -> Result<Vec<Written>> {
+    Ok(store.get(TABLE)?.unwrap_or_default())
 }
 
+/// Writes the table of several studies, the first of which knows it from then on; `earlier` is what another knows of the one that
+/// is there.
+pub(super) fn write_table(store: &Store, earlier: Vec<Written>, path: &Path, text: &str) -> Result<()> {
+    let (known, new) = ([earlier, known_table(store)?].concat(), Written::of(text));
+    let done = known == [new.clone()];
+    if !done {
+        // Of the old and the new one either may be there, whatever stops us.
+        store.set(&[(TABLE, &known.iter().chain([&new]).collect::<Vec<_>>())])?;
+    }
+    replace(path, text, &known)?;
+    if done { Ok(()) } else { store.set(&[(TABLE, &[new])]) }
+}
+
+/// Why something is moved aside.
+const CHANGED: &str = "was not what this search wrote";
+const UNKNOWN: &str = "may not be what this search wrote";
+
 /// Gives what is in the place of something of ours another name.
-fn move_aside(path: &Path) -> Result<()> {
+fn move_aside(path: &Path, why: &str) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut places = (1..1000).map(|number| match number {
         1 => path.with_file_name(format!("{name}.changed")),
@@ -292,6 +356,6 @@ fn move_aside(path: &Path) -> Result<()> {
             .hint("delete those that nobody needs")
     })?;
     fs::rename(path, &aside).map_err(|e| Error::io("move aside", path, &e))?;
-    screen::say(&format!("note: {} was not what this search wrote: it is {} now", path.display(), aside.display()));
+    screen::say(&format!("note: {} {why}: it is {} now", path.display(), aside.display()));
     Ok(())
 }

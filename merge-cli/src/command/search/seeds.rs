@@ -1,6 +1,10 @@
 //! The same study with several seeds: what of a result is the search's, and what is luck.
 
-use super::{Ended, Job, of_seed, place::check_seeds};
+use super::{
+    Ended, Job, of_seed,
+    place::check_seeds,
+    publish::{known_table, write_table},
+};
 use crate::{
     judgement::{Finding, Judgement, TaskJudgement},
     line::Among,
@@ -13,10 +17,16 @@ use evaluator::statistics::Estimate;
 use merge_core::{
     error::{Error, Result},
     evolve::{Entry, Goal},
-    export,
+    file,
     search::Stage,
+    store::Store,
 };
+use serde::Deserialize;
 use serde_json::json;
+use std::{ops::Range, path::Path};
+
+/// The table of all of them.
+const TABLE: &str = "result.json";
 
 /// Runs the study with so many seeds, one after the other, each in a directory of its own; false if interrupted.
 pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
@@ -28,6 +38,10 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
             .hint("begin with a smaller seed")
     })?;
     check_seeds(output)?;
+    let (path, known) = (output.join(TABLE), seeds_of(output));
+    if !job.args.replace {
+        check_replaced(output, &known, &(first..after))?;
+    }
     let mut all: Vec<(u64, Ended)> = Vec::new();
     let mut among = Among::default();
     for seed in first..after {
@@ -48,13 +62,34 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
     } else {
         screen::data(&table);
     }
-    export::replace_file(&output.join("result.json"), &(result + "\n"))?;
+    let store = |seed: u64| Store::open(&of_seed(output, seed).join("study"));
+    let elsewhere = known.first().filter(|seed| **seed != first && of_seed(output, **seed).join("study").is_dir());
+    let earlier = elsewhere.map_or_else(|| Ok(Vec::new()), |seed| known_table(&store(*seed)?))?;
+    write_table(&store(first)?, earlier, &path, &(result + "\n"))?;
     for sentence in sentences(&judgements) {
         screen::say(&format!("verdict: {sentence}"));
     }
     let place = output.display();
     screen::say(&format!("{place}/seed-* hold the studies, {place}/result.json these figures"));
     Ok(true)
+}
+
+/// The seeds of the table that is in a directory; none if it is no table.
+fn seeds_of(output: &Path) -> Vec<u64> {
+    #[derive(Deserialize)]
+    struct Table {
+        seeds: Vec<u64>,
+    }
+    let table = file::read_text(&output.join(TABLE)).ok().and_then(|text| serde_json::from_str(&text).ok());
+    table.map_or_else(Vec::new, |Table { seeds }| seeds)
+}
+
+/// Refuses to put the table of fewer seeds in the place of one that is there.
+fn check_replaced(output: &Path, known: &[u64], seeds: &Range<u64>) -> Result<()> {
+    let Some(seed) = known.iter().find(|seed| !seeds.contains(seed)) else { return Ok(()) };
+    let message = format!("{}: its table has seed {seed}, which is not among these", output.display());
+    let hint = "choose another directory, take all the seeds that it has, or let the table of these take its place with `--replace`";
+    Err(Error::user(message).hint(hint))
 }
 
 /// What the seeds say of the answer together.

@@ -15,6 +15,51 @@ fn a_study_tells_of_itself_afterwards() {
     assert_eq!(ending.finalists, findings.history.finalists);
 }
 
+/// What those tell of it who look at its store, and at what it lets others read.
+fn told(study: &Path) -> [Record; 2] {
+    let record = record(&Store::open(study).expect("a store")).expect("a study");
+    [record, snapshot(study).expect("readable").expect("a study")]
+}
+
+#[test]
+fn generations_of_a_larger_budget_are_kept_and_are_no_part_of_a_smaller_ones_answer() {
+    let mut family = Family::new("cma_es", 440);
+    let study = family.study("study");
+    let most = family.finish(&study, &Fake::new(), 1).history.generations;
+    for (budget, fewer) in [(120, true), (440, false)] {
+        family.file.search.budget.value = budget;
+        let fake = Fake::new();
+        let findings = family.finish(&study, &fake, 1);
+        assert!(fake.seen.lock().unwrap().iter().all(|seen| seen.phase != "evolution"), "all is known");
+        let generations = findings.history.generations;
+        assert_eq!((generations.len() < most.len(), &most[..generations.len()]), (fewer, generations.as_slice()));
+        for record in told(&study) {
+            assert_eq!((record.evolution.as_slice(), record.about.budget), (generations.as_slice(), budget));
+            assert!(record.random.len() <= generations.len());
+        }
+    }
+}
+
+#[test]
+fn a_generation_that_is_gone_is_told_once_when_it_is_there_again() {
+    let family = Family::new("cma_es", 440);
+    let (study, other) = (family.study("study"), family.study("other"));
+    family.finish(&study, &Fake::new(), 1);
+    let names = ["version", "file", "about", "evolution/optimizer", "evolution/generation/0", "evolution/generation/2"];
+    let parts = ["the recipe", "the device", "a file of the models", "the optimizer", "the way of searching"];
+    let store = Store::open(&study).unwrap();
+    let value = |name| (name, store.get::<serde_json::Value>(name).unwrap().expect("it has one"));
+    let values: Vec<_> = names.into_iter().chain(parts).chain(["the seed", "the objective"]).map(value).collect();
+    drop(store);
+    let values: Vec<(&str, &dyn crate::store::Record)> =
+        values.iter().map(|(name, value)| (*name, value as &dyn crate::store::Record)).collect();
+    Store::open(&other).unwrap().set(&values).unwrap();
+    family.finish(&other, &Fake::new(), 1);
+    let [record, told] = told(&other);
+    assert_eq!((record.evolution.len() > 3, told.evolution), (true, record.evolution));
+    assert!(family.contents("other") == family.contents("study"));
+}
+
 #[test]
 fn a_study_is_known_by_its_mark_when_its_store_is_empty() {
     let mut family = Family::new("cma_es", 60);
