@@ -201,6 +201,15 @@ fn configurations_are_compared_by_every_key_that_computes() {
     around("final_logit_softcapping", json!(30), json!(null), "final_logit_softcapping is 30 and null");
     around("logits_scaling", json!(8), json!(16), "logits_scaling is 8 and 16");
     around("what_nobody_knows", json!(8), json!("x"), "what_nobody_knows is 8 and \"x\"");
+    compare(
+        json!({"hidden_act": "relu", "use_parallel_residual": true, "position_embedding_type": "relative_key"}),
+        json!({}),
+        &[
+            (Layer, "hidden_act is \"relu\" and not said"),
+            (Layer, "position_embedding_type is \"relative_key\" and not said"),
+            (Layer, "use_parallel_residual is true and not said"),
+        ],
+    );
     compare(json!({}), json!({"embedding_multiplier": 12}), &[(Around, "embedding_multiplier is not said and 12")]);
     compare(
         json!({"text_config": {"rope_theta": 1e4}, "vision_config": {"hidden_act": "gelu"}}),
@@ -233,6 +242,15 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
         json!({"use_sliding_window": false, "sliding_window": null, "max_window_layers": 70, "layer_types": ["full_attention"]}),
     );
     alike(
+        json!({"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}),
+        json!({"rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [2, 3, 3]}}),
+    );
+    alike(
+        json!({"rope_scaling": {"type": "su", "long_factor": [2]}}),
+        json!({"rope_scaling": {"rope_type": "longrope", "long_factor": [2]}}),
+    );
+    alike(json!({"position_embedding_type": "absolute", "hidden_act": "silu"}), json!({"num_key_value_heads": 2}));
+    alike(
         json!({"rotary_emb_base": 10000, "rotary_pct": 0.25}),
         json!({"rope_theta": 1e4, "partial_rotary_factor": 0.25}),
     );
@@ -249,6 +267,47 @@ fn held(said: Value, tensors: &[(&str, [usize; 2])], becomes: Value, notes: &[&s
     let mut result = config(said);
     assert_eq!(correct(&mut result, &index, "a"), notes);
     assert_eq!(Value::from(result.0), becomes);
+}
+
+#[test]
+fn kinds_whose_layers_compute_otherwise_are_no_one_architecture() {
+    use Effect::{Around, Fatal, Layer};
+    let kinds = |a: &str, b: &str, effect: Effect| {
+        compare(
+            json!({"model_type": a}),
+            json!({"model_type": b}),
+            &[(effect, &format!("model_type is \"{a}\" and \"{b}\""))],
+        );
+    };
+    kinds("gemma", "llama", Fatal);
+    kinds("gemma", "gemma2", Layer);
+    kinds("cohere", "llama", Layer);
+    kinds("llama", "mistral", Around);
+    kinds("qwen2", "qwen2_5_vl_text", Around);
+    kinds("llama", "our_own_llama", Around);
+    compare(json!({"model_type": "evomistral"}), json!({"model_type": "mistral"}), &[]);
+    compare(
+        json!({"model_type": "llava", "text_config": {"model_type": "gemma"}}),
+        json!({"model_type": "llava_next", "text_config": {"model_type": "llama"}}),
+        &[
+            (Fatal, "text_config.model_type is \"gemma\" and \"llama\""),
+            (Around, "model_type is \"llava\" and \"llava_next\""),
+        ],
+    );
+}
+
+#[test]
+fn of_two_blocks_or_lists_what_differs_is_told() {
+    use Effect::Layer;
+    let scaling = |factors: &[f64]| json!({"rope_scaling": {"type": "longrope", "long_factor": factors}});
+    let [mut a, mut b] = [[1.5; 32], [1.5; 32]];
+    (a[31], b[31]) = (2.5, 3.5);
+    compare(scaling(&a), scaling(&b), &[(Layer, "rope_scaling.long_factor[31] is 2.5 and 3.5")]);
+    compare(
+        json!({"rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": 32}}),
+        json!({"rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": 32}}),
+        &[(Layer, "rope_scaling.factor is 2 and 4")],
+    );
 }
 
 #[test]
