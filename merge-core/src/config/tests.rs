@@ -49,6 +49,9 @@ fn what_is_said_of_layers_by_number_is_kept_rewritten_or_refused() {
     becomes(json!({"moe_layer_end_index": 3}), &[0, 1, 2, 3, 3], json!({"moe_layer_end_index": 4}));
     same(json!({"moe_layer_end_index": -1}), &[0, 1, 2, 3, 3]);
 
+    same(json!({"moe_layer_end_index": u64::MAX}), &[0, 1, 2, 3, 3]);
+    becomes(json!({"moe_layer_num_skipped": 1}), &[1, 2, 3], json!({"moe_layer_num_skipped": 0}));
+
     let every = |n: u64| json!({"full_attention_interval": n});
     same(every(2), &[0, 1, 0, 1, 2, 3]);
     same(every(1), &[3, 1, 2]);
@@ -76,6 +79,8 @@ fn what_is_said_of_layers_by_number_is_kept_rewritten_or_refused() {
 
     becomes(json!({"mlp_only_layers": [0, 3]}), &[0, 1, 0, 3], json!({"mlp_only_layers": [0, 2, 3]}));
     becomes(json!({"mlp_only_layers": [0, 1, 2, 3]}), &[0, 1], json!({"mlp_only_layers": [0, 1]}));
+    becomes(json!({"attn_layer_idx": [1, 3]}), &[3, 0, 1], json!({"attn_layer_idx": [0, 2]}));
+    becomes(json!({"attn": {"layers": [1, 3]}}), &[3, 0, 1], json!({"attn": {"layers": [0, 2]}}));
     becomes(json!({"moe_layers_enum": "1,3"}), &[3, 0, 1], json!({"moe_layers_enum": "0,2"}));
     becomes(
         json!({"linear_attn_config": {"kda_layers": [1, 2, 3], "full_attn_layers": [4]}}),
@@ -87,6 +92,8 @@ fn what_is_said_of_layers_by_number_is_kept_rewritten_or_refused() {
     becomes(json!({"block_types": ["r", "r", "a"]}), &[2, 3, 3], json!({"block_types": ["a", "r", "r"]}));
     becomes(json!({"attention_types": [[["g", "l"], 2]]}), &[1, 2], json!({"attention_types": [[["l", "g"], 1]]}));
     becomes(json!({"attention_types": [[["g", "l"], 2]]}), &[0, 1], json!({"attention_types": [[["g", "l"], 1]]}));
+    let types = |times: u64| json!({"attention_types": [[[], 3], [["g", "l"], times]]});
+    becomes(types(u64::MAX), &[1, 2], json!({"attention_types": [[["l", "g"], 1]]}));
     becomes(json!({"per_layer_config": {"3": {"head_dim": 8}}}), &[0, 1], json!({"per_layer_config": {}}));
     becomes(json!({"per_layer_config": ["a", "b", "c", "d"]}), &[0, 3], json!({"per_layer_config": ["a", "d"]}));
     becomes(json!({"pruned_heads": {"1": [7]}}), &[1, 0, 1], json!({"pruned_heads": {"0": [7], "2": [7]}}));
@@ -137,6 +144,21 @@ fn lists_are_stacked_as_layers_are_and_what_they_overrule_is_left_out() {
     let mut deep = nested(4, &["a"; 4]);
     deep["text_config"]["first_k_dense_replace"] = 1.into();
     check(deep, &[1, 0], Err(("text_config.first_k_dense_replace: 1", Some(0))));
+}
+
+#[test]
+fn a_second_count_of_layers_stays_in_step() {
+    let becomes = |said: Value, layers: &[usize], made: Value| check(said, layers, Ok(made));
+    becomes(json!({"num_blocks": 4}), &[0, 1, 2, 3, 3], json!({"num_blocks": 5}));
+    becomes(json!({"num_layers": 8}), &[0, 1, 2], json!({"num_layers": 6}));
+    becomes(json!({"num_layers": 1u64 << 63}), &[0, 1, 2, 3, 0, 1, 2, 3], json!({"num_layers": u64::MAX}));
+    check(json!({"num_layers": 6}), &[0, 1, 2], Err(("num_layers: 6", None)));
+    becomes(json!({"num_layers": 6}), &[0, 1, 2, 2], json!({"num_layers": 6}));
+    // Another's count beside the language model's.
+    let nested = |n: usize| json!({"num_layers": 8, "text_config": {"num_hidden_layers": n}});
+    becomes(nested(4), &[1, 1], nested(2));
+    let endless = || json!({"num_nextn_predict_layers": u64::MAX, "layer_types": ["a", "b"]});
+    becomes(endless(), &[1, 1], endless());
 }
 
 /// `num_layers` and `num_hidden_layers` are then the encoder's, which nobody has moved.
@@ -222,54 +244,6 @@ fn configurations_are_compared_by_every_key_that_computes() {
 }
 
 #[test]
-fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
-    let alike = |a: Value, b: Value| compare(a, b, &[]);
-    alike(
-        json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2}, "torch_dtype": "float16", "bos_token_id": 1}),
-        json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2}, "dtype": "float32", "bos_token_id": 7}),
-    );
-    alike(
-        json!({"rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}, "transformers_version": "5"}),
-        json!({"rope_scaling": null, "_name_or_path": "x", "use_cache": false}),
-    );
-    alike(
-        json!({"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6}),
-        json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6, "rope_type": "default"},
-            "sliding_attention": {"rope_theta": 1e4}}, "layer_types": ["sliding_attention", "full_attention"]}),
-    );
-    alike(
-        json!({"use_sliding_window": false, "sliding_window": 32768, "max_window_layers": 28}),
-        json!({"use_sliding_window": false, "sliding_window": null, "max_window_layers": 70, "layer_types": ["full_attention"]}),
-    );
-    alike(
-        json!({"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}),
-        json!({"rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [2, 3, 3]}}),
-    );
-    alike(
-        json!({"rope_scaling": {"type": "su", "long_factor": [2]}}),
-        json!({"rope_scaling": {"rope_type": "longrope", "long_factor": [2]}}),
-    );
-    alike(json!({"position_embedding_type": "absolute", "hidden_act": "silu"}), json!({"num_key_value_heads": 2}));
-    alike(
-        json!({"rotary_emb_base": 10000, "rotary_pct": 0.25}),
-        json!({"rope_theta": 1e4, "partial_rotary_factor": 0.25}),
-    );
-    alike(json!({"attention_bias": false, "pretraining_tp": 1}), json!({"attention_dropout": 0.1, "head_dim": 32}));
-    alike(json!({"head_dim": null, "mlp_bias": null}), json!({"head_dim": 128, "mlp_bias": false}));
-    alike(json!({"vocab_size": 32, "num_hidden_layers": 2}), json!({"vocab_size": 33, "num_hidden_layers": 4}));
-}
-
-/// A configuration, tensors and their shapes; what it becomes, and what is told.
-#[expect(clippy::needless_pass_by_value, reason = "calls write the JSON where they stand")]
-fn held(said: Value, tensors: &[(&str, [usize; 2])], becomes: Value, notes: &[&str]) {
-    let meta = |shape: &[usize; 2]| Meta { dtype: Dtype::F32, shape: shape.to_vec() };
-    let index = tensors.iter().map(|(name, shape)| ((*name).to_owned(), meta(shape))).collect();
-    let mut result = config(said);
-    assert_eq!(correct(&mut result, &index, "a"), notes);
-    assert_eq!(Value::from(result.0), becomes);
-}
-
-#[test]
 fn kinds_whose_layers_compute_otherwise_are_no_one_architecture() {
     use Effect::{Around, Fatal, Layer};
     let kinds = |a: &str, b: &str, effect: Effect| {
@@ -308,6 +282,54 @@ fn of_two_blocks_or_lists_what_differs_is_told() {
         json!({"rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": 32}}),
         &[(Layer, "rope_scaling.factor is 2 and 4")],
     );
+}
+
+#[test]
+fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
+    let alike = |a: Value, b: Value| compare(a, b, &[]);
+    alike(
+        json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2}, "torch_dtype": "float16", "bos_token_id": 1}),
+        json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2}, "dtype": "float32", "bos_token_id": 7}),
+    );
+    alike(
+        json!({"rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}, "transformers_version": "5"}),
+        json!({"rope_scaling": null, "_name_or_path": "x", "use_cache": false}),
+    );
+    alike(
+        json!({"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6}),
+        json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6, "rope_type": "default"},
+            "sliding_attention": {"rope_theta": 1e4}}, "layer_types": ["sliding_attention", "full_attention"]}),
+    );
+    alike(
+        json!({"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}),
+        json!({"rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [2, 3, 3]}}),
+    );
+    alike(
+        json!({"rope_scaling": {"type": "su", "long_factor": [2]}}),
+        json!({"rope_scaling": {"rope_type": "longrope", "long_factor": [2]}}),
+    );
+    alike(json!({"position_embedding_type": "absolute", "hidden_act": "silu"}), json!({"num_key_value_heads": 2}));
+    alike(
+        json!({"use_sliding_window": false, "sliding_window": 32768, "max_window_layers": 28}),
+        json!({"use_sliding_window": false, "sliding_window": null, "max_window_layers": 70, "layer_types": ["full_attention"]}),
+    );
+    alike(
+        json!({"rotary_emb_base": 10000, "rotary_pct": 0.25}),
+        json!({"rope_theta": 1e4, "partial_rotary_factor": 0.25}),
+    );
+    alike(json!({"attention_bias": false, "pretraining_tp": 1}), json!({"attention_dropout": 0.1, "head_dim": 32}));
+    alike(json!({"head_dim": null, "mlp_bias": null}), json!({"head_dim": 128, "mlp_bias": false}));
+    alike(json!({"vocab_size": 32, "num_hidden_layers": 2}), json!({"vocab_size": 33, "num_hidden_layers": 4}));
+}
+
+/// A configuration, tensors and their shapes; what it becomes, and what is told.
+#[expect(clippy::needless_pass_by_value, reason = "calls write the JSON where they stand")]
+fn held(said: Value, tensors: &[(&str, [usize; 2])], becomes: Value, notes: &[&str]) {
+    let meta = |shape: &[usize; 2]| Meta { dtype: Dtype::F32, shape: shape.to_vec() };
+    let index = tensors.iter().map(|(name, shape)| ((*name).to_owned(), meta(shape))).collect();
+    let mut result = config(said);
+    assert_eq!(correct(&mut result, &index, "a"), notes);
+    assert_eq!(Value::from(result.0), becomes);
 }
 
 #[test]
