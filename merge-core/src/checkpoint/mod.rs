@@ -88,7 +88,7 @@ impl Checkpoint {
         if opened.places.is_empty() {
             return Err(Error::user(format!("{}: no tensor in it", path.display())));
         }
-        let note = scales::resolve(&mut opened.places, &mut opened.config).map_err(|e| e.at(path.display()))?;
+        let note = scales::resolve(&mut opened.places, &mut opened.config.0).map_err(|e| e.at(path.display()))?;
         opened.notes.extend(note.map(|note| format!("{}: {note}", path.display())));
         opened.leave_out_tied_head()?;
         opened.index = opened.places.iter().map(|(name, place)| (name.clone(), place.meta())).collect();
