@@ -256,6 +256,35 @@ fn a_head_that_is_the_embedding_is_not_shown_beside_it() {
 }
 
 #[test]
+fn a_tied_head_is_left_out_by_whatever_name() {
+    let stored: [Zeros<'_>; 4] = [
+        ("audio.embed_tokens.weight", Dtype::F32, &[4, 2]),
+        ("audio.output.weight", Dtype::F32, &[2]),
+        ("language_model.lm_head.weight", Dtype::F32, &[4, 2]),
+        ("language_model.model.embed_tokens.weight", Dtype::F32, &[4, 2]),
+    ];
+    let check = |config: Value, expected: bool| {
+        let opened = Checkpoint::open(model(&config, &stored).path()).unwrap();
+        assert_eq!(names(&opened).len(), 3 + usize::from(!expected), "{config}");
+        assert_eq!(opened.config().tied().unwrap(), expected, "{config}");
+        opened
+    };
+    check(json!({ "tie_word_embeddings": true }), true);
+    check(json!({ "text_config": { "tie_word_embeddings": true } }), true);
+    check(json!({ "tie_word_embeddings": false }), false);
+    // Where it says both, it says one afterwards.
+    let both = check(json!({ "tie_word_embeddings": false, "text_config": { "tie_word_embeddings": true } }), true);
+    assert_eq!(both.config().0["tie_word_embeddings"], true);
+
+    let other: [Zeros<'_>; 2] = [("language_model.lm_head.weight", Dtype::F32, &[5, 2]), stored[3]];
+    let tied = json!({ "text_config": { "tie_word_embeddings": true } });
+    let what = "config.json ties the output head to the embedding, but `language_model.lm_head.weight` differs from `language_model.model.embed_tokens.weight`";
+    refused(model(&tied, &other).path(), what);
+    let both = json!({ "tie_word_embeddings": false, "text_config": { "tie_word_embeddings": true } });
+    assert_eq!(names(&Checkpoint::open(model(&both, &other).path()).unwrap()).len(), 2, "nobody knows which is meant");
+}
+
+#[test]
 fn what_is_left_of_a_quantisation_is_taken_away_wherever_it_is() {
     let config = json!({ "llm_config": { "quantization_config": { "quant_method": "gptq" }, "x": 1 } });
     let opened = Checkpoint::open(model(&config, &[("a.weight", Dtype::F32, &[2])]).path()).unwrap();
