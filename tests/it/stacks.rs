@@ -282,3 +282,23 @@ fn a_language_model_that_leaves_its_count_to_its_class_is_sliced() {
     assert_eq!(made["text_config"], json!({"model_type": "llama", "num_hidden_layers": 6}));
     assert_eq!(made["vision_config"], config["vision_config"]);
 }
+
+#[test]
+fn what_predicts_further_ahead_and_only_one_model_has_is_left_out() {
+    let dir = Dir::new();
+    let config = |types: &[&str], ahead: usize| json!({"model_type": "x", "num_hidden_layers": 2, "layer_types": types, "num_nextn_predict_layers": ahead});
+    model(
+        &dir,
+        "a",
+        &config(&["a", "b", "b"], 1),
+        &[("model.layers.", 3, 4)],
+        &[ENDS, &["mtp.fc.weight"]].concat(),
+        0.0,
+    );
+    model(&dir, "b", &config(&["a", "b", "b"], 1), &[("model.layers.", 2, 4)], ENDS, 0.0);
+    let said = merge(&dir, "average", AVERAGE);
+    let told = "`model.layers.2.t0.weight` and 4 more of `a` left out of the result: they predict tokens further ahead, and `b` has none of them";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+    assert_eq!(json(&dir.path("average/config.json")), config(&["a", "b"], 0));
+    assert!(tensors(&dir.path("average")).keys().eq(tensors(&dir.path("b")).keys()));
+}
