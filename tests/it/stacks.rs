@@ -208,6 +208,12 @@ fn more_layers_counted_than_there_are_and_layers_in_several_lists_are_refused() 
     let hint = "one of the two counts wrongly: correct it in its config.json";
     assert_eq!(refusal(&dir, AVERAGE), (error.to_owned(), hint.to_owned()));
 
+    // A base that is not listed brings all its layers.
+    let dir = pair(&json!({}), &json!({}));
+    model(&dir, "base", &json!({"num_hidden_layers": 3}), &[("model.layers.", 3, 4)], ENDS, 0.0);
+    let (error, _) = refusal(&dir, &AVERAGE.replace("linear", "task_arithmetic\nbase_model: base"));
+    assert_eq!(error, "refused.yaml:2:13: a lacks `model.layers.2.t0.weight` and 3 more, which base has");
+
     let dir = Dir::new();
     for name in ["a", "b"] {
         model(&dir, name, &json!({"n_layers": 2}), &[("attentions.", 2, 4), ("ffns.", 2, 2)], &["embed.weight"], 0.0);
