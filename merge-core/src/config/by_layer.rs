@@ -10,6 +10,7 @@ use super::{
 };
 use crate::weights::Config;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A layer of the result: whose configuration speaks of it, and under which number.
 #[derive(Clone, Copy)]
@@ -123,7 +124,7 @@ pub(super) fn is_no_list_of_layers(key: &str) -> bool {
 impl LayerKey {
     /// Holds one key against the layers of the result: leaves it, rewrites it, or says what would be untrue.
     fn hold(&self, block: &mut Map<String, Value>, stack: &Restacked<'_>) -> Result<(), Untrue> {
-        let value = self.value(block, stack.kinds);
+        let value = self.value(block, stack.kinds).into_owned();
         // What each layer is, as the model it comes from says; as the donor does, if that says nothing.
         let was = |own: &OwnLayer<'_>| {
             let block = if self.lookup(own.block).is_some() { own.block } else { stack.donors };
@@ -161,13 +162,15 @@ impl LayerKey {
     }
 
     /// What is written, or what models of these kinds take without; null where it has no effect.
-    fn value(&self, block: &Map<String, Value>, kinds: &[&str]) -> Value {
+    fn value<'b>(&self, block: &'b Map<String, Value>, kinds: &[&str]) -> Cow<'b, Value> {
         if !self.needs.is_empty() && block.get(self.needs).is_none_or(is_nothing) {
-            return Value::Null;
+            return Cow::Owned(Value::Null);
         }
-        let of_kind = || self.kinds.iter().find(|(kind, _)| kinds.contains(kind)).map(|(_, value)| Value::from(*value));
-        let value = self.lookup(block).cloned().or_else(of_kind);
-        value.filter(|value| !is_nothing(value)).unwrap_or_default()
+        let of_kind = || {
+            self.kinds.iter().find(|(kind, _)| kinds.contains(kind)).map(|(_, value)| Cow::Owned(Value::from(*value)))
+        };
+        let value = self.lookup(block).map(Cow::Borrowed).or_else(of_kind);
+        value.filter(|value| !is_nothing(value)).unwrap_or(Cow::Owned(Value::Null))
     }
 
     fn lookup<'b>(&self, block: &'b Map<String, Value>) -> Option<&'b Value> {

@@ -90,11 +90,12 @@ impl<'m> Stacking<'m> {
                 format!("{}: config.json has no key for its {count} layers", self.models[self.donor].1.place());
             return Err(Error::user(message).hint("`num_hidden_layers`, or another spelling of it, is expected"));
         }
-        let was = config.clone();
+        let most = self.layers.iter().map(Vec::len).max().unwrap_or(0);
+        let was = if most > 1 { config.clone() } else { Config::default() };
         let origins = self.origins(|layers| layers[0]);
         restack(config, count, &origins).map_err(|untrue| self.refusal(&untrue))?;
         let mut notes = Vec::new();
-        for position in 1..self.layers.iter().map(Vec::len).max().unwrap_or(0) {
+        for position in 1..most {
             // Layers of other numbers are other layers.
             if let Some(untrue) = self.apart(config, &was, position, |first, other| first.1 != other.1) {
                 return Err(self.mixed(&untrue, position));
