@@ -1,10 +1,11 @@
 //! What checkpoints store beside parameters: tensors that a loader computes itself, whatever is stored.
 //!
 //! Older checkpoints have them and newer ones of the same architecture don't. Where all models have one alike it is merged by its
-//! name, as ever; else none of the models has it.
+//! name, as ever; else none of the models has it. So it is with what predicts tokens further ahead, which training leaves out.
 
 use crate::{
     error::{Error, Result},
+    names::Layers,
     recipe::Recipe,
     weights::{Config, Elements, Index, Meta, Weights},
 };
@@ -49,6 +50,7 @@ type Models = Vec<(String, Arc<dyn Weights>)>;
 
 /// The models without those computed tensors that not all of the merged ones have alike, and a note for each kind of them.
 pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
+    let (models, note) = settle_ahead(recipe, models);
     let merged = recipe.merged();
     let indices: Vec<&Index> = models
         .iter()
@@ -74,7 +76,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
             }
         }
     }
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = note.into_iter().collect();
     seen.retain(|kind, (models, _)| models.len() < indices.len() || unlike.contains(kind));
     for names in seen.values().map(|(_, names)| names) {
         let first = names.first().expect("one was seen");
@@ -94,16 +96,61 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
         if model.index().keys().all(|name| !left_out.contains(name)) {
             return model;
         }
-        let index = model.index().iter().filter(|(name, _)| !left_out.contains(*name));
-        Arc::new(Without { index: index.map(|(name, meta)| (name.clone(), meta.clone())).collect(), model })
+        let config = model.config().clone();
+        Arc::new(Without::new(model, config, |name| left_out.contains(name)))
     };
     (models.into_iter().map(|(name, model)| (name, without(model))).collect(), notes)
+}
+
+/// The models without what predicts tokens further ahead, where some of the merged ones have it and some do not.
+fn settle_ahead(recipe: &Recipe, models: Models) -> (Models, Option<String>) {
+    let merged = recipe.merged();
+    let found: Vec<Option<Layers>> = models
+        .iter()
+        .map(|(name, model)| merged.iter().any(|one| one.as_str() == name).then(|| Layers::of(&**model)))
+        .collect();
+    // Along a path they are all one model's; and which they are, only one count of layers says.
+    let counts: BTreeSet<usize> = found.iter().flatten().map(|layers| layers.count).collect();
+    let is_known = models.iter().all(|(_, model)| !model.config().0.is_empty());
+    if !recipe.path.is_empty() || counts.len() != 1 || !is_known {
+        return (models, None);
+    }
+    let (mut with, mut lacking) = (None, None);
+    for ((name, model), layers) in models.iter().zip(&found) {
+        let Some(layers) = layers else { continue };
+        let tensors: Vec<&String> = model.index().keys().filter(|name| layers.is_ahead(name)).collect();
+        match tensors.first() {
+            Some(first) => with = with.or(Some((name, (*first).clone(), tensors.len() - 1))),
+            None => lacking = lacking.or(Some(name)),
+        }
+    }
+    let (Some((with, first, more)), Some(lacking)) = (with, lacking) else { return (models, None) };
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let note = format!(
+        "`{first}`{more} of `{with}` left out of the result: they predict tokens further ahead, and `{lacking}` has none of them"
+    );
+    let without = |model: Arc<dyn Weights>, layers: Option<Layers>| -> Arc<dyn Weights> {
+        let Some(layers) = layers else { return model };
+        let mut config = model.config().clone();
+        config.leave_out_ahead(layers.count);
+        Arc::new(Without::new(model, config, |name| layers.is_ahead(name)))
+    };
+    let settled = models.into_iter().zip(found).map(|((name, model), layers)| (name, without(model, layers)));
+    (settled.collect(), Some(note))
 }
 
 /// A model of which not all tensors are shown.
 struct Without {
     index: Index,
+    config: Config,
     model: Arc<dyn Weights>,
+}
+
+impl Without {
+    fn new(model: Arc<dyn Weights>, config: Config, is_left_out: impl Fn(&str) -> bool) -> Self {
+        let index = model.index().iter().filter(|(name, _)| !is_left_out(name));
+        Self { index: index.map(|(name, meta)| (name.clone(), meta.clone())).collect(), config, model }
+    }
 }
 
 impl Weights for Without {
@@ -119,7 +166,7 @@ impl Weights for Without {
     }
 
     fn config(&self) -> &Config {
-        self.model.config()
+        &self.config
     }
 
     fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {

@@ -35,7 +35,8 @@ pub(crate) fn settle(
              `true` leaves the heads out",
         ));
     };
-    let head = models.iter().find_map(|(_, model)| head_of(model.index())).unwrap_or("lm_head.weight").to_owned();
+    let head =
+        models.iter().find_map(|(_, model)| head_of(model.index().keys())).unwrap_or("lm_head.weight").to_owned();
     let settled = models.into_iter().zip(tied).map(|((name, model), tied)| {
         if tied == wanted.value {
             return Ok((name, model));
@@ -57,16 +58,21 @@ pub(crate) fn untied(model: Arc<dyn Weights>) -> Result<Arc<dyn Weights>> {
 /// Whether a model's head is its embedding. A model without an embedding has no head to tie.
 pub(crate) fn is_tied(model: &dyn Weights) -> Result<bool> {
     // Some kinds of models leave the key out, and are tied; a model that is none of a language has neither.
-    let said = model.config().flag("tie_word_embeddings").map_err(|e| e.at(model.place()))?;
+    let said = model.config().ties().map_err(|e| e.at(model.place()))?;
     let embeds = !embeddings(model.index()).is_empty();
-    Ok(said.unwrap_or(embeds && !model.config().0.is_empty()) && head_of(model.index()).is_none())
+    let tied = if said.is_empty() { embeds && !model.config().0.is_empty() } else { said.contains(&true) };
+    Ok(tied && head_of(model.index().keys()).is_none())
 }
 
 /// The tensor that is the output head.
-fn head_of(index: &Index) -> Option<&str> {
-    let names = ["lm_head.weight", "embed_out.weight", "output.weight"];
-    let named = |known: &&String| names.iter().any(|name| *known == name || known.ends_with(&format!(".{name}")));
-    index.keys().filter(|name| !is_numbered(name)).find(named).map(String::as_str)
+pub(crate) fn head_of<'n>(mut names: impl Iterator<Item = &'n String>) -> Option<&'n str> {
+    let heads = ["lm_head.weight", "embed_out.weight", "output.weight"];
+    let is_head = |name: &&String| {
+        let named =
+            |head: &&str| name.strip_suffix(*head).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+        heads.iter().any(named) && !is_numbered(name)
+    };
+    names.find(is_head).map(String::as_str)
 }
 
 /// A model with a head that is its embedding, or without the head that it has.
@@ -81,9 +87,9 @@ struct Headed {
 impl Headed {
     fn new(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<Self> {
         let (mut index, mut config) = (model.index().clone(), model.config().clone());
-        config.0.insert("tie_word_embeddings".to_owned(), tie.into());
+        config.tie(tie);
         if tie {
-            let own = head_of(&index).map(str::to_owned);
+            let own = head_of(index.keys()).map(str::to_owned);
             index.retain(|name, _| Some(name) != own.as_ref());
             return Ok(Self { model, index, config, lent: None });
         }

@@ -43,6 +43,13 @@ pub struct Stack {
     pub tensors: usize,
 }
 
+impl Stack {
+    /// Whether it is made of layers, and not of a few tensors with numbers.
+    fn is_of_layers(&self) -> bool {
+        self.tensors >= LEAST_OF_A_LAYER.saturating_mul(self.layers)
+    }
+}
+
 impl Layers {
     /// The layers of a model. One without numbered tensors has none, and an empty prefix.
     pub fn of(model: &dyn Weights) -> Self {
@@ -116,6 +123,12 @@ impl Layers {
         if count > 1 { layer as f64 / (count - 1) as f64 } else { 1.0 }
     }
 
+    /// Whether a tensor is of what predicts tokens further ahead: it is behind the last layer, or called so.
+    pub fn is_ahead(&self, name: &str) -> bool {
+        let is_behind = split(name).is_some_and(|(prefix, layer)| prefix == self.prefix && layer >= self.count);
+        is_behind || name.split(['.', '_']).any(|word| ["mtp", "nextn"].contains(&word))
+    }
+
     /// Whether a tensor belongs to another stack, or is behind the last layer.
     pub fn is_in_other(&self, name: &str) -> bool {
         split(name).is_some() && self.of_tensor(name).is_none()
@@ -124,7 +137,7 @@ impl Layers {
     /// The other stacks that are made of layers, and not of a few tensors with numbers: their prefixes, and how many layers.
     pub fn other_stacks(&self) -> Vec<(&str, usize)> {
         let behind = (self.behind > 0).then_some((self.prefix.as_str(), self.behind));
-        let others = self.others.iter().filter(|(_, stack)| stack.tensors >= LEAST_OF_A_LAYER * stack.layers);
+        let others = self.others.iter().filter(|(_, stack)| stack.is_of_layers());
         behind.into_iter().chain(others.map(|(prefix, stack)| (prefix.as_str(), stack.layers))).collect()
     }
 }
@@ -172,7 +185,7 @@ struct Decoder<'n> {
 }
 
 /// Words in names of what is not the decoder of a language model. (An encoder that is alone is all the same.)
-const ELSE: [&str; 36] = [
+const ELSE: [&str; 37] = [
     "adapter",
     "aligner",
     "apm",
@@ -185,6 +198,7 @@ const ELSE: [&str; 36] = [
     "draft",
     "eagle",
     "encoder",
+    "extractor",
     "flow",
     "image",
     "img",
@@ -211,25 +225,30 @@ const ELSE: [&str; 36] = [
     "whisper",
 ];
 
-/// The stack that has as many layers as the configuration counts, or has them and more behind them: first among those whose
-/// names say nothing of images, sound or encoders. Of several the one with most tensors; if none has so many, that too.
+/// The stack that has as many layers as the configuration counts, or has them and more behind them: first among those that are
+/// made of layers and whose names say nothing of images, sound or encoders. Of several the one with most tensors; if none has
+/// so many, that too.
 fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) -> Option<Decoder<'n>> {
     let words = |prefix: &str| prefix.split(['.', '_']).filter(|word| ELSE.contains(word)).count();
-    let mut ranked: Vec<(usize, &'n str, Stack)> = stacks.iter().map(|(k, v)| (words(k), *k, *v)).collect();
-    ranked.sort_by_key(|(words, _, stack)| (*words, Reverse(stack.tensors)));
+    // How unlike a decoder's: a few convolutions or the parts of a classifier may be as many as there are layers, or more.
+    let unlike = |prefix: &str, stack: &Stack| (!stack.is_of_layers(), words(prefix));
+    let mut ranked: Vec<_> = stacks.iter().map(|(k, v)| (unlike(k, v), *k, *v)).collect();
+    ranked.sort_by_key(|(unlike, _, stack)| (*unlike, Reverse(stack.tensors)));
     for alike in ranked.chunk_by(|(a, ..), (b, ..)| a == b) {
         let chosen = |fits: fn(usize, usize) -> bool| {
             counts.iter().find_map(|said| {
-                let mut fitting =
-                    alike.iter().filter(|(_, _, stack)| fits(stack.layers, said.1)).map(|(_, name, _)| *name);
-                Some((fitting.next()?, said.clone(), fitting.collect()))
+                let (_, prefix, _) = alike.iter().find(|(_, _, stack)| fits(stack.layers, said.1))?;
+                Some((*prefix, said.clone()))
             })
         };
-        let exact: Option<(_, (String, usize), Vec<_>)> = chosen(|layers, count| layers == count);
-        if let Some((prefix, said, rivals)) = exact {
+        if let Some((prefix, said)) = chosen(|layers, count| layers == count) {
+            let is_rival = |(_, other, stack): &&((bool, usize), &'n str, Stack)| {
+                *other != prefix && words(other) == words(prefix) && stack.layers == said.1
+            };
+            let rivals = ranked.iter().filter(is_rival).map(|(_, name, _)| *name).collect();
             return Some(Decoder { prefix, count: said.1, said: Some(said), rivals });
         }
-        if let Some((prefix, said, _)) = chosen(|layers, count| layers > count) {
+        if let Some((prefix, said)) = chosen(|layers, count| layers > count) {
             return Some(Decoder { prefix, count: said.1, said: Some(said), rivals: Vec::new() });
         }
     }

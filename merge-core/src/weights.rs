@@ -134,9 +134,9 @@ impl Config {
         self.get(key, "a text", |v| v.as_str().map(str::to_owned))
     }
 
-    /// Whether the output head is the input embedding (`tie_word_embeddings`).
+    /// Whether the output head is the input embedding (`tie_word_embeddings`), at its top or of the language model.
     pub fn tied(&self) -> Result<bool> {
-        Ok(self.flag("tie_word_embeddings")?.unwrap_or(false))
+        Ok(self.ties()?.contains(&true))
     }
 
     fn get<T>(&self, key: &str, wanted: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {

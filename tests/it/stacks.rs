@@ -208,6 +208,12 @@ fn more_layers_counted_than_there_are_and_layers_in_several_lists_are_refused() 
     let hint = "one of the two counts wrongly: correct it in its config.json";
     assert_eq!(refusal(&dir, AVERAGE), (error.to_owned(), hint.to_owned()));
 
+    // A base that is not listed brings all its layers.
+    let dir = pair(&json!({}), &json!({}));
+    model(&dir, "base", &json!({"num_hidden_layers": 3}), &[("model.layers.", 3, 4)], ENDS, 0.0);
+    let (error, _) = refusal(&dir, &AVERAGE.replace("linear", "task_arithmetic\nbase_model: base"));
+    assert_eq!(error, "refused.yaml:2:13: a lacks `model.layers.2.t0.weight` and 3 more, which base has");
+
     let dir = Dir::new();
     for name in ["a", "b"] {
         model(&dir, name, &json!({"n_layers": 2}), &[("attentions.", 2, 4), ("ffns.", 2, 2)], &["embed.weight"], 0.0);
@@ -227,4 +233,78 @@ fn what_is_said_to_be_quantised_and_is_not_is_merged() {
     assert!(json(&dir.path("average/config.json")).get("quantization_config").is_none());
     let inspected: Value = serde_json::from_str(&dir.run(&["inspect", "a", "--json"]).out).unwrap();
     assert_eq!((&inspected["quantization"], &inspected["notes"]), (&Value::Null, &json!([told])));
+}
+
+#[test]
+fn layers_of_different_kinds_are_not_averaged_without_a_word() {
+    let dir = Dir::new();
+    let kinds = |types: [&str; 4]| json!({"model_type": "llama", "num_hidden_layers": 4, "layer_types": types});
+    let (ours, others) = (["sliding", "full", "sliding", "full"], ["full", "full", "sliding", "full"]);
+    for (name, types) in [("a", ours), ("b", ours), ("c", others)] {
+        model(&dir, name, &kinds(types), &[("model.layers.", 4, 4)], ENDS, 0.0);
+    }
+    let slice = |a: &str, from: [usize; 2], b: &str, to: [usize; 2]| {
+        format!("- sources: [{{model: {a}, layer_range: {from:?}}}, {{model: {b}, layer_range: {to:?}}}]\n")
+    };
+    let slerp = |slices: &str| format!("merge_method: slerp\nbase_model: a\nparameters: {{t: 0.5}}\nslices:\n{slices}");
+    let why = "refused.yaml:5:3: a: config.json: `layer_types` makes layer 0 of a and layer 1 of b of different kinds, which become one layer";
+    let hint = "only layers of one kind can be merged with each other: shift a `layer_range` by whole periods of the pattern, or not at all";
+    let shifted = slerp(&slice("a", [0, 3], "b", [1, 4]));
+    assert_eq!(refusal(&dir, &shifted), (why.to_owned(), hint.to_owned()));
+    merge(&dir, "period", &slerp(&slice("a", [0, 2], "b", [2, 4])));
+    // By the same numbers it may be meant, as it may with `models`.
+    let halves = |a: &str, b: &str| slice(a, [0, 2], b, [0, 2]) + &slice(a, [2, 4], b, [2, 4]);
+    let said = merge(&dir, "noted", &slerp(&halves("a", "c")));
+    assert!(note(&said.err, "layer_types is").is_some(), "{}", said.err);
+    let thirds = slice("a", [0, 1], "a", [0, 1]).replace(", {model: a, layer_range: [0, 1]}", "")
+        + &slice("b", [0, 1], "c", [0, 1]);
+    let said = merge(
+        &dir,
+        "thirds",
+        &format!(
+            "merge_method: linear\nbase_model: a\nfixes: [listed_only]\nparameters: {{weight: 0.5}}\nslices:\n{thirds}"
+        ),
+    );
+    let told = "a: config.json: `layer_types` makes layer 0 of b and layer 0 of c of different kinds, which become one layer, and they are merged all the same";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+
+    let dense = json!({"first_k_dense_replace": 1});
+    let dir = pair(&dense, &dense);
+    let error = refusal(&dir, &slerp(&slice("a", [0, 1], "b", [1, 2]))).0;
+    assert!(error.contains("`first_k_dense_replace"), "{error}");
+}
+
+#[test]
+fn a_language_model_that_leaves_its_count_to_its_class_is_sliced() {
+    let dir = Dir::new();
+    let config = json!({"model_type": "llava", "text_config": {"model_type": "llama"}, "vision_config": {"num_hidden_layers": 3}});
+    let stacks = [("language_model.model.layers.", 4, 4), ("vision_tower.encoder.layers.", 3, 9)];
+    model(&dir, "a", &config, &stacks, &["language_model.model.embed_tokens.weight"], 0.0);
+    let stack = "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [0, 4]}]\n- sources: [{model: a, layer_range: [2, 4]}]\n";
+    let said = merge(&dir, "stacked", stack);
+    let told = "`a`: its layers are the 4 of `language_model.model.layers.`; merged by name, and not counted: 3 of `vision_tower.encoder.layers.`";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+    let made = json(&dir.path("stacked/config.json"));
+    assert_eq!(made["text_config"], json!({"model_type": "llama", "num_hidden_layers": 6}));
+    assert_eq!(made["vision_config"], config["vision_config"]);
+}
+
+#[test]
+fn what_predicts_further_ahead_and_only_one_model_has_is_left_out() {
+    let dir = Dir::new();
+    let config = |types: &[&str], ahead: usize| json!({"model_type": "x", "num_hidden_layers": 2, "layer_types": types, "num_nextn_predict_layers": ahead});
+    model(
+        &dir,
+        "a",
+        &config(&["a", "b", "b"], 1),
+        &[("model.layers.", 3, 4)],
+        &[ENDS, &["mtp.fc.weight"]].concat(),
+        0.0,
+    );
+    model(&dir, "b", &config(&["a", "b", "b"], 1), &[("model.layers.", 2, 4)], ENDS, 0.0);
+    let said = merge(&dir, "average", AVERAGE);
+    let told = "`model.layers.2.t0.weight` and 4 more of `a` left out of the result: they predict tokens further ahead, and `b` has none of them";
+    assert!(note(&said.err, told).is_some(), "{}", said.err);
+    assert_eq!(json(&dir.path("average/config.json")), config(&["a", "b"], 0));
+    assert!(tensors(&dir.path("average")).keys().eq(tensors(&dir.path("b")).keys()));
 }

@@ -72,7 +72,14 @@ fn read_config(dir: &Path) -> Result<Config> {
         Ok(bytes) => python_json::parse(&bytes)
             .map(Config)
             .map_err(|e| Error::user(format!("{}: not a JSON object: {e}", path.display()))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::read_link(&path) {
+            // Half a cache of a hub.
+            Ok(target) => {
+                let message = format!("{}: leads to {}, which is not there", path.display(), target.display());
+                Err(Error::user(message).hint("download the checkpoint again, and it goes on with what is missing"))
+            }
+            Err(_) => Ok(Config::default()),
+        },
         Err(e) => Err(Error::io("read", &path, &e)),
     }
 }

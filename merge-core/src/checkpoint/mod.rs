@@ -25,7 +25,7 @@ pub(crate) use stamp::Stamp;
 
 use crate::{
     error::{Error, Result},
-    file,
+    file, head,
     weights::{Config, Elements, Index, Meta, Weights},
 };
 use files::{Found, Map};
@@ -88,7 +88,7 @@ impl Checkpoint {
         if opened.places.is_empty() {
             return Err(Error::user(format!("{}: no tensor in it", path.display())));
         }
-        let note = scales::resolve(&mut opened.places, &mut opened.config).map_err(|e| e.at(path.display()))?;
+        let note = scales::resolve(&mut opened.places, &mut opened.config.0).map_err(|e| e.at(path.display()))?;
         opened.notes.extend(note.map(|note| format!("{}: {note}", path.display())));
         opened.leave_out_tied_head()?;
         opened.index = opened.places.iter().map(|(name, place)| (name.clone(), place.meta())).collect();
@@ -166,30 +166,47 @@ impl Checkpoint {
 
     /// Where the configuration ties the head to the embedding and both are stored, the head is left out.
     ///
-    /// Fails if they differ: then some loaders use the head and others don't.
+    /// Fails if they differ: then some loaders use the head and others don't. But where the configuration says both, of a model
+    /// and of the language model in it, they are what they are.
     fn leave_out_tied_head(&mut self) -> Result<()> {
-        const HEAD: &str = "lm_head.weight";
-        if !self.config.tied().map_err(|e| e.at(self.path.display()))? {
+        let said = self.config.ties().map_err(|e| e.at(self.path.display()))?;
+        if !said.contains(&true) {
             return Ok(());
         }
         let embeddings = ["embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight"];
-        let embedding = self.places.iter().find(|(name, _)| embeddings.iter().any(|end| name.ends_with(end)));
-        let (Some(head), Some((name, embedding))) = (self.places.get(HEAD), embedding) else { return Ok(()) };
-        let bytes = |place: &Place| -> Result<Cow<'_, [u8]>> {
-            let bytes = self.bytes_of(place.file, &place.found)?;
-            Ok(if place.found.strides.is_none() { Cow::Borrowed(bytes) } else { place.found.gathered(bytes).into() })
+        let is_embedding = |name: &&String| embeddings.iter().any(|end| name.ends_with(end));
+        // Other things are called `output` too, and are of another size.
+        let shape = |name: &String| &self.places[name].found.meta.shape;
+        let is_of_that_size = |name: &&String| {
+            name.ends_with("lm_head.weight")
+                || self.places.keys().filter(is_embedding).any(|one| shape(one) == shape(name))
         };
-        if head.found.meta != embedding.found.meta || bytes(head)? != bytes(embedding)? {
+        let head = head::head_of(self.places.keys().filter(is_of_that_size)).map(str::to_owned);
+        let Some(head) = head else { return Ok(()) };
+        // Of several, that of the same part of the model.
+        let shared = |name: &&String| name.bytes().zip(head.bytes()).take_while(|(x, y)| x == y).count();
+        let Some(name) = self.places.keys().rev().filter(is_embedding).max_by_key(shared) else { return Ok(()) };
+        let [own, embedding] = [&head, name].map(|name| &self.places[name]);
+        let is_same = own.found.meta == embedding.found.meta && self.stored(own)? == self.stored(embedding)?;
+        if is_same {
+            self.places.remove(&head);
+            self.config.tie(true);
+        } else if !said.contains(&false) {
             let message = format!(
-                "{}: config.json ties the output head to the embedding, but `{HEAD}` differs from `{name}`",
+                "{}: config.json ties the output head to the embedding, but `{head}` differs from `{name}`",
                 self.path.display()
             );
             return Err(Error::user(message).hint(
                 "loaders disagree on what that means: set `tie_word_embeddings` to false in its config.json to keep the head",
             ));
         }
-        self.places.remove(HEAD);
         Ok(())
+    }
+
+    /// A tensor's bytes, row by row.
+    fn stored(&self, place: &Place) -> Result<Cow<'_, [u8]>> {
+        let bytes = self.bytes_of(place.file, &place.found)?;
+        Ok(if place.found.strides.is_none() { Cow::Borrowed(bytes) } else { place.found.gathered(bytes).into() })
     }
 
     fn bytes_of(&self, file: usize, found: &Found) -> Result<&[u8]> {

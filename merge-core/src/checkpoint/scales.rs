@@ -10,7 +10,7 @@ use crate::{
     dtype::Dtype,
     error::{Error, Result},
     vectors::wide,
-    weights::{Config, Elements},
+    weights::Elements,
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -47,8 +47,8 @@ const ACTIVATIONS: [&str; 7] =
 /// floats as they are, it was left over by whoever wrote them; the answer is a note that says so.
 ///
 /// Fails for anything else that is quantised, for factors whose shape fits nothing, and where they lack.
-pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Config) -> Result<Option<String>> {
-    let quantisation = take_quantisation(&mut config.0);
+pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Map<String, Value>) -> Result<Option<String>> {
+    let quantisation = take_quantisation(config);
     let quantisation = quantisation.as_ref();
     let is_left_over = !places.values().any(|place| may_be_quantised(place.found.meta.dtype));
     if let Some(method) = quantisation.map(method)
@@ -56,6 +56,12 @@ pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Config)
         && !is_left_over
     {
         return Err(Error::user(format!("config.json: quantised by `{method}`")).hint(WANTED));
+    }
+    if let Some(method) = quantisation.filter(|quantisation| is_online(quantisation)).map(method) {
+        let message = format!("config.json: quantised by `{method}` whenever it is used (`quantization_mode: online`)");
+        return Err(Error::user(message).hint(
+            "no merge does that: remove `quantization_config` from its config.json to take the numbers as they are stored",
+        ));
     }
     for (name, place) in &*places {
         let end = name.rsplit('.').next().unwrap_or(name);
@@ -129,15 +135,23 @@ fn is_8_bit_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
 }
 
-/// What a configuration says of how its model is quantised.
+/// What a configuration says of how its model is quantised, or a part of it.
 fn take_quantisation(config: &mut Map<String, Value>) -> Option<Map<String, Value>> {
-    let inner = config.get_mut("text_config").and_then(Value::as_object_mut).and_then(take_quantisation);
     let own = ["quantization_config", "compression_config"].map(|key| config.shift_remove(key));
     let mut own = own.into_iter().flatten().filter_map(|value| match value {
         Value::Object(own) => Some(own),
         _ => None,
     });
-    own.next().or(inner)
+    let own = own.next();
+    // All are taken away, and the outermost is of most tensors.
+    let parts = config.values_mut().filter_map(Value::as_object_mut);
+    let inner = parts.map(take_quantisation).fold(None, Option::or);
+    own.or(inner)
+}
+
+/// Whether plain numbers are rounded by whoever loads them, each time that they are used.
+fn is_online(quantisation: &Map<String, Value>) -> bool {
+    quantisation.get("quantization_mode").and_then(Value::as_str) == Some("online")
 }
 
 fn method(quantisation: &Map<String, Value>) -> &str {

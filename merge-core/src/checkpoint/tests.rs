@@ -137,6 +137,14 @@ fn refuses_what_is_quantised_in_other_ways() {
         let config = json!({ "quantization_config": { "quant_method": method } });
         check(&config, &[("a.weight", Dtype::U8, &[2])], &format!("config.json: quantised by `{method}`"));
     }
+    let online = json!({ "quantization_config": { "quant_method": "bitnet", "quantization_mode": "online" } });
+    check(
+        &online,
+        &[("a.weight", Dtype::BF16, &[2])],
+        "config.json: quantised by `bitnet` whenever it is used (`quantization_mode: online`)",
+    );
+    let inner = json!({ "llm_config": { "quantization_config": { "quant_method": "gptq" } } });
+    check(&inner, &[("a.weight", Dtype::U8, &[2])], "config.json: quantised by `gptq`");
     let inner = json!({ "text_config": { "quantization_config": { "load_in_4bit": true } } });
     check(&inner, &[("a.weight", Dtype::U8, &[2])], "config.json: quantised by `bitsandbytes`");
     check(&json!({}), &[("a.qweight", Dtype::I32, &[2])], "`a.qweight` is part of a quantised tensor");
@@ -245,4 +253,53 @@ fn a_head_that_is_the_embedding_is_not_shown_beside_it() {
         model(&tied, &other).path(),
         "config.json ties the output head to the embedding, but `lm_head.weight` differs from `model.embed_tokens.weight`",
     );
+}
+
+#[test]
+fn a_tied_head_is_left_out_by_whatever_name() {
+    let stored: [Zeros<'_>; 4] = [
+        ("audio.embed_tokens.weight", Dtype::F32, &[4, 2]),
+        ("audio.output.weight", Dtype::F32, &[2]),
+        ("language_model.lm_head.weight", Dtype::F32, &[4, 2]),
+        ("language_model.model.embed_tokens.weight", Dtype::F32, &[4, 2]),
+    ];
+    let check = |config: Value, expected: bool| {
+        let opened = Checkpoint::open(model(&config, &stored).path()).unwrap();
+        assert_eq!(names(&opened).len(), 3 + usize::from(!expected), "{config}");
+        assert_eq!(opened.config().tied().unwrap(), expected, "{config}");
+        opened
+    };
+    check(json!({ "tie_word_embeddings": true }), true);
+    check(json!({ "text_config": { "tie_word_embeddings": true } }), true);
+    check(json!({ "tie_word_embeddings": false }), false);
+    // Where it says both, it says one afterwards.
+    let both = check(json!({ "tie_word_embeddings": false, "text_config": { "tie_word_embeddings": true } }), true);
+    assert_eq!(both.config().0["tie_word_embeddings"], true);
+
+    let other: [Zeros<'_>; 2] = [("language_model.lm_head.weight", Dtype::F32, &[5, 2]), stored[3]];
+    let tied = json!({ "text_config": { "tie_word_embeddings": true } });
+    let what = "config.json ties the output head to the embedding, but `language_model.lm_head.weight` differs from `language_model.model.embed_tokens.weight`";
+    refused(model(&tied, &other).path(), what);
+    let both = json!({ "tie_word_embeddings": false, "text_config": { "tie_word_embeddings": true } });
+    assert_eq!(names(&Checkpoint::open(model(&both, &other).path()).unwrap()).len(), 2, "nobody knows which is meant");
+}
+
+#[test]
+fn what_is_left_of_a_quantisation_is_taken_away_wherever_it_is() {
+    let config = json!({ "llm_config": { "quantization_config": { "quant_method": "gptq" }, "x": 1 } });
+    let opened = Checkpoint::open(model(&config, &[("a.weight", Dtype::F32, &[2])]).path()).unwrap();
+    assert_eq!(Value::from(opened.config().0.clone()), json!({ "llm_config": { "x": 1 } }));
+    assert!(opened.notes().iter().any(|note| note.contains("quantised by `gptq`")), "{:?}", opened.notes());
+}
+
+#[test]
+fn a_configuration_whose_link_leads_nowhere_is_not_none() {
+    let dir = model(&json!({}), &[("a.weight", Dtype::F32, &[2])]);
+    let path = dir.path().join("config.json");
+    fs::remove_file(&path).expect("it is there");
+    assert!(Checkpoint::open(dir.path()).is_ok(), "tensors by name");
+    std::os::unix::fs::symlink("../blobs/gone", &path).expect("a link can be made");
+    let error = Checkpoint::open(dir.path()).err().expect("it is refused");
+    let place = dir.path().display();
+    assert_eq!(error.to_string(), format!("{place}/config.json: leads to ../blobs/gone, which is not there"));
 }

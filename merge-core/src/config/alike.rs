@@ -2,7 +2,7 @@
 //!
 //! Every key is compared, in all blocks, but for those of which [`super::effect`] says that they change nothing.
 
-use super::effect::{Effect, effect, is_by_number, last};
+use super::effect::{Effect, effect, effect_of_kinds, is_by_number, last};
 use crate::{evomistral, weights::Config};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -18,12 +18,25 @@ pub(crate) struct Difference {
 
 /// What two configurations say otherwise, the worst first.
 pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
+    let kind_of = |config: &Config| config.blocks().pop().map(|(prefix, _)| format!("{prefix}model_type"));
+    let kinds = [a, b].map(kind_of);
     let [a, b] = [a, b].map(flat);
     let mut differences = Vec::new();
-    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-        let values = [&a, &b].map(|keys| keys.get(key).cloned());
+    let mut compare = |key: &str, values: [Option<Value>; 2]| {
+        let is_kind = kinds.iter().flatten().any(|kind| kind.as_str() == key);
         if let Some(effect) = effect(key, &values) {
-            differences.push(Difference { effect, key: key.clone(), values });
+            let effect = if is_kind { effect_of_kinds(&values) } else { effect };
+            differences.push(Difference { effect, key: key.to_owned(), values });
+        }
+    };
+    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+        match [&a, &b].map(|keys| keys.get(key)) {
+            [Some(Value::Object(x)), Some(Value::Object(y))] => {
+                for inner in x.keys().chain(y.keys().filter(|inner| !x.contains_key(*inner))) {
+                    compare(&format!("{key}.{inner}"), [x, y].map(|block| block.get(inner).cloned()));
+                }
+            }
+            values => compare(key, values.map(Option::<&Value>::cloned)),
         }
     }
     let is_block = |difference: &Difference| difference.values.iter().flatten().any(Value::is_object);
@@ -40,14 +53,25 @@ pub(crate) fn is_of_single_layers(difference: &Difference) -> bool {
 impl Difference {
     /// `rope_theta is 10000 and 500000`.
     pub(crate) fn both(&self) -> String {
-        let [x, y] = self.values.each_ref().map(|value| shown(value.as_ref()));
-        format!("{} is {x} and {y}", self.key)
+        let (key, [x, y]) = self.shown();
+        format!("{key} is {x} and {y}")
     }
 
     /// `rope_theta is 500000, not 10000`: what the second says, and the first.
     pub(crate) fn not(&self) -> String {
-        let [x, y] = self.values.each_ref().map(|value| shown(value.as_ref()));
-        format!("{} is {y}, not {x}", self.key)
+        let (key, [x, y]) = self.shown();
+        format!("{key} is {y}, not {x}")
+    }
+
+    /// The key and the values; of lists that begin alike, the first entry that is not.
+    fn shown(&self) -> (String, [String; 2]) {
+        let values = self.values.each_ref().map(|value| shown(value.as_ref()));
+        if let ([Some(Value::Array(x)), Some(Value::Array(y))], true) = (&self.values, values[0] == values[1])
+            && let Some(at) = (0..x.len().max(y.len())).find(|at| x.get(*at) != y.get(*at))
+        {
+            return (format!("{}[{at}]", self.key), [x, y].map(|list| shown(list.get(at))));
+        }
+        (self.key.clone(), values)
     }
 }
 
@@ -133,6 +157,12 @@ fn take_rotary(block: &mut Map<String, Value>) -> Map<String, Value> {
         }
         if keys.get("original_max_position_embeddings") == original.as_ref() {
             keys.remove("original_max_position_embeddings");
+        }
+        // As Qwen2-VL and Phi-3 called them first. What mrope has more is beside it.
+        for (first, now) in [("mrope", "default"), ("su", "longrope")] {
+            if let Some(kind) = keys.get_mut("rope_type").filter(|kind| *kind == first) {
+                *kind = now.into();
+            }
         }
         if keys.get("rope_type").is_none_or(|kind| kind == "default") {
             keys.remove("rope_type");

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::weights::Config;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A layer of the result: whose configuration speaks of it, and under which number.
 #[derive(Clone, Copy)]
@@ -35,7 +36,8 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[Origin<'_>])
     let depths = donor.blocks();
     for (depth, (prefix, donors)) in depths.iter().enumerate() {
         // What a kind of model takes for a key that is absent, it takes for the language model.
-        let kinds = if depth + 1 == depths.len() { &kinds[..] } else { &[] };
+        let is_language = depth + 1 == depths.len();
+        let kinds = if is_language { &kinds[..] } else { &[] };
         let own = |(blocks, origin): (&Vec<(String, _)>, &Origin<'_>)| OwnLayer {
             block: blocks.get(depth).map_or(donors, |(_, block)| *block),
             layer: origin.layer,
@@ -43,11 +45,19 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[Origin<'_>])
         let stack = Restacked { kinds, donors, count, layers: blocks.iter().zip(origins).map(own).collect() };
         let (block, counters) = (config.block_mut(depth), language::counters(donors));
         for (key, value) in block.iter_mut() {
-            if counters.contains(&key.as_str()) && value.as_u64() == Some(count as u64) {
-                *value = Value::from(origins.len());
+            if counters.contains(&key.as_str())
+                && let Some(number) = value.as_u64().filter(|number| *number > 0)
+            {
+                match recounted(number, count, origins.len()).filter(|_| is_language || number == count as u64) {
+                    Some(number) => *value = number.into(),
+                    None if is_language && origins.len() != count => {
+                        return Err(Untrue { said: format!("{prefix}{key}: {number}"), layer: None });
+                    }
+                    None => {}
+                }
             } else if let Value::Array(list) = value
                 && count > 1
-                && (list.len() == count || ahead > 0 && list.len() == count + ahead)
+                && (list.len() == count || ahead > 0 && list.len() == count.saturating_add(ahead))
                 && !is_no_list_of_layers(key)
             {
                 // What is behind the last layer stays there.
@@ -66,6 +76,27 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[Origin<'_>])
     Ok(())
 }
 
+/// What a key that counts layers says of another number of them: that number, or the same multiple of it (LongCat-Flash has
+/// two attentions in each of its `num_layers`, and counts them in `num_hidden_layers`).
+fn recounted(number: u64, count: usize, total: usize) -> Option<u64> {
+    let count = count as u64;
+    let is_multiple = number.checked_rem(count) == Some(0);
+    is_multiple.then(|| (number / count).saturating_mul(total as u64))
+}
+
+/// What two configurations of the same layers say otherwise: the key, and the first layer if it has an entry for each.
+pub(super) fn apart(prefix: &str, a: &Map<String, Value>, b: &Map<String, Value>) -> Option<Untrue> {
+    let mut keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+    keys.find_map(|key| match (a.get(key), b.get(key)) {
+        (x, y) if x == y => None,
+        (Some(Value::Object(x)), Some(Value::Object(y))) => apart(&format!("{prefix}{key}."), x, y),
+        (Some(Value::Array(x)), Some(Value::Array(y))) if x.len() == y.len() => {
+            Some(Untrue { said: format!("{prefix}{key}"), layer: x.iter().zip(y).position(|(x, y)| x != y) })
+        }
+        _ => Some(Untrue { said: format!("{prefix}{key}"), layer: None }),
+    })
+}
+
 /// The layers of the result, for one block of its configuration.
 struct Restacked<'m> {
     /// What kinds of model the donor is.
@@ -82,7 +113,8 @@ struct OwnLayer<'m> {
     layer: usize,
 }
 
-fn is_no_list_of_layers(key: &str) -> bool {
+/// Whether the lists of a key have no entry for each layer, however long they are.
+pub(super) fn is_no_list_of_layers(key: &str) -> bool {
     let is_token = ["_token_id", "_token_ids", "_token_index", "_tokens"].iter().any(|end| key.ends_with(end));
     let speaks_of_numbers =
         |known: &LayerKey| known.key == key && !matches!(known.says, Says::Every { .. } | Says::Map);
@@ -92,7 +124,7 @@ fn is_no_list_of_layers(key: &str) -> bool {
 impl LayerKey {
     /// Holds one key against the layers of the result: leaves it, rewrites it, or says what would be untrue.
     fn hold(&self, block: &mut Map<String, Value>, stack: &Restacked<'_>) -> Result<(), Untrue> {
-        let value = self.value(block, stack.kinds);
+        let value = self.value(block, stack.kinds).into_owned();
         // What each layer is, as the model it comes from says; as the donor does, if that says nothing.
         let was = |own: &OwnLayer<'_>| {
             let block = if self.lookup(own.block).is_some() { own.block } else { stack.donors };
@@ -130,13 +162,15 @@ impl LayerKey {
     }
 
     /// What is written, or what models of these kinds take without; null where it has no effect.
-    fn value(&self, block: &Map<String, Value>, kinds: &[&str]) -> Value {
+    fn value<'b>(&self, block: &'b Map<String, Value>, kinds: &[&str]) -> Cow<'b, Value> {
         if !self.needs.is_empty() && block.get(self.needs).is_none_or(is_nothing) {
-            return Value::Null;
+            return Cow::Owned(Value::Null);
         }
-        let of_kind = || self.kinds.iter().find(|(kind, _)| kinds.contains(kind)).map(|(_, value)| Value::from(*value));
-        let value = self.lookup(block).cloned().or_else(of_kind);
-        value.filter(|value| !is_nothing(value)).unwrap_or_default()
+        let of_kind = || {
+            self.kinds.iter().find(|(kind, _)| kinds.contains(kind)).map(|(_, value)| Cow::Owned(Value::from(*value)))
+        };
+        let value = self.lookup(block).map(Cow::Borrowed).or_else(of_kind);
+        value.filter(|value| !is_nothing(value)).unwrap_or(Cow::Owned(Value::Null))
     }
 
     fn lookup<'b>(&self, block: &'b Map<String, Value>) -> Option<&'b Value> {
@@ -174,7 +208,7 @@ impl Says {
         match (self, value) {
             (Self::First { more: 0 } | Self::Numbers { .. }, Value::Null) => false.into(),
             (_, Value::Null) | (Self::Total, _) => Value::Null,
-            (Self::First { more }, _) if number.is_some() => (layer < number.unwrap_or(0) + more).into(),
+            (Self::First { more }, _) if number.is_some() => (layer < number.unwrap_or(0).saturating_add(more)).into(),
             (Self::First { .. }, Value::Array(list)) => (layer < list.len()).into(),
             (Self::Every { ahead }, Value::Number(_)) => {
                 ((layer + ahead).checked_rem(number.unwrap_or(0)) == Some(0)).into()
@@ -193,7 +227,7 @@ impl Says {
             }
             (Self::Numbers { from }, _) => numbers(value).contains(&(layer + from)).into(),
             (Self::Last, _) => (layer + 1 == count).into(),
-            (Self::Repeats, _) => at(&repeated(value), layer),
+            (Self::Repeats, _) => repeated(value, layer),
             (Self::Map, _) => value.get(layer.to_string()).cloned().unwrap_or_default(),
             _ => layer.into(),
         }
@@ -240,11 +274,18 @@ fn numbers(value: &Value) -> Vec<usize> {
     }
 }
 
-/// `[[["global", "local"], 2]]` → global, local, global, local.
-fn repeated(value: &Value) -> Vec<Value> {
-    let group = |group: &Value| {
-        let (list, times) = (group.get(0)?.as_array()?.clone(), group.get(1)?.as_u64()?.min(1 << 16));
-        Some((0..times).flat_map(move |_| list.clone()))
-    };
-    value.as_array().into_iter().flatten().filter_map(group).flatten().take(1 << 16).collect()
+/// One layer's entry: of `[[["global", "local"], 2]]` → global, local, global, local.
+fn repeated(value: &Value, layer: usize) -> Value {
+    let mut left = layer;
+    for group in value.as_array().into_iter().flatten() {
+        let list = group.get(0).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let times =
+            group.get(1).and_then(Value::as_u64).map_or(0, |times| usize::try_from(times).unwrap_or(usize::MAX));
+        let entries = list.len().saturating_mul(times);
+        if left < entries {
+            return list[left % list.len()].clone();
+        }
+        left -= entries;
+    }
+    Value::Null
 }

@@ -25,7 +25,8 @@ pub(super) fn effect(key: &str, values: &[Option<Value>; 2]) -> Option<Effect> {
         return None;
     }
     let is_activation = ACTIVATIONS.contains(&name);
-    let effect = if FATAL.contains(&name) || is_activation {
+    let is_size = SIZES.contains(&name);
+    let effect = if is_size || WAYS.contains(&name) || is_activation {
         Effect::Fatal
     } else if !OF_THE_HEAD.contains(&name) && OF_LAYERS.iter().any(|part| key.contains(part)) {
         Effect::Layer
@@ -41,8 +42,14 @@ pub(super) fn effect(key: &str, values: &[Option<Value>; 2]) -> Option<Effect> {
         [Some(_), Some(_)] => Some(effect),
         // Where one does not say, what the other says may be what both take.
         [Some(said), None] | [None, Some(said)] => {
-            let is_default = name == "rope_theta" && same(said, &10_000.into());
-            (effect != Effect::Fatal && !is_default && !is_usual(said) && !is_by_number(name)).then_some(effect)
+            let is_default = match name {
+                "rope_theta" => same(said, &10_000.into()),
+                "position_embedding_type" => said == "absolute",
+                // Where a size is not said, tensors have that of the model's class.
+                _ => is_size,
+            };
+            let is_told = !is_default && !is_usual(said) && !is_by_number(name);
+            is_told.then_some(effect.max(Effect::Layer))
         }
         [None, None] => None,
     }
@@ -88,14 +95,12 @@ fn is_usual(value: &Value) -> bool {
     }
 }
 
-/// Keys by what it means that they differ. Those that are in no list are around the layers.
-const FATAL: &[&str] = &[
-    "alibi",
+/// Keys of sizes that tensors have in them: another one is fatal. Keys that are in no list are around the layers.
+const SIZES: &[&str] = &[
     "attention_hidden_size",
     "conv_kernel",
     "d_kv",
     "head_dim",
-    "is_decoder",
     "kv_channels",
     "kv_lora_rank",
     "mamba_d_conv",
@@ -109,20 +114,91 @@ const FATAL: &[&str] = &[
     "n_head",
     "n_heads",
     "n_kv_heads",
-    "new_decoder_architecture",
-    "norm_type",
     "num_attention_heads",
     "num_heads",
     "num_key_value_heads",
     "num_kv_heads",
-    "parallel_attn",
-    "position_embedding_type",
     "qk_nope_head_dim",
     "qk_rope_head_dim",
     "ssm_state_size",
-    "use_parallel_residual",
     "v_head_dim",
 ];
+
+/// Keys of how layers are put together, of which tensors show nothing: another one is fatal.
+const WAYS: &[&str] = &[
+    "alibi",
+    "is_decoder",
+    "new_decoder_architecture",
+    "norm_type",
+    "parallel_attn",
+    "position_embedding_type",
+    "use_parallel_residual",
+];
+
+/// Kinds of models whose layers compute alike, but for what other keys say, if their tensors are alike. A kind that is in none
+/// of these is not known; whoever calls a fine-tune by a name of their own knows what it is.
+const ALIKE: &[&[&str]] = &[
+    &[
+        "granite",
+        "llama",
+        "ministral",
+        "mistral",
+        "qwen2",
+        "qwen2_5_omni_text",
+        "qwen2_5_vl",
+        "qwen2_5_vl_text",
+        "qwen2_vl",
+        "qwen2_vl_text",
+    ],
+    &["bert", "camembert", "roberta", "xlm-roberta"],
+    &["cohere"],
+    &["cohere2"],
+    &["deepseek_v2"],
+    &["deepseek_v3", "kimi_k2"],
+    &["gemma"],
+    &["gemma2"],
+    &["gemma3", "gemma3_text"],
+    &["glm"],
+    &["glm4"],
+    &["gpt2"],
+    &["gpt_neox"],
+    &["gptj"],
+    &["minicpm"],
+    &["mixtral"],
+    &["nemotron"],
+    &["olmo"],
+    &["olmo2"],
+    &["opt"],
+    &["phi"],
+    &["phi3", "phi3_v", "phi4mm"],
+    &["qwen2_moe"],
+    &["qwen3", "qwen3_vl_text"],
+    &["qwen3_moe", "qwen3_vl_moe_text"],
+    &["qwen3_next"],
+    &["smollm3"],
+    &["stablelm"],
+    &["starcoder2"],
+];
+
+/// Of these, the kinds whose norms multiply by one more than their weights: the same numbers mean something else.
+const NORMS_FROM_ONE: &[&str] = &["gemma", "gemma2", "gemma3", "gemma3_text", "nemotron", "qwen3_next"];
+
+/// What it means that the kinds of two language models differ.
+pub(super) fn effect_of_kinds(values: &[Option<Value>; 2]) -> Effect {
+    let group = |kind: &Value| ALIKE.iter().position(|kinds| kinds.iter().any(|known| kind == known));
+    let from_one = |kind: &Value| NORMS_FROM_ONE.iter().any(|known| kind == known);
+    let [Some(x), Some(y)] = values else { return Effect::Around };
+    match (group(x), group(y)) {
+        (Some(ours), Some(theirs)) if ours != theirs => {
+            if from_one(x) == from_one(y) {
+                Effect::Layer
+            } else {
+                Effect::Fatal
+            }
+        }
+        _ => Effect::Around,
+    }
+}
 
 /// Spellings of the activation: another one is fatal, but for variants of `gelu`, which differ in the fourth decimal.
 const ACTIVATIONS: &[&str] = &[

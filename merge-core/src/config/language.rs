@@ -1,6 +1,10 @@
 //! Where a configuration speaks of the language model: at its top, or in a block of a model that has more parts.
 
-use crate::weights::Config;
+use super::by_layer::is_no_list_of_layers;
+use crate::{
+    error::{Error, Result},
+    weights::Config,
+};
 use serde_json::{Map, Value};
 
 /// Blocks that hold what is said of a language model, as transformers and models with code of their own nest them.
@@ -21,8 +25,8 @@ const BLOCKS: [&str; 10] = [
 const OF_DECODERS: [&str; 3] = ["num_decoder_layers", "decoder_layers", "decoder_num_hidden_layers"];
 
 /// Keys that count layers.
-const COUNTS: [&str; 6] =
-    ["num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_transformer_layers", "layers"];
+const COUNTS: [&str; 7] =
+    ["num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_transformer_layers", "layers", "num_blocks"];
 
 /// Keys that count layers behind the last one, which predict tokens further ahead.
 const AHEAD: [&str; 3] = ["num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers"];
@@ -64,10 +68,49 @@ impl Config {
         blocks.iter().rev().flat_map(of_block).collect()
     }
 
+    /// What it says of whether the output head is the embedding (`tie_word_embeddings`), at its top and of the language model.
+    pub(crate) fn ties(&self) -> Result<Vec<bool>> {
+        let said = |(prefix, block): (String, &Map<String, Value>)| match block.get("tie_word_embeddings")? {
+            Value::Null => None,
+            Value::Bool(tied) => Some(Ok(*tied)),
+            other => {
+                let message = format!("config.json: {prefix}tie_word_embeddings: {other} is not true or false");
+                Some(Err(Error::user(message)))
+            }
+        };
+        self.blocks().into_iter().filter_map(said).collect()
+    }
+
+    /// Says of a model whose output head is its embedding, or is not, what it is.
+    pub(crate) fn tie(&mut self, tied: bool) {
+        for depth in 0..self.blocks().len() {
+            let block = self.block_mut(depth);
+            if depth == 0 || block.contains_key("tie_word_embeddings") {
+                block.insert("tie_word_embeddings".to_owned(), tied.into());
+            }
+        }
+    }
+
     /// How many layers behind the last one it says that there are.
     pub(crate) fn ahead(&self) -> usize {
         let said = AHEAD.iter().find_map(|key| self.language().get(*key)?.as_u64());
         said.and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
+    }
+
+    /// Says of a model with so many layers that there is none behind the last one.
+    pub(crate) fn leave_out_ahead(&mut self, count: usize) {
+        let (ahead, depth) = (self.ahead(), self.blocks().len() - 1);
+        for (key, value) in self.block_mut(depth).iter_mut() {
+            match value {
+                Value::Number(_) if AHEAD.contains(&key.as_str()) => *value = 0.into(),
+                Value::Array(list)
+                    if ahead > 0 && list.len() == count.saturating_add(ahead) && !is_no_list_of_layers(key) =>
+                {
+                    list.truncate(count);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// What kinds of model it says that this is: the language model's, and the whole's.
@@ -90,6 +133,19 @@ pub(super) fn counters(block: &Map<String, Value>) -> &'static [&'static str] {
     } else {
         &COUNTS
     }
+}
+
+/// Writes how many layers there are into the block of a language model that leaves it to the default of its class; whether it
+/// does. (A plain model says it.)
+pub(super) fn say_count(config: &mut Config, count: usize) -> bool {
+    let depth = config.blocks().len() - 1;
+    let block = config.block_mut(depth);
+    let is_said = COUNTS.iter().chain(&OF_DECODERS).any(|key| block.get(*key).is_some_and(|value| !value.is_null()));
+    let leaves_it_out = depth > 0 && !is_said && !counters(block).is_empty();
+    if leaves_it_out {
+        block.insert(COUNTS[0].to_owned(), count.into());
+    }
+    leaves_it_out
 }
 
 fn inner(block: &Map<String, Value>) -> Option<(&'static str, &Map<String, Value>)> {

@@ -32,7 +32,7 @@ pub(crate) fn of(
     models: &Models,
     donor: usize,
     index: &Index,
-    stacked: &[(usize, usize)],
+    stacked: &[Vec<(usize, usize)>],
 ) -> Result<(Config, Vec<String>)> {
     let model = &models[donor].1;
     let mut config = model.config().clone();
@@ -49,55 +49,144 @@ pub(crate) fn of(
                 *value = Value::from(dtype.name());
             }
         }
-        if let (Some(tie), true) = (recipe.tie_word_embeddings, depth == 0 || block.contains_key("tie_word_embeddings"))
-        {
-            block.insert("tie_word_embeddings".to_owned(), tie.value.into());
-        }
     }
+    if let Some(tie) = recipe.tie_word_embeddings {
+        config.tie(tie.value);
+    }
+    let mut notes = Vec::new();
     if !stacked.is_empty() && !config.0.is_empty() {
-        let count = Layers::of(&**model).count;
-        let counts = |block: &Map<String, Value>| {
-            let counted = |key: &&str| block.get(*key).and_then(Value::as_u64) == Some(count as u64);
-            language::counters(block).iter().any(counted)
-        };
-        if stacked.len() != count && !config.blocks().iter().any(|(_, block)| counts(block)) {
-            let message = format!("{}: config.json has no key for its {count} layers", model.place());
-            return Err(Error::user(message).hint("`num_hidden_layers`, or another spelling of it, is expected"));
-        }
-        let origin = |&(source, layer): &(usize, usize)| Origin { config: models[source].1.config(), layer };
-        let origins: Vec<Origin<'_>> = stacked.iter().map(origin).collect();
-        restack(&mut config, count, &origins)
-            .map_err(|untrue| refusal(&untrue, recipe, models, donor, count, stacked))?;
+        let stacking = Stacking { recipe, models, donor, count: Layers::of(&**model).count, layers: stacked };
+        notes.extend(stacking.describe(&mut config)?);
     }
     if !recipe.path.is_empty() {
         evomistral::configure(&mut config, index.get(evomistral::LAYERS).map(Meta::len));
     }
-    let notes = tensors::correct(&mut config, index, &models[donor].0);
+    notes.extend(tensors::correct(&mut config, index, &models[donor].0));
     Ok((config, notes))
 }
 
-/// The error for a configuration that cannot be made true of the result.
-fn refusal(
-    Untrue { said, layer }: &Untrue,
-    recipe: &Recipe,
-    models: &Models,
+/// Layers that are stacked, of a configuration that has to be made true of them.
+struct Stacking<'m> {
+    recipe: &'m Recipe,
+    models: &'m Models,
+    /// Whose configuration it is, and how many layers that has.
     donor: usize,
     count: usize,
-    stacked: &[(usize, usize)],
-) -> Error {
-    let why = match layer.map(|layer| (layer, stacked[layer])) {
-        Some((layer, (source, number))) => {
-            let place = models[source].1.place();
-            format!("follows from a layer's number, and layer {layer} of the result is layer {number} of {place}")
+    /// The sources and their layers that each layer of the result is made of.
+    layers: &'m [Vec<(usize, usize)>],
+}
+
+impl<'m> Stacking<'m> {
+    /// Makes the donor's configuration that of the stack, and tells what layers of different kinds are averaged.
+    fn describe(&self, config: &mut Config) -> Result<Vec<String>> {
+        let (count, total) = (self.count, self.layers.len());
+        let counts = |block: &Map<String, Value>| {
+            let counted = |key: &&str| block.get(*key).and_then(Value::as_u64) == Some(count as u64);
+            language::counters(block).iter().any(counted)
+        };
+        let is_counted = config.blocks().iter().any(|(_, block)| counts(block));
+        if total != count && !is_counted && !language::say_count(config, count) {
+            let message =
+                format!("{}: config.json has no key for its {count} layers", self.models[self.donor].1.place());
+            return Err(Error::user(message).hint("`num_hidden_layers`, or another spelling of it, is expected"));
         }
-        None => format!("follows from how many layers there are, and the result has {}, not {count}", stacked.len()),
-    };
-    let place = match (recipe.path.is_empty(), recipe.slices.is_empty()) {
-        (false, _) => recipe.path.place,
-        (_, false) => recipe.slices.place,
-        _ => recipe.modules.place,
-    };
-    Error::user(format!("{}: config.json: `{said}` {why}", models[donor].1.place()))
-        .at(place.of(&recipe.file))
-        .hint("config.json would no longer describe the weights: keep these layers where they are, or move whole periods of the pattern")
+        let most = self.layers.iter().map(Vec::len).max().unwrap_or(0);
+        let was = if most > 1 { config.clone() } else { Config::default() };
+        let origins = self.origins(|layers| layers[0]);
+        restack(config, count, &origins).map_err(|untrue| self.refusal(&untrue))?;
+        let mut notes = Vec::new();
+        for position in 1..most {
+            // Layers of other numbers are other layers.
+            if let Some(untrue) = self.apart(config, &was, position, |first, other| first.1 != other.1) {
+                return Err(self.mixed(&untrue, position));
+            }
+            // Layers of one number are alike unless their models are configured otherwise. What the donor's is, was told.
+            let is_third = |first: (usize, usize), other: (usize, usize)| {
+                first.1 == other.1 && first.0 != other.0 && first.0 != self.donor && other.0 != self.donor
+            };
+            if let Some(untrue) = self.apart(config, &was, position, is_third) {
+                let what = self.what(&untrue, position);
+                notes.push(format!("{what}, and they are merged all the same"));
+            }
+        }
+        Ok(notes)
+    }
+
+    /// One of the layers that each layer of the result is made of.
+    fn origins(&self, of: impl Fn(&[(usize, usize)]) -> (usize, usize)) -> Vec<Origin<'m>> {
+        let origin = |layers: &Vec<(usize, usize)>| {
+            let (source, layer) = of(layers);
+            Origin { config: self.models[source].1.config(), layer }
+        };
+        self.layers.iter().map(origin).collect()
+    }
+
+    /// What would be said otherwise if those at a position, where `is_other`, were what the result is described by.
+    fn apart(
+        &self,
+        config: &Config,
+        was: &Config,
+        position: usize,
+        is_other: impl Fn((usize, usize), (usize, usize)) -> bool,
+    ) -> Option<Untrue> {
+        let other = |layers: &[(usize, usize)]| {
+            layers.get(position).copied().filter(|layer| is_other(layers[0], *layer)).unwrap_or(layers[0])
+        };
+        if self.layers.iter().all(|layers| other(layers) == layers[0]) {
+            return None;
+        }
+        let mut described = was.clone();
+        match restack(&mut described, self.count, &self.origins(other)) {
+            Err(untrue) => Some(untrue),
+            Ok(()) => by_layer::apart("", &config.0, &described.0),
+        }
+    }
+
+    /// The error for a configuration that cannot be made true of the result.
+    fn refusal(&self, Untrue { said, layer }: &Untrue) -> Error {
+        let why = match layer {
+            Some(layer) => {
+                let (source, number) = self.layers[*layer][0];
+                let place = self.models[source].1.place();
+                format!("follows from a layer's number, and layer {layer} of the result is layer {number} of {place}")
+            }
+            None => {
+                let (total, count) = (self.layers.len(), self.count);
+                format!("follows from how many layers there are, and the result has {total}, not {count}")
+            }
+        };
+        Error::user(format!("{}: config.json: `{said}` {why}", self.models[self.donor].1.place()))
+            .at(self.place())
+            .hint("config.json would no longer describe the weights: keep these layers where they are, or move whole periods of the pattern")
+    }
+
+    /// The error for layers of different kinds that a slice would merge.
+    fn mixed(&self, untrue: &Untrue, position: usize) -> Error {
+        Error::user(self.what(untrue, position)).at(self.place()).hint(
+            "only layers of one kind can be merged with each other: shift a `layer_range` by whole periods of the pattern, or not at all",
+        )
+    }
+
+    /// Which layers are of different kinds.
+    fn what(&self, Untrue { said, layer }: &Untrue, position: usize) -> String {
+        let donor = self.models[self.donor].1.place();
+        let pair = layer.and_then(|layer| Some((self.layers[layer][0], *self.layers[layer].get(position)?)));
+        let Some(pair) = pair else {
+            return format!("{donor}: config.json: `{said}` does not say the same of all layers that become one");
+        };
+        let [a, b] =
+            <[_; 2]>::from(pair).map(|(source, layer)| format!("layer {layer} of {}", self.models[source].1.place()));
+        format!("{donor}: config.json: `{said}` makes {a} and {b} of different kinds, which become one layer")
+    }
+
+    /// Where the recipe stacks layers.
+    fn place(&self) -> String {
+        let recipe = self.recipe;
+        let place = match (recipe.path.is_empty(), recipe.slices.is_empty()) {
+            (false, _) => recipe.path.place,
+            (_, false) => recipe.slices.place,
+            _ => recipe.modules.place,
+        };
+        place.of(&recipe.file)
+    }
 }

@@ -49,6 +49,9 @@ fn what_is_said_of_layers_by_number_is_kept_rewritten_or_refused() {
     becomes(json!({"moe_layer_end_index": 3}), &[0, 1, 2, 3, 3], json!({"moe_layer_end_index": 4}));
     same(json!({"moe_layer_end_index": -1}), &[0, 1, 2, 3, 3]);
 
+    same(json!({"moe_layer_end_index": u64::MAX}), &[0, 1, 2, 3, 3]);
+    becomes(json!({"moe_layer_num_skipped": 1}), &[1, 2, 3], json!({"moe_layer_num_skipped": 0}));
+
     let every = |n: u64| json!({"full_attention_interval": n});
     same(every(2), &[0, 1, 0, 1, 2, 3]);
     same(every(1), &[3, 1, 2]);
@@ -76,6 +79,8 @@ fn what_is_said_of_layers_by_number_is_kept_rewritten_or_refused() {
 
     becomes(json!({"mlp_only_layers": [0, 3]}), &[0, 1, 0, 3], json!({"mlp_only_layers": [0, 2, 3]}));
     becomes(json!({"mlp_only_layers": [0, 1, 2, 3]}), &[0, 1], json!({"mlp_only_layers": [0, 1]}));
+    becomes(json!({"attn_layer_idx": [1, 3]}), &[3, 0, 1], json!({"attn_layer_idx": [0, 2]}));
+    becomes(json!({"attn": {"layers": [1, 3]}}), &[3, 0, 1], json!({"attn": {"layers": [0, 2]}}));
     becomes(json!({"moe_layers_enum": "1,3"}), &[3, 0, 1], json!({"moe_layers_enum": "0,2"}));
     becomes(
         json!({"linear_attn_config": {"kda_layers": [1, 2, 3], "full_attn_layers": [4]}}),
@@ -87,6 +92,8 @@ fn what_is_said_of_layers_by_number_is_kept_rewritten_or_refused() {
     becomes(json!({"block_types": ["r", "r", "a"]}), &[2, 3, 3], json!({"block_types": ["a", "r", "r"]}));
     becomes(json!({"attention_types": [[["g", "l"], 2]]}), &[1, 2], json!({"attention_types": [[["l", "g"], 1]]}));
     becomes(json!({"attention_types": [[["g", "l"], 2]]}), &[0, 1], json!({"attention_types": [[["g", "l"], 1]]}));
+    let types = |times: u64| json!({"attention_types": [[[], 3], [["g", "l"], times]]});
+    becomes(types(u64::MAX), &[1, 2], json!({"attention_types": [[["l", "g"], 1]]}));
     becomes(json!({"per_layer_config": {"3": {"head_dim": 8}}}), &[0, 1], json!({"per_layer_config": {}}));
     becomes(json!({"per_layer_config": ["a", "b", "c", "d"]}), &[0, 3], json!({"per_layer_config": ["a", "d"]}));
     becomes(json!({"pruned_heads": {"1": [7]}}), &[1, 0, 1], json!({"pruned_heads": {"0": [7], "2": [7]}}));
@@ -137,6 +144,21 @@ fn lists_are_stacked_as_layers_are_and_what_they_overrule_is_left_out() {
     let mut deep = nested(4, &["a"; 4]);
     deep["text_config"]["first_k_dense_replace"] = 1.into();
     check(deep, &[1, 0], Err(("text_config.first_k_dense_replace: 1", Some(0))));
+}
+
+#[test]
+fn a_second_count_of_layers_stays_in_step() {
+    let becomes = |said: Value, layers: &[usize], made: Value| check(said, layers, Ok(made));
+    becomes(json!({"num_blocks": 4}), &[0, 1, 2, 3, 3], json!({"num_blocks": 5}));
+    becomes(json!({"num_layers": 8}), &[0, 1, 2], json!({"num_layers": 6}));
+    becomes(json!({"num_layers": 1u64 << 63}), &[0, 1, 2, 3, 0, 1, 2, 3], json!({"num_layers": u64::MAX}));
+    check(json!({"num_layers": 6}), &[0, 1, 2], Err(("num_layers: 6", None)));
+    becomes(json!({"num_layers": 6}), &[0, 1, 2, 2], json!({"num_layers": 6}));
+    // Another's count beside the language model's.
+    let nested = |n: usize| json!({"num_layers": 8, "text_config": {"num_hidden_layers": n}});
+    becomes(nested(4), &[1, 1], nested(2));
+    let endless = || json!({"num_nextn_predict_layers": u64::MAX, "layer_types": ["a", "b"]});
+    becomes(endless(), &[1, 1], endless());
 }
 
 /// `num_layers` and `num_hidden_layers` are then the encoder's, which nobody has moved.
@@ -201,6 +223,15 @@ fn configurations_are_compared_by_every_key_that_computes() {
     around("final_logit_softcapping", json!(30), json!(null), "final_logit_softcapping is 30 and null");
     around("logits_scaling", json!(8), json!(16), "logits_scaling is 8 and 16");
     around("what_nobody_knows", json!(8), json!("x"), "what_nobody_knows is 8 and \"x\"");
+    compare(
+        json!({"hidden_act": "relu", "use_parallel_residual": true, "position_embedding_type": "relative_key"}),
+        json!({}),
+        &[
+            (Layer, "hidden_act is \"relu\" and not said"),
+            (Layer, "position_embedding_type is \"relative_key\" and not said"),
+            (Layer, "use_parallel_residual is true and not said"),
+        ],
+    );
     compare(json!({}), json!({"embedding_multiplier": 12}), &[(Around, "embedding_multiplier is not said and 12")]);
     compare(
         json!({"text_config": {"rope_theta": 1e4}, "vision_config": {"hidden_act": "gelu"}}),
@@ -209,6 +240,47 @@ fn configurations_are_compared_by_every_key_that_computes() {
             (Fatal, "vision_config.hidden_act is \"gelu\" and \"silu\""),
             (Layer, "text_config.rope_theta is 10000 and 1000000"),
         ],
+    );
+}
+
+#[test]
+fn kinds_whose_layers_compute_otherwise_are_no_one_architecture() {
+    use Effect::{Around, Fatal, Layer};
+    let kinds = |a: &str, b: &str, effect: Effect| {
+        compare(
+            json!({"model_type": a}),
+            json!({"model_type": b}),
+            &[(effect, &format!("model_type is \"{a}\" and \"{b}\""))],
+        );
+    };
+    kinds("gemma", "llama", Fatal);
+    kinds("gemma", "gemma2", Layer);
+    kinds("cohere", "llama", Layer);
+    kinds("llama", "mistral", Around);
+    kinds("qwen2", "qwen2_5_vl_text", Around);
+    kinds("llama", "our_own_llama", Around);
+    compare(json!({"model_type": "evomistral"}), json!({"model_type": "mistral"}), &[]);
+    compare(
+        json!({"model_type": "llava", "text_config": {"model_type": "gemma"}}),
+        json!({"model_type": "llava_next", "text_config": {"model_type": "llama"}}),
+        &[
+            (Fatal, "text_config.model_type is \"gemma\" and \"llama\""),
+            (Around, "model_type is \"llava\" and \"llava_next\""),
+        ],
+    );
+}
+
+#[test]
+fn of_two_blocks_or_lists_what_differs_is_told() {
+    use Effect::Layer;
+    let scaling = |factors: &[f64]| json!({"rope_scaling": {"type": "longrope", "long_factor": factors}});
+    let [mut a, mut b] = [[1.5; 32], [1.5; 32]];
+    (a[31], b[31]) = (2.5, 3.5);
+    compare(scaling(&a), scaling(&b), &[(Layer, "rope_scaling.long_factor[31] is 2.5 and 3.5")]);
+    compare(
+        json!({"rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": 32}}),
+        json!({"rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": 32}}),
+        &[(Layer, "rope_scaling.factor is 2 and 4")],
     );
 }
 
@@ -228,6 +300,15 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
         json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6, "rope_type": "default"},
             "sliding_attention": {"rope_theta": 1e4}}, "layer_types": ["sliding_attention", "full_attention"]}),
     );
+    alike(
+        json!({"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}),
+        json!({"rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [2, 3, 3]}}),
+    );
+    alike(
+        json!({"rope_scaling": {"type": "su", "long_factor": [2]}}),
+        json!({"rope_scaling": {"rope_type": "longrope", "long_factor": [2]}}),
+    );
+    alike(json!({"position_embedding_type": "absolute", "hidden_act": "silu"}), json!({"num_key_value_heads": 2}));
     alike(
         json!({"use_sliding_window": false, "sliding_window": 32768, "max_window_layers": 28}),
         json!({"use_sliding_window": false, "sliding_window": null, "max_window_layers": 70, "layer_types": ["full_attention"]}),

@@ -85,6 +85,10 @@ fn the_layers_are_those_that_the_configuration_counts() {
     check(&both, json!({"num_layers": 6, "num_decoder_layers": 4}), ("decoder.block.", 4, 0));
     check(&both, json!({"num_hidden_layers": 6, "decoder_layers": 4, "encoder_layers": 6}), ("decoder.block.", 4, 0));
     check(&[("bert.encoder.layer.", 3, 16), ("heads.", 2, 2)], count(3), ("bert.encoder.layer.", 3, 0));
+    // A few tensors with higher numbers are no layers with more behind them.
+    check(&[("encoder.layers.", 2, 6), ("feature_extractor.conv_layers.", 7, 1)], count(2), ("encoder.layers.", 2, 0));
+    check(&[("encoder.layers.", 2, 6), ("feature_extractor.conv_layers.", 7, 4)], count(2), ("encoder.layers.", 2, 0));
+    check(&[("bert.encoder.layer.", 2, 16), ("classifier.", 4, 1)], count(2), ("bert.encoder.layer.", 2, 0));
     check(
         &[("text_model.encoder.layers.", 3, 9), ("vision_model.encoder.layers.", 3, 12)],
         json!({"text_config": {"num_hidden_layers": 3}, "vision_config": {"num_hidden_layers": 3}}),
@@ -99,6 +103,8 @@ fn what_fits_nothing_or_too_much_is_kept_to_be_told() {
     let xlm = [("transformer.attentions.", 2, 8), ("transformer.ffns.", 2, 4)];
     let several = check(&xlm, json!({"n_layers": 2}), ("transformer.attentions.", 2, 0));
     assert_eq!(several.rivals, ["transformer.ffns."]);
+    let norms = check(&[("attentions.", 2, 8), ("norms.", 2, 2)], json!({"n_layers": 2}), ("attentions.", 2, 0));
+    assert_eq!(norms.rivals, ["norms."]);
 }
 
 #[test]

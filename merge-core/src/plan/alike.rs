@@ -47,19 +47,26 @@ impl<'r> Planner<'r> {
     /// Compares what the configuration of the result's donor and that of another model say of how layers compute.
     ///
     /// Refuses what no merge makes right; and of layers that stand among those of the donor, all that one configuration
-    /// cannot say of both. The rest may be meant, and becomes a note.
-    pub(super) fn check_config(&mut self, donor: usize, source: usize, meeting: Meeting, place: &str) -> Result<()> {
+    /// cannot say of both. The rest may be meant, and becomes a note. `least` and `most` are the same unless the model meets
+    /// the donor in several slices.
+    pub(super) fn check_config(
+        &mut self,
+        donor: usize,
+        source: usize,
+        [least, most]: [Meeting; 2],
+        place: &str,
+    ) -> Result<()> {
         let [a, b] = [donor, source].map(|source| &self.models[source].1);
-        let is_told = |difference: &Difference| meeting == Meeting::Merged || !is_of_single_layers(difference);
+        let is_told = |difference: &Difference| least == Meeting::Merged || !is_of_single_layers(difference);
         let differences: Vec<Difference> = differences(a.config(), b.config()).into_iter().filter(is_told).collect();
-        let is_refused = |difference: &&Difference| match meeting {
+        let is_refused = |difference: &&Difference| match most {
             Meeting::Merged => difference.effect == Effect::Fatal,
-            Meeting::Stacked => difference.effect <= Effect::Layer,
+            Meeting::Stacked => difference.effect <= Effect::Layer && !is_of_single_layers(difference),
         };
         let refused: Vec<String> = differences.iter().filter(is_refused).map(Difference::both).collect();
         if !refused.is_empty() {
             let what = format!("{} and {}: config.json: {}", a.place(), b.place(), refused.join("; "));
-            return Err(Error::user(what).at(place).hint(match meeting {
+            return Err(Error::user(what).at(place).hint(match most {
                 Meeting::Merged => "the same tensors compute something else in them: only models of one architecture can be merged",
                 Meeting::Stacked => "the result has one config.json for all its layers: only layers that compute alike can stand among each other",
             }));

@@ -58,7 +58,10 @@ impl<'r> Planner<'r> {
                 ));
             }
         }
-        self.plan.notes.extend(note(&donors, &self.models[self.donor].0));
+        let (name, model) = &self.models[self.donor];
+        // A class has a number of its own for a block of a language model that says none.
+        let is_counted = donors.said.is_some() || model.config().blocks().len() > 1;
+        self.plan.notes.extend(is_counted.then(|| note(&donors, name)).flatten());
         Ok(())
     }
 
@@ -66,20 +69,21 @@ impl<'r> Planner<'r> {
     /// whether the language model's layers are in it.
     pub(super) fn check_configs(&mut self, views: &[(Vec<View<'r>>, bool)]) -> Result<()> {
         let donor = self.donor;
-        let mut meetings: BTreeMap<usize, (Meeting, &str)> = BTreeMap::new();
+        let mut meetings: BTreeMap<usize, ([Meeting; 2], &str)> = BTreeMap::new();
         for (views, holds_layers) in views {
             for view in views {
                 let has_donor = view.members.iter().any(|member| member.source == donor);
                 let is_stacked = *holds_layers && views.len() > 1 && !has_donor && !view.members[0].layers.is_empty();
                 let meeting = if is_stacked { Meeting::Stacked } else { Meeting::Merged };
                 for member in view.members.iter().filter(|member| member.source != donor) {
-                    let known = meetings.entry(member.source).or_insert((meeting, &member.place));
-                    known.0 = known.0.max(meeting);
+                    let ([least, most], _) =
+                        meetings.entry(member.source).or_insert(([meeting, meeting], &member.place));
+                    (*least, *most) = (meeting.min(*least), meeting.max(*most));
                 }
             }
         }
-        for (source, (meeting, place)) in meetings {
-            self.check_config(donor, source, meeting, place)?;
+        for (source, (meetings, place)) in meetings {
+            self.check_config(donor, source, meetings, place)?;
         }
         Ok(())
     }
@@ -87,7 +91,7 @@ impl<'r> Planner<'r> {
 
 /// What the user should know of stacks that are no layers of the language model.
 fn note(layers: &Layers, name: &str) -> Option<String> {
-    let (key, _) = layers.said.as_ref()?;
+    let key = layers.said.as_ref().map_or(String::new(), |(key, _)| format!(" ({key})"));
     let other = |(prefix, count): (&str, usize)| {
         if prefix == layers.prefix {
             format!("{count} behind the last of them")
@@ -99,7 +103,7 @@ fn note(layers: &Layers, name: &str) -> Option<String> {
     let (count, prefix) = (layers.count, &layers.prefix);
     (!others.is_empty()).then(|| {
         format!(
-            "`{name}`: its layers are the {count} of `{prefix}` ({key}); merged by name, and not counted: {}",
+            "`{name}`: its layers are the {count} of `{prefix}`{key}; merged by name, and not counted: {}",
             others.join(", ")
         )
     })

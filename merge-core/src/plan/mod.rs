@@ -36,8 +36,9 @@ use std::{
 pub(crate) struct Plan {
     pub(crate) index: Index,
     pub(crate) jobs: BTreeMap<String, Job>,
-    /// The source and the layer that each layer of the result has its place in `config.json` from; of the main stack.
-    pub(crate) stacked: Vec<(usize, usize)>,
+    /// The sources and their layers that each layer of the result is made of, of the main stack. `config.json` says of it what
+    /// it says of the first.
+    pub(crate) stacked: Vec<Vec<(usize, usize)>>,
     /// What computes the same without any tensor being made, if something does.
     pub(crate) path: Option<Planned>,
     /// What the user should know.
@@ -147,14 +148,12 @@ impl<'r> Planner<'r> {
                 let layers = 0..self.layers(source, names).count;
                 Member { source, layers, own: Some(&model.parameters), place: self.place(&model.model) }
             });
-            let method = &recipe.merge_method;
-            return Ok(vec![self.view(
-                sources,
-                method,
-                recipe.base_model.as_ref(),
-                members.collect(),
-                levels.to_vec(),
-            )?]);
+            let (method, base) = (&recipe.merge_method, recipe.base_model.as_ref());
+            let mut view = self.view(sources, method, base, members.collect(), levels.to_vec())?;
+            for member in view.members.iter_mut().filter(|member| member.own.is_none()) {
+                member.layers = 0..self.layers(member.source, names).count;
+            }
+            return Ok(vec![view]);
         }
         let view = |slice: &'r Slice| {
             let members = slice.sources.iter().map(|one| {
@@ -283,8 +282,10 @@ impl<'r> Planner<'r> {
                 self.tensor(view, output, &inputs, t)?;
             }
             if is_main {
-                let source = view.members[0].source;
-                self.plan.stacked.extend(view.members[0].layers.clone().map(|layer| (source, layer)));
+                let of = |layer: usize| {
+                    view.members.iter().map(|member| (member.source, member.layers.start + layer)).collect()
+                };
+                self.plan.stacked.extend((0..count).map(of));
             }
             below += count;
         }
@@ -294,7 +295,7 @@ impl<'r> Planner<'r> {
     /// Whether views are slices, and not all layers of models.
     fn is_stacked(&self, views: &[View<'r>]) -> bool {
         let all = |member: &Member<'_>| member.layers == (0..self.layers(member.source, &|_| true).count);
-        views.len() > 1 || !all(&views[0].members[0])
+        views.len() > 1 || !views[0].members.iter().all(all)
     }
 
     /// Plans one tensor of a view, at depth `t`.

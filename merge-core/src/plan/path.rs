@@ -82,7 +82,7 @@ impl<'r> Planner<'r> {
                     .at(place)
                     .hint("a path goes through layers of one architecture and size"));
             }
-            self.check_config(base, leg.source, Meeting::Stacked, &place)?;
+            self.check_config(base, leg.source, [Meeting::Stacked; 2], &place)?;
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl<'r> Planner<'r> {
                 self.passed(output, leg.source, tensor, if fold::adds(rest) { gain } else { 1.0 });
             }
             hops.push((leg.source, leg.layer, gain));
-            self.plan.stacked.push((leg.source, leg.layer));
+            self.plan.stacked.push(vec![(leg.source, leg.layer)]);
         }
         self.plan.path = Some(Planned { outside: base, scale: first, hops });
         Ok(())
@@ -147,10 +147,10 @@ impl<'r> Planner<'r> {
         let (mut numbers, mut scales) = (Vec::new(), Vec::new());
         for leg in legs {
             let layer = (leg.source, leg.layer);
-            let known = self.plan.stacked.iter().position(|known| *known == layer);
+            let known = self.plan.stacked.iter().position(|known| known[..] == [layer]);
             let number = known.unwrap_or(self.plan.stacked.len());
             if known.is_none() {
-                self.plan.stacked.push(layer);
+                self.plan.stacked.push(vec![layer]);
             }
             numbers.extend((number as i64).to_le_bytes());
             scales.extend((leg.scale as f32).to_le_bytes());
@@ -159,7 +159,8 @@ impl<'r> Planner<'r> {
             self.passed(layers.outside(tensor, self.plan.stacked.len()), base, tensor, 1.0);
         }
         let tensors = self.by_layer(legs);
-        for (number, (source, layer)) in self.plan.stacked.clone().into_iter().enumerate() {
+        for (number, of) in self.plan.stacked.clone().into_iter().enumerate() {
+            let (source, layer) = of[0];
             for (rest, tensor) in &tensors[&(source, layer)] {
                 self.passed(format!("{}{number}{rest}", layers.prefix), source, tensor, 1.0);
             }
