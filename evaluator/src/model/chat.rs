@@ -41,8 +41,6 @@ struct Template {
 }
 
 const NAME: &str = "chat_template";
-/// Spaces that an indented JSON may have for each level.
-const WIDEST: usize = 64;
 
 impl Conversation {
     /// By the template of a model, with what the system says before everything.
@@ -149,8 +147,8 @@ fn without_generation(template: &str) -> String {
 #[expect(clippy::needless_pass_by_value, reason = "minijinja passes the options so")]
 fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
-    if indent.is_some_and(|indent| indent > WIDEST) {
-        return Err(jinja::invalid(format!("an indent is of {WIDEST} spaces at most")));
+    if indent.is_some_and(|indent| indent > jinja::WIDEST) {
+        return Err(jinja::invalid(format!("an indent is of {} spaces at most", jinja::WIDEST)));
     }
     // The others change nothing that a conversation has.
     let _: Option<Value> = options.get("ensure_ascii")?;
@@ -283,6 +281,12 @@ mod tests {
             assert_eq!(result.unwrap_err().to_string(), error);
         };
         check("{{ raise_exception('no system, please') }}", "here: chat_template: line 1: no system, please");
+        let levels = "{% with a = [a, a] %}".repeat(40);
+        let ends = "{% endwith %}".repeat(40);
+        check(
+            &format!("{{% set a = [1] %}}{levels}{{{{ a == [messages] }}}}{ends}"),
+            "here: chat_template: line 1: it takes more than 2000000 steps, of which each also pays for 64 bytes of text",
+        );
         check("{% for m in messages %}", "here: chat_template: line 1: unexpected end of input, expected end of block");
         let dated = chat("{{ strftime_now('%d %b %Y') }}", None).unwrap();
         assert_eq!(dated.text(&prompt, 0).unwrap(), "26 Jul 2024");
