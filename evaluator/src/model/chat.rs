@@ -68,12 +68,12 @@ impl Conversation {
         self.system.as_deref()
     }
 
-    /// What is asked: the text that a template makes of a prompt, or the messages for a server.
-    pub fn asked(&self, prompt: &Prompt) -> Result<Json> {
+    /// What is asked, without the first so many examples: the text that a template makes of a prompt, or the messages for a server.
+    pub fn asked(&self, prompt: &Prompt, dropped: usize) -> Result<Json> {
         match self.template {
-            Some(_) => self.text(prompt, 0).map(Json::from),
+            Some(_) => self.text(prompt, dropped).map(Json::from),
             // A list of a text that is JSON: so lm-evaluation-harness writes down what it sends to a server.
-            None => Ok(json!([python::dumps(&self.messages(prompt, 0).into(), None)])),
+            None => Ok(json!([python::dumps(&self.messages(prompt, dropped).into(), None)])),
         }
     }
 
@@ -270,6 +270,7 @@ mod tests {
             assert_eq!(json!(chat.messages(&prompt, 1)), reference["messages"]);
             let text = chat.text(&prompt, 1).unwrap();
             assert_eq!(text, reference["text"].as_str().unwrap(), "{}", reference["name"]);
+            assert_eq!(chat.asked(&prompt, 1).unwrap(), text);
         }
     }
 
