@@ -57,6 +57,16 @@ fn gzip(text: &str) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
+/// `LINES` as `zstd --check` packs them; the last four bytes are the checksum.
+const CHECKED: [u8; 56] = [
+    0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x5d, 0x01, 0x00, 0xf8, 0x7b, 0x22, 0x71, 0x22, 0x3a, 0x20, 0x22, 0xe4, 0xb8,
+    0x80, 0x22, 0x2c, 0x20, 0x22, 0x61, 0x22, 0x3a, 0x20, 0x31, 0x7d, 0x0a, 0xba, 0x8c, 0x32, 0x7d, 0x0a, 0xb8, 0x89,
+    0x33, 0x7d, 0x0a, 0x04, 0x00, 0x80, 0xe0, 0x9c, 0x65, 0x00, 0x82, 0x23, 0x31, 0x99, 0x78, 0x62, 0xaf, 0xcb,
+];
+
+/// A frame of Zstandard that holds no documents.
+const SKIPPED: &[u8] = b"\x5e\x2a\x4d\x18\x03\0\0\0any";
+
 /// A file of those that `benches/peers/parquet_refs.py` writes.
 fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/parquet").join(name)).unwrap()
@@ -77,7 +87,9 @@ fn reads_json_packed_or_not() {
         packed.write_all(LINES.as_bytes()).unwrap();
         packed.finish().unwrap()
     };
-    let zstd = ruzstd::encoding::compress_to_vec(LINES.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    let packed =
+        |text: &str| ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    let zstd = packed(LINES);
     let halves = LINES.split_at(LINES.find("{\"q\": \"二").unwrap());
     let dir = dir(&[
         ("plain.jsonl", LINES.as_bytes()),
@@ -88,10 +100,23 @@ fn reads_json_packed_or_not() {
         ("two.jsonl.gz", &[gzip(halves.0), gzip(halves.1)].concat()),
         ("t.jsonl.bz2", &bzip2),
         ("t.jsonl.zst", &zstd),
+        ("seekable.zst", &[&CHECKED, SKIPPED].concat()),
+        ("pzstd.zst", &[b"\x50\x2a\x4d\x18\x04\0\0\0size", &CHECKED[..]].concat()),
+        ("frames.zst", &[&CHECKED, SKIPPED, &packed("{\"q\": \"四\"}\n")].concat()),
     ]);
-    for file in ["plain.jsonl", "bom.jsonl", "t.jsonl.gz", "two.jsonl.gz", "t.jsonl.bz2", "t.jsonl.zst"] {
+    for file in [
+        "plain.jsonl",
+        "bom.jsonl",
+        "t.jsonl.gz",
+        "two.jsonl.gz",
+        "t.jsonl.bz2",
+        "t.jsonl.zst",
+        "seekable.zst",
+        "pzstd.zst",
+    ] {
         check(dir.path(), &json_of(file), &["一", "二", "三"]);
     }
+    check(dir.path(), &json_of("frames.zst"), &["一", "二", "三", "四"]);
     check(dir.path(), &json_of("list.json"), &["一", "二"]);
     let key = "dataset_path: json\ndataset_kwargs: {data_files: {test: key.json}, field: data}\ntest_split: test";
     check(dir.path(), key, &["x"]);
@@ -102,6 +127,9 @@ fn says_what_a_file_is_instead() {
     let (sjis, _, _) = SHIFT_JIS.encode("{\"q\": \"文章題\"}\n");
     let (euc, _, _) = EUC_JP.encode("{\"q\": \"文章題\"}\n");
     let deep = format!("{{\"q\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    // Another character, which only the checksum knows.
+    let mut flipped = CHECKED;
+    flipped[18] ^= 1;
     let dir = dir(&[
         ("sjis.jsonl", &sjis),
         ("euc.jsonl", &euc),
@@ -110,6 +138,8 @@ fn says_what_a_file_is_instead() {
         ("t.parquet", b"PAR1PAR1"),
         ("t.xz", b"\xfd7zXZ\0\0"),
         ("t.gz", &gzip(LINES)[..30]),
+        ("flipped.zst", &flipped),
+        ("cut.zst", &[&CHECKED, &SKIPPED[..9]].concat()),
         ("deep.jsonl", deep.as_bytes()),
         ("nan.jsonl", b"{\"q\": NaN}"),
         ("half.jsonl", b"{\"q\": \"\\ud83d\"}"),
@@ -127,6 +157,8 @@ fn says_what_a_file_is_instead() {
         ("t.parquet", "t.parquet: this is Parquet, not text", "say `dataset_path: parquet`"),
         ("t.xz", "t.xz: this is xz, not text", "unpack it, or compress it with gzip"),
         ("t.gz", "t.gz: cannot be unpacked as gzip", "download it again"),
+        ("flipped.zst", "flipped.zst: cannot be unpacked as Zstandard", "download it again"),
+        ("cut.zst", "cut.zst: cannot be unpacked as Zstandard", "download it again"),
         ("deep.jsonl", "deep.jsonl:1:133: not JSON: recursion limit exceeded", one),
         ("nan.jsonl", "nan.jsonl:1:7: not JSON: expected value", one),
         ("half.jsonl", "half.jsonl:1:14: not JSON: unexpected end of hex escape", one),

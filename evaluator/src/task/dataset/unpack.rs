@@ -19,9 +19,10 @@ pub(super) const LARGEST: usize = 1 << 30;
 type Kind = (&'static [u8], &'static str, Option<Unpack>);
 type Unpack = fn(&[u8]) -> io::Result<Vec<u8>>;
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     (b"\x1f\x8b", "gzip", Some(gzip)),
     (b"\x28\xb5\x2f\xfd", "Zstandard", Some(zstd)),
+    (b"\x50\x2a\x4d\x18", "Zstandard", Some(zstd)),
     (b"BZh", "bzip2", Some(bzip2)),
     (b"\xfd7zXZ\0", "xz", None),
     (b"PK\x03\x04", "zip", None),
@@ -81,10 +82,27 @@ fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
 fn zstd(mut bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
-        let frame = ruzstd::decoding::StreamingDecoder::new(&mut bytes).map_err(io::Error::other)?;
-        all.extend(whole(frame, LARGEST - all.len())?);
+        if let Some(length) = skippable(bytes) {
+            bytes = bytes.get(length..).ok_or(io::ErrorKind::UnexpectedEof)?;
+            continue;
+        }
+        let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut bytes).map_err(io::Error::other)?;
+        all.extend(whole(&mut frame, LARGEST - all.len())?);
+        // The library only offers the two.
+        if let Some(said) = frame.decoder.get_checksum_from_data()
+            && Some(said) != frame.decoder.get_calculated_checksum()
+        {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
     Ok(all)
+}
+
+/// The length of a frame that holds no documents, such as the table of seekable files, if there is one.
+fn skippable(bytes: &[u8]) -> Option<usize> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*rest.first_chunk()?);
+    (u32::from_le_bytes(*magic) & !0xf == 0x184d_2a50).then_some(8 + length as usize)
 }
 
 fn bzip2(bytes: &[u8]) -> io::Result<Vec<u8>> {
