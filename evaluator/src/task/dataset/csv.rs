@@ -66,7 +66,7 @@ pub(super) fn read(path: &Path, form: &Form, rows: &mut Vec<Row>) -> Result<()> 
             };
             (name.clone(), value)
         });
-        rows.push(row(&Value::Object(fields.collect()), format!("{}:{line}", path.display()))?);
+        rows.push(row(Value::Object(fields.collect()), format!("{}:{line}", path.display()))?);
     }
     Ok(())
 }

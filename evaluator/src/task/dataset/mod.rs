@@ -95,7 +95,7 @@ pub(super) fn load(
             Source::Kept(splits) => {
                 let found = splits.iter().find(|(split, _)| *split == wanted.value);
                 let (split, values) = found.ok_or_else(|| no_split(key, wanted))?;
-                let row = |(i, value)| row(value, format!("{name} {split} {i}"));
+                let row = |(i, value): (usize, &Value)| row(value.clone(), format!("{name} {split} {i}"));
                 values.iter().enumerate().map(row).collect::<Result<_>>()?
             }
             Source::Files(format, splits) => {
@@ -301,12 +301,12 @@ fn place_after(bytes: &[u8]) -> String {
     format!("{}:{column}", text.matches('\n').count() + 1)
 }
 
-fn row(value: &Value, place: String) -> Result<Row> {
+fn row(value: Value, place: String) -> Result<Row> {
     let Value::Object(doc) = value else {
         return Err(Error::user(format!("{place}: not a JSON object"))
             .hint("an item is one line such as {\"question\": \"…\", \"answer_number\": 18}"));
     };
-    Ok(Row { id: id(value.clone()), doc: doc.clone(), place })
+    Ok(Row { id: id(doc.clone().into()), doc, place })
 }
 
 /// A field that is a fraction somewhere is one everywhere, as where documents are kept in columns.

@@ -46,7 +46,7 @@ fn all(reader: &SerializedFileReader<File>, columns: Option<&[String]>, file: &s
         let at = |e: Error| e.at(format_args!("row {}", i + 1));
         let fields = fields.map_err(|e| at(damaged(&e)))?;
         let doc = object(fields.into_columns(), &mut room).map_err(at)?;
-        rows.push(row(&doc, format!("{file}: row {}", i + 1))?);
+        rows.push(row(doc, format!("{file}: row {}", i + 1))?);
     }
     Ok(())
 }

@@ -191,9 +191,18 @@ fn says_what_a_file_is_instead() {
 
 #[test]
 fn a_small_file_does_not_stand_for_a_huge_one() {
-    let dir = dir(&[("bomb.gz", &gzip(&" ".repeat(1 << 20).repeat(1100)))]);
+    let zeros = format!("{{\"q\": \"x\", \"z\": [{}0]}}\n", "0,".repeat(8 << 20));
+    let dir = dir(&[
+        ("bomb.gz", &gzip(&" ".repeat(1 << 20).repeat(1100))),
+        ("values.gz", &gzip(&zeros)),
+        ("rows.gz", &gzip(&"{}\n".repeat(4 << 20))),
+    ]);
     let hint = "divide it, or take a part of it";
     refuses(dir.path(), &json_of("bomb.gz"), "bomb.gz: its documents have more than 1 GB", hint);
+    for file in ["values.gz", "rows.gz"] {
+        let error = format!("{file}: its documents would take more than 1 GB of memory");
+        refuses(dir.path(), &json_of(file), &error, hint);
+    }
 }
 
 #[test]

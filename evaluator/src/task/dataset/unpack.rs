@@ -7,6 +7,7 @@ use merge_core::{
     error::{Error, Result},
     file,
 };
+use serde_json::Value;
 use std::{
     io::{self, Read},
     path::Path,
@@ -14,6 +15,12 @@ use std::{
 
 /// Most bytes of a file's documents: a small file may stand for a very large one.
 pub(super) const LARGEST: usize = 1 << 30;
+
+/// How many times larger than their file documents may be that take more than [`LARGEST`] in memory.
+const GROWTH: usize = 128;
+
+/// What a value takes in memory: its place, as large again for the growth of what holds it, and its name.
+const VALUE: usize = 3 * size_of::<Value>();
 
 /// What a file begins with that is no text, what that is, and how it is unpacked.
 type Kind = (&'static [u8], &'static str, Option<Unpack>);
@@ -36,6 +43,7 @@ const KINDS: [Kind; 11] = [
 /// The text of a file without a byte order mark.
 pub(super) fn text(path: &Path) -> Result<String> {
     let mut bytes = file::read(path).map_err(|e| Error::io("read", path, &e))?;
+    let most = LARGEST.max(GROWTH.saturating_mul(bytes.len()));
     let at = |e: Error| e.at(path.display());
     if let Some((_, what, unpack)) = KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)) {
         let Some(unpack) = unpack else { return Err(at(other(what))) };
@@ -44,6 +52,11 @@ pub(super) fn text(path: &Path) -> Result<String> {
             let broken = || Error::user(format!("cannot be unpacked as {what}")).hint("download it again");
             at(if e.kind() == io::ErrorKind::FileTooLarge { too_large() } else { broken() })
         })?;
+    }
+    let values = bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b'\n' | b'\t')).count();
+    if values.saturating_mul(VALUE).saturating_add(bytes.len()) > most {
+        let message = format!("its documents would take more than {} GB of memory", most >> 30);
+        return Err(at(Error::user(message).hint("divide it, or take a part of it")));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
