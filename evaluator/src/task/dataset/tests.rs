@@ -288,6 +288,36 @@ fn refuses_columns_and_files_that_it_cannot_read() {
     }
 }
 
+/// A file of so many groups in each other, and a number within.
+fn nested(groups: usize) -> Vec<u8> {
+    let number = |mut n: usize| {
+        let mut bytes = Vec::new();
+        while n > 0x7f {
+            bytes.push((n & 0x7f) as u8 | 0x80);
+            n >>= 7;
+        }
+        bytes.push(n as u8);
+        bytes
+    };
+    let (root, leaf) = (b"\x48\x06schema\x15\x02\x00", b"\x15\x02\x25\x02\x18\x01y\x00");
+    let group = b"\x35\x02\x18\x01x\x15\x02\x00".repeat(groups);
+    let head = [&b"\x15\x04\x19\xfc"[..], &number(groups + 2)].concat();
+    let footer = [&head[..], root, &group, leaf, b"\x16\x00\x19\x0c\x00"].concat();
+    [b"PAR1", &footer[..], &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
+}
+
+#[test]
+fn columns_that_nest_without_end_are_refused() {
+    let read = |groups| {
+        let (dir, data) = parquet("none.parquet", "", |bytes| *bytes = nested(groups));
+        docs(dir.path(), &data).unwrap_err().to_string().rsplit("t.parquet: ").next().unwrap().to_owned()
+    };
+    assert_eq!(read(98), "no item in it");
+    for groups in [100, 100_000, 500_000] {
+        assert_eq!(read(groups), "its columns nest more than 100 levels deep");
+    }
+}
+
 #[test]
 fn a_damaged_table_is_an_error_wherever_the_damage_is() {
     for name in ["none.parquet", "types.parquet"] {
