@@ -7,6 +7,7 @@ use merge_core::{
 };
 use regex::Regex;
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -113,7 +114,30 @@ pub(super) fn by_split(dir: &Path, format: Option<&Format>) -> Result<BySplit> {
     if splits.is_empty() {
         splits.push(("train".to_owned(), all.iter().map(|name| dir.join(name)).collect()));
     }
-    Ok(splits)
+    once(dir, &splits).map(|()| splits)
+}
+
+/// Refuses a split whose documents are there in two formats, or packed and not: each would count twice.
+pub(super) fn once(dir: &Path, splits: &BySplit) -> Result<()> {
+    for (split, files) in splits {
+        let mut known: HashMap<String, &str> = HashMap::new();
+        let mut first: Option<(Format, &str)> = None;
+        for name in files.iter().filter_map(|path| path.to_str()) {
+            let (Some(format), (stem, end)) = (Format::by_name(name), Format::end(name)) else { continue };
+            let same = known.insert(stem.to_owned(), end);
+            let other = match &first {
+                Some((other, end)) if !other.is_same(&format) => Some(*end),
+                _ => same.filter(|other| *other != end),
+            };
+            if let Some(other) = other {
+                let message = format!("{}: split `{split}` is there as {other} and as {end}", dir.display());
+                return Err(Error::user(message)
+                    .hint("`dataset_path: json`, `csv` or `parquet` with `data_files` reads those that are named"));
+            }
+            first.get_or_insert((format, end));
+        }
+    }
+    Ok(())
 }
 
 /// The files of a directory and of its folders, as paths from it, in order; without hidden ones and what is beside the data.

@@ -334,6 +334,9 @@ fn a_damaged_table_is_an_error_wherever_the_damage_is() {
     }
 }
 
+/// What stands in a file's place in a clone without the large files.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+
 #[test]
 fn finds_the_files_of_a_data_set() {
     let part = |q: &str| format!("{{\"q\": \"{q}\"}}\n").into_bytes();
@@ -358,6 +361,20 @@ fn finds_the_files_of_a_data_set() {
         ("card/en/test.jsonl", &part("12")),
         ("table/data/test-00000-of-00001.parquet", &parquet),
         ("nothing/readme.txt", b""),
+        ("twice/test.csv", b"q\n14\n"),
+        ("twice/test.jsonl", &part("15")),
+        ("packed/a.jsonl", &part("16")),
+        ("packed/a.jsonl.gz", &gzip("{\"q\": \"17\"}")),
+        ("separated/a.csv", b"q\n18\n"),
+        ("separated/b.tsv", b"q\n19\n"),
+        (
+            "listed/README.md",
+            b"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: x/*\n---\n",
+        ),
+        ("listed/x/a.csv", b"q\n20\n"),
+        ("listed/x/b.jsonl", &part("21")),
+        ("pointers/parquet/test.parquet", POINTER),
+        ("pointers/jsonl/test.jsonl", POINTER),
     ]);
     let of = |path: &str, split: &str| format!("dataset_path: {path}\ntest_split: {split}");
     check(dir.path(), &of("./shards", "test"), &["1", "2"]);
@@ -379,6 +396,37 @@ fn finds_the_files_of_a_data_set() {
     check(dir.path(), &of("json\ndataset_kwargs: {data_files: {test: 'n*/*test*'}}", "test"), &["4"]);
     assert_eq!(docs(dir.path(), &of("table", "test")).unwrap().len(), 3);
     assert_eq!(docs(dir.path(), &of("parquet\ndataset_kwargs: {data_dir: table/data}", "test")).unwrap().len(), 3);
+    let columns =
+        |path: &str| format!("dataset_path: {path}\ndataset_kwargs: {{columns: [question]}}\ntest_split: test");
+    let question = serde_json::from_slice::<Vec<Value>>(&fixture("types.json")).unwrap()[0]["question"].clone();
+    assert_eq!(docs(dir.path(), &columns("table")).unwrap()[0], json!({ "question": question }));
+    refuses(
+        dir.path(),
+        &columns("names"),
+        "t.yaml:3:27: dataset_kwargs: `columns` is for Parquet files, and these documents are in others",
+        "remove it",
+    );
+    for (path, split, one, other) in [
+        ("twice", "test", ".csv", ".jsonl"),
+        ("packed", "train", ".jsonl", ".jsonl.gz"),
+        ("separated", "train", ".csv", ".tsv"),
+        ("listed", "test", ".csv", ".jsonl"),
+    ] {
+        refuses(
+            dir.path(),
+            &of(path, split),
+            &format!("t.yaml:2:15: {path}: split `{split}` is there as {one} and as {other}"),
+            "`dataset_path: json`, `csv` or `parquet` with `data_files` reads those that are named",
+        );
+    }
+    check(dir.path(), &of("json\ndataset_kwargs: {data_dir: twice}", "test"), &["15"]);
+    let lfs = "`git lfs pull` in that directory brings the file itself (`git lfs install` first, if it is not known)";
+    for file in ["test.parquet", "test.jsonl"] {
+        let path = format!("pointers/{}", file.rsplit('.').next().unwrap());
+        let does = if file.ends_with("jsonl") { "read" } else { "open" };
+        let error = format!("cannot {does} {path}/{file}: it is a pointer of Git LFS, not the file itself");
+        refuses(dir.path(), &of(&path, "test"), &error, lfs);
+    }
     refuses(
         dir.path(),
         &of("card\ndataset_name: jp", "test"),
