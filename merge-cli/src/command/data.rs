@@ -72,7 +72,12 @@ fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
         write(&folder.join("SOURCE.json"), format!("{:#}\n", about(shelf, source)).as_bytes())?;
         let here = files.iter().filter(|file| shelf.path(file).exists()).count();
         let news = if new == 0 { "nothing to do".to_owned() } else { format!("{new} new") };
-        screen::data(&format!("{}: {here} of {} files in {}, {news}", dataset.name, files.len(), folder.display()));
+        screen::data(&format!(
+            "{}: {here} of {} in {}, {news}",
+            dataset.name,
+            screen::counted(files.len(), "file"),
+            folder.display()
+        ));
     }
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! Scores as people read them.
 
 use super::{OfTask, Scored, comparison::Comparison};
-use crate::{report, screen};
+use crate::{
+    report,
+    screen::{self, counted},
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
     evaluation::{Asked, Mishaps},
@@ -116,15 +119,17 @@ fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
 /// What did not go as it should, in one line.
 fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
     let Mishaps { truncated, shortened, dropped_shots, cut, fused, broken } = *mishaps;
+    let lost = counted(dropped_shots, "example");
     let parts: Vec<String> = [
-        (truncated, format!("{truncated} answers were cut at their limit")),
-        (shortened, format!("{shortened} prompts lost {dropped_shots} examples")),
-        (cut, format!("{cut} prompts were cut")),
-        (fused, format!("{fused} choices begin within a token of their prompt")),
-        (broken, format!("{broken} answers are no numbers")),
+        (truncated, "answer was cut at its limit", "answers were cut at their limit"),
+        (shortened, &*format!("prompt lost {lost}"), &*format!("prompts lost {lost}")),
+        (cut, "prompt was cut", "prompts were cut"),
+        (fused, "choice begins within a token of its prompt", "choices begin within a token of their prompt"),
+        (broken, "answer is no number", "answers are no numbers"),
     ]
     .into_iter()
-    .filter_map(|(count, text)| (count > 0).then_some(text))
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, one, several)| format!("{count} {}", if count == 1 { one } else { several }))
     .collect();
     (!parts.is_empty()).then(|| format!("note: {task}: {}", parts.join("; ")))
 }
@@ -181,11 +186,46 @@ fn is_plain(metric: &str) -> bool {
     PLAIN.contains(&name)
 }
 
-/// Shares of 1 in percent, all else as it is.
+/// Shares of 1 in percent, all else as it is; the perplexity of a text without spaces between words has dozens of digits.
 fn number(metric: &str, value: f64) -> String {
-    if is_plain(metric) { format!("{value:.4}") } else { format!("{:.1}", 100.0 * value) }
+    if !is_plain(metric) {
+        format!("{:.1}", 100.0 * value)
+    } else if value.abs() < 1e6 {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.3e}")
+    }
 }
 
 fn interval(metric: &str, ci95: Option<[f64; 2]>) -> String {
     ci95.map_or_else(|| "—".to_owned(), |[low, high]| format!("[{}, {}]", number(metric, low), number(metric, high)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mishaps, note, number};
+
+    #[test]
+    fn numbers_have_as_many_digits_as_people_read() {
+        for (value, text) in [(8.5, "8.5000"), (-12.25, "-12.2500"), (1.234_56e38, "1.235e38")] {
+            assert_eq!(number("word_perplexity", value), text);
+        }
+        assert_eq!(number("acc", 0.25), "25.0");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let all = |n| Mishaps { truncated: n, shortened: n, dropped_shots: n, cut: n, fused: n, broken: n };
+        assert_eq!(note("t", &all(0)), None);
+        assert_eq!(
+            note("t", &all(1)).unwrap(),
+            "note: t: 1 answer was cut at its limit; 1 prompt lost 1 example; 1 prompt was cut; \
+             1 choice begins within a token of its prompt; 1 answer is no number"
+        );
+        assert_eq!(
+            note("t", &all(2)).unwrap(),
+            "note: t: 2 answers were cut at their limit; 2 prompts lost 2 examples; 2 prompts were cut; \
+             2 choices begin within a token of their prompt; 2 answers are no numbers"
+        );
+    }
 }
