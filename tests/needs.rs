@@ -1,7 +1,7 @@
 //! The build script of the packages with tests: tells them what is on this machine that they need and the repository cannot hold.
 //!
 //! A test that needs one of these says so, and shows as ignored with its reason where it is missing:
-//! `#[cfg_attr(not(has_data), ignore = "…")]`. In CI data and browser may not be missing: with
+//! `#[cfg_attr(not(has_shared), ignore = "…")]`. In CI data and browser may not be missing: with
 //! `CI=true` such a test runs, and fails.
 
 use std::{

@@ -24,6 +24,7 @@ pub mod results;
 pub mod guard;
 pub mod objective;
 mod contained;
+mod counted;
 mod jinja;
 #[cfg(test)]
 mod shared;

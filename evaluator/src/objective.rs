@@ -1,6 +1,7 @@
 //! Benchmarks as a search's objective: loads a candidate from memory, asks it the items, marks the answers.
 
 use crate::{
+    counted::counted,
     guard::{self, Question},
     interrupt::Interrupt,
     model::{Batch, Footprint, Pool, Tokenizer, Transformer, health::Watch},
@@ -73,8 +74,11 @@ impl Benchmarks {
         let (least, most) = (items.from, items.to);
         let there = task.split(Split::Search).len();
         if most > there {
-            let message =
-                format!("task {}: {most} items a generation, but it has only {there} to search on", task.name());
+            let message = format!(
+                "task {}: {} a generation, but it has only {there} to search on",
+                task.name(),
+                counted(most, "item")
+            );
             return Err(Error::user(message).hint(if there == 0 {
                 "with `items: 0` it takes part in choosing and reporting the answer alone".to_owned()
             } else {

@@ -3,7 +3,8 @@
 //! Proportions and their paired differences have score intervals, Wilson's and Tango's, all else a bootstrap's: see [`bootstrap`].
 //! Of fewer than ten items, or where scores do not vary, a bootstrap says less than nothing: an interval that is too short, or has
 //! no length. Scores between 0 and 1 then have the interval that right and wrong answers of the same mean would have, the widest
-//! that there can be; others Student's, or none.
+//! that there can be, as they have where fewer than five differ from all others; other numbers have Student's, or none, and
+//! statistics that are no means none.
 //!
 //! [`labels`] has the measures of classification that are no means over items, [`several`] what many tasks or many candidates do
 //! to a p-value or a best score.
@@ -27,6 +28,9 @@ const Z: f64 = 1.959_963_984_540_054;
 /// Fewest items that are resampled.
 const FEWEST: usize = 10;
 
+/// Fewest of them that differ from the commonest score, where there is another interval than a bootstrap's.
+const FEWEST_OTHERS: usize = 5;
+
 /// A score, and how far it may be from the score on all items there could be.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
@@ -46,7 +50,7 @@ impl Estimate {
     pub fn of(scores: &[f64]) -> Option<Self> {
         let (value, stderr) = mean_and_stderr(scores)?;
         let n = scores.len();
-        let ci95 = if scores.iter().all(|x| is_binary(*x)) || (is_degenerate(scores) && are_shares(scores)) {
+        let ci95 = if scores.iter().all(|x| is_binary(*x)) || (says_little(scores) && are_shares(scores)) {
             Some(proportion(value, n))
         } else {
             interval(scores, value, stderr)
@@ -54,8 +58,8 @@ impl Estimate {
         Some(Self { value, stderr, ci95, n })
     }
 
-    /// Of a statistic that is no mean over items, such as a ratio of sums; `None` of fewer than two items. It has no interval if
-    /// it is the same on every resample.
+    /// Of a statistic that is no mean over items, such as a ratio of sums; `None` of fewer than two items. It has no interval
+    /// of fewer than ten, and if it is the same on every resample.
     ///
     /// It is computed ten thousand times on as many items and once for each item left out, so it should not be slow.
     pub fn of_statistic<T: Copy + Sync>(items: &[T], statistic: impl Fn(&[T]) -> f64 + Sync) -> Option<Self> {
@@ -65,8 +69,8 @@ impl Estimate {
         })
     }
 
-    /// Of a measure of classification, such as [`Confusion::mcc`]; `None` of fewer than two items. It has no interval if it is
-    /// the same on every resample.
+    /// Of a measure of classification, such as [`Confusion::mcc`]; `None` of fewer than two items. It has no interval of fewer
+    /// than ten, and if it is the same on every resample.
     ///
     /// # Panics
     /// If there are not as many golds as answers.
@@ -79,7 +83,7 @@ impl Estimate {
     }
 
     fn of_resampled(value: f64, resampled: &Resampled, n: usize) -> Self {
-        let ci95 = resampled.varies().then(|| resampled.interval(value));
+        let ci95 = (n >= FEWEST && resampled.varies()).then(|| resampled.interval(value));
         Self { value, stderr: Some(resampled.stderr()), ci95, n }
     }
 }
@@ -127,7 +131,7 @@ impl PairedDifference {
         let (value, stderr) = mean_and_stderr(&differences)?;
         let n = differences.len();
         let are_binary = a.iter().chain(b).all(|x| is_binary(*x));
-        let ci95 = if are_binary || (is_degenerate(&differences) && are_shares(a) && are_shares(b)) {
+        let ci95 = if are_binary || (says_little(&differences) && are_shares(a) && are_shares(b)) {
             let gains: f64 = differences.iter().filter(|d| **d > 0.0).sum();
             let losses: f64 = differences.iter().filter(|d| **d < 0.0).map(|d| -d).sum();
             Some(paired_proportions(gains, losses, n))
@@ -158,6 +162,15 @@ fn interval(numbers: &[f64], value: f64, stderr: Option<f64>) -> Option<[f64; 2]
 #[expect(clippy::float_cmp, reason = "a single other score is enough to resample")]
 fn is_degenerate(numbers: &[f64]) -> bool {
     numbers.len() < FEWEST || numbers.iter().all(|x| *x == numbers[0])
+}
+
+/// Whether resampling tells little: as [`is_degenerate`], or nearly all are the same.
+#[expect(clippy::float_cmp, reason = "scores that only seem to be the same are resampled")]
+fn says_little(numbers: &[f64]) -> bool {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let commonest = sorted.chunk_by(|a, b| a == b).map(<[f64]>::len).max().unwrap_or(0);
+    is_degenerate(numbers) || numbers.len() - commonest < FEWEST_OTHERS
 }
 
 fn are_shares(scores: &[f64]) -> bool {

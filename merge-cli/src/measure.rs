@@ -24,9 +24,15 @@ pub(crate) fn unit(metric: &str) -> &'static str {
     if is_share(metric) { " %" } else { "" }
 }
 
-/// A score without its unit.
+/// A score without its unit; the perplexity of a text without spaces between words has dozens of digits.
 pub(crate) fn number(metric: &str, value: f64) -> String {
-    if is_share(metric) { format!("{:.1}", 100.0 * value) } else { format!("{value:.4}") }
+    if is_share(metric) {
+        format!("{:.1}", 100.0 * value)
+    } else if value.abs() < 1e6 {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.3e}")
+    }
 }
 
 /// A difference of scores without its unit.
@@ -70,6 +76,7 @@ mod tests {
         let said = |metric: &str| score_of(metric, -0.5, Some([-1.25, 2.0]));
         assert_eq!(said("exact_match"), "-50.0% [-125.0, 200.0]");
         assert_eq!(said("-bits_per_byte,none"), "-0.5000 [-1.2500, 2.0000]");
+        assert_eq!(number("word_perplexity", 1.234_56e38), "1.235e38");
         assert_eq!(score_of("acc", 0.5, None), "50.0% [no interval]");
         assert_eq!([signed("acc", 0.25), signed("gold_margin", 0.25)], ["+25.0", "+0.2500"]);
     }

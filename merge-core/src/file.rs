@@ -8,7 +8,7 @@ mod tests;
 use std::{
     error, fmt,
     fs::{self, File, FileType, OpenOptions},
-    io::{self, Read as _},
+    io::{self, Read as _, Seek as _},
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -80,6 +80,16 @@ pub fn open(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     check(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Opens a file to be read from its beginning. Fails, beside where [`open`] does, for what only stands in a file's place.
+pub fn open_itself(path: &Path) -> io::Result<File> {
+    let mut file = open(path)?;
+    let mut head = Vec::new();
+    (&mut file).take(128).read_to_end(&mut head)?;
+    check(&head)?;
+    file.rewind()?;
     Ok(file)
 }
 

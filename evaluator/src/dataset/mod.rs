@@ -142,7 +142,7 @@ impl Shelf {
         }
         if found.rows > 0 && docs.len() != found.rows {
             let (n, rows) = (docs.len(), found.rows);
-            return Err(Error::machine(format!("{} {split}: {n} documents were read, not {rows}", dataset.name)));
+            return Err(Error::machine(format!("{} {split}: documents read: {n}, not {rows}", dataset.name)));
         }
         Ok(docs)
     }

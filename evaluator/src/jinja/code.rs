@@ -1,16 +1,21 @@
-//! The code of a template before it is parsed: how deep it may nest, and what it gives names to.
+//! The code of a template before it is parsed: how deep it may nest, and where values are weighed.
+
+mod operands;
 
 /// The filter through which everything goes that a `namespace` is given.
 pub(super) const KEPT: &str = "evomerge_kept";
-/// The filter through which everything goes that is given a name: what has one can be said twice, and so on.
-pub(super) const NAMED: &str = "evomerge_named";
+/// The filter that pays for all that a value holds. Lists, tuples and dicts that are written out go through it, and the left
+/// sides of `+`, of comparisons and of `in`: nothing else makes a value of others, or looks through one, without paying.
+pub(super) const WEIGHED: &str = "evomerge_weighed";
+/// The filter through which both sides of `*` go: only flat lists are repeated.
+pub(super) const REPEATED: &str = "evomerge_repeated";
 
 /// A template and how deep its code may nest.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Code {
     /// The template, in which `{% set n.a = b %}` is `{% set n.a = (b)|evomerge_kept %}`, and the like.
     pub(super) text: String,
-    /// Its tags, their operators and opening brackets.
+    /// Its tags, their operators and opening brackets, and the brackets that were added.
     pub(super) nesting: usize,
 }
 
@@ -62,12 +67,18 @@ impl Code {
                 self.nesting += 1;
             }
         }
-        match set(tag) {
-            Some((from, to, filter)) => {
-                self.text.extend([&tag[..from], "(", &tag[from..to], ")|", filter, " ", &tag[to..]]);
-            }
-            None => self.text += tag,
+        let mut pieces = operands::pieces(tag);
+        self.nesting += pieces.iter().filter(|(_, piece)| piece == "(").count();
+        if let Some((from, to, filter)) = set(tag) {
+            pieces.extend([(from, "(".to_owned()), (to, format!(")|{filter} "))]);
         }
+        pieces.sort_by_key(|(at, _)| *at);
+        let mut from = 0;
+        for (at, piece) in pieces {
+            self.text.extend([&tag[from..at], &piece]);
+            from = at;
+        }
+        self.text += &tag[from..];
     }
 }
 
@@ -77,7 +88,7 @@ fn set(tag: &str) -> Option<(usize, usize, &'static str)> {
     let target = inside.strip_prefix("set").filter(|rest| rest.starts_with([' ', '\t', '\r', '\n', '(']))?;
     let from = tag.len() - target.len() + target.find('=')? + 1;
     let end = tag.strip_suffix("%}")?.trim_end_matches(['-', '+']).len();
-    let filter = if tag[tag.len() - target.len()..from].contains('.') { KEPT } else { NAMED };
+    let filter = if tag[tag.len() - target.len()..from].contains('.') { KEPT } else { WEIGHED };
     (from <= end).then_some((from, end, filter))
 }
 
@@ -155,17 +166,29 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_given_a_name_unseen() {
+    fn what_is_made_of_others_is_weighed() {
         let same = |template: &str, nesting| check(template, template, nesting);
         check("{% set n.a = 1 -%} x", "{% set n.a =( 1 )|evomerge_kept -%} x", 7);
         check("{%-set(n.a, b)=x, 'a=%}' -%}", "{%-set(n.a, b)=(x, 'a=%}' )|evomerge_kept -%}", 9);
-        check("{% set a = n.b %}", "{% set a =( n.b )|evomerge_named %}", 6);
+        check("{% set a = n.b %}", "{% set a =( n.b )|evomerge_weighed %}", 6);
         same("{% set n.a %}text{% endset %}", 9);
         same("{% raw %}{% set n.a = 1 %}{% endraw %}", 5);
         same("{# {% set n.a = 1 %} #}", 1);
-        same("{{ {'a': {'b': 1}} }} {{ '}}' ~ \"{{\\\"\" }}", 9);
-        same("{{ not x and y if z else [1, 2, 3] }}", 8);
+        same("{{ '}}' ~ \"{{\\\"\" }}", 4);
         same("{% if", 4);
         same("text, {but} no code", 0);
+        let code = |from: &str, to: &str, nesting| check(&format!("{{{{{from}}}}}"), &format!("{{{{{to}}}}}"), nesting);
+        let (w, r) = ("|evomerge_weighed", "|evomerge_repeated");
+        code("{'a': {'b': 1}}", &format!("({{'a': ({{'b': 1}}{w})}}{w})"), 7);
+        code("not x and y if z else [1, 2]", &format!("not x and y if z else ([1, 2]{w})"), 9);
+        code("(a), (a, f(b)), m[1:][0]", &format!("(a), ((a, f(b)){w}), m[1:][0]"), 9);
+        code("- a+[b] + 'c' -", &format!("- a{w}+([b]{w}){w} + 'c' -"), 9);
+        code("a.in == b not in(c,d)", &format!("a.in{w} == b{w} not in((c,d){w})"), 11);
+        code("2 * a.b(c)|d(e)[0] if f", &format!("2{r} * a.b(c)|d(e)[0]{r} if f"), 10);
+        code("f(*a, **b) // c ** -d * 'e'", &format!("f(*a, **b) // c ** -d{r} * 'e'{r}"), 13);
+        let tag = |from: &str, to: &str, nesting| check(&format!("{{%{from}%}}"), &format!("{{%{to}%}}"), nesting);
+        tag("- for a, (b, c) in [d] if b != c +", &format!("- for a, (b, c) in ([d]{w}) if b{w} != c +"), 13);
+        tag(" with (a, b) = c, d = [e]", &format!(" with (a, b) = c, d = ([e]{w})"), 9);
+        tag(" macro f(a=[b], c='[', d)", &format!(" macro f(a=([b]{w}), c='[', d)"), 9);
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Steps and bytes are counted by minijinja itself. What it does not count is counted or limited here: how deep code nests, which
 //! is known before it is parsed; how deep values do, which only a `namespace` makes deeper from round to round; and what lists come
-//! to that hold another one twice, which hold a third one twice, and so on.
+//! to that hold another one twice, which hold a third one twice, and so on. Those are paid for in full wherever a list is made of
+//! others, and wherever what they hold is looked through.
 
 mod code;
 #[cfg(test)]
 mod tests;
+mod weighed;
 
 use crate::contained::deep;
 use minijinja::{
@@ -16,6 +18,7 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 use std::collections::HashSet;
+pub(crate) use weighed::WIDEST;
 
 /// Steps of one filling: 128 MB, and less than a second.
 const FUEL: u64 = 2_000_000;
@@ -36,13 +39,18 @@ pub(crate) fn environment(syntax: SyntaxConfig) -> Environment<'static> {
     environment.set_syntax(syntax);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
-    environment.set_unknown_method_callback(unknown_method_callback);
+    environment.set_unknown_method_callback(|state, value, method, args| {
+        weigh_all(state, args.iter().chain([value]))?;
+        unknown_method_callback(state, value, method, args)
+    });
     environment.set_formatter(|out, state, value| {
         weigh(state, value)?;
         minijinja::escape_formatter(out, state, value)
     });
     environment.add_filter(code::KEPT, kept);
-    environment.add_filter(code::NAMED, |state: &State<'_, '_>, value: Value| weigh(state, &value).map(|()| value));
+    environment.add_filter(code::WEIGHED, |state: &State<'_, '_>, value: Value| weigh(state, &value).map(|()| value));
+    environment.add_filter(code::REPEATED, repeated);
+    weighed::add_to(&mut environment);
     environment.add_function("namespace", |state: &State<'_, '_>, defaults: Option<ValueOrKwargs>| {
         let namespace = minijinja::functions::namespace(defaults)?;
         namespace.try_iter()?.try_for_each(|key| check(state, &namespace.get_item(&key)?, LEVELS))?;
@@ -106,13 +114,43 @@ pub(crate) fn affordable(state: &State<'_, '_>) -> usize {
 
 /// Pays for all that a value holds, as often as it holds it.
 fn weigh(state: &State<'_, '_>, value: &Value) -> Fallible<()> {
-    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+    weigh_indented(state, value, 0, 0)
+}
+
+/// As [`weigh`], with what each line takes that is indented once for each level.
+fn weigh_indented(state: &State<'_, '_>, value: &Value, indent: usize, level: usize) -> Fallible<()> {
+    if !is_composite(value) {
         return Ok(());
     }
     value.try_iter()?.try_for_each(|item| {
-        pay(state, item.as_str().map_or(0, str::len))?;
-        weigh(state, &if value.kind() == ValueKind::Map { value.get_item(&item)? } else { item })
+        pay(state, item.as_str().map_or(0, str::len) + indent * (level + 1))?;
+        let item = if value.kind() == ValueKind::Map { value.get_item(&item)? } else { item };
+        if value.kind() == ValueKind::Map {
+            pay(state, item.as_str().map_or(0, str::len))?;
+        }
+        weigh_indented(state, &item, indent, level + 1)
     })
+}
+
+/// Pays for all that values hold, and for texts.
+fn weigh_all<'a>(state: &State<'_, '_>, values: impl IntoIterator<Item = &'a Value>) -> Fallible<()> {
+    values.into_iter().try_for_each(|value| {
+        pay(state, value.as_str().map_or(0, str::len))?;
+        weigh(state, value)
+    })
+}
+
+fn is_composite(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
+}
+
+/// What `*` is to repeat: what it holds is shared by all its copies, so that nobody would pay for theirs.
+fn repeated(state: &State<'_, '_>, value: Value) -> Fallible<Value> {
+    weigh(state, &value)?;
+    if is_composite(&value) && value.try_iter()?.any(|item| is_composite(&item)) {
+        return Err(invalid("a list of lists is not repeated here"));
+    }
+    Ok(value)
 }
 
 /// What a `namespace` is to keep: refused if it is deep, or holds a namespace, which might be the same one.
@@ -126,7 +164,7 @@ fn check(state: &State<'_, '_>, value: &Value, levels: usize) -> Fallible<()> {
     if is_namespace {
         return Err(invalid("a namespace in a namespace, which could hold itself"));
     }
-    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+    if !is_composite(value) {
         return Ok(());
     }
     if levels == 0 {

@@ -48,6 +48,62 @@ fn what_has_no_end_ends() {
 }
 
 #[test]
+fn what_is_shared_is_paid_for_however_it_got_its_name() {
+    let with = |tail: &str| {
+        let levels = (1..=40).map(|i| format!("{{% with a = [a, a], b = (b, b) %}}{}", if i < 40 { "" } else { tail }));
+        format!("{{% with a = [q], b = [q] %}}{}{}", levels.collect::<String>(), "{% endwith %}".repeat(41))
+    };
+    let each = |tail: &str| {
+        let levels = "{% for a in [{1: a, 2: a}] %}".repeat(40);
+        format!("{{% for a in [[q]] %}}{levels}{tail}{}", "{% endfor %}".repeat(41))
+    };
+    let call = |value: &str, tail: &str| {
+        let call = format!("{{{{ f({value}, n - 1) }}}}");
+        format!(
+            "{{% macro f(a, n) %}}{{% if n %}}{call}{{% else %}}{tail}{{% endif %}}{{% endmacro %}}{{{{ f([q], 40) }}}}"
+        )
+    };
+    check(&with("{{ a == b }}"), STEPS);
+    check(&each("{{ a|tojson|length }}"), STEPS);
+    for value in ["[a, a]", "a + a", "dict(a=a, b=a)", "a|zip(a)|list"] {
+        check(&call(value, "{{ a|pprint|length }}"), STEPS);
+    }
+    let once = "{% set a = [q] * 9999 %}{% set b = [q] * 9999 %}{% for i in range(9999) %}";
+    for condition in ["a == b", "a is in [b]", "[b].count(a)"] {
+        check(&format!("{once}{{% if {condition} %}}{{% endif %}}{{% endfor %}}"), STEPS);
+    }
+    check("{{ [1]|batch(9999, [1]|batch(9999, [1]|batch(9999, 1)|list)|list)|list|length }}", STEPS);
+    check("{{ [[1] * 9] * 9 }}", Err("a list of lists is not repeated here"));
+    check("{{ 9 * [[1]] }}", Err("a list of lists is not repeated here"));
+    check("{{ [1]|tojson(indent=1000000000) }}", Err("an indent is of 64 spaces at most"));
+    check("{{ debug() }}", Err("debug is unknown"));
+}
+
+#[test]
+fn what_is_weighed_is_what_it_was() {
+    check(
+        "{{ [1, (2, 'x'), {'a': [list]}] }} {{ (1, 2)[0] }} {{ {'a': 1}.a }}",
+        Ok("[1, (2, 'x'), {'a': [[1, 2, 3]]}] 1 1"),
+    );
+    check("{{ 1 + 2 * 3 ** 2 - 1 }} {{ [1] * 2 + [2] }} {{ 2 * 'ab' + 'c' }}", Ok("18 [1, 1, 2] ababc"));
+    check(
+        "{{ 1 < 2 }} {{ q not in ['a'] }} {{ 3 in list }} {{ none is none }} {{ 'b' is in ['b'] }}",
+        Ok("True True True True True"),
+    );
+    check("{% for a, (b, c) in [(1, (2, 3))] if b == 2 %}{{ a + b + c }}{% endfor %}", Ok("6"));
+    check("{% set a, (b, c) = (1, (2, 3)) %}{% with (d, e) = (4, 5) %}{{ a + c + e }}{% endwith %}", Ok("9"));
+    check("{% macro f(a, b=[1, 2]) %}{{ b[a] }}{% endmacro %}{{ f(1) + f(*[0], **{'b': 'x'}) }}", Ok("2x"));
+    check(
+        "{{ [2, 1]|sort }} {{ list|zip('abc')|list }} {{ {'a': [1]}|tojson }} {{ list|tojson(2)|length }}",
+        Ok("[1, 2] [(1, 'a'), (2, 'b'), (3, 'c')] {\"a\": [1]} 17"),
+    );
+    check(
+        "{{ [{'k': 1}]|groupby('k')|length }} {{ list|select('>', 1)|list }} {{ list|batch(2)|list }}",
+        Ok("1 [2, 3] [[1, 2], [3]]"),
+    );
+}
+
+#[test]
 fn what_nests_too_deep_is_refused() {
     for piece in ["not ", "-", "1+", "(", "[", "1|string|", "q.a.", "1 if q else ", "q and ", "q[", "f(", "{1:"] {
         let (template, error) = (format!("{{{{ {}1 }}}}", piece.repeat(100_000)), NESTED);
@@ -59,6 +115,7 @@ fn what_nests_too_deep_is_refused() {
         // What it comes to is minijinja's to say: it only may not overflow the stack.
         let _ = filled(&format!("{{{{ {}1 }}}}", piece.repeat(4_900)));
     }
+    let _ = filled(&format!("{{{{ {}1{} }}}}", "[".repeat(4_900), "]".repeat(4_900)));
     let _ = filled(&format!("{{% if q %}}{}{{% endif %}}", "{% elif q %}".repeat(1_900)));
     let _ = filled(&format!("{{% set a = [q] %}}{}{{{{ a }}}}", "{% set a = [a] %}".repeat(1_500)));
     let _ = filled(&format!("{{{{ q{} }}}}", "|batch(1)|list".repeat(3_000)));

@@ -19,7 +19,7 @@ pub struct LanguageId(FastText);
 impl LanguageId {
     /// Reads the model.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = file::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let file = file::open_itself(path).map_err(|e| Error::io("open", path, &e))?;
         // The library takes some numbers of the file for granted.
         let model = caught(|| FastText::load_from_reader(BufReader::new(file)).map_err(|e| e.to_string()));
         model.and_then(|model| model).map(Self).map_err(|e| {

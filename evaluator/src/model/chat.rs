@@ -41,8 +41,6 @@ struct Template {
 }
 
 const NAME: &str = "chat_template";
-/// Spaces that an indented JSON may have for each level.
-const WIDEST: usize = 64;
 
 impl Conversation {
     /// By the template of a model, with what the system says before everything.
@@ -70,12 +68,12 @@ impl Conversation {
         self.system.as_deref()
     }
 
-    /// What is asked: the text that a template makes of a prompt, or the messages for a server.
-    pub fn asked(&self, prompt: &Prompt) -> Result<Json> {
+    /// What is asked, without the first so many examples: the text that a template makes of a prompt, or the messages for a server.
+    pub fn asked(&self, prompt: &Prompt, dropped: usize) -> Result<Json> {
         match self.template {
-            Some(_) => self.text(prompt, 0).map(Json::from),
+            Some(_) => self.text(prompt, dropped).map(Json::from),
             // A list of a text that is JSON: so lm-evaluation-harness writes down what it sends to a server.
-            None => Ok(json!([python::dumps(&self.messages(prompt, 0).into(), None)])),
+            None => Ok(json!([python::dumps(&self.messages(prompt, dropped).into(), None)])),
         }
     }
 
@@ -149,8 +147,8 @@ fn without_generation(template: &str) -> String {
 #[expect(clippy::needless_pass_by_value, reason = "minijinja passes the options so")]
 fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
-    if indent.is_some_and(|indent| indent > WIDEST) {
-        return Err(jinja::invalid(format!("an indent is of {WIDEST} spaces at most")));
+    if indent.is_some_and(|indent| indent > jinja::WIDEST) {
+        return Err(jinja::invalid(format!("an indent is of {} spaces at most", jinja::WIDEST)));
     }
     // The others change nothing that a conversation has.
     let _: Option<Value> = options.get("ensure_ascii")?;
@@ -272,6 +270,7 @@ mod tests {
             assert_eq!(json!(chat.messages(&prompt, 1)), reference["messages"]);
             let text = chat.text(&prompt, 1).unwrap();
             assert_eq!(text, reference["text"].as_str().unwrap(), "{}", reference["name"]);
+            assert_eq!(chat.asked(&prompt, 1).unwrap(), text);
         }
     }
 
@@ -283,6 +282,12 @@ mod tests {
             assert_eq!(result.unwrap_err().to_string(), error);
         };
         check("{{ raise_exception('no system, please') }}", "here: chat_template: line 1: no system, please");
+        let levels = "{% with a = [a, a] %}".repeat(40);
+        let ends = "{% endwith %}".repeat(40);
+        check(
+            &format!("{{% set a = [1] %}}{levels}{{{{ a == [messages] }}}}{ends}"),
+            "here: chat_template: line 1: it takes more than 2000000 steps, of which each also pays for 64 bytes of text",
+        );
         check("{% for m in messages %}", "here: chat_template: line 1: unexpected end of input, expected end of block");
         let dated = chat("{{ strftime_now('%d %b %Y') }}", None).unwrap();
         assert_eq!(dated.text(&prompt, 0).unwrap(), "26 Jul 2024");

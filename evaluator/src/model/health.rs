@@ -1,6 +1,7 @@
 //! Signs that a merged model is broken, in what it answers.
 
 use crate::{
+    counted::counted,
     normalize::normalize,
     request::{Answer, Likelihood, Said},
 };
@@ -133,7 +134,7 @@ impl fmt::Display for Illness {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} of {} answers)", self.illness, self.ill, self.answers)
+        write!(f, "{} ({} of {})", self.illness, self.ill, counted(self.answers, "answer"))
     }
 }
 

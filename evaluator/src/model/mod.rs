@@ -58,7 +58,7 @@ use self::{
     ops::Run,
     special::Specials,
 };
-use crate::interrupt::Interrupt;
+use crate::{counted::counted, interrupt::Interrupt};
 use candle_core::{Device, Tensor};
 use merge_core::{
     dtype::Dtype,
@@ -237,7 +237,11 @@ impl Transformer {
             return Err(Error::user(format!("token {token} is not below vocab_size {vocab}")));
         }
         if let Some(most) = self.decoder.most_tokens().filter(|most| tokens.len() > *most) {
-            return Err(Error::user(format!("there are positions for {most} tokens, not for {}", tokens.len())));
+            return Err(Error::user(format!(
+                "there are positions for {}, not for {}",
+                counted(most, "token"),
+                tokens.len()
+            )));
         }
         let mut cache = self.decoder.cache()?;
         cache.keep(&[], tokens.len())?;

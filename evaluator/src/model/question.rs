@@ -1,7 +1,10 @@
 //! Requests to sequences of tokens that fit the model's context; what did not fit is counted.
 
 use super::{article, chat::Conversation, encode::Encoder, prefill::Sequence, special::Specials, tokenizer::Tokenizer};
-use crate::request::{Ask, Encoding, Fit, Likelihood, Limit, Prompt, Request, Said};
+use crate::{
+    counted::counted,
+    request::{Ask, Encoding, Fit, Likelihood, Limit, Prompt, Request, Said},
+};
 use merge_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +120,8 @@ impl Reader<'_> {
         let Some(room) = self.context.checked_sub(limit).filter(|room| *room > 0) else {
             let context = self.context;
             return Err(Error::user(format!(
-                "{limit} tokens of answer leave the prompt no room in a context of {context}"
+                "an answer of {} leaves the prompt no room in a context of {context}",
+                counted(limit, "token")
             ))
             .hint("let the answer have fewer tokens, or take a model with a longer context"));
         };
@@ -154,8 +158,12 @@ impl Reader<'_> {
             let cut = pair.tokens.len().saturating_sub(self.context + 1);
             if pair.cut <= cut {
                 let (choice, len) = (i + 1, pair.tokens.len() - pair.cut);
-                return Err(Error::user(format!("choice {choice} has {len} tokens, but the context {}", self.context))
-                    .hint("take a model with a longer context"));
+                return Err(Error::user(format!(
+                    "choice {choice} has {}, but the context {}",
+                    counted(len, "token"),
+                    self.context
+                ))
+                .hint("take a model with a longer context"));
             }
             fit.prompt_tokens = fit.prompt_tokens.max(pair.cut);
             fit.cut_tokens = fit.cut_tokens.max(cut);

@@ -354,7 +354,7 @@ fn drops_examples_then_cuts_and_says_so() {
     assert!(text.starts_with(&tokenizer.decode(&[first]).unwrap()), "{text}");
     let none = Memory::open("ja").set("max_position_embeddings", json!(4)).load();
     let error = answers(&mut none.unwrap(), &[request]).unwrap_err().to_string();
-    assert_eq!(error, "request 1: 4 tokens of answer leave the prompt no room in a context of 4");
+    assert_eq!(error, "request 1: an answer of 4 tokens leaves the prompt no room in a context of 4");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn line(
     let doc = Value::from(task.task.doc(marked.item).clone());
     let target = python::str(task.task.target(marked.item));
     let requests = task.task.requests_of(marked.item);
-    let instances = instances(requests, chat, &task.task.generation_kwargs())?;
+    let instances = instances(requests, &marked.answers, chat, &task.task.generation_kwargs())?;
     let first = instances.first().and_then(|(prompt, _)| prompt.as_str().or(prompt[0].as_str())).unwrap_or_default();
     let hashes = [sha256(&python::dumps(&doc, Some(2))), sha256(first), sha256(&target)];
     let said = said(requests, &marked.answers, task.task.repeats());
@@ -100,11 +100,21 @@ fn ours(marked: &Marked) -> Value {
     all
 }
 
-/// What lm-evaluation-harness asks one by one: prompt and continuation, or prompt and how to go on, or a text.
-fn instances(requests: &[Request], chat: Option<&Conversation>, kwargs: &Value) -> Result<Vec<(Value, Option<Value>)>> {
+/// What lm-evaluation-harness asks one by one: prompt and continuation, or prompt and how to go on, or a text. Prompts are without
+/// the examples that had no room; of those that were cut, only their model knows the rest.
+fn instances(
+    requests: &[Request],
+    answers: &[Answer],
+    chat: Option<&Conversation>,
+    kwargs: &Value,
+) -> Result<Vec<(Value, Option<Value>)>> {
     let mut all = Vec::new();
-    for request in requests {
-        let prompt = || chat.map_or_else(|| Ok(request.prompt.text().into()), |chat| chat.asked(&request.prompt));
+    for (request, answer) in requests.iter().zip(answers) {
+        let dropped = answer.fit.dropped_shots;
+        let prompt = || match chat {
+            None => Ok(request.prompt.without(dropped).into()),
+            Some(chat) => chat.asked(&request.prompt, dropped),
+        };
         match &request.ask {
             Ask::Generate { .. } => all.push((prompt()?, Some(kwargs.clone()))),
             Ask::Choose { choices } => {
@@ -135,4 +145,26 @@ fn said(requests: &[Request], answers: &[Answer], repeats: usize) -> Vec<Value> 
 
 pub(super) fn sha256(text: &str) -> String {
     hex(&Sha256::digest(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Encoding, Limit, Prompt, Shot};
+
+    #[test]
+    fn what_had_no_room_was_not_asked() {
+        let shot = |question: &str| Shot { question: question.to_owned(), after: "\n".to_owned(), ..Shot::default() };
+        let prompt =
+            Prompt { shots: vec![shot("1"), shot("2"), shot("3")], question: "4".to_owned(), ..Prompt::default() };
+        let ask = Ask::Generate { stop: Vec::new(), limit: Limit::Tokens(1) };
+        let request = Request { prompt, ask, encoding: Encoding::default(), compared: None };
+        let said = Said::Text { text: String::new(), tokens: 1, truncated: false };
+        for (dropped_shots, asked) in [(0, "1\n2\n3\n4"), (2, "3\n4")] {
+            let fit = Fit { dropped_shots, ..Fit::default() };
+            let answer = Answer { said: said.clone(), fit, broken: false, compared: None };
+            let found = instances(std::slice::from_ref(&request), &[answer], None, &json!({})).unwrap();
+            assert_eq!(found, [(asked.into(), Some(json!({})))]);
+        }
+    }
 }

@@ -24,9 +24,14 @@ pub(super) fn proportion(p: f64, n: usize) -> [f64; 2] {
 /// the differences that a score test at 5% does not reject, of a model that alone is right on `wins` of `n` items and alone wrong
 /// on `losses`. It has a length where the two never differ, too.
 ///
+/// Of a single item, of which Tango's holds the truth in 80% of cases only, the exact one of a proportion, stretched to differences.
+///
 /// Scores between 0 and 1 that are neither count by the sums of what the one gains and loses on the other: their differences then
 /// have no larger variance.
 pub(super) fn paired_proportions(wins: f64, losses: f64, n: usize) -> [f64; 2] {
+    if n == 1 {
+        return proportion(0.5 * (1.0 + wins - losses), 1).map(|x| 2.0 * x - 1.0);
+    }
     let n = n as f64;
     let value = (wins - losses) / n;
     // Equation 5, with q the restricted maximum likelihood estimate of the share of losses; it falls with the difference.

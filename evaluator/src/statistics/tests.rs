@@ -91,6 +91,29 @@ fn few_scores_have_an_interval_that_is_not_too_short() {
     let half = Estimate::of(&[0.5; 10]).unwrap();
     check("ten times a half", &half.ci95.unwrap(), &[0.236_593, 0.763_407], 1e-6);
     check("two", &Estimate::of(&[0.25, 0.75]).unwrap().ci95.unwrap(), &[0.094_531, 0.905_469], 1e-6);
+    // Of statistics that are no means nothing is known: a bootstrap of two items says no more than the two.
+    let sum = |items: &[f64]| items.iter().sum::<f64>();
+    assert_eq!(Estimate::of_statistic(&[1.0, 2.0], sum).unwrap().ci95, None);
+    assert_eq!(Estimate::of_labels(&[0, 1, 0], &[0, 1, 1], Confusion::macro_f1).unwrap().ci95, None);
+    let ten: [f64; 10] = std::array::from_fn(|i| i as f64);
+    assert!(Estimate::of_statistic(&ten, sum).unwrap().ci95.is_some());
+}
+
+#[test]
+fn scores_of_which_nearly_all_are_the_same_have_the_widest_interval() {
+    let mut shares = [0.0; 40];
+    shares[..4].copy_from_slice(&[0.001, 0.5, 0.7, 0.3]);
+    let right = |ones: f64| {
+        let p = ones / 40.0;
+        super::intervals::proportion(p, 40)
+    };
+    check("four of forty", &Estimate::of(&shares).unwrap().ci95.unwrap(), &right(1.501), 1e-12);
+    let few = PairedDifference::of(&[0.501, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], &[0.5; 10]).unwrap();
+    let [low, high] = few.ci95.unwrap();
+    assert!(low < -0.2 && high > 0.2, "[{low}, {high}]");
+    shares[4] = 0.2;
+    let [_, high] = Estimate::of(&shares).unwrap().ci95.unwrap();
+    assert!(high < right(1.701)[1], "five are resampled");
 }
 
 #[test]
@@ -102,6 +125,9 @@ fn gives_tangos_interval() {
         (6, 16, 161, [-0.1240, -0.0054], "Cavo 2012"),
         // R. G. Newcombe, Statistics in Medicine 17 (1998), 2635: 36, 12, 2 and 0 of 50.
         (12, 2, 50, [0.0611, 0.3447], "Newcombe 1998"),
+        // A single item: Clopper and Pearson's of a proportion, which of 0 and 1 are ±0.975.
+        (0, 0, 1, [-0.975, 0.975], "closed form"),
+        (1, 0, 1, [-0.95, 1.0], "closed form"),
         // Nobody differs: ± z²/(n + z²).
         (0, 0, 4, [-0.4899, 0.4899], "closed form"),
         (0, 0, 50, [-0.0713, 0.0713], "closed form"),

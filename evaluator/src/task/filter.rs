@@ -5,7 +5,7 @@ use super::{
     definition::{FilterConfig, Step, StepFunction, Written},
     regex::Pattern,
 };
-use crate::python;
+use crate::{counted::counted, python};
 use merge_core::{
     error::Result,
     recipe::{At, Mistake, Place},
@@ -115,7 +115,8 @@ impl Work {
             }
             StepFunction::TakeFirstK => match step.k {
                 Some(k) if k.value > repeats => {
-                    return Err(Mistake::new(format!("there are {repeats} answers to a question, not {}", k.value))
+                    let answers = counted(repeats, "answer");
+                    return Err(Mistake::new(format!("a question has {answers}, not {}", k.value))
                         .hint("`repeats` says how often each is asked")
                         .at(k.place));
                 }

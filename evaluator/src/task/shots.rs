@@ -1,7 +1,7 @@
 //! Which documents are answered examples for which: drawn as the harnesses draw them, to the same document.
 
 use super::Doc;
-use crate::python::Random;
+use crate::{counted::counted, python::Random};
 use merge_core::error::{Error, Result};
 
 /// The documents examples come from, and how they are chosen.
@@ -33,7 +33,9 @@ impl Pool {
         let others = || (0..docs.len()).filter(|i| !own || docs[*i] != *doc);
         let wanted = count + usize::from(*own);
         let too_few = |there: usize, wanted: usize| {
-            Error::user(format!("{wanted} examples are to be chosen from {there} documents"))
+            let are = if wanted == 1 { "is" } else { "are" };
+            let (wanted, there) = (counted(wanted, "example"), counted(there, "document"));
+            Error::user(format!("{wanted} {are} to be chosen from {there}"))
                 .hint("ask for fewer with `num_fewshot`, or take them from another `fewshot_split`")
         };
         match &self.draw {

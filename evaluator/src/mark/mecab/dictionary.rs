@@ -149,7 +149,7 @@ struct Lexicon {
 
 impl Lexicon {
     fn open(path: &Path) -> Result<Self> {
-        let mut file = file::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let mut file = file::open_itself(path).map_err(|e| Error::io("open", path, &e))?;
         let size = file.metadata().map_err(|e| Error::io("read", path, &e))?.len();
         let mut read = |length: usize| {
             let mut bytes = Vec::new();

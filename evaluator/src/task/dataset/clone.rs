@@ -1,6 +1,6 @@
 //! A data set of the hub in a directory: which part of it is meant, which files are of which split.
 
-use super::files::{BySplit, by_split, named};
+use super::files::{BySplit, by_split, named, once};
 use merge_core::{
     error::{Error, Result},
     file,
@@ -74,9 +74,14 @@ pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
     };
     match &part.data_files {
         None => by_split(&within, None),
-        Some(Files::Train(patterns)) => Ok(vec![("train".to_owned(), files(patterns)?)]),
+        Some(Files::Train(patterns)) => {
+            let splits = vec![("train".to_owned(), files(patterns)?)];
+            once(&within, &splits).map(|()| splits)
+        }
         Some(Files::Splits(splits)) => {
-            splits.iter().map(|OfSplit { split, path }| Ok((split.clone(), files(path)?))).collect()
+            let splits = splits.iter().map(|OfSplit { split, path }| Ok((split.clone(), files(path)?)));
+            let splits = splits.collect::<Result<BySplit>>()?;
+            once(&within, &splits).map(|()| splits)
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Row, row, unpack};
 use merge_core::error::{Error, Result};
 use serde_json::Value;
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 /// How a file is written.
 #[derive(Clone, Debug)]
@@ -31,7 +31,8 @@ pub(super) fn read(path: &Path, form: &Form, rows: &mut Vec<Row>) -> Result<()> 
         Some(names) => names.clone(),
         None => reader.headers().map_err(refuse)?.iter().map(str::to_owned).collect(),
     };
-    if let Some((_, twice)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+    let mut seen = HashSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
         return Err(Error::user(format!("{}: two columns are called `{twice}`", path.display()))
             .hint("give each column a name of its own"));
     }
@@ -40,7 +41,7 @@ pub(super) fn read(path: &Path, form: &Form, rows: &mut Vec<Row>) -> Result<()> 
         let record = record.map_err(refuse)?;
         let line = record.position().map_or(0, csv::Position::line);
         if record.len() != names.len() {
-            let message = format!("{}:{line}: {} columns, not {}", path.display(), record.len(), names.len());
+            let message = format!("{}:{line}: columns: {}, not {}", path.display(), record.len(), names.len());
             return Err(Error::user(message).hint("each line has a value for each column"));
         }
         records.push((line, record));
@@ -66,7 +67,7 @@ pub(super) fn read(path: &Path, form: &Form, rows: &mut Vec<Row>) -> Result<()> 
             };
             (name.clone(), value)
         });
-        rows.push(row(&Value::Object(fields.collect()), format!("{}:{line}", path.display()))?);
+        rows.push(row(Value::Object(fields.collect()), format!("{}:{line}", path.display()))?);
     }
     Ok(())
 }

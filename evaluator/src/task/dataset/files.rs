@@ -7,6 +7,7 @@ use merge_core::{
 };
 use regex::Regex;
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -113,7 +114,30 @@ pub(super) fn by_split(dir: &Path, format: Option<&Format>) -> Result<BySplit> {
     if splits.is_empty() {
         splits.push(("train".to_owned(), all.iter().map(|name| dir.join(name)).collect()));
     }
-    Ok(splits)
+    once(dir, &splits).map(|()| splits)
+}
+
+/// Refuses a split whose documents are there in two formats, or packed and not: each would count twice.
+pub(super) fn once(dir: &Path, splits: &BySplit) -> Result<()> {
+    for (split, files) in splits {
+        let mut known: HashMap<String, &str> = HashMap::new();
+        let mut first: Option<(Format, &str)> = None;
+        for name in files.iter().filter_map(|path| path.to_str()) {
+            let (Some(format), (stem, end)) = (Format::by_name(name), Format::end(name)) else { continue };
+            let same = known.insert(stem.to_owned(), end);
+            let other = match &first {
+                Some((other, end)) if !other.is_same(&format) => Some(*end),
+                _ => same.filter(|other| *other != end),
+            };
+            if let Some(other) = other {
+                let message = format!("{}: split `{split}` is there as {other} and as {end}", dir.display());
+                return Err(Error::user(message)
+                    .hint("`dataset_path: json`, `csv` or `parquet` with `data_files` reads those that are named"));
+            }
+            first.get_or_insert((format, end));
+        }
+    }
+    Ok(())
 }
 
 /// The files of a directory and of its folders, as paths from it, in order; without hidden ones and what is beside the data.
@@ -164,7 +188,7 @@ fn fixed(path: &Path) -> (PathBuf, String) {
 fn glob(pattern: &str) -> Regex {
     let (mut out, mut rest) = ("(?s)^".to_owned(), pattern);
     while let Some(c) = rest.chars().next() {
-        let class = rest.strip_prefix('[').and_then(|inside| Some(&inside[..=inside.get(1..)?.find(']')?]));
+        let class = rest.strip_prefix('[').and_then(class);
         let (part, len) = match (c, class) {
             _ if rest.starts_with("**/") => ("(?:.*/)?".to_owned(), 3),
             _ if rest.starts_with("**") => (".*".to_owned(), 2),
@@ -172,8 +196,7 @@ fn glob(pattern: &str) -> Regex {
             ('?', _) => ("[^/]".to_owned(), 1),
             ('[', Some(class)) => {
                 let (not, members) = class.strip_prefix('!').map_or(("", class), |members| ("^", members));
-                let plain = |c: char| if matches!(c, '\\' | '[' | '^' | '&' | '~') { vec!['\\', c] } else { vec![c] };
-                (format!("[{not}{}]", members.chars().flat_map(plain).collect::<String>()), class.len() + 2)
+                (format!("[{not}{}]", ranges(members)), class.len() + 2)
             }
             _ => (regex::escape(c.encode_utf8(&mut [0; 4])), c.len_utf8()),
         };
@@ -182,6 +205,32 @@ fn glob(pattern: &str) -> Regex {
     }
     // What is no class is none of these names.
     Regex::new(&(out + "$")).unwrap_or_else(|_| Regex::new("^$").expect("a constant pattern"))
+}
+
+/// What is in the brackets that were opened; a `]` that comes first is one of the characters.
+fn class(inside: &str) -> Option<&str> {
+    let members = inside.strip_prefix('!').unwrap_or(inside);
+    let begin = inside.len() - members.len() + members.chars().next()?.len_utf8();
+    Some(&inside[..begin + inside[begin..].find(']')?])
+}
+
+/// The characters and ranges of a class, for a regular expression, to which more of them have a meaning.
+fn ranges(members: &str) -> String {
+    let plain = |c: char| if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() };
+    let (mut out, mut rest) = (String::new(), members.chars());
+    while let Some(c) = rest.next() {
+        match rest.as_str().strip_prefix('-').and_then(|rest| rest.chars().next()) {
+            None => out += &plain(c),
+            Some(end) => {
+                // A range from a later character to an earlier one holds none.
+                if c <= end {
+                    out.extend([plain(c), "-".to_owned(), plain(end)]);
+                }
+                rest.nth(1);
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -203,6 +252,16 @@ mod tests {
             ("**/test[-._ 0-9]*", "x/testing.parquet", false),
             ("[a", "[a", true),
             ("日*.json", "日本.json", true),
+            ("[あい].json", "い.json", true),
+            ("[!あい].json", "い.json", false),
+            ("[!あい].json", "う.json", true),
+            ("[]a].json", "].json", true),
+            ("[!]a].json", "].json", false),
+            ("[a--z].json", "z.json", true),
+            ("[a&&b~~].json", "a.json", true),
+            ("[a-].json", "-.json", true),
+            ("[^a].json", "^.json", true),
+            ("[あ-ん].json", "き.json", true),
         ] {
             assert_eq!(glob(pattern).is_match(name), matches, "{pattern} {name}");
         }

@@ -19,7 +19,7 @@ pub(super) fn read(path: &Path, field: Option<&str>, rows: &mut Vec<Row>) -> Res
         let Value::Array(items) = all else {
             return Err(Error::user(format!("{file}: no list of items")).hint("put one JSON object on each line"));
         };
-        for (i, item) in items.iter().enumerate() {
+        for (i, item) in items.into_iter().enumerate() {
             rows.push(row(item, format!("{file} [{i}]"))?);
         }
         return Ok(());
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, field: Option<&str>, rows: &mut Vec<Row>) -> Res
                 let text = e.to_string();
                 no_json(text.split(" at line ").next().unwrap_or(&text)).at(format!("{place}:{}", e.column()))
             })?;
-            rows.push(row(&value, place)?);
+            rows.push(row(value, place)?);
         }
     }
     Ok(())

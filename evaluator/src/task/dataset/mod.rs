@@ -95,7 +95,7 @@ pub(super) fn load(
             Source::Kept(splits) => {
                 let found = splits.iter().find(|(split, _)| *split == wanted.value);
                 let (split, values) = found.ok_or_else(|| no_split(key, wanted))?;
-                let row = |(i, value)| row(value, format!("{name} {split} {i}"));
+                let row = |(i, value): (usize, &Value)| row(value.clone(), format!("{name} {split} {i}"));
                 values.iter().enumerate().map(row).collect::<Result<_>>()?
             }
             Source::Files(format, splits) => {
@@ -150,10 +150,32 @@ impl Source {
             (None, part) => {
                 let part = part.map(|part| part.as_str());
                 let found = kept(written, path, part, datasets);
-                found.map_err(|e| e.at(written.place("dataset_path", path.place)))?
+                let found = found.map_err(|e| e.at(written.place("dataset_path", path.place)))?;
+                match &kwargs.columns {
+                    None => found,
+                    Some(columns) => found
+                        .with_columns(columns)
+                        .map_err(|mistake| written.error("dataset_kwargs", columns.place, mistake))?,
+                }
             }
         };
         Ok((path, source))
+    }
+}
+
+impl Source {
+    /// The same with these columns alone, which only Parquet files can do.
+    fn with_columns(self, columns: &[String]) -> std::result::Result<Self, Mistake> {
+        let parquet = Format::Parquet { columns: Some(columns.to_vec()) };
+        let is_parquet = |path: &PathBuf| parquet.is_of(&path.to_string_lossy());
+        match self {
+            Self::Files(None, splits) if splits.iter().flat_map(|(_, files)| files).all(is_parquet) => {
+                Ok(Self::Files(Some(parquet), splits))
+            }
+            _ => {
+                Err(Mistake::new("`columns` is for Parquet files, and these documents are in others").hint("remove it"))
+            }
+        }
     }
 }
 
@@ -211,7 +233,9 @@ impl Format {
             ("columns", kwargs.columns.as_ref().map(|set| set.place), &["parquet"]),
         ];
         for (key, place, paths) in settings {
-            if let Some(place) = place.filter(|_| !paths.contains(&path)) {
+            // The files of a directory may be of any format.
+            let is_theirs = key == "columns" && !matches!(path, "json" | "csv");
+            if let Some(place) = place.filter(|_| !is_theirs && !paths.contains(&path)) {
                 let paths = paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(" or ");
                 return Err((
                     place,
@@ -244,17 +268,31 @@ impl Format {
         }))
     }
 
+    /// A name and its end, by which it is of a format, packed or not.
+    fn end(name: &str) -> (&str, &str) {
+        let plain = PACKED.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        name.split_at(plain.rfind('.').unwrap_or(plain.len()))
+    }
+
     /// That of a file by the end of its name, packed or not.
     fn by_name(name: &str) -> Option<Self> {
-        let plain = PACKED.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-        let (_, end) = plain.rsplit_once('.')?;
-        Some(match end.to_ascii_lowercase().as_str() {
+        let (_, end) = Self::end(name);
+        let end = PACKED.iter().find_map(|packed| end.strip_suffix(packed)).unwrap_or(end);
+        Some(match end.strip_prefix('.')?.to_ascii_lowercase().as_str() {
             "json" | "jsonl" | "ndjson" => Self::Json { field: None },
             "csv" => Self::Csv(Form { delimiter: b',', names: None }),
             "tsv" => Self::Csv(Form { delimiter: b'\t', names: None }),
             "parquet" => Self::Parquet { columns: None },
             _ => return None,
         })
+    }
+
+    /// Whether both read the same files, whatever their settings.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Csv(one), Self::Csv(other)) => one.delimiter == other.delimiter,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
     }
 
     /// Whether a file is of this format by its name.
@@ -301,12 +339,12 @@ fn place_after(bytes: &[u8]) -> String {
     format!("{}:{column}", text.matches('\n').count() + 1)
 }
 
-fn row(value: &Value, place: String) -> Result<Row> {
+fn row(value: Value, place: String) -> Result<Row> {
     let Value::Object(doc) = value else {
         return Err(Error::user(format!("{place}: not a JSON object"))
             .hint("an item is one line such as {\"question\": \"…\", \"answer_number\": 18}"));
     };
-    Ok(Row { id: id(value.clone()), doc: doc.clone(), place })
+    Ok(Row { id: id(doc.clone().into()), doc, place })
 }
 
 /// A field that is a fraction somewhere is one everywhere, as where documents are kept in columns.

@@ -1,5 +1,8 @@
 //! Documents in Parquet files, as `datasets` gives them: one for each row, its fields in the order of the columns.
 
+mod footer;
+
+use self::footer::levels;
 use super::{Row, row, unpack::LARGEST};
 use crate::contained::caught;
 use merge_core::{
@@ -21,12 +24,20 @@ use std::{fs::File, path::Path, sync::Arc};
 
 /// What a document takes at least, beside its fields.
 const OBJECT: usize = 512;
+/// Levels of columns in columns: the library recurses without limit.
+const DEEPEST: usize = 100;
 
 /// Reads a file, or the columns of it that are named.
 ///
 /// Fails for columns of what JSON has not: bytes, dates and times, decimals, maps.
 pub(super) fn read(path: &Path, columns: Option<&[String]>, rows: &mut Vec<Row>) -> Result<()> {
-    let file = file::open(path).map_err(|e| Error::io("open", path, &e))?;
+    let mut file = file::open_itself(path).map_err(|e| Error::io("open", path, &e))?;
+    let levels = levels(&mut file).map_err(|e| Error::io("read", path, &e))?;
+    let levels = levels.ok_or_else(|| damaged(&"its footer is none").at(path.display()))?;
+    if levels > DEEPEST {
+        let message = format!("{}: its columns nest more than {DEEPEST} levels deep", path.display());
+        return Err(Error::user(message).hint("save it again with columns that hold less in each other"));
+    }
     // The library panics on some damaged files.
     let done = caught(|| {
         let reader = SerializedFileReader::new(file).map_err(|e| damaged(&e))?;
@@ -46,7 +57,7 @@ fn all(reader: &SerializedFileReader<File>, columns: Option<&[String]>, file: &s
         let at = |e: Error| e.at(format_args!("row {}", i + 1));
         let fields = fields.map_err(|e| at(damaged(&e)))?;
         let doc = object(fields.into_columns(), &mut room).map_err(at)?;
-        rows.push(row(&doc, format!("{file}: row {}", i + 1))?);
+        rows.push(row(doc, format!("{file}: row {}", i + 1))?);
     }
     Ok(())
 }

@@ -57,6 +57,16 @@ fn gzip(text: &str) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
+/// `LINES` as `zstd --check` packs them; the last four bytes are the checksum.
+const CHECKED: [u8; 56] = [
+    0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x5d, 0x01, 0x00, 0xf8, 0x7b, 0x22, 0x71, 0x22, 0x3a, 0x20, 0x22, 0xe4, 0xb8,
+    0x80, 0x22, 0x2c, 0x20, 0x22, 0x61, 0x22, 0x3a, 0x20, 0x31, 0x7d, 0x0a, 0xba, 0x8c, 0x32, 0x7d, 0x0a, 0xb8, 0x89,
+    0x33, 0x7d, 0x0a, 0x04, 0x00, 0x80, 0xe0, 0x9c, 0x65, 0x00, 0x82, 0x23, 0x31, 0x99, 0x78, 0x62, 0xaf, 0xcb,
+];
+
+/// A frame of Zstandard that holds no documents.
+const SKIPPED: &[u8] = b"\x5e\x2a\x4d\x18\x03\0\0\0any";
+
 /// A file of those that `benches/peers/parquet_refs.py` writes.
 fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/parquet").join(name)).unwrap()
@@ -77,7 +87,9 @@ fn reads_json_packed_or_not() {
         packed.write_all(LINES.as_bytes()).unwrap();
         packed.finish().unwrap()
     };
-    let zstd = ruzstd::encoding::compress_to_vec(LINES.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    let packed =
+        |text: &str| ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    let zstd = packed(LINES);
     let halves = LINES.split_at(LINES.find("{\"q\": \"二").unwrap());
     let dir = dir(&[
         ("plain.jsonl", LINES.as_bytes()),
@@ -88,10 +100,23 @@ fn reads_json_packed_or_not() {
         ("two.jsonl.gz", &[gzip(halves.0), gzip(halves.1)].concat()),
         ("t.jsonl.bz2", &bzip2),
         ("t.jsonl.zst", &zstd),
+        ("seekable.zst", &[&CHECKED, SKIPPED].concat()),
+        ("pzstd.zst", &[b"\x50\x2a\x4d\x18\x04\0\0\0size", &CHECKED[..]].concat()),
+        ("frames.zst", &[&CHECKED, SKIPPED, &packed("{\"q\": \"四\"}\n")].concat()),
     ]);
-    for file in ["plain.jsonl", "bom.jsonl", "t.jsonl.gz", "two.jsonl.gz", "t.jsonl.bz2", "t.jsonl.zst"] {
+    for file in [
+        "plain.jsonl",
+        "bom.jsonl",
+        "t.jsonl.gz",
+        "two.jsonl.gz",
+        "t.jsonl.bz2",
+        "t.jsonl.zst",
+        "seekable.zst",
+        "pzstd.zst",
+    ] {
         check(dir.path(), &json_of(file), &["一", "二", "三"]);
     }
+    check(dir.path(), &json_of("frames.zst"), &["一", "二", "三", "四"]);
     check(dir.path(), &json_of("list.json"), &["一", "二"]);
     let key = "dataset_path: json\ndataset_kwargs: {data_files: {test: key.json}, field: data}\ntest_split: test";
     check(dir.path(), key, &["x"]);
@@ -102,6 +127,9 @@ fn says_what_a_file_is_instead() {
     let (sjis, _, _) = SHIFT_JIS.encode("{\"q\": \"文章題\"}\n");
     let (euc, _, _) = EUC_JP.encode("{\"q\": \"文章題\"}\n");
     let deep = format!("{{\"q\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    // Another character, which only the checksum knows.
+    let mut flipped = CHECKED;
+    flipped[18] ^= 1;
     let dir = dir(&[
         ("sjis.jsonl", &sjis),
         ("euc.jsonl", &euc),
@@ -110,6 +138,8 @@ fn says_what_a_file_is_instead() {
         ("t.parquet", b"PAR1PAR1"),
         ("t.xz", b"\xfd7zXZ\0\0"),
         ("t.gz", &gzip(LINES)[..30]),
+        ("flipped.zst", &flipped),
+        ("cut.zst", &[&CHECKED, &SKIPPED[..9]].concat()),
         ("deep.jsonl", deep.as_bytes()),
         ("nan.jsonl", b"{\"q\": NaN}"),
         ("half.jsonl", b"{\"q\": \"\\ud83d\"}"),
@@ -127,6 +157,8 @@ fn says_what_a_file_is_instead() {
         ("t.parquet", "t.parquet: this is Parquet, not text", "say `dataset_path: parquet`"),
         ("t.xz", "t.xz: this is xz, not text", "unpack it, or compress it with gzip"),
         ("t.gz", "t.gz: cannot be unpacked as gzip", "download it again"),
+        ("flipped.zst", "flipped.zst: cannot be unpacked as Zstandard", "download it again"),
+        ("cut.zst", "cut.zst: cannot be unpacked as Zstandard", "download it again"),
         ("deep.jsonl", "deep.jsonl:1:133: not JSON: recursion limit exceeded", one),
         ("nan.jsonl", "nan.jsonl:1:7: not JSON: expected value", one),
         ("half.jsonl", "half.jsonl:1:14: not JSON: unexpected end of hex escape", one),
@@ -159,9 +191,18 @@ fn says_what_a_file_is_instead() {
 
 #[test]
 fn a_small_file_does_not_stand_for_a_huge_one() {
-    let dir = dir(&[("bomb.gz", &gzip(&" ".repeat(1 << 20).repeat(1100)))]);
+    let zeros = format!("{{\"q\": \"x\", \"z\": [{}0]}}\n", "0,".repeat(8 << 20));
+    let dir = dir(&[
+        ("bomb.gz", &gzip(&" ".repeat(1 << 20).repeat(1100))),
+        ("values.gz", &gzip(&zeros)),
+        ("rows.gz", &gzip(&"{}\n".repeat(4 << 20))),
+    ]);
     let hint = "divide it, or take a part of it";
     refuses(dir.path(), &json_of("bomb.gz"), "bomb.gz: its documents have more than 1 GB", hint);
+    for file in ["values.gz", "rows.gz"] {
+        let error = format!("{file}: its documents would take more than 1 GB of memory");
+        refuses(dir.path(), &json_of(file), &error, hint);
+    }
 }
 
 #[test]
@@ -247,6 +288,36 @@ fn refuses_columns_and_files_that_it_cannot_read() {
     }
 }
 
+/// A file of so many groups in each other, and a number within.
+fn nested(groups: usize) -> Vec<u8> {
+    let number = |mut n: usize| {
+        let mut bytes = Vec::new();
+        while n > 0x7f {
+            bytes.push((n & 0x7f) as u8 | 0x80);
+            n >>= 7;
+        }
+        bytes.push(n as u8);
+        bytes
+    };
+    let (root, leaf) = (b"\x48\x06schema\x15\x02\x00", b"\x15\x02\x25\x02\x18\x01y\x00");
+    let group = b"\x35\x02\x18\x01x\x15\x02\x00".repeat(groups);
+    let head = [&b"\x15\x04\x19\xfc"[..], &number(groups + 2)].concat();
+    let footer = [&head[..], root, &group, leaf, b"\x16\x00\x19\x0c\x00"].concat();
+    [b"PAR1", &footer[..], &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
+}
+
+#[test]
+fn columns_that_nest_without_end_are_refused() {
+    let read = |groups| {
+        let (dir, data) = parquet("none.parquet", "", |bytes| *bytes = nested(groups));
+        docs(dir.path(), &data).unwrap_err().to_string().rsplit("t.parquet: ").next().unwrap().to_owned()
+    };
+    assert_eq!(read(98), "no item in it");
+    for groups in [100, 100_000, 500_000] {
+        assert_eq!(read(groups), "its columns nest more than 100 levels deep");
+    }
+}
+
 #[test]
 fn a_damaged_table_is_an_error_wherever_the_damage_is() {
     for name in ["none.parquet", "types.parquet"] {
@@ -262,6 +333,9 @@ fn a_damaged_table_is_an_error_wherever_the_damage_is() {
         }
     }
 }
+
+/// What stands in a file's place in a clone without the large files.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
 #[test]
 fn finds_the_files_of_a_data_set() {
@@ -287,6 +361,20 @@ fn finds_the_files_of_a_data_set() {
         ("card/en/test.jsonl", &part("12")),
         ("table/data/test-00000-of-00001.parquet", &parquet),
         ("nothing/readme.txt", b""),
+        ("twice/test.csv", b"q\n14\n"),
+        ("twice/test.jsonl", &part("15")),
+        ("packed/a.jsonl", &part("16")),
+        ("packed/a.jsonl.gz", &gzip("{\"q\": \"17\"}")),
+        ("separated/a.csv", b"q\n18\n"),
+        ("separated/b.tsv", b"q\n19\n"),
+        (
+            "listed/README.md",
+            b"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: x/*\n---\n",
+        ),
+        ("listed/x/a.csv", b"q\n20\n"),
+        ("listed/x/b.jsonl", &part("21")),
+        ("pointers/parquet/test.parquet", POINTER),
+        ("pointers/jsonl/test.jsonl", POINTER),
     ]);
     let of = |path: &str, split: &str| format!("dataset_path: {path}\ntest_split: {split}");
     check(dir.path(), &of("./shards", "test"), &["1", "2"]);
@@ -308,6 +396,37 @@ fn finds_the_files_of_a_data_set() {
     check(dir.path(), &of("json\ndataset_kwargs: {data_files: {test: 'n*/*test*'}}", "test"), &["4"]);
     assert_eq!(docs(dir.path(), &of("table", "test")).unwrap().len(), 3);
     assert_eq!(docs(dir.path(), &of("parquet\ndataset_kwargs: {data_dir: table/data}", "test")).unwrap().len(), 3);
+    let columns =
+        |path: &str| format!("dataset_path: {path}\ndataset_kwargs: {{columns: [question]}}\ntest_split: test");
+    let question = serde_json::from_slice::<Vec<Value>>(&fixture("types.json")).unwrap()[0]["question"].clone();
+    assert_eq!(docs(dir.path(), &columns("table")).unwrap()[0], json!({ "question": question }));
+    refuses(
+        dir.path(),
+        &columns("names"),
+        "t.yaml:3:27: dataset_kwargs: `columns` is for Parquet files, and these documents are in others",
+        "remove it",
+    );
+    for (path, split, one, other) in [
+        ("twice", "test", ".csv", ".jsonl"),
+        ("packed", "train", ".jsonl", ".jsonl.gz"),
+        ("separated", "train", ".csv", ".tsv"),
+        ("listed", "test", ".csv", ".jsonl"),
+    ] {
+        refuses(
+            dir.path(),
+            &of(path, split),
+            &format!("t.yaml:2:15: {path}: split `{split}` is there as {one} and as {other}"),
+            "`dataset_path: json`, `csv` or `parquet` with `data_files` reads those that are named",
+        );
+    }
+    check(dir.path(), &of("json\ndataset_kwargs: {data_dir: twice}", "test"), &["15"]);
+    let lfs = "`git lfs pull` in that directory brings the file itself (`git lfs install` first, if it is not known)";
+    for file in ["test.parquet", "test.jsonl"] {
+        let path = format!("pointers/{}", file.rsplit('.').next().unwrap());
+        let does = if file.ends_with("jsonl") { "read" } else { "open" };
+        let error = format!("cannot {does} {path}/{file}: it is a pointer of Git LFS, not the file itself");
+        refuses(dir.path(), &of(&path, "test"), &error, lfs);
+    }
     refuses(
         dir.path(),
         &of("card\ndataset_name: jp", "test"),

@@ -7,6 +7,7 @@ use merge_core::{
     error::{Error, Result},
     file,
 };
+use serde_json::Value;
 use std::{
     io::{self, Read},
     path::Path,
@@ -15,13 +16,20 @@ use std::{
 /// Most bytes of a file's documents: a small file may stand for a very large one.
 pub(super) const LARGEST: usize = 1 << 30;
 
+/// How many times larger than their file documents may be that take more than [`LARGEST`] in memory.
+const GROWTH: usize = 128;
+
+/// What a value takes in memory: its place, as large again for the growth of what holds it, and its name.
+const VALUE: usize = 3 * size_of::<Value>();
+
 /// What a file begins with that is no text, what that is, and how it is unpacked.
 type Kind = (&'static [u8], &'static str, Option<Unpack>);
 type Unpack = fn(&[u8]) -> io::Result<Vec<u8>>;
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     (b"\x1f\x8b", "gzip", Some(gzip)),
     (b"\x28\xb5\x2f\xfd", "Zstandard", Some(zstd)),
+    (b"\x50\x2a\x4d\x18", "Zstandard", Some(zstd)),
     (b"BZh", "bzip2", Some(bzip2)),
     (b"\xfd7zXZ\0", "xz", None),
     (b"PK\x03\x04", "zip", None),
@@ -35,6 +43,7 @@ const KINDS: [Kind; 10] = [
 /// The text of a file without a byte order mark.
 pub(super) fn text(path: &Path) -> Result<String> {
     let mut bytes = file::read(path).map_err(|e| Error::io("read", path, &e))?;
+    let most = LARGEST.max(GROWTH.saturating_mul(bytes.len()));
     let at = |e: Error| e.at(path.display());
     if let Some((_, what, unpack)) = KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)) {
         let Some(unpack) = unpack else { return Err(at(other(what))) };
@@ -43,6 +52,11 @@ pub(super) fn text(path: &Path) -> Result<String> {
             let broken = || Error::user(format!("cannot be unpacked as {what}")).hint("download it again");
             at(if e.kind() == io::ErrorKind::FileTooLarge { too_large() } else { broken() })
         })?;
+    }
+    let values = bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b'\n' | b'\t')).count();
+    if values.saturating_mul(VALUE).saturating_add(bytes.len()) > most {
+        let message = format!("its documents would take more than {} GB of memory", most >> 30);
+        return Err(at(Error::user(message).hint("divide it, or take a part of it")));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -81,10 +95,27 @@ fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
 fn zstd(mut bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
-        let frame = ruzstd::decoding::StreamingDecoder::new(&mut bytes).map_err(io::Error::other)?;
-        all.extend(whole(frame, LARGEST - all.len())?);
+        if let Some(length) = skippable(bytes) {
+            bytes = bytes.get(length..).ok_or(io::ErrorKind::UnexpectedEof)?;
+            continue;
+        }
+        let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut bytes).map_err(io::Error::other)?;
+        all.extend(whole(&mut frame, LARGEST - all.len())?);
+        // The library only offers the two.
+        if let Some(said) = frame.decoder.get_checksum_from_data()
+            && Some(said) != frame.decoder.get_calculated_checksum()
+        {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
     Ok(all)
+}
+
+/// The length of a frame that holds no documents, such as the table of seekable files, if there is one.
+fn skippable(bytes: &[u8]) -> Option<usize> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*rest.first_chunk()?);
+    (u32::from_le_bytes(*magic) & !0xf == 0x184d_2a50).then_some(8 + length as usize)
 }
 
 fn bzip2(bytes: &[u8]) -> io::Result<Vec<u8>> {

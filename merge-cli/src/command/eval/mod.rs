@@ -158,11 +158,13 @@ fn show(args: &Eval, chosen: &tasks::Chosen, asked: &[Asked<'_>], scored: &[Scor
     for one in scored {
         let Answered { recalled, computed, .. } = one.answered;
         screen::say(&format!(
-            "{}: {} answers, {} of them remembered; {} tokens computed in {}",
+            "{}: {} {}, {} of them remembered; {} {} computed in {}",
             one.name,
             screen::grouped(one.requests as u64),
+            screen::noun(one.requests, "answer"),
             screen::grouped(recalled as u64),
             screen::grouped(computed as u64),
+            screen::noun(computed, "token"),
             screen::duration(one.seconds)
         ));
     }

@@ -1,7 +1,10 @@
 //! Scores as people read them.
 
 use super::{OfTask, Scored, comparison::Comparison};
-use crate::{measure, report, screen};
+use crate::{
+    measure, report,
+    screen::{self, counted},
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
     evaluation::{Asked, Mishaps},
@@ -105,15 +108,17 @@ fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
 /// What did not go as it should, in one line.
 fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
     let Mishaps { truncated, shortened, dropped_shots, cut, fused, broken } = *mishaps;
+    let lost = counted(dropped_shots, "example");
     let parts: Vec<String> = [
-        (truncated, format!("{truncated} answers were cut at their limit")),
-        (shortened, format!("{shortened} prompts lost {dropped_shots} examples")),
-        (cut, format!("{cut} prompts were cut")),
-        (fused, format!("{fused} choices begin within a token of their prompt")),
-        (broken, format!("{broken} answers are no numbers")),
+        (truncated, "answer was cut at its limit", "answers were cut at their limit"),
+        (shortened, &*format!("prompt lost {lost}"), &*format!("prompts lost {lost}")),
+        (cut, "prompt was cut", "prompts were cut"),
+        (fused, "choice begins within a token of its prompt", "choices begin within a token of their prompt"),
+        (broken, "answer is no number", "answers are no numbers"),
     ]
     .into_iter()
-    .filter_map(|(count, text)| (count > 0).then_some(text))
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, one, several)| format!("{count} {}", if count == 1 { one } else { several }))
     .collect();
     (!parts.is_empty()).then(|| format!("note: {task}: {}", parts.join("; ")))
 }
@@ -168,4 +173,25 @@ fn interval(metric: &str, ci95: Option<[f64; 2]>) -> String {
         || "—".to_owned(),
         |[low, high]| format!("[{}, {}]", measure::number(metric, low), measure::number(metric, high)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mishaps, note};
+
+    #[test]
+    fn one_is_no_plural() {
+        let all = |n| Mishaps { truncated: n, shortened: n, dropped_shots: n, cut: n, fused: n, broken: n };
+        assert_eq!(note("t", &all(0)), None);
+        assert_eq!(
+            note("t", &all(1)).unwrap(),
+            "note: t: 1 answer was cut at its limit; 1 prompt lost 1 example; 1 prompt was cut; \
+             1 choice begins within a token of its prompt; 1 answer is no number"
+        );
+        assert_eq!(
+            note("t", &all(2)).unwrap(),
+            "note: t: 2 answers were cut at their limit; 2 prompts lost 2 examples; 2 prompts were cut; \
+             2 choices begin within a token of their prompt; 2 answers are no numbers"
+        );
+    }
 }

@@ -1,0 +1,153 @@
+//! Where in a tag values are weighed: behind lists, tuples and dicts that are written out, and before operators.
+
+use super::{Outside, REPEATED, WEIGHED, is_tag, word};
+
+/// What is added to a tag, each piece with its place; where several are at one place they are in order.
+pub(super) fn pieces(tag: &str) -> Vec<(usize, String)> {
+    let Some(inside) = tag.strip_suffix("%}").or_else(|| tag.strip_suffix("}}")) else { return Vec::new() };
+    let end = inside.trim_end_matches(['-', '+']).len();
+    let mut reader = Reader { tag, is_target: is_tag(tag, "for"), ..Reader::default() };
+    let mut chars = Outside::of(tag);
+    chars.skip_to(2 + usize::from(tag[2..].starts_with(['-', '+'])));
+    loop {
+        let before = chars.at;
+        let Some((at, c)) = chars.next() else { break };
+        if at > before {
+            // There was a text.
+            reader.operand(at);
+        }
+        if at >= end {
+            break;
+        }
+        if c.is_alphanumeric() || c == '_' {
+            let word = word(&tag[at..]);
+            reader.word(at, word);
+            chars.skip_to(at + word.len());
+        } else if !c.is_whitespace() {
+            chars.skip_to(at + reader.symbol(at, c));
+        }
+    }
+    reader.end_of_repeated();
+    reader.pieces
+}
+
+/// What was read of a tag.
+#[derive(Default)]
+struct Reader<'a> {
+    tag: &'a str,
+    pieces: Vec<(usize, String)>,
+    /// The brackets that are open.
+    open: Vec<Bracket>,
+    /// Whether an operand was read, and no operator after it.
+    is_operand: bool,
+    /// Whether a name comes that is no word of the language.
+    is_name: bool,
+    /// Whether this is before the `in` of `for`, where names are given.
+    is_target: bool,
+    /// Where the last operand ends.
+    last: usize,
+    /// How many brackets were open at each `*` whose right side is being read.
+    repeated: Vec<usize>,
+}
+
+struct Bracket {
+    at: usize,
+    /// Whether it begins a value, instead of an index or arguments.
+    begins: bool,
+    is_round: bool,
+    has_comma: bool,
+}
+
+impl Reader<'_> {
+    fn operand(&mut self, end: usize) {
+        (self.is_operand, self.is_name, self.last) = (true, false, end);
+    }
+
+    fn word(&mut self, at: usize, word: &str) {
+        let end = at + word.len();
+        if self.is_target {
+            self.is_target = word != "in";
+            return;
+        }
+        if self.is_name {
+            return self.operand(end);
+        }
+        match word {
+            "in" | "not" => self.operator(Some(WEIGHED)),
+            "and" | "or" | "is" | "if" | "elif" | "else" => self.operator(None),
+            _ => {
+                self.end_of_repeated();
+                self.operand(end);
+            }
+        }
+    }
+
+    /// Reads what begins with this character, and gives its length.
+    fn symbol(&mut self, at: usize, c: char) -> usize {
+        if self.is_target {
+            return c.len_utf8();
+        }
+        let rest = &self.tag[at..];
+        if let Some(double) = ["==", "!=", "<=", ">=", "**", "//"].into_iter().find(|two| rest.starts_with(two)) {
+            self.operator((!matches!(double, "**" | "//")).then_some(WEIGHED));
+            return 2;
+        }
+        match c {
+            '(' | '[' | '{' => {
+                let begins = !self.is_operand;
+                self.open.push(Bracket { at, begins, is_round: c == '(', has_comma: false });
+                self.is_operand = false;
+            }
+            ')' | ']' | '}' => self.close(at),
+            '.' | '|' => (self.is_operand, self.is_name) = (false, true),
+            '+' | '<' | '>' => self.operator(Some(WEIGHED)),
+            '*' if self.is_operand => {
+                self.operator(Some(REPEATED));
+                self.repeated.push(self.open.len());
+            }
+            _ => {
+                self.operator(None);
+                if c == ','
+                    && let Some(bracket) = self.open.last_mut()
+                {
+                    bracket.has_comma = true;
+                }
+            }
+        }
+        c.len_utf8()
+    }
+
+    /// An operator, and the filter for what is on its left.
+    fn operator(&mut self, filter: Option<&str>) {
+        self.end_of_repeated();
+        if let Some(filter) = filter.filter(|_| self.is_operand) {
+            self.pieces.push((self.last, format!("|{filter}")));
+        }
+        (self.is_operand, self.is_name) = (false, false);
+    }
+
+    fn close(&mut self, at: usize) {
+        self.end_of_repeated();
+        let end = at + 1;
+        if let Some(Bracket { at, begins: true, is_round, has_comma }) = self.open.pop()
+            && (has_comma || !is_round)
+            && !is_target(&self.tag[end..])
+        {
+            self.pieces.extend([(at, "(".to_owned()), (end, format!("|{WEIGHED})"))]);
+        }
+        self.operand(end);
+    }
+
+    /// Where the right side of a `*` ends, its filters included.
+    fn end_of_repeated(&mut self) {
+        while self.is_operand && self.repeated.pop_if(|depth| *depth == self.open.len()).is_some() {
+            self.pieces.push((self.last, format!("|{REPEATED}")));
+        }
+    }
+}
+
+/// Whether what is in brackets is given a value, instead of being one.
+fn is_target(after: &str) -> bool {
+    let after = after.trim_start();
+    after.starts_with('=') && !after.starts_with("==")
+}
