@@ -33,6 +33,7 @@
 mod align;
 pub mod chat;
 mod moved;
+mod pieces;
 mod remap;
 mod rows;
 mod same;
