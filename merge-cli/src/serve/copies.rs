@@ -5,7 +5,7 @@ use merge_core::{
     error::{Error, Result},
     export,
     queue::Mark,
-    recipe::Text,
+    recipe::{Reads, Text},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -23,13 +23,14 @@ const LIST: &str = "files.json";
 const MOST: usize = 1000;
 const LARGEST: usize = 32 << 20;
 
-/// A file and its copy.
+/// A file and its copy, or what is read where it is.
 #[derive(Serialize, Deserialize)]
 struct Copy {
     /// Where the file was.
     path: PathBuf,
     /// The copy's name, beside the list.
-    copy: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copy: Option<String>,
 }
 
 /// What texts are known by.
@@ -53,17 +54,18 @@ pub(super) fn marks(texts: &[Text]) -> Result<Vec<Mark>> {
 }
 
 /// Writes the copies into the directory of a job that is about to be taken in.
-pub(super) fn write(place: &Path, texts: &[Text]) -> Result<()> {
+pub(super) fn write(place: &Path, reads: &Reads) -> Result<()> {
     let directory = place.join(DIRECTORY);
     // Of a job that was about to be taken in when all ended.
     remove(place);
     fs::create_dir_all(&directory).map_err(|e| Error::io("create", &directory, &e))?;
     let mut list = Vec::new();
-    for (number, one) in texts.iter().enumerate() {
+    for (number, one) in reads.texts.iter().enumerate() {
         let copy = name(number, &one.path);
         export::replace_file(&directory.join(&copy), &one.text)?;
-        list.push(Copy { path: one.path.clone(), copy });
+        list.push(Copy { path: one.path.clone(), copy: Some(copy) });
     }
+    list.extend(reads.places.iter().map(|path| Copy { path: path.clone(), copy: None }));
     export::replace_file(&directory.join(LIST), &(serde_json::to_string_pretty(&list).expect("plain data") + "\n"))
 }
 
@@ -74,7 +76,7 @@ pub(super) fn remove(place: &Path) {
 
 /// Refuses a job whose copies are not what was handed in.
 pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
-    let texts = read(place)?;
+    let Reads { texts, .. } = read(place)?;
     for mark in marks {
         let wrong = |what: &str| {
             let (file, copies) = (mark.path.display(), place.join(DIRECTORY));
@@ -89,23 +91,28 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
     Ok(())
 }
 
-/// The texts of a job by the paths of the files; none if it has none.
-pub(crate) fn read(place: &Path) -> Result<Vec<Text>> {
+/// The texts of a job by the paths of the files, and where its names lead; nothing if it has none.
+pub(crate) fn read(place: &Path) -> Result<Reads> {
     let directory = place.join(DIRECTORY);
     let list = directory.join(LIST);
     let bytes = match fs::read(&list) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Reads::default()),
         Err(e) => return Err(Error::io("read", &list, &e)),
     };
     let copies: Vec<Copy> =
         serde_json::from_slice(&bytes).map_err(|e| Error::user(format!("{}: {e}", list.display())))?;
-    let text = |Copy { path, copy }: Copy| {
+    let mut reads = Reads::default();
+    for Copy { path, copy } in copies {
+        let Some(copy) = copy else {
+            reads.places.push(path);
+            continue;
+        };
         let place = directory.join(copy);
         let text = fs::read_to_string(&place).map_err(|e| Error::io("read", &place, &e))?;
-        Ok(Text { path, text })
-    };
-    copies.into_iter().map(text).collect()
+        reads.texts.push(Text { path, text });
+    }
+    Ok(reads)
 }
 
 /// Where the copies of the files are.
@@ -128,7 +135,7 @@ fn sha256(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{check, marks, places, read, write};
-    use merge_core::recipe::Text;
+    use merge_core::recipe::{Reads, Text};
     use std::fs;
     use tempfile::tempdir;
 
@@ -139,11 +146,12 @@ mod tests {
         let text = |path: &str, text: &str| Text { path: path.into(), text: text.to_owned() };
         let texts = [text("/r/a.yaml", "α: 1\n"), text("/r/tasks/a.yaml", "task: a\n")];
         let marks = marks(&texts).unwrap();
-        assert_eq!(read(&place).unwrap(), []);
+        assert_eq!(read(&place).unwrap(), Reads::default());
         let error = check(&place, &marks).unwrap_err();
         assert_eq!(error.to_string(), format!("{}/submitted: the queue's copy of /r/a.yaml is gone", place.display()));
-        write(&place, &texts).unwrap();
-        assert_eq!(read(&place).unwrap(), texts);
+        let reads = Reads { texts: texts.to_vec(), places: vec!["/r/tasks/a.yaml".into(), "/models/a".into()] };
+        write(&place, &reads).unwrap();
+        assert_eq!(read(&place).unwrap(), reads);
         check(&place, &marks).unwrap();
         let copies = places(&place, &marks);
         assert!(copies[1].1.ends_with("submitted/2-a.yaml"));

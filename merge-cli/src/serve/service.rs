@@ -18,7 +18,7 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, Submission},
-    recipe::Text,
+    recipe::{Reads, Text},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -100,7 +100,7 @@ pub(super) enum Asker {
 struct Prepared {
     submission: Submission,
     /// What it reads.
-    texts: Vec<Text>,
+    reads: Reads,
     notes: Vec<String>,
     /// The recipe that is to be saved with it.
     new: Option<Text>,
@@ -206,9 +206,9 @@ impl Service {
 
     /// Takes a job in; also says whether it is new, or known by its key.
     pub(super) fn submit(&self, wanted: &Wanted, asker: Asker) -> Result<(Shown, bool)> {
-        let Prepared { submission, texts, new, .. } = self.prepare(wanted, asker)?;
+        let Prepared { submission, reads, new, .. } = self.prepare(wanted, asker)?;
         new.as_ref().map_or(Ok(()), wanted::save)?;
-        let taken = self.take(submission, &texts);
+        let taken = self.take(submission, &reads);
         if let (Err(_), Some(new)) = (&taken, &new) {
             // Nobody wants it after all.
             let _ = fs::remove_file(&new.path);
@@ -219,12 +219,12 @@ impl Service {
     }
 
     /// Takes a job in, when its copies are there.
-    fn take(&self, submission: Submission, texts: &[Text]) -> Result<(JobId, bool)> {
+    fn take(&self, submission: Submission, reads: &Reads) -> Result<(JobId, bool)> {
         let mut queue = self.queue();
         let next = queue.next();
         let is_known = submission.key.as_ref().is_some_and(|key| queue.knows(key));
-        if !is_known && !texts.is_empty() {
-            copies::write(&self.home.job(next), texts)?;
+        if !is_known && *reads != Reads::default() {
+            copies::write(&self.home.job(next), reads)?;
         }
         let taken = queue.submit(vec![submission]);
         if taken.is_err() && !is_known {
@@ -308,7 +308,7 @@ impl Service {
             name: if name.trim().is_empty() { proof.kind.name().to_owned() } else { name },
             words,
             directory,
-            texts: copies::marks(&proof.texts)?,
+            texts: copies::marks(&proof.reads.texts)?,
             priority: wanted.priority,
             after: wanted.after.iter().copied().map(JobId).collect(),
             labels: wanted.labels.clone(),
@@ -318,7 +318,7 @@ impl Service {
             needs,
             key: wanted.key.clone(),
         };
-        Ok(Prepared { submission, texts: proof.texts, notes: proof.notes, new })
+        Ok(Prepared { submission, reads: proof.reads, notes: proof.notes, new })
     }
 
     /// Nothing that comes by HTTP is opened in this process.
