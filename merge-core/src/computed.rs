@@ -1,4 +1,4 @@
-//! What checkpoints store beside parameters: tensors that a loader computes itself, whatever is stored.
+//! What checkpoints store beside parameters: tensors that a loader computes itself, or has no use for, whatever is stored.
 //!
 //! Older checkpoints have them and newer ones of the same architecture don't. Where all models have one alike it is merged by its
 //! name, as ever; else none of the models has it. So it is with what predicts tokens further ahead, which training leaves out.
@@ -16,7 +16,7 @@ use std::{
 
 /// The ends of their names, and how many axes they have: transformers ignores them when it loads (`persistent=False` today, or
 /// `_keys_to_ignore_on_load_unexpected`).
-const COMPUTED: [(&str, usize); 14] = [
+const COMPUTED: [(&str, usize); 16] = [
     // The frequencies of rotary embeddings, and their tables.
     ("rotary_emb.inv_freq", 1),
     ("rotary_emb.original_inv_freq", 1),
@@ -31,6 +31,10 @@ const COMPUTED: [(&str, usize); 14] = [
     ("attention.bias", 4),
     ("attn.masked_bias", 0),
     ("attention.masked_bias", 0),
+    // The causal masks of CodeGen.
+    ("attn.causal_mask", 4),
+    // Of T5's first checkpoints, whose cross-attention had positions.
+    ("EncDecAttention.relative_attention_bias.weight", 2),
     // 0, 1, 2, …
     ("embeddings.position_ids", 2),
     ("embeddings.token_type_ids", 2),
@@ -85,7 +89,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
             more => (format!(" and {more} more"), "them"),
         };
         notes.push(format!(
-            "`{first}`{more} left out of the result: not all models have {them}, or not alike, and loaders compute {them}"
+            "`{first}`{more} left out of the result: not all models have {them}, or not alike, and loaders do not read {them}"
         ));
     }
     let left_out: BTreeSet<String> = seen.into_values().flat_map(|(_, names)| names).map(str::to_owned).collect();
@@ -175,5 +179,24 @@ impl Weights for Without {
 
     fn place(&self) -> String {
         self.model.place()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::Dtype;
+
+    #[test]
+    fn what_loaders_do_not_read_is_known_by_its_name_and_its_axes() {
+        let check = |name: &str, shape: &[usize], expected: bool| {
+            let meta = Meta { dtype: Dtype::F32, shape: shape.to_vec() };
+            assert_eq!(kind(name, &meta).is_some(), expected, "{name}");
+        };
+        check("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight", &[32, 8], true);
+        check("decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", &[32, 8], false);
+        check("transformer.h.0.attn.causal_mask", &[1, 1, 2048, 2048], true);
+        check("transformer.h.0.attn.bias", &[1, 1, 1024, 1024], true);
+        check("transformer.h.0.attn.bias", &[768], false);
     }
 }

@@ -16,6 +16,10 @@ use std::{
 /// How a pointer of Git LFS begins; it stands in a file's place in a clone without the large files.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
+/// Most bytes of a file that is read whole, data and dictionaries, and of one that people or tokenizers write.
+const MOST: u64 = 2 << 30;
+const MOST_OF_SMALL: u64 = 256 << 20;
+
 /// Why something that is there is not read; [`Error::io`](crate::error::Error::io) has the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
@@ -29,6 +33,8 @@ pub enum Unreadable {
     LfsPointer,
     /// What a hub shows of a file in a browser, or says in its place.
     WebPage,
+    /// More bytes than a file of its kind has.
+    TooLarge,
 }
 
 impl Unreadable {
@@ -42,6 +48,7 @@ impl Unreadable {
     pub fn hint(self) -> &'static str {
         match self {
             Self::Pipe | Self::Socket | Self::Device => "write what it holds to a file, and name that",
+            Self::TooLarge => "it is another file than it should be, or has a hole in it: download or write it again",
             Self::WebPage => "download the file itself: on the hub its address has `/resolve/`, not `/blob/`",
             Self::LfsPointer => {
                 "`git lfs pull` in that directory brings the file itself (`git lfs install` first, if it is not known)"
@@ -58,6 +65,7 @@ impl fmt::Display for Unreadable {
             Self::Device => "it is a device, not a file",
             Self::LfsPointer => "it is a pointer of Git LFS, not the file itself",
             Self::WebPage => "it is a web page, not the file itself",
+            Self::TooLarge => "it is far larger than such a file may be",
         })
     }
 }
@@ -93,18 +101,35 @@ pub fn open_itself(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// All bytes of a file. Fails, beside where [`open`] does, for what only stands in a file's place.
+/// All bytes of a file. Fails, beside where [`open`] does, for what only stands in a file's place, and for what is too large.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = open(path)?;
-    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |one| one.len() as usize));
-    file.read_to_end(&mut bytes)?;
-    check(&bytes)?;
-    Ok(bytes)
+    up_to(MOST, path)
 }
 
 /// All of a file that is text. Fails, beside where [`read`] does, if it is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// All bytes of a file that is small: a text, a configuration, a tokenizer.
+pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    up_to(MOST_OF_SMALL, path)
+}
+
+fn up_to(most: u64, path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let len = file.metadata().map_or(0, |one| one.len());
+    let mut bytes = Vec::new();
+    if len <= most {
+        bytes.try_reserve_exact(len as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // It may grow meanwhile.
+        file.take(most + 1).read_to_end(&mut bytes)?;
+    }
+    if len.max(bytes.len() as u64) > most {
+        return Err(refuse(Unreadable::TooLarge));
+    }
+    check(&bytes)?;
+    Ok(bytes)
 }
 
 /// Where a path leads to, through every link at its end; there need not be anything yet.

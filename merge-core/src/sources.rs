@@ -8,16 +8,15 @@ use self::unchanged::Seen;
 use crate::{
     adapter::Adapted,
     beside::{self, Belongings},
-    checkpoint::{Checkpoint, hex},
+    checkpoint::Checkpoint,
     error::{Error, Result},
-    file,
+    export::sha256_of,
     merge::Merge,
     names::Layers,
     recipe::{At, Location, Recipe, locate},
     tokenizer::TokenFiles,
     weights::Weights,
 };
-use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -266,8 +265,7 @@ fn adapter_sha256(dir: &Path) -> Result<BTreeMap<String, String>> {
     for name in ADAPTER {
         let path = dir.join(name);
         if path.exists() {
-            let bytes = file::read(&path).map_err(|e| Error::io("read", &path, &e))?;
-            hashes.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
+            hashes.insert(name.to_owned(), sha256_of(&path)?);
         }
     }
     Ok(hashes)

@@ -119,11 +119,16 @@ fn compare(sources: &Sources, pair: [usize; 2], rows: usize, notes: &mut Vec<Str
         ));
         return Ok(());
     }
+    if !first.is_comparable(second) {
+        notes.push(format!("{a} and {b}: their tokenizers are files of two kinds, so tokens are not compared"));
+        return Ok(());
+    }
+    let what = first.numbers();
     let found = first.differences(second, rows);
     let more = |count: usize| if count > 0 { format!(", and {count} more") } else { String::new() };
     if !found.other.is_empty() {
         const SHOWN: usize = 3;
-        let pair = |id: &usize| format!("{id} is {} and {}", first.shown(*id), second.shown(*id));
+        let pair = |id: &usize| format!("{what}{id} is {} and {}", first.shown(*id), second.shown(*id));
         let list: Vec<String> = found.other.iter().take(SHOWN).map(pair).collect();
         let more = more(found.other.len().saturating_sub(SHOWN));
         return Err(Error::user(format!("{a} and {b}: their tokens differ: {}{more}", list.join(", ")))
@@ -132,23 +137,20 @@ fn compare(sources: &Sources, pair: [usize; 2], rows: usize, notes: &mut Vec<Str
     if let [id, rest @ ..] = &found.first[..] {
         let (token, more) = (first.shown(*id), more(rest.len()));
         notes.push(format!(
-            "{b} has no token {id}, which is {token} in {a}{more}: its rows there are merged like all others; \
+            "{b} has no token {what}{id}, which is {token} in {a}{more}: its rows there are merged like all others; \
              `tokenizer: {{source: union}}` takes them from models that have the token"
         ));
     }
     if let [id, rest @ ..] = &found.second[..] {
         let (token, more) = (second.shown(*id), more(rest.len()));
         notes.push(format!(
-            "{a}, whose tokenizer the result has, has no token {id}, which is {token} in {b}{more}: the result cannot \
+            "{a}, whose tokenizer the result has, has no token {what}{id}, which is {token} in {b}{more}: the result cannot \
              say it; `tokenizer: {{source: union}}` keeps it"
         ));
     }
     let parts = first.cuts_otherwise(second);
     if !parts.is_empty() {
-        notes.push(format!(
-            "{b} has the tokens of {a}, but cuts texts otherwise (tokenizer.json: {}): the result does it as {a}",
-            parts.join(", ")
-        ));
+        notes.push(format!("{b} has the tokens of {a}, but cuts texts otherwise ({parts}): the result does it as {a}"));
     }
     Ok(())
 }

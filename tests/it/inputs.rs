@@ -91,7 +91,7 @@ fn tensors_that_loaders_compute_need_not_be_in_every_model() {
         (has, said.err.contains("note:").then(|| said.err.lines().next().unwrap().to_owned()))
     };
     let note = format!(
-        "note: `{buffer}` left out of the result: not all models have it, or not alike, and loaders compute it"
+        "note: `{buffer}` left out of the result: not all models have it, or not alike, and loaders do not read it"
     );
     assert_eq!(merged(&[("a", 4)]), (false, Some(note.clone())));
     assert_eq!(merged(&[("b", 4)]), (false, Some(note.clone())));

@@ -2,12 +2,14 @@
 //! promises to. `EVOMERGE_MUTATIONS=10000` tries as many instead of a few hundred.
 
 mod breaking;
+mod data;
+mod tokenizers;
 
 use self::breaking::mutated;
 use crate::{
     kit::{Dir, Said, family, root},
     queue::signal,
-    search::small_study,
+    search::{least_study, small_study},
 };
 use rand::{SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -28,7 +30,7 @@ fn total() -> usize {
 }
 
 /// One in so many, as there are so many kinds.
-const KINDS: usize = 13;
+const KINDS: usize = 14;
 /// What a command may take that has nothing to compute.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a command that may compute for long has before it is told to stop, and then to stop.
@@ -191,7 +193,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn data(name: &str) -> PathBuf {
+fn stored(name: &str) -> PathBuf {
     root().join("tests/data").join(name)
 }
 
@@ -232,7 +234,7 @@ fn indices_of_shards() {
         name: "indices",
         files: &["a/model.safetensors.index.json"],
         make: |dir| {
-            copy(&data("models/llama-a-sharded"), &dir.path("a"));
+            copy(&stored("models/llama-a-sharded"), &dir.path("a"));
             dir.write("r.yaml", "merge_method: passthrough\nmodels: [{model: a}]\n");
         },
         commands: &[&["inspect", "a"], MERGE],
@@ -259,28 +261,13 @@ fn configurations() {
 }
 
 #[test]
-fn tokenizers() {
-    check(&Kind {
-        name: "tokenizers",
-        files: &["ja/tokenizer.json", "ja/tokenizer.json", "ja/tokenizer_config.json", "ja/special_tokens_map.json"],
-        make: |dir| {
-            asked(dir);
-            let base = family().join("base").display().to_string();
-            dir.write("r.yaml", format!("merge_method: linear\nmodels:\n- {{model: ja, parameters: {{weight: 1}}}}\n- {{model: {base}, parameters: {{weight: 1}}}}\ntokenizer: {{source: union}}\nchat_template: auto\n"));
-        },
-        commands: &[MERGE, &["eval", "ja", "--tasks", "sums.yaml", "--limit", "2", "--no-memory", "--chat"]],
-        may_compute: true,
-    });
-}
-
-#[test]
 fn pickles() {
     check(&Kind {
         name: "pickles",
         files: &["old.pt", "mixed.pt", "wrapped.pt", "expanded.pt", "kinds.bin"],
         make: |dir| {
             for name in ["old.pt", "mixed.pt", "wrapped.pt", "expanded.pt", "kinds.bin"] {
-                fs::copy(data("pickles").join(name), dir.path(name)).unwrap();
+                fs::copy(stored("pickles").join(name), dir.path(name)).unwrap();
             }
         },
         commands: &[
@@ -298,13 +285,22 @@ fn pickles() {
 fn adapters() {
     check(&Kind {
         name: "adapters",
-        files: &["adapter/adapter_config.json", "adapter/adapter_model.safetensors"],
+        files: &[
+            "adapter/adapter_config.json",
+            "adapter/adapter_model.safetensors",
+            "pickled/adapter_config.json",
+            "pickled/adapter_model.bin",
+        ],
         make: |dir| {
-            copy(&data("adapters/llama"), &dir.path("llama"));
-            copy(&data("adapters/dora"), &dir.path("adapter"));
-            dir.write("r.yaml", "merge_method: passthrough\nmodels: [{model: llama+adapter}]\n");
+            copy(&stored("adapters/llama"), &dir.path("llama"));
+            copy(&stored("adapters/dora"), &dir.path("adapter"));
+            copy(&stored("adapters/patterns"), &dir.path("pickled"));
+            fs::remove_file(dir.path("pickled/adapter_model.safetensors")).unwrap();
+            for (file, adapter) in [("r.yaml", "adapter"), ("pickled.yaml", "pickled")] {
+                dir.write(file, format!("merge_method: passthrough\nmodels: [{{model: llama+{adapter}}}]\n"));
+            }
         },
-        commands: &[MERGE],
+        commands: &[MERGE, &["merge", "pickled.yaml", "-o", "other", "--no-sync"]],
         may_compute: false,
     });
 }
@@ -356,40 +352,8 @@ fn search_files() {
     check(&Kind {
         name: "searches",
         files: &["search.yaml"],
-        make: |dir| {
-            small_study(dir);
-            let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
-            dir.write("search.yaml", text.replace("budget: 240", "budget: 16").replace("items: 8", "items: 4"));
-        },
+        make: least_study,
         commands: &[&["submit", "search.yaml"], &["search", "search.yaml", "-o", "out"]],
-        may_compute: true,
-    });
-}
-
-#[test]
-fn tasks() {
-    check(&Kind {
-        name: "tasks",
-        files: &["sums.yaml", "choices.yaml"],
-        make: asked,
-        commands: &[
-            &["eval", "ja", "--tasks", "choices.yaml", "--limit", "2", "--no-memory"],
-            &["eval", "ja", "--tasks", "sums.yaml", "--limit", "2", "--no-memory"],
-        ],
-        may_compute: true,
-    });
-}
-
-#[test]
-fn documents() {
-    check(&Kind {
-        name: "documents",
-        files: &["report.jsonl", "choices.jsonl"],
-        make: asked,
-        commands: &[
-            &["eval", "ja", "--tasks", "choices.yaml", "--limit", "2", "--no-memory"],
-            &["eval", "ja", "--tasks", "sums.yaml", "--limit", "2", "--no-memory"],
-        ],
         may_compute: true,
     });
 }
@@ -412,11 +376,16 @@ fn records_of_merges() {
 fn studies() {
     check(&Kind {
         name: "studies",
-        files: &["out/study/db", "out/study/conf", "out/result.json", "out/best.yaml"],
+        files: &[
+            "out/study/db",
+            "out/study/conf",
+            "out/study/record.jsonl",
+            "out/study/evomerge-study.json",
+            "out/result.json",
+            "out/best.yaml",
+        ],
         make: |dir| {
-            small_study(dir);
-            let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
-            dir.write("search.yaml", text.replace("budget: 240", "budget: 40").replace("items: 8", "items: 4"));
+            least_study(dir);
             let said = dir.run(&["search", "search.yaml", "-o", "out"]);
             assert_eq!(said.code, Some(0), "{}", said.err);
         },

@@ -152,7 +152,7 @@ fn jobs_are_taken_without_a_server_and_done_when_there_is_one() {
     // Its data is gone: it is the user's to mend, and is not tried again by itself.
     let failed = wait(&dir, 2, "failed");
     assert_eq!(events(&failed), ["submitted", "started", "failed"]);
-    assert!(failed["why"].as_str().unwrap().contains("there is no item file"), "{failed}");
+    assert!(failed["why"].as_str().unwrap().contains("items.jsonl: no such file"), "{failed}");
     assert!(ok(&dir, &["logs", "2"]).out.contains("error: "));
     for _ in 0..2 {
         ok(&dir, &["retry", "2"]);

@@ -3,7 +3,7 @@
 use crate::{
     kit::{Dir, family},
     queue::{Server, events, job, long_search, merges, ok, refused, signal, sums, wait},
-    search::small_study,
+    search::{least_study, small_study},
 };
 use serde_json::Value;
 use std::{
@@ -82,6 +82,27 @@ fn a_merge_and_an_eval_read_what_they_were_when_they_were_submitted() {
     let failed = wait(&dir, 2, "failed");
     let why = failed["why"].as_str().unwrap();
     assert!(why.ends_with("merge.yaml is not what was handed in"), "{why}");
+}
+
+/// Names lead beside the file, or else to where it was handed in; what is put beside it later is not what was meant.
+#[test]
+fn a_job_finds_what_it_found_when_it_was_handed_in() {
+    let dir = merges();
+    least_study(&dir);
+    dir.write("sub/search.yaml", fs::read_to_string(dir.path("search.yaml")).unwrap());
+    dir.write("sub/merge.yaml", fs::read_to_string(dir.path("merge.yaml")).unwrap());
+    ok(&dir, &["submit", "sub/merge.yaml"]);
+    ok(&dir, &["submit", "sub/search.yaml"]);
+    for name in ["a", "b"] {
+        dir.tiny(&format!("sub/{name}"), 9.0);
+    }
+    dir.write("sub/sums.yaml", "task: another\n");
+    ok(&dir, &["merge", "merge.yaml", "-o", "by-hand", "--no-sync"]);
+    let _server = Server::start(&dir, &[]);
+    wait(&dir, 1, "done");
+    let weights = |place: &str| fs::read(dir.path(place).join("model.safetensors")).unwrap();
+    assert!(weights("home/jobs/1/out") == weights("by-hand"), "other models were merged");
+    wait(&dir, 2, "done");
 }
 
 #[test]

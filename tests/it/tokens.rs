@@ -3,7 +3,7 @@
 use crate::kit::{Dir, Said};
 use crate::merges::{json, linear, merge, refusal};
 use serde_json::{Value, json};
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
 /// What to do where tokens differ.
 const HINT: &str = "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's";
@@ -78,6 +78,35 @@ fn files_of_old_are_compared_too() {
     assert_eq!(refusal(&dir, &linear(&["a", "b"])).0, said);
     dir.write("a/added_tokens.json", json!({letter(31): 31}).to_string());
     assert!(!merge(&dir, "out", &linear(&["a", "b"])).err.contains("note:"));
+}
+
+#[test]
+fn models_of_sentencepiece_are_compared_by_piece() {
+    let dir = pair(&Value::Null, &Value::Null);
+    let write = |name: &str, pieces: &[&str]| {
+        let piece = |text: &&str| [&[0x0a, text.len() as u8 + 2, 0x0a, text.len() as u8], text.as_bytes()].concat();
+        dir.write(name, pieces.iter().flat_map(piece).collect::<Vec<u8>>());
+    };
+    write("a/sentencepiece.bpe.model", &["<unk>", "あ", "い"]);
+    write("b/sentencepiece.bpe.model", &["<unk>", "い", "あ"]);
+    let said = "refused.yaml:5:10: a and b: their tokens differ: piece 1 is `あ` and `い`, piece 2 is `い` and `あ`";
+    assert_eq!(refusal(&dir, &linear(&["a", "b"])), (said.to_owned(), HINT.to_owned()));
+    fs::rename(dir.path("b/sentencepiece.bpe.model"), dir.path("b/spiece.model")).unwrap();
+    let said = merge(&dir, "out", &linear(&["a", "b"])).err;
+    assert!(
+        said.contains("note: a and b: their tokenizers are files of two kinds, so tokens are not compared"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_tokenizer_whose_link_leads_nowhere_is_missed() {
+    let dir = pair(&tokenizer(32, &[]), &tokenizer(32, &[]));
+    fs::remove_file(dir.path("b/tokenizer.json")).unwrap();
+    symlink("../../blobs/0a", dir.path("b/tokenizer.json")).unwrap();
+    let (error, hint) = refusal(&dir, &linear(&["a", "b"]));
+    assert!(error.ends_with("b/tokenizer.json: a link to ../../blobs/0a, which is not there"), "{error}");
+    assert!(hint.starts_with("download it again"), "{hint}");
 }
 
 #[test]

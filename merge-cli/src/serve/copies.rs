@@ -5,7 +5,7 @@ use merge_core::{
     error::{Error, Result},
     export,
     queue::Mark,
-    recipe::Text,
+    recipe::{Reads, Text},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -27,22 +27,24 @@ const NEW: &str = ".new-";
 const MOST: usize = 1000;
 const LARGEST: usize = 32 << 20;
 
-/// A file and its copy.
+/// A file and its copy, or what is read where it is.
 #[derive(Serialize, Deserialize)]
 struct Copy {
     /// Where the file was.
     path: PathBuf,
     /// The copy's name, beside the list.
-    copy: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copy: Option<String>,
     /// The SHA-256 of both. In the lists of earlier versions it is not: the events had a mark for each.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     sha256: String,
 }
 
-/// What texts are known by: the mark of their list, which knows them.
+/// What a job reads is known by: the mark of its list, which knows it.
 ///
-/// Fails if they are more than a job may bring.
-pub(super) fn marks(texts: &[Text]) -> Result<Vec<Mark>> {
+/// Fails if the texts are more than a job may bring.
+pub(super) fn marks(reads: &Reads) -> Result<Vec<Mark>> {
+    let texts = &reads.texts;
     let bytes: usize = texts.iter().map(|one| one.text.len()).sum();
     if texts.len() > MOST || bytes > LARGEST {
         return Err(Error::user(format!(
@@ -55,8 +57,8 @@ pub(super) fn marks(texts: &[Text]) -> Result<Vec<Mark>> {
             "a group's tasks are looked for in all folders below it: put it into a folder with no more than it needs",
         ));
     }
-    let mark = || Mark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(texts)) };
-    Ok(if texts.is_empty() { Vec::new() } else { vec![mark()] })
+    let mark = || Mark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(reads)) };
+    Ok(if *reads == Reads::default() { Vec::new() } else { vec![mark()] })
 }
 
 /// The mark of a list, if it is that which is known.
@@ -64,13 +66,15 @@ fn of_list(marks: &[Mark]) -> Option<&Mark> {
     marks.first().filter(|mark| mark.path == Path::new(DIRECTORY).join(LIST))
 }
 
-fn list(texts: &[Text]) -> String {
+fn list(reads: &Reads) -> String {
     let copy = |(number, one): (usize, &Text)| Copy {
         path: one.path.clone(),
-        copy: name(number, &one.path),
+        copy: Some(name(number, &one.path)),
         sha256: sha256(&one.text),
     };
-    serde_json::to_string_pretty(&texts.iter().enumerate().map(copy).collect::<Vec<_>>()).expect("plain data") + "\n"
+    let place = |path: &PathBuf| Copy { path: path.clone(), copy: None, sha256: String::new() };
+    let all: Vec<Copy> = reads.texts.iter().enumerate().map(copy).chain(reads.places.iter().map(place)).collect();
+    serde_json::to_string_pretty(&all).expect("plain data") + "\n"
 }
 
 /// Copies that no job has yet; gone if none gets them.
@@ -78,13 +82,13 @@ pub(super) struct Copies(PathBuf);
 
 impl Copies {
     /// Writes them where the jobs' directories are.
-    pub(super) fn write(jobs: &Path, texts: &[Text]) -> Result<Self> {
+    pub(super) fn write(jobs: &Path, reads: &Reads) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let new = Self(jobs.join(format!("{NEW}{}", NUMBER.fetch_add(1, Ordering::Relaxed))));
         fs::create_dir_all(&new.0).map_err(|e| Error::io("create", &new.0, &e))?;
-        let texts_and_list = texts.iter().enumerate().map(|(number, one)| (name(number, &one.path), one.text.as_str()));
-        let list = list(texts);
-        for (name, text) in texts_and_list.chain([(LIST.to_owned(), list.as_str())]) {
+        let texts = reads.texts.iter().enumerate().map(|(number, one)| (name(number, &one.path), one.text.as_str()));
+        let list = list(reads);
+        for (name, text) in texts.chain([(LIST.to_owned(), list.as_str())]) {
             let path = new.0.join(name);
             let written = File::create(&path).and_then(|mut file| {
                 file.write_all(text.as_bytes())?;
@@ -146,14 +150,16 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
             if !list.is_file() || export::sha256_of(&list)? != mark.sha256 {
                 return Err(Error::user(format!("{}: it is not what the queue wrote", list.display())).hint(hint));
             }
-            copies.iter().map(|one| (one.path.as_path(), one.sha256.as_str())).collect()
+            let copied = copies.iter().filter(|one| one.copy.is_some());
+            copied.map(|one| (one.path.as_path(), one.sha256.as_str())).collect()
         }
         // Before the queue kept copies it had a mark of the file itself.
         None if !directory.exists() => return marks.iter().try_for_each(check_file),
         None => marks.iter().map(|mark| (mark.path.as_path(), mark.sha256.as_str())).collect(),
     };
     for (path, sha256) in known {
-        let copy = copies.iter().find(|one| one.path == path).map(|one| directory.join(&one.copy));
+        let copy =
+            copies.iter().filter(|one| one.path == path).find_map(|one| Some(directory.join(one.copy.as_ref()?)));
         match copy.filter(|copy| copy.is_file()) {
             None => return Err(wrong(path, "gone")),
             Some(copy) if export::sha256_of(&copy)? != sha256 => return Err(wrong(path, "not what was handed in")),
@@ -171,14 +177,19 @@ fn check_file(Mark { path, sha256 }: &Mark) -> Result<()> {
     Err(Error::user(format!("{}: it is not what was handed in any more", path.display())).hint("hand it in again"))
 }
 
-/// The texts of a job by the paths of the files; none if it has none.
-pub(crate) fn read(place: &Path) -> Result<Vec<Text>> {
-    let text = |Copy { path, copy, .. }: Copy| {
+/// The texts of a job by the paths of the files, and where its names lead; nothing if it has none.
+pub(crate) fn read(place: &Path) -> Result<Reads> {
+    let mut reads = Reads::default();
+    for Copy { path, copy, .. } in listed(place)? {
+        let Some(copy) = copy else {
+            reads.places.push(path);
+            continue;
+        };
         let place = place.join(DIRECTORY).join(copy);
         let text = fs::read_to_string(&place).map_err(|e| Error::io("read", &place, &e))?;
-        Ok(Text { path, text })
-    };
-    listed(place)?.into_iter().map(text).collect()
+        reads.texts.push(Text { path, text });
+    }
+    Ok(reads)
 }
 
 /// What the list of a job says; nothing if it has none.
@@ -194,7 +205,7 @@ fn listed(place: &Path) -> Result<Vec<Copy>> {
 /// Where the copies of the files are.
 pub(super) fn places(place: &Path) -> Vec<(PathBuf, PathBuf)> {
     let listed = listed(place).unwrap_or_default();
-    listed.into_iter().map(|one| (one.path, place.join(DIRECTORY).join(one.copy))).collect()
+    listed.into_iter().filter_map(|one| Some((one.path, place.join(DIRECTORY).join(one.copy?)))).collect()
 }
 
 /// Two files may have one name.
@@ -210,7 +221,7 @@ fn sha256(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Copies, Mark, check, clean, marks, places, read, sha256};
-    use merge_core::recipe::Text;
+    use merge_core::recipe::{Reads, Text};
     use std::{fs, path::PathBuf};
     use tempfile::tempdir;
 
@@ -222,16 +233,17 @@ mod tests {
     fn copies_are_what_was_handed_in_or_are_refused() {
         let dir = tempdir().unwrap();
         let (jobs, place) = (dir.path().join("jobs"), dir.path().join("jobs/3"));
-        let texts = [text("/r/a.yaml", "α: 1\n"), text("/r/tasks/a.yaml", "task: a\n")];
-        let marks = marks(&texts).unwrap();
-        assert_eq!((read(&place).unwrap(), marks.len()), (vec![], 1));
+        let texts = vec![text("/r/a.yaml", "α: 1\n"), text("/r/tasks/a.yaml", "task: a\n")];
+        let reads = Reads { texts: texts.clone(), places: vec!["/r/tasks/a.yaml".into(), "/models/a".into()] };
+        let marks = marks(&reads).unwrap();
+        assert_eq!((read(&place).unwrap(), marks.len()), (Reads::default(), 1));
         let said = |marks: &[Mark]| {
             let error = check(&place, marks).unwrap_err().to_string();
             error.strip_prefix(&format!("{}/submitted", place.display())).unwrap_or(&error).to_owned()
         };
         assert_eq!(said(&marks), "/files.json: it is not what the queue wrote");
-        Copies::write(&jobs, &texts).unwrap().give(&place).unwrap();
-        assert_eq!(read(&place).unwrap(), texts);
+        Copies::write(&jobs, &reads).unwrap().give(&place).unwrap();
+        assert_eq!(read(&place).unwrap(), reads);
         check(&place, &marks).unwrap();
         let copies = places(&place);
         assert!(copies[1].1.ends_with("submitted/2-a.yaml"));
@@ -246,15 +258,17 @@ mod tests {
         fs::remove_file(&copies[0].1).unwrap();
         assert_eq!(said(&marks), ": the queue's copy of /r/a.yaml is gone");
         // What no job got is gone, at once or later.
-        drop(Copies::write(&jobs, &texts).unwrap());
-        std::mem::forget(Copies::write(&jobs, &texts).unwrap());
+        drop(Copies::write(&jobs, &reads).unwrap());
+        std::mem::forget(Copies::write(&jobs, &reads).unwrap());
         clean(&jobs);
         let left: Vec<PathBuf> = fs::read_dir(&jobs).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left, [place]);
-        let many: Vec<Text> = (0..1001).map(|n| text(&format!("/r/{n}.yaml"), "")).collect();
+        let mut many =
+            Reads { texts: (0..1001).map(|n| text(&format!("/r/{n}.yaml"), "")).collect(), places: Vec::new() };
         assert!(super::marks(&many).unwrap_err().to_string().starts_with("it reads 1001 recipes and tasks of 0 "));
         // However many there are, the event is short.
-        let event = serde_json::to_string(&super::marks(&many[1..]).unwrap()).unwrap();
+        many.texts.pop();
+        let event = serde_json::to_string(&super::marks(&many).unwrap()).unwrap();
         assert!(event.len() < 200, "{event}");
     }
 

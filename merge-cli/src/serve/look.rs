@@ -10,7 +10,7 @@ use super::{
 use crate::{command::report, job, screen};
 use merge_core::{
     error::{Error, Fault, Result},
-    recipe::{Text, confine, hold, read_text},
+    recipe::{Reads, Text, confine, hold, read_text},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -228,7 +228,7 @@ fn both(error: Error, other: Option<Error>) -> Error {
 fn prove_at(wanted: &Wanted, path: &Path, new: Option<Text>, roots: Roots) -> Result<Proved> {
     let directory = roots.root_of(path).map(PathBuf::from).unwrap_or_default();
     env::set_current_dir(&directory).map_err(|e| Error::io("enter", &directory, &e))?;
-    hold(new.clone());
+    hold(Reads { texts: new.iter().cloned().collect(), places: Vec::new() });
     let mut words = work::words_for(&path.to_string_lossy(), &directory)?;
     let option = |name: &str, value: Option<u64>| {
         value.map(|value| [format!("--{name}"), value.to_string()]).into_iter().flatten()

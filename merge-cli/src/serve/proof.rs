@@ -12,7 +12,7 @@ use merge_core::{
     error::{Error, Result},
     merge::Merge,
     queue::{Kind, Needs},
-    recipe::{At, Recipe, Text, is_there, read_text, reading},
+    recipe::{At, Reads, Recipe, is_there, read_text, reading},
     search::{SearchFile, Stage},
     sources::{Library, Sources},
     weights::{Meta, Weights},
@@ -29,9 +29,9 @@ pub(crate) struct Proof {
     pub(super) kind: Kind,
     /// What to call it, if nobody says.
     pub(super) name: String,
-    /// The recipes and tasks that were read, which the job is to read as they are now.
+    /// The recipes and tasks that were read, which the job is to read as they are now, and where names led.
     #[serde(default)]
-    pub(super) texts: Vec<Text>,
+    pub(super) reads: Reads,
     pub(super) memory: Option<Memory>,
     /// Workers that its words name.
     pub(super) workers: Option<usize>,
@@ -63,7 +63,7 @@ impl Proof {
     /// Of what nothing is known yet but what it is.
     fn of(kind: Kind, file: &Path) -> Self {
         let name = name_of(file);
-        Self { kind, name, texts: Vec::new(), memory: None, workers: None, disk: None, notes: Vec::new() }
+        Self { kind, name, reads: Reads::default(), memory: None, workers: None, disk: None, notes: Vec::new() }
     }
 }
 
@@ -71,8 +71,8 @@ impl Proof {
 ///
 /// Fails as the command itself would. What a job reports on may come from one that it waits for.
 pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &May<'_>) -> Result<Proof> {
-    let (proof, texts) = reading(|| of_words(words, directory, waits, may));
-    Ok(Proof { texts, ..proof? })
+    let (proof, reads) = reading(|| of_words(words, directory, waits, may));
+    Ok(Proof { reads, ..proof? })
 }
 
 fn of_words(words: &[String], directory: &Path, waits: bool, may: &May<'_>) -> Result<Proof> {

@@ -18,7 +18,7 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, Submission},
-    recipe::Text,
+    recipe::{Reads, Text},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -100,7 +100,7 @@ pub(super) enum Asker {
 struct Prepared {
     submission: Submission,
     /// What it reads.
-    texts: Vec<Text>,
+    reads: Reads,
     notes: Vec<String>,
     /// The recipe that is to be saved with it.
     new: Option<Text>,
@@ -207,9 +207,9 @@ impl Service {
 
     /// Takes a job in; also says whether it is new, or known by its key.
     pub(super) fn submit(&self, wanted: &Wanted, asker: Asker) -> Result<(Shown, bool)> {
-        let Prepared { submission, texts, new, .. } = self.prepare(wanted, asker)?;
+        let Prepared { submission, reads, new, .. } = self.prepare(wanted, asker)?;
         new.as_ref().map_or(Ok(()), wanted::save)?;
-        let taken = self.take(submission, &texts);
+        let taken = self.take(submission, &reads);
         if let (Err(_), Some(new)) = (&taken, &new) {
             // Nobody wants it after all.
             let _ = fs::remove_file(&new.path);
@@ -220,10 +220,11 @@ impl Service {
     }
 
     /// Takes a job in, when its copies are there.
-    fn take(&self, submission: Submission, texts: &[Text]) -> Result<(JobId, bool)> {
+    fn take(&self, submission: Submission, reads: &Reads) -> Result<(JobId, bool)> {
         let key = submission.key.clone();
-        let needs_copies = |queue: &Queue<Kept>| !texts.is_empty() && !key.as_ref().is_some_and(|key| queue.knows(key));
-        let write = || Copies::write(&self.home.jobs(), texts);
+        let needs_copies =
+            |queue: &Queue<Kept>| *reads != Reads::default() && !key.as_ref().is_some_and(|key| queue.knows(key));
+        let write = || Copies::write(&self.home.jobs(), reads);
         // They may be many, and others go on meanwhile: only their place is given with the number.
         let is_new = needs_copies(&self.queue());
         let mut copies = if is_new { Some(write()?) } else { None };
@@ -317,7 +318,7 @@ impl Service {
             name: if name.trim().is_empty() { proof.kind.name().to_owned() } else { name },
             words,
             directory,
-            texts: copies::marks(&proof.texts)?,
+            texts: copies::marks(&proof.reads)?,
             priority: wanted.priority,
             after: wanted.after.iter().copied().map(JobId).collect(),
             labels: wanted.labels.clone(),
@@ -328,7 +329,7 @@ impl Service {
             key: wanted.key.clone(),
         };
         check_length(&submission)?;
-        Ok(Prepared { submission, texts: proof.texts, notes: proof.notes, new })
+        Ok(Prepared { submission, reads: proof.reads, notes: proof.notes, new })
     }
 
     /// Nothing that comes by HTTP is opened in this process.

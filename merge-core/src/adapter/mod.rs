@@ -28,6 +28,7 @@ use crate::{
     head,
     names::embeddings,
     spelling::Spelling,
+    tokenizer::MADE_FROM,
     weights::{Config, Elements, Index, Meta, Weights},
 };
 use low_rank::{LowRank, Rounded, transposed};
@@ -277,8 +278,10 @@ impl Weights for Adapted {
 
     /// An adapter that brings a tokenizer brings all of it; the other files are the base's.
     fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let brings = TOKENIZERS.iter().any(|name| self.dir.join(name).exists());
-        if brings && (TOKENIZERS.contains(&name) || BESIDE_TOKENIZERS.contains(&name)) {
+        let is_one = |name: &str| TOKENIZERS.contains(&name) || MADE_FROM.contains(&name);
+        let mut all = TOKENIZERS.iter().chain(&MADE_FROM);
+        let brings = all.any(|name| is_named(&self.dir.join(name)));
+        if brings && (is_one(name) || BESIDE_TOKENIZERS.contains(&name)) {
             return read_if_there(&self.dir.join(name));
         }
         self.base.sidecar(name)
@@ -289,7 +292,8 @@ impl Weights for Adapted {
     }
 }
 
-const TOKENIZERS: [&str; 5] = ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"];
+/// Files that say the tokens, beside those that a tokenizer's model is made from.
+const TOKENIZERS: [&str; 3] = ["tokenizer.json", "vocab.json", "vocab.txt"];
 const BESIDE_TOKENIZERS: [&str; 6] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -312,10 +316,16 @@ fn missing(tensor: &str, base: &dyn Weights) -> Error {
     Error::user(format!("it changes `{tensor}`, which {} does not have", base.place())).hint(OF_ANOTHER)
 }
 
+/// Whether there is something, if only a link that leads nowhere: that is of a download that was not finished, and no reason
+/// to take another file.
+fn is_named(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 /// An adapter's tensors.
 fn stored(dir: &Path) -> Result<Checkpoint> {
     let files = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
-    Checkpoint::open(files.iter().find(|file| file.exists()).unwrap_or(&files[0]))
+    Checkpoint::open(files.iter().find(|file| is_named(file)).unwrap_or(&files[0]))
 }
 
 /// What an adapter's tensors do, by the base's tensor that they do it to.

@@ -1,6 +1,6 @@
 //! Which files a checkpoint is made of.
 
-use super::instead;
+use super::{dangling, instead};
 use crate::{
     error::{Error, Result},
     file, python_json,
@@ -47,6 +47,13 @@ impl Layout {
         let config = read_config(path)?;
         let there = |name: &str| path.join(name).exists();
         let found = SINGLE.into_iter().find(|name| there(name) || there(&listing_of(name)));
+        // One that is missed is not another one.
+        let before = SINGLE.into_iter().take_while(|name| found.is_some_and(|found| found != *name));
+        for file in before.map(|name| path.join(name)) {
+            if let (false, Ok(target)) = (file.exists(), fs::read_link(&file)) {
+                return Err(dangling(&file, &target));
+            }
+        }
         let (names, routes, note) = match found {
             Some(single) if there(&listing_of(single)) => indexed(path, single)?,
             Some(single) => (vec![single.to_owned()], None, None),

@@ -38,7 +38,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fmt::Write as _,
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -258,11 +258,20 @@ impl Weights for Checkpoint {
 
 /// A file's bytes, or `None` if there is no such file.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match file::read(path) {
+    match file::read_small(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(target) => Err(dangling(path, &target)),
+            Err(_) => Ok(None),
+        },
         Err(e) => Err(Error::io("read", path, &e)),
     }
+}
+
+/// A link that leads nowhere, as in a hub's cache of which only a part was copied: its file is missed, not left out.
+pub(crate) fn dangling(path: &Path, target: &Path) -> Error {
+    Error::user(format!("{}: a link to {}, which is not there", path.display(), target.display()))
+        .hint("download it again, or copy what its links lead to; if it is not wanted, remove the link")
 }
 
 /// Bytes in hexadecimal.

@@ -14,8 +14,13 @@ use crate::{
     weights::Meta,
 };
 use program::{Id, Value, Values};
-use std::{io::Cursor, ops::Range};
+use std::{collections::HashSet, io::Cursor, ops::Range};
 use zip::{CompressionMethod, ZipArchive};
+
+/// The most tensors, and the most axes of one, of which `PyTorch` itself allows no more: what a program says once it may name
+/// for each tensor again, and each has a shape of its own here.
+const MOST: usize = 1 << 18;
+const MOST_AXES: usize = 64;
 
 const RESAVE: &str = "save its tensors alone: torch.save(model.state_dict(), FILE), or as safetensors";
 
@@ -34,11 +39,19 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Found)>> {
     let Value::Dict(entries) = values.result() else {
         return Err(Error::user("not a dictionary of tensors").hint(RESAVE));
     };
+    if entries.len() > MOST {
+        return Err(Error::user(format!("{} tensors, far more than a model has", entries.len())).hint(RESAVE));
+    }
+    let mut seen = HashSet::new();
     let mut tensors = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         let Value::Text(name) = values.get(*key) else {
             return Err(Error::user("a tensor has a name that is not a text").hint(RESAVE));
         };
+        // One name, remembered and said again, may be as long as the program each time.
+        if !seen.insert(*key) {
+            return Err(damaged("data.pkl names two tensors the same"));
+        }
         if let Value::Dict(_) = values.get(*value) {
             return Err(Error::user(format!("`{name}` is not a tensor but a dictionary")).hint(format!(
                 "if it holds the tensors, convert it: torch.save(torch.load(OLD, weights_only=True)[\"{name}\"], NEW)"
@@ -158,7 +171,9 @@ fn of<'a>(
         _ => None,
     };
     let counts = |id: Id| match values.get(id) {
-        Value::Tuple(numbers) => numbers.iter().map(|number| count(*number)).collect::<Option<Vec<usize>>>(),
+        Value::Tuple(numbers) if numbers.len() <= MOST_AXES => {
+            numbers.iter().map(|number| count(*number)).collect::<Option<Vec<usize>>>()
+        }
         _ => None,
     };
     let view =

@@ -23,6 +23,10 @@ fn only_files_are_opened() {
     check(&path("socket"), "it is a socket, not a file");
     check(Path::new("/dev/zero"), "it is a device, not a file");
     check(dir.path(), "is a directory");
+    // Holes take no room on a disk.
+    File::create(path("hole")).unwrap().set_len(1 << 40).unwrap();
+    check(&path("hole"), "it is far larger than such a file may be");
+    assert!(read_small(&path("hole")).is_err());
     check(&path("pointer"), "it is a pointer of Git LFS, not the file itself");
     check(Path::new("a\0b"), "file name contained an unexpected NUL byte");
 }

@@ -70,7 +70,7 @@ pub use reference::{Location, Reference, locate, resolve};
 pub(crate) use setting::Fit;
 pub use setting::{Conditional, Curve, Setting};
 pub(crate) use spelled::unify;
-pub use text::{Text, confine, held_in, hold, is_there, read_text, reading};
+pub use text::{Reads, Text, confine, first_there, held_in, hold, is_there, read_text, reading};
 pub use yaml::{Kind, Node};
 
 use self::reference::Written;

@@ -14,7 +14,7 @@ use serde::{
 
 use super::{
     place::{At, Mistake},
-    text::is_there,
+    text::first_there,
 };
 use crate::error::Result;
 
@@ -114,7 +114,7 @@ fn hub(text: &str) -> Option<Location> {
 
 /// A path beside the file, else in the current directory.
 fn existing(file: &Path, named: &str) -> Option<PathBuf> {
-    [beside(file, named), PathBuf::from(named)].into_iter().find(|path| !named.is_empty() && is_there(path))
+    if named.is_empty() { None } else { first_there([beside(file, named), PathBuf::from(named)]) }
 }
 
 fn beside(file: &Path, named: &str) -> PathBuf {

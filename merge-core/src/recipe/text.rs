@@ -2,8 +2,8 @@
 //!
 //! A job may begin hours after it was handed in, and by then its user has edited the file for the next variant. So whoever takes a
 //! job in asks which texts a piece of work reads ([`reading`]) and keeps them, and the job's process says so before it reads
-//! anything ([`hold`]). The paths stay those of the files: what they name is found where it was, and messages and results name
-//! what the user knows.
+//! anything ([`hold`]). The paths stay those of the files: what they name is found where it was, whatever is beside them by now, and
+//! messages and results name what the user knows.
 
 use super::place::{Mistake, Place};
 use crate::{
@@ -26,14 +26,26 @@ pub struct Text {
     pub text: String,
 }
 
+/// What a piece of work reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reads {
+    /// Texts, by absolute paths in order.
+    pub texts: Vec<Text>,
+    /// Where names led that may lead to several places ([`first_there`]), by absolute paths in order.
+    pub places: Vec<PathBuf>,
+}
+
 /// A process has one set of texts, as it has one current directory.
-static TEXTS: Mutex<Texts> = Mutex::new(Texts { held: BTreeMap::new(), read: None, may: None });
+static TEXTS: Mutex<Texts> =
+    Mutex::new(Texts { held: BTreeMap::new(), places: BTreeSet::new(), read: None, may: None });
 
 struct Texts {
     /// What counts instead of the files of these paths.
     held: BTreeMap<PathBuf, String>,
-    /// What has been read, while somebody wants to know.
-    read: Option<BTreeMap<PathBuf, String>>,
+    /// Where names lead that may lead to several places.
+    places: BTreeSet<PathBuf>,
+    /// What has been read, and where names have led, while somebody wants to know.
+    read: Option<(BTreeMap<PathBuf, String>, BTreeSet<PathBuf>)>,
     /// Which paths may be followed, if not all.
     may: Option<May>,
 }
@@ -53,7 +65,7 @@ pub fn read_text(path: &Path) -> Result<String> {
         None if is_open => read_file(path)?,
         None => return Err(Error::user(format!("{} is not here", path.display()))),
     };
-    if let Some(read) = &mut texts().read {
+    if let Some((read, _)) = &mut texts().read {
         read.insert(place, text.clone());
     }
     Ok(text)
@@ -65,14 +77,31 @@ pub fn is_there(path: &Path) -> bool {
     texts.held.contains_key(&absolute(path)) || (texts.is_open(path) && path.exists())
 }
 
+/// The first of several places where there is something. A job's names lead where they led when it was handed in.
+pub fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    let places: Vec<(PathBuf, PathBuf)> = places.into_iter().map(|path| (absolute(&path), path)).collect();
+    let known = |(place, _): &&(PathBuf, PathBuf)| {
+        let texts = texts();
+        texts.held.contains_key(place) || texts.places.contains(place)
+    };
+    let found = places.iter().find(known).or_else(|| places.iter().find(|(_, path)| is_there(path)));
+    let (place, path) = found?;
+    if let Some((_, read)) = &mut texts().read {
+        read.insert(place.clone());
+    }
+    Some(path.clone())
+}
+
 /// From now on other paths than these lead nowhere in this process, whatever is there: nobody learns which do.
 pub fn confine(may: impl Fn(&Path) -> bool + Send + 'static) {
     texts().may = Some(Box::new(may));
 }
 
 /// From now on these count in this process, whatever becomes of the files.
-pub fn hold(given: impl IntoIterator<Item = Text>) {
-    texts().held.extend(given.into_iter().map(|one| (absolute(&one.path), one.text)));
+pub fn hold(given: Reads) {
+    let mut texts = texts();
+    texts.held.extend(given.texts.into_iter().map(|one| (absolute(&one.path), one.text)));
+    texts.places.extend(given.places);
 }
 
 /// What is in a directory, as far as texts are held there: they and the directories in which they are, in order.
@@ -83,12 +112,13 @@ pub fn held_in(directory: &Path) -> Vec<PathBuf> {
     below.map(|name| directory.join(name)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Does some work, and says which texts it has read, by absolute paths in order.
-pub fn reading<T>(work: impl FnOnce() -> T) -> (T, Vec<Text>) {
-    texts().read = Some(BTreeMap::new());
+/// Does some work, and says what it has read.
+pub fn reading<T>(work: impl FnOnce() -> T) -> (T, Reads) {
+    texts().read = Some(Default::default());
     let done = work();
-    let read = texts().read.take().unwrap_or_default();
-    (done, read.into_iter().map(|(path, text)| Text { path, text }).collect())
+    let (read, places) = texts().read.take().unwrap_or_default();
+    let texts = read.into_iter().map(|(path, text)| Text { path, text }).collect();
+    (done, Reads { texts, places: places.into_iter().collect() })
 }
 
 impl Texts {
@@ -108,7 +138,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 fn read_file(path: &Path) -> Result<String> {
-    let bytes = file::read(path).map_err(|error| {
+    let bytes = file::read_small(path).map_err(|error| {
         let unread = Error::io("read", path, &error);
         if path.is_dir() { unread.hint("give the YAML file, not a directory") } else { unread }
     })?;

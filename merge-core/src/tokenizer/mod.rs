@@ -33,6 +33,7 @@
 mod align;
 pub mod chat;
 mod moved;
+mod pieces;
 mod remap;
 mod rows;
 mod same;
@@ -45,5 +46,6 @@ pub use align::{Alignment, Named, Row, Rule, Source, Spec, TokenSource, align};
 pub(crate) use remap::token_tensors;
 pub use remap::{Remapped, Unified, unify, vocabulary_tensors};
 pub use same::{TokenDifferences, TokenFiles, TokenTable};
+pub(crate) use sidecars::MADE_FROM;
 pub use sidecars::{Sidecars, read, sidecars};
 pub use tokens::Vocabulary;

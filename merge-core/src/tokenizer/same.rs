@@ -1,7 +1,8 @@
 //! Which token each id of a model is, from whatever files say it, and where two models differ in that.
 
 use super::{
-    sidecars::{TOKENIZER, TOKENIZER_CONFIG, json_of, read},
+    pieces::{hash, pieces},
+    sidecars::{ADDED_TOKENS, MADE_FROM, TOKENIZER, TOKENIZER_CONFIG, json_of, read},
     tokens::{Tokens, Vocabulary},
 };
 use crate::{
@@ -10,13 +11,21 @@ use crate::{
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use std::sync::{Arc, OnceLock};
+use std::{
+    mem,
+    sync::{Arc, OnceLock},
+};
 
-/// The files of old: tokens and their ids as JSON, those that were added later, or a token a line.
+/// The files of old: tokens and their ids as JSON, or a token a line.
 const VOCAB: &str = "vocab.json";
-const ADDED: &str = "added_tokens.json";
 const LINES: &str = "vocab.txt";
 const SENTENCEPIECE: &str = "tokenizer.model";
+const MERGES: &str = "merges.txt";
+
+/// Files in which a token stands at its id. In all others of [`MADE_FROM`] it may stand elsewhere: XLM-R's ids are one more.
+const BY_ID: [&str; 4] = [TOKENIZER, VOCAB, SENTENCEPIECE, LINES];
+/// Beside files of old: what cuts a text into their tokens.
+const BESIDE: [&str; 4] = [MERGES, "bpe.codes", "source.spm", "target.spm"];
 
 /// A model's files that say which token each id is. They are read once, and no further than is asked.
 pub struct TokenFiles {
@@ -27,10 +36,14 @@ pub struct TokenFiles {
 }
 
 /// The tokens of a model by id.
+#[derive(Default)]
 pub struct TokenTable {
-    texts: Vec<Option<String>>,
-    /// The parts of `tokenizer.json` that cut a text into tokens, by what they are called; none of another file.
-    cutting: Vec<(&'static str, Value)>,
+    /// The file that says them.
+    file: &'static str,
+    /// In order of their ids, each once.
+    texts: Vec<(usize, String)>,
+    /// What cuts a text into tokens: files, their parts, and what is in these.
+    cutting: Vec<(&'static str, &'static str, Value)>,
 }
 
 /// Where two models' tokens differ, by id.
@@ -66,8 +79,12 @@ fn digest(weights: &dyn Weights) -> Result<Option<[u8; 32]>> {
     let Some((name, bytes)) = first(weights)? else { return Ok(None) };
     let mut hash = Sha256::new_with_prefix(name);
     hash.update(bytes);
-    if name == VOCAB || name == SENTENCEPIECE {
-        hash.update(weights.sidecar(ADDED)?.unwrap_or_default());
+    if name != TOKENIZER {
+        hash.update(weights.sidecar(ADDED_TOKENS)?.unwrap_or_default());
+        for (file, _, value) in beside(weights, name)? {
+            hash.update(file);
+            hash.update(value.to_string());
+        }
     }
     hash.update(decoder(weights)?.to_string());
     Ok(Some(hash.finalize().into()))
@@ -75,7 +92,7 @@ fn digest(weights: &dyn Weights) -> Result<Option<[u8; 32]>> {
 
 /// The file that says most, of those that there are.
 fn first(weights: &dyn Weights) -> Result<Option<(&'static str, Vec<u8>)>> {
-    for name in [TOKENIZER, VOCAB, SENTENCEPIECE, LINES] {
+    for name in BY_ID.into_iter().chain(MADE_FROM) {
         if let Some(bytes) = weights.sidecar(name)? {
             return Ok(Some((name, bytes)));
         }
@@ -83,59 +100,84 @@ fn first(weights: &dyn Weights) -> Result<Option<(&'static str, Vec<u8>)>> {
     Ok(None)
 }
 
-/// The added tokens of `tokenizer_config.json`, by id; none if it is no JSON, which is for those to say who need it.
+/// The added tokens of `tokenizer_config.json`, by id.
 fn decoder(weights: &dyn Weights) -> Result<Value> {
-    let bytes = weights.sidecar(TOKENIZER_CONFIG)?.unwrap_or_default();
-    let mut config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mut config = json_of(weights, TOKENIZER_CONFIG)?.unwrap_or_default();
     Ok(config.get_mut("added_tokens_decoder").map(Value::take).unwrap_or_default())
+}
+
+/// The files that cut texts beside one of old, and a hash of each.
+fn beside(weights: &dyn Weights, file: &str) -> Result<Vec<(&'static str, &'static str, Value)>> {
+    let mut found = Vec::new();
+    for name in BESIDE.into_iter().chain(MADE_FROM).filter(|name| *name != file) {
+        let Some(mut bytes) = weights.sidecar(name)? else { continue };
+        if name == MERGES {
+            let text = String::from_utf8_lossy(&bytes);
+            // The first line may say a version, or not be there.
+            let lines =
+                text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with("#version"));
+            bytes = lines.collect::<Vec<_>>().join("\n").into_bytes();
+        }
+        found.push((name, "", hash(&bytes)));
+    }
+    Ok(found)
 }
 
 impl TokenTable {
     /// Reads `tokenizer.json`, or else the files of old.
     fn read(name: &str, weights: &dyn Weights) -> Result<Self> {
         let at = |file: &str, what: &str| Error::user(format!("{}: {file}: {what}", weights.place()));
-        let mut table = Self { texts: Vec::new(), cutting: Vec::new() };
-        match first(weights)? {
-            None => return Ok(table),
-            Some((TOKENIZER, _)) => {
-                let mut tokenizer = read(name, weights)?;
-                let tokens = Tokens::read(&Vocabulary { name, tokenizer: &tokenizer, rows: 0 })?;
-                table.texts = tokens.texts.iter().map(|text| text.map(str::to_owned)).collect();
-                table.cutting = cutting(&mut tokenizer);
-                return Ok(table);
+        let Some((file, bytes)) = first(weights)? else { return Ok(Self::default()) };
+        if file == TOKENIZER {
+            let mut tokenizer = read(name, weights)?;
+            let tokens = Tokens::read(&Vocabulary { name, tokenizer: &tokenizer, rows: 0 })?;
+            let texts = tokens.texts.iter().enumerate().filter_map(|(id, text)| Some((id, (*text)?.to_owned())));
+            return Ok(Self { file, texts: texts.collect(), cutting: cutting(&mut tokenizer) });
+        }
+        let mut cutting = beside(weights, file)?;
+        // In order, the later over the earlier.
+        let mut texts: Vec<(usize, String)> = Vec::new();
+        let mut set = |id: Option<u64>, text: &str| {
+            if let Some(id) = id.and_then(|id| usize::try_from(id).ok()).filter(|_| !text.is_empty()) {
+                texts.push((id, text.to_owned()));
             }
-            Some((VOCAB, _)) => {
+        };
+        let mut pieces_end = 0;
+        match file {
+            VOCAB => {
                 let vocab = json_of(weights, VOCAB)?.unwrap_or_default();
                 let vocab = vocab.as_object().ok_or_else(|| at(VOCAB, "not a JSON object of tokens and ids"))?;
-                vocab.iter().for_each(|(text, id)| table.set(id.as_u64(), text));
+                vocab.iter().for_each(|(text, id)| set(id.as_u64(), text));
             }
-            Some((SENTENCEPIECE, bytes)) => {
-                // Llama 3's file of this name is another format, of which `tokenizer.json` says the same.
-                let pieces = pieces(&bytes).unwrap_or_default();
-                pieces.iter().enumerate().for_each(|(id, text)| table.set(Some(id as u64), text));
-            }
-            Some((_, bytes)) => {
+            LINES => {
                 let lines = String::from_utf8_lossy(&bytes).into_owned();
-                lines.lines().enumerate().for_each(|(id, text)| table.set(Some(id as u64), text));
+                lines.lines().enumerate().for_each(|(id, text)| set(Some(id as u64), text));
+            }
+            _ => {
+                // Some files of these names are of other formats (Llama 3's, Mistral's), of which `tokenizer.json` says the same.
+                let Some(model) = pieces(&bytes) else { return Ok(Self { file, ..Self::default() }) };
+                model.texts.iter().enumerate().for_each(|(id, text)| set(Some(id as u64), text));
+                cutting.extend(model.cutting.map(|(part, value)| (file, part, value)));
+                pieces_end = if BY_ID.contains(&file) { 0 } else { model.texts.len() as u64 };
             }
         }
-        for (text, id) in json_of(weights, ADDED)?.unwrap_or_default().as_object().into_iter().flatten() {
-            table.set(id.as_u64(), text);
+        // Where pieces do not stand at their ids, an added token among theirs would take another's place.
+        let mut add = |id: Option<u64>, text: &str| set(id.filter(|id| *id >= pieces_end), text);
+        for (text, id) in json_of(weights, ADDED_TOKENS)?.unwrap_or_default().as_object().into_iter().flatten() {
+            add(id.as_u64(), text);
         }
         for (id, token) in decoder(weights)?.as_object().into_iter().flatten() {
-            table.set(id.parse().ok(), token["content"].as_str().unwrap_or_default());
+            add(id.parse().ok(), token["content"].as_str().unwrap_or_default());
         }
-        Ok(table)
-    }
-
-    /// An id beyond all sense is none.
-    fn set(&mut self, id: Option<u64>, text: &str) {
-        const LARGEST_ID: u64 = 1 << 26;
-        if let Some(id) = id.filter(|id| *id < LARGEST_ID && !text.is_empty()) {
-            let id = id as usize;
-            self.texts.resize(self.texts.len().max(id + 1), None);
-            self.texts[id] = Some(text.to_owned());
-        }
+        texts.sort_by_key(|(id, _)| *id);
+        texts.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                mem::swap(later, earlier);
+            }
+            is_same
+        });
+        Ok(Self { file, texts, cutting })
     }
 
     /// A token as a message shows it.
@@ -144,21 +186,37 @@ impl TokenTable {
         format!("`{}`", text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
     }
 
+    /// What the numbers of tokens are: "", or "piece " if they need not be ids.
+    pub fn numbers(&self) -> &'static str {
+        if BY_ID.contains(&self.file) { "" } else { "piece " }
+    }
+
     /// Whether nothing could be read.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 
+    /// Whether a number stands for the same row in both: another model's file may have them in another order.
+    pub fn is_comparable(&self, other: &Self) -> bool {
+        self.file == other.file || [self, other].iter().all(|one| BY_ID.contains(&one.file))
+    }
+
     fn text(&self, id: usize) -> Option<&str> {
-        self.texts.get(id)?.as_deref()
+        let at = self.texts.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&self.texts[at].1)
+    }
+
+    fn below(&self, rows: usize) -> &[(usize, String)] {
+        &self.texts[..self.texts.partition_point(|(id, _)| *id < rows)]
     }
 
     /// Where another model's tokens differ among the first `rows`.
     pub fn differences(&self, other: &Self, rows: usize) -> TokenDifferences {
         let mut found = TokenDifferences::default();
-        for id in 0..rows.min(self.texts.len().max(other.texts.len())) {
-            match (self.text(id), other.text(id)) {
-                (Some(a), Some(b)) if a != b => found.other.push(id),
+        let (mut a, mut b) = (self.below(rows), other.below(rows));
+        while let Some(id) = a.first().into_iter().chain(b.first()).map(|(id, _)| *id).min() {
+            match (taken(&mut a, id), taken(&mut b, id)) {
+                (Some(one), Some(other)) if one != other => found.other.push(id),
                 (Some(_), None) => found.first.push(id),
                 (None, Some(_)) => found.second.push(id),
                 _ => {}
@@ -167,15 +225,36 @@ impl TokenTable {
         found
     }
 
-    /// The parts in which two `tokenizer.json` cut texts otherwise.
-    pub fn cuts_otherwise(&self, other: &Self) -> Vec<&'static str> {
-        let both = self.cutting.iter().zip(&other.cutting);
-        both.filter(|((_, a), (_, b))| a != b).map(|((name, _), _)| *name).collect()
+    /// In what two models cut texts otherwise: files and their parts; empty if in nothing, as far as both say it.
+    pub fn cuts_otherwise(&self, other: &Self) -> String {
+        let mut found = String::new();
+        let mut last = "";
+        for (file, part, value) in &self.cutting {
+            let is_it = |(a, b, _): &&(&str, &str, Value)| (a, b) == (file, part);
+            if other.cutting.iter().find(is_it).is_none_or(|(_, _, same)| same == value) {
+                continue;
+            }
+            found += if found.is_empty() { "" } else { ", " };
+            found += if *file == last { "" } else { file };
+            found += if *file == last || part.is_empty() { "" } else { ": " };
+            found += part;
+            last = file;
+        }
+        found
     }
 }
 
+/// The first token, taken off, if it has this id.
+fn taken<'t>(texts: &mut &'t [(usize, String)], id: usize) -> Option<&'t str> {
+    let ((first, text), rest) = texts.split_first()?;
+    (*first == id).then(|| {
+        *texts = rest;
+        text.as_str()
+    })
+}
+
 /// What of a tokenizer cuts a text into tokens: merges in one of their two spellings, scores without their texts.
-fn cutting(tokenizer: &mut Value) -> Vec<(&'static str, Value)> {
+fn cutting(tokenizer: &mut Value) -> Vec<(&'static str, &'static str, Value)> {
     let mut taken = |part: &str| tokenizer.get_mut(part).map(Value::take).unwrap_or_default();
     let (normalizer, pre_tokenizer, mut model) = (taken("normalizer"), taken("pre_tokenizer"), taken("model"));
     let mut merges = model.get_mut("merges").map(Value::take).unwrap_or_default();
@@ -187,55 +266,11 @@ fn cutting(tokenizer: &mut Value) -> Vec<(&'static str, Value)> {
     let scores = model["vocab"].as_array().map(|vocab| vocab.iter().map(|entry| entry[1].clone()).collect());
     let scores = scores.unwrap_or_default();
     vec![
-        ("normalizer", normalizer),
-        ("pre_tokenizer", pre_tokenizer),
-        ("model.merges", merges),
-        ("model.vocab", scores),
+        (TOKENIZER, "normalizer", normalizer),
+        (TOKENIZER, "pre_tokenizer", pre_tokenizer),
+        (TOKENIZER, "model.merges", merges),
+        (TOKENIZER, "model.vocab", scores),
     ]
-}
-
-/// The pieces of a `SentencePiece` model in order, which is that of their ids: field 1 of the message, and in it field 1.
-fn pieces(bytes: &[u8]) -> Option<Vec<String>> {
-    let pieces = fields(bytes)?.into_iter().filter(|(number, _)| *number == 1);
-    let text = |piece: &[u8]| {
-        let (_, text) = fields(piece)?.into_iter().find(|(number, _)| *number == 1)?;
-        String::from_utf8(text.to_vec()).ok()
-    };
-    pieces.map(|(_, piece)| text(piece)).collect()
-}
-
-/// The fields of a protocol buffer that have a length, with their numbers.
-fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, &[u8])>> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let key = varint(&mut bytes)?;
-        match key & 7 {
-            0 => drop(varint(&mut bytes)?),
-            1 => bytes = bytes.get(8..)?,
-            2 => {
-                let len = usize::try_from(varint(&mut bytes)?).ok()?;
-                let (field, rest) = bytes.split_at_checked(len)?;
-                found.push((key >> 3, field));
-                bytes = rest;
-            }
-            5 => bytes = bytes.get(4..)?,
-            _ => return None,
-        }
-    }
-    Some(found)
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -248,7 +283,8 @@ mod tests {
         let mut model = Memory::new(|_| 0.0);
         model.sidecars = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
         let table = TokenTable::read("a", &model).unwrap();
-        assert_eq!(table.texts.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+        let end = table.texts.last().map_or(0, |(id, _)| id + 1);
+        assert_eq!((0..end).map(|id| table.text(id)).collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -266,20 +302,90 @@ mod tests {
         check(&[], &[]);
     }
 
-    #[test]
-    fn pieces_are_read_from_a_model_of_sentencepiece_and_from_nothing_else() {
-        // Two pieces with a score and a kind, then the trainer's settings.
-        let unk = b"\x0a\x05<unk>\x15\0\0\0\0\x18\x02";
-        let word = "\n\u{4}\u{2581}a\u{15}\0\0\0\0".as_bytes();
+    /// A `SentencePiece` model of these pieces, with scores and kinds, and then the trainer's settings.
+    fn model(texts: &[&str], score: u8) -> Vec<u8> {
         let mut model = Vec::new();
-        for piece in [&unk[..], word] {
+        for text in texts {
+            let piece = [&[0x0a, text.len() as u8], text.as_bytes(), &[0x15, score, 0, 0, 0, 0x18, 2]].concat();
             model.extend([0x0a, piece.len() as u8]);
             model.extend(piece);
         }
         model.extend(b"\x12\x02\x18\x01");
-        check(&[("tokenizer.model", &model)], &[Some("<unk>"), Some("\u{2581}a")]);
+        model
+    }
+
+    #[test]
+    fn pieces_are_read_from_a_model_of_sentencepiece_and_from_nothing_else() {
+        let model = model(&["<unk>", "\u{2581}a"], 0);
+        for name in ["tokenizer.model", "spiece.model", "spm.model", "sentencepiece.bpe.model", "sentencepiece.model"] {
+            check(&[(name, &model)], &[Some("<unk>"), Some("\u{2581}a")]);
+        }
         check(&[("tokenizer.model", b"IQ== 0\nIg== 1\n")], &[]);
         check(&[("tokenizer.model", &model[..model.len() - 3])], &[]);
+        // Where pieces do not stand at their ids, an added token takes no piece's place.
+        let added = br#"{"<s>": 0, "<x>": 2}"#;
+        let files = |name| [(name, &model[..]), ("added_tokens.json", &added[..])];
+        check(&files("sentencepiece.bpe.model"), &[Some("<unk>"), Some("\u{2581}a"), Some("<x>")]);
+        check(&files("tokenizer.model"), &[Some("<s>"), Some("\u{2581}a"), Some("<x>")]);
+    }
+
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn of(files: Files<'_>) -> TokenFiles {
+        let mut model = Memory::new(|_| 0.0);
+        model.sidecars = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+        TokenFiles::new("a".to_owned(), Arc::new(model))
+    }
+
+    #[test]
+    fn whatever_file_says_the_tokens_is_compared() {
+        /// Whether two models' files say the same, in what they cut otherwise, and how many tokens of one number differ.
+        fn check(first: Files<'_>, second: Files<'_>, expected: (bool, &str, Option<usize>)) {
+            let (first, second) = (of(first), of(second));
+            let same = first.digest().unwrap() == second.digest().unwrap();
+            let (first, second) = (first.table().unwrap(), second.table().unwrap());
+            let is_compared = !first.is_empty() && !second.is_empty() && first.is_comparable(second);
+            let other = is_compared.then(|| first.differences(second, 32).other.len());
+            assert_eq!((same, &*first.cuts_otherwise(second), other), expected);
+        }
+        let (one, other, scored) = (model(&["a", "b"], 0), model(&["a", "c"], 0), model(&["a", "b"], 1));
+        for name in
+            ["spiece.model", "spm.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model.v3"]
+        {
+            check(&[(name, &one)], &[(name, &one)], (true, "", Some(0)));
+            check(&[(name, &one)], &[(name, &other)], (false, &format!("{name}: pieces"), Some(1)));
+            check(&[(name, &one)], &[(name, &scored)], (false, &format!("{name}: pieces"), Some(0)));
+            // Whose ids may be one more is not compared with whose are not.
+            check(&[(name, &one)], &[("vocab.txt", b"x\ny")], (false, "", None));
+        }
+        check(&[("tokenizer.model", &one)], &[("vocab.txt", b"x\ny")], (false, "", Some(2)));
+        for name in ["tekken.json", "qwen.tiktoken", "tiktoken.model"] {
+            check(&[(name, b"{\"a\": 1}")], &[(name, b"{\"a\": 2}")], (false, "", None));
+        }
+        let vocab = ("vocab.json", &br#"{"a": 0, "b": 1}"#[..]);
+        check(&[vocab, ("merges.txt", b"#version: 0.2\na b\n")], &[vocab, ("merges.txt", b"a b")], (true, "", Some(0)));
+        check(&[vocab, ("merges.txt", b"a b")], &[vocab, ("merges.txt", b"b a")], (false, "merges.txt", Some(0)));
+        check(&[vocab, ("source.spm", b"a")], &[vocab, ("source.spm", b"b")], (false, "source.spm", Some(0)));
+        let lines = ("vocab.txt", &b"a\nb"[..]);
+        let added = |text: &'static [u8]| ("added_tokens.json", text);
+        check(&[lines, added(b"{\"x\": 2}")], &[lines, added(b"{\"y\": 2}")], (false, "", Some(1)));
+        // What Python takes for JSON.
+        let config = |text: &'static [u8]| ("tokenizer_config.json", text);
+        check(
+            &[vocab, config(br#"{"max": Infinity, "added_tokens_decoder": {"1": {"content": "<x>"}}}"#)],
+            &[vocab, config(br#"{"max": Infinity, "added_tokens_decoder": {"1": {"content": "<y>"}}}"#)],
+            (false, "", Some(1)),
+        );
+    }
+
+    /// A few bytes may name any id; only tokens take room.
+    #[test]
+    fn the_largest_id_costs_nothing() {
+        let far = of(&[("vocab.json", br#"{"a": 0, "z": 18446744073709551615}"#)]);
+        assert_eq!(far.table().unwrap().texts.len(), 2);
+        let json = br#"{"model": {"vocab": {"a": 0, "z": 67108862}}}"#;
+        let error = of(&[("tokenizer.json", json)]).table().map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("an id in model.vocab is not a whole number, or too great"), "{error}");
     }
 
     #[test]
@@ -292,7 +398,7 @@ mod tests {
         let old = of(r#"{"normalizer": null, "model": {"vocab": {"a": 0}, "merges": ["a b"]}}"#);
         let new = of(r#"{"model": {"vocab": {"a": 0}, "merges": [["a", "b"]]}}"#);
         let other = of(r#"{"normalizer": {"type": "NFKC"}, "model": {"vocab": {"a": 0}, "merges": [["b", "a"]]}}"#);
-        assert_eq!(old.cuts_otherwise(&new), [""; 0]);
-        assert_eq!(old.cuts_otherwise(&other), ["normalizer", "model.merges"]);
+        assert_eq!(old.cuts_otherwise(&new), "");
+        assert_eq!(old.cuts_otherwise(&other), "tokenizer.json: normalizer, model.merges");
     }
 }

@@ -19,10 +19,10 @@ pub type Sidecars = BTreeMap<String, Option<Vec<u8>>>;
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
-const ADDED_TOKENS: &str = "added_tokens.json";
+pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 
 /// What the tokenizer's model was made from, which only a tokenizer that is as it was still agrees with.
-const MADE_FROM: [&str; 9] = [
+pub(crate) const MADE_FROM: [&str; 9] = [
     "qwen.tiktoken",
     "sentencepiece.bpe.model",
     "sentencepiece.model",

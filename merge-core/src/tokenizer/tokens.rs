@@ -15,8 +15,8 @@ pub struct Vocabulary<'a> {
     pub rows: usize,
 }
 
-/// Beyond this an id is a mistake: it would be the number of an embedding's row.
-const LARGEST_ID: usize = 1 << 26;
+/// How far an id may lie beyond the rows and the number of tokens: farther it is a mistake, and a table of all ids is made.
+const GAPS: usize = 1 << 20;
 
 /// Every token of a tokenizer.
 pub(super) struct Tokens<'a> {
@@ -41,7 +41,8 @@ impl<'a> Tokens<'a> {
         let tokenizer = vocabulary.tokenizer;
         let mut ids: HashMap<&str, usize> = match &tokenizer["model"]["vocab"] {
             Value::Object(vocab) => {
-                let id = |id: &Value| id.as_u64().map(|id| id as usize).filter(|id| *id < LARGEST_ID);
+                let most = (vocabulary.rows + vocab.len()).saturating_add(GAPS);
+                let id = |id: &Value| id.as_u64().map(|id| id as usize).filter(|id| *id < most);
                 let pairs = vocab.iter().map(|(text, value)| Some((text.as_str(), id(value)?)));
                 pairs
                     .collect::<Option<_>>()

@@ -3,7 +3,7 @@
 use super::Format;
 use merge_core::{
     error::{Error, Result},
-    recipe::is_there,
+    recipe::{first_there, is_there},
 };
 use regex::Regex;
 use std::{
@@ -32,7 +32,7 @@ const IN_FILES: [&str; 2] = ["**/{}[-._ 0-9]*", "**/*[-._ 0-9]{}[-._ 0-9]*"];
 /// What a task calls a file or a directory: beside the definition or, if it is not there, in the current directory.
 pub(super) fn find(definition: &Path, name: &str) -> Option<PathBuf> {
     let beside = definition.with_file_name("").join(name);
-    [beside, PathBuf::from(name)].into_iter().find(|path| is_there(path))
+    first_there([beside, PathBuf::from(name)])
 }
 
 /// The files of that name, or that match it if it is a pattern: at least one, in order.

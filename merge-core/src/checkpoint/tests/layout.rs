@@ -185,6 +185,10 @@ fn a_link_that_leads_nowhere_is_named() {
     symlink("../../blobs/0a", dir.path().join("model.safetensors")).unwrap();
     let found = Checkpoint::open(dir.path()).err().unwrap();
     assert_eq!(found.advice(), Some("model.safetensors is a link to ../../blobs/0a, which is not there"));
+    // Another file is not what was meant.
+    fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
+    let found = Checkpoint::open(dir.path()).err().expect("it is refused").to_string();
+    assert!(found.ends_with("model.safetensors: a link to ../../blobs/0a, which is not there"), "{found}");
 }
 
 #[test]

@@ -77,6 +77,20 @@ fn programs_made_to_harm_end_in_an_error_at_once() {
     doubled.extend(b"h\0h\0\x86q\0".repeat(500));
     doubled.push(b'.');
     assert_eq!(error(&doubled).unwrap(), "not a dictionary of tensors");
+    // One shape of a million axes, remembered and named by four hundred tensors; PyTorch itself allows 64 axes.
+    let of = |axes: usize| {
+        let ones = [b"(".to_vec(), b"K\x01".repeat(axes), b"tq\x08".to_vec()].concat();
+        let text = TWO[..TWO.len() - 2].to_vec();
+        let at = text.windows(5).position(|part| part == b"K\x02\x85q\x08").unwrap();
+        let strides = text.windows(5).position(|part| part == b"K\x01\x85q\x09").unwrap();
+        let more: Vec<u8> = (0..400).flat_map(|n| format!("X\x03\0\0\0{n:03}h\x0ds").into_bytes()).collect();
+        [&text[..at], &ones, b"h\x08", &text[strides + 5..], b"s", &more, b"."].concat()
+    };
+    assert_eq!(error(&of(1_000_000)).unwrap(), "`w` is made in a way that is not known here");
+    assert_eq!(error(&of(64)), None);
+    // One name for several tensors, which may be as long as the program each time.
+    let named = [&TWO[..TWO.len() - 1], &b"h\x01h\x0ds".repeat(3), b"."].concat();
+    assert_eq!(error(&named).unwrap(), "damaged: data.pkl names two tensors the same");
     let many = "data.pkl makes far more values than tensors need";
     for one in [&b")"[..], b"(", b"N\x94"] {
         assert_eq!(error(&[&b"\x80\x02N"[..], &one.repeat(5_000_000)].concat()).unwrap(), many);

@@ -1,8 +1,11 @@
 //! Texts that are held count instead of their files, and what is read is known.
 
-use crate::recipe::{Text, held_in, hold, is_there, read_text, reading};
-use std::fs;
+use crate::recipe::{Reads, Text, first_there, held_in, hold, is_there, read_text, reading};
+use std::{fs, sync::Mutex};
 use tempfile::tempdir;
+
+/// A process can read for one piece of work at a time.
+static READING: Mutex<()> = Mutex::new(());
 
 #[test]
 fn what_is_held_counts_whatever_becomes_of_the_file() {
@@ -12,16 +15,47 @@ fn what_is_held_counts_whatever_becomes_of_the_file() {
     for path in [&kept, &other] {
         fs::write(path, "on disk").unwrap();
     }
+    let one_at_a_time = READING.lock().unwrap();
     let (texts, read) = reading(|| [&kept, &other].map(|path| read_text(path).unwrap()));
     assert_eq!(texts, ["on disk", "on disk"]);
+    drop(one_at_a_time);
     let text = |path: &std::path::Path| Text { path: path.to_owned(), text: "on disk".to_owned() };
     // Other tests of this process may read at the same time.
-    assert!([text(&kept), text(&other)].iter().all(|one| read.contains(one)), "{read:?}");
-    hold([Text { path: kept.clone(), text: "held".to_owned() }]);
+    assert!([text(&kept), text(&other)].iter().all(|one| read.texts.contains(one)), "{read:?}");
+    let texts = |text: Text| Reads { texts: vec![text], places: Vec::new() };
+    hold(texts(Text { path: kept.clone(), text: "held".to_owned() }));
     fs::remove_file(&kept).unwrap();
     assert_eq!((read_text(&kept).unwrap(), is_there(&kept)), ("held".to_owned(), true));
     assert_eq!((held_in(dir.path()), is_there(&dir.path().join("none"))), (vec![kept], false));
     let deep = dir.path().join("sub/deep");
-    hold([Text { path: deep.join("c.yaml"), text: String::new() }]);
+    hold(texts(Text { path: deep.join("c.yaml"), text: String::new() }));
     assert_eq!((held_in(&dir.path().join("sub")), held_in(&deep)), (vec![deep.clone()], vec![deep.join("c.yaml")]));
+}
+
+#[test]
+fn a_name_leads_where_it_led_whatever_is_there_by_now() {
+    let dir = tempdir().unwrap();
+    let places = |name: &str| [dir.path().join("beside").join(name), dir.path().join(name)];
+    let lead = |name: &str| first_there(places(name));
+    for name in ["model", "data"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let one_at_a_time = READING.lock().unwrap();
+    let (led, read) = reading(|| lead("model"));
+    drop(one_at_a_time);
+    let model = dir.path().join("model");
+    assert!(led.as_ref() == Some(&model) && read.places.contains(&model), "{read:?}");
+    for name in ["beside/model", "beside/data", "beside/text"] {
+        fs::create_dir_all(dir.path().join(name)).unwrap();
+    }
+    assert_eq!(lead("model").unwrap(), places("model")[0]);
+    let text = Text { path: dir.path().join("text"), text: String::new() };
+    hold(Reads { texts: vec![text], places: vec![model.clone()] });
+    assert_eq!(lead("model").unwrap(), model);
+    assert_eq!(lead("text").unwrap(), places("text")[1]);
+    assert_eq!(lead("data").unwrap(), places("data")[0]);
+    assert_eq!(lead("none"), None);
+    // What is gone is missed, and not another one.
+    fs::remove_dir(&model).unwrap();
+    assert_eq!(lead("model").unwrap(), model);
 }
