@@ -332,10 +332,7 @@ impl Tip {
 }
 
 fn open(dir: &Path) -> std::result::Result<sled::Db, Closed> {
-    // Without a single thread of its own sled waits for ever.
-    let thread = thread::Builder::new().spawn(|| ());
-    let thread = thread.map_err(|e| Error::machine(format!("cannot start a thread: {e}")))?;
-    thread.join().expect("it does nothing");
+    check_threads()?;
     let began = Instant::now();
     loop {
         // The background thread is the only one in sled that syncs by itself; we sync what counts, and it the rest.
@@ -351,6 +348,23 @@ fn open(dir: &Path) -> std::result::Result<sled::Db, Closed> {
             None => return Err(Closed::Damaged("its log makes no sense".to_owned())),
         }
     }
+}
+
+/// sled has so many threads of its own: with fewer it gives up, and with none it waits for ever.
+const THREADS: usize = 8;
+
+/// Fails if so many cannot be started.
+fn check_threads() -> Result<()> {
+    let gate = Mutex::new(());
+    let closed = gate.lock();
+    let started = thread::scope(|scope| {
+        let one = |_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()));
+        let all: io::Result<Vec<_>> = (0..THREADS).map(one).collect();
+        drop(closed);
+        all.map(drop)
+    });
+    let hint = "nothing was changed: try again, with more threads allowed";
+    started.map_err(|e| Error::machine(format!("cannot start {THREADS} threads for a store: {e}")).hint(hint))
 }
 
 /// What a call returns; `None` if it panics, of which nothing is shown.

@@ -99,22 +99,25 @@ fn a_table_of_seeds_replaces_only_itself() {
     dir.write("search.yaml", text.replace("budget: 80", "budget: 40"));
     let seeds = |n: &'static str| [SEARCH, &["--seeds", n]].concat();
     let table = || fs::read_to_string(dir.path("out/result.json")).unwrap();
-    done(&dir, &seeds("2"));
-    let two = table();
+    done(&dir, &seeds("3"));
+    let three = table();
     for (name, text) in [("out/report.html", "mine"), ("out/.result.json.partial", "{"), ("out/result.json", "{}")] {
         dir.write(name, text);
     }
-    let said = done(&dir, &seeds("2"));
+    let said = done(&dir, &seeds("3"));
     let note = "note: out/result.json was not what this search wrote: it is out/result.json.changed now";
     assert!(said.err.contains(note), "{}", said.err);
-    assert_eq!((table(), fs::read_to_string(dir.path("out/result.json.changed")).unwrap()), (two.clone(), "{}".into()));
+    assert_eq!(
+        (table(), fs::read_to_string(dir.path("out/result.json.changed")).unwrap()),
+        (three.clone(), "{}".into())
+    );
     let hint = "choose another directory, take all the seeds that it has, or let the table of these take its place with `--replace`";
-    refused(&dir, &seeds("1"), "out: its table has seed 4, which is not among these", hint);
-    assert_eq!(table(), two);
-    done(&dir, &[seeds("1").as_slice(), &["--replace"]].concat());
-    assert_ne!(table(), two);
-    let said = done(&dir, &seeds("2"));
-    assert!(table() == two && !said.err.contains("was not what"), "{}", said.err);
+    refused(&dir, &seeds("2"), "out: its table has seed 5, which is not among these", hint);
+    assert_eq!(table(), three);
+    done(&dir, &[seeds("2").as_slice(), &["--replace"]].concat());
+    assert_ne!(table(), three);
+    let said = done(&dir, &seeds("3"));
+    assert!(table() == three && !said.err.contains("was not what"), "{}", said.err);
 }
 
 #[test]
