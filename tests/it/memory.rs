@@ -76,7 +76,7 @@ fn searches_take_what_is_foretold() {
 #[test]
 fn searches_for_paths_take_what_is_foretold() {
     let dir = study("population: 5", "population: 5");
-    let [ja, math] = ["ja", "math-a"].map(|name| family().join(name).display().to_string());
+    let math = family().join("math-a").display().to_string();
     let hops = |model: &str| format!("    - {{model: {model}, layer_range: [1, 6], use: {{search: [true, false]}}}}\n");
     let path = |first: &str| {
         format!(
