@@ -82,8 +82,13 @@ fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
 impl Gain {
     /// `+12.3 [+8.0, +16.6] to the best parent`
     pub(crate) fn says(&self) -> String {
+        format!("{} to the best parent", self.figures())
+    }
+
+    /// `+12.3 [+8.0, +16.6]`
+    pub(crate) fn figures(&self) -> String {
         let [low, high] = self.ci95;
-        format!("{:+.1} [{low:+.1}, {high:+.1}] to the best parent", self.points)
+        format!("{:+.1} [{low:+.1}, {high:+.1}]", self.points)
     }
 }
 

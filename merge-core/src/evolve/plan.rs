@@ -22,7 +22,7 @@ use crate::{
     store::Record,
     template::{Space, Template},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, slice};
 
 /// A study with what follows from it.
 pub(super) struct Plan<'a> {
@@ -243,7 +243,7 @@ impl<'a> Plan<'a> {
             .map(|((spent, generations), (generation, beside))| Passed { spent, generations, generation, beside })
             .collect();
         self.scoring.begin_after(phase, budget as usize, Some(about(0, 0, first as u64)), &passed);
-        snapshot.add(phase, &records)?;
+        snapshot.add(phase, &records, &besides)?;
         let mut cut = records.len() as u64 != optimizer.generation();
         while !cut && optimizer.stop().is_none() {
             let number = optimizer.generation();
@@ -265,7 +265,7 @@ impl<'a> Plan<'a> {
             let what: [(&str, &dyn Record); 4] =
                 [(&place, &generation), (&place_beside, &beside), (&state, &optimizer), (&count, &(number + 1))];
             store.set(&what)?;
-            snapshot.add(phase, std::slice::from_ref(&generation))?;
+            snapshot.add(phase, slice::from_ref(&generation), slice::from_ref(&beside))?;
             spent += generation.cost();
             let generations = (number + 1, about(number + 1, spent, generation.cost()));
             self.scoring.passed(&Passed { spent, generations, generation: &generation, beside: &beside });

@@ -1,6 +1,6 @@
 //! What a study's store tells of it afterwards, or while it is not running: all that a report shows.
 
-use super::{Entry, Finalist, Generation, Goal, Phase, plan::Plan};
+use super::{Curves, Entry, Finalist, Generation, Goal, Phase, Point, plan::Plan};
 use crate::{
     error::{Error, Result},
     optimizer::{Genome, Stop},
@@ -26,6 +26,8 @@ pub struct Record {
     pub evolution: Vec<Generation>,
     /// Every generation of random search beside it so far.
     pub random: Vec<Generation>,
+    /// The same in a few numbers each, beside the parents.
+    pub curves: Curves,
     /// Its end, if it has come to it.
     pub ending: Option<Ending>,
 }
@@ -91,13 +93,26 @@ pub fn record(store: &Store) -> Result<Record> {
         }
         Ok(all)
     };
+    let about: About = store.get("about")?.ok_or_else(nothing)?;
+    let [evolution, random] = [generations(Phase::Evolution)?, generations(Phase::RandomSearch)?];
+    let curve = |phase: Phase, all: &[Generation]| -> Result<Vec<Point>> {
+        let point = |(number, one): (usize, &Generation)| {
+            // A study that an older version began has none.
+            let beside = store.get(&format!("{}/beside/{number}", phase.name()))?.unwrap_or_default();
+            Ok(Point::of(one, beside, &about.goals))
+        };
+        all.iter().enumerate().map(point).collect()
+    };
+    let curves =
+        Curves { evolution: curve(Phase::Evolution, &evolution)?, random: curve(Phase::RandomSearch, &random)? };
     Ok(Record {
         version,
         file: store.get("file")?.unwrap_or_default(),
-        about: store.get("about")?.ok_or_else(nothing)?,
+        about,
         prepared: store.get("prepared")?.unwrap_or_default(),
-        evolution: generations(Phase::Evolution)?,
-        random: generations(Phase::RandomSearch)?,
+        evolution,
+        random,
+        curves,
         ending: store.get("ending")?,
     })
 }

@@ -3,7 +3,7 @@
 //! A file beside the store, a line of JSON for each record, to which each generation is added when the search has it. Nothing is
 //! read from it by a search, so it is not synced, and a line that was cut short is as good as none.
 
-use super::{Ending, Generation, Phase, Record, record::About};
+use super::{Beside, Curves, Ending, Generation, Phase, Point, Record, record::About};
 use crate::{
     error::{Error, Result},
     export::replace_file,
@@ -31,8 +31,8 @@ pub(super) struct Snapshot {
 enum Line {
     Study { form: u32, version: String, file: String, about: Box<About> },
     Prepared(u64),
-    Evolution(Generation),
-    RandomSearch(Generation),
+    Evolution(Generation, Beside),
+    RandomSearch(Generation, Beside),
     Ending(Box<Ending>),
 }
 
@@ -52,10 +52,11 @@ impl Snapshot {
         self.write(&text(&Line::Prepared(evaluations)))
     }
 
-    /// Adds generations of the evolution, or of random search beside it.
-    pub(super) fn add(&self, phase: Phase, generations: &[Generation]) -> Result<()> {
+    /// Adds generations of the evolution or of random search, and how they did beside the parents.
+    pub(super) fn add(&self, phase: Phase, generations: &[Generation], besides: &[Beside]) -> Result<()> {
         let of = if phase == Phase::Evolution { Line::Evolution } else { Line::RandomSearch };
-        self.write(&generations.iter().map(|generation| text(&of(generation.clone()))).collect::<String>())
+        let lines = generations.iter().zip(besides).map(|(one, beside)| text(&of(one.clone(), beside.clone())));
+        self.write(&lines.collect::<String>())
     }
 
     /// Adds the end.
@@ -90,13 +91,27 @@ pub fn snapshot(store: &Path) -> Result<Option<Record>> {
         match (serde_json::from_str(line).map_err(damaged)?, &mut found) {
             (Line::Study { form, version, file, about }, _) => {
                 super::record::check_form(form, &version)?;
-                let (evolution, random) = (Vec::new(), Vec::new());
-                found = Some(Record { version, file, about: *about, prepared: 0, evolution, random, ending: None });
+                found = Some(Record {
+                    version,
+                    file,
+                    about: *about,
+                    prepared: 0,
+                    evolution: Vec::new(),
+                    random: Vec::new(),
+                    curves: Curves::default(),
+                    ending: None,
+                });
             }
             (_, None) => return Ok(None),
             (Line::Prepared(evaluations), Some(record)) => record.prepared = evaluations,
-            (Line::Evolution(generation), Some(record)) => record.evolution.push(generation),
-            (Line::RandomSearch(generation), Some(record)) => record.random.push(generation),
+            (Line::Evolution(generation, beside), Some(record)) => {
+                record.curves.evolution.push(Point::of(&generation, beside, &record.about.goals));
+                record.evolution.push(generation);
+            }
+            (Line::RandomSearch(generation, beside), Some(record)) => {
+                record.curves.random.push(Point::of(&generation, beside, &record.about.goals));
+                record.random.push(generation);
+            }
             (Line::Ending(ending), Some(record)) => record.ending = Some(*ending),
         }
     }

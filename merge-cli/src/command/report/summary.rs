@@ -16,7 +16,7 @@ use crate::{
 use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::Result,
-    evolve::{self, Ending, Entry, Generation, Goal, Record, State},
+    evolve::{self, Curves, Ending, Entry, Generation, Goal, Record, State},
     item::ItemId,
     recipe::Recipe,
     template::Dimension,
@@ -50,6 +50,9 @@ pub(super) struct Summary {
     /// Whether the scores of candidates in the evolution are estimates from anchors.
     pub(super) estimated: bool,
     pub(super) convergence: Vec<Step>,
+    /// The same beside the parents.
+    #[serde(skip)]
+    pub(super) curves: Curves,
     pub(super) random_search: Vec<Step>,
     pub(super) hypervolume: Option<Growth>,
     /// The finalists, the answer first.
@@ -190,7 +193,7 @@ impl Summary {
     pub(super) fn of(study: Recorded) -> Result<Self> {
         let running = study.store.is_none() && study.record.ending.is_none();
         let damaged = study.lost()?.is_some();
-        let Record { version, file, about, prepared, evolution, random, ending } = study.record;
+        let Record { version, file, about, prepared, evolution, random, curves, ending } = study.record;
         let (goals, objectives) = (&about.goals, curve::objectives(&about));
         let spent = |generations: &[Generation]| {
             let tokens: u64 = generations.iter().map(|one| one.tokens).sum();
@@ -235,6 +238,7 @@ impl Summary {
             became: Became::of(&evolution),
             stopped: ends.and_then(|end| end.stopped).map(|stop| stop.to_string()),
             estimated: about.estimated,
+            curves,
             convergence: curve::steps(&evolution, goals, prepared as usize, about.estimated),
             random_search: curve::steps(&random, goals, 0, false),
             hypervolume: curve::growth(&evolution, &objectives),

@@ -3,6 +3,7 @@
 use super::{plot::Plot, summary::Summary};
 use crate::{
     judgement::Judgement,
+    lead::{Ahead, Leads},
     picture::Screen,
     report::{self, Reported},
     screen::{counted, grouped, noun, shown},
@@ -63,7 +64,29 @@ fn head(summary: &Summary) -> String {
     )
 }
 
+/// How far the generations are ahead of the best parent; of a study that nothing was compared in, their fitness.
 fn convergence(summary: &Summary) -> Option<String> {
+    let Some(leads) = Leads::of(&summary.curves) else { return fitness(summary) };
+    let last = leads.evolution.iter().chain(&leads.random).map(|one| one.generation).fold(1.0, f64::max);
+    let at: Vec<f64> = (1..=last as usize).map(|generation| generation as f64).collect();
+    let of = |all: &[Ahead]| -> Vec<Option<f64>> {
+        at.iter().map(|at| all.iter().find(|one| one.generation == *at).map(|one| one.points)).collect()
+    };
+    let random = of(&leads.random);
+    let mut lines = vec![('●', "mean of a generation, smoothed", of(&leads.evolution))];
+    lines.extend((!leads.random.is_empty()).then_some(('r', "random search", random)));
+    lines.push(('-', "the best parent", vec![Some(0.0); at.len()]));
+    let show = |value: f64| format!("{value:+.1}");
+    let drawn = Plot { width: 64, height: 12, x: "generations", at: &at, lines: &lines, show }.draw()?;
+    let gain = leads.gain(&summary.models)?;
+    Some(format!(
+        "points to the best parent, {}, on the same items: at the end {}\n{drawn}",
+        gain.parent,
+        gain.figures()
+    ))
+}
+
+fn fitness(summary: &Summary) -> Option<String> {
     let steps = &summary.convergence;
     let at: Vec<f64> = steps.iter().map(|step| step.evaluations as f64).collect();
     let lines = [

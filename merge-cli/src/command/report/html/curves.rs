@@ -3,15 +3,31 @@
 use super::{
     super::{curve::Step, summary::Summary},
     axes::{Axis, Field},
-    escaped,
+    escaped, live,
 };
 use crate::screen::{counted, grouped};
 use std::fmt::Write as _;
 
 const STRING: &str = "a String takes all that is written";
 
-/// Best, mean and spread of the generations; the step size below, if there is one.
+/// How far the generations are ahead of the best parent, with the figures below from which that was smoothed.
 pub(super) fn convergence(summary: &Summary) -> Option<String> {
+    let fitness = fitness(summary)?;
+    let Some(ahead) = live(&summary.curves, &summary.models, None) else { return Some(fitness) };
+    let legend = legend(&[
+        ("<line class='best' x1='0' x2='22' y1='8' y2='8'/>", "a generation's mean less the best parent's, smoothed"),
+        ("<rect class='band' width='22' height='14'/>", "its 95% interval"),
+        ("<line class='parent' x1='0' x2='22' y1='8' y2='8'/>", "the best parent"),
+        ("<line class='random' x1='0' x2='22' y1='8' y2='8'/>", "random search"),
+    ]);
+    let hint = "<p class='hint'>Candidates and parent on the same items, item by item: how hard a generation's items are makes no \
+                difference.</p>\n";
+    let below = "<details><summary>The fitness of each generation on its own items</summary>\n";
+    Some(format!("{legend}{ahead}\n{hint}{below}{fitness}</details>\n"))
+}
+
+/// Best, mean and spread of the generations; the step size below, if there is one.
+fn fitness(summary: &Summary) -> Option<String> {
     let steps = &summary.convergence;
     let last = steps.last()?;
     let all = steps.iter().chain(&summary.random_search);

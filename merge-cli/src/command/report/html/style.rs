@@ -43,6 +43,7 @@ svg.inline { display: inline; max-width: none; vertical-align: -2px; margin-righ
 svg .soft { fill: var(--soft); } svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); }
 svg .end { text-anchor: end; } svg .mid { text-anchor: middle; }
 svg .best { stroke: var(--blue); fill: none; stroke-width: 2; } svg .mean { stroke: var(--orange); fill: none; stroke-width: 2; }
+svg .parent { stroke: var(--orange); fill: none; stroke-width: 2; }
 svg .random { stroke: var(--soft); fill: none; stroke-width: 1.5; stroke-dasharray: 4 4; }
 svg .band { fill: var(--band); stroke: none; } svg .bar { stroke: var(--blue); stroke-width: 1.2; opacity: 0.55; }
 svg .dot { fill: var(--blue); } svg .faint { fill: var(--soft); opacity: 0.45; } svg .win { fill: var(--orange); }
