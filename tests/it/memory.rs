@@ -66,7 +66,7 @@ fn searches_take_what_is_foretold() {
         ("{name: cma_es, population: 5}", "{name: nsga2, population: 4}"),
         ("  seed: 3\n", "  seed: 3\n  racing: 2\n"),
         ("  report: [choices.yaml]", choices),
-        ("  seed: 3\n", "  seed: 3\n  anchors: {of: 16, calibration: 5}\n"),
+        ("  seed: 3\n", "  seed: 3\n  anchors: {of: 12, calibration: 2}\n"),
     ] {
         check(&study(from, to), &["search", "search.yaml"], SEARCH);
     }
