@@ -123,7 +123,8 @@ pub(crate) fn wait(dir: &Dir, id: u64, state: &str) -> Value {
             return job;
         }
         assert!(began.elapsed() < Duration::from_secs(60), "job {id} is not {state}: {job}");
-        sleep(Duration::from_millis(20));
+        // Each look is a process of its own.
+        sleep(Duration::from_millis(100));
     }
 }
 

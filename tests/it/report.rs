@@ -46,7 +46,8 @@ fn shows_the_table_of_the_end_and_how_it_came_to_it() {
     assert!(said.out.contains(again.out.trim_end()), "the same table: {}", said.out);
     for part in [
         "on 8 search items, the largest of 30",
-        "● best of a generation",
+        "points to the best parent, ",
+        "● mean of a generation, smoothed   r random search   - the best parent",
         "weight by layer",
         "gained",
         "240 of 240 in the evolution",

@@ -73,19 +73,14 @@ fn check(make: impl Fn() -> Dir, seed: u64) {
     assert!(of(&whole) == of(&killed));
 }
 
+/// One of each kind of state: a distribution, a population, an archive. That all of them resume, whenever it breaks down, is proved
+/// in `evolve` without processes.
 #[test]
-fn every_optimizer_ends_as_if_it_had_not_been_killed() {
+fn optimizers_end_as_if_they_had_not_been_killed() {
     let all = [
         "{name: cma_es, restarts: ipop, population: 4}",
-        "{name: sep_cma_es, population: 4}",
-        "{name: cma_es_margin, population: 4}",
-        "{name: cat_cma, population: 4}",
-        "{name: cat_cma_margin, population: 4}",
         "{name: nsga2, population: 6}",
-        "{name: one_plus_one, population: 4}",
         "{name: map_elites, population: 4, sigma: 0.05}",
-        "{name: m2n2, population: 6}",
-        "{name: random, population: 4}",
     ];
     for (seed, optimizer) in all.into_iter().enumerate() {
         check(|| study(optimizer, "  minimise: [{what: tokens}]\n"), seed as u64);

@@ -184,7 +184,8 @@ fn refuses_parameters_where_no_method_knows_them() {
         "{t: 0.25}",
         "{t: 0.25, weight: 1}",
         "recipes/ja.yaml:7:27: slices[0].parameters: `slerp` has no parameter `weight`",
-        "its parameters: `t`",
+        "mergekit ignores it here, for it is a parameter of `linear`, `nuslerp`, `multislerp`, `task_arithmetic`, `ties`, `dare_linear`, \
+         `dare_ties`, `della`, `della_linear`, `breadcrumbs`, `breadcrumbs_ties`: remove it",
     );
     stacked(
         "{weight: [0.6, 0.7]}",

@@ -3,7 +3,8 @@
 use super::{
     super::{curve::Step, summary::Summary},
     axes::{Axis, Field},
-    escaped, live,
+    escaped,
+    live::drawn,
 };
 use crate::screen::{counted, grouped};
 use std::fmt::Write as _;
@@ -13,7 +14,7 @@ const STRING: &str = "a String takes all that is written";
 /// How far the generations are ahead of the best parent, with the figures below from which that was smoothed.
 pub(super) fn convergence(summary: &Summary) -> Option<String> {
     let fitness = fitness(summary)?;
-    let Some(ahead) = live(&summary.curves, &summary.models, None) else { return Some(fitness) };
+    let Some(ahead) = drawn(&summary.curves, &summary.models, None) else { return Some(fitness) };
     let legend = legend(&[
         ("<line class='best' x1='0' x2='22' y1='8' y2='8'/>", "a generation's mean less the best parent's, smoothed"),
         ("<rect class='band' width='22' height='14'/>", "its 95% interval"),

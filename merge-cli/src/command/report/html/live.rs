@@ -7,8 +7,13 @@ use crate::{
 };
 use merge_core::evolve::Curves;
 
-/// The picture, if something was compared; `models` is what the parents are called, `width` how many pixels there are for it.
+/// The picture as a file of its own, if something was compared.
 pub(in super::super) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
+    Some(drawn(curves, models, width)?.replacen("<svg ", "<svg xmlns='http://www.w3.org/2000/svg' ", 1))
+}
+
+/// The picture, if something was compared; `models` is what the parents are called, `width` how many pixels there are for it.
+pub(super) fn drawn(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
     let leads = Leads::of(curves)?;
     let gain = leads.gain(models)?;
     let of = |all: &[Ahead], value: fn(&Ahead) -> f64| -> Vec<(f64, f64)> {
@@ -33,6 +38,5 @@ pub(in super::super) fn live(curves: &Curves, models: &[String], width: Option<u
         let says = format!("generation {generation:.0}: {points:+.1} [{low:+.1}, {high:+.1}] to {}", gain.parent);
         field.dot("dot", (*generation, *points), 3.0, &says);
     }
-    let drawn = field.svg(&format!("{}; the last are {}", counted(leads.evolution.len(), "generation"), gain.says()));
-    Some(drawn.replacen("<svg ", "<svg xmlns='http://www.w3.org/2000/svg' ", 1))
+    Some(field.svg(&format!("{}; the last are {}", counted(leads.evolution.len(), "generation"), gain.says())))
 }
