@@ -33,8 +33,8 @@ struct Copy {
     /// Where the file was.
     path: PathBuf,
     /// The copy's name, beside the list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    copy: Option<String>,
+    #[serde(default, rename = "copy", skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     /// The SHA-256 of both. In the lists of earlier versions it is not: the events had a mark for each.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     sha256: String,
@@ -69,10 +69,10 @@ fn of_list(marks: &[Mark]) -> Option<&Mark> {
 fn list(reads: &Reads) -> String {
     let copy = |(number, one): (usize, &Text)| Copy {
         path: one.path.clone(),
-        copy: Some(name(number, &one.path)),
+        name: Some(name(number, &one.path)),
         sha256: sha256(&one.text),
     };
-    let place = |path: &PathBuf| Copy { path: path.clone(), copy: None, sha256: String::new() };
+    let place = |path: &PathBuf| Copy { path: path.clone(), name: None, sha256: String::new() };
     let all: Vec<Copy> = reads.texts.iter().enumerate().map(copy).chain(reads.places.iter().map(place)).collect();
     serde_json::to_string_pretty(&all).expect("plain data") + "\n"
 }
@@ -150,7 +150,7 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
             if !list.is_file() || export::sha256_of(&list)? != mark.sha256 {
                 return Err(Error::user(format!("{}: it is not what the queue wrote", list.display())).hint(hint));
             }
-            let copied = copies.iter().filter(|one| one.copy.is_some());
+            let copied = copies.iter().filter(|one| one.name.is_some());
             copied.map(|one| (one.path.as_path(), one.sha256.as_str())).collect()
         }
         // Before the queue kept copies it had a mark of the file itself.
@@ -159,7 +159,7 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
     };
     for (path, sha256) in known {
         let copy =
-            copies.iter().filter(|one| one.path == path).find_map(|one| Some(directory.join(one.copy.as_ref()?)));
+            copies.iter().filter(|one| one.path == path).find_map(|one| Some(directory.join(one.name.as_ref()?)));
         match copy.filter(|copy| copy.is_file()) {
             None => return Err(wrong(path, "gone")),
             Some(copy) if export::sha256_of(&copy)? != sha256 => return Err(wrong(path, "not what was handed in")),
@@ -180,12 +180,12 @@ fn check_file(Mark { path, sha256 }: &Mark) -> Result<()> {
 /// The texts of a job by the paths of the files, and where its names lead; nothing if it has none.
 pub(crate) fn read(place: &Path) -> Result<Reads> {
     let mut reads = Reads::default();
-    for Copy { path, copy, .. } in listed(place)? {
-        let Some(copy) = copy else {
+    for Copy { path, name, .. } in listed(place)? {
+        let Some(name) = name else {
             reads.places.push(path);
             continue;
         };
-        let place = place.join(DIRECTORY).join(copy);
+        let place = place.join(DIRECTORY).join(name);
         let text = fs::read_to_string(&place).map_err(|e| Error::io("read", &place, &e))?;
         reads.texts.push(Text { path, text });
     }
@@ -205,7 +205,7 @@ fn listed(place: &Path) -> Result<Vec<Copy>> {
 /// Where the copies of the files are.
 pub(super) fn places(place: &Path) -> Vec<(PathBuf, PathBuf)> {
     let listed = listed(place).unwrap_or_default();
-    listed.into_iter().filter_map(|one| Some((one.path, place.join(DIRECTORY).join(one.copy?)))).collect()
+    listed.into_iter().filter_map(|one| Some((one.path, place.join(DIRECTORY).join(one.name?)))).collect()
 }
 
 /// Two files may have one name.

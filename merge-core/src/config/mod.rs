@@ -144,16 +144,13 @@ impl<'m> Stacking<'m> {
 
     /// The error for a configuration that cannot be made true of the result.
     fn refusal(&self, Untrue { said, layer }: &Untrue) -> Error {
-        let why = match layer {
-            Some(layer) => {
-                let (source, number) = self.layers[*layer][0];
-                let place = self.models[source].1.place();
-                format!("follows from a layer's number, and layer {layer} of the result is layer {number} of {place}")
-            }
-            None => {
-                let (total, count) = (self.layers.len(), self.count);
-                format!("follows from how many layers there are, and the result has {total}, not {count}")
-            }
+        let why = if let Some(layer) = layer {
+            let (source, number) = self.layers[*layer][0];
+            let place = self.models[source].1.place();
+            format!("follows from a layer's number, and layer {layer} of the result is layer {number} of {place}")
+        } else {
+            let (total, count) = (self.layers.len(), self.count);
+            format!("follows from how many layers there are, and the result has {total}, not {count}")
         };
         Error::user(format!("{}: config.json: `{said}` {why}", self.models[self.donor].1.place()))
             .at(self.place())

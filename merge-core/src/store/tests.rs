@@ -237,7 +237,8 @@ fn a_damaged_configuration_loses_no_record() {
             fs::write(dir.join("conf"), bytes).expect("room");
         }
     };
-    let spoiled: [Box<dyn Fn(&Path)>; 6] = [
+    type Spoil = Box<dyn Fn(&Path)>;
+    let spoiled: [Spoil; 6] = [
         // A key, a digit of a number, a letter that is none any more, and the sum itself.
         Box::new(flip(0, 0)),
         Box::new(flip(15, 1)),
@@ -250,9 +251,10 @@ fn a_damaged_configuration_loses_no_record() {
         let (opened, before, dir) = check(spoil);
         drop(opened);
         for cuts in [false, true] {
-            let store = match cuts {
-                true => Store::open(dir.path()),
-                false => Store::open_unless_held(dir.path()).map(|store| store.expect("nobody has it")),
+            let store = if cuts {
+                Store::open(dir.path())
+            } else {
+                Store::open_unless_held(dir.path()).map(|store| store.expect("nobody has it"))
             };
             let store = store.unwrap_or_else(|e| panic!("{number}: {e}"));
             assert!(store.contents().expect("readable") == before, "{number}");

@@ -68,9 +68,11 @@ fn head(summary: &Summary) -> String {
 fn convergence(summary: &Summary) -> Option<String> {
     let Some(leads) = Leads::of(&summary.curves) else { return fitness(summary) };
     let last = leads.evolution.iter().chain(&leads.random).map(|one| one.generation).fold(1.0, f64::max);
-    let at: Vec<f64> = (1..=last as usize).map(|generation| generation as f64).collect();
+    let numbers = || 1..=last as usize;
+    let at: Vec<f64> = numbers().map(|generation| generation as f64).collect();
     let of = |all: &[Ahead]| -> Vec<Option<f64>> {
-        at.iter().map(|at| all.iter().find(|one| one.generation == *at).map(|one| one.points)).collect()
+        let points = |number: usize| all.iter().find(|one| one.generation as usize == number).map(|one| one.points);
+        numbers().map(points).collect()
     };
     let random = of(&leads.random);
     let mut lines = vec![('●', "mean of a generation, smoothed", of(&leads.evolution))];

@@ -191,7 +191,7 @@ fn refuses_parameters_where_no_method_knows_them() {
         "{weight: [0.6, 0.7]}",
         "{t: 1}",
         "recipes/ja.yaml:12:22: slices[1].sources[0].parameters: `linear` has no parameter `t`",
-        "its parameters: `weight`, `normalize`",
+        "mergekit ignores it here, for it is a parameter of `slerp`, `nearswap`: remove it",
     );
     stacked(
         "{weight: [0.6, 0.7]}",
