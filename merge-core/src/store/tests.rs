@@ -237,15 +237,14 @@ fn a_damaged_configuration_loses_no_record() {
             fs::write(dir.join("conf"), bytes).expect("room");
         }
     };
-    type Spoil = Box<dyn Fn(&Path)>;
-    let spoiled: [Spoil; 6] = [
+    let spoiled: [&dyn Fn(&Path); 6] = [
         // A key, a digit of a number, a letter that is none any more, and the sum itself.
-        Box::new(flip(0, 0)),
-        Box::new(flip(15, 1)),
-        Box::new(flip(30, 7)),
-        Box::new(flip(60, 3)),
-        Box::new(|dir| fs::write(dir.join("conf"), [0; 62]).expect("room")),
-        Box::new(|dir| fs::write(dir.join("conf"), b"segment_size: 52").expect("room")),
+        &flip(0, 0),
+        &flip(15, 1),
+        &flip(30, 7),
+        &flip(60, 3),
+        &|dir: &Path| fs::write(dir.join("conf"), [0; 62]).expect("room"),
+        &|dir: &Path| fs::write(dir.join("conf"), b"segment_size: 52").expect("room"),
     ];
     for (number, spoil) in spoiled.iter().enumerate() {
         let (opened, before, dir) = check(spoil);
