@@ -3,7 +3,7 @@
 use crate::{hub::Hub, screen};
 use merge_core::{
     checkpoint::{Checkpoint, holds_tensors},
-    error::{Error, Result},
+    error::{Error, Result, meant},
     merge::Merge,
     recipe::{At, Location, Recipe, Reference, is_there, locate},
     sources::{Sources, short},
@@ -38,11 +38,12 @@ impl Model {
             return Self::checkpoint(path);
         }
         if !is_there(path) {
-            let none = || Error::user(format!("{}: there is no such model or recipe", path.display()));
+            let near = |error: Error| meant(path).into_iter().fold(error, Error::hint);
+            let none = || near(Error::user(format!("{}: there is no such model or recipe", path.display())));
             let name = At::nowhere(path.to_string_lossy().into_owned());
             return match locate(Path::new(""), &name).map_err(|_| none())? {
                 Reference { model: Location::Hub { repo, revision }, lora: None } => {
-                    Self::checkpoint(&Hub::from_env().fetch(&repo, revision.as_deref())?)
+                    Self::checkpoint(&Hub::from_env().fetch(&repo, revision.as_deref()).map_err(near)?)
                 }
                 _ => Err(none().hint("a model with an adapter is merged by a recipe of one model, with `passthrough`")),
             };

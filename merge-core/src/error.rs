@@ -1,6 +1,6 @@
 //! One error for the whole program: what is wrong, where, whose fault it is, and what to do.
 
-use crate::file::Unreadable;
+use crate::file::{Unreadable, nearest};
 use std::{fmt, io, path::Path};
 
 /// The result of everything that can go wrong.
@@ -36,7 +36,8 @@ impl Error {
 
     /// An operation of the file system that failed: `io("open", path, &e)` reads "cannot open PATH: …".
     ///
-    /// A path that is missing, forbidden or taken is the user's to mend; a full or failing disk is the machine's.
+    /// A path that is missing, forbidden or taken is the user's to mend; a full or failing disk is the machine's. The hint for one
+    /// that is missing looks for a neighbour whose name is like it.
     pub fn io(verb: &str, path: &Path, error: &io::Error) -> Self {
         let fault = match error.kind() {
             io::ErrorKind::NotFound
@@ -59,7 +60,8 @@ impl Error {
         let hint = unreadable
             .map(|what| what.hint())
             .or_else(|| full.then_some("free some space, then run the same command again"))
-            .map(str::to_owned);
+            .map(str::to_owned)
+            .or_else(|| if error.kind() == io::ErrorKind::NotFound { meant(path) } else { None });
         let what = strip_os_code(&error.to_string());
         Self { fault, message: format!("cannot {verb} {}: {what}", path.display()), hint }
     }
@@ -128,6 +130,11 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean `PATH`?": the hint for a path at which there is nothing.
+pub fn meant(path: &Path) -> Option<String> {
+    nearest(path).map(|near| format!("did you mean `{}`?", near.display()))
 }
 
 /// "No such file or directory (os error 2)" says nothing more with its number.

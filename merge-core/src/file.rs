@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::error::did_you_mean;
 use std::{
     error, fmt,
     fs::{self, File, FileType, OpenOptions},
@@ -74,6 +75,25 @@ impl error::Error for Unreadable {}
 
 fn refuse(what: Unreadable) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The path that was probably meant by one that leads nowhere: its first name that is not there, as a neighbour spells it.
+pub fn nearest(path: &Path) -> Option<PathBuf> {
+    // Whoever has more files in one directory is not helped by a guess.
+    const MOST_NAMES: usize = 10_000;
+    let is_missing = |at: &&Path| !at.as_os_str().is_empty() && at.symlink_metadata().is_err();
+    let missing = path.ancestors().take_while(is_missing).last()?;
+    let dir = missing.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names: Vec<String> = fs::read_dir(dir)
+        .ok()?
+        .take(MOST_NAMES)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let near = did_you_mean(missing.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    let meant = missing.with_file_name(near);
+    let rest = path.strip_prefix(missing).ok()?;
+    let meant = if rest.as_os_str().is_empty() { meant } else { meant.join(rest) };
+    meant.exists().then_some(meant)
 }
 
 /// Opens a file to be read. Fails at once for a pipe, a socket, a device and a directory.

@@ -179,4 +179,14 @@ fn what_cannot_be_opened_or_drawn_is_refused_at_once() {
         let said = dir.run(args);
         assert_eq!((said.code, said.error()), (Some(1), error), "{args:?}");
     }
+    dir.write("recipe.yaml", "merge_method: linear\n");
+    for (args, meant) in [
+        (&["inspect", "rezipe.yaml"][..], "recipe.yaml"),
+        (&["merge", "recipe.yml", "-o", "merged"], "recipe.yaml"),
+        (&["submit", "merge", "recipes.yaml"], "recipe.yaml"),
+    ] {
+        let said = dir.run(args);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.hint().is_some_and(|hint| hint.ends_with(&format!("{meant}`?"))), "{args:?}: {}", said.err);
+    }
 }

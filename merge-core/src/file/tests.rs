@@ -47,3 +47,22 @@ fn links_lead_to_what_is_there_or_will_be() {
     let round = Error::io("open", &path("round"), &behind_links(&path("round")).unwrap_err());
     assert_eq!(round.fault(), Fault::User, "{round}");
 }
+
+#[test]
+fn what_is_not_there_may_be_a_neighbour_misspelt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir_all(path("recipes/sansu")).unwrap();
+    for name in ["recipes/sansu/search.yaml", "算数.jsonl"] {
+        fs::write(path(name), "").unwrap();
+    }
+    let check = |name: &str, expected: Option<&str>| assert_eq!(nearest(&path(name)), expected.map(path), "{name}");
+    check("recipes/sansu/serch.yaml", Some("recipes/sansu/search.yaml"));
+    check("recipe/sansu/search.yaml", Some("recipes/sansu/search.yaml"));
+    check("recipe/sansu/nothing.yaml", None);
+    check("算术.jsonl", Some("算数.jsonl"));
+    check("quite-another.yaml", None);
+    check("recipes/sansu", None);
+    let error = Error::io("read", &path("recipe"), &read(&path("recipe")).unwrap_err());
+    assert_eq!(error.advice(), Some(format!("did you mean `{}`?", path("recipes").display())).as_deref());
+}
