@@ -24,7 +24,6 @@ pub mod results;
 pub mod guard;
 pub mod objective;
 mod contained;
-mod counted;
 mod jinja;
 #[cfg(test)]
 mod shared;

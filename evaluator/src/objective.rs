@@ -1,7 +1,6 @@
 //! Benchmarks as a search's objective: loads a candidate from memory, asks it the items, marks the answers.
 
 use crate::{
-    counted::counted,
     guard::{self, Question},
     interrupt::Interrupt,
     model::{Batch, Footprint, Pool, Tokenizer, Transformer, health::Watch},
@@ -10,6 +9,7 @@ use crate::{
 };
 use candle_core::Device;
 use merge_core::{
+    counted::counted,
     error::{Error, Result},
     evolve::{Goal, Heard, News, Objective},
     item::{ItemId, ItemScore},

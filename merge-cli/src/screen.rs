@@ -5,6 +5,7 @@ mod text;
 use crate::{job, view};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub(crate) use merge_core::counted::{counted, noun};
 use merge_core::error::Error;
 use std::{
     fmt::Write as _,
@@ -254,16 +255,6 @@ pub(crate) fn grouped(n: u64) -> String {
     text
 }
 
-/// So many of something, as people say it: `1 generation`, `1500 items`.
-pub(crate) fn counted(n: usize, what: &str) -> String {
-    format!("{n} {}", noun(n, what))
-}
-
-/// What is counted, of which there are so many.
-pub(crate) fn noun(n: usize, what: &str) -> String {
-    if n == 1 { what.to_owned() } else { format!("{what}s") }
-}
-
 /// Seconds, as people say them.
 pub(crate) fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
@@ -281,7 +272,7 @@ pub(crate) fn style() -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, counted, duration, grouped, left};
+    use super::{bytes, duration, grouped, left};
 
     #[test]
     fn sizes_read_as_people_say_them() {
@@ -292,11 +283,6 @@ mod tests {
     #[test]
     fn large_numbers_have_their_digits_in_threes() {
         assert_eq!([0, 999, 1000, 7_241_732_096].map(grouped), ["0", "999", "1,000", "7,241,732,096"]);
-    }
-
-    #[test]
-    fn one_is_said_as_one() {
-        assert_eq!([0, 1, 1500].map(|n| counted(n, "item")), ["0 items", "1 item", "1500 items"]);
     }
 
     #[test]

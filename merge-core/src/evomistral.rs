@@ -4,6 +4,7 @@
 //! (SakanaAI/EvoLLM-JP-v1-10B, `modeling_evomistral.py`).
 
 use crate::{
+    counted::counted,
     error::{Error, Result},
     weights::{Config, Weights},
 };
@@ -38,7 +39,7 @@ pub fn path(weights: &dyn Weights) -> Result<Option<Vec<(usize, f64)>>> {
     let (layers, scales) = (read(LAYERS)?, read(SCALES)?);
     if layers.len() != scales.len() {
         let (n, m) = (layers.len(), scales.len());
-        return Err(at(Error::user(format!("{LAYERS} has {n} hops, and {SCALES} {m}"))));
+        return Err(at(Error::user(format!("{LAYERS} has {}, and {SCALES} {m}", counted(n, "hop")))));
     }
     let count = crate::names::Layers::of(weights).count;
     let hop = |(layer, scale): (f32, f32)| {

@@ -20,7 +20,7 @@
 //!
 //! # The map, in reading order
 //!
-//! [`error`] · [`environment`] · [`mod@file`] · [`python_json`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`beside`] · [`names`] · [`random`]
+//! [`mod@counted`] · [`error`] · [`environment`] · [`mod@file`] · [`python_json`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`beside`] · [`names`] · [`random`]
 //! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
 //! [`sources`] · [`tokenizer`] · [`evomistral`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
 //! [`irt`] · [`item`] · [`store`] · [`evolve`] search; [`queue`] keeps what is to be done.
@@ -45,6 +45,7 @@
 //! - `method` sees numbers, not names or paths; `optimizer` sees genomes and fitness, not recipes; only `checkpoint`,
 //!   `adapter` and `export` touch the files of models; only `database` knows sled.
 
+pub mod counted;
 pub mod error;
 pub mod environment;
 pub mod file;

@@ -342,10 +342,10 @@ fn numbers_that_cannot_be_meant_are_refused() {
             "models: [{model: a, parameters: {weight: .nan}}]",
             "r.yaml:2:42: models[0].parameters.weight: expected a finite",
         ),
-        ("slices: [{sources: [{model: a, layer_range: [0, 2]}]}]", "r.yaml:2:45: layer_range: `a` has 1 layers"),
+        ("slices: [{sources: [{model: a, layer_range: [0, 2]}]}]", "r.yaml:2:45: layer_range: `a` has 1 layer"),
         (
             "slices: [{sources: [{model: a, layer_range: [0, 99999999999]}]}]",
-            "r.yaml:2:45: layer_range: `a` has 1 layers",
+            "r.yaml:2:45: layer_range: `a` has 1 layer",
         ),
         (
             "slices: [{sources: [{model: a, layer_range: [1, 0]}]}]",

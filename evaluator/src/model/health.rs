@@ -1,10 +1,10 @@
 //! Signs that a merged model is broken, in what it answers.
 
 use crate::{
-    counted::counted,
     normalize::normalize,
     request::{Answer, Likelihood, Said},
 };
+use merge_core::counted::counted;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 

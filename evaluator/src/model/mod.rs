@@ -58,9 +58,10 @@ use self::{
     ops::Run,
     special::Specials,
 };
-use crate::{counted::counted, interrupt::Interrupt};
+use crate::interrupt::Interrupt;
 use candle_core::{Device, Tensor};
 use merge_core::{
+    counted::counted,
     dtype::Dtype,
     error::{Error, Result},
     weights::Weights,

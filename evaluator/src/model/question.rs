@@ -1,11 +1,11 @@
 //! Requests to sequences of tokens that fit the model's context; what did not fit is counted.
 
 use super::{article, chat::Conversation, encode::Encoder, prefill::Sequence, special::Specials, tokenizer::Tokenizer};
-use crate::{
+use crate::request::{Ask, Encoding, Fit, Likelihood, Limit, Prompt, Request, Said};
+use merge_core::{
     counted::counted,
-    request::{Ask, Encoding, Fit, Likelihood, Limit, Prompt, Request, Said},
+    error::{Error, Result},
 };
-use merge_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A request as a model computes it.

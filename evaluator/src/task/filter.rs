@@ -5,8 +5,9 @@ use super::{
     definition::{FilterConfig, Step, StepFunction, Written},
     regex::Pattern,
 };
-use crate::{counted::counted, python};
+use crate::python;
 use merge_core::{
+    counted::counted,
     error::Result,
     recipe::{At, Mistake, Place},
 };

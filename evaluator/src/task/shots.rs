@@ -1,8 +1,11 @@
 //! Which documents are answered examples for which: drawn as the harnesses draw them, to the same document.
 
 use super::Doc;
-use crate::{counted::counted, python::Random};
-use merge_core::error::{Error, Result};
+use crate::python::Random;
+use merge_core::{
+    counted::counted,
+    error::{Error, Result},
+};
 
 /// The documents examples come from, and how they are chosen.
 pub(super) struct Pool {

@@ -10,6 +10,7 @@ mod tensors;
 mod tests;
 
 use crate::{
+    counted::counted,
     dtype::Dtype,
     error::{Error, Result},
     evomistral,
@@ -86,8 +87,11 @@ impl<'m> Stacking<'m> {
         };
         let is_counted = config.blocks().iter().any(|(_, block)| counts(block));
         if total != count && !is_counted && !language::say_count(config, count) {
-            let message =
-                format!("{}: config.json has no key for its {count} layers", self.models[self.donor].1.place());
+            let message = format!(
+                "{}: config.json has no key for its {}",
+                self.models[self.donor].1.place(),
+                counted(count, "layer")
+            );
             return Err(Error::user(message).hint("`num_hidden_layers`, or another spelling of it, is expected"));
         }
         let most = self.layers.iter().map(Vec::len).max().unwrap_or(0);

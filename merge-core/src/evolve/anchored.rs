@@ -12,6 +12,7 @@ use super::{
     scoring::{Model, Scored},
 };
 use crate::{
+    counted::counted,
     error::{Error, Result},
     irt::{self, Answer, Item},
     item::{ItemId, ItemScore},
@@ -95,7 +96,8 @@ pub(super) fn check(file: &Path, search: &Search, population: usize, goals: &[Go
         }
     }
     if anchors.calibration.value > population {
-        let message = format!("the first generation has {population} candidates, not {}", anchors.calibration.value);
+        let message =
+            format!("the first generation has {}, not {}", counted(population, "candidate"), anchors.calibration.value);
         return Err(refuse(anchors.calibration.place, ".calibration", message)
             .hint(format!("write {population} or less, or more as the optimizer's `population`")));
     }

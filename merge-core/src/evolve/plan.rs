@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     baseline,
+    counted::counted,
     error::{Error, Result},
     item::ItemId,
     merge::Merge,
@@ -94,7 +95,7 @@ fn check_budget(template: &Template, search: &Search, space: &Space, goals: &[Go
     }
     let and_calibration =
         if calibration > 0 { format!(", and {calibration} of the calibration") } else { String::new() };
-    let and_scan = if scan > 0 { format!(" and {scan} models of the layer scan") } else { String::new() };
+    let and_scan = if scan > 0 { format!(" and {} of the layer scan", counted(scan, "model")) } else { String::new() };
     Err(Error::user(format!(
         "{}: search.budget: {} item evaluations do not pay for one generation, which takes {cost}: \
          {population} candidates{and_scan} on {per_candidate} items{and_calibration}",

@@ -2,6 +2,7 @@
 
 use super::{Planner, View, alike::Meeting};
 use crate::{
+    counted::counted,
     error::{Error, Result},
     names::Layers,
     sources::Sources,
@@ -30,7 +31,8 @@ impl<'r> Planner<'r> {
                 let (a, b) = (self.models[self.donor].1.place(), model.place());
                 let (ours, stored) = (donors.count, layers.count + layers.behind);
                 let message = format!(
-                    "{a} and {b}: config.json: {key} is {ours} and {said}, and both have {stored} layers of tensors"
+                    "{a} and {b}: config.json: {key} is {ours} and {said}, and both have {} of tensors",
+                    counted(stored, "layer")
                 );
                 return Err(Error::user(message)
                     .at(self.place(reference))

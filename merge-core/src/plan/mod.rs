@@ -15,6 +15,7 @@ use ignored::ignored;
 use modules::module_of;
 
 use crate::{
+    counted::counted,
     dtype::Dtype,
     error::{Error, Result},
     evomistral,
@@ -168,7 +169,8 @@ impl<'r> Planner<'r> {
                 }
                 if end > count {
                     let place = one.layer_range.place.of(&recipe.file);
-                    let message = format!("{place}: layer_range: `{}` has {count} layers", one.model.value);
+                    let message =
+                        format!("{place}: layer_range: `{}` has {}", one.model.value, counted(count, "layer"));
                     return Err(Error::user(message).hint("a range is [first, last + 1]"));
                 }
                 Ok(Member { source, layers: start..end, own: Some(&one.parameters), place: self.place(&one.model) })

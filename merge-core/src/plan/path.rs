@@ -2,6 +2,7 @@
 
 use super::{Planned, Planner, alike::Meeting};
 use crate::{
+    counted::counted,
     dtype::Dtype,
     error::{Error, Result},
     evomistral, fold, head,
@@ -47,7 +48,7 @@ impl<'r> Planner<'r> {
             let count = own.as_ref().map_or_else(|| self.layers(source, &|_| true).count, Vec::len);
             if hop.layer_range[1] > count {
                 let (place, name) = (hop.layer_range.place.of(&recipe.file), &hop.model.value);
-                let message = format!("{place}: layer_range: `{name}` has {count} layers");
+                let message = format!("{place}: layer_range: `{name}` has {}", counted(count, "layer"));
                 return Err(Error::user(message).hint("a range is [first, last + 1]"));
             }
             for (layer, scale) in hop.steps() {

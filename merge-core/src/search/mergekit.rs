@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::{
     checkpoint::Checkpoint,
+    counted::counted,
     error::{Error, Result},
     recipe::{At, Kind, Location, Mistake, Node, Place, locate},
     sources::Library,
@@ -87,7 +88,8 @@ fn groups(genome: &Genome, each: At<i64>, file: &Path, library: &dyn Library) ->
     if !layers.is_multiple_of(each_layers) {
         let place = each.place.of(file);
         return Err(Error::user(format!(
-            "{place}: genome.layer_granularity: {layers} layers do not fall into groups of {each_layers}"
+            "{place}: genome.layer_granularity: {} do not fall into groups of {each_layers}",
+            counted(layers, "layer")
         ))
         .hint("give a divisor, as mergekit-evolve wants too"));
     }

@@ -10,6 +10,7 @@ use super::{
     spread::{Depth, Spread},
 };
 use crate::{
+    counted::counted,
     method::{Domain, Value},
     names::Layers,
     recipe::{At, Fit, Mistake, Place, Setting},
@@ -111,7 +112,7 @@ impl Hole {
     pub(super) fn spread(&self, layers: &Layers) -> Result<Spread, Mistake> {
         let most = |key: &str, count: Option<At<usize>>| match count.filter(|count| count.value > layers.count) {
             Some(count) => {
-                Err(Mistake::new(format!("there are only {} layers for {} {key}", layers.count, count.value))
+                Err(Mistake::new(format!("only {} for {} {key}", counted(layers.count, "layer"), count.value))
                     .hint("`per: layer` gives each layer its own value")
                     .under(key)
                     .at(count.place))

@@ -66,7 +66,7 @@ fn refuses_bad_holes() {
     let few = template("{search: [0, 1], groups: 5}").expect("a good template").space_over(&[layers(4)]);
     assert_eq!(
         few.expect_err("too many").to_string(),
-        "s.yaml:7:40: models[1].weight.groups: there are only 4 layers for 5 groups"
+        "s.yaml:7:40: models[1].weight.groups: only 4 layers for 5 groups"
     );
 }
 

@@ -2,6 +2,7 @@
 
 use super::{MethodInfo, View};
 use crate::{
+    counted::counted,
     method::Base,
     recipe::{
         Slice,
@@ -48,7 +49,7 @@ pub(super) fn check_ranges<S>(slice: &Slice<S>, may_be_empty: bool) -> Result<()
             Mistake::new(format!("[{start}, {end}] is reversed")).hint("write [first, last + 1]")
         } else if len(range.value) != len(first.layer_range.value) {
             let (n, m) = (len(range.value), len(first.layer_range.value));
-            Mistake::new(format!("{n} layers, where the slice's first source has {m}"))
+            Mistake::new(format!("{}, where the slice's first source has {m}", counted(n, "layer")))
                 .hint("the sources of a slice are merged layer by layer: give as many of each")
         } else if start == end && !may_be_empty {
             Mistake::new(format!("[{start}, {end}] holds no layer")).hint(
