@@ -4,10 +4,9 @@
 //! name, as ever; else none of the models has it. So it is with what predicts tokens further ahead, which training leaves out.
 
 use crate::{
-    error::{Error, Result},
     names::Layers,
     recipe::Recipe,
-    weights::{Config, Elements, Index, Meta, Weights},
+    weights::{Index, Meta, View, Weights},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -100,8 +99,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
         if model.index().keys().all(|name| !left_out.contains(name)) {
             return model;
         }
-        let config = model.config().clone();
-        Arc::new(Without::new(model, config, |name| left_out.contains(name)))
+        Arc::new(View::without(model, |name| left_out.contains(name)))
     };
     (models.into_iter().map(|(name, model)| (name, without(model))).collect(), notes)
 }
@@ -137,49 +135,10 @@ fn settle_ahead(recipe: &Recipe, models: Models) -> (Models, Option<String>) {
         let Some(layers) = layers else { return model };
         let mut config = model.config().clone();
         config.leave_out_ahead(layers.count);
-        Arc::new(Without::new(model, config, |name| layers.is_ahead(name)))
+        Arc::new(View::without(model, |name| layers.is_ahead(name)).with_config(config))
     };
     let settled = models.into_iter().zip(found).map(|((name, model), layers)| (name, without(model, layers)));
     (settled.collect(), Some(note))
-}
-
-/// A model of which not all tensors are shown.
-struct Without {
-    index: Index,
-    config: Config,
-    model: Arc<dyn Weights>,
-}
-
-impl Without {
-    fn new(model: Arc<dyn Weights>, config: Config, is_left_out: impl Fn(&str) -> bool) -> Self {
-        let index = model.index().iter().filter(|(name, _)| !is_left_out(name));
-        Self { index: index.map(|(name, meta)| (name.clone(), meta.clone())).collect(), config, model }
-    }
-}
-
-impl Weights for Without {
-    fn index(&self) -> &Index {
-        &self.index
-    }
-
-    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
-        if self.index.contains_key(name) {
-            return self.model.tensor(name);
-        }
-        Err(Error::user(format!("{}: there is no tensor `{name}`", self.place())))
-    }
-
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.model.sidecar(name)
-    }
-
-    fn place(&self) -> String {
-        self.model.place()
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Result},
     names::{embeddings, is_numbered},
     recipe::Recipe,
-    weights::{Config, Elements, Index, Weights},
+    weights::{View, Weights},
 };
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(crate) fn settle(
         if tied == wanted.value {
             return Ok((name, model));
         }
-        let view = Headed::new(model, &head, wanted.value).map_err(|e| e.at(wanted.place.of(&recipe.file)))?;
+        let view = headed(model, &head, wanted.value).map_err(|e| e.at(wanted.place.of(&recipe.file)))?;
         Ok((name, Arc::new(view) as Arc<dyn Weights>))
     });
     settled.collect()
@@ -52,7 +52,7 @@ pub(crate) fn untied(model: Arc<dyn Weights>) -> Result<Arc<dyn Weights>> {
     if !is_tied(&*model)? {
         return Ok(model);
     }
-    Ok(Arc::new(Headed::new(model, "lm_head.weight", false)?))
+    Ok(Arc::new(headed(model, "lm_head.weight", false)?))
 }
 
 /// Whether a model's head is its embedding. A model without an embedding has no head to tie.
@@ -75,61 +75,23 @@ pub(crate) fn head_of<'n>(mut names: impl Iterator<Item = &'n String>) -> Option
     names.find(is_head).map(String::as_str)
 }
 
-/// A model with a head that is its embedding, or without the head that it has.
-struct Headed {
-    model: Arc<dyn Weights>,
-    index: Index,
-    config: Config,
-    /// What stands for the head, and for what.
-    lent: Option<(String, String)>,
-}
-
-impl Headed {
-    fn new(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<Self> {
-        let (mut index, mut config) = (model.index().clone(), model.config().clone());
-        config.tie(tie);
-        if tie {
-            let own = head_of(index.keys()).map(str::to_owned);
-            index.retain(|name, _| Some(name) != own.as_ref());
-            return Ok(Self { model, index, config, lent: None });
-        }
-        let embeddings = embeddings(&index);
-        let tokens = |name: &&String| {
-            ["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings"]
-                .iter()
-                .any(|part| name.contains(part))
-        };
-        let embedding = embeddings
-            .iter()
-            .find(tokens)
-            .cloned()
-            .ok_or_else(|| Error::user(format!("{}: there is no embedding to make a head of", model.place())))?;
-        index.insert(head.to_owned(), index[&embedding].clone());
-        Ok(Self { model, index, config, lent: Some((head.to_owned(), embedding)) })
+/// A model without the head that it has, or with a head that is its embedding.
+fn headed(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<View> {
+    let mut config = model.config().clone();
+    config.tie(tie);
+    if tie {
+        let own = head_of(model.index().keys()).map(str::to_owned);
+        return Ok(View::without(model, |name| Some(name) == own.as_deref()).with_config(config));
     }
-}
-
-impl Weights for Headed {
-    fn index(&self) -> &Index {
-        &self.index
-    }
-
-    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
-        match &self.lent {
-            Some((head, embedding)) if head == name => self.model.tensor(embedding),
-            _ => self.model.tensor(name),
-        }
-    }
-
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.model.sidecar(name)
-    }
-
-    fn place(&self) -> String {
-        self.model.place()
-    }
+    let tokens = |name: &&String| {
+        ["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings"].iter().any(|part| name.contains(part))
+    };
+    let embeddings = embeddings(model.index());
+    let embedding = embeddings
+        .iter()
+        .find(tokens)
+        .ok_or_else(|| Error::user(format!("{}: there is no embedding to make a head of", model.place())))?;
+    let own = model.index().keys().map(|name| (name.clone(), name.clone()));
+    let names = own.chain([(head.to_owned(), embedding.clone())]).collect();
+    Ok(View::new(model, names).with_config(config))
 }

@@ -1,7 +1,6 @@
 //! Two spellings of one model's tensor names: as they were stored before a version of transformers, and since.
 
-use crate::error::Result;
-use crate::weights::{Config, Elements, Index, LayerPath, Weights};
+use crate::weights::{Index, View, Weights};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// How a name begins in other spellings, and how it begins in the one that stands for all of them here. transformers 4.52 put
@@ -71,67 +70,28 @@ pub(crate) fn alike(
             return (name, model);
         }
         let spelling = spelling.get_or_insert_with(|| Spelling::of(base.index()));
-        let Some(respelled) = Respelled::new(&model, spelling) else { return (name, model) };
-        let (ours, theirs) = respelled.names.first_key_value().expect("a name is spelled otherwise");
+        let Some(names) = respelled(&model, spelling) else { return (name, model) };
+        let (ours, theirs) = names.iter().find(|(ours, theirs)| ours != theirs).expect("a name is spelled otherwise");
         notes.push(format!(
             "{} and {} are two spellings of one model's names: `{theirs}` is taken for `{ours}`, and all others likewise",
             base.place(),
             model.place(),
         ));
-        (name, Arc::new(respelled) as Arc<dyn Weights>)
+        (name, Arc::new(View::new(model, names)) as Arc<dyn Weights>)
     };
     models.into_iter().map(&mut each).collect()
 }
 
-/// A model whose tensors are called as another's.
-struct Respelled {
-    model: Arc<dyn Weights>,
-    index: Index,
-    /// What its tensors are called in the model, where that is something else.
-    names: BTreeMap<String, String>,
-}
-
-impl Respelled {
-    /// Nothing if no name changes, or two would be one.
-    fn new(model: &Arc<dyn Weights>, spelling: &Spelling<'_>) -> Option<Self> {
-        let (mut index, mut names) = (Index::new(), BTreeMap::new());
-        for (theirs, meta) in model.index() {
-            let ours = spelling.find(theirs).unwrap_or(theirs);
-            if index.insert(ours.to_owned(), meta.clone()).is_some() {
-                return None;
-            }
-            if ours != theirs {
-                names.insert(ours.to_owned(), theirs.clone());
-            }
+/// What a model's tensors are called in another's spelling, and in its own; nothing if no name changes, or two would be one.
+fn respelled(model: &Arc<dyn Weights>, spelling: &Spelling<'_>) -> Option<BTreeMap<String, String>> {
+    let mut names = BTreeMap::new();
+    for theirs in model.index().keys() {
+        let ours = spelling.find(theirs).unwrap_or(theirs);
+        if names.insert(ours.to_owned(), theirs.clone()).is_some() {
+            return None;
         }
-        (!names.is_empty()).then(|| Self { model: Arc::clone(model), index, names })
     }
-}
-
-impl Weights for Respelled {
-    fn index(&self) -> &Index {
-        &self.index
-    }
-
-    fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>> {
-        self.model.tensor(self.names.get(name).map_or(name, String::as_str))
-    }
-
-    fn config(&self) -> &Config {
-        self.model.config()
-    }
-
-    fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.model.sidecar(name)
-    }
-
-    fn place(&self) -> String {
-        self.model.place()
-    }
-
-    fn path(&self) -> Option<&LayerPath> {
-        self.model.path()
-    }
+    names.iter().any(|(ours, theirs)| ours != theirs).then_some(names)
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
+mod view;
+
 pub use crate::elements::{Elements, Stored, whole};
+pub(crate) use view::View;
 
 use crate::{
     dtype::Dtype,
