@@ -3,7 +3,7 @@
 use crate::{
     kit::{Dir, family},
     queue::ok,
-    search::small_study,
+    search::{small_study, study_on},
 };
 use serde_json::{Value, json};
 use std::{
@@ -87,6 +87,8 @@ fn searches_for_paths_take_what_is_foretold() {
         )
     };
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    // What is kept alike of prompts is foretold by the budget: with few items to select and report on, less comes together.
+    study_on(&dir, [60, 12, 24, 16]);
     dir.write("stages.yaml", format!("name: mixed\n{text}---\n{}", path("mixed")));
     check(&dir, &["search", "stages.yaml"], SEARCH);
 }
@@ -163,6 +165,41 @@ fn large(shape: [usize; 3]) -> Dir {
     let recipe = format!("merge_method: linear\nmodels:\n{}{}dtype: bfloat16\n", model("a"), model("b"));
     dir.write("search.yaml", format!("{recipe}search:\n{search}"));
     dir
+}
+
+/// Each combination is a recipe of its own, and the largest of them counts, wherever it stands.
+#[test]
+fn the_largest_choice_counts_in_what_is_foretold() {
+    let dir = large([2, 256, 512]);
+    for name in ["c", "d"] {
+        sparse(&dir, name, [4, 512, 1024]);
+    }
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    let (recipe, search) = text.split_once("dtype: bfloat16\n").unwrap();
+    let [small, large] = [["a", "b"], ["c", "d"]].map(|names| {
+        let model = |name| format!("{{model: {name}, parameters: {{weight: {{search: [0.0, 1.0]}}}}}}");
+        format!("[{}]", names.map(model).join(", "))
+    });
+    let foretold = |models: &str| {
+        let method = recipe.split_once('\n').unwrap().0;
+        dir.write("choice.yaml", format!("{method}\nmodels: {models}\ndtype: bfloat16\n{search}"));
+        said(&dir, &["search", "choice.yaml"])
+    };
+    let [alone, largest] = [&small, &large].map(|models| foretold(models));
+    assert!(largest > 2 * alone, "{alone} {largest}");
+    for (first, second) in [(&small, &large), (&large, &small)] {
+        // Beside the models, a little for the records of what is asked of one variant more.
+        assert!(foretold(&format!("{{choose: [{first}, {second}]}}")).abs_diff(largest) < 1 << 20);
+    }
+}
+
+/// What the store remembers of each evaluation is foretold for the budget that is given, not for that of the file.
+#[test]
+fn a_budget_that_is_given_counts_in_what_is_foretold() {
+    let dir = study("population: 5", "population: 5");
+    let [small, large] = [&["search", "search.yaml"][..], &["search", "search.yaml", "--budget", "200000"]]
+        .map(|words| said(&dir, words));
+    assert!(large > small + (40 << 20), "{small} {large}");
 }
 
 /// The number of an error that says what is needed.

@@ -21,7 +21,7 @@ use crate::{
 };
 use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
-    error::{Error, Result},
+    error::Result,
     evolve::{self, Findings, Outcome, Study},
     recipe::{Recipe, read_text},
     search::{Search, SearchFile, Stage},
@@ -75,24 +75,23 @@ pub(crate) fn stand_in(file: &SearchFile, sources: &Sources) -> Result<Recipe> {
     Ok(file.template.fill(&space, &space.init()))
 }
 
-/// As many workers as are asked for, or as the machine has cores and room for.
-fn workers(given: Option<u16>, memory: Memory, file: &SearchFile) -> Result<usize> {
-    let (there, cores) = (There::here(), thread::available_parallelism().map_or(1, usize::from));
+/// As many workers as are asked for, or as the machine has cores and room for; and what the user should know of that.
+fn workers(given: Option<u16>, memory: Memory, there: There, cores: usize) -> Result<(usize, Option<String>)> {
     let wanted = given.map_or(cores, usize::from).max(1);
     let fitting = if given.is_some() { wanted } else { memory.fitting(cores, there.free).max(1) };
-    let refuse = |e: Error| e.at(file.template.file.display());
-    memory.check(fitting, there.total, "there are").map_err(refuse)?;
+    memory.check(fitting, there.total, "there are")?;
     let (needs, free) = (|workers| screen::bytes(memory.with(workers)), screen::bytes(there.free));
     let counted = |workers| screen::counted(workers, "worker");
-    if fitting < wanted {
-        let why = format!("{} need about {} of memory, and {free} are free", counted(wanted), needs(wanted));
-        screen::say(&format!("note: {why}: it goes on with {}", counted(fitting)));
-    }
-    if memory.with(fitting) > there.free {
+    let note = if memory.with(fitting) > there.free {
         let (counted, needs) = (counted(fitting), needs(fitting));
-        screen::say(&format!("note: with {counted} it needs about {needs} of memory, of which {free} are free now"));
-    }
-    Ok(fitting)
+        Some(format!("with {counted} it needs about {needs} of memory, of which {free} are free now"))
+    } else if fitting < wanted {
+        let why = format!("{} need about {} of memory, and {free} are free", counted(wanted), needs(wanted));
+        Some(format!("{why}: it goes on with {}", counted(fitting)))
+    } else {
+        None
+    };
+    Ok((fitting, note))
 }
 
 /// Refuses a search whose tasks cannot be asked.
@@ -218,7 +217,13 @@ impl Job<'_> {
             let benchmarks = benchmarks?.interruptible(Interrupt::from(self.interrupted));
             let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
             evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
-            let workers = workers(self.args.workers, Memory::of_search(&file, &sources, &benchmarks)?, &file)?;
+            let memory = Memory::of_search(&file, &sources, &benchmarks)?;
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            let (workers, note) = workers(self.args.workers, memory, There::here(), cores)
+                .map_err(|e| e.at(file.template.file.display()))?;
+            if let Some(note) = note {
+                screen::say(&format!("note: {note}"));
+            }
             earlier.push(stand_in(&file, &sources)?);
             studies.push(Some(Studied { file, benchmarks, is_answer, workers }));
         }
@@ -306,4 +311,32 @@ fn names(goals: &[evolve::Goal], search: &Search, sources: &Sources) -> Names {
 /// Where one of several studies is kept.
 fn of_seed(output: &Path, seed: u64) -> PathBuf {
     output.join(format!("seed-{seed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a machine of eight cores and 64 GB.
+    #[test]
+    fn there_are_as_many_workers_as_the_free_memory_holds_but_as_many_as_are_asked_for() {
+        let check = |given, each: u64, free: u64, expected: usize, said: Option<&str>| {
+            let memory = Memory { fixed: 1_000_000_000, each: each * 1_000_000_000 };
+            let there = There { total: 64_000_000_000, free: free * 1_000_000_000 };
+            let (workers, note) = workers(given, memory, there, 8).unwrap();
+            assert_eq!((workers, note.as_deref()), (expected, said));
+        };
+        check(None, 4, 64, 8, None);
+        let fewer = "8 workers need about 33.0 GB of memory, and 14.0 GB are free: it goes on with 3 workers";
+        check(None, 4, 14, 3, Some(fewer));
+        let tight = "with 1 worker it needs about 5.0 GB of memory, of which 2.0 GB are free now";
+        check(None, 4, 2, 1, Some(tight));
+        let wanted = "with 6 workers it needs about 25.0 GB of memory, of which 14.0 GB are free now";
+        check(Some(6), 4, 14, 6, Some(wanted));
+        check(Some(2), 4, 14, 2, None);
+        let there = There { total: 64_000_000_000, free: 64_000_000_000 };
+        let most = Memory { fixed: 0, each: 30_000_000_000 };
+        assert!(workers(Some(3), most, there, 8).is_err());
+        assert_eq!(workers(None, most, there, 8).unwrap().0, 2);
+    }
 }
