@@ -19,6 +19,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where it listens by HTTP, if it does.
     pub(crate) url: Option<String>,
+    /// What it said when it was ready.
+    ready: String,
 }
 
 impl Server {
@@ -26,15 +28,16 @@ impl Server {
     pub(crate) fn start(dir: &Dir, args: &[&str]) -> Self {
         let mut child = dir.command(&[&["serve"], args].concat()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let mut url = None;
+        let (mut url, mut ready) = (None, String::new());
         for line in &mut lines {
             url = url.or_else(|| line.strip_prefix("listening on ").map(str::to_owned));
             if line.starts_with("serving ") {
+                ready = line;
                 break;
             }
         }
         thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
+        Self { child, url, ready }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -167,6 +170,20 @@ fn jobs_are_taken_without_a_server_and_done_when_there_is_one() {
     ok(&dir, &["rm", "2", "1"]);
     assert!(jobs(&dir).is_empty() && !dir.path("home/jobs/1").exists());
     assert!(server.stop() < Duration::from_secs(5));
+}
+
+/// Whoever starts a server hears what of the queue it will not do by itself.
+#[test]
+fn a_server_says_what_is_paused_when_it_begins() {
+    let dir = merges();
+    ok(&dir, &["submit", "merge.yaml"]);
+    ok(&dir, &["submit", "merge.yaml"]);
+    ok(&dir, &["pause", "2"]);
+    let server = Server::start(&dir, &[]);
+    assert!(server.ready.contains(": one job at a time, 2 in the queue, 1 of them paused"), "{}", server.ready);
+    wait(&dir, 1, "done");
+    ok(&dir, &["resume", "2"]);
+    wait(&dir, 2, "done");
 }
 
 #[test]

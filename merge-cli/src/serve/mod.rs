@@ -73,10 +73,10 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let made = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = made.map_err(|e| Error::machine(format!("cannot start threads: {e}")))?;
     api::start(&runtime, &service, socket, http.zip(guard))?;
-    let (jobs, place) = (service.waiting(), service.home.path().display());
+    let (waiting, place) = (service.waiting(), service.home.path().display());
     let slots =
         if args.slots == 1 { "one job at a time".to_owned() } else { format!("{} jobs side by side", args.slots) };
-    screen::say(&format!("serving {place}: {slots}, {jobs} in the queue; Ctrl-C stops, and loses nothing"));
+    screen::say(&format!("serving {place}: {slots}, {waiting}; Ctrl-C stops, and loses nothing"));
     let ran = runner.run(interrupted);
     runtime.shutdown_background();
     let _ = fs::remove_file(service.home.socket()?);

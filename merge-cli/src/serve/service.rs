@@ -17,7 +17,7 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
-    queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, Submission},
+    queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, State, Submission},
     recipe::{Reads, Text},
 };
 use schemars::JsonSchema;
@@ -141,9 +141,14 @@ impl Service {
         }
     }
 
-    /// Jobs that are not done and not given up.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue().jobs().filter(|job| !job.state.has_ended()).count()
+    /// How many jobs are not done and not given up, in words.
+    pub(super) fn waiting(&self) -> String {
+        let queue = self.queue();
+        let all = queue.jobs().filter(|job| !job.state.has_ended()).count();
+        match queue.jobs().filter(|job| job.state == State::Paused).count() {
+            0 => format!("{all} in the queue"),
+            paused => format!("{all} in the queue, {paused} of them paused (`evomerge resume`)"),
+        }
     }
 
     pub(super) fn server(&self) -> Server {
