@@ -1,8 +1,8 @@
 //! What a search claims of its answer: against whom, on which task, how sure, and what is refused because nothing could be said.
 
 use crate::{
-    kit::{Dir, Said},
-    search::{SEARCH, small_study},
+    kit::{Dir, Said, family},
+    search::{SEARCH, small_study, uninterrupted},
 };
 use serde_json::Value;
 use std::{
@@ -31,9 +31,7 @@ fn study(changes: &[(&str, &str, &str)]) -> Dir {
 /// One verdict, the same in the summary, `result.json`, the card, `report` and its page.
 #[test]
 fn the_verdict_is_the_same_wherever_it_is_told() {
-    let dir = study(&[]);
-    let said = dir.run(SEARCH);
-    assert_eq!(said.code, Some(0), "{}", said.err);
+    let (dir, said) = uninterrupted();
     let verdict: Vec<&str> = said.err.lines().filter_map(|line| line.strip_prefix("verdict: ")).collect();
     assert!(verdict.iter().any(|line| line.contains("the best parent on mgsm-ja-mini")), "{}", said.err);
     let card = fs::read_to_string(dir.path("out/model/README.md")).unwrap();
@@ -59,6 +57,35 @@ fn the_verdict_is_the_same_wherever_it_is_told() {
         assert_eq!(task["baselines"].as_array().unwrap().len(), 4);
     }
     assert_eq!(result["verdict"]["tasks"][1]["is_objective"], false);
+}
+
+/// Two models whose paths end alike are two in all that a card says.
+#[test]
+fn a_card_tells_models_apart_whose_paths_end_alike() {
+    let dir = study(&[("search.yaml", "budget: 240", "budget: 40")]);
+    let mut text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    for (place, name) in [("one", "math-a"), ("two", "math-b")] {
+        fs::create_dir(dir.path(place)).unwrap();
+        std::os::unix::fs::symlink(family().join(name), dir.path(&format!("{place}/math"))).unwrap();
+        text = text.replace(&family().join(name).display().to_string(), &format!("{place}/math"));
+    }
+    dir.write("search.yaml", text);
+    let said = dir.run(SEARCH);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let card = fs::read_to_string(dir.path("out/model/README.md")).unwrap();
+    let rows = |heading: &str| -> Vec<String> {
+        let (_, table) = card.split_once(heading).unwrap();
+        let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        rows.map_while(|line| Some(line.strip_prefix("| ")?.split_once(" |")?.0.to_owned())).collect()
+    };
+    let scored = rows("## Scores");
+    for name in ["math", "math (2)"] {
+        assert!(scored.iter().any(|row| row == name), "{scored:?}");
+    }
+    let rivals = rows("\n## Verdict");
+    let all: std::collections::BTreeSet<&String> = scored.iter().collect();
+    assert_eq!(all.len(), scored.len(), "{scored:?}");
+    assert!(rivals.iter().all(|row| scored.iter().any(|name| row.ends_with(name.as_str()))), "{rivals:?} {scored:?}");
 }
 
 #[test]

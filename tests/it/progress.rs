@@ -1,11 +1,13 @@
 //! How far a job is: one share and one estimate for all of it, in the same words wherever somebody looks.
 
 use crate::{
-    kit::{Dir, family},
-    queue::{Server, job, ok},
+    kit::{Dir, Said, family},
+    queue::{Server, job, long_search, ok, signal},
     search::small_study,
 };
 use std::{fs, thread::sleep, time::Duration};
+
+const LONG: &[&str] = &["search", "long.yaml", "-o", "out"];
 
 /// The small study, whose answer is merged with another model in a second stage.
 fn two_stages() -> Dir {
@@ -86,4 +88,27 @@ fn what_is_said_of_a_job_is_the_same_everywhere() {
         );
     }
     ok(&dir, &["cancel", "1"]);
+}
+
+/// Whoever looks at a search that goes on sees what was done before.
+#[test]
+fn a_search_that_goes_on_does_not_begin_at_nothing() {
+    let dir = long_search();
+    let shares = |said: &Said| -> Vec<u32> {
+        let share = |line: &str| line.split_once("% · ").and_then(|(share, _)| share.parse().ok());
+        said.err.lines().filter_map(share).collect()
+    };
+    let text = fs::read_to_string(dir.path("long.yaml")).unwrap().replace("budget: 240000", "budget: 480");
+    dir.write("long.yaml", text);
+    let first = dir.command(LONG).spawn().unwrap();
+    while fs::read_to_string(dir.path("out/study/record.jsonl")).map_or(0, |text| text.lines().count()) < 8 {
+        sleep(Duration::from_millis(10));
+    }
+    signal(first.id(), "INT");
+    let first = Said::of(first.wait_with_output().unwrap());
+    assert_eq!(first.code, Some(130), "{}", first.err);
+    let second = dir.run(LONG);
+    assert_eq!(second.code, Some(0), "{}", second.err);
+    let (before, after) = (shares(&first), shares(&second));
+    assert!(before.first().unwrap() < after.first().unwrap(), "{before:?} {after:?}");
 }
