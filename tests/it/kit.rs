@@ -23,7 +23,7 @@ pub(crate) fn family() -> PathBuf {
 pub(crate) struct Dir(TempDir);
 
 /// What a command said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -78,6 +78,27 @@ impl Dir {
         let dir = self.path(name);
         self.write(&format!("{name}/config.json"), TINY_CONFIG);
         self.write(&format!("{name}/model.safetensors"), safetensors_bytes(tensors));
+        dir
+    }
+}
+
+/// All that a directory holds, to be had again as often as one likes.
+pub(crate) struct Snapshot(Vec<(String, Option<Vec<u8>>)>);
+
+impl Snapshot {
+    pub(crate) fn of(dir: &Dir) -> Self {
+        let bytes = |name: &String| dir.path(name).is_file().then(|| fs::read(dir.path(name)).unwrap());
+        Self(dir.tree().into_iter().map(|name| (name.clone(), bytes(&name))).collect())
+    }
+
+    pub(crate) fn restore(&self) -> Dir {
+        let dir = Dir::new();
+        for (name, bytes) in &self.0 {
+            match bytes {
+                Some(bytes) => drop(dir.write(name, bytes)),
+                None => fs::create_dir_all(dir.path(name)).unwrap(),
+            }
+        }
         dir
     }
 }

@@ -1,23 +1,20 @@
 //! What `evomerge report` shows of a study: in a terminal, as a page that a browser draws, as tables, as JSON.
 
 use crate::{
-    kit::{CHROMIUM, Dir, Said, family, program},
-    search::{SEARCH, small_study},
+    kit::{CHROMIUM, Dir, Said, Snapshot, family, program},
+    search::{SEARCH, small_study, uninterrupted},
 };
 use merge_core::{evolve, store::Store};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, process::Command, thread::sleep, time::Duration};
+use std::{collections::BTreeMap, fs, process::Command, sync::LazyLock, thread::sleep, time::Duration};
 
-fn studied() -> Dir {
-    let dir = Dir::new();
-    small_study(&dir);
-    let said = dir.run(SEARCH);
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    dir
+/// A study of paths with two objectives, which is run once.
+fn small_front() -> Dir {
+    static DONE: LazyLock<Snapshot> = LazyLock::new(|| Snapshot::of(&new_front()));
+    DONE.restore()
 }
 
-/// A study of paths with two objectives.
-fn small_front() -> Dir {
+fn new_front() -> Dir {
     let dir = Dir::new();
     small_study(&dir);
     let [ja, math] = ["ja", "math-a"].map(|name| family().join(name).display().to_string());
@@ -39,7 +36,7 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn shows_the_table_of_the_end_and_how_it_came_to_it() {
-    let dir = studied();
+    let (dir, _) = uninterrupted();
     let said = dir.run(&["report", "out"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     let again = dir.run(SEARCH);
@@ -59,7 +56,7 @@ fn shows_the_table_of_the_end_and_how_it_came_to_it() {
 /// Against `result.json`, which the search wrote.
 #[test]
 fn json_and_tables_agree_with_the_result() {
-    let dir = studied();
+    let (dir, _) = uninterrupted();
     let said = dir.run(&["report", "out", "--json", "--csv", "tables"]);
     let (report, result) = (json(&said.out), json(&fs::read_to_string(dir.path("out/result.json")).unwrap()));
     let evolved = report["table"].as_array().unwrap().last().unwrap();
@@ -110,7 +107,7 @@ fn json_and_tables_agree_with_the_result() {
 /// The two kinds of studies, and the sections of their pages.
 fn pages() -> [(Dir, &'static str); 2] {
     [
-        (studied(), "verdict result convergence weights items genealogy costs recipe"),
+        (uninterrupted().0, "verdict result convergence weights items genealogy costs recipe"),
         (small_front(), "verdict result convergence front weights path items genealogy costs recipe"),
     ]
 }

@@ -1,22 +1,27 @@
 //! A search from one command to a table, a recipe and a checkpoint; and through everything that can stop it on the way.
 
-use crate::kit::{Dir, Said, family};
+use crate::kit::{Dir, Said, Snapshot, family};
 use merge_core::store::Store;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-use std::{fs, path::Path, process::Command, thread::sleep, time::Duration};
+use std::{fs, path::Path, process::Command, sync::LazyLock, thread::sleep, time::Duration};
 
 /// A study of the real family that takes seconds: few items, few candidates.
 pub(crate) fn small_study(dir: &Dir) {
+    study_on(dir, [60, 8, 12, 8]);
+}
+
+/// The same on so many items to search, to select and to report, and of the other task.
+pub(crate) fn study_on(dir: &Dir, [search, select, report, choices]: [usize; 4]) {
     let lines = |name: &str, n: usize| {
         let text = fs::read_to_string(family().join("tasks").join(name)).unwrap();
         text.lines().take(n).map(|line| line.to_owned() + "\n").collect::<String>()
     };
-    dir.write("search.jsonl", lines("mgsm-ja-mini.optimise.jsonl", 60));
-    dir.write("select.jsonl", lines("mgsm-ja-mini.validation.jsonl", 12));
-    dir.write("report.jsonl", lines("mgsm-ja-mini.test.jsonl", 24));
-    dir.write("choices.jsonl", lines("ja-solution-mini.test.jsonl", 16));
+    dir.write("search.jsonl", lines("mgsm-ja-mini.optimise.jsonl", search));
+    dir.write("select.jsonl", lines("mgsm-ja-mini.validation.jsonl", select));
+    dir.write("report.jsonl", lines("mgsm-ja-mini.test.jsonl", report));
+    dir.write("choices.jsonl", lines("ja-solution-mini.test.jsonl", choices));
     let mut task = fs::read_to_string(family().join("tasks/mgsm-ja-mini.yaml")).unwrap();
     for (split, file) in [("optimise", "search"), ("validation", "select"), ("test", "report")] {
         task = task.replace(&format!("mgsm-ja-mini.{split}.jsonl"), &format!("{file}.jsonl"));
@@ -45,11 +50,7 @@ pub(crate) fn small_study(dir: &Dir) {
 
 /// A search that asks as little as one can: much of it may be done for each input.
 pub(crate) fn least_study(dir: &Dir) {
-    small_study(dir);
-    for name in ["select.jsonl", "report.jsonl", "choices.jsonl"] {
-        let text = fs::read_to_string(dir.path(name)).unwrap();
-        dir.write(name, text.lines().take(2).map(|line| line.to_owned() + "\n").collect::<String>());
-    }
+    study_on(dir, [60, 2, 2, 2]);
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
     dir.write("search.yaml", text.replace("budget: 240", "budget: 10").replace("items: 8", "items: 2"));
 }
@@ -65,12 +66,16 @@ fn results(dir: &Dir) -> (Vec<Vec<u8>>, Records) {
     (files.to_vec(), Store::open(&dir.path("out/study")).unwrap().contents().unwrap())
 }
 
-fn uninterrupted() -> (Dir, Said) {
-    let dir = Dir::new();
-    small_study(&dir);
-    let said = dir.run(SEARCH);
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    (dir, said)
+/// The small study, done, and what was said. It is run once for all tests.
+pub(crate) fn uninterrupted() -> (Dir, Said) {
+    static DONE: LazyLock<(Snapshot, Said)> = LazyLock::new(|| {
+        let dir = Dir::new();
+        small_study(&dir);
+        let said = dir.run(SEARCH);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        (Snapshot::of(&dir), said)
+    });
+    (DONE.0.restore(), DONE.1.clone())
 }
 
 #[test]
@@ -89,7 +94,7 @@ fn ends_with_a_table_a_recipe_and_a_checkpoint() {
     let entries = [&result["parents"], &result["baselines"]].into_iter().flat_map(|list| list.as_array().unwrap());
     for entry in entries.chain([&result["winner"]]) {
         assert!(entry["name"].is_string());
-        for (task, metric, n) in [("sums", "exact_match", 24), ("choices", "acc", 16)] {
+        for (task, metric, n) in [("sums", "exact_match", 12), ("choices", "acc", 8)] {
             let task = if task == "sums" { "mgsm-ja-mini" } else { "ja-solution-mini" };
             let score = &entry["scores"][task];
             assert_eq!((score["metric"].as_str(), score["n"].as_u64()), (Some(metric), Some(n)), "{entry}");
@@ -297,7 +302,7 @@ fn a_question_searched_on_in_one_task_cannot_be_reported_on_in_another() {
     dir.write("choices.jsonl", format!("{choices}{leak}\n"));
     let said = dir.run(SEARCH);
     assert_eq!(said.code, Some(1));
-    let error = "search.yaml:16:5: 1 report item is a search item too: item 16 of task ja-solution-mini is a near copy of \
+    let error = "search.yaml:16:5: 1 report item is a search item too: item 8 of task ja-solution-mini is a near copy of \
                  item 3 of task mgsm-ja-mini";
     assert_eq!(said.error(), error);
 }
@@ -346,5 +351,5 @@ fn a_search_that_cannot_be_done_is_refused_before_it_begins() {
         "search.yaml:5:36: models[0].parameters.density: it has no effect in `task_arithmetic`, so there is nothing to search",
     );
     check("seed: 3", "seeed: 3", "search.yaml:13:3: search: there is no key `seeed`");
-    check("groups: 2", "groups: 7", "search.yaml:5:53: models[0].weight.groups: there are only 6 layers for 7 groups");
+    check("groups: 2", "groups: 7", "search.yaml:5:53: models[0].weight.groups: only 6 layers for 7 groups");
 }

@@ -1,6 +1,6 @@
 //! A few items that stand for many: who is asked what, what their answers are taken for, and what is refused.
 
-use super::*;
+use super::{resuming::check, *};
 use crate::{
     evolve::{Candidate, plan::Plan},
     optimizer::Told,
