@@ -4,7 +4,7 @@ use crate::{lead::Gain, serve::copies_of};
 use merge_core::{
     error::{Error, Result},
     evolve::Curves,
-    recipe::hold,
+    yaml::hold,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,10 +5,11 @@ use merge_core::{
     checkpoint::{Checkpoint, holds_tensors},
     error::{Error, Result, meant},
     merge::Merge,
-    recipe::{At, Location, Recipe, Reference, is_there, locate},
+    recipe::{Location, Recipe, Reference, locate},
     sources::{Sources, short},
     store::Fingerprint,
     weights::Weights,
+    yaml::{At, is_there},
 };
 use sha2::{Digest as _, Sha256};
 use std::{

@@ -5,8 +5,9 @@ mod tests;
 
 use crate::{
     method::{self, Base},
-    recipe::{At, Model, Parameters, Recipe, Setting},
+    recipe::{Model, Parameters, Recipe, Setting},
     template::{Dimension, Kind, Space, Template},
+    yaml::At,
 };
 
 /// The mean of the models, the base left out if the template's method takes differences from it. `None` if the template

@@ -20,7 +20,7 @@
 //!
 //! # The map, in reading order
 //!
-//! [`mod@counted`] · [`error`] · [`environment`] · [`mod@file`] · [`python_json`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`beside`] · [`names`] · [`random`]
+//! [`mod@counted`] · [`error`] · [`environment`] · [`mod@file`] · [`python_json`] · [`yaml`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`beside`] · [`names`] · [`random`]
 //! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
 //! [`sources`] · [`tokenizer`] · [`evomistral`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
 //! [`irt`] · [`item`] · [`store`] · [`evolve`] search; [`queue`] keeps what is to be done.
@@ -50,6 +50,7 @@ pub mod error;
 pub mod environment;
 pub mod file;
 pub mod python_json;
+pub mod yaml;
 pub mod dtype;
 pub mod vectors;
 pub mod elements;

@@ -1,6 +1,5 @@
 //! A merge that is not computed yet: every refusal made, every tensor's settings decided, no weight read.
 
-use crate::vectors::wide;
 use crate::{
     computed, config,
     dtype::Dtype,
@@ -13,6 +12,7 @@ use crate::{
     sources::{Sources, donor},
     spelling,
     tokenizer::{Sidecars, chat},
+    vectors::wide,
     vocabulary,
     weights::{Config, Elements, Index, LayerHop, LayerPath, Meta, Stored, Weights, whole},
 };

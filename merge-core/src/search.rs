@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Result,
-    recipe::{At, Kind, MethodInfo, Mistake, Node, Recipe, read_text, unify},
+    recipe::{MethodInfo, Recipe, unify},
     template::{Slot, Template},
+    yaml::{At, Kind, Mistake, Node, read_text},
 };
 
 /// Most item evaluations of a search: a thousand in a second for thirty years.

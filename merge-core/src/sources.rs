@@ -13,9 +13,10 @@ use crate::{
     export::sha256_of,
     merge::Merge,
     names::Layers,
-    recipe::{At, Location, Recipe, locate},
+    recipe::{Location, Recipe, locate},
     tokenizer::TokenFiles,
     weights::Weights,
+    yaml::At,
 };
 use std::{
     collections::BTreeMap,

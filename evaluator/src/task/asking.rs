@@ -13,7 +13,7 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
-    recipe::{At, Mistake},
+    yaml::{At, Mistake},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ use super::{
     definition::{MetricConfig, Written},
     regex::Pattern,
 };
-use merge_core::{error::Result, recipe::Mistake};
+use merge_core::{error::Result, yaml::Mistake};
 
 /// What is ignored.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use crate::python;
 use merge_core::{
     counted::counted,
     error::Result,
-    recipe::{At, Mistake, Place},
+    yaml::{At, Mistake, Place},
 };
 use serde_json::Value;
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ use super::{
 use crate::{mark::numbers::Extractor, normalize::Number, python};
 use merge_core::{
     error::{Error, Result},
-    recipe::{Mistake, known_names},
+    yaml::{Mistake, known_names},
 };
 use serde_json::Value;
 

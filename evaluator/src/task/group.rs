@@ -9,7 +9,7 @@ use super::{
 use crate::statistics::combined;
 use merge_core::{
     error::{Error, Result},
-    recipe::{At, Kind, Mistake, Node, held_in, known_names},
+    yaml::{At, Kind, Mistake, Node, held_in, known_names},
 };
 use serde::Deserialize;
 use serde_json::Value;

@@ -13,7 +13,7 @@ use super::{
 use crate::{normalize::Number, python::Random};
 use merge_core::{
     error::{Error, Result},
-    recipe::{At, Mistake},
+    yaml::{At, Mistake},
 };
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};

@@ -21,7 +21,7 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
-    recipe::{Mistake, known_names},
+    yaml::{Mistake, known_names},
 };
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use super::{
 };
 use merge_core::{
     error::{Error, Result},
-    recipe::{At, Mistake, Place, known_names},
+    yaml::{At, Mistake, Place, known_names},
 };
 
 /// A measure as a task has it.

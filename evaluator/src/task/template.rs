@@ -4,7 +4,7 @@ use super::{Doc, regex::Pattern};
 use crate::{jinja, python};
 use merge_core::{
     error::{Error, Result, did_you_mean},
-    recipe::Mistake,
+    yaml::Mistake,
 };
 use minijinja::{
     AutoEscape, Environment, ErrorKind, State, UndefinedBehavior, Value as Jinja,

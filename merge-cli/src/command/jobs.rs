@@ -8,7 +8,7 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     queue::{JobId, State},
-    recipe::known_names,
+    yaml::known_names,
 };
 use std::{
     collections::BTreeSet,

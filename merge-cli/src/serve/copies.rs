@@ -5,7 +5,7 @@ use merge_core::{
     error::{Error, Result},
     export,
     queue::Mark,
-    recipe::{Reads, Text},
+    yaml::{Reads, Text},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -221,7 +221,7 @@ fn sha256(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Copies, Mark, check, clean, marks, places, read, sha256};
-    use merge_core::recipe::{Reads, Text};
+    use merge_core::yaml::{Reads, Text};
     use std::{fs, path::PathBuf};
     use tempfile::tempdir;
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use merge_core::{
     error::{Error, Result},
-    recipe::read_text,
+    yaml::read_text,
 };
 use sha2::{Digest as _, Sha256};
 use std::{net::SocketAddr, path::Path, sync::Arc};

@@ -10,7 +10,7 @@ use super::{
 use crate::{command::report, job, screen};
 use merge_core::{
     error::{Error, Fault, Result},
-    recipe::{Reads, Text, confine, hold, read_text},
+    yaml::{Reads, Text, confine, hold, read_text},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

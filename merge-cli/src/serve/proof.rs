@@ -12,10 +12,11 @@ use merge_core::{
     error::{Error, Result},
     merge::Merge,
     queue::{Kind, Needs},
-    recipe::{At, Reads, Recipe, is_there, read_text, reading},
+    recipe::Recipe,
     search::{SearchFile, Stage},
     sources::{Library, Sources},
     weights::{Meta, Weights},
+    yaml::{At, Reads, is_there, read_text, reading},
 };
 use serde::{Deserialize, Serialize};
 use std::{

@@ -18,7 +18,7 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, State, Submission},
-    recipe::{Reads, Text},
+    yaml::{Reads, Text},
 };
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -7,7 +7,7 @@ use super::{
 use merge_core::{
     error::{Error, Result},
     export,
-    recipe::Text,
+    yaml::Text,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use clap::{CommandFactory as _, Parser as _};
 use merge_core::{
     error::{Error, Result},
     queue::{Job, Kind, Submission},
-    recipe::read_text,
+    yaml::read_text,
 };
 use std::path::{Path, PathBuf};
 

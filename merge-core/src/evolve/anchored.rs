@@ -17,9 +17,9 @@ use crate::{
     irt::{self, Answer, Item},
     item::{ItemId, ItemScore},
     optimizer::Optimizer,
-    recipe::{At, Place},
     search::{Anchors, Search},
     sources::Sources,
+    yaml::{At, Place},
 };
 use std::path::Path;
 

@@ -4,8 +4,7 @@
 //! <https://arxiv.org/abs/2203.05482>) and the one to try first for fine-tunes of one base that are good at the same thing.
 
 use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
-use crate::error::Result;
-use crate::vectors::wide;
+use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 
 /// See the module.

@@ -6,8 +6,7 @@
 //! index come first; where they are too many for a list, a third pass counts them.
 
 use super::block_len;
-use crate::vectors::wide;
-use crate::{elements::Elements, error::Result};
+use crate::{elements::Elements, error::Result, vectors::wide};
 use rayon::prelude::*;
 use std::{
     cmp::Reverse,

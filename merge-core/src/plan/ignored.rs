@@ -2,7 +2,8 @@
 
 use crate::{
     method::{WITHOUT_EFFECT, method},
-    recipe::{Fix, Place, Recipe},
+    recipe::{Fix, Recipe},
+    yaml::Place,
 };
 
 /// What mergekit ignores, and so does a recipe that does not ask for the fix.

@@ -23,9 +23,10 @@ use crate::{
     method::{Base, Method, Scope, Settings, method},
     names::Layers,
     random::{Draws, Stream},
-    recipe::{At, Fix, Parameters, Recipe, Slice, lookup},
+    recipe::{Fix, Parameters, Recipe, Slice, lookup},
     sources::{Sources, donor},
     weights::{Index, Meta, Weights},
+    yaml::At,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -10,9 +10,10 @@ use crate::{
     method::{Settings, Value, passthrough::Passthrough},
     names::{Layers, is_numbered},
     random::{Draws, Stream},
-    recipe::{At, PathForm},
+    recipe::PathForm,
     sources::{Sources, donor},
     weights::Meta,
+    yaml::At,
 };
 use std::collections::BTreeMap;
 

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use super::{
-    MethodInfo, Recipe, from_recipe,
-    place::{At, Mistake},
-    read_text, unify,
-    yaml::Node,
+use super::{MethodInfo, Recipe, from_recipe, unify};
+use crate::{
+    error::Result,
+    yaml::{At, Mistake, Node, read_text},
 };
-use crate::error::Result;
 
 impl Recipe {
     /// Reads all recipes of a file, each after those whose results it merges, so that the last is the result of all.

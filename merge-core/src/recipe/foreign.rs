@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use super::{
-    MethodInfo,
-    place::{At, Mistake},
-    yaml::{Kind, Node},
+use super::MethodInfo;
+use crate::{
+    method::WITHOUT_EFFECT,
+    yaml::{At, Kind, Mistake, Node},
 };
-use crate::method::WITHOUT_EFFECT;
 
 /// Keys by which a file is known to be for another program: what it is, and what to do with it.
 const FOREIGN: [(&[&str], &str, &str); 2] = [

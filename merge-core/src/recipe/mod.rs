@@ -35,23 +35,17 @@
 mod check;
 mod documents;
 mod foreign;
-mod map;
 mod parameters;
 mod parts;
 mod path;
-mod place;
-mod reader;
 mod reference;
 mod setting;
 mod shape;
 mod spelled;
-mod text;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
-mod unseen;
 mod walk;
-mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -61,20 +55,20 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use check::MethodInfo;
 pub(crate) use foreign::refuse_foreign;
-pub use map::Map;
 pub use parameters::{Parameters, lookup};
 pub use parts::{Fix, Generator, Model, Module, Random, Slice, Source, Token, TokenName, TokenSource, Tokenizer};
 pub use path::{Hop, PathForm};
-pub use place::{At, Mistake, Place, known_names};
 pub use reference::{Location, Reference, locate, resolve};
 pub(crate) use setting::Fit;
 pub use setting::{Conditional, Curve, Setting};
 pub(crate) use spelled::unify;
-pub use text::{Reads, Text, confine, first_there, held_in, hold, is_there, read_text, reading};
-pub use yaml::{Kind, Node};
 
 use self::reference::Written;
-use crate::{dtype::Dtype, error::Result};
+use crate::{
+    dtype::Dtype,
+    error::Result,
+    yaml::{At, Map, Mistake, Node, read_text},
+};
 
 /// How to merge: models, a method and its parameters.
 // `S` is what a parameter may be given: a setting, or in a template a hole as well.

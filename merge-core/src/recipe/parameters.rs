@@ -5,12 +5,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{
-    map::{self, Map},
-    place::At,
-    setting::Setting,
+use super::setting::Setting;
+use crate::{
+    method::{Param, Value},
+    yaml::{At, Map, map},
 };
-use crate::method::{Param, Value};
 
 /// Parameters by name, in the order they were written.
 #[derive(Clone, Debug, PartialEq)]

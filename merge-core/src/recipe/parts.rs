@@ -4,12 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    map::{self, Map},
     parameters::Parameters,
-    place::At,
     reference::{self, Written},
     setting::Setting,
 };
+use crate::yaml::{At, Map, map};
 
 /// A model and what is particular to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,11 +6,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    place::At,
     reference::{self, Written as Name},
     setting::{Curve, Setting},
 };
-use crate::method::{Domain, Value};
+use crate::{
+    method::{Domain, Value},
+    yaml::At,
+};
 
 /// Most hops of a path: a `repeats` within a `repeats` should not fill the memory.
 const MOST_HOPS: usize = 10_000;

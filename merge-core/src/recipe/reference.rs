@@ -12,11 +12,10 @@ use serde::{
     de::{self, Error as _, value::MapAccessDeserializer},
 };
 
-use super::{
-    place::{At, Mistake},
-    text::first_there,
+use crate::{
+    error::Result,
+    yaml::{At, Mistake, first_there},
 };
-use crate::error::Result;
 
 /// Where a model is, and the adapter that is applied to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_saphyr::FlowSeq;
 
-use super::{path::SCALE, place::Mistake};
-use crate::method::{Domain, Value};
+use super::path::SCALE;
+use crate::{
+    method::{Domain, Value},
+    yaml::Mistake,
+};
 
 /// What a recipe gives a parameter, with mergekit's meaning.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,14 +7,11 @@ use serde::{
     de::{self, Error as _, Unexpected, value::MapAccessDeserializer},
 };
 
-use super::{
-    place::At,
-    setting::{Conditional, Curve, Setting},
-    yaml::flag,
-};
+use super::setting::{Conditional, Curve, Setting};
 use crate::{
     method::Value,
     template::{Bounds, Hole, Per, Scale, Slot},
+    yaml::{At, tree::flag},
 };
 
 impl<'de> Deserialize<'de> for Slot {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::yaml::{Kind, Node};
+use crate::yaml::{Kind, Node};
 
 /// The keys that name models: one, a list to choose from, or mergekit-evolve's list of all.
 const KEYS: [&str; 7] = ["base_model", "lora", "model", "models", "path", "source", "tokenizer_source"];

@@ -3,11 +3,13 @@
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use super::{
-    Map, Model, Module, Parameters, Recipe, Slice, Source, TokenSource, Tokenizer,
-    place::At,
+    Model, Module, Parameters, Recipe, Slice, Source, TokenSource, Tokenizer,
     reference::{Location, locate},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    yaml::{At, Map},
+};
 
 impl<S> Recipe<S> {
     /// Whether it is a path through layers.

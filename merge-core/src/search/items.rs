@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::value::MapAccessDeserializer};
 
-use crate::recipe::At;
+use crate::yaml::At;
 
 /// How many items of a task score a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use crate::{
     checkpoint::Checkpoint,
     counted::counted,
     error::{Error, Result},
-    recipe::{At, Kind, Location, Mistake, Node, Place, locate},
+    recipe::{Location, locate},
     sources::Library,
+    yaml::{At, Kind, Mistake, Node, Place},
 };
 use serde::Deserialize;
 

@@ -10,8 +10,8 @@ use serde::{
 
 use crate::{
     optimizer::{self, Coordinate, Regime, Start},
-    recipe::{At, Mistake},
     template::Space,
+    yaml::{At, Mistake},
 };
 
 /// Candidates that random search draws for each subset of items, unless said.

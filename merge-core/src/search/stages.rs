@@ -5,8 +5,9 @@ use std::path::Path;
 use super::{SearchFile, mergekit, unsearched};
 use crate::{
     error::Result,
-    recipe::{Kind, MethodInfo, Mistake, Node, Recipe, from_tree, refuse_foreign, unify},
+    recipe::{MethodInfo, Recipe, from_tree, refuse_foreign, unify},
     sources::Library,
+    yaml::{Kind, Mistake, Node},
 };
 
 /// A document of a search file.
@@ -61,7 +62,7 @@ impl Stage {
         })
     }
 
-    fn name(&self) -> Option<&crate::recipe::At<String>> {
+    fn name(&self) -> Option<&crate::yaml::At<String>> {
         match self {
             Self::Recipe(recipe) => recipe.name.as_ref(),
             Self::Search(search) => search.template.first().name.as_ref(),
@@ -79,7 +80,7 @@ impl Stage {
         }
     }
 
-    fn begins(&self) -> crate::recipe::Place {
+    fn begins(&self) -> crate::yaml::Place {
         match self {
             Self::Recipe(recipe) => recipe.merge_method.place,
             Self::Search(search) => search.template.first().merge_method.place,

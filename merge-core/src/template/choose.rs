@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::{Choice, Template};
-use crate::recipe::{Kind as Yaml, MethodInfo, Mistake, Node, Place, from_tree};
+use crate::{
+    recipe::{MethodInfo, from_tree},
+    yaml::{Kind as Yaml, Mistake, Node, Place},
+};
 
 /// Most combinations of choices: each is a recipe that is checked.
 const MOST: usize = 256;

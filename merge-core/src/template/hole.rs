@@ -13,7 +13,8 @@ use crate::{
     counted::counted,
     method::{Domain, Value},
     names::Layers,
-    recipe::{At, Fit, Mistake, Place, Setting},
+    recipe::{Fit, Setting},
+    yaml::{At, Mistake, Place},
 };
 
 /// A parameter that the search decides.

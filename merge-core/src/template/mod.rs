@@ -28,8 +28,9 @@ use crate::{
     method::{Domain, Value},
     names::Layers,
     optimizer::{Coordinate, Genome},
-    recipe::{Fit, Hop, Mistake, Recipe, Setting},
+    recipe::{Fit, Hop, Recipe, Setting},
     sources::Sources,
+    yaml::Mistake,
 };
 
 /// A recipe with holes, or several to choose from.

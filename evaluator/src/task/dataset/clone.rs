@@ -4,7 +4,7 @@ use super::files::{BySplit, by_split, named, once};
 use merge_core::{
     error::{Error, Result},
     file,
-    recipe::known_names,
+    yaml::known_names,
 };
 use serde::Deserialize;
 use serde_json::Value;

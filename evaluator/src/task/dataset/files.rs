@@ -3,7 +3,7 @@
 use super::Format;
 use merge_core::{
     error::{Error, Result},
-    recipe::{first_there, is_there},
+    yaml::{first_there, is_there},
 };
 use regex::Regex;
 use std::{

@@ -17,7 +17,7 @@ use super::{
 use merge_core::{
     error::{Error, Result},
     item::ItemId,
-    recipe::{At, Mistake, Place, known_names},
+    yaml::{At, Mistake, Place, known_names},
 };
 use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};

@@ -8,7 +8,7 @@ use crate::contained::caught;
 use merge_core::{
     error::{Error, Result},
     file,
-    recipe::known_names,
+    yaml::known_names,
 };
 use parquet::{
     basic::{Compression, ConvertedType, LogicalType, Type as Physical},

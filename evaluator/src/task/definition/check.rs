@@ -3,7 +3,7 @@
 use super::{Definition, Formula, OutputType, Sampler, Written};
 use merge_core::{
     error::{Error, Result},
-    recipe::{At, Mistake, Place},
+    yaml::{At, Mistake, Place},
 };
 
 /// Refuses what is not supported, by name, and what makes no sense.

@@ -3,7 +3,7 @@
 use super::Definition;
 use merge_core::{
     error::{Error, Result},
-    recipe::{Kind, Mistake, Node, Place, is_there, read_text},
+    yaml::{Kind, Mistake, Node, Place, is_there, read_text},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;

@@ -10,7 +10,7 @@ pub(super) use file::{Over, Written, read, read_str, tree};
 pub(super) use formula::Formula;
 pub(super) use ours::Ours;
 
-use merge_core::recipe::At;
+use merge_core::yaml::At;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};

@@ -5,7 +5,7 @@ use crate::{
     request::{Encoding, Pairs, Start},
     task::Split,
 };
-use merge_core::recipe::At;
+use merge_core::yaml::At;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

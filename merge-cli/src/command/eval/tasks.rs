@@ -8,7 +8,7 @@ use evaluator::{
 };
 use merge_core::{
     error::{Error, Result},
-    recipe::is_there,
+    yaml::is_there,
 };
 use std::path::Path;
 

@@ -23,11 +23,12 @@ use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::Result,
     evolve::{self, Findings, Outcome, Study},
-    recipe::{Recipe, read_text},
+    recipe::Recipe,
     search::{Search, SearchFile, Stage},
     sources::Sources,
     store::Store,
     weights::check_finite,
+    yaml::read_text,
 };
 use std::{
     path::{Path, PathBuf},

@@ -12,8 +12,9 @@ use evaluator::{
 use merge_core::{
     error::{Error, Result},
     evolve::Objective as _,
-    recipe::{At, resolve},
+    recipe::resolve,
     search::{self, SearchFile},
+    yaml::At,
 };
 use std::path::{Path, PathBuf};
 

@@ -21,8 +21,7 @@ mod tensors;
 mod thin;
 
 use super::{Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
-use crate::error::Result;
-use crate::vectors::wide;
+use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use std::cell::RefCell;
 use thin::{Part, Room};

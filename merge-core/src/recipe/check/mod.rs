@@ -7,14 +7,11 @@ mod view;
 
 use std::ops::RangeInclusive;
 
-use super::{
-    Fix, Model, Parameters, Recipe, Slice,
-    place::{At, Mistake},
-    setting::Fit,
-};
+use super::{Fix, Model, Parameters, Recipe, Slice, setting::Fit};
 use crate::{
     error::did_you_mean,
     method::{Base, METHODS, Method, Param},
+    yaml::{At, Mistake},
 };
 
 /// What a recipe needs to know of a method.

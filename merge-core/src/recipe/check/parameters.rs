@@ -3,12 +3,8 @@
 use super::{MethodInfo, View};
 use crate::{
     method::{METHODS, Param, Scope},
-    recipe::{
-        Parameters, Recipe,
-        foreign::without_effect,
-        place::{At, Mistake, known_names},
-        setting::Fit,
-    },
+    recipe::{Parameters, Recipe, foreign::without_effect, setting::Fit},
+    yaml::{At, Mistake, known_names},
 };
 
 pub(super) fn check<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(), Mistake> {

@@ -2,7 +2,8 @@
 
 use crate::{
     method::Domain,
-    recipe::{Hop, Recipe, path::SCALE, place::Mistake, setting::Fit},
+    recipe::{Hop, Recipe, path::SCALE, setting::Fit},
+    yaml::Mistake,
 };
 
 pub(super) fn check<S: Fit>(recipe: &Recipe<S>) -> Result<(), Mistake> {

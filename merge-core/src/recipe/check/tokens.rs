@@ -1,8 +1,8 @@
 //! The vocabulary and the chat template.
 
-use crate::recipe::{
-    Recipe,
-    place::{At, Mistake, known_names},
+use crate::{
+    recipe::Recipe,
+    yaml::{At, Mistake, known_names},
 };
 
 /// Multiples are taken for the sake of hardware, where a larger one is a slip.

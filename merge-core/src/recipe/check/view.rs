@@ -4,10 +4,8 @@ use super::{MethodInfo, View};
 use crate::{
     counted::counted,
     method::Base,
-    recipe::{
-        Slice,
-        place::{Mistake, Place},
-    },
+    recipe::Slice,
+    yaml::{Mistake, Place},
 };
 
 /// Refuses none or several of the keys that exclude each other; each with its place, and whether it holds something.

@@ -4,7 +4,6 @@ mod documents;
 mod path;
 mod references;
 mod slices;
-mod text;
 mod values;
 
 use std::path::Path;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{METHODS, parse};
-use crate::recipe::{At, Location, Place, Recipe, Reference, locate, resolve};
+use crate::{
+    recipe::{Location, Recipe, Reference, locate, resolve},
+    yaml::{At, Place},
+};
 
 #[test]
 fn paths_lead_beside_the_file_or_from_here() {

@@ -1,6 +1,6 @@
 //! Texts that are held count instead of their files, and what is read is known.
 
-use crate::recipe::{Reads, Text, first_there, held_in, hold, is_there, read_text, reading};
+use crate::yaml::{Reads, Text, first_there, held_in, hold, is_there, read_text, reading};
 use std::{fs, sync::Mutex};
 use tempfile::tempdir;
 

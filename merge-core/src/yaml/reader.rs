@@ -4,10 +4,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor, value::U32Deserializer};
 
-use super::{
-    place::{AT, Mistake, known_names},
-    yaml::{Kind, Node, flag},
-};
+use super::{Kind, Mistake, Node, known_names, place::AT, tree::flag};
 
 impl std::error::Error for Mistake {}
 

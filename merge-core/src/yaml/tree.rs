@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, Spanned, Tagged, options::NonFiniteFloatPolicy};
 
-use super::place::{Mistake, Place};
+use super::{Mistake, Place};
 
 /// A piece of YAML. It is a `serde` deserialiser: what is read from it knows its place ([`At`](super::At)).
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Node {
 }
 
 /// What a word says in YAML 1.1, where it is true or false.
-pub(super) fn flag(word: &str) -> Option<bool> {
+pub(crate) fn flag(word: &str) -> Option<bool> {
     match word.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
         "false" | "no" | "off" => Some(false),

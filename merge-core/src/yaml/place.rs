@@ -35,7 +35,7 @@ pub struct At<T> {
 }
 
 /// Asks the deserialiser of a recipe for the place beside the value, in the name of a newtype.
-pub(super) const AT: &str = "merge_core::recipe::At";
+pub(super) const AT: &str = "merge_core::yaml::At";
 
 impl<T> At<T> {
     /// A value that no file holds.

@@ -5,7 +5,10 @@
 //! anything ([`hold`]). The paths stay those of the files: what they name is found where it was, whatever is beside them by now, and
 //! messages and results name what the user knows.
 
-use super::place::{Mistake, Place};
+#[cfg(test)]
+mod tests;
+
+use super::{Mistake, Place};
 use crate::{
     error::{Error, Result},
     file,

@@ -5,11 +5,11 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, slice};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::place::At;
+use super::At;
 
 /// A block of what has names, in the order they were written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Map<T>(pub(super) Vec<(At<String>, T)>);
+pub struct Map<T>(pub(crate) Vec<(At<String>, T)>);
 
 impl<T> Deref for Map<T> {
     type Target = Vec<(At<String>, T)>;
@@ -85,14 +85,14 @@ impl<T: JsonSchema> JsonSchema for Map<T> {
 }
 
 /// For `deserialize_with`.
-pub(super) fn entries<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn entries<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<(At<String>, T)>, D::Error> {
     Map::deserialize(deserializer).map(|map| map.0)
 }
 
 /// For `serialize_with`.
-pub(super) fn serialize<Z: Serializer, T: Serialize>(
+pub(crate) fn serialize<Z: Serializer, T: Serialize>(
     entries: &[(At<String>, T)],
     serializer: Z,
 ) -> Result<Z::Ok, Z::Error> {
