@@ -73,8 +73,10 @@ fn cuts_as_mecab() {
 }
 
 #[test]
-#[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
-#[cfg_attr(not(has_unidic), ignore = "needs unidic-lite, where EVOMERGE_UNIDIC says")]
+#[cfg_attr(
+    not(all(has_shared, has_unidic)),
+    ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has, and unidic-lite, where EVOMERGE_UNIDIC says"
+)]
 fn cuts_and_marks_as_fugashi_with_unidic_lite() {
     let mecab = unidic();
     for row in golden() {
