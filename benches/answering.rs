@@ -16,10 +16,10 @@ use merge_core::{
     checkpoint::Checkpoint,
     evolve::Objective as _,
     merge::Merge,
+    model::Weights as _,
     recipe::Recipe,
     search::{Items, SearchFile},
     sources::{FilesOnly, Sources},
-    weights::Weights as _,
 };
 use std::{
     ops::ControlFlow,

@@ -16,7 +16,7 @@ mod tile;
 use candle_core::{Device, Tensor};
 use dot::Bf16Dot;
 use matrix::{Matrix, Piece};
-use merge_core::dtype::Dtype;
+use merge_core::model::dtype::Dtype;
 use pulp::Arch;
 use std::{
     hint::black_box,

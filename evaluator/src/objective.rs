@@ -13,8 +13,8 @@ use merge_core::{
     error::{Error, Result},
     evolve::{Goal, Heard, News, Objective},
     item::{ItemId, ItemScore},
+    model::Weights,
     search::Items,
-    weights::Weights,
 };
 use sha2::{Digest as _, Sha256};
 use std::{

@@ -10,10 +10,10 @@ use merge_core::{
     error::{Error, Result},
     evolve,
     merge::Merge,
+    model::Weights,
     recipe::Recipe,
     search::SearchFile,
     sources::Sources,
-    weights::Weights,
 };
 use serde::{Deserialize, Serialize};
 use sysinfo::System;

@@ -5,10 +5,10 @@ use merge_core::{
     checkpoint::{Checkpoint, holds_tensors},
     error::{Error, Result, meant},
     merge::Merge,
+    model::Weights,
     recipe::{Location, Recipe, Reference, locate},
     sources::{Sources, short},
     store::Fingerprint,
-    weights::Weights,
     yaml::{At, is_there},
 };
 use sha2::{Digest as _, Sha256};

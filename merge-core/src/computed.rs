@@ -4,9 +4,8 @@
 //! name, as ever; else none of the models has it. So it is with what predicts tokens further ahead, which training leaves out.
 
 use crate::{
-    names::Layers,
+    model::{Index, Meta, View, Weights, layers::Layers},
     recipe::Recipe,
-    weights::{Index, Meta, View, Weights},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -144,7 +143,7 @@ fn settle_ahead(recipe: &Recipe, models: Models) -> (Models, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::Dtype;
+    use crate::model::dtype::Dtype;
 
     #[test]
     fn what_loaders_do_not_read_is_known_by_its_name_and_its_axes() {

@@ -6,7 +6,7 @@
 use crate::{
     counted::counted,
     error::{Error, Result},
-    weights::{Config, Weights},
+    model::{Config, Weights},
 };
 
 /// The tensor of the path: the number of a layer for each hop.
@@ -41,7 +41,7 @@ pub fn path(weights: &dyn Weights) -> Result<Option<Vec<(usize, f64)>>> {
         let (n, m) = (layers.len(), scales.len());
         return Err(at(Error::user(format!("{LAYERS} has {}, and {SCALES} {m}", counted(n, "hop")))));
     }
-    let count = crate::names::Layers::of(weights).count;
+    let count = crate::model::layers::Layers::of(weights).count;
     let hop = |(layer, scale): (f32, f32)| {
         // A whole number below 2^24 is exact.
         let number = layer as usize;

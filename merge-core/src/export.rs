@@ -7,12 +7,11 @@
 mod tests;
 
 use crate::{
-    beside,
     checkpoint::hex,
-    elements::stretch_len,
     error::{Error, Result},
-    file, python_json,
-    weights::{Index, Weights},
+    file,
+    model::{Index, Weights, belongings, elements::stretch_len},
+    python_json,
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
@@ -136,7 +135,7 @@ impl Export {
                 .iter()
                 .flat_map(|shard| shard.tensors.iter().map(|name| (name.as_str(), shard.file.as_str())))
                 .collect();
-            let total: usize = weights.index().values().map(crate::weights::Meta::byte_len).sum();
+            let total: usize = weights.index().values().map(crate::model::Meta::byte_len).sum();
             let listing = json!({ "metadata": { "total_size": total }, "weight_map": map });
             let text = serde_json::to_string_pretty(&listing).expect("an index is JSON");
             self.file("model.safetensors.index.json", text.as_bytes())?;
@@ -207,7 +206,7 @@ pub fn beside_tensors(weights: &dyn Weights) -> Result<Vec<(String, Vec<u8>)>> {
         let config = python_json::pretty(&Value::Object(weights.config().0.clone()));
         files.push(("config.json".to_owned(), config.into_bytes()));
     }
-    for name in beside::of(weights)?.files {
+    for name in belongings::of(weights)?.files {
         files.extend(weights.sidecar(&name)?.map(|bytes| (name, bytes)));
     }
     Ok(files)

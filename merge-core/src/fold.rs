@@ -6,7 +6,7 @@
 //! That is exact but for what the norms add under their root, which counts where the state is small: in the first layers. So
 //! `s[0]` is folded into the embedding instead, and all else is relative to it.
 
-use crate::weights::Config;
+use crate::model::Config;
 
 /// Architectures whose layers read the hidden state through root mean square norms, and add to it what [`adds`] makes.
 const FOLD: [&str; 10] =

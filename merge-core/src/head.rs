@@ -2,9 +2,11 @@
 
 use crate::{
     error::{Error, Result},
-    names::{embeddings, is_numbered},
+    model::{
+        View, Weights,
+        layers::{embeddings, is_numbered},
+    },
     recipe::Recipe,
-    weights::{View, Weights},
 };
 use std::sync::Arc;
 

@@ -2,19 +2,17 @@
 
 use crate::{
     computed, config,
-    dtype::Dtype,
     error::{Error, Result},
     head,
     method::{Block, Input, Inputs, Kernel, Method, Settings, TensorInputs, block_len},
+    model::{Config, Elements, Index, LayerHop, LayerPath, Meta, Stored, Weights, dtype::Dtype, spelling, whole},
     plan::{self, Plan, Planned},
     random::Draws,
     recipe::Recipe,
     sources::{Sources, donor},
-    spelling,
     tokenizer::{Sidecars, chat},
     vectors::wide,
     vocabulary,
-    weights::{Config, Elements, Index, LayerHop, LayerPath, Meta, Stored, Weights, whole},
 };
 use candle_core::{Device, Tensor};
 use serde::Serialize;

@@ -7,15 +7,17 @@ mod unchanged;
 use self::unchanged::Seen;
 use crate::{
     adapter::Adapted,
-    beside::{self, Belongings},
     checkpoint::Checkpoint,
     error::{Error, Result},
     export::sha256_of,
     merge::Merge,
-    names::Layers,
+    model::{
+        Weights,
+        belongings::{self, Belongings},
+        layers::Layers,
+    },
     recipe::{Location, Recipe, locate},
     tokenizer::TokenFiles,
-    weights::Weights,
     yaml::At,
 };
 use std::{
@@ -178,7 +180,7 @@ impl Sources {
     /// What belongs to the model at a place of [`Sources::iter`] beside its weights.
     pub(crate) fn beside(&self, position: usize) -> Result<&Belongings> {
         let Entry { weights, beside, .. } = &self.entries[position];
-        beside.get_or_init(|| beside::of(&**weights)).as_ref().map_err(Clone::clone)
+        beside.get_or_init(|| belongings::of(&**weights)).as_ref().map_err(Clone::clone)
     }
 
     /// Where the model at a place of [`Sources::iter`] is, for messages.

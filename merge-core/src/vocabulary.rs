@@ -3,10 +3,10 @@
 use crate::{
     error::{Error, Result},
     merge::Job,
+    model::{Index, Weights},
     recipe::{Recipe, TokenName, TokenSource},
     sources::Sources,
     tokenizer::{self, Named, Rule, Source, Spec, Unified, chat},
-    weights::{Index, Weights},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

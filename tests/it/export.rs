@@ -4,9 +4,9 @@ use crate::kit::{Dir, family};
 use merge_core::{
     checkpoint::Checkpoint,
     merge::Merge,
+    model::Weights as _,
     recipe::Recipe,
     sources::{FilesOnly, Sources},
-    weights::Weights as _,
 };
 use serde_json::Value;
 use std::{fs, process::Command};

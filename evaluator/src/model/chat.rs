@@ -7,8 +7,8 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
+    model::Weights,
     tokenizer::chat,
-    weights::Weights,
 };
 use minijinja::{
     Environment, State, Value, context,

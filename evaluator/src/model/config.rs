@@ -12,7 +12,7 @@ use super::{
 };
 use merge_core::{
     error::{Error, Result},
-    weights::Config,
+    model::Config,
 };
 use serde_json::Value;
 use std::borrow::Cow;

@@ -5,8 +5,8 @@
 
 use super::tile::{PANEL, Panel, STEPS, each, fetch};
 use merge_core::{
-    dtype::Dtype,
     error::{Error, Result},
+    model::dtype::Dtype,
 };
 use pulp::Simd;
 use rayon::prelude::*;

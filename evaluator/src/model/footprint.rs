@@ -9,9 +9,8 @@ use super::{
 };
 use crate::request::Request;
 use merge_core::{
-    dtype::Dtype,
     error::{Error, Result},
-    weights::{Meta, Weights},
+    model::{Meta, Weights, dtype::Dtype},
 };
 use rayon::prelude::*;
 

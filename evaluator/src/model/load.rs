@@ -3,9 +3,8 @@
 use super::{architecture::Architecture, config::Heads, dot::Bf16Dot};
 use candle_core::{Device, Tensor};
 use merge_core::{
-    dtype::Dtype,
     error::{Error, Result},
-    weights::{Elements, Weights, whole},
+    model::{Elements, Weights, dtype::Dtype, whole},
 };
 use rayon::prelude::*;
 use std::borrow::Cow;

@@ -5,7 +5,7 @@ use super::{
     product::product,
     tile::{Brain, Half, PANEL, Single, Stored},
 };
-use merge_core::dtype::Dtype;
+use merge_core::model::dtype::Dtype;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::borrow::Cow;

@@ -8,8 +8,8 @@ use candle_core::Device;
 use merge_core::{
     error::Result,
     evolve::ENGINE,
+    model::Weights,
     store::{Fingerprint, Record as _, Store},
-    weights::Weights,
 };
 use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};

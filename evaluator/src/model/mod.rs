@@ -62,9 +62,8 @@ use crate::interrupt::Interrupt;
 use candle_core::{Device, Tensor};
 use merge_core::{
     counted::counted,
-    dtype::Dtype,
     error::{Error, Result},
-    weights::Weights,
+    model::{Weights, dtype::Dtype},
 };
 
 /// How much is computed at once. No answer depends on it.

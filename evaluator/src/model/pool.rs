@@ -12,7 +12,7 @@ use super::{
 use candle_core::Device;
 use merge_core::{
     error::Result,
-    weights::{LayerPath, Weights},
+    model::{LayerPath, Weights},
 };
 use std::{
     collections::BTreeMap,

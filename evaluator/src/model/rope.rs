@@ -12,7 +12,7 @@ use self::{
 use super::architecture::{Architecture, Positions, Rotary};
 use merge_core::{
     error::{Error, Result},
-    weights::Config,
+    model::Config,
 };
 
 /// A rotary embedding.

@@ -3,8 +3,8 @@
 use super::Tokenizer;
 use merge_core::{
     error::{Error, Result},
+    model::{Config, Weights},
     python_json,
-    weights::{Config, Weights},
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -9,9 +9,8 @@ mod remembering;
 use super::{Batch, Tokenizer, Transformer, device};
 use crate::request::{Answer, Ask, Encoding, Fit, Likelihood, Limit, Pairs, Prompt, Request, Said, Shot, answers};
 use merge_core::{
-    dtype::Dtype,
     error::{Error, Result},
-    weights::{Config, Elements, Index, Meta, Stored, Weights},
+    model::{Config, Elements, Index, Meta, Stored, Weights, dtype::Dtype},
 };
 use serde_json::{Value, json};
 use std::{

@@ -4,7 +4,7 @@ use crate::contained::caught;
 use fancy_regex::Regex;
 use merge_core::{
     error::{Error, Result},
-    weights::Weights,
+    model::Weights,
 };
 use serde_json::Value;
 use std::sync::Arc;

@@ -9,9 +9,11 @@ use crate::{
 };
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{
-    compare::{self, Comparison, Grid, Place, Sums},
     error::{Error, Result},
-    weights::Weights,
+    model::{
+        Weights,
+        compare::{self, Comparison, Grid, Place, Sums},
+    },
 };
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};

@@ -12,10 +12,12 @@ use crate::{
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use components::{Component, components};
 use merge_core::{
-    digest::digest,
     error::{Error, Result},
-    names::{Layers, is_numbered},
-    weights::{Index, Weights},
+    model::{
+        Index, Weights,
+        digest::digest,
+        layers::{Layers, is_numbered},
+    },
 };
 use serde::Serialize;
 use serde_json::Value;

@@ -14,9 +14,9 @@ use merge_core::{
     error::{Error, Result},
     export::{self, Export, Options},
     merge::Merge,
+    model::{Meta, Weights as _},
     recipe::Recipe,
     sources::{Sources, short},
-    weights::{Meta, Weights as _},
 };
 use serde_json::json;
 use std::{

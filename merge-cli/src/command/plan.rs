@@ -7,9 +7,9 @@ use merge_core::{
     error::Result,
     merge::{Merge, Step},
     method::{BLOCK, Settings},
+    model::Meta,
     recipe::Recipe,
     sources::{Sources, short},
-    weights::Meta,
 };
 use serde_json::json;
 use std::fmt::Write as _;

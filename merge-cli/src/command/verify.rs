@@ -13,9 +13,9 @@ use merge_core::{
     export::{self, sha256_of},
     file,
     merge::Merge,
+    model::{Meta, Weights as _},
     recipe::Recipe,
     sources::Sources,
-    weights::{Meta, Weights as _},
 };
 use rayon::prelude::*;
 use std::{

@@ -1,9 +1,9 @@
 //! What a repository holds, and what of it a merge needs.
 
 use merge_core::{
-    beside,
     error::{Error, Result},
     file,
+    model::belongings,
 };
 use serde::Deserialize;
 use std::{
@@ -136,7 +136,7 @@ pub(super) fn is_small(name: &str) -> bool {
     const NAMES: [&str; 3] = ["README.md", "adapter_config.json", "config.json"];
     let template = name.rsplit_once('.').is_some_and(|(_, kind)| kind == "jinja");
     let by_name = NAMES.contains(&name) || name.starts_with("tokenizer") || name.starts_with("LICENSE");
-    by_name || template || beside::belongs(name)
+    by_name || template || belongings::belongs(name)
 }
 
 /// Whether a file may be needed: it is small, or may be weights.

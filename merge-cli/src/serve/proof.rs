@@ -11,11 +11,11 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     merge::Merge,
+    model::{Meta, Weights},
     queue::{Kind, Needs},
     recipe::Recipe,
     search::{SearchFile, Stage},
     sources::{Library, Sources},
-    weights::{Meta, Weights},
     yaml::{At, Reads, is_there, read_text, reading},
 };
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,10 @@
 //! A tensor with a low-rank update, computed stretch by stretch; and a tensor rounded to another type.
 
-use crate::{dtype::Dtype, error::Result, vectors::wide, weights::Elements};
+use crate::{
+    error::Result,
+    model::{Elements, dtype::Dtype},
+    vectors::wide,
+};
 use rayon::prelude::*;
 
 /// `W + s·L·R`, or with magnitudes `f · (W + s·L·R)`.

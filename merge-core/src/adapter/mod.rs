@@ -23,13 +23,10 @@ mod tests;
 
 use crate::{
     checkpoint::{Checkpoint, read_if_there},
-    dtype::Dtype,
     error::{Error, Result},
     head,
-    names::embeddings,
-    spelling::Spelling,
+    model::{Config, Elements, Index, Meta, Weights, dtype::Dtype, layers::embeddings, spelling::Spelling},
     tokenizer::MADE_FROM,
-    weights::{Config, Elements, Index, Meta, Weights},
 };
 use low_rank::{LowRank, Rounded, transposed};
 use peft::{Peft, Role};

@@ -87,7 +87,7 @@ fn rounds_once_to_the_type_of_the_models_tensor() {
     let (left, right) = (some(rows * rank, 1.3), some(rank * columns, 0.7));
     let mut stored = vec![0; 2 * rows * columns];
     Dtype::BF16.narrow(&some(rows * columns, 0.11), &mut stored);
-    let base = crate::weights::Stored::new(Dtype::BF16, stored.into());
+    let base = crate::model::Stored::new(Dtype::BF16, stored.into());
     let mut w = vec![0.0; rows * columns];
     base.read(0, &mut w).unwrap();
     let updated = LowRank::new(Box::new(base), Dtype::BF16, columns, [left.clone(), right.clone()], 0.3);

@@ -2,10 +2,9 @@
 
 use super::{instead, pickle};
 use crate::{
-    dtype::Dtype,
     error::{Error, Result},
     file,
-    weights::{Elements, Meta, Stored},
+    model::{Elements, Meta, Stored, dtype::Dtype},
 };
 use memmap2::Mmap;
 use safetensors::{SafeTensorError, SafeTensors};

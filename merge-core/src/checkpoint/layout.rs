@@ -3,8 +3,9 @@
 use super::{dangling, instead};
 use crate::{
     error::{Error, Result},
-    file, python_json,
-    weights::Config,
+    file,
+    model::Config,
+    python_json,
 };
 use serde::Deserialize;
 use std::{

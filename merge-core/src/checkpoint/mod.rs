@@ -26,7 +26,7 @@ pub(crate) use stamp::Stamp;
 use crate::{
     error::{Error, Result},
     file, head,
-    weights::{Config, Elements, Index, Meta, Weights},
+    model::{Config, Elements, Index, Meta, Weights},
 };
 use files::{Found, Map};
 pub use instead::holds_tensors;

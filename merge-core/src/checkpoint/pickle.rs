@@ -9,9 +9,8 @@ mod program;
 
 use super::files::Found;
 use crate::{
-    dtype::Dtype,
     error::{Error, Result},
-    weights::Meta,
+    model::{Meta, dtype::Dtype},
 };
 use program::{Id, Value, Values};
 use std::{collections::HashSet, io::Cursor, ops::Range};

@@ -7,10 +7,9 @@
 
 use super::Place;
 use crate::{
-    dtype::Dtype,
     error::{Error, Result},
+    model::{Elements, dtype::Dtype},
     vectors::wide,
-    weights::Elements,
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

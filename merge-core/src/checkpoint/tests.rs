@@ -5,7 +5,7 @@ mod layout;
 mod programs;
 
 use super::*;
-use crate::{dtype::Dtype, weights::whole};
+use crate::model::{dtype::Dtype, whole};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use serde_json::{Value, json};
 use std::fs;

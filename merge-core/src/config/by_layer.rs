@@ -8,7 +8,7 @@ use super::{
     by_number::{KEYS, LayerKey, NO_LAYERS, Says},
     language,
 };
-use crate::weights::Config;
+use crate::model::Config;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 

@@ -3,7 +3,7 @@
 use super::by_layer::is_no_list_of_layers;
 use crate::{
     error::{Error, Result},
-    weights::Config,
+    model::Config,
 };
 use serde_json::{Map, Value};
 
@@ -154,7 +154,7 @@ fn inner(block: &Map<String, Value>) -> Option<(&'static str, &Map<String, Value
 
 #[cfg(test)]
 mod tests {
-    use crate::weights::Config;
+    use crate::model::Config;
     use serde_json::{Value, json};
 
     #[test]

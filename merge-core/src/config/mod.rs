@@ -11,13 +11,11 @@ mod tests;
 
 use crate::{
     counted::counted,
-    dtype::Dtype,
     error::{Error, Result},
     evomistral,
-    names::Layers,
+    model::{Config, Index, Meta, dtype::Dtype, layers::Layers},
     plan::Models,
     recipe::Recipe,
-    weights::{Config, Index, Meta},
 };
 use by_layer::{Origin, Untrue, restack};
 use serde_json::{Map, Value};

@@ -1,8 +1,8 @@
 //! What a configuration says of the vocabulary and the head that its tensors contradict.
 
-use crate::{
-    names::{embeddings, is_numbered},
-    weights::{Config, Index},
+use crate::model::{
+    Config, Index,
+    layers::{embeddings, is_numbered},
 };
 
 /// What embeddings of tokens, and not of positions, are called.

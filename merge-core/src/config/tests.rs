@@ -6,10 +6,7 @@ use super::{
     effect::Effect,
     tensors::correct,
 };
-use crate::{
-    dtype::Dtype,
-    weights::{Config, Meta},
-};
+use crate::model::{Config, Meta, dtype::Dtype};
 use serde_json::{Value, json};
 
 fn config(value: Value) -> Config {

@@ -13,11 +13,10 @@ use crate::{
     error::{Fault, Result},
     item::{ItemScore, mean},
     merge::Merge,
-    names::Layers,
+    model::{Meta, Weights, layers::Layers},
     optimizer::{Genome, Told},
     recipe::Recipe,
     search::Cost,
-    weights::{Meta, Weights},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -38,13 +38,13 @@ pub use self::{
 use crate::{
     error::Result,
     item::{ItemId, ItemScore, mean},
+    model::Weights,
     optimizer::{Genome, Stop},
     recipe::Recipe,
     search::{Items, Search},
     sources::Sources,
     store::{Fingerprint, Store},
     template::Template,
-    weights::Weights,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::ControlFlow, sync::atomic::AtomicBool};

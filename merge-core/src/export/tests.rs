@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     checkpoint::Checkpoint,
-    weights::tests::{Memory, SHAPES},
+    model::weights::tests::{Memory, SHAPES},
 };
 use safetensors::SafeTensors;
 use tempfile::tempdir;

@@ -4,7 +4,7 @@
 //! pass over the tensors, a few numbers in `f64`, and one pass that combines.
 
 use super::{Input, Kernel, map_blocks};
-use crate::{elements::Elements, error::Result, vectors::wide};
+use crate::{error::Result, model::Elements, vectors::wide};
 use candle_core::{D, DType, Tensor};
 
 /// Partial sums that are taken side by side: as wide as the widest vectors, and fixed, so that no processor's sums differ.

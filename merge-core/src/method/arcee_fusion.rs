@@ -183,10 +183,7 @@ fn limit([q1, median, q3]: [f32; 3]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        dtype::Dtype,
-        elements::{Elements, Stored},
-    };
+    use crate::model::{Elements, Stored, dtype::Dtype};
     use std::borrow::Cow;
 
     /// mergekit's own regression test: quantiles of 0 to 11.

@@ -18,7 +18,7 @@ mod select;
 pub mod slerp;
 pub mod task_arithmetic;
 
-use crate::{elements::Elements, error::Result, random::Draws};
+use crate::{error::Result, model::Elements, random::Draws};
 use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};

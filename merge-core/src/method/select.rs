@@ -6,7 +6,7 @@
 //! index come first; where they are too many for a list, a third pass counts them.
 
 use super::block_len;
-use crate::{elements::Elements, error::Result, vectors::wide};
+use crate::{error::Result, model::Elements, vectors::wide};
 use rayon::prelude::*;
 use std::{
     cmp::Reverse,
@@ -323,7 +323,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{dtype::Dtype, elements::Stored};
+    use crate::model::{Stored, dtype::Dtype};
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use std::borrow::Cow;

@@ -7,8 +7,8 @@ use crate::{
         effect::Effect,
     },
     error::{Error, Result},
+    model::{Index, Weights},
     vocabulary,
-    weights::{Index, Weights},
 };
 use std::collections::{BTreeMap, BTreeSet};
 

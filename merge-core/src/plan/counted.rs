@@ -4,7 +4,7 @@ use super::{Planner, View, alike::Meeting};
 use crate::{
     counted::counted,
     error::{Error, Result},
-    names::Layers,
+    model::layers::Layers,
     sources::Sources,
 };
 use std::collections::BTreeMap;

@@ -2,10 +2,10 @@
 
 use super::Planner;
 use crate::{
-    dtype::Dtype,
     error::{Error, Result},
     merge::Job,
     method::{Settings, Value},
+    model::dtype::Dtype,
     random::{Draws, Twister},
     recipe::Generator,
 };

@@ -16,16 +16,14 @@ use modules::module_of;
 
 use crate::{
     counted::counted,
-    dtype::Dtype,
     error::{Error, Result},
     evomistral,
     merge::{Job, Operand},
     method::{Base, Method, Scope, Settings, method},
-    names::Layers,
+    model::{Index, Meta, Weights, dtype::Dtype, layers::Layers},
     random::{Draws, Stream},
     recipe::{Fix, Parameters, Recipe, Slice, lookup},
     sources::{Sources, donor},
-    weights::{Index, Meta, Weights},
     yaml::At,
 };
 use std::{
@@ -47,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) notes: Vec<String>,
 }
 
-/// A path through layers of the sources, with its scales folded: see [`LayerPath`](crate::weights::LayerPath).
+/// A path through layers of the sources, with its scales folded: see [`LayerPath`](crate::model::LayerPath).
 pub(crate) struct Planned {
     pub(crate) outside: usize,
     pub(crate) scale: f64,

@@ -3,16 +3,18 @@
 use super::{Planned, Planner, alike::Meeting};
 use crate::{
     counted::counted,
-    dtype::Dtype,
     error::{Error, Result},
     evomistral, fold, head,
     merge::{Job, Operand},
     method::{Settings, Value, passthrough::Passthrough},
-    names::{Layers, is_numbered},
+    model::{
+        Meta,
+        dtype::Dtype,
+        layers::{Layers, is_numbered},
+    },
     random::{Draws, Stream},
     recipe::PathForm,
     sources::{Sources, donor},
-    weights::Meta,
     yaml::At,
 };
 use std::collections::BTreeMap;

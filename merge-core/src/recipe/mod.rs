@@ -65,8 +65,8 @@ pub(crate) use spelled::unify;
 
 use self::reference::Written;
 use crate::{
-    dtype::Dtype,
     error::Result,
+    model::dtype::Dtype,
     yaml::{At, Map, Mistake, Node, read_text},
 };
 

@@ -84,7 +84,7 @@ fn groups(genome: &Genome, each: At<i64>, file: &Path, library: &dyn Library) ->
         Location::Hub { repo, revision } => library.fetch(&repo, revision.as_deref())?,
     };
     let checkpoint = Checkpoint::open(&directory)?;
-    let layers = crate::names::Layers::of(&checkpoint).count;
+    let layers = crate::model::layers::Layers::of(&checkpoint).count;
     let each_layers = each.value as usize;
     if !layers.is_multiple_of(each_layers) {
         let place = each.place.of(file);

@@ -1,7 +1,7 @@
 //! Models that change after they were opened are noticed, and by what.
 
 use super::*;
-use crate::weights::tests::Memory;
+use crate::model::weights::tests::Memory;
 use std::{fs, io::Write as _};
 use tempfile::tempdir;
 

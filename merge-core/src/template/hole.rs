@@ -12,7 +12,7 @@ use super::{
 use crate::{
     counted::counted,
     method::{Domain, Value},
-    names::Layers,
+    model::layers::Layers,
     recipe::{Fit, Setting},
     yaml::{At, Mistake, Place},
 };

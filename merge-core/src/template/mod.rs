@@ -26,7 +26,7 @@ use self::{
 use crate::{
     error::Result,
     method::{Domain, Value},
-    names::Layers,
+    model::layers::Layers,
     optimizer::{Coordinate, Genome},
     recipe::{Fit, Hop, Recipe, Setting},
     sources::Sources,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     method::Value,
-    names::Layers,
+    model::layers::Layers,
     recipe::{Conditional, Curve, Setting},
 };
 

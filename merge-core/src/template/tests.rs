@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    names::Layers,
+    model::layers::Layers,
     recipe::{lookup, tests::METHODS},
     search::SearchFile,
 };

@@ -6,7 +6,7 @@
 use super::sidecars::{Sidecars, TOKENIZER_CONFIG, json_of, pretty};
 use crate::{
     error::{Error, Result, did_you_mean},
-    weights::Weights,
+    model::Weights,
 };
 use serde_json::{Value, json};
 
@@ -99,7 +99,7 @@ pub fn sidecars(template: &str, model: &dyn Weights) -> Result<Sidecars> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::tests::Memory;
+    use crate::model::weights::tests::Memory;
 
     /// A model with one file.
     fn with(name: &str, text: &str) -> Memory {

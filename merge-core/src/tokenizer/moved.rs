@@ -1,7 +1,10 @@
 //! A tensor whose rows come from elsewhere: they are looked up as they are read, and no matrix is ever built.
 
 use super::align::Row;
-use crate::{dtype::Dtype, error::Result, weights::Elements};
+use crate::{
+    error::Result,
+    model::{Elements, dtype::Dtype},
+};
 use rayon::prelude::*;
 use std::ops::Range;
 

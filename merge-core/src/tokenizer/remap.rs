@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    names::{Layers, is_numbered},
-    weights::{Config, Elements, Index, Weights},
+    model::{
+        Config, Elements, Index, Weights,
+        layers::{Layers, is_numbered},
+    },
 };
 use serde_json::Value;
 use std::{

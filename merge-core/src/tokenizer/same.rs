@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    weights::Weights,
+    model::Weights,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -276,7 +276,7 @@ fn cutting(tokenizer: &mut Value) -> Vec<(&'static str, &'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::tests::Memory;
+    use crate::model::weights::tests::Memory;
 
     /// The tokens that a model with these files has.
     fn check(files: &[(&str, &[u8])], expected: &[Option<&str>]) {

@@ -5,10 +5,12 @@ use super::{
     tokens::{Tokens, Vocabulary, definitions},
 };
 use crate::{
-    beside::{self, Belongings},
     error::{Error, Result},
+    model::{
+        Config, Weights,
+        belongings::{self, Belongings},
+    },
     python_json,
-    weights::{Config, Weights},
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -76,7 +78,7 @@ pub fn read(name: &str, weights: &dyn Weights) -> Result<Value> {
 pub fn sidecars(alignment: &Alignment, before: &Value, donor: &dyn Weights) -> Result<(Sidecars, Vec<String>)> {
     let names = [TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS];
     let names = names.into_iter().chain(MADE_FROM).chain(MODEL).chain(WITH_IT);
-    let Belongings { files: code, mut notes } = beside::code(donor, &[TOKENIZER_CONFIG])?;
+    let Belongings { files: code, mut notes } = belongings::code(donor, &[TOKENIZER_CONFIG])?;
     let names = names.map(str::to_owned).chain(code);
     let mut files: Sidecars = names.map(|name| Ok((name.clone(), donor.sidecar(&name)?))).collect::<Result<_>>()?;
     if alignment.tokenizer == *before {

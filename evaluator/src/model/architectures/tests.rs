@@ -15,9 +15,8 @@ use super::{
 use candle_core::Device;
 use merge_core::{
     checkpoint::Checkpoint,
-    dtype::Dtype,
     error::Result,
-    weights::{Config, Elements, Index, Weights},
+    model::{Config, Elements, Index, Weights, dtype::Dtype},
 };
 use serde_json::{Value, json};
 use std::{

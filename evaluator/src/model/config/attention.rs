@@ -4,7 +4,7 @@ use super::super::architecture::{Architecture, QkNorm, Scale, WindowLayers};
 use super::{bounded, cap, required};
 use merge_core::{
     error::{Error, Result},
-    weights::Config,
+    model::Config,
 };
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use merge_core::{
     error::{Error, Result},
-    weights::Config,
+    model::Config,
 };
 use serde_json::{Map, Value};
 

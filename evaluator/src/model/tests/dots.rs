@@ -5,7 +5,7 @@ use crate::{
     model::{Batch, Bf16Dot, Transformer},
     request::{Request, answers},
 };
-use merge_core::dtype::Dtype;
+use merge_core::model::dtype::Dtype;
 
 fn rounding(name: &str) -> Transformer {
     Transformer::load_bf16(&Memory::open(name), Bf16Dot::of_this_processor().unwrap()).unwrap()

@@ -8,9 +8,9 @@ use crate::request::answers;
 use candle_core::Device;
 use merge_core::{
     merge::Merge,
+    model::Weights,
     recipe::Recipe,
     sources::{FilesOnly, Sources},
-    weights::Weights,
 };
 use serde::Deserialize;
 use std::{

@@ -2,7 +2,7 @@
 
 use super::{Memory, choices, likelihoods, llama, word_problems};
 use crate::{model::device, request::answers};
-use merge_core::{dtype::Dtype, weights::Meta};
+use merge_core::model::{Meta, dtype::Dtype};
 use serde_json::{Value, json};
 
 #[test]

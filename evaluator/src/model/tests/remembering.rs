@@ -36,7 +36,7 @@ fn broken() -> Model {
     let mut model = Model::open("ja");
     let meta = model.index["lm_head.weight"].clone();
     let bytes = std::iter::repeat_n(f32::NAN.to_le_bytes(), meta.shape.iter().product()).flatten().collect();
-    model.put("lm_head.weight", meta.shape, merge_core::dtype::Dtype::F32, bytes);
+    model.put("lm_head.weight", meta.shape, merge_core::model::dtype::Dtype::F32, bytes);
     model
 }
 

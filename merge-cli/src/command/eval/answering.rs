@@ -11,8 +11,8 @@ use evaluator::{
 use merge_core::{
     environment,
     error::{Error, Result},
+    model::check_finite,
     store::{Fingerprint, Record as _, Store},
-    weights::check_finite,
 };
 use sha2::{Digest as _, Sha256};
 use std::{

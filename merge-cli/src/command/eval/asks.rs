@@ -7,7 +7,7 @@ use evaluator::{
     request::Request,
     task::Task as _,
 };
-use merge_core::{error::Result, weights::Weights};
+use merge_core::{error::Result, model::Weights};
 use std::cmp::Reverse;
 
 /// What is asked side by side, and takes most.

@@ -1,9 +1,6 @@
 //! The tensors of a model in a few lines: names that differ in numbers only are one.
 
-use merge_core::{
-    names::Layers,
-    weights::{Index, Meta},
-};
+use merge_core::model::{Index, Meta, layers::Layers};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -23,11 +23,11 @@ use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::Result,
     evolve::{self, Findings, Outcome, Study},
+    model::check_finite,
     recipe::Recipe,
     search::{Search, SearchFile, Stage},
     sources::Sources,
     store::Store,
-    weights::check_finite,
     yaml::read_text,
 };
 use std::{

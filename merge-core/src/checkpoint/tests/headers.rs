@@ -1,6 +1,6 @@
 //! Headers of safetensors files that were made to harm.
 
-use crate::{checkpoint::Checkpoint, weights::Weights as _};
+use crate::{checkpoint::Checkpoint, model::Weights as _};
 use std::fs;
 
 /// Checks what is said of a file of this header and so many bytes of data; nothing if it is read.

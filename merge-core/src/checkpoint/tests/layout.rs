@@ -1,7 +1,10 @@
 //! Which files are a model, and what a directory is that has none.
 
 use super::{Zeros, model, names, refused, write};
-use crate::{checkpoint::Checkpoint, dtype::Dtype, weights::Weights as _};
+use crate::{
+    checkpoint::Checkpoint,
+    model::{Weights as _, dtype::Dtype},
+};
 use serde_json::json;
 use std::{fs, os::unix::fs::symlink};
 use tempfile::{TempDir, tempdir};

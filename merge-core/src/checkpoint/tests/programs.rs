@@ -1,6 +1,9 @@
 //! Programs of pickles: what they may say, and how much.
 
-use crate::{checkpoint::Checkpoint, dtype::Dtype, weights::Weights as _};
+use crate::{
+    checkpoint::Checkpoint,
+    model::{Weights as _, dtype::Dtype},
+};
 use std::{fs, io::Write as _, path::Path, time::Instant};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 

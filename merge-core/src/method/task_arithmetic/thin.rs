@@ -8,7 +8,7 @@ use super::{
     PIECE, Rescale, Sparsify, TaskArithmetic,
     rank::{self, Chance, Ranks, Rows},
 };
-use crate::{elements::Elements, error::Result, random::Draws, vectors::wide};
+use crate::{error::Result, model::Elements, random::Draws, vectors::wide};
 use std::cell::RefCell;
 
 /// One model's part in a merge: everything that is known once the whole tensor has been seen.

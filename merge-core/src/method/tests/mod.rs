@@ -4,7 +4,10 @@ mod family;
 mod geometric;
 
 use super::*;
-use crate::{dtype::Dtype, elements::Stored, random::Stream};
+use crate::{
+    model::{Stored, dtype::Dtype},
+    random::Stream,
+};
 use candle_core::Device;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

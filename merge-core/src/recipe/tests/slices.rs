@@ -328,7 +328,7 @@ fn a_lender_of_a_tokenizer_is_opened_after_the_models() {
 /// Holes in slices are dimensions as any other, but not holes for each layer.
 #[test]
 fn slices_may_have_holes() {
-    use crate::{names::Layers, search::SearchFile};
+    use crate::{model::layers::Layers, search::SearchFile};
     let text = STACKED.replace("t: 0.25", "t: {search: [0, 1]}").replace("[0.6, 0.7]", "{search: [0, 2]}");
     let search = format!("{text}search: {{budget: 9, objective: [{{task: x}}]}}\n");
     let parse = |text: &str| SearchFile::parse_by(text, std::path::Path::new("s.yaml"), METHODS);

@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::{
-    dtype::Dtype,
     error::Result,
-    weights::{Config, Index, Meta, Weights, tests::Memory},
+    model::{Config, Index, Meta, Weights, dtype::Dtype, weights::tests::Memory},
 };
 use std::{collections::BTreeMap, sync::Arc};
 

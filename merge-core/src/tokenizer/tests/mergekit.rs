@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     checkpoint::Checkpoint,
-    weights::{Elements, Weights},
+    model::{Elements, Weights},
 };
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! The files beside a model's weights that belong to it: those with well-known names, and the code that it is loaded with.
 
-use crate::{error::Result, weights::Weights};
+use crate::{error::Result, model::Weights};
 use regex::Regex;
 use serde_json::Value;
 use std::{
@@ -177,7 +177,7 @@ fn imports(code: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::tests::Memory;
+    use crate::model::weights::tests::Memory;
     use serde_json::json;
 
     fn check(auto_map: Value, files: &[(&str, &str)], expected: &[&str], notes: &[&str]) {

@@ -3,14 +3,12 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-mod view;
-
-pub use crate::elements::{Elements, Stored, whole};
-pub(crate) use view::View;
-
 use crate::{
-    dtype::Dtype,
     error::{Error, Result},
+    model::{
+        dtype::Dtype,
+        elements::{Elements, whole},
+    },
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value};

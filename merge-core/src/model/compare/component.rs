@@ -1,7 +1,7 @@
 //! Which part of a model a tensor is: its layer, and what it does there.
 
 use super::{Sums, total};
-use crate::names::Layers;
+use crate::model::layers::Layers;
 use std::collections::BTreeMap;
 
 /// Sums by component and place; the rows are in the order in which a model computes.
@@ -151,11 +151,7 @@ fn rank(place: Place, component: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Place, part};
-    use crate::{
-        dtype::Dtype,
-        names::Layers,
-        weights::{Config, Meta},
-    };
+    use crate::model::{Config, Meta, dtype::Dtype, layers::Layers};
 
     /// Names of real models, each with what it is.
     #[test]

@@ -1,6 +1,6 @@
 //! One tensor's elements, read as `f32` in stretches by any number of threads, wherever they come from.
 
-use crate::{dtype::Dtype, error::Result};
+use crate::{error::Result, model::dtype::Dtype};
 use rayon::prelude::*;
 use std::borrow::Cow;
 

@@ -1,10 +1,7 @@
 //! Names in, layers out: with and without a configuration that counts them.
 
 use super::{Layers, Stack};
-use crate::{
-    dtype::Dtype,
-    weights::{Config, Index, Meta},
-};
+use crate::model::{Config, Index, Meta, dtype::Dtype};
 use serde_json::{Value, json};
 
 fn index<'n>(names: impl IntoIterator<Item = &'n str>) -> Index {

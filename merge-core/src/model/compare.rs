@@ -9,9 +9,8 @@ pub use component::{Grid, Place, Row};
 use crate::{
     error::{Error, Result},
     method::sum_over_blocks,
-    names::Layers,
+    model::{Elements, Index, Weights, layers::Layers},
     vectors::wide,
-    weights::{Elements, Index, Weights},
 };
 use rayon::prelude::*;
 use std::{collections::BTreeMap, ops::AddAssign};

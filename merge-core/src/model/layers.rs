@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::weights::{Config, Index, Weights};
+use crate::model::{Config, Index, Weights};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::export::export;
+use crate::model::Stored;
 use serde_json::json;
 use std::borrow::Cow;
 use std::path::Path;

@@ -2,9 +2,8 @@
 
 use crate::{
     checkpoint::hex,
-    elements::{Elements, stretch_len},
     error::Result,
-    weights::{Meta, Weights},
+    model::{Elements, Meta, Weights, elements::stretch_len},
 };
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -55,7 +54,7 @@ fn elements(tensor: &dyn Elements, seen: &mut dyn FnMut(&[u8])) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::tests::{Memory, SHAPES};
+    use crate::model::weights::tests::{Memory, SHAPES};
 
     /// The format, written down once more.
     #[test]

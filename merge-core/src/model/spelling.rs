@@ -1,6 +1,6 @@
 //! Two spellings of one model's tensor names: as they were stored before a version of transformers, and since.
 
-use crate::weights::{Index, View, Weights};
+use crate::model::{Index, View, Weights};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// How a name begins in other spellings, and how it begins in the one that stands for all of them here. transformers 4.52 put
@@ -97,7 +97,7 @@ fn respelled(model: &Arc<dyn Weights>, spelling: &Spelling<'_>) -> Option<BTreeM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{dtype::Dtype, weights::Meta};
+    use crate::model::{Meta, dtype::Dtype};
 
     /// What a name is called among others.
     fn check(names: &[&str], name: &str, expected: Option<&str>) {

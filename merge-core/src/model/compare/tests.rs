@@ -1,10 +1,7 @@
 //! The sums against the formulas in `f64`, element by element; and what is compared with what.
 
 use super::*;
-use crate::{
-    dtype::Dtype,
-    weights::{Meta, tests::Memory},
-};
+use crate::model::{Meta, dtype::Dtype, weights::tests::Memory};
 use rayon::ThreadPoolBuilder;
 
 /// Longer than a few blocks, and no multiple of anything.

@@ -1,0 +1,15 @@
+//! Models as tensors: known by name, type and shape before any of them is read; what their layers are; how two of them differ.
+
+pub mod belongings;
+pub mod compare;
+pub mod digest;
+pub mod dtype;
+pub(crate) mod elements;
+pub mod layers;
+pub(crate) mod spelling;
+mod view;
+pub(crate) mod weights;
+
+pub use elements::{Elements, Stored, whole};
+pub(crate) use view::View;
+pub use weights::{Config, Index, LayerHop, LayerPath, Meta, Weights, check_finite};
