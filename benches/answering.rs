@@ -15,11 +15,13 @@ use evaluator::{
 use merge_core::{
     checkpoint::Checkpoint,
     evolve::Objective as _,
-    merge::Merge,
+    merge::{
+        Merge,
+        sources::{FilesOnly, Sources},
+    },
     model::Weights as _,
     recipe::Recipe,
     search::{Items, SearchFile},
-    sources::{FilesOnly, Sources},
 };
 use std::{
     ops::ControlFlow,

@@ -12,8 +12,8 @@ use crate::{
 use merge_core::{
     error::Result,
     evolve::{Entry, Findings, Goal},
+    merge::sources::short,
     recipe::Recipe,
-    sources::short,
 };
 use names::Names;
 use serde_json::Value;

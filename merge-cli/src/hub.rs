@@ -15,7 +15,7 @@ use merge_core::{
     environment::expanded,
     error::{Error, Result},
     file,
-    sources::Library,
+    merge::sources::Library,
 };
 use std::{
     path::{Path, PathBuf},

@@ -9,11 +9,10 @@ use merge_core::{
     baseline,
     error::{Error, Result},
     evolve,
-    merge::Merge,
+    merge::{Merge, sources::Sources},
     model::Weights,
     recipe::Recipe,
     search::SearchFile,
-    sources::Sources,
 };
 use serde::{Deserialize, Serialize};
 use sysinfo::System;

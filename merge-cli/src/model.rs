@@ -4,10 +4,12 @@ use crate::{hub::Hub, screen};
 use merge_core::{
     checkpoint::{Checkpoint, holds_tensors},
     error::{Error, Result, meant},
-    merge::Merge,
+    merge::{
+        Merge,
+        sources::{Sources, short},
+    },
     model::Weights,
     recipe::{Location, Recipe, Reference, locate},
-    sources::{Sources, short},
     store::Fingerprint,
     yaml::{At, is_there},
 };

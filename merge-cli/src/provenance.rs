@@ -3,8 +3,8 @@
 use merge_core::{
     error::{Error, Result},
     file,
+    merge::sources::{Sources, short},
     recipe::Recipe,
-    sources::{Sources, short},
 };
 use serde::{Deserialize, Serialize};
 use std::{

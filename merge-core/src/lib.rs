@@ -6,7 +6,7 @@
 //! # Five ideas
 //!
 //! 1. **A merge is itself a model.** A [`checkpoint::Checkpoint`] (mapped from disk) and a [`merge::Merge`] (not computed
-//!    yet) implement one trait, [`weights::Weights`]. Export and evaluation are written once against it: a candidate is
+//!    yet) implement one trait, [`model::Weights`]. Export and evaluation are written once against it: a candidate is
 //!    scored without being written, and the bytes scored are the bytes exported.
 //! 2. **Every tensor's place is known before any tensor is read.** Names, types and shapes give shards, headers and offsets;
 //!    whoever computes a tensor writes it at its offset ([`export`]).
@@ -18,12 +18,22 @@
 //! 5. **Asking is pure.** [`optimizer::Optimizer::ask`] draws from seed and generation, and scores are remembered by content
 //!    ([`store`]). To go on after a crash is to ask again and look the scores up ([`evolve`]).
 //!
-//! # The map, in reading order
+//! # The map, in reading order: each room uses those before it
 //!
-//! [`mod@counted`] · [`error`] · [`environment`] · [`mod@file`] · [`python_json`] · [`yaml`] · [`dtype`] · [`vectors`] · [`elements`] · [`weights`] · [`checkpoint`] · [`adapter`] · [`beside`] · [`names`] · [`random`]
-//! are what a model is; [`method`] the formulas; [`recipe`] · [`template`] · [`search`] · [`baseline`] what people write;
-//! [`sources`] · [`tokenizer`] · [`evomistral`] · [`merge`] · [`export`] carry it out; [`digest`] · [`compare`] look at models; [`optimizer`] ·
-//! [`irt`] · [`item`] · [`store`] · [`evolve`] search; [`queue`] keeps what is to be done.
+//! | room | has |
+//! |---|---|
+//! | [`mod@counted`], [`error`], [`environment`], [`mod@file`], [`python_json`], [`vectors`], [`random`] | the ground floor |
+//! | [`yaml`] | what people write, with the place of each mistake |
+//! | [`model`] | a model as its tensors: [`model::Weights`], element types, layers, digests, comparisons |
+//! | [`checkpoint`], [`adapter`] | models and adapters on disk |
+//! | [`method`] | the formulas |
+//! | [`recipe`], [`template`], [`search`], [`baseline`] | how to merge, with holes, and how to fill them |
+//! | [`tokenizer`] | vocabularies and chat templates |
+//! | [`merge`] | a recipe and its opened models become a merge: [`merge::Merge::plan`] |
+//! | [`export`] | a model becomes a checkpoint on disk |
+//! | [`optimizer`], [`irt`] | what is asked next, and what a few answers say of all |
+//! | [`item`], [`store`], [`evolve`] | a search, and its record |
+//! | [`queue`] | what is to be done |
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
 //! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `tensor(name)` lets the
@@ -61,15 +71,7 @@ pub mod recipe;
 pub mod template;
 pub mod search;
 pub mod baseline;
-pub mod sources;
 pub mod tokenizer;
-mod computed;
-mod head;
-pub mod evomistral;
-mod fold;
-mod vocabulary;
-mod plan;
-mod config;
 pub mod merge;
 pub mod export;
 pub mod optimizer;

@@ -3,10 +3,12 @@
 use crate::kit::{Dir, family};
 use merge_core::{
     checkpoint::Checkpoint,
-    merge::Merge,
+    merge::{
+        Merge,
+        sources::{FilesOnly, Sources},
+    },
     model::Weights as _,
     recipe::Recipe,
-    sources::{FilesOnly, Sources},
 };
 use serde_json::Value;
 use std::{fs, process::Command};

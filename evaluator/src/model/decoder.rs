@@ -12,7 +12,7 @@ use super::{
     rope::{Rope, Stretch},
 };
 use candle_core::{DType, Device, Tensor};
-use merge_core::{error::Result, evomistral};
+use merge_core::{error::Result, merge::evomistral};
 use std::sync::Arc;
 
 /// A decoder, in the order of its computation.

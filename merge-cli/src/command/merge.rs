@@ -13,10 +13,12 @@ use crate::{
 use merge_core::{
     error::{Error, Result},
     export::{self, Export, Options},
-    merge::Merge,
+    merge::{
+        Merge,
+        sources::{Sources, short},
+    },
     model::{Meta, Weights as _},
     recipe::Recipe,
-    sources::{Sources, short},
 };
 use serde_json::json;
 use std::{

@@ -5,11 +5,13 @@ use crate::{args::Plan as Args, hub::Hub, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{
     error::Result,
-    merge::{Merge, Step},
+    merge::{
+        Merge, Step,
+        sources::{Sources, short},
+    },
     method::{BLOCK, Settings},
     model::Meta,
     recipe::Recipe,
-    sources::{Sources, short},
 };
 use serde_json::json;
 use std::fmt::Write as _;

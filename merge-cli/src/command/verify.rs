@@ -12,10 +12,9 @@ use merge_core::{
     error::{Error, Result},
     export::{self, sha256_of},
     file,
-    merge::Merge,
+    merge::{Merge, sources::Sources},
     model::{Meta, Weights as _},
     recipe::Recipe,
-    sources::Sources,
 };
 use rayon::prelude::*;
 use std::{

@@ -10,12 +10,14 @@ use crate::{
 };
 use merge_core::{
     error::{Error, Result},
-    merge::Merge,
+    merge::{
+        Merge,
+        sources::{Library, Sources},
+    },
     model::{Meta, Weights},
     queue::{Kind, Needs},
     recipe::Recipe,
     search::{SearchFile, Stage},
-    sources::{Library, Sources},
     yaml::{At, Reads, is_there, read_text, reading},
 };
 use serde::{Deserialize, Serialize};

@@ -24,7 +24,7 @@ mod tests;
 use crate::{
     checkpoint::{Checkpoint, read_if_there},
     error::{Error, Result},
-    head,
+    merge::head,
     model::{Config, Elements, Index, Meta, Weights, dtype::Dtype, layers::embeddings, spelling::Spelling},
     tokenizer::MADE_FROM,
 };

@@ -25,7 +25,8 @@ pub(crate) use stamp::Stamp;
 
 use crate::{
     error::{Error, Result},
-    file, head,
+    file,
+    merge::head,
     model::{Config, Elements, Index, Meta, Weights},
 };
 use files::{Found, Map};

@@ -16,9 +16,9 @@ use crate::{
     error::{Error, Result},
     irt::{self, Answer, Item},
     item::{ItemId, ItemScore},
+    merge::sources::Sources,
     optimizer::Optimizer,
     search::{Anchors, Search},
-    sources::Sources,
     yaml::{At, Place},
 };
 use std::path::Path;

@@ -38,11 +38,11 @@ pub use self::{
 use crate::{
     error::Result,
     item::{ItemId, ItemScore, mean},
+    merge::sources::Sources,
     model::Weights,
     optimizer::{Genome, Stop},
     recipe::Recipe,
     search::{Items, Search},
-    sources::Sources,
     store::{Fingerprint, Store},
     template::Template,
 };

@@ -15,11 +15,10 @@ use crate::{
     counted::counted,
     error::{Error, Result},
     item::ItemId,
-    merge::Merge,
+    merge::{Merge, sources::Sources},
     optimizer::{Genome, Optimizer, Start, Stop},
     recipe::Recipe,
     search::{Algorithm, Search},
-    sources::Sources,
     store::Record,
     template::{Space, Template},
 };

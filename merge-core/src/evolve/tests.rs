@@ -8,7 +8,7 @@ mod resuming;
 mod told;
 
 use super::*;
-use crate::{error::Error, model::weights::tests::Memory, search::SearchFile, sources::FilesOnly};
+use crate::{error::Error, merge::sources::FilesOnly, model::weights::tests::Memory, search::SearchFile};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,

@@ -9,8 +9,8 @@ use crate::{
     checkpoint::Checkpoint,
     counted::counted,
     error::{Error, Result},
+    merge::sources::Library,
     recipe::{Location, locate},
-    sources::Library,
     yaml::{At, Kind, Mistake, Node, Place},
 };
 use serde::Deserialize;

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{SearchFile, mergekit, unsearched};
 use crate::{
     error::Result,
+    merge::sources::Library,
     recipe::{MethodInfo, Recipe, from_tree, refuse_foreign, unify},
-    sources::Library,
     yaml::{Kind, Mistake, Node},
 };
 

@@ -25,11 +25,11 @@ use self::{
 };
 use crate::{
     error::Result,
+    merge::sources::Sources,
     method::{Domain, Value},
     model::layers::Layers,
     optimizer::{Coordinate, Genome},
     recipe::{Fit, Hop, Recipe, Setting},
-    sources::Sources,
     yaml::Mistake,
 };
 

@@ -7,10 +7,12 @@ use super::{
 use crate::request::answers;
 use candle_core::Device;
 use merge_core::{
-    merge::Merge,
+    merge::{
+        Merge,
+        sources::{FilesOnly, Sources},
+    },
     model::Weights,
     recipe::Recipe,
-    sources::{FilesOnly, Sources},
 };
 use serde::Deserialize;
 use std::{

@@ -1,7 +1,7 @@
 //! The way of the hidden state through the layers of the sources.
 
 use crate::screen;
-use merge_core::{recipe::Recipe, sources::short};
+use merge_core::{merge::sources::short, recipe::Recipe};
 use serde::Serialize;
 
 /// A path.

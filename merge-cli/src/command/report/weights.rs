@@ -2,8 +2,8 @@
 
 use crate::picture::{Cell, HeatMap};
 use merge_core::{
+    merge::sources::short,
     recipe::Recipe,
-    sources::short,
     template::{Dimension, Kind},
 };
 use serde::Serialize;

@@ -13,9 +13,9 @@ use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
     evolve::{Findings, Study},
+    merge::sources::short,
     recipe::Recipe,
     search::Algorithm,
-    sources::short,
 };
 use serde_json::{Value, json};
 use std::path::Path;

@@ -23,10 +23,10 @@ use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::Result,
     evolve::{self, Findings, Outcome, Study},
+    merge::sources::Sources,
     model::check_finite,
     recipe::Recipe,
     search::{Search, SearchFile, Stage},
-    sources::Sources,
     store::Store,
     yaml::read_text,
 };

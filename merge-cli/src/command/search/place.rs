@@ -6,7 +6,7 @@ use merge_core::{
     error::{Error, Result},
     evolve::{Ending, Mark},
     export,
-    sources::Sources,
+    merge::sources::Sources,
     store::{Lost, Store},
 };
 use std::{

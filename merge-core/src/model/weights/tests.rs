@@ -1,8 +1,7 @@
 //! A model held in memory, for tests that need one; and how `config.json` is read.
 
 use super::*;
-use crate::export::export;
-use crate::model::Stored;
+use crate::{export::export, model::Stored};
 use serde_json::json;
 use std::borrow::Cow;
 use std::path::Path;

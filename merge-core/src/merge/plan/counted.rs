@@ -4,8 +4,8 @@ use super::{Planner, View, alike::Meeting};
 use crate::{
     counted::counted,
     error::{Error, Result},
+    merge::sources::Sources,
     model::layers::Layers,
-    sources::Sources,
 };
 use std::collections::BTreeMap;
 

@@ -2,10 +2,9 @@
 
 use crate::{
     error::{Error, Result},
-    merge::Job,
+    merge::{sources::Sources, tensor_plan::TensorPlan},
     model::{Index, Weights},
     recipe::{Recipe, TokenName, TokenSource},
-    sources::Sources,
     tokenizer::{self, Named, Rule, Source, Spec, Unified, chat},
 };
 use std::{
@@ -79,10 +78,10 @@ pub(crate) fn check(
     sources: &Sources,
     donor: usize,
     index: &Index,
-    jobs: &BTreeMap<String, Job>,
+    plans: &BTreeMap<String, TensorPlan>,
 ) -> Result<Vec<String>> {
     let tensors = tokenizer::token_tensors(index);
-    let read = tensors.iter().flat_map(|(name, _)| jobs[*name].operands());
+    let read = tensors.iter().flat_map(|(name, _)| plans[*name].operands());
     let others: BTreeSet<usize> = read.map(|operand| operand.source).filter(|source| *source != donor).collect();
     let rows = tensors.iter().map(|(_, rows)| *rows).max().unwrap_or(0);
     let mut notes = Vec::new();

@@ -4,8 +4,11 @@ use super::{Planned, Planner, alike::Meeting};
 use crate::{
     counted::counted,
     error::{Error, Result},
-    evomistral, fold, head,
-    merge::{Job, Operand},
+    merge::{
+        evomistral, fold, head,
+        sources::{Sources, donor},
+        tensor_plan::{Operand, TensorPlan},
+    },
     method::{Settings, Value, passthrough::Passthrough},
     model::{
         Meta,
@@ -14,7 +17,6 @@ use crate::{
     },
     random::{Draws, Stream},
     recipe::PathForm,
-    sources::{Sources, donor},
     yaml::At,
 };
 use std::collections::BTreeMap;
@@ -173,7 +175,7 @@ impl<'r> Planner<'r> {
             [(evomistral::LAYERS, Dtype::I64, numbers), (evomistral::SCALES, Dtype::F32, scales)]
         {
             self.plan.index.insert(name.to_owned(), Meta { dtype, shape: vec![legs.len()] });
-            self.plan.jobs.insert(name.to_owned(), Job::Given { bytes });
+            self.plan.plans.insert(name.to_owned(), TensorPlan::Given { bytes });
         }
         Ok(())
     }
@@ -203,16 +205,16 @@ impl<'r> Planner<'r> {
         let is_copy = factor.to_bits() == 1f64.to_bits() || !stored.is_float();
         let asked = self.recipe.out_dtype.or(self.recipe.dtype).filter(|_| stored.is_float());
         let dtype = asked.map_or(if is_copy { stored } else { stored.computed() }, |dtype| dtype.value);
-        let job = if is_copy && dtype == stored {
-            Job::Same { of: vec![operand] }
+        let plan = if is_copy && dtype == stored {
+            TensorPlan::Same { of: vec![operand] }
         } else {
             let settings = Settings(vec![("scale", Value::Number(factor))]);
             let draws = Draws::Counter(Stream::new(0, &[&output]));
             let models = vec![(operand, settings, draws)];
-            Job::Merge { method: &Passthrough, base: None, models, settings: Settings::default() }
+            TensorPlan::Merge { method: &Passthrough, base: None, models, settings: Settings::default() }
         };
         self.plan.index.insert(output.clone(), Meta { dtype, shape });
-        self.plan.jobs.insert(output, job);
+        self.plan.plans.insert(output, plan);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every key is compared, in all blocks, but for those of which [`super::effect`] says that they change nothing.
 
 use super::effect::{Effect, effect, effect_of_kinds, is_by_number, last};
-use crate::{evomistral, model::Config};
+use crate::{merge::evomistral, model::Config};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use super::Planner;
 use crate::{
     error::{Error, Result},
-    merge::Job,
+    merge::tensor_plan::TensorPlan,
     method::{Settings, Value},
     model::dtype::Dtype,
     random::{Draws, Twister},
@@ -22,10 +22,10 @@ impl Planner<'_> {
         let (twister, mut offset) = (Arc::new(Twister::within(random.seed, most)), 0);
         let lens: BTreeMap<&String, usize> = self.plan.index.iter().map(|(name, meta)| (name, meta.len())).collect();
         // mergekit works in the order of the source tensors' names.
-        let mut jobs: Vec<(&String, &mut Job)> = self.plan.jobs.iter_mut().collect();
-        jobs.sort_by(|(a, one), (b, other)| (one.first(), a).cmp(&(other.first(), b)));
-        for (name, job) in jobs {
-            let Job::Merge { method, models, base, .. } = job else { continue };
+        let mut plans: Vec<(&String, &mut TensorPlan)> = self.plan.plans.iter_mut().collect();
+        plans.sort_by(|(a, one), (b, other)| (one.first(), a).cmp(&(other.first(), b)));
+        for (name, plan) in plans {
+            let TensorPlan::Merge { method, models, base, .. } = plan else { continue };
             // What mergekit works in: the type that the recipe asks for, or that holds all inputs.
             let stored = models.iter().map(|(operand, ..)| operand).chain(base.as_ref());
             let stored = stored.map(|operand| self.models[operand.source].1.index()[&operand.tensor].dtype);

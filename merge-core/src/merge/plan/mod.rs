@@ -17,13 +17,15 @@ use modules::module_of;
 use crate::{
     counted::counted,
     error::{Error, Result},
-    evomistral,
-    merge::{Job, Operand},
+    merge::{
+        evomistral,
+        sources::{Sources, donor},
+        tensor_plan::{Operand, TensorPlan},
+    },
     method::{Base, Method, Scope, Settings, method},
     model::{Index, Meta, Weights, dtype::Dtype, layers::Layers},
     random::{Draws, Stream},
     recipe::{Fix, Parameters, Recipe, Slice, lookup},
-    sources::{Sources, donor},
     yaml::At,
 };
 use std::{
@@ -35,7 +37,7 @@ use std::{
 /// How every tensor is made, and which layers were stacked.
 pub(crate) struct Plan {
     pub(crate) index: Index,
-    pub(crate) jobs: BTreeMap<String, Job>,
+    pub(crate) plans: BTreeMap<String, TensorPlan>,
     /// The sources and their layers that each layer of the result is made of, of the main stack. `config.json` says of it what
     /// it says of the first.
     pub(crate) stacked: Vec<Vec<(usize, usize)>>,
@@ -88,7 +90,7 @@ pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Resul
         donor: sources.position(donor(recipe)),
         plan: Plan {
             index: Index::new(),
-            jobs: BTreeMap::new(),
+            plans: BTreeMap::new(),
             stacked: Vec::new(),
             path: None,
             notes: ignored(recipe),
@@ -317,7 +319,7 @@ impl<'r> Planner<'r> {
                     .hint("whole numbers are copied where all models agree"));
             }
             self.plan.index.insert(output.clone(), Meta { dtype: dtypes[0], shape });
-            self.plan.jobs.insert(output, Job::Same { of: (0..inputs.len()).map(operand).collect() });
+            self.plan.plans.insert(output, TensorPlan::Same { of: (0..inputs.len()).map(operand).collect() });
             return Ok(());
         }
         let merge = Self::settings(view, Scope::Merge, None, &output, &output, t)?;
@@ -332,8 +334,8 @@ impl<'r> Planner<'r> {
         let is_copy = view.method.name() == "passthrough" && settings[0].number("scale").to_bits() == 1f64.to_bits();
         let stored = dtypes.iter().copied().reduce(Dtype::promote).unwrap_or(Dtype::F32);
         let dtype = out.unwrap_or(if is_copy { dtypes[0] } else { stored.computed() });
-        let job = if is_copy && dtype == dtypes[0] {
-            Job::Same { of: vec![operand(0)] }
+        let plan = if is_copy && dtype == dtypes[0] {
+            TensorPlan::Same { of: vec![operand(0)] }
         } else {
             let seed = self.recipe.random.as_ref().map_or(0, |random| random.seed);
             let models = models.into_iter().enumerate().map(|(position, (operand, settings))| {
@@ -342,10 +344,10 @@ impl<'r> Planner<'r> {
                 (operand, settings, draws)
             });
             let (models, base) = (models.collect(), view.base.map(operand));
-            Job::Merge { method: view.method, base, models, settings: merge }
+            TensorPlan::Merge { method: view.method, base, models, settings: merge }
         };
         self.plan.index.insert(output.clone(), Meta { dtype, shape });
-        self.plan.jobs.insert(output, job);
+        self.plan.plans.insert(output, plan);
         Ok(())
     }
 

@@ -12,9 +12,8 @@ mod tests;
 use crate::{
     counted::counted,
     error::{Error, Result},
-    evomistral,
+    merge::{evomistral, plan::Models},
     model::{Config, Index, Meta, dtype::Dtype, layers::Layers},
-    plan::Models,
     recipe::Recipe,
 };
 use by_layer::{Origin, Untrue, restack};

@@ -2,13 +2,15 @@
 
 use super::{Key, Member, Planner, View};
 use crate::{
-    config::{
-        alike::{Difference, differences, is_of_single_layers},
-        effect::Effect,
-    },
     error::{Error, Result},
+    merge::{
+        config::{
+            alike::{Difference, differences, is_of_single_layers},
+            effect::Effect,
+        },
+        vocabulary,
+    },
     model::{Index, Weights},
-    vocabulary,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
