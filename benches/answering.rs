@@ -14,7 +14,6 @@ use evaluator::{
 };
 use merge_core::{
     checkpoint::Checkpoint,
-    evolve::Objective as _,
     merge::{
         Merge,
         sources::{FilesOnly, Sources},
@@ -22,6 +21,7 @@ use merge_core::{
     model::Weights as _,
     recipe::Recipe,
     search::{Items, SearchFile},
+    study::Objective as _,
 };
 use std::{
     ops::ControlFlow,

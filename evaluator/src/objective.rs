@@ -11,10 +11,10 @@ use candle_core::Device;
 use merge_core::{
     counted::counted,
     error::{Error, Result},
-    evolve::{Goal, Heard, News, Objective},
     item::{ItemId, ItemScore},
     model::Weights,
     search::Items,
+    study::{Goal, Heard, News, Objective},
 };
 use sha2::{Digest as _, Sha256};
 use std::{

@@ -11,9 +11,9 @@ use crate::{
 };
 use merge_core::{
     error::Result,
-    evolve::{Entry, Findings, Goal},
     merge::sources::short,
     recipe::Recipe,
+    study::{Entry, Findings, Goal},
 };
 use names::Names;
 use serde_json::Value;

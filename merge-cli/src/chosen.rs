@@ -8,7 +8,7 @@ use crate::{
 use evaluator::statistics::{Estimate, combined, share_interval};
 use merge_core::{
     error::Result,
-    evolve::{Finalist, Generation, Goal, State},
+    study::{Finalist, Generation, Goal, State},
 };
 use serde::Serialize;
 

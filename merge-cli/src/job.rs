@@ -3,7 +3,7 @@
 use crate::{lead::Gain, serve::copies_of};
 use merge_core::{
     error::{Error, Result},
-    evolve::Curves,
+    study::Curves,
     yaml::hold,
 };
 use schemars::JsonSchema;

@@ -5,7 +5,7 @@ use crate::{
     report::{self, Reported},
 };
 use evaluator::statistics::{PairedDifference, several::holm};
-use merge_core::evolve::{Entry, Goal};
+use merge_core::study::{Entry, Goal};
 use serde::Serialize;
 
 #[cfg(test)]

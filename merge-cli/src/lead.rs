@@ -3,7 +3,7 @@
 //! A generation's candidates are compared with the parents on the same items, which takes out how hard these are. What noise is left
 //! is averaged over neighbouring generations, each weighing the more the surer it is.
 
-use merge_core::evolve::{Curves, Point, best_parent};
+use merge_core::study::{Curves, Point, best_parent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ impl Gain {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use merge_core::evolve::{Beside, Lead};
+    use merge_core::study::{Beside, Lead};
 
     /// A generation that is so far ahead of each parent.
     pub(crate) fn point(leads: &[Option<f64>], variance: f64) -> Point {

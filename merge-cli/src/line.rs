@@ -7,7 +7,7 @@ use crate::{
     view::{self, Names, View},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use merge_core::evolve::{Phase, Progress};
+use merge_core::study::{Phase, Progress};
 use std::{
     io::{self, IsTerminal as _},
     sync::Mutex,
@@ -169,7 +169,7 @@ pub(crate) fn percent(share: f64) -> u64 {
 mod tests {
     use super::*;
     use crate::lead::tests::point;
-    use merge_core::evolve::Curves;
+    use merge_core::study::Curves;
     use std::sync::Arc;
 
     fn names() -> Names {

@@ -8,11 +8,11 @@ use evaluator::{
 use merge_core::{
     baseline,
     error::{Error, Result},
-    evolve,
     merge::{Merge, sources::Sources},
     model::Weights,
     recipe::Recipe,
     search::SearchFile,
+    study,
 };
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
@@ -52,7 +52,7 @@ impl Memory {
     pub(crate) fn of_search(file: &SearchFile, sources: &Sources, benchmarks: &Benchmarks) -> Result<Self> {
         let template = &file.template;
         let space = template.space(sources)?;
-        let evaluations = evolve::evaluations(template, &file.search, evolve::Objective::goals(benchmarks));
+        let evaluations = study::evaluations(template, &file.search, study::Objective::goals(benchmarks));
         let mut fixed = PROCESS + STUDY + (KEPT.0 * evaluations).min(KEPT.1);
         let (mut most, mut prompt) = (0, 0);
         let mut originals = Vec::new();

@@ -8,8 +8,8 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::{Error, Result},
-    evolve::{Ending, Entry, Findings, Goal},
     item::{ItemScore, mean},
+    study::{Ending, Entry, Findings, Goal},
 };
 use serde::Serialize;
 use serde_json::{Value, json};

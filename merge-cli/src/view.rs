@@ -9,7 +9,7 @@ mod picture;
 use self::picture::Scene;
 
 use crate::{job, lead::Leads, screen};
-use merge_core::evolve::Progress;
+use merge_core::study::Progress;
 use ratatui::{
     buffer::Buffer,
     style::{Color, Style},

@@ -16,7 +16,7 @@
 //! 4. **A search is a recipe with holes.** [`template::Template`] is a [`recipe::Recipe`] whose parameters may be holes;
 //!    [`template::Template::fill`] turns a genome into an ordinary recipe that a person can read, share and run.
 //! 5. **Asking is pure.** [`optimizer::Optimizer::ask`] draws from seed and generation, and scores are remembered by content
-//!    ([`store`]). To go on after a crash is to ask again and look the scores up ([`evolve`]).
+//!    ([`store`]). To go on after a crash is to ask again and look the scores up ([`study`]).
 //!
 //! # The map, in reading order: each room uses those before it
 //!
@@ -31,8 +31,8 @@
 //! | [`tokenizer`] | vocabularies and chat templates |
 //! | [`merge`] | a recipe and its opened models become a merge: [`merge::Merge::plan`] |
 //! | [`export`] | a model becomes a checkpoint on disk |
-//! | [`optimizer`], [`irt`] | what is asked next, and what a few answers say of all |
-//! | [`item`], [`store`], [`evolve`] | a search, and its record |
+//! | [`optimizer`] | what is asked next |
+//! | [`item`], [`store`], [`study`] | a search, and its record |
 //! | [`queue`] | what is to be done |
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
@@ -75,9 +75,7 @@ pub mod tokenizer;
 pub mod merge;
 pub mod export;
 pub mod optimizer;
-pub mod irt;
 pub mod item;
-mod database;
 pub mod store;
-pub mod evolve;
+pub mod study;
 pub mod queue;

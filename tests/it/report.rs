@@ -4,7 +4,7 @@ use crate::{
     kit::{CHROMIUM, Dir, Said, Snapshot, family, program},
     search::{SEARCH, small_study, uninterrupted},
 };
-use merge_core::{evolve, store::Store};
+use merge_core::{store::Store, study};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, process::Command, sync::LazyLock, thread::sleep, time::Duration};
 
@@ -162,7 +162,7 @@ fn picks_another_member_of_the_front_without_evaluating() {
     let dir = small_front();
     let record = {
         let store = Store::open(&dir.path("out/study")).unwrap();
-        evolve::record(&store).unwrap()
+        study::record(&store).unwrap()
     };
     let fewest =
         record.ending.unwrap().finalists.iter().filter(|one| one.on_front).map(|one| one.costs[0]).fold(99.0, f64::min);

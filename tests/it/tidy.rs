@@ -61,7 +61,7 @@ fn files_stay_short_enough_to_be_read() {
 
 #[test]
 fn only_one_file_names_sled() {
-    assert_eq!(naming("sled::"), ["merge-core/src/database.rs"]);
+    assert_eq!(naming("sled::"), ["merge-core/src/store/database.rs"]);
 }
 
 #[test]
@@ -116,8 +116,8 @@ fn only_two_files_touch_the_files_of_models() {
 fn what_a_user_names_is_opened_in_one_place() {
     // What is our own: stores, queues, jobs' files and copies, results on their way; and what the system says of itself.
     let ours = [
-        "merge-core/src/database.rs",
-        "merge-core/src/database/repair.rs",
+        "merge-core/src/store/database.rs",
+        "merge-core/src/store/database/repair.rs",
         "merge-core/src/environment.rs",
         "merge-core/src/export.rs",
         "merge-core/src/queue/kept.rs",

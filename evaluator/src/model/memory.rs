@@ -7,9 +7,9 @@ use super::{
 use candle_core::Device;
 use merge_core::{
     error::Result,
-    evolve::ENGINE,
     model::Weights,
     store::{Fingerprint, Record as _, Store},
+    study::ENGINE,
 };
 use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};

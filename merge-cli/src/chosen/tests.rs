@@ -2,9 +2,9 @@
 
 use super::*;
 use merge_core::{
-    evolve::{Candidate, Entry},
     item::{ItemId, ItemScore},
     search::Items,
+    study::{Candidate, Entry},
 };
 
 fn scores(right: usize, n: usize) -> Vec<ItemScore> {

@@ -7,7 +7,7 @@ use crate::{
     line::percent,
     screen::grouped,
 };
-use merge_core::evolve::{Point, Progress};
+use merge_core::study::{Point, Progress};
 use ratatui::{
     buffer::Buffer,
     layout::{Constraint, Layout, Rect},
@@ -189,7 +189,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> [f64; 2] {
 mod tests {
     use super::*;
     use crate::lead::tests::point;
-    use merge_core::evolve::{Curves, Phase};
+    use merge_core::study::{Curves, Phase};
     use std::sync::Arc;
 
     fn seen(frame: &Buffer) -> Vec<String> {

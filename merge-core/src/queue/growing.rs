@@ -1,6 +1,6 @@
 //! Growing past one machine: how workers elsewhere will score candidates, and what stays in the server. Nothing of it is built yet.
 //!
-//! A search spends its time in one place: scoring candidates on items ([`Objective::score`](crate::evolve::Objective::score)).
+//! A search spends its time in one place: scoring candidates on items ([`Objective::score`](crate::study::Objective::score)).
 //! That is what workers on other machines will do. All the rest stays in the server that owns the study.
 //!
 //! **What stays.** The queue of jobs, the store of each study, the optimizer's `ask` and `tell`, the split of items, the choice
@@ -45,7 +45,7 @@
 //! `listen`/`notify` wakes those who wait. Time is the database's everywhere: workers' clocks are not asked.
 //!
 //! **How it fits.** In the server an `Objective` that inserts chunks (`on conflict do nothing`), waits for their scores and tells
-//! them as the present one does, item by item; [`evolve`](crate::evolve) does not change, nor does the store: scores are remembered by
+//! them as the present one does, item by item; [`evolve`](crate::study) does not change, nor does the store: scores are remembered by
 //! content on arrival, and the rows are deleted in the same breath. Weights do not travel: a worker opens the recipe's sources by
 //! path or hub name, and refuses a chunk whose hashes are not those of its files. A worker on another kind of processor may differ in
 //! the last bits of a matrix product; the engine version in the chunk's name says which kinds may share one study.

@@ -6,9 +6,9 @@
 
 use super::event::{Event, Journal, Tip, What};
 use crate::{
-    database::{Advice, Batch, Database, Lost},
     error::{Error, Result},
     export::replace_file,
+    store::database::{Advice, Batch, Database, Lost},
 };
 use serde::{Deserialize, Serialize};
 use std::{

@@ -1,7 +1,7 @@
 //! What was remembered comes back, whatever has happened to the files; or an error says that it cannot.
 
 use super::*;
-use crate::database::{CHECKSUM_LEN, CHUNK};
+use crate::store::database::{CHECKSUM_LEN, CHUNK};
 use std::fs;
 use tempfile::{TempDir, tempdir};
 

@@ -2,8 +2,8 @@
 
 use crate::{measure, report};
 use evaluator::statistics::{Estimate, normal_interval};
-use merge_core::evolve::{About, Candidate, Finalist, Generation, Goal, State, front, hypervolume};
 use merge_core::item::ItemScore;
+use merge_core::study::{About, Candidate, Finalist, Generation, Goal, State, front, hypervolume};
 use serde::Serialize;
 
 /// A generation in a few numbers.

@@ -16,9 +16,9 @@ use self::summary::Summary;
 use crate::{args::Report as Args, command::search::gone, report, screen};
 use merge_core::{
     error::{Error, Result},
-    evolve::{self, Curves, Record},
     export,
     store::{Lost, Store},
+    study::{self, Curves, Record},
 };
 use std::{
     fs,
@@ -131,8 +131,8 @@ impl Recorded {
         let place = directory.join("study");
         let store = Store::open_unless_held(&place)?;
         let record = match &store {
-            Some(store) => evolve::record(store).map(Some),
-            None => evolve::snapshot(&place),
+            Some(store) => study::record(store).map(Some),
+            None => study::snapshot(&place),
         };
         let begun = || {
             Error::user(format!("{}: a search has just begun there, and has told nothing yet", directory.display()))

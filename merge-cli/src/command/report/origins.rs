@@ -2,7 +2,7 @@
 
 use super::weights;
 use merge_core::{
-    evolve::{Ending, Generation},
+    study::{Ending, Generation},
     template::{Dimension, Kind},
 };
 use serde::Serialize;
@@ -92,7 +92,7 @@ fn at(kind: &Kind, x: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use merge_core::evolve::{Candidate, State};
+    use merge_core::study::{Candidate, State};
 
     fn generation(genomes: &[f64], mean: f64) -> Generation {
         let candidate = |x: &f64| Candidate {

@@ -7,11 +7,11 @@ use super::{
 use crate::{args::Report as Args, command::search::SEARCH_FILE, report, screen};
 use merge_core::{
     error::{Error, Result, did_you_mean},
-    evolve::{About, Finalist},
     export,
     recipe::Recipe,
     search::Cost,
     store::Store,
+    study::{About, Finalist},
 };
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -144,8 +144,8 @@ mod tests {
     fn studied() -> About {
         let mut about = about();
         about.goals[0].select = vec![merge_core::item::ItemId([1; 16])];
-        let ranks = merge_core::evolve::Goal { name: "likelihood".to_owned(), ..about.goals[0].clone() };
-        about.goals.push(merge_core::evolve::Goal { select: Vec::new(), ..ranks });
+        let ranks = merge_core::study::Goal { name: "likelihood".to_owned(), ..about.goals[0].clone() };
+        about.goals.push(merge_core::study::Goal { select: Vec::new(), ..ranks });
         about
     }
 

@@ -16,9 +16,9 @@ use crate::{
 use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::Result,
-    evolve::{self, Curves, Ending, Entry, Generation, Goal, Record, State},
     item::ItemId,
     recipe::Recipe,
+    study::{self, Curves, Ending, Entry, Generation, Goal, Record, State},
     template::Dimension,
 };
 use serde::Serialize;
@@ -325,7 +325,7 @@ fn tasks(goals: &[Goal]) -> Vec<Task> {
 }
 
 fn finalists(ending: &Ending, objectives: &[Objective]) -> Vec<Finalist> {
-    let finalist = |one: &evolve::Finalist| Finalist {
+    let finalist = |one: &study::Finalist| Finalist {
         name: one.name.clone(),
         fitness: one.fitness,
         violation: one.violation,

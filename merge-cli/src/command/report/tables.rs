@@ -1,7 +1,7 @@
 //! A study as tables for other programs, with a comma between the cells of a row.
 
 use super::summary::Summary;
-use merge_core::evolve::State;
+use merge_core::study::State;
 
 /// The tables by the names of their files. A cell is empty where there is no number.
 pub(super) fn tables(summary: &Summary) -> [(&'static str, String); 3] {

@@ -9,7 +9,7 @@ use crate::{
     screen::{counted, grouped, noun, shown},
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use merge_core::{error::Result, evolve::Record};
+use merge_core::{error::Result, study::Record};
 use std::fmt::Write as _;
 
 /// Most finalists and items that are listed.

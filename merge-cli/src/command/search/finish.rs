@@ -12,10 +12,10 @@ use crate::{
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
-    evolve::{Findings, Study},
     merge::sources::short,
     recipe::Recipe,
     search::Algorithm,
+    study::{Findings, Study},
 };
 use serde_json::{Value, json};
 use std::path::Path;

@@ -22,12 +22,12 @@ use crate::{
 use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::Result,
-    evolve::{self, Findings, Outcome, Study},
     merge::sources::Sources,
     model::check_finite,
     recipe::Recipe,
     search::{Search, SearchFile, Stage},
     store::Store,
+    study::{self, Findings, Outcome, Study},
     yaml::read_text,
 };
 use std::{
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// its merges.
 pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<(Memory, Vec<String>)> {
     let benchmarks = tasks::benchmarks(file)?;
-    let notes = evolve::check(&file.template, sources, &file.search, &benchmarks)?;
+    let notes = study::check(&file.template, sources, &file.search, &benchmarks)?;
     Ok((Memory::of_search(file, sources, &benchmarks)?, notes))
 }
 
@@ -137,14 +137,14 @@ struct Studied {
 impl Studied {
     /// The most item evaluations that it takes.
     fn takes(&self) -> u64 {
-        evolve::evaluations(&self.file.template, &self.file.search, evolve::Objective::goals(&self.benchmarks))
+        study::evaluations(&self.file.template, &self.file.search, study::Objective::goals(&self.benchmarks))
     }
 }
 
 /// What a study has come to.
 struct Ended {
     findings: Findings,
-    goals: Vec<evolve::Goal>,
+    goals: Vec<study::Goal>,
 }
 
 impl Job<'_> {
@@ -217,7 +217,7 @@ impl Job<'_> {
             let Some(benchmarks) = interrupt::unless(self.interrupted, read) else { return Ok(None) };
             let benchmarks = benchmarks?.interruptible(Interrupt::from(self.interrupted));
             let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
-            evolve::check(&file.template, &sources, &file.search, &benchmarks)?;
+            study::check(&file.template, &sources, &file.search, &benchmarks)?;
             let memory = Memory::of_search(&file, &sources, &benchmarks)?;
             let cores = thread::available_parallelism().map_or(1, usize::from);
             let (workers, note) = workers(self.args.workers, memory, There::here(), cores)
@@ -241,11 +241,11 @@ impl Job<'_> {
     ) -> Result<Option<Ended>> {
         let file = &study.file;
         let sources = Sources::open_all(file.template.variants(), earlier, &Hub::from_env())?;
-        for note in evolve::check(&file.template, &sources, &file.search, &study.benchmarks)? {
+        for note in study::check(&file.template, &sources, &file.search, &study.benchmarks)? {
             screen::say(&format!("note: {note}"));
         }
         let place = Place::open(output, directory, &sources)?;
-        let goals = evolve::Objective::goals(&study.benchmarks);
+        let goals = study::Objective::goals(&study.benchmarks);
         if !self.args.replace {
             publish::check_replaced(&place.store, directory, &file.search, goals)?;
         }
@@ -270,7 +270,7 @@ impl Job<'_> {
             check_finite(&**checkpoint).map_err(|e| e.at(name))?;
         }
         let hashes = sources.sha256()?;
-        let goals = evolve::Objective::goals(benchmarks);
+        let goals = study::Objective::goals(benchmarks);
         let line = Line::new(names(goals, &file.search, sources), among.clone());
         let study = Study {
             template: &file.template,
@@ -285,13 +285,13 @@ impl Job<'_> {
             interrupted: self.interrupted,
             progress: &|progress| line.show(progress),
         };
-        let outcome = evolve::run(&study);
+        let outcome = study::run(&study);
         line.finish();
         match outcome? {
             Outcome::Interrupted => Ok(None),
             Outcome::Done(findings) => {
                 finish::finish(self.args, &study, &findings, directory, *is_answer)?;
-                let goals = evolve::Objective::goals(benchmarks).to_vec();
+                let goals = study::Objective::goals(benchmarks).to_vec();
                 Ok(Some(Ended { findings: *findings, goals }))
             }
         }
@@ -299,7 +299,7 @@ impl Job<'_> {
 }
 
 /// What the numbers of its progress are called.
-fn names(goals: &[evolve::Goal], search: &Search, sources: &Sources) -> Names {
+fn names(goals: &[study::Goal], search: &Search, sources: &Sources) -> Names {
     let ranked = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.clone());
     let costs = search.minimise.iter().map(|cost| cost.what.value.name().to_owned());
     Names {

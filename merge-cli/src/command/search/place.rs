@@ -4,10 +4,10 @@ use super::publish;
 use crate::screen;
 use merge_core::{
     error::{Error, Result},
-    evolve::{Ending, Mark},
     export,
     merge::sources::Sources,
     store::{Lost, Store},
+    study::{Ending, Mark},
 };
 use std::{
     fs, io,

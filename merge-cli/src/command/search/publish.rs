@@ -9,13 +9,13 @@ use crate::{
 use merge_core::{
     checkpoint::hex,
     error::{Error, Result},
-    evolve::{About, Answered, Ending, Goal, Mark, Study},
     export::{self, Export, Options, sha256_of},
     file,
     merge::Merge,
     recipe::Recipe,
     search::Search,
     store::Store,
+    study::{About, Answered, Ending, Goal, Mark, Study},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

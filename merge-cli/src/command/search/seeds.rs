@@ -16,10 +16,10 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::statistics::Estimate;
 use merge_core::{
     error::{Error, Result},
-    evolve::{Entry, Goal},
     file,
     search::Stage,
     store::Store,
+    study::{Entry, Goal},
 };
 use serde::Deserialize;
 use serde_json::json;

@@ -11,9 +11,9 @@ use evaluator::{
 };
 use merge_core::{
     error::{Error, Result},
-    evolve::Objective as _,
     recipe::resolve,
     search::{self, SearchFile},
+    study::Objective as _,
     yaml::At,
 };
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use crate::{
     lead::{Ahead, Leads},
     screen::counted,
 };
-use merge_core::evolve::Curves;
+use merge_core::study::Curves;
 
 /// The picture as a file of its own, if something was compared.
 pub(in super::super) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {

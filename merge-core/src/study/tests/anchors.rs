@@ -2,8 +2,8 @@
 
 use super::{resuming::check, *};
 use crate::{
-    evolve::{Candidate, plan::Plan},
     optimizer::Told,
+    study::{Candidate, plan::Plan},
 };
 
 const ANCHORS: &str = "  anchors: {of: 20, calibration: 3}\n";

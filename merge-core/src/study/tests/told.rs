@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    evolve::{plan::Plan, scoring::Scored},
     optimizer::Told,
+    study::{plan::Plan, scoring::Scored},
 };
 
 /// A task on which models are the worse the further their mean is from 0.3, beside those that like 0.6.

@@ -13,23 +13,23 @@ mod logistic;
 #[cfg(test)]
 mod tests;
 
-pub use anchors::anchors;
+pub(crate) use anchors::anchors;
 
 use logistic::{Observation, logistic};
 use nalgebra::DMatrix;
 
 /// What is known of an item, in as many dimensions as abilities have.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub(crate) struct Item {
     /// How much each ability helps, a.
-    pub discrimination: Vec<f64>,
+    pub(crate) discrimination: Vec<f64>,
     /// How hard it is, b: mergenetic's Σ B over the dimensions.
-    pub difficulty: f64,
+    pub(crate) difficulty: f64,
 }
 
 impl Item {
     /// The probability that a model of this ability answers rightly, P(θ).
-    pub fn probability(&self, ability: &[f64]) -> f64 {
+    pub(crate) fn probability(&self, ability: &[f64]) -> f64 {
         let a_theta: f64 = self.discrimination.iter().zip(ability).map(|(a, theta)| a * theta).sum();
         logistic::sigmoid(a_theta - self.difficulty)
     }
@@ -37,22 +37,22 @@ impl Item {
 
 /// A model's answer to one of the items asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The item's position.
-    pub item: usize,
+    pub(crate) item: usize,
     /// 1 for right, 0 for wrong, or between.
-    pub score: f64,
+    pub(crate) score: f64,
     /// For how many of all items it stands, as a share; the sum over the answers is 1.
-    pub weight: f64,
+    pub(crate) weight: f64,
 }
 
 /// Items and models that explain a table of answers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fit {
+pub(crate) struct Fit {
     /// One for each column.
-    pub items: Vec<Item>,
+    pub(crate) items: Vec<Item>,
     /// The ability of each row's model.
-    pub abilities: Vec<Vec<f64>>,
+    pub(crate) abilities: Vec<Vec<f64>>,
 }
 
 /// How often [`fit`] goes from abilities to items and back at most.
@@ -69,7 +69,7 @@ const CONVERGED: f64 = 1e-3;
 /// # Panics
 ///
 /// If rows differ in length, there is none, or there are more dimensions than models or items.
-pub fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) -> Fit {
+pub(crate) fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) -> Fit {
     let mut abilities = principal_components(scores, dimensions);
     let mut items = Vec::new();
     for _ in 0..ROUNDS {
@@ -119,7 +119,7 @@ fn principal_components(scores: &[Vec<Option<f64>>], dimensions: usize) -> Vec<V
 
 /// The ability θ that makes the answers most likely, with a normal prior about 0 of variance 1 / `ridge`; with a `ridge` of
 /// almost 0 it is the estimate of tinyBenchmarks, which has no bound where all answers are right.
-pub fn ability(items: &[Item], answers: &[Answer], ridge: f64) -> Vec<f64> {
+pub(crate) fn ability(items: &[Item], answers: &[Answer], ridge: f64) -> Vec<f64> {
     let n_dimensions = items.first().map_or(0, |item| item.discrimination.len());
     let observe = |answer: &Answer| {
         let item = &items[answer.item];
@@ -130,7 +130,7 @@ pub fn ability(items: &[Item], answers: &[Answer], ridge: f64) -> Vec<f64> {
 
 /// The ability of a merge, as a mix Σ λ θ of those of the models it was made of: the λ that make the answers most likely,
 /// with a normal prior about equal shares.
-pub fn merged_ability(items: &[Item], answers: &[Answer], parents: &[Vec<f64>], ridge: f64) -> Vec<f64> {
+pub(crate) fn merged_ability(items: &[Item], answers: &[Answer], parents: &[Vec<f64>], ridge: f64) -> Vec<f64> {
     let observe = |answer: &Answer| {
         let item = &items[answer.item];
         let project = |theta: &Vec<f64>| item.discrimination.iter().zip(theta).map(|(a, theta)| a * theta).sum();
@@ -144,20 +144,14 @@ pub fn merged_ability(items: &[Item], answers: &[Answer], parents: &[Vec<f64>], 
     (0..n_dimensions).map(mix).collect()
 }
 
-/// p-IRT: the share n/N of the mean answer, and the rest of the mean probability on the items that were not asked.
-pub fn p_irt(items: &[Item], answers: &[Answer], ability: &[f64]) -> f64 {
-    let mean = answers.iter().map(|answer| answer.score).sum::<f64>() / answers.len().max(1) as f64;
-    mixed(items, answers, ability, mean)
-}
-
-/// mp-IRT: the same with the weighted answers, for an ability from [`merged_ability`].
-pub fn mp_irt(items: &[Item], answers: &[Answer], merged_ability: &[f64]) -> f64 {
+/// mp-IRT: the share n/N of the weighted answers, and the rest of the mean probability on the items that were not asked, for an
+/// ability from [`merged_ability`].
+pub(crate) fn mp_irt(items: &[Item], answers: &[Answer], merged_ability: &[f64]) -> f64 {
     mixed(items, answers, merged_ability, weighted_mean(answers))
 }
 
-/// gp-IRT and gmp-IRT: the share `delta` (½ in MERGE³) of the weighted answers, and the rest of an estimate by [`p_irt`] or
-/// [`mp_irt`].
-pub fn generalised(answers: &[Answer], estimate: f64, delta: f64) -> f64 {
+/// gmp-IRT: the share `delta` (½ in MERGE³) of the weighted answers, and the rest of an estimate by [`mp_irt`].
+pub(crate) fn generalised(answers: &[Answer], estimate: f64, delta: f64) -> f64 {
     delta * weighted_mean(answers) + (1.0 - delta) * estimate
 }
 

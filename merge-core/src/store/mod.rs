@@ -1,15 +1,16 @@
 //! What a study has learned so far, event by event: every score, answer and generation, on disk before it counts.
 
+pub(crate) mod database;
 #[cfg(test)]
 mod tests;
 
-pub use crate::database::{Lost, Record};
+pub use database::{Lost, Record};
 
 use crate::{
-    database::{Advice, Batch, Database},
     error::Result,
     item::{ItemId, ItemScore},
 };
+use database::{Advice, Batch, Database};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, path::Path};
 

@@ -14,6 +14,7 @@ mod finalists;
 mod front;
 mod generation;
 mod identity;
+pub(crate) mod irt;
 mod mark;
 mod plan;
 mod progress;

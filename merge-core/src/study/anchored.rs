@@ -14,11 +14,11 @@ use super::{
 use crate::{
     counted::counted,
     error::{Error, Result},
-    irt::{self, Answer, Item},
     item::{ItemId, ItemScore},
     merge::sources::Sources,
     optimizer::Optimizer,
     search::{Anchors, Search},
+    study::irt::{self, Answer, Item},
     yaml::{At, Place},
 };
 use std::path::Path;
