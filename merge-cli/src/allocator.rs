@@ -1,15 +1,16 @@
-//! What is freed is used again, by whichever thread asks next.
+//! As many heaps as there are cores: what a thread frees is used again by the next one.
 //!
-//! glibc's allocator gives each thread a heap of its own, and each keeps what its largest moment took: a search, whose candidates
-//! come and go in many threads, held twice and more the memory of its candidates.
+//! glibc's allocator makes up to eight heaps for each core, and each keeps what its largest moment took: a search, whose candidates
+//! come and go in many threads, held twice and more the memory of its candidates. With a single heap the threads wait for each other.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the C library's allocator can be told in no other way")]
 pub(crate) fn share() {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // SAFETY: this is a number of the allocator, set before there is another thread. If it does not take it, nothing is wrong but
     // what memory it keeps.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_ARENA_MAX, i32::try_from(cores).unwrap_or(1));
     }
 }
 
