@@ -126,20 +126,30 @@ impl Judgement {
         said
     }
 
-    /// Whether the search was worth its cost, where that is not proved. Of too few items nothing is said: they prove nothing.
-    fn cost(&self) -> Vec<String> {
+    /// Of the baselines that are not beaten, those that are proved better, and those that may be as good. Of too few items none
+    /// is among the latter: they prove nothing.
+    pub(crate) fn unbeaten(&self) -> (Vec<&str>, Vec<&str>) {
         let objectives = || self.tasks.iter().filter(|task| task.is_objective);
         let is_better = |name: &&str| {
             let rivals = objectives().flat_map(|task| &task.baselines).filter(|rival| rival.name == **name);
             rivals.into_iter().any(|rival| rival.finding == Finding::Worse)
         };
-        let (better, rest): (Vec<&str>, Vec<&str>) = self.as_good.iter().map(String::as_str).partition(is_better);
+        let (better, mut rest): (Vec<&str>, Vec<&str>) = self.as_good.iter().map(String::as_str).partition(is_better);
+        if objectives().all(|task| task.n < LEAST) {
+            rest.clear();
+        }
+        (better, rest)
+    }
+
+    /// Whether the search was worth its cost, where that is not proved.
+    fn cost(&self) -> Vec<String> {
+        let (better, rest) = self.unbeaten();
         let mut said = Vec::new();
         if !better.is_empty() {
             let verb = if better.len() == 1 { "is" } else { "are" };
             said.push(format!("the search was not worth its cost: {} {verb} better", list(&better)));
         }
-        if !rest.is_empty() && objectives().any(|task| task.n >= LEAST) {
+        if !rest.is_empty() {
             said.push(format!("it is not proved that the search was worth its cost: {} may be as good", list(&rest)));
         }
         said

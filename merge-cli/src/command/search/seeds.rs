@@ -106,8 +106,11 @@ fn sentences(judgements: &[Judgement]) -> Vec<String> {
         )
     };
     let mut said: Vec<String> = judgements[0].tasks.iter().enumerate().map(of_task).collect();
-    let as_good = count(&|one| !one.as_good.is_empty());
-    said.push(format!("not worth its cost, as a baseline is as good, with {as_good} of {seeds} seeds"));
+    let better = count(&|one| !one.unbeaten().0.is_empty());
+    let open = count(&|one| one.unbeaten().0.is_empty() && !one.unbeaten().1.is_empty());
+    said.push(format!(
+        "not worth its cost, as a baseline is better, with {better} of {seeds} seeds; that it was worth it is not proved with {open}"
+    ));
     said
 }
 
