@@ -101,7 +101,8 @@ pub(crate) fn claims(
     let claim = |(position, goal): (usize, &Goal)| {
         let seen: Vec<(f64, usize)> = generations.iter().flat_map(|generation| seen(generation, position)).collect();
         let (search, search_items) = seen.iter().copied().rev().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-        let search_ci95 = if estimated { None } else { share_interval(search, search_items) };
+        let is_share = measure::is_share(&goal.metric);
+        let search_ci95 = if estimated || !is_share { None } else { share_interval(search, search_items) };
         let held_out: Estimate = report::estimate(goal, &reported.winner.scores[position]).ok()?;
         let both = search_ci95.zip(held_out.ci95);
         Some(Claim {

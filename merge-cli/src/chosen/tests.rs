@@ -36,16 +36,20 @@ fn generation(n: usize, candidates: &[(usize, f64)]) -> Generation {
     }
 }
 
-/// What is said of an answer that has 12 of 24 report items right, after these generations.
-fn check(generations: &[Generation], estimated: bool, select: &[ItemId], expected: &[&str]) {
-    let goal = Goal {
+fn goal(select: &[ItemId]) -> Goal {
+    Goal {
         name: "sums".to_owned(),
         weight: 1.0,
         items: Items { from: 2, to: 2 },
         select: select.to_vec(),
         report: items(24),
         ..Goal::default()
-    };
+    }
+}
+
+/// What is said of an answer that has 12 of 24 report items right, after these generations.
+fn check(generations: &[Generation], estimated: bool, select: &[ItemId], expected: &[&str]) {
+    let goal = goal(select);
     let entry = |name: &str, right: usize| Entry { name: name.to_owned(), scores: vec![scores(right, 24)] };
     let finalist = Finalist {
         name: "the mean".to_owned(),
@@ -109,4 +113,17 @@ fn a_score_that_is_no_share_has_no_interval() {
 fn a_task_without_a_part_in_the_choice_is_named() {
     let note = "note: sums ranked candidates, but had no part in the choice: it has no select items";
     check(&[], false, &[], &[note, CHOSE]);
+}
+
+/// A margin between 0 and 1 is a margin all the same.
+#[test]
+fn a_score_that_is_no_share_has_no_interval_of_one() {
+    let entry = |name: &str| Entry { name: name.to_owned(), scores: vec![scores(12, 24)] };
+    let (winner, parents) = (entry("evolved"), [entry("a")]);
+    let reported = Reported { parents: &parents, baselines: &[], winner: &winner };
+    let seen = |metric: &str| {
+        let goal = Goal { metric: metric.to_owned(), ..goal(&items(2)) };
+        claims(&[goal], &reported, &[generation(4, &[(0, 0.375)])], false)[0].search_ci95
+    };
+    assert!(seen("exact_match").is_some() && seen("gold_margin").is_none());
 }
