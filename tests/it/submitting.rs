@@ -1,13 +1,15 @@
 //! What is submitted: read once, kept as it was, and told of in words that say what to do.
 
 use crate::{
-    kit::{Dir, family},
+    kit::{Dir, Said, family},
     queue::{Server, events, job, long_search, merges, ok, refused, signal, sums, wait},
     search::{least_study, small_study},
 };
 use serde_json::Value;
 use std::{
+    ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt as _,
     process::Command,
     time::{Duration, Instant},
 };
@@ -200,4 +202,17 @@ pub(crate) fn child_of(pid: u32) -> u32 {
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     let said = Command::new("pgrep").args(["-P", &pid.to_string()]).output().unwrap();
     String::from_utf8(said.stdout).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// JSON holds no other paths; whoever has such a directory runs the command itself.
+#[test]
+fn paths_that_are_no_text_are_refused() {
+    let dir = merges();
+    let odd = dir.path("").join(OsStr::from_bytes(b"d\xff"));
+    fs::create_dir(&odd).unwrap();
+    fs::copy(dir.path("merge.yaml"), odd.join("merge.yaml")).unwrap();
+    let said = Said::of(dir.command(&["submit", "merge.yaml"]).current_dir(&odd).output().unwrap());
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.error().ends_with(": the queue keeps paths as text, and this one is not UTF-8"), "{}", said.err);
+    assert!(said.hint().is_some());
 }

@@ -3,13 +3,14 @@
 use crate::{
     args::{Job, Submit as Args},
     screen::{self, bytes},
-    serve::{ALONE, Desk, Home, Wanted, is_command, words_for},
+    serve::{ALONE, Desk, Home, Wanted, check_text, is_command, words_for},
 };
 use merge_core::error::{Error, Result};
 use std::{env, path::Path};
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let here = env::current_dir().map_err(|e| Error::machine(format!("cannot tell where this is: {e}")))?;
+    check_text(&here)?;
     let wanted = Wanted {
         directory: Some(here.clone()),
         name: args.name.clone(),

@@ -57,8 +57,10 @@ pub(super) fn marks(reads: &Reads) -> Result<Vec<Mark>> {
             "a group's tasks are looked for in all folders below it: put it into a folder with no more than it needs",
         ));
     }
-    let mark = || Mark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(reads)) };
-    Ok(if *reads == Reads::default() { Vec::new() } else { vec![mark()] })
+    if *reads == Reads::default() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Mark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(reads)?) }])
 }
 
 /// The mark of a list, if it is that which is known.
@@ -66,7 +68,8 @@ fn of_list(marks: &[Mark]) -> Option<&Mark> {
     marks.first().filter(|mark| mark.path == Path::new(DIRECTORY).join(LIST))
 }
 
-fn list(reads: &Reads) -> String {
+/// Fails if one of the paths is no text.
+fn list(reads: &Reads) -> Result<String> {
     let copy = |(number, one): (usize, &Text)| Copy {
         path: one.path.clone(),
         name: Some(name(number, &one.path)),
@@ -74,7 +77,18 @@ fn list(reads: &Reads) -> String {
     };
     let place = |path: &PathBuf| Copy { path: path.clone(), name: None, sha256: String::new() };
     let all: Vec<Copy> = reads.texts.iter().enumerate().map(copy).chain(reads.places.iter().map(place)).collect();
-    serde_json::to_string_pretty(&all).expect("plain data") + "\n"
+    let no_text = all.iter().find(|one| one.path.to_str().is_none());
+    no_text.map_or(Ok(()), |one| check_text(&one.path))?;
+    Ok(serde_json::to_string_pretty(&all).expect("plain data") + "\n")
+}
+
+/// Refuses a path that JSON cannot hold.
+pub(crate) fn check_text(path: &Path) -> Result<()> {
+    if path.to_str().is_some() {
+        return Ok(());
+    }
+    let error = Error::user(format!("{}: the queue keeps paths as text, and this one is not UTF-8", path.display()));
+    Err(error.hint("give it a name that is, or run the command itself, without the queue"))
 }
 
 /// Copies that no job has yet; gone if none gets them.
@@ -87,7 +101,7 @@ impl Copies {
         let new = Self(jobs.join(format!("{NEW}{}", NUMBER.fetch_add(1, Ordering::Relaxed))));
         fs::create_dir_all(&new.0).map_err(|e| Error::io("create", &new.0, &e))?;
         let texts = reads.texts.iter().enumerate().map(|(number, one)| (name(number, &one.path), one.text.as_str()));
-        let list = list(reads);
+        let list = list(reads)?;
         for (name, text) in texts.chain([(LIST.to_owned(), list.as_str())]) {
             let path = new.0.join(name);
             let written = File::create(&path).and_then(|mut file| {

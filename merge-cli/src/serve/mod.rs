@@ -28,7 +28,7 @@ mod wanted;
 mod work;
 
 pub(crate) use self::{
-    copies::read as copies_of,
+    copies::{check_text, read as copies_of},
     desk::Desk,
     home::{Home, tail},
     look::run as look,
