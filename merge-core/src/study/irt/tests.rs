@@ -32,7 +32,7 @@ fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 
-/// Mean absolute errors of the plain mean, p-IRT, mp-IRT and gmp-IRT from so many answers each, over four choices of anchors
+/// Mean absolute errors of the plain mean, mp-IRT and gmp-IRT from so many answers each, over four choices of anchors
 /// and 100 merges of three parents; items are fitted to the answers of these and other models, a tenth of which is missing.
 fn check(n_answers: usize) -> [f64; 3] {
     let mut world = World::new(60, 400, 1);
