@@ -71,7 +71,7 @@ impl Racing {
 
 /// Scores candidates on a few items that stand for many, chosen once and weighted by what a calibration teaches of each item,
 /// as MERGE³ does ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436)): their fitness is an estimate (gmp-IRT). Parameters of items are fitted once, to
-/// the study's own scores. Fresh items that grow did better where we measured it: see [`irt`](crate::study::irt).
+/// the study's own scores. Fresh items that grow did better where we measured it: see `study::irt`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Anchors {
