@@ -177,6 +177,14 @@ fn recipes_and_models_outside_the_roots_are_nobodys() {
     let answer = asked.post("/api/check", &json!({ "text": search, "save_as": "recipes/x.yaml" }));
     let outside = "recipes/x.yaml:6:42: this is not in a directory that the server opens";
     assert_eq!((answer.code, answer.error().as_str()), (422, outside));
+    // Nor does a hint name what is there: neither the secret nor the model beside the root.
+    for (model, task) in [("b", "../secrt.yaml"), ("../outsid", "../secret.yaml"), ("../outside/confg.json", "x.yaml")]
+    {
+        let text = recipe("a", model).replace("weight: 1}", "weight: {search: [0, 1]}}")
+            + &format!("search: {{budget: 100, objective: [{{task: {task}}}]}}\n");
+        let answer = asked.post("/api/check", &json!({ "text": text, "save_as": "recipes/x.yaml" }));
+        assert!(answer.code == 422 && !answer.body.contains("did you mean"), "{}", answer.body);
+    }
     for save_as in ["new.yaml", "recipes/../new.yaml", "recipes/none/new.yaml", "recipes/new.sh", "/tmp/new.yaml"] {
         let answer = asked.post("/api/jobs", &json!({ "text": recipe("a", "b"), "save_as": save_as }));
         assert_eq!(answer.code, 422, "{save_as}");

@@ -180,10 +180,18 @@ fn what_cannot_be_opened_or_drawn_is_refused_at_once() {
         assert_eq!((said.code, said.error()), (Some(1), error), "{args:?}");
     }
     dir.write("recipe.yaml", "merge_method: linear\n");
+    dir.tiny("models/japanese", 0.5);
+    dir.write(
+        "of-models.yaml",
+        "merge_method: linear\nmodels: [{model: ./models/japanesse, parameters: {weight: 1}}]\n",
+    );
+    fs::create_dir(dir.path("study")).unwrap();
     for (args, meant) in [
         (&["inspect", "rezipe.yaml"][..], "recipe.yaml"),
         (&["merge", "recipe.yml", "-o", "merged"], "recipe.yaml"),
         (&["submit", "merge", "recipes.yaml"], "recipe.yaml"),
+        (&["report", "studi"], "study"),
+        (&["merge", "of-models.yaml", "-o", "merged"], "models/japanese"),
     ] {
         let said = dir.run(args);
         assert_eq!(said.code, Some(1), "{}", said.err);

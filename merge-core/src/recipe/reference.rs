@@ -14,7 +14,8 @@ use serde::{
 
 use crate::{
     error::Result,
-    yaml::{At, Mistake, first_there},
+    file::nearest,
+    yaml::{At, Mistake, first_there, is_there},
 };
 
 /// Where a model is, and the adapter that is applied to it.
@@ -49,11 +50,11 @@ pub fn locate(file: &Path, reference: &At<String>) -> Result<Reference> {
 }
 
 /// Where a path written in a file leads: relative to that file, else to the current directory.
-pub fn resolve(file: &Path, reference: &At<String>) -> Result<PathBuf> {
-    existing(file, reference).ok_or_else(|| {
-        let hint = "paths are relative to the file they stand in, else to the current directory";
-        missing(file, reference).hint(hint).at(reference.place).into_error(file)
-    })
+///
+/// The error of one that leads nowhere says what was meant by it, if something beside is called like that, else which other `names`
+/// there are.
+pub fn resolve(file: &Path, reference: &At<String>, names: &str) -> Result<PathBuf> {
+    existing(file, reference).ok_or_else(|| missing(file, reference, names).at(reference.place).into_error(file))
 }
 
 fn find(file: &Path, text: &str) -> std::result::Result<Reference, Mistake> {
@@ -87,12 +88,7 @@ fn location(file: &Path, text: &str) -> std::result::Result<Location, Mistake> {
         let what = format!("`{path}` is here as files, which have no revision `{revision}`");
         return Err(Mistake::new(what).hint(format!("remove the revision, or write `hf://{text}`")));
     }
-    hub(text).ok_or_else(|| {
-        missing(file, text).hint(
-            "paths are relative to the file they stand in, else to the current directory; \
-             models of the hub are named as in `org/name`",
-        )
-    })
+    hub(text).ok_or_else(|| missing(file, text, "models of the hub are named as in `org/name`"))
 }
 
 /// `org/name` or `org/name@revision`.
@@ -120,15 +116,20 @@ fn beside(file: &Path, named: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(named)
 }
 
-fn missing(file: &Path, named: &str) -> Mistake {
+fn missing(file: &Path, named: &str, names: &str) -> Mistake {
     let beside = beside(file, named);
-    Mistake::new(if named.is_empty() {
+    let near = [beside.clone(), named.into()].iter().filter_map(|path| nearest(path)).find(|near| is_there(near));
+    let written = near.as_ref().map(|near| near.strip_prefix(self::beside(file, "")).unwrap_or(near));
+    let rule = "paths are relative to the file they stand in, else to the current directory";
+    let hint = written.map_or_else(|| format!("{rule}; {names}"), |near| format!("did you mean `{}`?", near.display()));
+    let mistake = Mistake::new(if named.is_empty() {
         "an empty name leads nowhere".to_owned()
     } else if beside == Path::new(named) {
         format!("{named} does not exist")
     } else {
         format!("neither {} nor {named} exists", beside.display())
-    })
+    });
+    mistake.hint(hint)
 }
 
 /// A reference on its way from a file: text, or mergekit's block, which is turned into that text.

@@ -15,7 +15,7 @@ mod weights;
 use self::summary::Summary;
 use crate::{args::Report as Args, command::search::gone, report, screen};
 use merge_core::{
-    error::{Error, Result},
+    error::{Error, Result, meant},
     export,
     store::{Lost, Store},
     study::{self, Curves, Record},
@@ -115,7 +115,10 @@ fn find(directory: &Path) -> Result<Found> {
             let whole = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             nothing.hint(format!("it is a study's store: give what holds it, {}", whole.display()))
         }
-        None => nothing.hint("give the directory that `evomerge search -o` wrote"),
+        None => {
+            let near = if directory.exists() { None } else { meant(directory) };
+            nothing.hint(near.unwrap_or_else(|| "give the directory that `evomerge search -o` wrote".to_owned()))
+        }
     })
 }
 

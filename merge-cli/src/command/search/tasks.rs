@@ -54,12 +54,7 @@ pub(super) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
 
 /// The file of a task.
 fn find(path: &Path, name: &At<String>) -> Result<PathBuf> {
-    resolve(path, name).map_err(|e| {
-        e.hint(
-            "paths are relative to the file they stand in, else to the current directory; \
-             `evomerge tasks` lists the tasks that are built in",
-        )
-    })
+    resolve(path, name, "`evomerge tasks` lists the tasks that are built in")
 }
 
 /// A task of an objective or a constraint.

@@ -16,9 +16,12 @@ fn paths_lead_beside_the_file_or_from_here() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("recipe.yaml");
     std::fs::create_dir(dir.path().join("math")).expect("a directory");
-    assert_eq!(resolve(&file, &at("math")).expect("found"), dir.path().join("math"));
-    assert_eq!(resolve(&file, &at("Cargo.toml")).expect("found"), Path::new("Cargo.toml"));
-    let error = resolve(&file, &at("maths")).expect_err("missing");
+    assert_eq!(resolve(&file, &at("math"), "").expect("found"), dir.path().join("math"));
+    assert_eq!(resolve(&file, &at("Cargo.toml"), "").expect("found"), Path::new("Cargo.toml"));
+    let error = resolve(&file, &at("maths"), "").expect_err("missing");
+    assert_eq!(error.advice(), Some("did you mean `math`?"));
+    let far = resolve(&file, &at("nothing-of-the-kind"), "there are others").expect_err("missing");
+    assert!(far.advice().is_some_and(|advice| advice.ends_with("current directory; there are others")));
     let (file, beside) = (file.display(), dir.path().join("maths"));
     assert_eq!(error.to_string(), format!("{file}:4:12: neither {} nor maths exists", beside.display()));
 }
