@@ -9,19 +9,18 @@ use std::{fs, thread::sleep, time::Duration};
 
 const LONG: &[&str] = &["search", "long.yaml", "-o", "out"];
 
-/// The small study, whose answer is merged with another model in a second stage.
+/// The small study, whose answer is merged with another model in a second stage. Each part takes long enough to be seen from outside.
 fn two_stages() -> Dir {
     let dir = Dir::new();
     small_study(&dir);
     let first = fs::read_to_string(dir.path("search.yaml")).unwrap();
     let model = |name: &str| format!("- {{model: {name}, parameters: {{weight: {{search: [0.0, 1.0]}}}}}}\n");
     let second = format!(
-        "merge_method: linear\nmodels:\n{}{}dtype: bfloat16\nsearch:\n  budget: 80\n  optimizer: {{name: cma_es, population: 5}}\n  \
+        "merge_method: linear\nmodels:\n{}{}dtype: bfloat16\nsearch:\n  budget: 160\n  optimizer: {{name: cma_es, population: 5}}\n  \
          objective:\n  - {{task: sums.yaml, items: 8}}\n",
         model("mixed"),
         model(&family().join("math-a").display().to_string())
     );
-    let first = first.replace("budget: 240", "budget: 80");
     dir.write("both.yaml", format!("name: mixed\n{first}---\n{second}"));
     dir
 }
