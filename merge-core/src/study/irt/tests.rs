@@ -106,7 +106,7 @@ fn mixes_what_is_seen_with_what_is_expected() {
     close(mp_irt(&items, &answers, &[0.5]), f64::midpoint(0.75, expected));
     close(generalised(&answers, 0.2, 0.5), f64::midpoint(0.75, 0.2));
     // Where everything was asked nothing is expected.
-    close(mp_irt(&items[..1], &answers[..1], &[0.5]), 1.0);
+    close(mp_irt(&items[..1], &[Answer { item: 0, score: 1.0, weight: 1.0 }], &[0.5]), 1.0);
 }
 
 /// The likelihood of 2 right and 1 wrong of three alike items is greatest where P = 2/3.
