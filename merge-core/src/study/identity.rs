@@ -4,6 +4,7 @@ use super::{
     Goal,
     mark::{Mark, other_form},
     plan::Plan,
+    record::ENDED,
 };
 use crate::{
     checkpoint::hex,
@@ -98,7 +99,8 @@ impl Plan<'_> {
         }
         let about = self.about();
         if store.get("about")?.as_ref() != Some(&about) {
-            unsigned.push(("about", &about));
+            // The answer that it may have is no longer the one to all of it.
+            unsigned.extend([("about", &about as &dyn Record), (ENDED, &false)]);
         }
         if unsigned.is_empty() { Ok(()) } else { store.set(&unsigned) }
     }

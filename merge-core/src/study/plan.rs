@@ -196,7 +196,7 @@ impl<'a> Plan<'a> {
             given_up: history.given_up.clone(),
             stopped: history.stopped,
         };
-        store.set(&[("ending", &ending)])?;
+        store.set(&[("ending", &ending as &dyn Record), (recorded::ENDED, &true)])?;
         snapshot.end(&ending)?;
         let progress = self.scoring.progress();
         Ok(Some(Findings { genome, winner: (winner, evolved), parents: entries, baselines, history, progress }))
@@ -217,21 +217,18 @@ impl<'a> Plan<'a> {
             ["generation", "beside"].map(|what| move |number: u64| format!("{name}/{what}/{number}"));
         let mut optimizer: Optimizer = store.get(&state)?.unwrap_or_else(|| start.clone());
         let known = (0..optimizer.generation()).map(|number| store.get(&record(number)));
-        let known = known.collect::<Result<Option<Vec<Generation>>>>()?.unwrap_or_else(|| {
-            // Some are gone from a damaged store: it is asked again from the start, and finds the scores that are left.
+        let known = known.collect::<Result<Option<Vec<Generation>>>>()?;
+        // Where a smaller budget pays for fewer of them, the optimizer has learned too much; where some are gone from a damaged store,
+        // it has no record. Either way it is asked again from the start, and finds the scores that are left.
+        let known = known.filter(|known| self.pays(budget, known)).unwrap_or_else(|| {
             optimizer = start;
             Vec::new()
         });
         let (mut records, mut besides, mut spent): (Vec<Generation>, Vec<Beside>, u64) = (Vec::new(), Vec::new(), 0);
         // How many there will be if the others take as much as the last.
         let about = |number: u64, spent: u64, cost: u64| number + budget.saturating_sub(spent) / cost.max(1);
-        let first: usize = optimizer.population() * self.goals().iter().map(|goal| goal.items.at(0)).sum::<usize>();
         let mut reached = Vec::new();
         for (number, known) in (0..).zip(known) {
-            // A study whose budget has been cut is one that stopped earlier.
-            if spent + known.cost() > budget {
-                break;
-            }
             // A study that an older version began has none.
             besides.push(store.get(&beside_it(number))?.unwrap_or_default());
             spent += known.cost();
@@ -242,14 +239,14 @@ impl<'a> Plan<'a> {
         let passed: Vec<Passed<'_>> = passed
             .map(|((spent, generations), (generation, beside))| Passed { spent, generations, generation, beside })
             .collect();
-        self.scoring.begin_after(phase, budget as usize, Some(about(0, 0, first as u64)), &passed);
+        let first = self.most(optimizer.population(), 0);
+        self.scoring.begin_after(phase, budget as usize, Some(about(0, 0, first)), &passed);
         snapshot.add(phase, &records, &besides)?;
-        let mut cut = records.len() as u64 != optimizer.generation();
+        let mut cut = false;
         while !cut && optimizer.stop().is_none() {
             let number = optimizer.generation();
             let level = records.last().map_or(0, |last| last.level + u32::from(last.grows));
-            let items: usize = self.goals().iter().map(|goal| goal.items.at(level)).sum();
-            if spent + (optimizer.population() * items) as u64 > budget {
+            if spent + self.most(optimizer.population(), level) > budget {
                 cut = true;
                 continue;
             }
@@ -272,7 +269,7 @@ impl<'a> Plan<'a> {
             records.push(generation);
             besides.push(beside);
         }
-        // Those of a larger budget are kept, and are no part of this one's answer.
+        // More may be left of a larger budget.
         if store.get(&count)? != Some(records.len() as u64) {
             store.set(&[(&count, &(records.len() as u64))])?;
         }
@@ -284,6 +281,22 @@ impl<'a> Plan<'a> {
             elites: optimizer.elites(),
             beside: besides.iter().map(|one| one.asked).sum(),
         }))
+    }
+
+    /// The most that a generation takes from the budget whose items have grown so often.
+    fn most(&self, candidates: usize, level: u32) -> u64 {
+        let items: usize = self.goals().iter().map(|goal| goal.items.at(level)).sum();
+        (candidates * items) as u64
+    }
+
+    /// Whether a search with this budget begins each of these generations.
+    fn pays(&self, budget: u64, generations: &[Generation]) -> bool {
+        let mut spent = 0;
+        generations.iter().all(|one| {
+            let begins = spent + self.most(one.candidates.len(), one.level) <= budget;
+            spent += one.cost();
+            begins
+        })
     }
 
     /// The finalists on select items, the one to ship first; none if nobody may be shipped. `None` if interrupted.

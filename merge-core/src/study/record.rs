@@ -113,9 +113,13 @@ pub fn record(store: &Store) -> Result<Record> {
         evolution,
         random,
         curves,
-        ending: store.get("ending")?,
+        // An older version has ended, or has written none.
+        ending: if store.get(ENDED)?.unwrap_or(true) { store.get("ending")? } else { None },
     })
 }
+
+/// What the store calls whether the study has come to the end of its present budget and tasks. The ending of others is kept.
+pub(super) const ENDED: &str = "ended";
 
 /// What the store calls the number of generations that count: it may have more, of a larger budget.
 pub(super) fn count(phase: Phase) -> String {

@@ -22,22 +22,71 @@ fn told(study: &Path) -> [Record; 2] {
 }
 
 #[test]
-fn generations_of_a_larger_budget_are_kept_and_are_no_part_of_a_smaller_ones_answer() {
+fn a_larger_budget_that_was_cut_leaves_the_study_of_the_smaller_one() {
+    let cut = |optimizer: &str, more: &str, fake: &dyn Fn() -> Fake, budgets: [u64; 2]| {
+        let mut family = Family::with(&format!("{{name: {optimizer}, population: 5}}"), budgets[1], more);
+        let small = essence(family.finish(&family.study("small"), &fake(), 1));
+        for interrupted in [false, true] {
+            let study = family.study(if interrupted { "interrupted" } else { "whole" });
+            family.file.search.budget.value = budgets[0];
+            let large = fake();
+            if interrupted {
+                // In the midst of the last generations.
+                large.light(40, true);
+                assert!(matches!(family.run(&study, &large, 1), Ok(Outcome::Interrupted)));
+            } else {
+                assert!(family.finish(&study, &large, 1).history.generations.len() > small.2.generations.len());
+            }
+            family.file.search.budget.value = budgets[1];
+            let again = fake();
+            let findings = essence(family.finish(&study, &again, 1));
+            assert!(findings == small, "{optimizer}, interrupted: {interrupted}");
+            let knows = |seen: &Seen| interrupted || seen.phase != "evolution";
+            assert!(again.seen.lock().unwrap().iter().all(knows), "all of the evolution is known");
+            for record in told(&study) {
+                assert_eq!((&record.evolution, record.about.budget), (&small.2.generations, budgets[1]));
+                assert!(record.random.len() <= record.evolution.len());
+            }
+        }
+    };
+    for optimizer in ["cma_es", "one_plus_one", "nsga2", "map_elites", "m2n2"] {
+        cut(optimizer, "", &Fake::new, [440, 120]);
+    }
+    // A generation costs less than what has to be left for it.
+    cut("cma_es", EVERYTHING, &growing, [900, 320]);
+}
+
+#[test]
+fn a_budget_that_grows_again_finds_what_is_known_of_the_candidates() {
     let mut family = Family::new("cma_es", 440);
     let study = family.study("study");
-    let most = family.finish(&study, &Fake::new(), 1).history.generations;
-    for (budget, fewer) in [(120, true), (440, false)] {
+    let whole = family.finish(&study, &Fake::new(), 1).history.generations;
+    for budget in [120, 440] {
         family.file.search.budget.value = budget;
         let fake = Fake::new();
-        let findings = family.finish(&study, &fake, 1);
-        assert!(fake.seen.lock().unwrap().iter().all(|seen| seen.phase != "evolution"), "all is known");
-        let generations = findings.history.generations;
-        assert_eq!((generations.len() < most.len(), &most[..generations.len()]), (fewer, generations.as_slice()));
-        for record in told(&study) {
-            assert_eq!((record.evolution.as_slice(), record.about.budget), (generations.as_slice(), budget));
-            assert!(record.random.len() <= generations.len());
-        }
+        let generations = family.finish(&study, &fake, 1).history.generations;
+        assert_eq!(whole[..generations.len()], generations);
+        let parents = family.parents();
+        let seen = fake.seen.lock().unwrap();
+        assert!(seen.iter().all(|seen| seen.phase != "evolution" || parents.contains(&seen.weights)));
     }
+}
+
+#[test]
+fn a_study_that_goes_on_has_no_end_yet() {
+    let mut family = Family::new("cma_es", 120);
+    let study = family.study("study");
+    family.finish(&study, &Fake::new(), 1);
+    let ended = || told(&study).map(|record| record.ending.is_some());
+    family.finish(&study, &Fake::new(), 1);
+    assert_eq!(ended(), [true, true]);
+    family.file.search.budget.value = 440;
+    let fake = Fake::new();
+    fake.light(20, true);
+    assert!(matches!(family.run(&study, &fake, 1), Ok(Outcome::Interrupted)));
+    assert_eq!(ended(), [false, false]);
+    family.finish(&study, &Fake::new(), 1);
+    assert_eq!(ended(), [true, true]);
 }
 
 #[test]
