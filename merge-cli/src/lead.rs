@@ -1,7 +1,7 @@
 //! How far a search's generations are ahead of the best parent, smoothed: the same figures for terminal, page and queue.
 //!
 //! A generation's candidates are compared with the parents on the same items, which takes out how hard these are. What noise is left
-//! is averaged over neighbouring generations, each weighing the more the surer it is.
+//! is averaged over neighbouring generations, each weighing the more the surer it is; but for what they have in common.
 
 use merge_core::study::{Curves, Point, best_parent};
 use schemars::JsonSchema;
@@ -60,15 +60,17 @@ fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
     let lead = |place: usize| points[place].beside.leads.get(parent).copied().flatten();
     let near = |place: usize| {
         let around = place.saturating_sub(reach)..(place + reach + 1).min(points.len());
-        let (mut sum, mut weights, mut variance) = (0.0, 0.0, 0.0);
+        let (mut sum, mut weights, mut own, mut shared) = (0.0, 0.0, 0.0, 0.0);
         for other in around {
             let Some(lead) = lead(other) else { continue };
             let weight = (1 + reach - other.abs_diff(place)) as f64 / lead.variance;
             sum += weight * lead.value;
             weights += weight;
-            variance += weight * weight * lead.variance;
+            own += weight * weight * (lead.variance - lead.shared);
+            shared += weight * lead.shared;
         }
-        let (value, error) = (100.0 * sum / weights, 100.0 * variance.sqrt() / weights);
+        let variance = own / (weights * weights) + shared / weights;
+        let (value, error) = (100.0 * sum / weights, 100.0 * variance.sqrt());
         (weights > 0.0).then_some(Ahead {
             generation: place as f64 + 1.0,
             points: value,
@@ -99,7 +101,7 @@ pub(crate) mod tests {
 
     /// A generation that is so far ahead of each parent.
     pub(crate) fn point(leads: &[Option<f64>], variance: f64) -> Point {
-        let leads = leads.iter().map(|lead| lead.map(|value| Lead { value, variance })).collect();
+        let leads = leads.iter().map(|lead| lead.map(|value| Lead { value, variance, shared: 0.0 })).collect();
         Point {
             best: Some(0.5),
             mean: Some(0.25),
@@ -128,6 +130,22 @@ pub(crate) mod tests {
         let gain = leads.gain(&["ja".to_owned()]).unwrap();
         assert_eq!(gain.says(), "-14.0 [-28.1, +0.1] to the best parent");
         assert_eq!(gain.parent, "ja");
+    }
+
+    #[test]
+    fn what_generations_have_in_common_is_not_averaged_out() {
+        let error = |shared: f64, n: usize| {
+            let mut one = point(&[Some(0.1)], 0.01);
+            one.beside.leads = vec![Some(Lead { value: 0.1, variance: 0.01, shared })];
+            let leads = Leads::of(&Curves { evolution: vec![one; n], random: Vec::new() }).unwrap();
+            let ahead = leads.evolution[n / 2];
+            ((ahead.high - ahead.points) / 196.0).powi(2)
+        };
+        // All meet the same items: more generations tell no more.
+        assert!(close(error(0.01, 1), 0.01) && close(error(0.01, 41), 0.01));
+        // A quarter of the search items each.
+        assert!(close(error(0.0025, 41), 0.0025 + 0.75 * error(0.0, 41)));
+        assert!(error(0.0, 41) < 0.003);
     }
 
     #[test]

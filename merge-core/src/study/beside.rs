@@ -29,6 +29,10 @@ pub struct Lead {
     pub value: f64,
     /// As items are drawn at random.
     pub variance: f64,
+    /// The part of the variance that other generations have in common with it, as all draw from the same search items: that of the mean
+    /// over all of these. No number of generations averages it out.
+    #[serde(default)]
+    pub shared: f64,
 }
 
 /// The parents take one item for so many of the search's budget, as early as they can: the first generation's in any case. The best
@@ -98,15 +102,21 @@ impl Plan<'_> {
         }
         let asked = paying.len() as u64 * each;
         let known = parents.iter().map(|parent| self.scoring.known(parent, &items)).collect::<Result<Vec<_>>>()?;
-        let leads = known.iter().map(|known| lead(self.goals(), candidates, known)).collect();
+        let pool = |(goal, items): (&Goal, &Vec<_>)| match self.study.search.anchors {
+            // Every generation meets the same ones.
+            Some(_) => items.len(),
+            None => goal.search.len(),
+        };
+        let pools: Vec<usize> = self.goals().iter().zip(&items).map(pool).collect();
+        let leads = known.iter().map(|known| lead(self.goals(), &pools, candidates, known)).collect();
         Ok(Some(Beside { leads, asked }))
     }
 }
 
-/// How much more candidates score than a model of which so much is known: item by item, weighed as the fitness is. None if of some
-/// task nothing is known.
-fn lead(goals: &[Goal], candidates: &[&Scored], known: &[Vec<Option<ItemScore>>]) -> Option<Lead> {
-    let (mut value, mut variance, mut weights) = (0.0, 0.0, 0.0);
+/// How much more candidates score than a model of which so much is known: item by item, weighed as the fitness is. `pools` are the
+/// numbers of items, by goal, that generations draw from. None if of some task nothing is known.
+fn lead(goals: &[Goal], pools: &[usize], candidates: &[&Scored], known: &[Vec<Option<ItemScore>>]) -> Option<Lead> {
+    let (mut value, mut variance, mut shared, mut weights) = (0.0, 0.0, 0.0, 0.0);
     for (number, (goal, known)) in goals.iter().zip(known).enumerate().filter(|(_, (_, known))| !known.is_empty()) {
         let average = |item: usize| {
             candidates.iter().map(|candidate| candidate.scores[number][item].value).sum::<f64>()
@@ -122,9 +132,12 @@ fn lead(goals: &[Goal], candidates: &[&Scored], known: &[Vec<Option<ItemScore>>]
         let squares: f64 = differences.iter().map(|difference| (difference - mean).powi(2)).sum();
         weights += goal.weight;
         value += goal.weight * mean;
-        variance += goal.weight.powi(2) * (squares + DOUBT) / (n * (n - 1.0).max(1.0));
+        let of_one = goal.weight.powi(2) * (squares + DOUBT) / (n - 1.0).max(1.0);
+        variance += of_one / n;
+        shared += of_one / n.max(pools[number] as f64);
     }
-    (weights > 0.0).then(|| Lead { value: value / weights, variance: variance / (weights * weights) })
+    let squared = weights * weights;
+    (weights > 0.0).then(|| Lead { value: value / weights, variance: variance / squared, shared: shared / squared })
 }
 
 #[cfg(test)]
@@ -144,17 +157,19 @@ mod tests {
         };
         let [a, b] = [candidate([1.0, 1.0, 0.0], 0.5), candidate([1.0, 0.0, 0.0], 0.0)];
         let known = [vec![Some(score(0.0)), Some(score(0.5)), None], vec![Some(score(1.0))], Vec::new()];
-        let lead = lead(&goals, &[&a, &b], &known).unwrap();
+        let lead = lead(&goals, &[8, 1, 0], &[&a, &b], &known).unwrap();
         // Means of items: 1, 0.5 and one unknown against 0 and 0.5; 0.25 against 1.
         assert!((lead.value - (3.0 * 0.5 + 1.0 * -0.75) / 4.0).abs() < 1e-12);
         let first = f64::midpoint(0.5, DOUBT);
         assert!((lead.variance - (9.0 * first + DOUBT) / 16.0).abs() < 1e-12);
+        // Generations share a mean over eight items, two of which are known here, and the one of the other task.
+        assert!((lead.shared - (9.0 * first / 4.0 + DOUBT) / 16.0).abs() < 1e-12);
     }
 
     #[test]
     fn all_parents_are_asked_at_first_and_then_the_best() {
         let beside = |asked: u64, leads: [f64; 3]| Beside {
-            leads: leads.map(|value| Some(Lead { value, variance: 0.01 })).to_vec(),
+            leads: leads.map(|value| Some(Lead { value, variance: 0.01, shared: 0.0 })).to_vec(),
             asked,
         };
         let paying = |before: &[Beside], budget: u64| Known { before, budget }.paying(3, 10);
@@ -174,6 +189,6 @@ mod tests {
     fn there_is_no_lead_where_a_task_has_nothing_to_compare() {
         let goals = [1.0, 1.0].map(|weight| Goal { weight, ..Goal::default() });
         let one = Scored { scores: vec![vec![score(1.0)], vec![score(1.0)]], failed: None };
-        assert_eq!(lead(&goals, &[&one], &[vec![Some(score(0.0))], vec![None]]), None);
+        assert_eq!(lead(&goals, &[1, 1], &[&one], &[vec![Some(score(0.0))], vec![None]]), None);
     }
 }
