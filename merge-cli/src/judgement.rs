@@ -9,7 +9,7 @@ use merge_core::study::{Entry, Goal};
 use serde::Serialize;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Fewer report items than these prove large differences only.
 pub(crate) const FEW: usize = 30;
@@ -54,7 +54,7 @@ pub(crate) struct Rival {
     #[serde(flatten)]
     pub(crate) difference: PairedDifference,
     /// The p-value, by Holm adjusted for the number of comparisons: with parents, those of all tasks; with baselines, those of all
-    /// tasks and baselines.
+    /// tasks and baselines. That of a better parent is multiplied by the number of parents first: it was picked for its score.
     pub(crate) p_holm: f64,
     /// What that proves.
     pub(crate) finding: Finding,
@@ -78,8 +78,9 @@ impl Judgement {
         let positions: Vec<usize> = report::positions(goals).collect();
         let parents = positions.iter().map(|position| vec![report::best_parent(reported.parents, *position)]);
         let baselines = positions.iter().map(|_| reported.baselines.iter().collect());
-        let against = |others: Vec<Vec<&Entry>>| rivals(&positions, reported.winner, &others);
-        let (parents, baselines) = (against(parents.collect()), against(baselines.collect()));
+        let against = |others: Vec<Vec<&Entry>>, picked| rivals(&positions, reported.winner, &others, picked);
+        let parents = against(parents.collect(), reported.parents.len());
+        let baselines = against(baselines.collect(), 1);
         let task = |((position, parent), baselines): ((&usize, Vec<Rival>), Vec<Rival>)| TaskJudgement {
             task: goals[*position].name.clone(),
             metric: goals[*position].metric.clone(),
@@ -216,8 +217,9 @@ pub(crate) fn few_items(goals: &[Goal]) -> Vec<String> {
     .collect()
 }
 
-/// The answer less others on some tasks, each with its p-value adjusted for the number of all.
-fn rivals(positions: &[usize], winner: &Entry, others: &[Vec<&Entry>]) -> Vec<Vec<Rival>> {
+/// The answer less others on some tasks, each with its p-value adjusted for the number of all. Each other is the best of so many
+/// as it was `picked` from, on the same items: that one of them is better by chance is as many times as likely.
+fn rivals(positions: &[usize], winner: &Entry, others: &[Vec<&Entry>], picked: usize) -> Vec<Vec<Rival>> {
     let difference = |position: usize, other: &Entry| {
         let [a, b] = [winner, other].map(|entry| report::values(&entry.scores[position]));
         PairedDifference::of(&a, &b).expect("a reported task has items")
@@ -227,7 +229,8 @@ fn rivals(positions: &[usize], winner: &Entry, others: &[Vec<&Entry>]) -> Vec<Ve
         .zip(others)
         .map(|(position, others)| others.iter().map(|other| difference(*position, other)).collect())
         .collect();
-    let mut adjusted = holm(&differences.iter().flatten().map(|one| one.p).collect::<Vec<_>>()).into_iter();
+    let p = |one: &PairedDifference| if one.value < 0.0 { (one.p * picked as f64).min(1.0) } else { one.p };
+    let mut adjusted = holm(&differences.iter().flatten().map(p).collect::<Vec<_>>()).into_iter();
     let mut rival = |(other, difference): (&&Entry, PairedDifference)| {
         let p_holm = adjusted.next().expect("there is one for each difference");
         Rival { name: other.name.clone(), difference, p_holm, finding: Finding::of(&difference, p_holm) }

@@ -22,7 +22,22 @@ fn goals(n: &[usize], weights: &[f64]) -> Vec<Goal> {
     n.iter().zip(weights).enumerate().map(goal).collect()
 }
 
-/// What is said of an answer with so many right, against parents and baselines by name.
+/// The judgement of an answer with so many right, against parents and baselines by name.
+pub(crate) fn judgement(
+    n: &[usize],
+    weights: &[f64],
+    winner: &[usize],
+    parents: &[(&str, &[usize])],
+    baselines: &[(&str, &[usize])],
+) -> Judgement {
+    let all =
+        |models: &[(&str, &[usize])]| models.iter().map(|(name, right)| entry(name, right, n)).collect::<Vec<_>>();
+    let (parents, baselines, winner) = (all(parents), all(baselines), entry("evolved", winner, n));
+    let reported = Reported { parents: &parents, baselines: &baselines, winner: &winner };
+    Judgement::of(&goals(n, weights), &reported)
+}
+
+/// What is said of it.
 fn check(
     n: &[usize],
     weights: &[f64],
@@ -31,11 +46,7 @@ fn check(
     baselines: &[(&str, &[usize])],
     sentences: &[&str],
 ) -> Judgement {
-    let all =
-        |models: &[(&str, &[usize])]| models.iter().map(|(name, right)| entry(name, right, n)).collect::<Vec<_>>();
-    let (parents, baselines, winner) = (all(parents), all(baselines), entry("evolved", winner, n));
-    let reported = Reported { parents: &parents, baselines: &baselines, winner: &winner };
-    let judgement = Judgement::of(&goals(n, weights), &reported);
+    let judgement = judgement(n, weights, winner, parents, baselines);
     assert_eq!(judgement.sentences(), sentences);
     judgement
 }
@@ -78,6 +89,16 @@ fn worse_is_said_also_of_a_task_that_is_only_reported() {
         &[],
         &["not proved different from the best parent on t1", "worse than the best parent on t2"],
     );
+}
+
+#[test]
+fn the_best_of_many_parents_is_better_by_chance_more_often() {
+    // Six items that the parent alone has right: p = 0.03125. Of two, twice that.
+    let of_two: &[(&str, &[usize])] = &[("A", &[26]), ("B", &[0])];
+    check(&[50], &[1.0], &[20], &of_two[..1], &[], &["worse than the best parent on t1"]);
+    check(&[50], &[1.0], &[20], of_two, &[], &["not proved different from the best parent on t1"]);
+    // To be better than the best of two is no easier than to be better than one.
+    check(&[50], &[1.0], &[32], of_two, &[], &["better than the best parent on t1"]);
 }
 
 #[test]
