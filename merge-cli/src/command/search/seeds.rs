@@ -194,3 +194,25 @@ fn result(goals: &[Goal], all: &[(u64, Ended)], judgements: &[Judgement]) -> Res
     let seeds: Vec<u64> = all.iter().map(|(seed, _)| *seed).collect();
     Ok(json!({ "seeds": seeds, "models": models, "verdicts": judgements }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judgement::tests::judgement;
+
+    #[test]
+    fn seeds_are_counted_by_what_each_proves() {
+        let with = |winner: usize, soup: usize| {
+            judgement(&[200], &[1.0], &[winner], &[("ja", &[60])], &[("greedy soup", &[soup])])
+        };
+        // Better than both; worse than the soup; perhaps as good as it; worse than both.
+        let all = [with(120, 60), with(100, 140), with(100, 102), with(20, 60)];
+        assert_eq!(
+            sentences(&all),
+            [
+                "better than the best parent, ja, on t1 with 3 of 4 seeds, worse with 1",
+                "not worth its cost, as a baseline is better, with 2 of 4 seeds; that it was worth it is not proved with 1",
+            ]
+        );
+    }
+}
