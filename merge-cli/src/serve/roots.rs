@@ -1,6 +1,6 @@
 //! The directories whose recipes may be handed in by HTTP, and what of paths may be said there.
 
-use super::shown::Listed;
+use super::{copies::check_text, shown::Listed};
 use merge_core::error::{Error, Result};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,7 @@ impl Roots {
             if !path.is_dir() || path.parent().is_none() {
                 return Err(Error::user(format!("{}: is no directory of recipes", dir.display())));
             }
+            check_text(&path).map_err(|e| e.at("--root"))?;
             let name = path.file_name().map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
             if all.iter().any(|(known, _)| *known == name) {
                 return Err(Error::user(format!("two roots are called `{name}`")).hint("name a directory above both"));
@@ -218,7 +219,10 @@ fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
 mod tests {
     use super::*;
     use serde_json::json;
-    use std::os::unix::fs::symlink;
+    use std::{
+        ffi::OsStr,
+        os::unix::{ffi::OsStrExt as _, fs::symlink},
+    };
     use tempfile::{TempDir, tempdir};
 
     /// A root `recipes` beside a secret, with a link out of it.
@@ -229,6 +233,15 @@ mod tests {
         fs::write(dir.path().join("secret.yaml"), "merge_method: linear\n").unwrap();
         symlink(dir.path(), dir.path().join("recipes/out")).unwrap();
         (Roots::open(&[dir.path().join("recipes")], Path::new("/var/state/evomerge")).unwrap(), dir)
+    }
+
+    #[test]
+    fn a_root_that_no_message_can_name_is_refused() {
+        let dir = tempdir().unwrap();
+        let root = dir.path().join(OsStr::from_bytes(b"recipes\xff"));
+        fs::create_dir(&root).unwrap();
+        let error = Roots::open(&[root], Path::new("/var/state/evomerge")).expect_err("it is not UTF-8");
+        assert!(error.to_string().contains("this one is not UTF-8"), "{error}");
     }
 
     #[test]
