@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How many item evaluations a search takes to reach a score on items it has not seen, by how it spends them.
 
-    benches/searches.py [--evomerge target/release/evomerge] [--seeds 3] [--most 420000] [--policies fresh,racing,…]
+    benches/searches.py [--evomerge target/release/evomerge] [--seeds 3] [--most 420000] [--policies 1,2,…]
 
 Searches the weights of the models in recipes/sansu, one number for each layer and model, in several ways: every candidate on
 all items, as Sakana AI's paper does; on one fixed subset, as mergekit-evolve does with a limit; on a fresh subset for each
