@@ -21,7 +21,7 @@ use merge_core::{
     model::Weights as _,
     recipe::Recipe,
     search::{Items, SearchFile},
-    study::Objective as _,
+    study::{Candidate, Objective as _},
 };
 use std::{
     ops::ControlFlow,
@@ -82,12 +82,12 @@ fn score(bencher: Bencher<'_, '_>) {
     let asked = [benchmarks.goals()[0].search[..N_SCORED].to_vec()];
     let work = || {
         samples::timed("score", || {
-            let merge = Merge::plan(&recipe, &sources).expect("they fit together");
-            let heard = &mut |scores| {
+            let candidate = Candidate::merged(recipe.clone(), &sources);
+            let listener = &mut |scores| {
                 black_box(scores);
                 Ok(ControlFlow::Continue(()))
             };
-            benchmarks.score(&merge, &asked, heard).expect("it answers");
+            benchmarks.score(&candidate, &asked, listener).expect("it answers");
         });
     };
     bencher.counter(ItemsCount::new(N_SCORED)).bench_local(|| one_thread(work));

@@ -3,7 +3,7 @@
 use crate::{
     guard::{self, Question},
     interrupt::Interrupt,
-    model::{Batch, Footprint, Pool, Tokenizer, Transformer, health::Watch},
+    model::{Batch, ENGINE, Footprint, Pool, Tokenizer, Transformer, health::Watch},
     request::watched,
     task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
@@ -14,7 +14,7 @@ use merge_core::{
     item::{ItemId, ItemScore},
     model::Weights,
     search::Items,
-    study::{Goal, Heard, News, Objective},
+    study::{Candidate, Goal, Listener, News, Objective},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -188,6 +188,10 @@ fn items(goal: &Goal, split: Split) -> &[ItemId] {
 }
 
 impl Objective for Benchmarks {
+    fn engine(&self) -> &str {
+        ENGINE
+    }
+
     fn goals(&self) -> &[Goal] {
         &self.goals
     }
@@ -198,15 +202,16 @@ impl Objective for Benchmarks {
 
     /// A model that is a path is scored on search items from the pool, where candidates share all weights and what they compute
     /// alike; on all others, which choose and report the answer, it is scored as it is exported, its folded weights rounded.
-    fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
+    fn score(&self, candidate: &Candidate<'_>, items: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()> {
+        let weights = candidate.weights()?;
         let is_path = weights.path().is_some();
-        let (ranking, rest) = self.divided(asked, is_path);
+        let (ranking, rest) = self.divided(items, is_path);
         // In the thread pool from here on: every operation of the model that is called from outside has to wait for it.
         rayon::scope(|_| {
             if ranking.iter().any(|items| !items.is_empty()) {
                 let mut model = Transformer::in_pool(&self.pool, weights, self.tokenizer(weights)?)?
                     .interruptible(self.interrupt.clone());
-                if self.ask_all(&mut model, &ranking, &rest, heard)?.is_break() {
+                if self.ask_all(&mut model, &ranking, &rest, listener)?.is_break() {
                     return Ok(());
                 }
             }
@@ -214,7 +219,7 @@ impl Objective for Benchmarks {
                 let mut model = Transformer::with_tokenizer(weights, self.tokenizer(weights)?, &self.device)?
                     .interruptible(self.interrupt.clone());
                 let nothing = vec![Vec::new(); rest.len()];
-                let _ = self.ask_all(&mut model, &rest, &nothing, heard)?;
+                let _ = self.ask_all(&mut model, &rest, &nothing, listener)?;
             }
             Ok(())
         })
@@ -237,7 +242,7 @@ impl Benchmarks {
         model: &mut Transformer,
         asked: &[Vec<ItemId>],
         later: &[Vec<ItemId>],
-        heard: &mut Heard<'_>,
+        listener: &mut Listener<'_>,
     ) -> Result<ControlFlow<()>> {
         for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
             let mut rest = &items[..];
@@ -262,11 +267,11 @@ impl Benchmarks {
                     let worst = left.map(|((items, later), task)| {
                         items.iter().chain(later).map(|item| (*item, worst(task))).collect()
                     });
-                    let _ = heard(News::GivenUp(verdict.to_string(), worst.collect()))?;
+                    let _ = listener(News::GivenUp(verdict.to_string(), worst.collect()))?;
                     return Ok(ControlFlow::Break(()));
                 }
                 let scores = chunk.iter().copied().zip(task.mark(chunk, &answers)?).collect();
-                if let ControlFlow::Break(()) = heard(News::Scores(goal, scores))? {
+                if let ControlFlow::Break(()) = listener(News::Scores(goal, scores))? {
                     return Ok(ControlFlow::Break(()));
                 }
                 rest = others;

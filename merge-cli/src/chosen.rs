@@ -8,7 +8,7 @@ use crate::{
 use evaluator::statistics::{Estimate, combined, share_interval};
 use merge_core::{
     error::Result,
-    study::{Finalist, Generation, Goal, State},
+    study::{CandidateState, Finalist, Generation, Goal},
 };
 use serde::Serialize;
 
@@ -124,7 +124,7 @@ pub(crate) fn claims(
 
 /// The scores of a generation's candidates on all of its items of a goal, each with their number: who fell out of a race had fewer.
 fn seen(generation: &Generation, position: usize) -> impl Iterator<Item = (f64, usize)> {
-    let rung = |state: &State| if let State::Ranked { rung } = state { Some(*rung) } else { None };
+    let rung = |state: &CandidateState| if let CandidateState::Ranked { rung } = state { Some(*rung) } else { None };
     let last = generation.candidates.iter().filter_map(|candidate| rung(&candidate.state)).max();
     let whole = generation.candidates.iter().filter(move |candidate| rung(&candidate.state) == last && last.is_some());
     whole.filter_map(move |candidate| Some((candidate.goals[position]?, generation.items[position])))

@@ -28,32 +28,36 @@ pub(crate) fn listen(interrupted: &Arc<AtomicBool>, news: &'static str) -> Resul
     ctrlc::set_handler(handler).map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))
 }
 
-/// What some work comes to that cannot be interrupted, or `None` once the flag is set. The work is left alone then, to end with the
+/// The result of work that cannot be interrupted, or an error once the flag is set. The work is left alone then, to end with the
 /// process: it may write nothing.
 ///
 /// # Panics
 /// If the work does.
 pub(crate) fn unless<T: Send + 'static>(
     interrupted: &AtomicBool,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let working = thread::spawn(work);
     while !working.is_finished() {
         if interrupted.load(Ordering::Relaxed) {
-            return None;
+            return Err(Error::interrupted());
         }
         thread::sleep(Duration::from_millis(2));
     }
-    Some(working.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+    working.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{AtomicBool, Duration, thread, unless};
+    use super::{AtomicBool, Duration, Error, thread, unless};
 
     #[test]
     fn work_is_waited_for_until_nobody_wants_it() {
-        assert_eq!(unless(&AtomicBool::new(false), || 7), Some(7));
-        assert_eq!(unless(&AtomicBool::new(true), || thread::sleep(Duration::from_secs(600))), None);
+        assert_eq!(unless(&AtomicBool::new(false), || Ok(7)), Ok(7));
+        let long = || {
+            thread::sleep(Duration::from_secs(600));
+            Ok(())
+        };
+        assert_eq!(unless(&AtomicBool::new(true), long), Err(Error::interrupted()));
     }
 }

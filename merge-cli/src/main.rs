@@ -43,23 +43,27 @@ fn main() -> ExitCode {
     // Until the end it is known that this job runs.
     let job = job::begin();
     match job.and_then(|_running| run(args.command)) {
-        Ok(_) if !screen::all_said() => ExitCode::from(3),
-        Ok(code) => code,
+        Ok(()) if !screen::all_said() => ExitCode::from(3),
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            screen::error(&error);
-            ExitCode::from(match error.fault() {
+            let code = match error.fault() {
                 Fault::User => 1,
                 Fault::Machine => 3,
-            })
+                Fault::Interrupted => interrupt::CODE,
+            };
+            if error.fault() != Fault::Interrupted {
+                screen::error(&error);
+            }
+            ExitCode::from(code)
         }
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command) -> Result<()> {
     match command {
-        Command::Search(args) => return command::search::run(&args),
-        Command::Eval(args) => return command::eval::run(&args),
-        Command::Merge(args) => return command::merge::run(&args),
+        Command::Eval(args) => command::eval::run(&args)?,
+        Command::Merge(args) => command::merge::run(&args)?,
+        Command::Search(args) => command::search::run(&args)?,
         Command::Report(args) => command::report::run(&args)?,
         Command::Serve(args) => command::serve::run(&args)?,
         Command::Submit(args) => command::submit::run(&args)?,
@@ -83,5 +87,5 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Completions(args) => command::completions::run(&args),
         Command::Look => serve::look()?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -13,6 +13,8 @@ pub enum Fault {
     User,
     /// The user probably can't: a full disk, a failing device, a bug. Exit code 3.
     Machine,
+    /// Nobody needs to: the user asked to stop. Exit code 130.
+    Interrupted,
 }
 
 /// A lowercase fragment that fits after `error: `, and a hint that says what to do.
@@ -32,6 +34,11 @@ impl Error {
     /// Something the machine did.
     pub fn machine(message: impl Into<String>) -> Self {
         Self { fault: Fault::Machine, message: message.into(), hint: None }
+    }
+
+    /// The user asked to stop.
+    pub fn interrupted() -> Self {
+        Self { fault: Fault::Interrupted, message: "interrupted".to_owned(), hint: None }
     }
 
     /// An operation of the file system that failed: `io("open", path, &e)` reads "cannot open PATH: …".

@@ -1,6 +1,7 @@
 //! What a model has answered before, by everything an answer depends on.
 
 use super::{
+    ENGINE,
     dot::Bf16Dot,
     question::{Job, Outcome, Purpose},
 };
@@ -9,7 +10,6 @@ use merge_core::{
     error::Result,
     model::Weights,
     store::{Fingerprint, Record as _, Store},
-    study::ENGINE,
 };
 use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};
@@ -41,7 +41,7 @@ impl Memory {
     ) -> Result<Self> {
         let mut hash = Sha256::new();
         let mut field = |bytes: &[u8]| hash_field(&mut hash, bytes);
-        field(ENGINE);
+        field(ENGINE.as_bytes());
         field(match dot {
             Some(_) => b"cpu, bf16 dot products",
             None if device.is_cpu() => b"cpu",

@@ -66,6 +66,10 @@ use merge_core::{
     model::{Weights, dtype::Dtype},
 };
 
+/// The forward pass and its version. It changes with everything that can change a score or an answer, so that what an older version
+/// remembers is not trusted.
+pub const ENGINE: &str = "evomerge forward pass 2";
+
 /// How much is computed at once. No answer depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {

@@ -4,7 +4,7 @@ use super::*;
 use merge_core::{
     item::{ItemId, ItemScore},
     search::Items,
-    study::{Candidate, Entry},
+    study::{CandidateRecord, Entry},
 };
 
 fn scores(right: usize, n: usize) -> Vec<ItemScore> {
@@ -17,9 +17,9 @@ fn items(n: u8) -> Vec<ItemId> {
 
 /// Candidates that reached these rungs with these scores, on so many items at the last.
 fn generation(n: usize, candidates: &[(usize, f64)]) -> Generation {
-    let candidate = |(rung, score): &(usize, f64)| Candidate {
+    let candidate = |(rung, score): &(usize, f64)| CandidateRecord {
         genome: vec![0.5],
-        state: State::Ranked { rung: *rung },
+        state: CandidateState::Ranked { rung: *rung },
         fitness: Some(*score),
         goals: vec![Some(*score)],
         costs: Vec::new(),

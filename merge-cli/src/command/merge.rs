@@ -24,12 +24,11 @@ use serde_json::json;
 use std::{
     ops::ControlFlow,
     path::Path,
-    process::ExitCode,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     set_threads(&args.execution)?;
     let documents = Recipe::read_all(&args.recipe)?;
@@ -39,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let merge = on_device(Merge::plan(recipe, &sources)?, &args.execution)?;
     if args.dry_run {
         plan::show(&merge, &sources, args.json);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     for note in merge.notes() {
         screen::say(&format!("note: {note}"));
@@ -57,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let written = export.weights(&merge, &Options { shard_len: args.shard_size, wrote: &wrote });
     bar.finish();
     match written {
-        Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(interrupt::CODE)),
+        Err(_) if interrupted.load(Ordering::Relaxed) => return Err(Error::interrupted()),
         written => written?,
     }
     let merged = began.elapsed().as_secs_f64();
@@ -75,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         export.sync()?;
     }
     if interrupted.load(Ordering::Relaxed) {
-        return Ok(ExitCode::from(interrupt::CODE));
+        return Err(Error::interrupted());
     }
     if args.replace { export.publish() } else { export.publish_new() }?;
 
@@ -95,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         screen::bytes(total as u64),
     ));
     screen::say(&licences.line());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What was made of what.

@@ -124,7 +124,7 @@ impl std::convert::From<Error> for Wrong {
         let code = match error.fault() {
             Fault::User if error.to_string().starts_with("there is no job") => StatusCode::NOT_FOUND,
             Fault::User => StatusCode::UNPROCESSABLE_ENTITY,
-            Fault::Machine => StatusCode::INTERNAL_SERVER_ERROR,
+            Fault::Machine | Fault::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(code, error)
     }

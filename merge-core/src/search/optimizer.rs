@@ -104,6 +104,11 @@ impl Algorithm {
     pub fn weighs_several(self) -> bool {
         matches!(self, Self::Nsga2 | Self::MapElites | Self::M2n2)
     }
+
+    /// Whether it keeps the best candidates of the whole search, which are finalists then.
+    pub(crate) fn keeps_elites(self) -> bool {
+        self.weighs_several() || self == Self::OnePlusOne
+    }
 }
 
 impl Optimizer {

@@ -4,9 +4,9 @@
 //! item by item. This decides nothing: no candidate is other for it, and it is no part of the budget.
 
 use super::{
-    Goal,
-    plan::{Asked, Plan, n_items},
-    scoring::Scored,
+    Candidate, Goal,
+    goal::{GoalItems, n_items},
+    score::{Scorer, Scores},
 };
 use crate::{error::Result, item::ItemScore};
 use serde::{Deserialize, Serialize};
@@ -78,48 +78,46 @@ pub fn best_parent<'a>(besides: impl Iterator<Item = &'a Beside>) -> Option<usiz
 /// An item more that differs by a half, so that a few items on which all agree do not make a difference certain.
 const DOUBT: f64 = 0.25;
 
-impl Plan<'_> {
-    /// Compares candidates with the parents on items that all of them met; `None` if interrupted.
-    ///
-    /// Those are asked that [pay](Known::paying); of the others what is known has to do, and of all of them without `known`. That
-    /// follows from the records, so a search that broke down does the same again.
-    pub(super) fn beside(
-        &self,
-        items: &Asked,
-        candidates: &[&Scored],
-        known: Option<&Known<'_>>,
-    ) -> Result<Option<Beside>> {
-        let ranking = |(goal, items): (&Goal, &Vec<_>)| if goal.weight > 0.0 { items.clone() } else { Vec::new() };
-        let items: Asked = self.goals().iter().zip(items).map(ranking).collect();
-        let parents = self.parents();
-        let each = n_items(&items) as u64;
-        if candidates.is_empty() || parents.is_empty() || each == 0 {
-            return Ok(Some(Beside::default()));
-        }
-        let paying = &parents[known.map_or(0..0, |known| known.paying(parents.len(), each))];
-        if !paying.is_empty() && self.scoring.score_beside(paying, &items)?.is_none() {
-            return Ok(None);
-        }
-        let asked = paying.len() as u64 * each;
-        let known = parents.iter().map(|parent| self.scoring.known(parent, &items)).collect::<Result<Vec<_>>>()?;
-        let pool = |(goal, items): (&Goal, &Vec<_>)| match self.study.search.anchors {
-            // Every generation meets the same ones.
-            Some(_) => items.len(),
-            None => goal.search.len(),
-        };
-        let pools: Vec<usize> = self.goals().iter().zip(&items).map(pool).collect();
-        let leads = known.iter().map(|known| lead(self.goals(), &pools, candidates, known)).collect();
-        Ok(Some(Beside { leads, asked }))
+/// Compares candidates with the parents on items that all of them met.
+///
+/// Those are asked that [pay](Known::paying); of the others what is known has to do, and of all of them without `known`. That
+/// follows from the records, so a search that broke down does the same again.
+pub(super) fn beside(
+    scorer: &Scorer<'_>,
+    items: &GoalItems,
+    candidates: &[&Scores],
+    known: Option<&Known<'_>>,
+) -> Result<Beside> {
+    let (study, goals) = (scorer.study, scorer.study.objective.goals());
+    let ranking = |(goal, items): (&Goal, &Vec<_>)| if goal.weight > 0.0 { items.clone() } else { Vec::new() };
+    let items: GoalItems = goals.iter().zip(items).map(ranking).collect();
+    let parents = study.parents();
+    let each = n_items(&items) as u64;
+    if candidates.is_empty() || parents.is_empty() || each == 0 {
+        return Ok(Beside::default());
     }
+    let paying: Vec<&Candidate<'_>> =
+        parents[known.map_or(0..0, |known| known.paying(parents.len(), each))].iter().collect();
+    scorer.score_beside(&paying, &items)?;
+    let asked = paying.len() as u64 * each;
+    let known = parents.iter().map(|parent| scorer.known(parent, &items)).collect::<Result<Vec<_>>>()?;
+    let pool = |(goal, items): (&Goal, &Vec<_>)| match study.search.anchors {
+        // Every generation meets the same ones.
+        Some(_) => items.len(),
+        None => goal.search.len(),
+    };
+    let pools: Vec<usize> = goals.iter().zip(&items).map(pool).collect();
+    let leads = known.iter().map(|known| lead(goals, &pools, candidates, known)).collect();
+    Ok(Beside { leads, asked })
 }
 
 /// How much more candidates score than a model of which so much is known: item by item, weighed as the fitness is. `pools` are the
 /// numbers of items, by goal, that generations draw from. None if of some task nothing is known.
-fn lead(goals: &[Goal], pools: &[usize], candidates: &[&Scored], known: &[Vec<Option<ItemScore>>]) -> Option<Lead> {
+fn lead(goals: &[Goal], pools: &[usize], candidates: &[&Scores], known: &[Vec<Option<ItemScore>>]) -> Option<Lead> {
     let (mut value, mut variance, mut shared, mut weights) = (0.0, 0.0, 0.0, 0.0);
     for (number, (goal, known)) in goals.iter().zip(known).enumerate().filter(|(_, (_, known))| !known.is_empty()) {
         let average = |item: usize| {
-            candidates.iter().map(|candidate| candidate.scores[number][item].value).sum::<f64>()
+            candidates.iter().map(|candidate| candidate.goals[number][item].value).sum::<f64>()
                 / candidates.len() as f64
         };
         let paired = known.iter().enumerate().filter_map(|(item, score)| Some(average(item) - score.as_ref()?.value));
@@ -151,8 +149,8 @@ mod tests {
     #[test]
     fn a_lead_is_taken_item_by_item_where_both_are_known() {
         let goals = [3.0, 1.0, 0.0].map(|weight| Goal { weight, ..Goal::default() });
-        let candidate = |first: [f64; 3], second: f64| Scored {
-            scores: vec![first.map(score).to_vec(), vec![score(second)], Vec::new()],
+        let candidate = |first: [f64; 3], second: f64| Scores {
+            goals: vec![first.map(score).to_vec(), vec![score(second)], Vec::new()],
             failed: None,
         };
         let [a, b] = [candidate([1.0, 1.0, 0.0], 0.5), candidate([1.0, 0.0, 0.0], 0.0)];
@@ -188,7 +186,7 @@ mod tests {
     #[test]
     fn there_is_no_lead_where_a_task_has_nothing_to_compare() {
         let goals = [1.0, 1.0].map(|weight| Goal { weight, ..Goal::default() });
-        let one = Scored { scores: vec![vec![score(1.0)], vec![score(1.0)]], failed: None };
+        let one = Scores { goals: vec![vec![score(1.0)], vec![score(1.0)]], failed: None };
         assert_eq!(lead(&goals, &[1, 1], &[&one], &[vec![Some(score(0.0))], vec![None]]), None);
     }
 }

@@ -1,20 +1,18 @@
 //! Who may be the answer, and who is it.
 
 use super::{
-    Finalist, Generation, dominates, fitness,
-    generation::{Size, violation},
-    plan::{Asked, Named, Plan, n_items},
-    progress::Phase,
-    scoring::{Model, Scored},
+    Candidate, Finalist, Generation, Goal, Phase, dominates,
+    goal::{GoalItems, fitness, n_items},
+    rank::{costs, floors, penalty, references, violation},
+    score::{Scorer, Scores},
 };
 use crate::{
-    baseline,
     error::{Fault, Result},
     item::mean,
-    merge::Merge,
     optimizer::{Coordinate, Genome},
     recipe::Recipe,
-    search::Cost,
+    search::Search,
+    template::Space,
 };
 
 /// How many generations' best candidates are finalists beside the mean.
@@ -24,7 +22,10 @@ pub(super) const ELITES: usize = 16;
 /// Most finalists, but for elites.
 pub(super) const MOST: usize = RECENT + 2;
 
-/// Who may be shipped: the distribution's mean, its average over the last quarter of the search, which has less noise,
+/// A candidate that may be the answer, and where in the search it comes from.
+pub(super) type Named = (String, Genome);
+
+/// Who may be the answer: the distribution's mean, its average over the last quarter of the search, which has less noise,
 /// the best candidates of the last generations, and whom the optimizer keeps, if it keeps any. The best ever seen is not among
 /// them for having been lucky.
 ///
@@ -72,105 +73,70 @@ pub(super) fn finalists(
     distinct
 }
 
-impl Plan<'_> {
-    /// The finalists, best first: those that keep to the constraints by their fitness, then the others. `None` if interrupted.
-    pub(super) fn ranked(
-        &self,
-        finalists: Vec<((Named, Recipe), Scored)>,
-        asked: &Asked,
-    ) -> Result<Option<Vec<Finalist>>> {
-        let Some(floors) = self.floors(asked)? else { return Ok(None) };
-        let Some(references) = self.references(asked)? else { return Ok(None) };
-        let mut ranked = Vec::new();
-        for (((name, genome), recipe), scored) in finalists {
-            let costs = self.costs_of(&recipe, &scored)?;
-            let taken = self.taken(&costs, &references);
-            ranked.push(Finalist {
-                name,
-                genome,
-                recipe: recipe.to_yaml(),
-                fitness: fitness(self.goals(), &scored.scores) - taken,
-                violation: violation(&scored.scores, &floors),
-                costs,
-                on_front: false,
-                scores: scored.scores,
-            });
-        }
-        let points: Vec<Vec<f64>> = ranked.iter().map(|finalist| self.objectives(finalist)).collect();
-        for (position, finalist) in ranked.iter_mut().enumerate() {
-            finalist.on_front = !points.iter().any(|other| dominates(other, &points[position]));
-        }
-        // Stable: of equals the first remains so.
-        ranked.sort_by(|a, b| a.violation.total_cmp(&b.violation).then(b.fitness.total_cmp(&a.fitness)));
-        Ok(Some(ranked))
-    }
-
-    /// Whether a candidate may be shipped as far as its length goes.
-    pub(super) fn is_short_enough(&self, recipe: &Recipe) -> Result<bool> {
-        let Some(most) = self.study.search.most_layers else { return Ok(true) };
-        match Merge::plan(recipe, &self.study.sources.of(recipe)) {
-            Ok(merge) => Ok(Size::of(&merge).layers <= most.value),
-            // It will fail again where that is kept.
-            Err(error) if error.fault() == Fault::User => Ok(true),
-            Err(error) => Err(error),
+/// Scores finalists on select items and ranks them, the answer first; none if nobody may be the answer.
+pub(super) fn choose(scorer: &Scorer<'_>, space: &Space, phase: Phase, finalists: Vec<Named>) -> Result<Vec<Finalist>> {
+    let study = scorer.study;
+    let mut fitting: Vec<(Named, Candidate<'_>)> = Vec::new();
+    for (name, genome) in finalists {
+        let candidate = study.candidate(space, &genome);
+        if is_short_enough(&candidate, study.search)? {
+            fitting.push(((name, genome), candidate));
         }
     }
+    let items: GoalItems = study.objective.goals().iter().map(|goal| goal.select.clone()).collect();
+    scorer.course.begin(phase, fitting.len() * n_items(&items), None);
+    let scored = scorer.score(&fitting.iter().map(|(_, candidate)| candidate).collect::<Vec<_>>(), &items)?;
+    // What cannot be scored cannot be the answer.
+    let whole: Vec<_> = fitting.into_iter().zip(scored).filter(|(_, scores)| scores.failed.is_none()).collect();
+    ranked(scorer, whole, &items)
+}
 
-    /// Goals with select items, and costs, as objectives, of which more is better.
-    fn objectives(&self, finalist: &Finalist) -> Vec<f64> {
-        let goals = self.goals().iter().zip(&finalist.scores).filter(|(goal, _)| goal.weight > 0.0);
-        goals.filter_map(|(_, scores)| mean(scores)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
+/// Finalists with their scores on these items, best first: those that keep to the constraints by their fitness, then the others.
+pub(super) fn ranked(
+    scorer: &Scorer<'_>,
+    finalists: Vec<((Named, Candidate<'_>), Scores)>,
+    items: &GoalItems,
+) -> Result<Vec<Finalist>> {
+    let (search, goals) = (scorer.study.search, scorer.study.objective.goals());
+    let floors = floors(scorer, items)?;
+    let references = references(scorer, items)?;
+    let mut ranked = Vec::new();
+    for (((name, genome), candidate), scores) in finalists {
+        let costs =
+            if search.minimise.is_empty() { Vec::new() } else { costs(search, candidate.size()?, Some(&scores)) };
+        ranked.push(Finalist {
+            name,
+            genome,
+            recipe: candidate.recipe().map(Recipe::to_yaml).expect("it is merged"),
+            fitness: fitness(goals, &scores.goals) - penalty(search, &costs, &references),
+            violation: violation(&scores.goals, &floors),
+            costs,
+            on_front: false,
+            scores: scores.goals,
+        });
     }
-
-    fn costs_of(&self, recipe: &Recipe, scored: &Scored) -> Result<Vec<f64>> {
-        let minimise = &self.study.search.minimise;
-        if minimise.is_empty() {
-            return Ok(Vec::new());
-        }
-        let size = Size::of(&Merge::plan(recipe, &self.study.sources.of(recipe))?);
-        Ok(minimise.iter().map(|cost| size.cost(cost.what.value, || scored.mean_tokens())).collect())
+    let points: Vec<Vec<f64>> = ranked.iter().map(|finalist| objectives(goals, finalist)).collect();
+    for (position, finalist) in ranked.iter_mut().enumerate() {
+        finalist.on_front = !points.iter().any(|other| dominates(other, &points[position]));
     }
+    // Stable: of equals the first remains so.
+    ranked.sort_by(|a, b| a.violation.total_cmp(&b.violation).then(b.fitness.total_cmp(&a.fitness)));
+    Ok(ranked)
+}
 
-    /// The greedy soup (<https://arxiv.org/abs/2203.05482>): beginning with the best parent, each next best is added to their
-    /// average if the average is then no worse, on select items. `None` if interrupted, no model if there is no average.
-    pub(super) fn soup(&self) -> Result<Option<Vec<Model>>> {
-        let template = self.study.template;
-        let members = baseline::members(template);
-        let mix = |names: &[String]| match names {
-            [alone] => Some(Model::Source(alone.clone())),
-            several => baseline::average(template, several).map(|recipe| Model::Merge(Box::new(recipe))),
-        };
-        if members.len() < 2 || mix(&members).is_none() {
-            return Ok(Some(Vec::new()));
-        }
-        let asked: Asked = self.goals().iter().map(|goal| goal.select.clone()).collect();
-        self.scoring.begin(Phase::GreedySoup, (2 * members.len() - 1) * n_items(&asked), None);
-        let sources: Vec<Model> = members.iter().map(|name| Model::Source(name.clone())).collect();
-        let Some(alone) = self.scoring.score(&sources, &asked)? else { return Ok(None) };
-        let fitness = |scored: &Scored| fitness(self.goals(), &scored.scores);
-        let mut order: Vec<usize> = (0..members.len()).collect();
-        order.sort_by(|a, b| fitness(&alone[*b]).total_cmp(&fitness(&alone[*a])));
-        let mut soup = vec![members[order[0]].clone()];
-        let mut best = fitness(&alone[order[0]]);
-        for next in &order[1..] {
-            let more = [soup.as_slice(), std::slice::from_ref(&members[*next])].concat();
-            let Some(model) = mix(&more) else { return Ok(Some(Vec::new())) };
-            let Some(scored) = self.scoring.score(&[model], &asked)? else { return Ok(None) };
-            if fitness(&scored[0]) >= best {
-                (soup, best) = (more, fitness(&scored[0]));
-            }
-        }
-        Ok(Some(mix(&soup).into_iter().collect()))
+/// Whether a candidate may be the answer as far as its length goes.
+fn is_short_enough(candidate: &Candidate<'_>, search: &Search) -> Result<bool> {
+    let Some(most) = search.most_layers else { return Ok(true) };
+    match candidate.size() {
+        Ok(size) => Ok(size.layers <= most.value),
+        // It will fail again where that is kept.
+        Err(error) if error.fault() == Fault::User => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
-impl Size {
-    /// What a model of this size costs.
-    pub(super) fn cost(self, what: Cost, tokens: impl FnOnce() -> f64) -> f64 {
-        match what {
-            Cost::Layers => self.layers as f64,
-            Cost::Parameters => self.parameters as f64,
-            Cost::Tokens => tokens(),
-        }
-    }
+/// Goals with select items, and costs, as objectives, of which more is better.
+fn objectives(goals: &[Goal], finalist: &Finalist) -> Vec<f64> {
+    let goals = goals.iter().zip(&finalist.scores).filter(|(goal, _)| goal.weight > 0.0);
+    goals.filter_map(|(_, scores)| mean(scores)).chain(finalist.costs.iter().map(|cost| -cost)).collect()
 }

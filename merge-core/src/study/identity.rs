@@ -1,10 +1,9 @@
 //! What a study is: what may not change between two runs of it, and what has changed if it has.
 
 use super::{
-    Goal,
+    Goal, Study,
     mark::{Mark, other_form},
-    plan::Plan,
-    record::ENDED,
+    record::{ENDED, about},
 };
 use crate::{
     checkpoint::hex,
@@ -12,6 +11,7 @@ use crate::{
     item::ItemId,
     recipe::Recipe,
     store::{Fingerprint, Record},
+    template::Space,
 };
 use sha2::{Digest, Sha256};
 use similar::{ChangeTag, TextDiff};
@@ -21,89 +21,84 @@ pub(super) const FORM: u32 = 2;
 /// Most lines of a difference that an error shows.
 const MOST_LINES: usize = 12;
 
-impl Plan<'_> {
-    /// Refuses a store that holds another study, and signs an empty one: the mark beside it first, which knows the study also
-    /// when the store has been damaged.
-    pub(super) fn identify(&self) -> Result<()> {
-        let (store, search) = (self.study.store, self.study.search);
-        let digest = |parts: &[&[u8]]| {
-            let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(Sha256::digest(part)));
-            Fingerprint::from(hash.finalize())
-        };
-        let goal = |goal: &Goal| {
-            let items: Vec<u8> =
-                [&goal.search, &goal.select].into_iter().flatten().flat_map(|item: &ItemId| item.0).collect();
-            let weighed = (goal.weight.to_bits(), goal.within.map(f64::to_bits), goal.items);
-            digest(&[&goal.fingerprint, &items, &weighed.payload()])
-        };
-        let counts = |goal: &&Goal| goal.weight > 0.0 || goal.within.is_some();
-        let goals: Vec<u8> = self.goals().iter().filter(counts).flat_map(goal).collect();
-        let costs: Vec<_> =
-            search.minimise.iter().map(|cost| (cost.what.value.name(), cost.weight.value.to_bits())).collect();
-        let earlier: Vec<u8> = self.study.earlier.iter().flat_map(Recipe::fingerprint).collect();
-        let how = (search.racing, search.layer_scan.map(|scan| scan.value), search.most_layers.map(|most| most.value));
-        let anchors =
-            search.anchors.map(|anchors| (anchors.of.map(|of| of.value), anchors.calibration.value).payload());
-        let how = [Some(how.payload()), Some(costs.payload()), anchors];
-        let how: Vec<&[u8]> = how.iter().flatten().map(Vec::as_slice).collect();
-        let parts: [(&str, Fingerprint); 7] = [
-            ("the recipe", digest(&[&self.study.template.fingerprint(), &earlier])),
-            ("the device", digest(&[search.device.as_bytes()])),
-            ("a file of the models", digest(&[&self.study.hashes.payload()])),
-            ("the optimizer", digest(&[&search.optimizer.payload()])),
-            ("the way of searching", digest(&how)),
-            ("the seed", digest(&[&search.seed.to_be_bytes()])),
-            ("the objective", digest(&[&goals])),
-        ];
-        let file = self.study.template.file.display();
-        let mark = Mark::read(store.dir())?;
-        let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
-        let began: Option<(u32, String)> = store.get("version")?;
-        if !store.is_empty() && began.as_ref().is_none_or(|(form, _)| *form != FORM) {
-            return Err(other_form(file, &began.map_or("0.1.0 or older".to_owned(), |(_, version)| version)));
-        }
-        let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
-        if store.is_empty() {
-            unsigned.push(("version", &version));
-        }
-        let text = |mark: &Mark| mark.file.clone();
-        let before: String = store.get("file")?.or(mark.as_ref().map(text)).unwrap_or_default();
-        for (what, fingerprint) in &parts {
-            let known = store.get::<Fingerprint>(what)?;
-            let marked = mark.as_ref().and_then(|mark| mark.identity.get(*what));
-            let differs = match &known {
-                Some(known) => known != fingerprint,
-                None => marked.is_some_and(|marked| *marked != hex(fingerprint)),
-            };
-            if differs {
-                let changed = difference(&before, self.study.text);
-                return Err(Error::user(format!(
-                    "{file}: this directory holds another study: {what} differs{changed}"
-                ))
-                .hint("choose another directory, or go on with the file and the seed that began it"));
-            }
-            if known.is_none() {
-                unsigned.push((what, fingerprint));
-            }
-        }
-        let identity = parts.iter().map(|(what, fingerprint)| ((*what).to_owned(), hex(fingerprint))).collect();
-        let evomerge = began.map_or_else(|| version.1.clone(), |(_, version)| version);
-        let answer = mark.as_ref().and_then(|mark| mark.answer.clone());
-        let now = Mark { evomerge, form: FORM, identity, file: self.study.text.to_owned(), answer };
-        if mark.as_ref() != Some(&now) {
-            now.write(store.dir())?;
-        }
-        // Tasks that are only reported may be added, and the budget may grow.
-        if store.get::<String>("file")?.as_deref() != Some(self.study.text) {
-            unsigned.push(("file", &self.study.text));
-        }
-        let about = self.about();
-        if store.get("about")?.as_ref() != Some(&about) {
-            // The answer that it may have is no longer the one to all of it.
-            unsigned.extend([("about", &about as &dyn Record), (ENDED, &false)]);
-        }
-        if unsigned.is_empty() { Ok(()) } else { store.set(&unsigned) }
+/// Refuses a store that holds another study, and signs an empty one: the mark beside it first, which knows the study also
+/// when the store has been damaged.
+pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
+    let (store, search) = (study.store, study.search);
+    let digest = |parts: &[&[u8]]| {
+        let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(Sha256::digest(part)));
+        Fingerprint::from(hash.finalize())
+    };
+    let goal = |goal: &Goal| {
+        let items: Vec<u8> =
+            [&goal.search, &goal.select].into_iter().flatten().flat_map(|item: &ItemId| item.0).collect();
+        let weighed = (goal.weight.to_bits(), goal.within.map(f64::to_bits), goal.items);
+        digest(&[&goal.fingerprint, &items, &weighed.payload()])
+    };
+    let counts = |goal: &&Goal| goal.weight > 0.0 || goal.within.is_some();
+    let goals: Vec<u8> = study.objective.goals().iter().filter(counts).flat_map(goal).collect();
+    let costs: Vec<_> =
+        search.minimise.iter().map(|cost| (cost.what.value.name(), cost.weight.value.to_bits())).collect();
+    let earlier: Vec<u8> = study.earlier.iter().flat_map(Recipe::fingerprint).collect();
+    let how = (search.racing, search.layer_scan.map(|scan| scan.value), search.most_layers.map(|most| most.value));
+    let anchors = search.anchors.map(|anchors| (anchors.of.map(|of| of.value), anchors.calibration.value).payload());
+    let how = [Some(how.payload()), Some(costs.payload()), anchors];
+    let how: Vec<&[u8]> = how.iter().flatten().map(Vec::as_slice).collect();
+    let parts: [(&str, Fingerprint); 7] = [
+        ("the recipe", digest(&[&study.template.fingerprint(), &earlier])),
+        ("the device", digest(&[search.device.as_bytes()])),
+        ("a file of the models", digest(&[&study.hashes.payload()])),
+        ("the optimizer", digest(&[&search.optimizer.payload()])),
+        ("the way of searching", digest(&how)),
+        ("the seed", digest(&[&search.seed.to_be_bytes()])),
+        ("the objective", digest(&[&goals])),
+    ];
+    let file = study.template.file.display();
+    let mark = Mark::read(store.dir())?;
+    let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
+    let began: Option<(u32, String)> = store.get("version")?;
+    if !store.is_empty() && began.as_ref().is_none_or(|(form, _)| *form != FORM) {
+        return Err(other_form(file, &began.map_or("0.1.0 or older".to_owned(), |(_, version)| version)));
     }
+    let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
+    if store.is_empty() {
+        unsigned.push(("version", &version));
+    }
+    let text = |mark: &Mark| mark.file.clone();
+    let before: String = store.get("file")?.or(mark.as_ref().map(text)).unwrap_or_default();
+    for (what, fingerprint) in &parts {
+        let known = store.get::<Fingerprint>(what)?;
+        let marked = mark.as_ref().and_then(|mark| mark.identity.get(*what));
+        let differs = match &known {
+            Some(known) => known != fingerprint,
+            None => marked.is_some_and(|marked| *marked != hex(fingerprint)),
+        };
+        if differs {
+            let changed = difference(&before, study.text);
+            return Err(Error::user(format!("{file}: this directory holds another study: {what} differs{changed}"))
+                .hint("choose another directory, or go on with the file and the seed that began it"));
+        }
+        if known.is_none() {
+            unsigned.push((what, fingerprint));
+        }
+    }
+    let identity = parts.iter().map(|(what, fingerprint)| ((*what).to_owned(), hex(fingerprint))).collect();
+    let evomerge = began.map_or_else(|| version.1.clone(), |(_, version)| version);
+    let answer = mark.as_ref().and_then(|mark| mark.answer.clone());
+    let now = Mark { evomerge, form: FORM, identity, file: study.text.to_owned(), answer };
+    if mark.as_ref() != Some(&now) {
+        now.write(store.dir())?;
+    }
+    // Tasks that are only reported may be added, and the budget may grow.
+    if store.get::<String>("file")?.as_deref() != Some(study.text) {
+        unsigned.push(("file", &study.text));
+    }
+    let about = about(study, space);
+    if store.get("about")?.as_ref() != Some(&about) {
+        // The answer that it may have is no longer the one to all of it.
+        unsigned.extend([("about", &about as &dyn Record), (ENDED, &false)]);
+    }
+    if unsigned.is_empty() { Ok(()) } else { store.set(&unsigned) }
 }
 
 /// The lines that differ, `-` before and `+` now; nothing if none does.

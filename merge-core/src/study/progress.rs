@@ -2,7 +2,7 @@
 
 use super::{Beside, Generation, Goal, front};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A part of a study, in the order in which they come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,12 +75,38 @@ pub struct Point {
     pub beside: Beside,
 }
 
+/// How far a study is, told to whoever watches it.
+pub(super) struct Course<'a> {
+    goals: &'a [Goal],
+    watcher: &'a (dyn Fn(&Progress) + Sync),
+    state: Mutex<(Ledger, Progress)>,
+}
+
+/// What items are scored for.
+#[derive(Clone, Copy)]
+pub(super) enum Account {
+    /// What the study consists of.
+    Course,
+    /// To compare with, beside it.
+    Beside,
+}
+
+/// A generation that is over.
+pub(super) struct Passed<'a> {
+    /// How much of the budget is spent at its end.
+    pub(super) spent: u64,
+    /// How many are over, of about how many.
+    pub(super) generations: (u64, u64),
+    pub(super) generation: &'a Generation,
+    pub(super) beside: &'a Beside,
+}
+
 /// What the parts of a study take, in item evaluations.
 ///
 /// What is done never becomes less, what is left never more: a share of the whole never goes backward. It follows from the
 /// records alone at the end of each generation, so that a study that goes on is where it was.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ledger {
+struct Ledger {
     /// Those to come, each with the most that it may take.
     ahead: Vec<(Phase, u64)>,
     /// All that are over.
@@ -128,41 +154,130 @@ impl Point {
     }
 }
 
+impl<'a> Course<'a> {
+    /// Of a study that has not begun, with the most that each of its parts may take.
+    pub(super) fn new(parts: Vec<(Phase, u64)>, goals: &'a [Goal], watcher: &'a (dyn Fn(&Progress) + Sync)) -> Self {
+        let ledger = Ledger::new(parts);
+        let (_, left) = ledger.sums();
+        Self { goals, watcher, state: Mutex::new((ledger, Progress { left, ..Progress::default() })) }
+    }
+
+    /// The next part begins, which takes so many items, in about so many generations if it has any.
+    pub(super) fn begin(&self, phase: Phase, items: usize, generations: Option<u64>) {
+        self.begin_after(phase, items, generations, &[]);
+    }
+
+    /// The next part begins, some generations of which are known: where it is now is the first that the watcher is told of it.
+    pub(super) fn begin_after(&self, phase: Phase, items: usize, generations: Option<u64>, known: &[Passed<'_>]) {
+        self.change(|ledger, progress| {
+            ledger.begin(phase, items as u64);
+            progress.phase = phase;
+            progress.generations = generations.map(|about| (0, about));
+            for one in known {
+                progress.recalled_now += one.generation.evaluations;
+                self.add(ledger, progress, one);
+            }
+        });
+    }
+
+    /// A generation is over.
+    pub(super) fn pass(&self, one: &Passed<'_>) {
+        self.change(|ledger, progress| self.add(ledger, progress, one));
+    }
+
+    fn add(&self, ledger: &mut Ledger, progress: &mut Progress, one: &Passed<'_>) {
+        ledger.reach(one.spent);
+        progress.generations = Some(one.generations);
+        let curves = Arc::make_mut(&mut progress.curves);
+        let curve = if progress.phase == Phase::Evolution { &mut curves.evolution } else { &mut curves.random };
+        curve.push(Point::of(one.generation, one.beside.clone(), self.goals));
+    }
+
+    /// So many items were scored now.
+    pub(super) fn score(&self, items: usize, tokens: u64, account: Account) {
+        self.change(|ledger, progress| {
+            if let Account::Course = account {
+                ledger.count(items as u64);
+                progress.done_now += items as u64;
+            }
+            progress.scored_now += items;
+            progress.tokens_now += tokens;
+        });
+    }
+
+    /// So many scores were remembered.
+    pub(super) fn recall(&self, items: usize, account: Account) {
+        self.change(|ledger, progress| {
+            if let Account::Course = account {
+                ledger.count(items as u64);
+            }
+            progress.recalled_now += items;
+        });
+    }
+
+    /// So many items of this part are done, where that is known better than by counting.
+    pub(super) fn reach(&self, items: u64) {
+        self.change(|ledger, _| ledger.reach(items));
+    }
+
+    /// What is done of this part.
+    pub(super) fn reached(&self) -> u64 {
+        self.lock().0.reached
+    }
+
+    /// This part is over, and has taken so many items.
+    pub(super) fn end(&self, items: u64) {
+        self.change(|ledger, _| ledger.end(items));
+    }
+
+    /// How far it is.
+    pub(super) fn progress(&self) -> Progress {
+        self.lock().1.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Ledger, Progress)> {
+        self.state.lock().expect("no panic while held")
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Ledger, &mut Progress)) {
+        let (ledger, progress) = &mut *self.lock();
+        change(ledger, progress);
+        (progress.done, progress.left) = ledger.sums();
+        // While nobody else can: what is told is told in its order.
+        (self.watcher)(progress);
+    }
+}
+
 impl Ledger {
     /// Of a study that has not begun, with the most that each of its parts may take.
-    pub(super) fn new(ahead: Vec<(Phase, u64)>) -> Self {
+    fn new(ahead: Vec<(Phase, u64)>) -> Self {
         Self { ahead, ..Self::default() }
     }
 
     /// The next part begins, which takes so many: no more than was said.
-    pub(super) fn begin(&mut self, phase: Phase, of: u64) {
+    fn begin(&mut self, phase: Phase, of: u64) {
         self.ahead.retain(|(other, _)| *other > phase);
         *self = Self { ahead: std::mem::take(&mut self.ahead), before: self.before + self.of, of, ..Self::default() };
     }
 
     /// So many of this part are done.
-    pub(super) fn reach(&mut self, done: u64) {
+    fn reach(&mut self, done: u64) {
         self.counted = done;
         self.reached = self.reached.max(done.min(self.of));
     }
 
     /// So many more are done.
-    pub(super) fn count(&mut self, more: u64) {
+    fn count(&mut self, more: u64) {
         self.reach(self.counted + more);
     }
 
-    /// What is done of this part.
-    pub(super) fn reached(&self) -> u64 {
-        self.reached
-    }
-
     /// This part is over, and has taken so many.
-    pub(super) fn end(&mut self, done: u64) {
+    fn end(&mut self, done: u64) {
         (self.counted, self.reached, self.of) = (done, done, done);
     }
 
     /// Done, and left, of all parts.
-    pub(super) fn sums(&self) -> (u64, u64) {
+    fn sums(&self) -> (u64, u64) {
         let ahead: u64 = self.ahead.iter().map(|(_, items)| items).sum();
         (self.before + self.reached, self.of - self.reached + ahead)
     }

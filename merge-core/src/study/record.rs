@@ -1,12 +1,12 @@
 //! What a study's store tells of it afterwards, or while it is not running: all that a report shows.
 
-use super::{Curves, Entry, Finalist, Generation, Goal, Phase, Point, plan::Plan};
+use super::{Curves, Entry, Finalist, Generation, Goal, Phase, Point, Study};
 use crate::{
     error::{Error, Result},
     optimizer::{Genome, Stop},
     search::{Cost, Search},
     store::Store,
-    template::Dimension,
+    template::{Dimension, Space},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -84,10 +84,10 @@ pub fn record(store: &Store) -> Result<Record> {
     check_form(form, &version)?;
     let generations = |phase: Phase| -> Result<Vec<Generation>> {
         // An older version has counted none.
-        let counted: u64 = store.get(&count(phase))?.unwrap_or(u64::MAX);
+        let (keys, counted) = (Keys::of(phase), n_generations(store, phase)?.unwrap_or(u64::MAX));
         let mut all = Vec::new();
         while (all.len() as u64) < counted
-            && let Some(generation) = store.get(&format!("{}/generation/{}", phase.name(), all.len()))?
+            && let Some(generation) = store.get(&keys.generation(all.len() as u64))?
         {
             all.push(generation);
         }
@@ -96,12 +96,13 @@ pub fn record(store: &Store) -> Result<Record> {
     let about: About = store.get("about")?.ok_or_else(nothing)?;
     let [evolution, random] = [generations(Phase::Evolution)?, generations(Phase::RandomSearch)?];
     let curve = |phase: Phase, all: &[Generation]| -> Result<Vec<Point>> {
-        let point = |(number, one): (usize, &Generation)| {
+        let keys = Keys::of(phase);
+        let point = |(number, one): (u64, &Generation)| {
             // A study that an older version began has none.
-            let beside = store.get(&format!("{}/beside/{number}", phase.name()))?.unwrap_or_default();
+            let beside = store.get(&keys.beside(number))?.unwrap_or_default();
             Ok(Point::of(one, beside, &about.goals))
         };
-        all.iter().enumerate().map(point).collect()
+        (0..).zip(all).map(point).collect()
     };
     let curves =
         Curves { evolution: curve(Phase::Evolution, &evolution)?, random: curve(Phase::RandomSearch, &random)? };
@@ -121,9 +122,33 @@ pub fn record(store: &Store) -> Result<Record> {
 /// What the store calls whether the study has come to the end of its present budget and tasks. The ending of others is kept.
 pub(super) const ENDED: &str = "ended";
 
-/// What the store calls the number of generations that count: it may have more, of a larger budget.
-pub(super) fn count(phase: Phase) -> String {
-    format!("{}/generations", phase.name())
+/// What the store calls the parts of a search with generations.
+pub(super) struct Keys {
+    name: &'static str,
+    /// The optimizer after the last generation.
+    pub(super) optimizer: String,
+    /// The number of generations that count: there may be more, of a larger budget.
+    pub(super) count: String,
+}
+
+impl Keys {
+    pub(super) fn of(phase: Phase) -> Self {
+        let name = phase.name();
+        Self { name, optimizer: format!("{name}/optimizer"), count: format!("{name}/generations") }
+    }
+
+    pub(super) fn generation(&self, number: u64) -> String {
+        format!("{}/generation/{number}", self.name)
+    }
+
+    pub(super) fn beside(&self, number: u64) -> String {
+        format!("{}/beside/{number}", self.name)
+    }
+}
+
+/// The number of generations that count.
+pub(super) fn n_generations(store: &Store, phase: Phase) -> Result<Option<u64>> {
+    store.get(&Keys::of(phase).count)
 }
 
 /// Refuses a study that this version does not read.
@@ -135,19 +160,17 @@ pub(super) fn check_form(form: u32, version: &str) -> Result<()> {
         .hint("read it with the version that began it"))
 }
 
-impl Plan<'_> {
-    /// What the study is about, for the record.
-    pub(super) fn about(&self) -> About {
-        let Search { seed, budget, optimizer, minimise, .. } = self.study.search;
-        About {
-            seed: *seed,
-            budget: budget.value,
-            optimizer: optimizer.algorithm(&self.space).name().to_owned(),
-            dimensions: self.space.dimensions.clone(),
-            goals: self.goals().to_vec(),
-            costs: minimise.iter().map(|cost| cost.what.value).collect(),
-            estimated: self.study.search.anchors.is_some(),
-            models: self.study.sources.labels(),
-        }
+/// What a study is about, for its record.
+pub(super) fn about(study: &Study<'_>, space: &Space) -> About {
+    let Search { seed, budget, optimizer, minimise, anchors, .. } = study.search;
+    About {
+        seed: *seed,
+        budget: budget.value,
+        optimizer: optimizer.algorithm(space).name().to_owned(),
+        dimensions: space.dimensions.clone(),
+        goals: study.objective.goals().to_vec(),
+        costs: minimise.iter().map(|cost| cost.what.value).collect(),
+        estimated: anchors.is_some(),
+        models: study.sources.labels(),
     }
 }

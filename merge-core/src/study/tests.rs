@@ -7,12 +7,20 @@ mod progress;
 mod resuming;
 mod told;
 
-use super::*;
-use crate::{error::Error, merge::sources::FilesOnly, model::weights::tests::Memory, search::SearchFile};
+use super::{score::Scorer, *};
+use crate::{
+    error::{Error, Fault},
+    item::{ItemId, ItemScore},
+    merge::sources::FilesOnly,
+    model::{Weights, weights::tests::Memory},
+    search::{Items, SearchFile},
+    store::Fingerprint,
+};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
         Mutex,
@@ -21,7 +29,7 @@ use std::{
 };
 use tempfile::{TempDir, tempdir};
 
-/// Items scored between two calls of `heard`.
+/// Items scored between two calls of the listener.
 const CHUNK: usize = 3;
 
 /// An objective that likes merges whose weights have a mean of 0.6, and notes all that it is asked.
@@ -118,6 +126,10 @@ impl Fake {
 }
 
 impl Objective for Fake {
+    fn engine(&self) -> &'static str {
+        "a fake"
+    }
+
     fn goals(&self) -> &[Goal] {
         &self.goals
     }
@@ -126,7 +138,8 @@ impl Objective for Fake {
         Ok(())
     }
 
-    fn score(&self, weights: &dyn Weights, asked: &[Vec<ItemId>], heard: &mut Heard<'_>) -> Result<()> {
+    fn score(&self, candidate: &Candidate<'_>, asked: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()> {
+        let weights = candidate.weights()?;
         let (mut hash, mut sum, mut n) = (Sha256::new(), 0.0, 0.0);
         for name in weights.index().keys() {
             let bytes = weights.bytes(name)?;
@@ -153,7 +166,7 @@ impl Objective for Fake {
                     let value = if self.noisy { dice } else { wanted };
                     (*item, ItemScore { value, tokens: u32::from(item.0[15]), truncated: false })
                 };
-                if let ControlFlow::Break(()) = heard(News::Scores(goal, chunk.iter().map(score).collect()))? {
+                if let ControlFlow::Break(()) = listener(News::Scores(goal, chunk.iter().map(score).collect()))? {
                     return Ok(());
                 }
             }
@@ -214,7 +227,7 @@ search:
     }
 
     /// Runs the study that is in a directory.
-    fn run(&self, study: &Path, fake: &Fake, workers: usize) -> Result<Outcome> {
+    fn run(&self, study: &Path, fake: &Fake, workers: usize) -> Result<Findings> {
         let store = Store::open(study)?;
         let note = |progress: &Progress| {
             let generation = progress.generations.map_or(0, |(done, _)| done);
@@ -247,10 +260,7 @@ search:
 
     /// Runs a study that nothing stops.
     fn finish(&self, study: &Path, fake: &Fake, workers: usize) -> Findings {
-        match self.run(study, fake, workers).expect("nothing fails") {
-            Outcome::Done(findings) => *findings,
-            Outcome::Interrupted => panic!("nobody has interrupted it"),
-        }
+        self.run(study, fake, workers).expect("nothing fails, and nobody interrupts it")
     }
 
     /// The weights of the models that are merged.
@@ -265,6 +275,17 @@ search:
     fn contents(&self, study: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         Store::open(&self.study(study)).and_then(|store| store.contents()).expect("readable")
     }
+}
+
+/// Whether a run was asked to stop before its end.
+fn is_interrupted(run: &Result<Findings>) -> bool {
+    run.as_ref().is_err_and(|error| error.fault() == Fault::Interrupted)
+}
+
+/// What a study scores with, without going through it.
+fn scorer<'a>(study: &'a Study<'a>) -> (Scorer<'a>, Space) {
+    let space = study.template.space(study.sources).expect("a good template");
+    (Scorer::new(study, Vec::new()), space)
 }
 
 /// All that two runs of one study must agree on.

@@ -25,7 +25,6 @@ use merge_core::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::{
     ops::ControlFlow,
-    process::ExitCode,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -56,7 +55,7 @@ pub(super) struct OfTask {
     mishaps: Mishaps,
 }
 
-pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
+pub(crate) fn run(args: &Eval) -> Result<()> {
     set_threads(&args.execution)?;
     let shelf = shelf()?;
     answering::dot(args)?;
@@ -76,7 +75,7 @@ pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
             } else {
                 "stopped".to_owned()
             });
-            return Ok(ExitCode::from(interrupt::CODE));
+            return Err(Error::interrupted());
         };
         scored.push(one);
         if let Some(dir) = args.json.as_ref().and_then(Option::as_deref) {
@@ -84,7 +83,7 @@ pub(crate) fn run(args: &Eval) -> Result<ExitCode> {
         }
     }
     show(args, &chosen, &asked, &scored);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The items of each task that are asked.

@@ -3,7 +3,7 @@
 use crate::{measure, report};
 use evaluator::statistics::{Estimate, normal_interval};
 use merge_core::item::ItemScore;
-use merge_core::study::{About, Candidate, Finalist, Generation, Goal, State, front, hypervolume};
+use merge_core::study::{About, CandidateRecord, CandidateState, Finalist, Generation, Goal, front, hypervolume};
 use serde::Serialize;
 
 /// A generation in a few numbers.
@@ -61,7 +61,7 @@ pub(super) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize,
     let step = |(number, generation): (usize, &Generation)| {
         evaluations += generation.evaluations;
         tokens += generation.tokens;
-        let ranked = generation.candidates.iter().filter(|one| matches!(one.state, State::Ranked { .. }));
+        let ranked = generation.candidates.iter().filter(|one| matches!(one.state, CandidateState::Ranked { .. }));
         let all: Vec<f64> = ranked.filter_map(|one| one.fitness).collect();
         let best = generation.best();
         Step {
@@ -85,7 +85,7 @@ pub(super) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize,
 ///
 /// Scores lie between 0 and 1, so that of right and wrong answers is the widest that there can be. What costs take from the
 /// fitness is known exactly.
-fn interval(candidate: &Candidate, items: &[usize], goals: &[Goal]) -> Option<[f64; 2]> {
+fn interval(candidate: &CandidateRecord, items: &[usize], goals: &[Goal]) -> Option<[f64; 2]> {
     let fitness = candidate.fitness?;
     let (mut weights, mut score, mut centre, mut variance) = (0.0, 0.0, 0.0, 0.0);
     for ((goal, items), mean) in goals.iter().zip(items).zip(&candidate.goals) {
@@ -132,8 +132,8 @@ impl Objective {
     }
 
     /// Of a candidate, in its own unit; nothing if it was not ranked.
-    pub(super) fn of(&self, candidate: &Candidate) -> Option<f64> {
-        if !matches!(candidate.state, State::Ranked { .. }) {
+    pub(super) fn of(&self, candidate: &CandidateRecord) -> Option<f64> {
+        if !matches!(candidate.state, CandidateState::Ranked { .. }) {
             return None;
         }
         match self.axis {
@@ -183,7 +183,7 @@ pub(super) fn growth(generations: &[Generation], objectives: &[Objective]) -> Op
         return None;
     }
     // Greater is better.
-    let point = |candidate: &Candidate| -> Option<Vec<f64>> {
+    let point = |candidate: &CandidateRecord| -> Option<Vec<f64>> {
         let signed = |one: &Objective| one.of(candidate).map(|value| if one.minimised { -value } else { value });
         objectives.iter().map(signed).collect()
     };
@@ -236,9 +236,9 @@ pub(super) mod tests {
     }
 
     fn generation(points: &[(f64, f64)]) -> Generation {
-        let candidate = |(score, layers): &(f64, f64)| Candidate {
+        let candidate = |(score, layers): &(f64, f64)| CandidateRecord {
             genome: Vec::new(),
-            state: State::Ranked { rung: 0 },
+            state: CandidateState::Ranked { rung: 0 },
             fitness: Some(score - 0.01 * layers),
             goals: vec![Some(*score)],
             costs: vec![*layers],

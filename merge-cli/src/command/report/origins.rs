@@ -92,12 +92,12 @@ fn at(kind: &Kind, x: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use merge_core::study::{Candidate, State};
+    use merge_core::study::{CandidateRecord, CandidateState};
 
     fn generation(genomes: &[f64], mean: f64) -> Generation {
-        let candidate = |x: &f64| Candidate {
+        let candidate = |x: &f64| CandidateRecord {
             genome: vec![*x],
-            state: State::Ranked { rung: 0 },
+            state: CandidateState::Ranked { rung: 0 },
             fitness: Some(0.5),
             goals: Vec::new(),
             costs: Vec::new(),

@@ -18,7 +18,7 @@ use merge_core::{
     error::Result,
     item::ItemId,
     recipe::Recipe,
-    study::{self, Curves, Ending, Entry, Generation, Goal, Record, State},
+    study::{self, CandidateState, Curves, Ending, Entry, Generation, Goal, Record},
     template::Dimension,
 };
 use serde::Serialize;
@@ -167,7 +167,7 @@ pub(super) struct Listed {
     pub(super) generation: usize,
     pub(super) number: usize,
     #[serde(flatten)]
-    pub(super) state: State,
+    pub(super) state: CandidateState,
     pub(super) fitness: Option<f64>,
     pub(super) goals: Vec<Option<f64>>,
     pub(super) costs: Vec<f64>,
@@ -296,10 +296,10 @@ impl Became {
         let mut became = Self::default();
         for candidate in generations.iter().flat_map(|one| &one.candidates) {
             match &candidate.state {
-                State::Ranked { .. } => became.ranked += 1,
-                State::Infeasible { .. } => became.infeasible += 1,
-                State::TooLong { .. } => became.too_long += 1,
-                State::Failed { why } => *became.failed.entry(why.clone()).or_default() += 1,
+                CandidateState::Ranked { .. } => became.ranked += 1,
+                CandidateState::Infeasible { .. } => became.infeasible += 1,
+                CandidateState::TooLong { .. } => became.too_long += 1,
+                CandidateState::Failed { why } => *became.failed.entry(why.clone()).or_default() += 1,
             }
         }
         became

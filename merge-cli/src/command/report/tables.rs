@@ -1,7 +1,7 @@
 //! A study as tables for other programs, with a comma between the cells of a row.
 
 use super::summary::Summary;
-use merge_core::study::State;
+use merge_core::study::CandidateState;
 
 /// The tables by the names of their files. A cell is empty where there is no number.
 pub(super) fn tables(summary: &Summary) -> [(&'static str, String); 3] {
@@ -19,10 +19,10 @@ fn candidates(summary: &Summary) -> String {
     let costs = summary.objectives.iter().filter(|objective| objective.minimised).count();
     let rows = summary.candidates.iter().map(|one| {
         let (state, why) = match &one.state {
-            State::Ranked { .. } => ("ranked", String::new()),
-            State::Infeasible { by } => ("infeasible", format!("breaks constraints by {by}")),
-            State::TooLong { layers } => ("too_long", format!("{layers} layers")),
-            State::Failed { why } => ("failed", why.clone()),
+            CandidateState::Ranked { .. } => ("ranked", String::new()),
+            CandidateState::Infeasible { by } => ("infeasible", format!("breaks constraints by {by}")),
+            CandidateState::TooLong { layers } => ("too_long", format!("{layers} layers")),
+            CandidateState::Failed { why } => ("failed", why.clone()),
         };
         let mut row =
             vec![one.phase.to_owned(), one.generation.to_string(), one.number.to_string(), state.to_owned(), why];

@@ -21,24 +21,23 @@ use crate::{
 };
 use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
-    error::Result,
+    error::{Fault, Result},
     merge::sources::Sources,
     model::check_finite,
     recipe::Recipe,
     search::{Search, SearchFile, Stage},
     store::Store,
-    study::{self, Findings, Outcome, Study},
+    study::{self, Findings, Study},
     yaml::read_text,
 };
 use std::{
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::Instant,
 };
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let path = args.file.as_ref().or(args.from_mergekit.as_ref()).expect("one of them is required");
     let text = read_text(path)?;
@@ -50,16 +49,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     interrupt::listen(&interrupted, "stopping; items in flight are scored when it goes on")?;
     let job = Job { args, text: &text, stages: &stages, interrupted: &interrupted };
     let done = match args.seeds {
-        Some(seeds) => seeds::run(&job, seeds.into())?,
-        None => job.run(args.seed, &args.output, &mut Among::default(), 0)?.is_some(),
+        Some(seeds) => seeds::run(&job, seeds.into()),
+        None => job.run(args.seed, &args.output, &mut Among::default(), 0).map(|_| ()),
     };
-    if done {
-        screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64())));
-        return Ok(ExitCode::SUCCESS);
+    match &done {
+        Ok(()) => screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64()))),
+        Err(error) if error.fault() == Fault::Interrupted => {
+            let again = job::goes_on().unwrap_or_else(|| format!("To go on: {}", command(args)));
+            screen::say(&format!("stopped; nothing is lost. {again}"));
+        }
+        Err(_) => {}
     }
-    let again = job::goes_on().unwrap_or_else(|| format!("To go on: {}", command(args)));
-    screen::say(&format!("stopped; nothing is lost. {again}"));
-    Ok(ExitCode::from(interrupt::CODE))
+    done
 }
 
 /// Refuses a search that could not run, without reading a weight. Gives what memory it takes, and what the user should know of
@@ -148,12 +149,12 @@ struct Ended {
 }
 
 impl Job<'_> {
-    /// Runs all stages with a seed; the last one's result, or nothing if interrupted. `among` is where they stand among the
+    /// Runs all stages with a seed, and gives the last one's result. `among` is where they stand among the
     /// command's studies: this often again the stages are run after these.
     ///
     /// Each stage's answer is a model that the later ones may name.
-    fn run(&self, seed: Option<u64>, output: &Path, among: &mut Among, again: u64) -> Result<Option<Ended>> {
-        let Some(studies) = self.studies(seed)? else { return Ok(None) };
+    fn run(&self, seed: Option<u64>, output: &Path, among: &mut Among, again: u64) -> Result<Ended> {
+        let studies = self.studies(seed)?;
         let n_studies = studies.iter().flatten().count();
         among.after = (1 + again) * studies.iter().flatten().map(Studied::takes).sum::<u64>();
         let seeds = among.labels.clone();
@@ -179,11 +180,11 @@ impl Job<'_> {
             if n_studies > 1 && !name.is_empty() {
                 screen::say(&format!("stage {number} of {n_studies}: {name}"));
             }
-            let Some(ended) = self.stage(&study, &earlier, output, &place, among)? else { return Ok(None) };
+            let ended = self.stage(&study, &earlier, output, &place, among)?;
             among.before += ended.findings.progress.done;
             if is_answer {
                 among.labels = seeds;
-                return Ok(Some(ended));
+                return Ok(ended);
             }
             earlier.push(ended.findings.winner.0);
         }
@@ -191,8 +192,8 @@ impl Job<'_> {
     }
 
     /// What is to be studied, for each document of the file that is a search, with every refusal that needs no weight: also
-    /// of the later ones, before the first begins. Nothing if interrupted.
-    fn studies(&self, seed: Option<u64>) -> Result<Option<Vec<Option<Studied>>>> {
+    /// of the later ones, before the first begins.
+    fn studies(&self, seed: Option<u64>) -> Result<Vec<Option<Studied>>> {
         let (mut studies, mut earlier) = (Vec::new(), Vec::new());
         for (number, stage) in self.stages.iter().enumerate() {
             let file = match stage {
@@ -214,8 +215,8 @@ impl Job<'_> {
                 let file = file.clone();
                 move || tasks::benchmarks(&file)
             };
-            let Some(benchmarks) = interrupt::unless(self.interrupted, read) else { return Ok(None) };
-            let benchmarks = benchmarks?.interruptible(Interrupt::from(self.interrupted));
+            let benchmarks =
+                interrupt::unless(self.interrupted, read)?.interruptible(Interrupt::from(self.interrupted));
             let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
             study::check(&file.template, &sources, &file.search, &benchmarks)?;
             let memory = Memory::of_search(&file, &sources, &benchmarks)?;
@@ -228,7 +229,7 @@ impl Job<'_> {
             earlier.push(stand_in(&file, &sources)?);
             studies.push(Some(Studied { file, benchmarks, is_answer, workers }));
         }
-        Ok(Some(studies))
+        Ok(studies)
     }
 
     fn stage(
@@ -238,7 +239,7 @@ impl Job<'_> {
         output: &Path,
         directory: &Path,
         among: &Among,
-    ) -> Result<Option<Ended>> {
+    ) -> Result<Ended> {
         let file = &study.file;
         let sources = Sources::open_all(file.template.variants(), earlier, &Hub::from_env())?;
         for note in study::check(&file.template, &sources, &file.search, &study.benchmarks)? {
@@ -256,7 +257,7 @@ impl Job<'_> {
         found
     }
 
-    /// Runs the study to its end and shows what it found; nothing if interrupted. The last of a file writes its model.
+    /// Runs the study to its end and shows what it found. The last of a file writes its model.
     fn find(
         &self,
         Studied { file, benchmarks, is_answer, workers }: &Studied,
@@ -265,7 +266,7 @@ impl Job<'_> {
         store: &Store,
         directory: &Path,
         among: &Among,
-    ) -> Result<Option<Ended>> {
+    ) -> Result<Ended> {
         for (name, checkpoint) in sources.iter() {
             check_finite(&**checkpoint).map_err(|e| e.at(name))?;
         }
@@ -285,16 +286,11 @@ impl Job<'_> {
             interrupted: self.interrupted,
             progress: &|progress| line.show(progress),
         };
-        let outcome = study::run(&study);
+        let findings = study::run(&study);
         line.finish();
-        match outcome? {
-            Outcome::Interrupted => Ok(None),
-            Outcome::Done(findings) => {
-                finish::finish(self.args, &study, &findings, directory, *is_answer)?;
-                let goals = study::Objective::goals(benchmarks).to_vec();
-                Ok(Some(Ended { findings: *findings, goals }))
-            }
-        }
+        let findings = findings?;
+        finish::finish(self.args, &study, &findings, directory, *is_answer)?;
+        Ok(Ended { findings, goals: goals.to_vec() })
     }
 }
 

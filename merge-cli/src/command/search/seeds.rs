@@ -28,8 +28,8 @@ use std::{ops::Range, path::Path};
 /// The table of all of them.
 const TABLE: &str = "result.json";
 
-/// Runs the study with so many seeds, one after the other, each in a directory of its own; false if interrupted.
-pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
+/// Runs the study with so many seeds, one after the other, each in a directory of its own.
+pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<()> {
     let output = &job.args.output;
     let Some(Stage::Search(file)) = job.stages.last() else { unreachable!("the last document is a search") };
     let first = job.args.seed.unwrap_or(file.search.seed);
@@ -49,8 +49,7 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
         screen::say(&format!("seed {seed}, {number} of {seeds}"));
         among.labels = vec![format!("seed {number} of {seeds}")];
         let place = of_seed(output, seed);
-        let Some(ended) = job.run(Some(seed), &place, &mut among, seeds - number)? else { return Ok(false) };
-        all.push((seed, ended));
+        all.push((seed, job.run(Some(seed), &place, &mut among, seeds - number)?));
     }
     let goals = &all[0].1.goals;
     let judgements: Vec<Judgement> =
@@ -71,7 +70,7 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<bool> {
     }
     let place = output.display();
     screen::say(&format!("{place}/seed-* hold the studies, {place}/result.json these figures"));
-    Ok(true)
+    Ok(())
 }
 
 /// The seeds of the table that is in a directory; none if it is no table.

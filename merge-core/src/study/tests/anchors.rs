@@ -3,7 +3,10 @@
 use super::{resuming::check, *};
 use crate::{
     optimizer::Told,
-    study::{Candidate, plan::Plan},
+    study::{
+        anchors::calibrate,
+        generation::{Round, generation},
+    },
 };
 
 const ANCHORS: &str = "  anchors: {of: 20, calibration: 3}\n";
@@ -60,31 +63,30 @@ fn all_candidates_meet_the_anchors_and_the_calibration_is_paid() {
 
 /// Candidates on a line, what is recorded and told of them, and by goal the plain means of their answers to anchors, and what
 /// they score on all that these stand for.
-fn estimated(fake: &Fake) -> Vec<(Candidate, Told, Vec<f64>, Vec<f64>)> {
+fn estimated(fake: &Fake) -> Vec<(CandidateRecord, Told, Vec<f64>, Vec<f64>)> {
     let family = Family::with("{name: cma_es, population: 5}", 1200, ANCHORS);
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
-    let plan = Plan::new(&study).expect("a study");
-    let start = family.file.search.optimizer.start(&plan.space, 5);
-    let (anchored, cost) = plan.calibrated(&start).expect("nothing fails").expect("nor stops");
+    let (scorer, space) = scorer(&study);
+    let start = family.file.search.optimizer.start(&space, 5);
+    let (anchors, cost) = calibrate(&scorer, &space, &start).expect("nothing fails");
     assert_eq!(cost, CALIBRATION as u64);
     let pool: BTreeSet<_> = fake.seen.lock().expect("no panic").iter().map(|seen| (seen.goal, seen.item)).collect();
     let asked = |goal: usize| pool.iter().filter(|(of, _)| *of == goal).map(|(_, item)| *item).collect::<Vec<_>>();
 
     let genomes: Vec<Vec<f64>> = (0..5).map(|step| vec![f64::from(step) / 4.0; 3]).collect();
-    let (generation, _, told) =
-        plan.generation(0, &genomes, 0, anchored.as_ref(), None).expect("nothing fails").expect("nor stops");
+    let round = Round { number: 0, genomes: &genomes, level: 0, anchors: anchors.as_ref(), known: None };
+    let (generation, _, told) = generation(&scorer, &space, &round).expect("nothing fails");
     let mut all = Vec::new();
     for (candidate, told) in generation.candidates.into_iter().zip(told) {
-        let recipe = plan.fill(&candidate.genome);
-        let merge = crate::merge::Merge::plan(&recipe, &family.sources.of(&recipe)).expect("a merge");
+        let merge = study.candidate(&space, &candidate.genome);
         let mut scores = vec![Vec::new(); 4];
-        let mut heard = |news: News| {
+        let mut listener = |news: News| {
             let News::Scores(goal, of_chunk) = news else { panic!("nobody gives up") };
             scores[goal].extend(of_chunk.into_iter().map(|(_, score)| score.value));
             Ok(ControlFlow::Continue(()))
         };
-        fake.score(&merge, &[asked(0), asked(1), Vec::new(), Vec::new()], &mut heard).expect("it is scored");
+        fake.score(&merge, &[asked(0), asked(1), Vec::new(), Vec::new()], &mut listener).expect("it is scored");
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let plain = vec![mean(&told.items[..generation.items[0]]), mean(&told.items[generation.items[0]..])];
         all.push((candidate, told, plain, vec![mean(&scores[0]), mean(&scores[1])]));
@@ -112,7 +114,7 @@ fn candidates_are_ranked_by_what_they_would_score_on_all_items() {
 /// What is refused, of a search with these anchors.
 fn refusal(budget: u64, more: &str, fake: &Fake) -> String {
     let family = Family::with("{name: cma_es, population: 5}", budget, more);
-    let found = plan::check(&family.file.template, &family.sources, &family.file.search, fake);
+    let found = check::check(&family.file.template, &family.sources, &family.file.search, fake);
     let message = found.expect_err("it is refused").to_string();
     let (place, message) = message.split_once(": ").expect("a place");
     let (_, place) = place.split_once("search.yaml").expect("the file");

@@ -13,7 +13,7 @@ fn a_race_gives_the_better_half_the_items_of_the_others() {
     let findings = family.finish(&family.study("study"), &fake, 2);
     for generation in &findings.history.generations {
         let rungs = generation.candidates.iter().map(|candidate| match candidate.state {
-            State::Ranked { rung } => rung,
+            CandidateState::Ranked { rung } => rung,
             ref other => panic!("{other:?}"),
         });
         let rungs: Vec<usize> = rungs.collect();
@@ -22,7 +22,7 @@ fn a_race_gives_the_better_half_the_items_of_the_others() {
         assert_eq!((generation.items.as_slice(), generation.evaluations), (&[20][..], 80));
         // Who was left behind was no better on the items that both met: fitness falls with the distance of a mean from 0.6.
         let best = generation.best().expect("someone is ranked");
-        let order = |candidate: &Candidate| matches!(candidate.state, State::Ranked { rung: 2 });
+        let order = |candidate: &CandidateRecord| matches!(candidate.state, CandidateState::Ranked { rung: 2 });
         assert!(order(best));
     }
     let seen = fake.seen.lock().expect("no panic");
@@ -69,8 +69,9 @@ fn who_breaks_a_constraint_is_ranked_behind_all_others() {
     let mut infeasible = 0;
     for generation in &findings.history.generations {
         let best = generation.best();
-        infeasible += generation.candidates.iter().filter(|one| matches!(one.state, State::Infeasible { .. })).count();
-        assert!(best.is_none_or(|best| matches!(best.state, State::Ranked { .. })));
+        infeasible +=
+            generation.candidates.iter().filter(|one| matches!(one.state, CandidateState::Infeasible { .. })).count();
+        assert!(best.is_none_or(|best| matches!(best.state, CandidateState::Ranked { .. })));
     }
     assert!(infeasible > 0, "some candidates break it");
     assert!(findings.history.finalists[0].violation.abs() < 1e-12, "the answer keeps to it");
@@ -85,7 +86,7 @@ fn a_candidate_that_fails_ranks_last_and_ends_no_search() {
     let (study, fake) = (family.study("study"), Fake { breaks: true, ..Fake::new() });
     let findings = family.finish(&study, &fake, 2);
     let failed = |generation: &Generation| {
-        generation.candidates.iter().filter(|one| matches!(one.state, State::Failed { .. })).count()
+        generation.candidates.iter().filter(|one| matches!(one.state, CandidateState::Failed { .. })).count()
     };
     let n_failed: usize = findings.history.generations.iter().map(failed).sum();
     assert!(n_failed > 0);
@@ -219,20 +220,19 @@ fn a_layer_scan_begins_with_how_much_each_layer_is_missed() {
     let fake = Fake::new();
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(&fake, &store, 1, &|_| {});
-    let (space, _) = plan::Plan::new(&study).and_then(|plan| plan.scanned()).expect("nothing fails").expect("or stops");
-    let plain = family.file.template.space(&family.sources).expect("a space");
+    let (scorer, plain) = scorer(&study);
+    let (space, _) = layer_scan::scan_layers(&scorer, plain.clone()).expect("nothing fails");
     let score = |genome: &[f64]| {
-        let recipe = family.file.template.fill(&plain, genome);
-        let merge = crate::merge::Merge::plan(&recipe, &family.sources.of(&recipe)).expect("a path");
+        let candidate = study.candidate(&plain, genome);
         let mut all = vec![Vec::new(); 4];
         let asked: Vec<Vec<ItemId>> =
             fake.goals.iter().map(|goal| goal.search[..goal.items.from.min(goal.search.len())].to_vec()).collect();
-        let mut heard = |news: News| {
+        let mut listener = |news: News| {
             let News::Scores(goal, scores) = news else { panic!("nobody gives up") };
             all[goal].extend(scores.into_iter().map(|(_, score)| score.value));
             Ok(ControlFlow::Continue(()))
         };
-        fake.score(&merge, &asked, &mut heard).expect("it is scored");
+        fake.score(&candidate, &asked, &mut listener).expect("it is scored");
         all
     };
     let whole = score(&[1.0; 6]);

@@ -23,8 +23,8 @@ pub(super) fn check(family: &Family, fakes: impl Fn() -> Fake, workers: usize, s
     let findings = loop {
         fake.light(rng.random_range(0..9), rng.random_ratio(1, 4));
         match family.run(&study, &fake, workers) {
-            Ok(Outcome::Done(findings)) => break *findings,
-            Ok(Outcome::Interrupted) => interruptions += 1,
+            Ok(findings) => break findings,
+            Err(error) if error.fault() == Fault::Interrupted => interruptions += 1,
             Err(error) => {
                 assert_eq!(error.to_string(), "the power is gone");
                 failures += 1;

@@ -3,7 +3,11 @@
 use super::*;
 use crate::{
     optimizer::Told,
-    study::{plan::Plan, scoring::Scored},
+    study::{
+        finalists::ranked,
+        generation::{Round, generation},
+        score::Scores,
+    },
 };
 
 /// A task on which models are the worse the further their mean is from 0.3, beside those that like 0.6.
@@ -19,8 +23,9 @@ fn constrained() -> Fake {
 fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec<Told>) {
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
-    let plan = Plan::new(&study).expect("a study");
-    let (generation, _, told) = plan.generation(0, genomes, 0, None, None).expect("nothing fails").expect("nor stops");
+    let (scorer, space) = scorer(&study);
+    let round = Round { number: 0, genomes, level: 0, anchors: None, known: None };
+    let (generation, _, told) = generation(&scorer, &space, &round).expect("nothing fails");
     (generation, told)
 }
 
@@ -54,9 +59,9 @@ fn the_front_is_of_what_optimizers_are_told() {
     let mut ranked = 0;
     for (candidate, told) in generation.candidates.iter().zip(told) {
         let objectives = candidate.objectives(&fake.goals);
-        assert_eq!(objectives.is_some(), matches!(candidate.state, State::Ranked { .. }));
+        assert_eq!(objectives.is_some(), matches!(candidate.state, CandidateState::Ranked { .. }));
         assert!(objectives.is_none_or(|objectives| objectives.len() == 3 && objectives == told.objectives));
-        ranked += usize::from(matches!(candidate.state, State::Ranked { .. }));
+        ranked += usize::from(matches!(candidate.state, CandidateState::Ranked { .. }));
     }
     assert!(ranked > 0);
     let point = Point::of(&generation, Beside::default(), &fake.goals);
@@ -71,8 +76,8 @@ fn the_more_a_constraint_is_broken_the_worse_and_all_that_keep_to_it_are_better(
     let mut kept: Vec<f64> = Vec::new();
     for (candidate, told) in generation.candidates.iter().zip(&told) {
         match candidate.state {
-            State::Infeasible { by } => broken.push((by, told.fitness)),
-            State::Ranked { .. } => kept.push(told.fitness),
+            CandidateState::Infeasible { by } => broken.push((by, told.fitness)),
+            CandidateState::Ranked { .. } => kept.push(told.fitness),
             ref other => panic!("{other:?}"),
         }
     }
@@ -89,22 +94,22 @@ fn who_keeps_to_the_constraints_is_chosen_before_who_is_fitter() {
     let fake = constrained();
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(&fake, &store, 1, &|_| {});
-    let plan = Plan::new(&study).expect("a study");
+    let (scorer, space) = scorer(&study);
     let asked: Vec<Vec<ItemId>> = fake.goals.iter().map(|goal| goal.select.clone()).collect();
     let finalist = |name: &str, genome: f64, fit: f64, constraint: f64| {
         let score = |value: f64| ItemScore { value, tokens: 0, truncated: false };
         let values = [fit, fit, fit, constraint];
         let scores = asked.iter().zip(values).map(|(items, value)| vec![score(value); items.len()]).collect();
         let genome = vec![genome; 3];
-        let recipe = plan.fill(&genome);
-        (((name.to_owned(), genome), recipe), Scored { scores, failed: None })
+        let candidate = study.candidate(&space, &genome);
+        (((name.to_owned(), genome), candidate), Scores { goals: scores, failed: None })
     };
     let three = vec![
         finalist("fit, but breaks it", 0.1, 0.9, 0.0),
         finalist("keeps to it", 0.2, 0.4, 1.0),
         finalist("keeps to it, and fitter", 0.3, 0.5, 1.0),
     ];
-    let ranked = plan.ranked(three, &asked).expect("nothing fails").expect("nor stops");
+    let ranked = ranked(&scorer, three, &asked).expect("nothing fails");
     let names: Vec<&str> = ranked.iter().map(|finalist| finalist.name.as_str()).collect();
     assert_eq!(names, ["keeps to it, and fitter", "keeps to it", "fit, but breaks it"]);
     assert!(ranked[0].violation.abs() < 1e-12 && ranked[2].violation > 0.5);

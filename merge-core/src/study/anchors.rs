@@ -6,10 +6,11 @@
 //! later candidate by little, and the figures of two generations could not be compared.
 
 use super::{
-    Goal,
-    plan::{Asked, Plan, n_items},
-    progress::Phase,
-    scoring::{Model, Scored},
+    Candidate, CandidateState, Goal, Phase,
+    draw::draw,
+    goal::{GoalItems, n_items},
+    race::start,
+    score::{Scorer, Scores},
 };
 use crate::{
     counted::counted,
@@ -19,6 +20,7 @@ use crate::{
     optimizer::Optimizer,
     search::{Anchors, Search},
     study::irt::{self, Answer, Item},
+    template::Space,
     yaml::{At, Place},
 };
 use std::path::Path;
@@ -35,7 +37,7 @@ const DELTA: f64 = 0.5;
 const GENERATION: u64 = (1 << 40) - 1;
 
 /// By goal the anchors, of those that rank candidates.
-pub(super) struct Anchored(Vec<Option<Standing>>);
+pub(super) struct AnchorSet(Vec<Option<Standing>>);
 
 /// A goal's anchors, and all they stand for.
 struct Standing {
@@ -49,9 +51,9 @@ struct Standing {
     parents: Vec<Vec<f64>>,
 }
 
-impl Anchored {
+impl AnchorSet {
     /// Asks the anchors in the place of fresh items.
-    pub(super) fn replace(&self, drawn: &mut Asked) {
+    pub(super) fn replace(&self, drawn: &mut GoalItems) {
         for (items, standing) in drawn.iter_mut().zip(&self.0) {
             if let Some(standing) = standing {
                 items.clone_from(&standing.asked);
@@ -116,42 +118,41 @@ fn pool(anchors: Anchors, goal: &Goal) -> usize {
     if goal.ranks() { anchors.of.map_or(goal.search.len(), |of| of.value) } else { 0 }
 }
 
-impl Plan<'_> {
-    /// The anchors, if there are to be some, and the evaluations that it took to choose them; `None` if interrupted.
-    ///
-    /// The models merged and some candidates of the first generation answer all items. All follows from the seed and from
-    /// scores that are kept, so a search that broke down comes to the same.
-    pub(super) fn calibrated(&self, start: &Optimizer) -> Result<Option<(Option<Anchored>, u64)>> {
-        let search = self.study.search;
-        let Some(At { value: anchors, place }) = search.anchors else { return Ok(Some((None, 0))) };
-        let mut models = self.parents();
-        let n_parents = models.len();
-        for genome in start.ask().iter().take(anchors.calibration.value) {
-            if self.is_scored(genome)? {
-                models.push(Model::Merge(Box::new(self.fill(genome))));
-            }
+/// The anchors, if there are to be some, and the evaluations that it took to choose them.
+///
+/// The models merged and some candidates of the first generation answer all items. All follows from the seed and from
+/// scores that are kept, so a search that broke down comes to the same.
+pub(super) fn calibrate(scorer: &Scorer<'_>, space: &Space, optimizer: &Optimizer) -> Result<(Option<AnchorSet>, u64)> {
+    let study = scorer.study;
+    let (search, goals) = (study.search, study.objective.goals());
+    let Some(At { value: anchors, place }) = search.anchors else { return Ok((None, 0)) };
+    let mut candidates = study.parents();
+    let n_parents = candidates.len();
+    for genome in optimizer.ask().iter().take(anchors.calibration.value) {
+        let candidate = study.candidate(space, genome);
+        if let CandidateState::Ranked { .. } = start(&candidate, search)? {
+            candidates.push(candidate);
         }
-        let all = self.subset(GENERATION, &|goal| pool(anchors, goal));
-        self.scoring.begin(Phase::Calibration, models.len() * n_items(&all), None);
-        let Some(scored) = self.scoring.score(&models, &all)? else { return Ok(None) };
-        let evaluations: usize = scored.iter().map(Scored::n_items).sum();
-        // A candidate that was given up has not answered what stands for its scores.
-        let is_row = |(number, scored): &(usize, &Scored)| *number < n_parents || scored.failed.is_none();
-        let rows: Vec<&Scored> = scored.iter().enumerate().filter(is_row).map(|(_, scored)| scored).collect();
-        let mut standing = Vec::new();
-        for (number, (goal, pool)) in self.goals().iter().zip(all).enumerate() {
-            let row = |scored: &&Scored| scored.scores[number].iter().map(|score| Some(score.value)).collect();
-            let table: Vec<Vec<Option<f64>>> = rows.iter().map(row).collect();
-            if table.iter().flatten().flatten().any(|score| !(0.0..=1.0).contains(score)) {
-                let (file, name) = (&self.study.template.file, &goal.name);
-                let message =
-                    format!("{}: search.anchors: a score of task {name} is not between 0 and 1", place.of(file));
-                return Err(Error::user(message).hint("choose another `metric`, or remove `anchors`"));
-            }
-            standing.push((!pool.is_empty()).then(|| Standing::new(goal, &pool, &table, n_parents, search.seed)));
-        }
-        Ok(Some((Some(Anchored(standing)), evaluations as u64)))
     }
+    let all = draw(search, goals, GENERATION, |goal| pool(anchors, goal));
+    scorer.course.begin(Phase::Calibration, candidates.len() * n_items(&all), None);
+    let scored = scorer.score(&candidates.iter().collect::<Vec<&Candidate<'_>>>(), &all)?;
+    let evaluations: usize = scored.iter().map(Scores::n_items).sum();
+    // A candidate that was given up has not answered what stands for its scores.
+    let is_row = |(number, scores): &(usize, &Scores)| *number < n_parents || scores.failed.is_none();
+    let rows: Vec<&Scores> = scored.iter().enumerate().filter(is_row).map(|(_, scores)| scores).collect();
+    let mut standing = Vec::new();
+    for (number, (goal, pool)) in goals.iter().zip(all).enumerate() {
+        let row = |scores: &&Scores| scores.goals[number].iter().map(|score| Some(score.value)).collect();
+        let table: Vec<Vec<Option<f64>>> = rows.iter().map(row).collect();
+        if table.iter().flatten().flatten().any(|score| !(0.0..=1.0).contains(score)) {
+            let (file, name) = (&study.template.file, &goal.name);
+            let message = format!("{}: search.anchors: a score of task {name} is not between 0 and 1", place.of(file));
+            return Err(Error::user(message).hint("choose another `metric`, or remove `anchors`"));
+        }
+        standing.push((!pool.is_empty()).then(|| Standing::new(goal, &pool, &table, n_parents, search.seed)));
+    }
+    Ok((Some(AnchorSet(standing)), evaluations as u64))
 }
 
 impl Standing {

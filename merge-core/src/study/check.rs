@@ -1,0 +1,112 @@
+//! Makes every refusal of a search that needs no weight, and says the most that a search takes.
+
+use super::{Goal, Objective, Phase, anchors, finalists, layer_scan};
+use crate::{
+    baseline,
+    counted::counted,
+    error::{Error, Result},
+    item::ItemId,
+    merge::{Merge, sources::Sources},
+    recipe::Recipe,
+    search::{Algorithm, Search},
+    template::{Space, Template},
+};
+use std::collections::BTreeSet;
+
+/// Refuses models that cannot be merged or scored, and a budget too small, without reading a weight. Gives what the user should
+/// know of the merges.
+pub fn check(
+    template: &Template,
+    sources: &Sources,
+    search: &Search,
+    objective: &dyn Objective,
+) -> Result<Vec<String>> {
+    let space = template.space(sources)?;
+    check_choice(template, search, objective.goals())?;
+    let fits = search.optimizer.check_space(&space);
+    fits.map_err(|mistake| mistake.under("search.optimizer").into_error(&template.file))?;
+    let start = search.optimizer.start(&space, search.seed);
+    anchors::check(&template.file, search, start.population(), objective.goals())?;
+    let calibration = anchors::cost(search, sources, objective.goals());
+    check_budget(template, search, &space, objective.goals(), calibration)?;
+    let mut notes = sources.notes();
+    // Each combination of choices, with its numbers where they begin.
+    for number in 0..template.variants().len() {
+        let recipe = template.fill(&space, &template.start_of(&space, number));
+        let merge = Merge::plan(&recipe, &sources.of(&recipe))?;
+        objective.check(&merge)?;
+        let new: Vec<String> = merge.notes().iter().filter(|note| !notes.contains(note)).cloned().collect();
+        notes.extend(new);
+    }
+    for recipe in [baseline::uniform(template), baseline::untuned_dare_ties(template)].into_iter().flatten() {
+        Merge::plan(&recipe, &sources.of(&recipe))?;
+    }
+    Ok(notes)
+}
+
+/// Refuses an objective that would have no part in the choice among candidates that were kept for it.
+fn check_choice(template: &Template, search: &Search, goals: &[Goal]) -> Result<()> {
+    let Some(algorithm) = search.optimizer.name.filter(|name| name.weighs_several()) else { return Ok(()) };
+    // What is maximised comes first, in the order of the file.
+    let dropped = search.objective.iter().zip(goals).find(|(_, goal)| goal.ranks() && goal.select.is_empty());
+    match dropped {
+        None => Ok(()),
+        Some((objective, goal)) => Err(Error::user(format!(
+            "{}: task {} has no select items, but {} keeps candidates for being good at each objective, and the answer is \
+             chosen among them on select items",
+            objective.task.place.of(&template.file),
+            goal.name,
+            algorithm.name()
+        ))
+        .hint("give it select items (`splits`, or `split:` where it is divided), or take an optimizer of one objective, such as cma_es")),
+    }
+}
+
+/// Refuses a budget that does not pay for a generation.
+fn check_budget(template: &Template, search: &Search, space: &Space, goals: &[Goal], calibration: usize) -> Result<()> {
+    let population = search.optimizer.start(space, search.seed).population();
+    let (scan, budget) = (layer_scan::count(space, search), &search.budget);
+    let per_candidate: usize = goals.iter().map(|goal| goal.items.from).sum();
+    let cost = (scan + population) * per_candidate + calibration;
+    if budget.value >= cost as u64 {
+        return Ok(());
+    }
+    let and_calibration =
+        if calibration > 0 { format!(", and {calibration} of the calibration") } else { String::new() };
+    let and_scan = if scan > 0 { format!(" and {} of the layer scan", counted(scan, "model")) } else { String::new() };
+    Err(Error::user(format!(
+        "{}: search.budget: {} item evaluations do not pay for one generation, which takes {cost}: \
+         {population} candidates{and_scan} on {per_candidate} items{and_calibration}",
+        budget.place.of(&template.file),
+        budget.value
+    ))
+    .hint(format!("{} would pay for fifty", 50 * cost)))
+}
+
+/// The most that each part of a study takes, in item evaluations.
+pub(super) fn course(template: &Template, search: &Search, goals: &[Goal]) -> Vec<(Phase, u64)> {
+    let of = |split: fn(&Goal) -> &Vec<ItemId>| goals.iter().map(|goal| split(goal).len()).sum::<usize>();
+    let (select, report, budget) = (of(|goal| &goal.select), of(|goal| &goal.report), search.budget.value as usize);
+    let algorithm = search.optimizer.name;
+    let elites = if algorithm.is_some_and(Algorithm::keeps_elites) { finalists::ELITES } else { 0 };
+    let members = baseline::members(template).len();
+    let soup = if members > 1 && baseline::uniform(template).is_some() { 2 * members - 1 } else { 0 };
+    let named: BTreeSet<&str> =
+        template.variants().iter().flat_map(Recipe::references).map(|model| model.value.as_str()).collect();
+    // Beside the models there are the answer, and five baselines at most.
+    let mut parts = vec![
+        (Phase::Evolution, budget),
+        (Phase::Selection, (finalists::MOST + elites) * select),
+        (Phase::GreedySoup, soup * select),
+        (Phase::Report, (named.len() + 6) * report),
+    ];
+    if algorithm != Some(Algorithm::Random) {
+        parts.extend([(Phase::RandomSearch, budget), (Phase::RandomSelection, finalists::MOST * select)]);
+    }
+    parts.into_iter().map(|(phase, items)| (phase, items as u64)).collect()
+}
+
+/// The most item evaluations that a study takes, before it has begun.
+pub fn evaluations(template: &Template, search: &Search, goals: &[Goal]) -> u64 {
+    course(template, search, goals).into_iter().map(|(_, items)| items).sum()
+}

@@ -1,0 +1,41 @@
+//! The greedy soup, a baseline: the average of those parents that make it better.
+
+use super::{
+    Candidate, Phase,
+    goal::{GoalItems, fitness, n_items},
+    score::{Scorer, Scores},
+};
+use crate::{baseline, error::Result};
+
+/// The greedy soup (<https://arxiv.org/abs/2203.05482>): beginning with the best parent, each next best is added to their
+/// average if the average is then no worse, on select items. `None` if there is no average.
+pub(super) fn greedy_soup<'a>(scorer: &Scorer<'a>) -> Result<Option<Candidate<'a>>> {
+    let study = scorer.study;
+    let (template, goals) = (study.template, study.objective.goals());
+    let members = baseline::members(template);
+    let mix = |names: &[String]| match names {
+        [alone] => Some(Candidate::source(alone, study.sources)),
+        several => baseline::average(template, several).map(|recipe| Candidate::merged(recipe, study.sources)),
+    };
+    if members.len() < 2 || mix(&members).is_none() {
+        return Ok(None);
+    }
+    let items: GoalItems = goals.iter().map(|goal| goal.select.clone()).collect();
+    scorer.course.begin(Phase::GreedySoup, (2 * members.len() - 1) * n_items(&items), None);
+    let sources: Vec<Candidate<'_>> = members.iter().map(|name| Candidate::source(name, study.sources)).collect();
+    let alone = scorer.score(&sources.iter().collect::<Vec<_>>(), &items)?;
+    let fitness = |scores: &Scores| fitness(goals, &scores.goals);
+    let mut order: Vec<usize> = (0..members.len()).collect();
+    order.sort_by(|a, b| fitness(&alone[*b]).total_cmp(&fitness(&alone[*a])));
+    let mut soup = vec![members[order[0]].clone()];
+    let mut best = fitness(&alone[order[0]]);
+    for next in &order[1..] {
+        let more = [soup.as_slice(), std::slice::from_ref(&members[*next])].concat();
+        let Some(candidate) = mix(&more) else { return Ok(None) };
+        let scored = scorer.score(&[&candidate], &items)?;
+        if fitness(&scored[0]) >= best {
+            (soup, best) = (more, fitness(&scored[0]));
+        }
+    }
+    Ok(mix(&soup))
+}

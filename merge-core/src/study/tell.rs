@@ -1,0 +1,54 @@
+//! Tells the optimizer how the candidates of a generation did.
+
+use super::{CandidateRecord, CandidateState, Goal, race::Runner};
+use crate::optimizer::Told;
+
+/// What the optimizer is told, in the order of the candidates. Who went further in the race is better, then who keeps to the
+/// constraints, then who is not too long; who failed is worst.
+pub(super) fn tell(goals: &[Goal], rungs: u32, records: &[CandidateRecord], runners: &[Runner<'_>]) -> Vec<Told> {
+    let told = |((record, runner), fitness): ((&CandidateRecord, &Runner<'_>), f64)| {
+        let is_ranked = record.is_ranked();
+        let score = |value: Option<f64>| value.filter(|_| is_ranked).unwrap_or(f64::NEG_INFINITY);
+        let objectives = goals.iter().zip(&record.goals).filter(|(goal, _)| goal.ranks()).map(|(_, mean)| score(*mean));
+        let costs = record.costs.iter().map(|cost| score(Some(-cost)));
+        let scores = runner.scores.iter().flat_map(|scores| goals.iter().zip(&scores.goals));
+        let items = scores.filter(|(goal, _)| goal.ranks()).flat_map(|(_, scores)| scores);
+        Told { fitness, objectives: objectives.chain(costs).collect(), items: items.map(|score| score.value).collect() }
+    };
+    records.iter().zip(runners).zip(tiered(rungs as usize, records)).map(told).collect()
+}
+
+/// One number for each candidate that puts the tiers above each other.
+fn tiered(rungs: usize, records: &[CandidateRecord]) -> Vec<f64> {
+    let tier = |record: &CandidateRecord| match record.state {
+        CandidateState::Ranked { rung } => rungs - 1 - rung,
+        CandidateState::Infeasible { .. } => rungs,
+        CandidateState::TooLong { .. } => rungs + 1,
+        CandidateState::Failed { .. } => rungs + 2,
+    };
+    let raw = |record: &CandidateRecord| match record.state {
+        CandidateState::Ranked { .. } => record.fitness.unwrap_or(f64::NEG_INFINITY),
+        CandidateState::Infeasible { by } => -by,
+        CandidateState::TooLong { layers } => -(layers as f64),
+        CandidateState::Failed { .. } => f64::NEG_INFINITY,
+    };
+    let mut fitness = vec![f64::NEG_INFINITY; records.len()];
+    let mut floor = f64::INFINITY;
+    for wanted in 0..rungs + 2 {
+        let of_tier: Vec<usize> = (0..records.len()).filter(|number| tier(&records[*number]) == wanted).collect();
+        let best = of_tier.iter().map(|number| raw(&records[*number])).fold(f64::NEG_INFINITY, f64::max);
+        if !best.is_finite() {
+            continue;
+        }
+        // The whole tier is moved below the one before, if it is not there.
+        let step = 1e-6 * best.abs().max(1.0);
+        let down = (best + step - floor).max(0.0);
+        for number in of_tier {
+            fitness[number] = raw(&records[number]) - down;
+            if fitness[number].is_finite() {
+                floor = floor.min(fitness[number]);
+            }
+        }
+    }
+    fitness
+}
