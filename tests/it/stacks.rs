@@ -195,6 +195,25 @@ fn configurations_that_compute_otherwise_are_told_or_refused() {
     assert_eq!(note(&said.err, "its config.json"), None);
 }
 
+/// A key that is left out has a value all the same: the one that its class takes.
+#[test]
+fn what_a_configuration_leaves_to_its_class_is_compared() {
+    let neox = |parallel: bool| {
+        let silent = json!({"model_type": "gpt_neox"});
+        pair(&silent, &json!({"model_type": "gpt_neox", "use_parallel_residual": parallel}))
+    };
+    let said = merge(&neox(true), "average", AVERAGE);
+    assert_eq!(note(&said.err, "its config.json"), None);
+    let (error, _) = refusal(&neox(false), AVERAGE);
+    let why = "a and b: config.json: use_parallel_residual is true by default and false";
+    assert_eq!(error, format!("refused.yaml:5:10: {why}"));
+
+    let dir = pair(&json!({"model_type": "mixtral"}), &json!({"model_type": "mixtral", "rope_theta": 1e4}));
+    let said = merge(&dir, "average", AVERAGE);
+    assert!(note(&said.err, "rope_theta is 10000, not 1000000 by default").is_some(), "{}", said.err);
+    assert!(refusal(&dir, STACK).0.ends_with("rope_theta is 1000000 by default and 10000"));
+}
+
 #[test]
 fn more_layers_counted_than_there_are_and_layers_in_several_lists_are_refused() {
     let dir = pair(&json!({}), &json!({"num_hidden_layers": 3}));

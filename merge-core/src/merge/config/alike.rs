@@ -2,7 +2,10 @@
 //!
 //! Every key is compared, in all blocks, but for those of which [`super::effect`] says that they change nothing.
 
-use super::effect::{Effect, effect, effect_of_kinds, is_by_number, last};
+use super::{
+    defaults::{is_known, is_none_if_null, of_class},
+    effect::{Effect, Word, effect, effect_of_kinds, is_by_number, last},
+};
 use crate::{merge::evomistral, model::Config};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -12,31 +15,32 @@ use std::collections::BTreeMap;
 pub(crate) struct Difference {
     pub(crate) effect: Effect,
     pub(crate) key: String,
-    /// The values; nothing where one does not say.
+    /// The values; nothing where one does not say, and its class is not known to take one.
     pub(crate) values: [Option<Value>; 2],
+    /// Whether a value is not said, but what its class takes.
+    pub(crate) by_default: [bool; 2],
 }
 
 /// What two configurations say otherwise, the worst first.
 pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
-    let kind_of = |config: &Config| config.blocks().pop().map(|(prefix, _)| format!("{prefix}model_type"));
-    let kinds = [a, b].map(kind_of);
-    let [a, b] = [a, b].map(flat);
+    let [a, b] = [a, b].map(Flat::of);
     let mut differences = Vec::new();
-    let mut compare = |key: &str, values: [Option<Value>; 2]| {
-        let is_kind = kinds.iter().flatten().any(|kind| kind.as_str() == key);
-        if let Some(effect) = effect(key, &values) {
+    let mut compare = |key: &str, values: [Option<&Value>; 2]| {
+        let words = [(&a, values[0]), (&b, values[1])].map(|(flat, value)| flat.word(key, value));
+        let is_kind = [&a, &b].iter().any(|flat| flat.name(key) == Some("model_type"));
+        if let Some(effect) = effect(key, &words) {
             let effect = if is_kind { effect_of_kinds(&values) } else { effect };
-            differences.push(Difference { effect, key: key.to_owned(), values });
+            differences.push(Difference::new(effect, key, words));
         }
     };
-    for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-        match [&a, &b].map(|keys| keys.get(key)) {
+    for key in a.keys.keys().chain(b.keys.keys().filter(|key| !a.keys.contains_key(*key))) {
+        match [&a, &b].map(|flat| flat.keys.get(key)) {
             [Some(Value::Object(x)), Some(Value::Object(y))] => {
                 for inner in x.keys().chain(y.keys().filter(|inner| !x.contains_key(*inner))) {
-                    compare(&format!("{key}.{inner}"), [x, y].map(|block| block.get(inner).cloned()));
+                    compare(&format!("{key}.{inner}"), [x, y].map(|block| block.get(inner)));
                 }
             }
-            values => compare(key, values.map(Option::<&Value>::cloned)),
+            values => compare(key, values),
         }
     }
     let is_block = |difference: &Difference| difference.values.iter().flatten().any(Value::is_object);
@@ -51,6 +55,16 @@ pub(crate) fn is_of_single_layers(difference: &Difference) -> bool {
 }
 
 impl Difference {
+    fn new(effect: Effect, key: &str, words: [Word; 2]) -> Self {
+        let by_default = words.each_ref().map(|word| matches!(word, Word::Default(_)));
+        let values = words.map(|word| match word {
+            Word::Said(value) | Word::Default(value) => Some(value),
+            Word::Null => Some(Value::Null),
+            Word::Off | Word::Unknown => None,
+        });
+        Self { effect, key: key.to_owned(), values, by_default }
+    }
+
     /// `rope_theta is 10000 and 500000`.
     pub(crate) fn both(&self) -> String {
         let (key, [x, y]) = self.shown();
@@ -65,7 +79,10 @@ impl Difference {
 
     /// The key and the values; of lists that begin alike, the first entry that is not.
     fn shown(&self) -> (String, [String; 2]) {
-        let values = self.values.each_ref().map(|value| shown(value.as_ref()));
+        let mut values = self.values.each_ref().map(|value| shown(value.as_ref()));
+        for (value, by_default) in values.iter_mut().zip(self.by_default) {
+            value.push_str(if by_default { " by default" } else { "" });
+        }
         if let ([Some(Value::Array(x)), Some(Value::Array(y))], true) = (&self.values, values[0] == values[1])
             && let Some(at) = (0..x.len().max(y.len())).find(|at| x.get(*at) != y.get(*at))
         {
@@ -88,20 +105,55 @@ fn shown(value: Option<&Value>) -> String {
     }
 }
 
-/// All keys with their values, those within blocks with dots; the language model's rotary settings in one spelling.
-fn flat(config: &Config) -> BTreeMap<String, Value> {
-    let mut keys = BTreeMap::new();
-    let depth = config.blocks().len() - 1;
-    let prefix = config.blocks().swap_remove(depth).0;
-    let mut config = config.clone();
-    let rotary = take_rotary(config.block_mut(depth));
-    flatten("", &config.0, &mut keys);
-    if let Some(kind) = keys.get_mut("model_type").filter(|kind| *kind == evomistral::TYPES[0]) {
-        // Its layers are those of the other.
-        *kind = evomistral::TYPES[1].into();
+/// A configuration as it is compared.
+struct Flat {
+    /// All keys with their values, those within blocks with dots; the language model's rotary settings in one spelling.
+    keys: BTreeMap<String, Value>,
+    /// What the keys of the language model begin with.
+    prefix: String,
+    /// What kind of model that is.
+    class: Option<String>,
+}
+
+impl Flat {
+    fn of(config: &Config) -> Self {
+        let mut keys = BTreeMap::new();
+        let depth = config.blocks().len() - 1;
+        let prefix = config.blocks().swap_remove(depth).0;
+        // The layers of one are those of the other.
+        let kind = |kind: &str| if kind == evomistral::TYPES[0] { evomistral::TYPES[1] } else { kind }.to_owned();
+        let class = config.kinds().next().map(kind);
+        let mut config = config.clone();
+        let rotary = take_rotary(config.block_mut(depth), class.as_deref());
+        flatten("", &config.0, &mut keys);
+        if let Some(Value::String(own)) = keys.get_mut("model_type") {
+            *own = kind(own);
+        }
+        keys.extend(rotary.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
+        Self { keys, prefix, class }
     }
-    keys.extend(rotary.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
-    keys
+
+    /// How a key is called in the block of the language model; `None` of those that are not in it, or further within.
+    fn name<'k>(&self, key: &'k str) -> Option<&'k str> {
+        key.strip_prefix(&self.prefix).filter(|name| !name.contains('.'))
+    }
+
+    /// What it says with a key that has this value.
+    fn word(&self, key: &str, value: Option<&Value>) -> Word {
+        let (name, class) = (self.name(key), self.class.as_deref());
+        match value {
+            Some(Value::Null) if is_none_if_null(last(key)) => return Word::Null,
+            None | Some(Value::Null) => {}
+            Some(value) => return Word::Said(value.clone()),
+        }
+        let default = of_class(class.filter(|_| name.is_some()), last(key));
+        match (default, value) {
+            (Some(default), _) => Word::Default(default),
+            (None, Some(_)) => Word::Null,
+            _ if name.is_some() && class.is_some_and(is_known) => Word::Off,
+            _ => Word::Unknown,
+        }
+    }
 }
 
 fn flatten(prefix: &str, block: &Map<String, Value>, keys: &mut BTreeMap<String, Value>) {
@@ -116,11 +168,13 @@ fn flatten(prefix: &str, block: &Map<String, Value>, keys: &mut BTreeMap<String,
 
 /// Takes out what says how positions turn queries and keys, in one spelling: the base, the part of a head, and how it is
 /// stretched; of layers with a window too, where these have their own. And the window, where a switch says that there is none.
-fn take_rotary(block: &mut Map<String, Value>) -> Map<String, Value> {
+fn take_rotary(block: &mut Map<String, Value>, class: Option<&str>) -> Map<String, Value> {
     let mut rotary = Map::new();
-    if block.get("use_sliding_window") == Some(&Value::Bool(false)) {
-        block.remove("sliding_window");
-        block.remove("max_window_layers");
+    let switch = block.get("use_sliding_window").filter(|said| !said.is_null()).cloned();
+    if switch.or_else(|| of_class(class, "use_sliding_window")) == Some(Value::Bool(false)) {
+        for key in ["sliding_window", "max_window_layers"] {
+            block.insert(key.to_owned(), Value::Null);
+        }
     }
     let written = ["rope_parameters", "rope_scaling"].map(|key| block.remove(key));
     let written = written.into_iter().flatten().find_map(|value| match value {

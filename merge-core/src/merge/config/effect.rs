@@ -18,40 +18,53 @@ pub(crate) enum Effect {
     Around,
 }
 
-/// What it means that a key has these values; `None` where it means nothing, or is compared elsewhere.
-pub(super) fn effect(key: &str, values: &[Option<Value>; 2]) -> Option<Effect> {
+/// What a configuration says with a key.
+#[derive(Clone, Debug)]
+pub(super) enum Word {
+    Said(Value),
+    /// Nothing; its class takes this.
+    Default(Value),
+    /// That there is none.
+    Null,
+    /// Nothing; in a class of which all is known it is off.
+    Off,
+    /// Nothing; nobody knows what its class takes.
+    Unknown,
+}
+
+/// What it means that a key says this in two configurations; `None` where it means nothing, or is compared elsewhere.
+pub(super) fn effect(key: &str, words: &[Word; 2]) -> Option<Effect> {
+    use Word::{Default, Null, Off, Said, Unknown};
     let name = last(key);
     if is_without_effect(key) || ELSEWHERE.contains(&name) || counts(name) {
         return None;
     }
-    let is_activation = ACTIVATIONS.contains(&name);
-    let is_size = SIZES.contains(&name);
-    let effect = if is_size || WAYS.contains(&name) || is_activation {
+    let effect = effect_of_values(key, name);
+    let one_sided = || Some(effect.max(Effect::Layer));
+    match words {
+        [Said(x), Said(y) | Default(y)] | [Default(x), Said(y)] => match (x, y) {
+            _ if same(x, y) => None,
+            (Value::String(x), Value::String(y)) if x.contains("gelu") && y.contains("gelu") => one_sided(),
+            _ => Some(effect),
+        },
+        [Default(_), Null] | [Null, Default(_)] => one_sided(),
+        // Where a size is not said, tensors have that of the model's class.
+        [Said(_), _] | [_, Said(_)] if SIZES.contains(&name) || is_by_number(name) => None,
+        [Said(said), Null | Off] | [Null | Off, Said(said)] => (!is_off(said)).then(one_sided)?,
+        [Said(said), Unknown] | [Unknown, Said(said)] => (!is_empty(said)).then(one_sided)?,
+        // Neither says anything.
+        _ => None,
+    }
+}
+
+/// What it means that a key has two values.
+fn effect_of_values(key: &str, name: &str) -> Effect {
+    if [SIZES, WAYS, ACTIVATIONS].iter().any(|fatal| fatal.contains(&name)) {
         Effect::Fatal
     } else if !OF_THE_HEAD.contains(&name) && OF_LAYERS.iter().any(|part| key.contains(part)) {
         Effect::Layer
     } else {
         Effect::Around
-    };
-    // Null is as if the key were absent.
-    match values.each_ref().map(|value| value.as_ref().filter(|value| !value.is_null())) {
-        [Some(x), Some(y)] if same(x, y) => None,
-        [Some(Value::String(x)), Some(Value::String(y))] if x.contains("gelu") && y.contains("gelu") => {
-            Some(effect.max(Effect::Layer))
-        }
-        [Some(_), Some(_)] => Some(effect),
-        // Where one does not say, what the other says may be what both take.
-        [Some(said), None] | [None, Some(said)] => {
-            let is_default = match name {
-                "rope_theta" => same(said, &10_000.into()),
-                "position_embedding_type" => said == "absolute",
-                // Where a size is not said, tensors have that of the model's class.
-                _ => is_size,
-            };
-            let is_told = !is_default && !is_usual(said) && !is_by_number(name);
-            is_told.then_some(effect.max(Effect::Layer))
-        }
-        [None, None] => None,
     }
 }
 
@@ -81,17 +94,27 @@ fn same(x: &Value, y: &Value) -> bool {
     }
 }
 
-/// What a key says that has no effect in most kinds of models, as if it were absent.
-fn is_usual(value: &Value) -> bool {
+/// Whether a key says that there is none of what it speaks of: false, 0, times 1.
+fn is_off(value: &Value) -> bool {
     match value {
-        Value::Null => true,
         Value::Bool(is) => !is,
         Value::Number(number) => {
             number.as_f64().is_some_and(|number| [0.0, 1.0].map(f64::to_bits).contains(&number.to_bits()))
         }
-        Value::String(text) => text.is_empty() || text == "silu" || text == "eager" || text == "sdpa",
-        Value::Array(list) => list.iter().all(|entry| entry == "full_attention" || is_usual(entry)),
-        Value::Object(map) => map.values().all(is_usual),
+        Value::Array(list) => list.iter().all(|entry| entry == "full_attention" || is_off(entry)),
+        Value::Object(map) => map.values().all(is_off),
+        value => is_empty(value),
+    }
+}
+
+/// Whether a key says nothing, or how something is computed whose result is the same.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty() || text == "eager" || text == "sdpa",
+        Value::Array(list) => list.iter().all(is_empty),
+        Value::Object(map) => map.values().all(is_empty),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -137,7 +160,7 @@ const WAYS: &[&str] = &[
 
 /// Kinds of models whose layers compute alike, but for what other keys say, if their tensors are alike. A kind that is in none
 /// of these is not known; whoever calls a fine-tune by a name of their own knows what it is.
-const ALIKE: &[&[&str]] = &[
+pub(super) const ALIKE: &[&[&str]] = &[
     &[
         "granite",
         "llama",
@@ -184,7 +207,7 @@ const ALIKE: &[&[&str]] = &[
 const NORMS_FROM_ONE: &[&str] = &["gemma", "gemma2", "gemma3", "gemma3_text", "nemotron", "qwen3_next"];
 
 /// What it means that the kinds of two language models differ.
-pub(super) fn effect_of_kinds(values: &[Option<Value>; 2]) -> Effect {
+pub(super) fn effect_of_kinds(values: &[Option<&Value>; 2]) -> Effect {
     let group = |kind: &Value| ALIKE.iter().position(|kinds| kinds.iter().any(|known| kind == known));
     let from_one = |kind: &Value| NORMS_FROM_ONE.iter().any(|known| kind == known);
     let [Some(x), Some(y)] = values else { return Effect::Around };

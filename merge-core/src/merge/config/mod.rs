@@ -3,6 +3,7 @@
 pub(crate) mod alike;
 mod by_layer;
 mod by_number;
+mod defaults;
 pub(crate) mod effect;
 pub(crate) mod language;
 mod tensors;

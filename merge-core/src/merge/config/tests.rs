@@ -184,7 +184,7 @@ fn a_stack_of_two_models_is_described_by_both() {
 }
 
 /// Two configurations, and what is told of them.
-fn compare(a: Value, b: Value, expected: &[(Effect, &str)]) {
+pub(super) fn compare(a: Value, b: Value, expected: &[(Effect, &str)]) {
     let found = differences(&config(a), &config(b));
     let found: Vec<_> = found.iter().map(|difference| (difference.effect, Difference::both(difference))).collect();
     let expected: Vec<_> = expected.iter().map(|(effect, text)| (*effect, (*text).to_owned())).collect();
@@ -289,8 +289,8 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
         json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2}, "dtype": "float32", "bos_token_id": 7}),
     );
     alike(
-        json!({"rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}, "transformers_version": "5"}),
-        json!({"rope_scaling": null, "_name_or_path": "x", "use_cache": false}),
+        json!({"model_type": "llama", "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}}),
+        json!({"model_type": "llama", "rope_scaling": null, "_name_or_path": "x", "use_cache": false}),
     );
     alike(
         json!({"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6}),
@@ -305,7 +305,7 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
         json!({"rope_scaling": {"type": "su", "long_factor": [2]}}),
         json!({"rope_scaling": {"rope_type": "longrope", "long_factor": [2]}}),
     );
-    alike(json!({"position_embedding_type": "absolute", "hidden_act": "silu"}), json!({"num_key_value_heads": 2}));
+    alike(json!({"transformers_version": "5"}), json!({"num_key_value_heads": 2}));
     alike(
         json!({"use_sliding_window": false, "sliding_window": 32768, "max_window_layers": 28}),
         json!({"use_sliding_window": false, "sliding_window": null, "max_window_layers": 70, "layer_types": ["full_attention"]}),
@@ -314,7 +314,7 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
         json!({"rotary_emb_base": 10000, "rotary_pct": 0.25}),
         json!({"rope_theta": 1e4, "partial_rotary_factor": 0.25}),
     );
-    alike(json!({"attention_bias": false, "pretraining_tp": 1}), json!({"attention_dropout": 0.1, "head_dim": 32}));
+    alike(json!({"pretraining_tp": 1}), json!({"attention_dropout": 0.1, "head_dim": 32}));
     alike(json!({"head_dim": null, "mlp_bias": null}), json!({"head_dim": 128, "mlp_bias": false}));
     alike(json!({"vocab_size": 32, "num_hidden_layers": 2}), json!({"vocab_size": 33, "num_hidden_layers": 4}));
 }
