@@ -214,6 +214,36 @@ fn what_a_configuration_leaves_to_its_class_is_compared() {
     assert!(refusal(&dir, STACK).0.ends_with("rope_theta is 1000000 by default and 10000"));
 }
 
+/// Lists with an entry for each layer go with the layers; others are one for all, even if they are as long.
+#[test]
+fn layers_with_other_lists_or_numbers_for_all_do_not_stand_among_each_other() {
+    let one_of_each = STACK.replace("[0, 2]", "[0, 1]");
+    let refused = |a: Value, b: Value, why: &str| {
+        let dir = pair(&a, &b);
+        let why = format!("a and b: config.json: {why}");
+        assert_eq!(refusal(&dir, &one_of_each).0, format!("refused.yaml:4:21: {why}"));
+        assert_eq!(refusal(&dir, PATH).0, format!("refused.yaml:4:11: {why}"));
+        dir
+    };
+    let longrope = |factors: [f64; 2]| json!({"model_type": "phi3", "rope_scaling": {"type": "longrope", "long_factor": factors, "short_factor": [1, 1]}});
+    let dir =
+        refused(longrope([1.5, 2.5]), longrope([1.5, 3.5]), "rope_scaling.long_factor is [1.5,2.5] and [1.5,3.5]");
+    let said = merge(&dir, "average", AVERAGE);
+    assert!(note(&said.err, "rope_scaling.long_factor is [1.5,3.5], not [1.5,2.5]").is_some(), "{}", said.err);
+    let sections = |sections: [u32; 2]| json!({"model_type": "qwen2_vl", "rope_scaling": {"type": "mrope", "mrope_section": sections}});
+    refused(sections([2, 2]), sections([1, 3]), "rope_scaling.mrope_section is [2,2] and [1,3]");
+    let depth = |scale: f64| json!({"model_type": "minicpm", "scale_depth": scale});
+    refused(depth(1.4), depth(1.5), "scale_depth is 1.4 and 1.5");
+    let shared = |count: u32| json!({"model_type": "gemma3n_text", "num_kv_shared_layers": count});
+    refused(shared(0), shared(1), "num_kv_shared_layers is 0 and 1");
+
+    let types = |types: [&str; 2]| json!({"layer_types": types});
+    let dir = pair(&types(["w", "x"]), &types(["y", "z"]));
+    let said = merge(&dir, "stacked", &one_of_each);
+    assert_eq!(note(&said.err, "its config.json"), None);
+    assert_eq!(json(&dir.path("stacked/config.json"))["layer_types"], json!(["w", "z"]));
+}
+
 #[test]
 fn more_layers_counted_than_there_are_and_layers_in_several_lists_are_refused() {
     let dir = pair(&json!({}), &json!({"num_hidden_layers": 3}));

@@ -3,8 +3,10 @@
 //! Every key is compared, in all blocks, but for those of which [`super::effect`] says that they change nothing.
 
 use super::{
+    by_layer,
+    by_number::{is_in_other_words, lacks_what_it_needs},
     defaults::{is_known, is_none_if_null, of_class},
-    effect::{Effect, Word, effect, effect_of_kinds, is_by_number, last},
+    effect::{Effect, Word, effect, effect_of_kinds, last},
 };
 use crate::{merge::evomistral, model::Config};
 use serde_json::{Map, Value};
@@ -48,10 +50,14 @@ pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
     differences
 }
 
-/// Whether a key says something of single layers. Where layers are stacked, what it says of each goes with it.
-pub(crate) fn is_of_single_layers(difference: &Difference) -> bool {
-    let is_list = |value: &Value| value.is_array();
-    is_by_number(last(&difference.key)) || difference.values.iter().flatten().any(is_list)
+/// Whether two models with so many layers may differ so where their layers are stacked, as each layer keeps what its model says.
+pub(crate) fn is_carried(difference: &Difference, configs: [&Config; 2], counts: [usize; 2]) -> bool {
+    match &difference.values {
+        [Some(x), Some(y)] if difference.by_default == [false; 2] => {
+            by_layer::is_carried(&difference.key, [x, y], configs, counts)
+        }
+        _ => false,
+    }
 }
 
 impl Difference {
@@ -60,7 +66,7 @@ impl Difference {
         let values = words.map(|word| match word {
             Word::Said(value) | Word::Default(value) => Some(value),
             Word::Null => Some(Value::Null),
-            Word::Off | Word::Unknown => None,
+            Word::Elsewhere | Word::Off | Word::Unknown => None,
         });
         Self { effect, key: key.to_owned(), values, by_default }
     }
@@ -141,16 +147,23 @@ impl Flat {
     /// What it says with a key that has this value.
     fn word(&self, key: &str, value: Option<&Value>) -> Word {
         let (name, class) = (self.name(key), self.class.as_deref());
+        let beside = &key[..key.len() - last(key).len()];
+        let said = |other: &str| self.keys.get(&format!("{beside}{other}"));
         match value {
+            Some(_) if lacks_what_it_needs(last(key), &said) => return Word::Null,
             Some(Value::Null) if is_none_if_null(last(key)) => return Word::Null,
             None | Some(Value::Null) => {}
             Some(value) => return Word::Said(value.clone()),
         }
-        let default = of_class(class.filter(|_| name.is_some()), last(key));
+        let class = class.filter(|_| name.is_some());
+        if is_in_other_words(last(key), &said, class) {
+            return Word::Elsewhere;
+        }
+        let default = of_class(class, last(key));
         match (default, value) {
             (Some(default), _) => Word::Default(default),
             (None, Some(_)) => Word::Null,
-            _ if name.is_some() && class.is_some_and(is_known) => Word::Off,
+            _ if class.is_some_and(is_known) => Word::Off,
             _ => Word::Unknown,
         }
     }

@@ -5,7 +5,7 @@
 //! they stay, and where another number or list says the same exactly, they are rewritten. Anything else is refused.
 
 use super::{
-    by_number::{KEYS, LayerKey, NO_LAYERS, Says},
+    by_number::{KEYS, LayerKey, NO_LAYERS, Says, is_held},
     language,
 };
 use crate::model::Config;
@@ -56,9 +56,7 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[Origin<'_>])
                     None => {}
                 }
             } else if let Value::Array(list) = value
-                && count > 1
-                && (list.len() == count || ahead > 0 && list.len() == count.saturating_add(ahead))
-                && !is_no_list_of_layers(key)
+                && has_each_layer(key, list, count, ahead)
             {
                 // What is behind the last layer stays there.
                 let behind = list.split_off(count);
@@ -113,6 +111,27 @@ struct OwnLayer<'m> {
     layer: usize,
 }
 
+/// Whether a list has an entry for each of so many layers, and perhaps for those behind the last one.
+fn has_each_layer(key: &str, list: &[Value], count: usize, ahead: usize) -> bool {
+    let lengths = [count, count.saturating_add(ahead)];
+    count > 1 && lengths.contains(&list.len()) && !is_no_list_of_layers(key)
+}
+
+/// Whether a stack has of each layer what its own model says with a key, so that two models may say it otherwise: a list that
+/// is stacked as the layers are, or what each layer is held against.
+pub(super) fn is_carried(key: &str, values: [&Value; 2], configs: [&Config; 2], counts: [usize; 2]) -> bool {
+    let [ours, theirs] = configs.map(Config::blocks);
+    let in_block = |((prefix, _), (other, _)): (&(String, _), &(String, _))| {
+        let Some(name) = key.strip_prefix(prefix).filter(|_| prefix == other) else { return false };
+        let is_list = |at: usize| {
+            let list = values[at].as_array().filter(|_| !name.contains('.'));
+            list.is_some_and(|list| has_each_layer(name, list, counts[at], configs[at].ahead()))
+        };
+        is_held(name, values) || is_list(0) && is_list(1)
+    };
+    ours.iter().zip(&theirs).any(in_block)
+}
+
 /// Whether the lists of a key have no entry for each layer, however long they are.
 pub(super) fn is_no_list_of_layers(key: &str) -> bool {
     let is_token = ["_token_id", "_token_ids", "_token_index", "_tokens"].iter().any(|end| key.ends_with(end));
@@ -125,9 +144,10 @@ impl LayerKey {
     /// Holds one key against the layers of the result: leaves it, rewrites it, or says what would be untrue.
     fn hold(&self, block: &mut Map<String, Value>, stack: &Restacked<'_>) -> Result<(), Untrue> {
         let value = self.value(block, stack.kinds).into_owned();
-        // What each layer is, as the model it comes from says; as the donor does, if that says nothing.
+        let is_of_class = self.kinds.iter().any(|(kind, _)| stack.kinds.contains(kind));
+        // What each layer is, as the model it comes from says, or its class; as the donor does, if neither says anything.
         let was = |own: &OwnLayer<'_>| {
-            let block = if self.lookup(own.block).is_some() { own.block } else { stack.donors };
+            let block = if is_of_class || self.lookup(own.block).is_some() { own.block } else { stack.donors };
             self.says.of(&self.value(block, stack.kinds), own.layer, stack.count, block)
         };
         let was: Vec<Value> = stack.layers.iter().map(was).collect();
@@ -189,7 +209,7 @@ impl LayerKey {
 }
 
 /// Null, false, nothing in it, or a number that stands for "none".
-fn is_nothing(value: &Value) -> bool {
+pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(is) => !is,

@@ -2,6 +2,9 @@
 //!
 //! Gone through: `configuration_*.py` and what they read in transformers 4.57 and 5.24, and models with code of their own.
 
+use super::by_layer::is_nothing;
+use serde_json::Value;
+
 /// How a key says which layers it means. Layers are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Says {
@@ -60,6 +63,69 @@ impl LayerKey {
     const fn kinds(self, kinds: &'static [(&'static str, u64)]) -> Self {
         Self { kinds, ..self }
     }
+}
+
+impl Says {
+    /// Whether what two values say is seen by asking it of each layer.
+    fn tells_apart(self, values: [&Value; 2]) -> bool {
+        let all = |is: &dyn Fn(&Value) -> bool| values.iter().all(|value| is(value));
+        match self {
+            Self::First { .. } | Self::EveryFrom { .. } => all(&Value::is_number),
+            Self::Every { .. } => all(&|value| value.is_number() || value.is_string() || value.is_array()),
+            Self::Turn | Self::Numbers { .. } => all(&|value| value.is_string() || value.is_array()),
+            Self::Letters => all(&Value::is_string),
+            Self::Repeats => all(&Value::is_array),
+            Self::Map => true,
+            Self::Last | Self::Number | Self::NumberAndTotal | Self::Total => false,
+        }
+    }
+
+    /// Whether it is no layer's own: how all of them compute follows from it.
+    fn is_of_all(self) -> bool {
+        matches!(self, Self::Turn | Self::Number | Self::NumberAndTotal | Self::Total)
+    }
+}
+
+impl LayerKey {
+    /// Whether a key of a block is this one, or within this one if that has an entry for each layer.
+    fn has(&self, name: &str) -> bool {
+        let within = || name.strip_prefix(self.key).is_some_and(|rest| rest.starts_with('.'));
+        name == self.key || self.says == Says::Map && within()
+    }
+}
+
+/// Whether each layer of a stack is held against what its own model says with a key of a block.
+pub(super) fn is_held(name: &str, values: [&Value; 2]) -> bool {
+    KEYS.iter().any(|known| known.has(name) && known.says.tells_apart(values))
+}
+
+/// Whether a key, with what it is within, says how all layers compute by their number.
+pub(super) fn is_of_all_layers(key: &str) -> bool {
+    let is_it = |known: &LayerKey| {
+        let before = key.strip_suffix(known.key).filter(|_| known.key != "model_type" && known.says.is_of_all());
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    KEYS.iter().any(is_it)
+}
+
+/// Whether a block that is silent with a key says the same with others: a list has a pattern's place, and a pattern a list's,
+/// which it may leave to its class.
+pub(super) fn is_in_other_words<'b>(name: &str, said: &dyn Fn(&str) -> Option<&'b Value>, class: Option<&str>) -> bool {
+    let is_listed = |known: &LayerKey| known.unless.iter().any(|list| said(list).is_some_and(|list| !is_nothing(list)));
+    let is_pattern = |known: &LayerKey| {
+        let of_class = known.kinds.iter().any(|(kind, _)| Some(*kind) == class);
+        known.key != "model_type" && said(known.key).is_some() || said(known.needs).is_some() || of_class
+    };
+    KEYS.iter().any(|known| {
+        let is_list = known.unless.contains(&name);
+        (known.key == name || is_list) && is_listed(known) || is_list && is_pattern(known)
+    })
+}
+
+/// Whether a key has no effect without another, which is not there.
+pub(super) fn lacks_what_it_needs<'b>(name: &str, said: &dyn Fn(&str) -> Option<&'b Value>) -> bool {
+    let lacks = |needs: &str| !needs.is_empty() && said(needs).is_none_or(is_nothing);
+    KEYS.iter().any(|known| known.key == name && name != "model_type" && lacks(known.needs))
 }
 
 const FIRST: Says = Says::First { more: 0 };

@@ -3,7 +3,7 @@
 //! Unknown keys may change the forward pass. Those that do not are listed, and so are those that tensors' shapes decide, and
 //! those that are compared by whoever makes them alike (vocabulary, head, number of layers).
 
-use super::{by_number::KEYS, language::counts};
+use super::{by_number::is_of_all_layers, language::counts};
 use serde_json::Value;
 
 /// What it means that a key differs.
@@ -26,6 +26,8 @@ pub(super) enum Word {
     Default(Value),
     /// That there is none.
     Null,
+    /// Nothing; it says so with another key.
+    Elsewhere,
     /// Nothing; in a class of which all is known it is off.
     Off,
     /// Nothing; nobody knows what its class takes.
@@ -49,7 +51,7 @@ pub(super) fn effect(key: &str, words: &[Word; 2]) -> Option<Effect> {
         },
         [Default(_), Null] | [Null, Default(_)] => one_sided(),
         // Where a size is not said, tensors have that of the model's class.
-        [Said(_), _] | [_, Said(_)] if SIZES.contains(&name) || is_by_number(name) => None,
+        [Said(_), _] | [_, Said(_)] if SIZES.contains(&name) => None,
         [Said(said), Null | Off] | [Null | Off, Said(said)] => (!is_off(said)).then(one_sided)?,
         [Said(said), Unknown] | [Unknown, Said(said)] => (!is_empty(said)).then(one_sided)?,
         // Neither says anything.
@@ -61,16 +63,11 @@ pub(super) fn effect(key: &str, words: &[Word; 2]) -> Option<Effect> {
 fn effect_of_values(key: &str, name: &str) -> Effect {
     if [SIZES, WAYS, ACTIVATIONS].iter().any(|fatal| fatal.contains(&name)) {
         Effect::Fatal
-    } else if !OF_THE_HEAD.contains(&name) && OF_LAYERS.iter().any(|part| key.contains(part)) {
+    } else if !OF_THE_HEAD.contains(&name) && OF_LAYERS.iter().any(|part| key.contains(part)) || is_of_all_layers(key) {
         Effect::Layer
     } else {
         Effect::Around
     }
-}
-
-/// Whether a key says something of single layers by their number.
-pub(super) fn is_by_number(name: &str) -> bool {
-    KEYS.iter().any(|known| last(known.key) == name && name != "model_type" || known.unless.contains(&name))
 }
 
 /// A key without what it is within.

@@ -1,7 +1,7 @@
 //! Configurations in, what is made of them out.
 
 use super::{
-    alike::{Difference, differences},
+    alike::{Difference, differences, is_carried},
     by_layer::{Origin, Untrue, restack},
     effect::Effect,
     tensors::correct,
@@ -183,12 +183,84 @@ fn a_stack_of_two_models_is_described_by_both() {
     assert_eq!((untrue.said.as_str(), untrue.layer), ("first_k_dense_replace: 1", Some(2)));
 }
 
+/// One says how many of its layers are dense, the other leaves it to its class: three.
+#[test]
+fn a_model_that_says_nothing_of_its_layers_is_as_its_class_is() {
+    let [a, b] = [json!({"first_k_dense_replace": 1}), json!({})].map(|mut keys| {
+        keys["model_type"] = "deepseek_v3".into();
+        config(keys)
+    });
+    let origins = [(&a, 0), (&b, 2), (&a, 3)].map(|(config, layer)| Origin { config, layer });
+    let mut result = a.clone();
+    restack(&mut result, 4, &origins).expect("the dense ones come first");
+    assert_eq!(result.0["first_k_dense_replace"], 2);
+    stacked(b.0.into(), a.0.into(), &[(Effect::Around, "first_k_dense_replace is 3 by default and 1")]);
+}
+
 /// Two configurations, and what is told of them.
 pub(super) fn compare(a: Value, b: Value, expected: &[(Effect, &str)]) {
     let found = differences(&config(a), &config(b));
     let found: Vec<_> = found.iter().map(|difference| (difference.effect, Difference::both(difference))).collect();
     let expected: Vec<_> = expected.iter().map(|(effect, text)| (*effect, (*text).to_owned())).collect();
     assert_eq!(found, expected);
+}
+
+/// Two models of four and five layers, and what they may not say otherwise if their layers are stacked.
+fn stacked(a: Value, b: Value, expected: &[(Effect, &str)]) {
+    let [a, b] = [config(a), config(b)];
+    let mut found = differences(&a, &b);
+    assert!(!found.is_empty(), "nothing differs");
+    found.retain(|difference| !is_carried(difference, [&a, &b], [4, 5]));
+    let found: Vec<_> = found.iter().map(|difference| (difference.effect, Difference::both(difference))).collect();
+    let expected: Vec<_> = expected.iter().map(|(effect, text)| (*effect, (*text).to_owned())).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_goes_with_each_layer_may_differ_in_a_stack() {
+    let carried = |key: &str, a: Value, b: Value| stacked(json!({key: a}), json!({key: b}), &[]);
+    let types = |kind: &str, count: usize| json!({"layer_types": vec![kind; count]});
+    carried("layer_types", json!(["a", "b", "a", "b"]), json!(["b", "b", "a", "b", "a"]));
+    carried("text_config", types("a", 4), types("b", 5));
+    carried("first_k_dense_replace", json!(1), json!(2));
+    carried("full_attention_interval", json!(2), json!(4));
+    carried("moe_layer_freq", json!(1), json!([0, 1, 1, 1, 1]));
+    carried("expert_layer_period", json!(1), json!(2));
+    carried("mlp_only_layers", json!([0]), json!([1, 2]));
+    carried("linear_attn_config", json!({"kda_layers": [1, 2]}), json!({"kda_layers": [2]}));
+    carried("hybrid_override_pattern", json!("M-M*"), json!("MM-*M"));
+    carried("attention_types", json!([[["g", "l"], 2]]), json!([[["g"], 5]]));
+    carried("block_types", json!(["r", "a"]), json!(["r", "r", "a"]));
+    carried("pruned_heads", json!({"1": [7]}), json!({"1": [8]}));
+}
+
+#[test]
+fn what_goes_with_no_layer_may_not_differ_in_a_stack() {
+    use Effect::{Around, Layer};
+    let apart = |key: &str, [a, b]: [Value; 2], effect: Effect, text: &str| {
+        stacked(json!({key: a}), json!({key: b}), &[(effect, text)]);
+    };
+    let filled = |entry: u64, count: usize| json!(vec![entry; count]);
+    let lists = || [filled(1, 4), filled(2, 5)];
+    let within = |key: &str| lists().map(|list| json!({key: list}));
+    // Lists of parts of a head, even if they are as long as there are layers.
+    for key in ["long_factor", "short_factor", "mrope_section"] {
+        let text = format!("rope_scaling.{key} is [1,1,1,1] and [2,2,2,2,2]");
+        apart("rope_scaling", within(key), Layer, &text);
+    }
+    apart("mrope_section", lists(), Layer, "mrope_section is [1,1,1,1] and [2,2,2,2,2]");
+    // Lists of other lengths, or of others' layers.
+    apart("layer_types", [filled(1, 3), filled(2, 5)], Layer, "layer_types is [1,1,1] and [2,2,2,2,2]");
+    apart("what_lists", [filled(1, 4), filled(2, 4)], Around, "what_lists is [1,1,1,1] and [2,2,2,2]");
+    let tower = "vision_config.layer_types is [1,1,1,1] and [2,2,2,2,2]";
+    apart("vision_config", within("layer_types"), Layer, tower);
+    // Numbers from which it follows how each layer computes.
+    for key in ["scale_depth", "num_kv_shared_layers", "global_attn_every_n_layers", "kv_source_layers"] {
+        apart(key, [json!(2), json!(3)], Layer, &format!("{key} is 2 and 3"));
+        stacked(json!({}), json!({key: 3}), &[(Layer, &format!("{key} is not said and 3"))]);
+    }
+    let dense = "first_k_dense_replace is not said and 1";
+    stacked(json!({}), json!({"first_k_dense_replace": 1}), &[(Around, dense)]);
 }
 
 #[test]
@@ -314,6 +386,12 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
         json!({"rotary_emb_base": 10000, "rotary_pct": 0.25}),
         json!({"rope_theta": 1e4, "partial_rotary_factor": 0.25}),
     );
+    // What the other says with a list, or leaves to its class.
+    let types = || json!({"model_type": "gemma2", "layer_types": ["sliding_attention", "full_attention"]});
+    alike(types(), json!({"model_type": "gemma2"}));
+    alike(types(), json!({"model_type": "gemma2", "sliding_window_pattern": 2}));
+    alike(json!({"first_k_dense_replace": 1}), json!({"mlp_layer_types": ["dense", "sparse"]}));
+    alike(json!({"max_window_layers": 28}), json!({}));
     alike(json!({"pretraining_tp": 1}), json!({"attention_dropout": 0.1, "head_dim": 32}));
     alike(json!({"head_dim": null, "mlp_bias": null}), json!({"head_dim": 128, "mlp_bias": false}));
     alike(json!({"vocab_size": 32, "num_hidden_layers": 2}), json!({"vocab_size": 33, "num_hidden_layers": 4}));

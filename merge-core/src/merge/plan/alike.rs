@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     merge::{
         config::{
-            alike::{Difference, differences, is_of_single_layers},
+            alike::{Difference, differences, is_carried},
             effect::Effect,
         },
         vocabulary,
@@ -59,11 +59,13 @@ impl<'r> Planner<'r> {
         place: &str,
     ) -> Result<()> {
         let [a, b] = [donor, source].map(|source| &self.models[source].1);
-        let is_told = |difference: &Difference| least == Meeting::Merged || !is_of_single_layers(difference);
+        let counts = [donor, source].map(|source| self.layers(source, &|_| true).count);
+        let is_carried = |difference: &Difference| is_carried(difference, [a.config(), b.config()], counts);
+        let is_told = |difference: &Difference| least == Meeting::Merged || !is_carried(difference);
         let differences: Vec<Difference> = differences(a.config(), b.config()).into_iter().filter(is_told).collect();
         let is_refused = |difference: &&Difference| match most {
             Meeting::Merged => difference.effect == Effect::Fatal,
-            Meeting::Stacked => difference.effect <= Effect::Layer && !is_of_single_layers(difference),
+            Meeting::Stacked => difference.effect <= Effect::Layer && !is_carried(difference),
         };
         let refused: Vec<String> = differences.iter().filter(is_refused).map(Difference::both).collect();
         if !refused.is_empty() {
