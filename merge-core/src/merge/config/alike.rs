@@ -80,7 +80,10 @@ impl Difference {
     /// `rope_theta is 500000, not 10000`: what the second says, and the first.
     pub(crate) fn not(&self) -> String {
         let (key, [x, y]) = self.shown();
-        format!("{key} is {y}, not {x}")
+        match self.values[0] {
+            Some(_) => format!("{key} is {y}, not {x}"),
+            None => format!("{key} is {y}, which the other does not say"),
+        }
     }
 
     /// The key and the values; of lists that begin alike, the first entry that is not.

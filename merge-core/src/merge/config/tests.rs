@@ -313,6 +313,14 @@ fn configurations_are_compared_by_every_key_that_computes() {
 }
 
 #[test]
+fn what_one_does_not_say_is_told_in_words() {
+    let [a, b] = [json!({}), json!({"rope_theta": 5e5})].map(config);
+    let told = |a: &Config, b: &Config| differences(a, b).iter().map(Difference::not).collect::<Vec<_>>();
+    assert_eq!(told(&a, &b), ["rope_theta is 500000, which the other does not say"]);
+    assert_eq!(told(&b, &a), ["rope_theta is not said, not 500000"]);
+}
+
+#[test]
 fn kinds_whose_layers_compute_otherwise_are_no_one_architecture() {
     use Effect::{Around, Fatal, Layer};
     let kinds = |a: &str, b: &str, effect: Effect| {
