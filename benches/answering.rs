@@ -7,9 +7,10 @@ mod samples;
 use candle_core::Device;
 use divan::{Bencher, black_box, counter::ItemsCount};
 use evaluator::{
-    model::Transformer,
+    answer::Transformer,
+    language_model::answers,
     objective::Benchmarks,
-    request::{Request, answers},
+    request::Request,
     task::{self, Benchmark, Fractions, Split, Task as _},
 };
 use merge_core::{

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use candle_core::Device;
-use evaluator::model::Transformer;
+use evaluator::answer::Transformer;
 use merge_core::checkpoint::Checkpoint;
 use std::{env, error::Error, path::Path};
 

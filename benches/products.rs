@@ -3,14 +3,14 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[expect(dead_code, reason = "a benchmark only multiplies")]
-#[path = "../evaluator/src/model/matrix.rs"]
+#[path = "../evaluator/src/model/compute/matrix.rs"]
 mod matrix;
 #[expect(dead_code, unreachable_pub, reason = "a benchmark only multiplies")]
-#[path = "../evaluator/src/model/dot.rs"]
+#[path = "../evaluator/src/model/compute/dot.rs"]
 mod dot;
-#[path = "../evaluator/src/model/product.rs"]
+#[path = "../evaluator/src/model/compute/product.rs"]
 mod product;
-#[path = "../evaluator/src/model/tile.rs"]
+#[path = "../evaluator/src/model/compute/tile.rs"]
 mod tile;
 
 use candle_core::{Device, Tensor};

@@ -6,7 +6,7 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use candle_core::Device;
-use evaluator::model::{Bf16Dot, Transformer};
+use evaluator::{answer::Transformer, model::Bf16Dot};
 use merge_core::checkpoint::Checkpoint;
 use std::{env, error::Error, path::Path, time::Instant};
 

@@ -8,8 +8,10 @@
 
 use candle_core::Device;
 use evaluator::{
-    model::{Server, Transformer, Wire},
-    request::{Answer, Ask, Encoding, Limit, Prompt, Request, Said, answers},
+    answer::Transformer,
+    language_model::answers,
+    request::{Answer, Ask, Encoding, Limit, Prompt, Request, Said},
+    server::{Server, Wire},
 };
 use merge_core::checkpoint::Checkpoint;
 use std::{env, error::Error, path::Path, time::Instant};

@@ -1,7 +1,8 @@
 //! Tasks put to one model, all in one go, so that whatever their prompts share is computed once.
 
 use crate::{
-    request::{Answer, Fit, LanguageModel, Request, Said, watched},
+    language_model::{LanguageModel, watched},
+    request::{Answer, Fit, Request, Said},
     task::{Benchmark, Marked, Task as _},
 };
 use merge_core::{error::Result, item::ItemId};

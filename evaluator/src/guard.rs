@@ -35,7 +35,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::normalize::normalize;
+use crate::text::normalize::normalize;
 
 #[cfg(test)]
 mod tests;

@@ -1,20 +1,22 @@
 //! Benchmarks as a search's objective: loads a candidate from memory, asks it the items, marks the answers.
 
 use crate::{
+    answer::{Batch, Footprint, Transformer, health::Watch},
     guard::{self, Question},
     interrupt::Interrupt,
-    model::{Batch, ENGINE, Footprint, Pool, Tokenizer, Transformer, health::Watch},
-    request::watched,
+    language_model::watched,
+    model::{ENGINE, Pool},
+    prompt::Tokenizer,
     task::{Asks, Benchmark, OutputType, Split, Task as _},
 };
 use candle_core::Device;
 use merge_core::{
-    counted::counted,
     error::{Error, Result},
     item::{ItemId, ItemScore},
     model::Weights,
     search::Items,
     study::{Candidate, Goal, Listener, News, Objective},
+    words::counted,
 };
 use sha2::{Digest as _, Sha256};
 use std::{

@@ -1,10 +1,7 @@
 //! What a task asks of a model and what the model answers: text in, text and numbers out.
 
-use crate::model::Conversation;
-use merge_core::error::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::ops::ControlFlow;
 
 /// A question to a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,45 +167,6 @@ pub struct Fit {
     pub cut_tokens: usize,
     /// Continuations whose first token holds a part of the prompt as well.
     pub fused: usize,
-}
-
-/// Takes the number of a request and its answer, as they come; `Break` asks the model to stop.
-pub type Heard<'a> = dyn FnMut(usize, Answer) -> Result<ControlFlow<()>> + 'a;
-
-/// Anything that answers: our own forward pass, a server, or a double in a test.
-pub trait LanguageModel {
-    /// Answers each request once, in any order, unless it is interrupted. An answer depends on its own request alone, never on
-    /// what else is asked.
-    fn answer(&mut self, requests: &[Request], heard: &mut Heard<'_>) -> Result<()>;
-
-    /// How prompts become conversations, if they do.
-    fn conversation(&self) -> Option<&Conversation> {
-        None
-    }
-}
-
-/// All answers, in the order of the requests; `None` if the model was interrupted, or `watch`, which is told the number of each
-/// request that is answered, broke it off.
-pub fn watched(
-    model: &mut dyn LanguageModel,
-    requests: &[Request],
-    watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
-) -> Result<Option<Vec<Answer>>> {
-    let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
-    model.answer(requests, &mut |number, answer| {
-        answers[number] = Some(answer);
-        Ok(watch(number))
-    })?;
-    Ok(answers.into_iter().collect())
-}
-
-/// All answers, in the order of the requests.
-///
-/// # Panics
-/// If the model leaves a request out.
-pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
-    let answers = watched(model, requests, &mut |_| ControlFlow::Continue(()))?;
-    Ok(answers.expect("a model answers every request"))
 }
 
 /// JSON has no infinity.

@@ -1,10 +1,7 @@
 //! How much memory a command takes, and how much there is: one way to tell it for `submit`, and for the command itself.
 
 use crate::{command::plan, screen};
-use evaluator::{
-    model::{Footprint, Pool},
-    objective::Benchmarks,
-};
+use evaluator::{answer::Footprint, model::Pool, objective::Benchmarks};
 use merge_core::{
     baseline,
     error::{Error, Result},

@@ -5,8 +5,8 @@ mod text;
 use crate::{job, view};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-pub(crate) use merge_core::counted::{counted, noun};
 use merge_core::error::Error;
+pub(crate) use merge_core::words::{counted, noun};
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},

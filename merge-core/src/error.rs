@@ -119,26 +119,6 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// The known word nearest to `word`, as a hint's "did you mean", if one is near enough: half of its letters at least are the
-/// same, and in the same order, and of a long word more.
-pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let letters = word.chars().count();
-    // Longer than any name, and comparing takes as much memory as both lengths multiplied.
-    if letters > 200 {
-        return None;
-    }
-    let word = word.to_lowercase();
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| {
-            let longest = candidate.chars().count().max(letters);
-            *distance <= longest / 3 + 1 && 2 * distance <= longest
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
 /// "did you mean `PATH`?": the hint for a path at which there is nothing.
 pub fn meant(path: &Path) -> Option<String> {
     nearest(path).map(|near| format!("did you mean `{}`?", near.display()))
@@ -149,33 +129,4 @@ fn strip_os_code(message: &str) -> String {
     let text = message.split(" (os error").next().unwrap_or(message);
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::did_you_mean;
-
-    #[test]
-    fn suggests_what_is_like_it_and_nothing_else() {
-        let known = ["jnli", "jsquad", "sums-ja", "ties", "dare_ties", "f1", "日本語の推論"];
-        for (word, near) in [
-            ("jnil", Some("jnli")),
-            ("JNLI", Some("jnli")),
-            ("tises", Some("ties")),
-            ("dare_tise", Some("dare_ties")),
-            ("sums", Some("sums-ja")),
-            ("f2", Some("f1")),
-            ("日本の推論", Some("日本語の推論")),
-            ("文章題", None),
-            ("日", None),
-            ("f", Some("f1")),
-            ("xy", None),
-            ("x", None),
-            ("acc", None),
-            ("", None),
-        ] {
-            assert_eq!(did_you_mean(word, known), near, "{word}");
-        }
-        assert_eq!(did_you_mean(&"j".repeat(1_000_000), known), None);
-    }
 }

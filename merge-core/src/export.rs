@@ -7,19 +7,17 @@
 mod tests;
 
 use crate::{
-    checkpoint::hex,
     error::{Error, Result},
     file,
-    model::{Index, Weights, belongings, elements::stretch_len},
+    model::{Index, Weights, belongings, elements::stretch_len, hash::sha256_of},
     python_json,
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::{Read as _, Write as _},
+    io::Write as _,
     ops::ControlFlow,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
@@ -356,19 +354,6 @@ fn write_shard(
             }
         })
     })
-}
-
-/// The SHA-256 of a file, in hexadecimal.
-pub fn sha256_of(path: &Path) -> Result<String> {
-    let unread = |e: std::io::Error| Error::io("read", path, &e);
-    let mut file = file::open(path).map_err(unread)?;
-    let (mut hash, mut room) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut room).map_err(unread)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&room[..n]),
-        }
-    }
 }
 
 fn file_name(path: &Path) -> String {

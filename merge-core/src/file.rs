@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::error::did_you_mean;
+use crate::words::did_you_mean;
 use std::{
     error, fmt,
     fs::{self, File, FileType, OpenOptions},

@@ -22,18 +22,19 @@
 //!
 //! | room | has |
 //! |---|---|
-//! | [`mod@counted`], [`error`], [`environment`], [`mod@file`], [`python_json`], [`vectors`], [`random`] | the ground floor |
+//! | [`words`], [`environment`], [`mod@file`], [`error`], [`python_json`], [`vectors`], [`random`] | the ground floor |
 //! | [`yaml`] | what people write, with the place of each mistake |
+//! | [`optimizer`] | algorithms that propose numbers: CMA-ES, NSGA-II and others |
 //! | [`model`] | a model as its tensors: [`model::Weights`], element types, layers, digests, comparisons |
-//! | [`checkpoint`], [`adapter`] | models and adapters on disk |
 //! | [`method`] | the formulas |
-//! | [`recipe`], [`template`], [`search`], [`baseline`] | how to merge, with holes, and how to fill them |
+//! | [`checkpoint`], [`adapter`] | models and adapters on disk |
+//! | [`recipe`] | how to merge |
 //! | [`tokenizer`] | vocabularies and chat templates |
 //! | [`merge`] | a recipe and its opened models become a merge: [`merge::Merge::plan`] |
 //! | [`export`] | a model becomes a checkpoint on disk |
-//! | [`optimizer`] | what is asked next |
+//! | [`template`], [`search`], [`baseline`] | a recipe with holes, how to fill them, and what a search must beat |
 //! | [`item`], [`store`], [`study`] | a search, and its record |
-//! | [`queue`] | what is to be done |
+//! | [`queue`] | jobs, and what becomes of them |
 //!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
 //! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `tensor(name)` lets the
@@ -53,28 +54,28 @@
 //!   uninterrupted one. (On one kind of processor: the last bits of `exp` and of matrix products may differ between kinds.)
 //! - A search never sees the items it is reported on.
 //! - `method` sees numbers, not names or paths; `optimizer` sees genomes and fitness, not recipes; only `checkpoint`,
-//!   `adapter` and `export` touch the files of models; only `database` knows sled.
+//!   `adapter` and `export` touch the files of models; only `store::database` knows sled.
 
-pub mod counted;
-pub mod error;
+pub mod words;
 pub mod environment;
 pub mod file;
+pub mod error;
 pub mod python_json;
 pub mod yaml;
 pub mod vectors;
+pub mod random;
+pub mod optimizer;
 pub mod model;
+pub mod method;
 pub mod checkpoint;
 pub mod adapter;
-pub mod random;
-pub mod method;
 pub mod recipe;
-pub mod template;
-pub mod search;
-pub mod baseline;
 pub mod tokenizer;
 pub mod merge;
 pub mod export;
-pub mod optimizer;
+pub mod template;
+pub mod search;
+pub mod baseline;
 pub mod item;
 pub mod store;
 pub mod study;

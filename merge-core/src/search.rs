@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Result,
-    recipe::{MethodInfo, Recipe, unify},
-    template::{Slot, Template},
+    recipe::{MethodInfo, Recipe, Slot, unify},
+    template::Template,
     yaml::{At, Kind, Mistake, Node, read_text},
 };
 

@@ -242,7 +242,7 @@ fn adapters_are_applied_and_proved() {
     let inputs = json(&dir.path("two/evomerge.json"))["inputs"].clone();
     let file = "adapter_model.safetensors";
     for name in ["rslora", "dora"] {
-        let hash = merge_core::export::sha256_of(&dir.path(name).join(file)).unwrap();
+        let hash = merge_core::model::hash::sha256_of(&dir.path(name).join(file)).unwrap();
         let hashed = |input: &&Value| input["path"] == name && input["files"][file] == hash;
         assert_eq!(inputs.as_array().unwrap().iter().filter(hashed).count(), 1, "{inputs}");
     }

@@ -87,8 +87,8 @@ fn unsafe_stands_only_where_it_cannot_be_avoided_and_says_why() {
     // A file can be mapped in no other way, nor can a processor be told what it will need, nor asked for what not all can, nor the
     // C library's allocator be told what to keep.
     let allowed = [
-        "evaluator/src/model/dot.rs",
-        "evaluator/src/model/tile.rs",
+        "evaluator/src/model/compute/dot.rs",
+        "evaluator/src/model/compute/tile.rs",
         "merge-cli/src/allocator.rs",
         "merge-core/src/checkpoint/files.rs",
     ];
@@ -127,7 +127,7 @@ fn what_a_user_names_is_opened_in_one_place() {
         "merge-cli/src/serve/machine.rs",
         "merge-cli/src/serve/service.rs",
         // A test within it.
-        "evaluator/src/model/chat.rs",
+        "evaluator/src/prompt/chat.rs",
     ];
     for word in ["fs::read(", "fs::read_to_string(", "File::open("] {
         for path in naming(word).into_iter().filter(|path| path.contains("/src/") && !path.contains("tests")) {
@@ -157,22 +157,72 @@ fn the_core_knows_no_benchmark_and_no_tokenizer() {
     }
 }
 
+/// The rooms of a library stand in its first page in reading order.
 #[test]
-fn methods_see_no_names_and_no_paths_and_optimizers_no_recipes() {
-    for (path, text) in sources() {
-        let forbidden: &[&str] = if path.starts_with("merge-core/src/method/tests/") {
-            // They read what mergekit wrote.
-            continue;
-        } else if path.starts_with("merge-core/src/method/") {
-            &["std::path", "crate::weights", "crate::checkpoint", "crate::recipe", "crate::names"]
-        } else if path.starts_with("merge-core/src/optimizer/") {
-            &["crate::recipe", "crate::template", "crate::evolve", "crate::store"]
-        } else {
+fn each_room_uses_only_those_before_it() {
+    for library in ["merge-core", "evaluator"] {
+        let src = format!("{library}/src/");
+        let first_page = fs::read_to_string(root().join(&src).join("lib.rs")).unwrap();
+        let room =
+            |line: &'_ str| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned);
+        let rooms: Vec<String> = first_page.lines().filter_map(room).collect();
+        let place = |name: &str| rooms.iter().position(|room| room == name);
+        assert!(rooms.len() > 10, "{library} has rooms");
+        let mut n_arrows = 0;
+        for (path, text) in sources() {
+            let Some(rest) = path.strip_prefix(&src).filter(|rest| !rest.contains("tests")) else { continue };
+            let name = rest.split(['/', '.']).next().unwrap();
+            let Some(own) = place(name) else { continue };
+            for used in used(&text) {
+                let Some(place) = place(&used) else { continue };
+                assert!(place <= own, "{path} uses {used}, which stands after {name} in {src}lib.rs");
+                n_arrows += 1;
+            }
+        }
+        assert!(n_arrows > 100, "{library}: the arrows are seen");
+    }
+}
+
+/// The modules of its own crate that a file uses, without its tests.
+fn used(text: &str) -> BTreeSet<String> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+    let mut used = BTreeSet::new();
+    let word =
+        |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let Some(tree) = rest.strip_prefix('{') else {
+            used.insert(word(rest));
             continue;
         };
-        for word in forbidden {
-            assert!(!text.contains(word), "{path} names {word}");
+        let (mut depth, mut begins) = (0, 0);
+        for (at, letter) in tree.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' if depth == 0 => {
+                    used.insert(word(&tree[begins..]));
+                    break;
+                }
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    used.insert(word(&tree[begins..at]));
+                    begins = at + 1;
+                }
+                _ => {}
+            }
         }
+    }
+    used
+}
+
+#[test]
+fn methods_see_no_paths() {
+    for (path, text) in sources() {
+        // Tests read what mergekit wrote.
+        let is_method = path.starts_with("merge-core/src/method/") && !path.contains("/tests/");
+        assert!(!is_method || !text.contains("std::path"), "{path} names std::path");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which bytes a data set's files hold, and where they are published: a table beside this file.
 
 use merge_core::{
-    checkpoint::hex,
     error::{Error, Result},
+    model::hash::hex,
 };
 use sha2::{Digest as _, Sha256};
 use std::sync::LazyLock;

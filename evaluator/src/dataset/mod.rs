@@ -20,9 +20,10 @@ pub use self::{
 };
 
 use merge_core::{
-    checkpoint::hex,
-    error::{Error, Result, did_you_mean},
+    error::{Error, Result},
     file,
+    model::hash::hex,
+    words::did_you_mean,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

@@ -5,7 +5,7 @@ use num_rational::BigRational;
 use num_traits::{One as _, Zero as _};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::normalize::{Number, is_kanji};
+use crate::text::normalize::{Number, is_kanji};
 
 /// A number in a text.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::strict;
-use crate::normalize::Number;
+use crate::text::normalize::Number;
 
 /// A rule that reads the answer to a sum out of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -1,7 +1,7 @@
 //! ROUGE-1, ROUGE-2 and ROUGE-L as the package `rouge_score` 0.1.2 computes them, over tokens that the caller cut.
 //!
 //! C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries" (2004). Sakana and EleutherAI cut with MeCab: see
-//! [`Mecab`](super::mecab::Mecab).
+//! [`Mecab`](crate::text::mecab::Mecab).
 
 use std::{collections::HashMap, hash::Hash};
 

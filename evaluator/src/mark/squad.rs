@@ -4,8 +4,7 @@ use std::{collections::HashMap, hash::Hash, sync::LazyLock};
 
 use regex::Regex;
 
-use super::neologdn;
-use crate::python;
+use crate::{python, text::neologdn};
 
 /// Tokens that do not count: ASCII's punctuation and this list of the harness's.
 const PUNCTUATION: &str = concat!(
@@ -15,7 +14,7 @@ const PUNCTUATION: &str = concat!(
 
 /// The text in which answers are compared: without emoji, by [`neologdn`], and with single spaces.
 pub fn normalize_answer(text: &str) -> String {
-    words(&neologdn::normalize(&without_emoji(text))).collect::<Vec<_>>().join(" ")
+    python::split(&neologdn::normalize(&without_emoji(text))).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether an answer is, after [`normalize_answer`], one of the right ones.
@@ -26,7 +25,7 @@ pub fn exact_match(answer: &str, golds: &[impl AsRef<str>]) -> bool {
 
 /// The F1 of an answer's tokens as a bag, the best over the right answers; 0 without any.
 ///
-/// Tokens are those of MeCab after [`normalize_answer`]: see [`Mecab`](super::mecab::Mecab).
+/// Tokens are those of MeCab after [`normalize_answer`]: see [`Mecab`](crate::text::mecab::Mecab).
 pub fn f1(answer: &[String], golds: &[Vec<String>]) -> f64 {
     let answer = without_punctuation(answer);
     golds.iter().map(|gold| bag_f1(&answer, &without_punctuation(gold))).fold(0.0, f64::max)
@@ -84,9 +83,4 @@ fn without_emoji(text: &str) -> String {
     );
     static EMOJI: LazyLock<Regex> = LazyLock::new(|| Regex::new(PATTERN).expect("it is a constant and compiles"));
     EMOJI.replace_all(text, "").into_owned()
-}
-
-/// Python's `str.split`.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(python::is_space).filter(|word| !word.is_empty())
 }

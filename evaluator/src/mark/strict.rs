@@ -8,7 +8,7 @@ use super::{
     grammar::{Found, ends_answer, number_at, numbers},
     numbers::{Reading, Rule},
 };
-use crate::normalize::normalize;
+use crate::text::normalize::normalize;
 
 /// The first rule that finds a number decides.
 pub(super) fn read(text: &str) -> Option<Reading> {

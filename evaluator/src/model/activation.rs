@@ -1,11 +1,11 @@
 //! Activation functions, by the names that `config.json` gives them.
 
-use super::kernel::exp;
+use super::compute::kernel::exp;
 use candle_core::{Result, Tensor};
 
 /// What an MLP does between its projections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Activation {
+pub(crate) enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
     /// `x · Φ(x)`, with the error function (arXiv 1606.08415, section 2).
@@ -18,7 +18,7 @@ pub(super) enum Activation {
 
 impl Activation {
     /// What `config.json` means by a name.
-    pub(super) fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "silu" | "swish" => Self::Silu,
             "gelu" | "gelu_python" => Self::Gelu,
@@ -30,7 +30,7 @@ impl Activation {
 
     /// `act(x)` of a row, in place.
     #[inline(always)]
-    pub(super) fn apply(self, x: &mut [f32]) {
+    pub(crate) fn apply(self, x: &mut [f32]) {
         // The choice is outside the loops, so that each becomes vectors.
         match self {
             Self::Silu => x.iter_mut().for_each(|x| *x = silu(*x)),
@@ -42,7 +42,7 @@ impl Activation {
 
     /// `act(gate) · up` of a row (arXiv 2002.05202). `gate_up` is twice as long as `out`.
     #[inline(always)]
-    pub(super) fn gate(self, gate_up: &[f32], out: &mut [f32]) {
+    pub(crate) fn gate(self, gate_up: &[f32], out: &mut [f32]) {
         let (gate, up) = gate_up.split_at(out.len());
         out.copy_from_slice(gate);
         self.apply(out);
@@ -52,7 +52,7 @@ impl Activation {
     }
 
     /// The same as a tensor operation, for any shape.
-    pub(super) fn oracle(self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn oracle(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Silu => x.silu(),
             Self::Gelu => x.gelu_erf(),

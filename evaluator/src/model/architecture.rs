@@ -4,7 +4,7 @@ use super::activation::Activation;
 
 /// A row of the table in `architectures`.
 #[derive(Debug)]
-pub(super) struct Architecture {
+pub(crate) struct Architecture {
     /// Its name in `architectures`.
     pub class: &'static str,
     /// Its name in `model_type`.
@@ -59,7 +59,7 @@ pub(super) struct Architecture {
 
 /// Keys of `config.json`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     pub hidden: &'static str,
     pub layers: &'static str,
     pub heads: &'static str,
@@ -70,7 +70,7 @@ pub(super) struct Keys {
 
 /// Sizes if their keys are absent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     /// `num_attention_heads`.
     pub heads: usize,
     /// `num_key_value_heads`.
@@ -80,7 +80,7 @@ pub(super) struct Sizes {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Intermediate {
+pub(crate) enum Intermediate {
     /// This key, which must be there.
     Key(&'static str),
     /// This key, or four times the hidden state.
@@ -90,7 +90,7 @@ pub(super) enum Intermediate {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Norm {
+pub(crate) enum Norm {
     /// Root mean square (arXiv 1910.07467).
     Rms,
     /// The same, where a weight of 0 leaves the state as it is.
@@ -101,7 +101,7 @@ pub(super) enum Norm {
 
 /// `use_parallel_residual`: `x + attention(norm(x)) + mlp(norm(x))` instead of one after the other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parallel {
+pub(crate) struct Parallel {
     /// If the key is absent.
     pub default: bool,
     /// Whether the MLP then has a norm of its own.
@@ -109,7 +109,7 @@ pub(super) struct Parallel {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Positions {
+pub(crate) enum Positions {
     /// Embeddings of positions, which are added.
     Learned(&'static str),
     /// Rotary embeddings.
@@ -117,7 +117,7 @@ pub(super) enum Positions {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rotary {
+pub(crate) struct Rotary {
     /// Key of the base.
     pub theta: &'static str,
     /// The base if absent.
@@ -132,7 +132,7 @@ pub(super) struct Rotary {
 
 /// Which layers see the last `sliding_window` tokens only.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     /// `sliding_window` if absent.
     pub default: Option<usize>,
     /// Whether `use_sliding_window` must be true.
@@ -141,7 +141,7 @@ pub(super) struct Window {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum WindowLayers {
+pub(crate) enum WindowLayers {
     /// None has a window.
     None,
     /// All.
@@ -155,7 +155,7 @@ pub(super) enum WindowLayers {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// One over the root of a head's length.
     HeadSize,
     /// One over the root of `query_pre_attn_scalar`, or of 256.
@@ -167,7 +167,7 @@ pub(super) enum Scale {
 
 /// A soft cap: `cap · tanh(x / cap)`.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Cap {
+pub(crate) enum Cap {
     /// The key is not read.
     Never,
     /// None if the key is absent.
@@ -177,7 +177,7 @@ pub(super) enum Cap {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum QkNorm {
+pub(crate) enum QkNorm {
     None,
     /// One weight of a head's length for all queries, one for all keys.
     OfHeads {
@@ -192,7 +192,7 @@ pub(super) enum QkNorm {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Experts {
+pub(crate) struct Experts {
     /// Key of the length of an expert's inner state.
     pub intermediate: &'static str,
     /// Whether the weights of the chosen experts are made to add up to 1.
@@ -209,7 +209,7 @@ pub(super) struct Experts {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Biases {
+pub(crate) struct Biases {
     pub qkv: Flag,
     pub out: Flag,
     pub mlp: Flag,
@@ -218,7 +218,7 @@ pub(super) struct Biases {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Flag {
+pub(crate) enum Flag {
     Never,
     Always,
     /// As this key says, or else its default.
@@ -227,7 +227,7 @@ pub(super) enum Flag {
 
 /// Tensors' names without `.weight`: those of layers are behind the layer's number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// What comes first; where several are given, the one the model uses.
     pub prefixes: &'static [&'static str],
     pub embedding: &'static str,
@@ -247,7 +247,7 @@ pub(super) struct Names {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Qkv {
+pub(crate) enum Qkv {
     /// Three projections.
     Separate([&'static str; 3]),
     /// One: all queries, all keys, all values.
@@ -257,7 +257,7 @@ pub(super) enum Qkv {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Mlp {
+pub(crate) enum Mlp {
     /// `down(act(gate(x)) · up(x))`, in three projections.
     Gated { gate: &'static str, up: &'static str, down: &'static str },
     /// The same in two: all gates, then all ups.

@@ -16,11 +16,11 @@ use std::{
 };
 
 /// Everything that a state and its keys and values depend on, hashed.
-pub(super) type Key = [u8; 32];
+pub(crate) type Key = [u8; 32];
 
 /// What is known by hop and step; what was not asked for the longest time is forgotten first.
 #[derive(Debug)]
-pub(super) struct Beginnings {
+pub(crate) struct Beginnings {
     /// Most bytes that are kept.
     room: usize,
     known: Mutex<Known>,
@@ -48,7 +48,7 @@ struct Node {
 }
 
 /// What the step is known by after each hop but the last, of which only what is wanted is computed.
-pub(super) fn along(step: &Step<'_>, outside: &Arc<Outside>, hops: &[Hop]) -> Vec<Key> {
+pub(crate) fn along(step: &Step<'_>, outside: &Arc<Outside>, hops: &[Hop]) -> Vec<Key> {
     let mut content = Sha256::new();
     let mut number = |number: usize| content.update((number as u64).to_le_bytes());
     // The pool holds what these stand for as long as anything is known of it.
@@ -72,12 +72,12 @@ pub(super) fn along(step: &Step<'_>, outside: &Arc<Outside>, hops: &[Hop]) -> Ve
 
 impl Beginnings {
     /// Nothing yet, and at most so many bytes.
-    pub(super) fn new(room: usize) -> Self {
+    pub(crate) fn new(room: usize) -> Self {
         Self { room, known: Mutex::default(), recalled: AtomicUsize::new(0), computed: AtomicUsize::new(0) }
     }
 
     /// Keys and values of each hop from the first on, as far as they are known, and the state after the last of them.
-    pub(super) fn recall(&self, keys: &[Key]) -> (Vec<Tensor>, Option<Tensor>) {
+    pub(crate) fn recall(&self, keys: &[Key]) -> (Vec<Tensor>, Option<Tensor>) {
         let mut known = self.known.lock().expect("no panic while held");
         let (mut kvs, mut state) = (Vec::new(), None);
         for key in keys {
@@ -89,7 +89,7 @@ impl Beginnings {
     }
 
     /// Keeps what was computed.
-    pub(super) fn keep(&self, key: Key, kv: Tensor, state: Tensor) {
+    pub(crate) fn keep(&self, key: Key, kv: Tensor, state: Tensor) {
         let mut known = self.known.lock().expect("no panic while held");
         let node = Node { kv, state, age: 0 };
         if node.bytes() <= self.room {
@@ -101,13 +101,13 @@ impl Beginnings {
     }
 
     /// Counts tokens times hops.
-    pub(super) fn count(&self, recalled: usize, computed: usize) {
+    pub(crate) fn count(&self, recalled: usize, computed: usize) {
         self.recalled.fetch_add(recalled, Ordering::Relaxed);
         self.computed.fetch_add(computed, Ordering::Relaxed);
     }
 
     /// Tokens times hops that were looked up, and that were computed.
-    pub(super) fn counts(&self) -> [usize; 2] {
+    pub(crate) fn counts(&self) -> [usize; 2] {
         [&self.recalled, &self.computed].map(|count| count.load(Ordering::Relaxed))
     }
 }

@@ -2,7 +2,7 @@
 
 mod attention;
 
-pub(super) use self::attention::{Attention, Heads};
+pub(crate) use self::attention::{Attention, Heads};
 
 use super::{
     activation::Activation,
@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 /// The shape of a decoder.
 #[derive(Clone, Debug)]
-pub(super) struct Blueprint {
+pub(crate) struct Blueprint {
     /// How its blocks are made.
     pub architecture: &'static Architecture,
     /// Length of the hidden state.
@@ -56,7 +56,7 @@ pub(super) struct Blueprint {
 
 /// What a layer has for itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// How its tokens see each other.
     pub attention: Attention,
     /// Number of its rotary embedding.
@@ -67,7 +67,7 @@ pub(super) struct Block {
 
 /// The experts of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Experts {
+pub(crate) struct Experts {
     /// How many there are.
     pub count: usize,
     /// How many a token goes to.
@@ -84,7 +84,7 @@ impl Blueprint {
     /// Reads a `config.json`.
     ///
     /// Fails, naming the key, for an architecture or a variation of it that the decoder does not compute exactly.
-    pub(super) fn read(config: &Config) -> Result<Self> {
+    pub(crate) fn read(config: &Config) -> Result<Self> {
         let architecture = architecture(config)?;
         refuse_quantised(config)?;
         let config = &*nested(config, architecture)?;

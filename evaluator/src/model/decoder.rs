@@ -2,12 +2,14 @@
 
 use super::{
     beginnings::{Beginnings, Key, along},
+    compute::{
+        ops::{self, Run, Seen},
+        pointwise,
+    },
     config::Blueprint,
     layer::Layer,
     load::Source,
-    ops::{self, Run, Seen},
     outside::Outside,
-    pointwise,
     prefill::Step,
     rope::{Rope, Stretch},
 };
@@ -17,7 +19,7 @@ use std::sync::Arc;
 
 /// A decoder, in the order of its computation.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     pub blueprint: Blueprint,
     pub outside: Arc<Outside>,
     pub hops: Vec<Hop>,
@@ -28,7 +30,7 @@ pub(super) struct Decoder {
 
 /// A layer in the hidden state's way. A layer may be there several times, and has keys and values for each.
 #[derive(Clone, Debug)]
-pub(super) struct Hop {
+pub(crate) struct Hop {
     pub layer: Arc<Layer>,
     /// What the state is multiplied by before the layer, unless by 1.
     pub scale: Option<f32>,
@@ -41,7 +43,7 @@ pub(super) struct Hop {
 /// A sequence is the list of the rows it sees: sequences with a common beginning list the same rows, so that a beginning is
 /// computed once and forked by copying a list of numbers.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     hops: Vec<Tensor>, // each (capacity, 2 · kv heads · size): keys, then values
     capacity: usize,
     len: usize,
@@ -51,12 +53,12 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Rows in use; the next token computed takes the row of this number.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Forgets all rows but these, which become rows `0..`, and makes room for `capacity` in all.
-    pub(super) fn keep(&mut self, rows: &[u32], capacity: usize) -> Result<()> {
+    pub(crate) fn keep(&mut self, rows: &[u32], capacity: usize) -> Result<()> {
         let in_place = rows.iter().enumerate().all(|(i, row)| i == *row as usize);
         for hop in &mut self.hops {
             let kept = if rows.is_empty() || (in_place && capacity <= self.capacity) {
@@ -78,13 +80,13 @@ impl Cache {
 }
 
 /// A number to multiply by, unless that changes nothing.
-pub(super) fn factor(number: f64) -> Option<f32> {
+pub(crate) fn factor(number: f64) -> Option<f32> {
     Some(number as f32).filter(|factor| factor.to_bits() != 1f32.to_bits())
 }
 
 impl Decoder {
     /// Reads every tensor the blueprint asks for.
-    pub(super) fn load(blueprint: Blueprint, source: Source<'_>) -> Result<Self> {
+    pub(crate) fn load(blueprint: Blueprint, source: Source<'_>) -> Result<Self> {
         let layers = (0..blueprint.blocks.len()).map(|number| Layer::load(source, &blueprint, number).map(Arc::new));
         let layers = layers.collect::<Result<Vec<_>>>()?;
         let hop = |layer: &Arc<Layer>, scale| Hop { layer: Arc::clone(layer), scale, gain: None };
@@ -102,17 +104,17 @@ impl Decoder {
     }
 
     /// What was read from `config.json`.
-    pub(super) fn blueprint(&self) -> &Blueprint {
+    pub(crate) fn blueprint(&self) -> &Blueprint {
         &self.blueprint
     }
 
     /// Most tokens of a sequence, if there is no computing more.
-    pub(super) fn most_tokens(&self) -> Option<usize> {
+    pub(crate) fn most_tokens(&self) -> Option<usize> {
         self.outside.positions.as_ref().map(|_| self.blueprint.context)
     }
 
     /// An empty cache.
-    pub(super) fn cache(&self) -> Result<Cache> {
+    pub(crate) fn cache(&self) -> Result<Cache> {
         let width = 2 * self.blueprint.heads.kv_len();
         let hop = |_| Tensor::zeros((0, width), DType::F32, &self.device);
         let hops = self.hops.iter().map(hop).collect::<candle_core::Result<_>>()?;
@@ -120,13 +122,13 @@ impl Decoder {
     }
 
     /// Bytes a token takes in the cache.
-    pub(super) fn row_bytes(&self) -> usize {
+    pub(crate) fn row_bytes(&self) -> usize {
         self.hops.len() * 2 * self.blueprint.heads.kv_len() * size_of::<f32>()
     }
 
     /// Which of the frequencies a sequence turns by that has so many tokens when it is first read: only sequences with the
     /// same can share a beginning.
-    pub(super) fn stretch(&self, len: usize) -> Stretch {
+    pub(crate) fn stretch(&self, len: usize) -> Stretch {
         self.blueprint.ropes.iter().map(|rope| rope.stretch(len)).max().unwrap_or_default()
     }
 
@@ -137,12 +139,12 @@ impl Decoder {
     ///
     /// # Panics
     /// If nothing is to compute, or the cache has no room.
-    pub(super) fn step(&self, cache: &mut Cache, runs: &[Run<'_>], wanted: &[u32]) -> Result<Tensor> {
+    pub(crate) fn step(&self, cache: &mut Cache, runs: &[Run<'_>], wanted: &[u32]) -> Result<Tensor> {
         self.go(cache, runs, wanted, &[])
     }
 
     /// The same for a step of prompts, of which something may be known.
-    pub(super) fn read(&self, cache: &mut Cache, step: &Step<'_>, wanted: &[u32]) -> Result<Tensor> {
+    pub(crate) fn read(&self, cache: &mut Cache, step: &Step<'_>, wanted: &[u32]) -> Result<Tensor> {
         let keys = if self.beginnings.is_some() { along(step, &self.outside, &self.hops) } else { Vec::new() };
         self.go(cache, &step.runs, wanted, &keys)
     }
@@ -193,7 +195,7 @@ impl Decoder {
     }
 
     /// Logits of final hidden states `(rows, hidden)`: `(rows, vocab)`, on the CPU.
-    pub(super) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.outside.logits(&self.blueprint, hidden)
     }
 

@@ -2,21 +2,23 @@
 
 use super::{
     architecture::{Norm as NormKind, QkNorm, Qkv},
+    compute::{
+        ops::{self, HeadNorm},
+        pointwise::{add, scale},
+    },
     config::{Attention, Blueprint, Heads},
     linear::Linear,
     load::{Part, Source},
     mlp::Mlp,
     norm::{self, Norm},
-    ops::{self, HeadNorm},
     outside::prefix,
-    pointwise::{add, scale},
 };
 use candle_core::Tensor;
 use merge_core::error::Result;
 
 /// A layer, in the order of its computation.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(crate) struct Layer {
     /// How its tokens see each other.
     pub attention: Attention,
     /// Number of its rotary embedding.
@@ -37,7 +39,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Reads the layer of this number.
-    pub(super) fn load(source: Source<'_>, blueprint: &Blueprint, number: usize) -> Result<Self> {
+    pub(crate) fn load(source: Source<'_>, blueprint: &Blueprint, number: usize) -> Result<Self> {
         let Blueprint { architecture, hidden, heads, parallel, eps, .. } = *blueprint;
         let block = &blueprint.blocks[number];
         let names = architecture.names;
@@ -86,7 +88,7 @@ impl Layer {
     }
 
     /// Rotated queries, rotated keys, values. `x`: `(tokens, hidden)`; `angles`: `(tokens, turned)`; result: `(tokens, fused)`.
-    pub(super) fn fused(&self, x: &Tensor, angles: Option<&Tensor>) -> Result<Tensor> {
+    pub(crate) fn fused(&self, x: &Tensor, angles: Option<&Tensor>) -> Result<Tensor> {
         let heads = self.attention.heads;
         let mut fused = self.qkv.forward(&self.attention_norm.forward(x)?)?;
         if let Some((weight, norm)) = &self.head_norm {
@@ -100,7 +102,7 @@ impl Layer {
 
     /// The hidden state after the layer. `x`: that before it, `(tokens, hidden)`; `attention`: `(tokens, query heads · size)`;
     /// `gain`: what all that is added to the state is multiplied by, unless by 1.
-    pub(super) fn finish(&self, x: &Tensor, attention: &Tensor, gain: Option<f32>) -> Result<Tensor> {
+    pub(crate) fn finish(&self, x: &Tensor, attention: &Tensor, gain: Option<f32>) -> Result<Tensor> {
         let gained = |x: Tensor| gain.map_or(Ok(x.clone()), |gain| scale(&x, gain));
         let mut attended = self.out.forward(attention)?;
         if let Some(norm) = &self.attention_post {

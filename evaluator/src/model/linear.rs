@@ -1,9 +1,11 @@
 //! Projections: a weight and a bias.
 
 use super::{
+    compute::{
+        matrix::{Matrix, Piece},
+        ops::slice,
+    },
     load::{Part, Source},
-    matrix::{Matrix, Piece},
-    ops::slice,
 };
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result as Candle, Shape, Tensor, bail};
 use merge_core::error::Result;
@@ -14,7 +16,7 @@ use pulp::Arch;
 /// On a CPU each element of the result is one sum over the input, in order: it depends on its row and on the weights alone.
 /// cuBLAS promises no such thing.
 #[derive(Debug)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     weight: Weight,
     bias: Option<Tensor>, // (out)
 }
@@ -29,7 +31,7 @@ enum Weight {
 
 impl Linear {
     /// `x`: `(rows, input)`; result: `(rows, out)`, contiguous.
-    pub(super) fn forward(&self, x: &Tensor) -> Candle<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Candle<Tensor> {
         match (&self.weight, &self.bias) {
             (Weight::Packed(matrix), bias) => x.apply_op1_no_bwd(&Product { matrix, bias: bias.as_ref() }),
             (Weight::Tensor(weight), None) => x.matmul(&weight.t()?),
@@ -38,7 +40,7 @@ impl Linear {
     }
 
     /// The weights of some outputs, `(outputs, input)`: where outputs are tokens, their embeddings.
-    pub(super) fn rows(&self, outputs: &[u32]) -> Candle<Tensor> {
+    pub(crate) fn rows(&self, outputs: &[u32]) -> Candle<Tensor> {
         match &self.weight {
             Weight::Packed(matrix) => {
                 Tensor::from_vec(matrix.rows(outputs), (outputs.len(), matrix.input()), &Device::Cpu)
@@ -52,7 +54,7 @@ impl Source<'_> {
     /// Projections of the same input, side by side: one product instead of several.
     ///
     /// A part without a bias beside parts with one has a bias of zeros.
-    pub(super) fn linear(&self, parts: &[Part], input: usize) -> Result<Linear> {
+    pub(crate) fn linear(&self, parts: &[Part], input: usize) -> Result<Linear> {
         // Before anything is made whose size config.json says.
         for part in parts {
             self.dtype(&part.weight, &part.shape)?;

@@ -1,6 +1,6 @@
 //! From a model's bytes to `f32` tensors on a device, and to the rows of projections, however they are stored.
 
-use super::{architecture::Architecture, config::Heads, dot::Bf16Dot};
+use super::{architecture::Architecture, compute::Bf16Dot, config::Heads};
 use candle_core::{Device, Tensor};
 use merge_core::{
     error::{Error, Result},
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 /// Where tensors come from, and where they go.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// The model.
     pub weights: &'a dyn Weights,
     /// Where to compute.
@@ -22,12 +22,12 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// A tensor as it is stored, in `f32`.
-    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         Ok(Tensor::from_vec(self.values(name, shape)?, shape, self.device)?)
     }
 
     /// A tensor's elements.
-    pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.dtype(name, shape)?;
         let mut values = vec![0.0; shape.iter().product()];
         self.weights.tensor(name)?.read(0, &mut values)?;
@@ -35,11 +35,11 @@ impl Source<'_> {
     }
 
     /// Whether the model has a tensor.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.weights.index().contains_key(name)
     }
 
-    pub(super) fn dtype(&self, name: &str, shape: &[usize]) -> Result<Dtype> {
+    pub(crate) fn dtype(&self, name: &str, shape: &[usize]) -> Result<Dtype> {
         let Some(meta) = self.weights.index().get(name) else {
             return Err(Error::user(format!("tensor {name} is missing")));
         };
@@ -55,7 +55,7 @@ impl Source<'_> {
 
 /// A stretch of a projection's outputs, and how a model stores it.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// The weight's name.
     pub weight: String,
     /// The shape it must have.
@@ -81,12 +81,12 @@ enum Order {
 
 impl Part {
     /// `NAME.weight`, stored `(out, input)`.
-    pub(super) fn new(name: &str, out: usize, input: usize) -> Self {
+    pub(crate) fn new(name: &str, out: usize, input: usize) -> Self {
         Self { weight: format!("{name}.weight"), shape: vec![out, input], out, bias: None, order: Order::Stored }
     }
 
     /// `NAME.weight`, stored as an architecture stores its projections.
-    pub(super) fn of(architecture: &Architecture, name: &str, out: usize, input: usize) -> Self {
+    pub(crate) fn of(architecture: &Architecture, name: &str, out: usize, input: usize) -> Self {
         if !architecture.transposed {
             return Self::new(name, out, input);
         }
@@ -94,25 +94,25 @@ impl Part {
     }
 
     /// Queries, keys and values of all heads, which are stored one head after the other.
-    pub(super) fn interleaved(name: &str, heads: Heads, input: usize) -> Self {
+    pub(crate) fn interleaved(name: &str, heads: Heads, input: usize) -> Self {
         let order = Order::Interleaved { heads: heads.query, size: heads.size };
         Self { order, ..Self::new(name, heads.fused_len(), input) }
     }
 
     /// Expert `number` of a tensor that holds `count` of them, `(count, out, input)`.
-    pub(super) fn expert(weight: String, [number, count]: [usize; 2], out: usize, input: usize) -> Self {
+    pub(crate) fn expert(weight: String, [number, count]: [usize; 2], out: usize, input: usize) -> Self {
         Self { weight, shape: vec![count, out, input], out, bias: None, order: Order::From(number * out) }
     }
 
     /// The same with a bias.
     #[must_use]
-    pub(super) fn bias(mut self, name: Option<String>) -> Self {
+    pub(crate) fn bias(mut self, name: Option<String>) -> Self {
         self.bias = name;
         self
     }
 
     /// The part's rows as stored elements: `(out, input)`.
-    pub(super) fn rows<'t>(&self, tensor: &'t dyn Elements, input: usize) -> Result<Cow<'t, [u8]>> {
+    pub(crate) fn rows<'t>(&self, tensor: &'t dyn Elements, input: usize) -> Result<Cow<'t, [u8]>> {
         // Rows that are made by one thread.
         const ROWS: usize = 64;
         let size = tensor.dtype().size();
@@ -146,7 +146,7 @@ impl Part {
     }
 
     /// The part's biases, in the order of its rows; `None` if it has none.
-    pub(super) fn biases(&self, source: &Source<'_>) -> Result<Option<Vec<f32>>> {
+    pub(crate) fn biases(&self, source: &Source<'_>) -> Result<Option<Vec<f32>>> {
         let Some(name) = &self.bias else { return Ok(None) };
         let stored = source.values(name, &[self.out])?;
         Ok(Some((0..self.out).map(|i| stored[self.stored(i)]).collect()))

@@ -3,17 +3,17 @@
 use super::{
     activation::Activation,
     architecture::{Experts as Described, Mlp as Names},
+    compute::pointwise::{self, Term},
     config::{Block, Blueprint, Experts as Sizes},
     linear::Linear,
     load::{Part, Source},
-    pointwise::{self, Term},
 };
 use candle_core::Tensor;
 use merge_core::error::{Error, Result};
 
 /// A layer's MLP.
 #[derive(Debug)]
-pub(super) enum Mlp {
+pub(crate) enum Mlp {
     /// The same for all tokens.
     Dense(Dense),
     /// For each token a few of many.
@@ -22,7 +22,7 @@ pub(super) enum Mlp {
 
 /// Two or three projections.
 #[derive(Debug)]
-pub(super) struct Dense {
+pub(crate) struct Dense {
     /// Whether `up` gives gates, then ups.
     gated: bool,
     up: Linear,   // hidden → intermediate, or 2 · intermediate
@@ -32,7 +32,7 @@ pub(super) struct Dense {
 
 /// Experts (arXiv 2401.04088, section 2.1).
 #[derive(Debug)]
-pub(super) struct Sparse {
+pub(crate) struct Sparse {
     sizes: Sizes,
     router: Linear, // hidden → experts
     experts: Vec<Dense>,
@@ -42,7 +42,7 @@ pub(super) struct Sparse {
 
 impl Mlp {
     /// Reads that of a layer, whose tensors' names begin with `at`.
-    pub(super) fn load(source: Source<'_>, blueprint: &Blueprint, block: &Block, at: &str) -> Result<Self> {
+    pub(crate) fn load(source: Source<'_>, blueprint: &Blueprint, block: &Block, at: &str) -> Result<Self> {
         match (blueprint.architecture.experts, blueprint.experts) {
             (Some(described), Some(sizes)) if block.sparse => {
                 Ok(Self::Sparse(Sparse::load(source, blueprint, described, sizes, at)?))
@@ -52,7 +52,7 @@ impl Mlp {
     }
 
     /// `x` and result: `(tokens, hidden)`.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Dense(mlp) => Ok(mlp.forward(x)?),
             Self::Sparse(experts) => experts.forward(x),

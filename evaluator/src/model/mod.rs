@@ -1,109 +1,50 @@
-//! Our own forward pass: a language model that answers many requests at once, each as if it were alone.
+//! Our own forward pass: tokens in, logits out.
 //!
 //! There is one decoder for all architectures, which `architecture` describes as data and `architectures` lists; `config`
 //! makes of that and a `config.json` the blueprint of a model.
 
 mod activation;
-mod answer;
-mod article;
 mod architecture;
 mod architectures;
-mod attend;
-mod batch;
-mod beginnings;
-mod chat;
-mod config;
-mod decoder;
-mod dot;
-mod encode;
-mod footprint;
-pub mod health;
-mod kernel;
+pub(crate) mod beginnings;
+pub(crate) mod compute;
+pub(crate) mod config;
+pub(crate) mod decoder;
 mod layer;
 mod linear;
-mod load;
-mod matrix;
-mod memory;
+pub(crate) mod load;
 mod mlp;
 mod norm;
-mod ops;
 mod outside;
-mod pointwise;
 mod pool;
-mod product;
-mod prefill;
-mod question;
-mod rope;
-mod server;
-mod special;
-#[cfg(test)]
-mod tests;
-mod tile;
-mod tokenizer;
+pub(crate) mod prefill;
+pub(crate) mod rope;
 
-pub use self::{
-    chat::Conversation,
-    dot::Bf16Dot,
-    footprint::Footprint,
-    memory::Memory,
-    pool::Pool,
-    server::{Server, Wire},
-    tokenizer::Tokenizer,
-};
+pub use self::{compute::Bf16Dot, pool::Pool};
 
 use self::{
+    compute::ops::Run,
     config::Blueprint,
     decoder::{Cache, Decoder},
     load::Source,
-    ops::Run,
-    special::Specials,
 };
-use crate::interrupt::Interrupt;
 use candle_core::{Device, Tensor};
 use merge_core::{
-    counted::counted,
     error::{Error, Result},
-    model::{Weights, dtype::Dtype},
+    model::{LayerPath, Weights, dtype::Dtype},
+    words::counted,
 };
 
 /// The forward pass and its version. It changes with everything that can change a score or an answer, so that what an older version
 /// remembers is not trusted.
 pub const ENGINE: &str = "evomerge forward pass 2";
 
-/// How much is computed at once. No answer depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Most sequences that generate side by side.
-    pub sequences: usize,
-    /// Most tokens of prompts that go through the decoder in one step.
-    pub tokens: usize,
-    /// Most bytes of keys and values; a single sequence may exceed it.
-    pub cache_bytes: usize,
-}
-
-impl Default for Batch {
-    /// 256 sequences, 256 tokens, 2 GiB: on the models of `recipes/sansu` more gains nothing.
-    fn default() -> Self {
-        Self { sequences: 256, tokens: 256, cache_bytes: 2 << 30 }
-    }
-}
-
-/// A decoder, of any architecture there is a forward pass for, that answers requests.
-///
-/// Linear layers act on the tokens of all sequences at once, attention on each sequence alone. On a CPU every answer is
-/// bit for bit the same for any [`Batch`], company, order and number of threads.
+/// A decoder with its weights.
 #[derive(Debug)]
-pub struct Transformer {
-    decoder: Decoder,
-    tokenizer: Tokenizer,
-    specials: Specials,
-    batch: Batch,
-    /// Turns prompts to conversations.
-    chat: Option<Conversation>,
-    memory: Option<Memory>,
-    interrupt: Interrupt,
-    computed: usize,
-    recalled: usize,
+pub(crate) struct Network {
+    pub(crate) decoder: Decoder,
+    /// Tokens that went through it so far.
+    pub(crate) computed: usize,
 }
 
 /// The device of a name: `cpu`, or `cuda:0` in a program built with the feature `cuda`.
@@ -121,118 +62,40 @@ pub fn device(name: &str) -> Result<Device> {
     Device::new_cuda(number).map_err(|e| Error::machine(format!("cannot use device {name}: {e}")))
 }
 
-impl Transformer {
-    /// Reads the weights, and the tokenizer and generation config beside them.
-    ///
-    /// Fails, naming the key, tensor or file, for an architecture there is no forward pass for, a tensor that is
-    /// missing or has another shape, and a tokenizer with more tokens than the embedding.
-    pub fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
-        Self::with_tokenizer(weights, Tokenizer::of(weights)?, device)
+impl Network {
+    /// Refuses, without reading a weight, an architecture that there is no forward pass for. Gives the size of the vocabulary.
+    pub(crate) fn check(weights: &dyn Weights) -> Result<usize> {
+        let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
+        Ok(blueprint.vocab)
     }
 
-    /// Like [`Transformer::load`] on a CPU, but what is stored in bf16 is multiplied by hidden states rounded to bf16.
-    ///
-    /// Faster, and less exact: answers are other ones than without, though the same for any [`Batch`], company, order and number
-    /// of threads too. Fails if no weight is stored in bf16.
-    pub fn load_bf16(weights: &dyn Weights, dot: Bf16Dot) -> Result<Self> {
+    /// Reads the weights.
+    pub(crate) fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
+        Self::of(Source { weights, device, dot: None })
+    }
+
+    /// Reads the weights. What is stored in bf16 is multiplied by hidden states rounded to bf16.
+    pub(crate) fn load_bf16(weights: &dyn Weights, dot: Bf16Dot) -> Result<Self> {
         if !weights.index().values().any(|meta| meta.dtype == Dtype::BF16) {
             return Err(Error::user(format!("{}: no weight is stored in bf16", weights.place()))
                 .hint("bf16 dot products are of weights that are stored so"));
         }
-        let tokenizer = Tokenizer::of(weights)?;
-        Self::check(weights, &tokenizer)?;
-        let source = Source { weights, device: &Device::Cpu, dot: Some(dot) };
-        Self::of(Decoder::load(Blueprint::read(weights.config())?, source)?, weights, tokenizer)
+        Self::of(Source { weights, device: &Device::Cpu, dot: Some(dot) })
     }
 
-    /// Makes every refusal of [`Transformer::load`] that needs no weight, but those of single tensors.
-    pub fn check(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
-        let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
-        tokenizer.check(blueprint.vocab)
+    /// A path through layers that are shared with other paths of the pool.
+    pub(crate) fn in_pool(pool: &Pool, weights: &dyn Weights, path: &LayerPath) -> Result<Self> {
+        Ok(Self { decoder: pool.decoder(weights, path)?, computed: 0 })
     }
 
-    /// Like [`Transformer::load`], with a tokenizer already read: many candidates share one.
-    pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
-        Self::check(weights, &tokenizer)?;
-        let blueprint = Blueprint::read(weights.config())?;
-        Self::of(Decoder::load(blueprint, Source { weights, device, dot: None })?, weights, tokenizer)
+    fn of(source: Source<'_>) -> Result<Self> {
+        Ok(Self { decoder: Decoder::load(Blueprint::read(source.weights.config())?, source)?, computed: 0 })
     }
 
-    fn of(decoder: Decoder, weights: &dyn Weights, tokenizer: Tokenizer) -> Result<Self> {
-        Ok(Self {
-            specials: Specials::of(weights, &tokenizer)?,
-            decoder,
-            tokenizer,
-            batch: Batch::default(),
-            chat: None,
-            memory: None,
-            interrupt: Interrupt::default(),
-            computed: 0,
-            recalled: 0,
-        })
-    }
-
-    /// The same model with another batch size. Zeros count as one.
-    #[must_use]
-    pub fn batch(mut self, batch: Batch) -> Self {
-        self.batch = Batch { sequences: batch.sequences.max(1), tokens: batch.tokens.max(1), ..batch };
-        self
-    }
-
-    /// The same model, which looks up what it has answered before, and remembers what it answers.
-    #[must_use]
-    pub fn remembering(mut self, memory: Memory) -> Self {
-        self.memory = Some(memory);
-        self
-    }
-
-    /// The same model, which answers no further, between two steps of the decoder, once `interrupt` is set.
-    #[must_use]
-    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
-        self.interrupt = interrupt;
-        self
-    }
-
-    /// The same model, asked in the form of a conversation, as its chat template writes it: what comes before all examples is
-    /// what the system says (after `system`), an example what user and assistant said, and the question what the user says now.
-    ///
-    /// Fails if the model has no chat template, or one that is not Jinja.
-    pub fn chat(mut self, weights: &dyn Weights, system: Option<String>) -> Result<Self> {
-        self.chat = Some(Conversation::of(weights, &self.specials, system)?);
-        Ok(self)
-    }
-
-    /// The model's tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
-    /// Tokens that went through the decoder so far.
-    pub fn computed(&self) -> usize {
-        self.computed
-    }
-
-    /// Requests answered from memory so far, with nothing left to compute.
-    pub fn recalled(&self) -> usize {
-        self.recalled
-    }
-
-    /// The logits after the last of these tokens: `(vocab)`.
+    /// The logits after each of these tokens from a position on: `(tokens, vocab)`. They go through the decoder so many at a time.
     ///
     /// Fails if there is no token, or one that is not in the vocabulary.
-    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let last = tokens.len().saturating_sub(1);
-        Ok(self.logits_from(tokens, last)?.pop().unwrap_or_default())
-    }
-
-    /// The logits after each of these tokens: `(tokens, vocab)`.
-    ///
-    /// Fails if there is no token, or one that is not in the vocabulary.
-    pub fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
-        self.logits_from(tokens, 0)
-    }
-
-    fn logits_from(&mut self, tokens: &[u32], from: usize) -> Result<Vec<Vec<f32>>> {
+    pub(crate) fn logits_from(&mut self, tokens: &[u32], from: usize, at_once: usize) -> Result<Vec<Vec<f32>>> {
         let vocab = self.decoder.blueprint().vocab;
         if tokens.is_empty() {
             return Err(Error::user("there are no logits after no tokens"));
@@ -251,8 +114,8 @@ impl Transformer {
         cache.keep(&[], tokens.len())?;
         let rows: Vec<u32> = (0..tokens.len() as u32).collect();
         let mut logits = Vec::new();
-        for start in (0..tokens.len()).step_by(self.batch.tokens) {
-            let end = tokens.len().min(start + self.batch.tokens);
+        for start in (0..tokens.len()).step_by(at_once) {
+            let end = tokens.len().min(start + at_once);
             let wanted: Vec<u32> = (start.max(from)..end).map(|i| (i - start) as u32).collect();
             let run = Run { tokens: &tokens[start..end], rows: &rows[..end], whole: tokens.len() };
             self.step(&mut cache, &[run], &wanted, |_, row| logits.push(row.to_vec()))?;
@@ -261,7 +124,7 @@ impl Transformer {
     }
 
     /// One step of the decoder; `take` gets the number of each wanted token and its logits.
-    fn step(
+    pub(crate) fn step(
         &mut self,
         cache: &mut Cache,
         runs: &[Run<'_>],
@@ -274,7 +137,7 @@ impl Transformer {
     }
 
     /// Hands on the number and the logits of each final hidden state `(wanted, hidden)`.
-    fn each_logits(&self, hidden: &Tensor, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
+    pub(crate) fn each_logits(&self, hidden: &Tensor, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
         // Logits of a large vocabulary come 32 MiB at a time.
         let (vocab, wanted) = (self.decoder.blueprint().vocab, hidden.dim(0)?);
         let most = ((8 << 20) / vocab).max(1);

@@ -1,12 +1,12 @@
 //! Norms of the hidden state.
 
-use super::{architecture::Norm as Kind, load::Source, pointwise};
+use super::{architecture::Norm as Kind, compute::pointwise, load::Source};
 use candle_core::Tensor;
 use merge_core::error::Result;
 
 /// A norm of rows of one length.
 #[derive(Debug)]
-pub(super) struct Norm {
+pub(crate) struct Norm {
     weight: Tensor,       // (len)
     bias: Option<Tensor>, // (len)
     eps: f64,
@@ -14,7 +14,7 @@ pub(super) struct Norm {
 
 impl Norm {
     /// Reads `NAME.weight`, and `NAME.bias` if there is to be one.
-    pub(super) fn load(source: Source<'_>, name: &str, kind: Kind, len: usize, eps: f64) -> Result<Self> {
+    pub(crate) fn load(source: Source<'_>, name: &str, kind: Kind, len: usize, eps: f64) -> Result<Self> {
         let weight = weights(source, name, kind, len)?;
         let bias = match kind {
             Kind::Layer => Some(source.tensor(&format!("{name}.bias"), &[len])?),
@@ -24,7 +24,7 @@ impl Norm {
     }
 
     /// `x` and result: `(rows, len)`.
-    pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match &self.bias {
             Some(bias) => pointwise::layer_norm(x, &self.weight, bias, self.eps),
             None => pointwise::rms_norm(x, &self.weight, self.eps),
@@ -33,7 +33,7 @@ impl Norm {
 }
 
 /// The weights of a norm, as they are multiplied.
-pub(super) fn weights(source: Source<'_>, name: &str, kind: Kind, len: usize) -> Result<Vec<f32>> {
+pub(crate) fn weights(source: Source<'_>, name: &str, kind: Kind, len: usize) -> Result<Vec<f32>> {
     let mut weights = source.values(&format!("{name}.weight"), &[len])?;
     if kind == Kind::RmsFromOne {
         for weight in &mut weights {

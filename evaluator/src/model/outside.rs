@@ -2,19 +2,18 @@
 
 use super::{
     architecture::{Architecture, Positions},
+    compute::{ops::Run, pointwise},
     config::Blueprint,
     linear::Linear,
     load::{Part, Source},
     norm::Norm,
-    ops::Run,
-    pointwise,
 };
 use candle_core::{Device, Tensor};
 use merge_core::error::Result;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Outside {
+pub(crate) struct Outside {
     /// Its weights are the embeddings of the tokens; a tied head is the embedding.
     embedding: Option<Linear>, // hidden → vocab
     /// `(context, hidden)`, where positions are learned.
@@ -24,7 +23,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    pub(super) fn load(source: Source<'_>, blueprint: &Blueprint) -> Result<Self> {
+    pub(crate) fn load(source: Source<'_>, blueprint: &Blueprint) -> Result<Self> {
         let Blueprint { architecture, hidden, vocab, context, tied, eps, .. } = *blueprint;
         let names = architecture.names;
         let prefix = prefix(source, architecture);
@@ -45,7 +44,7 @@ impl Outside {
     }
 
     /// The first hidden state of the runs' tokens: `(tokens, hidden)`.
-    pub(super) fn embed(
+    pub(crate) fn embed(
         &self,
         blueprint: &Blueprint,
         tokens: &[u32],
@@ -61,7 +60,7 @@ impl Outside {
     }
 
     /// Logits of final hidden states `(rows, hidden)`: `(rows, vocab)`, on the CPU.
-    pub(super) fn logits(&self, blueprint: &Blueprint, hidden: &Tensor) -> Result<Tensor> {
+    pub(crate) fn logits(&self, blueprint: &Blueprint, hidden: &Tensor) -> Result<Tensor> {
         let logits = self.head.forward(hidden)?.to_device(&Device::Cpu)?;
         match blueprint.logit_cap {
             Some(cap) => Ok(pointwise::soft_cap(&logits, cap)?),
@@ -71,7 +70,7 @@ impl Outside {
 }
 
 /// What the names of a model's tensors begin with.
-pub(super) fn prefix(source: Source<'_>, architecture: &Architecture) -> &'static str {
+pub(crate) fn prefix(source: Source<'_>, architecture: &Architecture) -> &'static str {
     let names = architecture.names;
     let has = |prefix: &&&str| source.has(&format!("{prefix}{}.weight", names.embedding));
     names.prefixes.iter().find(has).unwrap_or(&names.prefixes[0])

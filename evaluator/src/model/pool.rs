@@ -1,7 +1,6 @@
 //! Layers that paths go through, each loaded once for all of them.
 
 use super::{
-    Tokenizer, Transformer,
     beginnings::Beginnings,
     config::Blueprint,
     decoder::{Decoder, Hop, factor},
@@ -50,13 +49,18 @@ impl Pool {
         Self { device: device.clone(), held: Mutex::new(held), beginnings: Arc::new(Beginnings::new(room)) }
     }
 
+    /// Where the layers are.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Tokens of prompts and answers, times the hops of their paths: how many were looked up, and how many computed.
     pub fn counts(&self) -> [usize; 2] {
         self.beginnings.counts()
     }
 
     /// Puts a path's layers together. Reads those that no path has gone through before.
-    fn decoder(&self, weights: &dyn Weights, path: &LayerPath) -> Result<Decoder> {
+    pub(crate) fn decoder(&self, weights: &dyn Weights, path: &LayerPath) -> Result<Decoder> {
         let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
         let mut held = self.held.lock().expect("no panic while held");
         let hops = path.hops.iter().map(|hop| {
@@ -113,15 +117,5 @@ impl Held {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("device", &self.device).finish_non_exhaustive()
-    }
-}
-
-impl Transformer {
-    /// A model that is a path ([`Weights::path`]), of layers that it shares with others of the pool: see [`Pool`] for how its
-    /// answers differ from those of [`Transformer::with_tokenizer`]. A model that is none is loaded.
-    pub fn in_pool(pool: &Pool, weights: &dyn Weights, tokenizer: Tokenizer) -> Result<Self> {
-        let Some(path) = weights.path() else { return Self::with_tokenizer(weights, tokenizer, &pool.device) };
-        Self::check(weights, &tokenizer)?;
-        Self::of(pool.decoder(weights, path)?, weights, tokenizer)
     }
 }

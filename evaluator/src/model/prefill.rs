@@ -1,10 +1,11 @@
 //! Which tokens of a batch have to be computed, so that none is computed twice.
 
-use super::ops::Run;
+use super::compute::ops::Run;
+use crate::prompt::common;
 
 /// A token sequence some of whose logits are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Sequence {
+pub(crate) struct Sequence {
     /// All tokens to compute.
     pub tokens: Vec<u32>,
     /// The logits after this position and after all later ones are wanted.
@@ -13,7 +14,7 @@ pub(super) struct Sequence {
 
 /// What goes through a decoder at a time.
 #[derive(Debug, Default)]
-pub(super) struct Step<'a> {
+pub(crate) struct Step<'a> {
     pub runs: Vec<Run<'a>>,
     /// All tokens of each run's sequence up to its last one.
     pub beginnings: Vec<&'a [u32]>,
@@ -21,7 +22,7 @@ pub(super) struct Step<'a> {
 
 /// Tokens of several sequences to compute, each common beginning once.
 #[derive(Debug, Default)]
-pub(super) struct Prefill {
+pub(crate) struct Prefill {
     /// The cache rows of each sequence, in order of position.
     pub rows: Vec<Vec<u32>>,
     /// New tokens: of sequence `.0`, those from position `.1` to position `.2`. They take consecutive rows of the cache.
@@ -35,7 +36,7 @@ impl Prefill {
     /// `0..held`, and nothing else.
     ///
     /// Of a row that is held only keys and values are kept: where logits are wanted, it is computed again.
-    pub(super) fn plan(sequences: &[&Sequence], held: usize) -> Self {
+    pub(crate) fn plan(sequences: &[&Sequence], held: usize) -> Self {
         let mut plan = Self::default();
         let mut next = held as u32;
         let mut path: Vec<u32> = (0..next).collect();
@@ -61,7 +62,7 @@ impl Prefill {
     }
 
     /// The stretches in steps of at most `tokens` tokens, in order; long stretches are cut.
-    pub(super) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<Step<'a>> {
+    pub(crate) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<Step<'a>> {
         let mut steps = vec![Step::default()];
         let mut room = tokens;
         for &(i, mut start, end) in &self.stretches {
@@ -83,11 +84,6 @@ impl Prefill {
         steps.retain(|step| !step.runs.is_empty());
         steps
     }
-}
-
-/// How many tokens two sequences have in common from their beginnings on.
-pub(super) fn common(a: &[u32], b: &[u32]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use merge_core::{
 
 /// A rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Rope {
+pub(crate) struct Rope {
     /// How many elements of a head are turned; an even number.
     pub turned: usize,
     base: f64,
@@ -35,11 +35,11 @@ pub(super) struct Rope {
 /// generated after that is turned by those of the length that the sequence has then, and what is in the cache stays
 /// as it is, as in transformers' `dynamic`. (Its Phi-3 reads the whole sequence again when it grows long; we do not.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stretch(usize);
+pub(crate) struct Stretch(usize);
 
 impl Stretch {
     /// Whether it is that of all short sequences.
-    pub(super) fn is_none(self) -> bool {
+    pub(crate) fn is_none(self) -> bool {
         self.0 == 0
     }
 }
@@ -47,7 +47,7 @@ impl Stretch {
 impl Rope {
     /// Reads the rotary embedding of all layers, or those of layers without and with a window; none where positions are
     /// learned.
-    pub(super) fn read(config: &Config, architecture: &Architecture, head: usize, context: usize) -> Result<Vec<Self>> {
+    pub(crate) fn read(config: &Config, architecture: &Architecture, head: usize, context: usize) -> Result<Vec<Self>> {
         let Positions::Rotary(Rotary { theta, default_theta, part, local, original }) = architecture.positions else {
             return Ok(Vec::new());
         };
@@ -101,7 +101,7 @@ impl Rope {
     }
 
     /// Which frequencies a sequence of this length turns by.
-    pub(super) fn stretch(&self, len: usize) -> Stretch {
+    pub(crate) fn stretch(&self, len: usize) -> Stretch {
         match self.scaling {
             Scaling::Dynamic { context, .. } if len > context => Stretch(len),
             Scaling::Long { original, .. } if len > original => Stretch(original + 1),
@@ -110,7 +110,7 @@ impl Rope {
     }
 
     /// How far each pair of a head turns from one token to the next, in radians: `turned / 2` numbers.
-    pub(super) fn frequencies(&self, stretch: Stretch) -> Vec<f32> {
+    pub(crate) fn frequencies(&self, stretch: Stretch) -> Vec<f32> {
         let Self { turned, base, .. } = *self;
         let power = |base: f64, i: usize| base.powf((2 * i) as f64 / turned as f64) as f32;
         let plain = |base: f64| (0..turned / 2).map(move |i| 1.0 / power(base, i));
@@ -135,7 +135,7 @@ impl Rope {
     }
 
     /// Cosines, then sines, of the angles at a position.
-    pub(super) fn angles(&self, frequencies: &[f32], position: usize, out: &mut Vec<f32>) {
+    pub(crate) fn angles(&self, frequencies: &[f32], position: usize, out: &mut Vec<f32>) {
         let angles = frequencies.iter().map(|frequency| f64::from(position as f32 * frequency));
         out.extend(angles.clone().map(|angle| angle.cos() as f32 * self.factor));
         out.extend(angles.map(|angle| angle.sin() as f32 * self.factor));

@@ -12,7 +12,10 @@ use crate::{
     dataset::{self, Dataset, Shelf, Stock},
     task::{self, Benchmark, Datasets, Fractions},
 };
-use merge_core::error::{Error, Result, did_you_mean};
+use merge_core::{
+    error::{Error, Result},
+    words::did_you_mean,
+};
 use std::sync::LazyLock;
 
 /// A way of asking and marking.

@@ -2,8 +2,8 @@
 
 use crate::{
     dataset::{self, Shelf, Stock},
-    mark::mecab,
     task::Datasets,
+    text::mecab,
 };
 use merge_core::error::{Error, Result};
 use serde_json::Value;

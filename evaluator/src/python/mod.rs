@@ -8,4 +8,4 @@ mod text;
 
 pub use literal::literal;
 pub use random::Random;
-pub use text::{dumps, float, is_space, repr, str, strip};
+pub use text::{dumps, float, is_space, repr, split, str, strip};

@@ -7,7 +7,7 @@ mod samples;
 
 use crate::{
     evaluation::Mishaps,
-    model::Conversation,
+    prompt::Conversation,
     python,
     task::{Benchmark, Group, Marked, MetricRow, Tally, Task as _},
 };

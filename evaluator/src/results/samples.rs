@@ -2,12 +2,12 @@
 
 use super::Evaluated;
 use crate::{
-    model::Conversation,
+    prompt::Conversation,
     python,
     request::{Answer, Ask, Fit, Likelihood, Request, Said},
     task::{Filtered, Marked, Read},
 };
-use merge_core::{checkpoint::hex, error::Result};
+use merge_core::{error::Result, model::hash::hex};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 

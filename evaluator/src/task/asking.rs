@@ -7,9 +7,9 @@ use super::{
     template::{Templates, field},
 };
 use crate::{
-    normalize::normalize,
     python::{self, literal},
     request::{Ask, Encoding, Limit, Prompt, Request, Shot},
+    text::normalize::normalize,
 };
 use merge_core::{
     error::{Error, Result},

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::python;
 use merge_core::{
-    counted::counted,
     error::Result,
+    words::counted,
     yaml::{At, Mistake, Place},
 };
 use serde_json::Value;

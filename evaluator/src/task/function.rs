@@ -6,7 +6,7 @@ use super::{
     ours::{self, Tool, Tools},
     score::Score,
 };
-use crate::{mark::numbers::Extractor, normalize::Number, python};
+use crate::{mark::numbers::Extractor, python, text::normalize::Number};
 use merge_core::{
     error::{Error, Result},
     yaml::{Mistake, known_names},

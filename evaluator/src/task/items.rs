@@ -10,7 +10,7 @@ use super::{
     shots::{Draw, Pool},
     template,
 };
-use crate::{normalize::Number, python::Random};
+use crate::{python::Random, text::normalize::Number};
 use merge_core::{
     error::{Error, Result},
     yaml::{At, Mistake},

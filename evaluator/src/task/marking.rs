@@ -15,9 +15,9 @@ use super::{
     score::{self, Aggregation, Choose, METRICS, Metric, Score, golds},
 };
 use crate::{
-    normalize::{Number, is_japanese},
     python,
     request::{Answer, Likelihood, Said},
+    text::normalize::{Number, is_japanese},
 };
 use merge_core::{
     error::{Error, Result},

@@ -7,9 +7,9 @@ use super::{
     score::Score,
 };
 use crate::{
-    mark::{fuzzy, language::LanguageId, mecab::Mecab, numbers::Extractor, rouge, squad},
-    normalize::normalize,
+    mark::{fuzzy, numbers::Extractor, rouge, squad},
     python,
+    text::{language::LanguageId, mecab::Mecab, normalize::normalize},
 };
 use merge_core::error::{Error, Result};
 

@@ -3,8 +3,8 @@
 use super::marking::Marked;
 use crate::{
     mark::{numbers::Extractor, squad},
-    normalize::{Number, normalize},
     python,
+    text::normalize::{Number, normalize},
 };
 use serde_json::{Value, json};
 

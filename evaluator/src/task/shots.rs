@@ -3,8 +3,8 @@
 use super::Doc;
 use crate::python::Random;
 use merge_core::{
-    counted::counted,
     error::{Error, Result},
+    words::counted,
 };
 
 /// The documents examples come from, and how they are chosen.

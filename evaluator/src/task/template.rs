@@ -3,7 +3,8 @@
 use super::{Doc, regex::Pattern};
 use crate::{jinja, python};
 use merge_core::{
-    error::{Error, Result, did_you_mean},
+    error::{Error, Result},
+    words::did_you_mean,
     yaml::Mistake,
 };
 use minijinja::{

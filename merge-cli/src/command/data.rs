@@ -12,10 +12,10 @@ use evaluator::dataset::{
 };
 use flate2::read::GzDecoder;
 use merge_core::{
-    checkpoint::hex,
     environment,
     error::{Error, Result},
     file,
+    model::hash::hex,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -2,8 +2,9 @@
 
 use crate::{args::Methods, screen};
 use merge_core::{
-    error::{Error, Result, did_you_mean},
+    error::{Error, Result},
     method::{Base, Domain, METHODS, Method, Param, Scope, Value, method},
+    words::did_you_mean,
 };
 use serde_json::json;
 use std::fmt::Write as _;

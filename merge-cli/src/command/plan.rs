@@ -9,8 +9,8 @@ use merge_core::{
         Merge, Step,
         sources::{Sources, short},
     },
-    method::{BLOCK, Settings},
-    model::Meta,
+    method::Settings,
+    model::{Meta, blocks::BLOCK},
     recipe::Recipe,
 };
 use serde_json::json;

@@ -10,10 +10,9 @@ use crate::{
 use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
-    export::{self, sha256_of},
-    file,
+    export, file,
     merge::{Merge, sources::Sources},
-    model::{Meta, Weights as _},
+    model::{Meta, Weights as _, hash::sha256_of},
     recipe::Recipe,
 };
 use rayon::prelude::*;

@@ -8,8 +8,8 @@ use super::{
 use crate::screen;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::{
-    checkpoint::hex,
     error::{Error, Result},
+    model::hash::hex,
 };
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;

@@ -3,7 +3,7 @@
 use crate::screen;
 use merge_core::{
     error::{Error, Result},
-    export,
+    model::hash::sha256_of,
     queue::Mark,
     yaml::{Reads, Text},
 };
@@ -161,7 +161,7 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
     let known: Vec<(&Path, &str)> = match of_list(marks) {
         Some(mark) => {
             let list = directory.join(LIST);
-            if !list.is_file() || export::sha256_of(&list)? != mark.sha256 {
+            if !list.is_file() || sha256_of(&list)? != mark.sha256 {
                 return Err(Error::user(format!("{}: it is not what the queue wrote", list.display())).hint(hint));
             }
             let copied = copies.iter().filter(|one| one.name.is_some());
@@ -176,7 +176,7 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
             copies.iter().filter(|one| one.path == path).find_map(|one| Some(directory.join(one.name.as_ref()?)));
         match copy.filter(|copy| copy.is_file()) {
             None => return Err(wrong(path, "gone")),
-            Some(copy) if export::sha256_of(&copy)? != sha256 => return Err(wrong(path, "not what was handed in")),
+            Some(copy) if sha256_of(&copy)? != sha256 => return Err(wrong(path, "not what was handed in")),
             Some(_) => {}
         }
     }
@@ -185,7 +185,7 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
 
 /// Refuses a file that is not what it was.
 fn check_file(Mark { path, sha256 }: &Mark) -> Result<()> {
-    if export::sha256_of(path)? == *sha256 {
+    if sha256_of(path)? == *sha256 {
         return Ok(());
     }
     Err(Error::user(format!("{}: it is not what was handed in any more", path.display())).hint("hand it in again"))
@@ -229,7 +229,7 @@ fn name(number: usize, path: &Path) -> String {
 }
 
 fn sha256(text: &str) -> String {
-    merge_core::checkpoint::hex(&Sha256::digest(text))
+    merge_core::model::hash::hex(&Sha256::digest(text))
 }
 
 #[cfg(test)]

@@ -24,9 +24,11 @@ mod tests;
 use crate::{
     checkpoint::{Checkpoint, read_if_there},
     error::{Error, Result},
-    merge::head,
-    model::{Config, Elements, Index, Meta, Weights, dtype::Dtype, layers::embeddings, spelling::Spelling},
-    tokenizer::MADE_FROM,
+    model::head::{is_tied, untied},
+    model::{
+        Config, Elements, Index, Meta, Weights, belongings::MADE_FROM, dtype::Dtype, layers::embeddings,
+        spelling::Spelling,
+    },
 };
 use low_rank::{LowRank, Rounded, transposed};
 use peft::{Peft, Role};
@@ -100,7 +102,7 @@ impl Adapted {
         let adapter = stored(dir)?;
         let parts = [".lora_embedding_A", "lm_head.lora_A"];
         let updates = adapter.index().keys().any(|name| parts.iter().any(|part| name.contains(part)));
-        Self::open(if updates { head::untied(base)? } else { base }, dir)
+        Self::open(if updates { untied(base)? } else { base }, dir)
     }
 
     /// Holds what replaces tensors against what it replaces; the vocabulary may grow or shrink.
@@ -305,7 +307,7 @@ const OF_ANOTHER: &str =
 const INCOMPLETE: &str = "the adapter is incomplete: download it again, or save it again with PEFT";
 
 fn missing(tensor: &str, base: &dyn Weights) -> Error {
-    if tensor.ends_with("lm_head.weight") && head::is_tied(base).unwrap_or(false) {
+    if tensor.ends_with("lm_head.weight") && is_tied(base).unwrap_or(false) {
         let message = format!("it changes `{tensor}`, and the output head of {} is its embedding", base.place());
         return Error::user(message)
             .hint("`tie_word_embeddings: false` in the recipe gives the model a head of its own, which the adapter then changes");

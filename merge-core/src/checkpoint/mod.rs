@@ -26,8 +26,7 @@ pub(crate) use stamp::Stamp;
 use crate::{
     error::{Error, Result},
     file,
-    merge::head,
-    model::{Config, Elements, Index, Meta, Weights},
+    model::{Config, Elements, Index, Meta, Weights, hash::hex, head::head_of},
 };
 use files::{Found, Map};
 pub use instead::holds_tensors;
@@ -38,7 +37,6 @@ use sha2::{Digest, Sha256};
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -182,7 +180,7 @@ impl Checkpoint {
             name.ends_with("lm_head.weight")
                 || self.places.keys().filter(is_embedding).any(|one| shape(one) == shape(name))
         };
-        let head = head::head_of(self.places.keys().filter(is_of_that_size)).map(str::to_owned);
+        let head = head_of(self.places.keys().filter(is_of_that_size)).map(str::to_owned);
         let Some(head) = head else { return Ok(()) };
         // Of several, that of the same part of the model.
         let shared = |name: &&String| name.bytes().zip(head.bytes()).take_while(|(x, y)| x == y).count();
@@ -273,12 +271,4 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 pub(crate) fn dangling(path: &Path, target: &Path) -> Error {
     Error::user(format!("{}: a link to {}, which is not there", path.display(), target.display()))
         .hint("download it again, or copy what its links lead to; if it is not wanted, remove the link")
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes all that is written");
-        text
-    })
 }

@@ -3,9 +3,13 @@
 use super::*;
 use crate::{
     checkpoint::Checkpoint,
-    model::weights::tests::{Memory, SHAPES},
+    model::{
+        hash::hex,
+        weights::tests::{Memory, SHAPES},
+    },
 };
 use safetensors::SafeTensors;
+use sha2::{Digest as _, Sha256};
 use tempfile::tempdir;
 
 /// Exports in shards of `shard_len` bytes and expects so many tensors in each file.

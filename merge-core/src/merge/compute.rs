@@ -3,8 +3,8 @@
 use super::{Merge, tensor_plan::Operand};
 use crate::{
     error::{Error, Result},
-    method::{Block, Inputs, Kernel, block_len},
-    model::{Elements, dtype::Dtype},
+    method::{Block, Inputs, Kernel},
+    model::{Elements, blocks::block_len, dtype::Dtype},
     vectors::wide,
 };
 

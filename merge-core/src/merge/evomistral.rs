@@ -4,9 +4,9 @@
 //! (SakanaAI/EvoLLM-JP-v1-10B, `modeling_evomistral.py`).
 
 use crate::{
-    counted::counted,
     error::{Error, Result},
     model::{Config, Weights},
+    words::counted,
 };
 
 /// The tensor of the path: the number of a layer for each hop.

@@ -9,11 +9,11 @@ use crate::{
     adapter::Adapted,
     checkpoint::Checkpoint,
     error::{Error, Result},
-    export::sha256_of,
     merge::Merge,
     model::{
         Weights,
         belongings::{self, Belongings},
+        hash::sha256_of,
         layers::Layers,
     },
     recipe::{Location, Recipe, locate},

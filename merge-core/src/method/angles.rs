@@ -3,8 +3,12 @@
 //! A merge on a sphere gives a linear combination of its inputs, and all its angles follow from their inner products: one
 //! pass over the tensors, a few numbers in `f64`, and one pass that combines.
 
-use super::{Input, Kernel, map_blocks};
-use crate::{error::Result, model::Elements, vectors::wide};
+use super::{Input, Kernel};
+use crate::{
+    error::Result,
+    model::{Elements, blocks::map_blocks},
+    vectors::wide,
+};
 use candle_core::{D, DType, Tensor};
 
 /// Partial sums that are taken side by side: as wide as the widest vectors, and fixed, so that no processor's sums differ.

@@ -11,10 +11,10 @@
 //! For taking over what stands out of one fine-tune, and leaving the base as it is. (mergekit.)
 
 use super::{
-    Base, Inputs, Kernel, Method, Param, TensorInputs, map_blocks,
+    Base, Inputs, Kernel, Method, Param, TensorInputs,
     select::{Keys, Order, ascending, from_ascending},
 };
-use crate::{error::Result, vectors::wide};
+use crate::{error::Result, model::blocks::map_blocks, vectors::wide};
 use candle_core::Tensor;
 use std::ops::RangeInclusive;
 

@@ -14,9 +14,8 @@
 use super::{
     Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
     angles::{PART, tensors},
-    map_blocks,
 };
-use crate::{error::Result, vectors::wide};
+use crate::{error::Result, model::blocks::map_blocks, vectors::wide};
 use candle_core::{DType, Tensor};
 
 /// Unique changes kept, shared ones averaged.

@@ -14,11 +14,13 @@
 use super::{
     Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs, Value,
     angles::{PART, dot, tensors},
-    map_blocks,
     select::{Cut, Order, magnitude},
-    sum_over_blocks,
 };
-use crate::{error::Result, vectors::wide};
+use crate::{
+    error::Result,
+    model::blocks::{map_blocks, sum_over_blocks},
+    vectors::wide,
+};
 use candle_core::{DType, Tensor};
 
 /// See the module.

@@ -5,8 +5,11 @@
 //! those whose upper half is the wanted one, or lists them if they are few. Of elements that are equal, those of lowest
 //! index come first; where they are too many for a list, a third pass counts them.
 
-use super::block_len;
-use crate::{error::Result, model::Elements, vectors::wide};
+use crate::{
+    error::Result,
+    model::{Elements, blocks::block_len},
+    vectors::wide,
+};
 use rayon::prelude::*;
 use std::{
     cmp::Reverse,

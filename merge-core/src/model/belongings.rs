@@ -8,6 +8,19 @@ use std::{
     sync::LazyLock,
 };
 
+/// What the tokenizer's model was made from, which only a tokenizer that is as it was still agrees with.
+pub(crate) const MADE_FROM: [&str; 9] = [
+    "qwen.tiktoken",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "spiece.model",
+    "spm.model",
+    "tekken.json",
+    "tiktoken.model",
+    "tokenizer.model",
+    "tokenizer.model.v3",
+];
+
 /// Files by the names that transformers gives them, whatever the model: how it is asked, and its vocabulary.
 const FILES: &[&str] = &[
     "added_tokens.json",

@@ -8,8 +8,7 @@ pub use component::{Grid, Place, Row};
 
 use crate::{
     error::{Error, Result},
-    method::sum_over_blocks,
-    model::{Elements, Index, Weights, layers::Layers},
+    model::{Elements, Index, Weights, blocks::sum_over_blocks, layers::Layers},
     vectors::wide,
 };
 use rayon::prelude::*;

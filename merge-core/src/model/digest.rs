@@ -1,9 +1,8 @@
 //! One hash of all the tensors of a model, whatever files they lie in, and whether they are computed yet.
 
 use crate::{
-    checkpoint::hex,
     error::Result,
-    model::{Elements, Meta, Weights, elements::stretch_len},
+    model::{Elements, Meta, Weights, elements::stretch_len, hash::hex},
 };
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};

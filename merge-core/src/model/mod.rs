@@ -1,10 +1,13 @@
 //! Models as tensors: known by name, type and shape before any of them is read; what their layers are; how two of them differ.
 
 pub mod belongings;
+pub mod blocks;
 pub mod compare;
 pub mod digest;
 pub mod dtype;
 pub(crate) mod elements;
+pub mod hash;
+pub(crate) mod head;
 pub mod layers;
 pub(crate) mod spelling;
 mod view;

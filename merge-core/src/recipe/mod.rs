@@ -35,6 +35,7 @@
 mod check;
 mod documents;
 mod foreign;
+mod hole;
 mod parameters;
 mod parts;
 mod path;
@@ -55,6 +56,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use check::MethodInfo;
 pub(crate) use foreign::refuse_foreign;
+pub use hole::{Bounds, Hole, Per, Scale, Slot};
 pub use parameters::{Parameters, lookup};
 pub use parts::{Fix, Generator, Model, Module, Random, Slice, Source, Token, TokenName, TokenSource, Tokenizer};
 pub use path::{Hop, PathForm};

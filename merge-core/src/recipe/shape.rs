@@ -10,7 +10,7 @@ use serde::{
 use super::setting::{Conditional, Curve, Setting};
 use crate::{
     method::Value,
-    template::{Bounds, Hole, Per, Scale, Slot},
+    recipe::{Bounds, Hole, Per, Scale, Slot},
     yaml::{At, tree::flag},
 };
 

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use crate::{
     checkpoint::Checkpoint,
-    counted::counted,
     error::{Error, Result},
     merge::sources::Library,
     recipe::{Location, locate},
+    words::counted,
     yaml::{At, Kind, Mistake, Node, Place},
 };
 use serde::Deserialize;

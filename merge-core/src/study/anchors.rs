@@ -13,7 +13,6 @@ use super::{
     score::{Scorer, Scores},
 };
 use crate::{
-    counted::counted,
     error::{Error, Result},
     item::{ItemId, ItemScore},
     merge::sources::Sources,
@@ -21,6 +20,7 @@ use crate::{
     search::{Anchors, Search},
     study::irt::{self, Answer, Item},
     template::Space,
+    words::counted,
     yaml::{At, Place},
 };
 use std::path::Path;

@@ -3,13 +3,13 @@
 use super::{Goal, Objective, Phase, anchors, finalists, layer_scan};
 use crate::{
     baseline,
-    counted::counted,
     error::{Error, Result},
     item::ItemId,
     merge::{Merge, sources::Sources},
     recipe::Recipe,
     search::{Algorithm, Search},
     template::{Space, Template},
+    words::counted,
 };
 use std::collections::BTreeSet;
 

@@ -6,9 +6,9 @@ use super::{
     record::{ENDED, about},
 };
 use crate::{
-    checkpoint::hex,
     error::{Error, Result},
     item::ItemId,
+    model::hash::hex,
     recipe::Recipe,
     store::{Fingerprint, Record},
     template::Space,

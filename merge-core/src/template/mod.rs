@@ -11,12 +11,9 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-pub use self::hole::{Bounds, Hole, Per, Scale};
-
 use std::{ops::RangeInclusive, path::PathBuf};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::{
@@ -26,11 +23,10 @@ use self::{
 use crate::{
     error::Result,
     merge::sources::Sources,
-    method::{Domain, Value},
+    method::Value,
     model::layers::Layers,
     optimizer::{Coordinate, Genome},
-    recipe::{Fit, Hop, Recipe, Setting},
-    yaml::Mistake,
+    recipe::{Hop, Recipe, Slot},
 };
 
 /// A recipe with holes, or several to choose from.
@@ -50,15 +46,6 @@ pub(crate) struct Choice {
     label: String,
     /// What there is to choose from, as it is written.
     options: Vec<String>,
-}
-
-/// What a template gives a parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Slot {
-    /// What it is in every candidate.
-    Set(Setting),
-    /// What the search decides.
-    Hole(Hole),
 }
 
 /// What a search explores: one dimension for each number to be found.
@@ -311,46 +298,4 @@ fn option(x: f64, count: usize) -> usize {
 /// Rounds to 6 significant decimals, so that people can read the recipe that is then the truth.
 fn round(value: f64) -> f64 {
     format!("{value:.5e}").parse().expect("a float prints as a float")
-}
-
-impl Fit for Slot {
-    fn fit(&self, domain: Domain) -> std::result::Result<(), Mistake> {
-        match self {
-            Self::Set(setting) => setting.fit(domain),
-            Self::Hole(hole) => hole.fit(domain),
-        }
-    }
-
-    fn is_hole(&self) -> bool {
-        matches!(self, Self::Hole(_))
-    }
-
-    fn is_by_tensor(&self) -> bool {
-        matches!(self, Self::Set(setting) if setting.is_by_tensor())
-    }
-
-    fn is_by_layer(&self) -> bool {
-        matches!(self, Self::Hole(hole) if hole.is_spread())
-    }
-}
-
-impl Serialize for Slot {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        match self {
-            Self::Set(setting) => setting.serialize(serializer),
-            Self::Hole(hole) => hole.serialize(serializer),
-        }
-    }
-}
-
-impl JsonSchema for Slot {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Slot".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let setting = generator.subschema_for::<Setting>();
-        let hole = generator.subschema_for::<Hole>();
-        json_schema!({ "description": "A setting, or a hole for the search to fill.", "anyOf": [setting, hole] })
-    }
 }

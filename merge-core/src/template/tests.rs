@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     model::layers::Layers,
-    recipe::{lookup, tests::METHODS},
+    recipe::{Setting, lookup, tests::METHODS},
     search::SearchFile,
 };
 

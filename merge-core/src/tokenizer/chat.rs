@@ -5,8 +5,9 @@
 
 use super::sidecars::{Sidecars, TOKENIZER_CONFIG, json_of, pretty};
 use crate::{
-    error::{Error, Result, did_you_mean},
+    error::{Error, Result},
     model::Weights,
+    words::did_you_mean,
 };
 use serde_json::{Value, json};
 

@@ -46,6 +46,5 @@ pub use align::{Alignment, Named, Row, Rule, Source, Spec, TokenSource, align};
 pub(crate) use remap::token_tensors;
 pub use remap::{Remapped, Unified, unify, vocabulary_tensors};
 pub use same::{TokenDifferences, TokenFiles, TokenTable};
-pub(crate) use sidecars::MADE_FROM;
 pub use sidecars::{Sidecars, read, sidecars};
 pub use tokens::Vocabulary;

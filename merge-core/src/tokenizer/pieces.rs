@@ -1,6 +1,6 @@
 //! What is read of a `SentencePiece` model: a protocol buffer, as far as its pieces.
 
-use crate::checkpoint::hex;
+use crate::model::hash::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 

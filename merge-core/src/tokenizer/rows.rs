@@ -4,7 +4,10 @@ use super::{
     align::{Named, Row, Rule, Spec, TokenSource},
     tokens::{Tokens, Vocabulary},
 };
-use crate::error::{Error, Result, did_you_mean};
+use crate::{
+    error::{Error, Result},
+    words::did_you_mean,
+};
 use std::collections::HashMap;
 
 /// Everything rows are decided from.

@@ -2,12 +2,12 @@
 
 use super::{
     pieces::{hash, pieces},
-    sidecars::{ADDED_TOKENS, MADE_FROM, TOKENIZER, TOKENIZER_CONFIG, json_of, read},
+    sidecars::{ADDED_TOKENS, TOKENIZER, TOKENIZER_CONFIG, json_of, read},
     tokens::{Tokens, Vocabulary},
 };
 use crate::{
     error::{Error, Result},
-    model::Weights,
+    model::{Weights, belongings::MADE_FROM},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

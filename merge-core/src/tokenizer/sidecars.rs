@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     model::{
         Config, Weights,
-        belongings::{self, Belongings},
+        belongings::{self, Belongings, MADE_FROM},
     },
     python_json,
 };
@@ -23,18 +23,6 @@ pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 
-/// What the tokenizer's model was made from, which only a tokenizer that is as it was still agrees with.
-pub(crate) const MADE_FROM: [&str; 9] = [
-    "qwen.tiktoken",
-    "sentencepiece.bpe.model",
-    "sentencepiece.model",
-    "spiece.model",
-    "spm.model",
-    "tekken.json",
-    "tiktoken.model",
-    "tokenizer.model",
-    "tokenizer.model.v3",
-];
 /// The tokenizer's model in the files of old.
 const MODEL: [&str; 3] = ["merges.txt", "vocab.json", "vocab.txt"];
 /// Files that go with the tokenizer, whatever is in them.

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::unseen;
-use crate::error::{Error, did_you_mean};
+use crate::{error::Error, words::did_you_mean};
 
 /// A line and a column, both from 1 and in characters; zeros are the place of what was never written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::fs;
 
 use crate::{
     mark::numbers::{Extractor, Reading, Rule},
-    normalize::Number,
     shared::shared,
+    text::normalize::Number,
 };
 
 #[track_caller]

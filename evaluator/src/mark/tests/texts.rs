@@ -7,13 +7,11 @@ use serde_json::Value;
 use crate::{
     mark::{
         fuzzy::char_f1,
-        language::LanguageId,
-        neologdn,
         rouge::{rouge, rouge_char},
         squad::{exact_match, f1, f1_char, normalize_answer},
     },
-    normalize::is_japanese,
     shared::shared,
+    text::{language::LanguageId, neologdn, normalize::is_japanese},
 };
 
 #[track_caller]

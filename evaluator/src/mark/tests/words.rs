@@ -8,9 +8,9 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::texts::{check_marks, golden, tokens};
-use crate::mark::{
-    mecab::{Mecab, installed},
-    squad::normalize_answer,
+use crate::{
+    mark::squad::normalize_answer,
+    text::mecab::{Mecab, installed},
 };
 
 #[track_caller]

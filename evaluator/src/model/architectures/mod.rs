@@ -15,7 +15,7 @@ use super::{
 };
 
 /// All of them.
-pub(super) const ARCHITECTURES: &[Architecture] = &[
+pub(crate) const ARCHITECTURES: &[Architecture] = &[
     LLAMA,
     MISTRAL,
     EVO_MISTRAL,

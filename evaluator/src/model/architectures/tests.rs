@@ -6,12 +6,11 @@ use super::{
     super::{
         config::Blueprint,
         decoder::{Cache, Decoder},
-        kernel,
         load::Source,
-        ops::Run,
     },
     ARCHITECTURES,
 };
+use crate::model::compute::{kernel, ops::Run};
 use candle_core::Device;
 use merge_core::{
     checkpoint::Checkpoint,

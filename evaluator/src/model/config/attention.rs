@@ -34,7 +34,7 @@ pub(crate) struct Attention {
 
 impl Heads {
     /// Reads the numbers of heads and their length.
-    pub(super) fn read(config: &Config, architecture: &Architecture, hidden: usize) -> Result<Self> {
+    pub(crate) fn read(config: &Config, architecture: &Architecture, hidden: usize) -> Result<Self> {
         let query = match (bounded(config, architecture.keys.heads)?, architecture.sizes) {
             (None, Some(sizes)) => sizes.heads,
             _ => required(config, architecture.keys.heads)?,
@@ -71,7 +71,7 @@ impl Heads {
 
 impl Attention {
     /// Reads that of each layer.
-    pub(super) fn read(config: &Config, architecture: &Architecture, heads: Heads, layers: usize) -> Result<Vec<Self>> {
+    pub(crate) fn read(config: &Config, architecture: &Architecture, heads: Heads, layers: usize) -> Result<Vec<Self>> {
         let cap = cap(config, "attn_logit_softcapping", architecture.score_cap)?;
         let windows = windows(config, architecture, layers)?;
         let layers = windows.into_iter().enumerate();
@@ -84,7 +84,7 @@ impl Attention {
 }
 
 /// Whether queries and keys have norms.
-pub(super) fn has_qk_norm(config: &Config, architecture: &Architecture) -> Result<bool> {
+pub(crate) fn has_qk_norm(config: &Config, architecture: &Architecture) -> Result<bool> {
     match architecture.qk_norm {
         QkNorm::None => Ok(false),
         QkNorm::OfHeads { .. } => Ok(true),

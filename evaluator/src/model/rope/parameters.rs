@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 /// An object of `config.json`, which knows where it is.
 #[derive(Clone, Debug)]
-pub(super) struct Parameters {
+pub(crate) struct Parameters {
     place: String,
     values: Map<String, Value>,
 }
 
 impl Parameters {
     /// Whichever the model has; none is as good as an empty one.
-    pub(super) fn of(config: &Config) -> Result<Self> {
+    pub(crate) fn of(config: &Config) -> Result<Self> {
         for key in ["rope_scaling", "rope_parameters"] {
             match config.0.get(key) {
                 None | Some(Value::Null) => {}
@@ -28,40 +28,40 @@ impl Parameters {
     }
 
     /// Nothing said.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { place: "rope_parameters".to_owned(), values: Map::new() }
     }
 
     /// Those of one type of layers, if each has its own.
-    pub(super) fn within(&self, layers: &str) -> Option<Self> {
+    pub(crate) fn within(&self, layers: &str) -> Option<Self> {
         let values = self.values.get(layers)?.as_object()?.clone();
         Some(Self { place: format!("{}.{layers}", self.place), values })
     }
 
     /// An error that says where.
-    pub(super) fn error(&self, key: &str, message: &str) -> Error {
+    pub(crate) fn error(&self, key: &str, message: &str) -> Error {
         let place = if key.is_empty() { self.place.clone() } else { format!("{}.{key}", self.place) };
         Error::user(format!("config.json: {place}: {message}"))
     }
 
-    pub(super) fn number(&self, key: &str) -> Result<Option<f64>> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
         self.get(key, "a number", Value::as_f64)
     }
 
-    pub(super) fn count(&self, key: &str) -> Result<Option<usize>> {
+    pub(crate) fn count(&self, key: &str) -> Result<Option<usize>> {
         self.get(key, "a whole number", |value| value.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
+    pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.get(key, "true or false", Value::as_bool)
     }
 
-    pub(super) fn text(&self, key: &str) -> Result<Option<String>> {
+    pub(crate) fn text(&self, key: &str) -> Result<Option<String>> {
         self.get(key, "a text", |value| value.as_str().map(str::to_owned))
     }
 
     /// A number above 0 that must be there.
-    pub(super) fn positive(&self, key: &str) -> Result<f64> {
+    pub(crate) fn positive(&self, key: &str) -> Result<f64> {
         match self.number(key)? {
             Some(number) if number > 0.0 => Ok(number),
             Some(number) => Err(self.error(key, &format!("{number} is not above 0"))),
@@ -70,7 +70,7 @@ impl Parameters {
     }
 
     /// A list of so many numbers.
-    pub(super) fn numbers(&self, key: &str, len: usize) -> Result<Vec<f64>> {
+    pub(crate) fn numbers(&self, key: &str, len: usize) -> Result<Vec<f64>> {
         let list = |value: &Value| value.as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<_>>>();
         match self.get(key, "a list of numbers", list)? {
             Some(numbers) if numbers.len() == len => Ok(numbers),

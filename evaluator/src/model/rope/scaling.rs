@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 
 /// A type of stretching, with its numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Scaling {
+pub(crate) enum Scaling {
     /// None.
     None,
     /// All frequencies are divided by a factor (arXiv 2306.15595).
@@ -24,7 +24,7 @@ pub(super) enum Scaling {
 
 /// What is known of the model besides its parameters.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Model {
+pub(crate) struct Model {
     /// Elements of a head that are turned.
     pub turned: usize,
     /// `max_position_embeddings`.
@@ -36,7 +36,7 @@ pub(super) struct Model {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Llama3 {
+pub(crate) struct Llama3 {
     factor: f32,
     low: f32,
     high: f32,
@@ -44,7 +44,7 @@ pub(super) struct Llama3 {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Yarn {
+pub(crate) struct Yarn {
     factor: f64,
     fast: f64,
     slow: f64,
@@ -57,7 +57,7 @@ impl Scaling {
     /// Reads it, and what cosines and sines are multiplied by.
     ///
     /// Fails, naming it, for a type that is not computed.
-    pub(super) fn read(said: &Parameters, model: Model) -> Result<(Self, f64)> {
+    pub(crate) fn read(said: &Parameters, model: Model) -> Result<(Self, f64)> {
         let kind = match said.text("rope_type")? {
             Some(kind) => kind,
             None => said.text("type")?.unwrap_or_else(|| "default".to_owned()),
@@ -114,7 +114,7 @@ impl Scaling {
 
 impl Llama3 {
     /// The stretched frequency.
-    pub(super) fn of(&self, frequency: f32) -> f32 {
+    pub(crate) fn of(&self, frequency: f32) -> f32 {
         let wavelength = TAU as f32 / frequency;
         if wavelength < self.original / self.high {
             return frequency;
@@ -158,7 +158,7 @@ impl Yarn {
     }
 
     /// How much of each pair is divided, from 0 to 1: the ramp of equation 18.
-    pub(super) fn ramp(&self, turned: usize, base: f64) -> Vec<f32> {
+    pub(crate) fn ramp(&self, turned: usize, base: f64) -> Vec<f32> {
         let pair = |rotations: f64| turned as f64 * (self.original / (rotations * TAU)).ln() / (2.0 * base.ln());
         let (mut low, mut high) = (pair(self.fast), pair(self.slow));
         if self.truncate {
@@ -172,7 +172,7 @@ impl Yarn {
     }
 
     /// The stretched frequency of a pair whose own is one over `power`.
-    pub(super) fn of(&self, power: f32, divided: f32) -> f32 {
+    pub(crate) fn of(&self, power: f32, divided: f32) -> f32 {
         let kept = 1.0 - divided;
         1.0 / (self.factor as f32 * power) * (1.0 - kept) + 1.0 / power * kept
     }

@@ -2,10 +2,13 @@
 
 use crate::{args::Eval, hub::agent, model::Model, screen};
 use evaluator::{
+    answer::{Batch, Memory, Transformer},
     evaluation::Asked,
     interrupt::Interrupt,
-    model::{Batch, Bf16Dot, Conversation, Memory, Server, Transformer, Wire, device},
-    request::LanguageModel,
+    language_model::LanguageModel,
+    model::{Bf16Dot, device},
+    prompt::Conversation,
+    server::{Server, Wire},
     task::Task as _,
 };
 use merge_core::{
@@ -176,7 +179,7 @@ fn store(args: &Eval, content: &Fingerprint) -> Result<Store> {
                 .hint("`--memory DIR` names one; with `--no-memory` nothing is remembered")
         })?,
     };
-    let dir = dir.join(merge_core::checkpoint::hex(&content[..16]));
+    let dir = dir.join(merge_core::model::hash::hex(&content[..16]));
     let store = Store::of_answers(&dir).map_err(|e| match e.advice() {
         Some(_) => e,
         None => e.hint("`--memory DIR` names another directory; with `--no-memory` nothing is remembered"),

@@ -3,7 +3,8 @@
 use super::{answering, asked, tasks};
 use crate::{args::Eval, command::data::shelf};
 use evaluator::{
-    model::{Batch, Footprint, Tokenizer},
+    answer::{Batch, Footprint},
+    prompt::Tokenizer,
     request::Request,
     task::Task as _,
 };

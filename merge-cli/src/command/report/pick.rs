@@ -6,12 +6,13 @@ use super::{
 };
 use crate::{args::Report as Args, command::search::SEARCH_FILE, report, screen};
 use merge_core::{
-    error::{Error, Result, did_you_mean},
+    error::{Error, Result},
     export,
     recipe::Recipe,
     search::Cost,
     store::Store,
     study::{About, Finalist},
+    words::did_you_mean,
 };
 use serde_json::{Map, Value, json};
 use std::path::Path;

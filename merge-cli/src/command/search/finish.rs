@@ -10,9 +10,9 @@ use crate::{
     screen,
 };
 use merge_core::{
-    checkpoint::hex,
     error::{Error, Result},
     merge::sources::short,
+    model::hash::hex,
     recipe::Recipe,
     search::Algorithm,
     study::{Findings, Study},

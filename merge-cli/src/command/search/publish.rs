@@ -7,11 +7,11 @@ use crate::{
     screen,
 };
 use merge_core::{
-    checkpoint::hex,
     error::{Error, Result},
-    export::{self, Export, Options, sha256_of},
+    export::{self, Export, Options},
     file,
     merge::Merge,
+    model::hash::{hex, sha256_of},
     recipe::Recipe,
     search::Search,
     store::Store,

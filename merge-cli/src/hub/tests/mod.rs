@@ -3,7 +3,7 @@
 mod refusals;
 
 use super::*;
-use merge_core::checkpoint::hex;
+use merge_core::model::hash::hex;
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 use std::{

@@ -11,11 +11,11 @@ mod tensors;
 mod tests;
 
 use crate::{
-    counted::counted,
     error::{Error, Result},
     merge::{evomistral, plan::Models},
     model::{Config, Index, Meta, dtype::Dtype, layers::Layers},
     recipe::Recipe,
+    words::counted,
 };
 use by_layer::{Origin, Untrue, restack};
 use serde_json::{Map, Value};

@@ -2,10 +2,10 @@
 
 use super::{Planner, View, alike::Meeting};
 use crate::{
-    counted::counted,
     error::{Error, Result},
     merge::sources::Sources,
     model::layers::Layers,
+    words::counted,
 };
 use std::collections::BTreeMap;
 

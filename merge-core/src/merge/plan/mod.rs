@@ -15,7 +15,6 @@ use ignored::ignored;
 use modules::module_of;
 
 use crate::{
-    counted::counted,
     error::{Error, Result},
     merge::{
         evomistral,
@@ -26,6 +25,7 @@ use crate::{
     model::{Index, Meta, Weights, dtype::Dtype, layers::Layers},
     random::{Draws, Stream},
     recipe::{Fix, Parameters, Recipe, Slice, lookup},
+    words::counted,
     yaml::At,
 };
 use std::{

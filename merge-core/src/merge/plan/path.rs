@@ -2,10 +2,9 @@
 
 use super::{Planned, Planner, alike::Meeting};
 use crate::{
-    counted::counted,
     error::{Error, Result},
     merge::{
-        evomistral, fold, head,
+        evomistral, fold,
         sources::{Sources, donor},
         tensor_plan::{Operand, TensorPlan},
     },
@@ -13,10 +12,12 @@ use crate::{
     model::{
         Meta,
         dtype::Dtype,
+        head::is_tied,
         layers::{Layers, is_numbered},
     },
     random::{Draws, Stream},
     recipe::PathForm,
+    words::counted,
     yaml::At,
 };
 use std::collections::BTreeMap;
@@ -104,7 +105,7 @@ impl<'r> Planner<'r> {
                 .at(self.recipe.path.place.of(&self.recipe.file))
                 .hint("without scales, a path goes through layers of any architecture"));
         }
-        let tied = head::is_tied(&**model)?;
+        let tied = is_tied(&**model)?;
         // What a tied embedding is multiplied by, the last norm is divided by; but not by a plain product where it counts from 1.
         let first = if tied && fold::norms_count_from_one(model.config()) { 1.0 } else { legs[0].scale };
         for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {

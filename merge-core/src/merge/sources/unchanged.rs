@@ -4,7 +4,7 @@ use super::Sources;
 use crate::{
     checkpoint::Stamp,
     error::{Error, Result},
-    export::sha256_of,
+    model::hash::sha256_of,
 };
 use rayon::prelude::*;
 use std::{

@@ -2,13 +2,18 @@
 
 use super::{
     super::{
-        Input, Inputs, map_blocks,
+        Input, Inputs,
         select::{Cut, Order, magnitude},
     },
     PIECE, Rescale, Sparsify, TaskArithmetic,
     rank::{self, Chance, Ranks, Rows},
 };
-use crate::{error::Result, model::Elements, random::Draws, vectors::wide};
+use crate::{
+    error::Result,
+    model::{Elements, blocks::map_blocks},
+    random::Draws,
+    vectors::wide,
+};
 use std::cell::RefCell;
 
 /// One model's part in a merge: everything that is known once the whole tensor has been seen.

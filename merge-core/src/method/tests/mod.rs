@@ -5,12 +5,17 @@ mod geometric;
 
 use super::*;
 use crate::{
-    model::{Stored, dtype::Dtype},
+    model::{
+        Stored,
+        blocks::{BLOCK, block_len},
+        dtype::Dtype,
+    },
     random::Stream,
 };
 use candle_core::Device;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use std::borrow::Cow;
 
 /// Longer than two blocks and no multiple of one.

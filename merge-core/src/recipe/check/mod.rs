@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 
 use super::{Fix, Model, Parameters, Recipe, Slice, setting::Fit};
 use crate::{
-    error::did_you_mean,
     method::{Base, METHODS, Method, Param},
+    words::did_you_mean,
     yaml::{At, Mistake},
 };
 

@@ -2,9 +2,9 @@
 
 use super::{MethodInfo, View};
 use crate::{
-    counted::counted,
     method::Base,
     recipe::Slice,
+    words::counted,
     yaml::{Mistake, Place},
 };
 

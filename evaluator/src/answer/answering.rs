@@ -1,0 +1,213 @@
+//! Many requests to answers: what is remembered is looked up, the rest computed in batches of neighbours.
+
+use super::{
+    Transformer,
+    batch::Path,
+    question::{Job, Outcome, Part, Question, Reader},
+};
+use crate::{
+    language_model::{AnswerListener, LanguageModel},
+    model::rope::Stretch,
+    prompt::{Conversation, Tokenizer, common},
+    request::{Answer, Ask, Fit, Likelihood, Request, Said},
+};
+use merge_core::error::Result;
+use rayon::prelude::*;
+use std::ops::ControlFlow;
+
+/// A request on its way to its answer.
+struct Open {
+    fit: Fit,
+    parts: Vec<Option<Outcome>>,
+}
+
+/// A job and where its outcome belongs: a request and a part of its answer.
+struct Place<'a> {
+    job: Job<'a>,
+    request: usize,
+    part: usize,
+}
+
+impl LanguageModel for Transformer {
+    fn conversation(&self) -> Option<&Conversation> {
+        self.chat.as_ref()
+    }
+
+    /// Answers come in an order that depends on the requests alone: not on the batch, nor on what is remembered. Interrupted,
+    /// it ends within a step of the decoder; what is finished by then is remembered, and told as far as the order allows.
+    fn answer(&mut self, requests: &[Request], listener: &mut AnswerListener<'_>) -> Result<()> {
+        let Some((mut open, mut places)) = self.places(requests)? else { return Ok(()) };
+        // Neighbours share the longest beginnings.
+        places.sort_by(|a, b| (self.stretch(a), &a.job.sequence).cmp(&(self.stretch(b), &b.job.sequence)));
+        let mut complete_at = vec![0; requests.len()];
+        for (position, place) in places.iter().enumerate() {
+            complete_at[place.request] = position + 1;
+        }
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        order.sort_by_key(|number| complete_at[*number]);
+        let mut order = &order[..];
+        let tokenizer = self.tokenizer.clone();
+        let mut tell = |open: &mut [Open]| -> Result<ControlFlow<()>> {
+            while let Some((number, later)) = order.split_first()
+                && open[*number].is_complete()
+            {
+                order = later;
+                if listener(*number, open[*number].answer(&requests[*number], &tokenizer)?)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        let rest = self.look_up(places, &mut open)?;
+        if self.memory.is_some() {
+            self.recalled += open.iter().filter(|open| open.is_complete()).count();
+        }
+        let mut cache = self.network.decoder.cache()?;
+        let mut before = Path::default();
+        let mut rest = &rest[..];
+        while tell(&mut open)?.is_continue() && !rest.is_empty() {
+            let (batch, others) = rest.split_at(self.batch_len(rest));
+            let jobs: Vec<&Job<'_>> = batch.iter().map(|place| &place.job).collect();
+            let outcomes;
+            (outcomes, before) = self.answer_batch(&mut cache, &jobs, &before)?;
+            let interrupted = outcomes.iter().any(Option::is_none);
+            if let Some(memory) = &self.memory {
+                memory.keep(
+                    jobs.iter().copied().zip(&outcomes).filter_map(|(job, outcome)| Some((job, outcome.as_ref()?))),
+                )?;
+            }
+            for (place, outcome) in batch.iter().zip(outcomes) {
+                open[place.request].parts[place.part] = outcome;
+            }
+            if interrupted {
+                return tell(&mut open).map(drop);
+            }
+            if others.first().is_some_and(|next| self.stretch(next) != self.stretch(&batch[0])) {
+                before = Path::default();
+            }
+            rest = others;
+        }
+        Ok(())
+    }
+}
+
+impl Transformer {
+    /// What is known of each request, and what is to compute; `None` if interrupted.
+    fn places<'a>(&self, requests: &'a [Request]) -> Result<Option<(Vec<Open>, Vec<Place<'a>>)>> {
+        let reader = Reader {
+            tokenizer: &self.tokenizer,
+            specials: &self.specials,
+            chat: self.chat.as_ref(),
+            context: self.network.decoder.blueprint().context,
+        };
+        // A chat template may take long for each.
+        let question = |(i, request)| {
+            let wanted = (!self.interrupt.is_set()).then(|| reader.question(request));
+            wanted.map(|question| question.map_err(|e| e.at(format!("request {}", i + 1))))
+        };
+        let questions: Vec<Option<Result<Question<'_>>>> = requests.par_iter().enumerate().map(question).collect();
+        let Some(questions) = questions.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let (mut open, mut places) = (Vec::with_capacity(requests.len()), Vec::new());
+        for (request, question) in questions.into_iter().enumerate() {
+            let Question { fit, parts } = question?;
+            let mut known = Vec::with_capacity(parts.len());
+            for (part, what) in parts.into_iter().enumerate() {
+                known.push(match what {
+                    Part::Known(outcome) => Some(outcome),
+                    Part::Job(job) => {
+                        places.push(Place { job, request, part });
+                        None
+                    }
+                });
+            }
+            open.push(Open { fit, parts: known });
+        }
+        Ok(Some((open, places)))
+    }
+
+    /// Puts what is remembered where it belongs; returns what is not.
+    fn look_up<'a>(&self, places: Vec<Place<'a>>, open: &mut [Open]) -> Result<Vec<Place<'a>>> {
+        let Some(memory) = &self.memory else { return Ok(places) };
+        let known = memory.recall(places.iter().map(|place| &place.job))?;
+        let mut unknown = Vec::new();
+        for (place, outcome) in places.into_iter().zip(known) {
+            match outcome {
+                Some(outcome) => open[place.request].parts[place.part] = Some(outcome),
+                None => unknown.push(place),
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Which rotary frequencies a sequence turns by: only with the same can it share what is in the cache.
+    fn stretch(&self, place: &Place<'_>) -> Stretch {
+        self.network.decoder.stretch(place.job.sequence.tokens.len())
+    }
+
+    /// How many of the jobs, at least one, fit a batch: what neighbours share takes rows once.
+    ///
+    /// A batch ends where the next sequence wants no logits of what it shares, if there is such a place: those are gone by then.
+    fn batch_len(&self, places: &[Place<'_>]) -> usize {
+        let most = self.batch.cache_bytes / self.network.decoder.row_bytes();
+        let mut rows = 0;
+        let mut before: &[u32] = &[];
+        let alike = places.iter().take_while(|place| self.stretch(place) == self.stretch(&places[0]));
+        let fitting = alike.take(self.batch.sequences).take_while(|Place { job, .. }| {
+            rows += job.sequence.tokens.len() - common(before, &job.sequence.tokens) + job.growth();
+            before = &job.sequence.tokens;
+            rows <= most
+        });
+        let len = fitting.count().max(1);
+        let is_apart = |end: &usize| {
+            let sequence = |i: usize| places.get(i).map(|place: &Place<'_>| &place.job.sequence);
+            let next = sequence(*end);
+            next.is_none_or(|next| {
+                sequence(*end - 1).is_none_or(|last| common(&last.tokens, &next.tokens) <= next.from)
+            })
+        };
+        (1..=len).rev().find(is_apart).unwrap_or(len)
+    }
+}
+
+impl Open {
+    fn is_complete(&self) -> bool {
+        self.parts.iter().all(Option::is_some)
+    }
+
+    /// The answer that the parts make.
+    fn answer(&mut self, request: &Request, tokenizer: &Tokenizer) -> Result<Answer> {
+        let parts = std::mem::take(&mut self.parts).into_iter().flatten();
+        let mut broken = false;
+        let mut said = parts.map(|part| {
+            broken |= part.broken;
+            part.said
+        });
+        let said = match &request.ask {
+            Ask::Generate { .. } => said.next().expect("a generation has one part"),
+            Ask::Choose { .. } => Said::Likelihoods(said.flat_map(likelihoods).collect()),
+            Ask::Read { .. } => {
+                let none = Likelihood { log: 0.0, tokens: 0, greedy: true };
+                let sum = |sum: Likelihood, more: Likelihood| Likelihood {
+                    log: sum.log + more.log,
+                    tokens: sum.tokens + more.tokens,
+                    greedy: sum.greedy && more.greedy,
+                };
+                Said::Likelihoods(vec![said.flat_map(likelihoods).fold(none, sum)])
+            }
+        };
+        let compared = match (&said, &request.compared) {
+            (Said::Text { text, .. }, Some(other)) => {
+                Some([tokenizer.encode_continuation(text)?, tokenizer.encode_continuation(other)?])
+            }
+            _ => None,
+        };
+        Ok(Answer { said, fit: self.fit, broken, compared })
+    }
+}
+
+fn likelihoods(said: Said) -> Vec<Likelihood> {
+    match said {
+        Said::Likelihoods(values) => values,
+        Said::Text { .. } => Vec::new(),
+    }
+}

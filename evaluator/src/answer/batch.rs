@@ -1,0 +1,201 @@
+//! A batch of sequences to what is wanted of them: continuations scored, answers generated side by side.
+
+use super::{
+    Transformer,
+    question::{Job, Outcome, Purpose},
+};
+use crate::{
+    model::{
+        compute::{kernel, ops::Run},
+        decoder::Cache,
+        prefill::{Prefill, Sequence},
+    },
+    prompt::common,
+    request::Said,
+};
+use merge_core::error::Result;
+
+/// A sequence and the rows of the cache it sees.
+#[derive(Debug, Default)]
+pub(crate) struct Path {
+    tokens: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+/// What a job has come to.
+#[derive(Debug)]
+struct Slot {
+    outcome: Outcome,
+    finished: bool,
+}
+
+/// A sequence that is being gone on from.
+#[derive(Debug)]
+struct Growing<'a> {
+    /// The number of its job in the batch.
+    job: usize,
+    stop: &'a [String],
+    /// Tokens to generate: never more than the context has room for.
+    limit: usize,
+    rows: Vec<u32>,
+    generated: Vec<u32>,
+}
+
+impl Transformer {
+    /// Computes sorted jobs, taking over what they share with the sequence `before`; returns the outcome of each, and the batch's
+    /// last sequence. If it is interrupted, those that are not finished have none.
+    ///
+    /// Sorted neighbours have the longest common beginning: what the first does not share with the last of the batch before,
+    /// none does.
+    pub(crate) fn answer_batch(
+        &mut self,
+        cache: &mut Cache,
+        jobs: &[&Job<'_>],
+        before: &Path,
+    ) -> Result<(Vec<Option<Outcome>>, Path)> {
+        let sequences: Vec<&Sequence> = jobs.iter().map(|job| &job.sequence).collect();
+        let held = sequences.first().map_or(0, |first| common(&before.tokens, &first.tokens));
+        let mut plan = Prefill::plan(&sequences, held);
+        let room: usize = plan.stretches.iter().map(|(_, start, end)| end - start).sum();
+        let growth: usize = jobs.iter().map(|job| job.growth()).sum();
+        cache.keep(&before.rows[..held], held + room + growth)?;
+        let mut slots: Vec<Slot> = jobs.iter().map(|job| Slot { outcome: job.outcome(), finished: false }).collect();
+        let mut growing = self.read(cache, jobs, &sequences, &plan, &mut slots)?;
+        while !growing.is_empty() && !self.interrupt.is_set() {
+            growing = self.grow(cache, growing, &mut slots)?;
+        }
+        let outcomes = slots.into_iter().map(|slot| slot.finished.then_some(slot.outcome)).collect();
+        let tokens = sequences.last().map_or_else(Vec::new, |last| last.tokens.clone());
+        Ok((outcomes, Path { tokens, rows: plan.rows.pop().unwrap_or_default() }))
+    }
+
+    /// Computes what is new in the sequences; scores continuations and returns the sequences that go on.
+    fn read<'a>(
+        &mut self,
+        cache: &mut Cache,
+        jobs: &[&Job<'a>],
+        sequences: &[&Sequence],
+        plan: &Prefill,
+        slots: &mut [Slot],
+    ) -> Result<Vec<Growing<'a>>> {
+        let mut first_tokens = Vec::new();
+        let mut wanted = &plan.wanted[..];
+        for step in plan.steps(sequences, self.batch.tokens) {
+            if self.interrupt.is_set() {
+                break;
+            }
+            let first = cache.len() as u32;
+            let end = first + step.runs.iter().map(|run| run.tokens.len() as u32).sum::<u32>();
+            let (now, later) = wanted.split_at(wanted.partition_point(|(row, ..)| *row < end));
+            // Several sequences may want the same row.
+            let by_row: Vec<_> = now.chunk_by(|a, b| a.0 == b.0).collect();
+            let rows: Vec<u32> = by_row.iter().map(|of_row| of_row[0].0 - first).collect();
+            self.network.computed += (end - first) as usize;
+            let hidden = self.network.decoder.read(cache, &step, &rows)?; // (wanted, hidden)
+            self.network.each_logits(&hidden, |i, logits| {
+                let likeliest = likeliest(logits);
+                let mut log_sum = None;
+                for &(_, job, position) in by_row[i] {
+                    match &jobs[job].purpose {
+                        Purpose::Generate { .. } => first_tokens.push((job, likeliest)),
+                        Purpose::Score { targets } => {
+                            let target = targets[position - jobs[job].sequence.from];
+                            let log_sum = *log_sum.get_or_insert_with(|| kernel::log_sum_exp(logits));
+                            let log_likelihood = f64::from(logits[target as usize]) - log_sum;
+                            let Slot { outcome, finished } = &mut slots[job];
+                            *finished = position + 1 == jobs[job].sequence.tokens.len();
+                            outcome.broken |= likeliest.is_none();
+                            if let Said::Likelihoods(sums) = &mut outcome.said {
+                                // A broken candidate finds every choice impossible; NaN would poison its ranking.
+                                sums[0].log += if log_likelihood.is_nan() { f64::NEG_INFINITY } else { log_likelihood };
+                                sums[0].greedy &= likeliest == Some(target);
+                            }
+                        }
+                    }
+                }
+            })?;
+            wanted = later;
+        }
+        let mut growing = Vec::with_capacity(first_tokens.len());
+        for (job, token) in first_tokens {
+            let Purpose::Generate { stop, limit } = jobs[job].purpose else { continue };
+            let sequence = Growing { job, stop, limit, rows: plan.rows[job].clone(), generated: Vec::new() };
+            growing.extend(self.push(sequence, token, slots)?);
+        }
+        Ok(growing)
+    }
+
+    /// One more token for each sequence; returns those that go on.
+    fn grow<'a>(
+        &mut self,
+        cache: &mut Cache,
+        mut growing: Vec<Growing<'a>>,
+        slots: &mut [Slot],
+    ) -> Result<Vec<Growing<'a>>> {
+        for (row, sequence) in (cache.len() as u32..).zip(&mut growing) {
+            sequence.rows.push(row);
+        }
+        let runs: Vec<Run<'_>> = growing
+            .iter()
+            .map(|sequence| Run {
+                tokens: &sequence.generated[sequence.generated.len() - 1..],
+                rows: &sequence.rows,
+                whole: sequence.rows.len(),
+            })
+            .collect();
+        let all: Vec<u32> = (0..runs.len() as u32).collect();
+        let mut tokens = Vec::with_capacity(runs.len());
+        self.network.step(cache, &runs, &all, |_, logits| tokens.push(likeliest(logits)))?;
+        let mut going_on = Vec::with_capacity(growing.len());
+        for (sequence, token) in growing.into_iter().zip(tokens) {
+            going_on.extend(self.push(sequence, token, slots)?);
+        }
+        Ok(going_on)
+    }
+
+    /// Adds a generated token, if the model had one to say; a sequence that ends here is answered, any other comes back.
+    fn push<'a>(
+        &self,
+        mut sequence: Growing<'a>,
+        token: Option<u32>,
+        slots: &mut [Slot],
+    ) -> Result<Option<Growing<'a>>> {
+        sequence.generated.extend(token);
+        let tokens = sequence.generated.len();
+        let (text, truncated) = if token.is_none_or(|token| self.specials.ends.contains(&token)) {
+            (self.tokenizer.decode(&sequence.generated)?, false)
+        } else if let Some(text) = self.before_stop(&sequence)? {
+            (text, false)
+        } else if tokens == sequence.limit {
+            (self.tokenizer.decode(&sequence.generated)?, true)
+        } else {
+            return Ok(Some(sequence));
+        };
+        let outcome = Outcome { broken: token.is_none(), ..Outcome::text(text, tokens, truncated) };
+        slots[sequence.job] = Slot { outcome, finished: true };
+        Ok(None)
+    }
+
+    /// The text before the first stop text, if the newest token completed one.
+    fn before_stop(&self, sequence: &Growing<'_>) -> Result<Option<String>> {
+        let stops = || sequence.stop.iter().filter(|stop| !stop.is_empty());
+        let Some(longest) = stops().map(String::len).max() else { return Ok(None) };
+        let stop_at = |text: &str| stops().filter_map(|stop| text.find(stop)).min();
+        // A token is at least a byte (and a character at most four), so a stop text that has just appeared lies in here.
+        let recent = sequence.generated.len().saturating_sub(longest + 4);
+        if stop_at(&self.tokenizer.decode(&sequence.generated[recent..])?).is_none() {
+            return Ok(None);
+        }
+        let mut text = self.tokenizer.decode(&sequence.generated)?;
+        Ok(stop_at(&text).map(|end| {
+            text.truncate(end);
+            text
+        }))
+    }
+}
+
+/// The likeliest token; `None` if the logits are not finite.
+fn likeliest(logits: &[f32]) -> Option<u32> {
+    let is_sound = kernel::maximum(logits).is_finite() && !logits.iter().any(|x| x.is_nan());
+    is_sound.then(|| kernel::argmax(logits) as u32)
+}

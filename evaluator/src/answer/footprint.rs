@@ -1,0 +1,105 @@
+//! How much memory a model takes that is asked, told before a weight is read.
+
+use super::{
+    Batch,
+    question::{Part, Reader},
+};
+use crate::{
+    model::{config::Blueprint, prefill::Sequence},
+    prompt::{Specials, Tokenizer, common},
+    request::Request,
+};
+use merge_core::{
+    error::{Error, Result},
+    model::{Meta, Weights, dtype::Dtype},
+};
+use rayon::prelude::*;
+
+/// Bytes that a model takes beside the rest of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Its weights, as they are kept.
+    pub weights: u64,
+    /// The largest of them once more, as it is stored: while they are read.
+    pub reading: u64,
+    /// Keys and values of the sequences that it is asked side by side, and a step of the decoder.
+    pub working: u64,
+    /// Of a path, what a pool keeps of a prompt: see [`super::Pool`].
+    pub prompt: u64,
+}
+
+/// Logits of a step that are computed at once, in bytes: see `Transformer::each_logits`.
+const LOGITS: usize = 32 << 20;
+
+impl Footprint {
+    /// All of it, of which what is needed while weights are read and what is needed later is not needed together.
+    pub fn total(&self) -> u64 {
+        self.weights + self.reading.max(self.working)
+    }
+
+    /// Of a model that is asked each of these lists of requests by itself.
+    ///
+    /// Fails if it could not be loaded.
+    pub fn of(weights: &dyn Weights, tokenizer: &Tokenizer, asked: &[Vec<Request>], batch: Batch) -> Result<Self> {
+        let blueprint = Blueprint::read(weights.config()).map_err(|e: Error| e.at(weights.place()))?;
+        let specials = Specials::of(weights, tokenizer)?;
+        let reader = Reader { tokenizer, specials: &specials, chat: None, context: blueprint.context };
+        let n_layers = weights.path().map_or(blueprint.blocks.len(), |path| path.hops.len());
+        let row = n_layers * 2 * blueprint.heads.kv_len() * size_of::<f32>();
+        let most = batch.cache_bytes / row.max(1);
+        let taken = asked.iter().map(|requests| rows(reader, requests, batch.sequences, most)).max().unwrap_or(0);
+        let wanted = asked.iter().map(Vec::len).max().unwrap_or(0);
+        let first = asked.iter().find_map(|requests| requests.first());
+        let tokens = first.map_or(0, |request| rows(reader, std::slice::from_ref(request), 1, usize::MAX));
+        let state = n_layers * (2 * blueprint.heads.kv_len() + blueprint.hidden) * size_of::<f32>();
+        let all = weights.index().values();
+        Ok(Self {
+            weights: all.clone().map(kept).sum(),
+            reading: all.map(|meta| meta.byte_len() as u64).max().unwrap_or(0),
+            working: (taken * row + step(&blueprint, wanted, batch)) as u64,
+            prompt: (tokens * state) as u64,
+        })
+    }
+}
+
+/// Bytes of a tensor as it is kept: see `Matrix::pack`.
+fn kept(meta: &Meta) -> u64 {
+    let size = match meta.dtype {
+        Dtype::BF16 | Dtype::F16 | Dtype::F8E4M3 | Dtype::F8E5M2 => 2,
+        _ => 4,
+    };
+    size * meta.len() as u64
+}
+
+/// Rows of the cache that the largest batch of requests writes: all tokens but those that neighbours share, and half of the longest
+/// answers, since most end before. (What is not written takes no memory.)
+fn rows(reader: Reader<'_>, requests: &[Request], sequences: usize, most: usize) -> usize {
+    // What cannot be asked is refused where it is asked.
+    let questions = requests.par_iter().filter_map(|request| reader.question(request).ok());
+    let parts = questions.flat_map_iter(|question| question.parts).filter_map(|part| match part {
+        Part::Job(job) => Some((job.growth() / 2, job.sequence)),
+        Part::Known(_) => None,
+    });
+    let mut jobs: Vec<(usize, Sequence)> = parts.collect();
+    jobs.sort_by(|a, b| a.1.cmp(&b.1));
+    let of_batch = |batch: &[(usize, Sequence)]| -> usize {
+        let mut before: &[u32] = &[];
+        let row = |(growth, sequence): &(usize, Sequence)| sequence.tokens.len() + growth;
+        let mut rows = 0;
+        for job in batch {
+            rows += row(job) - common(before, &job.1.tokens);
+            before = &job.1.tokens;
+        }
+        // A batch ends where it would need more; a single sequence may.
+        rows.min(most.max(batch.iter().map(row).max().unwrap_or(0)))
+    };
+    jobs.chunks(sequences.max(1)).map(of_batch).max().unwrap_or(0)
+}
+
+/// What a step holds at a time: the state, what attention and MLP make of it, logits of so many sequences.
+fn step(blueprint: &Blueprint, wanted: usize, batch: Batch) -> usize {
+    let Blueprint { hidden, intermediate, heads, vocab, .. } = *blueprint;
+    let tokens = batch.tokens.max(batch.sequences);
+    let token = 4 * hidden + 2 * (heads.query_len() + 2 * heads.kv_len()) + 3 * intermediate;
+    tokens * token * size_of::<f32>() + LOGITS.min(tokens.min(wanted) * vocab * size_of::<f32>())
+}

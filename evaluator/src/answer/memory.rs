@@ -1,0 +1,102 @@
+//! What a model has answered before, by everything an answer depends on.
+
+use super::question::{Job, Outcome, Purpose};
+use crate::model::{Bf16Dot, ENGINE};
+use candle_core::Device;
+use merge_core::{
+    error::Result,
+    model::Weights,
+    store::{Fingerprint, Record as _, Store},
+};
+use sha2::{Digest as _, Sha256};
+use std::{fmt, sync::Arc};
+
+/// A store in which one model looks up what it has answered before.
+///
+/// An answer is found by the SHA-256 of the version of the forward pass, the kind of device and of products, the weights, `config.json`,
+/// `generation_config.json`, `tokenizer.json`, the tokens of the prompt, and what was asked after them: no other model, and no
+/// other question, can be given it. Answers are kept as soon as they are computed, so that what is broken off goes on there.
+#[derive(Clone)]
+pub struct Memory {
+    store: Arc<Store>,
+    model: Fingerprint,
+}
+
+impl Memory {
+    /// The memory of one model on one device.
+    ///
+    /// `content` stands for the weights: two models that compute anything different have different ones, such as the hash of
+    /// their files, or that of all inputs of a merge and its recipe. Fails if a file beside the weights cannot be read.
+    ///
+    /// `dot`: whether the model was loaded by [`super::Transformer::load_bf16`].
+    pub fn new(
+        store: Arc<Store>,
+        weights: &dyn Weights,
+        content: Fingerprint,
+        device: &Device,
+        dot: Option<Bf16Dot>,
+    ) -> Result<Self> {
+        let mut hash = Sha256::new();
+        let mut field = |bytes: &[u8]| hash_field(&mut hash, bytes);
+        field(ENGINE.as_bytes());
+        field(match dot {
+            Some(_) => b"cpu, bf16 dot products",
+            None if device.is_cpu() => b"cpu",
+            None => b"cuda",
+        });
+        field(&content);
+        field(&weights.config().0.payload());
+        for name in ["generation_config.json", "tokenizer.json"] {
+            field(&weights.sidecar(name)?.unwrap_or_default());
+        }
+        Ok(Self { store, model: hash.finalize().into() })
+    }
+
+    /// What is remembered of each job.
+    pub(crate) fn recall<'a>(&self, jobs: impl Iterator<Item = &'a Job<'a>>) -> Result<Vec<Option<Outcome>>> {
+        self.store.recall(&jobs.map(|job| self.key(job)).collect::<Vec<_>>()).map_err(in_memory)
+    }
+
+    /// Keeps outcomes. When this returns, a power cut cannot take them.
+    pub(crate) fn keep<'a>(&self, outcomes: impl Iterator<Item = (&'a Job<'a>, &'a Outcome)>) -> Result<()> {
+        let entries: Vec<_> = outcomes.map(|(job, outcome)| (self.key(job), outcome)).collect();
+        self.store.keep(&entries).map_err(in_memory)
+    }
+
+    fn key(&self, job: &Job<'_>) -> Fingerprint {
+        let mut hash = Sha256::new_with_prefix(self.model);
+        let mut tokens = |tokens: &[u32]| {
+            hash_field(&mut hash, &tokens.iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>());
+        };
+        tokens(&job.sequence.tokens);
+        match &job.purpose {
+            Purpose::Score { targets } => {
+                tokens(targets);
+                hash_field(&mut hash, b"score");
+            }
+            Purpose::Generate { stop, limit } => {
+                hash_field(&mut hash, &(*limit as u64).to_le_bytes());
+                stop.iter().for_each(|stop| hash_field(&mut hash, stop.as_bytes()));
+                hash_field(&mut hash, b"generate");
+            }
+        }
+        hash.finalize().into()
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+/// A field and its length, so that no two lists of fields are one list of bytes.
+fn hash_field(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+}
+
+/// The store's own advice is for studies.
+fn in_memory(error: merge_core::error::Error) -> merge_core::error::Error {
+    error.hint("what is remembered can be removed: it is computed again")
+}

@@ -1,0 +1,167 @@
+//! A model that answers: many requests at once, each as if it were alone.
+
+mod answering;
+mod batch;
+mod footprint;
+pub mod health;
+mod memory;
+mod question;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use self::{footprint::Footprint, memory::Memory};
+
+use crate::{
+    interrupt::Interrupt,
+    model::{Bf16Dot, Network, Pool},
+    prompt::{Conversation, Specials, Tokenizer},
+};
+use candle_core::Device;
+use merge_core::{error::Result, model::Weights};
+
+/// How much is computed at once. No answer depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Most sequences that generate side by side.
+    pub sequences: usize,
+    /// Most tokens of prompts that go through the decoder in one step.
+    pub tokens: usize,
+    /// Most bytes of keys and values; a single sequence may exceed it.
+    pub cache_bytes: usize,
+}
+
+impl Default for Batch {
+    /// 256 sequences, 256 tokens, 2 GiB: on the models of `recipes/sansu` more gains nothing.
+    fn default() -> Self {
+        Self { sequences: 256, tokens: 256, cache_bytes: 2 << 30 }
+    }
+}
+
+/// A decoder, of any architecture there is a forward pass for, that answers requests.
+///
+/// Linear layers act on the tokens of all sequences at once, attention on each sequence alone. On a CPU every answer is
+/// bit for bit the same for any [`Batch`], company, order and number of threads.
+#[derive(Debug)]
+pub struct Transformer {
+    network: Network,
+    tokenizer: Tokenizer,
+    specials: Specials,
+    batch: Batch,
+    /// Turns prompts to conversations.
+    chat: Option<Conversation>,
+    memory: Option<Memory>,
+    interrupt: Interrupt,
+    recalled: usize,
+}
+
+impl Transformer {
+    /// Reads the weights, and the tokenizer and generation config beside them.
+    ///
+    /// Fails, naming the key, tensor or file, for an architecture there is no forward pass for, a tensor that is
+    /// missing or has another shape, and a tokenizer with more tokens than the embedding.
+    pub fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
+        Self::with_tokenizer(weights, Tokenizer::of(weights)?, device)
+    }
+
+    /// Like [`Transformer::load`] on a CPU, but what is stored in bf16 is multiplied by hidden states rounded to bf16.
+    ///
+    /// Faster, and less exact: answers are other ones than without, though the same for any [`Batch`], company, order and number
+    /// of threads too. Fails if no weight is stored in bf16.
+    pub fn load_bf16(weights: &dyn Weights, dot: Bf16Dot) -> Result<Self> {
+        let tokenizer = Tokenizer::of(weights)?;
+        Self::check(weights, &tokenizer)?;
+        Self::of(Network::load_bf16(weights, dot)?, weights, tokenizer)
+    }
+
+    /// Makes every refusal of [`Transformer::load`] that needs no weight, but those of single tensors.
+    pub fn check(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
+        tokenizer.check(Network::check(weights)?)
+    }
+
+    /// Like [`Transformer::load`], with a tokenizer already read: many candidates share one.
+    pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
+        Self::check(weights, &tokenizer)?;
+        Self::of(Network::load(weights, device)?, weights, tokenizer)
+    }
+
+    /// A model that is a path ([`Weights::path`]), of layers that it shares with others of the pool: see [`Pool`] for how its
+    /// answers differ from those of [`Transformer::with_tokenizer`]. A model that is none is loaded.
+    pub fn in_pool(pool: &Pool, weights: &dyn Weights, tokenizer: Tokenizer) -> Result<Self> {
+        let Some(path) = weights.path() else { return Self::with_tokenizer(weights, tokenizer, pool.device()) };
+        Self::check(weights, &tokenizer)?;
+        Self::of(Network::in_pool(pool, weights, path)?, weights, tokenizer)
+    }
+
+    fn of(network: Network, weights: &dyn Weights, tokenizer: Tokenizer) -> Result<Self> {
+        Ok(Self {
+            specials: Specials::of(weights, &tokenizer)?,
+            network,
+            tokenizer,
+            batch: Batch::default(),
+            chat: None,
+            memory: None,
+            interrupt: Interrupt::default(),
+            recalled: 0,
+        })
+    }
+
+    /// The same model with another batch size. Zeros count as one.
+    #[must_use]
+    pub fn batch(mut self, batch: Batch) -> Self {
+        self.batch = Batch { sequences: batch.sequences.max(1), tokens: batch.tokens.max(1), ..batch };
+        self
+    }
+
+    /// The same model, which looks up what it has answered before, and remembers what it answers.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// The same model, which answers no further, between two steps of the decoder, once `interrupt` is set.
+    #[must_use]
+    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
+    }
+
+    /// The same model, asked in the form of a conversation, as its chat template writes it: what comes before all examples is
+    /// what the system says (after `system`), an example what user and assistant said, and the question what the user says now.
+    ///
+    /// Fails if the model has no chat template, or one that is not Jinja.
+    pub fn chat(mut self, weights: &dyn Weights, system: Option<String>) -> Result<Self> {
+        self.chat = Some(Conversation::of(weights, &self.specials, system)?);
+        Ok(self)
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Tokens that went through the decoder so far.
+    pub fn computed(&self) -> usize {
+        self.network.computed
+    }
+
+    /// Requests answered from memory so far, with nothing left to compute.
+    pub fn recalled(&self) -> usize {
+        self.recalled
+    }
+
+    /// The logits after the last of these tokens: `(vocab)`.
+    ///
+    /// Fails if there is no token, or one that is not in the vocabulary.
+    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let last = tokens.len().saturating_sub(1);
+        Ok(self.network.logits_from(tokens, last, self.batch.tokens)?.pop().unwrap_or_default())
+    }
+
+    /// The logits after each of these tokens: `(tokens, vocab)`.
+    ///
+    /// Fails if there is no token, or one that is not in the vocabulary.
+    pub fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        self.network.logits_from(tokens, 0, self.batch.tokens)
+    }
+}

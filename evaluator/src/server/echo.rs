@@ -1,0 +1,142 @@
+//! The log-likelihoods that a server echoes a text with, and where in it the continuation begins.
+
+use crate::request::Likelihood;
+use serde_json::Value;
+
+/// A text's tokens with their log-likelihoods.
+pub(crate) struct Echo {
+    /// Where each token begins and ends, in characters of the text; a token of a part of a character takes no room, and one
+    /// that was generated begins where the text ends.
+    spans: Vec<(usize, usize)>,
+    /// `None` for the first token of a text, and for what is no number.
+    logs: Vec<Option<f64>>,
+    /// The likeliest token's, at each place. Servers name tokens by text, and tokens of parts of characters all alike: of such a
+    /// one it may seem that it is the likeliest.
+    best: Vec<Option<f64>>,
+    /// Where the continuation begins, in characters.
+    cut: usize,
+    /// Where it ends.
+    end: usize,
+    /// Tokens of the text that the server counts, BOS among them.
+    counted: Option<usize>,
+}
+
+/// How likely a stretch of the text is.
+pub(crate) struct Scored {
+    pub likelihood: Likelihood,
+    /// Tokens before it.
+    pub before: usize,
+    /// Whether its first token holds a part of what is before.
+    pub fused: bool,
+    /// Whether a log-likelihood is no number.
+    pub broken: bool,
+}
+
+impl Echo {
+    /// Reads `choices[0].logprobs` of an answer to `text`, which begins with `prompt`.
+    ///
+    /// Fails if it cannot be said which token belongs where.
+    pub(crate) fn read(answer: &Value, prompt: &str, text: &str) -> Result<Self, String> {
+        let list = |name: &str| answer["choices"][0]["logprobs"][name].as_array();
+        let (Some(tokens), Some(logs), Some(top)) = (list("tokens"), list("token_logprobs"), list("top_logprobs"))
+        else {
+            return Err(
+                "it has no log-likelihoods of the prompt: the server must know `echo` with `logprobs`, as vLLM \
+                        does, and llama_cpp.server with --logits_all true"
+                    .to_owned(),
+            );
+        };
+        let tokens: Vec<&str> = tokens.iter().map(|token| token.as_str().unwrap_or_default()).collect();
+        let end = text.chars().count();
+        let starts = starts(&tokens, list("text_offset"), text);
+        if starts.len() != tokens.len() || logs.len() != tokens.len() || top.len() != tokens.len() {
+            return Err("its lists have different lengths".to_owned());
+        }
+        let ends = starts.iter().skip(1).copied().chain([end]);
+        let spans: Vec<_> = starts.iter().copied().zip(ends).map(|(start, next)| (start, next.max(start))).collect();
+        let counted = answer["usage"]["prompt_tokens"].as_u64().map(|tokens| tokens as usize);
+        // Without BOS llama_cpp.server 0.3 is one token late, and the token it generated is missing. With BOS, which it does not
+        // list, there are fewer tokens than it counts, and it may have generated none.
+        if starts.last().is_none_or(|last| *last < end) && counted.is_some_and(|counted| tokens.len() >= counted) {
+            return Err(
+                "its tokens cannot be placed in the text: llama_cpp.server must put BOS before prompts by itself \
+                        (--kv_overrides tokenizer.ggml.add_bos_token=bool:true)"
+                    .to_owned(),
+            );
+        }
+        let best = |of: &Value| of.as_object()?.values().filter_map(Value::as_f64).max_by(f64::total_cmp);
+        Ok(Self {
+            spans,
+            logs: logs.iter().map(Value::as_f64).collect(),
+            best: top.iter().map(best).collect(),
+            cut: prompt.chars().count(),
+            end,
+            counted,
+        })
+    }
+
+    /// How likely the continuation is: every token that it has a part in.
+    ///
+    /// Fails if the server does not tell how likely its first token is.
+    pub(crate) fn likelihood(&self) -> Result<Scored, String> {
+        let scored = self.scored();
+        if scored.first().is_some_and(|first| *first == 0) {
+            return Err("there is no prompt, and servers do not tell how likely a first token is".to_owned());
+        }
+        Ok(self.sum(&scored))
+    }
+
+    /// How likely the text is, without its first token, which servers tell nothing of.
+    pub(crate) fn reading(&self) -> Result<Scored, String> {
+        let scored = self.scored();
+        Ok(self.sum(scored.get(1..).ok_or("it has no token")?))
+    }
+
+    fn scored(&self) -> Vec<usize> {
+        let belongs = |(start, end): (usize, usize)| start < self.end && (start >= self.cut || end > self.cut);
+        (0..self.spans.len()).filter(|i| belongs(self.spans[*i])).collect()
+    }
+
+    fn sum(&self, scored: &[usize]) -> Scored {
+        let mut likelihood = Likelihood { log: 0.0, tokens: scored.len(), greedy: true };
+        let mut broken = false;
+        for &i in scored {
+            broken |= self.logs[i].is_none();
+            likelihood.log += self.logs[i].unwrap_or(f64::NEG_INFINITY);
+            likelihood.greedy &= self.logs[i].is_some() && self.logs[i] >= self.best[i];
+        }
+        let first = scored.first().copied();
+        let fused = first.is_some_and(|first| self.spans[first].0 < self.cut);
+        let counted = self.counted.and_then(|counted| counted.checked_sub(scored.len()));
+        let before = counted.unwrap_or_else(|| first.unwrap_or(self.spans.len()));
+        Scored { likelihood, before, fused, broken }
+    }
+}
+
+/// Where tokens begin in the text, in characters.
+///
+/// Servers count from where they like, some the text of BOS too, or the space that some tokenizers put before everything; some
+/// do not count at all.
+fn starts(tokens: &[&str], offsets: Option<&Vec<Value>>, text: &str) -> Vec<usize> {
+    let len = |token: &str| token.chars().count();
+    let counted = || {
+        let mut at = 0;
+        let start = |token: &&str| {
+            at += len(token);
+            at - len(token)
+        };
+        tokens.iter().map(start).collect()
+    };
+    let offsets: Vec<usize> = offsets.map_or_else(counted, |offsets| {
+        offsets.iter().map_while(|offset| offset.as_u64().map(|offset| offset as usize)).collect()
+    });
+    let (Some(first), Some(from)) = (tokens.first(), offsets.first()) else { return offsets };
+    let before = if text.starts_with(first) {
+        0
+    } else if first.strip_prefix(' ').is_some_and(|rest| text.starts_with(rest)) {
+        1
+    } else {
+        len(first)
+    };
+    offsets.iter().map(|offset| offset.saturating_sub(from + before)).collect()
+}

@@ -1,0 +1,298 @@
+//! A model behind a server that speaks the protocol of `OpenAI`, such as vLLM or llama.cpp's.
+//!
+//! The server encodes text itself, prompt and continuation together, and every token is scored that the continuation has a part
+//! in. A request that asks for something else is refused: [`Server::completes`]. What it answers is never remembered, because
+//! nobody here knows its weights.
+
+mod echo;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use self::wire::Wire;
+
+use self::{echo::Echo, wire::Refusal};
+use super::prompt::{Conversation, before_space};
+use crate::{
+    language_model::{AnswerListener, LanguageModel},
+    request::{Answer, Ask, Fit, Likelihood, Limit, Pairs, Prompt, Request, Said, Start},
+};
+use merge_core::error::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::{
+    ops::ControlFlow,
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+/// A model that answers over the network.
+#[derive(Clone, Debug)]
+pub struct Server {
+    wire: Wire,
+    model: String,
+    chat: Option<Conversation>,
+    parallel: usize,
+}
+
+/// Requests under way at once: enough to fill the batches of a server, few enough for one that takes them in turn.
+const PARALLEL: usize = 8;
+
+impl Server {
+    /// Looks who is there. Without a name, `model` is the first that the server has.
+    ///
+    /// Fails if the server cannot be reached, or has no model.
+    pub fn connect(wire: Wire, model: Option<String>) -> Result<Self> {
+        let model = if let Some(model) = model {
+            model
+        } else {
+            let models = wire.get("models")?;
+            let first = models["data"][0]["id"].as_str().map(str::to_owned);
+            first.ok_or_else(|| Error::user(format!("{}: the server names no model", wire.address("models"))))?
+        };
+        Ok(Self { wire, model, chat: None, parallel: PARALLEL })
+    }
+
+    /// The same model, asked in the form of a conversation, which the server writes in the model's template; `system` comes
+    /// before the prompt's head. It can generate then, but not score.
+    #[must_use]
+    pub fn chat(mut self, system: Option<String>) -> Self {
+        self.chat = Some(Conversation::of_server(system));
+        self
+    }
+
+    /// The same model with so many requests under way at once; zero counts as one.
+    #[must_use]
+    pub fn parallel(mut self, requests: usize) -> Self {
+        self.parallel = requests.max(1);
+        self
+    }
+
+    /// The model's name on the server.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Refuses a request that no server could answer as it says: what needs its tokenizer, a prompt and a continuation that are
+    /// encoded apart, the likelihood of a first token, and anything right after an end-of-sequence token.
+    pub fn completes(request: &Request) -> Result<()> {
+        let Request { prompt, ask, encoding, .. } = request;
+        let refuse = |what: &str| {
+            let hint = "take a protocol whose tasks have `encoding: {pairs: common}`, as strict has, or evaluate the checkpoint itself";
+            Err(Error::user(what).hint(hint))
+        };
+        match ask {
+            Ask::Generate { limit, .. } => {
+                tokens(limit)?;
+                shows_no_tokens(request)?;
+                if !prompt.articles.is_empty() {
+                    return refuse("what is too long is cut by its tokens, but a server does not show its tokenizer");
+                }
+            }
+            Ask::Choose { .. } if encoding.pairs == Pairs::Separate => {
+                return refuse("prompt and choice become tokens each by itself, but a server encodes them together");
+            }
+            Ask::Read { .. } if encoding.pairs == Pairs::Joint => {
+                return refuse("the BOS token of a text is scored, but a server does not tell how likely it is");
+            }
+            Ask::Choose { .. } | Ask::Read { .. } => {}
+        }
+        if *prompt == Prompt::default() && encoding.start == Start::Eos {
+            return refuse("a text follows the end-of-sequence token, but a server puts its own before it");
+        }
+        Ok(())
+    }
+
+    /// Refuses a request that no server could answer in a conversation: anything but to generate, up to a limit of its own.
+    pub fn converses(request: &Request) -> Result<()> {
+        match &request.ask {
+            Ask::Generate { limit, .. } => tokens(limit).map(drop),
+            Ask::Choose { .. } | Ask::Read { .. } => Err(Error::user(
+                "a conversation cannot be scored: servers tell no log-likelihoods of what they are told",
+            )
+            .hint("leave `--chat` out, or take a task that generates")),
+        }
+    }
+
+    fn one(&self, request: &Request) -> Result<Answer> {
+        if self.chat.is_some() {
+            Self::converses(request)?;
+        } else {
+            Self::completes(request)?;
+        }
+        match &request.ask {
+            Ask::Generate { stop, limit } => self.generate(request, stop, tokens(limit)?),
+            Ask::Choose { choices } => {
+                let mut prompt = request.prompt.text();
+                // White space at the end of the prompt belongs to the continuation there.
+                let end = if request.encoding.pairs == Pairs::Joint { before_space(&prompt) } else { prompt.len() };
+                let space = prompt.split_off(end);
+                let mut fit = Fit::default();
+                let (mut values, mut broken) = (Vec::with_capacity(choices.len()), false);
+                for choice in choices {
+                    let echo = self.echo(request, &prompt, &format!("{space}{choice}"))?;
+                    let scored = echo.likelihood().map_err(|e| self.unclear(&e))?;
+                    fit.prompt_tokens = fit.prompt_tokens.max(scored.before);
+                    fit.fused += usize::from(scored.fused);
+                    broken |= scored.broken;
+                    values.push(scored.likelihood);
+                }
+                Ok(Answer { said: Said::Likelihoods(values), fit, broken, compared: None })
+            }
+            Ask::Read { text } if text.is_empty() => {
+                let none = Likelihood { log: 0.0, tokens: 0, greedy: true };
+                Ok(Answer { said: Said::Likelihoods(vec![none]), fit: Fit::default(), broken: false, compared: None })
+            }
+            Ask::Read { text } => {
+                let scored = self.echo(request, "", text)?.reading().map_err(|e| self.unclear(&e))?;
+                let said = Said::Likelihoods(vec![scored.likelihood]);
+                Ok(Answer { said, fit: Fit::default(), broken: scored.broken, compared: None })
+            }
+        }
+    }
+
+    /// Leaves out examples until the server has room.
+    fn generate(&self, request: &Request, stop: &[String], limit: usize) -> Result<Answer> {
+        let mut fit = Fit::default();
+        loop {
+            let said = if limit == 0 {
+                Ok(Said::Text { text: String::new(), tokens: 0, truncated: true })
+            } else {
+                self.go_on(request, stop, limit, &mut fit)
+            };
+            match said {
+                Ok(said) => return Ok(Answer { said, fit, broken: false, compared: None }),
+                Err(Refusal::TooLong(_)) if fit.dropped_shots < request.prompt.shots.len() => fit.dropped_shots += 1,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+
+    fn go_on(
+        &self,
+        request: &Request,
+        stop: &[String],
+        limit: usize,
+        fit: &mut Fit,
+    ) -> std::result::Result<Said, Refusal> {
+        let mut body = self.body(request);
+        body.insert("max_tokens".to_owned(), json!(limit));
+        let stop: Vec<&String> = stop.iter().filter(|stop| !stop.is_empty()).collect();
+        if !stop.is_empty() {
+            body.insert("stop".to_owned(), json!(stop));
+        }
+        let (path, text) = if let Some(chat) = &self.chat {
+            let messages = chat.messages(&request.prompt, fit.dropped_shots);
+            body.insert("messages".to_owned(), json!(messages));
+            ("chat/completions", "/choices/0/message/content")
+        } else {
+            body.insert("prompt".to_owned(), json!(request.prompt.without(fit.dropped_shots)));
+            ("completions", "/choices/0/text")
+        };
+        let answer = self.wire.post(path, &Value::Object(body))?;
+        let Some(text) = answer.pointer(text) else {
+            return Err(Refusal::Lasting(self.wire.unclear(path, "it has no text")));
+        };
+        let mut text = text.as_str().unwrap_or_default().to_owned();
+        // Some servers leave the stop text in.
+        if let Some(end) = stop.iter().filter_map(|stop| text.find(*stop)).min() {
+            text.truncate(end);
+        }
+        let used = |what: &str| answer["usage"][what].as_u64().map_or(0, |tokens| tokens as usize);
+        if fit.dropped_shots == 0 {
+            fit.prompt_tokens = used("prompt_tokens");
+        }
+        let truncated = answer["choices"][0]["finish_reason"] == "length";
+        Ok(Said::Text { text, tokens: used("completion_tokens"), truncated })
+    }
+
+    /// A text with the log-likelihoods of its tokens. Servers that generate nothing of 0 tokens without end are asked for one.
+    fn echo(&self, request: &Request, prompt: &str, continuation: &str) -> Result<Echo> {
+        let text = format!("{prompt}{continuation}");
+        let mut body = self.body(request);
+        let more = json!({ "prompt": text, "max_tokens": 1, "echo": true, "logprobs": 1 });
+        body.extend(more.as_object().cloned().unwrap_or_default());
+        let answer = self.wire.post("completions", &Value::Object(body))?;
+        Echo::read(&answer, prompt, &text).map_err(|e| self.unclear(&e))
+    }
+
+    fn body(&self, request: &Request) -> Map<String, Value> {
+        let mut body = Map::from_iter([
+            ("model".to_owned(), json!(self.model)),
+            ("temperature".to_owned(), json!(0)),
+            ("seed".to_owned(), json!(0)),
+            // llama.cpp's Python server would not say again what it has said before.
+            ("repeat_penalty".to_owned(), json!(1.0)),
+        ]);
+        if request.encoding.bare {
+            // vLLM's name for it; others do not know it.
+            body.insert("add_special_tokens".to_owned(), json!(false));
+        }
+        body
+    }
+
+    fn unclear(&self, what: &str) -> Error {
+        self.wire.unclear("completions", what)
+    }
+}
+
+impl LanguageModel for Server {
+    fn conversation(&self) -> Option<&Conversation> {
+        self.chat.as_ref()
+    }
+
+    fn answer(&mut self, requests: &[Request], listener: &mut AnswerListener<'_>) -> Result<()> {
+        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let server = &*self;
+        let work = |tell: mpsc::Sender<(usize, Result<Answer>)>| {
+            while !stopped.load(Ordering::Relaxed) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(request) = requests.get(number) else { return };
+                let answer = server.one(request).map_err(|e| e.at(format!("request {}", number + 1)));
+                if tell.send((number, answer)).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::scope(|scope| {
+            let (tell, told) = mpsc::channel();
+            for _ in 0..self.parallel.min(requests.len()) {
+                let tell = tell.clone();
+                scope.spawn(|| work(tell));
+            }
+            drop(tell);
+            for (number, answer) in told {
+                match answer.and_then(|answer| listener(number, answer)) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    end => {
+                        stopped.store(true, Ordering::Relaxed);
+                        return end.map(|_| ());
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Refuses a request for tokens.
+fn shows_no_tokens(request: &Request) -> Result<()> {
+    if request.compared.is_none() {
+        return Ok(());
+    }
+    Err(Error::user("the model's own tokens are counted, but a server does not show its tokenizer")
+        .hint("take a protocol that counts words, or evaluate the checkpoint itself"))
+}
+
+/// A limit that is in tokens.
+fn tokens(limit: &Limit) -> Result<usize> {
+    match limit {
+        Limit::Tokens(limit) => Ok(*limit),
+        Limit::LongestOf(..) => {
+            Err(Error::user("the limit is as long as another text, but a server does not show its tokenizer")
+                .hint("take a protocol with a limit in tokens, or evaluate the checkpoint itself"))
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Japanese text: made comparable, cut into words, told from other languages.
+
+pub mod normalize;
+pub mod neologdn;
+pub mod mecab;
+pub mod language;
