@@ -7,7 +7,7 @@
 mod layer_toy;
 
 use layer_toy::{LayerToy, SLOTS};
-use merge_core::optimizer::{Coordinate, Optimizer, Start, Told};
+use merge_core::optimizer::{Coordinate, Feedback, Optimizer, OptimizerStart};
 use std::env;
 
 fn main() {
@@ -35,11 +35,11 @@ const PROBLEMS: [Problem; 5] = [
 fn speed() {
     println!("| evaluations to 1e-8 | n = 5 | 10 | 20 | 40 |\n|---|---|---|---|---|");
     for (name, f, start, sigma) in PROBLEMS {
-        let median = |new: fn(Start) -> Optimizer, n: usize| {
+        let median = |new: fn(OptimizerStart) -> Optimizer, n: usize| {
             let runs = if n <= 10 { 21 } else { 7 };
             let evaluations = (0..runs).map(|seed| {
                 let coordinates = vec![Coordinate::Real { start }; n];
-                let mut search = new(Start { coordinates, sigma, population: None, seed });
+                let mut search = new(OptimizerStart { coordinates, sigma, population: None, seed });
                 let mut spent = 0;
                 while spent < 2000 * n * n {
                     spent += search.population();
@@ -53,7 +53,7 @@ fn speed() {
             evaluations.sort_unstable();
             evaluations[runs as usize / 2]
         };
-        let row = |new: fn(Start) -> Optimizer| {
+        let row = |new: fn(OptimizerStart) -> Optimizer| {
             let cells = [5, 10, 20, 40].map(|n| match median(new, n) {
                 usize::MAX => "never".to_owned(),
                 evaluations => evaluations.to_string(),
@@ -66,7 +66,7 @@ fn speed() {
 }
 
 /// An optimizer, how it is called, its first step and its population.
-type Contender = (&'static str, fn(Start) -> Optimizer, f64, Option<usize>);
+type Contender = (&'static str, fn(OptimizerStart) -> Optimizer, f64, Option<usize>);
 
 const CONTENDERS: [Contender; 9] = [
     ("random", Optimizer::random, 0.1, None),
@@ -91,7 +91,7 @@ fn layers() {
                     let toy = LayerToy::new(100 + seed, neighbours);
                     let slot = Coordinate::Choice { start: vec![0.5, 0.5] };
                     let coordinates = [vec![slot; SLOTS], vec![Coordinate::Real { start: 0.5 }; SLOTS]].concat();
-                    let mut search = new(Start { coordinates, sigma, population, seed });
+                    let mut search = new(OptimizerStart { coordinates, sigma, population, seed });
                     let (mut spent, mut best) = (0, f64::INFINITY);
                     budgets.map(|budget| {
                         while spent + search.population() <= budget {
@@ -116,7 +116,7 @@ fn layers() {
 /// One generation; gives the least value in it.
 fn step(search: &mut Optimizer, f: impl Fn(&[f64]) -> f64) -> f64 {
     let values: Vec<f64> = search.ask().iter().map(|genome| f(genome)).collect();
-    search.tell(&values.iter().map(|value| Told::from(-value)).collect::<Vec<_>>());
+    search.tell(&values.iter().map(|value| Feedback::from(-value)).collect::<Vec<_>>());
     values.into_iter().fold(f64::INFINITY, f64::min)
 }
 

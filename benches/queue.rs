@@ -1,6 +1,6 @@
 //! What the job queue promises: 10,000 queued jobs are listed in less than 100 ms, with a server and without.
 
-use merge_core::queue::{Kept, Kind, Limits, Needs, Queue, Submission};
+use merge_core::queue::{JobKind, JournalFile, Limits, Needs, Queue, Submission};
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
@@ -18,7 +18,7 @@ fn main() {
 fn filled() -> TempDir {
     let home = TempDir::new().expect("a directory");
     let job = |number: usize| Submission {
-        kind: Kind::Merge,
+        kind: JobKind::Merge,
         name: format!("merge-{number}"),
         words: vec!["merge".to_owned(), format!("recipes/{number}.yaml")],
         directory: home.path().to_owned(),
@@ -32,7 +32,7 @@ fn filled() -> TempDir {
         needs: Needs { memory: Some(1 << 30), disk: Some(1 << 30) },
         key: Some(format!("key-{number}")),
     };
-    let mut queue = Queue::open(Kept::open(&home.path().join("queue")).expect("new")).expect("empty");
+    let mut queue = Queue::open(JournalFile::open(&home.path().join("queue")).expect("new")).expect("empty");
     // The first waits for somebody, and all others for it.
     let first = queue.submit(vec![job(0)]).expect("room")[0];
     queue.pause(first).expect("it is queued");

@@ -11,7 +11,7 @@ use evaluator::{
     answer::Transformer,
     language_model::answers,
     request::{Answer, Ask, Encoding, Limit, Prompt, Request, Said},
-    server::{Server, Wire},
+    server::{ModelServer, ServerWire},
 };
 use merge_core::checkpoint::Checkpoint;
 use std::{env, error::Error, path::Path, time::Instant};
@@ -24,8 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
     let [url, dir] = &args[..] else { return Err("usage: server URL DIR".into()) };
     let key = env::var("OPENAI_API_KEY").ok();
-    let wire = Wire::new(Agent::new_with_defaults(), url, key.as_deref())?;
-    let mut server = Server::connect(wire, None)?;
+    let wire = ServerWire::new(Agent::new_with_defaults(), url, key.as_deref())?;
+    let mut server = ModelServer::connect(wire, None)?;
     let mut local = Transformer::load(&Checkpoint::open(Path::new(dir))?, &Device::Cpu)?;
     let bos = env::var("BOS").unwrap_or_default();
     let began = Instant::now();

@@ -3,14 +3,14 @@
 use crate::{
     language_model::{LanguageModel, watched},
     request::{Answer, Fit, Request, Said},
-    task::{Benchmark, Marked, Task as _},
+    task::{Benchmark, MarkedItem, Task as _},
 };
 use merge_core::{error::Result, item::ItemId};
 use serde::Serialize;
 use std::ops::ControlFlow;
 
 /// A task and the items of it that are asked.
-pub struct Asked<'a> {
+pub struct TaskItems<'a> {
     /// The task.
     pub task: &'a Benchmark,
     /// Its items.
@@ -18,7 +18,7 @@ pub struct Asked<'a> {
 }
 
 /// Told each request that is answered; `Break` asks to stop.
-pub type Watch<'a> = dyn FnMut(&Request) -> ControlFlow<()> + 'a;
+pub type RequestWatch<'a> = dyn FnMut(&Request) -> ControlFlow<()> + 'a;
 
 /// What did not go as a task asked for it: nothing is cut in silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -41,9 +41,9 @@ pub struct Mishaps {
 /// or `watch` broke it off.
 pub fn evaluate(
     model: &mut dyn LanguageModel,
-    asked: &[Asked<'_>],
-    watch: &mut Watch<'_>,
-) -> Result<Option<Vec<Vec<Marked>>>> {
+    asked: &[TaskItems<'_>],
+    watch: &mut RequestWatch<'_>,
+) -> Result<Option<Vec<Vec<MarkedItem>>>> {
     let requests: Vec<Request> = asked.iter().flat_map(|asked| asked.task.requests(&asked.items)).collect();
     let Some(answers) = watched(model, &requests, &mut |number| watch(&requests[number]))? else { return Ok(None) };
     let mut rest = &answers[..];
@@ -57,7 +57,7 @@ pub fn evaluate(
 
 impl Mishaps {
     /// Of all answers to a task.
-    pub fn of(marked: &[Marked]) -> Self {
+    pub fn of(marked: &[MarkedItem]) -> Self {
         let mut all = Self::default();
         for Answer { said, fit: Fit { dropped_shots, cut_tokens, fused, .. }, broken, .. } in
             marked.iter().flat_map(|marked| &marked.answers)

@@ -48,7 +48,7 @@ const COMMON: usize = 10;
 
 /// An item that is searched or reported on.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct GuardQuestion<'a> {
     /// The task's name, for messages.
     pub task: &'a str,
     /// What is asked, alone if possible: instructions and examples that more than ten items share do no harm.
@@ -70,7 +70,7 @@ pub enum Family {
 /// How two questions are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum OverlapKind {
     /// To the byte.
     Exact,
     /// After normalisation, white space aside.
@@ -85,7 +85,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Overlap {
     /// How they are the same, by the first rule that says so.
-    pub kind: Kind,
+    pub kind: OverlapKind,
     /// The search item, by its index in what was given.
     pub search: usize,
     /// The report item, likewise.
@@ -97,33 +97,35 @@ pub struct Overlap {
 /// The report items that are search items too, each once, with the search item most like it, in order.
 ///
 /// Ten thousand against ten thousand of a hundred words take a second.
-pub fn overlaps(search: &[Question], report: &[Question]) -> Vec<Overlap> {
-    let seen = |questions: &[Question]| -> Vec<Seen> { questions.par_iter().map(Seen::of).collect() };
+pub fn overlaps(search: &[GuardQuestion], report: &[GuardQuestion]) -> Vec<Overlap> {
+    let seen = |questions: &[GuardQuestion]| -> Vec<ComparedQuestion> {
+        questions.par_iter().map(ComparedQuestion::of).collect()
+    };
     let (searched, reported) = (seen(search), seen(report));
     let exact: HashMap<&str, usize> = index(search.iter().map(|question| question.text));
     let nfkc: HashMap<&str, usize> = index(searched.iter().map(|seen| seen.plain.as_str()));
     let known: HashMap<usize, usize> = searched.iter().enumerate().filter_map(|(i, s)| Some((s.known?, i))).collect();
     let near = near_copies(&searched, &reported);
-    let overlap = |(at, seen): (usize, &Seen)| {
+    let overlap = |(at, seen): (usize, &ComparedQuestion)| {
         let found = |kind, search: &usize| Overlap { kind, search: *search, report: at, share: 1.0 };
-        let same = exact.get(report[at].text).map(|i| found(Kind::Exact, i));
-        same.or_else(|| nfkc.get(seen.plain.as_str()).map(|i| found(Kind::Nfkc, i)))
-            .or_else(|| known.get(&seen.known?).map(|i| found(Kind::Known, i)))
+        let same = exact.get(report[at].text).map(|i| found(OverlapKind::Exact, i));
+        same.or_else(|| nfkc.get(seen.plain.as_str()).map(|i| found(OverlapKind::Nfkc, i)))
+            .or_else(|| known.get(&seen.known?).map(|i| found(OverlapKind::Known, i)))
             .or_else(|| near.get(&at).copied())
     };
     reported.iter().enumerate().filter_map(overlap).collect()
 }
 
 /// Refuses to report on what was searched on, naming the first such item of each kind.
-pub fn check(search: &[Question], report: &[Question]) -> Result<()> {
+pub fn check(search: &[GuardQuestion], report: &[GuardQuestion]) -> Result<()> {
     let overlaps = overlaps(search, report);
     let Some(first) = overlaps.iter().min_by_key(|overlap| (overlap.kind, overlap.report)) else { return Ok(()) };
     let (searched, reported) = (search[first.search], report[first.report]);
     let how = match first.kind {
-        Kind::Exact => "is the same question as",
-        Kind::Nfkc => "is, but for widths and white space, the same question as",
-        Kind::Known => "is a translation of the same problem as",
-        Kind::Ngram13 => "is a near copy of",
+        OverlapKind::Exact => "is the same question as",
+        OverlapKind::Nfkc => "is, but for widths and white space, the same question as",
+        OverlapKind::Known => "is a translation of the same problem as",
+        OverlapKind::Ngram13 => "is a near copy of",
     };
     let items = if overlaps.len() == 1 { "item is a search item" } else { "items are search items" };
     let message = format!(
@@ -138,7 +140,7 @@ pub fn check(search: &[Question], report: &[Question]) -> Result<()> {
 }
 
 /// A question as it is compared.
-struct Seen {
+struct ComparedQuestion {
     /// Normalised, without white space.
     plain: String,
     /// Its place among the first 250 problems of GSM8K's test split, if it is one.
@@ -147,8 +149,8 @@ struct Seen {
     grams: Vec<u64>,
 }
 
-impl Seen {
-    fn of(question: &Question) -> Self {
+impl ComparedQuestion {
+    fn of(question: &GuardQuestion) -> Self {
         let normal = normalize(question.text);
         let known = match question.family {
             Some(Family::Mgsm) => (question.place < GSM8K.len()).then_some(question.place),
@@ -220,9 +222,9 @@ fn words(text: &str) -> Vec<&str> {
 }
 
 /// For each report item that is a near copy, the search item it shares most with.
-fn near_copies(search: &[Seen], report: &[Seen]) -> BTreeMap<usize, Overlap> {
+fn near_copies(search: &[ComparedQuestion], report: &[ComparedQuestion]) -> BTreeMap<usize, Overlap> {
     // (gram, is a report item's, item), so that those who share a gram lie together.
-    let grams = |seen: &[Seen], reported: bool| -> Vec<(u64, bool, usize)> {
+    let grams = |seen: &[ComparedQuestion], reported: bool| -> Vec<(u64, bool, usize)> {
         seen.iter().enumerate().flat_map(|(i, seen)| seen.grams.iter().map(move |gram| (*gram, reported, i))).collect()
     };
     let mut all = [grams(search, false), grams(report, true)].concat();
@@ -245,7 +247,7 @@ fn near_copies(search: &[Seen], report: &[Seen]) -> BTreeMap<usize, Overlap> {
     for ((report, search), n) in shared {
         let share = n as f64 / counted[0][search].min(counted[1][report]) as f64;
         if (n >= 8 && share >= 0.5) || (n >= 2 && share >= 0.9) {
-            let overlap = Overlap { kind: Kind::Ngram13, search, report, share };
+            let overlap = Overlap { kind: OverlapKind::Ngram13, search, report, share };
             let kept = best.entry(report).or_insert(overlap);
             // The order of a hash map may not decide.
             if (share, kept.search) > (kept.share, search) {

@@ -2,7 +2,7 @@
 //!
 //! A [`task::Task`] asks and marks and never sees a model; a [`language_model::LanguageModel`] answers and never sees a task.
 //! [`answer::Transformer`] answers by our own forward pass on candle: many requests at once, without padding, each answered bit for bit
-//! as if it were alone; [`server::Server`] asks a server. [`objective::Benchmarks`] joins tasks and models for a search, [`evaluation`] for a
+//! as if it were alone; [`server::ModelServer`] asks a server. [`objective::Benchmarks`] joins tasks and models for a search, [`evaluation`] for a
 //! report.
 //!
 //! # The map, in reading order: each room uses those before it

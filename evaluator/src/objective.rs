@@ -1,13 +1,13 @@
 //! Benchmarks as a search's objective: loads a candidate from memory, asks it the items, marks the answers.
 
 use crate::{
-    answer::{Batch, Footprint, Transformer, health::Watch},
-    guard::{self, Question},
+    answer::{Batch, Footprint, Transformer, health::HealthWatch},
+    guard::{self, GuardQuestion},
     interrupt::Interrupt,
     language_model::watched,
     model::{ENGINE, Pool},
     prompt::Tokenizer,
-    task::{Asks, Benchmark, OutputType, Split, Task as _},
+    task::{Benchmark, ItemQuestion, OutputType, Split, Task as _},
 };
 use candle_core::Device;
 use merge_core::{
@@ -142,7 +142,7 @@ impl Benchmarks {
     }
 
     /// What the goals ask of a split, with their tasks' names.
-    fn asks(&self, split: Split) -> Vec<(String, Asks)> {
+    fn asks(&self, split: Split) -> Vec<(String, ItemQuestion)> {
         let mut all = Vec::new();
         for (task, goal) in self.tasks.iter().zip(&self.goals) {
             all.extend(task.asks(items(goal, split)).into_iter().map(|asks| (task.name().to_owned(), asks)));
@@ -175,9 +175,9 @@ impl Benchmarks {
 }
 
 /// As the guard takes them.
-fn questions(asked: &[(String, Asks)]) -> Vec<Question<'_>> {
+fn questions(asked: &[(String, ItemQuestion)]) -> Vec<GuardQuestion<'_>> {
     let all = asked.iter();
-    all.map(|(task, asks)| Question { task, text: &asks.text, place: asks.row, family: asks.family }).collect()
+    all.map(|(task, asks)| GuardQuestion { task, text: &asks.text, place: asks.row, family: asks.family }).collect()
 }
 
 /// What a goal has of a split.
@@ -254,7 +254,7 @@ impl Benchmarks {
                 let Some(answers) = watched(model, &task.requests(chunk), going_on)? else {
                     return Ok(ControlFlow::Break(()));
                 };
-                let mut watch = Watch::default();
+                let mut watch = HealthWatch::default();
                 for answer in &answers {
                     _ = watch.tell(answer, task.expects_japanese());
                 }

@@ -84,7 +84,7 @@ pub struct Encoding {
     /// Whether prompts are without the special tokens that the tokenizer puts around text, such as BOS.
     pub bare: bool,
     /// What stands in for a prompt without any token.
-    pub start: Start,
+    pub start: SequenceStart,
 }
 
 /// How a prompt and its continuation become one sequence of tokens.
@@ -105,7 +105,7 @@ pub enum Pairs {
 /// What stands in for a prompt without any token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Start {
+pub enum SequenceStart {
     /// The beginning-of-sequence token; without one, the end-of-sequence token.
     #[default]
     Bos,

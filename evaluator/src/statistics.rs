@@ -18,7 +18,7 @@ mod tests;
 
 use serde::Serialize;
 
-use bootstrap::{Resampled, sign_flip_p};
+use bootstrap::{Resamples, sign_flip_p};
 use intervals::{paired_proportions, proportion, student};
 use labels::Confusion;
 
@@ -65,7 +65,7 @@ impl Estimate {
     pub fn of_statistic<T: Copy + Sync>(items: &[T], statistic: impl Fn(&[T]) -> f64 + Sync) -> Option<Self> {
         (items.len() > 1).then(|| {
             let value = statistic(items);
-            Self::of_resampled(value, &Resampled::statistic(items, statistic), items.len())
+            Self::of_resampled(value, &Resamples::statistic(items, statistic), items.len())
         })
     }
 
@@ -78,11 +78,11 @@ impl Estimate {
         let confusion = Confusion::of(golds, answers);
         (golds.len() > 1).then(|| {
             let value = measure(&confusion);
-            Self::of_resampled(value, &Resampled::labels(&confusion, golds, answers, measure), golds.len())
+            Self::of_resampled(value, &Resamples::labels(&confusion, golds, answers, measure), golds.len())
         })
     }
 
-    fn of_resampled(value: f64, resampled: &Resampled, n: usize) -> Self {
+    fn of_resampled(value: f64, resampled: &Resamples, n: usize) -> Self {
         let ci95 = (n >= FEWEST && resampled.varies()).then(|| resampled.interval(value));
         Self { value, stderr: Some(resampled.stderr()), ci95, n }
     }
@@ -154,7 +154,7 @@ fn interval(numbers: &[f64], value: f64, stderr: Option<f64>) -> Option<[f64; 2]
     match stderr? {
         stderr if numbers.len() < FEWEST => student(value, stderr, numbers.len()),
         _ if is_degenerate(numbers) => None,
-        _ => Some(Resampled::mean(numbers).interval(value)),
+        _ => Some(Resamples::mean(numbers).interval(value)),
     }
 }
 

@@ -3,7 +3,7 @@
 mod number;
 mod queue;
 
-pub(crate) use queue::{Ids, Job, JobOf, Jobs, Logs, Priority, Retry, Serve, Submit};
+pub(crate) use queue::{Ids, JobCommand, JobOf, Jobs, Logs, Priority, Retry, Serve, Submit};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use merge_core::search::MOST_BUDGET;
@@ -26,13 +26,13 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Search a recipe with holes for the best merge, or go on where a search stopped.
-    Search(Search),
+    Search(SearchArgs),
     /// Show what a search found and how, also of one that is not done yet; as a page, tables or JSON too.
     Report(Report),
     /// Merge as a recipe says, and write the result as a checkpoint.
-    Merge(Merge),
+    Merge(MergeArgs),
     /// Show what a merge would do, tensor by tensor, without reading a weight.
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Prove that a merge is what its `evomerge.json` says, and that merging again makes it.
     Verify(Verify),
     /// Score models, or recipes that are merged in memory, on Japanese benchmarks, and compare them.
@@ -79,7 +79,7 @@ pub(crate) enum Command {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Search {
+pub(crate) struct SearchArgs {
     /// The search file: a recipe with holes and a `search` block.
     #[arg(required_unless_present = "from_mergekit")]
     pub(crate) file: Option<PathBuf>,
@@ -146,7 +146,7 @@ pub(crate) struct Execution {
 
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub(crate) struct Merge {
+pub(crate) struct MergeArgs {
     /// The recipe.
     pub(crate) recipe: PathBuf,
     /// The directory to write; it must not exist yet.
@@ -175,7 +175,7 @@ pub(crate) struct Merge {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArgs {
     /// The recipe.
     pub(crate) recipe: PathBuf,
     #[command(flatten)]
@@ -229,8 +229,8 @@ pub(crate) struct Eval {
     #[arg(long, default_value = "strict")]
     pub(crate) protocol: String,
     /// Which items.
-    #[arg(long, value_enum, default_value_t = Items::Report)]
-    pub(crate) items: Items,
+    #[arg(long, value_enum, default_value_t = ItemSplit::Report)]
+    pub(crate) items: ItemSplit,
     /// Ask only the first so many items of each task.
     #[arg(long, value_name = "N", value_parser = items)]
     pub(crate) limit: Option<usize>,
@@ -270,7 +270,7 @@ pub(crate) struct Eval {
 
 /// A task's splits.
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Items {
+pub(crate) enum ItemSplit {
     /// What candidates of a search are scored on.
     Search,
     /// What a search's answer is chosen on.
@@ -305,7 +305,7 @@ pub(crate) enum DataCommand {
     /// They are kept in `EVOMERGE_DATA`, else in `evomerge` under `XDG_DATA_HOME` or `~/.local/share`.
     Fetch(Fetch),
     /// List the data sets: licence, splits, and whether they are here.
-    List(List),
+    List(ListArgs),
 }
 
 #[derive(clap::Args)]
@@ -319,7 +319,7 @@ pub(crate) struct Fetch {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct List {
+pub(crate) struct ListArgs {
     /// Print them as JSON.
     #[arg(long)]
     pub(crate) json: bool,

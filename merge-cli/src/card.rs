@@ -6,7 +6,7 @@ use crate::{
     judgement::{self, Judgement},
     licence::Licences,
     measure,
-    report::{self, Reported},
+    report::{self, ReportedModels},
     screen,
 };
 use merge_core::{
@@ -15,7 +15,7 @@ use merge_core::{
     recipe::Recipe,
     study::{Entry, Findings, Goal},
 };
-use names::Names;
+use names::ModelNames;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -24,7 +24,7 @@ pub(crate) type Hashes = [(String, BTreeMap<String, String>)];
 
 /// The card of a merge without a search.
 pub(crate) fn of_merge(documents: &[Recipe], licences: &Licences, hashes: &Hashes) -> String {
-    let names = Names::of(documents);
+    let names = ModelNames::of(documents);
     let mut card = front_matter(&names, licences);
     writeln!(card, "# {}\n", title(documents, &names)).expect(STRING);
     writeln!(card, "Merged with evomerge {}.\n", env!("CARGO_PKG_VERSION")).expect(STRING);
@@ -44,9 +44,9 @@ pub(crate) fn of_search(
     licences: &Licences,
     hashes: &Hashes,
 ) -> Result<String> {
-    let (recipe, reported) = (&findings.winner.0, Reported::of_findings(findings));
+    let (recipe, reported) = (&findings.winner.0, ReportedModels::of_findings(findings));
     let documents: Vec<Recipe> = earlier.iter().chain([recipe]).cloned().collect();
-    let called = Names::of(&documents);
+    let called = ModelNames::of(&documents);
     let mut card = front_matter(&called, licences);
     writeln!(card, "# {}\n", title(&documents, &called)).expect(STRING);
     let counted = |key: &str, what: &str| screen::counted(study[key].as_u64().unwrap_or_default() as usize, what);
@@ -96,7 +96,7 @@ fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
 }
 
 /// What the answer is worth, worse included.
-fn push_verdict(card: &mut String, goals: &[Goal], reported: &Reported<'_>, called: &Names) {
+fn push_verdict(card: &mut String, goals: &[Goal], reported: &ReportedModels<'_>, called: &ModelNames) {
     let judgement = Judgement::of(goals, reported);
     card.push_str("\n## Verdict\n\nThe answer is\n\n");
     for sentence in judgement.sentences() {
@@ -117,7 +117,7 @@ fn push_verdict(card: &mut String, goals: &[Goal], reported: &Reported<'_>, call
 }
 
 /// The YAML that model hubs read. They take nothing but their own names for models.
-fn front_matter(names: &Names, licences: &Licences) -> String {
+fn front_matter(names: &ModelNames, licences: &Licences) -> String {
     let mut text = "---\n".to_owned();
     licences.front_matter().iter().for_each(|line| writeln!(text, "{line}").expect(STRING));
     if !names.on_hub.is_empty() {
@@ -128,14 +128,14 @@ fn front_matter(names: &Names, licences: &Licences) -> String {
     text + "library_name: transformers\ntags:\n- merge\n- evomerge\n---\n\n"
 }
 
-fn title(documents: &[Recipe], names: &Names) -> String {
+fn title(documents: &[Recipe], names: &ModelNames) -> String {
     let recipe = documents.last().expect("a file has a document");
     let last = |name: &str| name.split('+').map(short).collect::<Vec<_>>().join("+");
     let names: Vec<_> = recipe.references().iter().map(|name| last(&names.name(name))).collect();
     format!("{} of {}", recipe.merge_method.value, names.join(", "))
 }
 
-fn push_models(card: &mut String, names: &Names) {
+fn push_models(card: &mut String, names: &ModelNames) {
     card.push_str("## Models\n\n");
     if let Some(base) = &names.base {
         writeln!(card, "- {base} (base)").expect(STRING);
@@ -144,7 +144,7 @@ fn push_models(card: &mut String, names: &Names) {
     card.push('\n');
 }
 
-fn push_recipe(card: &mut String, documents: &[Recipe], names: &Names) {
+fn push_recipe(card: &mut String, documents: &[Recipe], names: &ModelNames) {
     let texts: Vec<String> =
         documents.iter().map(|document| document.renamed(&|name| names.name(name)).to_yaml()).collect();
     writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", texts.join("---\n").trim_end()).expect(STRING);
@@ -160,7 +160,7 @@ fn push_licences(card: &mut String, licences: &Licences) {
     }
 }
 
-fn push_inputs(card: &mut String, hashes: &Hashes, names: &Names) {
+fn push_inputs(card: &mut String, hashes: &Hashes, names: &ModelNames) {
     card.push_str("## Inputs\n\n| model | file | SHA-256 |\n|---|---|---|\n");
     for (model, files) in hashes {
         let model = names.name(model);

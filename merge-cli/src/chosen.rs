@@ -2,7 +2,7 @@
 
 use crate::{
     measure,
-    report::{self, Reported},
+    report::{self, ReportedModels},
     screen,
 };
 use evaluator::statistics::{Estimate, combined, share_interval};
@@ -51,7 +51,7 @@ pub(crate) struct Claim {
 pub(crate) fn lines(
     goals: &[Goal],
     finalists: &[Finalist],
-    reported: &Reported<'_>,
+    reported: &ReportedModels<'_>,
     generations: &[Generation],
     estimated: bool,
 ) -> Result<Vec<String>> {
@@ -93,7 +93,7 @@ pub(crate) fn lines(
 /// For each task that the search ranked by and is reported on, what was seen and what is.
 pub(crate) fn claims(
     goals: &[Goal],
-    reported: &Reported<'_>,
+    reported: &ReportedModels<'_>,
     generations: &[Generation],
     estimated: bool,
 ) -> Vec<Claim> {

@@ -9,7 +9,7 @@ mod wire;
 mod tests;
 
 use crate::screen;
-use cache::Place;
+use cache::CachePlace;
 use listing::Listing;
 use merge_core::{
     environment::expanded,
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use ureq::Agent;
-use wire::{Failure, Wire};
+use wire::{HubFailure, HubWire};
 
 /// Makes connections to a model's server, which may think for minutes before it says anything.
 pub(crate) fn agent(address: &str) -> Result<Agent> {
@@ -102,7 +102,7 @@ impl Hub {
         let cache = self.cache.as_ref().ok_or_else(|| {
             Error::user("no directory for the models of the hub is known").hint("set HF_HOME or HF_HUB_CACHE to one")
         })?;
-        let place = Place::new(cache, repo);
+        let place = CachePlace::new(cache, repo);
         let cached = place.commit(revision).map(|commit| place.snapshot(&commit)).filter(|dir| dir.is_dir());
         if self.offline {
             return offline(cached, repo, revision, cache);
@@ -113,17 +113,17 @@ impl Hub {
         {
             return Ok(dir.clone());
         }
-        let wire = Wire::new(&self.endpoint, self.token.as_deref(), self.certificates.as_deref())?;
+        let wire = HubWire::new(&self.endpoint, self.token.as_deref(), self.certificates.as_deref())?;
         let listing = match wire.listing(repo, revision) {
             Ok(listing) => listing,
-            Err(Failure::Passing(error)) => match cached {
+            Err(HubFailure::Passing(error)) => match cached {
                 Some(dir) if cache::missing(&dir)?.is_none() => {
                     screen::say(&format!("{repo}: {error}; using the copy in the cache, {}", short(&dir)));
                     return Ok(dir);
                 }
                 _ => return Err(error),
             },
-            Err(Failure::Lasting(error)) => return Err(error),
+            Err(HubFailure::Lasting(error)) => return Err(error),
         };
         let dir = self.complete(&wire, &place, repo, &listing)?;
         if revision != listing.commit {
@@ -133,7 +133,7 @@ impl Hub {
     }
 
     /// Downloads what of a listing is wanted and not there. The weights come last, so that whoever has them has all.
-    fn complete(&self, wire: &Wire, place: &Place, repo: &str, listing: &Listing) -> Result<PathBuf> {
+    fn complete(&self, wire: &HubWire, place: &CachePlace, repo: &str, listing: &Listing) -> Result<PathBuf> {
         let heads = listing.heads(repo)?;
         let (indices, mut weights): (Vec<_>, Vec<_>) = heads.into_iter().partition(|name| listing::is_index(name));
         let small = listing.files.keys().filter(|name| listing::is_small(name)).cloned();

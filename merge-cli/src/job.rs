@@ -26,7 +26,7 @@ pub(crate) const PROGRESS: &str = "progress.json";
 
 /// How far a job is: all that is said of it, computed once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct Progress {
+pub(crate) struct JobProgress {
     /// What it is doing, in words: of a search its stage, its part and its generation.
     pub(crate) label: String,
     /// The part alone, for programs.
@@ -53,8 +53,8 @@ pub(crate) struct Progress {
 
 /// What the file holds: progress, and what is drawn of it.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Told {
-    pub(crate) progress: Progress,
+pub(crate) struct JobReport {
+    pub(crate) progress: JobProgress,
     /// The generations of a search.
     pub(crate) curves: Curves,
     /// What its models are called.
@@ -94,7 +94,7 @@ pub(crate) fn goes_on() -> Option<String> {
 }
 
 /// Says how far the job is, if this is one and it is time.
-pub(crate) fn tell(told: impl FnOnce() -> Told) {
+pub(crate) fn tell(told: impl FnOnce() -> JobReport) {
     let Some((directory, last)) = JOB.get() else { return };
     // Whoever finds it locked is not the one to speak.
     let Ok(mut last) = last.try_lock() else { return };
@@ -105,7 +105,7 @@ pub(crate) fn tell(told: impl FnOnce() -> Told) {
 }
 
 /// Says how far the job has come at the end.
-pub(crate) fn tell_end(told: impl FnOnce() -> Told) {
+pub(crate) fn tell_end(told: impl FnOnce() -> JobReport) {
     if let Some((directory, last)) = JOB.get() {
         let _one_at_a_time = last.lock();
         write(directory, &told());
@@ -113,7 +113,7 @@ pub(crate) fn tell_end(told: impl FnOnce() -> Told) {
 }
 
 /// It is for looking at: if it cannot be written, the job goes on all the same.
-fn write(directory: &Path, told: &Told) {
+fn write(directory: &Path, told: &JobReport) {
     let beside = directory.join(format!(".{PROGRESS}.partial"));
     let written = fs::write(&beside, serde_json::to_vec(told).expect("plain data"));
     let _ = written.and_then(|()| fs::rename(&beside, directory.join(PROGRESS)));

@@ -2,7 +2,7 @@
 
 use crate::{
     measure,
-    report::{self, Reported},
+    report::{self, ReportedModels},
 };
 use evaluator::statistics::{PairedDifference, several::holm};
 use merge_core::study::{Entry, Goal};
@@ -74,7 +74,7 @@ pub(crate) enum Finding {
 
 impl Judgement {
     /// Of the scores on report items.
-    pub(crate) fn of(goals: &[Goal], reported: &Reported<'_>) -> Self {
+    pub(crate) fn of(goals: &[Goal], reported: &ReportedModels<'_>) -> Self {
         let positions: Vec<usize> = report::positions(goals).collect();
         let parents = positions.iter().map(|position| vec![report::best_parent(reported.parents, *position)]);
         let baselines = positions.iter().map(|_| reported.baselines.iter().collect());

@@ -4,7 +4,7 @@ use crate::{
     job,
     lead::{Gain, Leads},
     screen::{duration, grouped, left, say, style},
-    view::{self, Names, View},
+    view::{self, LiveView, ProgressNames},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use merge_core::study::{Phase, Progress};
@@ -17,14 +17,14 @@ use std::{
 /// A picture or, where there is no room for one, a line that stays in its place on a terminal, and a plain line now and then
 /// otherwise.
 pub(crate) struct Line {
-    view: Option<View>,
+    view: Option<LiveView>,
     bar: Option<ProgressBar>,
     began: Instant,
     among: Among,
-    names: Names,
+    names: ProgressNames,
     /// What came last.
     last: Mutex<Progress>,
-    drawn: Mutex<Drawn>,
+    drawn: Mutex<LastDrawn>,
 }
 
 /// Where a study stands among those of its command: seeds and stages.
@@ -40,7 +40,7 @@ pub(crate) struct Among {
 
 /// When something was drawn, and of plain lines which part of the study and when.
 #[derive(Default)]
-struct Drawn {
+struct LastDrawn {
     at: Option<Instant>,
     said: Option<((Phase, u64), Instant)>,
 }
@@ -51,8 +51,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 impl Line {
-    pub(crate) fn new(names: Names, among: Among) -> Self {
-        let view = View::new(names.clone());
+    pub(crate) fn new(names: ProgressNames, among: Among) -> Self {
+        let view = LiveView::new(names.clone());
         let bar = (view.is_none() && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(10_000).with_style(style());
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -72,7 +72,7 @@ impl Line {
         drawn.at = Some(Instant::now());
         let leads = Leads::of(&progress.curves);
         let record = self.record(progress, leads.as_ref());
-        job::tell(|| job::Told {
+        job::tell(|| job::JobReport {
             progress: record.clone(),
             curves: (*progress.curves).clone(),
             models: self.names.models.clone(),
@@ -94,7 +94,7 @@ impl Line {
     pub(crate) fn finish(&self) {
         let last = self.last.lock().expect("no panic while held").clone();
         let record = self.record(&last, Leads::of(&last.curves).as_ref());
-        job::tell_end(|| job::Told {
+        job::tell_end(|| job::JobReport {
             progress: record,
             curves: (*last.curves).clone(),
             models: self.names.models.clone(),
@@ -106,18 +106,24 @@ impl Line {
     }
 
     /// What all of them say.
-    fn record(&self, progress: &Progress, leads: Option<&Leads>) -> job::Progress {
+    fn record(&self, progress: &Progress, leads: Option<&Leads>) -> job::JobProgress {
         record(progress, leads, &self.among, &self.names, self.began.elapsed().as_secs_f64())
     }
 }
 
-fn record(progress: &Progress, leads: Option<&Leads>, among: &Among, names: &Names, seconds: f64) -> job::Progress {
+fn record(
+    progress: &Progress,
+    leads: Option<&Leads>,
+    among: &Among,
+    names: &ProgressNames,
+    seconds: f64,
+) -> job::JobProgress {
     let (done, rest) = (among.before + progress.done, progress.left + among.after);
     let curve =
         if progress.phase == Phase::RandomSearch { &progress.curves.random } else { &progress.curves.evolution };
     // The scores of another phase's generations say nothing of this one.
     let last = curve.last().filter(|_| progress.generations.is_some());
-    job::Progress {
+    job::JobProgress {
         label: label(progress, among),
         phase: progress.phase.name().to_owned(),
         share: Some(done as f64 / (done + rest).max(1) as f64),
@@ -146,7 +152,7 @@ fn label(progress: &Progress, among: &Among) -> String {
     parts.join(" · ")
 }
 
-impl job::Progress {
+impl job::JobProgress {
     /// How far it is, in a line; of a search with what it has found so far.
     pub(crate) fn says(&self) -> String {
         let share = self.share.map(|share| format!("{}%", percent(share)));
@@ -172,8 +178,8 @@ mod tests {
     use merge_core::study::Curves;
     use std::sync::Arc;
 
-    fn names() -> Names {
-        Names { models: vec!["ja".to_owned()], ..Names::default() }
+    fn names() -> ProgressNames {
+        ProgressNames { models: vec!["ja".to_owned()], ..ProgressNames::default() }
     }
 
     fn said(progress: &Progress, among: &Among, seconds: f64) -> String {

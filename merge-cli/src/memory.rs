@@ -16,7 +16,7 @@ use sysinfo::System;
 
 /// Bytes of memory beside the files' cache: of the process, and of each of its workers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryNeed {
     pub(crate) fixed: u64,
     pub(crate) each: u64,
 }
@@ -29,7 +29,7 @@ const KEPT: (u64, u64) = (256, 64 << 20);
 /// What the allocator keeps of what was given back, and what is too small to be named: measured, a part of the rest.
 const ALLOWANCE: f64 = 0.15;
 
-impl Memory {
+impl MemoryNeed {
     /// Of a merge.
     pub(crate) fn of_merge(merge: &Merge) -> Self {
         Self { fixed: plan::memory(&merge.steps().collect::<Vec<_>>()), each: 0 }
@@ -144,19 +144,19 @@ impl There {
 mod tests {
     use super::*;
 
-    fn refused(memory: Memory, workers: usize) -> (String, String) {
+    fn refused(memory: MemoryNeed, workers: usize) -> (String, String) {
         let error = memory.check(workers, 10_000_000_000, "there are").unwrap_err();
         (error.to_string(), error.advice().unwrap().to_owned())
     }
 
     #[test]
     fn a_hint_names_as_many_workers_as_fit_and_none_if_none_does() {
-        let memory = Memory { fixed: 1_000_000_000, each: 4_000_000_000 };
+        let memory = MemoryNeed { fixed: 1_000_000_000, each: 4_000_000_000 };
         assert_eq!((memory.fitting(8, 10_000_000_000), memory.check(2, 9_000_000_000, "").is_ok()), (2, true));
         let (error, hint) = refused(memory, 3);
         assert_eq!(error, "it needs about 13.0 GB of memory, and there are 10.0 GB here");
         assert_eq!(hint, "with `--workers 2` it needs about 9.0 GB");
-        let memory = Memory { each: 20_000_000_000, ..memory };
+        let memory = MemoryNeed { each: 20_000_000_000, ..memory };
         let more = "take smaller models, or a machine with more memory";
         assert_eq!(
             refused(memory, 2).1,
@@ -164,6 +164,6 @@ mod tests {
         );
         assert_eq!(refused(memory, 1).1, more);
         // More workers change nothing for what has none.
-        assert_eq!(refused(Memory { fixed: 20_000_000_000, each: 0 }, 4).1, more);
+        assert_eq!(refused(MemoryNeed { fixed: 20_000_000_000, each: 0 }, 4).1, more);
     }
 }

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// An opened model.
-pub(crate) enum Model {
+pub(crate) enum OpenedModel {
     /// What is on disk.
     Checkpoint(Checkpoint),
     /// What a recipe makes, and of what.
@@ -34,7 +34,7 @@ pub(crate) enum Model {
     },
 }
 
-impl Model {
+impl OpenedModel {
     /// Opens a directory, a file of tensors or a recipe; or else what the hub calls so.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         if path.is_dir() || holds_tensors(path) {

@@ -28,14 +28,14 @@ pub(crate) struct Provenance {
     /// Where it was computed.
     pub(crate) device: String,
     /// What was read.
-    pub(crate) inputs: Vec<Input>,
+    pub(crate) inputs: Vec<InputModel>,
     /// The SHA-256 of every file that was written beside this one and the card, by name.
     pub(crate) outputs: BTreeMap<String, String>,
 }
 
 /// A model that was read.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Input {
+pub(crate) struct InputModel {
     /// What the recipe calls it; of a path that begins at the root, the last part.
     pub(crate) model: String,
     /// Where it was; likewise, as this file may be published.
@@ -66,7 +66,7 @@ impl Provenance {
             for (name, path) in sources.files().filter(|(name, _)| is_of(name)) {
                 if named.insert(name) {
                     let files = hashes.remove(name).unwrap_or_default();
-                    inputs.push(Input {
+                    inputs.push(InputModel {
                         model: name.split('+').map(unplaced).collect::<Vec<_>>().join("+"),
                         path: unplaced(&path.to_string_lossy()),
                         files,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 /// A model's scores: `E` of `result.json`. Values lie between 0 and 1.
 #[derive(Serialize)]
-pub(crate) struct Scored {
+pub(crate) struct ScoredEntry {
     name: String,
     scores: BTreeMap<String, TaskScore>,
 }
@@ -31,7 +31,7 @@ struct TaskScore {
 
 /// Who is reported, each with its scores on report items.
 #[derive(Clone, Copy)]
-pub(crate) struct Reported<'a> {
+pub(crate) struct ReportedModels<'a> {
     /// The models merged, and their base.
     pub(crate) parents: &'a [Entry],
     /// What the answer must beat.
@@ -40,7 +40,7 @@ pub(crate) struct Reported<'a> {
     pub(crate) winner: &'a Entry,
 }
 
-impl<'a> Reported<'a> {
+impl<'a> ReportedModels<'a> {
     pub(crate) fn of_findings(found: &'a Findings) -> Self {
         Self { parents: &found.parents, baselines: &found.baselines, winner: &found.winner.1 }
     }
@@ -60,18 +60,18 @@ impl<'a> Reported<'a> {
 /// A model's scores with their intervals.
 ///
 /// Fails if a task has no items, since nothing is said without an interval.
-pub(crate) fn entry(entry: &Entry, goals: &[Goal]) -> Result<Scored> {
+pub(crate) fn entry(entry: &Entry, goals: &[Goal]) -> Result<ScoredEntry> {
     let score = |position: usize| {
         let goal = &goals[position];
         let estimate = estimate(goal, &entry.scores[position])?;
         Ok((goal.name.clone(), TaskScore { metric: goal.metric.clone(), estimate }))
     };
     let scores = positions(goals).map(score).collect::<Result<_>>()?;
-    Ok(Scored { name: entry.name.clone(), scores })
+    Ok(ScoredEntry { name: entry.name.clone(), scores })
 }
 
 /// All of `result.json`; `study` is what the caller knows of the search.
-pub(crate) fn result(reported: &Reported<'_>, goals: &[Goal], study: &Value) -> Result<Value> {
+pub(crate) fn result(reported: &ReportedModels<'_>, goals: &[Goal], study: &Value) -> Result<Value> {
     let all = |entries: &[Entry]| entries.iter().map(|e| entry(e, goals)).collect::<Result<Vec<_>>>();
     let judgement = Judgement::of(goals, reported);
     let mut study = study.clone();
@@ -104,7 +104,7 @@ pub(crate) fn best_parent(parents: &[Entry], position: usize) -> &Entry {
 
 /// A table of all who are reported: a column for each task and, where it was maximised, one for the paired difference to the
 /// parent that is best on it.
-pub(crate) fn table(goals: &[Goal], reported: &Reported<'_>) -> Result<String> {
+pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec![String::new()];
@@ -134,7 +134,11 @@ pub(crate) fn table(goals: &[Goal], reported: &Reported<'_>) -> Result<String> {
 }
 
 /// A model less the parent that is best on a task, item by item; nothing of that parent itself.
-pub(crate) fn difference_to_best(reported: &Reported<'_>, entry: &Entry, position: usize) -> Option<PairedDifference> {
+pub(crate) fn difference_to_best(
+    reported: &ReportedModels<'_>,
+    entry: &Entry,
+    position: usize,
+) -> Option<PairedDifference> {
     let best = best_parent(reported.parents, position);
     let [a, b] = [entry, best].map(|entry| values(&entry.scores[position]));
     if std::ptr::eq(entry, best) { None } else { PairedDifference::of(&a, &b) }

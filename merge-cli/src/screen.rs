@@ -178,12 +178,12 @@ impl Meter {
     }
 
     /// The same for who looks from elsewhere.
-    fn told(&self, done: u64, measured: u64, effort: u64, seconds: f64) -> job::Told {
+    fn told(&self, done: u64, measured: u64, effort: u64, seconds: f64) -> job::JobReport {
         let unit = match self.unit {
             Unit::Bytes => "bytes",
             Unit::Answers => "answers",
         };
-        let progress = job::Progress {
+        let progress = job::JobProgress {
             label: self.what.to_owned(),
             phase: self.what.to_owned(),
             share: Some(effort as f64 / self.effort.0.max(1) as f64),
@@ -191,9 +191,9 @@ impl Meter {
             total: self.total,
             unit: unit.to_owned(),
             left_seconds: left(measured, self.effort.0.saturating_sub(effort), seconds),
-            ..job::Progress::default()
+            ..job::JobProgress::default()
         };
-        job::Told { progress, ..job::Told::default() }
+        job::JobReport { progress, ..job::JobReport::default() }
     }
 
     /// `measured` of the effort took so many seconds.

@@ -30,14 +30,14 @@ const MOST: (u16, u16) = (140, 32);
 const STRING: &str = "a String takes all that is written";
 
 /// The frames of a search.
-pub(crate) struct View {
-    names: Names,
+pub(crate) struct LiveView {
+    names: ProgressNames,
     colours: bool,
 }
 
 /// What a search's numbers are called.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct ProgressNames {
     /// In the order of the goals.
     pub(crate) tasks: Vec<String>,
     /// What candidates are compared by: tasks, then costs.
@@ -46,9 +46,9 @@ pub(crate) struct Names {
     pub(crate) models: Vec<String>,
 }
 
-impl View {
+impl LiveView {
     /// On standard error, if it is a terminal that is large enough.
-    pub(crate) fn new(names: Names) -> Option<Self> {
+    pub(crate) fn new(names: ProgressNames) -> Option<Self> {
         let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
         let (columns, rows) = size()?;
         let fits = columns >= LEAST.0 && rows >= LEAST.1 && !is("TERM", "dumb");
@@ -57,7 +57,7 @@ impl View {
     }
 
     /// Draws a frame.
-    pub(crate) fn show(&self, record: &job::Progress, progress: &Progress, leads: Option<&Leads>) {
+    pub(crate) fn show(&self, record: &job::JobProgress, progress: &Progress, leads: Option<&Leads>) {
         let Some((columns, rows)) = size() else { return };
         // A line that reaches the last column would be cut by what clears behind it.
         let area = (columns.min(MOST.0).saturating_sub(1), rows.min(MOST.1).saturating_sub(1));

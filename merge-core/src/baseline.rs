@@ -6,7 +6,7 @@ mod tests;
 use crate::{
     method::{self, Base},
     recipe::{Model, Parameters, Recipe, Setting},
-    template::{Dimension, Kind, Space, Template},
+    template::{Dimension, DimensionKind, Space, Template},
     yaml::At,
 };
 
@@ -50,7 +50,7 @@ pub fn average(template: &Template, names: &[String]) -> Option<Recipe> {
 pub fn stacked(template: &Template, space: &Space) -> Option<Recipe> {
     let is_path = template.first().is_path();
     let whole = |dimension: &Dimension| match &dimension.kind {
-        Kind::Choice { .. } => 1.0,
+        DimensionKind::Choice { .. } => 1.0,
         kind => kind.nearest(1.0),
     };
     is_path.then(|| template.fill(space, &space.dimensions.iter().map(whole).collect::<Vec<_>>()))

@@ -9,7 +9,7 @@ mod tests;
 
 pub use self::{
     items::{Anchors, Items, Racing},
-    optimizer::{Algorithm, Optimizer, Restarts},
+    optimizer::{Algorithm, OptimizerSettings, RestartSettings},
     stages::Stage,
 };
 
@@ -22,7 +22,7 @@ use crate::{
     error::Result,
     recipe::{MethodInfo, Recipe, Slot, unify},
     template::Template,
-    yaml::{At, Kind, Mistake, Node, read_text},
+    yaml::{At, Mistake, Node, NodeKind, read_text},
 };
 
 /// Most item evaluations of a search: a thousand in a second for thirty years.
@@ -45,7 +45,7 @@ pub struct Search {
     /// where there are choices or whole numbers too.
     #[serde(default, deserialize_with = "optimizer::read")]
     #[schemars(schema_with = "optimizer::schema")]
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerSettings,
     /// How many items are evaluated to rank candidates, over all of them. Random search beside it takes as many again;
     /// choosing and reporting the answer take what their items are.
     #[schemars(range(min = 1))]
@@ -57,7 +57,7 @@ pub struct Search {
     #[serde(default = "default_device")]
     pub device: At<String>,
     /// The tasks whose scores, in their weighted mean, are a candidate's fitness.
-    pub objective: At<Vec<Objective>>,
+    pub objective: At<Vec<WeightedTask>>,
     /// What candidates must keep to: those that do not are ranked behind all that do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
@@ -82,7 +82,7 @@ pub struct Search {
 /// A task whose score counts.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Objective {
+pub struct WeightedTask {
     /// The task's file, relative to this file or to the current directory; or what `evomerge tasks` calls one.
     pub task: At<String>,
     /// How many fresh items score a generation; 60 unless said. `{from: 30, to: 240}` begins with 30, and takes half as many
@@ -247,11 +247,11 @@ fn unsearched(what: &str, tree: &Node, file: &Path) -> Mistake {
 /// Whether something in a tree looks like a hole, or like a choice.
 fn has_hole(node: &Node) -> bool {
     match &node.kind {
-        Kind::Block(entries) => entries.iter().any(|(key, value)| {
-            let is_open = matches!(&key.kind, Kind::Text(key) if key == "search" || key == "choose");
-            (is_open && matches!(value.kind, Kind::List(_))) || has_hole(value)
+        NodeKind::Block(entries) => entries.iter().any(|(key, value)| {
+            let is_open = matches!(&key.kind, NodeKind::Text(key) if key == "search" || key == "choose");
+            (is_open && matches!(value.kind, NodeKind::List(_))) || has_hole(value)
         }),
-        Kind::List(nodes) => nodes.iter().any(has_hole),
+        NodeKind::List(nodes) => nodes.iter().any(has_hole),
         _ => false,
     }
 }
@@ -302,7 +302,7 @@ impl Search {
             let mistake = Mistake::new("a race gives candidates different numbers of items, anchors the same to all");
             return Err(mistake.hint("remove one of `racing` and `anchors`").at(place));
         }
-        let grows = |objective: &&Objective| objective.items.from < objective.items.to;
+        let grows = |objective: &&WeightedTask| objective.items.from < objective.items.to;
         match self.objective.iter().find(grows) {
             Some(objective) => {
                 let Items { from, to } = objective.items.value;
@@ -315,7 +315,7 @@ impl Search {
     }
 }
 
-impl Objective {
+impl WeightedTask {
     fn check(&self) -> std::result::Result<(), Mistake> {
         if self.weight.value <= 0.0 {
             let mistake = Mistake::new(format!("{} is not more than 0", self.weight.value));

@@ -4,7 +4,7 @@ use crate::{
     kit::{Dir, Said, family},
     search::{SEARCH, small_study},
 };
-use merge_core::store::{Record, Store};
+use merge_core::store::{Payload, Store};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -269,7 +269,8 @@ fn an_answer_that_an_earlier_version_wrote_is_known_and_gets_its_record() {
     drop(store);
     fs::remove_dir_all(dir.path("out/study")).unwrap();
     let store = Store::open(&dir.path("out/study")).unwrap();
-    let records: Vec<(&str, &dyn Record)> = values.iter().map(|(name, value)| (*name, value as &dyn Record)).collect();
+    let records: Vec<(&str, &dyn Payload)> =
+        values.iter().map(|(name, value)| (*name, value as &dyn Payload)).collect();
     store.set(&records).unwrap();
     drop(store);
     for name in ["out/study/tip", "out/model/evomerge.json"] {

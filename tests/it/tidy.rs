@@ -2,7 +2,7 @@
 
 use crate::kit::{root, walk};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -215,6 +215,26 @@ fn used(text: &str) -> BTreeSet<String> {
         }
     }
     used
+}
+
+/// One noun for one thing.
+#[test]
+fn no_two_public_types_have_one_name() {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| is_library(path) && !path.contains("tests")) {
+        let public = text.lines().filter_map(|line| line.strip_prefix("pub "));
+        for line in public {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if !["struct", "enum", "trait", "type", "union"].contains(&words.next().unwrap_or_default()) {
+                continue;
+            }
+            let name = words.next().unwrap_or_default().to_owned();
+            if let Some(other) = known.insert(name.clone(), path.clone()) {
+                panic!("{path} and {other} both have a public type `{name}`");
+            }
+        }
+    }
+    assert!(known.len() > 200, "types are seen");
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use super::{
     Transformer,
     batch::Path,
-    question::{Job, Outcome, Part, Question, Reader},
+    question::{AnswerPart, Outcome, Question, QuestionReader, SequenceJob},
 };
 use crate::{
     language_model::{AnswerListener, LanguageModel},
-    model::rope::Stretch,
+    model::rope::RopeStretch,
     prompt::{Conversation, Tokenizer, common},
     request::{Answer, Ask, Fit, Likelihood, Request, Said},
 };
@@ -16,14 +16,14 @@ use rayon::prelude::*;
 use std::ops::ControlFlow;
 
 /// A request on its way to its answer.
-struct Open {
+struct OpenRequest {
     fit: Fit,
     parts: Vec<Option<Outcome>>,
 }
 
 /// A job and where its outcome belongs: a request and a part of its answer.
-struct Place<'a> {
-    job: Job<'a>,
+struct JobPlace<'a> {
+    job: SequenceJob<'a>,
     request: usize,
     part: usize,
 }
@@ -47,7 +47,7 @@ impl LanguageModel for Transformer {
         order.sort_by_key(|number| complete_at[*number]);
         let mut order = &order[..];
         let tokenizer = self.tokenizer.clone();
-        let mut tell = |open: &mut [Open]| -> Result<ControlFlow<()>> {
+        let mut tell = |open: &mut [OpenRequest]| -> Result<ControlFlow<()>> {
             while let Some((number, later)) = order.split_first()
                 && open[*number].is_complete()
             {
@@ -67,7 +67,7 @@ impl LanguageModel for Transformer {
         let mut rest = &rest[..];
         while tell(&mut open)?.is_continue() && !rest.is_empty() {
             let (batch, others) = rest.split_at(self.batch_len(rest));
-            let jobs: Vec<&Job<'_>> = batch.iter().map(|place| &place.job).collect();
+            let jobs: Vec<&SequenceJob<'_>> = batch.iter().map(|place| &place.job).collect();
             let outcomes;
             (outcomes, before) = self.answer_batch(&mut cache, &jobs, &before)?;
             let interrupted = outcomes.iter().any(Option::is_none);
@@ -93,8 +93,8 @@ impl LanguageModel for Transformer {
 
 impl Transformer {
     /// What is known of each request, and what is to compute; `None` if interrupted.
-    fn places<'a>(&self, requests: &'a [Request]) -> Result<Option<(Vec<Open>, Vec<Place<'a>>)>> {
-        let reader = Reader {
+    fn places<'a>(&self, requests: &'a [Request]) -> Result<Option<(Vec<OpenRequest>, Vec<JobPlace<'a>>)>> {
+        let reader = QuestionReader {
             tokenizer: &self.tokenizer,
             specials: &self.specials,
             chat: self.chat.as_ref(),
@@ -113,20 +113,20 @@ impl Transformer {
             let mut known = Vec::with_capacity(parts.len());
             for (part, what) in parts.into_iter().enumerate() {
                 known.push(match what {
-                    Part::Known(outcome) => Some(outcome),
-                    Part::Job(job) => {
-                        places.push(Place { job, request, part });
+                    AnswerPart::Known(outcome) => Some(outcome),
+                    AnswerPart::Job(job) => {
+                        places.push(JobPlace { job, request, part });
                         None
                     }
                 });
             }
-            open.push(Open { fit, parts: known });
+            open.push(OpenRequest { fit, parts: known });
         }
         Ok(Some((open, places)))
     }
 
     /// Puts what is remembered where it belongs; returns what is not.
-    fn look_up<'a>(&self, places: Vec<Place<'a>>, open: &mut [Open]) -> Result<Vec<Place<'a>>> {
+    fn look_up<'a>(&self, places: Vec<JobPlace<'a>>, open: &mut [OpenRequest]) -> Result<Vec<JobPlace<'a>>> {
         let Some(memory) = &self.memory else { return Ok(places) };
         let known = memory.recall(places.iter().map(|place| &place.job))?;
         let mut unknown = Vec::new();
@@ -140,26 +140,26 @@ impl Transformer {
     }
 
     /// Which rotary frequencies a sequence turns by: only with the same can it share what is in the cache.
-    fn stretch(&self, place: &Place<'_>) -> Stretch {
+    fn stretch(&self, place: &JobPlace<'_>) -> RopeStretch {
         self.network.decoder.stretch(place.job.sequence.tokens.len())
     }
 
     /// How many of the jobs, at least one, fit a batch: what neighbours share takes rows once.
     ///
     /// A batch ends where the next sequence wants no logits of what it shares, if there is such a place: those are gone by then.
-    fn batch_len(&self, places: &[Place<'_>]) -> usize {
+    fn batch_len(&self, places: &[JobPlace<'_>]) -> usize {
         let most = self.batch.cache_bytes / self.network.decoder.row_bytes();
         let mut rows = 0;
         let mut before: &[u32] = &[];
         let alike = places.iter().take_while(|place| self.stretch(place) == self.stretch(&places[0]));
-        let fitting = alike.take(self.batch.sequences).take_while(|Place { job, .. }| {
+        let fitting = alike.take(self.batch.sequences).take_while(|JobPlace { job, .. }| {
             rows += job.sequence.tokens.len() - common(before, &job.sequence.tokens) + job.growth();
             before = &job.sequence.tokens;
             rows <= most
         });
         let len = fitting.count().max(1);
         let is_apart = |end: &usize| {
-            let sequence = |i: usize| places.get(i).map(|place: &Place<'_>| &place.job.sequence);
+            let sequence = |i: usize| places.get(i).map(|place: &JobPlace<'_>| &place.job.sequence);
             let next = sequence(*end);
             next.is_none_or(|next| {
                 sequence(*end - 1).is_none_or(|last| common(&last.tokens, &next.tokens) <= next.from)
@@ -169,7 +169,7 @@ impl Transformer {
     }
 }
 
-impl Open {
+impl OpenRequest {
     fn is_complete(&self) -> bool {
         self.parts.iter().all(Option::is_some)
     }

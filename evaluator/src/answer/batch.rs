@@ -2,11 +2,11 @@
 
 use super::{
     Transformer,
-    question::{Job, Outcome, Purpose},
+    question::{Outcome, Purpose, SequenceJob},
 };
 use crate::{
     model::{
-        compute::{kernel, ops::Run},
+        compute::{kernel, ops::TokenRun},
         decoder::Cache,
         prefill::{Prefill, Sequence},
     },
@@ -24,14 +24,14 @@ pub(crate) struct Path {
 
 /// What a job has come to.
 #[derive(Debug)]
-struct Slot {
+struct JobOutcome {
     outcome: Outcome,
     finished: bool,
 }
 
 /// A sequence that is being gone on from.
 #[derive(Debug)]
-struct Growing<'a> {
+struct GrowingSequence<'a> {
     /// The number of its job in the batch.
     job: usize,
     stop: &'a [String],
@@ -50,7 +50,7 @@ impl Transformer {
     pub(crate) fn answer_batch(
         &mut self,
         cache: &mut Cache,
-        jobs: &[&Job<'_>],
+        jobs: &[&SequenceJob<'_>],
         before: &Path,
     ) -> Result<(Vec<Option<Outcome>>, Path)> {
         let sequences: Vec<&Sequence> = jobs.iter().map(|job| &job.sequence).collect();
@@ -59,7 +59,8 @@ impl Transformer {
         let room: usize = plan.stretches.iter().map(|(_, start, end)| end - start).sum();
         let growth: usize = jobs.iter().map(|job| job.growth()).sum();
         cache.keep(&before.rows[..held], held + room + growth)?;
-        let mut slots: Vec<Slot> = jobs.iter().map(|job| Slot { outcome: job.outcome(), finished: false }).collect();
+        let mut slots: Vec<JobOutcome> =
+            jobs.iter().map(|job| JobOutcome { outcome: job.outcome(), finished: false }).collect();
         let mut growing = self.read(cache, jobs, &sequences, &plan, &mut slots)?;
         while !growing.is_empty() && !self.interrupt.is_set() {
             growing = self.grow(cache, growing, &mut slots)?;
@@ -73,11 +74,11 @@ impl Transformer {
     fn read<'a>(
         &mut self,
         cache: &mut Cache,
-        jobs: &[&Job<'a>],
+        jobs: &[&SequenceJob<'a>],
         sequences: &[&Sequence],
         plan: &Prefill,
-        slots: &mut [Slot],
-    ) -> Result<Vec<Growing<'a>>> {
+        slots: &mut [JobOutcome],
+    ) -> Result<Vec<GrowingSequence<'a>>> {
         let mut first_tokens = Vec::new();
         let mut wanted = &plan.wanted[..];
         for step in plan.steps(sequences, self.batch.tokens) {
@@ -102,7 +103,7 @@ impl Transformer {
                             let target = targets[position - jobs[job].sequence.from];
                             let log_sum = *log_sum.get_or_insert_with(|| kernel::log_sum_exp(logits));
                             let log_likelihood = f64::from(logits[target as usize]) - log_sum;
-                            let Slot { outcome, finished } = &mut slots[job];
+                            let JobOutcome { outcome, finished } = &mut slots[job];
                             *finished = position + 1 == jobs[job].sequence.tokens.len();
                             outcome.broken |= likeliest.is_none();
                             if let Said::Likelihoods(sums) = &mut outcome.said {
@@ -119,7 +120,7 @@ impl Transformer {
         let mut growing = Vec::with_capacity(first_tokens.len());
         for (job, token) in first_tokens {
             let Purpose::Generate { stop, limit } = jobs[job].purpose else { continue };
-            let sequence = Growing { job, stop, limit, rows: plan.rows[job].clone(), generated: Vec::new() };
+            let sequence = GrowingSequence { job, stop, limit, rows: plan.rows[job].clone(), generated: Vec::new() };
             growing.extend(self.push(sequence, token, slots)?);
         }
         Ok(growing)
@@ -129,15 +130,15 @@ impl Transformer {
     fn grow<'a>(
         &mut self,
         cache: &mut Cache,
-        mut growing: Vec<Growing<'a>>,
-        slots: &mut [Slot],
-    ) -> Result<Vec<Growing<'a>>> {
+        mut growing: Vec<GrowingSequence<'a>>,
+        slots: &mut [JobOutcome],
+    ) -> Result<Vec<GrowingSequence<'a>>> {
         for (row, sequence) in (cache.len() as u32..).zip(&mut growing) {
             sequence.rows.push(row);
         }
-        let runs: Vec<Run<'_>> = growing
+        let runs: Vec<TokenRun<'_>> = growing
             .iter()
-            .map(|sequence| Run {
+            .map(|sequence| TokenRun {
                 tokens: &sequence.generated[sequence.generated.len() - 1..],
                 rows: &sequence.rows,
                 whole: sequence.rows.len(),
@@ -156,10 +157,10 @@ impl Transformer {
     /// Adds a generated token, if the model had one to say; a sequence that ends here is answered, any other comes back.
     fn push<'a>(
         &self,
-        mut sequence: Growing<'a>,
+        mut sequence: GrowingSequence<'a>,
         token: Option<u32>,
-        slots: &mut [Slot],
-    ) -> Result<Option<Growing<'a>>> {
+        slots: &mut [JobOutcome],
+    ) -> Result<Option<GrowingSequence<'a>>> {
         sequence.generated.extend(token);
         let tokens = sequence.generated.len();
         let (text, truncated) = if token.is_none_or(|token| self.specials.ends.contains(&token)) {
@@ -172,12 +173,12 @@ impl Transformer {
             return Ok(Some(sequence));
         };
         let outcome = Outcome { broken: token.is_none(), ..Outcome::text(text, tokens, truncated) };
-        slots[sequence.job] = Slot { outcome, finished: true };
+        slots[sequence.job] = JobOutcome { outcome, finished: true };
         Ok(None)
     }
 
     /// The text before the first stop text, if the newest token completed one.
-    fn before_stop(&self, sequence: &Growing<'_>) -> Result<Option<String>> {
+    fn before_stop(&self, sequence: &GrowingSequence<'_>) -> Result<Option<String>> {
         let stops = || sequence.stop.iter().filter(|stop| !stop.is_empty());
         let Some(longest) = stops().map(String::len).max() else { return Ok(None) };
         let stop_at = |text: &str| stops().filter_map(|stop| text.find(stop)).min();

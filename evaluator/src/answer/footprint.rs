@@ -2,7 +2,7 @@
 
 use super::{
     Batch,
-    question::{Part, Reader},
+    question::{AnswerPart, QuestionReader},
 };
 use crate::{
     model::{config::Blueprint, prefill::Sequence},
@@ -43,7 +43,7 @@ impl Footprint {
     pub fn of(weights: &dyn Weights, tokenizer: &Tokenizer, asked: &[Vec<Request>], batch: Batch) -> Result<Self> {
         let blueprint = Blueprint::read(weights.config()).map_err(|e: Error| e.at(weights.place()))?;
         let specials = Specials::of(weights, tokenizer)?;
-        let reader = Reader { tokenizer, specials: &specials, chat: None, context: blueprint.context };
+        let reader = QuestionReader { tokenizer, specials: &specials, chat: None, context: blueprint.context };
         let n_layers = weights.path().map_or(blueprint.blocks.len(), |path| path.hops.len());
         let row = n_layers * 2 * blueprint.heads.kv_len() * size_of::<f32>();
         let most = batch.cache_bytes / row.max(1);
@@ -73,12 +73,12 @@ fn kept(meta: &Meta) -> u64 {
 
 /// Rows of the cache that the largest batch of requests writes: all tokens but those that neighbours share, and half of the longest
 /// answers, since most end before. (What is not written takes no memory.)
-fn rows(reader: Reader<'_>, requests: &[Request], sequences: usize, most: usize) -> usize {
+fn rows(reader: QuestionReader<'_>, requests: &[Request], sequences: usize, most: usize) -> usize {
     // What cannot be asked is refused where it is asked.
     let questions = requests.par_iter().filter_map(|request| reader.question(request).ok());
     let parts = questions.flat_map_iter(|question| question.parts).filter_map(|part| match part {
-        Part::Job(job) => Some((job.growth() / 2, job.sequence)),
-        Part::Known(_) => None,
+        AnswerPart::Job(job) => Some((job.growth() / 2, job.sequence)),
+        AnswerPart::Known(_) => None,
     });
     let mut jobs: Vec<(usize, Sequence)> = parts.collect();
     jobs.sort_by(|a, b| a.1.cmp(&b.1));

@@ -32,7 +32,7 @@ const FEWEST_LETTERS: usize = 10;
 
 /// What is wrong with an answer, if anything is.
 ///
-/// A right answer may look ill: say that a model is broken only of many, as [`Watch`] does.
+/// A right answer may look ill: say that a model is broken only of many, as [`HealthWatch`] does.
 pub fn illness(answer: &Answer, expects_japanese: bool) -> Option<Illness> {
     if answer.broken {
         return Some(Illness::NonFinite);
@@ -69,7 +69,7 @@ fn is_in_another_script(text: &str) -> bool {
 
 /// Watches a candidate's answers, and says when there is no point in asking it more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watch {
+pub struct HealthWatch {
     /// Answers seen.
     pub answers: usize,
     /// Generated texts seen.
@@ -94,7 +94,7 @@ pub struct Verdict {
 /// Texts that are enough for a judgement: a model that answers one question in five well passes 97 times in 100.
 const ENOUGH: usize = 16;
 
-impl Watch {
+impl HealthWatch {
     /// Takes the next answer, and returns why the candidate is dead, if it is: it has computed what is not finite, or its
     /// first 16 texts are all ill. A verdict is final.
     ///
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_candidate_is_dead_when_its_first_texts_all_are_ill() {
         let ill = text("", false);
-        let mut watch = Watch::default();
+        let mut watch = HealthWatch::default();
         for _ in 0..15 {
             assert_eq!(watch.tell(&ill, true), None);
         }
@@ -203,9 +203,9 @@ mod tests {
         assert_eq!(watch.tell(&text("答えは18です。", false), true), Some(&verdict));
         assert_eq!(verdict.to_string(), "it says nothing (16 of 16 answers)");
         let kept = serde_json::to_string(&watch).unwrap();
-        assert_eq!(serde_json::from_str::<Watch>(&kept).unwrap(), watch);
+        assert_eq!(serde_json::from_str::<HealthWatch>(&kept).unwrap(), watch);
         // One that is well is enough to live.
-        let mut watch = Watch::default();
+        let mut watch = HealthWatch::default();
         watch.tell(&text("答えは18です。", false), true);
         assert!((0..100).all(|_| watch.tell(&ill, true).is_none()));
         // What is not finite is not waited for.

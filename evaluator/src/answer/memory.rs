@@ -1,12 +1,12 @@
 //! What a model has answered before, by everything an answer depends on.
 
-use super::question::{Job, Outcome, Purpose};
+use super::question::{Outcome, Purpose, SequenceJob};
 use crate::model::{Bf16Dot, ENGINE};
 use candle_core::Device;
 use merge_core::{
     error::Result,
     model::Weights,
-    store::{Fingerprint, Record as _, Store},
+    store::{Fingerprint, Payload as _, Store},
 };
 use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};
@@ -53,17 +53,17 @@ impl Memory {
     }
 
     /// What is remembered of each job.
-    pub(crate) fn recall<'a>(&self, jobs: impl Iterator<Item = &'a Job<'a>>) -> Result<Vec<Option<Outcome>>> {
+    pub(crate) fn recall<'a>(&self, jobs: impl Iterator<Item = &'a SequenceJob<'a>>) -> Result<Vec<Option<Outcome>>> {
         self.store.recall(&jobs.map(|job| self.key(job)).collect::<Vec<_>>()).map_err(in_memory)
     }
 
     /// Keeps outcomes. When this returns, a power cut cannot take them.
-    pub(crate) fn keep<'a>(&self, outcomes: impl Iterator<Item = (&'a Job<'a>, &'a Outcome)>) -> Result<()> {
+    pub(crate) fn keep<'a>(&self, outcomes: impl Iterator<Item = (&'a SequenceJob<'a>, &'a Outcome)>) -> Result<()> {
         let entries: Vec<_> = outcomes.map(|(job, outcome)| (self.key(job), outcome)).collect();
         self.store.keep(&entries).map_err(in_memory)
     }
 
-    fn key(&self, job: &Job<'_>) -> Fingerprint {
+    fn key(&self, job: &SequenceJob<'_>) -> Fingerprint {
         let mut hash = Sha256::new_with_prefix(self.model);
         let mut tokens = |tokens: &[u32]| {
             hash_field(&mut hash, &tokens.iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>());

@@ -17,21 +17,21 @@ pub(crate) struct Question<'a> {
     /// How the prompt fitted.
     pub fit: Fit,
     /// The answer of one, or the likelihoods of several.
-    pub parts: Vec<Part<'a>>,
+    pub parts: Vec<AnswerPart<'a>>,
 }
 
 /// A part of an answer.
 #[derive(Debug)]
-pub(crate) enum Part<'a> {
+pub(crate) enum AnswerPart<'a> {
     /// It needs no computing: no token may be generated, or none is to be scored.
     Known(Outcome),
     /// It is to compute.
-    Job(Job<'a>),
+    Job(SequenceJob<'a>),
 }
 
 /// A sequence and what its logits are wanted for.
 #[derive(Debug)]
-pub(crate) struct Job<'a> {
+pub(crate) struct SequenceJob<'a> {
     /// The tokens to compute.
     pub sequence: Sequence,
     /// What for.
@@ -58,7 +58,7 @@ pub(crate) struct Outcome {
 
 /// What makes questions of requests.
 #[derive(Clone, Copy)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct QuestionReader<'a> {
     pub tokenizer: &'a Tokenizer,
     pub specials: &'a Specials,
     pub chat: Option<&'a Conversation>,
@@ -66,7 +66,7 @@ pub(crate) struct Reader<'a> {
     pub context: usize,
 }
 
-impl Job<'_> {
+impl SequenceJob<'_> {
     /// What it has come to before anything is computed.
     pub(crate) fn outcome(&self) -> Outcome {
         match &self.purpose {
@@ -94,7 +94,7 @@ impl Outcome {
     }
 }
 
-impl Reader<'_> {
+impl QuestionReader<'_> {
     /// Fails for a request that no model of this context can answer, and for a model without the tokens it needs.
     pub(crate) fn question(self, request: &Request) -> Result<Question<'_>> {
         // A template writes the special tokens itself.
@@ -144,10 +144,10 @@ impl Reader<'_> {
         tokens.drain(..cut);
         fit.cut_tokens += cut;
         let part = if limit == 0 {
-            Part::Known(Outcome::text(String::new(), 0, true))
+            AnswerPart::Known(Outcome::text(String::new(), 0, true))
         } else {
             let sequence = Sequence { from: tokens.len() - 1, tokens };
-            Part::Job(Job { sequence, purpose: Purpose::Generate { stop, limit } })
+            AnswerPart::Job(SequenceJob { sequence, purpose: Purpose::Generate { stop, limit } })
         };
         Ok(Question { fit, parts: vec![part] })
     }
@@ -211,11 +211,11 @@ impl Reader<'_> {
 }
 
 /// How likely are the tokens from `cut` on, after those before?
-fn score(tokens: &[u32], cut: usize) -> Part<'static> {
+fn score(tokens: &[u32], cut: usize) -> AnswerPart<'static> {
     let targets = tokens[cut..].to_vec();
     if targets.is_empty() {
-        return Part::Known(Outcome::certain(0));
+        return AnswerPart::Known(Outcome::certain(0));
     }
     let sequence = Sequence { tokens: tokens[..tokens.len() - 1].to_vec(), from: cut - 1 };
-    Part::Job(Job { sequence, purpose: Purpose::Score { targets } })
+    AnswerPart::Job(SequenceJob { sequence, purpose: Purpose::Score { targets } })
 }

@@ -15,8 +15,8 @@ mod tests;
 
 pub use self::{
     manifest::{Address, File, Promise},
-    sources::{SOURCES, Source},
-    table::{DATASETS, Dataset, Split},
+    sources::{DataSource, SOURCES},
+    table::{DATASETS, DataSplit, Dataset},
 };
 
 use merge_core::{
@@ -152,7 +152,7 @@ impl Shelf {
     pub fn fingerprint(&self, dataset: &Dataset, split: &str) -> Result<String> {
         let mut hasher = Sha256::new();
         let split = dataset.splits.iter().find(|known| known.name == split);
-        for file in split.map_or_else(Vec::new, Split::files) {
+        for file in split.map_or_else(Vec::new, DataSplit::files) {
             hasher.update(Sha256::digest(self.bytes(dataset, &file)?));
         }
         Ok(hex(&hasher.finalize()))

@@ -2,7 +2,7 @@
 
 /// Whose data it is, and under which terms.
 #[derive(Debug)]
-pub struct Source {
+pub struct DataSource {
     /// Its folder on the shelf.
     pub folder: &'static str,
     /// What its authors call it.
@@ -26,8 +26,8 @@ const BY_SA: &str = "https://creativecommons.org/licenses/by-sa/4.0/legalcode";
 const APACHE: &str = "https://www.apache.org/licenses/LICENSE-2.0";
 
 /// Whose data it is.
-pub const SOURCES: &[Source] = &[
-    Source {
+pub const SOURCES: &[DataSource] = &[
+    DataSource {
         folder: "mgsm",
         title: "MGSM: Multilingual Grade School Math",
         url: "https://github.com/google-research/url-nlp",
@@ -37,7 +37,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Google Research (Shi et al. 2022, arXiv:2210.03057); translated from GSM8K (MIT, OpenAI)",
         note: "MGSM-en is the first 250 problems of GSM8K's test split, and MGSM-ja is their translation",
     },
-    Source {
+    DataSource {
         folder: "gsm8k",
         title: "GSM8K: Grade School Math",
         url: "https://github.com/openai/grade-school-math",
@@ -47,7 +47,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "OpenAI (Cobbe et al. 2021, arXiv:2110.14168)",
         note: "the first 250 problems of the test split are MGSM's: search on the others",
     },
-    Source {
+    DataSource {
         folder: "jglue",
         title: "JGLUE v1.3",
         url: "https://github.com/yahoojapan/JGLUE",
@@ -57,7 +57,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "LY Corporation and Kawahara Lab, Waseda University (Kurihara et al. 2022)",
         note: "leaderboards used v1.1; v1.2 corrected labels of JNLI's validation split",
     },
-    Source {
+    DataSource {
         folder: "jmmlu",
         title: "JMMLU",
         url: "https://github.com/nlp-waseda/JMMLU",
@@ -67,7 +67,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Kawahara Lab, Waseda University; from MMLU (MIT, Hendrycks et al. 2021)",
         note: "51 of 56 subjects: three are CC BY-NC-ND, Japanese and world history have a non-commercial clause",
     },
-    Source {
+    DataSource {
         folder: "xwinograd",
         title: "XWinograd",
         url: "https://github.com/yandex-research/crosslingual_winograd",
@@ -77,7 +77,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Yandex Research (Tikhonov and Ryabinin 2021, arXiv:2106.12066)",
         note: "a mirror's card says CC BY 4.0",
     },
-    Source {
+    DataSource {
         folder: "jcola",
         title: "JCoLA: Japanese Corpus of Linguistic Acceptability",
         url: "https://github.com/osekilab/JCoLA",
@@ -87,7 +87,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Oseki Lab, The University of Tokyo (Someya et al. 2023, arXiv:2309.12676)",
         note: "its sentences are quoted from the literature of linguistics",
     },
-    Source {
+    DataSource {
         folder: "jemhopqa",
         title: "JEMHopQA: Japanese Explainable Multi-hop QA",
         url: "https://github.com/aiishii/JEMHopQA",
@@ -97,7 +97,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Ishii et al. 2023",
         note: "",
     },
-    Source {
+    DataSource {
         folder: "cot_ja",
         title: "Japanese Chain-of-Thought Dataset (MAWPS)",
         url: "https://github.com/nlp-waseda/chain-of-thought-ja-dataset",
@@ -107,7 +107,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Kawahara Lab, Waseda University; translated from MAWPS (Koncel-Kedziorski et al. 2016)",
         note: "",
     },
-    Source {
+    DataSource {
         folder: "aozora",
         title: "Aozora Bunko: 22 works of Natsume Sōseki and Akutagawa Ryūnosuke",
         url: "https://github.com/aozorahack/aozorabunko_text",
@@ -117,7 +117,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Aozora Bunko and its volunteers; the authors died in 1916 and 1927",
         note: "models have read these texts many times: compare models by them, don't take them for new",
     },
-    Source {
+    DataSource {
         folder: "lid176",
         title: "fastText language identification, compressed (lid.176.ftz)",
         url: "https://fasttext.cc/docs/en/language-identification.html",
@@ -127,7 +127,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Meta AI (Joulin et al. 2016, arXiv:1607.01759 and arXiv:1612.03651)",
         note: "",
     },
-    Source {
+    DataSource {
         folder: "unidic-lite",
         title: "unidic-lite 1.0.8: UniDic 2.1.2 for MeCab",
         url: "https://pypi.org/project/unidic-lite",
@@ -137,7 +137,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "The UniDic Consortium; packaged by Paul O'Leary McCann (MIT)",
         note: "also under GPL-2.0 and LGPL-2.1; 260 MB unpacked",
     },
-    Source {
+    DataSource {
         folder: "jaqket_v2",
         title: "JAQKET v2.0 (AI王) with retrieved passages",
         url: "https://www.nlp.ecei.tohoku.ac.jp/projects/jaqket",
@@ -147,7 +147,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Tohoku NLP Group (Suzuki et al. 2020); passages of Japanese Wikipedia",
         note: "its files are on a storage of its own",
     },
-    Source {
+    DataSource {
         folder: "xlsum_ja",
         title: "XL-Sum, Japanese",
         url: "https://github.com/csebuetnlp/xl-sum",
@@ -157,7 +157,7 @@ pub const SOURCES: &[Source] = &[
         attribution: "Hasan et al. 2021; BBC",
         note: "not for commercial use",
     },
-    Source {
+    DataSource {
         folder: "marc_ja",
         title: "MARC-ja (JGLUE v1.1)",
         url: "https://github.com/yahoojapan/JGLUE",

@@ -3,7 +3,7 @@
 use super::{
     manifest::{FILES, File},
     read::Read,
-    sources::{SOURCES, Source},
+    sources::{DataSource, SOURCES},
 };
 use merge_core::error::Result;
 
@@ -17,14 +17,14 @@ pub struct Dataset {
     /// What it is, in a few words; for data that the user brings, which files are looked for.
     pub about: &'static str,
     /// Its splits; none for what is no benchmark.
-    pub splits: &'static [Split],
+    pub splits: &'static [DataSplit],
     /// Files that belong to no split.
     pub(super) others: &'static [&'static str],
 }
 
 /// A split of a data set.
 #[derive(Debug)]
-pub struct Split {
+pub struct DataSplit {
     /// `train`, `validation`, `test`, …
     pub name: &'static str,
     /// How many documents it has; 0 if that is not known.
@@ -40,7 +40,7 @@ impl Dataset {
     ///
     /// # Panics
     /// If the tables do not fit together, which a test makes sure of.
-    pub fn source(&self) -> &'static Source {
+    pub fn source(&self) -> &'static DataSource {
         SOURCES.iter().find(|source| source.folder == self.folder).expect("a test looks every source up")
     }
 
@@ -72,7 +72,7 @@ impl Dataset {
     }
 }
 
-impl Split {
+impl DataSplit {
     /// Its files, in order.
     pub fn files(&self) -> Vec<File> {
         self.paths.iter().flat_map(|path| at(path)).collect()
@@ -96,8 +96,8 @@ pub const DATASETS: &[Dataset] = &[
         folder: "mgsm",
         about: "grade school mathematics with reasoning, in Japanese",
         splits: &[
-            Split { name: "train", rows: 8, paths: &["mgsm/exemplars.json"], read: Read::Exemplars("ja") },
-            Split { name: "test", rows: 250, paths: &["mgsm/mgsm_ja.tsv"], read: Read::Mgsm },
+            DataSplit { name: "train", rows: 8, paths: &["mgsm/exemplars.json"], read: Read::Exemplars("ja") },
+            DataSplit { name: "test", rows: 250, paths: &["mgsm/mgsm_ja.tsv"], read: Read::Mgsm },
         ],
         others: &[],
     },
@@ -106,8 +106,8 @@ pub const DATASETS: &[Dataset] = &[
         folder: "mgsm",
         about: "grade school mathematics with reasoning, in English",
         splits: &[
-            Split { name: "train", rows: 8, paths: &["mgsm/exemplars.json"], read: Read::Exemplars("en") },
-            Split { name: "test", rows: 250, paths: &["mgsm/mgsm_en.tsv"], read: Read::Mgsm },
+            DataSplit { name: "train", rows: 8, paths: &["mgsm/exemplars.json"], read: Read::Exemplars("en") },
+            DataSplit { name: "test", rows: 250, paths: &["mgsm/mgsm_en.tsv"], read: Read::Mgsm },
         ],
         others: &[],
     },
@@ -116,8 +116,8 @@ pub const DATASETS: &[Dataset] = &[
         folder: "gsm8k",
         about: "grade school mathematics with reasoning, in English",
         splits: &[
-            Split { name: "train", rows: 7473, paths: &["gsm8k/train.jsonl"], read: Read::Gsm8k },
-            Split { name: "test", rows: 1319, paths: &["gsm8k/test.jsonl"], read: Read::Gsm8k },
+            DataSplit { name: "train", rows: 7473, paths: &["gsm8k/train.jsonl"], read: Read::Gsm8k },
+            DataSplit { name: "test", rows: 1319, paths: &["gsm8k/test.jsonl"], read: Read::Gsm8k },
         ],
         others: &[],
     },
@@ -126,19 +126,19 @@ pub const DATASETS: &[Dataset] = &[
         folder: "jglue",
         about: "commonsense questions with five choices",
         splits: &[
-            Split {
+            DataSplit {
                 name: "train",
                 rows: 8939,
                 paths: &["jglue/datasets/jcommonsenseqa-v1.3/train-v1.3.json"],
                 read: Read::Lines,
             },
-            Split {
+            DataSplit {
                 name: "validation",
                 rows: 1119,
                 paths: &["jglue/datasets/jcommonsenseqa-v1.3/valid-v1.3.json"],
                 read: Read::Lines,
             },
-            Split {
+            DataSplit {
                 name: "test",
                 rows: 1118,
                 paths: &["jglue/datasets/jcommonsenseqa-v1.3/test-v1.3.json"],
@@ -152,13 +152,13 @@ pub const DATASETS: &[Dataset] = &[
         folder: "jglue",
         about: "does a sentence follow from another?",
         splits: &[
-            Split {
+            DataSplit {
                 name: "validation",
                 rows: 2434,
                 paths: &["jglue/datasets/jnli-v1.3/valid-v1.3.json"],
                 read: Read::Labelled(NLI),
             },
-            Split {
+            DataSplit {
                 name: "test",
                 rows: 2508,
                 paths: &["jglue/datasets/jnli-v1.3/test-v1.3.json"],
@@ -172,13 +172,13 @@ pub const DATASETS: &[Dataset] = &[
         folder: "jglue",
         about: "answers to be found in a paragraph of Wikipedia",
         splits: &[
-            Split {
+            DataSplit {
                 name: "validation",
                 rows: 4442,
                 paths: &["jglue/datasets/jsquad-v1.3/valid-v1.3.json"],
                 read: Read::Squad,
             },
-            Split {
+            DataSplit {
                 name: "test",
                 rows: 4420,
                 paths: &["jglue/datasets/jsquad-v1.3/test-v1.3.json"],
@@ -191,7 +191,7 @@ pub const DATASETS: &[Dataset] = &[
         name: "xwinograd-ja",
         folder: "xwinograd",
         about: "whom does the pronoun mean?",
-        splits: &[Split { name: "test", rows: 959, paths: &["xwinograd/dataset.tsv"], read: Read::Xwinograd }],
+        splits: &[DataSplit { name: "test", rows: 959, paths: &["xwinograd/dataset.tsv"], read: Read::Xwinograd }],
         others: &[],
     },
     Dataset {
@@ -199,19 +199,19 @@ pub const DATASETS: &[Dataset] = &[
         folder: "jcola",
         about: "is a sentence acceptable?",
         splits: &[
-            Split {
+            DataSplit {
                 name: "train",
                 rows: 6919,
                 paths: &["jcola/data/jcola-v1.0/in_domain_train-v1.0.json"],
                 read: Read::Lines,
             },
-            Split {
+            DataSplit {
                 name: "validation",
                 rows: 865,
                 paths: &["jcola/data/jcola-v1.0/in_domain_valid-v1.0.json"],
                 read: Read::Lines,
             },
-            Split {
+            DataSplit {
                 name: "validation_out_of_domain",
                 rows: 685,
                 paths: &["jcola/data/jcola-v1.0/out_of_domain_valid-v1.0.json"],
@@ -225,8 +225,8 @@ pub const DATASETS: &[Dataset] = &[
         folder: "jmmlu",
         about: "exam questions of 51 subjects with four choices; the first five of a subject are for examples",
         splits: &[
-            Split { name: "dev", rows: 255, paths: &["jmmlu/JMMLU/"], read: Read::Jmmlu { dev: true } },
-            Split { name: "test", rows: 6542, paths: &["jmmlu/JMMLU/"], read: Read::Jmmlu { dev: false } },
+            DataSplit { name: "dev", rows: 255, paths: &["jmmlu/JMMLU/"], read: Read::Jmmlu { dev: true } },
+            DataSplit { name: "test", rows: 6542, paths: &["jmmlu/JMMLU/"], read: Read::Jmmlu { dev: false } },
         ],
         others: &[],
     },
@@ -235,8 +235,8 @@ pub const DATASETS: &[Dataset] = &[
         folder: "jemhopqa",
         about: "questions that take two steps",
         splits: &[
-            Split { name: "train", rows: 1059, paths: &["jemhopqa/corpus/train.json"], read: Read::Array },
-            Split { name: "validation", rows: 120, paths: &["jemhopqa/corpus/dev.json"], read: Read::Array },
+            DataSplit { name: "train", rows: 1059, paths: &["jemhopqa/corpus/train.json"], read: Read::Array },
+            DataSplit { name: "validation", rows: 120, paths: &["jemhopqa/corpus/dev.json"], read: Read::Array },
         ],
         others: &[],
     },
@@ -245,13 +245,13 @@ pub const DATASETS: &[Dataset] = &[
         folder: "cot_ja",
         about: "arithmetic in words",
         splits: &[
-            Split {
+            DataSplit {
                 name: "train",
                 rows: 8,
                 paths: &["cot_ja/dataset/mawps/shot_example.json"],
                 read: Read::MawpsShots,
             },
-            Split { name: "test", rows: 1000, paths: &["cot_ja/dataset/mawps/test.json"], read: Read::Mawps },
+            DataSplit { name: "test", rows: 1000, paths: &["cot_ja/dataset/mawps/test.json"], read: Read::Mawps },
         ],
         others: &[],
     },
@@ -259,7 +259,7 @@ pub const DATASETS: &[Dataset] = &[
         name: "aozora",
         folder: "aozora",
         about: "the first pages of literary texts, for bits per byte",
-        splits: &[Split { name: "test", rows: 143, paths: &["aozora/"], read: Read::Aozora }],
+        splits: &[DataSplit { name: "test", rows: 143, paths: &["aozora/"], read: Read::Aozora }],
         others: &[],
     },
     Dataset {
@@ -267,8 +267,8 @@ pub const DATASETS: &[Dataset] = &[
         folder: "jaqket_v2",
         about: "quiz questions with retrieved passages (train.jsonl and validation.jsonl: qid, question, answers, ctxs)",
         splits: &[
-            Split { name: "train", rows: 0, paths: &["jaqket_v2/train.jsonl"], read: Read::Jaqket },
-            Split { name: "validation", rows: 0, paths: &["jaqket_v2/validation.jsonl"], read: Read::Jaqket },
+            DataSplit { name: "train", rows: 0, paths: &["jaqket_v2/train.jsonl"], read: Read::Jaqket },
+            DataSplit { name: "validation", rows: 0, paths: &["jaqket_v2/validation.jsonl"], read: Read::Jaqket },
         ],
         others: &[],
     },
@@ -277,9 +277,9 @@ pub const DATASETS: &[Dataset] = &[
         folder: "xlsum_ja",
         about: "news to be summed up (train.jsonl, validation.jsonl and test.jsonl: title, text, summary)",
         splits: &[
-            Split { name: "train", rows: 0, paths: &["xlsum_ja/train.jsonl"], read: Read::Lines },
-            Split { name: "validation", rows: 0, paths: &["xlsum_ja/validation.jsonl"], read: Read::Lines },
-            Split { name: "test", rows: 0, paths: &["xlsum_ja/test.jsonl"], read: Read::Lines },
+            DataSplit { name: "train", rows: 0, paths: &["xlsum_ja/train.jsonl"], read: Read::Lines },
+            DataSplit { name: "validation", rows: 0, paths: &["xlsum_ja/validation.jsonl"], read: Read::Lines },
+            DataSplit { name: "test", rows: 0, paths: &["xlsum_ja/test.jsonl"], read: Read::Lines },
         ],
         others: &[],
     },
@@ -288,8 +288,13 @@ pub const DATASETS: &[Dataset] = &[
         folder: "marc_ja",
         about: "reviews, good or bad (JGLUE's marc_ja-v1.0: train-v1.0.json and valid-v1.0.json)",
         splits: &[
-            Split { name: "train", rows: 0, paths: &["marc_ja/train-v1.0.json"], read: Read::Labelled(SENTIMENT) },
-            Split { name: "validation", rows: 0, paths: &["marc_ja/valid-v1.0.json"], read: Read::Labelled(SENTIMENT) },
+            DataSplit { name: "train", rows: 0, paths: &["marc_ja/train-v1.0.json"], read: Read::Labelled(SENTIMENT) },
+            DataSplit {
+                name: "validation",
+                rows: 0,
+                paths: &["marc_ja/valid-v1.0.json"],
+                read: Read::Labelled(SENTIMENT),
+            },
         ],
         others: &[],
     },

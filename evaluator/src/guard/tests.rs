@@ -4,29 +4,29 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::{Family, Kind, Question, check as refuse, overlaps};
+use super::{Family, GuardQuestion, OverlapKind, check as refuse, overlaps};
 use crate::shared::shared;
 
 /// Compares the kinds of overlap of one report item with one search item among others.
 #[track_caller]
-fn check(searched: &str, reported: &str, expected: Option<Kind>) {
+fn check(searched: &str, reported: &str, expected: Option<OverlapKind>) {
     let found = overlaps(&[question("何も関係のない問題です。", 0), question(searched, 1)], &[question(reported, 0)]);
     assert_eq!(found.iter().map(|overlap| overlap.kind).next(), expected, "{searched}\n{reported}");
     assert!(found.iter().all(|overlap| overlap.search == 1));
 }
 
-fn question(text: &str, place: usize) -> Question<'_> {
-    Question { task: "t", text, place, family: None }
+fn question(text: &str, place: usize) -> GuardQuestion<'_> {
+    GuardQuestion { task: "t", text, place, family: None }
 }
 
-fn questions(texts: &[String]) -> Vec<Question<'_>> {
+fn questions(texts: &[String]) -> Vec<GuardQuestion<'_>> {
     texts.iter().enumerate().map(|(place, text)| question(text, place)).collect()
 }
 
 /// How many of the report texts are near copies of search texts, and how many are the same.
 fn counts(search: &[String], report: &[String]) -> [usize; 2] {
     let found = overlaps(&questions(search), &questions(report));
-    let near = found.iter().filter(|overlap| overlap.kind == Kind::Ngram13).count();
+    let near = found.iter().filter(|overlap| overlap.kind == OverlapKind::Ngram13).count();
     [near, found.len() - near]
 }
 
@@ -43,18 +43,18 @@ const PROBLEM: &str = "春子さんは朝早く市場へ行き、1箱に24個入
 #[test]
 fn finds_copies_and_near_copies() {
     let replaced = |from: &str, to: &str| PROBLEM.replace(from, to);
-    check(PROBLEM, PROBLEM, Some(Kind::Exact));
-    check(PROBLEM, &replaced("24", "２４"), Some(Kind::Nfkc));
-    check(PROBLEM, &replaced("。", "。\n"), Some(Kind::Nfkc));
-    check(PROBLEM, &replaced("24", "30"), Some(Kind::Ngram13));
-    check(PROBLEM, &replaced("春子", "太郎"), Some(Kind::Ngram13));
-    check(PROBLEM, PROBLEM.split_inclusive('。').next().unwrap(), Some(Kind::Ngram13));
+    check(PROBLEM, PROBLEM, Some(OverlapKind::Exact));
+    check(PROBLEM, &replaced("24", "２４"), Some(OverlapKind::Nfkc));
+    check(PROBLEM, &replaced("。", "。\n"), Some(OverlapKind::Nfkc));
+    check(PROBLEM, &replaced("24", "30"), Some(OverlapKind::Ngram13));
+    check(PROBLEM, &replaced("春子", "太郎"), Some(OverlapKind::Ngram13));
+    check(PROBLEM, PROBLEM.split_inclusive('。').next().unwrap(), Some(OverlapKind::Ngram13));
     check(PROBLEM, PROBLEM.split_inclusive('、').next().unwrap(), None);
     let prefix: String = PROBLEM.chars().take(70).collect();
-    check(PROBLEM, &prefix, Some(Kind::Ngram13));
-    check(&prefix, PROBLEM, Some(Kind::Ngram13));
-    check(PROBLEM, &format!("次の問題を解いてください。{PROBLEM}"), Some(Kind::Ngram13));
-    check("日本の首都は？", "日本の首都は?", Some(Kind::Nfkc));
+    check(PROBLEM, &prefix, Some(OverlapKind::Ngram13));
+    check(&prefix, PROBLEM, Some(OverlapKind::Ngram13));
+    check(PROBLEM, &format!("次の問題を解いてください。{PROBLEM}"), Some(OverlapKind::Ngram13));
+    check("日本の首都は？", "日本の首都は?", Some(OverlapKind::Nfkc));
     check("日本の首都は？", "韓国の首都は？", None);
     check("", "日本の首都は？", None);
 }
@@ -71,11 +71,11 @@ fn lets_templates_pass() {
 #[test]
 fn knows_mgsm_in_other_languages() {
     let family = Some(Family::Mgsm);
-    let japanese = Question { task: "mgsm-ja", text: "ロジャーは…", place: 7, family };
-    let swahili = Question { task: "mgsm-sw", text: "Roger ana…", place: 7, family };
-    let other = Question { place: 8, ..swahili };
+    let japanese = GuardQuestion { task: "mgsm-ja", text: "ロジャーは…", place: 7, family };
+    let swahili = GuardQuestion { task: "mgsm-sw", text: "Roger ana…", place: 7, family };
+    let other = GuardQuestion { place: 8, ..swahili };
     let found = overlaps(&[other, swahili], &[japanese]);
-    assert_eq!(found.iter().map(|o| (o.kind, o.search)).collect::<Vec<_>>(), [(Kind::Known, 1)]);
+    assert_eq!(found.iter().map(|o| (o.kind, o.search)).collect::<Vec<_>>(), [(OverlapKind::Known, 1)]);
     assert!(overlaps(&[other], &[japanese]).is_empty());
     let error = refuse(&[other, swahili], &[japanese]).unwrap_err();
     let expected = "1 report item is a search item too: item 7 of task mgsm-ja is a translation of the same problem as item 7 \
@@ -91,11 +91,13 @@ fn knows_that_mgsm_is_gsm8k() {
     let mgsm = shared("data/mgsm/mgsm_ja.tsv");
     let gsm8k = lines(&path, "question");
     let texts: Vec<String> = fs::read_to_string(mgsm).unwrap().lines().map(str::to_owned).collect();
-    let mgsm: Vec<Question> =
-        questions(&texts).into_iter().map(|question| Question { family: Some(Family::Mgsm), ..question }).collect();
+    let mgsm: Vec<GuardQuestion> = questions(&texts)
+        .into_iter()
+        .map(|question| GuardQuestion { family: Some(Family::Mgsm), ..question })
+        .collect();
     let found = overlaps(&questions(&gsm8k), &mgsm);
     assert_eq!(found.len(), 250);
-    assert!(found.iter().all(|o| o.kind == Kind::Known && o.search == o.report), "in order");
+    assert!(found.iter().all(|o| o.kind == OverlapKind::Known && o.search == o.report), "in order");
     assert!(overlaps(&questions(&gsm8k[250..]), &mgsm).is_empty(), "the rest is what to search on");
     assert_eq!(counts(&gsm8k[250..], &gsm8k[..250]), [0, 0]);
     // In English too, however it is typeset.
@@ -103,7 +105,7 @@ fn knows_that_mgsm_is_gsm8k() {
     let text = fs::read_to_string(english).unwrap();
     let texts: Vec<String> = text.lines().map(|line| line.split('\t').next().unwrap().to_uppercase()).collect();
     let found = overlaps(&questions(&texts), &mgsm);
-    assert_eq!(found.iter().filter(|o| o.kind == Kind::Known && o.search == o.report).count(), 250);
+    assert_eq!(found.iter().filter(|o| o.kind == OverlapKind::Known && o.search == o.report).count(), 250);
 }
 
 #[test]

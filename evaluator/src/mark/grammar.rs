@@ -9,7 +9,7 @@ use crate::text::normalize::{Number, is_kanji};
 
 /// A number in a text.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundNumber {
     /// Where its sign or currency begins, in characters.
     pub(super) start: usize,
     /// Where its unit ends.
@@ -28,8 +28,8 @@ const UNITS: &str = "センチメートル ミリリットル キロメートル
 const COPULAS: &[&str] = &["です", "でし", "であ", "で、", "だ", "とな", "にな", "に等し"];
 
 /// All numbers of a normalised text, in order.
-pub(super) fn numbers(text: &[char]) -> Vec<Found> {
-    let mut found: Vec<Found> = Vec::new();
+pub(super) fn numbers(text: &[char]) -> Vec<FoundNumber> {
+    let mut found: Vec<FoundNumber> = Vec::new();
     let mut at = 0;
     while at < text.len() {
         let after_number = found.last().is_some_and(|last| last.end == at);
@@ -52,7 +52,7 @@ pub(super) fn ends_answer(rest: &[char]) -> bool {
 }
 
 /// The number that begins at a character; a `-` after another number is an operator.
-pub(super) fn number_at(text: &[char], start: usize, after_number: bool) -> Option<Found> {
+pub(super) fn number_at(text: &[char], start: usize, after_number: bool) -> Option<FoundNumber> {
     let mut at = start;
     let mut negative = false;
     loop {
@@ -81,7 +81,7 @@ pub(super) fn number_at(text: &[char], start: usize, after_number: bool) -> Opti
         unit > 0 && text.get(end) == Some(&'半') && !matches!(text.get(end + 1), Some('分' | '額' | '数' | 'ば'));
     let value = if and_a_half { value + ratio(1, 2) } else { value };
     let end = if and_a_half { end + 1 } else { end };
-    Some(Found { start, end, value: if negative { -value } else { value } })
+    Some(FoundNumber { start, end, value: if negative { -value } else { value } })
 }
 
 /// `3分の2`, `1と3分の2`, `2/3`, `2½`, or what [`magnitude`] reads.

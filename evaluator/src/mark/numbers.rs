@@ -44,7 +44,7 @@ pub enum Extractor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reading {
     /// What it was read by.
-    pub rule: Rule,
+    pub rule: NumberRule,
     /// The text it was read from: after normalisation and with its unit for [`Extractor::Strict`]; as the harness reports
     /// it for [`Extractor::SimpleEvals`] and EleutherAI's filters.
     pub raw: String,
@@ -55,7 +55,7 @@ pub struct Reading {
 /// Why a number was taken for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
+pub enum NumberRule {
     /// The first match of a harness's pattern.
     FirstMatch,
     /// The last match of a harness's pattern.
@@ -93,7 +93,7 @@ impl Extractor {
 
     /// The answer a text gives; `None` where the harness says there is none.
     pub fn read(self, text: &str) -> Option<Reading> {
-        let last = |raw: String| Reading { rule: Rule::LastMatch, value: number(&raw), raw };
+        let last = |raw: String| Reading { rule: NumberRule::LastMatch, value: number(&raw), raw };
         match self {
             Self::Sakana => {
                 static PATTERN: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d*\.?\d+"));
@@ -119,7 +119,7 @@ impl Extractor {
             }
             Self::EleutherStrict => {
                 static PATTERN: LazyLock<Regex> = LazyLock::new(|| pattern(r"答えは(-?[0-9.,]+)です。"));
-                Some(Reading { rule: Rule::FirstMatch, ..last(PATTERN.captures(text)?[1].to_owned()) })
+                Some(Reading { rule: NumberRule::FirstMatch, ..last(PATTERN.captures(text)?[1].to_owned()) })
             }
             Self::Strict => strict::read(text),
         }

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{
-    grammar::{Found, ends_answer, number_at, numbers},
-    numbers::{Reading, Rule},
+    grammar::{FoundNumber, ends_answer, number_at, numbers},
+    numbers::{NumberRule, Reading},
 };
 use crate::text::normalize::normalize;
 
@@ -63,7 +63,7 @@ fn boxed(text: &str) -> Option<Reading> {
         depth == 0
     });
     let inside: Vec<char> = inside[..end.unwrap_or(inside.len())].chars().collect();
-    last(&inside, Rule::Boxed)
+    last(&inside, NumberRule::Boxed)
 }
 
 fn hashes(lines: &[String]) -> Option<Reading> {
@@ -72,7 +72,7 @@ fn hashes(lines: &[String]) -> Option<Reading> {
     let found = number_at(&text, 0, false)?;
     // `#### ステップ1` is a heading, and so is `#### 1. まず`.
     let is_all = ends_answer(&text[found.end..]) && !(text.get(found.end) == Some(&'.') && text.len() > found.end + 1);
-    is_all.then(|| reading(&text, found, Rule::Hashes))
+    is_all.then(|| reading(&text, found, NumberRule::Hashes))
 }
 
 fn answer_is(sentences: &[Vec<char>]) -> Option<Reading> {
@@ -84,8 +84,8 @@ fn answer_is(sentences: &[Vec<char>]) -> Option<Reading> {
         let first = rest.iter().position(|c| *c != '約').unwrap_or(0);
         // 答えは18個で… is the answer, 答えは2日で18個です is not yet.
         match number_at(&rest, first, false).filter(|number| ends_answer(&rest[number.end..])) {
-            Some(number) => Some(reading(&rest, number, Rule::AnswerIs)),
-            None => last(&without_brackets(&rest), Rule::AnswerIs),
+            Some(number) => Some(reading(&rest, number, NumberRule::AnswerIs)),
+            None => last(&without_brackets(&rest), NumberRule::AnswerIs),
         }
     })
 }
@@ -96,20 +96,21 @@ fn therefore(sentences: &[Vec<char>]) -> Option<Reading> {
     sentences.iter().rev().find_map(|sentence| {
         let text: String = sentence.iter().collect();
         let concluded: Vec<char> = THEREFORE.captures(&text)?[1].chars().collect();
-        last(&without_brackets(&concluded), Rule::Therefore)
+        last(&without_brackets(&concluded), NumberRule::Therefore)
     })
 }
 
 fn last_number(sentences: &[Vec<char>]) -> Option<Reading> {
     let (end, rest) = sentences.split_last()?;
-    last(end, Rule::LastSentence).or_else(|| rest.iter().rev().find_map(|sentence| last(sentence, Rule::LastNumber)))
+    last(end, NumberRule::LastSentence)
+        .or_else(|| rest.iter().rev().find_map(|sentence| last(sentence, NumberRule::LastNumber)))
 }
 
-fn last(text: &[char], rule: Rule) -> Option<Reading> {
+fn last(text: &[char], rule: NumberRule) -> Option<Reading> {
     numbers(text).pop().map(|found| reading(text, found, rule))
 }
 
-fn reading(text: &[char], found: Found, rule: Rule) -> Reading {
+fn reading(text: &[char], found: FoundNumber, rule: NumberRule) -> Reading {
     Reading { rule, raw: text[found.start..found.end].iter().collect(), value: Some(found.value.into()) }
 }
 

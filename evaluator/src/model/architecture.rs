@@ -12,7 +12,7 @@ pub(crate) struct Architecture {
     /// The key of `config.json` that holds all others, in models that do not only read text.
     pub nested: Option<&'static str>,
     /// How `config.json` spells the sizes.
-    pub keys: Keys,
+    pub keys: ConfigKeys,
     /// Sizes that may be absent.
     pub sizes: Option<Sizes>,
     /// Length of the MLP's inner state.
@@ -24,7 +24,7 @@ pub(crate) struct Architecture {
     /// Whether the head is the embedding if `tie_word_embeddings` is absent.
     pub tied: bool,
     /// All norms but those of queries and keys.
-    pub norm: Norm,
+    pub norm: NormKind,
     /// Added under the norms' roots if absent.
     pub eps: f64,
     /// Whether attention and MLP may read the same state.
@@ -36,7 +36,7 @@ pub(crate) struct Architecture {
     /// Which layers see only the last tokens.
     pub window: Window,
     /// What the scores are multiplied by.
-    pub scale: Scale,
+    pub scale: EmbeddingScale,
     /// Norms of each head's query and key.
     pub qk_norm: QkNorm,
     /// `attn_logit_softcapping`.
@@ -48,18 +48,18 @@ pub(crate) struct Architecture {
     /// What `gelu` means: its approximation in Gemma's first configurations.
     pub gelu: Activation,
     /// Layers with experts.
-    pub experts: Option<Experts>,
+    pub experts: Option<ExpertsKeys>,
     /// Whether projections are stored `(in, out)`.
     pub transposed: bool,
     /// Which projections have biases.
     pub bias: Biases,
     /// What the tensors are called.
-    pub names: Names,
+    pub names: TensorNames,
 }
 
 /// Keys of `config.json`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Keys {
+pub(crate) struct ConfigKeys {
     pub hidden: &'static str,
     pub layers: &'static str,
     pub heads: &'static str,
@@ -90,7 +90,7 @@ pub(crate) enum Intermediate {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Norm {
+pub(crate) enum NormKind {
     /// Root mean square (arXiv 1910.07467).
     Rms,
     /// The same, where a weight of 0 leaves the state as it is.
@@ -155,7 +155,7 @@ pub(crate) enum WindowLayers {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Scale {
+pub(crate) enum EmbeddingScale {
     /// One over the root of a head's length.
     HeadSize,
     /// One over the root of `query_pre_attn_scalar`, or of 256.
@@ -192,7 +192,7 @@ pub(crate) enum QkNorm {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Experts {
+pub(crate) struct ExpertsKeys {
     /// Key of the length of an expert's inner state.
     pub intermediate: &'static str,
     /// Whether the weights of the chosen experts are made to add up to 1.
@@ -227,7 +227,7 @@ pub(crate) enum Flag {
 
 /// Tensors' names without `.weight`: those of layers are behind the layer's number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Names {
+pub(crate) struct TensorNames {
     /// What comes first; where several are given, the one the model uses.
     pub prefixes: &'static [&'static str],
     pub embedding: &'static str,
@@ -241,7 +241,7 @@ pub(crate) struct Names {
     /// A norm of what the attention adds.
     pub attention_post: Option<&'static str>,
     pub mlp_norm: &'static str,
-    pub mlp: Mlp,
+    pub mlp: MlpKind,
     /// A norm of what the MLP adds.
     pub mlp_post: Option<&'static str>,
 }
@@ -257,7 +257,7 @@ pub(crate) enum Qkv {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Mlp {
+pub(crate) enum MlpKind {
     /// `down(act(gate(x)) · up(x))`, in three projections.
     Gated { gate: &'static str, up: &'static str, down: &'static str },
     /// The same in two: all gates, then all ups.

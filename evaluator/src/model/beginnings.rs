@@ -4,7 +4,7 @@
 //! on other prompts, batches or threads (see [`super::Transformer`]). So it is known by their hash, and what is looked up is bit
 //! for bit what would be computed.
 
-use super::{decoder::Hop, outside::Outside, prefill::Step};
+use super::{decoder::DecoderHop, outside::OuterLayers, prefill::PrefillStep};
 use candle_core::Tensor;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -16,14 +16,14 @@ use std::{
 };
 
 /// Everything that a state and its keys and values depend on, hashed.
-pub(crate) type Key = [u8; 32];
+pub(crate) type StateKey = [u8; 32];
 
 /// What is known by hop and step; what was not asked for the longest time is forgotten first.
 #[derive(Debug)]
 pub(crate) struct Beginnings {
     /// Most bytes that are kept.
     room: usize,
-    known: Mutex<Known>,
+    known: Mutex<KnownStates>,
     /// Tokens, times the hops that they did not have to go through.
     recalled: AtomicUsize,
     /// Tokens, times the hops that they went through.
@@ -31,24 +31,24 @@ pub(crate) struct Beginnings {
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    nodes: HashMap<Key, Node>,
+struct KnownStates {
+    nodes: HashMap<StateKey, StateNode>,
     /// When each was asked for last.
-    ages: BTreeMap<u64, Key>,
+    ages: BTreeMap<u64, StateKey>,
     clock: u64,
     bytes: usize,
 }
 
 /// What is known of a step after a hop.
 #[derive(Debug)]
-struct Node {
+struct StateNode {
     kv: Tensor,    // (tokens, 2 · kv heads · size)
     state: Tensor, // (tokens, hidden)
     age: u64,
 }
 
 /// What the step is known by after each hop but the last, of which only what is wanted is computed.
-pub(crate) fn along(step: &Step<'_>, outside: &Arc<Outside>, hops: &[Hop]) -> Vec<Key> {
+pub(crate) fn along(step: &PrefillStep<'_>, outside: &Arc<OuterLayers>, hops: &[DecoderHop]) -> Vec<StateKey> {
     let mut content = Sha256::new();
     let mut number = |number: usize| content.update((number as u64).to_le_bytes());
     // The pool holds what these stand for as long as anything is known of it.
@@ -57,7 +57,7 @@ pub(crate) fn along(step: &Step<'_>, outside: &Arc<Outside>, hops: &[Hop]) -> Ve
         [run.tokens.len(), run.whole, beginning.len()].into_iter().for_each(&mut number);
         beginning.iter().for_each(|token| number(*token as usize));
     }
-    let mut key: Key = content.finalize().into();
+    let mut key: StateKey = content.finalize().into();
     let but_last = &hops[..hops.len() - 1];
     but_last
         .iter()
@@ -77,7 +77,7 @@ impl Beginnings {
     }
 
     /// Keys and values of each hop from the first on, as far as they are known, and the state after the last of them.
-    pub(crate) fn recall(&self, keys: &[Key]) -> (Vec<Tensor>, Option<Tensor>) {
+    pub(crate) fn recall(&self, keys: &[StateKey]) -> (Vec<Tensor>, Option<Tensor>) {
         let mut known = self.known.lock().expect("no panic while held");
         let (mut kvs, mut state) = (Vec::new(), None);
         for key in keys {
@@ -89,9 +89,9 @@ impl Beginnings {
     }
 
     /// Keeps what was computed.
-    pub(crate) fn keep(&self, key: Key, kv: Tensor, state: Tensor) {
+    pub(crate) fn keep(&self, key: StateKey, kv: Tensor, state: Tensor) {
         let mut known = self.known.lock().expect("no panic while held");
-        let node = Node { kv, state, age: 0 };
+        let node = StateNode { kv, state, age: 0 };
         if node.bytes() <= self.room {
             known.insert(key, node);
         }
@@ -112,13 +112,13 @@ impl Beginnings {
     }
 }
 
-impl Known {
+impl KnownStates {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }
 
-    fn ask(&mut self, key: &Key) -> Option<&Node> {
+    fn ask(&mut self, key: &StateKey) -> Option<&StateNode> {
         let now = self.tick();
         let node = self.nodes.get_mut(key)?;
         self.ages.remove(&std::mem::replace(&mut node.age, now));
@@ -126,12 +126,12 @@ impl Known {
         Some(node)
     }
 
-    fn insert(&mut self, key: Key, node: Node) {
+    fn insert(&mut self, key: StateKey, node: StateNode) {
         let now = self.tick();
         self.bytes += node.bytes();
         self.ages.insert(now, key);
         // Two may have computed the same at a time.
-        if let Some(same) = self.nodes.insert(key, Node { age: now, ..node }) {
+        if let Some(same) = self.nodes.insert(key, StateNode { age: now, ..node }) {
             self.bytes -= same.bytes();
             self.ages.remove(&same.age);
         }
@@ -143,7 +143,7 @@ impl Known {
     }
 }
 
-impl Node {
+impl StateNode {
     fn bytes(&self) -> usize {
         (self.kv.elem_count() + self.state.elem_count()) * size_of::<f32>()
     }

@@ -45,7 +45,7 @@ pub(crate) struct Blueprint {
     /// The rotary embeddings that layers choose from.
     pub ropes: Vec<Rope>,
     /// What differs between layers, in order.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<LayerBlueprint>,
     /// Most that a logit's absolute value comes near to.
     pub logit_cap: Option<f32>,
     /// Whether the output head is the embedding.
@@ -56,7 +56,7 @@ pub(crate) struct Blueprint {
 
 /// What a layer has for itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Block {
+pub(crate) struct LayerBlueprint {
     /// How its tokens see each other.
     pub attention: Attention,
     /// Number of its rotary embedding.
@@ -103,7 +103,7 @@ impl Blueprint {
             0 => None,
             len => Some(if attention.window.is_some() { len - 1 } else { 0 }),
         };
-        let block = |(attention, sparse)| Block { attention, rope: rope(&attention), sparse };
+        let block = |(attention, sparse)| LayerBlueprint { attention, rope: rope(&attention), sparse };
         let blueprint = Self {
             architecture,
             hidden,

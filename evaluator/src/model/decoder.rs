@@ -1,17 +1,17 @@
 //! A decoder's forward pass over a flat list of tokens of many sequences, without padding.
 
 use super::{
-    beginnings::{Beginnings, Key, along},
+    beginnings::{Beginnings, StateKey, along},
     compute::{
-        ops::{self, Run, Seen},
+        ops::{self, StepRuns, TokenRun},
         pointwise,
     },
     config::Blueprint,
     layer::Layer,
-    load::Source,
-    outside::Outside,
-    prefill::Step,
-    rope::{Rope, Stretch},
+    load::WeightSource,
+    outside::OuterLayers,
+    prefill::PrefillStep,
+    rope::{Rope, RopeStretch},
 };
 use candle_core::{DType, Device, Tensor};
 use merge_core::{error::Result, merge::evomistral};
@@ -21,8 +21,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Decoder {
     pub blueprint: Blueprint,
-    pub outside: Arc<Outside>,
-    pub hops: Vec<Hop>,
+    pub outside: Arc<OuterLayers>,
+    pub hops: Vec<DecoderHop>,
     pub device: Device,
     /// What is known of prompts, where other decoders begin with the same hops.
     pub beginnings: Option<Arc<Beginnings>>,
@@ -30,7 +30,7 @@ pub(crate) struct Decoder {
 
 /// A layer in the hidden state's way. A layer may be there several times, and has keys and values for each.
 #[derive(Clone, Debug)]
-pub(crate) struct Hop {
+pub(crate) struct DecoderHop {
     pub layer: Arc<Layer>,
     /// What the state is multiplied by before the layer, unless by 1.
     pub scale: Option<f32>,
@@ -86,16 +86,16 @@ pub(crate) fn factor(number: f64) -> Option<f32> {
 
 impl Decoder {
     /// Reads every tensor the blueprint asks for.
-    pub(crate) fn load(blueprint: Blueprint, source: Source<'_>) -> Result<Self> {
+    pub(crate) fn load(blueprint: Blueprint, source: WeightSource<'_>) -> Result<Self> {
         let layers = (0..blueprint.blocks.len()).map(|number| Layer::load(source, &blueprint, number).map(Arc::new));
         let layers = layers.collect::<Result<Vec<_>>>()?;
-        let hop = |layer: &Arc<Layer>, scale| Hop { layer: Arc::clone(layer), scale, gain: None };
+        let hop = |layer: &Arc<Layer>, scale| DecoderHop { layer: Arc::clone(layer), scale, gain: None };
         let hops = match evomistral::path(source.weights)? {
             Some(path) => path.into_iter().map(|(layer, scale)| hop(&layers[layer], factor(scale))).collect(),
             None => layers.iter().map(|layer| hop(layer, None)).collect(),
         };
         Ok(Self {
-            outside: Arc::new(Outside::load(source, &blueprint)?),
+            outside: Arc::new(OuterLayers::load(source, &blueprint)?),
             hops,
             device: source.device.clone(),
             blueprint,
@@ -128,7 +128,7 @@ impl Decoder {
 
     /// Which of the frequencies a sequence turns by that has so many tokens when it is first read: only sequences with the
     /// same can share a beginning.
-    pub(crate) fn stretch(&self, len: usize) -> Stretch {
+    pub(crate) fn stretch(&self, len: usize) -> RopeStretch {
         self.blueprint.ropes.iter().map(|rope| rope.stretch(len)).max().unwrap_or_default()
     }
 
@@ -139,18 +139,18 @@ impl Decoder {
     ///
     /// # Panics
     /// If nothing is to compute, or the cache has no room.
-    pub(crate) fn step(&self, cache: &mut Cache, runs: &[Run<'_>], wanted: &[u32]) -> Result<Tensor> {
+    pub(crate) fn step(&self, cache: &mut Cache, runs: &[TokenRun<'_>], wanted: &[u32]) -> Result<Tensor> {
         self.go(cache, runs, wanted, &[])
     }
 
     /// The same for a step of prompts, of which something may be known.
-    pub(crate) fn read(&self, cache: &mut Cache, step: &Step<'_>, wanted: &[u32]) -> Result<Tensor> {
+    pub(crate) fn read(&self, cache: &mut Cache, step: &PrefillStep<'_>, wanted: &[u32]) -> Result<Tensor> {
         let keys = if self.beginnings.is_some() { along(step, &self.outside, &self.hops) } else { Vec::new() };
         self.go(cache, &step.runs, wanted, &keys)
     }
 
     /// `keys`: what the state after a hop is known by, for as many hops as can be known.
-    fn go(&self, cache: &mut Cache, runs: &[Run<'_>], wanted: &[u32], keys: &[Key]) -> Result<Tensor> {
+    fn go(&self, cache: &mut Cache, runs: &[TokenRun<'_>], wanted: &[u32], keys: &[StateKey]) -> Result<Tensor> {
         let heads = self.blueprint.heads;
         let tokens: Vec<u32> = runs.iter().flat_map(|run| run.tokens).copied().collect();
         assert!(!tokens.is_empty() && cache.len + tokens.len() <= cache.capacity, "the cache has room for a step");
@@ -173,7 +173,7 @@ impl Decoder {
                 x = pointwise::scale(&x, scale)?;
             }
             // After the last layer's keys and values only the wanted tokens matter.
-            let seen = Seen { runs, wanted: last.then_some(wanted), attention: layer.attention };
+            let seen = StepRuns { runs, wanted: last.then_some(wanted), attention: layer.attention };
             let fused = layer.fused(&x, layer.rope.map(|rope| &angles[rope]))?; // (tokens, fused)
             let kv = fused.narrow(1, heads.query_len(), 2 * heads.kv_len())?.contiguous()?; // (tokens, 2 · kv)
             rows.slice_set(&kv, 0, cache.len)?;
@@ -200,7 +200,7 @@ impl Decoder {
     }
 
     /// The runs' angles for each rotary embedding: `(tokens, turned)`. `tables` keep those of the positions seen so far.
-    fn angles(&self, tables: &mut [Vec<f32>], runs: &[Run<'_>]) -> Result<Vec<Tensor>> {
+    fn angles(&self, tables: &mut [Vec<f32>], runs: &[TokenRun<'_>]) -> Result<Vec<Tensor>> {
         let ropes = self.blueprint.ropes.iter().zip(tables);
         ropes
             .map(|(rope, table)| Ok(Tensor::from_vec(angles(rope, table, runs), ((), rope.turned), &self.device)?))
@@ -208,8 +208,8 @@ impl Decoder {
     }
 }
 
-fn angles(rope: &Rope, table: &mut Vec<f32>, runs: &[Run<'_>]) -> Vec<f32> {
-    let usual = rope.frequencies(Stretch::default());
+fn angles(rope: &Rope, table: &mut Vec<f32>, runs: &[TokenRun<'_>]) -> Vec<f32> {
+    let usual = rope.frequencies(RopeStretch::default());
     let end = runs.iter().map(|run| run.rows.len()).max().unwrap_or(0);
     for position in table.len() / rope.turned..end {
         rope.angles(&usual, position, table);

@@ -1,14 +1,14 @@
 //! A layer of the decoder: attention and MLP, each with its norms, added to the hidden state.
 
 use super::{
-    architecture::{Norm as NormKind, QkNorm, Qkv},
+    architecture::{NormKind, QkNorm, Qkv},
     compute::{
         ops::{self, HeadNorm},
         pointwise::{add, scale},
     },
     config::{Attention, Blueprint, Heads},
-    linear::Linear,
-    load::{Part, Source},
+    linear::Projection,
+    load::{ProjectionPart, WeightSource},
     mlp::Mlp,
     norm::{self, Norm},
     outside::prefix,
@@ -24,10 +24,10 @@ pub(crate) struct Layer {
     /// Number of its rotary embedding.
     pub rope: Option<usize>,
     attention_norm: Norm,
-    qkv: Linear, // hidden → (query + 2 · kv heads) · size
+    qkv: Projection, // hidden → (query + 2 · kv heads) · size
     /// Weights of the norms of query and key heads: `((query + kv heads) · size)`.
     head_norm: Option<(Tensor, HeadNorm)>,
-    out: Linear, // query heads · size → hidden
+    out: Projection, // query heads · size → hidden
     attention_post: Option<Norm>,
     /// Without one, the MLP reads what the attention reads.
     mlp_norm: Option<Norm>,
@@ -39,7 +39,7 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// Reads the layer of this number.
-    pub(crate) fn load(source: Source<'_>, blueprint: &Blueprint, number: usize) -> Result<Self> {
+    pub(crate) fn load(source: WeightSource<'_>, blueprint: &Blueprint, number: usize) -> Result<Self> {
         let Blueprint { architecture, hidden, heads, parallel, eps, .. } = *blueprint;
         let block = &blueprint.blocks[number];
         let names = architecture.names;
@@ -49,7 +49,7 @@ impl Layer {
         let [qkv_bias, out_bias, _] = blueprint.biases;
         let part = |name: &str, out: usize, input: usize, bias: bool| {
             let name = format!("{at}{name}");
-            Part::of(architecture, &name, out, input).bias(bias.then(|| format!("{name}.bias")))
+            ProjectionPart::of(architecture, &name, out, input).bias(bias.then(|| format!("{name}.bias")))
         };
         let qkv = match names.qkv {
             Qkv::Separate([query, key, value]) => vec![
@@ -60,7 +60,7 @@ impl Layer {
             Qkv::Fused(name) => vec![part(name, heads.fused_len(), hidden, qkv_bias)],
             Qkv::Interleaved(name) => {
                 let name = format!("{at}{name}");
-                vec![Part::interleaved(&name, heads, hidden).bias(qkv_bias.then(|| format!("{name}.bias")))]
+                vec![ProjectionPart::interleaved(&name, heads, hidden).bias(qkv_bias.then(|| format!("{name}.bias")))]
             }
         };
         let mut out = part(names.out, hidden, heads.query_len(), out_bias);
@@ -120,7 +120,7 @@ impl Layer {
 }
 
 /// The norms of queries and keys.
-fn head_norm(source: Source<'_>, blueprint: &Blueprint, at: &str) -> Result<Option<(Tensor, HeadNorm)>> {
+fn head_norm(source: WeightSource<'_>, blueprint: &Blueprint, at: &str) -> Result<Option<(Tensor, HeadNorm)>> {
     let Blueprint { architecture, heads: Heads { query, kv, size }, eps, .. } = *blueprint;
     let mut weights = Vec::new();
     let centred = match architecture.qk_norm {

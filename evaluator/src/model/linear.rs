@@ -5,7 +5,7 @@ use super::{
         matrix::{Matrix, Piece},
         ops::slice,
     },
-    load::{Part, Source},
+    load::{ProjectionPart, WeightSource},
 };
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result as Candle, Shape, Tensor, bail};
 use merge_core::error::Result;
@@ -16,7 +16,7 @@ use pulp::Arch;
 /// On a CPU each element of the result is one sum over the input, in order: it depends on its row and on the weights alone.
 /// cuBLAS promises no such thing.
 #[derive(Debug)]
-pub(crate) struct Linear {
+pub(crate) struct Projection {
     weight: Weight,
     bias: Option<Tensor>, // (out)
 }
@@ -29,7 +29,7 @@ enum Weight {
     Tensor(Tensor),
 }
 
-impl Linear {
+impl Projection {
     /// `x`: `(rows, input)`; result: `(rows, out)`, contiguous.
     pub(crate) fn forward(&self, x: &Tensor) -> Candle<Tensor> {
         match (&self.weight, &self.bias) {
@@ -50,11 +50,11 @@ impl Linear {
     }
 }
 
-impl Source<'_> {
+impl WeightSource<'_> {
     /// Projections of the same input, side by side: one product instead of several.
     ///
     /// A part without a bias beside parts with one has a bias of zeros.
-    pub(crate) fn linear(&self, parts: &[Part], input: usize) -> Result<Linear> {
+    pub(crate) fn linear(&self, parts: &[ProjectionPart], input: usize) -> Result<Projection> {
         // Before anything is made whose size config.json says.
         for part in parts {
             self.dtype(&part.weight, &part.shape)?;
@@ -71,10 +71,10 @@ impl Source<'_> {
             let values: Vec<f32> = pieces.iter().flat_map(Piece::values).collect(); // (out, input)
             Weight::Tensor(Tensor::from_vec(values, ((), input), self.device)?)
         };
-        Ok(Linear { weight, bias: self.biases(parts)? })
+        Ok(Projection { weight, bias: self.biases(parts)? })
     }
 
-    fn biases(&self, parts: &[Part]) -> Result<Option<Tensor>> {
+    fn biases(&self, parts: &[ProjectionPart]) -> Result<Option<Tensor>> {
         let biases = parts.iter().map(|part| part.biases(self)).collect::<Result<Vec<_>>>()?;
         if biases.iter().all(Option::is_none) {
             return Ok(None);

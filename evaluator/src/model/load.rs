@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 /// Where tensors come from, and where they go.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct WeightSource<'a> {
     /// The model.
     pub weights: &'a dyn Weights,
     /// Where to compute.
@@ -20,7 +20,7 @@ pub(crate) struct Source<'a> {
     pub dot: Option<Bf16Dot>,
 }
 
-impl Source<'_> {
+impl WeightSource<'_> {
     /// A tensor as it is stored, in `f32`.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         Ok(Tensor::from_vec(self.values(name, shape)?, shape, self.device)?)
@@ -55,7 +55,7 @@ impl Source<'_> {
 
 /// A stretch of a projection's outputs, and how a model stores it.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct ProjectionPart {
     /// The weight's name.
     pub weight: String,
     /// The shape it must have.
@@ -63,12 +63,12 @@ pub(crate) struct Part {
     /// How many outputs it gives to the projection.
     pub out: usize,
     bias: Option<String>,
-    order: Order,
+    order: RowOrder,
 }
 
 /// Which stored row an output is.
 #[derive(Clone, Copy, Debug)]
-enum Order {
+enum RowOrder {
     /// All, in order.
     Stored,
     /// The weight is stored `(in, out)`.
@@ -79,10 +79,10 @@ enum Order {
     Interleaved { heads: usize, size: usize },
 }
 
-impl Part {
+impl ProjectionPart {
     /// `NAME.weight`, stored `(out, input)`.
     pub(crate) fn new(name: &str, out: usize, input: usize) -> Self {
-        Self { weight: format!("{name}.weight"), shape: vec![out, input], out, bias: None, order: Order::Stored }
+        Self { weight: format!("{name}.weight"), shape: vec![out, input], out, bias: None, order: RowOrder::Stored }
     }
 
     /// `NAME.weight`, stored as an architecture stores its projections.
@@ -90,18 +90,18 @@ impl Part {
         if !architecture.transposed {
             return Self::new(name, out, input);
         }
-        Self { shape: vec![input, out], order: Order::Transposed, ..Self::new(name, out, input) }
+        Self { shape: vec![input, out], order: RowOrder::Transposed, ..Self::new(name, out, input) }
     }
 
     /// Queries, keys and values of all heads, which are stored one head after the other.
     pub(crate) fn interleaved(name: &str, heads: Heads, input: usize) -> Self {
-        let order = Order::Interleaved { heads: heads.query, size: heads.size };
+        let order = RowOrder::Interleaved { heads: heads.query, size: heads.size };
         Self { order, ..Self::new(name, heads.fused_len(), input) }
     }
 
     /// Expert `number` of a tensor that holds `count` of them, `(count, out, input)`.
     pub(crate) fn expert(weight: String, [number, count]: [usize; 2], out: usize, input: usize) -> Self {
-        Self { weight, shape: vec![count, out, input], out, bias: None, order: Order::From(number * out) }
+        Self { weight, shape: vec![count, out, input], out, bias: None, order: RowOrder::From(number * out) }
     }
 
     /// The same with a bias.
@@ -118,8 +118,8 @@ impl Part {
         let size = tensor.dtype().size();
         let row = input * size;
         match self.order {
-            Order::Stored => return whole(tensor),
-            Order::From(first) => {
+            RowOrder::Stored => return whole(tensor),
+            RowOrder::From(first) => {
                 if let Some(bytes) = tensor.lent() {
                     return Ok(Cow::Borrowed(&bytes[first * row..(first + self.out) * row]));
                 }
@@ -128,13 +128,13 @@ impl Part {
                 stretches.try_for_each(|(i, rows)| tensor.copy((first + i * ROWS) * input, rows))?;
                 return Ok(Cow::Owned(rows));
             }
-            Order::Transposed | Order::Interleaved { .. } => {}
+            RowOrder::Transposed | RowOrder::Interleaved { .. } => {}
         }
         let bytes = whole(tensor)?;
         let mut rows = vec![0; self.out * row];
         rows.par_chunks_exact_mut(row).enumerate().for_each(|(i, out)| {
             let stored = self.stored(i);
-            if let Order::Transposed = self.order {
+            if let RowOrder::Transposed = self.order {
                 for (out, column) in out.chunks_exact_mut(size).zip(bytes.chunks_exact(self.out * size)) {
                     out.copy_from_slice(&column[stored * size..(stored + 1) * size]);
                 }
@@ -146,7 +146,7 @@ impl Part {
     }
 
     /// The part's biases, in the order of its rows; `None` if it has none.
-    pub(crate) fn biases(&self, source: &Source<'_>) -> Result<Option<Vec<f32>>> {
+    pub(crate) fn biases(&self, source: &WeightSource<'_>) -> Result<Option<Vec<f32>>> {
         let Some(name) = &self.bias else { return Ok(None) };
         let stored = source.values(name, &[self.out])?;
         Ok(Some((0..self.out).map(|i| stored[self.stored(i)]).collect()))
@@ -155,9 +155,9 @@ impl Part {
     /// Where output `i` is stored.
     fn stored(&self, i: usize) -> usize {
         match self.order {
-            Order::Stored | Order::Transposed => i,
-            Order::From(first) => first + i,
-            Order::Interleaved { heads, size } => {
+            RowOrder::Stored | RowOrder::Transposed => i,
+            RowOrder::From(first) => first + i,
+            RowOrder::Interleaved { heads, size } => {
                 let (kind, head) = (i / (heads * size), i / size % heads);
                 (head * 3 + kind) * size + i % size
             }

@@ -2,11 +2,11 @@
 
 use super::{
     activation::Activation,
-    architecture::{Experts as Described, Mlp as Names},
+    architecture::{ExpertsKeys as Described, MlpKind as Names},
     compute::pointwise::{self, Term},
-    config::{Block, Blueprint, Experts as Sizes},
-    linear::Linear,
-    load::{Part, Source},
+    config::{Blueprint, Experts as Sizes, LayerBlueprint},
+    linear::Projection,
+    load::{ProjectionPart, WeightSource},
 };
 use candle_core::Tensor;
 use merge_core::error::{Error, Result};
@@ -25,8 +25,8 @@ pub(crate) enum Mlp {
 pub(crate) struct Dense {
     /// Whether `up` gives gates, then ups.
     gated: bool,
-    up: Linear,   // hidden → intermediate, or 2 · intermediate
-    down: Linear, // intermediate → hidden
+    up: Projection,   // hidden → intermediate, or 2 · intermediate
+    down: Projection, // intermediate → hidden
     activation: Activation,
 }
 
@@ -34,15 +34,20 @@ pub(crate) struct Dense {
 #[derive(Debug)]
 pub(crate) struct Sparse {
     sizes: Sizes,
-    router: Linear, // hidden → experts
+    router: Projection, // hidden → experts
     experts: Vec<Dense>,
     /// The expert for every token, and how much it counts: hidden → 1.
-    shared: Option<(Dense, Linear)>,
+    shared: Option<(Dense, Projection)>,
 }
 
 impl Mlp {
     /// Reads that of a layer, whose tensors' names begin with `at`.
-    pub(crate) fn load(source: Source<'_>, blueprint: &Blueprint, block: &Block, at: &str) -> Result<Self> {
+    pub(crate) fn load(
+        source: WeightSource<'_>,
+        blueprint: &Blueprint,
+        block: &LayerBlueprint,
+        at: &str,
+    ) -> Result<Self> {
         match (blueprint.architecture.experts, blueprint.experts) {
             (Some(described), Some(sizes)) if block.sparse => {
                 Ok(Self::Sparse(Sparse::load(source, blueprint, described, sizes, at)?))
@@ -61,11 +66,11 @@ impl Mlp {
 }
 
 impl Dense {
-    fn load(source: Source<'_>, blueprint: &Blueprint, at: &str) -> Result<Self> {
+    fn load(source: WeightSource<'_>, blueprint: &Blueprint, at: &str) -> Result<Self> {
         let Blueprint { hidden, intermediate, biases: [.., bias], .. } = *blueprint;
         let part = |name: &str, out, input| {
             let name = format!("{at}{name}");
-            Part::of(blueprint.architecture, &name, out, input).bias(bias.then(|| format!("{name}.bias")))
+            ProjectionPart::of(blueprint.architecture, &name, out, input).bias(bias.then(|| format!("{name}.bias")))
         };
         let (gated, ups, down) = match blueprint.architecture.names.mlp {
             Names::Gated { gate, up, down } => {
@@ -94,7 +99,13 @@ impl Dense {
 }
 
 impl Sparse {
-    fn load(source: Source<'_>, blueprint: &Blueprint, described: Described, sizes: Sizes, at: &str) -> Result<Self> {
+    fn load(
+        source: WeightSource<'_>,
+        blueprint: &Blueprint,
+        described: Described,
+        sizes: Sizes,
+        at: &str,
+    ) -> Result<Self> {
         let Blueprint { hidden, activation, .. } = *blueprint;
         let Sizes { count, intermediate, .. } = sizes;
         // Transformers 5 can write all experts of a layer as one tensor.
@@ -104,13 +115,13 @@ impl Sparse {
         let expert = |number: usize| {
             let of = [number, count];
             let part = |name: &str, out, input| {
-                Part::new(&format!("{at}{}", name.replace("{}", &number.to_string())), out, input)
+                ProjectionPart::new(&format!("{at}{}", name.replace("{}", &number.to_string())), out, input)
             };
             let (ups, down) = if is_fused {
                 let down = format!("{at}mlp.experts.down_proj");
                 (
-                    vec![Part::expert(fused.clone(), of, 2 * intermediate, hidden)],
-                    Part::expert(down, of, hidden, intermediate),
+                    vec![ProjectionPart::expert(fused.clone(), of, 2 * intermediate, hidden)],
+                    ProjectionPart::expert(down, of, hidden, intermediate),
                 )
             } else {
                 (
@@ -122,7 +133,8 @@ impl Sparse {
             Ok::<_, Error>(Dense { gated: true, up, down, activation })
         };
         let shared = |len: usize| {
-            let part = |name: &str, out, input| Part::new(&format!("{at}mlp.shared_expert{name}"), out, input);
+            let part =
+                |name: &str, out, input| ProjectionPart::new(&format!("{at}mlp.shared_expert{name}"), out, input);
             let ups = [part(".gate_proj", len, hidden), part(".up_proj", len, hidden)];
             let down = source.linear(&[part(".down_proj", hidden, len)], len)?;
             let mlp = Dense { gated: true, up: source.linear(&ups, hidden)?, down, activation };
@@ -130,7 +142,7 @@ impl Sparse {
         };
         Ok(Self {
             sizes,
-            router: source.linear(&[Part::new(&format!("{at}{router}"), count, hidden)], hidden)?,
+            router: source.linear(&[ProjectionPart::new(&format!("{at}{router}"), count, hidden)], hidden)?,
             experts: (0..count).map(expert).collect::<Result<_>>()?,
             shared: sizes.shared.map(shared).transpose()?,
         })

@@ -23,10 +23,10 @@ pub(crate) mod rope;
 pub use self::{compute::Bf16Dot, pool::Pool};
 
 use self::{
-    compute::ops::Run,
+    compute::ops::TokenRun,
     config::Blueprint,
     decoder::{Cache, Decoder},
-    load::Source,
+    load::WeightSource,
 };
 use candle_core::{Device, Tensor};
 use merge_core::{
@@ -71,7 +71,7 @@ impl Network {
 
     /// Reads the weights.
     pub(crate) fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
-        Self::of(Source { weights, device, dot: None })
+        Self::of(WeightSource { weights, device, dot: None })
     }
 
     /// Reads the weights. What is stored in bf16 is multiplied by hidden states rounded to bf16.
@@ -80,7 +80,7 @@ impl Network {
             return Err(Error::user(format!("{}: no weight is stored in bf16", weights.place()))
                 .hint("bf16 dot products are of weights that are stored so"));
         }
-        Self::of(Source { weights, device: &Device::Cpu, dot: Some(dot) })
+        Self::of(WeightSource { weights, device: &Device::Cpu, dot: Some(dot) })
     }
 
     /// A path through layers that are shared with other paths of the pool.
@@ -88,7 +88,7 @@ impl Network {
         Ok(Self { decoder: pool.decoder(weights, path)?, computed: 0 })
     }
 
-    fn of(source: Source<'_>) -> Result<Self> {
+    fn of(source: WeightSource<'_>) -> Result<Self> {
         Ok(Self { decoder: Decoder::load(Blueprint::read(source.weights.config())?, source)?, computed: 0 })
     }
 
@@ -117,7 +117,7 @@ impl Network {
         for start in (0..tokens.len()).step_by(at_once) {
             let end = tokens.len().min(start + at_once);
             let wanted: Vec<u32> = (start.max(from)..end).map(|i| (i - start) as u32).collect();
-            let run = Run { tokens: &tokens[start..end], rows: &rows[..end], whole: tokens.len() };
+            let run = TokenRun { tokens: &tokens[start..end], rows: &rows[..end], whole: tokens.len() };
             self.step(&mut cache, &[run], &wanted, |_, row| logits.push(row.to_vec()))?;
         }
         Ok(logits)
@@ -127,7 +127,7 @@ impl Network {
     pub(crate) fn step(
         &mut self,
         cache: &mut Cache,
-        runs: &[Run<'_>],
+        runs: &[TokenRun<'_>],
         wanted: &[u32],
         take: impl FnMut(usize, &[f32]),
     ) -> Result<()> {

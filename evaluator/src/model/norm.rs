@@ -1,6 +1,6 @@
 //! Norms of the hidden state.
 
-use super::{architecture::Norm as Kind, compute::pointwise, load::Source};
+use super::{architecture::NormKind as Kind, compute::pointwise, load::WeightSource};
 use candle_core::Tensor;
 use merge_core::error::Result;
 
@@ -14,7 +14,7 @@ pub(crate) struct Norm {
 
 impl Norm {
     /// Reads `NAME.weight`, and `NAME.bias` if there is to be one.
-    pub(crate) fn load(source: Source<'_>, name: &str, kind: Kind, len: usize, eps: f64) -> Result<Self> {
+    pub(crate) fn load(source: WeightSource<'_>, name: &str, kind: Kind, len: usize, eps: f64) -> Result<Self> {
         let weight = weights(source, name, kind, len)?;
         let bias = match kind {
             Kind::Layer => Some(source.tensor(&format!("{name}.bias"), &[len])?),
@@ -33,7 +33,7 @@ impl Norm {
 }
 
 /// The weights of a norm, as they are multiplied.
-pub(crate) fn weights(source: Source<'_>, name: &str, kind: Kind, len: usize) -> Result<Vec<f32>> {
+pub(crate) fn weights(source: WeightSource<'_>, name: &str, kind: Kind, len: usize) -> Result<Vec<f32>> {
     let mut weights = source.values(&format!("{name}.weight"), &[len])?;
     if kind == Kind::RmsFromOne {
         for weight in &mut weights {

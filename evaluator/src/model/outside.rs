@@ -2,10 +2,10 @@
 
 use super::{
     architecture::{Architecture, Positions},
-    compute::{ops::Run, pointwise},
+    compute::{ops::TokenRun, pointwise},
     config::Blueprint,
-    linear::Linear,
-    load::{Part, Source},
+    linear::Projection,
+    load::{ProjectionPart, WeightSource},
     norm::Norm,
 };
 use candle_core::{Device, Tensor};
@@ -13,17 +13,17 @@ use merge_core::error::Result;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Outside {
+pub(crate) struct OuterLayers {
     /// Its weights are the embeddings of the tokens; a tied head is the embedding.
-    embedding: Option<Linear>, // hidden → vocab
+    embedding: Option<Projection>, // hidden → vocab
     /// `(context, hidden)`, where positions are learned.
     pub positions: Option<Tensor>,
     pub norm: Norm,
-    head: Linear, // hidden → vocab
+    head: Projection, // hidden → vocab
 }
 
-impl Outside {
-    pub(crate) fn load(source: Source<'_>, blueprint: &Blueprint) -> Result<Self> {
+impl OuterLayers {
+    pub(crate) fn load(source: WeightSource<'_>, blueprint: &Blueprint) -> Result<Self> {
         let Blueprint { architecture, hidden, vocab, context, tied, eps, .. } = *blueprint;
         let names = architecture.names;
         let prefix = prefix(source, architecture);
@@ -31,7 +31,7 @@ impl Outside {
         let head = names.heads.iter().find(|head| source.has(&format!("{head}.weight"))).unwrap_or(&names.heads[0]);
         // A head that is there and is not the embedding is the model's, whatever its configuration says: so transformers has it.
         let tied = tied && !differ(source, &format!("{embedding}.weight"), &format!("{head}.weight"))?;
-        let tokens = |name: &str| source.linear(&[Part::new(name, vocab, hidden)], hidden);
+        let tokens = |name: &str| source.linear(&[ProjectionPart::new(name, vocab, hidden)], hidden);
         Ok(Self {
             embedding: if tied { None } else { Some(tokens(&embedding)?) },
             positions: match architecture.positions {
@@ -48,7 +48,7 @@ impl Outside {
         &self,
         blueprint: &Blueprint,
         tokens: &[u32],
-        runs: &[Run<'_>],
+        runs: &[TokenRun<'_>],
         device: &Device,
     ) -> Result<Tensor> {
         let x = self.embedding.as_ref().unwrap_or(&self.head).rows(tokens)?;
@@ -70,13 +70,13 @@ impl Outside {
 }
 
 /// What the names of a model's tensors begin with.
-pub(crate) fn prefix(source: Source<'_>, architecture: &Architecture) -> &'static str {
+pub(crate) fn prefix(source: WeightSource<'_>, architecture: &Architecture) -> &'static str {
     let names = architecture.names;
     let has = |prefix: &&&str| source.has(&format!("{prefix}{}.weight", names.embedding));
     names.prefixes.iter().find(has).unwrap_or(&names.prefixes[0])
 }
 
 /// Whether a model has both tensors, and they are not the same.
-fn differ(source: Source<'_>, a: &str, b: &str) -> Result<bool> {
+fn differ(source: WeightSource<'_>, a: &str, b: &str) -> Result<bool> {
     Ok(source.has(a) && source.has(b) && source.weights.bytes(a)? != source.weights.bytes(b)?)
 }

@@ -3,10 +3,10 @@
 use super::{
     beginnings::Beginnings,
     config::Blueprint,
-    decoder::{Decoder, Hop, factor},
+    decoder::{Decoder, DecoderHop, factor},
     layer::Layer,
-    load::Source,
-    outside::Outside,
+    load::WeightSource,
+    outside::OuterLayers,
 };
 use candle_core::Device;
 use merge_core::{
@@ -26,14 +26,14 @@ use std::{
 /// for bit, if the recipe asks for no narrower type.
 pub struct Pool {
     device: Device,
-    held: Mutex<Held>,
+    held: Mutex<HeldLayers>,
     beginnings: Arc<Beginnings>,
 }
 
 /// A model whose layers are in use. Its address is its name, which no other has while it is held.
-struct Held {
+struct HeldLayers {
     models: Vec<(Arc<dyn Weights>, Blueprint)>,
-    outsides: BTreeMap<usize, Arc<Outside>>,
+    outsides: BTreeMap<usize, Arc<OuterLayers>>,
     /// By model and number.
     layers: BTreeMap<(usize, usize), Arc<Layer>>,
 }
@@ -45,7 +45,7 @@ impl Pool {
 
     /// No layer yet; `room` is how many bytes of states, keys and values are kept for paths that begin alike.
     pub fn new(device: &Device, room: usize) -> Self {
-        let held = Held { models: Vec::new(), outsides: BTreeMap::new(), layers: BTreeMap::new() };
+        let held = HeldLayers { models: Vec::new(), outsides: BTreeMap::new(), layers: BTreeMap::new() };
         Self { device: device.clone(), held: Mutex::new(held), beginnings: Arc::new(Beginnings::new(room)) }
     }
 
@@ -65,7 +65,7 @@ impl Pool {
         let mut held = self.held.lock().expect("no panic while held");
         let hops = path.hops.iter().map(|hop| {
             let layer = held.layer(&hop.source, hop.layer, &self.device)?;
-            Ok(Hop { layer, scale: None, gain: factor(hop.gain) })
+            Ok(DecoderHop { layer, scale: None, gain: factor(hop.gain) })
         });
         let mut hops = hops.collect::<Result<Vec<_>>>()?;
         if let Some(first) = hops.first_mut() {
@@ -79,7 +79,7 @@ impl Pool {
     }
 }
 
-impl Held {
+impl HeldLayers {
     fn model(&mut self, model: &Arc<dyn Weights>) -> Result<usize> {
         let same =
             |(known, _): &(Arc<dyn Weights>, Blueprint)| std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(model));
@@ -97,18 +97,18 @@ impl Held {
             return Ok(Arc::clone(known));
         }
         let (weights, blueprint) = &self.models[number];
-        let loaded = Arc::new(Layer::load(Source { weights: &**weights, device, dot: None }, blueprint, layer)?);
+        let loaded = Arc::new(Layer::load(WeightSource { weights: &**weights, device, dot: None }, blueprint, layer)?);
         self.layers.insert((number, layer), Arc::clone(&loaded));
         Ok(loaded)
     }
 
-    fn outside(&mut self, model: &Arc<dyn Weights>, device: &Device) -> Result<Arc<Outside>> {
+    fn outside(&mut self, model: &Arc<dyn Weights>, device: &Device) -> Result<Arc<OuterLayers>> {
         let number = self.model(model)?;
         if let Some(known) = self.outsides.get(&number) {
             return Ok(Arc::clone(known));
         }
         let (weights, blueprint) = &self.models[number];
-        let loaded = Arc::new(Outside::load(Source { weights: &**weights, device, dot: None }, blueprint)?);
+        let loaded = Arc::new(OuterLayers::load(WeightSource { weights: &**weights, device, dot: None }, blueprint)?);
         self.outsides.insert(number, Arc::clone(&loaded));
         Ok(loaded)
     }

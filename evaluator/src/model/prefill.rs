@@ -1,6 +1,6 @@
 //! Which tokens of a batch have to be computed, so that none is computed twice.
 
-use super::compute::ops::Run;
+use super::compute::ops::TokenRun;
 use crate::prompt::common;
 
 /// A token sequence some of whose logits are wanted.
@@ -14,8 +14,8 @@ pub(crate) struct Sequence {
 
 /// What goes through a decoder at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Step<'a> {
-    pub runs: Vec<Run<'a>>,
+pub(crate) struct PrefillStep<'a> {
+    pub runs: Vec<TokenRun<'a>>,
     /// All tokens of each run's sequence up to its last one.
     pub beginnings: Vec<&'a [u32]>,
 }
@@ -62,18 +62,18 @@ impl Prefill {
     }
 
     /// The stretches in steps of at most `tokens` tokens, in order; long stretches are cut.
-    pub(crate) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<Step<'a>> {
-        let mut steps = vec![Step::default()];
+    pub(crate) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<PrefillStep<'a>> {
+        let mut steps = vec![PrefillStep::default()];
         let mut room = tokens;
         for &(i, mut start, end) in &self.stretches {
             while start < end {
                 if room == 0 {
-                    steps.push(Step::default());
+                    steps.push(PrefillStep::default());
                     room = tokens;
                 }
                 let stop = end.min(start + room);
                 let tokens = &sequences[i].tokens;
-                let run = Run { tokens: &tokens[start..stop], rows: &self.rows[i][..stop], whole: tokens.len() };
+                let run = TokenRun { tokens: &tokens[start..stop], rows: &self.rows[i][..stop], whole: tokens.len() };
                 let step = steps.last_mut().expect("there is a first step");
                 step.runs.push(run);
                 step.beginnings.push(&tokens[..stop]);

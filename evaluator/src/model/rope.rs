@@ -6,8 +6,8 @@ mod parameters;
 mod scaling;
 
 use self::{
-    parameters::Parameters,
-    scaling::{Model, Scaling},
+    parameters::RopeParameters,
+    scaling::{RopeModel, Scaling},
 };
 use super::architecture::{Architecture, Positions, Rotary};
 use merge_core::{
@@ -35,9 +35,9 @@ pub(crate) struct Rope {
 /// generated after that is turned by those of the length that the sequence has then, and what is in the cache stays
 /// as it is, as in transformers' `dynamic`. (Its Phi-3 reads the whole sequence again when it grows long; we do not.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stretch(usize);
+pub(crate) struct RopeStretch(usize);
 
-impl Stretch {
+impl RopeStretch {
     /// Whether it is that of all short sequences.
     pub(crate) fn is_none(self) -> bool {
         self.0 == 0
@@ -51,7 +51,7 @@ impl Rope {
         let Positions::Rotary(Rotary { theta, default_theta, part, local, original }) = architecture.positions else {
             return Ok(Vec::new());
         };
-        let said = Parameters::of(config)?;
+        let said = RopeParameters::of(config)?;
         let part = match part {
             Some((key, default)) => match said.number("partial_rotary_factor")? {
                 Some(part) => part,
@@ -70,7 +70,7 @@ impl Rope {
             let message = format!("config.json: head_dim: rotary positions need an even length, not {turned}");
             return Err(Error::user(message));
         }
-        let model = Model {
+        let model = RopeModel {
             turned,
             context,
             original: config.count("original_max_position_embeddings")?.or(original),
@@ -86,12 +86,12 @@ impl Rope {
         };
         let local = config.number(local)?.unwrap_or(default_local);
         // What is said for no type of layers in particular is for those without a window.
-        let full = full.unwrap_or(if sliding.is_some() { Parameters::none() } else { said });
-        let sliding = sliding.unwrap_or_else(Parameters::none);
+        let full = full.unwrap_or(if sliding.is_some() { RopeParameters::none() } else { said });
+        let sliding = sliding.unwrap_or_else(RopeParameters::none);
         Ok(vec![Self::of(&full, theta, model)?, Self::of(&sliding, local, model)?])
     }
 
-    fn of(said: &Parameters, theta: f64, model: Model) -> Result<Self> {
+    fn of(said: &RopeParameters, theta: f64, model: RopeModel) -> Result<Self> {
         let base = said.number("rope_theta")?.unwrap_or(theta);
         if !(base > 0.0 && base.is_finite()) {
             return Err(Error::user(format!("config.json: rope_theta: {base} is not above 0")));
@@ -101,16 +101,16 @@ impl Rope {
     }
 
     /// Which frequencies a sequence of this length turns by.
-    pub(crate) fn stretch(&self, len: usize) -> Stretch {
+    pub(crate) fn stretch(&self, len: usize) -> RopeStretch {
         match self.scaling {
-            Scaling::Dynamic { context, .. } if len > context => Stretch(len),
-            Scaling::Long { original, .. } if len > original => Stretch(original + 1),
-            _ => Stretch(0),
+            Scaling::Dynamic { context, .. } if len > context => RopeStretch(len),
+            Scaling::Long { original, .. } if len > original => RopeStretch(original + 1),
+            _ => RopeStretch(0),
         }
     }
 
     /// How far each pair of a head turns from one token to the next, in radians: `turned / 2` numbers.
-    pub(crate) fn frequencies(&self, stretch: Stretch) -> Vec<f32> {
+    pub(crate) fn frequencies(&self, stretch: RopeStretch) -> Vec<f32> {
         let Self { turned, base, .. } = *self;
         let power = |base: f64, i: usize| base.powf((2 * i) as f64 / turned as f64) as f32;
         let plain = |base: f64| (0..turned / 2).map(move |i| 1.0 / power(base, i));

@@ -24,14 +24,14 @@ use std::{collections::BTreeMap, fmt, io};
 #[derive(Clone, Debug)]
 pub struct Conversation {
     /// What writes them as text; none where a server does.
-    template: Option<Template>,
+    template: Option<ChatTemplate>,
     /// What the system says before everything.
     system: Option<String>,
 }
 
 /// A model's chat template.
 #[derive(Clone)]
-struct Template {
+struct ChatTemplate {
     environment: Environment<'static>,
     specials: BTreeMap<String, String>,
     /// As the model has it.
@@ -50,7 +50,7 @@ impl Conversation {
             return Err(Error::user(format!("{place}: the model has no chat template"))
                 .hint("ask it without one, or give its tokenizer_config.json a `chat_template`"));
         };
-        Ok(Self { template: Some(Template::new(template, specials.texts.clone(), place)?), system })
+        Ok(Self { template: Some(ChatTemplate::new(template, specials.texts.clone(), place)?), system })
     }
 
     /// By a server, in a template that only it knows.
@@ -107,7 +107,7 @@ impl Conversation {
     }
 }
 
-impl Template {
+impl ChatTemplate {
     fn new(text: String, specials: BTreeMap<String, String>, place: String) -> Result<Self> {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         let mut environment = jinja::environment(syntax.expect("the usual delimiters differ"));
@@ -224,7 +224,7 @@ fn strftime(format: &str) -> String {
     fields.iter().fold(format.to_owned(), |text, (field, value)| text.replace(field, value))
 }
 
-impl fmt::Debug for Template {
+impl fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Template").field("place", &self.place).finish_non_exhaustive()
     }
@@ -238,7 +238,7 @@ mod tests {
     fn chat(template: &str, system: Option<&str>) -> Result<Conversation> {
         let texts =
             [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, text)| (name.to_owned(), text.to_owned()));
-        let template = Template::new(template.to_owned(), texts.into(), "here".to_owned())?;
+        let template = ChatTemplate::new(template.to_owned(), texts.into(), "here".to_owned())?;
         Ok(Conversation { template: Some(template), system: system.map(str::to_owned) })
     }
 

@@ -4,7 +4,7 @@ use super::{Specials, Tokenizer};
 use crate::{
     prompt::common,
     python,
-    request::{Encoding, Pairs, Start},
+    request::{Encoding, Pairs, SequenceStart},
 };
 use merge_core::error::{Error, Result};
 
@@ -110,13 +110,13 @@ impl Encoder<'_> {
     fn start(&self) -> Result<u32> {
         let Specials { bos, eos, .. } = *self.specials;
         let start = match self.encoding.start {
-            Start::Bos => bos.or(eos),
-            Start::Eos => eos,
+            SequenceStart::Bos => bos.or(eos),
+            SequenceStart::Eos => eos,
         };
         start.ok_or_else(|| {
             let wanted = match self.encoding.start {
-                Start::Bos => "bos_token or eos_token",
-                Start::Eos => "eos_token",
+                SequenceStart::Bos => "bos_token or eos_token",
+                SequenceStart::Eos => "eos_token",
             };
             Error::user(format!("the prompt has no token, and the model no {wanted} to put in its place"))
                 .hint("tokenizer_config.json or config.json names it")

@@ -61,7 +61,7 @@ pub const PROTOCOLS: &[Protocol] = &[
 
 /// A list of benchmarks.
 #[derive(Clone, Copy, Debug)]
-pub struct Suite {
+pub struct BenchmarkList {
     /// What it is called on the command line.
     pub name: &'static str,
     /// Its benchmarks.
@@ -69,9 +69,9 @@ pub struct Suite {
 }
 
 /// All suites.
-pub const SUITES: &[Suite] = &[
+pub const SUITES: &[BenchmarkList] = &[
     // In the order of Stability's leaderboard, whose shots are 3, 3, 3, 2, 1, 1, 0 and 5.
-    Suite {
+    BenchmarkList {
         name: "jp-lmeh",
         benchmarks: &[
             "jcommonsenseqa",
@@ -85,7 +85,7 @@ pub const SUITES: &[Suite] = &[
         ],
     },
     // With JCoLA, as in Sakana AI's paper.
-    Suite {
+    BenchmarkList {
         name: "jp-lmeh-9",
         benchmarks: &[
             "jcommonsenseqa",
@@ -211,7 +211,7 @@ impl Protocol {
 
 /// What was asked for by name, and what of it cannot be asked.
 #[derive(Debug, Default)]
-pub struct Chosen {
+pub struct ProtocolChoice {
     /// The tasks, in order.
     pub tasks: Vec<&'static Builtin>,
     /// Benchmarks of suites that are left out, and why.
@@ -222,8 +222,8 @@ pub struct Chosen {
 ///
 /// Fails if a task is unknown or its data is not here. A benchmark of a suite that the protocol does not have, or whose data users
 /// have to bring and have not, is left out, and named as missing.
-pub fn choose(names: &[impl AsRef<str>], protocol: &str, shelf: &Shelf) -> Result<Chosen> {
-    let mut chosen = Chosen::default();
+pub fn choose(names: &[impl AsRef<str>], protocol: &str, shelf: &Shelf) -> Result<ProtocolChoice> {
+    let mut chosen = ProtocolChoice::default();
     let mut to_fetch: Vec<&str> = Vec::new();
     for name in names.iter().map(AsRef::as_ref) {
         let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {

@@ -5,7 +5,7 @@ mod marks;
 
 use super::*;
 use crate::{
-    request::{Ask, Encoding, Limit, Pairs, Start},
+    request::{Ask, Encoding, Limit, Pairs, SequenceStart},
     shared::shared,
     task::{Split, Task as _},
 };
@@ -155,7 +155,7 @@ fn prompts_are_those_of_stability_to_the_byte() {
         let requests = task.requests(&[id]);
         let [request] = &requests[..] else { panic!("{place}: one request") };
         assert_eq!(request.prompt.text(), row["ctx"].as_str().unwrap(), "{place}");
-        assert_eq!(request.encoding, Encoding { pairs: Pairs::Separate, bare: true, start: Start::Eos });
+        assert_eq!(request.encoding, Encoding { pairs: Pairs::Separate, bare: true, start: SequenceStart::Eos });
         let wanted = row["requests"].as_array().unwrap();
         match &request.ask {
             Ask::Choose { choices } => {

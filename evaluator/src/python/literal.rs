@@ -7,18 +7,18 @@ const DEEPEST: usize = 200;
 
 /// The value of a Python literal: numbers, texts, `None`, `True`, `False`, lists, tuples and dicts; `None` if it is not one.
 pub fn literal(text: &str) -> Option<Value> {
-    let mut reader = Reader { rest: text.trim_matches([' ', '\t']), depth: 0 };
+    let mut reader = LiteralReader { rest: text.trim_matches([' ', '\t']), depth: 0 };
     let value = reader.value()?;
     reader.space();
     reader.rest.is_empty().then_some(value)
 }
 
-struct Reader<'a> {
+struct LiteralReader<'a> {
     rest: &'a str,
     depth: usize,
 }
 
-impl Reader<'_> {
+impl LiteralReader<'_> {
     fn space(&mut self) {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
     }

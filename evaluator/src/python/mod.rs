@@ -7,5 +7,5 @@ mod tests;
 mod text;
 
 pub use literal::literal;
-pub use random::Random;
+pub use random::PythonRandom;
 pub use text::{dumps, float, is_space, repr, split, str, strip};

@@ -9,12 +9,12 @@ const M: usize = 397;
 
 /// MT19937 (Matsumoto and Nishimura, 1998), seeded and asked as `random.Random(seed)` is in Python 3.
 #[derive(Clone)]
-pub struct Random {
+pub struct PythonRandom {
     state: [u32; N],
     next: usize,
 }
 
-impl Random {
+impl PythonRandom {
     /// `random.Random(seed)`.
     pub fn new(seed: u64) -> Self {
         // The key is the seed's 32-bit words, the low one first; that of 0 is one word.

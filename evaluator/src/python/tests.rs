@@ -1,6 +1,6 @@
 //! Draws and texts, against those of `CPython`.
 
-use super::{Random, dumps, literal, repr};
+use super::{PythonRandom, dumps, literal, repr};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -13,7 +13,7 @@ fn check(what: &str, ours: impl Into<Value>, theirs: &Value) {
 fn draws_what_python_draws() {
     let all: Value = serde_json::from_str(include_str!("random.json")).unwrap();
     for (seed, expected) in all.as_object().unwrap() {
-        let random = || Random::new(seed.parse().unwrap());
+        let random = || PythonRandom::new(seed.parse().unwrap());
         for (key, theirs) in expected.as_object().unwrap() {
             let what = format!("{seed} {key}");
             let numbers: Vec<usize> = key.split('_').filter_map(|part| part.parse().ok()).collect();
@@ -44,7 +44,7 @@ fn draws_what_python_draws() {
 #[test]
 fn seeds_with_more_than_one_word() {
     // random.Random(2**40 + 7).getrandbits(53), then .getrandbits(64)
-    let mut random = Random::new((1 << 40) + 7);
+    let mut random = PythonRandom::new((1 << 40) + 7);
     assert_eq!((random.bits(53), random.bits(64)), (6_731_298_720_428_250, 17_301_799_233_109_514_933));
 }
 

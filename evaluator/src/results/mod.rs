@@ -9,7 +9,7 @@ use crate::{
     evaluation::Mishaps,
     prompt::Conversation,
     python,
-    task::{Benchmark, Group, Marked, MetricRow, Tally, Task as _},
+    task::{Benchmark, Group, MarkedItem, MetricRow, Tally, Task as _},
 };
 use merge_core::error::Result;
 use serde_json::{Map, Value, json};
@@ -19,11 +19,11 @@ use std::collections::BTreeMap;
 const LM_EVAL: &str = "0.4.13";
 
 /// A task that a model was asked.
-pub struct Evaluated<'a> {
+pub struct TaskResult<'a> {
     /// The task.
     pub task: &'a Benchmark,
     /// Its items as they were marked.
-    pub marked: &'a [Marked],
+    pub marked: &'a [MarkedItem],
     /// Its measures.
     pub rows: &'a [MetricRow],
     /// Items that could have been asked.
@@ -34,7 +34,7 @@ pub struct Evaluated<'a> {
 
 /// What a run was: everything that is no result.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub struct RunInfo {
     /// The model, as tables call it.
     pub model: String,
     /// How it was opened.
@@ -62,7 +62,7 @@ pub struct Run {
 /// The files of a run, as names and texts.
 ///
 /// Fails if a chat template does: not for what was asked.
-pub fn files(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group]) -> Result<Vec<(String, String)>> {
+pub fn files(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group]) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     let mut hashes = Map::new();
     for task in tasks {
@@ -75,7 +75,7 @@ pub fn files(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group]) -> Result<Vec
     Ok(files)
 }
 
-fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<String, Value>) -> Value {
+fn results(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group], hashes: Map<String, Value>) -> Value {
     let rows: BTreeMap<&str, &[MetricRow]> = tasks.iter().map(|task| (task.task.name(), task.rows)).collect();
     let mut results: Map<String, Value> = tasks.iter().map(of_task).collect();
     let sizes: BTreeMap<&str, usize> = tasks.iter().map(|task| (task.task.name(), task.marked.len())).collect();
@@ -83,7 +83,7 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
     results.extend(of_groups.iter().cloned());
     let aggregated = of_groups.into_iter().zip(groups).filter(|(_, group)| group.has_aggregate());
     let aggregated: Map<String, Value> = aggregated.map(|(result, _)| result).collect();
-    let name = |task: &Evaluated<'_>| task.task.name().to_owned();
+    let name = |task: &TaskResult<'_>| task.task.name().to_owned();
 
     let mut versions: BTreeMap<String, Value> = tasks.iter().map(|task| (name(task), task.task.version())).collect();
     versions.extend(groups.iter().map(|group| (group.name.clone(), Value::from(group.version.as_str()))));
@@ -118,7 +118,7 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
     put("versions", versions.into_iter().collect());
     put("n-shot", shots.into_iter().collect());
     put("higher_is_better", better.into_iter().collect());
-    let samples = |task: &Evaluated<'_>| (name(task), json!({"original": task.there, "effective": task.marked.len()}));
+    let samples = |task: &TaskResult<'_>| (name(task), json!({"original": task.there, "effective": task.marked.len()}));
     put("n-samples", tasks.iter().map(samples).collect());
     put(
         "config",
@@ -175,7 +175,7 @@ fn results(run: &Run, tasks: &[Evaluated<'_>], groups: &[Group], hashes: Map<Str
 
 /// What lm-evaluation-harness has no key for: how prompts fitted; and by the rule of each harness how many answers are right, with
 /// the documents on which the rules disagree.
-fn ours_of_task(task: &Evaluated<'_>) -> Value {
+fn ours_of_task(task: &TaskResult<'_>) -> Value {
     let mut ours = task.ours.as_object().cloned().unwrap_or_default();
     ours.insert("fit".to_owned(), json!(Mishaps::of(task.marked)));
     if let Some(Tally { right, disagree }) = Tally::of(task.marked) {
@@ -186,7 +186,7 @@ fn ours_of_task(task: &Evaluated<'_>) -> Value {
     ours.into()
 }
 
-fn of_task(task: &Evaluated<'_>) -> (String, Value) {
+fn of_task(task: &TaskResult<'_>) -> (String, Value) {
     let name = task.task.name();
     let mut result = Map::new();
     result.insert("name".to_owned(), name.into());

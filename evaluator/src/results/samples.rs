@@ -1,18 +1,18 @@
 //! `samples_*.jsonl`: each item under each filter, with what was asked, answered and made of it.
 
-use super::Evaluated;
+use super::TaskResult;
 use crate::{
     prompt::Conversation,
     python,
     request::{Answer, Ask, Fit, Likelihood, Request, Said},
-    task::{Filtered, Marked, Read},
+    task::{FilterMarks, HarnessReading, MarkedItem},
 };
 use merge_core::{error::Result, model::hash::hex};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// All lines of a task, and the hash that stands for them.
-pub(super) fn lines(task: &Evaluated<'_>, chat: Option<&Conversation>) -> Result<(String, String)> {
+pub(super) fn lines(task: &TaskResult<'_>, chat: Option<&Conversation>) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
     for i in 0..task.marked.first().map_or(0, |marked| marked.filtered.len()) {
         for marked in task.marked {
@@ -26,10 +26,10 @@ pub(super) fn lines(task: &Evaluated<'_>, chat: Option<&Conversation>) -> Result
 }
 
 fn line(
-    task: &Evaluated<'_>,
+    task: &TaskResult<'_>,
     chat: Option<&Conversation>,
-    marked: &Marked,
-    filtered: &Filtered,
+    marked: &MarkedItem,
+    filtered: &FilterMarks,
 ) -> Result<(Value, String)> {
     let doc = Value::from(task.task.doc(marked.item).clone());
     let target = python::str(task.task.target(marked.item));
@@ -72,7 +72,7 @@ fn line(
 }
 
 /// What lm-evaluation-harness has no key for: the item's hash, how its prompts fitted, and whether the model was broken.
-fn ours(marked: &Marked) -> Value {
+fn ours(marked: &MarkedItem) -> Value {
     let fit = |answer: &Answer| {
         let Fit { prompt_tokens, dropped_shots, cut_tokens, fused } = answer.fit;
         let mut all = json!({
@@ -93,8 +93,9 @@ fn ours(marked: &Marked) -> Value {
         "answers": marked.answers.iter().map(fit).collect::<Vec<_>>(),
     });
     if !marked.reads.is_empty() {
-        let read =
-            |Read { rule, reading, right }: &Read| ((*rule).to_owned(), json!({ "right": right, "reading": reading }));
+        let read = |HarnessReading { rule, reading, right }: &HarnessReading| {
+            ((*rule).to_owned(), json!({ "right": right, "reading": reading }))
+        };
         all["reads"] = marked.reads.iter().map(read).collect::<Map<_, _>>().into();
     }
     all

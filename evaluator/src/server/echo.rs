@@ -22,7 +22,7 @@ pub(crate) struct Echo {
 }
 
 /// How likely a stretch of the text is.
-pub(crate) struct Scored {
+pub(crate) struct EchoScore {
     pub likelihood: Likelihood,
     /// Tokens before it.
     pub before: usize,
@@ -78,7 +78,7 @@ impl Echo {
     /// How likely the continuation is: every token that it has a part in.
     ///
     /// Fails if the server does not tell how likely its first token is.
-    pub(crate) fn likelihood(&self) -> Result<Scored, String> {
+    pub(crate) fn likelihood(&self) -> Result<EchoScore, String> {
         let scored = self.scored();
         if scored.first().is_some_and(|first| *first == 0) {
             return Err("there is no prompt, and servers do not tell how likely a first token is".to_owned());
@@ -87,7 +87,7 @@ impl Echo {
     }
 
     /// How likely the text is, without its first token, which servers tell nothing of.
-    pub(crate) fn reading(&self) -> Result<Scored, String> {
+    pub(crate) fn reading(&self) -> Result<EchoScore, String> {
         let scored = self.scored();
         Ok(self.sum(scored.get(1..).ok_or("it has no token")?))
     }
@@ -97,7 +97,7 @@ impl Echo {
         (0..self.spans.len()).filter(|i| belongs(self.spans[*i])).collect()
     }
 
-    fn sum(&self, scored: &[usize]) -> Scored {
+    fn sum(&self, scored: &[usize]) -> EchoScore {
         let mut likelihood = Likelihood { log: 0.0, tokens: scored.len(), greedy: true };
         let mut broken = false;
         for &i in scored {
@@ -109,7 +109,7 @@ impl Echo {
         let fused = first.is_some_and(|first| self.spans[first].0 < self.cut);
         let counted = self.counted.and_then(|counted| counted.checked_sub(scored.len()));
         let before = counted.unwrap_or_else(|| first.unwrap_or(self.spans.len()));
-        Scored { likelihood, before, fused, broken }
+        EchoScore { likelihood, before, fused, broken }
     }
 }
 

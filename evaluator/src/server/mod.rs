@@ -1,7 +1,7 @@
 //! A model behind a server that speaks the protocol of `OpenAI`, such as vLLM or llama.cpp's.
 //!
 //! The server encodes text itself, prompt and continuation together, and every token is scored that the continuation has a part
-//! in. A request that asks for something else is refused: [`Server::completes`]. What it answers is never remembered, because
+//! in. A request that asks for something else is refused: [`ModelServer::completes`]. What it answers is never remembered, because
 //! nobody here knows its weights.
 
 mod echo;
@@ -9,13 +9,13 @@ mod echo;
 mod tests;
 mod wire;
 
-pub use self::wire::Wire;
+pub use self::wire::ServerWire;
 
 use self::{echo::Echo, wire::Refusal};
 use super::prompt::{Conversation, before_space};
 use crate::{
     language_model::{AnswerListener, LanguageModel},
-    request::{Answer, Ask, Fit, Likelihood, Limit, Pairs, Prompt, Request, Said, Start},
+    request::{Answer, Ask, Fit, Likelihood, Limit, Pairs, Prompt, Request, Said, SequenceStart},
 };
 use merge_core::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -30,8 +30,8 @@ use std::{
 
 /// A model that answers over the network.
 #[derive(Clone, Debug)]
-pub struct Server {
-    wire: Wire,
+pub struct ModelServer {
+    wire: ServerWire,
     model: String,
     chat: Option<Conversation>,
     parallel: usize,
@@ -40,11 +40,11 @@ pub struct Server {
 /// Requests under way at once: enough to fill the batches of a server, few enough for one that takes them in turn.
 const PARALLEL: usize = 8;
 
-impl Server {
+impl ModelServer {
     /// Looks who is there. Without a name, `model` is the first that the server has.
     ///
     /// Fails if the server cannot be reached, or has no model.
-    pub fn connect(wire: Wire, model: Option<String>) -> Result<Self> {
+    pub fn connect(wire: ServerWire, model: Option<String>) -> Result<Self> {
         let model = if let Some(model) = model {
             model
         } else {
@@ -99,7 +99,7 @@ impl Server {
             }
             Ask::Choose { .. } | Ask::Read { .. } => {}
         }
-        if *prompt == Prompt::default() && encoding.start == Start::Eos {
+        if *prompt == Prompt::default() && encoding.start == SequenceStart::Eos {
             return refuse("a text follows the end-of-sequence token, but a server puts its own before it");
         }
         Ok(())
@@ -238,7 +238,7 @@ impl Server {
     }
 }
 
-impl LanguageModel for Server {
+impl LanguageModel for ModelServer {
     fn conversation(&self) -> Option<&Conversation> {
         self.chat.as_ref()
     }

@@ -1,14 +1,14 @@
 //! Against a double that answers over HTTP from our own forward pass, as other servers do: what comes over the wire is what we
 //! compute here.
 
-use super::{Server, Wire};
+use super::{ModelServer, ServerWire};
 use crate::{
     answer::{
         Transformer,
         tests::{Memory, choices, generate, likelihoods, near, readings, word_problems},
     },
     language_model::{LanguageModel as _, answers},
-    request::{Answer, Ask, Encoding, Limit, Pairs, Request, Said, Shot, Start},
+    request::{Answer, Ask, Encoding, Limit, Pairs, Request, Said, SequenceStart, Shot},
 };
 use serde_json::{Value, json};
 use std::{
@@ -88,13 +88,13 @@ impl Double {
         double
     }
 
-    fn wire(&self, key: Option<&str>) -> Wire {
-        let wire = Wire::new(Agent::new_with_defaults(), &self.address, key).unwrap();
+    fn wire(&self, key: Option<&str>) -> ServerWire {
+        let wire = ServerWire::new(Agent::new_with_defaults(), &self.address, key).unwrap();
         wire.pause(Duration::from_millis(1))
     }
 
-    fn server(&self) -> Server {
-        Server::connect(self.wire(None), None).unwrap()
+    fn server(&self) -> ModelServer {
+        ModelServer::connect(self.wire(None), None).unwrap()
     }
 
     fn instead(&self, status: u16, headers: &'static str, body: &str) {
@@ -264,7 +264,7 @@ fn refuses_log_likelihoods_that_cannot_be_placed() {
 fn asks_again_when_the_server_is_busy() {
     let double = Double::start(Style::LlamaCpp);
     let expected = answers(&mut double.server(), &word_problems(1)).unwrap();
-    let mut server = Server::connect(double.wire(Some("secret")), None).unwrap();
+    let mut server = ModelServer::connect(double.wire(Some("secret")), None).unwrap();
     double.instead(503, "", "starting");
     double.instead(429, "retry-after: 0\r\n", "");
     double.instead(0, "", "");
@@ -296,10 +296,10 @@ fn says_who_refused_what() {
     let unclear = refusal(200, "<html>");
     assert_eq!(unclear, "request 1: URL/v1/completions: the answer cannot be used: not JSON: <html>");
     let empty = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let wire = Wire::new(Agent::new_with_defaults(), &format!("http://{empty}/v1/"), None).unwrap();
-    let error = Server::connect(wire.pause(Duration::ZERO), None).unwrap_err();
+    let wire = ServerWire::new(Agent::new_with_defaults(), &format!("http://{empty}/v1/"), None).unwrap();
+    let error = ModelServer::connect(wire.pause(Duration::ZERO), None).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot reach http://{empty}/v1/models: connection refused"));
-    let error = Wire::new(Agent::new_with_defaults(), "127.0.0.1:8000", None).unwrap_err();
+    let error = ServerWire::new(Agent::new_with_defaults(), "127.0.0.1:8000", None).unwrap_err();
     assert_eq!(error.to_string(), "`127.0.0.1:8000` is no address of a server");
 }
 
@@ -319,9 +319,9 @@ fn refuses_what_a_server_cannot_be_asked() {
     check(&longest, "does not show its tokenizer");
     let compared = Request { compared: Some("1".to_owned()), ..requests()[0].clone() };
     check(&compared, "the model's own tokens are counted");
-    check(&with(Pairs::Separate, Start::Bos, &choice), "each by itself");
-    check(&with(Pairs::Joint, Start::Bos, &reading), "the BOS token of a text is scored");
-    check(&with(Pairs::Common, Start::Eos, &reading), "follows the end-of-sequence token");
+    check(&with(Pairs::Separate, SequenceStart::Bos, &choice), "each by itself");
+    check(&with(Pairs::Joint, SequenceStart::Bos, &reading), "the BOS token of a text is scored");
+    check(&with(Pairs::Common, SequenceStart::Eos, &reading), "follows the end-of-sequence token");
     let error = answers(&mut double.server().chat(None), &[choice]).unwrap_err().to_string();
     assert!(error.contains("a conversation cannot be scored"), "{error}");
     assert!(double.asked.lock().unwrap().iter().all(|(_, path, _)| path == "/v1/models"), "nothing was asked");

@@ -10,7 +10,7 @@ use ureq::{
 
 /// A server's address, and how patiently it is asked.
 #[derive(Clone, Debug)]
-pub struct Wire {
+pub struct ServerWire {
     agent: Agent,
     /// Ends with `/v1`.
     base: String,
@@ -46,7 +46,7 @@ impl From<Refusal> for Error {
     }
 }
 
-impl Wire {
+impl ServerWire {
     /// A server at `url`, such as `http://127.0.0.1:8000`, with `/v1` at its end or not; `agent` makes the connections, and must
     /// know TLS if they are encrypted. A key goes to nobody else.
     ///

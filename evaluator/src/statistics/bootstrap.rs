@@ -22,14 +22,14 @@ const SEED: u64 = 0;
 const BITS: usize = 24;
 
 /// A statistic over resamples, and what leaving out one item does to it.
-pub(super) struct Resampled {
+pub(super) struct Resamples {
     /// Ascending.
     replicates: Vec<f64>,
     /// `Σd³ / (6·(Σd²)^1.5)` for `d` the mean of the statistics without one item minus each of them.
     acceleration: f64,
 }
 
-impl Resampled {
+impl Resamples {
     /// The mean of scores.
     pub(super) fn mean(scores: &[f64]) -> Self {
         let n = scores.len() as f64;

@@ -1,8 +1,8 @@
 //! The scores of all items as one, and its standard error: the formulas of lm-evaluation-harness, its draws included.
 
-use super::score::{Aggregation, Score};
+use super::score::{Aggregation, Measurement};
 use crate::{
-    python::Random,
+    python::PythonRandom,
     statistics::{Estimate, labels::Confusion},
 };
 
@@ -36,7 +36,7 @@ impl Aggregation {
     }
 
     /// One number of all; NaN of none.
-    pub(super) fn of(self, scores: &[&Score]) -> f64 {
+    pub(super) fn of(self, scores: &[&Measurement]) -> f64 {
         let numbers = || scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>();
         match self {
             Self::Mean => mean(&numbers()),
@@ -70,7 +70,7 @@ impl Aggregation {
     }
 
     /// Its 95% interval; none where nothing is known of the spread.
-    pub(super) fn ci95(self, scores: &[&Score]) -> Option<[f64; 2]> {
+    pub(super) fn ci95(self, scores: &[&Measurement]) -> Option<[f64; 2]> {
         let estimate = match self {
             Self::Mean => Estimate::of(&scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>()),
             Self::F1 | Self::MacroF1 | Self::BalancedAccuracy | Self::Matthews => {
@@ -84,7 +84,7 @@ impl Aggregation {
 
     /// Its standard error: of a mean by the sample's deviation; of what is no mean by `draws` draws with replacement, in
     /// thousands; `None` where lm-evaluation-harness gives none, or of fewer than two items.
-    pub(super) fn stderr(self, scores: &[&Score], draws: usize) -> Option<f64> {
+    pub(super) fn stderr(self, scores: &[&Measurement], draws: usize) -> Option<f64> {
         if scores.len() < 2 || draws == 0 {
             return None;
         }
@@ -103,7 +103,7 @@ impl Aggregation {
                 let chunk = CHUNK.min(draws);
                 let mut values = Vec::with_capacity(draws);
                 for i in 0..draws / chunk {
-                    let mut random = Random::new(i as u64);
+                    let mut random = PythonRandom::new(i as u64);
                     for _ in 0..chunk {
                         let drawn = random.choices(scores.len(), scores.len());
                         values.push(self.of(&drawn.into_iter().map(|i| scores[i]).collect::<Vec<_>>()));
@@ -126,26 +126,26 @@ fn deviation(numbers: &[f64]) -> f64 {
     (numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (numbers.len() as f64 - 1.0)).sqrt()
 }
 
-fn per_weight(scores: &[&Score]) -> f64 {
+fn per_weight(scores: &[&Measurement]) -> f64 {
     let (log, weight) = scores.iter().fold((0.0, 0.0), |(logs, weights), score| match score {
-        Score::Sum { log, weight } => (logs + log, weights + weight),
+        Measurement::Sum { log, weight } => (logs + log, weights + weight),
         _ => (logs, weights),
     });
     log / weight
 }
 
 /// The right classes, and those that were said.
-fn classes(scores: &[&Score]) -> (Vec<usize>, Vec<usize>) {
-    let pair = |score: &&Score| match score {
-        Score::Classes { gold, said } => Some((*gold, *said)),
+fn classes(scores: &[&Measurement]) -> (Vec<usize>, Vec<usize>) {
+    let pair = |score: &&Measurement| match score {
+        Measurement::Classes { gold, said } => Some((*gold, *said)),
         _ => None,
     };
     scores.iter().filter_map(pair).unzip()
 }
 
-fn brier(scores: &[&Score]) -> f64 {
+fn brier(scores: &[&Measurement]) -> f64 {
     let squares = scores.iter().filter_map(|score| match score {
-        Score::Odds { gold, probabilities } => {
+        Measurement::Odds { gold, probabilities } => {
             let away = |(i, p): (usize, &f64)| (p - f64::from(u8::from(i == *gold))).powi(2);
             Some(probabilities.iter().enumerate().map(away).sum::<f64>())
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Doc,
-    definition::{Definition, Formula, OutputType, Own, Written},
+    definition::{Definition, DefinitionFile, Formula, OutputType, Own},
     regex::brief,
     template::{Templates, field},
 };
@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 const MAX_GEN_TOKS: usize = 256;
 
 /// How a task asks.
-pub(super) struct Asking {
+pub(super) struct PromptMaker {
     templates: Templates,
     /// The fields that the documents have: a text that is one of them names it, any other is a template.
     features: BTreeSet<String>,
@@ -56,7 +56,7 @@ struct Manner {
 
 /// A document as it is asked.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct AskedDocument {
     /// What the model is asked, in order.
     pub(super) requests: Vec<Request>,
     /// What stands where an answer would: a text, the index of a choice, or several of them.
@@ -68,9 +68,9 @@ pub(super) struct Asked {
     pub(super) question: String,
 }
 
-impl Asking {
+impl PromptMaker {
     /// From a definition whose keys are known to be supported; refuses templates that are none.
-    pub(super) fn new(written: &Written, unconditional: bool) -> Result<Self> {
+    pub(super) fn new(written: &DefinitionFile, unconditional: bool) -> Result<Self> {
         let definition = &written.definition;
         let output = definition.output_type.as_ref().map_or_else(OutputType::default, |output| output.value);
         let config = definition.fewshot_config.as_ref();
@@ -132,7 +132,7 @@ impl Asking {
     }
 
     /// Compiles every text as a template: which of them name a field is known when there are documents.
-    fn add_templates(&mut self, written: &Written) -> Result<()> {
+    fn add_templates(&mut self, written: &DefinitionFile) -> Result<()> {
         let definition = &written.definition;
         let mut all: Vec<(&str, Option<&At<Formula>>)> = vec![
             ("doc_to_text", definition.doc_to_text.as_ref()),
@@ -155,7 +155,7 @@ impl Asking {
     }
 
     /// Says which fields documents have; refuses a question that is the same for all of them.
-    pub(super) fn know(&mut self, written: &Written, features: impl IntoIterator<Item = String>) -> Result<()> {
+    pub(super) fn know(&mut self, written: &DefinitionFile, features: impl IntoIterator<Item = String>) -> Result<()> {
         self.features = features.into_iter().collect();
         let asks = matches!(self.output, OutputType::GenerateUntil | OutputType::Loglikelihood);
         if let Some(At { value: Formula::Text(text), place }) = &written.definition.doc_to_text
@@ -171,7 +171,7 @@ impl Asking {
     }
 
     /// The requests a document makes, with the documents that are its examples.
-    pub(super) fn ask(&self, doc: &Doc, examples: &[&Doc]) -> Result<Asked> {
+    pub(super) fn ask(&self, doc: &Doc, examples: &[&Doc]) -> Result<AskedDocument> {
         let target = self.target(&self.question, doc).map_err(|e| e.at("doc_to_target"))?;
         let choices = self.choices(&self.question, doc).map_err(|e| e.at("doc_to_choice"))?;
         if self.output == OutputType::LoglikelihoodRolling {
@@ -179,7 +179,7 @@ impl Asking {
             let question = comparable(&text);
             let ask = Ask::Read { text };
             let requests = vec![self.request(Prompt::default(), ask)];
-            return Ok(Asked { requests, gold: target.clone(), target, choices, question });
+            return Ok(AskedDocument { requests, gold: target.clone(), target, choices, question });
         }
         let head = match &self.description {
             Some(Formula::Text(text)) if doc.contains_key(text) => python::str(field(doc, text)?),
@@ -253,7 +253,7 @@ impl Asking {
             question = comparable(&choices.as_ref().map_or_else(|| python::str(&target), |choices| choices.concat()));
         }
         let gold = if inputs { text } else { target.clone() };
-        Ok(Asked { requests, target, gold, choices, question })
+        Ok(AskedDocument { requests, target, gold, choices, question })
     }
 
     /// What the right answer is, for one who draws examples by it.

@@ -1,12 +1,12 @@
 //! What items ask, for the guard between what is searched on and what is reported.
 
-use super::{Benchmark, items::Item};
+use super::{Benchmark, items::TaskItem};
 use crate::{guard::Family, request::Ask};
 use merge_core::item::ItemId;
 
 /// What an item asks.
 #[derive(Clone, Debug)]
-pub struct Asks {
+pub struct ItemQuestion {
     /// The text.
     pub text: String,
     /// The item's position in its split of the data, as it is published.
@@ -21,9 +21,9 @@ impl Benchmark {
     ///
     /// # Panics
     /// If an item is not one of the task's.
-    pub fn asks(&self, items: &[ItemId]) -> Vec<Asks> {
+    pub fn asks(&self, items: &[ItemId]) -> Vec<ItemQuestion> {
         let first =
-            |item: &Item| item.asked.requests.first().map_or("", |first| first.prompt.question.as_str()).to_owned();
+            |item: &TaskItem| item.asked.requests.first().map_or("", |first| first.prompt.question.as_str()).to_owned();
         let (before, after) = frame(&self.items.by_id.values().map(first).collect::<Vec<_>>());
         let is_mgsm = self.written.definition.dataset_path.as_ref().is_some_and(|path| path.value.contains("/mgsm"));
         let of = |id: &ItemId| {
@@ -36,7 +36,7 @@ impl Benchmark {
             };
             let all = std::iter::once(&question[before..question.len() - after]).chain(more.iter().map(String::as_str));
             let text = all.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
-            Asks { text, row: item.row, family: is_mgsm.then_some(Family::Mgsm) }
+            ItemQuestion { text, row: item.row, family: is_mgsm.then_some(Family::Mgsm) }
         };
         items.iter().map(of).collect()
     }

@@ -1,7 +1,7 @@
 //! `exact_match`: whether two texts are the same, but for what a task says is ignored.
 
 use super::{
-    definition::{MetricConfig, Written},
+    definition::{DefinitionFile, MetricConfig},
     regex::Pattern,
 };
 use merge_core::{error::Result, yaml::Mistake};
@@ -20,7 +20,7 @@ impl Exact {
     pub(super) const NOTHING: Self = Self { patterns: Vec::new(), case: false, punctuation: false, numbers: false };
 
     /// As a measure's settings say.
-    pub(super) fn new(written: &Written, config: &MetricConfig) -> Result<Self> {
+    pub(super) fn new(written: &DefinitionFile, config: &MetricConfig) -> Result<Self> {
         let patterns = config.regexes_to_ignore.iter().flatten().map(|pattern| {
             let refuse = |e: merge_core::error::Error| Mistake::new(e.to_string());
             Pattern::new(pattern).map_err(|e| written.error("metric_list", pattern.place, refuse(e)))

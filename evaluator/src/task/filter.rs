@@ -2,7 +2,7 @@
 
 use super::{
     Doc,
-    definition::{FilterConfig, Step, StepFunction, Written},
+    definition::{DefinitionFile, FilterConfig, FilterStep, StepFunction},
     regex::Pattern,
 };
 use crate::python;
@@ -51,7 +51,12 @@ impl Filter {
     }
 
     /// Of a task that asks each question so often; refuses steps whose result is no text.
-    pub(super) fn new(written: &Written, config: &FilterConfig, repeats: usize, generates: bool) -> Result<Self> {
+    pub(super) fn new(
+        written: &DefinitionFile,
+        config: &FilterConfig,
+        repeats: usize,
+        generates: bool,
+    ) -> Result<Self> {
         let refuse = |place: Place, mistake: Mistake| written.error("filter_list", place, mistake);
         let one = Mistake::new("one answer is to be marked, and this leaves a list of them")
             .hint("end it with `- function: take_first`");
@@ -82,7 +87,7 @@ impl Filter {
 }
 
 impl Work {
-    fn new(step: &At<Step>, repeats: usize) -> std::result::Result<Self, Mistake> {
+    fn new(step: &At<FilterStep>, repeats: usize) -> std::result::Result<Self, Mistake> {
         known_settings(step)?;
         let flag = |flag: &Option<At<bool>>| flag.is_some_and(|flag| flag.value);
         Ok(match step.function.value {
@@ -196,7 +201,7 @@ impl Work {
 }
 
 impl Find {
-    fn new(step: &Step) -> std::result::Result<Self, Mistake> {
+    fn new(step: &FilterStep) -> std::result::Result<Self, Mistake> {
         let pattern = step.regex_pattern.as_ref();
         Ok(Self {
             pattern: compile(pattern.map_or(PATTERN, |pattern| &pattern.value))
@@ -220,7 +225,7 @@ fn compile(pattern: &str) -> std::result::Result<Pattern, Mistake> {
 }
 
 /// Refuses settings that a step does not have.
-fn known_settings(step: &Step) -> std::result::Result<(), Mistake> {
+fn known_settings(step: &FilterStep) -> std::result::Result<(), Mistake> {
     use StepFunction::{Map, MultiChoiceRegex, Regex, TakeFirstK};
     let settings: [(&str, Option<Place>, &[StepFunction]); 9] = [
         ("regex_pattern", step.regex_pattern.as_ref().map(|s| s.place), &[Regex, MultiChoiceRegex]),

@@ -2,9 +2,9 @@
 
 use super::{
     Doc,
-    asking::Asked,
+    asking::AskedDocument,
     ours::{self, Tool, Tools},
-    score::Score,
+    score::Measurement,
 };
 use crate::{mark::numbers::Extractor, python, text::normalize::Number};
 use merge_core::{
@@ -23,8 +23,8 @@ const PROCESS_DOCS: &[(&str, ProcessDoc)] = &[
 ];
 
 /// A generated answer and what it is an answer to.
-pub(super) struct Answered<'a> {
-    pub(super) asked: &'a Asked,
+pub(super) struct GeneratedAnswer<'a> {
+    pub(super) asked: &'a AskedDocument,
     /// The right answer, where it is a number.
     pub(super) number: Option<&'a Number>,
     pub(super) text: &'a str,
@@ -35,7 +35,7 @@ pub(super) struct Answered<'a> {
 
 /// What the right answer of a function has to be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Gold {
+pub(super) enum GoldForm {
     /// Whatever `doc_to_target` gives.
     Target,
     /// A number, which `doc_to_target` gives.
@@ -48,20 +48,20 @@ pub(super) enum Gold {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     /// What the right answer has to be.
-    pub(super) gold: Gold,
+    pub(super) gold: GoldForm,
     /// The measures it gives.
     pub(super) gives: &'static [&'static str],
     /// What it needs beside the answer.
     pub(super) tool: Option<Tool>,
     /// An answer's scores.
-    pub(super) mark: fn(&Answered<'_>) -> Vec<(&'static str, Score)>,
+    pub(super) mark: fn(&GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)>,
 }
 
 /// What `process_results: !function …` may name, of the published tasks.
 const PROCESS_RESULTS: &[(&str, Process)] = &[(
     "ja_leaderboard_mgsm.process_results",
     Process {
-        gold: Gold::NumberIn("answer_number"),
+        gold: GoldForm::NumberIn("answer_number"),
         gives: &["acc"],
         tool: None,
         mark: |answered| ours::acc(answered, Extractor::Stability),
@@ -69,11 +69,11 @@ const PROCESS_RESULTS: &[(&str, Process)] = &[(
 )];
 
 /// Published functions that are measures of ours.
-const MEASURES: &[(&str, &str)] = &[("ja_leaderboard_xlsum.rouge2", "rouge2")];
+const ALIASES: &[(&str, &str)] = &[("ja_leaderboard_xlsum.rouge2", "rouge2")];
 
 /// The measure that `metric: !function …` names.
 pub(super) fn measure(name: &str) -> std::result::Result<&'static str, Mistake> {
-    find(MEASURES, name)
+    find(ALIASES, name)
 }
 
 /// The function of that name; its file may be in any folder.

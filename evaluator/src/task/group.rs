@@ -9,7 +9,7 @@ use super::{
 use crate::statistics::combined;
 use merge_core::{
     error::{Error, Result},
-    yaml::{At, Kind, Mistake, Node, held_in, known_names},
+    yaml::{At, Mistake, Node, NodeKind, held_in, known_names},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -68,7 +68,7 @@ pub fn suite(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Resu
     let mut suite = Suite::default();
     if key(&node, "group").is_some() {
         let known = index(path)?;
-        let mut reader = Reader { known, fractions, datasets, open: Vec::new(), read: 0, suite: &mut suite };
+        let mut reader = GroupReader { known, fractions, datasets, open: Vec::new(), read: 0, suite: &mut suite };
         reader.group(node, path, None, &Over::default())?;
     } else {
         suite.tasks.push(of(read(path, &Over::default())?, fractions, datasets)?);
@@ -76,7 +76,7 @@ pub fn suite(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Resu
     Ok(suite)
 }
 
-struct Reader<'a> {
+struct GroupReader<'a> {
     known: BTreeMap<String, Vec<PathBuf>>,
     fractions: Fractions,
     datasets: &'a dyn Datasets,
@@ -90,7 +90,7 @@ struct Reader<'a> {
 /// Members of a group and of those in it: two that hold two others, and so on, are soon more.
 const MOST: usize = 10_000;
 
-impl Reader<'_> {
+impl GroupReader<'_> {
     /// Reads a group and what is in it; the keys that are no group's are written over its tasks.
     fn group(&mut self, mut node: Node, file: &Path, parent: Option<&str>, over: &Over) -> Result<Vec<String>> {
         let refuse = |mistake: Mistake| mistake.into_error(file);
@@ -110,15 +110,15 @@ impl Reader<'_> {
             None => Vec::new(),
         };
         let members = match node.take("task") {
-            Some(Node { kind: Kind::List(members), .. }) => members,
-            Some(one @ Node { kind: Kind::Text(_), .. }) => vec![one],
+            Some(Node { kind: NodeKind::List(members), .. }) => members,
+            Some(one @ Node { kind: NodeKind::Text(_), .. }) => vec![one],
             _ => {
                 let none = Mistake::new(format!("the group `{name}` names no tasks")).hint("add `task: [name, …]`");
                 return Err(refuse(none.at(place)));
             }
         };
         Definition::deserialize(&node).map_err(refuse)?;
-        let Kind::Block(entries) = node.kind else { unreachable!("a group is a block") };
+        let NodeKind::Block(entries) = node.kind else { unreachable!("a group is a block") };
         let over = written_over(&Over { entries, file: file.to_owned() }, over);
         self.open.push(name.clone());
         let (mut children, mut leaves) = (Vec::new(), Vec::new());
@@ -154,7 +154,7 @@ impl Reader<'_> {
             if let Some(path) = self.known.get(&own).and_then(|paths| paths.first()).cloned() {
                 member.take("group");
                 Definition::deserialize(&member).map_err(refuse)?;
-                let Kind::Block(entries) = member.kind else { unreachable!("it has a key") };
+                let NodeKind::Block(entries) = member.kind else { unreachable!("it has a key") };
                 let over = written_over(over, &Over { entries, file: file.to_owned() });
                 return Ok((vec![own], self.group(tree(&path)?, &path, None, &over)?));
             }
@@ -162,12 +162,12 @@ impl Reader<'_> {
             return Ok((vec![format!("{group}::{own}")], leaves));
         }
         let (name, over) = match member.kind {
-            Kind::Text(name) => (name, over.clone()),
-            Kind::Block(_) => {
+            NodeKind::Text(name) => (name, over.clone()),
+            NodeKind::Block(_) => {
                 let name = member.take("task").map(|node| String::deserialize(&node)).transpose().map_err(refuse)?;
                 let name = name.ok_or_else(|| refuse(Mistake::new("a member of a group needs `task` or `group`")))?;
                 Definition::deserialize(&member).map_err(refuse)?;
-                let Kind::Block(entries) = member.kind else { unreachable!("it is a block") };
+                let NodeKind::Block(entries) = member.kind else { unreachable!("it is a block") };
                 (name, written_over(over, &Over { entries, file: file.to_owned() }))
             }
             _ => return Err(refuse(Mistake::new("expected the name of a task"))),
@@ -258,7 +258,7 @@ fn pooled(stderrs: &[(f64, f64)]) -> f64 {
 
 fn aggregates(list: &Node) -> std::result::Result<Vec<Aggregate>, Mistake> {
     let all: Vec<Aggregate> = match &list.kind {
-        Kind::Block(_) => vec![Aggregate::deserialize(list)?],
+        NodeKind::Block(_) => vec![Aggregate::deserialize(list)?],
         _ => Vec::deserialize(list)?,
     };
     let wrong = all.iter().filter_map(|one| one.aggregation.as_ref()).find(|aggregation| aggregation.value != "mean");
@@ -274,7 +274,7 @@ fn aggregates(list: &Node) -> std::result::Result<Vec<Aggregate>, Mistake> {
 fn written_over(below: &Over, above: &Over) -> Over {
     let mut over = below.clone();
     for (key, value) in &above.entries {
-        let is_it = |known: &Node| matches!((&known.kind, &key.kind), (Kind::Text(a), Kind::Text(b)) if a == b);
+        let is_it = |known: &Node| matches!((&known.kind, &key.kind), (NodeKind::Text(a), NodeKind::Text(b)) if a == b);
         over.entries.retain(|(known, _)| !is_it(known));
         over.entries.push((key.clone(), value.clone()));
         over.file.clone_from(&above.file);
@@ -284,11 +284,11 @@ fn written_over(below: &Over, above: &Over) -> Over {
 
 /// The text of a key of a block.
 fn key(node: &Node, name: &str) -> Option<String> {
-    let Kind::Block(entries) = &node.kind else { return None };
-    let is_it = |key: &Node| matches!(&key.kind, Kind::Text(text) if text == name);
+    let NodeKind::Block(entries) = &node.kind else { return None };
+    let is_it = |key: &Node| matches!(&key.kind, NodeKind::Text(text) if text == name);
     let (_, value) = entries.iter().find(|(key, _)| is_it(key))?;
     match &value.kind {
-        Kind::Text(text) => Some(text.clone()),
+        NodeKind::Text(text) => Some(text.clone()),
         _ => None,
     }
 }

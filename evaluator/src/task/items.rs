@@ -2,15 +2,15 @@
 
 use super::{
     Doc, Fractions, ItemId, Split,
-    asking::{Asked, Asking},
-    dataset::{Datasets, Row, load},
-    definition::{Formula, Own, Sampler, Written},
+    asking::{AskedDocument, PromptMaker},
+    dataset::{Datasets, DocumentRow, load},
+    definition::{DefinitionFile, Formula, Own, Sampler},
     function,
     marking::Marking,
-    shots::{Draw, Pool},
+    shots::{Draw, ShotPool},
     template,
 };
-use crate::{python::Random, text::normalize::Number};
+use crate::{python::PythonRandom, text::normalize::Number};
 use merge_core::{
     error::{Error, Result},
     yaml::{At, Mistake},
@@ -23,21 +23,21 @@ const SEED: u64 = 1234;
 
 /// An item, ready to be asked and marked.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct TaskItem {
     /// Its position in the split of the data that it comes from, as it is asked.
     pub(super) number: usize,
     /// Its position there as it is published.
     pub(super) row: usize,
     pub(super) doc: Doc,
-    pub(super) asked: Asked,
+    pub(super) asked: AskedDocument,
     /// The right answer, where it is a number.
     pub(super) gold: Option<Number>,
 }
 
 /// The items of a task.
 #[derive(Debug, Default)]
-pub(super) struct Items {
-    pub(super) by_id: BTreeMap<ItemId, Item>,
+pub(super) struct TaskItemSet {
+    pub(super) by_id: BTreeMap<ItemId, TaskItem>,
     pub(super) splits: [Vec<ItemId>; 3],
     pub(super) duplicates: usize,
     /// Of all that examples are drawn by.
@@ -48,12 +48,12 @@ pub(super) struct Items {
 
 /// Reads the documents of a task, draws their examples and asks.
 pub(super) fn gather(
-    written: &Written,
-    asking: &mut Asking,
+    written: &DefinitionFile,
+    asking: &mut PromptMaker,
     marking: &Marking,
     fractions: Fractions,
     datasets: &dyn Datasets,
-) -> Result<Items> {
+) -> Result<TaskItemSet> {
     let uses = uses(written)?;
     let pool = pool_split(written)?;
     let mut wanted: Vec<(&'static str, At<String>)> =
@@ -73,11 +73,11 @@ pub(super) fn gather(
     asking.know(written, features.unwrap_or_default())?;
     let mut pool_docs = pool_docs(written, asking, examples)?;
     let mut hash = Sha256::new();
-    let mut items = Items::default();
+    let mut items = TaskItemSet::default();
     for (rows, (_, name, split)) in data.into_iter().zip(&uses) {
         pool_docs.own = excludes_own(written, name, pool.as_ref().map(|(_, name)| name.as_str()));
         let shuffle = written.definition.ours().and_then(|ours| ours.shuffle);
-        let mut random = Random::new(shuffle.unwrap_or(SEED));
+        let mut random = PythonRandom::new(shuffle.unwrap_or(SEED));
         let mut order: Vec<usize> = (0..rows.len()).collect();
         if shuffle.is_some() {
             random.shuffle(&mut order);
@@ -92,7 +92,7 @@ pub(super) fn gather(
             let asked = asking.ask(&row.doc, &examples).map_err(|e| e.at(&row.place))?;
             let split = split.unwrap_or_else(|| split_of(row.id, fractions));
             let gold = marking.check(&row.doc, &asked).map_err(|e| e.at(&row.place))?;
-            let item = Item { number, row: place, doc: row.doc.clone(), asked, gold };
+            let item = TaskItem { number, row: place, doc: row.doc.clone(), asked, gold };
             items.add(row, item, split)?;
         }
     }
@@ -104,17 +104,18 @@ pub(super) fn gather(
 }
 
 /// Refuses a field for `parts` that a document lacks: all would be of one part.
-fn check_parts(written: &Written, data: &[Vec<Row>]) -> Result<()> {
+fn check_parts(written: &DefinitionFile, data: &[Vec<DocumentRow>]) -> Result<()> {
     let parts = written.definition.ours().and_then(|ours| ours.parts.as_ref());
     let Some(parts) = parts else { return Ok(()) };
-    let field = |row: &Row| template::field(&row.doc, parts).map(drop).map_err(|e| e.at("parts").at(&row.place));
+    let field =
+        |row: &DocumentRow| template::field(&row.doc, parts).map(drop).map_err(|e| e.at("parts").at(&row.place));
     data.iter().flatten().try_for_each(field)
 }
 
 /// A key, the split of the data it names, and what that is for; one without a use is divided.
 type Use<'a> = (&'static str, &'a At<String>, Option<Split>);
 
-fn uses(written: &Written) -> Result<Vec<Use<'_>>> {
+fn uses(written: &DefinitionFile) -> Result<Vec<Use<'_>>> {
     let definition = &written.definition;
     if let Some(ours) = definition.ours() {
         if let Some(divide) = &ours.divide {
@@ -134,7 +135,7 @@ fn uses(written: &Written) -> Result<Vec<Use<'_>>> {
 }
 
 /// The split examples come from, if there are any.
-fn pool_split(written: &Written) -> Result<Option<(&'static str, &At<String>)>> {
+fn pool_split(written: &DefinitionFile) -> Result<Option<(&'static str, &At<String>)>> {
     let definition = &written.definition;
     let Some(count) = definition.num_fewshot.filter(|count| count.value > 0) else { return Ok(None) };
     let config = definition.fewshot_config.as_ref();
@@ -158,7 +159,7 @@ fn pool_split(written: &Written) -> Result<Option<(&'static str, &At<String>)>> 
 
 /// Whether a document must be left out of its own examples. For the split that lm-evaluation-harness asks, by its rule, which
 /// also holds where neither a `fewshot_split` nor a `test_split` is named; it draws one example more then.
-fn excludes_own(written: &Written, asked: &str, pool: Option<&str>) -> bool {
+fn excludes_own(written: &DefinitionFile, asked: &str, pool: Option<&str>) -> bool {
     let definition = &written.definition;
     let name = |split: &Option<At<String>>| split.as_ref().map(|split| split.value.clone());
     let is_theirs =
@@ -170,7 +171,7 @@ fn excludes_own(written: &Written, asked: &str, pool: Option<&str>) -> bool {
     pool == Some(asked)
 }
 
-fn pool_docs(written: &Written, asking: &Asking, rows: Option<Vec<Row>>) -> Result<Pool> {
+fn pool_docs(written: &DefinitionFile, asking: &PromptMaker, rows: Option<Vec<DocumentRow>>) -> Result<ShotPool> {
     let definition = &written.definition;
     let config = definition.fewshot_config.as_ref();
     let count = definition.num_fewshot.map_or(0, |count| count.value);
@@ -203,17 +204,21 @@ fn pool_docs(written: &Written, asking: &Asking, rows: Option<Vec<Row>>) -> Resu
         }
         Sampler::Default => Draw::Random,
     };
-    Ok(Pool { docs, count, draw, own: false })
+    Ok(ShotPool { docs, count, draw, own: false })
 }
 
-fn process_docs(written: &Written, formula: Option<&(At<Formula>, &str)>, rows: &mut [Row]) -> Result<()> {
+fn process_docs(
+    written: &DefinitionFile,
+    formula: Option<&(At<Formula>, &str)>,
+    rows: &mut [DocumentRow],
+) -> Result<()> {
     let Some((At { value: Formula::Function(name), place }, key)) = formula else { return Ok(()) };
     let process = function::process_docs(name).map_err(|mistake| written.error(key, *place, mistake))?;
     rows.iter_mut().try_for_each(|row| process(&mut row.doc).map_err(|e| e.at(&row.place)))
 }
 
-impl Items {
-    fn add(&mut self, row: &Row, item: Item, split: Split) -> Result<()> {
+impl TaskItemSet {
+    fn add(&mut self, row: &DocumentRow, item: TaskItem, split: Split) -> Result<()> {
         let first = || (split, row.place.clone());
         let (owner, first) = self.questions.entry(item.asked.question.clone()).or_insert_with(first);
         if *owner != split {

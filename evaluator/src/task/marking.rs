@@ -2,17 +2,17 @@
 
 use super::{
     Doc, ItemId, ItemScore,
-    asking::{Asked, texts},
+    asking::{AskedDocument, texts},
     dataset::Datasets,
-    definition::{Formula, OutputType, Written},
+    definition::{DefinitionFile, Formula, OutputType},
     exact::Exact,
     filter::Filter,
-    function::{self, Answered, Gold, Process},
-    items::Item,
+    function::{self, GeneratedAnswer, GoldForm, Process},
+    items::TaskItem,
     measures::{Measure, listed, measures},
     ours::{self, Tool, Tools},
-    reads::{self, Read, Rules},
-    score::{self, Aggregation, Choose, METRICS, Metric, Score, golds},
+    reads::{self, HarnessReading, Rules},
+    score::{self, Aggregation, Choose, METRICS, Measurement, Metric, golds},
 };
 use crate::{
     python,
@@ -48,7 +48,7 @@ pub(super) struct Marking {
 
 /// An item that was asked and marked.
 #[derive(Clone, Debug)]
-pub struct Marked {
+pub struct MarkedItem {
     /// The item.
     pub item: ItemId,
     /// Its position in the split of the data that it comes from, as it was asked.
@@ -56,22 +56,22 @@ pub struct Marked {
     /// The answers to its requests.
     pub answers: Vec<Answer>,
     /// By filter, what was marked and how.
-    pub filtered: Vec<Filtered>,
+    pub filtered: Vec<FilterMarks>,
     /// What counts for tables and searches; more is better.
     pub main: f64,
     /// What the rule of each harness makes of a generated answer, where they could disagree.
-    pub reads: Vec<Read>,
+    pub reads: Vec<HarnessReading>,
 }
 
 /// What was marked under the name of a filter, and how.
 #[derive(Clone, Debug)]
-pub struct Filtered {
+pub struct FilterMarks {
     /// The filter.
     pub filter: String,
     /// What it left of a generated answer.
     pub response: Option<String>,
     /// The measures and their scores, in order.
-    pub scores: Vec<(String, Score)>,
+    pub scores: Vec<(String, Measurement)>,
 }
 
 /// A measure over all items.
@@ -95,7 +95,7 @@ pub struct MetricRow {
 
 impl Marking {
     /// As a definition says, with what is installed.
-    pub(super) fn new(written: &Written, datasets: &dyn Datasets) -> Result<Self> {
+    pub(super) fn new(written: &DefinitionFile, datasets: &dyn Datasets) -> Result<Self> {
         let definition = &written.definition;
         let output = definition.output();
         let repeats = definition.repeats.map_or(1, |repeats| repeats.value);
@@ -229,12 +229,12 @@ impl Marking {
     }
 
     /// Refuses an item whose right answer cannot be told; gives the right answer where it is a number.
-    pub(super) fn check(&self, doc: &Doc, asked: &Asked) -> Result<Option<Number>> {
+    pub(super) fn check(&self, doc: &Doc, asked: &AskedDocument) -> Result<Option<Number>> {
         let number = |place: &str, gold: &str| gold.parse().map(Some).map_err(|e: Error| e.at(place));
         let golds_of = || texts(&asked.target, asked.choices.as_deref());
         match self.process.map(|process| process.gold) {
-            Some(Gold::NumberIn(field)) => number(field, &python::str(super::template::field(doc, field)?)),
-            Some(Gold::Number) => number("doc_to_target", &golds_of().concat()),
+            Some(GoldForm::NumberIn(field)) => number(field, &python::str(super::template::field(doc, field)?)),
+            Some(GoldForm::Number) => number("doc_to_target", &golds_of().concat()),
             _ if self.output == OutputType::GenerateUntil => {
                 let golds = golds_of();
                 Ok(if let [gold] = &golds[..] { gold.parse().ok() } else { None })
@@ -243,7 +243,7 @@ impl Marking {
         }
     }
 
-    fn check_choice(&self, asked: &Asked) -> Result<()> {
+    fn check_choice(&self, asked: &AskedDocument) -> Result<()> {
         let Some(choices) = asked.choices.as_ref().filter(|_| self.output == OutputType::MultipleChoice) else {
             return Ok(());
         };
@@ -266,22 +266,22 @@ impl Marking {
     ///
     /// # Panics
     /// If the answers are not to the item's requests.
-    pub(super) fn mark(&self, id: ItemId, item: &Item, answers: &[Answer]) -> Result<Marked> {
+    pub(super) fn mark(&self, id: ItemId, item: &TaskItem, answers: &[Answer]) -> Result<MarkedItem> {
         let (filtered, extra) = match self.output {
             OutputType::GenerateUntil => self.of_text(item, answers)?,
             _ => self.of_likelihoods(item, answers),
         };
         let main = filtered.iter().find(|filtered| filtered.filter == self.main.1);
         let listed = main.and_then(|main| main.scores.iter().find(|(name, _)| *name == self.main.0));
-        let value = listed.map(|(_, score)| score).or(extra.as_ref()).and_then(Score::value).unwrap_or(0.0);
+        let value = listed.map(|(_, score)| score).or(extra.as_ref()).and_then(Measurement::value).unwrap_or(0.0);
         let value = if value.is_nan() { 0.0 } else { value };
         let main = if self.main_is_better_high() { value } else { -value };
         let reads = self.reads(item, answers, &filtered);
-        Ok(Marked { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads })
+        Ok(MarkedItem { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads })
     }
 
     /// What each rule makes of a generated answer: of the text itself where a number is looked for, otherwise of what is left of it.
-    fn reads(&self, item: &Item, answers: &[Answer], filtered: &[Filtered]) -> Vec<Read> {
+    fn reads(&self, item: &TaskItem, answers: &[Answer], filtered: &[FilterMarks]) -> Vec<HarnessReading> {
         match (self.rules, &item.gold, answers) {
             (Rules::Numbers, Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) => {
                 reads::of_number(text, gold)
@@ -308,21 +308,26 @@ impl Marking {
         }
     }
 
-    fn of_text(&self, item: &Item, answers: &[Answer]) -> Result<(Vec<Filtered>, Option<Score>)> {
+    fn of_text(&self, item: &TaskItem, answers: &[Answer]) -> Result<(Vec<FilterMarks>, Option<Measurement>)> {
         let [Answer { said: Said::Text { text, .. }, compared, .. }] = answers else {
             panic!("one generated answer for each item")
         };
         let wrong = self.japanese && !is_japanese(text);
-        let gate = |score: Score| if wrong { score.wrong() } else { score };
+        let gate = |score: Measurement| if wrong { score.wrong() } else { score };
         let mut extra = None;
         let mut filtered = Vec::new();
         for filter in &self.filters {
             let response = filter.apply(&item.doc, vec![text.clone(); self.repeats])?;
             let number = item.gold.as_ref();
-            let answered =
-                Answered { asked: &item.asked, number, text: &response, tokens: compared.as_ref(), tools: &self.tools };
+            let answered = GeneratedAnswer {
+                asked: &item.asked,
+                number,
+                text: &response,
+                tokens: compared.as_ref(),
+                tools: &self.tools,
+            };
             let of = |name: &str| Ok::<_, Error>(self.of_answer(name, &answered)?.map(gate));
-            let scores: Vec<(String, Score)> = if let Some(process) = &self.process {
+            let scores: Vec<(String, Measurement)> = if let Some(process) = &self.process {
                 (process.mark)(&answered).into_iter().map(|(name, score)| (name.to_owned(), gate(score))).collect()
             } else {
                 let score =
@@ -332,22 +337,22 @@ impl Marking {
             if filter.name == self.main.1 && self.measure(&self.main.0).is_none() {
                 extra = of(&self.main.0)?;
             }
-            filtered.push(Filtered { filter: filter.name.clone(), response: Some(response), scores });
+            filtered.push(FilterMarks { filter: filter.name.clone(), response: Some(response), scores });
         }
         Ok((filtered, extra))
     }
 
     /// A measure of a generated answer.
-    fn of_answer(&self, name: &str, answered: &Answered<'_>) -> Result<Option<Score>> {
+    fn of_answer(&self, name: &str, answered: &GeneratedAnswer<'_>) -> Result<Option<Measurement>> {
         if name == "exact_match" {
             let exact = self.measure(name).map_or(const { &Exact::NOTHING }, |measure| &measure.exact);
             return score::of_text_answer(exact, answered.asked, self.many, answered.text).map(Some);
         }
         let found = ours::MEASURES.iter().find(|known| self.tools.name(known.0) == name);
-        Ok(found.map(|(_, _, measure)| Score::Number(measure(answered))))
+        Ok(found.map(|(_, _, measure)| Measurement::Number(measure(answered))))
     }
 
-    fn of_likelihoods(&self, item: &Item, answers: &[Answer]) -> (Vec<Filtered>, Option<Score>) {
+    fn of_likelihoods(&self, item: &TaskItem, answers: &[Answer]) -> (Vec<FilterMarks>, Option<Measurement>) {
         let all = answers.iter().flat_map(|answer| match &answer.said {
             Said::Likelihoods(all) => all.iter().copied(),
             Said::Text { .. } => panic!("likelihoods for each item"),
@@ -356,16 +361,16 @@ impl Marking {
         let of = |name: &str| score::of_likelihoods(name, self.output, self.choose, &item.asked, &all);
         // In the order of the table, whatever the task's is.
         let listed = METRICS.iter().filter(|metric| self.measure(metric.name).is_some());
-        let scores: Vec<(String, Score)> =
+        let scores: Vec<(String, Measurement)> =
             listed.filter_map(|metric| Some((metric.name.to_owned(), of(metric.name)?))).collect();
         let extra = if self.measure(&self.main.0).is_some() { None } else { of(&self.main.0) };
-        let one = |filter: &Filter| Filtered { filter: filter.name.clone(), response: None, scores: scores.clone() };
+        let one = |filter: &Filter| FilterMarks { filter: filter.name.clone(), response: None, scores: scores.clone() };
         (self.filters.iter().map(one).collect(), extra)
     }
 
     /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard error
     /// (lm-evaluation-harness: 100,000; none with 0).
-    pub(super) fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
+    pub(super) fn aggregate(&self, marked: &[MarkedItem], draws: usize) -> Vec<MetricRow> {
         let mut rows = Vec::new();
         for (i, filter) in self.filters.iter().enumerate() {
             let mut names: Vec<&String> = Vec::new();
@@ -376,7 +381,8 @@ impl Marking {
             }
             for metric in names {
                 let scores = marked.iter().flat_map(|marked| &marked.filtered[i].scores);
-                let scores: Vec<&Score> = scores.filter(|(name, _)| name == metric).map(|(_, score)| score).collect();
+                let scores: Vec<&Measurement> =
+                    scores.filter(|(name, _)| name == metric).map(|(_, score)| score).collect();
                 let measure = self.measure(metric);
                 let aggregation = measure.map_or(Aggregation::Mean, |measure| measure.aggregation);
                 rows.push(MetricRow {
@@ -396,7 +402,7 @@ impl Marking {
 
 /// All right answers: those of a document in the form of `SQuAD`, of which a task may take the first alone, or what stands where
 /// an answer would.
-fn right_answers(item: &Item) -> Vec<String> {
+fn right_answers(item: &TaskItem) -> Vec<String> {
     match item.doc.get("answers").and_then(|answers| answers.get("text")).and_then(Value::as_array) {
         Some(all) => all.iter().map(python::str).collect(),
         None => texts(&item.asked.target, item.asked.choices.as_deref()),
@@ -404,7 +410,7 @@ fn right_answers(item: &Item) -> Vec<String> {
 }
 
 /// What a search remembers of an item.
-pub(super) fn score(marked: &Marked) -> ItemScore {
+pub(super) fn score(marked: &MarkedItem) -> ItemScore {
     let (tokens, truncated) = match marked.answers.first().map(|answer| &answer.said) {
         Some(Said::Text { tokens, truncated, .. }) => (u32::try_from(*tokens).unwrap_or(u32::MAX), *truncated),
         _ => (0, false),

@@ -1,7 +1,7 @@
 //! The measures of a task: those it lists, or the usual ones.
 
 use super::{
-    definition::{Definition, Formula, MetricConfig, OutputType, Written},
+    definition::{Definition, DefinitionFile, Formula, MetricConfig, OutputType},
     exact::Exact,
     function::{self, Process},
     ours,
@@ -33,7 +33,7 @@ pub(super) fn listed(definition: &Definition) -> impl Iterator<Item = &str> {
 }
 
 /// The measures a definition lists, or the usual ones.
-pub(super) fn measures(written: &Written, process: Option<&Process>) -> Result<Vec<Measure>> {
+pub(super) fn measures(written: &DefinitionFile, process: Option<&Process>) -> Result<Vec<Measure>> {
     let definition: &Definition = &written.definition;
     let output = definition.output();
     let Some(list) = &definition.metric_list else {

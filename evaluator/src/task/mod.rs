@@ -26,18 +26,18 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
-pub use asks::Asks;
-pub use dataset::{Datasets, FilesOnly, Splits};
+pub use asks::ItemQuestion;
+pub use dataset::{Datasets, LocalFiles, Splits};
 pub use group::{Group, Suite, suite};
-pub use marking::{Filtered, Marked, MetricRow};
+pub use marking::{FilterMarks, MarkedItem, MetricRow};
 pub use merge_core::search::Fractions;
 use merge_core::{
     error::{Error, Result},
     item::{ItemId, ItemScore},
 };
-pub use reads::{Read, Tally};
+pub use reads::{HarnessReading, Tally};
 use schemars::JsonSchema;
-pub use score::Score;
+pub use score::Measurement;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -46,10 +46,10 @@ use crate::{
     contained::deep,
     request::{Answer, Request},
 };
-use asking::Asking;
+use asking::PromptMaker;
 pub use definition::OutputType;
-use definition::{Definition, Over, Written};
-use items::{Item, Items};
+use definition::{Definition, DefinitionFile, Over};
+use items::{TaskItem, TaskItemSet};
 use marking::Marking;
 use measures::Measure;
 
@@ -58,7 +58,7 @@ const VERSION: u32 = 3;
 
 /// A task's scores, apart by the values of a field.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parts<'a> {
+pub struct SubtaskScores<'a> {
     /// The field.
     pub field: &'a str,
     /// By its values, the scores of the items.
@@ -134,9 +134,9 @@ fn check(fractions: Fractions) -> Result<()> {
 /// A task read from files.
 pub struct Benchmark {
     name: String,
-    written: Written,
+    written: DefinitionFile,
     marking: Marking,
-    items: Items,
+    items: TaskItemSet,
 }
 
 /// Reads a task's definition and its items, and refuses what it could not ask and mark exactly as written.
@@ -149,7 +149,7 @@ pub struct Benchmark {
 /// that are not built in, answers drawn at random, pictures and programs; a field that a document lacks is missing, not `None`;
 /// items that are there twice are asked once; words such as `yes` are text.
 pub fn read(path: &Path, fractions: Fractions) -> Result<Benchmark> {
-    read_with(path, fractions, &FilesOnly)
+    read_with(path, fractions, &LocalFiles)
 }
 
 /// Reads a task whose documents may be those of a data set.
@@ -165,16 +165,16 @@ pub fn read_text(name: &str, text: &str, fractions: Fractions, datasets: &dyn Da
 }
 
 /// The task of a definition.
-fn of(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+fn of(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     // Each document fills several templates.
     deep(|| gathered(written, fractions, datasets))
 }
 
-fn gathered(written: Written, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+fn gathered(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     definition::check(&written)?;
     let mut marking = Marking::new(&written, datasets)?;
     let unconditional = marking.measures.iter().any(|measure| measure.name == "acc_mutual_info");
-    let mut asking = Asking::new(&written, unconditional)?;
+    let mut asking = PromptMaker::new(&written, unconditional)?;
     let items = items::gather(&written, &mut asking, &marking, fractions, datasets)?;
     // As lm-evaluation-harness does, by the first document.
     let first = items.splits.iter().flatten().next().map(|id| &items.by_id[id]);
@@ -250,7 +250,7 @@ impl Benchmark {
     ///
     /// # Panics
     /// If an item is not one of the task's, or the answers are not to these requests.
-    pub fn marked(&self, items: &[ItemId], mut answers: &[Answer]) -> Result<Vec<Marked>> {
+    pub fn marked(&self, items: &[ItemId], mut answers: &[Answer]) -> Result<Vec<MarkedItem>> {
         let of = |id: &ItemId| {
             let item = self.item(*id);
             assert!(item.asked.requests.len() <= answers.len(), "an answer for each request");
@@ -266,19 +266,19 @@ impl Benchmark {
 
     /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard
     /// error (lm-evaluation-harness: 100,000; none with 0).
-    pub fn aggregate(&self, marked: &[Marked], draws: usize) -> Vec<MetricRow> {
+    pub fn aggregate(&self, marked: &[MarkedItem], draws: usize) -> Vec<MetricRow> {
         self.marking.aggregate(marked, draws)
     }
 
     /// The scores that count for tables and searches, apart by the values of a field; `None` if the task names no field for that.
-    pub fn parts(&self, marked: &[Marked]) -> Option<Parts<'_>> {
+    pub fn parts(&self, marked: &[MarkedItem]) -> Option<SubtaskScores<'_>> {
         let field = self.written.definition.ours()?.parts.as_deref()?;
         let mut scores: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for one in marked {
             let part = self.doc(one.item).get(field).map_or_else(String::new, crate::python::str);
             scores.entry(part).or_default().push(one.main);
         }
-        Some(Parts { field, scores })
+        Some(SubtaskScores { field, scores })
     }
 
     /// What tables call it.
@@ -328,7 +328,7 @@ impl Benchmark {
         &self.item(id).asked.requests
     }
 
-    fn item(&self, id: ItemId) -> &Item {
+    fn item(&self, id: ItemId) -> &TaskItem {
         self.items.by_id.get(&id).unwrap_or_else(|| panic!("item {id} is not one of task {}", self.name))
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     asking::texts,
     dataset::Datasets,
-    function::{Answered, Gold, Process},
-    score::Score,
+    function::{GeneratedAnswer, GoldForm, Process},
+    score::Measurement,
 };
 use crate::{
     mark::{fuzzy, numbers::Extractor, rouge, squad},
@@ -16,28 +16,28 @@ use merge_core::error::{Error, Result};
 /// What `process_results: !function evomerge.…` may name.
 pub(super) const PROCESS_RESULTS: &[(&str, Process)] = &[
     // The number a Japanese reader would take for the answer, compared exactly.
-    ("evomerge.number", Process { gold: Gold::Number, gives: &["acc"], tool: None, mark: number }),
+    ("evomerge.number", Process { gold: GoldForm::Number, gives: &["acc"], tool: None, mark: number }),
     // Sakana AI's rule, with and without its gate on the answer's language.
     (
         "evomerge.sakana",
-        Process { gold: Gold::Number, gives: &["acc", "acc_ja"], tool: Some(Tool::Language), mark: sakana },
+        Process { gold: GoldForm::Number, gives: &["acc", "acc_ja"], tool: Some(Tool::Language), mark: sakana },
     ),
     // Extracted answers, as Stability AI's harness marks JSQuAD and JAQKET.
     (
         "evomerge.squad",
-        Process { gold: Gold::Target, gives: &["exact_match", "f1"], tool: Some(Tool::Words), mark: squad },
+        Process { gold: GoldForm::Target, gives: &["exact_match", "f1"], tool: Some(Tool::Words), mark: squad },
     ),
     // Summaries.
-    ("evomerge.rouge", Process { gold: Gold::Target, gives: &ROUGE, tool: Some(Tool::Words), mark: summary }),
+    ("evomerge.rouge", Process { gold: GoldForm::Target, gives: &ROUGE, tool: Some(Tool::Words), mark: summary }),
     // How like two short texts are, as llm-jp-eval says it.
     (
         "evomerge.char_f1",
-        Process { gold: Gold::Target, gives: &["char_f1", "exact_match"], tool: None, mark: likeness },
+        Process { gold: GoldForm::Target, gives: &["char_f1", "exact_match"], tool: None, mark: likeness },
     ),
 ];
 
 /// A measure of generated text: its name, what it needs, and what it is of an answer.
-pub(super) type TextMeasure = (&'static str, Option<Tool>, fn(&Answered<'_>) -> f64);
+pub(super) type TextMeasure = (&'static str, Option<Tool>, fn(&GeneratedAnswer<'_>) -> f64);
 
 /// Measures of generated text that a task may list beside `exact_match`.
 pub(super) const MEASURES: &[TextMeasure] = &[
@@ -100,42 +100,44 @@ impl Tools {
 }
 
 /// The right answers, as texts.
-fn golds(answered: &Answered<'_>) -> Vec<String> {
+fn golds(answered: &GeneratedAnswer<'_>) -> Vec<String> {
     texts(&answered.asked.target, answered.asked.choices.as_deref())
 }
 
-fn number(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+fn number(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> {
     acc(answered, Extractor::Strict)
 }
 
 /// Whether a rule reads the right number.
-pub(super) fn acc(answered: &Answered<'_>, extractor: Extractor) -> Vec<(&'static str, Score)> {
-    vec![("acc", Score::Flag(is_right(answered, extractor)))]
+pub(super) fn acc(answered: &GeneratedAnswer<'_>, extractor: Extractor) -> Vec<(&'static str, Measurement)> {
+    vec![("acc", Measurement::Flag(is_right(answered, extractor)))]
 }
 
-fn sakana(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+fn sakana(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> {
     let right = is_right(answered, Extractor::Sakana);
     let japanese = answered.tools.language.as_ref().is_some_and(|language| language.is_japanese(answered.text));
-    vec![("acc", Score::Flag(right)), ("acc_ja", Score::Flag(right && japanese))]
+    vec![("acc", Measurement::Flag(right)), ("acc_ja", Measurement::Flag(right && japanese))]
 }
 
-fn is_right(answered: &Answered<'_>, extractor: Extractor) -> bool {
+fn is_right(answered: &GeneratedAnswer<'_>, extractor: Extractor) -> bool {
     answered.number.is_some_and(|gold| extractor.is_right(answered.text, gold))
 }
 
-fn squad(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+fn squad(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> {
     let golds = golds(answered);
     let (name, f1) = f1(answered, &golds);
-    let mut scores =
-        vec![("exact_match", Score::Flag(squad::exact_match(answered.text, &golds))), (name, Score::Number(f1))];
+    let mut scores = vec![
+        ("exact_match", Measurement::Flag(squad::exact_match(answered.text, &golds))),
+        (name, Measurement::Number(f1)),
+    ];
     if answered.tools.words.is_some() {
         // Beside what it would be without a dictionary.
-        scores.push(("f1_char", Score::Number(squad::f1_char(answered.text, &golds))));
+        scores.push(("f1_char", Measurement::Number(squad::f1_char(answered.text, &golds))));
     }
     scores
 }
 
-fn f1(answered: &Answered<'_>, golds: &[String]) -> (&'static str, f64) {
+fn f1(answered: &GeneratedAnswer<'_>, golds: &[String]) -> (&'static str, f64) {
     match &answered.tools.words {
         Some(mecab) => {
             let golds: Vec<Vec<String>> = golds.iter().map(|gold| words(mecab, gold)).collect();
@@ -145,16 +147,16 @@ fn f1(answered: &Answered<'_>, golds: &[String]) -> (&'static str, f64) {
     }
 }
 
-fn summary(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+fn summary(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> {
     let names = match (&answered.tools.words, answered.tokens) {
         (Some(_), _) | (_, Some(_)) => ROUGE,
         (None, None) => ["rouge1_char", "rouge2_char", "rougeL_char"],
     };
     let rouge = rouge(answered);
-    names.into_iter().zip([rouge.rouge1, rouge.rouge2, rouge.rouge_l].map(Score::Number)).collect()
+    names.into_iter().zip([rouge.rouge1, rouge.rouge2, rouge.rouge_l].map(Measurement::Number)).collect()
 }
 
-fn rouge(answered: &Answered<'_>) -> rouge::Rouge {
+fn rouge(answered: &GeneratedAnswer<'_>) -> rouge::Rouge {
     if let Some([answer, gold]) = answered.tokens {
         return rouge::rouge(answer, gold);
     }
@@ -170,17 +172,17 @@ fn words(mecab: &Mecab, text: &str) -> Vec<String> {
     mecab.words(&squad::normalize_answer(text))
 }
 
-fn char_f1(answered: &Answered<'_>) -> f64 {
+fn char_f1(answered: &GeneratedAnswer<'_>) -> f64 {
     best(answered, fuzzy::char_f1)
 }
 
-fn likeness(answered: &Answered<'_>) -> Vec<(&'static str, Score)> {
+fn likeness(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> {
     let exact = best(answered, |answer, gold| f64::from(u8::from(answer == gold)));
-    vec![("char_f1", Score::Number(char_f1(answered))), ("exact_match", Score::Number(exact))]
+    vec![("char_f1", Measurement::Number(char_f1(answered))), ("exact_match", Measurement::Number(exact))]
 }
 
 /// A measure of two normalised texts, the best over the right answers.
-fn best(answered: &Answered<'_>, measure: fn(&str, &str) -> f64) -> f64 {
+fn best(answered: &GeneratedAnswer<'_>, measure: fn(&str, &str) -> f64) -> f64 {
     let answer = normalize(answered.text);
     golds(answered).iter().map(|gold| measure(&answer, &normalize(gold))).fold(0.0, f64::max)
 }

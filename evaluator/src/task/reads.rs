@@ -1,6 +1,6 @@
 //! One generated answer by the rules of several harnesses, so that it can be said on which items they disagree.
 
-use super::marking::Marked;
+use super::marking::MarkedItem;
 use crate::{
     mark::{numbers::Extractor, squad},
     python,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// What the rule of a harness makes of a generated answer.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub struct HarnessReading {
     /// The rule.
     pub rule: &'static str,
     /// What it reads: a [`Reading`](crate::mark::numbers::Reading) where the right answers are numbers, otherwise the text as it
@@ -25,16 +25,16 @@ pub struct Read {
 pub struct Tally {
     /// Each rule, and how many items are right by it.
     pub right: Vec<(&'static str, usize)>,
-    /// The items on which the rules disagree, by [`Marked::number`].
+    /// The items on which the rules disagree, by [`MarkedItem::number`].
     pub disagree: Vec<usize>,
 }
 
 impl Tally {
     /// Of the items of a task; `None` where there is only one way to mark them.
-    pub fn of(marked: &[Marked]) -> Option<Self> {
+    pub fn of(marked: &[MarkedItem]) -> Option<Self> {
         let rules = &marked.first()?.reads;
         let right = |i: usize| marked.iter().filter(|marked| marked.reads[i].right).count();
-        let disagree = |marked: &&Marked| marked.reads.iter().any(|read| read.right != marked.reads[0].right);
+        let disagree = |marked: &&MarkedItem| marked.reads.iter().any(|read| read.right != marked.reads[0].right);
         (!rules.is_empty()).then(|| Self {
             right: rules.iter().enumerate().map(|(i, read)| (read.rule, right(i))).collect(),
             disagree: marked.iter().filter(disagree).map(|marked| marked.number).collect(),
@@ -54,8 +54,8 @@ pub(super) enum Rules {
 }
 
 /// An answer that should give a number.
-pub(super) fn of_number(text: &str, gold: &Number) -> Vec<Read> {
-    let read = |extractor: Extractor| Read {
+pub(super) fn of_number(text: &str, gold: &Number) -> Vec<HarnessReading> {
+    let read = |extractor: Extractor| HarnessReading {
         rule: extractor.name(),
         reading: json!(extractor.read(text)),
         right: extractor.is_right(text, gold),
@@ -77,11 +77,11 @@ const SPANS: [Span; 4] = [
 ];
 
 /// An answer that should be one of these.
-pub(super) fn of_span(text: &str, golds: &[String]) -> Vec<Read> {
+pub(super) fn of_span(text: &str, golds: &[String]) -> Vec<HarnessReading> {
     let read = |(rule, form, most): Span| {
         let reading = form(text);
         let right = golds.iter().take(most).any(|gold| form(gold) == reading);
-        Read { rule, reading: reading.into(), right }
+        HarnessReading { rule, reading: reading.into(), right }
     };
     SPANS.map(read).into()
 }

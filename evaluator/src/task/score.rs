@@ -1,7 +1,7 @@
 //! What is measured on one item, by the names of lm-evaluation-harness and some of our own.
 
 use super::{
-    asking::{Asked, index, texts},
+    asking::{AskedDocument, index, texts},
     definition::OutputType,
     exact::Exact,
 };
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// A measure of one item, before those of all items become one.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Score {
+pub enum Measurement {
     /// A number.
     Number(f64),
     /// A whole number, where Python has one.
@@ -116,7 +116,7 @@ pub(super) fn defaults(output: OutputType) -> &'static [&'static str] {
 /// What stands in for a log-likelihood that a broken model does not give, in nats.
 pub(super) const BROKEN: f64 = -1e4;
 
-impl Score {
+impl Measurement {
     /// The score as one number, if it is one by itself.
     pub fn value(&self) -> Option<f64> {
         match self {
@@ -160,9 +160,9 @@ pub(super) fn of_likelihoods(
     name: &str,
     output: OutputType,
     choose: Choose,
-    asked: &Asked,
+    asked: &AskedDocument,
     likelihoods: &[Likelihood],
-) -> Option<Score> {
+) -> Option<Measurement> {
     match output {
         MultipleChoice => of_choices(name, choose, asked, likelihoods),
         Loglikelihood | LoglikelihoodRolling => {
@@ -174,28 +174,28 @@ pub(super) fn of_likelihoods(
 }
 
 /// Of one text.
-fn of_text(name: &str, text: &str, Likelihood { log, greedy, .. }: Likelihood) -> Option<Score> {
+fn of_text(name: &str, text: &str, Likelihood { log, greedy, .. }: Likelihood) -> Option<Measurement> {
     let bytes = text.len() as f64;
     match name {
-        "perplexity" => Some(Score::Number(log)),
-        "acc" => Some(Score::Whole(i64::from(greedy))),
-        "word_perplexity" => Some(Score::Sum { log, weight: words(text) as f64 }),
-        "byte_perplexity" | "bits_per_byte" => Some(Score::Sum { log, weight: bytes }),
-        "likelihood" => Some(Score::Number(probability(log))),
-        "gold_logprob_per_byte" => Some(Score::Number(finite(log / bytes))),
+        "perplexity" => Some(Measurement::Number(log)),
+        "acc" => Some(Measurement::Whole(i64::from(greedy))),
+        "word_perplexity" => Some(Measurement::Sum { log, weight: words(text) as f64 }),
+        "byte_perplexity" | "bits_per_byte" => Some(Measurement::Sum { log, weight: bytes }),
+        "likelihood" => Some(Measurement::Number(probability(log))),
+        "gold_logprob_per_byte" => Some(Measurement::Number(finite(log / bytes))),
         _ => None,
     }
 }
 
 /// Of choices.
-fn of_choices(name: &str, choose: Choose, asked: &Asked, all: &[Likelihood]) -> Option<Score> {
+fn of_choices(name: &str, choose: Choose, asked: &AskedDocument, all: &[Likelihood]) -> Option<Measurement> {
     let choices = asked.choices.as_ref()?;
     // With several contexts there is one continuation for each, otherwise one for each choice; those without a question last.
     let (said, without) = all.split_at(choices.len().min(all.len()));
     let golds = golds(asked);
     let logs: Vec<f64> = said.iter().map(|choice| choice.log).collect();
     let right =
-        |best: Option<usize>| Score::Number(f64::from(u8::from(best.is_some_and(|best| golds.contains(&best)))));
+        |best: Option<usize>| Measurement::Number(f64::from(u8::from(best.is_some_and(|best| golds.contains(&best)))));
     let by = |length: fn(&str) -> usize| {
         choose(&logs.iter().zip(choices).map(|(log, choice)| log / length(choice) as f64).collect::<Vec<_>>())
     };
@@ -208,24 +208,24 @@ fn of_choices(name: &str, choose: Choose, asked: &Asked, all: &[Likelihood]) -> 
             let gains: Vec<f64> = logs.iter().zip(without).map(|(log, without)| log - without.log).collect();
             Some(right(choose(&gains)))
         }
-        "exact_match" => Some(Score::Whole(i64::from(golds.iter().any(|gold| said[*gold].greedy)))),
+        "exact_match" => Some(Measurement::Whole(i64::from(golds.iter().any(|gold| said[*gold].greedy)))),
         "f1" | "mcc" | "balanced_acc" | "macro_f1" => {
-            Some(Score::Classes { gold, said: likeliest(&logs).unwrap_or(0) })
+            Some(Measurement::Classes { gold, said: likeliest(&logs).unwrap_or(0) })
         }
-        "brier_score" => Some(Score::Odds { gold, probabilities: softmax(&logs) }),
-        "likelihood" => Some(Score::Number(probability(logs[gold]))),
+        "brier_score" => Some(Measurement::Odds { gold, probabilities: softmax(&logs) }),
+        "likelihood" => Some(Measurement::Number(probability(logs[gold]))),
         "gold_margin" => {
             let wrong = (0..logs.len()).filter(|i| !golds.contains(i)).map(|i| logs[i]);
             let best = golds.iter().map(|gold| logs[*gold]).fold(f64::NEG_INFINITY, f64::max);
-            Some(Score::Number(finite(best - wrong.fold(f64::NEG_INFINITY, f64::max))))
+            Some(Measurement::Number(finite(best - wrong.fold(f64::NEG_INFINITY, f64::max))))
         }
-        "gold_logprob_per_byte" => Some(Score::Number(finite(logs[gold] / choices[gold].len() as f64))),
+        "gold_logprob_per_byte" => Some(Measurement::Number(finite(logs[gold] / choices[gold].len() as f64))),
         _ => None,
     }
 }
 
 /// The right choices.
-pub(super) fn golds(asked: &Asked) -> Vec<usize> {
+pub(super) fn golds(asked: &AskedDocument) -> Vec<usize> {
     let choices = asked.choices.as_deref().unwrap_or_default();
     match &asked.gold {
         Value::Array(several) => several.iter().filter_map(|one| index(one, choices)).collect(),
@@ -234,7 +234,7 @@ pub(super) fn golds(asked: &Asked) -> Vec<usize> {
 }
 
 /// A measure of an item of generated text. Where there are several right answers, any of them will do.
-pub(super) fn of_text_answer(exact: &Exact, asked: &Asked, many: bool, text: &str) -> Result<Score> {
+pub(super) fn of_text_answer(exact: &Exact, asked: &AskedDocument, many: bool, text: &str) -> Result<Measurement> {
     let golds = if many || asked.choices.is_some() {
         texts(&asked.target, asked.choices.as_deref())
     } else {
@@ -242,10 +242,10 @@ pub(super) fn of_text_answer(exact: &Exact, asked: &Asked, many: bool, text: &st
     };
     for gold in &golds {
         if exact.equal(gold, text)? {
-            return Ok(Score::Number(1.0));
+            return Ok(Measurement::Number(1.0));
         }
     }
-    Ok(Score::Number(0.0))
+    Ok(Measurement::Number(0.0))
 }
 
 /// `len(re.split(r"\s+", text))`.

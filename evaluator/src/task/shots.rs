@@ -1,14 +1,14 @@
 //! Which documents are answered examples for which: drawn as the harnesses draw them, to the same document.
 
 use super::Doc;
-use crate::python::Random;
+use crate::python::PythonRandom;
 use merge_core::{
     error::{Error, Result},
     words::counted,
 };
 
 /// The documents examples come from, and how they are chosen.
-pub(super) struct Pool {
+pub(super) struct ShotPool {
     /// The documents.
     pub(super) docs: Vec<Doc>,
     /// How many are chosen.
@@ -29,9 +29,9 @@ pub(super) enum Draw {
     Stratified(Vec<usize>),
 }
 
-impl Pool {
+impl ShotPool {
     /// The examples for a document, as positions in the pool.
-    pub(super) fn choose(&self, doc: &Doc, random: &mut Random) -> Result<Vec<usize>> {
+    pub(super) fn choose(&self, doc: &Doc, random: &mut PythonRandom) -> Result<Vec<usize>> {
         let Self { docs, count, own, .. } = self;
         let others = || (0..docs.len()).filter(|i| !own || docs[*i] != *doc);
         let wanted = count + usize::from(*own);
@@ -78,7 +78,7 @@ impl Pool {
 }
 
 /// Of each class its share of `count`, rounded down, and one more of the rarest until there are enough; shuffled.
-fn stratified(classes: &[usize], count: usize, random: &mut Random) -> Vec<usize> {
+fn stratified(classes: &[usize], count: usize, random: &mut PythonRandom) -> Vec<usize> {
     let mut members: Vec<(usize, Vec<usize>)> = Vec::new();
     for (i, class) in classes.iter().enumerate() {
         match members.iter_mut().find(|(known, _)| known == class) {

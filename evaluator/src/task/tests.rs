@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Benchmark, FilesOnly, Fractions, ItemId, ItemScore, Split, Suite, Task, read, suite};
+use super::{Benchmark, Fractions, ItemId, ItemScore, LocalFiles, Split, Suite, Task, read, suite};
 use crate::request::{Answer, Ask, Fit, Likelihood, Limit, Request, Said};
 
 mod definitions;

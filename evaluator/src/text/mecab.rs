@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use merge_core::{environment, error::Result};
 
-use dictionary::{Cost, Dictionary, Entry};
+use dictionary::{Dictionary, DictionaryEntry, PathCost};
 
 /// What MeCab sets the longest run of one category of characters that is one unknown word.
 const LONGEST_GROUP: usize = 24;
@@ -37,7 +37,7 @@ impl Mecab {
     /// The text cut into words; white space is none of them.
     pub fn words(&self, text: &str) -> Vec<String> {
         let text = text.trim();
-        let mut lattice = Lattice::of(text.as_bytes());
+        let mut lattice = WordLattice::of(text.as_bytes());
         for at in 0..text.len() {
             if lattice.ending[at] != NONE {
                 for word in self.words_from(text.as_bytes(), at).iter().rev() {
@@ -95,37 +95,37 @@ struct Word {
     /// Its first byte, after white space.
     start: usize,
     end: usize,
-    entry: Entry,
+    entry: DictionaryEntry,
 }
 
 impl Word {
-    const END: Self = Self { start: 0, end: 0, entry: Entry::BOUNDARY };
+    const END: Self = Self { start: 0, end: 0, entry: DictionaryEntry::BOUNDARY };
 }
 
 /// No node.
 const NONE: u32 = u32::MAX;
 
 /// The cheapest way to every word seen so far.
-struct Lattice {
-    nodes: Vec<Node>,
+struct WordLattice {
+    nodes: Vec<LatticeNode>,
     /// The word added last of those that end before each byte.
     ending: Vec<u32>,
 }
 
-struct Node {
+struct LatticeNode {
     word: Word,
     /// Of the cheapest way from the beginning through this word.
-    cost: Cost,
+    cost: PathCost,
     /// The word before it on that way.
     previous: u32,
     /// The word added before it of those that end where it ends.
     sibling: u32,
 }
 
-impl Lattice {
+impl WordLattice {
     /// With the beginning of the text alone.
     fn of(text: &[u8]) -> Self {
-        let start = Node { word: Word::END, cost: 0, previous: NONE, sibling: NONE };
+        let start = LatticeNode { word: Word::END, cost: 0, previous: NONE, sibling: NONE };
         let mut ending = vec![NONE; text.len() + 1];
         ending[0] = 0;
         Self { nodes: vec![start], ending }
@@ -133,7 +133,7 @@ impl Lattice {
 
     /// Adds a word that follows those that end at a byte; of ways equally cheap the one added last is taken.
     fn add(&mut self, dictionary: &Dictionary, at: usize, word: Word) -> u32 {
-        let mut best = (Cost::MAX, NONE);
+        let mut best = (PathCost::MAX, NONE);
         let mut left = self.ending[at];
         while left != NONE {
             let node = &self.nodes[left as usize];
@@ -146,7 +146,7 @@ impl Lattice {
         let id = self.nodes.len() as u32;
         let end = word.end.max(at);
         let sibling = std::mem::replace(&mut self.ending[end], id);
-        self.nodes.push(Node { word, cost: best.0 + word.entry.cost(), previous: best.1, sibling });
+        self.nodes.push(LatticeNode { word, cost: best.0 + word.entry.cost(), previous: best.1, sibling });
         id
     }
 

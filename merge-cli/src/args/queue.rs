@@ -2,7 +2,7 @@
 
 use super::size;
 use clap::builder::PossibleValuesParser;
-use merge_core::queue::State;
+use merge_core::queue::JobState;
 use std::{net::SocketAddr, path::PathBuf};
 
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ pub(crate) struct Submit {
     pub(crate) words: Vec<String>,
     /// A command with its words, such as `eval MODEL --tasks mgsm-ja`.
     #[command(subcommand)]
-    pub(crate) command: Option<Job>,
+    pub(crate) command: Option<JobCommand>,
     /// What to call it [default: after the file].
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -85,7 +85,7 @@ const SUBMIT: &str = "evomerge submit [OPTIONS] FILE...
 
 /// A command that can be a job. What stands behind its name is its own, options too.
 #[derive(clap::Subcommand)]
-pub(crate) enum Job {
+pub(crate) enum JobCommand {
     /// Merge as a recipe says: all that `evomerge merge` takes.
     Merge(Words),
     /// Search a recipe with holes: all that `evomerge search` takes.
@@ -103,7 +103,7 @@ pub(crate) struct Words {
     pub(crate) words: Vec<String>,
 }
 
-impl Job {
+impl JobCommand {
     /// The words, the command's name first.
     pub(crate) fn words(&self) -> Vec<String> {
         let (name, Words { words }) = match self {
@@ -122,7 +122,7 @@ pub(crate) struct Jobs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) watch: bool,
     /// Only those in this state.
-    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::name)))]
+    #[arg(long, value_parser = PossibleValuesParser::new(JobState::ALL.map(JobState::name)))]
     pub(crate) state: Option<String>,
     /// Only those with this word; may be given several times.
     #[arg(long, value_name = "WORD")]

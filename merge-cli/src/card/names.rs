@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The names of the models of some recipes.
-pub(super) struct Names {
+pub(super) struct ModelNames {
     /// By what a recipe calls them.
     published: BTreeMap<String, String>,
     /// Those that are on the hub, as its metadata may name them; the base of the result first.
@@ -20,7 +20,7 @@ pub(super) struct Names {
     pub(super) has_files: bool,
 }
 
-impl Names {
+impl ModelNames {
     /// Of the models that documents name, of which the last is the result.
     pub(super) fn of(documents: &[Recipe]) -> Self {
         let mut names =
@@ -142,7 +142,7 @@ mod tests {
     /// The published names of a recipe's models: base, others, and what the metadata names.
     fn check(recipe: &str, base: Option<&str>, merged: &[&str], on_hub: &[&str]) {
         let documents = Recipe::parse_all(recipe, Path::new("r.yaml")).unwrap();
-        let names = Names::of(&documents);
+        let names = ModelNames::of(&documents);
         assert_eq!(
             (names.base.as_deref(), &names.merged[..], &names.on_hub[..]),
             (base, &owned(merged)[..], &owned(on_hub)[..])

@@ -62,7 +62,7 @@ fn check(generations: &[Generation], estimated: bool, select: &[ItemId], expecte
         scores: vec![scores(1, select.len())],
     };
     let (winner, parents) = (entry("evolved", 12), [entry("a", 0)]);
-    let reported = Reported { parents: &parents, baselines: &[], winner: &winner };
+    let reported = ReportedModels { parents: &parents, baselines: &[], winner: &winner };
     assert_eq!(lines(&[goal], &[finalist], &reported, generations, estimated).unwrap(), expected);
 }
 
@@ -120,7 +120,7 @@ fn a_task_without_a_part_in_the_choice_is_named() {
 fn a_score_that_is_no_share_has_no_interval_of_one() {
     let entry = |name: &str| Entry { name: name.to_owned(), scores: vec![scores(12, 24)] };
     let (winner, parents) = (entry("evolved"), [entry("a")]);
-    let reported = Reported { parents: &parents, baselines: &[], winner: &winner };
+    let reported = ReportedModels { parents: &parents, baselines: &[], winner: &winner };
     let seen = |metric: &str| {
         let goal = Goal { metric: metric.to_owned(), ..goal(&items(2)) };
         claims(&[goal], &reported, &[generation(4, &[(0, 0.375)])], false)[0].search_ci95

@@ -1,13 +1,13 @@
 //! `evomerge data`: gets the data of benchmarks, proves it, and keeps its licence beside it.
 
 use crate::{
-    args::{Data, DataCommand, Fetch, List},
+    args::{Data, DataCommand, Fetch, ListArgs},
     hub::Hub,
     screen,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluator::dataset::{
-    self, Address, DATASETS, Dataset, File, Shelf, Source, Stock, derive,
+    self, Address, DATASETS, DataSource, Dataset, File, Shelf, Stock, derive,
     manifest::{Promise, UNIDIC_LITE},
 };
 use flate2::read::GzDecoder;
@@ -48,7 +48,7 @@ pub(crate) fn shelf() -> Result<Shelf> {
 
 fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
     let datasets = args.names.iter().map(|name| dataset::dataset(name)).collect::<Result<Vec<_>>>()?;
-    let origin = Origin::new(args.from.as_deref());
+    let origin = DownloadOrigin::new(args.from.as_deref());
     for dataset in datasets {
         let source = dataset.source();
         screen::say(&format!("{}: {} · {} · {}", dataset.name, source.title, source.licence, source.attribution));
@@ -88,7 +88,7 @@ fn is_right(shelf: &Shelf, file: &File) -> bool {
 }
 
 /// Where files are taken from.
-enum Origin {
+enum DownloadOrigin {
     /// Where they are published.
     Published,
     /// A directory that has them in any layout of ours or of their authors.
@@ -97,7 +97,7 @@ enum Origin {
     Mirror(String),
 }
 
-impl Origin {
+impl DownloadOrigin {
     fn new(from: Option<&str>) -> Self {
         match from {
             None => Self::Published,
@@ -255,14 +255,14 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-fn licence(source: &Source) -> String {
-    let Source { title, url, version, licence, licence_url, attribution, note, .. } = source;
+fn licence(source: &DataSource) -> String {
+    let DataSource { title, url, version, licence, licence_url, attribution, note, .. } = source;
     let note = if note.is_empty() { String::new() } else { format!("\nNote: {note}.\n") };
     format!("{title}\n{url} ({version})\n\n{attribution}\n\nLicence: {licence}\n{licence_url}\n{note}")
 }
 
 /// Everything of a source that is here, and where it came from.
-fn about(shelf: &Shelf, source: &Source) -> Value {
+fn about(shelf: &Shelf, source: &DataSource) -> Value {
     let mut files = BTreeMap::new();
     for file in DATASETS.iter().filter(|dataset| dataset.source().folder == source.folder).flat_map(Dataset::files) {
         if let Ok(bytes) = file::read(&shelf.path(&file)) {
@@ -283,7 +283,7 @@ fn about(shelf: &Shelf, source: &Source) -> Value {
     })
 }
 
-fn list(shelf: &Shelf, args: &List) {
+fn list(shelf: &Shelf, args: &ListArgs) {
     if args.json {
         let all: Vec<Value> = DATASETS
             .iter()

@@ -2,7 +2,7 @@
 
 use crate::{
     args::Diff as Args,
-    model::Model,
+    model::OpenedModel,
     picture::{self, Cell, HeatMap, Screen, number},
     report,
     screen::{self, Meter},
@@ -12,14 +12,14 @@ use merge_core::{
     error::{Error, Result},
     model::{
         Weights,
-        compare::{self, Comparison, Grid, Place, Sums},
+        compare::{self, Comparison, ComponentPlace, Grid, Sums},
     },
 };
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
 /// Something that is measured between models.
-struct Measure {
+struct DiffMeasure {
     /// Its name in JSON.
     key: &'static str,
     /// What it is, over a picture.
@@ -43,8 +43,8 @@ enum Show {
     Likeness,
 }
 
-const MEASURES: &[Measure] = &[
-    Measure {
+const MEASURES: &[DiffMeasure] = &[
+    DiffMeasure {
         key: "relative_difference",
         title: "Difference of the models, ‖B − A‖ / ‖A‖",
         heading: "‖B−A‖\n/ ‖A‖",
@@ -52,7 +52,7 @@ const MEASURES: &[Measure] = &[
         show: Show::Size,
         needs_base: false,
     },
-    Measure {
+    DiffMeasure {
         key: "cosine",
         title: "Cosine of A and B",
         heading: "cosine\nA, B",
@@ -60,7 +60,7 @@ const MEASURES: &[Measure] = &[
         show: Show::Column,
         needs_base: false,
     },
-    Measure {
+    DiffMeasure {
         key: "relative_task_vector_a",
         title: "Task vector of A, ‖A − base‖ / ‖base‖",
         heading: "‖A−base‖\n/ ‖base‖",
@@ -68,7 +68,7 @@ const MEASURES: &[Measure] = &[
         show: Show::Shared,
         needs_base: true,
     },
-    Measure {
+    DiffMeasure {
         key: "relative_task_vector_b",
         title: "Task vector of B, ‖B − base‖ / ‖base‖",
         heading: "‖B−base‖\n/ ‖base‖",
@@ -76,7 +76,7 @@ const MEASURES: &[Measure] = &[
         show: Show::Shared,
         needs_base: true,
     },
-    Measure {
+    DiffMeasure {
         key: "task_vector_cosine",
         title: "Cosine of the task vectors, A − base and B − base",
         heading: "task\ncosine",
@@ -84,7 +84,7 @@ const MEASURES: &[Measure] = &[
         show: Show::Likeness,
         needs_base: true,
     },
-    Measure {
+    DiffMeasure {
         key: "sign_agreement",
         title: "Share of elements that both task vectors move the same way",
         heading: "same\nsign",
@@ -98,14 +98,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.svg {
         check_place(path)?;
     }
-    let open = |path: &std::path::PathBuf| Model::open(path);
+    let open = |path: &std::path::PathBuf| OpenedModel::open(path);
     let (a, b, base) = (open(&args.a)?, open(&args.b)?, args.base.as_ref().map(open).transpose()?);
-    let base = base.as_ref().map(Model::weights);
+    let base = base.as_ref().map(OpenedModel::weights);
     let progress = Meter::bytes("compared", compare::bytes(a.weights(), b.weights(), base));
     let found = compare::compare(a.weights(), b.weights(), base, &|n| progress.add(n));
     progress.finish();
     let found = found?;
-    let measures: Vec<&Measure> = MEASURES.iter().filter(|measure| base.is_some() || !measure.needs_base).collect();
+    let measures: Vec<&DiffMeasure> = MEASURES.iter().filter(|measure| base.is_some() || !measure.needs_base).collect();
     let grid = found.grid();
     let maps = maps(&grid, &measures);
     let models = models(args);
@@ -145,7 +145,7 @@ fn models(args: &Args) -> Vec<String> {
 }
 
 /// A map for each measure that is shown in one.
-fn maps(grid: &Grid, measures: &[&Measure]) -> Vec<HeatMap> {
+fn maps(grid: &Grid, measures: &[&DiffMeasure]) -> Vec<HeatMap> {
     let shown = || measures.iter().filter(|measure| measure.show != Show::Column);
     let mut maps: Vec<HeatMap> = shown().map(|measure| map(grid, measure)).collect();
     let shared = || shown().map(|measure| measure.show == Show::Shared);
@@ -155,10 +155,10 @@ fn maps(grid: &Grid, measures: &[&Measure]) -> Vec<HeatMap> {
     maps
 }
 
-fn map(grid: &Grid, measure: &Measure) -> HeatMap {
-    let mut places = vec![Place::Before];
-    places.extend((0..grid.layers).map(Place::Layer));
-    places.push(Place::After);
+fn map(grid: &Grid, measure: &DiffMeasure) -> HeatMap {
+    let mut places = vec![ComponentPlace::Before];
+    places.extend((0..grid.layers).map(ComponentPlace::Layer));
+    places.push(ComponentPlace::After);
     places.retain(|place| grid.rows.iter().any(|row| row.places.contains_key(place)));
     let cell = |sums: Option<&Sums>| match sums {
         None => Cell::Absent,
@@ -184,16 +184,16 @@ fn map(grid: &Grid, measure: &Measure) -> HeatMap {
     HeatMap { title: measure.title.to_owned(), columns: places.iter().map(|place| name(*place)).collect(), rows, scale }
 }
 
-fn name(place: Place) -> String {
+fn name(place: ComponentPlace) -> String {
     match place {
-        Place::Before => "in".to_owned(),
-        Place::Layer(layer) => layer.to_string(),
-        Place::After => "out".to_owned(),
+        ComponentPlace::Before => "in".to_owned(),
+        ComponentPlace::Layer(layer) => layer.to_string(),
+        ComponentPlace::After => "out".to_owned(),
     }
 }
 
 /// Totals by component, and of all.
-fn table(found: &Comparison, grid: &Grid, measures: &[&Measure]) -> String {
+fn table(found: &Comparison, grid: &Grid, measures: &[&DiffMeasure]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let headings = measures.iter().map(|measure| measure.heading);
@@ -239,7 +239,7 @@ fn notes(found: &Comparison, models: [Option<&dyn Weights>; 3]) -> String {
     lines.join("\n")
 }
 
-fn as_json(args: &Args, found: &Comparison, grid: &Grid, measures: &[&Measure]) -> Value {
+fn as_json(args: &Args, found: &Comparison, grid: &Grid, measures: &[&DiffMeasure]) -> Value {
     let of = |sums: &Sums| {
         let mut object = Map::new();
         object.insert("elements".to_owned(), json!(sums.elements));

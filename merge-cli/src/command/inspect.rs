@@ -5,7 +5,7 @@ mod components;
 use crate::{
     args::Inspect as Args,
     licence::Licences,
-    model::Model,
+    model::OpenedModel,
     report,
     screen::{self, Meter, grouped, noun},
 };
@@ -27,10 +27,10 @@ use std::{
 };
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let model = Model::open(&args.model)?;
+    let model = OpenedModel::open(&args.model)?;
     let mut facts = Facts::of(model.weights(), args.model.display().to_string())?;
     facts.licence = Licences::of(model.files().into_iter())?.list();
-    if let Model::Checkpoint(checkpoint) = &model {
+    if let OpenedModel::Checkpoint(checkpoint) = &model {
         facts.files = Some(files(checkpoint)?);
         // What is stored with scales is read as the numbers it stands for, and its configuration says so no more.
         let stored = sidecar(checkpoint, "config.json")?;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let progress = Meter::bytes("hashed", facts.bytes);
         let tensors = digest(model.weights(), &|n| progress.add(n));
         progress.finish();
-        facts.hashes = Some(Hashes { tensors: tensors?, files: model.sha256()?.into_iter().collect() });
+        facts.hashes = Some(FileHashes { tensors: tensors?, files: model.sha256()?.into_iter().collect() });
     }
     screen::data(&if args.json { report::json(&facts) } else { facts.to_string() });
     Ok(())
@@ -63,7 +63,7 @@ struct Facts {
     bytes: u64,
     /// How many files the tensors lie in; `None` if they are not computed yet.
     files: Option<usize>,
-    vocabulary: Vocabulary,
+    vocabulary: VocabularySummary,
     head: Head,
     hidden_size: Option<u64>,
     attention_heads: Option<u64>,
@@ -80,7 +80,7 @@ struct Facts {
     /// What its files contradict.
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hashes: Option<Hashes>,
+    hashes: Option<FileHashes>,
 }
 
 /// Layers that stand upon each other.
@@ -94,7 +94,7 @@ struct StackFacts {
 }
 
 #[derive(Serialize)]
-struct Vocabulary {
+struct VocabularySummary {
     /// Rows of the embedding.
     rows: Option<usize>,
     /// Tokens of `tokenizer.json`, with those that were added.
@@ -111,7 +111,7 @@ enum Head {
 }
 
 #[derive(Serialize)]
-struct Hashes {
+struct FileHashes {
     /// Of all tensors, whatever files they lie in.
     tensors: String,
     /// Of the files that are read, by model.
@@ -143,7 +143,7 @@ impl Facts {
             parameters_by_dtype: by_dtype,
             bytes: index.values().map(|meta| meta.byte_len() as u64).sum(),
             files: None,
-            vocabulary: Vocabulary { rows: rows(index, &layers), tokens: tokens(weights)? },
+            vocabulary: VocabularySummary { rows: rows(index, &layers), tokens: tokens(weights)? },
             head: head(index, &layers, key("tie_word_embeddings").and_then(Value::as_bool)),
             hidden_size,
             attention_heads,

@@ -3,11 +3,11 @@
 use crate::{
     args::{Ids, JobOf, Jobs, Logs, Priority, Retry},
     screen::{self, bytes, duration, flush_right, in_line, padded, width},
-    serve::{ALONE, Again, Desk, Home, Shown, tail},
+    serve::{ALONE, Again, Desk, Home, JobView, tail},
 };
 use merge_core::{
     error::{Error, Result},
-    queue::{JobId, State},
+    queue::{JobId, JobState},
     yaml::known_names,
 };
 use std::{
@@ -106,7 +106,7 @@ pub(crate) fn show(args: &JobOf) -> Result<()> {
     }
     let attempts = screen::counted(job.attempts as usize, "attempt");
     line("ran", format!("{} in {attempts}", duration(job.seconds)));
-    if job.state == State::Running {
+    if job.state == JobState::Running {
         line("progress", progress(job));
     }
     if let Some(memory) = job.memory {
@@ -136,7 +136,7 @@ pub(crate) fn show(args: &JobOf) -> Result<()> {
 
 pub(crate) fn logs(args: &Logs) -> Result<()> {
     let home = Home::from_env()?;
-    let state = || -> Result<State> { Ok(Desk::open(&home)?.job(args.job)?.job.state) };
+    let state = || -> Result<JobState> { Ok(Desk::open(&home)?.job(args.job)?.job.state) };
     let mut known = state()?;
     let path = home.log(JobId(args.job));
     let mut from = 0;
@@ -193,7 +193,7 @@ pub(crate) fn remove(args: &Ids) -> Result<()> {
 }
 
 /// Does something to each job, and says what it is then.
-fn each(ids: &[u64], how: impl Fn(&Desk, u64) -> Result<Shown>) -> Result<()> {
+fn each(ids: &[u64], how: impl Fn(&Desk, u64) -> Result<JobView>) -> Result<()> {
     let desk = Desk::open(&Home::from_env()?)?;
     for id in ids {
         let job = how(&desk, *id)?;
@@ -203,7 +203,7 @@ fn each(ids: &[u64], how: impl Fn(&Desk, u64) -> Result<Shown>) -> Result<()> {
 }
 
 /// Refuses a label that no job has.
-fn check_labels(args: &Jobs, jobs: &[Shown]) -> Result<()> {
+fn check_labels(args: &Jobs, jobs: &[JobView]) -> Result<()> {
     let known: BTreeSet<&str> = jobs.iter().flat_map(|job| &job.labels).map(String::as_str).collect();
     let Some(label) = args.label.iter().find(|label| !known.contains(label.as_str())) else { return Ok(()) };
     Err(Error::user(format!("no job has the label `{label}`")).hint(match jobs.len() {
@@ -214,8 +214,8 @@ fn check_labels(args: &Jobs, jobs: &[Shown]) -> Result<()> {
 }
 
 /// The jobs that are asked for.
-fn wanted(args: &Jobs, jobs: Vec<Shown>) -> Vec<Shown> {
-    let fits = |job: &Shown| {
+fn wanted(args: &Jobs, jobs: Vec<JobView>) -> Vec<JobView> {
+    let fits = |job: &JobView| {
         args.state.as_ref().is_none_or(|state| state == job.state.name())
             && args.label.iter().all(|label| job.labels.contains(label))
     };
@@ -223,7 +223,7 @@ fn wanted(args: &Jobs, jobs: Vec<Shown>) -> Vec<Shown> {
 }
 
 /// Those that have not ended, and the last of the others.
-fn table(args: &Jobs, jobs: &[Shown]) -> String {
+fn table(args: &Jobs, jobs: &[JobView]) -> String {
     if jobs.is_empty() {
         return match (&args.state, &args.label[..]) {
             (None, []) => "no jobs; `evomerge submit FILE` hands one in".to_owned(),
@@ -261,10 +261,10 @@ fn table(args: &Jobs, jobs: &[Shown]) -> String {
     text.trim_end().to_owned()
 }
 
-fn row(job: &Shown) -> [String; 7] {
+fn row(job: &JobView) -> [String; 7] {
     let says = match job.state {
-        State::Running => progress(job),
-        State::Queued => match (&job.waits, &job.advice) {
+        JobState::Running => progress(job),
+        JobState::Queued => match (&job.waits, &job.advice) {
             (Some(waits), Some(advice)) => format!("waits for {waits}: {advice}"),
             (Some(waits), None) => format!("waits for {waits}"),
             _ => job.why.clone().unwrap_or_default(),
@@ -285,7 +285,7 @@ fn row(job: &Shown) -> [String; 7] {
 }
 
 /// How far it is.
-fn progress(job: &Shown) -> String {
+fn progress(job: &JobView) -> String {
     let Some(progress) = &job.progress else { return String::new() };
     let memory = job.memory.map_or_else(String::new, |memory| format!(", uses {}", bytes(memory)));
     progress.says() + &memory

@@ -2,7 +2,7 @@
 
 use super::plan;
 use crate::{
-    args::{Execution, Merge as Args},
+    args::{Execution, MergeArgs as Args},
     card,
     hub::Hub,
     interrupt,

@@ -1,12 +1,12 @@
 //! `evomerge plan`: what a merge would do, tensor by tensor, without reading a weight.
 
 use super::merge::set_threads;
-use crate::{args::Plan as Args, hub::Hub, screen};
+use crate::{args::PlanArgs as Args, hub::Hub, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{
     error::Result,
     merge::{
-        Merge, Step,
+        Merge, PlanStep,
         sources::{Sources, short},
     },
     method::Settings,
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Shows every tensor's way, and the totals.
 pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
-    let steps: Vec<Step> = merge.steps().collect();
+    let steps: Vec<PlanStep> = merge.steps().collect();
     let reads: u64 = steps.iter().map(|step| step.reads).sum();
     let writes: u64 = steps.iter().map(|step| step.writes).sum();
     let memory = memory(&steps);
@@ -76,7 +76,7 @@ pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
 const STRING: &str = "a String takes all that is written";
 
 /// Models by the last part of their names, with the tensor's name where it is another.
-fn from(step: &Step) -> String {
+fn from(step: &PlanStep) -> String {
     let one = |[model, tensor]: &[String; 2]| {
         let model = short(model);
         if *tensor == step.tensor { model } else { format!("{model} {tensor}") }
@@ -85,14 +85,14 @@ fn from(step: &Step) -> String {
 }
 
 /// `normalize=true; weight=0.3 density=0.4; weight=0.7 density=0.4`: the merge's, then each model's.
-fn settings(step: &Step) -> String {
+fn settings(step: &PlanStep) -> String {
     let all = std::iter::once(&step.settings).chain(&step.models);
     all.map(Settings::to_string).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// What threads have in hand at a time: a block of every input and of what methods make of it, counts for selecting, and
 /// what is about to be written.
-pub(crate) fn memory(steps: &[Step]) -> u64 {
+pub(crate) fn memory(steps: &[PlanStep]) -> u64 {
     let inputs = steps.iter().map(|step| step.sources.len()).max().unwrap_or(0) as u64;
     let widest = steps.iter().filter_map(|step| step.shape.last()).max().copied().unwrap_or(0);
     let block = 4 * BLOCK.max(widest) as u64;

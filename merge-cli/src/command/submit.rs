@@ -1,9 +1,9 @@
 //! `evomerge submit`: hands jobs in.
 
 use crate::{
-    args::{Job, Submit as Args},
+    args::{JobCommand, Submit as Args},
     screen::{self, bytes},
-    serve::{ALONE, Desk, Home, Wanted, check_text, is_command, words_for},
+    serve::{ALONE, Desk, Home, SubmitRequest, check_text, is_command, words_for},
 };
 use merge_core::error::{Error, Result};
 use std::{env, path::Path};
@@ -11,7 +11,7 @@ use std::{env, path::Path};
 pub(crate) fn run(args: &Args) -> Result<()> {
     let here = env::current_dir().map_err(|e| Error::machine(format!("cannot tell where this is: {e}")))?;
     check_text(&here)?;
-    let wanted = Wanted {
+    let wanted = SubmitRequest {
         directory: Some(here.clone()),
         name: args.name.clone(),
         priority: args.priority,
@@ -22,21 +22,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         attempts: Some(args.attempts.into()),
         threads: args.threads,
         key: args.key.clone(),
-        ..Wanted::default()
+        ..SubmitRequest::default()
     };
-    let all: Vec<Wanted> = if let Some(words) = command(args) {
-        vec![Wanted { words: Some(words), ..wanted }]
+    let all: Vec<SubmitRequest> = if let Some(words) = command(args) {
+        vec![SubmitRequest { words: Some(words), ..wanted }]
     } else if args.words.iter().any(|word| word.starts_with('-')) {
         // `submit search.yaml -- --seeds 5`: a file, and what its command is to be told.
         let words = words_for(&args.words[0], &here)?.into_iter().chain(args.words[1..].iter().cloned());
-        vec![Wanted { words: Some(words.collect()), ..wanted }]
+        vec![SubmitRequest { words: Some(words.collect()), ..wanted }]
     } else {
         if args.words.len() > 1 && args.key.is_some() {
             return Err(Error::user("one key cannot stand for several files").hint("hand them in one by one"));
         }
-        args.words.iter().map(|file| Wanted { file: Some(file.clone()), ..wanted.clone() }).collect()
+        args.words.iter().map(|file| SubmitRequest { file: Some(file.clone()), ..wanted.clone() }).collect()
     };
-    let all: Vec<Wanted> = all.into_iter().map(Wanted::proved).collect::<Result<_>>()?;
+    let all: Vec<SubmitRequest> = all.into_iter().map(SubmitRequest::proved).collect::<Result<_>>()?;
     let desk = Desk::open(&Home::from_env()?)?;
     let mut taken = Vec::new();
     for wanted in &all {
@@ -61,5 +61,5 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn command(args: &Args) -> Option<Vec<String>> {
     let first = args.words.first();
     let behind_dashes = first.filter(|word| is_command(word) && !Path::new(word).exists()).map(|_| args.words.clone());
-    args.command.as_ref().map(Job::words).or(behind_dashes)
+    args.command.as_ref().map(JobCommand::words).or(behind_dashes)
 }

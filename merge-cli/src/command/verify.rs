@@ -4,7 +4,7 @@ use super::merge::set_threads;
 use crate::{
     args::Verify as Args,
     hub::Hub,
-    provenance::{self, Input, Provenance},
+    provenance::{self, InputModel, Provenance},
     screen::{self, Meter},
 };
 use merge_core::{
@@ -108,7 +108,7 @@ fn prove_inputs(provenance: &Provenance, sources: &Sources, file: &Path) -> Resu
         return Err(other("its inputs are not those of its recipe"));
     }
     let mut n = 0;
-    for ((name, now), Input { files: then, .. }) in sources.sha256()?.into_iter().zip(&provenance.inputs) {
+    for ((name, now), InputModel { files: then, .. }) in sources.sha256()?.into_iter().zip(&provenance.inputs) {
         if let Some(missing) = now.keys().find(|file| !then.contains_key(*file)) {
             return Err(other(&format!("it lacks the hash of {missing} of {name}, and proves nothing without")));
         }

@@ -14,13 +14,13 @@ use std::{
 };
 
 /// A model's place in the cache.
-pub(super) struct Place {
+pub(super) struct CachePlace {
     cache: Cache,
     repo: Repo,
     root: PathBuf,
 }
 
-impl Place {
+impl CachePlace {
     pub(super) fn new(cache: &Path, repo: &str) -> Self {
         let repo = Repo::model(repo.to_owned());
         Self { root: cache.join(repo.folder_name()), cache: Cache::new(cache.to_owned()), repo }

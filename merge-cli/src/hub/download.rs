@@ -1,9 +1,9 @@
 //! Files of a commit, downloaded into the cache: resumed where they stopped, proved, and only then given their names.
 
 use super::{
-    cache::Place,
-    listing::{Hash, Listing, Promise},
-    wire::{self, Asked, Failure, Wire},
+    cache::CachePlace,
+    listing::{Hash, HubPromise, Listing},
+    wire::{self, HubFailure, HubResult, HubWire},
 };
 use crate::screen;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -31,8 +31,8 @@ const PIECE: usize = 1 << 20;
 
 /// The files of one commit, on their way to the cache.
 pub(super) struct Download<'a> {
-    pub(super) wire: &'a Wire,
-    pub(super) place: &'a Place,
+    pub(super) wire: &'a HubWire,
+    pub(super) place: &'a CachePlace,
     pub(super) repo: &'a str,
     pub(super) listing: &'a Listing,
     pub(super) pause: Duration,
@@ -43,8 +43,8 @@ impl Download<'_> {
     pub(super) fn all(&self, names: &[String]) -> Result<()> {
         let Listing { commit, files } = self.listing;
         let snapshot = self.place.snapshot(commit);
-        let there = |path: &Path, promise: &Promise| fs::metadata(path).is_ok_and(|file| file.len() == promise.size);
-        let missing: Vec<(&String, &Promise)> = names
+        let there = |path: &Path, promise: &HubPromise| fs::metadata(path).is_ok_and(|file| file.len() == promise.size);
+        let missing: Vec<(&String, &HubPromise)> = names
             .iter()
             .filter_map(|name| files.get_key_value(name))
             .filter(|(name, promise)| !there(&snapshot.join(name), promise))
@@ -53,8 +53,8 @@ impl Download<'_> {
             return Ok(());
         }
         self.place.prepare(commit)?;
-        let blob = |promise: &Promise| self.place.blob(promise.hash.etag());
-        let part = |promise: &Promise| fs::metadata(incomplete(&blob(promise))).map_or(0, |part| part.len());
+        let blob = |promise: &HubPromise| self.place.blob(promise.hash.etag());
+        let part = |promise: &HubPromise| fs::metadata(incomplete(&blob(promise))).map_or(0, |part| part.len());
         let absent = missing.iter().filter(|(_, promise)| !there(&blob(promise), promise));
         self.fits(absent.map(|(_, promise)| promise.size.saturating_sub(part(promise))).sum())?;
         for (name, promise) in missing {
@@ -83,13 +83,13 @@ impl Download<'_> {
     }
 
     /// Downloads a file, proves it and gives it its name.
-    fn one(&self, name: &str, promise: &Promise) -> Result<()> {
+    fn one(&self, name: &str, promise: &HubPromise) -> Result<()> {
         let blob = self.place.blob(promise.hash.etag());
         let path = incomplete(&blob);
         let at = |e: Error| e.at(format_args!("{}: {name}", self.repo));
-        let mut part = Part::open(path.clone(), promise)?;
+        let mut part = PartialFile::open(path.clone(), promise)?;
         let mut resumed = part.len > 0;
-        let meter = Meter::new(self.repo, name, promise.size, part.len);
+        let meter = DownloadMeter::new(self.repo, name, promise.size, part.len);
         let (mut furthest, mut tries) = (part.len, 0);
         loop {
             match self.go_on(&mut part, name, promise, &meter) {
@@ -106,8 +106,8 @@ impl Download<'_> {
                         "nothing of it was kept: try again, and if it is so again, what stands between changes files",
                     )));
                 }
-                Err(Failure::Lasting(error)) => return Err(at(error)),
-                Err(Failure::Passing(error)) => {
+                Err(HubFailure::Lasting(error)) => return Err(at(error)),
+                Err(HubFailure::Passing(error)) => {
                     tries = if part.len > furthest { 1 } else { tries + 1 };
                     furthest = furthest.max(part.len);
                     if tries > RETRIES {
@@ -122,7 +122,7 @@ impl Download<'_> {
     }
 
     /// Asks for what is missing of a part, and takes in what comes.
-    fn go_on(&self, part: &mut Part, name: &str, promise: &Promise, meter: &Meter) -> Asked<()> {
+    fn go_on(&self, part: &mut PartialFile, name: &str, promise: &HubPromise, meter: &DownloadMeter) -> HubResult<()> {
         if part.len == promise.size {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Download<'_> {
         let mut answer = self.wire.file(self.repo, commit, name, part.len)?;
         let short = |len| {
             let (len, size) = (DecimalBytes(len), DecimalBytes(promise.size));
-            Failure::Passing(Error::machine(format!("the download ended after {len} of {size}")))
+            HubFailure::Passing(Error::machine(format!("the download ended after {len} of {size}")))
         };
         let starts = answer.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
         let goes_on = starts.is_some_and(|range| range.starts_with(&format!("bytes {}-", part.len)));
@@ -141,7 +141,9 @@ impl Download<'_> {
         }
         if part.len > 0 && !(answer.status() == StatusCode::PARTIAL_CONTENT && goes_on) {
             if answer.status() == StatusCode::PARTIAL_CONTENT {
-                return Err(Failure::Passing(Error::machine("another part of the file was sent than was asked for")));
+                return Err(HubFailure::Passing(Error::machine(
+                    "another part of the file was sent than was asked for",
+                )));
             }
             part.restart(promise)?;
         }
@@ -156,7 +158,7 @@ impl Download<'_> {
                 Ok(n) if part.len + n as u64 > promise.size => {
                     part.restart(promise)?;
                     let size = DecimalBytes(promise.size);
-                    return Err(Failure::Lasting(
+                    return Err(HubFailure::Lasting(
                         Error::user(format!("more arrives than the {size} that were promised"))
                             .hint("nothing of it was kept; is HF_ENDPOINT the address of a hub?"),
                     ));
@@ -175,16 +177,16 @@ fn incomplete(blob: &Path) -> PathBuf {
 }
 
 /// What has arrived of a file, and its hash.
-struct Part {
+struct PartialFile {
     path: PathBuf,
     file: File,
     len: u64,
     hasher: Hasher,
 }
 
-impl Part {
+impl PartialFile {
     /// Opens, or creates, what has arrived of a file.
-    fn open(path: PathBuf, promise: &Promise) -> Result<Self> {
+    fn open(path: PathBuf, promise: &HubPromise) -> Result<Self> {
         let file = File::options().read(true).append(true).create(true).open(&path);
         let file = file.map_err(|e| Error::io("open", &path, &e))?;
         let mut part = Self { path, file, len: 0, hasher: Hasher::new(promise) };
@@ -204,7 +206,7 @@ impl Part {
     }
 
     /// Forgets what has arrived.
-    fn restart(&mut self, promise: &Promise) -> Result<()> {
+    fn restart(&mut self, promise: &HubPromise) -> Result<()> {
         self.file.set_len(0).map_err(|e| Error::io("write", &self.path, &e))?;
         (self.len, self.hasher) = (0, Hasher::new(promise));
         Ok(())
@@ -233,7 +235,7 @@ enum Hasher {
 }
 
 impl Hasher {
-    fn new(promise: &Promise) -> Self {
+    fn new(promise: &HubPromise) -> Self {
         match promise.hash {
             Hash::Sha256(_) => Self::Sha256(Sha256::new()),
             Hash::Git(_) => Self::Git(Sha1::new().chain_update(format!("blob {}\0", promise.size))),
@@ -256,9 +258,9 @@ impl Hasher {
 }
 
 /// How much of a file has arrived: a bar on a terminal, one line otherwise.
-struct Meter(Option<ProgressBar>);
+struct DownloadMeter(Option<ProgressBar>);
 
-impl Meter {
+impl DownloadMeter {
     fn new(repo: &str, name: &str, size: u64, here: u64) -> Self {
         if io::stderr().is_terminal() {
             let style =

@@ -2,7 +2,7 @@
 
 use super::{
     Hub,
-    wire::{self, Asked, Failure, Wire, origin},
+    wire::{self, HubFailure, HubResult, HubWire, origin},
 };
 use merge_core::error::{Error, Result};
 use std::{io::Read as _, thread};
@@ -18,14 +18,14 @@ impl Hub {
         let Some((scheme, host, port)) = origin(address) else {
             return Err(Error::user(format!("{address} is no address")).hint("it begins with https:// or http://"));
         };
-        let wire = Wire::new(&format!("{scheme}://{host}:{port}"), None, self.certificates.as_deref())?;
+        let wire = HubWire::new(&format!("{scheme}://{host}:{port}"), None, self.certificates.as_deref())?;
         let mut tries = 0;
         loop {
             match once(&wire, address, most) {
                 Ok(bytes) => return Ok(bytes),
-                Err(Failure::Lasting(error)) => return Err(error.hint(BRING)),
-                Err(Failure::Passing(error)) if tries == RETRIES => return Err(error.hint(BRING)),
-                Err(Failure::Passing(_)) => {
+                Err(HubFailure::Lasting(error)) => return Err(error.hint(BRING)),
+                Err(HubFailure::Passing(error)) if tries == RETRIES => return Err(error.hint(BRING)),
+                Err(HubFailure::Passing(_)) => {
                     thread::sleep(self.pause * 2u32.pow(tries));
                     tries += 1;
                 }
@@ -34,21 +34,21 @@ impl Hub {
     }
 }
 
-fn once(wire: &Wire, address: &str, most: u64) -> Asked<Vec<u8>> {
+fn once(wire: &HubWire, address: &str, most: u64) -> HubResult<Vec<u8>> {
     let mut answer = wire.get(address, 0)?;
     match answer.status() {
         StatusCode::OK => {}
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            return Err(Failure::Passing(Error::machine(format!("{address}: the answer is {status}"))));
+            return Err(HubFailure::Passing(Error::machine(format!("{address}: the answer is {status}"))));
         }
-        status => return Err(Failure::Lasting(Error::user(format!("{address}: the answer is {status}")))),
+        status => return Err(HubFailure::Lasting(Error::user(format!("{address}: the answer is {status}")))),
     }
     let mut bytes = Vec::new();
     let body = answer.body_mut().as_reader();
     // One more shows that there is more.
     body.take(most + 1).read_to_end(&mut bytes).map_err(|e| wire::broken(address, &e))?;
     if bytes.len() as u64 > most {
-        return Err(Failure::Lasting(Error::user(format!(
+        return Err(HubFailure::Lasting(Error::user(format!(
             "{address}: more arrives than the {most} bytes that are known"
         ))));
     }

@@ -16,12 +16,12 @@ pub(super) struct Listing {
     /// 40 hexadecimal digits.
     pub(super) commit: String,
     /// Those at the top, by name. There is nothing for us in folders.
-    pub(super) files: BTreeMap<String, Promise>,
+    pub(super) files: BTreeMap<String, HubPromise>,
 }
 
 /// What the hub says a file will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Promise {
+pub(super) struct HubPromise {
     pub(super) size: u64,
     pub(super) hash: Hash,
 }
@@ -43,7 +43,7 @@ impl Hash {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TreeAnswer {
     sha: String,
     siblings: Vec<Sibling>,
 }
@@ -65,11 +65,11 @@ struct Lfs {
 
 impl Sibling {
     /// None if the hub does not say what it should; the names of files in the cache are made of it.
-    fn promise(&self) -> Option<Promise> {
+    fn promise(&self) -> Option<HubPromise> {
         let hash = |text: &str, digits| Some(text.to_owned()).filter(|text| is_hex(text, digits));
         match &self.lfs {
-            Some(lfs) => Some(Promise { size: lfs.size, hash: Hash::Sha256(hash(&lfs.sha256, 64)?) }),
-            None => Some(Promise { size: self.size?, hash: Hash::Git(hash(self.blob_id.as_ref()?, 40)?) }),
+            Some(lfs) => Some(HubPromise { size: lfs.size, hash: Hash::Sha256(hash(&lfs.sha256, 64)?) }),
+            None => Some(HubPromise { size: self.size?, hash: Hash::Git(hash(self.blob_id.as_ref()?, 40)?) }),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Listing {
     /// Reads what the hub answers.
     pub(super) fn read(text: &str) -> Result<Self> {
         let wrong = |what: &str| Error::user(what).hint("is HF_ENDPOINT the address of a hub?");
-        let answer: Answer =
+        let answer: TreeAnswer =
             serde_json::from_str(text).map_err(|e| wrong(&format!("the answer is no listing of a repository: {e}")))?;
         if !is_commit(&answer.sha) {
             return Err(wrong("the answer does not say which commit it is of"));

@@ -16,7 +16,7 @@ use ureq::{
 const LISTING_LIMIT: u64 = 64 << 20;
 
 /// A connection to the hub.
-pub(super) struct Wire {
+pub(super) struct HubWire {
     endpoint: String,
     /// `Bearer TOKEN`.
     authorization: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct Wire {
 }
 
 /// What went wrong, and whether it may be well again soon.
-pub(super) enum Failure {
+pub(super) enum HubFailure {
     /// The network, or a server that is busy: the same request may succeed later.
     Passing(Error),
     /// Asking again would change nothing.
@@ -32,15 +32,15 @@ pub(super) enum Failure {
 }
 
 /// The result of asking.
-pub(super) type Asked<T> = std::result::Result<T, Failure>;
+pub(super) type HubResult<T> = std::result::Result<T, HubFailure>;
 
-impl From<Error> for Failure {
+impl From<Error> for HubFailure {
     fn from(error: Error) -> Self {
         Self::Lasting(error)
     }
 }
 
-impl Wire {
+impl HubWire {
     pub(super) fn new(endpoint: &str, token: Option<&str>, certificates: Option<&Path>) -> Result<Self> {
         if origin(endpoint).is_none() {
             return Err(Error::user(format!("HF_ENDPOINT is `{endpoint}`, which is no address"))
@@ -57,20 +57,20 @@ impl Wire {
     }
 
     /// What a repository holds at a revision.
-    pub(super) fn listing(&self, repo: &str, revision: &str) -> Asked<Listing> {
+    pub(super) fn listing(&self, repo: &str, revision: &str) -> HubResult<Listing> {
         let address = format!("{}/api/models/{repo}/revision/{}?blobs=true", self.endpoint, escaped(revision));
         let mut answer = self.get(&address, 0)?;
         if answer.status() != StatusCode::OK {
             return Err(self.refusal(&answer, repo, &format!("revision `{revision}`")));
         }
         let text = answer.body_mut().with_config().limit(LISTING_LIMIT).read_to_string();
-        let text = text.map_err(|e| Failure::Passing(away(&address, &e)))?;
-        Listing::read(&text).map_err(|e| Failure::Lasting(e.at(format_args!("{}: {repo}", self.endpoint))))
+        let text = text.map_err(|e| HubFailure::Passing(away(&address, &e)))?;
+        Listing::read(&text).map_err(|e| HubFailure::Lasting(e.at(format_args!("{}: {repo}", self.endpoint))))
     }
 
     /// A file of a commit, from a byte on if the server will (206), else from its beginning (200); 416 if there is no such
     /// byte.
-    pub(super) fn file(&self, repo: &str, commit: &str, name: &str, from: u64) -> Asked<Response<Body>> {
+    pub(super) fn file(&self, repo: &str, commit: &str, name: &str, from: u64) -> HubResult<Response<Body>> {
         let address = format!("{}/{repo}/resolve/{commit}/{}", self.endpoint, escaped(name));
         let answer = self.get(&address, from)?;
         match answer.status() {
@@ -80,11 +80,11 @@ impl Wire {
     }
 
     /// Whatever is at an address, from a byte on if the server will.
-    pub(super) fn get(&self, address: &str, from: u64) -> Asked<Response<Body>> {
+    pub(super) fn get(&self, address: &str, from: u64) -> HubResult<Response<Body>> {
         let mut address = address.to_owned();
         for _ in 0..10 {
             if address.starts_with("https:") && !processor_can_encrypt() {
-                return Err(Failure::Lasting(
+                return Err(HubFailure::Lasting(
                     Error::user("this processor lacks the instructions that encryption is written in here").hint(
                         "download it with another tool: models are found in the hub's cache, data with `--from DIR`",
                     ),
@@ -110,11 +110,11 @@ impl Wire {
                     .hint("is HF_ENDPOINT the address of a hub?")
             })?;
         }
-        Err(Failure::Lasting(Error::user(format!("{} leads in circles", self.endpoint))))
+        Err(HubFailure::Lasting(Error::user(format!("{} leads in circles", self.endpoint))))
     }
 
     /// What a hub that refuses means. It hides private models, so 401 may mean that there is none.
-    fn refusal(&self, answer: &Response<Body>, repo: &str, what: &str) -> Failure {
+    fn refusal(&self, answer: &Response<Body>, repo: &str, what: &str) -> HubFailure {
         let Self { endpoint, authorization, .. } = self;
         let status = answer.status();
         let reason =
@@ -144,40 +144,40 @@ impl Wire {
                 "set HF_TOKEN to a token of an account that may read it; if it is gated, accept the licence on its page",
             ),
             (429 | 500..=599, _) => {
-                return Failure::Passing(Error::machine(format!("{endpoint} answers {status}{reason}")).hint(
+                return HubFailure::Passing(Error::machine(format!("{endpoint} answers {status}{reason}")).hint(
                     "try again later; HF_HUB_OFFLINE=1 uses only what is in the cache",
                 ));
             }
             _ => Error::user(format!("{endpoint} answers {status}{reason}")),
         };
-        Failure::Lasting(error)
+        HubFailure::Lasting(error)
     }
 }
 
 /// A connection that broke, or could not be made.
-pub(super) fn broken(address: &str, error: &io::Error) -> Failure {
+pub(super) fn broken(address: &str, error: &io::Error) -> HubFailure {
     // That is how an encrypted connection fails: with a certificate that nobody here trusts.
     if error.kind() == io::ErrorKind::InvalidData {
         return mistrusted(address, error);
     }
     let text = error.to_string();
-    Failure::Passing(away(address, &text.split(" (os error").next().unwrap_or(&text).to_lowercase()))
+    HubFailure::Passing(away(address, &text.split(" (os error").next().unwrap_or(&text).to_lowercase()))
 }
 
 /// A request that got no answer.
-fn unanswered(address: &str, error: &ureq::Error) -> Failure {
+fn unanswered(address: &str, error: &ureq::Error) -> HubFailure {
     use ureq::Error as E;
     match error {
         E::Io(error) => broken(address, error),
         E::Rustls(_) | E::Tls(_) | E::Pem(_) => mistrusted(address, error),
-        E::Http(_) | E::BadUri(_) | E::InvalidProxyUrl => Failure::Lasting(away(address, error)),
-        _ => Failure::Passing(away(address, error)),
+        E::Http(_) | E::BadUri(_) | E::InvalidProxyUrl => HubFailure::Lasting(away(address, error)),
+        _ => HubFailure::Passing(away(address, error)),
     }
 }
 
-fn mistrusted(address: &str, why: &dyn fmt::Display) -> Failure {
+fn mistrusted(address: &str, why: &dyn fmt::Display) -> HubFailure {
     let hint = "if a proxy stands between, SSL_CERT_FILE sets the certificates to trust, as a PEM file";
-    Failure::Lasting(away(address, why).hint(hint))
+    HubFailure::Lasting(away(address, why).hint(hint))
 }
 
 fn away(address: &str, why: &dyn fmt::Display) -> Error {

@@ -33,7 +33,7 @@ pub(crate) fn judgement(
     let all =
         |models: &[(&str, &[usize])]| models.iter().map(|(name, right)| entry(name, right, n)).collect::<Vec<_>>();
     let (parents, baselines, winner) = (all(parents), all(baselines), entry("evolved", winner, n));
-    let reported = Reported { parents: &parents, baselines: &baselines, winner: &winner };
+    let reported = ReportedModels { parents: &parents, baselines: &baselines, winner: &winner };
     Judgement::of(&goals(n, weights), &reported)
 }
 
@@ -158,7 +158,7 @@ fn a_baseline_that_breaks_a_constraint_is_not_as_good() {
     let [parents, baselines] = ["A", "soup"].map(|name| vec![entry(name, &[50, 100], &[200, 200])]);
     let winner = entry("evolved", &[52, 180], &[200, 200]);
     let mut goals = goals(&[200, 200], &[1.0, 0.0]);
-    let reported = Reported { parents: &parents, baselines: &baselines, winner: &winner };
+    let reported = ReportedModels { parents: &parents, baselines: &baselines, winner: &winner };
     assert_eq!(Judgement::of(&goals, &reported).as_good, ["soup"]);
     goals[1].within = Some(0.02);
     assert!(Judgement::of(&goals, &reported).as_good.is_empty());
@@ -170,7 +170,7 @@ fn many_comparisons_take_more_to_prove() {
     let finding = |baselines: &[(&str, &[usize])]| {
         let all: Vec<Entry> = baselines.iter().map(|(name, right)| entry(name, right, &[50])).collect();
         let (parents, winner) = ([entry("A", &[0], &[50])], entry("evolved", &[26], &[50]));
-        let reported = Reported { parents: &parents, baselines: &all, winner: &winner };
+        let reported = ReportedModels { parents: &parents, baselines: &all, winner: &winner };
         let judgement = Judgement::of(&goals(&[50], &[1.0]), &reported);
         judgement.tasks[0].baselines.iter().map(|rival| rival.finding).collect::<Vec<_>>()
     };

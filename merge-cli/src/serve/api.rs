@@ -6,9 +6,9 @@ use super::{
     home,
     look::{self, Look},
     metrics, openapi, page,
-    service::{Asker, News, Server, Service},
-    shown::Shown,
-    wanted::{Again, Place, Wanted},
+    service::{Asker, JobNews, Server, Service},
+    shown::JobView,
+    wanted::{Again, PriorityRequest, SubmitRequest},
 };
 use crate::command::report;
 use axum::{
@@ -25,7 +25,7 @@ use axum::{
 };
 use merge_core::{
     error::{Error, Fault, Result},
-    queue::{JobId, Kind, State as JobState},
+    queue::{JobId, JobKind, JobState},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -142,16 +142,19 @@ fn conflict(error: Error) -> Wrong {
     Wrong(if wrong.0 == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::CONFLICT } else { wrong.0 }, wrong.1)
 }
 
-type Answer<T = Response> = std::result::Result<T, Wrong>;
+type ApiAnswer<T = Response> = std::result::Result<T, Wrong>;
 
 /// Does what takes time where it holds nobody up.
-async fn apart<T: Send + 'static>(app: App, work: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
+async fn apart<T: Send + 'static>(app: App, work: impl FnOnce(&App) -> ApiAnswer<T> + Send + 'static) -> ApiAnswer<T> {
     let done = tokio::task::spawn_blocking(move || work(&app)).await;
     done.unwrap_or_else(|_| Err(Error::machine("this could not be done; the server's own output says why").into()))
 }
 
 /// The same for what looks at files, which is done for a few at a time.
-async fn looking<T: Send + 'static>(app: App, work: impl FnOnce(&App) -> Answer<T> + Send + 'static) -> Answer<T> {
+async fn looking<T: Send + 'static>(
+    app: App,
+    work: impl FnOnce(&App) -> ApiAnswer<T> + Send + 'static,
+) -> ApiAnswer<T> {
     let Ok(Ok(_place)) = timeout(PATIENCE, Arc::clone(&app.looks).acquire_owned()).await else {
         let error = Error::user("others have asked for so much that this was not looked at").hint("try again later");
         return Err(Wrong(StatusCode::SERVICE_UNAVAILABLE, error));
@@ -164,7 +167,7 @@ fn json_of<T: Serialize>(value: &T) -> Response {
 }
 
 /// The body, which must call itself JSON: a page of another origin cannot send that without being asked for leave.
-fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &Bytes) -> Answer<T> {
+fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &Bytes) -> ApiAnswer<T> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
         let error = Error::user("the body must be JSON").hint("send it with `content-type: application/json`");
@@ -184,16 +187,16 @@ fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &Bytes) -> Answer<T> {
     serde_json::from_value(Value::Object(fields)).map_err(|e| Error::user(format!("the body: {e}")).into())
 }
 
-fn id(text: &str) -> Answer<JobId> {
+fn id(text: &str) -> ApiAnswer<JobId> {
     text.parse()
         .map(JobId)
         .map_err(|_| Error::user(format!("there is no job `{text}`")).hint("jobs have numbers").into())
 }
 
 /// What stands behind the question mark.
-type Asked = Query<BTreeMap<String, String>>;
+type JobsQuery = Query<BTreeMap<String, String>>;
 
-async fn metrics(State(app): State<App>) -> Answer {
+async fn metrics(State(app): State<App>) -> ApiAnswer {
     apart(app, |app| {
         let text = metrics::text(&app.service);
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -202,18 +205,20 @@ async fn metrics(State(app): State<App>) -> Answer {
     .await
 }
 
-async fn jobs(State(app): State<App>) -> Answer {
-    apart(app, |app| Ok(axum::Json(All { jobs: app.service.jobs(), server: app.service.server() }).into_response()))
-        .await
+async fn jobs(State(app): State<App>) -> ApiAnswer {
+    apart(app, |app| {
+        Ok(axum::Json(ListQuery { jobs: app.service.jobs(), server: app.service.server() }).into_response())
+    })
+    .await
 }
 
 #[derive(Serialize)]
-struct All {
-    jobs: Vec<Shown>,
+struct ListQuery {
+    jobs: Vec<JobView>,
     server: Server,
 }
 
-async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
+async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
     looking(app, move |app| {
         let (shown, is_new) = app.service.submit(&wanted(&headers, &bytes)?, app.asker)?;
         let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -222,22 +227,22 @@ async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Ans
     .await
 }
 
-async fn check(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> Answer {
+async fn check(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
     looking(app, move |app| Ok(json_of(&app.service.check(&wanted(&headers, &bytes)?, app.asker)?))).await
 }
 
 /// What is wanted, within what its description says.
-fn wanted(headers: &HeaderMap, bytes: &Bytes) -> Answer<Wanted> {
-    let wanted: Wanted = body(headers, bytes)?;
+fn wanted(headers: &HeaderMap, bytes: &Bytes) -> ApiAnswer<SubmitRequest> {
+    let wanted: SubmitRequest = body(headers, bytes)?;
     wanted.check()?;
     Ok(wanted)
 }
 
-async fn recipes(State(app): State<App>) -> Answer {
+async fn recipes(State(app): State<App>) -> ApiAnswer {
     apart(app, |app| Ok(axum::Json(json!({ "recipes": app.service.recipes() })).into_response())).await
 }
 
-async fn text(State(app): State<App>, Query(query): Asked) -> Answer {
+async fn text(State(app): State<App>, Query(query): JobsQuery) -> ApiAnswer {
     looking(app, move |app| {
         let file = query.get("file").ok_or_else(|| Error::user("no `file` is named"))?.clone();
         let text: String = look::at(&Look::Text { file, roots: app.service.roots.clone() })?;
@@ -246,11 +251,11 @@ async fn text(State(app): State<App>, Query(query): Asked) -> Answer {
     .await
 }
 
-async fn job(State(app): State<App>, Path(number): Path<String>) -> Answer {
+async fn job(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     apart(app, move |app| Ok(json_of(&app.service.job(id(&number)?)?))).await
 }
 
-async fn remove(State(app): State<App>, Path(number): Path<String>) -> Answer {
+async fn remove(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     apart(app, move |app| {
         app.service.remove(id(&number)?).map_err(conflict)?;
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -264,8 +269,8 @@ async fn change(
     number: String,
     headers: HeaderMap,
     bytes: Bytes,
-    how: fn(&Service, JobId) -> Result<Shown>,
-) -> Answer {
+    how: fn(&Service, JobId) -> Result<JobView>,
+) -> ApiAnswer {
     apart(app, move |app| {
         let _: Nothing = body(&headers, &bytes)?;
         Ok(json_of(&how(&app.service, id(&number)?).map_err(conflict)?))
@@ -277,19 +282,19 @@ async fn change(
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-async fn cancel(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+async fn cancel(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
     change(app, number, headers, bytes, Service::cancel).await
 }
 
-async fn pause(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+async fn pause(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
     change(app, number, headers, bytes, Service::pause).await
 }
 
-async fn resume(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+async fn resume(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
     change(app, number, headers, bytes, Service::resume).await
 }
 
-async fn retry(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+async fn retry(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
     apart(app, move |app| {
         let again: Again = body(&headers, &bytes)?;
         if again.seconds == Some(0) || again.bytes == Some(0) {
@@ -300,15 +305,15 @@ async fn retry(State(app): State<App>, Path(number): Path<String>, headers: Head
     .await
 }
 
-async fn prioritise(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> Answer {
+async fn prioritise(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
     apart(app, move |app| {
-        let Place { priority } = body(&headers, &bytes)?;
+        let PriorityRequest { priority } = body(&headers, &bytes)?;
         Ok(json_of(&app.service.prioritise(id(&number)?, priority).map_err(conflict)?))
     })
     .await
 }
 
-async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): Asked) -> Answer {
+async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): JobsQuery) -> ApiAnswer {
     apart(app, move |app| {
         let id = app.service.job(id(&number)?)?.job.id;
         let from = match query.get("from") {
@@ -321,7 +326,7 @@ async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): A
     .await
 }
 
-async fn output(State(app): State<App>, Path(number): Path<String>) -> Answer {
+async fn output(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     apart(app, move |app| {
         let id = app.service.job(id(&number)?)?.job.id;
         let (text, _) = home::tail(&app.service.home.output(JobId(id)), None, PART)?;
@@ -330,7 +335,7 @@ async fn output(State(app): State<App>, Path(number): Path<String>) -> Answer {
     .await
 }
 
-async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query): Asked) -> Answer {
+async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query): JobsQuery) -> ApiAnswer {
     apart(app, move |app| {
         let id = id(&number)?;
         let width = query
@@ -347,7 +352,7 @@ async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query):
     .await
 }
 
-async fn report_page(State(app): State<App>, Path(number): Path<String>) -> Answer {
+async fn report_page(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     looking(app, move |app| {
         let id = id(&number)?;
         let job = app.service.job(id)?.job;
@@ -355,7 +360,7 @@ async fn report_page(State(app): State<App>, Path(number): Path<String>) -> Answ
             let error = Error::user(format!("job {id} has no report yet")).hint("a search has one when it is done");
             Wrong(StatusCode::NOT_FOUND, error)
         };
-        if (job.kind, job.state) != (Kind::Search, JobState::Done) {
+        if (job.kind, job.state) != (JobKind::Search, JobState::Done) {
             return Err(none());
         }
         let study = app.service.output_of(id).ok_or_else(none)?;
@@ -371,7 +376,7 @@ async fn events(State(app): State<App>) -> Response {
     let event = move |news| {
         // One that is too slow has missed something, and asks for all again when it is told of the next.
         let event = match news {
-            Ok(News::Job(text)) => Event::default().event("job").data(match asker {
+            Ok(JobNews::Job(text)) => Event::default().event("job").data(match asker {
                 Asker::Here => text.to_string(),
                 Asker::Afar => {
                     let mut job = serde_json::from_str(&text).unwrap_or_default();
@@ -379,7 +384,7 @@ async fn events(State(app): State<App>) -> Response {
                     job.to_string()
                 }
             }),
-            Ok(News::Removed(id)) => Event::default().event("removed").data(json!({ "id": id }).to_string()),
+            Ok(JobNews::Removed(id)) => Event::default().event("removed").data(json!({ "id": id }).to_string()),
             Err(_) => Event::default().event("missed").data("{}"),
         };
         Ok::<_, Infallible>(event)

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     interrupt,
-    job::{self, Told},
+    job::{self, JobReport},
     screen::{bytes, duration},
 };
 use merge_core::{
@@ -138,7 +138,7 @@ impl Attempt {
     }
 
     /// Stops it if it takes more than it may; how far it is, if that is new.
-    pub(super) fn look(&mut self, job: &Job, reserve: u64) -> Option<Told> {
+    pub(super) fn look(&mut self, job: &Job, reserve: u64) -> Option<JobReport> {
         let limits = job.submission.limits;
         let ran = job.ran_ms / 1000 + self.began.elapsed().as_secs();
         if let Some(most) = limits.seconds.filter(|most| ran >= *most) {

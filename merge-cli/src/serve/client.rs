@@ -52,7 +52,7 @@ impl Client {
             let bytes = if bytes.is_empty() { Bytes::from_static(b"null") } else { bytes };
             return serde_json::from_slice(&bytes).map_err(unread);
         }
-        let refused: Refused = serde_json::from_slice(&bytes).map_err(unread)?;
+        let refused: ApiRefusal = serde_json::from_slice(&bytes).map_err(unread)?;
         let error = if code.is_server_error() { Error::machine(refused.error) } else { Error::user(refused.error) };
         Err(match refused.hint {
             Some(hint) => error.hint(hint),
@@ -85,7 +85,7 @@ impl Client {
 
 /// What the server says when it does not do what it is asked.
 #[derive(serde::Deserialize)]
-struct Refused {
+struct ApiRefusal {
     error: String,
     hint: Option<String>,
 }

@@ -53,10 +53,10 @@ pub(super) async fn at_socket(listener: UnixListener, router: Router) {
 
 /// What comes in at the port: more than there may be is turned away at once.
 pub(super) async fn at_port(listener: TcpListener, router: Router) {
-    let places = Arc::new(Places::new(most()));
+    let places = Arc::new(Connections::new(most()));
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => match Places::take(&places, from.ip()) {
+            Ok((stream, from)) => match Connections::take(&places, from.ip()) {
                 Some(place) => {
                     let router = router.clone();
                     tokio::spawn(async move {
@@ -91,24 +91,24 @@ fn most() -> usize {
 }
 
 /// Who has how many connections.
-struct Places {
+struct Connections {
     most: usize,
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// One of them, until it is dropped.
-struct Place {
-    places: Arc<Places>,
+struct ConnectionPermit {
+    places: Arc<Connections>,
     from: IpAddr,
 }
 
-impl Places {
+impl Connections {
     fn new(most: usize) -> Self {
         Self { most, taken: Mutex::default() }
     }
 
     /// None if there is none left, or none for this address.
-    fn take(places: &Arc<Self>, from: IpAddr) -> Option<Place> {
+    fn take(places: &Arc<Self>, from: IpAddr) -> Option<ConnectionPermit> {
         let from = network(from);
         let mut taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, own) = (taken.values().sum::<usize>(), taken.get(&from).copied().unwrap_or(0));
@@ -116,11 +116,11 @@ impl Places {
             return None;
         }
         taken.insert(from, own + 1);
-        Some(Place { places: Arc::clone(places), from })
+        Some(ConnectionPermit { places: Arc::clone(places), from })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(n) = taken.get_mut(&self.from) {
@@ -176,19 +176,19 @@ fn refused(code: StatusCode, error: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::{FULL, MOST_OF_ONE, Places, network};
+    use super::{Connections, FULL, MOST_OF_ONE, network};
     use std::sync::Arc;
 
     #[test]
     fn nobody_takes_all_places() {
-        let places = Arc::new(Places::new(200));
+        let places = Arc::new(Connections::new(200));
         let from = |n: u8| [10, 0, 0, n].into();
-        let greedy: Vec<_> = (0..1000).filter_map(|_| Places::take(&places, from(1))).collect();
+        let greedy: Vec<_> = (0..1000).filter_map(|_| Connections::take(&places, from(1))).collect();
         assert_eq!(greedy.len(), MOST_OF_ONE);
-        let others: Vec<_> = (0..1000).filter_map(|n| Places::take(&places, from(2 + (n % 4) as u8))).collect();
+        let others: Vec<_> = (0..1000).filter_map(|n| Connections::take(&places, from(2 + (n % 4) as u8))).collect();
         assert_eq!(others.len(), 200 - MOST_OF_ONE);
         drop(greedy);
-        assert!(Places::take(&places, from(1)).is_some());
+        assert!(Connections::take(&places, from(1)).is_some());
         drop(others);
         assert!(places.taken.lock().unwrap().is_empty());
         let of = |text: &str| network(text.parse().unwrap());

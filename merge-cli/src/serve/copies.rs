@@ -4,7 +4,7 @@ use crate::screen;
 use merge_core::{
     error::{Error, Result},
     model::hash::sha256_of,
-    queue::Mark,
+    queue::FileMark,
     yaml::{Reads, Text},
 };
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ struct Copy {
 /// What a job reads is known by: the mark of its list, which knows it.
 ///
 /// Fails if the texts are more than a job may bring.
-pub(super) fn marks(reads: &Reads) -> Result<Vec<Mark>> {
+pub(super) fn marks(reads: &Reads) -> Result<Vec<FileMark>> {
     let texts = &reads.texts;
     let bytes: usize = texts.iter().map(|one| one.text.len()).sum();
     if texts.len() > MOST || bytes > LARGEST {
@@ -60,11 +60,11 @@ pub(super) fn marks(reads: &Reads) -> Result<Vec<Mark>> {
     if *reads == Reads::default() {
         return Ok(Vec::new());
     }
-    Ok(vec![Mark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(reads)?) }])
+    Ok(vec![FileMark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(reads)?) }])
 }
 
 /// The mark of a list, if it is that which is known.
-fn of_list(marks: &[Mark]) -> Option<&Mark> {
+fn of_list(marks: &[FileMark]) -> Option<&FileMark> {
     marks.first().filter(|mark| mark.path == Path::new(DIRECTORY).join(LIST))
 }
 
@@ -150,7 +150,7 @@ pub(super) fn remove(place: &Path) {
 }
 
 /// Refuses a job whose copies are not what was handed in.
-pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
+pub(super) fn check(place: &Path, marks: &[FileMark]) -> Result<()> {
     let directory = place.join(DIRECTORY);
     let hint = "hand the job in again, and leave what is in the queue's directory alone";
     let wrong = |file: &Path, what: &str| {
@@ -184,7 +184,7 @@ pub(super) fn check(place: &Path, marks: &[Mark]) -> Result<()> {
 }
 
 /// Refuses a file that is not what it was.
-fn check_file(Mark { path, sha256 }: &Mark) -> Result<()> {
+fn check_file(FileMark { path, sha256 }: &FileMark) -> Result<()> {
     if sha256_of(path)? == *sha256 {
         return Ok(());
     }
@@ -234,7 +234,7 @@ fn sha256(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Copies, Mark, check, clean, marks, places, read, sha256};
+    use super::{Copies, FileMark, check, clean, marks, places, read, sha256};
     use merge_core::yaml::{Reads, Text};
     use std::{fs, path::PathBuf};
     use tempfile::tempdir;
@@ -251,7 +251,7 @@ mod tests {
         let reads = Reads { texts: texts.clone(), places: vec!["/r/tasks/a.yaml".into(), "/models/a".into()] };
         let marks = marks(&reads).unwrap();
         assert_eq!((read(&place).unwrap(), marks.len()), (Reads::default(), 1));
-        let said = |marks: &[Mark]| {
+        let said = |marks: &[FileMark]| {
             let error = check(&place, marks).unwrap_err().to_string();
             error.strip_prefix(&format!("{}/submitted", place.display())).unwrap_or(&error).to_owned()
         };
@@ -263,8 +263,8 @@ mod tests {
         assert!(copies[1].1.ends_with("submitted/2-a.yaml"));
         assert_eq!(fs::read_to_string(&copies[0].1).unwrap(), "α: 1\n");
         // As an earlier version kept them: each with a mark in the event.
-        let each: Vec<Mark> =
-            texts.iter().map(|one| Mark { path: one.path.clone(), sha256: sha256(&one.text) }).collect();
+        let each: Vec<FileMark> =
+            texts.iter().map(|one| FileMark { path: one.path.clone(), sha256: sha256(&one.text) }).collect();
         check(&place, &each).unwrap();
         fs::write(&copies[0].1, "α: 2\n").unwrap();
         assert_eq!(said(&marks), ": the queue's copy of /r/a.yaml is not what was handed in");
@@ -292,7 +292,7 @@ mod tests {
         let dir = tempdir().unwrap();
         let (place, path) = (dir.path().join("jobs/3"), dir.path().join("a.yaml"));
         fs::write(&path, "a: 1\n").unwrap();
-        let mark = [Mark { path: path.clone(), sha256: sha256("a: 1\n") }];
+        let mark = [FileMark { path: path.clone(), sha256: sha256("a: 1\n") }];
         check(&place, &mark).unwrap();
         check(&place, &[]).unwrap();
         fs::write(&path, "a: 2\n").unwrap();

@@ -6,8 +6,8 @@ use super::{
     machine::Machine,
     roots::Roots,
     service::{Asker, Service},
-    shown::{Detail, Shown},
-    wanted::{Again, Place, Wanted},
+    shown::{Detail, JobView},
+    wanted::{Again, PriorityRequest, SubmitRequest},
 };
 use merge_core::{error::Result, queue::JobId};
 use serde::Deserialize;
@@ -59,16 +59,16 @@ impl Desk {
         matches!(self, Self::Server(_))
     }
 
-    pub(crate) fn submit(&self, wanted: &Wanted) -> Result<Shown> {
+    pub(crate) fn submit(&self, wanted: &SubmitRequest) -> Result<JobView> {
         match self {
             Self::Server(client) => client.post("/api/jobs", wanted),
             Self::Queue { service, .. } => Ok(service.submit(wanted, Asker::Here)?.0),
         }
     }
 
-    pub(crate) fn jobs(&self) -> Result<Vec<Shown>> {
+    pub(crate) fn jobs(&self) -> Result<Vec<JobView>> {
         match self {
-            Self::Server(client) => Ok(client.get::<All>("/api/jobs")?.jobs),
+            Self::Server(client) => Ok(client.get::<DeskQuery>("/api/jobs")?.jobs),
             Self::Queue { service, .. } => Ok(service.jobs()),
         }
     }
@@ -80,28 +80,28 @@ impl Desk {
         }
     }
 
-    pub(crate) fn pause(&self, id: u64) -> Result<Shown> {
+    pub(crate) fn pause(&self, id: u64) -> Result<JobView> {
         self.change(id, "pause", Service::pause)
     }
 
-    pub(crate) fn resume(&self, id: u64) -> Result<Shown> {
+    pub(crate) fn resume(&self, id: u64) -> Result<JobView> {
         self.change(id, "resume", Service::resume)
     }
 
-    pub(crate) fn cancel(&self, id: u64) -> Result<Shown> {
+    pub(crate) fn cancel(&self, id: u64) -> Result<JobView> {
         self.change(id, "cancel", Service::cancel)
     }
 
-    pub(crate) fn retry(&self, id: u64, again: &Again) -> Result<Shown> {
+    pub(crate) fn retry(&self, id: u64, again: &Again) -> Result<JobView> {
         match self {
             Self::Server(client) => client.post(&format!("/api/jobs/{id}/retry"), again),
             Self::Queue { service, .. } => service.retry(JobId(id), again),
         }
     }
 
-    pub(crate) fn prioritise(&self, id: u64, priority: i32) -> Result<Shown> {
+    pub(crate) fn prioritise(&self, id: u64, priority: i32) -> Result<JobView> {
         match self {
-            Self::Server(client) => client.post(&format!("/api/jobs/{id}/priority"), &Place { priority }),
+            Self::Server(client) => client.post(&format!("/api/jobs/{id}/priority"), &PriorityRequest { priority }),
             Self::Queue { service, .. } => service.prioritise(JobId(id), priority),
         }
     }
@@ -113,7 +113,7 @@ impl Desk {
         }
     }
 
-    fn change(&self, id: u64, name: &str, how: fn(&Service, JobId) -> Result<Shown>) -> Result<Shown> {
+    fn change(&self, id: u64, name: &str, how: fn(&Service, JobId) -> Result<JobView>) -> Result<JobView> {
         match self {
             Self::Server(client) => client.post(&format!("/api/jobs/{id}/{name}"), &serde_json::json!({})),
             Self::Queue { service, .. } => how(service, JobId(id)),
@@ -125,6 +125,6 @@ impl Desk {
 const DEFAULT_RESERVE: usize = 1_000_000_000;
 
 #[derive(Deserialize)]
-struct All {
-    jobs: Vec<Shown>,
+struct DeskQuery {
+    jobs: Vec<JobView>,
 }

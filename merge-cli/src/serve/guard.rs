@@ -26,7 +26,7 @@ pub(super) struct Guard {
 }
 
 /// A guard at its place.
-pub(super) struct Standing {
+pub(super) struct GuardSeat {
     /// What the header `Host` may be.
     hosts: Vec<String>,
     token: Option<[u8; 32]>,
@@ -61,7 +61,7 @@ impl Guard {
         Ok(Self { address, names: names.to_vec(), token })
     }
 
-    pub(super) fn at(self, port: u16, service: Arc<Service>) -> Standing {
+    pub(super) fn at(self, port: u16, service: Arc<Service>) -> GuardSeat {
         let ip = self.address.ip();
         let mut names = self.names;
         // A proxy in front of it may have the usual port, which is not named.
@@ -72,7 +72,7 @@ impl Guard {
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
         hosts.extend(names.iter().map(|name| format!("{}:{port}", name.to_lowercase())));
-        Standing { hosts, token: self.token, service }
+        GuardSeat { hosts, token: self.token, service }
     }
 }
 
@@ -87,7 +87,7 @@ fn read_token(path: &Path) -> Result<[u8; 32]> {
 }
 
 /// Refuses whom it must, and takes out of answers what is this machine's own business.
-pub(super) async fn stand(State(guard): State<Arc<Standing>>, request: Request, next: Next) -> Response {
+pub(super) async fn stand(State(guard): State<Arc<GuardSeat>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let answer = match guard.refuses(&path, request.headers()) {
         Some(refused) => refused,
@@ -110,7 +110,7 @@ pub(super) async fn stand(State(guard): State<Arc<Standing>>, request: Request, 
     answer
 }
 
-impl Standing {
+impl GuardSeat {
     /// Why a request is not answered, if it is not.
     fn refuses(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
         let text =

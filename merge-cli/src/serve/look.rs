@@ -2,9 +2,9 @@
 //! process, and never the server.
 
 use super::{
-    proof::{self, Proof},
+    proof::{self, WorkEstimate},
     roots::Roots,
-    wanted::Wanted,
+    wanted::SubmitRequest,
     work,
 };
 use crate::{command::report, job, screen};
@@ -31,8 +31,8 @@ pub(super) const COMMAND: &str = "look";
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Look {
-    /// Whether what somebody hands in by HTTP can be done; gives [`Proved`].
-    Prove { wanted: Box<Wanted>, roots: Roots },
+    /// Whether what somebody hands in by HTTP can be done; gives [`SubmissionProof`].
+    Prove { wanted: Box<SubmitRequest>, roots: Roots },
     /// A recipe's text, by its name from a root on.
     Text { file: String, roots: Roots },
     /// The page of a study, and what its reader calls it.
@@ -41,11 +41,11 @@ pub(super) enum Look {
 
 /// What is handed in, as words.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Proved {
+pub(super) struct SubmissionProof {
     pub(super) words: Vec<String>,
     /// Where their paths start.
     pub(super) directory: PathBuf,
-    pub(super) proof: Proof,
+    pub(super) proof: WorkEstimate,
     /// What is to be saved if the job is taken in.
     pub(super) new: Option<Text>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Proved {
 /// What comes back.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+enum LookAnswer {
     Done(serde_json::Value),
     Refused { error: String, hint: Option<String>, by_machine: bool },
 }
@@ -90,8 +90,10 @@ pub(super) fn at<T: DeserializeOwned>(look: &Look) -> Result<T> {
     let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     let answer = status.filter(ExitStatus::success).and_then(|_| serde_json::from_slice(&out).ok());
     match answer {
-        Some(Answer::Done(value)) => serde_json::from_value(value).map_err(|e| failed("read what a process says", &e)),
-        Some(Answer::Refused { error, hint, by_machine }) => {
+        Some(LookAnswer::Done(value)) => {
+            serde_json::from_value(value).map_err(|e| failed("read what a process says", &e))
+        }
+        Some(LookAnswer::Refused { error, hint, by_machine }) => {
             let error = if by_machine { Error::machine(error) } else { Error::user(error) };
             Err(hint.map_or_else(|| error.clone(), |hint| error.clone().hint(hint)))
         }
@@ -158,8 +160,8 @@ pub(crate) fn run() -> Result<()> {
     let asked = serde_json::from_reader(io::stdin().lock());
     let look: Look = asked.map_err(|e| Error::user(format!("this is a command of the server's own: {e}")))?;
     let answer = match answer(look) {
-        Ok(value) => Answer::Done(value),
-        Err(error) => Answer::Refused {
+        Ok(value) => LookAnswer::Done(value),
+        Err(error) => LookAnswer::Refused {
             error: error.to_string(),
             hint: error.advice().map(str::to_owned),
             by_machine: error.fault() == Fault::Machine,
@@ -178,7 +180,7 @@ fn answer(look: Look) -> Result<serde_json::Value> {
     Ok(value.expect("plain data"))
 }
 
-fn prove(wanted: &Wanted, roots: Roots) -> Result<Proved> {
+fn prove(wanted: &SubmitRequest, roots: Roots) -> Result<SubmissionProof> {
     let (path, new) = match (&wanted.file, &wanted.text, &wanted.save_as) {
         // A directory is a study to report on.
         (Some(file), None, None) => match roots.find(file)? {
@@ -212,7 +214,7 @@ fn new_text(text: &str, save_as: &str, roots: &Roots) -> Result<(Text, bool)> {
 }
 
 /// What is wrong with a text wherever it is to stand.
-fn prove_elsewhere(wanted: &Wanted, text: &str, save_as: &str, roots: Roots) -> Result<Proved> {
+fn prove_elsewhere(wanted: &SubmitRequest, text: &str, save_as: &str, roots: Roots) -> Result<SubmissionProof> {
     let Some(root) = roots.first() else { return Err(Error::user("there is no root")) };
     let path = root.join(Path::new(save_as).file_name().unwrap_or("recipe.yaml".as_ref()));
     let new = Text { path: path.clone(), text: text.to_owned() };
@@ -225,7 +227,7 @@ fn both(error: Error, other: Option<Error>) -> Error {
     Error::user(format!("{error}\n{other}")).hint(hints.join("; "))
 }
 
-fn prove_at(wanted: &Wanted, path: &Path, new: Option<Text>, roots: Roots) -> Result<Proved> {
+fn prove_at(wanted: &SubmitRequest, path: &Path, new: Option<Text>, roots: Roots) -> Result<SubmissionProof> {
     let directory = roots.root_of(path).map(PathBuf::from).unwrap_or_default();
     env::set_current_dir(&directory).map_err(|e| Error::io("enter", &directory, &e))?;
     hold(Reads { texts: new.iter().cloned().collect(), places: Vec::new() });
@@ -238,7 +240,7 @@ fn prove_at(wanted: &Wanted, path: &Path, new: Option<Text>, roots: Roots) -> Re
     // What a recipe names is refused in its place; what a task names, and what that includes, is not there for it.
     confine(move |path| roots.root_of(path).is_some());
     let proof = proof::prove(&words, &directory, !wanted.after.is_empty(), &|path| may.check(path))?;
-    Ok(Proved { words, directory, proof, new })
+    Ok(SubmissionProof { words, directory, proof, new })
 }
 
 #[cfg(test)]

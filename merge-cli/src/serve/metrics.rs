@@ -1,7 +1,7 @@
 //! The queue in numbers, as Prometheus reads them.
 
 use super::{machine, service::Service};
-use merge_core::queue::State;
+use merge_core::queue::JobState;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{family::Family, gauge::Gauge},
@@ -25,7 +25,7 @@ pub(super) fn text(service: &Service) -> String {
         numbers
     };
     let states = family("jobs", "Jobs by state", None, &mut registry);
-    for state in State::ALL {
+    for state in JobState::ALL {
         let n = jobs.iter().filter(|job| job.state == state).count();
         states.get_or_create(&vec![("state", state.name().to_owned())]).set(n as f64);
     }
@@ -46,7 +46,7 @@ pub(super) fn text(service: &Service) -> String {
     let rate = family("job_rate", "Items, bytes or answers of a running job in a second", None, &mut registry);
     let best =
         family("job_best_fitness", "The best fitness of a running search's last generation", None, &mut registry);
-    for job in jobs.iter().filter(|job| job.state == State::Running) {
+    for job in jobs.iter().filter(|job| job.state == JobState::Running) {
         let labels = vec![("job", job.id.to_string()), ("kind", job.kind.name().to_owned())];
         ran.get_or_create(&labels).set(job.seconds);
         let Some(progress) = &job.progress else { continue };

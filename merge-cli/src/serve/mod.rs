@@ -32,17 +32,17 @@ pub(crate) use self::{
     desk::Desk,
     home::{Home, tail},
     look::run as look,
-    shown::Shown,
+    shown::JobView,
     systemd::unit,
-    wanted::{Again, Wanted},
+    wanted::{Again, SubmitRequest},
     work::{is_command, words_for},
 };
 
-use self::{guard::Guard, machine::Machine, roots::Roots, runner::Runner, service::Service};
+use self::{guard::Guard, machine::Machine, roots::Roots, runner::JobRunner, service::Service};
 use crate::{args::Serve as Args, screen};
 use merge_core::{
     error::{Error, Result},
-    queue::{Kept, Queue},
+    queue::{JournalFile, Queue},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let machine = Machine::new(usize::from(args.slots), args.memory, args.reserve)?;
     let queue = open(&home)?;
     let service = Arc::new(Service::new(home, queue, machine, roots));
-    let runner = Runner::new(Arc::clone(&service));
+    let runner = JobRunner::new(Arc::clone(&service));
     runner.recover()?;
     allow_connections();
     let http = args.listen.map(listen).transpose()?;
@@ -88,13 +88,13 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
 pub(crate) fn repair() -> Result<()> {
     let home = Home::from_env()?;
     let _lock = home.own_soon()?;
-    let (aside, events) = Kept::repair(&home.queue())?;
+    let (aside, events) = JournalFile::repair(&home.queue())?;
     screen::say(&format!("{events} events are there again; the damaged store is now {}", aside.display()));
     Ok(())
 }
 
-fn open(home: &Home) -> Result<Queue<Kept>> {
-    let kept = Kept::open(&home.queue())?;
+fn open(home: &Home) -> Result<Queue<JournalFile>> {
+    let kept = JournalFile::open(&home.queue())?;
     if let Some(aside) = kept.repaired() {
         screen::say(&format!(
             "note: what was damaged beside the log of events was moved to {}; no event is lost",

@@ -1,15 +1,15 @@
 //! What the server says of itself to programs: `OpenAPI` 3.1, its schemas made from the types that are read and written.
 
 use super::{
-    service::{Checked, Server},
-    shown::{Detail, Listed, Shown},
-    wanted::{Again, Place, Wanted},
+    service::{Server, SubmissionCheck},
+    shown::{Detail, JobView, RecipeEntry},
+    wanted::{Again, PriorityRequest, SubmitRequest},
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 /// A way in.
-struct Route {
+struct ApiRoute {
     path: &'static str,
     method: &'static str,
     name: &'static str,
@@ -30,7 +30,8 @@ const HTML: &str = "text/html; charset=utf-8";
 /// What there is at which address, for who looks around.
 pub(super) fn index() -> Value {
     let routes = routes(&mut SchemaSettings::draft2020_12().into_generator());
-    let line = |route: &Route| json!({ "method": route.method.to_uppercase(), "path": route.path, "says": route.says });
+    let line =
+        |route: &ApiRoute| json!({ "method": route.method.to_uppercase(), "path": route.path, "says": route.says });
     json!({
         "routes": routes.iter().map(line).collect::<Vec<_>>(),
         "description": "/api/openapi.json",
@@ -78,7 +79,7 @@ pub(super) fn description() -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &ApiRoute) -> Value {
     let mut responses = Map::new();
     for (code, kind, schema) in &route.gives {
         let mut response = json!({ "description": "It is done." });
@@ -139,8 +140,14 @@ fn text() -> Value {
     json!({ "type": "string" })
 }
 
-fn get(path: &'static str, name: &'static str, says: &'static str, kind: &'static str, schema: Option<Value>) -> Route {
-    Route {
+fn get(
+    path: &'static str,
+    name: &'static str,
+    says: &'static str,
+    kind: &'static str,
+    schema: Option<Value>,
+) -> ApiRoute {
+    ApiRoute {
         path,
         method: "get",
         name,
@@ -152,8 +159,8 @@ fn get(path: &'static str, name: &'static str, says: &'static str, kind: &'stati
     }
 }
 
-fn post(path: &'static str, name: &'static str, says: &'static str, takes: Value, schema: &Value) -> Route {
-    Route {
+fn post(path: &'static str, name: &'static str, says: &'static str, takes: Value, schema: &Value) -> ApiRoute {
+    ApiRoute {
         path,
         method: "post",
         name,
@@ -169,16 +176,16 @@ fn parameter(name: &str, schema: &Value, is_required: bool, says: &str) -> Value
     json!({ "name": name, "in": "query", "required": is_required, "schema": schema, "description": says })
 }
 
-fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
-    let (job, wanted) = (of::<Shown>(generator), of::<Wanted>(generator));
+fn routes(generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
+    let (job, wanted) = (of::<JobView>(generator), of::<SubmitRequest>(generator));
     let all = object(&[("jobs", list(&job)), ("server", of::<Server>(generator))]);
-    let listed = object(&[("recipes", list(&of::<Listed>(generator)))]);
+    let listed = object(&[("recipes", list(&of::<RecipeEntry>(generator)))]);
     let route = object(&[("method", text()), ("path", text()), ("says", text())]);
     let file = parameter("file", &text(), true, "A recipe's name, from a root on.");
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let mut routes = vec![
         get("/api/jobs", "jobs", "All jobs, oldest first, and the server.", JSON, Some(all)),
-        Route {
+        ApiRoute {
             gives: vec![(201, JSON, Some(job.clone())), (200, JSON, Some(job.clone()))],
             ..post("/api/jobs", "submit", "Takes a job in; 200 if its key is known.", wanted.clone(), &job)
         },
@@ -187,10 +194,10 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
             "check",
             "Looks whether a recipe can be done, and says what it needs; takes nothing in.",
             wanted,
-            &of::<Checked>(generator),
+            &of::<SubmissionCheck>(generator),
         ),
         get("/api/recipes", "recipes", "The recipes that may be handed in.", JSON, Some(listed)),
-        Route {
+        ApiRoute {
             query: vec![file],
             refuses: &[400, 422, 503],
             ..get("/api/recipes/text", "text", "A recipe's text.", JSON, Some(object(&[("text", text())])))
@@ -210,9 +217,9 @@ fn routes(generator: &mut SchemaGenerator) -> Vec<Route> {
     routes
 }
 
-fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
+fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
     let nothing = || json!({ "type": "object", "additionalProperties": false });
-    let change = |path, name, says, takes: Value| Route {
+    let change = |path, name, says, takes: Value| ApiRoute {
         refuses: &[400, 404, 408, 409, 413, 415, 422],
         ..post(path, name, says, takes, job)
     };
@@ -220,10 +227,10 @@ fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
     let from = parameter("from", &integer, false, "The byte to begin at; the last 64 KiB unless given.");
     let log = object(&[("text", text()), ("next", integer.clone())]);
     let detail = of::<Detail>(generator);
-    let found = |route| Route { refuses: &[400, 404, 422, 503], ..route };
+    let found = |route| ApiRoute { refuses: &[400, 404, 422, 503], ..route };
     vec![
         found(get("/api/jobs/{id}", "job", "A job, and all that has happened to it.", JSON, Some(detail))),
-        Route {
+        ApiRoute {
             method: "delete",
             gives: vec![(204, "", None)],
             refuses: &[400, 404, 409, 422],
@@ -242,14 +249,14 @@ fn routes_of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<Route> {
             "/api/jobs/{id}/priority",
             "prioritise",
             "Gives a job another place in the order.",
-            of::<Place>(generator),
+            of::<PriorityRequest>(generator),
         ),
-        Route {
+        ApiRoute {
             query: vec![from],
             ..found(get("/api/jobs/{id}/log", "log", "What a job has said, and where to go on.", JSON, Some(log)))
         },
         found(get("/api/jobs/{id}/output", "output", "What a job has found.", JSON, Some(object(&[("text", text())])))),
-        Route {
+        ApiRoute {
             query: vec![parameter("width", &integer, false, "Pixels that there are for it; 860 unless given.")],
             ..found(get("/api/jobs/{id}/chart", "chart", "A running search, drawn.", "image/svg+xml", None))
         },

@@ -3,10 +3,10 @@
 use super::work;
 use crate::{
     args::{self, Command},
-    command::{eval::Asks, report, search},
+    command::{eval::Footprints, report, search},
     hub::Hub,
-    memory::Memory,
-    model::Model,
+    memory::MemoryNeed,
+    model::OpenedModel,
 };
 use merge_core::{
     error::{Error, Result},
@@ -15,7 +15,7 @@ use merge_core::{
         sources::{Library, Sources},
     },
     model::{Meta, Weights},
-    queue::{Kind, Needs},
+    queue::{JobKind, Needs},
     recipe::Recipe,
     search::{SearchFile, Stage},
     yaml::{At, Reads, is_there, read_text, reading},
@@ -28,14 +28,14 @@ use std::{
 
 /// What is known of a piece of work before it is done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Proof {
-    pub(super) kind: Kind,
+pub(crate) struct WorkEstimate {
+    pub(super) kind: JobKind,
     /// What to call it, if nobody says.
     pub(super) name: String,
     /// The recipes and tasks that were read, which the job is to read as they are now, and where names led.
     #[serde(default)]
     pub(super) reads: Reads,
-    pub(super) memory: Option<Memory>,
+    pub(super) memory: Option<MemoryNeed>,
     /// Workers that its words name.
     pub(super) workers: Option<usize>,
     /// Bytes that it writes.
@@ -45,12 +45,12 @@ pub(crate) struct Proof {
 }
 
 /// Whether a file or a directory may be read.
-pub(super) type May<'a> = dyn Fn(&Path) -> Result<()> + 'a;
+pub(super) type ReadPermission<'a> = dyn Fn(&Path) -> Result<()> + 'a;
 
 /// What the store of a study may come to.
 const STUDY: u64 = 256 << 20;
 
-impl Proof {
+impl WorkEstimate {
     /// What it needs with so many threads.
     pub(super) fn needs(&self, threads: usize) -> Needs {
         let workers = self.workers.unwrap_or(threads);
@@ -64,7 +64,7 @@ impl Proof {
     }
 
     /// Of what nothing is known yet but what it is.
-    fn of(kind: Kind, file: &Path) -> Self {
+    fn of(kind: JobKind, file: &Path) -> Self {
         let name = name_of(file);
         Self { kind, name, reads: Reads::default(), memory: None, workers: None, disk: None, notes: Vec::new() }
     }
@@ -73,12 +73,12 @@ impl Proof {
 /// Proves words whose paths start in a directory, the current one, and that name no models and tasks but what `may` allows.
 ///
 /// Fails as the command itself would. What a job reports on may come from one that it waits for.
-pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &May<'_>) -> Result<Proof> {
+pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
     let (proof, reads) = reading(|| of_words(words, directory, waits, may));
-    Ok(Proof { reads, ..proof? })
+    Ok(WorkEstimate { reads, ..proof? })
 }
 
-fn of_words(words: &[String], directory: &Path, waits: bool, may: &May<'_>) -> Result<Proof> {
+fn of_words(words: &[String], directory: &Path, waits: bool, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
     match work::parse(words, Path::new("out"))? {
         Command::Merge(args) => merge(&args, directory, may),
         Command::Search(args) => search(&args, directory, may),
@@ -89,23 +89,23 @@ fn of_words(words: &[String], directory: &Path, waits: bool, may: &May<'_>) -> R
                 let hint = "hand in a recipe, a search file, or a directory that `evomerge search -o` wrote";
                 report::check(&study).map_err(|e| e.hint(hint))?;
             }
-            Ok(Proof { memory: Some(Memory::of_report()), ..Proof::of(Kind::Report, &study) })
+            Ok(WorkEstimate { memory: Some(MemoryNeed::of_report()), ..WorkEstimate::of(JobKind::Report, &study) })
         }
         _ => Err(Error::user(format!("{}: is no job", words.first().map_or("", String::as_str)))
             .hint("a job is a merge, a search, an eval or a report")),
     }
 }
 
-fn merge(args: &args::Merge, directory: &Path, may: &May<'_>) -> Result<Proof> {
+fn merge(args: &args::MergeArgs, directory: &Path, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
     let file = directory.join(&args.recipe);
     let documents = Recipe::read_all(&file)?;
     let (recipe, earlier) = documents.split_last().expect("a file has a document");
     documents.iter().try_for_each(|recipe| check(recipe, &file, may))?;
-    let mut proof = Proof::of(Kind::Merge, &file);
+    let mut proof = WorkEstimate::of(JobKind::Merge, &file);
     match opened(|library| Sources::open(recipe, earlier, library))? {
         Some(sources) => {
             let merge = Merge::plan(recipe, &sources)?;
-            proof.memory = Some(Memory::of_merge(&merge));
+            proof.memory = Some(MemoryNeed::of_merge(&merge));
             proof.disk = Some(merge.steps().map(|step| step.writes).sum());
             proof.notes = merge.notes().iter().map(ToString::to_string).collect();
         }
@@ -114,7 +114,7 @@ fn merge(args: &args::Merge, directory: &Path, may: &May<'_>) -> Result<Proof> {
     Ok(proof)
 }
 
-fn search(args: &args::Search, directory: &Path, may: &May<'_>) -> Result<Proof> {
+fn search(args: &args::SearchArgs, directory: &Path, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
     let given = args.file.as_ref().or(args.from_mergekit.as_ref()).expect("one of them is required");
     let file = directory.join(given);
     let text = read_text(&file)?;
@@ -125,7 +125,7 @@ fn search(args: &args::Search, directory: &Path, may: &May<'_>) -> Result<Proof>
     if let (Some(budget), Some(Stage::Search(last))) = (args.budget, stages.last_mut()) {
         last.search.budget.value = budget;
     }
-    let mut proof = Proof::of(Kind::Search, &file);
+    let mut proof = WorkEstimate::of(JobKind::Search, &file);
     for stage in &stages {
         match stage {
             Stage::Recipe(recipe) => check(recipe, &file, may)?,
@@ -166,13 +166,13 @@ fn search(args: &args::Search, directory: &Path, may: &May<'_>) -> Result<Proof>
     Ok(proof)
 }
 
-fn eval(args: &args::Eval, directory: &Path) -> Result<Proof> {
+fn eval(args: &args::Eval, directory: &Path) -> Result<WorkEstimate> {
     let (mut footprints, mut notes) = (Some(Vec::new()), Vec::new());
-    let asks = Asks::of(args)?;
+    let asks = Footprints::of(args)?;
     for name in &args.models {
         let path = directory.join(name);
         if is_there(&path) {
-            let footprint = asks.footprint(Model::open(&path)?.weights())?;
+            let footprint = asks.footprint(OpenedModel::open(&path)?.weights())?;
             if let Some(all) = &mut footprints {
                 all.push(footprint);
             }
@@ -182,17 +182,17 @@ fn eval(args: &args::Eval, directory: &Path) -> Result<Proof> {
         }
     }
     let names: Vec<String> = args.models.iter().map(|path| name_of(path)).chain(args.server.iter().cloned()).collect();
-    let memory = footprints.map(|all| Memory::of_models(all.into_iter()));
-    Ok(Proof { name: names.join(", "), memory, notes, ..Proof::of(Kind::Eval, Path::new("")) })
+    let memory = footprints.map(|all| MemoryNeed::of_models(all.into_iter()));
+    Ok(WorkEstimate { name: names.join(", "), memory, notes, ..WorkEstimate::of(JobKind::Eval, Path::new("")) })
 }
 
 /// Refuses a recipe with a model that may not be read, in the same words whether it is there or not.
-fn check<S>(recipe: &Recipe<S>, file: &Path, may: &May<'_>) -> Result<()> {
+fn check<S>(recipe: &Recipe<S>, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
     recipe.references().into_iter().try_for_each(|reference| check_name(reference, file, may))
 }
 
 /// Refuses a search with a model or a task that may not be read.
-fn check_search(one: &SearchFile, file: &Path, may: &May<'_>) -> Result<()> {
+fn check_search(one: &SearchFile, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
     one.template.variants().iter().try_for_each(|recipe| check(recipe, file, may))?;
     let search = &one.search;
     let mut named = search.objective.iter().map(|objective| &objective.task);
@@ -203,7 +203,7 @@ fn check_search(one: &SearchFile, file: &Path, may: &May<'_>) -> Result<()> {
 
 /// Each path that a name may mean: the whole, a model and its adapter, and either without a revision; beside the file or, if
 /// that is not there, where paths start. The job itself will look there too, and nothing will tell it where it may.
-fn check_name(name: &At<String>, file: &Path, may: &May<'_>) -> Result<()> {
+fn check_name(name: &At<String>, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
     let parts = name.split('+').filter(|part| !part.starts_with("hf://"));
     let bare = parts.clone().filter_map(|part| Some(part.split_once('@')?.0));
     for path in std::iter::once(name.as_str()).filter(|whole| !whole.starts_with("hf://")).chain(parts).chain(bare) {

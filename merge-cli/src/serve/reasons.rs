@@ -1,31 +1,31 @@
 //! Why a job is where it is, and what its user can do about it.
 
-use super::{service::Now, shown::Shown};
-use merge_core::queue::{Job, JobId, Kept, Queue, State};
+use super::{service::Now, shown::JobView};
+use merge_core::queue::{Job, JobId, JobState, JournalFile, Queue};
 use std::collections::BTreeSet;
 
 /// A job as it is now.
-pub(super) fn shown(queue: &Queue<Kept>, now: &Now, job: &Job) -> Shown {
+pub(super) fn shown(queue: &Queue<JournalFile>, now: &Now, job: &Job) -> JobView {
     let ms = now.began.get(&job.id).map_or(0, |began| began.elapsed().as_millis() as u64);
-    let held = if job.state == State::Queued { held_by(queue, job) } else { None };
-    let waits = if job.state == State::Queued { waits_for(queue, now, job, held) } else { None };
-    Shown {
+    let held = if job.state == JobState::Queued { held_by(queue, job) } else { None };
+    let waits = if job.state == JobState::Queued { waits_for(queue, now, job, held) } else { None };
+    JobView {
         waits,
         advice: advice(job, held.map(|(_, held)| held)),
         memory: now.memory.get(&job.id).copied(),
         progress: now.told.get(&job.id).map(|told| told.progress.clone()),
-        ..Shown::of(job, ms)
+        ..JobView::of(job, ms)
     }
 }
 
 /// A job that another waits for by itself, and the one that holds both, which may be the same.
-type Held<'a> = (&'a Job, &'a Job);
+type HoldingJobs<'a> = (&'a Job, &'a Job);
 
 /// What a queued job waits for, if it is not simply its turn.
-fn waits_for(queue: &Queue<Kept>, now: &Now, job: &Job, held: Option<Held<'_>>) -> Option<String> {
+fn waits_for(queue: &Queue<JournalFile>, now: &Now, job: &Job, held: Option<HoldingJobs<'_>>) -> Option<String> {
     let how = |job: &Job| match job.state {
-        State::Failed => "has failed".to_owned(),
-        State::Cancelled => "was cancelled".to_owned(),
+        JobState::Failed => "has failed".to_owned(),
+        JobState::Cancelled => "was cancelled".to_owned(),
         state => format!("is {}", state.name()),
     };
     match held {
@@ -45,22 +45,22 @@ const MOST: usize = 300;
 
 /// The job that a queued one waits for, by itself or by those between them, and that nobody starts unless somebody asks for it:
 /// the first of all of those.
-fn held_by<'a>(queue: &'a Queue<Kept>, job: &'a Job) -> Option<Held<'a>> {
+fn held_by<'a>(queue: &'a Queue<JournalFile>, job: &'a Job) -> Option<HoldingJobs<'a>> {
     let mut seen: BTreeSet<JobId> = BTreeSet::new();
     // Who is looked at next is the last; with it, by which of the jobs that it waits for itself.
-    let mut next: Vec<Held<'a>> = queue.waited_for(job).map(|before| (before, before)).collect();
+    let mut next: Vec<HoldingJobs<'a>> = queue.waited_for(job).map(|before| (before, before)).collect();
     next.reverse();
     while let Some((before, one)) = next.pop() {
         if seen.len() >= MOST || !seen.insert(one.id) {
             continue;
         }
         match one.state {
-            State::Failed | State::Cancelled | State::Paused => return Some((before, one)),
-            State::Queued => {
-                let further: Vec<Held<'a>> = queue.waited_for(one).map(|further| (before, further)).collect();
+            JobState::Failed | JobState::Cancelled | JobState::Paused => return Some((before, one)),
+            JobState::Queued => {
+                let further: Vec<HoldingJobs<'a>> = queue.waited_for(one).map(|further| (before, further)).collect();
                 next.extend(further.into_iter().rev());
             }
-            State::Running | State::Done => {}
+            JobState::Running | JobState::Done => {}
         }
     }
     None
@@ -70,21 +70,21 @@ fn held_by<'a>(queue: &'a Queue<Kept>, job: &'a Job) -> Option<Held<'a>> {
 fn advice(job: &Job, held: Option<&Job>) -> Option<String> {
     let id = job.id;
     match job.state {
-        State::Queued => {
+        JobState::Queued => {
             let held = held?;
             Some(match held.state {
-                State::Paused => format!("`evomerge resume {}` lets that one go on", held.id),
+                JobState::Paused => format!("`evomerge resume {}` lets that one go on", held.id),
                 _ => format!(
                     "`evomerge retry {}` runs that one again, `evomerge cancel {id}` gives this one up",
                     held.id
                 ),
             })
         }
-        State::Paused => Some(format!("`evomerge resume {id}` lets it go on")),
-        State::Failed if job.is_quarantined() => {
+        JobState::Paused => Some(format!("`evomerge resume {id}` lets it go on")),
+        JobState::Failed if job.is_quarantined() => {
             Some(format!("`evomerge logs {id}` shows how it fails; when that is mended, `evomerge retry {id} --force`"))
         }
-        State::Failed => Some(format!("`evomerge logs {id}` shows how; `evomerge retry {id}` runs it again")),
+        JobState::Failed => Some(format!("`evomerge logs {id}` shows how; `evomerge retry {id}` runs it again")),
         _ => None,
     }
 }

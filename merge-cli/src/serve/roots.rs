@@ -1,6 +1,6 @@
 //! The directories whose recipes may be handed in by HTTP, and what of paths may be said there.
 
-use super::{copies::check_text, shown::Listed};
+use super::{copies::check_text, shown::RecipeEntry};
 use merge_core::error::{Error, Result};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ impl Roots {
     }
 
     /// The recipes below the roots.
-    pub(super) fn recipes(&self) -> Vec<Listed> {
+    pub(super) fn recipes(&self) -> Vec<RecipeEntry> {
         let mut found = Vec::new();
         for (name, root) in &self.all {
             walk(root, name, DEPTH, &mut found);
@@ -189,7 +189,7 @@ static PATH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r#"(?m)(?<before>^|[\s"'`=(,:\[>])/(?:{name}/)+(?<last>{name})"#)).expect("a constant pattern")
 });
 
-fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
+fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<RecipeEntry>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let mut entries: Vec<_> = entries.flatten().collect();
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -210,7 +210,7 @@ fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<Listed>) {
             && let Ok(text) = merge_core::file::read_text(&path)
             && let Some(kind) = super::work::kind_of(&text)
         {
-            found.push(Listed { file: name, kind });
+            found.push(RecipeEntry { file: name, kind });
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 use merge_core::{
     error::{Fault, Result},
-    queue::{End, Failure, Job, JobId, Needs, State, What},
+    queue::{End, Failure, Job, JobId, JobState, Needs, What},
 };
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use std::{
 };
 
 /// What runs.
-pub(super) struct Runner {
+pub(super) struct JobRunner {
     service: Arc<Service>,
     running: BTreeMap<JobId, Attempt>,
     /// Before when a job that the machine has failed is not tried again.
@@ -39,7 +39,7 @@ const LOOKS: Duration = Duration::from_millis(100);
 /// How long jobs have to stop when the server does, before they are killed: it promises to be gone in five seconds.
 const GRACE: Duration = Duration::from_secs(4);
 
-impl Runner {
+impl JobRunner {
     pub(super) fn new(service: Arc<Service>) -> Self {
         Self { service, running: BTreeMap::new(), not_before: BTreeMap::new() }
     }
@@ -154,7 +154,7 @@ impl Runner {
         {
             let mut queue = self.service.queue();
             // Somebody may have paused or cancelled it since it was looked at.
-            if !queue.job(id).is_ok_and(|job| job.state == State::Queued) {
+            if !queue.job(id).is_ok_and(|job| job.state == JobState::Queued) {
                 return Ok(());
             }
             // It counts as running before it runs: if all ends here, it is queued again.
@@ -194,7 +194,7 @@ impl Runner {
             now.memory.remove(&id);
         }
         match job.state {
-            State::Queued if !job.failures.is_empty() => {
+            JobState::Queued if !job.failures.is_empty() => {
                 let pause = Duration::from_secs(4u64.pow(job.tries.min(6)) / 4);
                 self.not_before.insert(id, Instant::now() + pause);
             }
@@ -203,7 +203,7 @@ impl Runner {
             }
         }
         let why = job.why.as_deref().map_or_else(String::new, |why| format!(": {why}"));
-        let state = if job.state == State::Queued { "is queued again" } else { job.state.name() };
+        let state = if job.state == JobState::Queued { "is queued again" } else { job.state.name() };
         let (name, ran) = (&job.submission.name, duration(ran_ms as f64 / 1000.0));
         screen::say(&format!("job {id} ({name}) {state} after {ran}{why}"));
         self.service.news(id);
@@ -243,8 +243,8 @@ impl Runner {
 fn recovered(job: &Job) -> String {
     let id = job.id;
     let how = match (job.state, &job.why) {
-        (State::Queued, _) => "it is queued again, and goes on from where it was".to_owned(),
-        (State::Paused, Some(why)) => format!("it is paused, as {why}; `evomerge resume {id}` lets it go on"),
+        (JobState::Queued, _) => "it is queued again, and goes on from where it was".to_owned(),
+        (JobState::Paused, Some(why)) => format!("it is paused, as {why}; `evomerge resume {id}` lets it go on"),
         (state, _) => format!("it is {}, as it was asked", state.name()),
     };
     format!("job {id} ({}) was interrupted: {how}", job.submission.name)

@@ -3,21 +3,21 @@
 use super::{
     copies::{self, Copies},
     home::Home,
-    look::{self, Look, Proved},
+    look::{self, Look, SubmissionProof},
     machine::{self, Machine},
     reasons::shown,
     roots::Roots,
-    shown::{Copied, Detail, Happened, Listed, Shown},
-    wanted::{self, Again, Wanted},
+    shown::{CopiedFile, Detail, EventView, JobView, RecipeEntry},
+    wanted::{self, Again, SubmitRequest},
     work,
 };
 use crate::{
-    job::{self, Told},
+    job::{self, JobReport},
     screen,
 };
 use merge_core::{
     error::{Error, Result},
-    queue::{Job, JobId, Kept, Kind, Limits, Needs, Queue, State, Submission},
+    queue::{Job, JobId, JobKind, JobState, JournalFile, Limits, Needs, Queue, Submission},
     yaml::{Reads, Text},
 };
 use schemars::JsonSchema;
@@ -36,12 +36,12 @@ pub(crate) struct Service {
     pub(super) home: Home,
     pub(super) machine: Machine,
     pub(super) roots: Roots,
-    queue: Mutex<Queue<Kept>>,
+    queue: Mutex<Queue<JournalFile>>,
     /// Wakes who runs jobs.
     changed: Condvar,
     /// What runs, as far as it is known here.
     now: Mutex<Now>,
-    news: broadcast::Sender<News>,
+    news: broadcast::Sender<JobNews>,
 }
 
 /// What is known of jobs beside their events.
@@ -53,20 +53,20 @@ pub(super) struct Now {
     pub(super) waits: BTreeMap<JobId, String>,
     /// Bytes of memory that running jobs used when they were last looked at.
     pub(super) memory: BTreeMap<JobId, u64>,
-    pub(super) told: BTreeMap<JobId, Arc<Told>>,
+    pub(super) told: BTreeMap<JobId, Arc<JobReport>>,
 }
 
 /// What is new of a job, as text for who listens.
 #[derive(Clone, Debug)]
-pub(super) enum News {
+pub(super) enum JobNews {
     Job(Arc<str>),
     Removed(u64),
 }
 
 /// What is known of a submission before it is one.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct Checked {
-    pub(super) kind: Kind,
+pub(super) struct SubmissionCheck {
+    pub(super) kind: JobKind,
     pub(super) needs: Needs,
     /// What a user may want to know.
     pub(super) notes: Vec<String>,
@@ -97,7 +97,7 @@ pub(super) enum Asker {
 }
 
 /// A submission that can be taken in.
-struct Prepared {
+struct PreparedJob {
     submission: Submission,
     /// What it reads.
     reads: Reads,
@@ -107,13 +107,13 @@ struct Prepared {
 }
 
 impl Service {
-    pub(super) fn new(home: Home, queue: Queue<Kept>, machine: Machine, roots: Roots) -> Self {
+    pub(super) fn new(home: Home, queue: Queue<JournalFile>, machine: Machine, roots: Roots) -> Self {
         let (news, _) = broadcast::channel(256);
         copies::clean(&home.jobs());
         Self { home, machine, roots, queue: Mutex::new(queue), changed: Condvar::new(), now: Mutex::default(), news }
     }
 
-    pub(super) fn queue(&self) -> MutexGuard<'_, Queue<Kept>> {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue<JournalFile>> {
         // What is half done in memory is not in the journal, and the journal is asked before memory changes.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,7 +128,7 @@ impl Service {
         let _ = self.changed.wait_timeout(queue, at_most);
     }
 
-    pub(super) fn listen(&self) -> broadcast::Receiver<News> {
+    pub(super) fn listen(&self) -> broadcast::Receiver<JobNews> {
         self.news.subscribe()
     }
 
@@ -137,7 +137,7 @@ impl Service {
         if self.news.receiver_count() > 0
             && let Ok(shown) = self.job(id)
         {
-            let _ = self.news.send(News::Job(serde_json::to_string(&shown.job).expect("plain data").into()));
+            let _ = self.news.send(JobNews::Job(serde_json::to_string(&shown.job).expect("plain data").into()));
         }
     }
 
@@ -145,7 +145,7 @@ impl Service {
     pub(super) fn waiting(&self) -> String {
         let queue = self.queue();
         let all = queue.jobs().filter(|job| !job.state.has_ended()).count();
-        match queue.jobs().filter(|job| job.state == State::Paused).count() {
+        match queue.jobs().filter(|job| job.state == JobState::Paused).count() {
             0 => format!("{all} in the queue"),
             paused => format!("{all} in the queue, {paused} of them paused (`evomerge resume`)"),
         }
@@ -163,7 +163,7 @@ impl Service {
     }
 
     /// All jobs, oldest first.
-    pub(super) fn jobs(&self) -> Vec<Shown> {
+    pub(super) fn jobs(&self) -> Vec<JobView> {
         let (queue, now) = (self.queue(), self.now());
         queue.jobs().map(|job| shown(&queue, &now, job)).collect()
     }
@@ -172,15 +172,15 @@ impl Service {
         let told = self.told(id);
         let (queue, now) = (self.queue(), self.now());
         let job = queue.job(id)?;
-        let shown = Shown { progress: told.map(|told| told.progress.clone()), ..shown(&queue, &now, job) };
+        let shown = JobView { progress: told.map(|told| told.progress.clone()), ..shown(&queue, &now, job) };
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let copies = copies::places(&self.home.job(id)).into_iter();
-        let texts = copies.map(|(file, copy)| Copied { file: text(file), copy: text(copy) }).collect();
-        Ok(Detail { job: shown, events: Happened::of(job), texts, model: self.model_of(job).map(text) })
+        let texts = copies.map(|(file, copy)| CopiedFile { file: text(file), copy: text(copy) }).collect();
+        Ok(Detail { job: shown, events: EventView::of(job), texts, model: self.model_of(job).map(text) })
     }
 
     /// What a job last said of how far it is.
-    pub(super) fn told(&self, id: JobId) -> Option<Arc<Told>> {
+    pub(super) fn told(&self, id: JobId) -> Option<Arc<JobReport>> {
         let told = self.now().told.get(&id).cloned();
         // Said to a server before this one.
         let written = || serde_json::from_slice(&fs::read(self.home.job(id).join(job::PROGRESS)).ok()?).ok();
@@ -199,20 +199,20 @@ impl Service {
     fn model_of(&self, job: &Job) -> Option<PathBuf> {
         let output = work::output_of(&job.submission, &self.home.job(job.id));
         let model = match job.submission.kind {
-            Kind::Merge => output,
-            Kind::Search => output.join("model"),
-            Kind::Eval | Kind::Report => return None,
+            JobKind::Merge => output,
+            JobKind::Search => output.join("model"),
+            JobKind::Eval | JobKind::Report => return None,
         };
         model.is_dir().then_some(model)
     }
 
-    pub(super) fn recipes(&self) -> Vec<Listed> {
+    pub(super) fn recipes(&self) -> Vec<RecipeEntry> {
         self.roots.recipes()
     }
 
     /// Takes a job in; also says whether it is new, or known by its key.
-    pub(super) fn submit(&self, wanted: &Wanted, asker: Asker) -> Result<(Shown, bool)> {
-        let Prepared { submission, reads, new, .. } = self.prepare(wanted, asker)?;
+    pub(super) fn submit(&self, wanted: &SubmitRequest, asker: Asker) -> Result<(JobView, bool)> {
+        let PreparedJob { submission, reads, new, .. } = self.prepare(wanted, asker)?;
         new.as_ref().map_or(Ok(()), wanted::save)?;
         let taken = self.take(submission, &reads);
         if let (Err(_), Some(new)) = (&taken, &new) {
@@ -227,8 +227,9 @@ impl Service {
     /// Takes a job in, when its copies are there.
     fn take(&self, submission: Submission, reads: &Reads) -> Result<(JobId, bool)> {
         let key = submission.key.clone();
-        let needs_copies =
-            |queue: &Queue<Kept>| *reads != Reads::default() && !key.as_ref().is_some_and(|key| queue.knows(key));
+        let needs_copies = |queue: &Queue<JournalFile>| {
+            *reads != Reads::default() && !key.as_ref().is_some_and(|key| queue.knows(key))
+        };
         let write = || Copies::write(&self.home.jobs(), reads);
         // They may be many, and others go on meanwhile: only their place is given with the number.
         let is_new = needs_copies(&self.queue());
@@ -250,28 +251,28 @@ impl Service {
     }
 
     /// What a submission would be; nothing is taken in or saved.
-    pub(super) fn check(&self, wanted: &Wanted, asker: Asker) -> Result<Checked> {
-        let Prepared { submission, notes, .. } = self.prepare(wanted, asker)?;
-        Ok(Checked { kind: submission.kind, needs: submission.needs, notes })
+    pub(super) fn check(&self, wanted: &SubmitRequest, asker: Asker) -> Result<SubmissionCheck> {
+        let PreparedJob { submission, notes, .. } = self.prepare(wanted, asker)?;
+        Ok(SubmissionCheck { kind: submission.kind, needs: submission.needs, notes })
     }
 
-    pub(super) fn pause(&self, id: JobId) -> Result<Shown> {
+    pub(super) fn pause(&self, id: JobId) -> Result<JobView> {
         self.change(id, |queue| queue.pause(id))
     }
 
-    pub(super) fn resume(&self, id: JobId) -> Result<Shown> {
+    pub(super) fn resume(&self, id: JobId) -> Result<JobView> {
         self.change(id, |queue| queue.resume(id))
     }
 
-    pub(super) fn cancel(&self, id: JobId) -> Result<Shown> {
+    pub(super) fn cancel(&self, id: JobId) -> Result<JobView> {
         self.change(id, |queue| queue.cancel(id))
     }
 
-    pub(super) fn prioritise(&self, id: JobId, priority: i32) -> Result<Shown> {
+    pub(super) fn prioritise(&self, id: JobId, priority: i32) -> Result<JobView> {
         self.change(id, |queue| queue.prioritise(id, priority))
     }
 
-    pub(super) fn retry(&self, id: JobId, again: &Again) -> Result<Shown> {
+    pub(super) fn retry(&self, id: JobId, again: &Again) -> Result<JobView> {
         let limits = Limits { seconds: again.seconds, bytes: again.bytes };
         self.change(id, |queue| {
             check_limits(limits, queue.job(id)?.submission.needs)?;
@@ -287,7 +288,7 @@ impl Service {
         if place.exists() {
             fs::remove_dir_all(&place).map_err(|e| Error::io("remove", &place, &e))?;
         }
-        let _ = self.news.send(News::Removed(id.0));
+        let _ = self.news.send(JobNews::Removed(id.0));
         self.changed.notify_all();
         Ok(())
     }
@@ -298,15 +299,15 @@ impl Service {
         self.changed.notify_all();
     }
 
-    fn change(&self, id: JobId, how: impl FnOnce(&mut Queue<Kept>) -> Result<()>) -> Result<Shown> {
+    fn change(&self, id: JobId, how: impl FnOnce(&mut Queue<JournalFile>) -> Result<()>) -> Result<JobView> {
         how(&mut self.queue())?;
         self.news(id);
         Ok(self.job(id)?.job)
     }
 
     /// Proves what is wanted, and that the machine can do it.
-    fn prepare(&self, wanted: &Wanted, asker: Asker) -> Result<Prepared> {
-        let Proved { words, directory, proof, new } = match asker {
+    fn prepare(&self, wanted: &SubmitRequest, asker: Asker) -> Result<PreparedJob> {
+        let SubmissionProof { words, directory, proof, new } = match asker {
             Asker::Here => proved_here(wanted)?,
             Asker::Afar => self.prove(wanted)?,
         };
@@ -334,11 +335,11 @@ impl Service {
             key: wanted.key.clone(),
         };
         check_length(&submission)?;
-        Ok(Prepared { submission, reads: proof.reads, notes: proof.notes, new })
+        Ok(PreparedJob { submission, reads: proof.reads, notes: proof.notes, new })
     }
 
     /// Nothing that comes by HTTP is opened in this process.
-    fn prove(&self, wanted: &Wanted) -> Result<Proved> {
+    fn prove(&self, wanted: &SubmitRequest) -> Result<SubmissionProof> {
         if wanted.words.is_some() || wanted.directory.is_some() || wanted.proof.is_some() {
             return Err(Error::user("`words` can only be given on the server's own machine"));
         }
@@ -365,10 +366,10 @@ impl Service {
 }
 
 /// What was proved where it was handed in, on this machine.
-fn proved_here(wanted: &Wanted) -> Result<Proved> {
+fn proved_here(wanted: &SubmitRequest) -> Result<SubmissionProof> {
     match (&wanted.words, &wanted.directory, &wanted.proof) {
         (Some(words), Some(directory), Some(proof)) => {
-            Ok(Proved { words: words.clone(), directory: directory.clone(), proof: proof.clone(), new: None })
+            Ok(SubmissionProof { words: words.clone(), directory: directory.clone(), proof: proof.clone(), new: None })
         }
         _ => Err(Error::user("nothing is handed in").hint("`evomerge submit` does, or a `file` by HTTP")),
     }

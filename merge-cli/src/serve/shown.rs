@@ -1,19 +1,19 @@
 //! Jobs as they are shown: in tables, as JSON, on the page.
 
 use crate::job;
-use merge_core::queue::{Job, Kind, Limits, Needs, State, What, Wish};
+use merge_core::queue::{Job, JobKind, JobState, Limits, Needs, What, Wish};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A job, and how far it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Job")]
-pub(crate) struct Shown {
+pub(crate) struct JobView {
     /// Its number.
     pub(crate) id: u64,
     pub(crate) name: String,
-    pub(crate) kind: Kind,
-    pub(crate) state: State,
+    pub(crate) kind: JobKind,
+    pub(crate) state: JobState,
     /// What it was asked while it runs: it is about to stop.
     pub(crate) asked: Option<Wish>,
     /// Higher ones go first.
@@ -42,25 +42,25 @@ pub(crate) struct Shown {
     pub(crate) changed_at: u64,
     /// What stands behind `evomerge`.
     pub(crate) words: Vec<String>,
-    pub(crate) progress: Option<job::Progress>,
+    pub(crate) progress: Option<job::JobProgress>,
 }
 
 /// A job with all that has happened to it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Detail {
     #[serde(flatten)]
-    pub(crate) job: Shown,
+    pub(crate) job: JobView,
     /// Oldest first.
-    pub(crate) events: Vec<Happened>,
+    pub(crate) events: Vec<EventView>,
     /// The recipes and tasks that it reads.
-    pub(crate) texts: Vec<Copied>,
+    pub(crate) texts: Vec<CopiedFile>,
     /// Where the checkpoint is that it has written.
     pub(crate) model: Option<String>,
 }
 
 /// A file that a job reads as it was when it was handed in.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct Copied {
+pub(crate) struct CopiedFile {
     /// Where it was.
     pub(crate) file: String,
     /// Where the queue's copy is.
@@ -69,7 +69,7 @@ pub(crate) struct Copied {
 
 /// Something that has happened to a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct Happened {
+pub(crate) struct EventView {
     /// Its place among all events: time may jump, this does not.
     pub(crate) seq: u64,
     /// Milliseconds since 1970, by the clock of the server.
@@ -82,13 +82,13 @@ pub(crate) struct Happened {
 
 /// A recipe that may be handed in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct Listed {
+pub(crate) struct RecipeEntry {
     /// Its name, which begins with that of its root.
     pub(crate) file: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: JobKind,
 }
 
-impl Shown {
+impl JobView {
     /// A job that has run for so many milliseconds in its present attempt, as far as its events tell of it.
     pub(super) fn of(job: &Job, running_ms: u64) -> Self {
         let (submission, at) = (&job.submission, |event: Option<&merge_core::queue::Event>| event.map_or(0, |e| e.at));
@@ -120,15 +120,15 @@ impl Shown {
     /// Its state in a word or two.
     pub(crate) fn standing(&self) -> &'static str {
         match (self.state, self.asked) {
-            (State::Running, Some(Wish::Pause)) => "pausing",
-            (State::Running, Some(Wish::Cancel)) => "cancelling",
-            (State::Failed, _) if self.quarantined => "quarantined",
+            (JobState::Running, Some(Wish::Pause)) => "pausing",
+            (JobState::Running, Some(Wish::Cancel)) => "cancelling",
+            (JobState::Failed, _) if self.quarantined => "quarantined",
             (state, _) => state.name(),
         }
     }
 }
 
-impl Happened {
+impl EventView {
     pub(super) fn of(job: &Job) -> Vec<Self> {
         let one = |event: &merge_core::queue::Event| {
             let (what, why) = match &event.what {

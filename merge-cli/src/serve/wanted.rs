@@ -1,7 +1,7 @@
 //! What somebody hands in, and what must be true of it before anybody looks at it.
 
 use super::{
-    proof::{self, Proof},
+    proof::{self, WorkEstimate},
     work,
 };
 use merge_core::{
@@ -21,7 +21,7 @@ use std::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Wanted")]
-pub(crate) struct Wanted {
+pub(crate) struct SubmitRequest {
     /// A recipe that is there, by its name from a root on.
     pub(crate) file: Option<String>,
     /// A new recipe, which is saved first.
@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
     #[schemars(skip)]
     pub(crate) directory: Option<PathBuf>,
     #[schemars(skip)]
-    pub(crate) proof: Option<Proof>,
+    pub(crate) proof: Option<WorkEstimate>,
     /// What to call it.
     #[schemars(length(max = 200))]
     pub(crate) name: Option<String>,
@@ -68,7 +68,7 @@ pub(crate) struct Wanted {
     pub(crate) budget: Option<u64>,
 }
 
-impl Wanted {
+impl SubmitRequest {
     /// Proves here, from where its paths start, what is to be handed in on this machine.
     pub(crate) fn proved(self) -> Result<Self> {
         let directory = self.directory.clone().unwrap_or_default();
@@ -116,7 +116,7 @@ pub(crate) struct Again {
 /// What is asked with another place in the order.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Place {
+pub(crate) struct PriorityRequest {
     /// Higher ones go first.
     pub(crate) priority: i32,
 }

@@ -4,24 +4,24 @@ use crate::args::{Args, Command};
 use clap::{CommandFactory as _, Parser as _};
 use merge_core::{
     error::{Error, Result},
-    queue::{Job, Kind, Submission},
+    queue::{Job, JobKind, Submission},
     yaml::read_text,
 };
 use std::path::{Path, PathBuf};
 
 /// What a recipe's text is for: a search if it says how to search, else a merge; `None` if it is no recipe.
-pub(super) fn kind_of(text: &str) -> Option<Kind> {
+pub(super) fn kind_of(text: &str) -> Option<JobKind> {
     let has = |key: &str| text.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')));
     if has("search") {
-        return Some(Kind::Search);
+        return Some(JobKind::Search);
     }
-    has("merge_method").then_some(Kind::Merge)
+    has("merge_method").then_some(JobKind::Merge)
 }
 
 /// The words of a job for a file: a recipe, a search, or what `search -o` wrote.
 pub(crate) fn words_for(file: &str, directory: &Path) -> Result<Vec<String>> {
     let path = directory.join(file);
-    let kind = if path.is_dir() { Kind::Report } else { kind_of(&read_text(&path)?).unwrap_or(Kind::Merge) };
+    let kind = if path.is_dir() { JobKind::Report } else { kind_of(&read_text(&path)?).unwrap_or(JobKind::Merge) };
     Ok(vec![kind.name().to_owned(), file.to_owned()])
 }
 
@@ -46,7 +46,7 @@ pub(super) fn words_of(job: &Job, place: &Path, threads: usize) -> Vec<String> {
         }
     };
     match job.submission.kind {
-        Kind::Merge => {
+        JobKind::Merge => {
             add(&["--output", "-o"], &[&out]);
             add(&["--threads"], &[&threads]);
             if job.attempts > 0 && !names_output {
@@ -54,15 +54,15 @@ pub(super) fn words_of(job: &Job, place: &Path, threads: usize) -> Vec<String> {
                 add(&["--replace"], &[]);
             }
         }
-        Kind::Search => {
+        JobKind::Search => {
             add(&["--output", "-o"], &[&out]);
             add(&["--workers"], &[&threads]);
         }
-        Kind::Eval => {
+        JobKind::Eval => {
             add(&["--json"], &[&out]);
             add(&["--threads"], &[&threads]);
         }
-        Kind::Report => add(&["--html", "--csv", "--json", "--pick"], &[&format!("{out}.html")]),
+        JobKind::Report => add(&["--html", "--csv", "--json", "--pick"], &[&format!("{out}.html")]),
     }
     words
 }

@@ -1,6 +1,6 @@
 //! A frame of a running search: charts and figures, from its progress alone.
 
-use super::{Names, ink};
+use super::{ProgressNames, ink};
 use crate::{
     job,
     lead::{Ahead, Leads},
@@ -21,10 +21,10 @@ use ratatui::{
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
     /// What is said everywhere.
-    pub(super) record: &'a job::Progress,
+    pub(super) record: &'a job::JobProgress,
     pub(super) progress: &'a Progress,
     pub(super) leads: Option<&'a Leads>,
-    pub(super) names: &'a Names,
+    pub(super) names: &'a ProgressNames,
 }
 
 /// A frame of so many columns, and at most so many rows.
@@ -53,7 +53,7 @@ pub(super) fn frame(scene: &Scene<'_>, (columns, rows): (u16, u16)) -> Buffer {
 }
 
 /// How fast it goes, and how it is stopped.
-fn speed(record: &job::Progress, progress: &Progress) -> String {
+fn speed(record: &job::JobProgress, progress: &Progress) -> String {
     let mut parts = Vec::new();
     if let Some(rate) = record.rate {
         parts.push(format!("{} items/s", grouped(rate.round() as u64)));
@@ -78,7 +78,7 @@ fn filled(share: f64, cells: u16, colour: Color, text: String) -> Vec<Span<'stat
 }
 
 /// How far the generations are ahead of the best parent, with random search's beside them.
-fn curve(record: &job::Progress, leads: &Leads, about: u64, area: Rect, frame: &mut Buffer) {
+fn curve(record: &job::JobProgress, leads: &Leads, about: u64, area: Rect, frame: &mut Buffer) {
     let [head, legend, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     let says = record.gain.as_ref().map_or_else(String::new, |gain| format!("{}, {}", gain.says(), gain.parent));
@@ -126,7 +126,7 @@ fn near(leads: &Leads) -> impl Iterator<Item = f64> {
 }
 
 /// The best candidate task by task, the step size, and the front, as far as there are any.
-fn beside(points: &[Point], last: &Point, names: &Names, area: Rect, frame: &mut Buffer) {
+fn beside(points: &[Point], last: &Point, names: &ProgressNames, area: Rect, frame: &mut Buffer) {
     let tasks: Vec<(&String, f64)> =
         names.tasks.iter().zip(&last.goals).filter_map(|(name, mean)| Some((name, (*mean)?))).collect();
     let sigma: Vec<f64> = points.iter().filter_map(|point| point.sigma).collect();
@@ -155,7 +155,7 @@ fn beside(points: &[Point], last: &Point, names: &Names, area: Rect, frame: &mut
 }
 
 /// The first objective against the second.
-fn scatter(last: &Point, names: &Names, area: Rect, frame: &mut Buffer) {
+fn scatter(last: &Point, names: &ProgressNames, area: Rect, frame: &mut Buffer) {
     let [first, second, ..] = &names.objectives[..] else { return };
     let data: Vec<(f64, f64)> =
         last.front.iter().filter_map(|point| Some((point.get(1)?.abs(), *point.first()?))).collect();
@@ -196,8 +196,8 @@ mod tests {
         crate::view::lines(frame, false).into_iter().map(|(line, _)| line).collect()
     }
 
-    fn names() -> Names {
-        Names {
+    fn names() -> ProgressNames {
+        ProgressNames {
             tasks: vec!["sums".to_owned(), "読解".to_owned()],
             objectives: vec!["sums".to_owned(), "layers".to_owned()],
             models: vec!["ja".to_owned()],
@@ -205,7 +205,7 @@ mod tests {
     }
 
     /// A search in its second generation, and what is said of it.
-    fn progress() -> (Progress, job::Progress) {
+    fn progress() -> (Progress, job::JobProgress) {
         let generation = |lead: f64, layers: f64| Point {
             front: vec![vec![0.5, -layers], vec![0.25, -layers / 2.0]],
             ..point(&[Some(lead)], 0.0001)
@@ -220,18 +220,18 @@ mod tests {
             ..Progress::default()
         };
         let gain = Leads::of(&progress.curves).and_then(|leads| leads.gain(&names().models));
-        let record = job::Progress {
+        let record = job::JobProgress {
             label: "evolution · generation 3 of about 4".to_owned(),
             share: Some(0.5),
             rate: Some(40.0),
             left_seconds: Some(13.0),
             gain,
-            ..job::Progress::default()
+            ..job::JobProgress::default()
         };
         (progress, record)
     }
 
-    fn drawn(progress: &Progress, record: &job::Progress, area: (u16, u16)) -> Vec<String> {
+    fn drawn(progress: &Progress, record: &job::JobProgress, area: (u16, u16)) -> Vec<String> {
         let leads = Leads::of(&progress.curves);
         seen(&frame(&Scene { record, progress, leads: leads.as_ref(), names: &names() }, area))
     }

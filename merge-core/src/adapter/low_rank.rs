@@ -172,19 +172,19 @@ impl Elements for LowRank<'_> {
 }
 
 /// A tensor in another type than it is stored in.
-pub(super) struct Rounded<'a> {
+pub(super) struct RoundedTensor<'a> {
     tensor: Box<dyn Elements + 'a>,
     dtype: Dtype,
 }
 
-impl<'a> Rounded<'a> {
+impl<'a> RoundedTensor<'a> {
     /// The tensor in that type: itself, if it has it already.
     pub(super) fn to(dtype: Dtype, tensor: Box<dyn Elements + 'a>) -> Box<dyn Elements + 'a> {
         if tensor.dtype() == dtype { tensor } else { Box::new(Self { tensor, dtype }) }
     }
 }
 
-impl Elements for Rounded<'_> {
+impl Elements for RoundedTensor<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }

@@ -30,7 +30,7 @@ use crate::{
         spelling::Spelling,
     },
 };
-use low_rank::{LowRank, Rounded, transposed};
+use low_rank::{LowRank, RoundedTensor, transposed};
 use peft::{Peft, Role};
 use serde_json::{Map, Value};
 use std::{
@@ -58,7 +58,7 @@ struct Change {
     whole: Option<String>,
     update: Update,
     /// How the update is laid over the tensor; set once both are known to fit.
-    fit: Option<Fit>,
+    fit: Option<AdapterFit>,
 }
 
 /// The names of the adapter's tensors that make a low-rank update.
@@ -70,7 +70,7 @@ struct Update {
     embedding: bool,
 }
 
-struct Fit {
+struct AdapterFit {
     scale: f32,
     /// Whether the tensor is stored as (inputs, outputs).
     transposed: bool,
@@ -221,7 +221,7 @@ impl Adapted {
                 _ => {}
             }
             meta.dtype = meta.dtype.computed();
-            change.fit = Some(Fit { scale, transposed });
+            change.fit = Some(AdapterFit { scale, transposed });
         }
         Ok(())
     }
@@ -234,7 +234,7 @@ impl Adapted {
     }
 
     /// The two matrices of which the first times the second is laid over the tensor, row by row.
-    fn matrices(&self, a: &str, b: &str, fit: &Fit) -> Result<[Vec<f32>; 2]> {
+    fn matrices(&self, a: &str, b: &str, fit: &AdapterFit) -> Result<[Vec<f32>; 2]> {
         let ([rank, inputs], [outputs, _]) = (matrix(self.adapter.index(), a)?, matrix(self.adapter.index(), b)?);
         let (a, b) = (self.numbers(a)?, self.numbers(b)?);
         // (B·A)ᵀ = Aᵀ·Bᵀ.
@@ -261,7 +261,7 @@ impl Weights for Adapted {
             None => self.base.tensor(name)?,
         };
         let (Update { a: Some(a), b: Some(b), magnitude, .. }, Some(fit)) = (&change.update, &change.fit) else {
-            return Ok(Rounded::to(*dtype, tensor));
+            return Ok(RoundedTensor::to(*dtype, tensor));
         };
         let matrices = self.matrices(a, b, fit)?;
         let updated = LowRank::new(tensor, *dtype, shape[1], matrices, fit.scale);

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// What is asked of `adapter_config.json`.
 #[derive(Debug, Deserialize)]
-struct Stated {
+struct StatedKeys {
     #[serde(default)]
     peft_type: Option<String>,
     #[serde(default)]
@@ -78,7 +78,7 @@ impl Peft {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let stated: Stated =
+        let stated: StatedKeys =
             serde_json::from_str(text).map_err(|e| Error::user(format!("not the settings of an adapter: {e}")))?;
         let refused = |what: String| Error::user(what).hint("merge the adapter with PEFT, then name the merged model");
         match stated.peft_type.as_deref() {

@@ -21,7 +21,7 @@ use std::{
 pub(super) const PICKLES: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
 
 /// A file with tensors, mapped.
-pub(super) struct Map {
+pub(super) struct MappedFile {
     pub(super) name: String,
     path: PathBuf,
     /// Which file it is, whatever has its name by now.
@@ -29,7 +29,7 @@ pub(super) struct Map {
     bytes: Mmap,
 }
 
-impl Map {
+impl MappedFile {
     #[expect(unsafe_code, reason = "a file can be mapped in no other way")]
     pub(super) fn open(path: &Path, name: String) -> Result<Self> {
         let failed = |e| Error::io("open", path, &e);
@@ -59,7 +59,7 @@ impl Map {
     }
 
     /// Every tensor, by name, and where it lies.
-    pub(super) fn tensors(&self, path: &Path) -> Result<Vec<(String, Found)>> {
+    pub(super) fn tensors(&self, path: &Path) -> Result<Vec<(String, MappedTensor)>> {
         let extension = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         if extension == "safetensors" {
             return self.header(path);
@@ -70,7 +70,7 @@ impl Map {
         Err(instead::of_file(path))
     }
 
-    fn header(&self, path: &Path) -> Result<Vec<(String, Found)>> {
+    fn header(&self, path: &Path) -> Result<Vec<(String, MappedTensor)>> {
         let (len, header) = SafeTensors::read_metadata(&self.bytes).map_err(|e| damaged(path, self.bytes.len(), &e))?;
         let data = size_of::<u64>() + len;
         // In order, so that of several faults the same is named each time.
@@ -82,7 +82,7 @@ impl Map {
             })?;
             let meta = Meta { dtype, shape: info.shape.clone() };
             let bytes = data + info.data_offsets.0..data + info.data_offsets.1;
-            Ok((tensor, Found { meta, bytes, strides: None }))
+            Ok((tensor, MappedTensor { meta, bytes, strides: None }))
         });
         found.collect()
     }
@@ -90,7 +90,7 @@ impl Map {
 
 /// A tensor in a mapped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct MappedTensor {
     pub(super) meta: Meta,
     /// From its first element to behind its last.
     pub(super) bytes: Range<usize>,
@@ -98,13 +98,15 @@ pub(super) struct Found {
     pub(super) strides: Option<Vec<usize>>,
 }
 
-impl Found {
+impl MappedTensor {
     /// The tensor, given its part of the file.
     pub(super) fn elements<'a>(&self, bytes: &'a [u8]) -> Box<dyn Elements + 'a> {
         let stored = Stored::new(self.meta.dtype, Cow::Borrowed(bytes));
         match &self.strides {
             None => Box::new(stored),
-            Some(strides) => Box::new(Strided { stored, shape: self.meta.shape.clone(), strides: strides.clone() }),
+            Some(strides) => {
+                Box::new(StridedTensor { stored, shape: self.meta.shape.clone(), strides: strides.clone() })
+            }
         }
     }
 
@@ -117,14 +119,14 @@ impl Found {
 }
 
 /// A view of a tensor whose rows don't lie one behind the other: transposed, or a part of a wider one.
-struct Strided<'a> {
+struct StridedTensor<'a> {
     /// From the view's first element to its last, and what lies between.
     stored: Stored<'a>,
     shape: Vec<usize>,
     strides: Vec<usize>,
 }
 
-impl Strided<'_> {
+impl StridedTensor<'_> {
     /// Where the element that is the `number`th row by row lies.
     fn at(&self, mut number: usize) -> usize {
         let axes = self.shape.iter().zip(&self.strides).rev();
@@ -136,7 +138,7 @@ impl Strided<'_> {
     }
 }
 
-impl Elements for Strided<'_> {
+impl Elements for StridedTensor<'_> {
     fn dtype(&self) -> Dtype {
         self.stored.dtype()
     }

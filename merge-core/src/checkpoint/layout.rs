@@ -34,7 +34,7 @@ pub(super) struct Layout {
 }
 
 /// Files with tensors, the index that was held against them, and a note.
-type Parts = (Vec<String>, Option<(PathBuf, Routes)>, Option<String>);
+type MappedParts = (Vec<String>, Option<(PathBuf, Routes)>, Option<String>);
 
 impl Layout {
     /// Finds the files of the model that is at `path`.
@@ -96,7 +96,7 @@ fn read_config(dir: &Path) -> Result<Config> {
 ///
 /// Beside the whole in one file, an index may be of that file alone, or be left from shards that are gone; but where some of
 /// its shards are there, nobody knows which of the two exports is meant.
-fn indexed(dir: &Path, single: &str) -> Result<Parts> {
+fn indexed(dir: &Path, single: &str) -> Result<MappedParts> {
     let listing = dir.join(listing_of(single));
     let routes = read_listing(&listing)?;
     let names: BTreeSet<String> = routes.values().cloned().collect();
@@ -127,7 +127,7 @@ fn indexed(dir: &Path, single: &str) -> Result<Parts> {
 }
 
 /// Shards that no index lists: their names say how many there are, and all of them are one model.
-fn unlisted(dir: &Path, single: &str) -> Result<Option<Parts>> {
+fn unlisted(dir: &Path, single: &str) -> Result<Option<MappedParts>> {
     let shards = shards(dir, single);
     let counts: BTreeSet<u32> = shards.values().map(|(_, of)| *of).collect();
     let (Some(n), None) = (counts.first(), counts.iter().nth(1)) else {

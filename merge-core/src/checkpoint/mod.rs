@@ -28,11 +28,11 @@ use crate::{
     file,
     model::{Config, Elements, Index, Meta, Weights, hash::hex, head::head_of},
 };
-use files::{Found, Map};
+use files::{MappedFile, MappedTensor};
 pub use instead::holds_tensors;
 use layout::Layout;
 use rayon::prelude::*;
-use scales::{Grid, Scaled};
+use scales::{ScaleGrid, ScaledTensor};
 use sha2::{Digest, Sha256};
 use std::{
     borrow::Cow,
@@ -50,16 +50,16 @@ pub struct Checkpoint {
     dir: PathBuf,
     config: Config,
     index: Index,
-    files: Vec<Map>,
-    places: BTreeMap<String, Place>,
+    files: Vec<MappedFile>,
+    places: BTreeMap<String, TensorPlace>,
     notes: Vec<String>,
 }
 
 /// Where a tensor lies, and what its numbers are multiplied by.
-struct Place {
+struct TensorPlace {
     file: usize,
-    found: Found,
-    scales: Option<(usize, Found, Grid)>,
+    found: MappedTensor,
+    scales: Option<(usize, MappedTensor, ScaleGrid)>,
 }
 
 impl Checkpoint {
@@ -112,7 +112,7 @@ impl Checkpoint {
     /// The SHA-256 of every file with tensors, as it is on disk, and of the other files that decide what the model answers,
     /// in hexadecimal, by file name. Reads every byte.
     pub fn sha256(&self) -> Result<BTreeMap<String, String>> {
-        let hash = |file: &Map| Ok((file.name.clone(), hex(&Sha256::digest(file.bytes()?))));
+        let hash = |file: &MappedFile| Ok((file.name.clone(), hex(&Sha256::digest(file.bytes()?))));
         let mut hashes: BTreeMap<String, String> = self.files.par_iter().map(hash).collect::<Result<_>>()?;
         for name in COUNTED {
             if let Some(bytes) = self.sidecar(name)? {
@@ -132,14 +132,14 @@ impl Checkpoint {
     /// Maps one more file and takes its tensors in.
     fn add(&mut self, name: String) -> Result<()> {
         let path = self.dir.join(&name);
-        let map = Map::open(&path, name)?;
+        let map = MappedFile::open(&path, name)?;
         for (tensor, found) in map.tensors(&path)? {
             if let Some(other) = self.places.get(&tensor) {
                 let other = self.files.get(other.file).map_or(&map.name, |file| &file.name);
                 return Err(Error::user(format!("{}: `{tensor}` is in `{other}` too", path.display()))
                     .hint("delete the shards of the other export, or download the checkpoint again"));
             }
-            self.places.insert(tensor, Place { file: self.files.len(), found, scales: None });
+            self.places.insert(tensor, TensorPlace { file: self.files.len(), found, scales: None });
         }
         self.files.push(map);
         Ok(())
@@ -203,20 +203,20 @@ impl Checkpoint {
     }
 
     /// A tensor's bytes, row by row.
-    fn stored(&self, place: &Place) -> Result<Cow<'_, [u8]>> {
+    fn stored(&self, place: &TensorPlace) -> Result<Cow<'_, [u8]>> {
         let bytes = self.bytes_of(place.file, &place.found)?;
         Ok(if place.found.strides.is_none() { Cow::Borrowed(bytes) } else { place.found.gathered(bytes).into() })
     }
 
-    fn bytes_of(&self, file: usize, found: &Found) -> Result<&[u8]> {
+    fn bytes_of(&self, file: usize, found: &MappedTensor) -> Result<&[u8]> {
         Ok(&self.files[file].bytes()?[found.bytes.clone()])
     }
 }
 
-impl Place {
+impl TensorPlace {
     fn meta(&self) -> Meta {
         let stored = &self.found.meta;
-        let dtype = if self.scales.is_some() { Scaled::DTYPE } else { stored.dtype };
+        let dtype = if self.scales.is_some() { ScaledTensor::DTYPE } else { stored.dtype };
         Meta { dtype, shape: stored.shape.clone() }
     }
 }
@@ -235,7 +235,7 @@ impl Weights for Checkpoint {
         let Some((file, scales, grid)) = &place.scales else { return Ok(stored) };
         let mut factors = vec![0.0; scales.meta.len()];
         scales.elements(self.bytes_of(*file, scales)?).read(0, &mut factors)?;
-        Ok(Box::new(Scaled::new(stored, factors, *grid)))
+        Ok(Box::new(ScaledTensor::new(stored, factors, *grid)))
     }
 
     fn config(&self) -> &Config {

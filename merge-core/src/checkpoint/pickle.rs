@@ -7,12 +7,12 @@
 
 mod program;
 
-use super::files::Found;
+use super::files::MappedTensor;
 use crate::{
     error::{Error, Result},
     model::{Meta, dtype::Dtype},
 };
-use program::{Id, Value, Values};
+use program::{Id, PickleValue, PickleValues};
 use std::{collections::HashSet, io::Cursor, ops::Range};
 use zip::{CompressionMethod, ZipArchive};
 
@@ -24,7 +24,7 @@ const MOST_AXES: usize = 64;
 const RESAVE: &str = "save its tensors alone: torch.save(model.state_dict(), FILE), or as safetensors";
 
 /// Every tensor of an archive, by name, and where its bytes lie.
-pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Found)>> {
+pub(super) fn read(file: &[u8]) -> Result<Vec<(String, MappedTensor)>> {
     if !file.starts_with(b"PK\x03\x04") {
         return Err(Error::user("not a zip archive, as PyTorch has written them since version 1.6")
             .hint("if it is older, convert it: torch.save(torch.load(OLD, weights_only=True), NEW)"));
@@ -35,7 +35,7 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Found)>> {
         return Err(Error::user("its numbers are stored with the highest byte first").hint(RESAVE));
     }
     let values = program::run(&file[program], &is_known)?;
-    let Value::Dict(entries) = values.result() else {
+    let PickleValue::Dict(entries) = values.result() else {
         return Err(Error::user("not a dictionary of tensors").hint(RESAVE));
     };
     if entries.len() > MOST {
@@ -44,14 +44,14 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, Found)>> {
     let mut seen = HashSet::new();
     let mut tensors = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        let Value::Text(name) = values.get(*key) else {
+        let PickleValue::Text(name) = values.get(*key) else {
             return Err(Error::user("a tensor has a name that is not a text").hint(RESAVE));
         };
         // One name, remembered and said again, may be as long as the program each time.
         if !seen.insert(*key) {
             return Err(damaged("data.pkl names two tensors the same"));
         }
-        if let Value::Dict(_) = values.get(*value) {
+        if let PickleValue::Dict(_) = values.get(*value) {
             return Err(Error::user(format!("`{name}` is not a tensor but a dictionary")).hint(format!(
                 "if it holds the tensors, convert it: torch.save(torch.load(OLD, weights_only=True)[\"{name}\"], NEW)"
             )));
@@ -119,7 +119,7 @@ const V3: &str = "_rebuild_tensor_v3";
 const PARAMETER: &str = "_rebuild_parameter";
 
 /// What a tensor is made of.
-struct View<'a> {
+struct PickledTensor<'a> {
     dtype: Dtype,
     storage: &'a str,
     offset: usize,
@@ -128,14 +128,16 @@ struct View<'a> {
 }
 
 /// A function that is called, by its name, and what it is given.
-fn call<'v, 'a>(values: &'v Values<'a>, id: Id) -> Option<(&'a str, &'v [Id])> {
-    let Value::Call(callable, args) = values.get(id) else { return None };
-    let (Value::Global(_, name), Value::Tuple(args)) = (values.get(*callable), values.get(*args)) else { return None };
+fn call<'v, 'a>(values: &'v PickleValues<'a>, id: Id) -> Option<(&'a str, &'v [Id])> {
+    let PickleValue::Call(callable, args) = values.get(id) else { return None };
+    let (PickleValue::Global(_, name), PickleValue::Tuple(args)) = (values.get(*callable), values.get(*args)) else {
+        return None;
+    };
     Some((name, args))
 }
 
 /// Reads a call that makes a tensor, or one that makes a parameter of such a call; fails saying what is wrong with it.
-fn view<'a>(values: &Values<'a>, id: Id) -> std::result::Result<View<'a>, String> {
+fn view<'a>(values: &PickleValues<'a>, id: Id) -> std::result::Result<PickledTensor<'a>, String> {
     let called = match call(values, id) {
         Some((PARAMETER, [tensor, ..])) => call(values, *tensor),
         called => called,
@@ -152,31 +154,39 @@ fn view<'a>(values: &Values<'a>, id: Id) -> std::result::Result<View<'a>, String
 /// A view of a storage, `("storage", its type, its key, its device, its length)`. The older call's storages know their
 /// elements' type; the newer is told it.
 fn of<'a>(
-    values: &Values<'a>,
+    values: &PickleValues<'a>,
     storage: Id,
     named: Option<Id>,
     [offset, shape, strides]: [Id; 3],
-) -> std::result::Result<View<'a>, String> {
+) -> std::result::Result<PickledTensor<'a>, String> {
     let unknown = || "is made in a way that is not known here".to_owned();
-    let Value::Stored(storage) = values.get(storage) else { return Err(unknown()) };
-    let Value::Tuple(storage) = values.get(*storage) else { return Err(unknown()) };
+    let PickleValue::Stored(storage) = values.get(storage) else { return Err(unknown()) };
+    let PickleValue::Tuple(storage) = values.get(*storage) else { return Err(unknown()) };
     let [_, kind, key, ..] = storage.as_slice() else { return Err(unknown()) };
-    let (Value::Text(key), Value::Global(_, name)) = (values.get(*key), values.get(named.unwrap_or(*kind))) else {
+    let (PickleValue::Text(key), PickleValue::Global(_, name)) = (values.get(*key), values.get(named.unwrap_or(*kind)))
+    else {
         return Err(unknown());
     };
     let dtype = dtype(name).ok_or_else(|| format!("has elements of a type not known here, `{name}`"))?;
     let count = |id: Id| match values.get(id) {
-        Value::Whole(n) => usize::try_from(*n).ok(),
+        PickleValue::Whole(n) => usize::try_from(*n).ok(),
         _ => None,
     };
     let counts = |id: Id| match values.get(id) {
-        Value::Tuple(numbers) if numbers.len() <= MOST_AXES => {
+        PickleValue::Tuple(numbers) if numbers.len() <= MOST_AXES => {
             numbers.iter().map(|number| count(*number)).collect::<Option<Vec<usize>>>()
         }
         _ => None,
     };
-    let view =
-        || Some(View { dtype, storage: key, offset: count(offset)?, shape: counts(shape)?, strides: counts(strides)? });
+    let view = || {
+        Some(PickledTensor {
+            dtype,
+            storage: key,
+            offset: count(offset)?,
+            shape: counts(shape)?,
+            strides: counts(strides)?,
+        })
+    };
     view().filter(|view| view.shape.len() == view.strides.len()).ok_or_else(unknown)
 }
 
@@ -202,14 +212,14 @@ fn dtype(name: &str) -> Option<Dtype> {
     })
 }
 
-impl View<'_> {
+impl PickledTensor<'_> {
     /// Where the view's elements lie, given where its storage does; fails saying what is wrong with it.
-    fn place(self, storage: Range<usize>) -> std::result::Result<Found, String> {
+    fn place(self, storage: Range<usize>) -> std::result::Result<MappedTensor, String> {
         let beyond = || "reaches beyond what is stored".to_owned();
         let len = self.shape.iter().try_fold(1usize, |len, extent| len.checked_mul(*extent)).ok_or_else(beyond)?;
         let meta = Meta { dtype: self.dtype, shape: self.shape };
         if len == 0 {
-            return Ok(Found { meta, bytes: storage.start..storage.start, strides: None });
+            return Ok(MappedTensor { meta, bytes: storage.start..storage.start, strides: None });
         }
         let axes = || meta.shape.iter().zip(&self.strides);
         let span =
@@ -231,6 +241,6 @@ impl View<'_> {
             apart *= extent;
             next
         });
-        Ok(Found { meta, bytes, strides: (!in_rows).then_some(self.strides) })
+        Ok(MappedTensor { meta, bytes, strides: (!in_rows).then_some(self.strides) })
     }
 }

@@ -5,7 +5,7 @@
 //! or one for each block of [128, 128] elements or of another size that the configuration names. A tensor of several
 //! matrices (experts) has these for each of them.
 
-use super::Place;
+use super::TensorPlace;
 use crate::{
     error::{Error, Result},
     model::{Elements, dtype::Dtype},
@@ -46,7 +46,10 @@ const ACTIVATIONS: [&str; 7] =
 /// floats as they are, it was left over by whoever wrote them; the answer is a note that says so.
 ///
 /// Fails for anything else that is quantised, for factors whose shape fits nothing, and where they lack.
-pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Map<String, Value>) -> Result<Option<String>> {
+pub(super) fn resolve(
+    places: &mut BTreeMap<String, TensorPlace>,
+    config: &mut Map<String, Value>,
+) -> Result<Option<String>> {
     let quantisation = take_quantisation(config);
     let quantisation = quantisation.as_ref();
     let is_left_over = !places.values().any(|place| may_be_quantised(place.found.meta.dtype));
@@ -78,14 +81,14 @@ pub(super) fn resolve(places: &mut BTreeMap<String, Place>, config: &mut Map<Str
     let block = quantisation.and_then(block_size).unwrap_or([128, 128]);
     let scales: Vec<(String, String)> = places.keys().filter_map(|name| partner(name, places)).collect();
     for (name, weight) in scales {
-        let Some(Place { file, found, .. }) = places.remove(&name) else { continue };
+        let Some(TensorPlace { file, found, .. }) = places.remove(&name) else { continue };
         let Some(place) = places.get_mut(&weight) else { continue };
         let of = &place.found.meta;
         if !is_8_bit_float(of.dtype) {
             let message = format!("`{weight}` is quantised: it is {} with `{name}` beside it", of.dtype.name());
             return Err(Error::user(message).hint(WANTED));
         }
-        let grid = Grid::of(&of.shape, &found.meta.shape, block).filter(|_| found.meta.dtype.is_float());
+        let grid = ScaleGrid::of(&of.shape, &found.meta.shape, block).filter(|_| found.meta.dtype.is_float());
         let grid = grid.ok_or_else(|| {
             let shapes = format!("of shape {:?} don't fit `{weight}` of shape {:?}", found.meta.shape, of.shape);
             Error::user(format!("the scales `{name}` {shapes}")).hint(WANTED)
@@ -122,7 +125,7 @@ fn may_be_quantised(dtype: Dtype) -> bool {
 }
 
 /// The tensor that a tensor holds factors of.
-fn partner(name: &str, places: &BTreeMap<String, Place>) -> Option<(String, String)> {
+fn partner(name: &str, places: &BTreeMap<String, TensorPlace>) -> Option<(String, String)> {
     let weight = name.strip_suffix("_scale_inv").or_else(|| name.strip_suffix("_scale"))?;
     let of = places.get(weight)?;
     // Other models have a `gate` and a `gate_scale` that have nothing to do with this.
@@ -181,7 +184,7 @@ fn spared(quantisation: &Map<String, Value>) -> Vec<&str> {
 
 /// Which factor belongs to which element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grid {
+pub(super) struct ScaleGrid {
     /// Rows and columns of one matrix.
     matrix: [usize; 2],
     /// Rows and columns that share a factor.
@@ -190,7 +193,7 @@ pub(super) struct Grid {
     factors: [usize; 2],
 }
 
-impl Grid {
+impl ScaleGrid {
     /// How factors of one shape belong to elements of another; `None` if they can't.
     fn of(shape: &[usize], scales: &[usize], block: [usize; 2]) -> Option<Self> {
         let (outer, matrix) = match shape {
@@ -235,17 +238,17 @@ impl Grid {
 }
 
 /// A tensor in 8 bits times its factors.
-pub(super) struct Scaled<'a> {
+pub(super) struct ScaledTensor<'a> {
     stored: Box<dyn Elements + 'a>,
     factors: Vec<f32>,
-    grid: Grid,
+    grid: ScaleGrid,
 }
 
-impl<'a> Scaled<'a> {
+impl<'a> ScaledTensor<'a> {
     /// What the products are rounded to.
     pub(super) const DTYPE: Dtype = Dtype::BF16;
 
-    pub(super) fn new(stored: Box<dyn Elements + 'a>, factors: Vec<f32>, grid: Grid) -> Self {
+    pub(super) fn new(stored: Box<dyn Elements + 'a>, factors: Vec<f32>, grid: ScaleGrid) -> Self {
         Self { stored, factors, grid }
     }
 
@@ -259,7 +262,7 @@ impl<'a> Scaled<'a> {
     }
 }
 
-impl Elements for Scaled<'_> {
+impl Elements for ScaledTensor<'_> {
     fn dtype(&self) -> Dtype {
         Self::DTYPE
     }

@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// A tensor that is taken as it is.
-pub(super) struct Copied<'m> {
+pub(super) struct CopiedTensor<'m> {
     pub(super) merge: &'m Merge,
     pub(super) operand: &'m Operand,
     pub(super) values: Box<dyn Elements + 'm>,
 }
 
-impl Elements for Copied<'_> {
+impl Elements for CopiedTensor<'_> {
     fn dtype(&self) -> Dtype {
         self.values.dtype()
     }
@@ -50,7 +50,7 @@ impl Elements for Copied<'_> {
 }
 
 /// A tensor whose method has looked at its inputs.
-pub(super) struct Merged<'m> {
+pub(super) struct MergedTensor<'m> {
     pub(super) merge: &'m Merge,
     /// The base's, and the models'.
     pub(super) operands: (Option<&'m Operand>, Vec<&'m Operand>),
@@ -61,18 +61,18 @@ pub(super) struct Merged<'m> {
 
 /// A thread's room to work in: one block of each input, and of the result.
 #[derive(Default)]
-struct Room {
+struct MergeRoom {
     base: Vec<f32>,
     models: Vec<Vec<f32>>,
     merged: Vec<f32>,
 }
 
-impl Merged<'_> {
+impl MergedTensor<'_> {
     /// Computes the elements `from..to`, and hands them to `take` block by block, each with its place behind `from`.
     fn compute(&self, from: usize, to: usize, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
         let (granule, len) = (self.kernel.granule(), self.len());
         let step = block_len(granule);
-        let mut room = Room { models: vec![Vec::new(); self.inputs.models.len()], ..Room::default() };
+        let mut room = MergeRoom { models: vec![Vec::new(); self.inputs.models.len()], ..MergeRoom::default() };
         let mut start = from / granule * granule;
         while start < to {
             let end = (start + step).min(to.next_multiple_of(granule)).min(len);
@@ -85,7 +85,7 @@ impl Merged<'_> {
     }
 
     /// Computes a block of whole granules.
-    fn block(&self, start: usize, len: usize, Room { base, models, merged }: &mut Room) -> Result<()> {
+    fn block(&self, start: usize, len: usize, MergeRoom { base, models, merged }: &mut MergeRoom) -> Result<()> {
         let read = |values: &dyn Elements, operand: &Operand, widened: &mut Vec<f32>| {
             widened.resize(len, 0.0);
             values.read(start, widened)?;
@@ -107,7 +107,7 @@ impl Merged<'_> {
     }
 }
 
-impl Elements for Merged<'_> {
+impl Elements for MergedTensor<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }

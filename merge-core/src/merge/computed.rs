@@ -4,7 +4,7 @@
 //! name, as ever; else none of the models has it. So it is with what predicts tokens further ahead, which training leaves out.
 
 use crate::{
-    model::{Index, Meta, View, Weights, layers::Layers},
+    model::{Index, Meta, Weights, WeightsView, layers::Layers},
     recipe::Recipe,
 };
 use std::{
@@ -98,7 +98,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
         if model.index().keys().all(|name| !left_out.contains(name)) {
             return model;
         }
-        Arc::new(View::without(model, |name| left_out.contains(name)))
+        Arc::new(WeightsView::without(model, |name| left_out.contains(name)))
     };
     (models.into_iter().map(|(name, model)| (name, without(model))).collect(), notes)
 }
@@ -134,7 +134,7 @@ fn settle_ahead(recipe: &Recipe, models: Models) -> (Models, Option<String>) {
         let Some(layers) = layers else { return model };
         let mut config = model.config().clone();
         config.leave_out_ahead(layers.count);
-        Arc::new(View::without(model, |name| layers.is_ahead(name)).with_config(config))
+        Arc::new(WeightsView::without(model, |name| layers.is_ahead(name)).with_config(config))
     };
     let settled = models.into_iter().zip(found).map(|((name, model), layers)| (name, without(model, layers)));
     (settled.collect(), Some(note))

@@ -11,8 +11,8 @@ pub mod sources;
 mod tensor_plan;
 mod vocabulary;
 
-use compute::{Copied, Merged, first_not_finite, too_large};
-use plan::{Plan, Planned};
+use compute::{CopiedTensor, MergedTensor, first_not_finite, too_large};
+use plan::{MergePlan, PlannedPath};
 use sources::{Sources, donor};
 use tensor_plan::{Operand, TensorPlan};
 
@@ -45,7 +45,7 @@ pub struct Merge {
 
 /// How a tensor is made, for people.
 #[derive(Clone, Debug, Serialize)]
-pub struct Step {
+pub struct PlanStep {
     /// The tensor's name.
     pub tensor: String,
     /// Its type.
@@ -85,7 +85,7 @@ impl Merge {
         let (models, more) = vocabulary::unified(recipe, models, donor)?;
         notes.extend(more);
         let sidecars = template.map_or(Ok(Sidecars::default()), |text| chat::sidecars(&text, &*models[donor].1))?;
-        let Plan { index, plans, stacked, path, notes: more } = plan::plan(recipe, sources, &models)?;
+        let MergePlan { index, plans, stacked, path, notes: more } = plan::plan(recipe, sources, &models)?;
         notes.extend(left_out.into_iter().chain(more));
         if recipe.tokenizer().is_none() {
             notes.extend(vocabulary::check(recipe, sources, donor, &index, &plans)?);
@@ -95,7 +95,7 @@ impl Merge {
         notes.extend(more);
         // What is made for this merge alone, such as another vocabulary, is no other's to share.
         let as_opened = sources.iter().zip(&models).all(|((_, opened), (_, used))| Arc::ptr_eq(opened, used));
-        let path = path.filter(|_| as_opened).map(|Planned { outside, scale, hops }| {
+        let path = path.filter(|_| as_opened).map(|PlannedPath { outside, scale, hops }| {
             let source = |source: usize| Arc::clone(&models[source].1);
             let hop = |(of, layer, gain)| LayerHop { source: source(of), layer, gain };
             LayerPath { outside: source(outside), scale, hops: hops.into_iter().map(hop).collect() }
@@ -116,7 +116,7 @@ impl Merge {
     }
 
     /// How every tensor is made, in order of name.
-    pub fn steps(&self) -> impl Iterator<Item = Step> {
+    pub fn steps(&self) -> impl Iterator<Item = PlanStep> {
         self.plans.iter().map(|(name, plan)| {
             let meta = &self.index[name];
             let (method, settings, models) = match plan {
@@ -134,7 +134,7 @@ impl Merge {
             };
             let operands = plan.operands();
             let len = |operand: &&Operand| self.sources[operand.source].1.index()[&operand.tensor].byte_len() as u64;
-            Step {
+            PlanStep {
                 tensor: name.clone(),
                 dtype: meta.dtype.name(),
                 shape: meta.shape.clone(),
@@ -168,7 +168,7 @@ impl Merge {
                 }
             }
         }
-        Ok(Box::new(Copied { merge: self, operand: &of[0], values: first }))
+        Ok(Box::new(CopiedTensor { merge: self, operand: &of[0], values: first }))
     }
 
     /// A tensor computed whole, by tensor operations.
@@ -240,7 +240,7 @@ impl Weights for Merge {
         }
         let kernel = method.kernel(&inputs).map_err(at)?;
         let operands = (base.as_ref(), models.iter().map(|(operand, ..)| operand).collect());
-        Ok(Box::new(Merged { merge: self, operands, dtype: meta.dtype, inputs, kernel }))
+        Ok(Box::new(MergedTensor { merge: self, operands, dtype: meta.dtype, inputs, kernel }))
     }
 
     fn config(&self) -> &Config {

@@ -4,7 +4,7 @@
 mod tests;
 mod unchanged;
 
-use self::unchanged::Seen;
+use self::unchanged::FileStates;
 use crate::{
     adapter::Adapted,
     checkpoint::Checkpoint,
@@ -44,25 +44,25 @@ impl Library for FilesOnly {
 /// The models that a recipe names, by the names it gives them.
 pub struct Sources {
     /// In recipe order, each once, the base last if it is not among the models.
-    entries: Vec<Entry>,
+    entries: Vec<SourceEntry>,
     /// What was read from disk, by what the recipe calls it.
     files: Vec<(String, Files)>,
     /// The files that count, as they were when they were opened.
-    seen: Seen,
+    seen: FileStates,
     /// What the user should know of earlier recipes.
     notes: Vec<String>,
 }
 
 /// A model that was opened, and what is found out about it once, however many merges are planned of it.
 #[derive(Clone)]
-struct Entry {
+struct SourceEntry {
     name: String,
     weights: Arc<dyn Weights>,
     tokens: Arc<TokenFiles>,
     beside: Arc<OnceLock<Result<Belongings>>>,
 }
 
-impl Entry {
+impl SourceEntry {
     fn new(name: String, weights: Arc<dyn Weights>) -> Self {
         let tokens = Arc::new(TokenFiles::new(name.clone(), Arc::clone(&weights)));
         Self { name, weights, tokens, beside: Arc::default() }
@@ -86,15 +86,16 @@ impl Sources {
 
     /// Opens every model that any of several recipes names, as [`Sources::open`] does.
     pub fn open_all<S>(recipes: &[Recipe<S>], earlier: &[Recipe], library: &dyn Library) -> Result<Self> {
-        let mut sources = Self { entries: Vec::new(), files: Vec::new(), seen: Seen::default(), notes: Vec::new() };
+        let mut sources =
+            Self { entries: Vec::new(), files: Vec::new(), seen: FileStates::default(), notes: Vec::new() };
         for stage in earlier {
             sources.add(stage, library)?;
             let merge = Merge::plan(stage, &sources.of(stage))?;
             sources.notes.extend_from_slice(merge.notes());
             let name = stage.name.as_ref().map_or_else(String::new, |name| name.value.clone());
-            sources.entries.push(Entry::new(name, Arc::new(merge)));
+            sources.entries.push(SourceEntry::new(name, Arc::new(merge)));
         }
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<SourceEntry> = Vec::new();
         for recipe in recipes {
             sources.add(recipe, library)?;
             for entry in sources.of(recipe).entries {
@@ -114,14 +115,14 @@ impl Sources {
     pub fn of<S>(&self, recipe: &Recipe<S>) -> Self {
         let entry = |reference: &At<String>| self.entries[self.position(reference)].clone();
         let entries = recipe.references().into_iter().map(entry).collect();
-        Self { entries, files: Vec::new(), seen: Seen::default(), notes: Vec::new() }
+        Self { entries, files: Vec::new(), seen: FileStates::default(), notes: Vec::new() }
     }
 
     fn add<S>(&mut self, recipe: &Recipe<S>, library: &dyn Library) -> Result<()> {
         for reference in recipe.references() {
             if self.entries.iter().all(|entry| entry.name != reference.value) {
                 let weights = self.load(recipe, reference, library)?;
-                self.entries.push(Entry::new(reference.value.clone(), weights));
+                self.entries.push(SourceEntry::new(reference.value.clone(), weights));
             }
         }
         Ok(())
@@ -179,7 +180,7 @@ impl Sources {
 
     /// What belongs to the model at a place of [`Sources::iter`] beside its weights.
     pub(crate) fn beside(&self, position: usize) -> Result<&Belongings> {
-        let Entry { weights, beside, .. } = &self.entries[position];
+        let SourceEntry { weights, beside, .. } = &self.entries[position];
         beside.get_or_init(|| belongings::of(&**weights)).as_ref().map_err(Clone::clone)
     }
 

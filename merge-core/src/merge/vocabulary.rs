@@ -5,7 +5,7 @@ use crate::{
     merge::{sources::Sources, tensor_plan::TensorPlan},
     model::{Index, Weights},
     recipe::{Recipe, TokenName, TokenSource},
-    tokenizer::{self, Named, Rule, Source, Spec, Unified, chat},
+    tokenizer::{self, Named, Spec, TokenRule, UnifiedModels, VocabularySource, chat},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,11 +13,11 @@ use std::{
 };
 
 /// Models, by what the recipe calls them.
-type Models = Vec<(String, Arc<dyn Weights>)>;
+type NamedModels = Vec<(String, Arc<dyn Weights>)>;
 
 /// The models with the vocabulary that the recipe asks for, and what the user should know of it; as they are if it does not
 /// ask.
-pub(crate) fn unified(recipe: &Recipe, models: Models, donor: usize) -> Result<(Models, Vec<String>)> {
+pub(crate) fn unified(recipe: &Recipe, models: NamedModels, donor: usize) -> Result<(NamedModels, Vec<String>)> {
     let Some(asked) = recipe.tokenizer() else { return Ok((models, Vec::new())) };
     let position = |name: &str| {
         models.iter().position(|(known, _)| known == name).ok_or_else(|| {
@@ -26,29 +26,29 @@ pub(crate) fn unified(recipe: &Recipe, models: Models, donor: usize) -> Result<(
         })
     };
     let source = match asked.source.as_str() {
-        "union" => Source::Union,
-        "base" => Source::Base,
-        name => Source::Model(position(name)?),
+        "union" => VocabularySource::Union,
+        "base" => VocabularySource::Base,
+        name => VocabularySource::Model(position(name)?),
     };
     let mut rules = Vec::new();
     for (token, rule) in &asked.tokens {
         let source = match rule.source.as_ref().map(|source| &source.value) {
             None => None,
-            Some(TokenSource::Zero) => Some(tokenizer::TokenSource::Zero),
-            Some(TokenSource::Model(name)) => Some(tokenizer::TokenSource::Model(position(name)?)),
+            Some(TokenSource::Zero) => Some(tokenizer::RowSource::Zero),
+            Some(TokenSource::Model(name)) => Some(tokenizer::RowSource::Model(position(name)?)),
             Some(TokenSource::Token { model, token }) => {
                 let token = match token {
                     TokenName::Id(id) => Named::Id(*id),
                     TokenName::Text(text) => Named::Text(text),
                 };
-                Some(tokenizer::TokenSource::Token { model: position(model)?, token })
+                Some(tokenizer::RowSource::Token { model: position(model)?, token })
             }
         };
-        rules.push(Rule { token, source, force: rule.force });
+        rules.push(TokenRule { token, source, force: rule.force });
     }
     let spec = Spec { source, base: donor, rules, pad_to_multiple_of: asked.pad_to_multiple_of.map(|at| at.value) };
     let given: Vec<_> = models.iter().map(|(name, weights)| (name.as_str(), Arc::clone(weights))).collect();
-    let Unified { models: changed, notes } = tokenizer::unify(&spec, &given).map_err(|e| {
+    let UnifiedModels { models: changed, notes } = tokenizer::unify(&spec, &given).map_err(|e| {
         let place =
             recipe.tokenizer.as_ref().map(|at| at.place).or(recipe.tokenizer_source.as_ref().map(|at| at.place));
         e.at(place.unwrap_or_default().of(&recipe.file))

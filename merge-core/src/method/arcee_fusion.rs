@@ -12,7 +12,7 @@
 
 use super::{
     Base, Inputs, Kernel, Method, Param, TensorInputs,
-    select::{Keys, Order, ascending, from_ascending},
+    select::{KeySource, Order, ascending, from_ascending},
 };
 use crate::{error::Result, model::blocks::map_blocks, vectors::wide};
 use candle_core::Tensor;
@@ -166,7 +166,7 @@ fn exp(x: f32) -> f32 {
 }
 
 /// The importance from which on an element is the model's.
-fn threshold<K: Keys>(order: &Order<'_, K>, len: usize) -> Result<f32> {
+fn threshold<K: KeySource>(order: &Order<'_, K>, len: usize) -> Result<f32> {
     let keys = order.nth(&ranks(len))?;
     Ok(limit([0, 1, 2].map(|i| from_ascending(keys[i]))))
 }

@@ -93,7 +93,7 @@ fn each_with(prefix: u32, keys: &[u32], mut visit: impl FnMut(usize, u32)) {
     }
 }
 
-fn distinct(found: &[Found]) -> Vec<u32> {
+fn distinct(found: &[FoundKey]) -> Vec<u32> {
     let mut keys: Vec<u32> = found.iter().map(|found| found.key).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -101,10 +101,10 @@ fn distinct(found: &[Found]) -> Vec<u32> {
 }
 
 /// Fills keys of a stretch: from the position of its first element and the elements of each tensor.
-pub(crate) trait Keys: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync {}
-impl<K: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync> Keys for K {}
+pub(crate) trait KeySource: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync {}
+impl<K: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync> KeySource for K {}
 
-impl<'a, K: Keys> Order<'a, K> {
+impl<'a, K: KeySource> Order<'a, K> {
     /// The order of the elements of tensors of one length by `keys(start, elements of each tensor, keys)`, which is called
     /// with stretches of whole granules.
     pub(crate) fn new(tensors: &'a [&'a dyn Elements], granule: usize, keys: K) -> Self {
@@ -148,7 +148,7 @@ impl<'a, K: Keys> Order<'a, K> {
         let uppers = self.upper(&ranks)?;
         if uppers.iter().map(|upper| upper.equal).sum::<usize>() <= CANDIDATES {
             let mut lists = self.with_upper(&distinct(&uppers))?;
-            let cut = |(upper, rank): (&Found, &usize)| {
+            let cut = |(upper, rank): (&FoundKey, &usize)| {
                 let list = lists.get_mut(&upper.key).expect("all were listed");
                 let wanted = upper.below + upper.equal - rank;
                 let (_, last, _) = list.select_nth_unstable_by_key(wanted - 1, |(key, index)| (Reverse(*key), *index));
@@ -156,7 +156,7 @@ impl<'a, K: Keys> Order<'a, K> {
             };
             return Ok(uppers.iter().zip(&ranks).map(cut).collect());
         }
-        let cut = |(found, rank): (&Found, &usize)| {
+        let cut = |(found, rank): (&FoundKey, &usize)| {
             // Of the elements with the least key that is in, as many as are not taken up by greater ones.
             let wanted = found.below + found.equal - rank;
             let end = if wanted == found.equal { usize::MAX } else { self.end_of(found.key, wanted)? };
@@ -166,7 +166,7 @@ impl<'a, K: Keys> Order<'a, K> {
     }
 
     /// The upper halves of the keys of ranks, counted from the least.
-    fn upper(&self, ranks: &[usize]) -> Result<Vec<Found>> {
+    fn upper(&self, ranks: &[usize]) -> Result<Vec<FoundKey>> {
         if ranks.is_empty() {
             return Ok(Vec::new());
         }
@@ -176,11 +176,11 @@ impl<'a, K: Keys> Order<'a, K> {
                 counts[(key >> DIGIT) as usize] += 1;
             }
         })?;
-        Ok(ranks.iter().map(|rank| Found::among(&counts, *rank)).collect())
+        Ok(ranks.iter().map(|rank| FoundKey::among(&counts, *rank)).collect())
     }
 
     /// The whole keys of ranks whose upper halves are known.
-    fn lower(&self, uppers: &[Found], ranks: &[usize]) -> Result<Vec<Found>> {
+    fn lower(&self, uppers: &[FoundKey], ranks: &[usize]) -> Result<Vec<FoundKey>> {
         let prefixes = distinct(uppers);
         let counts = self.count(prefixes.len(), |keys, counts| {
             for (prefix, counts) in prefixes.iter().zip(counts.chunks_exact_mut(1 << DIGIT)) {
@@ -189,8 +189,8 @@ impl<'a, K: Keys> Order<'a, K> {
         })?;
         let found = uppers.iter().zip(ranks).map(|(upper, rank)| {
             let at = prefixes.binary_search(&upper.key).expect("all were counted");
-            let lower = Found::among(&counts[at << DIGIT..(at + 1) << DIGIT], rank - upper.below);
-            Found { key: upper.key << DIGIT | lower.key, below: upper.below + lower.below, equal: lower.equal }
+            let lower = FoundKey::among(&counts[at << DIGIT..(at + 1) << DIGIT], rank - upper.below);
+            FoundKey { key: upper.key << DIGIT | lower.key, below: upper.below + lower.below, equal: lower.equal }
         });
         Ok(found.collect())
     }
@@ -241,12 +241,12 @@ impl<'a, K: Keys> Order<'a, K> {
 
     /// The keys of the block that begins there.
     fn keys_at(&self, start: usize) -> Result<Vec<u32>> {
-        let mut room = Room::new(self.tensors.len());
+        let mut room = SelectRoom::new(self.tensors.len());
         self.fill(start, &mut room)?;
         Ok(room.keys)
     }
 
-    fn fill(&self, start: usize, room: &mut Room) -> Result<()> {
+    fn fill(&self, start: usize, room: &mut SelectRoom) -> Result<()> {
         let len = block_len(self.granule).min(self.len() - start);
         for (tensor, values) in self.tensors.iter().zip(&mut room.values) {
             values.resize(len, 0.0);
@@ -271,7 +271,7 @@ impl<'a, K: Keys> Order<'a, K> {
         let blocks = self.len().div_ceil(step);
         let next = AtomicUsize::new(0);
         let work = |_| {
-            let (mut state, mut room) = (state(), Room::new(self.tensors.len()));
+            let (mut state, mut room) = (state(), SelectRoom::new(self.tensors.len()));
             loop {
                 let block = next.fetch_add(1, Ordering::Relaxed);
                 if block >= blocks {
@@ -289,19 +289,19 @@ impl<'a, K: Keys> Order<'a, K> {
 }
 
 /// A thread's room to work in.
-struct Room {
+struct SelectRoom {
     values: Vec<Vec<f32>>,
     keys: Vec<u32>,
 }
 
-impl Room {
+impl SelectRoom {
     fn new(tensors: usize) -> Self {
         Self { values: vec![Vec::new(); tensors], keys: Vec::new() }
     }
 }
 
 /// The key of a rank.
-struct Found {
+struct FoundKey {
     key: u32,
     /// How many elements have a lesser key.
     below: usize,
@@ -309,7 +309,7 @@ struct Found {
     equal: usize,
 }
 
-impl Found {
+impl FoundKey {
     /// The first key up to which there are more than `rank` elements.
     fn among(counts: &[u64], rank: usize) -> Self {
         let mut below = 0;

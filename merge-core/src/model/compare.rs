@@ -4,7 +4,7 @@ mod component;
 #[cfg(test)]
 mod tests;
 
-pub use component::{Grid, Place, Row};
+pub use component::{ComponentPlace, ComponentRow, Grid};
 
 use crate::{
     error::{Error, Result},

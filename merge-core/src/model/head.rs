@@ -1,7 +1,7 @@
 //! The output head of a language model: its own tensor, or the input embedding.
 
 use super::{
-    View, Weights,
+    Weights, WeightsView,
     layers::{embeddings, is_numbered},
 };
 use crate::error::{Error, Result};
@@ -36,12 +36,12 @@ pub(crate) fn head_of<'n>(mut names: impl Iterator<Item = &'n String>) -> Option
 }
 
 /// A model without the head that it has, or with a head that is its embedding.
-pub(crate) fn headed(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<View> {
+pub(crate) fn headed(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<WeightsView> {
     let mut config = model.config().clone();
     config.tie(tie);
     if tie {
         let own = head_of(model.index().keys()).map(str::to_owned);
-        return Ok(View::without(model, |name| Some(name) == own.as_deref()).with_config(config));
+        return Ok(WeightsView::without(model, |name| Some(name) == own.as_deref()).with_config(config));
     }
     let tokens = |name: &&String| {
         ["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings"].iter().any(|part| name.contains(part))
@@ -53,5 +53,5 @@ pub(crate) fn headed(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<V
         .ok_or_else(|| Error::user(format!("{}: there is no embedding to make a head of", model.place())))?;
     let own = model.index().keys().map(|name| (name.clone(), name.clone()));
     let names = own.chain([(head.to_owned(), embedding.clone())]).collect();
-    Ok(View::new(model, names).with_config(config))
+    Ok(WeightsView::new(model, names).with_config(config))
 }

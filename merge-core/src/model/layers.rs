@@ -65,9 +65,9 @@ impl Layers {
         let found = found.filter(|found| mine.contains_key(found.prefix));
         let largest = || {
             let (prefix, stack) = mine.iter().max_by_key(|(_, stack)| stack.tensors)?;
-            Some(Decoder { prefix, count: stack.layers, said: None, rivals: Vec::new() })
+            Some(DecoderStack { prefix, count: stack.layers, said: None, rivals: Vec::new() })
         };
-        let Decoder { prefix, count, said, rivals } = found.or_else(largest).unwrap_or_default();
+        let DecoderStack { prefix, count, said, rivals } = found.or_else(largest).unwrap_or_default();
         let mine_of = || index.keys().filter(|name| names(name));
         let inside = mine_of().filter_map(|name| {
             let (own, layer) = split(name)?;
@@ -177,7 +177,7 @@ fn stacks<'n>(names: impl Iterator<Item = &'n str>) -> BTreeMap<&'n str, Stack> 
 
 /// A stack that was chosen, and why.
 #[derive(Default)]
-struct Decoder<'n> {
+struct DecoderStack<'n> {
     prefix: &'n str,
     count: usize,
     said: Option<(String, usize)>,
@@ -228,7 +228,7 @@ const ELSE: [&str; 37] = [
 /// The stack that has as many layers as the configuration counts, or has them and more behind them: first among those that are
 /// made of layers and whose names say nothing of images, sound or encoders. Of several the one with most tensors; if none has
 /// so many, that too.
-fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) -> Option<Decoder<'n>> {
+fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) -> Option<DecoderStack<'n>> {
     let words = |prefix: &str| prefix.split(['.', '_']).filter(|word| ELSE.contains(word)).count();
     // How unlike a decoder's: a few convolutions or the parts of a classifier may be as many as there are layers, or more.
     let unlike = |prefix: &str, stack: &Stack| (!stack.is_of_layers(), words(prefix));
@@ -246,14 +246,14 @@ fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) ->
                 *other != prefix && words(other) == words(prefix) && stack.layers == said.1
             };
             let rivals = ranked.iter().filter(is_rival).map(|(_, name, _)| *name).collect();
-            return Some(Decoder { prefix, count: said.1, said: Some(said), rivals });
+            return Some(DecoderStack { prefix, count: said.1, said: Some(said), rivals });
         }
         if let Some((prefix, said)) = chosen(|layers, count| layers > count) {
-            return Some(Decoder { prefix, count: said.1, said: Some(said), rivals: Vec::new() });
+            return Some(DecoderStack { prefix, count: said.1, said: Some(said), rivals: Vec::new() });
         }
     }
     let (_, prefix, stack) = ranked.first()?;
-    Some(Decoder { prefix, count: stack.layers, said: counts.first().cloned(), rivals: Vec::new() })
+    Some(DecoderStack { prefix, count: stack.layers, said: counts.first().cloned(), rivals: Vec::new() })
 }
 
 /// `model.layers.3.mlp` → (`model.layers.`, 3): up to the first part that is a number.

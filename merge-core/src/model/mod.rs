@@ -14,5 +14,5 @@ mod view;
 pub(crate) mod weights;
 
 pub use elements::{Elements, Stored, whole};
-pub(crate) use view::View;
+pub(crate) use view::WeightsView;
 pub use weights::{Config, Index, LayerHop, LayerPath, Meta, Weights, check_finite};

@@ -1,6 +1,6 @@
 //! Two spellings of one model's tensor names: as they were stored before a version of transformers, and since.
 
-use crate::model::{Index, View, Weights};
+use crate::model::{Index, Weights, WeightsView};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// How a name begins in other spellings, and how it begins in the one that stands for all of them here. transformers 4.52 put
@@ -77,7 +77,7 @@ pub(crate) fn alike(
             base.place(),
             model.place(),
         ));
-        (name, Arc::new(View::new(model, names)) as Arc<dyn Weights>)
+        (name, Arc::new(WeightsView::new(model, names)) as Arc<dyn Weights>)
     };
     models.into_iter().map(&mut each).collect()
 }

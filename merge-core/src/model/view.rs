@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Nothing is read or computed before it is asked for.
-pub(crate) struct View {
+pub(crate) struct WeightsView {
     model: Arc<dyn Weights>,
     index: Index,
     /// What each of its tensors is called in the model.
@@ -14,7 +14,7 @@ pub(crate) struct View {
     config: Option<Config>,
 }
 
-impl View {
+impl WeightsView {
     /// With these tensors: what each is called here, and what in the model.
     ///
     /// # Panics
@@ -37,7 +37,7 @@ impl View {
     }
 }
 
-impl Weights for View {
+impl Weights for WeightsView {
     fn index(&self) -> &Index {
         &self.index
     }

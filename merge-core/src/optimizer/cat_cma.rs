@@ -2,7 +2,7 @@
 //! distribution and a categorical one learn from the same ranks.
 
 use super::{
-    Coordinate, Course, Fitness, Genome, Search, Start, Stop, Told,
+    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
     categorical::Categorical,
     gaussian::Gaussian,
     ranking::{by_coordinates, ranked},
@@ -18,7 +18,7 @@ pub(super) const LEAST_VARIANCE: f64 = 1e-30;
 /// CMA-ES for numbers beside ASNG for choices. See [`Optimizer::cat_cma`](super::Optimizer::cat_cma).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatCma {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     pub(super) mixed: Mixed,
 }
@@ -34,7 +34,7 @@ pub(super) struct Mixed {
 
 /// What a genome is drawn as.
 #[derive(Clone, Debug)]
-pub(super) struct Drawn {
+pub(super) struct DrawnPoint {
     /// The step of the numbers, from N(0, C).
     pub(super) y: DVector<f64>,
     /// The options of the choices.
@@ -42,21 +42,21 @@ pub(super) struct Drawn {
 }
 
 impl CatCma {
-    pub(super) fn new(start: Start) -> Self {
+    pub(super) fn new(start: OptimizerStart) -> Self {
         let n_choices = start.coordinates.iter().filter(|c| is_choice(c)).count();
         Self {
-            course: Course::new(&start, default_population(start.n())),
+            course: SearchCourse::new(&start, default_population(start.n())),
             mixed: Mixed::new(&start, n_choices),
             coordinates: start.coordinates,
         }
     }
 
     /// Moves the distributions towards the fitter of `drawn`, whoever drew them.
-    pub(super) fn update(&mut self, drawn: &[Drawn], fitness: &[Fitness]) {
+    pub(super) fn update(&mut self, drawn: &[DrawnPoint], fitness: &[Fitness]) {
         let n_numbers = self.mixed.gaussian.as_ref().map_or(0, |gaussian| gaussian.distribution.mean.len());
         let strategy = Strategy::positive(n_numbers, self.course.population);
         self.course.generation += 1;
-        let (drawn, fitness) = ranked(drawn, fitness, Drawn::order);
+        let (drawn, fitness) = ranked(drawn, fitness, DrawnPoint::order);
         let shares = strategy.share(&fitness);
         if let Some(gaussian) = &mut self.mixed.gaussian {
             let y: Vec<_> = drawn.iter().map(|drawn| drawn.y.clone()).collect();
@@ -70,21 +70,21 @@ impl CatCma {
     }
 }
 
-impl Search for CatCma {
+impl AskTell for CatCma {
     fn ask(&self) -> Vec<Genome> {
-        let genome = |drawn: Drawn| {
+        let genome = |drawn: DrawnPoint| {
             let numbers = self.mixed.gaussian.as_ref().map_or_else(Vec::new, |gaussian| gaussian.point(&drawn.y));
             assemble(&self.coordinates, &numbers, &drawn.choices)
         };
         self.mixed.draw(&self.course).into_iter().map(genome).collect()
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let fitness: Vec<Fitness> = told.iter().map(|told| told.fitness).collect();
         self.update(&self.mixed.draw(&self.course), &fitness);
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 
@@ -103,7 +103,7 @@ impl Search for CatCma {
 
 impl Mixed {
     /// The distributions at their start; `n_discrete` coordinates share the margin.
-    pub(super) fn new(start: &Start, n_discrete: usize) -> Self {
+    pub(super) fn new(start: &OptimizerStart, n_discrete: usize) -> Self {
         let numbers = start.coordinates.iter().filter(|c| !is_choice(c)).map(|c| c.threshold_start(start.sigma));
         let mean: Vec<f64> = numbers.collect();
         Self {
@@ -113,7 +113,7 @@ impl Mixed {
     }
 
     /// Draws a generation.
-    pub(super) fn draw(&self, course: &Course) -> Vec<Drawn> {
+    pub(super) fn draw(&self, course: &SearchCourse) -> Vec<DrawnPoint> {
         let mut generator = course.generator();
         let steps = match &self.gaussian {
             Some(gaussian) => gaussian.steps(course.population, &mut generator),
@@ -121,7 +121,7 @@ impl Mixed {
         };
         let choices = |y| {
             let choices = self.categorical.as_ref().map_or_else(Vec::new, |choices| choices.draw(&mut generator));
-            Drawn { y, choices }
+            DrawnPoint { y, choices }
         };
         steps.into_iter().map(choices).collect()
     }
@@ -146,7 +146,7 @@ impl Mixed {
     }
 }
 
-impl Drawn {
+impl DrawnPoint {
     /// An order among equals.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         by_coordinates(self.y.as_slice(), other.y.as_slice()).then_with(|| self.choices.cmp(&other.choices))

@@ -2,12 +2,12 @@
 //! reals within a box, integers that keep a probability to change, and choices.
 
 use super::{
-    Coordinate, Course, Fitness, Genome, Search, Start, Stop, Told,
-    cat_cma::{Drawn, LEAST_VARIANCE, Mixed, assemble, is_choice},
+    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
+    cat_cma::{DrawnPoint, LEAST_VARIANCE, Mixed, assemble, is_choice},
     categorical::margin,
     gaussian::Gaussian,
     integers::Integer,
-    margin::Lattice,
+    margin::IntegerLattice,
     penalty::Penalty,
     ranking::ranked,
     strategy::{Shares, Strategy, default_population},
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// Mixed search with margins. See [`Optimizer::cat_cma_margin`](super::Optimizer::cat_cma_margin).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatCmaMargin {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     pub(super) mixed: Mixed,
     /// The diagonal of A, by which the normal distribution is widened; 1 for reals.
@@ -32,13 +32,13 @@ pub struct CatCmaMargin {
 }
 
 impl CatCmaMargin {
-    pub(super) fn new(start: Start) -> Self {
+    pub(super) fn new(start: OptimizerStart) -> Self {
         let numbers: Vec<&Coordinate> = start.coordinates.iter().filter(|c| !is_choice(c)).collect();
-        let lattices = numbers.iter().enumerate().map(|(at, number)| (at, Lattice::of(number)));
+        let lattices = numbers.iter().enumerate().map(|(at, number)| (at, IntegerLattice::of(number)));
         let integers: Vec<Integer> = lattices.filter_map(|(at, lattice)| Some(Integer::new(at, lattice?))).collect();
         let n_discrete = integers.len() + start.n() - numbers.len();
         Self {
-            course: Course::new(&start, default_population(start.n())),
+            course: SearchCourse::new(&start, default_population(start.n())),
             mixed: Mixed::new(&start, n_discrete),
             a: DVector::repeat(numbers.len(), 1.0),
             reals: (0..numbers.len()).filter(|at| integers.iter().all(|integer| integer.at != *at)).collect(),
@@ -50,11 +50,11 @@ impl CatCmaMargin {
     }
 
     /// Moves the distributions towards the fitter of `drawn`, whoever drew them.
-    pub(super) fn update(&mut self, drawn: &[Drawn], fitness: &[Fitness]) {
+    pub(super) fn update(&mut self, drawn: &[DrawnPoint], fitness: &[Fitness]) {
         let strategy = Strategy::new(self.a.len(), self.course.population);
         self.course.generation += 1;
         let fitness = self.penalised(drawn, fitness, strategy.mu_eff);
-        let (drawn, fitness) = ranked(drawn, &fitness, Drawn::order);
+        let (drawn, fitness) = ranked(drawn, &fitness, DrawnPoint::order);
         let shares = strategy.share(&fitness);
         self.learn_numbers(&drawn, &shares, &strategy);
         if let Some(categorical) = &mut self.mixed.categorical {
@@ -64,7 +64,7 @@ impl CatCmaMargin {
     }
 
     /// Fitness, less what leaving the box costs.
-    fn penalised(&mut self, drawn: &[Drawn], fitness: &[Fitness], mu_eff: f64) -> Vec<Fitness> {
+    fn penalised(&mut self, drawn: &[DrawnPoint], fitness: &[Fitness], mu_eff: f64) -> Vec<Fitness> {
         let Some(gaussian) = self.mixed.gaussian.as_ref().filter(|_| !self.reals.is_empty()) else {
             return fitness.to_vec();
         };
@@ -73,7 +73,7 @@ impl CatCmaMargin {
         fitness.iter().zip(penalties).map(|(fitness, penalty)| fitness - penalty).collect()
     }
 
-    fn learn_numbers(&mut self, drawn: &[&Drawn], shares: &Shares, strategy: &Strategy) {
+    fn learn_numbers(&mut self, drawn: &[&DrawnPoint], shares: &Shares, strategy: &Strategy) {
         let Some(gaussian) = &mut self.mixed.gaussian else { return };
         let mut y: Vec<DVector<f64>> = drawn.iter().map(|drawn| drawn.y.clone()).collect();
 
@@ -115,9 +115,9 @@ fn widened(gaussian: &Gaussian, a: &DVector<f64>, y: &DVector<f64>) -> DVector<f
     &gaussian.distribution.mean + a.component_mul(y) * gaussian.distribution.sigma
 }
 
-impl Search for CatCmaMargin {
+impl AskTell for CatCmaMargin {
     fn ask(&self) -> Vec<Genome> {
-        let genome = |drawn: Drawn| {
+        let genome = |drawn: DrawnPoint| {
             let v = self.mixed.gaussian.as_ref().map(|gaussian| widened(gaussian, &self.a, &drawn.y));
             let numbers = v.as_ref().map_or(&[][..], DVector::as_slice);
             self.within(assemble(&self.coordinates, numbers, &drawn.choices))
@@ -125,12 +125,12 @@ impl Search for CatCmaMargin {
         self.mixed.draw(&self.course).into_iter().map(genome).collect()
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let fitness: Vec<Fitness> = told.iter().map(|told| told.fitness).collect();
         self.update(&self.mixed.draw(&self.course), &fitness);
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 

@@ -1,7 +1,7 @@
 //! CMA-ES: covariance matrix adaptation in any number of dimensions.
 
 use super::{
-    Coordinate, Course, Fitness, Genome, Search, Start, Stop, Told,
+    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
     coordinate::decode,
     gaussian::Gaussian,
     learning_rate::LearningRates,
@@ -17,17 +17,17 @@ use serde::{Deserialize, Serialize};
 /// generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CmaEs {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     pub(super) gaussian: Gaussian,
     learning_rates: Option<LearningRates>,
 }
 
 impl CmaEs {
-    pub(super) fn new(start: Start, adapt_rates: bool) -> Self {
+    pub(super) fn new(start: OptimizerStart, adapt_rates: bool) -> Self {
         let n = start.n();
         Self {
-            course: Course::new(&start, default_population(n)),
+            course: SearchCourse::new(&start, default_population(n)),
             gaussian: Gaussian::new(start.thresholds(), start.sigma),
             learning_rates: adapt_rates.then(|| LearningRates::new(n)),
             coordinates: start.coordinates,
@@ -51,17 +51,17 @@ impl CmaEs {
     }
 }
 
-impl Search for CmaEs {
+impl AskTell for CmaEs {
     fn ask(&self) -> Vec<Genome> {
         self.points().iter().map(|x| decode(&self.coordinates, x)).collect()
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let fitness: Vec<Fitness> = told.iter().map(|told| told.fitness).collect();
         self.update(&self.points(), &fitness);
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 

@@ -1,10 +1,10 @@
 //! CMA-ES with margin (Hamano et al., [arXiv 2205.13482](https://arxiv.org/abs/2205.13482)), as in cmaes 0.13.1.
 
 use super::{
-    Coordinate, Course, Fitness, Genome, Search, Start, Stop, Told,
+    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
     coordinate::decode,
     gaussian::Gaussian,
-    margin::{Lattice, correct},
+    margin::{IntegerLattice, correct},
     ranking::{by_coordinates, ranked},
     strategy::{Strategy, default_population},
 };
@@ -15,22 +15,22 @@ use serde::{Deserialize, Serialize};
 /// [`Optimizer::cma_es_margin`](super::Optimizer::cma_es_margin).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CmaEsMargin {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     pub(super) gaussian: Gaussian,
     /// Where the values of integers and choices lie; none for reals. (n)
-    pub(super) lattices: Vec<Option<Lattice>>,
+    pub(super) lattices: Vec<Option<IntegerLattice>>,
     /// The diagonal of A, by which steps are widened before they are cut by thresholds; 1 for reals. (n)
     pub(super) a: DVector<f64>,
 }
 
 impl CmaEsMargin {
-    pub(super) fn new(start: Start) -> Self {
+    pub(super) fn new(start: OptimizerStart) -> Self {
         let n = start.n();
         Self {
-            course: Course::new(&start, default_population(n)),
+            course: SearchCourse::new(&start, default_population(n)),
             gaussian: Gaussian::new(start.thresholds(), start.sigma),
-            lattices: start.coordinates.iter().map(Lattice::of).collect(),
+            lattices: start.coordinates.iter().map(IntegerLattice::of).collect(),
             a: DVector::repeat(n, 1.0),
             coordinates: start.coordinates,
         }
@@ -60,18 +60,18 @@ impl CmaEsMargin {
     }
 }
 
-impl Search for CmaEsMargin {
+impl AskTell for CmaEsMargin {
     fn ask(&self) -> Vec<Genome> {
         let widened = |y: &DVector<f64>| self.gaussian.point(&y.component_mul(&self.a));
         self.steps().iter().map(|y| decode(&self.coordinates, &widened(y))).collect()
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let fitness: Vec<Fitness> = told.iter().map(|told| told.fitness).collect();
         self.update(&self.steps(), &fitness);
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 

@@ -32,7 +32,7 @@ pub enum Coordinate {
 /// start at one of them, `sigma` is positive and finite, and the population is at least 2 (4 for those who ask their
 /// parents again).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Start {
+pub struct OptimizerStart {
     /// What is searched.
     pub coordinates: Vec<Coordinate>,
     /// The first step's standard deviation, where 1 is the range of a real, or all levels of an integer.
@@ -99,7 +99,7 @@ impl Coordinate {
     }
 }
 
-impl Start {
+impl OptimizerStart {
     /// Panics unless it is one.
     pub(super) fn check(&self) {
         assert!(!self.coordinates.is_empty(), "a search has at least one dimension");

@@ -2,7 +2,7 @@
 //! those that have changed are put on their value, and the probability to change is remembered.
 
 use super::{
-    margin::{Lattice, Place, between_thresholds},
+    margin::{IntegerLattice, Thresholds, between_thresholds},
     normal,
 };
 use nalgebra::DVector;
@@ -16,13 +16,13 @@ const CLEAR: f64 = 1e-8;
 pub(super) struct Integer {
     /// Its position among the numbers.
     pub(super) at: usize,
-    pub(super) lattice: Lattice,
+    pub(super) lattice: IntegerLattice,
     /// The probability to change that the last generation left, which grows only where changes succeed.
     pub(super) mutation_rate: f64,
 }
 
 impl Integer {
-    pub(super) fn new(at: usize, lattice: Lattice) -> Self {
+    pub(super) fn new(at: usize, lattice: IntegerLattice) -> Self {
         Self { at, lattice, mutation_rate: 0.5 - CLEAR }
     }
 
@@ -64,7 +64,7 @@ impl Integer {
     pub(super) fn correct(&mut self, margin: f64, has_changed: bool, deviation: f64, mean: &mut f64, a: &mut f64) {
         let spread = *a * deviation;
         match self.lattice.place(*mean) {
-            Place::Edge(threshold) => {
+            Thresholds::Edge(threshold) => {
                 let distance = *mean - threshold;
                 let rate = normal::below(-distance.abs() / spread).max(margin);
                 let rate = if has_changed { rate } else { rate.min(self.mutation_rate) };
@@ -77,7 +77,7 @@ impl Integer {
                 }
                 self.mutation_rate = rate;
             }
-            Place::Between(low, up) => {
+            Thresholds::Between(low, up) => {
                 let (below, above) = (normal::below((low - *mean) / spread), normal::below((*mean - up) / spread));
                 let between = 1.0 - (below + above);
                 let (below, above) = (below.max(margin / 2.0), above.max(margin / 2.0));

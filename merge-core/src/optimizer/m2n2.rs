@@ -2,7 +2,7 @@
 //! competition for items, and attraction between those who complement each other.
 
 use super::{
-    Coordinate, Course, Genome, Search, Start, Told,
+    AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
     ranking::finite,
     variation::{about_start, blend, mutate, weighted},
 };
@@ -16,23 +16,23 @@ const MUTATION_SIGMA: f64 = 0.01;
 /// An archive whose members compete for items. See [`Optimizer::m2n2`](super::Optimizer::m2n2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct M2n2 {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     sigma: f64,
     /// None in the first generation.
-    archive: Vec<Member>,
+    archive: Vec<ArchiveMember>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Member {
+struct ArchiveMember {
     genome: Genome,
     /// Its scores `s_ij` on the items of the last generation, on which the whole archive was asked.
     items: Vec<f64>,
 }
 
 impl M2n2 {
-    pub(super) fn new(start: Start) -> Self {
-        let course = Course::new(&start, 40);
+    pub(super) fn new(start: OptimizerStart) -> Self {
+        let course = SearchCourse::new(&start, 40);
         assert!(course.population >= 4, "the archive has two members at least");
         Self { course, sigma: start.sigma, coordinates: start.coordinates, archive: Vec::new() }
     }
@@ -56,7 +56,7 @@ impl M2n2 {
     }
 }
 
-impl Search for M2n2 {
+impl AskTell for M2n2 {
     fn ask(&self) -> Vec<Genome> {
         let mut generator = self.course.generator();
         let n_new = self.course.population - self.archive.len();
@@ -70,15 +70,15 @@ impl Search for M2n2 {
         genomes
     }
 
-    fn tell(&mut self, told: &[Told]) {
-        let items = |told: &Told| {
+    fn tell(&mut self, told: &[Feedback]) {
+        let items = |told: &Feedback| {
             let items = if told.items.is_empty() { std::slice::from_ref(&told.fitness) } else { &told.items };
             // What is no score is none.
             items.iter().map(|score| finite(*score).max(0.0)).collect()
         };
         let genomes = self.ask();
         self.archive =
-            genomes.into_iter().zip(told).map(|(genome, told)| Member { genome, items: items(told) }).collect();
+            genomes.into_iter().zip(told).map(|(genome, told)| ArchiveMember { genome, items: items(told) }).collect();
         self.course.generation += 1;
         // One after the other goes, since a member that dies leaves its items to the others.
         while self.archive.len() > self.course.population / 2 {
@@ -91,7 +91,7 @@ impl Search for M2n2 {
         }
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 
@@ -101,7 +101,7 @@ impl Search for M2n2 {
 }
 
 /// What all members together score on each item: `z_j` = Σ `s_ij`.
-fn capacity(archive: &[Member]) -> Vec<f64> {
+fn capacity(archive: &[ArchiveMember]) -> Vec<f64> {
     let n_items = archive.first().map_or(0, |member| member.items.len());
     (0..n_items).map(|j| archive.iter().map(|member| member.items[j]).sum::<f64>().min(f64::MAX)).collect()
 }

@@ -2,7 +2,7 @@
 //! take turns at being what is improved, while the others say what kind of genome it is.
 
 use super::{
-    Coordinate, Course, Genome, Search, Start, Told,
+    AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
     variation::{about_start, blend, mutate, start, weighted},
 };
 use rand::Rng;
@@ -22,7 +22,7 @@ const WEIGHT_SIGMA: f64 = 0.01;
 /// them has to be kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MapElites {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     sigma: f64,
     bins: usize,
@@ -36,9 +36,9 @@ struct Elite {
 }
 
 impl MapElites {
-    pub(super) fn new(start: Start, bins: usize) -> Self {
+    pub(super) fn new(start: OptimizerStart, bins: usize) -> Self {
         assert!(bins > 0, "an archive has at least one cell");
-        let course = Course::new(&start, 8);
+        let course = SearchCourse::new(&start, 8);
         Self { course, sigma: start.sigma, coordinates: start.coordinates, bins, elites: Vec::new() }
     }
 
@@ -93,7 +93,7 @@ impl MapElites {
     }
 }
 
-impl Search for MapElites {
+impl AskTell for MapElites {
     fn ask(&self) -> Vec<Genome> {
         let mut generator = self.course.generator();
         let mut genomes: Vec<Genome> = self.elites.iter().map(|elite| elite.genome.clone()).collect();
@@ -109,7 +109,7 @@ impl Search for MapElites {
         genomes
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let genomes = self.ask();
         let all: Vec<Elite> =
             genomes.into_iter().zip(told).map(|(genome, told)| Elite { genome, goals: told.goals() }).collect();
@@ -119,7 +119,7 @@ impl Search for MapElites {
         self.elites = kept.into_iter().map(|at| all[at].clone()).collect();
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 

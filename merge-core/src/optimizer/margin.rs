@@ -11,13 +11,13 @@ const CLEAR: f64 = 1e-10;
 
 /// The values of an integer on the axis of its real number, evenly spaced; thresholds lie in the middle between them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Lattice {
+pub(super) struct IntegerLattice {
     pub(super) first: f64,
     pub(super) step: f64,
     pub(super) levels: usize,
 }
 
-impl Lattice {
+impl IntegerLattice {
     /// The middles of equal intervals of [0, 1], for an integer or a choice.
     pub(super) fn of(coordinate: &Coordinate) -> Option<Self> {
         let levels = coordinate.levels()?;
@@ -37,18 +37,18 @@ impl Lattice {
     }
 
     /// Where the mean of a distribution is between thresholds.
-    pub(super) fn place(&self, mean: f64) -> Place {
+    pub(super) fn place(&self, mean: f64) -> Thresholds {
         let threshold = |level: usize| self.first + (level as f64 + 0.5) * self.step;
         match self.nearest(mean) {
-            0 => Place::Edge(threshold(0)),
-            level if level == self.levels - 1 => Place::Edge(threshold(level - 1)),
-            level => Place::Between(threshold(level - 1), threshold(level)),
+            0 => Thresholds::Edge(threshold(0)),
+            level if level == self.levels - 1 => Thresholds::Edge(threshold(level - 1)),
+            level => Thresholds::Between(threshold(level - 1), threshold(level)),
         }
     }
 }
 
 /// The thresholds nearest to a mean.
-pub(super) enum Place {
+pub(super) enum Thresholds {
     /// At the least or the greatest value there is one.
     Edge(f64),
     /// Elsewhere there are two.
@@ -57,10 +57,10 @@ pub(super) enum Place {
 
 /// Moves an integer's mean, or widens its distribution by `a`, so that the integer keeps at least the probability `margin` to
 /// change; `deviation` is σ √`C_ii`.
-pub(super) fn correct(lattice: &Lattice, margin: f64, deviation: f64, mean: &mut f64, a: &mut f64) {
+pub(super) fn correct(lattice: &IntegerLattice, margin: f64, deviation: f64, mean: &mut f64, a: &mut f64) {
     let spread = *a * deviation;
     match lattice.place(*mean) {
-        Place::Edge(threshold) => {
+        Thresholds::Edge(threshold) => {
             let distance = (*mean - threshold).abs();
             // The farthest that the mean may be from the only threshold.
             let most = spread * normal::tail(margin);
@@ -68,7 +68,7 @@ pub(super) fn correct(lattice: &Lattice, margin: f64, deviation: f64, mean: &mut
                 *mean = threshold + most * (*mean - threshold).signum();
             }
         }
-        Place::Between(low, up) => {
+        Thresholds::Between(low, up) => {
             let below = normal::below((low - *mean) / spread).max(margin / 2.0);
             let above = normal::below((*mean - up) / spread).max(margin / 2.0);
             let between = 1.0 - normal::below((low - *mean) / spread) - normal::below((*mean - up) / spread);

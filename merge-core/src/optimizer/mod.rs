@@ -48,7 +48,7 @@ pub use cat_cma::CatCma;
 pub use cat_cma_margin::CatCmaMargin;
 pub use cma::CmaEs;
 pub use cma_margin::CmaEsMargin;
-pub use coordinate::{Coordinate, Start};
+pub use coordinate::{Coordinate, OptimizerStart};
 pub use m2n2::M2n2;
 pub use map_elites::MapElites;
 pub use nsga2::Nsga2;
@@ -70,7 +70,7 @@ pub type Fitness = f64;
 
 /// What an optimizer is told of a genome.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct Feedback {
     /// How good it is, all in all. What ranks, but for those who look at several goals or at items.
     pub fitness: Fitness,
     /// How good it is at each of several goals, higher is better: for NSGA-II and MAP-Elites, to whom the fitness is the
@@ -81,13 +81,13 @@ pub struct Told {
     pub items: Vec<f64>,
 }
 
-impl From<Fitness> for Told {
+impl From<Fitness> for Feedback {
     fn from(fitness: Fitness) -> Self {
         Self { fitness, ..Self::default() }
     }
 }
 
-impl Told {
+impl Feedback {
     /// The goals as finite numbers, which survive JSON.
     fn goals(&self) -> Vec<f64> {
         let goals = if self.objectives.is_empty() { std::slice::from_ref(&self.fitness) } else { &self.objectives };
@@ -124,11 +124,11 @@ pub enum Optimizer {
 }
 
 /// What every search can do; see the methods of [`Optimizer`].
-trait Search {
+trait AskTell {
     fn ask(&self) -> Vec<Genome>;
-    fn tell(&mut self, told: &[Told]);
+    fn tell(&mut self, told: &[Feedback]);
     /// How far it is, which says what the next two do unless they say otherwise.
-    fn course(&self) -> &Course;
+    fn course(&self) -> &SearchCourse;
     fn generation(&self) -> u64 {
         self.course().generation
     }
@@ -149,44 +149,44 @@ trait Search {
     }
 }
 
-/// Constructors: each takes its start, and panics if that is not one: see [`Start`].
+/// Constructors: each takes its start, and panics if that is not one: see [`OptimizerStart`].
 impl Optimizer {
     /// CMA-ES (Hansen, [arXiv 1604.00772](https://arxiv.org/abs/1604.00772)) with active weights.
     ///
     /// Learning-rate adaptation ([arXiv 2304.03473](https://arxiv.org/abs/2304.03473)) slows the search down when
     /// fitness is noisy, at the cost of more generations when it is not. A population is 4 + ⌊3 ln n⌋ unless said, here
     /// and for its kin. Integers and choices are cut by thresholds.
-    pub fn cma_es(start: Start, learning_rate_adaptation: bool) -> Self {
+    pub fn cma_es(start: OptimizerStart, learning_rate_adaptation: bool) -> Self {
         Self::CmaEs(CmaEs::new(start, learning_rate_adaptation))
     }
 
     /// CMA-ES with a diagonal covariance matrix (Ros & Hansen, PPSN 2008): linear in time and memory, and it learns
     /// faster in more than about a hundred dimensions. Integers and choices are cut by thresholds.
-    pub fn sep_cma_es(start: Start) -> Self {
+    pub fn sep_cma_es(start: OptimizerStart) -> Self {
         Self::SepCmaEs(SepCmaEs::new(start))
     }
 
     /// CMA-ES with margin (Hamano et al., [arXiv 2205.13482](https://arxiv.org/abs/2205.13482)): integers, as which it
     /// takes choices too, keep a probability to change, 1 / (n λ).
-    pub fn cma_es_margin(start: Start) -> Self {
+    pub fn cma_es_margin(start: OptimizerStart) -> Self {
         Self::CmaEsMargin(CmaEsMargin::new(start))
     }
 
     /// `CatCMA` (Hamano et al., [arXiv 2405.09962](https://arxiv.org/abs/2405.09962)): a normal distribution for
     /// numbers, with integers cut by thresholds, and a categorical one for choices.
-    pub fn cat_cma(start: Start) -> Self {
+    pub fn cat_cma(start: OptimizerStart) -> Self {
         Self::CatCma(CatCma::new(start))
     }
 
     /// `CatCMA` with margin (Hamano et al., [arXiv 2504.07884](https://arxiv.org/abs/2504.07884)): integers keep a
     /// probability to change, bad points count too, and reals stay in [0, 1] by a penalty. The one that suits all kinds of
     /// coordinates.
-    pub fn cat_cma_margin(start: Start) -> Self {
+    pub fn cat_cma_margin(start: OptimizerStart) -> Self {
         Self::CatCmaMargin(CatCmaMargin::new(start))
     }
 
     /// CMA-ES that starts anew where it stops, so that it never does itself: for many optima.
-    pub fn restarts(start: Start, regime: Regime) -> Self {
+    pub fn restarts(start: OptimizerStart, regime: Regime) -> Self {
         Self::Restarts(Restarts::new(start, regime))
     }
 
@@ -194,13 +194,13 @@ impl Optimizer {
     ///
     /// Half of a generation are the parents, who are asked again; a population is 40 unless said (the usual 100 parents are
     /// 200).
-    pub fn nsga2(start: Start) -> Self {
+    pub fn nsga2(start: OptimizerStart) -> Self {
         Self::Nsga2(Nsga2::new(start))
     }
 
     /// (1+1)-ES: a parent and its mutant, of whom the better survives; the baseline of evolution. A population of P is
     /// one parent and P - 1 mutants; 2 unless said.
-    pub fn one_plus_one(start: Start) -> Self {
+    pub fn one_plus_one(start: OptimizerStart) -> Self {
         Self::OnePlusOne(OnePlusOne::new(start))
     }
 
@@ -213,7 +213,7 @@ impl Optimizer {
     /// # Panics
     ///
     /// Also if there is no bin.
-    pub fn map_elites(start: Start, bins: usize) -> Self {
+    pub fn map_elites(start: OptimizerStart, bins: usize) -> Self {
         Self::MapElites(MapElites::new(start, bins))
     }
 
@@ -222,16 +222,16 @@ impl Optimizer {
     ///
     /// Half of a generation is the archive, which is asked again; a population is 40 unless said, for the archive of 20
     /// of the authors.
-    pub fn m2n2(start: Start) -> Self {
+    pub fn m2n2(start: OptimizerStart) -> Self {
         Self::M2n2(M2n2::new(start))
     }
 
     /// Points drawn uniformly from [0, 1), from the levels and from the options; 12 a generation unless said.
-    pub fn random(start: Start) -> Self {
+    pub fn random(start: OptimizerStart) -> Self {
         Self::Random(RandomSearch::new(start))
     }
 
-    fn search(&self) -> &dyn Search {
+    fn search(&self) -> &dyn AskTell {
         match self {
             Self::CmaEs(search) => search,
             Self::SepCmaEs(search) => search,
@@ -247,7 +247,7 @@ impl Optimizer {
         }
     }
 
-    fn search_mut(&mut self) -> &mut dyn Search {
+    fn search_mut(&mut self) -> &mut dyn AskTell {
         match self {
             Self::CmaEs(search) => search,
             Self::SepCmaEs(search) => search,
@@ -276,7 +276,7 @@ impl Optimizer {
     /// # Panics
     ///
     /// If not every point of the generation is told exactly once.
-    pub fn tell(&mut self, told: &[Told]) {
+    pub fn tell(&mut self, told: &[Feedback]) {
         assert_eq!(told.len(), self.population(), "every point of the generation is told");
         self.search_mut().tell(told);
     }
@@ -344,16 +344,16 @@ impl fmt::Display for Stop {
 
 /// How far a search is, and what it draws from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Course {
+struct SearchCourse {
     seed: u64,
     generation: u64,
     /// Points of a generation, or those of them that are new.
     population: usize,
 }
 
-impl Course {
+impl SearchCourse {
     /// The course of a search that begins, with as many points as the start says, or else `population`.
-    fn new(start: &Start, population: usize) -> Self {
+    fn new(start: &OptimizerStart, population: usize) -> Self {
         start.check();
         Self { seed: start.seed, generation: 0, population: start.population.unwrap_or(population) }
     }

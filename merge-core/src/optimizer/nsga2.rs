@@ -2,7 +2,7 @@
 //! by how crowded it is around them.
 
 use super::{
-    Coordinate, Course, Genome, Search, Start, Told,
+    AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
     fronts::{crowding, fronts},
     variation::{about_start, flip, flip_rate},
 };
@@ -22,7 +22,7 @@ const TRIES: usize = 10;
 /// A front of genomes for several goals. See [`Optimizer::nsga2`](super::Optimizer::nsga2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Nsga2 {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     sigma: f64,
     /// None in the first generation.
@@ -40,8 +40,8 @@ struct Parent {
 }
 
 impl Nsga2 {
-    pub(super) fn new(start: Start) -> Self {
-        let course = Course::new(&start, 40);
+    pub(super) fn new(start: OptimizerStart) -> Self {
+        let course = SearchCourse::new(&start, 40);
         assert!(course.population >= 4, "there are two parents at least");
         Self { course, sigma: start.sigma, coordinates: start.coordinates, parents: Vec::new() }
     }
@@ -85,7 +85,7 @@ impl Nsga2 {
     }
 }
 
-impl Search for Nsga2 {
+impl AskTell for Nsga2 {
     fn ask(&self) -> Vec<Genome> {
         let mut generator = self.course.generator();
         let mut genomes: Vec<Genome> = self.parents.iter().map(|parent| parent.genome.clone()).collect();
@@ -109,9 +109,9 @@ impl Search for Nsga2 {
         genomes
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let genomes = self.ask();
-        let goals: Vec<Vec<f64>> = told.iter().map(Told::goals).collect();
+        let goals: Vec<Vec<f64>> = told.iter().map(Feedback::goals).collect();
         self.course.generation += 1;
         let room = self.course.population / 2;
         let mut parents = Vec::with_capacity(room);
@@ -125,7 +125,7 @@ impl Search for Nsga2 {
         self.parents = parents;
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 

@@ -1,7 +1,7 @@
 //! (1+1)-ES: a parent and its mutant, of whom the better goes on; steps follow the rule of one fifth.
 
 use super::{
-    Coordinate, Course, Genome, Search, Start, Told,
+    AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
     gaussian::SIGMA_MAX,
     generator,
     ranking::number,
@@ -12,21 +12,21 @@ use serde::{Deserialize, Serialize};
 /// A parent who is asked again with its mutants. See [`Optimizer::one_plus_one`](super::Optimizer::one_plus_one).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OnePlusOne {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     parent: Genome,
     sigma: f64,
 }
 
 impl OnePlusOne {
-    pub(super) fn new(begin: Start) -> Self {
+    pub(super) fn new(begin: OptimizerStart) -> Self {
         // A stream that no generation has.
         let parent = start(&begin.coordinates, &mut generator(begin.seed, u64::MAX));
-        Self { course: Course::new(&begin, 2), parent, sigma: begin.sigma, coordinates: begin.coordinates }
+        Self { course: SearchCourse::new(&begin, 2), parent, sigma: begin.sigma, coordinates: begin.coordinates }
     }
 }
 
-impl Search for OnePlusOne {
+impl AskTell for OnePlusOne {
     fn ask(&self) -> Vec<Genome> {
         let mut generator = self.course.generator();
         let mut genomes = vec![self.parent.clone(); self.course.population];
@@ -36,7 +36,7 @@ impl Search for OnePlusOne {
         genomes
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let genomes = self.ask();
         let fitness: Vec<f64> = told.iter().map(|told| number(told.fitness)).collect();
         let (parent, mutants) = fitness.split_first().expect("the parent comes first");
@@ -54,7 +54,7 @@ impl Search for OnePlusOne {
         self.sigma = (self.sigma * 1.5_f64.powf(exponent)).clamp(1.0 / SIGMA_MAX, SIGMA_MAX);
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 

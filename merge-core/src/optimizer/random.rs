@@ -1,6 +1,6 @@
 //! Random search: points drawn uniformly, the baseline that an optimizer has to beat.
 
-use super::{Coordinate, Course, Genome, Search, Start, Told};
+use super::{AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 /// Draws each generation uniformly and learns nothing from it. See [`Optimizer::random`](super::Optimizer::random).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RandomSearch {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
 }
 
 impl RandomSearch {
-    pub(super) fn new(start: Start) -> Self {
-        Self { course: Course::new(&start, 12), coordinates: start.coordinates }
+    pub(super) fn new(start: OptimizerStart) -> Self {
+        Self { course: SearchCourse::new(&start, 12), coordinates: start.coordinates }
     }
 }
 
-impl Search for RandomSearch {
+impl AskTell for RandomSearch {
     fn ask(&self) -> Vec<Genome> {
         let mut generator = self.course.generator();
         (0..self.course.population).map(|_| uniform(&self.coordinates, &mut generator)).collect()
     }
 
-    fn tell(&mut self, _: &[Told]) {
+    fn tell(&mut self, _: &[Feedback]) {
         self.course.generation += 1;
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 }

@@ -1,7 +1,8 @@
 //! Restarts of CMA-ES: from other places, with larger populations (IPOP), or also with small ones and short steps (BIPOP).
 
 use super::{
-    CmaEs, Coordinate, Course, Genome, Search, Start, Told, generator, ranking::finite, strategy::default_population,
+    AskTell, CmaEs, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse, generator, ranking::finite,
+    strategy::default_population,
 };
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub enum Regime {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Restarts {
     regime: Regime,
-    start: Start,
+    start: OptimizerStart,
     /// Generations of all runs.
     generation: u64,
     run: CmaEs,
@@ -46,7 +47,7 @@ struct Small {
 }
 
 impl Restarts {
-    pub(super) fn new(start: Start, regime: Regime) -> Self {
+    pub(super) fn new(start: OptimizerStart, regime: Regime) -> Self {
         Self {
             regime,
             generation: 0,
@@ -90,7 +91,7 @@ impl Restarts {
             Coordinate::Choice { .. } => coordinate.clone(),
         };
         let coordinates = self.start.coordinates.iter().map(anywhere).collect();
-        let start = Start { coordinates, sigma, population: Some(population), seed: generator.random() };
+        let start = OptimizerStart { coordinates, sigma, population: Some(population), seed: generator.random() };
         self.run = CmaEs::new(start, false);
         self.medians.clear();
     }
@@ -110,12 +111,12 @@ impl Restarts {
     }
 }
 
-impl Search for Restarts {
+impl AskTell for Restarts {
     fn ask(&self) -> Vec<Genome> {
         self.run.ask()
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         self.run.tell(told);
         self.generation += 1;
         self.evaluations[usize::from(self.small.is_some())] += told.len() as u64;
@@ -130,7 +131,7 @@ impl Search for Restarts {
         self.generation
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         self.run.course()
     }
 

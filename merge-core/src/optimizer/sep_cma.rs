@@ -3,7 +3,7 @@
 //! Equation numbers are those of Hansen's tutorial, arXiv 1604.00772, whose formulas are taken coordinate by coordinate.
 
 use super::{
-    Coordinate, Course, Fitness, Genome, Search, Start, Stop, Told,
+    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
     coordinate::decode,
     gaussian::{SIGMA_MAX, lost},
     learning_rate::positive,
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// CMA-ES with a diagonal covariance matrix. See [`Optimizer::sep_cma_es`](super::Optimizer::sep_cma_es).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SepCmaEs {
-    course: Course,
+    course: SearchCourse,
     coordinates: Vec<Coordinate>,
     /// The distribution's centre m. (n)
     pub(super) mean: DVector<f64>,
@@ -35,10 +35,10 @@ pub struct SepCmaEs {
 }
 
 impl SepCmaEs {
-    pub(super) fn new(start: Start) -> Self {
+    pub(super) fn new(start: OptimizerStart) -> Self {
         let n = start.n();
         Self {
-            course: Course::new(&start, default_population(n)),
+            course: SearchCourse::new(&start, default_population(n)),
             mean: DVector::from_vec(start.thresholds()),
             sigma: start.sigma,
             c: DVector::repeat(n, 1.0),
@@ -100,17 +100,17 @@ impl SepCmaEs {
     }
 }
 
-impl Search for SepCmaEs {
+impl AskTell for SepCmaEs {
     fn ask(&self) -> Vec<Genome> {
         self.points().iter().map(|x| decode(&self.coordinates, x)).collect()
     }
 
-    fn tell(&mut self, told: &[Told]) {
+    fn tell(&mut self, told: &[Feedback]) {
         let fitness: Vec<Fitness> = told.iter().map(|told| told.fitness).collect();
         self.update(&self.points(), &fitness);
     }
 
-    fn course(&self) -> &Course {
+    fn course(&self) -> &SearchCourse {
         &self.course
     }
 

@@ -8,7 +8,7 @@ mod replay;
 mod restarts;
 mod speed;
 
-use super::{Coordinate, Optimizer, Regime, Start, Told};
+use super::{Coordinate, Feedback, Optimizer, OptimizerStart, Regime};
 
 fn sphere(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum()
@@ -19,8 +19,8 @@ fn rosenbrock(x: &[f64]) -> f64 {
 }
 
 /// A start in real numbers.
-fn reals(mean: &[f64], sigma: f64, population: Option<usize>, seed: u64) -> Start {
-    Start {
+fn reals(mean: &[f64], sigma: f64, population: Option<usize>, seed: u64) -> OptimizerStart {
+    OptimizerStart {
         coordinates: mean.iter().map(|start| Coordinate::Real { start: *start }).collect(),
         sigma,
         population,
@@ -29,8 +29,8 @@ fn reals(mean: &[f64], sigma: f64, population: Option<usize>, seed: u64) -> Star
 }
 
 /// What a generation is told whose fitness is all there is.
-fn told(fitness: impl IntoIterator<Item = f64>) -> Vec<Told> {
-    fitness.into_iter().map(Told::from).collect()
+fn told(fitness: impl IntoIterator<Item = f64>) -> Vec<Feedback> {
+    fitness.into_iter().map(Feedback::from).collect()
 }
 
 /// One generation of minimising `f`, whose parts are goals and items too; gives the least value seen in it.
@@ -38,15 +38,15 @@ fn step(search: &mut Optimizer, mut f: impl FnMut(&[f64]) -> f64) -> f64 {
     let of = |x: &Vec<f64>| {
         let fitness = -f(x);
         let items = x.iter().map(|x| (1.0 - (x - 0.3).abs()).max(0.0)).collect();
-        Told { fitness, objectives: vec![x[0], 1.0 - x[0] + fitness / 100.0], items }
+        Feedback { fitness, objectives: vec![x[0], 1.0 - x[0] + fitness / 100.0], items }
     };
-    let told: Vec<Told> = search.ask().iter().map(of).collect();
+    let told: Vec<Feedback> = search.ask().iter().map(of).collect();
     search.tell(&told);
     -told.iter().map(|told| told.fitness).fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// One search of each kind over the same coordinates.
-fn each(start: &Start) -> Vec<Optimizer> {
+fn each(start: &OptimizerStart) -> Vec<Optimizer> {
     let start = || start.clone();
     vec![
         Optimizer::cma_es(start(), false),
@@ -91,7 +91,7 @@ fn spaces() -> Vec<Vec<Coordinate>> {
 
 /// One search of each kind over each space, some generations in.
 fn searches() -> Vec<Optimizer> {
-    let start = |coordinates| Start { coordinates, sigma: 0.2, population: Some(9), seed: 7 };
+    let start = |coordinates| OptimizerStart { coordinates, sigma: 0.2, population: Some(9), seed: 7 };
     let mut searches: Vec<Optimizer> = spaces().into_iter().flat_map(|space| each(&start(space))).collect();
     for search in &mut searches {
         for _ in 0..5 {
@@ -136,18 +136,22 @@ fn no_fitness_breaks_it() {
     let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 1.0];
     for (seed, coordinates) in spaces().into_iter().enumerate() {
         for population in [4, 13] {
-            let start =
-                Start { coordinates: coordinates.clone(), sigma: 0.2, population: Some(population), seed: seed as u64 };
+            let start = OptimizerStart {
+                coordinates: coordinates.clone(),
+                sigma: 0.2,
+                population: Some(population),
+                seed: seed as u64,
+            };
             for mut search in each(&start) {
                 let mut dice = Optimizer::random(reals(&[0.5; 5], 0.1, Some(search.population().max(2)), seed as u64));
                 for _ in 0..40 {
                     // As many throws as there may be points.
                     let throws = dice.ask().concat().into_iter().cycle();
-                    dice.tell(&vec![Told::default(); dice.population()]);
+                    dice.tell(&vec![Feedback::default(); dice.population()]);
                     let mut throws = throws.map(|u| values[(u * values.len() as f64) as usize]);
                     let mut throw = |n: usize| throws.by_ref().take(n).collect::<Vec<f64>>();
-                    let told = |_| Told { fitness: throw(1)[0], objectives: throw(2), items: throw(3) };
-                    search.tell(&(0..search.population()).map(told).collect::<Vec<Told>>());
+                    let told = |_| Feedback { fitness: throw(1)[0], objectives: throw(2), items: throw(3) };
+                    search.tell(&(0..search.population()).map(told).collect::<Vec<Feedback>>());
                     let _ = search.stop();
                     let genomes = search.ask().into_iter().chain(search.mean()).chain(search.elites());
                     check(&coordinates, genomes.collect(), &search);
@@ -182,7 +186,7 @@ fn begins_where_it_is_told_to() {
         Coordinate::Choice { start: vec![0.1, 0.9] },
         Coordinate::Choice { start: vec![0.98, 0.01, 0.01] },
     ];
-    let start = Start { coordinates, sigma: 0.1, population: Some(10), seed: 3 };
+    let start = OptimizerStart { coordinates, sigma: 0.1, population: Some(10), seed: 3 };
     for search in each(&start) {
         if let (Some(mean), true) = (search.mean(), search.elites().is_empty()) {
             assert_eq!(mean, [0.25, 3.0, 1.0, 0.0], "{search:?}");
@@ -195,7 +199,7 @@ fn begins_where_it_is_told_to() {
 fn draws_options_with_the_probabilities_of_the_start() {
     for p in [0.5, 0.9, 0.977] {
         let coordinates = vec![Coordinate::Choice { start: vec![1.0 - p, p] }; 20];
-        let start = Start { coordinates, sigma: 0.1, population: Some(500), seed: 5 };
+        let start = OptimizerStart { coordinates, sigma: 0.1, population: Some(500), seed: 5 };
         for search in each(&start) {
             if let Optimizer::Random(_) | Optimizer::OnePlusOne(_) = search {
                 continue;
@@ -215,7 +219,7 @@ fn random_search_is_uniform() {
         Coordinate::Integer { levels: 10, start: 0 },
         Coordinate::Choice { start: vec![0.1; 10] },
     ];
-    let mut search = Optimizer::random(Start { coordinates, sigma: 0.1, population: Some(100), seed: 11 });
+    let mut search = Optimizer::random(OptimizerStart { coordinates, sigma: 0.1, population: Some(100), seed: 11 });
     let mut counts = [[0_usize; 10]; 3];
     for _ in 0..100 {
         for point in search.ask() {

@@ -92,7 +92,7 @@ pub enum What {
 
 /// Where events are kept.
 ///
-/// This is the seam behind which another store can stand: see [`growing`](super::growing).
+/// This is the seam behind which another store can stand.
 pub trait Journal: Send {
     /// All events of jobs that are not removed, in order, and the place of the last of all, whether removed or not.
     ///

@@ -19,7 +19,7 @@ impl fmt::Display for JobId {
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum JobKind {
     /// Writes a merged checkpoint.
     Merge,
     /// Scores models.
@@ -30,7 +30,7 @@ pub enum Kind {
     Report,
 }
 
-impl Kind {
+impl JobKind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Merge, Self::Eval, Self::Search, Self::Report];
 
@@ -49,7 +49,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Submission {
     /// What is done.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// What people call it.
     pub name: String,
     /// What stands behind the command's name.
@@ -58,7 +58,7 @@ pub struct Submission {
     pub directory: PathBuf,
     /// The texts that it reads, as they were when it was handed in: its recipe, its tasks.
     #[serde(default, alias = "file", deserialize_with = "marks")]
-    pub texts: Vec<Mark>,
+    pub texts: Vec<FileMark>,
     /// Higher ones go first.
     pub priority: i32,
     /// Jobs that must be done before.
@@ -79,7 +79,7 @@ pub struct Submission {
 
 /// A file as it was at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct FileMark {
     /// Where it is.
     pub path: PathBuf,
     /// Its SHA-256, in hexadecimal.
@@ -87,12 +87,12 @@ pub struct Mark {
 }
 
 /// Earlier versions kept the mark of one file, or none.
-fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Mark>, D::Error> {
+fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FileMark>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Marks {
-        All(Vec<Mark>),
-        One(Option<Mark>),
+        All(Vec<FileMark>),
+        One(Option<FileMark>),
     }
     Ok(match Marks::deserialize(deserializer)? {
         Marks::All(all) => all,
@@ -121,7 +121,7 @@ pub struct Needs {
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum JobState {
     /// Waits for its turn.
     Queued,
     /// Is being done.
@@ -136,7 +136,7 @@ pub enum State {
     Cancelled,
 }
 
-impl State {
+impl JobState {
     /// All of them, in the order in which a job may meet them.
     pub const ALL: [Self; 6] = [Self::Queued, Self::Running, Self::Paused, Self::Done, Self::Failed, Self::Cancelled];
 
@@ -193,7 +193,7 @@ pub struct Job {
     /// What was handed in; its priority and its limits as they are now.
     pub submission: Submission,
     /// Where it stands.
-    pub state: State,
+    pub state: JobState,
     /// What it was asked while it runs.
     pub asked: Option<Wish>,
     /// Attempts begun.
@@ -224,7 +224,7 @@ impl Job {
     /// Whether its last failures were all the same.
     pub fn is_quarantined(&self) -> bool {
         let last = self.failures.iter().rev().take(QUARANTINE);
-        self.state == State::Failed
+        self.state == JobState::Failed
             && self.failures.len() >= QUARANTINE
             && last.clone().all(|failure| Some(failure) == self.failures.last())
     }
@@ -234,7 +234,7 @@ impl Job {
         Self {
             id: event.job,
             submission,
-            state: State::Queued,
+            state: JobState::Queued,
             asked: None,
             attempts: 0,
             tries: 0,
@@ -271,38 +271,38 @@ impl Job {
         match &event.what {
             What::Started => {
                 self.attempts += 1;
-                self.state = State::Running;
+                self.state = JobState::Running;
             }
             What::Interrupted { why, .. } => {
-                self.state = State::Queued;
+                self.state = JobState::Queued;
                 self.why = Some(why.clone());
             }
-            What::Paused { .. } => self.state = State::Paused,
+            What::Paused { .. } => self.state = JobState::Paused,
             What::Held { why, .. } => {
-                self.state = State::Paused;
+                self.state = JobState::Paused;
                 self.why = Some(why.clone());
             }
             // One that was asked to pause and is wanted after all stops, and waits for its turn.
-            What::Resumed if self.state == State::Running => {}
-            What::Resumed => self.state = State::Queued,
+            What::Resumed if self.state == JobState::Running => {}
+            What::Resumed => self.state = JobState::Queued,
             What::Done { .. } => {
                 self.failures.clear();
-                self.state = State::Done;
+                self.state = JobState::Done;
             }
             What::Failed { failure, again, .. } => {
                 self.failures.push(failure.clone());
                 self.tries += 1;
                 self.why = Some(failure.why.clone());
-                self.state = if *again { State::Queued } else { State::Failed };
+                self.state = if *again { JobState::Queued } else { JobState::Failed };
             }
-            What::Cancelled { .. } => self.state = State::Cancelled,
+            What::Cancelled { .. } => self.state = JobState::Cancelled,
             What::Retried { limits, insists } => {
                 if *insists {
                     self.failures.clear();
                 }
                 self.tries = 0;
                 self.submission.limits = *limits;
-                self.state = State::Queued;
+                self.state = JobState::Queued;
             }
             What::Submitted { .. } | What::Asked { .. } | What::Prioritised { .. } | What::Removed => {}
         }

@@ -8,7 +8,7 @@ use super::event::{Event, Journal, Tip, What};
 use crate::{
     error::{Error, Result},
     export::replace_file,
-    store::database::{Advice, Batch, Database, Lost},
+    store::database::{Advice, Database, Lost, WriteBatch},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -26,7 +26,7 @@ const TIP: &[u8] = b"tip";
 const EVENTS: &[u8] = b"event/";
 
 /// A journal in a directory, which one process holds at a time.
-pub struct Kept {
+pub struct JournalFile {
     database: Database,
     path: PathBuf,
     file: File,
@@ -36,14 +36,14 @@ pub struct Kept {
 
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct JournalLine {
     #[serde(flatten)]
     event: Event,
     /// The last number given to a job then.
     last_job: u64,
 }
 
-impl Kept {
+impl JournalFile {
     /// Opens or creates the journal in a directory.
     ///
     /// Fails if another process holds it, or if something that was kept is not there any more.
@@ -123,7 +123,7 @@ impl Kept {
     }
 }
 
-impl Kept {
+impl JournalFile {
     /// Writes the file anew, which an earlier failure left behind.
     fn mend(&mut self, tip: Tip) -> Result<()> {
         rewrite(&self.path, &all(&self.database)?, tip)?;
@@ -132,7 +132,7 @@ impl Kept {
     }
 }
 
-impl Journal for Kept {
+impl Journal for JournalFile {
     fn read(&self) -> Result<(Vec<Event>, Tip)> {
         Ok((all(&self.database)?, self.database.get(TIP)?.unwrap_or_default()))
     }
@@ -156,7 +156,7 @@ fn open_store(place: &Path) -> Result<Database> {
 
 /// Writes events, and takes out those of jobs that are removed.
 fn keep(database: &Database, events: &[Event], tip: Tip) -> Result<()> {
-    let mut batch = Batch::default();
+    let mut batch = WriteBatch::default();
     for event in events {
         if let What::Removed = event.what {
             for key in database.keys_from(&prefix(event), &[])? {
@@ -190,7 +190,7 @@ fn prefix(event: &Event) -> Vec<u8> {
 
 fn lines(events: &[Event], tip: Tip) -> String {
     let line = |event: &Event| {
-        let line = Line { event: event.clone(), last_job: tip.job };
+        let line = JournalLine { event: event.clone(), last_job: tip.job };
         serde_json::to_string(&line).expect("events are plain data") + "\n"
     };
     events.iter().map(line).collect()
@@ -220,7 +220,7 @@ fn last(path: &Path) -> Result<Last> {
     let text = text(path)?;
     let lines = text.lines().count() as u64;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let line: Option<Line> = whole.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+    let line: Option<JournalLine> = whole.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
     let is_whole = text.is_empty() || (text.ends_with('\n') && line.is_some());
     Ok(Last { seq: line.map_or(0, |line| line.event.seq), is_whole, lines })
 }
@@ -235,7 +235,7 @@ fn text(path: &Path) -> Result<String> {
 }
 
 /// The file's lines, up to the first that cannot be read.
-fn read(path: &Path) -> Result<Vec<Line>> {
+fn read(path: &Path) -> Result<Vec<JournalLine>> {
     let text = text(path)?;
     let lines = text.split_inclusive('\n').map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok());
     Ok(lines.map_while(|line| line).collect())

@@ -3,11 +3,8 @@
 //! All that is kept are [events](event); a job is what its events have made of it. An event is on disk before it counts, so
 //! that a crash at any instant leaves a queue that was true a moment ago. What runs jobs, and who may ask for what, is not
 //! known here.
-//!
-//! [`growing`] says how searches will use more than one machine, and what of this stays as it is.
 
 pub mod event;
-pub mod growing;
 pub mod job;
 mod kept;
 #[cfg(test)]
@@ -15,8 +12,8 @@ mod tests;
 
 pub use self::{
     event::{Event, Journal, Tip, What},
-    job::{Failure, Job, JobId, Kind, Limits, Mark, Needs, QUARANTINE, State, Submission, Wish},
-    kept::Kept,
+    job::{Failure, FileMark, Job, JobId, JobKind, JobState, Limits, Needs, QUARANTINE, Submission, Wish},
+    kept::JournalFile,
 };
 
 use self::job::{SERVER_GONE, SOON_MS};
@@ -129,7 +126,7 @@ impl<J: Journal> Queue<J> {
     /// # Panics
     /// If it is not queued.
     pub fn start(&mut self, id: JobId) -> Result<()> {
-        assert_eq!(self.jobs[&id].state, State::Queued, "only a queued job starts");
+        assert_eq!(self.jobs[&id].state, JobState::Queued, "only a queued job starts");
         self.note(id, What::Started)
     }
 
@@ -139,7 +136,7 @@ impl<J: Journal> Queue<J> {
     /// If it is not running.
     pub fn ended(&mut self, id: JobId, end: End, ran_ms: u64) -> Result<()> {
         let job = &self.jobs[&id];
-        assert_eq!(job.state, State::Running, "only a running job ends");
+        assert_eq!(job.state, JobState::Running, "only a running job ends");
         let what = match (end, job.asked) {
             // It was quicker than whoever wanted it to stop.
             (End::Done, _) => What::Done { ran_ms },
@@ -159,7 +156,7 @@ impl<J: Journal> Queue<J> {
     /// Queues again what ran when its server went away; `ran` says for how many milliseconds, as far as that is known. What has
     /// run for a short time whenever a server went away is paused: it may be the reason.
     pub fn recover(&mut self, ran: impl Fn(&Job) -> u64) -> Result<Vec<JobId>> {
-        let running = self.jobs().filter(|job| job.state == State::Running);
+        let running = self.jobs().filter(|job| job.state == JobState::Running);
         let running: Vec<(JobId, u64, bool)> = running
             .map(|job| {
                 let ran_ms = ran(job);
@@ -198,10 +195,10 @@ impl<J: Journal> Queue<J> {
     pub fn pause(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
         match (job.state, job.asked) {
-            (State::Queued, _) => self.note(id, What::Paused { ran_ms: 0 }),
-            (State::Running, None) => self.note(id, What::Asked { wish: Wish::Pause }),
-            (State::Paused, _) | (State::Running, Some(Wish::Pause)) => Ok(()),
-            (State::Running, Some(Wish::Cancel)) => Err(Error::user(format!("job {id} is being cancelled"))),
+            (JobState::Queued, _) => self.note(id, What::Paused { ran_ms: 0 }),
+            (JobState::Running, None) => self.note(id, What::Asked { wish: Wish::Pause }),
+            (JobState::Paused, _) | (JobState::Running, Some(Wish::Pause)) => Ok(()),
+            (JobState::Running, Some(Wish::Cancel)) => Err(Error::user(format!("job {id} is being cancelled"))),
             (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to pause", state.name()))),
         }
     }
@@ -212,9 +209,9 @@ impl<J: Journal> Queue<J> {
     pub fn resume(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
         match (job.state, job.asked) {
-            (State::Paused, _) | (State::Running, Some(Wish::Pause)) => self.note(id, What::Resumed),
-            (State::Queued, _) | (State::Running, None) => Ok(()),
-            (State::Running, Some(Wish::Cancel)) => {
+            (JobState::Paused, _) | (JobState::Running, Some(Wish::Pause)) => self.note(id, What::Resumed),
+            (JobState::Queued, _) | (JobState::Running, None) => Ok(()),
+            (JobState::Running, Some(Wish::Cancel)) => {
                 Err(Error::user(format!("job {id} is being cancelled"))
                     .hint(format!("when it is, `evomerge retry {id}`")))
             }
@@ -229,9 +226,9 @@ impl<J: Journal> Queue<J> {
     pub fn cancel(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
         match (job.state, job.asked) {
-            (State::Queued | State::Paused, _) => self.note(id, What::Cancelled { ran_ms: 0 }),
-            (State::Running, None | Some(Wish::Pause)) => self.note(id, What::Asked { wish: Wish::Cancel }),
-            (State::Cancelled, _) | (State::Running, Some(Wish::Cancel)) => Ok(()),
+            (JobState::Queued | JobState::Paused, _) => self.note(id, What::Cancelled { ran_ms: 0 }),
+            (JobState::Running, None | Some(Wish::Pause)) => self.note(id, What::Asked { wish: Wish::Cancel }),
+            (JobState::Cancelled, _) | (JobState::Running, Some(Wish::Cancel)) => Ok(()),
             (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to cancel", state.name()))
                 .hint(format!("`evomerge rm {id}` removes it"))),
         }
@@ -243,7 +240,7 @@ impl<J: Journal> Queue<J> {
     /// Fails if it has not ended that way, or if it is in quarantine and nobody insists.
     pub fn retry(&mut self, id: JobId, limits: Limits, insists: bool) -> Result<()> {
         let job = self.job(id)?;
-        if !matches!(job.state, State::Failed | State::Cancelled) {
+        if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
             return Err(Error::user(format!("job {id} is {}: there is nothing to try again", job.state.name())));
         }
         if job.is_quarantined() && !insists {
@@ -268,7 +265,7 @@ impl<J: Journal> Queue<J> {
         }
         // One that has ended may be tried again.
         let waits = |other: &&Job| {
-            job.state != State::Done && other.submission.after.contains(&id) && other.state != State::Done
+            job.state != JobState::Done && other.submission.after.contains(&id) && other.state != JobState::Done
         };
         if let Some(other) = self.jobs().find(waits) {
             return Err(Error::user(format!("job {} waits for job {id}", other.id)));
@@ -279,7 +276,7 @@ impl<J: Journal> Queue<J> {
     /// Queued jobs whose turn it is, in the order in which they should start: by priority, then by number.
     pub fn ready(&self) -> Vec<&Job> {
         let mut ready: Vec<&Job> =
-            self.jobs().filter(|job| job.state == State::Queued && self.waits_for(job).is_none()).collect();
+            self.jobs().filter(|job| job.state == JobState::Queued && self.waits_for(job).is_none()).collect();
         ready.sort_by_key(|job| (-i64::from(job.submission.priority), job.id));
         ready
     }
@@ -295,7 +292,7 @@ impl<J: Journal> Queue<J> {
     }
 
     fn unfinished(&self, id: JobId) -> Option<&Job> {
-        self.jobs.get(&id).filter(|job| job.state != State::Done)
+        self.jobs.get(&id).filter(|job| job.state != JobState::Done)
     }
 
     fn check_same(&self, id: JobId, submission: &Submission) -> Result<()> {

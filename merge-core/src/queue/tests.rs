@@ -36,7 +36,7 @@ impl Journal for Memory {
 
 fn merge(name: &str) -> Submission {
     Submission {
-        kind: Kind::Merge,
+        kind: JobKind::Merge,
         name: name.to_owned(),
         words: vec!["merge".to_owned(), format!("{name}.yaml")],
         directory: "/recipes".into(),
@@ -88,7 +88,7 @@ fn take<J: Journal>(queue: &mut Queue<J>, id: JobId, step: Step) -> Result<()> {
 }
 
 /// Where job 1 is after some steps, all of which are allowed but perhaps the last.
-fn check(steps: &[Step], expected: std::result::Result<(State, Option<Wish>), &str>) {
+fn check(steps: &[Step], expected: std::result::Result<(JobState, Option<Wish>), &str>) {
     let mut queue = Queue::open(Memory::default()).expect("empty");
     queue.submit(vec![merge("a")]).expect("a job");
     let (last, before) = steps.split_last().expect("a step");
@@ -108,23 +108,23 @@ fn check(steps: &[Step], expected: std::result::Result<(State, Option<Wish>), &s
 fn jobs_go_the_ways_that_they_may() {
     use Step::{Breaks, Cancel, Done, Fails, Force, Pause, Remove, Resume, Retry, Start, Stopped};
     let at = |state| Ok((state, None));
-    check(&[Start], at(State::Running));
-    check(&[Start, Done], at(State::Done));
-    check(&[Start, Stopped], at(State::Queued));
-    check(&[Pause], at(State::Paused));
-    check(&[Pause, Pause], at(State::Paused));
-    check(&[Pause, Resume], at(State::Queued));
-    check(&[Start, Pause], Ok((State::Running, Some(Wish::Pause))));
-    check(&[Start, Pause, Stopped], at(State::Paused));
-    check(&[Start, Pause, Done], at(State::Done));
-    check(&[Start, Pause, Resume, Stopped], at(State::Queued));
-    check(&[Start, Pause, Cancel, Stopped], at(State::Cancelled));
-    check(&[Start, Cancel, Breaks(9)], at(State::Cancelled));
-    check(&[Start, Cancel, Done], at(State::Done));
-    check(&[Cancel, Cancel], at(State::Cancelled));
-    check(&[Cancel, Retry], at(State::Queued));
-    check(&[Start, Fails], at(State::Failed));
-    check(&[Start, Fails, Retry], at(State::Queued));
+    check(&[Start], at(JobState::Running));
+    check(&[Start, Done], at(JobState::Done));
+    check(&[Start, Stopped], at(JobState::Queued));
+    check(&[Pause], at(JobState::Paused));
+    check(&[Pause, Pause], at(JobState::Paused));
+    check(&[Pause, Resume], at(JobState::Queued));
+    check(&[Start, Pause], Ok((JobState::Running, Some(Wish::Pause))));
+    check(&[Start, Pause, Stopped], at(JobState::Paused));
+    check(&[Start, Pause, Done], at(JobState::Done));
+    check(&[Start, Pause, Resume, Stopped], at(JobState::Queued));
+    check(&[Start, Pause, Cancel, Stopped], at(JobState::Cancelled));
+    check(&[Start, Cancel, Breaks(9)], at(JobState::Cancelled));
+    check(&[Start, Cancel, Done], at(JobState::Done));
+    check(&[Cancel, Cancel], at(JobState::Cancelled));
+    check(&[Cancel, Retry], at(JobState::Queued));
+    check(&[Start, Fails], at(JobState::Failed));
+    check(&[Start, Fails, Retry], at(JobState::Queued));
     check(&[Start, Done, Pause], Err("job 1 is done: there is nothing to pause"));
     check(&[Start, Done, Cancel], Err("job 1 is done: there is nothing to cancel"));
     check(&[Start, Done, Retry], Err("job 1 is done: there is nothing to try again"));
@@ -134,19 +134,19 @@ fn jobs_go_the_ways_that_they_may() {
     check(&[Start, Remove], Err("job 1 is running"));
     check(&[Cancel, Remove, Remove], Err("there is no job 1"));
     // The machine's failures are tried again by themselves, three times in all, but not in the same way for ever.
-    check(&[Start, Breaks(9)], at(State::Queued));
-    check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9)], at(State::Failed));
-    check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9), Retry], at(State::Queued));
+    check(&[Start, Breaks(9)], at(JobState::Queued));
+    check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9)], at(JobState::Failed));
+    check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9), Retry], at(JobState::Queued));
     let same = [Start, Breaks(9), Start, Breaks(9), Start, Breaks(9)];
-    check(&same, at(State::Failed));
+    check(&same, at(JobState::Failed));
     let again = "job 1 has failed the same way 3 times: killed by signal 9";
     check(&[same.as_slice(), &[Retry]].concat(), Err(again));
-    check(&[same.as_slice(), &[Force]].concat(), at(State::Queued));
-    check(&[same.as_slice(), &[Force, Start, Breaks(9)]].concat(), at(State::Queued));
+    check(&[same.as_slice(), &[Force]].concat(), at(JobState::Queued));
+    check(&[same.as_slice(), &[Force, Start, Breaks(9)]].concat(), at(JobState::Queued));
     let by_user = [Start, Fails, Retry, Start, Fails, Retry, Start, Fails, Retry];
     check(&by_user, Err("job 1 has failed the same way 3 times: no such method"));
     // One that was interrupted has not failed.
-    check(&[Start, Stopped, Start, Stopped, Start, Stopped, Start, Stopped], at(State::Queued));
+    check(&[Start, Stopped, Start, Stopped, Start, Stopped, Start, Stopped], at(JobState::Queued));
 }
 
 #[test]
@@ -200,15 +200,15 @@ fn events_are_ordered_by_their_place_whatever_the_clock_says() {
     take(&mut queue, JobId(1), Step::Done).and_then(|()| queue.resume(JobId(2))).expect("allowed");
     let again = Queue::open(queue.journal.clone()).expect("readable");
     assert_eq!(again.jobs, queue.jobs);
-    let states: Vec<State> = again.jobs().map(|job| job.state).collect();
-    assert_eq!(states, [State::Done, State::Queued]);
+    let states: Vec<JobState> = again.jobs().map(|job| job.state).collect();
+    assert_eq!(states, [JobState::Done, JobState::Queued]);
 }
 
 /// Does many things at random; some are refused.
 fn stir<J: Journal>(queue: &mut Queue<J>, seed: u64, steps: usize) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for number in 0..steps {
-        let all: Vec<(JobId, State)> = queue.jobs().map(|job| (job.id, job.state)).collect();
+        let all: Vec<(JobId, JobState)> = queue.jobs().map(|job| (job.id, job.state)).collect();
         if all.is_empty() || random.random_bool(0.3) {
             let after = if all.is_empty() { vec![] } else { vec![all[random.random_range(0..all.len())].0] };
             let after = if random.random_bool(0.2) { after } else { vec![] };
@@ -219,8 +219,8 @@ fn stir<J: Journal>(queue: &mut Queue<J>, seed: u64, steps: usize) -> Result<()>
         let ends = [Step::Done, Step::Stopped, Step::Breaks(9), Step::Fails];
         let asks = [Step::Pause, Step::Resume, Step::Cancel, Step::Retry, Step::Force, Step::Remove];
         let step = match state {
-            State::Queued if random.random_bool(0.5) => Step::Start,
-            State::Running if random.random_bool(0.5) => ends[random.random_range(0..ends.len())],
+            JobState::Queued if random.random_bool(0.5) => Step::Start,
+            JobState::Running if random.random_bool(0.5) => ends[random.random_range(0..ends.len())],
             _ => asks[random.random_range(0..asks.len())],
         };
         if let Err(error) = take(queue, id, step)
@@ -250,7 +250,7 @@ fn what_cannot_be_kept_has_not_happened() {
 fn what_is_read_again_is_what_was_there() {
     for seed in 0..4 {
         let dir = tempdir().expect("a directory");
-        let mut queue = Queue::open(Kept::open(dir.path()).expect("new")).expect("empty");
+        let mut queue = Queue::open(JournalFile::open(dir.path()).expect("new")).expect("empty");
         stir(&mut queue, seed, 400).expect("room");
         let (jobs, tip) = (queue.jobs.clone(), queue.tip);
         assert!(jobs.len() > 5 && tip.job > jobs.len() as u64, "some were removed");
@@ -265,7 +265,7 @@ fn what_is_read_again_is_what_was_there() {
             _ => fs::write(&path, text.lines().next().expect("a line").to_owned() + "\n").expect("room"),
         }
         for _ in 0..2 {
-            let again = Queue::open(Kept::open(dir.path()).expect("readable")).expect("readable");
+            let again = Queue::open(JournalFile::open(dir.path()).expect("readable")).expect("readable");
             assert_eq!((&again.jobs, again.tip), (&jobs, tip), "{seed}");
         }
     }
@@ -274,18 +274,18 @@ fn what_is_read_again_is_what_was_there() {
 /// A queue whose store `spoil` has changed: what opening it says, and what mending it brings back.
 fn spoilt(spoil: impl Fn(&Path)) {
     let dir = tempdir().expect("a directory");
-    let mut queue = Queue::open(Kept::open(dir.path()).expect("new")).expect("empty");
+    let mut queue = Queue::open(JournalFile::open(dir.path()).expect("new")).expect("empty");
     stir(&mut queue, 3, 300).expect("room");
     let (jobs, tip) = (queue.jobs.clone(), queue.tip);
     drop(queue.journal);
     spoil(&dir.path().join("store"));
-    let error = Kept::open(dir.path()).err().expect("it is damaged");
+    let error = JournalFile::open(dir.path()).err().expect("it is damaged");
     assert!(error.to_string().contains("the store of the queue is damaged: "), "{error}");
     assert_eq!(error.advice(), Some("`evomerge serve --repair` makes it anew from the file of events beside it"),);
-    let (aside, n_events) = Kept::repair(dir.path()).expect("the file of events is whole");
+    let (aside, n_events) = JournalFile::repair(dir.path()).expect("the file of events is whole");
     assert!(aside.ends_with("store-damaged-1") && aside.join("db").is_file());
     assert_eq!(n_events as u64, tip.events);
-    let again = Queue::open(Kept::open(dir.path()).expect("it is mended")).expect("readable");
+    let again = Queue::open(JournalFile::open(dir.path()).expect("it is mended")).expect("readable");
     assert_eq!((again.jobs, again.tip), (jobs, tip));
 }
 
@@ -344,10 +344,10 @@ fn a_job_that_ends_its_servers_is_held() {
         (job.state, job.why.unwrap(), queue.job(id).unwrap().state)
     };
     let held = "its server went away 3 times in a row, soon after it had begun";
-    assert_eq!(state([5, 5, 5]), (State::Paused, held.to_owned(), State::Queued));
+    assert_eq!(state([5, 5, 5]), (JobState::Paused, held.to_owned(), JobState::Queued));
     // A power cut once a day is nobody's fault.
     for ran_ms in [[5, 5, 86_400_000], [5, 86_400_000, 5], [600_000; 3]] {
-        assert_eq!(state(ran_ms), (State::Queued, "its server was gone".to_owned(), State::Queued), "{ran_ms:?}");
+        assert_eq!(state(ran_ms), (JobState::Queued, "its server was gone".to_owned(), JobState::Queued), "{ran_ms:?}");
     }
 }
 
@@ -360,7 +360,7 @@ fn a_priority_can_be_changed_until_a_job_has_ended() {
     assert_eq!(ready, [ids[1], ids[0]]);
     queue.start(ids[0]).unwrap();
     queue.prioritise(ids[0], -1).unwrap();
-    assert_eq!(queue.job(ids[0]).unwrap().state, State::Running);
+    assert_eq!(queue.job(ids[0]).unwrap().state, JobState::Running);
     queue.ended(ids[0], End::Done, 0).unwrap();
     let error = queue.prioritise(ids[0], 1).unwrap_err();
     assert_eq!(error.to_string(), "job 1 is done: its priority counts no more");
@@ -375,7 +375,7 @@ fn the_mark_of_one_file_is_that_of_one_text() {
         let text = serde_json::to_string(&merge("a")).unwrap().replace("\"texts\":[]", file);
         serde_json::from_str::<Submission>(&text).unwrap().texts
     };
-    let mark = Mark { path: "/a.yaml".into(), sha256: "00".to_owned() };
+    let mark = FileMark { path: "/a.yaml".into(), sha256: "00".to_owned() };
     let one = serde_json::to_string(&mark).unwrap();
     assert_eq!(marks(&format!("\"texts\":[{one},{one}]")), [mark.clone(), mark.clone()]);
     assert_eq!(marks(&format!("\"file\":{one}")), [mark]);

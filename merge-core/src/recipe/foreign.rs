@@ -5,7 +5,7 @@ use std::path::Path;
 use super::MethodInfo;
 use crate::{
     method::WITHOUT_EFFECT,
-    yaml::{At, Kind, Mistake, Node},
+    yaml::{At, Mistake, Node, NodeKind},
 };
 
 /// Keys by which a file is known to be for another program: what it is, and what to do with it.
@@ -24,9 +24,9 @@ const FOREIGN: [(&[&str], &str, &str); 2] = [
 
 /// Refuses a file that is known to be for another program.
 pub(crate) fn refuse_foreign(tree: &Node, file: &Path) -> Result<(), Mistake> {
-    let Kind::Block(entries) = &tree.kind else { return Ok(()) };
+    let NodeKind::Block(entries) = &tree.kind else { return Ok(()) };
     for (key, _) in entries {
-        let Kind::Text(name) = &key.kind else { continue };
+        let NodeKind::Text(name) = &key.kind else { continue };
         if let Some((_, what, hint)) = FOREIGN.iter().find(|(keys, ..)| keys.contains(&name.as_str())) {
             let hint = hint.replace("FILE", &file.display().to_string());
             return Err(Mistake::new(*what).hint(hint).at(key.place));
@@ -39,11 +39,11 @@ pub(crate) fn refuse_foreign(tree: &Node, file: &Path) -> Result<(), Mistake> {
 ///
 /// What has no effect anywhere is put there. Fails for a parameter that would have one.
 pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mistake> {
-    let Kind::Block(entries) = &mut tree.kind else { return Ok(tree) };
+    let NodeKind::Block(entries) = &mut tree.kind else { return Ok(tree) };
     let mut beside = Vec::new();
     let mut position = 0;
     while position < entries.len() {
-        let Kind::Text(name) = &entries[position].0.kind else {
+        let NodeKind::Text(name) = &entries[position].0.kind else {
             position += 1;
             continue;
         };
@@ -59,13 +59,14 @@ pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mi
         position += 1;
     }
     let Some(place) = beside.first().map(|(key, _)| key.place) else { return Ok(tree) };
-    let is_parameters = |(key, _): &&mut (Node, Node)| matches!(&key.kind, Kind::Text(name) if name == "parameters");
+    let is_parameters =
+        |(key, _): &&mut (Node, Node)| matches!(&key.kind, NodeKind::Text(name) if name == "parameters");
     match entries.iter_mut().find(is_parameters) {
-        Some((_, Node { kind: Kind::Block(parameters), .. })) => {
+        Some((_, Node { kind: NodeKind::Block(parameters), .. })) => {
             let is_new = |key: &Node, known: &[(Node, Node)]| {
-                known
-                    .iter()
-                    .all(|(other, _)| !matches!((&key.kind, &other.kind), (Kind::Text(a), Kind::Text(b)) if a == b))
+                known.iter().all(
+                    |(other, _)| !matches!((&key.kind, &other.kind), (NodeKind::Text(a), NodeKind::Text(b)) if a == b),
+                )
             };
             for (key, value) in beside {
                 if is_new(&key, parameters) {
@@ -73,12 +74,12 @@ pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mi
                 }
             }
         }
-        Some((_, node)) if matches!(node.kind, Kind::Null) => node.kind = Kind::Block(beside),
+        Some((_, node)) if matches!(node.kind, NodeKind::Null) => node.kind = NodeKind::Block(beside),
         // Of another kind it is refused by whoever reads it.
         Some(_) => {}
         None => {
-            let key = Node { place, kind: Kind::Text("parameters".to_owned()) };
-            entries.push((key, Node { place, kind: Kind::Block(beside) }));
+            let key = Node { place, kind: NodeKind::Text("parameters".to_owned()) };
+            entries.push((key, Node { place, kind: NodeKind::Block(beside) }));
         }
     }
     Ok(tree)

@@ -80,7 +80,7 @@ pub struct Per {
 /// A thing that can have a value of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Part {
+enum HolePart {
     /// Each layer.
     Layer,
     /// Attention, MLP and norms.
@@ -183,9 +183,9 @@ impl JsonSchema for Bounds {
 impl Serialize for Per {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match (self.layer, self.component) {
-            (true, false) => Part::Layer.serialize(serializer),
-            (false, _) => Part::Component.serialize(serializer),
-            (true, true) => [Part::Layer, Part::Component].serialize(serializer),
+            (true, false) => HolePart::Layer.serialize(serializer),
+            (false, _) => HolePart::Component.serialize(serializer),
+            (true, true) => [HolePart::Layer, HolePart::Component].serialize(serializer),
         }
     }
 }
@@ -206,16 +206,16 @@ impl<'de> de::Visitor<'de> for PerVisitor {
     }
 
     fn visit_str<E: de::Error>(self, word: &str) -> Result<Per, E> {
-        let part = Part::deserialize(de::value::StrDeserializer::new(word))?;
-        Ok(Per { layer: part == Part::Layer, component: part == Part::Component })
+        let part = HolePart::deserialize(de::value::StrDeserializer::new(word))?;
+        Ok(Per { layer: part == HolePart::Layer, component: part == HolePart::Component })
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Per, A::Error> {
         let mut per = Per { layer: false, component: false };
         while let Some(part) = seq.next_element()? {
             match part {
-                Part::Layer => per.layer = true,
-                Part::Component => per.component = true,
+                HolePart::Layer => per.layer = true,
+                HolePart::Component => per.component = true,
             }
         }
         if per.layer || per.component { Ok(per) } else { Err(de::Error::invalid_length(0, &self)) }
@@ -228,7 +228,7 @@ impl JsonSchema for Per {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let part = generator.subschema_for::<Part>();
+        let part = generator.subschema_for::<HolePart>();
         json_schema!({ "anyOf": [part, { "type": "array", "items": part, "minItems": 1, "uniqueItems": true }] })
     }
 }

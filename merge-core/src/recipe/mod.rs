@@ -58,14 +58,16 @@ pub(crate) use check::MethodInfo;
 pub(crate) use foreign::refuse_foreign;
 pub use hole::{Bounds, Hole, Per, Scale, Slot};
 pub use parameters::{Parameters, lookup};
-pub use parts::{Fix, Generator, Model, Module, Random, Slice, Source, Token, TokenName, TokenSource, Tokenizer};
+pub use parts::{
+    Fix, Generator, Model, Module, RandomSettings, Slice, Source, Token, TokenName, TokenSource, TokenizerSettings,
+};
 pub use path::{Hop, PathForm};
 pub use reference::{Location, Reference, locate, resolve};
-pub(crate) use setting::Fit;
+pub(crate) use setting::DomainFit;
 pub use setting::{Conditional, Curve, Setting};
 pub(crate) use spelled::unify;
 
-use self::reference::Written;
+use self::reference::WrittenReference;
 use crate::{
     error::Result,
     model::dtype::Dtype,
@@ -89,7 +91,7 @@ pub struct Recipe<S = Setting> {
     pub merge_method: At<String>,
     /// The model that the others were trained from; the result takes its configuration and tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reference::text_if_any")]
-    #[schemars(with = "Option<Written>")]
+    #[schemars(with = "Option<WrittenReference>")]
     pub base_model: Option<At<String>>,
     /// What is merged, layer by layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::or_nothing")]
@@ -107,7 +109,7 @@ pub struct Recipe<S = Setting> {
     /// What the hidden state goes through, instead of `models`: layers in any order and any number of times. Embeddings, final
     /// norm and output head are the base model's, or else the first hop's.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "path::flat")]
-    #[schemars(with = "Vec<path::Stretch<S>>", length(min = 1))]
+    #[schemars(with = "Vec<path::PathPart<S>>", length(min = 1))]
     pub path: At<Vec<Hop<S>>>,
     /// How the result of a path is written; `plain` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,14 +125,14 @@ pub struct Recipe<S = Setting> {
     pub out_dtype: Option<At<Dtype>>,
     /// Where methods that drop weights at random draw from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub random: Option<Random>,
+    pub random: Option<RandomSettings>,
     /// An older form of `tokenizer`: only its source.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reference::text_if_any")]
-    #[schemars(with = "Option<Written>")]
+    #[schemars(with = "Option<WrittenReference>")]
     pub tokenizer_source: Option<At<String>>,
     /// The vocabulary of the result, and the models' embeddings by it; without it the vocabularies must be the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokenizer: Option<At<Tokenizer>>,
+    pub tokenizer: Option<At<TokenizerSettings>>,
     /// How the result is to be prompted: `auto`, which is what most of the models have; `alpaca`, `chatml`, `exaone`, `llama3`
     /// or `mistral`; or a Jinja template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,7 +193,7 @@ impl<S: Serialize> Recipe<S> {
 }
 
 /// Reads and checks a recipe or a template.
-pub(crate) fn from_tree<S: de::DeserializeOwned + Fit>(
+pub(crate) fn from_tree<S: de::DeserializeOwned + DomainFit>(
     tree: &Node,
     file: &Path,
     methods: &[MethodInfo],

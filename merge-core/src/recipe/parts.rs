@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     parameters::Parameters,
-    reference::{self, Written},
+    reference::{self, WrittenReference},
     setting::Setting,
 };
 use crate::yaml::{At, Map, map};
@@ -18,7 +18,7 @@ pub struct Model<S = Setting> {
     /// A directory or a file with the model, relative to this file or to the current directory; or `org/name[@revision]` on
     /// the hub. `model+adapter` applies a PEFT adapter first.
     #[serde(deserialize_with = "reference::text")]
-    #[schemars(with = "Written")]
+    #[schemars(with = "WrittenReference")]
     pub model: At<String>,
     /// The method's parameters for this model.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
@@ -35,7 +35,7 @@ pub struct Slice<S = Setting> {
     pub sources: At<Vec<Source<S>>>,
     /// The base in this slice, if it is another than the recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reference::text_if_any")]
-    #[schemars(with = "Option<Written>")]
+    #[schemars(with = "Option<WrittenReference>")]
     pub base_model: Option<At<String>>,
     /// The method in this slice. mergekit ignores it, and so does a merge without `fixes: [slice_method]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub struct Slice<S = Setting> {
 pub struct Source<S = Setting> {
     /// The model, named as under `models`.
     #[serde(deserialize_with = "reference::text")]
-    #[schemars(with = "Written")]
+    #[schemars(with = "WrittenReference")]
     pub model: At<String>,
     /// `[start, end]`: from layer `start`, counted from 0, up to but not including layer `end`. An empty last slice chooses
     /// the models that the output head comes from.
@@ -86,7 +86,7 @@ pub struct Module<S = Setting> {
 /// Where methods that drop weights at random draw from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Random {
+pub struct RandomSettings {
     /// How numbers are drawn.
     #[serde(default)]
     pub generator: Generator,
@@ -120,10 +120,10 @@ pub enum Fix {
 /// The vocabulary of the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Tokenizer {
+pub struct TokenizerSettings {
     /// Whose it is: `union`, all tokens of all models; `base`, the base model's, or else the first model's; or a model.
     #[serde(default = "union", deserialize_with = "reference::text")]
-    #[schemars(with = "Written")]
+    #[schemars(with = "WrittenReference")]
     pub source: At<String>,
     /// Rows are added to the embedding until their number is a multiple of this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,7 +178,7 @@ pub enum TokenName {
     Text(String),
 }
 
-impl Tokenizer {
+impl TokenizerSettings {
     /// Only a source.
     pub(super) fn of(source: At<String>) -> Self {
         Self { source, pad_to_multiple_of: None, tokens: Vec::new() }

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    reference::{self, Written as Name},
+    reference::{self, WrittenReference as Name},
     setting::{Curve, Setting},
 };
 use crate::{
@@ -103,8 +103,8 @@ impl Hop {
 
 /// A part of a path as it is written: a hop, or hops that are repeated.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Block<S>", bound(deserialize = "S: Deserialize<'de> + Clone"))]
-pub(super) struct Stretch<S>(Vec<Hop<S>>);
+#[serde(try_from = "PathBlock<S>", bound(deserialize = "S: Deserialize<'de> + Clone"))]
+pub(super) struct PathPart<S>(Vec<Hop<S>>);
 
 /// Layers that the hidden state goes through, or hops that it goes through again and again.
 #[derive(Deserialize, JsonSchema)]
@@ -113,7 +113,7 @@ pub(super) struct Stretch<S>(Vec<Hop<S>>);
     bound = "S: JsonSchema",
     extend("oneOf" = [{"required": ["model", "layer_range"]}, {"required": ["repeats", "hops"]}])
 )]
-struct Block<S> {
+struct PathBlock<S> {
     /// The model, named as under `models`.
     #[serde(default, deserialize_with = "reference::text_if_any")]
     #[schemars(with = "Option<Name>")]
@@ -130,28 +130,28 @@ struct Block<S> {
     repeats: Option<At<usize>>,
     /// What is repeated.
     #[schemars(length(min = 1))]
-    hops: Option<Vec<At<Stretch<S>>>>,
+    hops: Option<Vec<At<PathPart<S>>>>,
 }
 
 /// For `deserialize_with`: a flat list of what may be written with `repeats`.
 pub(super) fn flat<'de, D: Deserializer<'de>, S: Deserialize<'de> + Clone>(
     deserializer: D,
 ) -> Result<At<Vec<Hop<S>>>, D::Error> {
-    let written = Option::<At<Vec<At<Stretch<S>>>>>::deserialize(deserializer)?.unwrap_or_default();
+    let written = Option::<At<Vec<At<PathPart<S>>>>>::deserialize(deserializer)?.unwrap_or_default();
     Ok(At { value: join(written.value), place: written.place })
 }
 
-fn join<S>(stretches: Vec<At<Stretch<S>>>) -> Vec<Hop<S>> {
+fn join<S>(stretches: Vec<At<PathPart<S>>>) -> Vec<Hop<S>> {
     stretches.into_iter().flat_map(|stretch| stretch.value.0).collect()
 }
 
-impl<S: Clone> TryFrom<Block<S>> for Stretch<S> {
+impl<S: Clone> TryFrom<PathBlock<S>> for PathPart<S> {
     type Error = String;
 
-    fn try_from(block: Block<S>) -> Result<Self, String> {
+    fn try_from(block: PathBlock<S>) -> Result<Self, String> {
         let missing = |key: &str| format!("`{key}` is missing");
         match block {
-            Block {
+            PathBlock {
                 repeats: Some(repeats),
                 hops: Some(hops),
                 model: None,
@@ -166,25 +166,25 @@ impl<S: Clone> TryFrom<Block<S>> for Stretch<S> {
                     _ => Err(format!("these are more than {MOST_HOPS} hops\nrepeat them fewer times")),
                 }
             }
-            Block { repeats: None, hops: None, model, layer_range, use_, scale } => {
+            PathBlock { repeats: None, hops: None, model, layer_range, use_, scale } => {
                 let model = model.ok_or_else(|| missing("model"))?;
                 let layer_range = layer_range.ok_or_else(|| missing("layer_range"))?;
                 Ok(Self(vec![Hop { model, layer_range, use_, scale }]))
             }
-            Block { repeats: None, .. } => Err(missing("repeats")),
-            Block { hops: None, .. } => Err(missing("hops")),
+            PathBlock { repeats: None, .. } => Err(missing("repeats")),
+            PathBlock { hops: None, .. } => Err(missing("hops")),
             _ => Err("this is half a hop and half a repetition\nwrite `{model, layer_range}` or `{repeats, hops}`"
                 .to_owned()),
         }
     }
 }
 
-impl<S: JsonSchema> JsonSchema for Stretch<S> {
+impl<S: JsonSchema> JsonSchema for PathPart<S> {
     fn schema_name() -> Cow<'static, str> {
         "Hop".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Block::<S>::json_schema(generator)
+        PathBlock::<S>::json_schema(generator)
     }
 }

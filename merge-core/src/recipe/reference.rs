@@ -133,11 +133,11 @@ fn missing(file: &Path, named: &str, names: &str) -> Mistake {
 }
 
 /// A reference on its way from a file: text, or mergekit's block, which is turned into that text.
-pub(super) struct Written(pub(super) String);
+pub(super) struct WrittenReference(pub(super) String);
 
 /// For `deserialize_with`.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<At<String>, D::Error> {
-    let At { value: Written(value), place } = At::deserialize(deserializer)?;
+    let At { value: WrittenReference(value), place } = At::deserialize(deserializer)?;
     Ok(At { value, place })
 }
 
@@ -145,11 +145,11 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::R
 pub(super) fn text_if_any<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<At<String>>, D::Error> {
-    let written = Option::<At<Written>>::deserialize(deserializer)?;
-    Ok(written.map(|At { value: Written(value), place }| At { value, place }))
+    let written = Option::<At<WrittenReference>>::deserialize(deserializer)?;
+    Ok(written.map(|At { value: WrittenReference(value), place }| At { value, place }))
 }
 
-impl<'de> Deserialize<'de> for Written {
+impl<'de> Deserialize<'de> for WrittenReference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         deserializer.deserialize_any(WrittenVisitor)
     }
@@ -158,21 +158,22 @@ impl<'de> Deserialize<'de> for Written {
 struct WrittenVisitor;
 
 impl<'de> de::Visitor<'de> for WrittenVisitor {
-    type Value = Written;
+    type Value = WrittenReference;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("text")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Written, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<WrittenReference, E> {
         if text.is_empty() {
             return Err(E::custom("an empty name leads nowhere\nwrite a path, or `org/name` on the hub"));
         }
-        Ok(Written(text.to_owned()))
+        Ok(WrittenReference(text.to_owned()))
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> std::result::Result<Written, A::Error> {
-        let Form { model, lora, path, revision, .. } = Form::deserialize(MapAccessDeserializer::new(map))?;
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> std::result::Result<WrittenReference, A::Error> {
+        let ReferenceForm { model, lora, path, revision, .. } =
+            ReferenceForm::deserialize(MapAccessDeserializer::new(map))?;
         match (model, path) {
             (Some(model), None) if revision.is_none() => joined(model.0, '+', lora.map(|lora| lora.0)),
             (None, Some(path)) if lora.is_none() => joined(path, '@', revision),
@@ -181,16 +182,16 @@ impl<'de> de::Visitor<'de> for WrittenVisitor {
                 "this block names a model in two ways\nwrite `{path: …, revision: …}`, or `{model: …, lora: …}`",
             )),
         }
-        .map(Written)
+        .map(WrittenReference)
     }
 }
 
 /// mergekit's `{model, lora, override_architecture}`, and the `{path, revision}` that either of them may be.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
-    model: Option<Box<Written>>,
-    lora: Option<Box<Written>>,
+struct ReferenceForm {
+    model: Option<Box<WrittenReference>>,
+    lora: Option<Box<WrittenReference>>,
     path: Option<String>,
     revision: Option<String>,
     #[serde(default, rename = "override_architecture")]
@@ -236,7 +237,7 @@ impl de::Visitor<'_> for NeedlessVisitor {
     }
 }
 
-impl JsonSchema for Written {
+impl JsonSchema for WrittenReference {
     fn schema_name() -> Cow<'static, str> {
         "Reference".into()
     }

@@ -103,7 +103,7 @@ fn number(value: Value) -> f64 {
 }
 
 /// What a parameter's domain can be asked about.
-pub(crate) trait Fit: Clone {
+pub(crate) trait DomainFit: Clone {
     /// Whether a parameter with this domain may hold this.
     fn fit(&self, domain: Domain) -> Result<(), Mistake>;
 
@@ -123,7 +123,7 @@ pub(crate) trait Fit: Clone {
     }
 }
 
-impl Fit for Setting {
+impl DomainFit for Setting {
     fn fit(&self, domain: Domain) -> Result<(), Mistake> {
         let curves: Vec<&Curve> = match self {
             Self::Always(curve) => vec![curve],
@@ -137,7 +137,7 @@ impl Fit for Setting {
     }
 }
 
-impl Fit for Value {
+impl DomainFit for Value {
     fn fit(&self, domain: Domain) -> Result<(), Mistake> {
         match (*self, domain) {
             (Self::Flag(_), Domain::Flag) => Ok(()),
@@ -161,7 +161,7 @@ impl Fit for Value {
 
 impl Serialize for Curve {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let scalars: Vec<Scalar> = self.0.iter().copied().map(Scalar).collect();
+        let scalars: Vec<WrittenScalar> = self.0.iter().copied().map(WrittenScalar).collect();
         match scalars.as_slice() {
             [scalar] => scalar.serialize(serializer),
             scalars => FlowSeq(scalars).serialize(serializer),
@@ -179,9 +179,9 @@ impl Serialize for Setting {
 }
 
 /// A value on its way to a file: whole numbers without `.0`, which parameters that count want.
-struct Scalar(Value);
+struct WrittenScalar(Value);
 
-impl Serialize for Scalar {
+impl Serialize for WrittenScalar {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Flag(value) => serializer.serialize_bool(value),

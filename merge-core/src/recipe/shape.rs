@@ -100,9 +100,9 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Slot, A::Error> {
-        let block = Entry::deserialize(MapAccessDeserializer::new(map))?;
+        let block = ParameterBlock::deserialize(MapAccessDeserializer::new(map))?;
         match block {
-            Entry {
+            ParameterBlock {
                 search: Some(search),
                 filter: None,
                 value: None,
@@ -114,7 +114,7 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
                 knots,
                 filters,
             } => Ok(Slot::Hole(Hole { search, init, scale, integer, per, groups, knots, filters })),
-            Entry {
+            ParameterBlock {
                 value: Some(value),
                 search: None,
                 filter,
@@ -126,8 +126,8 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
                 knots: None,
                 filters: None,
             } => Ok(Slot::Set(Setting::Conditional(vec![Conditional { filter, value }]))),
-            Entry { search: None, value: None, filter: None, .. } => Err(A::Error::missing_field("search")),
-            Entry { search: None, value: None, .. } => Err(A::Error::missing_field("value")),
+            ParameterBlock { search: None, value: None, filter: None, .. } => Err(A::Error::missing_field("search")),
+            ParameterBlock { search: None, value: None, .. } => Err(A::Error::missing_field("value")),
             _ => Err(A::Error::custom(
                 "this is half a hole and half a condition\nwrite `{search: [least, most]}` or `{filter: …, value: …}`",
             )),
@@ -144,7 +144,7 @@ fn scalar(text: &str) -> Option<Value> {
 /// Every key that a block for a parameter may have; which of them it has tells what it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct ParameterBlock {
     search: Option<At<Bounds>>,
     init: Option<At<f64>>,
     scale: Option<At<Scale>>,

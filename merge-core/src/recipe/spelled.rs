@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Node, NodeKind};
 
 /// The keys that name models: one, a list to choose from, or mergekit-evolve's list of all.
 const KEYS: [&str; 7] = ["base_model", "lora", "model", "models", "path", "source", "tokenizer_source"];
@@ -14,7 +14,7 @@ pub(crate) fn unify(documents: &mut [Node]) {
     let mut names = Vec::new();
     let mut spelled: BTreeMap<String, String> = BTreeMap::new();
     for document in &mut *documents {
-        if let Some(Node { kind: Kind::Text(name), .. }) = document.clone().take("name") {
+        if let Some(Node { kind: NodeKind::Text(name), .. }) = document.clone().take("name") {
             names.push(name);
         }
         each(document, false, &mut |text| {
@@ -38,11 +38,11 @@ pub(crate) fn unify(documents: &mut [Node]) {
 /// Hands on every text that names a model.
 fn each(node: &mut Node, is_name: bool, take: &mut dyn FnMut(&mut String)) {
     match &mut node.kind {
-        Kind::Text(text) if is_name => take(text),
-        Kind::List(list) => list.iter_mut().for_each(|one| each(one, is_name, take)),
-        Kind::Block(entries) => {
+        NodeKind::Text(text) if is_name => take(text),
+        NodeKind::List(list) => list.iter_mut().for_each(|one| each(one, is_name, take)),
+        NodeKind::Block(entries) => {
             for (key, value) in entries {
-                let Kind::Text(key) = &key.kind else { continue };
+                let NodeKind::Text(key) = &key.kind else { continue };
                 each(value, KEYS.contains(&key.as_str()) || (is_name && key == "choose"), take);
             }
         }

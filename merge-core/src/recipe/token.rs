@@ -10,23 +10,23 @@ use serde::{
 
 use super::{
     parts::{TokenName, TokenSource},
-    reference::Written,
+    reference::WrittenReference,
 };
 
 /// Every key that a token's source may have; without `kind` it is a model.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
-    kind: Option<Kind>,
-    model: Option<Written>,
-    lora: Option<Written>,
+struct TokenForm {
+    kind: Option<TokenKind>,
+    model: Option<WrittenReference>,
+    lora: Option<WrittenReference>,
     token_id: Option<usize>,
     token: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum TokenKind {
     Zero,
     ModelToken,
 }
@@ -51,11 +51,17 @@ impl<'de> de::Visitor<'de> for SourceVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<TokenSource, A::Error> {
-        match Form::deserialize(MapAccessDeserializer::new(map))? {
-            Form { kind: Some(Kind::Zero), model: None, lora: None, token_id: None, token: None } => {
+        match TokenForm::deserialize(MapAccessDeserializer::new(map))? {
+            TokenForm { kind: Some(TokenKind::Zero), model: None, lora: None, token_id: None, token: None } => {
                 Ok(TokenSource::Zero)
             }
-            Form { kind: Some(Kind::ModelToken), model: Some(Written(model)), lora: None, token_id, token } => {
+            TokenForm {
+                kind: Some(TokenKind::ModelToken),
+                model: Some(WrittenReference(model)),
+                lora: None,
+                token_id,
+                token,
+            } => {
                 let token = match (token_id, token) {
                     (Some(id), None) => TokenName::Id(id),
                     (None, Some(text)) => TokenName::Text(text),
@@ -63,14 +69,14 @@ impl<'de> de::Visitor<'de> for SourceVisitor {
                 };
                 Ok(TokenSource::Token { model, token })
             }
-            Form { kind: None, model: Some(Written(model)), lora, token_id: None, token: None } => {
+            TokenForm { kind: None, model: Some(WrittenReference(model)), lora, token_id: None, token: None } => {
                 Ok(TokenSource::Model(match lora {
-                    Some(Written(lora)) => format!("{model}+{lora}"),
+                    Some(WrittenReference(lora)) => format!("{model}+{lora}"),
                     None => model,
                 }))
             }
-            Form { kind: Some(Kind::ModelToken), model: None, .. } => Err(A::Error::missing_field("model")),
-            Form { kind: None, .. } => Err(A::Error::missing_field("kind")),
+            TokenForm { kind: Some(TokenKind::ModelToken), model: None, .. } => Err(A::Error::missing_field("model")),
+            TokenForm { kind: None, .. } => Err(A::Error::missing_field("kind")),
             _ => Err(A::Error::custom(
                 "these keys do not go together\nwrite `{kind: zero}` or `{kind: model_token, model: …, token: …}`",
             )),
@@ -108,7 +114,7 @@ impl JsonSchema for TokenSource {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let model = generator.subschema_for::<Written>();
+        let model = generator.subschema_for::<WrittenReference>();
         let token = |key: &str, kind: &str| {
             json_schema!({
                 "type": "object",

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use super::{
-    Model, Module, Parameters, Recipe, Slice, Source, TokenSource, Tokenizer,
+    Model, Module, Parameters, Recipe, Slice, Source, TokenSource, TokenizerSettings,
     reference::{Location, locate},
 };
 use crate::{
@@ -95,8 +95,8 @@ impl<S> Recipe<S> {
     }
 
     /// The vocabulary that is asked for, in either of mergekit's keys; `None` if it stays as it is.
-    pub fn tokenizer(&self) -> Option<Cow<'_, Tokenizer>> {
-        let legacy = || self.tokenizer_source.as_ref().map(|source| Cow::Owned(Tokenizer::of(source.clone())));
+    pub fn tokenizer(&self) -> Option<Cow<'_, TokenizerSettings>> {
+        let legacy = || self.tokenizer_source.as_ref().map(|source| Cow::Owned(TokenizerSettings::of(source.clone())));
         self.tokenizer.as_ref().map(|tokenizer| Cow::Borrowed(&tokenizer.value)).or_else(legacy)
     }
 
@@ -116,7 +116,7 @@ impl<S> Recipe<S> {
         }
         self.path.value.iter_mut().for_each(|hop| change(&mut hop.model.value));
         let tokenizer = self.tokenizer.as_mut().map(|tokenizer| &mut tokenizer.value);
-        if let Some(Tokenizer { source, tokens, .. }) = tokenizer {
+        if let Some(TokenizerSettings { source, tokens, .. }) = tokenizer {
             if !["union", "base"].contains(&source.as_str()) {
                 change(&mut source.value);
             }

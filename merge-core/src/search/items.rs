@@ -28,7 +28,7 @@ impl Serialize for Items {
         if self.from == self.to {
             return serializer.serialize_u64(self.from as u64);
         }
-        Growing { from: self.from, to: self.to }.serialize(serializer)
+        GrowingItems { from: self.from, to: self.to }.serialize(serializer)
     }
 }
 
@@ -102,7 +102,7 @@ struct ItemsVisitor;
 /// The long form of [`Items`].
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Growing {
+struct GrowingItems {
     /// In the first generation.
     #[schemars(range(min = 1))]
     from: usize,
@@ -122,7 +122,7 @@ impl<'de> de::Visitor<'de> for ItemsVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Items, A::Error> {
-        let Growing { from, to } = Growing::deserialize(MapAccessDeserializer::new(map))?;
+        let GrowingItems { from, to } = GrowingItems::deserialize(MapAccessDeserializer::new(map))?;
         if from == 0 || from > to {
             return Err(de::Error::custom(format!(
                 "from {from} to {to} is no growth\nbegin with 1 or more, and end with more"
@@ -138,7 +138,7 @@ impl JsonSchema for Items {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let growing = generator.subschema_for::<Growing>();
+        let growing = generator.subschema_for::<GrowingItems>();
         json_schema!({ "anyOf": [{ "type": "integer", "minimum": 0 }, growing] })
     }
 }

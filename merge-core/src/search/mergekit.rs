@@ -11,7 +11,7 @@ use crate::{
     merge::sources::Library,
     recipe::{Location, locate},
     words::counted,
-    yaml::{At, Kind, Mistake, Node, Place},
+    yaml::{At, Mistake, Node, NodeKind, Place},
 };
 use serde::Deserialize;
 
@@ -31,9 +31,9 @@ const ITEMS: u64 = 60;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    genome: At<Genome>,
-    tasks: At<Vec<At<Task>>>,
+struct MergekitFile {
+    genome: At<MergekitGenome>,
+    tasks: At<Vec<At<MergekitTask>>>,
     limit: Option<At<u64>>,
     num_fewshot: Option<At<u64>>,
     #[serde(default)]
@@ -46,7 +46,7 @@ struct File {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Genome {
+struct MergekitGenome {
     models: At<Vec<At<String>>>,
     merge_method: At<String>,
     base_model: Option<At<String>>,
@@ -60,7 +60,7 @@ struct Genome {
 
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
-enum Task {
+enum MergekitTask {
     Name(String),
     Block { name: String, weight: Option<f64>, metric: Option<String> },
 }
@@ -68,7 +68,7 @@ enum Task {
 /// The tree of a search file that says the same.
 pub(super) fn converted(tree: &Node, file: &Path, library: &dyn Library) -> Result<Node> {
     let refused = |mistake: Mistake| mistake.into_error(file);
-    let read = File::deserialize(tree).map_err(refused)?;
+    let read = MergekitFile::deserialize(tree).map_err(refused)?;
     read.check().map_err(refused)?;
     let genome = &read.genome;
     let each = genome.layer_granularity.filter(|each| each.value > 0);
@@ -77,7 +77,7 @@ pub(super) fn converted(tree: &Node, file: &Path, library: &dyn Library) -> Resu
 }
 
 /// Into how many groups the layers of the first model fall.
-fn groups(genome: &Genome, each: At<i64>, file: &Path, library: &dyn Library) -> Result<usize> {
+fn groups(genome: &MergekitGenome, each: At<i64>, file: &Path, library: &dyn Library) -> Result<usize> {
     let first = &genome.models[0];
     let directory = match locate(file, first)?.model {
         Location::Path(path) => path,
@@ -97,7 +97,7 @@ fn groups(genome: &Genome, each: At<i64>, file: &Path, library: &dyn Library) ->
     Ok(layers / each_layers)
 }
 
-impl File {
+impl MergekitFile {
     fn check(&self) -> std::result::Result<(), Mistake> {
         let genome = &self.genome;
         let under = |mistake: Mistake| mistake.under("genome");
@@ -163,14 +163,14 @@ impl File {
         let base = genome.base_model.as_ref().or(is_slerp.then(|| &genome.models[0]));
         entries.extend(base.map(|base| ("base_model", text(base))));
         let models = genome.models.iter().map(model).collect();
-        entries.push(("models", Node { place: genome.models.place, kind: Kind::List(models) }));
+        entries.push(("models", Node { place: genome.models.place, kind: NodeKind::List(models) }));
         let mut parameters = Vec::new();
         if is_slerp {
             parameters.push(("t", self.hole("t", groups)));
         } else {
             let usual = genome.merge_method.value != "task_arithmetic";
             let normalize = genome.normalize.unwrap_or(At { value: usual, place });
-            parameters.push(("normalize", Node { place: normalize.place, kind: Kind::Flag(normalize.value) }));
+            parameters.push(("normalize", Node { place: normalize.place, kind: NodeKind::Flag(normalize.value) }));
         }
         entries.push(("parameters", block(place, parameters)));
         entries.push(("dtype", word(place, "bfloat16")));
@@ -189,14 +189,14 @@ impl File {
             _ => ([0.0, 1.0], 0.5),
         };
         let bounds = range.map(|bound| number(place, bound)).to_vec();
-        let mut hole = vec![("search", Node { place, kind: Kind::List(bounds) }), ("init", number(place, init))];
+        let mut hole = vec![("search", Node { place, kind: NodeKind::List(bounds) }), ("init", number(place, init))];
         let smooth = genome.smooth.is_some_and(|smooth| smooth.value);
         if let Some(groups) = groups.filter(|groups| *groups > 1) {
-            hole.push((if smooth { "knots" } else { "groups" }, Node { place, kind: Kind::Whole(groups as i128) }));
+            hole.push((if smooth { "knots" } else { "groups" }, Node { place, kind: NodeKind::Whole(groups as i128) }));
         }
         if let Some(filters) = genome.filters.as_ref().filter(|filters| !filters.is_empty()) {
             let list = filters.iter().map(text).collect();
-            hole.push(("filters", Node { place: filters.place, kind: Kind::List(list) }));
+            hole.push(("filters", Node { place: filters.place, kind: NodeKind::List(list) }));
         }
         block(place, hole)
     }
@@ -204,14 +204,14 @@ impl File {
     fn search(&self) -> Node {
         let place = self.tasks.place;
         let items = self.limit.map_or(ITEMS, |limit| limit.value);
-        let task = |task: &At<Task>| {
+        let task = |task: &At<MergekitTask>| {
             let (name, weight, metric) = match &task.value {
-                Task::Name(name) => (name, None, None),
-                Task::Block { name, weight, metric } => (name, *weight, metric.as_deref()),
+                MergekitTask::Name(name) => (name, None, None),
+                MergekitTask::Block { name, weight, metric } => (name, *weight, metric.as_deref()),
             };
             let mut entries = vec![
                 ("task", word(task.place, name)),
-                ("items", Node { place: task.place, kind: Kind::Whole(items.into()) }),
+                ("items", Node { place: task.place, kind: NodeKind::Whole(items.into()) }),
                 ("weight", number(task.place, weight.unwrap_or(1.0))),
             ];
             // The filter that all tasks have without saying so.
@@ -224,8 +224,8 @@ impl File {
         block(
             place,
             vec![
-                ("budget", Node { place, kind: Kind::Whole(budget.into()) }),
-                ("objective", Node { place, kind: Kind::List(tasks) }),
+                ("budget", Node { place, kind: NodeKind::Whole(budget.into()) }),
+                ("objective", Node { place, kind: NodeKind::List(tasks) }),
             ],
         )
     }
@@ -233,7 +233,7 @@ impl File {
 
 fn block(place: Place, entries: Vec<(&str, Node)>) -> Node {
     let entries = entries.into_iter().map(|(key, node)| (word(node.place, key), node)).collect();
-    Node { place, kind: Kind::Block(entries) }
+    Node { place, kind: NodeKind::Block(entries) }
 }
 
 fn text(written: &At<String>) -> Node {
@@ -241,9 +241,9 @@ fn text(written: &At<String>) -> Node {
 }
 
 fn word(place: Place, word: &str) -> Node {
-    Node { place, kind: Kind::Text(word.to_owned()) }
+    Node { place, kind: NodeKind::Text(word.to_owned()) }
 }
 
 fn number(place: Place, value: f64) -> Node {
-    Node { place, kind: Kind::Number(value) }
+    Node { place, kind: NodeKind::Number(value) }
 }

@@ -9,7 +9,7 @@ use serde::{
 };
 
 use crate::{
-    optimizer::{self, Coordinate, Regime, Start},
+    optimizer::{self, Coordinate, OptimizerStart, Regime},
     template::Space,
     yaml::{At, Mistake},
 };
@@ -32,13 +32,13 @@ const BINS: usize = 15;
 /// How candidates are proposed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Optimizer {
+pub struct OptimizerSettings {
     /// Its name.
     pub name: Option<Algorithm>,
     /// CMA-ES: adapt the learning rate to the noise of the scores; true unless said.
     pub learning_rate_adaptation: Option<At<bool>>,
     /// CMA-ES: begin again, with larger generations, when it has come to rest.
-    pub restarts: Option<At<Restarts>>,
+    pub restarts: Option<At<RestartSettings>>,
     /// The first step's standard deviation, where 1 is the whole range; 1/6 unless said, and 1/20 for the mutations of MAP-Elites.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub sigma: Option<At<f64>>,
@@ -76,7 +76,7 @@ pub enum Algorithm {
 /// How CMA-ES begins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Restarts {
+pub enum RestartSettings {
     /// With twice as many candidates each time.
     Ipop,
     /// In turn with twice as many, and with few and short steps.
@@ -111,7 +111,7 @@ impl Algorithm {
     }
 }
 
-impl Optimizer {
+impl OptimizerSettings {
     /// The optimiser at its first generation.
     pub fn start(&self, space: &Space, seed: u64) -> optimizer::Optimizer {
         use optimizer::Optimizer as O;
@@ -121,11 +121,11 @@ impl Optimizer {
             Algorithm::MapElites if self.sigma.is_none() => 0.05,
             _ => self.sigma(),
         };
-        let start = Start { coordinates: space.coordinates(), sigma, population, seed };
+        let start = OptimizerStart { coordinates: space.coordinates(), sigma, population, seed };
         match (algorithm, self.restarts.map(|restarts| restarts.value)) {
             (Algorithm::CmaEs, None) => O::cma_es(start, self.learning_rate_adaptation()),
-            (Algorithm::CmaEs, Some(Restarts::Ipop)) => O::restarts(start, Regime::Ipop),
-            (Algorithm::CmaEs, Some(Restarts::Bipop)) => O::restarts(start, Regime::Bipop),
+            (Algorithm::CmaEs, Some(RestartSettings::Ipop)) => O::restarts(start, Regime::Ipop),
+            (Algorithm::CmaEs, Some(RestartSettings::Bipop)) => O::restarts(start, Regime::Bipop),
             (Algorithm::SepCmaEs, _) => O::sep_cma_es(start),
             (Algorithm::CmaEsMargin, _) => O::cma_es_margin(start),
             (Algorithm::CatCma, _) => O::cat_cma(start),
@@ -135,7 +135,7 @@ impl Optimizer {
             (Algorithm::MapElites, _) => O::map_elites(start, BINS),
             (Algorithm::M2n2, _) => O::m2n2(start),
             (Algorithm::Random, _) => {
-                O::random(Start { population: Some(population.unwrap_or(RANDOM_POPULATION)), ..start })
+                O::random(OptimizerStart { population: Some(population.unwrap_or(RANDOM_POPULATION)), ..start })
             }
         }
     }
@@ -216,29 +216,32 @@ impl Optimizer {
 }
 
 /// `optimizer: cma_es` is short for `optimizer: {name: cma_es}`.
-pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optimizer, D::Error> {
+pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OptimizerSettings, D::Error> {
     deserializer.deserialize_any(OptimizerVisitor)
 }
 
 struct OptimizerVisitor;
 
 impl<'de> de::Visitor<'de> for OptimizerVisitor {
-    type Value = Optimizer;
+    type Value = OptimizerSettings;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an optimiser's name, or a block with its `name` and settings")
     }
 
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Optimizer, E> {
-        Ok(Optimizer { name: Some(Algorithm::deserialize(name.into_deserializer())?), ..Optimizer::default() })
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<OptimizerSettings, E> {
+        Ok(OptimizerSettings {
+            name: Some(Algorithm::deserialize(name.into_deserializer())?),
+            ..OptimizerSettings::default()
+        })
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Optimizer, A::Error> {
-        Optimizer::deserialize(MapAccessDeserializer::new(map))
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<OptimizerSettings, A::Error> {
+        OptimizerSettings::deserialize(MapAccessDeserializer::new(map))
     }
 }
 
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    let (name, block) = (generator.subschema_for::<Algorithm>(), generator.subschema_for::<Optimizer>());
+    let (name, block) = (generator.subschema_for::<Algorithm>(), generator.subschema_for::<OptimizerSettings>());
     json_schema!({ "anyOf": [name, block] })
 }

@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     merge::sources::Library,
     recipe::{MethodInfo, Recipe, from_tree, refuse_foreign, unify},
-    yaml::{Kind, Mistake, Node},
+    yaml::{Mistake, Node, NodeKind},
 };
 
 /// A document of a search file.
@@ -90,7 +90,7 @@ impl Stage {
 
 /// Whether a document says how to search.
 fn is_search(node: &Node) -> bool {
-    matches!(&node.kind, Kind::Block(entries) if entries.iter().any(|(key, _)| matches!(&key.kind, Kind::Text(key) if key == "search")))
+    matches!(&node.kind, NodeKind::Block(entries) if entries.iter().any(|(key, _)| matches!(&key.kind, NodeKind::Text(key) if key == "search")))
 }
 
 fn in_order(mut stages: Vec<Stage>) -> std::result::Result<Vec<Stage>, Mistake> {

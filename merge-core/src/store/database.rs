@@ -7,7 +7,7 @@
 
 mod repair;
 
-use self::repair::{Closed, PATIENCE, sync};
+use self::repair::{OpenFailure, PATIENCE, sync};
 use crate::error::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -24,12 +24,12 @@ use std::{
 };
 
 /// What a database can hold: plain data, as JSON.
-pub trait Record {
+pub trait Payload {
     /// The value as JSON.
     fn payload(&self) -> Vec<u8>;
 }
 
-impl<T: Serialize + ?Sized> Record for T {
+impl<T: Serialize + ?Sized> Payload for T {
     fn payload(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("records are plain data with text for keys")
     }
@@ -68,8 +68,8 @@ pub(crate) struct Database {
     /// The log again, to sync it: opened once, so that this cannot fail for want of a descriptor.
     synced: File,
     repaired: Option<PathBuf>,
-    count: Mutex<Counted>,
-    tip: Tip,
+    count: Mutex<RecordCount>,
+    tip: TipFile,
     /// How many records the file beside the log said were written, when it was opened.
     noted: u64,
     advice: &'static Advice,
@@ -81,7 +81,7 @@ type Count = (u64, Option<u64>);
 
 /// What is known of that.
 #[derive(Default)]
-struct Counted {
+struct RecordCount {
     count: Count,
     /// How many there really are, once somebody has looked: what counts from the next record on.
     found: Option<u64>,
@@ -97,7 +97,7 @@ pub struct Lost {
 }
 
 /// The file beside the log. It is not synced: after a power cut it may be behind the log, never before it.
-struct Tip {
+struct TipFile {
     path: PathBuf,
     file: File,
     /// What it says, of what this process has written.
@@ -106,16 +106,16 @@ struct Tip {
 
 /// What is written in one step.
 #[derive(Default)]
-pub(crate) struct Batch {
+pub(crate) struct WriteBatch {
     changes: sled::Batch,
     records: u64,
     inserted: BTreeSet<Vec<u8>>,
     removed: BTreeSet<Vec<u8>>,
 }
 
-impl Batch {
+impl WriteBatch {
     /// Puts a record at a key. It should be small: see [`Batch::chunks`].
-    pub(crate) fn insert(&mut self, key: Vec<u8>, value: &(impl Record + ?Sized)) {
+    pub(crate) fn insert(&mut self, key: Vec<u8>, value: &(impl Payload + ?Sized)) {
         self.put(key, seal(&value.payload()));
     }
 
@@ -126,7 +126,7 @@ impl Batch {
     }
 
     /// Puts a record of any length behind a prefix, in chunks; returns their number.
-    pub(crate) fn chunks(&mut self, prefix: &[u8], value: &(impl Record + ?Sized)) -> u32 {
+    pub(crate) fn chunks(&mut self, prefix: &[u8], value: &(impl Payload + ?Sized)) -> u32 {
         let mut n_chunks = 0u32;
         for chunk in seal(&value.payload()).chunks(CHUNK) {
             self.put([prefix, &n_chunks.to_be_bytes()].concat(), chunk.to_vec());
@@ -158,14 +158,14 @@ impl Database {
         // sled takes a shorter one for none.
         let is_new = fs::metadata(dir.join("conf")).map_or(0, |conf| conf.len()) <= 8;
         let opened = match open(dir) {
-            Err(Closed::Damaged(_)) => repair::mend(dir, may_cut, &open),
+            Err(OpenFailure::Damaged(_)) => repair::mend(dir, may_cut, &open),
             opened => opened.map(|db| (db, None)),
         };
         let (db, repaired) = match opened {
             Ok(opened) => opened,
-            Err(Closed::Held) => return Ok(None),
-            Err(Closed::Refused(error)) => return Err(error),
-            Err(Closed::Damaged(why)) => {
+            Err(OpenFailure::Held) => return Ok(None),
+            Err(OpenFailure::Refused(error)) => return Err(error),
+            Err(OpenFailure::Damaged(why)) => {
                 let message = format!("{}: the store of the {} is damaged: {why}", dir.display(), advice.what);
                 return Err(Error::user(message).hint(if may_cut { advice.damaged } else { advice.uncut }));
             }
@@ -177,7 +177,7 @@ impl Database {
         }
         let log = dir.join("db");
         let synced = File::open(&log).map_err(|e| Error::io("open", &log, &e))?;
-        let (tip, noted) = Tip::open(dir)?;
+        let (tip, noted) = TipFile::open(dir)?;
         let opened = Self { db, log, synced, repaired, count: Mutex::default(), tip, noted, advice };
         let counted = opened.get::<Count>(TIP)?;
         let count = counted.unwrap_or_else(|| (0, opened.is_empty().then_some(0)));
@@ -248,7 +248,7 @@ impl Database {
     }
 
     /// Writes all or nothing. When this returns, a power cut cannot take it.
-    pub(crate) fn apply(&self, Batch { mut changes, records, inserted, removed }: Batch) -> Result<()> {
+    pub(crate) fn apply(&self, WriteBatch { mut changes, records, inserted, removed }: WriteBatch) -> Result<()> {
         let is_there = |key: &Vec<u8>| self.db.contains_key(key).map_err(|e| self.failure(&e));
         let written = {
             // One batch after the other, so that each says what is before it; they are synced together.
@@ -266,7 +266,7 @@ impl Database {
             }
             changes.insert(TIP, seal(&(written, there).payload()));
             self.db.apply_batch(changes).map_err(|e| self.failure(&e))?;
-            *counted = Counted { count: (written, there), found: None };
+            *counted = RecordCount { count: (written, there), found: None };
             written
         };
         self.db.flush().map_err(|e| self.failure(&e))?;
@@ -305,7 +305,7 @@ impl Database {
     }
 }
 
-impl Tip {
+impl TipFile {
     /// Opens or creates the file; with it, how many records it says were written: none if it cannot be read.
     fn open(dir: &Path) -> Result<(Self, u64)> {
         let path = dir.join(TIP_FILE);
@@ -331,7 +331,7 @@ impl Tip {
     }
 }
 
-fn open(dir: &Path) -> std::result::Result<sled::Db, Closed> {
+fn open(dir: &Path) -> std::result::Result<sled::Db, OpenFailure> {
     check_threads()?;
     let began = Instant::now();
     loop {
@@ -341,11 +341,11 @@ fn open(dir: &Path) -> std::result::Result<sled::Db, Closed> {
             // sled's own threads give its lock up a moment after a store is closed, and a search that is stopped takes a
             // moment to end.
             Some(Err(e)) if is_held(&e) && began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
-            Some(Err(e)) if is_held(&e) => return Err(Closed::Held),
+            Some(Err(e)) if is_held(&e) => return Err(OpenFailure::Held),
             Some(Err(sled::Error::Io(e))) => return Err(unusable(dir, &e).into()),
-            Some(Err(e)) => return Err(Closed::Damaged(e.to_string())),
+            Some(Err(e)) => return Err(OpenFailure::Damaged(e.to_string())),
             Some(Ok(db)) => return Ok(db),
-            None => return Err(Closed::Damaged("its log makes no sense".to_owned())),
+            None => return Err(OpenFailure::Damaged("its log makes no sense".to_owned())),
         }
     }
 }

@@ -4,13 +4,13 @@ pub(crate) mod database;
 #[cfg(test)]
 mod tests;
 
-pub use database::{Lost, Record};
+pub use database::{Lost, Payload};
 
 use crate::{
     error::Result,
     item::{ItemId, ItemScore},
 };
-use database::{Advice, Batch, Database};
+use database::{Advice, Database, WriteBatch};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, path::Path};
 
@@ -88,7 +88,7 @@ impl Store {
         task: &Fingerprint,
         scores: impl IntoIterator<Item = (ItemId, ItemScore)>,
     ) -> Result<()> {
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         for (item, score) in scores {
             batch.insert(score_key(recipe, task, &item), &score);
         }
@@ -103,7 +103,7 @@ impl Store {
         why: &str,
         scores: &[(Fingerprint, (ItemId, ItemScore))],
     ) -> Result<()> {
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         for (task, (item, score)) in scores {
             batch.insert(score_key(recipe, task, item), score);
         }
@@ -131,8 +131,8 @@ impl Store {
     }
 
     /// Sets named values, all in one step. When this returns, a power cut cannot take them.
-    pub fn set(&self, values: &[(&str, &dyn Record)]) -> Result<()> {
-        let mut batch = Batch::default();
+    pub fn set(&self, values: &[(&str, &dyn Payload)]) -> Result<()> {
+        let mut batch = WriteBatch::default();
         for (name, value) in values {
             let prefix = value_prefix(name);
             let n_chunks = batch.chunks(&prefix, *value);
@@ -153,7 +153,7 @@ impl Store {
     /// Keeps values by names that stand for all they depend on: what is kept never changes. When this returns, a power cut
     /// cannot take them.
     pub fn keep<T: Serialize>(&self, values: &[(Fingerprint, T)]) -> Result<()> {
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         for (name, value) in values {
             batch.chunks(&content_prefix(name), value);
         }

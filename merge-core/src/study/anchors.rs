@@ -18,7 +18,7 @@ use crate::{
     merge::sources::Sources,
     optimizer::Optimizer,
     search::{Anchors, Search},
-    study::irt::{self, Answer, Item},
+    study::irt::{self, IrtItem, ItemAnswer},
     template::Space,
     words::counted,
     yaml::{At, Place},
@@ -37,12 +37,12 @@ const DELTA: f64 = 0.5;
 const GENERATION: u64 = (1 << 40) - 1;
 
 /// By goal the anchors, of those that rank candidates.
-pub(super) struct AnchorSet(Vec<Option<Standing>>);
+pub(super) struct AnchorSet(Vec<Option<GoalAnchors>>);
 
 /// A goal's anchors, and all they stand for.
-struct Standing {
+struct GoalAnchors {
     /// What each item tells, of all that they stand for.
-    items: Vec<Item>,
+    items: Vec<IrtItem>,
     /// Which of them they are, and the share of all that each stands for.
     anchors: Vec<(usize, f64)>,
     /// The same, to be asked.
@@ -64,13 +64,13 @@ impl AnchorSet {
     /// What a candidate with these scores on a goal's anchors is expected to score on all items that they stand for (gmp-IRT);
     /// `None` if the goal has no anchors.
     pub(super) fn estimate(&self, goal: usize, scores: &[ItemScore]) -> Option<f64> {
-        let Standing { items, anchors, parents, .. } = self.0[goal].as_ref()?;
-        let answer = |((item, weight), score): (&(usize, f64), &ItemScore)| Answer {
+        let GoalAnchors { items, anchors, parents, .. } = self.0[goal].as_ref()?;
+        let answer = |((item, weight), score): (&(usize, f64), &ItemScore)| ItemAnswer {
             item: *item,
             score: score.value,
             weight: *weight,
         };
-        let answers: Vec<Answer> = anchors.iter().zip(scores).map(answer).collect();
+        let answers: Vec<ItemAnswer> = anchors.iter().zip(scores).map(answer).collect();
         let ability = irt::merged_ability(items, &answers, parents, MIX_RIDGE);
         Some(irt::generalised(&answers, irt::mp_irt(items, &answers, &ability), DELTA))
     }
@@ -150,17 +150,17 @@ pub(super) fn calibrate(scorer: &Scorer<'_>, space: &Space, optimizer: &Optimize
             let message = format!("{}: search.anchors: a score of task {name} is not between 0 and 1", place.of(file));
             return Err(Error::user(message).hint("choose another `metric`, or remove `anchors`"));
         }
-        standing.push((!pool.is_empty()).then(|| Standing::new(goal, &pool, &table, n_parents, search.seed)));
+        standing.push((!pool.is_empty()).then(|| GoalAnchors::new(goal, &pool, &table, n_parents, search.seed)));
     }
     Ok((Some(AnchorSet(standing)), evaluations as u64))
 }
 
-impl Standing {
+impl GoalAnchors {
     /// Fits what each item tells to a table of scores, those of the parents first, and chooses as many of them as the goal has
     /// items for a generation, or fewer where they are alike.
     fn new(goal: &Goal, pool: &[ItemId], table: &[Vec<Option<f64>>], n_parents: usize, seed: u64) -> Self {
         let dimensions = DIMENSIONS.min(table.len()).min(pool.len());
-        let irt::Fit { items, abilities } = irt::fit(table, dimensions, RIDGE);
+        let irt::IrtFit { items, abilities } = irt::fit(table, dimensions, RIDGE);
         let anchors = irt::anchors(&items, goal.items.to, seed);
         let asked = anchors.iter().map(|(item, _)| pool[*item]).collect();
         Self { items, anchors, asked, parents: abilities[..n_parents].to_vec() }

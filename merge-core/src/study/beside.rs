@@ -40,14 +40,14 @@ pub struct Lead {
 const ONE_IN: u64 = 10;
 
 /// What is known of the parents before a generation.
-pub(super) struct Known<'a> {
+pub(super) struct ParentBudget<'a> {
     /// How the generations before it did beside them.
     pub(super) before: &'a [Beside],
     /// The budget of the search.
     pub(super) budget: u64,
 }
 
-impl Known<'_> {
+impl ParentBudget<'_> {
     /// Which of the parents pay to be asked so many items each.
     fn paying(&self, n_parents: usize, items: u64) -> Range<usize> {
         let asked: u64 = self.before.iter().map(|beside| beside.asked).sum();
@@ -86,7 +86,7 @@ pub(super) fn beside(
     scorer: &Scorer<'_>,
     items: &GoalItems,
     candidates: &[&Scores],
-    known: Option<&Known<'_>>,
+    known: Option<&ParentBudget<'_>>,
 ) -> Result<Beside> {
     let (study, goals) = (scorer.study, scorer.study.objective.goals());
     let ranking = |(goal, items): (&Goal, &Vec<_>)| if goal.weight > 0.0 { items.clone() } else { Vec::new() };
@@ -170,7 +170,7 @@ mod tests {
             leads: leads.map(|value| Some(Lead { value, variance: 0.01, shared: 0.0 })).to_vec(),
             asked,
         };
-        let paying = |before: &[Beside], budget: u64| Known { before, budget }.paying(3, 10);
+        let paying = |before: &[Beside], budget: u64| ParentBudget { before, budget }.paying(3, 10);
         assert_eq!(paying(&[], 20), 0..3);
         let first = beside(30, [0.3, 0.1, 0.2]);
         assert_eq!(paying(std::slice::from_ref(&first), 1200), 0..3);

@@ -3,17 +3,17 @@
 use super::{
     Beside, Generation, Goal, Phase,
     anchors::AnchorSet,
-    beside::Known,
+    beside::ParentBudget,
     generation::{Round, generation},
-    progress::Passed,
-    record::{Keys, n_generations},
+    progress::GenerationEnd,
+    record::{StoreKeys, n_generations},
     score::Scorer,
     snapshot::Snapshot,
 };
 use crate::{
     error::Result,
     optimizer::{Genome, Optimizer, Stop},
-    store::{Record, Store},
+    store::{Payload, Store},
     template::Space,
 };
 use std::slice;
@@ -49,11 +49,11 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
     let mut spent = 0;
     // About how many there will be: as many as the rest of the budget pays for, if each costs as much as the last.
     let about = |number: u64, spent: u64, cost: u64| number + budget.saturating_sub(spent) / cost.max(1);
-    let passed: Vec<Passed<'_>> = (1..)
+    let passed: Vec<GenerationEnd<'_>> = (1..)
         .zip(generations.iter().zip(&besides))
         .map(|(number, (generation, beside))| {
             spent += generation.cost();
-            Passed { spent, generations: (number, about(number, spent, generation.cost())), generation, beside }
+            GenerationEnd { spent, generations: (number, about(number, spent, generation.cost())), generation, beside }
         })
         .collect();
     let first = most(goals, optimizer.population(), 0);
@@ -68,7 +68,7 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
             continue;
         }
         // Random search meets the same items, of which enough is known.
-        let known = (phase == Phase::Evolution).then_some(Known { before: &besides, budget });
+        let known = (phase == Phase::Evolution).then_some(ParentBudget { before: &besides, budget });
         let round = Round { number, genomes: &optimizer.ask(), level, anchors, known };
         let (mut generation, beside, told) = generation(scorer, space, &round)?;
         optimizer.tell(&told);
@@ -79,14 +79,19 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
         spent += generation.cost();
         let number = optimizer.generation();
         let generations_now = (number, about(number, spent, generation.cost()));
-        scorer.course.pass(&Passed { spent, generations: generations_now, generation: &generation, beside: &beside });
+        scorer.course.pass(&GenerationEnd {
+            spent,
+            generations: generations_now,
+            generation: &generation,
+            beside: &beside,
+        });
         generations.push(generation);
         besides.push(beside);
     }
     // More may be left of a larger budget.
     let n = generations.len() as u64;
     if n_generations(store, phase)? != Some(n) {
-        store.set(&[(&Keys::of(phase).count, &n)])?;
+        store.set(&[(&StoreKeys::of(phase).count, &n)])?;
     }
     scorer.course.end(spent);
     Ok(Ran {
@@ -108,7 +113,7 @@ fn stored(
     budget: u64,
     first: Optimizer,
 ) -> Result<(Optimizer, Vec<Generation>, Vec<Beside>)> {
-    let keys = Keys::of(phase);
+    let keys = StoreKeys::of(phase);
     let Some(optimizer) = store.get::<Optimizer>(&keys.optimizer)? else { return Ok((first, Vec::new(), Vec::new())) };
     let generations = (0..optimizer.generation()).map(|number| store.get(&keys.generation(number)));
     let generations = generations.collect::<Result<Option<Vec<Generation>>>>()?;
@@ -128,9 +133,9 @@ fn store_generation(
     generation: &Generation,
     beside: &Beside,
 ) -> Result<()> {
-    let (keys, count) = (Keys::of(phase), optimizer.generation());
+    let (keys, count) = (StoreKeys::of(phase), optimizer.generation());
     let (place, place_beside) = (keys.generation(count - 1), keys.beside(count - 1));
-    let values: [(&str, &dyn Record); 4] =
+    let values: [(&str, &dyn Payload); 4] =
         [(&place, generation), (&place_beside, beside), (&keys.optimizer, optimizer), (&keys.count, &count)];
     store.set(&values)
 }

@@ -23,7 +23,7 @@ pub(super) const ELITES: usize = 16;
 pub(super) const MOST: usize = RECENT + 2;
 
 /// A candidate that may be the answer, and where in the search it comes from.
-pub(super) type Named = (String, Genome);
+pub(super) type NamedGenome = (String, Genome);
 
 /// Who may be the answer: the distribution's mean, its average over the last quarter of the search, which has less noise,
 /// the best candidates of the last generations, and whom the optimizer keeps, if it keeps any. The best ever seen is not among
@@ -37,8 +37,8 @@ pub(super) fn finalists(
     elites: Vec<Genome>,
     coordinates: &[Coordinate],
     moves: bool,
-) -> Vec<Named> {
-    let mut finalists: Vec<Named> = Vec::new();
+) -> Vec<NamedGenome> {
+    let mut finalists: Vec<NamedGenome> = Vec::new();
     let means: Vec<&Genome> = records.iter().filter_map(|record| record.mean.as_ref()).collect();
     let best = |number: usize| {
         let genome = records[number].best()?.genome.clone();
@@ -64,7 +64,7 @@ pub(super) fn finalists(
         finalists.extend(order.into_iter().filter_map(best).take(MOST));
     }
     // In a short search the average of the last means is the mean.
-    let mut distinct: Vec<Named> = Vec::new();
+    let mut distinct: Vec<NamedGenome> = Vec::new();
     for finalist in finalists {
         if distinct.iter().all(|known| known.1 != finalist.1) {
             distinct.push(finalist);
@@ -74,9 +74,14 @@ pub(super) fn finalists(
 }
 
 /// Scores finalists on select items and ranks them, the answer first; none if nobody may be the answer.
-pub(super) fn choose(scorer: &Scorer<'_>, space: &Space, phase: Phase, finalists: Vec<Named>) -> Result<Vec<Finalist>> {
+pub(super) fn choose(
+    scorer: &Scorer<'_>,
+    space: &Space,
+    phase: Phase,
+    finalists: Vec<NamedGenome>,
+) -> Result<Vec<Finalist>> {
     let study = scorer.study;
-    let mut fitting: Vec<(Named, Candidate<'_>)> = Vec::new();
+    let mut fitting: Vec<(NamedGenome, Candidate<'_>)> = Vec::new();
     for (name, genome) in finalists {
         let candidate = study.candidate(space, &genome);
         if is_short_enough(&candidate, study.search)? {
@@ -94,7 +99,7 @@ pub(super) fn choose(scorer: &Scorer<'_>, space: &Space, phase: Phase, finalists
 /// Finalists with their scores on these items, best first: those that keep to the constraints by their fitness, then the others.
 pub(super) fn ranked(
     scorer: &Scorer<'_>,
-    finalists: Vec<((Named, Candidate<'_>), Scores)>,
+    finalists: Vec<((NamedGenome, Candidate<'_>), Scores)>,
     items: &GoalItems,
 ) -> Result<Vec<Finalist>> {
     let (search, goals) = (scorer.study.search, scorer.study.objective.goals());

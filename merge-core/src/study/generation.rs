@@ -3,7 +3,7 @@
 use super::{
     Beside, Generation,
     anchors::AnchorSet,
-    beside::{Known, beside},
+    beside::{ParentBudget, beside},
     draw::draw,
     race::{Race, Runner, n_items, race},
     rank::{rank, references},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    optimizer::{Genome, Told},
+    optimizer::{Feedback, Genome},
     template::Space,
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Round<'a> {
     /// Asked in the place of fresh items, if there are some.
     pub(super) anchors: Option<&'a AnchorSet>,
     /// What decides which parents are asked beside it; without it none is.
-    pub(super) known: Option<Known<'a>>,
+    pub(super) known: Option<ParentBudget<'a>>,
 }
 
 /// Scores a generation: its record, how it did beside the parents, and what the optimizer is told of each candidate.
@@ -34,7 +34,7 @@ pub(super) fn generation(
     scorer: &Scorer<'_>,
     space: &Space,
     round: &Round<'_>,
-) -> Result<(Generation, Beside, Vec<Told>)> {
+) -> Result<(Generation, Beside, Vec<Feedback>)> {
     let study = scorer.study;
     let (search, goals) = (study.search, study.objective.goals());
     let last = search.racing.rungs as usize - 1;

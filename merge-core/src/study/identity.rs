@@ -2,7 +2,7 @@
 
 use super::{
     Goal, Study,
-    mark::{Mark, other_form},
+    mark::{StudyMark, other_form},
     record::{ENDED, about},
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     item::ItemId,
     model::hash::hex,
     recipe::Recipe,
-    store::{Fingerprint, Record},
+    store::{Fingerprint, Payload},
     template::Space,
 };
 use sha2::{Digest, Sha256};
@@ -54,17 +54,17 @@ pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
         ("the objective", digest(&[&goals])),
     ];
     let file = study.template.file.display();
-    let mark = Mark::read(store.dir())?;
+    let mark = StudyMark::read(store.dir())?;
     let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
     let began: Option<(u32, String)> = store.get("version")?;
     if !store.is_empty() && began.as_ref().is_none_or(|(form, _)| *form != FORM) {
         return Err(other_form(file, &began.map_or("0.1.0 or older".to_owned(), |(_, version)| version)));
     }
-    let mut unsigned: Vec<(&str, &dyn Record)> = Vec::new();
+    let mut unsigned: Vec<(&str, &dyn Payload)> = Vec::new();
     if store.is_empty() {
         unsigned.push(("version", &version));
     }
-    let text = |mark: &Mark| mark.file.clone();
+    let text = |mark: &StudyMark| mark.file.clone();
     let before: String = store.get("file")?.or(mark.as_ref().map(text)).unwrap_or_default();
     for (what, fingerprint) in &parts {
         let known = store.get::<Fingerprint>(what)?;
@@ -85,7 +85,7 @@ pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
     let identity = parts.iter().map(|(what, fingerprint)| ((*what).to_owned(), hex(fingerprint))).collect();
     let evomerge = began.map_or_else(|| version.1.clone(), |(_, version)| version);
     let answer = mark.as_ref().and_then(|mark| mark.answer.clone());
-    let now = Mark { evomerge, form: FORM, identity, file: study.text.to_owned(), answer };
+    let now = StudyMark { evomerge, form: FORM, identity, file: study.text.to_owned(), answer };
     if mark.as_ref() != Some(&now) {
         now.write(store.dir())?;
     }
@@ -96,7 +96,7 @@ pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
     let about = about(study, space);
     if store.get("about")?.as_ref() != Some(&about) {
         // The answer that it may have is no longer the one to all of it.
-        unsigned.extend([("about", &about as &dyn Record), (ENDED, &false)]);
+        unsigned.extend([("about", &about as &dyn Payload), (ENDED, &false)]);
     }
     if unsigned.is_empty() { Ok(()) } else { store.set(&unsigned) }
 }

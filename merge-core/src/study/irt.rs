@@ -20,14 +20,14 @@ use nalgebra::DMatrix;
 
 /// What is known of an item, in as many dimensions as abilities have.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Item {
+pub(crate) struct IrtItem {
     /// How much each ability helps, a.
     pub(crate) discrimination: Vec<f64>,
     /// How hard it is, b: mergenetic's Σ B over the dimensions.
     pub(crate) difficulty: f64,
 }
 
-impl Item {
+impl IrtItem {
     /// The probability that a model of this ability answers rightly, P(θ).
     pub(crate) fn probability(&self, ability: &[f64]) -> f64 {
         let a_theta: f64 = self.discrimination.iter().zip(ability).map(|(a, theta)| a * theta).sum();
@@ -37,7 +37,7 @@ impl Item {
 
 /// A model's answer to one of the items asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct ItemAnswer {
     /// The item's position.
     pub(crate) item: usize,
     /// 1 for right, 0 for wrong, or between.
@@ -48,9 +48,9 @@ pub(crate) struct Answer {
 
 /// Items and models that explain a table of answers.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Fit {
+pub(crate) struct IrtFit {
     /// One for each column.
-    pub(crate) items: Vec<Item>,
+    pub(crate) items: Vec<IrtItem>,
     /// The ability of each row's model.
     pub(crate) abilities: Vec<Vec<f64>>,
 }
@@ -69,14 +69,14 @@ const CONVERGED: f64 = 1e-3;
 /// # Panics
 ///
 /// If rows differ in length, there is none, or there are more dimensions than models or items.
-pub(crate) fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) -> Fit {
+pub(crate) fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) -> IrtFit {
     let mut abilities = principal_components(scores, dimensions);
     let mut items = Vec::new();
     for _ in 0..ROUNDS {
         items = (0..scores[0].len()).map(|j| fit_item(scores, &abilities, j, ridge)).collect();
-        let answers = |row: &Vec<Option<f64>>| -> Vec<Answer> {
+        let answers = |row: &Vec<Option<f64>>| -> Vec<ItemAnswer> {
             let known = row.iter().enumerate().filter_map(|(item, score)| Some((item, (*score)?)));
-            known.map(|(item, score)| Answer { item, score, weight: 0.0 }).collect()
+            known.map(|(item, score)| ItemAnswer { item, score, weight: 0.0 }).collect()
         };
         let new: Vec<Vec<f64>> = scores.iter().map(|row| ability(&items, &answers(row), 1.0)).collect();
         let moved = new.iter().flatten().zip(abilities.iter().flatten()).any(|(a, b)| (a - b).abs() > CONVERGED);
@@ -85,11 +85,11 @@ pub(crate) fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) ->
             break;
         }
     }
-    Fit { items, abilities }
+    IrtFit { items, abilities }
 }
 
 /// The item that explains a column, given everybody's abilities.
-fn fit_item(scores: &[Vec<Option<f64>>], abilities: &[Vec<f64>], item: usize, ridge: f64) -> Item {
+fn fit_item(scores: &[Vec<Option<f64>>], abilities: &[Vec<f64>], item: usize, ridge: f64) -> IrtItem {
     let observe = |(row, ability): (&Vec<Option<f64>>, &Vec<f64>)| {
         // a·θ - b is linear in (a, b).
         let features = ability.iter().copied().chain([-1.0]).collect();
@@ -98,7 +98,7 @@ fn fit_item(scores: &[Vec<Option<f64>>], abilities: &[Vec<f64>], item: usize, ri
     let observations: Vec<Observation> = scores.iter().zip(abilities).filter_map(observe).collect();
     let mut discrimination = logistic(&observations, &vec![0.0; abilities[0].len() + 1], ridge);
     let difficulty = discrimination.pop().expect("the last is the difficulty");
-    Item { discrimination, difficulty }
+    IrtItem { discrimination, difficulty }
 }
 
 /// The models' places along the directions in which the table varies most, with variance 1 in each.
@@ -119,9 +119,9 @@ fn principal_components(scores: &[Vec<Option<f64>>], dimensions: usize) -> Vec<V
 
 /// The ability θ that makes the answers most likely, with a normal prior about 0 of variance 1 / `ridge`; with a `ridge` of
 /// almost 0 it is the estimate of tinyBenchmarks, which has no bound where all answers are right.
-pub(crate) fn ability(items: &[Item], answers: &[Answer], ridge: f64) -> Vec<f64> {
+pub(crate) fn ability(items: &[IrtItem], answers: &[ItemAnswer], ridge: f64) -> Vec<f64> {
     let n_dimensions = items.first().map_or(0, |item| item.discrimination.len());
-    let observe = |answer: &Answer| {
+    let observe = |answer: &ItemAnswer| {
         let item = &items[answer.item];
         Observation { features: item.discrimination.clone(), offset: -item.difficulty, score: answer.score }
     };
@@ -130,8 +130,8 @@ pub(crate) fn ability(items: &[Item], answers: &[Answer], ridge: f64) -> Vec<f64
 
 /// The ability of a merge, as a mix Σ λ θ of those of the models it was made of: the λ that make the answers most likely,
 /// with a normal prior about equal shares.
-pub(crate) fn merged_ability(items: &[Item], answers: &[Answer], parents: &[Vec<f64>], ridge: f64) -> Vec<f64> {
-    let observe = |answer: &Answer| {
+pub(crate) fn merged_ability(items: &[IrtItem], answers: &[ItemAnswer], parents: &[Vec<f64>], ridge: f64) -> Vec<f64> {
+    let observe = |answer: &ItemAnswer| {
         let item = &items[answer.item];
         let project = |theta: &Vec<f64>| item.discrimination.iter().zip(theta).map(|(a, theta)| a * theta).sum();
         let features = parents.iter().map(project).collect();
@@ -146,22 +146,22 @@ pub(crate) fn merged_ability(items: &[Item], answers: &[Answer], parents: &[Vec<
 
 /// mp-IRT: the share n/N of the weighted answers, and the rest of the mean probability on the items that were not asked, for an
 /// ability from [`merged_ability`].
-pub(crate) fn mp_irt(items: &[Item], answers: &[Answer], merged_ability: &[f64]) -> f64 {
+pub(crate) fn mp_irt(items: &[IrtItem], answers: &[ItemAnswer], merged_ability: &[f64]) -> f64 {
     mixed(items, answers, merged_ability, weighted_mean(answers))
 }
 
 /// gmp-IRT: the share `delta` (½ in MERGE³) of the weighted answers, and the rest of an estimate by [`mp_irt`].
-pub(crate) fn generalised(answers: &[Answer], estimate: f64, delta: f64) -> f64 {
+pub(crate) fn generalised(answers: &[ItemAnswer], estimate: f64, delta: f64) -> f64 {
     delta * weighted_mean(answers) + (1.0 - delta) * estimate
 }
 
 /// Σ w y.
-fn weighted_mean(answers: &[Answer]) -> f64 {
+fn weighted_mean(answers: &[ItemAnswer]) -> f64 {
     answers.iter().map(|answer| answer.weight * answer.score).sum()
 }
 
 /// (n/N) `observed` + (1 - n/N) the mean of P(θ) over the items that were not asked.
-fn mixed(items: &[Item], answers: &[Answer], ability: &[f64], observed: f64) -> f64 {
+fn mixed(items: &[IrtItem], answers: &[ItemAnswer], ability: &[f64], observed: f64) -> f64 {
     let mut asked = vec![false; items.len()];
     for answer in answers {
         asked[answer.item] = true;

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     item::ItemScore,
     search::Search,
-    template::{Kind, Space},
+    template::{DimensionKind, Space},
 };
 
 /// No layer is taken for certain to be wanted or not.
@@ -48,7 +48,7 @@ pub(super) fn scan_layers(scorer: &Scorer<'_>, mut space: Space) -> Result<(Spac
         let error = standard_error(goals, &scored[0].goals, &one.goals);
         let z = if error > 0.0 { missed / error } else { missed.signum() * f64::from(missed != 0.0) };
         let yes = (1.0 / (1.0 + (-z).exp())).clamp(LEAST, 1.0 - LEAST);
-        if let Kind::Choice { init, .. } = &mut space.dimensions[place].kind {
+        if let DimensionKind::Choice { init, .. } = &mut space.dimensions[place].kind {
             *init = vec![1.0 - yes, yes];
         }
     }
@@ -74,7 +74,8 @@ fn standard_error(goals: &[Goal], a: &[Vec<ItemScore>], b: &[Vec<ItemScore>]) ->
 
 /// The flags that begin as true: each is left out once.
 fn scanned(space: &Space) -> Vec<usize> {
-    let is_flag = |kind: &Kind| matches!(kind, Kind::Choice { options, .. } if options == &["false", "true"]);
+    let is_flag =
+        |kind: &DimensionKind| matches!(kind, DimensionKind::Choice { options, .. } if options == &["false", "true"]);
     let init = space.init();
     (0..init.len()).filter(|place| is_flag(&space.dimensions[*place].kind) && init[*place] > 0.5).collect()
 }

@@ -17,7 +17,7 @@ const FILE: &str = "evomerge-study.json";
 
 /// What a study is, written before anything else of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct StudyMark {
     /// The version that began it.
     pub evomerge: String,
     /// The form in which it is kept.
@@ -28,19 +28,19 @@ pub struct Mark {
     pub file: String,
     /// What is known of the answer that is there, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Answered>,
+    pub answer: Option<AnswerScope>,
 }
 
 /// What an answer was worth: one of less does not take its place by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answered {
+pub struct AnswerScope {
     /// Most item evaluations of the evolution that found it.
     pub budget: u64,
     /// The tasks it is reported on.
     pub reported: Vec<String>,
 }
 
-impl Mark {
+impl StudyMark {
     /// The mark in a directory; `None` if there is none.
     ///
     /// Fails if it cannot be read, or if the study is kept in another version's form.
@@ -60,7 +60,7 @@ impl Mark {
     }
 
     /// Notes in the mark of a directory, which has one, that an answer was written.
-    pub fn note(dir: &Path, answer: Answered) -> Result<()> {
+    pub fn note(dir: &Path, answer: AnswerScope) -> Result<()> {
         match Self::read(dir)? {
             Some(mark) if mark.answer.as_ref() != Some(&answer) => Self { answer: Some(answer), ..mark }.write(dir),
             _ => Ok(()),

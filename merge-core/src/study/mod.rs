@@ -50,9 +50,9 @@ pub use self::{
     front::{dominates, front, hypervolume},
     goal::{Goal, Listener, News, Objective, fitness},
     history::{CandidateRecord, CandidateState, Entry, Finalist, Findings, Generation, History},
-    mark::{Answered, Mark},
+    mark::{AnswerScope, StudyMark},
     progress::{Curves, Phase, Point, Progress},
-    record::{About, Ending, Record, record},
+    record::{About, Ending, StudyRecord, record},
     snapshot::snapshot,
 };
 

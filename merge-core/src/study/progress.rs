@@ -92,7 +92,7 @@ pub(super) enum Account {
 }
 
 /// A generation that is over.
-pub(super) struct Passed<'a> {
+pub(super) struct GenerationEnd<'a> {
     /// How much of the budget is spent at its end.
     pub(super) spent: u64,
     /// How many are over, of about how many.
@@ -168,7 +168,13 @@ impl<'a> Course<'a> {
     }
 
     /// The next part begins, some generations of which are known: where it is now is the first that the watcher is told of it.
-    pub(super) fn begin_after(&self, phase: Phase, items: usize, generations: Option<u64>, known: &[Passed<'_>]) {
+    pub(super) fn begin_after(
+        &self,
+        phase: Phase,
+        items: usize,
+        generations: Option<u64>,
+        known: &[GenerationEnd<'_>],
+    ) {
         self.change(|ledger, progress| {
             ledger.begin(phase, items as u64);
             progress.phase = phase;
@@ -181,11 +187,11 @@ impl<'a> Course<'a> {
     }
 
     /// A generation is over.
-    pub(super) fn pass(&self, one: &Passed<'_>) {
+    pub(super) fn pass(&self, one: &GenerationEnd<'_>) {
         self.change(|ledger, progress| self.add(ledger, progress, one));
     }
 
-    fn add(&self, ledger: &mut Ledger, progress: &mut Progress, one: &Passed<'_>) {
+    fn add(&self, ledger: &mut Ledger, progress: &mut Progress, one: &GenerationEnd<'_>) {
         ledger.reach(one.spent);
         progress.generations = Some(one.generations);
         let curves = Arc::make_mut(&mut progress.curves);

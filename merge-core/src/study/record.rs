@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// A study as its store has it.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct StudyRecord {
     /// The version of the program that began it.
     pub version: String,
     /// The search file, as it was written.
@@ -78,13 +78,13 @@ pub struct Ending {
 /// Reads a study.
 ///
 /// Fails if the store holds none, or one of another version's form.
-pub fn record(store: &Store) -> Result<Record> {
+pub fn record(store: &Store) -> Result<StudyRecord> {
     let nothing = || Error::user("there is no study in it").hint("give the directory that `evomerge search -o` wrote");
     let (form, version): (u32, String) = store.get("version")?.ok_or_else(nothing)?;
     check_form(form, &version)?;
     let generations = |phase: Phase| -> Result<Vec<Generation>> {
         // An older version has counted none.
-        let (keys, counted) = (Keys::of(phase), n_generations(store, phase)?.unwrap_or(u64::MAX));
+        let (keys, counted) = (StoreKeys::of(phase), n_generations(store, phase)?.unwrap_or(u64::MAX));
         let mut all = Vec::new();
         while (all.len() as u64) < counted
             && let Some(generation) = store.get(&keys.generation(all.len() as u64))?
@@ -96,7 +96,7 @@ pub fn record(store: &Store) -> Result<Record> {
     let about: About = store.get("about")?.ok_or_else(nothing)?;
     let [evolution, random] = [generations(Phase::Evolution)?, generations(Phase::RandomSearch)?];
     let curve = |phase: Phase, all: &[Generation]| -> Result<Vec<Point>> {
-        let keys = Keys::of(phase);
+        let keys = StoreKeys::of(phase);
         let point = |(number, one): (u64, &Generation)| {
             // A study that an older version began has none.
             let beside = store.get(&keys.beside(number))?.unwrap_or_default();
@@ -106,7 +106,7 @@ pub fn record(store: &Store) -> Result<Record> {
     };
     let curves =
         Curves { evolution: curve(Phase::Evolution, &evolution)?, random: curve(Phase::RandomSearch, &random)? };
-    Ok(Record {
+    Ok(StudyRecord {
         version,
         file: store.get("file")?.unwrap_or_default(),
         about,
@@ -123,7 +123,7 @@ pub fn record(store: &Store) -> Result<Record> {
 pub(super) const ENDED: &str = "ended";
 
 /// What the store calls the parts of a search with generations.
-pub(super) struct Keys {
+pub(super) struct StoreKeys {
     name: &'static str,
     /// The optimizer after the last generation.
     pub(super) optimizer: String,
@@ -131,7 +131,7 @@ pub(super) struct Keys {
     pub(super) count: String,
 }
 
-impl Keys {
+impl StoreKeys {
     pub(super) fn of(phase: Phase) -> Self {
         let name = phase.name();
         Self { name, optimizer: format!("{name}/optimizer"), count: format!("{name}/generations") }
@@ -148,7 +148,7 @@ impl Keys {
 
 /// The number of generations that count.
 pub(super) fn n_generations(store: &Store, phase: Phase) -> Result<Option<u64>> {
-    store.get(&Keys::of(phase).count)
+    store.get(&StoreKeys::of(phase).count)
 }
 
 /// Refuses a study that this version does not read.

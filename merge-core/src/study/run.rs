@@ -17,9 +17,9 @@ use super::{
 use crate::{
     baseline,
     error::{Error, Result},
-    optimizer::{Genome, Optimizer, Start},
+    optimizer::{Genome, Optimizer, OptimizerStart},
     search::Algorithm,
-    store::Record,
+    store::Payload,
     template::Space,
 };
 
@@ -106,7 +106,7 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
         given_up: history.given_up.clone(),
         stopped: history.stopped,
     };
-    store.set(&[("ending", &ending as &dyn Record), (ENDED, &true)])?;
+    store.set(&[("ending", &ending as &dyn Payload), (ENDED, &true)])?;
     snapshot.end(&ending)?;
     Ok(Findings { genome, winner: (recipe, winner), parents, baselines, history, progress: scorer.course.progress() })
 }
@@ -123,7 +123,7 @@ fn random_search(
     let search = scorer.study.search;
     let population = evolution.first().map_or(4, |generation| generation.candidates.len());
     let (coordinates, sigma) = (space.coordinates(), search.optimizer.sigma());
-    let start = Start { coordinates, sigma, population: Some(population), seed: search.seed };
+    let start = OptimizerStart { coordinates, sigma, population: Some(population), seed: search.seed };
     let budget = prepared + evolution.iter().map(Generation::cost).sum::<u64>();
     let run = Run { phase: Phase::RandomSearch, optimizer: Optimizer::random(start), budget, anchors: None };
     let ran = evolve(scorer, space, run, snapshot)?;

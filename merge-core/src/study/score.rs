@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Fault, Result},
     item::{ItemId, ItemScore},
     recipe::Recipe,
-    store::{Fingerprint, Record},
+    store::{Fingerprint, Payload},
 };
 use sha2::{Digest, Sha256};
 use std::{

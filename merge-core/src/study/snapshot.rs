@@ -3,7 +3,7 @@
 //! A file beside the store, a line of JSON for each record, to which each generation is added when the search has it. Nothing is
 //! read from it by a search, so it is not synced, and a line that was cut short is as good as none.
 
-use super::{Beside, Curves, Ending, Generation, Phase, Point, Record, record::About};
+use super::{Beside, Curves, Ending, Generation, Phase, Point, StudyRecord, record::About};
 use crate::{
     error::{Error, Result},
     export::replace_file,
@@ -28,7 +28,7 @@ pub(super) struct Snapshot {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum SnapshotLine {
     Study { form: u32, version: String, file: String, about: Box<About> },
     Prepared(u64),
     Evolution(Generation, Beside),
@@ -39,29 +39,29 @@ enum Line {
 impl Snapshot {
     /// Begins it anew, with no generation: which of those that the store has count is not known yet.
     pub(super) fn begin(store: &Store) -> Result<Self> {
-        let Record { version, file, about, prepared, .. } = super::record(store)?;
-        let study = Line::Study { form: super::identity::FORM, version, file, about: Box::new(about) };
+        let StudyRecord { version, file, about, prepared, .. } = super::record(store)?;
+        let study = SnapshotLine::Study { form: super::identity::FORM, version, file, about: Box::new(about) };
         let path = store.dir().join(NAME);
-        replace_file(&path, &(text(&study) + &text(&Line::Prepared(prepared))))?;
+        replace_file(&path, &(text(&study) + &text(&SnapshotLine::Prepared(prepared))))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io("open", &path, &e))?;
         Ok(Self { path, file: Mutex::new(file) })
     }
 
     /// Adds what was paid before the first generation.
     pub(super) fn prepared(&self, evaluations: u64) -> Result<()> {
-        self.write(&text(&Line::Prepared(evaluations)))
+        self.write(&text(&SnapshotLine::Prepared(evaluations)))
     }
 
     /// Adds generations of the evolution or of random search, and how they did beside the parents.
     pub(super) fn add(&self, phase: Phase, generations: &[Generation], besides: &[Beside]) -> Result<()> {
-        let of = if phase == Phase::Evolution { Line::Evolution } else { Line::RandomSearch };
+        let of = if phase == Phase::Evolution { SnapshotLine::Evolution } else { SnapshotLine::RandomSearch };
         let lines = generations.iter().zip(besides).map(|(one, beside)| text(&of(one.clone(), beside.clone())));
         self.write(&lines.collect::<String>())
     }
 
     /// Adds the end.
     pub(super) fn end(&self, ending: &Ending) -> Result<()> {
-        self.write(&text(&Line::Ending(Box::new(ending.clone()))))
+        self.write(&text(&SnapshotLine::Ending(Box::new(ending.clone()))))
     }
 
     fn write(&self, lines: &str) -> Result<()> {
@@ -70,18 +70,18 @@ impl Snapshot {
     }
 }
 
-fn text(line: &Line) -> String {
+fn text(line: &SnapshotLine) -> String {
     serde_json::to_string(line).expect("records are plain data with text for keys") + "\n"
 }
 
 /// What a search that runs has let others read of it, by the directory of its store; `None` if it is nothing yet.
-pub fn snapshot(store: &Path) -> Result<Option<Record>> {
+pub fn snapshot(store: &Path) -> Result<Option<StudyRecord>> {
     let path = store.join(NAME);
     let text = match file::read_text(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|e| Error::io("read", &path, &e))?,
     };
-    let mut found: Option<Record> = None;
+    let mut found: Option<StudyRecord> = None;
     // What has no line end yet is being written.
     for (number, line) in text.split_inclusive('\n').filter(|line| line.ends_with('\n')).enumerate() {
         let damaged = |e: serde_json::Error| {
@@ -89,9 +89,9 @@ pub fn snapshot(store: &Path) -> Result<Option<Record>> {
                 .hint("stop the search (Ctrl-C): what it has learned is kept, and can be reported then")
         };
         match (serde_json::from_str(line).map_err(damaged)?, &mut found) {
-            (Line::Study { form, version, file, about }, _) => {
+            (SnapshotLine::Study { form, version, file, about }, _) => {
                 super::record::check_form(form, &version)?;
-                found = Some(Record {
+                found = Some(StudyRecord {
                     version,
                     file,
                     about: *about,
@@ -103,16 +103,16 @@ pub fn snapshot(store: &Path) -> Result<Option<Record>> {
                 });
             }
             (_, None) => return Ok(None),
-            (Line::Prepared(evaluations), Some(record)) => record.prepared = evaluations,
-            (Line::Evolution(generation, beside), Some(record)) => {
+            (SnapshotLine::Prepared(evaluations), Some(record)) => record.prepared = evaluations,
+            (SnapshotLine::Evolution(generation, beside), Some(record)) => {
                 record.curves.evolution.push(Point::of(&generation, beside, &record.about.goals));
                 record.evolution.push(generation);
             }
-            (Line::RandomSearch(generation, beside), Some(record)) => {
+            (SnapshotLine::RandomSearch(generation, beside), Some(record)) => {
                 record.curves.random.push(Point::of(&generation, beside, &record.about.goals));
                 record.random.push(generation);
             }
-            (Line::Ending(ending), Some(record)) => record.ending = Some(*ending),
+            (SnapshotLine::Ending(ending), Some(record)) => record.ending = Some(*ending),
         }
     }
     Ok(found)

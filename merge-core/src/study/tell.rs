@@ -1,11 +1,11 @@
 //! Tells the optimizer how the candidates of a generation did.
 
 use super::{CandidateRecord, CandidateState, Goal, race::Runner};
-use crate::optimizer::Told;
+use crate::optimizer::Feedback;
 
 /// What the optimizer is told, in the order of the candidates. Who went further in the race is better, then who keeps to the
 /// constraints, then who is not too long; who failed is worst.
-pub(super) fn tell(goals: &[Goal], rungs: u32, records: &[CandidateRecord], runners: &[Runner<'_>]) -> Vec<Told> {
+pub(super) fn tell(goals: &[Goal], rungs: u32, records: &[CandidateRecord], runners: &[Runner<'_>]) -> Vec<Feedback> {
     let told = |((record, runner), fitness): ((&CandidateRecord, &Runner<'_>), f64)| {
         let is_ranked = record.is_ranked();
         let score = |value: Option<f64>| value.filter(|_| is_ranked).unwrap_or(f64::NEG_INFINITY);
@@ -13,7 +13,11 @@ pub(super) fn tell(goals: &[Goal], rungs: u32, records: &[CandidateRecord], runn
         let costs = record.costs.iter().map(|cost| score(Some(-cost)));
         let scores = runner.scores.iter().flat_map(|scores| goals.iter().zip(&scores.goals));
         let items = scores.filter(|(goal, _)| goal.ranks()).flat_map(|(_, scores)| scores);
-        Told { fitness, objectives: objectives.chain(costs).collect(), items: items.map(|score| score.value).collect() }
+        Feedback {
+            fitness,
+            objectives: objectives.chain(costs).collect(),
+            items: items.map(|score| score.value).collect(),
+        }
     };
     records.iter().zip(runners).zip(tiered(rungs as usize, records)).map(told).collect()
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use super::{Choice, Template};
 use crate::{
     recipe::{MethodInfo, from_tree},
-    yaml::{Kind as Yaml, Mistake, Node, Place},
+    yaml::{Mistake, Node, NodeKind as Yaml, Place},
 };
 
 /// Most combinations of choices: each is a recipe that is checked.
 const MOST: usize = 256;
 
 /// A choice in a tree.
-struct Found {
+struct FoundChoice {
     label: String,
     /// The way from the root: the number of an entry of a block or a list.
     way: Vec<usize>,
@@ -50,7 +50,7 @@ impl Template {
             from_tree(variant, file, methods).map_err(|mistake| mistake.with(&combination(&found, number)))
         };
         let variants = variants.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        let choice = |Found { label, options, .. }: Found| {
+        let choice = |FoundChoice { label, options, .. }: FoundChoice| {
             let options = options.iter().enumerate().map(|(number, option)| written(option, number)).collect();
             Choice { label, options }
         };
@@ -59,10 +59,10 @@ impl Template {
 }
 
 /// Which options a combination takes, as they are written; nothing if there is no choice.
-fn combination(found: &[Found], number: usize) -> String {
+fn combination(found: &[FoundChoice], number: usize) -> String {
     let mut rest = number;
     let mut taken: Vec<String> = Vec::new();
-    for Found { label, options, .. } in found.iter().rev() {
+    for FoundChoice { label, options, .. } in found.iter().rev() {
         let option = rest % options.len();
         rest /= options.len();
         taken.push(format!("`{label}: {}`", written(&options[option], option)));
@@ -72,7 +72,7 @@ fn combination(found: &[Found], number: usize) -> String {
 }
 
 /// Finds all choices below a node.
-fn find(node: &Node, label: &str, way: &mut Vec<usize>, found: &mut Vec<Found>) -> Result<(), Mistake> {
+fn find(node: &Node, label: &str, way: &mut Vec<usize>, found: &mut Vec<FoundChoice>) -> Result<(), Mistake> {
     let is_key = |key: &Node, name: &str| matches!(&key.kind, Yaml::Text(text) if text == name);
     match &node.kind {
         Yaml::Block(entries) if entries.iter().any(|(key, _)| is_key(key, "choose")) => {
@@ -97,7 +97,7 @@ fn find(node: &Node, label: &str, way: &mut Vec<usize>, found: &mut Vec<Found>) 
                 return refused(Mistake::new("a choice in a choice").hint("list all combinations").at(inner.place));
             }
             let (label, way) = (label.to_owned(), way.clone());
-            found.push(Found { label, way, options: list.clone(), place: node.place });
+            found.push(FoundChoice { label, way, options: list.clone(), place: node.place });
             Ok(())
         }
         Yaml::Block(entries) => entries.iter().enumerate().try_for_each(|(number, (key, value))| {

@@ -1,18 +1,18 @@
 //! What a hole means: what its numbers may be, and how they spread over the tensors.
 
 use super::{
-    Kind,
+    DimensionKind,
     spread::{Depth, Spread},
 };
 use crate::{
     method::{Domain, Value},
     model::layers::Layers,
-    recipe::{Bounds, Fit, Hole, Per, Scale, Setting, Slot},
+    recipe::{Bounds, DomainFit, Hole, Per, Scale, Setting, Slot},
     words::counted,
     yaml::{At, Mistake, Place},
 };
 
-impl Fit for Slot {
+impl DomainFit for Slot {
     fn fit(&self, domain: Domain) -> std::result::Result<(), Mistake> {
         match self {
             Self::Set(setting) => setting.fit(domain),
@@ -35,20 +35,23 @@ impl Fit for Slot {
 
 impl Hole {
     /// What each of its numbers may be.
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> DimensionKind {
         match self.search.value {
             Bounds::Flags => {
                 let yes = self.init.map_or(0.5, |init| init.value);
-                Kind::Choice { options: vec!["false".to_owned(), "true".to_owned()], init: vec![1.0 - yes, yes] }
+                DimensionKind::Choice {
+                    options: vec!["false".to_owned(), "true".to_owned()],
+                    init: vec![1.0 - yes, yes],
+                }
             }
             Bounds::Numbers([min, max]) if self.is_integer() => {
                 let init = self.init.map_or(f64::midpoint(min, max).floor(), |init| init.value);
-                Kind::Whole { range: min as i64..=max as i64, init: init as i64 }
+                DimensionKind::Whole { range: min as i64..=max as i64, init: init as i64 }
             }
             Bounds::Numbers([min, max]) => {
                 let log = self.scale.is_some_and(|scale| scale.value == Scale::Log);
                 let middle = if log { (min * max).sqrt() } else { f64::midpoint(min, max) };
-                Kind::Number { range: min..=max, log, init: self.init.map_or(middle, |init| init.value) }
+                DimensionKind::Number { range: min..=max, log, init: self.init.map_or(middle, |init| init.value) }
             }
         }
     }
@@ -142,7 +145,7 @@ impl Hole {
     }
 }
 
-impl Fit for Hole {
+impl DomainFit for Hole {
     fn fit(&self, domain: Domain) -> Result<(), Mistake> {
         match (self.search.value, domain) {
             (Bounds::Flags, Domain::Flag) => self.check_flags()?,
@@ -176,7 +179,7 @@ impl Fit for Hole {
                 return Err(Mistake::new(few).under(key).at(count.place));
             }
         }
-        if let (Some(knots), Kind::Choice { .. } | Kind::Whole { .. }) = (self.knots, self.kind()) {
+        if let (Some(knots), DimensionKind::Choice { .. } | DimensionKind::Whole { .. }) = (self.knots, self.kind()) {
             return Err(Mistake::new("there is nothing between two of these to join by a line")
                 .hint("`groups` gives neighbouring layers one value")
                 .under("knots")

@@ -64,13 +64,13 @@ pub struct Dimension {
     pub label: String,
     /// What it may be.
     #[serde(flatten)]
-    pub kind: Kind,
+    pub kind: DimensionKind,
 }
 
 /// What a number may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Kind {
+pub enum DimensionKind {
     /// Any number of a range.
     Number {
         /// The least and the most.
@@ -96,7 +96,7 @@ pub enum Kind {
     },
 }
 
-impl Kind {
+impl DimensionKind {
     /// The value of a coordinate: real ones are folded into their range, whole ones cut to it.
     pub(crate) fn value(&self, x: f64) -> Value {
         match self {
@@ -208,7 +208,7 @@ impl Template {
     pub(crate) fn space_over(&self, layers: &[Layers]) -> Result<Space> {
         let chosen = self.choices.iter().map(|Choice { label, options }| {
             let init = vec![1.0 / options.len() as f64; options.len()];
-            Dimension { label: label.clone(), kind: Kind::Choice { options: options.clone(), init } }
+            Dimension { label: label.clone(), kind: DimensionKind::Choice { options: options.clone(), init } }
         });
         let mut space = Space { dimensions: chosen.collect(), holes: Vec::new() };
         for (variant, layers) in self.variants.iter().zip(layers) {
@@ -281,7 +281,7 @@ impl Template {
 
 impl Space {
     /// The dimension of this label and kind, which is added if there is none.
-    fn place(&mut self, label: String, kind: &Kind) -> usize {
+    fn place(&mut self, label: String, kind: &DimensionKind) -> usize {
         let known = self.dimensions.iter().position(|known| known.label == label && known.kind == *kind);
         known.unwrap_or_else(|| {
             self.dimensions.push(Dimension { label, kind: kind.clone() });

@@ -36,9 +36,13 @@ impl Spread {
     pub(super) fn over(layers: &Layers, depth: Depth, components: bool, filters: Option<&[String]>) -> Self {
         let mut spread = Self { labels: Vec::new(), entries: Vec::new() };
         let kinds = match filters {
-            Some(filters) => filters.iter().map(|filter| Kind::named(filter, layers)).chain([Kind::rest()]).collect(),
-            None if components => Kind::components(layers),
-            None => vec![Kind::whole()],
+            Some(filters) => filters
+                .iter()
+                .map(|filter| ComponentKind::named(filter, layers))
+                .chain([ComponentKind::rest()])
+                .collect(),
+            None if components => ComponentKind::components(layers),
+            None => vec![ComponentKind::whole()],
         };
         // Embeddings and head have numbers of their own where every layer or component has.
         let own_ends = filters.is_none() && (components || depth == Depth::Layers);
@@ -123,7 +127,7 @@ impl Spread {
 }
 
 /// Tensors of a layer that go together.
-struct Kind {
+struct ComponentKind {
     name: String,
     /// What their names begin with behind the layer's number and its dot; an empty text takes all.
     inside: Vec<String>,
@@ -131,7 +135,7 @@ struct Kind {
     anywhere: Vec<String>,
 }
 
-impl Kind {
+impl ComponentKind {
     /// All tensors.
     fn whole() -> Self {
         Self { name: String::new(), inside: vec![String::new()], anywhere: Vec::new() }

@@ -11,18 +11,18 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub struct Spec<'a> {
     /// Whose tokens the result has.
-    pub source: Source,
+    pub source: VocabularySource,
     /// The base model; the first one if the recipe has none.
     pub base: usize,
     /// What is asked of single tokens.
-    pub rules: Vec<Rule<'a>>,
+    pub rules: Vec<TokenRule<'a>>,
     /// Rows are appended until their number is a multiple of this.
     pub pad_to_multiple_of: Option<usize>,
 }
 
 /// Whose tokens the result has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum VocabularySource {
     /// Those of all models.
     Union,
     /// Those of the base.
@@ -33,18 +33,18 @@ pub enum Source {
 
 /// What is asked of a token.
 #[derive(Clone, Debug)]
-pub struct Rule<'a> {
+pub struct TokenRule<'a> {
     /// Its text; if the tokenizer has no such token, it is appended.
     pub token: &'a str,
     /// Where its row comes from, in models that have none, or in all.
-    pub source: Option<TokenSource<'a>>,
+    pub source: Option<RowSource<'a>>,
     /// Whether models that have the token give up their own row.
     pub force: bool,
 }
 
 /// Where a token's row comes from.
 #[derive(Clone, Copy, Debug)]
-pub enum TokenSource<'a> {
+pub enum RowSource<'a> {
     /// From the same token of a model.
     Model(usize),
     /// From nowhere: zeros.
@@ -69,7 +69,7 @@ pub enum Named<'a> {
 
 /// Where a row of a rebuilt tensor comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Row {
+pub enum TokenRow {
     /// From one model.
     At {
         /// Which model.
@@ -89,7 +89,7 @@ pub enum Row {
 #[derive(Clone, Debug)]
 pub struct Alignment {
     /// For each model where its rows come from, in the result's order; `None` where they stay as they are.
-    pub rows: Vec<Option<Vec<Row>>>,
+    pub rows: Vec<Option<Vec<TokenRow>>>,
     /// For each model the result's id of each of its ids, `None` inside for a token that is gone; `None` if ids stay.
     pub ids: Vec<Option<Vec<Option<usize>>>>,
     /// The result's `tokenizer.json`.
@@ -111,7 +111,7 @@ pub struct Alignment {
 /// # Panics
 /// If a position in `spec` is not that of a model.
 pub fn align(spec: &Spec<'_>, models: &[Vocabulary<'_>]) -> Result<Alignment> {
-    let donor = if let Source::Model(model) = spec.source { model } else { spec.base };
+    let donor = if let VocabularySource::Model(model) = spec.source { model } else { spec.base };
     let asked = !spec.rules.is_empty() || spec.pad_to_multiple_of.is_some();
     let equal = !asked && models.iter().all(|model| model.rows == models[donor].rows);
     let mut tokenizer = models[donor].tokenizer.clone();
@@ -129,13 +129,14 @@ pub fn align(spec: &Spec<'_>, models: &[Vocabulary<'_>]) -> Result<Alignment> {
     }
     let tokens: Vec<Tokens<'_>> = models.iter().map(Tokens::read).collect::<Result<_>>()?;
     let same = equal && tokens.iter().all(|other| other.ids == tokens[donor].ids);
-    if !same && !matches!(spec.source, Source::Model(_)) {
+    if !same && !matches!(spec.source, VocabularySource::Model(_)) {
         keep_below(models[donor].rows, &mut tokenizer, &tokens[donor]);
     }
     let additions = {
         let vocabulary = Vocabulary { tokenizer: &tokenizer, ..models[donor] };
-        let mut result = Growing { tokens: Tokens::read(&vocabulary)?, donor, from: &tokens, additions: Vec::new() };
-        if spec.source == Source::Union {
+        let mut result =
+            GatheredTokens { tokens: Tokens::read(&vocabulary)?, donor, from: &tokens, additions: Vec::new() };
+        if spec.source == VocabularySource::Union {
             result.unite(spec.base, models, &mut alignment.notes)?;
         }
         for rule in &spec.rules {
@@ -169,7 +170,7 @@ impl Alignment {
             ));
         }
         for (model, rows) in rows.into_iter().enumerate() {
-            let own = |(at, row): (usize, &Row)| *row == Row::At { model, row: at };
+            let own = |(at, row): (usize, &TokenRow)| *row == TokenRow::At { model, row: at };
             let whole = rows.len() == owners.models[model].rows && rows.iter().enumerate().all(own);
             self.rows[model] = (!whole).then_some(rows);
             let texts = owners.tokens[model].texts.iter().enumerate();
@@ -187,7 +188,7 @@ impl Alignment {
 }
 
 /// The result's tokens while they are gathered.
-struct Growing<'a, 't> {
+struct GatheredTokens<'a, 't> {
     tokens: Tokens<'a>,
     donor: usize,
     from: &'t [Tokens<'a>],
@@ -195,7 +196,7 @@ struct Growing<'a, 't> {
     additions: Vec<(usize, Value)>,
 }
 
-impl<'a> Growing<'a, '_> {
+impl<'a> GatheredTokens<'a, '_> {
     /// Takes in the tokens of every model, and what one of them defines as an added token.
     fn unite(&mut self, base: usize, models: &[Vocabulary<'_>], notes: &mut Vec<String>) -> Result<()> {
         for model in (0..models.len()).filter(|model| *model != base) {

@@ -1,7 +1,7 @@
 //! Vocabularies: models with different tokenizers are given one, and their embeddings rows in its order.
 //!
 //! [`unify`] is the whole way: it reads every model's tokenizer, decides the result's ([`align()`]) and presents each model as
-//! if it had been trained with it ([`Remapped`]), before any method sees a row. [`chat`] chooses the chat template.
+//! if it had been trained with it ([`RemappedModel`]), before any method sees a row. [`chat`] chooses the chat template.
 //!
 //! # The result's tokenizer
 //!
@@ -42,9 +42,9 @@ mod sidecars;
 mod tests;
 mod tokens;
 
-pub use align::{Alignment, Named, Row, Rule, Source, Spec, TokenSource, align};
+pub use align::{Alignment, Named, RowSource, Spec, TokenRow, TokenRule, VocabularySource, align};
 pub(crate) use remap::token_tensors;
-pub use remap::{Remapped, Unified, unify, vocabulary_tensors};
+pub use remap::{RemappedModel, UnifiedModels, unify, vocabulary_tensors};
 pub use same::{TokenDifferences, TokenFiles, TokenTable};
 pub use sidecars::{Sidecars, read, sidecars};
 pub use tokens::Vocabulary;

@@ -1,6 +1,6 @@
 //! A tensor whose rows come from elsewhere: they are looked up as they are read, and no matrix is ever built.
 
-use super::align::Row;
+use super::align::TokenRow;
 use crate::{
     error::Result,
     model::{Elements, dtype::Dtype},
@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// A tensor whose rows come from elsewhere.
-pub(super) struct Moved<'a> {
+pub(super) struct MovedRows<'a> {
     dtype: Dtype,
     /// Elements of a row.
     width: usize,
-    rows: &'a [Row],
+    rows: &'a [TokenRow],
     /// The tensors of the models that rows come from.
     sources: Vec<Option<Box<dyn Elements + 'a>>>,
     /// The row of padding.
@@ -23,7 +23,7 @@ pub(super) struct Moved<'a> {
 }
 
 /// Elements that follow each other and are made in one way.
-enum Stretch<'a> {
+enum RowRun<'a> {
     /// Read from a source, from this element on.
     From(&'a dyn Elements, usize),
     /// The mean over rows of sources, from this element of each on.
@@ -33,13 +33,13 @@ enum Stretch<'a> {
     Average(usize),
 }
 
-impl<'a> Moved<'a> {
+impl<'a> MovedRows<'a> {
     /// Rows of `width` elements. `sources` has the tensor of every model that one comes from, each stored so that `dtype` holds
     /// it exactly.
     pub(super) fn new(
         dtype: Dtype,
         width: usize,
-        rows: &'a [Row],
+        rows: &'a [TokenRow],
         sources: Vec<Option<Box<dyn Elements + 'a>>>,
     ) -> Self {
         Self { dtype, width, rows, sources, average: &[], run: run(rows) }
@@ -59,26 +59,26 @@ impl<'a> Moved<'a> {
         &self,
         start: usize,
         len: usize,
-        mut take: impl FnMut(Range<usize>, Stretch<'_>) -> Result<()>,
+        mut take: impl FnMut(Range<usize>, RowRun<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut done = 0;
         while done < len {
             let (row, offset) = ((start + done) / self.width, (start + done) % self.width);
             let mut n = self.width - offset;
             let stretch = match &self.rows[row] {
-                Row::At { model, row: first } => {
+                TokenRow::At { model, row: first } => {
                     // Rows that follow each other there too are read together.
                     let mut next = 1;
-                    let follows = |next: usize| Row::At { model: *model, row: first + next };
+                    let follows = |next: usize| TokenRow::At { model: *model, row: first + next };
                     while n < len - done && self.rows.get(row + next) == Some(&follows(next)) {
                         next += 1;
                         n += self.width;
                     }
-                    Stretch::From(self.source(*model), first * self.width + offset)
+                    RowRun::From(self.source(*model), first * self.width + offset)
                 }
-                Row::Mean(owners) => Stretch::Mean(owners, offset),
-                Row::Zero => Stretch::Zero,
-                Row::Average => Stretch::Average(offset),
+                TokenRow::Mean(owners) => RowRun::Mean(owners, offset),
+                TokenRow::Zero => RowRun::Zero,
+                TokenRow::Average => RowRun::Average(offset),
             };
             let end = done + n.min(len - done);
             take(done..end, stretch)?;
@@ -87,10 +87,10 @@ impl<'a> Moved<'a> {
         Ok(())
     }
 
-    fn make(&self, stretch: &Stretch<'_>, out: &mut [f32]) -> Result<()> {
+    fn make(&self, stretch: &RowRun<'_>, out: &mut [f32]) -> Result<()> {
         match stretch {
-            Stretch::From(source, start) => source.read(*start, out)?,
-            Stretch::Mean(owners, offset) => {
+            RowRun::From(source, start) => source.read(*start, out)?,
+            RowRun::Mean(owners, offset) => {
                 let (mut sum, mut values) = (vec![0.0; out.len()], vec![0.0; out.len()]);
                 for (model, row) in *owners {
                     self.source(*model).read(row * self.width + offset, &mut values)?;
@@ -100,8 +100,8 @@ impl<'a> Moved<'a> {
                 out.iter_mut().zip(&sum).for_each(|(x, sum)| *x = (sum / count) as f32);
                 self.round(out);
             }
-            Stretch::Zero => out.fill(0.0),
-            Stretch::Average(offset) => out.copy_from_slice(&self.average[*offset..offset + out.len()]),
+            RowRun::Zero => out.fill(0.0),
+            RowRun::Average(offset) => out.copy_from_slice(&self.average[*offset..offset + out.len()]),
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl<'a> Moved<'a> {
     /// nothing.
     pub(super) fn mean(&self) -> Result<Vec<f32>> {
         const PARTS: usize = 64;
-        let count = self.rows.iter().take_while(|row| **row != Row::Average).count();
+        let count = self.rows.iter().take_while(|row| **row != TokenRow::Average).count();
         let (part, at_once) = (count.div_ceil(PARTS).max(1), (64 * 1024 / self.width.max(1)).max(1));
         let starts: Vec<usize> = (0..count).step_by(part).collect();
         let sums = starts.into_par_iter().map(|from| {
@@ -140,7 +140,7 @@ impl<'a> Moved<'a> {
     }
 }
 
-impl Elements for Moved<'_> {
+impl Elements for MovedRows<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -158,7 +158,7 @@ impl Elements for Moved<'_> {
         self.each(start, out.len() / size, |at, stretch| {
             let bytes = &mut out[at.start * size..at.end * size];
             match stretch {
-                Stretch::From(source, start) if source.dtype() == self.dtype => source.copy(start, bytes),
+                RowRun::From(source, start) if source.dtype() == self.dtype => source.copy(start, bytes),
                 stretch => {
                     values.resize(at.len(), 0.0);
                     self.make(&stretch, &mut values)?;
@@ -183,8 +183,8 @@ impl Elements for Moved<'_> {
 }
 
 /// The model and its first row, if all rows are of one model and follow each other there.
-fn run(rows: &[Row]) -> Option<(usize, usize)> {
-    let Row::At { model, row: first } = *rows.first()? else { return None };
-    let follows = |(next, row): (usize, &Row)| *row == Row::At { model, row: first + next };
+fn run(rows: &[TokenRow]) -> Option<(usize, usize)> {
+    let TokenRow::At { model, row: first } = *rows.first()? else { return None };
+    let follows = |(next, row): (usize, &TokenRow)| *row == TokenRow::At { model, row: first + next };
     rows.iter().enumerate().all(follows).then_some((model, first))
 }

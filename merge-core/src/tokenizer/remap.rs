@@ -1,8 +1,8 @@
 //! A model with its vocabulary in another order.
 
 use super::{
-    align::{Alignment, Row, Spec, align},
-    moved::Moved,
+    align::{Alignment, Spec, TokenRow, align},
+    moved::MovedRows,
     sidecars::{Sidecars, read, sidecars},
     tokens::Vocabulary,
 };
@@ -21,7 +21,7 @@ use std::{
 
 /// A model as if it had been trained with the result's tokenizer: its embeddings have the result's rows, and its configuration
 /// and tokenizer are the result's. All else is as it was, and a model whose rows all stay lends its bytes as before.
-pub struct Remapped {
+pub struct RemappedModel {
     models: Arc<[Arc<dyn Weights>]>,
     model: usize,
     alignment: Arc<Alignment>,
@@ -33,7 +33,7 @@ pub struct Remapped {
 }
 
 /// Models with one tokenizer.
-pub struct Unified {
+pub struct UnifiedModels {
     /// Each as if it had been trained with it, in the order they were given.
     pub models: Vec<Arc<dyn Weights>>,
     /// What the user should know.
@@ -47,7 +47,7 @@ pub struct Unified {
 ///
 /// # Panics
 /// If a position in `spec` is not that of a model.
-pub fn unify(spec: &Spec<'_>, models: &[(&str, Arc<dyn Weights>)]) -> Result<Unified> {
+pub fn unify(spec: &Spec<'_>, models: &[(&str, Arc<dyn Weights>)]) -> Result<UnifiedModels> {
     let tokenizers: Vec<Value> = models.iter().map(|(name, weights)| read(name, &**weights)).collect::<Result<_>>()?;
     let vocabularies: Vec<Vocabulary<'_>> = models
         .iter()
@@ -61,10 +61,10 @@ pub fn unify(spec: &Spec<'_>, models: &[(&str, Arc<dyn Weights>)]) -> Result<Uni
     let (files, names) = (Arc::new(files), models.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     let all: Arc<[Arc<dyn Weights>]> = models.iter().map(|(_, weights)| Arc::clone(weights)).collect();
     let unified = (0..models.len()).map(|model| {
-        let remapped = Remapped::new(model, &names, Arc::clone(&all), Arc::clone(&alignment), Arc::clone(&files))?;
+        let remapped = RemappedModel::new(model, &names, Arc::clone(&all), Arc::clone(&alignment), Arc::clone(&files))?;
         Ok(Arc::new(remapped) as Arc<dyn Weights>)
     });
-    Ok(Unified { models: unified.collect::<Result<_>>()?, notes })
+    Ok(UnifiedModels { models: unified.collect::<Result<_>>()?, notes })
 }
 
 /// The tensors that have a row for each token: embeddings, output heads and their biases, but not those of positions.
@@ -133,7 +133,7 @@ fn rows(name: &str, weights: &dyn Weights) -> Result<usize> {
     })
 }
 
-impl Remapped {
+impl RemappedModel {
     fn new(
         model: usize,
         names: &[&str],
@@ -177,19 +177,19 @@ impl Remapped {
 }
 
 /// The models that rows come from, in order.
-fn used(rows: &[Row], models: usize) -> impl Iterator<Item = usize> {
+fn used(rows: &[TokenRow], models: usize) -> impl Iterator<Item = usize> {
     let mut used = vec![false; models];
     for row in rows {
         match row {
-            Row::At { model, .. } => used[*model] = true,
-            Row::Mean(owners) => owners.iter().for_each(|(model, _)| used[*model] = true),
-            Row::Zero | Row::Average => {}
+            TokenRow::At { model, .. } => used[*model] = true,
+            TokenRow::Mean(owners) => owners.iter().for_each(|(model, _)| used[*model] = true),
+            TokenRow::Zero | TokenRow::Average => {}
         }
     }
     (0..models).filter(move |model| used[*model])
 }
 
-impl Weights for Remapped {
+impl Weights for RemappedModel {
     fn index(&self) -> &Index {
         &self.index
     }
@@ -205,8 +205,8 @@ impl Weights for Remapped {
             sources[model] = Some(self.models[model].tensor(name)?);
         }
         let width = meta.shape[1..].iter().product();
-        let mut moved = Moved::new(meta.dtype, width, rows, sources);
-        if rows.last() == Some(&Row::Average) {
+        let mut moved = MovedRows::new(meta.dtype, width, rows, sources);
+        if rows.last() == Some(&TokenRow::Average) {
             if average.get().is_none() {
                 // Of two threads that come here at once, both compute the same.
                 let _first_wins = average.set(moved.mean()?);

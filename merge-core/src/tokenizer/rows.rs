@@ -1,7 +1,7 @@
 //! Which row each model shows for each of the result's tokens.
 
 use super::{
-    align::{Named, Row, Rule, Spec, TokenSource},
+    align::{Named, RowSource, Spec, TokenRow, TokenRule},
     tokens::{Tokens, Vocabulary},
 };
 use crate::{
@@ -20,14 +20,14 @@ pub(super) struct Owners<'a> {
 }
 
 /// Each model's rows in the result's order, and the tokens that are in no embedding.
-pub(super) type Placed<'a> = (Vec<Vec<Row>>, Vec<&'a str>);
+pub(super) type Placed<'a> = (Vec<Vec<TokenRow>>, Vec<&'a str>);
 
 impl Owners<'_> {
     /// Decides every row, padding last.
     ///
     /// Fails if a rule names a token that its model has not got.
     pub(super) fn place<'t>(&self, texts: &[Option<&'t str>]) -> Result<Placed<'t>> {
-        let rules: HashMap<&str, &Rule<'_>> = self.spec.rules.iter().map(|rule| (rule.token, rule)).collect();
+        let rules: HashMap<&str, &TokenRule<'_>> = self.spec.rules.iter().map(|rule| (rule.token, rule)).collect();
         let len = texts.len().next_multiple_of(self.spec.pad_to_multiple_of.unwrap_or(1).max(1));
         let mut rows = vec![Vec::with_capacity(len); self.models.len()];
         let mut nowhere = Vec::new();
@@ -36,19 +36,19 @@ impl Owners<'_> {
             let own: Vec<Option<usize>> = (0..self.models.len()).map(|model| self.own(model, id, *text)).collect();
             let given = rule.map(|rule| self.given(rule)).transpose()?.flatten();
             let default = given.unwrap_or_else(|| self.default(&own));
-            if let (Row::Zero, None, Some(text)) = (&default, rule.and_then(|rule| rule.source), text) {
+            if let (TokenRow::Zero, None, Some(text)) = (&default, rule.and_then(|rule| rule.source), text) {
                 nowhere.push(*text);
             }
             let force = rule.is_some_and(|rule| rule.force);
             for (model, (rows, own)) in rows.iter_mut().zip(own).enumerate() {
                 rows.push(match own {
-                    Some(row) if !force => Row::At { model, row },
+                    Some(row) if !force => TokenRow::At { model, row },
                     _ => default.clone(),
                 });
             }
         }
         for rows in &mut rows {
-            rows.resize(len, Row::Average);
+            rows.resize(len, TokenRow::Average);
         }
         Ok((rows, nowhere))
     }
@@ -63,24 +63,24 @@ impl Owners<'_> {
     }
 
     /// The row for models that have none of their own: the only one's, the base's, or the mean.
-    fn default(&self, own: &[Option<usize>]) -> Row {
+    fn default(&self, own: &[Option<usize>]) -> TokenRow {
         let owners: Vec<(usize, usize)> =
             own.iter().enumerate().filter_map(|(model, row)| Some((model, (*row)?))).collect();
         match (&owners[..], own[self.spec.base]) {
-            ([], _) => Row::Zero,
-            ([(model, row)], _) => Row::At { model: *model, row: *row },
-            (_, Some(row)) => Row::At { model: self.spec.base, row },
-            _ => Row::Mean(owners),
+            ([], _) => TokenRow::Zero,
+            ([(model, row)], _) => TokenRow::At { model: *model, row: *row },
+            (_, Some(row)) => TokenRow::At { model: self.spec.base, row },
+            _ => TokenRow::Mean(owners),
         }
     }
 
     /// The row a rule gives, if it gives one.
-    fn given(&self, rule: &Rule<'_>) -> Result<Option<Row>> {
+    fn given(&self, rule: &TokenRule<'_>) -> Result<Option<TokenRow>> {
         let Some(source) = rule.source else { return Ok(None) };
         let (model, token) = match source {
-            TokenSource::Zero => return Ok(Some(Row::Zero)),
-            TokenSource::Model(model) => (model, Named::Text(rule.token)),
-            TokenSource::Token { model, token } => (model, token),
+            RowSource::Zero => return Ok(Some(TokenRow::Zero)),
+            RowSource::Model(model) => (model, Named::Text(rule.token)),
+            RowSource::Token { model, token } => (model, token),
         };
         let (name, rows) = (self.models[model].name, self.models[model].rows);
         let refuse = |what: String| Error::user(format!("tokenizer.tokens: `{}`: `{name}` {what}", rule.token));
@@ -96,7 +96,7 @@ impl Owners<'_> {
             })?,
         };
         if row < rows {
-            return Ok(Some(Row::At { model, row }));
+            return Ok(Some(TokenRow::At { model, row }));
         }
         Err(refuse(format!("has no row {row}: its embedding has {rows}"))
             .hint("name a token that it was trained with, or `kind: zero`"))

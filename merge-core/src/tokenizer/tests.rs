@@ -27,16 +27,16 @@ fn pieces(pieces: &[&str]) -> Value {
     json!({ "added_tokens": [], "model": { "type": "Unigram", "vocab": vocab, "unk_id": 0 } })
 }
 
-fn spec<'a>(source: Source, rules: &[Rule<'a>]) -> Spec<'a> {
+fn spec<'a>(source: VocabularySource, rules: &[TokenRule<'a>]) -> Spec<'a> {
     Spec { source, base: 0, rules: rules.to_vec(), pad_to_multiple_of: None }
 }
 
-fn rule<'a>(token: &'a str, source: Option<TokenSource<'a>>, force: bool) -> Rule<'a> {
-    Rule { token, source, force }
+fn rule<'a>(token: &'a str, source: Option<RowSource<'a>>, force: bool) -> TokenRule<'a> {
+    TokenRule { token, source, force }
 }
 
-fn at(model: usize, row: usize) -> Row {
-    Row::At { model, row }
+fn at(model: usize, row: usize) -> TokenRow {
+    TokenRow::At { model, row }
 }
 
 fn aligned(spec: &Spec<'_>, models: &[(&Value, usize)]) -> crate::error::Result<Alignment> {
@@ -61,10 +61,10 @@ fn texts(tokenizer: &Value) -> Vec<String> {
 }
 
 /// Holds an alignment of models, each with its rows, against the tokens and every model's rows.
-fn check(spec: &Spec<'_>, models: &[(&Value, usize)], tokens: &[&str], rows: &[Option<&[Row]>]) -> Alignment {
+fn check(spec: &Spec<'_>, models: &[(&Value, usize)], tokens: &[&str], rows: &[Option<&[TokenRow]>]) -> Alignment {
     let found = aligned(spec, models).unwrap();
     assert_eq!(texts(&found.tokenizer), tokens);
-    let found_rows: Vec<Option<&[Row]>> = found.rows.iter().map(Option::as_deref).collect();
+    let found_rows: Vec<Option<&[TokenRow]>> = found.rows.iter().map(Option::as_deref).collect();
     assert_eq!(found_rows, rows);
     found
 }
@@ -79,12 +79,12 @@ fn refused(spec: &Spec<'_>, models: &[(&Value, usize)], message: &str) {
 fn a_union_is_the_base_then_each_models_own_tokens_by_id() {
     let (a, b, c) = (words(&["u", "x"], &["<s>"]), words(&["u", "z", "y"], &["<b>"]), words(&["q", "u", "z"], &[]));
     let found = check(
-        &spec(Source::Union, &[]),
+        &spec(VocabularySource::Union, &[]),
         &[(&a, 3), (&b, 4), (&c, 3)],
         &["u", "x", "<s>", "z", "y", "<b>", "q"],
         &[
             // `z` is not in the base: the mean over its two owners. The others have one owner each.
-            Some(&[at(0, 0), at(0, 1), at(0, 2), Row::Mean(vec![(1, 1), (2, 2)]), at(1, 2), at(1, 3), at(2, 0)]),
+            Some(&[at(0, 0), at(0, 1), at(0, 2), TokenRow::Mean(vec![(1, 1), (2, 2)]), at(1, 2), at(1, 3), at(2, 0)]),
             Some(&[at(1, 0), at(0, 1), at(0, 2), at(1, 1), at(1, 2), at(1, 3), at(2, 0)]),
             Some(&[at(2, 1), at(0, 1), at(0, 2), at(2, 2), at(1, 2), at(1, 3), at(2, 0)]),
         ],
@@ -99,10 +99,10 @@ fn a_union_is_the_base_then_each_models_own_tokens_by_id() {
 fn a_base_keeps_its_tokens_and_gives_its_rows_before_a_mean() {
     let (a, b, c) = (words(&["u", "x"], &[]), words(&["x"], &[]), words(&["u"], &[]));
     check(
-        &Spec { base: 1, ..spec(Source::Model(0), &[]) },
+        &Spec { base: 1, ..spec(VocabularySource::Model(0), &[]) },
         &[(&a, 2), (&b, 1), (&c, 1)],
         &["u", "x"],
-        &[None, Some(&[Row::Mean(vec![(0, 0), (2, 0)]), at(1, 0)]), Some(&[at(2, 0), at(1, 0)])],
+        &[None, Some(&[TokenRow::Mean(vec![(0, 0), (2, 0)]), at(1, 0)]), Some(&[at(2, 0), at(1, 0)])],
     );
 }
 
@@ -110,38 +110,38 @@ fn a_base_keeps_its_tokens_and_gives_its_rows_before_a_mean() {
 fn ids_beyond_the_rows_are_no_rows() {
     // The base says `<pad>`, and has no row for it: `base` leaves it out, as mergekit does.
     let (a, b) = (words(&["u", "x"], &["<pad>"]), words(&["x", "u"], &[]));
-    check(&spec(Source::Base, &[]), &[(&a, 2), (&b, 2)], &["u", "x"], &[None, Some(&[at(1, 1), at(1, 0)])]);
+    check(&spec(VocabularySource::Base, &[]), &[(&a, 2), (&b, 2)], &["u", "x"], &[None, Some(&[at(1, 1), at(1, 0)])]);
     // Another model's token without a row: mergekit ends with a KeyError.
     let found = check(
-        &spec(Source::Union, &[]),
+        &spec(VocabularySource::Union, &[]),
         &[(&b, 2), (&a, 2)],
         &["x", "u", "<pad>"],
-        &[Some(&[at(0, 0), at(0, 1), Row::Zero]), Some(&[at(1, 1), at(1, 0), Row::Zero])],
+        &[Some(&[at(0, 0), at(0, 1), TokenRow::Zero]), Some(&[at(1, 1), at(1, 0), TokenRow::Zero])],
     );
     assert_eq!(found.notes, ["`<pad>`: in no model's embedding, so that its row is zeros"]);
     // A tokenizer that is asked for by name stays whole.
-    let zero = [at(0, 0), at(0, 1), Row::Zero];
+    let zero = [at(0, 0), at(0, 1), TokenRow::Zero];
     check(
-        &spec(Source::Model(0), &[]),
+        &spec(VocabularySource::Model(0), &[]),
         &[(&a, 2), (&b, 2)],
         &["u", "x", "<pad>"],
-        &[Some(&zero), Some(&[at(1, 1), at(1, 0), Row::Zero])],
+        &[Some(&zero), Some(&[at(1, 1), at(1, 0), TokenRow::Zero])],
     );
 }
 
 #[test]
 fn equal_vocabularies_stay_as_they_are_with_their_padding() {
     let (a, b) = (words(&["u", "x"], &["<s>"]), words(&["u", "x"], &["<s>"]));
-    for source in [Source::Union, Source::Base, Source::Model(1)] {
+    for source in [VocabularySource::Union, VocabularySource::Base, VocabularySource::Model(1)] {
         let found = check(&spec(source, &[]), &[(&a, 8), (&b, 8)], &["u", "x", "<s>"], &[None, None]);
         assert_eq!((found.len, found.notes.len()), (8, 0));
     }
     // Unless padding is asked for, or the rows differ in number: then a row for each token.
-    let padded = Spec { pad_to_multiple_of: Some(4), ..spec(Source::Union, &[]) };
-    let own = |model| [at(model, 0), at(model, 1), at(model, 2), Row::Average];
+    let padded = Spec { pad_to_multiple_of: Some(4), ..spec(VocabularySource::Union, &[]) };
+    let own = |model| [at(model, 0), at(model, 1), at(model, 2), TokenRow::Average];
     check(&padded, &[(&a, 8), (&b, 8)], &["u", "x", "<s>"], &[Some(&own(0)), Some(&own(1))]);
     let found = check(
-        &spec(Source::Union, &[]),
+        &spec(VocabularySource::Union, &[]),
         &[(&a, 8), (&b, 3)],
         &["u", "x", "<s>"],
         &[Some(&[at(0, 0), at(0, 1), at(0, 2)]), None],
@@ -152,28 +152,28 @@ fn equal_vocabularies_stay_as_they_are_with_their_padding() {
 #[test]
 fn rules_say_where_rows_come_from() {
     let (a, b) = (words(&["u", "x", "y"], &[]), words(&["u", "z"], &[]));
-    let by_text = TokenSource::Token { model: 1, token: Named::Text("u") };
-    let by_id = TokenSource::Token { model: 1, token: Named::Id(1) };
+    let by_text = RowSource::Token { model: 1, token: Named::Text("u") };
+    let by_id = RowSource::Token { model: 1, token: Named::Id(1) };
     let rules = [
         rule("x", Some(by_id), false),
-        rule("y", Some(TokenSource::Zero), true),
-        rule("u", Some(TokenSource::Model(1)), true),
+        rule("y", Some(RowSource::Zero), true),
+        rule("u", Some(RowSource::Model(1)), true),
         rule("z", None, true),
         rule("new", Some(by_text), false),
     ];
     check(
-        &spec(Source::Union, &rules),
+        &spec(VocabularySource::Union, &rules),
         &[(&a, 3), (&b, 2)],
         &["u", "x", "y", "z", "new"],
         &[
-            Some(&[at(1, 0), at(0, 1), Row::Zero, at(1, 1), at(1, 0)]),
-            Some(&[at(1, 0), at(1, 1), Row::Zero, at(1, 1), at(1, 0)]),
+            Some(&[at(1, 0), at(0, 1), TokenRow::Zero, at(1, 1), at(1, 0)]),
+            Some(&[at(1, 0), at(1, 1), TokenRow::Zero, at(1, 1), at(1, 0)]),
         ],
     );
-    let one = |source| spec(Source::Union, &[rule("x", Some(source), false)]);
+    let one = |source| spec(VocabularySource::Union, &[rule("x", Some(source), false)]);
     let models = [(&a, 3), (&b, 2)];
-    refused(&one(TokenSource::Model(1)), &models, "tokenizer.tokens: `x`: `b` has no token `x`");
-    let far = TokenSource::Token { model: 1, token: Named::Id(2) };
+    refused(&one(RowSource::Model(1)), &models, "tokenizer.tokens: `x`: `b` has no token `x`");
+    let far = RowSource::Token { model: 1, token: Named::Id(2) };
     refused(&one(far), &models, "tokenizer.tokens: `x`: `b` has no row 2: its embedding has 2");
 }
 
@@ -181,13 +181,17 @@ fn rules_say_where_rows_come_from() {
 fn pieces_are_numbered_by_their_place() {
     let (a, b) = (pieces(&["<unk>", "▁a"]), pieces(&["<unk>", "▁b", "▁a"]));
     check(
-        &spec(Source::Union, &[]),
+        &spec(VocabularySource::Union, &[]),
         &[(&a, 2), (&b, 3)],
         &["<unk>", "▁a", "▁b"],
         &[Some(&[at(0, 0), at(0, 1), at(1, 1)]), Some(&[at(1, 0), at(1, 2), at(1, 1)])],
     );
-    let found =
-        check(&spec(Source::Base, &[]), &[(&b, 2), (&a, 2)], &["<unk>", "▁b"], &[None, Some(&[at(1, 0), at(0, 1)])]);
+    let found = check(
+        &spec(VocabularySource::Base, &[]),
+        &[(&b, 2), (&a, 2)],
+        &["<unk>", "▁b"],
+        &[None, Some(&[at(1, 0), at(0, 1)])],
+    );
     assert_eq!(found.ids, [Some(vec![Some(0), Some(1), None]), Some(vec![Some(0), None])]);
 }
 
@@ -197,7 +201,7 @@ fn merges_go_with_their_tokens() {
         let vocab = json!({ "a": 0, "b": 1, "c": 2, "bc": 3, "ab": 4, "abc": 5 });
         let a = json!({ "added_tokens": [], "model": { "type": "BPE", "vocab": vocab, "merges": merges.clone() } });
         let found = check(
-            &spec(Source::Base, &[]),
+            &spec(VocabularySource::Base, &[]),
             &[(&a, 4), (&words(&["a"], &[]), 1)],
             &["a", "b", "c", "bc"],
             &[None, Some(&[at(1, 0), at(0, 1), at(0, 2), at(0, 3)])],
@@ -211,7 +215,7 @@ fn the_first_definition_of_an_added_token_wins() {
     let a = words(&["u", "x"], &["<s>"]);
     let mut b = words(&["u"], &["x", "<s>"]);
     b["added_tokens"][1]["lstrip"] = json!(true);
-    let found = aligned(&spec(Source::Union, &[]), &[(&a, 3), (&b, 3)]).unwrap();
+    let found = aligned(&spec(VocabularySource::Union, &[]), &[(&a, 3), (&b, 3)]).unwrap();
     assert_eq!(texts(&found.tokenizer), ["u", "x", "<s>"]);
     let added = &found.tokenizer["added_tokens"];
     // `x` was an ordinary token of the base; `<s>` stays as the base has it.
@@ -224,7 +228,7 @@ fn the_first_definition_of_an_added_token_wins() {
 fn a_tokenizer_that_cannot_be_read_or_grown_is_refused() {
     let good = words(&["u", "x"], &[]);
     let odd = json!({ "model": { "vocab": { "u": -1 } } });
-    let union = spec(Source::Union, &[]);
+    let union = spec(VocabularySource::Union, &[]);
     refused(&union, &[(&json!({}), 2), (&good, 2)], "`a`: tokenizer.json: there is no model.vocab in it");
     let message = "`b`: tokenizer.json: an id in model.vocab is not a whole number, or too great";
     refused(&union, &[(&good, 2), (&odd, 2)], message);

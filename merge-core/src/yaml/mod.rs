@@ -10,4 +10,4 @@ mod unseen;
 pub use map::Map;
 pub use place::{At, Mistake, Place, known_names};
 pub use text::{Reads, Text, confine, first_there, held_in, hold, is_there, read_text, reading};
-pub use tree::{Kind, Node};
+pub use tree::{Node, NodeKind};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor, value::U32Deserializer};
 
-use super::{Kind, Mistake, Node, known_names, place::AT, tree::flag};
+use super::{Mistake, Node, NodeKind, known_names, place::AT, tree::flag};
 
 impl std::error::Error for Mistake {}
 
@@ -94,31 +94,31 @@ impl<'de> de::Deserializer<'de> for &'de Node {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match &self.kind {
-            Kind::Null => visitor.visit_unit(),
-            Kind::Flag(value) => visitor.visit_bool(*value),
-            Kind::Whole(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+            NodeKind::Null => visitor.visit_unit(),
+            NodeKind::Flag(value) => visitor.visit_bool(*value),
+            NodeKind::Whole(value) => match (u64::try_from(*value), i64::try_from(*value)) {
                 (Ok(value), _) => visitor.visit_u64(value),
                 (_, Ok(value)) => visitor.visit_i64(value),
                 _ => visitor.visit_f64(*value as f64),
             },
-            Kind::Number(value) if value.is_finite() => visitor.visit_f64(*value),
-            Kind::Number(value) => Err(Mistake::new(format!("expected a finite number, found {value}"))),
-            Kind::Text(value) => visitor.visit_borrowed_str(value),
-            Kind::List(nodes) => {
-                let mut list = List { nodes: nodes.iter(), next: 0 };
+            NodeKind::Number(value) if value.is_finite() => visitor.visit_f64(*value),
+            NodeKind::Number(value) => Err(Mistake::new(format!("expected a finite number, found {value}"))),
+            NodeKind::Text(value) => visitor.visit_borrowed_str(value),
+            NodeKind::List(nodes) => {
+                let mut list = OpenList { nodes: nodes.iter(), next: 0 };
                 visitor.visit_seq(&mut list).and_then(|value| match list.nodes.len() {
                     0 => Ok(value),
                     _ => Err(Mistake::new(format!("expected a list of {}, found {} entries", list.next, nodes.len()))),
                 })
             }
-            Kind::Block(entries) => visitor.visit_map(Block { entries: entries.iter(), current: None }),
+            NodeKind::Block(entries) => visitor.visit_map(OpenBlock { entries: entries.iter(), current: None }),
         }
         .map_err(|mistake| mistake.at(self.place))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match self.kind {
-            Kind::Null => visitor.visit_none(),
+            NodeKind::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
         .map_err(|mistake| mistake.at(self.place))
@@ -126,7 +126,7 @@ impl<'de> de::Deserializer<'de> for &'de Node {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Mistake> {
         match name {
-            AT => visitor.visit_seq(Located { node: self, next: 0 }),
+            AT => visitor.visit_seq(LocatedNode { node: self, next: 0 }),
             _ => visitor.visit_newtype_struct(self),
         }
         .map_err(|mistake| mistake.at(self.place))
@@ -139,7 +139,7 @@ impl<'de> de::Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Mistake> {
         match &self.kind {
-            Kind::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            NodeKind::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
             _ => self
                 .deserialize_any(visitor)
                 .map_err(|mistake| mistake.hint(known_names("", "known here", known.iter().copied()))),
@@ -150,7 +150,7 @@ impl<'de> de::Deserializer<'de> for &'de Node {
     /// YAML 1.1 has more words for true and false, and recipes were written for it.
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match &self.kind {
-            Kind::Text(text) => match flag(text) {
+            NodeKind::Text(text) => match flag(text) {
                 Some(value) => visitor.visit_bool(value),
                 None => self.deserialize_any(visitor),
             },
@@ -165,12 +165,12 @@ impl<'de> de::Deserializer<'de> for &'de Node {
 }
 
 /// A list being read.
-struct List<'de> {
+struct OpenList<'de> {
     nodes: std::slice::Iter<'de, Node>,
     next: usize,
 }
 
-impl<'de> de::SeqAccess<'de> for List<'de> {
+impl<'de> de::SeqAccess<'de> for OpenList<'de> {
     type Error = Mistake;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Mistake> {
@@ -186,37 +186,37 @@ impl<'de> de::SeqAccess<'de> for List<'de> {
 }
 
 /// A block being read: `current` is the entry whose key has been read and whose value has not.
-struct Block<'de> {
+struct OpenBlock<'de> {
     entries: std::slice::Iter<'de, (Node, Node)>,
     current: Option<&'de (Node, Node)>,
 }
 
-impl<'de> de::MapAccess<'de> for Block<'de> {
+impl<'de> de::MapAccess<'de> for OpenBlock<'de> {
     type Error = Mistake;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mistake> {
         self.current = self.entries.next();
         let Some((key, _)) = self.current else { return Ok(None) };
         match key.kind {
-            Kind::Text(_) => seed.deserialize(key).map(Some),
+            NodeKind::Text(_) => seed.deserialize(key).map(Some),
             _ => Err(Mistake::new("a key must be text").hint("put it in quotes").at(key.place)),
         }
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Mistake> {
         let (key, value) = self.current.expect("serde asks for a value after its key");
-        let Kind::Text(key) = &key.kind else { unreachable!("a key that is not text has been refused") };
+        let NodeKind::Text(key) = &key.kind else { unreachable!("a key that is not text has been refused") };
         seed.deserialize(value).map_err(|mistake| mistake.under(key))
     }
 }
 
 /// Line, column and value of a node, for `At`.
-struct Located<'de> {
+struct LocatedNode<'de> {
     node: &'de Node,
     next: usize,
 }
 
-impl<'de> de::SeqAccess<'de> for Located<'de> {
+impl<'de> de::SeqAccess<'de> for LocatedNode<'de> {
     type Error = Mistake;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Mistake> {

@@ -13,12 +13,12 @@ pub struct Node {
     /// Where it begins.
     pub place: Place,
     /// What it is.
-    pub kind: Kind,
+    pub kind: NodeKind,
 }
 
 /// What a piece of YAML is.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum NodeKind {
     /// Nothing, or `null`.
     Null,
     /// `true` or `false`.
@@ -77,8 +77,8 @@ impl Node {
 
     /// The value of a key of a block, and the block without it.
     pub fn take(&mut self, key: &str) -> Option<Self> {
-        let Kind::Block(entries) = &mut self.kind else { return None };
-        let found = entries.iter().position(|(name, _)| matches!(&name.kind, Kind::Text(text) if text == key))?;
+        let NodeKind::Block(entries) = &mut self.kind else { return None };
+        let found = entries.iter().position(|(name, _)| matches!(&name.kind, NodeKind::Text(text) if text == key))?;
         Some(entries.remove(found).1)
     }
 }
@@ -126,20 +126,20 @@ fn mistake(error: &serde_saphyr::Error) -> Mistake {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Tagged<Kind>>::deserialize(deserializer)?;
+        let spanned = Spanned::<Tagged<NodeKind>>::deserialize(deserializer)?;
         let place = Place { line: spanned.referenced.line() as u32, column: spanned.referenced.column() as u32 };
         let Tagged(kind, tag) = spanned.value;
         Ok(match tag.filter(|tag| tag.len() > 1 && tag.starts_with(TAG)) {
             Some(tag) => {
-                let entry = (Self { place, kind: Kind::Text(tag) }, Self { place, kind });
-                Self { place, kind: Kind::Block(vec![entry]) }
+                let entry = (Self { place, kind: NodeKind::Text(tag) }, Self { place, kind });
+                Self { place, kind: NodeKind::Block(vec![entry]) }
             }
             None => Self { place, kind },
         })
     }
 }
 
-impl<'de> Deserialize<'de> for Kind {
+impl<'de> Deserialize<'de> for NodeKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(KindVisitor)
     }
@@ -148,65 +148,65 @@ impl<'de> Deserialize<'de> for Kind {
 struct KindVisitor;
 
 impl<'de> de::Visitor<'de> for KindVisitor {
-    type Value = Kind;
+    type Value = NodeKind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("YAML")
     }
 
-    fn visit_unit<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Null)
+    fn visit_unit<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Null)
+    fn visit_none<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
-        Kind::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<NodeKind, D::Error> {
+        NodeKind::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
-        Ok(Kind::Flag(value))
+    fn visit_bool<E>(self, value: bool) -> Result<NodeKind, E> {
+        Ok(NodeKind::Flag(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
-        Ok(Kind::Whole(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Whole(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
-        Ok(Kind::Whole(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Whole(value.into()))
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<Kind, E> {
-        Ok(Kind::Whole(value))
+    fn visit_i128<E>(self, value: i128) -> Result<NodeKind, E> {
+        Ok(NodeKind::Whole(value))
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Kind, E> {
-        Ok(i128::try_from(value).map_or(Kind::Number(value as f64), Kind::Whole))
+    fn visit_u128<E>(self, value: u128) -> Result<NodeKind, E> {
+        Ok(i128::try_from(value).map_or(NodeKind::Number(value as f64), NodeKind::Whole))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Kind, E> {
-        Ok(Kind::Number(value))
+    fn visit_f64<E>(self, value: f64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Number(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
-        Ok(Kind::Text(value.to_string()))
+    fn visit_str<E>(self, value: &str) -> Result<NodeKind, E> {
+        Ok(NodeKind::Text(value.to_string()))
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Kind, A::Error> {
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<NodeKind, A::Error> {
         let mut nodes = Vec::new();
         while let Some(node) = seq.next_element()? {
             nodes.push(node);
         }
-        Ok(Kind::List(nodes))
+        Ok(NodeKind::List(nodes))
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<NodeKind, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Kind::Block(entries))
+        Ok(NodeKind::Block(entries))
     }
 }

@@ -8,12 +8,12 @@ use crate::{
     language_model::answers,
     mark::rouge::rouge,
     prompt::{Encoder, Specials, Tokenizer, encode::Pair},
-    request::{Answer, Ask, Encoding, Fit, Limit, Pairs, Prompt, Request, Said, Start},
+    request::{Answer, Ask, Encoding, Fit, Limit, Pairs, Prompt, Request, Said, SequenceStart},
 };
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
-const JOINT: Encoding = Encoding { pairs: Pairs::Joint, bare: false, start: Start::Bos };
+const JOINT: Encoding = Encoding { pairs: Pairs::Joint, bare: false, start: SequenceStart::Bos };
 
 /// Written by lm-evaluation-harness 0.4.13: `benches/peers/lm_eval_refs.py`.
 fn references(kind: &str) -> Vec<Value> {
@@ -97,7 +97,7 @@ fn check(encoding: Encoding, prompt: &str, continuation: &str, expected: &str) {
 #[test]
 fn puts_pairs_together_in_three_ways() {
     let with = |pairs| Encoding { pairs, ..Encoding::default() };
-    let bare = |pairs| Encoding { bare: true, start: Start::Eos, pairs };
+    let bare = |pairs| Encoding { bare: true, start: SequenceStart::Eos, pairs };
     for encoding in [with(Pairs::Separate), with(Pairs::Joint), with(Pairs::Common)] {
         check(encoding, "問題", "12", "<s> 問題 | 1 2");
         check(encoding, "<s>問題", "12", "<s> 問題 | 1 2");

@@ -4,7 +4,7 @@ use crate::{
     answer::Transformer,
     answer::tests::{bits, choices, readings, word_problems},
     language_model::answers,
-    model::{Pool, compute::ops::Run, config::Blueprint, decoder::Decoder, load::Source},
+    model::{Pool, compute::ops::TokenRun, config::Blueprint, decoder::Decoder, load::WeightSource},
     prompt::Tokenizer,
 };
 use candle_core::Device;
@@ -57,11 +57,11 @@ fn recipe(reference: &Reference, form: &str) -> String {
 
 fn logits(weights: &dyn Weights, tokens: &[u32]) -> Vec<f32> {
     let blueprint = Blueprint::read(weights.config()).unwrap();
-    let decoder = Decoder::load(blueprint, Source { weights, device: &Device::Cpu, dot: None }).unwrap();
+    let decoder = Decoder::load(blueprint, WeightSource { weights, device: &Device::Cpu, dot: None }).unwrap();
     let mut cache = decoder.cache().unwrap();
     cache.keep(&[], tokens.len()).unwrap();
     let rows: Vec<u32> = (0..tokens.len() as u32).collect();
-    let run = Run { tokens, rows: &rows, whole: tokens.len() };
+    let run = TokenRun { tokens, rows: &rows, whole: tokens.len() };
     let hidden = decoder.step(&mut cache, &[run], &[tokens.len() as u32 - 1]).unwrap();
     decoder.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }

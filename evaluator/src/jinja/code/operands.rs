@@ -6,7 +6,7 @@ use super::{Outside, REPEATED, WEIGHED, is_tag, word};
 pub(super) fn pieces(tag: &str) -> Vec<(usize, String)> {
     let Some(inside) = tag.strip_suffix("%}").or_else(|| tag.strip_suffix("}}")) else { return Vec::new() };
     let end = inside.trim_end_matches(['-', '+']).len();
-    let mut reader = Reader { tag, is_target: is_tag(tag, "for"), ..Reader::default() };
+    let mut reader = TagReader { tag, is_target: is_tag(tag, "for"), ..TagReader::default() };
     let mut chars = Outside::of(tag);
     chars.skip_to(2 + usize::from(tag[2..].starts_with(['-', '+'])));
     loop {
@@ -33,7 +33,7 @@ pub(super) fn pieces(tag: &str) -> Vec<(usize, String)> {
 
 /// What was read of a tag.
 #[derive(Default)]
-struct Reader<'a> {
+struct TagReader<'a> {
     tag: &'a str,
     pieces: Vec<(usize, String)>,
     /// The brackets that are open.
@@ -58,7 +58,7 @@ struct Bracket {
     has_comma: bool,
 }
 
-impl Reader<'_> {
+impl TagReader<'_> {
     fn operand(&mut self, end: usize) {
         (self.is_operand, self.is_name, self.last) = (true, false, end);
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::fs;
 
 use crate::{
-    mark::numbers::{Extractor, Reading, Rule},
+    mark::numbers::{Extractor, NumberRule, Reading},
     shared::shared,
     text::normalize::Number,
 };
@@ -150,22 +150,22 @@ fn reads_numbers_as_japanese_writes_them() {
 #[test]
 fn says_which_rule_found_the_number() {
     for (text, rule, raw) in [
-        ("1+1=2 より \\boxed{72} である。以上3点。", Rule::Boxed, "72"),
-        ("$$\\boxed{1{,}000\\text{円}}$$", Rule::Boxed, "1000円"),
-        ("3個と4個。\n#### 7\n問題：次は9個", Rule::Hashes, "7"),
-        ("#### ステップ1: 3+4\n答えは7個です。", Rule::AnswerIs, "7個"),
-        ("答えは**18個**です。これは7日分です。", Rule::AnswerIs, "18個"),
-        ("答え：18\n合計3回計算しました。", Rule::AnswerIs, "18"),
-        ("答えは2日で18個です。", Rule::AnswerIs, "18個"),
-        ("答えは18個で、3箱分です。", Rule::AnswerIs, "18個"),
-        ("答えは3×6=18です。", Rule::AnswerIs, "18"),
-        ("答えは、18ドル（1日2ドルの9日分）です。", Rule::AnswerIs, "18ドル"),
-        ("答えは分かりません。多分18", Rule::LastSentence, "18"),
-        ("3個。よって、18個です。確かめは2回です。", Rule::Therefore, "18個"),
-        ("したがって合計は1万2千円になります。以上、3行。", Rule::Therefore, "1万2千円"),
-        ("3たす4は7。それで終わり", Rule::LastNumber, "7"),
-        ("9×7=63。63+27=90", Rule::LastSentence, "90"),
-        ("値は3.5だ", Rule::LastSentence, "3.5"),
+        ("1+1=2 より \\boxed{72} である。以上3点。", NumberRule::Boxed, "72"),
+        ("$$\\boxed{1{,}000\\text{円}}$$", NumberRule::Boxed, "1000円"),
+        ("3個と4個。\n#### 7\n問題：次は9個", NumberRule::Hashes, "7"),
+        ("#### ステップ1: 3+4\n答えは7個です。", NumberRule::AnswerIs, "7個"),
+        ("答えは**18個**です。これは7日分です。", NumberRule::AnswerIs, "18個"),
+        ("答え：18\n合計3回計算しました。", NumberRule::AnswerIs, "18"),
+        ("答えは2日で18個です。", NumberRule::AnswerIs, "18個"),
+        ("答えは18個で、3箱分です。", NumberRule::AnswerIs, "18個"),
+        ("答えは3×6=18です。", NumberRule::AnswerIs, "18"),
+        ("答えは、18ドル（1日2ドルの9日分）です。", NumberRule::AnswerIs, "18ドル"),
+        ("答えは分かりません。多分18", NumberRule::LastSentence, "18"),
+        ("3個。よって、18個です。確かめは2回です。", NumberRule::Therefore, "18個"),
+        ("したがって合計は1万2千円になります。以上、3行。", NumberRule::Therefore, "1万2千円"),
+        ("3たす4は7。それで終わり", NumberRule::LastNumber, "7"),
+        ("9×7=63。63+27=90", NumberRule::LastSentence, "90"),
+        ("値は3.5だ", NumberRule::LastSentence, "3.5"),
     ] {
         let reading = Extractor::Strict.read(text).unwrap();
         assert_eq!((reading.rule, reading.raw.as_str()), (rule, raw), "of {text:?}");

@@ -9,8 +9,8 @@ mod tests;
 use super::{
     activation::Activation,
     architecture::{
-        Architecture, Biases, Cap, Experts, Flag, Intermediate, Keys, Mlp, Names, Norm, Parallel, Positions, QkNorm,
-        Qkv, Rotary, Scale, Sizes, Window, WindowLayers,
+        Architecture, Biases, Cap, ConfigKeys, EmbeddingScale, ExpertsKeys, Flag, Intermediate, MlpKind, NormKind,
+        Parallel, Positions, QkNorm, Qkv, Rotary, Sizes, TensorNames, Window, WindowLayers,
     },
 };
 
@@ -39,7 +39,7 @@ const LLAMA: Architecture = Architecture {
     class: "LlamaForCausalLM",
     model_type: "llama",
     nested: None,
-    keys: Keys {
+    keys: ConfigKeys {
         hidden: "hidden_size",
         layers: "num_hidden_layers",
         heads: "num_attention_heads",
@@ -52,13 +52,13 @@ const LLAMA: Architecture = Architecture {
     head_size: None,
     context: 2048,
     tied: false,
-    norm: Norm::Rms,
+    norm: NormKind::Rms,
     eps: 1e-6,
     parallel: None,
     scaled_embedding: false,
     positions: Positions::Rotary(ROTARY),
     window: NO_WINDOW,
-    scale: Scale::HeadSize,
+    scale: EmbeddingScale::HeadSize,
     qk_norm: QkNorm::None,
     score_cap: Cap::Never,
     logit_cap: Cap::Never,
@@ -72,7 +72,7 @@ const LLAMA: Architecture = Architecture {
         mlp: Flag::Key("mlp_bias", false),
         last_out: None,
     },
-    names: Names {
+    names: TensorNames {
         prefixes: &["model."],
         embedding: "embed_tokens",
         layers: "layers",
@@ -83,7 +83,7 @@ const LLAMA: Architecture = Architecture {
         out: "self_attn.o_proj",
         attention_post: None,
         mlp_norm: "post_attention_layernorm",
-        mlp: Mlp::Gated { gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj" },
+        mlp: MlpKind::Gated { gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj" },
         mlp_post: None,
     },
 };
@@ -137,7 +137,7 @@ const GEMMA: Architecture = Architecture {
     head_size: Some(256),
     context: 8192,
     tied: true,
-    norm: Norm::RmsFromOne,
+    norm: NormKind::RmsFromOne,
     scaled_embedding: true,
     activation: Activation::GeluTanh,
     gelu: Activation::GeluTanh,
@@ -149,13 +149,13 @@ const GEMMA: Architecture = Architecture {
 const GEMMA2: Architecture = Architecture {
     class: "Gemma2ForCausalLM",
     model_type: "gemma2",
-    keys: Keys { activation: "hidden_activation", ..GEMMA.keys },
+    keys: ConfigKeys { activation: "hidden_activation", ..GEMMA.keys },
     window: Window { default: Some(4096), switched: false, layers: WindowLayers::AllBut(2) },
-    scale: Scale::Scalar,
+    scale: EmbeddingScale::Scalar,
     score_cap: Cap::At(50.0),
     logit_cap: Cap::At(30.0),
     gelu: Activation::Gelu,
-    names: Names {
+    names: TensorNames {
         attention_post: Some("post_attention_layernorm"),
         mlp_norm: "pre_feedforward_layernorm",
         mlp_post: Some("post_feedforward_layernorm"),
@@ -183,7 +183,7 @@ const GEMMA3_WITH_IMAGES: Architecture = Architecture {
     class: "Gemma3ForConditionalGeneration",
     model_type: "gemma3",
     nested: Some("text_config"),
-    names: Names {
+    names: TensorNames {
         prefixes: &["language_model.model.", "model.language_model."],
         heads: &["language_model.lm_head", "lm_head"],
         ..GEMMA3.names
@@ -200,9 +200,9 @@ const PHI3: Architecture = Architecture {
     positions: Positions::Rotary(Rotary { part: Some(("partial_rotary_factor", 1.0)), original: Some(4096), ..ROTARY }),
     window: Window { default: None, switched: false, layers: WindowLayers::All },
     bias: NO_BIAS,
-    names: Names {
+    names: TensorNames {
         qkv: Qkv::Fused("self_attn.qkv_proj"),
-        mlp: Mlp::FusedGated { gate_up: "mlp.gate_up_proj", down: "mlp.down_proj" },
+        mlp: MlpKind::FusedGated { gate_up: "mlp.gate_up_proj", down: "mlp.down_proj" },
         ..LLAMA.names
     },
     ..LLAMA
@@ -212,9 +212,9 @@ const PHI3: Architecture = Architecture {
 const STABLELM: Architecture = Architecture {
     class: "StableLmForCausalLM",
     model_type: "stablelm",
-    keys: Keys { eps: "layer_norm_eps", ..LLAMA.keys },
+    keys: ConfigKeys { eps: "layer_norm_eps", ..LLAMA.keys },
     context: 4096,
-    norm: Norm::Layer,
+    norm: NormKind::Layer,
     eps: 1e-5,
     parallel: Some(Parallel { default: false, own_norm: false }),
     positions: Positions::Rotary(Rotary { part: Some(("partial_rotary_factor", 0.25)), ..ROTARY }),
@@ -238,14 +238,14 @@ const GPT_NEOX: Architecture = Architecture {
         mlp: Flag::Always,
         last_out: None,
     },
-    names: Names {
+    names: TensorNames {
         prefixes: &["gpt_neox."],
         embedding: "embed_in",
         norm: "final_layer_norm",
         heads: &["embed_out", "lm_head"],
         qkv: Qkv::Interleaved("attention.query_key_value"),
         out: "attention.dense",
-        mlp: Mlp::Plain { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" },
+        mlp: MlpKind::Plain { up: "mlp.dense_h_to_4h", down: "mlp.dense_4h_to_h" },
         ..LLAMA.names
     },
     ..STABLELM
@@ -260,7 +260,7 @@ const GPT_NEOX_JAPANESE: Architecture = Architecture {
     parallel: None,
     positions: Positions::Rotary(Rotary { theta: "rotary_emb_base", part: Some(("rotary_pct", 1.0)), ..ROTARY }),
     bias: Biases { last_out: Some("attention.dense_bias"), ..NO_BIAS },
-    names: Names { prefixes: &["gpt_neox_japanese."], ..GPT_NEOX.names },
+    names: TensorNames { prefixes: &["gpt_neox_japanese."], ..GPT_NEOX.names },
     ..GPT_NEOX
 };
 
@@ -268,7 +268,7 @@ const GPT_NEOX_JAPANESE: Architecture = Architecture {
 const GPT2: Architecture = Architecture {
     class: "GPT2LMHeadModel",
     model_type: "gpt2",
-    keys: Keys {
+    keys: ConfigKeys {
         hidden: "n_embd",
         layers: "n_layer",
         heads: "n_head",
@@ -281,11 +281,11 @@ const GPT2: Architecture = Architecture {
     tied: true,
     parallel: None,
     positions: Positions::Learned("wpe"),
-    scale: Scale::Gpt2,
+    scale: EmbeddingScale::Gpt2,
     activation: Activation::GeluTanh,
     transposed: true,
     bias: Biases { qkv: Flag::Always, out: Flag::Always, mlp: Flag::Always, last_out: None },
-    names: Names {
+    names: TensorNames {
         // The oldest checkpoints have no prefix.
         prefixes: &["transformer.", ""],
         embedding: "wte",
@@ -297,7 +297,7 @@ const GPT2: Architecture = Architecture {
         out: "attn.c_proj",
         attention_post: None,
         mlp_norm: "ln_2",
-        mlp: Mlp::Plain { up: "mlp.c_fc", down: "mlp.c_proj" },
+        mlp: MlpKind::Plain { up: "mlp.c_fc", down: "mlp.c_proj" },
         mlp_post: None,
     },
     ..GPT_NEOX
@@ -310,7 +310,7 @@ const MIXTRAL: Architecture = Architecture {
     eps: 1e-5,
     positions: Positions::Rotary(Rotary { default_theta: 1e6, ..ROTARY }),
     window: Window { default: None, switched: false, layers: WindowLayers::All },
-    experts: Some(Experts {
+    experts: Some(ExpertsKeys {
         intermediate: "intermediate_size",
         normalised: Flag::Always,
         sparse: false,
@@ -328,7 +328,7 @@ const QWEN2_MOE: Architecture = Architecture {
     class: "Qwen2MoeForCausalLM",
     model_type: "qwen2_moe",
     window: Window { default: Some(4096), switched: true, layers: WindowLayers::AlternatingBelowMax },
-    experts: Some(Experts {
+    experts: Some(ExpertsKeys {
         intermediate: "moe_intermediate_size",
         normalised: Flag::Key("norm_topk_prob", false),
         sparse: true,
@@ -349,7 +349,7 @@ const QWEN3_MOE: Architecture = Architecture {
     head_size: None,
     window: Window { default: Some(4096), switched: true, layers: WindowLayers::All },
     experts: match QWEN2_MOE.experts {
-        Some(experts) => Some(Experts { shared: None, ..experts }),
+        Some(experts) => Some(ExpertsKeys { shared: None, ..experts }),
         None => None,
     },
     ..QWEN3

@@ -6,11 +6,11 @@ use super::{
     super::{
         config::Blueprint,
         decoder::{Cache, Decoder},
-        load::Source,
+        load::WeightSource,
     },
     ARCHITECTURES,
 };
-use crate::model::compute::{kernel, ops::Run};
+use crate::model::compute::{kernel, ops::TokenRun};
 use candle_core::Device;
 use merge_core::{
     checkpoint::Checkpoint,
@@ -98,7 +98,7 @@ impl Model {
     }
 
     fn load(&self) -> Result<Decoder> {
-        Decoder::load(Blueprint::read(&self.config)?, Source { weights: self, device: &Device::Cpu, dot: None })
+        Decoder::load(Blueprint::read(&self.config)?, WeightSource { weights: self, device: &Device::Cpu, dot: None })
     }
 
     fn refusal(&self) -> String {
@@ -149,11 +149,11 @@ fn read(decoder: &Decoder, cache: &mut Cache, sequences: &[&[u32]], most: usize)
             next += (end - reading.done) as u32;
             ends.push(end);
         }
-        let runs: Vec<Run<'_>> = readings
+        let runs: Vec<TokenRun<'_>> = readings
             .iter()
             .zip(&ends)
             .filter(|(reading, end)| reading.done < **end)
-            .map(|(reading, end)| Run {
+            .map(|(reading, end)| TokenRun {
                 tokens: &reading.tokens[reading.done..*end],
                 rows: &reading.rows,
                 whole: reading.tokens.len(),
@@ -197,7 +197,7 @@ fn check(name: &str) {
         for (i, greedy) in reference["greedy"].as_array().unwrap().iter().enumerate() {
             assert_eq!(u64::from(token), greedy.as_u64().unwrap(), "{what}, token {i} generated");
             rows.push(cache.len() as u32);
-            let run = Run { tokens: &[token], rows: &rows, whole: rows.len() };
+            let run = TokenRun { tokens: &[token], rows: &rows, whole: rows.len() };
             let hidden = decoder.step(&mut cache, &[run], &[0]).unwrap();
             token = kernel::argmax(&decoder.logits(&hidden).unwrap().to_vec2().unwrap()[0]) as u32;
         }

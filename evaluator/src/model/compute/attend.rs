@@ -5,8 +5,8 @@
 
 use super::{
     kernel,
-    ops::{Run, Seen},
-    product::Stretch,
+    ops::{StepRuns, TokenRun},
+    product::ProductShare,
     tile::{PANEL, Single},
 };
 use crate::model::config::{Attention, Heads};
@@ -24,8 +24,8 @@ const COMMON: usize = 32;
 
 /// `fused`: `(tokens, fused)`, which begins with the queries; `cache`: `(rows, 2 · kv heads · size)`, keys, then values;
 /// `out`: `(wanted, query heads · size)`, zeros.
-pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: Seen<'_>, out: &mut [f32]) {
-    let Seen { runs, wanted, attention } = seen;
+pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: StepRuns<'_>, out: &mut [f32]) {
+    let StepRuns { runs, wanted, attention } = seen;
     let heads = attention.heads;
     let queries = queries(runs, wanted, attention.window);
     let mut rest = &queries[..];
@@ -37,7 +37,7 @@ pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: Seen<'_>, out: &mut [f3
         let shared = &runs[family.start].rows[..common];
         for queries in of_family.chunks(TOKENS) {
             let first = tasks.len();
-            tasks.extend((0..heads.kv).map(|kv| Task { queries, shared, kv, outs: Vec::new() }));
+            tasks.extend((0..heads.kv).map(|kv| AttentionTask { queries, shared, kv, outs: Vec::new() }));
             for _ in queries {
                 for task in &mut tasks[first..] {
                     task.outs.extend(outs.by_ref().take(heads.query / heads.kv));
@@ -46,7 +46,7 @@ pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: Seen<'_>, out: &mut [f3
         }
     }
     let step = Step { fused, cache, runs, attention };
-    tasks.into_par_iter().for_each_init(Room::default, |room, task| step.attend(task, room));
+    tasks.into_par_iter().for_each_init(AttentionRoom::default, |room, task| step.attend(task, room));
 }
 
 /// A token that asks.
@@ -62,7 +62,7 @@ struct Query {
     to: usize,
 }
 
-fn queries(runs: &[Run<'_>], wanted: Option<&[u32]>, window: Option<usize>) -> Vec<Query> {
+fn queries(runs: &[TokenRun<'_>], wanted: Option<&[u32]>, window: Option<usize>) -> Vec<Query> {
     let seen =
         runs.iter().enumerate().flat_map(|(run, of)| (of.position() + 1..=of.rows.len()).map(move |to| (run, to)));
     let from = |to: usize| window.map_or(0, |window| to.saturating_sub(window));
@@ -77,7 +77,7 @@ fn queries(runs: &[Run<'_>], wanted: Option<&[u32]>, window: Option<usize>) -> V
 }
 
 /// Neighbouring runs, most of whose rows are the same, with the number of those rows. A run alone has all its rows in common.
-fn families(runs: &[Run<'_>]) -> Vec<(Range<usize>, usize)> {
+fn families(runs: &[TokenRun<'_>]) -> Vec<(Range<usize>, usize)> {
     let mut families: Vec<(Range<usize>, usize)> = Vec::new();
     for (i, run) in runs.iter().enumerate() {
         if let Some((family, common)) = families.last_mut() {
@@ -95,7 +95,7 @@ fn families(runs: &[Run<'_>]) -> Vec<(Range<usize>, usize)> {
 }
 
 /// Some tokens of a family, and one of the heads they attend to.
-struct Task<'a> {
+struct AttentionTask<'a> {
     queries: &'a [Query],
     shared: &'a [u32],
     kv: usize,
@@ -104,22 +104,22 @@ struct Task<'a> {
 
 /// Room to work in, used again by a thread's next task.
 #[derive(Default)]
-struct Room {
-    shared: Packed,
-    own: Packed,
+struct AttentionRoom {
+    shared: PackedRows,
+    own: PackedRows,
     scores: Vec<f32>, // (queries and their heads, positions)
 }
 
 struct Step<'a> {
     fused: &'a [f32],
     cache: &'a [f32],
-    runs: &'a [Run<'a>],
+    runs: &'a [TokenRun<'a>],
     attention: Attention,
 }
 
 impl Step<'_> {
-    fn attend(&self, task: Task<'_>, room: &mut Room) {
-        let Task { queries, shared, kv, mut outs } = task;
+    fn attend(&self, task: AttentionTask<'_>, room: &mut AttentionRoom) {
+        let AttentionTask { queries, shared, kv, mut outs } = task;
         let heads = self.attention.heads;
         let group = heads.query / heads.kv;
         let from = queries.iter().map(|query| query.from).min().unwrap_or(0);
@@ -131,7 +131,7 @@ impl Step<'_> {
         let tokens = (QUERIES / group).max(1);
         for (queries, outs) in queries.chunks(tokens).zip(outs.chunks_mut(tokens * group)) {
             let width = queries.iter().map(|query| query.to).max().unwrap_or(0) - from;
-            let Room { shared, own, scores } = &mut *room;
+            let AttentionRoom { shared, own, scores } = &mut *room;
             scores.clear();
             scores.resize(outs.len() * width, 0.0);
             let mut rows: Vec<&mut [f32]> = scores.chunks_mut(width).collect();
@@ -215,7 +215,7 @@ fn divide(outs: &mut [&mut [f32]], sums: &[f32]) {
 
 /// Some rows of one key and value head, laid out for products.
 #[derive(Default)]
-struct Packed {
+struct PackedRows {
     keys: Vec<Single>,   // (panels of rows, size)
     values: Vec<Single>, // (panels of the head, rows)
     rows: usize,
@@ -224,7 +224,7 @@ struct Packed {
     finite: bool,
 }
 
-impl Packed {
+impl PackedRows {
     fn pack(&mut self, cache: &[f32], rows: &[u32], kv: usize, heads: Heads) {
         let Heads { size, .. } = heads;
         let (len, panels) = (rows.len(), size.div_ceil(PANEL));
@@ -254,14 +254,14 @@ impl Packed {
 
     /// Products of queries and keys. `x`: each `(size)`; `scores`: zeros, as many rows, each of the first keys.
     fn score(&self, x: &[&[f32]], scores: Vec<&mut [f32]>) {
-        Stretch { x: x.to_vec(), w: &self.keys, stride: self.size, y: scores }.multiply(Arch::new());
+        ProductShare { x: x.to_vec(), w: &self.keys, stride: self.size, y: scores }.multiply(Arch::new());
     }
 
     /// Adds the values of rows `places`, weighed. `weights`: rows, zero outside `ranges`; `outs`: as many rows, each `(size)`.
     fn weigh(&self, weights: &[&mut [f32]], ranges: &[Range<usize>], places: Range<usize>, outs: &mut [&mut [f32]]) {
         let weigh = |x: Vec<&[f32]>, first: usize, outs: Vec<&mut [f32]>| {
             let w = self.values.get(first..).unwrap_or_default();
-            Stretch { x, w, stride: self.rows, y: outs }.multiply(Arch::new());
+            ProductShare { x, w, stride: self.rows, y: outs }.multiply(Arch::new());
         };
         if self.finite {
             let x = weights.iter().map(|row| &row[places.clone()]).collect();
@@ -285,10 +285,10 @@ mod tests {
         (0..count).map(|i| number(i) as f32 / (1 << 22) as f32 - 2.0).collect()
     }
 
-    fn attended(fused: &[f32], cache: &[f32], runs: &[Run<'_>], attention: Attention) -> Vec<u32> {
+    fn attended(fused: &[f32], cache: &[f32], runs: &[TokenRun<'_>], attention: Attention) -> Vec<u32> {
         let tokens: usize = runs.iter().map(|run| run.tokens.len()).sum();
         let mut out = vec![0.0; tokens * attention.heads.query_len()];
-        attend(fused, cache, Seen { runs, wanted: None, attention }, &mut out);
+        attend(fused, cache, StepRuns { runs, wanted: None, attention }, &mut out);
         out.iter().map(|x| x.to_bits()).collect()
     }
 
@@ -297,7 +297,7 @@ mod tests {
         let own = |from: u32, to: u32| (0..200).chain(from..to).collect::<Vec<u32>>();
         let (long, fork, other, apart) =
             (own(200, 290), own(300, 320), own(330, 331), (340..400).collect::<Vec<u32>>());
-        let run = |rows, tokens| Run { tokens: &[0; 90][..tokens], rows, whole: 0 };
+        let run = |rows, tokens| TokenRun { tokens: &[0; 90][..tokens], rows, whole: 0 };
         let runs = [run(&long, 90), run(&fork, 7), run(&other, 1), run(&long[..50], 1), run(&apart, 60)];
         for (query, kv, size) in [(6, 2, 40), (4, 4, 32), (24, 1, 6)] {
             let heads = Heads { query, kv, size };

@@ -35,14 +35,14 @@ impl Bf16Dot {
 /// The weights of a panel's outputs for two `k`: output `j`'s in word `j`, the first in the lower 16 bits.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-pub(crate) struct Pairs {
+pub(crate) struct PairedWeights {
     words: [u32; PANEL],
     /// There are none but where there is the instruction.
     #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "to hold it is its purpose"))]
     proof: Bf16Dot,
 }
 
-impl Pairs {
+impl PairedWeights {
     pub(crate) fn zero(proof: Bf16Dot) -> Self {
         Self { words: [0; PANEL], proof }
     }
@@ -77,7 +77,7 @@ pub(crate) fn pairs(x: &[f32], input: usize) -> Vec<u32> {
     rounded
 }
 
-impl Panel for Pairs {
+impl Panel for PairedWeights {
     type Row = u32;
 
     #[inline(always)]
@@ -110,7 +110,7 @@ impl Panel for Pairs {
 #[inline(always)]
 #[expect(unsafe_code, reason = "whether a processor has an instruction is known to the program, not to the compiler")]
 fn add<const ROWS: usize, const PANELS: usize>(
-    w: [&[Pairs]; PANELS],
+    w: [&[PairedWeights]; PANELS],
     x: [&[u32]; ROWS],
     sums: &mut [[[f32; PANEL]; PANELS]; ROWS],
 ) {
@@ -123,7 +123,7 @@ fn add<const ROWS: usize, const PANELS: usize>(
 
 #[cfg(not(target_arch = "x86_64"))]
 fn add<const ROWS: usize, const PANELS: usize>(
-    w: [&[Pairs]; PANELS],
+    w: [&[PairedWeights]; PANELS],
     _: [&[u32]; ROWS],
     _: &mut [[[f32; PANEL]; PANELS]; ROWS],
 ) {
@@ -137,7 +137,7 @@ fn add<const ROWS: usize, const PANELS: usize>(
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn add_dots<const ROWS: usize, const PANELS: usize>(
-    w: [&[Pairs]; PANELS],
+    w: [&[PairedWeights]; PANELS],
     x: [&[u32]; ROWS],
     sums: &mut [[[f32; PANEL]; PANELS]; ROWS],
 ) {
@@ -146,7 +146,7 @@ fn add_dots<const ROWS: usize, const PANELS: usize>(
     type Halves<T> = [T; 2];
     let mut vectors: [[Halves<__m512>; PANELS]; ROWS] =
         each(|row| each(|panel| bits::<[f32; PANEL], Halves<__m512>>(sums[row][panel])));
-    let mut step = |w: [&Pairs; PANELS], x: [u32; ROWS]| {
+    let mut step = |w: [&PairedWeights; PANELS], x: [u32; ROWS]| {
         let w: [Halves<__m512bh>; PANELS] = each(|panel| bits::<[u32; PANEL], Halves<__m512bh>>(w[panel].words));
         for (sums, x) in vectors.iter_mut().zip(x) {
             let x = bits::<_, __m512bh>(_mm512_set1_epi32(x.cast_signed()));
@@ -159,7 +159,7 @@ fn add_dots<const ROWS: usize, const PANELS: usize>(
     };
     let pairs = w[0].len();
     for chunk in 0..pairs / STEPS {
-        let w: [&[Pairs; STEPS]; PANELS] = each(|panel| &w[panel].as_chunks().0[chunk]);
+        let w: [&[PairedWeights; STEPS]; PANELS] = each(|panel| &w[panel].as_chunks().0[chunk]);
         let x: [&[u32; STEPS]; ROWS] = each(|row| &x[row].as_chunks().0[chunk]);
         for k in 0..STEPS {
             for w in w {

@@ -2,9 +2,9 @@
 
 use super::{
     Bf16Dot,
-    dot::{self, Pairs},
+    dot::{self, PairedWeights},
     product::product,
-    tile::{Brain, Half, PANEL, Single, Stored},
+    tile::{Brain, Half, PANEL, Single, StoredWeights},
 };
 use merge_core::model::dtype::Dtype;
 use pulp::Arch;
@@ -35,7 +35,7 @@ enum Panels {
     Brain(Vec<Brain>),
     Half(Vec<Half>),
     /// In bf16, multiplied by bf16: `(panels, input / 2, outputs of a panel)`.
-    Pairs(Vec<Pairs>),
+    Pairs(Vec<PairedWeights>),
 }
 
 impl Matrix {
@@ -44,11 +44,11 @@ impl Matrix {
     /// bf16 and half precision stay so, if all parts are stored alike; 8-bit floats become bf16, which holds them exactly;
     /// anything else becomes `f32`. With `dot`, bf16 is multiplied by bf16: rows are rounded.
     pub(crate) fn pack(parts: &[Piece<'_>], input: usize, dot: Option<Bf16Dot>) -> Self {
-        let mut rows: Vec<Row<'_>> = parts.iter().flat_map(|part| part.rows(input)).collect();
+        let mut rows: Vec<StoredRow<'_>> = parts.iter().flat_map(|part| part.rows(input)).collect();
         let all = |dtypes: &[Dtype]| parts.iter().all(|part| dtypes.contains(&part.dtype));
         let panels = if all(&[Dtype::BF16, Dtype::F8E4M3, Dtype::F8E5M2]) {
             if let Some(dot) = dot {
-                Panels::Pairs(pack::<_, 2>(&rows, input, Pairs::zero(dot), Pairs::put))
+                Panels::Pairs(pack::<_, 2>(&rows, input, PairedWeights::zero(dot), PairedWeights::put))
             } else {
                 let zero = Brain([0; PANEL / 2]);
                 Panels::Brain(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
@@ -114,12 +114,12 @@ impl Matrix {
 
 /// One output's weights, as stored.
 #[derive(Clone, Copy)]
-struct Row<'a> {
+struct StoredRow<'a> {
     bytes: &'a [u8],
     dtype: Dtype,
 }
 
-fn unpack<W: Stored>(panels: &[W], output: usize, row: &mut [f32]) {
+fn unpack<W: StoredWeights>(panels: &[W], output: usize, row: &mut [f32]) {
     let panel = &panels[output / PANEL * row.len()..][..row.len()];
     for (x, w) in row.iter_mut().zip(panel) {
         *x = w.at(output % PANEL);
@@ -134,9 +134,9 @@ impl Piece<'_> {
         values
     }
 
-    fn rows(&self, input: usize) -> impl Iterator<Item = Row<'_>> {
+    fn rows(&self, input: usize) -> impl Iterator<Item = StoredRow<'_>> {
         let dtype = self.dtype;
-        self.bytes.chunks_exact(input * dtype.size()).map(move |bytes| Row { bytes, dtype })
+        self.bytes.chunks_exact(input * dtype.size()).map(move |bytes| StoredRow { bytes, dtype })
     }
 }
 
@@ -147,7 +147,7 @@ fn put_upper(words: &mut [u32; PANEL / 2], output: usize, x: f32) {
 
 /// Panels of rows; `put` writes one weight to its output's place, and to its place of the `N` that panels hold of each output.
 fn pack<W: Copy + Send + Sync, const N: usize>(
-    rows: &[Row<'_>],
+    rows: &[StoredRow<'_>],
     input: usize,
     zero: W,
     put: impl Fn(&mut W, usize, usize, f32) + Sync,
@@ -160,7 +160,7 @@ fn pack<W: Copy + Send + Sync, const N: usize>(
         let mut values = [0.0; INPUTS];
         for (block, panel) in panel.chunks_mut(INPUTS / N).enumerate() {
             let values = &mut values[..INPUTS.min(input - block * INPUTS)];
-            for (output, Row { bytes, dtype }) in rows.iter().enumerate() {
+            for (output, StoredRow { bytes, dtype }) in rows.iter().enumerate() {
                 let start = block * INPUTS * dtype.size();
                 dtype.widen(&bytes[start..start + values.len() * dtype.size()], values);
                 for (w, x) in panel.iter_mut().zip(values.chunks(N)) {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 /// A stretch of new tokens of one sequence, and all the rows of the cache its last token sees.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run<'a> {
+pub(crate) struct TokenRun<'a> {
     /// The new tokens.
     pub tokens: &'a [u32],
     /// Rows of the cache in order of position; the last `tokens.len()` of them are those of the new tokens.
@@ -23,7 +23,7 @@ pub(crate) struct Run<'a> {
     pub whole: usize,
 }
 
-impl Run<'_> {
+impl TokenRun<'_> {
     /// Position of the first new token.
     pub(crate) fn position(&self) -> usize {
         self.rows.len() - self.tokens.len()
@@ -32,9 +32,9 @@ impl Run<'_> {
 
 /// The runs of a step, and which of its tokens ask.
 #[derive(Clone, Copy)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct StepRuns<'a> {
     /// All runs of the step.
-    pub runs: &'a [Run<'a>],
+    pub runs: &'a [TokenRun<'a>],
     /// Tokens of the step, ascending, whose attention is wanted; `None` for all.
     pub wanted: Option<&'a [u32]>,
     /// How they see each other.
@@ -104,7 +104,7 @@ pub(crate) fn norm_heads_oracle(fused: &Tensor, weight: &Tensor, heads: Heads, n
 ///
 /// `fused`: `(tokens, (query + 2 · kv heads) · size)`; `cache`: `(rows, 2 · kv heads · size)`;
 /// result: `(wanted, query heads · size)`.
-pub(crate) fn attention(fused: &Tensor, cache: &Tensor, seen: Seen<'_>) -> Result<Tensor> {
+pub(crate) fn attention(fused: &Tensor, cache: &Tensor, seen: StepRuns<'_>) -> Result<Tensor> {
     if fused.device().is_cpu() {
         fused.apply_op2_no_bwd(cache, &Attend { seen })
     } else {
@@ -112,7 +112,7 @@ pub(crate) fn attention(fused: &Tensor, cache: &Tensor, seen: Seen<'_>) -> Resul
     }
 }
 
-pub(crate) fn attention_oracle(fused: &Tensor, cache: &Tensor, seen: Seen<'_>) -> Result<Tensor> {
+pub(crate) fn attention_oracle(fused: &Tensor, cache: &Tensor, seen: StepRuns<'_>) -> Result<Tensor> {
     let Attention { heads, scale, cap, window } = seen.attention;
     let Heads { query, kv, size } = heads;
     let (device, group, kv_len) = (fused.device(), query / kv, heads.kv_len());
@@ -201,7 +201,7 @@ impl CustomOp2 for NormHeads {
 }
 
 struct Attend<'a> {
-    seen: Seen<'a>,
+    seen: StepRuns<'a>,
 }
 
 impl CustomOp2 for Attend<'_> {
@@ -281,9 +281,9 @@ pub(crate) mod tests {
             let cache = tensor((50, 2 * heads.kv_len()), 11);
             let rows: Vec<u32> = (0..40).chain([45, 41, 49]).collect();
             let runs = [
-                Run { tokens: &[0; 3], rows: &rows[..20], whole: 20 },
-                Run { tokens: &[0; 1], rows: &rows, whole: 40 },
-                Run { tokens: &[0; 3], rows: &[7, 9, 8], whole: 3 },
+                TokenRun { tokens: &[0; 3], rows: &rows[..20], whole: 20 },
+                TokenRun { tokens: &[0; 1], rows: &rows, whole: 40 },
+                TokenRun { tokens: &[0; 3], rows: &[7, 9, 8], whole: 3 },
             ];
             let scale = (heads.size as f32).powf(-0.5);
             for (wanted, cap, window) in [
@@ -292,7 +292,7 @@ pub(crate) mod tests {
                 (None, Some(1.5), Some(2)),
                 (Some(&[0, 3][..]), Some(30.0), Some(18)),
             ] {
-                let seen = Seen { runs: &runs, wanted, attention: Attention { heads, scale, cap, window } };
+                let seen = StepRuns { runs: &runs, wanted, attention: Attention { heads, scale, cap, window } };
                 check(&attention(&x, &cache, seen).unwrap(), &attention_oracle(&x, &cache, seen).unwrap());
             }
         }

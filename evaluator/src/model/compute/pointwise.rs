@@ -46,7 +46,7 @@ pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The product of a tensor and a number.
 pub(crate) fn scale(x: &Tensor, by: f32) -> Result<Tensor> {
-    if x.device().is_cpu() { x.apply_op1_no_bwd(&Scale { by }) } else { x * f64::from(by) }
+    if x.device().is_cpu() { x.apply_op1_no_bwd(&ScaleOp { by }) } else { x * f64::from(by) }
 }
 
 /// `cap · tanh(x / cap)` of each element of `(rows, len)`: near to `x` where that is small, never more than the cap.
@@ -162,11 +162,11 @@ impl CustomOp2 for Add {
     }
 }
 
-struct Scale {
+struct ScaleOp {
     by: f32,
 }
 
-impl CustomOp1 for Scale {
+impl CustomOp1 for ScaleOp {
     fn name(&self) -> &'static str {
         "scale"
     }

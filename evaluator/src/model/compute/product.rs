@@ -42,7 +42,7 @@ pub(crate) fn product<W: Panel>(x: &[W::Row], w: &[W], y: &mut [f32], input: usi
         }
         let x: Vec<&[W::Row]> = x.chunks(input).collect();
         let w = w.chunks(width * input);
-        stretches.extend(columns.into_iter().zip(w).map(|(y, w)| Stretch { x: x.clone(), w, stride: input, y }));
+        stretches.extend(columns.into_iter().zip(w).map(|(y, w)| ProductShare { x: x.clone(), w, stride: input, y }));
     }
     if let [only] = &mut stretches[..] {
         only.multiply(arch);
@@ -52,7 +52,7 @@ pub(crate) fn product<W: Panel>(x: &[W::Row], w: &[W], y: &mut [f32], input: usi
 }
 
 /// What one thread does of a product: some rows, some panels. The sums are added to `y`.
-pub(crate) struct Stretch<'a, 'y, W: Panel> {
+pub(crate) struct ProductShare<'a, 'y, W: Panel> {
     /// Rows, each as long as a sum.
     pub x: Vec<&'a [W::Row]>,
     /// Panels, each from `stride` after the one before it on.
@@ -63,7 +63,7 @@ pub(crate) struct Stretch<'a, 'y, W: Panel> {
     pub y: Vec<&'y mut [f32]>,
 }
 
-impl<W: Panel> Stretch<'_, '_, W> {
+impl<W: Panel> ProductShare<'_, '_, W> {
     pub(crate) fn multiply(&mut self, arch: Arch) {
         if self.x.first().is_some_and(|x| !x.is_empty()) {
             arch.dispatch(self);
@@ -73,14 +73,14 @@ impl<W: Panel> Stretch<'_, '_, W> {
 
 /// Where a tile begins, and how far it goes along the sums.
 #[derive(Clone, Copy)]
-struct Place {
+struct TilePlace {
     row: usize,
     panel: usize,
     from: usize,
     to: usize,
 }
 
-impl<W: Panel> WithSimd for &mut Stretch<'_, '_, W> {
+impl<W: Panel> WithSimd for &mut ProductShare<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -110,7 +110,7 @@ impl<W: Panel> WithSimd for &mut Stretch<'_, '_, W> {
                 let side = if panel + side <= panels { side } else { 1 };
                 let mut row = 0;
                 for left in (1..=rows.div_ceil(tile)).rev() {
-                    let place = Place { row, panel, from, to };
+                    let place = TilePlace { row, panel, from, to };
                     let height = (rows - row).div_ceil(left);
                     match (height, side) {
                         (1, 4) => self.tile::<S, 1, 4>(simd, place),
@@ -137,9 +137,9 @@ impl<W: Panel> WithSimd for &mut Stretch<'_, '_, W> {
     }
 }
 
-impl<W: Panel> Stretch<'_, '_, W> {
+impl<W: Panel> ProductShare<'_, '_, W> {
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(&mut self, simd: S, at: Place) {
+    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(&mut self, simd: S, at: TilePlace) {
         let stretch = at.from..at.to;
         let w: [&[W]; PANELS] = array::from_fn(|p| &self.w[(at.panel + p) * self.stride..][stretch.clone()]);
         let x: [&[W::Row]; ROWS] = array::from_fn(|r| &self.x[at.row + r][stretch.clone()]);

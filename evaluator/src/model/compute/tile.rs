@@ -12,7 +12,7 @@ pub(crate) const PANEL: usize = 32;
 const HALF: usize = PANEL / 2;
 
 /// The weights of a panel's outputs for one `k`.
-pub(crate) trait Stored: Send + Sync {
+pub(crate) trait StoredWeights: Send + Sync {
     /// Vector `part` of the panel's first half, and of its second.
     fn widen<S: Simd>(&self, simd: S, part: usize) -> [S::f32s; 2];
 
@@ -52,7 +52,7 @@ pub(crate) struct Brain(pub [u32; HALF]);
 #[repr(align(64))]
 pub(crate) struct Half(pub [u32; HALF]);
 
-impl Stored for Single {
+impl StoredWeights for Single {
     #[inline(always)]
     fn widen<S: Simd>(&self, _: S, part: usize) -> [S::f32s; 2] {
         let vectors = S::as_simd_f32s(&self.0).0;
@@ -64,7 +64,7 @@ impl Stored for Single {
     }
 }
 
-impl Stored for Brain {
+impl StoredWeights for Brain {
     #[inline(always)]
     fn widen<S: Simd>(&self, simd: S, part: usize) -> [S::f32s; 2] {
         let words = S::as_simd_u32s(&self.0).0[part];
@@ -78,7 +78,7 @@ impl Stored for Brain {
     }
 }
 
-impl Stored for Half {
+impl StoredWeights for Half {
     #[inline(always)]
     fn widen<S: Simd>(&self, simd: S, part: usize) -> [S::f32s; 2] {
         let words = S::as_simd_u32s(&self.0).0[part];
@@ -107,7 +107,7 @@ fn widen_half<S: Simd>(simd: S, half: S::u32s) -> S::f32s {
 }
 
 /// Widens weights to `f32`, which rows are made of.
-impl<W: Stored> Panel for W {
+impl<W: StoredWeights> Panel for W {
     type Row = f32;
 
     #[inline(always)]
@@ -141,7 +141,7 @@ pub(crate) const STEPS: usize = 16;
 const AHEAD: usize = 64;
 
 #[inline(always)]
-fn add_products<S: Simd, W: Stored, const ROWS: usize, const PANELS: usize>(
+fn add_products<S: Simd, W: StoredWeights, const ROWS: usize, const PANELS: usize>(
     simd: S,
     w: [&[W]; PANELS],
     x: [&[f32]; ROWS],
@@ -167,7 +167,7 @@ fn add_products<S: Simd, W: Stored, const ROWS: usize, const PANELS: usize>(
 
 /// The products of one `k`.
 #[inline(always)]
-fn add_step<S: Simd, W: Stored, const ROWS: usize, const PANELS: usize>(
+fn add_step<S: Simd, W: StoredWeights, const ROWS: usize, const PANELS: usize>(
     simd: S,
     w: [&W; PANELS],
     x: [f32; ROWS],

@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 /// An object of `config.json`, which knows where it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Parameters {
+pub(crate) struct RopeParameters {
     place: String,
     values: Map<String, Value>,
 }
 
-impl Parameters {
+impl RopeParameters {
     /// Whichever the model has; none is as good as an empty one.
     pub(crate) fn of(config: &Config) -> Result<Self> {
         for key in ["rope_scaling", "rope_parameters"] {

@@ -1,6 +1,6 @@
 //! How rotary embeddings are stretched to contexts longer than those of the training.
 
-use super::parameters::Parameters;
+use super::parameters::RopeParameters;
 use merge_core::error::Result;
 use std::f64::consts::TAU;
 
@@ -24,7 +24,7 @@ pub(crate) enum Scaling {
 
 /// What is known of the model besides its parameters.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Model {
+pub(crate) struct RopeModel {
     /// Elements of a head that are turned.
     pub turned: usize,
     /// `max_position_embeddings`.
@@ -57,7 +57,7 @@ impl Scaling {
     /// Reads it, and what cosines and sines are multiplied by.
     ///
     /// Fails, naming it, for a type that is not computed.
-    pub(crate) fn read(said: &Parameters, model: Model) -> Result<(Self, f64)> {
+    pub(crate) fn read(said: &RopeParameters, model: RopeModel) -> Result<(Self, f64)> {
         let kind = match said.text("rope_type")? {
             Some(kind) => kind,
             None => said.text("type")?.unwrap_or_else(|| "default".to_owned()),
@@ -100,7 +100,7 @@ impl Scaling {
         Ok((scaling, 1.0))
     }
 
-    fn long(said: &Parameters, model: Model, original: usize) -> Result<(Self, f64)> {
+    fn long(said: &RopeParameters, model: RopeModel, original: usize) -> Result<(Self, f64)> {
         let pairs = model.turned / 2;
         let (short, long) = (said.numbers("short_factor", pairs)?, said.numbers("long_factor", pairs)?);
         let factor = said.number("factor")?.unwrap_or(model.context as f64 / original as f64);
@@ -128,7 +128,7 @@ impl Llama3 {
 }
 
 impl Yarn {
-    fn read(said: &Parameters, context: usize, original: usize) -> Result<Self> {
+    fn read(said: &RopeParameters, context: usize, original: usize) -> Result<Self> {
         let factor = match said.number("factor")? {
             Some(_) => said.positive("factor")?,
             None => context as f64 / original as f64,
@@ -145,7 +145,7 @@ impl Yarn {
     }
 
     /// Equation 22, or that of `DeepSeek` where both `mscale` are given.
-    fn attention_factor(&self, said: &Parameters) -> Result<f64> {
+    fn attention_factor(&self, said: &RopeParameters) -> Result<f64> {
         if let Some(factor) = said.number("attention_factor")? {
             return Ok(factor);
         }

@@ -38,7 +38,7 @@ fn check(place: &str, request: &Request, asked: &[[&Value; 2]], whole: bool) {
         }
         Ask::Read { .. } => panic!("{place}: nothing is read"),
     }
-    assert_eq!(request.encoding, Encoding { pairs: Pairs::Joint, bare: false, start: Start::Bos });
+    assert_eq!(request.encoding, Encoding { pairs: Pairs::Joint, bare: false, start: SequenceStart::Bos });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     request::{Answer, Fit, Said},
-    task::{Score, Tally},
+    task::{Measurement, Tally},
 };
 use merge_core::item::ItemId;
 
@@ -22,7 +22,7 @@ fn scores(
         filtered
             .scores
             .iter()
-            .map(|(name, score)| (format!("{name},{}", filtered.filter), Score::value(score).unwrap()))
+            .map(|(name, score)| (format!("{name},{}", filtered.filter), Measurement::value(score).unwrap()))
     });
     all.collect()
 }

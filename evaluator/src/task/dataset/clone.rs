@@ -14,17 +14,17 @@ use std::{collections::BTreeMap, path::Path};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Card {
-    configs: Vec<Part>,
+    configs: Vec<ClonePart>,
 }
 
 /// A part of a data set.
 #[derive(Debug, Deserialize)]
-struct Part {
+struct ClonePart {
     config_name: String,
     #[serde(default)]
     default: bool,
     #[serde(default)]
-    data_files: Option<Files>,
+    data_files: Option<CloneFiles>,
     #[serde(default)]
     data_dir: Option<String>,
     #[serde(flatten)]
@@ -33,7 +33,7 @@ struct Part {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Files {
+enum CloneFiles {
     Splits(Vec<OfSplit>),
     Train(Patterns),
 }
@@ -74,11 +74,11 @@ pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
     };
     match &part.data_files {
         None => by_split(&within, None),
-        Some(Files::Train(patterns)) => {
+        Some(CloneFiles::Train(patterns)) => {
             let splits = vec![("train".to_owned(), files(patterns)?)];
             once(&within, &splits).map(|()| splits)
         }
-        Some(Files::Splits(splits)) => {
+        Some(CloneFiles::Splits(splits)) => {
             let splits = splits.iter().map(|OfSplit { split, path }| Ok((split.clone(), files(path)?)));
             let splits = splits.collect::<Result<BySplit>>()?;
             once(&within, &splits).map(|()| splits)
@@ -87,10 +87,10 @@ pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
 }
 
 /// The part of that name, or the one that is meant where none is named.
-fn part<'a>(card: &'a Card, name: Option<&str>) -> Result<Option<&'a Part>> {
+fn part<'a>(card: &'a Card, name: Option<&str>) -> Result<Option<&'a ClonePart>> {
     let names = card.configs.iter().map(|part| part.config_name.as_str());
     let Some(name) = name else {
-        let is_default = |part: &&Part| part.config_name == "default" || part.default;
+        let is_default = |part: &&ClonePart| part.config_name == "default" || part.default;
         return match &card.configs[..] {
             [] => Ok(None),
             [only] => Ok(Some(only)),

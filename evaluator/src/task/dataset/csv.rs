@@ -1,13 +1,13 @@
 //! Documents in CSV: a header and rows; what looks like a number is one if it does in the whole column, and nothing is `null`.
 
-use super::{Row, row, unpack};
+use super::{DocumentRow, row, unpack};
 use merge_core::error::{Error, Result};
 use serde_json::Value;
 use std::{collections::HashSet, path::Path};
 
 /// How a file is written.
 #[derive(Clone, Debug)]
-pub(super) struct Form {
+pub(super) struct CsvForm {
     /// What stands between two columns.
     pub(super) delimiter: u8,
     /// The names of the columns, if the first line does not give them.
@@ -15,9 +15,9 @@ pub(super) struct Form {
 }
 
 /// Reads a file.
-pub(super) fn read(path: &Path, form: &Form, rows: &mut Vec<Row>) -> Result<()> {
+pub(super) fn read(path: &Path, form: &CsvForm, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let text = unpack::text(path)?;
-    let Form { delimiter, names } = form;
+    let CsvForm { delimiter, names } = form;
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(*delimiter)
         .has_headers(names.is_none())

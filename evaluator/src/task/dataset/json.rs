@@ -1,12 +1,12 @@
 //! Documents in JSON: one object on each line, one list of them, or a list under a key.
 
-use super::{Row, row, unpack};
+use super::{DocumentRow, row, unpack};
 use merge_core::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
 /// Reads a file; `field` is the key of the list, if there is one.
-pub(super) fn read(path: &Path, field: Option<&str>, rows: &mut Vec<Row>) -> Result<()> {
+pub(super) fn read(path: &Path, field: Option<&str>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let text = unpack::text(path)?;
     let file = path.display();
     if field.is_some() || text.trim_start().starts_with('[') {

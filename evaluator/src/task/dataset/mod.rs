@@ -9,10 +9,10 @@ mod parquet;
 mod tests;
 mod unpack;
 
-use self::{csv::Form, files::BySplit};
+use self::{csv::CsvForm, files::BySplit};
 use super::{
     Doc,
-    definition::{DatasetKwargs, Written},
+    definition::{DatasetKwargs, DefinitionFile},
 };
 use merge_core::{
     error::{Error, Result},
@@ -47,9 +47,9 @@ pub trait Datasets: Sync {
 }
 
 /// No data sets: tasks name files.
-pub struct FilesOnly;
+pub struct LocalFiles;
 
-impl Datasets for FilesOnly {
+impl Datasets for LocalFiles {
     fn open(&self, _: &str, _: Option<&str>) -> Result<Option<Splits>> {
         Ok(None)
     }
@@ -57,7 +57,7 @@ impl Datasets for FilesOnly {
 
 /// A document as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(super) struct DocumentRow {
     /// Of the document alone, before anything is done with it.
     pub(super) id: ItemId,
     /// Its fields.
@@ -68,17 +68,17 @@ pub(super) struct Row {
 
 /// The splits a task asks for, in the order asked.
 pub(super) fn load(
-    written: &Written,
+    written: &DefinitionFile,
     wanted: &[(&'static str, At<String>)],
     datasets: &dyn Datasets,
-) -> Result<Vec<Vec<Row>>> {
-    let (name, source) = Source::of(written, datasets)?;
+) -> Result<Vec<Vec<DocumentRow>>> {
+    let (name, source) = DocumentSource::of(written, datasets)?;
     let known: Vec<String> = match &source {
-        Source::Kept(splits) => {
+        DocumentSource::Kept(splits) => {
             let here = splits.iter().map(|(split, _)| split.clone());
             datasets.splits(name).into_iter().chain(here).collect()
         }
-        Source::Files(_, splits) => splits.iter().map(|(split, _)| split.clone()).collect(),
+        DocumentSource::Files(_, splits) => splits.iter().map(|(split, _)| split.clone()).collect(),
     };
     let no_split = |key: &str, named: &At<String>| {
         let known = known_names(named, "the data has", known.iter().map(String::as_str));
@@ -92,13 +92,13 @@ pub(super) fn load(
     }
     let split = |(key, wanted): &(&'static str, At<String>)| {
         let rows = match &source {
-            Source::Kept(splits) => {
+            DocumentSource::Kept(splits) => {
                 let found = splits.iter().find(|(split, _)| *split == wanted.value);
                 let (split, values) = found.ok_or_else(|| no_split(key, wanted))?;
                 let row = |(i, value): (usize, &Value)| row(value.clone(), format!("{name} {split} {i}"));
                 values.iter().enumerate().map(row).collect::<Result<_>>()?
             }
-            Source::Files(format, splits) => {
+            DocumentSource::Files(format, splits) => {
                 let found = splits.iter().find(|(split, _)| *split == wanted.value);
                 let (_, files) = found.ok_or_else(|| no_split(key, wanted))?;
                 let mut rows = Vec::new();
@@ -112,7 +112,7 @@ pub(super) fn load(
 }
 
 /// Where a task's documents are.
-enum Source {
+enum DocumentSource {
     /// With whoever keeps data sets.
     Kept(Splits),
     /// In files of a format, or each of that which its name says.
@@ -123,13 +123,13 @@ enum Source {
 #[derive(Clone, Debug)]
 enum Format {
     Json { field: Option<String> },
-    Csv(Form),
+    Csv(CsvForm),
     Parquet { columns: Option<Vec<String>> },
 }
 
-impl Source {
+impl DocumentSource {
     /// Of a task, with the name of the data set.
-    fn of<'a>(written: &'a Written, datasets: &dyn Datasets) -> Result<(&'a str, Self)> {
+    fn of<'a>(written: &'a DefinitionFile, datasets: &dyn Datasets) -> Result<(&'a str, Self)> {
         let definition = &written.definition;
         let Some(path) = &definition.dataset_path else {
             return Err(Error::user("the task has no documents")
@@ -163,7 +163,7 @@ impl Source {
     }
 }
 
-impl Source {
+impl DocumentSource {
     /// The same with these columns alone, which only Parquet files can do.
     fn with_columns(self, columns: &[String]) -> std::result::Result<Self, Mistake> {
         let parquet = Format::Parquet { columns: Some(columns.to_vec()) };
@@ -180,7 +180,7 @@ impl Source {
 }
 
 /// The files that a task names.
-fn named(written: &Written, path: &At<String>, kwargs: &DatasetKwargs, format: &Format) -> Result<BySplit> {
+fn named(written: &DefinitionFile, path: &At<String>, kwargs: &DatasetKwargs, format: &Format) -> Result<BySplit> {
     let at = |place: Place| move |e: Error| e.at(written.place("dataset_kwargs", place));
     let directory = |name: &At<String>| {
         let found = files::find(&written.path, name).filter(|path| path.is_dir());
@@ -205,12 +205,12 @@ fn named(written: &Written, path: &At<String>, kwargs: &DatasetKwargs, format: &
 }
 
 /// A data set that someone keeps, or that is in a directory of this name.
-fn kept(written: &Written, path: &str, part: Option<&str>, datasets: &dyn Datasets) -> Result<Source> {
+fn kept(written: &DefinitionFile, path: &str, part: Option<&str>, datasets: &dyn Datasets) -> Result<DocumentSource> {
     if let Some(splits) = datasets.open(path, part)? {
-        return Ok(Source::Kept(splits));
+        return Ok(DocumentSource::Kept(splits));
     }
     match files::find(&written.path, path) {
-        Some(dir) if dir.is_dir() => clone::splits(&dir, part).map(|splits| Source::Files(None, splits)),
+        Some(dir) if dir.is_dir() => clone::splits(&dir, part).map(|splits| DocumentSource::Files(None, splits)),
         Some(_) => Err(Error::user(format!("`{path}` is a file, and a directory is expected here"))
             .hint("files are named by `data_files`, with `dataset_path: json`, `csv` or `parquet`")),
         None => Err(Error::user(format!("there is no data set `{path}` here")).hint(
@@ -262,7 +262,7 @@ impl Format {
                         return Err((place, Mistake::new("columns are separated by one ASCII character")));
                     }
                 };
-                Self::Csv(Form { delimiter, names })
+                Self::Csv(CsvForm { delimiter, names })
             }
             _ => return Ok(None),
         }))
@@ -280,8 +280,8 @@ impl Format {
         let end = PACKED.iter().find_map(|packed| end.strip_suffix(packed)).unwrap_or(end);
         Some(match end.strip_prefix('.')?.to_ascii_lowercase().as_str() {
             "json" | "jsonl" | "ndjson" => Self::Json { field: None },
-            "csv" => Self::Csv(Form { delimiter: b',', names: None }),
-            "tsv" => Self::Csv(Form { delimiter: b'\t', names: None }),
+            "csv" => Self::Csv(CsvForm { delimiter: b',', names: None }),
+            "tsv" => Self::Csv(CsvForm { delimiter: b'\t', names: None }),
             "parquet" => Self::Parquet { columns: None },
             _ => return None,
         })
@@ -305,7 +305,7 @@ impl Format {
 const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 
 /// Adds the documents of a file.
-fn read(path: &Path, format: Option<&Format>, rows: &mut Vec<Row>) -> Result<()> {
+fn read(path: &Path, format: Option<&Format>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let by_name = || Format::by_name(&path.to_string_lossy());
     let format = format.cloned().or_else(by_name).ok_or_else(|| {
         Error::user(format!("{}: nothing is known of such files", path.display()))
@@ -339,16 +339,16 @@ fn place_after(bytes: &[u8]) -> String {
     format!("{}:{column}", text.matches('\n').count() + 1)
 }
 
-fn row(value: Value, place: String) -> Result<Row> {
+fn row(value: Value, place: String) -> Result<DocumentRow> {
     let Value::Object(doc) = value else {
         return Err(Error::user(format!("{place}: not a JSON object"))
             .hint("an item is one line such as {\"question\": \"…\", \"answer_number\": 18}"));
     };
-    Ok(Row { id: id(doc.clone().into()), doc, place })
+    Ok(DocumentRow { id: id(doc.clone().into()), doc, place })
 }
 
 /// A field that is a fraction somewhere is one everywhere, as where documents are kept in columns.
-fn uniform(mut rows: Vec<Row>) -> Vec<Row> {
+fn uniform(mut rows: Vec<DocumentRow>) -> Vec<DocumentRow> {
     let mut kinds: Map<String, Value> = Map::new();
     for (name, value) in rows.iter().flat_map(|row| &row.doc) {
         if value.is_f64() {

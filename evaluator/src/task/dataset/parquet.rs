@@ -3,7 +3,7 @@
 mod footer;
 
 use self::footer::levels;
-use super::{Row, row, unpack::LARGEST};
+use super::{DocumentRow, row, unpack::LARGEST};
 use crate::contained::caught;
 use merge_core::{
     error::{Error, Result},
@@ -30,7 +30,7 @@ const DEEPEST: usize = 100;
 /// Reads a file, or the columns of it that are named.
 ///
 /// Fails for columns of what JSON has not: bytes, dates and times, decimals, maps.
-pub(super) fn read(path: &Path, columns: Option<&[String]>, rows: &mut Vec<Row>) -> Result<()> {
+pub(super) fn read(path: &Path, columns: Option<&[String]>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let mut file = file::open_itself(path).map_err(|e| Error::io("open", path, &e))?;
     let levels = levels(&mut file).map_err(|e| Error::io("read", path, &e))?;
     let levels = levels.ok_or_else(|| damaged(&"its footer is none").at(path.display()))?;
@@ -46,7 +46,12 @@ pub(super) fn read(path: &Path, columns: Option<&[String]>, rows: &mut Vec<Row>)
     done.map_err(|e| damaged(&e)).and_then(|read| read).map_err(|e| e.at(path.display()))
 }
 
-fn all(reader: &SerializedFileReader<File>, columns: Option<&[String]>, file: &str, rows: &mut Vec<Row>) -> Result<()> {
+fn all(
+    reader: &SerializedFileReader<File>,
+    columns: Option<&[String]>,
+    file: &str,
+    rows: &mut Vec<DocumentRow>,
+) -> Result<()> {
     let metadata = reader.metadata();
     let schema = chosen(metadata.file_metadata().schema(), columns)?;
     schema.get_fields().iter().try_for_each(|field| check(field, field.name()))?;

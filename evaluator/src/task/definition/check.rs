@@ -1,13 +1,13 @@
 //! What a definition must have and may not have: everything that is refused before any document is read.
 
-use super::{Definition, Formula, OutputType, Sampler, Written};
+use super::{Definition, DefinitionFile, Formula, OutputType, Sampler};
 use merge_core::{
     error::{Error, Result},
     yaml::{At, Mistake, Place},
 };
 
 /// Refuses what is not supported, by name, and what makes no sense.
-pub(in crate::task) fn check(written: &Written) -> Result<()> {
+pub(in crate::task) fn check(written: &DefinitionFile) -> Result<()> {
     let definition = &written.definition;
     match &definition.task {
         None => {
@@ -29,7 +29,7 @@ pub(in crate::task) fn check(written: &Written) -> Result<()> {
 }
 
 /// Refuses numbers so large that they were not meant: each is so often asked, copied or added to another.
-fn bounds(written: &Written) -> Result<()> {
+fn bounds(written: &DefinitionFile) -> Result<()> {
     let definition = &written.definition;
     let tokens = definition.generation_kwargs.as_ref().and_then(|kwargs| kwargs.max_gen_toks);
     let more = definition.ours().and_then(|ours| ours.gold_limit);
@@ -48,7 +48,7 @@ fn bounds(written: &Written) -> Result<()> {
 }
 
 /// Refuses what is said of examples and has no effect.
-fn examples(written: &Written) -> Result<()> {
+fn examples(written: &DefinitionFile) -> Result<()> {
     let definition = &written.definition;
     if let Some(count) = definition.num_fewshot.filter(|count| count.value > 0)
         && definition.output() == OutputType::LoglikelihoodRolling
@@ -73,7 +73,7 @@ fn examples(written: &Written) -> Result<()> {
     }
 }
 
-fn unsupported(written: &Written) -> Result<()> {
+fn unsupported(written: &DefinitionFile) -> Result<()> {
     let Definition { custom_dataset, class, doc_to_image, doc_to_audio, use_prompt, .. } = &written.definition;
     for (key, value, why) in [
         ("custom_dataset", custom_dataset, "it is a Python program, and Python is not run"),
@@ -107,9 +107,9 @@ fn unsupported(written: &Written) -> Result<()> {
 }
 
 /// A key, what is written there, whether that fits, and what would.
-type Wanted<'a> = (&'a str, Option<&'a At<Formula>>, &'a dyn Fn(&Formula) -> bool, &'a str);
+type KeyCheck<'a> = (&'a str, Option<&'a At<Formula>>, &'a dyn Fn(&Formula) -> bool, &'a str);
 
-fn formulas(written: &Written) -> Result<()> {
+fn formulas(written: &DefinitionFile) -> Result<()> {
     let definition = &written.definition;
     let config = definition.fewshot_config.as_ref();
     let shot = "fewshot_config";
@@ -119,7 +119,7 @@ fn formulas(written: &Written) -> Result<()> {
     let choice = |formula: &Formula| matches!(formula, Formula::Text(_) | Formula::List(_) | Formula::Block(_));
     let function = |formula: &Formula| matches!(formula, Formula::Function(_));
     let a_text = "a template or a field's name";
-    let all: [Wanted<'_>; 12] = [
+    let all: [KeyCheck<'_>; 12] = [
         ("doc_to_text", definition.doc_to_text.as_ref(), &question, a_text),
         ("doc_to_target", definition.doc_to_target.as_ref(), &target, a_text),
         ("doc_to_choice", definition.doc_to_choice.as_ref(), &choice, "a list, a field's name or a template"),
@@ -152,7 +152,7 @@ fn formulas(written: &Written) -> Result<()> {
     Ok(())
 }
 
-fn generation(written: &Written) -> Result<()> {
+fn generation(written: &DefinitionFile) -> Result<()> {
     let Some(kwargs) = &written.definition.generation_kwargs else { return Ok(()) };
     let refuse = |place: Place, mistake: Mistake| Err(written.error("generation_kwargs", place, mistake));
     if written.definition.output() != OutputType::GenerateUntil {
@@ -175,7 +175,7 @@ fn generation(written: &Written) -> Result<()> {
     Ok(())
 }
 
-fn ours(written: &Written) -> Result<()> {
+fn ours(written: &DefinitionFile) -> Result<()> {
     let Some(ours) = written.definition.ours() else { return Ok(()) };
     let refuse = |place: Place, mistake: Mistake| Err(written.error("metadata", place, mistake));
     let output = written.definition.output();

@@ -3,7 +3,7 @@
 use super::Definition;
 use merge_core::{
     error::{Error, Result},
-    yaml::{Kind, Mistake, Node, Place, is_there, read_text},
+    yaml::{Mistake, Node, NodeKind, Place, is_there, read_text},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// A file and what it includes.
 #[derive(Clone, Debug)]
-pub(in crate::task) struct Written {
+pub(in crate::task) struct DefinitionFile {
     /// What is written.
     pub(in crate::task) definition: Definition,
     /// The file it was read from.
@@ -22,7 +22,7 @@ pub(in crate::task) struct Written {
     pub(in crate::task) json: Value,
 }
 
-impl Written {
+impl DefinitionFile {
     /// `file:line:column` of something under a key.
     pub(in crate::task) fn place(&self, key: &str, place: Place) -> String {
         let found = self.keys.iter().find(|(name, _)| name == key);
@@ -47,56 +47,56 @@ pub(in crate::task) struct Over {
 const MOST: usize = 1_000;
 
 /// Reads a task with all that it includes, and what is written over it.
-pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<Written> {
-    let (node, mut keys) = merged::<Definition>(path, &mut Including::default())?;
-    let Kind::Block(mut entries) = node.kind else { unreachable!("what includes merge into is a block") };
+pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<DefinitionFile> {
+    let (node, mut keys) = merged::<Definition>(path, &mut IncludeChain::default())?;
+    let NodeKind::Block(mut entries) = node.kind else { unreachable!("what includes merge into is a block") };
     for entry in &over.entries {
-        let Kind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
+        let NodeKind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
         put(&mut entries, &mut keys, entry.clone(), (key, over.file.clone()));
     }
-    let node = Node { place: node.place, kind: Kind::Block(entries) };
+    let node = Node { place: node.place, kind: NodeKind::Block(entries) };
     // Every file was read by itself: together they can be no worse.
     let definition = Definition::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
     let json = Value::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
-    Ok(Written { definition, path: path.to_owned(), keys, json })
+    Ok(DefinitionFile { definition, path: path.to_owned(), keys, json })
 }
 
 /// Reads a task that is no file, and includes none; `name` stands for it in messages.
-pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<Written> {
+pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<DefinitionFile> {
     let fail = |mistake: Mistake| mistake.seen_in(text).into_error(name);
     let node = Node::parse_tagged(text).map_err(fail)?;
     let definition = Definition::deserialize(&node).map_err(fail)?;
     let json = Value::deserialize(&node).map_err(fail)?;
-    Ok(Written { definition, path: name.to_owned(), keys: Vec::new(), json })
+    Ok(DefinitionFile { definition, path: name.to_owned(), keys: Vec::new(), json })
 }
 
 /// A file and what it includes, each checked by itself.
 pub(in crate::task) fn tree(path: &Path) -> Result<Node> {
-    merged::<Value>(path, &mut Including::default()).map(|(node, _)| node)
+    merged::<Value>(path, &mut IncludeChain::default()).map(|(node, _)| node)
 }
 
 /// The files that include the one that is read, and how many were read.
 #[derive(Default)]
-struct Including {
+struct IncludeChain {
     open: Vec<PathBuf>,
     read: usize,
 }
 
 /// The keys of a file over those of the files it includes.
-fn merged<T: DeserializeOwned>(path: &Path, including: &mut Including) -> Result<(Node, Vec<(String, PathBuf)>)> {
+fn merged<T: DeserializeOwned>(path: &Path, including: &mut IncludeChain) -> Result<(Node, Vec<(String, PathBuf)>)> {
     let text = read_text(path)?;
     let fail = |mistake: Mistake| mistake.seen_in(&text).into_error(path);
     let mut node = Node::parse_tagged(&text).map_err(fail)?;
     let includes = node.take("include");
     T::deserialize(&node).map_err(fail)?;
-    let Kind::Block(own) = node.kind else {
+    let NodeKind::Block(own) = node.kind else {
         return Err(fail(Mistake::new("expected `key: value` pairs").at(node.place)));
     };
     let (mut entries, mut keys) = (Vec::new(), Vec::new());
     if let Some(includes) = includes {
         including.open.push(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         let names: Vec<String> = match &includes.kind {
-            Kind::Text(name) => vec![name.clone()],
+            NodeKind::Text(name) => vec![name.clone()],
             _ => Vec::deserialize(&includes).map_err(|mistake| mistake.under("include").into_error(path))?,
         };
         for name in names {
@@ -114,7 +114,7 @@ fn merged<T: DeserializeOwned>(path: &Path, including: &mut Including) -> Result
                 return Err(at(format!("more than {MOST} files are included")).into_error(path));
             }
             let (included, files) = merged::<T>(&file, including)?;
-            let Kind::Block(included) = included.kind else { unreachable!("what includes merge into is a block") };
+            let NodeKind::Block(included) = included.kind else { unreachable!("what includes merge into is a block") };
             for (entry, key) in included.into_iter().zip(files) {
                 put(&mut entries, &mut keys, entry, key);
             }
@@ -122,10 +122,10 @@ fn merged<T: DeserializeOwned>(path: &Path, including: &mut Including) -> Result
         including.open.pop();
     }
     for entry in own {
-        let Kind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
+        let NodeKind::Text(key) = entry.0.kind.clone() else { unreachable!("a key that is not text was refused") };
         put(&mut entries, &mut keys, entry, (key, path.to_owned()));
     }
-    Ok((Node { place: node.place, kind: Kind::Block(entries) }, keys))
+    Ok((Node { place: node.place, kind: NodeKind::Block(entries) }, keys))
 }
 
 /// As a Python `dict` does: a known key keeps its place and gets the new value.

@@ -6,7 +6,7 @@ mod formula;
 mod ours;
 
 pub(super) use check::check;
-pub(super) use file::{Over, Written, read, read_str, tree};
+pub(super) use file::{DefinitionFile, Over, read, read_str, tree};
 pub(super) use formula::Formula;
 pub(super) use ours::Ours;
 
@@ -307,13 +307,13 @@ pub(super) struct FilterConfig {
     /// The name, which follows the measure's in tables: `exact_match,strict-match`.
     pub(super) name: At<String>,
     /// The steps.
-    pub(super) filter: Vec<At<Step>>,
+    pub(super) filter: Vec<At<FilterStep>>,
 }
 
 /// One step of a filter, and the settings of its function.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Step {
+pub(super) struct FilterStep {
     /// What is done.
     pub(super) function: At<StepFunction>,
     /// `regex`: a regular expression of Python; `#### (\-?[0-9\.\,]+)` unless said.

@@ -2,7 +2,7 @@
 
 use super::Definition;
 use crate::{
-    request::{Encoding, Pairs, Start},
+    request::{Encoding, Pairs, SequenceStart},
     task::Split,
 };
 use merge_core::yaml::At;
@@ -61,7 +61,7 @@ pub(in crate::task) struct TokenEncoding {
     /// Whether prompts are without the special tokens that the tokenizer puts around text, such as BOS.
     pub(in crate::task) bare: bool,
     /// What stands in for a prompt without any token; `bos` unless said.
-    pub(in crate::task) start: Option<Start>,
+    pub(in crate::task) start: Option<SequenceStart>,
 }
 
 /// A language an answer has to be in.

@@ -1,6 +1,6 @@
 //! Groups: which tasks they hold, and what their scores come to.
 
-use super::{FilesOnly, Fractions, GENERATE, Split, Suite, Task, in_folder, suite, sums, text};
+use super::{Fractions, GENERATE, LocalFiles, Split, Suite, Task, in_folder, suite, sums, text};
 use std::collections::BTreeMap;
 
 const GROUP: &str =
@@ -12,7 +12,7 @@ fn read(files: &[(&str, &str)]) -> Result<Suite, String> {
     let (small, large) = (sums(0..4), sums(0..6));
     let own = [("one.yaml", one.as_str()), ("two.yaml", &two), ("one.jsonl", &small), ("two.jsonl", &large)];
     let files: Vec<(&str, &str)> = files.iter().copied().chain(own).collect();
-    in_folder(&files, |path| suite(path, Fractions::default(), &FilesOnly))
+    in_folder(&files, |path| suite(path, Fractions::default(), &LocalFiles))
 }
 
 #[track_caller]

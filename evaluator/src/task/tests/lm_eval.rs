@@ -3,9 +3,9 @@
 use super::{Fractions, Path, Split, Task, fs};
 use crate::{
     request::{Answer, Ask, Fit, Likelihood, Request, Said},
-    results::{Evaluated, Run, files},
+    results::{RunInfo, TaskResult, files},
     shared::shared,
-    task::{Benchmark, FilesOnly, Marked, MetricRow, Suite, suite},
+    task::{Benchmark, LocalFiles, MarkedItem, MetricRow, Suite, suite},
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -99,7 +99,7 @@ fn fixture(source: Source) -> Fixture {
         let file = file.unwrap();
         fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
     }
-    let read = |name: &str| suite(&dir.path().join(format!("{name}.yaml")), Fractions::default(), &FilesOnly).unwrap();
+    let read = |name: &str| suite(&dir.path().join(format!("{name}.yaml")), Fractions::default(), &LocalFiles).unwrap();
     let mut all = read(source.group);
     all.tasks.extend(source.more.iter().flat_map(|name| read(name).tasks));
     let mut texts = HashMap::new();
@@ -125,15 +125,15 @@ fn lines(text: &str) -> Vec<Value> {
 
 /// All files of a run of these tasks.
 fn run(fixture: &Fixture) -> Vec<(String, String)> {
-    let marked = |task: &Benchmark| -> Vec<Marked> {
+    let marked = |task: &Benchmark| -> Vec<MarkedItem> {
         let items = task.split(Split::Report);
         let answers: Vec<Answer> = task.requests(items).iter().map(|request| fixture.model.answer(request)).collect();
         task.marked(items, &answers).unwrap()
     };
     let tasks = &fixture.suite.tasks;
-    let all: Vec<Vec<Marked>> = tasks.iter().map(marked).collect();
+    let all: Vec<Vec<MarkedItem>> = tasks.iter().map(marked).collect();
     let rows: Vec<Vec<MetricRow>> = tasks.iter().zip(&all).map(|(task, marked)| task.aggregate(marked, 1000)).collect();
-    let evaluated = tasks.iter().zip(&all).zip(&rows).map(|((task, marked), rows)| Evaluated {
+    let evaluated = tasks.iter().zip(&all).zip(&rows).map(|((task, marked), rows)| TaskResult {
         task,
         marked,
         rows,
@@ -141,7 +141,7 @@ fn run(fixture: &Fixture) -> Vec<(String, String)> {
         ours: json!({}),
     });
     let (model, stamp) = (fixture.source.model.to_owned(), fixture.source.stamp.to_owned());
-    let run = Run { model, stamp, draws: 100_000, ..Run::default() };
+    let run = RunInfo { model, stamp, draws: 100_000, ..RunInfo::default() };
     files(&run, &evaluated.collect::<Vec<_>>(), &fixture.suite.groups).unwrap()
 }
 

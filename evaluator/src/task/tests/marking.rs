@@ -3,7 +3,7 @@
 use super::{
     Answer, Benchmark, CHOOSE, Fractions, GENERATE, ItemScore, Split, Task, fs, logs, of, read, repository, text,
 };
-use crate::task::Score;
+use crate::task::Measurement;
 
 /// Marks answers to a task's only item.
 #[track_caller]
@@ -166,9 +166,9 @@ fn measures_what_a_task_lists_and_what_a_search_asks_for() {
         ("gold_margin", -0.5),
         ("gold_logprob_per_byte", -2.0 / 6.0),
     ] {
-        assert_eq!(score(name), Score::Number(expected), "{name}");
+        assert_eq!(score(name), Measurement::Number(expected), "{name}");
     }
-    assert_eq!(score("mcc"), Score::Classes { gold: 1, said: 0 });
+    assert_eq!(score("mcc"), Measurement::Classes { gold: 1, said: 0 });
     let by = |metric: &str| {
         let task = choose("1", "").by(metric).unwrap();
         (task.metric(), task.mark(task.split(Split::Report), std::slice::from_ref(&answer)).unwrap()[0].value)

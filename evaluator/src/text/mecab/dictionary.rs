@@ -14,11 +14,11 @@ use merge_core::{
 };
 
 /// A sum of costs.
-pub(crate) type Cost = i64;
+pub(crate) type PathCost = i64;
 
 /// How a word connects, and its own cost.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct DictionaryEntry {
     left: u16,
     right: u16,
     cost: i16,
@@ -33,7 +33,7 @@ pub(crate) struct Category(u32);
 pub(crate) struct Dictionary {
     words: Lexicon,
     /// By category.
-    unknown: Vec<Vec<Entry>>,
+    unknown: Vec<Vec<DictionaryEntry>>,
     /// By code point; those above the basic plane are of category 0 to MeCab.
     categories: Vec<Category>,
     connections: Vec<i16>,
@@ -41,11 +41,11 @@ pub(crate) struct Dictionary {
     n_right: usize,
 }
 
-impl Entry {
+impl DictionaryEntry {
     /// The beginning and the end of a text.
     pub(crate) const BOUNDARY: Self = Self { left: 0, right: 0, cost: 0 };
 
-    pub(crate) fn cost(self) -> Cost {
+    pub(crate) fn cost(self) -> PathCost {
         self.cost.into()
     }
 }
@@ -85,7 +85,8 @@ impl Dictionary {
         let (connections, n_left, n_right) = matrix(&path("matrix.bin"))?;
         for (lexicon, name) in [(&words, "sys.dic"), (&unknown_words, "unk.dic")] {
             // A left word's right id chooses the column, a right word's left id the row.
-            let is_in = |entry: &Entry| usize::from(entry.left) < n_left && usize::from(entry.right) < n_right;
+            let is_in =
+                |entry: &DictionaryEntry| usize::from(entry.left) < n_left && usize::from(entry.right) < n_right;
             if !lexicon.entries.iter().all(is_in) {
                 return Err(damaged(&path(name), "its words have ids that matrix.bin does not have"));
             }
@@ -95,16 +96,16 @@ impl Dictionary {
     }
 
     /// Calls with the length and the entry of every word the text begins with, the shorter first.
-    pub(crate) fn known(&self, text: &[u8], mut found: impl FnMut(usize, Entry)) {
+    pub(crate) fn known(&self, text: &[u8], mut found: impl FnMut(usize, DictionaryEntry)) {
         self.words.prefixes(text, |length, entries| entries.iter().for_each(|entry| found(length, *entry)));
     }
 
     /// The entries of unknown words that begin with such a character.
-    pub(crate) fn unknown(&self, category: Category) -> &[Entry] {
+    pub(crate) fn unknown(&self, category: Category) -> &[DictionaryEntry] {
         self.unknown.get(category.index()).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn connection(&self, left: Entry, right: Entry) -> Cost {
+    pub(crate) fn connection(&self, left: DictionaryEntry, right: DictionaryEntry) -> PathCost {
         self.connections[usize::from(left.right) + self.n_right * usize::from(right.left)].into()
     }
 
@@ -144,7 +145,7 @@ impl Dictionary {
 struct Lexicon {
     /// (base, check) of a double array.
     array: Vec<(i32, u32)>,
-    entries: Vec<Entry>,
+    entries: Vec<DictionaryEntry>,
 }
 
 impl Lexicon {
@@ -171,13 +172,16 @@ impl Lexicon {
         let array = read(field(6) as usize)?;
         let array = array.chunks_exact(8).map(|unit| (u32_at(unit, 0) as i32, u32_at(unit, 4))).collect();
         let entries = read(field(7) as usize)?;
-        let entry =
-            |bytes: &[u8]| Entry { left: u16_at(bytes, 0), right: u16_at(bytes, 2), cost: u16_at(bytes, 6) as i16 };
+        let entry = |bytes: &[u8]| DictionaryEntry {
+            left: u16_at(bytes, 0),
+            right: u16_at(bytes, 2),
+            cost: u16_at(bytes, 6) as i16,
+        };
         Ok(Self { array, entries: entries.chunks_exact(16).map(entry).collect() })
     }
 
     /// Calls with the length and the entries of every word that the text begins with.
-    fn prefixes<'a>(&'a self, text: &[u8], mut found: impl FnMut(usize, &'a [Entry])) {
+    fn prefixes<'a>(&'a self, text: &[u8], mut found: impl FnMut(usize, &'a [DictionaryEntry])) {
         let unit = |at: i64| usize::try_from(at).ok().and_then(|at| self.array.get(at)).copied();
         let Some((mut base, _)) = unit(0) else { return };
         for length in 0..=text.len() {
@@ -195,8 +199,8 @@ impl Lexicon {
         }
     }
 
-    fn exactly(&self, word: &[u8]) -> &[Entry] {
-        let mut entries: &[Entry] = &[];
+    fn exactly(&self, word: &[u8]) -> &[DictionaryEntry] {
+        let mut entries: &[DictionaryEntry] = &[];
         self.prefixes(word, |length, found| {
             if length == word.len() {
                 entries = found;
@@ -206,7 +210,7 @@ impl Lexicon {
     }
 
     /// A value holds the first entry's index, and in the lowest byte their number.
-    fn entries_of(&self, value: i64) -> &[Entry] {
+    fn entries_of(&self, value: i64) -> &[DictionaryEntry] {
         let (first, n) = ((value >> 8) as usize, (value & 0xFF) as usize);
         self.entries.get(first..first + n).unwrap_or_default()
     }

@@ -1,21 +1,21 @@
 //! What answers: a checkpoint, a recipe that is merged in memory, or a server.
 
-use crate::{args::Eval, hub::agent, model::Model, screen};
+use crate::{args::Eval, hub::agent, model::OpenedModel, screen};
 use evaluator::{
     answer::{Batch, Memory, Transformer},
-    evaluation::Asked,
+    evaluation::TaskItems,
     interrupt::Interrupt,
     language_model::LanguageModel,
     model::{Bf16Dot, device},
     prompt::Conversation,
-    server::{Server, Wire},
+    server::{ModelServer, ServerWire},
     task::Task as _,
 };
 use merge_core::{
     environment,
     error::{Error, Result},
     model::check_finite,
-    store::{Fingerprint, Record as _, Store},
+    store::{Fingerprint, Payload as _, Store},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -25,7 +25,7 @@ use std::{
 };
 
 /// A model as it was named.
-pub(super) enum Answering {
+pub(super) enum ModelAddress {
     /// A directory, a recipe, or what the hub calls so.
     Local(PathBuf),
     /// The address of an OpenAI-compatible server.
@@ -34,7 +34,7 @@ pub(super) enum Answering {
 
 /// How a model was asked, and what answering cost.
 #[derive(Clone, Default)]
-pub(super) struct Answered {
+pub(super) struct AnsweringCost {
     /// How prompts became conversations, if they did.
     pub(super) chat: Option<Conversation>,
     /// What a server calls the model.
@@ -46,9 +46,9 @@ pub(super) struct Answered {
 }
 
 /// The models that were named, the servers last.
-pub(super) fn all(args: &Eval) -> Result<Vec<Answering>> {
-    let local = args.models.iter().cloned().map(Answering::Local);
-    let all: Vec<Answering> = local.chain(args.server.iter().cloned().map(Answering::Server)).collect();
+pub(super) fn all(args: &Eval) -> Result<Vec<ModelAddress>> {
+    let local = args.models.iter().cloned().map(ModelAddress::Local);
+    let all: Vec<ModelAddress> = local.chain(args.server.iter().cloned().map(ModelAddress::Server)).collect();
     if all.is_empty() {
         return Err(
             Error::user("no model is named").hint("name a checkpoint, a recipe, or a server with `--server URL`")
@@ -58,10 +58,10 @@ pub(super) fn all(args: &Eval) -> Result<Vec<Answering>> {
 }
 
 /// Refuses tasks that a server could not be asked as they say, before anything is asked.
-pub(super) fn check(args: &Eval, asked: &[Asked<'_>]) -> Result<()> {
-    let answers = if args.chat { Server::converses } else { Server::completes };
+pub(super) fn check(args: &Eval, asked: &[TaskItems<'_>]) -> Result<()> {
+    let answers = if args.chat { ModelServer::converses } else { ModelServer::completes };
     let mut bare = Vec::new();
-    for Asked { task, items } in asked.iter().filter(|_| !args.server.is_empty()) {
+    for TaskItems { task, items } in asked.iter().filter(|_| !args.server.is_empty()) {
         let requests = task.requests(items);
         requests.iter().try_for_each(answers).map_err(|e| e.at(format_args!("task {}", task.name())))?;
         if !args.chat && requests.iter().any(|request| request.encoding.bare) {
@@ -77,7 +77,7 @@ pub(super) fn check(args: &Eval, asked: &[Asked<'_>]) -> Result<()> {
     Ok(())
 }
 
-impl Answering {
+impl ModelAddress {
     /// What tables call it.
     pub(super) fn name(&self) -> String {
         match self {
@@ -97,22 +97,23 @@ impl Answering {
         args: &Eval,
         interrupt: &Interrupt,
         work: impl FnOnce(&mut dyn LanguageModel) -> Result<T>,
-    ) -> Result<(T, Answered)> {
+    ) -> Result<(T, AnsweringCost)> {
         let path = match self {
             Self::Local(path) => path,
             Self::Server(url) => {
                 let key = env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
-                let mut server = Server::connect(Wire::new(agent(url)?, url, key.as_deref())?, args.served.clone())?;
+                let mut server =
+                    ModelServer::connect(ServerWire::new(agent(url)?, url, key.as_deref())?, args.served.clone())?;
                 if args.chat {
                     server = server.chat(args.system.clone());
                 }
                 let done = work(&mut server)?;
                 let (chat, served) = (server.conversation().cloned(), Some(server.model().to_owned()));
-                return Ok((done, Answered { chat, served, ..Answered::default() }));
+                return Ok((done, AnsweringCost { chat, served, ..AnsweringCost::default() }));
             }
         };
-        let model = Model::open(path)?;
-        if let Model::Checkpoint(checkpoint) = &model {
+        let model = OpenedModel::open(path)?;
+        if let OpenedModel::Checkpoint(checkpoint) = &model {
             // A merge looks at its numbers itself.
             check_finite(checkpoint).map_err(|e| e.at(path.display()))?;
         }
@@ -134,7 +135,7 @@ impl Answering {
         }
         let done = work(&mut opened)?;
         let (recalled, computed) = (opened.recalled(), opened.computed());
-        Ok((done, Answered { chat: opened.conversation().cloned(), served: None, recalled, computed }))
+        Ok((done, AnsweringCost { chat: opened.conversation().cloned(), served: None, recalled, computed }))
     }
 }
 
@@ -157,12 +158,12 @@ pub(super) fn dot(args: &Eval) -> Result<Option<Bf16Dot>> {
 }
 
 /// Everything that a model's weights are made of.
-fn content(model: &Model) -> Result<Fingerprint> {
+fn content(model: &OpenedModel) -> Result<Fingerprint> {
     let mut hash = Sha256::new();
     match model {
         // Wherever it lies.
-        Model::Checkpoint(checkpoint) => hash.update(checkpoint.sha256()?.payload()),
-        Model::Recipe { sources, content, .. } => {
+        OpenedModel::Checkpoint(checkpoint) => hash.update(checkpoint.sha256()?.payload()),
+        OpenedModel::Recipe { sources, content, .. } => {
             hash.update(sources.sha256()?.payload());
             hash.update(content);
         }

@@ -12,12 +12,12 @@ use merge_core::{error::Result, model::Weights};
 use std::cmp::Reverse;
 
 /// What is asked side by side, and takes most.
-pub(crate) struct Asks {
+pub(crate) struct Footprints {
     requests: Vec<Request>,
     batch: Batch,
 }
 
-impl Asks {
+impl Footprints {
     /// Fails as the eval would that has no task to ask.
     pub(crate) fn of(args: &Eval) -> Result<Self> {
         let chosen = tasks::read(args, &shelf()?)?;

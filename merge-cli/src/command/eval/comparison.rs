@@ -1,15 +1,15 @@
 //! Models held against the first of them, on the same items.
 
-use super::Scored;
+use super::ModelScores;
 use evaluator::{
-    evaluation::Asked,
+    evaluation::TaskItems,
     statistics::{PairedDifference, several::holm},
     task::Task as _,
 };
 use serde_json::{Map, Value, json};
 
 /// A model against the first.
-pub(super) struct Comparison {
+pub(super) struct ModelComparison {
     /// Its number.
     pub(super) model: usize,
     /// Task by task: the paired difference, and its p-value adjusted for the number of tasks.
@@ -17,8 +17,8 @@ pub(super) struct Comparison {
 }
 
 /// Every model but the first against the first.
-pub(super) fn all(asked: &[Asked<'_>], scored: &[Scored]) -> Vec<Comparison> {
-    let mains = |scored: &Scored, task: usize| -> Vec<f64> {
+pub(super) fn all(asked: &[TaskItems<'_>], scored: &[ModelScores]) -> Vec<ModelComparison> {
+    let mains = |scored: &ModelScores, task: usize| -> Vec<f64> {
         scored.tasks[task].marked.iter().map(|marked| marked.main).collect()
     };
     let of = |model: usize| {
@@ -28,14 +28,14 @@ pub(super) fn all(asked: &[Asked<'_>], scored: &[Scored]) -> Vec<Comparison> {
         };
         let differences: Vec<PairedDifference> = (0..asked.len()).map(difference).collect();
         let adjusted = holm(&differences.iter().map(|difference| difference.p).collect::<Vec<_>>());
-        Comparison { model, tasks: differences.into_iter().zip(adjusted).collect() }
+        ModelComparison { model, tasks: differences.into_iter().zip(adjusted).collect() }
     };
     (1..scored.len()).map(of).collect()
 }
 
-impl Comparison {
-    pub(super) fn json(&self, asked: &[Asked<'_>], scored: &[Scored]) -> Value {
-        let of = |(asked, (difference, adjusted)): (&Asked<'_>, &(PairedDifference, f64))| {
+impl ModelComparison {
+    pub(super) fn json(&self, asked: &[TaskItems<'_>], scored: &[ModelScores]) -> Value {
+        let of = |(asked, (difference, adjusted)): (&TaskItems<'_>, &(PairedDifference, f64))| {
             let mut value = json!(difference);
             value["p_holm"] = json!(adjusted);
             (asked.task.name().to_owned(), value)

@@ -1,10 +1,10 @@
 //! A run as files that lm-evaluation-harness's tools read.
 
-use super::{OfTask, Scored, answering::Answered, tasks::Chosen};
+use super::{ModelScores, OfTask, answering::AnsweringCost, tasks::TaskChoice};
 use crate::{args::Eval, screen};
 use evaluator::{
-    evaluation::Asked,
-    results::{self, Evaluated, Run},
+    evaluation::TaskItems,
+    results::{self, RunInfo, TaskResult},
     task::Task as _,
 };
 use merge_core::{
@@ -15,10 +15,16 @@ use serde_json::json;
 use std::{fs, path::Path, time::UNIX_EPOCH};
 
 /// Writes `results_DATE.json` and `samples_TASK_DATE.jsonl` to a directory of the model's name in `dir`.
-pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>], scored: &Scored) -> Result<()> {
+pub(super) fn write(
+    dir: &Path,
+    args: &Eval,
+    chosen: &TaskChoice,
+    asked: &[TaskItems<'_>],
+    scored: &ModelScores,
+) -> Result<()> {
     let since = scored.began.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let Answered { chat, served, recalled, computed } = &scored.answered;
-    let run = Run {
+    let AnsweringCost { chat, served, recalled, computed } = &scored.answered;
+    let run = RunInfo {
         model: scored.name.clone(),
         model_args: match served {
             Some(served) => json!({ "model": served, "base_url": scored.name }),
@@ -44,10 +50,10 @@ pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>
             "missing": chosen.missing.iter().map(|(name, why)| json!({ "task": name, "why": why })).collect::<Vec<_>>(),
         }),
     };
-    let evaluated: Vec<Evaluated<'_>> = asked
+    let evaluated: Vec<TaskResult<'_>> = asked
         .iter()
         .zip(&scored.tasks)
-        .map(|(asked, of)| Evaluated {
+        .map(|(asked, of)| TaskResult {
             task: asked.task,
             marked: &of.marked,
             rows: &of.rows,
@@ -64,7 +70,7 @@ pub(super) fn write(dir: &Path, args: &Eval, chosen: &Chosen, asked: &[Asked<'_>
     Ok(())
 }
 
-fn ours(asked: &Asked<'_>, of: &OfTask) -> serde_json::Value {
+fn ours(asked: &TaskItems<'_>, of: &OfTask) -> serde_json::Value {
     json!({
         "main": asked.task.metric(),
         "estimate": of.main,

@@ -7,19 +7,19 @@ mod files;
 mod table;
 pub(super) mod tasks;
 
-pub(crate) use asks::Asks;
+pub(crate) use asks::Footprints;
 
 use crate::{
-    args::{Eval, Items},
+    args::{Eval, ItemSplit},
     command::{data::shelf, merge::set_threads},
     interrupt, job, report, screen,
 };
-use answering::{Answered, Answering};
+use answering::{AnsweringCost, ModelAddress};
 use evaluator::{
-    evaluation::{self, Asked, Mishaps},
+    evaluation::{self, Mishaps, TaskItems},
     interrupt::Interrupt,
     statistics::Estimate,
-    task::{Benchmark, Marked, MetricRow, Split, Task as _},
+    task::{Benchmark, MarkedItem, MetricRow, Split, Task as _},
 };
 use merge_core::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -33,7 +33,7 @@ use std::{
 const DRAWS: usize = 100_000;
 
 /// What a model scored.
-pub(super) struct Scored {
+pub(super) struct ModelScores {
     /// The model, as it was named.
     name: String,
     /// Task by task.
@@ -43,12 +43,12 @@ pub(super) struct Scored {
     /// Requests.
     requests: usize,
     /// How they were answered.
-    answered: Answered,
+    answered: AnsweringCost,
 }
 
 /// What a model scored on one task.
 pub(super) struct OfTask {
-    marked: Vec<Marked>,
+    marked: Vec<MarkedItem>,
     rows: Vec<MetricRow>,
     /// What tables and searches go by.
     main: Estimate,
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     let interrupted = Arc::default();
     interrupt::listen(&interrupted, "stopping; once more to stop at once")?;
     let interrupt = Interrupt::from(&interrupted);
-    let mut scored: Vec<Scored> = Vec::new();
+    let mut scored: Vec<ModelScores> = Vec::new();
     for model in &models {
         let Some(one) = score(args, model, &asked, &interrupt)? else {
             let again = job::goes_on().unwrap_or_else(|| "the same command goes on".to_owned());
@@ -87,11 +87,11 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
 }
 
 /// The items of each task that are asked.
-fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<Asked<'a>>> {
+fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<TaskItems<'a>>> {
     let split = match args.items {
-        Items::Search => Split::Search,
-        Items::Select => Split::Select,
-        Items::Report => Split::Report,
+        ItemSplit::Search => Split::Search,
+        ItemSplit::Select => Split::Select,
+        ItemSplit::Report => Split::Report,
     };
     let of = |task: &'a Benchmark| {
         let items = task.split(split);
@@ -101,13 +101,18 @@ fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<Asked<'a>>> {
                 .hint(format!("it has items to {}", has.collect::<Vec<_>>().join(", to "))));
         }
         let items = &items[..args.limit.unwrap_or(items.len()).min(items.len())];
-        Ok(Asked { task, items: items.to_vec() })
+        Ok(TaskItems { task, items: items.to_vec() })
     };
     tasks.iter().map(of).collect()
 }
 
 /// Puts the tasks to a model; `None` if interrupted.
-fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interrupt) -> Result<Option<Scored>> {
+fn score(
+    args: &Eval,
+    model: &ModelAddress,
+    asked: &[TaskItems<'_>],
+    interrupt: &Interrupt,
+) -> Result<Option<ModelScores>> {
     let (began, clock) = (SystemTime::now(), Instant::now());
     let requests = asked.iter().flat_map(|asked| asked.task.requests(&asked.items));
     let (total, effort) = requests.fold((0, 0), |(total, effort), request| (total + 1, effort + request.effort()));
@@ -121,7 +126,7 @@ fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interr
         found
     })?;
     let Some(marked) = marked else { return Ok(None) };
-    let of_task = |(asked, marked): (&Asked<'_>, Vec<Marked>)| {
+    let of_task = |(asked, marked): (&TaskItems<'_>, Vec<MarkedItem>)| {
         let mains: Vec<f64> = marked.iter().map(|marked| marked.main).collect();
         OfTask {
             rows: asked.task.aggregate(&marked, DRAWS),
@@ -130,7 +135,7 @@ fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interr
             marked,
         }
     };
-    Ok(Some(Scored {
+    Ok(Some(ModelScores {
         name: model.name(),
         tasks: asked.iter().zip(marked).map(of_task).collect(),
         began,
@@ -141,7 +146,7 @@ fn score(args: &Eval, model: &Answering, asked: &[Asked<'_>], interrupt: &Interr
 }
 
 /// Tables, or JSON, to standard output.
-fn show(args: &Eval, chosen: &tasks::Chosen, asked: &[Asked<'_>], scored: &[Scored]) {
+fn show(args: &Eval, chosen: &tasks::TaskChoice, asked: &[TaskItems<'_>], scored: &[ModelScores]) {
     let compared = comparison::all(asked, scored);
     let mut tables: Vec<String> = scored.iter().map(|one| table::of_model(asked, &chosen.suite.groups, one)).collect();
     tables.extend(table::of_comparisons(asked, scored, &compared));
@@ -155,7 +160,7 @@ fn show(args: &Eval, chosen: &tasks::Chosen, asked: &[Asked<'_>], scored: &[Scor
         screen::say(&format!("left out: {name}: {why}"));
     }
     for one in scored {
-        let Answered { recalled, computed, .. } = one.answered;
+        let AnsweringCost { recalled, computed, .. } = one.answered;
         screen::say(&format!(
             "{}: {} {}, {} of them remembered; {} {} computed in {}",
             one.name,
@@ -170,7 +175,7 @@ fn show(args: &Eval, chosen: &tasks::Chosen, asked: &[Asked<'_>], scored: &[Scor
 }
 
 /// Of one model, that model; of several, all and how they compare.
-fn all_json(asked: &[Asked<'_>], scored: &[Scored], compared: &[comparison::Comparison]) -> Value {
+fn all_json(asked: &[TaskItems<'_>], scored: &[ModelScores], compared: &[comparison::ModelComparison]) -> Value {
     let mut models: Vec<Value> = scored.iter().map(|one| model_json(asked, one)).collect();
     if models.len() == 1 {
         return models.pop().expect("there is one");
@@ -179,7 +184,7 @@ fn all_json(asked: &[Asked<'_>], scored: &[Scored], compared: &[comparison::Comp
     json!({ "models": models, "comparisons": comparisons })
 }
 
-fn model_json(asked: &[Asked<'_>], scored: &Scored) -> Value {
+fn model_json(asked: &[TaskItems<'_>], scored: &ModelScores) -> Value {
     let each = || asked.iter().zip(&scored.tasks);
     let scores: Map<String, Value> = each()
         .map(|(asked, of)| {
@@ -196,7 +201,7 @@ fn model_json(asked: &[Asked<'_>], scored: &Scored) -> Value {
 }
 
 /// What a task's parts score; one of a single item has no estimate.
-fn parts_json(asked: &Asked<'_>, of: &OfTask) -> Value {
+fn parts_json(asked: &TaskItems<'_>, of: &OfTask) -> Value {
     let parts = asked.task.parts(&of.marked);
     parts.map_or(Value::Null, |parts| {
         parts.scores.iter().map(|(part, scores)| (part.clone(), json!(Estimate::of(scores)))).collect()

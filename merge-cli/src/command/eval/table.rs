@@ -1,20 +1,20 @@
 //! Scores as people read them.
 
-use super::{OfTask, Scored, comparison::Comparison};
+use super::{ModelScores, OfTask, comparison::ModelComparison};
 use crate::{
     measure, report,
     screen::{self, counted},
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
-    evaluation::{Asked, Mishaps},
+    evaluation::{Mishaps, TaskItems},
     statistics::{Estimate, combined},
-    task::{Group, Marked, MetricRow, Parts, Tally, Task as _},
+    task::{Group, MarkedItem, MetricRow, SubtaskScores, Tally, Task as _},
 };
 use std::collections::BTreeMap;
 
 /// Every measure of a model with its interval, and what did not go as a task asked for it.
-pub(super) fn of_model(asked: &[Asked<'_>], groups: &[Group], scored: &Scored) -> String {
+pub(super) fn of_model(asked: &[TaskItems<'_>], groups: &[Group], scored: &ModelScores) -> String {
     let mut table = table(&["task", "shots", "measure", "score", "95% interval", "items"]);
     let mut notes = Vec::new();
     for (asked, of) in asked.iter().zip(&scored.tasks) {
@@ -46,8 +46,8 @@ pub(super) fn of_model(asked: &[Asked<'_>], groups: &[Group], scored: &Scored) -
 }
 
 /// What a task's parts score, such as the subjects of an exam.
-fn parts(asked: &Asked<'_>, of: &OfTask) -> Option<String> {
-    let Parts { field, scores } = asked.task.parts(&of.marked)?;
+fn parts(asked: &TaskItems<'_>, of: &OfTask) -> Option<String> {
+    let SubtaskScores { field, scores } = asked.task.parts(&of.marked)?;
     let metric = asked.task.metric();
     let mut table = table(&[field, &metric, "95% interval", "items"]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
@@ -82,7 +82,7 @@ fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
 }
 
 /// The plain mean of the tasks' main scores, as leaderboards have it, where all are shares of 1.
-fn mean(asked: &[Asked<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
+fn mean(asked: &[TaskItems<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
     let are_shares = asked.iter().all(|asked| measure::is_share(&asked.task.metric()));
     if tasks.len() < 2 || !are_shares {
         return None;
@@ -127,7 +127,7 @@ fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
 const NAMED: usize = 12;
 
 /// What the rule of each harness makes of the same answers, and on which items they disagree.
-fn rules(task: &str, marked: &[Marked]) -> Option<String> {
+fn rules(task: &str, marked: &[MarkedItem]) -> Option<String> {
     let Tally { right, disagree } = Tally::of(marked)?;
     if disagree.is_empty() {
         return Some(format!("note: {task}: the rules of all harnesses agree on every item"));
@@ -143,8 +143,12 @@ fn rules(task: &str, marked: &[Marked]) -> Option<String> {
 }
 
 /// Models against the first, task by task.
-pub(super) fn of_comparisons(asked: &[Asked<'_>], scored: &[Scored], compared: &[Comparison]) -> Vec<String> {
-    let of = |comparison: &Comparison| {
+pub(super) fn of_comparisons(
+    asked: &[TaskItems<'_>],
+    scored: &[ModelScores],
+    compared: &[ModelComparison],
+) -> Vec<String> {
+    let of = |comparison: &ModelComparison| {
         let (own, first) = (&scored[comparison.model], &scored[0]);
         let mut table = table(&["task", "measure", "difference", "95% interval", "p", "p (Holm)", "items"]);
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);

@@ -13,7 +13,7 @@ use merge_core::{
 use std::path::Path;
 
 /// Tasks, and what of the named suites cannot be asked.
-pub(super) struct Chosen {
+pub(super) struct TaskChoice {
     pub(super) suite: Suite,
     pub(super) missing: Vec<(&'static str, String)>,
 }
@@ -32,8 +32,8 @@ pub(in crate::command) fn builtin(name: &str) -> Result<Option<&'static Builtin>
 pub(crate) const PROTOCOL: &str = "strict";
 
 /// Reads the tasks, each name once.
-pub(super) fn read(args: &Eval, shelf: &Shelf) -> Result<Chosen> {
-    let mut chosen = Chosen { suite: Suite::default(), missing: Vec::new() };
+pub(super) fn read(args: &Eval, shelf: &Shelf) -> Result<TaskChoice> {
+    let mut chosen = TaskChoice { suite: Suite::default(), missing: Vec::new() };
     protocol::protocol(&args.protocol)?;
     for name in &args.tasks {
         let path = Path::new(name);
@@ -43,7 +43,7 @@ pub(super) fn read(args: &Eval, shelf: &Shelf) -> Result<Chosen> {
             chosen.suite.groups.extend(groups);
             continue;
         }
-        let protocol::Chosen { tasks, missing } = protocol::choose(&[name], &args.protocol, shelf)?;
+        let protocol::ProtocolChoice { tasks, missing } = protocol::choose(&[name], &args.protocol, shelf)?;
         for builtin in tasks {
             chosen.suite.tasks.push(builtin.read(Fractions::default(), shelf)?);
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// A generation in a few numbers.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Step {
+pub(super) struct CurvePoint {
     /// From 1.
     pub(super) generation: usize,
     /// Item evaluations and tokens up to its end.
@@ -29,7 +29,7 @@ pub(super) struct Step {
 
 /// What is weighed against what.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Objective {
+pub(super) struct PlottedObjective {
     pub(super) name: String,
     pub(super) minimised: bool,
     /// The measure of a task.
@@ -56,7 +56,7 @@ pub(super) struct Growth {
 }
 
 /// The generations one by one, after so many item evaluations to prepare them. Fitness that is `estimated` has no interval.
-pub(super) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize, estimated: bool) -> Vec<Step> {
+pub(super) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize, estimated: bool) -> Vec<CurvePoint> {
     let (mut evaluations, mut tokens) = (prepared, 0);
     let step = |(number, generation): (usize, &Generation)| {
         evaluations += generation.evaluations;
@@ -64,7 +64,7 @@ pub(super) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize,
         let ranked = generation.candidates.iter().filter(|one| matches!(one.state, CandidateState::Ranked { .. }));
         let all: Vec<f64> = ranked.filter_map(|one| one.fitness).collect();
         let best = generation.best();
-        Step {
+        CurvePoint {
             generation: number + 1,
             evaluations,
             tokens,
@@ -107,10 +107,10 @@ fn interval(candidate: &CandidateRecord, items: &[usize], goals: &[Goal]) -> Opt
 }
 
 /// What a study weighs: the tasks that it ranks by, and what it keeps small.
-pub(super) fn objectives(about: &About) -> Vec<Objective> {
+pub(super) fn objectives(about: &About) -> Vec<PlottedObjective> {
     let ranked = about.goals.iter().enumerate().filter(|(_, goal)| goal.ranks());
-    let tasks = ranked.map(|(place, goal)| Objective::of_task(place, goal));
-    let costs = about.costs.iter().enumerate().map(|(place, cost)| Objective {
+    let tasks = ranked.map(|(place, goal)| PlottedObjective::of_task(place, goal));
+    let costs = about.costs.iter().enumerate().map(|(place, cost)| PlottedObjective {
         name: cost.name().to_owned(),
         minimised: true,
         metric: String::new(),
@@ -120,13 +120,13 @@ pub(super) fn objectives(about: &About) -> Vec<Objective> {
 }
 
 /// What a finalist may be picked by: the tasks that it was chosen by, and what is kept small.
-pub(super) fn choosable(about: &About) -> Vec<Objective> {
+pub(super) fn choosable(about: &About) -> Vec<PlottedObjective> {
     let chosen = about.goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty());
-    let tasks = chosen.map(|(place, goal)| Objective::of_task(place, goal));
+    let tasks = chosen.map(|(place, goal)| PlottedObjective::of_task(place, goal));
     tasks.chain(objectives(about).into_iter().filter(|one| one.minimised)).collect()
 }
 
-impl Objective {
+impl PlottedObjective {
     fn of_task(place: usize, goal: &Goal) -> Self {
         Self { name: goal.name.clone(), minimised: false, metric: goal.metric.clone(), axis: Axis::Task(place) }
     }
@@ -178,13 +178,13 @@ impl Objective {
 }
 
 /// How the front grew; nothing of a single objective, or where nothing was ranked.
-pub(super) fn growth(generations: &[Generation], objectives: &[Objective]) -> Option<Growth> {
+pub(super) fn growth(generations: &[Generation], objectives: &[PlottedObjective]) -> Option<Growth> {
     if objectives.len() < 2 {
         return None;
     }
     // Greater is better.
     let point = |candidate: &CandidateRecord| -> Option<Vec<f64>> {
-        let signed = |one: &Objective| one.of(candidate).map(|value| if one.minimised { -value } else { value });
+        let signed = |one: &PlottedObjective| one.of(candidate).map(|value| if one.minimised { -value } else { value });
         objectives.iter().map(signed).collect()
     };
     let points: Vec<Vec<Vec<f64>>> = generations

@@ -18,7 +18,7 @@ use merge_core::{
     error::{Error, Result, meant},
     export,
     store::{Lost, Store},
-    study::{self, Curves, Record},
+    study::{self, Curves, StudyRecord},
 };
 use std::{
     fs,
@@ -27,13 +27,13 @@ use std::{
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let directory = match find(&args.study)? {
-        Found::Study(directory) => directory,
-        Found::Seeds(all) => return seeds::run(args, &all),
+        DirectoryKind::Study(directory) => directory,
+        DirectoryKind::Seeds(all) => return seeds::run(args, &all),
     };
     if let Some(file) = &args.html {
         check_place(file)?;
     }
-    let study = Recorded::read(&directory)?;
+    let study = StudyRead::read(&directory)?;
     if let Some(wanted) = &args.pick {
         return pick::run(args, wanted, &study, &directory);
     }
@@ -70,10 +70,10 @@ pub(crate) fn check(study: &Path) -> Result<()> {
 
 /// A study's page, as `--html` writes it; `name` is what its reader calls it.
 pub(crate) fn page_of(name: &str, study: &Path) -> Result<String> {
-    let Found::Study(directory) = find(study)? else {
+    let DirectoryKind::Study(directory) = find(study)? else {
         return Err(Error::user(format!("{name}: these are several studies, each of which has a page of its own")));
     };
-    Ok(html::page(name, &Summary::of(Recorded::read(&directory)?)?))
+    Ok(html::page(name, &Summary::of(StudyRead::read(&directory)?)?))
 }
 
 /// A search as it runs, drawn, if there is something to draw yet.
@@ -82,17 +82,17 @@ pub(crate) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Op
 }
 
 /// What is in a directory.
-enum Found {
+enum DirectoryKind {
     /// A study.
     Study(PathBuf),
     /// Studies of one search with several seeds.
     Seeds(Vec<PathBuf>),
 }
 
-fn find(directory: &Path) -> Result<Found> {
+fn find(directory: &Path) -> Result<DirectoryKind> {
     let has_study = |directory: &Path| directory.join("study").is_dir();
     if has_study(directory) {
-        return Ok(Found::Study(directory.to_owned()));
+        return Ok(DirectoryKind::Study(directory.to_owned()));
     }
     let within = |place: PathBuf, word: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(place).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
@@ -104,7 +104,7 @@ fn find(directory: &Path) -> Result<Found> {
     };
     let seeds = within(directory.to_owned(), "seed-");
     if !seeds.is_empty() {
-        return Ok(Found::Seeds(seeds));
+        return Ok(DirectoryKind::Seeds(seeds));
     }
     let nothing = Error::user(format!("{}: there is no study in it", directory.display()));
     let stages = within(directory.join("stages"), "");
@@ -123,13 +123,13 @@ fn find(directory: &Path) -> Result<Found> {
 }
 
 /// What is known of a study.
-struct Recorded {
-    record: Record,
+struct StudyRead {
+    record: StudyRecord,
     /// Its store; none while a search holds it, which has let others read the record.
     store: Option<Store>,
 }
 
-impl Recorded {
+impl StudyRead {
     fn read(directory: &Path) -> Result<Self> {
         let place = directory.join("study");
         let store = Store::open_unless_held(&place)?;

@@ -3,7 +3,7 @@
 use super::weights;
 use merge_core::{
     study::{Ending, Generation},
-    template::{Dimension, Kind},
+    template::{Dimension, DimensionKind},
 };
 use serde::Serialize;
 
@@ -80,8 +80,8 @@ fn life(generations: &[Generation], genome: &[f64]) -> Option<[usize; 2]> {
 }
 
 /// Where in its range a coordinate's value lies, from 0 to 1.
-fn at(kind: &Kind, x: f64) -> Option<f64> {
-    if let Kind::Choice { options, .. } = kind {
+fn at(kind: &DimensionKind, x: f64) -> Option<f64> {
+    if let DimensionKind::Choice { options, .. } = kind {
         let most = options.len().saturating_sub(1).max(1) as f64;
         return Some(x.round().clamp(0.0, most) / most);
     }
@@ -119,7 +119,7 @@ mod tests {
         let generations = [generation(&[0.1, 0.2], 0.25), generation(&[0.3, 0.4], 0.5), generation(&[0.3, 0.5], 0.75)];
         assert_eq!(life(&generations, &[0.3]), Some([2, 3]));
         assert_eq!(life(&generations, &[0.9]), None);
-        let kind = Kind::Number { range: 2.0..=4.0, log: false, init: 3.0 };
+        let kind = DimensionKind::Number { range: 2.0..=4.0, log: false, init: 3.0 };
         let dimensions = [Dimension { label: "t".to_owned(), kind }];
         let origins = origins(&dimensions, &generations, None);
         assert_eq!(origins.drift[0].places, [Some(0.25), Some(0.5), Some(0.75)]);

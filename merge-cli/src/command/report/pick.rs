@@ -1,8 +1,8 @@
 //! Another member of the front, by weights given afterwards.
 
 use super::{
-    Recorded,
-    curve::{self, Objective},
+    StudyRead,
+    curve::{self, PlottedObjective},
 };
 use crate::{args::Report as Args, command::search::SEARCH_FILE, report, screen};
 use merge_core::{
@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Says which member of the front has the largest sum, and writes its recipe if that is wanted.
-pub(super) fn run(args: &Args, wanted: &str, study: &Recorded, directory: &Path) -> Result<()> {
+pub(super) fn run(args: &Args, wanted: &str, study: &StudyRead, directory: &Path) -> Result<()> {
     let record = &study.record;
     let objectives = curve::choosable(&record.about);
     let weights = weights(wanted, &objectives, &record.about)?;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, wanted: &str, study: &Recorded, directory: &Path)
         let said = json!({ "name": picked.name, "sum": sum, "values": values, "estimates": estimates, "genome": picked.genome, "recipe": picked.recipe });
         screen::data(&report::json(&said));
     } else {
-        let shown = |one: &Objective, value: f64| match one.estimate(picked) {
+        let shown = |one: &PlottedObjective, value: f64| match one.estimate(picked) {
             Some(estimate) => {
                 format!("{} on {}", one.show_with_interval(&estimate), screen::counted(estimate.n, "item"))
             }
@@ -69,7 +69,11 @@ pub(super) fn run(args: &Args, wanted: &str, study: &Recorded, directory: &Path)
 }
 
 /// Reads `math=1,layers=-0.01`.
-fn weights<'a>(text: &str, objectives: &'a [Objective], about: &About) -> Result<Vec<(&'a Objective, f64)>> {
+fn weights<'a>(
+    text: &str,
+    objectives: &'a [PlottedObjective],
+    about: &About,
+) -> Result<Vec<(&'a PlottedObjective, f64)>> {
     let known = || objectives.iter().map(|objective| objective.name.as_str());
     let part = |part: &str| {
         let wrong = |what: String| Error::user(format!("--pick: {what}"));
@@ -102,7 +106,7 @@ fn weights<'a>(text: &str, objectives: &'a [Objective], about: &About) -> Result
     text.split(',').map(part).collect()
 }
 
-fn sum(finalist: &Finalist, weights: &[(&Objective, f64)]) -> Option<f64> {
+fn sum(finalist: &Finalist, weights: &[(&PlottedObjective, f64)]) -> Option<f64> {
     weights.iter().map(|(objective, weight)| Some(weight * objective.of_finalist(finalist)?)).sum()
 }
 

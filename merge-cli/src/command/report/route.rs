@@ -6,23 +6,23 @@ use serde::Serialize;
 
 /// A path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Route {
+pub(super) struct RoutePicture {
     /// The models it is through, in the order of their first hop, each with as many layers as the recipe speaks of.
     pub(super) sources: Vec<(String, usize)>,
     /// Layers passed one after the other, in runs of the same model and ever higher layers.
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<RouteRun>,
 }
 
 /// A part of a path that a model's own layers are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Run {
+pub(super) struct RouteRun {
     /// The number of the source.
     pub(super) source: usize,
     /// Each layer and what the hidden state is multiplied by before.
     pub(super) steps: Vec<(usize, f64)>,
 }
 
-impl Route {
+impl RoutePicture {
     /// That of a recipe, if it has a path.
     pub(super) fn of(recipe: &Recipe) -> Option<Self> {
         let mut route = Self { sources: Vec::new(), runs: Vec::new() };
@@ -40,7 +40,7 @@ impl Route {
                     Some(run) if run.source == source && run.steps.last().is_some_and(|last| last.0 < step.0) => {
                         run.steps.push(step);
                     }
-                    _ => route.runs.push(Run { source, steps: vec![step] }),
+                    _ => route.runs.push(RouteRun { source, steps: vec![step] }),
                 }
             }
         }
@@ -58,7 +58,7 @@ impl Route {
     /// A line for each run: the model, and its layers with their scales where these are not 1.
     pub(super) fn lines(&self) -> Vec<String> {
         let width = self.sources.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0);
-        let line = |run: &Run| {
+        let line = |run: &RouteRun| {
             let steps: Vec<String> =
                 run.steps.iter().map(|(layer, scale)| format!("{layer}{}", times(*scale))).collect();
             format!("{}  {}", screen::padded(&self.sources[run.source].0, width), steps.join(" → "))
@@ -82,7 +82,7 @@ mod tests {
         let text = "merge_method: passthrough\nbase_model: ja\npath:\n- {model: a/ja, layer_range: [0, 4], use: [true, true, false, true]}\n\
                     - {model: b/math, layer_range: [1, 3], scale: [0.5, 1.0]}\n- {model: b/math, layer_range: [2, 3]}\n";
         let recipe = Recipe::parse(text, Path::new("r.yaml")).unwrap();
-        let route = Route::of(&recipe).unwrap();
+        let route = RoutePicture::of(&recipe).unwrap();
         assert_eq!(route.sources, [("ja".to_owned(), 4), ("math".to_owned(), 3)]);
         assert_eq!(route.lines(), ["ja    0 → 1 → 3", "math  1×0.5 → 2", "math  2"]);
         assert_eq!(route.counted(), "6 layers");

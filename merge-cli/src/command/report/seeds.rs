@@ -1,8 +1,8 @@
 //! Studies of one search with several seeds, a row for each.
 
 use super::{
-    Recorded,
-    summary::{Summary, Task},
+    StudyRead,
+    summary::{Summary, TaskSummary},
 };
 use crate::{args::Report as Args, measure, report, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
@@ -16,7 +16,7 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
         return Err(Error::user(format!("{}: these are {} studies", args.study.display(), directories.len()))
             .hint(format!("give one of them, such as {first}")));
     }
-    let of = |directory: &PathBuf| Summary::of(Recorded::read(directory)?);
+    let of = |directory: &PathBuf| Summary::of(StudyRead::read(directory)?);
     let all: Vec<Summary> = directories.iter().map(of).collect::<Result<_>>()?;
     if args.json {
         screen::data(&report::json(&all));
@@ -26,14 +26,14 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let tasks = || all[0].tasks.iter().filter(|task| task.report > 0);
     let fixed = ["seed", "generations", "item\nevaluations"].map(str::to_owned);
-    let header = |task: &Task| {
+    let header = |task: &TaskSummary| {
         let (items, unit) = (screen::counted(task.report, "item"), measure::unit(&task.metric));
         format!("{}, {items}\nevolved{unit} [95% CI]\nless best parent", task.name)
     };
     table.set_header(fixed.into_iter().chain(tasks().map(header)));
     for one in &all {
         let evolved = one.table.iter().find(|row| row.group == "evolved");
-        let score = |task: &Task| {
+        let score = |task: &TaskSummary| {
             let found = evolved.and_then(|row| row.scores.iter().find(|score| score.task == task.name));
             let Some(score) = found else {
                 return if one.running { "still running" } else { "not done yet" }.to_owned();

@@ -1,16 +1,16 @@
 //! All that a report shows of a study, as plain data: terminal, page, tables and JSON are drawn from it.
 
 use super::{
-    Recorded,
-    curve::{self, Growth, Objective, Step},
+    StudyRead,
+    curve::{self, CurvePoint, Growth, PlottedObjective},
     origins::{Origins, origins},
-    route::Route,
-    weights::{self, Chosen, Map},
+    route::RoutePicture,
+    weights::{self, ChoiceRow, WeightMap},
 };
 use crate::{
     chosen::{self, Claim},
     judgement::{self, Judgement, TaskJudgement},
-    report::{self, Reported},
+    report::{self, ReportedModels},
     screen,
 };
 use evaluator::statistics::{Estimate, PairedDifference};
@@ -18,7 +18,7 @@ use merge_core::{
     error::Result,
     item::ItemId,
     recipe::Recipe,
-    study::{self, CandidateState, Curves, Ending, Entry, Generation, Goal, Record},
+    study::{self, CandidateState, Curves, Ending, Entry, Generation, Goal, StudyRecord},
     template::Dimension,
 };
 use serde::Serialize;
@@ -39,47 +39,47 @@ pub(super) struct Summary {
     pub(super) budget: u64,
     pub(super) optimizer: String,
     pub(super) models: Vec<String>,
-    pub(super) tasks: Vec<Task>,
-    pub(super) objectives: Vec<Objective>,
+    pub(super) tasks: Vec<TaskSummary>,
+    pub(super) objectives: Vec<PlottedObjective>,
     pub(super) dimensions: Vec<Dimension>,
     /// What it cost.
     pub(super) costs: Costs,
     /// What became of the candidates of the evolution.
-    pub(super) became: Became,
+    pub(super) became: StateCounts,
     pub(super) stopped: Option<String>,
     /// Whether the scores of candidates in the evolution are estimates from anchors.
     pub(super) estimated: bool,
-    pub(super) convergence: Vec<Step>,
+    pub(super) convergence: Vec<CurvePoint>,
     /// The same beside the parents.
     #[serde(skip)]
     pub(super) curves: Curves,
-    pub(super) random_search: Vec<Step>,
+    pub(super) random_search: Vec<CurvePoint>,
     pub(super) hypervolume: Option<Growth>,
     /// The finalists, the answer first.
-    pub(super) finalists: Vec<Finalist>,
+    pub(super) finalists: Vec<FinalistSummary>,
     /// Of the answer, or of the distribution's mean so far.
-    pub(super) weights: Vec<Map>,
-    pub(super) chosen: Vec<Chosen>,
-    pub(super) path: Option<Route>,
+    pub(super) weights: Vec<WeightMap>,
+    pub(super) chosen: Vec<ChoiceRow>,
+    pub(super) path: Option<RoutePicture>,
     /// What the answer is worth.
     pub(super) verdict: Option<Judgement>,
     /// What to know of its tasks.
     pub(super) notes: Vec<String>,
-    pub(super) table: Vec<Row>,
+    pub(super) table: Vec<ResultRow>,
     /// How the answer was chosen, in words.
     pub(super) choice: Vec<String>,
     /// By task: what a lucky winner would claim, and what is true.
     pub(super) winners_curse: BTreeMap<String, Claim>,
     pub(super) items: Vec<Against>,
     pub(super) genealogy: Origins,
-    pub(super) candidates: Vec<Listed>,
-    pub(super) report_items: Vec<Items>,
+    pub(super) candidates: Vec<CandidateRow>,
+    pub(super) report_items: Vec<ItemTable>,
     pub(super) recipe: Option<String>,
     pub(super) file: String,
 }
 
 #[derive(Serialize)]
-pub(super) struct Task {
+pub(super) struct TaskSummary {
     pub(super) name: String,
     pub(super) metric: String,
     pub(super) weight: f64,
@@ -102,7 +102,7 @@ pub(super) struct Costs {
 }
 
 #[derive(Default, Serialize)]
-pub(super) struct Became {
+pub(super) struct StateCounts {
     pub(super) ranked: usize,
     pub(super) infeasible: usize,
     pub(super) too_long: usize,
@@ -111,7 +111,7 @@ pub(super) struct Became {
 }
 
 #[derive(Serialize)]
-pub(super) struct Finalist {
+pub(super) struct FinalistSummary {
     pub(super) name: String,
     pub(super) fitness: f64,
     pub(super) violation: f64,
@@ -125,15 +125,15 @@ pub(super) struct Finalist {
 
 /// A row of the table of the end.
 #[derive(Serialize)]
-pub(super) struct Row {
+pub(super) struct ResultRow {
     /// `parent`, `baseline` or `evolved`.
     pub(super) group: &'static str,
     pub(super) name: String,
-    pub(super) scores: Vec<Score>,
+    pub(super) scores: Vec<ScoreSummary>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Score {
+pub(super) struct ScoreSummary {
     pub(super) task: String,
     pub(super) metric: String,
     #[serde(flatten)]
@@ -161,7 +161,7 @@ pub(super) struct Against {
 
 /// A candidate as it was ranked.
 #[derive(Serialize)]
-pub(super) struct Listed {
+pub(super) struct CandidateRow {
     pub(super) phase: &'static str,
     /// From 1, as its number within.
     pub(super) generation: usize,
@@ -179,7 +179,7 @@ pub(super) struct Listed {
 
 /// Every model's scores on a task's report items.
 #[derive(Serialize)]
-pub(super) struct Items {
+pub(super) struct ItemTable {
     pub(super) task: String,
     pub(super) ids: Vec<ItemId>,
     /// By model, in the order of the items.
@@ -190,10 +190,10 @@ impl Summary {
     /// Of a record.
     ///
     /// Fails if a reported task has no items.
-    pub(super) fn of(study: Recorded) -> Result<Self> {
+    pub(super) fn of(study: StudyRead) -> Result<Self> {
         let running = study.store.is_none() && study.record.ending.is_none();
         let damaged = study.lost()?.is_some();
-        let Record { version, file, about, prepared, evolution, random, curves, ending } = study.record;
+        let StudyRecord { version, file, about, prepared, evolution, random, curves, ending } = study.record;
         let (goals, objectives) = (&about.goals, curve::objectives(&about));
         let spent = |generations: &[Generation]| {
             let tokens: u64 = generations.iter().map(|one| one.tokens).sum();
@@ -219,7 +219,7 @@ impl Summary {
         let (weights, chosen) =
             genome.map(|genome| weights::maps(&about.dimensions, genome, recipe.as_ref())).unwrap_or_default();
         let ends = ending.as_ref();
-        let reported = ends.map(Reported::of_ending);
+        let reported = ends.map(ReportedModels::of_ending);
         let claims = reported.map(|all| chosen::claims(goals, &all, &evolution, about.estimated)).unwrap_or_default();
         let verdict = reported.map(|all| Judgement::of(goals, &all));
         let mut candidates = listed("evolution", &evolution, &objectives);
@@ -235,7 +235,7 @@ impl Summary {
             models: about.models.clone(),
             tasks: tasks(&about.goals),
             costs,
-            became: Became::of(&evolution),
+            became: StateCounts::of(&evolution),
             stopped: ends.and_then(|end| end.stopped).map(|stop| stop.to_string()),
             estimated: about.estimated,
             curves,
@@ -245,7 +245,7 @@ impl Summary {
             finalists: ends.map(|end| finalists(end, &objectives)).unwrap_or_default(),
             weights,
             chosen,
-            path: recipe.as_ref().and_then(Route::of),
+            path: recipe.as_ref().and_then(RoutePicture::of),
             table: match (&reported, &verdict) {
                 (Some(all), Some(verdict)) => table(all, verdict, goals)?,
                 _ => Vec::new(),
@@ -291,7 +291,7 @@ impl Summary {
     }
 }
 
-impl Became {
+impl StateCounts {
     fn of(generations: &[Generation]) -> Self {
         let mut became = Self::default();
         for candidate in generations.iter().flat_map(|one| &one.candidates) {
@@ -311,8 +311,8 @@ impl Became {
     }
 }
 
-fn tasks(goals: &[Goal]) -> Vec<Task> {
-    let task = |goal: &Goal| Task {
+fn tasks(goals: &[Goal]) -> Vec<TaskSummary> {
+    let task = |goal: &Goal| TaskSummary {
         name: goal.name.clone(),
         metric: goal.metric.clone(),
         weight: goal.weight,
@@ -324,8 +324,8 @@ fn tasks(goals: &[Goal]) -> Vec<Task> {
     goals.iter().map(task).collect()
 }
 
-fn finalists(ending: &Ending, objectives: &[Objective]) -> Vec<Finalist> {
-    let finalist = |one: &study::Finalist| Finalist {
+fn finalists(ending: &Ending, objectives: &[PlottedObjective]) -> Vec<FinalistSummary> {
+    let finalist = |one: &study::Finalist| FinalistSummary {
         name: one.name.clone(),
         fitness: one.fitness,
         violation: one.violation,
@@ -337,11 +337,11 @@ fn finalists(ending: &Ending, objectives: &[Objective]) -> Vec<Finalist> {
     ending.finalists.iter().map(finalist).collect()
 }
 
-fn listed(phase: &'static str, generations: &[Generation], objectives: &[Objective]) -> Vec<Listed> {
+fn listed(phase: &'static str, generations: &[Generation], objectives: &[PlottedObjective]) -> Vec<CandidateRow> {
     let all = generations.iter().enumerate().flat_map(|(generation, one)| {
         one.candidates.iter().enumerate().map(move |(number, candidate)| (generation, number, candidate))
     });
-    all.map(|(generation, number, candidate)| Listed {
+    all.map(|(generation, number, candidate)| CandidateRow {
         phase,
         generation: generation + 1,
         number: number + 1,
@@ -355,11 +355,11 @@ fn listed(phase: &'static str, generations: &[Generation], objectives: &[Objecti
     .collect()
 }
 
-fn table(reported: &Reported<'_>, judgement: &Judgement, goals: &[Goal]) -> Result<Vec<Row>> {
+fn table(reported: &ReportedModels<'_>, judgement: &Judgement, goals: &[Goal]) -> Result<Vec<ResultRow>> {
     let row = |(group, entry): (&'static str, &Entry)| {
         let score = |(position, judged): (usize, &TaskJudgement)| {
             let goal = &goals[position];
-            Ok(Score {
+            Ok(ScoreSummary {
                 task: goal.name.clone(),
                 metric: goal.metric.clone(),
                 estimate: report::estimate(goal, &entry.scores[position])?,
@@ -370,12 +370,12 @@ fn table(reported: &Reported<'_>, judgement: &Judgement, goals: &[Goal]) -> Resu
             })
         };
         let scores = report::positions(goals).zip(&judgement.tasks).map(score).collect::<Result<_>>()?;
-        Ok(Row { group, name: entry.name.clone(), scores })
+        Ok(ResultRow { group, name: entry.name.clone(), scores })
     };
     reported.entries().map(row).collect()
 }
 
-fn against(reported: &Reported<'_>, goals: &[Goal]) -> Vec<Against> {
+fn against(reported: &ReportedModels<'_>, goals: &[Goal]) -> Vec<Against> {
     let mut all = Vec::new();
     for parent in reported.parents {
         for position in report::positions(goals) {
@@ -398,10 +398,10 @@ fn against(reported: &Reported<'_>, goals: &[Goal]) -> Vec<Against> {
     all
 }
 
-fn report_items(reported: &Reported<'_>, goals: &[Goal]) -> Vec<Items> {
+fn report_items(reported: &ReportedModels<'_>, goals: &[Goal]) -> Vec<ItemTable> {
     let of = |position: usize| {
         let models = reported.entries().map(|(_, entry)| (entry.name.clone(), report::values(&entry.scores[position])));
-        Items { task: goals[position].name.clone(), ids: goals[position].report.clone(), models: models.collect() }
+        ItemTable { task: goals[position].name.clone(), ids: goals[position].report.clone(), models: models.collect() }
     };
     report::positions(goals).map(of).collect()
 }

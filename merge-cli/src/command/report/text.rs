@@ -5,20 +5,20 @@ use crate::{
     judgement::Judgement,
     lead::{Ahead, Leads},
     picture::Screen,
-    report::{self, Reported},
+    report::{self, ReportedModels},
     screen::{counted, grouped, noun, shown},
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use merge_core::{error::Result, study::Record};
+use merge_core::{error::Result, study::StudyRecord};
 use std::fmt::Write as _;
 
 /// Most finalists and items that are listed.
 const MOST: usize = 20;
 
 /// The table of the end; nothing if the study has not come to it.
-pub(super) fn table(record: &Record) -> Result<Option<String>> {
+pub(super) fn table(record: &StudyRecord) -> Result<Option<String>> {
     let Some(ending) = &record.ending else { return Ok(None) };
-    report::table(&record.about.goals, &Reported::of_ending(ending)).map(Some)
+    report::table(&record.about.goals, &ReportedModels::of_ending(ending)).map(Some)
 }
 
 /// Everything that is worth reading, escaped but for the colours of pictures.

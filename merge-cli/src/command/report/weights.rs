@@ -4,25 +4,25 @@ use crate::picture::{Cell, HeatMap};
 use merge_core::{
     merge::sources::short,
     recipe::Recipe,
-    template::{Dimension, Kind},
+    template::{Dimension, DimensionKind},
 };
 use serde::Serialize;
 
 /// A parameter over layers and models.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Map {
+pub(super) struct WeightMap {
     /// Such as `weight`.
     pub(super) parameter: String,
     /// Layers by their numbers, or `embedding`, `head`, `knot 1`, `all`.
     pub(super) columns: Vec<String>,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<WeightRow>,
     /// What the search allowed.
     pub(super) range: [f64; 2],
 }
 
 /// A model, or a part of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Row {
+pub(super) struct WeightRow {
     pub(super) name: String,
     /// One for each column.
     pub(super) values: Vec<Option<f64>>,
@@ -30,19 +30,24 @@ pub(super) struct Row {
 
 /// A part of the recipe that was chosen from several.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Chosen {
+pub(super) struct ChoiceRow {
     pub(super) label: String,
     pub(super) option: String,
 }
 
 /// The maps of a genome, and what is no number in it. `recipe`, which it makes, tells the models' names.
-pub(super) fn maps(dimensions: &[Dimension], genome: &[f64], recipe: Option<&Recipe>) -> (Vec<Map>, Vec<Chosen>) {
-    let (mut maps, mut chosen): (Vec<Map>, Vec<Chosen>) = (Vec::new(), Vec::new());
-    let places: Vec<Place> = dimensions.iter().map(|dimension| Place::of(&dimension.label, recipe)).collect();
+pub(super) fn maps(
+    dimensions: &[Dimension],
+    genome: &[f64],
+    recipe: Option<&Recipe>,
+) -> (Vec<WeightMap>, Vec<ChoiceRow>) {
+    let (mut maps, mut chosen): (Vec<WeightMap>, Vec<ChoiceRow>) = (Vec::new(), Vec::new());
+    let places: Vec<WeightPlace> =
+        dimensions.iter().map(|dimension| WeightPlace::of(&dimension.label, recipe)).collect();
     let layers = places.iter().filter_map(|place| place.layers).map(|[_, last]| last + 1).max().unwrap_or(0);
     for ((dimension, x), place) in dimensions.iter().zip(genome).zip(places) {
         let (Some(value), Some(range)) = (number(&dimension.kind, *x), range(&dimension.kind)) else {
-            chosen.push(Chosen { label: dimension.label.clone(), option: dimension.kind.show(*x) });
+            chosen.push(ChoiceRow { label: dimension.label.clone(), option: dimension.kind.show(*x) });
             continue;
         };
         let over_layers = place.knot.is_none() && layers > 0;
@@ -54,20 +59,20 @@ pub(super) fn maps(dimensions: &[Dimension], genome: &[f64], recipe: Option<&Rec
             } else {
                 Vec::new()
             };
-            maps.push(Map { parameter: place.parameter.clone(), columns, rows: Vec::new(), range });
+            maps.push(WeightMap { parameter: place.parameter.clone(), columns, rows: Vec::new(), range });
             maps.len() - 1
         });
         let map = &mut maps[at];
         map.range = [map.range[0].min(range[0]), map.range[1].max(range[1])];
         map.put(&place, value, layers);
     }
-    maps.iter_mut().for_each(Map::trim);
+    maps.iter_mut().for_each(WeightMap::trim);
     forget_unused(&mut maps);
     (maps, chosen)
 }
 
 /// Takes the scales away of layers that a path goes past: they have no effect.
-fn forget_unused(maps: &mut [Map]) {
+fn forget_unused(maps: &mut [WeightMap]) {
     let Some(used) = maps.iter().find(|map| map.parameter == "use").cloned() else { return };
     for map in maps.iter_mut().filter(|map| map.parameter == "scale" && map.columns == used.columns) {
         for row in &mut map.rows {
@@ -83,31 +88,31 @@ fn forget_unused(maps: &mut [Map]) {
 }
 
 /// What a coordinate stands for, as a number; flags are 0 and 1. Nothing if it is neither.
-pub(super) fn number(kind: &Kind, x: f64) -> Option<f64> {
+pub(super) fn number(kind: &DimensionKind, x: f64) -> Option<f64> {
     let text = kind.show(x);
     match kind {
-        Kind::Choice { .. } => range(kind).map(|_| if text == "true" { 1.0 } else { 0.0 }),
+        DimensionKind::Choice { .. } => range(kind).map(|_| if text == "true" { 1.0 } else { 0.0 }),
         _ => text.parse().ok(),
     }
 }
 
 /// The least and the most of a kind that has numbers.
-pub(super) fn range(kind: &Kind) -> Option<[f64; 2]> {
+pub(super) fn range(kind: &DimensionKind) -> Option<[f64; 2]> {
     match kind {
-        Kind::Number { range, .. } => Some([*range.start(), *range.end()]),
-        Kind::Whole { range, .. } => Some([*range.start() as f64, *range.end() as f64]),
-        Kind::Choice { options, .. } => (options == &["false", "true"]).then_some([0.0, 1.0]),
+        DimensionKind::Number { range, .. } => Some([*range.start(), *range.end()]),
+        DimensionKind::Whole { range, .. } => Some([*range.start() as f64, *range.end() as f64]),
+        DimensionKind::Choice { options, .. } => (options == &["false", "true"]).then_some([0.0, 1.0]),
     }
 }
 
-impl Map {
+impl WeightMap {
     fn is_over_layers(&self) -> bool {
         self.columns.first().is_some_and(|name| name == place::EMBEDDING)
     }
 
-    fn put(&mut self, place: &Place, value: f64, layers: usize) {
+    fn put(&mut self, place: &WeightPlace, value: f64, layers: usize) {
         let at = self.rows.iter().position(|row| row.name == place.row).unwrap_or_else(|| {
-            self.rows.push(Row { name: place.row.clone(), values: vec![None; self.columns.len()] });
+            self.rows.push(WeightRow { name: place.row.clone(), values: vec![None; self.columns.len()] });
             self.rows.len() - 1
         });
         let columns: Vec<usize> = if self.is_over_layers() {
@@ -157,7 +162,7 @@ impl Map {
         let ends = [(place::EMBEDDING, "before them the embedding"), (place::HEAD, "after them the head")];
         let ends: Vec<&str> = ends.into_iter().filter(|(name, _)| has(name)).map(|(_, says)| says).collect();
         let ends = if ends.is_empty() { String::new() } else { format!(" ({})", ends.join(", ")) };
-        let cells = |row: &Row| row.values.iter().map(|value| value.map_or(Cell::Absent, Cell::Value)).collect();
+        let cells = |row: &WeightRow| row.values.iter().map(|value| value.map_or(Cell::Absent, Cell::Value)).collect();
         HeatMap {
             title: format!("{}{over}{ends}", self.parameter),
             columns: self.columns.iter().map(|name| name.trim_start_matches("knot ").to_owned()).collect(),
@@ -168,7 +173,7 @@ impl Map {
 }
 
 /// Where a number belongs, read from its dimension's label.
-struct Place {
+struct WeightPlace {
     parameter: String,
     /// The model, and the part of its layers.
     row: String,
@@ -185,7 +190,7 @@ mod place {
     pub(super) const HEAD: &str = "head";
 }
 
-impl Place {
+impl WeightPlace {
     /// Of a label such as `models[1].weight[layer 3, mlp]`.
     fn of(label: &str, recipe: Option<&Recipe>) -> Self {
         let (name, spread) = spread(label);
@@ -254,7 +259,7 @@ mod tests {
     use super::*;
 
     fn number(label: &str) -> Dimension {
-        Dimension { label: label.to_owned(), kind: Kind::Number { range: 0.0..=2.0, log: false, init: 1.0 } }
+        Dimension { label: label.to_owned(), kind: DimensionKind::Number { range: 0.0..=2.0, log: false, init: 1.0 } }
     }
 
     #[test]
@@ -282,7 +287,7 @@ mod tests {
     fn layers_that_are_passed_by_have_no_scale() {
         let flag = |label: &str| {
             let options = vec!["false".to_owned(), "true".to_owned()];
-            Dimension { label: label.to_owned(), kind: Kind::Choice { options, init: vec![0.5, 0.5] } }
+            Dimension { label: label.to_owned(), kind: DimensionKind::Choice { options, init: vec![0.5, 0.5] } }
         };
         let dimensions = [
             flag("path[0].use[layer 0]"),
@@ -300,14 +305,16 @@ mod tests {
         let mut dimensions: Vec<Dimension> =
             ["t[knot 1, mlp]", "t[knot 2, mlp]", "models[2].weight"].into_iter().map(number).collect();
         let options = vec!["ties".to_owned(), "linear".to_owned()];
-        dimensions
-            .push(Dimension { label: "merge_method".to_owned(), kind: Kind::Choice { options, init: vec![0.5, 0.5] } });
+        dimensions.push(Dimension {
+            label: "merge_method".to_owned(),
+            kind: DimensionKind::Choice { options, init: vec![0.5, 0.5] },
+        });
         let (maps, chosen) = maps(&dimensions, &[0.5, 1.0, 0.25, 1.0], None);
         assert_eq!(
             (maps[0].columns.clone(), maps[0].rows[0].name.as_str()),
             (vec!["knot 1".to_owned(), "knot 2".to_owned()], "all models, mlp")
         );
         assert_eq!((maps[1].columns.clone(), maps[1].rows[0].name.as_str()), (vec!["all".to_owned()], "models[2]"));
-        assert_eq!(chosen, [Chosen { label: "merge_method".to_owned(), option: "linear".to_owned() }]);
+        assert_eq!(chosen, [ChoiceRow { label: "merge_method".to_owned(), option: "linear".to_owned() }]);
     }
 }

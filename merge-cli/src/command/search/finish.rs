@@ -1,12 +1,12 @@
 //! The end of a study: a checkpoint, a recipe, figures, a table.
 
-use super::publish::{self, Texts};
+use super::publish::{self, AnswerTexts};
 use crate::{
-    args::Search as Args,
+    args::SearchArgs as Args,
     card, chosen,
     judgement::{self, Judgement},
     licence::Licences,
-    report::{self, Reported},
+    report::{self, ReportedModels},
     screen,
 };
 use merge_core::{
@@ -33,14 +33,14 @@ pub(super) fn finish(
 ) -> Result<()> {
     let goals = study.objective.goals();
     let about = about(study, findings);
-    let (recipe, reported) = (&findings.winner.0, Reported::of_findings(findings));
+    let (recipe, reported) = (&findings.winner.0, ReportedModels::of_findings(findings));
     let documents: Vec<Recipe> = study.earlier.iter().chain([recipe]).cloned().collect();
     let best = output.join("best.yaml");
     let moved = documents.iter().map(|document| Ok(document.moved_to(&best)?.to_yaml())).collect::<Result<Vec<_>>>()?;
     let file = study.template.file.display();
     let licences = Licences::of(study.sources.files().map(|(name, path)| (short(name), path.to_owned())))?;
     let result = report::json(&report::result(&reported, goals, &about)?);
-    let texts = Texts {
+    let texts = AnswerTexts {
         recipe: format!("# Found by `evomerge search {file}`; its scores are in result.json.\n{}", moved.join("---\n")),
         result: result.clone() + "\n",
         card: card::of_search(findings, study.earlier, goals, &about, &licences, study.hashes)?,
@@ -84,7 +84,7 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
         .iter()
         .map(|g| json!({ "best": g.best().and_then(|best| best.fitness), "mean": g.mean_fitness() }))
         .collect();
-    let (reported, estimated) = (Reported::of_findings(findings), study.search.anchors.is_some());
+    let (reported, estimated) = (ReportedModels::of_findings(findings), study.search.anchors.is_some());
     let claims = chosen::claims(study.objective.goals(), &reported, &history.generations, estimated);
     let finalists: Vec<Value> =
         history.finalists.iter().map(|one| json!({ "name": one.name, "select": one.fitness })).collect();
@@ -111,7 +111,7 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
 /// How the answer was chosen, and what its score is worth.
 fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
-    let reported = Reported::of_findings(findings);
+    let reported = ReportedModels::of_findings(findings);
     let ranked: Vec<&str> = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.as_str()).collect();
     let estimates = if study.search.anchors.is_some() { ", estimated from anchors" } else { "" };
     let mut lines = vec![format!(

@@ -9,15 +9,15 @@ mod tasks;
 pub(crate) use finish::SEARCH_FILE;
 pub(crate) use place::gone;
 
-use self::place::Place;
+use self::place::StudyPlace;
 use crate::{
-    args::Search as Args,
+    args::SearchArgs as Args,
     hub::Hub,
     interrupt, job,
     line::{Among, Line},
-    memory::{Memory, There},
+    memory::{MemoryNeed, There},
     screen::{self, duration},
-    view::Names,
+    view::ProgressNames,
 };
 use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let interrupted = Arc::default();
     interrupt::listen(&interrupted, "stopping; items in flight are scored when it goes on")?;
-    let job = Job { args, text: &text, stages: &stages, interrupted: &interrupted };
+    let job = SearchCommand { args, text: &text, stages: &stages, interrupted: &interrupted };
     let done = match args.seeds {
         Some(seeds) => seeds::run(&job, seeds.into()),
         None => job.run(args.seed, &args.output, &mut Among::default(), 0).map(|_| ()),
@@ -65,10 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Refuses a search that could not run, without reading a weight. Gives what memory it takes, and what the user should know of
 /// its merges.
-pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<(Memory, Vec<String>)> {
+pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<(MemoryNeed, Vec<String>)> {
     let benchmarks = tasks::benchmarks(file)?;
     let notes = study::check(&file.template, sources, &file.search, &benchmarks)?;
-    Ok((Memory::of_search(file, sources, &benchmarks)?, notes))
+    Ok((MemoryNeed::of_search(file, sources, &benchmarks)?, notes))
 }
 
 /// What stands for the answer of a stage before there is one: its first candidate.
@@ -78,7 +78,7 @@ pub(crate) fn stand_in(file: &SearchFile, sources: &Sources) -> Result<Recipe> {
 }
 
 /// As many workers as are asked for, or as the machine has cores and room for; and what the user should know of that.
-fn workers(given: Option<u16>, memory: Memory, there: There, cores: usize) -> Result<(usize, Option<String>)> {
+fn workers(given: Option<u16>, memory: MemoryNeed, there: There, cores: usize) -> Result<(usize, Option<String>)> {
     let wanted = given.map_or(cores, usize::from).max(1);
     let fitting = if given.is_some() { wanted } else { memory.fitting(cores, there.free).max(1) };
     memory.check(fitting, there.total, "there are")?;
@@ -117,7 +117,7 @@ fn command(args: &Args) -> String {
 }
 
 /// What a command asks for.
-struct Job<'a> {
+struct SearchCommand<'a> {
     args: &'a Args,
     text: &'a str,
     /// The documents of the file.
@@ -126,7 +126,7 @@ struct Job<'a> {
 }
 
 /// A search of the file, with what it asks.
-struct Studied {
+struct PlannedStudy {
     file: SearchFile,
     benchmarks: Benchmarks,
     /// Whether its answer is what the command is for, and not a step on the way.
@@ -135,7 +135,7 @@ struct Studied {
     workers: usize,
 }
 
-impl Studied {
+impl PlannedStudy {
     /// The most item evaluations that it takes.
     fn takes(&self) -> u64 {
         study::evaluations(&self.file.template, &self.file.search, study::Objective::goals(&self.benchmarks))
@@ -143,20 +143,20 @@ impl Studied {
 }
 
 /// What a study has come to.
-struct Ended {
+struct StudyResult {
     findings: Findings,
     goals: Vec<study::Goal>,
 }
 
-impl Job<'_> {
+impl SearchCommand<'_> {
     /// Runs all stages with a seed, and gives the last one's result. `among` is where they stand among the
     /// command's studies: this often again the stages are run after these.
     ///
     /// Each stage's answer is a model that the later ones may name.
-    fn run(&self, seed: Option<u64>, output: &Path, among: &mut Among, again: u64) -> Result<Ended> {
+    fn run(&self, seed: Option<u64>, output: &Path, among: &mut Among, again: u64) -> Result<StudyResult> {
         let studies = self.studies(seed)?;
         let n_studies = studies.iter().flatten().count();
-        among.after = (1 + again) * studies.iter().flatten().map(Studied::takes).sum::<u64>();
+        among.after = (1 + again) * studies.iter().flatten().map(PlannedStudy::takes).sum::<u64>();
         let seeds = among.labels.clone();
         let mut earlier: Vec<Recipe> = Vec::new();
         let mut numbers = 1..;
@@ -193,7 +193,7 @@ impl Job<'_> {
 
     /// What is to be studied, for each document of the file that is a search, with every refusal that needs no weight: also
     /// of the later ones, before the first begins.
-    fn studies(&self, seed: Option<u64>) -> Result<Vec<Option<Studied>>> {
+    fn studies(&self, seed: Option<u64>) -> Result<Vec<Option<PlannedStudy>>> {
         let (mut studies, mut earlier) = (Vec::new(), Vec::new());
         for (number, stage) in self.stages.iter().enumerate() {
             let file = match stage {
@@ -219,7 +219,7 @@ impl Job<'_> {
                 interrupt::unless(self.interrupted, read)?.interruptible(Interrupt::from(self.interrupted));
             let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
             study::check(&file.template, &sources, &file.search, &benchmarks)?;
-            let memory = Memory::of_search(&file, &sources, &benchmarks)?;
+            let memory = MemoryNeed::of_search(&file, &sources, &benchmarks)?;
             let cores = thread::available_parallelism().map_or(1, usize::from);
             let (workers, note) = workers(self.args.workers, memory, There::here(), cores)
                 .map_err(|e| e.at(file.template.file.display()))?;
@@ -227,25 +227,25 @@ impl Job<'_> {
                 screen::say(&format!("note: {note}"));
             }
             earlier.push(stand_in(&file, &sources)?);
-            studies.push(Some(Studied { file, benchmarks, is_answer, workers }));
+            studies.push(Some(PlannedStudy { file, benchmarks, is_answer, workers }));
         }
         Ok(studies)
     }
 
     fn stage(
         &self,
-        study: &Studied,
+        study: &PlannedStudy,
         earlier: &[Recipe],
         output: &Path,
         directory: &Path,
         among: &Among,
-    ) -> Result<Ended> {
+    ) -> Result<StudyResult> {
         let file = &study.file;
         let sources = Sources::open_all(file.template.variants(), earlier, &Hub::from_env())?;
         for note in study::check(&file.template, &sources, &file.search, &study.benchmarks)? {
             screen::say(&format!("note: {note}"));
         }
-        let place = Place::open(output, directory, &sources)?;
+        let place = StudyPlace::open(output, directory, &sources)?;
         let goals = study::Objective::goals(&study.benchmarks);
         if !self.args.replace {
             publish::check_replaced(&place.store, directory, &file.search, goals)?;
@@ -260,13 +260,13 @@ impl Job<'_> {
     /// Runs the study to its end and shows what it found. The last of a file writes its model.
     fn find(
         &self,
-        Studied { file, benchmarks, is_answer, workers }: &Studied,
+        PlannedStudy { file, benchmarks, is_answer, workers }: &PlannedStudy,
         earlier: &[Recipe],
         sources: &Sources,
         store: &Store,
         directory: &Path,
         among: &Among,
-    ) -> Result<Ended> {
+    ) -> Result<StudyResult> {
         for (name, checkpoint) in sources.iter() {
             check_finite(&**checkpoint).map_err(|e| e.at(name))?;
         }
@@ -290,15 +290,15 @@ impl Job<'_> {
         line.finish();
         let findings = findings?;
         finish::finish(self.args, &study, &findings, directory, *is_answer)?;
-        Ok(Ended { findings, goals: goals.to_vec() })
+        Ok(StudyResult { findings, goals: goals.to_vec() })
     }
 }
 
 /// What the numbers of its progress are called.
-fn names(goals: &[study::Goal], search: &Search, sources: &Sources) -> Names {
+fn names(goals: &[study::Goal], search: &Search, sources: &Sources) -> ProgressNames {
     let ranked = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.clone());
     let costs = search.minimise.iter().map(|cost| cost.what.value.name().to_owned());
-    Names {
+    ProgressNames {
         tasks: goals.iter().map(|goal| goal.name.clone()).collect(),
         objectives: ranked.chain(costs).collect(),
         models: sources.labels(),
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn there_are_as_many_workers_as_the_free_memory_holds_but_as_many_as_are_asked_for() {
         let check = |given, each: u64, free: u64, expected: usize, said: Option<&str>| {
-            let memory = Memory { fixed: 1_000_000_000, each: each * 1_000_000_000 };
+            let memory = MemoryNeed { fixed: 1_000_000_000, each: each * 1_000_000_000 };
             let there = There { total: 64_000_000_000, free: free * 1_000_000_000 };
             let (workers, note) = workers(given, memory, there, 8).unwrap();
             assert_eq!((workers, note.as_deref()), (expected, said));
@@ -332,7 +332,7 @@ mod tests {
         check(Some(6), 4, 14, 6, Some(wanted));
         check(Some(2), 4, 14, 2, None);
         let there = There { total: 64_000_000_000, free: 64_000_000_000 };
-        let most = Memory { fixed: 0, each: 30_000_000_000 };
+        let most = MemoryNeed { fixed: 0, each: 30_000_000_000 };
         assert!(workers(Some(3), most, there, 8).is_err());
         assert_eq!(workers(None, most, there, 8).unwrap().0, 2);
     }

@@ -7,7 +7,7 @@ use merge_core::{
     export,
     merge::sources::Sources,
     store::{Lost, Store},
-    study::{Ending, Mark},
+    study::{Ending, StudyMark},
 };
 use std::{
     fs, io,
@@ -21,13 +21,13 @@ const ANSWER: [&str; 3] = ["model", "best.yaml", "result.json"];
 const BEGUN: [&str; 4] = ["blobs", "conf", "damaged", "trial"];
 
 /// A study's store, the directories that were made for it, and what was in its own before.
-pub(super) struct Place {
+pub(super) struct StudyPlace {
     pub(super) store: Store,
     made: Vec<PathBuf>,
     before: Vec<String>,
 }
 
-impl Place {
+impl StudyPlace {
     /// Opens the study of a directory that is new, empty, or has one already; `directory` is `output`, or a stage's below it.
     ///
     /// Fails, having made nothing, if there is something in it that no search can be proved to have written.
@@ -54,7 +54,7 @@ impl Place {
                 true
             }
             // What the mark says was begun, and of which nothing is left.
-            None => store.is_empty() && Mark::read(&study)?.is_some(),
+            None => store.is_empty() && StudyMark::read(&study)?.is_some(),
         };
         let answered = is_damaged || publish::is_known(&store)? || store.get::<Ending>("ending")?.is_some();
         if let Some(name) = ANSWER.iter().find(|name| !answered && directory.join(name).exists()) {
@@ -122,7 +122,7 @@ fn check(directory: &Path) -> Result<()> {
 
 /// Whether a directory is a study's: by its mark, or, of one that began before there were marks, by its store.
 fn is_study(directory: &Path) -> Result<bool> {
-    Ok(Mark::read(directory)?.is_some() || ["db", "conf"].iter().all(|name| directory.join(name).is_file()))
+    Ok(StudyMark::read(directory)?.is_some() || ["db", "conf"].iter().all(|name| directory.join(name).is_file()))
 }
 
 /// What is in a directory, in order; nothing if there is none.

@@ -15,7 +15,7 @@ use merge_core::{
     recipe::Recipe,
     search::Search,
     store::Store,
-    study::{About, Answered, Ending, Goal, Mark, Study},
+    study::{About, AnswerScope, Ending, Goal, Study, StudyMark},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -29,7 +29,7 @@ use std::{
 const ANSWER: &str = "answer";
 
 /// What is written as an answer, as a person reads it.
-pub(super) struct Texts {
+pub(super) struct AnswerTexts {
     /// `best.yaml`.
     pub(super) recipe: String,
     /// `result.json`.
@@ -40,7 +40,7 @@ pub(super) struct Texts {
 
 /// What was written as an answer.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Answer {
+struct AnswerRecord {
     /// Most item evaluations of the evolution that found it.
     budget: u64,
     /// The tasks it is reported on.
@@ -48,22 +48,22 @@ struct Answer {
     /// The SHA-256 of its recipe, without the line that says which command found it.
     recipe: String,
     /// Every file, by its path from the study's directory.
-    files: Files,
+    files: AnswerFiles,
     /// Those that were about to be written in their places, should all have ended then.
     #[serde(default)]
-    next: Files,
+    next: AnswerFiles,
 }
 
-type Files = BTreeMap<String, Written>;
+type AnswerFiles = BTreeMap<String, WrittenFile>;
 
 /// What a file was when it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Written {
+pub(super) struct WrittenFile {
     bytes: u64,
     sha256: String,
 }
 
-impl Written {
+impl WrittenFile {
     fn of(text: &str) -> Self {
         Self { bytes: text.len() as u64, sha256: hex(&Sha256::digest(text)) }
     }
@@ -75,18 +75,18 @@ const SMALL: u64 = 64 << 20;
 
 /// Whether an answer was written, or is about to be.
 pub(super) fn is_known(store: &Store) -> Result<bool> {
-    Ok(store.get::<Answer>(ANSWER)?.is_some())
+    Ok(store.get::<AnswerRecord>(ANSWER)?.is_some())
 }
 
 /// What is known of the answer that was written, if one was.
-fn known(store: &Store) -> Result<Option<Answer>> {
+fn known(store: &Store) -> Result<Option<AnswerRecord>> {
     // The first of all may have been about to be.
-    Ok(store.get::<Answer>(ANSWER)?.filter(|answer| !answer.files.is_empty()))
+    Ok(store.get::<AnswerRecord>(ANSWER)?.filter(|answer| !answer.files.is_empty()))
 }
 
 /// Refuses to put the answer of less in the place of one that is there.
 pub(super) fn check_replaced(store: &Store, directory: &Path, search: &Search, goals: &[Goal]) -> Result<()> {
-    let Some(Answered { budget, reported }) = answered(store)? else { return Ok(()) };
+    let Some(AnswerScope { budget, reported }) = answered(store)? else { return Ok(()) };
     let (place, now) = (directory.display(), search.budget.value);
     if now < budget {
         let message = format!("{place}: its answer was found with {budget} item evaluations, and these are {now}");
@@ -111,24 +111,25 @@ pub(super) fn check_replaced(store: &Store, directory: &Path, search: &Search, g
 pub(super) fn write(
     study: &Study<'_>,
     directory: &Path,
-    texts: &Texts,
+    texts: &AnswerTexts,
     scored_now: usize,
     documents: &[Recipe],
     with_model: bool,
 ) -> Result<()> {
-    let before = study.store.get::<Answer>(ANSWER)?.unwrap_or_default();
-    let recipe = Written::of(texts.recipe.split_once('\n').map_or("", |(_, recipe)| recipe)).sha256;
+    let before = study.store.get::<AnswerRecord>(ANSWER)?.unwrap_or_default();
+    let recipe = WrittenFile::of(texts.recipe.split_once('\n').map_or("", |(_, recipe)| recipe)).sha256;
     let is_same = before.recipe == recipe;
     // A link stays one: what it leads to is written, moved aside and replaced.
     let model = directory.join("model");
     let model = file::behind_links(&model).map_err(|e| Error::io("open", &model, &e))?;
     let texts_now = [(RECIPE, &texts.recipe), (RESULT, &texts.result)];
-    let mut files: Files = texts_now.iter().map(|(name, text)| ((*name).to_owned(), Written::of(text))).collect();
+    let mut files: AnswerFiles =
+        texts_now.iter().map(|(name, text)| ((*name).to_owned(), WrittenFile::of(text))).collect();
     if with_model && is_same && is_whole(&model, &before.files)? {
         prove(study, scored_now > 0)?;
         let of_model = before.files.iter().filter(|(path, _)| path.starts_with(MODEL));
         files.extend(of_model.map(|(path, one)| (path.clone(), one.clone())));
-        files.insert(MODEL.to_owned() + CARD, Written::of(&texts.card));
+        files.insert(MODEL.to_owned() + CARD, WrittenFile::of(&texts.card));
         announce(study.store, &before, &files)?;
         refresh_card(&model, &texts.card, &before)?;
     } else if with_model {
@@ -161,36 +162,39 @@ pub(super) fn write(
         )?;
     }
     // Last: if something stops us before, what is there is what is written again.
-    let answered = Answered { budget: study.search.budget.value, reported: reported(study.objective.goals()) };
-    let Answered { budget, reported } = answered.clone();
-    let answer = Answer { budget, reported, recipe, files, next: Files::new() };
+    let answered = AnswerScope { budget: study.search.budget.value, reported: reported(study.objective.goals()) };
+    let AnswerScope { budget, reported } = answered.clone();
+    let answer = AnswerRecord { budget, reported, recipe, files, next: AnswerFiles::new() };
     if study.store.get(ANSWER)?.as_ref() != Some(&answer) {
         study.store.set(&[(ANSWER, &answer)])?;
     }
-    Mark::note(study.store.dir(), answered)
+    StudyMark::note(study.store.dir(), answered)
 }
 
 /// Keeps what is about to be written, beside what was: whatever stops us, both are known for ours.
-fn announce(store: &Store, before: &Answer, files: &Files) -> Result<()> {
+fn announce(store: &Store, before: &AnswerRecord, files: &AnswerFiles) -> Result<()> {
     if before.files == *files {
         return Ok(());
     }
-    let Answer { budget, reported, recipe, files: known, .. } = before;
+    let AnswerRecord { budget, reported, recipe, files: known, .. } = before;
     let (reported, recipe) = (reported.clone(), recipe.clone());
-    store.set(&[(ANSWER, &Answer { budget: *budget, reported, recipe, files: known.clone(), next: files.clone() })])
+    store.set(&[(
+        ANSWER,
+        &AnswerRecord { budget: *budget, reported, recipe, files: known.clone(), next: files.clone() },
+    )])
 }
 
 /// What is known of the answer that is there: by the store, by the mark beside it if that is damaged, or of one that an earlier
 /// version wrote, what its study says.
-fn answered(store: &Store) -> Result<Option<Answered>> {
-    if let Some(Answer { budget, reported, .. }) = known(store)? {
-        return Ok(Some(Answered { budget, reported }));
+fn answered(store: &Store) -> Result<Option<AnswerScope>> {
+    if let Some(AnswerRecord { budget, reported, .. }) = known(store)? {
+        return Ok(Some(AnswerScope { budget, reported }));
     }
-    if let Some(answered) = Mark::read(store.dir())?.and_then(|mark| mark.answer) {
+    if let Some(answered) = StudyMark::read(store.dir())?.and_then(|mark| mark.answer) {
         return Ok(Some(answered));
     }
     let about = store.get::<Ending>("ending")?.and(store.get::<About>("about")?);
-    Ok(about.map(|about| Answered { budget: about.budget, reported: reported(&about.goals) }))
+    Ok(about.map(|about| AnswerScope { budget: about.budget, reported: reported(&about.goals) }))
 }
 
 fn reported(goals: &[Goal]) -> Vec<String> {
@@ -212,7 +216,7 @@ fn prove(study: &Study<'_>, was_used: bool) -> Result<()> {
 }
 
 /// Writes the model with its card and its record; returns what was written, by name.
-fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) -> Result<Files> {
+fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) -> Result<AnswerFiles> {
     let recipe = documents.last().expect("the answer is one");
     export.weights(&Merge::plan(recipe, &study.sources.of(recipe))?, &Options::default())?;
     let (synced, outputs) = rayon::join(|| export.sync(), || export.sha256());
@@ -220,15 +224,15 @@ fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) ->
     let inputs = study.hashes.to_vec();
     let provenance = Provenance::new(documents, study.sources, "cpu", export.beside(), inputs, outputs.clone())?;
     let record = provenance.to_json();
-    let mut made = Files::new();
+    let mut made = AnswerFiles::new();
     for (name, sha256) in outputs {
         let path = export.beside().join(&name);
         let bytes = fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?.len();
-        made.insert(name, Written { bytes, sha256 });
+        made.insert(name, WrittenFile { bytes, sha256 });
     }
     for (name, text) in [(CARD, card), (provenance::FILE, record.as_str())] {
         export.file(name, text.as_bytes())?;
-        made.insert(name.to_owned(), Written::of(text));
+        made.insert(name.to_owned(), WrittenFile::of(text));
     }
     export.sync()?;
     Ok(made)
@@ -243,8 +247,8 @@ const MODEL: &str = "model/";
 const CARD: &str = "README.md";
 
 /// Whether a model is there as it was written, but for its card, which people edit.
-fn is_whole(model: &Path, files: &Files) -> Result<bool> {
-    let written: Vec<(&str, &Written)> = of_model(files).collect();
+fn is_whole(model: &Path, files: &AnswerFiles) -> Result<bool> {
+    let written: Vec<(&str, &WrittenFile)> = of_model(files).collect();
     let time = |name: &str| fs::metadata(model.join(name)).and_then(|found| found.modified()).ok();
     let finished = time(provenance::FILE);
     for (name, one) in written.iter().filter(|(name, _)| *name != CARD) {
@@ -259,12 +263,12 @@ fn is_whole(model: &Path, files: &Files) -> Result<bool> {
 }
 
 /// The files of a model, by their names.
-fn of_model(files: &Files) -> impl Iterator<Item = (&str, &Written)> {
+fn of_model(files: &AnswerFiles) -> impl Iterator<Item = (&str, &WrittenFile)> {
     files.iter().filter_map(|(path, one)| Some((path.strip_prefix(MODEL)?, one)))
 }
 
 /// Whether all that is in a model's directory was written by this search: as it is known, or as it has just been made again.
-fn is_ours(model: &Path, before: &Answer, made: &Files) -> Result<bool> {
+fn is_ours(model: &Path, before: &AnswerRecord, made: &AnswerFiles) -> Result<bool> {
     let unread = |e: io::Error| Error::io("read", model, &e);
     if !model.is_dir() {
         return Ok(false);
@@ -290,13 +294,13 @@ fn is_ours(model: &Path, before: &Answer, made: &Files) -> Result<bool> {
 }
 
 /// Gives a model that is whole the card of today, unless somebody has edited the one it has.
-fn refresh_card(model: &Path, card: &str, before: &Answer) -> Result<()> {
+fn refresh_card(model: &Path, card: &str, before: &AnswerRecord) -> Result<()> {
     let (path, place) = (model.join(CARD), MODEL.to_owned() + CARD);
-    if before.files.get(&place) == Some(&Written::of(card)) && path.exists() {
+    if before.files.get(&place) == Some(&WrittenFile::of(card)) && path.exists() {
         return Ok(());
     }
     let is_known =
-        |text: &str| [&before.files, &before.next].iter().any(|all| all.get(&place) == Some(&Written::of(text)));
+        |text: &str| [&before.files, &before.next].iter().any(|all| all.get(&place) == Some(&WrittenFile::of(text)));
     match file::read_text(&path) {
         Ok(text) if text != card && !is_known(&text) => {
             screen::say(&format!("note: {} was edited, and is left as it is", path.display()));
@@ -307,12 +311,12 @@ fn refresh_card(model: &Path, card: &str, before: &Answer) -> Result<()> {
 }
 
 /// Writes a text in the place of one of those that are known to have been there.
-fn replace<'a>(path: &Path, text: &str, known: impl IntoIterator<Item = &'a Written>) -> Result<()> {
+fn replace<'a>(path: &Path, text: &str, known: impl IntoIterator<Item = &'a WrittenFile>) -> Result<()> {
     let mut known = known.into_iter().peekable();
     let why = if known.peek().is_some() { CHANGED } else { UNKNOWN };
     match file::read_text(path) {
         Ok(there) if there == text => return Ok(()),
-        Ok(there) if known.any(|one| *one == Written::of(&there)) => {}
+        Ok(there) if known.any(|one| *one == WrittenFile::of(&there)) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         _ => move_aside(path, why)?,
     }
@@ -323,14 +327,14 @@ fn replace<'a>(path: &Path, text: &str, known: impl IntoIterator<Item = &'a Writ
 const TABLE: &str = "table";
 
 /// The table that a study is the first of, as it was written.
-pub(super) fn known_table(store: &Store) -> Result<Vec<Written>> {
+pub(super) fn known_table(store: &Store) -> Result<Vec<WrittenFile>> {
     Ok(store.get(TABLE)?.unwrap_or_default())
 }
 
 /// Writes the table of several studies, the first of which knows it from then on; `earlier` is what another knows of the one that
 /// is there.
-pub(super) fn write_table(store: &Store, earlier: Vec<Written>, path: &Path, text: &str) -> Result<()> {
-    let (known, new) = ([earlier, known_table(store)?].concat(), Written::of(text));
+pub(super) fn write_table(store: &Store, earlier: Vec<WrittenFile>, path: &Path, text: &str) -> Result<()> {
+    let (known, new) = ([earlier, known_table(store)?].concat(), WrittenFile::of(text));
     let done = known == [new.clone()];
     if !done {
         // Of the old and the new one either may be there, whatever stops us.

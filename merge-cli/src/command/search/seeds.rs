@@ -1,7 +1,7 @@
 //! The same study with several seeds: what of a result is the search's, and what is luck.
 
 use super::{
-    Ended, Job, of_seed,
+    SearchCommand, StudyResult, of_seed,
     place::check_seeds,
     publish::{known_table, write_table},
 };
@@ -9,7 +9,7 @@ use crate::{
     judgement::{Finding, Judgement, TaskJudgement},
     line::Among,
     measure,
-    report::{self, Reported},
+    report::{self, ReportedModels},
     screen,
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
@@ -29,7 +29,7 @@ use std::{ops::Range, path::Path};
 const TABLE: &str = "result.json";
 
 /// Runs the study with so many seeds, one after the other, each in a directory of its own.
-pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<()> {
+pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     let output = &job.args.output;
     let Some(Stage::Search(file)) = job.stages.last() else { unreachable!("the last document is a search") };
     let first = job.args.seed.unwrap_or(file.search.seed);
@@ -42,7 +42,7 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<()> {
     if !job.args.replace {
         check_replaced(output, &known, &(first..after))?;
     }
-    let mut all: Vec<(u64, Ended)> = Vec::new();
+    let mut all: Vec<(u64, StudyResult)> = Vec::new();
     let mut among = Among::default();
     for seed in first..after {
         let number = seed - first + 1;
@@ -53,7 +53,7 @@ pub(super) fn run(job: &Job<'_>, seeds: u64) -> Result<()> {
     }
     let goals = &all[0].1.goals;
     let judgements: Vec<Judgement> =
-        all.iter().map(|(_, ended)| Judgement::of(goals, &Reported::of_findings(&ended.findings))).collect();
+        all.iter().map(|(_, ended)| Judgement::of(goals, &ReportedModels::of_findings(&ended.findings))).collect();
     let (table, result) = (table(goals, &all)?, report::json(&result(goals, &all, &judgements)?));
     if job.args.json {
         screen::say(&table);
@@ -114,8 +114,8 @@ fn sentences(judgements: &[Judgement]) -> Vec<String> {
 }
 
 /// The tables' rows: who is reported, by name, in the order of the first study.
-fn entries(ended: &Ended) -> impl Iterator<Item = &Entry> {
-    Reported::of_findings(&ended.findings).entries().map(|(_, entry)| entry)
+fn entries(ended: &StudyResult) -> impl Iterator<Item = &Entry> {
+    ReportedModels::of_findings(&ended.findings).entries().map(|(_, entry)| entry)
 }
 
 /// Whether a model's scores depend on the seed.
@@ -124,8 +124,8 @@ fn varies(name: &str) -> bool {
 }
 
 /// The values of a goal, in percent, of the model of this name in every study.
-fn values(name: &str, position: usize, goal: &Goal, all: &[(u64, Ended)]) -> Result<Vec<Estimate>> {
-    let of = |(_, ended): &(u64, Ended)| {
+fn values(name: &str, position: usize, goal: &Goal, all: &[(u64, StudyResult)]) -> Result<Vec<Estimate>> {
+    let of = |(_, ended): &(u64, StudyResult)| {
         let entry = entries(ended).find(|entry| entry.name == name);
         entry.map(|entry| report::estimate(goal, &entry.scores[position])).transpose()
     };
@@ -141,7 +141,7 @@ fn spread(values: &[f64]) -> [f64; 4] {
     [mean, deviation, least, most]
 }
 
-fn table(goals: &[Goal], all: &[(u64, Ended)]) -> Result<String> {
+fn table(goals: &[Goal], all: &[(u64, StudyResult)]) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let reported: Vec<(usize, &Goal)> = goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).collect();
@@ -177,7 +177,7 @@ fn table(goals: &[Goal], all: &[(u64, Ended)]) -> Result<String> {
     ))
 }
 
-fn result(goals: &[Goal], all: &[(u64, Ended)], judgements: &[Judgement]) -> Result<serde_json::Value> {
+fn result(goals: &[Goal], all: &[(u64, StudyResult)], judgements: &[Judgement]) -> Result<serde_json::Value> {
     let mut models = Vec::new();
     for entry in entries(&all[0].1) {
         let mut scores = serde_json::Map::new();

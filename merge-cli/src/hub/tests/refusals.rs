@@ -100,8 +100,8 @@ fn refuses_a_model_larger_than_the_disk() {
         "a".repeat(64)
     );
     let home = TempDir::new().unwrap();
-    let place = Place::new(home.path(), "org/name");
-    let wire = Wire::new("http://127.0.0.1:9", None, None).unwrap();
+    let place = CachePlace::new(home.path(), "org/name");
+    let wire = HubWire::new("http://127.0.0.1:9", None, None).unwrap();
     let listing = Listing::read(&text).unwrap();
     let result = hub(&[]).complete(&wire, &place, "org/name", &listing);
     check_refused(result, "org/name: 4.61 EB to download, but only", "larger disk");

@@ -17,7 +17,7 @@ pub(super) type Id = u32;
 
 /// What a program makes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum PickleValue<'a> {
     Whole(i64),
     Text(&'a str),
     /// A module, and a name in it.
@@ -33,30 +33,30 @@ pub(super) enum Value<'a> {
 }
 
 /// All values of a program that has ended, and which of them it is about.
-pub(super) struct Values<'a> {
-    all: Vec<Value<'a>>,
+pub(super) struct PickleValues<'a> {
+    all: Vec<PickleValue<'a>>,
     result: Id,
 }
 
-impl<'a> Values<'a> {
-    pub(super) fn get(&self, id: Id) -> &Value<'a> {
+impl<'a> PickleValues<'a> {
+    pub(super) fn get(&self, id: Id) -> &PickleValue<'a> {
         &self.all[id as usize]
     }
 
-    pub(super) fn result(&self) -> &Value<'a> {
+    pub(super) fn result(&self) -> &PickleValue<'a> {
         self.get(self.result)
     }
 }
 
 /// Runs a program. It may name only what `is_known` says; a name is a module and what is in it.
-pub(super) fn run<'a>(program: &'a [u8], is_known: &dyn Fn(&str, &str) -> bool) -> Result<Values<'a>> {
+pub(super) fn run<'a>(program: &'a [u8], is_known: &dyn Fn(&str, &str) -> bool) -> Result<PickleValues<'a>> {
     if program.len() > LONGEST {
         return Err(
             Error::user(format!("data.pkl has {} bytes, far more than tensors need", program.len())).hint(RESAVE)
         );
     }
     let mut machine =
-        Machine { program, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+        PickleMachine { program, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     while machine.step(is_known)? {
         if [machine.values.len(), machine.stack.len(), machine.marks.len(), machine.memo.len()]
             .iter()
@@ -66,20 +66,20 @@ pub(super) fn run<'a>(program: &'a [u8], is_known: &dyn Fn(&str, &str) -> bool) 
         }
     }
     let result = machine.pop()?;
-    Ok(Values { all: machine.values, result })
+    Ok(PickleValues { all: machine.values, result })
 }
 
-struct Machine<'a> {
+struct PickleMachine<'a> {
     /// What has not been run yet.
     program: &'a [u8],
-    values: Vec<Value<'a>>,
+    values: Vec<PickleValue<'a>>,
     stack: Vec<Id>,
     /// How high the stack was at each mark that has not been used.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> PickleMachine<'a> {
     /// Does what the next byte says; false if that is to stop.
     fn step(&mut self, is_known: &dyn Fn(&str, &str) -> bool) -> Result<bool> {
         let [code] = self.array()?;
@@ -99,7 +99,7 @@ impl<'a> Machine<'a> {
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                let (Value::Text(module), Value::Text(name)) = (self.get(module), self.get(name)) else {
+                let (PickleValue::Text(module), PickleValue::Text(name)) = (self.get(module), self.get(name)) else {
                     return Err(damaged("data.pkl names something by what is not a text"));
                 };
                 let (module, name) = (*module, *name);
@@ -107,12 +107,12 @@ impl<'a> Machine<'a> {
             }
             b't' => {
                 let items = self.since_mark()?;
-                self.push(Value::Tuple(items));
+                self.push(PickleValue::Tuple(items));
             }
             0x85..=0x87 => {
                 let mut items: Vec<Id> = (0x85..=code).map(|_| self.pop()).collect::<Result<_>>()?;
                 items.reverse();
-                self.push(Value::Tuple(items));
+                self.push(PickleValue::Tuple(items));
             }
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
@@ -127,15 +127,17 @@ impl<'a> Machine<'a> {
             b'e' | 0x90 => drop(self.since_mark()?),
             b'Q' => {
                 let known_as = self.pop()?;
-                self.push(Value::Stored(known_as));
+                self.push(PickleValue::Stored(known_as));
             }
             b'R' | 0x81 => {
                 let (args, callable) = (self.pop()?, self.pop()?);
                 let made = match (self.get(callable), self.get(args)) {
-                    (Value::Global("collections", "OrderedDict"), Value::Tuple(none)) if none.is_empty() => {
-                        Value::Dict(Vec::new())
+                    (PickleValue::Global("collections", "OrderedDict"), PickleValue::Tuple(none))
+                        if none.is_empty() =>
+                    {
+                        PickleValue::Dict(Vec::new())
                     }
-                    _ => Value::Call(callable, args),
+                    _ => PickleValue::Call(callable, args),
                 };
                 self.push(made);
             }
@@ -143,8 +145,8 @@ impl<'a> Machine<'a> {
             b'b' => {
                 let (_state, object) = (self.pop()?, self.pop()?);
                 match self.get(object) {
-                    Value::Dict(_) => self.stack.push(object),
-                    _ => self.push(Value::Other),
+                    PickleValue::Dict(_) => self.stack.push(object),
+                    _ => self.push(PickleValue::Other),
                 }
             }
             b'q' | b'r' | 0x94 => {
@@ -172,36 +174,36 @@ impl<'a> Machine<'a> {
     }
 
     /// The value that an instruction writes out; nothing if it does something else.
-    fn literal(&mut self, code: u8) -> Result<Option<Value<'a>>> {
+    fn literal(&mut self, code: u8) -> Result<Option<PickleValue<'a>>> {
         Ok(Some(match code {
-            b'K' => Value::Whole(self.array::<1>()?[0].into()),
-            b'M' => Value::Whole(u16::from_le_bytes(self.array()?).into()),
-            b'J' => Value::Whole(i32::from_le_bytes(self.array()?).into()),
-            0x8a => Value::Whole(self.long()?),
+            b'K' => PickleValue::Whole(self.array::<1>()?[0].into()),
+            b'M' => PickleValue::Whole(u16::from_le_bytes(self.array()?).into()),
+            b'J' => PickleValue::Whole(i32::from_le_bytes(self.array()?).into()),
+            0x8a => PickleValue::Whole(self.long()?),
             b'G' => {
                 self.array::<8>()?;
-                Value::Other
+                PickleValue::Other
             }
-            b'N' | 0x88 | 0x89 | b']' | 0x8f => Value::Other,
+            b'N' | 0x88 | 0x89 | b']' | 0x8f => PickleValue::Other,
             0x8c | b'X' | 0x8d => {
                 let text = self.counted(code)?;
-                Value::Text(std::str::from_utf8(text).map_err(|_| damaged("a text in data.pkl is not UTF-8"))?)
+                PickleValue::Text(std::str::from_utf8(text).map_err(|_| damaged("a text in data.pkl is not UTF-8"))?)
             }
             b'C' | b'B' | 0x8e | 0x96 => {
                 self.counted(code)?;
-                Value::Other
+                PickleValue::Other
             }
-            b')' => Value::Tuple(Vec::new()),
-            b'}' => Value::Dict(Vec::new()),
+            b')' => PickleValue::Tuple(Vec::new()),
+            b'}' => PickleValue::Dict(Vec::new()),
             _ => return Ok(None),
         }))
     }
 
-    fn get(&self, id: Id) -> &Value<'a> {
+    fn get(&self, id: Id) -> &PickleValue<'a> {
         &self.values[id as usize]
     }
 
-    fn push(&mut self, value: Value<'a>) {
+    fn push(&mut self, value: PickleValue<'a>) {
         self.stack.push(self.values.len() as Id);
         self.values.push(value);
     }
@@ -224,7 +226,7 @@ impl<'a> Machine<'a> {
     fn extend(&mut self, items: &[Id]) -> Result<()> {
         let top = *self.stack.last().ok_or_else(nothing_there)?;
         match &mut self.values[top as usize] {
-            Value::Dict(entries) if items.len().is_multiple_of(2) => {
+            PickleValue::Dict(entries) if items.len().is_multiple_of(2) => {
                 entries.extend(items.chunks_exact(2).map(|entry| (entry[0], entry[1])));
                 Ok(())
             }
@@ -237,7 +239,7 @@ impl<'a> Machine<'a> {
             let message = format!("it wants `{module}.{name}`, which no tensor needs");
             return Err(Error::user(message).hint(format!("nothing that a pickle says is run here; {RESAVE}")));
         }
-        self.push(Value::Global(module, name));
+        self.push(PickleValue::Global(module, name));
         Ok(())
     }
 

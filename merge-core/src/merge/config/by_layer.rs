@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 /// A layer of the result: whose configuration speaks of it, and under which number.
 #[derive(Clone, Copy)]
-pub(crate) struct Origin<'m> {
+pub(crate) struct LayerOrigin<'m> {
     pub(crate) config: &'m Config,
     pub(crate) layer: usize,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Untrue {
 }
 
 /// Makes the configuration of a model with `count` layers that of one with these.
-pub(super) fn restack(config: &mut Config, count: usize, origins: &[Origin<'_>]) -> Result<(), Untrue> {
+pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<'_>]) -> Result<(), Untrue> {
     let donor = config.clone();
     let (kinds, ahead): (Vec<&str>, _) = (donor.kinds().collect(), donor.ahead());
     let blocks: Vec<_> = origins.iter().map(|origin| origin.config.blocks()).collect();
@@ -38,11 +38,11 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[Origin<'_>])
         // What a kind of model takes for a key that is absent, it takes for the language model.
         let is_language = depth + 1 == depths.len();
         let kinds = if is_language { &kinds[..] } else { &[] };
-        let own = |(blocks, origin): (&Vec<(String, _)>, &Origin<'_>)| OwnLayer {
+        let own = |(blocks, origin): (&Vec<(String, _)>, &LayerOrigin<'_>)| OwnLayer {
             block: blocks.get(depth).map_or(donors, |(_, block)| *block),
             layer: origin.layer,
         };
-        let stack = Restacked { kinds, donors, count, layers: blocks.iter().zip(origins).map(own).collect() };
+        let stack = StackedLayers { kinds, donors, count, layers: blocks.iter().zip(origins).map(own).collect() };
         let (block, counters) = (config.block_mut(depth), language::counters(donors));
         for (key, value) in block.iter_mut() {
             if counters.contains(&key.as_str())
@@ -96,7 +96,7 @@ pub(super) fn apart(prefix: &str, a: &Map<String, Value>, b: &Map<String, Value>
 }
 
 /// The layers of the result, for one block of its configuration.
-struct Restacked<'m> {
+struct StackedLayers<'m> {
     /// What kinds of model the donor is.
     kinds: &'m [&'m str],
     /// The donor's block as it was, and how many layers that has.
@@ -142,7 +142,7 @@ pub(super) fn is_no_list_of_layers(key: &str) -> bool {
 
 impl LayerKey {
     /// Holds one key against the layers of the result: leaves it, rewrites it, or says what would be untrue.
-    fn hold(&self, block: &mut Map<String, Value>, stack: &Restacked<'_>) -> Result<(), Untrue> {
+    fn hold(&self, block: &mut Map<String, Value>, stack: &StackedLayers<'_>) -> Result<(), Untrue> {
         let value = self.value(block, stack.kinds).into_owned();
         let is_of_class = self.kinds.iter().any(|(kind, _)| stack.kinds.contains(kind));
         // What each layer is, as the model it comes from says, or its class; as the donor does, if neither says anything.

@@ -12,12 +12,12 @@ mod tests;
 
 use crate::{
     error::{Error, Result},
-    merge::{evomistral, plan::Models},
+    merge::{evomistral, plan::PlannedModels},
     model::{Config, Index, Meta, dtype::Dtype, layers::Layers},
     recipe::Recipe,
     words::counted,
 };
-use by_layer::{Origin, Untrue, restack};
+use by_layer::{LayerOrigin, Untrue, restack};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 /// and if the number of layers changes and the configuration does not say where it is kept.
 pub(crate) fn of(
     recipe: &Recipe,
-    models: &Models,
+    models: &PlannedModels,
     donor: usize,
     index: &Index,
     stacked: &[Vec<(usize, usize)>],
@@ -67,7 +67,7 @@ pub(crate) fn of(
 /// Layers that are stacked, of a configuration that has to be made true of them.
 struct Stacking<'m> {
     recipe: &'m Recipe,
-    models: &'m Models,
+    models: &'m PlannedModels,
     /// Whose configuration it is, and how many layers that has.
     donor: usize,
     count: usize,
@@ -115,10 +115,10 @@ impl<'m> Stacking<'m> {
     }
 
     /// One of the layers that each layer of the result is made of.
-    fn origins(&self, of: impl Fn(&[(usize, usize)]) -> (usize, usize)) -> Vec<Origin<'m>> {
+    fn origins(&self, of: impl Fn(&[(usize, usize)]) -> (usize, usize)) -> Vec<LayerOrigin<'m>> {
         let origin = |layers: &Vec<(usize, usize)>| {
             let (source, layer) = of(layers);
-            Origin { config: self.models[source].1.config(), layer }
+            LayerOrigin { config: self.models[source].1.config(), layer }
         };
         self.layers.iter().map(origin).collect()
     }

@@ -2,7 +2,7 @@
 
 use super::{
     alike::{Difference, differences, is_carried},
-    by_layer::{Origin, Untrue, restack},
+    by_layer::{LayerOrigin, Untrue, restack},
     effect::Effect,
     tensors::correct,
 };
@@ -19,7 +19,8 @@ fn config(value: Value) -> Config {
 fn check(mut said: Value, layers: &[usize], expected: Result<Value, (&str, Option<usize>)>) {
     said["num_hidden_layers"] = 4.into();
     let donor = config(said.clone());
-    let origins: Vec<Origin<'_>> = layers.iter().map(|layer| Origin { config: &donor, layer: *layer }).collect();
+    let origins: Vec<LayerOrigin<'_>> =
+        layers.iter().map(|layer| LayerOrigin { config: &donor, layer: *layer }).collect();
     let mut result = donor.clone();
     let made = restack(&mut result, 4, &origins).map(|()| Value::from(result.0));
     let expected = expected.map_err(|(said, layer)| Untrue { said: said.to_owned(), layer }).map(|mut expected| {
@@ -164,7 +165,8 @@ fn what_counts_the_encoder_stays() {
     let said = |n: usize| json!({"num_decoder_layers": n, "num_layers": 4, "is_encoder_decoder": true});
     let donor = config(said(4));
     let mut result = donor.clone();
-    restack(&mut result, 4, &[1, 2].map(|layer| Origin { config: &donor, layer })).expect("it says nothing of layers");
+    restack(&mut result, 4, &[1, 2].map(|layer| LayerOrigin { config: &donor, layer }))
+        .expect("it says nothing of layers");
     assert_eq!(Value::from(result.0), said(2));
 }
 
@@ -173,7 +175,7 @@ fn what_counts_the_encoder_stays() {
 fn a_stack_of_two_models_is_described_by_both() {
     let [a, b] = [1, 2].map(|dense| config(json!({"num_hidden_layers": 4, "first_k_dense_replace": dense})));
     let stack = |layers: &[(bool, usize)]| {
-        let origin = |(is_b, layer): &(bool, usize)| Origin { config: if *is_b { &b } else { &a }, layer: *layer };
+        let origin = |(is_b, layer): &(bool, usize)| LayerOrigin { config: if *is_b { &b } else { &a }, layer: *layer };
         let mut result = a.clone();
         restack(&mut result, 4, &layers.iter().map(origin).collect::<Vec<_>>()).map(|()| result.0)
     };
@@ -190,7 +192,7 @@ fn a_model_that_says_nothing_of_its_layers_is_as_its_class_is() {
         keys["model_type"] = "deepseek_v3".into();
         config(keys)
     });
-    let origins = [(&a, 0), (&b, 2), (&a, 3)].map(|(config, layer)| Origin { config, layer });
+    let origins = [(&a, 0), (&b, 2), (&a, 3)].map(|(config, layer)| LayerOrigin { config, layer });
     let mut result = a.clone();
     restack(&mut result, 4, &origins).expect("the dense ones come first");
     assert_eq!(result.0["first_k_dense_replace"], 2);

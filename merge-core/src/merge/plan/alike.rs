@@ -1,6 +1,6 @@
 //! Refuses models and slices that do not fit together, before a weight is read.
 
-use super::{Key, Member, Planner, View};
+use super::{LayerView, Member, Planner, TensorKey};
 use crate::{
     error::{Error, Result},
     merge::{
@@ -26,7 +26,7 @@ pub(super) enum Meeting {
 impl<'r> Planner<'r> {
     /// Refuses slices that cannot stand upon each other: the layers of their models have to be alike, and what is before
     /// the first has to fit what is after the last.
-    pub(super) fn check_stack(&self, views: &[View<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
+    pub(super) fn check_stack(&self, views: &[LayerView<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
         let first = &views[0].members[0];
         for (number, view) in views.iter().enumerate().skip(1) {
             let member = &view.members[0];
@@ -110,31 +110,33 @@ impl<'r> Planner<'r> {
     pub(super) fn comparable(
         &self,
         first: &Member<'_>,
-        firsts: &BTreeMap<Key, &str>,
+        firsts: &BTreeMap<TensorKey, &str>,
         member: &Member<'_>,
-        theirs: &BTreeMap<Key, &str>,
+        theirs: &BTreeMap<TensorKey, &str>,
     ) -> Result<()> {
         let [donor, model] = [first, member].map(|member| &self.models[member.source].1);
-        let shapes = |index: &Index, keys: &BTreeMap<Key, &str>| {
+        let shapes = |index: &Index, keys: &BTreeMap<TensorKey, &str>| {
             let mut shapes: Vec<Vec<usize>> = keys.values().map(|name| index[*name].shape.clone()).collect();
             shapes.sort_unstable();
             shapes
         };
-        let lacks =
-            |one: &dyn Weights, has: &BTreeMap<Key, &str>, other: &dyn Weights, wanted: &BTreeMap<Key, &str>| {
-                let missing: Vec<&str> =
-                    wanted.iter().filter(|(key, _)| !has.contains_key(*key)).map(|(_, name)| *name).collect();
-                let (name, more) = (missing.first()?, missing.len() - 1);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let message = format!("{} lacks `{name}`{more}, which {} has", one.place(), other.place());
-                let renamed = has.len() == wanted.len() && shapes(one.index(), has) == shapes(other.index(), wanted);
-                Some(Error::user(message).hint(if renamed {
+        let lacks = |one: &dyn Weights,
+                     has: &BTreeMap<TensorKey, &str>,
+                     other: &dyn Weights,
+                     wanted: &BTreeMap<TensorKey, &str>| {
+            let missing: Vec<&str> =
+                wanted.iter().filter(|(key, _)| !has.contains_key(*key)).map(|(_, name)| *name).collect();
+            let (name, more) = (missing.first()?, missing.len() - 1);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let message = format!("{} lacks `{name}`{more}, which {} has", one.place(), other.place());
+            let renamed = has.len() == wanted.len() && shapes(one.index(), has) == shapes(other.index(), wanted);
+            Some(Error::user(message).hint(if renamed {
                 "only the names of their tensors differ: store one of them anew with the version of its program that \
                      stored the other"
             } else {
                 "only models of one architecture and size can be merged"
             }))
-            };
+        };
         if let Some(error) =
             lacks(&**model, theirs, &**donor, firsts).or_else(|| lacks(&**donor, firsts, &**model, theirs))
         {

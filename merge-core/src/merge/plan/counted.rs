@@ -1,6 +1,6 @@
 //! Holds the layers of models against what their configurations count, and tells what other stacks there are.
 
-use super::{Planner, View, alike::Meeting};
+use super::{LayerView, Planner, alike::Meeting};
 use crate::{
     error::{Error, Result},
     merge::sources::Sources,
@@ -69,7 +69,7 @@ impl<'r> Planner<'r> {
 
     /// Compares the configuration of every model with that of the result's donor. `views` are those of each module, and
     /// whether the language model's layers are in it.
-    pub(super) fn check_configs(&mut self, views: &[(Vec<View<'r>>, bool)]) -> Result<()> {
+    pub(super) fn check_configs(&mut self, views: &[(Vec<LayerView<'r>>, bool)]) -> Result<()> {
         let donor = self.donor;
         let mut meetings: BTreeMap<usize, ([Meeting; 2], &str)> = BTreeMap::new();
         for (views, holds_layers) in views {

@@ -35,20 +35,20 @@ use std::{
 };
 
 /// How every tensor is made, and which layers were stacked.
-pub(crate) struct Plan {
+pub(crate) struct MergePlan {
     pub(crate) index: Index,
     pub(crate) plans: BTreeMap<String, TensorPlan>,
     /// The sources and their layers that each layer of the result is made of, of the main stack. `config.json` says of it what
     /// it says of the first.
     pub(crate) stacked: Vec<Vec<(usize, usize)>>,
     /// What computes the same without any tensor being made, if something does.
-    pub(crate) path: Option<Planned>,
+    pub(crate) path: Option<PlannedPath>,
     /// What the user should know.
     pub(crate) notes: Vec<String>,
 }
 
 /// A path through layers of the sources, with its scales folded: see [`LayerPath`](crate::model::LayerPath).
-pub(crate) struct Planned {
+pub(crate) struct PlannedPath {
     pub(crate) outside: usize,
     pub(crate) scale: f64,
     /// Source, layer, gain.
@@ -56,7 +56,7 @@ pub(crate) struct Planned {
 }
 
 /// Some layers of the result, and what they are made of.
-struct View<'r> {
+struct LayerView<'r> {
     method: &'static dyn Method,
     /// The base among the members.
     base: Option<usize>,
@@ -77,18 +77,18 @@ struct Member<'r> {
 }
 
 /// A tensor's place in a view: which layer of it, and the rest of the name; or none, and the whole name.
-type Key = (Option<usize>, String);
+type TensorKey = (Option<usize>, String);
 
 /// The models that a plan is made for: as the sources, or with another vocabulary or head.
-pub(crate) type Models = [(String, Arc<dyn Weights>)];
+pub(crate) type PlannedModels = [(String, Arc<dyn Weights>)];
 
 /// Plans every tensor.
-pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Result<Plan> {
+pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &PlannedModels) -> Result<MergePlan> {
     let mut planner = Planner {
         recipe,
         models,
         donor: sources.position(donor(recipe)),
-        plan: Plan {
+        plan: MergePlan {
             index: Index::new(),
             plans: BTreeMap::new(),
             stacked: Vec::new(),
@@ -127,10 +127,10 @@ pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &Models) -> Resul
 
 struct Planner<'r> {
     recipe: &'r Recipe,
-    models: &'r Models,
+    models: &'r PlannedModels,
     /// Whose configuration the result has.
     donor: usize,
-    plan: Plan,
+    plan: MergePlan,
 }
 
 impl<'r> Planner<'r> {
@@ -142,7 +142,7 @@ impl<'r> Planner<'r> {
         slices: &'r [Slice],
         levels: &[&'r Parameters<crate::recipe::Setting>],
         names: &dyn Fn(&str) -> bool,
-    ) -> Result<Vec<View<'r>>> {
+    ) -> Result<Vec<LayerView<'r>>> {
         let recipe = self.recipe;
         if slices.is_empty() {
             let members = whole.iter().map(|model| {
@@ -193,7 +193,7 @@ impl<'r> Planner<'r> {
         base: Option<&At<String>>,
         mut members: Vec<Member<'r>>,
         levels: Vec<&'r Parameters<crate::recipe::Setting>>,
-    ) -> Result<View<'r>> {
+    ) -> Result<LayerView<'r>> {
         let place = self.place(name);
         let method =
             method(name).ok_or_else(|| Error::user(format!("{place}: there is no method `{}`", name.value)))?;
@@ -226,11 +226,11 @@ impl<'r> Planner<'r> {
                 error.hint("list as many models as it merges; `evomerge methods` explains each method")
             });
         }
-        Ok(View { method, base, members, levels, place })
+        Ok(LayerView { method, base, members, levels, place })
     }
 
     /// Plans the tensors of a module's views, one upon the other.
-    fn stack(&mut self, views: &[View<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
+    fn stack(&mut self, views: &[LayerView<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
         self.check_stack(views, names)?;
         let main = self.layers(views[0].members[0].source, names);
         let tail = if self.fixed(Fix::TailGradient) { 1.0 } else { 0.0 };
@@ -247,7 +247,7 @@ impl<'r> Planner<'r> {
                 let before = layers.is_before(name);
                 (first && before) || (last && !before)
             };
-            let tensors: Vec<BTreeMap<Key, &str>> = view
+            let tensors: Vec<BTreeMap<TensorKey, &str>> = view
                 .members
                 .iter()
                 .map(|member| {
@@ -296,13 +296,13 @@ impl<'r> Planner<'r> {
     }
 
     /// Whether views are slices, and not all layers of models.
-    fn is_stacked(&self, views: &[View<'r>]) -> bool {
+    fn is_stacked(&self, views: &[LayerView<'r>]) -> bool {
         let all = |member: &Member<'_>| member.layers == (0..self.layers(member.source, &|_| true).count);
         views.len() > 1 || !views[0].members.iter().all(all)
     }
 
     /// Plans one tensor of a view, at depth `t`.
-    fn tensor(&mut self, view: &View<'r>, output: String, inputs: &[&str], t: f64) -> Result<()> {
+    fn tensor(&mut self, view: &LayerView<'r>, output: String, inputs: &[&str], t: f64) -> Result<()> {
         let meta = |member: usize| &self.models[view.members[member].source].1.index()[inputs[member]];
         let dtypes: Vec<Dtype> = (0..inputs.len()).map(|member| meta(member).dtype).collect();
         let operand =
@@ -353,7 +353,7 @@ impl<'r> Planner<'r> {
 
     /// The parameters of the merge, or of a member, for a tensor at depth `t`.
     fn settings(
-        view: &View<'r>,
+        view: &LayerView<'r>,
         scope: Scope,
         member: Option<usize>,
         name: &str,

@@ -1,6 +1,6 @@
 //! Plans a path: layers as they are, in the path's order, its scales folded into what they add or written beside them.
 
-use super::{Planned, Planner, alike::Meeting};
+use super::{PlannedPath, Planner, alike::Meeting};
 use crate::{
     error::{Error, Result},
     merge::{
@@ -136,7 +136,7 @@ impl<'r> Planner<'r> {
             hops.push((leg.source, leg.layer, gain));
             self.plan.stacked.push(vec![(leg.source, leg.layer)]);
         }
-        self.plan.path = Some(Planned { outside: base, scale: first, hops });
+        self.plan.path = Some(PlannedPath { outside: base, scale: first, hops });
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use std::{
 
 /// Files as they were when they were opened.
 #[derive(Default)]
-pub(super) struct Seen(Mutex<Vec<SeenFile>>);
+pub(super) struct FileStates(Mutex<Vec<SeenFile>>);
 
 struct SeenFile {
     /// What the recipe calls the model.
@@ -24,7 +24,7 @@ struct SeenFile {
     stamp: Option<Stamp>,
 }
 
-impl Seen {
+impl FileStates {
     /// Takes in the files of a model.
     pub(super) fn add(&mut self, model: &str, paths: impl Iterator<Item = PathBuf>) {
         let seen = paths.map(|path| SeenFile { model: model.to_owned(), stamp: Stamp::of(&path), path });

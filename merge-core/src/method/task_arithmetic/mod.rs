@@ -24,7 +24,7 @@ use super::{Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings,
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use std::cell::RefCell;
-use thin::{Part, Room};
+use thin::{ModelPart, ThinRoom};
 
 /// `b + λ·Σ wᵢ·(xᵢ − b)`: adds up what each fine-tune learned.
 ///
@@ -332,7 +332,7 @@ const PIECE: usize = 1024;
 
 thread_local! {
     /// A thread's room to work in.
-    static ROOM: RefCell<(Room, PieceRoom)> = RefCell::default();
+    static ROOM: RefCell<(ThinRoom, PieceRoom)> = RefCell::default();
 }
 
 /// Room for a piece of every task vector, and of sums over them.
@@ -345,7 +345,7 @@ struct PieceRoom {
 
 /// Steps 3 to 6, once the whole tensor has been seen.
 struct Sum {
-    parts: Vec<Part>,
+    parts: Vec<ModelPart>,
     lambda: f32,
     normalize: bool,
     consensus: bool,
@@ -354,7 +354,7 @@ struct Sum {
 impl Sum {
     /// Merges the piece of a block that begins at `at`.
     #[inline(always)]
-    fn compute(&self, block: &Block<'_>, at: usize, out: &mut [f32], room: &mut Room, piece: &mut PieceRoom) {
+    fn compute(&self, block: &Block<'_>, at: usize, out: &mut [f32], room: &mut ThinRoom, piece: &mut PieceRoom) {
         let len = out.len();
         let base = &block.base[at..at + len];
         piece.vectors.resize(self.parts.len() * len, 0.0);

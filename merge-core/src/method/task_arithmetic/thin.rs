@@ -17,7 +17,7 @@ use crate::{
 use std::cell::RefCell;
 
 /// One model's part in a merge: everything that is known once the whole tensor has been seen.
-pub(super) struct Part {
+pub(super) struct ModelPart {
     /// Weight and rescale factor are applied one after the other, as in the formula.
     pub(super) weight: f32,
     rescale: f32,
@@ -50,18 +50,18 @@ enum Keep {
 
 /// A thread's room to work in.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct ThinRoom {
     draws: Vec<f32>,
     ranks: Ranks,
 }
 
 thread_local! {
     /// A thread's room to look in, and for a piece of a task vector.
-    static ROOM: RefCell<(Room, Vec<f32>)> = RefCell::default();
+    static ROOM: RefCell<(ThinRoom, Vec<f32>)> = RefCell::default();
 }
 
 /// Looks at the task vectors of a tensor.
-pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize) -> Result<Vec<Part>> {
+pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize) -> Result<Vec<ModelPart>> {
     let rescale = method.rescale(&inputs.settings);
     let part = |model: &Input<'_>| {
         let keep = Keep::of(method, inputs, model, rescale)?;
@@ -69,7 +69,7 @@ pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize
             (Keep::Random { chance, .. }, Rescale::Chance) if *chance > 0.0 => 1.0 / chance,
             _ => 1.0,
         };
-        Ok(Part { weight: model.settings.number("weight") as f32, rescale: factor, keep })
+        Ok(ModelPart { weight: model.settings.number("weight") as f32, rescale: factor, keep })
     };
     let mut parts = inputs.models.iter().map(part).collect::<Result<Vec<_>>>()?;
     if rescale == Rescale::Norm {
@@ -79,7 +79,7 @@ pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize
 }
 
 /// Sets the factors `Σ|d| / Σ|kept d|` of all models of which something is dropped.
-fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [Part], granule: usize) -> Result<()> {
+fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [ModelPart], granule: usize) -> Result<()> {
     let thinned: Vec<usize> = (0..parts.len()).filter(|i| parts[*i].keep.is_some_of_all()).collect();
     if thinned.is_empty() {
         return Ok(());
@@ -160,10 +160,10 @@ fn difference(model: &[f32], base: &[f32], d: &mut [f32]) {
     }
 }
 
-impl Part {
+impl ModelPart {
     /// Steps 1 to 3 for the elements from `start` on, whole granules.
     #[inline(always)]
-    pub(super) fn vector(&self, start: usize, base: &[f32], model: &[f32], d: &mut [f32], room: &mut Room) {
+    pub(super) fn vector(&self, start: usize, base: &[f32], model: &[f32], d: &mut [f32], room: &mut ThinRoom) {
         if let Keep::All = self.keep {
             for ((d, x), b) in d.iter_mut().zip(model).zip(base) {
                 *d = (x - b) * self.weight;
@@ -229,7 +229,7 @@ impl Keep {
 
     /// Makes zeros of the elements from `start` on that are dropped.
     #[inline(always)]
-    fn thin(&self, start: usize, d: &mut [f32], room: &mut Room) {
+    fn thin(&self, start: usize, d: &mut [f32], room: &mut ThinRoom) {
         match self {
             Self::All => {}
             Self::Nothing => d.fill(0.0),

@@ -8,25 +8,25 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
     /// A row for each component.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ComponentRow>,
     /// How many layers the model has.
     pub layers: usize,
 }
 
 /// A component wherever it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct ComponentRow {
     /// What it is, in short.
     pub component: String,
     /// The sums at each place that has it.
-    pub places: BTreeMap<Place, Sums>,
+    pub places: BTreeMap<ComponentPlace, Sums>,
     /// The sums over all places.
     pub total: Sums,
 }
 
 /// Where a tensor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum ComponentPlace {
     /// Before the layers.
     Before,
     /// In a layer.
@@ -37,14 +37,14 @@ pub enum Place {
 
 impl Grid {
     pub(super) fn new(tensors: &BTreeMap<String, Sums>, layers: &Layers) -> Self {
-        let mut rows: BTreeMap<(usize, String), BTreeMap<Place, Sums>> = BTreeMap::new();
+        let mut rows: BTreeMap<(usize, String), BTreeMap<ComponentPlace, Sums>> = BTreeMap::new();
         for (name, sums) in tensors {
             let (place, component) = part(name, layers);
             *rows.entry((rank(place, &component), component)).or_default().entry(place).or_default() += *sums;
         }
-        let row = |((_, component), places): (_, BTreeMap<Place, Sums>)| {
+        let row = |((_, component), places): (_, BTreeMap<ComponentPlace, Sums>)| {
             let total = total(places.values());
-            Row { component, places, total }
+            ComponentRow { component, places, total }
         };
         Self { rows: rows.into_iter().map(row).collect(), layers: layers.count }
     }
@@ -66,25 +66,25 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// Where a tensor stands, and what it is there: one of [`MODULES`], or its own name without numbers.
-fn part(name: &str, layers: &Layers) -> (Place, String) {
+fn part(name: &str, layers: &Layers) -> (ComponentPlace, String) {
     match layers.of_tensor(name) {
         Some(layer) => {
             let rest = &name[layers.prefix.len()..];
-            (Place::Layer(layer), in_layer(rest.split_once('.').map_or(rest, |(_, rest)| rest)))
+            (ComponentPlace::Layer(layer), in_layer(rest.split_once('.').map_or(rest, |(_, rest)| rest)))
         }
         None if ["lm_head.weight", "embed_out.weight", "output.weight"].contains(&name) => {
-            (Place::After, "head".to_owned())
+            (ComponentPlace::After, "head".to_owned())
         }
         None if layers.embeddings.iter().any(|embedding| embedding == name) => {
             let plain = ["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in"];
             let is_plain = plain.iter().any(|plain| name.ends_with(&format!("{plain}.weight")));
-            (Place::Before, if is_plain { "embedding".to_owned() } else { unnumbered(name) })
+            (ComponentPlace::Before, if is_plain { "embedding".to_owned() } else { unnumbered(name) })
         }
-        None if layers.is_in_other(name) && !layers.is_before(name) => (Place::After, unnumbered(name)),
+        None if layers.is_in_other(name) && !layers.is_before(name) => (ComponentPlace::After, unnumbered(name)),
         // Another stack of layers, such as a vision tower, comes before the decoder's.
-        None if name.split('.').any(is_number) => (Place::Before, unnumbered(name)),
-        None if is_norm(stem(name).0) => (Place::After, "final norm".to_owned()),
-        None => (Place::After, unnumbered(name)),
+        None if name.split('.').any(is_number) => (ComponentPlace::Before, unnumbered(name)),
+        None if is_norm(stem(name).0) => (ComponentPlace::After, "final norm".to_owned()),
+        None => (ComponentPlace::After, unnumbered(name)),
     }
 }
 
@@ -135,12 +135,12 @@ fn is_number(part: &str) -> bool {
 }
 
 /// Before the layers, the modules of a layer in order, what we have no name for, after the layers.
-fn rank(place: Place, component: &str) -> usize {
+fn rank(place: ComponentPlace, component: &str) -> usize {
     match place {
-        Place::Before => 0,
-        Place::After if component == "head" => usize::MAX,
-        Place::After => usize::MAX - 1,
-        Place::Layer(_) => {
+        ComponentPlace::Before => 0,
+        ComponentPlace::After if component == "head" => usize::MAX,
+        ComponentPlace::After => usize::MAX - 1,
+        ComponentPlace::Layer(_) => {
             let general = component.replace("shared expert", "mlp").replace("experts", "mlp");
             let general = general.trim_end_matches(" bias");
             1 + MODULES.iter().position(|(label, _)| *label == general).unwrap_or(MODULES.len())
@@ -150,44 +150,44 @@ fn rank(place: Place, component: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, part};
+    use super::{ComponentPlace, part};
     use crate::model::{Config, Meta, dtype::Dtype, layers::Layers};
 
     /// Names of real models, each with what it is.
     #[test]
     fn knows_the_parts_of_many_families() {
-        let families: [&[(&str, Place, &str)]; 4] = [
+        let families: [&[(&str, ComponentPlace, &str)]; 4] = [
             &[
-                ("model.embed_tokens.weight", Place::Before, "embedding"),
-                ("model.layers.3.self_attn.q_proj.weight", Place::Layer(3), "attn q"),
-                ("model.layers.3.self_attn.k_proj.bias", Place::Layer(3), "attn k bias"),
-                ("model.layers.3.self_attn.q_norm.weight", Place::Layer(3), "norms"),
-                ("model.layers.3.mlp.down_proj.weight", Place::Layer(3), "mlp down"),
-                ("model.layers.10.post_attention_layernorm.weight", Place::Layer(10), "norms"),
-                ("model.norm.weight", Place::After, "final norm"),
-                ("lm_head.weight", Place::After, "head"),
+                ("model.embed_tokens.weight", ComponentPlace::Before, "embedding"),
+                ("model.layers.3.self_attn.q_proj.weight", ComponentPlace::Layer(3), "attn q"),
+                ("model.layers.3.self_attn.k_proj.bias", ComponentPlace::Layer(3), "attn k bias"),
+                ("model.layers.3.self_attn.q_norm.weight", ComponentPlace::Layer(3), "norms"),
+                ("model.layers.3.mlp.down_proj.weight", ComponentPlace::Layer(3), "mlp down"),
+                ("model.layers.10.post_attention_layernorm.weight", ComponentPlace::Layer(10), "norms"),
+                ("model.norm.weight", ComponentPlace::After, "final norm"),
+                ("lm_head.weight", ComponentPlace::After, "head"),
             ],
             &[
-                ("model.layers.0.block_sparse_moe.experts.7.w1.weight", Place::Layer(0), "experts gate"),
-                ("model.layers.0.block_sparse_moe.gate.weight", Place::Layer(0), "router"),
-                ("model.layers.0.mlp.shared_expert.up_proj.weight", Place::Layer(0), "shared expert up"),
-                ("model.layers.0.self_attn.kv_b_proj.weight", Place::Layer(0), "self_attn.kv_b_proj"),
-                ("visual.blocks.2.attn.qkv.weight", Place::Before, "visual.blocks.*.attn.qkv"),
+                ("model.layers.0.block_sparse_moe.experts.7.w1.weight", ComponentPlace::Layer(0), "experts gate"),
+                ("model.layers.0.block_sparse_moe.gate.weight", ComponentPlace::Layer(0), "router"),
+                ("model.layers.0.mlp.shared_expert.up_proj.weight", ComponentPlace::Layer(0), "shared expert up"),
+                ("model.layers.0.self_attn.kv_b_proj.weight", ComponentPlace::Layer(0), "self_attn.kv_b_proj"),
+                ("visual.blocks.2.attn.qkv.weight", ComponentPlace::Before, "visual.blocks.*.attn.qkv"),
             ],
             &[
-                ("transformer.wte.weight", Place::Before, "embedding"),
-                ("transformer.wpe.weight", Place::Before, "transformer.wpe"),
-                ("transformer.h.1.attn.c_attn.weight", Place::Layer(1), "attn qkv"),
-                ("transformer.h.1.attn.c_proj.bias", Place::Layer(1), "attn o bias"),
-                ("transformer.h.1.mlp.c_proj.weight", Place::Layer(1), "mlp down"),
-                ("transformer.h.1.ln_2.bias", Place::Layer(1), "norms"),
-                ("transformer.ln_f.weight", Place::After, "final norm"),
+                ("transformer.wte.weight", ComponentPlace::Before, "embedding"),
+                ("transformer.wpe.weight", ComponentPlace::Before, "transformer.wpe"),
+                ("transformer.h.1.attn.c_attn.weight", ComponentPlace::Layer(1), "attn qkv"),
+                ("transformer.h.1.attn.c_proj.bias", ComponentPlace::Layer(1), "attn o bias"),
+                ("transformer.h.1.mlp.c_proj.weight", ComponentPlace::Layer(1), "mlp down"),
+                ("transformer.h.1.ln_2.bias", ComponentPlace::Layer(1), "norms"),
+                ("transformer.ln_f.weight", ComponentPlace::After, "final norm"),
             ],
             &[
-                ("gpt_neox.layers.0.attention.query_key_value.weight", Place::Layer(0), "attn qkv"),
-                ("gpt_neox.layers.0.attention.dense.weight", Place::Layer(0), "attn o"),
-                ("gpt_neox.layers.0.mlp.dense_4h_to_h.weight", Place::Layer(0), "mlp down"),
-                ("embed_out.weight", Place::After, "head"),
+                ("gpt_neox.layers.0.attention.query_key_value.weight", ComponentPlace::Layer(0), "attn qkv"),
+                ("gpt_neox.layers.0.attention.dense.weight", ComponentPlace::Layer(0), "attn o"),
+                ("gpt_neox.layers.0.mlp.dense_4h_to_h.weight", ComponentPlace::Layer(0), "mlp down"),
+                ("embed_out.weight", ComponentPlace::After, "head"),
             ],
         ];
         for family in families {

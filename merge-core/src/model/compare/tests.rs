@@ -123,6 +123,6 @@ fn a_grid_has_every_tensor_once_in_the_order_of_computing() {
     assert_eq!(rows, [("embedding", 1), ("mlp up", 2), ("norms", 2), ("final norm", 1), ("head", 1)]);
     assert_eq!(grid.layers, 2);
     assert_eq!(grid.rows.iter().map(|row| row.total.elements).sum::<u64>(), found.total().elements);
-    let place = grid.rows[1].places[&Place::Layer(0)];
+    let place = grid.rows[1].places[&ComponentPlace::Layer(0)];
     assert_eq!(place, found.tensors["model.layers.0.up_proj.weight"]);
 }

@@ -1,7 +1,7 @@
 //! CMA-ES through noise, ties and plateaus, and where it stops.
 
 use super::{reals, sphere, step, told};
-use crate::optimizer::{CmaEs, Genome, Optimizer, Search, Stop, strategy::Strategy};
+use crate::optimizer::{AskTell, CmaEs, Genome, Optimizer, Stop, strategy::Strategy};
 use std::array;
 
 #[test]

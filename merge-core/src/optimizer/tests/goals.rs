@@ -1,7 +1,7 @@
 //! Searches that keep survivors: for several goals, for kinds of behaviour, for items, and for nothing but the better.
 
 use super::{reals, sphere, step, told};
-use crate::optimizer::{Coordinate, Genome, Optimizer, Start, Told, fronts::dominates};
+use crate::optimizer::{Coordinate, Feedback, Genome, Optimizer, OptimizerStart, fronts::dominates};
 
 /// ZDT1 (Zitzler, Deb & Thiele 2000), whose front is f₂ = 1 - √f₁, as goals to maximise.
 fn zdt1(x: &[f64]) -> Vec<f64> {
@@ -22,7 +22,8 @@ fn hypervolume(front: &[Vec<f64>], worst: f64) -> f64 {
 }
 
 fn tell_goals(search: &mut Optimizer, goals: fn(&[f64]) -> Vec<f64>) {
-    let told: Vec<Told> = search.ask().iter().map(|x| Told { objectives: goals(x), ..Told::default() }).collect();
+    let told: Vec<Feedback> =
+        search.ask().iter().map(|x| Feedback { objectives: goals(x), ..Feedback::default() }).collect();
     search.tell(&told);
 }
 
@@ -44,7 +45,7 @@ fn nsga2_finds_a_whole_front() {
 #[test]
 fn nsga2_finds_a_front_of_choices() {
     let coordinates = vec![Coordinate::Choice { start: vec![0.5, 0.5] }; 20];
-    let mut search = Optimizer::nsga2(Start { coordinates, sigma: 0.1, population: Some(84), seed: 2 });
+    let mut search = Optimizer::nsga2(OptimizerStart { coordinates, sigma: 0.1, population: Some(84), seed: 2 });
     // Ones are good at the first goal only in the first half, and only at the second in the other.
     let goals = |x: &[f64]| {
         let [a, b] = [&x[..10], &x[10..]].map(|x| x.iter().sum::<f64>());
@@ -76,7 +77,7 @@ fn one_plus_one_closes_in_by_a_constant_factor() {
 #[test]
 fn one_plus_one_counts_ones_in_n_log_n() {
     let coordinates = vec![Coordinate::Choice { start: vec![1.0, 0.0] }; 30];
-    let mut search = Optimizer::one_plus_one(Start { coordinates, sigma: 0.1, population: None, seed: 4 });
+    let mut search = Optimizer::one_plus_one(OptimizerStart { coordinates, sigma: 0.1, population: None, seed: 4 });
     while sphere(&search.mean().unwrap()) < 30.0 {
         step(&mut search, |x| -sphere(x));
         // e n ln n = 277 on average.
@@ -111,10 +112,10 @@ fn map_elites_fills_its_cells_with_good_ones() {
 }
 
 /// Ten items of two kinds: a number near one end solves the first five, near the other the rest.
-fn niches(x: &Genome) -> Told {
+fn niches(x: &Genome) -> Feedback {
     let near = |place: f64| f64::from((x[0] - place).abs() < 0.1);
     let items = (0..10).map(|item| if item < 8 { near(0.1) } else { near(0.9) }).collect::<Vec<f64>>();
-    Told { fitness: items.iter().sum(), items, ..Told::default() }
+    Feedback { fitness: items.iter().sum(), items, ..Feedback::default() }
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn m2n2_keeps_those_who_solve_what_few_solve() {
     for seed in 0..5 {
         let mut search = Optimizer::m2n2(reals(&[0.5; 3], 0.3, Some(40), seed));
         for _ in 0..100 {
-            let told: Vec<Told> = search.ask().iter().map(niches).collect();
+            let told: Vec<Feedback> = search.ask().iter().map(niches).collect();
             search.tell(&told);
         }
         let rare = search.elites().iter().filter(|x| niches(x).items[9] > 0.0).count();

@@ -4,17 +4,17 @@
 mod layer_toy;
 
 use super::told;
-use crate::optimizer::{Coordinate, Optimizer, Start};
+use crate::optimizer::{Coordinate, Optimizer, OptimizerStart};
 use layer_toy::{LayerToy, SLOTS};
 
 /// The median over seven seeds of the best loss after so many evaluations, in two numbers.
-fn check(search: fn(Start) -> Optimizer, population: Option<usize>, evaluations: [usize; 2]) -> [f64; 2] {
+fn check(search: fn(OptimizerStart) -> Optimizer, population: Option<usize>, evaluations: [usize; 2]) -> [f64; 2] {
     let mut losses: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     for seed in 0..7 {
         let toy = LayerToy::new(100 + seed, false);
         let slot = Coordinate::Choice { start: vec![0.5, 0.5] };
         let coordinates = [vec![slot; SLOTS], vec![Coordinate::Real { start: 0.5 }; SLOTS]].concat();
-        let mut search = search(Start { coordinates, sigma: 0.1, population, seed });
+        let mut search = search(OptimizerStart { coordinates, sigma: 0.1, population, seed });
         let (mut spent, mut best) = (0, f64::INFINITY);
         for (losses, evaluations) in losses.iter_mut().zip(evaluations) {
             while spent + search.population() <= evaluations {
@@ -43,7 +43,7 @@ fn cat_cma_finds_a_path_that_thresholds_do_not() {
 
 #[test]
 fn margins_keep_the_power_to_change_a_slot() {
-    let search: [fn(Start) -> Optimizer; 3] =
+    let search: [fn(OptimizerStart) -> Optimizer; 3] =
         [Optimizer::cma_es_margin, Optimizer::cat_cma_margin, |start| Optimizer::cma_es(start, false)];
     let [margin, cat_cma_margin, thresholds] = search.map(|search| check(search, None, [2000, 3000])[1]);
     assert!(margin < 0.05 && cat_cma_margin < 0.05, "{margin} {cat_cma_margin}");

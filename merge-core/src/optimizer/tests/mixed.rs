@@ -2,8 +2,8 @@
 
 use super::replay::check_close;
 use crate::optimizer::{
-    CatCma, CatCmaMargin, Coordinate, Start,
-    cat_cma::{Drawn, Mixed},
+    CatCma, CatCmaMargin, Coordinate, OptimizerStart,
+    cat_cma::{DrawnPoint, Mixed},
 };
 use nalgebra::{DMatrix, DVector};
 use serde::Deserialize;
@@ -77,12 +77,12 @@ impl Generation {
     }
 
     /// As what our search would have drawn the points, which are y times `widening` from its mean.
-    fn drawn(&self, mixed: &Mixed, a: &DVector<f64>, unit: impl Fn(f64) -> f64) -> Vec<Drawn> {
+    fn drawn(&self, mixed: &Mixed, a: &DVector<f64>, unit: impl Fn(f64) -> f64) -> Vec<DrawnPoint> {
         let drawn = |told: &Told| {
             let v = told.v_raw.as_ref().unwrap_or(&told.x);
             let v: Vec<f64> = v.iter().map(|v| unit(*v)).collect();
             let y = mixed.gaussian.as_ref().unwrap().step(&v).component_div(a);
-            Drawn { y, choices: told.c.iter().map(Chosen::option).collect() }
+            DrawnPoint { y, choices: told.c.iter().map(Chosen::option).collect() }
         };
         self.told.iter().map(drawn).collect()
     }
@@ -94,10 +94,10 @@ fn replays(algo: &str) -> Vec<Replay> {
     all.into_iter().filter(|replay| replay.algo == algo).collect()
 }
 
-fn start(Replay { n_co, n_ca, k, lam, .. }: &Replay, mean: f64, sigma: f64) -> Start {
+fn start(Replay { n_co, n_ca, k, lam, .. }: &Replay, mean: f64, sigma: f64) -> OptimizerStart {
     let reals = vec![Coordinate::Real { start: mean }; *n_co];
     let choices = vec![Coordinate::Choice { start: vec![1.0 / *k as f64; *k] }; *n_ca];
-    Start { coordinates: [reals, choices].concat(), sigma, population: Some(*lam), seed: 0 }
+    OptimizerStart { coordinates: [reals, choices].concat(), sigma, population: Some(*lam), seed: 0 }
 }
 
 /// The distributions after a generation, where a number of theirs is `unit` of it of ours.
@@ -181,8 +181,12 @@ fn replays_cat_cma_with_margin_and_integers() {
             vec![Coordinate::Choice { start: vec![1.0 / replay.options as f64; replay.options] }; replay.choices],
         ];
         let coordinates = coordinates.concat();
-        let mut search =
-            CatCmaMargin::new(Start { coordinates, sigma: replay.sigma, population: Some(replay.lambda), seed: 0 });
+        let mut search = CatCmaMargin::new(OptimizerStart {
+            coordinates,
+            sigma: replay.sigma,
+            population: Some(replay.lambda),
+            seed: 0,
+        });
         search.mixed.gaussian.as_mut().unwrap().distribution.mean = DVector::from_column_slice(&replay.mean);
         for (number, generation) in replay.generations.iter().enumerate() {
             let drawn = generation.drawn(&search.mixed, &search.a, |v| v);

@@ -3,7 +3,7 @@
 use super::reals;
 use crate::optimizer::{
     CmaEs, CmaEsMargin, Genome, SepCmaEs,
-    margin::Lattice,
+    margin::IntegerLattice,
     strategy::{Strategy, default_population},
 };
 use nalgebra::DVector;
@@ -169,7 +169,7 @@ fn replays_the_reference_with_margin() {
         // The first half are reals, the others 0 or 1.
         let n_reals = replay.n / 2;
         for lattice in &mut search.lattices[n_reals..] {
-            *lattice = Some(Lattice { first: 0.0, step: 1.0, levels: 2 });
+            *lattice = Some(IntegerLattice { first: 0.0, step: 1.0, levels: 2 });
         }
         for (number, generation) in replay.gens.iter().enumerate() {
             let steps: Vec<DVector<f64>> = generation.told.iter().map(|told| search.gaussian.step(&told.x)).collect();

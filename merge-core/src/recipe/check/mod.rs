@@ -7,7 +7,7 @@ mod view;
 
 use std::ops::RangeInclusive;
 
-use super::{Fix, Model, Parameters, Recipe, Slice, setting::Fit};
+use super::{Fix, Model, Parameters, Recipe, Slice, setting::DomainFit};
 use crate::{
     method::{Base, METHODS, Method, Param},
     words::did_you_mean,
@@ -36,7 +36,7 @@ impl MethodInfo {
 }
 
 /// Some layers of the result or all of them: what they are made of, and the method, base and parameters in force there.
-struct View<'r, S> {
+struct CheckedView<'r, S> {
     /// `slices[0].` or `modules.vision.`: the path of keys that it is under, with its dot.
     inside: String,
     /// `models` or `sources`.
@@ -54,7 +54,7 @@ struct View<'r, S> {
     levels: Vec<&'r Parameters<S>>,
 }
 
-impl<S> View<'_, S> {
+impl<S> CheckedView<'_, S> {
     /// Whether a member is what others are compared with, so that its own parameters have no effect.
     fn is_base(&self, member: usize) -> bool {
         self.method.base != Base::Merged && self.base.is_some_and(|base| base == self.members[member].0)
@@ -73,7 +73,7 @@ impl<S> View<'_, S> {
 }
 
 /// Checks a recipe against its methods.
-pub(super) fn check<S: Fit>(recipe: &Recipe<S>, methods: &[MethodInfo]) -> Result<(), Mistake> {
+pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, methods: &[MethodInfo]) -> Result<(), Mistake> {
     let method = find(&recipe.merge_method, methods)?;
     let forms = [
         ("models", recipe.models.place, !recipe.models.is_empty()),
@@ -111,14 +111,14 @@ impl<'r, S> Root<'r, S> {
     /// Adds those of the recipe or of a module: one for all of its models, or one for each slice.
     fn views(
         &self,
-        views: &mut Vec<View<'r, S>>,
+        views: &mut Vec<CheckedView<'r, S>>,
         inside: &str,
         models: &'r [Model<S>],
         slices: &'r At<Vec<Slice<S>>>,
         levels: &[&'r Parameters<S>],
     ) -> Result<(), Mistake> {
         let recipe = self.recipe;
-        let whole = View {
+        let whole = CheckedView {
             inside: inside.to_owned(),
             list: "models",
             method: self.method,
@@ -139,7 +139,7 @@ impl<'r, S> Root<'r, S> {
             view::check_ranges(slice, index > 0 && index + 1 == slices.len()).map_err(under)?;
             let method = slice.merge_method.as_ref().map(|name| find(name, self.methods)).transpose().map_err(under)?;
             let fixed = recipe.fixes.iter().any(|fix| fix.value == Fix::SliceMethod);
-            views.push(View {
+            views.push(CheckedView {
                 inside,
                 list: "sources",
                 method: method.filter(|_| fixed).unwrap_or(self.method),

@@ -1,13 +1,13 @@
 //! Parameters: each known to a method that is in force where it stands, in its domain, and all that are required there.
 
-use super::{MethodInfo, View};
+use super::{CheckedView, MethodInfo};
 use crate::{
     method::{METHODS, Param, Scope},
-    recipe::{Parameters, Recipe, foreign::without_effect, setting::Fit},
+    recipe::{Parameters, Recipe, foreign::without_effect, setting::DomainFit},
     yaml::{At, Mistake, known_names},
 };
 
-pub(super) fn check<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(), Mistake> {
+pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
     check_levels(recipe, views)?;
     for view in views {
         check_members(view)?;
@@ -30,7 +30,7 @@ pub(super) fn check<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result
 }
 
 /// The blocks for all members: the recipe's own, the modules' and the slices'.
-fn check_levels<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(), Mistake> {
+fn check_levels<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
     let methods = |block: &Parameters<S>| {
         let mut methods: Vec<&MethodInfo> = Vec::new();
         for view in views.iter().filter(|view| view.levels.iter().any(|level| std::ptr::eq(*level, block))) {
@@ -55,7 +55,7 @@ fn check_levels<S: Fit>(recipe: &Recipe<S>, views: &[View<'_, S>]) -> Result<(),
     slices.into_iter().try_for_each(|view| check(view.levels[0], &view.inside))
 }
 
-fn check_members<S: Fit>(view: &View<'_, S>) -> Result<(), Mistake> {
+fn check_members<S: DomainFit>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     for (index, (_, parameters)) in view.members.iter().enumerate() {
         let under = |mistake: Mistake| mistake.under("parameters").under(&view.member(index));
         let methods: Vec<&MethodInfo> = [Some(view.method), view.ignored].into_iter().flatten().collect();
@@ -70,7 +70,7 @@ fn check_members<S: Fit>(view: &View<'_, S>) -> Result<(), Mistake> {
 }
 
 /// Every required parameter is set at some level.
-fn check_required<S>(view: &View<'_, S>) -> Result<(), Mistake> {
+fn check_required<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     let is_open =
         |param: &&Param| param.default.is_none() && view.levels.iter().all(|level| level.get(param.name).is_none());
     for param in view.method.params.iter().filter(is_open) {
@@ -99,7 +99,7 @@ fn check_required<S>(view: &View<'_, S>) -> Result<(), Mistake> {
 }
 
 /// Checks names and values of a block of parameters, which stands at a model's level or above.
-fn check_block<S: Fit>(parameters: &Parameters<S>, methods: &[&MethodInfo], level: Scope) -> Result<(), Mistake> {
+fn check_block<S: DomainFit>(parameters: &Parameters<S>, methods: &[&MethodInfo], level: Scope) -> Result<(), Mistake> {
     parameters.iter().try_for_each(|(key, setting)| {
         let of = |method: &&&MethodInfo| method.params.iter().find(|param| param.name == key.value);
         let known: Vec<(&str, &Param)> =

@@ -2,11 +2,11 @@
 
 use crate::{
     method::Domain,
-    recipe::{Hop, Recipe, path::SCALE, setting::Fit},
+    recipe::{Hop, Recipe, path::SCALE, setting::DomainFit},
     yaml::Mistake,
 };
 
-pub(super) fn check<S: Fit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
+pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
     if recipe.path.is_empty() {
         let Some(form) = recipe.path_form else { return Ok(()) };
         return Err(Mistake::new("only a path has a form")
@@ -36,7 +36,7 @@ pub(super) fn check<S: Fit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
         .try_for_each(|(index, hop)| check_hop(hop).map_err(|mistake| mistake.under(&format!("path[{index}]"))))
 }
 
-fn check_hop<S: Fit>(hop: &Hop<S>) -> Result<(), Mistake> {
+fn check_hop<S: DomainFit>(hop: &Hop<S>) -> Result<(), Mistake> {
     let [start, end] = hop.layer_range.value;
     let range = |what: String| {
         let mistake = Mistake::new(what).hint("write [first, last + 1]");

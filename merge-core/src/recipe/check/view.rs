@@ -1,6 +1,6 @@
 //! The models of each part of a recipe: how many, which layers, and the base.
 
-use super::{MethodInfo, View};
+use super::{CheckedView, MethodInfo};
 use crate::{
     method::Base,
     recipe::Slice,
@@ -61,7 +61,7 @@ pub(super) fn check_ranges<S>(slice: &Slice<S>, may_be_empty: bool) -> Result<()
 }
 
 /// Refuses a base that is missing, a model that is there twice, and too few or too many models.
-pub(super) fn check<S>(view: &View<'_, S>) -> Result<(), Mistake> {
+pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     let (method, members) = (view.method, &view.members);
     if view.base.is_none() && method.base == Base::Required {
         return Err(Mistake::new(format!("`{}` needs a `base_model`", method.name))

@@ -18,7 +18,7 @@ use std::{
 
 /// Why a store was not opened.
 #[derive(Debug)]
-pub(super) enum Closed {
+pub(super) enum OpenFailure {
     /// Another process has it.
     Held,
     /// What opens it gave up: why.
@@ -27,13 +27,13 @@ pub(super) enum Closed {
     Refused(Error),
 }
 
-impl From<Error> for Closed {
+impl From<Error> for OpenFailure {
     fn from(error: Error) -> Self {
         Self::Refused(error)
     }
 }
 
-type Opened<T> = std::result::Result<T, Closed>;
+type Opened<T> = std::result::Result<T, OpenFailure>;
 
 /// Opens the store in a directory.
 pub(super) type Open<'a, T> = dyn Fn(&Path) -> Opened<T> + 'a;
@@ -68,7 +68,7 @@ pub(super) fn mend<T>(dir: &Path, may_cut: bool, open: &Open<'_, T>) -> Opened<(
         }
     }
     if !may_cut {
-        return Err(Closed::Damaged(why));
+        return Err(OpenFailure::Damaged(why));
     }
     cut_before_damage(dir, &trial, &mut aside, open)?;
     open(dir).map(|store| (store, aside.made))
@@ -136,7 +136,7 @@ fn new_directory(dir: &Path) -> Result<PathBuf> {
 fn tried<T>(dir: &Path, open: &Open<'_, T>) -> Opened<std::result::Result<T, String>> {
     match open(dir) {
         Ok(store) => Ok(Ok(store)),
-        Err(Closed::Damaged(why)) => Ok(Err(why)),
+        Err(OpenFailure::Damaged(why)) => Ok(Err(why)),
         Err(other) => Err(other),
     }
 }
@@ -146,12 +146,12 @@ fn check_room<T>(trial: &Trial, open: &Open<'_, T>) -> Opened<()> {
     let new = trial.begin(NEW)?;
     match open(&new) {
         Ok(_) => Ok(()),
-        Err(Closed::Refused(error)) => Err(Closed::Refused(error)),
+        Err(OpenFailure::Refused(error)) => Err(OpenFailure::Refused(error)),
         Err(_) => {
             let dir = trial.0.parent().unwrap_or(&trial.0);
             let message = format!("{}: no store can be opened here now", dir.display());
             let hint = "nothing was changed: try again, with more threads, memory or open files allowed";
-            Err(Closed::Refused(Error::machine(message).hint(hint)))
+            Err(OpenFailure::Refused(Error::machine(message).hint(hint)))
         }
     }
 }
@@ -222,7 +222,7 @@ fn cut_before_damage<T>(dir: &Path, trial: &Trial, aside: &mut Aside<'_>, open: 
     };
     if opens(len)? {
         let message = format!("{}: it cannot be opened where it is, though a copy of it can", log.display());
-        return Err(Closed::Refused(Error::machine(message).hint("try again")));
+        return Err(OpenFailure::Refused(Error::machine(message).hint("try again")));
     }
     let (mut whole, mut damaged) = (0, len.div_ceil(STEP));
     while damaged - whole > 1 {
@@ -262,8 +262,8 @@ fn lock(file: &File, path: &Path) -> Opened<()> {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
-            Err(TryLockError::WouldBlock) => return Err(Closed::Held),
-            Err(TryLockError::Error(e)) => return Err(Closed::Refused(Error::io("lock", path, &e))),
+            Err(TryLockError::WouldBlock) => return Err(OpenFailure::Held),
+            Err(TryLockError::Error(e)) => return Err(OpenFailure::Refused(Error::io("lock", path, &e))),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Anchor items: a few that stand for all, each for those that are like it.
 
-use super::Item;
+use super::IrtItem;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,7 +11,7 @@ const ROUNDS: usize = 100;
 ///
 /// They are the items nearest to the centres of clusters (k-means, begun by k-means++) of (a, b), as in tinyBenchmarks; here
 /// the same seed chooses the same ones.
-pub(crate) fn anchors(items: &[Item], count: usize, seed: u64) -> Vec<(usize, f64)> {
+pub(crate) fn anchors(items: &[IrtItem], count: usize, seed: u64) -> Vec<(usize, f64)> {
     let points: Vec<Vec<f64>> =
         items.iter().map(|item| item.discrimination.iter().copied().chain([item.difficulty]).collect()).collect();
     let mut centres = spread(&points, count, &mut ChaCha8Rng::seed_from_u64(seed));

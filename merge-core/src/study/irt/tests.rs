@@ -7,7 +7,7 @@ use rand_distr::StandardNormal;
 
 /// Models and items drawn from the model, with the answers of the models.
 struct World {
-    items: Vec<Item>,
+    items: Vec<IrtItem>,
     abilities: Vec<Vec<f64>>,
     generator: ChaCha8Rng,
 }
@@ -16,8 +16,10 @@ impl World {
     fn new(n_models: usize, n_items: usize, seed: u64) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let mut normal = || generator.sample::<f64, _>(StandardNormal);
-        let items = (0..n_items)
-            .map(|_| Item { discrimination: vec![1.2 + 0.4 * normal(), 0.8 * normal()], difficulty: 1.5 * normal() });
+        let items = (0..n_items).map(|_| IrtItem {
+            discrimination: vec![1.2 + 0.4 * normal(), 0.8 * normal()],
+            difficulty: 1.5 * normal(),
+        });
         let items = items.collect();
         let abilities = (0..n_models).map(|_| vec![normal(), normal()]).collect();
         Self { items, abilities, generator }
@@ -44,7 +46,7 @@ fn check(n_answers: usize) -> [f64; 3] {
             *score = None;
         }
     }
-    let Fit { items, abilities: known } = fit(&table, 2, 0.1);
+    let IrtFit { items, abilities: known } = fit(&table, 2, 0.1);
     let mut errors = [0.0; 3];
     for seed in 0..4 {
         let chosen = anchors(&items, n_answers, seed);
@@ -54,8 +56,9 @@ fn check(n_answers: usize) -> [f64; 3] {
             let scores = world.answer(&theta);
             let random = index::sample(&mut world.generator, scores.len(), n_answers);
             let plain = mean(&random.iter().map(|item| scores[item]).collect::<Vec<_>>());
-            let answer = |(item, weight): &(usize, f64)| Answer { item: *item, score: scores[*item], weight: *weight };
-            let answers: Vec<Answer> = chosen.iter().map(answer).collect();
+            let answer =
+                |(item, weight): &(usize, f64)| ItemAnswer { item: *item, score: scores[*item], weight: *weight };
+            let answers: Vec<ItemAnswer> = chosen.iter().map(answer).collect();
             let mp = mp_irt(&items, &answers, &merged_ability(&items, &answers, &known[..3], 1.0));
             let estimates = [plain, mp, generalised(&answers, mp, 0.5)];
             for (error, estimate) in errors.iter_mut().zip(estimates) {
@@ -89,7 +92,7 @@ fn finds_the_items_that_the_answers_were_drawn_from() {
         let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(a, b)| f(a - a_mean, b - b_mean)).sum::<f64>();
         sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt()
     };
-    let difficulties = |items: &[Item]| items.iter().map(|item| item.difficulty).collect::<Vec<_>>();
+    let difficulties = |items: &[IrtItem]| items.iter().map(|item| item.difficulty).collect::<Vec<_>>();
     assert!(correlation(&difficulties(&fitted.items), &difficulties(&world.items)) > 0.97);
     // The direction of the axis is nowhere given.
     assert!(correlation(&fitted.abilities.concat(), &abilities.concat()).abs() > 0.95);
@@ -97,23 +100,23 @@ fn finds_the_items_that_the_answers_were_drawn_from() {
 
 #[test]
 fn mixes_what_is_seen_with_what_is_expected() {
-    let items: Vec<Item> =
-        [0.0, 1.0, -1.0, 2.0].map(|difficulty| Item { discrimination: vec![1.0], difficulty }).into();
-    let answers = [(0, 1.0, 0.75), (3, 0.0, 0.25)].map(|(item, score, weight)| Answer { item, score, weight });
+    let items: Vec<IrtItem> =
+        [0.0, 1.0, -1.0, 2.0].map(|difficulty| IrtItem { discrimination: vec![1.0], difficulty }).into();
+    let answers = [(0, 1.0, 0.75), (3, 0.0, 0.25)].map(|(item, score, weight)| ItemAnswer { item, score, weight });
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let expected = f64::midpoint(sigmoid(0.5 - 1.0), sigmoid(0.5 + 1.0));
     let close = |ours: f64, theirs: f64| assert!((ours - theirs).abs() < 1e-12, "{ours} is not {theirs}");
     close(mp_irt(&items, &answers, &[0.5]), f64::midpoint(0.75, expected));
     close(generalised(&answers, 0.2, 0.5), f64::midpoint(0.75, 0.2));
     // Where everything was asked nothing is expected.
-    close(mp_irt(&items[..1], &[Answer { item: 0, score: 1.0, weight: 1.0 }], &[0.5]), 1.0);
+    close(mp_irt(&items[..1], &[ItemAnswer { item: 0, score: 1.0, weight: 1.0 }], &[0.5]), 1.0);
 }
 
 /// The likelihood of 2 right and 1 wrong of three alike items is greatest where P = 2/3.
 #[test]
 fn ability_is_where_the_answers_are_most_likely() {
-    let items = vec![Item { discrimination: vec![2.0], difficulty: 0.5 }; 3];
-    let answers = [1.0, 1.0, 0.0].map(|score| Answer { item: 0, score, weight: 0.0 });
+    let items = vec![IrtItem { discrimination: vec![2.0], difficulty: 0.5 }; 3];
+    let answers = [1.0, 1.0, 0.0].map(|score| ItemAnswer { item: 0, score, weight: 0.0 });
     let theta = ability(&items, &answers, 0.0);
     assert!((items[0].probability(&theta) - 2.0 / 3.0).abs() < 1e-6);
     // A mix of one parent moves along it.

@@ -2,7 +2,7 @@
 
 use super::{resuming::check, *};
 use crate::{
-    optimizer::Told,
+    optimizer::Feedback,
     study::{
         anchors::calibrate,
         generation::{Round, generation},
@@ -63,7 +63,7 @@ fn all_candidates_meet_the_anchors_and_the_calibration_is_paid() {
 
 /// Candidates on a line, what is recorded and told of them, and by goal the plain means of their answers to anchors, and what
 /// they score on all that these stand for.
-fn estimated(fake: &Fake) -> Vec<(CandidateRecord, Told, Vec<f64>, Vec<f64>)> {
+fn estimated(fake: &Fake) -> Vec<(CandidateRecord, Feedback, Vec<f64>, Vec<f64>)> {
     let family = Family::with("{name: cma_es, population: 5}", 1200, ANCHORS);
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});

@@ -251,7 +251,7 @@ fn a_layer_scan_begins_with_how_much_each_layer_is_missed() {
             variance += weight * weight * squares / (n - 1.0) / n;
         }
         let expected = (1.0 / (1.0 + (-missed / variance.sqrt()).exp())).clamp(0.05, 0.95);
-        let crate::template::Kind::Choice { init, .. } = &dimension.kind else { panic!("a flag") };
+        let crate::template::DimensionKind::Choice { init, .. } = &dimension.kind else { panic!("a flag") };
         assert!((init[1] - expected).abs() < 1e-9, "layer {layer}: {} is not {expected}", init[1]);
     }
 }

@@ -16,7 +16,7 @@ fn a_study_tells_of_itself_afterwards() {
 }
 
 /// What those tell of it who look at its store, and at what it lets others read.
-fn told(study: &Path) -> [Record; 2] {
+fn told(study: &Path) -> [StudyRecord; 2] {
     let record = record(&Store::open(study).expect("a store")).expect("a study");
     [record, snapshot(study).expect("readable").expect("a study")]
 }
@@ -100,8 +100,8 @@ fn a_generation_that_is_gone_is_told_once_when_it_is_there_again() {
     let value = |name| (name, store.get::<serde_json::Value>(name).unwrap().expect("it has one"));
     let values: Vec<_> = names.into_iter().chain(parts).chain(["the seed", "the objective"]).map(value).collect();
     drop(store);
-    let values: Vec<(&str, &dyn crate::store::Record)> =
-        values.iter().map(|(name, value)| (*name, value as &dyn crate::store::Record)).collect();
+    let values: Vec<(&str, &dyn crate::store::Payload)> =
+        values.iter().map(|(name, value)| (*name, value as &dyn crate::store::Payload)).collect();
     Store::open(&other).unwrap().set(&values).unwrap();
     family.finish(&other, &Fake::new(), 1);
     let [record, told] = told(&other);
@@ -115,7 +115,7 @@ fn a_study_is_known_by_its_mark_when_its_store_is_empty() {
     let study = family.study("study");
     family.finish(&study, &Fake::new(), 1);
     let whole = family.contents("study");
-    let mark = Mark::read(&study).expect("readable").expect("it was marked");
+    let mark = StudyMark::read(&study).expect("readable").expect("it was marked");
     assert_eq!((mark.form, mark.identity.len(), mark.file.as_str()), (2, 7, family.text.as_str()));
     let empty = || ["db", "conf"].into_iter().for_each(|name| fs::remove_file(study.join(name)).expect("it is there"));
     empty();
@@ -128,7 +128,7 @@ fn a_study_is_known_by_its_mark_when_its_store_is_empty() {
     // One that began before there were marks gets its own.
     fs::remove_file(study.join("evomerge-study.json")).expect("it is there");
     family.finish(&study, &Fake::new(), 1);
-    assert_eq!(Mark::read(&study), Ok(Some(mark)));
+    assert_eq!(StudyMark::read(&study), Ok(Some(mark)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    optimizer::Told,
+    optimizer::Feedback,
     study::{
         finalists::ranked,
         generation::{Round, generation},
@@ -20,7 +20,7 @@ fn constrained() -> Fake {
 }
 
 /// What is recorded and told of some genomes.
-fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec<Told>) {
+fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec<Feedback>) {
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
     let (scorer, space) = scorer(&study);

@@ -28,7 +28,7 @@ fn write(model: &mut Memory, name: &str, value: &Value) {
     model.sidecars.insert(name.to_owned(), value.to_string().into_bytes());
 }
 
-fn unify_all(spec: &Spec<'_>, models: impl IntoIterator<Item = Memory>) -> Result<Unified> {
+fn unify_all(spec: &Spec<'_>, models: impl IntoIterator<Item = Memory>) -> Result<UnifiedModels> {
     let models = ["a", "b", "c"].into_iter().zip(models.into_iter().map(|model| Arc::new(model) as Arc<dyn Weights>));
     unify(spec, &models.collect::<Vec<_>>())
 }
@@ -47,9 +47,9 @@ fn sidecar(weights: &dyn Weights, name: &str) -> Value {
 #[test]
 fn padding_is_the_mean_of_the_rows() {
     let (a, b) = (words(&["u", "x"], &[]), words(&["u", "y"], &[]));
-    let spec = Spec { pad_to_multiple_of: Some(4), ..spec(Source::Union, &[]) };
+    let spec = Spec { pad_to_multiple_of: Some(4), ..spec(VocabularySource::Union, &[]) };
     let models = [model(&a, 2, Dtype::F32, 0.0), model(&b, 2, Dtype::F32, 10.0)];
-    let Unified { models: unified, .. } = unify_all(&spec, models).unwrap();
+    let UnifiedModels { models: unified, .. } = unify_all(&spec, models).unwrap();
     // u, x, y, and the mean of the three.
     assert_eq!(embedding(&*unified[0]).1, [0.0, 1.0, 2.0, 3.0, 12.0, 13.0, 14.0 / 3.0, 17.0 / 3.0]);
     assert_eq!(embedding(&*unified[1]).1, [10.0, 11.0, 2.0, 3.0, 12.0, 13.0, 8.0, 9.0]);
@@ -60,11 +60,12 @@ fn padding_is_the_mean_of_the_rows() {
 fn means_of_many_rows_are_the_same_for_any_number_of_threads() {
     let names: Vec<String> = (0..5000).map(|id| format!("w{id}")).collect();
     let tokenizer = words(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
-    let spec = Spec { pad_to_multiple_of: Some(64), ..spec(Source::Base, &[]) };
+    let spec = Spec { pad_to_multiple_of: Some(64), ..spec(VocabularySource::Base, &[]) };
     let padding = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let Unified { models: unified, .. } = unify_all(&spec, [model(&tokenizer, 5000, Dtype::F32, 0.1)]).unwrap();
+            let UnifiedModels { models: unified, .. } =
+                unify_all(&spec, [model(&tokenizer, 5000, Dtype::F32, 0.1)]).unwrap();
             embedding(&*unified[0]).1.split_off(2 * 5000)
         })
     };
@@ -79,13 +80,13 @@ fn means_of_many_rows_are_the_same_for_any_number_of_threads() {
 fn a_row_of_a_wider_type_widens_the_tensor() {
     let (a, b) = (words(&["u"], &[]), words(&["u", "y"], &[]));
     let models = || [model(&a, 1, Dtype::BF16, 1.0), model(&b, 2, Dtype::F32, 0.1)];
-    let Unified { models: unified, .. } = unify_all(&spec(Source::Union, &[]), models()).unwrap();
+    let UnifiedModels { models: unified, .. } = unify_all(&spec(VocabularySource::Union, &[]), models()).unwrap();
     assert_eq!(embedding(&*unified[0]), (Dtype::F32, vec![1.0, 2.0, 0.1 + 2.0, 0.1 + 3.0]));
     let bytes = unified[0].bytes("model.embed_tokens.weight").unwrap();
     let copied: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
     assert_eq!(copied, embedding(&*unified[0]).1);
     // No row of the other's is in it: nothing widens.
-    let Unified { models: unified, .. } = unify_all(&spec(Source::Base, &[]), models()).unwrap();
+    let UnifiedModels { models: unified, .. } = unify_all(&spec(VocabularySource::Base, &[]), models()).unwrap();
     assert_eq!(embedding(&*unified[0]), (Dtype::BF16, vec![1.0, 2.0]));
 }
 
@@ -102,8 +103,8 @@ fn files_that_speak_of_tokens_follow() {
     for name in ["tokenizer.model", "vocab.json"] {
         base.sidecars.insert(name.to_owned(), b"old".to_vec());
     }
-    let Unified { models: unified, notes } =
-        unify_all(&spec(Source::Union, &[]), [base, model(&b, 3, Dtype::F32, 10.0)]).unwrap();
+    let UnifiedModels { models: unified, notes } =
+        unify_all(&spec(VocabularySource::Union, &[]), [base, model(&b, 3, Dtype::F32, 10.0)]).unwrap();
     assert_eq!(
         notes,
         ["tokenizer.model is left out, for it does not know the result's tokens: tokenizer.json has them all"]
@@ -130,8 +131,8 @@ fn an_unchanged_tokenizer_keeps_its_files_to_the_byte() {
     let mut first = model(&a, 8, Dtype::F32, 0.0);
     first.sidecars.insert("tokenizer.model".to_owned(), b"pieces".to_vec());
     let before = first.sidecars.clone();
-    let Unified { models: unified, notes } =
-        unify_all(&spec(Source::Union, &[]), [first, model(&a, 8, Dtype::F32, 1.0)]).unwrap();
+    let UnifiedModels { models: unified, notes } =
+        unify_all(&spec(VocabularySource::Union, &[]), [first, model(&a, 8, Dtype::F32, 1.0)]).unwrap();
     for (name, bytes) in before {
         assert_eq!(unified[1].sidecar(&name).unwrap(), Some(bytes), "{name}");
     }
@@ -147,8 +148,8 @@ fn ids_in_configurations_follow_their_tokens() {
     first.config = object(json!({ "vocab_size": 4, "bos_token_id": 1, "eos_token_id": [0, 3], "pad_token_id": -1,
                                   "text_config": part, "hidden_size": 2 }));
     write(&mut first, "generation_config.json", &json!({ "eos_token_id": 0, "temperature": 0.5 }));
-    let Unified { models: unified, .. } =
-        unify_all(&spec(Source::Model(1), &[]), [first, model(&b, 4, Dtype::F32, 0.0)]).unwrap();
+    let UnifiedModels { models: unified, .. } =
+        unify_all(&spec(VocabularySource::Model(1), &[]), [first, model(&b, 4, Dtype::F32, 0.0)]).unwrap();
     let expected = json!({ "vocab_size": 4, "bos_token_id": 1, "eos_token_id": [3], "pad_token_id": -1,
                            "text_config": { "vocab_size": 4, "pad_token_id": null }, "hidden_size": 2 });
     assert_eq!(unified[0].config(), &object(expected));
@@ -168,7 +169,9 @@ fn added_tokens_that_only_the_configuration_knows_are_tokens() {
 #[test]
 fn what_cannot_be_unified_is_refused() {
     let refused = |models: [Memory; 2], message: &str| {
-        let Err(error) = unify_all(&spec(Source::Union, &[]), models) else { panic!("not refused: {message}") };
+        let Err(error) = unify_all(&spec(VocabularySource::Union, &[]), models) else {
+            panic!("not refused: {message}")
+        };
         assert_eq!(error.to_string(), message);
         assert!(error.advice().is_some());
     };

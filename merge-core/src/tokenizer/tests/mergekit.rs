@@ -70,16 +70,16 @@ fn check(case: &str, spec: &Spec<'_>) {
 
 #[test]
 fn rows_are_mergekits_by_token() {
-    let of = |source, rules: &[Rule<'static>]| Spec { base: 1, ..spec(source, rules) };
-    check("vocab-base", &of(Source::Base, &[]));
-    check("vocab-union", &of(Source::Union, &[]));
-    let rules = [rule("東京", Some(TokenSource::Model(0)), true), rule("りんご", Some(TokenSource::Zero), false)];
-    check("vocab-token-source", &of(Source::Union, &rules));
+    let of = |source, rules: &[TokenRule<'static>]| Spec { base: 1, ..spec(source, rules) };
+    check("vocab-base", &of(VocabularySource::Base, &[]));
+    check("vocab-union", &of(VocabularySource::Union, &[]));
+    let rules = [rule("東京", Some(RowSource::Model(0)), true), rule("りんご", Some(RowSource::Zero), false)];
+    check("vocab-token-source", &of(VocabularySource::Union, &rules));
 }
 
 #[test]
 fn all_else_is_lent_as_before() {
-    let ours = unified(&Spec { base: 1, ..spec(Source::Base, &[]) });
+    let ours = unified(&Spec { base: 1, ..spec(VocabularySource::Base, &[]) });
     assert_eq!(ours[0].index()["model.norm.weight"].shape, [48]);
     assert!(ours[0].tensor("model.norm.weight").unwrap().lent().is_some());
     // The base's own rows, and the first of the other's, are where they were.
@@ -91,8 +91,8 @@ fn all_else_is_lent_as_before() {
 
 #[test]
 fn what_is_written_loads_with_the_same_ids() {
-    let rules = [rule("<pad>", Some(TokenSource::Zero), false)];
-    let ours = unified(&Spec { base: 1, ..spec(Source::Union, &rules) });
+    let rules = [rule("<pad>", Some(RowSource::Zero), false)];
+    let ours = unified(&Spec { base: 1, ..spec(VocabularySource::Union, &rules) });
     let text = String::from_utf8(ours[1].sidecar("tokenizer.json").unwrap().unwrap()).unwrap();
     let loaded = tokenizers::Tokenizer::from_str(&text).unwrap();
     let ids = texts(&serde_json::from_str(&text).unwrap());
@@ -107,7 +107,8 @@ fn what_is_written_loads_with_the_same_ids() {
 
 #[test]
 fn every_run_gives_the_same_file() {
-    let file = || unified(&Spec { base: 1, ..spec(Source::Union, &[]) })[0].sidecar("tokenizer.json").unwrap();
+    let file =
+        || unified(&Spec { base: 1, ..spec(VocabularySource::Union, &[]) })[0].sidecar("tokenizer.json").unwrap();
     let first = file();
     assert!((0..5).all(|_| file() == first));
 }

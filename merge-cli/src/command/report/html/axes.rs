@@ -12,7 +12,7 @@ const BOTTOM: f64 = 44.0;
 const STRING: &str = "a String takes all that is written";
 
 /// A range of numbers, and how they are written.
-pub(super) struct Axis<'a> {
+pub(super) struct PlotAxis<'a> {
     pub(super) low: f64,
     pub(super) high: f64,
     pub(super) name: &'a str,
@@ -21,14 +21,14 @@ pub(super) struct Axis<'a> {
 
 /// Two axes, and what is drawn between them.
 pub(super) struct Field<'a> {
-    x: Axis<'a>,
-    y: Axis<'a>,
+    x: PlotAxis<'a>,
+    y: PlotAxis<'a>,
     width: f64,
     height: f64,
     body: String,
 }
 
-impl<'a> Axis<'a> {
+impl<'a> PlotAxis<'a> {
     /// Over all of the numbers, with a little room beside them.
     pub(super) fn over(values: impl Iterator<Item = f64>, name: &'a str, show: &'a dyn Fn(f64) -> String) -> Self {
         let finite = values.filter(|value| value.is_finite());
@@ -53,7 +53,7 @@ impl<'a> Axis<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn new(x: Axis<'a>, y: Axis<'a>, height: f64) -> Self {
+    pub(super) fn new(x: PlotAxis<'a>, y: PlotAxis<'a>, height: f64) -> Self {
         Self { x, y, width: WIDTH, height, body: String::new() }
     }
 
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn ticks_are_round_numbers_within() {
         let show = |x: f64| format!("{x}");
-        let axis = |low, high| Axis { low, high, name: "", show: &show };
+        let axis = |low, high| PlotAxis { low, high, name: "", show: &show };
         assert_eq!(axis(0.0, 100.0).ticks(), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         assert_eq!(axis(-3.0, 11.0).ticks(), [0.0, 5.0, 10.0]);
         // Of equal numbers too there is a range.
-        let flat = Axis::over([7.0, 7.0].into_iter(), "", &show);
+        let flat = PlotAxis::over([7.0, 7.0].into_iter(), "", &show);
         assert!(flat.low < 7.0 && flat.high > 7.0 && !flat.ticks().is_empty());
     }
 }

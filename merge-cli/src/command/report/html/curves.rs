@@ -1,8 +1,8 @@
 //! What went up over the search, and what was weighed against what.
 
 use super::{
-    super::{curve::Step, summary::Summary},
-    axes::{Axis, Field},
+    super::{curve::CurvePoint, summary::Summary},
+    axes::{Field, PlotAxis},
     escaped,
     live::drawn,
 };
@@ -37,10 +37,10 @@ fn fitness(summary: &Summary) -> Option<String> {
         [step.best, step.least, step.mean].into_iter().flatten().chain(interval)
     });
     let (points, count) = (|x: f64| format!("{x:.0}"), |x: f64| grouped(x.max(0.0) as u64));
-    let x = Axis::over(all.map(|step| step.evaluations as f64), "item evaluations", &count);
-    let mut field = Field::new(x, Axis::over(values.map(|value| 100.0 * value), "fitness × 100", &points), 340.0);
+    let x = PlotAxis::over(all.map(|step| step.evaluations as f64), "item evaluations", &count);
+    let mut field = Field::new(x, PlotAxis::over(values.map(|value| 100.0 * value), "fitness × 100", &points), 340.0);
 
-    let at = |of: fn(&Step) -> Option<f64>, steps: &[Step]| -> Vec<(f64, f64)> {
+    let at = |of: fn(&CurvePoint) -> Option<f64>, steps: &[CurvePoint]| -> Vec<(f64, f64)> {
         steps.iter().filter_map(|step| Some((step.evaluations as f64, 100.0 * of(step)?))).collect()
     };
     let mut spread = at(|step| step.most, steps);
@@ -86,8 +86,8 @@ fn fitness(summary: &Summary) -> Option<String> {
         steps.iter().filter_map(|step| Some((step.evaluations as f64, step.sigma?.log10()))).collect();
     if sigma.len() > 1 {
         let power = |x: f64| format!("{:.2}", 10f64.powf(x));
-        let x = Axis::over(sigma.iter().map(|point| point.0), "item evaluations", &count);
-        let y = Axis::over(sigma.iter().map(|point| point.1), "step size", &power);
+        let x = PlotAxis::over(sigma.iter().map(|point| point.0), "item evaluations", &count);
+        let y = PlotAxis::over(sigma.iter().map(|point| point.1), "step size", &power);
         let mut field = Field::new(x, y, 170.0);
         field.line("mean", &sigma);
         drawn += &field.svg("The step size of the search");
@@ -95,7 +95,7 @@ fn fitness(summary: &Summary) -> Option<String> {
     Some(drawn)
 }
 
-fn said(step: &Step) -> String {
+fn said(step: &CurvePoint) -> String {
     let mut text = format!("generation {}, {} item evaluations", step.generation, grouped(step.evaluations as u64));
     for (name, value) in [("best", step.best), ("mean", step.mean), ("worst", step.least)] {
         if let Some(value) = value {
@@ -140,8 +140,8 @@ pub(super) fn front(summary: &Summary) -> Option<String> {
             .map(|(step, share)| (step.evaluations as f64, *share))
             .collect();
         let (count, share) = (|x: f64| grouped(x.max(0.0) as u64), |x: f64| format!("{x:.2}"));
-        let x = Axis::over(points.iter().map(|point| point.0), "item evaluations", &count);
-        let mut field = Field::new(x, Axis::over(points.iter().map(|point| point.1), "hypervolume", &share), 200.0);
+        let x = PlotAxis::over(points.iter().map(|point| point.0), "item evaluations", &count);
+        let mut field = Field::new(x, PlotAxis::over(points.iter().map(|point| point.1), "hypervolume", &share), 200.0);
         field.line("best", &points);
         for ((x, y), step) in points.iter().zip(&summary.convergence) {
             field.dot("dot", (*x, *y), 2.5, &format!("generation {}: {y:.4}", step.generation));
@@ -180,7 +180,8 @@ fn scatter(summary: &Summary, other: usize) -> String {
     let (show_x, show_y) = (|x: f64| second.show(x), |y: f64| first.show(y));
     let xs = candidates.iter().map(|point| point.1).chain(finalists().map(|(_, point)| point.1));
     let ys = candidates.iter().map(|point| point.0).chain(finalists().map(|(_, point)| point.0));
-    let mut field = Field::new(Axis::over(xs, &second.name, &show_x), Axis::over(ys, &first.name, &show_y), 340.0);
+    let mut field =
+        Field::new(PlotAxis::over(xs, &second.name, &show_x), PlotAxis::over(ys, &first.name, &show_y), 340.0);
     let told = |y: f64, x: f64| format!("{} {}, {} {}", first.name, first.show(y), second.name, second.show(x));
     for (y, x, says) in &candidates {
         field.dot("faint", (*x, *y), 3.0, &format!("{says}: {}", told(*y, *x)));

@@ -4,7 +4,7 @@ use super::{
     super::{
         origins::{Drift, Life},
         summary::Summary,
-        weights::Map,
+        weights::WeightMap,
     },
     escaped,
 };
@@ -34,7 +34,7 @@ pub(super) fn weights(summary: &Summary) -> Option<String> {
     (!summary.weights.is_empty() || !summary.chosen.is_empty()).then_some(drawn)
 }
 
-fn grid(map: &Map) -> String {
+fn grid(map: &WeightMap) -> String {
     let longest = map.rows.iter().map(|row| screen::width(&row.name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
     let cell = ((WIDTH - left) / map.columns.len().max(1) as f64).clamp(7.0, 64.0);

@@ -1,6 +1,6 @@
 //! A search as it runs: how far its generations are ahead of the best parent, and random search's beside them.
 
-use super::axes::{Axis, Field, WIDTH};
+use super::axes::{Field, PlotAxis, WIDTH};
 use crate::{
     lead::{Ahead, Leads},
     screen::counted,
@@ -24,10 +24,10 @@ pub(super) fn drawn(curves: &Curves, models: &[String], width: Option<u32>) -> O
     let mut band = of(&leads.evolution, |ahead| ahead.high);
     band.extend(of(&leads.evolution, |ahead| ahead.low).into_iter().rev());
     let xs = || mean.iter().chain(&random).map(|point| point.0);
-    let x = Axis::over(xs(), "generations", &whole);
+    let x = PlotAxis::over(xs(), "generations", &whole);
     let ys = band.iter().chain(&random).map(|point| point.1).chain([0.0]);
     let width = width.map_or(WIDTH, f64::from).clamp(280.0, WIDTH);
-    let mut field = Field::new(x, Axis::over(ys, "points to the best parent", &points), 340.0).of_width(width);
+    let mut field = Field::new(x, PlotAxis::over(ys, "points to the best parent", &points), 340.0).of_width(width);
     field.area("band", &band);
     let last = xs().fold(1.0, f64::max);
     field.line("parent", &[(1.0, 0.0), (last, 0.0)]);

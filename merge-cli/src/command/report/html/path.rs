@@ -1,7 +1,7 @@
 //! A path drawn through its sources: a band for each source, a lane in it for each run, layers from left to right.
 
 use super::{
-    super::route::{Route, times},
+    super::route::{RoutePicture, times},
     escaped,
 };
 use crate::screen;
@@ -14,7 +14,7 @@ const GAP: f64 = 14.0;
 const TOP: f64 = 22.0;
 
 /// The picture of a path.
-pub(super) fn path(route: &Route) -> String {
+pub(super) fn path(route: &RoutePicture) -> String {
     let layers = route.sources.iter().map(|(_, layers)| *layers).max().unwrap_or(1).max(1);
     let longest = route.sources.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0) as f64;
     let left = (7.0 * longest + 16.0).min(300.0);
@@ -95,16 +95,16 @@ pub(super) fn path(route: &Route) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::report::route::Run;
+    use crate::command::report::route::RouteRun;
 
     #[test]
     fn every_step_is_on_the_line_and_every_run_in_its_lane() {
         let runs = vec![
-            Run { source: 0, steps: vec![(0, 1.0), (1, 0.5)] },
-            Run { source: 1, steps: vec![(1, 1.0)] },
-            Run { source: 0, steps: vec![(1, 1.0)] },
+            RouteRun { source: 0, steps: vec![(0, 1.0), (1, 0.5)] },
+            RouteRun { source: 1, steps: vec![(1, 1.0)] },
+            RouteRun { source: 0, steps: vec![(1, 1.0)] },
         ];
-        let drawn = path(&Route { sources: vec![("a<b".to_owned(), 2), ("math".to_owned(), 2)], runs });
+        let drawn = path(&RoutePicture { sources: vec![("a<b".to_owned(), 2), ("math".to_owned(), 2)], runs });
         let line = drawn.split("class='route' points='").nth(1).unwrap().split('\'').next().unwrap();
         let heights: Vec<&str> = line.split(' ').map(|point| point.split_once(',').unwrap().1).collect();
         assert_eq!(heights, ["39.0", "39.0", "121.0", "73.0"]);

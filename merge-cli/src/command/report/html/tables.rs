@@ -1,7 +1,7 @@
 //! The table of the end with intervals drawn, items gained and lost, and costs.
 
 use super::{
-    super::summary::{Against, Score, Summary},
+    super::summary::{Against, ScoreSummary, Summary},
     escaped,
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) fn result(summary: &Summary) -> Option<String> {
 }
 
 /// A score from 0 to 1 with its interval, on a line; nothing of another.
-fn interval(score: &Score, is_answer: bool) -> String {
+fn interval(score: &ScoreSummary, is_answer: bool) -> String {
     if !measure::is_share(&score.metric) {
         return String::new();
     }
@@ -74,7 +74,7 @@ fn interval(score: &Score, is_answer: bool) -> String {
     )
 }
 
-fn difference(score: &Score) -> String {
+fn difference(score: &ScoreSummary) -> String {
     let Some(d) = &score.difference_to_best_parent else { return "—".to_owned() };
     let p = score.p_holm.map_or_else(String::new, |p| format!("<br><small>{}</small>", p_value(p)));
     measure::difference(&score.metric, d) + &p

@@ -11,7 +11,7 @@ fn letters(dir: &Path) -> Opened<String> {
     new(&conf, "form 1").and_then(|()| new(&log, "")).map_err(|e| Error::io("write", dir, &e))?;
     let text = fs::read_to_string(&log).unwrap();
     let is_whole = fs::read_to_string(&conf).is_ok_and(|text| text == "form 1") && !text.contains('!');
-    if is_whole { Ok(text) } else { Err(Closed::Damaged("no sense".to_owned())) }
+    if is_whole { Ok(text) } else { Err(OpenFailure::Damaged("no sense".to_owned())) }
 }
 
 fn files(dir: &Path) -> BTreeMap<String, String> {
@@ -46,13 +46,13 @@ fn what_the_machine_cannot_do_now_changes_nothing() {
     for left in 0..6 {
         let left = Cell::new(left);
         let open = |dir: &Path| match left.get() {
-            0 => Err(Closed::Damaged("too few threads".to_owned())),
+            0 => Err(OpenFailure::Damaged("too few threads".to_owned())),
             n => {
                 left.set(n - 1);
                 letters(dir)
             }
         };
-        let Err(Closed::Refused(error)) = mend(dir.path(), true, &open) else { panic!("{left:?}") };
+        let Err(OpenFailure::Refused(error)) = mend(dir.path(), true, &open) else { panic!("{left:?}") };
         assert_eq!(error.to_string(), format!("{}: no store can be opened here now", dir.path().display()));
         assert_eq!(error.fault(), crate::error::Fault::Machine);
         let after = files(dir.path());
@@ -75,7 +75,7 @@ fn a_log_is_cut_before_its_damage_and_each_damaged_one_is_kept() {
     let dir = tempdir().unwrap();
     for name in ["damaged", "damaged-2", "damaged-3"] {
         let text = damaged(dir.path());
-        let Err(Closed::Damaged(why)) = mend(dir.path(), false, &letters) else { panic!("it may not be cut") };
+        let Err(OpenFailure::Damaged(why)) = mend(dir.path(), false, &letters) else { panic!("it may not be cut") };
         assert_eq!(why, "no sense");
         let (store, aside) = mend(dir.path(), true, &letters).unwrap();
         assert_eq!((store, aside), ("a".repeat(STEP as usize), Some(dir.path().join(name))));
@@ -100,7 +100,7 @@ fn a_configuration_that_is_damaged_or_torn_costs_nothing() {
     fs::write(dir.path().join(LOG), "all").unwrap();
     let other = [&b"form 2"[..], &crc32(b"form 2").to_le_bytes()].concat();
     fs::write(dir.path().join(CONFIGURATION), &other).unwrap();
-    let Err(Closed::Refused(error)) = mend(dir.path(), true, &letters) else { panic!("it is not ours") };
+    let Err(OpenFailure::Refused(error)) = mend(dir.path(), true, &letters) else { panic!("it is not ours") };
     assert!(error.to_string().ends_with("this store is kept in another form"), "{error}");
     assert_eq!(fs::read(dir.path().join(CONFIGURATION)).unwrap(), other);
 }
@@ -111,5 +111,5 @@ fn one_that_another_has_is_left_to_it() {
     damaged(dir.path());
     let held = File::open(dir.path()).unwrap();
     held.lock().unwrap();
-    assert!(matches!(mend(dir.path(), true, &letters), Err(Closed::Held)));
+    assert!(matches!(mend(dir.path(), true, &letters), Err(OpenFailure::Held)));
 }
