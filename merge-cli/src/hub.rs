@@ -8,7 +8,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use crate::screen;
+use crate::draw::screen;
 use cache::CachePlace;
 use listing::Listing;
 use merge_core::{

@@ -1,10 +1,10 @@
 //! This process as a job of the queue: whoever started it can read how far it is, and it stops when that one is gone.
 
-use crate::{lead::Gain, serve::copies_of};
+use crate::lead::Gain;
 use merge_core::{
     error::{Error, Result},
     study::Curves,
-    yaml::hold,
+    yaml::{Reads, hold},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,9 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// If this process is a job, waits until an earlier attempt at it is over, and then stops when standard input is closed, which
 /// it is when the server that holds its other end is gone, however it went. Keep what it returns until the end.
-pub(crate) fn begin() -> Result<Option<File>> {
+///
+/// `copies` reads the copies of the texts that the job was handed in with.
+pub(crate) fn begin(copies: impl FnOnce(&Path) -> Result<Reads>) -> Result<Option<File>> {
     let Some(directory) = env::var_os(DIRECTORY).map(PathBuf::from) else { return Ok(None) };
     let path = directory.join("running");
     let lock = File::create(&path).map_err(|e| Error::io("create", &path, &e))?;
@@ -79,7 +81,7 @@ pub(crate) fn begin() -> Result<Option<File>> {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
     });
     lock.lock().map_err(|e| Error::io("lock", &path, &e))?;
-    hold(copies_of(&directory)?);
+    hold(copies(&directory)?);
     let _ = JOB.set((directory, Mutex::default()));
     Ok(Some(lock))
 }

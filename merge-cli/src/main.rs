@@ -1,31 +1,37 @@
 //! `evomerge`: merges open language-model checkpoints and evolves merges.
+//!
+//! # The map, in reading order: each room uses those before it
+//!
+//! | room | has |
+//! |---|---|
+//! | `allocator`, `args` | the C library's memory; what is written behind a command |
+//! | `lead`, `job` | how far a search is ahead; what this process says of itself to the queue |
+//! | `draw` | text on a terminal, progress, pictures |
+//! | `hub` | models of the Hugging Face hub |
+//! | `study_report` | what is said of a study: verdicts, tables, the page |
+//! | `work` | what commands and the server do alike: open, prove, estimate, stop |
+//! | `artefact` | what stands beside a merged model: card, record, licences |
+//! | `serve` | the queue's server, its page and its client |
+//! | `command` | one file for each command |
 
 mod allocator;
 mod args;
-mod command;
-mod card;
-mod chosen;
-mod hub;
-mod interrupt;
-mod job;
-mod judgement;
 mod lead;
-mod licence;
-mod line;
-mod measure;
-mod memory;
-mod model;
-mod picture;
-mod provenance;
-mod report;
-mod screen;
+mod job;
+mod draw;
+mod hub;
+mod study_report;
+mod work;
+mod artefact;
 mod serve;
-mod view;
+mod command;
 
 use args::{Args, Command};
 use clap::Parser as _;
+use draw::screen;
 use merge_core::error::{Fault, Result};
 use std::process::ExitCode;
+use work::interrupt;
 
 fn main() -> ExitCode {
     allocator::share();
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
         }
     };
     // Until the end it is known that this job runs.
-    let job = job::begin();
+    let job = job::begin(serve::copies_of);
     match job.and_then(|_running| run(args.command)) {
         Ok(()) if !screen::all_said() => ExitCode::from(3),
         Ok(()) => ExitCode::SUCCESS,

@@ -6,5 +6,5 @@ use clap::CommandFactory as _;
 pub(crate) fn run(args: &Completions) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "evomerge", &mut script);
-    crate::screen::data(String::from_utf8_lossy(&script).trim_end());
+    crate::draw::screen::data(String::from_utf8_lossy(&script).trim_end());
 }

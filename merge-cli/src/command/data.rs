@@ -2,8 +2,9 @@
 
 use crate::{
     args::{Data, DataCommand, Fetch, ListArgs},
+    draw::screen,
     hub::Hub,
-    screen,
+    work::shelf::shelf,
 };
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluator::dataset::{
@@ -12,7 +13,6 @@ use evaluator::dataset::{
 };
 use flate2::read::GzDecoder;
 use merge_core::{
-    environment,
     error::{Error, Result},
     file,
     model::hash::hex,
@@ -39,11 +39,6 @@ pub(crate) fn run(args: &Data) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// Where data is kept, as the environment says.
-pub(crate) fn shelf() -> Result<Shelf> {
-    Shelf::from_env(&|name| environment::path(name).map(|path| path.to_string_lossy().into_owned()))
 }
 
 fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {

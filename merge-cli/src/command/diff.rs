@@ -2,10 +2,12 @@
 
 use crate::{
     args::Diff as Args,
-    model::OpenedModel,
-    picture::{self, Cell, HeatMap, Screen, number},
-    report,
-    screen::{self, Meter},
+    draw::{
+        picture::{self, Cell, HeatMap, Screen, number},
+        screen::{self, Meter},
+    },
+    study_report::figures,
+    work::model::OpenedModel,
 };
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{
@@ -114,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::write(path, picture).map_err(|e| Error::io("write", path, &e))?;
     }
     if args.json {
-        screen::data(&report::json(&as_json(args, &found, &grid, &measures)));
+        screen::data(&figures::json(&as_json(args, &found, &grid, &measures)));
         return Ok(());
     }
     let screen = Screen::of_output();

@@ -4,10 +4,10 @@ mod components;
 
 use crate::{
     args::Inspect as Args,
-    licence::Licences,
-    model::OpenedModel,
-    report,
-    screen::{self, Meter, grouped, noun},
+    artefact::licence::Licences,
+    draw::screen::{self, Meter, grouped, noun},
+    study_report::figures,
+    work::model::OpenedModel,
 };
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use components::{Component, components};
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         progress.finish();
         facts.hashes = Some(FileHashes { tensors: tensors?, files: model.sha256()?.into_iter().collect() });
     }
-    screen::data(&if args.json { report::json(&facts) } else { facts.to_string() });
+    screen::data(&if args.json { figures::json(&facts) } else { facts.to_string() });
     Ok(())
 }
 

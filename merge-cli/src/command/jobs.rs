@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Ids, JobOf, Jobs, Logs, Priority, Retry},
-    screen::{self, bytes, duration, flush_right, in_line, padded, width},
+    draw::screen::{self, bytes, duration, flush_right, in_line, padded, width},
     serve::{ALONE, Again, Desk, Home, JobView, tail},
 };
 use merge_core::{

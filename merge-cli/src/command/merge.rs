@@ -2,13 +2,18 @@
 
 use super::plan;
 use crate::{
-    args::{Execution, MergeArgs as Args},
-    card,
+    args::MergeArgs as Args,
+    artefact::{
+        card,
+        licence::Licences,
+        provenance::{self, Provenance},
+    },
+    draw::screen::{self, Meter},
     hub::Hub,
-    interrupt,
-    licence::Licences,
-    provenance::{self, Provenance},
-    screen::{self, Meter},
+    work::{
+        execution::{on_device, set_threads},
+        interrupt,
+    },
 };
 use merge_core::{
     error::{Error, Result},
@@ -127,21 +132,4 @@ fn check_destination(output: &Path, replace: bool, sources: &Sources) -> Result<
         }
         _ => error,
     })
-}
-
-/// As many threads as were asked for.
-pub(crate) fn set_threads(execution: &Execution) -> Result<()> {
-    let Some(threads) = execution.threads else { return Ok(()) };
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.into())
-        .build_global()
-        .map_err(|e| Error::machine(format!("cannot start {threads} threads: {e}")))
-}
-
-/// The merge, on the device that was asked for.
-pub(crate) fn on_device(merge: Merge, execution: &Execution) -> Result<Merge> {
-    match execution.device.as_str() {
-        "cpu" => Ok(merge),
-        device => Ok(merge.on(evaluator::model::device(device)?)),
-    }
 }

@@ -1,6 +1,6 @@
 //! `evomerge methods`: the table of methods, as the engine has it, and all that is known of one.
 
-use crate::{args::Methods, screen};
+use crate::{args::Methods, draw::screen};
 use merge_core::{
     error::{Error, Result},
     method::{Base, Domain, METHODS, Method, Param, Scope, Value, method},

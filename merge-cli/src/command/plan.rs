@@ -1,7 +1,11 @@
 //! `evomerge plan`: what a merge would do, tensor by tensor, without reading a weight.
 
-use super::merge::set_threads;
-use crate::{args::PlanArgs as Args, hub::Hub, screen};
+use crate::{
+    args::PlanArgs as Args,
+    draw::screen,
+    hub::Hub,
+    work::{execution::set_threads, memory::of_merge},
+};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::{
     error::Result,
@@ -10,7 +14,7 @@ use merge_core::{
         sources::{Sources, short},
     },
     method::Settings,
-    model::{Meta, blocks::BLOCK},
+    model::Meta,
     recipe::Recipe,
 };
 use serde_json::json;
@@ -30,7 +34,7 @@ pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
     let steps: Vec<PlanStep> = merge.steps().collect();
     let reads: u64 = steps.iter().map(|step| step.reads).sum();
     let writes: u64 = steps.iter().map(|step| step.writes).sum();
-    let memory = memory(&steps);
+    let memory = of_merge(&steps);
     if as_json {
         let plan = json!({
             "tensors": steps, "bytes_read": reads, "bytes_written": writes, "memory": memory, "notes": merge.notes(),
@@ -88,14 +92,4 @@ fn from(step: &PlanStep) -> String {
 fn settings(step: &PlanStep) -> String {
     let all = std::iter::once(&step.settings).chain(&step.models);
     all.map(Settings::to_string).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
-}
-
-/// What threads have in hand at a time: a block of every input and of what methods make of it, counts for selecting, and
-/// what is about to be written.
-pub(crate) fn memory(steps: &[PlanStep]) -> u64 {
-    let inputs = steps.iter().map(|step| step.sources.len()).max().unwrap_or(0) as u64;
-    let widest = steps.iter().filter_map(|step| step.shape.last()).max().copied().unwrap_or(0);
-    let block = 4 * BLOCK.max(widest) as u64;
-    let each = 2 * inputs * block + 4 * block + (4 << 20);
-    (16 << 20) + rayon::current_num_threads() as u64 * each
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Schema, SchemaOf},
-    screen,
+    draw::screen,
 };
 
 pub(crate) fn run(args: &Schema) {

@@ -1,6 +1,6 @@
 //! `evomerge serve`: runs what is queued, until it is stopped.
 
-use crate::{args::Serve as Args, interrupt, screen, serve};
+use crate::{args::Serve as Args, draw::screen, serve, work::interrupt};
 use merge_core::error::Result;
 use std::sync::Arc;
 

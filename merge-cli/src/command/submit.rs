@@ -2,7 +2,7 @@
 
 use crate::{
     args::{JobCommand, Submit as Args},
-    screen::{self, bytes},
+    draw::screen::{self, bytes},
     serve::{ALONE, Desk, Home, SubmitRequest, check_text, is_command, words_for},
 };
 use merge_core::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! `evomerge tasks`: the built-in benchmarks, how each protocol asks and marks them, and whether their data is here.
 
-use crate::{args::Tasks, command::data, screen};
+use crate::{args::Tasks, draw::screen, work::shelf::shelf};
 use comfy_table::{ContentArrangement, Table, presets};
 use evaluator::{
     dataset::{Dataset, Shelf, Stock},
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Tasks) -> Result<()> {
         Some(name) => vec![protocol::protocol(name)?],
         None => PROTOCOLS.to_vec(),
     };
-    let shelf = data::shelf()?;
+    let shelf = shelf()?;
     let benchmarks = benchmarks(&protocols);
     if args.json {
         let tasks: Vec<Value> = benchmarks

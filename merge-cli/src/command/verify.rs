@@ -1,11 +1,11 @@
 //! `evomerge verify`: proves that a directory is what its `evomerge.json` says, and that it can be made again.
 
-use super::merge::set_threads;
 use crate::{
     args::Verify as Args,
+    artefact::provenance::{self, InputModel, Provenance},
+    draw::screen::{self, Meter},
     hub::Hub,
-    provenance::{self, InputModel, Provenance},
-    screen::{self, Meter},
+    work::execution::{on_device, set_threads},
 };
 use merge_core::{
     checkpoint::Checkpoint,
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.quick {
         return Ok(());
     }
-    let merge = super::merge::on_device(Merge::plan(recipe, &sources)?, &args.execution)?;
+    let merge = on_device(Merge::plan(recipe, &sources)?, &args.execution)?;
     prove_merge(&merge, &dir, &provenance.why())
 }
 

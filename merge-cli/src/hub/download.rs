@@ -5,7 +5,7 @@ use super::{
     listing::{Hash, HubPromise, Listing},
     wire::{self, HubFailure, HubResult, HubWire},
 };
-use crate::screen;
+use crate::draw::screen;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::{
     error::{Error, Result},

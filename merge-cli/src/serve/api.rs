@@ -10,7 +10,7 @@ use super::{
     shown::JobView,
     wanted::{Again, PriorityRequest, SubmitRequest},
 };
-use crate::command::report;
+use crate::study_report;
 use axum::{
     Router,
     body::Bytes,
@@ -345,7 +345,7 @@ async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query):
         app.service.job(id)?;
         let told = app.service.told(id);
         let drawn = told
-            .and_then(|told| report::live(&told.curves, &told.models, width))
+            .and_then(|told| study_report::live(&told.curves, &told.models, width))
             .ok_or_else(|| Wrong(StatusCode::NOT_FOUND, Error::user(format!("job {id} has nothing to draw yet"))))?;
         Ok(([(header::CONTENT_TYPE, "image/svg+xml")], drawn).into_response())
     })

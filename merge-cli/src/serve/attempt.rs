@@ -6,9 +6,9 @@ use super::{
     machine, work,
 };
 use crate::{
-    interrupt,
+    draw::screen::{bytes, duration},
     job::{self, JobReport},
-    screen::{bytes, duration},
+    work::interrupt,
 };
 use merge_core::{
     error::{Error, Result},

@@ -1,6 +1,6 @@
 //! The queue's own copies of the texts that a job reads, so that its user may change the files for the next variant.
 
-use crate::screen;
+use crate::draw::screen;
 use merge_core::{
     error::{Error, Result},
     model::hash::sha256_of,

@@ -7,7 +7,7 @@ use super::{
     wanted::SubmitRequest,
     work,
 };
-use crate::{command::report, job, screen};
+use crate::{draw::screen, job, study_report};
 use merge_core::{
     error::{Error, Fault, Result},
     yaml::{Reads, Text, confine, hold, read_text},
@@ -175,7 +175,7 @@ fn answer(look: Look) -> Result<serde_json::Value> {
     let value = match look {
         Look::Prove { wanted, roots } => serde_json::to_value(prove(&wanted, roots)?),
         Look::Text { file, roots } => serde_json::to_value(read_text(&roots.recipe(&file)?)?),
-        Look::Report { name, study } => serde_json::to_value(report::page_of(&name, &study)?),
+        Look::Report { name, study } => serde_json::to_value(study_report::page_of(&name, &study)?),
     };
     Ok(value.expect("plain data"))
 }

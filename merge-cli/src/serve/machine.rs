@@ -1,6 +1,6 @@
 //! What the machine has to give.
 
-use crate::memory::There;
+use crate::work::memory::There;
 use merge_core::error::{Error, Result};
 use std::{fs, path::Path, thread};
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -24,7 +24,7 @@ impl Machine {
         let there = There::here().total;
         let memory = memory.map_or(there, |memory| memory as u64);
         if memory > there {
-            let (memory, there) = (crate::screen::bytes(memory), crate::screen::bytes(there));
+            let (memory, there) = (crate::draw::screen::bytes(memory), crate::draw::screen::bytes(there));
             return Err(Error::user(format!("--memory: this machine has {there}, which is less than {memory}")));
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);

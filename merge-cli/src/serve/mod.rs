@@ -39,7 +39,7 @@ pub(crate) use self::{
 };
 
 use self::{guard::Guard, machine::Machine, roots::Roots, runner::JobRunner, service::Service};
-use crate::{args::Serve as Args, screen};
+use crate::{args::Serve as Args, draw::screen};
 use merge_core::{
     error::{Error, Result},
     queue::{JournalFile, Queue},

@@ -3,10 +3,9 @@
 use super::work;
 use crate::{
     args::{self, Command},
-    command::{eval::Footprints, report, search},
     hub::Hub,
-    memory::MemoryNeed,
-    model::OpenedModel,
+    study_report,
+    work::{footprints::Footprints, memory::MemoryNeed, model::OpenedModel, search},
 };
 use merge_core::{
     error::{Error, Result},
@@ -87,7 +86,7 @@ fn of_words(words: &[String], directory: &Path, waits: bool, may: &ReadPermissio
             let study = directory.join(&args.study);
             if !waits {
                 let hint = "hand in a recipe, a search file, or a directory that `evomerge search -o` wrote";
-                report::check(&study).map_err(|e| e.hint(hint))?;
+                study_report::check(&study).map_err(|e| e.hint(hint))?;
             }
             Ok(WorkEstimate { memory: Some(MemoryNeed::of_report()), ..WorkEstimate::of(JobKind::Report, &study) })
         }

@@ -1,4 +1,4 @@
-//! Why a job is where it is, and what its user can do about it.
+//! A job as it is shown now, with why it waits and what its user can do.
 
 use super::{service::Now, shown::JobView};
 use merge_core::queue::{Job, JobId, JobState, JournalFile, Queue};

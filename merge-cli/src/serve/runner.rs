@@ -7,8 +7,8 @@ use super::{
     work,
 };
 use crate::{
+    draw::screen::{self, bytes, duration},
     job,
-    screen::{self, bytes, duration},
 };
 use merge_core::{
     error::{Fault, Result},

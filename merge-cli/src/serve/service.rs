@@ -12,8 +12,8 @@ use super::{
     work,
 };
 use crate::{
+    draw::screen,
     job::{self, JobReport},
-    screen,
 };
 use merge_core::{
     error::{Error, Result},

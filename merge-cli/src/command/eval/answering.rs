@@ -1,8 +1,13 @@
 //! What answers: a checkpoint, a recipe that is merged in memory, or a server.
 
-use crate::{args::Eval, hub::agent, model::OpenedModel, screen};
+use crate::{
+    args::Eval,
+    draw::screen,
+    hub::agent,
+    work::{footprints::batch, model::OpenedModel},
+};
 use evaluator::{
-    answer::{Batch, Memory, Transformer},
+    answer::{Memory, Transformer},
     evaluation::TaskItems,
     interrupt::Interrupt,
     language_model::LanguageModel,
@@ -137,12 +142,6 @@ impl ModelAddress {
         let (recalled, computed) = (opened.recalled(), opened.computed());
         Ok((done, AnsweringCost { chat: opened.conversation().cloned(), served: None, recalled, computed }))
     }
-}
-
-/// How much is answered side by side.
-pub(super) fn batch(args: &Eval) -> Batch {
-    let usual = Batch::default();
-    Batch { sequences: args.batch.map_or(usual.sequences, usize::from), ..usual }
 }
 
 /// What bf16 is multiplied by bf16 with, if it is.

@@ -1,7 +1,7 @@
 //! A run as files that lm-evaluation-harness's tools read.
 
-use super::{ModelScores, OfTask, answering::AnsweringCost, tasks::TaskChoice};
-use crate::{args::Eval, screen};
+use super::{ModelScores, OfTask, answering::AnsweringCost};
+use crate::{args::Eval, draw::screen, work::eval_tasks::TaskChoice};
 use evaluator::{
     evaluation::TaskItems,
     results::{self, RunInfo, TaskResult},

@@ -1,25 +1,28 @@
 //! `evomerge eval`: scores of models, or of recipes that are merged in memory, each with its interval; two or more compared.
 
 mod answering;
-mod asks;
 mod comparison;
 mod files;
 mod table;
-pub(super) mod tasks;
-
-pub(crate) use asks::Footprints;
 
 use crate::{
-    args::{Eval, ItemSplit},
-    command::{data::shelf, merge::set_threads},
-    interrupt, job, report, screen,
+    args::Eval,
+    draw::screen,
+    job,
+    study_report::figures,
+    work::{
+        eval_tasks::{self, asked},
+        execution::set_threads,
+        interrupt,
+        shelf::shelf,
+    },
 };
 use answering::{AnsweringCost, ModelAddress};
 use evaluator::{
     evaluation::{self, Mishaps, TaskItems},
     interrupt::Interrupt,
     statistics::Estimate,
-    task::{Benchmark, MarkedItem, MetricRow, Split, Task as _},
+    task::{MarkedItem, MetricRow, Task as _},
 };
 use merge_core::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -59,7 +62,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     set_threads(&args.execution)?;
     let shelf = shelf()?;
     answering::dot(args)?;
-    let chosen = tasks::read(args, &shelf)?;
+    let chosen = eval_tasks::read(args, &shelf)?;
     let asked = asked(args, &chosen.suite.tasks)?;
     let models = answering::all(args)?;
     answering::check(args, &asked)?;
@@ -84,26 +87,6 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     }
     show(args, &chosen, &asked, &scored);
     Ok(())
-}
-
-/// The items of each task that are asked.
-fn asked<'a>(args: &Eval, tasks: &'a [Benchmark]) -> Result<Vec<TaskItems<'a>>> {
-    let split = match args.items {
-        ItemSplit::Search => Split::Search,
-        ItemSplit::Select => Split::Select,
-        ItemSplit::Report => Split::Report,
-    };
-    let of = |task: &'a Benchmark| {
-        let items = task.split(split);
-        if items.is_empty() {
-            let has = Split::ALL.into_iter().filter(|split| !task.split(*split).is_empty()).map(Split::name);
-            return Err(Error::user(format!("task {} has no {} items", task.name(), split.name()))
-                .hint(format!("it has items to {}", has.collect::<Vec<_>>().join(", to "))));
-        }
-        let items = &items[..args.limit.unwrap_or(items.len()).min(items.len())];
-        Ok(TaskItems { task, items: items.to_vec() })
-    };
-    tasks.iter().map(of).collect()
 }
 
 /// Puts the tasks to a model; `None` if interrupted.
@@ -146,13 +129,13 @@ fn score(
 }
 
 /// Tables, or JSON, to standard output.
-fn show(args: &Eval, chosen: &tasks::TaskChoice, asked: &[TaskItems<'_>], scored: &[ModelScores]) {
+fn show(args: &Eval, chosen: &eval_tasks::TaskChoice, asked: &[TaskItems<'_>], scored: &[ModelScores]) {
     let compared = comparison::all(asked, scored);
     let mut tables: Vec<String> = scored.iter().map(|one| table::of_model(asked, &chosen.suite.groups, one)).collect();
     tables.extend(table::of_comparisons(asked, scored, &compared));
     let tables = tables.join("\n\n");
     if matches!(args.json, Some(None)) {
-        screen::data(&report::json(&all_json(asked, scored, &compared)));
+        screen::data(&figures::json(&all_json(asked, scored, &compared)));
     } else {
         screen::data(&tables);
     }

@@ -2,8 +2,11 @@
 
 use super::{ModelScores, OfTask, comparison::ModelComparison};
 use crate::{
-    measure, report,
-    screen::{self, counted},
+    draw::{
+        measure,
+        screen::{self, counted},
+    },
+    study_report::figures,
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::{
@@ -162,8 +165,8 @@ pub(super) fn of_comparisons(
                 Cell::new(&metric),
                 right(signed(difference.value)),
                 right(ci95),
-                right(report::probability(difference.p)),
-                right(report::probability(*adjusted)),
+                right(figures::probability(difference.p)),
+                right(figures::probability(*adjusted)),
                 right(screen::grouped(difference.n as u64)),
             ]);
         }

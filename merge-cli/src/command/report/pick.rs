@@ -1,10 +1,15 @@
 //! Another member of the front, by weights given afterwards.
 
-use super::{
-    StudyRead,
-    curve::{self, PlottedObjective},
+use crate::{
+    args::Report as Args,
+    command::search::SEARCH_FILE,
+    draw::screen,
+    study_report::{
+        StudyRead,
+        curve::{self, PlottedObjective},
+        figures,
+    },
 };
-use crate::{args::Report as Args, command::search::SEARCH_FILE, report, screen};
 use merge_core::{
     error::{Error, Result},
     export,
@@ -43,7 +48,7 @@ pub(super) fn run(args: &Args, wanted: &str, study: &StudyRead, directory: &Path
         let estimates: Map<String, Value> = estimates.collect();
         let values: Map<String, Value> = values().map(|(one, value)| (one.name.clone(), json!(value))).collect();
         let said = json!({ "name": picked.name, "sum": sum, "values": values, "estimates": estimates, "genome": picked.genome, "recipe": picked.recipe });
-        screen::data(&report::json(&said));
+        screen::data(&figures::json(&said));
     } else {
         let shown = |one: &PlottedObjective, value: f64| match one.estimate(picked) {
             Some(estimate) => {
@@ -129,7 +134,7 @@ fn write(file: &Path, finalist: &Finalist, store: &Store, directory: &Path) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::report::curve::tests::about;
+    use crate::study_report::curve::tests::about;
     use merge_core::item::ItemScore;
 
     fn finalist(value: f64, layers: f64) -> Finalist {

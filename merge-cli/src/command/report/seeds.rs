@@ -1,10 +1,13 @@
 //! Studies of one search with several seeds, a row for each.
 
-use super::{
-    StudyRead,
-    summary::{Summary, TaskSummary},
+use crate::{
+    args::Report as Args,
+    draw::{measure, screen},
+    study_report::{
+        StudyRead, figures,
+        summary::{Summary, TaskSummary},
+    },
 };
-use crate::{args::Report as Args, measure, report, screen};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::error::{Error, Result};
 use std::path::PathBuf;
@@ -19,7 +22,7 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
     let of = |directory: &PathBuf| Summary::of(StudyRead::read(directory)?);
     let all: Vec<Summary> = directories.iter().map(of).collect::<Result<_>>()?;
     if args.json {
-        screen::data(&report::json(&all));
+        screen::data(&figures::json(&all));
         return Ok(());
     }
     let mut table = Table::new();

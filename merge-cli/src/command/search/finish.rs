@@ -3,11 +3,13 @@
 use super::publish::{self, AnswerTexts};
 use crate::{
     args::SearchArgs as Args,
-    card, chosen,
-    judgement::{self, Judgement},
-    licence::Licences,
-    report::{self, ReportedModels},
-    screen,
+    artefact::{card, licence::Licences},
+    draw::screen,
+    study_report::{
+        chosen,
+        figures::{self, ReportedModels},
+        judgement::{self, Judgement},
+    },
 };
 use merge_core::{
     error::{Error, Result},
@@ -39,7 +41,7 @@ pub(super) fn finish(
     let moved = documents.iter().map(|document| Ok(document.moved_to(&best)?.to_yaml())).collect::<Result<Vec<_>>>()?;
     let file = study.template.file.display();
     let licences = Licences::of(study.sources.files().map(|(name, path)| (short(name), path.to_owned())))?;
-    let result = report::json(&report::result(&reported, goals, &about)?);
+    let result = figures::json(&figures::result(&reported, goals, &about)?);
     let texts = AnswerTexts {
         recipe: format!("# Found by `evomerge search {file}`; its scores are in result.json.\n{}", moved.join("---\n")),
         result: result.clone() + "\n",
@@ -49,7 +51,7 @@ pub(super) fn finish(
     // The recipes of the finalists have their paths relative to it.
     study.store.set(&[(SEARCH_FILE, &from(output, &study.template.file)?)])?;
 
-    let table = report::table(goals, &reported)?;
+    let table = figures::table(goals, &reported)?;
     if args.json && args.seeds.is_some() {
         // Standard output is for the figures of all seeds.
         screen::say(&table);

@@ -4,20 +4,25 @@ mod finish;
 mod place;
 mod publish;
 mod seeds;
-mod tasks;
 
 pub(crate) use finish::SEARCH_FILE;
-pub(crate) use place::gone;
 
 use self::place::StudyPlace;
 use crate::{
     args::SearchArgs as Args,
+    draw::{
+        line::{Among, Line},
+        screen::{self, duration},
+        view::ProgressNames,
+    },
     hub::Hub,
-    interrupt, job,
-    line::{Among, Line},
-    memory::{MemoryNeed, There},
-    screen::{self, duration},
-    view::ProgressNames,
+    job,
+    work::{
+        interrupt,
+        memory::{MemoryNeed, There},
+        search::{stand_in, workers},
+        search_tasks,
+    },
 };
 use evaluator::{interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
@@ -61,44 +66,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Err(_) => {}
     }
     done
-}
-
-/// Refuses a search that could not run, without reading a weight. Gives what memory it takes, and what the user should know of
-/// its merges.
-pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<(MemoryNeed, Vec<String>)> {
-    let benchmarks = tasks::benchmarks(file)?;
-    let notes = study::check(&file.template, sources, &file.search, &benchmarks)?;
-    Ok((MemoryNeed::of_search(file, sources, &benchmarks)?, notes))
-}
-
-/// What stands for the answer of a stage before there is one: its first candidate.
-pub(crate) fn stand_in(file: &SearchFile, sources: &Sources) -> Result<Recipe> {
-    let space = file.template.space(sources)?;
-    Ok(file.template.fill(&space, &space.init()))
-}
-
-/// As many workers as are asked for, or as the machine has cores and room for; and what the user should know of that.
-fn workers(given: Option<u16>, memory: MemoryNeed, there: There, cores: usize) -> Result<(usize, Option<String>)> {
-    let wanted = given.map_or(cores, usize::from).max(1);
-    let fitting = if given.is_some() { wanted } else { memory.fitting(cores, there.free).max(1) };
-    memory.check(fitting, there.total, "there are")?;
-    let (needs, free) = (|workers| screen::bytes(memory.with(workers)), screen::bytes(there.free));
-    let counted = |workers| screen::counted(workers, "worker");
-    let note = if memory.with(fitting) > there.free {
-        let (counted, needs) = (counted(fitting), needs(fitting));
-        Some(format!("with {counted} it needs about {needs} of memory, of which {free} are free now"))
-    } else if fitting < wanted {
-        let why = format!("{} need about {} of memory, and {free} are free", counted(wanted), needs(wanted));
-        Some(format!("{why}: it goes on with {}", counted(fitting)))
-    } else {
-        None
-    };
-    Ok((fitting, note))
-}
-
-/// Refuses a search whose tasks cannot be asked.
-pub(crate) fn check_tasks(file: &SearchFile) -> Result<()> {
-    tasks::benchmarks(file).map(|_| ())
 }
 
 /// The command that goes on.
@@ -213,7 +180,7 @@ impl SearchCommand<'_> {
             let read = {
                 // Templates of a task may take their time, item by item.
                 let file = file.clone();
-                move || tasks::benchmarks(&file)
+                move || search_tasks::benchmarks(&file)
             };
             let benchmarks =
                 interrupt::unless(self.interrupted, read)?.interruptible(Interrupt::from(self.interrupted));
@@ -308,32 +275,4 @@ fn names(goals: &[study::Goal], search: &Search, sources: &Sources) -> ProgressN
 /// Where one of several studies is kept.
 fn of_seed(output: &Path, seed: u64) -> PathBuf {
     output.join(format!("seed-{seed}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// On a machine of eight cores and 64 GB.
-    #[test]
-    fn there_are_as_many_workers_as_the_free_memory_holds_but_as_many_as_are_asked_for() {
-        let check = |given, each: u64, free: u64, expected: usize, said: Option<&str>| {
-            let memory = MemoryNeed { fixed: 1_000_000_000, each: each * 1_000_000_000 };
-            let there = There { total: 64_000_000_000, free: free * 1_000_000_000 };
-            let (workers, note) = workers(given, memory, there, 8).unwrap();
-            assert_eq!((workers, note.as_deref()), (expected, said));
-        };
-        check(None, 4, 64, 8, None);
-        let fewer = "8 workers need about 33.0 GB of memory, and 14.0 GB are free: it goes on with 3 workers";
-        check(None, 4, 14, 3, Some(fewer));
-        let tight = "with 1 worker it needs about 5.0 GB of memory, of which 2.0 GB are free now";
-        check(None, 4, 2, 1, Some(tight));
-        let wanted = "with 6 workers it needs about 25.0 GB of memory, of which 14.0 GB are free now";
-        check(Some(6), 4, 14, 6, Some(wanted));
-        check(Some(2), 4, 14, 2, None);
-        let there = There { total: 64_000_000_000, free: 64_000_000_000 };
-        let most = MemoryNeed { fixed: 0, each: 30_000_000_000 };
-        assert!(workers(Some(3), most, there, 8).is_err());
-        assert_eq!(workers(None, most, there, 8).unwrap().0, 2);
-    }
 }

@@ -1,12 +1,12 @@
 //! Where a search writes: what is there is known to be a study of ours, or the search is refused and nothing is touched.
 
 use super::publish;
-use crate::screen;
+use crate::{draw::screen, study_report::lost::gone};
 use merge_core::{
     error::{Error, Result},
     export,
     merge::sources::Sources,
-    store::{Lost, Store},
+    store::Store,
     study::{Ending, StudyMark},
 };
 use std::{
@@ -94,12 +94,6 @@ pub(super) fn check_seeds(output: &Path) -> Result<()> {
         Some(name) => Err(foreign(output, name)),
         None => Ok(()),
     }
-}
-
-/// That records of a study are gone.
-pub(crate) fn gone(study: &Path, Lost { records, of }: Lost) -> String {
-    let (records, of) = (screen::grouped(records), screen::grouped(of));
-    format!("{}: the log of the study is damaged: {records} of the {of} records written are gone", study.display())
 }
 
 /// Refuses a directory that holds anything but a study and what comes of it.

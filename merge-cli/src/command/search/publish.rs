@@ -2,9 +2,11 @@
 //! is not what the search wrote there is moved aside, never deleted.
 
 use crate::{
-    card,
-    provenance::{self, Provenance},
-    screen,
+    artefact::{
+        card,
+        provenance::{self, Provenance},
+    },
+    draw::screen,
 };
 use merge_core::{
     error::{Error, Result},

@@ -6,11 +6,11 @@ use super::{
     publish::{known_table, write_table},
 };
 use crate::{
-    judgement::{Finding, Judgement, TaskJudgement},
-    line::Among,
-    measure,
-    report::{self, ReportedModels},
-    screen,
+    draw::{line::Among, measure, screen},
+    study_report::{
+        figures::{self, ReportedModels},
+        judgement::{Finding, Judgement, TaskJudgement},
+    },
 };
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use evaluator::statistics::Estimate;
@@ -54,7 +54,7 @@ pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     let goals = &all[0].1.goals;
     let judgements: Vec<Judgement> =
         all.iter().map(|(_, ended)| Judgement::of(goals, &ReportedModels::of_findings(&ended.findings))).collect();
-    let (table, result) = (table(goals, &all)?, report::json(&result(goals, &all, &judgements)?));
+    let (table, result) = (table(goals, &all)?, figures::json(&result(goals, &all, &judgements)?));
     if job.args.json {
         screen::say(&table);
         screen::data(&result);
@@ -127,7 +127,7 @@ fn varies(name: &str) -> bool {
 fn values(name: &str, position: usize, goal: &Goal, all: &[(u64, StudyResult)]) -> Result<Vec<Estimate>> {
     let of = |(_, ended): &(u64, StudyResult)| {
         let entry = entries(ended).find(|entry| entry.name == name);
-        entry.map(|entry| report::estimate(goal, &entry.scores[position])).transpose()
+        entry.map(|entry| figures::estimate(goal, &entry.scores[position])).transpose()
     };
     all.iter().filter_map(|one| of(one).transpose()).collect()
 }
@@ -197,7 +197,7 @@ fn result(goals: &[Goal], all: &[(u64, StudyResult)], judgements: &[Judgement]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judgement::tests::judgement;
+    use crate::study_report::judgement::tests::judgement;
 
     #[test]
     fn seeds_are_counted_by_what_each_proves() {

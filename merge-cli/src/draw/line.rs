@@ -1,0 +1,221 @@
+//! How far a search is, in the same words everywhere: a picture or a line on a terminal, lines in a log, what a job's file says.
+
+use crate::{
+    draw::{
+        screen::{duration, grouped, left, say, style},
+        view::{self, LiveView, ProgressNames},
+    },
+    job,
+    lead::{Gain, Leads},
+};
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use merge_core::study::{Phase, Progress};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+/// A picture or, where there is no room for one, a line that stays in its place on a terminal, and a plain line now and then
+/// otherwise.
+pub(crate) struct Line {
+    view: Option<LiveView>,
+    bar: Option<ProgressBar>,
+    began: Instant,
+    among: Among,
+    names: ProgressNames,
+    /// What came last.
+    last: Mutex<Progress>,
+    drawn: Mutex<LastDrawn>,
+}
+
+/// Where a study stands among those of its command: seeds and stages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Among {
+    /// Which one it is: `seed 2 of 3`, `stage 1 of 2`.
+    pub(crate) labels: Vec<String>,
+    /// Item evaluations that those before it have taken.
+    pub(crate) before: u64,
+    /// The most that those after it take.
+    pub(crate) after: u64,
+}
+
+/// When something was drawn, and of plain lines which part of the study and when.
+#[derive(Default)]
+struct LastDrawn {
+    at: Option<Instant>,
+    said: Option<((Phase, u64), Instant)>,
+}
+
+/// Nothing is drawn more often than this.
+const EVERY: Duration = Duration::from_millis(100);
+/// Plain lines go to logs: one for each phase and generation, and not more than this often.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+impl Line {
+    pub(crate) fn new(names: ProgressNames, among: Among) -> Self {
+        let view = LiveView::new(names.clone());
+        let bar = (view.is_none() && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new(10_000).with_style(style());
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            bar
+        });
+        let (last, drawn) = Default::default();
+        Self { view, bar, began: Instant::now(), among, names, last, drawn }
+    }
+
+    pub(crate) fn show(&self, progress: &Progress) {
+        self.last.lock().expect("no panic while held").clone_from(progress);
+        // Whoever finds it locked is not the one to draw.
+        let Ok(mut drawn) = self.drawn.try_lock() else { return };
+        if drawn.at.is_some_and(|at| at.elapsed() < EVERY) {
+            return;
+        }
+        drawn.at = Some(Instant::now());
+        let leads = Leads::of(&progress.curves);
+        let record = self.record(progress, leads.as_ref());
+        job::tell(|| job::JobReport {
+            progress: record.clone(),
+            curves: (*progress.curves).clone(),
+            models: self.names.models.clone(),
+        });
+        if let Some(view) = &self.view {
+            view.show(&record, progress, leads.as_ref());
+        } else if let Some(bar) = &self.bar {
+            bar.set_position((10_000.0 * record.share.unwrap_or(0.0)) as u64);
+            bar.set_message(record.says());
+        } else {
+            let step = (progress.phase, progress.generations.map_or(0, |(done, _)| done));
+            if drawn.said.is_none_or(|(said, when)| said != step && when.elapsed() >= PLAIN_EVERY) {
+                say(&record.says());
+                drawn.said = Some((step, Instant::now()));
+            }
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        let last = self.last.lock().expect("no panic while held").clone();
+        let record = self.record(&last, Leads::of(&last.curves).as_ref());
+        job::tell_end(|| job::JobReport {
+            progress: record,
+            curves: (*last.curves).clone(),
+            models: self.names.models.clone(),
+        });
+        view::above(|| ());
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// What all of them say.
+    fn record(&self, progress: &Progress, leads: Option<&Leads>) -> job::JobProgress {
+        record(progress, leads, &self.among, &self.names, self.began.elapsed().as_secs_f64())
+    }
+}
+
+fn record(
+    progress: &Progress,
+    leads: Option<&Leads>,
+    among: &Among,
+    names: &ProgressNames,
+    seconds: f64,
+) -> job::JobProgress {
+    let (done, rest) = (among.before + progress.done, progress.left + among.after);
+    let curve =
+        if progress.phase == Phase::RandomSearch { &progress.curves.random } else { &progress.curves.evolution };
+    // The scores of another phase's generations say nothing of this one.
+    let last = curve.last().filter(|_| progress.generations.is_some());
+    job::JobProgress {
+        label: label(progress, among),
+        phase: progress.phase.name().to_owned(),
+        share: Some(done as f64 / (done + rest).max(1) as f64),
+        done,
+        total: done + rest,
+        unit: "items".to_owned(),
+        rate: (progress.scored_now > 0 && seconds > 1.0).then(|| progress.scored_now as f64 / seconds),
+        left_seconds: left(progress.done_now, rest, seconds),
+        generation: progress.generations.map(|(done, _)| done),
+        generations: progress.generations.map(|(_, about)| about),
+        best: last.and_then(|last| last.best),
+        mean: last.and_then(|last| last.mean),
+        gain: leads.and_then(|leads| leads.gain(&names.models)),
+    }
+}
+
+/// `stage 1 of 2 · evolution · generation 29 of about 61`
+fn label(progress: &Progress, among: &Among) -> String {
+    let baseline = if progress.phase.is_baseline() { "baseline: " } else { "" };
+    let mut parts = among.labels.clone();
+    parts.push(format!("{baseline}{}", progress.phase.name()));
+    parts.extend(progress.generations.map(|(done, about)| {
+        let about = about.max(1).max(done);
+        format!("generation {} of about {}", grouped((done + 1).min(about)), grouped(about))
+    }));
+    parts.join(" · ")
+}
+
+impl job::JobProgress {
+    /// How far it is, in a line; of a search with what it has found so far.
+    pub(crate) fn says(&self) -> String {
+        let share = self.share.map(|share| format!("{}%", percent(share)));
+        let parts = [share, Some(self.label.clone()), self.gain.as_ref().map(Gain::says), Some(self.time_left())];
+        parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// How long it will take.
+    pub(crate) fn time_left(&self) -> String {
+        self.left_seconds.map_or_else(|| "estimating".to_owned(), |left| format!("{} left", duration(left)))
+    }
+}
+
+/// A share of a job in whole percent: all of it only when all is done.
+pub(crate) fn percent(share: f64) -> u64 {
+    (100.0 * share.clamp(0.0, 1.0)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lead::tests::point;
+    use merge_core::study::Curves;
+    use std::sync::Arc;
+
+    fn names() -> ProgressNames {
+        ProgressNames { models: vec!["ja".to_owned()], ..ProgressNames::default() }
+    }
+
+    fn said(progress: &Progress, among: &Among, seconds: f64) -> String {
+        record(progress, Leads::of(&progress.curves).as_ref(), among, &names(), seconds).says()
+    }
+
+    #[test]
+    fn the_whole_job_is_said_with_its_stage_its_part_and_its_generation() {
+        let among = Among { labels: vec!["stage 1 of 2".to_owned()], before: 0, after: 3000 };
+        let curves = Curves { evolution: vec![point(&[Some(0.1)], 0.0001)], random: Vec::new() };
+        let progress = Progress {
+            phase: Phase::Evolution,
+            generations: Some((28, 61)),
+            curves: Arc::new(curves),
+            done: 500,
+            left: 500,
+            done_now: 500,
+            scored_now: 600,
+            ..Progress::default()
+        };
+        let gain = "+10.0 [+8.0, +12.0] to the best parent";
+        let place = "stage 1 of 2 · evolution · generation 29 of about 61";
+        assert_eq!(said(&progress, &among, 10.0), format!("12% · {place} · {gain} · 1 min 10 s left"));
+        let progress = Progress { phase: Phase::RandomSearch, generations: Some((4, 4)), ..progress };
+        let among = Among { labels: vec!["stage 2 of 2".to_owned()], before: 3000, after: 0 };
+        let place = "stage 2 of 2 · baseline: random search · generation 4 of about 4";
+        assert_eq!(said(&progress, &among, 10.0), format!("87% · {place} · {gain} · 10 s left"));
+    }
+
+    #[test]
+    fn nothing_is_foretold_before_there_is_a_basis_and_nothing_is_whole_before_it_is() {
+        let progress = Progress { phase: Phase::Report, done: 999, left: 1, ..Progress::default() };
+        assert_eq!(said(&progress, &Among::default(), 9.0), "99% · report · estimating");
+        let progress = Progress { generations: Some((0, 0)), phase: Phase::Evolution, left: 1, ..Progress::default() };
+        assert_eq!(said(&progress, &Among::default(), 0.0), "0% · evolution · generation 1 of about 1 · estimating");
+    }
+}

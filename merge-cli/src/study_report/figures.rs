@@ -1,0 +1,160 @@
+//! Results as people and programs read them: a table with intervals, and `result.json`.
+
+use crate::{
+    draw::{measure, screen},
+    study_report::judgement::{Judgement, Rival},
+};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use evaluator::statistics::{Estimate, PairedDifference};
+use merge_core::{
+    error::{Error, Result},
+    item::{ItemScore, mean},
+    study::{Ending, Entry, Findings, Goal},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A model's scores: `E` of `result.json`. Values lie between 0 and 1.
+#[derive(Serialize)]
+pub(crate) struct ScoredEntry {
+    name: String,
+    scores: BTreeMap<String, TaskScore>,
+}
+
+#[derive(Serialize)]
+struct TaskScore {
+    metric: String,
+    #[serde(flatten)]
+    estimate: Estimate,
+}
+
+/// Who is reported, each with its scores on report items.
+#[derive(Clone, Copy)]
+pub(crate) struct ReportedModels<'a> {
+    /// The models merged, and their base.
+    pub(crate) parents: &'a [Entry],
+    /// What the answer must beat.
+    pub(crate) baselines: &'a [Entry],
+    /// The answer.
+    pub(crate) winner: &'a Entry,
+}
+
+impl<'a> ReportedModels<'a> {
+    pub(crate) fn of_findings(found: &'a Findings) -> Self {
+        Self { parents: &found.parents, baselines: &found.baselines, winner: &found.winner.1 }
+    }
+
+    pub(crate) fn of_ending(ending: &'a Ending) -> Self {
+        Self { parents: &ending.parents, baselines: &ending.baselines, winner: &ending.winner }
+    }
+
+    /// Everyone with its group, in the order of tables.
+    pub(crate) fn entries(self) -> impl Iterator<Item = (&'static str, &'a Entry)> {
+        let parents = self.parents.iter().map(|entry| ("parent", entry));
+        let baselines = self.baselines.iter().map(|entry| ("baseline", entry));
+        parents.chain(baselines).chain([("evolved", self.winner)])
+    }
+}
+
+/// A model's scores with their intervals.
+///
+/// Fails if a task has no items, since nothing is said without an interval.
+pub(crate) fn entry(entry: &Entry, goals: &[Goal]) -> Result<ScoredEntry> {
+    let score = |position: usize| {
+        let goal = &goals[position];
+        let estimate = estimate(goal, &entry.scores[position])?;
+        Ok((goal.name.clone(), TaskScore { metric: goal.metric.clone(), estimate }))
+    };
+    let scores = positions(goals).map(score).collect::<Result<_>>()?;
+    Ok(ScoredEntry { name: entry.name.clone(), scores })
+}
+
+/// All of `result.json`; `study` is what the caller knows of the search.
+pub(crate) fn result(reported: &ReportedModels<'_>, goals: &[Goal], study: &Value) -> Result<Value> {
+    let all = |entries: &[Entry]| entries.iter().map(|e| entry(e, goals)).collect::<Result<Vec<_>>>();
+    let judgement = Judgement::of(goals, reported);
+    let mut study = study.clone();
+    let of_tasks = |value: &dyn Fn(&Rival) -> Value| -> Value {
+        let tasks = judgement.tasks.iter().map(|task| (task.task.clone(), value(&task.best_parent)));
+        tasks.collect::<serde_json::Map<_, _>>().into()
+    };
+    study["best_parents"] = of_tasks(&|parent| json!(parent.name));
+    study["differences_to_best_parent"] = of_tasks(&|parent| json!(parent.difference));
+    let (winner, parents) = (entry(reported.winner, goals)?, all(reported.parents)?);
+    let baselines = all(reported.baselines)?;
+    Ok(json!({ "winner": winner, "parents": parents, "baselines": baselines, "verdict": judgement, "study": study }))
+}
+
+pub(crate) use crate::draw::screen::json;
+
+/// The numbers of the goals that are reported.
+pub(crate) fn positions(goals: &[Goal]) -> impl Iterator<Item = usize> {
+    goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).map(|(position, _)| position)
+}
+
+/// The parent with the best score on the report items of a goal; the first of them if several have it.
+///
+/// It is picked by the items that it is then compared on, so its luck on them is held against the answer: the difference to the
+/// best of several parents that are equally good is expected to be a little too small, and never too large.
+pub(crate) fn best_parent(parents: &[Entry], position: usize) -> &Entry {
+    let score = |entry: &Entry| mean(&entry.scores[position]).unwrap_or(f64::NEG_INFINITY);
+    parents.iter().rev().max_by(|a, b| score(a).total_cmp(&score(b))).expect("a recipe has a model")
+}
+
+/// A table of all who are reported: a column for each task and, where it was maximised, one for the paired difference to the
+/// parent that is best on it.
+pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>) -> Result<String> {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header = vec![String::new()];
+    let columns = || positions(goals).map(|position| (position, &goals[position]));
+    for (position, goal) in columns() {
+        header.push(format!("{}\n{}{} [95% CI]", goal.name, goal.metric, measure::unit(&goal.metric)));
+        if goal.weight > 0.0 {
+            header.push(format!("difference to the\nbest parent, {}", best_parent(reported.parents, position).name));
+        }
+    }
+    table.set_header(header);
+    for (_, entry) in reported.entries() {
+        let mut row = vec![Cell::new(&entry.name)];
+        let mut push = |text: String| row.push(Cell::new(text).set_alignment(CellAlignment::Right));
+        for (position, goal) in columns() {
+            push(measure::score(&goal.metric, &estimate(goal, &entry.scores[position])?).replace('%', ""));
+            if goal.weight > 0.0 {
+                let difference = difference_to_best(reported, entry, position);
+                push(difference.map_or_else(|| "—".to_owned(), |d| measure::difference(&goal.metric, &d)));
+            }
+        }
+        table.add_row(row);
+    }
+    let items: Vec<String> =
+        columns().map(|(_, goal)| format!("{} on {}", goal.name, screen::counted(goal.report.len(), "item"))).collect();
+    Ok(format!("{table}\n{}", items.join(", ")))
+}
+
+/// A model less the parent that is best on a task, item by item; nothing of that parent itself.
+pub(crate) fn difference_to_best(
+    reported: &ReportedModels<'_>,
+    entry: &Entry,
+    position: usize,
+) -> Option<PairedDifference> {
+    let best = best_parent(reported.parents, position);
+    let [a, b] = [entry, best].map(|entry| values(&entry.scores[position]));
+    if std::ptr::eq(entry, best) { None } else { PairedDifference::of(&a, &b) }
+}
+
+/// A p-value.
+pub(crate) fn probability(p: f64) -> String {
+    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
+/// A goal's score with its interval. Fails if it has no items.
+pub(crate) fn estimate(goal: &Goal, scores: &[ItemScore]) -> Result<Estimate> {
+    Estimate::of(&values(scores)).ok_or_else(|| Error::user(format!("task {} has no items", goal.name)))
+}
+
+/// The values of scores.
+pub(crate) fn values(scores: &[ItemScore]) -> Vec<f64> {
+    scores.iter().map(|score| score.value).collect()
+}

@@ -1,0 +1,218 @@
+//! Numbers as colours: weights over layers and models, and how the search drifted.
+
+use super::{
+    super::{
+        origins::{Drift, Life},
+        summary::Summary,
+        weights::WeightMap,
+    },
+    escaped,
+};
+use crate::draw::{
+    picture::{hex, number},
+    screen,
+};
+use std::fmt::Write as _;
+
+const STRING: &str = "a String takes all that is written";
+const WIDTH: f64 = 860.0;
+/// The width of a letter, more or less.
+const LETTER: f64 = 7.0;
+
+/// A map for each parameter, and what was chosen from several; nothing if there is neither.
+pub(crate) fn weights(summary: &Summary) -> Option<String> {
+    let mut drawn = String::new();
+    if !summary.done {
+        drawn += "<p class='hint'>Where the search stands.</p>\n";
+    }
+    for map in &summary.weights {
+        write!(drawn, "<h3>{}</h3>\n{}", escaped(&map.parameter), grid(map)).expect(STRING);
+    }
+    for one in &summary.chosen {
+        writeln!(drawn, "<p>{}: <b>{}</b></p>", escaped(&one.label), escaped(&one.option)).expect(STRING);
+    }
+    (!summary.weights.is_empty() || !summary.chosen.is_empty()).then_some(drawn)
+}
+
+fn grid(map: &WeightMap) -> String {
+    let longest = map.rows.iter().map(|row| screen::width(&row.name)).max().unwrap_or(0) as f64;
+    let left = (LETTER * longest + 12.0).min(300.0);
+    let cell = ((WIDTH - left) / map.columns.len().max(1) as f64).clamp(7.0, 64.0);
+    let row_height = 28.0;
+    let every = [1, 2, 5, 10].into_iter().find(|n| f64::from(*n) * cell >= 22.0).unwrap_or(20) as usize;
+    let mut body = String::new();
+    for (place, name) in map.columns.iter().enumerate() {
+        let x = left + (place as f64 + 0.5) * cell;
+        // Words need room.
+        let shown = match name.parse::<usize>() {
+            Ok(layer) => layer % every == 0,
+            Err(_) => cell >= 20.0,
+        };
+        let name = if cell < 60.0 && name == "embedding" { "emb." } else { name };
+        if shown {
+            writeln!(body, "<text class='soft mid' x='{x:.1}' y='12'>{}</text>", escaped(name)).expect(STRING);
+        }
+    }
+    let [low, high] = map.range;
+    for (line, row) in map.rows.iter().enumerate() {
+        let y = 20.0 + row_height * line as f64;
+        let base = y + 18.0;
+        writeln!(body, "<text class='end' x='{:.1}' y='{base}'>{}</text>", left - 8.0, escaped(&row.name))
+            .expect(STRING);
+        for (place, (value, column)) in row.values.iter().zip(&map.columns).enumerate() {
+            let Some(value) = value else { continue };
+            let height = if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.5 };
+            let x = left + place as f64 * cell;
+            let where_ = if column.parse::<usize>().is_ok() { format!("layer {column}") } else { column.clone() };
+            let says = escaped(&format!("{}, {where_}: {} {}", row.name, map.parameter, number(*value)));
+            writeln!(
+                body,
+                "<rect x='{x:.1}' y='{y}' width='{:.1}' height='{}' rx='2' fill='{}'><title>{says}</title></rect>",
+                cell - 1.5,
+                row_height - 2.0,
+                hex(height),
+            )
+            .expect(STRING);
+            if cell >= 36.0 {
+                // Black on what is bright, white on what is dark.
+                let ink = if height > 0.5 { "#111" } else { "#fff" };
+                let middle = x + cell / 2.0;
+                writeln!(
+                    body,
+                    "<text class='mid' x='{middle:.1}' y='{base}' fill='{ink}' pointer-events='none'>{value:.2}</text>"
+                )
+                .expect(STRING);
+            }
+        }
+    }
+    let below = 20.0 + row_height * map.rows.len() as f64 + 12.0;
+    body += &scale(left, below, &number(low), &number(high));
+    let (width, height) = ((left + cell * map.columns.len() as f64).max(left + 320.0), below + 24.0);
+    let says = escaped(&format!("{} over layers and models", map.parameter));
+    format!(
+        "<svg class='heat' viewBox='0 0 {width:.0} {height:.0}' width='{width:.0}' height='{height:.0}' role='img' aria-label='{says}'>\n{body}</svg>\n"
+    )
+}
+
+/// What the colours mean.
+fn scale(left: f64, y: f64, low: &str, high: &str) -> String {
+    let mut body = format!("<text class='soft end' x='{:.1}' y='{}'>{low}</text>\n", left - 8.0, y + 11.0);
+    for step in 0..60 {
+        let (x, fill) = (left + 3.0 * f64::from(step), hex(f64::from(step) / 59.0));
+        writeln!(body, "<rect x='{x:.1}' y='{y}' width='3.4' height='13' fill='{fill}'/>").expect(STRING);
+    }
+    writeln!(body, "<text class='soft' x='{:.1}' y='{}'>{high}</text>", left + 190.0, y + 11.0).expect(STRING);
+    body
+}
+
+/// Where the answer comes from; nothing before there is a generation.
+pub(crate) fn genealogy(summary: &Summary) -> Option<String> {
+    let (origins, generations) = (&summary.genealogy, summary.convergence.len());
+    if generations == 0 {
+        return None;
+    }
+    let mut drawn = String::new();
+    if let Some(winner) = &origins.winner {
+        writeln!(drawn, "<p>The answer is {}.</p>", escaped(winner)).expect(STRING);
+    }
+    if !origins.finalists.is_empty() {
+        drawn += "<h3>Finalists, from when they first appeared to when they were last seen</h3>\n";
+        drawn += &lives(&origins.finalists, generations);
+    }
+    if !origins.drift.is_empty() {
+        drawn += "<h3>How the distribution&#39;s mean drifted</h3>\n";
+        drawn += &drift(&origins.drift, generations);
+    }
+    (!drawn.is_empty()).then_some(drawn)
+}
+
+/// A line for each finalist, over the generations.
+fn lives(finalists: &[Life], generations: usize) -> String {
+    let longest = finalists.iter().map(|one| screen::width(&one.name)).max().unwrap_or(0) as f64;
+    let left = (LETTER * longest + 12.0).min(300.0);
+    let step = (WIDTH - left - 70.0) / generations as f64;
+    let mut body = String::new();
+    for (line, one) in finalists.iter().enumerate() {
+        let y = 22.0 * line as f64 + 4.0;
+        let (middle, base, class) = (y + 8.0, y + 12.0, if line == 0 { "win" } else { "dot" });
+        let end = left + step * generations as f64;
+        writeln!(body, "<text class='end' x='{:.1}' y='{base}'>{}</text>", left - 8.0, escaped(&one.name))
+            .expect(STRING);
+        writeln!(body, "<line class='grid' x1='{left}' x2='{end:.1}' y1='{middle}' y2='{middle}'/>").expect(STRING);
+        match one.generations {
+            Some([first, last]) => {
+                let (x, width) = (left + step * (first - 1) as f64, (step * (last - first + 1) as f64).max(6.0));
+                let says = if first == last {
+                    format!("generation {first}")
+                } else {
+                    format!("generations {first} to {last}")
+                };
+                writeln!(
+                    body,
+                    "<rect class='{class}' x='{x:.1}' y='{y}' width='{width:.1}' height='16' rx='4'><title>{says}</title></rect>"
+                )
+                .expect(STRING);
+            }
+            // A mean is no candidate: it stands at the end.
+            None => writeln!(
+                body,
+                "<circle class='{class}' cx='{:.1}' cy='{middle}' r='6'><title>never a candidate</title></circle>",
+                end - 6.0
+            )
+            .expect(STRING),
+        }
+        writeln!(body, "<text class='soft' x='{:.1}' y='{base}'>{:.1}</text>", end + 10.0, 100.0 * one.fitness)
+            .expect(STRING);
+    }
+    let height = 22.0 * finalists.len() as f64 + 26.0;
+    let base = height - 8.0;
+    writeln!(body, "<text class='soft' x='{left}' y='{base}'>generation 1</text>").expect(STRING);
+    writeln!(body, "<text class='soft end' x='{:.1}' y='{base}'>{generations}</text>", WIDTH - 70.0).expect(STRING);
+    writeln!(body, "<text class='soft end' x='{WIDTH}' y='{base}'>on select</text>").expect(STRING);
+    format!(
+        "<svg class='lives' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='When finalists appeared'>\n{body}</svg>\n"
+    )
+}
+
+/// A row for each number that is searched, a column for each generation; light is the most that the search allows.
+fn drift(rows: &[Drift], generations: usize) -> String {
+    let named = rows.len() <= 64;
+    let longest = rows.iter().map(|row| screen::width(&row.label)).max().unwrap_or(0) as f64;
+    let left = if named { (LETTER * longest + 12.0).min(340.0) } else { 12.0 };
+    let (width, row_height) = ((WIDTH - left) / generations as f64, if named { 16.0 } else { 6.0 });
+    let width = width.min(48.0);
+    let mut body = String::new();
+    for (line, row) in rows.iter().enumerate() {
+        let y = row_height * line as f64;
+        if named {
+            writeln!(
+                body,
+                "<text class='end tiny' x='{:.1}' y='{}'>{}</text>",
+                left - 8.0,
+                y + 11.0,
+                escaped(&row.label)
+            )
+            .expect(STRING);
+        }
+        for (place, share) in row.places.iter().enumerate() {
+            let Some(share) = share else { continue };
+            let says =
+                escaped(&format!("{}, after generation {}: {:.0}% of its range", row.label, place + 1, 100.0 * share));
+            writeln!(
+                body,
+                "<rect x='{:.2}' y='{y}' width='{:.2}' height='{}' fill='{}'><title>{says}</title></rect>",
+                left + width * place as f64,
+                width.max(1.5) - if width > 6.0 { 0.6 } else { 0.0 },
+                row_height - 1.0,
+                hex(*share),
+            )
+            .expect(STRING);
+        }
+    }
+    let below = row_height * rows.len() as f64 + 10.0;
+    body += &scale(left.max(60.0), below, "least", "most that the search allows; generations go from left to right");
+    let height = below + 24.0;
+    format!(
+        "<svg class='drift' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='Drift of the mean'>\n{body}</svg>\n"
+    )
+}

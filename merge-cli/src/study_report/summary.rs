@@ -1,0 +1,410 @@
+//! All that a report shows of a study, as plain data: terminal, page, tables and JSON are drawn from it.
+
+use super::{
+    curve::{self, CurvePoint, Growth, PlottedObjective},
+    origins::{Origins, origins},
+    route::RoutePicture,
+    weights::{self, ChoiceRow, WeightMap},
+};
+use crate::{
+    draw::screen,
+    study_report::{
+        StudyRead,
+        chosen::{self, Claim},
+        figures::{self, ReportedModels},
+        judgement::{self, Judgement, TaskJudgement},
+    },
+};
+use evaluator::statistics::{Estimate, PairedDifference};
+use merge_core::{
+    error::Result,
+    item::ItemId,
+    recipe::Recipe,
+    study::{self, CandidateState, Curves, Ending, Entry, Generation, Goal, StudyRecord},
+    template::Dimension,
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, path::Path};
+
+/// A study.
+#[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and a key of the JSON")]
+pub(crate) struct Summary {
+    pub(crate) version: String,
+    /// Whether the study has come to its end; else this is how far it is.
+    pub(crate) done: bool,
+    /// Whether a search is at it.
+    pub(crate) running: bool,
+    /// Whether some of what it had learned is gone.
+    pub(crate) damaged: bool,
+    pub(crate) seed: u64,
+    pub(crate) budget: u64,
+    pub(crate) optimizer: String,
+    pub(crate) models: Vec<String>,
+    pub(crate) tasks: Vec<TaskSummary>,
+    pub(crate) objectives: Vec<PlottedObjective>,
+    pub(crate) dimensions: Vec<Dimension>,
+    /// What it cost.
+    pub(crate) costs: Costs,
+    /// What became of the candidates of the evolution.
+    pub(crate) became: StateCounts,
+    pub(crate) stopped: Option<String>,
+    /// Whether the scores of candidates in the evolution are estimates from anchors.
+    pub(crate) estimated: bool,
+    pub(crate) convergence: Vec<CurvePoint>,
+    /// The same beside the parents.
+    #[serde(skip)]
+    pub(crate) curves: Curves,
+    pub(crate) random_search: Vec<CurvePoint>,
+    pub(crate) hypervolume: Option<Growth>,
+    /// The finalists, the answer first.
+    pub(crate) finalists: Vec<FinalistSummary>,
+    /// Of the answer, or of the distribution's mean so far.
+    pub(crate) weights: Vec<WeightMap>,
+    pub(crate) chosen: Vec<ChoiceRow>,
+    pub(crate) path: Option<RoutePicture>,
+    /// What the answer is worth.
+    pub(crate) verdict: Option<Judgement>,
+    /// What to know of its tasks.
+    pub(crate) notes: Vec<String>,
+    pub(crate) table: Vec<ResultRow>,
+    /// How the answer was chosen, in words.
+    pub(crate) choice: Vec<String>,
+    /// By task: what a lucky winner would claim, and what is true.
+    pub(crate) winners_curse: BTreeMap<String, Claim>,
+    pub(crate) items: Vec<Against>,
+    pub(crate) genealogy: Origins,
+    pub(crate) candidates: Vec<CandidateRow>,
+    pub(crate) report_items: Vec<ItemTable>,
+    pub(crate) recipe: Option<String>,
+    pub(crate) file: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct TaskSummary {
+    pub(crate) name: String,
+    pub(crate) metric: String,
+    pub(crate) weight: f64,
+    pub(crate) within: Option<f64>,
+    pub(crate) search: usize,
+    pub(crate) select: usize,
+    pub(crate) report: usize,
+}
+
+/// Item evaluations and tokens, as a study counts them, whatever was known before.
+#[derive(Serialize)]
+pub(crate) struct Costs {
+    pub(crate) evolution: usize,
+    pub(crate) tokens: u64,
+    pub(crate) random_search: usize,
+    pub(crate) random_search_tokens: u64,
+    /// Finalists on select items, and models on report items.
+    pub(crate) selection: usize,
+    pub(crate) report: usize,
+}
+
+#[derive(Default, Serialize)]
+pub(crate) struct StateCounts {
+    pub(crate) ranked: usize,
+    pub(crate) infeasible: usize,
+    pub(crate) too_long: usize,
+    /// How many, by why.
+    pub(crate) failed: BTreeMap<String, usize>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct FinalistSummary {
+    pub(crate) name: String,
+    pub(crate) fitness: f64,
+    pub(crate) violation: f64,
+    pub(crate) on_front: bool,
+    /// One for each objective, in its own unit, on select items.
+    pub(crate) values: Vec<Option<f64>>,
+    /// The same of tasks, with intervals.
+    pub(crate) estimates: Vec<Option<Estimate>>,
+    pub(crate) recipe: String,
+}
+
+/// A row of the table of the end.
+#[derive(Serialize)]
+pub(crate) struct ResultRow {
+    /// `parent`, `baseline` or `evolved`.
+    pub(crate) group: &'static str,
+    pub(crate) name: String,
+    pub(crate) scores: Vec<ScoreSummary>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ScoreSummary {
+    pub(crate) task: String,
+    pub(crate) metric: String,
+    #[serde(flatten)]
+    pub(crate) estimate: Estimate,
+    /// The parent that is best on the task.
+    pub(crate) best_parent: String,
+    /// To that parent; nothing of itself.
+    pub(crate) difference_to_best_parent: Option<PairedDifference>,
+    /// The p-value of that, by Holm adjusted for the number of tasks; of the answer alone.
+    pub(crate) p_holm: Option<f64>,
+    /// Whether the search maximised the task.
+    #[serde(skip)]
+    pub(crate) is_objective: bool,
+}
+
+/// The answer against a parent, item by item.
+#[derive(Serialize)]
+pub(crate) struct Against {
+    pub(crate) parent: String,
+    pub(crate) task: String,
+    pub(crate) n: usize,
+    pub(crate) gained: Vec<ItemId>,
+    pub(crate) lost: Vec<ItemId>,
+}
+
+/// A candidate as it was ranked.
+#[derive(Serialize)]
+pub(crate) struct CandidateRow {
+    pub(crate) phase: &'static str,
+    /// From 1, as its number within.
+    pub(crate) generation: usize,
+    pub(crate) number: usize,
+    #[serde(flatten)]
+    pub(crate) state: CandidateState,
+    pub(crate) fitness: Option<f64>,
+    pub(crate) goals: Vec<Option<f64>>,
+    pub(crate) costs: Vec<f64>,
+    pub(crate) genome: Vec<f64>,
+    /// One for each objective, in its own unit; only of those that were ranked.
+    #[serde(skip)]
+    pub(crate) values: Option<Vec<f64>>,
+}
+
+/// Every model's scores on a task's report items.
+#[derive(Serialize)]
+pub(crate) struct ItemTable {
+    pub(crate) task: String,
+    pub(crate) ids: Vec<ItemId>,
+    /// By model, in the order of the items.
+    pub(crate) models: Vec<(String, Vec<f64>)>,
+}
+
+impl Summary {
+    /// Of a record.
+    ///
+    /// Fails if a reported task has no items.
+    pub(crate) fn of(study: StudyRead) -> Result<Self> {
+        let running = study.store.is_none() && study.record.ending.is_none();
+        let damaged = study.lost()?.is_some();
+        let StudyRecord { version, file, about, prepared, evolution, random, curves, ending } = study.record;
+        let (goals, objectives) = (&about.goals, curve::objectives(&about));
+        let spent = |generations: &[Generation]| {
+            let tokens: u64 = generations.iter().map(|one| one.tokens).sum();
+            (generations.iter().map(|one| one.evaluations).sum::<usize>(), tokens)
+        };
+        let ((evolved, tokens), (randomly, random_tokens)) = (spent(&evolution), spent(&random));
+        let n_models = ending.as_ref().map_or(0, |end| end.parents.len() + end.baselines.len() + 1);
+        let costs = Costs {
+            evolution: prepared as usize + evolved,
+            tokens,
+            random_search: randomly,
+            random_search_tokens: random_tokens,
+            selection: ending.as_ref().map_or(0, |end| end.finalists.len())
+                * goals.iter().map(|goal| goal.select.len()).sum::<usize>(),
+            report: n_models * goals.iter().map(|goal| goal.report.len()).sum::<usize>(),
+        };
+        // Of a recipe that another version wrote, names and path are not told.
+        let recipe = ending.as_ref().and_then(|end| Recipe::parse(&end.recipe, Path::new("best.yaml")).ok());
+        let genome = ending.as_ref().map(|end| &end.genome).or_else(|| {
+            let last = evolution.last()?;
+            last.mean.as_ref().or_else(|| last.best().map(|best| &best.genome))
+        });
+        let (weights, chosen) =
+            genome.map(|genome| weights::maps(&about.dimensions, genome, recipe.as_ref())).unwrap_or_default();
+        let ends = ending.as_ref();
+        let reported = ends.map(ReportedModels::of_ending);
+        let claims = reported.map(|all| chosen::claims(goals, &all, &evolution, about.estimated)).unwrap_or_default();
+        let verdict = reported.map(|all| Judgement::of(goals, &all));
+        let mut candidates = listed("evolution", &evolution, &objectives);
+        candidates.extend(listed("random search", &random, &objectives));
+        Ok(Self {
+            version,
+            done: ending.is_some(),
+            running,
+            damaged,
+            seed: about.seed,
+            budget: about.budget,
+            optimizer: about.optimizer.clone(),
+            models: about.models.clone(),
+            tasks: tasks(&about.goals),
+            costs,
+            became: StateCounts::of(&evolution),
+            stopped: ends.and_then(|end| end.stopped).map(|stop| stop.to_string()),
+            estimated: about.estimated,
+            curves,
+            convergence: curve::steps(&evolution, goals, prepared as usize, about.estimated),
+            random_search: curve::steps(&random, goals, 0, false),
+            hypervolume: curve::growth(&evolution, &objectives),
+            finalists: ends.map(|end| finalists(end, &objectives)).unwrap_or_default(),
+            weights,
+            chosen,
+            path: recipe.as_ref().and_then(RoutePicture::of),
+            table: match (&reported, &verdict) {
+                (Some(all), Some(verdict)) => table(all, verdict, goals)?,
+                _ => Vec::new(),
+            },
+            verdict,
+            notes: judgement::few_items(goals),
+            choice: ends.zip(reported).map_or_else(
+                || Ok(Vec::new()),
+                |(end, all)| chosen::lines(goals, &end.finalists, &all, &evolution, about.estimated),
+            )?,
+            winners_curse: claims.into_iter().map(|claim| (claim.task.clone(), claim)).collect(),
+            items: reported.map(|all| against(&all, goals)).unwrap_or_default(),
+            genealogy: origins(&about.dimensions, &evolution, ends),
+            candidates,
+            report_items: reported.map(|all| report_items(&all, goals)).unwrap_or_default(),
+            recipe: ends.map(|end| end.recipe.clone()),
+            file,
+            objectives,
+            dimensions: about.dimensions,
+        })
+    }
+}
+
+impl Summary {
+    /// How far a study is that has not come to its end; nothing of one that has.
+    pub(crate) fn state(&self) -> Option<String> {
+        if self.done {
+            return None;
+        }
+        if self.damaged {
+            return Some("damaged: some of what it had learned is gone".to_owned());
+        }
+        let (spent, budget) = (screen::grouped(self.costs.evolution as u64), screen::grouped(self.budget));
+        let spent = format!("{spent} of {budget} item evaluations of the evolution are done");
+        let as_of = match (self.convergence.len(), self.random_search.len()) {
+            (0, _) => "before its first generation".to_owned(),
+            (evolution, 0) => format!("as of generation {evolution}"),
+            (evolution, random) => {
+                format!("as of generation {random} of random search, after {evolution} of the evolution")
+            }
+        };
+        Some(if self.running { format!("still running: {as_of}, {spent}") } else { format!("not done yet: {spent}") })
+    }
+}
+
+impl StateCounts {
+    fn of(generations: &[Generation]) -> Self {
+        let mut became = Self::default();
+        for candidate in generations.iter().flat_map(|one| &one.candidates) {
+            match &candidate.state {
+                CandidateState::Ranked { .. } => became.ranked += 1,
+                CandidateState::Infeasible { .. } => became.infeasible += 1,
+                CandidateState::TooLong { .. } => became.too_long += 1,
+                CandidateState::Failed { why } => *became.failed.entry(why.clone()).or_default() += 1,
+            }
+        }
+        became
+    }
+
+    /// How many there were.
+    pub(crate) fn all(&self) -> usize {
+        self.ranked + self.infeasible + self.too_long + self.failed.values().sum::<usize>()
+    }
+}
+
+fn tasks(goals: &[Goal]) -> Vec<TaskSummary> {
+    let task = |goal: &Goal| TaskSummary {
+        name: goal.name.clone(),
+        metric: goal.metric.clone(),
+        weight: goal.weight,
+        within: goal.within,
+        search: goal.search.len(),
+        select: goal.select.len(),
+        report: goal.report.len(),
+    };
+    goals.iter().map(task).collect()
+}
+
+fn finalists(ending: &Ending, objectives: &[PlottedObjective]) -> Vec<FinalistSummary> {
+    let finalist = |one: &study::Finalist| FinalistSummary {
+        name: one.name.clone(),
+        fitness: one.fitness,
+        violation: one.violation,
+        on_front: one.on_front,
+        values: objectives.iter().map(|objective| objective.of_finalist(one)).collect(),
+        estimates: objectives.iter().map(|objective| objective.estimate(one)).collect(),
+        recipe: one.recipe.clone(),
+    };
+    ending.finalists.iter().map(finalist).collect()
+}
+
+fn listed(phase: &'static str, generations: &[Generation], objectives: &[PlottedObjective]) -> Vec<CandidateRow> {
+    let all = generations.iter().enumerate().flat_map(|(generation, one)| {
+        one.candidates.iter().enumerate().map(move |(number, candidate)| (generation, number, candidate))
+    });
+    all.map(|(generation, number, candidate)| CandidateRow {
+        phase,
+        generation: generation + 1,
+        number: number + 1,
+        state: candidate.state.clone(),
+        fitness: candidate.fitness,
+        goals: candidate.goals.clone(),
+        costs: candidate.costs.clone(),
+        genome: candidate.genome.clone(),
+        values: objectives.iter().map(|objective| objective.of(candidate)).collect(),
+    })
+    .collect()
+}
+
+fn table(reported: &ReportedModels<'_>, judgement: &Judgement, goals: &[Goal]) -> Result<Vec<ResultRow>> {
+    let row = |(group, entry): (&'static str, &Entry)| {
+        let score = |(position, judged): (usize, &TaskJudgement)| {
+            let goal = &goals[position];
+            Ok(ScoreSummary {
+                task: goal.name.clone(),
+                metric: goal.metric.clone(),
+                estimate: figures::estimate(goal, &entry.scores[position])?,
+                best_parent: judged.best_parent.name.clone(),
+                difference_to_best_parent: figures::difference_to_best(reported, entry, position),
+                p_holm: (group == "evolved").then_some(judged.best_parent.p_holm),
+                is_objective: judged.is_objective,
+            })
+        };
+        let scores = figures::positions(goals).zip(&judgement.tasks).map(score).collect::<Result<_>>()?;
+        Ok(ResultRow { group, name: entry.name.clone(), scores })
+    };
+    reported.entries().map(row).collect()
+}
+
+fn against(reported: &ReportedModels<'_>, goals: &[Goal]) -> Vec<Against> {
+    let mut all = Vec::new();
+    for parent in reported.parents {
+        for position in figures::positions(goals) {
+            let goal = &goals[position];
+            let (ours, theirs) = (&reported.winner.scores[position], &parent.scores[position]);
+            let scored = || goal.report.iter().zip(ours.iter().zip(theirs));
+            let better = |sign: f64| {
+                let differs = scored().filter(move |(_, (a, b))| sign * (a.value - b.value) > 0.0);
+                differs.map(|(item, _)| *item).collect()
+            };
+            all.push(Against {
+                parent: parent.name.clone(),
+                task: goal.name.clone(),
+                n: goal.report.len(),
+                gained: better(1.0),
+                lost: better(-1.0),
+            });
+        }
+    }
+    all
+}
+
+fn report_items(reported: &ReportedModels<'_>, goals: &[Goal]) -> Vec<ItemTable> {
+    let of = |position: usize| {
+        let models =
+            reported.entries().map(|(_, entry)| (entry.name.clone(), figures::values(&entry.scores[position])));
+        ItemTable { task: goals[position].name.clone(), ids: goals[position].report.clone(), models: models.collect() }
+    };
+    figures::positions(goals).map(of).collect()
+}

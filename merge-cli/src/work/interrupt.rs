@@ -1,0 +1,63 @@
+//! Ctrl-C and SIGTERM: the first asks to stop, the second stops.
+
+use crate::draw::screen;
+use merge_core::error::{Error, Result};
+use std::{
+    panic, process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// 128 + SIGINT, as shells have it.
+pub(crate) const CODE: u8 = 130;
+
+/// Lets Ctrl-C, or SIGTERM, set a flag, saying `news`; a second one ends the process at once, which loses only what is in flight.
+#[expect(clippy::exit, reason = "the second Ctrl-C asks for nothing else")]
+pub(crate) fn listen(interrupted: &Arc<AtomicBool>, news: &'static str) -> Result<()> {
+    let flag = Arc::clone(interrupted);
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            process::exit(CODE.into());
+        }
+        screen::say(news);
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))
+}
+
+/// The result of work that cannot be interrupted, or an error once the flag is set. The work is left alone then, to end with the
+/// process: it may write nothing.
+///
+/// # Panics
+/// If the work does.
+pub(crate) fn unless<T: Send + 'static>(
+    interrupted: &AtomicBool,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let working = thread::spawn(work);
+    while !working.is_finished() {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(Error::interrupted());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    working.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AtomicBool, Duration, Error, thread, unless};
+
+    #[test]
+    fn work_is_waited_for_until_nobody_wants_it() {
+        assert_eq!(unless(&AtomicBool::new(false), || Ok(7)), Ok(7));
+        let long = || {
+            thread::sleep(Duration::from_secs(600));
+            Ok(())
+        };
+        assert_eq!(unless(&AtomicBool::new(true), long), Err(Error::interrupted()));
+    }
+}

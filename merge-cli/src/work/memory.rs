@@ -1,0 +1,179 @@
+//! How much memory a command takes, and how much there is: one way to tell it for `submit`, and for the command itself.
+
+use crate::draw::screen;
+use evaluator::{answer::Footprint, model::Pool, objective::Benchmarks};
+use merge_core::{
+    baseline,
+    error::{Error, Result},
+    merge::{Merge, PlanStep, sources::Sources},
+    model::{Weights, blocks::BLOCK},
+    recipe::Recipe,
+    search::SearchFile,
+    study,
+};
+use serde::{Deserialize, Serialize};
+use sysinfo::System;
+
+/// Bytes of memory beside the files' cache: of the process, and of each of its workers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct MemoryNeed {
+    pub(crate) fixed: u64,
+    pub(crate) each: u64,
+}
+
+/// What a process takes beside its models, and what a search's store and threads take: measured.
+const PROCESS: u64 = 8 << 20;
+const STUDY: u64 = 6 << 20;
+/// What the store keeps in memory of an item evaluation, and of all of them at most: see `database`.
+const KEPT: (u64, u64) = (256, 64 << 20);
+/// What the allocator keeps of what was given back, and what is too small to be named: measured, a part of the rest.
+const ALLOWANCE: f64 = 0.15;
+
+impl MemoryNeed {
+    /// Of a merge.
+    pub(crate) fn of_merge(merge: &Merge) -> Self {
+        Self { fixed: of_merge(&merge.steps().collect::<Vec<_>>()), each: 0 }
+    }
+
+    /// Of a process that opens no model.
+    pub(crate) fn of_report() -> Self {
+        Self { fixed: PROCESS + KEPT.1, each: 0 }
+    }
+
+    /// Of a process that asks one model after the other.
+    pub(crate) fn of_models(footprints: impl Iterator<Item = Footprint>) -> Self {
+        Self { fixed: PROCESS + with_allowance(footprints.map(|one| one.total()).max().unwrap_or(0)), each: 0 }
+    }
+
+    /// Of a search, each of whose workers has a candidate, or a model that it is made of.
+    pub(crate) fn of_search(file: &SearchFile, sources: &Sources, benchmarks: &Benchmarks) -> Result<Self> {
+        let template = &file.template;
+        let space = template.space(sources)?;
+        let evaluations = study::evaluations(template, &file.search, study::Objective::goals(benchmarks));
+        let mut fixed = PROCESS + STUDY + (KEPT.0 * evaluations).min(KEPT.1);
+        let (mut most, mut prompt) = (0, 0);
+        let mut originals = Vec::new();
+        for (_, source) in sources.iter() {
+            let footprint = benchmarks.footprint(&**source)?;
+            most = most.max(footprint.total());
+            originals.push(footprint);
+        }
+        let starts =
+            (0..template.variants().len()).map(|number| template.fill(&space, &template.start_of(&space, number)));
+        for recipe in starts.chain(baseline::stacked(template, &space)) {
+            let merge = Merge::plan(&recipe, &sources.of(&recipe))?;
+            let footprint = benchmarks.footprint(&merge)?;
+            let hops = merge.path().map_or(0, |path| path.hops.len());
+            // No candidate has more layers than the limit.
+            let part = match &file.search.most_layers {
+                Some(limit) if hops > limit.value => limit.value as f64 / hops as f64,
+                _ => 1.0,
+            };
+            prompt = prompt.max((footprint.prompt as f64 * part) as u64);
+            most = most.max((footprint.total() as f64 * part) as u64);
+        }
+        if template.variants().iter().any(Recipe::is_path) {
+            // Candidates share the layers of the models, and what they compute alike of prompts: measured, a quarter is left of what
+            // each would keep by itself.
+            let layers: u64 = originals.iter().map(|footprint| footprint.weights).sum();
+            let prompts = file.search.budget.value / 4;
+            fixed += with_allowance(layers + prompts.saturating_mul(prompt).min(Pool::ROOM as u64));
+        }
+        Ok(Self { fixed, each: with_allowance(most) })
+    }
+
+    /// Of what takes now the one, now the other.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { fixed: self.fixed.max(other.fixed), each: self.each.max(other.each) }
+    }
+
+    /// With so many workers.
+    pub(crate) fn with(self, workers: usize) -> u64 {
+        self.fixed + workers as u64 * self.each
+    }
+
+    /// How many workers, at most so many, fit into so many bytes.
+    pub(crate) fn fitting(self, workers: usize, there: u64) -> usize {
+        (1..=workers).rev().find(|workers| self.with(*workers) <= there).unwrap_or(0)
+    }
+
+    /// Refuses what does not fit into so many bytes, which are `whose`.
+    pub(crate) fn check(self, workers: usize, there: u64, whose: &str) -> Result<()> {
+        let needs = self.with(workers);
+        if needs <= there {
+            return Ok(());
+        }
+        let said = screen::bytes;
+        let error = Error::user(format!("it needs about {} of memory, and {whose} {} here", said(needs), said(there)));
+        Err(error.hint(match self.fitting(workers, there) {
+            0 if self.with(1) < needs => format!(
+                "with `--workers 1` it needs about {}, which is too much, too: take smaller models, or a machine with more memory",
+                said(self.with(1))
+            ),
+            0 => "take smaller models, or a machine with more memory".to_owned(),
+            fitting => format!("with `--workers {fitting}` it needs about {}", said(self.with(fitting))),
+        }))
+    }
+}
+
+fn with_allowance(bytes: u64) -> u64 {
+    bytes + (bytes as f64 * ALLOWANCE) as u64
+}
+
+/// Bytes of memory that there are, as far as a container's limit lets them be used.
+#[derive(Clone, Copy)]
+pub(crate) struct There {
+    /// All of them.
+    pub(crate) total: u64,
+    /// Those that nothing else uses now, or that the files' cache gives back.
+    pub(crate) free: u64,
+}
+
+impl There {
+    /// Of this machine.
+    pub(crate) fn here() -> Self {
+        let mut system = System::new();
+        system.refresh_memory();
+        let (total, free) =
+            system.cgroup_limits().map_or((u64::MAX, u64::MAX), |all| (all.total_memory, all.free_memory));
+        Self { total: system.total_memory().min(total), free: system.available_memory().min(free) }
+    }
+}
+
+/// What threads have in hand at a time: a block of every input and of what methods make of it, counts for selecting, and
+/// what is about to be written.
+pub(crate) fn of_merge(steps: &[PlanStep]) -> u64 {
+    let inputs = steps.iter().map(|step| step.sources.len()).max().unwrap_or(0) as u64;
+    let widest = steps.iter().filter_map(|step| step.shape.last()).max().copied().unwrap_or(0);
+    let block = 4 * BLOCK.max(widest) as u64;
+    let each = 2 * inputs * block + 4 * block + (4 << 20);
+    (16 << 20) + rayon::current_num_threads() as u64 * each
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(memory: MemoryNeed, workers: usize) -> (String, String) {
+        let error = memory.check(workers, 10_000_000_000, "there are").unwrap_err();
+        (error.to_string(), error.advice().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_hint_names_as_many_workers_as_fit_and_none_if_none_does() {
+        let memory = MemoryNeed { fixed: 1_000_000_000, each: 4_000_000_000 };
+        assert_eq!((memory.fitting(8, 10_000_000_000), memory.check(2, 9_000_000_000, "").is_ok()), (2, true));
+        let (error, hint) = refused(memory, 3);
+        assert_eq!(error, "it needs about 13.0 GB of memory, and there are 10.0 GB here");
+        assert_eq!(hint, "with `--workers 2` it needs about 9.0 GB");
+        let memory = MemoryNeed { each: 20_000_000_000, ..memory };
+        let more = "take smaller models, or a machine with more memory";
+        assert_eq!(
+            refused(memory, 2).1,
+            format!("with `--workers 1` it needs about 21.0 GB, which is too much, too: {more}")
+        );
+        assert_eq!(refused(memory, 1).1, more);
+        // More workers change nothing for what has none.
+        assert_eq!(refused(MemoryNeed { fixed: 20_000_000_000, each: 0 }, 4).1, more);
+    }
+}

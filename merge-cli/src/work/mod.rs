@@ -1,0 +1,11 @@
+//! What commands and the server do alike: open, prove, estimate, stop.
+
+pub(crate) mod eval_tasks;
+pub(crate) mod execution;
+pub(crate) mod footprints;
+pub(crate) mod interrupt;
+pub(crate) mod memory;
+pub(crate) mod model;
+pub(crate) mod search;
+pub(crate) mod search_tasks;
+pub(crate) mod shelf;
