@@ -39,11 +39,11 @@ impl fmt::Debug for ItemId {
 /// How an answer to one item was marked.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ItemScore {
-    /// From 0 to 1; where an answer is right or wrong, 1 or 0.
+    /// More is better. Where an answer is right or wrong, 1 or 0; a share is between them; other measures may be negative or larger.
     pub value: f64,
     /// Tokens the model generated; 0 for a choice.
     pub tokens: u32,
-    /// Whether the answer was cut off at `max_tokens`.
+    /// Whether the answer was cut off at its limit of tokens.
     pub truncated: bool,
 }
 

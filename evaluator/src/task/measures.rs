@@ -1,4 +1,5 @@
-//! The measures of a task: those it lists, or the usual ones.
+//! Reads which measures a task has: those of its `metric_list`, or the usual ones. The tables are in [`score`](super::score) and
+//! [`ours`](super::ours).
 
 use super::{
     definition::{Definition, DefinitionFile, Formula, MetricConfig, OutputType},

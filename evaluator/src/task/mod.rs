@@ -8,7 +8,7 @@ mod dataset;
 mod template;
 mod regex;
 mod asking;
-mod asks;
+mod guarded;
 mod shots;
 mod items;
 mod function;
@@ -26,9 +26,9 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
-pub use asks::ItemQuestion;
 pub use dataset::{Datasets, LocalFiles, Splits};
 pub use group::{Group, Suite, suite};
+pub use guarded::ItemQuestion;
 pub use marking::{FilterMarks, MarkedItem, MetricRow};
 pub use merge_core::search::Fractions;
 use merge_core::{

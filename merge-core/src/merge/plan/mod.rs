@@ -6,7 +6,7 @@
 
 mod alike;
 mod counted;
-mod draws;
+mod mergekit_draws;
 mod ignored;
 mod modules;
 mod path;

@@ -1,4 +1,5 @@
-//! Where in mergekit's own sequence of random numbers every tensor's draws begin.
+//! Where in mergekit's own sequence of random numbers every tensor's draws begin, for recipes that ask for its generator. All others
+//! draw by counters, which `Planner::tensor` gives.
 
 use super::Planner;
 use crate::{
