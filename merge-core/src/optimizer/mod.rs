@@ -31,7 +31,7 @@ mod cat_cma_margin;
 mod restarts;
 mod variation;
 mod one_plus_one;
-mod fronts;
+pub mod pareto;
 mod nsga2;
 mod map_elites;
 mod m2n2;

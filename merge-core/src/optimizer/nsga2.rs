@@ -3,7 +3,7 @@
 
 use super::{
     AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
-    fronts::{crowding, fronts},
+    pareto::{crowding, fronts},
     variation::{about_start, flip, flip_rate},
 };
 use rand::Rng;

@@ -22,7 +22,6 @@ mod check;
 mod draw;
 mod evolution;
 mod finalists;
-mod front;
 mod generation;
 mod goal;
 mod history;
@@ -47,7 +46,6 @@ pub use self::{
     beside::{Beside, Lead, best_parent},
     candidate::{Candidate, Origin},
     check::{check, evaluations},
-    front::{dominates, front, hypervolume},
     goal::{Goal, Listener, News, Objective, fitness},
     history::{CandidateRecord, CandidateState, Entry, Finalist, Findings, Generation, History},
     mark::{AnswerScope, StudyMark},
@@ -55,6 +53,8 @@ pub use self::{
     record::{About, Ending, StudyRecord, record},
     snapshot::snapshot,
 };
+
+pub use crate::optimizer::pareto::{dominates, front, hypervolume};
 
 use crate::{
     error::Result,

@@ -1,7 +1,7 @@
 //! Searches that keep survivors: for several goals, for kinds of behaviour, for items, and for nothing but the better.
 
 use super::{reals, sphere, step, told};
-use crate::optimizer::{Coordinate, Feedback, Genome, Optimizer, OptimizerStart, fronts::dominates};
+use crate::optimizer::{Coordinate, Feedback, Genome, Optimizer, OptimizerStart, pareto::dominates};
 
 /// ZDT1 (Zitzler, Deb & Thiele 2000), whose front is f₂ = 1 - √f₁, as goals to maximise.
 fn zdt1(x: &[f64]) -> Vec<f64> {
