@@ -61,9 +61,9 @@ pub struct Curves {
 /// A generation in a few numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// The best fitness and the mean one, of those that were ranked.
+    /// The best fitness of those that were ranked.
     pub best: Option<f64>,
-    /// The mean fitness.
+    /// Their mean fitness.
     pub mean: Option<f64>,
     /// The step size, if there is one.
     pub sigma: Option<f64>,
@@ -260,9 +260,14 @@ impl Ledger {
         Self { ahead, ..Self::default() }
     }
 
-    /// The next part begins, which takes so many: no more than was said.
+    /// The next part begins, which takes so many: no more than was said. What was not said is paid from the part after it, as a layer
+    /// scan and a calibration are.
     fn begin(&mut self, phase: Phase, of: u64) {
+        let is_said = self.ahead.iter().any(|(other, _)| *other == phase);
         self.ahead.retain(|(other, _)| *other > phase);
+        if let Some((_, next)) = self.ahead.first_mut().filter(|_| !is_said) {
+            *next = next.saturating_sub(of);
+        }
         *self = Self { ahead: std::mem::take(&mut self.ahead), before: self.before + self.of, of, ..Self::default() };
     }
 

@@ -294,7 +294,7 @@ fn essence(findings: Findings) -> (String, Vec<Entry>, History) {
     (recipe.to_yaml(), parents.into_iter().chain(baselines).chain([winner]).collect(), history)
 }
 
-/// A race, growing subsets, a constraint, a limit and costs.
+/// A race, a constraint and costs.
 const EVERYTHING: &str = "  racing: 3
   minimise: [{what: tokens, weight: 0.01}, {what: parameters}]
   constraints: [{task: fake, within: 0.1}]

@@ -126,7 +126,7 @@ fn candidates_that_are_all_too_long_cost_the_budget_too() {
 }
 
 /// Three tiny models of two layers, and a search among their layers.
-fn among_layers(budget: u64, more: &str) -> Family {
+pub(super) fn among_layers(budget: u64, more: &str) -> Family {
     let mut family = Family::new("cma_es", 440);
     let hop = |model: &str| {
         format!("  - {{model: {model}, layer_range: [0, 2], use: {{search: [false, true], init: 0.75}}}}\n")

@@ -1,6 +1,6 @@
 //! How far a study says that it is, and what it asks the parents to say how good it is.
 
-use super::*;
+use super::{candidates::among_layers, *};
 
 /// What was told in a run: done, left, and the phase.
 type Course = Vec<(u64, u64, Phase)>;
@@ -21,7 +21,7 @@ fn share((done, left, _): &(u64, u64, Phase)) -> f64 {
     *done as f64 / (done + left).max(1) as f64
 }
 
-/// All kinds: races, growing subsets, constraints, anchors, who keeps elites, who stops early.
+/// All kinds: races, growing subsets, constraints, a layer scan and anchors, who keeps elites, who stops early.
 fn families() -> Vec<(Family, Fake)> {
     vec![
         (Family::new("cma_es", 220), Fake::new()),
@@ -31,6 +31,7 @@ fn families() -> Vec<(Family, Fake)> {
         (Family::with("{name: one_plus_one, population: 4}", 240, ""), Fake::new()),
         (Family::with("{name: cma_es, population: 8}", 560, EVERYTHING), growing()),
         (Family::new("cma_es", 220), Fake { breaks: true, ..Fake::new() }),
+        (among_layers(1200, "  layer_scan: true\n  anchors: {of: 20, calibration: 3}\n"), Fake::new()),
     ]
 }
 
