@@ -112,10 +112,10 @@ impl Benchmarks {
         Ok(())
     }
 
-    /// Adds a task of which one split is asked, as what is reported.
+    /// Adds a task that is only reported, on one of its splits.
     ///
     /// Fails if it has no such items.
-    pub fn ask(&mut self, task: Benchmark, split: Split) -> Result<()> {
+    pub fn report_on(&mut self, task: Benchmark, split: Split) -> Result<()> {
         if task.split(split).is_empty() {
             let has = Split::ALL.into_iter().filter(|split| !task.split(*split).is_empty()).map(Split::name);
             return Err(Error::user(format!("task {} has no {} items", task.name(), split.name()))

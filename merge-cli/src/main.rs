@@ -8,7 +8,7 @@
 //! | `lead`, `job` | how far a search is ahead; what this process says of itself to the queue |
 //! | `draw` | text on a terminal, progress, pictures |
 //! | `hub` | models of the Hugging Face hub |
-//! | `study_report` | what is said of a study: verdicts, tables, the page |
+//! | `study_report` | what is said of a study: verdicts, tables, its HTML page (the queue's page is in `serve`) |
 //! | `work` | what commands and the server do alike: open, prove, estimate, stop |
 //! | `artefact` | what stands beside a merged model: card, record, licences |
 //! | `serve` | the queue's server, its page and its client |

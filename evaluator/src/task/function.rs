@@ -2,8 +2,8 @@
 
 use super::{
     Doc,
-    asking::AskedDocument,
     ours::{self, Tool, Tools},
+    prompt_maker::AskedDocument,
     score::Measurement,
 };
 use crate::{mark::numbers::Extractor, python, text::normalize::Number};

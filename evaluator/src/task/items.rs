@@ -2,11 +2,11 @@
 
 use super::{
     Doc, Fractions, ItemId, Split,
-    asking::{AskedDocument, PromptMaker},
     dataset::{Datasets, DocumentRow, load},
     definition::{DefinitionFile, Formula, Own, Sampler},
     function,
     marking::Marking,
+    prompt_maker::{AskedDocument, PromptMaker},
     shots::{Draw, ShotPool},
     template,
 };

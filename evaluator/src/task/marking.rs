@@ -2,7 +2,6 @@
 
 use super::{
     Doc, ItemId, ItemScore,
-    asking::{AskedDocument, texts},
     dataset::Datasets,
     definition::{DefinitionFile, Formula, OutputType},
     exact::Exact,
@@ -11,6 +10,7 @@ use super::{
     items::TaskItem,
     measures::{Measure, listed, measures},
     ours::{self, Tool, Tools},
+    prompt_maker::{AskedDocument, texts},
     reads::{self, HarnessReading, Rules},
     score::{self, Aggregation, Choose, METRICS, Measurement, Metric, golds},
 };

@@ -7,7 +7,7 @@ mod definition;
 mod dataset;
 mod template;
 mod regex;
-mod asking;
+mod prompt_maker;
 mod guarded;
 mod shots;
 mod items;
@@ -46,12 +46,12 @@ use crate::{
     contained::deep,
     request::{Answer, Request},
 };
-use asking::PromptMaker;
 pub use definition::OutputType;
 use definition::{Definition, DefinitionFile, Over};
 use items::{TaskItem, TaskItemSet};
 use marking::Marking;
 use measures::Measure;
+use prompt_maker::PromptMaker;
 
 /// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
 const VERSION: u32 = 3;

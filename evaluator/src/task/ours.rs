@@ -1,9 +1,9 @@
 //! Our own functions for `process_results`, and measures of generated text: each marks an answer by a rule of [`mark`](crate::mark).
 
 use super::{
-    asking::texts,
     dataset::Datasets,
     function::{GeneratedAnswer, GoldForm, Process},
+    prompt_maker::texts,
     score::Measurement,
 };
 use crate::{

@@ -1,9 +1,9 @@
 //! What is measured on one item, by the names of lm-evaluation-harness and some of our own.
 
 use super::{
-    asking::{AskedDocument, index, texts},
     definition::OutputType,
     exact::Exact,
+    prompt_maker::{AskedDocument, index, texts},
 };
 use crate::request::Likelihood;
 use merge_core::error::Result;

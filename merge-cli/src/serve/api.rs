@@ -206,14 +206,12 @@ async fn metrics(State(app): State<App>) -> ApiAnswer {
 }
 
 async fn jobs(State(app): State<App>) -> ApiAnswer {
-    apart(app, |app| {
-        Ok(axum::Json(ListQuery { jobs: app.service.jobs(), server: app.service.server() }).into_response())
-    })
-    .await
+    apart(app, |app| Ok(axum::Json(JobList { jobs: app.service.jobs(), server: app.service.server() }).into_response()))
+        .await
 }
 
 #[derive(Serialize)]
-struct ListQuery {
+struct JobList {
     jobs: Vec<JobView>,
     server: Server,
 }

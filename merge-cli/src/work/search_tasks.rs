@@ -39,7 +39,7 @@ pub(crate) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
             None => task::read_with(&find(path, reference)?, Fractions::default(), &shelf).map_err(at)?,
             Some(builtin) => builtin.read(Fractions::default(), &shelf).map_err(at)?,
         };
-        benchmarks.ask(task, Split::Report).map_err(at)?;
+        benchmarks.report_on(task, Split::Report).map_err(at)?;
     }
     benchmarks.check().map_err(|e| e.at(search.objective.place.of(path)))?;
     for task in benchmarks.tasks() {

@@ -33,7 +33,7 @@ const RIDGE: f64 = 0.1;
 const MIX_RIDGE: f64 = 1.0;
 /// The share of the weighted answers in the estimate, as in MERGE³.
 const DELTA: f64 = 0.5;
-/// The number of a generation that no search comes to, whose items anchors stand for.
+/// A generation number that no search reaches. The calibration draws its items with it.
 const GENERATION: u64 = (1 << 40) - 1;
 
 /// By goal the anchors, of those that rank candidates.

@@ -39,7 +39,7 @@ pub struct Lead {
 /// of them alone takes the latter half.
 const ONE_IN: u64 = 10;
 
-/// What is known of the parents before a generation.
+/// What decides which parents are asked beside a generation.
 pub(super) struct ParentBudget<'a> {
     /// How the generations before it did beside them.
     pub(super) before: &'a [Beside],
@@ -48,8 +48,8 @@ pub(super) struct ParentBudget<'a> {
 }
 
 impl ParentBudget<'_> {
-    /// Which of the parents pay to be asked so many items each.
-    fn paying(&self, n_parents: usize, items: u64) -> Range<usize> {
+    /// The parents that may be asked so many items each.
+    fn affords(&self, n_parents: usize, items: u64) -> Range<usize> {
         let asked: u64 = self.before.iter().map(|beside| beside.asked).sum();
         let fits = |part: u64, cost: u64| part * ONE_IN * (asked + cost) <= self.budget;
         if asked == 0 || fits(2, n_parents as u64 * items) {
@@ -80,13 +80,13 @@ const DOUBT: f64 = 0.25;
 
 /// Compares candidates with the parents on items that all of them met.
 ///
-/// Those are asked that [pay](Known::paying); of the others what is known has to do, and of all of them without `known`. That
-/// follows from the records, so a search that broke down does the same again.
+/// Only the parents are asked that the budget [affords](ParentBudget::affords); without a budget none is. Of the others, remembered scores
+/// are used. All follows from the records, so a search that broke down does the same again.
 pub(super) fn beside(
     scorer: &Scorer<'_>,
     items: &GoalItems,
     candidates: &[&Scores],
-    known: Option<&ParentBudget<'_>>,
+    budget: Option<&ParentBudget<'_>>,
 ) -> Result<Beside> {
     let (study, goals) = (scorer.study, scorer.study.objective.goals());
     let ranking = |(goal, items): (&Goal, &Vec<_>)| if goal.weight > 0.0 { items.clone() } else { Vec::new() };
@@ -96,10 +96,10 @@ pub(super) fn beside(
     if candidates.is_empty() || parents.is_empty() || each == 0 {
         return Ok(Beside::default());
     }
-    let paying: Vec<&Candidate<'_>> =
-        parents[known.map_or(0..0, |known| known.paying(parents.len(), each))].iter().collect();
-    scorer.score_beside(&paying, &items)?;
-    let asked = paying.len() as u64 * each;
+    let affordable = budget.map_or(0..0, |budget| budget.affords(parents.len(), each));
+    let affordable: Vec<&Candidate<'_>> = parents[affordable].iter().collect();
+    scorer.score_beside(&affordable, &items)?;
+    let asked = affordable.len() as u64 * each;
     let known = parents.iter().map(|parent| scorer.known(parent, &items)).collect::<Result<Vec<_>>>()?;
     let pool = |(goal, items): (&Goal, &Vec<_>)| match study.search.anchors {
         // Every generation meets the same ones.
@@ -170,7 +170,7 @@ mod tests {
             leads: leads.map(|value| Some(Lead { value, variance: 0.01, shared: 0.0 })).to_vec(),
             asked,
         };
-        let paying = |before: &[Beside], budget: u64| ParentBudget { before, budget }.paying(3, 10);
+        let paying = |before: &[Beside], budget: u64| ParentBudget { before, budget }.affords(3, 10);
         assert_eq!(paying(&[], 20), 0..3);
         let first = beside(30, [0.3, 0.1, 0.2]);
         assert_eq!(paying(std::slice::from_ref(&first), 1200), 0..3);

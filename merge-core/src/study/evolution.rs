@@ -59,17 +59,15 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
     let first = most(goals, optimizer.population(), 0);
     scorer.course.begin_after(phase, budget as usize, Some(about(0, 0, first)), &passed);
     snapshot.add(phase, &generations, &besides)?;
-    let mut is_cut = false;
-    while !is_cut && optimizer.stop().is_none() {
+    while optimizer.stop().is_none() {
         let number = optimizer.generation();
         let level = generations.last().map_or(0, |last| last.level + u32::from(last.grows));
         if spent + most(goals, optimizer.population(), level) > budget {
-            is_cut = true;
-            continue;
+            break;
         }
         // Random search meets the same items, of which enough is known.
-        let known = (phase == Phase::Evolution).then_some(ParentBudget { before: &besides, budget });
-        let round = Round { number, genomes: &optimizer.ask(), level, anchors, known };
+        let parents = (phase == Phase::Evolution).then_some(ParentBudget { before: &besides, budget });
+        let round = Round { number, genomes: &optimizer.ask(), level, anchors, parents };
         let (mut generation, beside, told) = generation(scorer, space, &round)?;
         optimizer.tell(&told);
         generation.mean = optimizer.mean();
@@ -96,7 +94,7 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
     scorer.course.end(spent);
     Ok(Ran {
         generations,
-        stopped: if is_cut { None } else { optimizer.stop() },
+        stopped: optimizer.stop(),
         elites: optimizer.elites(),
         beside: besides.iter().map(|one| one.asked).sum(),
     })
@@ -104,8 +102,8 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
 
 /// The optimizer as it was stored, with its generations and how they did beside the parents.
 ///
-/// Where a smaller budget pays for fewer generations, the optimizer has learned too much; where some are gone from a damaged store,
-/// it has no record. Either way it is asked again from the `first` on, and finds the scores that are left.
+/// If the budget became smaller, the stored optimizer has learned too much; if the store was damaged, records are lost. Then the search
+/// begins again with the `first` optimizer, and finds the scores that are remembered.
 fn stored(
     store: &Store,
     phase: Phase,

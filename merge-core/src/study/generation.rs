@@ -1,4 +1,4 @@
-//! One generation: draw items, race the candidates on them, rank them, and tell the optimizer.
+//! One generation: draws items, races the candidates on them, makes their records, and says what the optimizer is told.
 
 use super::{
     Beside, Generation,
@@ -26,7 +26,7 @@ pub(super) struct Round<'a> {
     /// Asked in the place of fresh items, if there are some.
     pub(super) anchors: Option<&'a AnchorSet>,
     /// What decides which parents are asked beside it; without it none is.
-    pub(super) known: Option<ParentBudget<'a>>,
+    pub(super) parents: Option<ParentBudget<'a>>,
 }
 
 /// Scores a generation: its record, how it did beside the parents, and what the optimizer is told of each candidate.
@@ -37,8 +37,8 @@ pub(super) fn generation(
 ) -> Result<(Generation, Beside, Vec<Feedback>)> {
     let study = scorer.study;
     let (search, goals) = (study.search, study.objective.goals());
-    let last = search.racing.rungs as usize - 1;
-    let most = |goal: &_| n_items(search, goal, round.genomes.len(), round.level, last);
+    let last_rung = search.racing.rungs as usize - 1;
+    let most = |goal: &_| n_items(search, goal, round.genomes.len(), round.level, last_rung);
     let mut items = draw(search, goals, round.number, most);
     if let Some(anchors) = round.anchors {
         anchors.replace(&mut items);
@@ -48,7 +48,7 @@ pub(super) fn generation(
     let Race { first, last, evaluations } = race(scorer, &mut runners, &items, round.level)?;
     let references = references(scorer, &last)?;
     let sound: Vec<&Scores> = runners.iter().filter_map(Runner::sound).collect();
-    let beside = beside(scorer, &first, &sound, round.known.as_ref())?;
+    let beside = beside(scorer, &first, &sound, round.parents.as_ref())?;
     let grows = is_noise(goals, &sound);
     let candidates: Vec<_> =
         runners.iter().map(|runner| rank(search, goals, runner, &references, round.anchors)).collect();

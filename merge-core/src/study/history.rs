@@ -51,7 +51,7 @@ pub struct History {
     pub given_up: BTreeMap<String, usize>,
     /// Why the evolution ended before its budget did, if it did.
     pub stopped: Option<Stop>,
-    /// The finalists on select items; the first of the best was shipped.
+    /// The finalists on select items, the answer first.
     pub finalists: Vec<Finalist>,
 }
 
@@ -139,7 +139,7 @@ pub enum CandidateState {
 }
 
 impl History {
-    /// How many candidates were ranked.
+    /// How many candidates there were.
     pub fn candidates(&self) -> usize {
         self.generations.iter().map(|generation| generation.candidates.len()).sum()
     }

@@ -11,9 +11,10 @@
 //! The files, as a study goes through them: `check` refuses what cannot be searched, `identity` refuses another study's directory;
 //! `run` is the study from end to end. Before the first generation, `layer_scan` and `anchors` look at layers and items. Then
 //! `evolution` runs the optimizer generation by generation. In each `generation`, `draw` takes items, `race` scores candidates
-//! on them (`score` remembers every score), `rank` makes records of them, and `tell` tells the optimizer. `beside` compares
-//! them with the parents. At the end `finalists` has the answer, and `soup` one of the baselines. `record` and `snapshot` are
-//! what others read of a study.
+//! on them (`score` remembers every score), `rank` makes records of them, `tell` says what the optimizer is told, and `signal` whether
+//! the next generation needs more items. `beside` compares them with the parents. At the end `finalists` has the answer, and `soup` one of the baselines. `record` and `snapshot` are
+//! what others read of a study, `mark` is how its
+//! directory is known, and `progress` says how far it is. `goal`, `candidate` and `history` are the data that all of them share.
 
 mod anchors;
 mod beside;
@@ -74,7 +75,7 @@ pub struct Study<'a> {
     pub sources: &'a Sources,
     /// The recipes whose results are among them, each after those that it merges.
     pub earlier: &'a [Recipe],
-    /// The SHA-256 of their files: [`Sources::sha256`].
+    /// The SHA-256 of the files of the sources: [`Sources::sha256`].
     pub hashes: &'a [(String, BTreeMap<String, String>)],
     /// How to search.
     pub search: &'a Search,

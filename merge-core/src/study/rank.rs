@@ -1,4 +1,4 @@
-//! Ranks scored candidates: their fitness, what costs take off it, and the constraints that they break.
+//! What candidates are ranked by: their fitness, what costs take off it, and the constraints that they break.
 
 use super::{
     CandidateRecord, Goal,

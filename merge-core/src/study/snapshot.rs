@@ -1,6 +1,6 @@
-//! What a search that runs lets others read of it: its store is one process's at a time.
+//! A running search appends its records to `record.jsonl`, so that other processes can read them: its store is one process's at a time.
 //!
-//! A file beside the store, a line of JSON for each record, to which each generation is added when the search has it. Nothing is
+//! The file has a line of JSON for each record; a generation is added as soon as the search has it. Nothing is
 //! read from it by a search, so it is not synced, and a line that was cut short is as good as none.
 
 use super::{Beside, Curves, Ending, Generation, Phase, Point, StudyRecord, record::About};

@@ -1,4 +1,4 @@
-//! Tells the optimizer how the candidates of a generation did.
+//! What the optimizer is told of the candidates of a generation.
 
 use super::{CandidateRecord, CandidateState, Goal, race::Runner};
 use crate::optimizer::Feedback;

@@ -1,4 +1,4 @@
-//! How a document becomes requests to a model: question, answered examples, choices.
+//! Makes the prompts of a task: how a document becomes requests to a model, with question, answered examples and choices.
 
 use super::{
     Doc,
