@@ -36,6 +36,44 @@
 //! | [`item`], [`store`], [`study`] | a search, and its record |
 //! | [`queue`] | jobs, and what becomes of them |
 //!
+//! # Words: one noun for one thing
+//!
+//! | word | is |
+//! |---|---|
+//! | model | anything with weights ([`model::Weights`]) |
+//! | checkpoint | a model on disk |
+//! | source | a model that a recipe names |
+//! | adapter | a change of a model's tensors, trained beside it, such as a `LoRA` |
+//! | tensor, element | a named array of numbers; one of them |
+//! | layer, stack | one of a model's repeated blocks; all that follow each other |
+//! | hop, path | a step through a layer; all steps that the hidden state takes |
+//! | base | the model that differences are taken from |
+//! | task vector | a model less the base |
+//! | method | a formula that makes one tensor of several |
+//! | kernel | a method's closure over a block of elements |
+//! | parameter, setting | a number that a method takes; its value for one tensor |
+//! | recipe | what to merge, and how |
+//! | template, hole, choice | a recipe with something open; an open number; an open part |
+//! | space, genome | the numbers to be found; one value for each |
+//! | merge | a recipe and its sources, planned and not computed yet |
+//! | tensor plan | how one tensor of a merge is made |
+//! | export | a model written as a checkpoint |
+//! | sidecar | a file beside a model's weights, such as its tokenizer |
+//! | study | a search and its record |
+//! | generation, candidate | one round of a search; a filled recipe in it |
+//! | objective, goal | what is maximised; one task's part in it |
+//! | item, split | one question of a task; the items to search, to select or to report on |
+//! | score, fitness | the number of one answer; the number a candidate is ranked by |
+//! | race, rung | scoring the better candidates on more items; one step of that |
+//! | anchor | an item that stands for many |
+//! | parent | a source that candidates are compared with |
+//! | baseline | a merge that a search must beat |
+//! | finalist, answer | a candidate that may be chosen; the one that was |
+//! | store | what a study has learned, on disk |
+//! | job, attempt, event | an entry of the queue; one run of it; a change of it |
+//!
+//! # Two ways through
+//!
 //! **One tensor's way.** `Checkpoint::open` maps shards and proves their headers; `Merge::plan` decides each output's sources
 //! and parameters and makes every refusal; `export` lays out shards from lengths; then, in parallel, `tensor(name)` lets the
 //! method look at whole tensors, and stretch by stretch the kernel runs over blocks (widen, merge, narrow, in cache), each
