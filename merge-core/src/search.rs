@@ -41,7 +41,7 @@ pub struct SearchFile {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// The optimiser, by its name or with its settings. Unless said, CMA-ES for a search among numbers, and `CatCMA` with margin
+    /// The optimizer, by its name or with its settings. Unless said, CMA-ES for a search among numbers, and `CatCMA` with margin
     /// where there are choices or whole numbers too.
     #[serde(default, deserialize_with = "optimizer::read")]
     #[schemars(schema_with = "optimizer::schema")]
@@ -61,7 +61,7 @@ pub struct Search {
     /// What candidates must keep to: those that do not are ranked behind all that do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
-    /// What should be small beside: it is an objective for optimisers of several, and takes part in the fitness by its weight.
+    /// What should be small beside: it is an objective for optimizers of several, and takes part in the fitness by its weight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minimise: Vec<Minimise>,
     /// Most layers of a candidate; longer ones are ranked behind all others, unscored.
@@ -127,7 +127,7 @@ pub struct Minimise {
     /// What.
     pub what: At<Cost>,
     /// What one as large as the first model's takes off the fitness; 0 unless said, which makes it an objective only for
-    /// optimisers of several.
+    /// optimizers of several.
     #[serde(default = "default_cost")]
     #[schemars(range(min = 0))]
     pub weight: At<f64>,

@@ -1,4 +1,4 @@
-//! Which optimiser a search asks, and its settings.
+//! Which optimizer a search asks, and its settings.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const RANDOM_POPULATION: usize = 12;
 /// Most candidates of a generation: each is kept as a recipe while it runs, some 100 KB for a large model.
 const MOST_POPULATION: usize = 10_000;
 
-/// Most numbers of an optimiser that learns how each goes with each: a square of them is kept several times over.
+/// Most numbers of an optimizer that learns how each goes with each: a square of them is kept several times over.
 const MOST_TOGETHER: usize = 2_000;
 
 /// Most numbers of a generation's candidates together: 160 MB, and again when they are written.
@@ -47,7 +47,7 @@ pub struct OptimizerSettings {
     pub population: Option<At<usize>>,
 }
 
-/// An optimiser's name.
+/// An optimizer's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
@@ -69,7 +69,7 @@ pub enum Algorithm {
     MapElites,
     /// An archive whose members compete for the items they solve, in M2N2's form.
     M2n2,
-    /// Uniform random search, the least that an optimiser must beat.
+    /// Uniform random search, the least that an optimizer must beat.
     Random,
 }
 
@@ -112,7 +112,7 @@ impl Algorithm {
 }
 
 impl OptimizerSettings {
-    /// The optimiser at its first generation.
+    /// The optimizer at its first generation.
     pub fn start(&self, space: &Space, seed: u64) -> optimizer::Optimizer {
         use optimizer::Optimizer as O;
         let population = self.population.map(|population| population.value);
@@ -140,7 +140,7 @@ impl OptimizerSettings {
         }
     }
 
-    /// Refuses a space that the optimiser could not keep in memory.
+    /// Refuses a space that the optimizer could not keep in memory.
     pub(crate) fn check_space(&self, space: &Space) -> Result<(), Mistake> {
         let (n, algorithm) = (space.dimensions.len(), self.algorithm(space));
         let is_square = matches!(
@@ -150,7 +150,7 @@ impl OptimizerSettings {
         let place = self.population.map(|population| population.place).unwrap_or_default();
         if is_square && n > MOST_TOGETHER {
             let message = format!(
-                "there are {n} numbers to search, and this optimiser learns how each goes with each of {MOST_TOGETHER}"
+                "there are {n} numbers to search, and this optimizer learns how each goes with each of {MOST_TOGETHER}"
             );
             return Err(Mistake::new(message).hint(
                 "`optimizer: sep_cma_es` is for many numbers; or let layers share one, with `groups` or `knots`",
@@ -207,7 +207,7 @@ impl OptimizerSettings {
         let foreign = only_cma.into_iter().filter(|_| !is_cma).chain(steps.into_iter().filter(|_| no_step));
         match foreign.into_iter().find_map(|(key, place)| place.map(|place| (key, place))) {
             Some((key, place)) => {
-                let name = if no_step { "random search" } else { "this optimiser" };
+                let name = if no_step { "random search" } else { "this optimizer" };
                 Err(Mistake::new(format!("{name} has no such setting")).hint("remove it").under(key).at(place))
             }
             None => Ok(()),
@@ -226,7 +226,7 @@ impl<'de> de::Visitor<'de> for OptimizerVisitor {
     type Value = OptimizerSettings;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an optimiser's name, or a block with its `name` and settings")
+        f.write_str("an optimizer's name, or a block with its `name` and settings")
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<OptimizerSettings, E> {

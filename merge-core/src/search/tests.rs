@@ -251,7 +251,7 @@ fn the_schema_has_the_keys_that_the_parser_accepts() {
 }
 
 #[test]
-fn optimisers_are_called_what_they_are_written() {
+fn optimizers_are_called_what_they_are_written() {
     let names = [
         "cma_es",
         "sep_cma_es",

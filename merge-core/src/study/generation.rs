@@ -5,7 +5,7 @@ use super::{
     anchors::AnchorSet,
     beside::{ParentBudget, beside},
     draw::draw,
-    race::{Race, Runner, n_items, race},
+    race::{Race, Runner, n_items_on_rung, race},
     rank::{rank, references},
     score::{Scorer, Scores},
     signal::is_noise,
@@ -38,7 +38,7 @@ pub(super) fn generation(
     let study = scorer.study;
     let (search, goals) = (study.search, study.objective.goals());
     let last_rung = search.racing.rungs as usize - 1;
-    let most = |goal: &_| n_items(search, goal, round.genomes.len(), round.level, last_rung);
+    let most = |goal: &_| n_items_on_rung(search, goal, round.genomes.len(), round.level, last_rung);
     let mut items = draw(search, goals, round.number, most);
     if let Some(anchors) = round.anchors {
         anchors.replace(&mut items);

@@ -67,7 +67,7 @@ pub(super) fn start(candidate: &Candidate<'_>, search: &Search) -> Result<Candid
 }
 
 /// How many of a goal's items are met on each rung of a race among so many, where its items have grown so often.
-pub(super) fn n_items(search: &Search, goal: &Goal, runners: usize, level: u32, rung: usize) -> usize {
+pub(super) fn n_items_on_rung(search: &Search, goal: &Goal, runners: usize, level: u32, rung: usize) -> usize {
     match (goal.items.to, search.racing.rungs) {
         (0, _) => 0,
         (_, 1) => goal.items.at(level),
@@ -84,7 +84,7 @@ pub(super) fn race(scorer: &Scorer<'_>, runners: &mut [Runner<'_>], items: &Goal
     let rungs = search.racing.plan(runners.len(), 1 << 20);
     for (rung, (most, _)) in rungs.into_iter().enumerate() {
         let first_ones = |(goal, items): (&Goal, &Vec<_>)| {
-            let n = n_items(search, goal, runners.len(), level, rung);
+            let n = n_items_on_rung(search, goal, runners.len(), level, rung);
             items[..n.min(items.len())].to_vec()
         };
         race.last = goals.iter().zip(items).map(first_ones).collect();

@@ -144,7 +144,7 @@ fn a_space_that_an_optimizer_could_not_keep_in_memory_is_refused() {
     };
     check("cma_es", 5, 2000, None);
     let together =
-        "s.yaml: there are 2001 numbers to search, and this optimiser learns how each goes with each of 2000";
+        "s.yaml: there are 2001 numbers to search, and this optimizer learns how each goes with each of 2000";
     check("cma_es", 5, 2001, Some(together));
     check("cat_cma_margin", 5, 2001, Some(together));
     check("sep_cma_es", 5, 100_000, None);
