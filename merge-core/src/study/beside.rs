@@ -61,18 +61,17 @@ impl ParentBudget<'_> {
 }
 
 /// The parent that is least behind, over the generations that were compared with all of them.
+///
+/// Each generation weighs the same for all parents: later ones are better, and are compared with some parents on few items only.
 pub fn best_parent<'a>(besides: impl Iterator<Item = &'a Beside>) -> Option<usize> {
     let all = besides.filter_map(|beside| beside.leads.iter().copied().collect::<Option<Vec<Lead>>>());
-    let mut sums: Vec<(f64, f64)> = Vec::new();
+    let mut sums: Vec<f64> = Vec::new();
     for leads in all {
-        sums.resize(leads.len().max(sums.len()), (0.0, 0.0));
-        for ((sum, weights), lead) in sums.iter_mut().zip(leads) {
-            *sum += lead.value / lead.variance;
-            *weights += 1.0 / lead.variance;
-        }
+        sums.resize(leads.len().max(sums.len()), 0.0);
+        let variance: f64 = leads.iter().map(|lead| lead.variance).sum();
+        sums.iter_mut().zip(leads).for_each(|(sum, lead)| *sum += lead.value / variance);
     }
-    let lead = |(sum, weights): (f64, f64)| sum / weights;
-    (0..sums.len()).min_by(|a, b| lead(sums[*a]).total_cmp(&lead(sums[*b])))
+    (0..sums.len()).min_by(|a, b| sums[*a].total_cmp(&sums[*b]))
 }
 
 /// An item more that differs by a half, so that a few items on which all agree do not make a difference certain.
@@ -181,6 +180,18 @@ mod tests {
             before.push(beside(10, [0.3, 0.1, 0.2]));
         }
         assert_eq!(paying(&before, 600), 0..0);
+    }
+
+    /// The best is asked on and on while candidates get better; of the others one item is known by chance.
+    #[test]
+    fn the_best_parent_stays_the_best_when_it_alone_is_asked() {
+        let beside = |leads: [(f64, f64); 2]| Beside {
+            leads: leads.map(|(value, variance)| Some(Lead { value, variance, shared: 0.0 })).to_vec(),
+            asked: 1,
+        };
+        let mut all = vec![beside([(0.0, 0.01), (0.1, 0.01)])];
+        all.extend(vec![beside([(0.3, 0.01), (0.9, 0.25)]); 5]);
+        assert_eq!(best_parent(all.iter()), Some(0));
     }
 
     #[test]
