@@ -1,6 +1,6 @@
 //! Makes every refusal of a search that needs no weight, and says the most that a search takes.
 
-use super::{Goal, Objective, Phase, anchors, finalists, layer_scan};
+use super::{Goal, Objective, Phase, anchors, finalists, layer_scan, soup};
 use crate::{
     baseline,
     error::{Error, Result},
@@ -89,15 +89,13 @@ pub(super) fn course(template: &Template, search: &Search, goals: &[Goal]) -> Ve
     let (select, report, budget) = (of(|goal| &goal.select), of(|goal| &goal.report), search.budget.value as usize);
     let algorithm = search.optimizer.name;
     let elites = if algorithm.is_some_and(Algorithm::keeps_elites) { finalists::ELITES } else { 0 };
-    let members = baseline::members(template).len();
-    let soup = if members > 1 && baseline::uniform(template).is_some() { 2 * members - 1 } else { 0 };
     let named: BTreeSet<&str> =
         template.variants().iter().flat_map(Recipe::references).map(|model| model.value.as_str()).collect();
     // Beside the models there are the answer, and five baselines at most.
     let mut parts = vec![
         (Phase::Evolution, budget),
         (Phase::Selection, (finalists::MOST + elites) * select),
-        (Phase::GreedySoup, soup * select),
+        (Phase::GreedySoup, soup::most(template) * select),
         (Phase::Report, (named.len() + 6) * report),
     ];
     if algorithm != Some(Algorithm::Random) {

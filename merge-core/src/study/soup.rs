@@ -5,7 +5,13 @@ use super::{
     goal::{GoalItems, fitness, n_items},
     score::{Scorer, Scores},
 };
-use crate::{baseline, error::Result};
+use crate::{baseline, error::Result, template::Template};
+
+/// The most models that it scores; 0 if there is no average.
+pub(super) fn most(template: &Template) -> usize {
+    let members = baseline::members(template).len();
+    if members > 1 && baseline::uniform(template).is_some() { 2 * members - 1 } else { 0 }
+}
 
 /// The greedy soup (<https://arxiv.org/abs/2203.05482>): beginning with the best parent, each next best is added to their
 /// average if the average is then no worse, on select items. `None` if there is no average.
@@ -17,11 +23,12 @@ pub(super) fn greedy_soup<'a>(scorer: &Scorer<'a>) -> Result<Option<Candidate<'a
         [alone] => Some(Candidate::source(alone, study.sources)),
         several => baseline::average(template, several).map(|recipe| Candidate::merged(recipe, study.sources)),
     };
-    if members.len() < 2 || mix(&members).is_none() {
+    let most = most(template);
+    if most == 0 {
         return Ok(None);
     }
     let items: GoalItems = goals.iter().map(|goal| goal.select.clone()).collect();
-    scorer.course.begin(Phase::GreedySoup, (2 * members.len() - 1) * n_items(&items), None);
+    scorer.course.begin(Phase::GreedySoup, most * n_items(&items), None);
     let sources: Vec<Candidate<'_>> = members.iter().map(|name| Candidate::source(name, study.sources)).collect();
     let alone = scorer.score(&sources.iter().collect::<Vec<_>>(), &items)?;
     let fitness = |scores: &Scores| fitness(goals, &scores.goals);

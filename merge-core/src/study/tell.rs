@@ -7,17 +7,11 @@ use crate::optimizer::Feedback;
 /// constraints, then who is not too long; who failed is worst.
 pub(super) fn tell(goals: &[Goal], rungs: u32, records: &[CandidateRecord], runners: &[Runner<'_>]) -> Vec<Feedback> {
     let told = |((record, runner), fitness): ((&CandidateRecord, &Runner<'_>), f64)| {
-        let is_ranked = record.is_ranked();
-        let score = |value: Option<f64>| value.filter(|_| is_ranked).unwrap_or(f64::NEG_INFINITY);
-        let objectives = goals.iter().zip(&record.goals).filter(|(goal, _)| goal.ranks()).map(|(_, mean)| score(*mean));
-        let costs = record.costs.iter().map(|cost| score(Some(-cost)));
+        let n = goals.iter().filter(|goal| goal.ranks()).count() + record.costs.len();
+        let objectives = record.objectives(goals).unwrap_or_else(|| vec![f64::NEG_INFINITY; n]);
         let scores = runner.scores.iter().flat_map(|scores| goals.iter().zip(&scores.goals));
         let items = scores.filter(|(goal, _)| goal.ranks()).flat_map(|(_, scores)| scores);
-        Feedback {
-            fitness,
-            objectives: objectives.chain(costs).collect(),
-            items: items.map(|score| score.value).collect(),
-        }
+        Feedback { fitness, objectives, items: items.map(|score| score.value).collect() }
     };
     records.iter().zip(runners).zip(tiered(rungs as usize, records)).map(told).collect()
 }
