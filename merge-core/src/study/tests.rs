@@ -51,6 +51,7 @@ struct Fake {
     alike: bool,
     /// Whether a quarter of all candidates cannot be scored.
     breaks: bool,
+    engine: &'static str,
 }
 
 /// An evaluation of one item: in which phase and generation, which weights, which goal.
@@ -103,6 +104,7 @@ impl Fake {
             noisy: false,
             alike: false,
             breaks: false,
+            engine: "a fake",
         }
     }
 
@@ -126,8 +128,8 @@ impl Fake {
 }
 
 impl Objective for Fake {
-    fn engine(&self) -> &'static str {
-        "a fake"
+    fn engine(&self) -> &str {
+        self.engine
     }
 
     fn goals(&self) -> &[Goal] {

@@ -151,3 +151,18 @@ fn refuses_anchors_that_cannot_be_had() {
          5 candidates on 11 items, and 240 of the calibration"
     );
 }
+
+/// The same anchors in every generation: more generations do not make a lead surer. Fresh items do, but for the pool they are of.
+#[test]
+fn with_anchors_generations_share_all_of_a_leads_variance() {
+    for (more, shares_all) in [(ANCHORS, true), ("", false)] {
+        let family = Family::with("{name: cma_es, population: 5}", 1200, more);
+        let findings = family.finish(&family.study("study"), &Fake { noisy: true, ..Fake::new() }, 1);
+        let leads = findings.progress.curves.evolution.iter().flat_map(|point| point.beside.leads.iter().flatten());
+        let shares: Vec<f64> = leads.map(|lead| lead.shared / lead.variance).collect();
+        assert!(!shares.is_empty());
+        for share in shares {
+            assert!(if shares_all { (share - 1.0).abs() < 1e-9 } else { share < 0.5 }, "{more}: {share}");
+        }
+    }
+}

@@ -73,6 +73,22 @@ fn a_budget_that_grows_again_finds_what_is_known_of_the_candidates() {
 }
 
 #[test]
+fn scores_of_another_engine_are_not_taken() {
+    let family = Family::new("cma_es", 120);
+    let study = family.study("study");
+    family.finish(&study, &Fake::new(), 1);
+    let reported = |engine: &'static str| {
+        let fake = Fake { engine, ..Fake::new() };
+        family.finish(&study, &fake, 1);
+        let seen = fake.seen.lock().unwrap();
+        seen.iter().filter(|seen| seen.phase == "report").count()
+    };
+    assert_eq!(reported("a fake"), 0);
+    // Seven models, or six if one is the soup, on seven items of each of four tasks.
+    assert!(reported("another") >= 6 * 4 * 7);
+}
+
+#[test]
 fn a_study_that_goes_on_has_no_end_yet() {
     let mut family = Family::new("cma_es", 120);
     let study = family.study("study");
