@@ -1,4 +1,4 @@
-//! The merges that a search must beat, made of the models it searches over.
+//! Baselines: merges of the searched models that a search must beat.
 
 #[cfg(test)]
 mod tests;
@@ -10,21 +10,21 @@ use crate::{
     yaml::At,
 };
 
-/// The mean of the models, the base left out if the template's method takes differences from it. `None` if the template
-/// stacks slices or merges modules, which have no one mean.
+/// The uniform average of the models, without the base if the template's method takes differences
+/// from it. `None` if the template stacks slices or merges modules, which have no single mean.
 pub fn uniform(template: &Template) -> Option<Recipe> {
     merge(template, "linear", None, &[("weight", 1.0)])
 }
 
-/// DARE-TIES as someone would write it who has not tuned it: every weight and density 0.5, which is where the search of
-/// Sakana's paper begins (<https://arxiv.org/abs/2403.13187>). `None` without a base to take differences from, or if the
-/// template stacks slices or merges modules.
+/// DARE-TIES without tuning: every weight and density 0.5, where the search of Sakana's paper
+/// starts (<https://arxiv.org/abs/2403.13187>). `None` without a base, or if the template stacks
+/// slices or merges modules.
 pub fn untuned_dare_ties(template: &Template) -> Option<Recipe> {
     let base = template.first().base_model.clone()?;
     merge(template, "dare_ties", Some(base), &[("weight", 0.5), ("density", 0.5)])
 }
 
-/// The models that have a uniform average, by name; none if the template stacks slices or merges modules.
+/// Names of the models in the [`uniform`] average; empty if that average is `None`.
 pub fn members(template: &Template) -> Vec<String> {
     let recipe = template.first();
     let needs_base = method::method(&recipe.merge_method).is_some_and(|method| method.base() != Base::Merged);
@@ -38,15 +38,15 @@ pub fn members(template: &Template) -> Vec<String> {
         .collect()
 }
 
-/// The mean of some of the models; `None` as for [`uniform`].
+/// Average of the models in `names`; `None` as for [`uniform`].
 pub fn average(template: &Template, names: &[String]) -> Option<Recipe> {
     let mut recipe = uniform(template)?;
     recipe.models.value.retain(|model| names.contains(&model.model.value));
     Some(recipe)
 }
 
-/// Every layer of a search among layers, one upon the other, at its full scale: what stacking gives without a search. `None` for
-/// any other search.
+/// All layers of a search among layers, stacked at full scale: the result of stacking without a
+/// search. `None` for any other search.
 pub fn stacked(template: &Template, space: &Space) -> Option<Recipe> {
     let is_path = template.first().is_path();
     let whole = |dimension: &Dimension| match &dimension.kind {
@@ -69,7 +69,7 @@ fn merge(
         base_model,
         models: At::nowhere(models),
         parameters: all.iter().map(|(name, value)| (*name, Setting::number(*value))).collect(),
-        // The types, the vocabulary and the rest are the template's.
+        // Element types, the vocabulary and the other settings are the template's.
         ..template.first().map(|_| Setting::number(0.0))
     })
 }

@@ -1,18 +1,18 @@
-//! Paths in environment variables: with `~` and other variables in them, as Python's programs read them.
+//! Paths in environment variables, with `~` and other variables expanded as Python programs do.
 //!
-//! A shell expands both, and a unit of systemd, a `.env` or a compose file does not. The hub's own library does
-//! (`os.path.expandvars(os.path.expanduser(…))`), and so does everything here, so that one line means one directory everywhere.
+//! A shell expands both; a systemd unit, a `.env` file and a compose file do not. The hub's own library does
+//! (`os.path.expandvars(os.path.expanduser(…))`). So does this program: one line means one directory everywhere.
 
 use std::{env, fs, path::PathBuf};
 
-/// A variable of this process that is a path; `None` if it is not set, or empty.
+/// The path in a variable of this process; `None` if the variable is not set or is empty.
 pub fn path(name: &str) -> Option<PathBuf> {
     let set = env::var_os(name).filter(|text| !text.is_empty())?;
     Some(set.to_str().map_or_else(|| set.clone().into(), |text| expanded(text, &|name| env::var(name).ok()).into()))
 }
 
-/// A text with a home directory for a `~` at its beginning, and the values of variables for `$NAME` and `${NAME}`. What is not
-/// known stays as it is written.
+/// `text` with a home directory for a leading `~`, and values of variables for `$NAME` and
+/// `${NAME}`. An unknown user or variable stays as it is written.
 pub fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
     let (mut done, mut rest) = (String::with_capacity(text.len()), text);
     if let Some(after) = text.strip_prefix('~') {
@@ -26,7 +26,7 @@ pub fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String
             return "/".to_owned();
         }
     }
-    // What a variable holds is not expanded again.
+    // A variable's value is not expanded again.
     while let Some((before, after)) = rest.split_once('$') {
         done += before;
         let (name, len) = if let Some((name, _)) = after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
@@ -54,7 +54,7 @@ fn whoami() -> Option<String> {
         .and_then(|line| Some(line.split(':').next()?.to_owned()))
 }
 
-/// A user's home directory, as the system's list of users has it.
+/// The user's home directory according to `/etc/passwd`.
 fn home_of(user: &str) -> Option<String> {
     let passwd = passwd();
     let mut fields = passwd.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(user))?;

@@ -1,12 +1,12 @@
-//! One error for the whole program: what is wrong, where, whose fault it is, and what to do.
+//! One error type for the whole program: what is wrong, where, whose fault it is, and what to do.
 
 use crate::file::{Unreadable, nearest};
 use std::{fmt, io, path::Path};
 
-/// The result of everything that can go wrong.
+/// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Who can mend it; the command line turns this into its exit code.
+/// The party that can fix an error; the command line turns it into its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The user can: a wrong recipe, a damaged file, an output that exists. Exit code 1.
@@ -17,7 +17,7 @@ pub enum Fault {
     Interrupted,
 }
 
-/// A lowercase fragment that fits after `error: `, and a hint that says what to do.
+/// An error: a lowercase message that fits after `error: `, a hint for the user, and whose fault it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     fault: Fault,
@@ -26,25 +26,25 @@ pub struct Error {
 }
 
 impl Error {
-    /// Something the user can mend.
+    /// An error that the user can fix.
     pub fn user(message: impl Into<String>) -> Self {
         Self { fault: Fault::User, message: message.into(), hint: None }
     }
 
-    /// Something the machine did.
+    /// An error that the user probably cannot fix.
     pub fn machine(message: impl Into<String>) -> Self {
         Self { fault: Fault::Machine, message: message.into(), hint: None }
     }
 
-    /// The user asked to stop.
+    /// The error for a run that the user asked to stop.
     pub fn interrupted() -> Self {
         Self { fault: Fault::Interrupted, message: "interrupted".to_owned(), hint: None }
     }
 
-    /// An operation of the file system that failed: `io("open", path, &e)` reads "cannot open PATH: …".
+    /// The error for a failed operation of the file system: `io("open", path, &e)` reads "cannot open PATH: …".
     ///
-    /// A path that is missing, forbidden or taken is the user's to mend; a full or failing disk is the machine's. The hint for one
-    /// that is missing looks for a neighbour whose name is like it.
+    /// The user can fix a path that is missing, forbidden or taken; a full or failing disk is the
+    /// machine's fault. For a missing path, the hint suggests an existing one with a similar name.
     pub fn io(verb: &str, path: &Path, error: &io::Error) -> Self {
         let fault = match error.kind() {
             io::ErrorKind::NotFound
@@ -58,7 +58,7 @@ impl Error {
             | io::ErrorKind::ReadOnlyFilesystem => Fault::User,
             // The standard library has no stable kind for a link that leads to itself.
             _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Fault::User,
-            // Of the standard library itself, about the name: it has a NUL.
+            // The standard library's own error for a name that contains a NUL.
             io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => Fault::User,
             _ => Fault::Machine,
         };
@@ -73,33 +73,33 @@ impl Error {
         Self { fault, message: format!("cannot {verb} {}: {what}", path.display()), hint }
     }
 
-    /// The same error with what to do about it.
+    /// The same error with this hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same error with what to do about it, if it does not say that already.
+    /// The same error with this hint, unless it has one already.
     #[must_use]
     pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    /// The same error with the place it was found in front: a file, a tensor, a key.
+    /// The same error with a place in front of the message: a file, a tensor, a key.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
     }
 
-    /// Who can mend it.
+    /// Says who can fix the error.
     pub fn fault(&self) -> Fault {
         self.fault
     }
 
-    /// What to do about it, if there is something to say.
+    /// The hint for the user, if there is one.
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }
@@ -119,12 +119,12 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// "did you mean `PATH`?": the hint for a path at which there is nothing.
+/// The hint "did you mean `PATH`?" for a missing path, if an existing one is similar.
 pub fn meant(path: &Path) -> Option<String> {
     nearest(path).map(|near| format!("did you mean `{}`?", near.display()))
 }
 
-/// "No such file or directory (os error 2)" says nothing more with its number.
+/// The message with a lowercase first letter, and without "(os error 2)" at its end.
 fn strip_os_code(message: &str) -> String {
     let text = message.split(" (os error").next().unwrap_or(message);
     let mut letters = text.chars();

@@ -1,7 +1,7 @@
-//! Writes a model as a checkpoint: places first, then every tensor at its place, then the whole under its name.
+//! Writes a model as a checkpoint: offsets first, then every tensor at its offset, then a rename.
 //!
-//! Everything goes into a directory beside the destination, which takes its name when all of it is there. So at any instant
-//! the destination is what it was before, or complete.
+//! All files go into a directory beside the destination, which gets its name when it is complete.
+//! So at any instant the destination is what it was before, or complete.
 
 #[cfg(test)]
 mod tests;
@@ -23,10 +23,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Most bytes of tensors in one shard unless said, as other tools have it.
+/// Most bytes of tensors in one shard by default; other tools use the same number.
 pub const SHARD_LEN: usize = 5_000_000_000;
 
-/// Refuses a destination that exists or is one of the inputs, before any work is done for it.
+/// Refuses a destination that is or contains an input, or that exists and is not an empty directory.
 pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     check_input(dir, inputs)?;
     let taken = match fs::read_dir(dir) {
@@ -40,7 +40,7 @@ pub fn check_destination<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Pa
     Ok(())
 }
 
-/// Refuses a destination that is one of the inputs, or where one of them lies.
+/// Refuses a destination that is one of the inputs or contains one.
 pub fn check_input<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let destination = canonical(dir);
@@ -51,12 +51,12 @@ pub fn check_input<'a>(dir: &Path, inputs: impl IntoIterator<Item = &'a Path>) -
     Ok(())
 }
 
-/// How to write a model.
+/// Options of an export.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// Most bytes of tensors in one shard; a tensor that is larger has a shard of its own.
     pub shard_len: usize,
-    /// Told how many bytes have been written since it was told last; whoever wants it to stop says so.
+    /// Called with the number of bytes written since its last call; `Break` stops the export.
     pub wrote: &'a (dyn Fn(usize) -> ControlFlow<()> + Sync),
 }
 
@@ -66,19 +66,19 @@ impl Default for Options<'_> {
     }
 }
 
-/// A checkpoint on its way: a directory beside its destination, which takes its name when all of it is there.
+/// A checkpoint that is being written: a directory beside its destination, whose name it gets when it is complete.
 ///
-/// Dropped before [`Export::publish`], it leaves nothing behind.
+/// If it is dropped before [`Export::publish`], it leaves nothing behind.
 pub struct Export {
     dir: PathBuf,
     beside: PathBuf,
-    /// Whoever holds it is writing.
+    /// Locked while this process writes.
     _lock: File,
     published: bool,
 }
 
 impl Export {
-    /// Begins to write what will be at `dir`. What a crash has left of an earlier attempt is removed.
+    /// Begins to write the checkpoint that will be at `dir`. Removes what a crashed attempt has left.
     ///
     /// Fails if another process is writing there.
     pub fn begin(dir: &Path) -> Result<Self> {
@@ -93,12 +93,12 @@ impl Export {
                     Err(Error::user(format!("{}: another process is writing it", dir.display()))
                         .hint("wait until it ends, or choose another directory"))
                 }
-                // Another may have removed it, and made its own, before it was locked.
+                // Another process may have replaced the directory before it was locked.
                 Ok(()) if !is_at(&held, &beside) => {
                     Err(Error::user(format!("{}: another process is writing it", dir.display()))
                         .hint("wait until it ends, or choose another directory"))
                 }
-                // A file system without locks is no reason not to write.
+                // A file system without locks is accepted.
                 _ => Ok(held),
             }
         };
@@ -111,14 +111,14 @@ impl Export {
         Ok(Self { dir: dir.to_owned(), beside, _lock: lock, published: false })
     }
 
-    /// The directory that is written, beside the destination.
+    /// Path of the directory that is being written, beside the destination.
     pub fn beside(&self) -> &Path {
         &self.beside
     }
 
-    /// Writes the weights, `config.json`, and the files that belong to the model beside them.
+    /// Writes the weights, `config.json`, and the other files that belong to the model.
     ///
-    /// Fails if a tensor cannot be made, is not finite, or the disk is full.
+    /// Fails if a tensor cannot be computed, is not finite, or the disk is full.
     #[expect(clippy::missing_panics_doc, reason = "an index is a JSON text")]
     pub fn weights(&self, weights: &dyn Weights, options: &Options<'_>) -> Result<()> {
         for (name, bytes) in beside_tensors(weights)? {
@@ -153,7 +153,7 @@ impl Export {
         self.files()?.par_iter().map(hash).collect()
     }
 
-    /// Brings every file written so far to the device.
+    /// Flushes every file written so far to the disk.
     pub fn sync(&self) -> Result<()> {
         self.files()?.par_iter().try_for_each(|path| {
             File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io("write", path, &e))
@@ -161,7 +161,7 @@ impl Export {
         sync_dir(&self.beside)
     }
 
-    /// Gives the directory its name where nothing is, or an empty directory; fails if something has come there meanwhile.
+    /// Renames the directory to its destination; fails if a file or a filled directory is there by now.
     pub fn publish_new(mut self) -> Result<()> {
         fs::rename(&self.beside, &self.dir).map_err(|e| {
             Error::io("rename to", &self.dir, &e).hint("something has come there meanwhile: choose another directory")
@@ -170,7 +170,7 @@ impl Export {
         sync_dir(parent(&self.dir))
     }
 
-    /// Gives the directory its name. What is there already, if something is, is removed in the same instant.
+    /// Renames the directory to its destination, and removes what was there before.
     pub fn publish(mut self) -> Result<()> {
         let was = exchange(&self.beside, &self.dir)?;
         self.published = true;
@@ -191,13 +191,13 @@ impl Export {
 impl Drop for Export {
     fn drop(&mut self) {
         if !self.published {
-            // The error that led here is the one to tell; what cannot be removed now is removed by the next export.
+            // The first error is the one to report; the next export removes what is left.
             let _ = fs::remove_dir_all(&self.beside);
         }
     }
 }
 
-/// What a model has beside its tensors, by name: its configuration, and the files that belong to it.
+/// The files of a model beside its tensors, by name: its configuration, and those that belong to it.
 pub fn beside_tensors(weights: &dyn Weights) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     if !weights.config().0.is_empty() {
@@ -210,9 +210,9 @@ pub fn beside_tensors(weights: &dyn Weights) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-/// Writes a model with its card to a directory; what is there already is replaced when the new one is on the device.
+/// Writes a model with its card to a directory, and replaces an existing one when the new one is on the disk.
 ///
-/// Fails, leaving what was there, if a tensor cannot be made, is not finite, or the disk is full.
+/// Fails, leaving the existing one, if a tensor cannot be computed, is not finite, or the disk is full.
 pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
     let export = Export::begin(dir)?;
     export.weights(weights, &Options::default())?;
@@ -221,23 +221,23 @@ pub fn export(weights: &dyn Weights, dir: &Path, card: &str) -> Result<()> {
     export.publish()
 }
 
-/// Whether an open directory is still the one of that name.
+/// True if an open directory is still the one at this path.
 fn is_at(held: &File, path: &Path) -> bool {
     let id = |metadata: std::io::Result<fs::Metadata>| metadata.map(|one| (one.dev(), one.ino())).ok();
     id(held.metadata()) == id(fs::metadata(path))
 }
 
-/// What was where a directory was put.
+/// State of a destination before a directory was put there.
 enum Was {
     Nothing,
-    /// Something, which is here now.
+    /// Taken; the old directory is at this path now.
     Replaced(PathBuf),
 }
 
 /// Puts a directory in the place of another, or where nothing is.
 ///
-/// Where the system can exchange names, readers see the old directory or the new one at any instant. Where it cannot,
-/// a crash between two renames leaves the old one beside, as `.NAME.old`.
+/// If the system can exchange names, readers see the old directory or the new one at any instant.
+/// If it cannot, a crash between two renames leaves the old one beside, as `.NAME.old`.
 fn exchange(new: &Path, dir: &Path) -> Result<Was> {
     let renamed = |from: &Path, to: &Path| fs::rename(from, to).map_err(|e| Error::io("rename to", to, &e));
     if !dir.exists() {
@@ -254,14 +254,14 @@ fn exchange(new: &Path, dir: &Path) -> Result<Was> {
     }
     renamed(dir, &old)?;
     if let Err(error) = renamed(new, dir) {
-        // What was there is there again, if anything can be renamed at all.
+        // Restores the old directory, if possible.
         let _ = fs::rename(&old, dir);
         return Err(error);
     }
     Ok(Was::Replaced(old))
 }
 
-/// A name beside a directory's that says what is there for the time being.
+/// Path of a hidden directory beside `dir`: `.NAME.` and `what`.
 fn hidden(dir: &Path, what: &str) -> Result<PathBuf> {
     let name =
         dir.file_name().ok_or_else(|| Error::user(format!("{}: is not a name for a directory", dir.display())))?;
@@ -277,7 +277,7 @@ struct Shard {
     tensors: Vec<String>,
 }
 
-/// Fills shards in order of name; a tensor larger than a shard has one of its own.
+/// Fills shards in order of tensor name; a tensor larger than a shard gets its own.
 fn shards(index: &Index, shard_len: usize) -> Vec<Shard> {
     let mut groups: Vec<(usize, Vec<String>)> = Vec::new();
     for (name, meta) in index {
@@ -297,7 +297,7 @@ fn shards(index: &Index, shard_len: usize) -> Vec<Shard> {
     groups.into_iter().enumerate().map(|(i, (_, tensors))| Shard { file: file(i), tensors }).collect()
 }
 
-/// Writes a shard: its header from lengths alone, then every tensor at its offset, in any order.
+/// Writes a shard: its header, known from lengths alone, then every tensor at its offset, in any order.
 fn write_shard(
     weights: &dyn Weights,
     path: &Path,
@@ -317,7 +317,7 @@ fn write_shard(
         header.insert(name.clone(), json!({ "dtype": dtype, "shape": meta.shape, "data_offsets": [start, end] }));
     }
     let mut header = serde_json::to_vec(&Value::Object(header)).expect("a header is JSON");
-    // The data begins at a multiple of eight.
+    // The data begins at a multiple of 8 bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
     let file = File::create(path).map_err(|e| Error::io("create", path, &e))?;
     let failed = |e: std::io::Error| Error::io("write", path, &e);
@@ -335,7 +335,7 @@ fn write_shard(
             let bytes = if let Some(bytes) = tensor.lent() {
                 let bytes = &bytes[start * size..(start + len) * size];
                 if let Some(element) = tensor.dtype().first_not_finite(bytes) {
-                    // Whoever merges says which model it is of.
+                    // If this is a merge, `copy` fails with an error that names the model.
                     room.resize(len * size, 0);
                     tensor.copy(start, room)?;
                     return Err(Error::user(format!("`{name}`: element {} is NaN or infinite", start + element))
@@ -360,7 +360,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Writes a small file and brings it to the device.
+/// Writes a small file and flushes it to the disk.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = File::create(path)?;
@@ -370,9 +370,9 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::io("write", path, &e))
 }
 
-/// Replaces a small file in one step: readers see the old text or the new, after a crash too.
+/// Replaces a small file in one step: readers see the old text or the new, even after a crash.
 ///
-/// Where it is a link, what it leads to is replaced. Fails if the path cannot be a file's.
+/// If the path is a link, its target is replaced. Fails if the path cannot be a file's.
 pub fn replace_file(path: &Path, text: &str) -> Result<()> {
     let path = &file::behind_links(path).map_err(|e| Error::io("open", path, &e))?;
     let no_file = || Error::user(format!("{}: is not a name for a file", path.display()));

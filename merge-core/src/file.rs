@@ -1,6 +1,6 @@
-//! The files that a user names or has beside what is named: opened only if they are files, and only if they are what they stand for.
+//! Opens and reads the user's files, and refuses pipes, devices and stand-ins for the real file.
 //!
-//! A pipe would keep whoever opens it waiting for ever, and a device may do anything. What is read here may be looked at twice.
+//! A pipe may block its reader for ever, and a device may do anything. Also, a file may be read twice.
 
 #[cfg(test)]
 mod tests;
@@ -14,27 +14,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How a pointer of Git LFS begins; it stands in a file's place in a clone without the large files.
+/// Start of a Git LFS pointer, which replaces a file in a clone without the large files.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// Most bytes of a file that is read whole, data and dictionaries, and of one that people or tokenizers write.
+/// Most bytes of a file that is read whole: by [`read`], and by [`read_small`].
 const MOST: u64 = 2 << 30;
 const MOST_OF_SMALL: u64 = 256 << 20;
 
-/// Why something that is there is not read; [`Error::io`](crate::error::Error::io) has the words.
+/// Reason why an existing file is not read; [`Error::io`](crate::error::Error::io) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// A pipe with a name, or one that the shell has made.
+    /// A named pipe, or one that the shell made.
     Pipe,
     /// A socket.
     Socket,
     /// A terminal, a disk, `/dev/zero`.
     Device,
-    /// A few lines of Git LFS that name a file's hash.
+    /// A Git LFS pointer: a few lines with the file's hash.
     LfsPointer,
-    /// What a hub shows of a file in a browser, or says in its place.
+    /// A web page that a hub sends to browsers, or instead of the file.
     WebPage,
-    /// More bytes than a file of its kind has.
+    /// A file with more bytes than its kind has.
     TooLarge,
 }
 
@@ -45,7 +45,7 @@ impl Unreadable {
         kinds.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
     }
 
-    /// What to do about it.
+    /// Advice for the user.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Pipe | Self::Socket | Self::Device => "write what it holds to a file, and name that",
@@ -77,9 +77,9 @@ fn refuse(what: Unreadable) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The path that was probably meant by one that leads nowhere: its first name that is not there, as a neighbour spells it.
+/// An existing path like `path`: its first missing part is replaced by a neighbour with a similar name.
 pub fn nearest(path: &Path) -> Option<PathBuf> {
-    // Whoever has more files in one directory is not helped by a guess.
+    // Among more names, a guess does not help.
     const MOST_NAMES: usize = 10_000;
     let is_missing = |at: &&Path| !at.as_os_str().is_empty() && at.symlink_metadata().is_err();
     let missing = path.ancestors().take_while(is_missing).last()?;
@@ -96,14 +96,14 @@ pub fn nearest(path: &Path) -> Option<PathBuf> {
     meant.exists().then_some(meant)
 }
 
-/// Opens a file to be read. Fails at once for a pipe, a socket, a device and a directory.
+/// Opens a file for reading. Fails at once for a pipe, a socket, a device and a directory.
 pub fn open(path: &Path) -> io::Result<File> {
     let check = |kind: FileType| match Unreadable::of(kind) {
         Some(what) => Err(refuse(what)),
         None if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         None => Ok(()),
     };
-    // Before, since a socket cannot be opened and a device may not want to be; after, since it may be another by then.
+    // Checked twice: a socket cannot be opened, and the path may lead to another file by then.
     check(fs::metadata(path)?.file_type())?;
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -111,7 +111,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file to be read from its beginning. Fails, beside where [`open`] does, for what only stands in a file's place.
+/// Opens a file for reading. Fails as [`open`] does, and for a stand-in ([`check`]).
 pub fn open_itself(path: &Path) -> io::Result<File> {
     let mut file = open(path)?;
     let mut head = Vec::new();
@@ -121,17 +121,17 @@ pub fn open_itself(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// All bytes of a file. Fails, beside where [`open`] does, for what only stands in a file's place, and for what is too large.
+/// All bytes of a file. Fails as [`open`] does, for a stand-in ([`check`]), and above 2 GiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     up_to(MOST, path)
 }
 
-/// All of a file that is text. Fails, beside where [`read`] does, if it is not UTF-8.
+/// The text of a file. Fails as [`read`] does, and if the file is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// All bytes of a file that is small: a text, a configuration, a tokenizer.
+/// All bytes of a small file, such as a configuration. Fails as [`read`] does, and above 256 MiB.
 pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     up_to(MOST_OF_SMALL, path)
 }
@@ -142,7 +142,7 @@ fn up_to(most: u64, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if len <= most {
         bytes.try_reserve_exact(len as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        // It may grow meanwhile.
+        // The file may grow meanwhile.
         file.take(most + 1).read_to_end(&mut bytes)?;
     }
     if len.max(bytes.len() as u64) > most {
@@ -152,13 +152,13 @@ fn up_to(most: u64, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where a path leads to, through every link at its end; there need not be anything yet.
+/// The path that `path` leads to, through every link at its end; nothing needs to exist there yet.
 ///
-/// What is written beside that and renamed is on its disk, and leaves the links as they are.
+/// A file that is written beside that path and renamed to it stays on its disk and keeps the links.
 pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
-    // A `/` at the end would have a link be what it leads to.
+    // With a `/` at the end, `read_link` would see the link's target instead of the link.
     let mut path: PathBuf = path.components().collect();
-    // As many as Linux follows.
+    // As many links as Linux follows.
     for _ in 0..40 {
         match fs::read_link(&path) {
             Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target).components().collect(),
@@ -168,7 +168,7 @@ pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
     Err(rustix::io::Errno::LOOP.into())
 }
 
-/// Fails if a file's bytes are not its content: a pointer of Git LFS, or a web page.
+/// Fails if the bytes stand in for a file's content: a Git LFS pointer, or a web page.
 pub fn check(bytes: &[u8]) -> io::Result<()> {
     let start = bytes[..bytes.len().min(64)].trim_ascii_start().to_ascii_lowercase();
     if bytes.starts_with(LFS) {

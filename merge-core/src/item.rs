@@ -1,12 +1,12 @@
-//! An item of a benchmark, as searches and stores know it: by its content, and by how a model did on it.
+//! Items of a benchmark as searches and stores know them: an id, and the score of an answer.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// An item by its content: the first 16 bytes of the SHA-256 of its JSON, keys sorted, without white space.
+/// Id of an item: the first 16 bytes of the SHA-256 of its JSON, keys sorted, without white space.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId(
-    /// The bytes, to key a store by.
+    /// The bytes, for a store's key.
     pub [u8; 16],
 );
 
@@ -36,18 +36,18 @@ impl fmt::Debug for ItemId {
     }
 }
 
-/// How an answer to one item was marked.
+/// Score of the answer to one item.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ItemScore {
-    /// More is better. Where an answer is right or wrong, 1 or 0; a share is between them; other measures may be negative or larger.
+    /// Higher is better. 1 or 0 for right or wrong; other metrics may be any number.
     pub value: f64,
-    /// Tokens the model generated; 0 for a choice.
+    /// Number of tokens that the model generated; 0 if it chose among given answers.
     pub tokens: u32,
-    /// Whether the answer was cut off at its limit of tokens.
+    /// True if the answer was cut off at its token limit.
     pub truncated: bool,
 }
 
-/// The mean of some scores, if there are any.
+/// Mean of the scores; `None` if there are none.
 pub fn mean(scores: &[ItemScore]) -> Option<f64> {
     let sum: f64 = scores.iter().map(|score| score.value).sum();
     (!scores.is_empty()).then(|| sum / scores.len() as f64)

@@ -1,15 +1,15 @@
-//! JSON as Python writes it: with `NaN`, `Infinity` and `-Infinity`, which are no JSON, and which configurations have.
+//! JSON as Python writes it: with `NaN`, `Infinity` and `-Infinity`, which some configurations have.
 //!
-//! They are read as texts that begin with a NUL, which no configuration has, and are written as they were.
+//! These words are read as strings with a leading NUL, which no configuration has, and written back as they were.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The words, and the texts that stand for them, as JSON has these.
+/// Python's words, and the JSON strings that stand for them.
 const WORDS: [(&str, &str); 3] =
     [("-Infinity", r#""\u0000-Infinity""#), ("Infinity", r#""\u0000Infinity""#), ("NaN", r#""\u0000NaN""#)];
 
-/// Reads JSON, or what Python takes for it.
+/// Parses JSON, with or without Python's words.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(bytes).or_else(|error| match std::str::from_utf8(bytes).ok().and_then(as_json) {
         Some(text) => serde_json::from_str(&text),
@@ -17,16 +17,16 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     })
 }
 
-/// Writes JSON with indentation, and Python's words where they were.
+/// Formats JSON with indentation, and puts Python's words back.
 ///
 /// # Panics
-/// Never: a JSON value is a JSON text.
+/// Never: every JSON value can be written.
 pub fn pretty(value: &Value) -> String {
     let text = serde_json::to_string_pretty(value).expect("a JSON value is a JSON text");
     WORDS.iter().fold(text, |text, (word, stand_in)| text.replace(stand_in, word))
 }
 
-/// The text with stand-ins for Python's words, if it has any outside of its strings.
+/// The text with stand-ins for Python's words; `None` if it has none outside its strings.
 fn as_json(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len() + 64);
     let (mut rest, mut inside) = (text, false);
@@ -38,7 +38,7 @@ fn as_json(text: &str) -> Option<String> {
                 rest = &rest[word.len()..];
                 continue;
             }
-            // A letter that is escaped ends no string.
+            // An escaped character does not end a string.
             (None, '\\') if inside => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
             (None, letter) => letter.len_utf8(),
         };

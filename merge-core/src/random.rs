@@ -1,4 +1,4 @@
-//! Random masks: by counter, where each element draws for itself, or as mergekit draws them, one after the other.
+//! Random draws for masks: by counter, each element for itself, or in mergekit's sequence.
 
 mod mergekit;
 
@@ -7,16 +7,16 @@ pub use mergekit::Twister;
 use crate::vectors::wide;
 use std::sync::Arc;
 
-/// Where the elements of one model's tensor draw from, one draw for each.
+/// Source of the random numbers of one model's tensor, one draw for each element.
 #[derive(Clone, Debug)]
 pub enum Draws {
-    /// By counter: threads and blocks change nothing.
+    /// Draws by counter: threads and blocks change nothing.
     Counter(Stream),
-    /// mergekit's generator, from the place in its sequence where this tensor's draws begin.
+    /// mergekit's generator, from the position in its sequence where this tensor's draws begin.
     Mergekit {
-        /// The sequence, which all tensors of a merge share.
+        /// The sequence, shared by all tensors of a merge.
         twister: Arc<Twister>,
-        /// How many draws other tensors take before.
+        /// Number of draws that other tensors take before.
         offset: u64,
     },
 }
@@ -24,7 +24,7 @@ pub enum Draws {
 impl Draws {
     /// Fills `out` with the draws of the elements from `start` on: uniform in [0, 1), multiples of 2⁻²⁴.
     ///
-    /// An element is kept with probability `p` if it is kept where its draw is less than `p`.
+    /// To keep each element with probability `p`, keep those whose draw is less than `p`.
     pub fn uniform(&self, start: usize, out: &mut [f32]) {
         match self {
             Self::Counter(stream) => stream.uniform(start, out),
@@ -33,18 +33,18 @@ impl Draws {
     }
 }
 
-/// What a stream of draws is for; streams of different keys are independent.
+/// A stream of draws for one use; streams with different keys are independent.
 ///
-/// Two elements share an output of `SplitMix64` (Steele, Lea & Flood, OOPSLA 2014), whose generator is a hash of a counter,
-/// which is what lets it start anywhere: elements `2j` and `2j + 1` take 24 bits each of its output in the state
-/// `key + (j + 1) · γ`, those from bit 8 and those from bit 40 on.
+/// The generator is `SplitMix64` (Steele, Lea & Flood, OOPSLA 2014). It hashes a counter, so a
+/// stream can start anywhere. Two elements share an output: elements `2j` and `2j + 1` take 24 bits
+/// each of the output in the state `key + (j + 1) · γ`, from bit 8 and from bit 40 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream(u64);
 
 impl Stream {
-    /// The stream of a seed for one use, such as a model's tensor.
+    /// The stream of a seed for the use named by `of`, such as a model and a tensor.
     pub fn new(seed: u64, of: &[&str]) -> Self {
-        // FNV-1a over the names, each closed by a byte that is in no UTF-8 text, then mixed with the seed.
+        // FNV-1a over the names, each ended by a byte that is in no UTF-8 text, then mixed with the seed.
         let names = of.iter().flat_map(|name| name.bytes().chain([0xff]));
         let hash = names.fold(0xcbf2_9ce4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self(mix(mix(seed.wrapping_add(GAMMA)) ^ hash))
@@ -55,7 +55,7 @@ impl Stream {
         wide(
             #[inline(always)]
             || {
-                // From an odd element on, the first draw is the second half of an output.
+                // At an odd element, the first draw is the second half of an output.
                 let (head, rest) = out.split_at_mut((start % 2).min(out.len()));
                 if let [first] = head {
                     *first = self.pair(start / 2)[1];
@@ -75,12 +75,12 @@ impl Stream {
     #[inline(always)]
     fn pair(self, j: usize) -> [f32; 2] {
         let output = mix(self.0.wrapping_add((j as u64 + 1).wrapping_mul(GAMMA)));
-        // As signed numbers: that is the conversion every processor has.
+        // Converted as signed numbers, since every processor has that conversion.
         [(output >> 8) as u32 & 0xff_ffff, (output >> 40) as u32].map(|bits| bits as i32 as f32 * (1.0 / 16_777_216.0))
     }
 }
 
-/// The golden ratio's fraction, as `SplitMix64` has it.
+/// γ of `SplitMix64`: the fraction of the golden ratio.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[inline(always)]
@@ -139,7 +139,7 @@ mod tests {
             });
             let kept = a.iter().filter(|draw| **draw < density).count() as f64;
             let both = a.iter().zip(&b).filter(|(a, b)| **a < density && **b < density).count() as f64;
-            // Neighbours share an output of the generator, and must not know of each other.
+            // Neighbours share an output of the generator, and must be independent all the same.
             let neighbours = a.windows(2).filter(|pair| pair[0] < density && pair[1] < density).count() as f64;
             let (p, n) = (f64::from(density), n as f64);
             let standard_error = |p: f64| (p * (1.0 - p) * n).sqrt();

@@ -1,4 +1,4 @@
-//! A search file is a template with a `search` block: what to optimise, how, and for how long.
+//! A search file is a template with a `search` block: the objective, the optimizer and the budget.
 
 mod items;
 mod mergekit;
@@ -25,80 +25,80 @@ use crate::{
     yaml::{At, Mistake, Node, NodeKind, read_text},
 };
 
-/// Most item evaluations of a search: a thousand in a second for thirty years.
+/// Largest budget, in evaluations of items: a thousand a second for thirty years.
 pub const MOST_BUDGET: u64 = 1_000_000_000_000;
 
-/// A template and how to search it.
+/// A template and the settings of its search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchFile {
     /// The recipe with holes.
     pub template: Template,
-    /// How to fill them.
+    /// The settings of the search.
     pub search: Search,
 }
 
-/// What to optimise, how, and for how long.
+/// Settings of a search: the objective, the optimizer and the budget.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// The optimizer, by its name or with its settings. Unless said, CMA-ES for a search among numbers, and `CatCMA` with margin
-    /// where there are choices or whole numbers too.
+    /// The optimizer, by its name or with its settings; default: CMA-ES if only real numbers are
+    /// searched, `CatCMA` with margin if there are choices or whole numbers too.
     #[serde(default, deserialize_with = "optimizer::read")]
     #[schemars(schema_with = "optimizer::schema")]
     pub optimizer: OptimizerSettings,
-    /// How many items are evaluated to rank candidates, over all of them. Random search beside it takes as many again;
-    /// choosing and reporting the answer take what their items are.
+    /// Number of items that are evaluated to rank candidates, over all candidates. Random search beside it takes as
+    /// many again; choosing and reporting the answer take their own items in addition.
     #[schemars(range(min = 1))]
     pub budget: At<u64>,
-    /// The same seed searches the same way; 1 unless said.
+    /// Seed; the same seed searches the same way. Default: 1.
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// Where candidates are evaluated: `cpu`, which it is unless said, or `cuda:0` in a build with CUDA.
+    /// Device on which candidates are evaluated: `cpu`, the default, or `cuda:0` in a build with CUDA.
     #[serde(default = "default_device")]
     pub device: At<String>,
-    /// The tasks whose scores, in their weighted mean, are a candidate's fitness.
+    /// Tasks. A candidate's fitness is the weighted mean of their scores.
     pub objective: At<Vec<WeightedTask>>,
-    /// What candidates must keep to: those that do not are ranked behind all that do.
+    /// Conditions on candidates: those that break one are ranked behind all that do not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
-    /// What should be small beside: it is an objective for optimizers of several, and takes part in the fitness by its weight.
+    /// Costs to keep small: objectives for optimizers of several, which also lower the fitness by their weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minimise: Vec<Minimise>,
-    /// Most layers of a candidate; longer ones are ranked behind all others, unscored.
+    /// Largest number of layers of a candidate; longer ones are ranked behind all others, unscored.
     pub most_layers: Option<At<usize>>,
-    /// Gives the better candidates of a generation more items at the cost of the others: `true` in three rungs, or their number.
+    /// Gives better candidates of a generation more items, and others fewer: `true` for 3 rungs, or their number.
     #[serde(default)]
     pub racing: Racing,
-    /// Scores candidates on the same few items in all generations, which stand for many more; the fitness is then an estimate.
+    /// Scores candidates on the same few items in all generations; these stand for many: fitness is estimated.
     pub anchors: Option<At<Anchors>>,
-    /// Begins a search among layers with how much each is missed: every layer of the first path is left out once.
+    /// Starts a search among layers by leaving out each layer of the first path once, to see how each matters.
     #[serde(default)]
     pub layer_scan: Option<At<bool>>,
-    /// Further tasks, on which the winner is reported and which the search never sees.
+    /// Further tasks, on which the answer is reported and which the search never sees.
     #[serde(default)]
     pub report: Vec<At<String>>,
 }
 
-/// A task whose score counts.
+/// A task of the objective, and its weight.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedTask {
-    /// The task's file, relative to this file or to the current directory; or what `evomerge tasks` calls one.
+    /// File of the task, relative to this file or to the current directory; or a name that `evomerge tasks` lists.
     pub task: At<String>,
-    /// How many fresh items score a generation; 60 unless said. `{from: 30, to: 240}` begins with 30, and takes half as many
-    /// again each time that the candidates differ by no more than chance. With 0 the task ranks no candidates, but takes part
-    /// in choosing and reporting the answer.
+    /// Number of fresh items that score a generation; default: 60. `{from: 30, to: 240}` begins
+    /// with 30 and grows by half each time that the candidates differ by no more than chance. With
+    /// 0, the task ranks no candidates but takes part in choosing and reporting the answer.
     #[serde(default)]
     pub items: At<Items>,
-    /// What counts of the task: a measure such as `acc` or `gold_margin`, or with a filter `exact_match,flexible-extract`; the
-    /// task's main one unless said.
+    /// Measure of the task that counts, such as `acc` or `gold_margin`, or with a filter
+    /// `exact_match,flexible-extract`; default: the task's main measure.
     pub metric: Option<At<String>>,
-    /// The share of this task's score in the fitness, relative to the others'; 1 unless said.
+    /// Weight of this task's score in the fitness, relative to the other tasks; default: 1.
     #[serde(default = "default_weight")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub weight: At<f64>,
-    /// How a task that divides one split of its data divides it; 0.6, 0.2 and 0.2 unless said. With it, a built-in task divides
-    /// the items that it is reported on.
+    /// Fractions for a task that divides one split of its data; default: 0.6, 0.2 and 0.2. With
+    /// this key, a built-in task divides the items that it is reported on.
     pub split: Option<At<Fractions>>,
 }
 
@@ -106,47 +106,47 @@ pub struct WeightedTask {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Constraint {
-    /// The task, as in an objective.
+    /// File or name of the task, as in an objective.
     pub task: At<String>,
-    /// How many fresh items a generation's candidates are held to it on; 60 unless said.
+    /// Number of fresh items on which a generation's candidates are checked; default: 60.
     #[serde(default)]
     pub items: At<Items>,
-    /// What counts of the task, as in an objective.
+    /// Measure of the task that counts, as in an objective.
     pub metric: Option<At<String>>,
-    /// How far below the best of the models it may be, on the same items: 0.02 is two points of a hundred.
+    /// Largest distance below the best of the models, on the same items: 0.02 is two points of a hundred.
     #[schemars(range(min = 0))]
     pub within: At<f64>,
-    /// As in an objective.
+    /// Fractions of the data, as in an objective.
     pub split: Option<At<Fractions>>,
 }
 
-/// Something of which less is better.
+/// A cost to keep small.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Minimise {
-    /// What.
+    /// The cost.
     pub what: At<Cost>,
-    /// What one as large as the first model's takes off the fitness; 0 unless said, which makes it an objective only for
-    /// optimizers of several.
+    /// Amount that a cost as large as the first model's takes off the fitness; default: 0, which
+    /// makes the cost only an objective for optimizers of several.
     #[serde(default = "default_cost")]
     #[schemars(range(min = 0))]
     pub weight: At<f64>,
 }
 
-/// What a model costs.
+/// A cost of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cost {
-    /// Its layers.
+    /// Number of layers.
     Layers,
-    /// Its parameters.
+    /// Number of parameters.
     Parameters,
-    /// The tokens it generates for an answer, on average.
+    /// Number of tokens that it generates for an answer, on average.
     Tokens,
 }
 
 impl Cost {
-    /// As it is written in a file.
+    /// Name in a search file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Layers => "layers",
@@ -156,17 +156,17 @@ impl Cost {
     }
 }
 
-/// The fractions of a task's items for each use; their sum is 1.
+/// Fractions of a task's items for each use; their sum is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fractions {
     /// Items that score candidates.
     #[schemars(range(min = 0, max = 1))]
     pub search: f64,
-    /// Items that choose the winner among the best candidates.
+    /// Items that choose the answer among the finalists.
     #[schemars(range(min = 0, max = 1))]
     pub select: f64,
-    /// Items that nothing saw before, for the score that is reported.
+    /// Items for the score that is reported; nothing has used them before.
     #[schemars(range(min = 0, max = 1))]
     pub report: f64,
 }
@@ -204,7 +204,7 @@ impl SearchFile {
         Self::parse_by(text, file, &MethodInfo::all())
     }
 
-    /// Reads a search whose template may name these methods.
+    /// Reads a search whose template may use only these methods.
     pub(crate) fn parse_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Self> {
         let read = || {
             let mut tree = Node::parse(text)?;
@@ -232,7 +232,7 @@ impl SearchFile {
     }
 }
 
-/// A document that says what to merge, but not how to search it.
+/// The error for a document without a `search` block.
 fn unsearched(what: &str, tree: &Node, file: &Path) -> Mistake {
     let hint = if has_hole(tree) {
         "add one, such as\n\n  search:\n    budget: 6000\n    objective:\n    - {task: jcommonsenseqa, items: 30}\n\n\
@@ -244,7 +244,7 @@ fn unsearched(what: &str, tree: &Node, file: &Path) -> Mistake {
     Mistake::new(format!("{what} has no `search` block")).hint(hint).at(tree.place)
 }
 
-/// Whether something in a tree looks like a hole, or like a choice.
+/// True if something in a tree looks like a hole or a choice.
 fn has_hole(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Block(entries) => entries.iter().any(|(key, value)| {
@@ -295,7 +295,7 @@ impl Search {
 }
 
 impl Search {
-    /// Anchors are the same items for everyone and for good.
+    /// Refuses racing and growing items with anchors, which are the same items for all candidates and generations.
     fn check_anchors(&self) -> std::result::Result<(), Mistake> {
         let Some(At { place, .. }) = self.anchors else { return Ok(()) };
         if self.racing.rungs > 1 {
@@ -351,7 +351,7 @@ fn check_split(split: Option<At<Fractions>>) -> std::result::Result<(), Mistake>
     if search == 0.0 {
         return refused("a search needs items to search on".to_string());
     }
-    // Room for the last bits of fractions such as 1/3.
+    // Tolerates the rounding of fractions such as 1/3.
     if (search + select + report - 1.0).abs() > 1e-6 {
         return refused(format!("the fractions sum to {}, not to 1", search + select + report));
     }

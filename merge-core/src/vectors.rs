@@ -1,13 +1,13 @@
-//! Vector instructions as wide as the processor has, chosen while the program runs.
+//! Loops with the widest vector instructions of the processor, chosen at run time.
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Does what `work` does, compiled for the widest vectors of this processor. They change no bit: Rust never fuses a product
-/// and a sum, nor does it reorder sums.
+/// Runs `work`, compiled for the widest vectors of this processor. They change no bit: Rust never
+/// fuses a product and a sum, nor does it reorder sums.
 ///
-/// `work` has to be marked `#[inline(always)]`, and so has every loop that it calls. It is taken as `FnMut` because a closure
-/// that is called once is called by way of a function of the compiler's own, which is not marked so: long loops would then
-/// be left as they are on every processor.
+/// `work` and every loop that it calls must be marked `#[inline(always)]`. It is an `FnMut` because
+/// the compiler calls an `FnOnce` through a function of its own, which has no such mark: long loops
+/// would then not be compiled for wide vectors.
 #[inline(always)]
 pub fn wide<R>(work: impl FnMut() -> R) -> R {
     struct Work<F>(F);

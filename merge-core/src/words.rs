@@ -1,22 +1,22 @@
-//! Words for people: numbers of things, and which known word was meant.
+//! Words for people: counted nouns, and the known word that a misspelt one probably means.
 
-/// So many of something, as people say it: `1 generation`, `1500 items`.
+/// A number with its noun: `1 generation`, `1500 items`.
 #[must_use]
 pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {}", noun(n, what))
 }
 
-/// What is counted, of which there are so many.
+/// The noun in the singular if `n` is 1, else in the plural.
 #[must_use]
 pub fn noun(n: usize, what: &str) -> String {
     if n == 1 { what.to_owned() } else { format!("{what}s") }
 }
 
-/// The known word nearest to `word`, as a hint's "did you mean", if one is near enough: half of its letters at least are the
-/// same, and in the same order, and of a long word more.
+/// The known word nearest to `word` by Damerau-Levenshtein distance, for a "did you mean" hint. `None` if the
+/// distance is above `n / 3 + 1` or `n / 2`, where `n` is the length of the longer word.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = word.chars().count();
-    // Longer than any name, and comparing takes as much memory as both lengths multiplied.
+    // No name is this long, and comparing takes memory for the product of both lengths.
     if letters > 200 {
         return None;
     }

@@ -18,7 +18,7 @@ pub(super) struct LowRank<'a> {
     factors: Factors,
 }
 
-/// `f`: what each output is multiplied by.
+/// Factors `f` of the outputs.
 enum Factors {
     One,
     OfRows(Vec<f32>),
@@ -26,7 +26,7 @@ enum Factors {
 }
 
 impl<'a> LowRank<'a> {
-    /// The tensor `W` with the product of two matrices added to it.
+    /// The tensor `W` plus `scale` times the product of two matrices.
     pub(super) fn new(
         tensor: Box<dyn Elements + 'a>,
         dtype: Dtype,
@@ -37,8 +37,8 @@ impl<'a> LowRank<'a> {
         Self { tensor, dtype, columns, left, right, scale, factors: Factors::One }
     }
 
-    /// The same with outputs of the given magnitudes; they are the columns if the tensor is transposed, else the rows.
-    /// Reads the whole tensor.
+    /// The same tensor with these magnitudes of its outputs: the columns if it is transposed, else
+    /// the rows. Reads the whole tensor.
     pub(super) fn with_magnitude(mut self, magnitudes: &[f32], transposed: bool) -> Result<Self> {
         let squares = if transposed { self.column_squares()? } else { self.row_squares()? };
         let factors = magnitudes.iter().zip(squares).map(|(m, square)| m / square.sqrt() as f32).collect();
@@ -82,7 +82,7 @@ impl<'a> LowRank<'a> {
         Ok(squares)
     }
 
-    /// `W + s·L·R` from an element on, not rounded.
+    /// `W + s·L·R` from the element `start` on, not rounded.
     fn sum(&self, start: usize, out: &mut [f32]) -> Result<()> {
         self.tensor.read(start, out)?;
         wide(
@@ -92,7 +92,7 @@ impl<'a> LowRank<'a> {
         Ok(())
     }
 
-    /// Hands out the parts of rows that a stretch is made of, with the row and the column at which they begin.
+    /// Calls `each` for every part of a row in a stretch, with the row and column where it begins.
     #[inline(always)]
     fn rows(&self, start: usize, out: &mut [f32], mut each: impl FnMut(usize, usize, &mut [f32])) {
         let (mut at, mut rest) = (start, out);
@@ -111,7 +111,7 @@ impl<'a> LowRank<'a> {
         let left = &self.left[row * rank..(row + 1) * rank];
         let right = |k: usize| &self.right[k * self.columns + column..][..out.len()];
         let mut update = vec![0.0f32; out.len()];
-        // Four at a time: what is summed up is read and written a quarter as often.
+        // Four at a time, so that the sums are read and written a quarter as often.
         let (fours, rest) = left.as_chunks::<4>();
         for (number, l) in fours.iter().enumerate() {
             let r: [&[f32]; 4] = std::array::from_fn(|k| right(4 * number + k));
@@ -171,14 +171,14 @@ impl Elements for LowRank<'_> {
     }
 }
 
-/// A tensor in another type than it is stored in.
+/// A tensor in another type than its stored one.
 pub(super) struct RoundedTensor<'a> {
     tensor: Box<dyn Elements + 'a>,
     dtype: Dtype,
 }
 
 impl<'a> RoundedTensor<'a> {
-    /// The tensor in that type: itself, if it has it already.
+    /// The tensor in this type; unchanged if it has the type already.
     pub(super) fn to(dtype: Dtype, tensor: Box<dyn Elements + 'a>) -> Box<dyn Elements + 'a> {
         if tensor.dtype() == dtype { tensor } else { Box::new(Self { tensor, dtype }) }
     }

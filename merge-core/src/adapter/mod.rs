@@ -7,14 +7,15 @@
 //! - `DoRA`: `m · (W + s·B·A) / ‖W + s·B·A‖`, a norm and a learned `m` for each output (Liu et al.,
 //!   <https://arxiv.org/abs/2402.09353>).
 //!
-//! What is stored as (inputs, outputs), an embedding or GPT-2's `Conv1D`, gets all of it transposed. Ranks and alphas may
-//! differ by module. A tensor that the adapter has whole (`modules_to_save`, `bias`, an embedding that grew) replaces the
-//! base's. Everything is computed in `f32`, stretch by stretch, and rounded once, to the type of the base's tensor.
+//! A tensor stored as (inputs, outputs), such as an embedding or GPT-2's `Conv1D`, gets the update
+//! transposed. Ranks and alphas may differ by module. A tensor that the adapter has whole
+//! (`modules_to_save`, `bias`, an embedding that grew) replaces the base's. Everything is computed
+//! in `f32`, stretch by stretch, and rounded once, to the type of the base's tensor.
 //!
-//! A head that was trained apart from a tied embedding and is saved whole unties the model, as in PEFT. An update of a head
-//! needs a model that has one: to a tied model the recipe gives it, by `tie_word_embeddings: false`.
+//! A head that was trained apart from a tied embedding and is saved whole unties the model, as in PEFT. An update of
+//! a head needs a model with a head; the recipe gives a tied model one with `tie_word_embeddings: false`.
 //!
-//! An adapter may spell the names of the model's tensors in another way than the model does, if exactly one of them fits.
+//! An adapter may spell the model's tensor names differently, if exactly one name fits.
 
 mod low_rank;
 mod peft;
@@ -39,7 +40,7 @@ use std::{
     sync::Arc,
 };
 
-/// A model and its adapter, merged as it is read.
+/// A model with its adapter, merged as it is read.
 pub struct Adapted {
     base: Arc<dyn Weights>,
     adapter: Checkpoint,
@@ -49,15 +50,15 @@ pub struct Adapted {
     changes: BTreeMap<String, Change>,
 }
 
-/// What happens to one of the base's tensors.
+/// Change of one of the base's tensors.
 #[derive(Default)]
 struct Change {
-    /// What the adapter calls the tensor, by which its settings know the module.
+    /// The adapter's name of the tensor; its settings name modules in this way.
     called: String,
-    /// The adapter's tensor that is there in its stead.
+    /// Name of the adapter's tensor that replaces the base's.
     whole: Option<String>,
     update: Update,
-    /// How the update is laid over the tensor; set once both are known to fit.
+    /// Scale and layout of the update; set once both are known to fit.
     fit: Option<AdapterFit>,
 }
 
@@ -72,15 +73,15 @@ struct Update {
 
 struct AdapterFit {
     scale: f32,
-    /// Whether the tensor is stored as (inputs, outputs).
+    /// True if the tensor is stored as (inputs, outputs).
     transposed: bool,
 }
 
 impl Adapted {
     /// Opens an adapter in the layout of PEFT: `adapter_config.json`, and `adapter_model.safetensors` or `.bin`.
     ///
-    /// Fails, before any weight is read, if it does something that is not described above, if a tensor of it has no
-    /// counterpart or another shape than its counterpart, or if it would not be used.
+    /// Fails, before any weight of the base is read, if the adapter does something that the module's page does not
+    /// describe, if one of its tensors has no counterpart or one of another shape, or if it would not be used.
     pub fn open(base: Arc<dyn Weights>, dir: &Path) -> Result<Self> {
         let peft = Peft::read(dir)?;
         let adapter = stored(dir)?;
@@ -94,10 +95,10 @@ impl Adapted {
         Ok(opened)
     }
 
-    /// The same, of a model that the recipe gives a head of its own.
+    /// Opens an adapter for a model to which the recipe gives a head of its own.
     ///
-    /// If the adapter updates a tied embedding, or the head that is one, the model has that head before: the embedding as it is
-    /// in training, where an update of one of the two leaves the other as it was.
+    /// If the adapter updates a tied embedding or its head, the model gets the head first: a copy of the embedding,
+    /// as in training, where an update of one of the two does not change the other.
     pub fn open_untied(base: Arc<dyn Weights>, dir: &Path) -> Result<Self> {
         let adapter = stored(dir)?;
         let parts = [".lora_embedding_A", "lm_head.lora_A"];
@@ -105,7 +106,7 @@ impl Adapted {
         Self::open(if updates { untied(base)? } else { base }, dir)
     }
 
-    /// Holds what replaces tensors against what it replaces; the vocabulary may grow or shrink.
+    /// Checks the tensors that replace others against those; the vocabulary may grow or shrink.
     fn replace(&mut self) -> Result<()> {
         let embeddings = embeddings(&self.index);
         self.untie(&embeddings)?;
@@ -144,7 +145,7 @@ impl Adapted {
         Ok(())
     }
 
-    /// A head beside a tied embedding: dropped where the adapter's embedding is the same, else the model's head from now on.
+    /// Drops a head beside a tied embedding if it equals the adapter's embedding; else it becomes the model's head.
     fn untie(&mut self, embeddings: &[String]) -> Result<()> {
         const HEAD: &str = "lm_head.weight";
         let Some(head) = self.changes.get(HEAD).and_then(|change| change.whole.clone()) else { return Ok(()) };
@@ -169,7 +170,7 @@ impl Adapted {
         Ok(())
     }
 
-    /// Holds the low-rank updates against what they update.
+    /// Checks the low-rank updates against the tensors that they update.
     fn update(&mut self, peft: &Peft) -> Result<()> {
         let stored = self.adapter.index();
         for (name, change) in &mut self.changes {
@@ -226,14 +227,14 @@ impl Adapted {
         Ok(())
     }
 
-    /// One of the adapter's tensors, widened.
+    /// The elements of one of the adapter's tensors, as `f32`.
     fn numbers(&self, name: &str) -> Result<Vec<f32>> {
         let mut numbers = vec![0.0; self.adapter.index()[name].len()];
         self.adapter.tensor(name)?.read(0, &mut numbers)?;
         Ok(numbers)
     }
 
-    /// The two matrices of which the first times the second is laid over the tensor, row by row.
+    /// The left and the right matrix whose product is added to the tensor, row by row.
     fn matrices(&self, a: &str, b: &str, fit: &AdapterFit) -> Result<[Vec<f32>; 2]> {
         let ([rank, inputs], [outputs, _]) = (matrix(self.adapter.index(), a)?, matrix(self.adapter.index(), b)?);
         let (a, b) = (self.numbers(a)?, self.numbers(b)?);
@@ -275,7 +276,7 @@ impl Weights for Adapted {
         &self.config
     }
 
-    /// An adapter that brings a tokenizer brings all of it; the other files are the base's.
+    /// An adapter with a tokenizer replaces all of the base's tokenizer; other files are the base's.
     fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let is_one = |name: &str| TOKENIZERS.contains(&name) || MADE_FROM.contains(&name);
         let mut all = TOKENIZERS.iter().chain(&MADE_FROM);
@@ -291,7 +292,7 @@ impl Weights for Adapted {
     }
 }
 
-/// Files that say the tokens, beside those that a tokenizer's model is made from.
+/// Files with the tokens, beside those that a tokenizer is made from.
 const TOKENIZERS: [&str; 3] = ["tokenizer.json", "vocab.json", "vocab.txt"];
 const BESIDE_TOKENIZERS: [&str; 6] = [
     "tokenizer_config.json",
@@ -315,19 +316,19 @@ fn missing(tensor: &str, base: &dyn Weights) -> Error {
     Error::user(format!("it changes `{tensor}`, which {} does not have", base.place())).hint(OF_ANOTHER)
 }
 
-/// Whether there is something, if only a link that leads nowhere: that is of a download that was not finished, and no reason
+/// True if anything is at `path`, even a broken link: that is an unfinished download, and no reason
 /// to take another file.
 fn is_named(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// An adapter's tensors.
+/// Opens an adapter's tensors.
 fn stored(dir: &Path) -> Result<Checkpoint> {
     let files = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
     Checkpoint::open(files.iter().find(|file| is_named(file)).unwrap_or(&files[0]))
 }
 
-/// What an adapter's tensors do, by the base's tensor that they do it to.
+/// The changes that an adapter makes, by the base's tensor.
 fn changes(adapter: &Checkpoint, base: &Spelling<'_>) -> Result<BTreeMap<String, Change>> {
     let mut changes: BTreeMap<String, Change> = BTreeMap::new();
     for name in adapter.index().keys() {
@@ -344,7 +345,7 @@ fn changes(adapter: &Checkpoint, base: &Spelling<'_>) -> Result<BTreeMap<String,
             Role::B => &mut change.update.b,
             Role::Magnitude => &mut change.update.magnitude,
         };
-        // Where embeddings are saved because they grew, PEFT saves them twice.
+        // PEFT saves embeddings twice if they grew.
         if let Some(other) = place
             && (adapter.index()[other] != adapter.index()[name] || adapter.bytes(other)? != adapter.bytes(name)?)
         {
@@ -357,7 +358,7 @@ fn changes(adapter: &Checkpoint, base: &Spelling<'_>) -> Result<BTreeMap<String,
     Ok(changes)
 }
 
-/// The extents of a matrix of the adapter.
+/// Rows and columns of a matrix of the adapter.
 fn matrix(index: &Index, name: &str) -> Result<[usize; 2]> {
     let Meta { dtype, shape } = &index[name];
     match (shape.as_slice(), dtype) {
@@ -367,7 +368,7 @@ fn matrix(index: &Index, name: &str) -> Result<[usize; 2]> {
     }
 }
 
-/// How many tokens a model's configuration says it knows.
+/// Size of the vocabulary according to a configuration.
 fn vocabulary(config: &Config) -> Result<Option<usize>> {
     let inner = config.0.get("text_config").and_then(Value::as_object).cloned().map(Config);
     Ok(config.count("vocab_size")?.or(inner.map(|inner| inner.count("vocab_size")).transpose()?.flatten()))

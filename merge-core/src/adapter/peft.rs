@@ -1,4 +1,4 @@
-//! How PEFT writes an adapter down: what `adapter_config.json` says, and what its tensors are called.
+//! PEFT's format of adapters: the settings in `adapter_config.json`, and the names of tensors.
 
 use crate::{
     error::{Error, Result},
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// What is asked of `adapter_config.json`.
+/// Keys of `adapter_config.json`.
 #[derive(Debug, Deserialize)]
 struct StatedKeys {
     #[serde(default)]
@@ -34,7 +34,7 @@ struct StatedKeys {
     others: Map<String, Value>,
 }
 
-/// Settings that change the formula, or what it is applied to, in ways that are not known here.
+/// Settings that change the formula, or what it applies to, in ways that are not known here.
 const UNKNOWN: [&str; 11] = [
     "lora_bias",
     "layer_replication",
@@ -49,15 +49,14 @@ const UNKNOWN: [&str; 11] = [
     "velora_config",
 ];
 
-/// Ways to begin training that leave the model as it is. The others (`pissa`, `olora`, …) change it when the adapter is
-/// loaded.
+/// Initialisations that leave the model as it is. Others (`pissa`, `olora`, …) change it on loading.
 const BEGINNINGS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 /// A `LoRA` adapter's settings.
 #[derive(Debug)]
 pub(super) struct Peft {
     pub(super) dora: bool,
-    /// Whether square matrices are stored as (inputs, outputs).
+    /// True if square matrices are stored as (inputs, outputs).
     pub(super) fan_in_fan_out: bool,
     rs: bool,
     rank: usize,
@@ -67,7 +66,7 @@ pub(super) struct Peft {
 }
 
 impl Peft {
-    /// Reads `adapter_config.json`; fails for what is not `LoRA` as it is described in [`crate::adapter`].
+    /// Reads `adapter_config.json`; fails for anything but `LoRA` as described in [`crate::adapter`].
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("adapter_config.json");
         let text = file::read_text(&path).map_err(|e| {
@@ -106,7 +105,7 @@ impl Peft {
         })
     }
 
-    /// The rank of a module's update, and the factor of it.
+    /// Rank and scale of a module's update.
     pub(super) fn rank_and_scale(&self, module: &str) -> Result<(usize, f32)> {
         let first = |patterns: &[(Regex, f64)]| patterns.iter().find(|(key, _)| key.is_match(module)).map(|(_, n)| *n);
         let rank = first(&self.ranks).unwrap_or(self.rank as f64);
@@ -119,7 +118,7 @@ impl Peft {
     }
 }
 
-/// Null, false, zero or empty.
+/// True for null, false and empty values.
 fn is_unset(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -130,7 +129,7 @@ fn is_unset(value: &Value) -> bool {
     }
 }
 
-/// Patterns match a module's whole name, or the end of it behind a dot; the first that does counts.
+/// A pattern matches a module's whole name, or the end of it after a dot; the first match counts.
 fn patterns(key: &str, stated: Option<Map<String, Value>>) -> Result<Vec<(Regex, f64)>> {
     let pattern = |(pattern, value): (String, Value)| {
         let number = value.as_f64().filter(|n| *n > 0.0);
@@ -145,10 +144,10 @@ fn patterns(key: &str, stated: Option<Map<String, Value>>) -> Result<Vec<(Regex,
     stated.unwrap_or_default().into_iter().map(pattern).collect()
 }
 
-/// What a tensor of an adapter is.
+/// Role of an adapter's tensor.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It replaces the base's.
+    /// It replaces the base's tensor.
     Whole,
     A {
         embedding: bool,
@@ -157,8 +156,8 @@ pub(super) enum Role {
     Magnitude,
 }
 
-/// The base's tensor that one of an adapter's is for, and what it is; `None` for the copies of the base's own tensors that
-/// PEFT sometimes keeps.
+/// The base's tensor that an adapter's tensor is for, and its role; `None` for copies of the base's
+/// own tensors, which PEFT sometimes keeps.
 pub(super) fn role(name: &str) -> Result<Option<(String, Role)>> {
     let unknown = |what: &str| {
         let hint =
@@ -176,7 +175,7 @@ pub(super) fn role(name: &str) -> Result<Option<(String, Role)>> {
     ];
     for (part, role) in parts {
         let Some((module, rest)) = tensor.split_once(part) else { continue };
-        // Older versions kept the adapter's name in the tensor's.
+        // Older versions of PEFT have the adapter's name in the tensor's.
         return match rest {
             "" | ".weight" | ".default" | ".default.weight" => Ok(Some((format!("{module}.weight"), role))),
             ".bias" | ".default.bias" => Err(unknown("is an update's bias (`lora_bias`), which cannot be merged here")),

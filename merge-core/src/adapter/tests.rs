@@ -1,4 +1,4 @@
-//! A merged adapter is what PEFT makes of it, and what PEFT would not use is refused.
+//! Tests: a merged adapter equals PEFT's result; parts that PEFT would not use are refused.
 
 use super::*;
 use crate::checkpoint::tests::write;
@@ -14,7 +14,7 @@ fn open(path: &Path) -> Arc<dyn Weights> {
     Arc::new(Checkpoint::open(path).unwrap_or_else(|e| panic!("{e}")))
 }
 
-/// All of a tensor's numbers, read in stretches that begin and end anywhere.
+/// All elements of a tensor, read in stretches of any position.
 fn numbers(tensor: &dyn Elements) -> Vec<f32> {
     let mut numbers = vec![0.0; tensor.len()];
     for (stretch, part) in numbers.chunks_mut(37).enumerate() {
@@ -23,7 +23,7 @@ fn numbers(tensor: &dyn Elements) -> Vec<f32> {
     numbers
 }
 
-/// Checks an adapter merged into a model against what `merge_and_unload` of PEFT gave.
+/// Checks an adapter merged into a model against the result of PEFT's `merge_and_unload`.
 #[track_caller]
 fn check(base: &str, adapter: &str) -> Adapted {
     let merged = Adapted::open(open(&data(base)), &data(adapter)).unwrap_or_else(|e| panic!("{e}"));
@@ -96,7 +96,7 @@ fn rounds_once_to_the_type_of_the_models_tensor() {
         let (row, column) = (i / columns, i % columns);
         let pair = |k: usize| f64::from(left[row * rank + k]) * f64::from(right[k * columns + column]);
         let exact = f64::from(w[i]) + 0.3 * (0..rank).map(pair).sum::<f64>();
-        // Half a step of 8 bits, and what f32 loses.
+        // Half a step of 8 bits, and the rounding of f32.
         assert!((f64::from(*x) - exact).abs() <= exact.abs() / 256.0 + 1e-6, "{i}: {x}, not {exact}");
         assert_eq!(x.to_bits() & 0xffff, 0);
     }
@@ -141,7 +141,7 @@ fn copy(name: &str) -> TempDir {
     dir
 }
 
-/// Checks that an adapter is refused with its settings and its tensors' names changed.
+/// Checks that an adapter with these changes of settings and tensor names is refused.
 #[track_caller]
 fn refused(base: &str, adapter: &str, settings: &[(&str, Value)], renames: &[(&str, &str)], expected: &str) {
     let dir = copy(adapter);
@@ -207,7 +207,7 @@ fn refuses_what_does_not_fit_or_would_not_be_used() {
 fn refuses_an_adapter_of_another_model() {
     let absent = "A: it changes `transformer.h.0.attn.c_attn.weight`, which llama does not have";
     refused("llama", "conv1d", &[], &[], absent);
-    // Keys are as wide as two of four heads.
+    // The model has two heads of keys and four of queries.
     let other = "A: the update of `model.layers.0.self_attn.o_proj.weight` is for [8, 16] numbers, \
                  but the model's is of [16, 16] in float32";
     let to = [
@@ -215,7 +215,7 @@ fn refuses_an_adapter_of_another_model() {
         ("0.self_attn.v_proj.lora_B", "0.self_attn.o_proj.lora_B"),
     ];
     refused("llama", "patterns", &[("rank_pattern", json!({ "o_proj|v_proj": 2, "1.mlp.down_proj": 3 }))], &to, other);
-    // One of two tensors that know the vocabulary.
+    // Only one of the two tensors with a row for each token is resized.
     let embedding = "base_model.model.model.embed_tokens";
     let copies = [
         (&*format!("{embedding}.weight"), "base_model.model.a.original_module.weight"),

@@ -1,4 +1,4 @@
-//! A template in; the recipes it must beat out, as they are written.
+//! Baselines of a template, compared as YAML.
 
 use super::*;
 use crate::search::SearchFile;
@@ -19,7 +19,7 @@ fn check(head: &str, uniform_expected: &str, dare_ties_expected: Option<&str>) {
 
 #[test]
 fn baselines_merge_what_the_template_merges() {
-    // A method of differences has no use for the base as a model; `linear` merges it like any other.
+    // A method of differences does not merge the base; `linear` merges it like any other model.
     check(
         "merge_method: linear",
         "merge_method: linear\nmodels:\n- model: base\n- model: a\n- model: b\nparameters:\n  weight: 1\n",

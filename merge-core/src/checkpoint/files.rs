@@ -1,4 +1,4 @@
-//! Files with tensors, mapped, and where in them each tensor lies.
+//! Mapped files with tensors, and the position of each tensor in them.
 
 use super::{instead, pickle};
 use crate::{
@@ -17,14 +17,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How a pickle's name may end.
+/// Extensions of pickles.
 pub(super) const PICKLES: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
 
-/// A file with tensors, mapped.
+/// A mapped file with tensors.
 pub(super) struct MappedFile {
     pub(super) name: String,
     path: PathBuf,
-    /// Which file it is, whatever has its name by now.
+    /// Device and inode of the file, whichever file has its name by now.
     id: (u64, u64),
     bytes: Mmap,
 }
@@ -35,17 +35,17 @@ impl MappedFile {
         let failed = |e| Error::io("open", path, &e);
         let file = file::open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
-        // SAFETY: the map is only read, and this program never changes or truncates a file in place: it writes beside and
-        // renames. Another program that truncates a checkpoint in the very moment in which it is read would end us with
-        // SIGBUS; one that has done so before is noticed (`bytes`).
+        // SAFETY: the map is only read, and this program never changes or truncates a file in
+        // place: it writes a new file and renames it. If another program truncates a checkpoint
+        // while it is read, SIGBUS ends this process; an earlier truncation is noticed (`bytes`).
         let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("map", path, &e))?;
         file::check(&bytes).map_err(|e| Error::io("read", path, &e))?;
         Ok(Self { name, path: path.to_owned(), id: (found.dev(), found.ino()), bytes })
     }
 
-    /// The file's bytes. Fails if it has been cut short since it was opened: then what is behind its end cannot be read.
+    /// The file's bytes. Fails if the file was cut since it was opened: bytes behind its new end cannot be read.
     pub(super) fn bytes(&self) -> Result<&[u8]> {
-        // What has been replaced, or removed, is mapped as it was.
+        // A file that was replaced or removed is still mapped as it was.
         if let Ok(now) = fs::metadata(&self.path)
             && (now.dev(), now.ino()) == self.id
             && now.len() < self.bytes.len() as u64
@@ -58,7 +58,7 @@ impl MappedFile {
         Ok(&self.bytes)
     }
 
-    /// Every tensor, by name, and where it lies.
+    /// Name and position of every tensor.
     pub(super) fn tensors(&self, path: &Path) -> Result<Vec<(String, MappedTensor)>> {
         let extension = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         if extension == "safetensors" {
@@ -73,7 +73,7 @@ impl MappedFile {
     fn header(&self, path: &Path) -> Result<Vec<(String, MappedTensor)>> {
         let (len, header) = SafeTensors::read_metadata(&self.bytes).map_err(|e| damaged(path, self.bytes.len(), &e))?;
         let data = size_of::<u64>() + len;
-        // In order, so that of several faults the same is named each time.
+        // In order, so that of several errors the same one is reported each time.
         let tensors: BTreeMap<_, _> = header.tensors().into_iter().collect();
         let found = tensors.into_iter().map(|(tensor, info)| {
             let dtype = Dtype::from_safetensors(&info.dtype.to_string()).ok_or_else(|| {
@@ -92,14 +92,14 @@ impl MappedFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MappedTensor {
     pub(super) meta: Meta,
-    /// From its first element to behind its last.
+    /// Range of the file from the start of the first element to the end of the last.
     pub(super) bytes: Range<usize>,
-    /// How many elements apart neighbours along each axis are; `None` if they lie row by row.
+    /// Distance in elements between neighbours along each axis; `None` if they are stored row by row.
     pub(super) strides: Option<Vec<usize>>,
 }
 
 impl MappedTensor {
-    /// The tensor, given its part of the file.
+    /// The tensor's elements, given its part of the file.
     pub(super) fn elements<'a>(&self, bytes: &'a [u8]) -> Box<dyn Elements + 'a> {
         let stored = Stored::new(self.meta.dtype, Cow::Borrowed(bytes));
         match &self.strides {
@@ -110,7 +110,7 @@ impl MappedTensor {
         }
     }
 
-    /// All of its bytes, row by row.
+    /// All of the tensor's bytes, row by row.
     pub(super) fn gathered(&self, bytes: &[u8]) -> Vec<u8> {
         let mut out = vec![0; self.meta.byte_len()];
         self.elements(bytes).copy(0, &mut out).expect("what is mapped can be read");
@@ -118,16 +118,16 @@ impl MappedTensor {
     }
 }
 
-/// A view of a tensor whose rows don't lie one behind the other: transposed, or a part of a wider one.
+/// A view of a tensor that is not stored row by row: transposed, or a part of a wider one.
 struct StridedTensor<'a> {
-    /// From the view's first element to its last, and what lies between.
+    /// Elements from the view's first to its last, including those between that it does not show.
     stored: Stored<'a>,
     shape: Vec<usize>,
     strides: Vec<usize>,
 }
 
 impl StridedTensor<'_> {
-    /// Where the element that is the `number`th row by row lies.
+    /// Position in `stored` of element `number` of the view, counted row by row.
     fn at(&self, mut number: usize) -> usize {
         let axes = self.shape.iter().zip(&self.strides).rev();
         axes.fold(0, |at, (extent, stride)| {

@@ -1,4 +1,4 @@
-//! What somebody named in a checkpoint's place: what it is instead, and what to do.
+//! Explains what a path is that was named in a checkpoint's place, and what to do.
 
 use super::{
     files::PICKLES,
@@ -13,7 +13,7 @@ use std::{
 const CHECKPOINT: &str =
     "a checkpoint is a directory with config.json and model.safetensors (or shards and their index)";
 
-/// Files that weights come in elsewhere, by how their names end, and what to do about each.
+/// Name endings of weights in other formats, each with advice.
 const FORMATS: [(&str, &str); 15] = [
     (".gguf", "this is GGUF, which is made of a checkpoint: name the checkpoint, with its safetensors"),
     (".ggml", "this is GGML, which is made of a checkpoint: name the checkpoint, with its safetensors"),
@@ -32,7 +32,7 @@ const FORMATS: [(&str, &str); 15] = [
     (".aria2", "the download was not finished: begin it again, and it goes on with what is missing"),
 ];
 
-/// Whether a file is one of tensors, by its name; of a kind that is read, or of another.
+/// True if a file is named like one of tensors, whether or not its format can be read.
 pub fn holds_tensors(file: &Path) -> bool {
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     is_read(&name) || FORMATS.iter().any(|(end, _)| name.ends_with(end))
@@ -43,7 +43,7 @@ fn is_read(name: &str) -> bool {
     end == "safetensors" || PICKLES.contains(&end)
 }
 
-/// A file that is none of tensors, by its name.
+/// The error for a file that is not named like one of tensors.
 pub(super) fn of_file(file: &Path) -> Error {
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let hint = match FORMATS.iter().find(|(end, _)| name.ends_with(end)) {
@@ -57,7 +57,7 @@ pub(super) fn of_file(file: &Path) -> Error {
     Error::user(format!("{}: not a file of tensors, by its name", file.display())).hint(hint)
 }
 
-/// A directory without weights.
+/// The error for a directory without weights.
 pub(super) fn of_directory(dir: &Path) -> Error {
     let names = names(dir);
     let has = |name: &str| names.iter().any(|one| one == name);
@@ -103,7 +103,7 @@ pub(super) fn of_directory(dir: &Path) -> Error {
     Error::user(message).hint(hint)
 }
 
-/// Where in the hub's cache this is, if it is: a repository's place there, or the place of all of them.
+/// Advice for a directory of the hub's cache: one repository's, or the whole cache.
 fn of_cache(dir: &Path, names: &[String]) -> Option<String> {
     let repository = |name: &str| {
         let known = [("models--", ""), ("datasets--", "data set "), ("spaces--", "space ")];
@@ -132,7 +132,7 @@ fn of_cache(dir: &Path, names: &[String]) -> Option<String> {
     }
 }
 
-/// The directories in one that are models, by what is in them.
+/// Subdirectories that look like models.
 fn models_in(dir: &Path, names: &[String]) -> Vec<PathBuf> {
     let is_model = |inner: &PathBuf| {
         let weights =
@@ -142,7 +142,7 @@ fn models_in(dir: &Path, names: &[String]) -> Vec<PathBuf> {
     names.iter().map(|name| dir.join(name)).filter(is_model).collect()
 }
 
-/// The names of what is in a directory, in order.
+/// Names of a directory's entries, in order.
 pub(super) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
@@ -150,7 +150,7 @@ pub(super) fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// The first few of some names.
+/// The first few names, and the number of the others.
 pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
     const FEW: usize = 3;
     let few: Vec<&str> = names.iter().take(FEW).map(AsRef::as_ref).collect();

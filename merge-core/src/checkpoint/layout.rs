@@ -1,4 +1,4 @@
-//! Which files a checkpoint is made of.
+//! Finds the files that make up a checkpoint.
 
 use super::{dangling, instead};
 use crate::{
@@ -14,26 +14,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The names of a model's only file, in the order in which they are preferred. Shards are listed in the file that has
-/// `.index.json` after it.
+/// Names of a model's only file, in order of preference. An index of shards has `.index.json` after this name.
 pub(super) const SINGLE: [&str; 3] = ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin"];
 
-/// Which shard an index says each tensor is in.
+/// The shard of each tensor, according to an index.
 type Routes = BTreeMap<String, String>;
 
-/// What a checkpoint is made of.
+/// Files of a checkpoint.
 pub(super) struct Layout {
     pub(super) dir: PathBuf,
     pub(super) config: Config,
-    /// The files with tensors.
+    /// Names of the files with tensors.
     pub(super) names: Vec<String>,
-    /// The index, if there are shards, and what it says.
+    /// Path and content of the index, if one is used.
     pub(super) routes: Option<(PathBuf, Routes)>,
-    /// What was not as it should be, and is read all the same.
+    /// Notes on things that were wrong, but could be read all the same.
     pub(super) notes: Vec<String>,
 }
 
-/// Files with tensors, the index that was held against them, and a note.
+/// Names of files with tensors, the index to check them against, and a note.
 type MappedParts = (Vec<String>, Option<(PathBuf, Routes)>, Option<String>);
 
 impl Layout {
@@ -48,7 +47,7 @@ impl Layout {
         let config = read_config(path)?;
         let there = |name: &str| path.join(name).exists();
         let found = SINGLE.into_iter().find(|name| there(name) || there(&listing_of(name)));
-        // One that is missed is not another one.
+        // A preferred file that is a broken link is missing: no other file may take its place.
         let before = SINGLE.into_iter().take_while(|name| found.is_some_and(|found| found != *name));
         for file in before.map(|name| path.join(name)) {
             if let (false, Ok(target)) = (file.exists(), fs::read_link(&file)) {
@@ -81,7 +80,7 @@ fn read_config(dir: &Path) -> Result<Config> {
             .map(Config)
             .map_err(|e| Error::user(format!("{}: not a JSON object: {e}", path.display()))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::read_link(&path) {
-            // Half a cache of a hub.
+            // A cache of the hub that was copied only in part.
             Ok(target) => {
                 let message = format!("{}: leads to {}, which is not there", path.display(), target.display());
                 Err(Error::user(message).hint("download the checkpoint again, and it goes on with what is missing"))
@@ -92,10 +91,10 @@ fn read_config(dir: &Path) -> Result<Config> {
     }
 }
 
-/// The files of a model that has an index: those that it names, if they are there.
+/// The files of a model that has an index: those that the index names, if they exist.
 ///
-/// Beside the whole in one file, an index may be of that file alone, or be left from shards that are gone; but where some of
-/// its shards are there, nobody knows which of the two exports is meant.
+/// Beside a single file, the index may be of that file alone, or left over from shards that are
+/// gone. If some of its shards exist, it is not known which of the two exports is meant.
 fn indexed(dir: &Path, single: &str) -> Result<MappedParts> {
     let listing = dir.join(listing_of(single));
     let routes = read_listing(&listing)?;
@@ -126,7 +125,7 @@ fn indexed(dir: &Path, single: &str) -> Result<MappedParts> {
     }))
 }
 
-/// Shards that no index lists: their names say how many there are, and all of them are one model.
+/// Shards without an index: their names say how many there are, and all of them are needed.
 fn unlisted(dir: &Path, single: &str) -> Result<Option<MappedParts>> {
     let shards = shards(dir, single);
     let counts: BTreeSet<u32> = shards.values().map(|(_, of)| *of).collect();
@@ -155,7 +154,7 @@ fn unlisted(dir: &Path, single: &str) -> Result<Option<MappedParts>> {
     Ok(Some((shards.into_keys().collect(), None, Some(note))))
 }
 
-/// The files that are called as shards are (`model-00001-of-00002.safetensors`), each with its number and how many there are.
+/// Files named like shards (`model-00001-of-00002.safetensors`), each with its number and the number of all.
 fn shards(dir: &Path, single: &str) -> BTreeMap<String, (u32, u32)> {
     let (stem, end) = single.rsplit_once('.').expect("a file of weights has an extension");
     let number = |name: &str| {

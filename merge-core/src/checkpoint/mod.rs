@@ -1,16 +1,18 @@
-//! A checkpoint on disk: shards mapped, headers proved once, tensors lent without a copy.
+//! A checkpoint on disk: shards are mapped, headers are checked once, tensors are lent without a copy.
 //!
-//! What is read:
+//! A checkpoint is one of these:
 //!
-//! - a directory in the Hugging Face layout: `config.json`, and `model.safetensors` or shards with an index; where there is
-//!   no safetensors file, `pytorch_model.bin` or its shards (a pickle of which nothing is run). Without `config.json`, and as
-//!   `diffusion_pytorch_model.safetensors`, it is a model all the same: tensors by name, and no configuration;
+//! - a directory in the Hugging Face layout: `config.json`, and `model.safetensors` (or
+//!   `diffusion_pytorch_model.safetensors`) or shards with an index; without a safetensors file,
+//!   `pytorch_model.bin` or its shards (a pickle, of which nothing is run). Without `config.json`,
+//!   it has tensors by name and no configuration;
 //! - a file: `.safetensors`, or a pickle (`.bin`, `.pt`, `.pth`, `.ckpt`). It has tensors and nothing else.
 //!
-//! Two things are not shown as they are stored. 8-bit floats with scales beside them appear as the numbers they stand for,
-//! in `bfloat16`, and the scales, and `quantization_config`, do not appear ([`Checkpoint::open`] refuses what is quantised in
-//! any other way; what is said to be and is not, is read, with a note). And a head that `tie_word_embeddings` says is the embedding does not appear beside it: loaders leave it
-//! out if it is the same, and disagree if it is not, so that a model where the two differ is refused.
+//! Two things are not shown as stored. 8-bit floats with scales beside them appear as the numbers they stand for, in
+//! `bfloat16`, without the scales and `quantization_config`. ([`Checkpoint::open`] refuses any other quantisation; a
+//! model that only claims to be quantised is read, with a note.) And a head that `tie_word_embeddings` says is the
+//! embedding is left out. Loaders leave it out if the two are equal and disagree if not, so a model where they differ
+//! is refused.
 
 mod files;
 mod instead;
@@ -41,10 +43,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The files beside those with tensors that decide what a model answers.
+/// Files without tensors that decide what a model answers.
 const COUNTED: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.json"];
 
-/// A model that was written by somebody: a directory, or a file with tensors.
+/// A model on disk: a directory, or a file with tensors.
 pub struct Checkpoint {
     path: PathBuf,
     dir: PathBuf,
@@ -55,7 +57,7 @@ pub struct Checkpoint {
     notes: Vec<String>,
 }
 
-/// Where a tensor lies, and what its numbers are multiplied by.
+/// Position of a tensor, and of its scales.
 struct TensorPlace {
     file: usize,
     found: MappedTensor,
@@ -63,10 +65,10 @@ struct TensorPlace {
 }
 
 impl Checkpoint {
-    /// Maps a checkpoint and proves its headers: afterwards no tensor's place needs to be checked again.
+    /// Maps a checkpoint and checks its headers: afterwards no tensor's position needs a check.
     ///
-    /// Fails, naming the file and the tensor, if a file is missing, truncated or contradicts itself, if a tensor is in
-    /// two shards or not where the index says, or if it is stored in a way that we don't read.
+    /// Fails, and names the file and the tensor, if a file is missing, truncated or contradicts itself, if a tensor
+    /// is in two shards or not where the index says, or if it is stored in a way that is not known here.
     pub fn open(path: &Path) -> Result<Self> {
         let Layout { dir, config, names, routes, notes } = Layout::of(path)?;
         let mut opened = Self {
@@ -94,23 +96,23 @@ impl Checkpoint {
         Ok(opened)
     }
 
-    /// What was opened: a directory or a file.
+    /// Path that was opened: a directory or a file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the user should know of how it was read.
+    /// Notes for the user on how the checkpoint was read.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The directory that its files are in.
+    /// Directory of the checkpoint's files.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The SHA-256 of every file with tensors, as it is on disk, and of the other files that decide what the model answers,
-    /// in hexadecimal, by file name. Reads every byte.
+    /// The SHA-256, in hexadecimal and by file name, of every file with tensors as it is on disk,
+    /// and of the other files that decide what the model answers. Reads every byte.
     pub fn sha256(&self) -> Result<BTreeMap<String, String>> {
         let hash = |file: &MappedFile| Ok((file.name.clone(), hex(&Sha256::digest(file.bytes()?))));
         let mut hashes: BTreeMap<String, String> = self.files.par_iter().map(hash).collect::<Result<_>>()?;
@@ -122,14 +124,14 @@ impl Checkpoint {
         Ok(hashes)
     }
 
-    /// The files that [`Checkpoint::sha256`] hashes.
+    /// Paths of the files that [`Checkpoint::sha256`] hashes.
     pub(crate) fn counted(&self) -> impl Iterator<Item = PathBuf> {
         let shards = self.files.iter().map(|file| self.dir.join(&file.name));
         let others = COUNTED.iter().filter(|_| self.path == self.dir).map(|name| self.dir.join(name));
         shards.chain(others.filter(|path| path.exists()))
     }
 
-    /// Maps one more file and takes its tensors in.
+    /// Maps one more file and adds its tensors.
     fn add(&mut self, name: String) -> Result<()> {
         let path = self.dir.join(&name);
         let map = MappedFile::open(&path, name)?;
@@ -145,7 +147,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Holds the shards against the index that lists them.
+    /// Checks the shards against the index that lists them.
     fn agree(&self, listing: &Path, routes: &BTreeMap<String, String>) -> Result<()> {
         let again = "download the checkpoint again: its index and its shards are of different exports";
         for (tensor, shard) in routes {
@@ -163,10 +165,10 @@ impl Checkpoint {
         }
     }
 
-    /// Where the configuration ties the head to the embedding and both are stored, the head is left out.
+    /// Leaves out a head that is stored although the configuration ties it to the embedding.
     ///
-    /// Fails if they differ: then some loaders use the head and others don't. But where the configuration says both, of a model
-    /// and of the language model in it, they are what they are.
+    /// Fails if the two differ, since some loaders use the head and others do not. If the settings
+    /// of the model and of the language model in it contradict each other, both tensors are kept.
     fn leave_out_tied_head(&mut self) -> Result<()> {
         let said = self.config.ties().map_err(|e| e.at(self.path.display()))?;
         if !said.contains(&true) {
@@ -174,7 +176,7 @@ impl Checkpoint {
         }
         let embeddings = ["embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight"];
         let is_embedding = |name: &&String| embeddings.iter().any(|end| name.ends_with(end));
-        // Other things are called `output` too, and are of another size.
+        // Other tensors are called `output` too, and have another size.
         let shape = |name: &String| &self.places[name].found.meta.shape;
         let is_of_that_size = |name: &&String| {
             name.ends_with("lm_head.weight")
@@ -182,7 +184,7 @@ impl Checkpoint {
         };
         let head = head_of(self.places.keys().filter(is_of_that_size)).map(str::to_owned);
         let Some(head) = head else { return Ok(()) };
-        // Of several, that of the same part of the model.
+        // Of several embeddings, the one in the same part of the model.
         let shared = |name: &&String| name.bytes().zip(head.bytes()).take_while(|(x, y)| x == y).count();
         let Some(name) = self.places.keys().rev().filter(is_embedding).max_by_key(shared) else { return Ok(()) };
         let [own, embedding] = [&head, name].map(|name| &self.places[name]);
@@ -243,7 +245,7 @@ impl Weights for Checkpoint {
     }
 
     fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        // What lies beside a file need not belong to it.
+        // Files beside a single file need not belong to it.
         if self.path != self.dir {
             return Ok(None);
         }
@@ -267,7 +269,7 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// A link that leads nowhere, as in a hub's cache of which only a part was copied: its file is missed, not left out.
+/// The error for a broken link, as in a partial copy of a hub's cache: its file is missing, not left out.
 pub(crate) fn dangling(path: &Path, target: &Path) -> Error {
     Error::user(format!("{}: a link to {}, which is not there", path.display(), target.display()))
         .hint("download it again, or copy what its links lead to; if it is not wanted, remove the link")

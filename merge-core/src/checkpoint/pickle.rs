@@ -1,9 +1,9 @@
-//! The tensors in what `torch.save` writes, found without running anything that the file says.
+//! Finds the tensors in a file of `torch.save` without running anything that the file says.
 //!
-//! Such a file is a zip archive: `data.pkl`, a program for Python's pickle machine that builds a dictionary of tensors, and
-//! one entry for each storage that they are views of, which is not compressed. The machine in `program` runs it up to the
-//! point where Python would call a function: it writes the call down. The only calls that mean something here are the few
-//! that make tensors; a file that names any other is refused.
+//! Such a file is an uncompressed zip archive with `data.pkl`, a program for Python's pickle machine that builds a
+//! dictionary of tensors, and one entry for each storage that tensors are views of. The machine in `program` runs it,
+//! but writes down each function call instead of making it. Only the few calls that make tensors have a meaning here;
+//! a file that names any other function is refused.
 
 mod program;
 
@@ -16,14 +16,14 @@ use program::{Id, PickleValue, PickleValues};
 use std::{collections::HashSet, io::Cursor, ops::Range};
 use zip::{CompressionMethod, ZipArchive};
 
-/// The most tensors, and the most axes of one, of which `PyTorch` itself allows no more: what a program says once it may name
-/// for each tensor again, and each has a shape of its own here.
+/// Most tensors, and most axes of one (`PyTorch` allows no more). A program may use one shape for
+/// many tensors; here each tensor has a copy of it.
 const MOST: usize = 1 << 18;
 const MOST_AXES: usize = 64;
 
 const RESAVE: &str = "save its tensors alone: torch.save(model.state_dict(), FILE), or as safetensors";
 
-/// Every tensor of an archive, by name, and where its bytes lie.
+/// Name and position of every tensor of an archive.
 pub(super) fn read(file: &[u8]) -> Result<Vec<(String, MappedTensor)>> {
     if !file.starts_with(b"PK\x03\x04") {
         return Err(Error::user("not a zip archive, as PyTorch has written them since version 1.6")
@@ -47,7 +47,7 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, MappedTensor)>> {
         let PickleValue::Text(name) = values.get(*key) else {
             return Err(Error::user("a tensor has a name that is not a text").hint(RESAVE));
         };
-        // One name, remembered and said again, may be as long as the program each time.
+        // A remembered name may be as long as the program, and each use would copy it.
         if !seen.insert(*key) {
             return Err(damaged("data.pkl names two tensors the same"));
         }
@@ -65,10 +65,10 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<(String, MappedTensor)>> {
     Ok(tensors)
 }
 
-/// A zip archive whose entries lie in it as they are.
+/// A zip archive with uncompressed entries.
 struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// The directory that everything is in.
+    /// Directory that all entries are in.
     root: String,
     len: usize,
 }
@@ -82,7 +82,7 @@ impl<'a> Archive<'a> {
         Ok(Self { zip, root, len: file.len() })
     }
 
-    /// Where an entry's bytes lie.
+    /// Range of an entry's bytes in the file.
     fn entry(&mut self, name: &str) -> Result<Range<usize>> {
         let name = format!("{}{name}", self.root);
         let entry = self.zip.by_name(&name).map_err(|e| damaged(&format!("{name}: {e}")))?;
@@ -101,7 +101,7 @@ fn damaged(what: &str) -> Error {
     Error::user(format!("damaged: {what}")).hint("the file is truncated or not from PyTorch; download or copy it again")
 }
 
-/// What tensors are made with, and all that a program may name.
+/// True for the names that make tensors; a program may use no others.
 fn is_known(module: &str, name: &str) -> bool {
     match module {
         "torch" => name.ends_with("Storage") || dtype(name).is_some(),
@@ -118,7 +118,7 @@ const V2: &str = "_rebuild_tensor_v2";
 const V3: &str = "_rebuild_tensor_v3";
 const PARAMETER: &str = "_rebuild_parameter";
 
-/// What a tensor is made of.
+/// A view of a storage.
 struct PickledTensor<'a> {
     dtype: Dtype,
     storage: &'a str,
@@ -127,7 +127,7 @@ struct PickledTensor<'a> {
     strides: Vec<usize>,
 }
 
-/// A function that is called, by its name, and what it is given.
+/// The name and the arguments of a function call.
 fn call<'v, 'a>(values: &'v PickleValues<'a>, id: Id) -> Option<(&'a str, &'v [Id])> {
     let PickleValue::Call(callable, args) = values.get(id) else { return None };
     let (PickleValue::Global(_, name), PickleValue::Tuple(args)) = (values.get(*callable), values.get(*args)) else {
@@ -136,7 +136,7 @@ fn call<'v, 'a>(values: &'v PickleValues<'a>, id: Id) -> Option<(&'a str, &'v [I
     Some((name, args))
 }
 
-/// Reads a call that makes a tensor, or one that makes a parameter of such a call; fails saying what is wrong with it.
+/// Reads a call that makes a tensor, or a parameter of such a tensor; the error says what is wrong with it.
 fn view<'a>(values: &PickleValues<'a>, id: Id) -> std::result::Result<PickledTensor<'a>, String> {
     let called = match call(values, id) {
         Some((PARAMETER, [tensor, ..])) => call(values, *tensor),
@@ -151,8 +151,8 @@ fn view<'a>(values: &PickleValues<'a>, id: Id) -> std::result::Result<PickledTen
     }
 }
 
-/// A view of a storage, `("storage", its type, its key, its device, its length)`. The older call's storages know their
-/// elements' type; the newer is told it.
+/// Reads a view of a storage, `("storage", its type, its key, its device, its length)`. In the
+/// older call, the storage's type gives the type of the elements; in the newer call, `named` does.
 fn of<'a>(
     values: &PickleValues<'a>,
     storage: Id,
@@ -190,7 +190,7 @@ fn of<'a>(
     view().filter(|view| view.shape.len() == view.strides.len()).ok_or_else(unknown)
 }
 
-/// `torch`'s names of storages and of types.
+/// The element type that a name of a `torch` storage or type stands for.
 fn dtype(name: &str) -> Option<Dtype> {
     Some(match name {
         "BFloat16Storage" | "bfloat16" => Dtype::BF16,
@@ -213,7 +213,7 @@ fn dtype(name: &str) -> Option<Dtype> {
 }
 
 impl PickledTensor<'_> {
-    /// Where the view's elements lie, given where its storage does; fails saying what is wrong with it.
+    /// The view's position in the file, given its storage's; the error says what is wrong with it.
     fn place(self, storage: Range<usize>) -> std::result::Result<MappedTensor, String> {
         let beyond = || "reaches beyond what is stored".to_owned();
         let len = self.shape.iter().try_fold(1usize, |len, extent| len.checked_mul(*extent)).ok_or_else(beyond)?;

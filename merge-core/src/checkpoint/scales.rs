@@ -1,9 +1,9 @@
-//! Quantised checkpoints: 8-bit floats become the numbers they stand for, anything else is refused.
+//! Reads 8-bit floats with scales as the numbers they stand for; refuses any other quantisation.
 //!
-//! `X.weight` in 8 bits stands for `X.weight · s`, where `s` is stored beside it as `X.weight_scale_inv` or
-//! `X.weight_scale` (in spite of the former's name both are factors): one for the whole tensor, one for each row (an output),
-//! or one for each block of [128, 128] elements or of another size that the configuration names. A tensor of several
-//! matrices (experts) has these for each of them.
+//! `X.weight` in 8 bits stands for `X.weight · s`. The factors `s` are stored beside it as `X.weight_scale_inv` or
+//! `X.weight_scale` (despite the first name, both are factors): one for the whole tensor, one for each row (an
+//! output), or one for each block of [128, 128] elements or another size that the configuration gives. A tensor of
+//! several matrices (experts) has factors for each of them.
 
 use super::TensorPlace;
 use crate::{
@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 
 const WANTED: &str = "merge the checkpoint that it was quantised from, in 16 or 32 bits";
 
-/// How 8-bit floats with factors beside them are called in `quant_method`.
+/// Values of `quant_method` for 8-bit floats with factors beside them.
 const METHODS: [&str; 4] = ["fp8", "fbgemm_fp8", "compressed-tensors", "modelopt"];
 
-/// Ends of the names of tensors that only quantised checkpoints have: GPTQ and AWQ, compressed-tensors and NVFP4,
-/// bitsandbytes, AQLM, HQQ.
+/// Last parts of names of tensors that only quantised checkpoints have: GPTQ and AWQ,
+/// compressed-tensors and NVFP4, bitsandbytes, AQLM, HQQ.
 const PACKED: [&str; 14] = [
     "qweight",
     "qzeros",
@@ -38,14 +38,14 @@ const PACKED: [&str; 14] = [
     "weight_format",
 ];
 
-/// Factors of activations, and of what the attention caches: they say nothing of the weights.
+/// Factors of activations and of attention caches, which do not concern the weights.
 const ACTIVATIONS: [&str; 7] =
     ["input_scale", "input_scale_ub", "activation_scale", "output_scale", "q_scale", "k_scale", "v_scale"];
 
-/// Gives every 8-bit float its factors, and takes them and `quantization_config` away. Where that speaks of tensors that are
-/// floats as they are, it was left over by whoever wrote them; the answer is a note that says so.
+/// Joins all 8-bit floats with their factors, and removes the factors and `quantization_config`. If
+/// all tensors are plain numbers, the settings were left over, and a note is returned.
 ///
-/// Fails for anything else that is quantised, for factors whose shape fits nothing, and where they lack.
+/// Fails for any other quantisation, and for factors that are missing or whose shape does not fit.
 pub(super) fn resolve(
     places: &mut BTreeMap<String, TensorPlace>,
     config: &mut Map<String, Value>,
@@ -119,16 +119,16 @@ pub(super) fn resolve(
     Ok(None)
 }
 
-/// Whether weights are packed in elements of this type, or stand for others by a factor.
+/// True if this type may hold packed weights, or weights that need a factor.
 fn may_be_quantised(dtype: Dtype) -> bool {
     !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::I64 | Dtype::Bool)
 }
 
-/// The tensor that a tensor holds factors of.
+/// The name of a tensor of factors, and of the tensor that they are for.
 fn partner(name: &str, places: &BTreeMap<String, TensorPlace>) -> Option<(String, String)> {
     let weight = name.strip_suffix("_scale_inv").or_else(|| name.strip_suffix("_scale"))?;
     let of = places.get(weight)?;
-    // Other models have a `gate` and a `gate_scale` that have nothing to do with this.
+    // Other models have a `gate` and an unrelated `gate_scale`.
     let known = weight.ends_with("weight") || name.ends_with("_inv") || is_8_bit_float(of.found.meta.dtype);
     known.then(|| (name.to_owned(), weight.to_owned()))
 }
@@ -137,7 +137,7 @@ fn is_8_bit_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
 }
 
-/// What a configuration says of how its model is quantised, or a part of it.
+/// Removes the settings of quantisation from a configuration and its parts; returns the outermost.
 fn take_quantisation(config: &mut Map<String, Value>) -> Option<Map<String, Value>> {
     let own = ["quantization_config", "compression_config"].map(|key| config.shift_remove(key));
     let mut own = own.into_iter().flatten().filter_map(|value| match value {
@@ -145,13 +145,13 @@ fn take_quantisation(config: &mut Map<String, Value>) -> Option<Map<String, Valu
         _ => None,
     });
     let own = own.next();
-    // All are taken away, and the outermost is of most tensors.
+    // All are removed; the outermost is about most tensors.
     let parts = config.values_mut().filter_map(Value::as_object_mut);
     let inner = parts.map(take_quantisation).fold(None, Option::or);
     own.or(inner)
 }
 
-/// Whether plain numbers are rounded by whoever loads them, each time that they are used.
+/// True if the stored numbers are plain, and the loader rounds them at each use.
 fn is_online(quantisation: &Map<String, Value>) -> bool {
     quantisation.get("quantization_mode").and_then(Value::as_str) == Some("online")
 }
@@ -166,7 +166,7 @@ fn method(quantisation: &Map<String, Value>) -> &str {
     }
 }
 
-/// Rows and columns of a block, where the configuration says.
+/// Rows and columns of a block, if the configuration gives them.
 fn block_size(quantisation: &Map<String, Value>) -> Option<[usize; 2]> {
     let groups = quantisation.get("config_groups").and_then(Value::as_object);
     let of_groups = groups.and_then(|groups| groups.values().find_map(|one| one.pointer("/weights/block_structure")));
@@ -175,26 +175,26 @@ fn block_size(quantisation: &Map<String, Value>) -> Option<[usize; 2]> {
     Some([extent(0)?, extent(1)?])
 }
 
-/// Modules that were left as they were.
+/// Modules that were not quantised.
 fn spared(quantisation: &Map<String, Value>) -> Vec<&str> {
     let keys = ["modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules"];
     let lists = keys.iter().filter_map(|key| quantisation.get(*key).and_then(Value::as_array));
     lists.flatten().filter_map(Value::as_str).collect()
 }
 
-/// Which factor belongs to which element.
+/// Assigns a factor to each element, by rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ScaleGrid {
     /// Rows and columns of one matrix.
     matrix: [usize; 2],
     /// Rows and columns that share a factor.
     block: [usize; 2],
-    /// Factors below each other and side by side in one matrix.
+    /// Rows and columns of factors in one matrix.
     factors: [usize; 2],
 }
 
 impl ScaleGrid {
-    /// How factors of one shape belong to elements of another; `None` if they can't.
+    /// The grid for a tensor and factors of these shapes; `None` if they do not fit.
     fn of(shape: &[usize], scales: &[usize], block: [usize; 2]) -> Option<Self> {
         let (outer, matrix) = match shape {
             [] | [0] => return None,
@@ -237,7 +237,7 @@ impl ScaleGrid {
     }
 }
 
-/// A tensor in 8 bits times its factors.
+/// The product of an 8-bit tensor and its factors.
 pub(super) struct ScaledTensor<'a> {
     stored: Box<dyn Elements + 'a>,
     factors: Vec<f32>,
@@ -245,7 +245,7 @@ pub(super) struct ScaledTensor<'a> {
 }
 
 impl<'a> ScaledTensor<'a> {
-    /// What the products are rounded to.
+    /// Type of the products.
     pub(super) const DTYPE: Dtype = Dtype::BF16;
 
     pub(super) fn new(stored: Box<dyn Elements + 'a>, factors: Vec<f32>, grid: ScaleGrid) -> Self {

@@ -1,20 +1,20 @@
-//! What a file system says of a file without reading it: enough to notice that it was changed.
+//! The state of a file without reading it: enough to notice that the file was changed.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-/// A file at a moment. Writing to it, cutting it and putting another in its place change this; so may what leaves its bytes
-/// as they are.
+/// State of a file at one moment. It changes if the file is written to, cut or replaced, and
+/// possibly if the bytes stay the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Which file of which device.
+    /// Device and inode.
     file: (u64, u64),
     len: u64,
-    /// When its bytes were last written, and when anything of it was: seconds and nanoseconds. The second cannot be set back.
+    /// Last write, and last change of anything, which cannot be set back: seconds and nanoseconds.
     times: [(i64, i64); 2],
 }
 
 impl Stamp {
-    /// Of the file at a path; `None` if there is none.
+    /// The stamp of the file at a path; `None` if there is none.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         Some(Self {

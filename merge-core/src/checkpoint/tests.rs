@@ -1,4 +1,4 @@
-//! What is read is what `PyTorch` wrote, and what cannot be read exactly is refused.
+//! Tests: a checkpoint is read as `PyTorch` wrote it, and refused if that is not possible exactly.
 
 mod headers;
 mod layout;
@@ -15,10 +15,10 @@ fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
 }
 
-/// A tensor of zeros.
+/// Name, type and shape of a tensor of zeros.
 pub(crate) type Zeros<'a> = (&'a str, Dtype, &'a [usize]);
 
-/// Writes a file of tensors.
+/// Writes a safetensors file of these tensors.
 pub(crate) fn write(path: &Path, tensors: &[Zeros<'_>]) {
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|(_, dtype, shape)| vec![0; shape.iter().product::<usize>() * dtype.size()]).collect();
@@ -40,7 +40,7 @@ fn names(checkpoint: &Checkpoint) -> Vec<&str> {
     checkpoint.index().keys().map(String::as_str).collect()
 }
 
-/// Checks that a model is refused with a message, of which the directory is left out, and with a hint.
+/// Checks that a model is refused with this message, without the directory in it, and with a hint.
 #[track_caller]
 fn refused(path: &Path, expected: &str) {
     let error = Checkpoint::open(path).err().expect("it is refused");
@@ -57,7 +57,7 @@ fn reads_a_pickle_as_the_safetensors_file_of_the_same_tensors() {
     assert_eq!(pickled.index(), same.index());
     for name in names(&same) {
         assert_eq!(pickled.bytes(name).unwrap(), same.bytes(name).unwrap(), "{name}");
-        // Each stretch is what it is of the whole.
+        // Each stretch is the same as in the whole.
         let tensor = pickled.tensor(name).unwrap();
         let mut all = vec![0.0; tensor.len()];
         tensor.read(0, &mut all).unwrap();
@@ -67,7 +67,7 @@ fn reads_a_pickle_as_the_safetensors_file_of_the_same_tensors() {
             assert_eq!(part, all[start..start + part.len()], "{name} from {start}");
         }
     }
-    // Two names of one storage, and a tensor that lies in the file as it is, are lent.
+    // A tensor that is stored row by row is lent, and two names of one storage lend the same bytes.
     let [embedding, head] = ["embed.weight", "lm_head.weight"].map(|name| pickled.tensor(name).unwrap());
     assert_eq!(embedding.lent().unwrap().as_ptr(), head.lent().unwrap().as_ptr());
 }
@@ -83,7 +83,7 @@ fn refuses_a_pickle_that_is_more_than_tensors() {
     check("expanded.pt", "`w` repeats its elements, as `expand` does");
 }
 
-/// Every way to cut the file short or to change a byte of it ends in an error or in tensors, not in a panic.
+/// A file that is cut or changed in any byte gives an error or tensors, but never a panic.
 #[test]
 fn a_damaged_pickle_is_no_reason_to_panic() {
     let whole = fs::read(data("pickles/kinds.bin")).unwrap();
@@ -170,7 +170,7 @@ fn refuses_what_is_quantised_in_other_ways() {
     );
 }
 
-/// Tools that merge an adapter into what was loaded in 4 bits leave the settings of that in the result.
+/// Tools that merge an adapter into a model loaded in 4 bits leave its settings in the result.
 #[test]
 fn what_is_said_to_be_quantised_and_is_not_is_read_with_a_note() {
     for method in ["gptq", "bitsandbytes", "fp8"] {
@@ -211,7 +211,7 @@ fn finds_the_files_of_a_model() {
     let sums = Checkpoint::open(dir.path()).unwrap().sha256().unwrap();
     assert_eq!(sums.keys().collect::<Vec<_>>(), ["diffusion_pytorch_model.safetensors"]);
 
-    // A file is a model, to which nothing beside it belongs.
+    // A single file is a model; files beside it do not belong to it.
     fs::write(path("config.json"), "{}").unwrap();
     let file = Checkpoint::open(&path("diffusion_pytorch_model.safetensors")).unwrap();
     assert_eq!((file.dir(), file.sidecar("config.json").unwrap()), (dir.path(), None));
@@ -272,7 +272,7 @@ fn a_tied_head_is_left_out_by_whatever_name() {
     check(json!({ "tie_word_embeddings": true }), true);
     check(json!({ "text_config": { "tie_word_embeddings": true } }), true);
     check(json!({ "tie_word_embeddings": false }), false);
-    // Where it says both, it says one afterwards.
+    // The contradiction is resolved.
     let both = check(json!({ "tie_word_embeddings": false, "text_config": { "tie_word_embeddings": true } }), true);
     assert_eq!(both.config().0["tie_word_embeddings"], true);
 

@@ -1,4 +1,4 @@
-//! Tensors and a length of shards in; files, places and a checkpoint like any other out.
+//! Tests of exports: shards and their files, failures, destinations, and small files.
 
 use super::*;
 use crate::{
@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use sha2::{Digest as _, Sha256};
 use tempfile::tempdir;
 
-/// Exports in shards of `shard_len` bytes and expects so many tensors in each file.
+/// Exports in shards of `shard_len` bytes, and checks the number of tensors in each file.
 fn check(shard_len: usize, expected: &[(&str, usize)]) {
     let (dir, model) = (tempdir().expect("a directory"), Memory::new(|i| 0.5 - i as f32));
     let dir = dir.path().join("merged");

@@ -1,4 +1,4 @@
-//! What is opened, what is not, and where links lead.
+//! Tests of the files that are opened, of links, and of guesses for misspelt paths.
 
 use super::*;
 use crate::error::{Error, Fault};
@@ -23,7 +23,7 @@ fn only_files_are_opened() {
     check(&path("socket"), "it is a socket, not a file");
     check(Path::new("/dev/zero"), "it is a device, not a file");
     check(dir.path(), "is a directory");
-    // Holes take no room on a disk.
+    // A sparse file takes no room on the disk.
     File::create(path("hole")).unwrap().set_len(1 << 40).unwrap();
     check(&path("hole"), "it is far larger than such a file may be");
     assert!(read_small(&path("hole")).is_err());

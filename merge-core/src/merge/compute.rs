@@ -8,7 +8,7 @@ use crate::{
     vectors::wide,
 };
 
-/// A tensor that is taken as it is.
+/// A tensor that is copied unchanged.
 pub(super) struct CopiedTensor<'m> {
     pub(super) merge: &'m Merge,
     pub(super) operand: &'m Operand,
@@ -49,17 +49,17 @@ impl Elements for CopiedTensor<'_> {
     }
 }
 
-/// A tensor whose method has looked at its inputs.
+/// A tensor whose kernel is ready: its method has seen the inputs.
 pub(super) struct MergedTensor<'m> {
     pub(super) merge: &'m Merge,
-    /// The base's, and the models'.
+    /// Operands of the base and of the other models.
     pub(super) operands: (Option<&'m Operand>, Vec<&'m Operand>),
     pub(super) dtype: Dtype,
     pub(super) inputs: Inputs<'m>,
     pub(super) kernel: Kernel,
 }
 
-/// A thread's room to work in: one block of each input, and of the result.
+/// Buffers of one thread: one block of each input and of the result.
 #[derive(Default)]
 struct MergeRoom {
     base: Vec<f32>,
@@ -68,7 +68,7 @@ struct MergeRoom {
 }
 
 impl MergedTensor<'_> {
-    /// Computes the elements `from..to`, and hands them to `take` block by block, each with its place behind `from`.
+    /// Computes the elements `from..to` and passes them to `take` in blocks, each with its position after `from`.
     fn compute(&self, from: usize, to: usize, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
         let (granule, len) = (self.kernel.granule(), self.len());
         let step = block_len(granule);
@@ -144,9 +144,9 @@ pub(super) fn too_large(values: &[f32], dtype: Dtype, tensor: &str) -> Result<()
         .hint("set `out_dtype: bfloat16` or `float32`, or smaller weights"))
 }
 
-/// Where the first value stands that is NaN or infinite.
+/// Position of the first value that is NaN or infinite.
 pub(super) fn first_not_finite(values: &[f32]) -> Option<usize> {
-    // Without a branch this vectorises, as a search would not.
+    // Without a branch this is vectorised, which a search is not.
     let broken = wide(
         #[inline(always)]
         || values.iter().fold(false, |broken, x| broken | !x.is_finite()),

@@ -1,7 +1,8 @@
-//! What checkpoints store beside parameters: tensors that a loader computes itself, or has no use for, whatever is stored.
+//! Tensors in checkpoints that a loader computes itself or does not use, whatever is stored.
 //!
-//! Older checkpoints have them and newer ones of the same architecture don't. Where all models have one alike it is merged by its
-//! name, as ever; else none of the models has it. So it is with what predicts tokens further ahead, which training leaves out.
+//! Older checkpoints have them, newer ones of the same architecture do not. A tensor that all
+//! merged models have alike is merged by name, as usual; any other is left out of all. The same
+//! holds for tensors that predict tokens further ahead, which training leaves out.
 
 use crate::{
     model::{Index, Meta, Weights, WeightsView, layers::Layers},
@@ -12,10 +13,10 @@ use std::{
     sync::Arc,
 };
 
-/// The ends of their names, and how many axes they have: transformers ignores them when it loads (`persistent=False` today, or
-/// `_keys_to_ignore_on_load_unexpected`).
+/// Endings of their names, with their numbers of axes. transformers ignores these tensors on
+/// loading (`persistent=False` today, or `_keys_to_ignore_on_load_unexpected`).
 const COMPUTED: [(&str, usize); 16] = [
-    // The frequencies of rotary embeddings, and their tables.
+    // Frequencies and tables of rotary embeddings.
     ("rotary_emb.inv_freq", 1),
     ("rotary_emb.original_inv_freq", 1),
     ("rotary_pos_emb.inv_freq", 1),
@@ -24,21 +25,21 @@ const COMPUTED: [(&str, usize); 16] = [
     ("rotary_emb.sin_cached", 2),
     ("rotary_emb.cos_cached", 4),
     ("rotary_emb.sin_cached", 4),
-    // The causal masks of GPT-2 and GPT-NeoX, and what they put in the place of what is masked.
+    // Causal masks of GPT-2 and GPT-NeoX, and the value of what is masked.
     ("attn.bias", 4),
     ("attention.bias", 4),
     ("attn.masked_bias", 0),
     ("attention.masked_bias", 0),
-    // The causal masks of CodeGen.
+    // Causal masks of CodeGen.
     ("attn.causal_mask", 4),
-    // Of T5's first checkpoints, whose cross-attention had positions.
+    // Positions in cross-attention, in T5's first checkpoints.
     ("EncDecAttention.relative_attention_bias.weight", 2),
     // 0, 1, 2, …
     ("embeddings.position_ids", 2),
     ("embeddings.token_type_ids", 2),
 ];
 
-/// Whose name a tensor's ends with, if it is computed.
+/// The ending in [`COMPUTED`] that a tensor's name has, if the tensor is computed.
 fn kind(name: &str, meta: &Meta) -> Option<&'static str> {
     let known = |(end, axes): &&(&'static str, usize)| {
         let before = name.strip_suffix(end);
@@ -47,10 +48,10 @@ fn kind(name: &str, meta: &Meta) -> Option<&'static str> {
     COMPUTED.iter().find(known).map(|(end, _)| *end)
 }
 
-/// Models by what the recipe calls them.
+/// Models with their names in the recipe.
 type Models = Vec<(String, Arc<dyn Weights>)>;
 
-/// The models without those computed tensors that not all of the merged ones have alike, and a note for each kind of them.
+/// Leaves out computed tensors that not all merged models have alike, with a note for each kind of them.
 pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
     let (models, note) = settle_ahead(recipe, models);
     let merged = recipe.merged();
@@ -59,7 +60,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
         .filter(|(name, _)| merged.iter().any(|one| one.as_str() == name))
         .map(|(_, model)| model.index())
         .collect();
-    // Of each kind, which models have it, and the tensors' names.
+    // For each kind, the models that have it and the names of its tensors.
     let mut seen: BTreeMap<&'static str, (BTreeSet<usize>, BTreeSet<&str>)> = BTreeMap::new();
     let mut unlike: BTreeSet<&'static str> = BTreeSet::new();
     for (number, index) in indices.iter().enumerate() {
@@ -68,7 +69,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
             let (models, names) = seen.entry(kind).or_default();
             models.insert(number);
             names.insert(name);
-            // Floats of two types are merged.
+            // Floats of different types can be merged.
             let fits = |other: &Meta| {
                 other.shape == meta.shape
                     && (other.dtype == meta.dtype || other.dtype.is_float() && meta.dtype.is_float())
@@ -103,14 +104,14 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
     (models.into_iter().map(|(name, model)| (name, without(model))).collect(), notes)
 }
 
-/// The models without what predicts tokens further ahead, where some of the merged ones have it and some do not.
+/// Leaves out tensors that predict tokens further ahead if only some of the merged models have them.
 fn settle_ahead(recipe: &Recipe, models: Models) -> (Models, Option<String>) {
     let merged = recipe.merged();
     let found: Vec<Option<Layers>> = models
         .iter()
         .map(|(name, model)| merged.iter().any(|one| one.as_str() == name).then(|| Layers::of(&**model)))
         .collect();
-    // Along a path they are all one model's; and which they are, only one count of layers says.
+    // On a path, all are from one model. Elsewhere, they are known only if all models have as many layers.
     let counts: BTreeSet<usize> = found.iter().flatten().map(|layers| layers.count).collect();
     let is_known = models.iter().all(|(_, model)| !model.config().0.is_empty());
     if !recipe.path.is_empty() || counts.len() != 1 || !is_known {

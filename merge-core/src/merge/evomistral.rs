@@ -1,4 +1,4 @@
-//! EvoLLM-JP-v1-10B's form of a path: every layer once, and beside them the path and its scales as two tensors.
+//! EvoLLM-JP-v1-10B's form of a path: every layer once, and the path and its scales as two tensors.
 //!
 //! Hop `k` computes `h[k+1] = layer[input_layers[k]](h[k] · input_scales[k])`, with keys and values of its own
 //! (SakanaAI/EvoLLM-JP-v1-10B, `modeling_evomistral.py`).
@@ -9,21 +9,21 @@ use crate::{
     words::counted,
 };
 
-/// The tensor of the path: the number of a layer for each hop.
+/// Name of the tensor with the path: the number of a layer for each hop.
 pub const LAYERS: &str = "model.input_layers";
-/// The tensor of its scales.
+/// Name of the tensor with the scale of each hop.
 pub const SCALES: &str = "model.input_scales";
-/// Its name in `architectures`, and that of a model whose layers simply follow each other.
+/// Classes in `architectures`: of this form, and of a model whose layers follow each other.
 const CLASSES: [&str; 2] = ["EvoMistralForCausalLM", "MistralForCausalLM"];
-/// Its name in `model_type`, and that of a model whose layers simply follow each other.
+/// Kinds in `model_type`: of this form, and of a model whose layers follow each other.
 pub(crate) const TYPES: [&str; 2] = ["evomistral", "mistral"];
-/// How many hops there are.
+/// Key for the number of hops.
 const HOPS: &str = "num_hops";
 
-/// The path of a model of this form: for each hop the number of a layer, and what the hidden state is multiplied by before
-/// it. `None` for any other model.
+/// The path of a model of this form: for each hop, the number of a layer and the factor of the
+/// hidden state before it. `None` for any other model.
 ///
-/// Fails if a tensor of the path is missing, if they are not of one length, or if there is no such layer.
+/// Fails if a tensor of the path is missing, if the two differ in length, or if a layer does not exist.
 pub fn path(weights: &dyn Weights) -> Result<Option<Vec<(usize, f64)>>> {
     let index = weights.index();
     if !index.contains_key(LAYERS) && weights.config().text("model_type")?.as_deref() != Some(TYPES[0]) {
@@ -53,7 +53,7 @@ pub fn path(weights: &dyn Weights) -> Result<Option<Vec<(usize, f64)>>> {
     layers.into_iter().zip(scales).map(hop).collect::<Result<_>>().map(Some)
 }
 
-/// Makes a configuration that of this form with so many hops, or that of a model whose layers simply follow each other.
+/// Turns a configuration into one of this form with `hops` hops, or without them into that of a plain model.
 pub(crate) fn configure(config: &mut Config, hops: Option<usize>) {
     let keys = &mut config.0;
     if hops.is_none() && keys.get("model_type").and_then(|name| name.as_str()) != Some(TYPES[0]) {
@@ -62,7 +62,7 @@ pub(crate) fn configure(config: &mut Config, hops: Option<usize>) {
     let form = usize::from(hops.is_none());
     keys.insert("model_type".to_owned(), TYPES[form].into());
     keys.insert("architectures".to_owned(), vec![CLASSES[form]].into());
-    // It leads to files that are not beside the result.
+    // It names files that are not beside the result.
     keys.shift_remove("auto_map");
     keys.shift_remove(HOPS);
     if let Some(hops) = hops {

@@ -1,4 +1,4 @@
-//! Output heads: models that tie theirs to the input embedding beside models that have one of their own.
+//! Makes output heads alike where some models tie theirs to the input embedding and others do not.
 
 use crate::{
     error::{Error, Result},
@@ -10,10 +10,10 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The models with heads of one kind: as the recipe's `tie_word_embeddings` asks, else as they are.
+/// The models with heads of one kind: as the recipe's `tie_word_embeddings` asks, else unchanged.
 ///
-/// With `false`, a tied model lends its embedding as a head. With `true`, a head is left out, as `tie_word_embeddings` in
-/// `config.json` would have it. Fails if the models differ and the recipe does not ask.
+/// With `false`, a tied model uses its embedding as a head. With `true`, heads are left out, as `tie_word_embeddings`
+/// in `config.json` does. Fails if the models differ and the recipe does not ask.
 pub(crate) fn settle(
     recipe: &Recipe,
     models: Vec<(String, Arc<dyn Weights>)>,
@@ -21,10 +21,10 @@ pub(crate) fn settle(
     let tied: Vec<bool> = models.iter().map(|(_, model)| is_tied(&**model)).collect::<Result<_>>()?;
     let Some(wanted) = recipe.tie_word_embeddings else {
         if !recipe.path.is_empty() {
-            // Embedding and head are one model's.
+            // Embedding and head come from one model.
             return Ok(models);
         }
-        // A model that only lends its tokenizer has no head in the matter.
+        // A model that only provides its tokenizer does not count.
         let merged = recipe.merged();
         let is_merged = |position: &usize| merged.iter().any(|one| one.as_str() == models[*position].0);
         let other = (0..models.len()).filter(is_merged).find(|position| Some(&tied[*position]) != tied.first());

@@ -1,4 +1,4 @@
-//! A merge that is not computed yet: every refusal made, every tensor's settings decided, no weight read.
+//! A merge that is not computed yet: everything is checked and decided, and no weight is read.
 
 pub(crate) mod computed;
 mod compute;
@@ -27,58 +27,58 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-/// A merge as a model: tensors are computed when they are asked for, and reading one twice gives the same.
+/// A merge as a model. Tensors are computed when they are asked for; reading one twice gives the same.
 pub struct Merge {
     sources: Vec<(String, Arc<dyn Weights>)>,
-    /// Whose tokenizer and other files the result has, but for `sidecars`.
+    /// Source with the tokenizer and other files of the result, except for `sidecars`.
     donor: usize,
     config: Config,
     index: Index,
     plans: BTreeMap<String, TensorPlan>,
-    /// Files that are not the donor's.
+    /// Files that differ from the donor's.
     sidecars: Sidecars,
     path: Option<LayerPath>,
     notes: Vec<String>,
-    /// Where tensors are computed by tensor operations; without one, by kernels.
+    /// Device for tensor operations; `None` to compute by kernels.
     device: Option<Device>,
 }
 
-/// How a tensor is made, for people.
+/// Description of how one tensor is made, for people.
 #[derive(Clone, Debug, Serialize)]
 pub struct PlanStep {
-    /// The tensor's name.
+    /// Name of the tensor.
     pub tensor: String,
-    /// Its type.
+    /// Element type of the tensor.
     pub dtype: &'static str,
-    /// Its extents.
+    /// Shape of the tensor.
     pub shape: Vec<usize>,
-    /// The method, or `copy`, or `path` for what the recipe gives itself.
+    /// Name of the method, or `copy`, or `path` for a tensor that the recipe itself gives.
     pub method: &'static str,
-    /// What is read: model and tensor, the base last.
+    /// Model and tensor of each input, the base last.
     pub sources: Vec<[String; 2]>,
-    /// The parameters of the merge.
+    /// Settings of the merge.
     pub settings: Settings,
-    /// The parameters of each model.
+    /// Settings of each model.
     pub models: Vec<Settings>,
-    /// Bytes that are read, as stored.
+    /// Number of bytes that are read, as stored.
     pub reads: u64,
-    /// Bytes that are written.
+    /// Number of bytes that are written.
     pub writes: u64,
 }
 
 impl Merge {
     /// Decides everything about a merge without reading a weight.
     ///
-    /// Fails if the models cannot be merged exactly as the recipe says: if one lacks a tensor or has one more, if shapes
-    /// differ, or if the method has no result for the parameters. And if no merge is right: if their configurations divide the
-    /// same tensors otherwise (heads) or have another activation between them; if layers that are stacked differ in anything
-    /// they compute by; if the result's configuration cannot say of the stacked layers what their own ones said. Other
-    /// differences of configurations may be meant, and are [notes](Merge::notes).
+    /// Fails if the models cannot be merged exactly as the recipe says: a model lacks a tensor or has one more,
+    /// shapes differ, or the method has no result for the parameters. Also fails if no merge is right: the models'
+    /// configurations divide the same tensors differently (heads) or have another activation between them; stacked
+    /// layers differ in how they compute; or the result's configuration cannot describe the stacked layers as their
+    /// own ones did. Other differences of configurations may be intended, and become [notes](Merge::notes).
     pub fn plan(recipe: &Recipe, sources: &Sources) -> Result<Self> {
         let donor = sources.position(donor(recipe));
         let models = sources.iter().map(|(name, weights)| (name.to_owned(), Arc::clone(weights))).collect::<Vec<_>>();
         let mut notes = sources.notes();
-        // Of the models as they are: one tokenizer for all would bring its owner's template to all of them.
+        // Chosen from the original models: a tokenizer for all would bring its owner's template to all of them.
         let template = vocabulary::chat_template(recipe, &models, &mut notes)?;
         let models = spelling::alike(models, donor, &mut notes);
         let (models, left_out) = computed::settle(recipe, head::settle(recipe, models)?);
@@ -93,7 +93,7 @@ impl Merge {
         notes.extend_from_slice(&sources.beside(donor)?.notes);
         let (config, more) = config::of(recipe, &models, donor, &index, &stacked)?;
         notes.extend(more);
-        // What is made for this merge alone, such as another vocabulary, is no other's to share.
+        // A model made for this merge alone, such as with another vocabulary, is not shared with other merges.
         let as_opened = sources.iter().zip(&models).all(|((_, opened), (_, used))| Arc::ptr_eq(opened, used));
         let path = path.filter(|_| as_opened).map(|PlannedPath { outside, scale, hops }| {
             let source = |source: usize| Arc::clone(&models[source].1);
@@ -103,19 +103,19 @@ impl Merge {
         Ok(Self { sources: models, donor, config, index, plans, sidecars, path, notes, device: None })
     }
 
-    /// The same merge computed by tensor operations on a device.
+    /// The same merge, computed by tensor operations on a device.
     #[must_use]
     pub fn on(mut self, device: Device) -> Self {
         self.device = Some(device);
         self
     }
 
-    /// What the user should know, such as rows of an embedding that no model has.
+    /// Notes for the user, such as on rows of an embedding that no model has.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// How every tensor is made, in order of name.
+    /// Descriptions of how every tensor is made, in order of name.
     pub fn steps(&self) -> impl Iterator<Item = PlanStep> {
         self.plans.iter().map(|(name, plan)| {
             let meta = &self.index[name];
@@ -123,7 +123,7 @@ impl Merge {
                 TensorPlan::Same { .. } => ("copy", Settings::default(), Vec::new()),
                 TensorPlan::Given { .. } => ("path", Settings::default(), Vec::new()),
                 TensorPlan::Merge { method, models, settings, .. } => {
-                    // What is accepted without effect is no part of how a tensor is made.
+                    // Parameters without effect are not part of how a tensor is made.
                     let used = |settings: &Settings| {
                         let is_used =
                             |name: &str| method.params().iter().any(|param| param.name == name && !param.unused);
@@ -155,7 +155,7 @@ impl Merge {
         self.sources[operand.source].1.tensor(&operand.tensor)
     }
 
-    /// The first of several tensors that have to be the same.
+    /// The first of several tensors, which must all be the same.
     fn same<'m>(&'m self, of: &'m [Operand]) -> Result<Box<dyn Elements + 'm>> {
         let first = self.operand(&of[0])?;
         if of.len() > 1 {
@@ -171,7 +171,7 @@ impl Merge {
         Ok(Box::new(CopiedTensor { merge: self, operand: &of[0], values: first }))
     }
 
-    /// A tensor computed whole, by tensor operations.
+    /// Computes a whole tensor by tensor operations.
     fn computed(
         &self,
         inputs: &Inputs<'_>,
@@ -201,7 +201,7 @@ impl Merge {
         Ok(Stored::new(meta.dtype, Cow::Owned(bytes)))
     }
 
-    /// The error for a value that cannot be merged: which model, which tensor, which element.
+    /// The error for a value that cannot be merged, with the model, the tensor and the element.
     fn not_finite(&self, operand: &Operand, element: usize) -> Error {
         let (name, tensor) = (&self.sources[operand.source].0, &operand.tensor);
         Error::user(format!("`{name}`: `{tensor}`: element {element} is NaN or infinite"))

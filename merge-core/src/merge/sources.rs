@@ -1,4 +1,4 @@
-//! The models that recipes name, opened: checkpoints, checkpoints with an adapter, and the results of other recipes.
+//! Opens the models that recipes name: checkpoints, checkpoints with an adapter, and results of other recipes.
 
 #[cfg(test)]
 mod tests;
@@ -26,13 +26,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Where models come from that are named by what a hub calls them.
+/// Provides models that are named as a hub names them.
 pub trait Library: Sync {
-    /// The directory with a repository's files at a revision, which is fetched if it is not there.
+    /// The directory with a repository's files at a revision; fetches it if it is not there.
     fn fetch(&self, repo: &str, revision: Option<&str>) -> Result<PathBuf>;
 }
 
-/// No library: models are files.
+/// A library without repositories: every model is on disk.
 pub struct FilesOnly;
 
 impl Library for FilesOnly {
@@ -41,19 +41,19 @@ impl Library for FilesOnly {
     }
 }
 
-/// The models that a recipe names, by the names it gives them.
+/// The opened models of a recipe, by their names in it.
 pub struct Sources {
-    /// In recipe order, each once, the base last if it is not among the models.
+    /// In recipe order, each once; the base is last if it is not among the models.
     entries: Vec<SourceEntry>,
-    /// What was read from disk, by what the recipe calls it.
+    /// Models read from disk, by their names in the recipe.
     files: Vec<(String, Files)>,
-    /// The files that count, as they were when they were opened.
+    /// State of the files when they were opened.
     seen: FileStates,
-    /// What the user should know of earlier recipes.
+    /// Notes for the user on earlier recipes.
     notes: Vec<String>,
 }
 
-/// A model that was opened, and what is found out about it once, however many merges are planned of it.
+/// An opened model, and facts that are found out once, however many merges are planned.
 #[derive(Clone)]
 struct SourceEntry {
     name: String,
@@ -69,17 +69,17 @@ impl SourceEntry {
     }
 }
 
-/// A directory, or a file, that a model was read from.
+/// The directory or file that a model was read from.
 enum Files {
     Checkpoint(Arc<Checkpoint>),
     Adapter(PathBuf),
 }
 
 impl Sources {
-    /// Opens every model that a recipe or a template names; names that `earlier` recipes have stand for their results, which
-    /// are not computed but as far as they are asked for.
+    /// Opens every model that a recipe or a template names. Names of `earlier` recipes stand for
+    /// their results, which are computed only as far as they are read.
     ///
-    /// Fails if a model cannot be found or is damaged, or an earlier recipe cannot be done.
+    /// Fails if a model cannot be found or is damaged, or if an earlier recipe cannot be carried out.
     pub fn open<S>(recipe: &Recipe<S>, earlier: &[Recipe], library: &dyn Library) -> Result<Self> {
         Self::open_all(std::slice::from_ref(recipe), earlier, library)
     }
@@ -107,10 +107,10 @@ impl Sources {
         Ok(Self { entries, ..sources })
     }
 
-    /// Those that a recipe names, in its order: what only other documents name is read through their results.
+    /// The models that a recipe names, in its order; models that only earlier recipes name are not among them.
     ///
     /// # Panics
-    /// If these were not opened for it.
+    /// If these sources were not opened for the recipe.
     #[must_use]
     pub fn of<S>(&self, recipe: &Recipe<S>) -> Self {
         let entry = |reference: &At<String>| self.entries[self.position(reference)].clone();
@@ -170,50 +170,50 @@ impl Sources {
         Ok(Arc::new(adapted))
     }
 
-    /// The model that the recipe calls `name`.
+    /// The model with this name in the recipe.
     ///
     /// # Panics
-    /// If the recipe these were opened for does not name it.
+    /// If the recipe that the sources were opened for does not name it.
     pub fn get(&self, name: &str) -> &Arc<dyn Weights> {
         &self.entries[self.position(name)].weights
     }
 
-    /// What belongs to the model at a place of [`Sources::iter`] beside its weights.
+    /// Files that belong to the model at a position of [`Sources::iter`], beside its weights.
     pub(crate) fn beside(&self, position: usize) -> Result<&Belongings> {
         let SourceEntry { weights, beside, .. } = &self.entries[position];
         beside.get_or_init(|| belongings::of(&**weights)).as_ref().map_err(Clone::clone)
     }
 
-    /// Where the model at a place of [`Sources::iter`] is, for messages.
+    /// Place of the model at a position of [`Sources::iter`], for messages.
     pub(crate) fn place(&self, position: usize) -> String {
         self.entries[position].weights.place()
     }
 
-    /// What the files of the model at a place of [`Sources::iter`] say of its tokens.
+    /// Tokens of the model at a position of [`Sources::iter`], according to its files.
     pub(crate) fn tokens(&self, position: usize) -> &TokenFiles {
         &self.entries[position].tokens
     }
 
-    /// The place of a model in [`Sources::iter`].
+    /// Position of a model in [`Sources::iter`].
     ///
     /// # Panics
-    /// If the recipe these were opened for does not name it.
+    /// If the recipe that the sources were opened for does not name it.
     pub fn position(&self, name: &str) -> usize {
         let found = self.entries.iter().position(|known| known.name == name);
         found.unwrap_or_else(|| panic!("`{name}` was not opened"))
     }
 
-    /// Names and models, in recipe order, the base last if it is not among the models.
+    /// Names and models, in recipe order; the base is last if it is not among the models.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Weights>)> {
         self.entries.iter().map(|entry| (entry.name.as_str(), &entry.weights))
     }
 
-    /// The layers of the model that gives the result its configuration.
+    /// Layers of the model that gives the result its configuration.
     pub fn layers<S>(&self, recipe: &Recipe<S>) -> Layers {
         Layers::of(&**self.get(donor(recipe)))
     }
 
-    /// What was read from disk, by what the recipe calls it: directories, or files of raw models.
+    /// Directories and files that were read, by the models' names in the recipe.
     pub fn files(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.files.iter().map(|(name, files)| match files {
             Files::Checkpoint(checkpoint) => (name.as_str(), checkpoint.path()),
@@ -221,7 +221,7 @@ impl Sources {
         })
     }
 
-    /// What the user should know of how the models were read.
+    /// Notes for the user on how the models were read.
     pub fn notes(&self) -> Vec<String> {
         let notes = |files: &Files| match files {
             Files::Checkpoint(checkpoint) => checkpoint.notes().to_vec(),
@@ -230,7 +230,7 @@ impl Sources {
         self.notes.iter().cloned().chain(self.files.iter().flat_map(|(_, files)| notes(files))).collect()
     }
 
-    /// The SHA-256 of the files that were read from disk, by file name, by model. Reads every byte.
+    /// The SHA-256 of the files that were read, by model and by file name. Reads every byte.
     pub fn sha256(&self) -> Result<Vec<(String, BTreeMap<String, String>)>> {
         let hash = |files: &Files| match files {
             Files::Checkpoint(checkpoint) => checkpoint.sha256(),
@@ -239,7 +239,7 @@ impl Sources {
         self.files.iter().map(|(name, files)| Ok((name.clone(), hash(files)?))).collect()
     }
 
-    /// What tables call the models: the last part of a name, or all of it where two would be called the same.
+    /// Labels of the models for tables: the last part of a name, or all of it if two would be the same.
     pub fn labels(&self) -> Vec<String> {
         let short: Vec<String> = self.iter().map(|(name, _)| short(name)).collect();
         let unique = |label: &String| short.iter().filter(|other| *other == label).count() == 1;
@@ -261,7 +261,7 @@ pub(crate) fn donor<S>(recipe: &Recipe<S>) -> &str {
     recipe.base_model.as_ref().map(|base| base.as_str()).or_else(first).expect("a recipe names a model")
 }
 
-/// The files of an adapter.
+/// Files of an adapter.
 const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
 
 fn adapter_sha256(dir: &Path) -> Result<BTreeMap<String, String>> {

@@ -1,45 +1,45 @@
-//! How one tensor of a merge is made: decided before any weight is read, and carried out by [`Merge`](super::Merge).
+//! The plan of one tensor: made before any weight is read, and carried out by [`Merge`](super::Merge).
 
 use crate::{
     method::{Method, Settings},
     random::Draws,
 };
 
-/// How one tensor is made.
+/// Plan of one tensor of a merge.
 pub(crate) enum TensorPlan {
-    /// As it is in the first of these; the others have to be the same, bit for bit.
+    /// A copy of the first operand; the others must be the same, bit for bit.
     Same {
-        /// Where it is.
+        /// Equal tensors.
         of: Vec<Operand>,
     },
-    /// As the recipe says.
+    /// Bytes that the recipe gives.
     Given {
-        /// Little-endian.
+        /// Little-endian bytes.
         bytes: Vec<u8>,
     },
-    /// By a method.
+    /// The result of a method.
     Merge {
-        /// The formula.
+        /// Method that merges the tensor.
         method: &'static dyn Method,
-        /// What differences are taken from.
+        /// Tensor that differences are taken from.
         base: Option<Operand>,
-        /// What is merged, in recipe order.
+        /// Tensors to merge, in recipe order, with their settings and draws.
         models: Vec<(Operand, Settings, Draws)>,
-        /// The parameters of the merge.
+        /// Settings of the merge.
         settings: Settings,
     },
 }
 
-/// A source's tensor.
+/// A tensor of a source.
 pub(crate) struct Operand {
-    /// Which source.
+    /// Position of the source.
     pub(crate) source: usize,
-    /// What the tensor is called there.
+    /// Name of the tensor in the source.
     pub(crate) tensor: String,
 }
 
 impl TensorPlan {
-    /// All that it reads: the base last.
+    /// All operands, the base last.
     pub(crate) fn operands(&self) -> Vec<&Operand> {
         match self {
             Self::Same { of } => of.iter().collect(),
@@ -48,7 +48,7 @@ impl TensorPlan {
         }
     }
 
-    /// The name of the first tensor that it reads.
+    /// Name of the first operand.
     pub(crate) fn first(&self) -> &str {
         &self.operands()[0].tensor
     }

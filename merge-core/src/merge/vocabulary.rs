@@ -1,4 +1,4 @@
-//! What a recipe asks of the result's tokenizer and chat template, done to its models.
+//! Applies what a recipe says of tokenizer and chat template to its models.
 
 use crate::{
     error::{Error, Result},
@@ -12,11 +12,10 @@ use std::{
     sync::Arc,
 };
 
-/// Models, by what the recipe calls them.
+/// Models with their names in the recipe.
 type NamedModels = Vec<(String, Arc<dyn Weights>)>;
 
-/// The models with the vocabulary that the recipe asks for, and what the user should know of it; as they are if it does not
-/// ask.
+/// The models with the vocabulary that the recipe asks for, and notes for the user; unchanged if it does not ask.
 pub(crate) fn unified(recipe: &Recipe, models: NamedModels, donor: usize) -> Result<(NamedModels, Vec<String>)> {
     let Some(asked) = recipe.tokenizer() else { return Ok((models, Vec::new())) };
     let position = |name: &str| {
@@ -56,7 +55,7 @@ pub(crate) fn unified(recipe: &Recipe, models: NamedModels, donor: usize) -> Res
     Ok((models.into_iter().map(|(name, _)| name).zip(changed).collect(), notes))
 }
 
-/// The chat template that the recipe asks for, chosen among the models as they are on disk.
+/// The chat template that the recipe asks for, chosen from the models as they are on disk.
 pub(crate) fn chat_template(
     recipe: &Recipe,
     models: &[(String, Arc<dyn Weights>)],
@@ -71,8 +70,8 @@ pub(crate) fn chat_template(
     Ok(chosen)
 }
 
-/// Refuses a merge whose embedding or head has rows of models in which one id is different tokens, or other tokens than in the
-/// donor, whose tokenizer the result has. What is not known to be wrong is told.
+/// Refuses a merge if its embedding or head has rows of a model in which an id is another token
+/// than in the donor, whose tokenizer the result has. Doubtful cases become notes.
 pub(crate) fn check(
     recipe: &Recipe,
     sources: &Sources,
@@ -154,5 +153,5 @@ fn compare(sources: &Sources, pair: [usize; 2], rows: usize, notes: &mut Vec<Str
     Ok(())
 }
 
-/// What to do where one row is of different tokens.
+/// Advice for models in which one row stands for different tokens.
 pub(crate) const VOCABULARIES_DIFFER: &str = "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's";

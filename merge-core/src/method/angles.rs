@@ -1,7 +1,7 @@
-//! Inner products of tensors or of their rows, and the linear combinations that are made of them.
+//! Inner products of tensors or of their rows, and linear combinations of them.
 //!
-//! A merge on a sphere gives a linear combination of its inputs, and all its angles follow from their inner products: one
-//! pass over the tensors, a few numbers in `f64`, and one pass that combines.
+//! A merge on a sphere is a linear combination of its inputs, and all its angles follow from their
+//! inner products: one pass over the tensors, a few numbers in `f64`, and one pass that combines.
 
 use super::{Input, Kernel};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 use candle_core::{D, DType, Tensor};
 
-/// Partial sums that are taken side by side: as wide as the widest vectors, and fixed, so that no processor's sums differ.
+/// Number of partial sums side by side: the widest vectors' width, and fixed, so all processors sum alike.
 const LANES: usize = 8;
 
 /// `[x·x, x·y, y·y]`, or `[x·y]` alone.
@@ -50,7 +50,7 @@ pub(super) fn dot(x: &[f32], y: &[f32]) -> f64 {
     product
 }
 
-/// Elements that are worked on at a time where intermediate results are kept: they fit a core's first-level cache.
+/// Number of elements to work on at a time if intermediate results are kept: they fit a core's first-level cache.
 pub(super) const PART: usize = 1024;
 
 /// The inner products of some vectors with each other.
@@ -61,11 +61,11 @@ pub(super) struct Gram {
 }
 
 impl Gram {
-    /// Of a few stretches of one length.
+    /// Inner products of a few stretches of one length.
     #[inline(always)]
     pub(super) fn of(vectors: &[&[f32]]) -> Self {
         if let [x, y] = vectors {
-            // Two vectors are the common case, and fast where they are read once.
+            // Two vectors are the common case, and faster if each is read only once.
             return Self::pair(products(x, y));
         }
         let n = vectors.len();
@@ -80,14 +80,14 @@ impl Gram {
         gram
     }
 
-    /// Of two vectors, by `x·x`, `x·y` and `y·y`.
+    /// Inner products of two vectors, given as `x·x`, `x·y` and `y·y`.
     pub(super) fn pair([xx, xy, yy]: [f64; 3]) -> Self {
         Self { n: 2, products: vec![xx, xy, xy, yy] }
     }
 
-    /// Of whole tensors: of their differences from the base, if there is one.
+    /// Inner products of whole tensors, or of their differences from the base if there is one.
     ///
-    /// Fails where a tensor cannot be read.
+    /// Fails if a tensor cannot be read.
     pub(super) fn of_tensors(tensors: &[&dyn Elements], base: Option<&dyn Elements>) -> Result<Self> {
         let read: Vec<&dyn Elements> = tensors.iter().copied().chain(base).collect();
         let blocks = map_blocks(&read, 1, |_, block| {
@@ -107,7 +107,7 @@ impl Gram {
         Ok(gram)
     }
 
-    /// Of the differences of a few stretches from a base.
+    /// Inner products of the differences of a few stretches from a base.
     #[inline(always)]
     pub(super) fn of_differences(base: &[f32], models: &[&[f32]]) -> Self {
         let mut gram = Self::none(models.len());
@@ -125,7 +125,7 @@ impl Gram {
         gram
     }
 
-    /// Of vectors of no length.
+    /// Inner products of `n` empty vectors.
     fn none(n: usize) -> Self {
         Self { n, products: vec![0.0; n * n] }
     }
@@ -136,7 +136,7 @@ impl Gram {
         }
     }
 
-    /// Of the rows of tensors of one shape, (rows, row): one for each row.
+    /// Inner products of the rows of tensors of one shape, (rows, row): one `Gram` for each row.
     pub(super) fn of_rows(tensors: &[Tensor]) -> candle_core::Result<Vec<Self>> {
         let (n, rows) = (tensors.len(), tensors[0].dim(0)?);
         let mut grams = vec![Self::none(n); rows];
@@ -150,7 +150,7 @@ impl Gram {
         Ok(grams)
     }
 
-    /// How many vectors there are.
+    /// Number of vectors.
     pub(super) fn len(&self) -> usize {
         self.n
     }
@@ -170,14 +170,14 @@ impl Gram {
         combination.iter().enumerate().map(|(j, c)| c * self.product(i, j)).sum()
     }
 
-    /// The length of a combination. Rounding may make it wrong by about 1e-8 of its parts' lengths, if they cancel.
+    /// The length of a combination. If its parts cancel, rounding may change it by about 1e-8 of their lengths.
     pub(super) fn length(&self, combination: &[f64]) -> f64 {
         let square: f64 = combination.iter().enumerate().map(|(i, c)| c * self.with(i, combination)).sum();
         square.max(0.0).sqrt()
     }
 }
 
-/// A great circle's arc: the shares of two vectors at `t` of the way, whose angle has the cosine `cos` and a sine.
+/// Arc of a great circle: the shares of two vectors at `t` of the way. `cos` is the cosine of their angle, not ±1.
 pub(super) fn arc(t: f64, cos: f64) -> [f64; 2] {
     let angle = cos.acos();
     [((1.0 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()]
@@ -205,7 +205,7 @@ pub(super) fn combine(base: Option<&[f32]>, terms: &[(f32, &[f32])], r: &mut [f3
     }
 }
 
-/// The kernel that combines the models so, with these factors, and with the base if there is one.
+/// A kernel that combines the models with these factors, and with the base if there is one.
 pub(super) fn combination(factors: Vec<f32>) -> Kernel {
     Kernel::new(move |block, out| {
         let base = (!block.base.is_empty()).then_some(block.base);
@@ -222,7 +222,7 @@ pub(super) fn tensors<'a>(models: &'a [Input<'_>]) -> Vec<&'a dyn Elements> {
     models.iter().map(|model| &*model.values as &dyn Elements).collect()
 }
 
-/// The same as a tensor operation: the inner product of two whole tensors, in `f64`.
+/// The inner product of two whole tensors, in `f64`, as a tensor operation.
 pub(super) fn product(x: &Tensor, y: &Tensor) -> candle_core::Result<f64> {
     (x.to_dtype(DType::F64)? * y.to_dtype(DType::F64)?)?.sum_all()?.to_scalar()
 }

@@ -1,14 +1,14 @@
-//! Arcee fusion: the base, with those of one model's changes that matter most.
+//! Arcee fusion: the base with the most important changes of one model.
 //!
 //! With base `b` and model `x`, row by row (the last dimension):
 //!
 //! 1. `p = softmax(x) + 1e-8`, `q = softmax(b) + 1e-8`; an element's importance is `|x − b|·Σ p·ln(p/q)`, the sum over its row;
 //! 2. the threshold is `median + 1.5·(q₃ − q₁)` of the importance over the tensor, where a quantile is the element of
-//!    rank `⌊q·(n−1)⌋`, exactly, whatever the size (mergekit takes a random sample of tensors of more than a million
+//!    rank `⌊q·(n−1)⌋`, exactly, for any size (mergekit takes a random sample of tensors of more than a million
 //!    elements, and gives another model each time);
-//! 3. `r = x` where the importance reaches the threshold, and `b` elsewhere.
+//! 3. `r = x` if the importance reaches the threshold, else `b`.
 //!
-//! For taking over what stands out of one fine-tune, and leaving the base as it is. (mergekit.)
+//! For the most prominent changes of one fine-tune, on a base that otherwise stays as it is. (mergekit.)
 
 use super::{
     Base, Inputs, Kernel, Method, Param, TensorInputs,
@@ -18,7 +18,7 @@ use crate::{error::Result, model::blocks::map_blocks, vectors::wide};
 use candle_core::Tensor;
 use std::ops::RangeInclusive;
 
-/// See the module.
+/// The method `arcee_fusion`; see the module.
 pub struct ArceeFusion;
 
 impl Method for ArceeFusion {
@@ -106,9 +106,9 @@ impl Method for ArceeFusion {
 
 /// `Σ p·ln(p/q)` over a row.
 ///
-/// The logarithms all but cancel out, so that the rounding of `p` and `q` is seen in the third digit of the sum, and moves
-/// elements over the threshold. Both forms, and all processors, therefore have it from this, and it rounds as mergekit does
-/// where its vectors have 512 bits.
+/// The logarithms almost cancel, so the rounding of `p` and `q` shows in the third digit of the sum
+/// and moves elements over the threshold. Both forms and all processors therefore use this
+/// function. It rounds as mergekit does with vectors of 512 bits.
 fn divergence(x: &[f32], b: &[f32]) -> f32 {
     let (mut p, mut q) = (x.to_vec(), b.to_vec());
     wide(
@@ -142,7 +142,7 @@ fn softmax(x: &mut [f32]) {
     }
 }
 
-/// Sums side by side, as in a vector of 16 numbers, whatever the processor has.
+/// Partial sums side by side, as in a vector of 16 numbers, on any processor.
 #[inline(always)]
 fn sums(x: &[f32]) -> [f32; 16] {
     let mut sums = [0.0; 16];
@@ -161,11 +161,11 @@ fn exp(x: f32) -> f32 {
     let u = [0.001_393_043_6, 0.008_333_361, 0.041_666_485, 0.166_666_67, 0.5];
     let u = u.iter().fold(0.000_198_527_62, |u: f32, c| u.mul_add(s, *c));
     let e = 1.0 + (s * s).mul_add(u, s);
-    // What is less than the least normal number is as good as zero beside 1e-8.
+    // Below the smallest normal number, the value is zero beside 1e-8.
     if q < -126.0 { 0.0 } else { e * f32::from_bits(((q as i32 + 127) << 23) as u32) }
 }
 
-/// The importance from which on an element is the model's.
+/// The smallest importance at which the model's element is taken.
 fn threshold<K: KeySource>(order: &Order<'_, K>, len: usize) -> Result<f32> {
     let keys = order.nth(&ranks(len))?;
     Ok(limit([0, 1, 2].map(|i| from_ascending(keys[i]))))
@@ -200,7 +200,7 @@ mod tests {
         assert!((threshold(&order, 12).unwrap() - 14.0).abs() < f32::EPSILON);
     }
 
-    /// Against the formula in `f64`.
+    /// Compares with the formula in `f64`.
     #[test]
     fn divergence_is_that_of_softmaxes() {
         let softmax = |x: &[f32]| {
@@ -211,7 +211,7 @@ mod tests {
         let b: Vec<f32> = (0..101).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
         let x: Vec<f32> = (0..101).map(|i| b[i] + (i as f32 * 1.3).cos()).collect();
         let formula: f64 = softmax(&x).iter().zip(softmax(&b)).map(|(p, q)| p * (p / q).ln()).sum();
-        // Terms of up to 0.1 in f32.
+        // Terms are up to 0.1 in f32.
         assert!((f64::from(divergence(&x, &b)) - formula).abs() < 1e-6, "{formula}");
     }
 

@@ -1,16 +1,16 @@
 //! Karcher: the mean of the models on the sphere, with the mean of their lengths.
 //!
-//! Models `xᵢ` are taken as unit vectors `uᵢ = xᵢ/‖xᵢ‖`, all of the same weight `a` (those with `‖xᵢ‖ ≤ tol` have no
-//! direction, and no part in it). From the direction of their sum, the mean `m` is found in steps along the sphere, each in
-//! the mean direction in which the models are seen from `m`:
+//! Models `xᵢ` are taken as unit vectors `uᵢ = xᵢ/‖xᵢ‖`, all of the same weight `a`; those with
+//! `‖xᵢ‖ ≤ tol` have no direction and are left out. From the direction of their sum, the mean `m`
+//! moves along the sphere in steps, each in the mean direction from `m` to the models:
 //!
 //! `T = Σ a · θᵢ/sin θᵢ · (uᵢ − cos θᵢ·m)`, `cos θᵢ = uᵢ·m`; `m ← cos‖T‖·m + sin‖T‖·T/‖T‖`
 //!
-//! until `‖T‖ < tol`, or `max_iter` times. The result is `m · mean ‖xᵢ‖`. It is a linear combination of the models, so that
-//! the kernel takes the steps on its coefficients, with nothing of the models but their inner products.
+//! until `‖T‖ < tol`, or `max_iter` times. The result is `m · mean ‖xᵢ‖`. It is a linear combination of the models, so
+//! the kernel takes the steps on its coefficients, and needs only the models' inner products.
 //!
-//! Equal shares of any number of models that are far apart, of which [`super::linear`] would lose length. (Karcher, "Riemannian
-//! center of mass and mollifier smoothing", Communications on Pure and Applied Mathematics 1977.)
+//! For equal shares of any number of models that are far apart, where [`super::linear`] would lose length. (Karcher,
+//! "Riemannian center of mass and mollifier smoothing", Communications on Pure and Applied Mathematics 1977.)
 
 use super::{
     Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use candle_core::Tensor;
 use std::f64::consts::PI;
 
-/// See the module.
+/// The method `karcher`; see the module.
 pub struct Karcher;
 
 const PARAMS: &[Param] = &[
@@ -116,17 +116,17 @@ impl Method for Karcher {
 
 const OPPOSITE: &str = "a model is the opposite of the others' mean, so that they have no single mean on the sphere";
 
-/// Lengths of combinations of unit vectors below this are rounding.
+/// Lengths of combinations of unit vectors below this are rounding errors.
 const ROUNDING: f64 = 1e-7;
 
-/// Vectors that are no further from being opposite have nothing but rounding for a direction from one to the other.
+/// Smallest difference from 180° at which the direction from one vector to another is more than rounding.
 const OPPOSITE_ANGLE: f64 = 1e-6;
 
 /// The factor of each model in the result; `None` if a model is the opposite of the mean.
 fn factors(gram: &Gram, settings: &Settings) -> Option<Vec<f64>> {
     let (steps, tol) = (settings.number("max_iter") as usize, settings.number("tol"));
     let norms: Vec<f64> = (0..gram.len()).map(|i| gram.norm(i)).collect();
-    // Coefficients are those of the xᵢ: uᵢ has 1/‖xᵢ‖ at i, or nothing if it has no part.
+    // Coefficients refer to the xᵢ: uᵢ has 1/‖xᵢ‖ at i, or 0 if it is left out.
     let unit: Vec<f64> = norms.iter().map(|norm| if *norm > tol { norm.recip() } else { 0.0 }).collect();
     let Some(first) = unit.iter().position(|c| *c > 0.0) else { return Some(unit) };
     let a = 1.0 / unit.iter().filter(|c| **c > 0.0).count() as f64;

@@ -1,13 +1,13 @@
 //! Linear: the weighted mean of the models.
 //!
 //! `r = Σ wᵢ·xᵢ`, divided by `Σ wᵢ` if `normalize`. The oldest merge ("model soups", Wortsman et al.,
-//! <https://arxiv.org/abs/2203.05482>) and the one to try first for fine-tunes of one base that are good at the same thing.
+//! <https://arxiv.org/abs/2203.05482>), and the first to try for fine-tunes of one base that are good at the same task.
 
 use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 
-/// See the module.
+/// The method `linear`; see the module.
 pub struct Linear;
 
 const PARAMS: &[Param] = &[
@@ -66,7 +66,7 @@ impl Method for Linear {
                     out.fill(0.0);
                     for (w, x) in weights.iter().zip(block.models) {
                         for (r, x) in out.iter_mut().zip(x) {
-                            // One rounding for a product and a sum, as PyTorch has it: halves of the stored type fall the same way.
+                            // One rounding, as in PyTorch: ties of the stored type round alike.
                             *r = w.mul_add(*x, *r);
                         }
                     }

@@ -1,7 +1,7 @@
 //! Merge methods: a table of formulas, each as a kernel over blocks and as candle tensor operations.
 //!
-//! A method sees stretches of `f32`, or candle tensors, and its settings; never names, paths or stored types. It looks at
-//! whole tensors first ([`Method::kernel`] may sum over them), then works on any block of them.
+//! A method sees stretches of `f32` or candle tensors, and its settings; never names, paths or stored types. It looks
+//! at whole tensors first ([`Method::kernel`] may sum over them), then works on any block of them.
 
 mod angles;
 pub mod arcee_fusion;
@@ -23,7 +23,7 @@ use candle_core::Tensor;
 use serde::{Serialize, Serializer};
 use std::{fmt, ops::RangeInclusive};
 
-/// Every method, in the order help shows them.
+/// Every method, in the order in which help lists them.
 pub const METHODS: &[&dyn Method] = &[
     &linear::Linear,
     &slerp::Slerp,
@@ -47,90 +47,90 @@ pub const METHODS: &[&dyn Method] = &[
     &arcee_fusion::ArceeFusion,
 ];
 
-/// Parameters that published recipes carry with any method and that change nothing in any, with the reason.
+/// Parameters that published recipes set for any method and that have no effect in any, each with the reason.
 pub const WITHOUT_EFFECT: [(&str, &str); 2] = [
     ("embed_slerp", "mergekit has not read it since 2023"),
     ("int8_mask", "it was the type of masks that are never held here"),
 ];
 
-/// The method of that name.
+/// The method of this name; `None` if there is none.
 pub fn method(name: &str) -> Option<&'static dyn Method> {
     METHODS.iter().copied().find(|method| method.name() == name)
 }
 
 /// A merge method. Its two forms compute the same; the tensor form runs on any device and is the kernel's oracle.
 pub trait Method: Sync {
-    /// Its name in a recipe.
+    /// Name in a recipe.
     fn name(&self) -> &'static str;
     /// One line of help: the formula in words, and when to use it.
     fn summary(&self) -> &'static str;
-    /// Where it is from: a paper, or the program that had it first.
+    /// Origin: a paper, or the program that had it first.
     fn reference(&self) -> &'static str;
-    /// What it does with `base_model`.
+    /// Use of `base_model`.
     fn base(&self) -> Base;
-    /// How many models it merges: beside the base if that is required, else all of them.
+    /// Number of models that it merges: without the base, unless the base is merged like any model.
     fn models(&self) -> RangeInclusive<usize> {
         1..=usize::MAX
     }
-    /// What a recipe may set.
+    /// Parameters that a recipe may set.
     fn params(&self) -> &'static [Param];
-    /// Why these settings have no result for a tensor, if they have none, such as weights that sum to zero.
+    /// The reason why these settings give no result for a tensor, such as weights that sum to zero; `None` if they do.
     fn refusal(&self, _merge: &Settings, _models: &[Settings]) -> Option<String> {
         None
     }
-    /// Whether it draws a random number for each element of a model with these settings.
+    /// True if it draws a random number for each element of a model with these settings.
     fn draws(&self, _model: &Settings) -> bool {
         false
     }
-    /// The CPU form: whole-tensor facts first, then a closure for any block. Fails where an input cannot be read.
+    /// The CPU form: looks at whole tensors, then returns a closure for any block. Fails if an input cannot be read.
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel>;
-    /// The same in tensor operations, in `f32` on any device.
+    /// The same formula in tensor operations, in `f32` on any device.
     fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor>;
 }
 
-/// What a method does with `base_model`.
+/// Use of `base_model` by a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
-    /// Task vectors are differences from it.
+    /// A base is required: task vectors are differences from it, or the merge starts from it.
     Required,
-    /// It is one more model to merge.
+    /// The base is one more model to merge.
     Merged,
-    /// Differences from it are merged if there is one, and whole models otherwise.
+    /// With a base, differences from it are merged; without one, whole models.
     Optional,
 }
 
 /// A parameter of a method, declared once; recipes, help, schema and search ranges derive from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Param {
-    /// Its name in a recipe.
+    /// Name in a recipe.
     pub name: &'static str,
-    /// Where it may be set.
+    /// Level at which it may be set.
     pub scope: Scope,
-    /// What it may hold.
+    /// Values that it may hold.
     pub domain: Domain,
-    /// Its value when a recipe does not set it; `None` means that a recipe must.
+    /// Value if a recipe does not set it; `None` means that a recipe must set it.
     pub default: Option<Value>,
     /// One line of help.
     pub help: &'static str,
-    /// Whether it changes nothing, and is accepted because mergekit's recipes carry it.
+    /// True if it has no effect, and is accepted because mergekit's recipes carry it.
     pub unused: bool,
 }
 
-/// Where a parameter may be set.
+/// Level at which a parameter may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Once for the merge, under the recipe's own `parameters`.
     Merge,
-    /// For each model that is not the base; the recipe's own `parameters` give what a model leaves open.
+    /// For each model that is not the base; the recipe's own `parameters` apply if a model does not set it.
     Model,
 }
 
-/// What a parameter may hold.
+/// Values that a parameter may hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Domain {
     /// A number from `min` to `max`, both included.
     Number {
-        /// Least value.
+        /// Smallest value.
         min: f64,
         /// Greatest value.
         max: f64,
@@ -147,7 +147,7 @@ impl Domain {
 }
 
 impl fmt::Display for Domain {
-    /// `0 to 1`, `at least 0`, `any number`, `true or false`
+    /// For example `0 to 1`, `at least 0`, `any number`, `true or false`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Flag => f.write_str("true or false"),
@@ -163,9 +163,9 @@ impl fmt::Display for Domain {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// For [`Domain::Number`].
+    /// A value of [`Domain::Number`].
     Number(f64),
-    /// For [`Domain::Flag`].
+    /// A value of [`Domain::Flag`].
     Flag(bool),
 }
 
@@ -174,7 +174,7 @@ pub enum Value {
 pub struct Settings(pub Vec<(&'static str, Value)>);
 
 impl fmt::Display for Settings {
-    /// `weight=0.3 normalize=true`
+    /// For example `weight=0.3 normalize=true`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (name, value)) in self.0.iter().enumerate() {
             let space = if i == 0 { "" } else { " " };
@@ -194,10 +194,10 @@ impl Serialize for Settings {
 }
 
 impl Settings {
-    /// The value of a number.
+    /// The value of a numeric parameter.
     ///
     /// # Panics
-    /// If the method did not declare it in [`Method::params`].
+    /// If the method does not declare it as a number in [`Method::params`].
     pub fn number(&self, name: &str) -> f64 {
         match self.get(name) {
             Value::Number(number) => number,
@@ -208,7 +208,7 @@ impl Settings {
     /// The value of a flag.
     ///
     /// # Panics
-    /// If the method did not declare it in [`Method::params`].
+    /// If the method does not declare it as a flag in [`Method::params`].
     pub fn flag(&self, name: &str) -> bool {
         match self.get(name) {
             Value::Flag(flag) => flag,
@@ -222,11 +222,11 @@ impl Settings {
     }
 }
 
-/// One tensor of every model that is merged; all have the same shape.
+/// One tensor of every model to merge; all have the same shape.
 pub struct Inputs<'a> {
-    /// The base's, for methods that take differences from it.
+    /// The base's tensor, for methods that take differences from it.
     pub base: Option<Values<'a>>,
-    /// The other models', in recipe order.
+    /// The other models' tensors, in recipe order.
     pub models: Vec<Input<'a>>,
     /// The parameters of the merge.
     pub settings: Settings,
@@ -240,20 +240,20 @@ impl Inputs<'_> {
         self.shape.iter().product()
     }
 
-    /// Whether there is no element.
+    /// True if there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The length of a row: the last extent, or one for a number.
+    /// Length of a row: the last extent, or 1 for a scalar.
     pub fn row(&self) -> usize {
         self.shape.last().copied().unwrap_or(1).max(1)
     }
 
-    /// The base, for methods that are not planned without one.
+    /// The base's tensor, for methods that require a base.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no base.
     pub fn base(&self) -> &dyn Elements {
         self.base.as_deref().expect("planned with a base")
     }
@@ -264,15 +264,15 @@ pub type Values<'a> = Box<dyn Elements + 'a>;
 
 /// One model's tensor.
 pub struct Input<'a> {
-    /// Its elements.
+    /// The tensor's elements.
     pub values: Values<'a>,
     /// The parameters of the model.
     pub settings: Settings,
-    /// Where its random mask is drawn from.
+    /// Source of its random mask.
     pub draws: Draws,
 }
 
-/// Computes any block: the inputs' elements in, the merged elements out. It holds what had to be known of the whole tensor.
+/// Computes any block: inputs' elements in, merged elements out. It holds the whole-tensor facts that it needs.
 pub struct Kernel {
     granule: usize,
     compute: Box<Compute>,
@@ -286,13 +286,13 @@ impl Kernel {
         Self::by(1, compute)
     }
 
-    /// A kernel that works on stretches of whole granules, such as rows: they begin at a multiple of it, and are as long as
-    /// a multiple of it.
+    /// A kernel that works on stretches of whole granules, such as rows: their start and their
+    /// length are multiples of a granule.
     pub fn by(granule: usize, compute: impl Fn(&Block<'_>, &mut [f32]) + Send + Sync + 'static) -> Self {
         Self { granule: granule.max(1), compute: Box::new(compute) }
     }
 
-    /// Elements that make a granule.
+    /// Number of elements in a granule.
     pub fn granule(&self) -> usize {
         self.granule
     }
@@ -303,9 +303,9 @@ impl Kernel {
     }
 }
 
-/// A stretch of every input, widened.
+/// A stretch of every input, widened to `f32`.
 pub struct Block<'b> {
-    /// The position of its first element in the tensor.
+    /// Position of its first element in the tensor.
     pub start: usize,
     /// The base's elements; empty if there is no base.
     pub base: &'b [f32],
@@ -313,11 +313,11 @@ pub struct Block<'b> {
     pub models: &'b [Vec<f32>],
 }
 
-/// What [`Method::tensors`] works on: `f32` tensors of one shape, the stored one, on one device.
+/// Inputs of [`Method::tensors`]: `f32` tensors of one shape, the stored one, on one device.
 pub struct TensorInputs {
-    /// The base's, for methods that take differences from it.
+    /// The base's tensor, for methods that take differences from it.
     pub base: Option<Tensor>,
-    /// The other models', in recipe order, each with its parameters and where its mask is drawn from.
+    /// The other models' tensors, in recipe order, each with its settings and the source of its mask.
     pub models: Vec<(Tensor, Settings, Draws)>,
     /// The parameters of the merge.
     pub settings: Settings,

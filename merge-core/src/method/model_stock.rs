@@ -4,8 +4,8 @@
 //!
 //! `t = N·cos θ / (1 + (N−1)·cos θ)`, `r = t·mean xᵢ + (1−t)·b`
 //!
-//! (`t = 0` where the divisor is nothing), for each tensor, or for each row (the last dimension) with `filter_wise`. No
-//! parameter to tune: for several fine-tunes on the same data, of which each is the truth and noise.
+//! (`t = 0` if the divisor is zero), for each tensor, or for each row (the last dimension) with `filter_wise`. No
+//! parameter to tune. For several fine-tunes on the same data, each of which is the ideal model plus noise.
 //! (Jang et al., <https://arxiv.org/abs/2403.19522>.)
 
 use super::{
@@ -16,7 +16,7 @@ use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use std::ops::RangeInclusive;
 
-/// See the module.
+/// The method `model_stock`; see the module.
 pub struct ModelStock;
 
 const PARAMS: &[Param] = &[Param {
@@ -55,7 +55,7 @@ impl Method for ModelStock {
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
         if inputs.settings.flag("filter_wise") {
-            // A row lies in one block: its angles are found where they are needed.
+            // A row lies in one block, so its angles are computed there.
             return Ok(by_rows(inputs.row()));
         }
         let share = share(&Gram::of_tensors(&tensors(&inputs.models), Some(inputs.base()))?);

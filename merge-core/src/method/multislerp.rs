@@ -1,4 +1,4 @@
-//! Multislerp: the mean direction of any number of models, with the mean of their lengths.
+//! Multislerp: the mean direction of any number of models, with their mean length.
 //!
 //! With models `xᵢ` (less the base, if there is one), weights `wᵢ` (divided by their sum if `normalize_weights`) and unit
 //! vectors `uᵢ = xᵢ / (‖xᵢ‖ + ε)`:
@@ -7,9 +7,9 @@
 //! 2. `T = Σ wᵢ·(uᵢ − (uᵢ·m)m)`, the models seen from `m` in its tangent plane; `n = ‖T‖ + ε`;
 //! 3. `r = (m·cos n + T·sin n / n) · Σ wᵢ‖xᵢ‖`, plus the base.
 //!
-//! As `m` is the direction of that same weighted sum, `T` is zero but for rounding, and `r = m · cos ε · Σ wᵢ‖xᵢ‖`: a linear
-//! combination of the models, whose factors follow from their inner products. That is what the kernel computes; the tensor
-//! form goes the way of the formula.
+//! `m` is the direction of the same weighted sum, so `T` is zero but for rounding, and
+//! `r = m · cos ε · Σ wᵢ‖xᵢ‖`: a linear combination of the models, whose factors follow from their
+//! inner products. The kernel computes this; the tensor form follows the formula.
 //!
 //! Slerp for more than two models, in one step ([`super::karcher`] iterates). (mergekit; Buss & Fillmore, "Spherical averages",
 //! ACM Transactions on Graphics 2001.)
@@ -21,7 +21,7 @@ use super::{
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
-/// See the module.
+/// The method `multislerp`; see the module.
 pub struct Multislerp;
 
 const PARAMS: &[Param] = &[
@@ -111,7 +111,7 @@ impl Method for Multislerp {
             let tangents = u.iter().map(|u| u - (&m * product(u, &m)?)?).collect::<candle_core::Result<Vec<_>>>()?;
             let tangent = sum(&w, &tangents)?;
             let n = norm(&tangent)? + eps;
-            // sin n / n, which is one at zero.
+            // The limit of sin n / n at zero is one.
             let r = ((m * n.cos())? + (tangent * if n > 0.0 { n.sin() / n } else { 1.0 })?)?;
             (r * w.iter().zip(&norms).map(|(w, norm)| w * norm).sum::<f64>())?
         };
@@ -121,14 +121,14 @@ impl Method for Multislerp {
 
 const NO_MEAN: &str = "the directions of the models cancel out, so that they have no mean direction";
 
-/// `w`.
+/// The weights `w`.
 fn weights<'s>(merge: &Settings, models: impl Iterator<Item = &'s Settings>) -> Vec<f64> {
     let w: Vec<f64> = models.map(|settings| settings.number("weight")).collect();
     let sum = if merge.flag("normalize_weights") { w.iter().sum() } else { 1.0 };
     w.iter().map(|w| w / sum).collect()
 }
 
-/// Whether what is left of the mean is nothing, or nothing but the rounding of the models' elements to `f32`.
+/// True if the mean's length is no more than the rounding of the models' elements to `f32`.
 fn is_nothing(length: f64, w: &[f64], eps: f64) -> bool {
     length <= eps.max(1e-7 * w.iter().map(|w| w.abs()).sum::<f64>())
 }
@@ -138,7 +138,7 @@ fn is_nothing(length: f64, w: &[f64], eps: f64) -> bool {
 /// Fails if their directions cancel out.
 fn factors(gram: &Gram, w: &[f64], eps: f64) -> Result<Vec<f32>> {
     let norms: Vec<f64> = (0..gram.len()).map(|i| gram.norm(i)).collect();
-    // A vector of length zero has no part in anything, whatever its factor.
+    // A vector of length zero adds nothing, whatever its factor.
     let m: Vec<f64> = w.iter().zip(&norms).map(|(w, norm)| w / (norm + eps).max(f64::MIN_POSITIVE)).collect();
     let length = gram.length(&m);
     if is_nothing(length, w, eps) {

@@ -1,15 +1,15 @@
-//! Nearswap: the base, and the model where it is near to the base.
+//! Nearswap: the base, with the model's elements that are near to it.
 //!
-//! With base `b` and model `x`: `w = clamp(t / max(|x − b|, 1e-6), 0, 1)`, `r = w·x + (1−w)·b`, element by element. Elements
-//! that differ by no more than `t` become the model's, and the others move towards it by about `t`: a second model's shade
-//! without its large changes. (mergekit, after Alchemonaut's `QuartetAnemoi`.)
+//! With base `b` and model `x`: `w = clamp(t / max(|x − b|, 1e-6), 0, 1)`, `r = w·x + (1−w)·b`, element by element.
+//! Elements that differ by `t` or less become the model's; the others move towards it by about `t`. The result has a
+//! touch of a second model without its large changes. (mergekit, after Alchemonaut's `QuartetAnemoi`.)
 
 use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use std::ops::RangeInclusive;
 
-/// See the module.
+/// The method `nearswap`; see the module.
 pub struct Nearswap;
 
 const PARAMS: &[Param] = &[Param {
@@ -21,7 +21,7 @@ const PARAMS: &[Param] = &[Param {
     unused: false,
 }];
 
-/// No difference counts as less.
+/// Smaller differences count as this.
 const LEAST: f32 = 1e-6;
 
 impl Method for Nearswap {

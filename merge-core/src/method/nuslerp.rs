@@ -1,13 +1,13 @@
 //! Nuslerp: slerp between two models by their weights, or between their task vectors, whole or row by row.
 //!
-//! With models `x₁` and `x₂` and `t = w₂ / (w₁ + w₂)` (one half if the weights sum to nothing),
+//! With models `x₁` and `x₂` and `t = w₂ / (w₁ + w₂)` (1/2 if the weights sum to zero),
 //!
 //! `r = sin((1−t)θ)/sin θ · x₁ + sin(tθ)/sin θ · x₂`,
 //!
-//! and `(1−t)·x₁ + t·x₂` where they point the same way or opposite ways. With a base `b`, `b` plus the same of `x₁ − b` and
-//! `x₂ − b`. There is one angle for a whole tensor, or with `nuslerp_flatten: false` one for each row (the last dimension),
-//! or with `nuslerp_row_wise: true` besides one for each vector along the first dimension. For two models as slerp, where
-//! the base is neither; the task vectors' angle is the one that says something about fine-tunes of one base. (mergekit.)
+//! and `(1−t)·x₁ + t·x₂` if their directions are equal or opposite. With a base `b`: `b` plus the same of `x₁ − b` and
+//! `x₂ − b`. There is one angle for a whole tensor, with `nuslerp_flatten: false` one for each row (the last
+//! dimension), with `nuslerp_row_wise: true` besides one for each vector along the first dimension. For two models like
+//! slerp, where neither is the base; for fine-tunes of one base, take the task vectors' angle. (mergekit.)
 
 use super::{
     Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
@@ -18,7 +18,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use std::ops::RangeInclusive;
 
-/// See the module.
+/// The method `nuslerp`; see the module.
 pub struct Nuslerp;
 
 const PARAMS: &[Param] = &[
@@ -48,7 +48,7 @@ const PARAMS: &[Param] = &[
     },
 ];
 
-/// What has an angle of its own.
+/// The vectors of a tensor that each have an angle.
 enum Vectors {
     Whole,
     Rows,
@@ -98,7 +98,7 @@ impl Method for Nuslerp {
                 let shares = shares(&gram, t);
                 Ok(Kernel::new(move |block, out| between(block, 0, shares, out)))
             }
-            // A row lies in one block: its angle is found where it is needed.
+            // A row lies in one block, so its angle is computed there.
             Vectors::Rows => Ok(by_rows(inputs.row(), t)),
             Vectors::Columns => by_columns(inputs, t),
         }
@@ -128,7 +128,7 @@ impl Method for Nuslerp {
     }
 }
 
-/// `t`, by the weights of the two models.
+/// `t`, from the weights of the two models.
 fn way<'s>(models: impl Iterator<Item = &'s Settings>) -> f64 {
     let weights: Vec<f64> = models.map(|settings| settings.number("weight")).collect();
     let sum = weights[0] + weights[1];
@@ -139,14 +139,14 @@ fn way<'s>(models: impl Iterator<Item = &'s Settings>) -> f64 {
 fn shares(gram: &Gram, t: f64) -> [f32; 2] {
     let norm = |i: usize| gram.norm(i).max(1e-7);
     let cos = (gram.product(0, 1) / (norm(0) * norm(1))).clamp(-1.0, 1.0);
-    // Vectors are colinear where their cosine is ±1 in f32: opposite ones that are less so than rounding makes them have no
-    // arc that means anything. (mergekit asks for 1 − cos² ≤ 1e-16 of a cosine in f32, which is the same.)
+    // Vectors are colinear if their cosine is ±1 in f32. Vectors that are opposite but for rounding have no meaningful
+    // arc. (mergekit tests 1 − cos² ≤ 1e-16 on a cosine in f32, which is the same.)
     let colinear = (cos as f32).abs() >= 1.0;
     let shares = if colinear { [1.0 - t, t] } else { arc(t, cos) };
     shares.map(|c| c as f32)
 }
 
-/// The merged elements of a stretch of a block that has one angle, from `start` of the block on.
+/// Merges a stretch of a block that has one angle, from `start` of the block on.
 #[inline(always)]
 fn between(block: &Block<'_>, start: usize, [c1, c2]: [f32; 2], out: &mut [f32]) {
     let [x1, x2] = [0, 1].map(|i| &block.models[i][start..start + out.len()]);
@@ -157,7 +157,7 @@ fn between(block: &Block<'_>, start: usize, [c1, c2]: [f32; 2], out: &mut [f32])
     );
 }
 
-/// One angle for each row.
+/// A kernel with one angle for each row.
 fn by_rows(row: usize, t: f64) -> Kernel {
     Kernel::by(row, move |block, out| {
         for (number, out) in out.chunks_mut(row).enumerate() {
@@ -175,10 +175,10 @@ fn by_rows(row: usize, t: f64) -> Kernel {
     })
 }
 
-/// Columns that are summed at a time.
+/// Number of columns that are summed at a time.
 const STRIPE: usize = 1024;
 
-/// One angle for each vector along the first dimension: all sums of a stripe of columns are taken row after row.
+/// A kernel with one angle for each vector along the first dimension. Each stripe of columns is summed row by row.
 fn by_columns(inputs: &Inputs<'_>, t: f64) -> Result<Kernel> {
     let columns = (inputs.len() / inputs.shape[0].max(1)).max(1);
     let stripes: Vec<usize> = (0..columns).step_by(STRIPE).collect();

@@ -1,15 +1,15 @@
-//! Passthrough: one model's tensor as it is, or times a factor.
+//! Passthrough: one model's tensor, as it is or scaled.
 //!
-//! `r = scale·x`. What layers are stacked with (frankenmerges, as SOLAR's depth up-scaling, <https://arxiv.org/abs/2312.15166>):
-//! each slice of a recipe passes one model's layers through. A `scale` of zero for `o_proj` and `down_proj` adds layers that
-//! change nothing until they are trained.
+//! `r = scale·x`. For stacking layers (frankenmerges, such as SOLAR's depth up-scaling,
+//! <https://arxiv.org/abs/2312.15166>): each slice of a recipe passes one model's layers through. With a `scale` of
+//! zero for `o_proj` and `down_proj`, added layers change nothing until they are trained.
 
 use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs, Value};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use std::ops::RangeInclusive;
 
-/// See the module.
+/// The method `passthrough`; see the module.
 pub struct Passthrough;
 
 const PARAMS: &[Param] = &[Param {

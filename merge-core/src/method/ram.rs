@@ -1,12 +1,12 @@
-//! RAM: what one model alone has changed is kept whole, and what several have changed is averaged.
+//! RAM: changes made by one model alone are kept whole, changes made by several are averaged.
 //!
-//! With base `b` and `dᵢ = xᵢ − b`, a model takes part in an element where `|dᵢ| > ε`. If `c` models do:
+//! With base `b` and `dᵢ = xᵢ − b`, a model takes part in an element if `|dᵢ| > ε`. If `c` models do:
 //!
-//! `r = b + dᵢ` where it is one alone, `r = b + Σ dᵢ / c` over those where it is several, `r = b` where it is none.
+//! `r = b + dᵢ` if `c` is 1, `r = b + Σ dᵢ / c` over those models if `c` is greater, `r = b` if `c` is 0.
 //!
-//! RAM+ (`ramplus_tl`) makes up for what the mean takes away: the elements that model `i` alone has changed are scaled by
-//! `λᵢ = 1 + r·clamp(sharedᵢ / max(uniqueᵢ, ε), 0, α)`, where `sharedᵢ` and `uniqueᵢ` count the elements of the tensor that it has
-//! changed with others, and alone.
+//! RAM+ (`ramplus_tl`) compensates for what the mean takes away: the elements that only model `i` has changed are
+//! scaled by `λᵢ = 1 + r·clamp(sharedᵢ / max(uniqueᵢ, ε), 0, α)`, where `sharedᵢ` and `uniqueᵢ` are the numbers of the
+//! tensor's elements that it has changed with others and alone.
 //!
 //! For models trained by reinforcement learning, which change few elements each. ("Reinforced agent merging", as in
 //! mergekit.)
@@ -18,7 +18,7 @@ use super::{
 use crate::{error::Result, model::blocks::map_blocks, vectors::wide};
 use candle_core::{DType, Tensor};
 
-/// Unique changes kept, shared ones averaged.
+/// Keeps unique changes, and averages shared ones.
 pub const RAM: Ram = Ram {
     name: "ram",
     summary: "keeps what one model alone has changed, averages what several have; for models of sparse changes",
@@ -27,7 +27,7 @@ pub const RAM: Ram = Ram {
     scaled: false,
 };
 
-/// The same with unique changes scaled up.
+/// [`RAM`] with unique changes scaled up.
 pub const RAMPLUS_TL: Ram = Ram {
     name: "ramplus_tl",
     summary: "as ram, and scales up what one model alone has changed, the more the more it shares with others",
@@ -36,7 +36,7 @@ pub const RAMPLUS_TL: Ram = Ram {
     scaled: true,
 };
 
-/// A row of the table.
+/// A method of this family: a row of a table.
 pub struct Ram {
     name: &'static str,
     summary: &'static str,
@@ -127,7 +127,7 @@ impl Method for Ram {
                 let unique = total(&(&changed * &alone)?)?;
                 factor = scale(unique, total(&changed)? - unique, &inputs.settings);
             }
-            // λ where it is alone, one elsewhere.
+            // λ for unique changes, 1 elsewhere.
             let factors = alone.affine(f64::from(factor) - 1.0, 1.0)?;
             sum = (sum + (d * factors)?)?;
         }
@@ -135,13 +135,13 @@ impl Method for Ram {
     }
 }
 
-/// `λ`: how much the unique changes of a model are scaled up, by how many elements it has changed alone, and with others.
+/// `λ`, the factor of a model's unique changes, from the numbers of elements that it has changed alone and with others.
 fn scale(unique: f64, shared: f64, settings: &Settings) -> f32 {
     let ratio = shared / unique.max(settings.number("epsilon")).max(f64::MIN_POSITIVE);
     (1.0 + settings.number("r") * ratio.clamp(0.0, settings.number("alpha"))) as f32
 }
 
-/// How many elements each model has changed alone, and with others.
+/// Numbers of elements that each model has changed alone, and with others.
 fn counts(inputs: &Inputs<'_>, epsilon: f32) -> Result<Vec<[u64; 2]>> {
     let mut read = tensors(&inputs.models);
     read.push(inputs.base());

@@ -1,14 +1,14 @@
-//! SCE: select the elements in which the models differ most, calculate a weight for each, erase the minority's sign.
+//! SCE: selects the elements in which the models differ most, computes a weight for each model, erases minority signs.
 //!
 //! With base `b` and models `xᵢ`:
 //!
 //! 1. `dᵢ = xᵢ − b`; of the elements, the `k = ⌊select_topk · #{v > 0}⌋` with the greatest variance `v` over the models are
 //!    kept, and the `dᵢ` of the others become zero (of equal variances, those of lower index are kept);
-//! 2. `wᵢ = mean dᵢ²` over the tensor, divided by their sum (equal weights, where that is less than 1e-6);
-//! 3. `s = +1` where `Σ dᵢ ≥ 0`, else `−1`; a model takes part where its `dᵢ` has that sign;
-//! 4. `r = b + Σ wᵢdᵢ / max(Σ wᵢ, 1e-6)`, over those that take part.
+//! 2. `wᵢ = mean dᵢ²` over the tensor, divided by their sum (equal weights if that is less than 1e-6);
+//! 3. `s = +1` if `Σ dᵢ ≥ 0`, else `−1`; a model takes part if its `dᵢ` has that sign;
+//! 4. `r = b + Σ wᵢdᵢ / max(Σ wᵢ, 1e-6)`, over the models that take part.
 //!
-//! No weights to tune: for fine-tunes, or models fused by distillation, of different strengths.
+//! For fine-tunes, or models fused by distillation, of different strengths: there are no weights to tune.
 //! (`FuseChat`, Wan et al., <https://arxiv.org/abs/2408.07990>.)
 
 use super::{
@@ -23,7 +23,7 @@ use crate::{
 };
 use candle_core::{DType, Tensor};
 
-/// See the module.
+/// The method `sce`; see the module.
 pub struct Sce;
 
 const PARAMS: &[Param] = &[Param {
@@ -100,10 +100,10 @@ impl Method for Sce {
     }
 }
 
-/// No sum of weights counts as less.
+/// Smaller sums of weights count as this.
 const LEAST: f32 = 1e-6;
 
-/// Which elements are kept: step 1.
+/// Step 1: the elements that are kept.
 fn kept(inputs: &Inputs<'_>) -> Result<Cut> {
     let topk = inputs.settings.number("select_topk");
     if topk >= 1.0 {
@@ -148,7 +148,7 @@ fn kept(inputs: &Inputs<'_>) -> Result<Cut> {
     Ok(order.first(&[(different * topk) as usize])?[0])
 }
 
-/// The task vectors of the part of a block that begins `at` an element: (models, elements).
+/// The task vectors of the part of a block that begins at element `at`: (models, elements).
 #[inline(always)]
 fn task_vectors(at: usize, base: &[f32], models: &[Vec<f32>], d: &mut [f32]) {
     let len = d.len() / models.len();
@@ -159,8 +159,8 @@ fn task_vectors(at: usize, base: &[f32], models: &[Vec<f32>], d: &mut [f32]) {
     }
 }
 
-/// The variance over the models of each element, as a key that orders them: `Σ (dᵢ − dⱼ)² / n²` over all pairs, which is
-/// zero where there is none, whatever is rounded.
+/// The variance of each element over the models, as a key that orders them: `Σ (dᵢ − dⱼ)² / n²`
+/// over all pairs. It is exactly zero if the models do not differ.
 #[inline(always)]
 fn variances(d: &[f32], keys: &mut [u32]) {
     let n = d.len() / keys.len();
@@ -180,7 +180,7 @@ fn variances(d: &[f32], keys: &mut [u32]) {
     }
 }
 
-/// The same as [`task_vectors`], with zeros for elements that are not kept. The block begins at `start` of the tensor.
+/// Like [`task_vectors`], with zeros for elements that are not kept. The block begins at `start` of the tensor.
 #[inline(always)]
 fn differences(start: usize, at: usize, base: &[f32], models: &[Vec<f32>], kept: Cut, d: &mut [f32]) {
     task_vectors(at, base, models, d);
@@ -202,7 +202,7 @@ fn differences(start: usize, at: usize, base: &[f32], models: &[Vec<f32>], kept:
     }
 }
 
-/// The weights of the models: step 2.
+/// Step 2: the weights of the models.
 fn weights(inputs: &Inputs<'_>, kept: Cut) -> Result<Vec<f32>> {
     let mut read = tensors(&inputs.models);
     read.push(inputs.base());
@@ -232,7 +232,7 @@ fn weights(inputs: &Inputs<'_>, kept: Cut) -> Result<Vec<f32>> {
     Ok(shares(&squares, inputs.len()))
 }
 
-/// The weights by the sums of squares of the task vectors.
+/// The weights, from the sums of squares of the task vectors.
 fn shares(squares: &[f64], len: usize) -> Vec<f32> {
     let mean = |square: f64| square / len.max(1) as f64;
     let sum: f64 = squares.iter().map(|square| mean(*square)).sum();
@@ -240,7 +240,7 @@ fn shares(squares: &[f64], len: usize) -> Vec<f32> {
     squares.iter().map(|square| share(square) as f32).collect()
 }
 
-/// Steps 3 and 4.
+/// Steps 3 and 4: merges a block.
 #[inline(always)]
 fn merge(block: &Block<'_>, kept: Cut, weights: &[f32], out: &mut [f32]) {
     let mut d = vec![0.0; weights.len() * PART.min(out.len())];

@@ -1,9 +1,9 @@
-//! Selection: which elements of a tensor are the greatest, exactly, without sorting or holding it.
+//! Selection: finds the greatest elements of a tensor, exactly, without sorting or holding it.
 //!
-//! Elements are ordered by a key of 32 bits that is computed from the stored values whenever it is needed. Their order
-//! statistics are found digit by digit: a first pass counts the upper halves of all keys, a second the lower halves of
-//! those whose upper half is the wanted one, or lists them if they are few. Of elements that are equal, those of lowest
-//! index come first; where they are too many for a list, a third pass counts them.
+//! Elements are ordered by a 32-bit key, which is computed from the stored values each time. Order statistics are found
+//! digit by digit: a first pass counts the upper halves of all keys; a second counts the lower halves of the keys with
+//! the wanted upper half, or lists these keys if they are few. Of equal elements, those of lowest index come first; if
+//! they are too many for a list, a third pass counts them.
 
 use crate::{
     error::Result,
@@ -18,38 +18,38 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// The elements of a tensor, or of what is computed from several tensors of one length, in some order.
+/// An order of the elements of a tensor, or of values computed from several tensors of one length.
 pub(crate) struct Order<'a, K> {
-    /// What the keys are computed from.
+    /// Tensors from which the keys are computed.
     tensors: &'a [&'a dyn Elements],
     /// Keys are computed for whole granules.
     granule: usize,
     keys: K,
 }
 
-/// The key of a number by its size: greater keys are greater magnitudes.
+/// Key of a number by its magnitude.
 #[inline(always)]
 pub(crate) fn magnitude(x: f32) -> u32 {
     x.to_bits() & 0x7fff_ffff
 }
 
-/// The key of a number by its value; [`from_ascending`] gives the number back.
+/// Key of a number by its value; [`from_ascending`] is the inverse.
 #[inline(always)]
 pub(crate) fn ascending(x: f32) -> u32 {
     let bits = x.to_bits();
-    // All bits of a negative number are flipped, and the sign of the others.
+    // Flips all bits of a negative number, and only the sign of any other.
     bits ^ ((bits as i32 >> 31) as u32 | 0x8000_0000)
 }
 
-/// The number of a key that [`ascending`] gave.
+/// The number with this key; the inverse of [`ascending`].
 pub(crate) fn from_ascending(key: u32) -> f32 {
     f32::from_bits(key ^ ((!key as i32 >> 31) as u32 | 0x8000_0000))
 }
 
-/// The first elements of an order: greater keys come first, and of equal keys those of lower index.
+/// The first elements of an order: greater keys first, and of equal keys those of lower index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// Elements with a greater key are in; those with this key are in before `end`.
+    /// Elements with a greater key are in; elements with this key are in if their index is below `end`.
     threshold: u32,
     end: usize,
 }
@@ -60,14 +60,14 @@ impl Cut {
     /// No element.
     pub(crate) const NONE: Self = Self { threshold: u32::MAX, end: 0 };
 
-    /// Whether an element is in.
+    /// True if an element is in.
     #[cfg(test)]
     fn holds(self, index: usize, key: u32) -> bool {
         key > self.threshold || key == self.threshold && index < self.end
     }
 
-    /// A stretch of `len` elements from `start` on, in two parts, within each of which the elements that are in are those
-    /// whose key is at least a limit, so that the index need not be looked at. (The limit may be one more than any key.)
+    /// Splits `len` elements from `start` on into two parts. Within each part, the elements that are in are those whose
+    /// key is at least the limit, whatever their index. (The limit may be one more than any key.)
     #[inline(always)]
     pub(crate) fn parts(self, start: usize, len: usize) -> [(Range<usize>, u64); 2] {
         let middle = self.end.saturating_sub(start).min(len);
@@ -77,13 +77,13 @@ impl Cut {
 
 const DIGIT: u32 = 16;
 
-/// As many elements as this are listed one by one rather than counted: 16 MiB.
+/// Largest number of elements that are listed rather than counted: 16 MiB.
 const CANDIDATES: usize = 1 << 20;
 
-/// Visits the keys with an upper half, and their places.
+/// Visits the keys with an upper half, with their positions.
 #[inline(always)]
 fn each_with(prefix: u32, keys: &[u32], mut visit: impl FnMut(usize, u32)) {
-    // Few keys have it: most chunks are passed over by a vector comparison.
+    // Few keys have it: a vector comparison skips most chunks.
     for (number, chunk) in keys.chunks(16).enumerate() {
         if chunk.iter().fold(false, |any, key| any | (key >> DIGIT == prefix)) {
             for (i, key) in chunk.iter().enumerate().filter(|(_, key)| **key >> DIGIT == prefix) {
@@ -100,13 +100,13 @@ fn distinct(found: &[FoundKey]) -> Vec<u32> {
     keys
 }
 
-/// Fills keys of a stretch: from the position of its first element and the elements of each tensor.
+/// Fills in the keys of a stretch, given the position of its first element and the elements of each tensor.
 pub(crate) trait KeySource: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync {}
 impl<K: Fn(usize, &[Vec<f32>], &mut [u32]) + Sync> KeySource for K {}
 
 impl<'a, K: KeySource> Order<'a, K> {
-    /// The order of the elements of tensors of one length by `keys(start, elements of each tensor, keys)`, which is called
-    /// with stretches of whole granules.
+    /// An order of the elements of tensors of one length by `keys(start, elements of each tensor, keys)`, which is
+    /// called with stretches of whole granules.
     pub(crate) fn new(tensors: &'a [&'a dyn Elements], granule: usize, keys: K) -> Self {
         Self { tensors, granule: granule.max(1), keys }
     }
@@ -115,9 +115,9 @@ impl<'a, K: KeySource> Order<'a, K> {
         self.tensors.first().map_or(0, |tensor| tensor.len())
     }
 
-    /// The keys of these ranks, counted from the least key.
+    /// The keys of these ranks; the smallest key has rank 0.
     ///
-    /// Fails where a tensor cannot be read.
+    /// Fails if a tensor cannot be read.
     ///
     /// # Panics
     /// If a rank is not less than the number of elements.
@@ -125,9 +125,9 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(self.lower(&self.upper(ranks)?, ranks)?.iter().map(|found| found.key).collect())
     }
 
-    /// The first `count` elements, for each of these counts.
+    /// The cut of the first `count` elements, for each of these counts.
     ///
-    /// Fails where a tensor cannot be read.
+    /// Fails if a tensor cannot be read.
     pub(crate) fn first(&self, counts: &[usize]) -> Result<Vec<Cut>> {
         let len = self.len();
         let mut searched: Vec<usize> = counts.iter().copied().filter(|count| (1..len).contains(count)).collect();
@@ -142,7 +142,7 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(counts.iter().map(cut).collect())
     }
 
-    /// The same for counts that leave some elements in and some out.
+    /// The cuts for counts that leave some elements in and some out.
     fn cuts(&self, counts: &[usize]) -> Result<Vec<Cut>> {
         let ranks: Vec<usize> = counts.iter().map(|count| self.len() - count).collect();
         let uppers = self.upper(&ranks)?;
@@ -157,7 +157,7 @@ impl<'a, K: KeySource> Order<'a, K> {
             return Ok(uppers.iter().zip(&ranks).map(cut).collect());
         }
         let cut = |(found, rank): (&FoundKey, &usize)| {
-            // Of the elements with the least key that is in, as many as are not taken up by greater ones.
+            // Number of elements with the threshold key that are in.
             let wanted = found.below + found.equal - rank;
             let end = if wanted == found.equal { usize::MAX } else { self.end_of(found.key, wanted)? };
             Ok(Cut { threshold: found.key, end })
@@ -165,7 +165,7 @@ impl<'a, K: KeySource> Order<'a, K> {
         self.lower(&uppers, &ranks)?.iter().zip(&ranks).map(cut).collect()
     }
 
-    /// The upper halves of the keys of ranks, counted from the least.
+    /// The upper halves of the keys of these ranks.
     fn upper(&self, ranks: &[usize]) -> Result<Vec<FoundKey>> {
         if ranks.is_empty() {
             return Ok(Vec::new());
@@ -179,7 +179,7 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(ranks.iter().map(|rank| FoundKey::among(&counts, *rank)).collect())
     }
 
-    /// The whole keys of ranks whose upper halves are known.
+    /// The whole keys of these ranks, given their upper halves.
     fn lower(&self, uppers: &[FoundKey], ranks: &[usize]) -> Result<Vec<FoundKey>> {
         let prefixes = distinct(uppers);
         let counts = self.count(prefixes.len(), |keys, counts| {
@@ -195,7 +195,7 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(found.collect())
     }
 
-    /// The keys with these upper halves, and where they are, in any order.
+    /// The keys with these upper halves and their positions, in any order.
     fn with_upper(&self, prefixes: &[u32]) -> Result<BTreeMap<u32, Vec<(u32, usize)>>> {
         let lists = self.over_blocks(
             || vec![Vec::new(); prefixes.len()],
@@ -210,7 +210,7 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(prefixes.iter().enumerate().map(whole).collect())
     }
 
-    /// Where the first `wanted` of the elements with a key end.
+    /// The index after the first `wanted` elements with this key.
     fn end_of(&self, key: u32, wanted: usize) -> Result<usize> {
         let equal = |keys: &[u32]| keys.iter().map(|k| u32::from(*k == key)).sum::<u32>() as usize;
         let counts = self.over_blocks(Vec::new, |counts, start, keys| counts.push((start, equal(keys))))?;
@@ -229,7 +229,7 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(self.len())
     }
 
-    /// Sums of `tables · 2¹⁶` counts over all keys.
+    /// Fills `tables` tables of 2¹⁶ counts from all keys.
     fn count(&self, tables: usize, of: impl Fn(&[u32], &mut [u64]) + Sync) -> Result<Vec<u64>> {
         let counts = self.over_blocks(|| vec![0; tables << DIGIT], |counts, _, keys| of(keys, counts))?;
         let sum = |mut sum: Vec<u64>, counts: Vec<u64>| {
@@ -239,7 +239,7 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(counts.into_iter().reduce(sum).unwrap_or_default())
     }
 
-    /// The keys of the block that begins there.
+    /// The keys of the block that begins at `start`.
     fn keys_at(&self, start: usize) -> Result<Vec<u32>> {
         let mut room = SelectRoom::new(self.tensors.len());
         self.fill(start, &mut room)?;
@@ -260,8 +260,8 @@ impl<'a, K: KeySource> Order<'a, K> {
         Ok(())
     }
 
-    /// Visits the keys of every block, each once. Every thread that takes part has a state of its own, and takes the next
-    /// block when it is done with one: what is made of the states must not depend on which blocks they have seen.
+    /// Visits the keys of every block once. Each thread has its own state and takes the next block when it has finished
+    /// one, so a result made of the states must not depend on which blocks each has seen.
     fn over_blocks<S: Send>(
         &self,
         state: impl Fn() -> S + Sync,
@@ -288,7 +288,7 @@ impl<'a, K: KeySource> Order<'a, K> {
     }
 }
 
-/// A thread's room to work in.
+/// Buffers of a thread.
 struct SelectRoom {
     values: Vec<Vec<f32>>,
     keys: Vec<u32>,
@@ -300,17 +300,17 @@ impl SelectRoom {
     }
 }
 
-/// The key of a rank.
+/// The key at a rank.
 struct FoundKey {
     key: u32,
-    /// How many elements have a lesser key.
+    /// Number of elements with a smaller key.
     below: usize,
-    /// How many have this key.
+    /// Number of elements with this key.
     equal: usize,
 }
 
 impl FoundKey {
-    /// The first key up to which there are more than `rank` elements.
+    /// The first key up to which more than `rank` elements are counted.
     fn among(counts: &[u64], rank: usize) -> Self {
         let mut below = 0;
         for (key, count) in counts.iter().enumerate() {
@@ -331,7 +331,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use std::borrow::Cow;
 
-    /// Against a sort, for values of which many are equal, or few.
+    /// Compares with a sort.
     fn check(values: &[f32], granule: usize) {
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let tensor = Stored::new(Dtype::F32, Cow::Owned(bytes));
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn finds_what_a_sort_finds() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        // The last has more equal elements than are listed.
+        // The last has more equal elements than a list may hold.
         for (n, granule) in [(10, 1), (50_000, 1), (50_000, 125), (3 * 20_000, 20_000), (CANDIDATES + 100_000, 1)] {
             check(&(0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>(), granule);
             check(&(0..n).map(|_| rng.random_range(-3..3) as f32).collect::<Vec<_>>(), granule);

@@ -4,9 +4,9 @@
 //!
 //! `r = sin((1−t)θ)/sin θ · v₀ + sin(tθ)/sin θ · v₁`,
 //!
-//! and `(1−t)·v₀ + t·v₁` where `|cos θ| > 0.9995`. The vectors are not normalised: an arc keeps the lengths that a mean of
-//! unlike models loses. Two models, and a `t` for each layer, make the best known merges of a pair. (Shoemake, "Animating
-//! rotation with quaternion curves", SIGGRAPH 1985.)
+//! and `(1−t)·v₀ + t·v₁` if `|cos θ| > 0.9995`. The vectors are not normalised: an arc keeps the
+//! length that a mean of unlike models loses. Two models, and a `t` for each layer, make the best
+//! known merges of a pair. (Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985.)
 
 use super::{
     Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs,
@@ -16,7 +16,7 @@ use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use std::ops::RangeInclusive;
 
-/// See the module.
+/// The method `slerp`; see the module.
 pub struct Slerp;
 
 const PARAMS: &[Param] = &[Param {
@@ -72,7 +72,7 @@ impl Method for Slerp {
     }
 }
 
-/// The shares of base and model, by `v₀·v₀`, `v₀·v₁` and `v₁·v₁`.
+/// The shares of base and model, given `v₀·v₀`, `v₀·v₁` and `v₁·v₁`.
 fn shares([p00, p01, p11]: [f64; 3], settings: &Settings) -> [f32; 2] {
     let t = settings.number("t");
     let norm = |square: f64| if square.sqrt() <= 1e-8 { 1.0 } else { square.sqrt() };

@@ -1,4 +1,4 @@
-//! The files beside a model's weights that belong to it: those with well-known names, and the code that it is loaded with.
+//! The files that belong to a model beside its weights: well-known ones, and the code that loads it.
 
 use crate::{error::Result, model::Weights};
 use regex::Regex;
@@ -8,7 +8,7 @@ use std::{
     sync::LazyLock,
 };
 
-/// What the tokenizer's model was made from, which only a tokenizer that is as it was still agrees with.
+/// Files that a tokenizer is made from; they are wrong once the tokenizer is changed.
 pub(crate) const MADE_FROM: [&str; 9] = [
     "qwen.tiktoken",
     "sentencepiece.bpe.model",
@@ -21,7 +21,7 @@ pub(crate) const MADE_FROM: [&str; 9] = [
     "tokenizer.model.v3",
 ];
 
-/// Files by the names that transformers gives them, whatever the model: how it is asked, and its vocabulary.
+/// File names that transformers uses for any model: for its prompts and its vocabulary.
 const FILES: &[&str] = &[
     "added_tokens.json",
     "audio_tokenizer_config.json",
@@ -56,30 +56,30 @@ const FILES: &[&str] = &[
     "vocab.txt",
 ];
 
-/// Files that may name code under `auto_map`, beside `config.json`.
+/// Files beside `config.json` that may name code under `auto_map`.
 const CONFIGURATIONS: [&str; 4] =
     ["preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "video_preprocessor_config.json"];
 
-/// What else may lie beside a model, in a folder, where nothing of a result is.
+/// A file in a folder that may be beside a model; a result has no folders.
 const IN_A_FOLDER: &str = "custom_generate/generate.py";
 
-/// Whether a file of this name belongs to a model, beside its weights and `config.json`. Of code, all may.
+/// True if a file of this name may belong to a model, beside its weights and `config.json`; any Python module may.
 pub fn belongs(name: &str) -> bool {
     FILES.contains(&name) || name.strip_suffix(".py").is_some_and(is_module)
 }
 
-/// What belongs to a model beside its weights and `config.json`.
+/// Files that belong to a model beside its weights and `config.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Belongings {
-    /// The files' names. Those with well-known names need not be there; code is.
+    /// Names of the files. Well-known files may be missing; code files exist.
     pub files: BTreeSet<String>,
-    /// What the user should know: code that is named and is not here.
+    /// Notes for the user, such as code that is named and missing.
     pub notes: Vec<String>,
 }
 
-/// Finds what belongs to a model. Code is read for what it imports, and never run.
+/// Finds the files that belong to a model. Code is read for its imports, and never run.
 ///
-/// Fails if a file is there and cannot be read.
+/// Fails if a file exists and cannot be read.
 pub fn of(weights: &dyn Weights) -> Result<Belongings> {
     let mut found = code(weights, &["config.json"].into_iter().chain(CONFIGURATIONS).collect::<Vec<_>>())?;
     found.files.extend(FILES.iter().map(|name| (*name).to_owned()));
@@ -89,10 +89,10 @@ pub fn of(weights: &dyn Weights) -> Result<Belongings> {
     Ok(found)
 }
 
-/// The code that some of a model's configurations name under `auto_map`, and what it imports beside it.
+/// The code that these configurations name under `auto_map`, and the modules beside it that the code imports.
 pub(crate) fn code(weights: &dyn Weights, configurations: &[&str]) -> Result<Belongings> {
     let mut found = Belongings::default();
-    // By module, who names it; a part of a configuration may be left from another repository, and is not missed.
+    // Why each module is needed; `None` if only an inner block names it, which may be of another repository.
     let mut named: BTreeMap<String, Option<String>> = BTreeMap::new();
     let mut elsewhere = BTreeSet::new();
     for name in configurations {
@@ -137,13 +137,13 @@ pub(crate) fn code(weights: &dyn Weights, configurations: &[&str]) -> Result<Bel
     Ok(found)
 }
 
-/// The classes that a configuration names, and whether it names them at its top.
+/// The classes that a configuration names, each with true if it is named at the top level.
 fn classes(weights: &dyn Weights, name: &str) -> Result<Vec<(String, bool)>> {
     let mut classes = Vec::new();
     if name == "config.json" {
         gather(&Value::Object(weights.config().0.clone()), true, &mut classes);
     } else if let Some(bytes) = weights.sidecar(name)? {
-        // What is no JSON names nothing; whoever loads it says so.
+        // A file that is not JSON names nothing; its loader reports it.
         gather(&serde_json::from_slice(&bytes).unwrap_or_default(), true, &mut classes);
     }
     Ok(classes)
@@ -156,19 +156,19 @@ fn gather(value: &Value, is_top: bool, classes: &mut Vec<(String, bool)>) {
             gather(value, false, classes);
             continue;
         }
-        // One class, or for tokenizers a slow and a fast one, of which one may be null.
+        // One class, or for tokenizers a slow and a fast one, either of which may be null.
         let several = value.as_object().into_iter().flat_map(|map| map.values());
         let each = several.flat_map(|one| one.as_array().map_or(std::slice::from_ref(one), Vec::as_slice));
         classes.extend(each.filter_map(Value::as_str).map(|class| (class.to_owned(), is_top)));
     }
 }
 
-/// Whether a module is a file in the model's own directory.
+/// True if a module of this name can be in the model's own directory.
 fn is_module(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c))
 }
 
-/// The modules beside it that a file of Python imports: `from .module import …`, `from . import module`.
+/// The modules in the same directory that Python code imports: `from .module import …`, `from . import module`.
 fn imports(code: &str) -> BTreeSet<String> {
     static FROM: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?m)^[ \t]*from[ \t]+\.(?:(\w+)[\w.]*)?[ \t]+import\b[ \t]*(\([^)]*\)|[^\n#]*)")

@@ -1,21 +1,21 @@
-//! Passes over tensors, block by block, in parallel and with one result for any number of threads.
+//! Passes over tensors, block by block and in parallel, with one result for any number of threads.
 
 use super::Elements;
 use crate::error::Result;
 use rayon::prelude::*;
 
-/// Elements in a block: with five inputs it fits a core's second-level cache.
+/// Elements in a block: with five inputs, it fits into a core's second-level cache.
 pub const BLOCK: usize = 16 * 1024;
 
-/// Elements in a block of whole granules: as many as [`BLOCK`] holds, but at least one.
+/// Elements in a block of whole granules: as many as [`BLOCK`] holds, but at least one granule.
 pub fn block_len(granule: usize) -> usize {
     (BLOCK / granule).max(1) * granule
 }
 
-/// What `of(start, elements of each tensor)` gives for every block of whole granules of tensors of one length, in block
-/// order.
+/// The results of `of(start, elements of each tensor)` for every block of whole granules, in block
+/// order. All tensors have the same length.
 ///
-/// Fails where a tensor cannot be read.
+/// Fails if a tensor cannot be read.
 pub fn map_blocks<T: Send>(
     tensors: &[&dyn Elements],
     granule: usize,
@@ -34,10 +34,10 @@ pub fn map_blocks<T: Send>(
     starts.into_par_iter().map_init(room, map).collect()
 }
 
-/// The sums of `of(start, elements of each tensor)` over all blocks of whole granules, in `f64` and in block order, so that
-/// the number of threads changes nothing. `N` sums are taken in one pass.
+/// The sums of `of(start, elements of each tensor)` over all blocks of whole granules, in `f64` and
+/// in block order, so that the number of threads changes nothing. One pass takes `N` sums.
 ///
-/// Fails where a tensor cannot be read.
+/// Fails if a tensor cannot be read.
 pub fn sum_over_blocks<const N: usize>(
     tensors: &[&dyn Elements],
     granule: usize,

@@ -1,4 +1,4 @@
-//! How two models differ, tensor by tensor: one pass over their elements, with sums in `f64`.
+//! Compares two models tensor by tensor: one pass over their elements, with sums in `f64`.
 
 mod component;
 #[cfg(test)]
@@ -14,31 +14,31 @@ use crate::{
 use rayon::prelude::*;
 use std::{collections::BTreeMap, ops::AddAssign};
 
-/// What a comparison has found.
+/// Result of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// The sums over every tensor that the models have in common, in order of name.
+    /// Sums over every tensor that the models have in common, in order of name.
     pub tensors: BTreeMap<String, Sums>,
-    /// Tensors that could not be compared, in order of name, and why.
+    /// Tensors that could not be compared, in order of name, with the reason.
     pub left_out: BTreeMap<String, String>,
     layers: Layers,
 }
 
-/// Sums over the elements of a tensor, or of several: `a` and `b` are the models' elements.
+/// Sums over the elements `a` and `b` of two models, for one tensor or several.
 ///
-/// What is not defined, because a norm is zero or an element is no number, is `None`.
+/// A quantity is `None` if it is not defined, because a norm is zero or an element is not a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
-    /// How many elements there are.
+    /// Number of elements.
     pub elements: u64,
     /// Σa², Σb², Σab, Σ(b − a)².
     models: [f64; 4],
-    /// With a base c, and u = a − c, v = b − c: Σc², Σu², Σv², Σuv, how many uv are not zero, how many are positive.
+    /// With a base c, u = a − c, v = b − c: Σc², Σu², Σv², Σuv, number of nonzero uv, number of positive uv.
     tasks: Option<[f64; 6]>,
 }
 
 impl Sums {
-    /// Whether no element differs. (Elements are compared as `f32`, in which only 64-bit numbers are rounded.)
+    /// True if no element differs. (Elements are compared as `f32`, in which only 64-bit numbers are rounded.)
     pub fn identical(&self) -> bool {
         self.models[3] == 0.0
     }
@@ -55,13 +55,13 @@ impl Sums {
         cosine(ab, aa, bb)
     }
 
-    /// ‖a − c‖ / ‖c‖: how far the first model is from the base.
+    /// ‖a − c‖ / ‖c‖: distance of the first model from the base.
     pub fn task_a(&self) -> Option<f64> {
         let [cc, uu, ..] = self.tasks?;
         ratio(uu, cc).map(f64::sqrt)
     }
 
-    /// ‖b − c‖ / ‖c‖: how far the second model is from the base.
+    /// ‖b − c‖ / ‖c‖: distance of the second model from the base.
     pub fn task_b(&self) -> Option<f64> {
         let [cc, _, vv, ..] = self.tasks?;
         ratio(vv, cc).map(f64::sqrt)
@@ -73,7 +73,7 @@ impl Sums {
         cosine(uv, uu, vv)
     }
 
-    /// The share of elements whose signs agree in both task vectors, among those where neither is zero.
+    /// Share of elements whose signs agree in both task vectors, among those where neither is zero.
     pub fn sign_agreement(&self) -> Option<f64> {
         let [.., uv, both, agree] = self.tasks?;
         ratio(agree, both).filter(|_| uv.is_finite())
@@ -96,7 +96,7 @@ fn ratio(above: f64, below: f64) -> Option<f64> {
 }
 
 fn cosine(product: f64, square: f64, other: f64) -> Option<f64> {
-    // One root of the product, which is exact where both are the same; squares of `f32` are far from the ends of `f64`.
+    // One root of the product is exact if both are equal; squares of `f32` are far from the limits of `f64`.
     ratio(product, (square * other).sqrt()).map(|cosine| cosine.clamp(-1.0, 1.0))
 }
 
@@ -106,7 +106,7 @@ impl Comparison {
         total(self.tensors.values())
     }
 
-    /// The tensors by layer and component.
+    /// The sums by layer and component.
     pub fn grid(&self) -> Grid {
         Grid::new(&self.tensors, &self.layers)
     }
@@ -118,7 +118,7 @@ fn total<'a>(sums: impl IntoIterator<Item = &'a Sums>) -> Sums {
     total
 }
 
-/// How many bytes [`compare`] reads of models with these indexes.
+/// Number of bytes that [`compare`] reads of these models.
 pub fn bytes(a: &dyn Weights, b: &dyn Weights, base: Option<&dyn Weights>) -> u64 {
     let (names, _) = in_common(a.index(), b.index(), base.map(Weights::index));
     let models = [Some(a), Some(b), base];
@@ -126,11 +126,11 @@ pub fn bytes(a: &dyn Weights, b: &dyn Weights, base: Option<&dyn Weights>) -> u6
     names.iter().map(len).sum()
 }
 
-/// Compares the tensors that both models, and the base if there is one, have with the same shape. Tells `watch` how many
-/// bytes have been read since it was told last, from any thread.
+/// Compares the tensors that both models, and the base if there is one, have in the same shape.
+/// `watch` is called from any thread with the number of bytes read since its last call.
 ///
-/// The result does not depend on the number of threads. Fails if the models have no tensor in common, or one cannot be
-/// read.
+/// The result does not depend on the number of threads. Fails if the models have no tensor in
+/// common, or if one cannot be read.
 pub fn compare(
     a: &dyn Weights,
     b: &dyn Weights,
@@ -182,7 +182,7 @@ fn in_common<'a>(a: &'a Index, b: &Index, base: Option<&Index>) -> (Vec<&'a Stri
     (names, left_out)
 }
 
-/// One pass over a tensor of the models, and of the base if there are three.
+/// Sums over a tensor of two models, and of the base if there are three, in one pass.
 fn look(tensors: &[&dyn Elements], watch: &(dyn Fn(u64) + Sync)) -> Result<Sums> {
     let granule = tensors.iter().map(|tensor| tensor.granule()).max().unwrap_or(1);
     let bytes: usize = tensors.iter().map(|tensor| tensor.dtype().size()).sum();
@@ -214,10 +214,10 @@ fn of_models(a: f64, b: f64) -> [f64; 4] {
     [a * a, b * b, a * b, d * d]
 }
 
-/// Sums taken side by side, so that they become vectors; the order of additions is the same on every processor.
+/// Number of sums taken side by side, for vectors; the order of additions is the same on every processor.
 const LANES: usize = 8;
 
-/// The sums of `of(element of each tensor)`, which is zero for zeros.
+/// The sums of `of(element of each tensor)`; `of` must give zero for zeros, which pad the last lanes.
 fn sums<const M: usize, const N: usize>(tensors: [&[f32]; M], of: impl Fn([f64; M]) -> [f64; N]) -> [f64; N] {
     wide(
         #[inline(always)]

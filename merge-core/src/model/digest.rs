@@ -1,4 +1,4 @@
-//! One hash of all the tensors of a model, whatever files they lie in, and whether they are computed yet.
+//! One hash of all tensors of a model, whatever files they are in, computed yet or not.
 
 use crate::{
     error::Result,
@@ -7,11 +7,11 @@ use crate::{
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-/// The SHA-256, in hexadecimal, of every tensor's SHA-256 in order of name; a tensor's is that of its name, its type as
-/// safetensors files call it, its shape and its bytes, each after its length as eight little-endian bytes.
+/// The SHA-256, in hexadecimal, of every tensor's SHA-256 in order of name. A tensor's hash covers its name, its type
+/// as in safetensors files, its shape and its bytes, each after its length as eight little-endian bytes.
 ///
-/// Two exports of one model have the same, however they are cut into shards. Tells `watch` how many bytes have been read
-/// since it was told last, from any thread. Fails if a tensor cannot be read.
+/// All exports of a model have the same digest, however they are divided into shards. `watch` is called from any
+/// thread with the number of bytes read since its last call. Fails if a tensor cannot be read.
 pub fn digest(weights: &dyn Weights, watch: &(dyn Fn(u64) + Sync)) -> Result<String> {
     let index: Vec<(&String, &Meta)> = weights.index().iter().collect();
     let of_tensor = |(name, meta): (&String, &Meta)| {
@@ -34,7 +34,7 @@ pub fn digest(weights: &dyn Weights, watch: &(dyn Fn(u64) + Sync)) -> Result<Str
     Ok(hex(&hashes.iter().fold(Sha256::new(), Sha256::chain_update).finalize()))
 }
 
-/// All of a tensor's bytes, stretch by stretch.
+/// Passes all of a tensor's bytes to `seen`, stretch by stretch.
 fn elements(tensor: &dyn Elements, seen: &mut dyn FnMut(&[u8])) -> Result<()> {
     let (size, stretch) = (tensor.dtype().size(), stretch_len(tensor));
     if let Some(bytes) = tensor.lent() {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::model::weights::tests::{Memory, SHAPES};
 
-    /// The format, written down once more.
+    /// Writes the format down a second time.
     #[test]
     fn is_the_hash_of_the_hashes_of_names_types_shapes_and_bytes() {
         let model = Memory::new(|i| i as f32);

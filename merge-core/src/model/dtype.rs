@@ -1,13 +1,13 @@
-//! How elements are stored, and the way from bytes to `f32` and back.
+//! Types of stored elements, and the conversion from bytes to `f32` and back.
 
 use crate::vectors::wide;
 use half::f16;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A stored element type; merging is done in `f32` whatever is stored.
+/// A stored element type. Merging is done in `f32`, whatever the stored type.
 ///
-/// Recipes may name the floats from 16 to 64 bits. The others are read, and copied where they are not merged.
+/// Recipes may name the floats from 16 to 64 bits. Other types are read, and copied if they are not merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Dtype {
     /// 16 bits: the upper half of an `f32`.
@@ -19,16 +19,16 @@ pub enum Dtype {
     /// 32 bits: IEEE single precision.
     #[serde(rename = "float32", alias = "torch.float32")]
     F32,
-    /// 64 bits: IEEE double precision; rounded to `f32` where it is merged.
+    /// 64 bits: IEEE double precision; rounded to `f32` for merging.
     #[serde(rename = "float64", alias = "torch.float64")]
     F64,
     /// 8 bits: 4 of exponent, 3 of mantissa, no infinity (E4M3FN of the OCP 8-bit floating point specification).
     #[serde(skip)]
     F8E4M3,
-    /// 8 bits: 5 of exponent, 2 of mantissa; the upper half of a half.
+    /// 8 bits: 5 of exponent, 2 of mantissa; the upper half of a `float16`.
     #[serde(skip)]
     F8E5M2,
-    /// True or false, in a byte.
+    /// True or false, in one byte.
     #[serde(skip)]
     Bool,
     /// 8 bits, without sign.
@@ -58,7 +58,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Every type, with its name in recipes and `config.json`, and in the headers of safetensors files.
+    /// Every type, with its name in recipes and `config.json`, and its name in safetensors headers.
     const ALL: [(Self, &'static str, &'static str); 15] = [
         (Self::BF16, "bfloat16", "BF16"),
         (Self::F16, "float16", "F16"),
@@ -77,7 +77,7 @@ impl Dtype {
         (Self::I64, "int64", "I64"),
     ];
 
-    /// Bytes an element takes.
+    /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
             Self::F8E4M3 | Self::F8E5M2 | Self::Bool | Self::U8 | Self::I8 => 1,
@@ -87,17 +87,17 @@ impl Dtype {
         }
     }
 
-    /// The name recipes and `config.json` use.
+    /// The type's name in recipes and `config.json`.
     pub fn name(self) -> &'static str {
         self.names().0
     }
 
-    /// The name in the header of a safetensors file.
+    /// The type's name in the header of a safetensors file.
     pub fn safetensors_name(self) -> &'static str {
         self.names().1
     }
 
-    /// The type of that name in the header of a safetensors file.
+    /// The type with this name in the header of a safetensors file.
     pub fn from_safetensors(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, _, known)| *known == name).map(|(dtype, ..)| *dtype)
     }
@@ -107,13 +107,13 @@ impl Dtype {
         (name, stored)
     }
 
-    /// Whether it holds numbers that can be merged: a float.
+    /// True for a float: only floats can be merged.
     pub fn is_float(self) -> bool {
         matches!(self, Self::BF16 | Self::F16 | Self::F32 | Self::F64 | Self::F8E4M3 | Self::F8E5M2)
     }
 
-    /// The narrowest float of at least 16 bits that holds both exactly; what `torch.promote_types` gives, where it gives
-    /// something (it fails for 8-bit floats).
+    /// The narrowest float of at least 16 bits that holds both types exactly. `torch.promote_types`
+    /// gives the same, but fails for 8-bit floats.
     #[must_use]
     pub fn promote(self, other: Self) -> Self {
         match (self.computed(), other.computed()) {
@@ -123,7 +123,7 @@ impl Dtype {
         }
     }
 
-    /// The type that a tensor computed from one of this type has unless a recipe says: 8-bit floats grow to 16 bits.
+    /// The default type of a tensor that is computed from this type: 8-bit floats become `bfloat16`.
     #[must_use]
     pub fn computed(self) -> Self {
         match self {
@@ -132,13 +132,13 @@ impl Dtype {
         }
     }
 
-    /// Reads `out.len()` little-endian elements, exactly.
+    /// Converts `out.len()` elements to `f32`. Only 64-bit floats and integers of 32 or 64 bits are rounded.
     ///
     /// # Panics
     /// If `bytes` is not `out.len()` elements long.
     pub fn widen(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(bytes.len(), out.len() * self.size(), "bytes and elements agree");
-        // Vectors as wide as the processor has; widening is exact, and rounding the same, on all of them.
+        // Wider vectors change no bit.
         wide(
             #[inline(always)]
             || self.widen_any(bytes, out),
@@ -177,9 +177,9 @@ impl Dtype {
         }
     }
 
-    /// Whether no stored element is NaN or infinite.
+    /// True if no stored element is NaN or infinite.
     pub fn all_finite(self, bytes: &[u8]) -> bool {
-        // Without a branch for each element this becomes vectors, as a search would not.
+        // Without a branch for each element this is vectorised, which a search is not.
         wide(
             #[inline(always)]
             || match self {
@@ -194,18 +194,18 @@ impl Dtype {
         )
     }
 
-    /// The first stored element that is NaN or infinite.
+    /// Position of the first stored element that is NaN or infinite.
     pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
-        // Searched for only where there is one: without a branch all are looked at much faster.
+        // Looking at all elements without a branch is much faster than the search, so it comes first.
         if self.all_finite(bytes) {
             return None;
         }
         bytes.chunks(self.size()).position(|element| !self.all_finite(element))
     }
 
-    /// Whether every number stays finite when it is rounded to this type.
+    /// True if every number stays finite when it is rounded to this type.
     pub fn holds(self, values: &[f32]) -> bool {
-        // What rounds to a number beyond the greatest: half a step above it.
+        // The smallest number that rounds to infinity: half a step above the greatest finite one.
         let limit = match self {
             Self::F16 => 65_520.0,
             Self::BF16 => f32::from_bits(0x7f7f_8000),
@@ -217,11 +217,11 @@ impl Dtype {
         )
     }
 
-    /// Writes elements as little-endian bytes, rounding to nearest, ties to even. `narrow` after `widen` is the identity.
+    /// Writes elements as little-endian bytes, to nearest, ties to even. Undoes `widen` for floats of 16 and 32 bits.
     ///
     /// # Panics
-    /// If `out` is not `values.len()` elements long, or this is a type that nothing is computed in: an 8-bit float or a
-    /// whole number.
+    /// If `out` is not `values.len()` elements long, or for an 8-bit float or an integer: nothing
+    /// is computed in these.
     pub fn narrow(self, values: &[f32], out: &mut [u8]) {
         assert_eq!(out.len(), values.len() * self.size(), "bytes and elements agree");
         wide(
@@ -270,7 +270,7 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) 
     }
 }
 
-/// What each byte of E4M3FN stands for.
+/// The number that each byte of E4M3FN stands for.
 static E4M3: [f32; 256] = {
     let mut table = [0.0; 256];
     let mut byte = 0;
@@ -281,7 +281,7 @@ static E4M3: [f32; 256] = {
         } else if exponent == 0 {
             mantissa as f32 / 512.0
         } else {
-            // 2^(exponent - 7) · (1 + mantissa / 8), put together from its bits.
+            // 2^(exponent - 7) · (1 + mantissa / 8), assembled from its bits.
             f32::from_bits((exponent + 120) << 23 | mantissa << 20)
         };
         table[byte] = if byte < 128 { magnitude } else { -magnitude };
@@ -290,7 +290,7 @@ static E4M3: [f32; 256] = {
     table
 };
 
-/// To nearest, ties to even, NaN made quiet: what `half` computes, without a branch, so that a loop of it becomes vectors.
+/// Rounds to nearest, ties to even, NaN made quiet, as `half` does; without a branch, so that loops are vectorised.
 #[inline(always)]
 fn round_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    /// Against candle's conversion, for every byte.
+    /// Compares with candle's conversion, for every byte.
     #[test]
     fn reads_eight_bit_floats_as_candle_does() {
         for byte in 0..=u8::MAX {

@@ -1,10 +1,10 @@
-//! One tensor's elements, read as `f32` in stretches by any number of threads, wherever they come from.
+//! The elements of one tensor, stored or computed, read as `f32` in stretches by any number of threads.
 
 use crate::{error::Result, model::dtype::Dtype};
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// All of a tensor's bytes: lent if they lie in memory, else made by all threads.
+/// All of a tensor's bytes: borrowed if they are in memory, else computed by all threads.
 pub fn whole(tensor: &dyn Elements) -> Result<Cow<'_, [u8]>> {
     if let Some(bytes) = tensor.lent() {
         return Ok(Cow::Borrowed(bytes));
@@ -16,52 +16,52 @@ pub fn whole(tensor: &dyn Elements) -> Result<Cow<'_, [u8]>> {
     Ok(Cow::Owned(bytes))
 }
 
-/// How many elements of a tensor to read at a time: 256 KiB of 16-bit elements, which a core's second-level cache holds, in
-/// whole granules.
+/// Number of elements to read at a time, in whole granules: 256 KiB of 16-bit elements, which fit
+/// into a core's second-level cache.
 pub(crate) fn stretch_len(tensor: &dyn Elements) -> usize {
     (128 * 1024 / tensor.granule()).max(1) * tensor.granule()
 }
 
-/// One tensor's elements, readable in stretches by any number of threads.
+/// The elements of one tensor, readable in stretches by any number of threads.
 pub trait Elements: Send + Sync {
-    /// How they are stored, or would be.
+    /// Type in which the elements are stored, or would be.
     fn dtype(&self) -> Dtype;
-    /// How many there are.
+    /// Number of elements.
     fn len(&self) -> usize;
-    /// Whether there is none.
+    /// True if there is no element.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Reads the elements from `start` on. What is computed is rounded to [`Elements::dtype`] first, so that reading gives
-    /// what writing and reading again would give.
+    /// Reads the elements from `start` on. Computed elements are rounded to [`Elements::dtype`]
+    /// first, so that they are the same as after writing and reading them.
     ///
-    /// Fails where a merge meets a value it cannot merge.
+    /// Fails if a merge meets a value it cannot merge.
     fn read(&self, start: usize, out: &mut [f32]) -> Result<()>;
-    /// Reads the elements from `start` on as they are stored: little-endian bytes.
+    /// Reads the elements from `start` on as little-endian bytes of the stored type.
     fn copy(&self, start: usize, out: &mut [u8]) -> Result<()> {
         let mut values = vec![0.0; out.len() / self.dtype().size()];
         self.read(start, &mut values)?;
         self.dtype().narrow(&values, out);
         Ok(())
     }
-    /// Stretches that begin and end at multiples of this are the cheapest to read.
+    /// Stretches that begin and end at multiples of this number are the cheapest to read.
     fn granule(&self) -> usize {
         1
     }
-    /// All the bytes, if they lie in memory already.
+    /// All bytes, if they are in memory already.
     fn lent(&self) -> Option<&[u8]> {
         None
     }
 }
 
-/// A tensor whose bytes lie in memory: mapped from a file, or made.
+/// A tensor whose bytes are in memory: mapped from a file, or computed.
 pub struct Stored<'a> {
     dtype: Dtype,
     bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> Stored<'a> {
-    /// A tensor's bytes, little-endian.
+    /// A tensor with these bytes, little-endian.
     pub fn new(dtype: Dtype, bytes: Cow<'a, [u8]>) -> Self {
         Self { dtype, bytes }
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
-/// A model that has a head of its own: as it is if it has one, else with its embedding for it.
+/// The model with a head of its own: as it is if it has one, else with its embedding as head.
 pub(crate) fn untied(model: Arc<dyn Weights>) -> Result<Arc<dyn Weights>> {
     if !is_tied(&*model)? {
         return Ok(model);
@@ -15,16 +15,16 @@ pub(crate) fn untied(model: Arc<dyn Weights>) -> Result<Arc<dyn Weights>> {
     Ok(Arc::new(headed(model, "lm_head.weight", false)?))
 }
 
-/// Whether a model's head is its embedding. A model without an embedding has no head to tie.
+/// True if a model's head is its embedding. A model without an embedding has no head to tie.
 pub(crate) fn is_tied(model: &dyn Weights) -> Result<bool> {
-    // Some kinds of models leave the key out, and are tied; a model that is none of a language has neither.
+    // Some tied models leave the key out. A model that is not a language model has no embedding either.
     let said = model.config().ties().map_err(|e| e.at(model.place()))?;
     let embeds = !embeddings(model.index()).is_empty();
     let tied = if said.is_empty() { embeds && !model.config().0.is_empty() } else { said.contains(&true) };
     Ok(tied && head_of(model.index().keys()).is_none())
 }
 
-/// The tensor that is the output head.
+/// Name of the tensor that is the output head.
 pub(crate) fn head_of<'n>(mut names: impl Iterator<Item = &'n String>) -> Option<&'n str> {
     let heads = ["lm_head.weight", "embed_out.weight", "output.weight"];
     let is_head = |name: &&String| {
@@ -35,7 +35,7 @@ pub(crate) fn head_of<'n>(mut names: impl Iterator<Item = &'n String>) -> Option
     names.find(is_head).map(String::as_str)
 }
 
-/// A model without the head that it has, or with a head that is its embedding.
+/// The model without its own head (`tie`), or with its embedding as a head named `head`.
 pub(crate) fn headed(model: Arc<dyn Weights>, head: &str, tie: bool) -> Result<WeightsView> {
     let mut config = model.config().clone();
     config.tie(tie);

@@ -1,4 +1,4 @@
-//! Which tensors are a model's layers, by their names and by how many layers its configuration counts.
+//! Finds a model's layers by the names of its tensors and the number that its configuration gives.
 
 #[cfg(test)]
 mod tests;
@@ -11,53 +11,53 @@ use std::{
 
 /// The layers of a model: `model.layers.3.mlp.up_proj.weight` is in layer 3 of `model.layers.`.
 ///
-/// Of several stacks of layers these are the language model's, of which `num_hidden_layers` (or another spelling, or within
-/// `text_config`, `llm_config` and the like) says how many there are. Vision towers, audio encoders, the encoder beside a
-/// decoder, and what predicts tokens further ahead are other stacks. Without a configuration it is the stack with most tensors.
+/// Of several stacks, these are the language model's layers, counted by `num_hidden_layers` (or another spelling, or
+/// within `text_config`, `llm_config` and so on). Vision towers, audio encoders, encoders beside decoders, and layers
+/// that predict tokens further ahead are other stacks. Without a configuration, it is the stack with most tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layers {
-    /// How many there are.
+    /// Number of layers.
     pub count: usize,
-    /// What comes before the layer's number, with its dot.
+    /// Part of a name before the layer's number, with its dot.
     pub prefix: String,
-    /// How many more are behind the last one under the same names: those that predict tokens further ahead.
+    /// Number of layers behind the last one under the same prefix: they predict tokens further ahead.
     pub behind: usize,
-    /// The names of the tensors that embed the input, which come before the first layer.
+    /// Names of the tensors that embed the input, before the first layer.
     pub embeddings: Vec<String>,
-    /// The names of the tensors within a layer, behind its number and dot, in order.
+    /// Names of the tensors in a layer, after its number and dot, in order.
     pub inside: BTreeSet<String>,
-    /// Other stacks, such as that of a vision tower, by what comes before their layers' numbers.
+    /// Other stacks, such as a vision tower's, by their prefixes.
     pub others: BTreeMap<String, Stack>,
-    /// Which key of the configuration counts layers, and how many; no stack has so many if that is not `count`.
+    /// Key of the configuration that counts layers, and its value; no stack has that many if it is not `count`.
     pub said: Option<(String, usize)>,
-    /// Other stacks that are as good a choice.
+    /// Prefixes of other stacks that are an equally good choice.
     pub rivals: Vec<String>,
 }
 
-/// Tensors with a number in their names, behind the same prefix.
+/// Tensors with a number after the same prefix in their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
     /// One more than the largest number.
     pub layers: usize,
-    /// How many tensors there are.
+    /// Number of tensors.
     pub tensors: usize,
 }
 
 impl Stack {
-    /// Whether it is made of layers, and not of a few tensors with numbers.
+    /// True if the stack is made of layers, not of a few numbered tensors.
     fn is_of_layers(&self) -> bool {
         self.tensors >= LEAST_OF_A_LAYER.saturating_mul(self.layers)
     }
 }
 
 impl Layers {
-    /// The layers of a model. One without numbered tensors has none, and an empty prefix.
+    /// The layers of a model. A model without numbered tensors has none, and an empty prefix.
     pub fn of(model: &dyn Weights) -> Self {
         Self::within(model.index(), model.config(), &|_| true)
     }
 
-    /// The layers of a part of a model, whose tensors `names` takes: of a part without any of the language model's layers,
-    /// its own stack with most tensors.
+    /// The layers of the part of a model whose tensor names `names` accepts. If the part has none
+    /// of the language model's layers, these are its own stack with most tensors.
     pub fn within(index: &Index, config: &Config, names: &dyn Fn(&str) -> bool) -> Self {
         let all = stacks(index.keys().map(String::as_str));
         let mine = stacks(index.keys().map(String::as_str).filter(|name| names(name)));
@@ -86,24 +86,24 @@ impl Layers {
         }
     }
 
-    /// The layer a tensor belongs to, or `None` if it comes before or after them all.
+    /// Number of the layer that a tensor belongs to; `None` if it is in none of these layers.
     pub fn of_tensor(&self, name: &str) -> Option<usize> {
         split(name).filter(|(prefix, layer)| *prefix == self.prefix && *layer < self.count).map(|(_, layer)| layer)
     }
 
-    /// What follows the layer's number in a tensor's name, with its dot.
+    /// The part of a tensor's name after the layer's number, with its dot.
     pub fn rest<'n>(&self, name: &'n str) -> &'n str {
         let numbered = name.strip_prefix(&self.prefix).unwrap_or(name);
         numbered.find('.').map_or("", |dot| &numbered[dot..])
     }
 
-    /// Whether a tensor outside the layers comes before them: an embedding, or a part of another stack.
+    /// True if a tensor outside the layers comes before them: an embedding, or a part of another stack.
     pub fn is_before(&self, name: &str) -> bool {
         split(name).is_some_and(|(prefix, _)| prefix != self.prefix)
             || self.embeddings.iter().any(|known| known == name)
     }
 
-    /// What a tensor outside the layers is called in a model that has `count` of them: what is behind the last stays there.
+    /// Name of a tensor outside the layers in a model with `count` layers; those behind the last stay behind it.
     pub fn outside(&self, name: &str, count: usize) -> String {
         match split(name).filter(|(prefix, layer)| *prefix == self.prefix && *layer >= self.count) {
             Some((prefix, layer)) => format!("{prefix}{}{}", layer - self.count + count, self.rest(name)),
@@ -111,7 +111,7 @@ impl Layers {
         }
     }
 
-    /// mergekit's place in a gradient, from 0 in the first layer of a stack to 1 in its last; 0 outside all stacks.
+    /// Position in mergekit's gradients: from 0 in the first layer of a stack to 1 in its last; 0 outside all stacks.
     pub fn depth(&self, name: &str) -> f64 {
         let Some((prefix, number)) = split(name) else { return 0.0 };
         let (layer, count) = match self.others.get(prefix) {
@@ -123,18 +123,18 @@ impl Layers {
         if count > 1 { layer as f64 / (count - 1) as f64 } else { 1.0 }
     }
 
-    /// Whether a tensor is of what predicts tokens further ahead: it is behind the last layer, or called so.
+    /// True if a tensor helps to predict tokens further ahead: it is behind the last layer, or its name says so.
     pub fn is_ahead(&self, name: &str) -> bool {
         let is_behind = split(name).is_some_and(|(prefix, layer)| prefix == self.prefix && layer >= self.count);
         is_behind || name.split(['.', '_']).any(|word| ["mtp", "nextn"].contains(&word))
     }
 
-    /// Whether a tensor belongs to another stack, or is behind the last layer.
+    /// True if a tensor belongs to another stack, or is behind the last layer.
     pub fn is_in_other(&self, name: &str) -> bool {
         split(name).is_some() && self.of_tensor(name).is_none()
     }
 
-    /// The other stacks that are made of layers, and not of a few tensors with numbers: their prefixes, and how many layers.
+    /// Prefix and number of layers of each other stack that is made of layers, and of those behind the last layer.
     pub fn other_stacks(&self) -> Vec<(&str, usize)> {
         let behind = (self.behind > 0).then_some((self.prefix.as_str(), self.behind));
         let others = self.others.iter().filter(|(_, stack)| stack.is_of_layers());
@@ -142,18 +142,18 @@ impl Layers {
     }
 }
 
-/// Nobody has so many.
+/// More layers than any model has.
 const MOST_LAYERS: usize = 1 << 16;
 
-/// With fewer tensors for each number it is not a stack of layers: attention and MLP have four matrices at least.
+/// Fewest tensors for each number in a stack of layers: attention and MLP have at least four matrices.
 const LEAST_OF_A_LAYER: usize = 4;
 
-/// The names of the tensors that embed the input.
+/// Names of the tensors that embed the input.
 pub fn embeddings(index: &Index) -> Vec<String> {
     index.keys().filter(|name| is_embedding(name)).cloned().collect()
 }
 
-/// Whether a tensor is one of several that differ in a number: of a layer, whichever stack that is in.
+/// True if a tensor's name has a number, as that of a layer in any stack.
 pub fn is_numbered(name: &str) -> bool {
     split(name).is_some()
 }
@@ -167,7 +167,7 @@ fn is_embedding(name: &str) -> bool {
 fn stacks<'n>(names: impl Iterator<Item = &'n str>) -> BTreeMap<&'n str, Stack> {
     let mut stacks: BTreeMap<&str, Stack> = BTreeMap::new();
     for (prefix, layer) in names.filter_map(split) {
-        // The decoder's blocks hold the most tensors; a numbered list inside one (experts) is behind their number.
+        // Only the first number counts: a numbered list within a layer (experts) belongs to the layer.
         let stack = stacks.entry(prefix).or_default();
         stack.tensors += 1;
         stack.layers = stack.layers.max(layer + 1);
@@ -175,7 +175,7 @@ fn stacks<'n>(names: impl Iterator<Item = &'n str>) -> BTreeMap<&'n str, Stack> 
     stacks
 }
 
-/// A stack that was chosen, and why.
+/// The chosen stack, and the reason.
 #[derive(Default)]
 struct DecoderStack<'n> {
     prefix: &'n str,
@@ -184,7 +184,7 @@ struct DecoderStack<'n> {
     rivals: Vec<&'n str>,
 }
 
-/// Words in names of what is not the decoder of a language model. (An encoder that is alone is all the same.)
+/// Words in names of stacks that are not a language model's decoder. (A lone encoder is found all the same.)
 const ELSE: [&str; 37] = [
     "adapter",
     "aligner",
@@ -225,12 +225,12 @@ const ELSE: [&str; 37] = [
     "whisper",
 ];
 
-/// The stack that has as many layers as the configuration counts, or has them and more behind them: first among those that are
-/// made of layers and whose names say nothing of images, sound or encoders. Of several the one with most tensors; if none has
-/// so many, that too.
+/// The stack that has as many layers as the configuration counts, or else more. Stacks made of
+/// layers are tried first, and among them those with fewest words of [`ELSE`] in their names; then
+/// the one with most tensors. If none has enough layers, the first in this order is taken.
 fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) -> Option<DecoderStack<'n>> {
     let words = |prefix: &str| prefix.split(['.', '_']).filter(|word| ELSE.contains(word)).count();
-    // How unlike a decoder's: a few convolutions or the parts of a classifier may be as many as there are layers, or more.
+    // Unlikeness to a decoder: convolutions or parts of a classifier may be as many as the layers, or more.
     let unlike = |prefix: &str, stack: &Stack| (!stack.is_of_layers(), words(prefix));
     let mut ranked: Vec<_> = stacks.iter().map(|(k, v)| (unlike(k, v), *k, *v)).collect();
     ranked.sort_by_key(|(unlike, _, stack)| (*unlike, Reverse(stack.tensors)));
@@ -256,11 +256,11 @@ fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) ->
     Some(DecoderStack { prefix, count: stack.layers, said: counts.first().cloned(), rivals: Vec::new() })
 }
 
-/// `model.layers.3.mlp` → (`model.layers.`, 3): up to the first part that is a number.
+/// Splits a name at its first number: `model.layers.3.mlp` → (`model.layers.`, 3).
 fn split(name: &str) -> Option<(&str, usize)> {
     let mut start = 0;
     for part in name.split('.') {
-        // A larger one is no layer's, whoever wrote it.
+        // A larger number is not a layer's.
         if let Some(number) = part.parse().ok().filter(|number| *number < MOST_LAYERS) {
             return Some((&name[..start], number));
         }

@@ -1,4 +1,4 @@
-//! Models as tensors: known by name, type and shape before any of them is read; what their layers are; how two of them differ.
+//! A model as its tensors: names, types and shapes, layers, digests, and comparisons.
 
 pub mod belongings;
 pub mod blocks;

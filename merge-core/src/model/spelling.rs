@@ -1,11 +1,11 @@
-//! Two spellings of one model's tensor names: as they were stored before a version of transformers, and since.
+//! Two spellings of one model's tensor names: before and since transformers 4.52.
 
 use crate::model::{Index, Weights, WeightsView};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// How a name begins in other spellings, and how it begins in the one that stands for all of them here. transformers 4.52 put
-/// the parts of models that see and hear under `model.`, the decoder among them, which alone is a model too; Qwen's were there
-/// already.
+/// Beginnings of names in other spellings, and in the common spelling used here. transformers 4.52
+/// moved the parts of models that see and hear under `model.`, including the decoder, which alone
+/// is a model too. Qwen's parts were there already.
 const BEGINNINGS: [(&str, &str); 16] = [
     ("language_model.model.", "model."),
     ("language_model.lm_head.", "lm_head."),
@@ -25,21 +25,21 @@ const BEGINNINGS: [(&str, &str); 16] = [
     ("image_newline", "model.image_newline"),
 ];
 
-/// A name in the spelling that stands for all.
+/// A name in the common spelling.
 fn plain(name: &str) -> String {
     let found = BEGINNINGS.iter().find_map(|(other, ours)| Some(format!("{ours}{}", name.strip_prefix(other)?)));
     found.unwrap_or_else(|| name.to_owned())
 }
 
-/// What names of another spelling are in an index.
+/// The names of an index, findable in any spelling.
 pub(crate) struct Spelling<'i> {
     index: &'i Index,
-    /// By the spelling that stands for all; none where two names of the index are one in it.
+    /// Names of the index by common spelling; `None` if two names have the same one.
     names: BTreeMap<String, Option<&'i str>>,
 }
 
 impl<'i> Spelling<'i> {
-    /// That of an index.
+    /// The names of this index.
     pub(crate) fn of(index: &'i Index) -> Self {
         let mut names: BTreeMap<String, Option<&str>> = BTreeMap::new();
         for name in index.keys() {
@@ -48,7 +48,7 @@ impl<'i> Spelling<'i> {
         Self { index, names }
     }
 
-    /// The name by which a tensor is in the index, if there is exactly one that fits.
+    /// Name of a tensor in the index, if exactly one fits.
     pub(crate) fn find(&self, name: &str) -> Option<&'i str> {
         if let Some((name, _)) = self.index.get_key_value(name) {
             return Some(name);
@@ -57,7 +57,7 @@ impl<'i> Spelling<'i> {
     }
 }
 
-/// The models with the donor's spelling of their tensors' names; as they are where theirs is the same, or not known.
+/// The models with tensor names in the donor's spelling; unchanged if theirs is the same, or not known.
 pub(crate) fn alike(
     models: Vec<(String, Arc<dyn Weights>)>,
     donor: usize,
@@ -82,7 +82,7 @@ pub(crate) fn alike(
     models.into_iter().map(&mut each).collect()
 }
 
-/// What a model's tensors are called in another's spelling, and in its own; nothing if no name changes, or two would be one.
+/// A model's tensors by their names in another spelling; `None` if no name changes, or if two become one.
 fn respelled(model: &Arc<dyn Weights>, spelling: &Spelling<'_>) -> Option<BTreeMap<String, String>> {
     let mut names = BTreeMap::new();
     for theirs in model.index().keys() {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::model::{Meta, dtype::Dtype};
 
-    /// What a name is called among others.
+    /// Checks the name that is found for `name` among `names`.
     fn check(names: &[&str], name: &str, expected: Option<&str>) {
         let meta = Meta { dtype: Dtype::F32, shape: vec![1] };
         let index: Index = names.iter().map(|name| ((*name).to_owned(), meta.clone())).collect();

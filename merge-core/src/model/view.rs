@@ -1,21 +1,21 @@
-//! A model of which other tensors are shown than it stores: without some, by other names, or one of them twice.
+//! A view of a model: without some tensors, under other names, or with one of them twice.
 
 use super::{Config, Elements, Index, LayerPath, Weights};
 use crate::error::{Error, Result};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Nothing is read or computed before it is asked for.
+/// A view of a model. Nothing is read or computed before it is asked for.
 pub(crate) struct WeightsView {
     model: Arc<dyn Weights>,
     index: Index,
-    /// What each of its tensors is called in the model.
+    /// Names of the tensors in the model, by their names here.
     stored: BTreeMap<String, String>,
-    /// What stands for the model's own.
+    /// Configuration that replaces the model's own.
     config: Option<Config>,
 }
 
 impl WeightsView {
-    /// With these tensors: what each is called here, and what in the model.
+    /// A view with these tensors: their names here, and their names in the model.
     ///
     /// # Panics
     /// If the model does not have one of them.
@@ -24,14 +24,14 @@ impl WeightsView {
         Self { model, index, stored, config: None }
     }
 
-    /// Without those whose names are left out.
+    /// A view without the tensors that `is_left_out` accepts.
     pub(crate) fn without(model: Arc<dyn Weights>, is_left_out: impl Fn(&str) -> bool) -> Self {
         let shown = model.index().keys().filter(|name| !is_left_out(name)).map(|name| (name.clone(), name.clone()));
         let stored = shown.collect();
         Self::new(model, stored)
     }
 
-    /// The same with another configuration.
+    /// The same view with another configuration.
     pub(crate) fn with_config(self, config: Config) -> Self {
         Self { config: Some(config), ..self }
     }
@@ -62,7 +62,7 @@ impl Weights for WeightsView {
     }
 
     fn path(&self) -> Option<&LayerPath> {
-        // One that lacks a tensor, or says something else of itself, is no longer what the path computes.
+        // With a tensor missing or another configuration, the model is no longer what the path computes.
         let is_whole = self.config.is_none() && self.index.len() == self.model.index().len();
         if is_whole { self.model.path() } else { None }
     }

@@ -1,4 +1,4 @@
-//! A model as its tensors: known by name, type and shape before any of them is read.
+//! A model as its tensors, whose names, types and shapes are known before any is read.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,10 +17,10 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Every tensor of a model, in order of name.
 pub type Index = BTreeMap<String, Meta>;
 
-/// What is known of a tensor before it is read.
+/// Type and shape of a tensor, known before it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// How each element is stored.
+    /// Stored type of each element.
     pub dtype: Dtype,
     /// Row-major extents, outermost first.
     pub shape: Vec<usize>,
@@ -32,7 +32,7 @@ impl Meta {
         self.shape.iter().product()
     }
 
-    /// Whether the tensor has no element.
+    /// True if the tensor has no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -45,26 +45,26 @@ impl Meta {
 
 /// A model, on disk ([`crate::checkpoint::Checkpoint`]) or not computed yet ([`crate::merge::Merge`]).
 ///
-/// Export, evaluation and merging again are written once, against this. Laws: a tensor has the length and the type that
-/// the index says, and reading it twice gives the same.
+/// Export, evaluation and further merges are written once, against this trait. Laws: a tensor has
+/// the length and the type that the index says, and reading it twice gives the same.
 pub trait Weights: Send + Sync {
-    /// All tensors, known before any is read.
+    /// Type and shape of every tensor, known before any is read.
     fn index(&self) -> &Index;
-    /// A tensor, looked at whole (its norms, its thresholds) and ready to be read in stretches.
+    /// A tensor, ready to be read in stretches; facts about the whole tensor (norms, thresholds) are computed first.
     ///
     /// Fails for a name that is not in the index, and for a merge that meets a value it cannot merge (NaN, infinity).
     fn tensor(&self, name: &str) -> Result<Box<dyn Elements + '_>>;
-    /// `config.json` as data.
+    /// The model's `config.json`.
     fn config(&self) -> &Config;
-    /// A file that belongs to the model beside its weights and configuration, such as `tokenizer.json`; `None` if it has
-    /// none of that name.
+    /// A file that belongs to the model beside its weights and configuration, such as
+    /// `tokenizer.json`; `None` if there is no file of that name.
     fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>>;
 
-    /// Where it is, for messages: a directory, or what it is made of.
+    /// The model's place for messages: its directory, or the places of what it is made of.
     fn place(&self) -> String;
 
-    /// What this model computes as a path through layers of other models, if it does: whoever runs a path directly need
-    /// not have a tensor made. But for the rounding of folded weights, both are the same.
+    /// The path through layers of other models that computes the same as this model, if there is one. A caller that
+    /// runs the path needs none of this model's tensors. The results differ only by the rounding of folded weights.
     fn path(&self) -> Option<&LayerPath> {
         None
     }
@@ -75,29 +75,29 @@ pub trait Weights: Send + Sync {
     }
 }
 
-/// A path through layers of models, each as it is stored.
+/// A path through layers of models, each used as it is stored.
 #[derive(Clone)]
 pub struct LayerPath {
-    /// Whose embeddings, final norm and output head are its.
+    /// Model with the embeddings, the final norm and the output head.
     pub outside: Arc<dyn Weights>,
-    /// What the embeddings are multiplied by.
+    /// Factor of the embeddings.
     pub scale: f64,
     /// The layers, in the order in which the hidden state goes through them.
     pub hops: Vec<LayerHop>,
 }
 
-/// A hop of a path.
+/// One hop of a path.
 #[derive(Clone)]
 pub struct LayerHop {
-    /// The model that the layer is of.
+    /// Model that has the layer.
     pub source: Arc<dyn Weights>,
-    /// The layer's number in its tensors' names.
+    /// Number of the layer in the names of its tensors.
     pub layer: usize,
-    /// What all that the layer adds to the hidden state is multiplied by.
+    /// Factor of everything that the layer adds to the hidden state.
     pub gain: f64,
 }
 
-/// Refuses a model with a value that is no number, naming the tensor. Reads every byte.
+/// Refuses a model with an element that is NaN or infinite, and names the tensor. Reads every byte.
 pub fn check_finite(weights: &dyn Weights) -> Result<()> {
     weights.index().par_iter().try_for_each(|(name, meta)| {
         if meta.dtype.all_finite(&whole(&*weights.tensor(name)?)?) {
@@ -108,7 +108,7 @@ pub fn check_finite(weights: &dyn Weights) -> Result<()> {
     })
 }
 
-/// A model's `config.json`, kept whole and in order, so that what we don't know survives.
+/// A model's `config.json`, kept whole and in order, so that unknown keys survive.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config(pub Map<String, Value>);
 
@@ -135,7 +135,7 @@ impl Config {
         self.get(key, "a text", |v| v.as_str().map(str::to_owned))
     }
 
-    /// Whether the output head is the input embedding (`tie_word_embeddings`), at its top or of the language model.
+    /// True if `tie_word_embeddings` makes the input embedding the output head, at the top or of the language model.
     pub fn tied(&self) -> Result<bool> {
         Ok(self.ties()?.contains(&true))
     }

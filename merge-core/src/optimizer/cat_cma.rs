@@ -1,5 +1,5 @@
-//! `CatCMA` (Hamano et al., [arXiv 2405.09962](https://arxiv.org/abs/2405.09962)), as in cmaes 0.13.1: a normal
-//! distribution and a categorical one learn from the same ranks.
+//! `CatCMA` (Hamano et al., [arXiv 2405.09962](https://arxiv.org/abs/2405.09962)), as in cmaes
+//! 0.13.1: a normal and a categorical distribution learn from the same ranks.
 
 use super::{
     AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
@@ -12,7 +12,7 @@ use nalgebra::DVector;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
-/// The least variance of a number along any axis.
+/// Smallest variance of numbers along any axis.
 pub(super) const LEAST_VARIANCE: f64 = 1e-30;
 
 /// CMA-ES for numbers beside ASNG for choices. See [`Optimizer::cat_cma`](super::Optimizer::cat_cma).
@@ -26,18 +26,18 @@ pub struct CatCma {
 /// The joint distribution of numbers (reals and integers) and choices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Mixed {
-    /// Of the coordinates that are no choices, in their order.
+    /// Distribution of the coordinates that are not choices, in their order.
     pub(super) gaussian: Option<Gaussian>,
-    /// Of the choices, in their order.
+    /// Distribution of the choices, in their order.
     pub(super) categorical: Option<Categorical>,
 }
 
-/// What a genome is drawn as.
+/// A genome as it is drawn.
 #[derive(Clone, Debug)]
 pub(super) struct DrawnPoint {
-    /// The step of the numbers, from N(0, C).
+    /// Step of the numbers, from N(0, C).
     pub(super) y: DVector<f64>,
-    /// The options of the choices.
+    /// Options of the choices.
     pub(super) choices: Vec<usize>,
 }
 
@@ -51,7 +51,7 @@ impl CatCma {
         }
     }
 
-    /// Moves the distributions towards the fitter of `drawn`, whoever drew them.
+    /// Moves the distributions towards the fitter of `drawn`, which need not be their own.
     pub(super) fn update(&mut self, drawn: &[DrawnPoint], fitness: &[Fitness]) {
         let n_numbers = self.mixed.gaussian.as_ref().map_or(0, |gaussian| gaussian.distribution.mean.len());
         let strategy = Strategy::positive(n_numbers, self.course.population);
@@ -137,7 +137,7 @@ impl Mixed {
         self.gaussian.as_ref().map(|gaussian| gaussian.distribution.sigma)
     }
 
-    /// Numbers that have converged are no reason to stop while a choice is open.
+    /// A reason to stop. Numbers that have converged are none while a choice is open.
     pub(super) fn stop(&self) -> Option<Stop> {
         let stop = self.gaussian.as_ref()?.stop()?;
         let converged = matches!(stop, Stop::StepTooSmall | Stop::NoEffect);
@@ -147,7 +147,7 @@ impl Mixed {
 }
 
 impl DrawnPoint {
-    /// An order among equals.
+    /// An order for points of equal fitness.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         by_coordinates(self.y.as_slice(), other.y.as_slice()).then_with(|| self.choices.cmp(&other.choices))
     }
@@ -157,7 +157,7 @@ pub(super) fn is_choice(coordinate: &Coordinate) -> bool {
     matches!(coordinate, Coordinate::Choice { .. })
 }
 
-/// The genome of numbers and choices, each in their order.
+/// The genome of these numbers and choices, both in the order of the coordinates.
 pub(super) fn assemble(coordinates: &[Coordinate], numbers: &[f64], choices: &[usize]) -> Genome {
     let (mut numbers, mut choices) = (numbers.iter(), choices.iter());
     let mut next = |coordinate: &Coordinate| {

@@ -1,5 +1,5 @@
-//! `CatCMA` with margin (Hamano et al., [arXiv 2504.07884](https://arxiv.org/abs/2504.07884)), as in cmaes 0.13.1:
-//! reals within a box, integers that keep a probability to change, and choices.
+//! `CatCMA` with margin (Hamano et al., [arXiv 2504.07884](https://arxiv.org/abs/2504.07884)), as
+//! in cmaes 0.13.1: reals in a box, integers that keep a probability to change, and choices.
 
 use super::{
     AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
@@ -21,12 +21,12 @@ pub struct CatCmaMargin {
     course: SearchCourse,
     coordinates: Vec<Coordinate>,
     pub(super) mixed: Mixed,
-    /// The diagonal of A, by which the normal distribution is widened; 1 for reals.
+    /// Diagonal of A, which widens the normal distribution; 1 for reals.
     pub(super) a: DVector<f64>,
     /// Positions of the reals among the numbers.
     reals: Vec<usize>,
     pub(super) integers: Vec<Integer>,
-    /// The least probability of an integer to change.
+    /// Smallest probability of an integer to change.
     margin: f64,
     penalty: Penalty,
 }
@@ -49,7 +49,7 @@ impl CatCmaMargin {
         }
     }
 
-    /// Moves the distributions towards the fitter of `drawn`, whoever drew them.
+    /// Moves the distributions towards the fitter of `drawn`, which need not be their own.
     pub(super) fn update(&mut self, drawn: &[DrawnPoint], fitness: &[Fitness]) {
         let strategy = Strategy::new(self.a.len(), self.course.population);
         self.course.generation += 1;
@@ -63,7 +63,7 @@ impl CatCmaMargin {
         }
     }
 
-    /// Fitness, less what leaving the box costs.
+    /// Fitness less the penalty for leaving the box.
     fn penalised(&mut self, drawn: &[DrawnPoint], fitness: &[Fitness], mu_eff: f64) -> Vec<Fitness> {
         let Some(gaussian) = self.mixed.gaussian.as_ref().filter(|_| !self.reals.is_empty()) else {
             return fitness.to_vec();
@@ -77,7 +77,7 @@ impl CatCmaMargin {
         let Some(gaussian) = &mut self.mixed.gaussian else { return };
         let mut y: Vec<DVector<f64>> = drawn.iter().map(|drawn| drawn.y.clone()).collect();
 
-        // Integers of the selected points are centred, where steps are widened, and narrowed again.
+        // Integers of the selected points are centred in widened space, then narrowed back.
         let n_selected = shares.plus.iter().take_while(|w| **w > 0.0).count();
         let mut v: Vec<DVector<f64>> = y[..n_selected].iter().map(|y| widened(gaussian, &self.a, y)).collect();
         let centre = |integer: &Integer| integer.centre(&mut v, gaussian.distribution.mean[integer.at]);
@@ -99,7 +99,7 @@ impl CatCmaMargin {
         }
     }
 
-    /// Reals within the box.
+    /// The genome with reals clamped to the box.
     fn within(&self, mut genome: Genome) -> Genome {
         for (x, coordinate) in genome.iter_mut().zip(&self.coordinates) {
             if coordinate.levels().is_none() {

@@ -1,5 +1,5 @@
-//! The categorical distribution of `CatCMA` ([arXiv 2405.09962](https://arxiv.org/abs/2405.09962)): it follows the natural
-//! gradient in steps that adapt to the signal (ASNG: Akimoto et al., ICML 2019, PMLR 97:171-180), above a margin.
+//! The categorical distribution of `CatCMA` ([arXiv 2405.09962](https://arxiv.org/abs/2405.09962)): steps along the
+//! natural gradient that adapt to the signal (ASNG: Akimoto et al., ICML 2019, PMLR 97:171-180), above a margin.
 
 use super::Coordinate;
 use nalgebra::DVector;
@@ -7,13 +7,13 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// The signal-to-noise ratio that steps keep to.
+/// Signal-to-noise ratio that steps keep.
 const ALPHA: f64 = 1.5;
-/// Of all choices together, the probability that none leaves its most likely option is 0.73 at least, for any number of
-/// them: what the authors of `CatCMA` derive the margin from.
+/// Once all choices have settled, the probability that none leaves its most likely option is 0.73,
+/// for any number of choices; the authors of `CatCMA` derive the margin from it.
 const UNMOVED: f64 = 0.73;
 
-/// The probability that an integer or choice leaves its best value, at least, among `n` of them.
+/// The smallest probability that one of `n` integers and choices leaves its best value.
 pub(super) fn margin(n: usize) -> f64 {
     1.0 - UNMOVED.powf(1.0 / n as f64)
 }
@@ -21,22 +21,22 @@ pub(super) fn margin(n: usize) -> f64 {
 /// Independent choices, with the state of ASNG.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Categorical {
-    /// The probability of each option, for each choice.
+    /// Probability of each option, for each choice.
     pub(super) q: Vec<Vec<f64>>,
-    /// The least probability of an option, for each choice.
+    /// Smallest probability of an option, for each choice.
     pub(super) q_min: Vec<f64>,
-    /// The length δ of the next step.
+    /// Length δ of the next step.
     delta: f64,
-    /// By what steps are divided, Δ: it grows where there is no signal.
+    /// Divisor Δ of steps: it grows while there is no signal.
     pub(super) divisor: f64,
-    /// The moving average γ that an average of no signal would have.
+    /// Moving average γ: the squared length that `s` would have without a signal.
     pub(super) gamma: f64,
-    /// The moving average s of the gradient's direction. (Σ (K - 1))
+    /// Moving average s of the gradient's direction. (Σ (K - 1))
     pub(super) s: DVector<f64>,
 }
 
 impl Categorical {
-    /// The choices among coordinates, of which `n_discrete` share the margin; none if there is none.
+    /// The choices among the coordinates; `None` without a choice. `n_discrete` coordinates share the margin.
     pub(super) fn new(coordinates: &[Coordinate], n_discrete: usize) -> Option<Self> {
         let starts = coordinates.iter().filter_map(|coordinate| match coordinate {
             Coordinate::Choice { start } => Some(start.clone()),
@@ -61,14 +61,14 @@ impl Categorical {
                 rest -= p;
                 rest < 0.0
             });
-            // The sum may fall short of 1 by a rounding error.
+            // The sum may be less than 1 by a rounding error.
             drawn.unwrap_or(q.len() - 1)
         };
         self.q.iter().map(draw).collect()
     }
 
-    /// Moves probability to the options chosen, by weights that are positive and sum to 1; a gradient of length
-    /// `epsilon` counts as none.
+    /// Moves probability to the chosen options; `weights` are not negative and sum to 1. A gradient
+    /// shorter than `epsilon` counts as none.
     pub(super) fn learn(&mut self, choices: &[&[usize]], weights: &[f64], epsilon: f64) {
         // The natural gradient, Σ w (c - q), where c is 1 for the option chosen and 0 for the others.
         let mut gradient: Vec<Vec<f64>> = self.q.iter().map(|q| vec![0.0; q.len()]).collect();
@@ -89,10 +89,10 @@ impl Categorical {
         self.keep_margins();
     }
 
-    /// Adapts the length of steps to how much the directions of the gradient agree.
+    /// Adapts the length of steps to the agreement between the directions of the gradient.
     fn adapt(&mut self, direction: &DVector<f64>, length: f64) {
         self.delta = 1.0 / self.divisor;
-        // More than 1 is more than all of the average.
+        // The average cannot move by more than all of itself.
         let beta = (self.delta / (self.s.len() as f64).sqrt()).min(1.0);
         self.s *= 1.0 - beta;
         if length > 0.0 {
@@ -103,7 +103,7 @@ impl Categorical {
         self.divisor = (self.divisor * growth.exp()).clamp(1e-12, 1e12);
     }
 
-    /// Raises every probability to the margin, and takes that from what the others have above it.
+    /// Raises every probability to the margin, and takes the difference from the others' excess over it.
     fn keep_margins(&mut self) {
         for (q, q_min) in self.q.iter_mut().zip(&self.q_min) {
             for p in q.iter_mut() {
@@ -121,14 +121,14 @@ impl Categorical {
         }
     }
 
-    /// The most likely option of each choice, the first of them if several are.
+    /// The most likely option of each choice; of equal ones the first.
     pub(super) fn mode(&self) -> Vec<usize> {
         let best =
             |q: &Vec<f64>| (0..q.len()).rev().max_by(|a, b| q[*a].total_cmp(&q[*b])).expect("two options or more");
         self.q.iter().map(best).collect()
     }
 
-    /// Whether every choice is as sure as its margin allows.
+    /// True if every choice is as certain as its margin allows.
     pub(super) fn is_settled(&self) -> bool {
         self.q.iter().zip(&self.q_min).all(|(q, q_min)| {
             let most = q.iter().fold(0.0_f64, |most, p| most.max(*p));
@@ -137,7 +137,7 @@ impl Categorical {
     }
 }
 
-/// A gradient multiplied by the square root of the Fisher information, of options but the last (appendix B of ASNG).
+/// A gradient times the square root of the Fisher information, without the last option (appendix B of ASNG).
 fn root_of_fisher(q: &[Vec<f64>], gradient: &[Vec<f64>]) -> DVector<f64> {
     let mut direction = Vec::new();
     for (q, gradient) in q.iter().zip(gradient) {

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 /// Covariance matrix adaptation evolution strategy, with active (negative) weights. See
 /// [`Optimizer::cma_es`](super::Optimizer::cma_es).
 ///
-/// It draws points from a normal distribution and moves that towards the better ones, in O(n²) memory and O(n³) time a
-/// generation.
+/// It draws points from a normal distribution, which it moves towards the better ones, in O(n²)
+/// memory and O(n³) time per generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CmaEs {
     course: SearchCourse,
@@ -40,7 +40,7 @@ impl CmaEs {
         steps.iter().map(|y| self.gaussian.point(y)).collect()
     }
 
-    /// Moves the distribution towards the fitter of `points`, whoever drew them.
+    /// Moves the distribution towards the fitter of `points`, which need not be its own.
     pub(super) fn update(&mut self, points: &[Vec<f64>], fitness: &[Fitness]) {
         let strategy = Strategy::new(self.coordinates.len(), self.course.population);
         self.course.generation += 1;

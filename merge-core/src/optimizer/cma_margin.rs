@@ -18,9 +18,9 @@ pub struct CmaEsMargin {
     course: SearchCourse,
     coordinates: Vec<Coordinate>,
     pub(super) gaussian: Gaussian,
-    /// Where the values of integers and choices lie; none for reals. (n)
+    /// Values of integers and choices on their axes; `None` for reals. (n)
     pub(super) lattices: Vec<Option<IntegerLattice>>,
-    /// The diagonal of A, by which steps are widened before they are cut by thresholds; 1 for reals. (n)
+    /// Diagonal of A, which widens steps before they are cut by thresholds; 1 for reals. (n)
     pub(super) a: DVector<f64>,
 }
 
@@ -40,7 +40,7 @@ impl CmaEsMargin {
         self.gaussian.steps(self.course.population, &mut self.course.generator())
     }
 
-    /// Moves the distribution along the fitter of `steps`, whoever drew them.
+    /// Moves the distribution along the fitter of `steps`, which need not be its own.
     pub(super) fn update(&mut self, steps: &[DVector<f64>], fitness: &[Fitness]) {
         let n = self.coordinates.len();
         let strategy = Strategy::new(n, self.course.population);

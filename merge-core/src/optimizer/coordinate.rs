@@ -1,50 +1,50 @@
-//! What a search moves: coordinates of three kinds, where they start, and how a real number stands for each.
+//! Coordinates of three kinds, their start, and the real number that stands for each.
 
 use super::{Genome, normal};
 use serde::{Deserialize, Serialize};
 
-/// A dimension of the search space, and where the search begins in it.
+/// A dimension of the search space, and the start of the search in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Coordinate {
     /// A real number, whose natural range is [0, 1].
     Real {
-        /// Where it starts.
+        /// Start.
         start: f64,
     },
-    /// A whole number from 0 up, whose order means something.
+    /// A whole number from 0 up; the order of the values has a meaning.
     Integer {
-        /// How many values there are, at least 2.
+        /// Number of values, at least 2.
         levels: usize,
-        /// Where it starts, below `levels`.
+        /// Start, below `levels`.
         start: usize,
     },
-    /// One of several options, whose order means nothing.
+    /// One of several options; their order has no meaning.
     Choice {
-        /// With which probability each of the options, at least 2, is drawn at first. The sum is 1.
+        /// Probability of each option at first. There are at least 2 options, and the sum is 1.
         start: Vec<f64>,
     },
 }
 
-/// Where a search begins, and what all searches have in common.
+/// Start of a search, and the settings that all searches have in common.
 ///
-/// It is one if there is a coordinate, reals start at finite numbers, integers and choices have at least two values and
-/// start at one of them, `sigma` is positive and finite, and the population is at least 2 (4 for those who ask their
-/// parents again).
+/// It is valid if there is a coordinate, reals start at finite numbers, integers and choices have
+/// at least two values and start at one of them, `sigma` is positive and finite, and the population
+/// is at least 2 (4 for NSGA-II and M2N2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerStart {
-    /// What is searched.
+    /// Dimensions of the search space.
     pub coordinates: Vec<Coordinate>,
-    /// The first step's standard deviation, where 1 is the range of a real, or all levels of an integer.
+    /// Standard deviation of the first step, where 1 is the range of a real, or all levels of an integer.
     pub sigma: f64,
-    /// Points in a generation; what the optimizer thinks best unless said.
+    /// Number of points in a generation; default: chosen by the optimizer.
     pub population: Option<usize>,
-    /// The same seed searches the same way.
+    /// Seed; the same seed searches the same way.
     pub seed: u64,
 }
 
 impl Coordinate {
-    /// How many values it has, if it is not real.
+    /// Number of values; `None` for a real.
     pub(super) fn levels(&self) -> Option<usize> {
         match self {
             Self::Real { .. } => None,
@@ -53,20 +53,20 @@ impl Coordinate {
         }
     }
 
-    /// The coordinate of the genome for which `x` stands: itself, or by thresholds the number of its interval.
+    /// The coordinate of the genome for the real number `x`: `x` itself, or the number of its interval.
     pub(super) fn decode(&self, x: f64) -> f64 {
         match self.levels() {
             None => x,
-            // The conversion rounds towards 0 and keeps within the type: what lies below 0 becomes 0.
+            // The conversion rounds towards 0 and saturates: numbers below 0 become 0.
             Some(levels) => ((x * levels as f64) as usize).min(levels - 1) as f64,
         }
     }
 
-    /// Where a real number starts that stands for this coordinate and moves in steps of `sigma`.
+    /// Start of the real number that stands for this coordinate and moves in steps of `sigma`.
     ///
-    /// For a choice the thresholds that a normal distribution would need for the given probabilities lie
-    /// σ Φ⁻¹(Σ p) from its mean; with two options it has that mean, with more the one that misses the equal thresholds least
-    /// (by squares).
+    /// For a choice, a normal distribution would need thresholds at σ Φ⁻¹(Σ p) from its mean to
+    /// give the start's probabilities. With two options the mean is set so that the one threshold
+    /// fits, with more so that the squared distances to the equal thresholds are least.
     pub(super) fn threshold_start(&self, sigma: f64) -> f64 {
         match self {
             Self::Real { start } => *start,
@@ -76,7 +76,7 @@ impl Coordinate {
                 let mut below = 0.0;
                 let means = start[..n_thresholds].iter().enumerate().map(|(option, p)| {
                     below += p;
-                    // What is certain keeps a thousandth of doubt.
+                    // A certain option keeps a doubt of a thousandth.
                     (option + 1) as f64 / start.len() as f64 - sigma * normal::quantile(below.clamp(0.001, 0.999))
                 });
                 means.sum::<f64>() / n_thresholds as f64
@@ -100,7 +100,7 @@ impl Coordinate {
 }
 
 impl OptimizerStart {
-    /// Panics unless it is one.
+    /// Panics unless the start is valid.
     pub(super) fn check(&self) {
         assert!(!self.coordinates.is_empty(), "a search has at least one dimension");
         assert!(self.sigma > 0.0 && self.sigma.is_finite(), "the first step size is positive and finite");
@@ -113,18 +113,18 @@ impl OptimizerStart {
         }
     }
 
-    /// How many coordinates there are.
+    /// Number of coordinates.
     pub(super) fn n(&self) -> usize {
         self.coordinates.len()
     }
 
-    /// Where real numbers start that stand for the coordinates.
+    /// Starts of the real numbers that stand for the coordinates.
     pub(super) fn thresholds(&self) -> Vec<f64> {
         self.coordinates.iter().map(|coordinate| coordinate.threshold_start(self.sigma)).collect()
     }
 }
 
-/// The genome for which real numbers stand, by thresholds where it has to.
+/// The genome for real numbers, cut by thresholds where needed.
 pub(super) fn decode(coordinates: &[Coordinate], x: &[f64]) -> Genome {
     coordinates.iter().zip(x).map(|(coordinate, x)| coordinate.decode(*x)).collect()
 }

@@ -1,5 +1,5 @@
-//! The normal distribution of CMA-ES and how it learns, written to be read beside Hansen's tutorial (arXiv 1604.00772),
-//! whose equation numbers it carries.
+//! The normal distribution of CMA-ES and its updates, with the equation numbers of Hansen's
+//! tutorial (arXiv 1604.00772), to be read beside it.
 
 use super::{
     Stop,
@@ -12,21 +12,21 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-/// σ stays within [1 / `SIGMA_MAX`, `SIGMA_MAX`], whatever it is told, so that every formula stays finite.
+/// σ stays within [1 / `SIGMA_MAX`, `SIGMA_MAX`] for any feedback, so that every formula stays finite.
 pub(super) const SIGMA_MAX: f64 = 1e32;
 
 /// The normal distribution N(m, σ²C).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Distribution {
-    /// Its centre m. (n)
+    /// Centre m. (n)
     pub(super) mean: DVector<f64>,
     /// Step size.
     pub(super) sigma: f64,
-    /// Shape, symmetric. (n, n)
+    /// Shape C, symmetric. (n, n)
     pub(super) c: DMatrix<f64>,
 }
 
-/// A distribution with the paths by which it learns.
+/// A distribution with its evolution paths.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gaussian {
     pub(super) distribution: Distribution,
@@ -34,12 +34,12 @@ pub(super) struct Gaussian {
     pub(super) p_sigma: DVector<f64>,
     /// Evolution path of the covariance.
     pub(super) p_c: DVector<f64>,
-    /// σ of the first generation, by which [`Gaussian::stop`] measures the later ones.
+    /// σ of the first generation, against which [`Gaussian::stop`] measures later ones.
     sigma_0: f64,
 }
 
 impl Gaussian {
-    /// Steps of `sigma` about `mean`, the same in all directions.
+    /// A distribution about `mean` with step size `sigma`, the same in all directions.
     pub(super) fn new(mean: Vec<f64>, sigma: f64) -> Self {
         let n = mean.len();
         Self {
@@ -53,7 +53,7 @@ impl Gaussian {
     /// Draws steps y ~ N(0, C).
     pub(super) fn steps(&self, count: usize, generator: &mut ChaCha8Rng) -> Vec<DVector<f64>> {
         let n = self.distribution.mean.len();
-        // C^(1/2) where the tutorial has BD: as good, and the same however eigenvectors are ordered and signed.
+        // C^(1/2) for the tutorial's BD: as good, and independent of the eigenvectors' order and signs.
         let root = self.eigen().power(1);
         (0..count)
             .map(|_| {
@@ -63,7 +63,7 @@ impl Gaussian {
             .collect()
     }
 
-    /// The point to which a step leads.
+    /// The point at the end of a step.
     pub(super) fn point(&self, y: &DVector<f64>) -> Vec<f64> {
         let Distribution { mean, sigma, .. } = &self.distribution;
         (mean + y * *sigma).as_slice().to_vec() // (40)
@@ -74,7 +74,7 @@ impl Gaussian {
         (DVector::from_column_slice(x) - &self.distribution.mean) / self.distribution.sigma
     }
 
-    /// Moves the distribution along the steps `y`, best first; `generation` counts this one.
+    /// Moves the distribution along the steps `y`, best first; `generation` includes this one.
     pub(super) fn learn(
         &mut self,
         y: &[DVector<f64>],
@@ -100,7 +100,7 @@ impl Gaussian {
         let sigma = old.sigma * (c_sigma / d_sigma * (length / chi_n - 1.0)).exp(); // (44)
         let sigma = sigma.clamp(1.0 / SIGMA_MAX, SIGMA_MAX);
 
-        // Covariance matrix adaptation. The rank-one update stalls while σ still has to grow a lot.
+        // Covariance matrix adaptation. The rank-one update pauses while σ still has to grow a lot.
         let settled = length / (1.0 - (1.0 - c_sigma).powf(2.0 * (generation + 1) as f64)).sqrt();
         let h_sigma = f64::from(settled < (1.4 + 2.0 / (n + 1.0)) * chi_n);
         let gain = h_sigma * (c_c * (2.0 - c_c) * shares.mu_eff).sqrt();
@@ -121,8 +121,8 @@ impl Gaussian {
         };
     }
 
-    /// Keeps the variance σ²λ along every axis at `least` or more, so that it does not vanish while choices are still
-    /// open (as cmaes does, by its `min_eigenvalue`).
+    /// Keeps the variance σ²λ along every axis at `least` or more, so that it does not vanish while
+    /// choices are still open (`min_eigenvalue` in cmaes).
     pub(super) fn keep_above(&mut self, least: f64) {
         let smallest = self.eigen().d.min();
         self.distribution.sigma = self.distribution.sigma.max(least.sqrt() / smallest).min(SIGMA_MAX);
@@ -134,7 +134,7 @@ impl Gaussian {
         c.diagonal().map(|v| sigma * positive(v).sqrt())
     }
 
-    /// The tutorial's reasons to stop (appendix B.3) that hold for fitness full of noise and ties.
+    /// The tutorial's stopping criteria (appendix B.3) that hold for fitness with noise and ties.
     pub(super) fn stop(&self) -> Option<Stop> {
         let Distribution { mean, sigma, c } = &self.distribution;
         let Eigen { b, d } = self.eigen();
@@ -186,7 +186,7 @@ impl Eigen {
     }
 }
 
-/// Whether a step is too small for `m` to feel.
+/// True if a step is so small that adding it to `m` changes nothing.
 #[expect(clippy::float_cmp, reason = "the question is whether rounding swallows the step")]
 pub(super) fn lost(m: f64, step: f64) -> bool {
     m + step == m

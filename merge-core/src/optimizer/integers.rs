@@ -1,5 +1,5 @@
-//! How `CatCMA` with margin handles integers ([arXiv 2504.07884](https://arxiv.org/abs/2504.07884)), as in cmaes 0.13.1:
-//! those that have changed are put on their value, and the probability to change is remembered.
+//! Integers in `CatCMA` with margin ([arXiv 2504.07884](https://arxiv.org/abs/2504.07884)), as in cmaes 0.13.1: changed
+//! integers are centred on their value, and the probability to change is remembered.
 
 use super::{
     margin::{IntegerLattice, Thresholds, between_thresholds},
@@ -8,16 +8,16 @@ use super::{
 use nalgebra::DVector;
 use serde::{Deserialize, Serialize};
 
-/// A mutation probability stays clear of 0 and ½ by this much.
+/// Distance that a mutation probability keeps from 0 and ½.
 const CLEAR: f64 = 1e-8;
 
-/// An integer's place in the normal distribution, and how likely it is to change.
+/// An integer's place in the normal distribution, and its probability to change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Integer {
-    /// Its position among the numbers.
+    /// Position among the numbers.
     pub(super) at: usize,
     pub(super) lattice: IntegerLattice,
-    /// The probability to change that the last generation left, which grows only where changes succeed.
+    /// Probability to change after the last generation; it grows only after a successful change.
     pub(super) mutation_rate: f64,
 }
 
@@ -26,15 +26,15 @@ impl Integer {
         Self { at, lattice, mutation_rate: 0.5 - CLEAR }
     }
 
-    /// Puts the selected points that have changed this integer on its value, and moves the others so that the mean of all
-    /// stays where it was, as far as they can; returns whether any has changed.
+    /// Moves the selected points that have changed this integer onto its value, and the others so that the mean of all
+    /// stays the same, as far as they can. Returns true if any point has changed it.
     pub(super) fn centre(&self, selected: &mut [DVector<f64>], mean: f64) -> bool {
         let old: Vec<f64> = selected.iter().map(|v| v[self.at]).collect();
         let near = |v: f64| self.lattice.value(self.lattice.nearest(v));
         let home = self.lattice.nearest(mean);
         let has_changed = |v: f64| self.lattice.nearest(v) != home;
 
-        // How far points at home may move up or down towards their value, summed, and what centring the others shifts.
+        // Sums of the possible steps of unchanged points to their value, and of the steps that centre the others.
         let (mut up, mut down, mut bias) = (0.0, 0.0, 0.0);
         for v in &old {
             let delta = near(*v) - v;
@@ -59,8 +59,8 @@ impl Integer {
         old.iter().any(|v| has_changed(*v))
     }
 
-    /// Keeps the probability to change at `margin` or more, and at what it was or less unless a change has succeeded;
-    /// `deviation` is σ √`C_ii`.
+    /// Keeps the probability to change at `margin` or more, and lets it grow only if a change has
+    /// succeeded; `deviation` is σ √`C_ii`.
     pub(super) fn correct(&mut self, margin: f64, has_changed: bool, deviation: f64, mean: &mut f64, a: &mut f64) {
         let spread = *a * deviation;
         match self.lattice.place(*mean) {
@@ -69,7 +69,7 @@ impl Integer {
                 let rate = normal::below(-distance.abs() / spread).max(margin);
                 let rate = if has_changed { rate } else { rate.min(self.mutation_rate) };
                 let rate = rate.clamp(CLEAR, 0.5 - CLEAR);
-                // Wide enough that the margin is met by a mean on the value, not beyond it.
+                // Widens the distribution until a mean on the value itself meets the margin.
                 let value = self.lattice.value(self.lattice.nearest(*mean));
                 *a = a.max((value - threshold).abs() / (deviation * normal::tail(margin)));
                 if distance != 0.0 {
@@ -83,7 +83,7 @@ impl Integer {
                 let (below, above) = (below.max(margin / 2.0), above.max(margin / 2.0));
                 let least = if has_changed { 0.5 * margin } else { 1.0 - self.mutation_rate };
                 let between = if has_changed { between } else { between.max(least) };
-                // What has been raised is taken from all, in proportion to what they have above their least.
+                // The amount added is taken from all three, in proportion to their excess over their minimum.
                 let room = below + above + between - margin - least;
                 let excess = if room > 0.0 { (1.0 - below - above - between) / room } else { 0.0 };
                 let sides = [below, above].map(|p| (p + excess * (p - margin / 2.0)).clamp(CLEAR, 0.5 - CLEAR));

@@ -1,5 +1,5 @@
-//! M2N2 (Abrantes, Lange & Tang, GECCO 2025, [arXiv 2508.16204](https://arxiv.org/abs/2508.16204)): boundaries that move,
-//! competition for items, and attraction between those who complement each other.
+//! M2N2 (Abrantes, Lange & Tang, GECCO 2025, [arXiv 2508.16204](https://arxiv.org/abs/2508.16204)): moving boundaries,
+//! competition for items, and attraction between parents that complement each other.
 
 use super::{
     AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
@@ -10,7 +10,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// The standard deviation of mutations, the authors' for evolution from scratch, as which a genome is evolved.
+/// Standard deviation of mutations: the authors' for evolution from scratch, which fits the evolution of genomes.
 const MUTATION_SIGMA: f64 = 0.01;
 
 /// An archive whose members compete for items. See [`Optimizer::m2n2`](super::Optimizer::m2n2).
@@ -19,14 +19,14 @@ pub struct M2n2 {
     course: SearchCourse,
     coordinates: Vec<Coordinate>,
     sigma: f64,
-    /// None in the first generation.
+    /// Survivors; empty in the first generation.
     archive: Vec<ArchiveMember>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct ArchiveMember {
     genome: Genome,
-    /// Its scores `s_ij` on the items of the last generation, on which the whole archive was asked.
+    /// Scores `s_ij` on the items of the last generation, which all members were asked.
     items: Vec<f64>,
 }
 
@@ -42,10 +42,10 @@ impl M2n2 {
         let first = weighted(fitness, generator).unwrap_or_else(|| generator.random_range(0..n));
         let attraction: Vec<f64> =
             self.archive.iter().map(|other| attraction(&self.archive[first].items, &other.items, capacity)).collect();
-        // Whoever can do all that anyone can mates with anyone else.
+        // A first parent to which no member adds anything is paired with any other.
         let second = weighted(&attraction, generator).unwrap_or_else(|| (first + generator.random_range(1..n)) % n);
 
-        // The boundary: the parents' shares change places at a split point.
+        // The boundary: the parents swap their shares at a split point.
         let split = generator.random_range(0..self.coordinates.len());
         let w = generator.random::<f64>();
         let weight = |i: usize| if i < split { w } else { 1.0 - w };
@@ -73,18 +73,18 @@ impl AskTell for M2n2 {
     fn tell(&mut self, told: &[Feedback]) {
         let items = |told: &Feedback| {
             let items = if told.items.is_empty() { std::slice::from_ref(&told.fitness) } else { &told.items };
-            // What is no score is none.
+            // An invalid or negative score counts as 0.
             items.iter().map(|score| finite(*score).max(0.0)).collect()
         };
         let genomes = self.ask();
         self.archive =
             genomes.into_iter().zip(told).map(|(genome, told)| ArchiveMember { genome, items: items(told) }).collect();
         self.course.generation += 1;
-        // One after the other goes, since a member that dies leaves its items to the others.
+        // Members are removed one by one, as a removed member leaves its items to the others.
         while self.archive.len() > self.course.population / 2 {
             let capacity = capacity(&self.archive);
             let fitness = self.archive.iter().map(|member| shared_fitness(&member.items, &capacity));
-            // Of equals the newest goes.
+            // Of equals, the newest is removed.
             let worst = fitness.enumerate().min_by(|(i, f), (j, g)| f.total_cmp(g).then(j.cmp(i)));
             let (worst, _) = worst.expect("the archive is too large");
             self.archive.remove(worst);
@@ -100,7 +100,7 @@ impl AskTell for M2n2 {
     }
 }
 
-/// What all members together score on each item: `z_j` = Σ `s_ij`.
+/// The total score of all members on each item: `z_j` = Σ `s_ij`.
 fn capacity(archive: &[ArchiveMember]) -> Vec<f64> {
     let n_items = archive.first().map_or(0, |member| member.items.len());
     (0..n_items).map(|j| archive.iter().map(|member| member.items[j]).sum::<f64>().min(f64::MAX)).collect()
@@ -111,7 +111,7 @@ fn shared_fitness(items: &[f64], capacity: &[f64]) -> f64 {
     items.iter().zip(capacity).map(|(s, z)| s / z.max(1.0)).sum()
 }
 
-/// What a mate adds to the first parent: Σ max(0, `s_ij` - `s_1j`) / `z_j`.
+/// The items that a mate adds to the first parent: Σ max(0, `s_ij` - `s_1j`) / `z_j`.
 fn attraction(first: &[f64], mate: &[f64], capacity: &[f64]) -> f64 {
     let items = first.iter().zip(mate).zip(capacity).filter(|(_, z)| **z > 0.0);
     items.map(|((first, mate), z)| (mate - first).max(0.0) / z).sum()

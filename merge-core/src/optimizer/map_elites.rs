@@ -1,5 +1,5 @@
 //! MAP-Elites in the form of `CycleQD` (Kuroki et al., [arXiv 2410.14735](https://arxiv.org/abs/2410.14735)): the goals
-//! take turns at being what is improved, while the others say what kind of genome it is.
+//! take turns; one goal is improved while the others define a genome's behaviour.
 
 use super::{
     AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
@@ -11,15 +11,15 @@ use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Between what the factors of a parent's chances lie (`alpha_low` and `alpha_high`).
+/// Range of the factors in a parent's chance (`alpha_low` and `alpha_high`).
 const CHANCES: [f64; 2] = [0.5, 0.8];
-/// The standard deviation of the weights of crossover, about 1.
+/// Standard deviation of the weights of crossover, whose mean is 1.
 const WEIGHT_SIGMA: f64 = 0.01;
 
-/// The best for each kind of behaviour. See [`Optimizer::map_elites`](super::Optimizer::map_elites).
+/// The best genome for each kind of behaviour. See [`Optimizer::map_elites`](super::Optimizer::map_elites).
 ///
-/// As all elites are asked again, the archives of a generation are those of its scores alone, and only who is in one of
-/// them has to be kept.
+/// All elites are asked again, so the archives of a generation depend only on its scores, and only
+/// the genomes in an archive are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MapElites {
     course: SearchCourse,
@@ -42,12 +42,12 @@ impl MapElites {
         Self { course, sigma: start.sigma, coordinates: start.coordinates, bins, elites: Vec::new() }
     }
 
-    /// For each cell of the archive of a goal, who is best at it.
+    /// For each cell of a goal's archive, the elite that is best at the goal.
     fn archive(&self, elites: &[Elite], goal: usize) -> Vec<usize> {
         let mut cells: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
         for (at, elite) in elites.iter().enumerate() {
             let others = elite.goals.iter().enumerate().filter(|(other, _)| *other != goal);
-            // The conversion makes 0 of what is negative.
+            // The conversion turns negative scores into 0.
             let bin = |score: f64| ((score * self.bins as f64) as usize).min(self.bins - 1);
             let best = cells.entry(others.map(|(_, score)| bin(*score)).collect()).or_insert(at);
             if elite.goals[goal] > elites[*best].goals[goal] {
@@ -57,7 +57,7 @@ impl MapElites {
         cells.into_values().collect()
     }
 
-    /// A child of two of an archive.
+    /// A child of two elites of an archive.
     fn child(&self, archive: &[usize], generator: &mut ChaCha8Rng) -> Genome {
         let mut chances = self.chances(archive);
         let mut pick = || {
@@ -75,7 +75,7 @@ impl MapElites {
         child
     }
 
-    /// The chances of an archive's elites: the product over all goals of
+    /// The chances of an archive's elites to be a parent: the product over all goals of
     /// `α_low` + (v - min) / (max - min) · (`α_high` - `α_low`).
     fn chances(&self, archive: &[usize]) -> Vec<f64> {
         let mut chances = vec![1.0; archive.len()];

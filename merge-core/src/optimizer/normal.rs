@@ -12,10 +12,10 @@ pub(super) fn quantile(p: f64) -> f64 {
     if p <= 0.5 { -tail(p) } else { tail(1.0 - p) }
 }
 
-/// The z ≥ 0 beyond which `p` of the probability lies, for p in (0, 0.5]; z² is the quantile 1 - 2p of χ² with one degree
-/// of freedom.
+/// The z ≥ 0 with the probability `p` beyond it, for p in (0, 0.5]; z² is the quantile 1 - 2p of χ²
+/// with one degree of freedom.
 pub(super) fn tail(p: f64) -> f64 {
-    // Abramowitz & Stegun 26.2.23, good to 4.5e-4; Newton's method then doubles the digits three times.
+    // Abramowitz & Stegun 26.2.23, accurate to 4.5e-4; three Newton steps each double the digits.
     let t = (-2.0 * p.ln()).sqrt();
     let start =
         t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
@@ -27,7 +27,7 @@ pub(super) fn tail(p: f64) -> f64 {
 mod tests {
     use super::{below, quantile, tail};
 
-    /// Quantiles of printed tables, to the digits that they have.
+    /// Quantiles from printed tables, to all their digits.
     #[test]
     fn agrees_with_tables() {
         for (p, z) in

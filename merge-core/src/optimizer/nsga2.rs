@@ -1,5 +1,5 @@
-//! NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002): parents and children compete by front and
-//! by how crowded it is around them.
+//! NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002): parents and
+//! children compete by front, and within a front by crowding.
 
 use super::{
     AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
@@ -10,13 +10,13 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// Distribution index of simulated binary crossover: how near children are to their parents.
+/// Distribution index of simulated binary crossover: higher keeps children nearer to their parents.
 const ETA_CROSSOVER: f64 = 15.0;
-/// How often a pair is crossed.
+/// Probability that a pair is crossed.
 const CROSSOVER: f64 = 0.9;
 /// Distribution index of polynomial mutation.
 const ETA_MUTATION: f64 = 20.0;
-/// How often a child that exists already is mutated again.
+/// Largest number of further mutations of a child that already exists.
 const TRIES: usize = 10;
 
 /// A front of genomes for several goals. See [`Optimizer::nsga2`](super::Optimizer::nsga2).
@@ -25,17 +25,17 @@ pub struct Nsga2 {
     course: SearchCourse,
     coordinates: Vec<Coordinate>,
     sigma: f64,
-    /// None in the first generation.
+    /// Survivors; empty in the first generation.
     parents: Vec<Parent>,
 }
 
-/// A survivor, and what its children's chances depend on.
+/// A survivor, with the values that decide its chances in a tournament.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Parent {
     genome: Genome,
-    /// The number of its front.
+    /// Number of its front.
     rank: usize,
-    /// Its crowding distance.
+    /// Crowding distance.
     crowding: f64,
 }
 
@@ -72,7 +72,7 @@ impl Nsga2 {
         children
     }
 
-    /// Changes each real with probability 1/n, and as many integers and choices.
+    /// Changes each real with probability 1/n, and each of the d integers and choices with probability 1/d.
     fn mutate(&self, genome: &mut Genome, generator: &mut ChaCha8Rng) {
         let (rate, flips) = (1.0 / self.coordinates.len() as f64, flip_rate(&self.coordinates));
         for (coordinate, x) in self.coordinates.iter().zip(genome) {
@@ -95,7 +95,7 @@ impl AskTell for Nsga2 {
                 continue;
             }
             for mut child in self.children(&mut generator) {
-                // Whoever exists already adds nothing, unless the space holds no more.
+                // A copy adds nothing, but the space may hold no other genome.
                 for _ in 0..TRIES {
                     if !genomes.contains(&child) {
                         break;
@@ -117,7 +117,7 @@ impl AskTell for Nsga2 {
         let mut parents = Vec::with_capacity(room);
         for (rank, front) in fronts(&goals).into_iter().enumerate() {
             let mut front: Vec<(usize, f64)> = front.iter().copied().zip(crowding(&goals, &front)).collect();
-            // The last front that has room at all gives those with room around them.
+            // The last front that fits only in part keeps its least crowded points.
             front.sort_by(|(_, a), (_, b)| b.total_cmp(a));
             let survivors = front.into_iter().take(room - parents.len());
             parents.extend(survivors.map(|(at, crowding)| Parent { genome: genomes[at].clone(), rank, crowding }));
@@ -141,7 +141,7 @@ fn cross(a: &mut f64, b: &mut f64, generator: &mut ChaCha8Rng) {
         return;
     }
     let u = generator.random::<f64>();
-    // How far a child is spread from the middle, when the parent beside it has `room` up to the bound.
+    // Spread of a child from the middle, if the nearer parent has `room` up to the bound.
     let spread = |room: f64| {
         let beta = 1.0 + 2.0 * room / (high - low);
         let alpha = 2.0 - beta.powf(-(ETA_CROSSOVER + 1.0));

@@ -1,4 +1,4 @@
-//! (1+1)-ES: a parent and its mutant, of whom the better goes on; steps follow the rule of one fifth.
+//! (1+1)-ES: a parent and its mutant, of which the better continues; the step size follows the one-fifth rule.
 
 use super::{
     AskTell, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse,
@@ -9,7 +9,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A parent who is asked again with its mutants. See [`Optimizer::one_plus_one`](super::Optimizer::one_plus_one).
+/// A parent that is asked again with its mutants. See [`Optimizer::one_plus_one`](super::Optimizer::one_plus_one).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OnePlusOne {
     course: SearchCourse,
@@ -20,7 +20,7 @@ pub struct OnePlusOne {
 
 impl OnePlusOne {
     pub(super) fn new(begin: OptimizerStart) -> Self {
-        // A stream that no generation has.
+        // A stream that no generation uses.
         let parent = start(&begin.coordinates, &mut generator(begin.seed, u64::MAX));
         Self { course: SearchCourse::new(&begin, 2), parent, sigma: begin.sigma, coordinates: begin.coordinates }
     }
@@ -42,12 +42,12 @@ impl AskTell for OnePlusOne {
         let (parent, mutants) = fitness.split_first().expect("the parent comes first");
         self.course.generation += 1;
 
-        // Of equals the newest, so that the search wanders over a plateau.
+        // Of equals, the newest is taken, so that the search moves on a plateau.
         let best = (0..genomes.len()).max_by(|a, b| fitness[*a].total_cmp(&fitness[*b])).expect("the parent at least");
         self.parent.clone_from(&genomes[best]);
 
-        // σ grows by 1.5 with each success and shrinks by its fourth root with each failure (Auger, BBOB workshop 2009);
-        // equals say nothing about it.
+        // σ grows by 1.5 with each success, and shrinks by the fourth root of 1.5 with each failure
+        // (Auger, BBOB workshop 2009); equals leave it unchanged.
         let n_better = mutants.iter().filter(|f| *f > parent).count() as f64;
         let n_worse = mutants.iter().filter(|f| *f < parent).count() as f64;
         let exponent = (n_better - n_worse / 4.0) / mutants.len() as f64;

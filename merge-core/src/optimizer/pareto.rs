@@ -1,19 +1,19 @@
-//! Points that nobody beats in everything: Pareto fronts, the volume below one, and how crowded its points are (Deb et al., IEEE
+//! Pareto fronts, the volume that they dominate, and the crowding of their points (Deb et al., IEEE
 //! Transactions on Evolutionary Computation 6(2), 2002).
 
-/// Whether `a` is at least as good as `b` in everything, and better in something. Greater is better.
+/// True if `a` is at least as good as `b` in every objective, and better in one. Greater is better.
 pub fn dominates(a: &[f64], b: &[f64]) -> bool {
     a.iter().zip(b).all(|(a, b)| a >= b) && a.iter().zip(b).any(|(a, b)| a > b)
 }
 
-/// The positions of the points that no other dominates, in their order; of equals, all.
+/// Positions of the points that no other point dominates, in their order; equal points are all kept.
 pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
     let beaten = |point: &P| points.iter().any(|other| dominates(other.as_ref(), point.as_ref()));
     (0..points.len()).filter(|position| !beaten(&points[*position])).collect()
 }
 
-/// The volume of what is dominated by one of the points and dominates `reference`: exact, by slicing along the last objective,
-/// in O(n^(d-1) log n).
+/// The volume of all that is dominated by one of the points and dominates `reference`: exact, by
+/// slicing along the last objective, in O(n^(d-1) log n).
 pub fn hypervolume<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> f64 {
     let above = points.iter().map(|point| point.as_ref().to_vec());
     let mut above: Vec<Vec<f64>> =
@@ -23,7 +23,7 @@ pub fn hypervolume<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> f64 {
     if last == 0 {
         return above.first().map_or(0.0, |best| best[0] - reference[0]);
     }
-    // Slices between neighbours along the last objective: in each, those that reach it count.
+    // Slices between neighbours along the last objective; the points that reach a slice count in it.
     let slice = |number: usize| {
         let lower = above.get(number + 1).map_or(reference[last], |next| next[last]);
         let height = above[number][last] - lower;
@@ -33,7 +33,7 @@ pub fn hypervolume<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> f64 {
     (0..above.len()).map(slice).sum()
 }
 
-/// The positions of the points of each front: of those that nobody dominates, of those that only they dominate, and so on.
+/// Positions of the points of each front: points that none dominates, points that only these dominate, and so on.
 pub(super) fn fronts(goals: &[Vec<f64>]) -> Vec<Vec<usize>> {
     let mut left: Vec<usize> = (0..goals.len()).collect();
     let mut fronts = Vec::new();
@@ -46,8 +46,8 @@ pub(super) fn fronts(goals: &[Vec<f64>]) -> Vec<Vec<usize>> {
     fronts
 }
 
-/// The crowding distance of each point of a front: how far apart its neighbours are, summed over the goals, each measured by
-/// the front's extent in it. The outermost have the greatest number there is.
+/// The crowding distance of each point of a front: the distance between its neighbours divided by
+/// the front's extent, summed over the goals. The outermost points have `f64::MAX`.
 pub(super) fn crowding(goals: &[Vec<f64>], front: &[usize]) -> Vec<f64> {
     let mut distances = vec![0.0_f64; front.len()];
     let n_goals = front.first().map_or(0, |first| goals[*first].len());
@@ -79,7 +79,7 @@ mod tests {
         assert!(front::<[f64; 2]>(&[]).is_empty());
     }
 
-    /// Against counting the cells of a grid.
+    /// Compares with a count of the cells of a grid.
     #[test]
     fn measures_the_volume_below_a_front() {
         let points = [[3.0, 1.0, 2.0], [1.0, 3.0, 3.0], [2.0, 2.0, 1.0], [1.0, 1.0, 4.0], [0.0, 9.0, 9.0]];

@@ -1,22 +1,22 @@
-//! What leaving the box costs: the adaptive penalty of Hansen et al. (IEEE Transactions on Evolutionary Computation 13(1),
-//! 2009, [section IV.B](https://ieeexplore.ieee.org/document/4634579)), as in cmaes 0.13.1.
+//! Penalty for leaving the box: the adaptive penalty of Hansen et al. (IEEE Transactions on Evolutionary Computation
+//! 13(1), 2009, [section IV.B](https://ieeexplore.ieee.org/document/4634579)), as in cmaes 0.13.1.
 
 use super::{Fitness, gaussian::Gaussian, learning_rate::positive, ranking::number};
 use nalgebra::DVector;
 use serde::{Deserialize, Serialize};
 
-/// The spread of fitness in recent generations, by which penalties are measured.
+/// Spread of fitness in recent generations, by which penalties are scaled.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Penalty {
-    /// Distances between the quartiles, the newest first.
+    /// Distances between the quartiles of fitness, the newest first.
     spreads: Vec<f64>,
 }
 
 impl Penalty {
-    /// What each of the points `v` pays for those coordinates `reals` that are not in [0, 1]: in the unit of fitness, and
-    /// less than the box is worth while the search is near it.
+    /// The penalty of each of the points `v` for its coordinates `reals` outside of [0, 1], in
+    /// units of fitness: small while the search is near the box.
     ///
-    /// `a` widens the distribution (n); `mu_eff` is the selection mass.
+    /// `a` is the widening of the distribution (n); `mu_eff` is the selection mass.
     pub(super) fn of(
         &mut self,
         v: &[DVector<f64>],
@@ -29,7 +29,7 @@ impl Penalty {
         let n = a.len() as f64;
         let spread = self.spread(fitness, 20 + (3.0 * n / v.len() as f64).ceil() as usize);
         let distribution = &gaussian.distribution;
-        // With A as cmaes has it, to the first power.
+        // A to the first power, as in cmaes.
         let variances = distribution.c.diagonal().map(positive).component_mul(a);
         let weight = 2.0 * spread / (distribution.sigma.powi(2) * variances.sum());
         let mean_log = variances.map(f64::ln).sum() / n;
@@ -48,7 +48,7 @@ impl Penalty {
         v.iter().map(|v| reals.iter().map(|at| cost(v, *at)).sum()).collect()
     }
 
-    /// The median of the spreads of the last `len` generations, this one's included; those of equals do not count.
+    /// Median of the last `len` spreads, with this generation's; generations of equal fitness do not count.
     fn spread(&mut self, fitness: &[Fitness], len: usize) -> f64 {
         let mut sorted: Vec<f64> = fitness.iter().map(|f| number(*f)).collect();
         sorted.sort_by(|f, g| g.total_cmp(f));
@@ -60,7 +60,7 @@ impl Penalty {
         let mut sorted = self.spreads.clone();
         sorted.sort_by(f64::total_cmp);
         match sorted.len() {
-            // All have been equal so far: any penalty ranks them alike.
+            // All have been equal so far, so any penalty ranks them alike.
             0 => 1.0,
             len if len % 2 == 1 => sorted[len / 2],
             len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),

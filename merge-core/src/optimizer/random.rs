@@ -33,7 +33,7 @@ impl AskTell for RandomSearch {
     }
 }
 
-/// A genome of which nothing is known.
+/// A genome drawn uniformly from the space.
 fn uniform(coordinates: &[Coordinate], generator: &mut ChaCha8Rng) -> Genome {
     let draw = |coordinate: &Coordinate| match coordinate.levels() {
         None => generator.random(),

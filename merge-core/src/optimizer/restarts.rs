@@ -1,4 +1,4 @@
-//! Restarts of CMA-ES: from other places, with larger populations (IPOP), or also with small ones and short steps (BIPOP).
+//! Restarts of CMA-ES elsewhere: with larger populations (IPOP), or also with small ones and short steps (BIPOP).
 
 use super::{
     AskTell, CmaEs, Coordinate, Feedback, Genome, OptimizerStart, SearchCourse, generator, ranking::finite,
@@ -7,14 +7,14 @@ use super::{
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// By which rule a search starts anew.
+/// Rule by which a search starts again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Regime {
-    /// Twice the population each time (Auger & Hansen, CEC 2005).
+    /// Doubles the population each time (Auger & Hansen, CEC 2005).
     Ipop,
-    /// Twice the population, or else a small one with a short step (Hansen, BBOB workshop 2009): whichever has spent fewer
-    /// evaluations.
+    /// Doubles the population, or takes a small one with a short step (Hansen, BBOB workshop 2009):
+    /// the kind that has spent fewer evaluations.
     Bipop,
 }
 
@@ -23,24 +23,24 @@ pub enum Regime {
 pub struct Restarts {
     regime: Regime,
     start: OptimizerStart,
-    /// Generations of all runs.
+    /// Number of generations over all runs.
     generation: u64,
     run: CmaEs,
-    /// What the current run has to keep to.
+    /// Limit of the current run, if its population is small.
     small: Option<Small>,
-    /// Runs begun after the first.
+    /// Number of restarts so far.
     begun: u64,
-    /// How often the population has been doubled.
+    /// Number of times that the population has been doubled.
     doublings: u32,
-    /// Points told to runs with large populations and to those with small ones.
+    /// Points told to runs with large populations, and to runs with small ones.
     evaluations: [u64; 2],
-    /// The median fitness of each generation of the current run. The best would say how lucky it was.
+    /// Median fitness of each generation of the current run. The best fitness would be a matter of luck.
     medians: Vec<f64>,
-    /// The best of the runs that have ended: how it did, and its mean.
+    /// Last median fitness and mean of the best run that has ended.
     best: Option<(f64, Genome)>,
 }
 
-/// A run with a small population, which ends early.
+/// A run with a small population, which ends after so many generations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Small {
     generations: u64,
@@ -62,18 +62,18 @@ impl Restarts {
         }
     }
 
-    /// Begins the next run, somewhere in the box.
+    /// Starts the next run, anywhere in the box.
     fn restart(&mut self) {
         if self.best.as_ref().is_none_or(|(best, _)| self.now() > *best) {
             self.best = self.run.mean().map(|mean| (self.now(), mean));
         }
-        // The streams of the first run's generations begin at 0.
+        // Streams count down from the end, as those of the first run's generations count up from 0.
         let mut generator = generator(self.start.seed, u64::MAX - self.begun);
         self.begun += 1;
         let default = self.start.population.unwrap_or_else(|| default_population(self.start.n()));
         let [large, small] = self.evaluations;
         let (population, sigma) = if self.regime == Regime::Bipop && self.begun > 1 && small < large {
-            // As pycma has it: λ₀ (2^k)^(U²) points, steps of σ₀ 0.01^U, and half of what large runs have spent at most.
+            // As in pycma: λ₀ (2^k)^(U²) points, steps of σ₀ 0.01^V, and at most half of the large runs' evaluations.
             let (u, v) = (generator.random::<f64>(), generator.random::<f64>());
             let population = (default as f64 * 2.0_f64.powf(f64::from(self.doublings) * u * u)) as usize;
             self.small = Some(Small { generations: (large / 2 / population as u64).max(1) });
@@ -96,13 +96,13 @@ impl Restarts {
         self.medians.clear();
     }
 
-    /// How the current run does.
+    /// Median fitness of the current run's last generation.
     fn now(&self) -> f64 {
         self.medians.last().copied().unwrap_or(f64::MIN)
     }
 
-    /// Whether the last twenty generations were no better than twenty long ago (pycma's `tolstagnation`). A search that
-    /// begins again has no reason to sit on a plateau.
+    /// True if the last twenty generations were no better than twenty long ago (pycma's
+    /// `tolstagnation`). A search that can start again need not stay on a plateau.
     fn stagnates(&self) -> bool {
         let (n, lambda) = (self.start.n() as f64, self.run.population() as f64);
         let ago = (100.0 + 100.0 * n.powf(1.5) / lambda) as usize;
@@ -135,7 +135,7 @@ impl AskTell for Restarts {
         self.run.course()
     }
 
-    /// That of the run that did best in its last generation, the current one among them.
+    /// The mean of the run whose last generation was best, the current run included.
     fn mean(&self) -> Option<Genome> {
         match &self.best {
             Some((best, mean)) if *best >= self.now() => Some(mean.clone()),
@@ -148,7 +148,7 @@ impl AskTell for Restarts {
     }
 }
 
-/// The middle number, the greater of two.
+/// The median; of two middle numbers the greater.
 fn median(numbers: &[f64]) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,6 +1,6 @@
 //! sep-CMA-ES: covariance matrix adaptation with a diagonal matrix, as in cmaes 0.13.1.
 //!
-//! Equation numbers are those of Hansen's tutorial, arXiv 1604.00772, whose formulas are taken coordinate by coordinate.
+//! Equation numbers are those of Hansen's tutorial, arXiv 1604.00772, whose formulas are applied to each coordinate.
 
 use super::{
     AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 pub struct SepCmaEs {
     course: SearchCourse,
     coordinates: Vec<Coordinate>,
-    /// The distribution's centre m. (n)
+    /// Centre m of the distribution. (n)
     pub(super) mean: DVector<f64>,
     /// Step size.
     pub(super) sigma: f64,
-    /// The diagonal of the covariance matrix. (n)
+    /// Diagonal of the covariance matrix. (n)
     pub(super) c: DVector<f64>,
     /// Evolution path of the step size. (n)
     pub(super) p_sigma: DVector<f64>,
@@ -61,7 +61,7 @@ impl SepCmaEs {
             .collect()
     }
 
-    /// Moves the distribution towards the fitter of `points`, whoever drew them.
+    /// Moves the distribution towards the fitter of `points`, which need not be its own.
     pub(super) fn update(&mut self, points: &[Vec<f64>], fitness: &[Fitness]) {
         let strategy = Strategy::separable(self.coordinates.len(), self.course.population);
         let Strategy { weights, c_sigma, d_sigma, c_c, c_1, c_mu, chi_n, .. } = &strategy;

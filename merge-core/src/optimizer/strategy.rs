@@ -5,12 +5,12 @@
 use super::Fitness;
 use std::f64::consts::SQRT_2;
 
-/// Population of a search in `n` dimensions if nothing else is asked for: 4 + ⌊3 ln n⌋.
+/// Default population of a search in `n` dimensions: 4 + ⌊3 ln n⌋.
 pub(super) fn default_population(n: usize) -> usize {
     4 + (3.0 * (n as f64).ln()).floor() as usize // (48)
 }
 
-/// What stays fixed from the first generation to the last.
+/// Strategy parameters, fixed from the first generation to the last.
 pub(super) struct Strategy {
     /// Recombination weights by rank, best first: positive ones sum to 1, the rest are negative (active CMA) or 0.
     pub(super) weights: Vec<f64>,
@@ -31,8 +31,8 @@ pub(super) struct Strategy {
 }
 
 impl Strategy {
-    /// The defaults for `n` dimensions and `lambda` points a generation (table 1 of the tutorial). Without a dimension only
-    /// the weights mean something.
+    /// The defaults for `n` dimensions and `lambda` points in a generation (table 1 of the
+    /// tutorial). If `n` is 0, only the weights have a meaning.
     pub(super) fn new(n: usize, lambda: usize) -> Self {
         let n = n as f64;
         let mut weights: Vec<f64> =
@@ -67,7 +67,7 @@ impl Strategy {
         }
     }
 
-    /// The same without negative weights.
+    /// The defaults without negative weights.
     pub(super) fn positive(n: usize, lambda: usize) -> Self {
         let mut strategy = Self::new(n, lambda);
         for w in &mut strategy.weights {
@@ -76,8 +76,8 @@ impl Strategy {
         strategy
     }
 
-    /// The defaults for a diagonal covariance matrix, as cmaes has them: those of Ros & Hansen (PPSN 2008), by whom the
-    /// rank-μ update learns (n + 2) / 3 times as fast.
+    /// The defaults for a diagonal covariance matrix, as in cmaes: those of Ros & Hansen (PPSN
+    /// 2008), whose rank-μ update learns (n + 2) / 3 times as fast.
     pub(super) fn separable(n: usize, lambda: usize) -> Self {
         let mu = lambda / 2;
         let n = n as f64;
@@ -98,20 +98,20 @@ impl Strategy {
             d_sigma: 1.0 + 2.0 * (((mu_eff - 1.0) / (n + 1.0)).sqrt() - 1.0).max(0.0) + c_sigma,
             c_c: 4.0 / (n + 4.0),
             c_1,
-            // No more than there is, in large populations.
+            // Bounded, for large populations.
             c_mu: ((n + 2.0) / 3.0 * c_mu).min(1.0 - c_1),
             chi_n: chi(n),
         }
     }
 
-    /// The weights of a generation whose fitness, best first, is `ranked`: equals share those of the ranks they hold.
+    /// The weights of a generation with fitness `ranked`, best first: equals share the weights of their ranks.
     ///
-    /// A search that is told equals thus does what it would do on average over all orders of them.
+    /// With equal points, a search thus does what it would do on average over all their orders.
     pub(super) fn share(&self, ranked: &[Fitness]) -> Shares {
         let mut plus = Vec::with_capacity(ranked.len());
         let mut minus = Vec::with_capacity(ranked.len());
         let mut from = 0;
-        // Best first, so that whoever is not worse than the next is its equal.
+        // Best first, so neighbours with a ≤ b are equal.
         for equals in ranked.chunk_by(|a, b| a <= b) {
             let weights = &self.weights[from..from + equals.len()];
             let mean = |part: fn(f64) -> f64| weights.iter().map(|&w| part(w)).sum::<f64>() / weights.len() as f64;
@@ -119,25 +119,25 @@ impl Strategy {
             minus.resize(from + equals.len(), mean(|w| w.min(0.0)));
             from += equals.len();
         }
-        // Shared weights select less, and the evolution paths have to know it or they would shrink at each tie. With no
-        // tie the quotient is exactly 1.
+        // Shared weights select less. The evolution paths must take this into account, or they
+        // would shrink at each tie. Without a tie the quotient is exactly 1.
         let concentration: f64 = self.weights.iter().map(|w| w.max(0.0).powi(2)).sum();
         let shared: f64 = plus.iter().map(|w| w.powi(2)).sum();
         Shares { mu_eff: self.mu_eff * (concentration / shared), plus, minus }
     }
 }
 
-/// Recombination weights of one generation, by rank.
+/// Recombination weights of a generation, by rank.
 pub(super) struct Shares {
-    /// Mean of the positive weights of the ranks held, which draw the distribution towards a point.
+    /// Mean of the positive weights of a point's ranks; they draw the distribution towards the point.
     pub(super) plus: Vec<f64>,
-    /// Mean of the negative weights of the ranks held, which take variance away; 0 where `plus` is not, but for ties.
+    /// Mean of the negative weights of a point's ranks; they reduce variance. Without ties, 0 where `plus` is not.
     pub(super) minus: Vec<f64>,
     /// Variance effective selection mass of `plus`.
     pub(super) mu_eff: f64,
 }
 
-/// The expected length of a standard normal vector in `n` dimensions, nearly.
+/// Expected length of a standard normal vector in `n` dimensions, approximately.
 fn chi(n: f64) -> f64 {
     n.sqrt() * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n))
 }

@@ -1,4 +1,4 @@
-//! What every search has to keep to, whatever it is told; and in the files beside, what each is for.
+//! Properties that every search keeps for any feedback; the other files test the purpose of each.
 
 mod cma;
 mod goals;
@@ -18,7 +18,7 @@ fn rosenbrock(x: &[f64]) -> f64 {
     x.windows(2).map(|x| 100.0 * (x[1] - x[0] * x[0]).powi(2) + (1.0 - x[0]).powi(2)).sum()
 }
 
-/// A start in real numbers.
+/// A start with only real coordinates.
 fn reals(mean: &[f64], sigma: f64, population: Option<usize>, seed: u64) -> OptimizerStart {
     OptimizerStart {
         coordinates: mean.iter().map(|start| Coordinate::Real { start: *start }).collect(),
@@ -28,12 +28,12 @@ fn reals(mean: &[f64], sigma: f64, population: Option<usize>, seed: u64) -> Opti
     }
 }
 
-/// What a generation is told whose fitness is all there is.
+/// Feedback of a generation that has only fitness.
 fn told(fitness: impl IntoIterator<Item = f64>) -> Vec<Feedback> {
     fitness.into_iter().map(Feedback::from).collect()
 }
 
-/// One generation of minimising `f`, whose parts are goals and items too; gives the least value seen in it.
+/// One generation of minimising `f`, with goals and items too; returns the least value seen in it.
 fn step(search: &mut Optimizer, mut f: impl FnMut(&[f64]) -> f64) -> f64 {
     let of = |x: &Vec<f64>| {
         let fitness = -f(x);
@@ -65,7 +65,7 @@ fn each(start: &OptimizerStart) -> Vec<Optimizer> {
     ]
 }
 
-/// Coordinates of all kinds; of one kind; and one alone of each kind.
+/// Spaces: all kinds of coordinates; several of one kind; a single one of each kind.
 fn spaces() -> Vec<Vec<Coordinate>> {
     let real = || Coordinate::Real { start: 0.5 };
     let integer = |levels| Coordinate::Integer { levels, start: 1 };
@@ -89,7 +89,7 @@ fn spaces() -> Vec<Vec<Coordinate>> {
     ]
 }
 
-/// One search of each kind over each space, some generations in.
+/// One search of each kind over each space, after five generations.
 fn searches() -> Vec<Optimizer> {
     let start = |coordinates| OptimizerStart { coordinates, sigma: 0.2, population: Some(9), seed: 7 };
     let mut searches: Vec<Optimizer> = spaces().into_iter().flat_map(|space| each(&start(space))).collect();
@@ -110,7 +110,7 @@ fn asks_for_the_same_until_told() {
         assert_eq!(first, search.clone().ask());
         step(&mut search, sphere);
         assert_eq!(search.generation(), 6);
-        // The stream of the generation is another, so are the points, where there is room for others.
+        // Each generation draws from its own stream, so the points differ if the space has room.
         if first[0].len() > 5 {
             assert_ne!(first, search.ask(), "{search:?}");
         }
@@ -145,7 +145,7 @@ fn no_fitness_breaks_it() {
             for mut search in each(&start) {
                 let mut dice = Optimizer::random(reals(&[0.5; 5], 0.1, Some(search.population().max(2)), seed as u64));
                 for _ in 0..40 {
-                    // As many throws as there may be points.
+                    // An endless stream, for any number of points.
                     let throws = dice.ask().concat().into_iter().cycle();
                     dice.tell(&vec![Feedback::default(); dice.population()]);
                     let mut throws = throws.map(|u| values[(u * values.len() as f64) as usize]);
@@ -164,7 +164,7 @@ fn no_fitness_breaks_it() {
     }
 }
 
-/// Every genome is one of the space.
+/// Checks that every genome belongs to the space.
 fn check(coordinates: &[Coordinate], genomes: Vec<Vec<f64>>, search: &Optimizer) {
     for genome in genomes {
         assert_eq!(genome.len(), coordinates.len());
@@ -194,7 +194,7 @@ fn begins_where_it_is_told_to() {
     }
 }
 
-/// The thresholds of two options are those of their probabilities: Sakana AI's 2 σ are 0.977.
+/// The threshold of two options follows from their probabilities: Sakana AI's 2 σ are 0.977.
 #[test]
 fn draws_options_with_the_probabilities_of_the_start() {
     for p in [0.5, 0.9, 0.977] {

@@ -1,11 +1,11 @@
-//! How the searches without a distribution make genomes: about the start, between two, by small changes.
+//! New genomes for the searches without a distribution: about the start, between two parents, by mutation.
 
 use super::{Coordinate, Genome};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-/// A genome about the start: numbers within steps of `sigma`, options by their probabilities.
+/// A genome about the start: numbers by normal steps of `sigma`, options by their probabilities.
 pub(super) fn about_start(coordinates: &[Coordinate], sigma: f64, generator: &mut ChaCha8Rng) -> Genome {
     let draw = |coordinate: &Coordinate| {
         if let Coordinate::Choice { start } = coordinate {
@@ -17,7 +17,7 @@ pub(super) fn about_start(coordinates: &[Coordinate], sigma: f64, generator: &mu
     coordinates.iter().map(draw).collect()
 }
 
-/// The genome of the start, with options drawn by their probabilities.
+/// The genome at the start, with options drawn by their probabilities.
 pub(super) fn start(coordinates: &[Coordinate], generator: &mut ChaCha8Rng) -> Genome {
     let draw = |coordinate: &Coordinate| match coordinate {
         Coordinate::Real { start } => *start,
@@ -27,8 +27,8 @@ pub(super) fn start(coordinates: &[Coordinate], generator: &mut ChaCha8Rng) -> G
     coordinates.iter().map(draw).collect()
 }
 
-/// A genome between two: the coordinate of number i has the weight `weight(i)` of `a`, and the rest of `b`. Options are
-/// those of `a` with that probability.
+/// A genome between two: coordinate number i is a weighted mean, with weight `weight(i)` for `a`
+/// and the rest for `b`. An option is taken from `a` with that probability.
 pub(super) fn blend(
     coordinates: &[Coordinate],
     [a, b]: [&[f64]; 2],
@@ -52,8 +52,8 @@ pub(super) fn blend(
     coordinates.iter().enumerate().map(one).collect()
 }
 
-/// Changes all reals by steps of `sigma`, folded into [0, 1], and of the d integers and choices each with probability 1/d:
-/// an integer by 1, a choice to any other option.
+/// Changes all reals by normal steps of `sigma`, folded into [0, 1], and each of the d integers and
+/// choices with probability 1/d: an integer by 1, a choice to any other option.
 pub(super) fn mutate(coordinates: &[Coordinate], genome: &mut Genome, sigma: f64, generator: &mut ChaCha8Rng) {
     let rate = flip_rate(coordinates);
     for (coordinate, x) in coordinates.iter().zip(genome) {
@@ -64,7 +64,7 @@ pub(super) fn mutate(coordinates: &[Coordinate], genome: &mut Genome, sigma: f64
     }
 }
 
-/// One in as many as there are integers and choices.
+/// One divided by the number of integers and choices.
 pub(super) fn flip_rate(coordinates: &[Coordinate]) -> f64 {
     1.0 / coordinates.iter().filter(|coordinate| coordinate.levels().is_some()).count().max(1) as f64
 }
@@ -77,7 +77,7 @@ pub(super) fn flip(coordinate: &Coordinate, x: &mut f64, rate: f64, generator: &
     }
     let level = *x as usize;
     let other = match coordinate {
-        // At an end there is one way only.
+        // At an end there is only one way.
         Coordinate::Integer { .. } if level == 0 => 1,
         Coordinate::Integer { .. } if level == levels - 1 => level - 1,
         Coordinate::Integer { .. } => level + 1 - 2 * usize::from(generator.random::<bool>()),
@@ -86,18 +86,18 @@ pub(super) fn flip(coordinate: &Coordinate, x: &mut f64, rate: f64, generator: &
     *x = other as f64;
 }
 
-/// A number beyond the ends of [0, 1] is reflected by them.
+/// A number reflected at the ends of [0, 1].
 fn folded(x: f64) -> f64 {
     let x = x.rem_euclid(2.0);
     if x > 1.0 { 2.0 - x } else { x }
 }
 
-/// The number of an option, by probabilities.
+/// Number of an option drawn by probabilities.
 fn option(probabilities: &[f64], generator: &mut ChaCha8Rng) -> usize {
     weighted(probabilities, generator).unwrap_or(probabilities.len() - 1)
 }
 
-/// A position, by weights that are not negative; none if all are 0.
+/// A position drawn by weights that are not negative; `None` if all are 0.
 pub(super) fn weighted(weights: &[f64], generator: &mut ChaCha8Rng) -> Option<usize> {
     let total: f64 = weights.iter().sum();
     if !(total > 0.0 && total.is_finite()) {
@@ -108,6 +108,6 @@ pub(super) fn weighted(weights: &[f64], generator: &mut ChaCha8Rng) -> Option<us
         rest -= w;
         rest < 0.0
     });
-    // The last that has a weight, where rounding has left something over.
+    // Rounding has left a rest: take the last position with a weight.
     drawn.or_else(|| weights.iter().rposition(|w| *w > 0.0))
 }

@@ -1,115 +1,115 @@
-//! What happens to jobs: the only thing that is kept of a queue.
+//! Events of jobs: the only thing that a queue stores.
 
 use super::job::{Failure, JobId, Limits, Submission, Wish};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
-/// Something that has happened to a job.
+/// An event of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its place among all events. Events are ordered by it, never by the clock, which people and networks set.
+    /// Place among all events. Events are ordered by it, never by the clock, which can be changed.
     pub seq: u64,
-    /// When, by the clock: milliseconds since 1970. For people.
+    /// Time by the clock, in milliseconds since 1970; for people.
     pub at: u64,
-    /// To which.
+    /// Number of the job.
     pub job: JobId,
-    /// What.
+    /// Kind of the event.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What can happen to a job. `ran_ms` is how long the attempt that ends with it has taken, in milliseconds.
+/// Kind of an event. `ran_ms` is the duration of the attempt that ends with it, in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum What {
-    /// It was handed in.
+    /// The job was submitted.
     Submitted {
-        /// By whom and for what.
+        /// The submission.
         submission: Box<Submission>,
     },
-    /// An attempt begins.
+    /// An attempt began.
     Started,
-    /// While it runs it was asked to stop.
+    /// The job was asked to stop while it ran.
     Asked {
-        /// How.
+        /// The request.
         wish: Wish,
     },
-    /// It stopped, though nobody has asked: it is queued again, and goes on from where it was.
+    /// The attempt stopped without a request: the job is queued again, and goes on.
     Interrupted {
-        /// Why.
+        /// Reason.
         why: String,
-        /// How long it ran.
+        /// Duration of the attempt.
         ran_ms: u64,
     },
-    /// It stopped, as it was asked.
+    /// The job was paused on request.
     Paused {
-        /// How long it ran.
+        /// Duration of the attempt.
         ran_ms: u64,
     },
-    /// It is paused, though nobody has asked: it may be the reason why its servers went away.
+    /// The job was paused without a request: it may be the reason why its servers went away.
     Held {
-        /// Why.
+        /// Reason.
         why: String,
-        /// How long it ran.
+        /// Duration of the attempt.
         ran_ms: u64,
     },
-    /// It has another place in the order.
+    /// The priority of the job was changed.
     Prioritised {
-        /// Higher ones go first.
+        /// New priority; higher ones go first.
         priority: i32,
     },
-    /// It may go on.
+    /// The job was resumed.
     Resumed,
-    /// It is done.
+    /// The job is done.
     Done {
-        /// How long it ran.
+        /// Duration of the attempt.
         ran_ms: u64,
     },
     /// An attempt failed.
     Failed {
-        /// How.
+        /// The failure.
         failure: Failure,
-        /// Whether it is queued again by itself.
+        /// True if the job is queued again by itself.
         again: bool,
-        /// How long it ran.
+        /// Duration of the attempt.
         ran_ms: u64,
     },
-    /// It is not wanted any more.
+    /// The job was cancelled.
     Cancelled {
-        /// How long it ran.
+        /// Duration of the attempt.
         ran_ms: u64,
     },
-    /// Somebody asks for another attempt.
+    /// Another attempt was asked for.
     Retried {
-        /// What it may take from now on.
+        /// Limits from now on.
         limits: Limits,
-        /// Whether it is to be tried though it has failed the same way again and again.
+        /// True if the job is tried even in quarantine.
         insists: bool,
     },
-    /// It is to be forgotten, and all that has happened to it.
+    /// The job was removed, with all its events.
     Removed,
 }
 
-/// Where events are kept.
+/// Store of a queue's events.
 ///
-/// This is the seam behind which another store can stand.
+/// Another kind of store can implement this trait.
 pub trait Journal: Send {
-    /// All events of jobs that are not removed, in order, and the place of the last of all, whether removed or not.
+    /// Reads the events of all jobs that are not removed, in order, and the last numbers given.
     ///
-    /// Fails if something that was kept is not there any more.
+    /// Fails if a stored event is missing.
     fn read(&self) -> Result<(Vec<Event>, Tip)>;
 
-    /// Keeps events, all or none. When this returns, a power cut cannot take them.
+    /// Stores events, all or none. When this returns, they survive a power cut.
     fn append(&mut self, events: &[Event], tip: Tip) -> Result<()>;
 }
 
-/// What the numbers given so far have come to.
+/// Last numbers given, and the number of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tip {
-    /// Of the last event; 0 before the first.
+    /// Place of the last event; 0 before the first.
     pub seq: u64,
-    /// Of the last job; 0 before the first.
+    /// Number of the last job; 0 before the first.
     pub job: u64,
-    /// Events that are kept.
+    /// Number of stored events.
     pub events: u64,
 }

@@ -1,11 +1,11 @@
-//! A job: what is to be done, for whom it waits, and what has become of it.
+//! A job: its submission, its state and its history.
 
 use super::event::{Event, What};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, path::PathBuf};
 
-/// A job's number. Numbers grow and are never given twice.
+/// Number of a job. Numbers grow and are never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub u64);
@@ -16,7 +16,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// What a job does.
+/// Kind of work that a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
@@ -26,15 +26,15 @@ pub enum JobKind {
     Eval,
     /// Evolves a merge.
     Search,
-    /// Draws what a search found.
+    /// Draws the results of a search.
     Report,
 }
 
 impl JobKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Merge, Self::Eval, Self::Search, Self::Report];
 
-    /// Its name, which is its command's.
+    /// Name of the kind, which is its command's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Merge => "merge",
@@ -45,48 +45,48 @@ impl JobKind {
     }
 }
 
-/// What a user hands in.
+/// A job as a user submits it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Submission {
-    /// What is done.
+    /// Kind of work.
     pub kind: JobKind,
-    /// What people call it.
+    /// Name for people.
     pub name: String,
-    /// What stands behind the command's name.
+    /// The command and its arguments.
     pub words: Vec<String>,
-    /// Where paths among the words start from.
+    /// Directory that paths in `words` start from.
     pub directory: PathBuf,
-    /// The texts that it reads, as they were when it was handed in: its recipe, its tasks.
+    /// Files that the job reads, as they were at submission: its recipe, its tasks.
     #[serde(default, alias = "file", deserialize_with = "marks")]
     pub texts: Vec<FileMark>,
-    /// Higher ones go first.
+    /// Priority; higher ones go first.
     pub priority: i32,
-    /// Jobs that must be done before.
+    /// Jobs that must be done before this one.
     pub after: Vec<JobId>,
-    /// Words to find it by.
+    /// Words to find the job by.
     pub labels: Vec<String>,
-    /// What it may take.
+    /// Limits of the job.
     pub limits: Limits,
-    /// How often it is tried at most when the machine fails it.
+    /// Maximum number of attempts if the machine fails the job.
     pub attempts: u32,
-    /// Threads; by default its share of the machine.
+    /// Number of threads; default: the job's share of the machine.
     pub threads: Option<u16>,
-    /// What it is likely to need.
+    /// Estimated needs of the job.
     pub needs: Needs,
-    /// What makes handing it in twice the same as once.
+    /// Key: submitting twice with the same key adds one job.
     pub key: Option<String>,
 }
 
-/// A file as it was at a time.
+/// Path and digest of a file at some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMark {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its SHA-256, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
-/// Earlier versions kept the mark of one file, or none.
+/// Reads file marks; earlier versions stored a single mark, or none.
 fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FileMark>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -100,47 +100,47 @@ fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FileMark>, D:
     })
 }
 
-/// What a job may take.
+/// Limits of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
-    /// Seconds that it runs, all attempts together.
+    /// Maximum running time in seconds, over all attempts.
     pub seconds: Option<u64>,
-    /// Bytes in its directory.
+    /// Maximum size of the job's directory in bytes.
     pub bytes: Option<u64>,
 }
 
-/// What a job is likely to need.
+/// Estimated needs of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Needs {
-    /// Bytes of memory, if that can be told before.
+    /// Memory in bytes, if known in advance.
     pub memory: Option<u64>,
-    /// Bytes that it writes, if that can be told before.
+    /// Bytes written to disk, if known in advance.
     pub disk: Option<u64>,
 }
 
-/// Where a job stands.
+/// State of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Waits for its turn.
     Queued,
-    /// Is being done.
+    /// Is running.
     Running,
     /// Waits until somebody resumes it.
     Paused,
     /// Is done.
     Done,
-    /// Could not be done.
+    /// Has failed.
     Failed,
-    /// Is not wanted any more.
+    /// Was cancelled.
     Cancelled,
 }
 
 impl JobState {
-    /// All of them, in the order in which a job may meet them.
+    /// All states, in the order in which a job may meet them.
     pub const ALL: [Self; 6] = [Self::Queued, Self::Running, Self::Paused, Self::Done, Self::Failed, Self::Cancelled];
 
-    /// Its name.
+    /// Name of the state.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -152,66 +152,66 @@ impl JobState {
         }
     }
 
-    /// Whether nothing happens any more unless somebody asks for it.
+    /// True if nothing more happens unless somebody asks for it.
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
     }
 }
 
-/// What a running job was asked.
+/// Request to a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wish {
-    /// To stop for a while.
+    /// Stop for a while.
     Pause,
-    /// To stop for good.
+    /// Stop for good.
     Cancel,
 }
 
-/// How an attempt failed.
+/// Failure of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What went wrong; two attempts that say the same failed the same way.
+    /// Reason. Two attempts with the same reason failed the same way.
     pub why: String,
-    /// Whether another attempt may go better: the machine failed, not the recipe.
+    /// True if another attempt may succeed: the machine failed, not the recipe.
     pub by_machine: bool,
 }
 
-/// So many failures of the same kind, one after the other, and a job is not tried again unless somebody insists.
+/// Number of equal failures in a row after which a job is not tried again unless somebody insists.
 pub const QUARANTINE: usize = 3;
 
-/// Why an attempt has ended whose server was killed, or lost its power.
+/// Reason of an attempt that ended because its server was killed or lost its power.
 pub(super) const SERVER_GONE: &str = "its server was gone";
-/// An attempt that ended with its server after less than ten minutes may have been the reason.
+/// Ten minutes: an attempt that ended sooner with its server may have been the reason.
 pub(super) const SOON_MS: u64 = 600_000;
 
-/// A job as its events have left it.
+/// A job, as its events have made it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Its number.
+    /// Number of the job.
     pub id: JobId,
-    /// What was handed in; its priority and its limits as they are now.
+    /// The submission, with the present priority and limits.
     pub submission: Submission,
-    /// Where it stands.
+    /// Present state.
     pub state: JobState,
-    /// What it was asked while it runs.
+    /// Request made while the job runs.
     pub asked: Option<Wish>,
-    /// Attempts begun.
+    /// Number of attempts begun.
     pub attempts: u32,
-    /// Attempts that failed since somebody last asked for another.
+    /// Number of attempts that failed since somebody last asked for another.
     pub tries: u32,
-    /// Milliseconds that it ran, without the present attempt.
+    /// Running time in milliseconds, without the present attempt.
     pub ran_ms: u64,
-    /// The failures since it was last done or somebody insisted, oldest first.
+    /// Failures since the job was last done or somebody insisted, oldest first.
     pub failures: Vec<Failure>,
-    /// Why it is where it is, if there is something to say.
+    /// Reason for the present state, if there is one.
     pub why: Option<String>,
-    /// All that has happened to it, oldest first.
+    /// All events of the job, oldest first.
     pub events: Vec<Event>,
 }
 
 impl Job {
-    /// How many of its last attempts in a row have ended soon, and with their server.
+    /// Number of last attempts in a row that ended soon, and with their server.
     pub(super) fn lost_servers(&self) -> usize {
         let ends =
             self.events.iter().rev().filter(|event| !matches!(event.what, What::Started | What::Prioritised { .. }));
@@ -221,7 +221,7 @@ impl Job {
         .count()
     }
 
-    /// Whether its last failures were all the same.
+    /// True if the job has failed and its last [`QUARANTINE`] failures are equal.
     pub fn is_quarantined(&self) -> bool {
         let last = self.failures.iter().rev().take(QUARANTINE);
         self.state == JobState::Failed
@@ -229,7 +229,7 @@ impl Job {
             && last.clone().all(|failure| Some(failure) == self.failures.last())
     }
 
-    /// A job that was handed in just now.
+    /// A newly submitted job.
     pub(super) fn new(event: Event, submission: Submission) -> Self {
         Self {
             id: event.job,
@@ -245,9 +245,9 @@ impl Job {
         }
     }
 
-    /// What the job is after an event.
+    /// Applies an event to the job.
     pub(super) fn apply(&mut self, event: Event) {
-        // These change nothing of where it stands.
+        // These events do not change the state.
         match event.what {
             What::Asked { wish } => self.asked = Some(wish),
             What::Prioritised { priority } => self.submission.priority = priority,
@@ -282,7 +282,7 @@ impl Job {
                 self.state = JobState::Paused;
                 self.why = Some(why.clone());
             }
-            // One that was asked to pause and is wanted after all stops, and waits for its turn.
+            // Resumed before it has stopped for a pause: it still stops, and is then queued.
             What::Resumed if self.state == JobState::Running => {}
             What::Resumed => self.state = JobState::Queued,
             What::Done { .. } => {

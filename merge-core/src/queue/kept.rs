@@ -1,8 +1,8 @@
-//! Events on disk: in the embedded database, and line by line in a file beside it that shows what the database has lost.
+//! Events on disk: in the embedded database, and in a file beside it that shows what is lost.
 //!
-//! The database checks its log itself and ends it where it is damaged: it would come back with fewer events and say nothing.
-//! So it also keeps how many there should be, and the file says which was the last. What the database keeps counts; the file is
-//! written after it, and is what a damaged database is made anew from.
+//! The database ends its log silently where the log is damaged, and would come back with fewer
+//! events. So it also stores the number of events, and the file tells which was the last. The
+//! database counts; the file is written after it, and a damaged database is rebuilt from it.
 
 use super::event::{Event, Journal, Tip, What};
 use crate::{
@@ -30,23 +30,22 @@ pub struct JournalFile {
     database: Database,
     path: PathBuf,
     file: File,
-    /// Whether the file may lack what the database has.
+    /// True if the file may lack events that the database has.
     torn: bool,
 }
 
-/// A line of the file.
 #[derive(Serialize, Deserialize)]
 struct JournalLine {
     #[serde(flatten)]
     event: Event,
-    /// The last number given to a job then.
+    /// Last job number given at that time.
     last_job: u64,
 }
 
 impl JournalFile {
     /// Opens or creates the journal in a directory.
     ///
-    /// Fails if another process holds it, or if something that was kept is not there any more.
+    /// Fails if another process holds it, or if a stored event is missing.
     pub fn open(directory: &Path) -> Result<Self> {
         let database = open_store(&directory.join("store"))?;
         let path = directory.join("events.jsonl");
@@ -67,7 +66,7 @@ impl JournalFile {
         if let Some(Lost { records, of }) = database.lost()? {
             return Err(lost(format!("the store of the queue is damaged: {records} of {of} records are gone")));
         }
-        // A crash between the two, a torn last line, or mostly lines of jobs that are gone.
+        // A crash between the two writes, a torn last line, or mostly lines of removed jobs.
         if written < kept.seq || !file.is_whole || file.lines > 2 * there + 1000 {
             rewrite(&path, &all(&database)?, kept)?;
         }
@@ -75,7 +74,7 @@ impl JournalFile {
         Ok(Self { database, path, file, torn: false })
     }
 
-    /// Makes the database anew from the file of events; returns where the damaged one is now, and how many events there are.
+    /// Rebuilds the database from the file. Returns the damaged one's path and the event count.
     ///
     /// Fails if the store is whole.
     pub fn repair(directory: &Path) -> Result<(PathBuf, usize)> {
@@ -96,7 +95,7 @@ impl JournalFile {
             }
         }
         tip.events = events.len() as u64;
-        // The new one is there before the other goes: perhaps no store at all can be opened here now.
+        // The new store is made first: perhaps no store can be opened here now.
         let (store, new) = (directory.join("store"), directory.join("store-new"));
         if new.exists() {
             fs::remove_dir_all(&new).map_err(|e| Error::io("remove", &new, &e))?;
@@ -109,7 +108,7 @@ impl JournalFile {
                 .hint("delete those that nobody needs")
         })?;
         if store.exists() {
-            // Whoever holds it would write on into what was moved.
+            // No process may have it open: it would go on writing into the moved store.
             fs::rename(&store, &aside).map_err(|e| Error::io("move aside", &store, &e))?;
         }
         fs::rename(&new, &store).map_err(|e| Error::io("rename", &new, &e))?;
@@ -117,14 +116,14 @@ impl JournalFile {
         Ok((aside, events.len()))
     }
 
-    /// Where what was damaged beside the log was set aside when it was opened, if something was.
+    /// Directory to which damaged files beside the log were moved at opening, if any were.
     pub fn repaired(&self) -> Option<&Path> {
         self.database.repaired()
     }
 }
 
 impl JournalFile {
-    /// Writes the file anew, which an earlier failure left behind.
+    /// Rewrites the file, which lacks events since an earlier failure.
     fn mend(&mut self, tip: Tip) -> Result<()> {
         rewrite(&self.path, &all(&self.database)?, tip)?;
         self.file = open(&self.path)?;
@@ -139,7 +138,7 @@ impl Journal for JournalFile {
 
     fn append(&mut self, events: &[Event], tip: Tip) -> Result<()> {
         keep(&self.database, events, tip)?;
-        // It counts already. If this fails it is written anew with the next events, or by the next one to open it.
+        // The events count already: if this fails, the next events or opening rewrite the file.
         self.torn = if self.torn {
             self.mend(tip).is_err()
         } else {
@@ -149,12 +148,12 @@ impl Journal for JournalFile {
     }
 }
 
-/// The log is never cut: one that lacks an event is refused, and the file of events has them all.
+/// Opens the database without cutting its log: the file has the events that the log lacks.
 fn open_store(place: &Path) -> Result<Database> {
     Database::open(place, &ADVICE, false)
 }
 
-/// Writes events, and takes out those of jobs that are removed.
+/// Stores events, and removes those of removed jobs.
 fn keep(database: &Database, events: &[Event], tip: Tip) -> Result<()> {
     let mut batch = WriteBatch::default();
     for event in events {
@@ -171,19 +170,19 @@ fn keep(database: &Database, events: &[Event], tip: Tip) -> Result<()> {
     database.apply(batch)
 }
 
-/// The file, to write behind what is in it.
+/// Opens the file to append to it.
 fn open(path: &Path) -> Result<File> {
     OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("open", path, &e))
 }
 
-/// In order.
+/// All events in order.
 fn all(database: &Database) -> Result<Vec<Event>> {
     let mut events: Vec<Event> = database.scan(EVENTS).collect::<Result<_>>()?;
     events.sort_unstable_by_key(|event| event.seq);
     Ok(events)
 }
 
-/// What the keys of a job's events begin with.
+/// Prefix of the keys of a job's events.
 fn prefix(event: &Event) -> Vec<u8> {
     [EVENTS, &event.job.0.to_be_bytes()].concat()
 }
@@ -196,10 +195,10 @@ fn lines(events: &[Event], tip: Tip) -> String {
     events.iter().map(line).collect()
 }
 
-/// Makes the file say what is kept, in one step.
+/// Replaces the file by the stored events, in one step.
 fn rewrite(path: &Path, events: &[Event], tip: Tip) -> Result<()> {
     let mut text = lines(events, tip);
-    // What was removed last has left no event, but has its number.
+    // A removal leaves no event, but its number counts.
     if events.last().is_none_or(|last| last.seq < tip.seq) && tip.seq > 0 {
         let removed = Event { seq: tip.seq, at: 0, job: super::JobId(0), what: What::Removed };
         text += &lines(&[removed], tip);
@@ -207,11 +206,11 @@ fn rewrite(path: &Path, events: &[Event], tip: Tip) -> Result<()> {
     replace_file(path, &text)
 }
 
-/// The end of the file.
+/// End of the file.
 struct Last {
-    /// The place of the last event in it; 0 if there is none.
+    /// Place of the last event; 0 if there is none.
     seq: u64,
-    /// Whether its last line is.
+    /// True if the last line is whole.
     is_whole: bool,
     lines: u64,
 }
@@ -225,7 +224,7 @@ fn last(path: &Path) -> Result<Last> {
     Ok(Last { seq: line.map_or(0, |line| line.event.seq), is_whole, lines })
 }
 
-/// What is in the file; nothing if there is none.
+/// Text of the file; empty if there is none.
 fn text(path: &Path) -> Result<String> {
     match fs::read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),

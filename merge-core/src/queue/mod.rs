@@ -1,8 +1,8 @@
-//! A queue of jobs for one machine: which there are, in what order they run, and what has become of them.
+//! A queue of jobs for one machine: the jobs, their order and their states.
 //!
-//! All that is kept are [events](event); a job is what its events have made of it. An event is on disk before it counts, so
-//! that a crash at any instant leaves a queue that was true a moment ago. What runs jobs, and who may ask for what, is not
-//! known here.
+//! Only [events](event) are stored; a job is what its events have made of it. An event is on disk
+//! before it counts, so a crash at any instant leaves a queue that was true a moment ago. This
+//! module does not know who runs jobs, or who may ask for what.
 
 pub mod event;
 pub mod job;
@@ -23,31 +23,31 @@ use std::{
     time::SystemTime,
 };
 
-/// The jobs of a machine.
+/// A queue of jobs for one machine.
 pub struct Queue<J> {
     journal: J,
     jobs: BTreeMap<JobId, Job>,
     keys: HashMap<String, JobId>,
     tip: Tip,
-    /// Why nothing can be kept any more: what became of the last events is not known until the journal is read again.
+    /// Error that left the last events' fate unknown: nothing is stored until they are read again.
     broken: Option<Error>,
     /// Milliseconds since 1970.
     clock: fn() -> u64,
 }
 
-/// How an attempt has ended.
+/// End of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It did what it should.
+    /// The job is done.
     Done,
-    /// It did not.
+    /// The attempt failed.
     Failed(Failure),
-    /// It stopped before it was done, and goes on from there: why, if nobody has asked for it.
+    /// It stopped early and can go on from there: the reason, if nobody asked for it.
     Stopped(String),
 }
 
 impl<J: Journal> Queue<J> {
-    /// The queue that a journal tells of.
+    /// Opens the queue of a journal.
     pub fn open(journal: J) -> Result<Self> {
         let (events, tip) = journal.read()?;
         let mut queue = Self { journal, jobs: BTreeMap::new(), keys: HashMap::new(), tip, broken: None, clock: now };
@@ -62,14 +62,14 @@ impl<J: Journal> Queue<J> {
         self.jobs.values()
     }
 
-    /// The place of the last event: it changes whenever anything does.
+    /// Place of the last event, which changes whenever anything does.
     pub fn seq(&self) -> u64 {
         self.tip.seq
     }
 
-    /// A job.
+    /// The job of this number.
     ///
-    /// Fails if there is none of this number.
+    /// Fails if there is no such job.
     pub fn job(&self, id: JobId) -> Result<&Job> {
         self.jobs.get(&id).ok_or_else(|| {
             let error = Error::user(format!("there is no job {id}"));
@@ -85,14 +85,14 @@ impl<J: Journal> Queue<J> {
         JobId(self.tip.job + 1)
     }
 
-    /// Whether a key stands for a job already.
+    /// True if a key stands for a job already.
     pub fn knows(&self, key: &str) -> bool {
         self.keys.contains_key(key)
     }
 
-    /// Takes jobs in, all or none; of one whose key is known, the job that has it. Numbers are in the order of the submissions.
+    /// Adds jobs in order, all or none; a known key gives the job that has it. Returns the numbers.
     ///
-    /// Fails if one is to wait for a job that is not there, or if a key stands for something else.
+    /// Fails if one waits for a job that does not exist, or if a key stands for other work.
     pub fn submit(&mut self, submissions: Vec<Submission>) -> Result<Vec<JobId>> {
         let (mut ids, mut events, mut tip) = (Vec::new(), Vec::new(), self.tip);
         let mut keys: HashMap<String, JobId> = HashMap::new();
@@ -121,24 +121,24 @@ impl<J: Journal> Queue<J> {
         Ok(ids)
     }
 
-    /// An attempt at a queued job begins.
+    /// Starts an attempt at a queued job.
     ///
     /// # Panics
-    /// If it is not queued.
+    /// If the job is not queued.
     pub fn start(&mut self, id: JobId) -> Result<()> {
         assert_eq!(self.jobs[&id].state, JobState::Queued, "only a queued job starts");
         self.note(id, What::Started)
     }
 
-    /// The attempt at a running job has ended, after so many milliseconds.
+    /// Ends the attempt at a running job, which ran for `ran_ms` milliseconds.
     ///
     /// # Panics
-    /// If it is not running.
+    /// If the job is not running.
     pub fn ended(&mut self, id: JobId, end: End, ran_ms: u64) -> Result<()> {
         let job = &self.jobs[&id];
         assert_eq!(job.state, JobState::Running, "only a running job ends");
         let what = match (end, job.asked) {
-            // It was quicker than whoever wanted it to stop.
+            // The job was done before it could stop.
             (End::Done, _) => What::Done { ran_ms },
             (End::Failed(_) | End::Stopped(_), Some(Wish::Cancel)) => What::Cancelled { ran_ms },
             (End::Stopped(_), Some(Wish::Pause)) => What::Paused { ran_ms },
@@ -146,15 +146,15 @@ impl<J: Journal> Queue<J> {
             (End::Failed(failure), _) => {
                 let same = job.failures.iter().rev().take_while(|earlier| **earlier == failure).count() + 1;
                 let again = failure.by_machine && job.tries + 1 < job.submission.attempts && same < QUARANTINE;
-                // Somebody wants it to stop: it is not tried again before that one wants it.
+                // Somebody asked it to stop, so it is not tried again by itself.
                 What::Failed { failure, again: again && job.asked.is_none(), ran_ms }
             }
         };
         self.note(id, what)
     }
 
-    /// Queues again what ran when its server went away; `ran` says for how many milliseconds, as far as that is known. What has
-    /// run for a short time whenever a server went away is paused: it may be the reason.
+    /// Queues again the jobs that ran when the server went away; `ran` gives their milliseconds, if
+    /// known. Pauses a job that each time ran only briefly: it may be the reason.
     pub fn recover(&mut self, ran: impl Fn(&Job) -> u64) -> Result<Vec<JobId>> {
         let running = self.jobs().filter(|job| job.state == JobState::Running);
         let running: Vec<(JobId, u64, bool)> = running
@@ -175,9 +175,9 @@ impl<J: Journal> Queue<J> {
         Ok(running.into_iter().map(|(id, ..)| id).collect())
     }
 
-    /// Gives a job another place in the order.
+    /// Changes the priority of a job.
     ///
-    /// Fails if it has ended.
+    /// Fails if the job has ended.
     pub fn prioritise(&mut self, id: JobId, priority: i32) -> Result<()> {
         let job = self.job(id)?;
         match job.state {
@@ -189,9 +189,9 @@ impl<J: Journal> Queue<J> {
         }
     }
 
-    /// Holds a job until it is resumed. One that runs is asked to stop.
+    /// Pauses a job until it is resumed. A running job is asked to stop.
     ///
-    /// Fails if it has ended.
+    /// Fails if the job has ended.
     pub fn pause(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
         match (job.state, job.asked) {
@@ -203,9 +203,9 @@ impl<J: Journal> Queue<J> {
         }
     }
 
-    /// Lets a paused job have its turn again.
+    /// Resumes a paused job: it is queued again.
     ///
-    /// Fails if it has ended.
+    /// Fails if the job has ended.
     pub fn resume(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
         match (job.state, job.asked) {
@@ -220,9 +220,9 @@ impl<J: Journal> Queue<J> {
         }
     }
 
-    /// Gives a job up. One that runs is asked to stop. What it has learned stays in its directory.
+    /// Cancels a job. A running job is asked to stop. Its results so far stay in its directory.
     ///
-    /// Fails if it is done, or has failed.
+    /// Fails if the job is done or has failed.
     pub fn cancel(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
         match (job.state, job.asked) {
@@ -234,10 +234,10 @@ impl<J: Journal> Queue<J> {
         }
     }
 
-    /// Queues a job again that failed or was cancelled; it goes on from where it was. Limits that are given are its limits
-    /// from now on.
+    /// Queues a failed or cancelled job again; it goes on from where it was. Limits that are given
+    /// replace the job's.
     ///
-    /// Fails if it has not ended that way, or if it is in quarantine and nobody insists.
+    /// Fails if it has not ended that way, or if it is in quarantine and `insists` is false.
     pub fn retry(&mut self, id: JobId, limits: Limits, insists: bool) -> Result<()> {
         let job = self.job(id)?;
         if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
@@ -253,9 +253,9 @@ impl<J: Journal> Queue<J> {
         self.note(id, What::Retried { limits, insists })
     }
 
-    /// Forgets a job that has ended.
+    /// Removes a job that has ended.
     ///
-    /// Fails if it has not, or if another waits for it.
+    /// Fails if it has not ended, or if another job waits for it.
     pub fn remove(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
         if !job.state.has_ended() {
@@ -263,7 +263,7 @@ impl<J: Journal> Queue<J> {
                 Error::user(format!("job {id} is {}", job.state.name())).hint(format!("`evomerge cancel {id}` first"))
             );
         }
-        // One that has ended may be tried again.
+        // Jobs that failed or were cancelled may be tried again.
         let waits = |other: &&Job| {
             job.state != JobState::Done && other.submission.after.contains(&id) && other.state != JobState::Done
         };
@@ -273,7 +273,7 @@ impl<J: Journal> Queue<J> {
         self.note(id, What::Removed)
     }
 
-    /// Queued jobs whose turn it is, in the order in which they should start: by priority, then by number.
+    /// Queued jobs that wait for no other, in the order to start them: by priority, then by number.
     pub fn ready(&self) -> Vec<&Job> {
         let mut ready: Vec<&Job> =
             self.jobs().filter(|job| job.state == JobState::Queued && self.waits_for(job).is_none()).collect();
@@ -281,12 +281,12 @@ impl<J: Journal> Queue<J> {
         ready
     }
 
-    /// The first job that a queued one waits for.
+    /// The first unfinished job that a queued job waits for.
     pub fn waits_for(&self, job: &Job) -> Option<&Job> {
         job.submission.after.iter().find_map(|id| self.unfinished(*id))
     }
 
-    /// All jobs that a queued one waits for by itself; one that was removed was done, since else it could not be.
+    /// Unfinished jobs that a queued job waits for directly. (Only a done one could be removed.)
     pub fn waited_for<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = &'a Job> {
         job.submission.after.iter().filter_map(|id| self.unfinished(*id))
     }
@@ -310,7 +310,7 @@ impl<J: Journal> Queue<J> {
         self.record(self.tip.job, vec![(id, what)])
     }
 
-    /// Keeps events. If that fails, nothing has happened as far as this queue knows, and nothing more can.
+    /// Stores events. If that fails, none has happened for this queue, and it stores nothing more.
     fn record(&mut self, last_job: u64, what: Vec<(JobId, What)>) -> Result<()> {
         if what.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Jobs go the ways that they may, and what is read again is what was there, whatever has happened to the files.
+//! Jobs change only as allowed; a queue is the same when read again, whatever happens to its files.
 
 use super::*;
 use rand::{Rng as _, SeedableRng as _};
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use std::{fs, path::Path};
 use tempfile::tempdir;
 
-/// Events in memory; may be told to keep no more.
+/// Journal in memory; `left` limits how often it stores.
 #[derive(Clone, Default)]
 struct Memory {
     events: Vec<Event>,
@@ -52,7 +52,6 @@ fn merge(name: &str) -> Submission {
     }
 }
 
-/// Something that is done to job 1.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Start,
@@ -64,9 +63,9 @@ enum Step {
     Remove,
     Done,
     Stopped,
-    /// The machine fails it, in one way or another.
+    /// The machine fails the job, by this signal.
     Breaks(u8),
-    /// It fails by its user's mistake.
+    /// The job fails by its user's mistake.
     Fails,
 }
 
@@ -87,7 +86,7 @@ fn take<J: Journal>(queue: &mut Queue<J>, id: JobId, step: Step) -> Result<()> {
     }
 }
 
-/// Where job 1 is after some steps, all of which are allowed but perhaps the last.
+/// Checks the state of job 1 after some steps; only the last may be refused.
 fn check(steps: &[Step], expected: std::result::Result<(JobState, Option<Wish>), &str>) {
     let mut queue = Queue::open(Memory::default()).expect("empty");
     queue.submit(vec![merge("a")]).expect("a job");
@@ -133,7 +132,7 @@ fn jobs_go_the_ways_that_they_may() {
     check(&[Remove], Err("job 1 is queued"));
     check(&[Start, Remove], Err("job 1 is running"));
     check(&[Cancel, Remove, Remove], Err("there is no job 1"));
-    // The machine's failures are tried again by themselves, three times in all, but not in the same way for ever.
+    // Failures of the machine are tried again, three times in all; equal ones end in quarantine.
     check(&[Start, Breaks(9)], at(JobState::Queued));
     check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9)], at(JobState::Failed));
     check(&[Start, Breaks(9), Start, Breaks(6), Start, Breaks(9), Retry], at(JobState::Queued));
@@ -145,7 +144,7 @@ fn jobs_go_the_ways_that_they_may() {
     check(&[same.as_slice(), &[Force, Start, Breaks(9)]].concat(), at(JobState::Queued));
     let by_user = [Start, Fails, Retry, Start, Fails, Retry, Start, Fails, Retry];
     check(&by_user, Err("job 1 has failed the same way 3 times: no such method"));
-    // One that was interrupted has not failed.
+    // An interrupted job has not failed.
     check(&[Start, Stopped, Start, Stopped, Start, Stopped, Start, Stopped], at(JobState::Queued));
 }
 
@@ -204,7 +203,7 @@ fn events_are_ordered_by_their_place_whatever_the_clock_says() {
     assert_eq!(states, [JobState::Done, JobState::Queued]);
 }
 
-/// Does many things at random; some are refused.
+/// Takes random steps; some are refused.
 fn stir<J: Journal>(queue: &mut Queue<J>, seed: u64, steps: usize) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for number in 0..steps {
@@ -239,7 +238,7 @@ fn what_cannot_be_kept_has_not_happened() {
         stir(&mut queue, 7, 200).expect_err("the disk fills up");
         let again = Queue::open(queue.journal.clone()).expect("readable");
         assert_eq!((&again.jobs, again.tip), (&queue.jobs, queue.tip), "{left}");
-        // Nobody knows what became of what could not be kept: nothing more is, though there may be room again.
+        // The fate of the unstored events is unknown: nothing more is stored, even with room again.
         queue.journal.left = None;
         assert!(queue.submit(vec![merge("late")]).is_err());
         assert_eq!(queue.jobs, again.jobs);
@@ -255,7 +254,7 @@ fn what_is_read_again_is_what_was_there() {
         let (jobs, tip) = (queue.jobs.clone(), queue.tip);
         assert!(jobs.len() > 5 && tip.job > jobs.len() as u64, "some were removed");
         drop(queue.journal);
-        // The file of events may be gone, cut short, or behind; the database is what counts.
+        // The file of events may be gone, cut short, or behind; the database counts.
         let path = dir.path().join("events.jsonl");
         let text = fs::read_to_string(&path).expect("it was written");
         match seed {
@@ -271,7 +270,7 @@ fn what_is_read_again_is_what_was_there() {
     }
 }
 
-/// A queue whose store `spoil` has changed: what opening it says, and what mending it brings back.
+/// Checks the error of a queue whose store `spoil` has changed, and that repair restores it.
 fn spoilt(spoil: impl Fn(&Path)) {
     let dir = tempdir().expect("a directory");
     let mut queue = Queue::open(JournalFile::open(dir.path()).expect("new")).expect("empty");
@@ -318,7 +317,7 @@ fn damage_is_told_of_and_mended() {
     });
 }
 
-/// They may hold what the log has lost.
+/// Removes snapshots, which may hold what the log has lost.
 fn remove_snapshots(store: &Path) {
     for entry in fs::read_dir(store).expect("it is there") {
         let entry = entry.expect("readable");
@@ -368,7 +367,7 @@ fn a_priority_can_be_changed_until_a_job_has_ended() {
     assert_eq!(again.jobs().map(|job| job.submission.priority).collect::<Vec<_>>(), [-1, 3]);
 }
 
-/// What an earlier version has kept of a job.
+/// An earlier version stored one file mark, or none.
 #[test]
 fn the_mark_of_one_file_is_that_of_one_text() {
     let marks = |file: &str| {

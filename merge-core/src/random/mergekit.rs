@@ -6,21 +6,21 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The Mersenne Twister MT19937 (Matsumoto & Nishimura, 1998) from a seed, readable from any place of its sequence.
+/// The sequence of the Mersenne Twister MT19937 (Matsumoto & Nishimura, 1998) for a seed, readable from any position.
 ///
-/// The sequence can only be walked, so states are kept on the way: whoever reads neighbouring stretches, in any order,
-/// walks little. A draw of 32 bits gives `(draw & 0xffffff) · 2⁻²⁴`, as torch's Bernoulli masks have it.
+/// The generator can only step forward, so some states are kept on the way. Reading stretches near each other, in any
+/// order, then takes few steps. A draw of 32 bits gives `(draw & 0xffffff) · 2⁻²⁴`, as in torch's Bernoulli masks.
 pub struct Twister {
-    /// States by the number of draws before them, always one for 0.
+    /// Kept states by the number of draws before them; there is always one for 0.
     states: Mutex<BTreeMap<u64, State>>,
     /// Draws between two kept states, a multiple of 624.
     step: u64,
 }
 
-/// Fewest draws between two kept states: 2.5 KB for each 40,000.
+/// Fewest draws between two kept states: 2.5 KB for every 40,000 draws.
 const STEP: u64 = 64 * N as u64;
 
-/// Most states that are kept, 50 MB.
+/// Most kept states: 50 MB.
 const KEPT: u64 = 20_000;
 
 const N: usize = 624;
@@ -40,7 +40,7 @@ impl State {
         Self(state)
     }
 
-    /// The next 624 numbers, before tempering.
+    /// Computes the next 624 numbers, before tempering.
     fn twist(&mut self) {
         let s = &mut self.0;
         for i in 0..N {
@@ -63,7 +63,7 @@ impl Twister {
         Self::within(seed, 0)
     }
 
-    /// The sequence of a seed, of which at most so many numbers are read.
+    /// The sequence of a seed for at most `most` draws.
     pub fn within(seed: u64, most: u64) -> Self {
         let states = Mutex::new(BTreeMap::from([(0, State::seeded(seed as u32))]));
         Self { states, step: STEP.max((most / KEPT).next_multiple_of(N as u64)) }
@@ -74,7 +74,7 @@ impl Twister {
         self.draws(first, out.len(), |i, draw| out[i] = (draw & 0xff_ffff) as f32 * (1.0 / 16_777_216.0));
     }
 
-    /// Hands the `len` draws from number `first` on to `take`, with their places from 0.
+    /// Passes the `len` draws from number `first` on to `take`, with their positions from 0.
     fn draws(&self, first: u64, len: usize, mut take: impl FnMut(usize, u32)) {
         let (mut at, mut state) = self.before(first);
         let end = first + len as u64;
@@ -90,7 +90,7 @@ impl Twister {
         }
     }
 
-    /// The last kept state at or before a number, walked to where the next twist makes that number.
+    /// The state whose next twist makes draw number `first`, and the number of draws before it.
     fn before(&self, first: u64) -> (u64, State) {
         let kept = {
             let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Several recipes in one file, which refer to each other's results by name.
+//! Several recipes in one file that refer to each other's results by name.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::{
 };
 
 impl Recipe {
-    /// Reads all recipes of a file, each after those whose results it merges, so that the last is the result of all.
+    /// Reads all recipes of a file, each after those whose results it merges. The last is the result of the file.
     ///
-    /// Fails if there is none, if two have one name, if some refer to each other in a circle, or if more than one is the
-    /// result, as no other refers to it.
+    /// Fails if there is no recipe, if two have the same name, if some refer to each other in a circle, or if more than
+    /// one is the result because no other refers to it.
     pub fn read_all(path: &Path) -> Result<Vec<Self>> {
         Self::parse_all(&read_text(path)?, path)
     }
@@ -22,7 +22,7 @@ impl Recipe {
         Self::parse_all_by(text, file, &MethodInfo::all())
     }
 
-    /// Reads recipes that may name these methods.
+    /// Reads recipes that may use only these methods.
     pub(crate) fn parse_all_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Vec<Self>> {
         let read = || {
             let mut nodes = Node::parse_all(text)?;
@@ -32,18 +32,18 @@ impl Recipe {
             unify(&mut nodes);
             let documents = nodes.into_iter().map(|node| from_recipe(node, file, methods));
             let documents: Vec<Self> = documents.collect::<std::result::Result<_, _>>()?;
-            // A name says nothing in a file of one document, whose models may be called the same.
+            // In a file of one document the name has no meaning, and a model may have the same name.
             if documents.len() == 1 { Ok(documents) } else { in_order(name_siblings(documents)?) }
         };
         read().map_err(|mistake: Mistake| mistake.seen_in(text).into_error(file))
     }
 
-    /// Where it begins, for errors about all of it.
+    /// The name or else the method, whose place stands for the document in errors.
     fn title(&self) -> &At<String> {
         self.name.as_ref().unwrap_or(&self.merge_method)
     }
 
-    /// What an error calls it.
+    /// The document's name in an error.
     fn called(&self) -> String {
         self.name.as_ref().map_or_else(|| "a document without a name".to_owned(), |name| format!("`{}`", name.value))
     }
@@ -70,7 +70,7 @@ fn name_siblings(mut documents: Vec<Recipe>) -> std::result::Result<Vec<Recipe>,
     Ok(documents)
 }
 
-/// Takes documents in turn that refer only to those taken before; the one that none refers to needs all others.
+/// Sorts the documents so that each refers only to those before it.
 fn in_order(mut left: Vec<Recipe>) -> std::result::Result<Vec<Recipe>, Mistake> {
     let results: Vec<&Recipe> = left.iter().filter(|one| !left.iter().any(|other| other.refers_to(one))).collect();
     if let [one, other, ..] = results[..] {
@@ -82,7 +82,7 @@ fn in_order(mut left: Vec<Recipe>) -> std::result::Result<Vec<Recipe>, Mistake> 
     let mut ordered = Vec::new();
     while !left.is_empty() {
         let Some(next) = left.iter().position(|one| !left.iter().any(|other| one.refers_to(other))) else {
-            // All but the one that is the result, should it wait for the others.
+            // The result is no part of the circle; it may only wait for it.
             let circle = left.iter().filter(|one| left.iter().any(|other| other.refers_to(one)));
             let names: Vec<String> = circle.clone().map(Recipe::called).collect();
             let what = match &names[..] {

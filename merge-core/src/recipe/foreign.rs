@@ -1,4 +1,4 @@
-//! What other programs write beside mergekit's recipes: files that are none, and keys where mergekit reads none.
+//! Files of other programs, and parameters that stand where mergekit does not read them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::{
     yaml::{At, Mistake, Node, NodeKind},
 };
 
-/// Keys by which a file is known to be for another program: what it is, and what to do with it.
+/// Keys that show a file of another program, a description of the file, and a hint.
 const FOREIGN: [(&[&str], &str, &str); 2] = [
     (
         &["experts", "gate_mode"],
@@ -22,7 +22,7 @@ const FOREIGN: [(&[&str], &str, &str); 2] = [
     ),
 ];
 
-/// Refuses a file that is known to be for another program.
+/// Refuses a file of another program.
 pub(crate) fn refuse_foreign(tree: &Node, file: &Path) -> Result<(), Mistake> {
     let NodeKind::Block(entries) = &tree.kind else { return Ok(()) };
     for (key, _) in entries {
@@ -35,9 +35,9 @@ pub(crate) fn refuse_foreign(tree: &Node, file: &Path) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// A recipe with all parameters under `parameters`: published ones have some beside it, where mergekit reads none.
+/// Moves parameters that stand beside `parameters` into it if they have no effect: published recipes have some.
 ///
-/// What has no effect anywhere is put there. Fails for a parameter that would have one.
+/// Fails for any other parameter there, because mergekit ignores it.
 pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mistake> {
     let NodeKind::Block(entries) = &mut tree.kind else { return Ok(tree) };
     let mut beside = Vec::new();
@@ -75,7 +75,7 @@ pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mi
             }
         }
         Some((_, node)) if matches!(node.kind, NodeKind::Null) => node.kind = NodeKind::Block(beside),
-        // Of another kind it is refused by whoever reads it.
+        // Any other kind is refused when the recipe is read.
         Some(_) => {}
         None => {
             let key = Node { place, kind: NodeKind::Text("parameters".to_owned()) };
@@ -85,7 +85,7 @@ pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mi
     Ok(tree)
 }
 
-/// Why a parameter has no effect in any method, if it has none.
+/// The reason why a parameter has no effect in any method; `None` if it may have one.
 pub(super) fn without_effect(key: &At<String>) -> Option<&'static str> {
     WITHOUT_EFFECT.iter().find(|(name, _)| *name == key.value).map(|(_, why)| *why)
 }

@@ -1,4 +1,4 @@
-//! Holes as they are written: what may stand where a parameter would.
+//! Holes as they are written in a template, in place of a parameter's value.
 
 use super::Setting;
 use crate::{method::Value, yaml::At};
@@ -6,12 +6,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// What a template gives a parameter.
+/// A parameter's value in a template.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Slot {
-    /// What it is in every candidate.
+    /// A setting, the same in every candidate.
     Set(Setting),
-    /// What the search decides.
+    /// A hole, filled by the search.
     Hole(Hole),
 }
 
@@ -19,65 +19,65 @@ pub enum Slot {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Hole {
-    /// The least and the most it may be; or `[false, true]`.
+    /// The smallest and the largest value; or `[false, true]`.
     pub search: At<Bounds>,
-    /// Where the search begins; the middle unless said. Of `[false, true]` it is how probable `true` is at first.
+    /// Value at which the search begins; default: the middle. For `[false, true]`: the probability of `true` at first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<At<f64>>,
-    /// `log` searches orders of magnitude: as far from 0.01 to 0.1 as from 0.1 to 1.
+    /// `log` searches orders of magnitude: 0.01 to 0.1 is as far as 0.1 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<At<Scale>>,
-    /// Whether only whole numbers will do.
+    /// True if only whole numbers are allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integer: Option<At<bool>>,
-    /// `layer` searches a value for each layer, one for the input embeddings, and one for the final norm and output head;
-    /// `component` one for attention, MLP and norms, and for embeddings and head; `[layer, component]` for each of each.
+    /// `layer`: a value for each layer, one for the input embeddings, one for the final norm and output head.
+    /// `component`: one each for attention, MLP, norms, embeddings and head. `[layer, component]`: one per pair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per: Option<At<Per>>,
-    /// Searches a value for each of so many groups of neighbouring layers; embeddings go with the first, the head with the last.
+    /// Number of groups of neighbouring layers with a value each; embeddings go with the first, the head with the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub groups: Option<At<usize>>,
-    /// Searches so many values, evenly from the first layer to the last, and joins them by straight lines; embeddings go with
-    /// the first, the head with the last.
+    /// Number of values, spread evenly from the first layer to the last and joined by straight
+    /// lines; embeddings go with the first, the head with the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
     pub knots: Option<At<usize>>,
-    /// Searches a value for the tensors of each filter, a part of their names, and one for all others.
+    /// Parts of tensor names. Each gets a value for the tensors whose name contains it, and all others share one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub filters: Option<At<Vec<String>>>,
 }
 
-/// What a hole may be filled with.
+/// The values that a hole may take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bounds {
-    /// The least and the most.
+    /// The smallest and the largest number.
     Numbers([f64; 2]),
-    /// Either.
+    /// False or true.
     Flags,
 }
 
-/// How far apart values are.
+/// Measure of the distance between two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
-    /// By their difference.
+    /// Their difference.
     Linear,
-    /// By their ratio.
+    /// Their ratio.
     Log,
 }
 
-/// What gets a value of its own.
+/// Parts of a model that get values of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Per {
-    /// Each layer.
+    /// True if each layer gets one.
     pub layer: bool,
-    /// Attention, MLP and norms.
+    /// True if attention, MLP and norms get one each.
     pub component: bool,
 }
 
-/// A thing that can have a value of its own.
+/// A kind of part that can have a value of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum HolePart {
@@ -127,7 +127,6 @@ impl<'de> Deserialize<'de> for Bounds {
     }
 }
 
-/// One of two bounds.
 struct Bound(Value);
 
 impl<'de> Deserialize<'de> for Bound {
@@ -161,7 +160,7 @@ impl de::Visitor<'_> for BoundVisitor {
         Ok(Value::Number(value))
     }
 
-    /// YAML 1.1 reads `1e-3` as text.
+    /// YAML 1.1 reads `1e-3` as text, so numbers are parsed from text too.
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
         let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
         number.map(Value::Number).ok_or_else(|| E::invalid_type(de::Unexpected::Str(text), &self))

@@ -1,4 +1,4 @@
-//! A block of parameters, and the value that a stack of such blocks gives a tensor.
+//! A block of parameters, and the value that nested blocks give a tensor.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,14 @@ use crate::{
     yaml::{At, Map, map},
 };
 
-/// Parameters by name, in the order they were written.
+/// Parameters by name, in the order in which they were written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters<S>(Vec<(At<String>, At<S>)>);
 
-/// A parameter's value for a tensor at depth `t`: the first of `levels`, innermost first, that gives one, else the
-/// default; `None` if there is none.
+/// The value of a parameter for a tensor at depth `t`: from the first of `levels`, innermost first,
+/// that gives one, else the default; `None` if there is none.
 ///
-/// A parameter of the merge is not looked up at a model's level: leave that out for it.
+/// For a parameter of the merge, leave out the model's level.
 pub fn lookup<'a>(
     levels: impl IntoIterator<Item = &'a Parameters<Setting>>,
     param: &Param,
@@ -43,17 +43,17 @@ impl<S> Default for Parameters<S> {
 }
 
 impl<S> Parameters<S> {
-    /// Whether there are none.
+    /// True if there are no parameters.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What a parameter was given.
+    /// The value given to a parameter.
     pub fn get(&self, name: &str) -> Option<&At<S>> {
         self.iter().find(|(key, _)| key.value == name).map(|(_, value)| value)
     }
 
-    /// Names and what they were given, in the order they were written.
+    /// Names and values, in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = &(At<String>, At<S>)> {
         self.0.iter()
     }

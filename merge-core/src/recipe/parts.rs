@@ -1,4 +1,4 @@
-//! What a recipe is made of beside its parameters: models, slices of their layers, and modules.
+//! Parts of a recipe other than parameters: models, slices of their layers, and modules.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::yaml::{At, Map, map};
 
-/// A model and what is particular to it.
+/// A model and the parameters that apply to it alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 #[schemars(rename = "Model", bound = "S: JsonSchema")]
 pub struct Model<S = Setting> {
-    /// A directory or a file with the model, relative to this file or to the current directory; or `org/name[@revision]` on
-    /// the hub. `model+adapter` applies a PEFT adapter first.
+    /// Path of a directory or file, relative to this file or to the current directory; or
+    /// `org/name[@revision]` on the hub. `model+adapter` applies a PEFT adapter first.
     #[serde(deserialize_with = "reference::text")]
     #[schemars(with = "WrittenReference")]
     pub model: At<String>,
@@ -25,22 +25,22 @@ pub struct Model<S = Setting> {
     pub parameters: Parameters<S>,
 }
 
-/// Some layers of the result, which stand upon those of the slices before.
+/// Some layers of the result, stacked upon those of the slices before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 #[schemars(rename = "Slice", bound = "S: JsonSchema")]
 pub struct Slice<S = Setting> {
-    /// The layers that are merged: as many of each model, each model once.
+    /// The layers to merge: the same number from each model, and each model once.
     #[schemars(length(min = 1))]
     pub sources: At<Vec<Source<S>>>,
-    /// The base in this slice, if it is another than the recipe's.
+    /// Base model in this slice, if it differs from the recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reference::text_if_any")]
     #[schemars(with = "Option<WrittenReference>")]
     pub base_model: Option<At<String>>,
-    /// The method in this slice. mergekit ignores it, and so does a merge without `fixes: [slice_method]`.
+    /// Method for this slice. mergekit ignores it, and so does a merge without `fixes: [slice_method]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge_method: Option<At<String>>,
-    /// The method's parameters in this slice; those of a source have the last word.
+    /// Parameters of the method in this slice; those of a source take precedence.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters<S>,
     /// Has no effect: mergekit accepts it and never uses it.
@@ -48,7 +48,7 @@ pub struct Slice<S = Setting> {
     pub residual_weight: Option<At<f64>>,
 }
 
-/// A model's part of a slice.
+/// A model and the layers of it that a slice merges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 #[schemars(rename = "Source", bound = "S: JsonSchema")]
@@ -57,63 +57,63 @@ pub struct Source<S = Setting> {
     #[serde(deserialize_with = "reference::text")]
     #[schemars(with = "WrittenReference")]
     pub model: At<String>,
-    /// `[start, end]`: from layer `start`, counted from 0, up to but not including layer `end`. An empty last slice chooses
-    /// the models that the output head comes from.
+    /// `[start, end]`: from layer `start`, counted from 0, up to but not including layer `end`. An
+    /// empty last slice chooses the models that the output head comes from.
     pub layer_range: At<[usize; 2]>,
-    /// The method's parameters for this model in this slice.
+    /// Parameters of the method for this model in this slice.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters<S>,
 }
 
-/// A part of models with several, such as a vision tower beside a language model.
+/// A part of a model that has several, such as a vision tower beside a language model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
 #[schemars(rename = "Module", bound = "S: JsonSchema", extend("oneOf" = [{"required": ["models"]}, {"required": ["slices"]}]))]
 pub struct Module<S = Setting> {
-    /// What is merged, layer by layer.
+    /// The models to merge, layer by layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_nothing")]
     #[schemars(length(min = 1))]
     pub models: At<Vec<Model<S>>>,
-    /// What is stacked.
+    /// Layers of models, each slice stacked upon the one before.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_nothing")]
     #[schemars(length(min = 1))]
     pub slices: At<Vec<Slice<S>>>,
-    /// The method's parameters in this module.
+    /// Parameters of the method in this module.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters<S>,
 }
 
-/// Where methods that drop weights at random draw from.
+/// Random numbers for methods that drop weights at random.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomSettings {
-    /// How numbers are drawn.
+    /// Generator of the numbers; default: `counter`.
     #[serde(default)]
     pub generator: Generator,
-    /// The same seed draws the same numbers.
+    /// Seed; the same seed draws the same numbers.
     pub seed: u64,
 }
 
-/// How random numbers are drawn.
+/// Generator of random numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Generator {
-    /// Each element from `(seed, model, tensor, index)`, whatever the order of work.
+    /// Each element is drawn from `(seed, model, tensor, index)`, in any order of work.
     #[default]
     Counter,
-    /// As mergekit draws with `--random-seed`: one element after the other, tensors by name.
+    /// Drawn as mergekit does with `--random-seed`: one element after the other, tensors by name.
     Mergekit,
 }
 
-/// A mended meaning, where mergekit's is a known defect that results depend on.
+/// A correction of a known defect of mergekit that results depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fix {
-    /// The final norm and the output head are at the end of gradients, not at their beginning.
+    /// The final norm and the output head take a gradient's last value, not its first.
     TailGradient,
-    /// A base that is not listed is not merged as one more model by methods that merge whole models.
+    /// Methods that merge whole models do not merge an unlisted base as one more model.
     ListedOnly,
-    /// A slice's own `merge_method` is what it is merged by.
+    /// A slice is merged by its own `merge_method`.
     SliceMethod,
 }
 
@@ -121,15 +121,15 @@ pub enum Fix {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerSettings {
-    /// Whose it is: `union`, all tokens of all models; `base`, the base model's, or else the first model's; or a model.
+    /// Source of the tokens: `union`, all models; `base`, the base model or else the first one; or a model.
     #[serde(default = "union", deserialize_with = "reference::text")]
     #[schemars(with = "WrittenReference")]
     pub source: At<String>,
-    /// Rows are added to the embedding until their number is a multiple of this.
+    /// The embedding is padded with rows to a multiple of this number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_536))]
     pub pad_to_multiple_of: Option<At<usize>>,
-    /// Tokens whose embedding comes from elsewhere, and tokens that are added.
+    /// Tokens whose embedding comes from elsewhere, and tokens to add.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
@@ -140,20 +140,20 @@ pub struct TokenizerSettings {
     pub tokens: Vec<(At<String>, Token)>,
 }
 
-/// Where a token's embedding comes from.
+/// Source of a token's embedding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// What models without the token have in its place; unless said, the base's embedding or else the mean of those who
-    /// have it.
+    /// Embedding for models without the token; default: the base model's, or else the mean over the
+    /// models that have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<At<TokenSource>>,
-    /// Models with the token have the source's in its place too.
+    /// If true, models that have the token get the source's embedding too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
 
-/// Where an embedding comes from.
+/// An embedding given to a token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenSource {
     /// A model's embedding of the token.
@@ -179,14 +179,14 @@ pub enum TokenName {
 }
 
 impl TokenizerSettings {
-    /// Only a source.
+    /// Settings with a source and nothing else.
     pub(super) fn of(source: At<String>) -> Self {
         Self { source, pad_to_multiple_of: None, tokens: Vec::new() }
     }
 }
 
 impl TokenSource {
-    /// The model that it names.
+    /// The model that the source names.
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::Model(model) | Self::Token { model, .. } => Some(model),
@@ -199,7 +199,7 @@ fn union() -> At<String> {
     At::nowhere("union".to_owned())
 }
 
-/// A key without a value is a key that is not there.
+/// Reads a key without a value as an absent key.
 pub(super) fn or_nothing<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

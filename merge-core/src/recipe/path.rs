@@ -1,4 +1,4 @@
-//! A path: layers of models in the order in which the hidden state goes through them, as often as it does.
+//! A path: layers of models in the order in which the hidden state passes through them, repeats included.
 
 use std::borrow::Cow;
 
@@ -14,44 +14,44 @@ use crate::{
     yaml::At,
 };
 
-/// Most hops of a path: a `repeats` within a `repeats` should not fill the memory.
+/// Largest number of hops in a path: nested `repeats` must not fill the memory.
 const MOST_HOPS: usize = 10_000;
 
-/// What a hop's scale may be.
+/// Domain of a hop's scale.
 pub(crate) const SCALE: Domain = Domain::Number { min: f64::MIN_POSITIVE, max: f64::MAX };
 
-/// Neighbouring layers of a model that the hidden state goes through: hop `k` computes `h[k+1] = layer(h[k] · scale[k])`
-/// (Akiba et al. 2024, <https://arxiv.org/abs/2403.13187>).
+/// Neighbouring layers of a model that the hidden state passes through: hop `k` computes
+/// `h[k+1] = layer(h[k] · scale[k])` (Akiba et al. 2024, <https://arxiv.org/abs/2403.13187>).
 ///
-/// A list of as many values as there are layers gives each layer its own; any other list is a gradient over them.
+/// A list with one value for each layer gives each layer its own; any other list is a gradient over the layers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hop<S = Setting> {
     /// The model, named as under `models`.
     pub model: At<String>,
     /// `[start, end]`: from layer `start`, counted from 0, up to but not including layer `end`.
     pub layer_range: At<[usize; 2]>,
-    /// Whether the state goes through a layer, or past it; true unless said.
+    /// True if the state passes through a layer, false if it skips it; default: true.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub use_: Option<At<S>>,
-    /// What the hidden state is multiplied by before a layer; 1 unless said.
+    /// Factor of the hidden state before a layer; default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<At<S>>,
 }
 
-/// How the result of a path is written.
+/// Form in which the result of a path is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PathForm {
-    /// As a checkpoint of the models' own architecture, with as many layers as hops: the scales are folded into the weights.
+    /// A checkpoint of the models' own architecture: one layer for each step, scales folded into the weights.
     #[default]
     Plain,
-    /// As EvoLLM-JP-v1-10B is: every layer once, with the path and its scales beside them as `model.input_layers` and
-    /// `model.input_scales`.
+    /// The form of EvoLLM-JP-v1-10B: each layer once, and beside the layers the path and its scales
+    /// as `model.input_layers` and `model.input_scales`.
     Evomistral,
 }
 
 impl<S> Hop<S> {
-    /// How many layers it is about.
+    /// Number of layers in the range.
     pub fn count(&self) -> usize {
         let [start, end] = self.layer_range.value;
         end.saturating_sub(start)
@@ -65,7 +65,7 @@ impl<S> Hop<S> {
         Hop { model: self.model.clone(), layer_range: self.layer_range, use_, scale }
     }
 
-    /// What is set of it, with the key, in the order of the document.
+    /// The settings that are given, each with its key: `use` before `scale`.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&'static str, &At<S>)> {
         let all = [("use", &self.use_), ("scale", &self.scale)];
         all.into_iter().filter_map(|(key, setting)| Some((key, setting.as_ref()?)))
@@ -73,7 +73,7 @@ impl<S> Hop<S> {
 }
 
 impl Hop {
-    /// Sets the scale of every layer that is left out to 1, where each layer has a scale of its own.
+    /// Sets the scale of every unused layer to 1. Changes nothing unless both `use` and `scale` are given.
     pub(crate) fn forget_unused(&mut self) {
         let count = self.count();
         let (Some(used), Some(scale)) = (&self.use_, &mut self.scale) else { return };
@@ -86,7 +86,7 @@ impl Hop {
         }
     }
 
-    /// The layers that the state goes through, each with what it is multiplied by before.
+    /// The layers that the state passes through, each with its factor.
     pub fn steps(&self) -> impl Iterator<Item = (usize, f64)> {
         let ([start, end], count) = (self.layer_range.value, self.count());
         let value = move |setting: &Option<At<Setting>>, domain, layer: usize| {
@@ -101,12 +101,12 @@ impl Hop {
     }
 }
 
-/// A part of a path as it is written: a hop, or hops that are repeated.
+/// A part of a path as written: one hop, or repeated hops.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "PathBlock<S>", bound(deserialize = "S: Deserialize<'de> + Clone"))]
 pub(super) struct PathPart<S>(Vec<Hop<S>>);
 
-/// Layers that the hidden state goes through, or hops that it goes through again and again.
+/// Layers that the hidden state passes through, or a list of hops that is repeated.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de> + Clone"))]
 #[schemars(
@@ -120,20 +120,20 @@ struct PathBlock<S> {
     model: Option<At<String>>,
     /// `[start, end]`: from layer `start`, counted from 0, up to but not including layer `end`.
     layer_range: Option<At<[usize; 2]>>,
-    /// Whether the hidden state goes through a layer, or past it; true unless said. A list has a value for each layer.
+    /// True if the state passes through a layer, false if it skips it; default: true. A list has one for each layer.
     #[serde(rename = "use")]
     use_: Option<At<S>>,
-    /// What the hidden state is multiplied by before a layer, above 0; 1 unless said. A list has a value for each layer.
+    /// Factor of the hidden state before a layer, above 0; default: 1. A list has a value for each layer.
     scale: Option<At<S>>,
-    /// How often the state goes through the hops within, one time after the other.
+    /// Number of times that the state passes through all of `hops`.
     #[schemars(range(min = 1))]
     repeats: Option<At<usize>>,
-    /// What is repeated.
+    /// The hops to repeat.
     #[schemars(length(min = 1))]
     hops: Option<Vec<At<PathPart<S>>>>,
 }
 
-/// For `deserialize_with`: a flat list of what may be written with `repeats`.
+/// Reads a path with its `repeats` as a flat list, for `deserialize_with`.
 pub(super) fn flat<'de, D: Deserializer<'de>, S: Deserialize<'de> + Clone>(
     deserializer: D,
 ) -> Result<At<Vec<Hop<S>>>, D::Error> {

@@ -1,4 +1,4 @@
-//! References to models: a path or a hub's name, with a revision and an adapter where one is wanted.
+//! References to models: a path or a name on the hub, with an optional revision and adapter.
 
 use std::{
     borrow::Cow,
@@ -18,7 +18,7 @@ use crate::{
     yaml::{At, Mistake, first_there, is_there},
 };
 
-/// Where a model is, and the adapter that is applied to it.
+/// A model and the adapter that is applied to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// The model.
@@ -27,32 +27,32 @@ pub struct Reference {
     pub lora: Option<Location>,
 }
 
-/// Where something is.
+/// Location of a model or an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A directory or a file that exists.
     Path(PathBuf),
-    /// On the hub.
+    /// A repository on the hub.
     Hub {
         /// `org/name`.
         repo: String,
-        /// A branch, a tag or a commit; the main branch unless said.
+        /// A branch, a tag or a commit; default: the main branch.
         revision: Option<String>,
     },
 }
 
-/// Where a model is that a file names: `path[+adapter]`, `org/name[@revision]` or `hf://org/name[@revision]`.
+/// Finds a model that a file names: `path[+adapter]`, `org/name[@revision]` or `hf://org/name[@revision]`.
 ///
-/// What exists as a path, beside the file or else in the current directory, is a path, whatever else its name could mean.
-/// Fails, with the place in the file, if it neither exists nor can be a hub's name.
+/// A name that exists as a path, beside the file or else in the current directory, is always that path. Fails, with the
+/// place in the file, if the name neither exists nor can be on the hub.
 pub fn locate(file: &Path, reference: &At<String>) -> Result<Reference> {
     find(file, reference).map_err(|mistake| mistake.at(reference.place).into_error(file))
 }
 
-/// Where a path written in a file leads: relative to that file, else to the current directory.
+/// Resolves a path written in a file: relative to that file, else to the current directory.
 ///
-/// The error of one that leads nowhere says what was meant by it, if something beside is called like that, else which other `names`
-/// there are.
+/// If it does not exist, the error's hint suggests a similar path, or else ends with `names`, a
+/// text about other names.
 pub fn resolve(file: &Path, reference: &At<String>, names: &str) -> Result<PathBuf> {
     existing(file, reference).ok_or_else(|| missing(file, reference, names).at(reference.place).into_error(file))
 }
@@ -91,7 +91,7 @@ fn location(file: &Path, text: &str) -> std::result::Result<Location, Mistake> {
     hub(text).ok_or_else(|| missing(file, text, "models of the hub are named as in `org/name`"))
 }
 
-/// `org/name` or `org/name@revision`.
+/// Parses `org/name` or `org/name@revision`.
 fn hub(text: &str) -> Option<Location> {
     let (repo, revision) = match text.split_once('@') {
         Some((repo, revision)) => (repo, Some(revision)),
@@ -107,7 +107,7 @@ fn hub(text: &str) -> Option<Location> {
         .then(|| Location::Hub { repo: repo.to_owned(), revision: revision.map(str::to_owned) })
 }
 
-/// A path beside the file, else in the current directory.
+/// The path beside the file, else in the current directory, if it exists.
 fn existing(file: &Path, named: &str) -> Option<PathBuf> {
     if named.is_empty() { None } else { first_there([beside(file, named), PathBuf::from(named)]) }
 }
@@ -132,16 +132,16 @@ fn missing(file: &Path, named: &str, names: &str) -> Mistake {
     mistake.hint(hint)
 }
 
-/// A reference on its way from a file: text, or mergekit's block, which is turned into that text.
+/// A reference that was read: text, or mergekit's block turned into that text.
 pub(super) struct WrittenReference(pub(super) String);
 
-/// For `deserialize_with`.
+/// Reads a reference, for `deserialize_with`.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<At<String>, D::Error> {
     let At { value: WrittenReference(value), place } = At::deserialize(deserializer)?;
     Ok(At { value, place })
 }
 
-/// For `deserialize_with`, where a reference may be left out.
+/// Reads a reference that may be absent, for `deserialize_with`.
 pub(super) fn text_if_any<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<At<String>>, D::Error> {
@@ -186,7 +186,7 @@ impl<'de> de::Visitor<'de> for WrittenVisitor {
     }
 }
 
-/// mergekit's `{model, lora, override_architecture}`, and the `{path, revision}` that either of them may be.
+/// The keys of mergekit's `{model, lora, override_architecture}`, and of `{path, revision}` for either model.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReferenceForm {
@@ -200,7 +200,7 @@ struct ReferenceForm {
 
 fn joined<E: de::Error>(first: String, mark: char, second: Option<String>) -> std::result::Result<String, E> {
     let Some(second) = second else { return Ok(first) };
-    // What a mark would be read as when the text is read again; a revision may stand in either half of an adapter's.
+    // A second mark would be misread when the text is read again; with an adapter, both halves may have a revision.
     if first.contains('+') || second.contains('+') || (mark == '@' && (first.contains('@') || second.contains('@'))) {
         return Err(E::custom(format!(
             "`{first}{mark}{second}` has `+` or `@` twice\nlink to the directory under a name without them"
@@ -209,7 +209,7 @@ fn joined<E: de::Error>(first: String, mark: char, second: Option<String>) -> st
     Ok(format!("{first}{mark}{second}"))
 }
 
-/// mergekit's `override_architecture`.
+/// mergekit's `override_architecture`, accepted only without a value.
 #[derive(Default)]
 struct Needless;
 

@@ -1,4 +1,4 @@
-//! What a recipe gives a parameter: a value, a gradient over depth, or a list of either by tensor name.
+//! A parameter's setting: a value, a gradient over depth, or a list of either by tensor name.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use crate::{
     yaml::Mistake,
 };
 
-/// What a recipe gives a parameter, with mergekit's meaning.
+/// Setting of a parameter, with mergekit's meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Setting {
-    /// The same for every tensor but for its depth.
+    /// One curve over depth for all tensors.
     Always(Curve),
-    /// By tensor name: the first entry that matches decides.
+    /// A curve by tensor name: the first entry that matches applies.
     Conditional(Vec<Conditional>),
 }
 
@@ -25,19 +25,19 @@ pub enum Setting {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Conditional {
-    /// A part of the tensor's name; nothing or `*` matches every tensor.
+    /// Part of the tensor's name; an absent filter or `*` matches every tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// A value, or a list of values spread evenly over the depth of the model.
     pub value: Curve,
 }
 
-/// Values spread evenly over the depth of the model: a single one holds everywhere, and an empty list gives none.
+/// Values spread evenly over the depth of the model. A single value holds everywhere; an empty list gives none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve(pub(super) Vec<Value>);
 
 impl Setting {
-    /// The same number everywhere.
+    /// A setting with the same number everywhere.
     pub fn number(value: f64) -> Self {
         Self::Always(Curve::number(value))
     }
@@ -57,11 +57,11 @@ impl Setting {
         }
     }
 
-    /// The value for layer `layer` of `count` neighbours: its own in a list of so many, else by its depth among them.
+    /// The value for layer `layer` of `count` neighbouring layers: its own in a list of `count`, else by depth.
     pub(crate) fn of_layer(&self, domain: Domain, layer: usize, count: usize) -> Option<Value> {
         let Self::Always(curve) = self else { return self.at(domain, "", 0.0) };
         if curve.0.len() == count {
-            // Exactly: a place between 0 and 1 may be rounded down to the layer before.
+            // Exact: a depth between 0 and 1 may be rounded down to the layer before.
             return Curve(vec![curve.0[layer]]).at(domain, 0.0);
         }
         curve.at(domain, if count > 1 { layer as f64 / (count - 1) as f64 } else { 1.0 })
@@ -69,12 +69,12 @@ impl Setting {
 }
 
 impl Curve {
-    /// The same number everywhere.
+    /// A curve with the same number everywhere.
     pub fn number(value: f64) -> Self {
         Self(vec![Value::Number(value)])
     }
 
-    /// These values, evenly from the first layer to the last.
+    /// A curve through these values, spread evenly from the first layer to the last.
     pub(crate) fn of(values: Vec<Value>) -> Self {
         Self(values)
     }
@@ -102,22 +102,22 @@ fn number(value: Value) -> f64 {
     }
 }
 
-/// What a parameter's domain can be asked about.
+/// A value that can be checked against a parameter's domain.
 pub(crate) trait DomainFit: Clone {
-    /// Whether a parameter with this domain may hold this.
+    /// Refuses a value outside the domain.
     fn fit(&self, domain: Domain) -> Result<(), Mistake>;
 
-    /// Whether a search decides it.
+    /// True if a search decides the value.
     fn is_hole(&self) -> bool {
         false
     }
 
-    /// Whether layers get values of their own from it.
+    /// True if layers get values of their own.
     fn is_by_layer(&self) -> bool {
         false
     }
 
-    /// Whether tensors get values of their own from it.
+    /// True if tensors get values of their own.
     fn is_by_tensor(&self) -> bool {
         false
     }
@@ -141,7 +141,7 @@ impl DomainFit for Value {
     fn fit(&self, domain: Domain) -> Result<(), Mistake> {
         match (*self, domain) {
             (Self::Flag(_), Domain::Flag) => Ok(()),
-            // mergekit takes 0 and 1 for flags, and recipes say `normalize: 1.0`.
+            // mergekit accepts 0 and 1 as flags, and recipes write `normalize: 1.0`.
             (Self::Number(value), Domain::Flag) if [0.0, 1.0].contains(&value) => Ok(()),
             (Self::Number(value), Domain::Flag) => Err(Mistake::new(format!("{value} is not true or false"))),
             (Self::Flag(value), Domain::Number { .. }) => Err(Mistake::new(format!("{value} is not a number"))),
@@ -178,14 +178,14 @@ impl Serialize for Setting {
     }
 }
 
-/// A value on its way to a file: whole numbers without `.0`, which parameters that count want.
+/// A value to write. Whole numbers have no `.0`, as parameters that count require.
 struct WrittenScalar(Value);
 
 impl Serialize for WrittenScalar {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Flag(value) => serializer.serialize_bool(value),
-            // Below 2^53 every whole number is exact; -0.0 would lose its sign.
+            // Every whole number below 2^53 is exact; -0.0 would lose its sign.
             Value::Number(value)
                 if value.fract() == 0.0 && value.abs() < 9e15 && value.to_bits() != (-0.0f64).to_bits() =>
             {

@@ -1,4 +1,4 @@
-//! Tells by its shape what was written for a parameter: a value, a gradient, a conditional list or a hole.
+//! Reads a parameter's value and tells its kind by its shape: a value, a gradient, a conditional list or a hole.
 
 use std::fmt;
 
@@ -90,7 +90,7 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
             }
         }
         match (values.is_empty(), entries.is_empty()) {
-            // No value at all is mergekit's way to leave it to the levels above.
+            // In mergekit, an empty list leaves the value to the levels above.
             (_, true) => Ok(Slot::Set(Setting::Always(Curve(values)))),
             (true, false) => Ok(Slot::Set(Setting::Conditional(entries))),
             (false, false) => Err(A::Error::custom(
@@ -135,13 +135,13 @@ impl<'de> de::Visitor<'de> for SlotVisitor {
     }
 }
 
-/// YAML 1.1 reads `1e-5` as text and `yes` as true, and recipes were written for it.
+/// A number or flag in a text. Recipes are written for YAML 1.1, which reads `1e-5` as text and `yes` as true.
 fn scalar(text: &str) -> Option<Value> {
     let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
     number.map(Value::Number).or_else(|| flag(text).map(Value::Flag))
 }
 
-/// Every key that a block for a parameter may have; which of them it has tells what it is.
+/// All keys that a parameter's block may have; the keys that are present tell its kind.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ParameterBlock {

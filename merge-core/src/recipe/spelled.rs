@@ -1,15 +1,15 @@
-//! One model has one name in a file, however its path is written there: `./in/a/` is `in/a`.
+//! Gives each model of a file one name, however its path is spelled there: `./in/a/` is `in/a`.
 
 use std::collections::BTreeMap;
 
 use crate::yaml::{Node, NodeKind};
 
-/// The keys that name models: one, a list to choose from, or mergekit-evolve's list of all.
+/// Keys whose value names models: one model, a list to choose from, or mergekit-evolve's list of all.
 const KEYS: [&str; 7] = ["base_model", "lora", "model", "models", "path", "source", "tokenizer_source"];
 
-/// Writes every model that the documents of a file spell in several ways as the shortest of them.
+/// Replaces the different spellings of each model, in all documents of a file, by the shortest of them.
 ///
-/// The name of a document is left as it is: with `./` before it, it is a path.
+/// A name of a document is left as it is: with `./` before it, it is a path.
 pub(crate) fn unify(documents: &mut [Node]) {
     let mut names = Vec::new();
     let mut spelled: BTreeMap<String, String> = BTreeMap::new();
@@ -35,7 +35,7 @@ pub(crate) fn unify(documents: &mut [Node]) {
     }
 }
 
-/// Hands on every text that names a model.
+/// Calls `take` for every text that names a model.
 fn each(node: &mut Node, is_name: bool, take: &mut dyn FnMut(&mut String)) {
     match &mut node.kind {
         NodeKind::Text(text) if is_name => take(text),
@@ -50,7 +50,7 @@ fn each(node: &mut Node, is_name: bool, take: &mut dyn FnMut(&mut String)) {
     }
 }
 
-/// The parts of a path without those that lead nowhere else, of a model and of its adapter.
+/// The path of a model, and of its adapter, without `.` and empty parts.
 fn plain(text: &str) -> String {
     let one = |path: &str| {
         if path.starts_with("hf://") {
@@ -67,7 +67,7 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The models that a text of documents names, after that.
+    /// Unifies the documents of a text, then checks the models that they name.
     fn check(text: &str, expected: &[&str]) {
         let mut documents = Node::parse_all(text).unwrap();
         unify(&mut documents);

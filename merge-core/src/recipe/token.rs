@@ -1,4 +1,4 @@
-//! Tells by its keys what was written for a token's source.
+//! Reads the source of a token's embedding and tells its kind by its keys.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +13,7 @@ use super::{
     reference::WrittenReference,
 };
 
-/// Every key that a token's source may have; without `kind` it is a model.
+/// All keys that a token's source may have; without `kind` it is a model.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenForm {

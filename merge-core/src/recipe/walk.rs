@@ -1,4 +1,4 @@
-//! Goes through all of a recipe: its settings, and the models that it names.
+//! Visits all settings of a recipe, and all models that it names.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -12,13 +12,13 @@ use crate::{
 };
 
 impl<S> Recipe<S> {
-    /// Whether it is a path through layers.
+    /// True if the recipe is a path through layers.
     pub fn is_path(&self) -> bool {
         !self.path.is_empty()
     }
 
-    /// Every parameter that is set, labelled as in `models[1].weight` or `slices[0].sources[1].weight`: the models', the
-    /// slices', the modules', the hops', then the recipe's own.
+    /// All settings, with labels such as `models[1].weight` or `slices[0].sources[1].weight`: those
+    /// of models, slices, modules and hops, then the recipe's own.
     pub fn settings(&self) -> impl Iterator<Item = (String, &At<S>)> {
         let mut all = Vec::new();
         list(&mut all, "", &self.models, &self.slices);
@@ -64,8 +64,8 @@ impl<S> Recipe<S> {
         }
     }
 
-    /// Every model that is named, each once: those that are merged in the order of the recipe, then the base, then a model
-    /// that only lends its tokenizer.
+    /// All models that the recipe names, each once: the merged ones in the recipe's order, then the
+    /// base, then a model that only lends its tokenizer.
     pub fn references(&self) -> Vec<&At<String>> {
         let mut references = self.merged();
         let lender = self.tokenizer_source.as_ref().or(self.tokenizer.as_ref().map(|tokenizer| &tokenizer.source));
@@ -74,7 +74,7 @@ impl<S> Recipe<S> {
         references
     }
 
-    /// The models that are merged, each once, and their base last if it is not listed before.
+    /// The models to merge, each once; the base is last if it is not listed before.
     pub(crate) fn merged(&self) -> Vec<&At<String>> {
         let modules = || self.modules.iter().map(|(_, module)| module);
         let models = self.models.iter().chain(modules().flat_map(|module| module.models.iter()));
@@ -94,13 +94,13 @@ impl<S> Recipe<S> {
         merged
     }
 
-    /// The vocabulary that is asked for, in either of mergekit's keys; `None` if it stays as it is.
+    /// The settings of the vocabulary, from either of mergekit's keys; `None` if the vocabulary stays as it is.
     pub fn tokenizer(&self) -> Option<Cow<'_, TokenizerSettings>> {
         let legacy = || self.tokenizer_source.as_ref().map(|source| Cow::Owned(TokenizerSettings::of(source.clone())));
         self.tokenizer.as_ref().map(|tokenizer| Cow::Borrowed(&tokenizer.value)).or_else(legacy)
     }
 
-    /// Hands on every place where a model is named.
+    /// Calls `change` for every name of a model.
     fn each_reference(&mut self, change: &mut dyn FnMut(&mut String)) {
         let modules = self.modules.value.0.iter_mut().map(|(_, module)| (&mut module.models, &mut module.slices));
         for (models, slices) in modules.chain([(&mut self.models, &mut self.slices)]) {
@@ -134,7 +134,7 @@ impl<S> Recipe<S> {
 }
 
 impl<S: Clone> Recipe<S> {
-    /// The same recipe with its models called otherwise, for people: their paths need not lead anywhere.
+    /// The same recipe with other names for its models, for people to read. The names need not exist as paths.
     #[must_use]
     pub fn renamed(&self, name: &dyn Fn(&str) -> String) -> Self {
         let mut renamed = self.clone();
@@ -142,12 +142,12 @@ impl<S: Clone> Recipe<S> {
         renamed
     }
 
-    /// The same recipe for another file: paths that lead somewhere from this one lead there from that one. Names on the hub
-    /// and of other documents stay.
+    /// The same recipe for another file: its paths are rewritten to lead to the same models from
+    /// there. Names on the hub and of other documents stay.
     ///
-    /// Fails if a path leads nowhere, or the file's directory does not exist yet.
+    /// Fails if a path does not exist, or if the file's directory does not exist yet.
     pub fn moved_to(&self, file: &Path) -> Result<Self> {
-        // Through symbolic links, so that `..` means the same to us and to whoever follows the path.
+        // Resolves symbolic links, so that `..` means the same to us and to whoever follows the path.
         let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::io("find", path, &e));
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
         let from = absolute(parent.unwrap_or(Path::new(".")))?;
@@ -221,7 +221,7 @@ fn each<A, B>(list: &At<Vec<A>>, of: impl FnMut(&A) -> B) -> At<Vec<B>> {
     At { value: list.iter().map(of).collect(), place: list.place }
 }
 
-/// The settings of a recipe's or a module's models or slices.
+/// Adds the settings of a recipe's or a module's models or slices.
 fn list<'r, S>(all: &mut Vec<(String, &'r At<S>)>, inside: &str, models: &'r [Model<S>], slices: &'r [Slice<S>]) {
     for (index, model) in models.iter().enumerate() {
         label(all, &format!("{inside}models[{index}]."), &model.parameters);

@@ -1,4 +1,4 @@
-//! How many items score a generation, and how they are shared out among its candidates.
+//! Number of items that score a generation, and their division among its candidates.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::value::Map
 
 use crate::yaml::At;
 
-/// How many items of a task score a generation.
+/// Number of items of a task that score a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Items {
-    /// In the first generation.
+    /// Number in the first generation.
     pub from: usize,
-    /// At most.
+    /// Largest number.
     pub to: usize,
 }
 
@@ -22,7 +22,6 @@ impl Default for Items {
     }
 }
 
-/// As it is written in a file.
 impl Serialize for Items {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.from == self.to {
@@ -33,20 +32,20 @@ impl Serialize for Items {
 }
 
 impl Items {
-    /// After the number has grown so many times, each time by half.
+    /// The number after `level` steps of growth, each by half.
     pub fn at(self, level: u32) -> usize {
         let grown = self.from as f64 * 1.5_f64.powi(level.min(1000) as i32);
         if grown >= self.to as f64 { self.to } else { grown.round() as usize }
     }
 }
 
-/// Into how many rungs a generation is divided: in each but the last the worse half of its candidates are left behind.
+/// Number of rungs of a generation. Each rung but the last leaves the worse half of its candidates behind.
 ///
 /// Successive rejects (Audibert, Bubeck, Munos 2010) in their synchronised, paired form
-/// (<https://arxiv.org/abs/2606.07726>): candidates are compared on the same items alone.
+/// (<https://arxiv.org/abs/2606.07726>): candidates are compared only on the same items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Racing {
-    /// 1 is no race.
+    /// Number of rungs; 1 is no race.
     pub rungs: u32,
 }
 
@@ -57,8 +56,8 @@ impl Default for Racing {
 }
 
 impl Racing {
-    /// The rungs of a generation that would have `items` for each of `candidates`: how many of them run, and on how many items
-    /// of the task each has run at the end. All in all they take as many items, but for rounding.
+    /// The rungs of a generation with `items` for each of `candidates`: for each rung the number of candidates, and the
+    /// number of items that each has answered at its end. The total is the same as without a race, but for rounding.
     pub fn plan(self, candidates: usize, items: usize) -> Vec<(usize, usize)> {
         let share = 1.0 + f64::from(self.rungs - 1) / 2.0;
         let rung = |number: u32| {
@@ -69,17 +68,17 @@ impl Racing {
     }
 }
 
-/// Scores candidates on a few items that stand for many, chosen once and weighted by what a calibration teaches of each item,
-/// as MERGE³ does ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436)): their fitness is an estimate (gmp-IRT). Parameters of items are fitted once, to
-/// the study's own scores. Fresh items that grow did better where we measured it: see `study::irt`.
+/// Scores candidates on a few items that stand for many. The items are chosen once and weighted by a calibration, as in
+/// MERGE³ ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436)); the fitness is an estimate (gmp-IRT). The items'
+/// parameters are fitted once, to the study's own scores. Growing fresh items did better: see `study::irt`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Anchors {
-    /// For how many search items of each task its `items` stand, drawn at random; for all unless said.
+    /// Number of search items of each task, drawn at random, that its `items` stand for; default: all.
     #[schemars(range(min = 2))]
     pub of: Option<At<usize>>,
-    /// How many candidates of the first generation are scored on all of these, beside the models that are merged; 8 unless
-    /// said. It is paid from the budget.
+    /// Number of candidates of the first generation that are scored on all of these items, beside
+    /// the merged models; default: 8. The budget pays for it.
     #[serde(default = "default_calibration")]
     pub calibration: At<usize>,
 }
@@ -88,7 +87,7 @@ fn default_calibration() -> At<usize> {
     At::nowhere(8)
 }
 
-/// Most rungs: with more, the first has hardly an item.
+/// Largest number of rungs: with more, the first rung would have hardly an item.
 const MOST_RUNGS: u64 = 6;
 
 impl<'de> Deserialize<'de> for Items {
@@ -103,10 +102,10 @@ struct ItemsVisitor;
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GrowingItems {
-    /// In the first generation.
+    /// Number of items in the first generation.
     #[schemars(range(min = 1))]
     from: usize,
-    /// At most.
+    /// Largest number of items.
     to: usize,
 }
 

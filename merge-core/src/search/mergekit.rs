@@ -1,7 +1,7 @@
-//! Files of mergekit-evolve (`genome`, `tasks`), as search files: the same models, method, granularity and tasks.
+//! Converts files of mergekit-evolve (`genome`, `tasks`) to search files: same models, method, granularity, tasks.
 //!
-//! Values there are unbounded and taken by their absolute value; here weights lie between 0 and 2 (or -2 and 2), and densities
-//! between 0 and 1. Tasks are asked without a chat template, and scored on fresh items in each generation.
+//! mergekit-evolve's values are unbounded, and it takes their absolute value; here weights lie between 0 and 2 (or -2
+//! and 2), and densities between 0 and 1. Tasks are asked without a chat template, on fresh items in each generation.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 use serde::Deserialize;
 
-/// What a genome's parameters are, by method: mergekit's `METHOD_PARAM_MAPS`.
+/// Parameters of a genome by method: mergekit's `METHOD_PARAM_MAPS`.
 const METHODS: &[(&str, &[&str])] = &[
     ("linear", &["weight"]),
     ("task_arithmetic", &["weight"]),
@@ -24,9 +24,9 @@ const METHODS: &[(&str, &[&str])] = &[
     ("slerp", &["t"]),
 ];
 
-/// mergekit-evolve's own limit on candidates, unless told.
+/// mergekit-evolve's default limit on candidates.
 const CANDIDATES: u64 = 100;
-/// Items of a task that score a candidate where the file has no `limit`.
+/// Default number of items of a task that score a candidate, for a file without `limit`.
 const ITEMS: u64 = 60;
 
 #[derive(Deserialize)]
@@ -65,7 +65,7 @@ enum MergekitTask {
     Block { name: String, weight: Option<f64>, metric: Option<String> },
 }
 
-/// The tree of a search file that says the same.
+/// The tree of a search file with the same content.
 pub(super) fn converted(tree: &Node, file: &Path, library: &dyn Library) -> Result<Node> {
     let refused = |mistake: Mistake| mistake.into_error(file);
     let read = MergekitFile::deserialize(tree).map_err(refused)?;
@@ -76,7 +76,7 @@ pub(super) fn converted(tree: &Node, file: &Path, library: &dyn Library) -> Resu
     Ok(read.search_file(groups))
 }
 
-/// Into how many groups the layers of the first model fall.
+/// Number of groups into which the layers of the first model fall.
 fn groups(genome: &MergekitGenome, each: At<i64>, file: &Path, library: &dyn Library) -> Result<usize> {
     let first = &genome.models[0];
     let directory = match locate(file, first)?.model {
@@ -214,7 +214,7 @@ impl MergekitFile {
                 ("items", Node { place: task.place, kind: NodeKind::Whole(items.into()) }),
                 ("weight", number(task.place, weight.unwrap_or(1.0))),
             ];
-            // The filter that all tasks have without saying so.
+            // `none` is the default filter.
             let metric = metric.map(|metric| metric.strip_suffix(",none").unwrap_or(metric));
             entries.extend(metric.map(|metric| ("metric", word(task.place, metric))));
             block(task.place, entries)

@@ -1,4 +1,4 @@
-//! Which optimizer a search asks, and its settings.
+//! The optimizer of a search, and its settings.
 
 use std::fmt;
 
@@ -14,77 +14,77 @@ use crate::{
     yaml::{At, Mistake},
 };
 
-/// Candidates that random search draws for each subset of items, unless said.
+/// Default number of candidates that random search draws for each subset of items.
 const RANDOM_POPULATION: usize = 12;
 
-/// Most candidates of a generation: each is kept as a recipe while it runs, some 100 KB for a large model.
+/// Largest generation: each candidate is kept as a recipe while it runs, some 100 KB for a large model.
 const MOST_POPULATION: usize = 10_000;
 
-/// Most numbers of an optimizer that learns how each goes with each: a square of them is kept several times over.
+/// Most dimensions for an optimizer that learns a full covariance: it keeps several matrices of that size.
 const MOST_TOGETHER: usize = 2_000;
 
-/// Most numbers of a generation's candidates together: 160 MB, and again when they are written.
+/// Most numbers in a generation, over all its candidates: 160 MB, and as much again when they are written.
 const MOST_NUMBERS: usize = 20_000_000;
 
-/// Cells of MAP-Elites along each task, as `CycleQD` has them.
+/// Number of cells of MAP-Elites along each task, as in `CycleQD`.
 const BINS: usize = 15;
 
-/// How candidates are proposed.
+/// Optimizer that proposes candidates, and its settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerSettings {
-    /// Its name.
+    /// Name of the optimizer.
     pub name: Option<Algorithm>,
-    /// CMA-ES: adapt the learning rate to the noise of the scores; true unless said.
+    /// CMA-ES: adapt the learning rate to the noise of the scores; default: true.
     pub learning_rate_adaptation: Option<At<bool>>,
-    /// CMA-ES: begin again, with larger generations, when it has come to rest.
+    /// CMA-ES: start again, with larger generations, after it has converged.
     pub restarts: Option<At<RestartSettings>>,
-    /// The first step's standard deviation, where 1 is the whole range; 1/6 unless said, and 1/20 for the mutations of MAP-Elites.
+    /// Standard deviation of the first step, where 1 is the whole range; default: 1/6, for MAP-Elites 1/20.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub sigma: Option<At<f64>>,
-    /// Candidates in a generation, from 4 to 10,000; by the number of dimensions unless said.
+    /// Candidates in a generation, from 4 to 10,000; default: by the number of dimensions.
     #[schemars(range(min = 4, max = MOST_POPULATION))]
     pub population: Option<At<usize>>,
 }
 
-/// An optimizer's name.
+/// Name of an optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
-    /// Covariance matrix adaptation. Choices are cut from real numbers, as in Sakana's paper.
+    /// Covariance matrix adaptation. Each option of a choice is an interval of a real number, as in Sakana's paper.
     CmaEs,
-    /// CMA-ES that learns each dimension's scale alone, for hundreds of them.
+    /// CMA-ES that learns only the scale of each dimension, for hundreds of dimensions.
     SepCmaEs,
-    /// CMA-ES whose steps never get too small for whole numbers and choices to change.
+    /// CMA-ES with steps that stay large enough for whole numbers and choices to change.
     CmaEsMargin,
-    /// CMA-ES for numbers with a distribution over the options of each choice.
+    /// CMA-ES for numbers, with a distribution over the options of each choice.
     CatCma,
-    /// The same for whole numbers too, with a margin that keeps every option possible.
+    /// `cat_cma` for whole numbers too, with a margin that keeps every option possible.
     CatCmaMargin,
-    /// Several objectives: sorts by who is beaten in all of them.
+    /// Non-dominated sorting, for several objectives.
     Nsga2,
-    /// One candidate that is changed a little, and replaced by what is better.
+    /// One candidate that is changed a little, and replaced if the change is better.
     OnePlusOne,
     /// A grid of the best candidate for every combination of scores, in `CycleQD`'s form.
     MapElites,
-    /// An archive whose members compete for the items they solve, in M2N2's form.
+    /// An archive whose members compete for the items that they solve, in M2N2's form.
     M2n2,
-    /// Uniform random search, the least that an optimizer must beat.
+    /// Uniform random search, which every other optimizer must beat.
     Random,
 }
 
-/// How CMA-ES begins again.
+/// Restarts of CMA-ES.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartSettings {
-    /// With twice as many candidates each time.
+    /// Each restart doubles the number of candidates.
     Ipop,
-    /// In turn with twice as many, and with few and short steps.
+    /// Restarts with twice as many candidates, and restarts with few candidates and short steps.
     Bipop,
 }
 
 impl Algorithm {
-    /// Its name, as it is written.
+    /// Name in a search file.
     pub fn name(self) -> &'static str {
         match self {
             Self::CmaEs => "cma_es",
@@ -100,12 +100,12 @@ impl Algorithm {
         }
     }
 
-    /// Whether it keeps candidates for being good at one objective of several.
+    /// True if it keeps candidates that are good at one objective of several.
     pub fn weighs_several(self) -> bool {
         matches!(self, Self::Nsga2 | Self::MapElites | Self::M2n2)
     }
 
-    /// Whether it keeps the best candidates of the whole search, which are finalists then.
+    /// True if it keeps the best candidates of the whole search, which then are finalists.
     pub(crate) fn keeps_elites(self) -> bool {
         self.weighs_several() || self == Self::OnePlusOne
     }
@@ -140,7 +140,7 @@ impl OptimizerSettings {
         }
     }
 
-    /// Refuses a space that the optimizer could not keep in memory.
+    /// Refuses a space for which the optimizer would need too much memory.
     pub(crate) fn check_space(&self, space: &Space) -> Result<(), Mistake> {
         let (n, algorithm) = (space.dimensions.len(), self.algorithm(space));
         let is_square = matches!(
@@ -164,18 +164,18 @@ impl OptimizerSettings {
         Err(Mistake::new(message).hint(format!("write {most} or less")).under("population").at(place))
     }
 
-    /// Which it is: the one that is named, or else one for what there is to search.
+    /// The algorithm that is named, or else the default for the space.
     pub fn algorithm(&self, space: &Space) -> Algorithm {
         let only_numbers = || space.coordinates().iter().all(|x| matches!(x, Coordinate::Real { .. }));
         self.name.unwrap_or_else(|| if only_numbers() { Algorithm::CmaEs } else { Algorithm::CatCmaMargin })
     }
 
-    /// Whether CMA-ES adapts its learning rate to the noise of the scores.
+    /// True if CMA-ES adapts its learning rate to the noise of the scores.
     pub fn learning_rate_adaptation(&self) -> bool {
         self.learning_rate_adaptation.is_none_or(|adapt| adapt.value)
     }
 
-    /// The first step's standard deviation: a sixth of the range, so that the bounds are three of them from the middle.
+    /// Standard deviation of the first step; default: 1/6 of the range, which puts a bound 3 σ from the middle.
     pub fn sigma(&self) -> f64 {
         self.sigma.map_or(1.0 / 6.0, |sigma| sigma.value)
     }
@@ -215,7 +215,7 @@ impl OptimizerSettings {
     }
 }
 
-/// `optimizer: cma_es` is short for `optimizer: {name: cma_es}`.
+/// Reads the settings, of which `optimizer: cma_es` is the short form of `optimizer: {name: cma_es}`.
 pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OptimizerSettings, D::Error> {
     deserializer.deserialize_any(OptimizerVisitor)
 }

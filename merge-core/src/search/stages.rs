@@ -1,4 +1,4 @@
-//! Several documents in one search file: each a recipe or a search, whose result the later ones may merge.
+//! Several documents in one search file: recipes and searches, whose results the later ones may merge.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use crate::{
 /// A document of a search file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
-    /// A merge that is known.
+    /// A recipe to merge.
     Recipe(Box<Recipe>),
-    /// A merge that is searched; later documents merge its answer.
+    /// A search; later documents merge its answer.
     Search(Box<SearchFile>),
 }
 
 impl Stage {
-    /// Reads all documents of the text of `file`, the last of which is a search.
+    /// Reads all documents of the text of `file`; the last must be a search.
     ///
     /// Fails if one names a document that comes after it, or if any but the last has no name.
     pub fn parse_all(text: &str, file: &Path) -> Result<Vec<Self>> {
@@ -32,7 +32,7 @@ impl Stage {
             }
             unify(&mut nodes);
             nodes.iter().try_for_each(|node| refuse_foreign(node, file))?;
-            // Without a `search` block a hole would be told that a search fills it.
+            // Checked first: a recipe's error for a hole would say that only a search fills holes.
             if let Some(last) = nodes.last().filter(|node| !is_search(node)) {
                 return Err(unsearched(if nodes.len() == 1 { "this file" } else { "the last document" }, last, file));
             }
@@ -45,7 +45,7 @@ impl Stage {
 
     /// Reads a file of mergekit-evolve.
     ///
-    /// Fails for what has no meaning here, and names it.
+    /// Fails for a key that has no equivalent here, and names it.
     pub fn parse_mergekit(text: &str, file: &Path, library: &dyn Library) -> Result<Vec<Self>> {
         let mut tree = Node::parse(text).map_err(|mistake| mistake.seen_in(text).into_error(file))?;
         unify(std::slice::from_mut(&mut tree));
@@ -69,7 +69,7 @@ impl Stage {
         }
     }
 
-    /// Whether it merges the model of this name.
+    /// True if it merges the model of this name.
     fn refers_to(&self, name: &str) -> bool {
         match self {
             Self::Recipe(recipe) => recipe.references().iter().any(|known| known.value == name),
@@ -88,7 +88,7 @@ impl Stage {
     }
 }
 
-/// Whether a document says how to search.
+/// True if a document has a `search` block.
 fn is_search(node: &Node) -> bool {
     matches!(&node.kind, NodeKind::Block(entries) if entries.iter().any(|(key, _)| matches!(&key.kind, NodeKind::Text(key) if key == "search")))
 }
@@ -96,7 +96,7 @@ fn is_search(node: &Node) -> bool {
 fn in_order(mut stages: Vec<Stage>) -> std::result::Result<Vec<Stage>, Mistake> {
     let Some((_, before)) = stages.split_last() else { return Ok(stages) };
     if before.is_empty() {
-        // A name says nothing in a file of one document, whose models may be called the same.
+        // In a file of one document the name has no meaning, and a model may have the same name.
         return Ok(stages);
     }
     if let Some(nameless) = before.iter().find(|stage| stage.name().is_none()) {

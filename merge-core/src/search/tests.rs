@@ -1,4 +1,4 @@
-//! Search files in, errors word for word out; broken texts; the schema.
+//! Search files, their errors word for word, broken texts, and the schema.
 
 use std::collections::BTreeSet;
 
@@ -126,7 +126,7 @@ fn fills_in_defaults() {
     assert_eq!((plain.optimizer.name, plain.optimizer.learning_rate_adaptation()), (None, true));
 }
 
-/// Small, the same on every run, and good enough to break texts with.
+/// A small random number generator, the same in every run, and good enough to break texts with.
 fn draw(state: &mut u64, below: usize) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as usize % below
@@ -205,7 +205,7 @@ fn answers_any_text_with_a_place() {
     assert!(parse(&deep).is_err() && parse(&format!("merge_method: {deep}")).is_err());
 }
 
-/// The keys that the parser lists when it meets one it does not know.
+/// The keys that the parser lists when it meets an unknown one.
 fn known(text: &str) -> BTreeSet<String> {
     let error = parse(text).expect_err(text);
     let hint = error.advice().expect("a hint").to_string();

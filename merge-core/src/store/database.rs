@@ -1,9 +1,9 @@
-//! Records in an embedded database: each has a version and a checksum, and is on the device before it counts.
+//! Records in an embedded database: versioned, with a checksum, on the device before they count.
 //!
-//! The database is sled 0.34. Its `flush` does not reach the device on Linux, so the log is synced by us after each, and the
-//! configuration when it is new. Where the log is damaged sled ends it and says nothing, or leaves something out, or panics. So
-//! what was written is counted in the log and, after it, in a file beside it, to tell what is gone; and [`repair`] has what is to
-//! be done about a store that cannot be opened.
+//! The database is sled 0.34. Its `flush` does not reach the device on Linux, so we sync the log
+//! after each flush, and a new configuration. Where the log is damaged, sled ends it silently,
+//! leaves something out, or panics. So the number of records written is kept in the log and then in
+//! a file beside it, to tell what is lost. [`repair`] handles a store that cannot be opened.
 
 mod repair;
 
@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a database can hold: plain data, as JSON.
+/// A value that a database can hold: plain data, as JSON.
 pub trait Payload {
     /// The value as JSON.
     fn payload(&self) -> Vec<u8>;
@@ -38,73 +38,73 @@ impl<T: Serialize + ?Sized> Payload for T {
 /// The version of every record; a database of another version is refused.
 const VERSION: u8 = 1;
 pub(crate) const CHECKSUM_LEN: usize = 8;
-/// The length of the file that says how many records were written.
+/// Length of the file that holds the number of records written.
 const TIP_LEN: usize = 1 + CHECKSUM_LEN + size_of::<u64>();
-/// Larger values go to files of their own, which sled never syncs.
+/// Maximum length of a value: sled puts larger ones into files of their own, which it never syncs.
 pub(crate) const CHUNK: usize = 32 * 1024;
 
-/// Where the log says how many records were written before. It sorts before all others, next to small ones: sled writes
-/// neighbours together.
+/// Key, in the log, of the number of records written so far. It sorts before all others, next to
+/// small records: sled writes neighbours together.
 const TIP: &[u8] = b"\0tip";
-/// The file that says it too.
+/// Name of the file that holds the same number.
 const TIP_FILE: &str = "tip";
 
-/// What a user is told who cannot have a database.
+/// Texts for a user whose database cannot be opened.
 pub(crate) struct Advice {
-    /// What is in it: "study".
+    /// Kind of the database, such as "study".
     pub(crate) what: &'static str,
-    /// What to do if another process holds it.
+    /// Hint if another process holds it.
     pub(crate) held: &'static str,
-    /// What to do if it is damaged.
+    /// Hint if it is damaged.
     pub(crate) damaged: &'static str,
-    /// What to do if its log cannot be opened, and whoever wants it may not cut it.
+    /// Hint if its log cannot be opened and must not be cut.
     pub(crate) uncut: &'static str,
 }
 
-/// A directory that one process holds at a time.
+/// A database in a directory, which one process holds at a time.
 pub(crate) struct Database {
     db: sled::Db,
     log: PathBuf,
-    /// The log again, to sync it: opened once, so that this cannot fail for want of a descriptor.
+    /// The log again, to sync it: opened once, so that no sync can fail for want of a descriptor.
     synced: File,
     repaired: Option<PathBuf>,
     count: Mutex<RecordCount>,
     tip: TipFile,
-    /// How many records the file beside the log said were written, when it was opened.
+    /// Number of records written, according to the tip file at opening.
     noted: u64,
     advice: &'static Advice,
 }
 
-/// What is in the log: how many records it was given, and how many of those there are, other ones having taken their places.
-/// The second is not known of a log that began before it was counted.
+/// Number of records ever written, and number of keys that should be there (a record may replace
+/// another). The second is `None` for a log from before keys were counted.
 type Count = (u64, Option<u64>);
 
-/// What is known of that.
+/// The count, as stored and as found.
 #[derive(Default)]
 struct RecordCount {
     count: Count,
-    /// How many there really are, once somebody has looked: what counts from the next record on.
+    /// Number of keys found by [`Database::lost`]; the next write counts from it.
     found: Option<u64>,
 }
 
-/// Records that were written and are not there any more, the last of all: the log is damaged, or not the one that was here.
+/// Records that were written and are missing: the log was damaged or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// How many.
+    /// Number of missing records.
     pub records: u64,
-    /// How many there were.
+    /// Number of records ever written.
     pub of: u64,
 }
 
-/// The file beside the log. It is not synced: after a power cut it may be behind the log, never before it.
+/// The tip file, beside the log. Not synced: a power cut may leave it behind the log, never ahead.
 struct TipFile {
     path: PathBuf,
     file: File,
-    /// What it says, of what this process has written.
+    /// Number that this process has written to the file.
     said: Mutex<u64>,
 }
 
-/// What is written in one step.
+/// Changes that are written in one step.
 #[derive(Default)]
 pub(crate) struct WriteBatch {
     changes: sled::Batch,
@@ -114,7 +114,7 @@ pub(crate) struct WriteBatch {
 }
 
 impl WriteBatch {
-    /// Puts a record at a key. It should be small: see [`Batch::chunks`].
+    /// Puts a record at a key. It should be small: see [`WriteBatch::chunks`].
     pub(crate) fn insert(&mut self, key: Vec<u8>, value: &(impl Payload + ?Sized)) {
         self.put(key, seal(&value.payload()));
     }
@@ -125,7 +125,7 @@ impl WriteBatch {
         self.records += 1;
     }
 
-    /// Puts a record of any length behind a prefix, in chunks; returns their number.
+    /// Puts a record of any length under a prefix, in chunks; returns their number.
     pub(crate) fn chunks(&mut self, prefix: &[u8], value: &(impl Payload + ?Sized)) -> u32 {
         let mut n_chunks = 0u32;
         for chunk in seal(&value.payload()).chunks(CHUNK) {
@@ -135,7 +135,6 @@ impl WriteBatch {
         n_chunks
     }
 
-    /// Takes a key out.
     pub(crate) fn remove(&mut self, key: impl AsRef<[u8]>) {
         self.changes.remove(key.as_ref());
         self.removed.insert(key.as_ref().to_vec());
@@ -143,19 +142,19 @@ impl WriteBatch {
 }
 
 impl Database {
-    /// Opens or creates the database in a directory. `may_cut` is whether a log that cannot be opened may lose its end.
+    /// Opens or creates the database in a directory. `may_cut` lets a damaged log lose its end.
     ///
-    /// Fails if another process holds it, or if its log cannot be read. One that lacks what was written is opened: see
-    /// [`Database::lost`].
+    /// Fails if another process holds it, or if its log cannot be read. One that lacks records is
+    /// opened: see [`Database::lost`].
     pub(crate) fn open(dir: &Path, advice: &'static Advice, may_cut: bool) -> Result<Self> {
         let held = || Error::user(format!("{}: another process is using this {}", dir.display(), advice.what));
         Self::open_unless_held(dir, advice, may_cut)?.ok_or_else(|| held().hint(advice.held))
     }
 
-    /// The same, or `None` if another process holds it.
+    /// Like [`Database::open`], but `None` if another process holds it.
     pub(crate) fn open_unless_held(dir: &Path, advice: &'static Advice, may_cut: bool) -> Result<Option<Self>> {
         fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, &e))?;
-        // sled takes a shorter one for none.
+        // sled treats a configuration of up to 8 bytes as missing.
         let is_new = fs::metadata(dir.join("conf")).map_or(0, |conf| conf.len()) <= 8;
         let opened = match open(dir) {
             Err(OpenFailure::Damaged(_)) => repair::mend(dir, may_cut, &open),
@@ -171,7 +170,7 @@ impl Database {
             }
         };
         if is_new {
-            // sled never does.
+            // sled never syncs it.
             sync(&dir.join("conf"))?;
             sync(dir)?;
         }
@@ -185,18 +184,18 @@ impl Database {
         Ok(Some(opened))
     }
 
-    /// Whether there is nothing in it.
+    /// True if it has no records.
     pub(crate) fn is_empty(&self) -> bool {
         self.db.iter().keys().all(|key| matches!(key, Ok(key) if key == TIP))
     }
 
-    /// Where what was damaged was set aside when it was opened, if something was.
+    /// Directory to which damaged files were moved at opening, if any were.
     pub(crate) fn repaired(&self) -> Option<&Path> {
         self.repaired.as_deref()
     }
 
-    /// What was written and is not there any more, if something is. Reads every key. It counts as never written from the next
-    /// record on.
+    /// Number of records that were written and are missing, if any are. Reads every key. From the
+    /// next write on, they count as never written.
     pub(crate) fn lost(&self) -> Result<Option<Lost>> {
         let mut counted = self.count.lock().expect("no panic while held");
         let (written, wanted) = counted.count;
@@ -204,12 +203,11 @@ impl Database {
         let there = there - u64::from(self.db.contains_key(TIP).map_err(|e| self.failure(&e))?);
         counted.found = Some(there);
         let of = self.noted.max(written);
-        // What is gone from the end is not counted where it would be missed.
+        // A log that lost its end has lost its latest count too: the tip file has that.
         let records = (of - written).max(wanted.map_or(0, |wanted| wanted.saturating_sub(there)));
         Ok((records > 0).then_some(Lost { records, of }))
     }
 
-    /// The directory.
     pub(crate) fn dir(&self) -> &Path {
         self.log.parent().expect("the log is in it")
     }
@@ -220,7 +218,7 @@ impl Database {
         found.map(|record| self.decode(&record)).transpose()
     }
 
-    /// The record in the chunks behind a prefix, if there is one.
+    /// The record in the chunks under a prefix, if there is one.
     pub(crate) fn read<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Option<T>> {
         let mut record = Vec::new();
         for entry in self.db.scan_prefix(prefix) {
@@ -234,24 +232,24 @@ impl Database {
         self.db.scan_prefix(prefix).map(|entry| self.decode(&entry.map_err(|e| self.failure(&e))?.1))
     }
 
-    /// The keys that begin with a prefix and are not below another, in order.
+    /// Keys that begin with a prefix and are not below `first`, in order.
     pub(crate) fn keys_from(&self, prefix: &[u8], first: &[u8]) -> Result<Vec<Vec<u8>>> {
         let keys = self.db.scan_prefix(prefix).keys().map(|key| key.map(|key| key.to_vec()));
         let keys: Vec<Vec<u8>> = keys.collect::<sled::Result<_>>().map_err(|e| self.failure(&e))?;
         Ok(keys.into_iter().filter(|key| key.as_slice() >= first).collect())
     }
 
-    /// How many keys begin with a prefix.
+    /// Number of keys that begin with a prefix.
     pub(crate) fn count(&self, prefix: &[u8]) -> Result<usize> {
         let mut keys = self.db.scan_prefix(prefix).keys();
         keys.try_fold(0, |n, key| key.map(|_| n + 1)).map_err(|e| self.failure(&e))
     }
 
-    /// Writes all or nothing. When this returns, a power cut cannot take it.
+    /// Writes all or nothing. When this returns, it survives a power cut.
     pub(crate) fn apply(&self, WriteBatch { mut changes, records, inserted, removed }: WriteBatch) -> Result<()> {
         let is_there = |key: &Vec<u8>| self.db.contains_key(key).map_err(|e| self.failure(&e));
         let written = {
-            // One batch after the other, so that each says what is before it; they are synced together.
+            // One batch after the other, so that each stores its count; they are synced together.
             let mut counted = self.count.lock().expect("no panic while held");
             let (mut written, mut there) = counted.count;
             there = counted.found.or(there);
@@ -274,7 +272,7 @@ impl Database {
         self.tip.say(written)
     }
 
-    /// All keys and records, in order of key: not how often they were written.
+    /// All keys and records in order of key, without the count.
     pub(crate) fn contents(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let entry = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| self.failure(&e))
@@ -306,7 +304,7 @@ impl Database {
 }
 
 impl TipFile {
-    /// Opens or creates the file; with it, how many records it says were written: none if it cannot be read.
+    /// Opens or creates the file; returns it with the number it holds, 0 if that cannot be read.
     fn open(dir: &Path) -> Result<(Self, u64)> {
         let path = dir.join(TIP_FILE);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -319,10 +317,10 @@ impl TipFile {
         Ok((Self { path, file, said: Mutex::new(0) }, says.map_or(0, u64::from_be_bytes)))
     }
 
-    /// Says that so many records were written, and are on the device.
+    /// Writes the number of records that are on the device.
     fn say(&self, written: u64) -> Result<()> {
         let mut said = self.said.lock().expect("no panic while held");
-        // Of two that wrote at one time the later may be here first.
+        // Of two concurrent writers, the later may be here first.
         if written > *said {
             self.file.write_all_at(&seal(&written.to_be_bytes()), 0).map_err(|e| Error::io("write", &self.path, &e))?;
             *said = written;
@@ -335,11 +333,11 @@ fn open(dir: &Path) -> std::result::Result<sled::Db, OpenFailure> {
     check_threads()?;
     let began = Instant::now();
     loop {
-        // The background thread is the only one in sled that syncs by itself; we sync what counts, and it the rest.
+        // Only sled's background thread syncs by itself. We sync what counts; it syncs the rest.
         let config = sled::Config::new().path(dir).flush_every_ms(Some(500)).cache_capacity(64 << 20);
         match quietly(|| config.open()) {
-            // sled's own threads give its lock up a moment after a store is closed, and a search that is stopped takes a
-            // moment to end.
+            // sled's threads release its lock a moment after a store is closed, and a stopped
+            // search needs a moment to end.
             Some(Err(e)) if is_held(&e) && began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
             Some(Err(e)) if is_held(&e) => return Err(OpenFailure::Held),
             Some(Err(sled::Error::Io(e))) => return Err(unusable(dir, &e).into()),
@@ -350,10 +348,10 @@ fn open(dir: &Path) -> std::result::Result<sled::Db, OpenFailure> {
     }
 }
 
-/// sled has so many threads of its own: with fewer it gives up, and with none it waits for ever.
+/// Number of threads that sled starts: with fewer it gives up, and with none it waits for ever.
 const THREADS: usize = 8;
 
-/// Fails if so many cannot be started.
+/// Fails if [`THREADS`] threads cannot be started.
 fn check_threads() -> Result<()> {
     let gate = Mutex::new(());
     let closed = gate.lock();
@@ -367,20 +365,20 @@ fn check_threads() -> Result<()> {
     started.map_err(|e| Error::machine(format!("cannot start {THREADS} threads for a store: {e}")).hint(hint))
 }
 
-/// What a call returns; `None` if it panics, of which nothing is shown.
+/// Result of a call; `None` if it panics. The panic is not shown.
 fn quietly<T>(call: impl FnOnce() -> T) -> Option<T> {
-    // The way of showing panics is the whole process's.
+    // The panic hook is the whole process's.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().expect("no panic gets out while it is held");
     let shown = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
-    // What it was at is dropped with it.
+    // A call that panics leaves nothing behind: all it used is dropped.
     let returned = panic::catch_unwind(panic::AssertUnwindSafe(call));
     panic::set_hook(shown);
     returned.ok()
 }
 
-/// Whether another has the lock.
+/// True if another process holds the lock.
 fn is_held(error: &sled::Error) -> bool {
     let sled::Error::Io(e) = error else { return false };
     e.kind() == io::ErrorKind::WouldBlock || e.to_string().contains("could not acquire lock")
@@ -402,7 +400,7 @@ fn failure(path: &Path, advice: &Advice, error: &sled::Error) -> Error {
     }
 }
 
-/// sled's own text is for programmers; the kind says as much.
+/// An I/O error without sled's own text, which is for programmers; the kind says as much.
 fn unusable(path: &Path, error: &io::Error) -> Error {
     Error::io("use the store", path, &io::Error::from(error.kind()))
 }

@@ -1,4 +1,4 @@
-//! What a study has learned so far, event by event: every score, answer and generation, on disk before it counts.
+//! The store of a study: every score, answer and generation, on disk before it counts.
 
 pub(crate) mod database;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use database::{Advice, Database, WriteBatch};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, path::Path};
 
-/// Content that names something: a recipe, a task, a study.
+/// Hash that names content: a recipe, a task, a study.
 pub type Fingerprint = [u8; 32];
 
 const ADVICE: Advice = Advice {
@@ -37,51 +37,51 @@ pub struct Store(Database);
 impl Store {
     /// Opens or creates the database in a directory.
     ///
-    /// Fails if another process holds it, or if its log cannot be read. One that lacks what was written is opened: see
-    /// [`Store::lost`].
+    /// Fails if another process holds it, or if its log cannot be read. One that lacks records is
+    /// opened: see [`Store::lost`].
     pub fn open(dir: &Path) -> Result<Self> {
         Database::open(dir, &ADVICE, true).map(Self)
     }
 
-    /// The same for what models have answered, apart from any study.
+    /// Opens or creates a database of models' answers, apart from any study.
     pub fn of_answers(dir: &Path) -> Result<Self> {
         Database::open(dir, &ANSWERS, true).map(Self)
     }
 
-    /// Opens a study's database to read it, or `None` if another process holds it.
+    /// Opens a study's database to read it; `None` if another process holds it.
     ///
-    /// Fails if its log cannot be opened: only who goes on with it cuts it.
+    /// Fails if its log cannot be opened: only [`Store::open`] may cut a log.
     pub fn open_unless_held(dir: &Path) -> Result<Option<Self>> {
         Ok(Database::open_unless_held(dir, &ADVICE, false)?.map(Self))
     }
 
-    /// The directory.
+    /// Directory of the database.
     pub fn dir(&self) -> &Path {
         self.0.dir()
     }
 
-    /// Whether nothing has been remembered yet.
+    /// True if nothing has been remembered yet.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Where what was damaged, a log that could not be opened or what is beside it, was set aside when the database was opened.
+    /// Directory to which a damaged log or files beside it were moved at opening, if any were.
     pub fn repaired(&self) -> Option<&Path> {
         self.0.repaired()
     }
 
-    /// What was remembered and is not there any more, if something is: the log was damaged or replaced. What is asked for again
-    /// is asked as if it had never been there, and all is well when something is remembered again. Reads every key.
+    /// Number of missing records, if any are: the log was damaged or replaced. Reads every key.
+    /// They are computed again as if unknown; after the next write nothing counts as lost.
     pub fn lost(&self) -> Result<Option<Lost>> {
         self.0.lost()
     }
 
-    /// What was scored of some items, by recipe and task.
+    /// Remembered scores of items, by recipe and task; `None` for unknown items.
     pub fn scores(&self, recipe: &Fingerprint, task: &Fingerprint, items: &[ItemId]) -> Result<Vec<Option<ItemScore>>> {
         items.iter().map(|item| self.0.get(score_key(recipe, task, item))).collect()
     }
 
-    /// Remembers scores. When this returns, a power cut cannot take them.
+    /// Remembers scores. When this returns, they survive a power cut.
     pub fn remember(
         &self,
         recipe: &Fingerprint,
@@ -95,8 +95,8 @@ impl Store {
         self.0.apply(batch)
     }
 
-    /// Remembers that a model was given up, and what stands for the scores it does not have, each with its task: in one step,
-    /// so that nobody finds a part of it and asks for the rest. When this returns, a power cut cannot take them.
+    /// Remembers that a model was given up, with scores in the place of missing ones, each with its
+    /// task: all in one step. When this returns, they survive a power cut.
     pub fn give_up(
         &self,
         recipe: &Fingerprint,
@@ -111,7 +111,7 @@ impl Store {
         self.0.apply(batch)
     }
 
-    /// How many models were given up, by why.
+    /// Number of models that were given up, by reason.
     pub fn given_up(&self) -> Result<BTreeMap<String, usize>> {
         let mut all = BTreeMap::new();
         for why in self.0.scan(GIVEN_UP) {
@@ -120,23 +120,23 @@ impl Store {
         Ok(all)
     }
 
-    /// Why a model was given up, if it was.
+    /// Reason why a model was given up, if it was.
     pub fn why_given_up(&self, recipe: &Fingerprint) -> Result<Option<String>> {
         self.0.get(given_up_key(recipe))
     }
 
-    /// A named value of the study, such as its fingerprint or a generation.
+    /// A named value of the study, such as its version or a generation.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         self.0.read(&value_prefix(name))
     }
 
-    /// Sets named values, all in one step. When this returns, a power cut cannot take them.
+    /// Sets named values, all in one step. When this returns, they survive a power cut.
     pub fn set(&self, values: &[(&str, &dyn Payload)]) -> Result<()> {
         let mut batch = WriteBatch::default();
         for (name, value) in values {
             let prefix = value_prefix(name);
             let n_chunks = batch.chunks(&prefix, *value);
-            // What a longer value has left behind.
+            // Chunks left over from a longer value.
             let rest = [prefix.as_slice(), &n_chunks.to_be_bytes()].concat();
             for key in self.0.keys_from(&prefix, &rest)? {
                 batch.remove(key);
@@ -145,13 +145,13 @@ impl Store {
         self.0.apply(batch)
     }
 
-    /// What is kept by these names, in their order.
+    /// Values kept under these names, in the same order.
     pub fn recall<T: DeserializeOwned>(&self, names: &[Fingerprint]) -> Result<Vec<Option<T>>> {
         names.iter().map(|name| self.0.read(&content_prefix(name))).collect()
     }
 
-    /// Keeps values by names that stand for all they depend on: what is kept never changes. When this returns, a power cut
-    /// cannot take them.
+    /// Keeps values under names that stand for all they depend on, so a kept value never changes.
+    /// When this returns, they survive a power cut.
     pub fn keep<T: Serialize>(&self, values: &[(Fingerprint, T)]) -> Result<()> {
         let mut batch = WriteBatch::default();
         for (name, value) in values {
@@ -160,13 +160,13 @@ impl Store {
         self.0.apply(batch)
     }
 
-    /// Everything in the store, in order of key: what two runs of one study must agree on.
+    /// All keys and records, in order of key. Two runs of one study must agree on them.
     pub fn contents(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         self.0.contents()
     }
 }
 
-/// What keys of given up models begin with.
+/// Prefix of the keys of given-up models.
 const GIVEN_UP: &[u8] = b"given up/";
 
 fn given_up_key(recipe: &Fingerprint) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! What was remembered comes back, whatever has happened to the files; or an error says that it cannot.
+//! Remembered values come back, whatever happens to the files, or an error says that they cannot.
 
 use super::*;
 use crate::store::database::{CHECKSUM_LEN, CHUNK};
@@ -15,11 +15,11 @@ fn item(number: u32) -> ItemId {
 }
 
 fn score(number: u32) -> ItemScore {
-    // No short decimal: a score comes back to the last bit.
+    // Not a short decimal: the score must come back to the last bit.
     ItemScore { value: 1.0 / f64::from(number + 3), tokens: number, truncated: number.is_multiple_of(2) }
 }
 
-/// Remembers many scores and a few values, and closes.
+/// Remembers many scores and a few values, and closes the store; returns its contents.
 fn fill(dir: &Path) -> Contents {
     let store = Store::open(dir).expect("a new store");
     for first in (0..1000).step_by(100) {
@@ -35,7 +35,7 @@ fn fill(dir: &Path) -> Contents {
 
 type Contents = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A filled store whose files `spoil` has changed: what opening it gives, and what was in it.
+/// Result of opening a filled store whose files `spoil` has changed, and the contents before.
 fn check(spoil: impl Fn(&Path)) -> (Result<Store>, Contents, TempDir) {
     let dir = tempdir().expect("a directory");
     let before = fill(dir.path());
@@ -160,7 +160,7 @@ fn a_record_with_any_bit_flipped_is_an_error_and_no_panic() {
 
 #[test]
 fn a_damaged_log_gives_back_only_what_was_remembered() {
-    // sled checks its log itself and ends it before the damage: a search goes on with fewer scores, never with wrong ones.
+    // sled ends its log before the damage: a search goes on with fewer scores, but no wrong ones.
     for position in (0..8).map(|step| 20 + step * 50_021) {
         for flips in [true, false] {
             let spoil = |dir: &Path| {
@@ -227,7 +227,7 @@ fn what_a_damaged_log_has_lost_is_counted_until_something_is_written_again() {
     }
 }
 
-/// sled never brings it to the device: a power cut may leave anything in it.
+/// sled never syncs the configuration: a power cut may leave anything in it.
 #[test]
 fn a_damaged_configuration_loses_no_record() {
     let flip = |at: usize, bit: u8| {
@@ -238,7 +238,7 @@ fn a_damaged_configuration_loses_no_record() {
         }
     };
     let spoiled: [&dyn Fn(&Path); 6] = [
-        // A key, a digit of a number, a letter that is none any more, and the sum itself.
+        // A key, a digit of a number, a letter that becomes invalid, and the checksum.
         &flip(0, 0),
         &flip(15, 1),
         &flip(30, 7),
@@ -259,13 +259,13 @@ fn a_damaged_configuration_loses_no_record() {
             assert!(store.contents().expect("readable") == before, "{number}");
             assert_eq!((store.repaired(), store.lost()), (None, Ok(None)), "{number}: it is mended already");
         }
-        // Again: what was kept aside stays there.
+        // Again: files that were set aside stay there.
         spoil(dir.path());
         drop(Store::open_unless_held(dir.path()).expect("it is mended"));
         let kept = ["damaged/conf", "damaged-2/conf"].map(|name| fs::read(dir.path().join(name)).ok());
         assert!(kept[0] == kept[1], "{number}");
     }
-    // It was torn when the store was new, and there is no log yet.
+    // The configuration was torn when the store was new, and there is no log yet.
     let dir = tempdir().expect("a directory");
     fs::write(dir.path().join("conf"), b"segment_size: 52").expect("room");
     Store::open(dir.path()).and_then(|store| store.set(&[("goes", &"on")])).expect("a new store");

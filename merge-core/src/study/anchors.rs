@@ -1,9 +1,9 @@
-//! Anchors in a search: a calibration teaches what each item tells, a few items stand for many, and candidates are ranked by
-//! what their answers to these let expect of all.
+//! Anchors in a search: a calibration fits item parameters, a few items stand for many, and
+//! candidates are ranked by their estimated scores on all of these.
 //!
-//! It is what MERGE³ does ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436)), with parameters of items fitted to the study's
-//! own answers, since for most tasks none are published. They are fitted once: what is known of an item would change with each
-//! later candidate by little, and the figures of two generations could not be compared.
+//! This is MERGE³ ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436)), except that item
+//! parameters are fitted to the study's own scores, since for most tasks none are published. They
+//! are fitted once: if later candidates changed them, generations could not be compared.
 
 use super::{
     Candidate, CandidateState, Goal, Phase,
@@ -25,34 +25,34 @@ use crate::{
 };
 use std::path::Path;
 
-/// Dimensions of abilities: a dozen models tell no more apart.
+/// Dimensions of abilities; a dozen models cannot tell more apart.
 const DIMENSIONS: usize = 2;
-/// The variance of discriminations and difficulties is its inverse.
+/// Inverse of the prior variance of discriminations and difficulties.
 const RIDGE: f64 = 0.1;
-/// That of a merge's shares in its parents is 1.
+/// Inverse of the prior variance of the parents' shares in a merge.
 const MIX_RIDGE: f64 = 1.0;
-/// The share of the weighted answers in the estimate, as in MERGE³.
+/// Share of the weighted answers in the estimate, as in MERGE³.
 const DELTA: f64 = 0.5;
-/// A generation number that no search reaches. The calibration draws its items with it.
+/// Generation number with which the calibration draws its items; no search reaches it.
 const GENERATION: u64 = (1 << 40) - 1;
 
-/// By goal the anchors, of those that rank candidates.
+/// Anchors of each goal that ranks candidates; `None` for the other goals.
 pub(super) struct AnchorSet(Vec<Option<GoalAnchors>>);
 
-/// A goal's anchors, and all they stand for.
+/// Anchors of a goal, and the items that they stand for.
 struct GoalAnchors {
-    /// What each item tells, of all that they stand for.
+    /// Parameters of all items that the anchors stand for.
     items: Vec<IrtItem>,
-    /// Which of them they are, and the share of all that each stands for.
+    /// Position of each anchor in `items`, and the share of `items` that it stands for.
     anchors: Vec<(usize, f64)>,
-    /// The same, to be asked.
+    /// Ids of the anchors, in the same order.
     asked: Vec<ItemId>,
-    /// The abilities of the models merged, and of the base.
+    /// Abilities of the models merged, and of the base.
     parents: Vec<Vec<f64>>,
 }
 
 impl AnchorSet {
-    /// Asks the anchors in the place of fresh items.
+    /// Replaces fresh items by the anchors.
     pub(super) fn replace(&self, drawn: &mut GoalItems) {
         for (items, standing) in drawn.iter_mut().zip(&self.0) {
             if let Some(standing) = standing {
@@ -61,8 +61,8 @@ impl AnchorSet {
         }
     }
 
-    /// What a candidate with these scores on a goal's anchors is expected to score on all items that they stand for (gmp-IRT);
-    /// `None` if the goal has no anchors.
+    /// Estimated mean score (gmp-IRT) on all items that a goal's anchors stand for, given the
+    /// scores on the anchors; `None` if the goal has no anchors.
     pub(super) fn estimate(&self, goal: usize, scores: &[ItemScore]) -> Option<f64> {
         let GoalAnchors { items, anchors, parents, .. } = self.0[goal].as_ref()?;
         let answer = |((item, weight), score): (&(usize, f64), &ItemScore)| ItemAnswer {
@@ -76,7 +76,7 @@ impl AnchorSet {
     }
 }
 
-/// Refuses anchors that cannot be had: of scores that are no probabilities, or more than there is to choose from.
+/// Refuses anchors for scores outside 0 to 1, or that need more items or candidates than exist.
 pub(super) fn check(file: &Path, search: &Search, population: usize, goals: &[Goal]) -> Result<()> {
     let Some(At { value: anchors, place }) = search.anchors else { return Ok(()) };
     let refuse = |place: Place, key: &str, message: String| {
@@ -106,22 +106,22 @@ pub(super) fn check(file: &Path, search: &Search, population: usize, goals: &[Go
     Ok(())
 }
 
-/// How many item evaluations a calibration takes.
+/// Number of item evaluations of a calibration.
 pub(super) fn cost(search: &Search, sources: &Sources, goals: &[Goal]) -> usize {
     let Some(At { value: anchors, .. }) = search.anchors else { return 0 };
     let items: usize = goals.iter().map(|goal| pool(anchors, goal)).sum();
     (sources.iter().count() + anchors.calibration.value) * items
 }
 
-/// How many items a goal's anchors stand for; 0 if it ranks nobody.
+/// Number of items that a goal's anchors stand for; 0 if it does not rank.
 fn pool(anchors: Anchors, goal: &Goal) -> usize {
     if goal.ranks() { anchors.of.map_or(goal.search.len(), |of| of.value) } else { 0 }
 }
 
-/// The anchors, if there are to be some, and the evaluations that it took to choose them.
+/// Chooses anchors, if the search asks for them; returns them and the evaluations this took.
 ///
-/// The models merged and some candidates of the first generation answer all items. All follows from the seed and from
-/// scores that are kept, so a search that broke down comes to the same.
+/// The models merged and some candidates of the first generation answer all items. All follows from
+/// the seed and stored scores, so a resumed search chooses the same anchors.
 pub(super) fn calibrate(scorer: &Scorer<'_>, space: &Space, optimizer: &Optimizer) -> Result<(Option<AnchorSet>, u64)> {
     let study = scorer.study;
     let (search, goals) = (study.search, study.objective.goals());
@@ -138,7 +138,7 @@ pub(super) fn calibrate(scorer: &Scorer<'_>, space: &Space, optimizer: &Optimize
     scorer.course.begin(Phase::Calibration, candidates.len() * n_items(&all), None);
     let scored = scorer.score(&candidates.iter().collect::<Vec<&Candidate<'_>>>(), &all)?;
     let evaluations: usize = scored.iter().map(Scores::n_items).sum();
-    // A candidate that was given up has not answered what stands for its scores.
+    // The scores of a candidate that was given up are not its answers.
     let is_row = |(number, scores): &(usize, &Scores)| *number < n_parents || scores.failed.is_none();
     let rows: Vec<&Scores> = scored.iter().enumerate().filter(is_row).map(|(_, scores)| scores).collect();
     let mut standing = Vec::new();
@@ -156,8 +156,8 @@ pub(super) fn calibrate(scorer: &Scorer<'_>, space: &Space, optimizer: &Optimize
 }
 
 impl GoalAnchors {
-    /// Fits what each item tells to a table of scores, those of the parents first, and chooses as many of them as the goal has
-    /// items for a generation, or fewer where they are alike.
+    /// Fits item parameters to a table of scores, parents first, and chooses as many anchors as the
+    /// goal has items for a generation, or fewer if items are alike.
     fn new(goal: &Goal, pool: &[ItemId], table: &[Vec<Option<f64>>], n_parents: usize, seed: u64) -> Self {
         let dimensions = DIMENSIONS.min(table.len()).min(pool.len());
         let irt::IrtFit { items, abilities } = irt::fit(table, dimensions, RIDGE);

@@ -1,7 +1,7 @@
-//! The parents on a generation's items: what its candidates are compared with while the search runs.
+//! Compares the candidates of each generation with the parents, on the same items.
 //!
-//! Fitness on fresh items goes up and down because the items differ. So candidates are compared with models that stay the same,
-//! item by item. This decides nothing: no candidate is other for it, and it is no part of the budget.
+//! Fitness on fresh items goes up and down because the items differ, so candidates are compared,
+//! item by item, with models that stay the same. This changes no candidate and costs no budget.
 
 use super::{
     Candidate, Goal,
@@ -12,43 +12,43 @@ use crate::{error::Result, item::ItemScore};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// How a generation did beside the parents.
+/// Comparison of a generation with the parents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Beside {
-    /// By parent, in the order of the models: how much more its candidates score on average, on the items that both were scored
-    /// on; none if there are no such items.
+    /// By parent, in the order of the models: mean lead of the candidates, on items that both were
+    /// scored on; `None` if a goal has no such item.
     pub leads: Vec<Option<Lead>>,
-    /// Items that the parents were asked for it, those among them that were known already.
+    /// Number of items asked of the parents for this, including those already known.
     pub asked: u64,
 }
 
-/// A mean difference of scores, and the variance of that mean.
+/// Mean difference of scores, and the variance of that mean.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lead {
-    /// From -1 to 1.
+    /// Mean difference; from -1 to 1 if scores are between 0 and 1.
     pub value: f64,
-    /// As items are drawn at random.
+    /// Variance of the mean, as items are drawn at random.
     pub variance: f64,
-    /// The part of the variance that other generations have in common with it, as all draw from the same search items: that of the mean
-    /// over all of these. No number of generations averages it out.
+    /// Part of the variance that all generations share, as they draw from the same search items:
+    /// the variance of the mean over all of these. Averaging generations does not reduce it.
     #[serde(default)]
     pub shared: f64,
 }
 
-/// The parents take one item for so many of the search's budget, as early as they can: the first generation's in any case. The best
-/// of them alone takes the latter half.
+/// The parents may be asked one item in this many of the search's budget, as early as possible, and
+/// the first generation's always. The second half goes to the best parent alone.
 const ONE_IN: u64 = 10;
 
-/// What decides which parents are asked beside a generation.
+/// Decides which parents are asked beside a generation.
 pub(super) struct ParentBudget<'a> {
-    /// How the generations before it did beside them.
+    /// Comparisons of earlier generations.
     pub(super) before: &'a [Beside],
-    /// The budget of the search.
+    /// Budget of the search.
     pub(super) budget: u64,
 }
 
 impl ParentBudget<'_> {
-    /// The parents that may be asked so many items each.
+    /// The parents that may be asked `items` items each.
     fn affords(&self, n_parents: usize, items: u64) -> Range<usize> {
         let asked: u64 = self.before.iter().map(|beside| beside.asked).sum();
         let fits = |part: u64, cost: u64| part * ONE_IN * (asked + cost) <= self.budget;
@@ -60,9 +60,10 @@ impl ParentBudget<'_> {
     }
 }
 
-/// The parent that is least behind, over the generations that were compared with all of them.
+/// The parent over which candidates lead least, in generations compared with all parents.
 ///
-/// Each generation weighs the same for all parents: later ones are better, and are compared with some parents on few items only.
+/// Each generation weighs the same for all parents: later ones are better, and are compared with
+/// some parents on few items only.
 pub fn best_parent<'a>(besides: impl Iterator<Item = &'a Beside>) -> Option<usize> {
     let all = besides.filter_map(|beside| beside.leads.iter().copied().collect::<Option<Vec<Lead>>>());
     let mut sums: Vec<f64> = Vec::new();
@@ -74,13 +75,13 @@ pub fn best_parent<'a>(besides: impl Iterator<Item = &'a Beside>) -> Option<usiz
     (0..sums.len()).min_by(|a, b| sums[*a].total_cmp(&sums[*b]))
 }
 
-/// An item more that differs by a half, so that a few items on which all agree do not make a difference certain.
+/// Squared difference (0.5²) of an imaginary item: agreement on a few items is not certainty.
 const DOUBT: f64 = 0.25;
 
 /// Compares candidates with the parents on items that all of them met.
 ///
-/// Only the parents are asked that the budget [affords](ParentBudget::affords); without a budget none is. Of the others, remembered scores
-/// are used. All follows from the records, so a search that broke down does the same again.
+/// Asks only the parents that the budget [affords](ParentBudget::affords), without a budget none;
+/// uses remembered scores of the others. A resumed search does the same.
 pub(super) fn beside(
     scorer: &Scorer<'_>,
     items: &GoalItems,
@@ -101,7 +102,7 @@ pub(super) fn beside(
     let asked = affordable.len() as u64 * each;
     let known = parents.iter().map(|parent| scorer.known(parent, &items)).collect::<Result<Vec<_>>>()?;
     let pool = |(goal, items): (&Goal, &Vec<_>)| match study.search.anchors {
-        // Every generation meets the same ones.
+        // Every generation meets the same anchors.
         Some(_) => items.len(),
         None => goal.search.len(),
     };
@@ -110,8 +111,8 @@ pub(super) fn beside(
     Ok(Beside { leads, asked })
 }
 
-/// How much more candidates score than a model of which so much is known: item by item, weighed as the fitness is. `pools` are the
-/// numbers of items, by goal, that generations draw from. None if of some task nothing is known.
+/// Lead of candidates over a parent with the scores `known`, item by item, weighted as the fitness
+/// is. `pools`: numbers of items to draw from, by goal. `None` if a goal has no known score.
 fn lead(goals: &[Goal], pools: &[usize], candidates: &[&Scores], known: &[Vec<Option<ItemScore>>]) -> Option<Lead> {
     let (mut value, mut variance, mut shared, mut weights) = (0.0, 0.0, 0.0, 0.0);
     for (number, (goal, known)) in goals.iter().zip(known).enumerate().filter(|(_, (_, known))| !known.is_empty()) {
@@ -155,11 +156,11 @@ mod tests {
         let [a, b] = [candidate([1.0, 1.0, 0.0], 0.5), candidate([1.0, 0.0, 0.0], 0.0)];
         let known = [vec![Some(score(0.0)), Some(score(0.5)), None], vec![Some(score(1.0))], Vec::new()];
         let lead = lead(&goals, &[8, 1, 0], &[&a, &b], &known).unwrap();
-        // Means of items: 1, 0.5 and one unknown against 0 and 0.5; 0.25 against 1.
+        // Means by item: 1, 0.5 and one unknown against 0 and 0.5; 0.25 against 1.
         assert!((lead.value - (3.0 * 0.5 + 1.0 * -0.75) / 4.0).abs() < 1e-12);
         let first = f64::midpoint(0.5, DOUBT);
         assert!((lead.variance - (9.0 * first + DOUBT) / 16.0).abs() < 1e-12);
-        // Generations share a mean over eight items, two of which are known here, and the one of the other task.
+        // Generations share means over eight items, of which two are known here, and over one item.
         assert!((lead.shared - (9.0 * first / 4.0 + DOUBT) / 16.0).abs() < 1e-12);
     }
 
@@ -173,7 +174,7 @@ mod tests {
         assert_eq!(paying(&[], 20), 0..3);
         let first = beside(30, [0.3, 0.1, 0.2]);
         assert_eq!(paying(std::slice::from_ref(&first), 1200), 0..3);
-        // 600 pay for 60 items: half of them for all, and the rest for the best.
+        // A budget of 600 pays for 60 items: half for all parents, the rest for the best.
         let mut before = vec![first];
         for _ in 0..3 {
             assert_eq!(paying(&before, 600), 1..2);
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!(paying(&before, 600), 0..0);
     }
 
-    /// The best is asked on and on while candidates get better; of the others one item is known by chance.
+    /// Only the best parent is asked while candidates get better; of the other, one item is known.
     #[test]
     fn the_best_parent_stays_the_best_when_it_alone_is_asked() {
         let beside = |leads: [(f64, f64); 2]| Beside {

@@ -9,25 +9,24 @@ use crate::{
 };
 use std::sync::OnceLock;
 
-/// A model to score: what a recipe makes of the sources, or one of the sources as it is.
+/// A model to score: the merge of a recipe, or one of the sources as it is.
 pub struct Candidate<'a> {
-    /// How it is made.
+    /// Origin of the candidate.
     pub origin: Origin,
     sources: &'a Sources,
     /// Planned when it is first needed.
     merge: OnceLock<Result<Merge>>,
 }
 
-/// How a candidate is made.
+/// Origin of a candidate.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// By merging.
+    /// The merge of this recipe.
     Recipe(Box<Recipe>),
-    /// It is the source of this name.
+    /// The source of this name.
     Source(String),
 }
 
-/// How large a model is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     pub(super) layers: usize,
@@ -35,7 +34,7 @@ pub(super) struct Size {
 }
 
 impl<'a> Candidate<'a> {
-    /// The result of a recipe whose models are all among the sources.
+    /// The merge of a recipe whose models are all among the sources.
     pub fn merged(recipe: Recipe, sources: &'a Sources) -> Self {
         Self { origin: Origin::Recipe(Box::new(recipe)), sources, merge: OnceLock::new() }
     }
@@ -45,7 +44,7 @@ impl<'a> Candidate<'a> {
         Self { origin: Origin::Source(name.to_owned()), sources, merge: OnceLock::new() }
     }
 
-    /// The recipe, unless it is a source.
+    /// The recipe; `None` for a source.
     pub fn recipe(&self) -> Option<&Recipe> {
         match &self.origin {
             Origin::Recipe(recipe) => Some(recipe),
@@ -63,7 +62,7 @@ impl<'a> Candidate<'a> {
         merge.as_ref().map(|merge| merge as &dyn Weights).map_err(Clone::clone)
     }
 
-    /// Its size. Fails if its recipe cannot be merged.
+    /// Size of the model. Fails if its recipe cannot be merged.
     pub(super) fn size(&self) -> Result<Size> {
         self.weights().map(Size::of)
     }
@@ -74,7 +73,7 @@ impl Size {
         Self { layers: Layers::of(model).count, parameters: model.index().values().map(Meta::len).sum() }
     }
 
-    /// What a model of this size costs.
+    /// Cost of a model of this size.
     pub(super) fn cost(self, what: Cost, tokens: impl FnOnce() -> f64) -> f64 {
         match what {
             Cost::Layers => self.layers as f64,

@@ -1,4 +1,4 @@
-//! Makes every refusal of a search that needs no weight, and says the most that a search takes.
+//! Refuses what cannot be searched, without reading a weight, and computes a study's maximum cost.
 
 use super::{Goal, Objective, Phase, anchors, finalists, layer_scan, soup};
 use crate::{
@@ -13,8 +13,8 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Refuses models that cannot be merged or scored, and a budget too small, without reading a weight. Gives what the user should
-/// know of the merges.
+/// Refuses models that cannot be merged or scored, and too small a budget, without reading a
+/// weight. Returns notes on the merges for the user.
 pub fn check(
     template: &Template,
     sources: &Sources,
@@ -30,7 +30,7 @@ pub fn check(
     let calibration = anchors::cost(search, sources, objective.goals());
     check_budget(template, search, &space, objective.goals(), calibration)?;
     let mut notes = sources.notes();
-    // Each combination of choices, with its numbers where they begin.
+    // Each combination of choices, with its numbers at their start.
     for number in 0..template.variants().len() {
         let recipe = template.fill(&space, &template.start_of(&space, number));
         let merge = Merge::plan(&recipe, &sources.of(&recipe))?;
@@ -44,10 +44,10 @@ pub fn check(
     Ok(notes)
 }
 
-/// Refuses an objective that would have no part in the choice among candidates that were kept for it.
+/// Refuses an objective that candidates are kept for but that has no part in the final choice.
 fn check_choice(template: &Template, search: &Search, goals: &[Goal]) -> Result<()> {
     let Some(algorithm) = search.optimizer.name.filter(|name| name.weighs_several()) else { return Ok(()) };
-    // What is maximised comes first, in the order of the file.
+    // Maximised goals come first, in the order of the file.
     let dropped = search.objective.iter().zip(goals).find(|(_, goal)| goal.ranks() && goal.select.is_empty());
     match dropped {
         None => Ok(()),
@@ -83,7 +83,7 @@ fn check_budget(template: &Template, search: &Search, space: &Space, goals: &[Go
     .hint(format!("{} would pay for fifty", 50 * cost)))
 }
 
-/// The most that each part of a study takes, in item evaluations.
+/// Maximum number of item evaluations of each phase of a study.
 pub(super) fn course(template: &Template, search: &Search, goals: &[Goal]) -> Vec<(Phase, u64)> {
     let of = |split: fn(&Goal) -> &Vec<ItemId>| goals.iter().map(|goal| split(goal).len()).sum::<usize>();
     let (select, report, budget) = (of(|goal| &goal.select), of(|goal| &goal.report), search.budget.value as usize);
@@ -91,7 +91,7 @@ pub(super) fn course(template: &Template, search: &Search, goals: &[Goal]) -> Ve
     let elites = if algorithm.is_some_and(Algorithm::keeps_elites) { finalists::ELITES } else { 0 };
     let named: BTreeSet<&str> =
         template.variants().iter().flat_map(Recipe::references).map(|model| model.value.as_str()).collect();
-    // Beside the models there are the answer, and five baselines at most.
+    // On report items: the models, the answer, and at most five baselines.
     let mut parts = vec![
         (Phase::Evolution, budget),
         (Phase::Selection, (finalists::MOST + elites) * select),
@@ -104,7 +104,7 @@ pub(super) fn course(template: &Template, search: &Search, goals: &[Goal]) -> Ve
     parts.into_iter().map(|(phase, items)| (phase, items as u64)).collect()
 }
 
-/// The most item evaluations that a study takes, before it has begun.
+/// Maximum number of item evaluations of a study.
 pub fn evaluations(template: &Template, search: &Search, goals: &[Goal]) -> u64 {
     course(template, search, goals).into_iter().map(|(_, items)| items).sum()
 }

@@ -1,4 +1,4 @@
-//! Runs an optimizer through its generations, from the first that is not in the store, as far as the budget goes.
+//! Runs an optimizer through its generations, from the first not stored until the budget is spent.
 
 use super::{
     Beside, Generation, Goal, Phase,
@@ -18,26 +18,24 @@ use crate::{
 };
 use std::slice;
 
-/// An optimizer that is to run, and how far.
+/// An optimizer to run, and its budget.
 pub(super) struct Run<'a> {
-    /// The evolution, or random search beside it.
     pub(super) phase: Phase,
-    /// At its first generation.
+    /// Optimizer at its first generation.
     pub(super) optimizer: Optimizer,
-    /// Item evaluations of all generations.
+    /// Budget of all generations, in item evaluations.
     pub(super) budget: u64,
-    /// Asked in the place of fresh items, if there are some.
+    /// Anchors to ask in place of fresh items, if there are any.
     pub(super) anchors: Option<&'a AnchorSet>,
 }
 
-/// What an optimizer has done.
 pub(super) struct Ran {
     pub(super) generations: Vec<Generation>,
-    /// Why it ended before it had to, if it did.
+    /// Reason why the optimizer stopped early, if it did.
     pub(super) stopped: Option<Stop>,
-    /// The genomes that the optimizer keeps, if it keeps some.
+    /// Genomes that the optimizer keeps, if it keeps any.
     pub(super) elites: Vec<Genome>,
-    /// Items that parents were asked beside it.
+    /// Number of items asked of the parents for comparison.
     pub(super) beside: u64,
 }
 
@@ -47,7 +45,7 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
     let (store, goals) = (scorer.study.store, scorer.study.objective.goals());
     let (mut optimizer, mut generations, mut besides) = stored(store, phase, goals, budget, optimizer)?;
     let mut spent = 0;
-    // About how many there will be: as many as the rest of the budget pays for, if each costs as much as the last.
+    // Estimate: the rest of the budget pays for generations that cost as much as the last.
     let about = |number: u64, spent: u64, cost: u64| number + budget.saturating_sub(spent) / cost.max(1);
     let passed: Vec<GenerationEnd<'_>> = (1..)
         .zip(generations.iter().zip(&besides))
@@ -65,7 +63,7 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
         if spent + most(goals, optimizer.population(), level) > budget {
             break;
         }
-        // Random search meets the same items, of which enough is known.
+        // Random search meets the same items, on which enough of the parents' scores are known.
         let parents = (phase == Phase::Evolution).then_some(ParentBudget { before: &besides, budget });
         let round = Round { number, genomes: &optimizer.ask(), level, anchors, parents };
         let (mut generation, beside, told) = generation(scorer, space, &round)?;
@@ -86,7 +84,7 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
         generations.push(generation);
         besides.push(beside);
     }
-    // More may be left of a larger budget.
+    // More generations may be stored, of a larger budget.
     let n = generations.len() as u64;
     if n_generations(store, phase)? != Some(n) {
         store.set(&[(&StoreKeys::of(phase).count, &n)])?;
@@ -100,10 +98,10 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
     })
 }
 
-/// The optimizer as it was stored, with its generations and how they did beside the parents.
+/// The stored optimizer, its generations, and their comparisons with the parents.
 ///
-/// If the budget became smaller, the stored optimizer has learned too much; if the store was damaged, records are lost. Then the search
-/// begins again with the `first` optimizer, and finds the scores that are remembered.
+/// Starts again with `first` if the budget became smaller, since the stored optimizer has learned
+/// too much, or if generations are missing. It will find the remembered scores.
 fn stored(
     store: &Store,
     phase: Phase,
@@ -118,7 +116,7 @@ fn stored(
     let Some(generations) = generations.filter(|known| pays(goals, budget, known)) else {
         return Ok((first, Vec::new(), Vec::new()));
     };
-    // A study that an older version began has none.
+    // A study begun by an older version has no comparisons.
     let beside = |number: u64| Ok(store.get(&keys.beside(number))?.unwrap_or_default());
     let besides = (0..optimizer.generation()).map(beside).collect::<Result<_>>()?;
     Ok((optimizer, generations, besides))
@@ -138,13 +136,13 @@ fn store_generation(
     store.set(&values)
 }
 
-/// The most that a generation takes from the budget whose items have grown so often.
+/// Maximum cost of a generation, after the number of items has grown `level` times.
 fn most(goals: &[Goal], candidates: usize, level: u32) -> u64 {
     let items: usize = goals.iter().map(|goal| goal.items.at(level)).sum();
     (candidates * items) as u64
 }
 
-/// Whether a search with this budget begins each of these generations.
+/// True if a search with this budget begins each of these generations.
 fn pays(goals: &[Goal], budget: u64, generations: &[Generation]) -> bool {
     let mut spent = 0;
     generations.iter().all(|one| {

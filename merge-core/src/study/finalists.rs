@@ -1,4 +1,4 @@
-//! Who may be the answer, and who is it.
+//! Chooses the finalists of a search, and the answer among them.
 
 use super::{
     Candidate, Finalist, Generation, Goal, Phase, dominates,
@@ -15,23 +15,23 @@ use crate::{
     template::Space,
 };
 
-/// How many generations' best candidates are finalists beside the mean.
+/// Number of recent generations whose best candidates are finalists.
 const RECENT: usize = 4;
-/// How many of those are that an optimizer keeps.
+/// Maximum number of an optimizer's elites among the finalists.
 pub(super) const ELITES: usize = 16;
-/// Most finalists, but for elites.
+/// Maximum number of finalists, without elites.
 pub(super) const MOST: usize = RECENT + 2;
 
-/// A candidate that may be the answer, and where in the search it comes from.
+/// Name of a finalist, which tells where it comes from, and its genome.
 pub(super) type NamedGenome = (String, Genome);
 
-/// Who may be the answer: the distribution's mean, its average over the last quarter of the search, which has less noise,
-/// the best candidates of the last generations, and whom the optimizer keeps, if it keeps any. The best ever seen is not among
-/// them for having been lucky.
+/// The finalists: the distribution's mean; its average over the last quarter of the search, which
+/// has less noise; the best of the last generations; and the optimizer's elites, if it keeps any.
+/// The best candidate of all is not added, since it may only have been lucky.
 ///
-/// There is nothing between two options, so of choices the average is the last mean's.
+/// A choice has no value between two options, so the average takes the last mean's choices.
 ///
-/// Without a distribution that moves the last generations are no better than the first, and the best of all take part.
+/// If no distribution `moves`, later generations are no better, and the best of all take part.
 pub(super) fn finalists(
     records: &[Generation],
     elites: Vec<Genome>,
@@ -73,7 +73,7 @@ pub(super) fn finalists(
     distinct
 }
 
-/// Scores finalists on select items and ranks them, the answer first; none if nobody may be the answer.
+/// Scores finalists on select items and ranks them, the answer first; empty if none can be chosen.
 pub(super) fn choose(
     scorer: &Scorer<'_>,
     space: &Space,
@@ -91,12 +91,12 @@ pub(super) fn choose(
     let items: GoalItems = study.objective.goals().iter().map(|goal| goal.select.clone()).collect();
     scorer.course.begin(phase, fitting.len() * n_items(&items), None);
     let scored = scorer.score(&fitting.iter().map(|(_, candidate)| candidate).collect::<Vec<_>>(), &items)?;
-    // What cannot be scored cannot be the answer.
+    // A candidate that cannot be scored cannot be the answer.
     let whole: Vec<_> = fitting.into_iter().zip(scored).filter(|(_, scores)| scores.failed.is_none()).collect();
     ranked(scorer, whole, &items)
 }
 
-/// Finalists with their scores on these items, best first: those that keep to the constraints by their fitness, then the others.
+/// Finalists with scores on `items`, best first: by violation of constraints, then by fitness.
 pub(super) fn ranked(
     scorer: &Scorer<'_>,
     finalists: Vec<((NamedGenome, Candidate<'_>), Scores)>,
@@ -124,23 +124,22 @@ pub(super) fn ranked(
     for (position, finalist) in ranked.iter_mut().enumerate() {
         finalist.on_front = !points.iter().any(|other| dominates(other, &points[position]));
     }
-    // Stable: of equals the first remains so.
+    // The sort is stable: of equals, the first remains first.
     ranked.sort_by(|a, b| a.violation.total_cmp(&b.violation).then(b.fitness.total_cmp(&a.fitness)));
     Ok(ranked)
 }
 
-/// Whether a candidate may be the answer as far as its length goes.
 fn is_short_enough(candidate: &Candidate<'_>, search: &Search) -> Result<bool> {
     let Some(most) = search.most_layers else { return Ok(true) };
     match candidate.size() {
         Ok(size) => Ok(size.layers <= most.value),
-        // It will fail again where that is kept.
+        // Scoring it will fail too, and the failure is remembered there.
         Err(error) if error.fault() == Fault::User => Ok(true),
         Err(error) => Err(error),
     }
 }
 
-/// Goals with select items, and costs, as objectives, of which more is better.
+/// Mean scores of goals with a weight and select items, then negated costs; higher is better.
 fn objectives(goals: &[Goal], finalist: &Finalist) -> Vec<f64> {
     let goals = goals.iter().zip(&finalist.scores).filter(|(goal, _)| goal.weight > 0.0);
     goals.filter_map(|(_, scores)| mean(scores)).chain(finalist.costs.iter().map(|cost| -cost)).collect()

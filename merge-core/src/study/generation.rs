@@ -1,4 +1,4 @@
-//! One generation: draws items, races the candidates on them, makes their records, and says what the optimizer is told.
+//! One generation: draws items, races candidates, makes records and the optimizer's feedback.
 
 use super::{
     Beside, Generation,
@@ -17,19 +17,19 @@ use crate::{
     template::Space,
 };
 
-/// A generation that is to be scored.
+/// A generation to score.
 pub(super) struct Round<'a> {
     pub(super) number: u64,
     pub(super) genomes: &'a [Genome],
-    /// How often the number of items has grown.
+    /// Number of times that the number of items has grown.
     pub(super) level: u32,
-    /// Asked in the place of fresh items, if there are some.
+    /// Anchors to ask in place of fresh items, if there are any.
     pub(super) anchors: Option<&'a AnchorSet>,
-    /// What decides which parents are asked beside it; without it none is.
+    /// Decides which parents are asked beside the generation; without it, none is.
     pub(super) parents: Option<ParentBudget<'a>>,
 }
 
-/// Scores a generation: its record, how it did beside the parents, and what the optimizer is told of each candidate.
+/// Scores a generation. Returns its record, its comparison with the parents, and the feedback.
 pub(super) fn generation(
     scorer: &Scorer<'_>,
     space: &Space,

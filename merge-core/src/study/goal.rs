@@ -1,4 +1,4 @@
-//! What a search maximises: goals, and the objective that scores models on them.
+//! Goals of a search, and the objective that scores models on them.
 
 use super::Candidate;
 use crate::{
@@ -11,80 +11,80 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
-/// A task as the search sees it: items to draw from, and what its score weighs. It takes part where it has items.
+/// A task as the search sees it: its items and its weight. It takes part in each split with items.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Goal {
-    /// Its name in tables.
+    /// Name in tables.
     pub name: String,
-    /// What its scores are, such as `exact_match`.
+    /// Metric of its scores, such as `exact_match`.
     pub metric: String,
-    /// Everything that can change a score.
+    /// Fingerprint of everything that can change a score.
     pub fingerprint: Fingerprint,
-    /// Its share in the fitness; 0 for a task that is only reported, which has report items alone.
+    /// Weight in the fitness; 0 for a task that is only a constraint or only reported.
     pub weight: f64,
-    /// How far below the best of the parents a candidate may be on it, if it is a constraint.
+    /// For a constraint: how far below the best parent a candidate may score.
     pub within: Option<f64>,
-    /// The lowest score of an item. It stands for the items that a broken model was not asked.
+    /// Lowest score of an item. It stands for items that a broken model was not asked.
     pub worst: f64,
-    /// How many search items a generation draws.
+    /// Number of search items that a generation draws.
     pub items: Items,
-    /// What candidates are scored on.
+    /// Items that candidates are scored on.
     pub search: Vec<ItemId>,
-    /// What the answer is chosen on.
+    /// Items that the answer is chosen on.
     pub select: Vec<ItemId>,
-    /// What the answer is reported on.
+    /// Items that the answer is reported on. A task that is only reported has no others.
     pub report: Vec<ItemId>,
 }
 
 /// Items of each goal, in the order of the goals.
 pub(super) type GoalItems = Vec<Vec<ItemId>>;
 
-/// What an objective says of a model while it scores it.
+/// News from an objective while it scores a model.
 pub enum News {
-    /// Scores of items of the goal of this number.
+    /// The number of a goal, and scores of some of its items.
     Scores(usize, Vec<(ItemId, ItemScore)>),
-    /// The model is broken and is asked no more: the reason, and for each goal the scores of all items that are left.
+    /// The model is broken and is asked no more: the reason, and scores of all items left, by goal.
     GivenUp(String, Vec<Vec<(ItemId, ItemScore)>>),
 }
 
-/// Takes news as it comes. `Break` asks the objective to stop.
+/// Callback for news. `Break` asks the objective to stop.
 pub type Listener<'a> = dyn FnMut(News) -> Result<ControlFlow<()>> + Send + 'a;
 
-/// What a search maximises.
+/// The objective that a search maximises.
 pub trait Objective: Sync {
-    /// The name and version of what computes the scores. Remembered scores of another engine are not used.
+    /// Name and version of the engine that computes scores. Scores of another engine are not used.
     fn engine(&self) -> &str;
-    /// Its tasks, in a fixed order.
+    /// Goals, in a fixed order.
     fn goals(&self) -> &[Goal];
     /// Refuses a model that cannot be scored, without reading a weight.
     fn check(&self, weights: &dyn Weights) -> Result<()>;
     /// Scores a candidate on items of each goal, and tells `listener` the scores as they come.
     ///
-    /// A score depends on the candidate and the item alone. So it may be computed in this process or elsewhere.
+    /// A score depends only on the candidate and the item, so it may be computed anywhere.
     fn score(&self, candidate: &Candidate<'_>, items: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()>;
 }
 
 impl Goal {
-    /// Whether candidates are ranked by it: it is no constraint alone, and not only reported.
+    /// True if candidates are ranked by this goal: not if it is only a constraint or only reported.
     pub fn ranks(&self) -> bool {
         self.weight > 0.0 && self.items.to > 0
     }
 }
 
-/// What a search maximises: the weighted mean of the goals' mean scores, given one list of scores for each goal.
-/// Goals without a score, or without a weight, have no part in it.
+/// Fitness: the weighted mean of the goals' mean scores, given one list of scores for each goal.
+/// Goals without scores or without a weight do not count.
 pub fn fitness(goals: &[Goal], scores: &[Vec<ItemScore>]) -> f64 {
     weighted(goals, scores.iter().map(|scores| mean(scores)))
 }
 
-/// The weighted mean of one figure for each goal that has one.
+/// Weighted mean of one figure for each goal that has one.
 pub(super) fn weighted(goals: &[Goal], means: impl Iterator<Item = Option<f64>>) -> f64 {
     let means = goals.iter().zip(means).filter_map(|(goal, mean)| Some((goal.weight, mean?)));
     let (sum, weights) = means.fold((0.0, 0.0), |(sum, all), (weight, mean)| (sum + weight * mean, all + weight));
     sum / weights
 }
 
-/// The number of items of all goals.
+/// Number of items of all goals.
 pub(super) fn n_items(items: &GoalItems) -> usize {
     items.iter().map(Vec::len).sum()
 }

@@ -1,4 +1,4 @@
-//! What a search did and found: generations, candidates, finalists, and the scores on report items.
+//! Results of a search: generations, candidates, finalists, and scores on report items.
 
 use super::{Goal, Progress};
 use crate::{
@@ -9,144 +9,144 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a search found, scored on report items.
+/// Result of a search, with scores on report items.
 pub struct Findings {
-    /// The answer's numbers.
+    /// Genome of the answer.
     pub genome: Genome,
-    /// The answer, and the recipe that makes it.
+    /// Recipe of the answer, and its scores.
     pub winner: (Recipe, Entry),
-    /// The models merged, and the base.
+    /// Scores of the models merged, and of the base.
     pub parents: Vec<Entry>,
-    /// What the answer must beat.
+    /// Scores of the baselines, which the answer must beat.
     pub baselines: Vec<Entry>,
-    /// What the search did.
+    /// History of the search.
     pub history: History,
-    /// What it cost this process: the only part that differs between two runs of one study.
+    /// Progress of this process: the only part that differs between two runs of one study.
     pub progress: Progress,
 }
 
 /// A model and its scores on report items, in the order of the items, goal by goal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its name in the table.
+    /// Name in tables.
     pub name: String,
-    /// One list for each goal.
+    /// One list of scores for each goal.
     pub scores: Vec<Vec<ItemScore>>,
 }
 
-/// What a search did.
+/// History of a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// Every generation.
+    /// All generations.
     pub generations: Vec<Generation>,
-    /// Numbers that were searched.
+    /// Number of dimensions searched.
     pub dimensions: usize,
-    /// Items that candidates were scored on in the evolution and to prepare it, without selection and report.
+    /// Item evaluations of candidates, in the evolution and its preparation only.
     pub item_evaluations: usize,
-    /// Tokens that candidates generated for them.
+    /// Number of tokens that candidates generated in the evolution.
     pub tokens: u64,
-    /// Item evaluations of the parents beside them, which are no part of the budget: see [`Beside`](super::Beside).
+    /// Item evaluations of the parents, outside the budget: see [`Beside`](super::Beside).
     pub beside: u64,
-    /// Models that were given up, as they were broken: how many, by why.
+    /// Number of broken models that were given up, by reason.
     pub given_up: BTreeMap<String, usize>,
-    /// Why the evolution ended before its budget did, if it did.
+    /// Reason why the evolution ended before its budget did, if it did.
     pub stopped: Option<Stop>,
-    /// The finalists on select items, the answer first.
+    /// Finalists with scores on select items, the answer first.
     pub finalists: Vec<Finalist>,
 }
 
-/// A candidate that may be the answer, on select items.
+/// A candidate that may be the answer, with scores on select items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finalist {
-    /// Where in the search it comes from.
+    /// Name that tells where in the search the finalist comes from.
     pub name: String,
-    /// Its numbers.
+    /// Genome of the finalist.
     pub genome: Genome,
-    /// The recipe that they make, as YAML; its paths are relative to the search file.
+    /// Recipe of the finalist, as YAML; its paths are relative to the search file.
     pub recipe: String,
-    /// What it was chosen by.
+    /// Fitness on select items, less the penalty for costs.
     pub fitness: f64,
-    /// By how much it breaks constraints; those that break none go first.
+    /// Amount by which it breaks constraints; finalists that break none go first.
     pub violation: f64,
-    /// What it costs, in the order of `minimise`.
+    /// Costs, in the order of `minimise`.
     pub costs: Vec<f64>,
-    /// Whether no other beats it in every goal and cost.
+    /// True if no other finalist dominates it in goals and costs.
     pub on_front: bool,
-    /// One list for each goal.
+    /// One list of scores for each goal.
     pub scores: Vec<Vec<ItemScore>>,
 }
 
-/// A generation's record.
+/// Record of a generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
-    /// Everyone, in the order asked.
+    /// All candidates, in the order asked.
     pub candidates: Vec<CandidateRecord>,
-    /// Items of each goal that the last of the race met.
+    /// Number of items of each goal on the last rung of the race.
     pub items: Vec<usize>,
-    /// How often the items had grown.
+    /// Number of times that the number of items has grown before.
     pub level: u32,
-    /// Whether they grow after it, as candidates differed by chance alone.
+    /// True if the number of items grows afterwards, because candidates differ by chance alone.
     pub grows: bool,
-    /// Items that candidates were scored on.
+    /// Number of item evaluations.
     pub evaluations: usize,
-    /// Tokens they generated for them.
+    /// Number of tokens that the candidates generated.
     pub tokens: u64,
-    /// The distribution's mean after the generation, if the optimizer has one.
+    /// Mean of the distribution after the generation, if the optimizer has one.
     pub mean: Option<Genome>,
-    /// Its step size then.
+    /// Step size of the optimizer after the generation, if it has one.
     pub sigma: Option<f64>,
 }
 
-/// A candidate of a generation.
+/// Record of a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CandidateRecord {
-    /// Its numbers.
+    /// Genome of the candidate.
     pub genome: Genome,
-    /// How far it came.
+    /// Outcome: ranked, or the reason why not.
     pub state: CandidateState,
-    /// Its fitness on the items it met, if it was scored.
+    /// Fitness on the items it met, less the penalty for costs, if it was scored.
     pub fitness: Option<f64>,
-    /// Its mean score by goal, where it met items; where there are anchors, what it is estimated to be on all that they stand for.
+    /// Mean score for each goal with items; with anchors, the estimate for all they stand for.
     pub goals: Vec<Option<f64>>,
-    /// What it costs, in the order of `minimise`.
+    /// Costs, in the order of `minimise`.
     pub costs: Vec<f64>,
 }
 
-/// How far a candidate came.
+/// Outcome of a candidate in its generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum CandidateState {
-    /// It was ranked, after so many rungs of the race.
+    /// It was ranked.
     Ranked {
-        /// From 0.
+        /// Last rung of the race that it reached, from 0.
         rung: usize,
     },
     /// It breaks constraints.
     Infeasible {
-        /// By how much in all.
+        /// Amount by which it breaks them, in all.
         by: f64,
     },
-    /// It has more layers than are wanted, and was not scored.
+    /// It has more layers than allowed, and was not scored.
     TooLong {
-        /// So many.
+        /// Number of its layers.
         layers: usize,
     },
     /// It could not be scored.
     Failed {
-        /// Why.
+        /// Reason.
         why: String,
     },
 }
 
 impl History {
-    /// How many candidates there were.
+    /// Number of candidates in all generations.
     pub fn candidates(&self) -> usize {
         self.generations.iter().map(|generation| generation.candidates.len()).sum()
     }
 }
 
 impl Generation {
-    /// The best of those that went furthest; the first of them if several are. `None` if none was ranked.
+    /// The best of those that went furthest, the first of equals. `None` if none was ranked.
     pub fn best(&self) -> Option<&CandidateRecord> {
         let key = |candidate: &CandidateRecord| match candidate.state {
             CandidateState::Ranked { rung } => candidate.fitness.map(|fitness| (rung, fitness)),
@@ -157,13 +157,13 @@ impl Generation {
         best.map(|(_, candidate)| candidate)
     }
 
-    /// What it takes from the budget: its evaluations, and at least one for each candidate, since those that are too long to be
-    /// scored would else be free for ever.
+    /// Cost to the budget: the item evaluations, and at least one for each candidate. Otherwise
+    /// candidates that are too long to be scored would be free for ever.
     pub fn cost(&self) -> u64 {
         self.evaluations.max(self.candidates.len()) as u64
     }
 
-    /// The mean fitness of those that were ranked.
+    /// Mean fitness of the ranked candidates.
     pub fn mean_fitness(&self) -> Option<f64> {
         let ranked = self.candidates.iter().filter(|candidate| candidate.is_ranked());
         let all: Vec<f64> = ranked.filter_map(|candidate| candidate.fitness).collect();
@@ -172,13 +172,13 @@ impl Generation {
 }
 
 impl CandidateRecord {
-    /// Whether it was scored and keeps to the constraints.
+    /// True if the candidate was scored and keeps the constraints.
     pub fn is_ranked(&self) -> bool {
         matches!(self.state, CandidateState::Ranked { .. })
     }
 
-    /// The goals that rank and the costs as objectives, of which more is better, as optimizers are told; `None` if it was not
-    /// ranked.
+    /// Objectives as optimizers are told them, higher is better: scores of the goals that rank,
+    /// then negated costs. `None` if the candidate was not ranked.
     pub fn objectives(&self, goals: &[Goal]) -> Option<Vec<f64>> {
         let ranking = goals.iter().zip(&self.goals).filter(|(goal, _)| goal.ranks());
         let means = ranking.map(|(_, mean)| mean.unwrap_or(f64::NEG_INFINITY));

@@ -1,4 +1,4 @@
-//! What a study is: what may not change between two runs of it, and what has changed if it has.
+//! Identity of a study: everything that must not change between two runs, and what has changed.
 
 use super::{
     Goal, Study,
@@ -16,13 +16,13 @@ use crate::{
 use sha2::{Digest, Sha256};
 use similar::{ChangeTag, TextDiff};
 
-/// The form of what a study keeps. A study of another form is refused.
+/// Number of the form in which studies are stored. A study of another form is refused.
 pub(super) const FORM: u32 = 2;
-/// Most lines of a difference that an error shows.
+/// Maximum number of lines of a difference in an error.
 const MOST_LINES: usize = 12;
 
-/// Refuses a store that holds another study, and signs an empty one: the mark beside it first, which knows the study also
-/// when the store has been damaged.
+/// Refuses a store that holds another study, and signs an empty one. Writes the mark beside the
+/// store first, to identify the study even if the store gets damaged.
 pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
     let (store, search) = (study.store, study.search);
     let digest = |parts: &[&[u8]]| {
@@ -89,19 +89,19 @@ pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
     if mark.as_ref() != Some(&now) {
         now.write(store.dir())?;
     }
-    // Tasks that are only reported may be added, and the budget may grow.
+    // The budget may change, and so may tasks that are only reported.
     if store.get::<String>("file")?.as_deref() != Some(study.text) {
         unsigned.push(("file", &study.text));
     }
     let about = about(study, space);
     if store.get("about")?.as_ref() != Some(&about) {
-        // The answer that it may have is no longer the one to all of it.
+        // The stored answer, if any, does not cover the new budget or tasks.
         unsigned.extend([("about", &about as &dyn Payload), (ENDED, &false)]);
     }
     if unsigned.is_empty() { Ok(()) } else { store.set(&unsigned) }
 }
 
-/// The lines that differ, `-` before and `+` now; nothing if none does.
+/// Lines that differ, `-` before and `+` now; empty if none do.
 fn difference(before: &str, now: &str) -> String {
     let diff = TextDiff::from_lines(before, now);
     let changed = diff.iter_all_changes().filter_map(|change| {

@@ -1,12 +1,15 @@
-//! Item response theory: how a model would do on all items, estimated from its answers to a few, as MERGE³ does
-//! ([arXiv 2502.10436](https://arxiv.org/abs/2502.10436), after tinyBenchmarks, [arXiv 2402.14992](https://arxiv.org/abs/2402.14992)).
+//! Item response theory: a model's score on all items, estimated from its answers to a few, as in
+//! [MERGE³](https://arxiv.org/abs/2502.10436), after
+//! [tinyBenchmarks](https://arxiv.org/abs/2402.14992).
 //!
-//! A model has an ability θ in a few dimensions, an item its discrimination a and its difficulty b, and the model answers
-//! rightly with probability σ(a·θ - b). An estimate orders candidates cheaply; it is no score to report.
+//! A model has an ability θ; an item has a discrimination a and a difficulty b. θ and a have a few
+//! dimensions. The model answers correctly with probability σ(a·θ - b). An estimate ranks
+//! candidates cheaply; it is no score to report.
 //!
-//! A search that ranks by it ([`Anchors`](crate::search::Anchors)) did not beat fresh items: on the models of recipes/sansu, 20
-//! anchors of 100 items came to 40.5, 48.9 and 51.8% with 3,000, 6,000 and 12,000 item evaluations (mean of three seeds), and
-//! growing subsets of fresh items to 47.8, 53.5 and 55.2% (benches/searches.py).
+//! Searches that rank by estimates ([`Anchors`](crate::search::Anchors)) did not beat fresh items.
+//! On the models of recipes/sansu, with 3,000, 6,000 and 12,000 item evaluations (mean of three
+//! seeds), 20 anchors of 100 items reached 40.5, 48.9 and 51.8%, and growing subsets of fresh items
+//! 47.8, 53.5 and 55.2% (benches/searches.py).
 
 mod anchors;
 mod logistic;
@@ -18,17 +21,17 @@ pub(crate) use anchors::anchors;
 use logistic::{Observation, logistic};
 use nalgebra::DMatrix;
 
-/// What is known of an item, in as many dimensions as abilities have.
+/// Parameters of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IrtItem {
-    /// How much each ability helps, a.
+    /// Discrimination a: how much each dimension of the ability helps.
     pub(crate) discrimination: Vec<f64>,
-    /// How hard it is, b: mergenetic's Σ B over the dimensions.
+    /// Difficulty b: mergenetic's Σ B over the dimensions.
     pub(crate) difficulty: f64,
 }
 
 impl IrtItem {
-    /// The probability that a model of this ability answers rightly, P(θ).
+    /// Probability P(θ) that a model of this ability answers correctly.
     pub(crate) fn probability(&self, ability: &[f64]) -> f64 {
         let a_theta: f64 = self.discrimination.iter().zip(ability).map(|(a, theta)| a * theta).sum();
         logistic::sigmoid(a_theta - self.difficulty)
@@ -38,37 +41,37 @@ impl IrtItem {
 /// A model's answer to one of the items asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ItemAnswer {
-    /// The item's position.
+    /// Position of the item.
     pub(crate) item: usize,
-    /// 1 for right, 0 for wrong, or between.
+    /// Score: 1 for right, 0 for wrong, or between.
     pub(crate) score: f64,
-    /// For how many of all items it stands, as a share; the sum over the answers is 1.
+    /// Share of all items that this item stands for; the sum over the answers is 1.
     pub(crate) weight: f64,
 }
 
-/// Items and models that explain a table of answers.
+/// Parameters of items and abilities of models, fitted to a table of answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IrtFit {
-    /// One for each column.
+    /// One item for each column.
     pub(crate) items: Vec<IrtItem>,
-    /// The ability of each row's model.
+    /// One ability for each row.
     pub(crate) abilities: Vec<Vec<f64>>,
 }
 
-/// How often [`fit`] goes from abilities to items and back at most.
+/// Maximum number of rounds in [`fit`], each of which fits the items and then the abilities.
 const ROUNDS: usize = 40;
-/// It stops where no ability moves by more, of a standard deviation of 1.
+/// [`fit`] stops when no ability moves by more than this; their standard deviation is 1.
 const CONVERGED: f64 = 1e-3;
 
-/// Fits items and abilities to a table of scores in [0, 1], a row for each model and a column for each item, with holes.
+/// Fits items and abilities to scores in [0, 1]; a row for each model, a column for each item.
 ///
-/// It maximises the likelihood with normal priors, which are what `ridge` weighs: abilities about 0 with variance 1 (in any
-/// case), discriminations and difficulties about 0 with variance 1 / `ridge`, for which 0.1 does. Abilities and items are fitted by turns, from
-/// the principal components of the table.
+/// Maximises the likelihood with normal priors: abilities about 0 with variance 1, discriminations
+/// and difficulties about 0 with variance 1 / `ridge`; 0.1 is a good value. Fits abilities and
+/// items in turn, starting from the principal components of the table. Scores may be missing.
 ///
 /// # Panics
 ///
-/// If rows differ in length, there is none, or there are more dimensions than models or items.
+/// If there are no rows, if rows differ in length, or if dimensions outnumber models or items.
 pub(crate) fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) -> IrtFit {
     let mut abilities = principal_components(scores, dimensions);
     let mut items = Vec::new();
@@ -88,7 +91,7 @@ pub(crate) fn fit(scores: &[Vec<Option<f64>>], dimensions: usize, ridge: f64) ->
     IrtFit { items, abilities }
 }
 
-/// The item that explains a column, given everybody's abilities.
+/// Fits one item to its column of scores, given the models' abilities.
 fn fit_item(scores: &[Vec<Option<f64>>], abilities: &[Vec<f64>], item: usize, ridge: f64) -> IrtItem {
     let observe = |(row, ability): (&Vec<Option<f64>>, &Vec<f64>)| {
         // a·θ - b is linear in (a, b).
@@ -101,7 +104,7 @@ fn fit_item(scores: &[Vec<Option<f64>>], abilities: &[Vec<f64>], item: usize, ri
     IrtItem { discrimination, difficulty }
 }
 
-/// The models' places along the directions in which the table varies most, with variance 1 in each.
+/// Positions of the models along the table's main directions, scaled to variance 1 in each.
 fn principal_components(scores: &[Vec<Option<f64>>], dimensions: usize) -> Vec<Vec<f64>> {
     let (n, m) = (scores.len(), scores[0].len());
     assert!(dimensions <= n.min(m), "there are as many models and items as dimensions");
@@ -110,15 +113,15 @@ fn principal_components(scores: &[Vec<Option<f64>>], dimensions: usize) -> Vec<V
         if known.is_empty() { 0.0 } else { known.iter().sum::<f64>() / known.len() as f64 }
     };
     let means: Vec<f64> = (0..m).map(mean).collect();
-    // A hole is the mean, that is 0. (models, items)
+    // (models, items). A hole becomes the item's mean, which is 0 after centring.
     let centred = DMatrix::from_fn(n, m, |i, j| scores[i][j].map_or(0.0, |score| score - means[j]));
     let u = centred.svd(true, false).u.expect("it was asked for");
     let scale = (n as f64).sqrt();
     (0..n).map(|i| (0..dimensions).map(|d| u[(i, d)] * scale).collect()).collect()
 }
 
-/// The ability θ that makes the answers most likely, with a normal prior about 0 of variance 1 / `ridge`; with a `ridge` of
-/// almost 0 it is the estimate of tinyBenchmarks, which has no bound where all answers are right.
+/// The ability θ that makes the answers most likely; normal prior about 0 with variance 1 /
+/// `ridge`. With `ridge` near 0 it is tinyBenchmarks' estimate, unbounded if all answers are right.
 pub(crate) fn ability(items: &[IrtItem], answers: &[ItemAnswer], ridge: f64) -> Vec<f64> {
     let n_dimensions = items.first().map_or(0, |item| item.discrimination.len());
     let observe = |answer: &ItemAnswer| {
@@ -128,8 +131,8 @@ pub(crate) fn ability(items: &[IrtItem], answers: &[ItemAnswer], ridge: f64) -> 
     logistic(&answers.iter().map(observe).collect::<Vec<_>>(), &vec![0.0; n_dimensions], ridge)
 }
 
-/// The ability of a merge, as a mix Σ λ θ of those of the models it was made of: the λ that make the answers most likely,
-/// with a normal prior about equal shares.
+/// Ability of a merge, as a mix Σ λ θ of its parents' abilities: the λ that make the answers most
+/// likely, with a normal prior about equal shares.
 pub(crate) fn merged_ability(items: &[IrtItem], answers: &[ItemAnswer], parents: &[Vec<f64>], ridge: f64) -> Vec<f64> {
     let observe = |answer: &ItemAnswer| {
         let item = &items[answer.item];
@@ -144,13 +147,13 @@ pub(crate) fn merged_ability(items: &[IrtItem], answers: &[ItemAnswer], parents:
     (0..n_dimensions).map(mix).collect()
 }
 
-/// mp-IRT: the share n/N of the weighted answers, and the rest of the mean probability on the items that were not asked, for an
-/// ability from [`merged_ability`].
+/// mp-IRT: (n/N) · weighted answers + (1 - n/N) · mean probability on the items that were not
+/// asked, for an ability from [`merged_ability`].
 pub(crate) fn mp_irt(items: &[IrtItem], answers: &[ItemAnswer], merged_ability: &[f64]) -> f64 {
     mixed(items, answers, merged_ability, weighted_mean(answers))
 }
 
-/// gmp-IRT: the share `delta` (½ in MERGE³) of the weighted answers, and the rest of an estimate by [`mp_irt`].
+/// gmp-IRT: `delta` (½ in MERGE³) · weighted answers + (1 - `delta`) · `estimate` by [`mp_irt`].
 pub(crate) fn generalised(answers: &[ItemAnswer], estimate: f64, delta: f64) -> f64 {
     delta * weighted_mean(answers) + (1.0 - delta) * estimate
 }

@@ -1,7 +1,7 @@
-//! Where a search among layers begins: how much each layer is missed when it is left out of the first path.
+//! Chooses where a search among layers starts: leaves each layer out of the first path once.
 //!
-//! In Sakana's paper a layer that the search left out of a 13B model could be left out of its parent alone, and it got better
-//! (<https://arxiv.org/abs/2403.13187>); so leaving each out once is a cheap first stage.
+//! In Sakana's paper, a layer that the search left out of a 13B model could also be left out of its
+//! parent, which got better (<https://arxiv.org/abs/2403.13187>). So this is a cheap first stage.
 
 use super::{
     Candidate, Goal, Phase,
@@ -15,13 +15,13 @@ use crate::{
     template::{DimensionKind, Space},
 };
 
-/// No layer is taken for certain to be wanted or not.
+/// Lowest starting probability: no layer is taken for certain to be wanted or not.
 const LEAST: f64 = 0.05;
 
-/// The space with its choices beginning as a scan finds them, if one is asked for, and the evaluations it took.
+/// The space with choices that start as a scan finds them, if asked for, and the scan's cost.
 ///
-/// Each flag that begins as true is set to false once. By how much the model is worse, in standard errors of the paired
-/// difference, decides how probable true is at first: the logistic function of it.
+/// Each flag that starts as true is set to false once. Its starting probability of true is then the
+/// logistic function of the model's decline, in standard errors of the paired difference.
 pub(super) fn scan_layers(scorer: &Scorer<'_>, mut space: Space) -> Result<(Space, u64)> {
     let study = scorer.study;
     let goals = study.objective.goals();
@@ -37,7 +37,7 @@ pub(super) fn scan_layers(scorer: &Scorer<'_>, mut space: Space) -> Result<(Spac
     });
     let genomes: Vec<Vec<f64>> = [whole.clone()].into_iter().chain(without).collect();
     let candidates: Vec<Candidate<'_>> = genomes.iter().map(|genome| study.candidate(&space, genome)).collect();
-    // As many items as a generation takes, the first of those there are: the scan is no part of any comparison.
+    // As many items as a generation takes, always the first: the scan is compared with nothing.
     let first_ones = |goal: &Goal| goal.search[..goal.items.from.min(goal.search.len())].to_vec();
     let items: GoalItems = goals.iter().map(first_ones).collect();
     scorer.course.begin(Phase::LayerScan, candidates.len() * n_items(&items), None);
@@ -56,7 +56,7 @@ pub(super) fn scan_layers(scorer: &Scorer<'_>, mut space: Space) -> Result<(Spac
     Ok((space, evaluations as u64))
 }
 
-/// Of the difference of two models' fitness on the same items.
+/// Standard error of the difference of two models' fitness on the same items.
 fn standard_error(goals: &[Goal], a: &[Vec<ItemScore>], b: &[Vec<ItemScore>]) -> f64 {
     let weights: f64 = goals.iter().zip(a).filter(|(_, scores)| !scores.is_empty()).map(|(g, _)| g.weight).sum();
     let of_goal = |((goal, a), b): ((&Goal, &Vec<ItemScore>), &Vec<ItemScore>)| {
@@ -72,7 +72,7 @@ fn standard_error(goals: &[Goal], a: &[Vec<ItemScore>], b: &[Vec<ItemScore>]) ->
     goals.iter().zip(a).zip(b).map(of_goal).sum::<f64>().sqrt()
 }
 
-/// The flags that begin as true: each is left out once.
+/// Positions of the flags that start as true; each is left out once.
 fn scanned(space: &Space) -> Vec<usize> {
     let is_flag =
         |kind: &DimensionKind| matches!(kind, DimensionKind::Choice { options, .. } if options == &["false", "true"]);
@@ -80,7 +80,7 @@ fn scanned(space: &Space) -> Vec<usize> {
     (0..init.len()).filter(|place| is_flag(&space.dimensions[*place].kind) && init[*place] > 0.5).collect()
 }
 
-/// How many models a scan scores, if there is one.
+/// Number of models that a scan scores; 0 if none is asked for.
 pub(super) fn count(space: &Space, search: &Search) -> usize {
     if search.layer_scan.is_some_and(|scan| scan.value) { 1 + scanned(space).len() } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! The mark of a study: a small file beside its store that says which study it is, also when the store is damaged.
+//! The mark of a study: a file that identifies the study even if its store is damaged.
 
 use crate::{
     error::{Error, Result},
@@ -12,38 +12,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Its name in the directory of a study's store.
+/// Name of the mark's file in the directory of the study's store.
 const FILE: &str = "evomerge-study.json";
 
-/// What a study is, written before anything else of it.
+/// Identity of a study, written before anything else of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StudyMark {
-    /// The version that began it.
+    /// Version of evomerge that began the study.
     pub evomerge: String,
-    /// The form in which it is kept.
+    /// Number of the form in which the study is stored.
     pub form: u32,
-    /// Digests, in hexadecimal, of what may not change between two runs of it, by what it is.
+    /// Digests, in hexadecimal, of everything that must not change between two runs, by its name.
     pub identity: BTreeMap<String, String>,
-    /// The search file, as it was last run.
+    /// Text of the search file, as it was last run.
     pub file: String,
-    /// What is known of the answer that is there, if one is.
+    /// Scope of the answer that was written, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerScope>,
 }
 
-/// What an answer was worth: one of less does not take its place by itself.
+/// Budget and tasks of an answer. An answer of smaller scope does not replace it by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerScope {
-    /// Most item evaluations of the evolution that found it.
+    /// Budget of the evolution that found the answer, in item evaluations.
     pub budget: u64,
-    /// The tasks it is reported on.
+    /// Tasks that the answer is reported on.
     pub reported: Vec<String>,
 }
 
 impl StudyMark {
-    /// The mark in a directory; `None` if there is none.
+    /// Reads the mark in a directory; `None` if there is none.
     ///
-    /// Fails if it cannot be read, or if the study is kept in another version's form.
+    /// Fails if it cannot be read, or if the study is stored in another version's form.
     pub fn read(dir: &Path) -> Result<Option<Self>> {
         let path = path(dir);
         let bytes = match file::read(&path) {
@@ -51,7 +51,7 @@ impl StudyMark {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("read", &path, &e)),
         };
-        // A newer version may say more, or otherwise: what it is kept in is read first.
+        // A newer version may have other fields, so the form is read first.
         let Form { form, evomerge } = serde_json::from_slice(&bytes).map_err(|e| damaged(&path, &e))?;
         if form != super::identity::FORM {
             return Err(other_form(path.display(), &evomerge));
@@ -59,7 +59,7 @@ impl StudyMark {
         serde_json::from_slice(&bytes).map(Some).map_err(|e| damaged(&path, &e))
     }
 
-    /// Notes in the mark of a directory, which has one, that an answer was written.
+    /// Notes in a directory's mark that an answer was written; does nothing if there is no mark.
     pub fn note(dir: &Path, answer: AnswerScope) -> Result<()> {
         match Self::read(dir)? {
             Some(mark) if mark.answer.as_ref() != Some(&answer) => Self { answer: Some(answer), ..mark }.write(dir),
@@ -67,7 +67,6 @@ impl StudyMark {
         }
     }
 
-    /// Puts it into a directory.
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).expect("plain data with text for keys");
         replace_file(&path(dir), &(text + "\n"))
@@ -80,7 +79,7 @@ struct Form {
     evomerge: String,
 }
 
-/// The error of a study that is kept in another form.
+/// Error for a study that is stored in another form.
 pub(super) fn other_form(place: impl std::fmt::Display, version: &str) -> Error {
     Error::user(format!("{place}: this directory holds a study of evomerge {version}, which is kept in another form"))
         .hint("go on with the version that began it, or choose another directory")

@@ -1,20 +1,22 @@
-//! The search loop: ask, fill, merge, score what is not known yet, remember, tell; and at the end choose and report.
+//! The search loop: ask, fill, merge, score, remember, tell; at the end choose and report.
 //!
-//! Items are split three ways. Each generation draws one fresh subset of the *search* items, shared by all its candidates:
-//! a fixed subset would be overfitted, and candidates scored on different items cannot be ranked. The answer is
-//! chosen on the *select* items among the distribution's mean and some of the best candidates, and scored once on the
-//! *report* items, which no decision has seen.
+//! Items are split three ways. Each generation draws a fresh subset of the *search* items for all
+//! its candidates: a fixed subset would be overfitted, and candidates scored on different items
+//! cannot be ranked. The answer is chosen on the *select* items, among the distribution's mean and
+//! some of the best candidates, and scored once on the *report* items, which no decision has seen.
 //!
-//! Everything is derived from the seed and the scores, and scores are remembered by content. So a search that broke down
-//! goes on by asking again and looking the scores up, and ends as if nothing had happened.
+//! Everything follows from the seed and the scores, which are remembered by content. A resumed
+//! search asks again, looks the scores up, and ends as if it had never stopped.
 //!
-//! The files, as a study goes through them: `check` refuses what cannot be searched, `identity` refuses another study's directory;
-//! `run` is the study from end to end. Before the first generation, `layer_scan` and `anchors` look at layers and items. Then
-//! `evolution` runs the optimizer generation by generation. In each `generation`, `draw` takes items, `race` scores candidates
-//! on them (`score` remembers every score), `rank` makes records of them, `tell` says what the optimizer is told, and `signal` whether
-//! the next generation needs more items. `beside` compares them with the parents. At the end `finalists` has the answer, and `soup` one of the baselines. `record` and `snapshot` are
-//! what others read of a study, `mark` is how its
-//! directory is known, and `progress` says how far it is. `goal`, `candidate` and `history` are the data that all of them share.
+//! The files, in the order in which a study uses them. `check` refuses searches that cannot run,
+//! and `identity` refuses another study's directory. `run` is the study from end to end. Before the
+//! first generation, `layer_scan` tests layers and `anchors` chooses items. Then `evolution` runs
+//! the optimizer. In each `generation`, `draw` draws items, `race` scores candidates (`score`
+//! stores the scores), `rank` makes records of them, `tell` makes the optimizer's feedback, and
+//! `signal` tells if more items are needed. `beside` compares candidates with parents, `finalists`
+//! finds the answer, and `soup` is a baseline. Others read `record` and `snapshot`; `mark`
+//! identifies the directory, and `progress` tells how far the study is. All share the data in
+//! `goal`, `candidate` and `history`.
 
 mod anchors;
 mod beside;
@@ -71,43 +73,44 @@ use std::{collections::BTreeMap, sync::atomic::AtomicBool};
 pub struct Study<'a> {
     /// The recipe with holes.
     pub template: &'a Template,
-    /// The checkpoints it names.
+    /// The checkpoints that the template names.
     pub sources: &'a Sources,
-    /// The recipes whose results are among them, each after those that it merges.
+    /// Recipes whose results are among the sources, each after those that it merges.
     pub earlier: &'a [Recipe],
-    /// The SHA-256 of the files of the sources: [`Sources::sha256`].
+    /// SHA-256 of the sources' files: [`Sources::sha256`].
     pub hashes: &'a [(String, BTreeMap<String, String>)],
-    /// How to search.
+    /// Settings of the search.
     pub search: &'a Search,
-    /// The file that says all this, as it is written.
+    /// Text of the search file.
     pub text: &'a str,
-    /// What to maximise.
+    /// The objective to maximise.
     pub objective: &'a dyn Objective,
-    /// What is known already.
+    /// The store of the study.
     pub store: &'a Store,
-    /// Candidates scored side by side, at least one.
+    /// Number of candidates scored in parallel, at least 1.
     pub workers: usize,
-    /// Set from outside to stop cleanly.
+    /// Set from outside to stop the study cleanly.
     pub interrupted: &'a AtomicBool,
-    /// Told how far it is, from any thread.
+    /// Called with the study's progress, from any thread.
     pub progress: &'a (dyn Fn(&Progress) + Sync),
 }
 
-/// Runs a study to its end, from wherever it stands.
+/// Runs a study to its end; goes on from where it stands.
 ///
-/// Fails if the store holds another study, if the budget does not pay for a generation, or if a model cannot be scored. If it was
-/// interrupted, the error's fault is [`Fault::Interrupted`](crate::error::Fault): running it again goes on.
+/// Fails if the store holds another study, if the budget does not pay for a generation, if a model
+/// cannot be scored, or with [`Fault::Interrupted`](crate::error::Fault) if the study was
+/// interrupted: then run it again to go on.
 pub fn run(study: &Study<'_>) -> Result<Findings> {
     run::run(study)
 }
 
 impl<'a> Study<'a> {
-    /// What the template becomes with these numbers.
+    /// The candidate that the template becomes with this genome.
     fn candidate(&self, space: &Space, genome: &[f64]) -> Candidate<'a> {
         Candidate::merged(self.template.fill(space, genome), self.sources)
     }
 
-    /// The models merged, and the base.
+    /// The sources: the models merged, and the base.
     fn parents(&self) -> Vec<Candidate<'a>> {
         self.sources.iter().map(|(name, _)| Candidate::source(name, self.sources)).collect()
     }

@@ -1,124 +1,124 @@
-//! How far a study is: its parts in order, what each of them takes, and how its generations were.
+//! Progress of a study: its phases, the item evaluations of each, and figures of its generations.
 
 use super::{Beside, Generation, Goal, front};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// A part of a study, in the order in which they come.
+/// A phase of a study. The phases run in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Which layers are missed.
+    /// Measures how much each layer is missed.
     #[default]
     LayerScan,
-    /// What items tell, to choose anchors.
+    /// Fits item parameters, to choose anchors.
     Calibration,
     /// The search itself.
     Evolution,
-    /// Who is the answer.
+    /// Choice of the answer.
     Selection,
-    /// A baseline: the average of the best parents.
+    /// Baseline: the average of the best parents.
     GreedySoup,
-    /// A baseline: as many evaluations without an optimizer.
+    /// Baseline: as many evaluations without an optimizer.
     RandomSearch,
-    /// Who is that baseline's answer.
+    /// Choice of the random search's answer.
     RandomSelection,
-    /// Everyone on items that no decision has seen.
+    /// All models on items that no decision has seen.
     Report,
 }
 
-/// How far a search is.
+/// Progress of a search.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// What it is doing.
+    /// Current phase.
     pub phase: Phase,
-    /// In phases that have them: generations finished, and about how many there will be.
+    /// Generations finished, and about how many there will be, in phases that have generations.
     pub generations: Option<(u64, u64)>,
-    /// How the generations were.
+    /// Figures of the generations.
     pub curves: Arc<Curves>,
-    /// Item evaluations of all phases that are done, scored now or before.
+    /// Item evaluations done in all phases, scored now or before.
     pub done: u64,
-    /// Those that are left, at most: less when a phase ends early.
+    /// Maximum number of item evaluations left; fewer if a phase ends early.
     pub left: u64,
-    /// How many of the done ones were scored since the process began.
+    /// Number of those done that were scored since the process began.
     pub done_now: u64,
-    /// Items scored since the process began, those of the parents beside a generation among them.
+    /// Items scored since the process began, including those of parents beside a generation.
     pub scored_now: usize,
-    /// Items found in the store since then.
+    /// Items found in the store since the process began.
     pub recalled_now: usize,
-    /// Tokens generated since then.
+    /// Tokens generated since the process began.
     pub tokens_now: u64,
 }
 
 /// The generations of a study so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curves {
-    /// Of the evolution.
+    /// Generations of the evolution.
     pub evolution: Vec<Point>,
-    /// Of random search beside it.
+    /// Generations of the random search.
     pub random: Vec<Point>,
 }
 
-/// A generation in a few numbers.
+/// Figures of a generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// The best fitness of those that were ranked.
+    /// Fitness of [the best candidate](Generation::best).
     pub best: Option<f64>,
-    /// Their mean fitness.
+    /// Mean fitness of the ranked candidates.
     pub mean: Option<f64>,
-    /// The step size, if there is one.
+    /// Step size, if the optimizer has one.
     pub sigma: Option<f64>,
-    /// The best candidate's mean score by goal.
+    /// Mean score of the best candidate for each goal.
     pub goals: Vec<Option<f64>>,
-    /// What candidates scored on the goals that rank and what they cost, those that nobody in the generation beats in everything.
+    /// Scores and negated costs of the candidates that no other of the generation dominates.
     pub front: Vec<Vec<f64>>,
-    /// How it did beside the parents, on the same items.
+    /// Comparison with the parents on the same items.
     pub beside: Beside,
 }
 
-/// How far a study is, told to whoever watches it.
+/// Keeps the progress of a study, and tells it to a watcher.
 pub(super) struct Course<'a> {
     goals: &'a [Goal],
     watcher: &'a (dyn Fn(&Progress) + Sync),
     state: Mutex<(Ledger, Progress)>,
 }
 
-/// What items are scored for.
+/// Account on which scored items are counted.
 #[derive(Clone, Copy)]
 pub(super) enum Account {
-    /// What the study consists of.
+    /// The study itself.
     Course,
-    /// To compare with, beside it.
+    /// Comparisons beside the study.
     Beside,
 }
 
-/// A generation that is over.
+/// A finished generation.
 pub(super) struct GenerationEnd<'a> {
-    /// How much of the budget is spent at its end.
+    /// Budget spent at its end.
     pub(super) spent: u64,
-    /// How many are over, of about how many.
+    /// Generations finished, and about how many there will be.
     pub(super) generations: (u64, u64),
     pub(super) generation: &'a Generation,
     pub(super) beside: &'a Beside,
 }
 
-/// What the parts of a study take, in item evaluations.
+/// Item evaluations of the phases of a study.
 ///
-/// What is done never becomes less, what is left never more: a share of the whole never goes backward. It follows from the
-/// records alone at the end of each generation, so that a study that goes on is where it was.
+/// The number done never falls and the number left never rises, so the share done never falls. At
+/// the end of a generation both follow from the records alone, so a resumed study is where it was.
 #[derive(Clone, Debug, Default)]
 struct Ledger {
-    /// Those to come, each with the most that it may take.
+    /// Phases to come, each with its maximum.
     ahead: Vec<(Phase, u64)>,
-    /// All that are over.
+    /// Item evaluations of all finished phases.
     before: u64,
-    /// This one: counted, reached, of so many. Counting starts again where a race asks for what it has asked before.
+    /// Current phase: items counted, done, in all. Counting restarts if a race asks items again.
     counted: u64,
     reached: u64,
     of: u64,
 }
 
 impl Phase {
-    /// Those with generations keep their records by this name.
+    /// Name of the phase; generations are stored under it.
     pub fn name(self) -> &'static str {
         match self {
             Self::LayerScan => "layer scan",
@@ -132,7 +132,7 @@ impl Phase {
         }
     }
 
-    /// Whether it is there for what the answer must beat.
+    /// True for phases that only compute a baseline.
     pub fn is_baseline(self) -> bool {
         matches!(self, Self::GreedySoup | Self::RandomSearch | Self::RandomSelection)
     }
@@ -155,19 +155,19 @@ impl Point {
 }
 
 impl<'a> Course<'a> {
-    /// Of a study that has not begun, with the most that each of its parts may take.
+    /// Progress of a study that has not begun; `parts` has the maximum of each phase.
     pub(super) fn new(parts: Vec<(Phase, u64)>, goals: &'a [Goal], watcher: &'a (dyn Fn(&Progress) + Sync)) -> Self {
         let ledger = Ledger::new(parts);
         let (_, left) = ledger.sums();
         Self { goals, watcher, state: Mutex::new((ledger, Progress { left, ..Progress::default() })) }
     }
 
-    /// The next part begins, which takes so many items, in about so many generations if it has any.
+    /// Begins the next phase, with `items` items and about `generations` generations, if any.
     pub(super) fn begin(&self, phase: Phase, items: usize, generations: Option<u64>) {
         self.begin_after(phase, items, generations, &[]);
     }
 
-    /// The next part begins, some generations of which are known: where it is now is the first that the watcher is told of it.
+    /// Begins the next phase with its `known` generations. The watcher is called once, after these.
     pub(super) fn begin_after(
         &self,
         phase: Phase,
@@ -186,7 +186,7 @@ impl<'a> Course<'a> {
         });
     }
 
-    /// A generation is over.
+    /// Adds a finished generation.
     pub(super) fn pass(&self, one: &GenerationEnd<'_>) {
         self.change(|ledger, progress| self.add(ledger, progress, one));
     }
@@ -199,7 +199,7 @@ impl<'a> Course<'a> {
         curve.push(Point::of(one.generation, one.beside.clone(), self.goals));
     }
 
-    /// So many items were scored now.
+    /// Counts items that were scored now.
     pub(super) fn score(&self, items: usize, tokens: u64, account: Account) {
         self.change(|ledger, progress| {
             if let Account::Course = account {
@@ -211,7 +211,7 @@ impl<'a> Course<'a> {
         });
     }
 
-    /// So many scores were remembered.
+    /// Counts items whose scores were remembered.
     pub(super) fn recall(&self, items: usize, account: Account) {
         self.change(|ledger, progress| {
             if let Account::Course = account {
@@ -221,22 +221,22 @@ impl<'a> Course<'a> {
         });
     }
 
-    /// So many items of this part are done, where that is known better than by counting.
+    /// Sets the items done in this phase, where that is known better than by counting.
     pub(super) fn reach(&self, items: u64) {
         self.change(|ledger, _| ledger.reach(items));
     }
 
-    /// What is done of this part.
+    /// Items done in this phase.
     pub(super) fn reached(&self) -> u64 {
         self.lock().0.reached
     }
 
-    /// This part is over, and has taken so many items.
+    /// Ends this phase, which took `items` items.
     pub(super) fn end(&self, items: u64) {
         self.change(|ledger, _| ledger.end(items));
     }
 
-    /// How far it is.
+    /// The present progress.
     pub(super) fn progress(&self) -> Progress {
         self.lock().1.clone()
     }
@@ -249,19 +249,18 @@ impl<'a> Course<'a> {
         let (ledger, progress) = &mut *self.lock();
         change(ledger, progress);
         (progress.done, progress.left) = ledger.sums();
-        // While nobody else can: what is told is told in its order.
+        // Called under the lock, so that the watcher is told everything in order.
         (self.watcher)(progress);
     }
 }
 
 impl Ledger {
-    /// Of a study that has not begun, with the most that each of its parts may take.
     fn new(ahead: Vec<(Phase, u64)>) -> Self {
         Self { ahead, ..Self::default() }
     }
 
-    /// The next part begins, which takes so many: no more than was said. What was not said is paid from the part after it, as a layer
-    /// scan and a calibration are.
+    /// Begins a phase of `of` items, at most as many as announced. A phase that was not announced,
+    /// such as a layer scan or a calibration, is paid from the next one.
     fn begin(&mut self, phase: Phase, of: u64) {
         let is_said = self.ahead.iter().any(|(other, _)| *other == phase);
         self.ahead.retain(|(other, _)| *other > phase);
@@ -271,23 +270,23 @@ impl Ledger {
         *self = Self { ahead: std::mem::take(&mut self.ahead), before: self.before + self.of, of, ..Self::default() };
     }
 
-    /// So many of this part are done.
+    /// Sets the items done in this phase.
     fn reach(&mut self, done: u64) {
         self.counted = done;
         self.reached = self.reached.max(done.min(self.of));
     }
 
-    /// So many more are done.
+    /// Adds to the items done in this phase.
     fn count(&mut self, more: u64) {
         self.reach(self.counted + more);
     }
 
-    /// This part is over, and has taken so many.
+    /// Ends this phase, which took `done` items.
     fn end(&mut self, done: u64) {
         (self.counted, self.reached, self.of) = (done, done, done);
     }
 
-    /// Done, and left, of all parts.
+    /// Items done and items left, in all phases.
     fn sums(&self) -> (u64, u64) {
         let ahead: u64 = self.ahead.iter().map(|(_, items)| items).sum();
         (self.before + self.reached, self.of - self.reached + ahead)
@@ -315,7 +314,7 @@ mod tests {
             &[
                 &|l| l.begin(Phase::Evolution, 100),
                 &|l| l.count(30),
-                // The second rung of a race asks for what the first has asked, and more.
+                // The second rung of a race asks again for the items of the first, and for more.
                 &|l| l.reach(10),
                 &|l| l.count(40),
                 &|l| l.end(60),
@@ -328,7 +327,7 @@ mod tests {
         assert_eq!(seen, expected);
     }
 
-    /// A study that goes on does so from its records.
+    /// A resumed study counts from its records.
     #[test]
     fn a_study_that_goes_on_is_where_it_was() {
         let new = || Ledger::new(vec![(Phase::Evolution, 100), (Phase::Report, 50)]);

@@ -1,4 +1,4 @@
-//! Scores the candidates of a generation: all on the first items and, in a race, the better ones on more and more of them.
+//! Scores a generation's candidates: all on the first items; in a race, the better ones on more.
 
 use super::{
     Candidate, CandidateState, Goal,
@@ -13,33 +13,32 @@ use crate::{
     search::Search,
 };
 
-/// A candidate while its generation runs.
+/// A candidate while its generation is scored.
 pub(super) struct Runner<'a> {
     pub(super) genome: &'a Genome,
     pub(super) candidate: Candidate<'a>,
-    /// None as long as it was not scored.
+    /// `None` until the candidate is scored.
     pub(super) scores: Option<Scores>,
     pub(super) state: CandidateState,
 }
 
-/// A race that is over.
 pub(super) struct Race {
     /// The items that all runners met.
     pub(super) first: GoalItems,
     /// The items that the last ones met.
     pub(super) last: GoalItems,
-    /// Items that runners were scored on.
+    /// Number of item evaluations.
     pub(super) evaluations: usize,
 }
 
 impl<'a> Runner<'a> {
-    /// At the start, if the candidate can be merged and is not too long. It is planned only if that has to be known.
+    /// A runner in its state before the race.
     pub(super) fn new(genome: &'a Genome, candidate: Candidate<'a>, search: &Search) -> Result<Self> {
         let state = start(&candidate, search)?;
         Ok(Self { genome, candidate, scores: None, state })
     }
 
-    /// Its scores, if it was scored and not given up.
+    /// Scores of the candidate, if it was scored and not given up.
     pub(super) fn sound(&self) -> Option<&Scores> {
         self.scores.as_ref().filter(|scores| scores.failed.is_none())
     }
@@ -49,7 +48,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Whether a candidate is scored at all, as its state at the start.
+/// State before the race: `Ranked` if to be scored. Plans the merge only if that is needed.
 pub(super) fn start(candidate: &Candidate<'_>, search: &Search) -> Result<CandidateState> {
     let at_start = CandidateState::Ranked { rung: 0 };
     let is_path = candidate.recipe().is_some_and(Recipe::is_path);
@@ -66,7 +65,7 @@ pub(super) fn start(candidate: &Candidate<'_>, search: &Search) -> Result<Candid
     }
 }
 
-/// How many of a goal's items are met on each rung of a race among so many, where its items have grown so often.
+/// Number of a goal's items on a rung, after the number of items has grown `level` times.
 pub(super) fn n_items_on_rung(search: &Search, goal: &Goal, runners: usize, level: u32, rung: usize) -> usize {
     match (goal.items.to, search.racing.rungs) {
         (0, _) => 0,
@@ -75,12 +74,12 @@ pub(super) fn n_items_on_rung(search: &Search, goal: &Goal, runners: usize, leve
     }
 }
 
-/// Scores runners on items, of which each rung asks more from fewer of them.
+/// Scores runners on items; each rung scores fewer runners on more items.
 pub(super) fn race(scorer: &Scorer<'_>, runners: &mut [Runner<'_>], items: &GoalItems, level: u32) -> Result<Race> {
     let (goals, search) = (scorer.study.objective.goals(), scorer.study.search);
     let before = scorer.course.reached();
     let mut race = Race { first: GoalItems::new(), last: GoalItems::new(), evaluations: 0 };
-    // The number of items is another one for each goal.
+    // Numbers of items differ between goals, so only the numbers of runners are taken from here.
     let rungs = search.racing.plan(runners.len(), 1 << 20);
     for (rung, (most, _)) in rungs.into_iter().enumerate() {
         let first_ones = |(goal, items): (&Goal, &Vec<_>)| {
@@ -92,7 +91,7 @@ pub(super) fn race(scorer: &Scorer<'_>, runners: &mut [Runner<'_>], items: &Goal
             race.first.clone_from(&race.last);
         }
         let running = running(goals, runners, rung, most);
-        // What they have met already is asked for again, and found.
+        // Items that a runner has met already are asked again, and found in the store.
         let met: usize = running.iter().map(|number| runners[*number].n_items()).sum();
         scorer.course.reach(before + (race.evaluations - met) as u64);
         let candidates: Vec<&Candidate<'_>> = running.iter().map(|number| &runners[*number].candidate).collect();
@@ -114,7 +113,7 @@ pub(super) fn race(scorer: &Scorer<'_>, runners: &mut [Runner<'_>], items: &Goal
     Ok(race)
 }
 
-/// Who runs on a rung: at first all, then the best of those that are left.
+/// Numbers of the runners on a rung: all at first, then the best of those that are left.
 fn running(goals: &[Goal], runners: &[Runner<'_>], rung: usize, most: usize) -> Vec<usize> {
     let runs = |number: &usize| match runners[*number].state {
         CandidateState::Ranked { rung: reached } => reached + 1 >= rung,
@@ -122,7 +121,7 @@ fn running(goals: &[Goal], runners: &[Runner<'_>], rung: usize, most: usize) -> 
     };
     let mut running: Vec<usize> = (0..runners.len()).filter(runs).collect();
     if rung > 0 {
-        // The mean score alone decides. The sort is stable: of equals, those asked for first run on.
+        // Costs do not count here. The sort is stable: of equals, those asked for first run on.
         let fitness = |number: &usize| {
             let scores = runners[*number].scores.as_ref();
             scores.map_or(f64::NEG_INFINITY, |scores| fitness(goals, &scores.goals))

@@ -1,4 +1,4 @@
-//! What candidates are ranked by: their fitness, what costs take off it, and the constraints that they break.
+//! Ranks candidates by fitness, penalty for costs, and violated constraints.
 
 use super::{
     CandidateRecord, Goal,
@@ -14,7 +14,7 @@ use crate::{
     search::{Cost, Search},
 };
 
-/// The record of a candidate whose costs are divided by these references.
+/// Record of a candidate; its costs are divided by `references`.
 pub(super) fn rank(
     search: &Search,
     goals: &[Goal],
@@ -41,19 +41,19 @@ pub(super) fn rank(
     }
 }
 
-/// What a model costs that answered so, in the order of `minimise`.
+/// Costs of a model of this size with these scores, in the order of `minimise`.
 pub(super) fn costs(search: &Search, size: Size, scores: Option<&Scores>) -> Vec<f64> {
     let tokens = || scores.map_or(0.0, Scores::mean_tokens);
     search.minimise.iter().map(|cost| size.cost(cost.what.value, tokens)).collect()
 }
 
-/// What costs take off the fitness.
+/// Penalty for costs, to be taken off the fitness.
 pub(super) fn penalty(search: &Search, costs: &[f64], references: &[f64]) -> f64 {
     let minimise = search.minimise.iter().zip(costs).zip(references);
     minimise.map(|((cost, value), reference)| cost.weight.value * value / reference).sum()
 }
 
-/// What costs are divided by: those of the first model, on the same items.
+/// Divisors of the costs: the costs of the first model on the same items.
 pub(super) fn references(scorer: &Scorer<'_>, items: &GoalItems) -> Result<Vec<f64>> {
     let study = scorer.study;
     let minimise = &study.search.minimise;
@@ -68,7 +68,7 @@ pub(super) fn references(scorer: &Scorer<'_>, items: &GoalItems) -> Result<Vec<f
     Ok(minimise.iter().map(|cost| size.cost(cost.what.value, || tokens)).collect())
 }
 
-/// By goal, what a candidate may not fall below, given the best of the parents on the same items.
+/// Lowest mean score allowed for each goal: the best parent's less `within`, for a constraint.
 pub(super) fn floors(scorer: &Scorer<'_>, items: &GoalItems) -> Result<Vec<Option<f64>>> {
     let goals = scorer.study.objective.goals();
     if goals.iter().all(|goal| goal.within.is_none()) {
@@ -85,7 +85,7 @@ pub(super) fn floors(scorer: &Scorer<'_>, items: &GoalItems) -> Result<Vec<Optio
     Ok(goals.iter().enumerate().map(floor).collect())
 }
 
-/// By how much a candidate is below what it may not fall below, over all constraints; 0 if it keeps to them.
+/// Amount by which a candidate is below the floors, over all constraints; 0 if it keeps them.
 pub(super) fn violation(scores: &[Vec<ItemScore>], floors: &[Option<f64>]) -> f64 {
     let below = floors.iter().zip(scores).filter_map(|(floor, scores)| Some((*floor)? - mean(scores)?));
     below.map(|below| below.max(0.0)).sum()

@@ -1,4 +1,4 @@
-//! What a study's store tells of it afterwards, or while it is not running: all that a report shows.
+//! A study read from its store when it is not running: everything that a report shows.
 
 use super::{Curves, Entry, Finalist, Generation, Goal, Phase, Point, Study};
 use crate::{
@@ -11,79 +11,79 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A study as its store has it.
+/// A study, read from its store.
 #[derive(Clone, Debug)]
 pub struct StudyRecord {
-    /// The version of the program that began it.
+    /// Version of evomerge that began the study.
     pub version: String,
-    /// The search file, as it was written.
+    /// Text of the search file.
     pub file: String,
-    /// What is searched and how.
+    /// Subject and settings of the search.
     pub about: About,
-    /// Item evaluations before the first generation: a layer scan's and a calibration's.
+    /// Item evaluations before the first generation, of a layer scan and a calibration.
     pub prepared: u64,
-    /// Every generation of the evolution so far.
+    /// Generations of the evolution so far.
     pub evolution: Vec<Generation>,
-    /// Every generation of random search beside it so far.
+    /// Generations of the random search so far.
     pub random: Vec<Generation>,
-    /// The same in a few numbers each, beside the parents.
+    /// Figures of the same generations, and their comparison with the parents.
     pub curves: Curves,
-    /// Its end, if it has come to it.
+    /// End of the study, if it was reached.
     pub ending: Option<Ending>,
 }
 
-/// What a study is about.
+/// Subject and settings of a study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// The seed.
+    /// Random seed.
     pub seed: u64,
-    /// Most item evaluations of the evolution.
+    /// Budget of the evolution, in item evaluations.
     pub budget: u64,
-    /// The optimizer, as it is called in a search file.
+    /// Name of the optimizer, as in a search file.
     pub optimizer: String,
-    /// The numbers that are searched.
+    /// Dimensions that are searched.
     pub dimensions: Vec<Dimension>,
     /// The tasks.
     pub goals: Vec<Goal>,
-    /// What is kept small beside.
+    /// Costs that are minimised.
     pub costs: Vec<Cost>,
-    /// Whether candidates' scores are estimates from anchors.
+    /// True if candidates' scores are estimates from anchors.
     #[serde(default)]
     pub estimated: bool,
-    /// The models, as tables call them: the base last if it is not merged.
+    /// Names of the models in tables; the base is last if it is not merged.
     pub models: Vec<String>,
 }
 
-/// How a study ended.
+/// End of a study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
-    /// The answer, as YAML; its paths are relative to the search file.
+    /// Recipe of the answer, as YAML; its paths are relative to the search file.
     pub recipe: String,
-    /// Its numbers.
+    /// Genome of the answer.
     pub genome: Genome,
-    /// Its scores on report items.
+    /// Scores of the answer on report items.
     pub winner: Entry,
-    /// Those of the models merged.
+    /// Scores of the models merged, and of the base, on report items.
     pub parents: Vec<Entry>,
-    /// Those of what it must beat.
+    /// Scores of the baselines on report items.
     pub baselines: Vec<Entry>,
-    /// Who might have been the answer, on select items; the first is.
+    /// Finalists with scores on select items, the answer first.
     pub finalists: Vec<Finalist>,
-    /// Models that were given up: how many, by why.
+    /// Number of broken models that were given up, by reason.
     pub given_up: BTreeMap<String, usize>,
-    /// Why the evolution ended before its budget did, if it did.
+    /// Reason why the evolution ended before its budget did, if it did.
     pub stopped: Option<Stop>,
 }
 
-/// Reads a study.
+/// Reads a study from its store.
 ///
-/// Fails if the store holds none, or one of another version's form.
+/// Fails if the store holds no study, or a study of another version's form.
 pub fn record(store: &Store) -> Result<StudyRecord> {
     let nothing = || Error::user("there is no study in it").hint("give the directory that `evomerge search -o` wrote");
     let (form, version): (u32, String) = store.get("version")?.ok_or_else(nothing)?;
     check_form(form, &version)?;
     let generations = |phase: Phase| -> Result<Vec<Generation>> {
-        // An older version has counted none.
+        // An older version stored no count.
         let (keys, counted) = (StoreKeys::of(phase), n_generations(store, phase)?.unwrap_or(u64::MAX));
         let mut all = Vec::new();
         while (all.len() as u64) < counted
@@ -98,7 +98,7 @@ pub fn record(store: &Store) -> Result<StudyRecord> {
     let curve = |phase: Phase, all: &[Generation]| -> Result<Vec<Point>> {
         let keys = StoreKeys::of(phase);
         let point = |(number, one): (u64, &Generation)| {
-            // A study that an older version began has none.
+            // A study begun by an older version has no comparisons.
             let beside = store.get(&keys.beside(number))?.unwrap_or_default();
             Ok(Point::of(one, beside, &about.goals))
         };
@@ -114,20 +114,20 @@ pub fn record(store: &Store) -> Result<StudyRecord> {
         evolution,
         random,
         curves,
-        // An older version has ended, or has written none.
+        // An older version stored no such flag: an ending that it stored counts.
         ending: if store.get(ENDED)?.unwrap_or(true) { store.get("ending")? } else { None },
     })
 }
 
-/// What the store calls whether the study has come to the end of its present budget and tasks. The ending of others is kept.
+/// Key of a flag: the study has ended with its present budget and tasks. Older endings are kept.
 pub(super) const ENDED: &str = "ended";
 
-/// What the store calls the parts of a search with generations.
+/// Store keys of a phase with generations.
 pub(super) struct StoreKeys {
     name: &'static str,
-    /// The optimizer after the last generation.
+    /// Key of the optimizer after the last generation.
     pub(super) optimizer: String,
-    /// The number of generations that count: there may be more, of a larger budget.
+    /// Key of the number of generations that count; more may be stored, of a larger budget.
     pub(super) count: String,
 }
 
@@ -146,12 +146,12 @@ impl StoreKeys {
     }
 }
 
-/// The number of generations that count.
+/// Number of generations that count, if it is stored.
 pub(super) fn n_generations(store: &Store, phase: Phase) -> Result<Option<u64>> {
     store.get(&StoreKeys::of(phase).count)
 }
 
-/// Refuses a study that this version does not read.
+/// Refuses a study that this version cannot read.
 pub(super) fn check_form(form: u32, version: &str) -> Result<()> {
     if form == super::identity::FORM {
         return Ok(());
@@ -160,7 +160,6 @@ pub(super) fn check_form(form: u32, version: &str) -> Result<()> {
         .hint("read it with the version that began it"))
 }
 
-/// What a study is about, for its record.
 pub(super) fn about(study: &Study<'_>, space: &Space) -> About {
     let Search { seed, budget, optimizer, minimise, anchors, .. } = study.search;
     About {

@@ -1,4 +1,4 @@
-//! A study from end to end: evolution, selection, random search beside it, report.
+//! Runs a study from end to end: evolution, selection, baselines, report.
 
 use super::{
     Candidate, CandidateState, Ending, Entry, Findings, Generation, History, Phase, Study,
@@ -32,7 +32,7 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     let scorer = Scorer::new(study, course(template, search, goals));
     let snapshot = Snapshot::begin(store)?;
 
-    // Where the optimizer begins, and on which items.
+    // Start of the optimizer, and anchors.
     let (beginning, scan) = scan_layers(&scorer, space.clone())?;
     let optimizer = search.optimizer.start(&beginning, search.seed);
     let (anchors, calibration) = calibrate(&scorer, &space, &optimizer)?;
@@ -70,12 +70,12 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     add("all layers, stacked", baseline::stacked(template, &space).map(merged));
     add("greedy soup", greedy_soup(&scorer)?);
     if !is_random {
-        // It may have found nobody who keeps to what is asked, which is no reason to lose what the evolution found.
+        // Random search may find no answer, which is no reason to lose the evolution's.
         let best = random_search(&scorer, &space, prepared, &generations, &snapshot)?;
         add("random search", best.map(|genome| study.candidate(&space, &genome)));
     }
 
-    // Everyone on report items.
+    // All models on report items.
     add("evolved", Some(merged(recipe.clone())));
     let items: GoalItems = goals.iter().map(|goal| goal.report.clone()).collect();
     scorer.course.begin(Phase::Report, candidates.len() * n_items(&items), None);
@@ -111,8 +111,8 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     Ok(Findings { genome, winner: (recipe, winner), parents, baselines, history, progress: scorer.course.progress() })
 }
 
-/// The best that random search finds with as many evaluations as the evolution took, should it have stopped early. It goes without
-/// anchors, whose calibration it has no need of.
+/// Best genome that random search finds with as many evaluations as preparation and evolution took,
+/// even if the evolution stopped early. Random search has no anchors.
 fn random_search(
     scorer: &Scorer<'_>,
     space: &Space,
@@ -132,7 +132,6 @@ fn random_search(
     Ok(best.into_iter().next().map(|best| best.genome))
 }
 
-/// The error of a search without an answer.
 fn nobody(generations: &[Generation]) -> Error {
     let states = generations.iter().flat_map(|generation| &generation.candidates).map(|candidate| &candidate.state);
     let mut why = states.filter_map(|state| if let CandidateState::Failed { why } = state { Some(why) } else { None });

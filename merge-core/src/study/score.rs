@@ -1,4 +1,4 @@
-//! Scores candidates side by side on items that the store does not know yet, and remembers what it hears.
+//! Scores candidates in parallel on items that the store does not know, and stores the scores.
 
 use super::{
     Candidate, News, Origin, Phase, Study,
@@ -24,9 +24,9 @@ use std::{
 /// The scores of one candidate.
 #[derive(Clone, Debug)]
 pub(super) struct Scores {
-    /// One list for each goal, in the order asked.
+    /// One list of scores for each goal, in the order asked.
     pub(super) goals: Vec<Vec<ItemScore>>,
-    /// Why it was given up, if it was: then some of its scores are the worst there are, unasked.
+    /// Reason why the model was given up, if it was; then unasked items have the worst score.
     pub(super) failed: Option<String>,
 }
 
@@ -35,28 +35,27 @@ impl Scores {
         self.goals.iter().map(Vec::len).sum()
     }
 
-    /// Tokens that it generated.
+    /// Number of tokens that the model generated.
     pub(super) fn tokens(&self) -> u64 {
         self.goals.iter().flatten().map(|score| u64::from(score.tokens)).sum()
     }
 
-    /// Tokens that it generated for an answer, on average.
+    /// Mean number of tokens generated for an answer.
     pub(super) fn mean_tokens(&self) -> f64 {
         self.tokens() as f64 / self.n_items().max(1) as f64
     }
 }
 
-/// Scores candidates for a study.
 pub(super) struct Scorer<'a> {
     pub(super) study: &'a Study<'a>,
-    /// How far the study is.
+    /// Progress of the study.
     pub(super) course: Course<'a>,
-    /// The hash of everything beside the recipe that a score depends on.
+    /// Hash of everything besides recipe, task and item that a score depends on.
     inputs: Fingerprint,
 }
 
 impl<'a> Scorer<'a> {
-    /// `parts` are what the study takes, at most.
+    /// A scorer of a study; `parts` has the maximum of each phase.
     pub(super) fn new(study: &'a Study<'a>, parts: Vec<(Phase, u64)>) -> Self {
         let inputs = Sha256::new().chain_update(study.objective.engine()).chain_update(study.hashes.payload());
         let earlier = |hash: Sha256, recipe: &Recipe| hash.chain_update(recipe.fingerprint());
@@ -65,12 +64,12 @@ impl<'a> Scorer<'a> {
         Self { study, course, inputs }
     }
 
-    /// Scores candidates on items, each on all of them.
+    /// Scores each candidate on all of the items.
     pub(super) fn score(&self, candidates: &[&Candidate<'_>], items: &GoalItems) -> Result<Vec<Scores>> {
         self.score_all(candidates, items, Account::Course)
     }
 
-    /// The same for what is no part of the study's course.
+    /// Like [`Self::score`], but does not count as progress of the study.
     pub(super) fn score_beside(&self, candidates: &[&Candidate<'_>], items: &GoalItems) -> Result<Vec<Scores>> {
         self.score_all(candidates, items, Account::Beside)
     }
@@ -86,10 +85,10 @@ impl<'a> Scorer<'a> {
         let workers = self.study.workers.clamp(1, firsts.len());
         let threads = (thread::available_parallelism().map_or(1, usize::from) / workers).max(1);
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        // By candidate; `None` until its turn has come.
+        // One slot for each candidate; `None` until it was scored.
         let slots: Vec<Mutex<Option<Result<Scores>>>> = candidates.iter().map(|_| Mutex::default()).collect();
         let work = || {
-            // A pool of its own: two candidates in one pool would wait for each other's tensors.
+            // A pool for each worker: in one pool, candidates would wait for each other's tensors.
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             let pool = pool.map_err(|e| Error::machine(format!("cannot start threads: {e}")));
             while !failed.load(Ordering::Relaxed) && !self.is_interrupted() {
@@ -107,7 +106,7 @@ impl<'a> Scorer<'a> {
         });
         let results: Vec<Option<Result<Scores>>> =
             slots.into_iter().map(|slot| slot.into_inner().expect("no panic while held")).collect();
-        // What went wrong tells more than that it was interrupted, too.
+        // Another failure tells more than an interruption.
         let errors = || results.iter().flatten().filter_map(|result| result.as_ref().err());
         if let Some(error) = errors().find(|error| error.fault() != Fault::Interrupted).or_else(|| errors().next()) {
             return Err(error.clone());
@@ -129,10 +128,10 @@ impl<'a> Scorer<'a> {
         if missing.iter().all(Vec::is_empty) {
             return complete(known, store.why_given_up(&key)?);
         }
-        // What was cut cannot be read, not even to find out that it was.
+        // Reading a mapped file that was cut short kills the process, so check first.
         self.check_sources()?;
         if let Some(why) = store.why_given_up(&key)? {
-            // It was given up on other items: it is asked no more.
+            // The model was given up on other items: it is not asked again.
             self.give_up(&key, &why, &missing, account)?;
             return complete(self.known(candidate, items)?, Some(why));
         }
@@ -161,7 +160,7 @@ impl<'a> Scorer<'a> {
         let planned = candidate.weights().map(|_| ());
         let scored = planned.and_then(|()| self.study.objective.score(candidate, &missing, &mut listener));
         match (scored, unkept, &candidate.origin) {
-            // A candidate that cannot be merged or asked is a bad candidate: it ends no search.
+            // A candidate that cannot be merged or scored is a bad candidate, which ends no search.
             (Err(error), None, Origin::Recipe(_)) if error.fault() == Fault::User => {
                 self.check_sources()?;
                 let missing = unknown(items, &self.known(candidate, items)?);
@@ -173,7 +172,7 @@ impl<'a> Scorer<'a> {
         complete(self.known(candidate, items)?, store.why_given_up(&key)?)
     }
 
-    /// Fails if a model's file is not the one any more that scores are remembered for: no score is taken of another's weights.
+    /// Fails if a source's file has changed: a score would be another model's.
     fn check_sources(&self) -> Result<()> {
         let unchanged = self.study.sources.check_unchanged(self.study.hashes);
         unchanged.map_err(|e| {
@@ -184,7 +183,7 @@ impl<'a> Scorer<'a> {
         })
     }
 
-    /// Remembers that a model is asked no more, with the worst scores for what it has not answered.
+    /// Remembers that a model is given up, with the worst score for each missing item.
     fn give_up(&self, key: &Fingerprint, why: &str, missing: &GoalItems, account: Account) -> Result<()> {
         let goals = self.study.objective.goals().iter().zip(missing);
         let worst = goals.flat_map(|(goal, items)| {
@@ -197,7 +196,7 @@ impl<'a> Scorer<'a> {
         Ok(())
     }
 
-    /// What a candidate's scores are remembered by: the hash of all that they depend on.
+    /// Key of a candidate's scores: the hash of all besides task and item that they depend on.
     fn key(&self, candidate: &Candidate<'_>) -> Fingerprint {
         let hash = Sha256::new().chain_update(self.inputs);
         match &candidate.origin {
@@ -212,7 +211,7 @@ impl<'a> Scorer<'a> {
         self.study.interrupted.load(Ordering::Relaxed)
     }
 
-    /// The scores of a candidate that are remembered.
+    /// Remembered scores of a candidate; `None` for items without one.
     pub(super) fn known(&self, candidate: &Candidate<'_>, items: &GoalItems) -> Result<Vec<Vec<Option<ItemScore>>>> {
         let key = self.key(candidate);
         let goals = self.study.objective.goals().iter().zip(items);
@@ -228,7 +227,7 @@ fn unknown(items: &GoalItems, known: &[Vec<Option<ItemScore>>]) -> GoalItems {
     items.iter().zip(known).map(of_goal).collect()
 }
 
-/// The scores, if all are there; some are missing where the objective was asked to stop.
+/// The scores, if all are there; an interruption if the objective was asked to stop before.
 fn complete(known: Vec<Vec<Option<ItemScore>>>, failed: Option<String>) -> Result<Scores> {
     let goals = known.into_iter().map(|scores| scores.into_iter().collect()).collect::<Option<_>>();
     goals.map(|goals| Scores { goals, failed }).ok_or_else(Error::interrupted)

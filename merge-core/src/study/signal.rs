@@ -1,19 +1,19 @@
-//! Whether the candidates of a generation differ by more than the noise of the items, or need more items to be told apart.
+//! Tests if the candidates of a generation differ by more than the noise of the items.
 
 use super::{Goal, score::Scores};
 
-/// The fitness of candidates that differ by chance alone has this ratio of its variance to the noise's on average, or less
-/// in five of six generations of a dozen: the F statistic.
+/// Threshold of the F statistic. If candidates differ by chance alone, it is about 1 on average,
+/// and below this in five of six generations of a dozen candidates.
 const SIGNAL: f64 = 1.5;
 
-/// Whether candidates with these scores differ by chance alone.
+/// True if candidates with these scores differ by chance alone.
 pub(super) fn is_noise(goals: &[Goal], candidates: &[&Scores]) -> bool {
     signal(goals, candidates).is_some_and(|signal| signal < SIGNAL)
 }
 
-/// The variance of the candidates' fitness, divided by the variance that the noise of the items alone would give it: an F
-/// statistic of the two-way analysis of variance without repetition, over the items that all of them met. (In a race those that met
-/// more were chosen for being alike.) `None` if there is nothing to compare.
+/// F statistic: the variance of the candidates' fitness, divided by the variance from the noise of
+/// the items alone (two-way analysis of variance without repetition), on items that all met. (In a
+/// race, those that met more were chosen for being alike.) `None` if there is nothing to compare.
 fn signal(goals: &[Goal], candidates: &[&Scores]) -> Option<f64> {
     if candidates.len() < 3 {
         return None;
@@ -42,6 +42,6 @@ fn signal(goals: &[Goal], candidates: &[&Scores]) -> Option<f64> {
     }
     let centre = average(&fitness);
     let varies = fitness.iter().map(|sum| (sum - centre).powi(2)).sum::<f64>() / (k - 1.0);
-    // Nobody differs on any item: more of them may tell.
+    // No noise, as when candidates agree on every item: more items may show a difference.
     Some(if noise > 0.0 { varies / noise } else { 0.0 }).filter(|signal| signal.is_finite())
 }

@@ -1,7 +1,7 @@
-//! A running search appends its records to `record.jsonl`, so that other processes can read them: its store is one process's at a time.
+//! Appends a running search's records to `record.jsonl`, since only one process holds its store.
 //!
-//! The file has a line of JSON for each record; a generation is added as soon as the search has it. Nothing is
-//! read from it by a search, so it is not synced, and a line that was cut short is as good as none.
+//! Each line is one record as JSON; a generation is added as soon as it is finished. Searches never
+//! read the file, so it is not synced, and an incomplete last line is ignored.
 
 use super::{Beside, Curves, Ending, Generation, Phase, Point, StudyRecord, record::About};
 use crate::{
@@ -20,7 +20,7 @@ use std::{
 
 const NAME: &str = "record.jsonl";
 
-/// The file, as a search writes it.
+/// The file, as a running search writes it.
 pub(super) struct Snapshot {
     path: PathBuf,
     file: Mutex<File>,
@@ -37,7 +37,7 @@ enum SnapshotLine {
 }
 
 impl Snapshot {
-    /// Begins it anew, with no generation: which of those that the store has count is not known yet.
+    /// Starts the file anew without generations: it is not known yet which stored ones count.
     pub(super) fn begin(store: &Store) -> Result<Self> {
         let StudyRecord { version, file, about, prepared, .. } = super::record(store)?;
         let study = SnapshotLine::Study { form: super::identity::FORM, version, file, about: Box::new(about) };
@@ -47,12 +47,12 @@ impl Snapshot {
         Ok(Self { path, file: Mutex::new(file) })
     }
 
-    /// Adds what was paid before the first generation.
+    /// Adds the item evaluations before the first generation.
     pub(super) fn prepared(&self, evaluations: u64) -> Result<()> {
         self.write(&text(&SnapshotLine::Prepared(evaluations)))
     }
 
-    /// Adds generations of the evolution or of random search, and how they did beside the parents.
+    /// Adds generations of the evolution or random search, and their comparisons with parents.
     pub(super) fn add(&self, phase: Phase, generations: &[Generation], besides: &[Beside]) -> Result<()> {
         let of = if phase == Phase::Evolution { SnapshotLine::Evolution } else { SnapshotLine::RandomSearch };
         let lines = generations.iter().zip(besides).map(|(one, beside)| text(&of(one.clone(), beside.clone())));
@@ -74,7 +74,7 @@ fn text(line: &SnapshotLine) -> String {
     serde_json::to_string(line).expect("records are plain data with text for keys") + "\n"
 }
 
-/// What a search that runs has let others read of it, by the directory of its store; `None` if it is nothing yet.
+/// Reads the records that a search has written beside its store; `None` if there are none yet.
 pub fn snapshot(store: &Path) -> Result<Option<StudyRecord>> {
     let path = store.join(NAME);
     let text = match file::read_text(&path) {
@@ -82,7 +82,7 @@ pub fn snapshot(store: &Path) -> Result<Option<StudyRecord>> {
         read => read.map_err(|e| Error::io("read", &path, &e))?,
     };
     let mut found: Option<StudyRecord> = None;
-    // What has no line end yet is being written.
+    // A last line without its line end is still being written.
     for (number, line) in text.split_inclusive('\n').filter(|line| line.ends_with('\n')).enumerate() {
         let damaged = |e: serde_json::Error| {
             Error::user(format!("{}:{}: the record is damaged: {e}", path.display(), number + 1))

@@ -1,4 +1,4 @@
-//! The greedy soup, a baseline: the average of those parents that make it better.
+//! The greedy soup, a baseline: an average of parents, each added if the average gets no worse.
 
 use super::{
     Candidate, Phase,
@@ -7,14 +7,14 @@ use super::{
 };
 use crate::{baseline, error::Result, template::Template};
 
-/// The most models that it scores; 0 if there is no average.
+/// Maximum number of models that the greedy soup scores; 0 if there is no average.
 pub(super) fn most(template: &Template) -> usize {
     let members = baseline::members(template).len();
     if members > 1 && baseline::uniform(template).is_some() { 2 * members - 1 } else { 0 }
 }
 
-/// The greedy soup (<https://arxiv.org/abs/2203.05482>): beginning with the best parent, each next best is added to their
-/// average if the average is then no worse, on select items. `None` if there is no average.
+/// The greedy soup (<https://arxiv.org/abs/2203.05482>): the best parent, and each next best with
+/// which the average is no worse on select items. `None` if there is no average.
 pub(super) fn greedy_soup<'a>(scorer: &Scorer<'a>) -> Result<Option<Candidate<'a>>> {
     let study = scorer.study;
     let (template, goals) = (study.template, study.objective.goals());

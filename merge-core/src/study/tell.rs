@@ -1,10 +1,10 @@
-//! What the optimizer is told of the candidates of a generation.
+//! Feedback to the optimizer on the candidates of a generation.
 
 use super::{CandidateRecord, CandidateState, Goal, race::Runner};
 use crate::optimizer::Feedback;
 
-/// What the optimizer is told, in the order of the candidates. Who went further in the race is better, then who keeps to the
-/// constraints, then who is not too long; who failed is worst.
+/// Feedback on each candidate. Best are those that went furthest in the race, then those that break
+/// constraints, then those that are too long; failed ones are worst.
 pub(super) fn tell(goals: &[Goal], rungs: u32, records: &[CandidateRecord], runners: &[Runner<'_>]) -> Vec<Feedback> {
     let told = |((record, runner), fitness): ((&CandidateRecord, &Runner<'_>), f64)| {
         let n = goals.iter().filter(|goal| goal.ranks()).count() + record.costs.len();
@@ -16,7 +16,7 @@ pub(super) fn tell(goals: &[Goal], rungs: u32, records: &[CandidateRecord], runn
     records.iter().zip(runners).zip(tiered(rungs as usize, records)).map(told).collect()
 }
 
-/// One number for each candidate that puts the tiers above each other.
+/// Fitness of each candidate, with every tier below the tier before.
 fn tiered(rungs: usize, records: &[CandidateRecord]) -> Vec<f64> {
     let tier = |record: &CandidateRecord| match record.state {
         CandidateState::Ranked { rung } => rungs - 1 - rung,
@@ -38,7 +38,7 @@ fn tiered(rungs: usize, records: &[CandidateRecord]) -> Vec<f64> {
         if !best.is_finite() {
             continue;
         }
-        // The whole tier is moved below the one before, if it is not there.
+        // The whole tier is moved below the one before, unless it is there already.
         let step = 1e-6 * best.abs().max(1.0);
         let down = (best + step - floor).max(0.0);
         for number in of_tier {

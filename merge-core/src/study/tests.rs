@@ -1,4 +1,4 @@
-//! Searches over tiny models whose scores are arithmetic: what is scored when, and what a breakdown changes.
+//! Searches over tiny models with computed scores: what is scored when, and resuming.
 
 mod anchors;
 mod candidates;
@@ -32,29 +32,29 @@ use tempfile::{TempDir, tempdir};
 /// Items scored between two calls of the listener.
 const CHUNK: usize = 3;
 
-/// An objective that likes merges whose weights have a mean of 0.6, and notes all that it is asked.
+/// An objective that prefers merges whose weights have a mean of 0.6, and records all it is asked.
 struct Fake {
     goals: Vec<Goal>,
     seen: Mutex<Vec<Seen>>,
-    /// Where the search says it is.
+    /// Phase and generation that the search reports.
     now: Mutex<(&'static str, u64)>,
-    /// Chunks until it breaks down; then everything fails.
+    /// Number of chunks until it breaks down; after that everything fails.
     fuse: AtomicI64,
-    /// Set where it breaks down by being asked to stop, not by failing.
+    /// Set if the breakdown is a request to stop, not a failure.
     interrupted: AtomicBool,
     kindly: AtomicBool,
-    /// The mean that each goal likes.
+    /// Mean weight that each goal prefers.
     wants: [f64; 4],
-    /// Whether scores depend on the item and the weights as dice do.
+    /// True if scores depend on item and weights like rolled dice.
     noisy: bool,
-    /// Whether three of four items tell the same, and little.
+    /// True if three of four items are alike, and tell little.
     alike: bool,
-    /// Whether a quarter of all candidates cannot be scored.
+    /// True if a quarter of all candidates cannot be scored.
     breaks: bool,
     engine: &'static str,
 }
 
-/// An evaluation of one item: in which phase and generation, which weights, which goal.
+/// Evaluation of one item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     phase: &'static str,
@@ -64,7 +64,7 @@ struct Seen {
     item: ItemId,
 }
 
-/// Items with numbers of their own: `kind` is in the first byte, something to score by in the last.
+/// Items with `kind` in the first byte and a number, which scores depend on, in the last.
 fn items(kind: u8, n: u8) -> Vec<ItemId> {
     let id = |number| {
         let mut bytes = [kind; 16];
@@ -92,7 +92,7 @@ impl Fake {
             select: items(SELECT + number, if weight > 0.0 { 5 } else { 0 }),
             report: items(REPORT + number, 7),
         };
-        // Two that rank candidates, one that only helps to choose, and one that is only reported.
+        // Two goals rank candidates, one only helps to choose, and one is only reported.
         Self {
             goals: vec![goal(0, 1.0, 7), goal(1, 0.5, 4), goal(2, 0.25, 0), goal(3, 0.0, 0)],
             seen: Mutex::default(),
@@ -108,7 +108,7 @@ impl Fake {
         }
     }
 
-    /// Breaks down after so many chunks.
+    /// Breaks down after `chunks` chunks.
     fn light(&self, chunks: i64, kindly: bool) {
         self.fuse.store(chunks, Ordering::SeqCst);
         self.kindly.store(kindly, Ordering::SeqCst);
@@ -186,7 +186,7 @@ struct Family {
     hashes: Vec<(String, BTreeMap<String, String>)>,
 }
 
-/// In memory where the system has a place for that: what a study waits for a disk proves nothing here.
+/// A temporary directory, in memory if possible: waiting for a disk proves nothing here.
 fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { tempdir() }.expect("a directory")
@@ -228,7 +228,6 @@ search:
         self.dir.path().join(name)
     }
 
-    /// Runs the study that is in a directory.
     fn run(&self, study: &Path, fake: &Fake, workers: usize) -> Result<Findings> {
         let store = Store::open(study)?;
         let note = |progress: &Progress| {
@@ -260,12 +259,12 @@ search:
         }
     }
 
-    /// Runs a study that nothing stops.
+    /// Runs a study to its end, without a breakdown.
     fn finish(&self, study: &Path, fake: &Fake, workers: usize) -> Findings {
         self.run(study, fake, workers).expect("nothing fails, and nobody interrupts it")
     }
 
-    /// The weights of the models that are merged.
+    /// Digests of the parents' weights.
     fn parents(&self) -> Vec<Fingerprint> {
         let digest = |weights: &dyn Weights| -> Fingerprint {
             let all = weights.index().keys().map(|name| weights.bytes(name).expect("a whole model"));
@@ -279,18 +278,17 @@ search:
     }
 }
 
-/// Whether a run was asked to stop before its end.
 fn is_interrupted(run: &Result<Findings>) -> bool {
     run.as_ref().is_err_and(|error| error.fault() == Fault::Interrupted)
 }
 
-/// What a study scores with, without going through it.
+/// Scorer of a study, without running the study.
 fn scorer<'a>(study: &'a Study<'a>) -> (Scorer<'a>, Space) {
     let space = study.template.space(study.sources).expect("a good template");
     (Scorer::new(study, Vec::new()), space)
 }
 
-/// All that two runs of one study must agree on.
+/// Everything that two runs of one study must agree on.
 fn essence(findings: Findings) -> (String, Vec<Entry>, History) {
     let Findings { genome: _, winner: (recipe, winner), parents, baselines, history, progress: _ } = findings;
     (recipe.to_yaml(), parents.into_iter().chain(baselines).chain([winner]).collect(), history)
@@ -302,7 +300,7 @@ const EVERYTHING: &str = "  racing: 3
   constraints: [{task: fake, within: 0.1}]
 ";
 
-/// Weighed on more and more items, and within a limit on others.
+/// An objective with a growing number of items, and a constraint on other items.
 fn growing() -> Fake {
     let mut fake = Fake::new();
     fake.goals[0].items = Items { from: 6, to: 12 };
@@ -361,7 +359,7 @@ fn a_search_never_sees_the_items_it_is_chosen_or_reported_on() {
     );
 }
 
-/// What each candidate was asked.
+/// Items that each candidate was asked.
 type Candidates = BTreeMap<Fingerprint, BTreeSet<(usize, ItemId)>>;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Choices: parts of a recipe of which the search takes one, `{choose: [ties, dare_ties]}`, wherever they stand.
+//! Choices: parts of a recipe for which the search takes one of several options, `{choose: [ties, dare_ties]}`.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use crate::{
     yaml::{Mistake, Node, NodeKind as Yaml, Place},
 };
 
-/// Most combinations of choices: each is a recipe that is checked.
+/// Largest number of combinations of choices: each is a recipe to check.
 const MOST: usize = 256;
 
 /// A choice in a tree.
 struct FoundChoice {
     label: String,
-    /// The way from the root: the number of an entry of a block or a list.
+    /// Path from the root: the number of an entry in each block or list.
     way: Vec<usize>,
     options: Vec<Node>,
     place: Place,
@@ -58,7 +58,7 @@ impl Template {
     }
 }
 
-/// Which options a combination takes, as they are written; nothing if there is no choice.
+/// The options that a combination takes, as they are written; empty if there is no choice.
 fn combination(found: &[FoundChoice], number: usize) -> String {
     let mut rest = number;
     let mut taken: Vec<String> = Vec::new();
@@ -118,7 +118,7 @@ fn find(node: &Node, label: &str, way: &mut Vec<usize>, found: &mut Vec<FoundCho
     }
 }
 
-/// The node at the end of a way.
+/// The node at the end of `way`.
 fn at<'n>(node: &'n mut Node, way: &[usize]) -> &'n mut Node {
     way.iter().fold(node, |node, number| match &mut node.kind {
         Yaml::Block(entries) => &mut entries[*number].1,
@@ -127,7 +127,7 @@ fn at<'n>(node: &'n mut Node, way: &[usize]) -> &'n mut Node {
     })
 }
 
-/// The parameters that the other methods of a choice have and the chosen one has not.
+/// The parameters that other methods of a choice have and the chosen one has not.
 fn unknown(chosen: &Node, options: &[Node], methods: &[MethodInfo]) -> Vec<&'static str> {
     let named = |node: &Node| {
         let Yaml::Text(name) = &node.kind else { return None };
@@ -138,7 +138,7 @@ fn unknown(chosen: &Node, options: &[Node], methods: &[MethodInfo]) -> Vec<&'sta
     others.map(|param| param.name).filter(|name| own.iter().all(|param| param.name != *name)).collect()
 }
 
-/// Takes these keys out of every block of parameters.
+/// Removes these keys from every block of parameters.
 fn forget(node: &mut Node, names: &[&str]) {
     let is = |key: &Node, name: &str| matches!(&key.kind, Yaml::Text(text) if text == name);
     match &mut node.kind {
@@ -155,7 +155,7 @@ fn forget(node: &mut Node, names: &[&str]) {
     }
 }
 
-/// How an option is called: as it is written, or by its number if it is more than a word.
+/// Name of an option: its text, or its number if it is more than a word.
 fn written(option: &Node, number: usize) -> String {
     match &option.kind {
         Yaml::Text(text) => text.clone(),

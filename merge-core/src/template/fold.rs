@@ -1,6 +1,6 @@
-//! Folds any number into 0..=1, so that an optimizer need not know of bounds.
+//! Folds any number into 0..=1, so that an optimizer needs no bounds.
 
-/// How far inside and outside of 0..=1 the fold bends: `al` and `au` of pycma's `BoxConstraintsLinQuadTransformation`.
+/// Width of the bend inside and outside of 0..=1: `al` and `au` of pycma's `BoxConstraintsLinQuadTransformation`.
 const MARGIN: f64 = 0.05;
 
 /// Folds any coordinate into 0..=1 as pycma does: linear inside, quadratic near the bounds, mirrored and periodic beyond.

@@ -1,4 +1,4 @@
-//! What a hole means: what its numbers may be, and how they spread over the tensors.
+//! The meaning of a hole: the values of its numbers, and their spread over the tensors.
 
 use super::{
     DimensionKind,
@@ -34,7 +34,7 @@ impl DomainFit for Slot {
 }
 
 impl Hole {
-    /// What each of its numbers may be.
+    /// The values that each of its numbers may take.
     pub(super) fn kind(&self) -> DimensionKind {
         match self.search.value {
             Bounds::Flags => {
@@ -56,7 +56,7 @@ impl Hole {
         }
     }
 
-    /// How its numbers spread over a model's tensors; refuses more groups or knots than there are layers.
+    /// The spread of its numbers over a model's tensors. Refuses more groups or knots than there are layers.
     pub(super) fn spread(&self, layers: &Layers) -> Result<Spread, Mistake> {
         let most = |key: &str, count: Option<At<usize>>| match count.filter(|count| count.value > layers.count) {
             Some(count) => {
@@ -80,14 +80,14 @@ impl Hole {
         Ok(Spread::over(layers, depth, per.component, filters))
     }
 
-    /// What a parameter is given if these are its numbers, in the order of its labels.
+    /// The parameter's setting, given the hole's coordinates in the order of the labels.
     pub(super) fn fill(&self, spread: &Spread, genome: &[f64]) -> Setting {
         let kind = self.kind();
         let values: Vec<Value> = genome.iter().map(|x| kind.value(*x)).collect();
         spread.setting(&values)
     }
 
-    /// Whether it has more than one number.
+    /// True if it may have more than one number.
     pub(super) fn is_spread(&self) -> bool {
         self.per.is_some() || self.groups.is_some() || self.knots.is_some() || self.filters.is_some()
     }
@@ -196,7 +196,7 @@ impl DomainFit for Hole {
     }
 }
 
-/// Refuses the second of several keys that say the same thing in different ways.
+/// Refuses the second of several keys that exclude each other.
 fn exclude(keys: &[(&str, Option<Place>)], why: &str) -> Result<(), Mistake> {
     let mut written = keys.iter().filter_map(|(key, place)| place.map(|place| (*key, place)));
     match (written.next(), written.next()) {

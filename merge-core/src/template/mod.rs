@@ -1,8 +1,8 @@
-//! A template is a recipe with holes: its space is what a search explores, and a genome fills it to an ordinary recipe.
+//! A template is a recipe with holes: a search explores its space, and a genome fills it to an ordinary recipe.
 //!
-//! Two things can be left open. A *hole* stands where a number or a flag would, and is spread over layers and components. A
-//! *choice*, `{choose: [ties, dare_ties]}`, stands anywhere: for a method, a model, a list of models. Each combination of
-//! choices is a recipe with holes of its own; holes that are the same in several of them share their numbers.
+//! Two kinds of parts can be left open. A *hole* replaces a number or a flag, and is spread over layers and components.
+//! A *choice*, `{choose: [ties, dare_ties]}`, replaces anything: a method, a model, a list of models. Each combination
+//! of choices is a recipe with its own holes; equal holes of several combinations share their numbers.
 
 mod choose;
 mod fold;
@@ -29,75 +29,75 @@ use crate::{
     recipe::{Hop, Recipe, Slot},
 };
 
-/// A recipe with holes, or several to choose from.
+/// A recipe with holes and choices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
-    /// The file it came from, against which its paths are resolved.
+    /// File that the template was read from, against which its paths are resolved.
     pub file: PathBuf,
     choices: Vec<Choice>,
-    /// One for each combination of choices, in the order of their options, the last choice turning fastest.
+    /// One recipe for each combination of choices, in the order of their options; the last choice varies fastest.
     variants: Vec<Recipe<Slot>>,
 }
 
-/// A part of the recipe that is chosen whole.
+/// A part of the recipe for which the search takes one of several options.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Choice {
-    /// Where it stands, as in `models[1].model`.
+    /// Place in the recipe, such as `models[1].model`.
     label: String,
-    /// What there is to choose from, as it is written.
+    /// The options as they are written.
     options: Vec<String>,
 }
 
-/// What a search explores: one dimension for each number to be found.
+/// Space that a search explores: one dimension for each number to be found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Space {
-    /// In the order of a genome.
+    /// The dimensions, in the order of a genome.
     pub dimensions: Vec<Dimension>,
-    /// For each variant its holes, in the order of its settings: how each spreads, and the dimensions it takes.
+    /// Holes of each variant, in the order of its settings: the spread of each, and the positions of its dimensions.
     holes: Vec<Vec<(Spread, Vec<usize>)>>,
 }
 
 /// A number to be found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dimension {
-    /// What it is, as in `models[1].weight[layer 3]`.
+    /// Name, such as `models[1].weight[layer 3]`.
     pub label: String,
-    /// What it may be.
+    /// The values that it may take.
     #[serde(flatten)]
     pub kind: DimensionKind,
 }
 
-/// What a number may be.
+/// The values that a number may take, and its value at the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DimensionKind {
-    /// Any number of a range.
+    /// Any number in a range.
     Number {
-        /// The least and the most.
+        /// The smallest and the largest value.
         range: RangeInclusive<f64>,
-        /// Whether steps are of equal ratio, not of equal difference.
+        /// True if equal steps have an equal ratio, not an equal difference.
         log: bool,
-        /// Where the search begins.
+        /// Value at which the search begins.
         init: f64,
     },
     /// A whole number.
     Whole {
-        /// The least and the most.
+        /// The smallest and the largest value.
         range: RangeInclusive<i64>,
-        /// Where the search begins.
+        /// Value at which the search begins.
         init: i64,
     },
-    /// One of several options, by its place among them.
+    /// One of several options, by its position.
     Choice {
-        /// How they are written.
+        /// The options as they are written.
         options: Vec<String>,
-        /// How probable each is at first.
+        /// Probability of each option at first.
         init: Vec<f64>,
     },
 }
 
 impl DimensionKind {
-    /// The value of a coordinate: real ones are folded into their range, whole ones cut to it.
+    /// The value of a coordinate: real coordinates are folded into the range, whole ones clamped to it.
     pub(crate) fn value(&self, x: f64) -> Value {
         match self {
             Self::Number { range, log, .. } => {
@@ -114,7 +114,7 @@ impl DimensionKind {
         }
     }
 
-    /// The coordinate of the value nearest to a number.
+    /// The coordinate of the possible value nearest to `value`.
     pub(crate) fn nearest(&self, value: f64) -> f64 {
         let at = |init: f64| match self {
             Self::Number { range, log, .. } => Self::Number { range: range.clone(), log: *log, init },
@@ -133,7 +133,7 @@ impl DimensionKind {
         }
     }
 
-    /// As an optimizer sees it.
+    /// The coordinate that an optimizer sees.
     fn coordinate(&self) -> Coordinate {
         match self {
             Self::Number { range, log, init } => {
@@ -149,7 +149,7 @@ impl DimensionKind {
         }
     }
 
-    /// A coordinate as people read it.
+    /// The value of a coordinate, for people to read.
     pub fn show(&self, x: f64) -> String {
         match (self, self.value(x)) {
             (Self::Choice { options, .. }, _) => options[option(x, options.len())].clone(),
@@ -160,12 +160,12 @@ impl DimensionKind {
 }
 
 impl Space {
-    /// The dimensions as an optimizer sees them.
+    /// The coordinates that an optimizer sees.
     pub fn coordinates(&self) -> Vec<Coordinate> {
         self.dimensions.iter().map(|dimension| dimension.kind.coordinate()).collect()
     }
 
-    /// The genome whose recipe has every `init`, and of options the most probable.
+    /// The genome whose recipe has every `init`, and the most probable option of each choice.
     pub fn init(&self) -> Genome {
         let most = |start: &[f64]| (0..start.len()).rev().max_by(|a, b| start[*a].total_cmp(&start[*b])).unwrap_or(0);
         let start = |coordinate: Coordinate| match coordinate {
@@ -178,7 +178,7 @@ impl Space {
 }
 
 impl Template {
-    /// The recipe with holes of each combination of choices; there is at least one.
+    /// The recipe with holes for each combination of choices; there is at least one.
     pub fn variants(&self) -> &[Recipe<Slot>] {
         &self.variants
     }
@@ -188,23 +188,23 @@ impl Template {
         &self.variants[0]
     }
 
-    /// What other documents call its answer.
+    /// Name by which other documents refer to the answer.
     pub fn name(&self) -> Option<String> {
         self.first().name.as_ref().map(|name| name.value.clone())
     }
 
-    /// Says what the other documents of its file are called.
+    /// Sets the names of the documents in the template's file.
     pub(crate) fn name_siblings(&mut self, names: &[String]) {
         self.variants.iter_mut().for_each(|variant| variant.siblings = names.to_vec());
     }
 
-    /// The dimensions of the search; refuses more groups than there are layers.
+    /// The dimensions of the search. Refuses more groups or knots than there are layers.
     pub fn space(&self, sources: &Sources) -> Result<Space> {
         let layers: Vec<Layers> = self.variants.iter().map(|variant| sources.layers(variant)).collect();
         self.space_over(&layers)
     }
 
-    /// The dimensions of the search if these are the layers of each variant.
+    /// The dimensions of the search, given the layers of each variant.
     pub(crate) fn space_over(&self, layers: &[Layers]) -> Result<Space> {
         let chosen = self.choices.iter().map(|Choice { label, options }| {
             let init = vec![1.0 / options.len() as f64; options.len()];
@@ -213,7 +213,7 @@ impl Template {
         let mut space = Space { dimensions: chosen.collect(), holes: Vec::new() };
         for (variant, layers) in self.variants.iter().zip(layers) {
             let mut holes = Vec::new();
-            // A hole of a hop has a number for each of its layers.
+            // A hole in a hop has a number for each of the hop's layers.
             let of_hops = variant.path.iter().flat_map(|hop| {
                 let [start, end] = hop.layer_range.value;
                 hop.settings().map(move |(_, slot)| (std::ptr::from_ref(slot), start..end))
@@ -236,10 +236,10 @@ impl Template {
         Ok(space)
     }
 
-    /// The recipe of a genome, which may be any finite numbers: real coordinates outside 0..=1 are folded back, smoothly.
+    /// The recipe of a genome, which may hold any finite numbers: outside 0..=1 they are folded back, smoothly.
     ///
     /// # Panics
-    /// If the genome does not have the length of the space, which is [`Template::space`]'s.
+    /// If `genome` does not have the length of `space`, which must be this template's [`Template::space`].
     pub fn fill(&self, space: &Space, genome: &[f64]) -> Recipe {
         assert_eq!(genome.len(), space.dimensions.len(), "a genome has the length of its space");
         let choose = |number: usize, (choice, x): (&Choice, &f64)| {
@@ -256,12 +256,12 @@ impl Template {
                 hole.fill(spread, &mine)
             }
         });
-        // What a layer that is left out would be scaled by makes no other recipe.
+        // The scale of an unused layer must not make a different recipe.
         recipe.path.value.iter_mut().for_each(Hop::forget_unused);
         recipe
     }
 
-    /// The genome of a combination of choices, by its number, with everything else where it begins.
+    /// The genome of a combination of choices, by its number; all else is at its start.
     pub fn start_of(&self, space: &Space, number: usize) -> Genome {
         let mut genome = space.init();
         let mut rest = number;
@@ -280,7 +280,7 @@ impl Template {
 }
 
 impl Space {
-    /// The dimension of this label and kind, which is added if there is none.
+    /// The position of the dimension with this label and kind, which is added if missing.
     fn place(&mut self, label: String, kind: &DimensionKind) -> usize {
         let known = self.dimensions.iter().position(|known| known.label == label && known.kind == *kind);
         known.unwrap_or_else(|| {
@@ -290,12 +290,12 @@ impl Space {
     }
 }
 
-/// The option that a coordinate stands for.
+/// The option at a coordinate.
 fn option(x: f64, count: usize) -> usize {
     (x.round().max(0.0) as usize).min(count - 1)
 }
 
-/// Rounds to 6 significant decimals, so that people can read the recipe that is then the truth.
+/// Rounds to 6 significant digits, so that people can read the recipe. The rounded value is the one used.
 fn round(value: f64) -> f64 {
     format!("{value:.5e}").parse().expect("a float prints as a float")
 }

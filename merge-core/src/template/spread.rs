@@ -1,4 +1,4 @@
-//! How the numbers of a hole spread over the tensors of a model: over its depth, over the parts of a layer, or both.
+//! Spread of a hole's numbers over the tensors of a model: over its depth, over the parts of a layer, or both.
 
 use std::ops::Range;
 
@@ -8,31 +8,31 @@ use crate::{
     recipe::{Conditional, Curve, Setting},
 };
 
-/// How depth is divided.
+/// Division of a model's depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Not at all.
+    /// One value for all layers.
     Whole,
     /// A value for each layer.
     Layers,
-    /// A value for each of so many groups of neighbours.
+    /// A value for each of this many groups of neighbouring layers.
     Groups(usize),
-    /// So many values, joined by lines.
+    /// This many values, joined by straight lines.
     Knots(usize),
 }
 
-/// Which numbers hold where.
+/// The tensors that each number of a hole applies to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Spread {
-    /// What each number is for, as in `[layer 3]`.
+    /// Label of each number, such as `[layer 3]`.
     pub(super) labels: Vec<String>,
-    /// The first whose filter a tensor's name contains gives it its numbers: a single one, or the values of a curve over
-    /// depth. The last has no filter.
+    /// Filters, each with one number or with the values of a curve over depth. The first filter
+    /// that a tensor's name contains applies. The last entry has no filter.
     entries: Vec<(Option<String>, Range<usize>)>,
 }
 
 impl Spread {
-    /// Over a model's layers; with `components` each of their parts has its own, and with `filters` the tensors of each.
+    /// The spread over a model's layers, with numbers of its own for each component (`components`) or filter.
     pub(super) fn over(layers: &Layers, depth: Depth, components: bool, filters: Option<&[String]>) -> Self {
         let mut spread = Self { labels: Vec::new(), entries: Vec::new() };
         let kinds = match filters {
@@ -44,7 +44,7 @@ impl Spread {
             None if components => ComponentKind::components(layers),
             None => vec![ComponentKind::whole()],
         };
-        // Embeddings and head have numbers of their own where every layer or component has.
+        // Embeddings and head have numbers of their own if every layer or component has.
         let own_ends = filters.is_none() && (components || depth == Depth::Layers);
         let before = own_ends.then(|| spread.numbers("embedding", "", 1));
         let stretch = |group: usize, groups: usize| group * layers.count / groups..(group + 1) * layers.count / groups;
@@ -81,7 +81,7 @@ impl Spread {
             }
         }
         let after = own_ends.then(|| spread.numbers("head", "", 1));
-        // Of the last kind, which takes what no filter does.
+        // The numbers of the last kind, which takes all tensors that no filter takes.
         let (first, last) = ends.unwrap_or_default();
         let (before, after) = (before.unwrap_or(first..first + 1), after.unwrap_or(last..last + 1));
         if before != after {
@@ -92,7 +92,7 @@ impl Spread {
         spread
     }
 
-    /// Over the layers of a hop, each with a number of its own, joined to one list.
+    /// The spread over the layers of a hop, each with a number of its own, as one list.
     pub(super) fn along(range: Range<usize>) -> Self {
         let labels: Vec<String> = match range.len() {
             1 => vec![String::new()],
@@ -101,7 +101,7 @@ impl Spread {
         Self { entries: vec![(None, 0..labels.len())], labels }
     }
 
-    /// What a parameter is given if these are its numbers.
+    /// The parameter's setting, given the numbers of its hole.
     pub(super) fn setting(&self, values: &[Value]) -> Setting {
         let curve = |range: &Range<usize>| Curve::of(values[range.clone()].to_vec());
         if let [(None, range)] = &self.entries[..] {
@@ -114,7 +114,7 @@ impl Spread {
         Setting::Conditional(self.entries.iter().map(entry).collect())
     }
 
-    /// Adds numbers for a place and a kind of tensors; several of them are knots.
+    /// Adds numbers for a place and a kind of tensors; more than one are knots.
     fn numbers(&mut self, place: &str, kind: &str, count: usize) -> Range<usize> {
         let from = self.labels.len();
         for number in 0..count {
@@ -126,12 +126,12 @@ impl Spread {
     }
 }
 
-/// Tensors of a layer that go together.
+/// Tensors of a layer that share their numbers.
 struct ComponentKind {
     name: String,
-    /// What their names begin with behind the layer's number and its dot; an empty text takes all.
+    /// Beginnings of their names after the layer's number and its dot; an empty text matches all.
     inside: Vec<String>,
-    /// What tells them from others without the layer's number.
+    /// Parts of their names that no other tensor has, without the layer's number.
     anywhere: Vec<String>,
 }
 
@@ -141,18 +141,18 @@ impl ComponentKind {
         Self { name: String::new(), inside: vec![String::new()], anywhere: Vec::new() }
     }
 
-    /// All that no other kind takes.
+    /// All tensors that no other kind takes.
     fn rest() -> Self {
         Self { name: "the rest".to_owned(), ..Self::whole() }
     }
 
-    /// Those whose name contains a text.
+    /// Tensors whose name contains `filter`.
     fn named(filter: &str, layers: &Layers) -> Self {
         let inside = beginnings(layers, |name| format!(".{name}").contains(filter));
         Self { name: filter.to_owned(), inside, anywhere: vec![filter.to_owned()] }
     }
 
-    /// Attention, MLP and norms, as far as a model's layers have them.
+    /// Attention, MLP and norms, if the model's layers have them.
     fn components(layers: &Layers) -> Vec<Self> {
         let component = |(name, is_component): (&str, Matches)| {
             let inside = beginnings(layers, is_component);
@@ -169,10 +169,10 @@ impl ComponentKind {
     }
 }
 
-/// Whether the name of a tensor within a layer is of a kind.
+/// Test of the name of a tensor within a layer.
 type Matches = fn(&str) -> bool;
 
-/// A norm of a layer, not one inside its attention.
+/// True for a norm of a layer, false for one inside its attention.
 fn is_norm(name: &str) -> bool {
     let part = first_part(name);
     part.contains("norm") || part.starts_with("ln")
@@ -187,8 +187,8 @@ fn first_part(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-/// What the names begin with of the tensors within a layer that are wanted: with their first part, as `self_attn.`, where all
-/// that begin with it are wanted, else whole.
+/// Beginnings of the names of the wanted tensors within a layer: the first part, such as
+/// `self_attn.`, if all tensors that begin with it are wanted, else the whole name.
 fn beginnings(layers: &Layers, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for name in layers.inside.iter().filter(|name| wanted(name)) {

@@ -1,4 +1,4 @@
-//! Holes in, errors and filled recipes out.
+//! Holes, their errors, and the recipes that they are filled to.
 
 use std::path::Path;
 
@@ -70,14 +70,14 @@ fn refuses_bad_holes() {
     );
 }
 
-/// What a hole becomes at each tensor, and what its dimensions are called.
+/// Checks a hole's value at each tensor, and the labels of its dimensions.
 fn spread(hole: &str, n_layers: usize, genome: &[f64], labels: &[&str], values: &[f64]) {
     let (template, layers) = (template(hole).expect(hole), layers(n_layers));
     let space = template.space_over(std::slice::from_ref(&layers)).expect(hole);
     let names: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
     assert_eq!(names, labels.iter().map(|label| format!("models[1].weight{label}")).collect::<Vec<_>>());
     let recipe = template.fill(&space, genome);
-    // What is written is an ordinary recipe, and reads as what was filled.
+    // The filled recipe is written as an ordinary one, and reads back the same.
     let recipe = Recipe::parse_by(&recipe.to_yaml(), Path::new("best.yaml"), METHODS).expect("an ordinary recipe");
     let mut tensors = vec!["model.embed_tokens.weight".to_string()];
     tensors.extend((0..n_layers).map(|layer| format!("model.layers.{layer}.mlp.weight")));
@@ -129,7 +129,7 @@ fn fills_each_tensor_from_its_coordinate() {
 fn components_and_filters_have_numbers_of_their_own() {
     let genome = [0.1, 0.2, 0.3, 0.4, 0.5];
     let labels = ["[embedding]", "[attention]", "[mlp]", "[norms]", "[head]"];
-    // The tensors below are those of MLPs.
+    // The layers' tensors in `spread` are MLP tensors.
     spread("{search: [0, 1], per: component}", 2, &genome, &labels, &[0.1, 0.3, 0.3, 0.5, 0.5]);
     let both = ["[embedding]", "[layer 0, attention]", "[layer 0, mlp]", "[layer 0, norms]", "[layer 1, attention]"];
     let both = [&both[..], &["[layer 1, mlp]", "[layer 1, norms]", "[head]"]].concat();
@@ -210,7 +210,7 @@ fn chosen(text: &str) -> Result<Template> {
     SearchFile::parse_by(text, Path::new("s.yaml"), METHODS).map(|file| file.template)
 }
 
-/// A method that lacks a parameter of another leaves it out, and holes that are the same are one dimension.
+/// A method leaves out parameters that only the others have, and equal holes are one dimension.
 #[test]
 fn each_combination_of_choices_is_a_recipe() {
     let template = chosen(CHOICES).expect("good choices");
@@ -257,7 +257,7 @@ fn refuses_bad_choices() {
     assert_eq!(nested, "s.yaml:5:28: models[0].model: a choice in a choice");
 }
 
-/// One dimension for each layer of a hop; what is left out has no scale.
+/// One dimension for each layer of a hop; an unused layer has no scale.
 #[test]
 fn a_path_has_a_choice_and_a_scale_for_each_layer() {
     let text = "merge_method: passthrough
@@ -304,7 +304,7 @@ fn begins_where_it_was_told() {
 
 #[test]
 fn folds_any_number_smoothly_into_the_unit_interval() {
-    // Expected values from pycma's BoxConstraintsLinQuadTransformation with al = au = 0.05.
+    // Expected values are from pycma's BoxConstraintsLinQuadTransformation with al = au = 0.05.
     for (x, expected) in
         [(0.3, 0.3), (0.0, 0.0125), (-0.05, 0.0), (-0.1, 0.0125), (1.0, 0.9875), (1.05, 1.0), (1.2, 0.9)]
     {

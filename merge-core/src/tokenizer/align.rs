@@ -1,4 +1,4 @@
-//! Which tokens the result has, and which row of which model each model shows for them.
+//! Decides the tokens of the result, and the row that each model shows for each of them.
 
 use super::{
     rows::Owners,
@@ -7,49 +7,49 @@ use super::{
 use crate::error::{Error, Result};
 use serde_json::Value;
 
-/// What a recipe asks of the tokenizer; models are named by their position.
+/// A recipe's requests for the tokenizer; models are named by position.
 #[derive(Clone, Debug)]
 pub struct Spec<'a> {
-    /// Whose tokens the result has.
+    /// Source of the result's tokens.
     pub source: VocabularySource,
     /// The base model; the first one if the recipe has none.
     pub base: usize,
-    /// What is asked of single tokens.
+    /// Requests for single tokens.
     pub rules: Vec<TokenRule<'a>>,
-    /// Rows are appended until their number is a multiple of this.
+    /// Rows are appended until their number is a multiple of this number.
     pub pad_to_multiple_of: Option<usize>,
 }
 
-/// Whose tokens the result has.
+/// Source of the result's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VocabularySource {
-    /// Those of all models.
+    /// All tokens of all models.
     Union,
-    /// Those of the base.
+    /// The base's tokens.
     Base,
-    /// Those of one model.
+    /// The tokens of one model.
     Model(usize),
 }
 
-/// What is asked of a token.
+/// Request for a token.
 #[derive(Clone, Debug)]
 pub struct TokenRule<'a> {
-    /// Its text; if the tokenizer has no such token, it is appended.
+    /// Text of the token; it is appended if the tokenizer lacks it.
     pub token: &'a str,
-    /// Where its row comes from, in models that have none, or in all.
+    /// Source of its row, in models that have none, or with `force` in all.
     pub source: Option<RowSource<'a>>,
-    /// Whether models that have the token give up their own row.
+    /// True if models that have the token give up their own row.
     pub force: bool,
 }
 
-/// Where a token's row comes from.
+/// Source of a token's row.
 #[derive(Clone, Copy, Debug)]
 pub enum RowSource<'a> {
-    /// From the same token of a model.
+    /// The same token of a model.
     Model(usize),
-    /// From nowhere: zeros.
+    /// Zeros.
     Zero,
-    /// From some token of a model.
+    /// Any token of a model.
     Token {
         /// The model.
         model: usize,
@@ -67,14 +67,14 @@ pub enum Named<'a> {
     Text(&'a str),
 }
 
-/// Where a row of a rebuilt tensor comes from.
+/// Source of a row of a rebuilt tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenRow {
-    /// From one model.
+    /// A row of one model.
     At {
-        /// Which model.
+        /// Position of the model.
         model: usize,
-        /// Which of its rows.
+        /// Position of the row.
         row: usize,
     },
     /// The mean over rows `(model, row)`.
@@ -88,28 +88,28 @@ pub enum TokenRow {
 /// One tokenizer for all models.
 #[derive(Clone, Debug)]
 pub struct Alignment {
-    /// For each model where its rows come from, in the result's order; `None` where they stay as they are.
+    /// Sources of each model's rows, in the result's order; `None` for a model whose rows stay.
     pub rows: Vec<Option<Vec<TokenRow>>>,
-    /// For each model the result's id of each of its ids, `None` inside for a token that is gone; `None` if ids stay.
+    /// For each of a model's ids the result's id, `None` for a token that is gone; `None` for a model whose ids stay.
     pub ids: Vec<Option<Vec<Option<usize>>>>,
     /// The result's `tokenizer.json`.
     pub tokenizer: Value,
-    /// The model whose tokenizer that was at first.
+    /// Position of the model whose tokenizer the result's is based on.
     pub donor: usize,
-    /// How many rows each model had.
+    /// Number of rows that each model had.
     pub was: Vec<usize>,
-    /// Rows of the result, with padding.
+    /// Number of rows of the result, with padding.
     pub len: usize,
-    /// What the user should know: tokens whose rows are zeros, rows that are gone.
+    /// Notes for the user: tokens whose rows are zeros, rows that are gone.
     pub notes: Vec<String>,
 }
 
 /// Decides the result's tokenizer and rows.
 ///
-/// Fails if a tokenizer cannot be read, or a rule names a token that its model has not got.
+/// Fails if a tokenizer cannot be read, or if a rule names a token that its model lacks.
 ///
 /// # Panics
-/// If a position in `spec` is not that of a model.
+/// If `spec` names the position of a model that does not exist.
 pub fn align(spec: &Spec<'_>, models: &[Vocabulary<'_>]) -> Result<Alignment> {
     let donor = if let VocabularySource::Model(model) = spec.source { model } else { spec.base };
     let asked = !spec.rules.is_empty() || spec.pad_to_multiple_of.is_some();
@@ -154,7 +154,7 @@ pub fn align(spec: &Spec<'_>, models: &[Vocabulary<'_>]) -> Result<Alignment> {
 }
 
 impl Alignment {
-    /// Decides the rows, and where each model's ids have gone.
+    /// Decides the rows, and the new ids of each model's tokens.
     fn place(&mut self, owners: &Owners<'_>, result: &Tokens<'_>) -> Result<()> {
         let (rows, nowhere) = owners.place(&result.texts)?;
         if let [first, more @ ..] = &nowhere[..] {
@@ -187,7 +187,7 @@ impl Alignment {
     }
 }
 
-/// The result's tokens while they are gathered.
+/// The result's tokens, while they are collected.
 struct GatheredTokens<'a, 't> {
     tokens: Tokens<'a>,
     donor: usize,
@@ -197,13 +197,13 @@ struct GatheredTokens<'a, 't> {
 }
 
 impl<'a> GatheredTokens<'a, '_> {
-    /// Takes in the tokens of every model, and what one of them defines as an added token.
+    /// Adds the tokens of every model, and their definitions as added tokens.
     fn unite(&mut self, base: usize, models: &[Vocabulary<'_>], notes: &mut Vec<String>) -> Result<()> {
         for model in (0..models.len()).filter(|model| *model != base) {
             let from = &self.from[model];
             for (id, text) in from.texts.iter().enumerate() {
                 let Some(text) = *text else { continue };
-                // A special token that lies beyond the rows is still what the model's other files speak of.
+                // A special token beyond the rows is still used by the model's other files.
                 if id < models[model].rows || from.added.contains_key(text) {
                     self.add(text, models)?;
                 }
@@ -224,7 +224,7 @@ impl<'a> GatheredTokens<'a, '_> {
         Ok(())
     }
 
-    /// Appends a token, unless it is there.
+    /// Appends a token, unless it is present.
     fn add(&mut self, text: &'a str, models: &[Vocabulary<'_>]) -> Result<()> {
         if self.tokens.ids.contains_key(text) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Chat templates: the models' own, five well-known formats, or Jinja text.
 //!
-//! The built-in ones are written from the formats as their makers publish them, and leave no white space to the settings of a
-//! Jinja engine. Rendered by transformers 5.23 and by jinja2 3.1 with and without trimmed blocks, they give those formats.
+//! The built-in templates follow the formats as their makers publish them, and their white space does not depend on the
+//! settings of a Jinja engine: checked with transformers 5.23, and with jinja2 3.1 with and without trimmed blocks.
 
 use super::sidecars::{Sidecars, TOKENIZER_CONFIG, json_of, pretty};
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
 use serde_json::{Value, json};
 
 const JINJA: &str = "chat_template.jinja";
-/// Where processors of images and sound keep the template.
+/// File in which processors of images and sound keep the template.
 const JSON: &str = "chat_template.json";
 
-/// The well-known formats, by the name a recipe gives them.
+/// The well-known formats, by their names in recipes.
 pub const BUILT_IN: [(&str, &str); 5] = [
     ("alpaca", include_str!("templates/alpaca.jinja")),
     ("chatml", include_str!("templates/chatml.jinja")),
@@ -26,15 +26,15 @@ pub const BUILT_IN: [(&str, &str); 5] = [
 
 /// The template that a recipe's `chat_template` asks for.
 ///
-/// `auto` is the one most models have, the first of those that as many have; `None` if no model has one. Otherwise the name of a
-/// [built-in one](BUILT_IN), or Jinja text: at least 20 characters with a `{` among them. Fails if it is none of these, or a
-/// model's file cannot be read.
+/// `auto` is the template that most models have, of equally common ones the first; `None` if no model has one. Any
+/// other `choice` is the name of a [built-in one](BUILT_IN), or Jinja text: at least 20 characters with a `{`. Fails if
+/// it is none of these, or if a model's file cannot be read.
 pub fn choose(choice: &str, models: &[&dyn Weights]) -> Result<Option<String>> {
     if choice == "auto" {
         let own = models.iter().map(|model| of(*model)).collect::<Result<Vec<_>>>()?;
         let own: Vec<&str> = own.iter().flatten().map(|template| template.trim()).collect();
         let votes = |template: &str| own.iter().filter(|other| **other == template).count();
-        // `max_by_key` gives the last of equals.
+        // `max_by_key` gives the last of equals, so the order is reversed.
         return Ok(own.iter().rev().max_by_key(|template| votes(template)).map(|template| (*template).to_owned()));
     }
     if let Some((_, template)) = BUILT_IN.iter().find(|(name, _)| *name == choice) {
@@ -51,8 +51,8 @@ pub fn choose(choice: &str, models: &[&dyn Weights]) -> Result<Option<String>> {
     Err(Error::user(format!("chat_template: there is no chat template `{choice}`")).hint(hint))
 }
 
-/// A model's chat template, from where transformers looks for it, in its order: `chat_template.jinja`, `tokenizer_config.json`
-/// (of several the one called `default`), and the processor's `chat_template.json`.
+/// A model's chat template, from the files in which transformers looks for it, in its order: `chat_template.jinja`,
+/// `tokenizer_config.json` (of several, the one named `default`), and the processor's `chat_template.json`.
 ///
 /// Fails if a file cannot be read or is not JSON.
 pub fn of(model: &dyn Weights) -> Result<Option<String>> {
@@ -69,7 +69,7 @@ pub fn of(model: &dyn Weights) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// One template, `{default: …}`, or `[{name: default, template: …}]`.
+/// The default template of a text, `{default: …}`, or `[{name: default, template: …}]`.
 fn default(value: &Value) -> Option<&str> {
     match value {
         Value::String(template) => Some(template),
@@ -81,7 +81,7 @@ fn default(value: &Value) -> Option<&str> {
     }
 }
 
-/// The files of a model whose chat template is now this one: in `tokenizer_config.json` for older programs, and on its own.
+/// The files of a model with this chat template: in `tokenizer_config.json` for older programs, and in its own file.
 ///
 /// Fails if `tokenizer_config.json` is not a JSON object.
 pub fn sidecars(template: &str, model: &dyn Weights) -> Result<Sidecars> {
@@ -126,7 +126,7 @@ mod tests {
             with(TOKENIZER_CONFIG, r#"{"chat_template": {"default": "three"}}"#),
             with(JSON, r#"{"chat_template": "one"}"#),
         ];
-        // `one` and `two` twice each: the first.
+        // `one` and `two` appear twice each: the first is taken.
         assert_eq!(chosen(&models).as_deref(), Some("one"));
         assert_eq!(chosen(&models[1..]).as_deref(), Some("two"));
         assert_eq!(chosen(&models[3..]).as_deref(), Some("three"));

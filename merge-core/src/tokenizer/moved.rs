@@ -1,4 +1,4 @@
-//! A tensor whose rows come from elsewhere: they are looked up as they are read, and no matrix is ever built.
+//! A tensor with rows from elsewhere: they are looked up while they are read, and no matrix is built.
 
 use super::align::TokenRow;
 use crate::{
@@ -8,34 +8,34 @@ use crate::{
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// A tensor whose rows come from elsewhere.
+/// A tensor with rows from other tensors.
 pub(super) struct MovedRows<'a> {
     dtype: Dtype,
-    /// Elements of a row.
+    /// Number of elements of a row.
     width: usize,
     rows: &'a [TokenRow],
-    /// The tensors of the models that rows come from.
+    /// Tensors of the models that rows come from.
     sources: Vec<Option<Box<dyn Elements + 'a>>>,
-    /// The row of padding.
+    /// Values of a padding row.
     average: &'a [f32],
-    /// The model and its first row, if all rows are of one model and follow each other there.
+    /// The model and its first row, if all rows are consecutive rows of one model.
     run: Option<(usize, usize)>,
 }
 
-/// Elements that follow each other and are made in one way.
+/// Consecutive elements that are made in the same way.
 enum RowRun<'a> {
-    /// Read from a source, from this element on.
+    /// Read from a source; the number is the first element.
     From(&'a dyn Elements, usize),
-    /// The mean over rows of sources, from this element of each on.
+    /// The mean over rows of sources; the number is the first element in each row.
     Mean(&'a [(usize, usize)], usize),
     Zero,
-    /// The row of padding, from this element on.
+    /// The padding row; the number is the first element.
     Average(usize),
 }
 
 impl<'a> MovedRows<'a> {
-    /// Rows of `width` elements. `sources` has the tensor of every model that one comes from, each stored so that `dtype` holds
-    /// it exactly.
+    /// Rows of `width` elements. `sources` has the tensor of every model that rows come from;
+    /// `dtype` holds all of their stored values exactly.
     pub(super) fn new(
         dtype: Dtype,
         width: usize,
@@ -45,7 +45,7 @@ impl<'a> MovedRows<'a> {
         Self { dtype, width, rows, sources, average: &[], run: run(rows) }
     }
 
-    /// Gives padding its row: what [`Moved::mean`] is.
+    /// Sets the padding row, which is the result of [`MovedRows::mean`].
     pub(super) fn pad_with(&mut self, average: &'a [f32]) {
         self.average = average;
     }
@@ -54,7 +54,7 @@ impl<'a> MovedRows<'a> {
         self.sources[model].as_deref().expect("every model that rows come from is at hand")
     }
 
-    /// Goes through the elements `start..start + len`, stretch by stretch, each with its place behind `start`.
+    /// Visits the elements `start..start + len` run by run, each with its range relative to `start`.
     fn each(
         &self,
         start: usize,
@@ -67,7 +67,7 @@ impl<'a> MovedRows<'a> {
             let mut n = self.width - offset;
             let stretch = match &self.rows[row] {
                 TokenRow::At { model, row: first } => {
-                    // Rows that follow each other there too are read together.
+                    // Rows that are consecutive in the source too are read together.
                     let mut next = 1;
                     let follows = |next: usize| TokenRow::At { model: *model, row: first + next };
                     while n < len - done && self.rows.get(row + next) == Some(&follows(next)) {
@@ -106,15 +106,15 @@ impl<'a> MovedRows<'a> {
         Ok(())
     }
 
-    /// To what storing and reading again would give.
+    /// Rounds to the values that storing and reading again would give.
     fn round(&self, values: &mut [f32]) {
         let mut bytes = vec![0; values.len() * self.dtype.size()];
         self.dtype.narrow(values, &mut bytes);
         self.dtype.widen(&bytes, values);
     }
 
-    /// The mean over all rows but padding: sums in `f64` over parts of a fixed length, added in order, so that threads change
-    /// nothing.
+    /// The mean over all rows but padding: sums in `f64` over parts of fixed length, added in
+    /// order, so that the number of threads changes nothing.
     pub(super) fn mean(&self) -> Result<Vec<f32>> {
         const PARTS: usize = 64;
         let count = self.rows.iter().take_while(|row| **row != TokenRow::Average).count();
@@ -182,7 +182,7 @@ impl Elements for MovedRows<'_> {
     }
 }
 
-/// The model and its first row, if all rows are of one model and follow each other there.
+/// The model and its first row, if all rows are consecutive rows of one model.
 fn run(rows: &[TokenRow]) -> Option<(usize, usize)> {
     let TokenRow::At { model, row: first } = *rows.first()? else { return None };
     let follows = |(next, row): (usize, &TokenRow)| *row == TokenRow::At { model, row: first + next };

@@ -1,18 +1,18 @@
-//! What is read of a `SentencePiece` model: a protocol buffer, as far as its pieces.
+//! Reads a `SentencePiece` model, which is a protocol buffer, as far as its pieces are concerned.
 
 use crate::model::hash::hex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// What is asked of a `SentencePiece` model.
+/// The parts of a `SentencePiece` model that are compared.
 pub(super) struct Pieces {
-    /// In order, which is that of their ids or of what these are made of.
+    /// Texts in the order of their ids, or of the pieces from which ids are made.
     pub(super) texts: Vec<String>,
     pub(super) cutting: [(&'static str, Value); 2],
 }
 
-/// Reads a `SentencePiece` model: field 1 of the message is a piece, and field 1 of that its text, beside its score and kind;
-/// field 3 says how a text is normalised.
+/// Reads a `SentencePiece` model. Field 1 of the message is a piece, and field 1 of a piece its
+/// text, beside its score and type; field 3 is the normalisation of texts.
 pub(super) fn pieces(bytes: &[u8]) -> Option<Pieces> {
     let all = fields(bytes)?;
     let of = |number: u64| all.iter().filter(move |(one, _)| *one == number).map(|(_, field)| *field);
@@ -61,7 +61,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// A hash of what is compared and not shown.
+/// A hash of bytes that are compared but not shown.
 pub(super) fn hash(bytes: &[u8]) -> Value {
     hex(&Sha256::digest(bytes)).into()
 }

@@ -1,4 +1,4 @@
-//! A model with its vocabulary in another order.
+//! A model with the result's vocabulary.
 
 use super::{
     align::{Alignment, Spec, TokenRow, align},
@@ -19,8 +19,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// A model as if it had been trained with the result's tokenizer: its embeddings have the result's rows, and its configuration
-/// and tokenizer are the result's. All else is as it was, and a model whose rows all stay lends its bytes as before.
+/// A model as if it had been trained with the result's tokenizer: its embeddings have the result's rows, and its
+/// configuration and tokenizer are the result's. All else stays, and a model whose rows all stay still lends its bytes.
 pub struct RemappedModel {
     models: Arc<[Arc<dyn Weights>]>,
     model: usize,
@@ -28,25 +28,25 @@ pub struct RemappedModel {
     sidecars: Arc<Sidecars>,
     index: Index,
     config: Config,
-    /// The tensors with a row for each token; the mean of their rows, once a padded one has been asked for.
+    /// Tensors with a row for each token, each with the mean of its rows once a padded tensor was asked for.
     tensors: BTreeMap<String, OnceLock<Vec<f32>>>,
 }
 
-/// Models with one tokenizer.
+/// Models that share one tokenizer.
 pub struct UnifiedModels {
-    /// Each as if it had been trained with it, in the order they were given.
+    /// The models as if trained with it, in the given order.
     pub models: Vec<Arc<dyn Weights>>,
-    /// What the user should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
 /// Gives all models one tokenizer.
 ///
-/// Fails if a model has no `tokenizer.json` or no embedding, if a rule names what its model has not got, or if a row would come
-/// from a model whose tensor is missing, has rows of another length, or holds no floats.
+/// Fails if a model has no `tokenizer.json` or no embedding, if a rule names a token that its model lacks, or if a row
+/// would come from a model whose tensor is missing, has rows of another length, or is not of floats.
 ///
 /// # Panics
-/// If a position in `spec` is not that of a model.
+/// If `spec` names the position of a model that does not exist.
 pub fn unify(spec: &Spec<'_>, models: &[(&str, Arc<dyn Weights>)]) -> Result<UnifiedModels> {
     let tokenizers: Vec<Value> = models.iter().map(|(name, weights)| read(name, &**weights)).collect::<Result<_>>()?;
     let vocabularies: Vec<Vocabulary<'_>> = models
@@ -67,14 +67,14 @@ pub fn unify(spec: &Spec<'_>, models: &[(&str, Arc<dyn Weights>)]) -> Result<Uni
     Ok(UnifiedModels { models: unified.collect::<Result<_>>()?, notes })
 }
 
-/// The tensors that have a row for each token: embeddings, output heads and their biases, but not those of positions.
+/// Tensors with a row for each token: embeddings, output heads and their biases, but not embeddings of positions.
 pub fn vocabulary_tensors(index: &Index, rows: usize) -> Vec<&str> {
     let tensors =
         index.iter().filter(|(name, meta)| meta.shape.first() == Some(&rows) && (embeds(name) || is_head(name)));
     tensors.map(|(name, _)| name.as_str()).collect()
 }
 
-/// The tensors that have a row for each token, and how many: embeddings, and all heads that have as many.
+/// Tensors with a row for each token, and their number of rows: embeddings, and heads of the same size.
 pub(crate) fn token_tensors(index: &Index) -> Vec<(&str, usize)> {
     let embeddings = index.iter().filter(|(name, meta)| meta.shape.len() == 2 && embeds(name));
     let rows: BTreeSet<usize> = embeddings.map(|(_, meta)| meta.shape[0]).collect();
@@ -84,7 +84,7 @@ pub(crate) fn token_tensors(index: &Index) -> Vec<(&str, usize)> {
         .collect()
 }
 
-/// `model.embed_tokens.weight`: the part before the last names an embedding of tokens.
+/// True for `model.embed_tokens.weight` and the like: the last but one part names an embedding of tokens.
 fn embeds(name: &str) -> bool {
     const EMBEDDINGS: [&str; 9] = [
         "embed_in",
@@ -100,23 +100,23 @@ fn embeds(name: &str) -> bool {
     name.rsplit('.').nth(1).is_some_and(|part| EMBEDDINGS.contains(&part))
 }
 
-/// Whether a tensor is of an output head: not within a layer, but for those of layers that predict tokens further ahead.
+/// True for a tensor of an output head: one outside of layers, or of a layer that predicts tokens further ahead.
 fn is_head(name: &str) -> bool {
     heads(name) && (!is_numbered(name) || is_draft_head(name))
 }
 
-/// `lm_head.weight`, `cls.predictions.decoder.bias`: a part names an output head.
+/// True for `lm_head.weight`, `cls.predictions.decoder.bias` and the like: a part names an output head.
 fn heads(name: &str) -> bool {
     const HEADS: [&str; 5] = ["embed_out", "lm_head", "output", "predictions", "shared_head"];
     name.split('.').any(|part| HEADS.contains(&part))
 }
 
-/// `model.layers.61.shared_head.head.weight`: the head of a layer that predicts tokens further ahead.
+/// True for the head of a layer that predicts tokens further ahead: `model.layers.61.shared_head.head.weight`.
 fn is_draft_head(name: &str) -> bool {
     name.ends_with(".shared_head.head.weight") || name.ends_with(".lm_head.weight")
 }
 
-/// The rows of a model's embedding: of its tensor, else as its configuration says.
+/// Number of rows of a model's embedding, from its tensor or else from its configuration.
 fn rows(name: &str, weights: &dyn Weights) -> Result<usize> {
     let layers = Layers::of(weights);
     let outside =
@@ -126,7 +126,7 @@ fn rows(name: &str, weights: &dyn Weights) -> Result<usize> {
     let part = config.language().get("vocab_size").and_then(Value::as_u64);
     let said = config.count("vocab_size").map_err(|e| e.at(weights.place()))?;
     let said = said.or(part.map(|size| size as usize));
-    // The tensors have the last word; of several the configuration may choose one.
+    // The tensors decide; the configuration may choose one of several.
     said.filter(|rows| embeddings.contains(rows)).or(embeddings.first().copied()).or(said).ok_or_else(|| {
         Error::user(format!("`{name}`: it has no embedding of tokens, so that a tokenizer cannot be chosen for it"))
             .hint("leave `tokenizer` and `tokenizer_source` out of the recipe")
@@ -176,7 +176,7 @@ impl RemappedModel {
     }
 }
 
-/// The models that rows come from, in order.
+/// Positions of the models that rows come from, in order.
 fn used(rows: &[TokenRow], models: usize) -> impl Iterator<Item = usize> {
     let mut used = vec![false; models];
     for row in rows {
@@ -208,7 +208,7 @@ impl Weights for RemappedModel {
         let mut moved = MovedRows::new(meta.dtype, width, rows, sources);
         if rows.last() == Some(&TokenRow::Average) {
             if average.get().is_none() {
-                // Of two threads that come here at once, both compute the same.
+                // If two threads come here at once, both compute the same.
                 let _first_wins = average.set(moved.mean()?);
             }
             moved.pad_with(average.get().map_or(&[], Vec::as_slice));

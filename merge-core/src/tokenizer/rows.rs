@@ -1,4 +1,4 @@
-//! Which row each model shows for each of the result's tokens.
+//! Decides the row that each model shows for each token of the result.
 
 use super::{
     align::{Named, RowSource, Spec, TokenRow, TokenRule},
@@ -10,22 +10,22 @@ use crate::{
 };
 use std::collections::HashMap;
 
-/// Everything rows are decided from.
+/// Everything that decides the rows.
 pub(super) struct Owners<'a> {
     pub(super) spec: &'a Spec<'a>,
     pub(super) models: &'a [Vocabulary<'a>],
     pub(super) tokens: &'a [Tokens<'a>],
-    /// The model whose tokenizer the result has.
+    /// Position of the model whose tokenizer the result has.
     pub(super) donor: usize,
 }
 
-/// Each model's rows in the result's order, and the tokens that are in no embedding.
+/// Each model's rows in the result's order, and the tokens that no embedding has.
 pub(super) type Placed<'a> = (Vec<Vec<TokenRow>>, Vec<&'a str>);
 
 impl Owners<'_> {
     /// Decides every row, padding last.
     ///
-    /// Fails if a rule names a token that its model has not got.
+    /// Fails if a rule names a token that its model lacks.
     pub(super) fn place<'t>(&self, texts: &[Option<&'t str>]) -> Result<Placed<'t>> {
         let rules: HashMap<&str, &TokenRule<'_>> = self.spec.rules.iter().map(|rule| (rule.token, rule)).collect();
         let len = texts.len().next_multiple_of(self.spec.pad_to_multiple_of.unwrap_or(1).max(1));
@@ -53,7 +53,7 @@ impl Owners<'_> {
         Ok((rows, nowhere))
     }
 
-    /// A model's own row of a token. What no token names is the donor's.
+    /// A model's own row of a token. An id without a token belongs to the donor.
     fn own(&self, model: usize, id: usize, text: Option<&str>) -> Option<usize> {
         let id = match text {
             Some(text) => self.tokens[model].ids.get(text).copied(),
@@ -62,7 +62,7 @@ impl Owners<'_> {
         id.filter(|id| *id < self.models[model].rows)
     }
 
-    /// The row for models that have none of their own: the only one's, the base's, or the mean.
+    /// The row for models without their own: the only model's, the base's, or the mean.
     fn default(&self, own: &[Option<usize>]) -> TokenRow {
         let owners: Vec<(usize, usize)> =
             own.iter().enumerate().filter_map(|(model, row)| Some((model, (*row)?))).collect();
@@ -74,7 +74,7 @@ impl Owners<'_> {
         }
     }
 
-    /// The row a rule gives, if it gives one.
+    /// The row that a rule gives; `None` if it has no source.
     fn given(&self, rule: &TokenRule<'_>) -> Result<Option<TokenRow>> {
         let Some(source) = rule.source else { return Ok(None) };
         let (model, token) = match source {

@@ -1,4 +1,4 @@
-//! Which token each id of a model is, from whatever files say it, and where two models differ in that.
+//! Reads the token of each id of a model from whatever file has it, and compares two models' tokens.
 
 use super::{
     pieces::{hash, pieces},
@@ -16,18 +16,18 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// The files of old: tokens and their ids as JSON, or a token a line.
+/// Older files: tokens and their ids as JSON, or one token in each line.
 const VOCAB: &str = "vocab.json";
 const LINES: &str = "vocab.txt";
 const SENTENCEPIECE: &str = "tokenizer.model";
 const MERGES: &str = "merges.txt";
 
-/// Files in which a token stands at its id. In all others of [`MADE_FROM`] it may stand elsewhere: XLM-R's ids are one more.
+/// Files with each token at its id. In all other files of [`MADE_FROM`] ids may differ: XLM-R's are greater by one.
 const BY_ID: [&str; 4] = [TOKENIZER, VOCAB, SENTENCEPIECE, LINES];
-/// Beside files of old: what cuts a text into their tokens.
+/// Files beside the older ones that split a text into tokens.
 const BESIDE: [&str; 4] = [MERGES, "bpe.codes", "source.spm", "target.spm"];
 
-/// A model's files that say which token each id is. They are read once, and no further than is asked.
+/// A model's files that give the token of each id. They are read once, and only when needed.
 pub struct TokenFiles {
     name: String,
     weights: Arc<dyn Weights>,
@@ -38,38 +38,38 @@ pub struct TokenFiles {
 /// The tokens of a model by id.
 #[derive(Default)]
 pub struct TokenTable {
-    /// The file that says them.
+    /// File that the tokens were read from.
     file: &'static str,
-    /// In order of their ids, each once.
+    /// Tokens in the order of their ids, each once.
     texts: Vec<(usize, String)>,
-    /// What cuts a text into tokens: files, their parts, and what is in these.
+    /// Data that splits a text into tokens: file, part of the file, content.
     cutting: Vec<(&'static str, &'static str, Value)>,
 }
 
-/// Where two models' tokens differ, by id.
+/// Ids at which two models' tokens differ.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TokenDifferences {
-    /// Another token in each.
+    /// Ids with a different token in each model.
     pub other: Vec<usize>,
-    /// A token in the first alone.
+    /// Ids with a token in the first model only.
     pub first: Vec<usize>,
-    /// A token in the second alone.
+    /// Ids with a token in the second model only.
     pub second: Vec<usize>,
 }
 
 impl TokenFiles {
-    /// Those of a model, by what the recipe calls it.
+    /// The files of a model with this name in the recipe.
     pub fn new(name: String, weights: Arc<dyn Weights>) -> Self {
         Self { name, weights, digest: OnceLock::new(), table: OnceLock::new() }
     }
 
-    /// A hash of all that the files say of tokens; `None` if no file says anything of them. Models whose hashes are the same
-    /// have the same tokens.
+    /// A hash of everything in the files about tokens; `None` if no file has any. Models with the
+    /// same hash have the same tokens.
     pub fn digest(&self) -> Result<Option<[u8; 32]>> {
         self.digest.get_or_init(|| digest(&*self.weights)).clone()
     }
 
-    /// The tokens. Fails if a file cannot be understood.
+    /// The table of tokens. Fails if a file cannot be understood.
     pub fn table(&self) -> Result<&TokenTable> {
         self.table.get_or_init(|| TokenTable::read(&self.name, &*self.weights)).as_ref().map_err(Clone::clone)
     }
@@ -90,7 +90,7 @@ fn digest(weights: &dyn Weights) -> Result<Option<[u8; 32]>> {
     Ok(Some(hash.finalize().into()))
 }
 
-/// The file that says most, of those that there are.
+/// The most informative file that exists, and its content.
 fn first(weights: &dyn Weights) -> Result<Option<(&'static str, Vec<u8>)>> {
     for name in BY_ID.into_iter().chain(MADE_FROM) {
         if let Some(bytes) = weights.sidecar(name)? {
@@ -106,14 +106,14 @@ fn decoder(weights: &dyn Weights) -> Result<Value> {
     Ok(config.get_mut("added_tokens_decoder").map(Value::take).unwrap_or_default())
 }
 
-/// The files that cut texts beside one of old, and a hash of each.
+/// The files that split texts beside an older file, and a hash of each.
 fn beside(weights: &dyn Weights, file: &str) -> Result<Vec<(&'static str, &'static str, Value)>> {
     let mut found = Vec::new();
     for name in BESIDE.into_iter().chain(MADE_FROM).filter(|name| *name != file) {
         let Some(mut bytes) = weights.sidecar(name)? else { continue };
         if name == MERGES {
             let text = String::from_utf8_lossy(&bytes);
-            // The first line may say a version, or not be there.
+            // The first line may be a version.
             let lines =
                 text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with("#version"));
             bytes = lines.collect::<Vec<_>>().join("\n").into_bytes();
@@ -124,7 +124,7 @@ fn beside(weights: &dyn Weights, file: &str) -> Result<Vec<(&'static str, &'stat
 }
 
 impl TokenTable {
-    /// Reads `tokenizer.json`, or else the files of old.
+    /// Reads `tokenizer.json`, or else the older files.
     fn read(name: &str, weights: &dyn Weights) -> Result<Self> {
         let at = |file: &str, what: &str| Error::user(format!("{}: {file}: {what}", weights.place()));
         let Some((file, bytes)) = first(weights)? else { return Ok(Self::default()) };
@@ -135,7 +135,7 @@ impl TokenTable {
             return Ok(Self { file, texts: texts.collect(), cutting: cutting(&mut tokenizer) });
         }
         let mut cutting = beside(weights, file)?;
-        // In order, the later over the earlier.
+        // Later entries replace earlier ones with the same id.
         let mut texts: Vec<(usize, String)> = Vec::new();
         let mut set = |id: Option<u64>, text: &str| {
             if let Some(id) = id.and_then(|id| usize::try_from(id).ok()).filter(|_| !text.is_empty()) {
@@ -154,14 +154,14 @@ impl TokenTable {
                 lines.lines().enumerate().for_each(|(id, text)| set(Some(id as u64), text));
             }
             _ => {
-                // Some files of these names are of other formats (Llama 3's, Mistral's), of which `tokenizer.json` says the same.
+                // Some are in other formats (Llama 3's, Mistral's); their `tokenizer.json` says the same.
                 let Some(model) = pieces(&bytes) else { return Ok(Self { file, ..Self::default() }) };
                 model.texts.iter().enumerate().for_each(|(id, text)| set(Some(id as u64), text));
                 cutting.extend(model.cutting.map(|(part, value)| (file, part, value)));
                 pieces_end = if BY_ID.contains(&file) { 0 } else { model.texts.len() as u64 };
             }
         }
-        // Where pieces do not stand at their ids, an added token among theirs would take another's place.
+        // If pieces are not at their ids, an added token with an id among them would replace another.
         let mut add = |id: Option<u64>, text: &str| set(id.filter(|id| *id >= pieces_end), text);
         for (text, id) in json_of(weights, ADDED_TOKENS)?.unwrap_or_default().as_object().into_iter().flatten() {
             add(id.as_u64(), text);
@@ -180,23 +180,23 @@ impl TokenTable {
         Ok(Self { file, texts, cutting })
     }
 
-    /// A token as a message shows it.
+    /// A token as messages show it.
     pub fn shown(&self, id: usize) -> String {
         let text = self.text(id).unwrap_or_default();
         format!("`{}`", text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
     }
 
-    /// What the numbers of tokens are: "", or "piece " if they need not be ids.
+    /// Word before the numbers of tokens in messages: "", or "piece " if they need not be ids.
     pub fn numbers(&self) -> &'static str {
         if BY_ID.contains(&self.file) { "" } else { "piece " }
     }
 
-    /// Whether nothing could be read.
+    /// True if no tokens could be read.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 
-    /// Whether a number stands for the same row in both: another model's file may have them in another order.
+    /// True if a number stands for the same row in both tables; files of other formats may have another order.
     pub fn is_comparable(&self, other: &Self) -> bool {
         self.file == other.file || [self, other].iter().all(|one| BY_ID.contains(&one.file))
     }
@@ -210,7 +210,7 @@ impl TokenTable {
         &self.texts[..self.texts.partition_point(|(id, _)| *id < rows)]
     }
 
-    /// Where another model's tokens differ among the first `rows`.
+    /// The ids at which another model's tokens differ, among the first `rows`.
     pub fn differences(&self, other: &Self, rows: usize) -> TokenDifferences {
         let mut found = TokenDifferences::default();
         let (mut a, mut b) = (self.below(rows), other.below(rows));
@@ -225,7 +225,7 @@ impl TokenTable {
         found
     }
 
-    /// In what two models cut texts otherwise: files and their parts; empty if in nothing, as far as both say it.
+    /// The files and parts in which two models split texts differently; empty if none does, as far as both have them.
     pub fn cuts_otherwise(&self, other: &Self) -> String {
         let mut found = String::new();
         let mut last = "";
@@ -244,7 +244,7 @@ impl TokenTable {
     }
 }
 
-/// The first token, taken off, if it has this id.
+/// Takes off the first token and returns it, if it has this id.
 fn taken<'t>(texts: &mut &'t [(usize, String)], id: usize) -> Option<&'t str> {
     let ((first, text), rest) = texts.split_first()?;
     (*first == id).then(|| {
@@ -253,7 +253,7 @@ fn taken<'t>(texts: &mut &'t [(usize, String)], id: usize) -> Option<&'t str> {
     })
 }
 
-/// What of a tokenizer cuts a text into tokens: merges in one of their two spellings, scores without their texts.
+/// The parts of a tokenizer that split texts: merges in one of their two spellings, scores without their texts.
 fn cutting(tokenizer: &mut Value) -> Vec<(&'static str, &'static str, Value)> {
     let mut taken = |part: &str| tokenizer.get_mut(part).map(Value::take).unwrap_or_default();
     let (normalizer, pre_tokenizer, mut model) = (taken("normalizer"), taken("pre_tokenizer"), taken("model"));
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
     use crate::model::weights::tests::Memory;
 
-    /// The tokens that a model with these files has.
+    /// Checks the tokens of a model with these files.
     fn check(files: &[(&str, &[u8])], expected: &[Option<&str>]) {
         let mut model = Memory::new(|_| 0.0);
         model.sidecars = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
@@ -302,7 +302,7 @@ mod tests {
         check(&[], &[]);
     }
 
-    /// A `SentencePiece` model of these pieces, with scores and kinds, and then the trainer's settings.
+    /// A `SentencePiece` model of these pieces, with scores and types, and then the trainer's settings.
     fn model(texts: &[&str], score: u8) -> Vec<u8> {
         let mut model = Vec::new();
         for text in texts {
@@ -322,7 +322,7 @@ mod tests {
         }
         check(&[("tokenizer.model", b"IQ== 0\nIg== 1\n")], &[]);
         check(&[("tokenizer.model", &model[..model.len() - 3])], &[]);
-        // Where pieces do not stand at their ids, an added token takes no piece's place.
+        // Pieces are not at their ids here, so an added token replaces no piece.
         let added = br#"{"<s>": 0, "<x>": 2}"#;
         let files = |name| [(name, &model[..]), ("added_tokens.json", &added[..])];
         check(&files("sentencepiece.bpe.model"), &[Some("<unk>"), Some("\u{2581}a"), Some("<x>")]);
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn whatever_file_says_the_tokens_is_compared() {
-        /// Whether two models' files say the same, in what they cut otherwise, and how many tokens of one number differ.
+        /// Checks for two models: equal digests, the parts that split texts differently, the number of other tokens.
         fn check(first: Files<'_>, second: Files<'_>, expected: (bool, &str, Option<usize>)) {
             let (first, second) = (of(first), of(second));
             let same = first.digest().unwrap() == second.digest().unwrap();
@@ -355,7 +355,7 @@ mod tests {
             check(&[(name, &one)], &[(name, &one)], (true, "", Some(0)));
             check(&[(name, &one)], &[(name, &other)], (false, &format!("{name}: pieces"), Some(1)));
             check(&[(name, &one)], &[(name, &scored)], (false, &format!("{name}: pieces"), Some(0)));
-            // Whose ids may be one more is not compared with whose are not.
+            // Pieces whose ids may be greater by one are not compared with tokens by id.
             check(&[(name, &one)], &[("vocab.txt", b"x\ny")], (false, "", None));
         }
         check(&[("tokenizer.model", &one)], &[("vocab.txt", b"x\ny")], (false, "", Some(2)));
@@ -369,7 +369,7 @@ mod tests {
         let lines = ("vocab.txt", &b"a\nb"[..]);
         let added = |text: &'static [u8]| ("added_tokens.json", text);
         check(&[lines, added(b"{\"x\": 2}")], &[lines, added(b"{\"y\": 2}")], (false, "", Some(1)));
-        // What Python takes for JSON.
+        // Python accepts this as JSON.
         let config = |text: &'static [u8]| ("tokenizer_config.json", text);
         check(
             &[vocab, config(br#"{"max": Infinity, "added_tokens_decoder": {"1": {"content": "<x>"}}}"#)],
@@ -378,7 +378,7 @@ mod tests {
         );
     }
 
-    /// A few bytes may name any id; only tokens take room.
+    /// A few bytes may name any id, but only tokens take memory.
     #[test]
     fn the_largest_id_costs_nothing() {
         let far = of(&[("vocab.json", br#"{"a": 0, "z": 18446744073709551615}"#)]);

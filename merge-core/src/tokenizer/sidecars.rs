@@ -1,4 +1,4 @@
-//! The files beside the weights that speak of tokens, for the result's tokenizer.
+//! The files beside the weights that depend on tokens, for the result's tokenizer.
 
 use super::{
     align::Alignment,
@@ -15,7 +15,7 @@ use crate::{
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 
-/// Files that take the place of a model's own; `None` for one that the result must not have.
+/// Files that replace a model's own; `None` for a file that the result must not have.
 pub type Sidecars = BTreeMap<String, Option<Vec<u8>>>;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
@@ -23,15 +23,15 @@ pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 
-/// The tokenizer's model in the files of old.
+/// Older files that hold the tokenizer's model.
 const MODEL: [&str; 3] = ["merges.txt", "vocab.json", "vocab.txt"];
-/// Files that go with the tokenizer, whatever is in them.
+/// Files that go with the tokenizer, whatever they contain.
 const WITH_IT: [&str; 4] = ["chat_template.jinja", "chat_template.json", "emoji.json", "normalizer.json"];
 
-/// A model's tokenizer: `tokenizer.json`, with the added tokens that only `tokenizer_config.json` tells of, which programs add
-/// when they load both.
+/// A model's tokenizer: `tokenizer.json` with the added tokens that only `tokenizer_config.json`
+/// has, because programs that load both add them.
 ///
-/// Fails if there is none, or it is not JSON.
+/// Fails if there is no `tokenizer.json`, or if it is not JSON.
 pub fn read(name: &str, weights: &dyn Weights) -> Result<Value> {
     let Some(mut tokenizer) = json_of(weights, TOKENIZER)? else {
         return Err(Error::user(format!("`{name}`: there is no {TOKENIZER} in {}", weights.place())).hint(
@@ -60,9 +60,9 @@ pub fn read(name: &str, weights: &dyn Weights) -> Result<Value> {
     Ok(tokenizer)
 }
 
-/// The tokenizer's files for the result, from those of the model whose tokenizer it was, and what the user should know of them.
+/// The tokenizer's files for the result, made from the files of the tokenizer's donor, and notes for the user.
 ///
-/// `before` is that model's tokenizer, as [`read`] gives it. Fails if a file cannot be read or is not JSON.
+/// `before` is the donor's tokenizer, as [`read`] gives it. Fails if a file cannot be read or is not JSON.
 pub fn sidecars(alignment: &Alignment, before: &Value, donor: &dyn Weights) -> Result<(Sidecars, Vec<String>)> {
     let names = [TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS];
     let names = names.into_iter().chain(MADE_FROM).chain(MODEL).chain(WITH_IT);
@@ -105,8 +105,8 @@ pub fn sidecars(alignment: &Alignment, before: &Value, donor: &dyn Weights) -> R
 }
 
 impl Alignment {
-    /// A model's `config.json` for the result's tokenizer: the size of the vocabulary, and the ids of single tokens (end of
-    /// text, padding …), which is `null` for one that is gone.
+    /// A model's `config.json` for the result's tokenizer: the size of the vocabulary, and the ids
+    /// of single tokens (end of text, padding …), `null` for a token that is gone.
     pub fn config(&self, model: usize, config: &Config) -> Config {
         let mut config = config.clone();
         self.edit(model, &mut config.0);
@@ -129,7 +129,7 @@ impl Alignment {
         Ok(pretty(&Value::Object(config)))
     }
 
-    /// A configuration, and the parts of one that has several (`text_config`) and share the vocabulary.
+    /// Edits a configuration, and its parts that share the vocabulary (`text_config`).
     fn edit(&self, model: usize, config: &mut Map<String, Value>) {
         for (key, value) in config {
             match value {
@@ -145,7 +145,7 @@ impl Alignment {
 
     fn renumber(&self, model: usize, id: &mut Value) {
         let Some(ids) = &self.ids[model] else { return };
-        // -1 says that there is none.
+        // -1 means that there is no such token.
         let new = |id: &Value| id.as_u64().map(|old| ids.get(old as usize).copied().flatten());
         match id {
             Value::Array(several) => several.retain_mut(|id| match new(id) {
@@ -176,7 +176,7 @@ fn decoder(tokenizer: &Value, tokens: &Tokens<'_>) -> Value {
     Value::Object(entries.collect())
 }
 
-/// Takes out the roles (`pad_token` …) of tokens that the result has not got: programs would add them beyond the embedding.
+/// Removes roles (`pad_token` …) of tokens that the result lacks: programs would add the tokens beyond the embedding.
 fn keep_known(file: &mut Value, tokens: &Tokens<'_>) {
     let known = |token: &Value| {
         let text = token.as_str().or_else(|| token["content"].as_str());
@@ -193,7 +193,7 @@ fn keep_known(file: &mut Value, tokens: &Tokens<'_>) {
     }
 }
 
-/// A token's place in the tokenizer's own model, if it is in it.
+/// `Some` if a token is in the vocabulary of the tokenizer's own model.
 fn in_model(tokenizer: &Value, text: &str) -> Option<()> {
     match &tokenizer["model"]["vocab"] {
         Value::Object(vocab) => vocab.get(text).map(drop),
@@ -209,7 +209,7 @@ pub(super) fn json_of(weights: &dyn Weights, name: &str) -> Result<Option<Value>
     parsed.map(Some).map_err(|e| Error::user(format!("{}: {name}: not JSON: {e}", weights.place())))
 }
 
-/// JSON as these files are written.
+/// JSON in the style of these files.
 pub(super) fn pretty(value: &Value) -> Vec<u8> {
     (python_json::pretty(value) + "\n").into_bytes()
 }

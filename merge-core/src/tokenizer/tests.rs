@@ -1,4 +1,4 @@
-//! Vocabularies against mergekit's, against the tokenizers crate, and rule by rule on small ones.
+//! Vocabularies compared with mergekit and the tokenizers crate, and each rule on small vocabularies.
 
 mod files;
 mod mergekit;
@@ -21,7 +21,7 @@ fn words(words: &[&str], added: &[&str]) -> Value {
     json!({ "added_tokens": added, "model": { "type": "WordLevel", "vocab": vocab, "unk_token": words[0] } })
 }
 
-/// A tokenizer of pieces with scores, whose ids are their positions.
+/// A tokenizer of pieces with scores; ids are positions.
 fn pieces(pieces: &[&str]) -> Value {
     let vocab: Vec<Value> = pieces.iter().map(|piece| json!([piece, -1.0])).collect();
     json!({ "added_tokens": [], "model": { "type": "Unigram", "vocab": vocab, "unk_id": 0 } })
@@ -45,7 +45,7 @@ fn aligned(spec: &Spec<'_>, models: &[(&Value, usize)]) -> crate::error::Result<
     align(spec, &models.collect::<Vec<_>>())
 }
 
-/// The texts of a tokenizer by id, as its file says.
+/// Texts of a tokenizer by id, according to its file.
 fn texts(tokenizer: &Value) -> Vec<String> {
     let mut texts: Vec<(u64, String)> = match &tokenizer["model"]["vocab"] {
         Value::Array(pieces) => (0..).zip(pieces.iter().map(|piece| piece[0].as_str().unwrap().to_owned())).collect(),
@@ -60,7 +60,7 @@ fn texts(tokenizer: &Value) -> Vec<String> {
     texts.into_iter().map(|(_, text)| text).collect()
 }
 
-/// Holds an alignment of models, each with its rows, against the tokens and every model's rows.
+/// Aligns models, each with its number of rows, and checks the tokens and every model's rows.
 fn check(spec: &Spec<'_>, models: &[(&Value, usize)], tokens: &[&str], rows: &[Option<&[TokenRow]>]) -> Alignment {
     let found = aligned(spec, models).unwrap();
     assert_eq!(texts(&found.tokenizer), tokens);
@@ -90,7 +90,7 @@ fn a_union_is_the_base_then_each_models_own_tokens_by_id() {
         ],
     );
     let added = found.tokenizer["added_tokens"].as_array().unwrap();
-    // What was special stays special; an ordinary token becomes an added one that is not.
+    // Special tokens stay special; an ordinary token becomes an added one that is not special.
     let special: Vec<bool> = added.iter().map(|token| token["special"].as_bool().unwrap()).collect();
     assert_eq!(special, [true, false, false, true, false]);
 }
@@ -108,10 +108,10 @@ fn a_base_keeps_its_tokens_and_gives_its_rows_before_a_mean() {
 
 #[test]
 fn ids_beyond_the_rows_are_no_rows() {
-    // The base says `<pad>`, and has no row for it: `base` leaves it out, as mergekit does.
+    // The base names `<pad>`, but has no row for it: `base` leaves it out, as in mergekit.
     let (a, b) = (words(&["u", "x"], &["<pad>"]), words(&["x", "u"], &[]));
     check(&spec(VocabularySource::Base, &[]), &[(&a, 2), (&b, 2)], &["u", "x"], &[None, Some(&[at(1, 1), at(1, 0)])]);
-    // Another model's token without a row: mergekit ends with a KeyError.
+    // Another model's token without a row: mergekit fails with a KeyError.
     let found = check(
         &spec(VocabularySource::Union, &[]),
         &[(&b, 2), (&a, 2)],
@@ -119,7 +119,7 @@ fn ids_beyond_the_rows_are_no_rows() {
         &[Some(&[at(0, 0), at(0, 1), TokenRow::Zero]), Some(&[at(1, 1), at(1, 0), TokenRow::Zero])],
     );
     assert_eq!(found.notes, ["`<pad>`: in no model's embedding, so that its row is zeros"]);
-    // A tokenizer that is asked for by name stays whole.
+    // A tokenizer that is chosen by name stays whole.
     let zero = [at(0, 0), at(0, 1), TokenRow::Zero];
     check(
         &spec(VocabularySource::Model(0), &[]),
@@ -136,7 +136,7 @@ fn equal_vocabularies_stay_as_they_are_with_their_padding() {
         let found = check(&spec(source, &[]), &[(&a, 8), (&b, 8)], &["u", "x", "<s>"], &[None, None]);
         assert_eq!((found.len, found.notes.len()), (8, 0));
     }
-    // Unless padding is asked for, or the rows differ in number: then a row for each token.
+    // If padding is asked for, or the numbers of rows differ, there is a row for each token.
     let padded = Spec { pad_to_multiple_of: Some(4), ..spec(VocabularySource::Union, &[]) };
     let own = |model| [at(model, 0), at(model, 1), at(model, 2), TokenRow::Average];
     check(&padded, &[(&a, 8), (&b, 8)], &["u", "x", "<s>"], &[Some(&own(0)), Some(&own(1))]);
@@ -218,7 +218,7 @@ fn the_first_definition_of_an_added_token_wins() {
     let found = aligned(&spec(VocabularySource::Union, &[]), &[(&a, 3), (&b, 3)]).unwrap();
     assert_eq!(texts(&found.tokenizer), ["u", "x", "<s>"]);
     let added = &found.tokenizer["added_tokens"];
-    // `x` was an ordinary token of the base; `<s>` stays as the base has it.
+    // `x` was an ordinary token of the base; `<s>` stays as in the base.
     assert_eq!((&added[0]["content"], &added[0]["special"]), (&json!("x"), &json!(true)));
     assert_eq!((&added[1]["content"], &added[1]["lstrip"]), (&json!("<s>"), &json!(false)));
     assert_eq!(found.notes, ["`<s>`: `b` defines it otherwise; the first definition is taken"]);

@@ -1,38 +1,38 @@
-//! The tokens of a `tokenizer.json`, with the ids they have when it is loaded.
+//! The tokens of a `tokenizer.json`, with the ids that they have when it is loaded.
 
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-/// A model's tokenizer and how many rows its embedding has.
+/// A model's tokenizer, and the number of rows of its embedding.
 #[derive(Clone, Copy, Debug)]
 pub struct Vocabulary<'a> {
-    /// What the recipe calls the model.
+    /// Name of the model in the recipe.
     pub name: &'a str,
     /// Its `tokenizer.json`, of any kind: BPE, `WordPiece`, Unigram or `WordLevel`.
     pub tokenizer: &'a Value,
-    /// Rows of its embedding: tokens with greater ids have none.
+    /// Number of rows of its embedding: tokens with greater ids have none.
     pub rows: usize,
 }
 
-/// How far an id may lie beyond the rows and the number of tokens: farther it is a mistake, and a table of all ids is made.
+/// Largest gap between an id and the rows and tokens: a table of all ids is made, and a greater id is a mistake.
 const GAPS: usize = 1 << 20;
 
 /// Every token of a tokenizer.
 pub(super) struct Tokens<'a> {
-    /// By text.
+    /// Ids by text.
     pub(super) ids: HashMap<&'a str, usize>,
-    /// By id; `None` where no token has it.
+    /// Texts by id; `None` for an id without a token.
     pub(super) texts: Vec<Option<&'a str>>,
-    /// The definitions of added tokens, by text.
+    /// Definitions of added tokens by text.
     pub(super) added: HashMap<&'a str, &'a Value>,
-    /// The id that the next added token will be given.
+    /// Id of the next added token.
     pub(super) next: usize,
 }
 
 impl<'a> Tokens<'a> {
-    /// Reads them as they are loaded: a token in the model's own vocabulary has its id from there; the other added tokens are
-    /// numbered from its length on, in their order, whatever ids the file gives them.
+    /// Reads the tokens as programs load them: a token in the model's own vocabulary has its id from there; the other
+    /// added tokens are numbered from its length on, in their order, whatever ids the file gives them.
     pub(super) fn read(vocabulary: &Vocabulary<'a>) -> Result<Self> {
         let wrong = |what: &str| {
             Error::user(format!("`{}`: tokenizer.json: {what}", vocabulary.name))
@@ -48,7 +48,7 @@ impl<'a> Tokens<'a> {
                     .collect::<Option<_>>()
                     .ok_or_else(|| wrong("an id in model.vocab is not a whole number, or too great"))?
             }
-            // Unigram: texts and scores; the position is the id.
+            // Unigram: pairs of text and score; the position is the id.
             Value::Array(vocab) => {
                 let pairs = vocab.iter().enumerate().map(|(id, pair)| Some((pair.get(0)?.as_str()?, id)));
                 pairs
@@ -73,7 +73,7 @@ impl<'a> Tokens<'a> {
         }
         let mut texts = vec![None; ids.values().max().map_or(0, |id| id + 1)];
         for (text, id) in &ids {
-            // Two texts of one id: the same one on every run.
+            // If two texts have one id, the same one is taken in every run.
             if texts[*id].is_none_or(|other| *text < other) {
                 texts[*id] = Some(*text);
             }
@@ -87,7 +87,7 @@ pub(super) fn definitions(tokenizer: &Value) -> &[Value] {
     tokenizer["added_tokens"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// How many tokens the model of a tokenizer has, without the added ones.
+/// Number of tokens of a tokenizer's model, without the added ones.
 fn len_of_model(tokenizer: &Value) -> usize {
     match &tokenizer["model"]["vocab"] {
         Value::Object(vocab) => vocab.len(),
@@ -96,7 +96,7 @@ fn len_of_model(tokenizer: &Value) -> usize {
     }
 }
 
-/// The definition of a token that had none: looked for as it is, wherever it stands.
+/// A definition for a token that has none: it is matched as it is, anywhere in a text.
 pub(super) fn plain(text: &str) -> Value {
     json!({
         "id": 0,
@@ -109,13 +109,13 @@ pub(super) fn plain(text: &str) -> Value {
     })
 }
 
-/// Whether two definitions say the same of a token, whatever its id.
+/// True if two definitions treat a token alike, whatever its id.
 pub(super) fn alike(one: &Value, other: &Value) -> bool {
     ["single_word", "lstrip", "rstrip", "normalized", "special"].iter().all(|key| one[key] == other[key])
 }
 
-/// Adds definitions to a tokenizer, with their ids. The added tokens are brought in order of id, in which they are numbered
-/// when the file is loaded.
+/// Adds definitions with their ids to a tokenizer. Added tokens are sorted by id, because they are
+/// numbered in this order when the file is loaded.
 pub(super) fn define(tokenizer: &mut Value, additions: Vec<(usize, Value)>) {
     if additions.is_empty() {
         return;
@@ -142,7 +142,7 @@ pub(super) fn define(tokenizer: &mut Value, additions: Vec<(usize, Value)>) {
     tokenizer["added_tokens"] = numbered.collect();
 }
 
-/// Takes the tokens away whose ids are not below `rows`.
+/// Removes the tokens whose ids are not below `rows`.
 pub(super) fn keep_below(rows: usize, tokenizer: &mut Value, tokens: &Tokens<'_>) {
     if tokens.texts.len() <= rows {
         return;
@@ -157,7 +157,7 @@ pub(super) fn keep_below(rows: usize, tokenizer: &mut Value, tokens: &Tokens<'_>
     if len_of_model(tokenizer) < before {
         let prefix = tokenizer["model"]["continuing_subword_prefix"].as_str().unwrap_or_default().to_owned();
         if let Value::Array(merges) = &mut tokenizer["model"]["merges"] {
-            // A merge of a token that is gone, or that gives one, would not load.
+            // A merge of or into a removed token would not load.
             merges.retain(|merge| {
                 let pair = match merge {
                     Value::String(pair) => pair.split_once(' '),

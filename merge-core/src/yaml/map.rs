@@ -1,4 +1,4 @@
-//! Blocks whose keys are names: they keep their order, and know where each key stands.
+//! Blocks whose keys are names, in the order of the file and with the place of each key.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, slice};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::At;
 
-/// A block of what has names, in the order they were written.
+/// A block of named entries, in the order in which they were written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map<T>(pub(crate) Vec<(At<String>, T)>);
 
@@ -49,7 +49,7 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for MapVisitor<T> {
         f.write_str("a block of keys")
     }
 
-    /// As where all its lines are commented out.
+    /// Reads a block whose lines are all commented out as an empty one.
     fn visit_unit<E>(self) -> Result<Map<T>, E> {
         Ok(Map::default())
     }
@@ -84,14 +84,14 @@ impl<T: JsonSchema> JsonSchema for Map<T> {
     }
 }
 
-/// For `deserialize_with`.
+/// Reads the entries of a block, for `deserialize_with`.
 pub(crate) fn entries<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<(At<String>, T)>, D::Error> {
     Map::deserialize(deserializer).map(|map| map.0)
 }
 
-/// For `serialize_with`.
+/// Writes the entries of a block, for `serialize_with`.
 pub(crate) fn serialize<Z: Serializer, T: Serialize>(
     entries: &[(At<String>, T)],
     serializer: Z,

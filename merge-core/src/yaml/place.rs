@@ -1,4 +1,4 @@
-//! Where in a file something was written, and what is wrong with it there.
+//! Places in a file, and mistakes at them.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, path::Path};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::unseen;
 use crate::{error::Error, words::did_you_mean};
 
-/// A line and a column, both from 1 and in characters; zeros are the place of what was never written.
+/// A line and a column, both from 1 and in characters; zeros for a value that was never written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Line, from 1.
@@ -18,27 +18,27 @@ pub struct Place {
 }
 
 impl Place {
-    /// `file:line:column`, to which editors jump; only the file for what was never written.
+    /// `file:line:column`, to which editors jump; only the file for a value that was never written.
     pub fn of(self, file: &Path) -> String {
         let file = file.display();
         if self.line == 0 { file.to_string() } else { format!("{file}:{}:{}", self.line, self.column) }
     }
 }
 
-/// A value and where it was written. The place is not content: it is neither compared nor serialised.
+/// A value and the place where it was written. The place is not content: it is neither compared nor serialised.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct At<T> {
-    /// What was written.
+    /// The value.
     pub value: T,
-    /// Where.
+    /// Place where it was written.
     pub place: Place,
 }
 
-/// Asks the deserialiser of a recipe for the place beside the value, in the name of a newtype.
+/// Name of a newtype, with which [`At`] asks [`Node`](super::Node)'s deserialiser for the place beside the value.
 pub(super) const AT: &str = "merge_core::yaml::At";
 
 impl<T> At<T> {
-    /// A value that no file holds.
+    /// A value that was not read from a file.
     pub fn nowhere(value: T) -> Self {
         Self { value, place: Place::default() }
     }
@@ -97,7 +97,7 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for AtVisitor<T> {
         f.write_str("a value")
     }
 
-    /// From a recipe: line, column, value.
+    /// Reads line, column and value from a [`Node`](super::Node).
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<At<T>, A::Error> {
         let line = seq.next_element()?.unwrap_or_default();
         let column = seq.next_element()?.unwrap_or_default();
@@ -105,13 +105,13 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for AtVisitor<T> {
         Ok(At { value, place: Place { line, column } })
     }
 
-    /// From any other format, which knows no places.
+    /// Reads a value from any other format, which has no places.
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<At<T>, D::Error> {
         T::deserialize(deserializer).map(At::nowhere)
     }
 }
 
-/// What is wrong in a file, before the file's name is put in front.
+/// A mistake in a file, before the file's name is added.
 #[derive(Debug)]
 pub struct Mistake {
     place: Place,
@@ -121,12 +121,12 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// A lowercase fragment that says what is wrong.
+    /// A mistake with this message, a lowercase fragment.
     pub fn new(message: impl Into<String>) -> Self {
         Self { place: Place::default(), path: String::new(), message: message.into(), hint: None }
     }
 
-    /// The same mistake with what to do about it.
+    /// Adds a hint, which says what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -150,7 +150,7 @@ impl Mistake {
         self
     }
 
-    /// Says with which of several combinations it is a mistake; nothing if there is only one, which has no name.
+    /// Adds the combination of choices in which it is a mistake; an empty text adds nothing.
     #[must_use]
     pub(crate) fn with(mut self, combination: &str) -> Self {
         if !combination.is_empty() {
@@ -159,8 +159,7 @@ impl Mistake {
         self
     }
 
-    /// The same mistake, of a text, with a hint at a letter near its place that cannot be seen or looks like another, if there is
-    /// one.
+    /// Adds a hint if a letter near its place in `text` is invisible or looks like another.
     #[must_use]
     pub fn seen_in(mut self, text: &str) -> Self {
         if let Some(unseen) = unseen::near(text, self.place) {
@@ -169,7 +168,7 @@ impl Mistake {
         self
     }
 
-    /// The mistake as it is shown: file, line and column, path of keys, what is wrong, what to do.
+    /// The mistake as an error: file, line and column, path of keys, message, hint.
     pub fn into_error(self, file: &Path) -> Error {
         let mut error = Error::user(self.message);
         if !self.path.is_empty() {
@@ -183,7 +182,7 @@ impl Mistake {
     }
 }
 
-/// "did you mean `ties`? known methods: `linear`, `ties`": the hint after an unknown name.
+/// The hint after an unknown name: "did you mean `ties`? known methods: `linear`, `ties`".
 pub fn known_names<'a>(word: &str, what: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let list: Vec<String> = known.clone().into_iter().map(|name| format!("`{name}`")).collect();
     let list = format!("{what}: {}", list.join(", "));

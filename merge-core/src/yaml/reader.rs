@@ -1,4 +1,4 @@
-//! Reads types from a YAML tree: every error has a place, a path of keys, a plain sentence and, where there is one, a hint.
+//! Reads types from a YAML tree. Every error has a place, a path of keys, a plain sentence and, if possible, a hint.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl fmt::Display for Mistake {
 }
 
 impl de::Error for Mistake {
-    /// A line break separates what is wrong from what to do, as serde hands on nothing but text.
+    /// The first line break separates the message from the hint, because serde passes on only text.
     fn custom<T: fmt::Display>(text: T) -> Self {
         let text = text.to_string();
         match text.split_once('\n') {
@@ -55,7 +55,7 @@ impl de::Error for Mistake {
     }
 }
 
-/// serde's names of types in words for people; our own `expecting` texts are such words already.
+/// serde's names of types in plain words; our own `expecting` texts are plain already.
 fn plain(expected: &dyn Expected) -> String {
     let text = expected.to_string();
     match text.as_str() {
@@ -147,7 +147,7 @@ impl<'de> de::Deserializer<'de> for &'de Node {
         .map_err(|mistake| mistake.at(self.place))
     }
 
-    /// YAML 1.1 has more words for true and false, and recipes were written for it.
+    /// Accepts YAML 1.1's other words for true and false, for which recipes were written.
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match &self.kind {
             NodeKind::Text(text) => match flag(text) {

@@ -1,9 +1,9 @@
-//! The texts that people write, recipes and tasks: as they are on disk or, for a job, as they were when it was handed in.
+//! Texts that people write, recipes and tasks: as they are on disk or, for a job, as they were when it was submitted.
 //!
-//! A job may begin hours after it was handed in, and by then its user has edited the file for the next variant. So whoever takes a
-//! job in asks which texts a piece of work reads ([`reading`]) and keeps them, and the job's process says so before it reads
-//! anything ([`hold`]). The paths stay those of the files: what they name is found where it was, whatever is beside them by now, and
-//! messages and results name what the user knows.
+//! A job may start hours after it was submitted, when its user has edited the file for the next variant. So the process
+//! that accepts a job asks which texts a piece of work reads ([`reading`]) and keeps them; the job's process holds them
+//! before it reads anything ([`hold`]). Paths stay those of the files: a path leads where it led when the job was
+//! submitted, and messages and results show names that the user knows.
 
 #[cfg(test)]
 mod tests;
@@ -23,40 +23,40 @@ use std::{
 /// A file that people write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
-    /// Where it stands, or stood.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is in it.
+    /// Content of the file.
     pub text: String,
 }
 
-/// What a piece of work reads.
+/// Everything that a piece of work reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reads {
     /// Texts, by absolute paths in order.
     pub texts: Vec<Text>,
-    /// Where names led that may lead to several places ([`first_there`]), by absolute paths in order.
+    /// Paths found for names that could lead to several places ([`first_there`]): absolute and in order.
     pub places: Vec<PathBuf>,
 }
 
-/// A process has one set of texts, as it has one current directory.
+/// The texts of this process: global, as its current directory is.
 static TEXTS: Mutex<Texts> =
     Mutex::new(Texts { held: BTreeMap::new(), places: BTreeSet::new(), read: None, may: None });
 
 struct Texts {
-    /// What counts instead of the files of these paths.
+    /// Texts that replace the files at these paths.
     held: BTreeMap<PathBuf, String>,
-    /// Where names lead that may lead to several places.
+    /// Paths to prefer for names that could lead to several places.
     places: BTreeSet<PathBuf>,
-    /// What has been read, and where names have led, while somebody wants to know.
+    /// Texts read and places found so far, while [`reading`] records them.
     read: Option<(BTreeMap<PathBuf, String>, BTreeSet<PathBuf>)>,
-    /// Which paths may be followed, if not all.
+    /// Test of the paths that may be followed; `None` allows all.
     may: Option<May>,
 }
 
-/// Whether a path may be followed.
+/// True for a path that may be followed.
 type May = Box<dyn Fn(&Path) -> bool + Send>;
 
-/// The text of a file that people write.
+/// Reads the text of a file that people write.
 pub fn read_text(path: &Path) -> Result<String> {
     let place = absolute(path);
     let (held, is_open) = {
@@ -74,13 +74,13 @@ pub fn read_text(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Whether there is a text of this path, or anything else on disk.
+/// True if a text is held for this path, or if anything is there on disk.
 pub fn is_there(path: &Path) -> bool {
     let texts = texts();
     texts.held.contains_key(&absolute(path)) || (texts.is_open(path) && path.exists())
 }
 
-/// The first of several places where there is something. A job's names lead where they led when it was handed in.
+/// The first of several paths that exists. A job's names lead where they led when it was submitted.
 pub fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
     let places: Vec<(PathBuf, PathBuf)> = places.into_iter().map(|path| (absolute(&path), path)).collect();
     let known = |(place, _): &&(PathBuf, PathBuf)| {
@@ -95,19 +95,19 @@ pub fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf>
     Some(path.clone())
 }
 
-/// From now on other paths than these lead nowhere in this process, whatever is there: nobody learns which do.
+/// From now on, a path that `may` refuses leads nowhere in this process, so that nobody learns what exists there.
 pub fn confine(may: impl Fn(&Path) -> bool + Send + 'static) {
     texts().may = Some(Box::new(may));
 }
 
-/// From now on these count in this process, whatever becomes of the files.
+/// From now on, these texts and places count in this process, whatever happens to the files.
 pub fn hold(given: Reads) {
     let mut texts = texts();
     texts.held.extend(given.texts.into_iter().map(|one| (absolute(&one.path), one.text)));
     texts.places.extend(given.places);
 }
 
-/// What is in a directory, as far as texts are held there: they and the directories in which they are, in order.
+/// The held texts in a directory and the subdirectories that contain some, in order.
 pub fn held_in(directory: &Path) -> Vec<PathBuf> {
     let place = absolute(directory);
     let texts = texts();
@@ -115,7 +115,7 @@ pub fn held_in(directory: &Path) -> Vec<PathBuf> {
     below.map(|name| directory.join(name)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Does some work, and says what it has read.
+/// Does some work, and returns its result with everything that it read.
 pub fn reading<T>(work: impl FnOnce() -> T) -> (T, Reads) {
     texts().read = Some(Default::default());
     let done = work();
@@ -131,11 +131,11 @@ impl Texts {
 }
 
 fn texts() -> MutexGuard<'static, Texts> {
-    // Nothing is half done while it is held.
+    // A panic cannot leave the texts half changed.
     TEXTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `..` stays: behind a link it leads elsewhere than it seems.
+/// Keeps `..`: after a link it leads elsewhere than it seems.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

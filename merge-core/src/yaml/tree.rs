@@ -1,4 +1,4 @@
-//! YAML as a tree in which every node knows its place; it reads any document, so that whoever reads the tree words the errors.
+//! YAML as a tree whose nodes know their places. It accepts any document: the readers of the tree word the errors.
 
 use std::fmt;
 
@@ -7,43 +7,43 @@ use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, Spanned, Tagged, o
 
 use super::{Mistake, Place};
 
-/// A piece of YAML. It is a `serde` deserialiser: what is read from it knows its place ([`At`](super::At)).
+/// A piece of YAML. It is a `serde` deserialiser, and values read from it know their place ([`At`](super::At)).
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Where it begins.
+    /// Place where it begins.
     pub place: Place,
-    /// What it is.
+    /// Kind and content.
     pub kind: NodeKind,
 }
 
-/// What a piece of YAML is.
+/// Kind and content of a piece of YAML.
 #[derive(Clone, Debug)]
 pub enum NodeKind {
     /// Nothing, or `null`.
     Null,
     /// `true` or `false`.
     Flag(bool),
-    /// Wide enough for every integer of YAML's 64 bits, signed or not.
+    /// A whole number: wide enough for every 64-bit integer, signed or not.
     Whole(i128),
     /// Any other number.
     Number(f64),
-    /// Anything else that is no list and no block.
+    /// Any other scalar.
     Text(String),
     /// `[a, b]`.
     List(Vec<Node>),
-    /// Keys and values in the order they were written, no key twice.
+    /// Keys and values in the order in which they were written; no key appears twice.
     Block(Vec<(Node, Node)>),
 }
 
 const START: Place = Place { line: 1, column: 1 };
 
-/// The key a node with a tag of its file's own is told by: see [`Node::parse_tagged`].
+/// First letter of a tag that a file defines itself: see [`Node::parse_tagged`].
 const TAG: char = '!';
 
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         with_snippet: false,
-        // `y` is a token like any other; other words for true and false are known where one of them is wanted.
+        // `y` is text like any other; other words for true and false are recognised where a flag is wanted.
         strict_booleans: true,
         reject_unsupported_tags: true,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
@@ -56,8 +56,8 @@ impl Node {
         Self::parse_by(text, options())
     }
 
-    /// Reads a text that is one YAML document, whose tags may say what a node means: `!function a.b` is read as the block
-    /// `{"!function": a.b}`.
+    /// Reads a text that is one YAML document, and keeps its tags: `!function a.b` is read as the
+    /// block `{"!function": a.b}`.
     pub fn parse_tagged(text: &str) -> Result<Self, Mistake> {
         let mut options = options();
         options.reject_unsupported_tags = false;
@@ -70,12 +70,12 @@ impl Node {
             .map_err(|error| mistake(&error).at(START))
     }
 
-    /// Reads a text that is any number of YAML documents; empty ones are left out.
+    /// Reads a text of any number of YAML documents; empty ones are left out.
     pub(crate) fn parse_all(text: &str) -> Result<Vec<Self>, Mistake> {
         serde_saphyr::from_multiple_with_options::<Self>(text, options()).map_err(|error| mistake(&error).at(START))
     }
 
-    /// The value of a key of a block, and the block without it.
+    /// Removes a key from a block and returns its value.
     pub fn take(&mut self, key: &str) -> Option<Self> {
         let NodeKind::Block(entries) = &mut self.kind else { return None };
         let found = entries.iter().position(|(name, _)| matches!(&name.kind, NodeKind::Text(text) if text == key))?;
@@ -83,7 +83,7 @@ impl Node {
     }
 }
 
-/// What a word says in YAML 1.1, where it is true or false.
+/// The flag that a word means in YAML 1.1.
 pub(crate) fn flag(word: &str) -> Option<bool> {
     match word.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
@@ -92,7 +92,7 @@ pub(crate) fn flag(word: &str) -> Option<bool> {
     }
 }
 
-/// The sentences of serde-saphyr speak to programmers of its options; these speak to who wrote the file.
+/// Rewords an error: serde-saphyr's messages are for programmers, these are for the person who wrote the file.
 fn mistake(error: &serde_saphyr::Error) -> Mistake {
     use serde_saphyr::Error as E;
     let mistake = match error.without_snippet() {

@@ -1,8 +1,8 @@
-//! Letters that cannot be seen, or that look like others: what web pages and keyboards of other scripts put into a file.
+//! Letters that are invisible or look like others: web pages and keyboards of other scripts put them into files.
 
 use super::Place;
 
-/// What a letter is called, and what to write in its place; `None` if it may well be meant.
+/// Name of a letter, and what to write instead; `None` for a letter that is probably meant.
 fn described(letter: char) -> Option<(String, String)> {
     let said = |name: &str, instead: &str| Some((name.to_owned(), instead.to_owned()));
     let ordinary = |instead: char| format!("write `{instead}`");
@@ -33,7 +33,7 @@ fn described(letter: char) -> Option<(String, String)> {
     }
 }
 
-/// The first such letter near a place, outside of comments: on its line, or one that cannot be seen on the line before or behind.
+/// The first such letter near a place and not in a comment: on its line, or an invisible one a line away.
 pub(super) fn near(text: &str, place: Place) -> Option<String> {
     let at = place.line.max(1) as usize;
     let line = |line: usize| Some((line, text.lines().nth(line.checked_sub(1)?)?));
@@ -46,13 +46,13 @@ fn is_unseen(letter: char) -> bool {
     letter.is_whitespace() || described(letter).is_some_and(|(_, instead)| instead == "remove it")
 }
 
-/// Text in Chinese, Japanese or Korean has full-width letters by right.
+/// Chinese, Japanese and Korean letters: full-width letters beside them are correct.
 fn is_eastern(letter: char) -> bool {
     matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{20000}'..='\u{3ffff}')
 }
 
 fn on(text: &str, line: usize, may_be: impl Fn(char) -> bool) -> Option<String> {
-    // A `#` begins a comment at the beginning of a line, and behind a space.
+    // A `#` begins a comment at the beginning of a line and after white space.
     let comment = text
         .match_indices('#')
         .map(|(at, _)| at)
@@ -70,7 +70,7 @@ fn on(text: &str, line: usize, may_be: impl Fn(char) -> bool) -> Option<String> 
     })
 }
 
-/// A Cyrillic or Greek letter within a Latin word looks like one of that.
+/// Describes a Cyrillic or Greek letter next to a Latin one, which it looks like.
 fn foreign(letters: &[char], at: usize) -> Option<(String, String)> {
     let script = match letters[at] {
         '\u{370}'..='\u{3ff}' => "Greek",

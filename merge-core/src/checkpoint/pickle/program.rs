@@ -1,21 +1,21 @@
-//! Python's pickle machine, as far as tensors need it: it calls nothing, and what it makes is no larger than the program allows.
+//! Python's pickle machine, as far as tensors need it: it calls nothing, and limits what a program makes.
 //!
-//! Values lie in one list and name each other by their place in it. So nothing is copied when a program remembers a value and
-//! asks for it again, and nothing nests: a program of any depth is read, looked at and dropped without recursion.
+//! Values are in one list and refer to each other by position. So nothing is copied when a program remembers a value
+//! and uses it again, and a program of any depth is read, inspected and dropped without recursion.
 
 use super::{RESAVE, damaged};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 
-/// The longest program, in bytes, and the most values, remembered values and values at once that one may make. A tensor takes
-/// about 200 bytes and 20 values: this is room for 200,000 tensors, and less than a gigabyte.
+/// Longest program in bytes; and most values, stack entries, marks and remembered values. A tensor
+/// takes about 200 bytes and 20 values: this allows 200,000 tensors, in less than a gigabyte.
 const LONGEST: usize = 64 << 20;
 const MOST: usize = 1 << 22;
 
-/// A value, by its place in the list of all.
+/// Position of a value in the list of all.
 pub(super) type Id = u32;
 
-/// What a program makes.
+/// A value that a program makes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum PickleValue<'a> {
     Whole(i64),
@@ -24,15 +24,15 @@ pub(super) enum PickleValue<'a> {
     Global(&'a str, &'a str),
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// What Python would call, and with what.
+    /// A call that Python would make: the callable, and its arguments.
     Call(Id, Id),
-    /// What lies outside of the program, by what it is known there.
+    /// An object outside the program, by its identifier.
     Stored(Id),
-    /// What no tensor is made of: none, true, a float, a list, bytes.
+    /// A value that no tensor is made of: none, true, a float, a list, bytes.
     Other,
 }
 
-/// All values of a program that has ended, and which of them it is about.
+/// All values of a program that has ended, and its result.
 pub(super) struct PickleValues<'a> {
     all: Vec<PickleValue<'a>>,
     result: Id,
@@ -48,7 +48,7 @@ impl<'a> PickleValues<'a> {
     }
 }
 
-/// Runs a program. It may name only what `is_known` says; a name is a module and what is in it.
+/// Runs a program. It may use only names that `is_known` accepts, each a module and a name in it.
 pub(super) fn run<'a>(program: &'a [u8], is_known: &dyn Fn(&str, &str) -> bool) -> Result<PickleValues<'a>> {
     if program.len() > LONGEST {
         return Err(
@@ -70,17 +70,17 @@ pub(super) fn run<'a>(program: &'a [u8], is_known: &dyn Fn(&str, &str) -> bool) 
 }
 
 struct PickleMachine<'a> {
-    /// What has not been run yet.
+    /// The rest of the program, not run yet.
     program: &'a [u8],
     values: Vec<PickleValue<'a>>,
     stack: Vec<Id>,
-    /// How high the stack was at each mark that has not been used.
+    /// Height of the stack at each mark that is not used yet.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
 impl<'a> PickleMachine<'a> {
-    /// Does what the next byte says; false if that is to stop.
+    /// Runs the next instruction; false if it stops the program.
     fn step(&mut self, is_known: &dyn Fn(&str, &str) -> bool) -> Result<bool> {
         let [code] = self.array()?;
         if let Some(value) = self.literal(code)? {
@@ -89,7 +89,7 @@ impl<'a> PickleMachine<'a> {
         }
         match code {
             b'.' => return Ok(false),
-            // The protocol, and how long a frame is: nothing hangs on them.
+            // The protocol and a frame's length are not needed.
             0x80 => drop(self.array::<1>()?),
             0x95 => drop(self.array::<8>()?),
             b'(' => self.marks.push(self.stack.len()),
@@ -122,7 +122,7 @@ impl<'a> PickleMachine<'a> {
                 let items = self.since_mark()?;
                 self.extend(&items)?;
             }
-            // What lists and sets hold is not looked at.
+            // The contents of lists and sets are not needed.
             b'a' => drop(self.pop()?),
             b'e' | 0x90 => drop(self.since_mark()?),
             b'Q' => {
@@ -141,7 +141,7 @@ impl<'a> PickleMachine<'a> {
                 };
                 self.push(made);
             }
-            // What a dictionary has as an object, such as the versions of modules, is not what it holds.
+            // A dictionary's attributes, such as versions of modules, are not its entries.
             b'b' => {
                 let (_state, object) = (self.pop()?, self.pop()?);
                 match self.get(object) {
@@ -173,7 +173,7 @@ impl<'a> PickleMachine<'a> {
         Ok(true)
     }
 
-    /// The value that an instruction writes out; nothing if it does something else.
+    /// The value that an instruction contains; `None` for any other instruction.
     fn literal(&mut self, code: u8) -> Result<Option<PickleValue<'a>>> {
         Ok(Some(match code {
             b'K' => PickleValue::Whole(self.array::<1>()?[0].into()),
@@ -208,7 +208,7 @@ impl<'a> PickleMachine<'a> {
         self.values.push(value);
     }
 
-    /// Takes the highest value; one below a mark cannot be taken.
+    /// Takes the top value; values below the last mark cannot be taken.
     fn pop(&mut self) -> Result<Id> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
@@ -222,7 +222,7 @@ impl<'a> PickleMachine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    /// Puts keys, each with its value, into the dictionary that is highest.
+    /// Adds keys and their values to the dictionary on top of the stack.
     fn extend(&mut self, items: &[Id]) -> Result<()> {
         let top = *self.stack.last().ok_or_else(nothing_there)?;
         match &mut self.values[top as usize] {
@@ -253,7 +253,7 @@ impl<'a> PickleMachine<'a> {
         Ok(self.bytes(N)?.try_into().expect("as many bytes as were asked for"))
     }
 
-    /// Bytes with their number before them, in one, four or eight bytes as the instruction has it.
+    /// Bytes after their number, which takes one, four or eight bytes depending on the instruction.
     fn counted(&mut self, code: u8) -> Result<&'a [u8]> {
         let len = match code {
             0x8c | b'C' => u64::from(self.array::<1>()?[0]),
@@ -270,7 +270,7 @@ impl<'a> PickleMachine<'a> {
         std::str::from_utf8(line).map_err(|_| damaged("a name in data.pkl is not UTF-8"))
     }
 
-    /// A whole number of up to eight bytes, the lowest first, the highest bit its sign.
+    /// A signed whole number of up to eight bytes, little-endian.
     fn long(&mut self) -> Result<i64> {
         let [len] = self.array()?;
         let bytes = self.bytes(len.into())?;

@@ -1,9 +1,9 @@
-//! Headers of safetensors files that were made to harm.
+//! Tests of malicious headers of safetensors files.
 
 use crate::{checkpoint::Checkpoint, model::Weights as _};
 use std::fs;
 
-/// Checks what is said of a file of this header and so many bytes of data; nothing if it is read.
+/// Checks the error for a file of this header and `data` bytes of data; `None` if it is read.
 #[track_caller]
 fn check(header: &str, data: usize, expected: Option<&str>) {
     let dir = tempfile::tempdir().unwrap();
@@ -11,7 +11,7 @@ fn check(header: &str, data: usize, expected: Option<&str>) {
     let len = (header.len() as u64).to_le_bytes();
     fs::write(&path, [&len[..], header.as_bytes(), &vec![0; data]].concat()).unwrap();
     let found = Checkpoint::open(&path).map(|opened| {
-        // What is read can be read to the end.
+        // Every tensor can be read to the end.
         for name in opened.index().keys() {
             opened.bytes(name).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Which files are a model, and what a directory is that has none.
+//! Tests of the files that make up a model, and of advice for directories without one.
 
 use super::{Zeros, model, names, refused, write};
 use crate::{
@@ -16,7 +16,7 @@ const NEITHER: &str = "neither model.safetensors nor pytorch_model.bin in it";
 const INDEX: &str = "model.safetensors.index.json";
 const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 
-/// A directory with these files of tensors, and an index that says where `a` and `b` are, if it is asked for.
+/// A directory with these files of tensors, and optionally an index that says where `a` and `b` are.
 fn dir(files: &[(&str, &[Zeros<'_>])], index: Option<[&str; 2]>) -> TempDir {
     let dir = tempdir().unwrap();
     for (name, tensors) in files {
@@ -113,7 +113,7 @@ fn what_may_mean_two_things_is_refused_without_advice_that_loses_weights() {
 fn says_what_a_directory_without_weights_is() {
     let check = |files: &[&str], message: &str, hint: &str| {
         let dir = tempdir().unwrap();
-        // With a name, since caches are known by theirs.
+        // The directory needs a name: caches are recognised by it.
         let (place, files) = match files.split_first() {
             Some((first, rest)) if first.ends_with('/') => (dir.path().join(first.trim_end_matches('/')), rest),
             _ => (dir.path().to_owned(), files),
@@ -188,7 +188,7 @@ fn a_link_that_leads_nowhere_is_named() {
     symlink("../../blobs/0a", dir.path().join("model.safetensors")).unwrap();
     let found = Checkpoint::open(dir.path()).err().unwrap();
     assert_eq!(found.advice(), Some("model.safetensors is a link to ../../blobs/0a, which is not there"));
-    // Another file is not what was meant.
+    // Another file does not take its place.
     fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
     let found = Checkpoint::open(dir.path()).err().expect("it is refused").to_string();
     assert!(found.ends_with("model.safetensors: a link to ../../blobs/0a, which is not there"), "{found}");
@@ -239,7 +239,7 @@ fn a_file_that_is_cut_short_after_it_was_opened_is_noticed() {
     let path = dir.path().join("model.safetensors");
     let opened = Checkpoint::open(dir.path()).unwrap();
     let len = fs::metadata(&path).unwrap().len();
-    // Another file of that name changes nothing of the one that was opened.
+    // Another file of that name does not change the one that was opened.
     fs::rename(&path, dir.path().join("was")).unwrap();
     fs::write(&path, "").unwrap();
     assert!(opened.bytes("b").is_ok() && opened.sha256().is_ok());

@@ -1,4 +1,4 @@
-//! Programs of pickles: what they may say, and how much.
+//! Tests of programs of pickles: allowed instructions, and limits.
 
 use crate::{
     checkpoint::Checkpoint,
@@ -7,7 +7,7 @@ use crate::{
 use std::{fs, io::Write as _, path::Path, time::Instant};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-/// Writes an archive as `PyTorch` does, of a program and a storage of these floats.
+/// Writes an archive as `PyTorch` does, with a program and a storage of these floats.
 fn archive(path: &Path, program: &[u8], floats: &[f32]) {
     let mut zip = ZipWriter::new(fs::File::create(path).unwrap());
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
@@ -19,7 +19,7 @@ fn archive(path: &Path, program: &[u8], floats: &[f32]) {
     zip.finish().unwrap();
 }
 
-/// The error of a program; nothing if it is read.
+/// The error for a program; `None` if it is read.
 fn error(program: &[u8]) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.bin");
@@ -33,7 +33,7 @@ const TWO: &[u8] = b"\x80\x02}q\x00X\x01\0\0\0wq\x01ctorch._utils\n_rebuild_tens
 ctorch\nFloatStorage\nq\x04X\x01\0\0\x000q\x05X\x03\0\0\0cpuq\x06K\x02tq\x07QK\0K\x02\x85q\x08K\x01\x85q\x09\x89\
 ccollections\nOrderedDict\nq\x0a)Rq\x0btq\x0cRq\x0ds.";
 
-/// The same as protocol 4 writes it.
+/// The same tensor, as protocol 4 writes it.
 const FOUR: &[u8] = b"\x80\x04\x95\xa0\0\0\0\0\0\0\0}\x94\x8c\x01w\x94\x8c\x0ctorch._utils\x94\x8c\x12_rebuild_tensor_v2\x94\x93\x94\
 ((\x8c\x07storage\x94\x8c\x05torch\x94\x8c\x0cFloatStorage\x94\x93\x94\x8c\x010\x94\x8c\x03cpu\x94K\x02t\x94QK\0K\x02\x85\x94K\x01\x85\x94\x89\
 \x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93\x94)R\x94t\x94R\x94s.";
@@ -64,7 +64,7 @@ fn what_a_program_may_say_is_bounded() {
     check(b"\x80\x02i.", "data.pkl has the instruction 0x69, which no tensor needs");
     check(b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "it wants `posix.system`, which no tensor needs");
     check(b"\x80\x02).", "not a dictionary of tensors");
-    // A dictionary that holds itself, and one whose key is no text.
+    // A dictionary that holds itself, and one whose key is not a text.
     check(b"\x80\x02}q\0X\x01\0\0\0wh\0s.", "`w` is not a tensor but a dictionary");
     check(b"\x80\x02}K\x01K\x02s.", "a tensor has a name that is not a text");
 }
@@ -72,10 +72,10 @@ fn what_a_program_may_say_is_bounded() {
 #[test]
 fn programs_made_to_harm_end_in_an_error_at_once() {
     let began = Instant::now();
-    // Three million tuples, each in the next.
+    // Three million nested tuples.
     let nested = [b"\x80\x02)".to_vec(), vec![0x85; 3_000_000], b".".to_vec()].concat();
     assert_eq!(error(&nested).unwrap(), "not a dictionary of tensors");
-    // A pair of what was a pair before, doubled five hundred times.
+    // A pair of the last pair and itself, five hundred times.
     let mut doubled = b"\x80\x02)q\0".to_vec();
     doubled.extend(b"h\0h\0\x86q\0".repeat(500));
     doubled.push(b'.');
@@ -91,7 +91,7 @@ fn programs_made_to_harm_end_in_an_error_at_once() {
     };
     assert_eq!(error(&of(1_000_000)).unwrap(), "`w` is made in a way that is not known here");
     assert_eq!(error(&of(64)), None);
-    // One name for several tensors, which may be as long as the program each time.
+    // One name for several tensors, which may each time be as long as the program.
     let named = [&TWO[..TWO.len() - 1], &b"h\x01h\x0ds".repeat(3), b"."].concat();
     assert_eq!(error(&named).unwrap(), "damaged: data.pkl names two tensors the same");
     let many = "data.pkl makes far more values than tensors need";

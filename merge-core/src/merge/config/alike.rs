@@ -1,6 +1,6 @@
-//! What two configurations say otherwise of how the same tensors compute.
+//! Finds where two configurations differ in how the same tensors compute.
 //!
-//! Every key is compared, in all blocks, but for those of which [`super::effect`] says that they change nothing.
+//! Every key in every block is compared, except those without effect according to [`super::effect`].
 
 use super::{
     by_layer,
@@ -12,18 +12,18 @@ use crate::{merge::evomistral, model::Config};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// A key that two configurations have otherwise.
+/// A key with different meanings in two configurations.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub(crate) effect: Effect,
     pub(crate) key: String,
-    /// The values; nothing where one does not say, and its class is not known to take one.
+    /// Values, given or taken by default; `None` where there is neither.
     pub(crate) values: [Option<Value>; 2],
-    /// Whether a value is not said, but what its class takes.
+    /// True where the value is the default of the class.
     pub(crate) by_default: [bool; 2],
 }
 
-/// What two configurations say otherwise, the worst first.
+/// Differences between two configurations, the worst first.
 pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
     let [a, b] = [a, b].map(Flat::of);
     let mut differences = Vec::new();
@@ -50,7 +50,7 @@ pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
     differences
 }
 
-/// Whether two models with so many layers may differ so where their layers are stacked, as each layer keeps what its model says.
+/// True if stacked models may differ in this way, since each layer keeps its own model's value.
 pub(crate) fn is_carried(difference: &Difference, configs: [&Config; 2], counts: [usize; 2]) -> bool {
     match &difference.values {
         [Some(x), Some(y)] if difference.by_default == [false; 2] => {
@@ -71,13 +71,13 @@ impl Difference {
         Self { effect, key: key.to_owned(), values, by_default }
     }
 
-    /// `rope_theta is 10000 and 500000`.
+    /// The difference as a text: `rope_theta is 10000 and 500000`.
     pub(crate) fn both(&self) -> String {
         let (key, [x, y]) = self.shown();
         format!("{key} is {x} and {y}")
     }
 
-    /// `rope_theta is 500000, not 10000`: what the second says, and the first.
+    /// The second value against the first: `rope_theta is 500000, not 10000`.
     pub(crate) fn not(&self) -> String {
         let (key, [x, y]) = self.shown();
         match self.values[0] {
@@ -86,7 +86,7 @@ impl Difference {
         }
     }
 
-    /// The key and the values; of lists that begin alike, the first entry that is not.
+    /// The key and the values as texts; for lists that look the same, their first entries that differ.
     fn shown(&self) -> (String, [String; 2]) {
         let mut values = self.values.each_ref().map(|value| shown(value.as_ref()));
         for (value, by_default) in values.iter_mut().zip(self.by_default) {
@@ -101,7 +101,7 @@ impl Difference {
     }
 }
 
-/// A value in few characters.
+/// A value as a short text.
 fn shown(value: Option<&Value>) -> String {
     let Some(value) = value else { return "not said".to_owned() };
     let text = match value {
@@ -114,13 +114,13 @@ fn shown(value: Option<&Value>) -> String {
     }
 }
 
-/// A configuration as it is compared.
+/// A configuration in the form for comparing.
 struct Flat {
-    /// All keys with their values, those within blocks with dots; the language model's rotary settings in one spelling.
+    /// All keys with their values; keys in blocks have dots, and the language model's rotary settings one spelling.
     keys: BTreeMap<String, Value>,
-    /// What the keys of the language model begin with.
+    /// Prefix of the language model's keys.
     prefix: String,
-    /// What kind of model that is.
+    /// Kind of the language model.
     class: Option<String>,
 }
 
@@ -129,7 +129,7 @@ impl Flat {
         let mut keys = BTreeMap::new();
         let depth = config.blocks().len() - 1;
         let prefix = config.blocks().swap_remove(depth).0;
-        // The layers of one are those of the other.
+        // Layers of both kinds are the same.
         let kind = |kind: &str| if kind == evomistral::TYPES[0] { evomistral::TYPES[1] } else { kind }.to_owned();
         let class = config.kinds().next().map(kind);
         let mut config = config.clone();
@@ -142,12 +142,12 @@ impl Flat {
         Self { keys, prefix, class }
     }
 
-    /// How a key is called in the block of the language model; `None` of those that are not in it, or further within.
+    /// Name of a key within the language model's block; `None` for keys outside it or nested deeper.
     fn name<'k>(&self, key: &'k str) -> Option<&'k str> {
         key.strip_prefix(&self.prefix).filter(|name| !name.contains('.'))
     }
 
-    /// What it says with a key that has this value.
+    /// Meaning of a key with this value.
     fn word(&self, key: &str, value: Option<&Value>) -> Word {
         let (name, class) = (self.name(key), self.class.as_deref());
         let beside = &key[..key.len() - last(key).len()];
@@ -182,8 +182,8 @@ fn flatten(prefix: &str, block: &Map<String, Value>, keys: &mut BTreeMap<String,
     }
 }
 
-/// Takes out what says how positions turn queries and keys, in one spelling: the base, the part of a head, and how it is
-/// stretched; of layers with a window too, where these have their own. And the window, where a switch says that there is none.
+/// Removes the rotary settings from a block and returns them in one spelling: base, rotated part of a head, and
+/// scaling; for layers with a window too, if they have their own. Clears the window if a switch turns it off.
 fn take_rotary(block: &mut Map<String, Value>, class: Option<&str>) -> Map<String, Value> {
     let mut rotary = Map::new();
     let switch = block.get("use_sliding_window").filter(|said| !said.is_null()).cloned();
@@ -198,7 +198,7 @@ fn take_rotary(block: &mut Map<String, Value>, class: Option<&str>) -> Map<Strin
         _ => None,
     });
     let mut all = written.unwrap_or_default();
-    // By type of layer, if every entry is a block.
+    // Settings are by type of layer if every entry is a block.
     let by_type = !all.is_empty() && all.values().all(Value::is_object);
     let mut parts: Vec<(&str, Map<String, Value>)> = Vec::new();
     if by_type {
@@ -228,7 +228,7 @@ fn take_rotary(block: &mut Map<String, Value>, class: Option<&str>) -> Map<Strin
         if keys.get("original_max_position_embeddings") == original.as_ref() {
             keys.remove("original_max_position_embeddings");
         }
-        // As Qwen2-VL and Phi-3 called them first. What mrope has more is beside it.
+        // Earlier names in Qwen2-VL and Phi-3. Further settings of mrope are beside the type.
         for (first, now) in [("mrope", "default"), ("su", "longrope")] {
             if let Some(kind) = keys.get_mut("rope_type").filter(|kind| *kind == first) {
                 *kind = now.into();

@@ -1,8 +1,8 @@
-//! What a configuration says of layers by their numbers, made true of layers that have other numbers, or refused.
+//! Makes a configuration true of layers that have other numbers than before, or refuses.
 //!
-//! Three kinds of keys speak of single layers. A list with an entry for each layer, as `layer_types`, is stacked as the layers
-//! are. The keys of [`super::by_number`] say by a number or a pattern which layers they mean; where that still comes out true,
-//! they stay, and where another number or list says the same exactly, they are rewritten. Anything else is refused.
+//! A list with an entry for each layer, such as `layer_types`, is stacked as the layers are. Keys
+//! of [`super::by_number`] name layers by a number or a pattern: a key that is still true stays,
+//! and one that another number or list can express exactly is rewritten. Anything else is refused.
 
 use super::{
     by_number::{KEYS, LayerKey, NO_LAYERS, Says, is_held},
@@ -12,30 +12,30 @@ use crate::model::Config;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// A layer of the result: whose configuration speaks of it, and under which number.
+/// Origin of a layer of the result: the configuration that describes it, and its number there.
 #[derive(Clone, Copy)]
 pub(crate) struct LayerOrigin<'m> {
     pub(crate) config: &'m Config,
     pub(crate) layer: usize,
 }
 
-/// What a configuration would say wrongly.
+/// A key that would be untrue of the result.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Untrue {
-    /// The key and its value, as `config.json` has them.
+    /// The key, or the key and its value, as in `config.json`.
     pub(crate) said: String,
-    /// The first layer that it would be wrong of; none if it speaks of how many there are.
+    /// First layer that it is untrue of; `None` if it is about the number of layers.
     pub(crate) layer: Option<usize>,
 }
 
-/// Makes the configuration of a model with `count` layers that of one with these.
+/// Makes the configuration of a model with `count` layers true of one with the layers of `origins`.
 pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<'_>]) -> Result<(), Untrue> {
     let donor = config.clone();
     let (kinds, ahead): (Vec<&str>, _) = (donor.kinds().collect(), donor.ahead());
     let blocks: Vec<_> = origins.iter().map(|origin| origin.config.blocks()).collect();
     let depths = donor.blocks();
     for (depth, (prefix, donors)) in depths.iter().enumerate() {
-        // What a kind of model takes for a key that is absent, it takes for the language model.
+        // A kind's value for an absent key applies to the language model.
         let is_language = depth + 1 == depths.len();
         let kinds = if is_language { &kinds[..] } else { &[] };
         let own = |(blocks, origin): (&Vec<(String, _)>, &LayerOrigin<'_>)| OwnLayer {
@@ -58,7 +58,7 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<
             } else if let Value::Array(list) = value
                 && has_each_layer(key, list, count, ahead)
             {
-                // What is behind the last layer stays there.
+                // Entries for layers behind the last one stay there.
                 let behind = list.split_off(count);
                 let entry = |own: &OwnLayer<'_>| {
                     let entry = own.block.get(key).and_then(|list| list.get(own.layer)).or_else(|| list.get(own.layer));
@@ -74,15 +74,15 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<
     Ok(())
 }
 
-/// What a key that counts layers says of another number of them: that number, or the same multiple of it (LongCat-Flash has
-/// two attentions in each of its `num_layers`, and counts them in `num_hidden_layers`).
+/// New value of a key that counts layers: the new number, or the same multiple of it as before (LongCat-Flash has two
+/// attentions in each of its `num_layers`, and counts them in `num_hidden_layers`).
 fn recounted(number: u64, count: usize, total: usize) -> Option<u64> {
     let count = count as u64;
     let is_multiple = number.checked_rem(count) == Some(0);
     is_multiple.then(|| (number / count).saturating_mul(total as u64))
 }
 
-/// What two configurations of the same layers say otherwise: the key, and the first layer if it has an entry for each.
+/// First difference between configurations of the same layers: key, and first layer if it has an entry for each.
 pub(super) fn apart(prefix: &str, a: &Map<String, Value>, b: &Map<String, Value>) -> Option<Untrue> {
     let mut keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
     keys.find_map(|key| match (a.get(key), b.get(key)) {
@@ -95,30 +95,30 @@ pub(super) fn apart(prefix: &str, a: &Map<String, Value>, b: &Map<String, Value>
     })
 }
 
-/// The layers of the result, for one block of its configuration.
+/// Layers of the result, for one block of its configuration.
 struct StackedLayers<'m> {
-    /// What kinds of model the donor is.
+    /// Kinds of model that the donor is.
     kinds: &'m [&'m str],
-    /// The donor's block as it was, and how many layers that has.
+    /// The donor's block as it was, and its number of layers.
     donors: &'m Map<String, Value>,
     count: usize,
     layers: Vec<OwnLayer<'m>>,
 }
 
-/// A layer of the result: the block of the model it comes from, and its number there.
+/// A layer of the result: the block of its own model, and its number there.
 struct OwnLayer<'m> {
     block: &'m Map<String, Value>,
     layer: usize,
 }
 
-/// Whether a list has an entry for each of so many layers, and perhaps for those behind the last one.
+/// True if a list has an entry for each of `count` layers, and perhaps for `ahead` layers behind the last.
 fn has_each_layer(key: &str, list: &[Value], count: usize, ahead: usize) -> bool {
     let lengths = [count, count.saturating_add(ahead)];
     count > 1 && lengths.contains(&list.len()) && !is_no_list_of_layers(key)
 }
 
-/// Whether a stack has of each layer what its own model says with a key, so that two models may say it otherwise: a list that
-/// is stacked as the layers are, or what each layer is held against.
+/// True if each layer of a stack keeps its own model's value of a key, so that two models may
+/// differ: the value is a list that is stacked as the layers are, or is checked layer by layer.
 pub(super) fn is_carried(key: &str, values: [&Value; 2], configs: [&Config; 2], counts: [usize; 2]) -> bool {
     let [ours, theirs] = configs.map(Config::blocks);
     let in_block = |((prefix, _), (other, _)): (&(String, _), &(String, _))| {
@@ -132,7 +132,7 @@ pub(super) fn is_carried(key: &str, values: [&Value; 2], configs: [&Config; 2], 
     ours.iter().zip(&theirs).any(in_block)
 }
 
-/// Whether the lists of a key have no entry for each layer, however long they are.
+/// True if lists of this key have no entry for each layer, whatever their length.
 pub(super) fn is_no_list_of_layers(key: &str) -> bool {
     let is_token = ["_token_id", "_token_ids", "_token_index", "_tokens"].iter().any(|end| key.ends_with(end));
     let speaks_of_numbers =
@@ -141,11 +141,11 @@ pub(super) fn is_no_list_of_layers(key: &str) -> bool {
 }
 
 impl LayerKey {
-    /// Holds one key against the layers of the result: leaves it, rewrites it, or says what would be untrue.
+    /// Checks one key against the layers of the result: keeps it, rewrites it, or returns what would be untrue.
     fn hold(&self, block: &mut Map<String, Value>, stack: &StackedLayers<'_>) -> Result<(), Untrue> {
         let value = self.value(block, stack.kinds).into_owned();
         let is_of_class = self.kinds.iter().any(|(kind, _)| stack.kinds.contains(kind));
-        // What each layer is, as the model it comes from says, or its class; as the donor does, if neither says anything.
+        // Meaning for each layer according to its own model or class; to the donor, if neither says anything.
         let was = |own: &OwnLayer<'_>| {
             let block = if is_of_class || self.lookup(own.block).is_some() { own.block } else { stack.donors };
             self.says.of(&self.value(block, stack.kinds), own.layer, stack.count, block)
@@ -155,7 +155,7 @@ impl LayerKey {
         let untrue = |(layer, was): (usize, &Value)| self.says.of(&value, layer, total, block) != *was;
         let first = was.iter().enumerate().position(untrue);
         let is_recounted = !value.is_null() && total != stack.count;
-        // What has an entry for each layer, or names some, has to end where they end.
+        // Keys with an entry for each layer, or with numbers of layers, have to end where the layers end.
         let lists = matches!(self.says, Says::Letters | Says::Repeats | Says::Numbers { .. } | Says::Map);
         let depends_on_all = matches!(self.says, Says::NumberAndTotal | Says::Total) && is_recounted;
         if first.is_none() && !depends_on_all && !(lists && is_recounted) {
@@ -170,7 +170,7 @@ impl LayerKey {
             return Ok(());
         }
         if self.unless.iter().any(|list| block.get(*list).is_some_and(|list| !is_nothing(list))) {
-            // The list is what counts, and a loader that looks here would find what is no longer so.
+            // The list counts; a loader that reads this key instead would be misled.
             if is_written {
                 block.shift_remove(self.key);
             }
@@ -181,7 +181,7 @@ impl LayerKey {
         Err(Untrue { said: format!("{}: {value}", self.key), layer: first })
     }
 
-    /// What is written, or what models of these kinds take without; null where it has no effect.
+    /// The key's value, or the default of these kinds of models; null if it has no effect.
     fn value<'b>(&self, block: &'b Map<String, Value>, kinds: &[&str]) -> Cow<'b, Value> {
         if !self.needs.is_empty() && block.get(self.needs).is_none_or(is_nothing) {
             return Cow::Owned(Value::Null);
@@ -208,7 +208,7 @@ impl LayerKey {
     }
 }
 
-/// Null, false, nothing in it, or a number that stands for "none".
+/// True for null, false, an empty value, and a number of 0 or less.
 pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -221,7 +221,7 @@ pub(super) fn is_nothing(value: &Value) -> bool {
 }
 
 impl Says {
-    /// What a key with this value says of one of `count` layers.
+    /// Meaning of a key with this value for one of `count` layers.
     fn of(self, value: &Value, layer: usize, count: usize, block: &Map<String, Value>) -> Value {
         let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
         let at = |list: &[Value], layer: usize| list.get(layer).cloned().unwrap_or_default();
@@ -253,7 +253,7 @@ impl Says {
         }
     }
 
-    /// The value that says this of each layer, if there is one.
+    /// The value with these meanings for the layers, if there is one.
     fn rewritten(self, value: &Value, layers: &[Value]) -> Option<Value> {
         let holds = |layer: &Value| layer == &Value::Bool(true);
         match (self, value) {
@@ -284,7 +284,7 @@ impl Says {
     }
 }
 
-/// `[0, 3]`, or `"0,3"`.
+/// Numbers of layers, from `[0, 3]` or `"0,3"`.
 fn numbers(value: &Value) -> Vec<usize> {
     let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
     match value {
@@ -294,7 +294,7 @@ fn numbers(value: &Value) -> Vec<usize> {
     }
 }
 
-/// One layer's entry: of `[[["global", "local"], 2]]` → global, local, global, local.
+/// One layer's entry; `[[["global", "local"], 2]]` means global, local, global, local.
 fn repeated(value: &Value, layer: usize) -> Value {
     let mut left = layer;
     for group in value.as_array().into_iter().flatten() {

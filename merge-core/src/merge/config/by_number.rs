@@ -1,49 +1,49 @@
-//! The keys of configurations that say of which layers they speak by a number, a step or a pattern: one table.
+//! Table of the configuration keys that name layers by a number, a step or a pattern.
 //!
-//! Gone through: `configuration_*.py` and what they read in transformers 4.57 and 5.24, and models with code of their own.
+//! From `configuration_*.py` and what they read in transformers 4.57 and 5.24, and models with code of their own.
 
 use super::by_layer::is_nothing;
 use serde_json::Value;
 
-/// How a key says which layers it means. Layers are counted from 0.
+/// The way in which a key's value names layers. Layers are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Says {
-    /// So many of the first, and `more`; of a list, as many as it has entries.
+    /// The first layers: the value plus `more`; for a list, as many as its entries.
     First { more: usize },
-    /// Those whose number and `ahead` is a multiple of it. A text or a list is gone through again and again.
+    /// Layers whose number plus `ahead` is a multiple of the value. A text or a list is repeated over the layers.
     Every { ahead: usize },
-    /// Those whose number divided by it leaves the `offset`, another key.
+    /// Layers whose number modulo the value is `offset`, another key (or its `default`).
     EveryFrom { offset: &'static str, default: u64 },
-    /// Layers in turn: those whose number leaves the same remainder are alike, or have the same entry of a list.
+    /// Layers in turn: those with the same number modulo the value are alike. A list is repeated over the layers.
     Turn,
-    /// These, the first being `from`.
+    /// The layers with these numbers, counted from `from`.
     Numbers { from: usize },
-    /// The last.
+    /// The last layer.
     Last,
-    /// A letter for each layer.
+    /// One letter for each layer.
     Letters,
-    /// Lists of entries, and how often each list is gone through.
+    /// Lists of entries, each with a number of repetitions.
     Repeats,
-    /// An entry for some layers, by number.
+    /// Entries for some layers, by their numbers.
     Map,
-    /// What each layer computes depends on its number itself.
+    /// A layer's computation depends on its number.
     Number,
-    /// It depends on its number, and on how many there are.
+    /// A layer's computation depends on its number and on the number of layers.
     NumberAndTotal,
-    /// It depends on how many there are.
+    /// A layer's computation depends on the number of layers.
     Total,
 }
 
-/// A key, and what it says.
+/// A key, and the way in which it names layers.
 pub(super) struct LayerKey {
-    /// With a dot where it is within another; `model_type` where nothing is written of what kinds of models do.
+    /// The key, with a dot if it is within another; `model_type` for facts about kinds of models that no key gives.
     pub(super) key: &'static str,
     pub(super) says: Says,
-    /// Lists with an entry for each layer; where one is there, it is what loaders look at.
+    /// Lists with an entry for each layer; loaders use such a list, if there is one, instead of this key.
     pub(super) unless: &'static [&'static str],
-    /// A key that has to be there, and not be false or null, for this one to have an effect.
+    /// Key that this one needs for an effect: it must be there, and not be false or null.
     pub(super) needs: &'static str,
-    /// Kinds of models that take a value where the key is absent.
+    /// Kinds of models that have a default for this key, with the default.
     pub(super) kinds: &'static [(&'static str, u64)],
 }
 
@@ -66,7 +66,7 @@ impl LayerKey {
 }
 
 impl Says {
-    /// Whether what two values say is seen by asking it of each layer.
+    /// True if a difference between two values shows when each layer is looked at.
     fn tells_apart(self, values: [&Value; 2]) -> bool {
         let all = |is: &dyn Fn(&Value) -> bool| values.iter().all(|value| is(value));
         match self {
@@ -80,26 +80,26 @@ impl Says {
         }
     }
 
-    /// Whether it is no layer's own: how all of them compute follows from it.
+    /// True if the key is not about single layers: how all of them compute follows from it.
     fn is_of_all(self) -> bool {
         matches!(self, Self::Turn | Self::Number | Self::NumberAndTotal | Self::Total)
     }
 }
 
 impl LayerKey {
-    /// Whether a key of a block is this one, or within this one if that has an entry for each layer.
+    /// True if a key of a block is this one, or within this one if that has an entry for each layer.
     fn has(&self, name: &str) -> bool {
         let within = || name.strip_prefix(self.key).is_some_and(|rest| rest.starts_with('.'));
         name == self.key || self.says == Says::Map && within()
     }
 }
 
-/// Whether each layer of a stack is held against what its own model says with a key of a block.
+/// True if each layer of a stack is checked against its own model's value of this key.
 pub(super) fn is_held(name: &str, values: [&Value; 2]) -> bool {
     KEYS.iter().any(|known| known.has(name) && known.says.tells_apart(values))
 }
 
-/// Whether a key, with what it is within, says how all layers compute by their number.
+/// True if a key, given with its prefix, decides by number how all layers compute.
 pub(super) fn is_of_all_layers(key: &str) -> bool {
     let is_it = |known: &LayerKey| {
         let before = key.strip_suffix(known.key).filter(|_| known.key != "model_type" && known.says.is_of_all());
@@ -108,8 +108,8 @@ pub(super) fn is_of_all_layers(key: &str) -> bool {
     KEYS.iter().any(is_it)
 }
 
-/// Whether a block that is silent with a key says the same with others: a list has a pattern's place, and a pattern a list's,
-/// which it may leave to its class.
+/// True if a block without this key says the same with another: with a list instead of a pattern,
+/// or with a pattern, perhaps its class's default, instead of a list.
 pub(super) fn is_in_other_words<'b>(name: &str, said: &dyn Fn(&str) -> Option<&'b Value>, class: Option<&str>) -> bool {
     let is_listed = |known: &LayerKey| known.unless.iter().any(|list| said(list).is_some_and(|list| !is_nothing(list)));
     let is_pattern = |known: &LayerKey| {
@@ -122,7 +122,7 @@ pub(super) fn is_in_other_words<'b>(name: &str, said: &dyn Fn(&str) -> Option<&'
     })
 }
 
-/// Whether a key has no effect without another, which is not there.
+/// True if a key has no effect because another key, which it needs, is not there.
 pub(super) fn lacks_what_it_needs<'b>(name: &str, said: &dyn Fn(&str) -> Option<&'b Value>) -> bool {
     let lacks = |needs: &str| !needs.is_empty() && said(needs).is_none_or(is_nothing);
     KEYS.iter().any(|known| known.key == name && name != "model_type" && lacks(known.needs))
@@ -137,7 +137,7 @@ const TYPES: &[&str] = &["layer_types", "layers_block_type"];
 const MLP_TYPES: &[&str] = &["mlp_layer_types"];
 
 pub(super) const KEYS: &[LayerKey] = &[
-    // Which layers have experts.
+    // Layers with experts.
     key("first_k_dense_replace", FIRST).unless(MLP_TYPES).kinds(&[
         ("deepseek_v3", 3),
         ("glm4_moe", 1),
@@ -160,7 +160,7 @@ pub(super) const KEYS: &[LayerKey] = &[
     key("expert_layer_period", Says::EveryFrom { offset: "expert_layer_offset", default: 1 }).kinds(&[("jamba", 2)]),
     key("moe_layer_frequency", EVERY),
     key("num_sparse_decoder_layers", Says::NumberAndTotal),
-    // How layers attend, or what they do instead.
+    // Attention of layers, or its replacement.
     key("full_attention_interval", EVERY).unless(TYPES).kinds(&[
         ("qwen3_next", 4),
         ("qwen3_5_text", 4),
@@ -181,7 +181,7 @@ pub(super) const KEYS: &[LayerKey] = &[
     key("_sliding_window_pattern", EVERY).unless(TYPES),
     key("prefix_dense_sliding_window_pattern", Says::Number).unless(TYPES).needs("first_k_dense_replace"),
     key("max_window_layers", FIRST).unless(TYPES).needs("use_sliding_window"),
-    // Below `max_window_layers` every other layer of these has the window.
+    // In these, every other layer below `max_window_layers` has the window.
     key("model_type", Says::Turn).unless(TYPES).needs("use_sliding_window").kinds(&[("qwen2_moe", 2)]),
     // Counted from 0 in one kind and from 1 in another.
     key("global_attn_every_n_layers", Says::Turn).unless(TYPES).kinds(&[("modernbert", 3), ("afmoe", 4)]),
@@ -220,11 +220,11 @@ pub(super) const KEYS: &[LayerKey] = &[
     key("pruned_heads", Says::Map),
     key("per_layer_config", Says::Map),
     key("rope_scaling_layers", NUMBERS),
-    // What layers take from others, or what is put between them.
+    // Sharing between layers, and parts between them.
     key("num_kv_shared_layers", Says::NumberAndTotal),
     key("kv_source_layers", Says::Number),
     key("kv_reuse_group", Says::Number),
-    // A tensor outside the layers has a part for each.
+    // A tensor outside the layers has a part for each layer.
     key("hidden_size_per_layer_input", Says::NumberAndTotal),
     key("cla_share_factor", Says::Turn).needs("use_cla"),
     key("hybrid_layer_ids", Says::Number),
@@ -242,7 +242,7 @@ pub(super) const KEYS: &[LayerKey] = &[
     key("vision_config.deepstack_visual_indexes", FIRST),
     key("deepstack_layer_map", Says::Number),
     key("spatial_target_layers", Says::Number).needs("use_spatial_sampling"),
-    // What is computed with the number itself, or with how many layers there are.
+    // Computations with the number of a layer, or with the number of layers.
     key("scale_attn_by_inverse_layer_idx", Says::Number),
     key("scale_depth", Says::Total),
     key("model_type", Says::NumberAndTotal).kinds(&[
@@ -254,7 +254,7 @@ pub(super) const KEYS: &[LayerKey] = &[
         ("zamba", 1),
         ("zamba2", 1),
     ]),
-    // Which layers have a tensor that others don't have: a bias of positions, a norm that is left out, a bias.
+    // Layers that have a tensor that others lack (a bias of positions, a bias), or that lack a norm.
     key("model_type", FIRST).kinds(&[
         ("longt5", 1),
         ("modernbert", 1),
@@ -266,7 +266,7 @@ pub(super) const KEYS: &[LayerKey] = &[
     key("model_type", Says::Last).kinds(&[("gpt_neox_japanese", 1)]),
 ];
 
-/// Keys of lists that have no entry for each layer, even if they happen to be as long.
+/// Keys whose lists have no entry for each layer, even if they happen to be as long.
 pub(super) const NO_LAYERS: [&str; 12] = [
     "architectures",
     "image_grid_pinpoints",

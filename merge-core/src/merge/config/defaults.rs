@@ -1,7 +1,7 @@
-//! What classes of models take where a configuration does not say: one table.
+//! Table of the defaults of model classes for keys that a configuration does not give.
 //!
-//! Gone through: the classes that [`ALIKE`] names in transformers 4.57 and 5.24. A default that is not the same in both is
-//! in no row (Cohere's rotary base).
+//! Compiled from the classes of [`ALIKE`] in transformers 4.57 and 5.24. A default that differs
+//! between the two is in no row (Cohere's rotary base).
 
 #[cfg(test)]
 mod tests;
@@ -9,7 +9,7 @@ mod tests;
 use super::{by_number::KEYS, effect::ALIKE};
 use serde_json::Value;
 
-/// What a class takes.
+/// A default.
 #[derive(Clone, Copy)]
 enum Taken {
     Flag(bool),
@@ -19,10 +19,10 @@ enum Taken {
 
 use Taken::{Flag, Number, Text};
 
-/// A key, and the values that classes take.
+/// A key, with the defaults of classes.
 type Row = (&'static str, &'static [(Taken, &'static [&'static str])]);
 
-/// What a class of models takes for a key of the language model, or null; nothing if that is not known.
+/// The default of a class for a key of the language model; `None` if it has none or it is not known.
 pub(super) fn of_class(class: Option<&str>, key: &str) -> Option<Value> {
     if ALWAYS_FALSE.contains(&key) {
         return Some(false.into());
@@ -37,12 +37,12 @@ pub(super) fn of_class(class: Option<&str>, key: &str) -> Option<Value> {
     taken.map(|(taken, _)| Value::from(*taken)).or_else(by_number)
 }
 
-/// Whether all that a class of models takes is known: what is in no row is then off (false, none, times one).
+/// True if all defaults of a class are known: a key in no row is then off (false, none, times one).
 pub(super) fn is_known(class: &str) -> bool {
     ALIKE.iter().any(|kinds| kinds.contains(&class)) && !OF_THEIR_OWN.contains(&class)
 }
 
-/// Whether null says that there is none, and not what is said by leaving the key out.
+/// True if null means "none" for this key, and not the default.
 pub(super) fn is_none_if_null(key: &str) -> bool {
     NONE_IF_NULL.contains(&key)
 }
@@ -60,14 +60,14 @@ impl From<Taken> for Value {
 /// Kinds of [`ALIKE`] whose classes come with the models' own code.
 const OF_THEIR_OWN: &[&str] = &["kimi_k2", "minicpm", "phi3_v", "phi4mm"];
 
-/// False where the key is absent, in every class: configurations that differ from this are stored with the key.
+/// Keys that are false by default in every class: a configuration that differs stores the key.
 const ALWAYS_FALSE: &[&str] = &["add_cross_attention", "is_decoder", "is_encoder_decoder", "tie_encoder_decoder"];
 
 const NONE_IF_NULL: &[&str] =
     &["attn_logit_softcapping", "final_logit_softcapping", "max_window_layers", "sliding_window"];
 
-/// Keys, and what classes take without them. A key that is in no row for a class is off in it; but a way of putting layers
-/// together, whose other value is fatal, is in a row even if it is off.
+/// Keys, with the defaults of classes. A key without a row for a class is off in it; but a key
+/// whose other value is fatal has a row even if it is off.
 const DEFAULTS: &[Row] = &[
     ("activation_function", &[(Text("gelu_new"), &["gpt2", "gptj"]), (Text("relu"), &["opt"])]),
     ("attention_bias", &[(Flag(true), &["glm", "glm4", "gpt_neox"])]),
@@ -173,7 +173,7 @@ const DEFAULTS: &[Row] = &[
         "sliding_window",
         &[
             (Number(4096.0), &["cohere2", "gemma2", "gemma3", "gemma3_text", "ministral", "mistral"]),
-            // Of those that have a switch, where it is on.
+            // Classes that have a switch, while it is on.
             (Number(4096.0), &["qwen2", "qwen2_5_omni_text", "qwen2_moe", "qwen3", "qwen3_moe"]),
             (Number(4096.0), QWEN_VL),
         ],

@@ -1,40 +1,40 @@
-//! What it means that a key of two configurations differs: one table.
+//! Table of the effects of keys that differ between two configurations.
 //!
-//! Unknown keys may change the forward pass. Those that do not are listed, and so are those that tensors' shapes decide, and
-//! those that are compared by whoever makes them alike (vocabulary, head, number of layers).
+//! An unknown key may change the forward pass. Keys that do not are listed, and so are keys that tensors' shapes
+//! decide and keys that are compared elsewhere (vocabulary, head, number of layers).
 
 use super::{by_number::is_of_all_layers, language::counts};
 use serde_json::Value;
 
-/// What it means that a key differs.
+/// Effect of a key that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effect {
-    /// The same tensors are cut or used in another way: no merge of them is right.
+    /// The same tensors are divided or used differently: no merge of them is right.
     Fatal,
-    /// A layer computes otherwise: what is averaged may be meant (a fine-tune with another rotary base); but layers of both
-    /// kinds cannot stand among each other, as one configuration speaks of all.
+    /// A layer computes differently. Averaging such layers may be intended (a fine-tune with
+    /// another rotary base), but they cannot be stacked, since one configuration describes all.
     Layer,
-    /// What is around the layers, or what is not known here.
+    /// Something around the layers differs, or the effect is not known here.
     Around,
 }
 
-/// What a configuration says with a key.
+/// Meaning of a key in a configuration.
 #[derive(Clone, Debug)]
 pub(super) enum Word {
     Said(Value),
-    /// Nothing; its class takes this.
+    /// Not given; the class has this default.
     Default(Value),
-    /// That there is none.
+    /// Null: there is none.
     Null,
-    /// Nothing; it says so with another key.
+    /// Not given; another key says it.
     Elsewhere,
-    /// Nothing; in a class of which all is known it is off.
+    /// Not given; off, as the class's defaults are all known.
     Off,
-    /// Nothing; nobody knows what its class takes.
+    /// Not given; the default of the class is not known.
     Unknown,
 }
 
-/// What it means that a key says this in two configurations; `None` where it means nothing, or is compared elsewhere.
+/// Effect of a key with these meanings; `None` if it has no effect or is compared elsewhere.
 pub(super) fn effect(key: &str, words: &[Word; 2]) -> Option<Effect> {
     use Word::{Default, Null, Off, Said, Unknown};
     let name = last(key);
@@ -50,16 +50,16 @@ pub(super) fn effect(key: &str, words: &[Word; 2]) -> Option<Effect> {
             _ => Some(effect),
         },
         [Default(_), Null] | [Null, Default(_)] => one_sided(),
-        // Where a size is not said, tensors have that of the model's class.
+        // If a size is not given, the tensors have that of the model's class.
         [Said(_), _] | [_, Said(_)] if SIZES.contains(&name) => None,
         [Said(said), Null | Off] | [Null | Off, Said(said)] => (!is_off(said)).then(one_sided)?,
         [Said(said), Unknown] | [Unknown, Said(said)] => (!is_empty(said)).then(one_sided)?,
-        // Neither says anything.
+        // Neither configuration gives a value.
         _ => None,
     }
 }
 
-/// What it means that a key has two values.
+/// Effect of a key that has two values.
 fn effect_of_values(key: &str, name: &str) -> Effect {
     if [SIZES, WAYS, ACTIVATIONS].iter().any(|fatal| fatal.contains(&name)) {
         Effect::Fatal
@@ -70,7 +70,7 @@ fn effect_of_values(key: &str, name: &str) -> Effect {
     }
 }
 
-/// A key without what it is within.
+/// The last part of a key with dots.
 pub(super) fn last(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
@@ -83,7 +83,7 @@ fn is_without_effect(key: &str) -> bool {
         || name.starts_with('_')
 }
 
-/// Whether two values say the same: 1 and 1.0 do.
+/// True if two values are equal; 1 and 1.0 are.
 fn same(x: &Value, y: &Value) -> bool {
     match (x, y) {
         (Value::Number(x), Value::Number(y)) => x.as_f64().map(f64::to_bits) == y.as_f64().map(f64::to_bits),
@@ -91,7 +91,7 @@ fn same(x: &Value, y: &Value) -> bool {
     }
 }
 
-/// Whether a key says that there is none of what it speaks of: false, 0, times 1.
+/// True if a value turns its key off: false, 0, times 1.
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Bool(is) => !is,
@@ -104,7 +104,7 @@ fn is_off(value: &Value) -> bool {
     }
 }
 
-/// Whether a key says nothing, or how something is computed whose result is the same.
+/// True if a value is empty, or names a way of computing that gives the same result.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -115,7 +115,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Keys of sizes that tensors have in them: another one is fatal. Keys that are in no list are around the layers.
+/// Keys of sizes within tensors: a difference is fatal. Keys that are in no list are around the layers.
 const SIZES: &[&str] = &[
     "attention_hidden_size",
     "conv_kernel",
@@ -144,7 +144,7 @@ const SIZES: &[&str] = &[
     "v_head_dim",
 ];
 
-/// Keys of how layers are put together, of which tensors show nothing: another one is fatal.
+/// Keys of the structure of layers, which tensors do not show: a difference is fatal.
 const WAYS: &[&str] = &[
     "alibi",
     "is_decoder",
@@ -155,8 +155,8 @@ const WAYS: &[&str] = &[
     "use_parallel_residual",
 ];
 
-/// Kinds of models whose layers compute alike, but for what other keys say, if their tensors are alike. A kind that is in none
-/// of these is not known; whoever calls a fine-tune by a name of their own knows what it is.
+/// Groups of kinds of models whose layers compute alike, apart from other keys, if their tensors are alike. A kind in
+/// no group is not known; a user who names the kind of a fine-tune differently knows what it is.
 pub(super) const ALIKE: &[&[&str]] = &[
     &[
         "granite",
@@ -200,10 +200,10 @@ pub(super) const ALIKE: &[&[&str]] = &[
     &["starcoder2"],
 ];
 
-/// Of these, the kinds whose norms multiply by one more than their weights: the same numbers mean something else.
+/// Kinds whose norms multiply by their weights plus one: the same numbers mean something else.
 const NORMS_FROM_ONE: &[&str] = &["gemma", "gemma2", "gemma3", "gemma3_text", "nemotron", "qwen3_next"];
 
-/// What it means that the kinds of two language models differ.
+/// Effect of two different kinds of language models.
 pub(super) fn effect_of_kinds(values: &[Option<&Value>; 2]) -> Effect {
     let group = |kind: &Value| ALIKE.iter().position(|kinds| kinds.iter().any(|known| kind == known));
     let from_one = |kind: &Value| NORMS_FROM_ONE.iter().any(|known| kind == known);
@@ -220,7 +220,7 @@ pub(super) fn effect_of_kinds(values: &[Option<&Value>; 2]) -> Effect {
     }
 }
 
-/// Spellings of the activation: another one is fatal, but for variants of `gelu`, which differ in the fourth decimal.
+/// Spellings of the activation: a difference is fatal, except between variants of `gelu` (fourth decimal).
 const ACTIVATIONS: &[&str] = &[
     "activation",
     "activation_function",
@@ -232,7 +232,7 @@ const ACTIVATIONS: &[&str] = &[
     "hidden_activation_function",
 ];
 
-/// Parts of keys of how a layer computes.
+/// Parts of keys that decide how a layer computes.
 const OF_LAYERS: &[&str] = &[
     "alpha",
     "attention_bias",
@@ -273,10 +273,10 @@ const OF_LAYERS: &[&str] = &[
     "window",
 ];
 
-/// Exceptions to [`OF_LAYERS`]: they are of the head, after the layers.
+/// Exceptions to [`OF_LAYERS`]: keys of the head, after the layers.
 const OF_THE_HEAD: &[&str] = &["final_logit_softcapping"];
 
-/// Keys that do not change the forward pass: names and versions, tokens and how they are chosen, types, training, caches.
+/// Keys that do not change the forward pass: names, versions, tokens and sampling, types, training, caches.
 const WITHOUT_EFFECT: &[&str] = &[
     "add_bos_token",
     "add_eos_token",
@@ -359,7 +359,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "use_mamba_kernels",
 ];
 
-/// Beginnings and ends of keys without effect.
+/// Parts of keys without effect.
 const WITHOUT_EFFECT_PARTS: &[&str] = &[
     "_loss",
     "_lr",
@@ -385,7 +385,7 @@ const WITHOUT_EFFECT_PARTS: &[&str] = &[
     "use_bfloat16",
 ];
 
-/// Keys that shapes decide, or that are compared by whoever makes them alike.
+/// Keys that shapes decide, or that are compared elsewhere.
 const ELSEWHERE: &[&str] = &[
     "d_ff",
     "d_inner",

@@ -1,4 +1,4 @@
-//! Where a configuration speaks of the language model: at its top, or in a block of a model that has more parts.
+//! Finds the language model in a configuration: at its top, or in a block of a model with more parts.
 
 use super::by_layer::is_no_list_of_layers;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use serde_json::{Map, Value};
 
-/// Blocks that hold what is said of a language model, as transformers and models with code of their own nest them.
+/// Blocks of a language model, as transformers and models with code of their own nest them.
 const BLOCKS: [&str; 10] = [
     "thinker_config",
     "text_config",
@@ -21,7 +21,7 @@ const BLOCKS: [&str; 10] = [
     "generator",
 ];
 
-/// Keys that count the layers of a decoder beside an encoder, of which `num_hidden_layers` and `num_layers` then speak.
+/// Keys that count a decoder's layers beside an encoder's, which `num_hidden_layers` and `num_layers` then count.
 const OF_DECODERS: [&str; 3] = ["num_decoder_layers", "decoder_layers", "decoder_num_hidden_layers"];
 
 /// Keys that count layers.
@@ -32,12 +32,12 @@ const COUNTS: [&str; 7] =
 const AHEAD: [&str; 3] = ["num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers"];
 
 impl Config {
-    /// What it says of the language model: a block of it in models that have more parts, else all of it.
+    /// The block of the language model in a model with more parts, else the whole configuration.
     pub fn language(&self) -> &Map<String, Value> {
         self.blocks().pop().map_or(&self.0, |(_, block)| block)
     }
 
-    /// Its top and the blocks down to the language model's, each with its keys' prefix, such as `text_config.`.
+    /// The top and the blocks down to the language model's, each with the prefix of its keys, such as `text_config.`.
     pub(crate) fn blocks(&self) -> Vec<(String, &Map<String, Value>)> {
         let mut blocks = vec![(String::new(), &self.0)];
         loop {
@@ -47,7 +47,7 @@ impl Config {
         }
     }
 
-    /// As [`Config::blocks`], one at a time, to be changed.
+    /// One of [`Config::blocks`], to be changed.
     pub(crate) fn block_mut(&mut self, depth: usize) -> &mut Map<String, Value> {
         let mut here = &mut self.0;
         for _ in 0..depth {
@@ -57,7 +57,7 @@ impl Config {
         here
     }
 
-    /// What it says of how many layers the language model has: keys and numbers, the likeliest first.
+    /// Keys that count the language model's layers, with their values, the likeliest first.
     pub(crate) fn counts(&self) -> Vec<(String, usize)> {
         let blocks = self.blocks();
         let count = |(prefix, block): &(String, &Map<String, Value>), key: &str| {
@@ -68,7 +68,7 @@ impl Config {
         blocks.iter().rev().flat_map(of_block).collect()
     }
 
-    /// What it says of whether the output head is the embedding (`tie_word_embeddings`), at its top and of the language model.
+    /// Values of `tie_word_embeddings` (the output head is the embedding), at the top and of the language model.
     pub(crate) fn ties(&self) -> Result<Vec<bool>> {
         let said = |(prefix, block): (String, &Map<String, Value>)| match block.get("tie_word_embeddings")? {
             Value::Null => None,
@@ -81,7 +81,7 @@ impl Config {
         self.blocks().into_iter().filter_map(said).collect()
     }
 
-    /// Says of a model whose output head is its embedding, or is not, what it is.
+    /// Sets `tie_word_embeddings` at the top, and in each block that has it.
     pub(crate) fn tie(&mut self, tied: bool) {
         for depth in 0..self.blocks().len() {
             let block = self.block_mut(depth);
@@ -91,13 +91,13 @@ impl Config {
         }
     }
 
-    /// How many layers behind the last one it says that there are.
+    /// Number of layers behind the last one.
     pub(crate) fn ahead(&self) -> usize {
         let said = AHEAD.iter().find_map(|key| self.language().get(*key)?.as_u64());
         said.and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
     }
 
-    /// Says of a model with so many layers that there is none behind the last one.
+    /// Removes what the configuration of a model with `count` layers says of layers behind the last one.
     pub(crate) fn leave_out_ahead(&mut self, count: usize) {
         let (ahead, depth) = (self.ahead(), self.blocks().len() - 1);
         for (key, value) in self.block_mut(depth).iter_mut() {
@@ -113,18 +113,18 @@ impl Config {
         }
     }
 
-    /// What kinds of model it says that this is: the language model's, and the whole's.
+    /// Kinds of model in `model_type`: the language model's first, the whole's last.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
         self.blocks().into_iter().rev().filter_map(|(_, block)| block.get("model_type")?.as_str())
     }
 }
 
-/// Whether a key counts layers.
+/// True if a key counts layers.
 pub(super) fn counts(key: &str) -> bool {
     OF_DECODERS.contains(&key) || COUNTS.contains(&key)
 }
 
-/// The keys of a block that count the layers of a decoder, and not of the encoder beside it.
+/// Keys of a block that count the layers of a decoder, not of the encoder beside it.
 pub(super) fn counters(block: &Map<String, Value>) -> &'static [&'static str] {
     if OF_DECODERS.iter().any(|key| block.get(*key).is_some_and(Value::is_u64)) {
         &OF_DECODERS
@@ -135,8 +135,8 @@ pub(super) fn counters(block: &Map<String, Value>) -> &'static [&'static str] {
     }
 }
 
-/// Writes how many layers there are into the block of a language model that leaves it to the default of its class; whether it
-/// does. (A plain model says it.)
+/// Adds the number of layers to a language model's block that leaves it to its class; false if
+/// there is no such block. (A plain model gives the number.)
 pub(super) fn say_count(config: &mut Config, count: usize) -> bool {
     let depth = config.blocks().len() - 1;
     let block = config.block_mut(depth);

@@ -1,4 +1,4 @@
-//! The configuration of a merge: its donor's, with what merging changes.
+//! The configuration of a merge: its donor's, with the changes of the merge.
 
 pub(crate) mod alike;
 mod by_layer;
@@ -21,11 +21,11 @@ use by_layer::{LayerOrigin, Untrue, restack};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// The donor's configuration with the result's type and layers, and what the user should know of it. (Its vocabulary and head
-/// are the donor's already.)
+/// The donor's configuration with the result's type and layers, and notes for the user. (The donor
+/// has the result's vocabulary and head already.)
 ///
-/// What it says of single layers is made true of the layers as they are stacked: see [`by_layer`]. Fails where that cannot be,
-/// and if the number of layers changes and the configuration does not say where it is kept.
+/// Keys about single layers are made true of the stacked layers: see [`by_layer`]. Fails if that is
+/// not possible, or if the number of layers changes and the configuration has no key for it.
 pub(crate) fn of(
     recipe: &Recipe,
     models: &PlannedModels,
@@ -39,7 +39,7 @@ pub(crate) fn of(
     for meta in index.values().filter(|meta| meta.dtype.is_float()) {
         *bytes.entry(meta.dtype).or_default() += meta.byte_len();
     }
-    // The type of most of it: a few tensors are kept in another in many models.
+    // The type of most bytes: many models keep a few tensors in another type.
     let dtype = bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(dtype, _)| dtype);
     for depth in 0..config.blocks().len() {
         let block = config.block_mut(depth);
@@ -64,19 +64,19 @@ pub(crate) fn of(
     Ok((config, notes))
 }
 
-/// Layers that are stacked, of a configuration that has to be made true of them.
+/// Stacked layers, of which a configuration must be made true.
 struct Stacking<'m> {
     recipe: &'m Recipe,
     models: &'m PlannedModels,
-    /// Whose configuration it is, and how many layers that has.
+    /// Model that the configuration is of, and its number of layers.
     donor: usize,
     count: usize,
-    /// The sources and their layers that each layer of the result is made of.
+    /// Sources and layers that each layer of the result is made of.
     layers: &'m [Vec<(usize, usize)>],
 }
 
 impl<'m> Stacking<'m> {
-    /// Makes the donor's configuration that of the stack, and tells what layers of different kinds are averaged.
+    /// Makes the donor's configuration true of the stack, and notes layers of different kinds that are averaged.
     fn describe(&self, config: &mut Config) -> Result<Vec<String>> {
         let (count, total) = (self.count, self.layers.len());
         let counts = |block: &Map<String, Value>| {
@@ -98,11 +98,11 @@ impl<'m> Stacking<'m> {
         restack(config, count, &origins).map_err(|untrue| self.refusal(&untrue))?;
         let mut notes = Vec::new();
         for position in 1..most {
-            // Layers of other numbers are other layers.
+            // Layers of different numbers are different layers.
             if let Some(untrue) = self.apart(config, &was, position, |first, other| first.1 != other.1) {
                 return Err(self.mixed(&untrue, position));
             }
-            // Layers of one number are alike unless their models are configured otherwise. What the donor's is, was told.
+            // Layers of one number are alike unless configurations differ; from the donor's, that is noted elsewhere.
             let is_third = |first: (usize, usize), other: (usize, usize)| {
                 first.1 == other.1 && first.0 != other.0 && first.0 != self.donor && other.0 != self.donor
             };
@@ -114,7 +114,7 @@ impl<'m> Stacking<'m> {
         Ok(notes)
     }
 
-    /// One of the layers that each layer of the result is made of.
+    /// One of the layers that each layer of the result is made of, chosen by `of`.
     fn origins(&self, of: impl Fn(&[(usize, usize)]) -> (usize, usize)) -> Vec<LayerOrigin<'m>> {
         let origin = |layers: &Vec<(usize, usize)>| {
             let (source, layer) = of(layers);
@@ -123,7 +123,7 @@ impl<'m> Stacking<'m> {
         self.layers.iter().map(origin).collect()
     }
 
-    /// What would be said otherwise if those at a position, where `is_other`, were what the result is described by.
+    /// First difference if the result were described by the layers at `position`, where `is_other` holds.
     fn apart(
         &self,
         config: &Config,
@@ -166,7 +166,7 @@ impl<'m> Stacking<'m> {
         )
     }
 
-    /// Which layers are of different kinds.
+    /// Names the layers of different kinds.
     fn what(&self, Untrue { said, layer }: &Untrue, position: usize) -> String {
         let donor = self.models[self.donor].1.place();
         let pair = layer.and_then(|layer| Some((self.layers[layer][0], *self.layers[layer].get(position)?)));
@@ -178,7 +178,7 @@ impl<'m> Stacking<'m> {
         format!("{donor}: config.json: `{said}` makes {a} and {b} of different kinds, which become one layer")
     }
 
-    /// Where the recipe stacks layers.
+    /// Place in the recipe where layers are stacked.
     fn place(&self) -> String {
         let recipe = self.recipe;
         let place = match (recipe.path.is_empty(), recipe.slices.is_empty()) {

@@ -1,17 +1,17 @@
-//! What a configuration says of the vocabulary and the head that its tensors contradict.
+//! Corrects a configuration where its tensors contradict it on vocabulary and head.
 
 use crate::model::{
     Config, Index,
     layers::{embeddings, is_numbered},
 };
 
-/// What embeddings of tokens, and not of positions, are called.
+/// Names of embeddings of tokens, not of positions.
 const OF_TOKENS: [&str; 5] = ["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings"];
-/// What output heads are called.
+/// Names of output heads.
 const HEADS: [&str; 3] = ["lm_head.weight", "embed_out.weight", "output.weight"];
 
-/// Corrects the size of the vocabulary where embedding and head agree on another, and tells of a head that is missing: `name`
-/// is whose configuration it is.
+/// Corrects the size of the vocabulary if embedding and head agree on another, and notes a missing
+/// head. `name` is the model of the configuration.
 pub(super) fn correct(config: &mut Config, index: &Index, name: &str) -> Vec<String> {
     let all = embeddings(index);
     let is_of_tokens =
@@ -34,7 +34,7 @@ pub(super) fn correct(config: &mut Config, index: &Index, name: &str) -> Vec<Str
     notes
 }
 
-/// Sets `vocab_size` to the rows there are, if nothing in the configuration says that number.
+/// Sets `vocab_size` to the number of rows, unless some value in the configuration is that number.
 fn resize(config: &mut Config, rows: usize, name: &str) -> Option<String> {
     let is_said =
         config.blocks().iter().any(|(_, block)| block.values().any(|value| value.as_u64() == Some(rows as u64)));
@@ -46,7 +46,7 @@ fn resize(config: &mut Config, rows: usize, name: &str) -> Option<String> {
     ))
 }
 
-/// Whether a configuration says that a language model has a head of its own.
+/// True if a configuration says that a language model has a head of its own.
 fn wants_head(config: &Config) -> bool {
     let blocks = config.blocks();
     let mut tied = blocks.iter().filter_map(|(_, block)| block.get("tie_word_embeddings")?.as_bool()).peekable();

@@ -1,4 +1,4 @@
-//! Configurations in, what is made of them out.
+//! Tests of configurations of merges.
 
 use super::{
     alike::{Difference, differences, is_carried},
@@ -14,8 +14,8 @@ fn config(value: Value) -> Config {
     Config(keys)
 }
 
-/// A model of four layers that says this of them, whose layers are stacked so; what the configuration then says, or what it
-/// would say wrongly.
+/// Stacks `layers` of a model of four layers that is configured by `said`; checks the
+/// configuration, or what it would say wrongly.
 fn check(mut said: Value, layers: &[usize], expected: Result<Value, (&str, Option<usize>)>) {
     said["num_hidden_layers"] = 4.into();
     let donor = config(said.clone());
@@ -132,7 +132,7 @@ fn lists_are_stacked_as_layers_are_and_what_they_overrule_is_left_out() {
         &[0, 1],
         json!({"layer_types": ["a", "b"], "sliding_window_pattern": 2}),
     );
-    // The last is of the layer behind the last one, which stays there.
+    // The last entry is for the layer behind the last one, which stays there.
     let ahead = |types: &[&str]| json!({"layer_types": types, "num_nextn_predict_layers": 1});
     becomes(ahead(&["a", "b", "c", "d", "x"]), &[2, 0], ahead(&["c", "a", "x"]));
     let tokens = || json!({"eos_token_id": [1, 2, 3, 4], "architectures": ["a", "b", "c", "d"]});
@@ -152,14 +152,14 @@ fn a_second_count_of_layers_stays_in_step() {
     becomes(json!({"num_layers": 1u64 << 63}), &[0, 1, 2, 3, 0, 1, 2, 3], json!({"num_layers": u64::MAX}));
     check(json!({"num_layers": 6}), &[0, 1, 2], Err(("num_layers: 6", None)));
     becomes(json!({"num_layers": 6}), &[0, 1, 2, 2], json!({"num_layers": 6}));
-    // Another's count beside the language model's.
+    // A count of other layers, beside the language model's.
     let nested = |n: usize| json!({"num_layers": 8, "text_config": {"num_hidden_layers": n}});
     becomes(nested(4), &[1, 1], nested(2));
     let endless = || json!({"num_nextn_predict_layers": u64::MAX, "layer_types": ["a", "b"]});
     becomes(endless(), &[1, 1], endless());
 }
 
-/// `num_layers` and `num_hidden_layers` are then the encoder's, which nobody has moved.
+/// Here, `num_layers` and `num_hidden_layers` count the encoder's layers, which do not move.
 #[test]
 fn what_counts_the_encoder_stays() {
     let said = |n: usize| json!({"num_decoder_layers": n, "num_layers": 4, "is_encoder_decoder": true});
@@ -170,7 +170,7 @@ fn what_counts_the_encoder_stays() {
     assert_eq!(Value::from(result.0), said(2));
 }
 
-/// Each model speaks of its own layers.
+/// Each model describes its own layers.
 #[test]
 fn a_stack_of_two_models_is_described_by_both() {
     let [a, b] = [1, 2].map(|dense| config(json!({"num_hidden_layers": 4, "first_k_dense_replace": dense})));
@@ -185,7 +185,7 @@ fn a_stack_of_two_models_is_described_by_both() {
     assert_eq!((untrue.said.as_str(), untrue.layer), ("first_k_dense_replace: 1", Some(2)));
 }
 
-/// One says how many of its layers are dense, the other leaves it to its class: three.
+/// One model gives the number of its dense layers, the other leaves it to its class: three.
 #[test]
 fn a_model_that_says_nothing_of_its_layers_is_as_its_class_is() {
     let [a, b] = [json!({"first_k_dense_replace": 1}), json!({})].map(|mut keys| {
@@ -199,7 +199,7 @@ fn a_model_that_says_nothing_of_its_layers_is_as_its_class_is() {
     stacked(b.0.into(), a.0.into(), &[(Effect::Around, "first_k_dense_replace is 3 by default and 1")]);
 }
 
-/// Two configurations, and what is told of them.
+/// Checks the differences between two configurations.
 pub(super) fn compare(a: Value, b: Value, expected: &[(Effect, &str)]) {
     let found = differences(&config(a), &config(b));
     let found: Vec<_> = found.iter().map(|difference| (difference.effect, Difference::both(difference))).collect();
@@ -207,7 +207,7 @@ pub(super) fn compare(a: Value, b: Value, expected: &[(Effect, &str)]) {
     assert_eq!(found, expected);
 }
 
-/// Two models of four and five layers, and what they may not say otherwise if their layers are stacked.
+/// Checks the differences that two models of four and five layers may not have if their layers are stacked.
 fn stacked(a: Value, b: Value, expected: &[(Effect, &str)]) {
     let [a, b] = [config(a), config(b)];
     let mut found = differences(&a, &b);
@@ -245,18 +245,18 @@ fn what_goes_with_no_layer_may_not_differ_in_a_stack() {
     let filled = |entry: u64, count: usize| json!(vec![entry; count]);
     let lists = || [filled(1, 4), filled(2, 5)];
     let within = |key: &str| lists().map(|list| json!({key: list}));
-    // Lists of parts of a head, even if they are as long as there are layers.
+    // Lists of parts of a head, even if they are as long as the number of layers.
     for key in ["long_factor", "short_factor", "mrope_section"] {
         let text = format!("rope_scaling.{key} is [1,1,1,1] and [2,2,2,2,2]");
         apart("rope_scaling", within(key), Layer, &text);
     }
     apart("mrope_section", lists(), Layer, "mrope_section is [1,1,1,1] and [2,2,2,2,2]");
-    // Lists of other lengths, or of others' layers.
+    // Lists of other lengths, or of other layers.
     apart("layer_types", [filled(1, 3), filled(2, 5)], Layer, "layer_types is [1,1,1] and [2,2,2,2,2]");
     apart("what_lists", [filled(1, 4), filled(2, 4)], Around, "what_lists is [1,1,1,1] and [2,2,2,2]");
     let tower = "vision_config.layer_types is [1,1,1,1] and [2,2,2,2,2]";
     apart("vision_config", within("layer_types"), Layer, tower);
-    // Numbers from which it follows how each layer computes.
+    // Numbers that decide how each layer computes.
     for key in ["scale_depth", "num_kv_shared_layers", "global_attn_every_n_layers", "kv_source_layers"] {
         apart(key, [json!(2), json!(3)], Layer, &format!("{key} is 2 and 3"));
         stacked(json!({}), json!({key: 3}), &[(Layer, &format!("{key} is not said and 3"))]);
@@ -396,7 +396,7 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
         json!({"rotary_emb_base": 10000, "rotary_pct": 0.25}),
         json!({"rope_theta": 1e4, "partial_rotary_factor": 0.25}),
     );
-    // What the other says with a list, or leaves to its class.
+    // The other model says it with a list, or leaves it to its class.
     let types = || json!({"model_type": "gemma2", "layer_types": ["sliding_attention", "full_attention"]});
     alike(types(), json!({"model_type": "gemma2"}));
     alike(types(), json!({"model_type": "gemma2", "sliding_window_pattern": 2}));
@@ -407,7 +407,7 @@ fn what_is_said_in_other_words_or_has_no_effect_is_no_difference() {
     alike(json!({"vocab_size": 32, "num_hidden_layers": 2}), json!({"vocab_size": 33, "num_hidden_layers": 4}));
 }
 
-/// A configuration, tensors and their shapes; what it becomes, and what is told.
+/// Checks how tensors of these shapes change a configuration, and the notes on it.
 #[expect(clippy::needless_pass_by_value, reason = "calls write the JSON where they stand")]
 fn held(said: Value, tensors: &[(&str, [usize; 2])], becomes: Value, notes: &[&str]) {
     let meta = |shape: &[usize; 2]| Meta { dtype: Dtype::F32, shape: shape.to_vec() };

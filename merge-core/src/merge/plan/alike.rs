@@ -14,24 +14,24 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How the layers of a model meet those of the model whose configuration the result has.
+/// Relation of a model's layers to the layers of the donor, whose configuration the result has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Meeting {
-    /// Tensor by tensor: they are averaged, or are apart from the language model's layers.
+    /// Averaged tensor by tensor, or apart from the language model's layers.
     Merged,
-    /// As layers of their own, above or below the other's.
+    /// Layers of their own, above or below the donor's.
     Stacked,
 }
 
 impl<'r> Planner<'r> {
-    /// Refuses slices that cannot stand upon each other: the layers of their models have to be alike, and what is before
-    /// the first has to fit what is after the last.
+    /// Refuses slices that cannot be stacked: the layers of their models must be alike, and the
+    /// tensors before the first layer must fit those after the last.
     pub(super) fn check_stack(&self, views: &[LayerView<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
         let first = &views[0].members[0];
         for (number, view) in views.iter().enumerate().skip(1) {
             let member = &view.members[0];
             let is_last = number + 1 == views.len();
-            // What is behind the last layer is called the same, however many layers there are.
+            // With one count for both, tensors behind the last layer have the same names.
             let count = self.layers(first.source, names).count;
             for outside in [None, Some(count)].into_iter().filter(|outside| outside.is_none() || is_last) {
                 let (ours, theirs) = [first, member].map(|member| self.shapes(member.source, outside, names)).into();
@@ -46,11 +46,11 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// Compares what the configuration of the result's donor and that of another model say of how layers compute.
+    /// Compares the configurations of the donor and another model, as far as they describe how layers compute.
     ///
-    /// Refuses what no merge makes right; and of layers that stand among those of the donor, all that one configuration
-    /// cannot say of both. The rest may be meant, and becomes a note. `least` and `most` are the same unless the model meets
-    /// the donor in several slices.
+    /// Refuses a difference that no merge makes right. For layers stacked among the donor's, refuses all that one
+    /// configuration cannot say of both. Other differences may be intended, and become a note. `least` and `most`
+    /// differ only if the model meets the donor in several slices.
     pub(super) fn check_config(
         &mut self,
         donor: usize,
@@ -85,8 +85,8 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// Names and shapes of a model's tensors: of those of layers, what follows the number; or of those `outside` of them, as
-    /// they are called in a model of so many layers.
+    /// Names and shapes of a model's tensors: of the layers, named without prefix and number; or,
+    /// given `outside`, of the tensors outside the layers, named as in a model of that many layers.
     pub(super) fn shapes(
         &self,
         source: usize,
@@ -106,7 +106,7 @@ impl<'r> Planner<'r> {
         shapes
     }
 
-    /// Refuses a model whose part of a view is not the first one's, in names and shapes.
+    /// Refuses a model whose tensors in a view differ from the first one's in names or shapes.
     pub(super) fn comparable(
         &self,
         first: &Member<'_>,

@@ -1,4 +1,4 @@
-//! Holds the layers of models against what their configurations count, and tells what other stacks there are.
+//! Checks layers against the numbers in configurations, and notes the other stacks.
 
 use super::{LayerView, Planner, alike::Meeting};
 use crate::{
@@ -9,13 +9,13 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// What layers are called, in plain decoders and encoders: where fewer are stored than counted, some are missing. (Elsewhere a
-/// layer may be gone through more than once, as in ALBERT.)
+/// Ends of the layers' prefix in plain decoders and encoders, where layers are missing if fewer are
+/// stored than counted. (Elsewhere, such as in ALBERT, a layer may be used more than once.)
 const PLAIN: [&str; 5] = ["layers.", "layer.", "h.", "blocks.", "block."];
 
 impl<'r> Planner<'r> {
-    /// Refuses a model whose configuration counts more layers than it has; and, where layers are moved, one of which it does
-    /// not follow what its layers are. Notes the stacks that are not counted.
+    /// Refuses a model that counts more layers than it has, or the donor's stack differently; where
+    /// layers are moved, also one with several possible stacks. Notes stacks that are not counted.
     pub(super) fn check_layers(&mut self, sources: &Sources) -> Result<()> {
         let moves = !self.recipe.path.is_empty()
             || !self.recipe.slices.is_empty()
@@ -61,14 +61,14 @@ impl<'r> Planner<'r> {
             }
         }
         let (name, model) = &self.models[self.donor];
-        // A class has a number of its own for a block of a language model that says none.
+        // A language model's block without a number leaves it to its class.
         let is_counted = donors.said.is_some() || model.config().blocks().len() > 1;
         self.plan.notes.extend(is_counted.then(|| note(&donors, name)).flatten());
         Ok(())
     }
 
-    /// Compares the configuration of every model with that of the result's donor. `views` are those of each module, and
-    /// whether the language model's layers are in it.
+    /// Compares every model's configuration with the donor's. `views` are those of each module,
+    /// with true if the module has the language model's layers.
     pub(super) fn check_configs(&mut self, views: &[(Vec<LayerView<'r>>, bool)]) -> Result<()> {
         let donor = self.donor;
         let mut meetings: BTreeMap<usize, ([Meeting; 2], &str)> = BTreeMap::new();
@@ -91,7 +91,7 @@ impl<'r> Planner<'r> {
     }
 }
 
-/// What the user should know of stacks that are no layers of the language model.
+/// A note for the user on stacks that are not layers of the language model.
 fn note(layers: &Layers, name: &str) -> Option<String> {
     let key = layers.said.as_ref().map_or(String::new(), |(key, _)| format!(" ({key})"));
     let other = |(prefix, count): (&str, usize)| {

@@ -1,4 +1,4 @@
-//! What a recipe says and mergekit ignores, as notes.
+//! Notes on the parts of a recipe that mergekit ignores.
 
 use crate::{
     method::{WITHOUT_EFFECT, method},
@@ -6,7 +6,7 @@ use crate::{
     yaml::Place,
 };
 
-/// What mergekit ignores, and so does a recipe that does not ask for the fix.
+/// Notes on what mergekit ignores; it is ignored here too, unless the recipe asks for the fix.
 pub(super) fn ignored(recipe: &Recipe) -> Vec<String> {
     let slices = || recipe.slices.iter().chain(recipe.modules.iter().flat_map(|(_, module)| module.slices.iter()));
     let at = |place: Place| place.of(&recipe.file);

@@ -1,5 +1,5 @@
-//! Where in mergekit's own sequence of random numbers every tensor's draws begin, for recipes that ask for its generator. All others
-//! draw by counters, which `Planner::tensor` gives.
+//! Finds each tensor's draws in mergekit's sequence of random numbers, for recipes that ask for its
+//! generator. Other recipes draw by counter, as `Planner::tensor` plans.
 
 use super::Planner;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Planner<'_> {
-    /// With mergekit's generator: where in its sequence every tensor's draws begin.
+    /// With mergekit's generator, sets the position in its sequence where each tensor's draws begin.
     pub(super) fn draw(&mut self) -> Result<()> {
         let Some(random) = self.recipe.random.as_ref().filter(|random| random.generator == Generator::Mergekit) else {
             return Ok(());
@@ -27,7 +27,7 @@ impl Planner<'_> {
         plans.sort_by(|(a, one), (b, other)| (one.first(), a).cmp(&(other.first(), b)));
         for (name, plan) in plans {
             let TensorPlan::Merge { method, models, base, .. } = plan else { continue };
-            // What mergekit works in: the type that the recipe asks for, or that holds all inputs.
+            // Type that mergekit computes in: the recipe's, or one that holds all inputs.
             let stored = models.iter().map(|(operand, ..)| operand).chain(base.as_ref());
             let stored = stored.map(|operand| self.models[operand.source].1.index()[&operand.tensor].dtype);
             let work = self.recipe.dtype.map(|dtype| dtype.value).or_else(|| stored.reduce(Dtype::promote));
@@ -48,7 +48,7 @@ impl Planner<'_> {
 }
 
 impl Settings {
-    /// Rounds a number as a recipe in `bfloat16` does it in mergekit.
+    /// Rounds a number as mergekit does for a recipe in `bfloat16`.
     fn round_to_bf16(&mut self, name: &str) {
         for (known, value) in &mut self.0 {
             if let (true, Value::Number(number)) = (*known == name, value) {

@@ -1,8 +1,8 @@
 //! Decides how every tensor of a merge is made, without reading a weight, and refuses what cannot be done as written.
 //!
-//! A recipe with `models` is one slice of all layers; one with `slices` stacks layers; one with `modules` is either of them
-//! for each part of a model; one with a `path` is planned in `path`. What comes before the layers is merged as the first slice says, what comes after them as the
-//! last one does.
+//! A recipe with `models` is one slice of all layers; one with `slices` stacks layers; one with
+//! `modules` is either of these for each part of a model; one with a `path` is planned in `path`.
+//! Tensors before the layers are merged as in the first slice, tensors after them as in the last.
 
 mod alike;
 mod counted;
@@ -34,16 +34,16 @@ use std::{
     sync::Arc,
 };
 
-/// How every tensor is made, and which layers were stacked.
+/// Plans of all tensors of a merge, and the layers that were stacked.
 pub(crate) struct MergePlan {
     pub(crate) index: Index,
     pub(crate) plans: BTreeMap<String, TensorPlan>,
-    /// The sources and their layers that each layer of the result is made of, of the main stack. `config.json` says of it what
-    /// it says of the first.
+    /// Sources and layers that each layer of the result's main stack is made of. `config.json`
+    /// describes a layer as it describes the first of them.
     pub(crate) stacked: Vec<Vec<(usize, usize)>>,
-    /// What computes the same without any tensor being made, if something does.
+    /// A path that computes the same without any tensor being made, if there is one.
     pub(crate) path: Option<PlannedPath>,
-    /// What the user should know.
+    /// Notes for the user.
     pub(crate) notes: Vec<String>,
 }
 
@@ -55,31 +55,31 @@ pub(crate) struct PlannedPath {
     pub(crate) hops: Vec<(usize, usize, f64)>,
 }
 
-/// Some layers of the result, and what they are made of.
+/// A range of layers of the result, and what it is made of.
 struct LayerView<'r> {
     method: &'static dyn Method,
-    /// The base among the members.
+    /// Position of the base among the members.
     base: Option<usize>,
     members: Vec<Member<'r>>,
-    /// From the innermost: the slice's, the module's, the recipe's.
+    /// Parameters, innermost first: the slice's, the module's, the recipe's.
     levels: Vec<&'r Parameters<crate::recipe::Setting>>,
-    /// Where the recipe says it, for errors.
+    /// Place in the recipe, for errors.
     place: String,
 }
 
-/// A model's part of a view.
+/// The part of a model in a view.
 struct Member<'r> {
     source: usize,
     layers: Range<usize>,
-    /// Its own parameters; none for a base that is merged without being listed, as mergekit does.
+    /// The model's own parameters; `None` for a base that is not listed among the models.
     own: Option<&'r Parameters<crate::recipe::Setting>>,
     place: String,
 }
 
-/// A tensor's place in a view: which layer of it, and the rest of the name; or none, and the whole name.
+/// Key of a tensor in a view: number of the layer in it and rest of the name, or `None` and the whole name.
 type TensorKey = (Option<usize>, String);
 
-/// The models that a plan is made for: as the sources, or with another vocabulary or head.
+/// Models that a plan is made for: the sources, or the same with another vocabulary or head.
 pub(crate) type PlannedModels = [(String, Arc<dyn Weights>)];
 
 /// Plans every tensor.
@@ -128,13 +128,13 @@ pub(crate) fn plan(recipe: &Recipe, sources: &Sources, models: &PlannedModels) -
 struct Planner<'r> {
     recipe: &'r Recipe,
     models: &'r PlannedModels,
-    /// Whose configuration the result has.
+    /// Source whose configuration the result has.
     donor: usize,
     plan: MergePlan,
 }
 
 impl<'r> Planner<'r> {
-    /// The slices of a module, or its models as one slice of all layers.
+    /// The views of a module: its slices, or one of all layers of its models.
     fn views(
         &self,
         sources: &Sources,
@@ -185,7 +185,7 @@ impl<'r> Planner<'r> {
         slices.iter().map(view).collect()
     }
 
-    /// Finds the base among the members, or adds it to them.
+    /// Makes a view, and finds the base among the members or adds it to them.
     fn view(
         &self,
         sources: &Sources,
@@ -229,12 +229,12 @@ impl<'r> Planner<'r> {
         Ok(LayerView { method, base, members, levels, place })
     }
 
-    /// Plans the tensors of a module's views, one upon the other.
+    /// Plans the tensors of a module's views, stacked in this order.
     fn stack(&mut self, views: &[LayerView<'r>], names: &dyn Fn(&str) -> bool) -> Result<()> {
         self.check_stack(views, names)?;
         let main = self.layers(views[0].members[0].source, names);
         let tail = if self.fixed(Fix::TailGradient) { 1.0 } else { 0.0 };
-        // Layers that are stacked, and whose number `config.json` has.
+        // Layers that are stacked and that `config.json` counts.
         let is_main =
             self.is_stacked(views) && self.layers(views[0].members[0].source, &|_| true).prefix == main.prefix;
         let total = views.iter().map(|view| view.members[0].layers.len()).sum();
@@ -295,7 +295,7 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// Whether views are slices, and not all layers of models.
+    /// True if views are slices, rather than all layers of models.
     fn is_stacked(&self, views: &[LayerView<'r>]) -> bool {
         let all = |member: &Member<'_>| member.layers == (0..self.layers(member.source, &|_| true).count);
         views.len() > 1 || !views[0].members.iter().all(all)
@@ -339,7 +339,7 @@ impl<'r> Planner<'r> {
         } else {
             let seed = self.recipe.random.as_ref().map_or(0, |random| random.seed);
             let models = models.into_iter().enumerate().map(|(position, (operand, settings))| {
-                // The position, not the name: a model that has been moved draws the same mask.
+                // By position, not by name: a model that has been moved draws the same mask.
                 let draws = Draws::Counter(Stream::new(seed, &[&position.to_string(), &output]));
                 (operand, settings, draws)
             });
@@ -351,7 +351,7 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// The parameters of the merge, or of a member, for a tensor at depth `t`.
+    /// Settings of the merge, or of a member, for a tensor at depth `t`.
     fn settings(
         view: &LayerView<'r>,
         scope: Scope,
@@ -374,7 +374,7 @@ impl<'r> Planner<'r> {
         values.collect::<Result<_>>().map(Settings)
     }
 
-    /// Refuses modules that leave a tensor out.
+    /// Refuses modules that leave out a tensor.
     fn check_modules(&self, sources: &Sources, modules: &[&str]) -> Result<()> {
         let named: BTreeSet<usize> = self.recipe.references().iter().map(|one| sources.position(one)).collect();
         for source in named {
@@ -395,7 +395,7 @@ impl<'r> Planner<'r> {
 
     fn layers(&self, source: usize, names: &dyn Fn(&str) -> bool) -> Layers {
         let model = &self.models[source].1;
-        // Tensors that come without a configuration are what the donor's says.
+        // Tensors without a configuration use the donor's.
         let own = Some(model.config()).filter(|config| !config.0.is_empty());
         Layers::within(model.index(), own.unwrap_or(self.models[self.donor].1.config()), names)
     }

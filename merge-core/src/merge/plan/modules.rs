@@ -1,13 +1,13 @@
-//! Which module of a model a tensor belongs to, by its name.
+//! Finds the module of a model that a tensor belongs to, by its name.
 
-/// mergekit's names of modules that are not parts of tensor names, and what tensor names say instead.
+/// Module names of mergekit that are not parts of tensor names, with the parts to look for instead.
 const MODULES: [(&str, &[&str]); 3] = [
     ("text_decoder", &["language_model", "text_model"]),
     ("vision_tower", &["vision_tower", "vision_model", "visual"]),
     ("multi_modal_projector", &["multi_modal_projector", "connector"]),
 ];
 
-/// The module of a tensor: the first whose name is a part of the tensor's; `default` and `text_decoder` take what is left.
+/// The first module whose name is a part of the tensor's name; `default` and `text_decoder` take the rest.
 pub(super) fn module_of<'m>(tensor: &str, modules: &[&'m str]) -> Option<&'m str> {
     let parts = |module: &'m str| {
         MODULES.iter().find(|(name, _)| *name == module).map_or_else(|| vec![module], |(_, parts)| parts.to_vec())

@@ -1,4 +1,4 @@
-//! Plans a path: layers as they are, in the path's order, its scales folded into what they add or written beside them.
+//! Plans a path: layers in the path's order, and its scales folded into weights or written beside them.
 
 use super::{PlannedPath, Planner, alike::Meeting};
 use crate::{
@@ -22,18 +22,18 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// A hop: which layer of which source, as it is stored, and what the hidden state is multiplied by before it.
+/// A hop: a layer of a source, as it is stored, and the factor of the hidden state before it.
 #[derive(Clone, Copy)]
 struct Leg<'r> {
     source: usize,
     layer: usize,
     scale: f64,
-    /// The model's name in the recipe.
+    /// Name of the model in the recipe.
     model: &'r At<String>,
 }
 
 impl<'r> Planner<'r> {
-    /// Plans all of the recipe's path.
+    /// Plans the recipe's path.
     pub(super) fn path(&mut self, sources: &Sources) -> Result<()> {
         let legs = self.legs(sources)?;
         let base = sources.position(donor(self.recipe));
@@ -44,7 +44,7 @@ impl<'r> Planner<'r> {
         }
     }
 
-    /// The hops that are used. A layer of a model that has a path of its own is a hop of that.
+    /// The hops that are used. In a model that has a path of its own, a layer's number is that of a hop.
     fn legs(&self, sources: &Sources) -> Result<Vec<Leg<'r>>> {
         let recipe = self.recipe;
         let mut legs = Vec::new();
@@ -70,7 +70,7 @@ impl<'r> Planner<'r> {
         Ok(legs)
     }
 
-    /// Refuses layers that cannot stand among those of the model that the result is configured as.
+    /// Refuses layers that cannot stand among those of the model whose configuration the result has.
     fn check_alike(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
         let ours = self.shapes(base, None, &|_| true);
         let mut checked = vec![base];
@@ -94,7 +94,7 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// As a model whose layers follow each other.
+    /// Plans the path as a model whose layers follow each other.
     fn plain(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
         let (name, model) = &self.models[base];
         let layers = Layers::of(&**model);
@@ -106,7 +106,7 @@ impl<'r> Planner<'r> {
                 .hint("without scales, a path goes through layers of any architecture"));
         }
         let tied = is_tied(&**model)?;
-        // What a tied embedding is multiplied by, the last norm is divided by; but not by a plain product where it counts from 1.
+        // The last norm undoes a tied embedding's factor. A norm that counts from 1 cannot, so the factor is 1.
         let first = if tied && fold::norms_count_from_one(model.config()) { 1.0 } else { legs[0].scale };
         for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
             let factor = if layers.embeddings.contains(tensor) {
@@ -140,7 +140,7 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// As every layer once, the path and its scales beside them.
+    /// Plans the path with every layer once, and the path and its scales beside them.
     fn evomistral(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
         let (name, model) = &self.models[base];
         let layers = Layers::of(&**model);
@@ -181,7 +181,7 @@ impl<'r> Planner<'r> {
         Ok(())
     }
 
-    /// The tensors of every layer of the legs' sources: what follows its number, and the whole name.
+    /// The tensors of each layer in the legs' sources: the name after the layer's number, and the whole name.
     fn by_layer(&self, legs: &[Leg<'r>]) -> BTreeMap<(usize, usize), Vec<(&'r str, &'r str)>> {
         let mut tensors: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut sources: Vec<usize> = legs.iter().map(|leg| leg.source).collect();
@@ -199,7 +199,7 @@ impl<'r> Planner<'r> {
         tensors
     }
 
-    /// Plans a tensor that is a source's, times a factor.
+    /// Plans a source's tensor times a factor.
     fn passed(&mut self, output: String, source: usize, tensor: &str, factor: f64) {
         let Meta { dtype: stored, shape } = self.models[source].1.index()[tensor].clone();
         let operand = Operand { source, tensor: tensor.to_owned() };
@@ -219,7 +219,7 @@ impl<'r> Planner<'r> {
     }
 }
 
-/// Whether a tensor stays where it is, as it is of no layer and does not say in which order they come.
+/// True if a tensor is outside the layers and not the path or its scales.
 fn is_outside(layers: &Layers, tensor: &str) -> bool {
     layers.of_tensor(tensor).is_none() && ![evomistral::LAYERS, evomistral::SCALES].contains(&tensor)
 }

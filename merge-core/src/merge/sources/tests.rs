@@ -1,12 +1,12 @@
-//! Models that change after they were opened are noticed, and by what.
+//! Tests: a model that changes after it was opened is noticed, and the error names the file.
 
 use super::*;
 use crate::model::weights::tests::Memory;
 use std::{fs, io::Write as _};
 use tempfile::tempdir;
 
-/// Opens two models, changes a file of one, and says what is noticed: without reading, by hashing what may have changed, and by
-/// hashing all.
+/// Opens two models, changes a file of one, and checks the errors found without reading, by hashing
+/// files that may have changed, and by hashing all files.
 fn check(change: impl Fn(&Path), expected: [Option<&str>; 3]) {
     let dir = tempdir().expect("a directory");
     for name in ["a", "b"] {

@@ -1,4 +1,4 @@
-//! Proves that the files of models are still those that were opened: what is mapped changes under us when they do.
+//! Proves that models' files are still the opened ones: a mapped file changes in memory when it changes on disk.
 
 use super::Sources;
 use crate::{
@@ -13,19 +13,19 @@ use std::{
     sync::Mutex,
 };
 
-/// Files as they were when they were opened.
+/// State of files when they were opened.
 #[derive(Default)]
 pub(super) struct FileStates(Mutex<Vec<SeenFile>>);
 
 struct SeenFile {
-    /// What the recipe calls the model.
+    /// Name of the model in the recipe.
     model: String,
     path: PathBuf,
     stamp: Option<Stamp>,
 }
 
 impl FileStates {
-    /// Takes in the files of a model.
+    /// Adds the files of a model.
     pub(super) fn add(&mut self, model: &str, paths: impl Iterator<Item = PathBuf>) {
         let seen = paths.map(|path| SeenFile { model: model.to_owned(), stamp: Stamp::of(&path), path });
         self.0.get_mut().expect("no panic while held").extend(seen);
@@ -39,8 +39,8 @@ impl SeenFile {
 }
 
 impl Sources {
-    /// Fails if a file was written to, cut or replaced since it was opened, or if it may have been, by what the file system says:
-    /// no byte is read.
+    /// Fails if, according to the file system, a file was or may have been written to, cut or
+    /// replaced since it was opened. Reads no byte.
     #[expect(clippy::missing_panics_doc, reason = "no thread panics while it holds the list")]
     pub fn check_untouched(&self) -> Result<()> {
         let seen = self.seen.0.lock().expect("no panic while held");
@@ -48,13 +48,13 @@ impl Sources {
         touched.map_or(Ok(()), |file| Err(changed(&file.model, &file.path)))
     }
 
-    /// Fails if a file was changed since it was opened, given the hashes of then, [`Sources::sha256`]. Only files that
-    /// may have been, by what the file system says, are read.
+    /// Fails if a file does not match `hashes`, the [`Sources::sha256`] of when it was opened.
+    /// Reads only files that may have changed, according to the file system.
     #[expect(clippy::missing_panics_doc, reason = "no thread panics while it holds the list")]
     pub fn check_unchanged(&self, hashes: &[(String, BTreeMap<String, String>)]) -> Result<()> {
         let mut seen = self.seen.0.lock().expect("no panic while held");
         for file in seen.iter_mut().filter(|file| file.is_touched()) {
-            // What is touched while it is hashed is hashed again the next time.
+            // A file that is touched while it is hashed is hashed again next time.
             let now = Stamp::of(&file.path);
             let name = file.path.file_name().unwrap_or_default().to_string_lossy();
             let of_model = hashes.iter().find(|(model, _)| *model == file.model);
@@ -65,7 +65,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Fails if a file is not what these hashes say, [`Sources::sha256`] of when it was opened. Reads every byte.
+    /// Fails if a file does not match `hashes`, the [`Sources::sha256`] of when it was opened. Reads every byte.
     #[expect(clippy::missing_panics_doc, reason = "the hashes are these sources'")]
     pub fn prove(&self, hashes: &[(String, BTreeMap<String, String>)]) -> Result<()> {
         hashes.par_iter().try_for_each(|(model, files)| {
@@ -79,7 +79,7 @@ impl Sources {
 }
 
 fn check(model: &str, path: &Path, then: &str) -> Result<()> {
-    // Read, not mapped: a file that is cut meanwhile is an error, not the end of the process.
+    // Read, not mapped: a file that is cut meanwhile is an error, and does not end the process.
     if sha256_of(path).is_ok_and(|now| now == then) { Ok(()) } else { Err(changed(model, path)) }
 }
 

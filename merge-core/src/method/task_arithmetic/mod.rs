@@ -1,20 +1,20 @@
-//! Task arithmetic, generalised: one formula over task vectors, one row of a table for each method.
+//! Task arithmetic, generalised: one formula over task vectors, and a table with a row for each method.
 //!
 //! With base `b`, models `xᵢ`, weights `wᵢ` and densities `pᵢ`:
 //!
 //! 1. `dᵢ = xᵢ − b`, the task vector (Ilharco et al., <https://arxiv.org/abs/2212.04089>);
-//! 2. `dᵢ` is thinned as the method has it, if `pᵢ < 1`; nothing of it is left if `pᵢ ≤ 0`;
-//!    with `rescale`, it is multiplied by `Σ|dᵢ| / Σ|kept dᵢ|` over the whole tensor, so that its L1 norm stays what it was
-//!    (unless one of the sums is below 10⁻⁷). Methods that draw at random multiply by `1/pᵢ` instead with `exact_rescale`,
-//!    as their papers do: that keeps the mean of each element, which the other factor estimates;
+//! 2. if `pᵢ < 1`, `dᵢ` is thinned in the method's way (if `pᵢ ≤ 0`, nothing of it is left);
+//!    with `rescale`, it is multiplied by `Σ|dᵢ| / Σ|kept dᵢ|` over the whole tensor, which keeps its L1 norm
+//!    (unless one of the sums is below 10⁻⁷). With `exact_rescale`, methods that draw at random multiply by `1/pᵢ` instead,
+//!    as in their papers: that keeps the mean of each element, which the other factor estimates;
 //! 3. `dᵢ ← wᵢ·dᵢ`;
-//! 4. with sign consensus (TIES): `s = +1` where `Σ dᵢ ≥ 0`, else `−1`, and only the `dᵢ` of that sign are summed into `D`;
-//!    a negative weight turns a model's vote; without consensus `D = Σ dᵢ`;
-//! 5. with `normalize`, `D` is divided by the sum of the weights that took part (where it is zero: by one);
+//! 4. with sign consensus (TIES): `s = +1` if `Σ dᵢ ≥ 0`, else `−1`, and only the `dᵢ` of that sign are summed into `D`;
+//!    a negative weight reverses a model's vote; without consensus `D = Σ dᵢ`;
+//! 5. with `normalize`, `D` is divided by the sum of the weights that took part (by one if that is zero);
 //! 6. the result is `b + λ·D`.
 //!
-//! Order, defaults and thresholds are mergekit's, so that its recipes give what they give there; but all of it is computed in
-//! `f32` whatever is stored, and rounded once, and of elements of equal magnitude those of lower index are kept.
+//! Order, defaults and thresholds are mergekit's, so its recipes give the same results here; but everything is computed
+//! in `f32` and rounded once, and of elements of equal magnitude those of lower index are kept.
 
 mod rank;
 mod tensors;
@@ -26,10 +26,10 @@ use candle_core::Tensor;
 use std::cell::RefCell;
 use thin::{ModelPart, ThinRoom};
 
-/// `b + λ·Σ wᵢ·(xᵢ − b)`: adds up what each fine-tune learned.
+/// `b + λ·Σ wᵢ·(xᵢ − b)`: the sum of what each fine-tune has learned.
 ///
-/// The first to try for fine-tunes that learned different things; a negative weight makes a model forget (Ilharco et al.,
-/// <https://arxiv.org/abs/2212.04089>).
+/// The first method to try for fine-tunes that learned different things; a negative weight makes a
+/// model forget (Ilharco et al., <https://arxiv.org/abs/2212.04089>).
 pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
     name: "task_arithmetic",
     summary: "base plus the weighted sum of the task vectors; for fine-tunes that learned different things",
@@ -39,11 +39,11 @@ pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
     params: &[WEIGHT, UNUSED_DENSITY, flag("normalize", false, NORMALIZE), UNUSED_RESCALE, LAMBDA],
 };
 
-/// The `max(1, ⌊p·n⌋)` elements of greatest magnitude of each task vector, sign consensus, and a mean over the models that
-/// took part.
+/// The `max(1, ⌊p·n⌋)` greatest elements of each task vector, sign consensus, and a mean over the
+/// models that took part.
 ///
-/// For several fine-tunes of one base that pull the same weights in different directions: trims what is small, elects a
-/// sign, and merges only what agrees (TIES, Yadav et al., <https://arxiv.org/abs/2306.01708>).
+/// For several fine-tunes of one base that change the same weights in different directions: it trims small changes,
+/// elects a sign, and merges only changes of that sign (TIES, Yadav et al., <https://arxiv.org/abs/2306.01708>).
 pub const TIES: TaskArithmetic = TaskArithmetic {
     name: "ties",
     summary: "the greatest elements of the task vectors, only the majority's sign averaged; for fine-tunes that conflict",
@@ -55,8 +55,8 @@ pub const TIES: TaskArithmetic = TaskArithmetic {
 
 /// Each element of a task vector is kept with probability `p`, and the task vectors are summed.
 ///
-/// For fine-tunes with many small changes, of which a random tenth does as well as all (DARE, Yu et al.,
-/// <https://arxiv.org/abs/2311.03099>): thinner task vectors get into each other's way less.
+/// For fine-tunes with many small changes, of which a random tenth is as good as all (DARE, Yu et
+/// al., <https://arxiv.org/abs/2311.03099>): thinner task vectors interfere less.
 pub const DARE_LINEAR: TaskArithmetic = TaskArithmetic {
     name: "dare_linear",
     summary: "task vectors thinned at random, then summed; for fine-tunes with many small changes",
@@ -69,7 +69,7 @@ pub const DARE_LINEAR: TaskArithmetic = TaskArithmetic {
 /// [`DARE_LINEAR`] with the sign consensus of [`TIES`]: the method of the EvoLLM-JP models
 /// (<https://arxiv.org/abs/2403.13187>).
 ///
-/// For several models of different origin; weights and densities are usually searched for.
+/// For several models of different origin. Weights and densities are usually found by a search.
 pub const DARE_TIES: TaskArithmetic = TaskArithmetic {
     name: "dare_ties",
     summary: "task vectors thinned at random, then only the majority's sign summed; many models, less interference",
@@ -82,11 +82,11 @@ pub const DARE_TIES: TaskArithmetic = TaskArithmetic {
 /// Each element of a task vector is kept with a probability that grows with the rank of its magnitude in its row, from
 /// `p − ε` to `p + ε`; then sign consensus, and a mean over the models that took part.
 ///
-/// Between DARE and TIES: keeps what is great more often, without dropping all that is small (DELLA, Deep et al.,
+/// Between DARE and TIES: it keeps great elements more often, without dropping all small ones (DELLA, Deep et al.,
 /// <https://arxiv.org/abs/2406.11617>). Needs `0 < p − ε` and `p + ε < 1`, unless `p` is 0 or 1.
 ///
-/// A tensor with one dimension is one row. Rows run along the second dimension, as in mergekit, also where there are more
-/// than two; where that dimension and those after it have more than 2²⁰ elements, they run along the last. Longer rows are
+/// A tensor with one dimension is one row. Other rows run along the second dimension, as in mergekit, also if there are
+/// more than two; if this and all later ones have more than 2²⁰ elements together, along the last. Longer rows are
 /// ranked in stretches of 2²⁰. The element of a row of one is kept with probability `p` (mergekit fails there).
 pub const DELLA: TaskArithmetic = TaskArithmetic {
     name: "della",
@@ -123,11 +123,11 @@ pub const DELLA_LINEAR: TaskArithmetic = TaskArithmetic {
     ],
 };
 
-/// Of each task vector's elements in order of magnitude, the greatest `⌊γ·n⌋` are dropped and the next `⌊p·n⌋` kept (all
-/// the smallest, if fewer are left).
+/// In order of magnitude, the greatest `⌊γ·n⌋` elements of each task vector are dropped, and the
+/// next `⌊p·n⌋` kept (if fewer are left, the smallest `⌊p·n⌋`).
 ///
-/// For many models: what is small is noise, and what is very great is what one fine-tune broke (Model Breadcrumbs, Davari &
-/// Belilovsky, <https://arxiv.org/abs/2312.06795>).
+/// For many models: the smallest changes are noise, and the very greatest are damage by one
+/// fine-tune (Model Breadcrumbs, Davari & Belilovsky, <https://arxiv.org/abs/2312.06795>).
 pub const BREADCRUMBS: TaskArithmetic = TaskArithmetic {
     name: "breadcrumbs",
     summary: "task vectors without their smallest and their very greatest elements, summed; for many models",
@@ -147,7 +147,7 @@ pub const BREADCRUMBS_TIES: TaskArithmetic = TaskArithmetic {
     params: OUTLIERS,
 };
 
-/// A row of the table.
+/// A method of this family: a row of the table.
 pub struct TaskArithmetic {
     name: &'static str,
     summary: &'static str,
@@ -157,17 +157,17 @@ pub struct TaskArithmetic {
     params: &'static [Param],
 }
 
-/// How task vectors are thinned.
+/// Way in which task vectors are thinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sparsify {
     No,
-    /// The greatest are kept.
+    /// The greatest elements are kept.
     Magnitude,
-    /// The greatest are dropped, and the next kept.
+    /// The greatest elements are dropped, and the next ones kept.
     Outliers,
-    /// All have the same chance.
+    /// All elements have the same chance.
     Random,
-    /// The chance grows with the rank in the row.
+    /// An element's chance grows with its rank in the row.
     Ranked,
 }
 
@@ -222,13 +222,13 @@ const fn flag(name: &'static str, default: bool, help: &'static str) -> Param {
     Param { name, scope: Scope::Merge, domain: Domain::Flag, default: Some(Value::Flag(default)), help, unused: false }
 }
 
-/// What becomes of the length of a thinned task vector.
+/// Rescaling of a thinned task vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rescale {
     No,
-    /// The L1 norm stays.
+    /// Keeps the L1 norm.
     Norm,
-    /// The mean of each element stays: the inverse of its chance.
+    /// Keeps the mean of each element: divides by its chance.
     Chance,
 }
 
@@ -297,7 +297,7 @@ impl Method for TaskArithmetic {
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
         let granule = match self.sparsify {
             Sparsify::Ranked => rank::Rows::of(inputs.shape).granule,
-            // What is kept is remembered in words of as many bits.
+            // Kept elements are remembered as bits in words of 64.
             Sparsify::Random => 64,
             _ => 1,
         };
@@ -327,15 +327,15 @@ impl Method for TaskArithmetic {
     }
 }
 
-/// Elements that are worked on at a time: what a core's first-level cache holds of all that is made of them.
+/// Number of elements to work on at a time: all that is computed from them fits a core's first-level cache.
 const PIECE: usize = 1024;
 
 thread_local! {
-    /// A thread's room to work in.
+    /// Buffers of a thread.
     static ROOM: RefCell<(ThinRoom, PieceRoom)> = RefCell::default();
 }
 
-/// Room for a piece of every task vector, and of sums over them.
+/// Buffers for a piece of every task vector, and for sums over them.
 #[derive(Default)]
 struct PieceRoom {
     vectors: Vec<f32>,  // (models, piece)
@@ -343,7 +343,7 @@ struct PieceRoom {
     divisors: Vec<f32>, // (piece)
 }
 
-/// Steps 3 to 6, once the whole tensor has been seen.
+/// Steps 3 to 6, after the whole tensor has been seen.
 struct Sum {
     parts: Vec<ModelPart>,
     lambda: f32,
@@ -352,7 +352,7 @@ struct Sum {
 }
 
 impl Sum {
-    /// Merges the piece of a block that begins at `at`.
+    /// Merges the piece of a block that begins at element `at`.
     #[inline(always)]
     fn compute(&self, block: &Block<'_>, at: usize, out: &mut [f32], room: &mut ThinRoom, piece: &mut PieceRoom) {
         let len = out.len();
@@ -390,7 +390,7 @@ impl Sum {
         }
     }
 
-    /// The weights that took part in each element's sum, or one where there is nothing to divide by.
+    /// Sum of the weights that took part in each element, or 1 if that is zero.
     #[inline(always)]
     fn divisors<'v>(
         &self,

@@ -1,25 +1,25 @@
 //! DELLA's thinning: an element's chance depends on the rank of its magnitude in its row.
 //!
-//! Most elements' fate is known without their rank. Magnitudes are counted in bins; all of a bin have ranks, and so chances,
-//! within narrow limits, and only a draw between the limits needs the exact rank: about one in a thousand elements of a
-//! continuous distribution.
+//! For most elements, the rank itself is not needed. Magnitudes are counted in bins; all elements
+//! of a bin have ranks, and so chances, within narrow limits, and only a draw between these limits
+//! needs the exact rank: about one in a thousand elements of a continuous distribution.
 
 use super::super::select::magnitude;
 
-/// Where the rows of a tensor are.
+/// Layout of the rows of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rows {
-    /// Rows are within stretches of as many elements.
+    /// Number of elements of a stretch that holds whole rows.
     pub(super) granule: usize,
-    /// From one element of a row to the next.
+    /// Distance between neighbours in a row.
     stride: usize,
 }
 
 impl Rows {
-    /// Elements of the longest row.
+    /// Number of elements of the longest row.
     const LONGEST: usize = 1 << 20;
 
-    /// See [`super::DELLA`].
+    /// The rows of a tensor of this shape, as described at [`super::DELLA`].
     pub(super) fn of(shape: &[usize]) -> Self {
         let slab: usize = shape[shape.len().min(1)..].iter().product();
         let (granule, stride) = match shape {
@@ -31,7 +31,7 @@ impl Rows {
         Self { granule: granule.clamp(1, Self::LONGEST), stride: stride.max(1) }
     }
 
-    /// The rows of a tensor of `len` elements, each as the places of its elements.
+    /// The rows of a tensor of `len` elements, each as the positions of its elements.
     pub(super) fn places(self, len: usize) -> impl Iterator<Item = impl Iterator<Item = usize>> {
         (0..len).step_by(self.granule).flat_map(move |start| {
             let end = (start + self.granule).min(len);
@@ -40,16 +40,16 @@ impl Rows {
     }
 }
 
-/// The chance of being kept, by rank.
+/// The chance of an element to be kept, by its rank.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chance {
-    /// Of the only element of a row.
+    /// Chance of the only element of a row.
     density: f32,
-    /// Of the least element.
+    /// Chance of the smallest element.
     least: f32,
-    /// How much greater the greatest element's is.
+    /// Difference between the chances of the greatest and of the smallest element.
     span: f32,
-    /// Whether what is kept is divided by its chance.
+    /// True if kept elements are divided by their chance.
     inverse: bool,
 }
 
@@ -58,34 +58,34 @@ impl Chance {
         Self { density: density as f32, least: (density - epsilon) as f32, span: 2.0 * epsilon as f32, inverse }
     }
 
-    /// The chance of a rank, from 0 to `last`.
+    /// The chance of a rank from 0 to `last`.
     #[inline(always)]
     pub(super) fn of(self, rank: u32, last: f32) -> f32 {
         if last == 0.0 { self.density } else { rank as f32 / last * self.span + self.least }
     }
 }
 
-/// A thread's room to work in.
+/// Buffers of a thread.
 #[derive(Default)]
 pub(super) struct Ranks {
     keys: Vec<u32>,
     bins: Vec<u32>,
-    /// How many elements are in lesser bins; one more than there are bins.
+    /// Number of elements in smaller bins; one entry more than there are bins.
     before: Vec<u32>,
-    /// The chances of the first and of the last rank of each bin.
+    /// Chances of the first and of the last rank of each bin.
     lows: Vec<f32>,
     highs: Vec<f32>,
-    /// Elements whose draw is between the chances of the least and the greatest.
+    /// Elements whose draw is between the chances of the smallest and of the greatest element.
     between: Vec<u32>,
     /// Elements whose exact rank is needed.
     open: Vec<u32>,
-    /// Keys, each with its place in the row.
+    /// Keys with their positions in the row.
     sorted: Vec<u64>,
-    /// A row that does not lie in one piece, and its draws.
+    /// A row with a stride, and its draws.
     row: [Vec<f32>; 2],
 }
 
-/// Makes zeros of the elements that are dropped.
+/// Sets the dropped elements to zero.
 #[inline(always)]
 pub(super) fn thin(rows: &Rows, chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
     for (d, draws) in d.chunks_mut(rows.granule).zip(draws.chunks(rows.granule)) {
@@ -142,10 +142,10 @@ fn thin_row(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
     }
 }
 
-/// Decides all elements whose bin decides, and lists the others.
+/// Decides all elements that their bin decides, and lists the others as open.
 #[inline(always)]
 fn settle(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
-    // Draws are random: any branch would often be mispredicted. Most are below every chance, or above.
+    // Draws are random, so branches would often be mispredicted. Most draws are below every chance, or above.
     let (least, most) = (chance.of(0, 1.0), chance.of(1, 1.0));
     room.between.resize(d.len(), 0);
     let (between, mut len) = (&mut room.between[..d.len()], 0);
@@ -169,19 +169,19 @@ fn settle(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
         let (low, high) = (lows[bin], highs[bin]);
         open[left] = *i;
         left += usize::from((u >= low) & (u < high));
-        // All bits of the number, or none: the compiler would make a branch of a choice.
+        // A mask of all bits or none: the compiler would turn a conditional into a branch.
         let d = &mut d[*i as usize];
         *d = f32::from_bits(d.to_bits() & 0u32.wrapping_sub(u32::from(u < high)));
     }
     room.open.truncate(left);
 }
 
-/// Counts a row's magnitudes in bins, which are in the order of the magnitudes.
+/// Counts a row's magnitudes in bins, in the order of the magnitudes.
 #[inline(always)]
 fn count(d: &[f32], room: &mut Ranks) {
     room.keys.clear();
     room.keys.extend(d.iter().map(|d| magnitude(*d)));
-    // Half as many bins as elements, over eight powers of two from the greatest down; the first takes what is less.
+    // Half as many bins as elements, over eight powers of two below the greatest; the first bin takes all smaller ones.
     let bits = (d.len() / 2).max(1).ilog2().clamp(6, 12);
     let floor = room.keys.iter().fold(0, |max, key| max.max(*key)).saturating_sub((1 << OCTAVES) - 1);
     let shift = OCTAVES - bits;
@@ -199,10 +199,10 @@ fn count(d: &[f32], room: &mut Ranks) {
     }
 }
 
-/// The keys of eight powers of two are as many as two to this.
+/// Base-2 logarithm of the number of keys in eight powers of two.
 const OCTAVES: u32 = 26;
 
-/// Brings keys and places into order, lower places before higher ones of the same key, after [`count`].
+/// Sorts keys and positions, lower positions first among equal keys, after [`count`].
 fn sort(room: &mut Ranks) {
     room.sorted.resize(room.keys.len(), 0);
     for (i, (key, bin)) in room.keys.iter().zip(&room.bins).enumerate() {
@@ -210,7 +210,7 @@ fn sort(room: &mut Ranks) {
         room.sorted[*next as usize] = u64::from(*key) << 32 | i as u64;
         *next += 1;
     }
-    // Every bin now ends where the next began.
+    // Each bin now ends where the next one began.
     let mut start = 0;
     for end in &room.before[..room.before.len() - 1] {
         room.sorted[start..*end as usize].sort_unstable();

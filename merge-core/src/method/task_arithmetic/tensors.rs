@@ -1,4 +1,4 @@
-//! The formula in tensor operations, which thins by sorting: simple, and what the kernels are tested against.
+//! The formula in tensor operations, which thins by sorting: simple, and the oracle of the kernels.
 
 use super::{
     super::{Settings, TensorInputs},
@@ -37,7 +37,7 @@ pub(super) fn merge(method: &TaskArithmetic, inputs: &TensorInputs) -> Result<Te
     b + (total * inputs.settings.number("lambda"))?
 }
 
-/// Step 2.
+/// Step 2: the thinned task vector.
 fn thinned(method: &TaskArithmetic, d: &Tensor, model: &Settings, draws: &Draws, merge: &Settings) -> Result<Tensor> {
     if method.sparsify == Sparsify::No || model.number("density") >= 1.0 {
         return Ok(d.clone());
@@ -56,7 +56,7 @@ fn thinned(method: &TaskArithmetic, d: &Tensor, model: &Settings, draws: &Draws,
     &kept * f64::from(rescale_factor(l1(d)?, l1(&kept)?))
 }
 
-/// What each element is multiplied by: zero if it is dropped, and else one, or the inverse of its chance.
+/// Factor of each element: 0 if it is dropped, else 1, or the inverse of its chance.
 fn factors(sparsify: Sparsify, d: &Tensor, model: &Settings, draws: &Draws, inverse: bool) -> Result<Vec<f32>> {
     let n = d.elem_count();
     let density = model.number("density");

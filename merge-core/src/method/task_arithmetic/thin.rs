@@ -1,4 +1,4 @@
-//! Steps 1 to 3 in blocks: task vectors, thinned, rescaled and weighted.
+//! Steps 1 to 3 in blocks: task vectors that are thinned, rescaled and weighted.
 
 use super::{
     super::{
@@ -16,7 +16,7 @@ use crate::{
 };
 use std::cell::RefCell;
 
-/// One model's part in a merge: everything that is known once the whole tensor has been seen.
+/// One model's part in a merge: all that is known after the whole tensor has been seen.
 pub(super) struct ModelPart {
     /// Weight and rescale factor are applied one after the other, as in the formula.
     pub(super) weight: f32,
@@ -24,31 +24,31 @@ pub(super) struct ModelPart {
     keep: Keep,
 }
 
-/// Which elements of a task vector are kept.
+/// The elements of a task vector that are kept.
 enum Keep {
     All,
     Nothing,
-    /// Those in one part of the order of magnitudes that are not in another.
+    /// The elements of one cut by magnitude that are not in another.
     Between {
         dropped: Cut,
         kept: Cut,
     },
-    /// Each with the same chance.
+    /// Each element with the same chance.
     Random {
         draws: Draws,
         chance: f32,
     },
-    /// Each with the chance of its rank.
+    /// Each element with the chance of its rank.
     Ranked {
         draws: Draws,
         chance: Chance,
         rows: Rows,
     },
-    /// Those whose bit is set: what the look at a tensor has found, so that it need not be found again.
+    /// The elements whose bit is set: remembered from the first look at the tensor.
     Known(Vec<u64>),
 }
 
-/// A thread's room to work in.
+/// Buffers of a thread.
 #[derive(Default)]
 pub(super) struct ThinRoom {
     draws: Vec<f32>,
@@ -56,11 +56,11 @@ pub(super) struct ThinRoom {
 }
 
 thread_local! {
-    /// A thread's room to look in, and for a piece of a task vector.
+    /// Buffers of a thread for the first look, and for a piece of a task vector.
     static ROOM: RefCell<(ThinRoom, Vec<f32>)> = RefCell::default();
 }
 
-/// Looks at the task vectors of a tensor.
+/// Looks at the task vectors of a whole tensor.
 pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize) -> Result<Vec<ModelPart>> {
     let rescale = method.rescale(&inputs.settings);
     let part = |model: &Input<'_>| {
@@ -78,7 +78,7 @@ pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize
     Ok(parts)
 }
 
-/// Sets the factors `Σ|d| / Σ|kept d|` of all models of which something is dropped.
+/// Sets the factor `Σ|d| / Σ|kept d|` for all models with dropped elements.
 fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [ModelPart], granule: usize) -> Result<()> {
     let thinned: Vec<usize> = (0..parts.len()).filter(|i| parts[*i].keep.is_some_of_all()).collect();
     if thinned.is_empty() {
@@ -126,21 +126,21 @@ fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [ModelPart], granule: usize) -
     Ok(())
 }
 
-/// As many elements, of all models together, are remembered to be kept or not: 16 MiB.
+/// Largest number of elements, over all models, for which the look remembers if they are kept: 16 MiB.
 const REMEMBERED: usize = 1 << 27;
 
-/// A bit for each of up to 64 elements that is not zero.
+/// A word with a bit for each of up to 64 elements, set if the element is not zero.
 #[inline(always)]
 fn not_zero(d: &[f32]) -> u64 {
     d.iter().enumerate().fold(0, |bits, (i, d)| bits | u64::from(*d != 0.0) << i)
 }
 
-/// `Σ|d| / Σ|kept d|`, or one where either is next to nothing.
+/// `Σ|d| / Σ|kept d|`, or 1 if either sum is almost zero.
 pub(super) fn rescale_factor(all: f64, kept: f64) -> f32 {
     if all < 1e-7 || kept < 1e-7 { 1.0 } else { (all / kept) as f32 }
 }
 
-/// The sum of magnitudes. In sixteen sums side by side, always, so that any width of vectors gives the same.
+/// Sum of magnitudes. Always in 16 sums side by side, so that any width of vectors gives the same.
 #[inline(always)]
 fn l1(d: &[f32]) -> f64 {
     let (chunks, rest) = d.as_chunks::<16>();
@@ -161,7 +161,7 @@ fn difference(model: &[f32], base: &[f32], d: &mut [f32]) {
 }
 
 impl ModelPart {
-    /// Steps 1 to 3 for the elements from `start` on, whole granules.
+    /// Steps 1 to 3 for the elements from `start` on; their number is a multiple of a granule.
     #[inline(always)]
     pub(super) fn vector(&self, start: usize, base: &[f32], model: &[f32], d: &mut [f32], room: &mut ThinRoom) {
         if let Keep::All = self.keep {
@@ -178,12 +178,12 @@ impl ModelPart {
     }
 }
 
-/// How many elements TIES keeps: the greatest `max(1, ⌊p·n⌋)`.
+/// Number of elements that TIES keeps: the greatest `max(1, ⌊p·n⌋)`.
 pub(super) fn greatest(density: f64, len: usize) -> usize {
     ((density * len as f64) as usize).max(1)
 }
 
-/// How many elements Breadcrumbs drops because they are the greatest, and how many there are with those it keeps.
+/// Number of greatest elements that Breadcrumbs drops, and this number plus the number that it keeps.
 pub(super) fn outliers(density: f64, gamma: f64, len: usize) -> [usize; 2] {
     let [kept, dropped] = [density, gamma].map(|share| (share * len as f64) as usize);
     let smallest = len.saturating_sub(kept + dropped);
@@ -227,7 +227,7 @@ impl Keep {
         !matches!(self, Self::All | Self::Nothing)
     }
 
-    /// Makes zeros of the elements from `start` on that are dropped.
+    /// Sets the dropped elements to zero; `d` begins at element `start`.
     #[inline(always)]
     fn thin(&self, start: usize, d: &mut [f32], room: &mut ThinRoom) {
         match self {
@@ -260,11 +260,11 @@ impl Keep {
     }
 }
 
-/// Makes zeros of elements whose key compares so with the limit of a cut.
+/// Sets elements to zero if `out(key, limit)` is true, where `limit` is that of a cut.
 #[inline(always)]
 fn clear(cut: Cut, start: usize, d: &mut [f32], out: impl Fn(u32, u32) -> bool) {
     for (part, limit) in cut.parts(start, d.len()) {
-        // A limit beyond all keys is as good as the greatest, which only a NaN can have.
+        // A limit beyond all keys becomes the greatest key, which only a NaN can have.
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         for d in &mut d[part] {
             *d = if out(magnitude(*d), limit) { 0.0 } else { *d };

@@ -1,4 +1,4 @@
-//! Task arithmetic in all its forms.
+//! Task arithmetic in all its variants.
 
 use super::*;
 use crate::random::Twister;
@@ -11,7 +11,7 @@ const FAMILY: [&str; 8] =
 
 type Given = (&'static str, Value);
 
-/// Parameters that a method does not know are ignored.
+/// Given parameters that a method lacks are ignored.
 #[test]
 fn both_forms_agree() {
     for name in FAMILY {
@@ -51,7 +51,7 @@ fn della_ranks_in_rows_of_any_shape() {
     }
 }
 
-/// What is left of a task vector alone, in the order of its elements: `b + d` for what is kept, `b` for what is not.
+/// The result of thinning one task vector, in the order of its elements: `kept` is zero for dropped elements.
 struct Thinned {
     d: Vec<f64>,
     kept: Vec<f64>,
@@ -67,13 +67,13 @@ fn thinned(name: &str, given: &[Given], shape: &[usize]) -> Thinned {
 }
 
 impl Thinned {
-    /// The factor of every element that is kept, by its place.
+    /// Factor of every kept element, with its position.
     fn factors(&self) -> Vec<(usize, f64)> {
         let kept = |(i, (d, kept)): (usize, (&f64, &f64))| (*kept != 0.0).then(|| (i, kept / d));
         self.d.iter().zip(&self.kept).enumerate().filter_map(kept).collect()
     }
 
-    /// The places from the least magnitude to the greatest.
+    /// Positions from the smallest magnitude to the greatest.
     fn ascending(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.d.len()).collect();
         order.sort_by(|i, j| self.d[*i].abs().total_cmp(&self.d[*j].abs()));
@@ -85,7 +85,7 @@ fn l1(d: &[f64]) -> f64 {
     d.iter().map(|d| d.abs()).sum()
 }
 
-/// A share of `n` draws of chance `p` is within four standard errors.
+/// Checks that the share of `kept` in `n` draws with chance `p` is within four standard errors.
 fn check_share(kept: usize, n: usize, p: f64) {
     let share = kept as f64 / n as f64;
     assert!((share - p).abs() <= 4.0 * (p * (1.0 - p) / n as f64).sqrt(), "kept {share} of {n}, not {p}");
@@ -99,7 +99,7 @@ fn dare_keeps_the_share_asked_for_and_the_l1_norm_or_the_mean() {
         let plain = thinned(name, &[density, ("rescale", Flag(false))], &[LEN]);
         let exact = thinned(name, &[density, ("exact_rescale", Flag(true))], &[LEN]);
         check_share(norm.factors().len(), LEN, 0.3);
-        // Sums of merged elements, each rounded to f32 after the base is added.
+        // Sums of merged elements, each rounded to f32 after the base was added.
         assert!((l1(&norm.d) / l1(&norm.kept) - 1.0).abs() < 1e-5, "the L1 norm stays");
         let factor = l1(&plain.d) / l1(&plain.kept);
         for (thinned, factor) in [(norm, factor), (plain, 1.0), (exact, 1.0 / 0.3)] {
@@ -110,13 +110,13 @@ fn dare_keeps_the_share_asked_for_and_the_l1_norm_or_the_mean() {
     }
 }
 
-/// Over many draws, an element's mean is what it was: with the chance's inverse, not with the L1 norm's factor.
+/// Over many draws, an element's mean stays: with the inverse of the chance, not with the factor of the L1 norm.
 #[test]
 fn the_papers_factor_preserves_the_mean() {
     for (name, epsilon) in [("dare_linear", 0.0), ("della_linear", 0.2)] {
         let given = [("density", Number(0.4)), ("epsilon", Number(epsilon)), ("exact_rescale", Flag(true))];
         let Thinned { d, kept } = thinned(name, &given, &[LEN / 100, 100]);
-        // Means of signed elements say little: their sizes have a mean far from zero.
+        // The mean of signed elements is near zero and says little; their magnitudes have a mean far from zero.
         let n = d.len() as f64;
         let excess: Vec<f64> = d.iter().zip(&kept).map(|(d, kept)| (kept - d) * d.signum()).collect();
         let mean = excess.iter().sum::<f64>() / n;
@@ -148,7 +148,7 @@ fn della_keeps_by_rank() {
     }
 }
 
-/// Few magnitudes, as between checkpoints of 16 bits: many elements of a row are equal, and lower places have lower ranks.
+/// Few magnitudes, as between 16-bit checkpoints: many equal elements in a row; lower positions rank lower.
 #[test]
 fn della_ranks_equal_magnitudes_by_place() {
     let della = method("della_linear").unwrap();
@@ -173,7 +173,7 @@ fn ties_keeps_the_greatest_and_breadcrumbs_all_but_the_very_greatest() {
         ("ties", 1e-9, n - 1..n),
         ("breadcrumbs", density, n - cut(gamma) - cut(density)..n - cut(gamma)),
         ("breadcrumbs_ties", density, n - cut(gamma) - cut(density)..n - cut(gamma)),
-        // Fewer are left than are asked for: the greatest are dropped all the same, and fewer of them.
+        // Fewer are left than are asked for: the greatest are still dropped, but fewer of them.
         ("breadcrumbs", 0.99, 0..cut(0.99)),
     ];
     for (name, density, expected) in cases {
@@ -231,7 +231,7 @@ fn data() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data")
 }
 
-/// The tensors of a file: how they are stored, their extents and bytes.
+/// The tensors of a file: type, shape and bytes of each.
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 fn tensors(path: &str) -> Tensors {
@@ -244,7 +244,7 @@ fn tensors(path: &str) -> Tensors {
     file.iter().map(tensor).collect()
 }
 
-/// That a merge is what mergekit 0.1.5 wrote for the case of that name, with its own masks where it draws any.
+/// Checks that a merge equals mergekit 0.1.5's result for this case, with mergekit's own masks if it draws any.
 ///
 /// `own(model, tensor)` gives the parameters of a model for a tensor.
 fn conforms(case: &str, name: &str, family: &str, own: impl Fn(usize, &str) -> Vec<Given>, n: usize, merge: &[Given]) {
@@ -286,7 +286,7 @@ fn conforms(case: &str, name: &str, family: &str, own: impl Fn(usize, &str) -> V
         } else {
             let mut ours = vec![0; bytes.len()];
             dtype.narrow(&merged, &mut ours);
-            // Neighbours of a sign are neighbours as whole numbers.
+            // Neighbouring 16-bit floats of one sign are neighbours as integers.
             let stored = ours.chunks(2).zip(bytes.chunks(2)).zip(&tied).filter(|(_, tied)| !**tied);
             let differences = stored.map(|((x, y), _)| {
                 let [x, y] = [x, y].map(|b| i32::from(i16::from_le_bytes([b[0], b[1]])));
@@ -299,8 +299,8 @@ fn conforms(case: &str, name: &str, family: &str, own: impl Fn(usize, &str) -> V
     }
 }
 
-/// Elements whose magnitude in one of the task vectors is that of the last element that TIES keeps, where that element has
-/// equals that are dropped: mergekit keeps any of them, we those of lowest index.
+/// Elements that tie with the last element that TIES keeps of a task vector, if some of these ties
+/// are dropped: mergekit keeps any of them, we those of lowest index.
 fn tied(inputs: &Inputs<'_>, name: &str) -> Vec<bool> {
     let mut tied = vec![false; inputs.len()];
     for model in inputs.models.iter().filter(|model| name == "ties" && model.settings.number("density") < 1.0) {
@@ -316,7 +316,7 @@ fn tied(inputs: &Inputs<'_>, name: &str) -> Vec<bool> {
     tied
 }
 
-/// Parameters of models that are the same for every tensor.
+/// Parameters of each model that are the same for every tensor.
 fn fixed<const N: usize>(names: [&'static str; N], of: &'static [[f64; N]]) -> impl Fn(usize, &str) -> Vec<Given> {
     move |model, _| names.into_iter().zip(of[model].map(Number)).collect()
 }
@@ -334,7 +334,7 @@ fn ties_is_mergekits() {
     conforms("ties-raw-lambda", "ties", "llama", own, 3, &[("normalize", Flag(false)), ("lambda", Number(1.3))]);
     let own = fixed(["weight", "density"], &[[0.6, 0.5], [0.5, 0.5]]);
     conforms("qwen2-tied-ties", "ties", "qwen2", own, 2, &[]);
-    // A value for each of four layers, between those of a list; the first for what is in no layer.
+    // Interpolates a list over four layers; tensors outside of layers take the first value.
     let gradient = |list: &[f64], tensor: &str| {
         let layer = tensor.strip_prefix("model.layers.").map_or(0, |rest| rest[..1].parse().unwrap());
         let place = f64::from(layer) / 3.0 * (list.len() - 1) as f64;

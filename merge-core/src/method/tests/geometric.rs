@@ -1,10 +1,10 @@
-//! The methods that are no task arithmetic: their two forms agree, and they give what mergekit and their formulas give.
+//! Methods other than task arithmetic: their two forms agree, and give the results of mergekit and of their formulas.
 
 use super::*;
 use safetensors::SafeTensors;
 use std::{fs, path::Path};
 
-/// Inputs of a shape, from numbers.
+/// Inputs of a shape, from given elements.
 fn given(
     method: &dyn Method,
     base: Option<&[f32]>,
@@ -102,7 +102,7 @@ fn model(path: &str) -> Vec<Read> {
     tensors
 }
 
-/// Both forms give mergekit's result of a recipe, tensor by tensor.
+/// Checks that both forms give mergekit's result of a recipe, tensor by tensor.
 fn check_case(case: &str, name: &str, base: Option<&str>, models: &[(&str, Given<'_>)], merge: Given<'_>) {
     let method = method(name).unwrap();
     let base = base.map(|base| model(&format!("models/{base}")));
@@ -142,7 +142,7 @@ fn gives_what_mergekit_gives() {
     check_case("arcee-fusion", "arcee_fusion", base, &[a], &[]);
 }
 
-/// The layers in the middle of mergekit's result are scaled: none of `o_proj`, half of `down_proj`.
+/// The middle layers of mergekit's result are scaled: `o_proj` by 0, `down_proj` by 1/2.
 #[test]
 fn passthrough_scales() {
     let method = method("passthrough").unwrap();
@@ -181,7 +181,7 @@ fn check(name: &str, inputs: &Inputs<'_>, expected: &[f64]) {
     }
 }
 
-/// A vector of the plane, by its angle in degrees.
+/// A vector in the plane, by its angle in degrees.
 fn at(degrees: f64, length: f64) -> [f64; 2] {
     let (sin, cos) = degrees.to_radians().sin_cos();
     [length * cos, length * sin]
@@ -198,7 +198,7 @@ fn slerp_goes_along_the_arc() {
         let inputs = given(&slerp::Slerp, Some(&base), &[&x], &[2], &[("t", Value::Number(t))]);
         check("slerp", &inputs, &at(20.0 + 90.0 * t, 1.0));
     }
-    // As good as parallel, or opposite: a straight line.
+    // Almost parallel, or opposite: a straight line.
     for angle in [21.0, 200.0] {
         let x = stored(at(angle, 2.0));
         let inputs = given(&slerp::Slerp, Some(&base), &[&x], &[2], &[("t", Value::Number(0.25))]);
@@ -207,7 +207,7 @@ fn slerp_goes_along_the_arc() {
     }
 }
 
-/// mergekit's own regression test: rows that are colinear with [1, 0], and one that is not, a quarter of the way.
+/// mergekit's own regression test: rows colinear with [1, 0], and one that is not, at a quarter of the way.
 #[test]
 fn nuslerp_goes_straight_where_rows_are_colinear() {
     use Value::{Flag, Number};
@@ -227,7 +227,7 @@ fn nuslerp_goes_straight_where_rows_are_colinear() {
     let transposed = |x: [f32; 6]| [x[0], x[2], x[4], x[1], x[3], x[5]];
     let expected = [1.0625, 0.875, quarter[0], 0.0, 0.0, quarter[1]];
     check("nuslerp", &rows(true, &transposed(x1), &transposed(x2), None), &expected);
-    // The same of differences from a base.
+    // The same for differences from a base.
     let moved = |x: [f32; 6]| x.map(|x| x - 0.5);
     let expected = [0.5625, -0.5, 0.375, -0.5, quarter[0] - 0.5, quarter[1] - 0.5];
     check("nuslerp", &rows(false, &moved(x1), &moved(x2), Some(&[-0.5; 6])), &expected);
@@ -253,7 +253,7 @@ fn karcher_is_the_mean_angle_and_the_mean_length() {
     mean(&[at(0.0, 1.0), at(0.0, 2.0)], [1.5, 0.0]);
     // On a circle, the Karcher mean is the mean of the angles; the direction of the sum of these would be 26.6°.
     mean(&[at(0.0, 1.0), at(0.0, 1.0), at(90.0, 4.0)], at(30.0, 2.0));
-    // What has no length has no direction, but counts for the length.
+    // A vector of length zero has no direction, but counts in the mean length.
     mean(&[at(10.0, 3.0), [0.0, 0.0], at(70.0, 3.0)], at(40.0, 2.0));
     mean(&[[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]);
 }
@@ -285,7 +285,7 @@ fn multislerp_is_the_mean_direction_and_the_mean_length() {
     mean(None, &[at(0.0, 1.0), at(90.0, 3.0)], at(45.0, 2.0));
     mean(None, &[at(10.0, 1.0), at(50.0, 1.0), at(90.0, 1.0)], at(50.0, 1.0));
     mean(Some([1.0, 1.0]), &[[2.0, 1.0], [1.0, 4.0]], [1.0 + 2f64.sqrt(), 1.0 + 2f64.sqrt()]);
-    // Two opposite ones: the plain mean. One: itself. Models that are the base: the base.
+    // Two opposite vectors: their plain mean. One: itself. Models equal to the base: the base.
     mean(None, &[at(30.0, 3.0), at(210.0, 1.0)], at(30.0, 1.0));
     mean(Some([1.0, 1.0]), &[[2.0, 1.0]], [2.0, 1.0]);
     mean(Some([0.3, 0.7]), &[[0.3, 0.7]; 3], [0.3, 0.7]);
@@ -331,19 +331,19 @@ fn ram_keeps_unique_changes_and_averages_shared_ones() {
     let models: [&[f32]; 2] = [&[2.0, 3.0, 1.0, 1.0, 2.0], &[4.0, 1.0, 1.0, 0.5, 1.0]];
     let inputs = given(&ram::RAM, Some(&b), &models, &[5], &[]);
     check("ram", &inputs, &[3.0, 3.0, 1.0, 0.5, 2.0]);
-    // The first shares one change and has two of its own, the second shares one and has one: ratios of 0.5 and 1, of which
-    // 0.6 at most counts.
+    // The first model shares one change and has two of its own, the second shares one and has one:
+    // ratios of 0.5 and 1, of which at most 0.6 counts.
     let inputs = given(&ram::RAMPLUS_TL, Some(&b), &models, &[5], &[("alpha", Value::Number(0.6))]);
     check("ramplus_tl", &inputs, &[3.0, 1.0 + 1.05 * 2.0, 1.0, 1.0 - 1.06 * 0.5, 1.0 + 1.05]);
 }
 
-/// By hand: of four elements, three differ between the models; two thirds of them are the two with the greatest variance.
+/// Calculated by hand: three of four elements differ between the models; ⌊0.7·3⌋ = 2 of them are kept.
 #[test]
 fn sce_selects_weighs_and_erases() {
     let b = [0.0; 4];
     let models: [&[f32]; 2] = [&[3.0, 5.0, -1.0, 0.5], &[1.0, 5.0, 2.0, 0.6]];
     let inputs = given(&sce::Sce, Some(&b), &models, &[4], &[("select_topk", Value::Number(0.7))]);
-    // Sums of squares of what is kept: 9 + 1 and 1 + 4. In the third element only the second model has the sum's sign.
+    // Sums of squares of the kept elements: 9 + 1 and 1 + 4. In the third, only the second model has the sum's sign.
     check("sce", &inputs, &[(3.0 * 10.0 + 1.0 * 5.0) / 15.0, 0.0, 2.0, 0.0]);
     let inputs = given(&sce::Sce, Some(&b), &models, &[4], &[]);
     let (w1, w2) = (35.25, 30.36);

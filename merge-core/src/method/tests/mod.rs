@@ -1,4 +1,4 @@
-//! Each method's two forms agree, and hold what its formula promises.
+//! The two forms of each method agree, and keep the promises of its formula.
 
 mod family;
 mod geometric;
@@ -18,10 +18,10 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// Longer than two blocks and no multiple of one.
+/// Longer than two blocks, and not a multiple of a block.
 const LEN: usize = 2 * BLOCK + 1234;
 
-/// Computes a merge by its kernel, block by block, on any number of threads.
+/// Computes a merge by its kernel, block by block, on `threads` threads.
 fn by_kernel(method: &dyn Method, inputs: &Inputs<'_>, threads: usize) -> Vec<f32> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
@@ -58,7 +58,7 @@ fn by_tensors(method: &dyn Method, inputs: &Inputs<'_>) -> Vec<f32> {
     method.tensors(&inputs).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// A base and `n` models a little off it, with the given parameters on top of the method's defaults.
+/// A base and `n` models near it; the given parameters replace the method's defaults.
 fn inputs<'a>(method: &dyn Method, n: usize, given: &[(&'static str, Value)], shape: &'a [usize]) -> Inputs<'a> {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let base: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
@@ -87,7 +87,7 @@ fn values(stored: &Values<'_>) -> Vec<f32> {
     out
 }
 
-/// That the two forms agree, and that threads change no bit.
+/// Checks that the two forms agree, and that the number of threads changes no bit.
 fn check_forms(name: &str, n: usize, given: &[(&'static str, Value)]) {
     check_forms_of_shape(name, n, given, &[LEN]);
 }

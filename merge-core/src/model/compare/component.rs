@@ -1,4 +1,4 @@
-//! Which part of a model a tensor is: its layer, and what it does there.
+//! Sorts tensors by the part of a model that they are: the layer, and the component in it.
 
 use super::{Sums, total};
 use crate::model::layers::Layers;
@@ -7,24 +7,24 @@ use std::collections::BTreeMap;
 /// Sums by component and place; the rows are in the order in which a model computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
-    /// A row for each component.
+    /// One row for each component.
     pub rows: Vec<ComponentRow>,
-    /// How many layers the model has.
+    /// Number of layers of the model.
     pub layers: usize,
 }
 
-/// A component wherever it stands.
+/// A component at all its places.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComponentRow {
-    /// What it is, in short.
+    /// Short name of the component, such as `attn q`.
     pub component: String,
-    /// The sums at each place that has it.
+    /// Sums at each place that has the component.
     pub places: BTreeMap<ComponentPlace, Sums>,
-    /// The sums over all places.
+    /// Sums over all places.
     pub total: Sums,
 }
 
-/// Where a tensor stands.
+/// Place of a tensor in a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ComponentPlace {
     /// Before the layers.
@@ -50,7 +50,7 @@ impl Grid {
     }
 }
 
-/// The modules that models of many families have in each layer, by the last part of their names, in the order of a layer.
+/// Labels of modules in each layer, with the last parts of their names in many families, in layer order.
 const MODULES: &[(&str, &[&str])] = &[
     ("attn q", &["q_proj", "wq", "query", "to_q"]),
     ("attn k", &["k_proj", "wk", "key", "to_k"]),
@@ -65,7 +65,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("norms", &[]),
 ];
 
-/// Where a tensor stands, and what it is there: one of [`MODULES`], or its own name without numbers.
+/// Place and component of a tensor: a label such as those of [`MODULES`], or its own name without numbers.
 fn part(name: &str, layers: &Layers) -> (ComponentPlace, String) {
     match layers.of_tensor(name) {
         Some(layer) => {
@@ -110,7 +110,7 @@ fn in_layer(name: &str) -> String {
     label + suffix
 }
 
-/// A tensor's name without `.weight`, or without `.bias` and what to say of it.
+/// A tensor's name without `.weight` or `.bias`, and the text to add to its label.
 fn stem(name: &str) -> (&str, &'static str) {
     match name.strip_suffix(".bias") {
         Some(stem) => (stem, " bias"),
@@ -123,7 +123,7 @@ fn is_norm(stem: &str) -> bool {
     module.contains("norm") || module.starts_with("ln_")
 }
 
-/// A name without `.weight`, and with a star for each number.
+/// A name without `.weight`, and with `*` for each number.
 fn unnumbered(name: &str) -> String {
     let (stem, suffix) = stem(name);
     let parts: Vec<&str> = stem.split('.').map(|part| if is_number(part) { "*" } else { part }).collect();
@@ -134,7 +134,7 @@ fn is_number(part: &str) -> bool {
     part.parse::<usize>().is_ok()
 }
 
-/// Before the layers, the modules of a layer in order, what we have no name for, after the layers.
+/// Order of rows: before the layers, modules in the order of a layer, unknown names, after the layers.
 fn rank(place: ComponentPlace, component: &str) -> usize {
     match place {
         ComponentPlace::Before => 0,
@@ -153,7 +153,7 @@ mod tests {
     use super::{ComponentPlace, part};
     use crate::model::{Config, Meta, dtype::Dtype, layers::Layers};
 
-    /// Names of real models, each with what it is.
+    /// Names of tensors in real models, with their place and component.
     #[test]
     fn knows_the_parts_of_many_families() {
         let families: [&[(&str, ComponentPlace, &str)]; 4] = [

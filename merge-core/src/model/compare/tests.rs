@@ -1,10 +1,10 @@
-//! The sums against the formulas in `f64`, element by element; and what is compared with what.
+//! Tests of the sums against the formulas in `f64`, and of the tensors that are compared.
 
 use super::*;
 use crate::model::{Meta, dtype::Dtype, weights::tests::Memory};
 use rayon::ThreadPoolBuilder;
 
-/// Longer than a few blocks, and no multiple of anything.
+/// Longer than a few blocks, and not a multiple of anything.
 const LEN: usize = 100_003;
 
 fn model(value: impl Fn(usize) -> f32) -> Memory {
@@ -16,7 +16,7 @@ fn model(value: impl Fn(usize) -> f32) -> Memory {
 }
 
 fn values() -> [impl Fn(usize) -> f32; 3] {
-    // Among them differences that are zero and that are positive and negative, for two of three models each.
+    // Differences of two of the three models are zero, positive and negative.
     [3, 5, 7].map(|step| move |i: usize| ((i * step) % 11) as f32 * 0.37 - 1.9)
 }
 

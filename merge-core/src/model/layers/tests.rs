@@ -1,4 +1,4 @@
-//! Names in, layers out: with and without a configuration that counts them.
+//! Tests of the layers found in lists of names, with and without a configuration that counts them.
 
 use super::{Layers, Stack};
 use crate::model::{Config, Index, Meta, dtype::Dtype};
@@ -39,8 +39,8 @@ fn a_single_layer_is_at_the_end_of_a_gradient_and_no_layer_is_no_panic() {
     assert_eq!(layers(&["h.18446744073709551615.weight"]).count, 0, "nobody has so many");
 }
 
-/// Stacks by prefix, number of layers and of tensors in each; what the configuration says; the layers that are found: their
-/// prefix, how many, and how many are behind them.
+/// Checks the layers that are found: their prefix, their number, and the number behind them.
+/// `stacks` are prefixes with their numbers of layers and of tensors in each.
 fn check(stacks: &[(&str, usize, usize)], config: Value, expected: (&str, usize, usize)) -> Layers {
     let names = stacks.iter().flat_map(|(prefix, layers, tensors)| {
         (0..*layers).flat_map(move |layer| (0..*tensors).map(move |tensor| format!("{prefix}{layer}.t{tensor}")))
@@ -62,7 +62,7 @@ fn the_layers_are_those_that_the_configuration_counts() {
     check(&llava, json!({"text_config": {"model_type": "llama"}}), ("language_model.model.layers.", 4, 0));
     let alike = [("model.layers.", 4, 9), ("visual.blocks.", 4, 16)];
     check(&alike, count(4), ("model.layers.", 4, 0));
-    // A vision tower of just the number that is counted, beside a decoder with a layer more behind it.
+    // A vision tower of exactly the counted number, beside a decoder with one more layer behind it.
     check(&[("model.layers.", 5, 9), ("visual.blocks.", 4, 16)], count(4), ("model.layers.", 4, 1));
     check(&[("transformer.h.", 3, 5), ("transformer.visual.resblocks.", 4, 12)], count(3), ("transformer.h.", 3, 0));
     check(
@@ -82,7 +82,7 @@ fn the_layers_are_those_that_the_configuration_counts() {
     check(&both, json!({"num_layers": 6, "num_decoder_layers": 4}), ("decoder.block.", 4, 0));
     check(&both, json!({"num_hidden_layers": 6, "decoder_layers": 4, "encoder_layers": 6}), ("decoder.block.", 4, 0));
     check(&[("bert.encoder.layer.", 3, 16), ("heads.", 2, 2)], count(3), ("bert.encoder.layer.", 3, 0));
-    // A few tensors with higher numbers are no layers with more behind them.
+    // A few tensors with higher numbers are not a stack with more layers behind the last one.
     check(&[("encoder.layers.", 2, 6), ("feature_extractor.conv_layers.", 7, 1)], count(2), ("encoder.layers.", 2, 0));
     check(&[("encoder.layers.", 2, 6), ("feature_extractor.conv_layers.", 7, 4)], count(2), ("encoder.layers.", 2, 0));
     check(&[("bert.encoder.layer.", 2, 16), ("classifier.", 4, 1)], count(2), ("bert.encoder.layer.", 2, 0));

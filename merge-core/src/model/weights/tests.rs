@@ -1,4 +1,4 @@
-//! A model held in memory, for tests that need one; and how `config.json` is read.
+//! A model in memory, for tests that need one; and tests of reading `config.json`.
 
 use super::*;
 use crate::{export::export, model::Stored};
@@ -14,7 +14,7 @@ pub(crate) struct Memory {
     pub(crate) sidecars: BTreeMap<String, Vec<u8>>,
 }
 
-/// Its tensors and their shapes, in order of name.
+/// Names and shapes of the tensors of [`Memory`], in order of name.
 pub(crate) const SHAPES: [(&str, &[usize]); 7] = [
     ("lm_head.weight", &[4, 2]),
     ("model.embed_tokens.weight", &[4, 2]),
@@ -26,7 +26,7 @@ pub(crate) const SHAPES: [(&str, &[usize]); 7] = [
 ];
 
 impl Memory {
-    /// Element `i` of every tensor is `value(i)`.
+    /// A model in which element `i` of every tensor is `value(i)`.
     pub(crate) fn new(value: impl Fn(usize) -> f32) -> Self {
         let meta = |shape: &[usize]| Meta { dtype: Dtype::F32, shape: shape.to_vec() };
         let index: Index = SHAPES.iter().map(|(name, shape)| ((*name).to_owned(), meta(shape))).collect();
@@ -36,7 +36,7 @@ impl Memory {
         Self { index, tensors, config, sidecars: BTreeMap::new() }
     }
 
-    /// Makes it a checkpoint.
+    /// Writes the model as a checkpoint.
     pub(crate) fn write(&self, dir: &Path) {
         export(self, dir, "").expect("a small model can be written");
     }

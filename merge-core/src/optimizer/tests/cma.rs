@@ -1,4 +1,4 @@
-//! CMA-ES through noise, ties and plateaus, and where it stops.
+//! CMA-ES under noise, ties and plateaus, and its reasons to stop.
 
 use super::{reals, sphere, step, told};
 use crate::optimizer::{AskTell, CmaEs, Genome, Optimizer, Stop, strategy::Strategy};
@@ -23,7 +23,7 @@ fn learning_rate_adaptation_gets_nearer_through_noise() {
     }
 }
 
-/// Fitness whose only values are 0, 1 and 2: a score on two items.
+/// Fitness with only the values 0, 1 and 2, like a score on two items.
 fn in_steps(x: &[f64]) -> f64 {
     (2.0 * sphere(x)).floor().min(2.0)
 }
@@ -74,10 +74,10 @@ fn a_generation_of_equals_moves_the_mean_to_their_average() {
     }
 }
 
-/// With the weights shared but the evolution paths not told, steps would shrink by a tenth each generation.
+/// If weights were shared and the evolution paths not corrected, steps would shrink by a tenth each generation.
 #[test]
 fn a_plateau_neither_stops_nor_shrinks_the_search() {
-    // Learning-rate adaptation lengthens steps as it slows the mean down: that much growth is its own.
+    // Learning-rate adaptation lengthens steps as it slows the mean, so more growth is allowed.
     for (adapt, most) in [(false, 2.0), (true, 20.0)] {
         let mut sigmas: [f64; 21] = array::from_fn(|seed| {
             let mut search = Optimizer::cma_es(reals(&[0.5; 5], 0.2, None, seed as u64), adapt);

@@ -1,4 +1,4 @@
-//! Searches that keep survivors: for several goals, for kinds of behaviour, for items, and for nothing but the better.
+//! Searches that keep survivors: for several goals, for behaviours, for items, and for the better of two.
 
 use super::{reals, sphere, step, told};
 use crate::optimizer::{Coordinate, Feedback, Genome, Optimizer, OptimizerStart, pareto::dominates};
@@ -9,7 +9,7 @@ fn zdt1(x: &[f64]) -> Vec<f64> {
     vec![-x[0], -g * (1.0 - (x[0] / g).sqrt())]
 }
 
-/// The area between a front in two goals and a point that is worse than all.
+/// The area between a front of two goals and a point that is worse than all.
 fn hypervolume(front: &[Vec<f64>], worst: f64) -> f64 {
     let mut front = front.to_vec();
     front.sort_by(|a, b| b[0].total_cmp(&a[0]));
@@ -36,17 +36,17 @@ fn nsga2_finds_a_whole_front() {
     let front: Vec<Vec<f64>> = search.elites().iter().map(|x| zdt1(x)).collect();
     assert!(front.len() >= 45, "{}", front.len());
     assert!(front.iter().all(|a| front.iter().all(|b| !dominates(a, b))));
-    // The front itself has 1.1² - 1/3.
+    // The area of the true front is 1.1² - 1/3.
     let volume = hypervolume(&front, -1.1);
     assert!(volume > 0.86 && volume < 1.1_f64.powi(2) - 1.0 / 3.0, "{volume}");
 }
 
-/// Two goals that want opposite options: every number of ones is on the front.
+/// Two goals that need opposite options: every number of ones is on the front.
 #[test]
 fn nsga2_finds_a_front_of_choices() {
     let coordinates = vec![Coordinate::Choice { start: vec![0.5, 0.5] }; 20];
     let mut search = Optimizer::nsga2(OptimizerStart { coordinates, sigma: 0.1, population: Some(84), seed: 2 });
-    // Ones are good at the first goal only in the first half, and only at the second in the other.
+    // Ones in the first half help only the first goal, ones in the second half only the second.
     let goals = |x: &[f64]| {
         let [a, b] = [&x[..10], &x[10..]].map(|x| x.iter().sum::<f64>());
         vec![a - 0.5 * b, b - 0.5 * a]
@@ -85,7 +85,7 @@ fn one_plus_one_counts_ones_in_n_log_n() {
     }
 }
 
-/// Each behaviour, the place of the first coordinate, has its best: where the others are 0.3.
+/// The behaviour is the first coordinate; each is best if all other coordinates are 0.3.
 fn behaviours(x: &[f64]) -> Vec<f64> {
     let quality = 1.0 - sphere(&x[1..].iter().map(|x| x - 0.3).collect::<Vec<_>>());
     vec![x[0], quality - x[0]]
@@ -111,7 +111,7 @@ fn map_elites_fills_its_cells_with_good_ones() {
     assert!(search.population() <= 8 + 16);
 }
 
-/// Ten items of two kinds: a number near one end solves the first five, near the other the rest.
+/// Ten items of two kinds: a number near one end solves the first eight, near the other end the last two.
 fn niches(x: &Genome) -> Feedback {
     let near = |place: f64| f64::from((x[0] - place).abs() < 0.1);
     let items = (0..10).map(|item| if item < 8 { near(0.1) } else { near(0.9) }).collect::<Vec<f64>>();
@@ -127,7 +127,7 @@ fn m2n2_keeps_those_who_solve_what_few_solve() {
             search.tell(&told);
         }
         let rare = search.elites().iter().filter(|x| niches(x).items[9] > 0.0).count();
-        // Two items of ten feed two of every ten members; by fitness alone all would solve the eight.
+        // Two of ten items feed two of ten members; by fitness alone, all members would solve the eight.
         assert!((1..=8).contains(&rare), "{rare}");
     }
 }
@@ -150,7 +150,7 @@ fn survivors_are_asked_again_first() {
     }
 }
 
-/// A parent whose score was luck does not stay for having been lucky once.
+/// A parent with a lucky score does not stay because of it.
 #[test]
 fn luck_does_not_last() {
     let mut search = Optimizer::one_plus_one(reals(&[0.9; 2], 0.1, None, 7));

@@ -1,4 +1,4 @@
-//! Which search suits a path through layers: choices, and numbers that count only where a choice says so.
+//! Searches on a path through layers: choices, and numbers that count only for some options.
 
 #[path = "../../../../benches/layer_toy.rs"]
 mod layer_toy;
@@ -7,7 +7,7 @@ use super::told;
 use crate::optimizer::{Coordinate, Optimizer, OptimizerStart};
 use layer_toy::{LayerToy, SLOTS};
 
-/// The median over seven seeds of the best loss after so many evaluations, in two numbers.
+/// Median over seven seeds of the best loss after each of two numbers of evaluations.
 fn check(search: fn(OptimizerStart) -> Optimizer, population: Option<usize>, evaluations: [usize; 2]) -> [f64; 2] {
     let mut losses: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     for seed in 0..7 {
@@ -36,7 +36,7 @@ fn check(search: fn(OptimizerStart) -> Optimizer, population: Option<usize>, eva
 fn cat_cma_finds_a_path_that_thresholds_do_not() {
     let cat_cma = check(Optimizer::cat_cma, None, [1000, 3000]);
     assert!(cat_cma[0] < 0.3 && cat_cma[1] < 0.01, "{cat_cma:?}");
-    // Sakana AI's setting.
+    // The setting of Sakana AI.
     let thresholds = check(|start| Optimizer::cma_es(start, false), Some(128), [1000, 3000]);
     assert!(thresholds[0] > 4.0 && thresholds[1] > 4.0, "{thresholds:?}");
 }
@@ -47,6 +47,6 @@ fn margins_keep_the_power_to_change_a_slot() {
         [Optimizer::cma_es_margin, Optimizer::cat_cma_margin, |start| Optimizer::cma_es(start, false)];
     let [margin, cat_cma_margin, thresholds] = search.map(|search| check(search, None, [2000, 3000])[1]);
     assert!(margin < 0.05 && cat_cma_margin < 0.05, "{margin} {cat_cma_margin}");
-    // A slot that is wrong costs 1.
+    // A wrong slot costs 1.
     assert!(thresholds > 0.9, "{thresholds}");
 }

@@ -1,4 +1,4 @@
-//! Runs recorded from the reference implementation, told again to ours: searches of numbers and choices.
+//! Replays of recorded runs of the reference implementation: searches of numbers and choices.
 
 use super::replay::check_close;
 use crate::optimizer::{
@@ -37,7 +37,7 @@ struct Told {
     f: f64,
 }
 
-/// An option, by its number or as the only 1.
+/// An option, by its number or as a one-hot vector.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Chosen {
@@ -76,7 +76,7 @@ impl Generation {
         self.told.iter().map(|told| -told.f).collect()
     }
 
-    /// As what our search would have drawn the points, which are y times `widening` from its mean.
+    /// The points as draws of our search: steps from its mean, divided by the widening `a`.
     fn drawn(&self, mixed: &Mixed, a: &DVector<f64>, unit: impl Fn(f64) -> f64) -> Vec<DrawnPoint> {
         let drawn = |told: &Told| {
             let v = told.v_raw.as_ref().unwrap_or(&told.x);
@@ -100,12 +100,12 @@ fn start(Replay { n_co, n_ca, k, lam, .. }: &Replay, mean: f64, sigma: f64) -> O
     OptimizerStart { coordinates: [reals, choices].concat(), sigma, population: Some(*lam), seed: 0 }
 }
 
-/// The distributions after a generation, where a number of theirs is `unit` of it of ours.
+/// Checks the distributions after a generation; `unit` is the scale and origin of our numbers in terms of theirs.
 fn check_state(place: &str, mixed: &Mixed, theirs: &State, unit: (f64, f64)) {
     let (scale, origin) = unit;
     let d = &mixed.gaussian.as_ref().unwrap().distribution;
     let mean: Vec<f64> = d.mean.iter().map(|m| (m - origin) / scale).collect();
-    // Near 0 the change of unit leaves an absolute error.
+    // Near 0 the change of units leaves an absolute error.
     for (ours, theirs) in mean.iter().zip(&theirs.mean) {
         assert!((ours - theirs).abs() <= 1e-9 * theirs.abs().max(1e-3), "{place}: mean: {ours} is not {theirs}");
     }
@@ -121,7 +121,7 @@ fn replays_cat_cma() {
     let replays = replays("CatCMA");
     assert_eq!(replays.len(), 2);
     for replay in replays {
-        // The file does not say where it started; its first points do, with the generator's first draws.
+        // The file lacks its start; it was derived from the first points and the generator's first draws.
         let mut search = CatCma::new(start(&replay, 1.0, 0.7));
         check_close("q_min", &search.mixed.categorical.as_ref().unwrap().q_min, &replay.q_min);
         for (number, generation) in replay.gens.iter().enumerate() {
@@ -143,7 +143,7 @@ fn replays_cat_cma_with_margin() {
     let replays = replays("CatCMAwM");
     assert_eq!(replays.len(), 2);
     for replay in replays {
-        // Theirs is the box [-3, 3], from its middle, with a sixth of the way to the bound as standard deviation.
+        // The reference's box is [-3, 3]; it starts in the middle, with 1/6 of the distance to a bound as deviation.
         let mut search = CatCmaMargin::new(start(&replay, 0.5, 1.0));
         let n = replay.n_co;
         search.mixed.gaussian.as_mut().unwrap().distribution.c = DMatrix::identity(n, n) * (0.5_f64 / 6.0).powi(2);
@@ -156,7 +156,7 @@ fn replays_cat_cma_with_margin() {
     }
 }
 
-/// A run of `cmaes` 0.13.1 with integers: `benches/peers/integers.py`.
+/// A run of `cmaes` 0.13.1 with integers, recorded by `benches/peers/integers.py`.
 #[derive(Deserialize)]
 struct WithIntegers {
     reals: usize,

@@ -1,4 +1,4 @@
-//! Runs recorded from the reference implementation, told again to ours: searches of numbers.
+//! Replays of recorded runs of the reference implementation: searches of numbers.
 
 use super::reals;
 use crate::optimizer::{
@@ -9,7 +9,7 @@ use crate::optimizer::{
 use nalgebra::DVector;
 use serde::Deserialize;
 
-/// A run of `cmaes` 0.13.1: what it was told and what it became.
+/// A run of `cmaes` 0.13.1: its feedback and its states.
 #[derive(Deserialize)]
 struct Replay {
     algo: String,
@@ -92,7 +92,7 @@ fn replays(algorithms: &[&str]) -> Vec<Replay> {
     all.into_iter().filter(|replay| algorithms.contains(&replay.algo.as_str())).collect()
 }
 
-/// Each number agrees with the reference's to 1e-9, relative to its own size.
+/// Checks that each number agrees with the reference's to 1e-9, relative to its size.
 pub(super) fn check_close(place: &str, ours: &[f64], theirs: &[f64]) {
     assert_eq!(ours.len(), theirs.len(), "{place}");
     for (ours, theirs) in ours.iter().zip(theirs) {
@@ -100,7 +100,7 @@ pub(super) fn check_close(place: &str, ours: &[f64], theirs: &[f64]) {
     }
 }
 
-/// The mean, σ, both paths and C after each generation.
+/// Checks the mean, σ, both paths and C after a generation.
 fn check_state(place: &str, ours: [&[f64]; 5], theirs: &State) {
     let parts = [&theirs.mean, &vec![theirs.sigma], &theirs.p_sigma, &theirs.pc, &theirs.c.numbers()];
     for ((name, ours), theirs) in ["mean", "sigma", "p_sigma", "p_c", "C"].into_iter().zip(ours).zip(parts) {

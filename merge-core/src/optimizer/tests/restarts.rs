@@ -1,10 +1,10 @@
-//! Restarts get out of local optima.
+//! Restarts leave local optima.
 
 use super::{reals, step};
 use crate::optimizer::{Optimizer, Regime};
 use std::{collections::BTreeSet, f64::consts::TAU};
 
-/// Rastrigin's function in five dimensions, the best of whose many optima is where all are 0.6.
+/// Rastrigin's function in five dimensions; of its many optima, the best has 0.6 in every coordinate.
 fn rastrigin(x: &[f64]) -> f64 {
     let one = |x: &f64| {
         let x = 10.0 * (x - 0.6);
@@ -13,7 +13,7 @@ fn rastrigin(x: &[f64]) -> f64 {
     x.iter().map(one).sum()
 }
 
-/// How many of 5 seeds end at the best optimum, and all populations that were asked.
+/// Number of seeds (of 5) that end at the best optimum, and all populations that were asked.
 fn check(search: impl Fn(u64) -> Optimizer) -> (usize, BTreeSet<usize>) {
     let mut populations = BTreeSet::new();
     let solved = (0..5).filter(|seed| {

@@ -1,10 +1,10 @@
-//! CMA-ES takes as many evaluations as pycma 4.5.0 and cmaes 0.13.1 do; `benches/optimizers.rs` has the larger dimensions.
+//! CMA-ES takes as many evaluations as pycma 4.5.0 and cmaes 0.13.1; `benches/optimizers.rs` tests higher dimensions.
 
 use super::{reals, rosenbrock, sphere, step};
 use crate::optimizer::Optimizer;
 use std::array;
 
-/// A sum of squares of which the coordinate of number i weighs `weight(i / (n - 1))`.
+/// A sum of squares in which coordinate i has the weight `weight(i / (n - 1))`.
 fn weighted(x: &[f64], weight: impl Fn(f64) -> f64) -> f64 {
     let n = x.len() as f64;
     x.iter().enumerate().map(|(i, x)| weight(i as f64 / (n - 1.0)) * x * x).sum()
@@ -22,11 +22,11 @@ fn tablet(x: &[f64]) -> f64 {
     weighted(x, |i| if i == 0.0 { 1e6 } else { 1.0 })
 }
 
-/// The median number of evaluations to f ≤ 1e-8 lies in 0.93 to 1.07 of those of pycma and cmaes.
+/// Checks that the median number of evaluations to f ≤ 1e-8 is within 0.93 to 1.07 times those of pycma and cmaes.
 fn check_speed(f: fn(&[f64]) -> f64, start: f64, sigma: f64, n: usize, theirs: [f64; 2]) {
     let mut evaluations: [usize; 21] = array::from_fn(|seed| {
         let mut search = Optimizer::cma_es(reals(&vec![start; n], sigma, None, seed as u64), false);
-        // Rosenbrock has a local optimum where some runs stay.
+        // Some runs of Rosenbrock stay in a local optimum.
         let generation = (1..2000).find(|_| step(&mut search, f) <= 1e-8).unwrap_or(2000);
         generation * search.population()
     });

@@ -1,4 +1,4 @@
-//! Refuses a recipe that cannot be done exactly as written; what depends on tensors is left to the plan of the merge.
+//! Refuses a recipe that cannot be done exactly as written. The plan of the merge does the checks that need tensors.
 
 mod parameters;
 mod path;
@@ -14,40 +14,40 @@ use crate::{
     yaml::{At, Mistake},
 };
 
-/// What a recipe needs to know of a method.
+/// Facts of a method that a recipe is checked against.
 #[derive(Clone, Debug)]
 pub(crate) struct MethodInfo {
-    /// Its name in a recipe.
+    /// Name in a recipe.
     pub(crate) name: &'static str,
-    /// Its parameters.
+    /// Parameters of the method.
     pub(crate) params: &'static [Param],
-    /// What it does with a base model.
+    /// Use of the base model.
     pub(crate) base: Base,
-    /// How many models it merges: beside the base, unless the base is one more of them.
+    /// Number of models that it merges: without the base, unless the base is one more of them.
     pub(crate) models: RangeInclusive<usize>,
 }
 
 impl MethodInfo {
-    /// Of every method there is.
+    /// Facts of every method.
     pub(crate) fn all() -> Vec<Self> {
         let info = |m: &&dyn Method| Self { name: m.name(), params: m.params(), base: m.base(), models: m.models() };
         METHODS.iter().map(info).collect()
     }
 }
 
-/// Some layers of the result or all of them: what they are made of, and the method, base and parameters in force there.
+/// One part of the result, or all of it: its models, and the method, base and parameters in force there.
 struct CheckedView<'r, S> {
-    /// `slices[0].` or `modules.vision.`: the path of keys that it is under, with its dot.
+    /// Path of the keys above, with its last dot: `slices[0].` or `modules.vision.`.
     inside: String,
-    /// `models` or `sources`.
+    /// Key of the members: `models` or `sources`.
     list: &'static str,
     method: &'r MethodInfo,
-    /// A slice's own method where it is not in force: mergekit ignores it, and so it is only mended if asked.
+    /// A slice's own method if it is ignored, as in mergekit: without `fixes: [slice_method]`.
     ignored: Option<&'r MethodInfo>,
-    /// Where the method is named.
+    /// Name of the method, with its place.
     named: &'r At<String>,
     base: Option<&'r At<String>>,
-    /// Whether an unlisted base counts as one more member where the method merges the base like any model.
+    /// True if an unlisted base is one more member for a method that merges the base like any model.
     appends_base: bool,
     members: Vec<(&'r At<String>, &'r Parameters<S>)>,
     /// Parameters for all members, innermost first.
@@ -55,18 +55,18 @@ struct CheckedView<'r, S> {
 }
 
 impl<S> CheckedView<'_, S> {
-    /// Whether a member is what others are compared with, so that its own parameters have no effect.
+    /// True if the member is the base that others are compared with: its own parameters have no effect.
     fn is_base(&self, member: usize) -> bool {
         self.method.base != Base::Merged && self.base.is_some_and(|base| base == self.members[member].0)
     }
 
-    /// The base, if it is merged though it is not listed.
+    /// The base, if it is merged although it is not listed.
     fn appended(&self) -> Option<&At<String>> {
         let listed = |base: &At<String>| self.members.iter().any(|(model, _)| *model == base);
         self.base.filter(|base| self.appends_base && self.method.base == Base::Merged && !listed(base))
     }
 
-    /// The path of a member.
+    /// Path of a member's keys.
     fn member(&self, member: usize) -> String {
         format!("{}{}[{member}]", self.inside, self.list)
     }
@@ -100,7 +100,7 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, methods: &[MethodInfo]) ->
     tokens::check(recipe)
 }
 
-/// What all views of a recipe have in common.
+/// The parts that all views of a recipe share.
 struct Root<'r, S> {
     recipe: &'r Recipe<S>,
     method: &'r MethodInfo,
@@ -108,7 +108,7 @@ struct Root<'r, S> {
 }
 
 impl<'r, S> Root<'r, S> {
-    /// Adds those of the recipe or of a module: one for all of its models, or one for each slice.
+    /// Adds the views of the recipe or of a module: one for all its models, or one for each slice.
     fn views(
         &self,
         views: &mut Vec<CheckedView<'r, S>>,

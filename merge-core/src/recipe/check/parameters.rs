@@ -1,4 +1,4 @@
-//! Parameters: each known to a method that is in force where it stands, in its domain, and all that are required there.
+//! Checks parameters: each is known to a method in force there and in its domain, and the required ones are set.
 
 use super::{CheckedView, MethodInfo};
 use crate::{
@@ -29,7 +29,7 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S
     Ok(())
 }
 
-/// The blocks for all members: the recipe's own, the modules' and the slices'.
+/// Checks the blocks for all members: the recipe's own, the modules' and the slices'.
 fn check_levels<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
     let methods = |block: &Parameters<S>| {
         let mut methods: Vec<&MethodInfo> = Vec::new();
@@ -69,7 +69,7 @@ fn check_members<S: DomainFit>(view: &CheckedView<'_, S>) -> Result<(), Mistake>
     Ok(())
 }
 
-/// Every required parameter is set at some level.
+/// Refuses a view in which a required parameter is set at no level.
 fn check_required<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     let is_open =
         |param: &&Param| param.default.is_none() && view.levels.iter().all(|level| level.get(param.name).is_none());
@@ -98,7 +98,7 @@ fn check_required<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// Checks names and values of a block of parameters, which stands at a model's level or above.
+/// Checks names and values of a block of parameters at a model's level or above.
 fn check_block<S: DomainFit>(parameters: &Parameters<S>, methods: &[&MethodInfo], level: Scope) -> Result<(), Mistake> {
     parameters.iter().try_for_each(|(key, setting)| {
         let of = |method: &&&MethodInfo| method.params.iter().find(|param| param.name == key.value);

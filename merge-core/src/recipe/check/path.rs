@@ -1,4 +1,4 @@
-//! Paths: layers that there are, scales above 0, and nothing beside them that a path has no use for.
+//! Checks paths: their layers, scales above 0, and no keys that a path has no use for.
 
 use crate::{
     method::Domain,

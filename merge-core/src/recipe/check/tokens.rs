@@ -1,14 +1,14 @@
-//! The vocabulary and the chat template.
+//! Checks the vocabulary and the chat template.
 
 use crate::{
     recipe::Recipe,
     yaml::{At, Mistake, known_names},
 };
 
-/// Multiples are taken for the sake of hardware, where a larger one is a slip.
+/// Largest `pad_to_multiple_of`: padding serves the hardware, and a larger number is a slip.
 const MOST_PADDING: usize = 1 << 16;
 
-/// Chat templates that a recipe may ask for by name; `auto` is what most of the models have.
+/// Names of the chat templates that a recipe may ask for; `auto` is the one that most of the models have.
 const CHAT_TEMPLATES: [&str; 6] = ["auto", "alpaca", "chatml", "exaone", "llama3", "mistral"];
 
 pub(super) fn check<S>(recipe: &Recipe<S>) -> Result<(), Mistake> {
@@ -45,7 +45,7 @@ fn check_tokenizer<S>(recipe: &Recipe<S>) -> Result<(), Mistake> {
 }
 
 fn check_template(template: &At<String>) -> Result<(), Mistake> {
-    // What mergekit takes for a template.
+    // mergekit's own rule for a text that is a template.
     let is_text = template.contains('{') && template.chars().count() >= 20;
     if is_text || CHAT_TEMPLATES.contains(&template.as_str()) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The models of each part of a recipe: how many, which layers, and the base.
+//! Checks the models of each part of a recipe: their number, their layers and the base.
 
 use super::{CheckedView, MethodInfo};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     yaml::{Mistake, Place},
 };
 
-/// Refuses none or several of the keys that exclude each other; each with its place, and whether it holds something.
+/// Refuses none or several of the keys that exclude each other. Each comes with its place, and with true if not empty.
 pub(super) fn only_one(forms: &[(&str, Place, bool)], place: Place) -> Result<(), Mistake> {
     let names: Vec<String> = forms.iter().map(|(name, ..)| format!("`{name}`")).collect();
     let mut written = forms.iter().filter(|(_, place, full)| *full || place.line > 0);
@@ -34,7 +34,7 @@ pub(super) fn only_one(forms: &[(&str, Place, bool)], place: Place) -> Result<()
     }
 }
 
-/// Refuses layers that cannot stand beside each other. Only the last of several slices may be `empty`.
+/// Refuses layers that cannot be merged with each other. Only the last of several slices may be empty.
 pub(super) fn check_ranges<S>(slice: &Slice<S>, may_be_empty: bool) -> Result<(), Mistake> {
     let Some(first) = slice.sources.first() else {
         return Err(Mistake::new("a slice needs a source").under("sources").at(slice.sources.place));
@@ -60,7 +60,7 @@ pub(super) fn check_ranges<S>(slice: &Slice<S>, may_be_empty: bool) -> Result<()
     })
 }
 
-/// Refuses a base that is missing, a model that is there twice, and too few or too many models.
+/// Refuses a missing base, a model that is listed twice, and too few or too many models.
 pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     let (method, members) = (view.method, &view.members);
     if view.base.is_none() && method.base == Base::Required {
@@ -98,7 +98,7 @@ pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// How many models a method merges, in words.
+/// Number of models that a method merges, in words.
 fn wanted(method: &MethodInfo) -> String {
     let models = |n: usize| if n == 1 { "one model".to_owned() } else { format!("{n} models") };
     match (*method.models.start(), *method.models.end()) {

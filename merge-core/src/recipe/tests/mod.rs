@@ -1,4 +1,4 @@
-//! Recipes in, errors word for word out; and what recipes mean.
+//! Recipes, their errors word for word, and their meaning.
 
 mod documents;
 mod path;
@@ -43,7 +43,7 @@ const DIFFERENCES: &[Param] = &[WEIGHT, DENSITY, NORMALIZE, RESCALE, LAMBDA, INT
 const DELLA: &[Param] = &[WEIGHT, DENSITY, EPSILON, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
 const BREADCRUMBS: &[Param] = &[WEIGHT, DENSITY, GAMMA, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
 
-/// The vocabulary of mergekit 0.1.5, to read recipes by.
+/// The methods of mergekit 0.1.5 and their parameters, to read recipes with.
 pub(crate) const METHODS: &[MethodInfo] = &[
     method("linear", Base::Merged, SOME, &[WEIGHT, NORMALIZE]),
     method("slerp", Base::Required, (1, 1), &[T]),
@@ -108,7 +108,7 @@ fn parse(text: &str) -> Result<Recipe> {
     Recipe::parse_by(text, Path::new("recipes/ja.yaml"), METHODS)
 }
 
-/// Replaces a piece of a good recipe; the answer is the error and its hint.
+/// Replaces a piece of a good recipe; checks the error and its hint.
 fn check(good: &str, bad: &str, message: &str, hint: &str) {
     assert!(TIES.contains(good), "{good} is in the recipe");
     let error = parse(&TIES.replacen(good, bad, 1)).expect_err(bad);
@@ -171,7 +171,7 @@ fn refuses_a_merge_without_what_its_method_needs() {
     assert_eq!(error.to_string(), "recipes/ja.yaml:2:9: models: a merge needs a model");
 }
 
-/// The error and the hint of a whole recipe.
+/// Checks the error and the hint for a whole recipe.
 fn refuse(text: &str, message: &str, hint: &str) {
     let error = parse(text).expect_err(text);
     assert_eq!((error.to_string().as_str(), error.advice().unwrap_or_default()), (message, hint), "{text}");

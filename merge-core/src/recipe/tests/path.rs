@@ -1,4 +1,4 @@
-//! Paths: flat however they are written, and refused where they lead nowhere.
+//! Paths: flat in whatever form they are written, and refused if they are wrong.
 
 use super::parse;
 use crate::recipe::{PathForm, Recipe};
@@ -16,7 +16,7 @@ path_form: plain
 dtype: bfloat16
 ";
 
-/// The layers that the state goes through, with their scales.
+/// The layers that the state passes through, with their scales.
 fn steps(recipe: &Recipe) -> Vec<(&str, usize, f64)> {
     let hops = recipe.path.iter();
     hops.flat_map(|hop| hop.steps().map(|(layer, scale)| (hop.model.as_str(), layer, scale))).collect()
@@ -61,7 +61,7 @@ fn a_path_that_was_written_is_read_as_it_was() {
     assert_eq!(parse(&yaml).expect(&yaml).fingerprint(), recipe.fingerprint());
 }
 
-/// Replaces a piece of a good path; the answer is the error and its hint.
+/// Replaces a piece of a good path; checks the error and its hint.
 fn check(good: &str, bad: &str, message: &str, hint: &str) {
     assert!(PATH.contains(good), "{good} is in the recipe");
     let error = parse(&PATH.replacen(good, bad, 1)).expect_err(bad);

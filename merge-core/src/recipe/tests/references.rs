@@ -1,4 +1,4 @@
-//! Names of models in, places out; and recipes that move.
+//! Names of models and their locations; and recipes moved to another file.
 
 use std::{
     fs,

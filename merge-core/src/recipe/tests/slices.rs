@@ -97,7 +97,7 @@ fn reads_modules() {
     let names: Vec<&str> = recipe.references().iter().map(|model| model.as_str()).collect();
     assert_eq!(names, ["a", "b", "base"]);
     assert_eq!(recipe.tokenizer().expect("a tokenizer").source.as_str(), "base");
-    // What is replaced in order is what is labelled in order.
+    // `map` replaces the settings in the order of `settings`.
     let mut seen = Vec::new();
     let copy = recipe.map(|setting| {
         seen.push(setting.clone());
@@ -107,14 +107,14 @@ fn reads_modules() {
     assert_eq!(seen, recipe.settings().map(|(_, setting)| setting.value.clone()).collect::<Vec<_>>());
 }
 
-/// Replaces a piece of a good recipe; the answer is the error and its hint.
+/// Replaces a piece of a good recipe; checks the error and its hint.
 fn check(text: &str, good: &str, bad: &str, message: &str, hint: &str) {
     assert!(text.contains(good), "{good} is in the recipe");
     let error = parse(&text.replacen(good, bad, 1)).expect_err(bad);
     assert_eq!((error.to_string().as_str(), error.advice().unwrap_or_default()), (message, hint), "{bad}");
 }
 
-/// The stack with slices that are merged by their own methods.
+/// The stacked recipe, whose slices are merged by their own methods.
 fn fixed() -> String {
     STACKED.replace("listed_only]", "listed_only, slice_method]")
 }
@@ -325,7 +325,7 @@ fn a_lender_of_a_tokenizer_is_opened_after_the_models() {
     assert_eq!(names, ["a", "b", "z"]);
 }
 
-/// Holes in slices are dimensions as any other, but not holes for each layer.
+/// Holes in slices are ordinary dimensions, but cannot have a value for each layer.
 #[test]
 fn slices_may_have_holes() {
     use crate::{model::layers::Layers, search::SearchFile};

@@ -1,4 +1,4 @@
-//! What parameters, types and names mean, and that nothing of it is lost where a recipe is written.
+//! The meaning of parameters, types and names; and recipes that lose nothing when they are written.
 
 use std::path::Path;
 

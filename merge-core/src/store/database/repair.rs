@@ -1,8 +1,8 @@
-//! A store that could not be opened: whether it is damaged at all, and what of it can be kept.
+//! Repairs a store that could not be opened: finds out if it is damaged, and keeps what it can.
 //!
-//! Whatever opens a store fails in the same way when its log is damaged and when the machine has no thread, no memory or no
-//! descriptor left. So nothing counts as damage unless a new store can be opened at the same moment in the same place, and
-//! what is put in the place of something leaves that under a name of its own.
+//! Opening a store fails in the same way if its log is damaged and if the machine has no thread,
+//! memory or descriptor left. So a store counts as damaged only if a new store can be opened at the
+//! same moment in the same place, and every replaced file is kept under another name.
 
 #[cfg(test)]
 mod tests;
@@ -16,14 +16,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why a store was not opened.
+/// Reason why a store was not opened.
 #[derive(Debug)]
 pub(super) enum OpenFailure {
-    /// Another process has it.
+    /// Another process holds it.
     Held,
-    /// What opens it gave up: why.
+    /// It cannot be opened, for this reason.
     Damaged(String),
-    /// The system refuses something.
+    /// The system or the store's form does not allow it.
     Refused(Error),
 }
 
@@ -35,25 +35,26 @@ impl From<Error> for OpenFailure {
 
 type Opened<T> = std::result::Result<T, OpenFailure>;
 
-/// Opens the store in a directory.
+/// Function that opens the store in a directory.
 pub(super) type Open<'a, T> = dyn Fn(&Path) -> Opened<T> + 'a;
 
-/// How long a store's own threads may keep its lock when it is closed.
+/// Time for a store's own threads to release its lock after it is closed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
-/// A log is cut at a multiple of this.
+/// A log is cut at a multiple of this many bytes.
 const STEP: u64 = 64 << 10;
 
-/// Opens a store that could not be opened; with it, where what was damaged is now. `may_cut` is whether the log may lose its end.
+/// Opens a store that could not be opened; returns it and the directory of the damaged files, if
+/// any. If `may_cut`, the log may lose its end.
 ///
 /// Fails, having changed nothing, if no store at all can be opened here now.
 pub(super) fn mend<T>(dir: &Path, may_cut: bool, open: &Open<'_, T>) -> Opened<(T, Option<PathBuf>)> {
     let whole = File::open(dir).map_err(|e| Error::io("open", dir, &e))?;
-    // Two that mend it would be in each other's way.
+    // Two processes must not repair it at the same time.
     lock(&whole, dir)?;
     let trial = Trial(dir.join("trial"));
     check_room(&trial, open)?;
     let mut why = match tried(dir, open)? {
-        // It was a matter of a moment.
+        // The failure was temporary.
         Ok(store) => return Ok((store, None)),
         Err(why) => why,
     };
@@ -74,11 +75,11 @@ pub(super) fn mend<T>(dir: &Path, may_cut: bool, open: &Open<'_, T>) -> Opened<(
     open(dir).map(|store| (store, aside.made))
 }
 
-/// Stores of our own making, gone when all is done.
+/// Directory of trial stores, removed at the end.
 struct Trial(PathBuf);
 
 impl Trial {
-    /// A new one with nothing in it.
+    /// Creates an empty directory for a trial store.
     fn begin(&self, name: &str) -> Result<PathBuf> {
         let dir = self.0.join(name);
         if dir.exists() {
@@ -88,7 +89,7 @@ impl Trial {
         Ok(dir)
     }
 
-    /// The configuration that a new one has.
+    /// Path of the configuration of a new store.
     fn configuration(&self) -> PathBuf {
         self.0.join(NEW).join(CONFIGURATION)
     }
@@ -104,7 +105,7 @@ const NEW: &str = "new";
 const CONFIGURATION: &str = "conf";
 const LOG: &str = "db";
 
-/// Where what is damaged goes: made when there is something, and never one that has been there.
+/// Directory for damaged files: created at the first use, and never one that existed before.
 struct Aside<'a> {
     dir: &'a Path,
     made: Option<PathBuf>,
@@ -132,7 +133,7 @@ fn new_directory(dir: &Path) -> Result<PathBuf> {
         .hint("delete those that nobody needs"))
 }
 
-/// The store, or why it counts as damaged.
+/// The store, or the reason why it counts as damaged.
 fn tried<T>(dir: &Path, open: &Open<'_, T>) -> Opened<std::result::Result<T, String>> {
     match open(dir) {
         Ok(store) => Ok(Ok(store)),
@@ -156,9 +157,9 @@ fn check_room<T>(trial: &Trial, open: &Open<'_, T>) -> Opened<()> {
     }
 }
 
-/// Puts a new configuration in the place of one that is not what was written; false if it is.
+/// Replaces a damaged or missing configuration by a new one; false if it is as expected.
 ///
-/// Fails if it is whole and another's.
+/// Fails if it is whole but of another form.
 fn set_configuration_aside(dir: &Path, trial: &Trial, aside: &mut Aside<'_>) -> Result<bool> {
     let (there, new) = (dir.join(CONFIGURATION), trial.configuration());
     let read = |path: &Path| {
@@ -184,7 +185,7 @@ fn set_configuration_aside(dir: &Path, trial: &Trial, aside: &mut Aside<'_>) -> 
     Ok(true)
 }
 
-/// Whether a configuration is one that was written: it ends in the CRC-32 of all before.
+/// True if a configuration is whole: it ends in the CRC-32 of all bytes before.
 fn is_whole(configuration: &[u8]) -> bool {
     configuration.split_last_chunk().is_some_and(|(text, sum)| crc32(text) == u32::from_le_bytes(*sum))
 }
@@ -194,7 +195,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc)))
 }
 
-/// Moves snapshots out of the way: the log alone holds every record. False if there are none.
+/// Moves snapshots away, since the log alone holds every record; false if there are none.
 fn set_snapshots_aside(dir: &Path, _: &Trial, aside: &mut Aside<'_>) -> Result<bool> {
     let mut moved = false;
     for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, &e))? {
@@ -208,11 +209,11 @@ fn set_snapshots_aside(dir: &Path, _: &Trial, aside: &mut Aside<'_>) -> Result<b
     Ok(moved)
 }
 
-/// Puts in a log's place the longest beginning of it that can be opened; the whole one is kept aside.
+/// Replaces the log by its longest beginning that can be opened; the whole log is kept aside.
 fn cut_before_damage<T>(dir: &Path, trial: &Trial, aside: &mut Aside<'_>, open: &Open<'_, T>) -> Opened<()> {
     let log = dir.join(LOG);
     let len = fs::metadata(&log).map_err(|e| Error::io("read", &log, &e))?.len();
-    // A new copy each time: what opens it writes to it.
+    // A new copy each time: opening a store writes to it.
     let opens = |len: u64| -> Opened<bool> {
         let cut = begin_cut(&log, len, trial)?;
         match tried(&cut, open)? {
@@ -233,7 +234,7 @@ fn cut_before_damage<T>(dir: &Path, trial: &Trial, aside: &mut Aside<'_>, open: 
     let held = File::open(&log).map_err(|e| Error::io("open", &log, &e))?;
     lock(&held, &log)?;
     let kept = aside.place()?.join(LOG);
-    // Until the rename the whole one is in its place, whatever happens.
+    // Until the rename the whole log is in its place, whatever happens.
     fs::hard_link(&log, &kept)
         .or_else(|_| fs::copy(&log, &kept).map(|_| ()))
         .and_then(|()| fs::rename(&cut, &log))
@@ -242,7 +243,7 @@ fn cut_before_damage<T>(dir: &Path, trial: &Trial, aside: &mut Aside<'_>, open: 
     Ok(sync(dir)?)
 }
 
-/// A store with the beginning of a log.
+/// Creates a trial store with the first `len` bytes of a log.
 fn begin_cut(log: &Path, len: u64, trial: &Trial) -> Result<PathBuf> {
     let cut = trial.begin("cut")?;
     let copy = || {
@@ -255,7 +256,7 @@ fn begin_cut(log: &Path, len: u64, trial: &Trial) -> Result<PathBuf> {
     Ok(cut)
 }
 
-/// Has a file for oneself, as those do that open a store.
+/// Locks a file, as opening a store does.
 fn lock(file: &File, path: &Path) -> Opened<()> {
     let began = Instant::now();
     loop {
@@ -268,7 +269,7 @@ fn lock(file: &File, path: &Path) -> Opened<()> {
     }
 }
 
-/// Brings a file, or what a directory says is in it, to the device.
+/// Syncs a file, or the entries of a directory, to the device.
 pub(super) fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io("sync", path, &e))
 }

@@ -1,16 +1,16 @@
-//! Anchor items: a few that stand for all, each for those that are like it.
+//! Chooses anchor items: a few that stand for all, each for the items like it.
 
 use super::IrtItem;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Rounds of Lloyd's algorithm at most.
+/// Maximum number of rounds of Lloyd's algorithm.
 const ROUNDS: usize = 100;
 
-/// Chooses at most `count` items, with the share of all items that each stands for; the shares sum to 1.
+/// At most `count` items, each with the share of all items that it stands for; shares sum to 1.
 ///
-/// They are the items nearest to the centres of clusters (k-means, begun by k-means++) of (a, b), as in tinyBenchmarks; here
-/// the same seed chooses the same ones.
+/// The anchors are the items nearest to the centres of clusters (k-means, started by k-means++) of
+/// (a, b), as in tinyBenchmarks; the same seed chooses the same anchors.
 pub(crate) fn anchors(items: &[IrtItem], count: usize, seed: u64) -> Vec<(usize, f64)> {
     let points: Vec<Vec<f64>> =
         items.iter().map(|item| item.discrimination.iter().copied().chain([item.difficulty]).collect()).collect();
@@ -42,8 +42,8 @@ pub(crate) fn anchors(items: &[IrtItem], count: usize, seed: u64) -> Vec<(usize,
     centres.iter().enumerate().filter_map(anchor).collect()
 }
 
-/// Points far from each other: each is drawn by its squared distance from the nearest one before (k-means++, Arthur &
-/// Vassilvitskii 2007). Fewer than `count` if fewer differ.
+/// Centres far from each other: each is drawn by its squared distance from the nearest earlier one
+/// (k-means++, Arthur & Vassilvitskii 2007). Fewer than `count` if fewer points differ.
 fn spread(points: &[Vec<f64>], count: usize, generator: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
     let mut centres: Vec<Vec<f64>> = Vec::new();
     if points.is_empty() {

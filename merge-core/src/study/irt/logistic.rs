@@ -1,17 +1,17 @@
-//! Logistic regression with a ridge: what every fit of item response theory comes down to.
+//! Logistic regression with a ridge, which every fit of item response theory reduces to.
 
 use nalgebra::{DMatrix, DVector};
 
-/// One score, of which the model is σ(features · x + offset).
+/// One score, which the model predicts as σ(features · x + offset).
 pub(super) struct Observation {
     pub(super) features: Vec<f64>,
     pub(super) offset: f64,
     pub(super) score: f64,
 }
 
-/// Steps of Newton's method at most; it takes five or so.
+/// Maximum number of Newton steps; about five are usual.
 const STEPS: usize = 50;
-/// Where the logistic function is cut, as in mergenetic.
+/// Bound of the logistic function's argument, as in mergenetic.
 const MOST: f64 = 30.0;
 
 /// 1 / (1 + e⁻ˣ), with x within ±30.
@@ -38,7 +38,7 @@ pub(super) fn logistic(observations: &[Observation], centre: &[f64], ridge: f64)
     let mut height = objective(&x);
     for _ in 0..STEPS {
         let mut gradient = (&centre - &x) * ridge;
-        // A little more than the ridge, so that it can be solved without one.
+        // A little more than the ridge, so that a ridge of 0 can be solved too.
         let mut curvature = DMatrix::identity(x.len(), x.len()) * (ridge + 1e-9);
         for (i, observation) in observations.iter().enumerate() {
             let p = sigmoid(linear(&x, i));
@@ -47,7 +47,7 @@ pub(super) fn logistic(observations: &[Observation], centre: &[f64], ridge: f64)
         }
         let Some(cholesky) = curvature.cholesky() else { break };
         let mut step = cholesky.solve(&gradient);
-        // Newton's method may go too far where the curve is flat.
+        // A Newton step may go too far where the curve is flat.
         let mut next = objective(&(&x + &step));
         while next < height && step.norm() > 1e-12 {
             step *= 0.5;

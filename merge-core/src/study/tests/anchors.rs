@@ -1,4 +1,4 @@
-//! A few items that stand for many: who is asked what, what their answers are taken for, and what is refused.
+//! Anchors in a search: the items asked, the estimated scores, and refusals.
 
 use super::{resuming::check, *};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 const ANCHORS: &str = "  anchors: {of: 20, calibration: 3}\n";
-/// Three models and three candidates on 20 items of two tasks.
+/// Evaluations of a calibration: three models and three candidates on 20 items of two tasks.
 const CALIBRATION: usize = 6 * 20 * 2;
 
 #[test]
@@ -45,7 +45,7 @@ fn all_candidates_meet_the_anchors_and_the_calibration_is_paid() {
         candidates.entry(seen.weights).or_default().insert((seen.goal, seen.item));
     }
     let generations = &findings.history.generations;
-    // What the calibration has asked is known.
+    // The calibration's candidates are not asked again.
     assert_eq!(candidates.len(), 5 * generations.len() - 3);
     let anchors = candidates.values().next().expect("a candidate");
     assert!(candidates.values().all(|asked| asked == anchors) && anchors.is_subset(&pool));
@@ -56,13 +56,13 @@ fn all_candidates_meet_the_anchors_and_the_calibration_is_paid() {
     assert_eq!(evaluations, 5 * anchors.len() * generations.len());
     assert_eq!(findings.history.item_evaluations, CALIBRATION + evaluations);
     assert!(findings.history.item_evaluations <= 1200 && findings.history.item_evaluations > 1200 - 5 * 11);
-    // Random search beside has as many, and fresh items.
+    // Random search has as many evaluations, and fresh items.
     let fresh: BTreeSet<_> = of("random search").map(|seen| (seen.goal, seen.item)).collect();
     assert!(!fresh.is_subset(&pool));
 }
 
-/// Candidates on a line, what is recorded and told of them, and by goal the plain means of their answers to anchors, and what
-/// they score on all that these stand for.
+/// For candidates on a line: the record, the feedback, and for each goal the mean of the answers to
+/// the anchors and the mean score on all items that these stand for.
 fn estimated(fake: &Fake) -> Vec<(CandidateRecord, Feedback, Vec<f64>, Vec<f64>)> {
     let family = Family::with("{name: cma_es, population: 5}", 1200, ANCHORS);
     let store = Store::open(&family.study("study")).expect("a store");
@@ -94,7 +94,7 @@ fn estimated(fake: &Fake) -> Vec<(CandidateRecord, Feedback, Vec<f64>, Vec<f64>)
     all
 }
 
-/// Three items of four are alike: one stands for them all, and in the plain mean of the anchors it is one of seven.
+/// Three of four items are alike: one anchor stands for all, but is one of seven in the mean.
 #[test]
 fn candidates_are_ranked_by_what_they_would_score_on_all_items() {
     let (mut of_estimate, mut of_mean) = (0.0, 0.0);
@@ -111,7 +111,7 @@ fn candidates_are_ranked_by_what_they_would_score_on_all_items() {
     assert!(of_estimate < 0.5 * of_mean, "errors of {of_estimate} and {of_mean}");
 }
 
-/// What is refused, of a search with these anchors.
+/// Message that refuses a search with these anchors.
 fn refusal(budget: u64, more: &str, fake: &Fake) -> String {
     let family = Family::with("{name: cma_es, population: 5}", budget, more);
     let found = check::check(&family.file.template, &family.sources, &family.file.search, fake);
@@ -152,7 +152,7 @@ fn refuses_anchors_that_cannot_be_had() {
     );
 }
 
-/// The same anchors in every generation: more generations do not make a lead surer. Fresh items do, but for the pool they are of.
+/// More generations make a lead surer only with fresh items, up to the size of the pool.
 #[test]
 fn with_anchors_generations_share_all_of_a_leads_variance() {
     for (more, shares_all) in [(ANCHORS, true), ("", false)] {

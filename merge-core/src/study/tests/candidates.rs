@@ -1,9 +1,9 @@
-//! How the candidates of a generation are ranked: in a race, on growing subsets, under constraints, with failures, for several goals.
+//! Ranking: in a race, on growing subsets, under constraints, with failures, for several goals.
 
 use super::*;
 use crate::optimizer::Coordinate;
 
-/// Half of a generation runs on half of its items, the rest on as many and twice as many: as many evaluations in all.
+/// Eight candidates meet 5 items, four 10 and two 20: 80 evaluations, as without a race.
 #[test]
 fn a_race_gives_the_better_half_the_items_of_the_others() {
     let family = Family::with("{name: cma_es, population: 8}", 1500, "  racing: 3\n");
@@ -20,7 +20,7 @@ fn a_race_gives_the_better_half_the_items_of_the_others() {
         let reached = |rung: usize| rungs.iter().filter(|reached| **reached >= rung).count();
         assert_eq!([reached(0), reached(1), reached(2)], [8, 4, 2]);
         assert_eq!((generation.items.as_slice(), generation.evaluations), (&[20][..], 80));
-        // Who was left behind was no better on the items that both met: fitness falls with the distance of a mean from 0.6.
+        // The best candidate is one of those that ran to the end.
         let best = generation.best().expect("someone is ranked");
         let order = |candidate: &CandidateRecord| matches!(candidate.state, CandidateState::Ranked { rung: 2 });
         assert!(order(best));
@@ -52,7 +52,7 @@ fn subsets_grow_when_candidates_differ_by_chance_alone() {
     };
     assert_eq!(growth(false, ""), 6, "every item tells the same");
     assert_eq!(growth(true, ""), 30, "no item tells anything");
-    // The last rung of a race has twice the items, as far as there are so many.
+    // The last rung of a race has twice the items, as far as there are that many.
     assert_eq!(growth(false, "  racing: 3\n"), 12);
     assert_eq!(growth(true, "  racing: 3\n"), 40);
 }
@@ -61,7 +61,7 @@ fn subsets_grow_when_candidates_differ_by_chance_alone() {
 fn who_breaks_a_constraint_is_ranked_behind_all_others() {
     let family = Family::new("cma_es", 2100);
     let mut fake = Fake::new();
-    // A task on which models are the worse the further their mean is from 0.3, where the parents' are.
+    // A task whose scores fall with the distance of a mean from 0.3, where the parents' means are.
     fake.goals[3] = Goal { within: Some(0.01), items: Items { from: 10, to: 10 }, ..fake.goals[3].clone() };
     (fake.goals[3].search, fake.goals[3].select) = (items(SEARCH + 3, 40), items(SELECT + 3, 20));
     fake.wants = [0.6, 0.6, 0.6, 0.3];
@@ -115,7 +115,7 @@ fn several_objectives_leave_a_front() {
     }
 }
 
-/// Nobody is scored, and the search ends all the same.
+/// No candidate is scored, and the search still ends.
 #[test]
 fn candidates_that_are_all_too_long_cost_the_budget_too() {
     let family = Family::with("{name: random, population: 5}", 440, "  most_layers: 1\n");
@@ -180,7 +180,7 @@ fn a_layer_scan_is_paid_from_the_budget() {
     assert!(findings.history.item_evaluations <= 440);
 }
 
-/// There is no option between the first and the third.
+/// An average of the options 0 and 2 would be neither.
 #[test]
 fn the_average_of_means_takes_choices_as_they_are() {
     let generation = |mean: [f64; 2]| Generation {
@@ -193,7 +193,7 @@ fn the_average_of_means_takes_choices_as_they_are() {
         mean: Some(mean.to_vec()),
         sigma: None,
     };
-    // The last quarter of eight.
+    // The last two of eight are the last quarter.
     let mut records = vec![generation([0.9, 1.0]); 6];
     records.extend([generation([0.2, 0.0]), generation([0.4, 2.0])]);
     let coordinates = [Coordinate::Real { start: 0.5 }, Coordinate::Choice { start: vec![1.0 / 3.0; 3] }];
@@ -203,17 +203,17 @@ fn the_average_of_means_takes_choices_as_they_are() {
     assert_eq!(found, expected.map(|(name, genome)| (name.to_owned(), genome)));
 }
 
-/// Random search beside finds nobody who is short enough, and the study ends all the same.
+/// Random search finds no candidate that is short enough, and the study still ends.
 #[test]
 fn a_baseline_that_finds_nobody_is_left_out() {
     let family = among_layers(140, "  most_layers: 4\n");
     let findings = family.finish(&family.study("study"), &Fake::new(), 2);
-    // Its budget is what the evolution took, which scored only those that are short: too little for a generation.
+    // Its budget is what the evolution took for short candidates: too little for a generation.
     assert!(findings.baselines.iter().all(|entry| entry.name != "random search"));
     assert!(family.finish(&family.study("study"), &Fake::new(), 1).winner.1 == findings.winner.1);
 }
 
-/// The logistic function of how much a layer is missed, in standard errors, computed here from single scores.
+/// Expected: the logistic function of how much a layer is missed, in standard errors.
 #[test]
 fn a_layer_scan_begins_with_how_much_each_layer_is_missed() {
     let family = among_layers(440, "  layer_scan: true\n");
@@ -240,7 +240,7 @@ fn a_layer_scan_begins_with_how_much_each_layer_is_missed() {
         let mut genome = [1.0; 6];
         genome[layer] = 0.0;
         let without = score(&genome);
-        // Of the two tasks that rank, with weights 1 and 1/2.
+        // The two goals that rank, with weights 1 and 1/2.
         let (mut missed, mut variance) = (0.0, 0.0);
         for (goal, weight) in [(0, 2.0 / 3.0), (1, 1.0 / 3.0)] {
             let differences: Vec<f64> = whole[goal].iter().zip(&without[goal]).map(|(a, b)| a - b).collect();
@@ -256,7 +256,7 @@ fn a_layer_scan_begins_with_how_much_each_layer_is_missed() {
     }
 }
 
-/// Everyone's answers are as long as the first model's, and everyone has as many parameters: each takes off its weight.
+/// All answers are equally long and all models equally large: each cost takes off its weight.
 #[test]
 fn costs_take_their_weight_off_the_fitness() {
     let more = "  minimise: [{what: tokens, weight: 0.01}, {what: parameters, weight: 0.02}]\n";

@@ -1,4 +1,4 @@
-//! What a study keeps of itself, and what may not change under it.
+//! Data that a study stores about itself, and changes that are refused.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn a_study_tells_of_itself_afterwards() {
     assert_eq!(ending.finalists, findings.history.finalists);
 }
 
-/// What those tell of it who look at its store, and at what it lets others read.
+/// Records of a study: from its store, and from its snapshot.
 fn told(study: &Path) -> [StudyRecord; 2] {
     let record = record(&Store::open(study).expect("a store")).expect("a study");
     [record, snapshot(study).expect("readable").expect("a study")]
@@ -31,7 +31,7 @@ fn a_larger_budget_that_was_cut_leaves_the_study_of_the_smaller_one() {
             family.file.search.budget.value = budgets[0];
             let large = fake();
             if interrupted {
-                // In the midst of the last generations.
+                // In the middle of the evolution.
                 large.light(40, true);
                 assert!(is_interrupted(&family.run(&study, &large, 1)));
             } else {
@@ -52,7 +52,7 @@ fn a_larger_budget_that_was_cut_leaves_the_study_of_the_smaller_one() {
     for optimizer in ["cma_es", "one_plus_one", "nsga2", "map_elites", "m2n2"] {
         cut(optimizer, "", &Fake::new, [440, 120]);
     }
-    // A generation costs less than what has to be left for it.
+    // Here a generation costs less than the budget that must be left to begin it.
     cut("cma_es", EVERYTHING, &growing, [900, 320]);
 }
 
@@ -84,7 +84,7 @@ fn scores_of_another_engine_are_not_taken() {
         seen.iter().filter(|seen| seen.phase == "report").count()
     };
     assert_eq!(reported("a fake"), 0);
-    // Seven models, or six if one is the soup, on seven items of each of four tasks.
+    // Six different models at least, on seven items of each of four tasks.
     assert!(reported("another") >= 6 * 4 * 7);
 }
 
@@ -141,7 +141,7 @@ fn a_study_is_known_by_its_mark_when_its_store_is_empty() {
     family.file.search.seed = 5;
     family.finish(&study, &Fake::new(), 1);
     assert!(family.contents("study") == whole);
-    // One that began before there were marks gets its own.
+    // A study that began before there were marks gets one.
     fs::remove_file(study.join("evomerge-study.json")).expect("it is there");
     family.finish(&study, &Fake::new(), 1);
     assert_eq!(StudyMark::read(&study), Ok(Some(mark)));
@@ -175,7 +175,7 @@ fn a_study_of_another_form_is_refused_with_its_version() {
     Store::open(&study).and_then(|store| store.set(&[("version", &(1, "0.0.9"))])).expect("room");
     let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
     assert!(error.to_string().ends_with("a study of evomerge 0.0.9, which is kept in another form"), "{error}");
-    // Before versions were kept.
+    // From before versions were stored.
     let older = family.study("older");
     Store::open(&older).and_then(|store| store.set(&[("the seed", &[0; 32])])).expect("room");
     let error = family.run(&older, &Fake::new(), 1).err().expect("it is another");

@@ -1,11 +1,11 @@
-//! How far a study says that it is, and what it asks the parents to say how good it is.
+//! Progress that a study reports, and its comparison with the parents.
 
 use super::{candidates::among_layers, *};
 
-/// What was told in a run: done, left, and the phase.
+/// Progress reports of a run: items done, items left, and the phase.
 type Course = Vec<(u64, u64, Phase)>;
 
-/// Runs a study, and notes how far it says that it is.
+/// Runs a study, and records its progress reports.
 fn followed(family: &Family, fake: &Fake, study: &str, workers: usize) -> (Result<Findings>, Course) {
     let store = Store::open(&family.study(study)).expect("a store");
     let seen: Mutex<Course> = Mutex::default();
@@ -21,7 +21,7 @@ fn share((done, left, _): &(u64, u64, Phase)) -> f64 {
     *done as f64 / (done + left).max(1) as f64
 }
 
-/// All kinds: races, growing subsets, constraints, a layer scan and anchors, who keeps elites, who stops early.
+/// Studies with races, growing subsets, constraints, a layer scan and anchors, elites and failures.
 fn families() -> Vec<(Family, Fake)> {
     vec![
         (Family::new("cma_es", 220), Fake::new()),
@@ -48,7 +48,7 @@ fn a_share_never_goes_backward_and_all_is_done_at_the_end() {
     }
 }
 
-/// The last finished generation is where it goes on, and nothing before that is said again.
+/// A resumed study starts from its last finished generation, and reports nothing before that again.
 #[test]
 fn a_study_that_goes_on_says_the_same_as_before() {
     for (number, (family, fake)) in families().into_iter().enumerate() {
@@ -76,13 +76,13 @@ fn parents_are_asked_a_generation_and_then_a_tenth_beside() {
     assert!(asked > 0 && asked <= findings.history.beside, "{asked} of {}", findings.history.beside);
     let first = 3 * 11;
     assert!(findings.history.beside <= 440.max(first), "{}", findings.history.beside);
-    // They cost the search nothing.
+    // The comparison costs the search nothing.
     assert_eq!(findings.history.item_evaluations, 4400);
     let curves = &findings.progress.curves;
     assert_eq!((curves.evolution.len(), curves.random.len()), (80, 80));
     let compared = |point: &&Point| point.beside.leads.iter().all(Option::is_some) && point.beside.leads.len() == 3;
     assert!(curves.evolution.iter().filter(compared).count() > 60);
-    // The same items were met, so that random search can be compared without asking.
+    // Random search met the same items, so it is compared without asking.
     assert!(curves.random.iter().filter(compared).count() > 60);
     assert!(curves.random.iter().all(|point| point.beside.asked == 0));
 }

@@ -4,13 +4,13 @@ use super::*;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-/// Evaluations of the same item by the same weights, beyond the first of each.
+/// Number of evaluations of the same item by the same weights, beyond the first of each.
 fn n_repeated(seen: &[Seen]) -> usize {
     let distinct: BTreeSet<_> = seen.iter().map(|seen| (seen.weights, seen.goal, seen.item)).collect();
     seen.len() - distinct.len()
 }
 
-/// Breaks a search down again and again until it ends; returns how often.
+/// Breaks a search down until it ends, and checks the end; returns the number of breakdowns.
 pub(super) fn check(family: &Family, fakes: impl Fn() -> Fake, workers: usize, seed: u64) -> usize {
     let fake = fakes();
     let expected = essence(family.finish(&family.study("whole"), &fake, workers));
@@ -34,7 +34,7 @@ pub(super) fn check(family: &Family, fakes: impl Fn() -> Fake, workers: usize, s
     assert_eq!(essence(findings), expected, "after {failures} failures");
     assert!(family.contents("whole") == family.contents("broken"), "after {failures} failures");
     let seen = fake.seen.lock().expect("no panic");
-    // What was in flight is lost, and nothing else.
+    // Only evaluations in flight are lost.
     assert!(n_repeated(&seen) <= failures * workers * CHUNK);
     assert_eq!(seen.len() - n_repeated(&seen), n_evaluations);
     failures + interruptions

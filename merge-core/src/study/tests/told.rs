@@ -1,4 +1,4 @@
-//! What an optimizer is told of a generation, and who is the answer among finalists: each looked at by itself.
+//! Feedback to an optimizer, and the choice among finalists.
 
 use super::*;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// A task on which models are the worse the further their mean is from 0.3, beside those that like 0.6.
+/// An objective with a constraint that prefers a mean of 0.3, beside goals that prefer 0.6.
 fn constrained() -> Fake {
     let mut fake = Fake::new();
     fake.goals[3] = Goal { within: Some(0.0), items: Items { from: 10, to: 10 }, ..fake.goals[3].clone() };
@@ -19,7 +19,7 @@ fn constrained() -> Fake {
     fake
 }
 
-/// What is recorded and told of some genomes.
+/// Record and feedback of a generation of these genomes.
 fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec<Feedback>) {
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
@@ -50,7 +50,7 @@ fn every_goal_every_cost_and_every_item_is_told() {
     assert!(told.windows(2).any(|two| two[0].objectives[0].to_bits() != two[1].objectives[0].to_bits()));
 }
 
-/// What is only a constraint is no objective.
+/// A goal that is only a constraint is no objective.
 #[test]
 fn the_front_is_of_what_optimizers_are_told() {
     let family = Family::with("{name: nsga2, population: 6}", 440, "  minimise: [{what: tokens}]\n");

@@ -1,4 +1,4 @@
-//! Models in memory: padding, types, sidecars and refusals.
+//! Models in memory: padding, types, sidecars and errors.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// A model of an embedding alone, `rows` by 2, whose element `i` is `start + i`.
+/// A model with only an embedding, `rows` by 2, whose element `i` is `start + i`.
 fn model(tokenizer: &Value, rows: usize, dtype: Dtype, start: f32) -> Memory {
     let values: Vec<f32> = (0..2 * rows).map(|i| start + i as f32).collect();
     let mut bytes = vec![0; values.len() * dtype.size()];
@@ -85,7 +85,7 @@ fn a_row_of_a_wider_type_widens_the_tensor() {
     let bytes = unified[0].bytes("model.embed_tokens.weight").unwrap();
     let copied: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
     assert_eq!(copied, embedding(&*unified[0]).1);
-    // No row of the other's is in it: nothing widens.
+    // Without rows of the other model, the type stays.
     let UnifiedModels { models: unified, .. } = unify_all(&spec(VocabularySource::Base, &[]), models()).unwrap();
     assert_eq!(embedding(&*unified[0]), (Dtype::BF16, vec![1.0, 2.0]));
 }
@@ -109,7 +109,7 @@ fn files_that_speak_of_tokens_follow() {
         notes,
         ["tokenizer.model is left out, for it does not know the result's tokens: tokenizer.json has them all"]
     );
-    // Both models are the same to whoever looks.
+    // Both models have the same files.
     for weights in &unified {
         let config = sidecar(&**weights, "tokenizer_config.json");
         let decoder = config["added_tokens_decoder"].as_object().unwrap();

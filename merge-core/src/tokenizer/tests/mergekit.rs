@@ -1,4 +1,4 @@
-//! Merged embeddings are mergekit 0.1.5's, token by token, and the tokenizer is one that programs load.
+//! Merged embeddings equal mergekit 0.1.5's, token by token, and programs can load the tokenizer.
 
 use super::*;
 use crate::{
@@ -11,7 +11,7 @@ fn data(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(path)
 }
 
-/// Reads a tensor in stretches that end anywhere.
+/// Reads a tensor in stretches of odd lengths.
 fn read(tensor: &dyn Elements) -> Vec<f32> {
     let mut values = vec![0.0; tensor.len()];
     for (number, stretch) in values.chunks_mut(1001).enumerate() {
@@ -26,7 +26,7 @@ fn read(tensor: &dyn Elements) -> Vec<f32> {
     values
 }
 
-/// The recipes of all cases: `llama-ext` and `llama-a` at half weight each, the latter the base.
+/// The models of all cases, which merge `llama-ext` and `llama-a` (the base) at half weight each.
 fn unified(spec: &Spec<'_>) -> Vec<Arc<dyn Weights>> {
     let open = |name| Arc::new(Checkpoint::open(&data(&format!("models/{name}"))).unwrap()) as Arc<dyn Weights>;
     unify(spec, &[("llama-ext", open("llama-ext")), ("llama-a", open("llama-a"))]).unwrap().models
@@ -82,7 +82,7 @@ fn all_else_is_lent_as_before() {
     let ours = unified(&Spec { base: 1, ..spec(VocabularySource::Base, &[]) });
     assert_eq!(ours[0].index()["model.norm.weight"].shape, [48]);
     assert!(ours[0].tensor("model.norm.weight").unwrap().lent().is_some());
-    // The base's own rows, and the first of the other's, are where they were.
+    // The base's own rows, and the first rows of the other model, have not moved.
     for weights in ours {
         let embedding = weights.tensor("model.embed_tokens.weight").unwrap();
         assert_eq!(embedding.lent().map(<[u8]>::len), Some(300 * 48 * 4));

@@ -1,10 +1,10 @@
-//! Texts that are held count instead of their files, and what is read is known.
+//! Held texts replace their files, and everything that is read is recorded.
 
 use crate::yaml::{Reads, Text, first_there, held_in, hold, is_there, read_text, reading};
 use std::{fs, sync::Mutex};
 use tempfile::tempdir;
 
-/// A process can read for one piece of work at a time.
+/// Only one piece of work at a time can record what a process reads.
 static READING: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -55,7 +55,7 @@ fn a_name_leads_where_it_led_whatever_is_there_by_now() {
     assert_eq!(lead("text").unwrap(), places("text")[1]);
     assert_eq!(lead("data").unwrap(), places("data")[0]);
     assert_eq!(lead("none"), None);
-    // What is gone is missed, and not another one.
+    // A held place counts even after it was removed; no other takes its part.
     fs::remove_dir(&model).unwrap();
     assert_eq!(lead("model").unwrap(), model);
 }

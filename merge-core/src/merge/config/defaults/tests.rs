@@ -1,11 +1,11 @@
-//! One configuration says something, the other nothing.
+//! Tests of keys that one configuration gives and the other leaves to its class.
 
 use super::{super::tests::compare, ALIKE, DEFAULTS, OF_THEIR_OWN};
 use crate::merge::config::effect::Effect;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// A model of this class that says nothing of a key beside one that says it.
+/// Compares a model of this class without a key with one that has it.
 fn beside_silence(class: &str, key: &str, said: &Value, expected: &[(Effect, &str)]) {
     let mut says = json!({"model_type": class});
     says[key] = said.clone();
@@ -38,7 +38,7 @@ fn what_is_not_said_is_what_its_class_takes() {
     taken("gptj", "rotary_dim", json!(64), json!(32), Layer);
     beside_silence("gpt_neox", "rotary_pct", &json!(0.25), &[]);
     beside_silence("gpt_neox", "rotary_pct", &json!(1), &[(Layer, "partial_rotary_factor is 0.25 by default and 1")]);
-    // What is in no row is off.
+    // A key in no row is off.
     for (class, key) in [("qwen2_moe", "norm_topk_prob"), ("llama", "mlp_bias"), ("cohere", "use_qk_norm")] {
         beside_silence(class, key, &json!(false), &[]);
         beside_silence(class, key, &json!(null), &[]);
@@ -78,7 +78,7 @@ fn where_nobody_knows_what_a_class_takes_what_one_says_is_told() {
         beside_silence(class, "is_decoder", &json!(false), &[]);
         beside_silence(class, "num_attention_heads", &json!(8), &[]);
     }
-    // Nor what such a block takes: the scale of YaRN is cut to whole numbers unless this is false.
+    // Defaults within such a block are not known either: YaRN's scale is cut to whole numbers unless this is false.
     let yarn = |more: Value| {
         let mut scaling = json!({"rope_type": "yarn", "factor": 4});
         scaling.as_object_mut().expect("a block").extend(more.as_object().expect("a block").clone());
@@ -91,7 +91,7 @@ fn where_nobody_knows_what_a_class_takes_what_one_says_is_told() {
     );
 }
 
-/// Null says that there is none, where a class takes one that is not said.
+/// Null means "none" where a class has a default.
 #[test]
 fn a_window_or_cap_that_is_null_is_none() {
     use Effect::{Around, Layer};
@@ -102,7 +102,7 @@ fn a_window_or_cap_that_is_null_is_none() {
     null("gemma2", "attn_logit_softcapping", Layer, "attn_logit_softcapping is 50 by default and null");
     null("gemma2", "final_logit_softcapping", Around, "final_logit_softcapping is 30 by default and null");
     beside_silence("llama", "sliding_window", &json!(null), &[]);
-    // Of a class with a switch that is off, the window is none, whatever it says.
+    // In a class whose switch is off, there is no window, whatever the key says.
     beside_silence("qwen2", "sliding_window", &json!(32768), &[]);
     beside_silence("qwen2", "use_sliding_window", &json!(false), &[]);
     compare(

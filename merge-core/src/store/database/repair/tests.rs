@@ -1,10 +1,10 @@
-//! What is damaged is mended as far as it can be; what is not damaged is left alone.
+//! Damage is repaired as far as possible, and everything else is left alone.
 
 use super::*;
 use std::{cell::Cell, collections::BTreeMap};
 use tempfile::tempdir;
 
-/// A store of another kind: its log may be any letters but `!`, and its configuration is that of a new one.
+/// Opens a store of another kind: no `!` in its log, and the configuration of a new one.
 fn letters(dir: &Path) -> Opened<String> {
     let (conf, log) = (dir.join(CONFIGURATION), dir.join(LOG));
     let new = |path: &Path, text: &str| if path.exists() { Ok(()) } else { fs::write(path, text) };
@@ -28,7 +28,7 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
     all
 }
 
-/// Two steps of a log, the second of which is damaged.
+/// Writes a log whose second step is damaged; returns its text.
 fn damaged(dir: &Path) -> String {
     let text = "a".repeat(STEP as usize + 10) + "!" + &"b".repeat(STEP as usize);
     fs::write(dir.join(LOG), &text).unwrap();
@@ -42,7 +42,7 @@ fn what_the_machine_cannot_do_now_changes_nothing() {
     fs::write(dir.path().join(CONFIGURATION), "form 1").unwrap();
     fs::write(dir.path().join("snap.1"), "").unwrap();
     let before = files(dir.path());
-    // It never opens anything, and it stops opening anything after a while.
+    // Opening fails always, or after some successes.
     for left in 0..6 {
         let left = Cell::new(left);
         let open = |dir: &Path| match left.get() {
@@ -94,7 +94,7 @@ fn a_configuration_that_is_damaged_or_torn_costs_nothing() {
         assert_eq!((store.as_str(), aside.is_some()), ("all", kept), "{conf:?}");
         assert_eq!(aside.map(|aside| fs::read_to_string(aside.join(CONFIGURATION)).unwrap()).as_deref(), conf);
     }
-    // One that is whole is another version's.
+    // A whole configuration of another form is another version's.
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     let dir = tempdir().unwrap();
     fs::write(dir.path().join(LOG), "all").unwrap();
