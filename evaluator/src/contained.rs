@@ -1,4 +1,4 @@
-//! Work that could end the program, because a library recurses or panics on what a user gave it: it ends in an error instead.
+//! Turns panics and deep recursion of libraries, caused by a user's input, into errors that do not end the program.
 
 use std::{
     any::Any,
@@ -8,22 +8,22 @@ use std::{
     thread,
 };
 
-/// Only what is touched takes memory. What recurses here is limited, to less than this pays for.
+/// Bytes of stack. Untouched pages take no memory. Recursion here is limited so that it needs less.
 const STACK: usize = 256 << 20;
 
 thread_local! {
-    /// Whether this thread has a large stack.
+    /// True if this thread has a large stack.
     static IS_DEEP: Cell<bool> = const { Cell::new(false) };
-    /// Whether what panics on this thread is said by an error, and by nobody else.
+    /// True while a panic on this thread is reported by an error alone.
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `work` gives, done on a stack for deep recursion.
+/// Runs `work` on a stack for deep recursion, and returns its result.
 ///
-/// A thread is started for it, unless this one has such a stack: work of many small pieces should be given whole.
+/// Starts a thread, unless this one already has such a stack: pass many small pieces of work as one.
 ///
 /// # Panics
-/// If `work` does, or if the machine starts no thread.
+/// If `work` panics, or if the machine starts no thread.
 pub(crate) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if IS_DEEP.get() {
         return work();
@@ -39,7 +39,7 @@ pub(crate) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// What `work` gives, or the words with which it panics. What it was changing is not to be used after that.
+/// The result of `work`, or the message of its panic. Data that it was changing must not be used after a panic.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -56,7 +56,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     done.map_err(|panic| words(&*panic))
 }
 
-/// What a panic says, on one line.
+/// Message of a panic, on one line.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without words").split_whitespace().collect::<Vec<_>>().join(" ")

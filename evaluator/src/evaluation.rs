@@ -1,4 +1,4 @@
-//! Tasks put to one model, all in one go, so that whatever their prompts share is computed once.
+//! Evaluates one model on several tasks at once, so that beginnings that prompts share are computed once.
 
 use crate::{
     language_model::{LanguageModel, watched},
@@ -9,36 +9,36 @@ use merge_core::{error::Result, item::ItemId};
 use serde::Serialize;
 use std::ops::ControlFlow;
 
-/// A task and the items of it that are asked.
+/// A task and the items to ask of it.
 pub struct TaskItems<'a> {
     /// The task.
     pub task: &'a Benchmark,
-    /// Its items.
+    /// Items to ask.
     pub items: Vec<ItemId>,
 }
 
-/// Told each request that is answered; `Break` asks to stop.
+/// Called with each request that is answered; `Break` asks to stop.
 pub type RequestWatch<'a> = dyn FnMut(&Request) -> ControlFlow<()> + 'a;
 
-/// What did not go as a task asked for it: nothing is cut in silence.
+/// Counts of answers that did not go as the task asked: nothing is cut without being counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Mishaps {
     /// Generated answers that reached their limit.
     pub truncated: usize,
     /// Prompts that lost examples for want of room.
     pub shortened: usize,
-    /// Examples that were lost.
+    /// Examples lost in all.
     pub dropped_shots: usize,
-    /// Prompts of which something was cut for want of room.
+    /// Prompts of which tokens were cut for want of room.
     pub cut: usize,
     /// Continuations whose first token holds a part of the prompt as well.
     pub fused: usize,
-    /// Answers of a model that computes no numbers.
+    /// Answers of a model that computed a number that is not finite.
     pub broken: usize,
 }
 
-/// Puts tasks to a model and marks what it answers, task by task in the order of the items; `None` if the model was interrupted
-/// or `watch` broke it off.
+/// Asks a model the items of these tasks and marks its answers, task by task in the order of the
+/// items. Returns `None` if the model was interrupted or `watch` stopped it.
 pub fn evaluate(
     model: &mut dyn LanguageModel,
     asked: &[TaskItems<'_>],
@@ -56,7 +56,7 @@ pub fn evaluate(
 }
 
 impl Mishaps {
-    /// Of all answers to a task.
+    /// Counts the mishaps in all answers to a task.
     pub fn of(marked: &[MarkedItem]) -> Self {
         let mut all = Self::default();
         for Answer { said, fit: Fit { dropped_shots, cut_tokens, fused, .. }, broken, .. } in

@@ -1,28 +1,29 @@
-//! Keeps what is searched on from what is reported: finds the same questions, near copies, and known translations.
+//! Keeps the items of a search apart from those of the report: finds copies, near copies and translations.
 //!
-//! Two questions are near copies if they share 13-grams (T. Brown et al., "Language Models are Few-Shot Learners" (2020),
-//! appendix C) of words: runs of one script, so that 3本の赤い布 is 3·本·の·赤·い·布, after normalisation and in lower case. As
-//! there, 13-grams that more than ten questions have are passed over: they are a template's or an instruction's. Then
+//! Near copies are found by 13-grams of words (T. Brown et al., "Language Models are Few-Shot
+//! Learners" (2020), appendix C). A word is a run of one script after normalisation, in lower case:
+//! 3本の赤い布 is 3·本·の·赤·い·布. As in the paper, 13-grams of more than ten questions are ignored: they
+//! belong to a template or an instruction. Two questions are near copies if they share
 //!
-//! - at least eight 13-grams, a stretch of twenty words, are shared, and half of those that the shorter question has; or
-//! - at least two are, and nine tenths.
+//! - at least eight 13-grams (a stretch of twenty words), and half of those that the shorter one has; or
+//! - at least two 13-grams, and nine tenths of those that the shorter one has.
 //!
-//! Numbers count as words, so a problem with all its numbers changed is mostly another problem. These bounds come from
-//! measurements, as report items that are too like a search item:
+//! Numbers count as words, so a problem with all its numbers changed is mostly another problem.
+//! These bounds come from measurements. Report items that are too similar to a search item:
 //!
-//! | search, report | of | the same | near copies |
+//! | search, report | report items | equal | near copies |
 //! |---|---|---|---|
-//! | GSM8K test, rest and first 250 | 250 | 0 | 0 |
+//! | GSM8K test: the rest, the first 250 | 250 | 0 | 0 |
 //! | the generated problems of `recipes/sansu`, all splits | 500 | 0 | 0, at most 7 shared 13-grams |
 //! | MGSM-ja, MAWPS-ja | 1,000 | 0 | 0 |
-//! | JSQuAD test, valid: questions, and with their paragraphs | 4,442 | 0 | 0, for no paragraph is in both |
-//! | JCommonsenseQA train, valid: without their choices | 1,119 | 19 | 2, which are |
-//! | MAWPS-ja, halves | 500 | 3 | 6, which are |
-//! | GSM8K test and itself, one number changed | 400 | 7 without numbers | 348 |
+//! | JSQuAD test, valid: questions, and with their paragraphs | 4,442 | 0 | 0; no paragraph is in both |
+//! | JCommonsenseQA train, valid: without their choices | 1,119 | 19 | 2, both real copies |
+//! | MAWPS-ja, halves | 500 | 3 | 6, all real copies |
+//! | GSM8K test and itself, one number changed | 400 | 7 that have no number | 348 |
 //! | – cut to 60%; with another last sentence; all numbers changed | 400 | 0 | 337; 319; 67 |
-//! | MGSM-ja and itself, likewise | 250 | 0 | 231; 231; 212; 10 |
+//! | MGSM-ja and itself, changed in the same four ways | 250 | 0 | 231; 231; 212; 10 |
 //!
-//! Over characters instead of words 13-grams are short: a tenth of the generated problems would be refused.
+//! 13-grams of characters instead of words would be too short: a tenth of the generated problems would be refused.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -43,19 +44,19 @@ mod tests;
 /// Words in a gram.
 const N: usize = 13;
 
-/// A gram of more questions than this says nothing about two of them.
+/// Most questions that may share a gram; a more common gram says nothing about two of them.
 const COMMON: usize = 10;
 
-/// An item that is searched or reported on.
+/// Question of an item of the search or of the report.
 #[derive(Clone, Copy, Debug)]
 pub struct GuardQuestion<'a> {
     /// The task's name, for messages.
     pub task: &'a str,
-    /// What is asked, alone if possible: instructions and examples that more than ten items share do no harm.
+    /// Question, alone if possible: instructions and examples that more than ten items share do no harm.
     pub text: &'a str,
     /// The item's number in its benchmark's own order, from 0.
     pub place: usize,
-    /// A benchmark of which the same items are known elsewhere.
+    /// Benchmark of which the same items are known elsewhere, if it is one.
     pub family: Option<Family>,
 }
 
@@ -63,17 +64,17 @@ pub struct GuardQuestion<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
-    /// MGSM in any language: its items are, in order, the first 250 of GSM8K's test split, which need no family themselves.
+    /// MGSM in any language. Its items are, in order, the first 250 of GSM8K's test split; GSM8K needs no family.
     Mgsm,
 }
 
-/// How two questions are the same.
+/// Way in which two questions are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OverlapKind {
-    /// To the byte.
+    /// Equal byte for byte.
     Exact,
-    /// After normalisation, white space aside.
+    /// Equal after normalisation, white space aside.
     Nfkc,
     /// The same problem in another language or collection.
     Known,
@@ -84,19 +85,19 @@ pub enum OverlapKind {
 /// A report item and a search item that are the same question.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Overlap {
-    /// How they are the same, by the first rule that says so.
+    /// First rule by which they are the same.
     pub kind: OverlapKind,
-    /// The search item, by its index in what was given.
+    /// Index of the search item.
     pub search: usize,
-    /// The report item, likewise.
+    /// Index of the report item.
     pub report: usize,
-    /// The share of the shorter question that is the other's, from 0 to 1.
+    /// Share of the shorter question that the other has too, from 0 to 1.
     pub share: f64,
 }
 
-/// The report items that are search items too, each once, with the search item most like it, in order.
+/// Returns the report items that are also search items, each once with the search item most like it, in order.
 ///
-/// Ten thousand against ten thousand of a hundred words take a second.
+/// Comparing ten thousand questions of a hundred words with ten thousand others takes a second.
 pub fn overlaps(search: &[GuardQuestion], report: &[GuardQuestion]) -> Vec<Overlap> {
     let seen = |questions: &[GuardQuestion]| -> Vec<ComparedQuestion> {
         questions.par_iter().map(ComparedQuestion::of).collect()
@@ -116,7 +117,7 @@ pub fn overlaps(search: &[GuardQuestion], report: &[GuardQuestion]) -> Vec<Overl
     reported.iter().enumerate().filter_map(overlap).collect()
 }
 
-/// Refuses to report on what was searched on, naming the first such item of each kind.
+/// Refuses report items that are also search items; the error names the first item of the first kind found.
 pub fn check(search: &[GuardQuestion], report: &[GuardQuestion]) -> Result<()> {
     let overlaps = overlaps(search, report);
     let Some(first) = overlaps.iter().min_by_key(|overlap| (overlap.kind, overlap.report)) else { return Ok(()) };
@@ -139,11 +140,11 @@ pub fn check(search: &[GuardQuestion], report: &[GuardQuestion]) -> Result<()> {
     Err(Error::user(message).hint("split all tasks alike: what was searched on can't be reported on"))
 }
 
-/// A question as it is compared.
+/// A question prepared for comparison.
 struct ComparedQuestion {
-    /// Normalised, without white space.
+    /// Normalised text, without white space.
     plain: String,
-    /// Its place among the first 250 problems of GSM8K's test split, if it is one.
+    /// Number among the first 250 problems of GSM8K's test split, if it is one.
     known: Option<usize>,
     /// Hashes of its 13-grams, each once.
     grams: Vec<u64>,
@@ -170,21 +171,21 @@ impl ComparedQuestion {
     }
 }
 
-/// By hash of the problem, its place among the first 250 of GSM8K's test split. No text is copied.
+/// Number of each of the first 250 problems of GSM8K's test split, by its hash. No text is copied.
 static GSM8K: LazyLock<HashMap<u64, usize>> = LazyLock::new(|| {
     let hashes = include_str!("guard/gsm8k_test_250.txt").lines();
     let hash = |hash| u64::from_str_radix(hash, 16).expect("each line is a hash");
     hashes.enumerate().map(|(place, line)| (hash(line), place)).collect()
 });
 
-/// The first 8 bytes of the SHA-256 of a normalised text's letters and digits in lower case.
+/// First 8 bytes of the SHA-256 of a normalised text's letters and digits in lower case.
 fn fingerprint(normal: &str) -> u64 {
     let letters: String = normal.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     let hash = Sha256::digest(letters);
     u64::from_be_bytes(*hash.first_chunk().expect("a hash has 32 bytes"))
 }
 
-/// The runs of characters of one script, and of digits; the rest only parts them.
+/// Runs of characters of one script, and of digits; all other characters only separate words.
 fn words(text: &str) -> Vec<&str> {
     #[derive(Clone, Copy, PartialEq)]
     enum Script {
@@ -221,15 +222,15 @@ fn words(text: &str) -> Vec<&str> {
     words
 }
 
-/// For each report item that is a near copy, the search item it shares most with.
+/// Near copies by report item, each with the search item that it shares most with.
 fn near_copies(search: &[ComparedQuestion], report: &[ComparedQuestion]) -> BTreeMap<usize, Overlap> {
-    // (gram, is a report item's, item), so that those who share a gram lie together.
+    // (gram, is a report item's, item), sorted so that equal grams lie together.
     let grams = |seen: &[ComparedQuestion], reported: bool| -> Vec<(u64, bool, usize)> {
         seen.iter().enumerate().flat_map(|(i, seen)| seen.grams.iter().map(move |gram| (*gram, reported, i))).collect()
     };
     let mut all = [grams(search, false), grams(report, true)].concat();
     all.par_sort_unstable();
-    // How many grams count of each item, and of each pair.
+    // Number of grams that count, of each item and of each pair.
     let mut counted = [vec![0usize; search.len()], vec![0; report.len()]];
     let mut shared: HashMap<(usize, usize), usize> = HashMap::new();
     for sharers in all.chunk_by(|a, b| a.0 == b.0).filter(|sharers| sharers.len() <= COMMON) {
@@ -249,7 +250,7 @@ fn near_copies(search: &[ComparedQuestion], report: &[ComparedQuestion]) -> BTre
         if (n >= 8 && share >= 0.5) || (n >= 2 && share >= 0.9) {
             let overlap = Overlap { kind: OverlapKind::Ngram13, search, report, share };
             let kept = best.entry(report).or_insert(overlap);
-            // The order of a hash map may not decide.
+            // The order of a hash map must not decide.
             if (share, kept.search) > (kept.share, search) {
                 *kept = overlap;
             }

@@ -1,4 +1,4 @@
-//! Whether to stop: asked between two steps of a model, so that nobody waits for the end of a long answer.
+//! A stop signal that is checked between two steps of a model, so that nobody waits for a long answer to end.
 
 use std::{
     fmt,
@@ -8,24 +8,24 @@ use std::{
     },
 };
 
-/// Says whether to stop; by default never.
+/// Stop signal. The default never stops.
 #[derive(Clone, Default)]
 pub struct Interrupt(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
 impl Interrupt {
-    /// Asks this each time, from the thread that computes: it should be quick.
+    /// An interrupt that calls `ask` for each check, in the thread that computes: `ask` should be quick.
     pub fn new(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(ask)))
     }
 
-    /// Whether to stop now.
+    /// True if the work must stop now.
     pub fn is_set(&self) -> bool {
         self.0.as_ref().is_some_and(|ask| ask())
     }
 }
 
 impl From<&Arc<AtomicBool>> for Interrupt {
-    /// To stop when the flag is set.
+    /// An interrupt that stops when the flag is set.
     fn from(flag: &Arc<AtomicBool>) -> Self {
         let flag = Arc::clone(flag);
         Self::new(move || flag.load(Ordering::Relaxed))

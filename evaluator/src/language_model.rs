@@ -1,4 +1,4 @@
-//! Who answers requests: the trait, and ways to ask.
+//! The trait of everything that answers requests, and functions that ask it.
 
 use crate::{
     prompt::Conversation,
@@ -7,25 +7,25 @@ use crate::{
 use merge_core::error::Result;
 use std::ops::ControlFlow;
 
-/// Takes the number of a request and its answer, as they come; `Break` asks the model to stop.
+/// Receives the number of a request and its answer, as they come; `Break` asks the model to stop.
 pub type AnswerListener<'a> = dyn FnMut(usize, Answer) -> Result<ControlFlow<()>> + 'a;
 
-/// Anything that answers requests: our own forward pass, a server, or a double in a test.
+/// Anything that answers requests: our own forward pass, a server, or a test double.
 ///
-/// An evaluation asks any of them. A search asks [`Transformer`](crate::answer::Transformer) alone, as it has to give it weights.
+/// A search asks only [`Transformer`](crate::answer::Transformer), because it has to give it weights.
 pub trait LanguageModel {
-    /// Answers each request once, in any order, unless it is interrupted. An answer depends on its own request alone, never on
-    /// what else is asked.
+    /// Answers each request once, in any order, unless it is interrupted. An answer depends on its
+    /// own request alone, never on the other requests.
     fn answer(&mut self, requests: &[Request], listener: &mut AnswerListener<'_>) -> Result<()>;
 
-    /// How prompts become conversations, if they do.
+    /// Form in which prompts become conversations; `None` if they do not.
     fn conversation(&self) -> Option<&Conversation> {
         None
     }
 }
 
-/// All answers, in the order of the requests; `None` if the model was interrupted, or `watch`, which is told the number of each
-/// request that is answered, broke it off.
+/// Returns all answers in the order of the requests, or `None` if the model was interrupted or
+/// `watch` stopped it. `watch` is called with the number of each request that is answered.
 pub fn watched(
     model: &mut dyn LanguageModel,
     requests: &[Request],
@@ -39,10 +39,10 @@ pub fn watched(
     Ok(answers.into_iter().collect())
 }
 
-/// All answers, in the order of the requests.
+/// Returns all answers, in the order of the requests.
 ///
 /// # Panics
-/// If the model leaves a request out.
+/// If the model leaves a request unanswered.
 pub fn answers(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
     let answers = watched(model, requests, &mut |_| ControlFlow::Continue(()))?;
     Ok(answers.expect("a model answers every request"))

@@ -1,26 +1,26 @@
 //! Scores language models on Japanese benchmarks.
 //!
-//! A [`task::Task`] asks and marks and never sees a model; a [`language_model::LanguageModel`] answers and never sees a task.
-//! [`answer::Transformer`] answers by our own forward pass on candle: many requests at once, without padding, each answered bit for bit
-//! as if it were alone; [`server::ModelServer`] asks a server. [`objective::Benchmarks`] joins tasks and models for a search, [`evaluation`] for a
-//! report.
+//! A [`task::Task`] asks and marks but never sees a model; a [`language_model::LanguageModel`] answers but never sees a
+//! task. [`answer::Transformer`] answers by our own forward pass on candle: many requests at once, without padding, and
+//! each answer is bit for bit the same as if it were the only one. [`server::ModelServer`] asks a server.
+//! [`objective::Benchmarks`] joins tasks and models for a search, [`evaluation`] for a report.
 //!
-//! # The map, in reading order: each room uses those before it
+//! # Modules, in reading order: each uses those before it
 //!
-//! | room | has |
+//! | module | has |
 //! |---|---|
-//! | [`request`], [`interrupt`], `contained`, [`python`], `jinja` | the ground floor: what is asked and answered, and Python's and Jinja's ways |
-//! | [`text`], [`mark`] | Japanese text made comparable; the rules that compare an answer with the right one |
+//! | [`request`], [`interrupt`], `contained`, [`python`], `jinja` | requests and answers, stopping, and the behaviour of Python and Jinja |
+//! | [`text`], [`mark`] | normalisation of Japanese text; rules that compare an answer with the right one |
 //! | [`dataset`] | the benchmarks' data |
-//! | [`prompt`] | a prompt becomes tokens |
-//! | [`statistics`] | how sure a score is |
-//! | [`guard`] | what is searched on stays apart from what is reported |
-//! | [`task`], [`protocol`] | what is asked, how it is marked, and how the published harnesses do both |
-//! | [`language_model`] | who answers: the trait |
+//! | [`prompt`] | turns prompts into tokens |
+//! | [`statistics`] | intervals and tests of scores |
+//! | [`guard`] | keeps the items of a search apart from those of the report |
+//! | [`task`], [`protocol`] | tasks: items, prompts and marking; the definitions of published harnesses |
+//! | [`language_model`] | the trait of everything that answers |
 //! | [`model`] | our own forward pass: tokens in, logits out |
-//! | [`answer`], [`server`] | requests are answered by our forward pass, or by a server |
-//! | [`evaluation`], [`results`] | tasks are put to a model, and written down |
-//! | [`objective`] | what a search maximises |
+//! | [`answer`], [`server`] | answers from our forward pass, or from a server |
+//! | [`evaluation`], [`results`] | scores a model on tasks; writes the results |
+//! | [`objective`] | the scores that a search maximises |
 
 pub mod request;
 pub mod interrupt;

@@ -1,4 +1,4 @@
-//! Benchmarks as a search's objective: loads a candidate from memory, asks it the items, marks the answers.
+//! Benchmarks as a search's objective: loads a candidate from memory, asks it the items and marks the answers.
 
 use crate::{
     answer::{Batch, Footprint, Transformer, health::HealthWatch},
@@ -32,38 +32,38 @@ pub struct Benchmarks {
     goals: Vec<Goal>,
     device: Device,
     interrupt: Interrupt,
-    /// By the SHA-256 of their files: every candidate of a search has the same.
+    /// Tokenizers by the SHA-256 of `tokenizer.json`: the candidates of a search share one.
     tokenizers: Mutex<BTreeMap<[u8; 32], Tokenizer>>,
-    /// What candidates that are paths share.
+    /// Layers, and states of prompts, that candidates with a layer path share.
     pool: Pool,
 }
 
 impl Benchmarks {
-    /// No task yet; models run on `device`.
+    /// An objective without tasks, whose models run on `device`.
     pub fn new(device: Device) -> Self {
         let pool = Pool::new(&device, Pool::ROOM);
         let (tasks, goals) = (Vec::new(), Vec::new());
         Self { tasks, goals, device, interrupt: Interrupt::default(), tokenizers: Mutex::default(), pool }
     }
 
-    /// The same objective, which leaves the items in flight unscored, within a step of the model, once `interrupt` is set.
+    /// The same objective, which stops within a step of the model, leaving items unscored, once `interrupt` is set.
     #[must_use]
     pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
         self
     }
 
-    /// Adds a task that a search maximises: `weight` in the fitness, `items` search items a generation.
+    /// Adds a task to maximise, with its `weight` in the fitness and the number of search `items` per generation.
     ///
-    /// A task without search items, or 0 `items`, ranks no candidates but takes part in choosing and reporting the answer;
-    /// one with search items alone only ranks. Fails if the task has fewer search items than `items`.
+    /// A task without search items, or with 0 `items`, ranks no candidates but takes part in choosing and reporting the
+    /// answer. A task with only search items only ranks. Fails if the task has fewer search items than `items`.
     pub fn maximise(&mut self, task: Benchmark, weight: f64, items: Items) -> Result<()> {
         self.rank(task, items, |goal| Goal { weight, ..goal })
     }
 
-    /// Adds a task on which no candidate may be more than `within` below the best of the parents.
+    /// Adds a constraint: a task on which no candidate may be more than `within` below the best parent.
     ///
-    /// Fails if it has fewer search items than `items`, or none to select by.
+    /// Fails if the task has fewer search items than `items`, or no select items.
     pub fn constrain(&mut self, task: Benchmark, within: f64, items: Items) -> Result<()> {
         if task.split(Split::Select).is_empty() {
             return Err(Error::user(format!("task {} has no select items", task.name()))
@@ -92,8 +92,8 @@ impl Benchmarks {
         self.add(task, as_goal(Goal { items, search, select, report, ..Goal::default() }))
     }
 
-    /// Refuses an objective that cannot rank candidates, choose among them and report the answer, or that does one on
-    /// what it did another on: the same question, in whatever task.
+    /// Refuses an objective that cannot rank candidates, choose among them and report the answer,
+    /// or that uses the same question for two of these, in whatever tasks.
     pub fn check(&self) -> Result<()> {
         for split in Split::ALL {
             let mut weighed = self.goals.iter().filter(|goal| goal.weight > 0.0);
@@ -114,7 +114,7 @@ impl Benchmarks {
 
     /// Adds a task that is only reported, on one of its splits.
     ///
-    /// Fails if it has no such items.
+    /// Fails if the split has no items.
     pub fn report_on(&mut self, task: Benchmark, split: Split) -> Result<()> {
         if task.split(split).is_empty() {
             let has = Split::ALL.into_iter().filter(|split| !task.split(*split).is_empty()).map(Split::name);
@@ -130,7 +130,7 @@ impl Benchmarks {
         &self.tasks
     }
 
-    /// How much memory a model takes that is asked these tasks, without reading a weight.
+    /// Memory that a model takes when it is asked these tasks, computed without reading a weight.
     pub fn footprint(&self, weights: &dyn Weights) -> Result<Footprint> {
         let asked = self.tasks.iter().zip(&self.goals).flat_map(|(task, goal)| {
             let of = |(items, most): (&Vec<ItemId>, usize)| {
@@ -141,7 +141,7 @@ impl Benchmarks {
         Footprint::of(weights, &self.tokenizer(weights)?, &asked.collect::<Vec<_>>(), Batch::default())
     }
 
-    /// What the goals ask of a split, with their tasks' names.
+    /// Questions that the goals ask of a split, with their tasks' names.
     fn asks(&self, split: Split) -> Vec<(String, ItemQuestion)> {
         let mut all = Vec::new();
         for (task, goal) in self.tasks.iter().zip(&self.goals) {
@@ -174,13 +174,11 @@ impl Benchmarks {
     }
 }
 
-/// As the guard takes them.
 fn questions(asked: &[(String, ItemQuestion)]) -> Vec<GuardQuestion<'_>> {
     let all = asked.iter();
     all.map(|(task, asks)| GuardQuestion { task, text: &asks.text, place: asks.row, family: asks.family }).collect()
 }
 
-/// What a goal has of a split.
 fn items(goal: &Goal, split: Split) -> &[ItemId] {
     match split {
         Split::Search => &goal.search,
@@ -202,13 +200,13 @@ impl Objective for Benchmarks {
         Transformer::check(weights, &self.tokenizer(weights)?)
     }
 
-    /// A model that is a path is scored on search items from the pool, where candidates share all weights and what they compute
-    /// alike; on all others, which choose and report the answer, it is scored as it is exported, its folded weights rounded.
+    /// A model with a layer path is scored on search items from the pool, which shares weights and computations; on all
+    /// others, which choose and report the answer, it is scored as exported, with its folded weights rounded.
     fn score(&self, candidate: &Candidate<'_>, items: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()> {
         let weights = candidate.weights()?;
         let is_path = weights.path().is_some();
         let (ranking, rest) = self.divided(items, is_path);
-        // In the thread pool from here on: every operation of the model that is called from outside has to wait for it.
+        // Inside the thread pool: each operation of a model called from outside would have to wait for the pool.
         rayon::scope(|_| {
             if ranking.iter().any(|items| !items.is_empty()) {
                 let mut model = Transformer::in_pool(&self.pool, weights, self.tokenizer(weights)?)?
@@ -229,7 +227,7 @@ impl Objective for Benchmarks {
 }
 
 impl Benchmarks {
-    /// Items to rank candidates that are paths on, and all others.
+    /// Divides items into those that rank candidates with a layer path, and all others.
     fn divided(&self, asked: &[Vec<ItemId>], is_path: bool) -> (Vec<Vec<ItemId>>, Vec<Vec<ItemId>>) {
         let divide = |(goal, items): (&Goal, &Vec<ItemId>)| {
             let search: BTreeSet<&ItemId> = if is_path { goal.search.iter().collect() } else { BTreeSet::new() };
@@ -238,7 +236,7 @@ impl Benchmarks {
         self.goals.iter().zip(asked).map(divide).unzip()
     }
 
-    /// Asks a model all these items; a broken one is given up, and what was to be asked `later` with it.
+    /// Asks a model all these items. If it is broken, all items left, `later` included, get the worst score.
     fn ask_all(
         &self,
         model: &mut Transformer,
@@ -259,7 +257,7 @@ impl Benchmarks {
                     _ = watch.tell(answer, task.expects_japanese());
                 }
                 if let Some(verdict) = watch.verdict {
-                    // Scored by chunk or not at all, so that a search that was broken off comes to the same.
+                    // A chunk is scored as a whole or not at all, so that a resumed search gets the same scores.
                     let left = (0..asked.len()).map(|other| match other.cmp(&goal) {
                         Ordering::Less => &[][..],
                         Ordering::Equal => rest,
@@ -283,14 +281,14 @@ impl Benchmarks {
     }
 }
 
-/// Items asked at once: enough to fill a batch, few enough that little is lost when the power goes, and where answers are long,
-/// that little is wasted on a broken model. It depends on the task alone: a search that was broken off goes on at the same
-/// place.
+/// Number of items asked at once: enough to fill a batch, few enough that a power cut loses little
+/// and that a broken model with long answers wastes little. It depends on the task alone, so that a
+/// resumed search goes on at the same place.
 fn chunk_len(task: &Benchmark) -> usize {
     if task.output() == OutputType::GenerateUntil { 64 } else { 256 }
 }
 
-/// The score of an item that a broken model was not asked.
+/// Score of an item that was not asked because the model is broken.
 fn worst(task: &Benchmark) -> ItemScore {
     ItemScore { value: task.worst(), tokens: 0, truncated: false }
 }

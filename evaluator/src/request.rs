@@ -1,65 +1,65 @@
-//! What a task asks of a model and what the model answers: text in, text and numbers out.
+//! Requests of a task to a model, and the model's answers: text goes in, text and numbers come out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A question to a model.
+/// One request to a model: a prompt, and the kind of answer that is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// What comes first.
+    /// Prompt: the text before the answer.
     pub prompt: Prompt,
-    /// What is wanted after it.
+    /// Kind of answer that is wanted.
     pub ask: Ask,
-    /// How text becomes tokens.
+    /// Rules by which text becomes tokens.
     pub encoding: Encoding,
-    /// A text that what is generated is compared with token by token: the tokens of both are wanted.
+    /// Text to compare with the generated text, token by token. If set, the answer has both texts' tokens.
     pub compared: Option<String>,
 }
 
-/// A prompt in its parts, so that a model can leave examples out that it has no room for, or give each its turn in a chat.
+/// A prompt in parts, so that examples can be left out if there is no room, or get their own turn in a chat.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
-    /// What comes before all examples.
+    /// Text before all examples.
     pub head: String,
     /// Answered examples.
     pub shots: Vec<Shot>,
-    /// What is asked in the end.
+    /// Final question.
     pub question: String,
-    /// A stretch of each example's question, in order, and one of the question: if the prompt is too long, these are cut at the
-    /// end of a sentence, and no example is left out. Empty where prompts are not cut so.
+    /// A stretch of each example's question, in order, and one of the final question. If the prompt is too long, these
+    /// are cut at the end of a sentence and no example is left out. Empty for prompts that are not cut so.
     pub articles: Vec<String>,
 }
 
 /// An answered example of a prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shot {
-    /// What was asked.
+    /// Question of the example.
     pub question: String,
-    /// What stands between the two.
+    /// Text between question and answer.
     pub delimiter: String,
-    /// What was answered.
+    /// Answer of the example.
     pub answer: String,
-    /// What stands between this example and what follows.
+    /// Text between this example and the next part of the prompt.
     pub after: String,
 }
 
-/// What is wanted after a prompt.
+/// Kind of answer that a request wants.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    /// Go on, greedily.
+    /// Greedy generation.
     Generate {
-        /// Ends the answer when it appears; the stop text itself is not part of the answer.
+        /// Texts that end the answer. The stop text itself is not part of the answer.
         stop: Vec<String>,
         /// Most tokens to generate.
         limit: Limit,
     },
-    /// How likely is each continuation?
+    /// The likelihood of each continuation.
     Choose {
         /// The continuations, each scored on its own after the prompt.
         choices: Vec<String>,
     },
-    /// How likely is this text, which may be longer than the model's context? It is read in stretches, each after one token of
-    /// the stretch before; the last is as long as the others, and what it repeats is not scored again. There is no prompt.
+    /// The likelihood of a text without a prompt, which may be longer than the context. It is read in windows, each
+    /// after one token of the window before. The last is as long as the others; tokens it repeats are not scored again.
     Read {
         /// The text.
         text: String,
@@ -69,40 +69,40 @@ pub enum Ask {
 /// Most tokens of a generated answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Limit {
-    /// So many.
+    /// This number of tokens.
     Tokens(usize),
-    /// As many as the longest of these texts has, and some more: a quirk of some protocols, which tells the model how long the
-    /// right answer is.
+    /// As many tokens as the longest of these texts has, plus a number: a quirk of some protocols,
+    /// which tells the model how long the right answer is.
     LongestOf(Vec<String>, usize),
 }
 
-/// How the text of a request becomes tokens. Harnesses differ here, and so do their scores.
+/// Rules by which the text of a request becomes tokens. Harnesses differ here, and so do their scores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Encoding {
-    /// How a prompt and its continuation are put together.
+    /// Way in which a prompt and its continuation are joined.
     pub pairs: Pairs,
-    /// Whether prompts are without the special tokens that the tokenizer puts around text, such as BOS.
+    /// True to leave out the special tokens that the tokenizer puts around text, such as BOS.
     pub bare: bool,
-    /// What stands in for a prompt without any token.
+    /// Token that stands in for a prompt without any token.
     pub start: SequenceStart,
 }
 
-/// How a prompt and its continuation become one sequence of tokens.
+/// Way in which a prompt and its continuation become one sequence of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairs {
-    /// Each is encoded for itself (Stability's harness).
+    /// Each is encoded by itself (Stability's harness).
     Separate,
     /// White space at the end of the prompt moves to the continuation; both are encoded together and cut at the length of the
     /// encoded prompt (`EleutherAI`'s harness, which also scores the BOS token of a text that is read).
     Joint,
-    /// Both are encoded together and cut where the encoded prompt stops being their beginning: every token that the
-    /// continuation has a part in is scored.
+    /// Both are encoded together and cut at the first token that differs from the encoded prompt:
+    /// every token that holds a part of the continuation is scored.
     #[default]
     Common,
 }
 
-/// What stands in for a prompt without any token.
+/// Token that stands in for a prompt without any token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SequenceStart {
@@ -113,70 +113,70 @@ pub enum SequenceStart {
     Eos,
 }
 
-/// What a model answers to a [`Request`].
+/// Answer of a model to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The answer itself.
+    /// Generated text, or likelihoods.
     pub said: Said,
-    /// How the prompt fitted the model.
+    /// Fit of the prompt into the model's context.
     pub fit: Fit,
-    /// Whether the model is broken: what it computed is not finite. It says nothing after that.
+    /// True if the model computed a number that is not finite. It generates nothing after that.
     #[serde(default)]
     pub broken: bool,
-    /// The model's tokens of what it generated and of what that is compared with, each text by itself, if the request wants them.
+    /// Tokens of the generated text and of [`Request::compared`], each encoded by itself, if the request has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<[Vec<u32>; 2]>,
 }
 
-/// The answer itself.
+/// Generated text, or likelihoods.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Said {
-    /// To [`Ask::Generate`].
+    /// Answer to [`Ask::Generate`].
     Text {
         /// The generated text, without special tokens and without the stop text.
         text: String,
-        /// Tokens generated, the end-of-sequence token included.
+        /// Number of tokens generated, the end-of-sequence token included.
         tokens: usize,
-        /// Whether generation ended because the limit was reached (or the context was full).
+        /// True if generation ended because the limit was reached (or the context was full).
         truncated: bool,
     },
-    /// To [`Ask::Choose`], for each choice; to [`Ask::Read`], one.
+    /// Answer to [`Ask::Choose`], one for each choice; to [`Ask::Read`], a single one.
     Likelihoods(Vec<Likelihood>),
 }
 
-/// How likely a text is after what came before.
+/// Likelihood of a text after the text before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Likelihood {
-    /// The summed log-likelihood of its tokens, in nats; minus infinity (in JSON, null) from a model that is broken.
+    /// Sum of its tokens' log-likelihoods, in nats; minus infinity (in JSON, null) from a broken model.
     #[serde(deserialize_with = "impossible_is_null")]
     pub log: f64,
-    /// Its tokens.
+    /// Number of its tokens.
     pub tokens: usize,
-    /// Whether it is what the model would have said: each token the likeliest at its place.
+    /// True if greedy generation would give this text: each token is the likeliest at its place.
     pub greedy: bool,
 }
 
-/// How a prompt fitted the model: nothing is cut in silence.
+/// Fit of a prompt into the model's context: nothing is cut without being counted here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fit {
-    /// Tokens of the prompt as it was asked.
+    /// Tokens of the whole prompt, before anything is left out.
     pub prompt_tokens: usize,
     /// Examples left out for want of room.
     pub dropped_shots: usize,
-    /// Tokens cut after that, for want of room: from the beginning, or of articles.
+    /// Tokens cut after that for want of room, from the beginning or from articles.
     pub cut_tokens: usize,
     /// Continuations whose first token holds a part of the prompt as well.
     pub fused: usize,
 }
 
-/// JSON has no infinity.
+/// Reads null as minus infinity, because JSON has no infinity.
 fn impossible_is_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(f64::NEG_INFINITY))
 }
 
 impl Request {
-    /// Roughly how many tokens it takes to answer this, apart from what many requests have in common: what may be generated, and a
-    /// third of the bytes that are read.
+    /// Rough number of tokens to compute for this request, without the parts that many requests
+    /// share: the tokens that may be generated, and a third of the bytes to read.
     pub fn effort(&self) -> usize {
         let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
         let (read, generated) = match &self.ask {
@@ -202,7 +202,7 @@ impl Prompt {
         self.without(0)
     }
 
-    /// The text without the first so many examples.
+    /// The text without the first `shots` examples.
     pub fn without(&self, shots: usize) -> String {
         let mut text = self.head.clone();
         for Shot { question, delimiter, answer, after } in &self.shots[shots..] {

@@ -1,13 +1,13 @@
-//! How well a model did and how sure that is: estimates with their intervals, and the difference of two models.
+//! Estimates of scores with their intervals, and the difference of two models.
 //!
-//! Proportions and their paired differences have score intervals, Wilson's and Tango's, all else a bootstrap's: see [`bootstrap`].
-//! Of fewer than ten items, or where scores do not vary, a bootstrap says less than nothing: an interval that is too short, or has
-//! no length. Scores between 0 and 1 then have the interval that right and wrong answers of the same mean would have, the widest
-//! that there can be, as they have where fewer than five differ from all others; other numbers have Student's, or none, and
-//! statistics that are no means none.
+//! Proportions and their paired differences have score intervals, Wilson's and Tango's; all else has a bootstrap's:
+//! see [`bootstrap`]. With fewer than ten items, or if scores do not vary, a bootstrap's interval is too short or has
+//! no length. Scores between 0 and 1 then have the interval of right and wrong answers with the same mean, the widest
+//! that there can be; they also have it if fewer than five differ from the commonest. Other numbers then have
+//! Student's or none, and statistics that are not means have none.
 //!
-//! [`labels`] has the measures of classification that are no means over items, [`several`] what many tasks or many candidates do
-//! to a p-value or a best score.
+//! [`labels`] has the measures of classification that are not means over items; [`several`]
+//! corrects p-values and best scores for many tasks or many candidates.
 
 pub mod bootstrap;
 mod intervals;
@@ -28,25 +28,25 @@ const Z: f64 = 1.959_963_984_540_054;
 /// Fewest items that are resampled.
 const FEWEST: usize = 10;
 
-/// Fewest of them that differ from the commonest score, where there is another interval than a bootstrap's.
+/// Fewest items that must differ from the commonest score to be resampled, if another interval is possible.
 const FEWEST_OTHERS: usize = 5;
 
-/// A score, and how far it may be from the score on all items there could be.
+/// A score, and its distance from the score on all items that there could be.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The score: of a mean, the mean.
+    /// The score: a mean, or another statistic.
     pub value: f64,
-    /// Its standard error: of a mean `sqrt(Σ(x − mean)² / (n − 1) / n)`, otherwise the deviation over resamples; none of one item.
+    /// Standard error: `sqrt(Σ(x − mean)² / (n − 1) / n)` or the deviation over resamples; `None` for one item.
     pub stderr: Option<f64>,
-    /// A 95% interval, of the mean of zeros and ones a score interval, otherwise as the module says; none where nothing is known
-    /// of the spread.
+    /// 95% interval: a score interval for the mean of zeros and ones, otherwise as the module says;
+    /// `None` if nothing is known of the spread.
     pub ci95: Option<[f64; 2]>,
-    /// Items.
+    /// Number of items.
     pub n: usize,
 }
 
 impl Estimate {
-    /// Of the mean of scores, in any order; `None` of none.
+    /// Estimates the mean of scores, in any order; `None` if there are none.
     pub fn of(scores: &[f64]) -> Option<Self> {
         let (value, stderr) = mean_and_stderr(scores)?;
         let n = scores.len();
@@ -58,10 +58,10 @@ impl Estimate {
         Some(Self { value, stderr, ci95, n })
     }
 
-    /// Of a statistic that is no mean over items, such as a ratio of sums; `None` of fewer than two items. It has no interval
-    /// of fewer than ten, and if it is the same on every resample.
+    /// Estimates a statistic that is not a mean over items, such as a ratio of sums; `None` for fewer than two items.
+    /// It has no interval for fewer than ten items, or if it is the same on every resample.
     ///
-    /// It is computed ten thousand times on as many items and once for each item left out, so it should not be slow.
+    /// The statistic is computed on ten thousand resamples and once without each item, so it should not be slow.
     pub fn of_statistic<T: Copy + Sync>(items: &[T], statistic: impl Fn(&[T]) -> f64 + Sync) -> Option<Self> {
         (items.len() > 1).then(|| {
             let value = statistic(items);
@@ -69,11 +69,11 @@ impl Estimate {
         })
     }
 
-    /// Of a measure of classification, such as [`Confusion::mcc`]; `None` of fewer than two items. It has no interval of fewer
-    /// than ten, and if it is the same on every resample.
+    /// Estimates a measure of classification, such as [`Confusion::mcc`]; `None` for fewer than two
+    /// items. It has no interval for fewer than ten items, or if it is the same on every resample.
     ///
     /// # Panics
-    /// If there are not as many golds as answers.
+    /// If golds and answers differ in number.
     pub fn of_labels(golds: &[usize], answers: &[usize], measure: impl Fn(&Confusion) -> f64 + Sync) -> Option<Self> {
         let confusion = Confusion::of(golds, answers);
         (golds.len() > 1).then(|| {
@@ -88,24 +88,24 @@ impl Estimate {
     }
 }
 
-/// How much better one model is than another on the same items.
+/// The advantage of one model over another on the same items.
 ///
-/// Items that are hard for one model are hard for the other, so this is much sharper than the difference of two
-/// [`Estimate`]s: all of it comes from the differences item by item.
+/// Items that are hard for one model are hard for the other, so this is much sharper than the
+/// difference of two [`Estimate`]s: it uses only the differences item by item.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PairedDifference {
     /// The mean of `a − b`, item by item.
     pub value: f64,
-    /// Its standard error, from the sample variance of the differences; none of one item.
+    /// Standard error, from the sample variance of the differences; `None` for one item.
     pub stderr: Option<f64>,
-    /// The 95% interval: Tango's where every score is 0 or 1, otherwise that of [`bootstrap`], items resampled with both scores, or
-    /// as the module says; none where nothing is known of the spread.
+    /// 95% interval: Tango's if every score is 0 or 1, otherwise that of [`bootstrap`], items
+    /// resampled with both scores, or as the module says; `None` if nothing is known of the spread.
     pub ci95: Option<[f64; 2]>,
-    /// Items.
+    /// Number of items.
     pub n: usize,
-    /// The two-sided p-value that both are equally good, by `test`.
+    /// Two-sided p-value of the hypothesis that both are equally good, by `test`.
     pub p: f64,
-    /// How it was computed.
+    /// The test that was used.
     pub test: Test,
 }
 
@@ -113,18 +113,18 @@ pub struct PairedDifference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Test {
-    /// The exact test of McNemar, where every score is 0 or 1: the items that one model alone has right, as tosses of a coin.
+    /// McNemar's exact test, if every score is 0 or 1: items that only one model has right count as tosses of a coin.
     McNemar,
-    /// The sign of each difference tossed ten thousand times: how often the mean is then as far from 0 as it is.
+    /// Ten thousand random flips of the differences' signs: the share whose mean is as far from 0 as the actual one.
     #[serde(rename = "sign-flip")]
     SignFlip,
 }
 
 impl PairedDifference {
-    /// Of the scores of two models on the same items in the same order; `None` of none.
+    /// Compares the scores of two models on the same items in the same order; `None` if there are none.
     ///
     /// # Panics
-    /// If the two are not equally long: they can't be of the same items then.
+    /// If the two are not equally long: they cannot be of the same items then.
     pub fn of(a: &[f64], b: &[f64]) -> Option<Self> {
         assert_eq!(a.len(), b.len(), "both models are scored on the same items");
         let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
@@ -149,7 +149,7 @@ impl PairedDifference {
     }
 }
 
-/// Of numbers of any size.
+/// The interval of a mean of numbers of any size.
 fn interval(numbers: &[f64], value: f64, stderr: Option<f64>) -> Option<[f64; 2]> {
     match stderr? {
         stderr if numbers.len() < FEWEST => student(value, stderr, numbers.len()),
@@ -158,13 +158,13 @@ fn interval(numbers: &[f64], value: f64, stderr: Option<f64>) -> Option<[f64; 2]
     }
 }
 
-/// Whether resampling tells nothing: there are too few, or all are the same.
+/// True if resampling tells nothing: there are too few numbers, or all are the same.
 #[expect(clippy::float_cmp, reason = "a single other score is enough to resample")]
 fn is_degenerate(numbers: &[f64]) -> bool {
     numbers.len() < FEWEST || numbers.iter().all(|x| *x == numbers[0])
 }
 
-/// Whether resampling tells little: as [`is_degenerate`], or nearly all are the same.
+/// True if resampling tells little: as [`is_degenerate`], or nearly all numbers are the same.
 #[expect(clippy::float_cmp, reason = "scores that only seem to be the same are resampled")]
 fn says_little(numbers: &[f64]) -> bool {
     let mut sorted = numbers.to_vec();
@@ -177,20 +177,20 @@ fn are_shares(scores: &[f64]) -> bool {
     scores.iter().all(|score| (0.0..=1.0).contains(score))
 }
 
-/// The 95% interval of a value that is a sum of many: `value ± 1.96·stderr`.
+/// The 95% interval of a value that is a sum of many parts: `value ± 1.96·stderr`.
 pub fn normal_interval(value: f64, stderr: f64) -> [f64; 2] {
     [value - Z * stderr, value + Z * stderr]
 }
 
-/// The 95% interval of a mean of which only its number of items is known: none if it is no share, otherwise the widest that there
-/// can be.
+/// The 95% interval of a mean of which only the number of items is known: the widest that there can
+/// be; `None` if it is not a share.
 pub fn share_interval(mean: f64, n: usize) -> Option<[f64; 2]> {
     (n > 0 && are_shares(&[mean])).then(|| proportion(mean, n))
 }
 
-/// The 95% interval of a weighted sum of independent estimates, each with its weight, value and interval: G. Y. Zou and A. Donner,
-/// "Construction of Confidence Limits about Effect Measures" (2008). It has a length where a standard error would be 0. The
-/// difference of two proportions has R. G. Newcombe's (1998, method 10).
+/// The 95% interval of a weighted sum of independent estimates, each with its weight, value and interval: G. Y. Zou
+/// and A. Donner, "Construction of Confidence Limits about Effect Measures" (2008). It has a length even if a
+/// standard error is 0. For the difference of two proportions it is R. G. Newcombe's (1998, method 10).
 pub fn combined(parts: &[(f64, f64, [f64; 2])]) -> [f64; 2] {
     let sum: f64 = parts.iter().map(|(weight, value, _)| weight * value).sum();
     let far = |towards: f64| -> f64 {
@@ -200,7 +200,7 @@ pub fn combined(parts: &[(f64, f64, [f64; 2])]) -> [f64; 2] {
     [sum - far(-1.0), sum + far(1.0)]
 }
 
-/// Of any scores; one alone has no standard error.
+/// The mean of scores and its standard error; a single score has no standard error.
 fn mean_and_stderr(scores: &[f64]) -> Option<(f64, Option<f64>)> {
     if scores.is_empty() {
         return None;
@@ -216,7 +216,7 @@ fn is_binary(score: f64) -> bool {
     score == 0.0 || score == 1.0
 }
 
-/// `min(1, 2·P(X ≤ min(wins, losses)))` for `X ~ Binomial(wins + losses, 1/2)`.
+/// McNemar's p-value: `min(1, 2·P(X ≤ min(wins, losses)))` for `X ~ Binomial(wins + losses, 1/2)`.
 fn mcnemar_exact(wins: usize, losses: usize) -> f64 {
     let n = wins + losses;
     // In logarithms, since 2⁻ⁿ is no double above n = 1,074.
@@ -234,7 +234,7 @@ fn normal_cdf(x: f64) -> f64 {
     0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
 }
 
-/// Its inverse, to the last bits of a double; infinite at 0 and 1.
+/// The quantile function of the standard normal distribution, to the last bits of a double; infinite at 0 and 1.
 fn normal_quantile(p: f64) -> f64 {
     if p <= 0.0 || p >= 1.0 {
         return if p <= 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };

@@ -1,4 +1,4 @@
-//! Many requests to answers: what is remembered is looked up, the rest computed in batches of neighbours.
+//! Answers many requests: looks up what is remembered, and computes the rest in batches of neighbours.
 
 use super::{
     Transformer,
@@ -15,13 +15,13 @@ use merge_core::error::Result;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
-/// A request on its way to its answer.
+/// A request that is not answered yet.
 struct OpenRequest {
     fit: Fit,
     parts: Vec<Option<Outcome>>,
 }
 
-/// A job and where its outcome belongs: a request and a part of its answer.
+/// A job, and the request and part of an answer that its outcome belongs to.
 struct JobPlace<'a> {
     job: SequenceJob<'a>,
     request: usize,
@@ -33,8 +33,8 @@ impl LanguageModel for Transformer {
         self.chat.as_ref()
     }
 
-    /// Answers come in an order that depends on the requests alone: not on the batch, nor on what is remembered. Interrupted,
-    /// it ends within a step of the decoder; what is finished by then is remembered, and told as far as the order allows.
+    /// Answers come in an order that depends on the requests alone, not on the batch or the memory. An interrupted
+    /// model stops within a step of the decoder; finished answers are remembered, and told as far as the order allows.
     fn answer(&mut self, requests: &[Request], listener: &mut AnswerListener<'_>) -> Result<()> {
         let Some((mut open, mut places)) = self.places(requests)? else { return Ok(()) };
         // Neighbours share the longest beginnings.
@@ -92,7 +92,7 @@ impl LanguageModel for Transformer {
 }
 
 impl Transformer {
-    /// What is known of each request, and what is to compute; `None` if interrupted.
+    /// Requests with their known parts, and the jobs to compute; `None` if interrupted.
     fn places<'a>(&self, requests: &'a [Request]) -> Result<Option<(Vec<OpenRequest>, Vec<JobPlace<'a>>)>> {
         let reader = QuestionReader {
             tokenizer: &self.tokenizer,
@@ -100,7 +100,7 @@ impl Transformer {
             chat: self.chat.as_ref(),
             context: self.network.decoder.blueprint().context,
         };
-        // A chat template may take long for each.
+        // A chat template may take long for each request.
         let question = |(i, request)| {
             let wanted = (!self.interrupt.is_set()).then(|| reader.question(request));
             wanted.map(|question| question.map_err(|e| e.at(format!("request {}", i + 1))))
@@ -125,7 +125,7 @@ impl Transformer {
         Ok(Some((open, places)))
     }
 
-    /// Puts what is remembered where it belongs; returns what is not.
+    /// Puts remembered outcomes in their places; returns the jobs that are not remembered.
     fn look_up<'a>(&self, places: Vec<JobPlace<'a>>, open: &mut [OpenRequest]) -> Result<Vec<JobPlace<'a>>> {
         let Some(memory) = &self.memory else { return Ok(places) };
         let known = memory.recall(places.iter().map(|place| &place.job))?;
@@ -139,14 +139,14 @@ impl Transformer {
         Ok(unknown)
     }
 
-    /// Which rotary frequencies a sequence turns by: only with the same can it share what is in the cache.
+    /// Choice of rotary frequencies for a sequence. Only sequences with the same choice can share rows of the cache.
     fn stretch(&self, place: &JobPlace<'_>) -> RopeStretch {
         self.network.decoder.stretch(place.job.sequence.tokens.len())
     }
 
-    /// How many of the jobs, at least one, fit a batch: what neighbours share takes rows once.
+    /// Number of jobs, at least one, that fit a batch. Rows that neighbours share count once.
     ///
-    /// A batch ends where the next sequence wants no logits of what it shares, if there is such a place: those are gone by then.
+    /// If possible, a batch ends where the next sequence wants no logits of shared tokens: those are gone by then.
     fn batch_len(&self, places: &[JobPlace<'_>]) -> usize {
         let most = self.batch.cache_bytes / self.network.decoder.row_bytes();
         let mut rows = 0;
@@ -174,7 +174,7 @@ impl OpenRequest {
         self.parts.iter().all(Option::is_some)
     }
 
-    /// The answer that the parts make.
+    /// Joins the parts to an answer.
     fn answer(&mut self, request: &Request, tokenizer: &Tokenizer) -> Result<Answer> {
         let parts = std::mem::take(&mut self.parts).into_iter().flatten();
         let mut broken = false;

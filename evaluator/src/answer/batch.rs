@@ -1,4 +1,4 @@
-//! A batch of sequences to what is wanted of them: continuations scored, answers generated side by side.
+//! Computes one batch of sequences: scores continuations, and generates answers side by side.
 
 use super::{
     Transformer,
@@ -15,38 +15,38 @@ use crate::{
 };
 use merge_core::error::Result;
 
-/// A sequence and the rows of the cache it sees.
+/// A sequence and the rows of the cache that it sees.
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     tokens: Vec<u32>,
     rows: Vec<u32>,
 }
 
-/// What a job has come to.
+/// Outcome of a job so far.
 #[derive(Debug)]
 struct JobOutcome {
     outcome: Outcome,
     finished: bool,
 }
 
-/// A sequence that is being gone on from.
+/// A sequence that generates.
 #[derive(Debug)]
 struct GrowingSequence<'a> {
-    /// The number of its job in the batch.
+    /// Number of its job in the batch.
     job: usize,
     stop: &'a [String],
-    /// Tokens to generate: never more than the context has room for.
+    /// Most tokens to generate: never more than the context has room for.
     limit: usize,
     rows: Vec<u32>,
     generated: Vec<u32>,
 }
 
 impl Transformer {
-    /// Computes sorted jobs, taking over what they share with the sequence `before`; returns the outcome of each, and the batch's
-    /// last sequence. If it is interrupted, those that are not finished have none.
+    /// Computes sorted jobs, reusing rows that they share with the sequence `before`. Returns the
+    /// outcome of each job (`None` if an interrupt came first), and the last sequence of the batch.
     ///
-    /// Sorted neighbours have the longest common beginning: what the first does not share with the last of the batch before,
-    /// none does.
+    /// Sorted neighbours have the longest common beginning: rows that the first job does not share
+    /// with the last one of the batch before, no job does.
     pub(crate) fn answer_batch(
         &mut self,
         cache: &mut Cache,
@@ -70,7 +70,7 @@ impl Transformer {
         Ok((outcomes, Path { tokens, rows: plan.rows.pop().unwrap_or_default() }))
     }
 
-    /// Computes what is new in the sequences; scores continuations and returns the sequences that go on.
+    /// Computes the new tokens of the sequences; scores continuations, and returns the sequences that generate.
     fn read<'a>(
         &mut self,
         cache: &mut Cache,
@@ -107,7 +107,7 @@ impl Transformer {
                             *finished = position + 1 == jobs[job].sequence.tokens.len();
                             outcome.broken |= likeliest.is_none();
                             if let Said::Likelihoods(sums) = &mut outcome.said {
-                                // A broken candidate finds every choice impossible; NaN would poison its ranking.
+                                // A broken candidate finds every choice impossible; NaN would spoil its ranking.
                                 sums[0].log += if log_likelihood.is_nan() { f64::NEG_INFINITY } else { log_likelihood };
                                 sums[0].greedy &= likeliest == Some(target);
                             }
@@ -126,7 +126,7 @@ impl Transformer {
         Ok(growing)
     }
 
-    /// One more token for each sequence; returns those that go on.
+    /// Generates one more token for each sequence; returns those that are not finished.
     fn grow<'a>(
         &mut self,
         cache: &mut Cache,
@@ -154,7 +154,7 @@ impl Transformer {
         Ok(going_on)
     }
 
-    /// Adds a generated token, if the model had one to say; a sequence that ends here is answered, any other comes back.
+    /// Adds a generated token, if the model gave one; returns the sequence unless it ends here.
     fn push<'a>(
         &self,
         mut sequence: GrowingSequence<'a>,
@@ -177,12 +177,12 @@ impl Transformer {
         Ok(None)
     }
 
-    /// The text before the first stop text, if the newest token completed one.
+    /// Text before the first stop text, if the newest token completed one.
     fn before_stop(&self, sequence: &GrowingSequence<'_>) -> Result<Option<String>> {
         let stops = || sequence.stop.iter().filter(|stop| !stop.is_empty());
         let Some(longest) = stops().map(String::len).max() else { return Ok(None) };
         let stop_at = |text: &str| stops().filter_map(|stop| text.find(stop)).min();
-        // A token is at least a byte (and a character at most four), so a stop text that has just appeared lies in here.
+        // A token has at least one byte, and a character at most four: a stop text that has just appeared lies in here.
         let recent = sequence.generated.len().saturating_sub(longest + 4);
         if stop_at(&self.tokenizer.decode(&sequence.generated[recent..])?).is_none() {
             return Ok(None);
@@ -195,7 +195,7 @@ impl Transformer {
     }
 }
 
-/// The likeliest token; `None` if the logits are not finite.
+/// The likeliest token; `None` if the greatest logit is not finite, or one is NaN.
 fn likeliest(logits: &[f32]) -> Option<u32> {
     let is_sound = kernel::maximum(logits).is_finite() && !logits.iter().any(|x| x.is_nan());
     is_sound.then(|| kernel::argmax(logits) as u32)

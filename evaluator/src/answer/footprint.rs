@@ -1,4 +1,4 @@
-//! How much memory a model takes that is asked, told before a weight is read.
+//! Memory that a model takes while it answers, computed before a weight is read.
 
 use super::{
     Batch,
@@ -15,31 +15,31 @@ use merge_core::{
 };
 use rayon::prelude::*;
 
-/// Bytes that a model takes beside the rest of the process.
+/// Bytes that a model takes, beside the rest of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Its weights, as they are kept.
+    /// Its weights, as they are kept in memory.
     pub weights: u64,
-    /// The largest of them once more, as it is stored: while they are read.
+    /// Its largest tensor, as stored: held while weights are read.
     pub reading: u64,
-    /// Keys and values of the sequences that it is asked side by side, and a step of the decoder.
+    /// Keys and values of the sequences computed side by side, and one step of the decoder.
     pub working: u64,
-    /// Of a path, what a pool keeps of a prompt: see [`super::Pool`].
+    /// States of one prompt that a pool keeps for a layer path: see [`super::Pool`].
     pub prompt: u64,
 }
 
-/// Logits of a step that are computed at once, in bytes: see `Transformer::each_logits`.
+/// Most bytes of logits computed at once: see `Network::each_logits`.
 const LOGITS: usize = 32 << 20;
 
 impl Footprint {
-    /// All of it, of which what is needed while weights are read and what is needed later is not needed together.
+    /// Total bytes. Memory for reading weights is free before working memory is needed: the larger one counts.
     pub fn total(&self) -> u64 {
         self.weights + self.reading.max(self.working)
     }
 
-    /// Of a model that is asked each of these lists of requests by itself.
+    /// Footprint of a model that is asked each of these lists of requests by itself.
     ///
-    /// Fails if it could not be loaded.
+    /// Fails if the model could not be loaded.
     pub fn of(weights: &dyn Weights, tokenizer: &Tokenizer, asked: &[Vec<Request>], batch: Batch) -> Result<Self> {
         let blueprint = Blueprint::read(weights.config()).map_err(|e: Error| e.at(weights.place()))?;
         let specials = Specials::of(weights, tokenizer)?;
@@ -62,7 +62,7 @@ impl Footprint {
     }
 }
 
-/// Bytes of a tensor as it is kept: see `Matrix::pack`.
+/// Bytes of a tensor as it is kept in memory: see `Matrix::pack`.
 fn kept(meta: &Meta) -> u64 {
     let size = match meta.dtype {
         Dtype::BF16 | Dtype::F16 | Dtype::F8E4M3 | Dtype::F8E5M2 => 2,
@@ -71,10 +71,10 @@ fn kept(meta: &Meta) -> u64 {
     size * meta.len() as u64
 }
 
-/// Rows of the cache that the largest batch of requests writes: all tokens but those that neighbours share, and half of the longest
-/// answers, since most end before. (What is not written takes no memory.)
+/// Rows of the cache that the largest batch writes: all tokens except those that neighbours share, and half of the
+/// longest answers, since most end earlier. (Rows that are never written take no memory.)
 fn rows(reader: QuestionReader<'_>, requests: &[Request], sequences: usize, most: usize) -> usize {
-    // What cannot be asked is refused where it is asked.
+    // Requests that cannot be answered are refused later.
     let questions = requests.par_iter().filter_map(|request| reader.question(request).ok());
     let parts = questions.flat_map_iter(|question| question.parts).filter_map(|part| match part {
         AnswerPart::Job(job) => Some((job.growth() / 2, job.sequence)),
@@ -90,13 +90,13 @@ fn rows(reader: QuestionReader<'_>, requests: &[Request], sequences: usize, most
             rows += row(job) - common(before, &job.1.tokens);
             before = &job.1.tokens;
         }
-        // A batch ends where it would need more; a single sequence may.
+        // A batch ends before it needs more than `most` rows; only a single sequence may exceed that.
         rows.min(most.max(batch.iter().map(row).max().unwrap_or(0)))
     };
     jobs.chunks(sequences.max(1)).map(of_batch).max().unwrap_or(0)
 }
 
-/// What a step holds at a time: the state, what attention and MLP make of it, logits of so many sequences.
+/// Bytes that a step holds at a time: the hidden state, results of attention and MLP, and `wanted` rows of logits.
 fn step(blueprint: &Blueprint, wanted: usize, batch: Batch) -> usize {
     let Blueprint { hidden, intermediate, heads, vocab, .. } = *blueprint;
     let tokens = batch.tokens.max(batch.sequences);

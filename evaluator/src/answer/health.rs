@@ -1,4 +1,4 @@
-//! Signs that a merged model is broken, in what it answers.
+//! Signs in a merged model's answers that it is broken.
 
 use crate::{
     request::{Answer, Likelihood, Said},
@@ -8,31 +8,31 @@ use merge_core::words::counted;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
-/// What is wrong with an answer.
+/// Fault of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Illness {
-    /// The model computed what is no finite number.
+    /// The model computed a number that is not finite.
     NonFinite,
-    /// The text ran to the limit in circles: its second half, at least, repeats a stretch of at most 32 characters, four
-    /// times or more.
+    /// The text reached the limit while repeating itself: at least its second half repeats a
+    /// stretch of at most 32 characters, four times or more.
     Repetition,
-    /// There is no text, or white space alone.
+    /// There is no text, or only white space.
     Empty,
-    /// Japanese is expected, but of the text's letters fewer than one in ten are kana or kanji.
+    /// Japanese is expected, but fewer than one in ten of the text's letters are kana or kanji.
     WrongScript,
 }
 
-/// Longest stretch, in characters, whose repetition is an illness: a sentence may well come twice.
+/// Longest stretch, in characters, whose repetition is an illness: a whole sentence may well come twice.
 const LONGEST_CYCLE: usize = 32;
-/// Fewest times a stretch comes in a text that runs in circles.
+/// Fewest repetitions of the stretch in such a text.
 const FEWEST_TURNS: usize = 4;
-/// Fewest letters that say what script a text is in: an answer may be a number or a name.
+/// Fewest letters that show the script of a text: an answer may be a number or a name.
 const FEWEST_LETTERS: usize = 10;
 
-/// What is wrong with an answer, if anything is.
+/// Returns the illness of an answer, if it has one.
 ///
-/// A right answer may look ill: say that a model is broken only of many, as [`HealthWatch`] does.
+/// A right answer may look ill: judge a model only by many answers, as [`HealthWatch`] does.
 pub fn illness(answer: &Answer, expects_japanese: bool) -> Option<Illness> {
     if answer.broken {
         return Some(Illness::NonFinite);
@@ -49,11 +49,11 @@ pub fn illness(answer: &Answer, expects_japanese: bool) -> Option<Illness> {
     }
 }
 
-/// Whether the text's second half is in a tail that repeats a short stretch.
+/// True if the text's second half lies in a tail that repeats a short stretch.
 fn runs_in_circles(text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     (1..=LONGEST_CYCLE).any(|period| {
-        // The longest tail in which each character is the one a period before.
+        // The longest tail in which each character equals the one a period before.
         let repeated = text.iter().rev().zip(text.iter().rev().skip(period)).take_while(|(a, b)| a == b).count();
         let tail = repeated + period;
         tail >= FEWEST_TURNS * period && 2 * tail >= text.len()
@@ -67,38 +67,38 @@ fn is_in_another_script(text: &str) -> bool {
     letters >= FEWEST_LETTERS && 10 * japanese < letters
 }
 
-/// Watches a candidate's answers, and says when there is no point in asking it more.
+/// Watches a candidate's answers, and tells when more of them would be useless.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthWatch {
-    /// Answers seen.
+    /// Number of answers seen.
     pub answers: usize,
-    /// Generated texts seen.
+    /// Number of generated texts seen.
     pub texts: usize,
-    /// How many answers had each illness.
+    /// Number of answers with each illness.
     pub ill: BTreeMap<Illness, usize>,
-    /// Why the candidate is dead, if it is.
+    /// Verdict that the candidate is dead, if it is.
     pub verdict: Option<Verdict>,
 }
 
-/// Why a candidate is dead, and what was seen until then.
+/// Reason why a candidate is dead, and the counts until then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The illness most answers had.
+    /// The illness that decided.
     pub illness: Illness,
-    /// How many had it.
+    /// Number of answers with this illness.
     pub ill: usize,
-    /// Of how many answers.
+    /// Number of answers seen.
     pub answers: usize,
 }
 
-/// Texts that are enough for a judgement: a model that answers one question in five well passes 97 times in 100.
+/// Texts that are enough for a verdict: a model that answers one question in five well passes 97 times in 100.
 const ENOUGH: usize = 16;
 
 impl HealthWatch {
-    /// Takes the next answer, and returns why the candidate is dead, if it is: it has computed what is not finite, or its
-    /// first 16 texts are all ill. A verdict is final.
+    /// Takes the next answer, and returns the verdict if the candidate is dead: if it computed a
+    /// number that is not finite, or if its first 16 texts are all ill. A verdict is final.
     ///
-    /// It depends on the first answers: those of [`super::Transformer`] come in an order that depends on what is asked alone.
+    /// It depends on the order of the answers, which for [`super::Transformer`] depends on the requests alone.
     pub fn tell(&mut self, answer: &Answer, expects_japanese: bool) -> Option<&Verdict> {
         if self.verdict.is_some() {
             return self.verdict.as_ref();
@@ -181,11 +181,11 @@ mod tests {
         check(&text(&turns(4), true), Some(Illness::Repetition));
         check(&text(&turns(4), false), None);
         check(&text(&turns(3), true), None);
-        // Broken off in the middle of a turn.
+        // The text ends in the middle of a repetition.
         check(&text(&(turns(4) + "答え"), true), Some(Illness::Repetition));
         check(&text(&format!("{}{}", "一二三四五六七八九十", "あ".repeat(9)), true), None);
         check(&text(&format!("{}{}", "一二三四五六七八九十", "あ".repeat(10)), true), Some(Illness::Repetition));
-        // A period of 33.
+        // A stretch of 33 characters is too long.
         let long: String = ('ぁ'..).take(33).collect();
         check(&text(&long.repeat(8), true), None);
         check(&text(&long[3..].repeat(8), true), Some(Illness::Repetition));
@@ -204,11 +204,11 @@ mod tests {
         assert_eq!(verdict.to_string(), "it says nothing (16 of 16 answers)");
         let kept = serde_json::to_string(&watch).unwrap();
         assert_eq!(serde_json::from_str::<HealthWatch>(&kept).unwrap(), watch);
-        // One that is well is enough to live.
+        // One healthy text is enough to live.
         let mut watch = HealthWatch::default();
         watch.tell(&text("答えは18です。", false), true);
         assert!((0..100).all(|_| watch.tell(&ill, true).is_none()));
-        // What is not finite is not waited for.
+        // A number that is not finite decides at once.
         assert!(watch.tell(&likelihoods(&[f64::NEG_INFINITY]), true).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What a model has answered before, by everything an answer depends on.
+//! Earlier answers of a model, found by everything that an answer depends on.
 
 use super::question::{Outcome, Purpose, SequenceJob};
 use crate::model::{Bf16Dot, ENGINE};
@@ -11,11 +11,11 @@ use merge_core::{
 use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};
 
-/// A store in which one model looks up what it has answered before.
+/// A store in which one model looks up its earlier answers.
 ///
-/// An answer is found by the SHA-256 of the version of the forward pass, the kind of device and of products, the weights, `config.json`,
-/// `generation_config.json`, `tokenizer.json`, the tokens of the prompt, and what was asked after them: no other model, and no
-/// other question, can be given it. Answers are kept as soon as they are computed, so that what is broken off goes on there.
+/// The key of an answer is the SHA-256 of the version of the forward pass, the kind of device and of products, the
+/// weights, `config.json`, `generation_config.json`, `tokenizer.json`, the tokens of the prompt, and the request after
+/// them: no other model and no other question can get it. Answers are kept at once, so that interrupted work can go on.
 #[derive(Clone)]
 pub struct Memory {
     store: Arc<Store>,
@@ -25,10 +25,10 @@ pub struct Memory {
 impl Memory {
     /// The memory of one model on one device.
     ///
-    /// `content` stands for the weights: two models that compute anything different have different ones, such as the hash of
-    /// their files, or that of all inputs of a merge and its recipe. Fails if a file beside the weights cannot be read.
+    /// `content` stands for the weights: models that compute anything different need different ones, such as the hash
+    /// of their files, or of a merge's recipe and all its inputs. Fails if a file beside the weights cannot be read.
     ///
-    /// `dot`: whether the model was loaded by [`super::Transformer::load_bf16`].
+    /// `dot` is set if the model was loaded by [`super::Transformer::load_bf16`].
     pub fn new(
         store: Arc<Store>,
         weights: &dyn Weights,
@@ -52,12 +52,12 @@ impl Memory {
         Ok(Self { store, model: hash.finalize().into() })
     }
 
-    /// What is remembered of each job.
+    /// Remembered outcome of each job.
     pub(crate) fn recall<'a>(&self, jobs: impl Iterator<Item = &'a SequenceJob<'a>>) -> Result<Vec<Option<Outcome>>> {
         self.store.recall(&jobs.map(|job| self.key(job)).collect::<Vec<_>>()).map_err(in_memory)
     }
 
-    /// Keeps outcomes. When this returns, a power cut cannot take them.
+    /// Keeps outcomes. Once this returns, they survive a power cut.
     pub(crate) fn keep<'a>(&self, outcomes: impl Iterator<Item = (&'a SequenceJob<'a>, &'a Outcome)>) -> Result<()> {
         let entries: Vec<_> = outcomes.map(|(job, outcome)| (self.key(job), outcome)).collect();
         self.store.keep(&entries).map_err(in_memory)
@@ -90,13 +90,13 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// A field and its length, so that no two lists of fields are one list of bytes.
+/// Hashes a field with its length, so that different lists of fields never give the same bytes.
 fn hash_field(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
 }
 
-/// The store's own advice is for studies.
+/// Replaces the store's own hint, which is for studies.
 fn in_memory(error: merge_core::error::Error) -> merge_core::error::Error {
     error.hint("what is remembered can be removed: it is computed again")
 }

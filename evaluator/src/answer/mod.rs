@@ -1,4 +1,4 @@
-//! A model that answers: many requests at once, each as if it were alone.
+//! Answers many requests at once; each answer is the same as if it were the only one.
 
 mod answering;
 mod batch;
@@ -19,7 +19,7 @@ use crate::{
 use candle_core::Device;
 use merge_core::{error::Result, model::Weights};
 
-/// How much is computed at once. No answer depends on it.
+/// Limits on how much is computed at once. On a CPU, no answer depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Most sequences that generate side by side.
@@ -31,23 +31,23 @@ pub struct Batch {
 }
 
 impl Default for Batch {
-    /// 256 sequences, 256 tokens, 2 GiB: on the models of `recipes/sansu` more gains nothing.
+    /// 256 sequences, 256 tokens, 2 GiB: larger batches gain nothing on the models of `recipes/sansu`.
     fn default() -> Self {
         Self { sequences: 256, tokens: 256, cache_bytes: 2 << 30 }
     }
 }
 
-/// A decoder, of any architecture there is a forward pass for, that answers requests.
+/// A decoder that answers requests, of any architecture that has a forward pass.
 ///
 /// Linear layers act on the tokens of all sequences at once, attention on each sequence alone. On a CPU every answer is
-/// bit for bit the same for any [`Batch`], company, order and number of threads.
+/// bit for bit the same, whatever the [`Batch`], the other requests, their order and the number of threads.
 #[derive(Debug)]
 pub struct Transformer {
     network: Network,
     tokenizer: Tokenizer,
     specials: Specials,
     batch: Batch,
-    /// Turns prompts to conversations.
+    /// Form in which prompts become conversations.
     chat: Option<Conversation>,
     memory: Option<Memory>,
     interrupt: Interrupt,
@@ -55,37 +55,37 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// Reads the weights, and the tokenizer and generation config beside them.
+    /// Loads a model: its weights, and the tokenizer and generation config beside them.
     ///
-    /// Fails, naming the key, tensor or file, for an architecture there is no forward pass for, a tensor that is
-    /// missing or has another shape, and a tokenizer with more tokens than the embedding.
+    /// Fails, naming the key, tensor or file, for an architecture without a forward pass, a tensor
+    /// that is missing or has another shape, and a tokenizer with more tokens than the embedding.
     pub fn load(weights: &dyn Weights, device: &Device) -> Result<Self> {
         Self::with_tokenizer(weights, Tokenizer::of(weights)?, device)
     }
 
-    /// Like [`Transformer::load`] on a CPU, but what is stored in bf16 is multiplied by hidden states rounded to bf16.
+    /// Like [`Transformer::load`] on a CPU, but weights stored in bf16 are multiplied by hidden states rounded to bf16.
     ///
-    /// Faster, and less exact: answers are other ones than without, though the same for any [`Batch`], company, order and number
-    /// of threads too. Fails if no weight is stored in bf16.
+    /// This is faster and less exact: answers differ from those of [`Transformer::load`], but are as independent of the
+    /// [`Batch`], the other requests, their order and the number of threads. Fails if no weight is stored in bf16.
     pub fn load_bf16(weights: &dyn Weights, dot: Bf16Dot) -> Result<Self> {
         let tokenizer = Tokenizer::of(weights)?;
         Self::check(weights, &tokenizer)?;
         Self::of(Network::load_bf16(weights, dot)?, weights, tokenizer)
     }
 
-    /// Makes every refusal of [`Transformer::load`] that needs no weight, but those of single tensors.
+    /// Makes every refusal of [`Transformer::load`] that needs no weight, except those of single tensors.
     pub fn check(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
         tokenizer.check(Network::check(weights)?)
     }
 
-    /// Like [`Transformer::load`], with a tokenizer already read: many candidates share one.
+    /// Like [`Transformer::load`], with a tokenizer that was read before: many candidates share one.
     pub fn with_tokenizer(weights: &dyn Weights, tokenizer: Tokenizer, device: &Device) -> Result<Self> {
         Self::check(weights, &tokenizer)?;
         Self::of(Network::load(weights, device)?, weights, tokenizer)
     }
 
-    /// A model that is a path ([`Weights::path`]), of layers that it shares with others of the pool: see [`Pool`] for how its
-    /// answers differ from those of [`Transformer::with_tokenizer`]. A model that is none is loaded.
+    /// Loads a model with a layer path ([`Weights::path`]), whose layers are shared with other models of the pool; any
+    /// other model is loaded by itself. See [`Pool`] for differences from [`Transformer::with_tokenizer`].
     pub fn in_pool(pool: &Pool, weights: &dyn Weights, tokenizer: Tokenizer) -> Result<Self> {
         let Some(path) = weights.path() else { return Self::with_tokenizer(weights, tokenizer, pool.device()) };
         Self::check(weights, &tokenizer)?;
@@ -112,22 +112,22 @@ impl Transformer {
         self
     }
 
-    /// The same model, which looks up what it has answered before, and remembers what it answers.
+    /// The same model with a memory: it looks up earlier answers, and remembers new ones.
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
         self.memory = Some(memory);
         self
     }
 
-    /// The same model, which answers no further, between two steps of the decoder, once `interrupt` is set.
+    /// The same model, which stops answering between two steps of the decoder once `interrupt` is set.
     #[must_use]
     pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
         self
     }
 
-    /// The same model, asked in the form of a conversation, as its chat template writes it: what comes before all examples is
-    /// what the system says (after `system`), an example what user and assistant said, and the question what the user says now.
+    /// The same model, asked as a conversation that its chat template writes. The head is the system's message (after
+    /// `system`), each example a message of the user and one of the assistant, and the question the last message.
     ///
     /// Fails if the model has no chat template, or one that is not Jinja.
     pub fn chat(mut self, weights: &dyn Weights, system: Option<String>) -> Result<Self> {
@@ -140,12 +140,12 @@ impl Transformer {
         &self.tokenizer
     }
 
-    /// Tokens that went through the decoder so far.
+    /// Number of tokens that went through the decoder so far.
     pub fn computed(&self) -> usize {
         self.network.computed
     }
 
-    /// Requests answered from memory so far, with nothing left to compute.
+    /// Number of requests answered from memory so far, with nothing left to compute.
     pub fn recalled(&self) -> usize {
         self.recalled
     }

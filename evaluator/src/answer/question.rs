@@ -1,4 +1,4 @@
-//! Requests to sequences of tokens that fit the model's context; what did not fit is counted.
+//! Turns requests into sequences of tokens that fit the model's context, and counts what did not fit.
 
 use crate::{
     model::prefill::Sequence,
@@ -11,52 +11,52 @@ use merge_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A request as a model computes it.
+/// A request in the form in which a model computes it.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
-    /// How the prompt fitted.
+    /// Fit of the prompt.
     pub fit: Fit,
-    /// The answer of one, or the likelihoods of several.
+    /// One part for a generated answer, or one for each likelihood.
     pub parts: Vec<AnswerPart<'a>>,
 }
 
 /// A part of an answer.
 #[derive(Debug)]
 pub(crate) enum AnswerPart<'a> {
-    /// It needs no computing: no token may be generated, or none is to be scored.
+    /// Needs no computation: no token may be generated, or none is to be scored.
     Known(Outcome),
-    /// It is to compute.
+    /// Must be computed.
     Job(SequenceJob<'a>),
 }
 
-/// A sequence and what its logits are wanted for.
+/// A sequence and the purpose of its logits.
 #[derive(Debug)]
 pub(crate) struct SequenceJob<'a> {
-    /// The tokens to compute.
+    /// Tokens to compute.
     pub sequence: Sequence,
-    /// What for.
+    /// Purpose of their logits.
     pub purpose: Purpose<'a>,
 }
 
-/// What logits are wanted for.
+/// Purpose of logits.
 #[derive(Debug)]
 pub(crate) enum Purpose<'a> {
-    /// To go on greedily.
+    /// Greedy generation.
     Generate { stop: &'a [String], limit: usize },
-    /// How likely are these tokens? Target `i` follows position `from + i`.
+    /// Likelihood of these tokens. Target `i` follows position `from + i`.
     Score { targets: Vec<u32> },
 }
 
-/// What a part of an answer came to.
+/// Outcome of a part of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// The text, or one likelihood.
     pub said: Said,
-    /// Whether what was computed is not finite.
+    /// True if a computed number is not finite.
     pub broken: bool,
 }
 
-/// What makes questions of requests.
+/// Turns requests into questions.
 #[derive(Clone, Copy)]
 pub(crate) struct QuestionReader<'a> {
     pub tokenizer: &'a Tokenizer,
@@ -67,7 +67,7 @@ pub(crate) struct QuestionReader<'a> {
 }
 
 impl SequenceJob<'_> {
-    /// What it has come to before anything is computed.
+    /// The outcome before anything is computed.
     pub(crate) fn outcome(&self) -> Outcome {
         match &self.purpose {
             Purpose::Generate { .. } => Outcome::text(String::new(), 0, true),
@@ -75,7 +75,7 @@ impl SequenceJob<'_> {
         }
     }
 
-    /// Most rows of the cache it takes beyond its sequence: the last token generated is not computed.
+    /// Most rows of the cache beyond the sequence's own: the last generated token is not computed.
     pub(crate) fn growth(&self) -> usize {
         match self.purpose {
             Purpose::Generate { limit, .. } => limit - 1,
@@ -95,9 +95,9 @@ impl Outcome {
 }
 
 impl QuestionReader<'_> {
-    /// Fails for a request that no model of this context can answer, and for a model without the tokens it needs.
+    /// Fails for a request that no model with this context can answer, and for a model without the tokens it needs.
     pub(crate) fn question(self, request: &Request) -> Result<Question<'_>> {
-        // A template writes the special tokens itself.
+        // A chat template writes the special tokens itself.
         let encoding = Encoding { bare: request.encoding.bare || self.chat.is_some(), ..request.encoding };
         let encoder = Encoder { tokenizer: self.tokenizer, specials: self.specials, encoding };
         match &request.ask {
@@ -176,7 +176,7 @@ impl QuestionReader<'_> {
         Ok(Question { fit, parts })
     }
 
-    /// The windows of lm-evaluation-harness: `get_rolling_token_windows` with one token of context, made disjoint.
+    /// Makes the windows of lm-evaluation-harness: `get_rolling_token_windows` with 1 token of context, made disjoint.
     fn read(self, encoder: Encoder<'_>, text: &str) -> Result<Question<'static>> {
         let (start, tokens) = encoder.reading(text)?;
         let tokens = [&[start][..], &tokens].concat();
@@ -210,7 +210,7 @@ impl QuestionReader<'_> {
     }
 }
 
-/// How likely are the tokens from `cut` on, after those before?
+/// A part that scores the tokens from `cut` on, after those before.
 fn score(tokens: &[u32], cut: usize) -> AnswerPart<'static> {
     let targets = tokens[cut..].to_vec();
     if targets.is_empty() {

@@ -1,4 +1,4 @@
-//! The sansu family against transformers, and answers against themselves in other company.
+//! Tests the sansu models against transformers, and answers against themselves in other batches.
 
 mod dots;
 mod encoding;
@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A model in memory, changed at will.
+/// A model in memory, which tests can change.
 pub(crate) struct Memory {
     index: Index,
     bytes: BTreeMap<String, Vec<u8>>,
@@ -114,7 +114,7 @@ fn prompt(item: &Value) -> String {
     format!("問題：{}\n答え：", item["question"].as_str().unwrap())
 }
 
-/// Prompt and continuations each encoded for itself.
+/// A request whose prompt and continuations are each encoded by itself.
 fn separate(prompt: String, ask: Ask) -> Request {
     let encoding = Encoding { pairs: Pairs::Separate, ..Encoding::default() };
     Request { prompt: Prompt::plain(prompt), ask, encoding, compared: None }
@@ -197,7 +197,7 @@ fn computes_what_transformers_computes() {
     }
 }
 
-/// Answers with log-likelihoods as bits.
+/// Answers, and their log-likelihoods as bits.
 fn bits(answers: Vec<Answer>) -> Vec<(Answer, Vec<u64>)> {
     let bits = |answer: &Answer| likelihoods(&answer.said).iter().map(|value| value.log.to_bits()).collect();
     answers.into_iter().map(|answer| (answer.clone(), bits(&answer))).collect()
@@ -268,7 +268,7 @@ fn computes_each_beginning_once() {
         answers(&mut llama, &requests).unwrap();
         assert_eq!(llama.computed(), beginnings.len(), "{sequences} sequences at a time");
     }
-    // A batch too small for the choices of one prompt computes again what their beginnings share, but no prompt.
+    // A batch too small for the choices of one prompt computes their shared beginnings again, but no prompt.
     let mut llama = llama("ja").batch(Batch { sequences: 1, ..Batch::default() });
     answers(&mut llama, &requests).unwrap();
     assert!(llama.computed() < beginnings.len() + scored, "{} is not {}", llama.computed(), beginnings.len());
@@ -292,7 +292,7 @@ fn adds_biases() {
     let sizes = [&sizes[..], &[("mlp", "gate_proj", 352), ("mlp", "up_proj", 352), ("mlp", "down_proj", 128)]].concat();
     for layer in 0..6 {
         for (block, name, size) in &sizes {
-            // Only the last bias is not zero: it moves the final hidden state by itself.
+            // Only this bias is not zero: it moves the final hidden state by itself.
             let value = if *name == "down_proj" && layer == 5 { 0.5_f32 } else { 0.0 };
             let bytes = std::iter::repeat_n(value.to_le_bytes(), *size).flatten().collect();
             model.put(&format!("model.layers.{layer}.{block}.{name}.bias"), vec![*size], Dtype::F32, bytes);
@@ -348,7 +348,7 @@ fn drops_examples_then_cuts_and_says_so() {
         assert_eq!(answer.fit, expected, "context {context}");
         assert_eq!(answer.said, ask(512, &plain(&request.prompt, expected.dropped_shots)).said);
     }
-    // 21 tokens and 4 to generate leave out BOS and two more.
+    // 18 of the 21 tokens have room beside 4 to generate: BOS and two more are cut.
     assert_eq!(ask(22, &request).fit, fit(4, 3));
     let ends = tokenizer.encode_prompt(problem).unwrap().split_off(3);
     let mut model = llama("ja");
@@ -413,14 +413,14 @@ fn reads_long_texts_in_windows() {
     near(ours.log, &json!(expected), 1e-3);
     assert_eq!(ours.tokens, tokens.len() - 1);
     assert_eq!(read(&mut model, ""), Likelihood { log: 0.0, tokens: 0, greedy: true });
-    // What the model itself goes on with is what it would have said.
+    // The model's own continuation is greedy; another text is not.
     let problem = prompt(&items("mgsm-ja-mini.optimise.jsonl", 1)[0]);
     let Said::Text { text, .. } = answer(&mut model, generate(problem.clone(), 4)) else { panic!() };
     let said = answer(&mut model, choose(problem, vec![text, "です".to_owned()]));
     assert_eq!(likelihoods(&said).iter().map(|choice| choice.greedy).collect::<Vec<_>>(), [true, false]);
 }
 
-/// The log-likelihood of the tokens from `cut` on, from the logits.
+/// Log-likelihood of the tokens from `cut` on, from the logits.
 fn likelihood(model: &mut Transformer, tokens: &[u32], cut: usize) -> f64 {
     let logits = model.all_logits(&tokens[..tokens.len() - 1]).unwrap();
     let log = |position: usize| {

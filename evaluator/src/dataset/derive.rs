@@ -1,4 +1,4 @@
-//! What is made of files before they can be used: MGSM's examples out of Python, and plain text out of Aozora Bunko's markup.
+//! Prepares files for use: MGSM's examples from Python, and plain text from Aozora Bunko's markup.
 
 use encoding_rs::SHIFT_JIS;
 use merge_core::error::{Error, Result};
@@ -7,12 +7,12 @@ use serde::Serialize as _;
 use serde_json::{Map, Value, json, ser::PrettyFormatter};
 use std::sync::LazyLock;
 
-/// MGSM's worked examples in Japanese and English, as JSON with an indent of one space, out of `exemplars.py`.
+/// MGSM's worked examples in Japanese and English from `exemplars.py`, as JSON with an indent of one space.
 ///
-/// That file is Python, but all it does is to name three literals.
+/// That file is Python, but it only names three literals.
 ///
 /// # Panics
-/// Never: a tree of JSON can be written.
+/// Never: a JSON tree can always be written.
 pub fn exemplars(python: &str) -> Result<Vec<u8>> {
     let named = |name: &str| {
         let wrong =
@@ -33,9 +33,9 @@ pub fn exemplars(python: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a work of Aozora Bunko, out of `Shift_JIS` and its markup: the title, an empty line, and the work, without readings
-/// (《…》, ｜), notes (［＃…］), what is said about the markup, and what is said about the edition. Characters that `Shift_JIS` does
-/// not have stay `※`.
+/// The text of a work of Aozora Bunko, from `Shift_JIS` with markup: the title, an empty line, and
+/// the work, without readings (《…》, ｜), notes (［＃…］), the list of marks, and the note on the
+/// edition. Characters that `Shift_JIS` does not have stay `※`.
 ///
 /// <https://www.aozora.gr.jp/annotation/>
 pub fn aozora(bytes: &[u8]) -> String {
@@ -45,7 +45,7 @@ pub fn aozora(bytes: &[u8]) -> String {
     let text = SHIFT_JIS.decode_without_bom_handling(bytes).0.replace("\r\n", "\n");
     let (head, body) = text.split_once("\n\n").unwrap_or(("", &text));
     let body = body.split("\n底本：").next().unwrap_or(body);
-    // Between two rules: which marks are used in the text.
+    // The text between two rules lists the marks used.
     let rule = |line: &str| line.len() > 20 && line.chars().all(|letter| letter == '-');
     let mut rules = body.match_indices('\n').map(|(at, _)| at).filter(|at| {
         let before = &body[..*at];
@@ -60,13 +60,13 @@ pub fn aozora(bytes: &[u8]) -> String {
     format!("{title}\n\n{}\n", EMPTY_LINES.replace_all(plain.trim_matches('\n'), "\n\n"))
 }
 
-/// A literal of Python: dictionaries, lists, whole numbers, and texts that may stand in pieces one after the other.
+/// Reads a Python literal: dictionaries, lists, whole numbers, and texts, which may be in consecutive pieces.
 struct Literal<'a> {
     rest: &'a str,
     depth: usize,
 }
 
-/// Levels of dictionaries and lists: MGSM's file has three.
+/// Most levels of dictionaries and lists; MGSM's file has three.
 const DEEPEST: usize = 32;
 
 impl Literal<'_> {
@@ -127,7 +127,7 @@ impl Literal<'_> {
         }
     }
 
-    /// Texts one after the other are one text.
+    /// Reads a text and joins its consecutive pieces.
     fn text(&mut self) -> Option<String> {
         let mut text = String::new();
         while let Some(quote @ ('"' | '\'')) = self.next() {
@@ -162,7 +162,7 @@ impl Literal<'_> {
         char::from_u32(code)
     }
 
-    /// What comes after white space and comments.
+    /// The next character after white space and comments.
     fn next(&mut self) -> Option<char> {
         loop {
             self.rest = self.rest.trim_start();

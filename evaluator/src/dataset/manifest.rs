@@ -1,4 +1,4 @@
-//! Which bytes a data set's files hold, and where they are published: a table beside this file.
+//! The manifest: exact contents and addresses of the data sets' files, read from the table beside this file.
 
 use merge_core::{
     error::{Error, Result},
@@ -10,49 +10,49 @@ use std::sync::LazyLock;
 /// A file of a data set.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// Its path on the shelf; the first part is the folder of its source.
+    /// Path on the shelf; its first part is the source's folder.
     pub path: &'static str,
-    /// What it may hold: one form, or for texts of Aozora Bunko also what our own cleaning makes of it. Empty for a file that
-    /// the user brings and of which nothing is known.
+    /// Known contents: one, or for texts of Aozora Bunko also the result of our own cleaning. Empty
+    /// for a file that the user brings and of which nothing is known.
     pub known: Vec<Promise>,
-    /// Where it is published; none for a file that the user brings.
+    /// Address where it is published; `None` for a file that the user brings.
     pub address: Option<Address>,
 }
 
-/// A file's length and hash.
+/// Length and hash of a file's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
-    /// Its bytes.
+    /// Number of bytes.
     pub bytes: u64,
-    /// Their SHA-256, in hexadecimal.
+    /// SHA-256 of the bytes, in hexadecimal.
     pub sha256: &'static str,
 }
 
-/// Where a file is published, and what has to be done with it.
+/// Address where a file is published, and the form that it has there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// As it is.
+    /// The file itself.
     File(&'static str),
-    /// MGSM's few-shot examples are a Python file in eleven languages; two are kept, as JSON
+    /// MGSM's few-shot examples, a Python file in eleven languages; two are kept, as JSON
     /// ([`derive::exemplars`](super::derive::exemplars)).
     Exemplars(&'static str),
-    /// A member of a compressed archive.
+    /// A compressed archive with the file in it.
     Archive(&'static str),
 }
 
 impl Address {
-    /// What is downloaded.
+    /// The address to download from.
     pub fn url(self) -> &'static str {
         let (Self::File(url) | Self::Exemplars(url) | Self::Archive(url)) = self;
         url
     }
 }
 
-/// The archive of `unidic-lite`, from which its members are unpacked.
+/// The archive of `unidic-lite`, which holds several of the files.
 pub const UNIDIC_LITE: Promise =
     Promise { bytes: 47_356_746, sha256: "db9d4572d9fdd4d00a97949d4b0741ec480ee05a7e7e2e32f547500dae27b245" };
 
-/// Every file that is known.
+/// All known files.
 pub static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     let rows = include_str!("manifest.tsv").lines().skip(1);
     rows.map(|row| file(row).expect("a test reads every row of the manifest")).collect()
@@ -76,7 +76,7 @@ fn file(row: &'static str) -> Option<File> {
 }
 
 impl File {
-    /// Fails if these bytes are not what the manifest promises.
+    /// Fails if these bytes are not those that the manifest promises.
     pub fn check(&self, bytes: &[u8]) -> Result<()> {
         let [first, ..] = self.known[..] else { return Ok(()) };
         let sha256 = hex(&Sha256::digest(bytes));
@@ -91,7 +91,7 @@ impl File {
         )))
     }
 
-    /// Its name without folders.
+    /// Name of the file without folders.
     pub fn name(&self) -> &'static str {
         self.path.rsplit('/').next().unwrap_or(self.path)
     }

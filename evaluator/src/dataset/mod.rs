@@ -1,9 +1,9 @@
-//! The data of the benchmarks: what there is, under which licence and from where, and how its files are read.
+//! The data of the benchmarks: data sets, their licences and origins, and the reading of their files.
 //!
-//! Nothing of it comes with the program. [`SOURCES`] and [`DATASETS`] say what is known, the manifest beside them which bytes
-//! exactly; [`Shelf`] is the directory where the files are kept, in the form in which their authors publish them, and reads
-//! them as the documents that the harnesses see. A file that is not what the manifest promises is refused: a score is worth
-//! nothing if it is not known what it was measured on.
+//! No data comes with the program. [`SOURCES`] and [`DATASETS`] list what is known, and the
+//! manifest beside them the exact bytes. [`Shelf`] is the directory of the files, in the form in
+//! which their authors publish them, and reads them as the documents that the harnesses see. A file
+//! that differs from the manifest is refused: a score on unknown data is worth nothing.
 
 pub mod manifest;
 pub mod derive;
@@ -32,24 +32,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The directory where data sets are kept.
+/// The directory of data sets.
 #[derive(Clone, Debug)]
 pub struct Shelf {
     dir: PathBuf,
 }
 
-/// How much of a data set is on the shelf.
+/// The part of a data set that is on the shelf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stock {
-    /// Everything.
+    /// All of its files.
     Whole,
     /// Some of its files.
     Part,
-    /// Nothing.
+    /// None of its files.
     None,
 }
 
-/// The data set of that name.
+/// Finds a data set by its name.
 pub fn dataset(name: &str) -> Result<&'static Dataset> {
     DATASETS.iter().find(|dataset| dataset.name == name).ok_or_else(|| {
         let error = Error::user(format!("there is no data set `{name}`"));
@@ -61,12 +61,12 @@ pub fn dataset(name: &str) -> Result<&'static Dataset> {
 }
 
 impl Shelf {
-    /// A directory, which may not exist yet.
+    /// A shelf in a directory, which may not exist yet.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// Where the environment says: `EVOMERGE_DATA`, else `evomerge` in `XDG_DATA_HOME`, else in `~/.local/share`.
+    /// The shelf of the environment: in `EVOMERGE_DATA`, else `evomerge` in `XDG_DATA_HOME` or `~/.local/share`.
     pub fn from_env(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let set = |name: &str| variable(name).filter(|text| !text.trim().is_empty()).map(PathBuf::from);
         let dir = set("EVOMERGE_DATA")
@@ -78,17 +78,17 @@ impl Shelf {
         Ok(Self { dir })
     }
 
-    /// The directory.
+    /// The directory of the shelf.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Where a file is kept.
+    /// Path of a file on the shelf.
     pub fn path(&self, file: &File) -> PathBuf {
         self.dir.join(file.path)
     }
 
-    /// How much of a data set is here, by the files' names and lengths.
+    /// The part of a data set that is here, by its files' names and lengths.
     pub fn stock(&self, dataset: &Dataset) -> Stock {
         let files = dataset.files();
         let here = |file: &&File| {
@@ -104,7 +104,7 @@ impl Shelf {
         }
     }
 
-    /// A file's bytes, proved; `dataset` is for messages.
+    /// Reads a file and checks its contents; `dataset` is for messages.
     pub fn bytes(&self, dataset: &Dataset, file: &File) -> Result<Vec<u8>> {
         let path = self.path(file);
         let again = if file.address.is_some() {
@@ -126,7 +126,7 @@ impl Shelf {
         Ok(bytes)
     }
 
-    /// The documents of a split, in the order and the shape in which the harnesses see them.
+    /// The documents of a split, in the order and the form in which the harnesses see them.
     pub fn docs(&self, dataset: &Dataset, split: &str) -> Result<Vec<Value>> {
         let found = dataset.splits.iter().find(|known| known.name == split).ok_or_else(|| {
             let known: Vec<&str> = dataset.splits.iter().map(|split| split.name).collect();
@@ -148,7 +148,7 @@ impl Shelf {
         Ok(docs)
     }
 
-    /// One hash for all the files that a split is read from: which data a score was measured on.
+    /// One hash of all files of a split, which identifies the data that a score was measured on.
     pub fn fingerprint(&self, dataset: &Dataset, split: &str) -> Result<String> {
         let mut hasher = Sha256::new();
         let split = dataset.splits.iter().find(|known| known.name == split);

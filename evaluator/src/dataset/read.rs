@@ -1,49 +1,49 @@
-//! Files in the form in which their authors publish them, read as the documents that the harnesses see.
+//! Reads files, in the form in which their authors publish them, as the documents that the harnesses see.
 
 use super::{derive, manifest::File};
 use merge_core::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::str;
 
-/// How a file is read. The documents have the fields of the Hugging Face data sets that the harnesses use, where there are any.
+/// The form of a file. Documents have the fields of the harnesses' Hugging Face data sets, if there are any.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
-    /// One JSON object in a line, as it is.
+    /// One JSON object on each line, unchanged.
     Lines,
-    /// One JSON array, as it is.
+    /// One JSON array, unchanged.
     Array,
-    /// One JSON object in a line, whose `label` becomes its number in this order.
+    /// One JSON object on each line; its `label` becomes its index in this list.
     Labelled(&'static [&'static str]),
-    /// `SQuAD`: articles, their paragraphs and their questions become one document for each question.
+    /// `SQuAD`: articles with paragraphs and questions; each question becomes a document.
     Squad,
-    /// MGSM's problems: `question TAB answer`, the answer perhaps with commas.
+    /// MGSM's problems: `question TAB answer`; the answer may have commas.
     Mgsm,
     /// MGSM's worked examples in this language.
     Exemplars(&'static str),
-    /// GSM8K: an object in a line, the number after `####` added as `answer_number`.
+    /// GSM8K: one object on each line; the number after `####` is added as `answer_number`.
     Gsm8k,
-    /// `XWinograd`: the Japanese lines of a table.
+    /// `XWinograd`: the Japanese rows of a table.
     Xwinograd,
-    /// JMMLU: one CSV file for each subject, without a heading. Its first five questions are for examples.
+    /// JMMLU: one CSV file for each subject, without a header. Its first five questions are for examples.
     Jmmlu {
-        /// Whether those are wanted, or all others.
+        /// True for the questions for examples, false for all others.
         dev: bool,
     },
     /// MAWPS-ja's problems, without the words around them.
     Mawps,
-    /// MAWPS-ja's worked examples: text, from which problem, reasoning and answer are taken.
+    /// MAWPS-ja's worked examples: texts that are divided into problem, reasoning and answer.
     MawpsShots,
-    /// A text of Aozora Bunko, cleaned or in its own markup.
+    /// A text of Aozora Bunko, cleaned or with its own markup.
     Aozora,
-    /// JAQKET v2, in the shape of `kumapo/JAQKET` or of the files it is made from.
+    /// JAQKET v2, in the form of `kumapo/JAQKET` or of the files that it is made from.
     Jaqket,
 }
 
-/// Questions of each JMMLU subject that are for examples.
+/// Number of questions of each JMMLU subject that are for examples.
 const DEV: usize = 5;
 
 impl Read {
-    /// The documents of a file.
+    /// Reads the documents of a file.
     pub(super) fn docs(self, file: &File, bytes: &[u8]) -> Result<Vec<Value>> {
         if let Self::Aozora = self {
             return Ok(aozora(file, bytes));
@@ -99,7 +99,7 @@ fn word<'a>(doc: &'a Value, field: &str) -> Result<&'a str> {
 fn labelled(mut doc: Value, names: &[&str]) -> Result<Value> {
     let number = match &doc["label"] {
         Value::String(name) => names.iter().position(|known| known == name),
-        // Converted already, as the hub's loaders do.
+        // Already a number, as the hub's loaders make it.
         Value::Number(number) => number.as_u64().map(|n| n as usize).filter(|n| *n < names.len()),
         _ => None,
     };
@@ -132,7 +132,7 @@ fn squad(text: &str) -> Result<Vec<Value>> {
     Ok(docs)
 }
 
-/// A whole number that may have commas.
+/// Parses a whole number that may have commas.
 fn whole(text: &str) -> Option<i64> {
     text.trim().replace(',', "").parse().ok()
 }
@@ -167,8 +167,8 @@ fn gsm8k(mut doc: Value) -> Result<Value> {
     Ok(doc)
 }
 
-/// Columns: language, source, English sentence, sentence, its tokens, the pronoun with the tokens it covers, the candidates
-/// with whether they are right.
+/// Columns: language, source, English sentence, sentence, its tokens, the pronoun with the range of
+/// its tokens, the candidates, each right or wrong.
 fn xwinograd(text: &str) -> Result<Vec<Value>> {
     let rows = text.lines().enumerate().filter(|(_, line)| line.starts_with("jp\t"));
     rows.map(|(n, line)| winograd(line).ok_or_else(|| at(n, &Error::user("not a line of XWinograd's table")))).collect()
@@ -217,7 +217,7 @@ fn jmmlu(file: &File, text: &str, dev: bool) -> Result<Vec<Value>> {
     Ok(docs)
 }
 
-/// `問題：…\n解答：` without its two words.
+/// The problem without the words `問題：` and `解答：` around it.
 fn problem(text: &str) -> &str {
     let text = text.trim();
     let text = text.strip_suffix("解答：").unwrap_or(text);
@@ -237,9 +237,9 @@ fn mawps_shot(doc: &Value) -> Result<Value> {
     Ok(json!({ "question": problem(question), "answer": answer, "reasoning": reasoning.trim() }))
 }
 
-/// Shortest piece of a work, in characters, if there is more of it.
+/// Least characters of a piece of a work; only the last may have fewer.
 const PIECE: usize = 1000;
-/// Pieces of a work: a long novel should not outweigh all others, nor take hours to read.
+/// Most pieces of a work: a long novel should not outweigh all others, nor take hours to read.
 const PIECES: usize = 10;
 
 /// The beginning of a work, in pieces of whole paragraphs.
@@ -263,7 +263,7 @@ fn aozora(file: &File, bytes: &[u8]) -> Vec<Value> {
     pieces.into_iter().take(PIECES).enumerate().map(doc).collect()
 }
 
-/// The passages as columns (`{"title": […], "text": […], …}`), the answers as `{"text": […]}`.
+/// Turns passages into columns (`{"title": […], "text": […], …}`), and answers into `{"text": […]}`.
 fn jaqket(mut doc: Value) -> Result<Value> {
     for field in ["qid", "question"] {
         word(&doc, field)?;

@@ -1,23 +1,23 @@
-//! Whose the data is, and under which licence it may be used.
+//! The sources of the data, with their authors and licences.
 
-/// Whose data it is, and under which terms.
+/// A source of data, with its authors and terms.
 #[derive(Debug)]
 pub struct DataSource {
-    /// Its folder on the shelf.
+    /// Folder on the shelf.
     pub folder: &'static str,
-    /// What its authors call it.
+    /// Title given by its authors.
     pub title: &'static str,
-    /// Where it is published.
+    /// Address where it is published.
     pub url: &'static str,
-    /// The commit or release.
+    /// Commit or release.
     pub version: &'static str,
-    /// The licence's SPDX identifier.
+    /// SPDX identifier of the licence.
     pub licence: &'static str,
-    /// Where the licence can be read.
+    /// Address of the licence's text.
     pub licence_url: &'static str,
-    /// Who has to be named.
+    /// Names to be credited.
     pub attribution: &'static str,
-    /// What else a user should know before using it.
+    /// Other facts that a user should know.
     pub note: &'static str,
 }
 
@@ -25,7 +25,7 @@ const BY: &str = "https://creativecommons.org/licenses/by/4.0/legalcode";
 const BY_SA: &str = "https://creativecommons.org/licenses/by-sa/4.0/legalcode";
 const APACHE: &str = "https://www.apache.org/licenses/LICENSE-2.0";
 
-/// Whose data it is.
+/// All sources of data.
 pub const SOURCES: &[DataSource] = &[
     DataSource {
         folder: "mgsm",

@@ -10,13 +10,13 @@ use merge_core::error::Result;
 /// A data set: some files of a source.
 #[derive(Debug)]
 pub struct Dataset {
-    /// What it is called on the command line and in task files (`dataset_path: evomerge/NAME`).
+    /// Name on the command line and in task files (`dataset_path: evomerge/NAME`).
     pub name: &'static str,
-    /// Its source's folder.
+    /// Folder of its source.
     pub(super) folder: &'static str,
-    /// What it is, in a few words; for data that the user brings, which files are looked for.
+    /// Short description; for data that the user brings, with the files that are looked for.
     pub about: &'static str,
-    /// Its splits; none for what is no benchmark.
+    /// Splits; none if it is not a benchmark.
     pub splits: &'static [DataSplit],
     /// Files that belong to no split.
     pub(super) others: &'static [&'static str],
@@ -27,24 +27,24 @@ pub struct Dataset {
 pub struct DataSplit {
     /// `train`, `validation`, `test`, …
     pub name: &'static str,
-    /// How many documents it has; 0 if that is not known.
+    /// Number of documents; 0 if it is not known.
     pub rows: usize,
-    /// The files; a path that ends in `/` means all below it.
+    /// Paths of its files; a path that ends in `/` means all files below it.
     pub(super) paths: &'static [&'static str],
-    /// How they are read.
+    /// Form of its files.
     pub(super) read: Read,
 }
 
 impl Dataset {
-    /// Whose data it is.
+    /// The source of the data set.
     ///
     /// # Panics
-    /// If the tables do not fit together, which a test makes sure of.
+    /// If the tables do not fit together; a test checks that they do.
     pub fn source(&self) -> &'static DataSource {
         SOURCES.iter().find(|source| source.folder == self.folder).expect("a test looks every source up")
     }
 
-    /// All its files, each once.
+    /// All files of the data set, each once.
     pub fn files(&self) -> Vec<File> {
         let mut files: Vec<File> = Vec::new();
         for path in self.splits.iter().flat_map(|split| split.paths).chain(self.others) {
@@ -57,7 +57,7 @@ impl Dataset {
         files
     }
 
-    /// Fails if these bytes are not what a file of it should be: by its hash or, where none is known, by reading it.
+    /// Fails if these bytes cannot be this file of the data set: by its hash, or by reading it if no hash is known.
     pub fn check(&self, file: &File, bytes: &[u8]) -> Result<()> {
         if !file.known.is_empty() {
             return file.check(bytes);
@@ -66,14 +66,14 @@ impl Dataset {
         split.map_or(Ok(()), |split| split.read.docs(file, bytes).map(drop))
     }
 
-    /// Whether the user has to bring its files, because their authors do not let them be downloaded by anyone.
+    /// True if the user has to bring its files, because their authors do not let everyone download them.
     pub fn brought(&self) -> bool {
         self.files().iter().all(|file| file.address.is_none())
     }
 }
 
 impl DataSplit {
-    /// Its files, in order.
+    /// The files of the split, in order.
     pub fn files(&self) -> Vec<File> {
         self.paths.iter().flat_map(|path| at(path)).collect()
     }
@@ -85,11 +85,11 @@ fn at(path: &'static str) -> Vec<File> {
     } else {
         FILES.iter().filter(|file| file.path == path).cloned().collect()
     };
-    // What is not in the manifest, the user brings.
+    // The user brings files that the manifest does not list.
     if known.is_empty() { vec![File { path, known: Vec::new(), address: None }] } else { known }
 }
 
-/// The data sets.
+/// All data sets.
 pub const DATASETS: &[Dataset] = &[
     Dataset {
         name: "mgsm-ja",

@@ -1,4 +1,4 @@
-//! The data sets, against what is known of them and against the Hugging Face documents that the harnesses saw.
+//! The data sets, compared with known facts and with the Hugging Face documents that the harnesses saw.
 
 use super::{read::Read, *};
 use crate::shared::shared;
@@ -39,14 +39,14 @@ fn every_data_set_has_a_source_and_every_file_belongs_to_one() {
     }
 }
 
-/// Reads a file of these contents as one of a data set's, and compares its documents.
+/// Reads a text as a file of a data set, and compares its documents.
 #[track_caller]
 fn check(form: Read, path: &'static str, text: &str, expected: &Value) {
     let file = File { path, known: Vec::new(), address: None };
     assert_eq!(&json!(form.docs(&file, text.as_bytes()).unwrap()), expected, "{form:?}");
 }
 
-/// In the forms in which authors publish, made up; in the shapes of the hub's data sets.
+/// Made-up files in the forms that authors publish become documents in the form of the hub's data sets.
 #[test]
 fn files_become_the_documents_of_the_hub() {
     check(Read::Lines, "a.json", "{\"q\": \"問\"}\n\n{\"q\": 2}\n", &json!([{ "q": "問" }, { "q": 2 }]));
@@ -152,7 +152,7 @@ fn documents_are_those_of_the_hub() {
         let text = fs::read_to_string(path).unwrap();
         let ours = docs(&shelf, name, split);
         for (theirs, ours) in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).zip(&ours) {
-            // Whoever made these left equations out.
+            // The references lack equations.
             for (field, value) in theirs.as_object().unwrap().iter().filter(|(_, value)| !value.is_null()) {
                 assert_eq!(&ours[field], value, "{name} {field}");
             }
@@ -209,7 +209,7 @@ fn worked_examples_come_out_of_python() {
     let path = shared("data/mgsm/exemplars.json");
     let json = fs::read(path).unwrap();
     let tree: Value = serde_json::from_slice(&json).unwrap();
-    // Upstream writes letters outside ASCII as escapes, in pieces of a line's length.
+    // The original escapes letters outside ASCII, and breaks texts into pieces of a line's length.
     let literal = |text: &str| {
         let escaped: Vec<String> = text.encode_utf16().fold(Vec::new(), |mut pieces: Vec<String>, unit| {
             let ascii = char::from_u32(unit.into()).filter(|letter| (' '..='~').contains(letter) && *letter != '"');

@@ -1,4 +1,4 @@
-//! Questions searched and reported on in; which of them are the same out.
+//! Tests the overlaps that the guard finds between search and report questions.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Family, GuardQuestion, OverlapKind, check as refuse, overlaps};
 use crate::shared::shared;
 
-/// Compares the kinds of overlap of one report item with one search item among others.
+/// Checks the kind of overlap of one report item with one search item among others.
 #[track_caller]
 fn check(searched: &str, reported: &str, expected: Option<OverlapKind>) {
     let found = overlaps(&[question("何も関係のない問題です。", 0), question(searched, 1)], &[question(reported, 0)]);
@@ -23,14 +23,14 @@ fn questions(texts: &[String]) -> Vec<GuardQuestion<'_>> {
     texts.iter().enumerate().map(|(place, text)| question(text, place)).collect()
 }
 
-/// How many of the report texts are near copies of search texts, and how many are the same.
+/// Number of report texts that are near copies of search texts, and number that are the same.
 fn counts(search: &[String], report: &[String]) -> [usize; 2] {
     let found = overlaps(&questions(search), &questions(report));
     let near = found.iter().filter(|overlap| overlap.kind == OverlapKind::Ngram13).count();
     [near, found.len() - near]
 }
 
-/// A field of each line of a file.
+/// One field of each line of a file.
 fn lines(path: &Path, field: &str) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let row = |line: &str| serde_json::from_str::<Value>(line).unwrap()[field].as_str().unwrap().to_owned();
@@ -61,7 +61,7 @@ fn finds_copies_and_near_copies() {
 
 #[test]
 fn lets_templates_pass() {
-    // The same instruction around every question, and more of them than say anything.
+    // More questions have this instruction than `COMMON`, so its grams are ignored.
     let instruction = "次の文章を読み、あとの質問に日本語で、できるだけ短く、しかも正確に答えてください。質問：";
     let asked =
         |what: &str| -> Vec<String> { (0..20).map(|i| format!("{instruction}{what}{i}は何ですか。")).collect() };
@@ -100,7 +100,7 @@ fn knows_that_mgsm_is_gsm8k() {
     assert!(found.iter().all(|o| o.kind == OverlapKind::Known && o.search == o.report), "in order");
     assert!(overlaps(&questions(&gsm8k[250..]), &mgsm).is_empty(), "the rest is what to search on");
     assert_eq!(counts(&gsm8k[250..], &gsm8k[..250]), [0, 0]);
-    // In English too, however it is typeset.
+    // The English problems are known too, in upper case as well.
     let english = shared("data/mgsm/mgsm_en.tsv");
     let text = fs::read_to_string(english).unwrap();
     let texts: Vec<String> = text.lines().map(|line| line.split('\t').next().unwrap().to_uppercase()).collect();

@@ -1,28 +1,28 @@
-//! The code of a template before it is parsed: how deep it may nest, and where values are weighed.
+//! Reads the code of a template before it is parsed: bounds its nesting, and inserts filters that weigh its values.
 
 mod operands;
 
-/// The filter through which everything goes that a `namespace` is given.
+/// The filter for every value that a `namespace` is given.
 pub(super) const KEPT: &str = "evomerge_kept";
-/// The filter that pays for all that a value holds. Lists, tuples and dicts that are written out go through it, and the left
-/// sides of `+`, of comparisons and of `in`: nothing else makes a value of others, or looks through one, without paying.
+/// The filter that pays for all that a value holds, put on literal lists, tuples and dicts and on the left of `+`,
+/// comparisons and `in`: nothing else makes a value of others, or looks through one, without paying.
 pub(super) const WEIGHED: &str = "evomerge_weighed";
-/// The filter through which both sides of `*` go: only flat lists are repeated.
+/// The filter for both sides of `*`: only flat lists are repeated.
 pub(super) const REPEATED: &str = "evomerge_repeated";
 
-/// A template and how deep its code may nest.
+/// A template with its filters, and a bound of its nesting.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Code {
-    /// The template, in which `{% set n.a = b %}` is `{% set n.a = (b)|evomerge_kept %}`, and the like.
+    /// The template, in which `{% set n.a = b %}` has become `{% set n.a = (b)|evomerge_kept %}`, and so on.
     pub(super) text: String,
-    /// Its tags, their operators and opening brackets, and the brackets that were added.
+    /// Number of its tags, their operators and opening brackets, and the brackets that were added.
     pub(super) nesting: usize,
 }
 
-/// Words that are operators, or make one tag nest in another.
+/// Words that are operators, or that nest one tag in another.
 const OPERATORS: [&str; 8] = ["not", "and", "or", "is", "in", "if", "elif", "else"];
 
-/// Reads a template as far as it is one: what is wrong with it is the parser's to say.
+/// Reads a template; the parser reports what is wrong with it.
 pub(super) fn read(template: &str) -> Code {
     let mut code = Code { text: String::with_capacity(template.len()), nesting: 0 };
     let mut rest = template;
@@ -45,7 +45,7 @@ pub(super) fn read(template: &str) -> Code {
     code
 }
 
-/// Where the next tag or comment begins.
+/// Index of the next tag or comment.
 fn start(text: &str) -> Option<usize> {
     text.match_indices('{').map(|(at, _)| at).find(|at| text[at + 1..].starts_with(['{', '%', '#']))
 }
@@ -82,7 +82,7 @@ impl Code {
     }
 }
 
-/// Where the value stands in `{% set a = value %}`, and through which filter it goes.
+/// The range of the value in `{% set a = value %}`, and the filter for it.
 fn set(tag: &str) -> Option<(usize, usize, &'static str)> {
     let inside = tag.strip_prefix("{%")?.trim_start_matches(['-', '+']).trim_start();
     let target = inside.strip_prefix("set").filter(|rest| rest.starts_with([' ', '\t', '\r', '\n', '(']))?;
@@ -92,7 +92,7 @@ fn set(tag: &str) -> Option<(usize, usize, &'static str)> {
     (from <= end).then_some((from, end, filter))
 }
 
-/// Whether a tag is `{% name … %}`. Up to the end of `{% raw %}` nothing is code.
+/// True if a tag is `{% name … %}`. Nothing is code between `{% raw %}` and its end.
 fn is_tag(tag: &str, name: &str) -> bool {
     let inside = tag.strip_prefix("{%").map(|inside| inside.trim_start_matches(['-', '+']).trim_start());
     inside.is_some_and(|inside| word(inside) == name)
@@ -102,7 +102,7 @@ fn word(text: &str) -> &str {
     &text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())]
 }
 
-/// Where a tag ends: at its mark outside of texts and brackets.
+/// Index after the end of a tag: its mark outside of texts and brackets.
 fn end_of_code(tag: &str, mark: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut chars = Outside::of(tag);
@@ -120,7 +120,7 @@ fn end_of_code(tag: &str, mark: &str) -> Option<usize> {
     None
 }
 
-/// The characters of code that are in no text.
+/// The characters of code outside of texts.
 struct Outside<'a> {
     code: &'a str,
     at: usize,

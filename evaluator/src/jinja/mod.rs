@@ -1,9 +1,9 @@
-//! Jinja within limits: whatever a template says, filling it ends soon, takes little memory and overflows no stack.
+//! Jinja within limits: whatever a template says, it is soon rendered, takes little memory and overflows no stack.
 //!
-//! Steps and bytes are counted by minijinja itself. What it does not count is counted or limited here: how deep code nests, which
-//! is known before it is parsed; how deep values do, which only a `namespace` makes deeper from round to round; and what lists come
-//! to that hold another one twice, which hold a third one twice, and so on. Those are paid for in full wherever a list is made of
-//! others, and wherever what they hold is looked through.
+//! minijinja itself counts steps and bytes. Three other things are limited here: the nesting of code, which is known
+//! before it is parsed; the nesting of values, which only a `namespace` can deepen from round to round; and lists
+//! that hold another one twice, which holds a third one twice, and so on. Such lists are paid for in full wherever a
+//! list is made of others, and wherever their contents are looked through.
 
 mod code;
 #[cfg(test)]
@@ -20,20 +20,20 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 use std::collections::HashSet;
 pub(crate) use weighed::WIDEST;
 
-/// Steps of one filling: 128 MB, and less than a second.
+/// Most steps of one rendering: 128 MB, and less than a second.
 const FUEL: u64 = 2_000_000;
-/// What a step pays for, if nothing is done in it but to make or read text.
+/// Bytes of text that a step pays for, if it does nothing but make or read text.
 const BYTES: usize = 64;
-/// Operators, brackets and tags of a template: each may be a level that its parser recurses to.
+/// Most operators, brackets and tags of a template: the parser may recurse one level for each.
 const NESTING: usize = 10_000;
-/// Levels of macros, with a cost of four each, and of loops.
+/// Most levels of macros, which count four each, and of loops.
 const RECURSION: usize = 200;
-/// Levels of a value that a `namespace` keeps.
+/// Most levels of a value that a `namespace` keeps.
 const LEVELS: usize = 64;
 
 pub(crate) type Fallible<T> = Result<T, minijinja::Error>;
 
-/// An environment whose templates keep to the limits. They are added with [`add`] and filled with [`fill`].
+/// An environment with limits for its templates. They are added with [`add`] and rendered with [`fill`].
 pub(crate) fn environment(syntax: SyntaxConfig) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_syntax(syntax);
@@ -59,7 +59,7 @@ pub(crate) fn environment(syntax: SyntaxConfig) -> Environment<'static> {
     environment
 }
 
-/// Adds a template, or says what is wrong with it.
+/// Adds a template; fails if it is not valid.
 pub(crate) fn add(environment: &mut Environment<'static>, name: &str, template: &str) -> Fallible<()> {
     let code = code::read(template);
     if code.nesting > NESTING {
@@ -69,10 +69,10 @@ pub(crate) fn add(environment: &mut Environment<'static>, name: &str, template: 
     deep(|| environment.add_template_owned(name.to_owned(), code.text))
 }
 
-/// The text of a template that was added.
+/// Renders a template that was added.
 ///
 /// # Panics
-/// If it was not.
+/// If it was not added.
 pub(crate) fn fill(environment: &Environment<'_>, name: &str, values: Value) -> Fallible<String> {
     deep(|| environment.get_template(name).expect("it was added").render(values))
 }
@@ -85,7 +85,7 @@ pub(crate) fn names(environment: &Environment<'_>, name: &str) -> HashSet<String
     deep(|| environment.get_template(name).expect("it was added").undeclared_variables(false))
 }
 
-/// What went wrong in a template, without the debugging that minijinja adds.
+/// The message of a template's error, without the debugging text of minijinja.
 pub(crate) fn what(error: &minijinja::Error) -> String {
     match error.kind() {
         ErrorKind::OutOfFuel => {
@@ -95,18 +95,18 @@ pub(crate) fn what(error: &minijinja::Error) -> String {
     }
 }
 
-/// An error of ours as one of a template.
+/// Turns an error of ours into one of a template.
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 pub(crate) fn invalid(error: impl ToString) -> minijinja::Error {
     minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string())
 }
 
-/// Pays for what a filter of ours is about to make.
+/// Pays for bytes that a filter of ours is about to make.
 pub(crate) fn pay(state: &State<'_, '_>, bytes: usize) -> Fallible<()> {
     state.consume_fuel((bytes / BYTES) as u64 + 1)
 }
 
-/// How many bytes can still be paid for.
+/// Number of bytes that can still be paid for.
 pub(crate) fn affordable(state: &State<'_, '_>) -> usize {
     let (_, left) = state.fuel_levels().expect("templates have limits");
     (left as usize).saturating_mul(BYTES)
@@ -117,7 +117,7 @@ fn weigh(state: &State<'_, '_>, value: &Value) -> Fallible<()> {
     weigh_indented(state, value, 0, 0)
 }
 
-/// As [`weigh`], with what each line takes that is indented once for each level.
+/// Pays as [`weigh`] does, and for the indent of each line, once for each level.
 fn weigh_indented(state: &State<'_, '_>, value: &Value, indent: usize, level: usize) -> Fallible<()> {
     if !is_composite(value) {
         return Ok(());
@@ -132,7 +132,7 @@ fn weigh_indented(state: &State<'_, '_>, value: &Value, indent: usize, level: us
     })
 }
 
-/// Pays for all that values hold, and for texts.
+/// Pays for texts, and for all that values hold.
 fn weigh_all<'a>(state: &State<'_, '_>, values: impl IntoIterator<Item = &'a Value>) -> Fallible<()> {
     values.into_iter().try_for_each(|value| {
         pay(state, value.as_str().map_or(0, str::len))?;
@@ -144,7 +144,7 @@ fn is_composite(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
 }
 
-/// What `*` is to repeat: what it holds is shared by all its copies, so that nobody would pay for theirs.
+/// Checks a value for `*`: its copies share inner lists, so those would not be paid for.
 fn repeated(state: &State<'_, '_>, value: Value) -> Fallible<Value> {
     weigh(state, &value)?;
     if is_composite(&value) && value.try_iter()?.any(|item| is_composite(&item)) {
@@ -153,7 +153,7 @@ fn repeated(state: &State<'_, '_>, value: Value) -> Fallible<Value> {
     Ok(value)
 }
 
-/// What a `namespace` is to keep: refused if it is deep, or holds a namespace, which might be the same one.
+/// Checks a value for a `namespace`: it may not nest deep, nor hold a namespace, which might be the same one.
 fn kept(state: &State<'_, '_>, value: Value) -> Fallible<Value> {
     check(state, &value, LEVELS)?;
     Ok(value)

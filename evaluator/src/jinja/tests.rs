@@ -1,4 +1,4 @@
-//! What a template may do is done, and all that has no end ends in an error.
+//! Valid templates work, and endless ones end in an error.
 
 use super::{add, environment, fill, what};
 use minijinja::{Value, context, syntax::SyntaxConfig};
@@ -10,7 +10,7 @@ fn filled(template: &str) -> Result<String, String> {
     fill(&environment, "t", values).map_err(|e| what(&e))
 }
 
-/// The template, and the text or the error.
+/// Checks the text or the error of a template.
 fn check(template: &str, expected: Result<&str, &str>) {
     let found = filled(template);
     let found = found.as_deref().map_err(String::as_str);
@@ -112,7 +112,7 @@ fn what_nests_too_deep_is_refused() {
     check(&"{% if q %}{% elif q %}".repeat(100_000), NESTED);
     check(&"{% for x in q %}".repeat(100_000), NESTED);
     for piece in ["not ", "-", "1|string|", "(", "[", "1 if q else "] {
-        // What it comes to is minijinja's to say: it only may not overflow the stack.
+        // minijinja may give any result, but must not overflow the stack.
         let _ = filled(&format!("{{{{ {}1 }}}}", piece.repeat(4_900)));
     }
     let _ = filled(&format!("{{{{ {}1{} }}}}", "[".repeat(4_900), "]".repeat(4_900)));

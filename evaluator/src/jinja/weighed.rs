@@ -1,4 +1,4 @@
-//! Filters, functions and tests of minijinja that make values of others, or look through them, with what they hold paid for.
+//! Filters, functions and tests in place of minijinja's, which pay for the values that they combine or look through.
 
 use super::{Fallible, invalid, pay, weigh, weigh_all, weigh_indented};
 use minijinja::{
@@ -8,14 +8,14 @@ use minijinja::{
     value::{Kwargs, Rest},
 };
 
-/// Spaces that an indented JSON may have for each level.
+/// Most spaces for each level of indented JSON.
 pub(crate) const WIDEST: usize = 64;
-/// Those of `pprint`.
+/// Spaces for each level of `pprint`.
 const INDENT: usize = 4;
 
-/// Puts them in place of those that come with minijinja.
+/// Replaces the filters, functions and tests that come with minijinja.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
-    // It prints all there is.
+    // `debug` prints everything.
     environment.remove_global("debug");
     environment.add_function("dict", |state: &State<'_, '_>, value: Option<Value>, more: Kwargs| {
         made(state, dict(value, more))
@@ -85,7 +85,7 @@ fn made(state: &State<'_, '_>, value: Fallible<Value>) -> Fallible<Value> {
 
 fn to_json(state: &State<'_, '_>, value: &Value, indent: Option<Value>, options: Kwargs) -> Fallible<Value> {
     let indent = indent.map_or_else(|| options.get("indent"), |indent| Ok(Some(indent)))?;
-    // `true` stands for 2.
+    // An indent of `true` means 2.
     let width = indent.as_ref().and_then(Value::as_usize).unwrap_or(2);
     if width > WIDEST {
         return Err(invalid(format!("an indent is of {WIDEST} spaces at most")));

@@ -1,4 +1,4 @@
-//! `char_f1` of llm-jp-eval, which is no F1: `fuzzywuzzy.fuzz.token_sort_ratio` 0.18 with Levenshtein, divided by 100.
+//! `char_f1` of llm-jp-eval, not a real F1: `fuzzywuzzy.fuzz.token_sort_ratio` 0.18 with Levenshtein, divided by 100.
 
 use std::sync::LazyLock;
 
@@ -6,11 +6,12 @@ use regex::Regex;
 
 use super::rouge::longest_common_subsequence;
 
-/// llm-jp-eval's `char_f1` of an answer and the right one, in hundredths from 0 to 1.
+/// llm-jp-eval's `char_f1` of an answer and the right one: from 0 to 1, in hundredths.
 ///
-/// Both lose what is neither letter nor digit, lose U+0080 to U+00FF too, become lower case, and have their words sorted. The
-/// score is `(a + b − d) / (a + b)` for lengths `a` and `b` in characters and the distance `d` of insertions and deletions,
-/// rounded to whole percents as Python rounds, halves to even. Two texts of which nothing is left are equal: 1.
+/// Both texts lose U+0080 to U+00FF and all but letters, digits and `_`, become lower case, and
+/// have their words sorted. The score is `(a + b − d) / (a + b)` for lengths `a` and `b` in
+/// characters and the distance `d` of insertions and deletions, rounded to whole percents, halves
+/// to even. Two texts of which nothing is left are equal: 1.
 pub fn char_f1(answer: &str, gold: &str) -> f64 {
     let (answer, gold) = (sorted_words(answer), sorted_words(gold));
     if answer == gold {

@@ -1,4 +1,4 @@
-//! The numbers of a Japanese text and how they are written: digits, kanji, both mixed, fractions and halves.
+//! The grammar of numbers in Japanese text: digits, kanji, both mixed, fractions and halves.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -10,21 +10,21 @@ use crate::text::normalize::{Number, is_kanji};
 /// A number in a text.
 #[derive(Debug)]
 pub(super) struct FoundNumber {
-    /// Where its sign or currency begins, in characters.
+    /// Index of the character where its sign or currency begins.
     pub(super) start: usize,
-    /// Where its unit ends.
+    /// Index after the last character of its unit.
     pub(super) end: usize,
     pub(super) value: BigRational,
 }
 
-/// What is counted with; after 半 and single kanji it decides whether they are numbers. The longer stand before those that
-/// they begin with.
+/// Units. One of them after 半 or a single kanji makes that a number. Longer units come before those
+/// that they begin with.
 const UNITS: &str = "センチメートル ミリリットル キロメートル キログラム パーセント リットル メートル グラム ガロン オンス \
     ポンド マイル フィート インチ ヤード エーカー セント ユーロ ダース セット パック ページ キロ ドル 時間 日間 週間 年間 \
     か月 ヶ月 カ月 ケ月 箇月 人前 人分 文字 切れ km kg mg cm mm ml mL 円 個 つ 人 名 本 枚 匹 頭 羽 台 冊 杯 袋 箱 缶 束 皿 \
     回 点 問 歩 階 軒 件 組 足 着 錠 粒 玉 株 輪 通 曲 駅 周 泊 時 分 秒 日 週 月 年 歳 才 割 倍 m g L %";
 
-/// What may stand between an answer and the end of its sentence; after a single kanji it makes it a number.
+/// Words between an answer and the end of its sentence. One of them after a single kanji makes that a number.
 const COPULAS: &[&str] = &["です", "でし", "であ", "で、", "だ", "とな", "にな", "に等し"];
 
 /// All numbers of a normalised text, in order.
@@ -44,14 +44,14 @@ pub(super) fn numbers(text: &[char]) -> Vec<FoundNumber> {
     found
 }
 
-/// Whether the text goes on as it does after an answer: with a copula, with punctuation or not at all.
+/// True if the text goes on as it does after an answer: with a copula, with punctuation or not at all.
 pub(super) fn ends_answer(rest: &[char]) -> bool {
     let punctuation =
         |c: &char| !c.is_alphanumeric() && !matches!(c, '+' | '-' | '*' | '/' | '×' | '÷' | '=' | '・' | '%');
     rest.first().is_none_or(punctuation) || COPULAS.iter().any(|word| starts_with(rest, word))
 }
 
-/// The number that begins at a character; a `-` after another number is an operator.
+/// The number that begins at `start`; a `-` after another number is an operator.
 pub(super) fn number_at(text: &[char], start: usize, after_number: bool) -> Option<FoundNumber> {
     let mut at = start;
     let mut negative = false;
@@ -84,7 +84,7 @@ pub(super) fn number_at(text: &[char], start: usize, after_number: bool) -> Opti
     Some(FoundNumber { start, end, value: if negative { -value } else { value } })
 }
 
-/// `3分の2`, `1と3分の2`, `2/3`, `2½`, or what [`magnitude`] reads.
+/// `3分の2`, `1と3分の2`, `2/3`, `2½`, or a number that [`magnitude`] reads.
 fn fraction(text: &[char], at: usize) -> Option<(BigRational, usize)> {
     if let Some((value, end)) = part(text, at) {
         return Some((value, end));
@@ -126,7 +126,7 @@ fn part(text: &[char], at: usize) -> Option<(BigRational, usize)> {
     Some((above / below, end))
 }
 
-/// A half that stands for itself: 半分です, 半日.
+/// A half on its own: 半分です, 半日.
 fn half(text: &[char], at: usize) -> Option<(BigRational, usize)> {
     if text[at] != '半' || (at > 0 && is_kanji(text[at - 1])) {
         return None;
@@ -139,7 +139,7 @@ fn half(text: &[char], at: usize) -> Option<(BigRational, usize)> {
     is_half.then(|| (ratio(1, 2), at + 1))
 }
 
-/// A number in digits or kanji, if it is one there: a single kanji is so only before a unit or an end.
+/// A number in digits or kanji. A single kanji is a number only before a unit or the end of an answer.
 fn magnitude(text: &[char], at: usize) -> Option<(BigRational, usize)> {
     let (value, end) = compound(text, at)?;
     let before = at.checked_sub(1).map(|at| text[at]);
@@ -151,10 +151,10 @@ fn magnitude(text: &[char], at: usize) -> Option<(BigRational, usize)> {
     } else if end > at + 1 {
         true
     } else if text[at] == '十' && starts_with(rest, "分") {
-        // Enough, not ten minutes.
+        // Otherwise 十分 means enough, not ten minutes.
         rest.get(1).is_some_and(|c| matches!(c, '間' | '後' | '前'))
     } else {
-        // 唯一, 統一 and 第一 count nothing, and 一時 is no o'clock.
+        // In 唯一, 統一, 第一 and 一時, 一 is not a number.
         let after_kanji = before.is_some_and(|c| is_kanji(c) && !matches!(c, '約' | '計' | '各' | '全'));
         let for_a_time = starts_with(rest, "時") && !starts_with(rest, "時間");
         let in_word = text[at] == '一' && (after_kanji || for_a_time);
@@ -163,12 +163,12 @@ fn magnitude(text: &[char], at: usize) -> Option<(BigRational, usize)> {
     is_number.then_some((value, end))
 }
 
-/// Digits and kanji with the units of ten: `1234.5`, 二千五百, 二〇二四, `1万2千`, `1.5億`.
+/// Digits and kanji with powers of ten: `1234.5`, 二千五百, 二〇二四, `1万2千`, `1.5億`.
 fn compound(text: &[char], start: usize) -> Option<(BigRational, usize)> {
     let (mut total, mut section) = (BigRational::zero(), BigRational::zero());
-    // The number that no unit follows yet.
+    // The number that no power of ten follows yet.
     let mut open: Option<BigRational> = None;
-    // Units come in falling order: 十 within 千, 万 within 億.
+    // Powers of ten must fall: 十 within 千, 万 within 億.
     let (mut within, mut large) = (None::<u32>, None::<u32>);
     let mut at = start;
     while let Some(&c) = text.get(at) {
@@ -203,7 +203,7 @@ fn compound(text: &[char], start: usize) -> Option<(BigRational, usize)> {
     (at > start).then(|| (total + section + open.unwrap_or_else(BigRational::zero), at))
 }
 
-/// ASCII digits with at most one point; `.5` too, but not that of `No.5`.
+/// ASCII digits with at most one point. `.5` is a number, but not in `No.5`.
 fn digits(text: &[char], start: usize) -> Option<(BigRational, usize)> {
     let run = |from: usize| text[from.min(text.len())..].iter().take_while(|c| c.is_ascii_digit()).count();
     let whole = run(start);
@@ -216,7 +216,7 @@ fn digits(text: &[char], start: usize) -> Option<(BigRational, usize)> {
     Some((Number::decimal(false, &written).value().clone(), end))
 }
 
-/// Kanji digits by place: 二〇二四.
+/// Kanji digits with place values: 二〇二四.
 fn kanji_digits(text: &[char], start: usize) -> Option<(BigRational, usize)> {
     let written: String = text[start..].iter().map_while(|c| kanji_digit(*c)).collect();
     let end = start + written.len();
@@ -240,7 +240,7 @@ fn kanji_digit(c: char) -> Option<char> {
     Some(char::from(b'0' + digit as u8))
 }
 
-/// The power of ten of a unit that 万 counts.
+/// The power of ten of a unit that may stand before 万.
 fn small_unit(c: char) -> Option<u32> {
     match c {
         '十' | '拾' => Some(1),
@@ -261,16 +261,16 @@ fn large_unit(c: char) -> Option<u32> {
     }
 }
 
-/// The value of `½` and its like.
+/// The value of a fraction in one character, such as `½`.
 fn vulgar(c: char) -> Option<BigRational> {
     let written: String = std::iter::once(c).nfkc().collect();
     let (above, below) = written.split_once('\u{2044}')?;
     let number = |digits: &str| digits.parse::<BigInt>().ok();
-    // `⅟` has nothing below.
+    // `⅟` has no denominator.
     Some(BigRational::new(number(above)?, number(below)?))
 }
 
-/// How many characters of the text are a unit.
+/// Number of characters of the unit that the text begins with.
 fn unit(rest: &[char]) -> usize {
     UNITS.split(' ').find(|unit| starts_with(rest, unit)).map_or(0, |unit| unit.chars().count())
 }

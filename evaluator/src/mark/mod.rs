@@ -1,8 +1,8 @@
-//! Rules that compare an answer's text with the right one, as the published harnesses do, each under its own name, and as we would
-//! ourselves.
+//! Rules that compare an answer's text with the right one: those of the published harnesses, each
+//! under its own name, and our own.
 //!
-//! [`numbers`] reads the number of an answer; [`squad`], [`rouge`] and [`fuzzy`] compare texts. The measures that a task file may
-//! name are tables elsewhere: `task::ours` for texts, `task::score` for likelihoods.
+//! [`numbers`] reads the number of an answer; [`squad`], [`rouge`] and [`fuzzy`] compare texts. The measures that a
+//! task file may name are in other tables: `task::ours` for texts, `task::score` for likelihoods.
 
 pub mod numbers;
 mod strict;

@@ -1,7 +1,7 @@
-//! Which number an answer gives: the rules of the published harnesses, quirks and all, and a strict one of our own.
+//! Reads the number in an answer, by the rules of the published harnesses, quirks included, and by our own.
 //!
-//! They disagree on what models write every day (`1,000`, `１８`, `18.00`, `1万2千`, a last sentence that counts something else),
-//! so a score on a sum means little without the name of its [`Extractor`]. One generation can be marked by all of them.
+//! They disagree on text that models write daily (`1,000`, `１８`, `18.00`, `1万2千`, a last sentence that counts
+//! something else), so a score on a sum means little without its [`Extractor`]'s name. All can mark one answer.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::strict;
 use crate::text::normalize::Number;
 
-/// A rule that reads the answer to a sum out of a text.
+/// A rule that reads the answer to a sum from a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Extractor {
@@ -28,31 +28,32 @@ pub enum Extractor {
     /// EleutherAI's `mgsm_*`, filter `flexible-extract`: the last `(-?[$0-9.,]{2,})|(-?[0-9]+)`, compared as text without
     /// ASCII punctuation, so that `18.00` is 1800 and -5 is 5.
     EleutherFlexible,
-    /// EleutherAI's `mgsm_native_cot_ja`, filter `strict-match`: the first `答えは(-?[0-9.,]+)です。`, compared likewise.
+    /// EleutherAI's `mgsm_native_cot_ja`, filter `strict-match`: the first `答えは(-?[0-9.,]+)です。`,
+    /// compared the same way.
     EleutherStrict,
-    /// Ours: the number a Japanese reader would take for the answer, in any way of writing numbers, compared exactly, and with
-    /// a right answer that was printed from a float as exactly as that says it: [`Number::is_answered_by`].
+    /// Ours: the number that a Japanese reader would take for the answer, in any notation, compared exactly; with one
+    /// that was printed from a float, as exactly as its digits tell: [`Number::is_answered_by`].
     ///
-    /// The text is normalised once. Then the first of these rules that finds a number decides: the last `\boxed{…}`; a number
-    /// after the last `####`; the sentence of the last 答え(は|：|:) …; the last sentence よって|したがって … です; the last
-    /// number of the last sentence; the last number. It reads `1,000`, `１８`, 十八, 二千五百, `1万2千`, `1.5億`, `1/2`, 3分の2,
-    /// 3時間半 and マイナス5; units, currency and `%` are no part of the value.
+    /// The text is normalised once. Then the first of these rules that finds a number decides: the last `\boxed{…}`;
+    /// a number after the last `####`; the sentence of the last 答え(は|：|:) …; the last sentence よって|したがって … です; the
+    /// last number of the last sentence; the last number. It reads `1,000`, `１８`, 十八, 二千五百, `1万2千`, `1.5億`, `1/2`,
+    /// 3分の2, 3時間半 and マイナス5. Units, currency and `%` are not part of the value.
     Strict,
 }
 
-/// A number as an extractor read it: the trail of an audit.
+/// A number as an extractor read it, for audits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reading {
-    /// What it was read by.
+    /// The rule that found it.
     pub rule: NumberRule,
-    /// The text it was read from: after normalisation and with its unit for [`Extractor::Strict`]; as the harness reports
-    /// it for [`Extractor::SimpleEvals`] and EleutherAI's filters.
+    /// The text it was read from: normalised and with its unit for [`Extractor::Strict`]; as the
+    /// harness reports it for [`Extractor::SimpleEvals`] and EleutherAI's filters.
     pub raw: String,
-    /// What that text is worth; `None` where a harness compares texts of which some are no numbers (`1.5.2`).
+    /// The value of that text; `None` if a harness compares texts and this one is not a number (`1.5.2`).
     pub value: Option<Number>,
 }
 
-/// Why a number was taken for the answer.
+/// The reason why a number was taken for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NumberRule {
@@ -60,26 +61,26 @@ pub enum NumberRule {
     FirstMatch,
     /// The last match of a harness's pattern.
     LastMatch,
-    /// In the last `\boxed{…}`.
+    /// It is in the last `\boxed{…}`.
     Boxed,
-    /// After the last `####`.
+    /// It follows the last `####`.
     Hashes,
-    /// In the sentence of the last 答えは or 答え：.
+    /// It is in the sentence of the last 答えは or 答え：.
     AnswerIs,
-    /// In the last sentence that begins with よって or したがって.
+    /// It is in the last sentence that begins with よって or したがって.
     Therefore,
     /// The last number of the last sentence.
     LastSentence,
-    /// The last number of all.
+    /// The last number of the text.
     LastNumber,
 }
 
 impl Extractor {
-    /// All of them, the published ones first.
+    /// All extractors, the published ones first.
     pub const ALL: [Self; 6] =
         [Self::Sakana, Self::Stability, Self::SimpleEvals, Self::EleutherFlexible, Self::EleutherStrict, Self::Strict];
 
-    /// As definitions and reports name it.
+    /// The name in definitions and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sakana => "sakana",
@@ -91,7 +92,7 @@ impl Extractor {
         }
     }
 
-    /// The answer a text gives; `None` where the harness says there is none.
+    /// Reads the answer that a text gives; `None` if the harness finds none.
     pub fn read(self, text: &str) -> Option<Reading> {
         let last = |raw: String| Reading { rule: NumberRule::LastMatch, value: number(&raw), raw };
         match self {
@@ -125,7 +126,7 @@ impl Extractor {
         }
     }
 
-    /// Whether a text gives the right answer, compared as the harness compares.
+    /// True if a text gives the right answer, compared as the harness compares.
     pub fn is_right(self, text: &str, gold: &Number) -> bool {
         let Some(reading) = self.read(text) else { return false };
         match self {
@@ -151,7 +152,7 @@ fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("it is a constant and compiles")
 }
 
-/// The value of a harness's match, where it is one: digits of any script, commas and a dollar ignored.
+/// The value of a harness's match, if it is a number: digits of any script, without commas and dollar signs.
 fn number(raw: &str) -> Option<Number> {
     let digits = ascii_digits(raw).replace([',', '$'], "");
     let digits = digits.strip_suffix('.').unwrap_or(&digits);
@@ -167,7 +168,7 @@ fn to_float(raw: &str) -> Option<f64> {
     ascii_digits(raw).parse().ok()
 }
 
-/// Decimal digits of any script as ASCII; `\d` of Python and of our patterns matches them all.
+/// Turns decimal digits of any script into ASCII; `\d` of Python and of our patterns matches them all.
 fn ascii_digits(text: &str) -> String {
     static DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\p{Nd}$"));
     let is_digit = |c: char| DIGIT.is_match(c.encode_utf8(&mut [0; 4]));
@@ -175,14 +176,14 @@ fn ascii_digits(text: &str) -> String {
         if c.is_ascii() || !is_digit(c) {
             return c;
         }
-        // Unicode keeps each script's digits together, from 0 to 9; where scripts are neighbours, in tens.
+        // Unicode keeps each script's digits together, from 0 to 9; of adjacent scripts, the count is modulo 10.
         let before = (0..u32::from(c)).rev().map_while(char::from_u32).take_while(|c| is_digit(*c)).count();
         char::from(b'0' + (before % 10) as u8)
     };
     text.chars().map(digit).collect()
 }
 
-/// As lm-eval's `ignore_punctuation` and `ignore_case` leave it; digits have no case.
+/// The text that lm-eval's `ignore_punctuation` and `ignore_case` leave; digits have no case.
 fn without_punctuation(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_punctuation()).collect()
 }

@@ -1,7 +1,7 @@
-//! ROUGE-1, ROUGE-2 and ROUGE-L as the package `rouge_score` 0.1.2 computes them, over tokens that the caller cut.
+//! ROUGE-1, ROUGE-2 and ROUGE-L as the package `rouge_score` 0.1.2 computes them, over the caller's tokens.
 //!
-//! C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries" (2004). Sakana and EleutherAI cut with MeCab: see
-//! [`Mecab`](crate::text::mecab::Mecab).
+//! C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries" (2004). Sakana and
+//! EleutherAI take MeCab's tokens: see [`Mecab`](crate::text::mecab::Mecab).
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -12,16 +12,16 @@ use super::squad::normalize_answer;
 /// F-measures from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rouge {
-    /// Of single tokens.
+    /// F-measure of single tokens.
     pub rouge1: f64,
-    /// Of pairs of neighbours.
+    /// F-measure of pairs of adjacent tokens.
     pub rouge2: f64,
-    /// Of the longest common subsequence.
+    /// F-measure of the longest common subsequence.
     #[serde(rename = "rougeL")]
     pub rouge_l: f64,
 }
 
-/// How far an answer's tokens are those of the reference.
+/// The ROUGE scores of an answer's tokens against those of the reference.
 pub fn rouge<T: Eq + Hash>(answer: &[T], gold: &[T]) -> Rouge {
     Rouge {
         rouge1: n_gram(answer, gold, 1),
@@ -30,9 +30,9 @@ pub fn rouge<T: Eq + Hash>(answer: &[T], gold: &[T]) -> Rouge {
     }
 }
 
-/// [`rouge`] over characters without spaces, after [`normalize_answer`]: for where no dictionary is installed.
+/// [`rouge`] over characters without spaces, after [`normalize_answer`]: for use without a dictionary.
 ///
-/// It is higher than that over words; report it under names of its own, `rouge1_char`, `rouge2_char` and `rougeL_char`.
+/// It is higher than over words, so report it under other names: `rouge1_char`, `rouge2_char` and `rougeL_char`.
 pub fn rouge_char(answer: &str, gold: &str) -> Rouge {
     let chars = |text: &str| -> Vec<char> { normalize_answer(text).chars().filter(|c| !c.is_whitespace()).collect() };
     rouge(&chars(answer), &chars(gold))
@@ -54,7 +54,7 @@ fn n_gram<T: Eq + Hash>(answer: &[T], gold: &[T], n: usize) -> f64 {
     f_measure(common, grams(answer), grams(gold))
 }
 
-/// The length of the longest sequence that stands in both, with gaps.
+/// The length of the longest sequence that is in both, with gaps.
 pub(super) fn longest_common_subsequence<T: Eq>(one: &[T], other: &[T]) -> usize {
     // One row of the table: lengths for prefixes of `other`.
     let mut row = vec![0; other.len() + 1];
@@ -69,7 +69,7 @@ pub(super) fn longest_common_subsequence<T: Eq>(one: &[T], other: &[T]) -> usize
     row[other.len()]
 }
 
-/// The harmonic mean of precision and recall; 0 where either has nothing to count.
+/// The harmonic mean of precision and recall; 0 if nothing is in common.
 fn f_measure(common: usize, answer: usize, gold: usize) -> f64 {
     if common == 0 {
         return 0.0;

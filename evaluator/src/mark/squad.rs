@@ -6,34 +6,34 @@ use regex::Regex;
 
 use crate::{python, text::neologdn};
 
-/// Tokens that do not count: ASCII's punctuation and this list of the harness's.
+/// Punctuation of the harness's list; such tokens do not count, nor do those of ASCII's punctuation.
 const PUNCTUATION: &str = concat!(
     "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿",
     "–—‘’‛“”„‟…‧﹏."
 );
 
-/// The text in which answers are compared: without emoji, by [`neologdn`], and with single spaces.
+/// The form in which answers are compared: without emoji, normalised by [`neologdn`], and with single spaces.
 pub fn normalize_answer(text: &str) -> String {
     python::split(&neologdn::normalize(&without_emoji(text))).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether an answer is, after [`normalize_answer`], one of the right ones.
+/// True if an answer is one of the right ones after [`normalize_answer`].
 pub fn exact_match(answer: &str, golds: &[impl AsRef<str>]) -> bool {
     let answer = normalize_answer(answer);
     golds.iter().any(|gold| normalize_answer(gold.as_ref()) == answer)
 }
 
-/// The F1 of an answer's tokens as a bag, the best over the right answers; 0 without any.
+/// The F1 of an answer's tokens as a bag, the best over all right answers; 0 if there are none.
 ///
-/// Tokens are those of MeCab after [`normalize_answer`]: see [`Mecab`](crate::text::mecab::Mecab).
+/// Tokens are MeCab's, after [`normalize_answer`]: see [`Mecab`](crate::text::mecab::Mecab).
 pub fn f1(answer: &[String], golds: &[Vec<String>]) -> f64 {
     let answer = without_punctuation(answer);
     golds.iter().map(|gold| bag_f1(&answer, &without_punctuation(gold))).fold(0.0, f64::max)
 }
 
-/// The F1 of an answer's characters as a bag, the best over the right answers: [`f1`] where no dictionary is installed.
+/// The F1 of an answer's characters as a bag, the best over all right answers: [`f1`] for use without a dictionary.
 ///
-/// It is kinder than [`f1`] and no replacement for it: 北海 and 北海道 share no token, but most of their characters.
+/// It is more lenient than [`f1`] and no replacement for it: 北海 and 北海道 share no token, but most of their characters.
 pub fn f1_char(answer: &str, golds: &[impl AsRef<str>]) -> f64 {
     let chars = |text: &str| -> Vec<char> {
         let text = normalize_answer(text);
@@ -74,9 +74,9 @@ fn is_punctuation(c: char) -> bool {
     c.is_ascii_punctuation() || PUNCTUATION.contains(c)
 }
 
-/// Without the characters that the package `emoji` calls emoji, and without the blocks the harness names beside them.
+/// The text without the package `emoji`'s emoji, and without the blocks that the harness adds to them.
 fn without_emoji(text: &str) -> String {
-    // Digits, `#` and `*` are emoji to Unicode, since keycaps begin with them, but not to the package.
+    // Digits, `#` and `*` are emoji in Unicode, since they begin keycaps, but not in the package.
     const PATTERN: &str = concat!(
         r"[\p{Emoji}\x{1F600}-\x{1F64F}\x{1F300}-\x{1F5FF}\x{1F680}-\x{1F6FF}\x{1F1E0}-\x{1F1FF}\x{2702}-\x{27B0}",
         r"--[0-9#*]]"

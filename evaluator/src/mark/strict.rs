@@ -1,4 +1,4 @@
-//! Where in an answer its number stands: [`Extractor::Strict`](super::numbers::Extractor::Strict), rule by rule.
+//! Finds the number in an answer by the rules of [`Extractor::Strict`](super::numbers::Extractor::Strict).
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::text::normalize::normalize;
 
-/// The first rule that finds a number decides.
+/// Reads the number of an answer; the first rule that finds one decides.
 pub(super) fn read(text: &str) -> Option<Reading> {
     let lines: Vec<String> = plain(text).lines().map(normalize).filter(|line| !line.is_empty()).collect();
     let sentences: Vec<Vec<char>> = lines.iter().flat_map(|line| sentences(line)).collect();
@@ -21,7 +21,7 @@ pub(super) fn read(text: &str) -> Option<Reading> {
         .or_else(|| last_number(&sentences))
 }
 
-/// Without the marks of Markdown and LaTeX that stand in and around numbers.
+/// The text without marks of Markdown and LaTeX in and around numbers.
 fn plain(text: &str) -> String {
     static FRACTION: LazyLock<Regex> = LazyLock::new(|| regex(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"));
     static WORDS: LazyLock<Regex> = LazyLock::new(|| regex(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}"));
@@ -33,7 +33,7 @@ fn plain(text: &str) -> String {
         .fold(text.into_owned(), |text, mark| text.replace(mark, ""))
 }
 
-/// Cut after 。, ！, ？ and a full stop that white space follows.
+/// Cuts a line after 。, ！, ？ and a full stop that white space follows.
 fn sentences(line: &str) -> Vec<Vec<char>> {
     let text: Vec<char> = line.chars().collect();
     let mut all = Vec::new();
@@ -82,7 +82,7 @@ fn answer_is(sentences: &[Vec<char>]) -> Option<Reading> {
         let answer = ANSWER.find_iter(&text).last()?;
         let rest: Vec<char> = text[answer.end()..].chars().collect();
         let first = rest.iter().position(|c| *c != '約').unwrap_or(0);
-        // 答えは18個で… is the answer, 答えは2日で18個です is not yet.
+        // 答えは18個で… gives the answer at once, 答えは2日で18個です only later.
         match number_at(&rest, first, false).filter(|number| ends_answer(&rest[number.end..])) {
             Some(number) => Some(reading(&rest, number, NumberRule::AnswerIs)),
             None => last(&without_brackets(&rest), NumberRule::AnswerIs),
@@ -114,7 +114,7 @@ fn reading(text: &[char], found: FoundNumber, rule: NumberRule) -> Reading {
     Reading { rule, raw: text[found.start..found.end].iter().collect(), value: Some(found.value.into()) }
 }
 
-/// Without what stands in round brackets, unless all the numbers do.
+/// The text without its round brackets, unless all numbers are in them.
 fn without_brackets(text: &[char]) -> Vec<char> {
     let mut depth = 0;
     let mut outside = Vec::new();

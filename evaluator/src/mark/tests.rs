@@ -1,4 +1,4 @@
-//! Texts in, marks out, against what the reference implementations in Python gave.
+//! Texts in, marks out, compared with reference implementations in Python.
 
 mod numbers;
 mod texts;

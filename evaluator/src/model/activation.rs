@@ -3,21 +3,21 @@
 use super::compute::kernel::exp;
 use candle_core::{Result, Tensor};
 
-/// What an MLP does between its projections.
+/// Activation function between an MLP's projections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
     /// `x · Φ(x)`, with the error function (arXiv 1606.08415, section 2).
     Gelu,
-    /// Its approximation with a hyperbolic tangent (the same section).
+    /// Approximation of `Gelu` with a hyperbolic tangent (the same section).
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
 }
 
 impl Activation {
-    /// What `config.json` means by a name.
+    /// The activation that `config.json` means by a name.
     pub(crate) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "silu" | "swish" => Self::Silu,
@@ -28,10 +28,10 @@ impl Activation {
         })
     }
 
-    /// `act(x)` of a row, in place.
+    /// Applies `act(x)` to a row, in place.
     #[inline(always)]
     pub(crate) fn apply(self, x: &mut [f32]) {
-        // The choice is outside the loops, so that each becomes vectors.
+        // The match is outside the loops, so that each loop becomes vectors.
         match self {
             Self::Silu => x.iter_mut().for_each(|x| *x = silu(*x)),
             Self::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
@@ -40,7 +40,7 @@ impl Activation {
         }
     }
 
-    /// `act(gate) · up` of a row (arXiv 2002.05202). `gate_up` is twice as long as `out`.
+    /// Writes `act(gate) · up` of a row to `out` (arXiv 2002.05202). `gate_up` is twice as long as `out`.
     #[inline(always)]
     pub(crate) fn gate(self, gate_up: &[f32], out: &mut [f32]) {
         let (gate, up) = gate_up.split_at(out.len());
@@ -51,7 +51,7 @@ impl Activation {
         }
     }
 
-    /// The same as a tensor operation, for any shape.
+    /// `act(x)` by tensor operations, for any shape.
     pub(crate) fn oracle(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Silu => x.silu(),
@@ -72,7 +72,7 @@ fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
-/// `½ x (1 + tanh u)` is `x · sigmoid(2u)`.
+/// `½ x (1 + tanh u)` equals `x · sigmoid(2u)`.
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     // 2 · √(2 / π)
@@ -80,13 +80,13 @@ fn gelu_tanh(x: f32) -> f32 {
     x / (1.0 + exp(-TWICE * (x + 0.044_715 * x * x * x)))
 }
 
-/// NaN stays NaN, which `f32::max` would not let it.
+/// `max(x, 0)`. Unlike `f32::max`, it keeps NaN.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
-/// The error function within 4e-7, as Eigen approximates it: an odd rational function on ±4, outside of which it is ±1.
+/// The error function within 4e-7, by Eigen's approximation: an odd rational function on ±4, and ±1 outside.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     const P: [f32; 7] = [
@@ -120,7 +120,7 @@ mod tests {
     fn error_function_is_exact_to_four_ten_millionths() {
         for i in -600..=600 {
             let x = f64::from(i) / 100.0;
-            // Its series, which converges everywhere; for these x in f64 to 1e-7 of itself.
+            // Its series converges everywhere; for these x, f64 gives it to a relative error of 1e-7.
             let (mut term, mut sum) = (x, x);
             for n in 1..200 {
                 term *= -x * x / f64::from(n);

@@ -1,59 +1,59 @@
-//! What an architecture is, as data: how its blocks are made, what its tensors are called, and what `config.json` leaves out.
+//! Architectures as data: structure of blocks, names of tensors, defaults for keys that `config.json` leaves out.
 
 use super::activation::Activation;
 
 /// A row of the table in `architectures`.
 #[derive(Debug)]
 pub(crate) struct Architecture {
-    /// Its name in `architectures`.
+    /// Its name under `architectures` in `config.json`.
     pub class: &'static str,
-    /// Its name in `model_type`.
+    /// Its name under `model_type`.
     pub model_type: &'static str,
-    /// The key of `config.json` that holds all others, in models that do not only read text.
+    /// Key of `config.json` that holds all others, in models that read more than text.
     pub nested: Option<&'static str>,
-    /// How `config.json` spells the sizes.
+    /// Keys of `config.json` for the sizes.
     pub keys: ConfigKeys,
-    /// Sizes that may be absent.
+    /// Defaults of sizes that may be absent.
     pub sizes: Option<Sizes>,
     /// Length of the MLP's inner state.
     pub intermediate: Intermediate,
-    /// Length of a head if `head_dim` is absent; `None` divides the hidden state by the number of heads.
+    /// Default of `head_dim`; `None` divides the hidden state by the number of heads.
     pub head_size: Option<usize>,
-    /// `max_position_embeddings` if absent.
+    /// Default of the context length (`max_position_embeddings`).
     pub context: usize,
-    /// Whether the head is the embedding if `tie_word_embeddings` is absent.
+    /// Default of `tie_word_embeddings`: true if the head is the embedding.
     pub tied: bool,
-    /// All norms but those of queries and keys.
+    /// Kind of all norms except those of queries and keys.
     pub norm: NormKind,
-    /// Added under the norms' roots if absent.
+    /// Default of the number added under the norms' square roots.
     pub eps: f64,
-    /// Whether attention and MLP may read the same state.
+    /// Settings if attention and MLP may read the same state.
     pub parallel: Option<Parallel>,
-    /// Whether the embedding is multiplied by the root of the hidden state's length.
+    /// True if the embedding is multiplied by the square root of the hidden state's length.
     pub scaled_embedding: bool,
-    /// How tokens know their places.
+    /// Encoding of positions.
     pub positions: Positions,
-    /// Which layers see only the last tokens.
+    /// Layers in which a token sees only the last tokens.
     pub window: Window,
-    /// What the scores are multiplied by.
+    /// Factor of the attention scores.
     pub scale: EmbeddingScale,
     /// Norms of each head's query and key.
     pub qk_norm: QkNorm,
-    /// `attn_logit_softcapping`.
+    /// Soft cap of attention scores: `attn_logit_softcapping`.
     pub score_cap: Cap,
-    /// `final_logit_softcapping`.
+    /// Soft cap of logits: `final_logit_softcapping`.
     pub logit_cap: Cap,
-    /// Between the MLP's projections if absent.
+    /// Default of the activation between the MLP's projections.
     pub activation: Activation,
-    /// What `gelu` means: its approximation in Gemma's first configurations.
+    /// Meaning of `gelu`: its approximation in Gemma's first configurations.
     pub gelu: Activation,
-    /// Layers with experts.
+    /// Keys and names of layers with experts.
     pub experts: Option<ExpertsKeys>,
-    /// Whether projections are stored `(in, out)`.
+    /// True if projections are stored `(in, out)`.
     pub transposed: bool,
-    /// Which projections have biases.
+    /// Biases of the projections.
     pub bias: Biases,
-    /// What the tensors are called.
+    /// Names of the tensors.
     pub names: TensorNames,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct ConfigKeys {
     pub activation: &'static str,
 }
 
-/// Sizes if their keys are absent.
+/// Defaults of sizes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     /// `num_attention_heads`.
@@ -81,11 +81,11 @@ pub(crate) struct Sizes {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Intermediate {
-    /// This key, which must be there.
+    /// Value of this key, which is required.
     Key(&'static str),
-    /// This key, or four times the hidden state.
+    /// Value of this key; default: four times the hidden state.
     KeyOrFourfold(&'static str),
-    /// This key times the hidden state, or four times.
+    /// Hidden state times the value of this key; default: times four.
     Times(&'static str),
 }
 
@@ -93,7 +93,7 @@ pub(crate) enum Intermediate {
 pub(crate) enum NormKind {
     /// Root mean square (arXiv 1910.07467).
     Rms,
-    /// The same, where a weight of 0 leaves the state as it is.
+    /// Like `Rms`, with 1 added to each weight.
     RmsFromOne,
     /// Mean and variance, with a bias (arXiv 1607.06450).
     Layer,
@@ -102,15 +102,15 @@ pub(crate) enum NormKind {
 /// `use_parallel_residual`: `x + attention(norm(x)) + mlp(norm(x))` instead of one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parallel {
-    /// If the key is absent.
+    /// Default of the key.
     pub default: bool,
-    /// Whether the MLP then has a norm of its own.
+    /// True if the MLP then has a norm of its own.
     pub own_norm: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Positions {
-    /// Embeddings of positions, which are added.
+    /// Learned embeddings, which are added; name of their tensor.
     Learned(&'static str),
     /// Rotary embeddings.
     Rotary(Rotary),
@@ -120,66 +120,66 @@ pub(crate) enum Positions {
 pub(crate) struct Rotary {
     /// Key of the base.
     pub theta: &'static str,
-    /// The base if absent.
+    /// Default of the base.
     pub default_theta: f64,
-    /// Key of the part of a head that is turned, and the part if absent; `None` turns all of it.
+    /// Key and default of the part of a head that is turned; `None` turns all of it.
     pub part: Option<(&'static str, f64)>,
     /// Key and default of the base in layers with a window, if they have their own.
     pub local: Option<(&'static str, f64)>,
-    /// Context of the training before it was stretched, if the architecture has a default for it.
+    /// Default of the context length of the training, before it was stretched, if the architecture has one.
     pub original: Option<usize>,
 }
 
-/// Which layers see the last `sliding_window` tokens only.
+/// Layers in which a token sees only the last `sliding_window` tokens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
-    /// `sliding_window` if absent.
+    /// Default of `sliding_window`.
     pub default: Option<usize>,
-    /// Whether `use_sliding_window` must be true.
+    /// True if windows need `use_sliding_window: true`.
     pub switched: bool,
     pub layers: WindowLayers,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WindowLayers {
-    /// None has a window.
+    /// No layer.
     None,
-    /// All.
+    /// All layers.
     All,
-    /// As `layer_types` says, or else from layer `max_window_layers` on.
+    /// `sliding_attention` layers of `layer_types`; default: from layer `max_window_layers` on.
     FromMax,
-    /// As `layer_types` says, or else every other one, layer 0 first, below `max_window_layers`.
+    /// `sliding_attention` layers of `layer_types`; default: each even one below `max_window_layers`.
     AlternatingBelowMax,
-    /// As `layer_types` says, or else all but every so many (`sliding_window_pattern`, or this).
+    /// `sliding_attention` layers of `layer_types`; default: all but each n-th (`sliding_window_pattern`, or this).
     AllBut(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EmbeddingScale {
-    /// One over the root of a head's length.
+    /// One over the square root of a head's length.
     HeadSize,
-    /// One over the root of `query_pre_attn_scalar`, or of 256.
+    /// One over the square root of `query_pre_attn_scalar` (default: 256).
     Scalar,
-    /// As the head's length says, if `scale_attn_weights` is not false; over the layer's number, if
-    /// `scale_attn_by_inverse_layer_idx` is true.
+    /// As `HeadSize`, or 1 if `scale_attn_weights` is false; divided by the layer's number, from 1,
+    /// if `scale_attn_by_inverse_layer_idx` is true.
     Gpt2,
 }
 
 /// A soft cap: `cap · tanh(x / cap)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cap {
-    /// The key is not read.
+    /// No cap; the key is not read.
     Never,
-    /// None if the key is absent.
+    /// Value of the key; default: none.
     Off,
-    /// This if the key is absent.
+    /// Value of the key; default: this.
     At(f64),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum QkNorm {
     None,
-    /// One weight of a head's length for all queries, one for all keys.
+    /// One weight of a head's length for all queries, and one for all keys.
     OfHeads {
         query: &'static str,
         key: &'static str,
@@ -195,16 +195,16 @@ pub(crate) enum QkNorm {
 pub(crate) struct ExpertsKeys {
     /// Key of the length of an expert's inner state.
     pub intermediate: &'static str,
-    /// Whether the weights of the chosen experts are made to add up to 1.
+    /// True if the weights of the chosen experts are scaled to add up to 1.
     pub normalised: Flag,
-    /// Whether `decoder_sparse_step` and `mlp_only_layers` leave layers without experts.
+    /// True if `decoder_sparse_step` and `mlp_only_layers` leave layers without experts.
     pub sparse: bool,
-    /// Names in a layer: the router, and the projections of an expert, whose number stands for `{}`.
+    /// Names in a layer: the router, and the projections of an expert, with `{}` for its number.
     pub router: &'static str,
     pub gate: &'static str,
     pub up: &'static str,
     pub down: &'static str,
-    /// An expert for every token: its key of the length of the inner state.
+    /// Key of the inner length of the expert for every token, if there is one.
     pub shared: Option<&'static str>,
 }
 
@@ -213,7 +213,7 @@ pub(crate) struct Biases {
     pub qkv: Flag,
     pub out: Flag,
     pub mlp: Flag,
-    /// The attention's output bias in the last layer only, which is called this.
+    /// Name of the attention's output bias, if only the last layer has one.
     pub last_out: Option<&'static str>,
 }
 
@@ -221,28 +221,28 @@ pub(crate) struct Biases {
 pub(crate) enum Flag {
     Never,
     Always,
-    /// As this key says, or else its default.
+    /// Value of this key, and its default.
     Key(&'static str, bool),
 }
 
-/// Tensors' names without `.weight`: those of layers are behind the layer's number.
+/// Names of tensors without `.weight`. Names in a layer follow the layer's number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TensorNames {
-    /// What comes first; where several are given, the one the model uses.
+    /// First part of all names; of several, the one that the model uses.
     pub prefixes: &'static [&'static str],
     pub embedding: &'static str,
     pub layers: &'static str,
     pub norm: &'static str,
-    /// The output head, without prefix: the one the model has.
+    /// Name of the output head, without prefix; of several, the one that the model has.
     pub heads: &'static [&'static str],
     pub attention_norm: &'static str,
     pub qkv: Qkv,
     pub out: &'static str,
-    /// A norm of what the attention adds.
+    /// Norm of the attention's output before it is added.
     pub attention_post: Option<&'static str>,
     pub mlp_norm: &'static str,
     pub mlp: MlpKind,
-    /// A norm of what the MLP adds.
+    /// Norm of the MLP's output before it is added.
     pub mlp_post: Option<&'static str>,
 }
 
@@ -250,9 +250,9 @@ pub(crate) struct TensorNames {
 pub(crate) enum Qkv {
     /// Three projections.
     Separate([&'static str; 3]),
-    /// One: all queries, all keys, all values.
+    /// One projection: all queries, all keys, all values.
     Fused(&'static str),
-    /// One: query, key and value of each head.
+    /// One projection: query, key and value of each head.
     Interleaved(&'static str),
 }
 
@@ -260,7 +260,7 @@ pub(crate) enum Qkv {
 pub(crate) enum MlpKind {
     /// `down(act(gate(x)) · up(x))`, in three projections.
     Gated { gate: &'static str, up: &'static str, down: &'static str },
-    /// The same in two: all gates, then all ups.
+    /// The same in two projections: all gates, then all ups.
     FusedGated { gate_up: &'static str, down: &'static str },
     /// `down(act(up(x)))`.
     Plain { up: &'static str, down: &'static str },

@@ -1,8 +1,8 @@
-//! What was computed of prompts along the beginnings of paths, so that paths that begin alike share it.
+//! Prompt states along the first hops of layer paths, shared by paths that begin alike.
 //!
-//! The state of a prompt's tokens after some hops depends on those hops and on the tokens up to there, and on nothing else: not
-//! on other prompts, batches or threads (see [`super::Transformer`]). So it is known by their hash, and what is looked up is bit
-//! for bit what would be computed.
+//! The state of a prompt's tokens after some hops depends only on those hops and on the tokens up to there: not on
+//! other prompts, batches or threads (see [`crate::answer::Transformer`]). So a hash of these is its key, and a state
+//! that is looked up is bit for bit the one that would be computed.
 
 use super::{decoder::DecoderHop, outside::OuterLayers, prefill::PrefillStep};
 use candle_core::Tensor;
@@ -15,31 +15,31 @@ use std::{
     },
 };
 
-/// Everything that a state and its keys and values depend on, hashed.
+/// Hash of everything that a state and its keys and values depend on.
 pub(crate) type StateKey = [u8; 32];
 
-/// What is known by hop and step; what was not asked for the longest time is forgotten first.
+/// Known states by hop and step. The least recently used ones are forgotten first.
 #[derive(Debug)]
 pub(crate) struct Beginnings {
-    /// Most bytes that are kept.
+    /// Most bytes to keep.
     room: usize,
     known: Mutex<KnownStates>,
-    /// Tokens, times the hops that they did not have to go through.
+    /// Number of tokens times hops that were looked up.
     recalled: AtomicUsize,
-    /// Tokens, times the hops that they went through.
+    /// Number of tokens times hops that were computed.
     computed: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct KnownStates {
     nodes: HashMap<StateKey, StateNode>,
-    /// When each was asked for last.
+    /// Key of each node by the time it was last asked for.
     ages: BTreeMap<u64, StateKey>,
     clock: u64,
     bytes: usize,
 }
 
-/// What is known of a step after a hop.
+/// Results of a step after a hop.
 #[derive(Debug)]
 struct StateNode {
     kv: Tensor,    // (tokens, 2 · kv heads · size)
@@ -47,11 +47,11 @@ struct StateNode {
     age: u64,
 }
 
-/// What the step is known by after each hop but the last, of which only what is wanted is computed.
+/// Keys of the step after each hop but the last, after which only wanted tokens are computed.
 pub(crate) fn along(step: &PrefillStep<'_>, outside: &Arc<OuterLayers>, hops: &[DecoderHop]) -> Vec<StateKey> {
     let mut content = Sha256::new();
     let mut number = |number: usize| content.update((number as u64).to_le_bytes());
-    // The pool holds what these stand for as long as anything is known of it.
+    // The pool holds these as long as anything is known of them, so their addresses stay unique.
     number(Arc::as_ptr(outside).addr());
     for (run, beginning) in step.runs.iter().zip(&step.beginnings) {
         [run.tokens.len(), run.whole, beginning.len()].into_iter().for_each(&mut number);
@@ -71,12 +71,12 @@ pub(crate) fn along(step: &PrefillStep<'_>, outside: &Arc<OuterLayers>, hops: &[
 }
 
 impl Beginnings {
-    /// Nothing yet, and at most so many bytes.
+    /// Nothing known yet; keeps at most `room` bytes.
     pub(crate) fn new(room: usize) -> Self {
         Self { room, known: Mutex::default(), recalled: AtomicUsize::new(0), computed: AtomicUsize::new(0) }
     }
 
-    /// Keys and values of each hop from the first on, as far as they are known, and the state after the last of them.
+    /// Keys and values of the first hops, as far as they are known, and the state after the last of them.
     pub(crate) fn recall(&self, keys: &[StateKey]) -> (Vec<Tensor>, Option<Tensor>) {
         let mut known = self.known.lock().expect("no panic while held");
         let (mut kvs, mut state) = (Vec::new(), None);
@@ -88,7 +88,7 @@ impl Beginnings {
         (kvs, state)
     }
 
-    /// Keeps what was computed.
+    /// Keeps the results of a hop; forgets old ones to make room.
     pub(crate) fn keep(&self, key: StateKey, kv: Tensor, state: Tensor) {
         let mut known = self.known.lock().expect("no panic while held");
         let node = StateNode { kv, state, age: 0 };
@@ -100,7 +100,7 @@ impl Beginnings {
         }
     }
 
-    /// Counts tokens times hops.
+    /// Counts tokens times hops that were looked up, and that were computed.
     pub(crate) fn count(&self, recalled: usize, computed: usize) {
         self.recalled.fetch_add(recalled, Ordering::Relaxed);
         self.computed.fetch_add(computed, Ordering::Relaxed);
@@ -130,7 +130,7 @@ impl KnownStates {
         let now = self.tick();
         self.bytes += node.bytes();
         self.ages.insert(now, key);
-        // Two may have computed the same at a time.
+        // Two threads may have computed the same results.
         if let Some(same) = self.nodes.insert(key, StateNode { age: now, ..node }) {
             self.bytes -= same.bytes();
             self.ages.remove(&same.age);

@@ -1,4 +1,4 @@
-//! What `config.json` says about a decoder, read once and refused early.
+//! Reads a decoder's shape from `config.json`, and refuses early what cannot be computed.
 
 mod attention;
 
@@ -20,70 +20,70 @@ use std::borrow::Cow;
 /// The shape of a decoder.
 #[derive(Clone, Debug)]
 pub(crate) struct Blueprint {
-    /// How its blocks are made.
+    /// Architecture of its blocks.
     pub architecture: &'static Architecture,
     /// Length of the hidden state.
     pub hidden: usize,
     /// Length of the MLP's inner state.
     pub intermediate: usize,
-    /// How the attention is divided.
+    /// Division of the attention into heads.
     pub heads: Heads,
     /// Rows of the embedding.
     pub vocab: usize,
     /// Most tokens of a sequence.
     pub context: usize,
-    /// Added under the norms' roots.
+    /// Number added under the norms' square roots.
     pub eps: f64,
-    /// Between the MLP's projections.
+    /// Activation between the MLP's projections.
     pub activation: Activation,
-    /// Whether queries and keys have norms.
+    /// True if queries and keys have norms.
     pub qk_norm: bool,
-    /// Whether attention and MLP read the same state.
+    /// Set if attention and MLP read the same state.
     pub parallel: Option<Parallel>,
-    /// The experts of the layers that have some.
+    /// Experts of the layers that have some.
     pub experts: Option<Experts>,
-    /// The rotary embeddings that layers choose from.
+    /// Rotary embeddings that layers choose from.
     pub ropes: Vec<Rope>,
-    /// What differs between layers, in order.
+    /// Settings that differ between layers, in order of layers.
     pub blocks: Vec<LayerBlueprint>,
-    /// Most that a logit's absolute value comes near to.
+    /// Soft cap of logits: most that their absolute value comes near to.
     pub logit_cap: Option<f32>,
-    /// Whether the output head is the embedding.
+    /// True if the output head is the embedding.
     pub tied: bool,
-    /// Whether projections have biases: of queries, keys and values; of the attention's output; of the MLP.
+    /// True for the projections with biases: queries, keys and values; the attention's output; the MLP.
     pub biases: [bool; 3],
 }
 
-/// What a layer has for itself.
+/// Settings of one layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LayerBlueprint {
-    /// How its tokens see each other.
+    /// Attention between its tokens.
     pub attention: Attention,
     /// Number of its rotary embedding.
     pub rope: Option<usize>,
-    /// Whether its MLP is made of experts.
+    /// True if its MLP is made of experts.
     pub sparse: bool,
 }
 
 /// The experts of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Experts {
-    /// How many there are.
+    /// Number of experts.
     pub count: usize,
-    /// How many a token goes to.
+    /// Number of experts that each token goes to.
     pub chosen: usize,
     /// Length of their inner state.
     pub intermediate: usize,
-    /// Length of the inner state of the expert for every token.
+    /// Length of the inner state of the expert for every token, if there is one.
     pub shared: Option<usize>,
-    /// Whether the weights of the chosen are made to add up to 1.
+    /// True if the weights of the chosen experts are scaled to add up to 1.
     pub normalised: bool,
 }
 
 impl Blueprint {
     /// Reads a `config.json`.
     ///
-    /// Fails, naming the key, for an architecture or a variation of it that the decoder does not compute exactly.
+    /// Fails, naming the key, for an architecture or a variant of it that the decoder does not compute exactly.
     pub(crate) fn read(config: &Config) -> Result<Self> {
         let architecture = architecture(config)?;
         refuse_quantised(config)?;
@@ -98,7 +98,7 @@ impl Blueprint {
         let experts = experts(config, architecture)?;
         let sparse = sparse(config, architecture, layers)?;
         let attentions = Attention::read(config, architecture, heads, layers)?;
-        // Where layers with a window have a rotary embedding of their own, it is the second.
+        // If there are two rotary embeddings, layers with a window use the second.
         let rope = |attention: &Attention| match ropes.len() {
             0 => None,
             len => Some(if attention.window.is_some() { len - 1 } else { 0 }),
@@ -155,7 +155,7 @@ fn required(config: &Config, key: &str) -> Result<usize> {
     bounded(config, key)?.ok_or_else(|| Error::user(format!("config.json: {key} is missing")))
 }
 
-/// A count that no product of a few others overflows with.
+/// A count so small that products of a few counts do not overflow.
 fn bounded(config: &Config, key: &str) -> Result<Option<usize>> {
     match config.count(key)? {
         Some(count) if count > 1 << 24 => Err(Error::user(format!("config.json: {key}: {count} is too large"))),
@@ -171,7 +171,7 @@ fn flag(config: &Config, flag: Flag) -> Result<bool> {
     }
 }
 
-/// A soft cap: null for none, absent for the architecture's own.
+/// A soft cap: null means none, an absent key the architecture's default.
 fn cap(config: &Config, key: &str, default: Cap) -> Result<Option<f32>> {
     let cap = match default {
         Cap::Never => return Ok(None),
@@ -202,7 +202,7 @@ fn architecture(config: &Config) -> Result<&'static Architecture> {
     })
 }
 
-/// The part of `config.json` that is about text.
+/// Part of `config.json` that is about text.
 fn nested<'a>(config: &'a Config, architecture: &Architecture) -> Result<Cow<'a, Config>> {
     let Some(key) = architecture.nested else { return Ok(Cow::Borrowed(config)) };
     match config.0.get(key) {
@@ -246,7 +246,7 @@ fn experts(config: &Config, architecture: &Architecture) -> Result<Option<Expert
     Ok(Some(experts))
 }
 
-/// Which layers have experts.
+/// True for each layer with experts.
 fn sparse(config: &Config, architecture: &Architecture, layers: usize) -> Result<Vec<bool>> {
     let Some(experts) = architecture.experts else { return Ok(vec![false; layers]) };
     if !experts.sparse {

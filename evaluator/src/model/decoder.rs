@@ -17,47 +17,47 @@ use candle_core::{DType, Device, Tensor};
 use merge_core::{error::Result, merge::evomistral};
 use std::sync::Arc;
 
-/// A decoder, in the order of its computation.
+/// A decoder; its fields are in the order of its computation.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     pub blueprint: Blueprint,
     pub outside: Arc<OuterLayers>,
     pub hops: Vec<DecoderHop>,
     pub device: Device,
-    /// What is known of prompts, where other decoders begin with the same hops.
+    /// Known states of prompts, shared with decoders that begin with the same hops.
     pub beginnings: Option<Arc<Beginnings>>,
 }
 
-/// A layer in the hidden state's way. A layer may be there several times, and has keys and values for each.
+/// One layer on the hidden state's way. A layer may be there several times, each time with its own keys and values.
 #[derive(Clone, Debug)]
 pub(crate) struct DecoderHop {
     pub layer: Arc<Layer>,
-    /// What the state is multiplied by before the layer, unless by 1.
+    /// Factor of the state before the layer; `None` for 1.
     pub scale: Option<f32>,
-    /// What all that the layer adds to the state is multiplied by, unless by 1.
+    /// Factor of everything that the layer adds to the state; `None` for 1.
     pub gain: Option<f32>,
 }
 
 /// Keys and values of every token computed, one row each, in order of computation.
 ///
-/// A sequence is the list of the rows it sees: sequences with a common beginning list the same rows, so that a beginning is
-/// computed once and forked by copying a list of numbers.
+/// A sequence is the list of the rows that it sees. Sequences with a common beginning list the same
+/// rows, so that it is computed once and forked by copying a list of numbers.
 #[derive(Debug)]
 pub(crate) struct Cache {
     hops: Vec<Tensor>, // each (capacity, 2 · kv heads · size): keys, then values
     capacity: usize,
     len: usize,
-    /// For each rotary embedding the angles of short sequences: (positions so far, turned), cosines, then sines.
+    /// For each rotary embedding, angles of short sequences: (positions so far, turned), cosines, then sines.
     angles: Vec<Vec<f32>>,
 }
 
 impl Cache {
-    /// Rows in use; the next token computed takes the row of this number.
+    /// Number of rows in use; the next token computed takes the row of this number.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Forgets all rows but these, which become rows `0..`, and makes room for `capacity` in all.
+    /// Forgets all rows except these, which become rows `0..`, and makes room for `capacity` rows in all.
     pub(crate) fn keep(&mut self, rows: &[u32], capacity: usize) -> Result<()> {
         let in_place = rows.iter().enumerate().all(|(i, row)| i == *row as usize);
         for hop in &mut self.hops {
@@ -79,13 +79,13 @@ impl Cache {
     }
 }
 
-/// A number to multiply by, unless that changes nothing.
+/// The number as a factor; `None` if it is 1.
 pub(crate) fn factor(number: f64) -> Option<f32> {
     Some(number as f32).filter(|factor| factor.to_bits() != 1f32.to_bits())
 }
 
 impl Decoder {
-    /// Reads every tensor the blueprint asks for.
+    /// Reads every tensor that the blueprint asks for.
     pub(crate) fn load(blueprint: Blueprint, source: WeightSource<'_>) -> Result<Self> {
         let layers = (0..blueprint.blocks.len()).map(|number| Layer::load(source, &blueprint, number).map(Arc::new));
         let layers = layers.collect::<Result<Vec<_>>>()?;
@@ -103,12 +103,12 @@ impl Decoder {
         })
     }
 
-    /// What was read from `config.json`.
+    /// The blueprint, read from `config.json`.
     pub(crate) fn blueprint(&self) -> &Blueprint {
         &self.blueprint
     }
 
-    /// Most tokens of a sequence, if there is no computing more.
+    /// Most tokens of a sequence, if positions are learned; otherwise `None`.
     pub(crate) fn most_tokens(&self) -> Option<usize> {
         self.outside.positions.as_ref().map(|_| self.blueprint.context)
     }
@@ -121,35 +121,35 @@ impl Decoder {
         Ok(Cache { hops, capacity: 0, len: 0, angles: vec![Vec::new(); self.blueprint.ropes.len()] })
     }
 
-    /// Bytes a token takes in the cache.
+    /// Bytes of the cache for each token.
     pub(crate) fn row_bytes(&self) -> usize {
         self.hops.len() * 2 * self.blueprint.heads.kv_len() * size_of::<f32>()
     }
 
-    /// Which of the frequencies a sequence turns by that has so many tokens when it is first read: only sequences with the
-    /// same can share a beginning.
+    /// Choice of rotary frequencies for a sequence that has `len` tokens when it is first read.
+    /// Only sequences with the same frequencies can share a beginning.
     pub(crate) fn stretch(&self, len: usize) -> RopeStretch {
         self.blueprint.ropes.iter().map(|rope| rope.stretch(len)).max().unwrap_or_default()
     }
 
-    /// Computes the runs' tokens, which take the cache's next rows in this order, and returns the final hidden
-    /// state of the wanted ones (numbers within the step, ascending): `(wanted, hidden)`.
+    /// Computes the runs' tokens, which take the cache's next rows in this order, and returns the final hidden state of
+    /// the wanted tokens (numbers within the step, ascending): `(wanted, hidden)`.
     ///
-    /// A run may see rows of runs before it in the same step.
+    /// A run may see rows of earlier runs of the same step.
     ///
     /// # Panics
-    /// If nothing is to compute, or the cache has no room.
+    /// If there is nothing to compute, or the cache has no room.
     pub(crate) fn step(&self, cache: &mut Cache, runs: &[TokenRun<'_>], wanted: &[u32]) -> Result<Tensor> {
         self.go(cache, runs, wanted, &[])
     }
 
-    /// The same for a step of prompts, of which something may be known.
+    /// Like [`Decoder::step`], for a step of prompts, some of whose states may be known.
     pub(crate) fn read(&self, cache: &mut Cache, step: &PrefillStep<'_>, wanted: &[u32]) -> Result<Tensor> {
         let keys = if self.beginnings.is_some() { along(step, &self.outside, &self.hops) } else { Vec::new() };
         self.go(cache, &step.runs, wanted, &keys)
     }
 
-    /// `keys`: what the state after a hop is known by, for as many hops as can be known.
+    /// `keys`: keys of the states after the first hops, for as many hops as can be known.
     fn go(&self, cache: &mut Cache, runs: &[TokenRun<'_>], wanted: &[u32], keys: &[StateKey]) -> Result<Tensor> {
         let heads = self.blueprint.heads;
         let tokens: Vec<u32> = runs.iter().flat_map(|run| run.tokens).copied().collect();
@@ -172,7 +172,7 @@ impl Decoder {
             if let Some(scale) = hop.scale {
                 x = pointwise::scale(&x, scale)?;
             }
-            // After the last layer's keys and values only the wanted tokens matter.
+            // After the last layer's keys and values, only the wanted tokens matter.
             let seen = StepRuns { runs, wanted: last.then_some(wanted), attention: layer.attention };
             let fused = layer.fused(&x, layer.rope.map(|rope| &angles[rope]))?; // (tokens, fused)
             let kv = fused.narrow(1, heads.query_len(), 2 * heads.kv_len())?.contiguous()?; // (tokens, 2 · kv)
@@ -199,7 +199,7 @@ impl Decoder {
         self.outside.logits(&self.blueprint, hidden)
     }
 
-    /// The runs' angles for each rotary embedding: `(tokens, turned)`. `tables` keep those of the positions seen so far.
+    /// Angles of the runs for each rotary embedding: `(tokens, turned)`. `tables` keep those of the positions so far.
     fn angles(&self, tables: &mut [Vec<f32>], runs: &[TokenRun<'_>]) -> Result<Vec<Tensor>> {
         let ropes = self.blueprint.ropes.iter().zip(tables);
         ropes

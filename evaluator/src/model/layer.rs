@@ -16,10 +16,10 @@ use super::{
 use candle_core::Tensor;
 use merge_core::error::Result;
 
-/// A layer, in the order of its computation.
+/// A layer; its fields are in the order of its computation.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    /// How its tokens see each other.
+    /// Attention between its tokens.
     pub attention: Attention,
     /// Number of its rotary embedding.
     pub rope: Option<usize>,
@@ -29,11 +29,11 @@ pub(crate) struct Layer {
     head_norm: Option<(Tensor, HeadNorm)>,
     out: Projection, // query heads · size → hidden
     attention_post: Option<Norm>,
-    /// Without one, the MLP reads what the attention reads.
+    /// `None` if the MLP uses the attention's norm.
     mlp_norm: Option<Norm>,
     mlp: Mlp,
     mlp_post: Option<Norm>,
-    /// Whether the MLP reads the state from before the attention.
+    /// True if the MLP reads the state from before the attention.
     parallel: bool,
 }
 
@@ -43,7 +43,7 @@ impl Layer {
         let Blueprint { architecture, hidden, heads, parallel, eps, .. } = *blueprint;
         let block = &blueprint.blocks[number];
         let names = architecture.names;
-        // What its tensors' names begin with.
+        // Beginning of its tensors' names.
         let at = &format!("{}{}.{number}.", prefix(source, architecture), names.layers);
         let norm = |name: &str| Norm::load(source, &format!("{at}{name}"), architecture.norm, hidden, eps);
         let [qkv_bias, out_bias, _] = blueprint.biases;
@@ -87,7 +87,8 @@ impl Layer {
         })
     }
 
-    /// Rotated queries, rotated keys, values. `x`: `(tokens, hidden)`; `angles`: `(tokens, turned)`; result: `(tokens, fused)`.
+    /// Rotated queries and keys, and values. `x`: `(tokens, hidden)`; `angles`: `(tokens, turned)`;
+    /// result: `(tokens, fused)`.
     pub(crate) fn fused(&self, x: &Tensor, angles: Option<&Tensor>) -> Result<Tensor> {
         let heads = self.attention.heads;
         let mut fused = self.qkv.forward(&self.attention_norm.forward(x)?)?;
@@ -100,8 +101,8 @@ impl Layer {
         Ok(fused)
     }
 
-    /// The hidden state after the layer. `x`: that before it, `(tokens, hidden)`; `attention`: `(tokens, query heads · size)`;
-    /// `gain`: what all that is added to the state is multiplied by, unless by 1.
+    /// The hidden state after the layer. `x`: the state before it, `(tokens, hidden)`; `gain`: factor of all that is
+    /// added to the state, `None` for 1; `attention`: `(tokens, query heads · size)`.
     pub(crate) fn finish(&self, x: &Tensor, attention: &Tensor, gain: Option<f32>) -> Result<Tensor> {
         let gained = |x: Tensor| gain.map_or(Ok(x.clone()), |gain| scale(&x, gain));
         let mut attended = self.out.forward(attention)?;
@@ -119,7 +120,7 @@ impl Layer {
     }
 }
 
-/// The norms of queries and keys.
+/// Reads the norms of queries and keys.
 fn head_norm(source: WeightSource<'_>, blueprint: &Blueprint, at: &str) -> Result<Option<(Tensor, HeadNorm)>> {
     let Blueprint { architecture, heads: Heads { query, kv, size }, eps, .. } = *blueprint;
     let mut weights = Vec::new();

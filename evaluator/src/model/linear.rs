@@ -13,8 +13,8 @@ use pulp::Arch;
 
 /// `x @ wᵀ + bias`.
 ///
-/// On a CPU each element of the result is one sum over the input, in order: it depends on its row and on the weights alone.
-/// cuBLAS promises no such thing.
+/// On a CPU each element of the result is one sum over the input, in order, so it depends only on
+/// its row and the weights. cuBLAS does not promise this.
 #[derive(Debug)]
 pub(crate) struct Projection {
     weight: Weight,
@@ -23,7 +23,7 @@ pub(crate) struct Projection {
 
 #[derive(Debug)]
 enum Weight {
-    /// Ours, on a CPU.
+    /// In our own layout, on a CPU.
     Packed(Matrix),
     /// On any other device, in `f32`: `(out, input)`.
     Tensor(Tensor),
@@ -39,7 +39,7 @@ impl Projection {
         }
     }
 
-    /// The weights of some outputs, `(outputs, input)`: where outputs are tokens, their embeddings.
+    /// Weights of some outputs, `(outputs, input)`; for an embedding, whose outputs are tokens, their embeddings.
     pub(crate) fn rows(&self, outputs: &[u32]) -> Candle<Tensor> {
         match &self.weight {
             Weight::Packed(matrix) => {
@@ -51,11 +51,11 @@ impl Projection {
 }
 
 impl WeightSource<'_> {
-    /// Projections of the same input, side by side: one product instead of several.
+    /// Reads projections of the same input, side by side: one product instead of several.
     ///
-    /// A part without a bias beside parts with one has a bias of zeros.
+    /// A part without a bias beside parts with one gets a bias of zeros.
     pub(crate) fn linear(&self, parts: &[ProjectionPart], input: usize) -> Result<Projection> {
-        // Before anything is made whose size config.json says.
+        // Before anything is allocated whose size config.json says.
         for part in parts {
             self.dtype(&part.weight, &part.shape)?;
         }

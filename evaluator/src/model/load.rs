@@ -1,4 +1,4 @@
-//! From a model's bytes to `f32` tensors on a device, and to the rows of projections, however they are stored.
+//! Reads a model's bytes as `f32` tensors on a device, and as rows of projections, however they are stored.
 
 use super::{architecture::Architecture, compute::Bf16Dot, config::Heads};
 use candle_core::{Device, Tensor};
@@ -9,24 +9,24 @@ use merge_core::{
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// Where tensors come from, and where they go.
+/// A model to read tensors from, and the device to put them on.
 #[derive(Clone, Copy)]
 pub(crate) struct WeightSource<'a> {
     /// The model.
     pub weights: &'a dyn Weights,
-    /// Where to compute.
+    /// Device to compute on.
     pub device: &'a Device,
-    /// To multiply what is stored in bf16 by bf16, on a CPU.
+    /// Set to multiply weights stored in bf16 by bf16, on a CPU.
     pub dot: Option<Bf16Dot>,
 }
 
 impl WeightSource<'_> {
-    /// A tensor as it is stored, in `f32`.
+    /// Reads a tensor of this shape, as `f32`.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         Ok(Tensor::from_vec(self.values(name, shape)?, shape, self.device)?)
     }
 
-    /// A tensor's elements.
+    /// Reads a tensor's elements.
     pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.dtype(name, shape)?;
         let mut values = vec![0.0; shape.iter().product()];
@@ -34,7 +34,7 @@ impl WeightSource<'_> {
         Ok(values)
     }
 
-    /// Whether the model has a tensor.
+    /// True if the model has this tensor.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.weights.index().contains_key(name)
     }
@@ -53,39 +53,39 @@ impl WeightSource<'_> {
     }
 }
 
-/// A stretch of a projection's outputs, and how a model stores it.
+/// Some of a projection's outputs, and how a model stores them.
 #[derive(Clone, Debug)]
 pub(crate) struct ProjectionPart {
-    /// The weight's name.
+    /// Name of the weight.
     pub weight: String,
-    /// The shape it must have.
+    /// Shape that the weight must have.
     pub shape: Vec<usize>,
-    /// How many outputs it gives to the projection.
+    /// Number of outputs.
     pub out: usize,
     bias: Option<String>,
     order: RowOrder,
 }
 
-/// Which stored row an output is.
+/// Order of the stored rows.
 #[derive(Clone, Copy, Debug)]
 enum RowOrder {
-    /// All, in order.
+    /// All rows, in order of outputs.
     Stored,
     /// The weight is stored `(in, out)`.
     Transposed,
-    /// Some of a larger tensor's, from this one on.
+    /// Rows of a larger tensor, from this one on.
     From(usize),
-    /// Each head's query, key and value together; wanted are all queries, all keys, all values.
+    /// Each head's query, key and value together; outputs are all queries, all keys, all values.
     Interleaved { heads: usize, size: usize },
 }
 
 impl ProjectionPart {
-    /// `NAME.weight`, stored `(out, input)`.
+    /// A part stored as `NAME.weight`, `(out, input)`.
     pub(crate) fn new(name: &str, out: usize, input: usize) -> Self {
         Self { weight: format!("{name}.weight"), shape: vec![out, input], out, bias: None, order: RowOrder::Stored }
     }
 
-    /// `NAME.weight`, stored as an architecture stores its projections.
+    /// A part stored as `NAME.weight`, transposed if the architecture stores projections so.
     pub(crate) fn of(architecture: &Architecture, name: &str, out: usize, input: usize) -> Self {
         if !architecture.transposed {
             return Self::new(name, out, input);
@@ -93,7 +93,7 @@ impl ProjectionPart {
         Self { shape: vec![input, out], order: RowOrder::Transposed, ..Self::new(name, out, input) }
     }
 
-    /// Queries, keys and values of all heads, which are stored one head after the other.
+    /// Queries, keys and values of all heads, stored one head after the other.
     pub(crate) fn interleaved(name: &str, heads: Heads, input: usize) -> Self {
         let order = RowOrder::Interleaved { heads: heads.query, size: heads.size };
         Self { order, ..Self::new(name, heads.fused_len(), input) }
@@ -104,16 +104,16 @@ impl ProjectionPart {
         Self { weight, shape: vec![count, out, input], out, bias: None, order: RowOrder::From(number * out) }
     }
 
-    /// The same with a bias.
+    /// The same part with a bias.
     #[must_use]
     pub(crate) fn bias(mut self, name: Option<String>) -> Self {
         self.bias = name;
         self
     }
 
-    /// The part's rows as stored elements: `(out, input)`.
+    /// Rows of the part, as stored elements: `(out, input)`.
     pub(crate) fn rows<'t>(&self, tensor: &'t dyn Elements, input: usize) -> Result<Cow<'t, [u8]>> {
-        // Rows that are made by one thread.
+        // Number of rows that one thread copies at a time.
         const ROWS: usize = 64;
         let size = tensor.dtype().size();
         let row = input * size;
@@ -145,14 +145,14 @@ impl ProjectionPart {
         Ok(Cow::Owned(rows))
     }
 
-    /// The part's biases, in the order of its rows; `None` if it has none.
+    /// Biases of the part, in the order of its rows; `None` if it has none.
     pub(crate) fn biases(&self, source: &WeightSource<'_>) -> Result<Option<Vec<f32>>> {
         let Some(name) = &self.bias else { return Ok(None) };
         let stored = source.values(name, &[self.out])?;
         Ok(Some((0..self.out).map(|i| stored[self.stored(i)]).collect()))
     }
 
-    /// Where output `i` is stored.
+    /// Stored row of output `i`.
     fn stored(&self, i: usize) -> usize {
         match self.order {
             RowOrder::Stored | RowOrder::Transposed => i,

@@ -1,4 +1,4 @@
-//! What follows the attention in a layer: one MLP, or many of which each token goes to a few.
+//! MLPs of layers: one for all tokens, or many experts of which each token goes to a few.
 
 use super::{
     activation::Activation,
@@ -14,16 +14,16 @@ use merge_core::error::{Error, Result};
 /// A layer's MLP.
 #[derive(Debug)]
 pub(crate) enum Mlp {
-    /// The same for all tokens.
+    /// One MLP for all tokens.
     Dense(Dense),
-    /// For each token a few of many.
+    /// A few of many experts for each token.
     Sparse(Sparse),
 }
 
-/// Two or three projections.
+/// An MLP of two or three projections.
 #[derive(Debug)]
 pub(crate) struct Dense {
-    /// Whether `up` gives gates, then ups.
+    /// True if `up` gives gates, then ups.
     gated: bool,
     up: Projection,   // hidden → intermediate, or 2 · intermediate
     down: Projection, // intermediate → hidden
@@ -36,12 +36,12 @@ pub(crate) struct Sparse {
     sizes: Sizes,
     router: Projection, // hidden → experts
     experts: Vec<Dense>,
-    /// The expert for every token, and how much it counts: hidden → 1.
+    /// The expert for every token, and its weight: hidden → 1.
     shared: Option<(Dense, Projection)>,
 }
 
 impl Mlp {
-    /// Reads that of a layer, whose tensors' names begin with `at`.
+    /// Reads the MLP of a layer; `at` is the beginning of its tensors' names.
     pub(crate) fn load(
         source: WeightSource<'_>,
         blueprint: &Blueprint,
@@ -148,8 +148,8 @@ impl Sparse {
         })
     }
 
-    /// Each expert computes the tokens that go to it; a token's results are added up in the order of the experts, so
-    /// that they do not depend on the other tokens.
+    /// Each expert computes the tokens that go to it. A token's results are added up in the order
+    /// of the experts, so that they do not depend on other tokens.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let scores = self.router.forward(x)?.to_vec2::<f32>()?; // (tokens, experts)
         let mut sums = vec![Vec::with_capacity(self.sizes.chosen + 1); scores.len()];
@@ -183,7 +183,7 @@ impl Sparse {
     }
 }
 
-/// The experts with the highest scores, the first of equals, and their shares of the softmax; in the order of the experts.
+/// The experts with the highest scores (the first of equals) and their shares of the softmax, in order of experts.
 fn chosen(scores: &[f32], sizes: Sizes) -> Vec<(usize, f32)> {
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
@@ -222,7 +222,7 @@ mod tests {
         check(&[ln(1.0), ln(4.0), ln(2.0), ln(3.0)], false, &[(1, 0.4), (3, 0.3)]);
         check(&[ln(3.0), ln(4.0), ln(2.0), ln(1.0)], true, &[(0, 3.0 / 7.0), (1, 4.0 / 7.0)]);
         check(&[0.0; 4], true, &[(0, 0.5), (1, 0.5)]);
-        // Broken weights go somewhere.
+        // NaN scores still choose experts.
         assert_eq!(
             super::chosen(
                 &[f32::NAN; 3],

@@ -1,7 +1,7 @@
 //! Our own forward pass: tokens in, logits out.
 //!
-//! There is one decoder for all architectures, which `architecture` describes as data and `architectures` lists; `config`
-//! makes of that and a `config.json` the blueprint of a model.
+//! One decoder computes all architectures. `architecture` describes them as data and `architectures` lists them;
+//! `config` makes the blueprint of a model from such a description and a `config.json`.
 
 mod activation;
 mod architecture;
@@ -35,19 +35,19 @@ use merge_core::{
     words::counted,
 };
 
-/// The forward pass and its version. It changes with everything that can change a score or an answer, so that what an older version
-/// remembers is not trusted.
+/// Name and version of the forward pass. It changes with everything that can change a score or an
+/// answer, so that what an older version remembers is not trusted.
 pub const ENGINE: &str = "evomerge forward pass 2";
 
 /// A decoder with its weights.
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) decoder: Decoder,
-    /// Tokens that went through it so far.
+    /// Number of tokens that went through it so far.
     pub(crate) computed: usize,
 }
 
-/// The device of a name: `cpu`, or `cuda:0` in a program built with the feature `cuda`.
+/// Returns the device of a name: `cpu`, or `cuda:0` in a program built with the feature `cuda`.
 pub fn device(name: &str) -> Result<Device> {
     if name == "cpu" {
         return Ok(Device::Cpu);
@@ -63,7 +63,7 @@ pub fn device(name: &str) -> Result<Device> {
 }
 
 impl Network {
-    /// Refuses, without reading a weight, an architecture that there is no forward pass for. Gives the size of the vocabulary.
+    /// Refuses an architecture without a forward pass, reading no weight. Returns the size of the vocabulary.
     pub(crate) fn check(weights: &dyn Weights) -> Result<usize> {
         let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
         Ok(blueprint.vocab)
@@ -74,7 +74,7 @@ impl Network {
         Self::of(WeightSource { weights, device, dot: None })
     }
 
-    /// Reads the weights. What is stored in bf16 is multiplied by hidden states rounded to bf16.
+    /// Reads the weights. Those stored in bf16 are multiplied by hidden states rounded to bf16.
     pub(crate) fn load_bf16(weights: &dyn Weights, dot: Bf16Dot) -> Result<Self> {
         if !weights.index().values().any(|meta| meta.dtype == Dtype::BF16) {
             return Err(Error::user(format!("{}: no weight is stored in bf16", weights.place()))
@@ -83,7 +83,7 @@ impl Network {
         Self::of(WeightSource { weights, device: &Device::Cpu, dot: Some(dot) })
     }
 
-    /// A path through layers that are shared with other paths of the pool.
+    /// Decoder of a layer path, whose layers are shared with other paths of the pool.
     pub(crate) fn in_pool(pool: &Pool, weights: &dyn Weights, path: &LayerPath) -> Result<Self> {
         Ok(Self { decoder: pool.decoder(weights, path)?, computed: 0 })
     }
@@ -92,7 +92,7 @@ impl Network {
         Ok(Self { decoder: Decoder::load(Blueprint::read(source.weights.config())?, source)?, computed: 0 })
     }
 
-    /// The logits after each of these tokens from a position on: `(tokens, vocab)`. They go through the decoder so many at a time.
+    /// Logits after each of these tokens from position `from` on: `(tokens, vocab)`. `at_once` tokens make a step.
     ///
     /// Fails if there is no token, or one that is not in the vocabulary.
     pub(crate) fn logits_from(&mut self, tokens: &[u32], from: usize, at_once: usize) -> Result<Vec<Vec<f32>>> {
@@ -123,7 +123,7 @@ impl Network {
         Ok(logits)
     }
 
-    /// One step of the decoder; `take` gets the number of each wanted token and its logits.
+    /// Runs one step of the decoder; `take` gets the number of each wanted token and its logits.
     pub(crate) fn step(
         &mut self,
         cache: &mut Cache,
@@ -136,9 +136,9 @@ impl Network {
         self.each_logits(&hidden, take)
     }
 
-    /// Hands on the number and the logits of each final hidden state `(wanted, hidden)`.
+    /// Passes on the number and the logits of each final hidden state `(wanted, hidden)`.
     pub(crate) fn each_logits(&self, hidden: &Tensor, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
-        // Logits of a large vocabulary come 32 MiB at a time.
+        // 32 MiB of logits at a time: a vocabulary may be large.
         let (vocab, wanted) = (self.decoder.blueprint().vocab, hidden.dim(0)?);
         let most = ((8 << 20) / vocab).max(1);
         for start in (0..wanted).step_by(most) {

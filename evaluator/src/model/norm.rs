@@ -13,7 +13,7 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    /// Reads `NAME.weight`, and `NAME.bias` if there is to be one.
+    /// Reads `NAME.weight`, and `NAME.bias` for a layer norm.
     pub(crate) fn load(source: WeightSource<'_>, name: &str, kind: Kind, len: usize, eps: f64) -> Result<Self> {
         let weight = weights(source, name, kind, len)?;
         let bias = match kind {
@@ -32,7 +32,7 @@ impl Norm {
     }
 }
 
-/// The weights of a norm, as they are multiplied.
+/// Weights of a norm, in the form in which they are multiplied.
 pub(crate) fn weights(source: WeightSource<'_>, name: &str, kind: Kind, len: usize) -> Result<Vec<f32>> {
     let mut weights = source.values(&format!("{name}.weight"), &[len])?;
     if kind == Kind::RmsFromOne {

@@ -1,4 +1,4 @@
-//! What is before a decoder's layers and behind them: embeddings, final norm, output head.
+//! The parts of a decoder before and behind its layers: embeddings, final norm, output head.
 
 use super::{
     architecture::{Architecture, Positions},
@@ -11,12 +11,12 @@ use super::{
 use candle_core::{Device, Tensor};
 use merge_core::error::Result;
 
-/// See the module.
+/// Embeddings, final norm and output head.
 #[derive(Debug)]
 pub(crate) struct OuterLayers {
-    /// Its weights are the embeddings of the tokens; a tied head is the embedding.
+    /// Embeddings of the tokens, as the projection's weights. `None` for a tied head, whose weights are the embeddings.
     embedding: Option<Projection>, // hidden → vocab
-    /// `(context, hidden)`, where positions are learned.
+    /// Embeddings of positions, `(context, hidden)`, if they are learned.
     pub positions: Option<Tensor>,
     pub norm: Norm,
     head: Projection, // hidden → vocab
@@ -29,7 +29,7 @@ impl OuterLayers {
         let prefix = prefix(source, architecture);
         let embedding = format!("{prefix}{}", names.embedding);
         let head = names.heads.iter().find(|head| source.has(&format!("{head}.weight"))).unwrap_or(&names.heads[0]);
-        // A head that is there and is not the embedding is the model's, whatever its configuration says: so transformers has it.
+        // Like transformers, uses a stored head that is not the embedding, whatever config.json says.
         let tied = tied && !differ(source, &format!("{embedding}.weight"), &format!("{head}.weight"))?;
         let tokens = |name: &str| source.linear(&[ProjectionPart::new(name, vocab, hidden)], hidden);
         Ok(Self {
@@ -43,7 +43,7 @@ impl OuterLayers {
         })
     }
 
-    /// The first hidden state of the runs' tokens: `(tokens, hidden)`.
+    /// First hidden state of the runs' tokens: `(tokens, hidden)`.
     pub(crate) fn embed(
         &self,
         blueprint: &Blueprint,
@@ -69,14 +69,14 @@ impl OuterLayers {
     }
 }
 
-/// What the names of a model's tensors begin with.
+/// Beginning of the names of a model's tensors.
 pub(crate) fn prefix(source: WeightSource<'_>, architecture: &Architecture) -> &'static str {
     let names = architecture.names;
     let has = |prefix: &&&str| source.has(&format!("{prefix}{}.weight", names.embedding));
     names.prefixes.iter().find(has).unwrap_or(&names.prefixes[0])
 }
 
-/// Whether a model has both tensors, and they are not the same.
+/// True if a model has both tensors and they differ.
 fn differ(source: WeightSource<'_>, a: &str, b: &str) -> Result<bool> {
     Ok(source.has(a) && source.has(b) && source.weights.bytes(a)? != source.weights.bytes(b)?)
 }

@@ -1,4 +1,4 @@
-//! Layers that paths go through, each loaded once for all of them.
+//! Layers that layer paths share, each loaded once.
 
 use super::{
     beginnings::Beginnings,
@@ -19,47 +19,47 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Layers of models, and what was computed of prompts along the beginnings of paths: models that are paths share both.
+/// Layers of models, and prompt states along the first hops, shared by models with layer paths.
 ///
-/// What a path computes here is what its merge computes, but for rounding: a hop's gain multiplies what a layer adds to the
-/// hidden state, where the merge has it multiplied into weights that are rounded once. Without scales both are the same, bit
-/// for bit, if the recipe asks for no narrower type.
+/// A model computes here the same as its merge, except for rounding: a hop's gain multiplies what
+/// the layer adds to the hidden state, while the merge multiplies it into weights that are rounded
+/// once. Without scales both are the same, bit for bit, unless the recipe asks for a narrower type.
 pub struct Pool {
     device: Device,
     held: Mutex<HeldLayers>,
     beginnings: Arc<Beginnings>,
 }
 
-/// A model whose layers are in use. Its address is its name, which no other has while it is held.
+/// Layers in use and their models. A model's address identifies it, and is unique while the model is held.
 struct HeldLayers {
     models: Vec<(Arc<dyn Weights>, Blueprint)>,
     outsides: BTreeMap<usize, Arc<OuterLayers>>,
-    /// By model and number.
+    /// Layers by number of the model and number of the layer.
     layers: BTreeMap<(usize, usize), Arc<Layer>>,
 }
 
 impl Pool {
-    /// Bytes that are enough for what a generation of small models shares, and no burden beside large ones. More than that is
-    /// never looked up again: the next generation has other items. (One of `recipes/sansu/layers.yaml` takes 70 MB.)
+    /// Bytes that suffice for a generation of small models, and are few beside large ones. More would never be looked
+    /// up: the next generation has other items. (A generation of `recipes/sansu/layers.yaml` takes 70 MB.)
     pub const ROOM: usize = 256 << 20;
 
-    /// No layer yet; `room` is how many bytes of states, keys and values are kept for paths that begin alike.
+    /// An empty pool; `room` is the number of bytes of states, keys and values to keep for paths that begin alike.
     pub fn new(device: &Device, room: usize) -> Self {
         let held = HeldLayers { models: Vec::new(), outsides: BTreeMap::new(), layers: BTreeMap::new() };
         Self { device: device.clone(), held: Mutex::new(held), beginnings: Arc::new(Beginnings::new(room)) }
     }
 
-    /// Where the layers are.
+    /// Device of the layers.
     pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Tokens of prompts and answers, times the hops of their paths: how many were looked up, and how many computed.
+    /// Numbers of tokens (of prompts and answers) times hops that were looked up, and that were computed.
     pub fn counts(&self) -> [usize; 2] {
         self.beginnings.counts()
     }
 
-    /// Puts a path's layers together. Reads those that no path has gone through before.
+    /// Assembles the decoder of a layer path. Reads the layers that no path has used before.
     pub(crate) fn decoder(&self, weights: &dyn Weights, path: &LayerPath) -> Result<Decoder> {
         let blueprint = Blueprint::read(weights.config()).map_err(|e| e.at(weights.place()))?;
         let mut held = self.held.lock().expect("no panic while held");
@@ -69,11 +69,11 @@ impl Pool {
         });
         let mut hops = hops.collect::<Result<Vec<_>>>()?;
         if let Some(first) = hops.first_mut() {
-            // Where the merge has it multiplied into the embedding.
+            // The merge multiplies it into the embedding.
             first.scale = factor(path.scale);
         }
         let outside = held.outside(&path.outside, &self.device)?;
-        // No other device promises the same bits in other company.
+        // No other device promises the same bits in every batch.
         let beginnings = self.device.is_cpu().then(|| Arc::clone(&self.beginnings));
         Ok(Decoder { blueprint, outside, hops, device: self.device.clone(), beginnings })
     }

@@ -1,41 +1,41 @@
-//! Which tokens of a batch have to be computed, so that none is computed twice.
+//! Plans the tokens that a batch has to compute, so that none is computed twice.
 
 use super::compute::ops::TokenRun;
 use crate::prompt::common;
 
-/// A token sequence some of whose logits are wanted.
+/// A sequence of tokens, and the position of the first wanted logits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sequence {
     /// All tokens to compute.
     pub tokens: Vec<u32>,
-    /// The logits after this position and after all later ones are wanted.
+    /// First position after which logits are wanted; they are wanted after all later ones too.
     pub from: usize,
 }
 
-/// What goes through a decoder at a time.
+/// Tokens that go through the decoder in one step.
 #[derive(Debug, Default)]
 pub(crate) struct PrefillStep<'a> {
     pub runs: Vec<TokenRun<'a>>,
-    /// All tokens of each run's sequence up to its last one.
+    /// For each run, all tokens of its sequence up to the run's last one.
     pub beginnings: Vec<&'a [u32]>,
 }
 
 /// Tokens of several sequences to compute, each common beginning once.
 #[derive(Debug, Default)]
 pub(crate) struct Prefill {
-    /// The cache rows of each sequence, in order of position.
+    /// Cache rows of each sequence, in order of position.
     pub rows: Vec<Vec<u32>>,
-    /// New tokens: of sequence `.0`, those from position `.1` to position `.2`. They take consecutive rows of the cache.
+    /// New tokens as (sequence, start, end) of positions. They take consecutive rows of the cache.
     pub stretches: Vec<(usize, usize, usize)>,
-    /// Wanted logits, in order of row: row, sequence, position.
+    /// Wanted logits as (row, sequence, position), in order of row.
     pub wanted: Vec<(u32, usize, usize)>,
 }
 
 impl Prefill {
-    /// Plans sequences sorted by their tokens. The cache holds the first sequence's first `held` tokens in rows
-    /// `0..held`, and nothing else.
+    /// Plans sequences that are sorted by their tokens. The cache holds the first sequence's first
+    /// `held` tokens in rows `0..held`, and nothing else.
     ///
-    /// Of a row that is held only keys and values are kept: where logits are wanted, it is computed again.
+    /// A held row has only keys and values: where its logits are wanted, it is computed again.
     pub(crate) fn plan(sequences: &[&Sequence], held: usize) -> Self {
         let mut plan = Self::default();
         let mut next = held as u32;
@@ -61,7 +61,7 @@ impl Prefill {
         plan
     }
 
-    /// The stretches in steps of at most `tokens` tokens, in order; long stretches are cut.
+    /// Divides the stretches into steps of at most `tokens` tokens, in order; long stretches are cut.
     pub(crate) fn steps<'a>(&'a self, sequences: &'a [&Sequence], tokens: usize) -> Vec<PrefillStep<'a>> {
         let mut steps = vec![PrefillStep::default()];
         let mut room = tokens;

@@ -1,4 +1,4 @@
-//! Rotary embeddings (arXiv 2104.09864): how fast each pair of a head turns, and the ways to stretch a context.
+//! Rotary embeddings (arXiv 2104.09864): frequencies of a head's pairs, and ways to stretch a context.
 //!
 //! Numbers are rounded to `f32` where transformers rounds them.
 
@@ -18,35 +18,35 @@ use merge_core::{
 /// A rotary embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rope {
-    /// How many elements of a head are turned; an even number.
+    /// Number of a head's elements that are turned, which is even.
     pub turned: usize,
     base: f64,
     scaling: Scaling,
-    /// Cosines and sines are multiplied by this.
+    /// Factor of cosines and sines.
     factor: f32,
 }
 
-/// Which frequencies a sequence turns by: 0 for those of all short sequences.
+/// Choice of a sequence's rotary frequencies; 0 for all short sequences.
 ///
-/// Two variants of rotary embeddings turn long sequences by other frequencies: `dynamic` by those of the sequence's length
-/// once it is more than `max_position_embeddings`, `longrope` by `long_factor` once it is more than
+/// Two types of rotary embeddings use other frequencies for long sequences: `dynamic` uses those of the sequence's
+/// length once it exceeds `max_position_embeddings`, `longrope` uses `long_factor` once it exceeds
 /// `original_max_position_embeddings`. The length that counts is that of the sequence when it is first read, prompt and
-/// choice: all its tokens are turned by the same frequencies, as in one forward pass of transformers. Each token
-/// generated after that is turned by those of the length that the sequence has then, and what is in the cache stays
-/// as it is, as in transformers' `dynamic`. (Its Phi-3 reads the whole sequence again when it grows long; we do not.)
+/// choice: all its tokens use the same frequencies, as in one forward pass of transformers. Each token generated after
+/// that uses the frequencies of the sequence's length at that time, and the cache stays as it is, as in transformers'
+/// `dynamic`. (Its Phi-3 reads the whole sequence again when it grows long; we do not.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RopeStretch(usize);
 
 impl RopeStretch {
-    /// Whether it is that of all short sequences.
+    /// True for the frequencies of short sequences.
     pub(crate) fn is_none(self) -> bool {
         self.0 == 0
     }
 }
 
 impl Rope {
-    /// Reads the rotary embedding of all layers, or those of layers without and with a window; none where positions are
-    /// learned.
+    /// Reads the rotary embedding of all layers, or one for layers without and one for layers with
+    /// a window; none if positions are learned.
     pub(crate) fn read(config: &Config, architecture: &Architecture, head: usize, context: usize) -> Result<Vec<Self>> {
         let Positions::Rotary(Rotary { theta, default_theta, part, local, original }) = architecture.positions else {
             return Ok(Vec::new());
@@ -85,7 +85,7 @@ impl Rope {
             return Ok(vec![Self::of(&said, theta, model)?]);
         };
         let local = config.number(local)?.unwrap_or(default_local);
-        // What is said for no type of layers in particular is for those without a window.
+        // Parameters for no particular type of layers are for those without a window.
         let full = full.unwrap_or(if sliding.is_some() { RopeParameters::none() } else { said });
         let sliding = sliding.unwrap_or_else(RopeParameters::none);
         Ok(vec![Self::of(&full, theta, model)?, Self::of(&sliding, local, model)?])
@@ -100,7 +100,7 @@ impl Rope {
         Ok(Self { turned: model.turned, base, scaling, factor: factor as f32 })
     }
 
-    /// Which frequencies a sequence of this length turns by.
+    /// Choice of frequencies for a sequence of this length.
     pub(crate) fn stretch(&self, len: usize) -> RopeStretch {
         match self.scaling {
             Scaling::Dynamic { context, .. } if len > context => RopeStretch(len),
@@ -109,7 +109,7 @@ impl Rope {
         }
     }
 
-    /// How far each pair of a head turns from one token to the next, in radians: `turned / 2` numbers.
+    /// Angle by which each pair of a head turns from one token to the next, in radians: `turned / 2` numbers.
     pub(crate) fn frequencies(&self, stretch: RopeStretch) -> Vec<f32> {
         let Self { turned, base, .. } = *self;
         let power = |base: f64, i: usize| base.powf((2 * i) as f64 / turned as f64) as f32;
@@ -134,7 +134,7 @@ impl Rope {
         }
     }
 
-    /// Cosines, then sines, of the angles at a position.
+    /// Appends the cosines, then the sines, of the angles at a position.
     pub(crate) fn angles(&self, frequencies: &[f32], position: usize, out: &mut Vec<f32>) {
         let angles = frequencies.iter().map(|frequency| f64::from(position as f32 * frequency));
         out.extend(angles.clone().map(|angle| angle.cos() as f32 * self.factor));

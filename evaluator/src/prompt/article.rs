@@ -1,13 +1,13 @@
-//! Prompts that are too long, their articles cut at the ends of sentences: `XLSumJa.preprocess_ctx` of Stability AI's harness.
+//! Cuts articles of too long prompts at the ends of sentences, as `XLSumJa.preprocess_ctx` of Stability AI.
 
 use super::Tokenizer;
 use crate::request::Prompt;
 use merge_core::error::Result;
 
-/// The text of a prompt in `room` tokens, if its articles are all that makes it longer.
+/// The text of a prompt whose articles are cut to fit into `room` tokens.
 ///
-/// Each article, with what is before it, gets the same share. It ends with the last sentence that fits and `stop`, which ends an
-/// answer, too.
+/// Each article, with the text before it, gets an equal share. If it is cut, it ends with the last
+/// sentence that fits and with `stop`, which also ends an answer.
 pub(crate) fn cut(prompt: &Prompt, stop: &str, room: usize, tokenizer: &Tokenizer) -> Result<String> {
     let around = |question: &str, article: &str| -> (String, String) {
         let (before, after) = question.split_once(article).unwrap_or((question, ""));
@@ -16,7 +16,7 @@ pub(crate) fn cut(prompt: &Prompt, stop: &str, room: usize, tokenizer: &Tokenize
     let questions = prompt.shots.iter().map(|shot| &shot.question).chain([&prompt.question]);
     let last = prompt.articles.last().map_or("", String::as_str);
     let (_, after) = around(&prompt.question, last);
-    // The harness takes an introduction in the form of an example for one.
+    // The harness counts an introduction in the form of an example as one.
     let shares = prompt.articles.len() + usize::from(!after.is_empty() && prompt.head.contains(&after));
     let mut text = prompt.head.clone();
     for (i, (question, article)) in questions.zip(&prompt.articles).enumerate() {
@@ -32,7 +32,7 @@ pub(crate) fn cut(prompt: &Prompt, stop: &str, room: usize, tokenizer: &Tokenize
     Ok(text)
 }
 
-/// The first sentences of a text that have so many tokens at most; of a longer first one its beginning.
+/// The first sentences of a text that have at most `most` tokens; if the first has more, its beginning.
 fn sentences(text: &str, stop: &str, most: usize, tokenizer: &Tokenizer) -> Result<String> {
     let mut kept: Option<String> = None;
     for sentence in text.split('。') {
@@ -55,7 +55,7 @@ mod tests {
     use crate::{answer::tests::Memory, request::Shot};
     use serde_json::Value;
 
-    /// What the harness's own function makes of these prompts with the tokenizer of `ja`.
+    /// Prompts cut by the harness's own function with the tokenizer of `ja`.
     #[test]
     fn cuts_as_the_harness_does() {
         let tokenizer = Memory::open("ja").load().unwrap().tokenizer().clone();

@@ -1,4 +1,4 @@
-//! Prompts as conversations, written by the model's own chat template as transformers renders it.
+//! Writes prompts as conversations, by the model's own chat template, as transformers renders it.
 
 use super::Specials;
 use crate::{
@@ -20,12 +20,12 @@ use serde::Serialize as _;
 use serde_json::{Value as Json, json};
 use std::{collections::BTreeMap, fmt, io};
 
-/// How prompts become conversations.
+/// The way prompts become conversations.
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    /// What writes them as text; none where a server does.
+    /// Template that writes them as text; `None` if a server does that.
     template: Option<ChatTemplate>,
-    /// What the system says before everything.
+    /// System message before everything else.
     system: Option<String>,
 }
 
@@ -34,16 +34,16 @@ pub struct Conversation {
 struct ChatTemplate {
     environment: Environment<'static>,
     specials: BTreeMap<String, String>,
-    /// As the model has it.
+    /// The template, as the model has it.
     text: String,
-    /// The model, for messages.
+    /// Place of the model, for messages.
     place: String,
 }
 
 const NAME: &str = "chat_template";
 
 impl Conversation {
-    /// By the template of a model, with what the system says before everything.
+    /// Takes the template of a model, and a system message.
     pub(crate) fn of(weights: &dyn Weights, specials: &Specials, system: Option<String>) -> Result<Self> {
         let place = weights.place();
         let Some(template) = chat::of(weights)? else {
@@ -53,42 +53,42 @@ impl Conversation {
         Ok(Self { template: Some(ChatTemplate::new(template, specials.texts.clone(), place)?), system })
     }
 
-    /// By a server, in a template that only it knows.
+    /// Leaves the template to a server.
     pub(crate) fn of_server(system: Option<String>) -> Self {
         Self { template: None, system }
     }
 
-    /// The model's template; empty where a server has its own.
+    /// The model's template; empty if a server has its own.
     pub fn template(&self) -> &str {
         self.template.as_ref().map_or("", |template| &template.text)
     }
 
-    /// What the system says before everything.
+    /// The system message.
     pub fn system(&self) -> Option<&str> {
         self.system.as_deref()
     }
 
-    /// What is asked, without the first so many examples: the text that a template makes of a prompt, or the messages for a server.
+    /// The prompt without its first `dropped` examples: as text by the template, or as messages for a server.
     pub fn asked(&self, prompt: &Prompt, dropped: usize) -> Result<Json> {
         match self.template {
             Some(_) => self.text(prompt, dropped).map(Json::from),
-            // A list of a text that is JSON: so lm-evaluation-harness writes down what it sends to a server.
+            // A list with one text of JSON, as lm-evaluation-harness records its requests to a server.
             None => Ok(json!([python::dumps(&self.messages(prompt, dropped).into(), None)])),
         }
     }
 
-    /// A prompt without its first so many examples, up to where the model's answer begins.
+    /// The text of a prompt without its first `dropped` examples, up to where the model's answer begins.
     ///
     /// # Panics
-    /// If it is a server's.
+    /// If the template is left to a server.
     pub(crate) fn text(&self, prompt: &Prompt, dropped: usize) -> Result<String> {
         let template = self.template.as_ref().expect("a server is told messages, not text");
         template.render(self.messages(prompt, dropped))
     }
 
-    /// A prompt without its first so many examples: system, then user and assistant in turn, in the end the user.
+    /// A prompt's messages without its first `dropped` examples: system, then user and assistant in turn, then user.
     ///
-    /// What the system is told comes before the prompt's head, with an empty line between if there is no white space.
+    /// The system message comes before the prompt's head, with an empty line between if there is no white space.
     pub(crate) fn messages(&self, prompt: &Prompt, dropped: usize) -> Vec<Json> {
         let said = |role: &str, content: &str| json!({ "role": role, "content": content });
         let system = self.system.as_deref().unwrap_or_default();
@@ -133,7 +133,7 @@ fn refused(place: &str, error: &minijinja::Error) -> Error {
     Error::user(format!("{place}: {NAME}: {line}{}", jinja::what(error)))
 }
 
-/// A template without the marks of transformers around what the assistant says, which change no text.
+/// The template with plain tags in place of transformers' `generation` tags, which change no text.
 fn without_generation(template: &str) -> String {
     let mark = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a valid pattern");
     let plain = |found: &regex::Captures<'_>| {
@@ -143,14 +143,14 @@ fn without_generation(template: &str) -> String {
     mark.replace_all(template, plain).into_owned()
 }
 
-/// As `json.dumps(value, ensure_ascii=False)` writes it, indented or not.
+/// Writes JSON as `json.dumps(value, ensure_ascii=False)` does, indented or not.
 #[expect(clippy::needless_pass_by_value, reason = "minijinja passes the options so")]
 fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     if indent.is_some_and(|indent| indent > jinja::WIDEST) {
         return Err(jinja::invalid(format!("an indent is of {} spaces at most", jinja::WIDEST)));
     }
-    // The others change nothing that a conversation has.
+    // `ensure_ascii` is accepted without effect.
     let _: Option<Value> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
     let mut text = Paid { bytes: Vec::new(), most: jinja::affordable(state) };
@@ -165,7 +165,7 @@ fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> std::result
     Ok(Value::from_safe_string(String::from_utf8(text.bytes).expect("JSON is UTF-8")))
 }
 
-/// Bytes, as many as can be paid for.
+/// A buffer that holds no more bytes than can be paid for.
 struct Paid {
     bytes: Vec<u8>,
     most: usize,
@@ -185,7 +185,7 @@ impl io::Write for Paid {
     }
 }
 
-/// Python's JSON on one line.
+/// JSON on one line, as Python writes it.
 struct Spaced;
 
 impl serde_json::ser::Formatter for Spaced {
@@ -202,8 +202,8 @@ impl serde_json::ser::Formatter for Spaced {
     }
 }
 
-/// The date of templates that write one: it is always Friday, 26 July 2024, which Llama's templates fall back to, because a
-/// score may not depend on the day.
+/// Formats the date for a template: always Friday, 26 July 2024, the fallback of Llama's templates,
+/// because a score must not depend on the day.
 fn strftime(format: &str) -> String {
     let fields = [
         ("%d", "26"),
@@ -242,7 +242,7 @@ mod tests {
         Ok(Conversation { template: Some(template), system: system.map(str::to_owned) })
     }
 
-    /// Written by transformers 5: `benches/peers/chat_refs.py`.
+    /// Texts that transformers 5 wrote: `benches/peers/chat_refs.py`.
     fn references() -> Vec<Json> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/chat-templates.json");
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()

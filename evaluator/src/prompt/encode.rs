@@ -1,4 +1,4 @@
-//! How a prompt and its continuation become one sequence of tokens, as each harness does it.
+//! Turns a prompt and its continuation into one sequence of tokens, as each harness does it.
 
 use super::{Specials, Tokenizer};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use merge_core::error::{Error, Result};
 
-/// Turns text to tokens for one model.
+/// Turns text into tokens for one model.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoder<'a> {
     pub tokenizer: &'a Tokenizer,
@@ -16,14 +16,14 @@ pub(crate) struct Encoder<'a> {
     pub encoding: Encoding,
 }
 
-/// A prompt and a continuation.
+/// A prompt with a continuation, as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
     /// The tokens of both.
     pub tokens: Vec<u32>,
-    /// Where the continuation begins: never at 0.
+    /// Index where the continuation begins; never 0.
     pub cut: usize,
-    /// Whether the first token of the continuation holds a part of the prompt.
+    /// True if the first token of the continuation holds a part of the prompt.
     pub fused: bool,
 }
 
@@ -37,7 +37,7 @@ impl Encoder<'_> {
         Ok(tokens)
     }
 
-    /// A prompt with each of these continuations.
+    /// The tokens of a prompt with each of these continuations.
     pub(crate) fn pairs(&self, prompt: &str, continuations: &[String]) -> Result<Vec<Pair>> {
         let encoded = continuations.iter();
         match self.encoding.pairs {
@@ -65,7 +65,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// The tokens of a text to be read, each scored after those before it, and what the first comes after.
+    /// The token before a text that is read, and the text's tokens, each of which is scored after those before it.
     pub(crate) fn reading(&self, text: &str) -> Result<(u32, Vec<u32>)> {
         let tokens = match self.encoding.pairs {
             Pairs::Joint => self.whole(text)?,
@@ -77,7 +77,7 @@ impl Encoder<'_> {
     fn joint(&self, prompt: &str, tokens: &[u32], continuation: &str) -> Result<Pair> {
         let whole = self.whole(&format!("{prompt}{continuation}"))?;
         if tokens.is_empty() || (whole.len() <= tokens.len() && !continuation.is_empty()) {
-            // Nothing to stand after, or nothing left to score.
+            // There is no prompt before it, or no token left to score.
             return self.common(tokens, whole);
         }
         let rest = whole.get(tokens.len()..).unwrap_or_default();
@@ -97,7 +97,7 @@ impl Encoder<'_> {
         Ok(Pair { tokens: whole, cut, fused })
     }
 
-    /// A text from its beginning, with the special tokens around it: not again with those that are written in it.
+    /// The tokens of a text from its beginning, with special tokens around it unless it begins with one.
     fn whole(&self, text: &str) -> Result<Vec<u32>> {
         let Specials { bos, eos, .. } = self.specials;
         let written = bos.or(*eos).and_then(|token| self.tokenizer.name(token));
@@ -128,7 +128,7 @@ fn joined(prompt: &[u32], continuation: &[u32]) -> Pair {
     Pair { tokens: [prompt, continuation].concat(), cut: prompt.len(), fused: false }
 }
 
-/// Where the white space at the end of a text begins, as Python's `str.rstrip` has it.
+/// Index of the white space at the end of a text, as Python's `str.rstrip` finds it.
 pub(crate) fn before_space(text: &str) -> usize {
     text.trim_end_matches(python::is_space).len()
 }

@@ -1,4 +1,4 @@
-//! From a prompt to the tokens that a model reads: its special tokens, its chat template, what each harness does at the seams.
+//! Turns a prompt into tokens for a model: special tokens, chat template, each harness's way to join texts.
 
 mod article;
 mod chat;

@@ -1,4 +1,4 @@
-//! The special tokens of a model, as the files beside it name them.
+//! The special tokens of a model, as its sidecars name them.
 
 use super::Tokenizer;
 use merge_core::{
@@ -9,23 +9,23 @@ use merge_core::{
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Tokens that mean something else than text.
+/// Tokens that are not text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Specials {
-    /// Begins a sequence.
+    /// Token that begins a sequence.
     pub bos: Option<u32>,
-    /// Ends a sequence.
+    /// Token that ends a sequence.
     pub eos: Option<u32>,
-    /// Any of these tokens ends an answer.
+    /// Tokens that end an answer.
     pub ends: Vec<u32>,
-    /// Their texts by the names transformers has for them, such as `bos_token`.
+    /// Texts of the tokens by their names in transformers, such as `bos_token`.
     pub texts: BTreeMap<String, String>,
 }
 
 impl Specials {
-    /// Those of a model: `tokenizer_config.json` names them, and `special_tokens_map.json` and `config.json` what it does not.
+    /// The tokens that `tokenizer_config.json` names, or else `special_tokens_map.json` or `config.json`.
     ///
-    /// Fails if one of these files is not what it should be.
+    /// Fails if one of these files is invalid.
     pub(crate) fn of(weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<Self> {
         let mut named = object(weights, "special_tokens_map.json")?;
         named.extend(object(weights, "tokenizer_config.json")?);
@@ -52,7 +52,7 @@ fn text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
-/// `eos_token_id` of `generation_config.json`, or else of `config.json`.
+/// The tokens that end an answer: `eos_token_id` of `generation_config.json`, or else of `config.json`.
 fn ends(weights: &dyn Weights) -> Result<Vec<u32>> {
     let name = "generation_config.json";
     let generation = Config(object(weights, name)?);
@@ -63,13 +63,13 @@ fn ends(weights: &dyn Weights) -> Result<Vec<u32>> {
     tokens(weights.config(), "eos_token_id").map_err(|e| e.at("config.json"))
 }
 
-/// A JSON file beside the model; empty if there is none.
+/// A JSON sidecar of the model; empty if there is none.
 fn object(weights: &dyn Weights, name: &str) -> Result<Map<String, Value>> {
     let Some(bytes) = weights.sidecar(name)? else { return Ok(Map::new()) };
     python_json::parse(&bytes).map_err(|e| Error::user(e.to_string()).at(format!("{}/{name}", weights.place())))
 }
 
-/// A token, or a list of tokens, or none.
+/// The tokens under a key: one, a list of them, or none.
 fn tokens(config: &Config, key: &str) -> Result<Vec<u32>> {
     let token = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
     let tokens = match config.0.get(key) {

@@ -1,4 +1,4 @@
-//! Text to tokens and back, as transformers does it.
+//! Turns text into tokens and back, as transformers does it.
 
 use crate::contained::caught;
 use fancy_regex::Regex;
@@ -9,7 +9,7 @@ use merge_core::{
 use serde_json::Value;
 use std::sync::Arc;
 
-/// A model's tokenizer. Cloning it copies nothing: candidates with the same tokenizer share one.
+/// A model's tokenizer. Clones share it, so candidates with the same tokenizer need only one.
 #[derive(Clone, Debug)]
 pub struct Tokenizer(Arc<Inner>);
 
@@ -18,12 +18,12 @@ struct Inner {
     tokenizer: tokenizers::Tokenizer,
     file: String,
     largest: u32,
-    /// Patterns of its own by which it divides text, and of which a search may be given up.
+    /// The patterns of the file whose search may exceed its limit.
     patterns: Vec<Regex>,
 }
 
 impl Tokenizer {
-    /// A model's `tokenizer.json`.
+    /// Reads a model's `tokenizer.json`.
     ///
     /// Fails, naming the file, if it is missing or is not a tokenizer.
     pub fn of(weights: &dyn Weights) -> Result<Self> {
@@ -35,7 +35,7 @@ impl Tokenizer {
         }
     }
 
-    /// The text of a `tokenizer.json`; `file` is what messages call it.
+    /// Reads the bytes of a `tokenizer.json`; `file` is its name in messages.
     pub(crate) fn read(bytes: &[u8], file: String) -> Result<Self> {
         let read = || {
             let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)?;
@@ -48,7 +48,7 @@ impl Tokenizer {
         Ok(Self(Arc::new(Inner { tokenizer, file, largest, patterns: patterns(bytes) })))
     }
 
-    /// The tokens of a prompt, with the special tokens the tokenizer puts around it.
+    /// The tokens of a prompt, with the special tokens that the tokenizer puts around it.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
         self.encode(text, true)
     }
@@ -58,23 +58,23 @@ impl Tokenizer {
         self.encode(text, false)
     }
 
-    /// The token of this name, special or not.
+    /// The token with this name, special or not.
     pub(crate) fn token(&self, name: &str) -> Option<u32> {
         self.0.tokenizer.token_to_id(name)
     }
 
-    /// What the tokenizer calls a token; the text of one that is special.
+    /// The tokenizer's name for a token; for a special token, its text.
     pub(crate) fn name(&self, token: u32) -> Option<String> {
         self.0.tokenizer.id_to_token(token)
     }
 
-    /// The text of tokens, special tokens left out.
+    /// The text of tokens, without special tokens.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         let Inner { tokenizer, file, .. } = &*self.0;
         library(|| tokenizer.decode(tokens, true)).map_err(|e| refused(file, "cannot decode", &e))
     }
 
-    /// Fails if the tokenizer can produce a token the model has no embedding for.
+    /// Fails if the tokenizer can produce a token that has no embedding in the model.
     pub(crate) fn check(&self, vocab: usize) -> Result<()> {
         let Inner { file, largest, .. } = &*self.0;
         if (*largest as usize) < vocab {
@@ -88,7 +88,7 @@ impl Tokenizer {
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let Inner { tokenizer, file, patterns, .. } = &*self.0;
-        // The library takes a search that is given up for the end of the text, which gives other tokens.
+        // The library takes a search that exceeds its limit for the end of the text, which gives other tokens.
         if let Some(pattern) = patterns.iter().find(|pattern| pattern.find_iter(text).any(|found| found.is_err())) {
             let why = format!("its pattern `{pattern}` matches the text in too many ways");
             return Err(refused(file, "cannot encode", &why));
@@ -98,12 +98,12 @@ impl Tokenizer {
     }
 }
 
-/// What the library gives. It panics on files that hang together in another way than it takes for granted.
+/// Calls the library, which panics on files whose parts do not fit together.
 fn library<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
     caught(work)?.map_err(|e| e.to_string())
 }
 
-/// The patterns of a `tokenizer.json` that are not searched for in linear time.
+/// The patterns of a `tokenizer.json` that cannot be searched in linear time.
 fn patterns(bytes: &[u8]) -> Vec<Regex> {
     fn collect(value: &Value, found: &mut Vec<Regex>) {
         match value {
@@ -131,7 +131,7 @@ fn refused(file: &str, what: &str, why: &str) -> Error {
         .hint("take the file from where the model is published, or save it again")
 }
 
-/// How many tokens two sequences have in common from their beginnings on.
+/// Number of tokens that two sequences share at their beginnings.
 pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -141,7 +141,7 @@ mod tests {
     use crate::prompt::Tokenizer;
     use serde_json::{Value, json};
 
-    /// A tokenizer of two letters with other parts; the error of encoding a text.
+    /// Encodes a text by a tokenizer of two letters with one part replaced, and checks the tokens or the error.
     fn check(part: &str, value: Value, text: &str, error: &str) {
         let mut file = json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,

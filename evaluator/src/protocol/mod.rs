@@ -1,8 +1,8 @@
-//! The built-in tasks: each benchmark as each published protocol asks and marks it, and as we would.
+//! The built-in tasks: each benchmark as each published protocol asks and marks it, and in our own way.
 //!
-//! Every one is a task file that `evomerge tasks --show` prints, so that whoever wants another prompt, or a quirk less, copies it
-//! and changes it. The same name of a benchmark means another file under another protocol: a score is only worth something
-//! beside the name of both.
+//! Each is a task file that `evomerge tasks --show` prints: copy it to change the prompt or to drop
+//! a quirk. The same benchmark has different files under different protocols, so a score means
+//! little without both names.
 
 mod shelf;
 #[cfg(test)]
@@ -21,13 +21,13 @@ use std::sync::LazyLock;
 /// A way of asking and marking.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
-    /// What it is called on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// What it is.
+    /// Short description.
     pub about: &'static str,
-    /// The folder of its task files.
+    /// Folder of its task files.
     folder: &'static str,
-    /// Stability AI's prompt versions, the first one that a benchmark has; empty for the others.
+    /// Stability AI's prompt versions, in order of preference; empty for other protocols.
     versions: &'static [&'static str],
 }
 
@@ -35,7 +35,7 @@ const fn stability(name: &'static str, about: &'static str, versions: &'static [
     Protocol { name, about, folder: "stability", versions }
 }
 
-/// All protocols. Stability's leaderboard pairs 0.2 with 0.0 where a benchmark has no 0.2.
+/// All protocols. Stability's leaderboard combines 0.2 with 0.0 for benchmarks without 0.2.
 pub const PROTOCOLS: &[Protocol] = &[
     Protocol {
         name: "strict",
@@ -62,15 +62,15 @@ pub const PROTOCOLS: &[Protocol] = &[
 /// A list of benchmarks.
 #[derive(Clone, Copy, Debug)]
 pub struct BenchmarkList {
-    /// What it is called on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// Its benchmarks.
+    /// Names of its benchmarks.
     pub benchmarks: &'static [&'static str],
 }
 
 /// All suites.
 pub const SUITES: &[BenchmarkList] = &[
-    // In the order of Stability's leaderboard, whose shots are 3, 3, 3, 2, 1, 1, 0 and 5.
+    // In the order of Stability's leaderboard, whose numbers of examples are 3, 3, 3, 2, 1, 1, 0 and 5.
     BenchmarkList {
         name: "jp-lmeh",
         benchmarks: &[
@@ -104,14 +104,14 @@ pub const SUITES: &[BenchmarkList] = &[
 /// A built-in task.
 #[derive(Debug)]
 pub struct Builtin {
-    /// Its own name, which says what it follows: `jnli-1.3-0.3`, `ja_leaderboard_jnli`.
+    /// Name of its own, which tells the protocol: `jnli-1.3-0.3`, `ja_leaderboard_jnli`.
     pub name: String,
-    /// The benchmark: `jnli`. One that is asked in more than one way has names for the others: `jsquad-1.2`, `mgsm-direct-ja`.
+    /// Name of the benchmark: `jnli`. Other ways to ask it have names of their own: `jsquad-1.2`, `mgsm-direct-ja`.
     pub benchmark: String,
-    /// Stability AI's prompt version; none for other protocols, and for what has only one.
+    /// Stability AI's prompt version; `None` for other protocols, and for a benchmark with only one.
     version: Option<String>,
     folder: &'static str,
-    /// The task file.
+    /// Text of the task file.
     pub text: String,
 }
 
@@ -121,7 +121,7 @@ macro_rules! files {
     };
 }
 
-/// Folder, benchmark and text of each file. A file of several documents has first what is common to the others.
+/// Folder, benchmark and text of each file. If a file has several documents, the first holds their common keys.
 const FILES: &[(&str, &str, &str)] = files! {
     "strict": "mgsm-ja" "jcommonsenseqa" "jnli" "jsquad" "xwinograd-ja" "jcola" "jmmlu" "jemhopqa" "mawps-ja" "aozora"
         "marc-ja" "jaqket-v2" "xlsum-ja";
@@ -138,7 +138,7 @@ fn builtins((folder, benchmark, text): (&'static str, &str, &str)) -> Vec<Builti
     let Some((common, rest)) = text.split_once("\n---\n") else {
         return vec![builtin(folder, benchmark, text.to_owned())];
     };
-    // Comments at the top of a file say what it is.
+    // Comments at the top of a file describe it.
     let top: String = common.split_inclusive('\n').take_while(|line| line.starts_with('#')).collect();
     let common = &common[top.len()..];
     rest.split("\n---\n")
@@ -150,7 +150,7 @@ fn builtin(folder: &'static str, benchmark: &str, text: String) -> Builtin {
     let name = text.lines().find_map(|line| line.strip_prefix("task: ")).unwrap_or_default().to_owned();
     let mut version = None;
     let mut benchmark = benchmark.to_owned();
-    // `jsquad-1.2-0.3`: benchmark, its version, the prompt's.
+    // `jsquad-1.2-0.3`: benchmark, its version, the prompt's version.
     if let ("stability", [_, own, prompt]) = (folder, &name.split('-').collect::<Vec<_>>()[..]) {
         version = Some((*prompt).to_owned());
         if *own == "1.2" {
@@ -160,7 +160,7 @@ fn builtin(folder: &'static str, benchmark: &str, text: String) -> Builtin {
     Builtin { name, benchmark, version, folder, text }
 }
 
-/// The protocol of that name.
+/// Finds a protocol by its name.
 pub fn protocol(name: &str) -> Result<Protocol> {
     PROTOCOLS.iter().find(|protocol| protocol.name == name).copied().ok_or_else(|| {
         let names: Vec<&str> = PROTOCOLS.iter().map(|protocol| protocol.name).collect();
@@ -170,7 +170,7 @@ pub fn protocol(name: &str) -> Result<Protocol> {
     })
 }
 
-/// How a protocol asks a benchmark, which may also be called by the task's own name (`jsquad-1.2-0.3`).
+/// Finds a protocol's task for a benchmark, or any task by its own name (`jsquad-1.2-0.3`).
 pub fn find(task: &str, protocol: &str) -> Result<&'static Builtin> {
     let protocol = self::protocol(protocol)?;
     if let Some(found) = named(task) {
@@ -190,13 +190,13 @@ pub fn find(task: &str, protocol: &str) -> Result<&'static Builtin> {
     })
 }
 
-/// The task of that name of its own.
+/// Finds a task by its own name.
 fn named(task: &str) -> Option<&'static Builtin> {
     TASKS.iter().find(|builtin| builtin.name == task)
 }
 
 impl Protocol {
-    /// How it asks a benchmark, if it does.
+    /// The protocol's task for a benchmark, if it has one.
     pub fn task(&self, benchmark: &str) -> Option<&'static Builtin> {
         let mut own = TASKS.iter().filter(|task| task.folder == self.folder && task.benchmark == benchmark);
         if self.versions.is_empty() {
@@ -209,19 +209,19 @@ impl Protocol {
     }
 }
 
-/// What was asked for by name, and what of it cannot be asked.
+/// The tasks chosen by name, and the benchmarks that had to be left out.
 #[derive(Debug, Default)]
 pub struct ProtocolChoice {
     /// The tasks, in order.
     pub tasks: Vec<&'static Builtin>,
-    /// Benchmarks of suites that are left out, and why.
+    /// Benchmarks of suites that are left out, with the reason.
     pub missing: Vec<(&'static str, String)>,
 }
 
-/// The tasks of these names, of which some may be suites.
+/// Chooses tasks by name; a name may also be a suite.
 ///
-/// Fails if a task is unknown or its data is not here. A benchmark of a suite that the protocol does not have, or whose data users
-/// have to bring and have not, is left out, and named as missing.
+/// Fails if a task is unknown or its data is not here. A benchmark of a suite is left out, and listed as missing, if
+/// the protocol does not have it, or if users must bring its data and did not.
 pub fn choose(names: &[impl AsRef<str>], protocol: &str, shelf: &Shelf) -> Result<ProtocolChoice> {
     let mut chosen = ProtocolChoice::default();
     let mut to_fetch: Vec<&str> = Vec::new();
@@ -265,28 +265,28 @@ fn bring(dataset: &Dataset) -> Error {
 }
 
 impl Builtin {
-    /// Its documents.
+    /// The data set of its documents.
     ///
     /// # Panics
-    /// If its file names no data set, of which a test makes sure.
+    /// If its file names no data set; a test checks that each does.
     pub fn dataset(&self) -> &'static Dataset {
         let name = self.text.lines().find_map(|line| line.strip_prefix("dataset_path: evomerge/"));
         name.and_then(|name| dataset::dataset(name).ok()).expect("a test looks every data set up")
     }
 
-    /// The task with its documents, ready to ask and mark.
+    /// Reads the task with its documents.
     pub fn read(&self, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
         task::read_text(&self.name, &self.text, fractions, datasets)
     }
 
-    /// The task with the split that is asked divided by the content of its items, for a search.
+    /// Reads the task for a search: the split that is asked is divided by the content of its items.
     pub fn divided(&self, fractions: Fractions, shelf: &Shelf) -> Result<Benchmark> {
         let ours = "  evomerge:\n";
         let text = self.text.replacen(ours, &format!("{ours}    divide: {}\n", self.split()), 1);
         task::read_text(&self.name, &text, fractions, shelf)
     }
 
-    /// A plain value of its file, such as `num_fewshot` or `output_type`.
+    /// A single value of its file, such as `num_fewshot` or `output_type`.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.text.lines().find_map(|line| line.trim_start().strip_prefix(key)?.strip_prefix(": "))
     }
@@ -296,7 +296,7 @@ impl Builtin {
         self.value("test_split").or_else(|| self.value("validation_split")).unwrap_or_default()
     }
 
-    /// The measures, the first of which tables and searches go by.
+    /// Names of the measures; tables and searches use the first.
     pub fn metrics(&self) -> Vec<&str> {
         self.text.lines().filter_map(|line| line.strip_prefix("  - metric: ")).collect()
     }

@@ -1,4 +1,4 @@
-//! The shelf of data sets, as tasks look for their documents: `dataset_path: evomerge/NAME`.
+//! Provides the data sets of a shelf to tasks, as `dataset_path: evomerge/NAME`.
 
 use crate::{
     dataset::{self, Shelf, Stock},
@@ -19,7 +19,7 @@ impl Datasets for Shelf {
         }
         let here = |file: &dataset::File| self.path(file).exists();
         let splits = dataset.splits.iter().filter(|split| {
-            // Users need not bring every split; of all others, what is missing is asked for by name.
+            // If only a part is here, only whole splits are offered; if nothing is, reading names the missing file.
             self.stock(dataset) != Stock::Part || split.files().iter().all(here)
         });
         splits

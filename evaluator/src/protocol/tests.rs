@@ -1,4 +1,4 @@
-//! The built-in tasks, against the prompts of the harnesses that they follow.
+//! The built-in tasks, compared with the prompts of the harnesses that they follow.
 
 mod eleuther;
 mod marks;
@@ -20,12 +20,12 @@ fn shelf() -> Shelf {
     Shelf::at(shared("data"))
 }
 
-/// Documents in the shapes of benchmarks, made up by `benches/peers/lm_eval_files.py`.
+/// Documents in the form of the benchmarks', made up by `benches/peers/lm_eval_files.py`.
 struct MadeUp;
 
 impl Datasets for MadeUp {
     fn open(&self, path: &str, _: Option<&str>) -> Result<Option<Vec<(String, Vec<Value>)>>> {
-        // What is called train there, and cannot be had of JNLI and JSQuAD.
+        // JNLI and JSQuAD have no train split on a shelf: their `test` takes the harness's train documents.
         let (name, splits): (&str, &[(&str, &str)]) = match path {
             "evomerge/jcommonsenseqa" => ("commonsense", &[("train", "train"), ("validation", "validation")]),
             "evomerge/jnli" => ("entailment", &[("test", "train"), ("validation", "validation")]),
@@ -84,7 +84,7 @@ fn protocols_choose_the_prompts_they_were_published_with() {
     assert!(find("jnli", "stabillity-0.3").unwrap_err().advice().unwrap().contains("did you mean `stability-0."));
 }
 
-/// What is on a shelf is told by names and lengths.
+/// A shelf recognises its files by names and lengths.
 #[test]
 fn a_suite_names_what_it_leaves_out() {
     let dir = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ fn shots_of_the_suite_are_those_of_the_leaderboard() {
     assert_eq!(shots, ["3", "3", "3", "2", "1", "1", "0", "5"]);
 }
 
-/// All 87 contexts of Stability AI's own task classes: prompts, draws, order, and what is asked.
+/// All 87 contexts of Stability AI's own task classes: prompts, draws, order and requests.
 #[test]
 #[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn prompts_are_those_of_stability_to_the_byte() {
@@ -141,7 +141,7 @@ fn prompts_are_those_of_stability_to_the_byte() {
         let id = task.split(Split::Report)[row["order"].as_u64().unwrap() as usize];
         let doc = task.doc(id);
         let place = format!("{name} {}", row["order"]);
-        // The harness's own names of fields, or the document's position.
+        // The harness's own names of fields, or the document's index.
         match &row["key"] {
             Value::String(key) => {
                 let known = ["question", "sentence1", "id"].iter().any(|field| doc.get(*field) == Some(&row["key"]));
@@ -163,10 +163,10 @@ fn prompts_are_those_of_stability_to_the_byte() {
                 assert_eq!(choices, &wanted, "{place}");
             }
             Ask::Generate { stop, limit } => {
-                // `</s>` is the end of sequence of the tokenizer it was made with: models end there anyway.
+                // `</s>` ends a sequence of the tokenizer used there; models end there anyway.
                 let until = wanted[0][2].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
                 assert_eq!(stop, &until.filter(|text| *text != "</s>").collect::<Vec<_>>(), "{place}");
-                // Its tokens are characters.
+                // In the references, a token is a character.
                 let most = match limit {
                     Limit::Tokens(tokens) => *tokens,
                     Limit::LongestOf(golds, more) => {
@@ -180,12 +180,12 @@ fn prompts_are_those_of_stability_to_the_byte() {
     }
 }
 
-/// Every built-in task whose data is there can be read: its templates, functions and measures exist, and it fits its data.
+/// Every built-in task can be read if its data is here: its templates, functions and measures fit.
 #[test]
 #[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn every_task_reads_its_data() {
     let shelf = shelf();
-    // One file of a benchmark's prompts is like another; JSQuAD's and JCommonsenseQA's take longest.
+    // The files of a benchmark's prompts are alike, and some take long: one of each kind is enough.
     let seen = &mut BTreeSet::new();
     let tasks = TASKS.iter().filter(|task| !task.dataset().brought());
     for task in tasks.filter(|task| seen.insert((task.folder, task.dataset().name, task.value("output_type")))) {
@@ -194,7 +194,7 @@ fn every_task_reads_its_data() {
         assert_eq!(read.split(Split::Report).len() + read.duplicates(), rows, "{}", task.name);
         assert_eq!(read.licence(), Some(task.dataset().source().licence));
         if task.folder == "strict" {
-            // What is the same for all documents is computed once.
+            // Text that all documents share is computed once.
             let ids = read.split(Split::Report);
             let requests = read.requests(&[ids[0], ids[ids.len() - 1]]);
             let [first, last] = [&requests[0], &requests[requests.len() - 1]];

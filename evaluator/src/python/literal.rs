@@ -1,8 +1,8 @@
-//! `ast.literal_eval` of what templates give: lists of texts and numbers.
+//! `ast.literal_eval` for the values of templates: lists of texts and numbers.
 
 use serde_json::{Map, Number, Value};
 
-/// Python's own parser refuses more brackets in brackets.
+/// Most levels of brackets, as in Python's own parser.
 const DEEPEST: usize = 200;
 
 /// The value of a Python literal: numbers, texts, `None`, `True`, `False`, lists, tuples and dicts; `None` if it is not one.
@@ -59,7 +59,7 @@ impl LiteralReader<'_> {
         }
     }
 
-    /// Values between brackets, and whether a comma ends them.
+    /// Reads values between brackets; also returns true if the last one is followed by a comma.
     fn items(&mut self, open: char, close: char) -> Option<(Vec<Value>, bool)> {
         let (mut items, mut comma) = (Vec::new(), false);
         self.eat(open);

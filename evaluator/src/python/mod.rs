@@ -1,4 +1,4 @@
-//! What harnesses written in Python do without saying so, to the bit: random draws, texts of values, literals.
+//! Behaviour of Python that harnesses rely on, to the bit: random draws, texts of values, literals.
 
 mod literal;
 mod random;

@@ -1,13 +1,13 @@
-//! `CPython`'s generator of random numbers: which documents a harness draws follows from it, bit for bit.
+//! `CPython`'s generator of random numbers, which decides the documents that a harness draws, bit for bit.
 
 use std::collections::HashSet;
 
-/// Words of the state.
+/// Number of words of the state.
 const N: usize = 624;
-/// How far the recurrence looks ahead.
+/// Number of words by which the recurrence looks ahead.
 const M: usize = 397;
 
-/// MT19937 (Matsumoto and Nishimura, 1998), seeded and asked as `random.Random(seed)` is in Python 3.
+/// MT19937 (Matsumoto and Nishimura, 1998), seeded and used as `random.Random(seed)` in Python 3.
 #[derive(Clone)]
 pub struct PythonRandom {
     state: [u32; N],
@@ -17,7 +17,7 @@ pub struct PythonRandom {
 impl PythonRandom {
     /// `random.Random(seed)`.
     pub fn new(seed: u64) -> Self {
-        // The key is the seed's 32-bit words, the low one first; that of 0 is one word.
+        // The key is the seed's 32-bit words, the low one first; one word if the high one is 0.
         let key = [seed as u32, (seed >> 32) as u32];
         let key = if seed >> 32 == 0 { &key[..1] } else { &key[..] };
         let mut state = [0; N];
@@ -44,10 +44,10 @@ impl PythonRandom {
         Self { state, next: N }
     }
 
-    /// `getrandbits(bits)`, of 1 to 64 bits.
+    /// `getrandbits(bits)`, for 1 to 64 bits.
     ///
     /// # Panics
-    /// With another number of bits.
+    /// For any other number of bits.
     pub fn bits(&mut self, bits: u32) -> u64 {
         assert!((1..=64).contains(&bits), "1 to 64 bits");
         let low = bits.min(32);
@@ -64,7 +64,7 @@ impl PythonRandom {
     /// `randrange(n)`.
     ///
     /// # Panics
-    /// If there is nothing to choose from.
+    /// If `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         assert!(n > 0, "nothing to choose from");
         let bits = usize::BITS - n.leading_zeros();
@@ -83,13 +83,13 @@ impl PythonRandom {
         }
     }
 
-    /// `sample(range(n), k)`: so many different numbers below `n`, in the order they were drawn.
+    /// `sample(range(n), k)`: `k` different numbers below `n`, in the order of the draws.
     ///
     /// # Panics
-    /// If there are fewer than `k`.
+    /// If `k` is more than `n`.
     pub fn sample(&mut self, n: usize, k: usize) -> Vec<usize> {
         assert!(k <= n, "a sample is no larger than what it is of");
-        // From where on a set takes less room than a list of all.
+        // Above this size, a set takes less room than a list of all.
         let mut set_size = 21;
         if k > 5 {
             set_size += 4_usize.pow(((3 * k) as f64).log(4.0).ceil() as u32);
@@ -115,7 +115,7 @@ impl PythonRandom {
         (0..k).map(|_| draw()).collect()
     }
 
-    /// `choices(range(n), k=k)`: numbers below `n`, any of them more than once.
+    /// `choices(range(n), k=k)`: `k` numbers below `n`, which may repeat.
     pub fn choices(&mut self, n: usize, k: usize) -> Vec<usize> {
         (0..k).map(|_| (self.unit() * n as f64).floor() as usize).collect()
     }
@@ -132,7 +132,7 @@ impl PythonRandom {
         y ^ (y >> 18)
     }
 
-    /// The next 624 words.
+    /// Computes the next 624 words.
     fn turn(&mut self) {
         for i in 0..N {
             let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % N] & 0x7fff_ffff);
@@ -143,7 +143,7 @@ impl PythonRandom {
     }
 }
 
-/// What initialising makes of the word before.
+/// Scrambles the previous word during initialisation.
 fn grow(word: u32, factor: u32) -> u32 {
     (word ^ (word >> 30)).wrapping_mul(factor)
 }

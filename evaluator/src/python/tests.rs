@@ -1,4 +1,4 @@
-//! Draws and texts, against those of `CPython`.
+//! Draws and texts, compared with `CPython`'s.
 
 use super::{PythonRandom, dumps, literal, repr};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ fn check(what: &str, ours: impl Into<Value>, theirs: &Value) {
     assert_eq!(&ours.into(), theirs, "{what}");
 }
 
-/// Written by `CPython` 3.11.
+/// Compares with draws of `CPython` 3.11.
 #[test]
 fn draws_what_python_draws() {
     let all: Value = serde_json::from_str(include_str!("random.json")).unwrap();

@@ -27,7 +27,7 @@ pub fn repr(value: &Value) -> String {
     }
 }
 
-/// `repr` of a float: the shortest digits that give it back, with an exponent from 1e16 up and below 1e-4.
+/// `repr` of a float: the shortest digits that parse back to it, with an exponent from 1e16 up and below 1e-4.
 #[expect(clippy::missing_panics_doc, reason = "the format has an exponent, which is a whole number")]
 pub fn float(x: f64) -> String {
     if !x.is_finite() {
@@ -51,14 +51,14 @@ pub fn float(x: f64) -> String {
     }
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`; without an indent on one line.
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`; on one line without an indent.
 pub fn dumps(value: &Value, indent: Option<usize>) -> String {
     let mut text = String::new();
     write(&mut text, value, indent, 0);
     text
 }
 
-/// `text.strip()`: white space is what Python takes for it, which is more than Unicode does.
+/// `text.strip()`; Python counts more characters as white space than Unicode does.
 pub fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
@@ -68,7 +68,7 @@ pub fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
 
-/// `str.split`: the words between spaces.
+/// `str.split`: the words between white space.
 pub fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty())
 }
@@ -102,7 +102,7 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// `str.isprintable`, but for characters that no Unicode version has given a meaning.
+/// `str.isprintable`, except for characters that no Unicode version has assigned.
 fn is_printable(c: char) -> bool {
     let is_format = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}');
@@ -145,12 +145,12 @@ fn write(out: &mut String, value: &Value, indent: Option<usize>, depth: usize) {
             out.push('}');
         }
         Value::String(text) => json_text(out, text),
-        // null, true, false, [] and {} are the same in both.
+        // null, true, false, [] and {} are the same in Python and `serde_json`.
         other => out.push_str(&other.to_string()),
     }
 }
 
-/// Python escapes DEL no more than `serde_json` does.
+/// Writes a text as JSON; like `serde_json`, Python does not escape DEL.
 fn json_text(out: &mut String, text: &str) {
     out.push_str(&Value::from(text).to_string());
 }

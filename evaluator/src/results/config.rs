@@ -1,9 +1,9 @@
-//! A task's configuration as lm-evaluation-harness shows it again: its keys in its order, with what it puts for those not written.
+//! A task's configuration as lm-evaluation-harness writes it: its keys in its order, with its defaults for absent keys.
 
 use crate::task::{Benchmark, OutputType};
 use serde_json::{Map, Value, json};
 
-/// The keys of a task, in order; those that are nothing are left out.
+/// Keys of a task, in order. Keys without a value are left out.
 const KEYS: [&str; 35] = [
     "task",
     "task_alias",
@@ -42,7 +42,7 @@ const KEYS: [&str; 35] = [
     "class",
 ];
 
-/// The keys of `fewshot_config`, in order, each with the task's key that it takes over.
+/// Keys of `fewshot_config`, in order, each with the key of the task that it takes its default from.
 const SHOT_KEYS: [(&str, &str); 11] = [
     ("sampler", ""),
     ("split", "fewshot_split"),
@@ -87,14 +87,14 @@ impl Benchmark {
         let mut metadata = written.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         metadata.insert("config_source".to_owned(), self.file().display().to_string().into());
         written.insert("metadata".to_owned(), metadata.into());
-        // A tag is not part of a task there.
+        // The harness does not write tags.
         let shown = KEYS.into_iter().filter(|key| *key != "tag");
         let known =
             shown.filter_map(|key| Some((key.to_owned(), written.get(key).filter(|value| !value.is_null())?.clone())));
         known.collect::<Map<_, _>>().into()
     }
 
-    /// How a generated answer ends, as lm-evaluation-harness passes it to a model; nothing where nothing is generated.
+    /// Generation settings as lm-evaluation-harness passes them to a model; null if the task generates nothing.
     pub(super) fn generation_kwargs(&self) -> Value {
         if self.output() != OutputType::GenerateUntil {
             return Value::Null;
@@ -115,7 +115,7 @@ impl Benchmark {
     }
 }
 
-/// `!function name` as a text.
+/// Replaces each object `{"!function": name}` by the text `!function name`.
 fn functions_named(value: &Value) -> Value {
     match value {
         Value::Object(fields) => match fields.get("!function") {

@@ -1,6 +1,6 @@
-//! Results as lm-evaluation-harness 0.4.13 writes them, which its tools and viewers read: `results_*.json` and `samples_*.jsonl`.
+//! Results in the format of lm-evaluation-harness 0.4.13: `results_*.json` and `samples_*.jsonl`.
 //!
-//! Keys and their order are its own; what only this program knows stands last, under `evomerge`.
+//! Keys and their order are those of the harness; values that only this program has stand last, under `evomerge`.
 
 mod config;
 mod samples;
@@ -15,53 +15,53 @@ use merge_core::error::Result;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// The version of lm-evaluation-harness whose files these are.
+/// Version of lm-evaluation-harness whose format is written.
 const LM_EVAL: &str = "0.4.13";
 
-/// A task that a model was asked.
+/// Results of one task.
 pub struct TaskResult<'a> {
     /// The task.
     pub task: &'a Benchmark,
-    /// Its items as they were marked.
+    /// Its marked items.
     pub marked: &'a [MarkedItem],
-    /// Its measures.
+    /// Its metrics.
     pub rows: &'a [MetricRow],
-    /// Items that could have been asked.
+    /// Number of items that could have been asked.
     pub there: usize,
-    /// What only this program knows of it, such as intervals.
+    /// Values that only this program has, such as intervals.
     pub ours: Value,
 }
 
-/// What a run was: everything that is no result.
+/// Facts about a run other than its results.
 #[derive(Clone, Debug, Default)]
 pub struct RunInfo {
-    /// The model, as tables call it.
+    /// Name of the model in tables.
     pub model: String,
-    /// How it was opened.
+    /// Arguments with which the model was opened.
     pub model_args: Value,
-    /// Where it ran.
+    /// Device on which the model ran.
     pub device: Option<String>,
-    /// How prompts became conversations, if they did.
+    /// Form in which prompts became conversations, if they did.
     pub chat: Option<Conversation>,
-    /// Sequences side by side at most, if that was said.
+    /// Most sequences side by side, if given.
     pub batch_size: Option<usize>,
-    /// Items of each task, if not all.
+    /// Number of items of each task, if not all.
     pub limit: Option<usize>,
-    /// Draws for a standard error.
+    /// Number of bootstrap draws for a standard error.
     pub draws: usize,
-    /// When it began, in seconds of the epoch.
+    /// Start of the run, in seconds since the epoch.
     pub date: f64,
-    /// The same for names of files: `2026-11-22T03-52-23.162403`.
+    /// The same time in the form for file names: `2026-11-22T03-52-23.162403`.
     pub stamp: String,
-    /// How long it took.
+    /// Duration of the run, in seconds.
     pub seconds: f64,
-    /// What only this program knows of all of it.
+    /// Values for the whole run that only this program has.
     pub ours: Value,
 }
 
-/// The files of a run, as names and texts.
+/// Names and texts of a run's files.
 ///
-/// Fails if a chat template does: not for what was asked.
+/// Fails if a chat template fails, which it does not for prompts that were asked.
 pub fn files(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group]) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     let mut hashes = Map::new();
@@ -155,13 +155,13 @@ fn results(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group], hashes: Ma
         }
     };
     put("model_name_sanitized", run.model.chars().map(plain).collect::<String>().into());
-    // A text that is empty has no hash there.
+    // The harness has null as the hash of an empty text.
     let sha = |text: Option<&str>| json!(text.filter(|text| !text.is_empty()).map(samples::sha256));
     let system = run.chat.as_ref().and_then(Conversation::system);
     let template = run.chat.as_ref().map(Conversation::template);
     put("system_instruction", json!(system));
     put("system_instruction_sha", sha(system));
-    // Its default, with a template or without.
+    // The harness's default, with a template or without.
     put("fewshot_as_multiturn", Value::Bool(true));
     put("chat_template", json!(template));
     put("chat_template_sha", sha(template));
@@ -173,8 +173,8 @@ fn results(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group], hashes: Ma
     all.into()
 }
 
-/// What lm-evaluation-harness has no key for: how prompts fitted; and by the rule of each harness how many answers are right, with
-/// the documents on which the rules disagree.
+/// Values that lm-evaluation-harness has no key for: the fit of prompts, the number of right
+/// answers by the rule of each harness, and the documents on which the rules disagree.
 fn ours_of_task(task: &TaskResult<'_>) -> Value {
     let mut ours = task.ours.as_object().cloned().unwrap_or_default();
     ours.insert("fit".to_owned(), json!(Mishaps::of(task.marked)));

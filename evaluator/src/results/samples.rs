@@ -1,4 +1,4 @@
-//! `samples_*.jsonl`: each item under each filter, with what was asked, answered and made of it.
+//! `samples_*.jsonl`: each item under each filter, with its prompts, answers and scores.
 
 use super::TaskResult;
 use crate::{
@@ -11,7 +11,7 @@ use merge_core::{error::Result, model::hash::hex};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// All lines of a task, and the hash that stands for them.
+/// All lines of a task, and one hash of their documents, prompts and targets.
 pub(super) fn lines(task: &TaskResult<'_>, chat: Option<&Conversation>) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
     for i in 0..task.marked.first().map_or(0, |marked| marked.filtered.len()) {
@@ -71,7 +71,7 @@ fn line(
     Ok((line.into(), hashes.concat()))
 }
 
-/// What lm-evaluation-harness has no key for: the item's hash, how its prompts fitted, and whether the model was broken.
+/// Values that lm-evaluation-harness has no key for: item hash, fit of prompts, broken models, readings.
 fn ours(marked: &MarkedItem) -> Value {
     let fit = |answer: &Answer| {
         let Fit { prompt_tokens, dropped_shots, cut_tokens, fused } = answer.fit;
@@ -101,8 +101,8 @@ fn ours(marked: &MarkedItem) -> Value {
     all
 }
 
-/// What lm-evaluation-harness asks one by one: prompt and continuation, or prompt and how to go on, or a text. Prompts are without
-/// the examples that had no room; of those that were cut, only their model knows the rest.
+/// Instances of lm-evaluation-harness: prompt and continuation, prompt and generation settings, or a text. Prompts are
+/// without the examples that had no room, but still have the tokens that were cut.
 fn instances(
     requests: &[Request],
     answers: &[Answer],
@@ -128,7 +128,7 @@ fn instances(
     Ok(all)
 }
 
-/// The answers to each of them, as texts.
+/// Answer to each instance, as texts, `repeats` times.
 fn said(requests: &[Request], answers: &[Answer], repeats: usize) -> Vec<Value> {
     let pair = |Likelihood { log, greedy, .. }: &Likelihood| {
         json!([python::float(*log), if *greedy { "True" } else { "False" }])

@@ -1,41 +1,41 @@
-//! The log-likelihoods that a server echoes a text with, and where in it the continuation begins.
+//! Log-likelihoods of a text that a server echoes, and the place of the continuation in it.
 
 use crate::request::Likelihood;
 use serde_json::Value;
 
-/// A text's tokens with their log-likelihoods.
+/// Tokens of a text with their log-likelihoods.
 pub(crate) struct Echo {
-    /// Where each token begins and ends, in characters of the text; a token of a part of a character takes no room, and one
-    /// that was generated begins where the text ends.
+    /// Start and end of each token, in characters of the text. A token that is part of a character
+    /// has no length; a generated token starts at the end of the text.
     spans: Vec<(usize, usize)>,
-    /// `None` for the first token of a text, and for what is no number.
+    /// Log-likelihood of each token; `None` for the first token of a text, and for a value that is not a number.
     logs: Vec<Option<f64>>,
-    /// The likeliest token's, at each place. Servers name tokens by text, and tokens of parts of characters all alike: of such a
-    /// one it may seem that it is the likeliest.
+    /// Log-likelihood of the likeliest token at each place. Servers name tokens by text, so all
+    /// tokens that are part of a character look alike: one of them may wrongly seem the likeliest.
     best: Vec<Option<f64>>,
-    /// Where the continuation begins, in characters.
+    /// Start of the continuation, in characters.
     cut: usize,
-    /// Where it ends.
+    /// End of the continuation, in characters.
     end: usize,
-    /// Tokens of the text that the server counts, BOS among them.
+    /// Number of tokens of the text as the server counts them, BOS included.
     counted: Option<usize>,
 }
 
-/// How likely a stretch of the text is.
+/// Likelihood of a stretch of the text.
 pub(crate) struct EchoScore {
     pub likelihood: Likelihood,
-    /// Tokens before it.
+    /// Number of tokens before it.
     pub before: usize,
-    /// Whether its first token holds a part of what is before.
+    /// True if its first token holds a part of the text before it.
     pub fused: bool,
-    /// Whether a log-likelihood is no number.
+    /// True if a log-likelihood is not a number.
     pub broken: bool,
 }
 
 impl Echo {
     /// Reads `choices[0].logprobs` of an answer to `text`, which begins with `prompt`.
     ///
-    /// Fails if it cannot be said which token belongs where.
+    /// Fails if it has no log-likelihoods, or if its tokens cannot be placed in the text.
     pub(crate) fn read(answer: &Value, prompt: &str, text: &str) -> Result<Self, String> {
         let list = |name: &str| answer["choices"][0]["logprobs"][name].as_array();
         let (Some(tokens), Some(logs), Some(top)) = (list("tokens"), list("token_logprobs"), list("top_logprobs"))
@@ -55,8 +55,8 @@ impl Echo {
         let ends = starts.iter().skip(1).copied().chain([end]);
         let spans: Vec<_> = starts.iter().copied().zip(ends).map(|(start, next)| (start, next.max(start))).collect();
         let counted = answer["usage"]["prompt_tokens"].as_u64().map(|tokens| tokens as usize);
-        // Without BOS llama_cpp.server 0.3 is one token late, and the token it generated is missing. With BOS, which it does not
-        // list, there are fewer tokens than it counts, and it may have generated none.
+        // Without BOS, llama_cpp.server 0.3 is one token late and leaves out the token it generated. With BOS, which it
+        // does not list, it lists fewer tokens than it counts, and may have generated none.
         if starts.last().is_none_or(|last| *last < end) && counted.is_some_and(|counted| tokens.len() >= counted) {
             return Err(
                 "its tokens cannot be placed in the text: llama_cpp.server must put BOS before prompts by itself \
@@ -75,9 +75,9 @@ impl Echo {
         })
     }
 
-    /// How likely the continuation is: every token that it has a part in.
+    /// Likelihood of the continuation: of every token that holds a part of it.
     ///
-    /// Fails if the server does not tell how likely its first token is.
+    /// Fails if the server does not tell the likelihood of its first token.
     pub(crate) fn likelihood(&self) -> Result<EchoScore, String> {
         let scored = self.scored();
         if scored.first().is_some_and(|first| *first == 0) {
@@ -86,7 +86,7 @@ impl Echo {
         Ok(self.sum(&scored))
     }
 
-    /// How likely the text is, without its first token, which servers tell nothing of.
+    /// Likelihood of the text without its first token, whose likelihood servers do not tell.
     pub(crate) fn reading(&self) -> Result<EchoScore, String> {
         let scored = self.scored();
         Ok(self.sum(scored.get(1..).ok_or("it has no token")?))
@@ -113,10 +113,10 @@ impl Echo {
     }
 }
 
-/// Where tokens begin in the text, in characters.
+/// Start of each token in the text, in characters.
 ///
-/// Servers count from where they like, some the text of BOS too, or the space that some tokenizers put before everything; some
-/// do not count at all.
+/// Servers count from different places: some count the text of BOS too, or the space that some
+/// tokenizers put before everything. Some do not count at all.
 fn starts(tokens: &[&str], offsets: Option<&Vec<Value>>, text: &str) -> Vec<usize> {
     let len = |token: &str| token.chars().count();
     let counted = || {

@@ -1,8 +1,8 @@
-//! A model behind a server that speaks the protocol of `OpenAI`, such as vLLM or llama.cpp's.
+//! A model behind a server that speaks the protocol of `OpenAI`, such as vLLM's or llama.cpp's.
 //!
-//! The server encodes text itself, prompt and continuation together, and every token is scored that the continuation has a part
-//! in. A request that asks for something else is refused: [`ModelServer::completes`]. What it answers is never remembered, because
-//! nobody here knows its weights.
+//! The server encodes prompt and continuation together, and every token that holds a part of the continuation is
+//! scored. A request that asks for something else is refused: [`ModelServer::completes`]. Answers are never remembered,
+//! because the server's weights are unknown.
 
 mod echo;
 #[cfg(test)]
@@ -37,13 +37,13 @@ pub struct ModelServer {
     parallel: usize,
 }
 
-/// Requests under way at once: enough to fill the batches of a server, few enough for one that takes them in turn.
+/// Requests in flight at once: enough to fill a server's batches, few enough for one that takes them in turn.
 const PARALLEL: usize = 8;
 
 impl ModelServer {
-    /// Looks who is there. Without a name, `model` is the first that the server has.
+    /// A model of this name on a server; without a name, the first one that the server lists.
     ///
-    /// Fails if the server cannot be reached, or has no model.
+    /// Fails, without a name, if the server cannot be reached or lists no model.
     pub fn connect(wire: ServerWire, model: Option<String>) -> Result<Self> {
         let model = if let Some(model) = model {
             model
@@ -55,15 +55,15 @@ impl ModelServer {
         Ok(Self { wire, model, chat: None, parallel: PARALLEL })
     }
 
-    /// The same model, asked in the form of a conversation, which the server writes in the model's template; `system` comes
-    /// before the prompt's head. It can generate then, but not score.
+    /// The same model, asked as a conversation, which the server writes in the model's template;
+    /// `system` comes before the prompt's head. It can generate then, but not score.
     #[must_use]
     pub fn chat(mut self, system: Option<String>) -> Self {
         self.chat = Some(Conversation::of_server(system));
         self
     }
 
-    /// The same model with so many requests under way at once; zero counts as one.
+    /// The same model with this number of requests in flight at once; zero counts as one.
     #[must_use]
     pub fn parallel(mut self, requests: usize) -> Self {
         self.parallel = requests.max(1);
@@ -75,8 +75,8 @@ impl ModelServer {
         &self.model
     }
 
-    /// Refuses a request that no server could answer as it says: what needs its tokenizer, a prompt and a continuation that are
-    /// encoded apart, the likelihood of a first token, and anything right after an end-of-sequence token.
+    /// Refuses a request that no server can answer exactly: one that needs the server's tokenizer, separate encoding of
+    /// prompt and continuation, the likelihood of a first token, or a text after an EOS token.
     pub fn completes(request: &Request) -> Result<()> {
         let Request { prompt, ask, encoding, .. } = request;
         let refuse = |what: &str| {
@@ -105,7 +105,7 @@ impl ModelServer {
         Ok(())
     }
 
-    /// Refuses a request that no server could answer in a conversation: anything but to generate, up to a limit of its own.
+    /// Refuses a request that no server can answer as a conversation: all but generation with a limit in tokens.
     pub fn converses(request: &Request) -> Result<()> {
         match &request.ask {
             Ask::Generate { limit, .. } => tokens(limit).map(drop),
@@ -126,7 +126,7 @@ impl ModelServer {
             Ask::Generate { stop, limit } => self.generate(request, stop, tokens(limit)?),
             Ask::Choose { choices } => {
                 let mut prompt = request.prompt.text();
-                // White space at the end of the prompt belongs to the continuation there.
+                // Joint pairs move white space at the end of the prompt to the continuation.
                 let end = if request.encoding.pairs == Pairs::Joint { before_space(&prompt) } else { prompt.len() };
                 let space = prompt.split_off(end);
                 let mut fit = Fit::default();
@@ -153,7 +153,7 @@ impl ModelServer {
         }
     }
 
-    /// Leaves out examples until the server has room.
+    /// Generates an answer, leaving out examples one by one until the server has room.
     fn generate(&self, request: &Request, stop: &[String], limit: usize) -> Result<Answer> {
         let mut fit = Fit::default();
         loop {
@@ -208,7 +208,7 @@ impl ModelServer {
         Ok(Said::Text { text, tokens: used("completion_tokens"), truncated })
     }
 
-    /// A text with the log-likelihoods of its tokens. Servers that generate nothing of 0 tokens without end are asked for one.
+    /// Asks for the log-likelihoods of a text, and for one new token: some servers take a limit of 0 as none at all.
     fn echo(&self, request: &Request, prompt: &str, continuation: &str) -> Result<Echo> {
         let text = format!("{prompt}{continuation}");
         let mut body = self.body(request);
@@ -223,11 +223,11 @@ impl ModelServer {
             ("model".to_owned(), json!(self.model)),
             ("temperature".to_owned(), json!(0)),
             ("seed".to_owned(), json!(0)),
-            // llama.cpp's Python server would not say again what it has said before.
+            // By default llama.cpp's Python server makes repeated tokens less likely.
             ("repeat_penalty".to_owned(), json!(1.0)),
         ]);
         if request.encoding.bare {
-            // vLLM's name for it; others do not know it.
+            // vLLM's name for it; other servers do not know it.
             body.insert("add_special_tokens".to_owned(), json!(false));
         }
         body
@@ -277,7 +277,7 @@ impl LanguageModel for ModelServer {
     }
 }
 
-/// Refuses a request for tokens.
+/// Refuses a request that compares tokens.
 fn shows_no_tokens(request: &Request) -> Result<()> {
     if request.compared.is_none() {
         return Ok(());
@@ -286,7 +286,7 @@ fn shows_no_tokens(request: &Request) -> Result<()> {
         .hint("take a protocol that counts words, or evaluate the checkpoint itself"))
 }
 
-/// A limit that is in tokens.
+/// The limit, if it is given in tokens.
 fn tokens(limit: &Limit) -> Result<usize> {
     match limit {
         Limit::Tokens(limit) => Ok(*limit),

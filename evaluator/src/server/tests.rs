@@ -1,5 +1,5 @@
-//! Against a double that answers over HTTP from our own forward pass, as other servers do: what comes over the wire is what we
-//! compute here.
+//! Tests a server that answers over HTTP from our own forward pass, as other servers do: answers
+//! over the wire must equal the answers computed here.
 
 use super::{ModelServer, ServerWire};
 use crate::{
@@ -22,32 +22,32 @@ use std::{
 };
 use ureq::Agent;
 
-/// How the double numbers tokens.
+/// Way in which the test server lists tokens.
 #[derive(Clone, Copy, PartialEq)]
 enum Style {
-    /// llama-cpp-python 0.3.36: BOS is not listed, and a token of a part of a character has no text.
+    /// llama-cpp-python 0.3.36: BOS is not listed, and a token that is part of a character has no text.
     LlamaCpp,
-    /// The same where it generates nothing, or BOS.
+    /// Like `LlamaCpp` when it generates nothing, or BOS.
     Silent,
-    /// The same where the tokenizer puts no BOS: each log-likelihood stands one token late.
+    /// Like `LlamaCpp` with a tokenizer that puts no BOS: each log-likelihood is one token late.
     Late,
-    /// vLLM 0.11: BOS is listed and its text counts.
+    /// vLLM 0.11: BOS is listed, and its text is counted.
     Vllm,
     /// No `text_offset`.
     Uncounted,
 }
 
-/// Status, headers and body; status 0 hangs up.
+/// Status, headers and body; with status 0 the server hangs up.
 type Instead = (u16, &'static str, String);
-/// Head, path and body.
+/// Head, path and body of a request.
 type Asked = (String, String, Value);
 
-/// A server on this machine that answers from the model `ja`.
+/// A test server on this machine that answers from the model `ja`.
 struct Double {
     address: String,
-    /// Answers given in place of the model's.
+    /// Answers to give in place of the model's.
     instead: Arc<Mutex<VecDeque<Instead>>>,
-    /// Everything that was asked.
+    /// All requests received.
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
@@ -102,7 +102,7 @@ impl Double {
     }
 }
 
-/// The next request of a connection: its head, path and body.
+/// Head, path and body of the next request of a connection.
 fn heard(stream: &mut BufReader<TcpStream>) -> Option<(String, String, Value)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -149,14 +149,14 @@ fn answer(llama: &mut Transformer, style: Style, path: &str, body: &Value) -> Va
     json!({ "choices": [choice], "usage": { "prompt_tokens": prompt_tokens, "completion_tokens": tokens } })
 }
 
-/// A text's tokens and log-likelihoods, and one token more.
+/// Tokens of a text with their log-likelihoods, and one generated token.
 fn echo(llama: &mut Transformer, style: Style, text: &str) -> Value {
     let mut tokens = llama.tokenizer().encode_prompt(text).unwrap();
     let logits = llama.all_logits(&tokens).unwrap();
     let prompt_tokens = tokens.len();
     let likeliest = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
     tokens.push(likeliest(&logits[prompt_tokens - 1]) as u32);
-    // What is complete of a text; BOS has none.
+    // Complete characters of a text; BOS has none.
     let complete = |tokens: &[u32]| llama.tokenizer().decode(tokens).unwrap().replace('\u{fffd}', "");
     let log = |position: usize, token: usize| {
         let row = &logits[position - 1];
@@ -203,7 +203,7 @@ fn requests() -> Vec<Request> {
     requests
 }
 
-/// The same but for a likelihood's last digits and what a server does not tell.
+/// Asserts that two answers are equal, except for the last digits of likelihoods.
 #[track_caller]
 fn check(ours: &Answer, theirs: &Answer) {
     assert_eq!((ours.fit, ours.broken), (theirs.fit, theirs.broken));
@@ -232,7 +232,7 @@ fn what_comes_over_the_wire_is_what_we_compute() {
                 if let (Ask::Read { text }, Said::Likelihoods(values)) = (&request.ask, &mut expected.said)
                     && style != Style::Vllm
                 {
-                    // They do not tell how likely the first token is.
+                    // These servers do not tell the likelihood of the first token.
                     let tokens = llama.tokenizer().encode_prompt(text).unwrap();
                     let sum = |logits: &[f32]| logits.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
                     let logits = llama.logits(&tokens[..1]).unwrap();
@@ -357,7 +357,7 @@ fn leaves_out_examples_that_the_server_has_no_room_for() {
     let told = answers(&mut server, std::slice::from_ref(&request)).unwrap().remove(0);
     assert_eq!(told.fit.dropped_shots, 2);
     assert_eq!(double.asked.lock().unwrap().last().unwrap().2["prompt"], request.prompt.without(2));
-    // The system's words, each example and the question take turns in a conversation.
+    // In a conversation, the system's text, both sides of each example and the question are one message each.
     request.prompt.head = "例です。".to_owned();
     answers(&mut server.chat(Some("計算してください。".to_owned())), &[request]).unwrap();
     let (_, path, body) = double.asked.lock().unwrap().last().unwrap().clone();

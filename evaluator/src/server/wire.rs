@@ -1,4 +1,4 @@
-//! Asking a server in JSON: patiently while it is busy, and naming it when it fails.
+//! Asks a server in JSON: repeats requests while the server is busy, and names it in errors.
 
 use merge_core::error::{Error, Result};
 use serde_json::Value;
@@ -8,33 +8,33 @@ use ureq::{
     http::{Response, Uri, header},
 };
 
-/// A server's address, and how patiently it is asked.
+/// Address of a server, and the pause before a request is repeated.
 #[derive(Clone, Debug)]
 pub struct ServerWire {
     agent: Agent,
-    /// Ends with `/v1`.
+    /// URL that ends with `/v1`.
     base: String,
-    /// `Bearer KEY`.
+    /// Header value `Bearer KEY`.
     authorization: Option<String>,
     pause: Duration,
 }
 
-/// Times a request is made in all.
+/// Most times that a request is made.
 const TRIES: u32 = 6;
 /// Longest wait that a server may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A long prompt on a slow machine.
+/// Long enough for a long prompt on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(600);
-/// Enough for the log-likelihoods of a hundred thousand tokens.
+/// Most bytes of an answer: enough for the log-likelihoods of a hundred thousand tokens.
 const ANSWER_LIMIT: u64 = 256 << 20;
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 pub(crate) enum Refusal {
-    /// The network, or a server that is busy: the same request may succeed later, after so long if the server says.
+    /// The network failed, or the server is busy. The same request may succeed later: after this time, if given.
     Passing(Error, Option<Duration>),
     /// The prompt is longer than the model's context.
     TooLong(Error),
-    /// Asking again would change nothing.
+    /// The same request would fail again.
     Lasting(Error),
 }
 
@@ -47,10 +47,10 @@ impl From<Refusal> for Error {
 }
 
 impl ServerWire {
-    /// A server at `url`, such as `http://127.0.0.1:8000`, with `/v1` at its end or not; `agent` makes the connections, and must
-    /// know TLS if they are encrypted. A key goes to nobody else.
+    /// A server at `url`, such as `http://127.0.0.1:8000`, with or without `/v1` at its end. `agent` makes the
+    /// connections, and needs TLS for encrypted ones. The key is sent to this server alone.
     ///
-    /// Fails for what is no address, and for a key that no header can hold.
+    /// Fails if `url` is not the address of a server, or if no header can hold the key.
     pub fn new(agent: Agent, url: &str, key: Option<&str>) -> Result<Self> {
         let base = url.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches('/').to_owned() + "/v1";
         let uri: Option<Uri> = base.parse().ok();
@@ -65,14 +65,14 @@ impl ServerWire {
         Ok(Self { agent, base, authorization, pause: Duration::from_millis(500) })
     }
 
-    /// The same server with another first pause after a failure; each is twice as long as the one before.
+    /// The same server with another first pause after a failure; each pause is twice as long as the one before.
     #[must_use]
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
 
-    /// The address of a path.
+    /// URL of a path.
     pub(crate) fn address(&self, path: &str) -> String {
         format!("{}/{path}", self.base)
     }
@@ -112,12 +112,12 @@ impl ServerWire {
         self.patiently(path, post)
     }
 
-    /// An answer that is not what was asked for.
+    /// An error that says why an answer cannot be used.
     pub(crate) fn unclear(&self, path: &str, what: &str) -> Error {
         Error::user(format!("{}: the answer cannot be used: {what}", self.address(path)))
     }
 
-    /// Asks until there is an answer, or no hope.
+    /// Repeats a request until it is answered, is refused for good, or has failed [`TRIES`] times.
     fn patiently(
         &self,
         path: &str,
@@ -184,7 +184,7 @@ impl ServerWire {
         }
     }
 
-    /// Whether it is this machine, which no proxy stands before.
+    /// True if the server is on this machine: no proxy is used then.
     fn is_here(&self) -> bool {
         let uri: Option<Uri> = self.base.parse().ok();
         uri.as_ref().and_then(Uri::host).is_some_and(|host| {
@@ -194,13 +194,13 @@ impl ServerWire {
     }
 }
 
-/// Why a server says it refuses, in the form of `OpenAI` or of `FastAPI`.
+/// Reason that a server gives for a refusal, in the form of `OpenAI` or of `FastAPI`.
 fn reason(answer: &Value) -> Option<&str> {
     let places = ["/error/message", "/message", "/detail", "/detail/0/msg", "/error"];
     places.iter().find_map(|place| answer.pointer(place)?.as_str())
 }
 
-/// What a server says, fit for a terminal.
+/// First 200 characters of a server's text, without control characters.
 fn short(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }

@@ -1,41 +1,41 @@
-//! Resampling: the interval of a statistic whose distribution nobody knows, and a test of differences that are no counts.
+//! Resampling: the interval of a statistic of unknown distribution, and a test of differences that are not counts.
 //!
-//! Intervals are BCa (bias-corrected and accelerated): B. Efron, "Better Bootstrap Confidence Intervals" (1987), equation 6.8 of
-//! T. J. DiCiccio & B. Efron, "Bootstrap Confidence Intervals" (1996). Scores such as F1 heap up at 0 and 1, and statistics such
-//! as the correlation of Matthews are biased on few items: the percentile interval then covers too little on one side, by an
-//! error of order `1/sqrt(n)` that BCa reduces to `1/n`, for one more pass over the items. Where it is not defined, since no
-//! resample is smaller or none is larger than the value, the percentiles themselves are taken.
+//! Intervals are BCa (bias-corrected and accelerated): B. Efron, "Better Bootstrap Confidence Intervals" (1987),
+//! equation 6.8 of T. J. DiCiccio & B. Efron, "Bootstrap Confidence Intervals" (1996). Scores such as F1 pile up at 0
+//! and 1, and Matthews' correlation is biased on few items: the percentile interval then covers too little on one
+//! side, by an error of order `1/sqrt(n)`, which BCa reduces to `1/n` for one more pass over the items. If no
+//! resample is smaller or none larger than the value, BCa is undefined, and the percentiles are used.
 //!
-//! All draws come from one seed, by counter: the same scores have the same interval, on any number of threads.
+//! All draws come from one seed, by counter: the same scores have the same interval on any number of threads.
 
 use merge_core::{random::Stream, vectors::wide};
 use rayon::prelude::*;
 
 use super::{Z, labels::Confusion, normal_cdf, normal_quantile};
 
-/// Resamples: enough that the ends of an interval move by a fiftieth of its length from seed to seed.
+/// Number of resamples: an interval's ends move by a fiftieth of its length from seed to seed.
 const RESAMPLES: usize = 10_000;
 
 const SEED: u64 = 0;
 
-/// The random bits of a draw.
+/// Random bits of one draw.
 const BITS: usize = 24;
 
-/// A statistic over resamples, and what leaving out one item does to it.
+/// A statistic over resamples, and the effect of leaving out one item.
 pub(super) struct Resamples {
-    /// Ascending.
+    /// The statistic on each resample, ascending.
     replicates: Vec<f64>,
-    /// `Σd³ / (6·(Σd²)^1.5)` for `d` the mean of the statistics without one item minus each of them.
+    /// `Σd³ / (6·(Σd²)^1.5)`, where `d` is the mean of the statistics without one item, minus each of them.
     acceleration: f64,
 }
 
 impl Resamples {
-    /// The mean of scores.
+    /// Resamples the mean of scores.
     pub(super) fn mean(scores: &[f64]) -> Self {
         let n = scores.len() as f64;
         let sum: f64 = scores.iter().sum();
         let replicates = replicate(scores.len(), |draws| {
-            // Several sums at once: each addition has to wait for the one before.
+            // Eight sums at once: each addition has to wait for the one before.
             let (blocks, rest) = draws.as_chunks::<8>();
             let mut sums = [0.0; 8];
             for block in blocks {
@@ -49,7 +49,7 @@ impl Resamples {
         Self::new(replicates, scores.iter().map(|score| ((sum - score) / (n - 1.0), 1.0)))
     }
 
-    /// Any statistic of items.
+    /// Resamples any statistic of items.
     pub(super) fn statistic<T: Copy + Sync>(items: &[T], statistic: impl Fn(&[T]) -> f64 + Sync) -> Self {
         let replicates = replicate(items.len(), |draws| {
             let sample: Vec<T> = draws.iter().map(|i| items[*i as usize]).collect();
@@ -63,7 +63,7 @@ impl Resamples {
         Self::new(replicates, without.into_iter())
     }
 
-    /// A measure of classification, which needs no more than the counts.
+    /// Resamples a measure of classification, which needs only the counts.
     pub(super) fn labels(
         confusion: &Confusion,
         golds: &[usize],
@@ -73,7 +73,7 @@ impl Resamples {
         let cells: Vec<u32> =
             golds.iter().zip(answers).map(|(gold, answer)| confusion.cell(*gold, *answer) as u32).collect();
         let replicates = replicate(cells.len(), |draws| {
-            // Counted four times over: adding to what was just added to has to wait for it.
+            // Four sets of counts: a count that was just changed has to be waited for.
             let n_cells = confusion.counts().len();
             let mut counts = vec![0; 4 * n_cells];
             for (at, i) in draws.iter().enumerate() {
@@ -82,7 +82,7 @@ impl Resamples {
             let counts = (0..n_cells).map(|cell| counts.iter().skip(cell).step_by(n_cells).sum()).collect();
             measure(&confusion.with_counts(counts))
         });
-        // Items of the same cell leave the same counts behind.
+        // Items of one cell leave the same counts behind.
         let without = (0..confusion.counts().len()).filter(|cell| confusion.counts()[*cell] > 0).map(|cell| {
             let mut counts = confusion.counts().to_vec();
             counts[cell] -= 1;
@@ -91,7 +91,7 @@ impl Resamples {
         Self::new(replicates, without)
     }
 
-    /// From the statistic on resamples and, with weights, without one item.
+    /// Takes the statistic on each resample and, with weights, without one item.
     fn new(mut replicates: Vec<f64>, without: impl Iterator<Item = (f64, f64)>) -> Self {
         replicates.sort_unstable_by(f64::total_cmp);
         let without: Vec<(f64, f64)> = without.collect();
@@ -103,7 +103,7 @@ impl Resamples {
         Self { replicates, acceleration }
     }
 
-    /// Whether the statistic is not the same on every resample.
+    /// True if the statistic differs between resamples.
     pub(super) fn varies(&self) -> bool {
         self.replicates.first() != self.replicates.last()
     }
@@ -115,7 +115,7 @@ impl Resamples {
         (self.replicates.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
     }
 
-    /// The 95% interval of a statistic that has this value on the items themselves, which it always holds.
+    /// The 95% interval of a statistic whose value on the items themselves is `value`; it always holds that value.
     pub(super) fn interval(&self, value: f64) -> [f64; 2] {
         let n = self.replicates.len();
         let below = self.replicates.partition_point(|x| *x < value);
@@ -128,7 +128,7 @@ impl Resamples {
         [bound(-Z).min(value), bound(Z).max(value)]
     }
 
-    /// Interpolated between the two nearest replicates, as numpy does.
+    /// A quantile, interpolated between the two nearest replicates, as numpy does.
     fn quantile(&self, p: f64) -> f64 {
         let at = p * (self.replicates.len() - 1) as f64;
         let (low, high) = (self.replicates[at.floor() as usize], self.replicates[at.ceil() as usize]);
@@ -136,7 +136,7 @@ impl Resamples {
     }
 }
 
-/// The two-sided p-value of a mean of differences whose signs are chance, from ten thousand tosses and the signs as they are.
+/// The two-sided p-value of a mean of differences under random signs, by ten thousand flips and the actual signs.
 pub(super) fn sign_flip_p(differences: &[f64]) -> f64 {
     let differences: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     let n = differences.len();
@@ -162,7 +162,7 @@ pub(super) fn sign_flip_p(differences: &[f64]) -> f64 {
     (n_as_far + 1) as f64 / (RESAMPLES + 1) as f64
 }
 
-/// A statistic of `n` draws among `n` items with replacement, [`RESAMPLES`] times.
+/// Computes a statistic of `n` draws among `n` items with replacement, [`RESAMPLES`] times.
 fn replicate(n: usize, statistic: impl Fn(&[u32]) -> f64 + Sync) -> Vec<f64> {
     let stream = Stream::new(SEED, &["items"]);
     let last = n as u32 - 1;

@@ -1,13 +1,13 @@
-//! Intervals in closed form: of one proportion, of the difference of two on the same items, and of a mean of few numbers.
+//! Intervals in closed form: of a proportion, of a paired difference of two, and of a mean of few numbers.
 
 use super::Z;
 
-/// E. B. Wilson (1927): the proportions that a score test at 5% does not reject; sound at 0 and 1 too. Of a single item the exact
-/// one of C. J. Clopper and E. S. Pearson (1934), since Wilson's then holds the truth in 79% of cases only; by Markov's inequality
-/// it holds of any score between 0 and 1.
+/// A proportion's interval by E. B. Wilson (1927): the proportions that a score test at 5% does not reject; sound at
+/// 0 and 1 too. A single item has the exact interval of C. J. Clopper and E. S. Pearson (1934), since Wilson's then
+/// holds the truth in only 79% of cases; by Markov's inequality the exact one suits any score between 0 and 1.
 ///
-/// Scores between 0 and 1 have no larger variance than right and wrong answers of the same mean: of them it is the widest that
-/// there can be.
+/// Scores between 0 and 1 have at most the variance of right and wrong answers with the same mean:
+/// for them, this is the widest interval that there can be.
 pub(super) fn proportion(p: f64, n: usize) -> [f64; 2] {
     if n == 1 {
         return [p * 0.025, 1.0 - (1.0 - p) * 0.025];
@@ -16,25 +16,25 @@ pub(super) fn proportion(p: f64, n: usize) -> [f64; 2] {
     let scale = 1.0 + Z * Z / n;
     let centre = (p + Z * Z / (2.0 * n)) / scale;
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt() / scale;
-    // Rounding must not put the mean outside its interval, as it would by 1e-17 where every answer is wrong.
+    // Rounding must not put the mean outside its interval, as it would by 1e-17 if every answer is wrong.
     [(centre - half).clamp(0.0, p), (centre + half).clamp(p, 1.0)]
 }
 
-/// T. Tango, "Equivalence Test and Confidence Interval for the Difference in Proportions for the Paired-Sample Design" (1998):
-/// the differences that a score test at 5% does not reject, of a model that alone is right on `wins` of `n` items and alone wrong
-/// on `losses`. It has a length where the two never differ, too.
+/// T. Tango's interval, "Equivalence Test and Confidence Interval for the Difference in Proportions for the
+/// Paired-Sample Design" (1998): the differences that a score test at 5% does not reject, for a model alone right on
+/// `wins` of `n` items and alone wrong on `losses`. It has a length even if they never differ.
 ///
-/// Of a single item, of which Tango's holds the truth in 80% of cases only, the exact one of a proportion, stretched to differences.
+/// A single item, where Tango's holds the truth in only 80% of cases, has a proportion's exact one, scaled to −1 … 1.
 ///
-/// Scores between 0 and 1 that are neither count by the sums of what the one gains and loses on the other: their differences then
-/// have no larger variance.
+/// Other scores between 0 and 1 count by the sums of one model's gains and losses against the
+/// other: their differences then have at most this variance.
 pub(super) fn paired_proportions(wins: f64, losses: f64, n: usize) -> [f64; 2] {
     if n == 1 {
         return proportion(0.5 * (1.0 + wins - losses), 1).map(|x| 2.0 * x - 1.0);
     }
     let n = n as f64;
     let value = (wins - losses) / n;
-    // Equation 5, with q the restricted maximum likelihood estimate of the share of losses; it falls with the difference.
+    // Equation 5, falling with the difference; q is the restricted maximum likelihood estimate of the losses' share.
     let score = |difference: f64| {
         let b = (2.0 * n - wins + losses) * difference - wins - losses;
         let c = -losses * difference * (1.0 - difference);
@@ -43,7 +43,7 @@ pub(super) fn paired_proportions(wins: f64, losses: f64, n: usize) -> [f64; 2] {
         let away = wins - losses - n * difference;
         if variance > 0.0 { away / variance.sqrt() } else { away.signum() * f64::INFINITY }
     };
-    // Where the two meet, between a difference that is rejected and one that is not.
+    // Bisects between a difference that is rejected and one that is not.
     let bound = |mut rejected: f64, mut kept: f64| {
         for _ in 0..60 {
             let middle = 0.5 * (rejected + kept);
@@ -51,13 +51,13 @@ pub(super) fn paired_proportions(wins: f64, losses: f64, n: usize) -> [f64; 2] {
         }
         kept
     };
-    // At an end that is the value itself there is nothing to search.
+    // If the value itself is an end, there is nothing to search.
     let low = if value > -1.0 { bound(-1.0, value) } else { -1.0 };
     let high = if value < 1.0 { bound(1.0, value) } else { 1.0 };
     [low, high]
 }
 
-/// Student's interval of the mean of two to nine numbers; none if they are all the same, for then nothing is known of their spread.
+/// Student's interval of the mean of two to nine numbers; `None` if all are equal, so that their spread is unknown.
 ///
 /// # Panics
 /// If there are fewer numbers, or more.

@@ -1,18 +1,18 @@
 //! Measures of classification over all items at once, as scikit-learn defines them.
 
-/// How many items of each class were given each answer.
+/// Number of items of each class that were given each answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
     n_classes: usize,
-    /// (gold, answer), by row
+    /// Counts by (gold, answer), row by row.
     counts: Vec<usize>,
 }
 
 impl Confusion {
-    /// Of classes as small numbers, item by item.
+    /// Counts the classes of golds and answers, item by item; classes are small numbers.
     ///
     /// # Panics
-    /// If there are not as many golds as answers.
+    /// If golds and answers differ in number.
     pub fn of(golds: &[usize], answers: &[usize]) -> Self {
         assert_eq!(golds.len(), answers.len(), "every item has an answer");
         let n_classes = golds.iter().chain(answers).max().map_or(0, |largest| largest + 1);
@@ -24,7 +24,7 @@ impl Confusion {
         confusion
     }
 
-    /// The mean over classes that have items of the share of them that is right.
+    /// The mean share of right items, over the classes that have items.
     pub fn balanced_accuracy(&self) -> f64 {
         let shares = (0..self.n_classes).filter_map(|class| {
             let items = self.golds(class);
@@ -42,7 +42,7 @@ impl Confusion {
         (both > 0).then(|| 2.0 * self.right(class) as f64 / both as f64)
     }
 
-    /// The mean over classes that have items or answers of their F1.
+    /// The mean F1, over the classes that have items or answers.
     pub fn macro_f1(&self) -> f64 {
         mean((0..self.n_classes).filter_map(|class| self.f1(class)))
     }
@@ -68,7 +68,7 @@ impl Confusion {
         &self.counts
     }
 
-    /// The same classes, counted anew.
+    /// The same classes with other counts.
     pub(super) fn with_counts(&self, counts: Vec<usize>) -> Self {
         Self { n_classes: self.n_classes, counts }
     }
@@ -86,7 +86,7 @@ impl Confusion {
     }
 }
 
-/// 0 of nothing.
+/// The mean; 0 if there are no values.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, n) = values.fold((0.0, 0usize), |(sum, n), value| (sum + value, n + 1));
     if n > 0 { sum / n as f64 } else { 0.0 }

@@ -1,4 +1,4 @@
-//! Scores in; estimates, intervals and differences out, against published and hand-worked values.
+//! Scores in; estimates, intervals and differences out, compared with published and hand-worked values.
 
 use super::{
     Estimate, PairedDifference, Test, combined,
@@ -65,11 +65,11 @@ fn gives_the_sample_standard_error() {
 #[test]
 fn does_not_guess_a_spread() {
     assert_eq!((Estimate::of(&[]), PairedDifference::of(&[], &[])), (None, None));
-    // A single answer that is right or wrong: Clopper and Pearson, whose ends are the 2.5% quantiles of a single toss.
+    // A single answer, right or wrong: Clopper and Pearson, whose ends are the 2.5% quantiles of one toss.
     let one = Estimate::of(&[1.0]).unwrap();
     assert_eq!((one.value, one.stderr, one.ci95, one.n), (1.0, None, Some([0.025, 1.0]), 1));
     assert_eq!(Estimate::of(&[0.0]).unwrap().ci95, Some([0.0, 0.975]));
-    // Of one number of any size, or of several that are all the same, there is none.
+    // One number of any size, or several that are all the same, have no interval.
     let none = |scores: &[f64]| {
         (Estimate::of(scores).unwrap().ci95, PairedDifference::of(scores, &[0.0; 12][..scores.len()]).unwrap().ci95)
     };
@@ -83,15 +83,15 @@ fn does_not_guess_a_spread() {
 
 #[test]
 fn few_scores_have_an_interval_that_is_not_too_short() {
-    // Student's: 2.5 ± 3.182·0.645, by any table.
+    // Student's: 2.5 ± 3.182·0.645, from any table.
     check("1 to 4", &Estimate::of(&[1.0, 2.0, 3.0, 4.0]).unwrap().ci95.unwrap(), &[0.445_739, 4.554_261], 1e-6);
     let difference = PairedDifference::of(&[1.0, 2.0, 3.0, 4.0], &[0.0; 4]).unwrap();
     check("their differences from 0", &difference.ci95.unwrap(), &[0.445_739, 4.554_261], 1e-6);
-    // Shares: as right and wrong answers of the same mean, by Wilson's formula in Python.
+    // Shares have the interval of right and wrong answers with the same mean: Wilson's formula in Python.
     let half = Estimate::of(&[0.5; 10]).unwrap();
     check("ten times a half", &half.ci95.unwrap(), &[0.236_593, 0.763_407], 1e-6);
     check("two", &Estimate::of(&[0.25, 0.75]).unwrap().ci95.unwrap(), &[0.094_531, 0.905_469], 1e-6);
-    // Of statistics that are no means nothing is known: a bootstrap of two items says no more than the two.
+    // Statistics that are not means have none: a bootstrap of two items says no more than the two.
     let sum = |items: &[f64]| items.iter().sum::<f64>();
     assert_eq!(Estimate::of_statistic(&[1.0, 2.0], sum).unwrap().ci95, None);
     assert_eq!(Estimate::of_labels(&[0, 1, 0], &[0, 1, 1], Confusion::macro_f1).unwrap().ci95, None);
@@ -125,10 +125,10 @@ fn gives_tangos_interval() {
         (6, 16, 161, [-0.1240, -0.0054], "Cavo 2012"),
         // R. G. Newcombe, Statistics in Medicine 17 (1998), 2635: 36, 12, 2 and 0 of 50.
         (12, 2, 50, [0.0611, 0.3447], "Newcombe 1998"),
-        // A single item: Clopper and Pearson's of a proportion, which of 0 and 1 are ±0.975.
+        // A single item: Clopper and Pearson's interval of a proportion, stretched to differences.
         (0, 0, 1, [-0.975, 0.975], "closed form"),
         (1, 0, 1, [-0.95, 1.0], "closed form"),
-        // Nobody differs: ± z²/(n + z²).
+        // No item differs: ± z²/(n + z²).
         (0, 0, 4, [-0.4899, 0.4899], "closed form"),
         (0, 0, 50, [-0.0713, 0.0713], "closed form"),
     ] {
@@ -154,7 +154,7 @@ fn gives_tangos_interval() {
 fn equal_shares_are_not_certainly_equal() {
     let same = PairedDifference::of(&[0.5, 0.7, 0.1, 0.9], &[0.5, 0.7, 0.1, 0.9]).unwrap();
     check("four", &same.ci95.unwrap(), &[-0.4899, 0.4899], 6e-5);
-    // Each of a hundred a tenth better: as ten of a hundred that are right.
+    // Each of a hundred is a tenth better: the same as ten of a hundred right.
     let better = PairedDifference::of(&[0.6; 100], &[0.5; 100]).unwrap();
     let (a, b) = pairs(10, 0, 100);
     check("a tenth", &better.ci95.unwrap(), &PairedDifference::of(&a, &b).unwrap().ci95.unwrap(), 1e-9);
@@ -162,7 +162,7 @@ fn equal_shares_are_not_certainly_equal() {
 
 #[test]
 fn compares_two_models_item_by_item() {
-    // With a share d of items that differ, the standard error is sqrt(d − Δ²)/sqrt(n): d = 0.2 gives 1.4 and 2.8 points.
+    // If a share d of items differs, the standard error is sqrt(d − Δ²)/sqrt(n): d = 0.2 gives 1.4 and 2.8 points.
     for (n, wins, losses, points) in [(1069, 107, 107, 1.4), (250, 25, 25, 2.8)] {
         let (a, b) = pairs(wins, losses, n);
         let difference = PairedDifference::of(&a, &b).unwrap();
@@ -197,7 +197,7 @@ fn gives_mcnemars_exact_p() {
     }
 }
 
-/// 400 scores of which 30% are 0 and 25% are 1, the same as in the Python that made the numbers below.
+/// 400 scores, 30% of them 0 and 25% of them 1; the Python that made the numbers below used the same.
 fn scores() -> Vec<f64> {
     (0..400u32)
         .map(|i| f64::from(i * i * 7919 % 1000) / 1000.0)
@@ -215,11 +215,11 @@ fn scores() -> Vec<f64> {
 
 #[test]
 fn gives_the_bca_interval() {
-    // scipy 1.17.1: stats.bootstrap(method="BCa") with 400,000 resamples. With 10,000 an end moves by some 2% of the length.
+    // scipy 1.17.1: stats.bootstrap(method="BCa"), 400,000 resamples; with 10,000, ends move by 2% of the length.
     let estimate = Estimate::of(&scores()).unwrap();
     check("mean", &[estimate.value, estimate.stderr.unwrap()], &[0.54183, 0.019_204_887_320_483_845], 1e-12);
     check("400 scores", &estimate.ci95.unwrap(), &[0.504_035, 0.579_253], 0.0015);
-    // Skewed: the percentiles would be [0.028, 0.236].
+    // Skewed scores: the percentiles would be [0.028, 0.236].
     let mut skewed = [0.0; 24];
     for (at, score) in [(8, 0.1), (11, 0.2), (15, 1.0), (18, 0.5), (19, 0.9), (23, 0.3)] {
         skewed[at] = score;
@@ -250,13 +250,13 @@ fn bootstraps_measures_of_classification() {
     let confusion = Confusion::of(&golds, &answers);
     let others = [confusion.balanced_accuracy(), confusion.macro_f1()];
     check("others", &others, &[0.719_375_779_508_883_9, 0.690_339_547_787_214_8], 1e-12);
-    // A class that is only answered, one that is missing, and one that is never answered.
+    // A class that is only answered, a missing one, and one that is never answered.
     let odd = Confusion::of(&[0, 0, 1, 1, 1, 3], &[0, 2, 1, 1, 0, 3]);
     let odd = [odd.mcc(), odd.balanced_accuracy(), odd.macro_f1()];
     check("odd", &odd, &[0.543_557_306_504_609, 0.722_222_222_222_222_2, 0.575], 1e-12);
     check("constant", &[Confusion::of(&[0, 1, 1], &[1, 1, 1]).mcc()], &[0.0], 0.0);
     check("nothing", &[Confusion::of(&[], &[]).macro_f1()], &[0.0], 0.0);
-    // The same whichever way it is resampled.
+    // Both ways to resample give the same.
     let pairs: Vec<(usize, usize)> = golds.iter().copied().zip(answers.iter().copied()).collect();
     let by_items = Estimate::of_statistic(&pairs, |pairs| {
         let (golds, answers): (Vec<usize>, Vec<usize>) = pairs.iter().copied().unzip();
@@ -267,12 +267,12 @@ fn bootstraps_measures_of_classification() {
 
 #[test]
 fn tests_differences_that_are_no_counts() {
-    // All 256 signs in Python.
+    // All 256 combinations of signs, in Python.
     let d = [0.1, 0.2, -0.05, 0.3, 0.15, 0.25, 0.1, -0.1];
     let difference = PairedDifference::of(&d, &[0.0; 8]).unwrap();
     assert_eq!(difference.test, Test::SignFlip);
     check("8 differences", &[difference.p], &[0.070_312_5], 0.008);
-    // 400,000 flips in numpy.
+    // 400,000 flips, in numpy.
     let scores = scores();
     let b: Vec<f64> = scores[5..65].iter().map(|x| (x - 0.04).clamp(0.0, 1.0)).collect();
     let difference = PairedDifference::of(&scores[..60], &b).unwrap();
@@ -325,7 +325,7 @@ fn expects_the_winners_curse() {
     ] {
         check(&format!("of {n}"), &[optimism(n, 1.0, 0.0)], &[expected], 1e-12);
     }
-    // Points at 40%, as published for 250 items, 1,000 and 100: independent, and at a correlation of one half.
+    // Points at 40%, as published for 250, 1,000 and 100 items: independent, and at a correlation of one half.
     for (items, candidates, correlation, points) in [
         (250u32, 20, 0.0, 5.8),
         (250, 20, 0.5, 4.1),

@@ -1,4 +1,4 @@
-//! The scores of all items as one, and its standard error: the formulas of lm-evaluation-harness, its draws included.
+//! Aggregates the scores of all items, with a standard error, as lm-evaluation-harness does, random draws included.
 
 use super::score::{Aggregation, Measurement};
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     statistics::{Estimate, labels::Confusion},
 };
 
-/// Draws from one generator; the next ones come from a generator of their own.
+/// Number of draws from one generator; each further thousand has its own.
 const CHUNK: usize = 1000;
 
 impl Aggregation {
-    /// The name of task files.
+    /// Finds an aggregation by the name that task files use.
     pub(super) fn find(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, aggregation)| *aggregation)
     }
 
-    /// All names.
+    /// All aggregations, with the names that task files use.
     pub(super) const NAMES: &[(&str, Self)] = &[
         ("mean", Self::Mean),
         ("nanmean", Self::NanMean),
@@ -30,12 +30,12 @@ impl Aggregation {
         ("brier_score", Self::Brier),
     ];
 
-    /// Whether it is made of a number for each item.
+    /// True if the aggregation takes one number per item.
     pub(super) fn takes_numbers(self) -> bool {
         matches!(self, Self::Mean | Self::NanMean | Self::Median | Self::Perplexity)
     }
 
-    /// One number of all; NaN of none.
+    /// The aggregate of all scores; without scores NaN, or 0 for measures of classes.
     pub(super) fn of(self, scores: &[&Measurement]) -> f64 {
         let numbers = || scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>();
         match self {
@@ -57,19 +57,19 @@ impl Aggregation {
         }
     }
 
-    /// One number of right and said classes; `F1` is of class 1.
+    /// A statistic of the right and the chosen classes; `F1` is of class 1.
     fn of_classes(self, confusion: &Confusion) -> f64 {
         match self {
             Self::F1 => confusion.f1(1).unwrap_or(0.0),
             Self::MacroF1 => confusion.macro_f1(),
-            // `balanced_mean` of Stability's harness.
+            // Stability's harness calls it `balanced_mean`.
             Self::BalancedAccuracy => confusion.balanced_accuracy(),
             Self::Matthews => confusion.mcc(),
             _ => f64::NAN,
         }
     }
 
-    /// Its 95% interval; none where nothing is known of the spread.
+    /// The 95% confidence interval; `None` where nothing is known of the spread.
     pub(super) fn ci95(self, scores: &[&Measurement]) -> Option<[f64; 2]> {
         let estimate = match self {
             Self::Mean => Estimate::of(&scores.iter().filter_map(|score| score.value()).collect::<Vec<f64>>()),
@@ -82,8 +82,8 @@ impl Aggregation {
         estimate?.ci95
     }
 
-    /// Its standard error: of a mean by the sample's deviation; of what is no mean by `draws` draws with replacement, in
-    /// thousands; `None` where lm-evaluation-harness gives none, or of fewer than two items.
+    /// The standard error. A mean's is computed from the sample deviation; others' from `draws` resamples, in
+    /// thousands. `None` where lm-evaluation-harness gives none, or for fewer than two items.
     pub(super) fn stderr(self, scores: &[&Measurement], draws: usize) -> Option<f64> {
         if scores.len() < 2 || draws == 0 {
             return None;
@@ -120,7 +120,7 @@ fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 
-/// Of a sample: `sqrt(Σ(x − mean)² / (n − 1))`.
+/// The sample standard deviation: `sqrt(Σ(x − mean)² / (n − 1))`.
 fn deviation(numbers: &[f64]) -> f64 {
     let mean = mean(numbers);
     (numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (numbers.len() as f64 - 1.0)).sqrt()
@@ -134,7 +134,7 @@ fn per_weight(scores: &[&Measurement]) -> f64 {
     log / weight
 }
 
-/// The right classes, and those that were said.
+/// The right class of each item, and the chosen one.
 fn classes(scores: &[&Measurement]) -> (Vec<usize>, Vec<usize>) {
     let pair = |score: &&Measurement| match score {
         Measurement::Classes { gold, said } => Some((*gold, *said)),

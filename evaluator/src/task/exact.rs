@@ -1,4 +1,4 @@
-//! `exact_match`: whether two texts are the same, but for what a task says is ignored.
+//! `exact_match`: compares two texts, apart from differences that a task ignores.
 
 use super::{
     definition::{DefinitionFile, MetricConfig},
@@ -6,7 +6,7 @@ use super::{
 };
 use merge_core::{error::Result, yaml::Mistake};
 
-/// What is ignored.
+/// The differences to ignore.
 #[derive(Debug, Default)]
 pub(super) struct Exact {
     patterns: Vec<Pattern>,
@@ -16,10 +16,9 @@ pub(super) struct Exact {
 }
 
 impl Exact {
-    /// Nothing.
+    /// Ignores no difference.
     pub(super) const NOTHING: Self = Self { patterns: Vec::new(), case: false, punctuation: false, numbers: false };
 
-    /// As a measure's settings say.
     pub(super) fn new(written: &DefinitionFile, config: &MetricConfig) -> Result<Self> {
         let patterns = config.regexes_to_ignore.iter().flatten().map(|pattern| {
             let refuse = |e: merge_core::error::Error| Mistake::new(e.to_string());
@@ -33,7 +32,7 @@ impl Exact {
         })
     }
 
-    /// Whether the two are the same.
+    /// True if the texts are the same, apart from ignored differences.
     pub(super) fn equal(&self, gold: &str, said: &str) -> Result<bool> {
         Ok(self.plain(gold)? == self.plain(said)?)
     }

@@ -1,4 +1,4 @@
-//! What is done with an answer before it is marked: the filters of lm-evaluation-harness.
+//! The filters of lm-evaluation-harness, which change an answer before it is marked.
 
 use super::{
     Doc,
@@ -14,10 +14,10 @@ use merge_core::{
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// What a pattern finds, unless said: the answers of GSM8K.
+/// Default pattern: the answers of GSM8K.
 const PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
 
-/// A name, and steps from the answers to a question to one text.
+/// A named list of steps that make one text of the answers to a question.
 #[derive(Debug)]
 pub(super) struct Filter {
     pub(super) name: String,
@@ -36,7 +36,7 @@ enum Work {
     Majority,
 }
 
-/// What is looked for, and what there is instead.
+/// A pattern to search for, the index of the match to take, and the text if nothing matches.
 #[derive(Debug)]
 struct Find {
     pattern: Pattern,
@@ -45,12 +45,12 @@ struct Find {
 }
 
 impl Filter {
-    /// What there is unless a task says otherwise: the first answer as it is.
+    /// The default filter: the first answer, unchanged.
     pub(super) fn none() -> Self {
         Self { name: "none".to_owned(), steps: Vec::new() }
     }
 
-    /// Of a task that asks each question so often; refuses steps whose result is no text.
+    /// Reads a filter of a task that asks each question `repeats` times. Refuses steps that do not end in one text.
     pub(super) fn new(
         written: &DefinitionFile,
         config: &FilterConfig,
@@ -76,9 +76,9 @@ impl Filter {
         Ok(Self { name: config.name.value.clone(), steps: steps.collect::<Result<_>>()? })
     }
 
-    /// The text that is marked, of the answers to one question.
+    /// The text to mark, from the answers to one question.
     ///
-    /// Fails if a pattern is given up.
+    /// Fails if the search for a pattern takes too many steps.
     pub(super) fn apply(&self, doc: &Doc, answers: Vec<String>) -> Result<String> {
         let answers = self.steps.iter().try_fold(answers, |answers, step| step.apply(doc, answers));
         let answers = answers.map_err(|e| e.at(format_args!("filter {}", self.name)))?;
@@ -152,15 +152,15 @@ impl Work {
             }
             Self::Majority => {
                 let votes = |answer: &String| answers.iter().filter(|other| *other == answer).count();
-                // The first of those with most votes, as a `Counter` tells them.
+                // The first of the most frequent answers, as Python's `Counter` finds it.
                 let most = answers.iter().rev().max_by_key(|answer| votes(answer)).cloned();
                 most.into_iter().collect()
             }
         })
     }
 
-    /// The letter of a choice in parentheses: what the pattern finds, else the choice whose text is there, else a letter
-    /// after a colon.
+    /// The letter of a choice in parentheses: the pattern's match, else the choice whose text is
+    /// found, else a letter after a colon.
     fn choice(&self, doc: &Doc, answer: &str) -> Result<String> {
         let Self::MultiChoice { find, ignore_case, ignore_punctuation, ignore } = self else {
             unreachable!("only this step looks for choices")
@@ -183,7 +183,7 @@ impl Work {
         let choices = choices.iter().filter_map(Value::as_str).map(|choice| plain(python::strip(choice)));
         let choices = choices.collect::<Result<Vec<String>>>()?;
         let letter = |i: usize| char::from_u32('A' as u32 + i as u32).unwrap_or('?');
-        // The longest first, so that none hides another that it begins.
+        // Longest first, so that no choice hides a longer one that begins with it.
         let mut longest: Vec<&str> = choices.iter().map(String::as_str).collect();
         longest.sort_by_key(|text| std::cmp::Reverse(text.chars().count()));
         let found = Pattern::of_texts(longest)?.select(&plain(answer)?, find.select)?.and_then(stripped);
@@ -224,7 +224,7 @@ fn compile(pattern: &str) -> std::result::Result<Pattern, Mistake> {
     Pattern::new(pattern).map_err(|e| Mistake::new(e.to_string()))
 }
 
-/// Refuses settings that a step does not have.
+/// Refuses settings that the step's function does not use.
 fn known_settings(step: &FilterStep) -> std::result::Result<(), Mistake> {
     use StepFunction::{Map, MultiChoiceRegex, Regex, TakeFirstK};
     let settings: [(&str, Option<Place>, &[StepFunction]); 9] = [
@@ -246,7 +246,7 @@ fn known_settings(step: &FilterStep) -> std::result::Result<(), Mistake> {
     Ok(())
 }
 
-/// The categories P of Unicode.
+/// True for characters of Unicode's category P.
 fn is_punctuation(c: char) -> bool {
     static PUNCTUATION: std::sync::LazyLock<regex::Regex> =
         std::sync::LazyLock::new(|| regex::Regex::new(r"^\p{P}$").expect("it is a constant and compiles"));

@@ -1,4 +1,4 @@
-//! Python functions that task files name: those of the published tasks, and ours, by module and name.
+//! Python functions that task files name, by module and name: those of the published tasks, and ours.
 
 use super::{
     Doc,
@@ -13,51 +13,51 @@ use merge_core::{
 };
 use serde_json::Value;
 
-/// Changes a document before it is asked.
+/// A function that changes a document before it is asked.
 pub(super) type ProcessDoc = fn(&mut Doc) -> Result<()>;
 
-/// What `process_docs: !function …` may name.
+/// Functions that `process_docs: !function …` may name.
 const PROCESS_DOCS: &[(&str, ProcessDoc)] = &[
     ("ja_leaderboard_jcommonsenseqa.process_docs", numbered_choices),
     ("ja_leaderboard_xwinograd.process_docs", two_sentences),
 ];
 
-/// A generated answer and what it is an answer to.
+/// A generated answer, with all that is needed to mark it.
 pub(super) struct GeneratedAnswer<'a> {
     pub(super) asked: &'a AskedDocument,
-    /// The right answer, where it is a number.
+    /// The right answer, if it is a number.
     pub(super) number: Option<&'a Number>,
     pub(super) text: &'a str,
-    /// The model's tokens of the text and of the right answer, where they are compared.
+    /// The model's tokens of the text and of the right answer, if these are compared.
     pub(super) tokens: Option<&'a [Vec<u32>; 2]>,
     pub(super) tools: &'a Tools,
 }
 
-/// What the right answer of a function has to be.
+/// The form in which a function needs the right answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GoldForm {
-    /// Whatever `doc_to_target` gives.
+    /// Any value of `doc_to_target`.
     Target,
-    /// A number, which `doc_to_target` gives.
+    /// A number, as the value of `doc_to_target`.
     Number,
     /// A number in this field of the document.
     NumberIn(&'static str),
 }
 
-/// Marks an answer.
+/// A function that marks an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
-    /// What the right answer has to be.
+    /// Form of the right answer.
     pub(super) gold: GoldForm,
-    /// The measures it gives.
+    /// Names of the measures it gives.
     pub(super) gives: &'static [&'static str],
-    /// What it needs beside the answer.
+    /// Tool that it needs to mark.
     pub(super) tool: Option<Tool>,
-    /// An answer's scores.
+    /// Computes the scores of an answer.
     pub(super) mark: fn(&GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)>,
 }
 
-/// What `process_results: !function …` may name, of the published tasks.
+/// Functions of the published tasks that `process_results: !function …` may name.
 const PROCESS_RESULTS: &[(&str, Process)] = &[(
     "ja_leaderboard_mgsm.process_results",
     Process {
@@ -68,7 +68,7 @@ const PROCESS_RESULTS: &[(&str, Process)] = &[(
     },
 )];
 
-/// Published functions that are measures of ours.
+/// Published functions that equal a measure of ours.
 const ALIASES: &[(&str, &str)] = &[("ja_leaderboard_xlsum.rouge2", "rouge2")];
 
 /// The measure that `metric: !function …` names.
@@ -76,12 +76,12 @@ pub(super) fn measure(name: &str) -> std::result::Result<&'static str, Mistake> 
     find(ALIASES, name)
 }
 
-/// The function of that name; its file may be in any folder.
+/// Finds a function for `process_results` by its name; its file may be in any folder.
 pub(super) fn process_results(name: &str) -> std::result::Result<Process, Mistake> {
     find(&[PROCESS_RESULTS, ours::PROCESS_RESULTS].concat(), name)
 }
 
-/// The function of that name; its file may be in any folder.
+/// Finds a function for `process_docs` by its name; its file may be in any folder.
 pub(super) fn process_docs(name: &str) -> std::result::Result<ProcessDoc, Mistake> {
     find(PROCESS_DOCS, name)
 }
@@ -103,7 +103,7 @@ fn text<'a>(doc: &'a Doc, name: &str) -> Result<&'a str> {
         .ok_or_else(|| Error::user(format!("`{name}` is not text")).hint("it is what the task's `process_docs` needs"))
 }
 
-/// `choice0` to `choice4` become `choices`.
+/// Puts `choice0` to `choice4` into `choices`.
 fn numbered_choices(doc: &mut Doc) -> Result<()> {
     let choices: Vec<Value> =
         (0..5).map(|i| super::template::field(doc, &format!("choice{i}")).cloned()).collect::<Result<_>>()?;
@@ -111,7 +111,7 @@ fn numbered_choices(doc: &mut Doc) -> Result<()> {
     Ok(())
 }
 
-/// `sentence1` and `sentence2` become `choices`, and `answer`, 1 or 2, becomes `label`, 0 or 1.
+/// Puts `sentence1` and `sentence2` into `choices`, and turns `answer`, 1 or 2, into `label`, 0 or 1.
 fn two_sentences(doc: &mut Doc) -> Result<()> {
     let choices = [python::strip(text(doc, "sentence1")?), python::strip(text(doc, "sentence2")?)].map(Value::from);
     let answer = super::template::field(doc, "answer")?;

@@ -1,4 +1,4 @@
-//! Groups: tasks under one name, and what their scores come to together.
+//! Groups: several tasks under one name, with measures over all their scores.
 
 use super::{
     Benchmark, Fractions, MetricRow, Task as _, check,
@@ -19,32 +19,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Tasks that are asked together, and the groups they are of.
+/// Tasks that are asked together, and their groups.
 #[derive(Default)]
 pub struct Suite {
     /// The tasks, each once, in the order of their groups.
     pub tasks: Vec<Benchmark>,
-    /// The groups, each after those it holds.
+    /// The groups; each comes after the groups that it holds.
     pub groups: Vec<Group>,
 }
 
 /// A group of tasks.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Its name.
+    /// Name of the group.
     pub name: String,
-    /// What tables call it.
+    /// Name of the group in tables, if that is another.
     pub alias: Option<String>,
-    /// The tasks and groups it names.
+    /// Names of the tasks and groups that it lists.
     pub children: Vec<String>,
-    /// The tasks in it and in its groups.
+    /// Names of all tasks in it and in its groups.
     pub leaves: Vec<String>,
-    /// Its version, as text.
+    /// Version of the group, as text.
     pub version: String,
     aggregates: Vec<Aggregate>,
 }
 
-/// A measure that a group has of its tasks' scores.
+/// A measure that a group computes from the scores of its tasks.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Aggregate {
@@ -61,7 +61,7 @@ fn yes() -> bool {
     true
 }
 
-/// Reads the file of a task or of a group. A group names tasks and groups of the YAML files in its folder and below it.
+/// Reads a task's or group's file. A group names tasks and groups of YAML files in its folder or below.
 pub fn suite(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Result<Suite> {
     check(fractions)?;
     let node = tree(path)?;
@@ -80,18 +80,18 @@ struct GroupReader<'a> {
     known: BTreeMap<String, Vec<PathBuf>>,
     fractions: Fractions,
     datasets: &'a dyn Datasets,
-    /// Groups being read, so that none holds itself.
+    /// Names of the groups being read, to refuse a group that holds itself.
     open: Vec<String>,
-    /// Members that were read, some of them perhaps again and again.
+    /// Number of members read so far, repeats counted.
     read: usize,
     suite: &'a mut Suite,
 }
 
-/// Members of a group and of those in it: two that hold two others, and so on, are soon more.
+/// Most members of a group, repeats counted: groups that hold two others each soon add up.
 const MOST: usize = 10_000;
 
 impl GroupReader<'_> {
-    /// Reads a group and what is in it; the keys that are no group's are written over its tasks.
+    /// Reads a group, returns its tasks' names, and writes keys that are no group's over its tasks.
     fn group(&mut self, mut node: Node, file: &Path, parent: Option<&str>, over: &Over) -> Result<Vec<String>> {
         let refuse = |mistake: Mistake| mistake.into_error(file);
         let text = |node: Option<Node>| node.map(|node| String::deserialize(&node)).transpose().map_err(refuse);
@@ -136,7 +136,7 @@ impl GroupReader<'_> {
         Ok(leaves)
     }
 
-    /// What a member of a group adds: its name, or those of a tag, and the tasks in it.
+    /// Reads a member of a group. Returns its name, or the names under a tag, and the names of all tasks in it.
     fn member(
         &mut self,
         mut member: Node,
@@ -196,10 +196,10 @@ impl GroupReader<'_> {
 }
 
 impl Group {
-    /// What the scores of its tasks, by name, come to; and of how many items each measure is, which may be fewer than all.
+    /// The group's measures, from its tasks' rows by name; `n` counts the items of each, perhaps not all.
     ///
-    /// A mean over items has the pooled standard error, one over tasks that of a mean of means; it has none where a task's has
-    /// none.
+    /// A mean over items has the pooled standard error, a mean over tasks that of a mean of means.
+    /// It has none if one of the tasks has none.
     pub fn aggregate(&self, rows: &BTreeMap<&str, &[MetricRow]>) -> Vec<MetricRow> {
         let own: Vec<&[MetricRow]> = self.leaves.iter().filter_map(|leaf| rows.get(leaf.as_str()).copied()).collect();
         let mut all = Vec::new();
@@ -243,13 +243,13 @@ impl Group {
         all
     }
 
-    /// Whether it has a measure of its own.
+    /// True if the group has measures of its own.
     pub fn has_aggregate(&self) -> bool {
         !self.aggregates.is_empty()
     }
 }
 
-/// `sqrt(Σ(n − 1)·(stderr·√n)² / (Σn − k) / Σn)`: as if all items were of one task.
+/// The pooled standard error, as if all items were of one task: `sqrt(Σ(n − 1)·(stderr·√n)² / (Σn − k) / Σn)`.
 fn pooled(stderrs: &[(f64, f64)]) -> f64 {
     let sizes: f64 = stderrs.iter().map(|(_, n)| n).sum();
     let squares: f64 = stderrs.iter().map(|(stderr, n)| (n - 1.0) * stderr * stderr * n).sum();
@@ -270,7 +270,7 @@ fn aggregates(list: &Node) -> std::result::Result<Vec<Aggregate>, Mistake> {
     }
 }
 
-/// The keys of `above` over those of `below`.
+/// Lays the keys of `above` over those of `below`.
 fn written_over(below: &Over, above: &Over) -> Over {
     let mut over = below.clone();
     for (key, value) in &above.entries {
@@ -282,7 +282,7 @@ fn written_over(below: &Over, above: &Over) -> Over {
     over
 }
 
-/// The text of a key of a block.
+/// The text under a key of a block; `None` if there is none.
 fn key(node: &Node, name: &str) -> Option<String> {
     let NodeKind::Block(entries) = &node.kind else { return None };
     let is_it = |key: &Node| matches!(&key.kind, NodeKind::Text(text) if text == name);
@@ -293,7 +293,7 @@ fn key(node: &Node, name: &str) -> Option<String> {
     }
 }
 
-/// The files of tasks, groups and tags by name, in a folder and below it. A file that cannot be read says so when it is named.
+/// Paths of tasks, groups and tags by name, in a folder and below it. Files that cannot be read are left out.
 fn index(group: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
     let mut known: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut tags: BTreeMap<String, Vec<(String, PathBuf)>> = BTreeMap::new();
@@ -301,7 +301,7 @@ fn index(group: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
     let mut folders = vec![if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }];
     let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
-        // A link may lead back to where it is.
+        // A link may lead back to a folder that was read.
         if !seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
             continue;
         }
@@ -330,7 +330,7 @@ fn index(group: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
     Ok(known)
 }
 
-/// What is in a folder, in order. A job knows the tasks that there were when it was handed in, and no others.
+/// The paths in a folder, in order. A job sees only the files that existed when it was submitted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let held = held_in(folder);
     if !held.is_empty() {

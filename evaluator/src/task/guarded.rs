@@ -1,23 +1,23 @@
-//! What items ask, for the guard between what is searched on and what is reported.
+//! The questions of items, for the guard that keeps searched items apart from reported ones.
 
 use super::{Benchmark, items::TaskItem};
 use crate::{guard::Family, request::Ask};
 use merge_core::item::ItemId;
 
-/// What an item asks.
+/// The question of an item.
 #[derive(Clone, Debug)]
 pub struct ItemQuestion {
-    /// The text.
+    /// Text of the question.
     pub text: String,
-    /// The item's position in its split of the data, as it is published.
+    /// Index of the item in its split of the data, as published.
     pub row: usize,
-    /// A benchmark of which the same items are known elsewhere.
+    /// Family of benchmarks that share the item, if one is known.
     pub family: Option<Family>,
 }
 
 impl Benchmark {
-    /// What items ask, for the guard between splits: the question without its examples and without what all items of the task
-    /// begin and end with, and its choices.
+    /// The questions of items, for the guard between splits: each with its choices, but without its
+    /// examples and without the text that all items of the task begin or end with.
     ///
     /// # Panics
     /// If an item is not one of the task's.
@@ -42,7 +42,7 @@ impl Benchmark {
     }
 }
 
-/// How many bytes texts have in common at their beginning and, apart from that, at their end; none of fewer than two texts.
+/// Number of bytes that all texts share at their beginning, and at the end of the rest; 0 for fewer than two texts.
 fn frame(texts: &[String]) -> (usize, usize) {
     let [first, rest @ ..] = texts else { return (0, 0) };
     if rest.is_empty() {

@@ -1,4 +1,4 @@
-//! The items of a task: documents as they are asked, known by their content, each in one split.
+//! The items of a task: documents that are ready to be asked, known by their content, each in one split.
 
 use super::{
     Doc, Fractions, ItemId, Split,
@@ -24,13 +24,13 @@ const SEED: u64 = 1234;
 /// An item, ready to be asked and marked.
 #[derive(Debug)]
 pub(super) struct TaskItem {
-    /// Its position in the split of the data that it comes from, as it is asked.
+    /// Index in its split of the data, in the order of asking.
     pub(super) number: usize,
-    /// Its position there as it is published.
+    /// Index in its split of the data, in the published order.
     pub(super) row: usize,
     pub(super) doc: Doc,
     pub(super) asked: AskedDocument,
-    /// The right answer, where it is a number.
+    /// The right answer, if it is a number.
     pub(super) gold: Option<Number>,
 }
 
@@ -40,13 +40,13 @@ pub(super) struct TaskItemSet {
     pub(super) by_id: BTreeMap<ItemId, TaskItem>,
     pub(super) splits: [Vec<ItemId>; 3],
     pub(super) duplicates: usize,
-    /// Of all that examples are drawn by.
+    /// Hash of all items' drawn examples.
     pub(super) drawn: [u8; 32],
-    /// The normalised question of every item, where it was first seen, and the split it belongs to.
+    /// The split of each normalised question, and the place where it was first seen.
     questions: HashMap<String, (Split, String)>,
 }
 
-/// Reads the documents of a task, draws their examples and asks.
+/// Reads the documents of a task, draws their examples and makes their requests.
 pub(super) fn gather(
     written: &DefinitionFile,
     asking: &mut PromptMaker,
@@ -103,7 +103,7 @@ pub(super) fn gather(
     Ok(items)
 }
 
-/// Refuses a field for `parts` that a document lacks: all would be of one part.
+/// Refuses a document without the field that `parts` names.
 fn check_parts(written: &DefinitionFile, data: &[Vec<DocumentRow>]) -> Result<()> {
     let parts = written.definition.ours().and_then(|ours| ours.parts.as_ref());
     let Some(parts) = parts else { return Ok(()) };
@@ -112,7 +112,7 @@ fn check_parts(written: &DefinitionFile, data: &[Vec<DocumentRow>]) -> Result<()
     data.iter().flatten().try_for_each(field)
 }
 
-/// A key, the split of the data it names, and what that is for; one without a use is divided.
+/// A key, the split of the data that it names, and its use; `None` if the split is divided among all uses.
 type Use<'a> = (&'static str, &'a At<String>, Option<Split>);
 
 fn uses(written: &DefinitionFile) -> Result<Vec<Use<'_>>> {
@@ -134,7 +134,7 @@ fn uses(written: &DefinitionFile) -> Result<Vec<Use<'_>>> {
     })
 }
 
-/// The split examples come from, if there are any.
+/// The split that examples come from, with its key; `None` if no split is needed.
 fn pool_split(written: &DefinitionFile) -> Result<Option<(&'static str, &At<String>)>> {
     let definition = &written.definition;
     let Some(count) = definition.num_fewshot.filter(|count| count.value > 0) else { return Ok(None) };
@@ -157,8 +157,8 @@ fn pool_split(written: &DefinitionFile) -> Result<Option<(&'static str, &At<Stri
     })
 }
 
-/// Whether a document must be left out of its own examples. For the split that lm-evaluation-harness asks, by its rule, which
-/// also holds where neither a `fewshot_split` nor a `test_split` is named; it draws one example more then.
+/// True if a document must be left out of its own examples. For the split that lm-evaluation-harness asks, its rule
+/// decides: it holds even if neither `fewshot_split` nor `test_split` is named, and one example more is drawn.
 fn excludes_own(written: &DefinitionFile, asked: &str, pool: Option<&str>) -> bool {
     let definition = &written.definition;
     let name = |split: &Option<At<String>>| split.as_ref().map(|split| split.value.clone());
@@ -240,7 +240,7 @@ impl TaskItemSet {
         Ok(())
     }
 
-    /// Refuses a division that gives a split nothing.
+    /// Refuses a division that leaves a split empty although it has a share.
     fn check_shares(&self, fractions: Fractions) -> Result<()> {
         let wanted = [fractions.search, fractions.select, fractions.report].map(|share| share > 0.0);
         match Split::ALL.into_iter().find(|split| wanted[*split as usize] && self.splits[*split as usize].is_empty()) {
@@ -252,10 +252,10 @@ impl TaskItemSet {
     }
 }
 
-/// Where an item falls: by its hash as a number from 0 to 1, whatever other items there are.
+/// The split of an item, by its hash as a number from 0 to 1; other items have no influence.
 fn split_of(id: ItemId, fractions: Fractions) -> Split {
     let (head, _) = id.0.split_first_chunk::<8>().expect("an id has 16 bytes");
-    // 53 bits, so that no rounding makes it 1.
+    // With 53 bits, no rounding makes it 1.
     let position = (u64::from_be_bytes(*head) >> 11) as f64 / (1_u64 << 53) as f64;
     if position < fractions.search {
         Split::Search

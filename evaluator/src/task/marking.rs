@@ -1,4 +1,4 @@
-//! How answers are marked: filters, then measures, then one number of all items.
+//! Marks answers: filters, then measures, then one number over all items.
 
 use super::{
     Doc, ItemId, ItemScore,
@@ -25,24 +25,24 @@ use merge_core::{
 };
 use serde_json::Value;
 
-/// How a task's answers are marked.
+/// The filters, measures and rules that mark a task's answers.
 #[derive(Debug)]
 pub(super) struct Marking {
     output: OutputType,
-    /// How often a question counts as asked: all its answers are the same.
+    /// Number of times that a question counts as asked; all its answers are the same.
     pub(super) repeats: usize,
     pub(super) filters: Vec<Filter>,
     pub(super) measures: Vec<Measure>,
     process: Option<Process>,
     tools: Tools,
     japanese: bool,
-    /// Which choice the likelihoods choose.
+    /// Picks a choice by its likelihood.
     choose: Choose,
-    /// The measure and the filter that tables and searches go by.
+    /// Measure and filter of the score for tables and searches.
     pub(super) main: (String, String),
-    /// Whether any of several right answers will do.
+    /// True if each item may have several right answers, any of which will do.
     pub(super) many: bool,
-    /// What harnesses disagree about.
+    /// The kind of answers on which harnesses may disagree.
     pub(super) rules: Rules,
 }
 
@@ -51,24 +51,24 @@ pub(super) struct Marking {
 pub struct MarkedItem {
     /// The item.
     pub item: ItemId,
-    /// Its position in the split of the data that it comes from, as it was asked.
+    /// Index in its split of the data, in the order of asking.
     pub number: usize,
     /// The answers to its requests.
     pub answers: Vec<Answer>,
-    /// By filter, what was marked and how.
+    /// Marks under each filter.
     pub filtered: Vec<FilterMarks>,
-    /// What counts for tables and searches; more is better.
+    /// Score for tables and searches; more is better.
     pub main: f64,
-    /// What the rule of each harness makes of a generated answer, where they could disagree.
+    /// A generated answer as each harness's rule reads it, if these could disagree.
     pub reads: Vec<HarnessReading>,
 }
 
-/// What was marked under the name of a filter, and how.
+/// The marks of an answer under one filter.
 #[derive(Clone, Debug)]
 pub struct FilterMarks {
-    /// The filter.
+    /// Name of the filter.
     pub filter: String,
-    /// What it left of a generated answer.
+    /// Generated text that the filter left; `None` for likelihoods.
     pub response: Option<String>,
     /// The measures and their scores, in order.
     pub scores: Vec<(String, Measurement)>,
@@ -77,24 +77,24 @@ pub struct FilterMarks {
 /// A measure over all items.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricRow {
-    /// Its name.
+    /// Name of the measure.
     pub metric: String,
-    /// The filter.
+    /// Name of the filter.
     pub filter: String,
-    /// Its value.
+    /// Value of the measure.
     pub value: f64,
-    /// The value's standard error, where lm-evaluation-harness gives one.
+    /// Standard error of the value, if lm-evaluation-harness gives one.
     pub stderr: Option<f64>,
-    /// A 95% interval, ours: that of [`crate::statistics::Estimate`].
+    /// 95% confidence interval of the value, by our own [`crate::statistics::Estimate`].
     pub ci95: Option<[f64; 2]>,
-    /// Items.
+    /// Number of items.
     pub n: usize,
-    /// Whether more is better.
+    /// True if more is better.
     pub higher_is_better: bool,
 }
 
 impl Marking {
-    /// As a definition says, with what is installed.
+    /// Reads the marking of a definition, and opens the tools that it needs.
     pub(super) fn new(written: &DefinitionFile, datasets: &dyn Datasets) -> Result<Self> {
         let definition = &written.definition;
         let output = definition.output();
@@ -154,7 +154,7 @@ impl Marking {
         Ok(marking)
     }
 
-    /// Makes another measure the one of tables and searches: `metric`, or `metric,filter`.
+    /// Selects the measure for tables and searches: `metric`, or `metric,filter`.
     pub(super) fn go_by(&mut self, name: &str) -> std::result::Result<(), Mistake> {
         let (metric, filter) = name.split_once(',').map_or((name, None), |(metric, filter)| (metric, Some(filter)));
         let filter = filter.unwrap_or(&self.filters[0].name);
@@ -201,13 +201,13 @@ impl Marking {
         self.japanese
     }
 
-    /// The least of a measure between 0 and 1; of one without an end, what a broken model scores.
+    /// The worst score: 0 for a measure between 0 and 1; for one without bounds, the score of a broken model.
     pub(super) fn worst(&self) -> f64 {
         let endless = ["gold_margin", "gold_logprob_per_byte", "bits_per_byte", "perplexity"];
         if endless.contains(&self.main.0.as_str()) { score::BROKEN } else { 0.0 }
     }
 
-    /// Whether more of the measure that tables and searches go by is better.
+    /// True if more is better in the measure for tables and searches.
     pub(super) fn main_is_better_high(&self) -> bool {
         let known = METRICS.iter().find(|metric| metric.name == self.main.0);
         let measure = self.measure(&self.main.0).map(|measure| measure.higher_is_better);
@@ -218,7 +218,7 @@ impl Marking {
         self.measures.iter().find(|measure| measure.name == name)
     }
 
-    /// Whether a measure that the task does not list can be made of what it asks.
+    /// True if a measure that the task does not list can be computed from its answers.
     fn is_possible(&self, metric: &Metric) -> bool {
         let asked = metric.name != "acc_mutual_info" && metric.name != "exact_match";
         asked
@@ -228,7 +228,7 @@ impl Marking {
             || metric.name == "bits_per_byte" && metric.outputs.contains(&self.output)
     }
 
-    /// Refuses an item whose right answer cannot be told; gives the right answer where it is a number.
+    /// Refuses an item without a valid right answer. Returns that answer if it is a number.
     pub(super) fn check(&self, doc: &Doc, asked: &AskedDocument) -> Result<Option<Number>> {
         let number = |place: &str, gold: &str| gold.parse().map(Some).map_err(|e: Error| e.at(place));
         let golds_of = || texts(&asked.target, asked.choices.as_deref());
@@ -262,7 +262,7 @@ impl Marking {
         }
     }
 
-    /// An item's answers marked. Fails if a pattern of the task is given up on one.
+    /// Marks the answers to an item. Fails if the search for a pattern takes too many steps.
     ///
     /// # Panics
     /// If the answers are not to the item's requests.
@@ -280,7 +280,7 @@ impl Marking {
         Ok(MarkedItem { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads })
     }
 
-    /// What each rule makes of a generated answer: of the text itself where a number is looked for, otherwise of what is left of it.
+    /// A generated answer as each rule reads it: numbers in the text itself, spans in the filtered text.
     fn reads(&self, item: &TaskItem, answers: &[Answer], filtered: &[FilterMarks]) -> Vec<HarnessReading> {
         match (self.rules, &item.gold, answers) {
             (Rules::Numbers, Some(gold), [Answer { said: Said::Text { text, .. }, .. }]) => {
@@ -295,7 +295,7 @@ impl Marking {
         }
     }
 
-    /// What harnesses disagree about, if all right answers are numbers, or not.
+    /// The kind of answers on which harnesses may disagree; `numbers` is true if all right answers are numbers.
     pub(super) fn rules(&self, numbers: bool) -> Rules {
         let compares = self
             .process
@@ -359,7 +359,7 @@ impl Marking {
         });
         let all: Vec<Likelihood> = all.collect();
         let of = |name: &str| score::of_likelihoods(name, self.output, self.choose, &item.asked, &all);
-        // In the order of the table, whatever the task's is.
+        // In the order of the table, not of the task.
         let listed = METRICS.iter().filter(|metric| self.measure(metric.name).is_some());
         let scores: Vec<(String, Measurement)> =
             listed.filter_map(|metric| Some((metric.name.to_owned(), of(metric.name)?))).collect();
@@ -368,8 +368,8 @@ impl Marking {
         (self.filters.iter().map(one).collect(), extra)
     }
 
-    /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard error
-    /// (lm-evaluation-harness: 100,000; none with 0).
+    /// Every measure under every filter, over all items. `draws` is the number of resamples for the standard error of
+    /// a measure that is not a mean (lm-evaluation-harness: 100,000). With 0, there are no standard errors.
     pub(super) fn aggregate(&self, marked: &[MarkedItem], draws: usize) -> Vec<MetricRow> {
         let mut rows = Vec::new();
         for (i, filter) in self.filters.iter().enumerate() {
@@ -400,8 +400,8 @@ impl Marking {
     }
 }
 
-/// All right answers: those of a document in the form of `SQuAD`, of which a task may take the first alone, or what stands where
-/// an answer would.
+/// All right answers: those of a document in `SQuAD`'s form, even if the task takes only the first
+/// of them; otherwise the target.
 fn right_answers(item: &TaskItem) -> Vec<String> {
     match item.doc.get("answers").and_then(|answers| answers.get("text")).and_then(Value::as_array) {
         Some(all) => all.iter().map(python::str).collect(),
@@ -409,7 +409,7 @@ fn right_answers(item: &TaskItem) -> Vec<String> {
     }
 }
 
-/// What a search remembers of an item.
+/// The score of an item that a search remembers.
 pub(super) fn score(marked: &MarkedItem) -> ItemScore {
     let (tokens, truncated) = match marked.answers.first().map(|answer| &answer.said) {
         Some(Said::Text { tokens, truncated, .. }) => (u32::try_from(*tokens).unwrap_or(u32::MAX), *truncated),

@@ -1,5 +1,5 @@
-//! Reads which measures a task has: those of its `metric_list`, or the usual ones. The tables are in [`score`](super::score) and
-//! [`ours`](super::ours).
+//! The measures of a task: those of its `metric_list`, or the default ones. The tables of known
+//! measures are in [`score`](super::score) and [`ours`](super::ours).
 
 use super::{
     definition::{Definition, DefinitionFile, Formula, MetricConfig, OutputType},
@@ -13,7 +13,7 @@ use merge_core::{
     yaml::{At, Mistake, Place, known_names},
 };
 
-/// A measure as a task has it.
+/// A measure, with its settings in a task.
 #[derive(Debug)]
 pub(super) struct Measure {
     pub(super) name: String,
@@ -22,7 +22,7 @@ pub(super) struct Measure {
     pub(super) exact: Exact,
 }
 
-/// The measures a definition names, in its list or as the main one.
+/// Names of the measures in a definition's list, and of its main one.
 pub(super) fn listed(definition: &Definition) -> impl Iterator<Item = &str> {
     let list = definition.metric_list.iter().flatten().filter_map(|config| match &config.metric.value {
         Formula::Text(name) => Some(name.as_str()),
@@ -33,7 +33,7 @@ pub(super) fn listed(definition: &Definition) -> impl Iterator<Item = &str> {
     list.chain(main.and_then(|main| main.value.split(',').next()))
 }
 
-/// The measures a definition lists, or the usual ones.
+/// The measures that a definition lists, or the default ones.
 pub(super) fn measures(written: &DefinitionFile, process: Option<&Process>) -> Result<Vec<Measure>> {
     let definition: &Definition = &written.definition;
     let output = definition.output();
@@ -95,7 +95,7 @@ pub(super) fn measures(written: &DefinitionFile, process: Option<&Process>) -> R
         .collect()
 }
 
-/// A setting that only `exact_match` has, if there is one, and where it stands as far as that is known.
+/// A setting that only `exact_match` has, if one is written, and its place if that is known.
 fn exact_only(config: &MetricConfig) -> Option<(&'static str, Option<Place>)> {
     let patterns = config.regexes_to_ignore.as_ref().map(|patterns| patterns.first().map(|pattern| pattern.place));
     let flag = |flag: Option<bool>| flag.map(|_| None);
@@ -109,14 +109,14 @@ fn exact_only(config: &MetricConfig) -> Option<(&'static str, Option<Place>)> {
     .find_map(|(key, place)| Some((key, place?)))
 }
 
-/// The aggregation a measure asks for: one of numbers for one of numbers, otherwise its own.
+/// The aggregation that a measure asks for, which must take the same kind of scores, or else its usual one.
 fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result<Aggregation, (Place, Mistake)> {
     let Some(asked) = &config.aggregation else { return Ok(usual) };
     let refuse = |mistake: Mistake| Err((asked.place, mistake));
     let names = Aggregation::NAMES.iter().map(|(name, _)| *name);
     let name = match &asked.value {
         Formula::Text(name) => name,
-        // A published measure's own is a mean, but for random draws.
+        // A published measure's function is a mean, apart from its random draws.
         Formula::Function(name) => {
             let of = name.strip_suffix("_agg").unwrap_or(name);
             return function::measure(of).map(|_| usual).map_err(|mistake| (asked.place, mistake));

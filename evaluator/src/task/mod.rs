@@ -1,7 +1,7 @@
-//! A task: items with known answers, how to ask a model about them, and how to mark what it answers.
+//! A task: items with known answers, prompts that ask a model about them, and rules that mark its answers.
 //!
-//! Tasks are written as for lm-evaluation-harness 0.4.13, and mean what they mean there, to the byte of a prompt and the last
-//! document drawn: [`read`] says where that ends. What is ours stands under `metadata.evomerge`.
+//! Task files are written as for lm-evaluation-harness 0.4.13 and mean the same, to the byte of a prompt and the last
+//! example drawn; [`read`] lists the differences. Our own settings are under `metadata.evomerge`.
 
 mod definition;
 mod dataset;
@@ -53,62 +53,62 @@ use marking::Marking;
 use measures::Measure;
 use prompt_maker::PromptMaker;
 
-/// Raised when asking or marking changes, so that no score remembered from before is taken for one of now.
+/// Raised when asking or marking changes, so that scores remembered from before are not used.
 const VERSION: u32 = 3;
 
-/// A task's scores, apart by the values of a field.
+/// A task's scores, grouped by the values of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubtaskScores<'a> {
-    /// The field.
+    /// Name of the field.
     pub field: &'a str,
-    /// By its values, the scores of the items.
+    /// Scores of the items, by the field's value.
     pub scores: BTreeMap<String, Vec<f64>>,
 }
 
-/// A document: its fields.
+/// The fields of a document.
 pub type Doc = Map<String, Value>;
 
-/// Asks and marks, and never sees a model.
+/// Makes requests and marks answers, and never sees a model.
 pub trait Task: Sync {
-    /// What the task is called.
+    /// Name of the task.
     fn name(&self) -> &str;
-    /// What its scores are: `acc`, or `exact_match,strict-match` where there are several filters; a `-` in front where less is
-    /// better, and the scores are negative for it.
+    /// Name of its scores: `acc`, or with several filters `exact_match,strict-match`. If less is
+    /// better, the name begins with `-` and the scores are negative.
     fn metric(&self) -> String;
-    /// Changes with everything that changes an item's score. Not with the items: each has its own [`ItemId`].
+    /// Digest of everything that changes an item's score, except the items: each has its own [`ItemId`].
     fn fingerprint(&self) -> [u8; 32];
     /// The items of one split, in the order of their file; empty if the task has no such split.
     fn split(&self, split: Split) -> &[ItemId];
-    /// The requests of each item, in order: one, but for a few kinds of task.
+    /// The requests of each item, in order: one per item, except in a few kinds of task.
     ///
     /// # Panics
     /// If an item is not one of the task's.
     fn requests(&self, items: &[ItemId]) -> Vec<Request>;
-    /// One score for each item, in order; `answers` are those to `requests(items)`. Fails if one cannot be marked as the task
-    /// says.
+    /// Scores of the items, in order; `answers` are those to `requests(items)`. Fails if an answer
+    /// cannot be marked as the task says.
     ///
     /// # Panics
     /// If an item is not one of the task's, or the answers are not to these requests.
     fn mark(&self, items: &[ItemId], answers: &[Answer]) -> Result<Vec<ItemScore>>;
 }
 
-/// What an item may be used for; no item is used for two things.
+/// The use of an item. No item has two uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// A search ranks candidates by these.
+    /// Items by which a search ranks candidates.
     Search,
-    /// The winner is chosen among the best by these.
+    /// Items by which the best finalist is chosen.
     Select,
-    /// Only the end result is scored on these.
+    /// Items on which only the end result is scored.
     Report,
 }
 
 impl Split {
-    /// Every split, in the order they are used.
+    /// All splits, in the order of use.
     pub const ALL: [Self; 3] = [Self::Search, Self::Select, Self::Report];
 
-    /// The name task files use.
+    /// The name in task files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Search => "search",
@@ -118,7 +118,7 @@ impl Split {
     }
 }
 
-/// Refuses what is not three shares of one whole.
+/// Refuses fractions that are not three shares of one whole.
 fn check(fractions: Fractions) -> Result<()> {
     let Fractions { search, select, report } = fractions;
     let are_shares = [search, select, report].iter().all(|share| (0.0..=1.0).contains(share));
@@ -139,34 +139,34 @@ pub struct Benchmark {
     items: TaskItemSet,
 }
 
-/// Reads a task's definition and its items, and refuses what it could not ask and mark exactly as written.
+/// Reads a task's definition and its items. Refuses a task that cannot be asked and marked exactly as written.
 ///
 /// Item files are looked for beside the definition, then in the current directory. `fractions` divide the items of a
-/// task that has `divide`. Errors name file and line: YAML that is not a task, an item without a field the task
-/// needs, a split without items, and a question that is in two splits.
+/// task that has `divide`. Errors name file and line: of YAML that is not a task, an item without a field that the
+/// task needs, a split without items, and a question in two splits.
 ///
-/// It differs from lm-evaluation-harness 0.4.13 where that would guess: unknown keys are refused, and so are Python functions
-/// that are not built in, answers drawn at random, pictures and programs; a field that a document lacks is missing, not `None`;
-/// items that are there twice are asked once; words such as `yes` are text.
+/// Differences from lm-evaluation-harness 0.4.13, where that would guess: unknown keys, Python functions that are not
+/// built in, random answers, pictures and programs are refused; a field that a document lacks is missing, not `None`;
+/// repeated items are asked once; words such as `yes` are text.
 pub fn read(path: &Path, fractions: Fractions) -> Result<Benchmark> {
     read_with(path, fractions, &LocalFiles)
 }
 
-/// Reads a task whose documents may be those of a data set.
+/// Reads a task as [`read`] does, whose documents may also come from `datasets`.
 pub fn read_with(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     check(fractions)?;
     of(definition::read(path, &Over::default())?, fractions, datasets)
 }
 
-/// Reads a task that is no file, and includes none; `name` stands for it in messages.
+/// Reads a task from text, without includes; `name` stands for its path in messages.
 pub fn read_text(name: &str, text: &str, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     check(fractions)?;
     of(definition::read_str(Path::new(name), text)?, fractions, datasets)
 }
 
-/// The task of a definition.
+/// Makes a task of its definition.
 fn of(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
-    // Each document fills several templates.
+    // One deep stack for all documents: each fills several templates.
     deep(|| gathered(written, fractions, datasets))
 }
 
@@ -176,7 +176,7 @@ fn gathered(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datase
     let unconditional = marking.measures.iter().any(|measure| measure.name == "acc_mutual_info");
     let mut asking = PromptMaker::new(&written, unconditional)?;
     let items = items::gather(&written, &mut asking, &marking, fractions, datasets)?;
-    // As lm-evaluation-harness does, by the first document.
+    // lm-evaluation-harness decides by the first document too.
     let first = items.splits.iter().flatten().next().map(|id| &items.by_id[id]);
     marking.many = first.is_some_and(|item| item.asked.target.is_array());
     marking.rules = marking.rules(!items.by_id.is_empty() && items.by_id.values().all(|item| item.gold.is_some()));
@@ -190,12 +190,12 @@ pub fn schema() -> schemars::Schema {
 }
 
 impl Benchmark {
-    /// Lines that repeat an item of the same split, and were left out.
+    /// Number of items left out because they repeat one of the same split.
     pub fn duplicates(&self) -> usize {
         self.items.duplicates
     }
 
-    /// What an item asks, normalised and without white space.
+    /// The question of an item, normalised and without white space.
     ///
     /// # Panics
     /// If the item is not one of the task's.
@@ -203,17 +203,17 @@ impl Benchmark {
         &self.item(id).asked.question
     }
 
-    /// Whether an answer in another language than Japanese is wrong.
+    /// True if an answer in another language than Japanese is wrong.
     pub fn expects_japanese(&self) -> bool {
         self.marking.expects_japanese()
     }
 
-    /// What stands for the score of an item that a broken model was not asked: no worse is possible, or would be told from it.
+    /// Score of an item that a broken model was not asked: the worst of the measure.
     pub fn worst(&self) -> f64 {
         self.marking.worst()
     }
 
-    /// An item's document, as it was asked.
+    /// The document of an item, after `process_docs`.
     ///
     /// # Panics
     /// If the item is not one of the task's.
@@ -221,7 +221,7 @@ impl Benchmark {
         &self.item(id).doc
     }
 
-    /// Whether one split of the data is divided by the content of its items.
+    /// True if one split of the data is divided by the content of its items.
     pub fn is_divided(&self) -> bool {
         self.written.definition.ours().is_some_and(|ours| ours.divide.is_some())
     }
@@ -231,22 +231,22 @@ impl Benchmark {
         self.written.definition.ours()?.licence.as_deref()
     }
 
-    /// How a model is asked.
+    /// The way a model is asked.
     pub fn output(&self) -> OutputType {
         self.written.definition.output()
     }
 
-    /// The same task, going by another measure in tables and searches: `metric`, or `metric,filter`.
+    /// The same task with another measure for tables and searches: `metric`, or `metric,filter`.
     ///
-    /// Fails if the task has no such measure, or none that each item has.
+    /// Fails if the task has no such measure, or if only all items together have it.
     pub fn by(mut self, metric: &str) -> Result<Self> {
         let file = self.written.path.clone();
         self.marking.go_by(metric).map_err(|mistake| mistake.into_error(&file))?;
         Ok(self)
     }
 
-    /// Everything that is known of items whose requests were answered, in order; `answers` are those to `requests(items)`. Fails
-    /// if one cannot be marked as the task says.
+    /// Marks items, with all details, in order; `answers` are those to `requests(items)`. Fails if
+    /// an answer cannot be marked as the task says.
     ///
     /// # Panics
     /// If an item is not one of the task's, or the answers are not to these requests.
@@ -264,13 +264,13 @@ impl Benchmark {
         Ok(marked)
     }
 
-    /// Every measure under every filter over items; `draws` is how often what is no mean is drawn again for its standard
-    /// error (lm-evaluation-harness: 100,000; none with 0).
+    /// Every measure under every filter, over all items. `draws` is the number of resamples for the standard error of
+    /// a measure that is not a mean (lm-evaluation-harness: 100,000). With 0, there are no standard errors.
     pub fn aggregate(&self, marked: &[MarkedItem], draws: usize) -> Vec<MetricRow> {
         self.marking.aggregate(marked, draws)
     }
 
-    /// The scores that count for tables and searches, apart by the values of a field; `None` if the task names no field for that.
+    /// Scores for tables and searches, grouped by the values of a field; `None` if the task names no such field.
     pub fn parts(&self, marked: &[MarkedItem]) -> Option<SubtaskScores<'_>> {
         let field = self.written.definition.ours()?.parts.as_deref()?;
         let mut scores: BTreeMap<String, Vec<f64>> = BTreeMap::new();
@@ -281,49 +281,49 @@ impl Benchmark {
         Some(SubtaskScores { field, scores })
     }
 
-    /// What tables call it.
+    /// Name of the task in tables, if that is another.
     pub fn alias(&self) -> Option<&str> {
         self.written.definition.task_alias.as_deref()
     }
 
-    /// The file it was read from.
+    /// Path of the file that it was read from.
     pub fn file(&self) -> &Path {
         &self.written.path
     }
 
-    /// Examples before a question.
+    /// Number of examples before a question.
     pub fn n_shots(&self) -> usize {
         self.written.definition.num_fewshot.map_or(0, |count| count.value)
     }
 
-    /// Its version as written; `Yaml` if none is.
+    /// Version as written; `Yaml` if none is written.
     pub fn version(&self) -> Value {
         let metadata = self.written.definition.metadata.as_ref();
         metadata.and_then(|metadata| metadata.version.clone()).unwrap_or_else(|| "Yaml".into())
     }
 
-    /// By measure, whether more is better.
+    /// By measure, true if more is better.
     pub(crate) fn better(&self) -> Value {
         let better = |measure: &Measure| (measure.name.clone(), Value::Bool(measure.higher_is_better));
         self.marking.measures.iter().map(better).collect()
     }
 
-    /// How often a question counts as asked.
+    /// Number of times that a question counts as asked.
     pub(crate) fn repeats(&self) -> usize {
         self.marking.repeats
     }
 
-    /// The definition as data.
+    /// The definition as JSON.
     pub(crate) fn written_json(&self) -> &Value {
         &self.written.json
     }
 
-    /// What stands where an item's answer would.
+    /// The target of an item, which stands in the place of an answer.
     pub(crate) fn target(&self, id: ItemId) -> &Value {
         &self.item(id).asked.target
     }
 
-    /// The requests an item makes.
+    /// The requests of an item.
     pub(crate) fn requests_of(&self, id: ItemId) -> &[Request] {
         &self.item(id).asked.requests
     }
@@ -348,7 +348,7 @@ impl Task for Benchmark {
     }
 
     fn fingerprint(&self) -> [u8; 32] {
-        // Names and places of things say nothing about how an item is asked and marked.
+        // Names and places do not change how an item is asked and marked.
         const APART: [&str; 10] = [
             "task",
             "task_alias",

@@ -1,4 +1,4 @@
-//! Our own functions for `process_results`, and measures of generated text: each marks an answer by a rule of [`mark`](crate::mark).
+//! Our own functions for `process_results` and measures of generated text, by the rules of [`mark`](crate::mark).
 
 use super::{
     dataset::Datasets,
@@ -13,9 +13,9 @@ use crate::{
 };
 use merge_core::error::{Error, Result};
 
-/// What `process_results: !function evomerge.…` may name.
+/// Functions that `process_results: !function evomerge.…` may name.
 pub(super) const PROCESS_RESULTS: &[(&str, Process)] = &[
-    // The number a Japanese reader would take for the answer, compared exactly.
+    // The number that a Japanese reader would take for the answer, compared exactly.
     ("evomerge.number", Process { gold: GoldForm::Number, gives: &["acc"], tool: None, mark: number }),
     // Sakana AI's rule, with and without its gate on the answer's language.
     (
@@ -29,14 +29,14 @@ pub(super) const PROCESS_RESULTS: &[(&str, Process)] = &[
     ),
     // Summaries.
     ("evomerge.rouge", Process { gold: GoldForm::Target, gives: &ROUGE, tool: Some(Tool::Words), mark: summary }),
-    // How like two short texts are, as llm-jp-eval says it.
+    // Similarity of two short texts, as llm-jp-eval measures it.
     (
         "evomerge.char_f1",
         Process { gold: GoldForm::Target, gives: &["char_f1", "exact_match"], tool: None, mark: likeness },
     ),
 ];
 
-/// A measure of generated text: its name, what it needs, and what it is of an answer.
+/// A measure of generated text: its name, the tool it needs, and the function that computes it.
 pub(super) type TextMeasure = (&'static str, Option<Tool>, fn(&GeneratedAnswer<'_>) -> f64);
 
 /// Measures of generated text that a task may list beside `exact_match`.
@@ -46,7 +46,7 @@ pub(super) const MEASURES: &[TextMeasure] = &[
     ("rouge2", Some(Tool::Words), |answered| rouge(answered).rouge2),
     ("rougeL", Some(Tool::Words), |answered| rouge(answered).rouge_l),
     ("char_f1", None, char_f1),
-    // How probable it is that the answer is Japanese.
+    // Probability that the answer is Japanese.
     ("p_ja", Some(Tool::Language), |answered| {
         answered.tools.language.as_ref().map_or(0.0, |language| language.p_ja(answered.text))
     }),
@@ -54,16 +54,16 @@ pub(super) const MEASURES: &[TextMeasure] = &[
 
 const ROUGE: [&str; 3] = ["rouge1", "rouge2", "rougeL"];
 
-/// Something that a function needs beside the answer.
+/// A resource that a function needs beside the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tool {
-    /// A model that tells languages apart; nothing can take its place.
+    /// A model that identifies languages; there is no substitute for it.
     Language,
-    /// A dictionary that says where words end; without it characters are counted, under names that end in `_char`.
+    /// A dictionary that divides text into words; without it, characters are counted and names end in `_char`.
     Words,
 }
 
-/// The tools that are here.
+/// The tools that are installed.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     language: Option<LanguageId>,
@@ -71,7 +71,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    /// What is needed, opened; fails if it is not here and nothing can take its place.
+    /// Opens the tools that are needed. Fails if one is not installed and has no substitute.
     pub(super) fn open(needed: &[Tool], datasets: &dyn Datasets) -> Result<Self> {
         let mut tools = Self::default();
         if needed.contains(&Tool::Language) {
@@ -87,12 +87,12 @@ impl Tools {
         Ok(tools)
     }
 
-    /// Whether a measure can be had with these tools.
+    /// True if a measure that needs `tool` can be computed with these tools.
     pub(super) fn can(&self, tool: Option<Tool>) -> bool {
         tool != Some(Tool::Language) || self.language.is_some()
     }
 
-    /// What a measure of generated text is called with these tools.
+    /// Name of a measure of generated text, as computed with these tools.
     pub(super) fn name(&self, measure: &str) -> String {
         let counted = MEASURES.iter().any(|(name, tool, _)| *name == measure && *tool == Some(Tool::Words));
         if counted && self.words.is_none() { format!("{measure}_char") } else { measure.to_owned() }
@@ -108,7 +108,7 @@ fn number(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> {
     acc(answered, Extractor::Strict)
 }
 
-/// Whether a rule reads the right number.
+/// The measure `acc`: true if the rule reads the right number.
 pub(super) fn acc(answered: &GeneratedAnswer<'_>, extractor: Extractor) -> Vec<(&'static str, Measurement)> {
     vec![("acc", Measurement::Flag(is_right(answered, extractor)))]
 }
@@ -131,7 +131,7 @@ fn squad(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> {
         (name, Measurement::Number(f1)),
     ];
     if answered.tools.words.is_some() {
-        // Beside what it would be without a dictionary.
+        // For comparison, the score without a dictionary is given too.
         scores.push(("f1_char", Measurement::Number(squad::f1_char(answered.text, &golds))));
     }
     scores
@@ -167,7 +167,7 @@ fn rouge(answered: &GeneratedAnswer<'_>) -> rouge::Rouge {
     }
 }
 
-/// The words of a text as the Japanese harnesses cut it.
+/// The words of a text, as the Japanese harnesses divide it.
 fn words(mecab: &Mecab, text: &str) -> Vec<String> {
     mecab.words(&squad::normalize_answer(text))
 }
@@ -181,7 +181,7 @@ fn likeness(answered: &GeneratedAnswer<'_>) -> Vec<(&'static str, Measurement)> 
     vec![("char_f1", Measurement::Number(char_f1(answered))), ("exact_match", Measurement::Number(exact))]
 }
 
-/// A measure of two normalised texts, the best over the right answers.
+/// A measure of two normalised texts: the best value over the right answers.
 fn best(answered: &GeneratedAnswer<'_>, measure: fn(&str, &str) -> f64) -> f64 {
     let answer = normalize(answered.text);
     golds(answered).iter().map(|gold| measure(&answer, &normalize(gold))).fold(0.0, f64::max)

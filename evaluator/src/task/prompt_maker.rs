@@ -1,4 +1,4 @@
-//! Makes the prompts of a task: how a document becomes requests to a model, with question, answered examples and choices.
+//! Makes a task's prompts: turns a document into requests to a model, with question, answered examples and choices.
 
 use super::{
     Doc,
@@ -18,13 +18,13 @@ use merge_core::{
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Tokens of an answer, unless said: lm-evaluation-harness's default.
+/// Default limit of an answer's tokens, as in lm-evaluation-harness.
 const MAX_GEN_TOKS: usize = 256;
 
-/// How a task asks.
+/// Templates and settings that turn a task's documents into requests.
 pub(super) struct PromptMaker {
     templates: Templates,
-    /// The fields that the documents have: a text that is one of them names it, any other is a template.
+    /// Names of the documents' fields. A text that equals one stands for that field; any other is a template.
     features: BTreeSet<String>,
     pub(super) output: OutputType,
     question: Manner,
@@ -33,43 +33,43 @@ pub(super) struct PromptMaker {
     stop: Vec<String>,
     max_tokens: usize,
     gold_limit: Option<usize>,
-    /// The field that is cut where a prompt is too long.
+    /// Field that is cut if a prompt is too long.
     article: Option<String>,
     encoding: Encoding,
-    /// Whether answers are compared by the model's tokens.
+    /// True if answers are compared by the model's tokens.
     by_tokens: bool,
-    /// Whether each choice is asked for without its question as well.
+    /// True if each choice is also asked for without its question.
     unconditional: bool,
 }
 
-/// How question and answer are written.
+/// Formulas and delimiters of a question and its answer.
 struct Manner {
     text: Formula,
     target: Formula,
     choice: Option<Formula>,
     prefix: Option<Formula>,
-    /// Between question and answer.
+    /// Text between question and answer.
     delimiter: String,
-    /// After the answer.
+    /// Text after the answer.
     after: String,
 }
 
-/// A document as it is asked.
+/// A document, turned into requests.
 #[derive(Clone, Debug)]
 pub(super) struct AskedDocument {
-    /// What the model is asked, in order.
+    /// The requests, in order.
     pub(super) requests: Vec<Request>,
-    /// What stands where an answer would: a text, the index of a choice, or several of them.
+    /// The target, which stands in the place of an answer: a text, the index of a choice, or several of these.
     pub(super) target: Value,
-    /// What the right answer is, in the same form; another one only where choices stand in front of one continuation.
+    /// The right answer, in the same form; it differs from `target` only if choices stand before one continuation.
     pub(super) gold: Value,
     pub(super) choices: Option<Vec<String>>,
-    /// What is asked, normalised and without white space: what no two splits may share.
+    /// The question, normalised and without white space; no two splits may share it.
     pub(super) question: String,
 }
 
 impl PromptMaker {
-    /// From a definition whose keys are known to be supported; refuses templates that are none.
+    /// Reads a definition whose keys are all supported; refuses invalid templates.
     pub(super) fn new(written: &DefinitionFile, unconditional: bool) -> Result<Self> {
         let definition = &written.definition;
         let output = definition.output_type.as_ref().map_or_else(OutputType::default, |output| output.value);
@@ -131,7 +131,7 @@ impl PromptMaker {
         Ok(asking)
     }
 
-    /// Compiles every text as a template: which of them name a field is known when there are documents.
+    /// Compiles every text as a template: names of fields are not known before the documents are read.
     fn add_templates(&mut self, written: &DefinitionFile) -> Result<()> {
         let definition = &written.definition;
         let mut all: Vec<(&str, Option<&At<Formula>>)> = vec![
@@ -154,7 +154,7 @@ impl PromptMaker {
         Ok(())
     }
 
-    /// Says which fields documents have; refuses a question that is the same for all of them.
+    /// Sets the names of the documents' fields; refuses a question that is the same for all documents.
     pub(super) fn know(&mut self, written: &DefinitionFile, features: impl IntoIterator<Item = String>) -> Result<()> {
         self.features = features.into_iter().collect();
         let asks = matches!(self.output, OutputType::GenerateUntil | OutputType::Loglikelihood);
@@ -170,7 +170,7 @@ impl PromptMaker {
         Ok(())
     }
 
-    /// The requests a document makes, with the documents that are its examples.
+    /// Turns a document into requests, with other documents as its answered examples.
     pub(super) fn ask(&self, doc: &Doc, examples: &[&Doc]) -> Result<AskedDocument> {
         let target = self.target(&self.question, doc).map_err(|e| e.at("doc_to_target"))?;
         let choices = self.choices(&self.question, doc).map_err(|e| e.at("doc_to_choice"))?;
@@ -197,7 +197,7 @@ impl PromptMaker {
         let text = self.text(&self.question, doc).map_err(|e| e.at("doc_to_text"))?;
         let prefix = self.prefix(&self.question, doc)?;
         let contexts = match &text {
-            // Choices stand in front of one continuation.
+            // A number means that choices stand before one continuation.
             Value::Number(_) => choices.clone().ok_or_else(|| {
                 Error::user("doc_to_text is a number, but there are no choices").hint("add `doc_to_choice`")
             })?,
@@ -256,7 +256,7 @@ impl PromptMaker {
         Ok(AskedDocument { requests, target, gold, choices, question })
     }
 
-    /// What the right answer is, for one who draws examples by it.
+    /// The right answer as a class, to draw examples in proportion.
     pub(super) fn class(&self, doc: &Doc) -> Result<String> {
         self.target(&self.shot, doc).map(|target| python::repr(&target))
     }
@@ -265,7 +265,7 @@ impl PromptMaker {
         Request { prompt, ask, encoding: self.encoding, compared: None }
     }
 
-    /// What may be cut of the examples and of the question.
+    /// The texts that may be cut, of each example and of the question.
     fn articles(&self, doc: &Doc, examples: &[&Doc], shots: &[Shot]) -> Result<Vec<String>> {
         let Some(name) = &self.article else { return Ok(Vec::new()) };
         let articles: Vec<String> = examples
@@ -379,7 +379,7 @@ impl PromptMaker {
         }
     }
 
-    /// What a formula gives for a document: digits are the number of a choice where there are choices.
+    /// The value of a formula for a document. Digits are the index of a choice if the task has choices.
     fn value(&self, formula: &Formula, doc: &Doc) -> Result<Value> {
         match formula {
             Formula::Text(name) if self.features.contains(name) => field(doc, name).cloned(),
@@ -397,13 +397,13 @@ impl PromptMaker {
 }
 
 impl Definition {
-    /// What only this program knows of the task.
+    /// The settings under `metadata.evomerge`.
     pub(super) fn ours(&self) -> Option<&super::definition::Ours> {
         self.metadata.as_ref()?.evomerge.as_ref().map(|ours| &ours.value)
     }
 }
 
-/// The position of a choice by its number, or by its text; negative numbers count from the end, as in Python.
+/// Index of a choice that is given by its number or text; negative numbers count from the end, as in Python.
 pub(super) fn index(target: &Value, choices: &[String]) -> Option<usize> {
     match target {
         Value::String(text) => choices.iter().position(|choice| choice == text),
@@ -416,7 +416,7 @@ pub(super) fn index(target: &Value, choices: &[String]) -> Option<usize> {
     }
 }
 
-/// The texts of a target that may be several, or the number of a choice.
+/// The texts of a target, which may be several texts or indices of choices.
 pub(super) fn texts(target: &Value, choices: Option<&[String]>) -> Vec<String> {
     let text = |one: &Value| match choices.and_then(|choices| Some(choices[index(one, choices)?].clone())) {
         Some(choice) => choice,
@@ -432,7 +432,7 @@ fn comparable(text: &str) -> String {
     normalize(text).replace(' ', "")
 }
 
-/// Whether two texts need something between them: neither is empty, and there is no white space where they meet.
+/// True if two texts need a delimiter: neither is empty, and there is no white space where they meet.
 fn apart(first: &str, second: &str) -> bool {
     let is_space = |c: Option<char>| c.is_none_or(python::is_space);
     !is_space(first.chars().next_back()) && !is_space(second.chars().next())

@@ -1,4 +1,4 @@
-//! One generated answer by the rules of several harnesses, so that it can be said on which items they disagree.
+//! Reads a generated answer by the rules of several harnesses, to show the items on which they disagree.
 
 use super::marking::MarkedItem;
 use crate::{
@@ -8,29 +8,29 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// What the rule of a harness makes of a generated answer.
+/// A generated answer as a harness's rule reads it.
 #[derive(Clone, Debug)]
 pub struct HarnessReading {
-    /// The rule.
+    /// Name of the rule.
     pub rule: &'static str,
-    /// What it reads: a [`Reading`](crate::mark::numbers::Reading) where the right answers are numbers, otherwise the text as it
-    /// compares it.
+    /// A [`Reading`](crate::mark::numbers::Reading) if the right answers are numbers; otherwise the
+    /// text that the rule compares.
     pub reading: Value,
-    /// Whether that is right, as the harness compares.
+    /// True if the answer is right by this rule.
     pub right: bool,
 }
 
-/// What the rules of all harnesses make of the same answers.
+/// Results of all harnesses' rules on the same answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// Each rule, and how many items are right by it.
+    /// Name of each rule, and the number of items that are right by it.
     pub right: Vec<(&'static str, usize)>,
-    /// The items on which the rules disagree, by [`MarkedItem::number`].
+    /// Items on which the rules disagree, by [`MarkedItem::number`].
     pub disagree: Vec<usize>,
 }
 
 impl Tally {
-    /// Of the items of a task; `None` where there is only one way to mark them.
+    /// Counts the items of a task; `None` if there is only one way to mark them.
     pub fn of(marked: &[MarkedItem]) -> Option<Self> {
         let rules = &marked.first()?.reads;
         let right = |i: usize| marked.iter().filter(|marked| marked.reads[i].right).count();
@@ -42,18 +42,18 @@ impl Tally {
     }
 }
 
-/// What harnesses disagree about in a task.
+/// The point on which harnesses may disagree in a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rules {
-    /// Nothing.
+    /// None: there is only one rule.
     One,
-    /// Every right answer is a number: which number an answer gives.
+    /// The number that an answer gives; every right answer is a number.
     Numbers,
-    /// Answers are right if they are one of the right texts: which of those count, and what is ignored.
+    /// The right texts that count, and the differences that are ignored; an answer must equal a right text.
     Spans,
 }
 
-/// An answer that should give a number.
+/// Reads an answer that should give a number.
 pub(super) fn of_number(text: &str, gold: &Number) -> Vec<HarnessReading> {
     let read = |extractor: Extractor| HarnessReading {
         rule: extractor.name(),
@@ -63,7 +63,7 @@ pub(super) fn of_number(text: &str, gold: &Number) -> Vec<HarnessReading> {
     Extractor::ALL.map(read).into()
 }
 
-/// A rule for short texts: its name, in what form it compares, and with how many of the right answers at most.
+/// A rule for short texts: its name, the form in which it compares, and the most right answers it considers.
 type Span = (&'static str, fn(&str) -> String, usize);
 
 const SPANS: [Span; 4] = [
@@ -72,11 +72,11 @@ const SPANS: [Span; 4] = [
     ("any-gold", |text| python::strip(text).to_owned(), usize::MAX),
     // JSQuAD and JAQKET of Stability AI's harness.
     ("stability", squad::normalize_answer, usize::MAX),
-    // As llm-jp-eval compares.
+    // Comparison of llm-jp-eval.
     ("nfkc", normalize, usize::MAX),
 ];
 
-/// An answer that should be one of these.
+/// Reads an answer that should equal one of `golds`.
 pub(super) fn of_span(text: &str, golds: &[String]) -> Vec<HarnessReading> {
     let read = |(rule, form, most): Span| {
         let reading = form(text);

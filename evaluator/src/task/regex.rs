@@ -1,18 +1,18 @@
-//! Python's regular expressions.
+//! Regular expressions as Python's `re` understands them.
 
 use fancy_regex::RegexBuilder;
 use merge_core::error::{Error, Result};
 
-/// Steps back of one search, after which it is given up: some tenths of a second.
+/// Most backtracking steps of one search, which take some tenths of a second.
 const STEPS_BACK: usize = 10_000_000;
 
-/// A pattern of Python's `re`: digits and letters are Unicode's, in both.
+/// A pattern of Python's `re`; its digits and letters are Unicode's, as in Python.
 ///
-/// A search that is given up is an error, never a text without a match. Only patterns with look-around or references back can
-/// be: all others are searched for in a time that is linear in the text.
+/// A search that exceeds its limit is an error, never a text without a match. Only patterns with
+/// look-around or back-references can exceed it: other searches take time linear in the text.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
-    /// As messages show it.
+    /// The pattern as messages show it.
     written: String,
     regex: fancy_regex::Regex,
 }
@@ -27,14 +27,14 @@ impl Pattern {
         Ok(Self { written: brief(pattern), regex })
     }
 
-    /// What one of these texts matches, the first of them that does.
+    /// A pattern that matches one of these texts, trying them in order.
     pub(super) fn of_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let escaped: Vec<_> = texts.into_iter().map(|text| fancy_regex::escape(text).into_owned()).collect();
         Self::new(&escaped.join("|"))
     }
 
-    /// `re.findall`, then one match by its number, from the end if it is negative: of a pattern with groups the first that is
-    /// not empty; `None` if there is no match, or no such one.
+    /// `re.findall`, then the match with this index, from the end if it is negative. With several
+    /// groups, it is the first that is not empty. `None` if there is no such match.
     pub(super) fn select(&self, text: &str, number: i64) -> Result<Option<String>> {
         let found = self.regex.captures_iter(text).collect::<std::result::Result<Vec<_>, _>>();
         let found = found.map_err(|e| self.given_up(&e))?;
@@ -48,12 +48,12 @@ impl Pattern {
         })
     }
 
-    /// Whether it has a match at all.
+    /// True if the pattern matches anywhere in the text.
     pub(super) fn is_found(&self, text: &str) -> Result<bool> {
         self.regex.is_match(text).map_err(|e| self.given_up(&e))
     }
 
-    /// `re.sub`, the first `count` matches at most; fails if the result would have more than so many bytes.
+    /// `re.sub` of at most the first `count` matches; fails if the result has more than `most` bytes.
     pub(super) fn replace(&self, text: &str, replacement: &str, count: usize, most: usize) -> Result<String> {
         let replacement = self::replacement(replacement);
         let (mut out, mut end) = (String::new(), 0);
@@ -73,7 +73,7 @@ impl Pattern {
         Ok(out + &text[end..])
     }
 
-    /// A text without its matches.
+    /// The text without its matches.
     pub(super) fn remove(&self, text: &str) -> Result<String> {
         self.replace(text, "", usize::MAX, usize::MAX)
     }
@@ -91,7 +91,7 @@ impl Pattern {
     }
 }
 
-/// A text as a message shows it: one that a template made may have millions of letters.
+/// Shortens a text for a message: a template can make one with millions of letters.
 pub(super) fn brief(text: &str) -> String {
     match text.char_indices().nth(200) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -99,7 +99,7 @@ pub(super) fn brief(text: &str) -> String {
     }
 }
 
-/// Python's `\1` and `\g<name>` as `fancy_regex` writes them.
+/// Translates Python's `\1` and `\g<name>` into `fancy_regex`'s form.
 fn replacement(text: &str) -> String {
     let (mut out, mut chars) = (String::new(), text.chars().peekable());
     while let Some(c) = chars.next() {
@@ -134,7 +134,7 @@ fn replacement(text: &str) -> String {
     out
 }
 
-/// What is written in another way: `$` in a class is no end, `\Z` is the very end, and a named group is referred to by `(?P=name)`.
+/// Translates a pattern where Python differs: `$` and `\Z` outside a class, special characters inside a class.
 fn translated(pattern: &str) -> String {
     let (mut out, mut chars) = (String::new(), pattern.chars().peekable());
     let mut depth = 0;
@@ -151,19 +151,19 @@ fn translated(pattern: &str) -> String {
                 if let Some(not) = chars.next_if_eq(&'^') {
                     out.push(not);
                 }
-                // A bracket that closes at once is meant as itself.
+                // A bracket that closes at once is a literal one.
                 if chars.next_if_eq(&']').is_some() {
                     out.push_str("\\]");
                 }
             }
-            // In a class Python has neither classes nor set operations.
+            // Python's classes hold neither classes nor set operations.
             '[' | '&' | '~' if depth == 1 => out.extend(['\\', c]),
             '-' if depth == 1 && chars.peek() == Some(&'-') => out.push_str("\\-"),
             ']' if depth == 1 => {
                 depth = 0;
                 out.push(c);
             }
-            // Without MULTILINE it matches before a last line break too.
+            // Without MULTILINE, `$` also matches before a final line break.
             '$' if depth == 0 => out.push_str("(?=\\n?\\z)"),
             _ => out.push(c),
         }

@@ -1,4 +1,4 @@
-//! What is measured on one item, by the names of lm-evaluation-harness and some of our own.
+//! Measures of one item, by the names of lm-evaluation-harness and some of our own.
 
 use super::{
     definition::OutputType,
@@ -9,39 +9,39 @@ use crate::request::Likelihood;
 use merge_core::error::Result;
 use serde_json::{Value, json};
 
-/// A measure of one item, before those of all items become one.
+/// A measure of one item, before the scores of all items are aggregated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Measurement {
     /// A number.
     Number(f64),
-    /// A whole number, where Python has one.
+    /// A whole number, where Python has an `int`.
     Whole(i64),
-    /// Right or wrong, where Python has a `bool`.
+    /// True if right, where Python has a `bool`.
     Flag(bool),
-    /// A summed log-likelihood in nats, and how many bytes or words it is of.
+    /// A summed log-likelihood, and the number of bytes or words that it covers.
     Sum {
-        /// The log-likelihood.
+        /// The log-likelihood, in nats.
         log: f64,
-        /// Bytes or words.
+        /// Number of bytes or words.
         weight: f64,
     },
-    /// The right class and the one that was said.
+    /// The right class and the chosen one.
     Classes {
-        /// The right one.
+        /// The right class.
         gold: usize,
-        /// The one said.
+        /// The chosen class.
         said: usize,
     },
-    /// The right class and how probable each was.
+    /// The right class and the probabilities of all.
     Odds {
-        /// The right one.
+        /// The right class.
         gold: usize,
-        /// A probability for each.
+        /// Probability of each class.
         probabilities: Vec<f64>,
     },
 }
 
-/// How the scores of all items become one.
+/// The way to aggregate the scores of all items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aggregation {
     Mean,
@@ -57,7 +57,7 @@ pub(super) enum Aggregation {
     Brier,
 }
 
-/// A measure and what is known of it.
+/// A measure: its name, the kinds of questions that it is for, its aggregation and its direction.
 #[derive(Debug)]
 pub(super) struct Metric {
     pub(super) name: &'static str,
@@ -78,7 +78,7 @@ const fn metric(
     Metric { name, outputs, aggregation, higher_is_better }
 }
 
-/// All measures that need no function, in the order in which lm-evaluation-harness gives them for an item; ours come last.
+/// All measures that need no function, in the order of lm-evaluation-harness's results; ours come last.
 pub(super) const METRICS: &[Metric] = &[
     metric("perplexity", &[Loglikelihood], Perplexity, false),
     metric("acc", &[Loglikelihood, MultipleChoice], Mean, true),
@@ -92,18 +92,18 @@ pub(super) const METRICS: &[Metric] = &[
     metric("word_perplexity", &[LoglikelihoodRolling], WeightedPerplexity, false),
     metric("byte_perplexity", &[LoglikelihoodRolling], WeightedPerplexity, false),
     metric("bits_per_byte", &[Loglikelihood, LoglikelihoodRolling], BitsPerByte, false),
-    // Of each class the share that is right, and their mean; of each class its F1, and their mean (Stability's harness).
+    // Mean over classes of the share that is right; mean over classes of F1 (Stability's harness).
     metric("balanced_acc", &[MultipleChoice], BalancedAccuracy, true),
     metric("macro_f1", &[MultipleChoice], MacroF1, true),
-    // How probable the right answer is: what a model that samples would be right by.
+    // Probability of the right answer: the expected accuracy of a model that samples.
     metric("likelihood", &[Loglikelihood, MultipleChoice], Mean, true),
-    // By how many nats the right answer is likelier than the likeliest wrong one.
+    // Difference to the likeliest wrong answer, in nats.
     metric("gold_margin", &[MultipleChoice], Mean, true),
-    // Nats for each byte of the right answer.
+    // Log-likelihood of the right answer, in nats per byte.
     metric("gold_logprob_per_byte", &[Loglikelihood, MultipleChoice, LoglikelihoodRolling], Mean, true),
 ];
 
-/// The measures of a task that names none.
+/// The measures of a task that lists none.
 pub(super) fn defaults(output: OutputType) -> &'static [&'static str] {
     match output {
         Loglikelihood => &["perplexity", "acc"],
@@ -113,23 +113,23 @@ pub(super) fn defaults(output: OutputType) -> &'static [&'static str] {
     }
 }
 
-/// What stands in for a log-likelihood that a broken model does not give, in nats.
+/// Log-likelihood in nats that replaces one that a broken model does not give.
 pub(super) const BROKEN: f64 = -1e4;
 
 impl Measurement {
-    /// The score as one number, if it is one by itself.
+    /// The score as a number, if it is a single one.
     pub fn value(&self) -> Option<f64> {
         match self {
             Self::Number(x) => Some(*x),
             Self::Whole(number) => Some(*number as f64),
             Self::Flag(flag) => Some(f64::from(u8::from(*flag))),
-            // Bits a byte: what a text costs.
+            // Bits per byte.
             Self::Sum { log, weight } => Some(-log / weight / std::f64::consts::LN_2),
             Self::Classes { .. } | Self::Odds { .. } => None,
         }
     }
 
-    /// As it is written for an item.
+    /// The score as it is written for an item.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Number(x) => json!(x),
@@ -141,7 +141,7 @@ impl Measurement {
         }
     }
 
-    /// What a wrong answer has in place of this.
+    /// The score of a wrong answer, in the place of this one.
     pub(super) fn wrong(&self) -> Self {
         match self {
             Self::Flag(_) => Self::Flag(false),
@@ -151,11 +151,11 @@ impl Measurement {
     }
 }
 
-/// Which of several values is chosen, if any is.
+/// Picks the index of one of several values, or none.
 pub(super) type Choose = fn(&[f64]) -> Option<usize>;
 
-/// A measure of an item of likelihoods, `None` if this kind of question has no such measure. `likelihoods` are those of all
-/// continuations of all its requests, in order.
+/// A measure of an item of likelihoods; `None` if this output type has no such measure.
+/// `likelihoods` are those of all continuations of all its requests, in order.
 pub(super) fn of_likelihoods(
     name: &str,
     output: OutputType,
@@ -173,7 +173,7 @@ pub(super) fn of_likelihoods(
     }
 }
 
-/// Of one text.
+/// A measure of the likelihood of one text.
 fn of_text(name: &str, text: &str, Likelihood { log, greedy, .. }: Likelihood) -> Option<Measurement> {
     let bytes = text.len() as f64;
     match name {
@@ -187,10 +187,10 @@ fn of_text(name: &str, text: &str, Likelihood { log, greedy, .. }: Likelihood) -
     }
 }
 
-/// Of choices.
+/// A measure of the likelihoods of choices.
 fn of_choices(name: &str, choose: Choose, asked: &AskedDocument, all: &[Likelihood]) -> Option<Measurement> {
     let choices = asked.choices.as_ref()?;
-    // With several contexts there is one continuation for each, otherwise one for each choice; those without a question last.
+    // First one likelihood for each context or each choice; then those without a question.
     let (said, without) = all.split_at(choices.len().min(all.len()));
     let golds = golds(asked);
     let logs: Vec<f64> = said.iter().map(|choice| choice.log).collect();
@@ -224,7 +224,7 @@ fn of_choices(name: &str, choose: Choose, asked: &AskedDocument, all: &[Likeliho
     }
 }
 
-/// The right choices.
+/// Indices of the right choices.
 pub(super) fn golds(asked: &AskedDocument) -> Vec<usize> {
     let choices = asked.choices.as_deref().unwrap_or_default();
     match &asked.gold {
@@ -233,7 +233,7 @@ pub(super) fn golds(asked: &AskedDocument) -> Vec<usize> {
     }
 }
 
-/// A measure of an item of generated text. Where there are several right answers, any of them will do.
+/// A measure of an item of generated text. If there are several right answers, any of them will do.
 pub(super) fn of_text_answer(exact: &Exact, asked: &AskedDocument, many: bool, text: &str) -> Result<Measurement> {
     let golds = if many || asked.choices.is_some() {
         texts(&asked.target, asked.choices.as_deref())
@@ -248,7 +248,7 @@ pub(super) fn of_text_answer(exact: &Exact, asked: &AskedDocument, many: bool, t
     Ok(Measurement::Number(0.0))
 }
 
-/// `len(re.split(r"\s+", text))`.
+/// Number of words, as in `len(re.split(r"\s+", text))`.
 fn words(text: &str) -> usize {
     let mut count = 1;
     let mut space = false;
@@ -269,7 +269,7 @@ fn finite(nats: f64) -> f64 {
     if nats.is_finite() { nats } else { BROKEN }
 }
 
-/// The index of the largest value, the lowest on ties; NaN is never the largest.
+/// Index of the largest value, the lowest on ties; NaN is never the largest.
 pub(super) fn likeliest(values: &[f64]) -> Option<usize> {
     let mut best: Option<usize> = None;
     for (i, value) in values.iter().enumerate() {
@@ -280,7 +280,7 @@ pub(super) fn likeliest(values: &[f64]) -> Option<usize> {
     best
 }
 
-/// The index of the largest value, if no other equals it.
+/// Index of the largest value; `None` if another equals it.
 pub(super) fn likelier_than_all(values: &[f64]) -> Option<usize> {
     likeliest(values).filter(|best| values.iter().filter(|value| **value >= values[*best]).count() == 1)
 }

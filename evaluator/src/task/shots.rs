@@ -1,4 +1,4 @@
-//! Which documents are answered examples for which: drawn as the harnesses draw them, to the same document.
+//! Chooses the answered examples of each document, and draws exactly those that the harnesses draw.
 
 use super::Doc;
 use crate::python::PythonRandom;
@@ -7,30 +7,29 @@ use merge_core::{
     words::counted,
 };
 
-/// The documents examples come from, and how they are chosen.
+/// The documents that examples come from, and the way to choose among them.
 pub(super) struct ShotPool {
-    /// The documents.
     pub(super) docs: Vec<Doc>,
-    /// How many are chosen.
+    /// Number of examples to choose.
     pub(super) count: usize,
-    /// How they are chosen.
+    /// The way to choose.
     pub(super) draw: Draw,
-    /// Whether the document that is asked may be among them, and has to be left out.
+    /// True if the asked document may be in the pool, and must be left out.
     pub(super) own: bool,
 }
 
-/// How examples are chosen.
+/// The way examples are chosen.
 pub(super) enum Draw {
     /// The first ones.
     First,
     /// At random, for each document in turn, from one generator.
     Random,
-    /// At random in the proportions of these classes, one for each document of the pool.
+    /// At random, in the proportions of these classes, one for each document of the pool.
     Stratified(Vec<usize>),
 }
 
 impl ShotPool {
-    /// The examples for a document, as positions in the pool.
+    /// The examples for a document, as indices into the pool.
     pub(super) fn choose(&self, doc: &Doc, random: &mut PythonRandom) -> Result<Vec<usize>> {
         let Self { docs, count, own, .. } = self;
         let others = || (0..docs.len()).filter(|i| !own || docs[*i] != *doc);
@@ -77,7 +76,7 @@ impl ShotPool {
     }
 }
 
-/// Of each class its share of `count`, rounded down, and one more of the rarest until there are enough; shuffled.
+/// Draws from each class its share of `count`, rounded down, plus more of the least drawn; shuffles them.
 fn stratified(classes: &[usize], count: usize, random: &mut PythonRandom) -> Vec<usize> {
     let mut members: Vec<(usize, Vec<usize>)> = Vec::new();
     for (i, class) in classes.iter().enumerate() {

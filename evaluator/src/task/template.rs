@@ -1,4 +1,4 @@
-//! Jinja as lm-evaluation-harness renders it: strict about what is not defined, values written as Python writes them.
+//! Jinja templates as lm-evaluation-harness renders them: undefined names are errors, values look as in Python.
 
 use super::{Doc, regex::Pattern};
 use crate::{jinja, python};
@@ -15,11 +15,10 @@ use minijinja::{
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// The templates of a task, each by its text.
+/// The templates of a task, each named by its own text.
 pub(super) struct Templates(Environment<'static>);
 
 impl Templates {
-    /// None yet.
     pub(super) fn new() -> Self {
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         let mut env = jinja::environment(syntax.expect("the usual delimiters differ"));
@@ -34,7 +33,7 @@ impl Templates {
         Self(env)
     }
 
-    /// Adds a template, unless it is known; says what is wrong with it.
+    /// Adds a template, unless it was added before. Fails if it is not valid.
     pub(super) fn add(&mut self, template: &str) -> std::result::Result<(), Mistake> {
         jinja::add(&mut self.0, template, template).map_err(|error| {
             let line = error.line().filter(|_| template.contains('\n')).map(|line| format!(" in line {line} of it"));
@@ -42,12 +41,12 @@ impl Templates {
         })
     }
 
-    /// Whether a template says the same for every document.
+    /// True if a template has the same text for every document.
     pub(super) fn is_constant(&self, template: &str) -> bool {
         jinja::names(&self.0, template).is_empty()
     }
 
-    /// The text of a template that was added, for a document.
+    /// Renders a template that was added, for a document.
     pub(super) fn render(&self, template: &str, doc: &Doc) -> Result<String> {
         jinja::fill(&self.0, template, Jinja::from_object(Fields(doc.clone()))).map_err(|error| {
             let names = jinja::names(&self.0, template);
@@ -65,7 +64,7 @@ impl Templates {
     }
 }
 
-/// A field of a document.
+/// The value of a document's field; an error if there is none.
 pub(super) fn field<'a>(doc: &'a Doc, name: &str) -> Result<&'a Value> {
     doc.get(name).ok_or_else(|| no_field(doc, name))
 }
@@ -80,7 +79,7 @@ fn no_field(doc: &Doc, name: &str) -> Error {
     }
 }
 
-/// A value of JSON as one of Jinja.
+/// Converts a JSON value to a Jinja value.
 fn jinja(value: &Value) -> Jinja {
     match value {
         Value::Null => Jinja::from(()),
@@ -96,7 +95,7 @@ fn jinja(value: &Value) -> Jinja {
     }
 }
 
-/// A block of keys, in its own order.
+/// A JSON object, which keeps the order of its keys.
 #[derive(Debug)]
 struct Fields(Map<String, Value>);
 
@@ -110,7 +109,7 @@ impl Object for Fields {
     }
 }
 
-/// `str(value)`.
+/// Python's `str(value)`.
 fn text(state: &State<'_, '_>, value: &Jinja) -> jinja::Fallible<String> {
     match value.as_str() {
         Some(text) => Ok(text.to_owned()),
@@ -118,7 +117,7 @@ fn text(state: &State<'_, '_>, value: &Jinja) -> jinja::Fallible<String> {
     }
 }
 
-/// A value as JSON, which is paid for: what a template holds in two places is two of it here.
+/// Converts a value to JSON and pays for it: a value that a template holds twice is copied twice.
 fn json(state: &State<'_, '_>, value: &Jinja) -> jinja::Fallible<Value> {
     jinja::pay(state, size_of::<Value>() + value.as_str().map_or(0, str::len))?;
     Ok(match value.kind() {
@@ -137,7 +136,7 @@ fn json(state: &State<'_, '_>, value: &Jinja) -> jinja::Fallible<Value> {
     })
 }
 
-/// `re.sub(pattern, repl, string, count)`.
+/// Python's `re.sub(pattern, repl, string, count)`.
 #[expect(clippy::needless_pass_by_value, reason = "filters are called with values")]
 fn regex_replace(
     state: &State<'_, '_>,

@@ -31,12 +31,12 @@ doc_to_target: answer
 doc_to_choice: choices
 ";
 
-/// Reads the task in the first of `files` (names and texts); in an error the folder's name is left out.
+/// Reads the task in the first of `files` (names and texts). Errors omit the folder's name.
 fn task(files: &[(&str, &str)], fractions: Fractions) -> Result<Benchmark, String> {
     in_folder(files, |path| read(path, fractions))
 }
 
-/// Hands over the first of `files`, written to a folder of their own; in an error the folder's name is left out.
+/// Writes `files` to a folder of their own, and reads the first of them. Errors omit the folder's name.
 fn in_folder<T>(files: &[(&str, &str)], read: impl Fn(&Path) -> merge_core::error::Result<T>) -> Result<T, String> {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -48,12 +48,12 @@ fn in_folder<T>(files: &[(&str, &str)], read: impl Fn(&Path) -> merge_core::erro
     })
 }
 
-/// A task and its items, all of one file.
+/// Reads a task whose items are all in one file.
 fn of(definition: &str, items: &str) -> Result<Benchmark, String> {
     task(&[("t.yaml", definition), ("i.jsonl", items)], Fractions::default())
 }
 
-/// Lines of sums whose questions are numbered.
+/// Items whose questions are numbered sums, one on each line.
 fn sums(numbers: impl IntoIterator<Item = usize>) -> String {
     let line = |i: usize| format!("{{\"question\": \"{i}+1\", \"sum\": {}}}\n", i + 1);
     numbers.into_iter().map(line).collect::<Vec<_>>().concat()
@@ -69,7 +69,7 @@ fn text(text: &str) -> Answer {
     }
 }
 
-/// The log-likelihoods of choices.
+/// An answer with these log-likelihoods of choices.
 fn logs(logs: &[f64]) -> Answer {
     let all = logs.iter().map(|log| Likelihood { log: *log, tokens: 1, greedy: false });
     Answer { said: Said::Likelihoods(all.collect()), fit: Fit::default(), broken: false, compared: None }

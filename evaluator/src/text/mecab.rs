@@ -1,7 +1,7 @@
-//! Japanese words as MeCab cuts them, by Viterbi search over a dictionary that MeCab compiled.
+//! Divides Japanese text into words as MeCab does, by Viterbi search over a dictionary that MeCab compiled.
 //!
 //! T. Kudo, K. Yamamoto and Y. Matsumoto, "Applying Conditional Random Fields to Japanese Morphological Analysis" (2004).
-//! Harnesses in Python cut with fugashi and unidic-lite: with that dictionary these are the same words, ties included.
+//! Harnesses in Python use fugashi and unidic-lite: with that dictionary, the words are the same, ties included.
 
 mod dictionary;
 
@@ -11,16 +11,16 @@ use merge_core::{environment, error::Result};
 
 use dictionary::{Dictionary, DictionaryEntry, PathCost};
 
-/// What MeCab sets the longest run of one category of characters that is one unknown word.
+/// Most characters of one category in a row that MeCab takes for one unknown word.
 const LONGEST_GROUP: usize = 24;
 
-/// A dictionary, ready to cut with.
+/// A dictionary, ready to divide text.
 #[derive(Debug)]
 pub struct Mecab(Dictionary);
 
-/// Where the dictionary is installed: the directory `EVOMERGE_UNIDIC` names, otherwise `unidic-lite` in the data directory.
+/// Path of the installed dictionary, in `EVOMERGE_UNIDIC` or else `unidic-lite` in the data directory.
 ///
-/// `None` if there is no dictionary there. The Python package unidic-lite 1.0.8 brings one, in its folder `dicdir`.
+/// `None` if there is no dictionary. The Python package unidic-lite 1.0.8 has one in its folder `dicdir`.
 pub fn installed(data_dir: &Path) -> Option<PathBuf> {
     let dir = environment::path("EVOMERGE_UNIDIC").unwrap_or_else(|| data_dir.join("unidic-lite"));
     [dir.join("dicdir"), dir].into_iter().find(|dir| dir.join("sys.dic").is_file())
@@ -29,12 +29,12 @@ pub fn installed(data_dir: &Path) -> Option<PathBuf> {
 impl Mecab {
     /// Reads a compiled dictionary: `sys.dic`, `unk.dic`, `char.bin` and `matrix.bin`, in UTF-8.
     ///
-    /// Takes 0.1 s and 100 MB of memory for unidic-lite. Fails if a file is missing or is not what MeCab writes.
+    /// Takes 0.1 s and 100 MB of memory for unidic-lite. Fails if a file is missing or was not written by MeCab.
     pub fn open(dir: &Path) -> Result<Self> {
         Dictionary::open(dir).map(Self)
     }
 
-    /// The text cut into words; white space is none of them.
+    /// The words of the text, without white space.
     pub fn words(&self, text: &str) -> Vec<String> {
         let text = text.trim();
         let mut lattice = WordLattice::of(text.as_bytes());
@@ -51,7 +51,7 @@ impl Mecab {
         spans.flat_map(crate::python::split).map(str::to_owned).collect()
     }
 
-    /// All words that may begin at a byte, in the order in which MeCab finds them; its ties depend on it.
+    /// All words that may begin at a byte, in the order in which MeCab finds them, which decides ties.
     fn words_from(&self, text: &[u8], at: usize) -> Vec<Word> {
         let dictionary = &self.0;
         let (start, _) = dictionary.run(text, at, dictionary.space());
@@ -89,10 +89,10 @@ impl Mecab {
     }
 }
 
-/// A word that may stand in the text.
+/// A possible word of the text.
 #[derive(Clone, Copy)]
 struct Word {
-    /// Its first byte, after white space.
+    /// Index of its first byte, after white space.
     start: usize,
     end: usize,
     entry: DictionaryEntry,
@@ -102,28 +102,28 @@ impl Word {
     const END: Self = Self { start: 0, end: 0, entry: DictionaryEntry::BOUNDARY };
 }
 
-/// No node.
+/// The index of no node.
 const NONE: u32 = u32::MAX;
 
-/// The cheapest way to every word seen so far.
+/// The cheapest paths to all words seen so far.
 struct WordLattice {
     nodes: Vec<LatticeNode>,
-    /// The word added last of those that end before each byte.
+    /// For each byte, the last added of the words that end before it.
     ending: Vec<u32>,
 }
 
 struct LatticeNode {
     word: Word,
-    /// Of the cheapest way from the beginning through this word.
+    /// Cost of the cheapest path from the beginning through this word.
     cost: PathCost,
-    /// The word before it on that way.
+    /// Previous word on that path.
     previous: u32,
-    /// The word added before it of those that end where it ends.
+    /// Word that was added before this one and ends at the same byte.
     sibling: u32,
 }
 
 impl WordLattice {
-    /// With the beginning of the text alone.
+    /// A lattice with only the beginning of the text.
     fn of(text: &[u8]) -> Self {
         let start = LatticeNode { word: Word::END, cost: 0, previous: NONE, sibling: NONE };
         let mut ending = vec![NONE; text.len() + 1];
@@ -131,7 +131,7 @@ impl WordLattice {
         Self { nodes: vec![start], ending }
     }
 
-    /// Adds a word that follows those that end at a byte; of ways equally cheap the one added last is taken.
+    /// Adds a word after those that end at a byte; of equally cheap paths, that of the last added word is taken.
     fn add(&mut self, dictionary: &Dictionary, at: usize, word: Word) -> u32 {
         let mut best = (PathCost::MAX, NONE);
         let mut left = self.ending[at];
@@ -150,7 +150,7 @@ impl WordLattice {
         id
     }
 
-    /// The words on the way to a node, itself not counted.
+    /// The words on the path to a node, without the node itself.
     fn path(&self, node: u32) -> Vec<(usize, usize)> {
         let mut spans = Vec::new();
         let mut at = self.nodes[node as usize].previous;

@@ -1,4 +1,4 @@
-//! Japanese text: made comparable, cut into words, told from other languages.
+//! Japanese text: made comparable, divided into words, told from other languages.
 
 pub mod normalize;
 pub mod neologdn;

@@ -1,32 +1,32 @@
-//! `neologdn.normalize` 0.5.6 with its defaults: the widths, hyphens and spaces of Japanese text as MeCab's dictionaries want them.
+//! `neologdn.normalize` 0.5.6 with its defaults: widths, hyphens and spaces as MeCab's dictionaries need them.
 //!
-//! Not to be mixed up with [`normalize`](crate::text::normalize::normalize), which is ours: this one is for scores that have to equal
-//! those of harnesses in Python, and keeps the quirks they depend on (tildes vanish, `は゛` does not become ば).
+//! Do not confuse it with our own [`normalize`](crate::text::normalize::normalize): this one is for scores that must
+//! equal those of Python harnesses, and keeps the quirks that they rely on (tildes vanish, `は゛` does not become ば).
 
-/// Hyphens become `-`, of which one stays.
+/// Hyphens become `-`, one for several in a row.
 const HYPHENS: &[char] = &['˗', '֊', '‐', '‑', '‒', '–', '⁃', '⁻', '₋', '−'];
 
-/// Long vowel marks and what looks like them become `ー`, of which one stays.
+/// Long vowel marks and similar characters become `ー`, one for several in a row.
 const LONG_VOWELS: &[char] = &['﹣', '－', 'ｰ', '—', '―', '─', '━', 'ー'];
 
 const TILDES: &[char] = &['~', '∼', '∾', '〜', '〰', '～'];
 
-/// Half-width characters and the full-width ones they become.
+/// Half-width characters, and the full-width ones that replace them.
 const HALF: &str = "｡､･｢｣ｱｲｳｴｵｶｷｸｹｺｻｼｽｾｿﾀﾁﾂﾃﾄﾅﾆﾇﾈﾉﾊﾋﾌﾍﾎﾏﾐﾑﾒﾓﾔﾕﾖﾗﾘﾙﾚﾛﾜｦﾝｧｨｩｪｫｯｬｭｮ";
 const FULL: &str = "。、・「」アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲンァィゥェォッャュョ";
 
-/// What a voiced mark joins to, and what they make.
+/// Characters that a voiced mark joins, and the results.
 const VOICELESS: &str = "うウカキクケコサシスセソタチツテトハヒフヘホ";
 const VOICED: &str = "ゔヴガギグゲゴザジズゼゾダヂヅデドバビブベボ";
 
-/// What a semi-voiced mark joins to, and what they make.
+/// Characters that a semi-voiced mark joins, and the results.
 const PLAIN: &str = "ハヒフヘホはひふへほ";
 const SEMIVOICED: &str = "パピプペポぱぴぷぺぽ";
 
-/// The text as `neologdn.normalize` 0.5.6 gives it.
+/// The text as `neologdn.normalize` 0.5.6 returns it.
 pub fn normalize(text: &str) -> String {
     let mut out: Vec<char> = Vec::with_capacity(text.len());
-    // The last character that was not passed over, as it was written out; a space that was dropped counts too.
+    // The last character that was not skipped, as it was written out; a dropped space counts too.
     let mut previous = '\0';
     let mut after_latin_space = false;
     for c in text.chars() {
@@ -94,13 +94,13 @@ fn convert(c: char) -> char {
     }
 }
 
-/// The character of `to` that stands where `c` stands in `from`.
+/// The character of `to` at the index of `c` in `from`.
 fn in_place_of(c: char, from: &str, to: &str) -> Option<char> {
     let at = from.chars().position(|other| other == c)?;
     to.chars().nth(at)
 }
 
-/// Kanji, kana, and the symbols and widths that go with them: the blocks between which spaces are dropped.
+/// True for kanji, kana, and the symbols and widths that go with them; spaces between these are dropped.
 fn is_japanese(c: char) -> bool {
     matches!(c, '\u{3001}'..='\u{30FF}' | '\u{4E00}'..='\u{9FFF}' | '\u{FF00}'..='\u{FFEF}')
 }

@@ -1,4 +1,4 @@
-//! The one place where Japanese text is made comparable: widths, signs, separators, numbers and script.
+//! Makes Japanese text comparable, in this one place: widths, signs, separators, numbers and script.
 
 use std::{fmt, str::FromStr};
 
@@ -12,15 +12,15 @@ use unicode_normalization::UnicodeNormalization;
 #[cfg(test)]
 mod tests;
 
-/// The same text in the form all answers are compared in; `normalize` after `normalize` changes nothing.
+/// The text in the form in which all answers are compared; normalising it again changes nothing.
 ///
-/// - NFKC: full-width digits, signs and letters become ASCII, half-width katakana becomes full. Characters that only
-///   look like digits (`①`, `²`, `½`, `㎡`) stay as they are, so that `18㎡` is not read as 182; a circled number that
-///   stands alone becomes a number.
-/// - Minus signs and dashes become `-` where they stand before a number or between two. `ー` does so too, but not
-///   after katakana, where it makes a vowel long (`スーパー3個`).
-/// - Thousands separators go: `1,000`, `１，０００`, `1，000`. Groups that are not of three digits are left alone.
-/// - White space, of which line breaks are a part, becomes one space, and none at either end.
+/// - NFKC: full-width digits, signs and letters become ASCII, half-width katakana becomes full-width. Characters that
+///   only look like digits (`①`, `²`, `½`, `㎡`) stay as they are, so that `18㎡` is not read as 182; a circled number
+///   that stands alone becomes a number.
+/// - The minus sign `−` becomes `-`. So do dashes before a number or between two, and `ー`, but not after katakana,
+///   where it makes a vowel long (`スーパー3個`).
+/// - Thousands separators are removed: `1,000`, `１，０００`, `1，000`. Groups that are not of three digits stay.
+/// - White space, line breaks included, becomes one space, and none at either end.
 pub fn normalize(text: &str) -> String {
     let folded = fold_widths(text);
     let spaced: Vec<char> = folded.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
@@ -28,11 +28,11 @@ pub fn normalize(text: &str) -> String {
     remove_separators(&signed)
 }
 
-/// Whether an answer is Japanese: the language gate of a task with `language: ja`.
+/// True if an answer is Japanese: the language gate of a task with `language: ja`.
 ///
-/// After [`normalize`], among the letters (digits, punctuation and symbols don't count) hiragana, katakana and kanji are
-/// the majority, and at least one is kana. So a bare number is not Japanese, nor is Chinese, nor is English with a
-/// Japanese name in it. Kanji alone (東京都) is refused too: nothing tells it from Chinese.
+/// After [`normalize`], most letters (digits, punctuation and symbols do not count) are hiragana, katakana or kanji,
+/// and at least one is kana. So a bare number is not Japanese, nor Chinese, nor English with a Japanese name in it.
+/// Kanji alone (東京都) are refused too: nothing tells them from Chinese.
 pub fn is_japanese(text: &str) -> bool {
     let text = normalize(text);
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
@@ -40,12 +40,12 @@ pub fn is_japanese(text: &str) -> bool {
     text.chars().any(is_kana) && 2 * japanese > letters
 }
 
-/// A number, exact: two are equal when their values are, so `18.0` is `18`, `-0` is `0`, and `1/2` is `0.5`.
+/// An exact number. Two are equal if their values are: `18.0` is `18`, `-0` is `0`, and `1/2` is `0.5`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Number(BigRational);
 
 impl Number {
-    /// From ASCII digits with at most one point.
+    /// Reads ASCII digits with at most one point.
     pub(crate) fn decimal(negative: bool, digits: &str) -> Self {
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let digits: BigInt = format!("0{whole}{fraction}").parse().expect("they are ASCII digits");
@@ -58,17 +58,17 @@ impl Number {
         &self.0
     }
 
-    /// Whether a value is this right answer: exactly, or where this was printed from a float, as exactly as that says it.
+    /// True if a value is this right answer: exactly, or as exactly as this tells if it was printed from a float.
     ///
-    /// A decimal of fifteen significant digits, which is what every double keeps (C's `DBL_DIG`), or more was not thought of but
-    /// printed, rounded or cut off: both 0.6666666666666666 and 0.666666666666666 stand for 2/3. A value is right then if it rounds
-    /// to the same double, or differs by less than one in the last digit.
+    /// A decimal of at least fifteen significant digits, which every double keeps (C's `DBL_DIG`), was printed by a
+    /// program, rounded or cut off: both 0.6666666666666666 and 0.666666666666666 stand for 2/3. A value is right
+    /// then if it rounds to the same double, or differs by less than one in the last digit.
     pub fn is_answered_by(&self, value: &Self) -> bool {
         let as_printed = |digit: BigRational| (&self.0 - &value.0).abs() < digit || self.0.to_f64() == value.0.to_f64();
         self == value || self.last_printed_digit().is_some_and(as_printed)
     }
 
-    /// What one is worth in the last digit of a decimal that was printed from a float.
+    /// The value of one in the last digit of a decimal that was printed from a float; `None` for other numbers.
     fn last_printed_digit(&self) -> Option<BigRational> {
         let places = decimal_places(self.0.denom()).filter(|places| *places > 0)?;
         let scale = BigInt::from(10).pow(places);
@@ -83,7 +83,7 @@ impl From<BigRational> for Number {
     }
 }
 
-/// A decimal number without needless zeros, sign or point; a fraction such as `1/3` where none is exact.
+/// Writes a decimal number without needless zeros, sign or point, or a fraction such as `1/3` if no decimal is exact.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(places) = decimal_places(self.0.denom()) else { return self.0.fmt(f) };
@@ -98,7 +98,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// As text, since JSON's numbers are read as floats.
+/// Written as text, since JSON's numbers are read as floats.
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -108,7 +108,7 @@ impl Serialize for Number {
 impl FromStr for Number {
     type Err = Error;
 
-    /// Reads a text that is, after [`normalize`], one number and nothing else: `-1,000.50` or `2/3` but not `18個`.
+    /// Reads a text that is one number after [`normalize`] and nothing else: `-1,000.50` or `2/3` but not `18個`.
     fn from_str(text: &str) -> Result<Self> {
         let normal = normalize(text);
         let (negative, unsigned) = normal.strip_prefix('-').map_or((false, normal.as_str()), |digits| (true, digits));
@@ -124,7 +124,7 @@ impl FromStr for Number {
     }
 }
 
-/// How many decimal places a fraction with this denominator has; `None` if no number of them is enough.
+/// Number of decimal places of a fraction with this denominator; `None` if no number is enough.
 fn decimal_places(denominator: &BigInt) -> Option<u32> {
     let mut rest = denominator.clone();
     let [twos, fives] = [2u32, 5].map(|factor| {
@@ -138,7 +138,7 @@ fn decimal_places(denominator: &BigInt) -> Option<u32> {
     rest.is_one().then_some(twos.max(fives))
 }
 
-/// NFKC, except for characters that hold a digit in disguise.
+/// Applies NFKC, except to characters that hold a digit in disguise.
 fn fold_widths(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
@@ -158,7 +158,7 @@ fn fold_widths(text: &str) -> String {
     out
 }
 
-/// Whether NFKC would put an ASCII digit where no digit was written.
+/// True if NFKC would write an ASCII digit for a character that is no digit.
 fn hides_digit(c: char) -> bool {
     // Full-width, mathematical and segmented digits are digits in another style.
     let is_digit = matches!(c, '0'..='9' | '０'..='９' | '\u{1D7CE}'..='\u{1D7FF}' | '\u{1FBF0}'..='\u{1FBF9}');
@@ -169,7 +169,7 @@ fn is_circled_number(c: char) -> bool {
     matches!(c, '\u{2460}'..='\u{2473}' | '\u{24EA}' | '\u{3251}'..='\u{325F}' | '\u{32B1}'..='\u{32BF}')
 }
 
-/// Whether the character is a minus in disguise; white space is collapsed already.
+/// True if the character is a minus in disguise; white space must be collapsed already.
 fn is_minus(text: &[char], i: usize) -> bool {
     let is_dash = |c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}' | '─' | '━');
     let next = |n: usize| text.get(i + n).copied();
@@ -192,7 +192,7 @@ fn is_minus(text: &[char], i: usize) -> bool {
     }
 }
 
-/// Removes the commas of `1,000`, leaving `1,2,3` and `10,50` alone.
+/// Removes the commas of `1,000`; `1,2,3` and `10,50` stay.
 fn remove_separators(text: &[char]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut i = 0;
@@ -203,7 +203,7 @@ fn remove_separators(text: &[char]) -> String {
             continue;
         }
         let len = text[i..].iter().take_while(|c| c.is_ascii_digit() || **c == ',').count();
-        // A comma that ends the stretch is punctuation.
+        // A comma at the end is punctuation.
         let len = len - text[i..i + len].iter().rev().take_while(|c| **c == ',').count();
         let stretch = &text[i..i + len];
         let is_fraction = i >= 2 && text[i - 1] == '.' && text[i - 2].is_ascii_digit();
@@ -214,7 +214,7 @@ fn remove_separators(text: &[char]) -> String {
     out
 }
 
-/// Whether commas cut the digits in threes, and the first group is one to three digits that begin with no zero.
+/// True if commas group the digits in threes, and the first group has one to three digits and no leading zero.
 fn is_grouped(stretch: &[char]) -> bool {
     let mut groups = stretch.split(|c| *c == ',');
     let first = groups.next().expect("splitting gives at least one part");

@@ -1,4 +1,4 @@
-//! With bf16 dot products a model says nearly what it says without, and the same in any company.
+//! Tests that bf16 dot products give nearly the same logits, and the same answers in any batch.
 
 use crate::{
     answer::{
@@ -22,7 +22,7 @@ fn logits_are_those_of_float32_but_for_rounding() {
     let tokens: Vec<u32> = (0..90).map(|i| 3 + i * 7919 % 250).collect();
     let rounded = rounding.all_logits(&tokens).unwrap().concat();
     let exact = llama("ja").all_logits(&tokens).unwrap().concat();
-    // Of states rounded to 8 bits, layer after layer: a relative error of 2^-9 each.
+    // States are rounded to 8 bits layer after layer, each time with a relative error of 2^-9.
     let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x) * f64::from(x)).sum::<f64>();
     let off = squares(&mut exact.iter().zip(&rounded).map(|(a, b)| a - b)) / squares(&mut exact.iter().copied());
     assert!(off.sqrt() < 0.02, "{}", off.sqrt());

@@ -1,4 +1,4 @@
-//! Text to tokens as the harnesses do it, and prompts that do not fit.
+//! Tests prompts, continuations and chats as tokens against the harnesses.
 
 use crate::{
     answer::{
@@ -15,7 +15,7 @@ use std::{fs, path::Path};
 
 const JOINT: Encoding = Encoding { pairs: Pairs::Joint, bare: false, start: SequenceStart::Bos };
 
-/// Written by lm-evaluation-harness 0.4.13: `benches/peers/lm_eval_refs.py`.
+/// References written by lm-evaluation-harness 0.4.13: `benches/peers/lm_eval_refs.py`.
 fn references(kind: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/lm-eval-refs.json");
     let mut references: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -45,7 +45,7 @@ fn scores_pairs_as_lm_evaluation_harness_does() {
             let encoder = Encoder { tokenizer: llama.tokenizer(), specials: &specials, encoding: JOINT };
             let pair = encoder.pairs(&prompt, std::slice::from_ref(&continuation)).unwrap().remove(0);
             assert_eq!(pair.tokens.split_at(pair.cut), (&*tokens[0], &*tokens[1]), "{whole}");
-            // By definition: the tokens of the prompt are not those that the whole begins with.
+            // By definition: the whole does not begin with the prompt's tokens.
             let all = llama.tokenizer().encode_prompt(whole.strip_prefix("<s>").unwrap_or(&whole)).unwrap();
             assert_eq!(pair.fused, !all.starts_with(&tokens[0]), "{whole}");
         }
@@ -78,7 +78,7 @@ fn generates_as_lm_evaluation_harness_does() {
     }
 }
 
-/// The tokens of a pair by their texts, with `|` where it is cut, and `!` where the cut is in the prompt.
+/// Compares the texts of a pair's tokens, with `|` at the cut, or `!` if the token there holds a part of the prompt.
 fn check(encoding: Encoding, prompt: &str, continuation: &str, expected: &str) {
     let weights = Memory::open("ja");
     let tokenizer = Tokenizer::of(&weights).unwrap();
@@ -145,7 +145,7 @@ fn a_chat_is_asked_in_the_models_template() {
     let problem = items("mgsm-ja-mini.optimise.jsonl", 1).remove(0)["question"].as_str().unwrap().to_owned();
     let request =
         |prompt: String| Request { prompt: Prompt::plain(prompt), ask: ask.clone(), encoding: JOINT, compared: None };
-    // The template of the family writes BOS and what its tasks write.
+    // The family's chat template writes BOS and the same text as its tasks.
     let plain = answer(&mut llama("ja"), request(format!("問題：{problem}\n答え：")));
     let answered = answers(&mut chat, &[request(problem)]).unwrap().remove(0);
     assert_eq!(answered.said, plain);
@@ -157,7 +157,7 @@ fn a_chat_is_asked_in_the_models_template() {
     assert!(error.ends_with("the model has no chat template"), "{error}");
 }
 
-/// What `rouge_score` makes of the pieces that transformers cuts the texts to (`benches/peers/rouge_refs.py`).
+/// Compares with `rouge_score` on the tokens that transformers makes of the texts (`benches/peers/rouge_refs.py`).
 #[test]
 fn tokens_to_compare_are_those_of_the_model() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/rouge-tokens.json");

@@ -1,4 +1,4 @@
-//! Paths through layers, against transformers going through them literally.
+//! Tests layer paths against transformers, which applies the layers one by one.
 
 use crate::{
     answer::Transformer,
@@ -22,14 +22,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What transformers computes, each hop's state multiplied by its scale: made by `benches/peers/path.py`.
+/// Results of transformers, with each hop's state multiplied by its scale: made by `benches/peers/path.py`.
 #[derive(Deserialize)]
 struct Reference {
     models: Vec<String>,
-    /// Model, layer, scale.
+    /// Model, layer and scale of each hop.
     path: Vec<(usize, usize, f64)>,
     tokens: Vec<u32>,
-    /// After the last token.
+    /// Logits after the last token.
     logits: Vec<f64>,
 }
 
@@ -66,7 +66,7 @@ fn logits(weights: &dyn Weights, tokens: &[u32]) -> Vec<f32> {
     decoder.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The largest difference, where logits are of the order of 1 to 10.
+/// Largest difference; logits are of the order of 1 to 10.
 fn difference(ours: &[f32], reference: &Reference) -> f64 {
     assert_eq!(ours.len(), reference.logits.len());
     ours.iter().zip(&reference.logits).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
@@ -106,7 +106,7 @@ fn evollm_jp_s_form_is_gone_through_literally_and_made_plain() {
     assert_eq!(seen, 3);
 }
 
-/// Paths through sansu: what the layers are, and whether there are scales.
+/// Recipes of layer paths through sansu, with scales or without.
 fn paths(scaled: bool) -> Vec<String> {
     let scale = |number: usize| if scaled { format!(", scale: 0.{}", 90 + number) } else { String::new() };
     let hop = |number: usize, (model, layer): &(&str, usize)| {
@@ -123,7 +123,7 @@ fn paths(scaled: bool) -> Vec<String> {
     all.iter().map(|hops| format!("{head}{}", recipe(hops))).collect()
 }
 
-/// Merges of recipes of one set of opened models, as those of a search are.
+/// Merges of several recipes from the same opened models, like those of a search.
 fn candidates(recipes: &[String]) -> Vec<Merge> {
     let both = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: recipes/sansu/ja}, {model: recipes/sansu/math-a}]";
     let file = root().join("recipe.yaml");
@@ -181,6 +181,6 @@ fn leaving_out_one_layer_after_the_other_computes_each_beginning_once() {
     };
     let ([_, every], [recalled, computed]) = (scan(0), scan(usize::MAX));
     assert_eq!(recalled + computed, every);
-    // Of 30 hops in all: a path that leaves out layer `n` shares the first `n - 1` with the one before.
+    // 30 hops in all: the path without layer `n` shares its first `n - 1` hops with the one before.
     assert_eq!(30 * recalled, (1 + 2 + 3 + 4) * every);
 }

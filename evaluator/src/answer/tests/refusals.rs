@@ -1,4 +1,4 @@
-//! What is wrong with a model: refused before it is asked, or known by its answers.
+//! Tests that a faulty model is refused before it is asked, or recognised by its answers.
 
 use crate::{
     answer::tests::{Memory, choices, likelihoods, llama, word_problems},
@@ -30,7 +30,7 @@ fn broken_weights_still_answer() {
 fn refuses_what_it_does_not_compute() {
     let check = |key: &str, value: Value, error: &str| {
         let refusal = Memory::open("ja").set(key, value).refusal();
-        // What config.json says is refused with the model's directory in front.
+        // Errors about config.json begin with the model's directory.
         assert_eq!(refusal.split_once("recipes/sansu/ja: ").map_or(&*refusal, |(_, what)| what), error);
     };
     let other = "config.json: architectures: there is no forward pass for `RwkvForCausalLM`";

@@ -1,4 +1,4 @@
-//! What was answered before is not computed again, and nobody else is told it.
+//! Tests that answers are remembered, and recalled for no other model or question.
 
 use crate::{
     answer::{
@@ -74,7 +74,7 @@ fn is_told_to_nobody_else() {
         assert_eq!(llama.recalled(), 0);
         assert!(llama.computed() > 0);
     }
-    // Nor one that multiplies otherwise.
+    // A model with other products recalls nothing either.
     if let Ok(dot) = Bf16Dot::of_this_processor() {
         let cpu = device("cpu").unwrap();
         let memory = Memory::new(Arc::clone(&store), &model, HASH, &cpu, Some(dot)).unwrap();
@@ -82,7 +82,7 @@ fn is_told_to_nobody_else() {
         answers(&mut rounding, &requests).unwrap();
         assert_eq!(rounding.recalled(), 0);
     }
-    // Nor is another question answered with it.
+    // Changed questions are not recalled.
     let mut other = word_problems(4);
     let Ask::Generate { limit, .. } = &mut other[0].ask else { panic!() };
     *limit = Limit::Tokens(39);
@@ -115,7 +115,7 @@ fn goes_on_where_it_was_broken_off() {
     let (mut first, mut second, mut whole) = (small(), small(), llama("ja"));
     let all = ask(&mut whole, usize::MAX);
     assert!(all.iter().all(|(number, answer)| *answer == expected[*number]));
-    // Answers come in one order, whatever the batch, and whatever is remembered.
+    // The order of answers depends neither on the batch nor on the memory.
     assert_eq!(ask(&mut first, 5), all[..5], "it stops when it is told to");
     assert_eq!(ask(&mut second, usize::MAX), all);
     assert!(second.recalled() >= 5);
@@ -141,7 +141,7 @@ fn stops_within_a_step_and_keeps_what_is_finished() {
     };
     let mut whole = model.load().unwrap().interruptible(stopping(usize::MAX));
     let expected = answers(&mut whole, &requests).unwrap();
-    // It is asked before each step of the decoder.
+    // The interrupt is asked before each step of the decoder.
     let steps = asked.load(Ordering::Relaxed);
     let going_on = &mut |_: usize| ControlFlow::Continue(());
     let mut first = remembering(&model, &store, HASH).interruptible(stopping(0));
@@ -151,7 +151,7 @@ fn stops_within_a_step_and_keeps_what_is_finished() {
     let mut second = remembering(&model, &store, HASH).interruptible(stopping(steps - 2));
     assert_eq!(watched(&mut second, &requests, going_on).unwrap(), None);
     assert_eq!(second.computed(), whole.computed() - 2);
-    // All others were finished, and nothing is different when it goes on.
+    // All others were finished, and nothing differs when it goes on.
     let mut third = remembering(&model, &store, HASH);
     assert_eq!(answers(&mut third, &requests).unwrap(), expected);
     assert_eq!(third.recalled(), 5);

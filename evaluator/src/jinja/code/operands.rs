@@ -1,8 +1,8 @@
-//! Where in a tag values are weighed: behind lists, tuples and dicts that are written out, and before operators.
+//! Finds the places in a tag where values are weighed: after lists, tuples and dicts, and before operators.
 
 use super::{Outside, REPEATED, WEIGHED, is_tag, word};
 
-/// What is added to a tag, each piece with its place; where several are at one place they are in order.
+/// The pieces to insert into a tag, each with its index; pieces at one index are in order.
 pub(super) fn pieces(tag: &str) -> Vec<(usize, String)> {
     let Some(inside) = tag.strip_suffix("%}").or_else(|| tag.strip_suffix("}}")) else { return Vec::new() };
     let end = inside.trim_end_matches(['-', '+']).len();
@@ -13,7 +13,7 @@ pub(super) fn pieces(tag: &str) -> Vec<(usize, String)> {
         let before = chars.at;
         let Some((at, c)) = chars.next() else { break };
         if at > before {
-            // There was a text.
+            // A text was skipped.
             reader.operand(at);
         }
         if at >= end {
@@ -31,28 +31,26 @@ pub(super) fn pieces(tag: &str) -> Vec<(usize, String)> {
     reader.pieces
 }
 
-/// What was read of a tag.
 #[derive(Default)]
 struct TagReader<'a> {
     tag: &'a str,
     pieces: Vec<(usize, String)>,
-    /// The brackets that are open.
     open: Vec<Bracket>,
-    /// Whether an operand was read, and no operator after it.
+    /// True if an operand was read, and no operator after it.
     is_operand: bool,
-    /// Whether a name comes that is no word of the language.
+    /// True if the next word is a name, not a keyword.
     is_name: bool,
-    /// Whether this is before the `in` of `for`, where names are given.
+    /// True before the `in` of `for`, where names are assigned.
     is_target: bool,
-    /// Where the last operand ends.
+    /// Index where the last operand ends.
     last: usize,
-    /// How many brackets were open at each `*` whose right side is being read.
+    /// Number of open brackets at each `*` whose right side is being read.
     repeated: Vec<usize>,
 }
 
 struct Bracket {
     at: usize,
-    /// Whether it begins a value, instead of an index or arguments.
+    /// True if it begins a value, false for an index or arguments.
     begins: bool,
     is_round: bool,
     has_comma: bool,
@@ -82,7 +80,7 @@ impl TagReader<'_> {
         }
     }
 
-    /// Reads what begins with this character, and gives its length.
+    /// Reads the symbol that begins with this character, and returns its length.
     fn symbol(&mut self, at: usize, c: char) -> usize {
         if self.is_target {
             return c.len_utf8();
@@ -117,7 +115,7 @@ impl TagReader<'_> {
         c.len_utf8()
     }
 
-    /// An operator, and the filter for what is on its left.
+    /// Reads an operator; `filter` is for its left side.
     fn operator(&mut self, filter: Option<&str>) {
         self.end_of_repeated();
         if let Some(filter) = filter.filter(|_| self.is_operand) {
@@ -138,7 +136,7 @@ impl TagReader<'_> {
         self.operand(end);
     }
 
-    /// Where the right side of a `*` ends, its filters included.
+    /// Ends the right side of a `*`, which includes its filters.
     fn end_of_repeated(&mut self) {
         while self.is_operand && self.repeated.pop_if(|depth| *depth == self.open.len()).is_some() {
             self.pieces.push((self.last, format!("|{REPEATED}")));
@@ -146,7 +144,7 @@ impl TagReader<'_> {
     }
 }
 
-/// Whether what is in brackets is given a value, instead of being one.
+/// True if brackets are assigned a value, instead of being one.
 fn is_target(after: &str) -> bool {
     let after = after.trim_start();
     after.starts_with('=') && !after.starts_with("==")

@@ -1,4 +1,4 @@
-//! Answers in, the number each extractor reads out.
+//! Answers in, numbers out, for each extractor.
 
 use serde_json::Value;
 use std::fs;
@@ -43,7 +43,7 @@ fn reads_what_the_published_extractors_read() {
 
 #[test]
 fn marks_as_the_published_harnesses_do() {
-    // How many styles of writing the right answer each counts as right: what a table in the docs of the field says.
+    // True for each extractor that marks the text as right.
     let right = |text: &str, gold: &str| {
         let gold: Number = gold.parse().unwrap();
         Extractor::ALL.map(|extractor| extractor.is_right(text, &gold))
@@ -112,7 +112,7 @@ fn reads_numbers_as_japanese_writes_them() {
         ("3千円", "3000"),
         ("3百5十", "350"),
         ("12億3456万7890", "1234567890"),
-        // Parts.
+        // Fractions.
         ("答えは1/2です。", "0.5"),
         ("2/3", "2/3"),
         ("3分の2", "2/3"),
@@ -128,7 +128,7 @@ fn reads_numbers_as_japanese_writes_them() {
         ("答えは50%です。", "50"),
         ("50パーセント", "50"),
         ("30分の休み", "30"),
-        // What looks like a number and is none.
+        // Text that looks like a number but is none.
         ("18個で十分です。", "18"),
         ("18個になるのが一般的です。", "18"),
         ("18個が唯一の答え", "18"),
@@ -174,7 +174,7 @@ fn says_which_rule_found_the_number() {
     assert_eq!(json, r#"{"rule":"answer-is","raw":"1/3","value":"1/3"}"#);
 }
 
-/// Kanji by the rules of school: no 一 before 十, 百 and 千, unless they count 万.
+/// Writes a number in kanji as schools teach it: no 一 before 十, 百 and 千.
 fn kanji(n: u64) -> String {
     const DIGITS: [&str; 10] = ["", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
     let mut text = String::new();
@@ -230,7 +230,7 @@ fn reads_back_every_way_a_number_is_written() {
         ("したがって$\\boxed{", "}$となります。"),
         ("合計は約", "人になりました"),
     ];
-    // Every power of ten with its neighbours, and a spread of others.
+    // Every power of ten with its neighbours, and a spread of other numbers.
     let powers = (0..12).flat_map(|power| (0..=2).map(move |by| 10u64.pow(power) + by - 1));
     let others = (1..400u64).map(|i| i * i * i * 7919 % 1_0000_0000_0000);
     for n in powers.chain(others).chain([1_2000, 100_0010, 2_0000_0000]) {
@@ -294,7 +294,7 @@ fn counts_what_each_extractor_loses_of_mgsm() {
             golds.iter().filter(right).count()
         })
     };
-    // The first four were counted with the harnesses' own code; the strict filter reads its own sentence alone.
+    // The harnesses' own code gave the first four counts; the strict filter reads only its own sentence.
     assert_eq!(counts(&|n| n.to_string(), false), [250, 250, 250, 250, 250, 250]);
     assert_eq!(counts(&grouped, false), [227, 250, 250, 250, 250, 250]);
     assert_eq!(counts(&|n| full_width(&n.to_string()), false), [250, 0, 0, 0, 0, 250]);
@@ -319,11 +319,11 @@ fn reads_the_answers_of_gsm8k() {
             |answer: &&String| extractor.is_right(answer, &answer.rsplit("#### ").next().unwrap().parse().unwrap());
         answers.iter().filter(right).count()
     };
-    // Counted with Sakana's own code: the sixteen with a comma are lost.
+    // Counted with Sakana's own code, which loses the sixteen answers with a comma.
     assert_eq!((count(Extractor::Sakana), count(Extractor::Strict), answers.len()), (1303, 1319, 1319));
 }
 
-/// MAWPS-ja's answers that a program printed are fractions to whoever solves the sum.
+/// MAWPS-ja has answers that a program printed; those who solve the sum find fractions.
 #[test]
 fn fractions_answer_golds_that_were_printed_from_floats() {
     let right = |text: &str, gold: &str| Extractor::Strict.is_right(text, &gold.parse().unwrap());

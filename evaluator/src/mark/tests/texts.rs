@@ -1,4 +1,4 @@
-//! Answers and references in; normal forms, exact matches, F1, ROUGE, likeness and languages out.
+//! Answers and references in; normal forms, exact matches, F1, ROUGE, similarities and languages out.
 
 use std::{collections::HashMap, fs};
 
@@ -68,7 +68,7 @@ fn marks_given_tokens_as_the_harness_does() {
 
 #[test]
 fn normalises_as_neologdn() {
-    // Made up and normalised by neologdn 0.5.6.
+    // Texts made up for this test, normalised by neologdn 0.5.6.
     let pairs: Vec<[String; 2]> = serde_json::from_str(include_str!("neologdn.json")).unwrap();
     for [text, expected] in pairs {
         assert_eq!(neologdn::normalize(&text), expected, "of {text:?}");
@@ -77,7 +77,7 @@ fn normalises_as_neologdn() {
 
 #[test]
 fn removes_what_the_package_calls_emoji() {
-    // Single characters up to Emoji 16 that `emoji` 2.16 lists, with the harness's blocks, as code points and ranges of them.
+    // Single characters up to Emoji 16 that `emoji` 2.16 lists, and the harness's blocks, as code points and ranges.
     let ranges: Vec<(u32, u32)> = include_str!("emoji.txt")
         .split_whitespace()
         .map(|range| {
@@ -89,7 +89,7 @@ fn removes_what_the_package_calls_emoji() {
         .collect();
     for c in ('\u{21}'..='\u{1FFFF}').filter(|c| !c.is_whitespace()) {
         let is_emoji = ranges.iter().any(|(from, to)| (*from..=*to).contains(&u32::from(c)));
-        // Between letters nothing else is removed but tildes; marks before 漢 join to nothing.
+        // Between letters, only tildes are removed as well; marks before 漢 join to nothing.
         let removed = normalize_answer(&format!("漢{c}漢")) == "漢漢";
         let is_tilde = matches!(c, '~' | '∼' | '∾' | '〜' | '〰' | '～');
         assert_eq!(removed, is_emoji || is_tilde, "{c:?} {:X}", u32::from(c));
@@ -103,7 +103,7 @@ fn takes_the_best_of_several_golds() {
     check("no gold", f1(&words("青森"), &[]), 0.0);
     check("punctuation alone", f1(&words("。"), &[words("。")]), 0.0);
     assert!(exact_match("ＪＲ　北海道。", &["青森", "JR北海道。"]) && !exact_match("JR北海道", &["JR北海道。"]));
-    // Characters: 3 of 4 and 3 of 3.
+    // Characters: precision 3 of 4, recall 3 of 3.
     check("f1 of characters", f1_char("北海道駅。", &["北海道"]), 6.0 / 7.0);
     let rouge = rouge_char("北海道駅", "北海道");
     check("rouge of characters", rouge.rouge2, 0.8);
@@ -113,7 +113,7 @@ fn takes_the_best_of_several_golds() {
 
 #[test]
 fn likens_as_fuzzywuzzy() {
-    // Made up and compared by fuzzywuzzy 0.18.0 with Levenshtein 0.27.
+    // Texts made up for this test, compared by fuzzywuzzy 0.18.0 with Levenshtein 0.27.
     let pairs: Vec<(String, String, f64)> = serde_json::from_str(include_str!("char_f1.json")).unwrap();
     for (answer, gold, percent) in pairs {
         check(&format!("{answer:?} and {gold:?}"), char_f1(&answer, &gold), percent / 100.0);
@@ -138,7 +138,7 @@ fn names_languages_as_fasttext() {
         let p_ja = if label == "ja" { p } else { 1.0 - p };
         assert!(label != "ja" && model.p_ja(text) <= p_ja + 0.02 || (model.p_ja(text) - p_ja).abs() < 0.02, "{text:?}");
     }
-    // The gate and what stands in for it agree on what models answer.
+    // The gate and its substitute agree on typical answers.
     for (text, japanese) in [("答えは18です。\nこれで終わりです。", true), ("The answer is 18.", false), ("18", false)]
     {
         assert_eq!((model.is_japanese(text), is_japanese(text)), (japanese, japanese), "{text:?}");

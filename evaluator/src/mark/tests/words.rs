@@ -1,4 +1,4 @@
-//! Texts in, MeCab's words out; what is no dictionary is refused.
+//! Texts in, MeCab's words out; invalid dictionaries are refused.
 
 use std::{
     env, fs,
@@ -18,13 +18,13 @@ fn check(mecab: &Mecab, text: &str, expected: &[String]) {
     assert_eq!(mecab.words(text), expected, "of {text:?}");
 }
 
-/// unidic-lite is too large to bring along: tests read it where `EVOMERGE_UNIDIC` says it is.
+/// Opens unidic-lite, which is too large for the repository, at the path in `EVOMERGE_UNIDIC`.
 fn unidic() -> Mecab {
     Mecab::open(&PathBuf::from(env::var_os("EVOMERGE_UNIDIC").expect("EVOMERGE_UNIDIC names unidic-lite"))).unwrap()
 }
 
-/// A dictionary of eleven words, compiled by MeCab's `mecab-dict-index`; its table of characters is made here, being large
-/// and simple.
+/// Writes a dictionary of eleven words, compiled by MeCab's `mecab-dict-index`. Its table of
+/// characters is large but simple, so it is made here.
 fn tiny(dir: &Path) {
     for (name, bytes) in [
         ("sys.dic", include_bytes!("mecab/sys.dic").as_slice()),
@@ -64,7 +64,7 @@ fn cuts_as_mecab() {
     let dir = tempfile::tempdir().unwrap();
     tiny(dir.path());
     let mecab = Mecab::open(dir.path()).unwrap();
-    // Cut by fugashi 1.5.2 with the same dictionary.
+    // Words of fugashi 1.5.2 with the same dictionary.
     let rows: Vec<(String, Vec<String>)> = serde_json::from_str(include_str!("mecab/words.json")).unwrap();
     for (text, words) in rows {
         check(&mecab, &text, &words);
@@ -104,7 +104,7 @@ fn refuses_a_damaged_dictionary() {
     tiny(dir.path());
     fs::write(dir.path().join("matrix.bin"), [1, 0, 1, 0, 0, 0]).unwrap();
     assert!(open().contains("sys.dic: its words have ids that matrix.bin does not have"), "{}", open());
-    // Whatever else is wrong with it, it does not end the program.
+    // No other damage may end the program.
     tiny(dir.path());
     let path = dir.path().join("sys.dic");
     let whole = fs::read(&path).unwrap();

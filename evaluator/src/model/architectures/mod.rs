@@ -1,7 +1,7 @@
-//! The architectures there is a forward pass for: a table with a row for each.
+//! Table of the architectures that have a forward pass.
 //!
-//! All is as transformers 5 has it, the defaults of absent keys included; each row says how it differs from the one it is
-//! made from.
+//! Everything is as in transformers 5, defaults of absent keys included. The comment of a row says
+//! how the architecture differs from the one that its row is built from.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ use super::{
     },
 };
 
-/// All of them.
+/// All architectures.
 pub(crate) const ARCHITECTURES: &[Architecture] = &[
     LLAMA,
     MISTRAL,
@@ -97,7 +97,7 @@ const NO_BIAS: Biases = Biases { qkv: Flag::Never, out: Flag::Never, mlp: Flag::
 const ATTENTION_BIAS: Biases =
     Biases { qkv: Flag::Key("attention_bias", false), out: Flag::Key("attention_bias", false), ..NO_BIAS };
 
-/// A window in all layers (arXiv 2310.06825).
+/// Llama with a window in all layers (arXiv 2310.06825).
 const MISTRAL: Architecture = Architecture {
     class: "MistralForCausalLM",
     model_type: "mistral",
@@ -107,10 +107,10 @@ const MISTRAL: Architecture = Architecture {
     ..LLAMA
 };
 
-/// The same layers along a path, each any number of times (arXiv 2403.13187, SakanaAI/EvoLLM-JP-v1-10B).
+/// Mistral with a path through its layers, each any number of times (arXiv 2403.13187, SakanaAI/EvoLLM-JP-v1-10B).
 const EVO_MISTRAL: Architecture = Architecture { class: "EvoMistralForCausalLM", model_type: "evomistral", ..MISTRAL };
 
-/// Biases of queries, keys and values (arXiv 2407.10671).
+/// Llama with biases of queries, keys and values (arXiv 2407.10671).
 const QWEN2: Architecture = Architecture {
     class: "Qwen2ForCausalLM",
     model_type: "qwen2",
@@ -120,7 +120,7 @@ const QWEN2: Architecture = Architecture {
     ..LLAMA
 };
 
-/// Norms of queries and keys instead of biases (arXiv 2505.09388).
+/// Qwen2 with norms of queries and keys instead of biases (arXiv 2505.09388).
 const QWEN3: Architecture = Architecture {
     class: "Qwen3ForCausalLM",
     model_type: "qwen3",
@@ -130,7 +130,7 @@ const QWEN3: Architecture = Architecture {
     ..QWEN2
 };
 
-/// Scaled embeddings, and norms whose weights count from 1 (arXiv 2403.08295).
+/// Llama with scaled embeddings, and norms that add 1 to their weights (arXiv 2403.08295).
 const GEMMA: Architecture = Architecture {
     class: "GemmaForCausalLM",
     model_type: "gemma",
@@ -145,7 +145,7 @@ const GEMMA: Architecture = Architecture {
     ..LLAMA
 };
 
-/// Norms after the blocks too, soft caps, and a window in every other layer (arXiv 2408.00118).
+/// Gemma with norms after the blocks too, soft caps, and a window in every other layer (arXiv 2408.00118).
 const GEMMA2: Architecture = Architecture {
     class: "Gemma2ForCausalLM",
     model_type: "gemma2",
@@ -164,7 +164,7 @@ const GEMMA2: Architecture = Architecture {
     ..GEMMA
 };
 
-/// Norms of queries and keys instead of soft caps; layers with a window have a rotary base of their own (arXiv 2503.19786).
+/// Gemma 2 with query and key norms, no soft caps, and another rotary base in layers with a window (arXiv 2503.19786).
 const GEMMA3: Architecture = Architecture {
     class: "Gemma3ForCausalLM",
     model_type: "gemma3_text",
@@ -178,7 +178,7 @@ const GEMMA3: Architecture = Architecture {
     ..GEMMA2
 };
 
-/// The same within a model that also sees images, which it is never given here.
+/// Gemma 3 inside a model that also sees images; it is never given any here.
 const GEMMA3_WITH_IMAGES: Architecture = Architecture {
     class: "Gemma3ForConditionalGeneration",
     model_type: "gemma3",
@@ -191,7 +191,7 @@ const GEMMA3_WITH_IMAGES: Architecture = Architecture {
     ..GEMMA3
 };
 
-/// Fused projections (arXiv 2404.14219).
+/// Llama with fused projections (arXiv 2404.14219).
 const PHI3: Architecture = Architecture {
     class: "Phi3ForCausalLM",
     model_type: "phi3",
@@ -208,7 +208,7 @@ const PHI3: Architecture = Architecture {
     ..LLAMA
 };
 
-/// Layer norms, and a part of each head turned (arXiv 2402.17834).
+/// Llama with layer norms, and only a part of each head turned (arXiv 2402.17834).
 const STABLELM: Architecture = Architecture {
     class: "StableLmForCausalLM",
     model_type: "stablelm",
@@ -223,7 +223,7 @@ const STABLELM: Architecture = Architecture {
     ..LLAMA
 };
 
-/// Attention and MLP side by side, queries, keys and values of a head together (arXiv 2204.06745).
+/// `StableLM` with attention and MLP side by side, and each head's query, key and value together (arXiv 2204.06745).
 const GPT_NEOX: Architecture = Architecture {
     class: "GPTNeoXForCausalLM",
     model_type: "gpt_neox",
@@ -251,7 +251,7 @@ const GPT_NEOX: Architecture = Architecture {
     ..STABLELM
 };
 
-/// One after the other, with a single bias in the last layer (abeja/gpt-neox-japanese-2.7b).
+/// GPT-NeoX with attention and MLP one after the other, and one bias, in the last layer (abeja/gpt-neox-japanese-2.7b).
 const GPT_NEOX_JAPANESE: Architecture = Architecture {
     class: "GPTNeoXJapaneseForCausalLM",
     model_type: "gpt_neox_japanese",
@@ -264,7 +264,7 @@ const GPT_NEOX_JAPANESE: Architecture = Architecture {
     ..GPT_NEOX
 };
 
-/// Learned positions, and projections stored the other way round.
+/// GPT-NeoX with attention and MLP one after the other, learned positions, and projections stored `(in, out)`.
 const GPT2: Architecture = Architecture {
     class: "GPT2LMHeadModel",
     model_type: "gpt2",
@@ -303,7 +303,7 @@ const GPT2: Architecture = Architecture {
     ..GPT_NEOX
 };
 
-/// Experts in all layers (arXiv 2401.04088).
+/// Mistral with experts in all layers (arXiv 2401.04088).
 const MIXTRAL: Architecture = Architecture {
     class: "MixtralForCausalLM",
     model_type: "mixtral",
@@ -323,7 +323,7 @@ const MIXTRAL: Architecture = Architecture {
     ..MISTRAL
 };
 
-/// Many small experts, and one for every token (arXiv 2407.10671).
+/// Qwen2 with many small experts, and one for every token (arXiv 2407.10671).
 const QWEN2_MOE: Architecture = Architecture {
     class: "Qwen2MoeForCausalLM",
     model_type: "qwen2_moe",
@@ -342,7 +342,7 @@ const QWEN2_MOE: Architecture = Architecture {
     ..QWEN2
 };
 
-/// The same without the one for every token (arXiv 2505.09388).
+/// Qwen3 with the experts of Qwen2-MoE, except the one for every token (arXiv 2505.09388).
 const QWEN3_MOE: Architecture = Architecture {
     class: "Qwen3MoeForCausalLM",
     model_type: "qwen3_moe",

@@ -1,6 +1,6 @@
-//! Each architecture and each rotary embedding against transformers, and every result against itself in other company.
+//! Tests each architecture and rotary embedding against transformers, and results against themselves in other batches.
 //!
-//! The models and what transformers computes with them are made by `benches/peers/architectures.sh`.
+//! `benches/peers/architectures.sh` makes the models, and their results by transformers.
 
 use super::{
     super::{
@@ -24,20 +24,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Logits are of the order of 1 to 10.
+/// Largest allowed difference of logits, which are of the order of 1 to 10.
 const TOLERANCE: f64 = 1e-4;
 
-/// A checkpoint under another configuration, and perhaps other names.
+/// A checkpoint with another configuration, and perhaps other names.
 struct Model {
     weights: Checkpoint,
     config: Config,
     index: Index,
     stored: BTreeMap<String, String>,
-    /// Whether tensors are made when they are read, as those of a merge are.
+    /// True if tensors are made when they are read, like those of a merge.
     made: bool,
 }
 
-/// A tensor whose bytes lie nowhere.
+/// A tensor whose bytes are not in memory.
 struct Made<'a>(Box<dyn Elements + 'a>);
 
 impl Elements for Made<'_> {
@@ -126,15 +126,15 @@ fn sequences(name: &str) -> Vec<Vec<u32>> {
     sequences.as_array().unwrap().iter().map(|s| serde_json::from_value(s["tokens"].clone()).unwrap()).collect()
 }
 
-/// A sequence being read: its tokens, how many of them are computed, and its rows of the cache.
+/// A sequence being read: its tokens, the number of tokens computed, and its rows of the cache.
 struct Reading<'a> {
     tokens: &'a [u32],
     done: usize,
     rows: Vec<u32>,
 }
 
-/// The logits after every token of every sequence: `(sequences, tokens, vocab)`. In each step, of every sequence that has
-/// some left, `most` tokens are computed.
+/// Rows of each sequence, and logits after each of its tokens: `(sequences, tokens, vocab)`. Each
+/// step computes `most` tokens of every sequence that has some left.
 fn read(decoder: &Decoder, cache: &mut Cache, sequences: &[&[u32]], most: usize) -> Vec<(Vec<u32>, Vec<Vec<f32>>)> {
     let total: usize = sequences.iter().map(|tokens| tokens.len()).sum();
     cache.keep(&[], total + 16).unwrap();
@@ -211,7 +211,7 @@ fn computes_what_transformers_computes() {
     }
 }
 
-/// The models are such that a decoder that overlooked one of these would be found out.
+/// Each of these keys changes the logits of its model, so a decoder that ignored it would be found out.
 #[test]
 fn the_models_tell_variations_apart() {
     let last = |model: &Model, tokens: &[u32]| {
@@ -253,7 +253,7 @@ fn the_models_tell_variations_apart() {
 fn each_architecture_has_a_model() {
     let models: Vec<Value> =
         names().iter().map(|name| Model::open(name).config.0["architectures"][0].clone()).collect();
-    // Paths have tests of their own.
+    // Layer paths have tests of their own.
     for architecture in ARCHITECTURES.iter().filter(|architecture| architecture.model_type != "evomistral") {
         assert!(models.contains(&json!(architecture.class)), "{}", architecture.class);
     }
@@ -265,7 +265,7 @@ fn results_do_not_depend_on_company() {
     for name in names() {
         let decoder = Model::open(&name).load().unwrap();
         let sequences = sequences(&name);
-        // A second long sequence, so that experts and windows have company of their own kind.
+        // A second long sequence, so that experts and windows are shared with another sequence.
         let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).chain([&sequences[2][3..]]).collect();
         let alone = |tokens| bits(read(&decoder, &mut decoder.cache().unwrap(), &[tokens], 256).pop().unwrap().1);
         let expected: Vec<_> = sequences.iter().map(|tokens| alone(tokens)).collect();
@@ -280,7 +280,7 @@ fn results_do_not_depend_on_company() {
     }
 }
 
-/// The logits after each of a few tokens.
+/// Logits after each of three tokens.
 fn logits(model: &Model) -> Vec<Vec<f32>> {
     let decoder = model.load().unwrap();
     read(&decoder, &mut decoder.cache().unwrap(), &[&[1, 5, 17]], 3).pop().unwrap().1
@@ -350,7 +350,7 @@ fn refuses_what_it_does_not_compute() {
     assert_eq!(missing, "tensor model.layers.1.self_attn.k_proj.bias is missing");
 }
 
-/// Sequences that turn by other frequencies must not share what is in the cache.
+/// Sequences with different frequencies must not share rows of the cache.
 #[test]
 fn knows_which_sequences_turn_alike() {
     let stretches = |name: &str| {

@@ -1,7 +1,7 @@
-//! Softmax attention on a CPU, as products: of queries and keys, and of what is left of the scores and values.
+//! Softmax attention on a CPU as matrix products: of queries and keys, and of weights and values.
 //!
-//! Keys and values that many queries see are laid out for products once. Each score is one sum over the head, and each element of
-//! the result one sum over the keys seen, in order of position: no query can tell which others were there.
+//! Keys and values that many queries see are laid out for products once. Each score is one sum over the head, and each
+//! element of the result one sum over the keys seen, in order of position: no result depends on the other queries.
 
 use super::{
     kernel,
@@ -15,15 +15,15 @@ use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Tokens whose keys and values are laid out together.
+/// Most tokens whose keys and values are laid out together.
 const TOKENS: usize = 64;
-/// Queries whose scores are in the second cache at a time.
+/// Number of queries whose scores fit the second-level cache.
 const QUERIES: usize = 20;
-/// Runs that have fewer rows in common are not worth the division of their sums.
+/// Fewest rows in common that make runs a family: fewer are not worth the division of their sums.
 const COMMON: usize = 32;
 
-/// `fused`: `(tokens, fused)`, which begins with the queries; `cache`: `(rows, 2 · kv heads · size)`, keys, then values;
-/// `out`: `(wanted, query heads · size)`, zeros.
+/// Adds the attention of each wanted token to `out`. `fused`: `(tokens, fused)`, which begins with the queries;
+/// `cache`: `(rows, 2 · kv heads · size)`, keys, then values; `out`: `(wanted, query heads · size)`, zeros.
 pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: StepRuns<'_>, out: &mut [f32]) {
     let StepRuns { runs, wanted, attention } = seen;
     let heads = attention.heads;
@@ -49,16 +49,16 @@ pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: StepRuns<'_>, out: &mut
     tasks.into_par_iter().for_each_init(AttentionRoom::default, |room, task| step.attend(task, room));
 }
 
-/// A token that asks.
+/// A token whose attention is wanted.
 #[derive(Clone, Copy, Debug)]
 struct Query {
     /// Its number in the step.
     token: usize,
-    /// The run it is of.
+    /// Number of its run.
     run: usize,
-    /// The first position it sees.
+    /// First position that it sees.
     from: usize,
-    /// One past the last.
+    /// Position after the last one that it sees.
     to: usize,
 }
 
@@ -76,7 +76,7 @@ fn queries(runs: &[TokenRun<'_>], wanted: Option<&[u32]>, window: Option<usize>)
     }
 }
 
-/// Neighbouring runs, most of whose rows are the same, with the number of those rows. A run alone has all its rows in common.
+/// Groups of neighbouring runs that have most rows in common, and the number of these; a run alone has all.
 fn families(runs: &[TokenRun<'_>]) -> Vec<(Range<usize>, usize)> {
     let mut families: Vec<(Range<usize>, usize)> = Vec::new();
     for (i, run) in runs.iter().enumerate() {
@@ -94,7 +94,7 @@ fn families(runs: &[TokenRun<'_>]) -> Vec<(Range<usize>, usize)> {
     families
 }
 
-/// Some tokens of a family, and one of the heads they attend to.
+/// Some tokens of a family, and the key and value head that they attend to.
 struct AttentionTask<'a> {
     queries: &'a [Query],
     shared: &'a [u32],
@@ -102,7 +102,7 @@ struct AttentionTask<'a> {
     outs: Vec<&'a mut [f32]>, // queries and their heads, each (size)
 }
 
-/// Room to work in, used again by a thread's next task.
+/// Buffers that a thread reuses for its next task.
 #[derive(Default)]
 struct AttentionRoom {
     shared: PackedRows,
@@ -126,7 +126,7 @@ impl Step<'_> {
         let to = queries.iter().map(|query| query.to).max().unwrap_or(0);
         let common = to.min(shared.len()).max(from);
         room.shared.pack(self.cache, shared.get(from..common).unwrap_or_default(), kv, heads);
-        // The run whose own rows are packed.
+        // Run whose own rows are packed.
         let mut packed = None;
         let tokens = (QUERIES / group).max(1);
         for (queries, outs) in queries.chunks(tokens).zip(outs.chunks_mut(tokens * group)) {
@@ -148,7 +148,7 @@ impl Step<'_> {
                 divide(outs, &sums);
                 continue;
             }
-            // What is not shared belongs to one run at a time.
+            // Rows that are not shared belong to one run at a time.
             let mut first = 0;
             for queries in queries.chunk_by(|a, b| a.run == b.run) {
                 let places = first..first + queries.len() * group;
@@ -171,7 +171,7 @@ impl Step<'_> {
         }
     }
 
-    /// A token's queries of the heads that share a key and value head.
+    /// A token's queries of the heads that share key and value head `kv`.
     fn heads(&self, token: usize, kv: usize) -> impl Iterator<Item = &[f32]> {
         let heads = self.attention.heads;
         let group = heads.query / heads.kv * heads.size;
@@ -179,7 +179,7 @@ impl Step<'_> {
         self.fused[start..start + group].chunks(heads.size)
     }
 
-    /// Turns the scores of each row's range into their exponentials, all others into zeros; returns the rows' sums.
+    /// Turns the scores in each row's range into exponentials, and all others into zeros; returns the rows' sums.
     fn weights(&self, rows: &mut [&mut [f32]], ranges: &[Range<usize>]) -> Vec<f32> {
         let Attention { scale, cap, .. } = self.attention;
         let mut sums = vec![0.0; rows.len()];
@@ -204,7 +204,7 @@ impl Step<'_> {
     }
 }
 
-/// Divides each row by its sum. Zero is added, lest its sign tell that others were there.
+/// Divides each row by its sum. Adding 0 turns -0 into 0: the sign of zero may depend on other queries.
 fn divide(outs: &mut [&mut [f32]], sums: &[f32]) {
     for (out, sum) in outs.iter_mut().zip(sums) {
         for x in out.iter_mut() {
@@ -213,14 +213,14 @@ fn divide(outs: &mut [&mut [f32]], sums: &[f32]) {
     }
 }
 
-/// Some rows of one key and value head, laid out for products.
+/// Rows of one key and value head, laid out for products.
 #[derive(Default)]
 struct PackedRows {
     keys: Vec<Single>,   // (panels of rows, size)
     values: Vec<Single>, // (panels of the head, rows)
     rows: usize,
     size: usize,
-    /// Whether all values are: then a weight of zero takes nothing in.
+    /// True if all values are finite: a weight of zero then adds nothing.
     finite: bool,
 }
 
@@ -229,7 +229,7 @@ impl PackedRows {
         let Heads { size, .. } = heads;
         let (len, panels) = (rows.len(), size.div_ceil(PANEL));
         (self.rows, self.size, self.finite) = (len, size, true);
-        // What was there before stays where no row and no element is: nothing that comes of it is kept.
+        // Old numbers stay in places without a row or an element; no result uses them.
         self.keys.resize(len.div_ceil(PANEL) * size, Single([0.0; PANEL]));
         self.values.resize(panels * len, Single([0.0; PANEL]));
         let head = |row: u32, place: usize| {
@@ -252,12 +252,12 @@ impl PackedRows {
         }
     }
 
-    /// Products of queries and keys. `x`: each `(size)`; `scores`: zeros, as many rows, each of the first keys.
+    /// Products of queries and keys. `x`: each `(size)`; `scores`: zeros, as many rows, each for the first keys.
     fn score(&self, x: &[&[f32]], scores: Vec<&mut [f32]>) {
         ProductShare { x: x.to_vec(), w: &self.keys, stride: self.size, y: scores }.multiply(Arch::new());
     }
 
-    /// Adds the values of rows `places`, weighed. `weights`: rows, zero outside `ranges`; `outs`: as many rows, each `(size)`.
+    /// Adds weighted values of rows `places`. `weights`: zero outside `ranges`; `outs`: as many rows, each `(size)`.
     fn weigh(&self, weights: &[&mut [f32]], ranges: &[Range<usize>], places: Range<usize>, outs: &mut [&mut [f32]]) {
         let weigh = |x: Vec<&[f32]>, first: usize, outs: Vec<&mut [f32]>| {
             let w = self.values.get(first..).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Products of bf16 rows with bf16 weights, two at a time, where a processor has an instruction for it: AVX512-BF16's `vdpbf16ps`.
+//! Products of bf16 rows with bf16 weights, two at a time, on processors with AVX512-BF16 (`vdpbf16ps`).
 //!
-//! Not the default: rows are rounded to bf16 first, and not every processor can. Each sum takes its products in order of `k`, so
-//! here too its bits depend on its row and its weights alone.
+//! They are not the default: rows are rounded to bf16 first, and not every processor has the instruction. Each sum adds
+//! its products in a fixed order of `k`, so here too its bits depend only on its row and its weights.
 
 use super::tile::{PANEL, Panel, STEPS, each, fetch};
 use merge_core::{
@@ -11,7 +11,7 @@ use merge_core::{
 use pulp::Simd;
 use rayon::prelude::*;
 
-/// Proof that this processor multiplies bf16.
+/// Proof that this processor can multiply bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Bf16Dot(Proof);
 
@@ -21,7 +21,7 @@ type Proof = ();
 type Proof = std::convert::Infallible;
 
 impl Bf16Dot {
-    /// Refuses a processor that does not.
+    /// Returns the proof; fails on a processor without the instructions.
     pub fn of_this_processor() -> Result<Self> {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bf16") {
@@ -32,12 +32,12 @@ impl Bf16Dot {
     }
 }
 
-/// The weights of a panel's outputs for two `k`: output `j`'s in word `j`, the first in the lower 16 bits.
+/// Weights of a panel's outputs for two `k`: word `j` has those of output `j`, the first in the lower 16 bits.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct PairedWeights {
     words: [u32; PANEL],
-    /// There are none but where there is the instruction.
+    /// Weights can exist only on a processor with the instruction.
     #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "to hold it is its purpose"))]
     proof: Bf16Dot,
 }
@@ -47,20 +47,20 @@ impl PairedWeights {
         Self { words: [0; PANEL], proof }
     }
 
-    /// Puts a number that bf16 holds to an output's place, as its first weight or its second.
+    /// Writes a number that bf16 can hold, as an output's first weight (`second` 0) or second weight (1).
     pub(crate) fn put(&mut self, output: usize, second: usize, x: f32) {
         self.words[output] |= x.to_bits() >> 16 << (16 * second);
     }
 
-    /// An output's first weight, or its second.
+    /// An output's first weight (`second` 0) or second weight (1).
     pub(crate) fn at(&self, output: usize, second: usize) -> f32 {
         f32::from_bits(self.words[output] >> (16 * second) << 16)
     }
 }
 
-/// Rows in bf16, two numbers a word, a zero beside the last if their count is odd: `(rows, input / 2)`.
+/// Rounds rows to bf16, two numbers a word, with a zero beside the last if their count is odd: `(rows, input / 2)`.
 pub(crate) fn pairs(x: &[f32], input: usize) -> Vec<u32> {
-    // Numbers that one thread rounds.
+    // Numbers that one thread rounds at a time.
     const TASK: usize = 1 << 14;
     let words = input.div_ceil(2);
     let mut rounded = vec![0; x.len() / input * words];
@@ -117,7 +117,7 @@ fn add<const ROWS: usize, const PANELS: usize>(
     if w[0].is_empty() {
         return;
     }
-    // SAFETY: there are weights, whose proof was made where the processor was found to have the instructions.
+    // SAFETY: there are weights; their proof was made where the processor was found to have the instructions.
     unsafe { add_dots(w, x, sums) }
 }
 
@@ -132,8 +132,8 @@ fn add<const ROWS: usize, const PANELS: usize>(
     }
 }
 
-/// Adds to sums the products of as many rows and panels: of each two `k` the second's, then the first's, each fused with its
-/// addition, what is below the smallest normal number taken for zero (Intel's manual, `VDPBF16PS`).
+/// Adds the products of these rows and panels to the sums: of each two `k` the second, then the first, each fused with
+/// its addition. Numbers below the smallest normal one count as zero (Intel's manual, `VDPBF16PS`).
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn add_dots<const ROWS: usize, const PANELS: usize>(
@@ -178,17 +178,17 @@ fn add_dots<const ROWS: usize, const PANELS: usize>(
     }
 }
 
-/// Steps by which weights are asked for before they are needed.
+/// Number of steps by which weights are prefetched.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 32;
 
-/// Numbers as a vector, or a vector as numbers.
+/// Reinterprets numbers as a vector, or a vector as numbers.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(unsafe_code, reason = "the standard library has no other way from numbers to vectors of bf16")]
 fn bits<A: Copy, B: Copy>(a: A) -> B {
     const { assert!(size_of::<A>() == size_of::<B>()) };
-    // SAFETY: both are as long, and only called for arrays of numbers and for vectors, of which every pattern of bits is one.
+    // SAFETY: both are as long, and only arrays of numbers and vectors come here, for which any bits are valid.
     unsafe { std::mem::transmute_copy(&a) }
 }
 
@@ -200,7 +200,7 @@ mod tests {
     };
     use pulp::Arch;
 
-    /// Numbers of all sizes, or between -2 and 2, that bf16 holds or not.
+    /// Pseudo-random numbers with only the bits of `keep`.
     fn numbers(count: usize, mut seed: u64, keep: u32) -> Vec<f32> {
         let next = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -209,7 +209,7 @@ mod tests {
         std::iter::repeat_with(next).take(count).collect()
     }
 
-    /// What the manual says: `a + b·c`, fused, without denormal numbers.
+    /// `a + b·c` as in the manual: fused, without denormal numbers.
     fn fused(a: f32, b: f32, c: f32) -> f32 {
         let normal = |x: f32| if x.is_subnormal() { 0_f32.copysign(x) } else { x };
         normal(normal(b).mul_add(normal(c), normal(a)))
@@ -219,7 +219,7 @@ mod tests {
         half::bf16::from_f32(x).to_f32()
     }
 
-    /// The oracle: pairs in order, of each the second first.
+    /// The oracle: pairs in order, of each pair the second product first.
     fn oracle(x: &[f32], w: &[f32]) -> f32 {
         let mut sum = 0.0;
         for (x, w) in x.chunks(2).zip(w.chunks(2)) {
@@ -248,7 +248,7 @@ mod tests {
     fn bits_are_those_of_the_manual_for_any_company() {
         let dot = Bf16Dot::of_this_processor().unwrap();
         let threads = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-        // Exponents of all sizes below 1, where sums are lost below the normal numbers; then those of weights and states.
+        // Exponents of all sizes below 1, where sums fall below the normal numbers; then those of weights and states.
         for (keep, set) in [(0xbfff_ffff, 0), (0x81ff_ffff, 0), (0x807f_ffff, 0x3f00_0000)] {
             for (input, out, rows) in [(64, 40, 23), (601, 33, 13), (1700, 129, 4), (7, 64, 130), (1, 1, 2)] {
                 let set = |x: f32| f32::from_bits(x.to_bits() | set);

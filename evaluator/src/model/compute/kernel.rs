@@ -1,8 +1,8 @@
 //! The decoder's arithmetic between its matrix products, over `f32` slices on a CPU.
 //!
-//! Each function computes one row from that row alone, and adds up in an order that depends on the row's length only:
-//! nothing here can tell how many rows there are, or how many threads. Sums run in sixteen lanes, which the compiler turns
-//! into vectors, and are folded in a fixed tree.
+//! Each function computes one row from that row alone, and adds up in an order that depends only on
+//! the row's length: no result depends on the number of rows or threads. Sums run in sixteen lanes,
+//! which the compiler turns into vectors, and are folded in a fixed tree.
 
 const LANES: usize = 16;
 
@@ -40,10 +40,9 @@ pub(crate) fn soft_cap(x: &mut [f32], cap: f32) {
     }
 }
 
-/// Turns the pairs `(i, i + turned / 2)` of each head's first elements by the position's angles, as transformers' `rotate_half`
-/// does.
+/// Rotates the pairs `(i, i + turned / 2)` of each head by the position's angles, like `rotate_half` in transformers.
 ///
-/// `heads` is a whole number of heads of length `size`; `cos` and `sin` are half as long as what is turned.
+/// `heads` is a whole number of heads of length `size`; `cos` and `sin` have half as many elements as are turned.
 #[inline(always)]
 pub(crate) fn rotate(heads: &mut [f32], size: usize, cos: &[f32], sin: &[f32]) {
     for head in heads.chunks_exact_mut(size) {
@@ -79,7 +78,7 @@ pub(crate) fn exponentials(scores: &mut [f32]) -> f32 {
     fold(lanes)
 }
 
-/// The greatest value, NaN left out; minus infinity if there is none.
+/// The greatest value except NaN; minus infinity if there is none.
 #[inline(always)]
 pub(crate) fn maximum(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -92,13 +91,13 @@ pub(crate) fn maximum(values: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max })
 }
 
-/// The place of the greatest value, the first of equals; 0 if all are NaN.
+/// Index of the greatest value, the first of equals; 0 if all are NaN.
 pub(crate) fn argmax(values: &[f32]) -> usize {
     let max = maximum(values);
     values.iter().position(|x| *x >= max).unwrap_or(0)
 }
 
-/// `log Σ exp(values)`. NaN or infinite if any value is.
+/// `log Σ exp(values)`; NaN if a value is NaN or plus infinity, or if all are minus infinity.
 pub(crate) fn log_sum_exp(values: &[f32]) -> f64 {
     let max = maximum(values);
     let mut lanes = [0.0; LANES];
@@ -112,7 +111,7 @@ pub(crate) fn log_sum_exp(values: &[f32]) -> f64 {
     f64::from(max) + sum.ln()
 }
 
-/// Sixteen sums side by side, folded in a fixed tree.
+/// Dot product: sixteen sums side by side, folded in a fixed tree.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
@@ -128,7 +127,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes)
 }
 
-/// Sixteen sums side by side, folded in a fixed tree.
+/// Sum: sixteen sums side by side, folded in a fixed tree.
 #[inline(always)]
 fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
@@ -158,12 +157,12 @@ fn fold(mut lanes: [f32; LANES]) -> f32 {
 
 /// `e^x` within two units in the last place (Cephes' `expf`), without a branch, so that a loop of it becomes vectors.
 ///
-/// Below -87 it stays at the smallest normal number, above 88 at e^88; NaN stays NaN.
+/// Below -87 it stays at e^-87, above 88 at e^88; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // 1.5 · 2^23: adding it rounds to a whole number, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, the first exact in few bits.
+    // ln 2 in two parts; the first has few bits, so that its products are exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = if x < -87.0 { -87.0 } else { x };

@@ -1,4 +1,4 @@
-//! A projection's weights, kept as they are stored, in the order in which products read them.
+//! Weights of a projection, kept as they are stored, in the order in which products read them.
 
 use super::{
     Bf16Dot,
@@ -11,12 +11,12 @@ use pulp::Arch;
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// Some outputs' weights, as a checkpoint stores them: `(rows, input)`.
+/// Weights of some outputs, as a checkpoint stores them: `(rows, input)`.
 #[derive(Debug)]
 pub(crate) struct Piece<'a> {
-    /// Little-endian, row-major.
+    /// Bytes, little-endian and row-major.
     pub bytes: Cow<'a, [u8]>,
-    /// How each is stored.
+    /// Element type.
     pub dtype: Dtype,
 }
 
@@ -28,21 +28,21 @@ pub(crate) struct Matrix {
     out: usize,
 }
 
-/// 16-bit weights take half of the memory, and of the time to read it. Widening them changes no bit of a product.
+/// Panels by element type. 16-bit weights halve memory and reading time; widening them changes no bit of a product.
 #[derive(Debug)]
 enum Panels {
     Single(Vec<Single>),
     Brain(Vec<Brain>),
     Half(Vec<Half>),
-    /// In bf16, multiplied by bf16: `(panels, input / 2, outputs of a panel)`.
+    /// bf16 weights to multiply by bf16: `(panels, input / 2, outputs of a panel)`.
     Pairs(Vec<PairedWeights>),
 }
 
 impl Matrix {
     /// Packs parts of the same input, one below the other.
     ///
-    /// bf16 and half precision stay so, if all parts are stored alike; 8-bit floats become bf16, which holds them exactly;
-    /// anything else becomes `f32`. With `dot`, bf16 is multiplied by bf16: rows are rounded.
+    /// bf16 stays so if all parts are bf16 or 8-bit floats (bf16 holds these exactly), and half precision if all parts
+    /// are half and finite; anything else becomes `f32`. With `dot`, bf16 is multiplied by bf16: rows are rounded.
     pub(crate) fn pack(parts: &[Piece<'_>], input: usize, dot: Option<Bf16Dot>) -> Self {
         let mut rows: Vec<StoredRow<'_>> = parts.iter().flat_map(|part| part.rows(input)).collect();
         let all = |dtypes: &[Dtype]| parts.iter().all(|part| dtypes.contains(&part.dtype));
@@ -54,7 +54,7 @@ impl Matrix {
                 Panels::Brain(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
             }
         } else if all(&[Dtype::F16]) && parts.iter().all(|part| part.dtype.all_finite(&part.bytes)) {
-            // Their bits go the way of bf16's, which are read as the upper half of an `f32`.
+            // Half precision takes the same way as bf16, which is read as the upper half of an `f32`.
             for row in &mut rows {
                 row.dtype = Dtype::BF16;
             }
@@ -66,12 +66,12 @@ impl Matrix {
         Self { panels, input, out: rows.len() }
     }
 
-    /// Length of a row of the result.
+    /// Number of outputs: length of a row of the result.
     pub(crate) fn out(&self) -> usize {
         self.out
     }
 
-    /// Weights of an output.
+    /// Number of weights of an output.
     pub(crate) fn input(&self) -> usize {
         self.input
     }
@@ -100,7 +100,7 @@ impl Matrix {
     /// `y = x @ wᵀ`. `x`: `(rows, input)`; `y`: `(rows, out)`, zeros; computed with the instructions of `arch`.
     ///
     /// # Panics
-    /// If they have not as many rows.
+    /// If `x` and `y` do not have the same number of rows.
     pub(crate) fn product(&self, x: &[f32], y: &mut [f32], arch: Arch) {
         assert_eq!(x.len() * self.out, y.len() * self.input, "both have as many rows");
         match &self.panels {
@@ -140,19 +140,19 @@ impl Piece<'_> {
     }
 }
 
-/// Puts the upper half of a number to an output's place.
+/// Writes the upper half of a number to an output's place.
 fn put_upper(words: &mut [u32; PANEL / 2], output: usize, x: f32) {
     words[output % (PANEL / 2)] |= x.to_bits() >> 16 << (output / (PANEL / 2) * 16);
 }
 
-/// Panels of rows; `put` writes one weight to its output's place, and to its place of the `N` that panels hold of each output.
+/// Panels of rows. `put` writes a weight, given its output and its place among the `N` that panels hold of each output.
 fn pack<W: Copy + Send + Sync, const N: usize>(
     rows: &[StoredRow<'_>],
     input: usize,
     zero: W,
     put: impl Fn(&mut W, usize, usize, f32) + Sync,
 ) -> Vec<W> {
-    // So many weights of each row at a time: what is read and what is written are whole cache lines.
+    // Weights of each row taken at a time: reads and writes are whole cache lines.
     const INPUTS: usize = 64;
     let len = input.div_ceil(N);
     let mut panels = vec![zero; rows.len().div_ceil(PANEL) * len];
@@ -180,12 +180,12 @@ mod tests {
 
     const ROWS: usize = 300;
 
-    /// Numbers between -1 and 1 that look random.
+    /// Pseudo-random numbers between -1 and 1.
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
         (0..count).map(|i| ((i as u32).wrapping_mul(seed) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
-    /// The numbers of `weights`, all of which a type can hold, stored in it.
+    /// The numbers of `weights`, stored in a type that can hold all of them.
     fn part(weights: &[f32], dtype: Dtype) -> Piece<'static> {
         let mut bytes = vec![0; weights.len() * dtype.size()];
         dtype.narrow(weights, &mut bytes);
@@ -254,7 +254,7 @@ mod tests {
         }
     }
 
-    /// Every number of 16 bits, by way of a product with one.
+    /// Tests every 16-bit number by a product with 1.
     #[test]
     fn widens_exactly() {
         let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
@@ -265,7 +265,7 @@ mod tests {
             dtype.widen(&bytes, &mut wide);
             let matrix = Matrix::pack(&[Piece { bytes: bytes.into(), dtype }], 1, None);
             for arch in archs() {
-                // A sum that begins with zero makes -0 to 0.
+                // A sum that begins with zero turns -0 into 0.
                 assert!(multiply(&matrix, &[1.0], arch).iter().zip(&wide).all(|(a, b)| *a == (b + 0.0).to_bits()));
             }
         }

@@ -12,14 +12,14 @@ use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail}
 use merge_core::vectors::wide;
 use rayon::prelude::*;
 
-/// A stretch of new tokens of one sequence, and all the rows of the cache its last token sees.
+/// New tokens of one sequence, and all rows of the cache that the last of them sees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenRun<'a> {
     /// The new tokens.
     pub tokens: &'a [u32],
     /// Rows of the cache in order of position; the last `tokens.len()` of them are those of the new tokens.
     pub rows: &'a [u32],
-    /// How many tokens the sequence had when it was first read.
+    /// Number of tokens that the sequence had when it was first read.
     pub whole: usize,
 }
 
@@ -30,18 +30,18 @@ impl TokenRun<'_> {
     }
 }
 
-/// The runs of a step, and which of its tokens ask.
+/// Runs of a step, and the tokens whose attention is wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct StepRuns<'a> {
     /// All runs of the step.
     pub runs: &'a [TokenRun<'a>],
     /// Tokens of the step, ascending, whose attention is wanted; `None` for all.
     pub wanted: Option<&'a [u32]>,
-    /// How they see each other.
+    /// Attention of the layer.
     pub attention: Attention,
 }
 
-/// Rotary positions for the first elements of each query and key head, the rest and the values untouched.
+/// Applies rotary positions to the first elements of each query and key head; the rest and the values stay.
 ///
 /// `fused` and result: `(tokens, (query + 2 · kv heads) · size)`; `angles`: `(tokens, turned)`, cosines, then sines.
 pub(crate) fn rotate(fused: &Tensor, angles: &Tensor, heads: Heads) -> Result<Tensor> {
@@ -67,7 +67,7 @@ pub(crate) fn rotate_oracle(fused: &Tensor, angles: &Tensor, heads: Heads) -> Re
     Tensor::cat(&[turned, fused.narrow(1, query_len + kv_len, kv_len)?], 1)
 }
 
-/// A norm of each query and key head, values untouched.
+/// Applies a norm to each query and key head; values stay.
 ///
 /// `fused` and result: `(tokens, (query + 2 · kv heads) · size)`; `weight`: `((query + kv heads) · size)`.
 pub(crate) fn norm_heads(fused: &Tensor, weight: &Tensor, heads: Heads, norm: HeadNorm) -> Result<Tensor> {
@@ -78,12 +78,12 @@ pub(crate) fn norm_heads(fused: &Tensor, weight: &Tensor, heads: Heads, norm: He
     }
 }
 
-/// Which norm a head has.
+/// Norm of a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadNorm {
-    /// Whether the mean is taken away first, as in a layer norm.
+    /// True to subtract the mean first, as in a layer norm.
     pub centred: bool,
-    /// Added under the root.
+    /// Number added under the square root.
     pub eps: f64,
 }
 
@@ -220,7 +220,7 @@ impl CustomOp2 for Attend<'_> {
     }
 }
 
-/// Rows in tasks of about 16 thousand elements, so that a task is worth its start.
+/// Works on rows in tasks of about 16 thousand elements, so that a task is worth its start.
 pub(crate) fn each_row(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (16_384 / len).max(1);
     out.par_chunks_mut(rows * len).enumerate().for_each(|(task, out)| {
@@ -248,7 +248,7 @@ pub(crate) mod tests {
     use super::*;
     use candle_core::Device;
 
-    /// Numbers between -2 and 2 that look random.
+    /// Pseudo-random numbers between -2 and 2.
     pub(in super::super) fn tensor(shape: (usize, usize), seed: u32) -> Tensor {
         let number = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761).wrapping_mul(seed) >> 8;
         let values: Vec<f32> = (0..shape.0 * shape.1).map(|i| number(i) as f32 / (1 << 22) as f32 - 2.0).collect();

@@ -1,7 +1,7 @@
 //! The decoder's operations on single rows: our kernels on a CPU, tensor operations on any other device.
 //!
-//! The tensor operations are also the oracle the kernels are tested against. Candle's own additions and products wake a pool
-//! of spinning threads, whatever rayon pool they are called in: none is used on a CPU.
+//! The tensor operations are also the oracle the kernels are tested against. Candle's own additions and products wake a
+//! pool of spinning threads, even inside another rayon pool, so none is used on a CPU.
 
 use super::{
     kernel,
@@ -49,7 +49,7 @@ pub(crate) fn scale(x: &Tensor, by: f32) -> Result<Tensor> {
     if x.device().is_cpu() { x.apply_op1_no_bwd(&ScaleOp { by }) } else { x * f64::from(by) }
 }
 
-/// `cap · tanh(x / cap)` of each element of `(rows, len)`: near to `x` where that is small, never more than the cap.
+/// `cap · tanh(x / cap)` of each element of `(rows, len)`: near to `x` if that is small, never beyond ±cap.
 pub(crate) fn soft_cap(x: &Tensor, cap: f32) -> Result<Tensor> {
     if x.device().is_cpu() { x.apply_op1_no_bwd(&SoftCap { cap }) } else { soft_cap_oracle(x, cap) }
 }
@@ -77,15 +77,15 @@ pub(crate) fn gate_oracle(gate_up: &Tensor, activation: Activation) -> Result<Te
     activation.oracle(&gate_up.narrow(1, 0, intermediate)?)? * gate_up.narrow(1, intermediate, intermediate)?
 }
 
-/// A row of a tensor, and what it counts for in a sum.
+/// A row of a tensor, and its weight in a sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Term {
     pub row: u32,
     pub weight: f32,
 }
 
-/// Sums of weighed rows, each added up in the order of its terms. `x`: `(rows, len)`; `sums`: as many terms for each result;
-/// result: `(sums, len)`.
+/// Weighted sums of rows, each added up in the order of its terms. `x`: `(rows, len)`; `sums`: the
+/// terms of each result, equally many for each; result: `(sums, len)`.
 pub(crate) fn weighed_sums(x: &Tensor, sums: &[Vec<Term>]) -> Result<Tensor> {
     if x.device().is_cpu() { x.apply_op1_no_bwd(&WeighedSums { sums }) } else { weighed_sums_oracle(x, sums) }
 }

@@ -1,4 +1,4 @@
-//! Matrix products on a CPU, of rows and weights kept as they are stored.
+//! Matrix products on a CPU, of rows with weights kept as they are stored.
 //!
 //! A product is divided among threads by outputs and by rows, never along a sum.
 
@@ -7,16 +7,16 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::array;
 
-/// Rows that go through all panels together: their stretches of [`DEPTH`] stay in the second cache.
+/// Most rows that go through all panels together: their stretches of [`DEPTH`] stay in the second-level cache.
 const ROWS: usize = 128;
 /// Most products added to a tile at a time.
 const DEPTH: usize = 768;
-/// Rows of a tile: with two vectors of weights they fill 32 registers, and leave the compiler a few.
+/// Rows of a tile: their sums and two vectors of weights fill 32 registers, except for a few.
 const TILE: usize = 10;
-/// Multiplications that are worth the start of a task.
+/// Number of multiplications that is worth the start of a task.
 const TASK: usize = 1 << 18;
 
-/// `y = x @ wᵀ`. `x`: `(rows, input)`; `w`: `(panels, input)`, each the weights of a panel's outputs; `y`: `(rows, out)`, zeros.
+/// `y = x @ wᵀ`. `x`: `(rows, input)`; `w`: `(panels, input)`, each a panel's weights; `y`: `(rows, out)`, zeros.
 pub(crate) fn product<W: Panel>(x: &[W::Row], w: &[W], y: &mut [f32], input: usize, out: usize, arch: Arch) {
     if y.is_empty() || input == 0 {
         return;
@@ -26,7 +26,7 @@ pub(crate) fn product<W: Panel>(x: &[W::Row], w: &[W], y: &mut [f32], input: usi
     let height = rows.div_ceil(groups);
     let most = match rayon::current_num_threads() {
         1 => 1,
-        // Enough for a thread that is done to take over from one that was held up.
+        // Enough that a thread that is done can take over work from one that was held up.
         threads => (4 * threads).div_ceil(groups).min(panels),
     };
     let tasks = (input * out * height.div_ceil(4) / TASK).clamp(1, most);
@@ -51,15 +51,15 @@ pub(crate) fn product<W: Panel>(x: &[W::Row], w: &[W], y: &mut [f32], input: usi
     }
 }
 
-/// What one thread does of a product: some rows, some panels. The sums are added to `y`.
+/// One thread's share of a product: some rows, some panels. The sums are added to `y`.
 pub(crate) struct ProductShare<'a, 'y, W: Panel> {
     /// Rows, each as long as a sum.
     pub x: Vec<&'a [W::Row]>,
-    /// Panels, each from `stride` after the one before it on.
+    /// Panels; each begins `stride` after the one before.
     pub w: &'a [W],
-    /// From one panel to the next.
+    /// Distance from one panel to the next.
     pub stride: usize,
-    /// As many rows, each of the panels' outputs.
+    /// As many rows as `x`, each with the panels' outputs.
     pub y: Vec<&'y mut [f32]>,
 }
 
@@ -71,7 +71,7 @@ impl<W: Panel> ProductShare<'_, '_, W> {
     }
 }
 
-/// Where a tile begins, and how far it goes along the sums.
+/// First row and panel of a tile, and its range along the sums.
 #[derive(Clone, Copy)]
 struct TilePlace {
     row: usize,
@@ -85,7 +85,7 @@ impl<W: Panel> WithSimd for &mut ProductShare<'_, '_, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Half of the registers hold half of the rows.
+        // With half of the registers, a tile has half of the rows.
         let few = S::REGISTER_COUNT < 32;
         let tile = if few { TILE / 2 } else { TILE };
         let (rows, panels, len) = (self.y.len(), self.y[0].len().div_ceil(PANEL), self.x[0].len());

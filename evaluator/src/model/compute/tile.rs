@@ -1,33 +1,33 @@
-//! The inner loop of matrix products: a tile of sums in registers, of weights widened there.
+//! The inner loop of matrix products: a tile of sums in registers, with weights widened there.
 //!
-//! A vector runs over outputs, never over a sum: each sum takes its products in order of `k`, each fused with its addition.
-//! So the bits of a sum depend on its row and its weights alone: not on the tile it is in, on how its weights are stored, or on
-//! the processor.
+//! A vector runs over outputs, never along a sum: each sum adds its products in order of `k`, each
+//! fused with its addition. So the bits of a sum depend only on its row and its weights, not on its
+//! tile, on the storage of its weights, or on the processor.
 
 use half::f16;
 use pulp::Simd;
 
-/// Outputs of a panel.
+/// Number of outputs of a panel.
 pub(crate) const PANEL: usize = 32;
 const HALF: usize = PANEL / 2;
 
 /// The weights of a panel's outputs for one `k`.
 pub(crate) trait StoredWeights: Send + Sync {
-    /// Vector `part` of the panel's first half, and of its second.
+    /// Vector `part` of the panel's first half, and of its second half.
     fn widen<S: Simd>(&self, simd: S, part: usize) -> [S::f32s; 2];
 
     /// The weight of one output.
     fn at(&self, output: usize) -> f32;
 }
 
-/// A panel's weights, and how rows are multiplied with them.
+/// Weights of a panel, and their multiplication with rows.
 pub(crate) trait Panel: Send + Sync + Sized {
-    /// What rows are made of.
+    /// Element of a row.
     type Row: Send + Sync;
 
-    /// Adds to `ROWS` rows of `y`, from a column on, the products of as many rows of `x` and `PANELS` panels of weights.
+    /// Adds the products of rows `x` and panels `w` to `ROWS` rows of `y`, from a column on.
     ///
-    /// `w` and `x`: each `(k)`. The last panel may have fewer outputs than others: `y`'s rows end there.
+    /// `w` and `x`: each `(k)`. The last panel may have fewer outputs than others: the rows of `y` end there.
     fn add_tile<S: Simd, const ROWS: usize, const PANELS: usize>(
         simd: S,
         w: [&[Self]; PANELS],
@@ -37,17 +37,17 @@ pub(crate) trait Panel: Send + Sync + Sized {
     );
 }
 
-/// Stored in `f32`.
+/// Weights stored in `f32`.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct Single(pub [f32; PANEL]);
 
-/// Stored in bf16: output `j` in the lower 16 bits of word `j`, output `j + 16` in the upper.
+/// Weights stored in bf16: output `j` in the lower 16 bits of word `j`, output `j + 16` in the upper.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct Brain(pub [u32; HALF]);
 
-/// Stored in IEEE half precision, all finite, laid out like [`Brain`].
+/// Weights stored in IEEE half precision, all finite, laid out like [`Brain`].
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub(crate) struct Half(pub [u32; HALF]);
@@ -95,10 +95,10 @@ fn bits(words: &[u32; HALF], output: usize) -> u16 {
     (words[output % HALF] >> (output / HALF * 16)) as u16
 }
 
-/// The upper 16 bits of each word as a finite number.
+/// Widens the upper 16 bits of each word, a finite number in half precision.
 #[inline(always)]
 fn widen_half<S: Simd>(simd: S, half: S::u32s) -> S::f32s {
-    // Exponent and mantissa moved to their places make the number 2^112 times too small, denormals too.
+    // With exponent and mantissa in their places the number is 2^112 times too small, also if it is denormal.
     let moved = simd.wrapping_dyn_shr_u32s(half, simd.splat_u32s(3));
     let magnitude = simd.and_u32s(moved, simd.splat_u32s(0x0fff_e000));
     let sign = simd.and_u32s(half, simd.splat_u32s(0x8000_0000));
@@ -106,7 +106,7 @@ fn widen_half<S: Simd>(simd: S, half: S::u32s) -> S::f32s {
     simd.mul_f32s(small, simd.splat_f32s(f32::from_bits((127 + 112) << 23)))
 }
 
-/// Widens weights to `f32`, which rows are made of.
+/// Widens weights to `f32`, the element type of rows.
 impl<W: StoredWeights> Panel for W {
     type Row = f32;
 
@@ -135,9 +135,9 @@ impl<W: StoredWeights> Panel for W {
     }
 }
 
-/// Steps of `k` for which the places in `x` and `w` are found out once.
+/// Steps of `k` whose places in `x` and `w` are determined together.
 pub(crate) const STEPS: usize = 16;
-/// Steps of `k` by which weights are asked for before they are needed: the way from memory, at a tile's speed.
+/// Steps of `k` by which weights are prefetched: the time from memory, at a tile's speed.
 const AHEAD: usize = 64;
 
 #[inline(always)]
@@ -165,7 +165,7 @@ fn add_products<S: Simd, W: StoredWeights, const ROWS: usize, const PANELS: usiz
     sums
 }
 
-/// The products of one `k`.
+/// Adds the products of one `k`.
 #[inline(always)]
 fn add_step<S: Simd, W: StoredWeights, const ROWS: usize, const PANELS: usize>(
     simd: S,
@@ -188,7 +188,7 @@ fn add_step<S: Simd, W: StoredWeights, const ROWS: usize, const PANELS: usize>(
     }
 }
 
-/// An array of what `item` gives for each place.
+/// An array of the results of `item` for each index.
 #[inline(always)]
 pub(crate) fn each<T, const N: usize>(item: impl FnMut(usize) -> T) -> [T; N] {
     std::array::from_fn(item)
@@ -222,7 +222,7 @@ fn store<S: Simd>(y: &mut [f32], _: S, part: usize, sums: [S::f32s; 2]) {
     }
 }
 
-/// Asks for weights that are wanted soon. The processor guesses only as far as the end of a page.
+/// Prefetches weights. The processor's own prefetching stops at the end of a page.
 #[inline(always)]
 #[expect(unsafe_code, reason = "there is no safe way to ask, and few rows wait for memory twice as long without it")]
 pub(crate) fn fetch<W>(place: *const W) {

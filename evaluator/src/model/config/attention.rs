@@ -1,4 +1,4 @@
-//! What `config.json` says about attention: its division into heads, its scale, and who sees whom.
+//! Reads attention from `config.json`: its division into heads, its scale and its windows.
 
 use super::super::architecture::{Architecture, EmbeddingScale, QkNorm, WindowLayers};
 use super::{bounded, cap, required};
@@ -8,27 +8,27 @@ use merge_core::{
 };
 use serde_json::Value;
 
-/// How the attention is divided: query heads come in groups that share one key and value head.
+/// Division of the attention: query heads come in groups that share one key and value head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Heads {
-    /// Query heads.
+    /// Number of query heads.
     pub query: usize,
-    /// Key and value heads.
+    /// Number of key and value heads.
     pub kv: usize,
     /// Length of one head.
     pub size: usize,
 }
 
-/// How the tokens of a layer see each other.
+/// Attention between the tokens of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Attention {
-    /// How it is divided.
+    /// Division into heads.
     pub heads: Heads,
-    /// What the product of query and key is multiplied by.
+    /// Factor of the product of query and key.
     pub scale: f32,
-    /// Most that a score's absolute value comes near to: `cap · tanh(score / cap)`.
+    /// Soft cap of scores, most that their absolute value comes near to: `cap · tanh(score / cap)`.
     pub cap: Option<f32>,
-    /// How many tokens are seen, one's own included.
+    /// Number of tokens that a token sees, itself included; `None` for no limit.
     pub window: Option<usize>,
 }
 
@@ -58,7 +58,7 @@ impl Heads {
         self.query * self.size
     }
 
-    /// Length of all key heads, which is that of all value heads.
+    /// Length of all key heads, and of all value heads.
     pub(crate) fn kv_len(self) -> usize {
         self.kv * self.size
     }
@@ -70,7 +70,7 @@ impl Heads {
 }
 
 impl Attention {
-    /// Reads that of each layer.
+    /// Reads the attention of each layer.
     pub(crate) fn read(config: &Config, architecture: &Architecture, heads: Heads, layers: usize) -> Result<Vec<Self>> {
         let cap = cap(config, "attn_logit_softcapping", architecture.score_cap)?;
         let windows = windows(config, architecture, layers)?;
@@ -83,7 +83,7 @@ impl Attention {
     }
 }
 
-/// Whether queries and keys have norms.
+/// True if queries and keys have norms.
 pub(crate) fn has_qk_norm(config: &Config, architecture: &Architecture) -> Result<bool> {
     match architecture.qk_norm {
         QkNorm::None => Ok(false),
@@ -111,14 +111,14 @@ fn scale(config: &Config, architecture: &Architecture, heads: Heads, layer: usiz
     }
 }
 
-/// The window of each layer.
+/// Window of each layer.
 fn windows(config: &Config, architecture: &Architecture, layers: usize) -> Result<Vec<Option<usize>>> {
     let described = architecture.window;
     let off = described.switched && !config.flag("use_sliding_window")?.unwrap_or(false);
     if off || matches!(described.layers, WindowLayers::None) {
         return Ok(vec![None; layers]);
     }
-    // Null means none, but an absent key the architecture's own.
+    // Null means none, an absent key the architecture's default.
     let said = config.0.contains_key("sliding_window");
     let window = if said { config.count("sliding_window")? } else { described.default };
     if window == Some(0) {
@@ -143,7 +143,7 @@ fn windows(config: &Config, architecture: &Architecture, layers: usize) -> Resul
     Ok(has_window.into_iter().map(|has| window.filter(|_| has)).collect())
 }
 
-/// `layer_types`: whether each layer has a window.
+/// Reads `layer_types`: true for each layer with a window.
 fn layer_types(config: &Config, layers: usize) -> Result<Option<Vec<bool>>> {
     let types = match config.0.get("layer_types") {
         None | Some(Value::Null) => return Ok(None),

@@ -1,4 +1,4 @@
-//! `rope_scaling` as transformers 4 writes it, or `rope_parameters` as transformers 5 does.
+//! Rotary parameters: `rope_scaling` as transformers 4 writes it, or `rope_parameters` as transformers 5 does.
 
 use merge_core::{
     error::{Error, Result},
@@ -6,7 +6,7 @@ use merge_core::{
 };
 use serde_json::{Map, Value};
 
-/// An object of `config.json`, which knows where it is.
+/// An object of `config.json`, and its place for errors.
 #[derive(Clone, Debug)]
 pub(crate) struct RopeParameters {
     place: String,
@@ -14,7 +14,7 @@ pub(crate) struct RopeParameters {
 }
 
 impl RopeParameters {
-    /// Whichever the model has; none is as good as an empty one.
+    /// Reads the object that the model has; an empty one if it has none.
     pub(crate) fn of(config: &Config) -> Result<Self> {
         for key in ["rope_scaling", "rope_parameters"] {
             match config.0.get(key) {
@@ -27,18 +27,18 @@ impl RopeParameters {
         Ok(Self::none())
     }
 
-    /// Nothing said.
+    /// Empty parameters.
     pub(crate) fn none() -> Self {
         Self { place: "rope_parameters".to_owned(), values: Map::new() }
     }
 
-    /// Those of one type of layers, if each has its own.
+    /// Parameters of one type of layers, if each type has its own.
     pub(crate) fn within(&self, layers: &str) -> Option<Self> {
         let values = self.values.get(layers)?.as_object()?.clone();
         Some(Self { place: format!("{}.{layers}", self.place), values })
     }
 
-    /// An error that says where.
+    /// An error with the place of the key.
     pub(crate) fn error(&self, key: &str, message: &str) -> Error {
         let place = if key.is_empty() { self.place.clone() } else { format!("{}.{key}", self.place) };
         Error::user(format!("config.json: {place}: {message}"))
@@ -60,7 +60,7 @@ impl RopeParameters {
         self.get(key, "a text", |value| value.as_str().map(str::to_owned))
     }
 
-    /// A number above 0 that must be there.
+    /// A number above 0, which is required.
     pub(crate) fn positive(&self, key: &str) -> Result<f64> {
         match self.number(key)? {
             Some(number) if number > 0.0 => Ok(number),
@@ -69,7 +69,7 @@ impl RopeParameters {
         }
     }
 
-    /// A list of so many numbers.
+    /// A list of `len` numbers, which is required.
     pub(crate) fn numbers(&self, key: &str, len: usize) -> Result<Vec<f64>> {
         let list = |value: &Value| value.as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<_>>>();
         match self.get(key, "a list of numbers", list)? {

@@ -1,37 +1,37 @@
-//! How rotary embeddings are stretched to contexts longer than those of the training.
+//! Ways to stretch rotary embeddings to contexts longer than in training.
 
 use super::parameters::RopeParameters;
 use merge_core::error::Result;
 use std::f64::consts::TAU;
 
-/// A type of stretching, with its numbers.
+/// A way of stretching, with its numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Scaling {
-    /// None.
+    /// No stretching.
     None,
     /// All frequencies are divided by a factor (arXiv 2306.15595).
     Linear { factor: f64 },
-    /// The base grows with the sequence's length, once that is more than the context ("NTK-aware", of arXiv 2309.00071,
-    /// section 3.1).
+    /// The base grows with the sequence's length once that exceeds the context ("NTK-aware", of
+    /// arXiv 2309.00071, section 3.1).
     Dynamic { factor: f64, context: usize },
-    /// Slow frequencies are divided, fast ones are not (Llama 3.1).
+    /// Low frequencies are divided, high ones are not (Llama 3.1).
     Llama3(Llama3),
-    /// Slow frequencies are divided, fast ones are not (arXiv 2309.00071, section 3.2).
+    /// Low frequencies are divided, high ones are not (arXiv 2309.00071, section 3.2).
     Yarn(Yarn),
-    /// Each frequency is divided by a factor of its own, of which long sequences have others (arXiv 2402.13753).
+    /// Each frequency is divided by its own factor; long sequences have other factors (arXiv 2402.13753).
     Long { short: Vec<f64>, long: Vec<f64>, original: usize },
 }
 
-/// What is known of the model besides its parameters.
+/// Facts about the model outside of its rotary parameters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RopeModel {
-    /// Elements of a head that are turned.
+    /// Number of a head's elements that are turned.
     pub turned: usize,
     /// `max_position_embeddings`.
     pub context: usize,
-    /// `original_max_position_embeddings` outside of the parameters, which counts before that inside.
+    /// `original_max_position_embeddings` outside of the parameters, which takes precedence over the one inside.
     pub original: Option<usize>,
-    /// Whether `yarn` is an old name of `longrope`, as in Phi-3's first configurations.
+    /// True if `yarn` is an old name of `longrope`, as in Phi-3's first configurations.
     pub yarn_is_long: bool,
 }
 
@@ -49,14 +49,14 @@ pub(crate) struct Yarn {
     fast: f64,
     slow: f64,
     original: f64,
-    /// Whether the ends of the ramp are rounded to whole pairs.
+    /// True if the ends of the ramp are rounded to whole pairs.
     truncate: bool,
 }
 
 impl Scaling {
-    /// Reads it, and what cosines and sines are multiplied by.
+    /// Reads the scaling, and the factor of cosines and sines.
     ///
-    /// Fails, naming it, for a type that is not computed.
+    /// Fails, naming the type, for one that is not supported.
     pub(crate) fn read(said: &RopeParameters, model: RopeModel) -> Result<(Self, f64)> {
         let kind = match said.text("rope_type")? {
             Some(kind) => kind,
@@ -113,7 +113,7 @@ impl Scaling {
 }
 
 impl Llama3 {
-    /// The stretched frequency.
+    /// Stretched frequency.
     pub(crate) fn of(&self, frequency: f32) -> f32 {
         let wavelength = TAU as f32 / frequency;
         if wavelength < self.original / self.high {
@@ -133,7 +133,7 @@ impl Yarn {
             Some(_) => said.positive("factor")?,
             None => context as f64 / original as f64,
         };
-        // Zero is as good as absent, as in Python.
+        // Zero counts as absent, as in Python.
         let or = |number: Option<f64>, default| number.filter(|number| *number != 0.0).unwrap_or(default);
         Ok(Self {
             factor,
@@ -144,7 +144,7 @@ impl Yarn {
         })
     }
 
-    /// Equation 22, or that of `DeepSeek` where both `mscale` are given.
+    /// Equation 22, or that of `DeepSeek` if both `mscale` and `mscale_all_dim` are given.
     fn attention_factor(&self, said: &RopeParameters) -> Result<f64> {
         if let Some(factor) = said.number("attention_factor")? {
             return Ok(factor);
@@ -157,7 +157,7 @@ impl Yarn {
         })
     }
 
-    /// How much of each pair is divided, from 0 to 1: the ramp of equation 18.
+    /// Degree to which each pair's frequency is divided, from 0 to 1: the ramp of equation 18.
     pub(crate) fn ramp(&self, turned: usize, base: f64) -> Vec<f32> {
         let pair = |rotations: f64| turned as f64 * (self.original / (rotations * TAU)).ln() / (2.0 * base.ln());
         let (mut low, mut high) = (pair(self.fast), pair(self.slow));
@@ -171,7 +171,7 @@ impl Yarn {
         (0..turned / 2).map(|i| ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0)).collect()
     }
 
-    /// The stretched frequency of a pair whose own is one over `power`.
+    /// Stretched frequency of a pair whose own is `1 / power`; `divided` is its value of the ramp.
     pub(crate) fn of(&self, power: f32, divided: f32) -> f32 {
         let kept = 1.0 - divided;
         1.0 / (self.factor as f32 * power) * (1.0 - kept) + 1.0 / power * kept

@@ -1,4 +1,4 @@
-//! EleutherAI's tasks as built in, against what lm-evaluation-harness 0.4.13 asked with its own files.
+//! EleutherAI's built-in tasks, compared with requests that lm-evaluation-harness 0.4.13 made from its own files.
 
 use super::*;
 use crate::request::Request;
@@ -13,7 +13,7 @@ const TASKS: [&str; 7] = [
     "mgsm_native_cot_ja",
 ];
 
-/// Compares a request with the arguments of the harness's: a context, and what it may go on with or how.
+/// Compares a request with the harness's arguments: a context, and a continuation or settings of generation.
 #[track_caller]
 fn check(place: &str, request: &Request, asked: &[[&Value; 2]], whole: bool) {
     let (prompt, context) = (&request.prompt, asked[0][0].as_str().unwrap());
@@ -59,7 +59,7 @@ fn prompts_are_those_of_eleuther_to_the_byte() {
     }
 }
 
-/// Its examples came from smaller pools, so all but the examples is compared.
+/// The harness's examples came from smaller pools, so all but the examples is compared.
 #[test]
 #[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn prompts_of_the_benchmarks_are_those_of_eleuther() {

@@ -1,4 +1,4 @@
-//! One answer under every protocol: they disagree as is known of them.
+//! One answer under every protocol: they disagree in known ways.
 
 use super::*;
 use crate::{
@@ -27,10 +27,10 @@ fn scores(
     all.collect()
 }
 
-/// How a number is written in an answer.
+/// A way to write a number in an answer.
 type Style<'a> = &'a dyn Fn(i64) -> String;
 
-/// What evaluation of all golds of MGSM in these styles found of each harness's rule: how a protocol marks each.
+/// Checks a protocol's marks of each style against those that its harness's rule gave to all golds of MGSM.
 #[track_caller]
 fn check(protocol: &str, datasets: &dyn Datasets, wanted: [f64; 5]) {
     let wide = |number: i64| {
@@ -58,7 +58,7 @@ fn protocols_disagree_on_numbers_as_is_known_of_them() {
     check("strict", &MadeUp, [1.0, 1.0, 1.0, 0.0, 1.0]);
 }
 
-/// Its gate on the answer's language is data.
+/// The gate on the answer's language needs a file of data.
 #[test]
 #[cfg_attr(not(has_shared), ignore = "needs benchmark data, which ../shared or EVOMERGE_SHARED has")]
 fn sakana_reads_other_numbers() {
@@ -90,16 +90,16 @@ fn any_right_answer_will_do_and_what_is_counted_has_its_name() {
         format!(" {}。", golds[golds.len() - 1].as_str().unwrap())
     };
     let strict = scores("strict", "jsquad", &MadeUp, last);
-    // By characters, where there is no dictionary of words.
+    // Without a dictionary, characters are counted.
     let measures: Vec<&str> = strict.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(measures, ["exact_match,none", "f1_char,none"]);
-    // Punctuation is no word, but makes another text.
+    // Punctuation does not count as a word, but makes another text.
     assert!(strict[0].1 < 0.5 && strict[1].1 > 0.99, "{strict:?}");
     let exact = |doc: &crate::task::Doc| last(doc).trim_matches([' ', '。']).to_owned();
     assert!(scores("stability-0.2", "jsquad", &MadeUp, exact)[0].1 > 0.99);
 }
 
-/// EleutherAI takes the first right answer alone, Stability AI any: an answer is marked by both, whoever asked.
+/// EleutherAI takes only the first right answer, Stability AI any: each answer is marked by both rules.
 #[test]
 fn an_extracted_answer_is_marked_by_every_protocol() {
     for protocol in ["strict", "stability-0.3", "eleuther"] {

@@ -1,4 +1,4 @@
-//! A data set of the hub in a directory: which part of it is meant, which files are of which split.
+//! A data set of the hub in a directory: selects one part of it and finds the files of each split.
 
 use super::files::{BySplit, by_split, named, once};
 use merge_core::{
@@ -10,14 +10,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
-/// What `README.md` says between its first two lines of `---`.
+/// The YAML between the first two lines of `---` in `README.md`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Card {
     configs: Vec<ClonePart>,
 }
 
-/// A part of a data set.
+/// A part of a data set, which the hub calls a configuration.
 #[derive(Debug, Deserialize)]
 struct ClonePart {
     config_name: String,
@@ -51,10 +51,10 @@ enum Patterns {
     Several(Vec<String>),
 }
 
-/// Says nothing of how documents are read.
+/// Keys of a part that do not change how documents are read.
 const SILENT: [&str; 4] = ["version", "description", "features", "license"];
 
-/// The files of a data set, or of a part of it, by split.
+/// The files of a data set, or of one part of it, by split.
 pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
     let readme = dir.join("README.md");
     let card = if readme.is_file() { card(&readme)? } else { Card::default() };
@@ -86,7 +86,7 @@ pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
     }
 }
 
-/// The part of that name, or the one that is meant where none is named.
+/// The part with this name; without a name, the only part or the default one.
 fn part<'a>(card: &'a Card, name: Option<&str>) -> Result<Option<&'a ClonePart>> {
     let names = card.configs.iter().map(|part| part.config_name.as_str());
     let Some(name) = name else {

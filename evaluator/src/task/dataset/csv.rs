@@ -1,20 +1,20 @@
-//! Documents in CSV: a header and rows; what looks like a number is one if it does in the whole column, and nothing is `null`.
+//! Documents in CSV: a header and rows. A column that holds only numbers becomes numbers; an empty value is `null`.
 
 use super::{DocumentRow, row, unpack};
 use merge_core::error::{Error, Result};
 use serde_json::Value;
 use std::{collections::HashSet, path::Path};
 
-/// How a file is written.
+/// The dialect of a CSV file.
 #[derive(Clone, Debug)]
 pub(super) struct CsvForm {
-    /// What stands between two columns.
+    /// Byte between two columns.
     pub(super) delimiter: u8,
-    /// The names of the columns, if the first line does not give them.
+    /// Names of the columns; `None` if the first line gives them.
     pub(super) names: Option<Vec<String>>,
 }
 
-/// Reads a file.
+/// Appends the documents of a file to `rows`.
 pub(super) fn read(path: &Path, form: &CsvForm, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let text = unpack::text(path)?;
     let CsvForm { delimiter, names } = form;

@@ -1,4 +1,4 @@
-//! Which files a name stands for: one, those that a pattern matches, or those of a directory by split, as `datasets` finds them.
+//! Finds files: one by its name, those that match a pattern, or a directory's by split, as `datasets` does.
 
 use super::Format;
 use merge_core::{
@@ -15,12 +15,12 @@ use std::{
 /// The files of each split.
 pub(super) type BySplit = Vec<(String, Vec<PathBuf>)>;
 
-/// Files in a directory of data, all folders in it included: what has more is something else.
+/// Most files in a directory of data, its folders included; a larger directory holds something else.
 const MOST: usize = 100_000;
-/// Files beside the data.
+/// Files beside the data that hold no documents.
 const IGNORED: [&str; 6] =
     ["README.md", "config.json", "dataset_info.json", "dataset_infos.json", "dummy_data.zip", "dataset_dict.json"];
-/// A split and the words that stand for it in the names of files and folders.
+/// Each split, with the words that stand for it in the names of files and folders.
 const SPLITS: [(&str, &[&str]); 3] = [
     ("train", &["train", "training"]),
     ("validation", &["validation", "valid", "dev", "val"]),
@@ -29,13 +29,13 @@ const SPLITS: [(&str, &[&str]); 3] = [
 const IN_FOLDERS: [&str; 4] = ["**/{}/**", "**/{}[-._ 0-9]*/**", "**/*[-._ 0-9]{}/**", "**/*[-._ 0-9]{}[-._ 0-9]*/**"];
 const IN_FILES: [&str; 2] = ["**/{}[-._ 0-9]*", "**/*[-._ 0-9]{}[-._ 0-9]*"];
 
-/// What a task calls a file or a directory: beside the definition or, if it is not there, in the current directory.
+/// The path of a file or directory that a task names: beside the definition, else in the current directory.
 pub(super) fn find(definition: &Path, name: &str) -> Option<PathBuf> {
     let beside = definition.with_file_name("").join(name);
     first_there([beside, PathBuf::from(name)])
 }
 
-/// The files of that name, or that match it if it is a pattern: at least one, in order.
+/// The files with this name, or those that match it as a pattern: at least one, in order.
 pub(super) fn named(definition: &Path, dir: Option<&Path>, name: &str) -> Result<Vec<PathBuf>> {
     if name.contains("://") {
         return Err(Error::user(format!("`{name}` is an address, and only files of this machine are read"))
@@ -77,8 +77,8 @@ fn is_directory(path: &Path) -> Error {
     Error::user(format!("{} is a directory", path.display())).hint("`data_dir` names a directory, `data_files` files")
 }
 
-/// The files of a directory by split: by the hub's names of shards, else by folders, else by the names of files; what says
-/// nothing of splits is for `train`. Only files of one format count, if one is given.
+/// The files of a directory by split. Splits are told by the hub's names of shards, else by folders, else by file
+/// names; if none is found, all files are `train`. With a `format`, only its files count.
 pub(super) fn by_split(dir: &Path, format: Option<&Format>) -> Result<BySplit> {
     let all: Vec<String> = listed(dir)?
         .into_iter()
@@ -117,7 +117,7 @@ pub(super) fn by_split(dir: &Path, format: Option<&Format>) -> Result<BySplit> {
     once(dir, &splits).map(|()| splits)
 }
 
-/// Refuses a split whose documents are there in two formats, or packed and not: each would count twice.
+/// Refuses a split whose documents exist in two formats, or packed and unpacked: each would count twice.
 pub(super) fn once(dir: &Path, splits: &BySplit) -> Result<()> {
     for (split, files) in splits {
         let mut known: HashMap<String, &str> = HashMap::new();
@@ -140,7 +140,7 @@ pub(super) fn once(dir: &Path, splits: &BySplit) -> Result<()> {
     Ok(())
 }
 
-/// The files of a directory and of its folders, as paths from it, in order; without hidden ones and what is beside the data.
+/// The files of a directory and its folders, as sorted relative paths, without hidden and [`IGNORED`] ones.
 fn listed(dir: &Path) -> Result<Vec<String>> {
     let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
     while let Some(folder) = folders.pop() {
@@ -153,7 +153,7 @@ fn listed(dir: &Path) -> Result<Vec<String>> {
                 continue;
             }
             let within = format!("{folder}{name}");
-            // Links to files are followed, as the hub's cache has them; links to folders might lead in circles.
+            // The hub's cache links to files, so those links are followed; links to folders could form a loop.
             if entry.file_type().map_err(read)?.is_dir() {
                 folders.push(within + "/");
             } else if is_there(&entry.path()) && entry.path().is_file() {
@@ -175,7 +175,7 @@ fn matching(dir: &Path, files: &[String], patterns: &[String]) -> Vec<PathBuf> {
     files.iter().filter(matches).map(|name| dir.join(name)).collect()
 }
 
-/// A path that is a pattern, as the directory that it fixes and the pattern in that.
+/// Divides a path with wildcards into its fixed directory and the pattern below that.
 fn fixed(path: &Path) -> (PathBuf, String) {
     let is_fixed = |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let dir: PathBuf = path.components().take_while(is_fixed).collect();
@@ -184,7 +184,7 @@ fn fixed(path: &Path) -> (PathBuf, String) {
     (dir, rest.join("/"))
 }
 
-/// A pattern of names as a regular expression: `*` and `?` match no `/`, `**` does.
+/// Translates a pattern of names into a regular expression: `*` and `?` match no `/`, `**` does.
 fn glob(pattern: &str) -> Regex {
     let (mut out, mut rest) = ("(?s)^".to_owned(), pattern);
     while let Some(c) = rest.chars().next() {
@@ -203,18 +203,18 @@ fn glob(pattern: &str) -> Regex {
         out += &part;
         rest = &rest[len..];
     }
-    // What is no class is none of these names.
+    // A pattern with an invalid class matches no name.
     Regex::new(&(out + "$")).unwrap_or_else(|_| Regex::new("^$").expect("a constant pattern"))
 }
 
-/// What is in the brackets that were opened; a `]` that comes first is one of the characters.
+/// The text between the brackets of a class; a `]` that comes first is a member.
 fn class(inside: &str) -> Option<&str> {
     let members = inside.strip_prefix('!').unwrap_or(inside);
     let begin = inside.len() - members.len() + members.chars().next()?.len_utf8();
     Some(&inside[..begin + inside[begin..].find(']')?])
 }
 
-/// The characters and ranges of a class, for a regular expression, to which more of them have a meaning.
+/// Writes a class's characters and ranges for a regular expression, which has more special characters.
 fn ranges(members: &str) -> String {
     let plain = |c: char| if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() };
     let (mut out, mut rest) = (String::new(), members.chars());
@@ -222,7 +222,7 @@ fn ranges(members: &str) -> String {
         match rest.as_str().strip_prefix('-').and_then(|rest| rest.chars().next()) {
             None => out += &plain(c),
             Some(end) => {
-                // A range from a later character to an earlier one holds none.
+                // A range from a later character to an earlier one is empty.
                 if c <= end {
                     out.extend([plain(c), "-".to_owned(), plain(end)]);
                 }

@@ -1,11 +1,11 @@
-//! Documents in JSON: one object on each line, one list of them, or a list under a key.
+//! Documents in JSON: one object on each line, a list of objects, or such a list under a key.
 
 use super::{DocumentRow, row, unpack};
 use merge_core::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// Reads a file; `field` is the key of the list, if there is one.
+/// Appends the documents of a file to `rows`; `field` is the key of the list, if it is under one.
 pub(super) fn read(path: &Path, field: Option<&str>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let text = unpack::text(path)?;
     let file = path.display();
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, field: Option<&str>, rows: &mut Vec<DocumentRow>
         if !line.trim().is_empty() {
             let place = format!("{file}:{}", i + 1);
             let value: Value = serde_json::from_str(line).map_err(|e| {
-                // serde counts lines within the one it was given, so only its column is of use.
+                // serde was given a single line, so only its column is useful.
                 let text = e.to_string();
                 no_json(text.split(" at line ").next().unwrap_or(&text)).at(format!("{place}:{}", e.column()))
             })?;

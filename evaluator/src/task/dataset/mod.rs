@@ -1,4 +1,4 @@
-//! Where documents come from: files of JSON, CSV and Parquet, data sets in directories, or data sets that someone else keeps.
+//! Sources of documents: JSON, CSV and Parquet files, data sets in directories, and data sets that a caller provides.
 
 mod clone;
 mod csv;
@@ -26,27 +26,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The splits of a data set by name, each a list of JSON objects.
+/// The splits of a data set by name; each is a list of JSON objects.
 pub type Splits = Vec<(String, Vec<Value>)>;
 
-/// Data sets by name: whoever reads a task says which there are.
+/// Data sets by name, provided by the caller that reads a task.
 pub trait Datasets: Sync {
-    /// The splits of a data set, each a list of JSON objects; `None` if there is no such data set. `path` is a task's
+    /// The splits of a data set; `None` if there is no such data set. `path` is a task's
     /// `dataset_path` and `name` its `dataset_name`.
     fn open(&self, path: &str, name: Option<&str>) -> Result<Option<Splits>>;
 
-    /// The names of all splits that a data set has, those that are not here included; none of one that is not known.
+    /// The names of all splits of a data set, including those that are not here; empty for an unknown data set.
     fn splits(&self, _path: &str) -> Vec<String> {
         Vec::new()
     }
 
-    /// What some measures need beside the documents, by the name of a data set; `None` if it is not here.
+    /// Path of a tool that some measures need beside the documents, by its data set's name; `None` if it is not here.
     fn tool(&self, _name: &str) -> Option<PathBuf> {
         None
     }
 }
 
-/// No data sets: tasks name files.
+/// Provides no data sets, so that tasks can only name files.
 pub struct LocalFiles;
 
 impl Datasets for LocalFiles {
@@ -55,18 +55,17 @@ impl Datasets for LocalFiles {
     }
 }
 
-/// A document as it came.
+/// A document as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct DocumentRow {
-    /// Of the document alone, before anything is done with it.
+    /// Hash of the document as it was read, before `process_docs`.
     pub(super) id: ItemId,
-    /// Its fields.
     pub(super) doc: Doc,
     /// File and line, for messages.
     pub(super) place: String,
 }
 
-/// The splits a task asks for, in the order asked.
+/// Loads the splits that a task needs, in the order of `wanted`.
 pub(super) fn load(
     written: &DefinitionFile,
     wanted: &[(&'static str, At<String>)],
@@ -84,7 +83,7 @@ pub(super) fn load(
         let known = known_names(named, "the data has", known.iter().map(String::as_str));
         written.error(key, named.place, Mistake::new(format!("there is no split `{}`", named.value)).hint(known))
     };
-    // Those that nobody asks for as well: a typo should not wait until somebody does.
+    // Splits that are not needed now are checked too: a typo should show at once.
     for (key, named) in written.definition.splits() {
         if !known.contains(&named.value) {
             return Err(no_split(key, named));
@@ -111,15 +110,15 @@ pub(super) fn load(
     wanted.iter().map(split).collect()
 }
 
-/// Where a task's documents are.
+/// The source of a task's documents.
 enum DocumentSource {
-    /// With whoever keeps data sets.
+    /// A data set of [`Datasets`].
     Kept(Splits),
-    /// In files of a format, or each of that which its name says.
+    /// Files by split; without a format, each is read as the end of its name says.
     Files(Option<Format>, BySplit),
 }
 
-/// How a file is read.
+/// A format of data files, with its settings.
 #[derive(Clone, Debug)]
 enum Format {
     Json { field: Option<String> },
@@ -128,7 +127,7 @@ enum Format {
 }
 
 impl DocumentSource {
-    /// Of a task, with the name of the data set.
+    /// Finds the source of a task's documents; also returns the `dataset_path`.
     fn of<'a>(written: &'a DefinitionFile, datasets: &dyn Datasets) -> Result<(&'a str, Self)> {
         let definition = &written.definition;
         let Some(path) = &definition.dataset_path else {
@@ -164,7 +163,7 @@ impl DocumentSource {
 }
 
 impl DocumentSource {
-    /// The same with these columns alone, which only Parquet files can do.
+    /// The same source with only these columns, which Parquet files alone allow.
     fn with_columns(self, columns: &[String]) -> std::result::Result<Self, Mistake> {
         let parquet = Format::Parquet { columns: Some(columns.to_vec()) };
         let is_parquet = |path: &PathBuf| parquet.is_of(&path.to_string_lossy());
@@ -179,7 +178,7 @@ impl DocumentSource {
     }
 }
 
-/// The files that a task names.
+/// The files that a task names, by split.
 fn named(written: &DefinitionFile, path: &At<String>, kwargs: &DatasetKwargs, format: &Format) -> Result<BySplit> {
     let at = |place: Place| move |e: Error| e.at(written.place("dataset_kwargs", place));
     let directory = |name: &At<String>| {
@@ -204,7 +203,7 @@ fn named(written: &DefinitionFile, path: &At<String>, kwargs: &DatasetKwargs, fo
     }
 }
 
-/// A data set that someone keeps, or that is in a directory of this name.
+/// A data set of `datasets`, or else the one in the directory of this name.
 fn kept(written: &DefinitionFile, path: &str, part: Option<&str>, datasets: &dyn Datasets) -> Result<DocumentSource> {
     if let Some(splits) = datasets.open(path, part)? {
         return Ok(DocumentSource::Kept(splits));
@@ -221,7 +220,7 @@ fn kept(written: &DefinitionFile, path: &str, part: Option<&str>, datasets: &dyn
 }
 
 impl Format {
-    /// Of a `dataset_path` that names one; none for a data set. Refuses settings that it does not have.
+    /// The format that a `dataset_path` names; `None` for a data set. Refuses settings of other formats.
     fn of(path: &str, kwargs: &DatasetKwargs) -> std::result::Result<Option<Self>, (Place, Mistake)> {
         let settings = [
             ("data_files", kwargs.data_files.as_ref().map(|set| set.place), &["json", "csv", "parquet"][..]),
@@ -233,7 +232,7 @@ impl Format {
             ("columns", kwargs.columns.as_ref().map(|set| set.place), &["parquet"]),
         ];
         for (key, place, paths) in settings {
-            // The files of a directory may be of any format.
+            // A directory may hold files of any format.
             let is_theirs = key == "columns" && !matches!(path, "json" | "csv");
             if let Some(place) = place.filter(|_| !is_theirs && !paths.contains(&path)) {
                 let paths = paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(" or ");
@@ -268,13 +267,13 @@ impl Format {
         }))
     }
 
-    /// A name and its end, by which it is of a format, packed or not.
+    /// Divides a file name before the extension of its format, as in `("a", ".json.gz")`.
     fn end(name: &str) -> (&str, &str) {
         let plain = PACKED.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         name.split_at(plain.rfind('.').unwrap_or(plain.len()))
     }
 
-    /// That of a file by the end of its name, packed or not.
+    /// The format of a file by the end of its name, packed or not.
     fn by_name(name: &str) -> Option<Self> {
         let (_, end) = Self::end(name);
         let end = PACKED.iter().find_map(|packed| end.strip_suffix(packed)).unwrap_or(end);
@@ -287,7 +286,7 @@ impl Format {
         })
     }
 
-    /// Whether both read the same files, whatever their settings.
+    /// True if the formats are the same, whatever their settings; CSV files must also have one delimiter.
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Csv(one), Self::Csv(other)) => one.delimiter == other.delimiter,
@@ -295,23 +294,23 @@ impl Format {
         }
     }
 
-    /// Whether a file is of this format by its name.
+    /// True if a file's name says that it is of this format.
     fn is_of(&self, name: &str) -> bool {
         Self::by_name(name).is_some_and(|other| std::mem::discriminant(self) == std::mem::discriminant(&other))
     }
 }
 
-/// The ends of names of packed files.
+/// Extensions of packed files.
 const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 
-/// Adds the documents of a file.
+/// Appends the documents of a file to `rows`.
 fn read(path: &Path, format: Option<&Format>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let by_name = || Format::by_name(&path.to_string_lossy());
     let format = format.cloned().or_else(by_name).ok_or_else(|| {
         Error::user(format!("{}: nothing is known of such files", path.display()))
             .hint("documents are in .json, .jsonl, .csv, .tsv or .parquet files")
     })?;
-    // A pipe would be waited for.
+    // Reading a pipe could block forever.
     if !fs::metadata(path).map_err(|e| Error::io("read", path, &e))?.is_file() {
         return Err(Error::user(format!("{}: not a file of documents", path.display())).hint("name a regular file"));
     }
@@ -332,7 +331,7 @@ fn read(path: &Path, format: Option<&Format>, rows: &mut Vec<DocumentRow>) -> Re
     })
 }
 
-/// Line and column of what comes after these bytes.
+/// Line and column of the character that follows these bytes.
 fn place_after(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let column = text.chars().rev().take_while(|c| *c != '\n').count() + 1;
@@ -347,7 +346,7 @@ fn row(value: Value, place: String) -> Result<DocumentRow> {
     Ok(DocumentRow { id: id(doc.clone().into()), doc, place })
 }
 
-/// A field that is a fraction somewhere is one everywhere, as where documents are kept in columns.
+/// Turns whole numbers into floats in a field that has a float somewhere, as a columnar store does.
 fn uniform(mut rows: Vec<DocumentRow>) -> Vec<DocumentRow> {
     let mut kinds: Map<String, Value> = Map::new();
     for (name, value) in rows.iter().flat_map(|row| &row.doc) {

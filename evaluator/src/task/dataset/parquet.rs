@@ -1,4 +1,4 @@
-//! Documents in Parquet files, as `datasets` gives them: one for each row, its fields in the order of the columns.
+//! Documents in Parquet files, as `datasets` gives them: one for each row, with fields in the order of the columns.
 
 mod footer;
 
@@ -22,14 +22,14 @@ use parquet::{
 use serde_json::{Map, Number, Value};
 use std::{fs::File, path::Path, sync::Arc};
 
-/// What a document takes at least, beside its fields.
+/// Least bytes of memory that a document takes beside its fields.
 const OBJECT: usize = 512;
-/// Levels of columns in columns: the library recurses without limit.
+/// Most levels of nested columns: the library recurses without limit.
 const DEEPEST: usize = 100;
 
-/// Reads a file, or the columns of it that are named.
+/// Appends the documents of a file to `rows`, with all columns or only those that are named.
 ///
-/// Fails for columns of what JSON has not: bytes, dates and times, decimals, maps.
+/// Fails for columns of types that JSON lacks: bytes, dates and times, decimals, maps.
 pub(super) fn read(path: &Path, columns: Option<&[String]>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let mut file = file::open_itself(path).map_err(|e| Error::io("open", path, &e))?;
     let levels = levels(&mut file).map_err(|e| Error::io("read", path, &e))?;
@@ -72,7 +72,7 @@ fn damaged(why: &impl ToString) -> Error {
         .hint("download it again, or save it again")
 }
 
-/// The columns that are read.
+/// The schema of the columns that are read.
 fn chosen(schema: &Type, columns: Option<&[String]>) -> Result<Type> {
     let known = schema.get_fields();
     let field = |name: &String| {
@@ -85,7 +85,7 @@ fn chosen(schema: &Type, columns: Option<&[String]>) -> Result<Type> {
     Type::group_type_builder(schema.name()).with_fields(fields).build().map_err(|e| damaged(&e))
 }
 
-/// Refuses a column that has no JSON.
+/// Refuses a column of a type that JSON lacks.
 fn check(field: &Arc<Type>, name: &str) -> Result<()> {
     use ConvertedType::{
         DATE, DECIMAL, ENUM, JSON, MAP, MAP_KEY_VALUE, TIME_MICROS, TIME_MILLIS, TIMESTAMP_MICROS, TIMESTAMP_MILLIS,
@@ -114,7 +114,7 @@ fn check(field: &Arc<Type>, name: &str) -> Result<()> {
         .hint("name the columns that are asked, as in `dataset_kwargs: {columns: [question, answer]}`"))
 }
 
-/// Refuses what only C unpacks, before anything is unpacked.
+/// Refuses compressions that only C libraries unpack, before anything is unpacked.
 fn compression(metadata: &ParquetMetaData) -> Result<()> {
     let all = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     let unknown = all.map(ColumnChunkMetaData::compression).find(|how| {
@@ -135,7 +135,7 @@ fn compression(metadata: &ParquetMetaData) -> Result<()> {
     })
 }
 
-/// Refuses columns that are shorter than their rows: the library would go on without end.
+/// Refuses columns that are shorter than their rows: the library would loop forever.
 fn lengths(metadata: &ParquetMetaData) -> Result<()> {
     let fit = metadata.row_groups().iter().all(|group| {
         let rows = group.num_rows();
@@ -188,7 +188,7 @@ fn float(x: f64) -> Result<Value> {
     number.ok_or_else(|| Error::user(format!("{x} is no number that JSON has")).hint("save it with nulls instead"))
 }
 
-/// Few bytes of a file can stand for many: a value is written once and repeated by its number.
+/// Takes bytes from `room`. A small file can need much: it stores a value once and repeats its index.
 fn take(room: &mut usize, bytes: usize) -> Result<()> {
     *room = room.checked_sub(bytes).ok_or_else(super::unpack::too_large)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Documents out of every kind of file, against what `datasets` makes of them; and files that are something else.
+//! Documents from every kind of file, compared with those that `datasets` reads, and refusals of other files.
 
 use crate::task::{Fractions, Split, Task as _, read};
 use encoding_rs::{EUC_JP, SHIFT_JIS};
@@ -23,7 +23,7 @@ fn dir(files: &[(&str, &[u8])]) -> TempDir {
     dir
 }
 
-/// The documents of a task that says this of its data.
+/// The documents of a task that has these lines about its data.
 fn docs(dir: &Path, data: &str) -> Result<Vec<Value>> {
     let file = dir.join("t.yaml");
     let text = format!(
@@ -34,14 +34,14 @@ fn docs(dir: &Path, data: &str) -> Result<Vec<Value>> {
     Ok(task.split(Split::Report).iter().map(|id| Value::from(task.doc(*id).clone())).collect())
 }
 
-/// The questions of the documents.
+/// Checks the questions of the documents.
 fn check(dir: &Path, data: &str, questions: &[&str]) {
     let docs = docs(dir, data).unwrap_or_else(|e| panic!("{data}: {e}"));
     let found: Vec<&str> = docs.iter().map(|doc| doc["q"].as_str().unwrap()).collect();
     assert_eq!(found, questions, "{data}");
 }
 
-/// The error, without the directory, and its hint.
+/// Checks the error and its hint, without the directory.
 fn refuses(dir: &Path, data: &str, error: &str, hint: &str) {
     let found = docs(dir, data).map(|docs| json!(docs)).expect_err(data);
     let place = format!("{}/", dir.display());
@@ -66,10 +66,10 @@ const CHECKED: [u8; 56] = [
     0x33, 0x7d, 0x0a, 0x04, 0x00, 0x80, 0xe0, 0x9c, 0x65, 0x00, 0x82, 0x23, 0x31, 0x99, 0x78, 0x62, 0xaf, 0xcb,
 ];
 
-/// A frame of Zstandard that holds no documents.
+/// A skippable frame of Zstandard.
 const SKIPPED: &[u8] = b"\x5e\x2a\x4d\x18\x03\0\0\0any";
 
-/// A file of those that `benches/peers/parquet_refs.py` writes.
+/// A file that `benches/peers/parquet_refs.py` wrote.
 fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/parquet").join(name)).unwrap()
 }
@@ -129,7 +129,7 @@ fn says_what_a_file_is_instead() {
     let (sjis, _, _) = SHIFT_JIS.encode("{\"q\": \"文章題\"}\n");
     let (euc, _, _) = EUC_JP.encode("{\"q\": \"文章題\"}\n");
     let deep = format!("{{\"q\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    // Another character, which only the checksum knows.
+    // Another character, which only the checksum reveals.
     let mut flipped = CHECKED;
     flipped[18] ^= 1;
     let dir = dir(&[
@@ -207,7 +207,7 @@ fn a_small_file_does_not_stand_for_a_huge_one() {
     }
 }
 
-/// What stands in a file's place in a clone without the large files.
+/// The pointer that replaces a file in a clone without the large files.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
 #[test]

@@ -1,4 +1,4 @@
-//! The text of a data file: unpacked if it is compressed, and in UTF-8.
+//! Reads the text of a data file: unpacks it if it is compressed, and checks that it is UTF-8.
 
 use super::place_after;
 use encoding_rs::{EUC_JP, SHIFT_JIS};
@@ -13,16 +13,16 @@ use std::{
     path::Path,
 };
 
-/// Most bytes of a file's documents: a small file may stand for a very large one.
+/// Most bytes of a file's unpacked documents: a small file may unpack to a very large one.
 pub(super) const LARGEST: usize = 1 << 30;
 
-/// How many times larger than their file documents may be that take more than [`LARGEST`] in memory.
+/// Most memory of documents, as a multiple of their file's bytes, where that is more than [`LARGEST`].
 const GROWTH: usize = 128;
 
-/// What a value takes in memory: its place, as large again for the growth of what holds it, and its name.
+/// Estimated bytes of a value in memory: itself, as much again for its container's growth, and its name.
 const VALUE: usize = 3 * size_of::<Value>();
 
-/// What a file begins with that is no text, what that is, and how it is unpacked.
+/// First bytes of a file that is not plain text, the name of its format, and the function that unpacks it.
 type Kind = (&'static [u8], &'static str, Option<Unpack>);
 type Unpack = fn(&[u8]) -> io::Result<Vec<u8>>;
 
@@ -40,7 +40,7 @@ const KINDS: [Kind; 11] = [
     (b"\xfe\xff", "UTF-16", None),
 ];
 
-/// The text of a file without a byte order mark.
+/// The text of a file, without a byte order mark.
 pub(super) fn text(path: &Path) -> Result<String> {
     let mut bytes = file::read(path).map_err(|e| Error::io("read", path, &e))?;
     let most = LARGEST.max(GROWTH.saturating_mul(bytes.len()));
@@ -48,7 +48,7 @@ pub(super) fn text(path: &Path) -> Result<String> {
     if let Some((_, what, unpack)) = KINDS.iter().find(|(begin, ..)| bytes.starts_with(begin)) {
         let Some(unpack) = unpack else { return Err(at(other(what))) };
         bytes = unpack(&bytes).map_err(|e| {
-            // The library's words depend on how it is built.
+            // The library's own message depends on its build.
             let broken = || Error::user(format!("cannot be unpacked as {what}")).hint("download it again");
             at(if e.kind() == io::ErrorKind::FileTooLarge { too_large() } else { broken() })
         })?;
@@ -74,7 +74,7 @@ pub(super) fn text(path: &Path) -> Result<String> {
     })
 }
 
-/// What a file is that is something else than its task says.
+/// The error for a file of another format than text.
 fn other(what: &str) -> Error {
     let error = Error::user(format!("this is {what}, not text"));
     match what {
@@ -101,7 +101,7 @@ fn zstd(mut bytes: &[u8]) -> io::Result<Vec<u8>> {
         }
         let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut bytes).map_err(io::Error::other)?;
         all.extend(whole(&mut frame, LARGEST - all.len())?);
-        // The library only offers the two.
+        // The library does not compare the two checksums itself.
         if let Some(said) = frame.decoder.get_checksum_from_data()
             && Some(said) != frame.decoder.get_calculated_checksum()
         {
@@ -111,7 +111,7 @@ fn zstd(mut bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(all)
 }
 
-/// The length of a frame that holds no documents, such as the table of seekable files, if there is one.
+/// The length of a Zstandard frame without content, such as a seek table, if `bytes` begins with one.
 fn skippable(bytes: &[u8]) -> Option<usize> {
     let (magic, rest) = bytes.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*rest.first_chunk()?);

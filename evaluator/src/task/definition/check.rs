@@ -1,4 +1,4 @@
-//! What a definition must have and may not have: everything that is refused before any document is read.
+//! Checks a definition before any document is read, and refuses what is wrong.
 
 use super::{Definition, DefinitionFile, Formula, OutputType, Sampler};
 use merge_core::{
@@ -6,7 +6,7 @@ use merge_core::{
     yaml::{At, Mistake, Place},
 };
 
-/// Refuses what is not supported, by name, and what makes no sense.
+/// Refuses keys that are not supported, by name, and combinations that make no sense.
 pub(in crate::task) fn check(written: &DefinitionFile) -> Result<()> {
     let definition = &written.definition;
     match &definition.task {
@@ -28,7 +28,7 @@ pub(in crate::task) fn check(written: &DefinitionFile) -> Result<()> {
     ours(written)
 }
 
-/// Refuses numbers so large that they were not meant: each is so often asked, copied or added to another.
+/// Refuses numbers that are too large to be meant: they would multiply work or overflow a sum.
 fn bounds(written: &DefinitionFile) -> Result<()> {
     let definition = &written.definition;
     let tokens = definition.generation_kwargs.as_ref().and_then(|kwargs| kwargs.max_gen_toks);
@@ -47,7 +47,7 @@ fn bounds(written: &DefinitionFile) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what is said of examples and has no effect.
+/// Refuses settings of examples that have no effect.
 fn examples(written: &DefinitionFile) -> Result<()> {
     let definition = &written.definition;
     if let Some(count) = definition.num_fewshot.filter(|count| count.value > 0)
@@ -106,7 +106,7 @@ fn unsupported(written: &DefinitionFile) -> Result<()> {
     Ok(())
 }
 
-/// A key, what is written there, whether that fits, and what would.
+/// A key, its formula, a check of the formula, and the words for what would fit.
 type KeyCheck<'a> = (&'a str, Option<&'a At<Formula>>, &'a dyn Fn(&Formula) -> bool, &'a str);
 
 fn formulas(written: &DefinitionFile) -> Result<()> {
@@ -215,7 +215,7 @@ fn ours(written: &DefinitionFile) -> Result<()> {
 }
 
 impl Definition {
-    /// How a model is asked.
+    /// The output type that is written, or the default one.
     pub(in crate::task) fn output(&self) -> OutputType {
         self.output_type.as_ref().map_or_else(OutputType::default, |output| output.value)
     }

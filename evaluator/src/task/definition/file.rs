@@ -1,4 +1,4 @@
-//! Task files: each is checked by itself, then those it includes are put under it.
+//! Reads task files: each is checked on its own, then laid over the files that it includes.
 
 use super::Definition;
 use merge_core::{
@@ -9,44 +9,43 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// A file and what it includes.
+/// A task's definition, read from a file and all files that it includes.
 #[derive(Clone, Debug)]
 pub(in crate::task) struct DefinitionFile {
-    /// What is written.
+    /// The merged definition.
     pub(in crate::task) definition: Definition,
-    /// The file it was read from.
     pub(in crate::task) path: PathBuf,
-    /// Each key at the top, in the order lm-evaluation-harness has them, and the file it stands in.
+    /// Each top-level key, in lm-evaluation-harness's order, with the file that it stands in.
     keys: Vec<(String, PathBuf)>,
-    /// The whole as data.
+    /// The merged definition as JSON.
     pub(in crate::task) json: Value,
 }
 
 impl DefinitionFile {
-    /// `file:line:column` of something under a key.
+    /// `file:line:column` of a place under a top-level key.
     pub(in crate::task) fn place(&self, key: &str, place: Place) -> String {
         let found = self.keys.iter().find(|(name, _)| name == key);
         place.of(found.map_or(&self.path, |(_, file)| file))
     }
 
-    /// A mistake under a key, with its place.
+    /// The error for a mistake under a top-level key, with its place.
     pub(in crate::task) fn error(&self, key: &str, place: Place, mistake: Mistake) -> Error {
         let found = self.keys.iter().find(|(name, _)| name == key);
         mistake.under(key).at(place).into_error(found.map_or(&self.path, |(_, file)| file))
     }
 }
 
-/// Keys that a group writes over those of its tasks, and the file of the group.
+/// Keys that a group writes over those of its tasks, and the path of the group's file.
 #[derive(Clone, Debug, Default)]
 pub(in crate::task) struct Over {
     pub(in crate::task) entries: Vec<(Node, Node)>,
     pub(in crate::task) file: PathBuf,
 }
 
-/// Files that one may include, those that they include counted each time: two that include two others, and so on, are soon more.
+/// Most files that one file may include, repeats counted: files that include two others each soon add up.
 const MOST: usize = 1_000;
 
-/// Reads a task with all that it includes, and what is written over it.
+/// Reads a task with all that it includes, then writes `over` over it.
 pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<DefinitionFile> {
     let (node, mut keys) = merged::<Definition>(path, &mut IncludeChain::default())?;
     let NodeKind::Block(mut entries) = node.kind else { unreachable!("what includes merge into is a block") };
@@ -55,13 +54,13 @@ pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<DefinitionFile> 
         put(&mut entries, &mut keys, entry.clone(), (key, over.file.clone()));
     }
     let node = Node { place: node.place, kind: NodeKind::Block(entries) };
-    // Every file was read by itself: together they can be no worse.
+    // Each file and `over` were checked on their own, so the whole is valid too.
     let definition = Definition::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
     let json = Value::deserialize(&node).map_err(|mistake| mistake.into_error(path))?;
     Ok(DefinitionFile { definition, path: path.to_owned(), keys, json })
 }
 
-/// Reads a task that is no file, and includes none; `name` stands for it in messages.
+/// Reads a task from text, without includes; `name` stands for its path in messages.
 pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<DefinitionFile> {
     let fail = |mistake: Mistake| mistake.seen_in(text).into_error(name);
     let node = Node::parse_tagged(text).map_err(fail)?;
@@ -70,19 +69,19 @@ pub(in crate::task) fn read_str(name: &Path, text: &str) -> Result<DefinitionFil
     Ok(DefinitionFile { definition, path: name.to_owned(), keys: Vec::new(), json })
 }
 
-/// A file and what it includes, each checked by itself.
+/// Reads a file with all that it includes, as YAML without the rules of a task.
 pub(in crate::task) fn tree(path: &Path) -> Result<Node> {
     merged::<Value>(path, &mut IncludeChain::default()).map(|(node, _)| node)
 }
 
-/// The files that include the one that is read, and how many were read.
+/// The files that include the current one, and the number of files included so far.
 #[derive(Default)]
 struct IncludeChain {
     open: Vec<PathBuf>,
     read: usize,
 }
 
-/// The keys of a file over those of the files it includes.
+/// Reads a file and lays its keys over those of the files that it includes.
 fn merged<T: DeserializeOwned>(path: &Path, including: &mut IncludeChain) -> Result<(Node, Vec<(String, PathBuf)>)> {
     let text = read_text(path)?;
     let fail = |mistake: Mistake| mistake.seen_in(&text).into_error(path);
@@ -128,7 +127,7 @@ fn merged<T: DeserializeOwned>(path: &Path, including: &mut IncludeChain) -> Res
     Ok((Node { place: node.place, kind: NodeKind::Block(entries) }, keys))
 }
 
-/// As a Python `dict` does: a known key keeps its place and gets the new value.
+/// Sets a key as a Python `dict` does: a known key keeps its place and gets the new value.
 fn put(
     entries: &mut Vec<(Node, Node)>,
     keys: &mut Vec<(String, PathBuf)>,

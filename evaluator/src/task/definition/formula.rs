@@ -1,4 +1,4 @@
-//! What a key may give for a document: a template, a field's name, a constant, or a function by its name.
+//! The value of a key for a document: a template, a field's name, a constant, or the name of a function.
 
 use super::{DataFiles, Several};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -9,15 +9,15 @@ use serde::{
 use serde_json::{Map, Value};
 use std::{borrow::Cow, fmt};
 
-/// The key under which a reader of YAML tells a `!function`.
+/// Key under which the YAML reader puts a `!function` tag.
 const FUNCTION: &str = "!function";
 
-/// What a key gives for a document.
+/// The value of a key for a document, as it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::task) enum Formula {
     /// A Jinja template, or the name of a field.
     Text(String),
-    /// The number of a choice.
+    /// The index of a choice.
     Whole(i64),
     /// The same list for all documents.
     List(Vec<Value>),
@@ -28,7 +28,7 @@ pub(in crate::task) enum Formula {
 }
 
 impl Formula {
-    /// As YAML would show it again.
+    /// The formula as JSON, with functions as YAML writes them.
     pub(in crate::task) fn to_json(&self) -> Value {
         match self {
             Self::Text(text) => Value::from(text.as_str()),

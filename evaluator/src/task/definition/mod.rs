@@ -1,4 +1,4 @@
-//! A task file: the YAML of lm-evaluation-harness 0.4.13, read strictly, every mistake with its line and column.
+//! A task file: lm-evaluation-harness 0.4.13's YAML, read strictly; every mistake has its line and column.
 
 mod check;
 mod file;
@@ -15,46 +15,46 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// A task as it is written. Keys that are `null` count as not written.
+/// A task as it is written. A key that is `null` counts as not written.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "Task")]
 pub(super) struct Definition {
-    /// Files whose keys this one takes over, relative to it; its own have the last word.
+    /// Files to include, relative to this file. A key of this file overrides the same key of an included one.
     pub(super) include: Option<At<Several>>,
     /// The task's name.
     pub(super) task: Option<At<String>>,
-    /// What tables call it.
+    /// The task's name in tables.
     pub(super) task_alias: Option<String>,
-    /// Names under which several tasks can be asked for.
+    /// Names that select several tasks at once.
     pub(super) tag: Option<Several>,
-    /// Not supported: it is a program.
+    /// Not supported: it is a Python program.
     #[schemars(skip)]
     pub(super) custom_dataset: Option<At<Value>>,
-    /// Not supported: it is a program.
+    /// Not supported: it is a Python program.
     #[schemars(skip)]
     pub(super) class: Option<At<Value>>,
-    /// Where the documents are: `json`, `csv` or `parquet` with `dataset_kwargs.data_files` or `data_dir`, the name of a data set,
-    /// or a directory with one, as it is cloned from the hub.
+    /// Source of the documents: `json`, `csv` or `parquet` with `dataset_kwargs.data_files` or
+    /// `data_dir`; the name of a data set; or a directory with a data set, as cloned from the hub.
     pub(super) dataset_path: Option<At<String>>,
-    /// The part of a data set that has several.
+    /// The part to use of a data set that has several.
     pub(super) dataset_name: Option<At<String>>,
-    /// `data_files`: a file, a list of them, or such for each split; or `data_dir`; and how the files are read.
+    /// The files of the documents, as `data_files` or `data_dir`, and the way to read them.
     #[schemars(with = "Option<DatasetKwargs>")]
     pub(super) dataset_kwargs: Option<At<DatasetKwargs>>,
-    /// The split whose documents are examples, unless `fewshot_split` says otherwise.
+    /// The split that examples are drawn from, if there is no `fewshot_split`.
     pub(super) training_split: Option<At<String>>,
-    /// The split that is asked if there is no `test_split`.
+    /// The split that is asked, if there is no `test_split`.
     pub(super) validation_split: Option<At<String>>,
     /// The split that is asked.
     pub(super) test_split: Option<At<String>>,
     /// The split that examples are drawn from.
     pub(super) fewshot_split: Option<At<String>>,
-    /// `!function` that changes each document before all else.
+    /// `!function` that changes each document before anything else.
     pub(super) process_docs: Option<At<Formula>>,
-    /// The question: a Jinja template, or the name of a field; a whole number if choices stand in front of one continuation.
+    /// The question: a Jinja template or a field's name; a whole number if choices stand before one continuation.
     pub(super) doc_to_text: Option<At<Formula>>,
-    /// The answer: a Jinja template, the name of a field, or the number of a choice.
+    /// The answer: a Jinja template, the name of a field, or the index of a choice.
     pub(super) doc_to_target: Option<At<Formula>>,
     /// Not supported: pictures.
     #[schemars(skip)]
@@ -62,44 +62,44 @@ pub(super) struct Definition {
     /// Not supported: sound.
     #[schemars(skip)]
     pub(super) doc_to_audio: Option<At<Value>>,
-    /// Whether answers are run as programs, which is not supported.
+    /// True to run answers as programs, which is not supported.
     pub(super) unsafe_code: Option<At<bool>>,
-    /// The choices: a list, the name of a field that is one, or a template that gives one.
+    /// The choices: a list, the name of a field that holds a list, or a template that yields a list.
     pub(super) doc_to_choice: Option<At<Formula>>,
     /// `!function` that marks an answer.
     pub(super) process_results: Option<At<Formula>>,
     /// Not supported: prompts of another package.
     #[schemars(skip)]
     pub(super) use_prompt: Option<At<Value>>,
-    /// What comes before all examples.
+    /// Text before all examples.
     pub(super) description: Option<At<Formula>>,
-    /// What stands between question and answer; a space unless said.
+    /// Text between question and answer; default: a space.
     pub(super) target_delimiter: Option<String>,
-    /// What stands between examples; an empty line unless said.
+    /// Text between examples; default: an empty line.
     pub(super) fewshot_delimiter: Option<String>,
-    /// How examples are chosen, and how they differ from the question.
+    /// The choice of examples, and their differences from the question.
     pub(super) fewshot_config: Option<At<FewshotConfig>>,
-    /// Examples before the question; none unless said.
+    /// Number of examples before the question; default: 0.
     pub(super) num_fewshot: Option<At<usize>>,
-    /// What is measured.
+    /// The measures, with their settings.
     pub(super) metric_list: Option<Vec<At<MetricConfig>>>,
-    /// How a model is asked; `generate_until` unless said.
+    /// The way a model is asked; default: `generate_until`.
     #[schemars(with = "Option<OutputType>")]
     pub(super) output_type: Option<At<OutputType>>,
-    /// `generate_until`: where an answer ends.
+    /// `generate_until`: the end of an answer.
     #[schemars(with = "Option<GenerationKwargs>")]
     pub(super) generation_kwargs: Option<At<GenerationKwargs>>,
-    /// How often each question is asked; answers are greedy, so that all are the same.
+    /// Number of times that each question is asked. Answers are greedy, so all are the same.
     pub(super) repeats: Option<At<usize>>,
-    /// What is done with an answer before it is marked, under each name once.
+    /// Filters of answers. Each result is marked, under the name of its filter.
     pub(super) filter_list: Option<Vec<At<FilterConfig>>>,
-    /// Without effect, as in lm-evaluation-harness without a file of n-grams.
+    /// No effect, as in lm-evaluation-harness without a file of n-grams.
     pub(super) should_decontaminate: Option<bool>,
-    /// Without effect, as in lm-evaluation-harness without a file of n-grams.
+    /// No effect, as in lm-evaluation-harness without a file of n-grams.
     pub(super) doc_to_decontamination_query: Option<Value>,
-    /// What the answer begins with.
+    /// The beginning of each answer, which is already in the prompt.
     pub(super) gen_prefix: Option<At<Formula>>,
-    /// Anything; `version` is the task's, and under `evomerge` is what only this program knows.
+    /// Any data. `version` is the task's version; `evomerge` holds settings that only this program knows.
     #[schemars(with = "Option<Metadata>")]
     pub(super) metadata: Option<At<Metadata>>,
 }
@@ -114,29 +114,29 @@ pub(super) struct Several(pub(super) Vec<String>);
 #[schemars(untagged)]
 #[expect(dead_code, reason = "it is a schema")]
 enum OneOrMany {
-    /// One.
+    /// One text.
     One(String),
-    /// Several.
+    /// Several texts.
     Many(Vec<String>),
 }
 
-/// How a model is asked.
+/// The way a model is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputType {
-    /// The model writes.
+    /// The model generates text.
     #[default]
     GenerateUntil,
-    /// How likely each of several continuations is.
+    /// The likelihood of each of several continuations.
     MultipleChoice,
-    /// How likely one continuation is.
+    /// The likelihood of one continuation.
     Loglikelihood,
-    /// How likely a whole text is.
+    /// The likelihood of a whole text.
     LoglikelihoodRolling,
 }
 
 impl OutputType {
-    /// The word of task files.
+    /// The name in task files.
     pub fn name(self) -> &'static str {
         match self {
             Self::GenerateUntil => "generate_until",
@@ -147,26 +147,26 @@ impl OutputType {
     }
 }
 
-/// Where documents are, beside `dataset_path`.
+/// The files of documents, and the way to read them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DatasetKwargs {
-    /// A file or a pattern of names, a list of them, or such for each split. Without splits all are of the split `train`.
+    /// A file or a pattern of names, a list of these, or such for each split; without splits, all are `train`.
     #[schemars(with = "Option<DataFiles>")]
     pub(super) data_files: Option<At<DataFiles>>,
-    /// A directory: of the files in `data_files`, or without them of all the data, whose names say of which splits they are.
+    /// The directory of `data_files`; without `data_files`, of all data files, whose names tell their splits.
     pub(super) data_dir: Option<At<String>>,
-    /// `json`: the field of the file that holds the documents.
+    /// `json`: the key that holds the list of documents.
     pub(super) field: Option<At<String>>,
-    /// `csv`: what stands between two columns; a comma unless said.
+    /// `csv`: the character between two columns; default: a comma.
     pub(super) sep: Option<At<String>>,
-    /// The same.
+    /// The same as `sep`.
     pub(super) delimiter: Option<At<String>>,
-    /// `csv`: the names of the columns, if the first line does not give them.
+    /// `csv`: names of the columns, if the first line does not give them.
     pub(super) column_names: Option<At<Vec<String>>>,
-    /// `parquet`: the columns that are read; all unless said.
+    /// `parquet`: columns to read; default: all.
     pub(super) columns: Option<At<Vec<String>>>,
-    /// Without effect.
+    /// No effect.
     pub(super) trust_remote_code: Option<bool>,
 }
 
@@ -175,50 +175,50 @@ pub(super) struct DatasetKwargs {
 #[schemars(with = "std::collections::BTreeMap<String, OneOrMany>")]
 pub(super) struct DataFiles(pub(super) Vec<(String, Vec<String>)>);
 
-/// How examples are chosen, and how they differ from the question.
+/// The choice of examples, and their differences from the question.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FewshotConfig {
-    /// `default`: drawn anew for each document; `first_n`: the first ones.
+    /// `default` draws new examples for each document; `first_n` takes the first ones.
     pub(super) sampler: Option<At<Sampler>>,
-    /// The split they come from.
+    /// The split that examples come from.
     pub(super) split: Option<At<String>>,
-    /// `!function` that changes each example before all else.
+    /// `!function` that changes each example before anything else.
     #[schemars(with = "Option<Formula>")]
     pub(super) process_docs: Own,
-    /// Not supported: lm-evaluation-harness 0.4.13 reads it and does nothing with it.
+    /// Not supported: lm-evaluation-harness 0.4.13 reads it and ignores it.
     #[schemars(skip)]
     pub(super) fewshot_indices: Option<At<Value>>,
-    /// The documents themselves.
+    /// The examples themselves, as documents.
     pub(super) samples: Option<At<Vec<Map<String, Value>>>>,
-    /// As for the question.
+    /// `doc_to_text` of examples; default: the question's.
     pub(super) doc_to_text: Option<At<Formula>>,
-    /// As for the question.
+    /// `doc_to_choice` of examples; default: the question's.
     #[schemars(with = "Option<Formula>")]
     pub(super) doc_to_choice: Own,
-    /// As for the question.
+    /// `doc_to_target` of examples; default: the question's.
     pub(super) doc_to_target: Option<At<Formula>>,
-    /// As for the question.
+    /// `gen_prefix` of examples; default: the question's.
     #[schemars(with = "Option<Formula>")]
     pub(super) gen_prefix: Own,
-    /// As for the question.
+    /// `fewshot_delimiter` of examples; default: the question's.
     pub(super) fewshot_delimiter: Option<String>,
-    /// As for the question.
+    /// `target_delimiter` of examples; default: the question's.
     pub(super) target_delimiter: Option<String>,
 }
 
-/// What an example has of its own, where `null` says that it has nothing.
+/// An example's own formula. `null` means that it has none.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Own {
-    /// The same as the question.
+    /// The question's formula.
     #[default]
     Same,
-    /// What is written.
+    /// The formula that is written.
     Written(Option<At<Formula>>),
 }
 
 impl Own {
-    /// What is written, if anything is.
+    /// The formula that is written, if any.
     pub(super) fn written(&self) -> Option<&At<Formula>> {
         match self {
             Self::Same => None,
@@ -226,7 +226,7 @@ impl Own {
         }
     }
 
-    /// What an example has, given what the question has.
+    /// The formula of an example, given the question's.
     pub(super) fn or<'a>(&'a self, question: Option<&'a At<Formula>>) -> Option<&'a At<Formula>> {
         match self {
             Self::Same => question,
@@ -241,33 +241,33 @@ impl<'de> Deserialize<'de> for Own {
     }
 }
 
-/// How examples are chosen.
+/// The way examples are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Sampler {
-    /// Drawn anew for each document.
+    /// Draws new examples for each document.
     #[default]
     Default,
-    /// The first ones, for every document the same.
+    /// Takes the first ones, the same for every document.
     FirstN,
 }
 
-/// Where a generated answer ends. Answers are greedy: what would draw them at random is refused.
+/// The end of a generated answer. Answers are greedy: settings that would draw them at random are refused.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct GenerationKwargs {
-    /// Texts that end an answer, and are not part of it; the `fewshot_delimiter` unless said.
+    /// Texts that end an answer and are not part of it; default: the `fewshot_delimiter`.
     pub(super) until: Option<At<Several>>,
-    /// Most tokens of an answer; 256 unless said.
+    /// Most tokens of an answer; default: 256.
     #[schemars(range(min = 1))]
     pub(super) max_gen_toks: Option<At<usize>>,
     /// Must be false.
     pub(super) do_sample: Option<At<bool>>,
-    /// Without effect where answers are greedy, but must be 0 if `do_sample` is not said.
+    /// No effect, as answers are greedy; must be 0 if `do_sample` is not written.
     pub(super) temperature: Option<At<f64>>,
-    /// Without effect.
+    /// No effect.
     pub(super) top_p: Option<f64>,
-    /// Without effect.
+    /// No effect.
     pub(super) top_k: Option<i64>,
 }
 
@@ -275,24 +275,24 @@ pub(super) struct GenerationKwargs {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MetricConfig {
-    /// Its name.
+    /// The measure's name.
     pub(super) metric: At<Formula>,
-    /// How the scores of all items become one; each measure has its own unless said.
+    /// The way to aggregate the scores of all items; default: the measure's own.
     #[serde(default)]
     pub(super) aggregation: Option<At<Formula>>,
-    /// Whether more is better; each measure knows unless said.
+    /// True if more is better; default: the measure's own.
     #[serde(default)]
     pub(super) higher_is_better: Option<bool>,
     /// `exact_match`: regular expressions whose matches are removed from both texts.
     #[serde(default)]
     pub(super) regexes_to_ignore: Option<Vec<At<String>>>,
-    /// `exact_match`: whether upper and lower case are the same.
+    /// `exact_match`: true to ignore case.
     #[serde(default)]
     pub(super) ignore_case: Option<bool>,
-    /// `exact_match`: whether ASCII punctuation is removed from both texts; that removes signs and points of numbers.
+    /// `exact_match`: true to remove ASCII punctuation from both texts, signs and decimal points included.
     #[serde(default)]
     pub(super) ignore_punctuation: Option<bool>,
-    /// `exact_match`: whether ASCII digits are removed from both texts.
+    /// `exact_match`: true to remove ASCII digits from both texts.
     #[serde(default)]
     pub(super) ignore_numbers: Option<bool>,
     /// Must be false.
@@ -300,13 +300,13 @@ pub(super) struct MetricConfig {
     pub(super) hf_evaluate: Option<At<bool>>,
 }
 
-/// A name, and what is done with an answer under it.
+/// A named list of steps that an answer goes through before it is marked.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilterConfig {
-    /// The name, which follows the measure's in tables: `exact_match,strict-match`.
+    /// The filter's name, which follows the measure's in tables: `exact_match,strict-match`.
     pub(super) name: At<String>,
-    /// The steps.
+    /// The filter's steps, in order.
     pub(super) filter: Vec<At<FilterStep>>,
 }
 
@@ -314,68 +314,68 @@ pub(super) struct FilterConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilterStep {
-    /// What is done.
+    /// The step's function.
     pub(super) function: At<StepFunction>,
-    /// `regex`: a regular expression of Python; `#### (\-?[0-9\.\,]+)` unless said.
+    /// `regex`, `multi_choice_regex`: a Python regular expression; default: `#### (\-?[0-9\.\,]+)`.
     #[serde(default)]
     pub(super) regex_pattern: Option<At<String>>,
-    /// `regex`: which match, from 0, or from −1 at the end; the first unless said.
+    /// `regex`, `multi_choice_regex`: index of the match to take; −1 is the last; default: 0.
     #[serde(default)]
     pub(super) group_select: Option<At<i64>>,
-    /// `regex`: what there is instead of a match; `[invalid]` unless said.
+    /// `regex`, `multi_choice_regex`: the text if nothing matches; default: `[invalid]`.
     #[serde(default)]
     pub(super) fallback: Option<At<String>>,
-    /// `multi_choice_regex`: whether choices are found in any case.
+    /// `multi_choice_regex`: true to find choices in any case.
     #[serde(default)]
     pub(super) ignore_case: Option<At<bool>>,
-    /// `multi_choice_regex`: whether choices are found without punctuation.
+    /// `multi_choice_regex`: true to find choices without their punctuation.
     #[serde(default)]
     pub(super) ignore_punctuation: Option<At<bool>>,
-    /// `multi_choice_regex`: regular expressions whose matches are removed before choices are looked for.
+    /// `multi_choice_regex`: regular expressions whose matches are removed before choices are searched.
     #[serde(default)]
     pub(super) regexes_to_ignore: Option<At<Vec<At<String>>>>,
-    /// `map`: old and new.
+    /// `map`: the new text for each old one.
     #[serde(default)]
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(super) mapping_dict: Option<At<Map<String, Value>>>,
-    /// `map`: what others become.
+    /// `map`: the text for all others; default: `None`.
     #[serde(default)]
     pub(super) default_value: Option<At<Value>>,
-    /// `take_first_k`: so many.
+    /// `take_first_k`: number of answers to take.
     #[serde(default)]
     pub(super) k: Option<At<usize>>,
 }
 
-/// What a step of a filter does.
+/// The function of a filter's step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StepFunction {
-    /// Takes what a regular expression finds: its first group that is not empty, or all of it if it has none.
+    /// Takes the match of a regular expression: its first non-empty group, or all of it if it has no groups.
     Regex,
     /// Takes the letter of a choice.
     MultiChoiceRegex,
     /// Removes white space at both ends.
     RemoveWhitespace,
-    /// Makes it lower case.
+    /// Changes the text to lower case.
     Lowercase,
-    /// Makes it upper case.
+    /// Changes the text to upper case.
     Uppercase,
-    /// Puts another text for each.
+    /// Replaces each text by another.
     Map,
     /// Takes the first of several answers to a question.
     TakeFirst,
-    /// Takes the first ones of several answers to a question.
+    /// Takes the first `k` of several answers to a question.
     TakeFirstK,
-    /// Takes the commonest of several answers to a question.
+    /// Takes the most common of several answers to a question.
     MajorityVote,
 }
 
-/// `metadata`.
+/// The key `metadata`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct Metadata {
     /// The task's version.
     pub(super) version: Option<Value>,
-    /// What only this program knows.
+    /// Settings that only this program knows.
     #[schemars(with = "Option<Ours>")]
     pub(super) evomerge: Option<At<Ours>>,
 }

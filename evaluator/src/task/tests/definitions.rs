@@ -1,16 +1,16 @@
-//! Definition files: what is refused, and in which words.
+//! Definition files: refusals, with their messages.
 
 use super::{CHOOSE, Fractions, GENERATE, Split, Task, fs, of, repository, task};
 use crate::task::definition::{Over, check as check_definition, read};
 
-/// Reads a definition beside one item and compares the error, hint and all.
+/// Reads a definition beside one item and compares the error, with its hint.
 #[track_caller]
 fn check(definition: &str, expected: &str) {
     let item = r#"{"question": "1+1", "sum": 2, "choices": ["1", "2"], "answer": 1}"#;
     assert_eq!(of(definition, item).err().as_deref(), Some(expected));
 }
 
-/// A sound `generate_until` task with more lines, whose first is the ninth.
+/// A valid `generate_until` task with more lines, which begin at line 9.
 fn generate(lines: &str) -> String {
     format!("{GENERATE}{lines}")
 }
@@ -292,7 +292,7 @@ fn takes_over_the_keys_of_included_files() {
     };
     let own = "include: base\ntask: sums\ndoc_to_text: 'Q: {{question}}'\n";
     assert_eq!(files(own, &base), Ok("Q: 1+1".to_owned()));
-    // A mistake is told where it stands.
+    // A mistake is reported in the file where it stands.
     let error = files(own, &base.replace("sum\n", "summ\ndoc_to_txt: x\n")).unwrap_err();
     assert!(error.starts_with("base:8:1: there is no key `doc_to_txt`"), "{error}");
     let error = files("include: base\ntask: sums\n", &base.replace("{{question}}", "{{question")).unwrap_err();
@@ -316,7 +316,7 @@ fn never_panics_on_a_damaged_definition() {
         read(&path, &Over::default()).and_then(|written| check_definition(&written))
     };
     assert_eq!(read(&sound), Ok(()));
-    // Every third place: the text is read twice for each.
+    // Every third place only, since each reads the text twice.
     for (at, _) in sound.char_indices().step_by(3) {
         for junk in ["", "{", "}", "]", "\t", "&a", "*a", "!", "- ", ": ", "\"", "'", "|", "\u{0}", "９"] {
             let cut = read(&format!("{}{junk}", &sound[..at]));
@@ -356,11 +356,11 @@ fn changes_its_fingerprint_with_what_changes_a_score() {
     ] {
         assert_eq!(fingerprint(&sound.replace(from, to)), first, "{to}");
     }
-    // By another measure it is another score.
+    // Another measure gives another score.
     let choose =
         |by: &str| of(CHOOSE, r#"{"question": "a", "choices": ["b", "c"], "answer": 0}"#).unwrap().by(by).unwrap();
     assert_ne!(choose("acc").fingerprint(), choose("gold_margin").fingerprint());
-    // Pinned: raise VERSION when asking or marking changes, and then this.
+    // Pinned: when asking or marking changes, raise VERSION, then update this.
     assert_eq!(first[..4], [198, 6, 209, 97]);
 }
 
@@ -375,7 +375,7 @@ fn changes_its_fingerprint_with_the_examples() {
     };
     let first = fingerprint(&super::sums([1, 2]), &super::sums([5, 6]));
     assert_eq!(fingerprint(&super::sums([1, 2]), &super::sums([5, 6])), first);
-    // An item has other examples in another place: its score of before is none of now.
+    // In another place, an item has other examples, so its old score must not be used.
     assert_ne!(fingerprint(&super::sums([2, 1]), &super::sums([5, 6])), first);
     assert_ne!(fingerprint(&super::sums([1, 2]), &super::sums([5, 7])), first);
 }

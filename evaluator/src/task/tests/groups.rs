@@ -1,4 +1,4 @@
-//! Groups: which tasks they hold, and what their scores come to.
+//! Groups: their tasks, and their measures over all scores.
 
 use super::{Fractions, GENERATE, LocalFiles, Split, Suite, Task, in_folder, suite, sums, text};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ fn check(group: &str, expected: &str) {
     assert_eq!(read(&[("g.yaml", group)]).err().as_deref(), Some(expected));
 }
 
-/// The group's only measure, where the first task is half right and the second all wrong but one.
+/// The group's only measure, if the first task has 2 right answers and the second has 1.
 fn score(suite: &Suite) -> (f64, Option<f64>, usize) {
     let rows: Vec<_> = suite
         .tasks
@@ -45,7 +45,7 @@ fn score(suite: &Suite) -> (f64, Option<f64>, usize) {
 fn weighs_tasks_by_their_items_or_alike() {
     let by_size = score(&read(&[("g.yaml", GROUP)]).unwrap());
     let alike = score(&read(&[("g.yaml", &GROUP.replace("true", "false"))]).unwrap());
-    // pooled_sample_stderr and unweighted_mean_stderr of lm_eval 0.4.13, of 2 of 4 and 1 of 6.
+    // pooled_sample_stderr and unweighted_mean_stderr of lm_eval 0.4.13, for 2 of 4 and 1 of 6 right.
     let (first, second) = ((1.0_f64 / 12.0).sqrt(), (1.0_f64 / 36.0).sqrt());
     assert!((by_size.0 - 0.3).abs() < 1e-12 && (alike.0 - 1.0 / 3.0).abs() < 1e-12);
     let pooled = ((3.0 * first * first * 4.0 + 5.0 * second * second * 6.0) / 8.0 / 10.0).sqrt();

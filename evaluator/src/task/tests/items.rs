@@ -2,10 +2,10 @@
 
 use super::{CHOOSE, Fractions, GENERATE, ItemId, Split, Task, fs, of, prompts, read, sums, task};
 
-/// All of the test split, divided.
+/// Divides the whole test split.
 const DIVIDED: &str = "metadata: {evomerge: {divide: test}}\n";
 
-/// Reads items of a definition and compares the error, hint and all.
+/// Reads a definition with items and compares the error, with its hint.
 #[track_caller]
 fn check(definition: &str, items: &str, expected: &str) {
     assert_eq!(of(definition, items).err().as_deref(), Some(expected));
@@ -79,7 +79,7 @@ fn finds_item_files_beside_the_definition_first() {
     let expected = "t.yaml:3:30: there is no item file i.jsonl\n\
                     hint: item files are looked for beside the task file, then in the current directory";
     assert_eq!(error, expected);
-    // Tests run in the crate's folder: a file that is there is found, and is no JSON.
+    // Tests run in the crate's folder: the file there is found, and is not JSON.
     let here = GENERATE.replace("i.jsonl", "Cargo.toml");
     let error = task(&[("t.yaml", &here)], Fractions::default()).err().unwrap();
     assert!(error.starts_with("Cargo.toml:"), "{error}");
@@ -125,7 +125,7 @@ fn keeps_the_first_of_duplicates_and_counts_the_rest() {
 #[test]
 fn refuses_a_question_in_two_splits() {
     let definition = two_files();
-    // The same item; the same question in other digits and with another answer.
+    // The same item; then the same question in other digits, with another answer.
     for other in ["{\"question\": \"7+1\", \"sum\": 8}", "{\"question\": \" ７＋１\", \"sum\": 9, \"id\": 5}"] {
         let files = [
             ("t.yaml", definition.as_str()),
@@ -136,10 +136,10 @@ fn refuses_a_question_in_two_splits() {
                         hint: remove it from one of them: what was searched on can't be reported on";
         assert_eq!(task(&files, Fractions::default()).err().as_deref(), Some(expected));
     }
-    // In one split it is no leak.
+    // Within one split it is no leak.
     let same = "{\"question\": \"7+1\", \"sum\": 8, \"id\": 1}\n{\"question\": \"7+1\", \"sum\": 8, \"id\": 2}";
     assert_eq!(of(GENERATE, same).unwrap().split(Split::Report).len(), 2);
-    // Divided by hash, the two may fall apart.
+    // If one split is divided by hash, the two may fall into different splits.
     let divided = format!("{GENERATE}{DIVIDED}");
     let error = of(&divided, &(sums(0..50) + &sums(0..50).replace('}', ", \"id\": 1}")));
     assert!(error.err().unwrap().contains(": the question of this item of "));

@@ -1,4 +1,4 @@
-//! The whole way of seven tasks and their group, from YAML to results, against files that lm-evaluation-harness 0.4.13 wrote.
+//! Seven tasks and their group, from YAML to results, compared with files that lm-evaluation-harness 0.4.13 wrote.
 
 use super::{Fractions, Path, Split, Task, fs};
 use crate::{
@@ -11,23 +11,23 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{collections::HashMap, path::PathBuf};
 
-/// A run of the harness: the folder of what it read and wrote.
+/// A run of the harness: the files that it read and wrote.
 struct Source {
-    /// Where its folder `tasks` is.
+    /// Folder in which the folder `tasks` is.
     folder: PathBuf,
-    /// The folder of what it wrote.
+    /// Folder of the files that it wrote.
     written: PathBuf,
-    /// What the tasks call the folder of their documents, and where that is.
+    /// The tasks' name for the folder of their documents, and its path.
     documents: (&'static str, PathBuf),
     group: &'static str,
     /// Tasks that are not in the group.
     more: &'static [&'static str],
     model: &'static str,
-    /// When the files were written: a part of their names.
+    /// Time of writing, which is a part of the files' names.
     stamp: &'static str,
 }
 
-/// Documents and tasks that were made up for it: `benches/peers/lm_eval_files.py`.
+/// Documents and tasks that `benches/peers/lm_eval_files.py` made up for this test.
 fn made_up() -> Source {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/lm_eval");
     let documents = ("documents", folder.join("documents"));
@@ -43,7 +43,7 @@ fn made_up() -> Source {
     }
 }
 
-/// The harness's own tasks, of the first documents of the benchmarks.
+/// The harness's own tasks, with the first documents of the benchmarks.
 fn benchmarks() -> Source {
     let folder = shared("conformance/evaluator/lm_eval_local");
     Source {
@@ -57,7 +57,7 @@ fn benchmarks() -> Source {
     }
 }
 
-/// A model that answers by hashing; what it writes is looked up by the prompt.
+/// A model that answers by hashing; generated text is looked up by its prompt.
 struct Pseudo(HashMap<String, String>);
 
 impl Pseudo {
@@ -90,7 +90,7 @@ struct Fixture {
     model: Pseudo,
 }
 
-/// The tasks in a folder where the files they name are.
+/// Copies the tasks into a folder beside the documents that they name, and reads them.
 fn fixture(source: Source) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(source.documents.1.canonicalize().unwrap(), dir.path().join(source.documents.0))
@@ -145,7 +145,7 @@ fn run(fixture: &Fixture) -> Vec<(String, String)> {
     files(&run, &evaluated.collect::<Vec<_>>(), &fixture.suite.groups).unwrap()
 }
 
-/// The keys, in order, and the values must be the same; what is ours is left out.
+/// Compares the keys, in order, and the values, apart from our own additions.
 #[track_caller]
 fn check(place: &str, ours: &Value, theirs: &Value) {
     match (ours, theirs) {
@@ -170,7 +170,7 @@ fn check(place: &str, ours: &Value, theirs: &Value) {
     }
 }
 
-/// To the byte, but for what is ours.
+/// Compares to the byte, apart from our own additions.
 #[track_caller]
 fn check_samples(source: Source) {
     let fixture = fixture(source);
@@ -196,7 +196,7 @@ fn check_results(source: Source) {
     let (mut ours, mut theirs): (Value, Value) =
         (serde_json::from_str(ours).unwrap(), serde_json::from_str(&theirs).unwrap());
     for all in [&mut ours, &mut theirs] {
-        // When, where and by what; and Python's source text.
+        // Time, place and program of the run, and Python's source text.
         for key in ["date", "model_source", "total_evaluation_time_seconds"] {
             all[key] = Value::Null;
         }

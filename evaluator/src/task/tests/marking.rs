@@ -1,4 +1,4 @@
-//! Marking: which answers are right, and what they come to.
+//! Marking: right and wrong answers, and their aggregates.
 
 use super::{
     Answer, Benchmark, CHOOSE, Fractions, GENERATE, ItemScore, Split, Task, fs, logs, of, read, repository, text,
@@ -19,7 +19,7 @@ fn generate(gold: &str, lines: &str) -> Benchmark {
     of(&format!("{GENERATE}{lines}"), &format!("{{\"question\": \"q\", \"sum\": {gold}}}")).unwrap()
 }
 
-/// A filter of these steps, and `take_first`.
+/// A filter of these steps, followed by `take_first`.
 fn filter(steps: &str) -> String {
     format!("filter_list: [{{name: f, filter: [{steps}, {{function: take_first}}]}}]\n")
 }
@@ -36,7 +36,7 @@ fn matches_what_a_regular_expression_finds() {
         (text(""), false),
     ];
     check(&first, &cases);
-    // As lm-evaluation-harness's `flexible-extract`: the last match, its first group that is not empty.
+    // lm-evaluation-harness's `flexible-extract`: the last match, its first group that is not empty.
     let last = "{function: regex, group_select: -1, regex_pattern: '(-?[$0-9.,]{2,})|(-?[0-9]+)'}";
     let flexible = generate("18", &filter(last));
     check(
@@ -69,7 +69,7 @@ fn a_pattern_that_is_given_up_is_an_error_and_no_score() {
     let ignored = "metric_list: [{metric: exact_match, regexes_to_ignore: ['(?:.|.)*(?=ZZZ)|YYY']}]\n";
     let expected = format!("task sums: item 0: regexes_to_ignore: the pattern `(?:.|.)*(?=ZZZ)|YYY`: {why}");
     assert_eq!(given_up(&generate("7", ignored), said), (expected, hint.to_owned()));
-    // Without look-around there is no stepping back.
+    // Without look-around, there is no backtracking.
     let linear = generate("7", &filter("{function: regex, regex_pattern: '(?:.|.)*ZZZ|答えは(-?\\d+)です'}"));
     check(&linear, &[(text(said), true)]);
 }
@@ -144,7 +144,7 @@ fn takes_the_likeliest_choice_and_the_first_of_equals() {
             check(&choose(&answer.to_string(), ""), &[(logs(&values), first == Some(answer))]);
         }
     }
-    // By its text, and any of several.
+    // A right choice given by its text, and several right choices.
     check(&choose("\"いう\"", ""), &[(logs(&[-2.0, -1.0, -3.0]), true)]);
     check(&choose("[0, 2]", ""), &[(logs(&[-2.0, -3.0, -1.0]), true), (logs(&[-2.0, -1.0, -3.0]), false)]);
 }
@@ -157,7 +157,7 @@ fn measures_what_a_task_lists_and_what_a_search_asks_for() {
     let answer = logs(&[-1.5, -2.0, -3.6]);
     let marked = task.marked(task.split(Split::Report), std::slice::from_ref(&answer)).unwrap();
     let score = |name: &str| marked[0].filtered[0].scores.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    // By characters −1.5, −1.0, −0.9; by bytes −1.5, −1/3, −0.9.
+    // Per character −1.5, −1.0, −0.9; per byte −1.5, −1/3, −0.9.
     for (name, expected) in [
         ("acc", 0.0),
         ("acc_norm", 0.0),
@@ -250,7 +250,7 @@ fn says_what_every_harness_would_read() {
         ("strict", true),
     ];
     assert_eq!(right, expected);
-    // A text is no sum.
+    // A right answer in words has other rules than a number.
     let task = generate("\"東京\"", "");
     let marked = task.marked(task.split(Split::Report), &[text("東京")]).unwrap();
     assert_eq!(
@@ -268,7 +268,7 @@ fn says_what_every_harness_would_read() {
 
 #[test]
 fn measures_likeness_of_texts() {
-    // Without a dictionary, words are not told apart, and names say so.
+    // Without a dictionary, characters are counted, and names say so.
     let task = generate(
         "\"北海道\"",
         "metric_list: [{metric: exact_match}, {metric: f1}, {metric: char_f1}, {metric: !function ja_leaderboard_xlsum.rouge2, aggregation: !function ja_leaderboard_xlsum.rouge2_agg}]\n",
@@ -280,7 +280,7 @@ fn measures_likeness_of_texts() {
     assert_eq!((value("f1_char"), value("char_f1"), value("rouge2_char")), (Some(0.8), Some(0.8), Some(2.0 / 3.0)));
     let task = generate("\"北海道\"", "").by("char_f1").unwrap();
     assert_eq!(task.mark(task.split(Split::Report), &[text("北海")]).unwrap()[0].value.to_bits(), 0.8_f64.to_bits());
-    // What tells languages apart is a file.
+    // The model that identifies languages is a file, which is missing here.
     let error = of(&format!("{GENERATE}metric_list: [{{metric: p_ja}}]\n"), "").err().unwrap();
     let hint = "hint: `evomerge data fetch lid176` gets it";
     assert_eq!(error, format!("t.yaml: the model that tells whether an answer is Japanese is not here\n{hint}"));
@@ -293,7 +293,7 @@ fn counts_the_tokens_of_the_model_only_where_asked_to() {
     let task = generate("\"北海道\"", &tokens);
     let ids = task.split(Split::Report);
     assert_eq!(task.requests(ids)[0].compared.as_deref(), Some("北海道"));
-    // Two pairs of three are those of the right answer. No dictionary is asked for, and no name says there is none.
+    // Two of three pairs are in the right answer. No dictionary is needed, and no name ends in `_char`.
     let answer = Answer { compared: Some([vec![5, 6, 7, 8], vec![5, 6, 7]]), ..text("北海道だ") };
     let marked = task.marked(ids, &[answer]).unwrap();
     let names: Vec<&str> = marked[0].filtered[0].scores.iter().map(|(name, _)| name.as_str()).collect();
@@ -337,7 +337,7 @@ fn finds_the_solutions_of_the_sansu_family_right() {
             task.mark(ids, answers).unwrap().iter().map(|score| score.value as usize).sum::<usize>()
         };
         assert_eq!(right(&solutions), 500, "{name}");
-        // And those of the items beside them wrong, but for a few that are equal by chance.
+        // The solutions of neighbouring items are wrong, apart from a few that are equal by chance.
         let shifted: Vec<Answer> = solutions.iter().cycle().skip(1).take(500).cloned().collect();
         assert!(right(&shifted) < 25, "{name}");
     }

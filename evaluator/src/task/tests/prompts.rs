@@ -1,8 +1,8 @@
-//! Prompts: templates, examples, choices and delimiters, against what lm-evaluation-harness 0.4.13 and jinja2 3.1 gave.
+//! Prompts: templates, examples, choices and delimiters, compared with lm-evaluation-harness 0.4.13 and jinja2 3.1.
 
 use super::{Ask, CHOOSE, Fractions, GENERATE, Limit, Request, Split, Task, of, prompts, sums, task};
 
-/// The prompt that a `doc_to_text` makes of one document, or its error.
+/// Checks the prompt that a `doc_to_text` makes of one document, or its error.
 #[track_caller]
 fn check(template: &str, expected: &str) {
     let definition = GENERATE.replace("\"問題：{{question}}\\n答え：\"", &format!("{template:?}"));
@@ -36,7 +36,7 @@ fn renders_templates_as_jinja2_does() {
     }
 }
 
-/// Definitions with examples, and the documents of their splits.
+/// The prompts of a definition with more lines, and with ten documents as examples.
 fn with_examples(definition: &str, more: &str) -> Vec<String> {
     let definition = definition
         .replace("{test: i.jsonl}", "{test: i.jsonl, train: e.jsonl}")
@@ -92,7 +92,7 @@ fn shuffles_and_draws_from_one_generator_where_stabilitys_harness_does() {
     assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
-/// The requests of the first document.
+/// The requests of a task's only document.
 fn requests(definition: &str, item: &str) -> Vec<Request> {
     let task = of(definition, item).unwrap();
     task.requests(task.split(Split::Report))
@@ -120,7 +120,7 @@ fn asks_for_each_choice() {
     assert_eq!(choices(&template), [two("q", " b| q")]);
     let mutual = format!("{CHOOSE}metric_list: [{{metric: acc_mutual_info}}]\n");
     assert_eq!(choices(&mutual), [two("q", " a| b"), two("", " a| b")]);
-    // The number of a choice instead of a question: each choice in front of one continuation.
+    // The number of a choice in place of a question: each choice stands before one continuation.
     let before = CHOOSE
         .replace("doc_to_text: '{{question}}'\ndoc_to_target: answer", "doc_to_text: answer\ndoc_to_target: question");
     assert_eq!(choices(&before), [two("a", " q"), two("b", " q")]);

@@ -1,4 +1,4 @@
-//! The files of a dictionary as MeCab 0.996 compiles them, all numbers little-endian.
+//! The files of a dictionary as MeCab 0.996 compiles them; all numbers are little-endian.
 //!
 //! | file | bytes |
 //! |---|---|
@@ -16,7 +16,7 @@ use merge_core::{
 /// A sum of costs.
 pub(crate) type PathCost = i64;
 
-/// How a word connects, and its own cost.
+/// The connections of a word, and its own cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DictionaryEntry {
     left: u16,
@@ -24,7 +24,7 @@ pub(crate) struct DictionaryEntry {
     cost: i16,
 }
 
-/// What a character is, in the bits of `char.bin`.
+/// The category and kinds of a character, in the bits of `char.bin`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Category(u32);
 
@@ -32,12 +32,12 @@ pub(crate) struct Category(u32);
 #[derive(Debug)]
 pub(crate) struct Dictionary {
     words: Lexicon,
-    /// By category.
+    /// Entries of unknown words, by category.
     unknown: Vec<Vec<DictionaryEntry>>,
-    /// By code point; those above the basic plane are of category 0 to MeCab.
+    /// Categories by code point; MeCab takes those above the basic plane for U+0000.
     categories: Vec<Category>,
     connections: Vec<i16>,
-    /// Right ids of left words.
+    /// Number of right ids of left words.
     n_right: usize,
 }
 
@@ -51,7 +51,7 @@ impl DictionaryEntry {
 }
 
 impl Category {
-    /// Whether one of the kinds of a character is one of the other's.
+    /// True if the characters have a kind in common.
     pub(crate) fn shares(self, other: Self) -> bool {
         self.0 & other.0 & 0x3_FFFF != 0
     }
@@ -60,17 +60,17 @@ impl Category {
         (self.0 >> 18 & 0xFF) as usize
     }
 
-    /// Unknown words are tried of 1 to so many characters.
+    /// Most characters of an unknown word; shorter ones are tried too.
     pub(crate) fn lengths(self) -> usize {
         (self.0 >> 26 & 0xF) as usize
     }
 
-    /// Whether a run of such characters is tried as one word.
+    /// True if a run of such characters is tried as one word.
     pub(crate) fn is_grouped(self) -> bool {
         self.0 >> 30 & 1 == 1
     }
 
-    /// Whether unknown words are tried even where the dictionary knows some.
+    /// True if unknown words are tried even if the dictionary knows some.
     pub(crate) fn is_always_tried(self) -> bool {
         self.0 >> 31 == 1
     }
@@ -95,12 +95,12 @@ impl Dictionary {
         Ok(Self { words, unknown, categories, connections, n_right })
     }
 
-    /// Calls with the length and the entry of every word the text begins with, the shorter first.
+    /// Calls `found` with the length and the entry of every word that the text begins with, shorter ones first.
     pub(crate) fn known(&self, text: &[u8], mut found: impl FnMut(usize, DictionaryEntry)) {
         self.words.prefixes(text, |length, entries| entries.iter().for_each(|entry| found(length, *entry)));
     }
 
-    /// The entries of unknown words that begin with such a character.
+    /// The entries of unknown words that begin with a character of this category.
     pub(crate) fn unknown(&self, category: Category) -> &[DictionaryEntry] {
         self.unknown.get(category.index()).map_or(&[], Vec::as_slice)
     }
@@ -113,7 +113,7 @@ impl Dictionary {
         self.categories[usize::from(b' ')]
     }
 
-    /// What the character at a byte is, and its length in bytes: at the end of the text that of U+0000, and 0.
+    /// The category and the length in bytes of the character at a byte; at the text's end, that of U+0000 and 0.
     pub(crate) fn category(&self, text: &[u8], at: usize) -> (Category, usize) {
         let Some(&first) = text.get(at) else { return (self.categories[0], 0) };
         let bits = |from: usize| u32::from(text.get(at + from).copied().unwrap_or_default() & 0x3F);
@@ -126,7 +126,7 @@ impl Dictionary {
         (self.categories.get(code as usize).copied().unwrap_or(self.categories[0]), length)
     }
 
-    /// Where a run of characters ends of which each shares a kind with the one before, and their number.
+    /// The end of a run of characters, each of which shares a kind with the one before, and their number.
     pub(crate) fn run(&self, text: &[u8], start: usize, mut category: Category) -> (usize, usize) {
         let (mut at, mut n) = (start, 0);
         while at < text.len() {
@@ -143,7 +143,7 @@ impl Dictionary {
 /// Words and their entries.
 #[derive(Debug)]
 struct Lexicon {
-    /// (base, check) of a double array.
+    /// A double array of (base, check).
     array: Vec<(i32, u32)>,
     entries: Vec<DictionaryEntry>,
 }
@@ -180,7 +180,7 @@ impl Lexicon {
         Ok(Self { array, entries: entries.chunks_exact(16).map(entry).collect() })
     }
 
-    /// Calls with the length and the entries of every word that the text begins with.
+    /// Calls `found` with the length and the entries of every word that the text begins with.
     fn prefixes<'a>(&'a self, text: &[u8], mut found: impl FnMut(usize, &'a [DictionaryEntry])) {
         let unit = |at: i64| usize::try_from(at).ok().and_then(|at| self.array.get(at)).copied();
         let Some((mut base, _)) = unit(0) else { return };
@@ -209,7 +209,7 @@ impl Lexicon {
         entries
     }
 
-    /// A value holds the first entry's index, and in the lowest byte their number.
+    /// The entries of a value, which holds the first one's index and, in the lowest byte, their number.
     fn entries_of(&self, value: i64) -> &[DictionaryEntry] {
         let (first, n) = ((value >> 8) as usize, (value & 0xFF) as usize);
         self.entries.get(first..first + n).unwrap_or_default()
@@ -229,7 +229,7 @@ fn characters(path: &Path) -> Result<(Vec<String>, Vec<Category>)> {
     Ok((bytes[4..table].chunks_exact(32).map(name).collect(), categories))
 }
 
-/// The costs of connections, and the numbers of left ids of right words and of right ids of left words.
+/// The costs of connections, the number of left ids of right words, and the number of right ids of left words.
 fn matrix(path: &Path) -> Result<(Vec<i16>, usize, usize)> {
     let bytes = file::read(path).map_err(|e| Error::io("read", path, &e))?;
     let size = |at: usize| bytes.get(at..at + 2).map_or(0, |bytes| usize::from(u16_at(bytes, 0)));

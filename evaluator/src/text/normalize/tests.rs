@@ -1,4 +1,4 @@
-//! Text as models write it in; the number, the script or the plain text out.
+//! Text as models write it in; normal forms, numbers and scripts out.
 
 use super::{Number, is_japanese, normalize};
 

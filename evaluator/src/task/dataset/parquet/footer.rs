@@ -1,22 +1,22 @@
-//! How deep the columns of a Parquet file nest, read of its footer before the library recurses into it.
+//! Measures how deep the columns of a Parquet file nest, from its footer, before the library recurses into them.
 //!
-//! The footer is in Thrift's compact protocol: a list of all columns, each with the number of those in it, which come next.
+//! The footer is in Thrift's compact protocol: a list of columns, each with its number of children, which follow it.
 
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
 };
 
-/// Levels of what is skipped.
+/// Most levels of nesting in a value that is skipped.
 const SKIPPED: usize = 64;
 
-/// The types of fields.
+/// Types of fields in the compact protocol.
 const I32: u8 = 5;
 const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const STRUCT: u8 = 12;
 
-/// Levels of columns; `None` if there is no footer, or it is none.
+/// Levels of nested columns; `None` if the footer is missing or invalid.
 pub(super) fn levels(file: &mut File) -> io::Result<Option<usize>> {
     let size = file.metadata()?.len();
     let mut tail = Vec::new();
@@ -44,7 +44,7 @@ fn of_footer(bytes: &[u8]) -> Option<usize> {
     Some(levels)
 }
 
-/// Bytes of the compact protocol.
+/// Bytes of the compact protocol that are still to be read.
 struct Compact<'a>(&'a [u8]);
 
 impl Compact<'_> {
@@ -66,7 +66,7 @@ impl Compact<'_> {
         None
     }
 
-    /// The type of the next field of a struct, whose number is counted on; 0 at the end.
+    /// Reads the header of a struct's next field and sets `id` to its number. Returns its type; 0 at the end.
     fn field(&mut self, id: &mut i16) -> Option<u8> {
         let head = self.byte()?;
         let kind = head & 0xf;
@@ -80,7 +80,7 @@ impl Compact<'_> {
         Some(kind)
     }
 
-    /// The length of a list and the type of what is in it.
+    /// Reads the header of a list: its length and the type of its elements.
     fn list(&mut self) -> Option<(u64, u8)> {
         let head = self.byte()?;
         let length = if head >> 4 == 15 { self.number()? } else { u64::from(head >> 4) };
@@ -100,7 +100,7 @@ impl Compact<'_> {
             BINARY => self.number()?,
             LIST | 10 => {
                 let (length, kind) = self.list()?;
-                // In a list a truth value is a byte.
+                // A boolean takes one byte in a list.
                 let kind = if kind < 3 { 3 } else { kind };
                 return (0..length).try_for_each(|_| self.skip(kind, levels));
             }
@@ -124,13 +124,13 @@ impl Compact<'_> {
         Some(())
     }
 
-    /// The most levels of a list of columns.
+    /// Reads a list of columns and returns its levels.
     fn columns(&mut self) -> Option<usize> {
         let (length, kind) = self.list()?;
         if kind != STRUCT {
             return None;
         }
-        // How many are still to come at each level that is open.
+        // Number of columns still to come at each open level.
         let mut open: Vec<i64> = Vec::new();
         let mut most = 0;
         for _ in 0..length {
@@ -147,7 +147,7 @@ impl Compact<'_> {
         Some(most)
     }
 
-    /// How many columns come next that are in this one.
+    /// Reads a column and returns the number of its child columns.
     fn within(&mut self) -> Option<i64> {
         let (mut id, mut within) = (0, 0);
         while let kind @ 1.. = self.field(&mut id)? {
@@ -161,7 +161,7 @@ impl Compact<'_> {
     }
 }
 
-/// A number whose lowest bit is its sign.
+/// Decodes a zigzag number, whose lowest bit is its sign.
 fn signed(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }

@@ -1,4 +1,4 @@
-//! Tables, as the hub stores data sets.
+//! Tables, the form in which the hub stores data sets.
 
 use super::*;
 
@@ -85,7 +85,7 @@ fn refuses_columns_and_files_that_it_cannot_read() {
     }
 }
 
-/// A file of so many groups in each other, and a number within.
+/// A Parquet file with a number inside this many nested groups.
 fn nested(groups: usize) -> Vec<u8> {
     let number = |mut n: usize| {
         let mut bytes = Vec::new();
@@ -122,7 +122,7 @@ fn a_damaged_table_is_an_error_wherever_the_damage_is() {
         for at in (0..whole.len()).step_by(whole.len() / 150) {
             for value in [0x00, 0x7f, 0xff, whole[at] ^ 1] {
                 let (dir, data) = parquet(name, "", |bytes| bytes[at] = value);
-                // Many a change gives other documents, and none may end the program.
+                // Many changes give other documents; none may end the program.
                 let _ = docs(dir.path(), &data);
             }
             let (dir, data) = parquet(name, "", |bytes| bytes.truncate(at));
