@@ -1,19 +1,19 @@
-//! As many heaps as there are cores: what a thread frees is used again by the next one.
+//! Limits the C library's allocator to one heap for each core, so that threads reuse freed memory.
 //!
-//! glibc's allocator makes up to eight heaps for each core, and each keeps what its largest moment took: a search, whose candidates
-//! come and go in many threads, held twice and more the memory of its candidates. With a single heap the threads wait for each other.
+//! glibc makes up to eight for each core, and each keeps its largest size. A search, which creates
+//! candidates in many threads, then takes over twice their memory. A single heap would block threads.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the C library's allocator can be told in no other way")]
 pub(crate) fn share() {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // SAFETY: this is a number of the allocator, set before there is another thread. If it does not take it, nothing is wrong but
-    // what memory it keeps.
+    // SAFETY: sets a number of the allocator before another thread exists. If the allocator
+    // refuses it, the process only keeps more memory.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, i32::try_from(cores).unwrap_or(1));
     }
 }
 
-/// Other allocators are not known to keep so much.
+/// Does nothing: other allocators are not known to keep so much.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn share() {}

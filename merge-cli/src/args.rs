@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: commands and their options.
 
 mod number;
 mod queue;
@@ -10,12 +10,12 @@ use merge_core::search::MOST_BUDGET;
 use number::whole;
 use std::path::PathBuf;
 
-/// Most threads, workers and answers side by side: none gains by more, and each takes memory.
+/// Largest number of threads, of workers and of simultaneous answers: more only takes memory.
 const MOST_THREADS: u64 = 1024;
 
 /// Merges open language-model checkpoints and evolves merges.
 ///
-/// Exit codes: 0 done, 1 something you can mend, 2 wrong usage, 3 the machine failed, 130 interrupted.
+/// Exit codes: 0 done, 1 you can fix it, 2 wrong usage, 3 the machine failed, 130 interrupted.
 #[derive(Parser)]
 #[command(name = "evomerge", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -25,45 +25,45 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Search a recipe with holes for the best merge, or go on where a search stopped.
+    /// Search a recipe with holes for the best merge, or continue a search that stopped.
     Search(SearchArgs),
-    /// Show what a search found and how, also of one that is not done yet; as a page, tables or JSON too.
+    /// Show the results of a search, finished or not; also as an HTML page, tables or JSON.
     Report(Report),
-    /// Merge as a recipe says, and write the result as a checkpoint.
+    /// Merge models by a recipe, and write the result as a checkpoint.
     Merge(MergeArgs),
     /// Show what a merge would do, tensor by tensor, without reading a weight.
     Plan(PlanArgs),
-    /// Prove that a merge is what its `evomerge.json` says, and that merging again makes it.
+    /// Check that a merge matches its `evomerge.json`, and that merging again gives the same bytes.
     Verify(Verify),
     /// Score models, or recipes that are merged in memory, on Japanese benchmarks, and compare them.
     Eval(Eval),
-    /// Run jobs from the queue, one after the other, and answer who asks for them.
+    /// Run the jobs of the queue, one at a time by default, and answer requests about them.
     Serve(Serve),
     /// Put a merge, a search, an eval or a report into the queue.
     Submit(Submit),
     /// List the jobs of the queue.
     Jobs(Jobs),
-    /// Show a job: what it is, what has happened to it, what it found.
+    /// Show one job: its settings, its history and its output.
     Job(JobOf),
-    /// Print what a job said.
+    /// Print a job's log.
     Logs(Logs),
-    /// Give jobs up; one that runs is asked to stop.
+    /// Cancel jobs; a running one is asked to stop.
     Cancel(Ids),
-    /// Hold jobs until they are resumed; one that runs is asked to stop.
+    /// Hold jobs until they are resumed; a running one is asked to stop.
     Pause(Ids),
-    /// Let paused jobs have their turn again.
+    /// Let paused jobs run again.
     Resume(Ids),
-    /// Queue jobs again that failed or were cancelled; they go on from where they were.
+    /// Queue failed or cancelled jobs again; they continue from where they stopped.
     Retry(Retry),
-    /// Give jobs another priority: higher ones go first.
+    /// Change the priority of jobs: those with a higher one start first.
     Priority(Priority),
-    /// Forget jobs that have ended, and delete what they wrote into their directories.
+    /// Remove jobs that have ended, and delete their directories in the queue.
     Rm(Ids),
-    /// List the benchmarks: what each is, how it is asked and marked, and whether its data is here.
+    /// List the benchmarks: items, metrics, licences, protocols, and whether the data is present.
     Tasks(Tasks),
-    /// Get the data of benchmarks, or list what there is.
+    /// Get the data of the benchmarks, or list the data sets.
     Data(Data),
-    /// Show what a model is: its architecture, sizes, types, vocabulary and tensors.
+    /// Show a model's architecture, sizes, types, vocabulary and tensors.
     Inspect(Inspect),
     /// Show where two models differ, by layer and component.
     Diff(Diff),
@@ -83,25 +83,25 @@ pub(crate) struct SearchArgs {
     /// The search file: a recipe with holes and a `search` block.
     #[arg(required_unless_present = "from_mergekit")]
     pub(crate) file: Option<PathBuf>,
-    /// Search what a file of mergekit-evolve says, instead of a search file.
+    /// Run the search of a mergekit-evolve file, instead of a search file.
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) from_mergekit: Option<PathBuf>,
-    /// Where to keep the study and its result; a search that is there already goes on.
+    /// Directory of the study and its result; a search that is already there continues.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Search with this seed instead of the file's.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=u64::MAX))]
     pub(crate) seed: Option<u64>,
-    /// Search with so many seeds, one after the other, and report the spread.
+    /// Search with N seeds, one after the other, and report the spread.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(2..=1000))]
     pub(crate) seeds: Option<u16>,
-    /// Spend so many item evaluations instead of the file's; of several stages, in the last.
+    /// Spend N item evaluations instead of the file's `budget`; of several stages, in the last.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(1..=MOST_BUDGET))]
     pub(crate) budget: Option<u64>,
-    /// Candidates scored side by side [default: one for each core, as far as the memory goes].
+    /// Candidates scored at the same time [default: one for each core, as memory allows].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
     pub(crate) workers: Option<u16>,
-    /// Let the answer of a smaller budget, or of fewer tasks to report on or seeds, take the place of one that is there.
+    /// Replace a result that has a larger budget, more report tasks or more seeds than this one.
     #[arg(long)]
     pub(crate) replace: bool,
     /// Print the result as JSON to standard output.
@@ -111,12 +111,12 @@ pub(crate) struct SearchArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct Report {
-    /// The directory that `search -o` wrote, or one of its `stages` or `seed-*`.
+    /// The directory that `search -o` wrote, or one of its `stages/*` or `seed-*` directories.
     pub(crate) study: PathBuf,
-    /// Draw everything in this file too: one page that needs no other file and no network.
+    /// Also write everything to this file as one HTML page, which needs no other file or network.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Write candidates.csv, scores.csv and items.csv into this directory too.
+    /// Also write candidates.csv, scores.csv and items.csv into this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) csv: Option<PathBuf>,
     /// Print everything as JSON.
@@ -124,22 +124,22 @@ pub(crate) struct Report {
     pub(crate) json: bool,
     /// Pick another member of the front by weights, such as `math=1,reading=0.5,layers=-0.01`.
     ///
-    /// Scores count from 0 to 1 and costs as they are: with `layers=-0.01` a layer is worth a percentage point. Nothing is
-    /// evaluated again.
+    /// The largest weighted sum wins. Scores are from 0 to 1, costs are as they are: with
+    /// `layers=-0.01`, a layer is worth a percentage point. Nothing is evaluated again.
     #[arg(long, value_name = "WEIGHTS", conflicts_with_all = ["html", "csv"])]
     pub(crate) pick: Option<String>,
-    /// Write the recipe of the picked one to this file.
+    /// Write the picked member's recipe to this file.
     #[arg(short, long, value_name = "FILE", requires = "pick")]
     pub(crate) output: Option<PathBuf>,
 }
 
-/// Where and with how much of the machine tensors are computed.
+/// Device and number of threads that compute tensors.
 #[derive(clap::Args)]
 pub(crate) struct Execution {
-    /// Threads that compute [default: one for each core]; the result does not depend on it.
+    /// Number of threads [default: one for each core]; the result does not depend on it.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
     pub(crate) threads: Option<u16>,
-    /// Where to compute: `cpu` or `cuda:0`.
+    /// Device to compute on: `cpu` or `cuda:0`.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
 }
@@ -155,16 +155,16 @@ pub(crate) struct MergeArgs {
     /// Show what would be done, as `plan` does, and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Replace an earlier merge at the destination, when the new one is whole.
+    /// Replace an earlier merge at the destination, once the new one is complete.
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Most bytes of weights in a file, such as `5GB` or `500MB`.
+    /// Maximum size of a file of weights, such as `5GB` or `500MB`.
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
     pub(crate) shard_size: usize,
-    /// Don't hash inputs and outputs; `verify` then has nothing to go by.
+    /// Don't hash inputs and outputs; `verify` cannot check such a merge.
     #[arg(long)]
     pub(crate) no_hash: bool,
-    /// Don't wait until the disk has everything; a power cut soon after may damage the result.
+    /// Don't wait until all data is on disk; a power cut soon after may damage the result.
     #[arg(long)]
     pub(crate) no_sync: bool,
     #[command(flatten)]
@@ -187,16 +187,16 @@ pub(crate) struct PlanArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct Verify {
-    /// A directory that `merge` has written, or `search`.
+    /// A directory that `merge` or `search` has written.
     pub(crate) dir: PathBuf,
-    /// Compare files with their hashes only, and don't merge again.
+    /// Only compare the files with their hashes; don't merge again.
     #[arg(long)]
     pub(crate) quick: bool,
     #[command(flatten)]
     pub(crate) execution: Execution,
 }
 
-/// A number of bytes: `5GB`, `500MB`, `2GiB`, `1000000`.
+/// Parses a number of bytes: `5GB`, `500MB`, `2GiB`, `1000000`.
 fn size(text: &str) -> Result<usize, String> {
     let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -219,75 +219,75 @@ fn size(text: &str) -> Result<usize, String> {
 
 #[derive(clap::Args)]
 pub(crate) struct Eval {
-    /// Checkpoints' directories, recipes, or names on the hub; the others are compared with the first, item by item.
+    /// Checkpoints, recipes or hub names; the others are compared with the first, item by item.
     #[arg(value_name = "MODEL")]
     pub(crate) models: Vec<PathBuf>,
-    /// What to ask: names and suites that `evomerge tasks` lists, such as `jp-lmeh`, and task files.
+    /// Tasks to ask: names and suites of `evomerge tasks`, such as `jp-lmeh`, and task files.
     #[arg(long, required = true, num_args = 1.., value_name = "TASK")]
     pub(crate) tasks: Vec<String>,
-    /// How named tasks are asked and marked; `evomerge tasks` lists the protocols.
+    /// Protocol by which named tasks are asked and marked; `evomerge tasks` lists the protocols.
     #[arg(long, default_value = "strict")]
     pub(crate) protocol: String,
-    /// Which items.
+    /// Split of each task's items to ask.
     #[arg(long, value_enum, default_value_t = ItemSplit::Report)]
     pub(crate) items: ItemSplit,
-    /// Ask only the first so many items of each task.
+    /// Ask only the first N items of each task.
     #[arg(long, value_name = "N", value_parser = items)]
     pub(crate) limit: Option<usize>,
-    /// Write results and samples as lm-evaluation-harness does, for its tools; without DIR, print the scores as JSON.
+    /// Write results and samples to DIR as lm-evaluation-harness does; without DIR, print JSON.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "not given, given, given with a directory")]
     pub(crate) json: Option<Option<PathBuf>>,
-    /// Ask in the form of a conversation, by the model's chat template.
+    /// Ask in the form of a conversation, with the model's chat template.
     #[arg(long)]
     pub(crate) chat: bool,
-    /// What the system says first in a conversation.
+    /// System message at the start of each conversation.
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub(crate) system: Option<String>,
-    /// Ask an OpenAI-compatible server too, such as `http://127.0.0.1:8000` of vLLM or llama.cpp.
+    /// Also ask an OpenAI-compatible server, such as `http://127.0.0.1:8000` of vLLM or llama.cpp.
     #[arg(long, value_name = "URL")]
     pub(crate) server: Vec<String>,
-    /// The model to ask of a server that has several [default: its first].
+    /// Name of the model to ask on a server that has several [default: its first].
     #[arg(long, value_name = "NAME", requires = "server")]
     pub(crate) served: Option<String>,
-    /// Most answers generated side by side; no answer depends on it.
+    /// Maximum number of answers generated at the same time; no answer depends on it.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
     pub(crate) batch: Option<u16>,
-    /// Where to remember answers [default: evomerge/answers in the user's cache].
+    /// Directory in which answers are remembered [default: evomerge/answers in the user's cache].
     #[arg(long, value_name = "DIR", conflicts_with = "no_memory")]
     pub(crate) memory: Option<PathBuf>,
     /// Neither look up nor remember answers.
     #[arg(long)]
     pub(crate) no_memory: bool,
-    /// Multiply weights in bfloat16 by hidden states rounded to it: faster, less exact, and for processors with AVX512-BF16.
+    /// Round hidden states to bfloat16 and multiply in it: faster, less exact, needs AVX512-BF16.
     ///
-    /// Scores are other ones than without, which are the same on every processor.
+    /// Scores differ from those without this option, which are the same on every processor.
     #[arg(long)]
     pub(crate) bf16_dot: bool,
     #[command(flatten)]
     pub(crate) execution: Execution,
 }
 
-/// A task's splits.
+/// A split of a task's items.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ItemSplit {
-    /// What candidates of a search are scored on.
+    /// Items on which a search scores its candidates.
     Search,
-    /// What a search's answer is chosen on.
+    /// Items on which a search chooses its answer.
     Select,
-    /// What results are reported on.
+    /// Items on which results are reported.
     Report,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Tasks {
-    /// Only this way of asking and marking, such as `strict` or `stability-0.3`.
+    /// List only this protocol, such as `strict` or `stability-0.3`.
     #[arg(long, value_name = "NAME")]
     pub(crate) protocol: Option<String>,
-    /// Print the task file of this benchmark, to be copied and changed; of `strict`, unless `--protocol` says otherwise.
+    /// Print this benchmark's task file, to copy and change; by default that of `strict`.
     #[arg(long, value_name = "TASK", conflicts_with = "json")]
     pub(crate) show: Option<String>,
-    /// Print them as JSON.
+    /// Print the list as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -300,27 +300,27 @@ pub(crate) struct Data {
 
 #[derive(Subcommand)]
 pub(crate) enum DataCommand {
-    /// Get data sets, prove them, and keep their licence beside them.
+    /// Get data sets, check their hashes, and keep their licences beside them.
     ///
-    /// They are kept in `EVOMERGE_DATA`, else in `evomerge` under `XDG_DATA_HOME` or `~/.local/share`.
+    /// The directory is `EVOMERGE_DATA`, else `evomerge` in `XDG_DATA_HOME` or `~/.local/share`.
     Fetch(Fetch),
-    /// List the data sets: licence, splits, and whether they are here.
+    /// List the data sets: licence, splits, and whether each is present.
     List(ListArgs),
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Fetch {
-    /// Data sets, such as `mgsm-ja`; `evomerge data list` lists them.
+    /// Names of data sets, such as `mgsm-ja`; `evomerge data list` lists them.
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// Take the files from this directory instead, or from a mirror: an address that begins with `https://` or `http://`.
+    /// Take the files from this directory, or from a mirror: an `https://` or `http://` address.
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<String>,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct ListArgs {
-    /// Print them as JSON.
+    /// Print the list as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -341,36 +341,36 @@ pub(crate) struct Inspect {
 pub(crate) struct Diff {
     /// A checkpoint's directory, or a recipe.
     pub(crate) a: PathBuf,
-    /// Another.
+    /// The model to compare it with: a checkpoint's directory, or a recipe.
     pub(crate) b: PathBuf,
-    /// What both were made from; their task vectors, the differences from it, are then compared too.
+    /// The model both were made from: also compare their task vectors, the differences from it.
     #[arg(long, value_name = "MODEL")]
     pub(crate) base: Option<PathBuf>,
-    /// Draw the heat maps in this file too, as SVG.
+    /// Also draw the heat maps into this file, as SVG.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
-    /// Print all numbers as JSON, tensor by tensor too.
+    /// Print all numbers as JSON, also those of each tensor.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Methods {
-    /// One method: all about it, with a recipe.
+    /// Name of one method: show all its details, with a recipe.
     pub(crate) method: Option<String>,
-    /// Print them as JSON.
+    /// Print the list as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Schema {
-    /// Which file.
+    /// Kind of file.
     #[arg(value_enum, default_value_t = SchemaOf::Search)]
     pub(crate) of: SchemaOf,
 }
 
-/// The files people write.
+/// Kinds of files that people write.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum SchemaOf {
     /// A recipe, with or without holes and a `search` block.
@@ -385,7 +385,7 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Some items, of which there is one at least.
+/// Parses a number of items, 1 or more.
 fn items(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one item is asked".to_owned()),

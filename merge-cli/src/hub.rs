@@ -1,4 +1,4 @@
-//! Models from the Hugging Face hub, in the cache that all of its tools share.
+//! Models from the Hugging Face hub, in the cache that all Hugging Face tools share.
 
 mod cache;
 mod download;
@@ -24,7 +24,7 @@ use std::{
 use ureq::Agent;
 use wire::{HubFailure, HubWire};
 
-/// Makes connections to a model's server, which may think for minutes before it says anything.
+/// HTTP client for a model's server, which may take minutes before it answers.
 pub(crate) fn agent(address: &str) -> Result<Agent> {
     if address.starts_with("https:") && !wire::processor_can_encrypt() {
         return Err(Error::machine(format!("{address}: this processor lacks the instructions that encryption needs"))
@@ -34,17 +34,17 @@ pub(crate) fn agent(address: &str) -> Result<Agent> {
     wire::agent(certificates.as_deref(), Duration::from_secs(600))
 }
 
-/// The hub, as the environment says: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
+/// The hub, configured by `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
 pub(crate) struct Hub {
     endpoint: String,
-    /// None if not even a home directory is known.
+    /// Directory of the cache; `None` if not even a home directory is known.
     cache: Option<PathBuf>,
-    /// Never shown, so nothing here is `Debug`.
+    /// Access token. It is never shown, so this struct is not `Debug`.
     token: Option<String>,
     /// Certificates to trust instead of Mozilla's.
     certificates: Option<PathBuf>,
     offline: bool,
-    /// Before the first new attempt of a download that broke; doubled for each further one.
+    /// Pause before the first retry of a broken download; it doubles with each retry.
     pause: Duration,
 }
 
@@ -59,12 +59,12 @@ impl Hub {
         Self::new(&|name| std::env::var(name).ok())
     }
 
-    /// What is in the cache, and nothing else.
+    /// The hub without network access: only its cache.
     pub(crate) fn offline() -> Self {
         Self { offline: true, ..Self::from_env() }
     }
 
-    /// With the variables that the hub's own library reads, in its order.
+    /// Reads the environment variables in the order of the hub's own library.
     fn new(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         let path = |name: &str| set(name).map(|text| PathBuf::from(expanded(&text, variable)));
@@ -84,18 +84,18 @@ impl Hub {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| Some(home?.join("hub"))),
             token,
-            // Libraries for TLS take these as they are.
+            // TLS libraries do not expand these paths.
             certificates: set("SSL_CERT_FILE").or_else(|| set("REQUESTS_CA_BUNDLE")).map(PathBuf::from),
             offline: true_("HF_HUB_OFFLINE") || true_("TRANSFORMERS_OFFLINE"),
             pause: Duration::from_secs(1),
         }
     }
 
-    /// The directory with a model's files at a branch, a tag or a commit (the main branch unless said); what is missing is
-    /// downloaded and proved against the hashes that the hub promises.
+    /// Directory of a model's files at a branch, a tag or a commit (default: branch `main`). Missing
+    /// files are downloaded and checked against the hashes in the hub's listing.
     ///
-    /// A whole copy of a commit is used as it is. A branch or a tag is looked up, and where that fails for want of a network,
-    /// what it was last time is used, and a line says so.
+    /// A complete copy of a commit is used without asking the hub. A branch or a tag is looked up; if
+    /// the network fails, the last known copy is used, and a message says so.
     pub(crate) fn fetch(&self, repo: &str, revision: Option<&str>) -> Result<PathBuf> {
         let revision = revision.unwrap_or("main");
         check_names(repo, revision)?;
@@ -132,7 +132,7 @@ impl Hub {
         Ok(dir)
     }
 
-    /// Downloads what of a listing is wanted and not there. The weights come last, so that whoever has them has all.
+    /// Downloads the missing files. The weights come last: a copy with weights is complete.
     fn complete(&self, wire: &HubWire, place: &CachePlace, repo: &str, listing: &Listing) -> Result<PathBuf> {
         let heads = listing.heads(repo)?;
         let (indices, mut weights): (Vec<_>, Vec<_>) = heads.into_iter().partition(|name| listing::is_index(name));
@@ -155,7 +155,7 @@ impl Hub {
     }
 }
 
-/// What the cache has, where nothing may be asked for.
+/// The cached copy, if it is complete; used without network access.
 fn offline(cached: Option<PathBuf>, repo: &str, revision: &str, cache: &Path) -> Result<PathBuf> {
     let hint = "unset HF_HUB_OFFLINE to download what is missing, or set HF_HOME to where it is";
     let dir = cached.ok_or_else(|| {
@@ -172,7 +172,7 @@ fn offline(cached: Option<PathBuf>, repo: &str, revision: &str, cache: &Path) ->
     }
 }
 
-/// Both become parts of paths and addresses.
+/// Refuses invalid names: both become parts of paths and addresses.
 fn check_names(repo: &str, revision: &str) -> Result<()> {
     let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     let part = |text: &str| !text.is_empty() && plain(text) && !text.starts_with(['.', '-']);
@@ -180,7 +180,7 @@ fn check_names(repo: &str, revision: &str) -> Result<()> {
         return Err(Error::user(format!("`{repo}` is not the name of a model on the hub"))
             .hint("such a name is `org/name`: letters, digits, `.`, `_` and single `-`"));
     }
-    // What git allows for a reference, as far as it matters in a path.
+    // Git's rules for references, as far as they matter in a path.
     let bad = |part: &str| part.is_empty() || part.starts_with('.') || part.contains("..");
     if revision.split('/').any(bad) || revision.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c)) {
         return Err(Error::user(format!("{repo}: `{revision}` is not the name of a revision"))
@@ -189,7 +189,7 @@ fn check_names(repo: &str, revision: &str) -> Result<()> {
     Ok(())
 }
 
-/// The commit of a snapshot, as people say it.
+/// First 12 digits of a snapshot's commit.
 fn short(snapshot: &Path) -> String {
     snapshot.file_name().map_or_else(String::new, |name| name.to_string_lossy().chars().take(12).collect())
 }

@@ -1,4 +1,4 @@
-//! This process as a job of the queue: whoever started it can read how far it is, and it stops when that one is gone.
+//! This process as a job of the queue: it reports its progress, and stops when the server is gone.
 
 use crate::lead::Gain;
 use merge_core::{
@@ -18,65 +18,65 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The variable with the job's directory, set by whoever starts it.
+/// Environment variable with the job's directory, set by the server that starts the job.
 pub(crate) const DIRECTORY: &str = "EVOMERGE_JOB";
 
-/// What the file in the job's directory is called that says how far it is.
+/// Name of the progress file in the job's directory.
 pub(crate) const PROGRESS: &str = "progress.json";
 
-/// How far a job is: all that is said of it, computed once.
+/// Progress of a job, as it is shown everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct JobProgress {
-    /// What it is doing, in words: of a search its stage, its part and its generation.
+    /// Current activity, in words; for a search, its stage, phase and generation.
     pub(crate) label: String,
-    /// The part alone, for programs.
+    /// Name of the current phase, for programs.
     pub(crate) phase: String,
-    /// How much of the whole job is done, from 0 to 1.
+    /// Finished share of the whole job, from 0 to 1.
     pub(crate) share: Option<f64>,
-    /// How much is done, of how much, in which unit: items, bytes or answers.
+    /// Finished amount, the total, and their unit: items, bytes or answers.
     pub(crate) done: u64,
     pub(crate) total: u64,
     pub(crate) unit: String,
-    /// Units in a second.
+    /// Units per second.
     pub(crate) rate: Option<f64>,
-    /// Seconds until the end of the whole job, if that can be known.
+    /// Estimated seconds until the whole job ends, if known.
     pub(crate) left_seconds: Option<f64>,
-    /// Generations finished in this part, and about how many there will be; of searches.
+    /// Finished generations of this phase, and about how many there will be; only for searches.
     pub(crate) generation: Option<u64>,
     pub(crate) generations: Option<u64>,
-    /// Fitness in the last generation of this part: the best and the mean.
+    /// Best and mean fitness in the last generation of this phase.
     pub(crate) best: Option<f64>,
     pub(crate) mean: Option<f64>,
-    /// What the evolution has gained.
+    /// Lead of the evolution over the best parent.
     pub(crate) gain: Option<Gain>,
 }
 
-/// What the file holds: progress, and what is drawn of it.
+/// Contents of the progress file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct JobReport {
     pub(crate) progress: JobProgress,
-    /// The generations of a search.
+    /// Curves of a search's generations.
     pub(crate) curves: Curves,
-    /// What its models are called.
+    /// Names of the search's models.
     pub(crate) models: Vec<String>,
 }
 
-/// The directory, and when something was last written there.
+/// The job's directory, and the time of the last report.
 static JOB: OnceLock<(PathBuf, Mutex<Option<Instant>>)> = OnceLock::new();
 
-/// Not more often than this.
+/// Shortest time between two reports.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// If this process is a job, waits until an earlier attempt at it is over, and then stops when standard input is closed, which
-/// it is when the server that holds its other end is gone, however it went. Keep what it returns until the end.
+/// If this process is a job, waits until an earlier attempt has ended, and stops the process when
+/// standard input closes, as it does however the server ends. Keep the returned lock until the end.
 ///
-/// `copies` reads the copies of the texts that the job was handed in with.
+/// `copies` reads the copies of the files that the job was submitted with.
 pub(crate) fn begin(copies: impl FnOnce(&Path) -> Result<Reads>) -> Result<Option<File>> {
     let Some(directory) = env::var_os(DIRECTORY).map(PathBuf::from) else { return Ok(None) };
     let path = directory.join("running");
     let lock = File::create(&path).map_err(|e| Error::io("create", &path, &e))?;
     thread::spawn(|| {
-        // Nothing ever comes.
+        // The server never writes: this returns when it is gone.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
     });
@@ -86,7 +86,7 @@ pub(crate) fn begin(copies: impl FnOnce(&Path) -> Result<Reads>) -> Result<Optio
     Ok(Some(lock))
 }
 
-/// How a job goes on that was stopped, if this process is one: not by its command, but by its queue.
+/// Advice on how to continue a stopped job, if this process is one: its queue does it.
 pub(crate) fn goes_on() -> Option<String> {
     let (directory, _) = JOB.get()?;
     let id = directory.file_name()?.to_string_lossy();
@@ -95,10 +95,10 @@ pub(crate) fn goes_on() -> Option<String> {
     ))
 }
 
-/// Says how far the job is, if this is one and it is time.
+/// Reports the progress if this process is a job and the last report is old enough.
 pub(crate) fn tell(told: impl FnOnce() -> JobReport) {
     let Some((directory, last)) = JOB.get() else { return };
-    // Whoever finds it locked is not the one to speak.
+    // Another thread is reporting already.
     let Ok(mut last) = last.try_lock() else { return };
     if last.is_none_or(|last| last.elapsed() >= EVERY) {
         *last = Some(Instant::now());
@@ -106,7 +106,7 @@ pub(crate) fn tell(told: impl FnOnce() -> JobReport) {
     }
 }
 
-/// Says how far the job has come at the end.
+/// Reports the final progress.
 pub(crate) fn tell_end(told: impl FnOnce() -> JobReport) {
     if let Some((directory, last)) = JOB.get() {
         let _one_at_a_time = last.lock();
@@ -114,7 +114,7 @@ pub(crate) fn tell_end(told: impl FnOnce() -> JobReport) {
     }
 }
 
-/// It is for looking at: if it cannot be written, the job goes on all the same.
+/// Writes the progress file. A failure is ignored: the job does not depend on the file.
 fn write(directory: &Path, told: &JobReport) {
     let beside = directory.join(format!(".{PROGRESS}.partial"));
     let written = fs::write(&beside, serde_json::to_vec(told).expect("plain data"));

@@ -1,51 +1,51 @@
-//! How far a search's generations are ahead of the best parent, smoothed: the same figures for terminal, page and queue.
+//! Smoothed lead of a search's generations over the best parent, for terminal, page and queue.
 //!
-//! A generation's candidates are compared with the parents on the same items, which takes out how hard these are. What noise is left
-//! is averaged over neighbouring generations, each weighing the more the surer it is; but for what they have in common.
+//! Candidates and parents answer the same items: their difficulty cancels out. The noise that is left
+//! is averaged over neighbouring generations, weighted by precision, except the part they share.
 
 use merge_core::study::{Curves, Point, best_parent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A generation's mean score less that of the best parent, in points.
+/// Lead of one generation: its mean score minus the best parent's, in percentage points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Ahead {
-    /// From 1.
+    /// Number of the generation, from 1.
     pub(crate) generation: f64,
     pub(crate) points: f64,
-    /// 95%.
+    /// Bounds of the 95% interval.
     pub(crate) low: f64,
     pub(crate) high: f64,
 }
 
-/// How far generations are ahead of a parent.
+/// Leads of all generations over one parent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Leads {
-    /// The best one's place among the models.
+    /// Position of the best parent among the models.
     pub(crate) parent: usize,
     pub(crate) evolution: Vec<Ahead>,
     pub(crate) random: Vec<Ahead>,
 }
 
-/// Where a search is, in points.
+/// Lead of a search over its best parent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Gain {
-    /// How much more its last generations score than the best parent on the same items, smoothed.
+    /// Smoothed lead of the last generations over the best parent, on the same items, in points.
     pub(crate) points: f64,
-    /// Its 95% interval.
+    /// 95% interval of `points`.
     pub(crate) ci95: [f64; 2],
-    /// That parent.
+    /// Name of the best parent.
     pub(crate) parent: String,
 }
 
 impl Leads {
-    /// None as long as nothing was compared.
+    /// The leads over the best parent; `None` if no generation was compared with all parents.
     pub(crate) fn of(curves: &Curves) -> Option<Self> {
         let parent = best_parent(curves.evolution.iter().map(|point| &point.beside))?;
         Some(Self { parent, evolution: smooth(&curves.evolution, parent), random: smooth(&curves.random, parent) })
     }
 
-    /// Where the evolution is.
+    /// The lead of the evolution's last generation.
     pub(crate) fn gain(&self, models: &[String]) -> Option<Gain> {
         let last = self.evolution.last()?;
         let parent = models.get(self.parent).cloned().unwrap_or_default();
@@ -53,8 +53,8 @@ impl Leads {
     }
 }
 
-/// Each generation with its neighbours: a tenth of the search on either side, at least two and at most fifteen of them, the
-/// nearer ones weighing more.
+/// The moving average of the leads: over a tenth of the generations on either side, at least 2 and
+/// at most 15, with less weight for distant ones. Generations without a lead nearby are left out.
 fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
     let reach = (points.len() / 10).clamp(2, 15);
     let lead = |place: usize| points[place].beside.leads.get(parent).copied().flatten();
@@ -82,12 +82,12 @@ fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
 }
 
 impl Gain {
-    /// `+12.3 [+8.0, +16.6] to the best parent`
+    /// Formats the lead as `+12.3 [+8.0, +16.6] to the best parent`.
     pub(crate) fn says(&self) -> String {
         format!("{} to the best parent", self.figures())
     }
 
-    /// `+12.3 [+8.0, +16.6]`
+    /// Formats the lead as `+12.3 [+8.0, +16.6]`.
     pub(crate) fn figures(&self) -> String {
         let [low, high] = self.ci95;
         format!("{:+.1} [{low:+.1}, {high:+.1}]", self.points)
@@ -99,7 +99,7 @@ pub(crate) mod tests {
     use super::*;
     use merge_core::study::{Beside, Lead};
 
-    /// A generation that is so far ahead of each parent.
+    /// A generation with these leads over the parents.
     pub(crate) fn point(leads: &[Option<f64>], variance: f64) -> Point {
         let leads = leads.iter().map(|lead| lead.map(|value| Lead { value, variance, shared: 0.0 })).collect();
         Point {
@@ -121,10 +121,10 @@ pub(crate) mod tests {
         let curve = vec![point(&[Some(-0.2), Some(0.1)], 0.01), point(&[Some(-0.1), Some(0.3)], 0.01)];
         let leads = Leads::of(&Curves { evolution: curve, random: Vec::new() }).unwrap();
         assert_eq!(leads.parent, 0);
-        // Of two generations each is three parts itself and two parts the other.
+        // The weights are 3/5 for the generation itself and 2/5 for the other.
         let points: Vec<f64> = leads.evolution.iter().map(|ahead| ahead.points).collect();
         assert!(close(points[0], (3.0 * -20.0 + 2.0 * -10.0) / 5.0) && close(points[1], -14.0), "{points:?}");
-        // The standard error of 0.1 becomes that of the weighted mean.
+        // Each lead's standard error is 0.1; this is the weighted mean's.
         let error = 100.0 * (0.01 * 13.0f64).sqrt() / 5.0;
         assert!(close(leads.evolution[1].high, -14.0 + 1.96 * error));
         let gain = leads.gain(&["ja".to_owned()]).unwrap();
@@ -141,9 +141,9 @@ pub(crate) mod tests {
             let ahead = leads.evolution[n / 2];
             ((ahead.high - ahead.points) / 196.0).powi(2)
         };
-        // All meet the same items: more generations tell no more.
+        // All generations have the same items: more of them reduce no noise.
         assert!(close(error(0.01, 1), 0.01) && close(error(0.01, 41), 0.01));
-        // A quarter of the search items each.
+        // Each generation has a quarter of the search items.
         assert!(close(error(0.0025, 41), 0.0025 + 0.75 * error(0.0, 41)));
         assert!(error(0.0, 41) < 0.003);
     }

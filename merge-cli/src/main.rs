@@ -4,13 +4,13 @@
 //!
 //! | room | has |
 //! |---|---|
-//! | `allocator`, `args` | the C library's memory; what is written behind a command |
-//! | `lead`, `job` | how far a search is ahead; what this process says of itself to the queue |
+//! | `allocator`, `args` | the C library's heaps; the command line |
+//! | `lead`, `job` | a search's lead over the best parent; this process's reports to the queue |
 //! | `draw` | text on a terminal, progress, pictures |
 //! | `hub` | models of the Hugging Face hub |
-//! | `study_report` | what is said of a study: verdicts, tables, its HTML page (the queue's page is in `serve`) |
-//! | `work` | what commands and the server do alike: open, prove, estimate, stop |
-//! | `artefact` | what stands beside a merged model: card, record, licences |
+//! | `study_report` | a study's verdicts, tables and HTML page (the queue's page is in `serve`) |
+//! | `work` | steps that commands and the server share: open, check, estimate, stop |
+//! | `artefact` | the files beside a merged model: model card, record, licences |
 //! | `serve` | the queue's server, its page and its client |
 //! | `command` | one file for each command |
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    // Until the end it is known that this job runs.
+    // Its lock is held until the end: an attempt that starts later waits for it.
     let job = job::begin(serve::copies_of);
     match job.and_then(|_running| run(args.command)) {
         Ok(()) if !screen::all_said() => ExitCode::from(3),

@@ -1,8 +1,9 @@
-//! Whole numbers that are typed: what is out of their range is told with the range.
+//! Parser of whole numbers on the command line, whose error names the allowed range.
 
 use std::ops::RangeInclusive;
 
-/// Reads a whole number of a range. It is given negative ones too, with `allow_negative_numbers`, to say what it wants instead.
+/// Returns a parser of the whole numbers in a range. With `allow_negative_numbers`, a negative
+/// number reaches it too and gets the same error message.
 pub(super) fn whole<T: TryFrom<u64>>(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {

@@ -1,4 +1,4 @@
-//! What can be typed of the job queue.
+//! Command-line arguments of the job queue's commands.
 
 use super::size;
 use clap::builder::PossibleValuesParser;
@@ -7,32 +7,32 @@ use std::{net::SocketAddr, path::PathBuf};
 
 #[derive(clap::Args)]
 pub(crate) struct Serve {
-    /// Jobs that run side by side.
+    /// Number of jobs that run at the same time.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) slots: u16,
-    /// Answer by HTTP too, with a page, at an address such as `127.0.0.1:7878`.
+    /// Also answer HTTP requests, with a page, at an address such as `127.0.0.1:7878`.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// A directory whose recipes and models may be used by HTTP; may be given several times.
+    /// A directory whose recipes and models may be used over HTTP; may be given several times.
     #[arg(long, value_name = "DIR", requires = "listen")]
     pub(crate) root: Vec<PathBuf>,
-    /// A file with the token that whoever asks by HTTP must know; needed if others can reach the address.
+    /// File with the token that HTTP clients must send; required if others can reach the address.
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) token_file: Option<PathBuf>,
-    /// A name or an address by which browsers reach the server, if not the one it listens at; may be given several times. Needed
-    /// with 0.0.0.0, which is nobody's address. `localhost` and `127.0.0.1` are always among them.
+    /// A name or address by which browsers reach the server, if not that of `--listen`; may be
+    /// given several times. Required with 0.0.0.0. `localhost` and `127.0.0.1` always work.
     #[arg(long, value_name = "NAME", requires = "listen")]
     pub(crate) host: Vec<String>,
-    /// Memory that jobs may use together, such as `48GB` [default: all that there is].
+    /// Memory that all jobs together may use, such as `48GB` [default: all of the machine's].
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) memory: Option<usize>,
-    /// What is kept free on the disk: jobs stop before they take it, and go on when there is room again.
+    /// Disk space to keep free: jobs stop before they use it, and continue when there is room.
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = size)]
     pub(crate) reserve: usize,
-    /// Print a unit for systemd that starts this server, and do nothing.
+    /// Print a systemd unit that starts this server, and do nothing else.
     #[arg(long, conflicts_with = "repair")]
     pub(crate) systemd: bool,
-    /// Make a damaged store of the queue anew from the file of events beside it, and do nothing else.
+    /// Rebuild the queue's damaged store from the file of events beside it, and do nothing else.
     #[arg(long)]
     pub(crate) repair: bool,
 }
@@ -40,38 +40,38 @@ pub(crate) struct Serve {
 #[derive(clap::Args)]
 #[command(subcommand_negates_reqs = true, override_usage = SUBMIT)]
 pub(crate) struct Submit {
-    /// Recipes, search files or studies to report on; or a file, and after `--` what its command is to be told, such as
-    /// `search.yaml -- --seeds 5`.
+    /// Recipes, search files or studies to report on; or one file, then `--` and options for its
+    /// command, such as `search.yaml -- --seeds 5`.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) words: Vec<String>,
-    /// A command with its words, such as `eval MODEL --tasks mgsm-ja`.
+    /// A command with its arguments, such as `eval MODEL --tasks mgsm-ja`.
     #[command(subcommand)]
     pub(crate) command: Option<JobCommand>,
-    /// What to call it [default: after the file].
+    /// Name of the job [default: after the file].
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Higher ones go first.
+    /// Priority: jobs with a higher one start first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
     /// Start only when this job is done; may be given several times.
     #[arg(long, value_name = "JOB", value_parser = number)]
     pub(crate) after: Vec<u64>,
-    /// A word to find it by; may be given several times.
+    /// A label to find the job by; may be given several times.
     #[arg(long, value_name = "WORD")]
     pub(crate) label: Vec<String>,
-    /// How long it may run, all attempts together, such as `90m`, `12h` or `3d`.
+    /// Maximum running time, all attempts together, such as `90m`, `12h` or `3d`.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) time: Option<u64>,
-    /// How much it may write, such as `50GB`.
+    /// Maximum size of what the job writes, such as `50GB`.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) disk: Option<usize>,
-    /// How often it is tried if the machine fails it.
+    /// Maximum number of attempts, if the machine fails the job.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) attempts: u8,
-    /// Threads [default: its share of the machine].
+    /// Number of threads [default: the job's share of the machine].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
-    /// A word of your own: if the same job is submitted again with the same key, there is still one job.
+    /// A word of your choice: submitting the same job again with the same key makes no second job.
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// Print the jobs as JSON.
@@ -83,16 +83,16 @@ const SUBMIT: &str = "evomerge submit [OPTIONS] FILE...
        evomerge submit [OPTIONS] FILE -- [OPTIONS OF ITS COMMAND]
        evomerge submit [OPTIONS] (merge|search|eval|report) [ITS WORDS]";
 
-/// A command that can be a job. What stands behind its name is its own, options too.
+/// A command that can be a job. Everything after its name belongs to it, options too.
 #[derive(clap::Subcommand)]
 pub(crate) enum JobCommand {
-    /// Merge as a recipe says: all that `evomerge merge` takes.
+    /// Merge models by a recipe; takes all arguments of `evomerge merge`.
     Merge(Words),
-    /// Search a recipe with holes: all that `evomerge search` takes.
+    /// Search a recipe with holes; takes all arguments of `evomerge search`.
     Search(Words),
-    /// Score models: all that `evomerge eval` takes.
+    /// Score models; takes all arguments of `evomerge eval`.
     Eval(Words),
-    /// Show what a search found: all that `evomerge report` takes.
+    /// Show the results of a search; takes all arguments of `evomerge report`.
     Report(Words),
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct Words {
 }
 
 impl JobCommand {
-    /// The words, the command's name first.
+    /// The command's name, followed by its arguments.
     pub(crate) fn words(&self) -> Vec<String> {
         let (name, Words { words }) = match self {
             Self::Merge(words) => ("merge", words),
@@ -118,29 +118,29 @@ impl JobCommand {
 
 #[derive(clap::Args)]
 pub(crate) struct Jobs {
-    /// Show them again every second, until Ctrl-C.
+    /// Show the list again every second, until Ctrl-C.
     #[arg(long, conflicts_with = "json")]
     pub(crate) watch: bool,
-    /// Only those in this state.
+    /// Show only jobs in this state.
     #[arg(long, value_parser = PossibleValuesParser::new(JobState::ALL.map(JobState::name)))]
     pub(crate) state: Option<String>,
-    /// Only those with this word; may be given several times.
+    /// Show only jobs with this label; may be given several times: all must match.
     #[arg(long, value_name = "WORD")]
     pub(crate) label: Vec<String>,
-    /// All that have ended too, not only the last.
+    /// Show all jobs that have ended, not only the last 10.
     #[arg(long)]
     pub(crate) all: bool,
-    /// Print them as JSON.
+    /// Print the jobs as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct JobOf {
-    /// Its number.
+    /// The job's number.
     #[arg(value_parser = number)]
     pub(crate) job: u64,
-    /// Print it as JSON.
+    /// Print the job as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -150,37 +150,37 @@ pub(crate) struct Logs {
     /// The job's number.
     #[arg(value_parser = number)]
     pub(crate) job: u64,
-    /// Go on until the job has ended.
+    /// Continue printing until the job has ended.
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Ids {
-    /// Their numbers.
+    /// The jobs' numbers.
     #[arg(required = true, value_name = "JOB", value_parser = number)]
     pub(crate) jobs: Vec<u64>,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Retry {
-    /// Their numbers.
+    /// The jobs' numbers.
     #[arg(required = true, value_name = "JOB", value_parser = number)]
     pub(crate) jobs: Vec<u64>,
-    /// Also those that have failed the same way again and again.
+    /// Also retry jobs in quarantine, which have failed the same way several times.
     #[arg(long)]
     pub(crate) force: bool,
-    /// How long each may run from now on, all attempts together.
+    /// New maximum running time of each job, all attempts together.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) time: Option<u64>,
-    /// How much it may have written from now on, all attempts together.
+    /// New maximum size of what each job writes, all attempts together.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) disk: Option<usize>,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Priority {
-    /// Higher ones go first; 0 is usual.
+    /// New priority: jobs with a higher one start first; the default is 0.
     #[arg(value_name = "N", allow_negative_numbers = true)]
     pub(crate) priority: i32,
     /// The jobs' numbers.
@@ -188,12 +188,12 @@ pub(crate) struct Priority {
     pub(crate) jobs: Vec<u64>,
 }
 
-/// A job's number.
+/// Parses a job's number.
 fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a job is named by its number, which `evomerge jobs` shows".to_owned())
 }
 
-/// Where to listen: `127.0.0.1:7878`, `[::1]:7878` or `localhost:7878`.
+/// Parses an address to listen at: `127.0.0.1:7878`, `[::1]:7878` or `localhost:7878`.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let plain = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     plain
@@ -203,7 +203,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "write an address and a port, such as 127.0.0.1:7878".to_owned())
 }
 
-/// A time in seconds: `90s`, `90m`, `12h`, `3d`.
+/// Parses a time into seconds: `90s`, `90m`, `12h`, `3d`.
 fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || "write a number and a unit, such as 90m, 12h or 3d".to_owned();
     let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));

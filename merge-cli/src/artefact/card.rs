@@ -1,4 +1,4 @@
-//! The model card: what was merged from what, how, and how good it is.
+//! The model card: what was merged, how, and how well it scores.
 
 mod names;
 
@@ -20,7 +20,7 @@ use names::ModelNames;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _};
 
-/// SHA-256 by file name, by model.
+/// SHA-256 by file name, for each model.
 pub(crate) type Hashes = [(String, BTreeMap<String, String>)];
 
 /// The card of a merge without a search.
@@ -36,7 +36,7 @@ pub(crate) fn of_merge(documents: &[Recipe], licences: &Licences, hashes: &Hashe
     card
 }
 
-/// The card of a search's winner: with its scores, their intervals, and what it was compared with.
+/// The card of a search's answer: with its scores, their intervals, and comparisons.
 pub(crate) fn of_search(
     findings: &Findings,
     earlier: &[Recipe],
@@ -81,7 +81,7 @@ pub(crate) fn of_search(
     Ok(card)
 }
 
-/// Whether a text looks like a card of a search.
+/// True if a text looks like the card of a search.
 pub(crate) fn is_of_search(text: &str) -> bool {
     text.contains("\nEvolved with evomerge ")
 }
@@ -96,7 +96,7 @@ fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
     Ok(figures::positions(goals).map(cell).collect::<Result<Vec<_>>>()?.join(" | "))
 }
 
-/// What the answer is worth, worse included.
+/// Appends the verdict on the answer, good or bad.
 fn push_verdict(card: &mut String, goals: &[Goal], reported: &ReportedModels<'_>, called: &ModelNames) {
     let judgement = Judgement::of(goals, reported);
     card.push_str("\n## Verdict\n\nThe answer is\n\n");
@@ -117,7 +117,7 @@ fn push_verdict(card: &mut String, goals: &[Goal], reported: &ReportedModels<'_>
     }
 }
 
-/// The YAML that model hubs read. They take nothing but their own names for models.
+/// The YAML that model hubs read. It may name only models of the hub.
 fn front_matter(names: &ModelNames, licences: &Licences) -> String {
     let mut text = "---\n".to_owned();
     licences.front_matter().iter().for_each(|line| writeln!(text, "{line}").expect(STRING));

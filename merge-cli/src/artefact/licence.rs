@@ -1,4 +1,4 @@
-//! Licences: what each model's card says, and what that means for what is made of them. The strictest governs.
+//! Licences of models, read from their cards, and that of a merge. The strictest one governs.
 
 mod known;
 #[cfg(test)]
@@ -17,24 +17,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The licences of some models, by what the models are called.
+/// Licences of several models, with the models' names.
 pub(crate) struct Licences(Vec<(String, Licence)>);
 
-/// A model's licence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Licence {
-    /// One of the hub's identifiers; `other` for what has none, `unknown` if nothing is said.
+    /// Identifier on the hub; `other` for a licence without one, `unknown` if none is stated.
     id: &'static str,
-    /// What it is called if that is no identifier.
+    /// Name of a licence without an identifier.
     name: Option<String>,
     link: Option<String>,
     class: Class,
 }
 
 impl Licences {
-    /// Reads the licences of models that are directories, or files in one.
+    /// Reads the licences of models, given by name and path of a directory or a file in it.
     ///
-    /// Fails if a card or a licence is there and cannot be read; that it makes no sense is no error, but unknown.
+    /// Fails if a card or licence file cannot be read. One that makes no sense counts as unknown.
     pub(crate) fn of(models: impl Iterator<Item = (String, PathBuf)>) -> Result<Self> {
         let read = |(model, path): (String, PathBuf)| {
             let dir = if path.is_file() { path.parent().unwrap_or(&path) } else { &path };
@@ -43,13 +42,13 @@ impl Licences {
         models.map(read).collect::<Result<_>>().map(Self)
     }
 
-    /// All in one line for people: `licences: apache-2.0 (a, b); cc-by-nc-4.0 (c): non-commercial use only`.
+    /// All in one line: `licences: apache-2.0 (a, b); cc-by-nc-4.0 (c): non-commercial use only`.
     pub(crate) fn line(&self) -> String {
         let word = if self.groups().len() == 1 { "licence" } else { "licences" };
         format!("{word}: {}", self.list())
     }
 
-    /// The same without the word before it.
+    /// The text of [`Self::line`] without the first word.
     pub(crate) fn list(&self) -> String {
         let say = |(licence, models): &(&Licence, Vec<&str>)| {
             let note = licence.note().map_or_else(String::new, |note| format!(": {note}"));
@@ -58,8 +57,8 @@ impl Licences {
         self.groups().iter().map(say).collect::<Vec<_>>().join("; ")
     }
 
-    /// The lines of a model card's YAML that say the licence of what is made of these. That of the models if they have the
-    /// same; nothing that is more permissive than any of them.
+    /// YAML lines of a merge's card that state its licence: the models' licence if all have the same,
+    /// and never a more permissive one.
     pub(crate) fn front_matter(&self) -> Vec<String> {
         let mut licences: Vec<&Licence> = self.groups().into_iter().map(|(licence, _)| licence).collect();
         licences.sort_by_key(|licence| std::cmp::Reverse(licence.class));
@@ -78,7 +77,7 @@ impl Licences {
         }
     }
 
-    /// What may not be done with what is made of these, or must be; the strictest first.
+    /// The restrictions and duties of a merge of these models, the strictest first.
     pub(crate) fn restriction(&self) -> Option<String> {
         let mut groups = self.groups();
         groups.sort_by_key(|(licence, _)| std::cmp::Reverse(licence.class));
@@ -89,7 +88,7 @@ impl Licences {
         (!said.is_empty()).then(|| format!("Restricted: {}.", said.join("; ")))
     }
 
-    /// Each licence once, with the models that have it.
+    /// Each distinct licence, with the models that have it.
     fn groups(&self) -> Vec<(&Licence, Vec<&str>)> {
         let mut groups: Vec<(&Licence, Vec<&str>)> = Vec::new();
         for (model, licence) in &self.0 {
@@ -105,18 +104,18 @@ impl Licences {
 impl Licence {
     const UNKNOWN: Self = Self { id: "unknown", name: None, link: None, class: Class::Unknown };
 
-    /// That of a directory: what the card says; what a licence beside it says where the card says nothing, or `other`.
+    /// Licence of a directory: the card's, or a licence file's if the card says none or `other`.
     fn of(dir: &Path) -> Result<Self> {
         let card = read(&dir.join("README.md"))?;
         match card.as_deref().and_then(Self::of_card) {
             Some(licence) if licence.id != "other" || licence.name.is_some() => Ok(licence),
-            // A file that seems more permissive than what the card calls `other` is not the whole truth.
+            // A file that is more permissive than the card's `other` is not the whole truth.
             Some(other) => Ok(Self::of_files(dir)?.filter(|found| found.class >= other.class).unwrap_or(other)),
             None => Ok(Self::of_files(dir)?.unwrap_or(Self::UNKNOWN)),
         }
     }
 
-    /// That of a model card's front matter.
+    /// Licence in a model card's front matter.
     fn of_card(card: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Front {
@@ -136,7 +135,7 @@ impl Licence {
             ([], _) => return None,
             ([id], Some(name)) if id.eq_ignore_ascii_case("other") => Self::named(&name),
             ([id], _) => Self::identified(id),
-            // All of them may apply.
+            // All of the listed licences may apply.
             (ids, _) => {
                 let strictest = ids.iter().map(|id| Self::identified(id).class).max().unwrap_or(Class::Unknown);
                 Self { id: "other", name: Some(ids.join("-and-")), link: None, class: strictest }
@@ -145,7 +144,7 @@ impl Licence {
         Some(Self { link, ..licence })
     }
 
-    /// The strictest of the licences that are files in a directory.
+    /// The strictest licence among a directory's licence files.
     fn of_files(dir: &Path) -> Result<Option<Self>> {
         let Ok(entries) = fs::read_dir(dir) else { return Ok(None) };
         let is_licence = |path: &Path| {
@@ -158,7 +157,7 @@ impl Licence {
         Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().max_by_key(|licence| licence.class))
     }
 
-    /// That of a text which is a licence.
+    /// Licence of a licence file's text.
     fn of_text(text: &str) -> Self {
         match known::of_text(text) {
             Some(id) => Self::identified(id),
@@ -166,7 +165,7 @@ impl Licence {
         }
     }
 
-    /// That with an identifier.
+    /// Licence with an identifier of the hub.
     fn identified(id: &str) -> Self {
         match known::find(&id.to_lowercase()) {
             Some((id, class)) => Self { id, name: None, link: None, class },
@@ -174,7 +173,7 @@ impl Licence {
         }
     }
 
-    /// That with a name of its owner's making. Whoever gives a permissive licence has no need of that.
+    /// Licence with a name of its owner's. It is never permissive: those have identifiers.
     fn named(name: &str) -> Self {
         match known::find(&name.to_lowercase()) {
             Some((id, class)) if class > Class::Permissive && id != "other" => {
@@ -184,18 +183,18 @@ impl Licence {
         }
     }
 
-    /// What people call it.
+    /// Display name.
     fn label(&self) -> &str {
         self.name.as_deref().unwrap_or(self.id)
     }
 
-    /// What it forbids or asks for.
+    /// Restriction or duty in words.
     fn note(&self) -> Option<&'static str> {
         known::note(self.class, self.label())
     }
 }
 
-/// A file's text, if there is such a file. Letters that are none of UTF-8's are no reason to know less.
+/// Text of a file, if it exists. Invalid UTF-8 is replaced: the rest of the text still helps.
 fn read(path: &Path) -> Result<Option<String>> {
     match file::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -218,12 +217,12 @@ fn front_matter(card: &str) -> Option<&str> {
     None
 }
 
-/// What somebody wrote, fit for one line of a terminal.
+/// Cleans a text for one line of a terminal, at most 120 characters.
 fn tidy(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(120).collect()
 }
 
-/// A name as the hub takes it: small letters, digits, `-`, `.`.
+/// A name in the hub's form: lower-case letters, digits, `-`, `.`.
 fn slug(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };
     let text: String = name.chars().map(letter).collect();

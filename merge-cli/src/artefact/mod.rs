@@ -1,4 +1,4 @@
-//! What stands beside a merged model: its card, its record, and what licences allow.
+//! The files beside a merged model: its card, its record, and the licences that apply.
 
 pub(crate) mod card;
 pub(crate) mod licence;

@@ -1,4 +1,4 @@
-//! `evomerge.json`: what was made of what, so that a merge can be proved and made again.
+//! `evomerge.json`: the record of a merge, by which it can be checked and repeated.
 
 use merge_core::{
     error::{Error, Result},
@@ -13,40 +13,40 @@ use std::{
     path::Path,
 };
 
-/// Its name in the directory of a merge.
+/// File name of the record in the directory of a merge.
 pub(crate) const FILE: &str = "evomerge.json";
 
-/// What was made of what.
+/// Record of a merge: its recipe, inputs and outputs.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Provenance {
-    /// The version that merged.
+    /// Version of evomerge that made the merge.
     pub(crate) evomerge: String,
-    /// The recipe; its paths are relative to this file.
+    /// Recipe; its paths are relative to this file.
     pub(crate) recipe: String,
-    /// What random masks were drawn from.
+    /// Seed of random masks.
     pub(crate) seed: Option<u64>,
-    /// Where it was computed.
+    /// Device that computed the merge.
     pub(crate) device: String,
-    /// What was read.
+    /// Models that were read.
     pub(crate) inputs: Vec<InputModel>,
-    /// The SHA-256 of every file that was written beside this one and the card, by name.
+    /// SHA-256, by file name, of every file that was written, except this one and the card.
     pub(crate) outputs: BTreeMap<String, String>,
 }
 
-/// A model that was read.
+/// A model that was read for a merge.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct InputModel {
-    /// What the recipe calls it; of a path that begins at the root, the last part.
+    /// Name in the recipe; of an absolute path, only the last part.
     pub(crate) model: String,
-    /// Where it was; likewise, as this file may be published.
+    /// Path; shortened in the same way, because this file may be published.
     pub(crate) path: String,
-    /// The SHA-256 of its files, by name.
+    /// SHA-256 of the model's files, by name.
     pub(crate) files: BTreeMap<String, String>,
 }
 
 impl Provenance {
-    /// Of a merge that is written in `dir`. Of the sources, those that these documents name; the hashes are empty if nobody
-    /// wants them.
+    /// Makes the record of a merge in `dir`. It lists only sources that these documents name; `inputs`
+    /// and `outputs` hold hashes, or are empty if no hashes are wanted.
     pub(crate) fn new(
         documents: &[Recipe],
         sources: &Sources,
@@ -59,7 +59,7 @@ impl Provenance {
         let moved: Vec<String> =
             documents.iter().map(|one| Ok(one.moved_to(&file)?.to_yaml())).collect::<Result<_>>()?;
         let mut hashes: BTreeMap<String, BTreeMap<String, String>> = inputs.into_iter().collect();
-        // In the order in which the documents name them, which is that in which they are opened again to be held against this.
+        // In the documents' order: `verify` opens the sources in this order to compare them.
         let (mut inputs, mut named) = (Vec::new(), BTreeSet::new());
         for reference in documents.iter().flat_map(Recipe::references) {
             let is_of = |name: &str| name.strip_suffix(" (adapter)").unwrap_or(name) == reference.value;
@@ -84,7 +84,7 @@ impl Provenance {
         })
     }
 
-    /// Reads that of a directory.
+    /// Reads the record in a directory.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let text = file::read_text(&path).map_err(|e| {
@@ -93,7 +93,7 @@ impl Provenance {
         serde_json::from_str(&text).map_err(|e| Error::user(format!("{}: {e}", path.display())))
     }
 
-    /// Why merging again could make something else of inputs that have not changed.
+    /// Reason why merging unchanged inputs again may give another result.
     pub(crate) fn why(&self) -> String {
         match env!("CARGO_PKG_VERSION") {
             this if this == self.evomerge => format!("the recipe in its {FILE} was changed since: merge again"),
@@ -101,14 +101,14 @@ impl Provenance {
         }
     }
 
-    /// What is in a merge's directory that the merge has not written, in order.
+    /// Names, in order, of entries in a merge's directory that the merge did not write.
     pub(crate) fn strangers(&self, dir: &Path) -> Result<Vec<String>> {
         let unread = |e| Error::io("read", dir, &e);
         let mut strangers = Vec::new();
         for entry in fs::read_dir(dir).map_err(unread)? {
             let entry = entry.map_err(unread)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // Without hashes nothing says what was written, but it was no directory.
+            // Without hashes the written files are unknown, but none of them is a directory.
             let listed = self.outputs.contains_key(&name) || (self.outputs.is_empty() && entry.path().is_file());
             if !listed && ![FILE, "README.md"].contains(&name.as_str()) {
                 strangers.push(name);
@@ -123,7 +123,7 @@ impl Provenance {
     }
 }
 
-/// A name as it is, but for a path from the root, which would say whose machine this is: of that the last part.
+/// The last part of an absolute path, which would reveal the machine; any other name unchanged.
 fn unplaced(name: &str) -> String {
     if Path::new(name).is_absolute() { short(name) } else { name.to_owned() }
 }

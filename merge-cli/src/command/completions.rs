@@ -1,4 +1,4 @@
-//! `evomerge completions`: for a shell to source.
+//! `evomerge completions`: prints a completion script for a shell.
 
 use crate::args::{Args, Completions};
 use clap::CommandFactory as _;

@@ -1,4 +1,4 @@
-//! `evomerge data`: gets the data of benchmarks, proves it, and keeps its licence beside it.
+//! `evomerge data`: gets the benchmarks' data, checks it, and keeps its licence beside it.
 
 use crate::{
     args::{Data, DataCommand, Fetch, ListArgs},
@@ -27,7 +27,7 @@ use std::{
     process,
 };
 
-/// Enough for a file of which only the hash of what is made of it is known.
+/// Maximum bytes of a download of unknown size: only the hash of the file made from it is known.
 const UNKNOWN: u64 = 64 << 20;
 
 pub(crate) fn run(args: &Data) -> Result<()> {
@@ -77,18 +77,18 @@ fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is here, and what it should be.
+/// True if a file is present and has the right content.
 fn is_right(shelf: &Shelf, file: &File) -> bool {
     !file.known.is_empty() && file::read(&shelf.path(file)).is_ok_and(|bytes| file.check(&bytes).is_ok())
 }
 
-/// Where files are taken from.
+/// Source of the files.
 enum DownloadOrigin {
-    /// Where they are published.
+    /// The address where each file is published.
     Published,
-    /// A directory that has them in any layout of ours or of their authors.
+    /// A directory that has them in our layout or in their authors'.
     Directory(PathBuf),
-    /// A host that has them at our paths.
+    /// A host that has them in our layout.
     Mirror(String),
 }
 
@@ -103,7 +103,7 @@ impl DownloadOrigin {
         }
     }
 
-    /// The bytes of a file, not yet proved; `None` for one of several that a user need not bring.
+    /// Content of a file, not checked yet; `None` for one of several that a user need not provide.
     fn bytes(
         &self,
         dataset: &Dataset,
@@ -145,14 +145,14 @@ fn proved(name: &str, bytes: &[u8], promise: Promise) -> Result<()> {
     Err(Error::user(format!("{name}: its SHA-256 should be {expected}, and is {found}")))
 }
 
-/// MGSM's examples, out of what is downloaded.
+/// Extracts MGSM's examples from the downloaded Python file.
 fn exemplars(place: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
     let python = String::from_utf8(bytes).map_err(|_| Error::user(format!("{place}: not in UTF-8")))?;
     derive::exemplars(&python).map_err(|e| e.at(place))
 }
 
-/// A file of a directory: at our path, at its authors' path, or by its name alone; the right one, if there are several. Else it is
-/// made of what is downloaded, by the name it has there.
+/// Reads a file from a directory: by our path, its authors' path, or its name alone; the first
+/// correct one counts. Otherwise makes it from the published file, if the directory has that.
 fn copy(
     dir: &Path,
     dataset: &Dataset,
@@ -192,7 +192,7 @@ fn copy(
     }
     match wrong {
         Some(error) => Err(error.hint("nothing was taken over; without `--from` the file is downloaded")),
-        // Of data that users bring, they bring what they have.
+        // Users may provide only a part of such data.
         None if dataset.brought() && dataset.files().iter().any(|other| exists(dir, other)) => Ok(None),
         None => {
             let other = published_name(file).map_or_else(String::new, |name| format!(", nor {name}"));
@@ -207,7 +207,7 @@ fn copy(
     }
 }
 
-/// What a file is downloaded as, if that is another name.
+/// Name of a file at its address, if different.
 fn published_name(file: &File) -> Option<&'static str> {
     let name = file.address?.url().rsplit('/').next()?;
     (name != file.name()).then_some(name)
@@ -217,7 +217,7 @@ fn exists(dir: &Path, file: &File) -> bool {
     dir.join(file.path).is_file() || dir.join(file.name()).is_file()
 }
 
-/// A member of a compressed archive, by the end of its path.
+/// Reads a member of a compressed archive, found by the end of its path.
 fn member(archive: &[u8], file: &File) -> Result<Vec<u8>> {
     let broken = |e: io::Error| Error::user(format!("not an archive that can be unpacked: {e}"));
     for entry in tar::Archive::new(GzDecoder::new(archive)).entries().map_err(broken)? {
@@ -231,7 +231,7 @@ fn member(archive: &[u8], file: &File) -> Result<Vec<u8>> {
     Err(Error::user(format!("there is no {} in it", file.path)))
 }
 
-/// Beside and renamed, so that nothing is ever there in half; nothing is written that is there already.
+/// Writes a file, unless it is unchanged, under another name and renames it: it is never partial.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if file::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
@@ -256,7 +256,7 @@ fn licence(source: &DataSource) -> String {
     format!("{title}\n{url} ({version})\n\n{attribution}\n\nLicence: {licence}\n{licence_url}\n{note}")
 }
 
-/// Everything of a source that is here, and where it came from.
+/// Description of a source, and the addresses, sizes and hashes of its files that are present.
 fn about(shelf: &Shelf, source: &DataSource) -> Value {
     let mut files = BTreeMap::new();
     for file in DATASETS.iter().filter(|dataset| dataset.source().folder == source.folder).flat_map(Dataset::files) {

@@ -1,4 +1,4 @@
-//! `evomerge diff`: where two models differ, by layer and component.
+//! `evomerge diff`: shows where two models differ, by layer and component.
 
 use crate::{
     args::Diff as Args,
@@ -20,13 +20,13 @@ use merge_core::{
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
-/// Something that is measured between models.
+/// A measure of the difference between models.
 struct DiffMeasure {
-    /// Its name in JSON.
+    /// Name in JSON.
     key: &'static str,
-    /// What it is, over a picture.
+    /// Title of the picture.
     title: &'static str,
-    /// What it is, over a column.
+    /// Heading of the column.
     heading: &'static str,
     of: fn(&Sums) -> Option<f64>,
     show: Show,
@@ -35,13 +35,13 @@ struct DiffMeasure {
 
 #[derive(PartialEq)]
 enum Show {
-    /// In a table only.
+    /// Only in the table.
     Column,
-    /// In a picture too, with a scale from zero.
+    /// Also in a picture, with a scale from zero.
     Size,
-    /// The same, with one scale for all of these.
+    /// Like [`Self::Size`], with one scale for all such measures.
     Shared,
-    /// In a picture too, with a scale between the numbers that are there.
+    /// Also in a picture, with a scale from the least to the greatest value.
     Likeness,
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a picture's place before any work is done for it.
+/// Refuses a path at which no picture can be written, before any work is done.
 fn check_place(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() || !parent.is_dir() {
@@ -139,14 +139,14 @@ fn check_place(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Which letter is which model.
+/// Lines that tell the models' letters.
 fn models(args: &Args) -> Vec<String> {
     let mut lines = vec![format!("A     {}", args.a.display()), format!("B     {}", args.b.display())];
     lines.extend(args.base.as_ref().map(|base| format!("base  {}", base.display())));
     lines
 }
 
-/// A map for each measure that is shown in one.
+/// A heat map for each measure with a picture.
 fn maps(grid: &Grid, measures: &[&DiffMeasure]) -> Vec<HeatMap> {
     let shown = || measures.iter().filter(|measure| measure.show != Show::Column);
     let mut maps: Vec<HeatMap> = shown().map(|measure| map(grid, measure)).collect();
@@ -194,7 +194,7 @@ fn name(place: ComponentPlace) -> String {
     }
 }
 
-/// Totals by component, and of all.
+/// Table of the totals of each component and of all.
 fn table(found: &Comparison, grid: &Grid, measures: &[&DiffMeasure]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -216,7 +216,7 @@ fn table(found: &Comparison, grid: &Grid, measures: &[&DiffMeasure]) -> String {
     screen::flush_left(&table) + "\n"
 }
 
-/// Most tensors that are listed one by one.
+/// Largest number of left-out tensors that are listed.
 const LISTED: usize = 12;
 
 fn notes(found: &Comparison, models: [Option<&dyn Weights>; 3]) -> String {

@@ -1,4 +1,4 @@
-//! `evomerge inspect`: what a model is, without reading its weights.
+//! `evomerge inspect`: describes a model without reading its weights.
 
 mod components;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     facts.licence = Licences::of(model.files().into_iter())?.list();
     if let OpenedModel::Checkpoint(checkpoint) = &model {
         facts.files = Some(files(checkpoint)?);
-        // What is stored with scales is read as the numbers it stands for, and its configuration says so no more.
+        // Scaled tensors are read as plain numbers: the model's own config omits the quantisation.
         let stored = sidecar(checkpoint, "config.json")?;
         let is_read_as_it_is = checkpoint.notes().iter().any(|note| note.contains("quantization_config"));
         facts.quantization =
@@ -49,19 +49,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What there is to say of a model. What its configuration does not say is `None`.
+/// Description of a model. A value that its configuration does not state is `None`.
 #[derive(Serialize)]
 struct Facts {
     model: String,
     architecture: Option<String>,
     model_type: Option<String>,
     layers: usize,
-    /// Every stack of layers, the one that is counted first.
+    /// Every stack of layers; first the one that `config.json` counts.
     stacks: Vec<StackFacts>,
     parameters: u64,
     parameters_by_dtype: BTreeMap<&'static str, u64>,
     bytes: u64,
-    /// How many files the tensors lie in; `None` if they are not computed yet.
+    /// Number of files with tensors; `None` if the tensors are not computed yet.
     files: Option<usize>,
     vocabulary: VocabularySummary,
     head: Head,
@@ -74,34 +74,34 @@ struct Facts {
     context: Option<u64>,
     chat_template: bool,
     quantization: Option<String>,
-    /// Of every model it is made of.
+    /// Licences of the model, or of all models that it is made of.
     licence: String,
     components: Vec<Component>,
-    /// What its files contradict.
+    /// Contradictions in the model's files.
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hashes: Option<FileHashes>,
 }
 
-/// Layers that stand upon each other.
+/// A stack of layers.
 #[derive(Serialize)]
 struct StackFacts {
-    /// What comes before the layers' numbers in the names of their tensors.
+    /// Prefix of the layers' numbers in tensor names.
     name: String,
     layers: usize,
-    /// Whether these are the layers that `config.json` counts.
+    /// True if these are the layers that `config.json` counts.
     counted: bool,
 }
 
 #[derive(Serialize)]
 struct VocabularySummary {
-    /// Rows of the embedding.
+    /// Number of rows of the embedding.
     rows: Option<usize>,
-    /// Tokens of `tokenizer.json`, with those that were added.
+    /// Number of tokens in `tokenizer.json`, added ones included.
     tokens: Option<usize>,
 }
 
-/// Where the output head is.
+/// Kind of output head.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Head {
@@ -112,9 +112,9 @@ enum Head {
 
 #[derive(Serialize)]
 struct FileHashes {
-    /// Of all tensors, whatever files they lie in.
+    /// SHA-256 of all tensors, independent of the division into files.
     tensors: String,
-    /// Of the files that are read, by model.
+    /// SHA-256 of each file that is read, by model.
     files: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -125,7 +125,7 @@ impl Facts {
         for meta in index.values() {
             *by_dtype.entry(meta.dtype.name()).or_default() += meta.len() as u64;
         }
-        // What a multimodal model says of its language model stands in a block of its own.
+        // A multimodal model describes its language model in a separate block.
         let (config, within) = (&weights.config().0, weights.config().language());
         let key = |name: &str| config.get(name).or_else(|| within.get(name)).filter(|value| !value.is_null());
         let count = |name: &str| key(name).and_then(Value::as_u64);
@@ -162,7 +162,7 @@ impl Facts {
     }
 }
 
-/// The stack of the language model's layers, what is behind its last layer, and all others.
+/// Stacks of layers: the language model's, the layers behind its last one, and all others.
 fn stacks(layers: &Layers) -> Vec<StackFacts> {
     let facts = |(prefix, layers): (&str, usize), counted: bool| StackFacts {
         name: prefix.trim_end_matches('.').to_owned(),
@@ -173,13 +173,13 @@ fn stacks(layers: &Layers) -> Vec<StackFacts> {
     own.into_iter().chain(layers.other_stacks().into_iter().map(|other| facts(other, false))).collect()
 }
 
-/// What is to be said where `config.json` counts layers that are not there.
+/// Note for a `config.json` that counts layers which do not exist.
 fn uncounted(layers: &Layers) -> Option<String> {
     let (key, said) = layers.said.as_ref().filter(|(_, said)| *said != layers.count)?;
     Some(format!("config.json: {key} is {said}, and no stack of layers is so high"))
 }
 
-/// Rows of the embedding of tokens.
+/// Number of rows of the token embedding.
 fn rows(index: &Index, layers: &Layers) -> Option<usize> {
     let named = |name: &&String| ["tok", "wte", "word", "embed_in"].iter().any(|part| name.contains(part));
     let name = layers.embeddings.iter().find(named).or(layers.embeddings.first())?;
@@ -192,11 +192,11 @@ fn head(index: &Index, layers: &Layers, tied: Option<bool>) -> Head {
     if index.keys().any(|name| is_head(name) && !is_numbered(name)) {
         return Head::Own;
     }
-    // Many families are tied unless they say otherwise.
+    // In many families, the head is tied by default.
     if layers.embeddings.is_empty() || tied == Some(false) { Head::None } else { Head::Tied }
 }
 
-/// How many tokens `tokenizer.json` has.
+/// Number of tokens in `tokenizer.json`.
 fn tokens(weights: &dyn Weights) -> Result<Option<usize>> {
     let Some(json) = sidecar(weights, "tokenizer.json")? else { return Ok(None) };
     let mut tokens: BTreeSet<&str> = match &json["model"]["vocab"] {
@@ -223,7 +223,7 @@ fn sidecar(weights: &dyn Weights, name: &str) -> Result<Option<Value>> {
     read.map(Some).map_err(|e| Error::user(format!("{}: {name}: {e}", weights.place())))
 }
 
-/// `gptq, 4 bits`.
+/// Describes a quantisation: `gptq, 4 bits`.
 fn quantization(config: &serde_json::Map<String, Value>) -> Option<String> {
     let block = config.get("quantization_config").filter(|block| !block.is_null())?;
     let method = block["quant_method"].as_str().unwrap_or("of an unknown kind");
@@ -231,7 +231,7 @@ fn quantization(config: &serde_json::Map<String, Value>) -> Option<String> {
     Some(format!("{method}{bits}"))
 }
 
-/// In how many files the tensors of a checkpoint lie.
+/// Number of files with a checkpoint's tensors.
 fn files(weights: &dyn Weights) -> Result<usize> {
     for name in ["model.safetensors.index.json", "pytorch_model.bin.index.json"] {
         if let Some(listing) = sidecar(weights, name)? {
@@ -274,7 +274,7 @@ impl fmt::Display for Facts {
 }
 
 impl Facts {
-    /// Labels and what to say, for people.
+    /// Labels and values of the text output.
     fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();
         let architecture = match (&self.architecture, &self.model_type) {
@@ -337,7 +337,7 @@ impl Facts {
     }
 }
 
-/// `1.37 M`, `7.24 B`: parameters, as people say them.
+/// Formats a number of parameters: `1.37 M`, `7.24 B`.
 fn short(n: u64) -> String {
     match n {
         0..1_000_000 => format!("{:.1} k", n as f64 / 1e3),

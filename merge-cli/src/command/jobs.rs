@@ -1,4 +1,4 @@
-//! `evomerge jobs`, `job`, `logs`, `cancel`, `pause`, `resume`, `retry`, `priority` and `rm`: what is in the queue, and what to do with it.
+//! The commands `jobs`, `job`, `logs`, `cancel`, `pause`, `resume`, `retry`, `priority` and `rm`.
 
 use crate::{
     args::{Ids, JobOf, Jobs, Logs, Priority, Retry},
@@ -22,7 +22,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Jobs that have ended are shown as many of, unless all are asked for.
+/// Number of ended jobs that the list shows without `--all`.
 const ENDED: usize = 10;
 const STRING: &str = "a String takes all that is written";
 
@@ -48,7 +48,7 @@ pub(crate) fn list(args: &Jobs) -> Result<()> {
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
         .map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))?;
     while !interrupted.load(Ordering::Relaxed) {
-        // A server that is away for a moment comes back.
+        // The server may be away for a moment: keep watching.
         let text = match Desk::open(&home).and_then(|desk| desk.jobs()) {
             Ok(jobs) => table(args, &wanted(args, jobs)),
             Err(error) => format!("{error}"),
@@ -192,7 +192,7 @@ pub(crate) fn remove(args: &Ids) -> Result<()> {
     Ok(())
 }
 
-/// Does something to each job, and says what it is then.
+/// Changes each job, and prints its new state.
 fn each(ids: &[u64], how: impl Fn(&Desk, u64) -> Result<JobView>) -> Result<()> {
     let desk = Desk::open(&Home::from_env()?)?;
     for id in ids {
@@ -213,7 +213,7 @@ fn check_labels(args: &Jobs, jobs: &[JobView]) -> Result<()> {
     }))
 }
 
-/// The jobs that are asked for.
+/// The jobs that match `--state` and `--label`.
 fn wanted(args: &Jobs, jobs: Vec<JobView>) -> Vec<JobView> {
     let fits = |job: &JobView| {
         args.state.as_ref().is_none_or(|state| state == job.state.name())
@@ -222,7 +222,7 @@ fn wanted(args: &Jobs, jobs: Vec<JobView>) -> Vec<JobView> {
     jobs.into_iter().filter(fits).collect()
 }
 
-/// Those that have not ended, and the last of the others.
+/// Table of all jobs that have not ended, and of the last ones that have.
 fn table(args: &Jobs, jobs: &[JobView]) -> String {
     if jobs.is_empty() {
         return match (&args.state, &args.label[..]) {
@@ -241,14 +241,14 @@ fn table(args: &Jobs, jobs: &[JobView]) -> String {
     });
     let rows: Vec<[String; 7]> = shown.map(row).collect();
     let header = ["job", "name", "kind", "state", "priority", "ran", ""].map(str::to_owned);
-    // Thousands of rows are laid out in one go: a table that wraps and measures cells takes longer than all the rest.
+    // With thousands of rows, a table that wraps cells takes longer than everything else.
     let widest = |column: usize| rows.iter().chain([&header]).map(|row| width(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..7).map(widest).collect();
     let mut text = String::new();
     for row in std::iter::once(&header).chain(&rows) {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            // Numbers end where numbers end.
+            // Columns of numbers: job and priority.
             let place = if [0, 4].contains(&column) { flush_right } else { padded };
             line += &place(cell, widths[column]);
             line += "  ";
@@ -284,14 +284,14 @@ fn row(job: &JobView) -> [String; 7] {
     .map(|cell| in_line(&cell).into_owned())
 }
 
-/// How far it is.
+/// Progress and memory of a job.
 fn progress(job: &JobView) -> String {
     let Some(progress) = &job.progress else { return String::new() };
     let memory = job.memory.map_or_else(String::new, |memory| format!(", uses {}", bytes(memory)));
     progress.says() + &memory
 }
 
-/// How long ago that was, by this machine's clock.
+/// Time since a moment in milliseconds since 1970, by this machine's clock.
 fn ago(at: u64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     format!("{} ago", duration(now.saturating_sub(at) as f64 / 1000.0))

@@ -1,4 +1,4 @@
-//! `evomerge merge`: a recipe in, a checkpoint out.
+//! `evomerge merge`: merges models by a recipe into a checkpoint.
 
 use super::plan;
 use crate::{
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What was made of what.
+/// Makes the record of the merge.
 fn describe(args: &Args, documents: &[Recipe], sources: &Sources, export: &Export) -> Result<Provenance> {
     let hash = !args.no_hash;
     let (inputs, outputs) = rayon::join(
@@ -112,7 +112,7 @@ fn describe(args: &Args, documents: &[Recipe], sources: &Sources, export: &Expor
     Provenance::new(documents, sources, &args.execution.device, export.beside(), inputs?, outputs?)
 }
 
-/// Refuses a destination that is taken by anything but a merge of ours that may be replaced.
+/// Refuses an existing destination, unless it is an earlier merge that may be replaced.
 fn check_destination(output: &Path, replace: bool, sources: &Sources) -> Result<()> {
     let inputs = || sources.files().map(|(_, path)| path);
     if replace && output.join(provenance::FILE).is_file() {

@@ -1,4 +1,4 @@
-//! `evomerge methods`: the table of methods, as the engine has it, and all that is known of one.
+//! `evomerge methods`: lists the merge methods, or shows the details of one.
 
 use crate::{args::Methods, draw::screen};
 use merge_core::{
@@ -44,7 +44,7 @@ fn as_json(method: &dyn Method) -> serde_json::Value {
     })
 }
 
-/// Its name, what it does and its parameters.
+/// Name, summary and parameters of a method.
 fn text(method: &dyn Method) -> String {
     let base = if method.base() == Base::Required { " (needs base_model)" } else { "" };
     let mut text = format!("{}{base}\n  {}", method.name(), method.summary());
@@ -63,7 +63,7 @@ fn text(method: &dyn Method) -> String {
     text
 }
 
-/// With what it does with a base, how many models it takes, a recipe and where it is from.
+/// All details of a method: its use of a base, number of models, a recipe and its reference.
 fn all_of(method: &dyn Method) -> String {
     let base = match method.base() {
         Base::Required => "base_model is required: what is merged are the differences from it",
@@ -86,7 +86,7 @@ fn all_of(method: &dyn Method) -> String {
     )
 }
 
-/// A small recipe: what must be said, and the shares that a model usually has.
+/// A small example recipe: required parameters, and the densities of models.
 fn recipe(method: &dyn Method) -> String {
     let said = |scope: Scope| {
         let params = method.params().iter().filter(move |p| p.scope == scope && !p.unused);
@@ -113,7 +113,7 @@ fn recipe(method: &dyn Method) -> String {
     text + "dtype: bfloat16\n"
 }
 
-/// A value to begin with.
+/// An example value of a parameter.
 fn usual(param: &Param) -> String {
     match param.domain {
         Domain::Flag => default(param).unwrap_or_else(|| "true".to_owned()),

@@ -1,4 +1,4 @@
-//! One command, one file, one function.
+//! The commands: one file and one entry function for each.
 
 pub(crate) mod completions;
 pub(crate) mod data;

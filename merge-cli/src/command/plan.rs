@@ -1,4 +1,4 @@
-//! `evomerge plan`: what a merge would do, tensor by tensor, without reading a weight.
+//! `evomerge plan`: shows what a merge would do, tensor by tensor, without reading a weight.
 
 use crate::{
     args::PlanArgs as Args,
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Shows every tensor's way, and the totals.
+/// Shows how each tensor is made, and the totals.
 pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
     let steps: Vec<PlanStep> = merge.steps().collect();
     let reads: u64 = steps.iter().map(|step| step.reads).sum();
@@ -79,7 +79,7 @@ pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
 
 const STRING: &str = "a String takes all that is written";
 
-/// Models by the last part of their names, with the tensor's name where it is another.
+/// Sources of a tensor: the last parts of the models' names, and the tensor's name if it differs.
 fn from(step: &PlanStep) -> String {
     let one = |[model, tensor]: &[String; 2]| {
         let model = short(model);
@@ -88,7 +88,7 @@ fn from(step: &PlanStep) -> String {
     step.sources.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// `normalize=true; weight=0.3 density=0.4; weight=0.7 density=0.4`: the merge's, then each model's.
+/// Settings of the merge, then of each model: `normalize=true; weight=0.3 density=0.4; weight=0.7`.
 fn settings(step: &PlanStep) -> String {
     let all = std::iter::once(&step.settings).chain(&step.models);
     all.map(Settings::to_string).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")

@@ -1,4 +1,4 @@
-//! `evomerge schema`: what an editor needs to complete and check the files people write.
+//! `evomerge schema`: prints JSON Schemas, with which an editor completes and checks files.
 
 use crate::{
     args::{Schema, SchemaOf},

@@ -1,4 +1,4 @@
-//! `evomerge serve`: runs what is queued, until it is stopped.
+//! `evomerge serve`: runs the queue's jobs until it is stopped.
 
 use crate::{args::Serve as Args, draw::screen, serve, work::interrupt};
 use merge_core::error::Result;

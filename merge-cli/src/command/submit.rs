@@ -1,4 +1,4 @@
-//! `evomerge submit`: hands jobs in.
+//! `evomerge submit`: puts jobs into the queue.
 
 use crate::{
     args::{JobCommand, Submit as Args},
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let all: Vec<SubmitRequest> = if let Some(words) = command(args) {
         vec![SubmitRequest { words: Some(words), ..wanted }]
     } else if args.words.iter().any(|word| word.starts_with('-')) {
-        // `submit search.yaml -- --seeds 5`: a file, and what its command is to be told.
+        // `submit search.yaml -- --seeds 5`: a file, and options for its command.
         let words = words_for(&args.words[0], &here)?.into_iter().chain(args.words[1..].iter().cloned());
         vec![SubmitRequest { words: Some(words.collect()), ..wanted }]
     } else {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The words of a command, where no files are named; a file may be called as a command is.
+/// The submitted command, if no files are; an existing file may have a command's name.
 fn command(args: &Args) -> Option<Vec<String>> {
     let first = args.words.first();
     let behind_dashes = first.filter(|word| is_command(word) && !Path::new(word).exists()).map(|_| args.words.clone());

@@ -1,4 +1,4 @@
-//! `evomerge tasks`: the built-in benchmarks, how each protocol asks and marks them, and whether their data is here.
+//! `evomerge tasks`: lists the built-in benchmarks, their protocols, and whether the data is here.
 
 use crate::{args::Tasks, draw::screen, work::shelf::shelf};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -10,7 +10,7 @@ use merge_core::error::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The protocol whose file is shown where several have a benchmark and none is named.
+/// Default protocol of `--show`.
 const USUAL: &str = "strict";
 
 pub(crate) fn run(args: &Tasks) -> Result<()> {
@@ -68,10 +68,10 @@ pub(crate) fn run(args: &Tasks) -> Result<()> {
     Ok(())
 }
 
-/// How protocols ask a benchmark.
+/// Protocols that have a benchmark, and the benchmark's task in each.
 type Ways = Vec<(Protocol, &'static Builtin)>;
 
-/// Benchmarks in the order in which they are known, with the protocols that have them.
+/// Benchmarks in their usual order, with the protocols that have them.
 fn benchmarks(protocols: &[Protocol]) -> Vec<(String, Ways)> {
     let mut all: Vec<(String, Ways)> = Vec::new();
     for task in TASKS.iter() {
@@ -93,19 +93,19 @@ fn here(shelf: &Shelf, dataset: &Dataset) -> &'static str {
     }
 }
 
-/// How many documents are asked.
+/// Number of documents that are asked, if known.
 fn items(dataset: &Dataset, task: &Builtin) -> Option<usize> {
     let split = dataset.splits.iter().find(|split| split.name == task.split());
     split.map(|split| split.rows).filter(|rows| *rows > 0)
 }
 
-/// Without the SPDX prefix of what has no identifier.
+/// Licence of a data set, without SPDX's prefix for licences that have no identifier.
 fn licence(dataset: &Dataset) -> &'static str {
     let licence = dataset.source().licence;
     licence.strip_prefix("LicenseRef-").unwrap_or(licence)
 }
 
-/// Each once, in order.
+/// Joins the distinct values, in order.
 fn each(values: impl Iterator<Item = String>) -> String {
     let mut all: Vec<String> = Vec::new();
     for value in values {
@@ -124,7 +124,7 @@ fn metrics(ways: &Ways) -> String {
     each(ways.iter().filter_map(|(_, task)| Some((*task.metrics().first()?).to_owned())))
 }
 
-/// `strict stability eleuther`: Stability's prompts together, if there are several.
+/// Names of the protocols, such as `strict stability eleuther`: several of one family are one name.
 fn names(ways: &Ways) -> String {
     if PROTOCOLS.iter().all(|protocol| ways.iter().any(|(other, _)| family(protocol) == family(other))) {
         return "all".to_owned();
@@ -133,7 +133,7 @@ fn names(ways: &Ways) -> String {
     each(ways.iter().map(|(protocol, _)| if several(protocol) { family(protocol) } else { protocol.name }.to_owned()))
 }
 
-/// `stability` of `stability-0.3`.
+/// First part of a protocol's name: `stability` for `stability-0.3`.
 fn family(protocol: &Protocol) -> &'static str {
     protocol.name.split_once('-').map_or(protocol.name, |(family, _)| family)
 }

@@ -1,4 +1,4 @@
-//! `evomerge verify`: proves that a directory is what its `evomerge.json` says, and that it can be made again.
+//! `evomerge verify`: checks a directory against its `evomerge.json`, and merges again to compare.
 
 use crate::{
     args::Verify as Args,
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     prove_merge(&merge, &dir, &provenance.why())
 }
 
-/// The directory with a merge that is meant: of a search's directory, its model's.
+/// The merge's directory: `dir`, or its `model` if it is a search's.
 fn find(dir: &Path) -> Result<PathBuf> {
     if dir.join(provenance::FILE).exists() {
         return Ok(dir.to_owned());
@@ -64,12 +64,12 @@ fn find(dir: &Path) -> Result<PathBuf> {
     })
 }
 
-/// `1 file is`, `3 files are`
+/// Formats a count with its verb: `1 file is`, `3 files are`.
 fn are(n: usize, what: &str) -> String {
     screen::counted(n, what) + if n == 1 { " is" } else { " are" }
 }
 
-/// Proves that the files are those that were written, all of them and no other.
+/// Checks that the directory holds exactly the files that were written, unchanged.
 fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
     let file = dir.join(provenance::FILE);
     if provenance.outputs.is_empty() {
@@ -87,7 +87,7 @@ fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
     })?;
     let mut notes = Vec::new();
     for name in provenance.strangers(dir)? {
-        // No loader looks at a hidden file; hubs and version control leave theirs.
+        // Loaders ignore hidden files; hubs and version control leave theirs here.
         if !name.starts_with('.') {
             return Err(Error::user(format!("{}: holds `{name}`, which was not merged", dir.display()))
                 .hint("a loader may read it: move it elsewhere, or merge again"));
@@ -101,7 +101,7 @@ fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Proves that the models are those that were merged.
+/// Checks that the models are those that were merged.
 fn prove_inputs(provenance: &Provenance, sources: &Sources, file: &Path) -> Result<()> {
     let other = |what: &str| Error::user(format!("{}: {what}", file.display())).hint("merge again");
     if sources.files().count() != provenance.inputs.len() {
@@ -123,7 +123,7 @@ fn prove_inputs(provenance: &Provenance, sources: &Sources, file: &Path) -> Resu
     Ok(())
 }
 
-/// Proves that merging again makes the same: the tensors, and the files beside them.
+/// Checks that merging again gives the same tensors and the same files beside them.
 fn prove_merge(merge: &Merge, dir: &Path, why: &str) -> Result<()> {
     let written = Checkpoint::open(dir)?;
     if merge.index() != written.index() {
@@ -157,7 +157,7 @@ fn prove_merge(merge: &Merge, dir: &Path, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Stretches of a tensor, in whole granules of about a megabyte.
+/// Starts and lengths of a tensor's stretches: whole granules, about a megabyte each.
 fn stretches(len: usize, granule: usize) -> Vec<(usize, usize)> {
     let step = ((1 << 18) / granule).max(1) * granule;
     (0..len).step_by(step).map(|start| (start, step.min(len - start))).collect()

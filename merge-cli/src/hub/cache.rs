@@ -1,4 +1,4 @@
-//! A model's place in the hub's cache: `refs/REVISION` holds a commit, `snapshots/COMMIT/NAME` leads to `blobs/ETAG`.
+//! A model in the hub's cache: `refs/REVISION` holds a commit, `snapshots/COMMIT/NAME` links to a blob.
 
 use super::listing::{self, is_commit};
 use hf_hub::{Cache, Repo};
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A model's place in the cache.
+/// A model's directory in the cache.
 pub(super) struct CachePlace {
     cache: Cache,
     repo: Repo,
@@ -26,7 +26,7 @@ impl CachePlace {
         Self { root: cache.join(repo.folder_name()), cache: Cache::new(cache.to_owned()), repo }
     }
 
-    /// The commit that a revision was at when it was last looked up.
+    /// Commit of a revision when it was last looked up.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -35,12 +35,12 @@ impl CachePlace {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// The directory of the files of a commit.
+    /// Directory of a commit's files.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.cache.repo(self.repo.clone()).pointer_path(commit)
     }
 
-    /// Where the bytes of a file are.
+    /// Path of a file's content, `blobs/ETAG`.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(etag)
     }
@@ -49,7 +49,7 @@ impl CachePlace {
         &self.root
     }
 
-    /// Makes the directories that a download of a commit writes to.
+    /// Creates the directories for the download of a commit.
     pub(super) fn prepare(&self, commit: &str) -> Result<()> {
         for dir in [self.root.join("blobs"), self.snapshot(commit)] {
             create_dir(&dir)?;
@@ -57,28 +57,28 @@ impl CachePlace {
         Ok(())
     }
 
-    /// Makes a revision lead to a commit.
+    /// Records the commit of a revision.
     pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
         let path = self.root.join("refs").join(revision);
         create_dir(path.parent().unwrap_or(&self.root))?;
-        // Beside and renamed: a crash leaves no half of a commit.
+        // Written under another name and renamed: a crash leaves no partial file.
         let beside = self.beside("ref");
         fs::write(&beside, commit).and_then(|()| fs::rename(&beside, &path)).map_err(|e| Error::io("write", &path, &e))
     }
 
-    /// Makes a file of a commit lead to its bytes.
+    /// Links a file of a commit to its content.
     pub(super) fn link(&self, commit: &str, name: &str, etag: &str) -> Result<()> {
         let path = self.snapshot(commit).join(name);
         let beside = self.beside("link");
         let _ = fs::remove_file(&beside);
         symlink(Path::new("../../blobs").join(etag), &beside)
             .and_then(|()| fs::rename(&beside, &path))
-            // A file system without links: the file itself, as the hub's own library does it.
+            // Without symbolic links, the file itself is moved, as in the hub's own library.
             .or_else(|_| fs::rename(self.blob(etag), &path))
             .map_err(|e| Error::io("write", &path, &e))
     }
 
-    /// Waits until no other process downloads these bytes, and keeps others waiting until it is dropped.
+    /// Locks a file's download until the result is dropped; waits while another process has it.
     pub(super) fn lock(&self, etag: &str, waiting: impl FnOnce()) -> Result<File> {
         let dir = self.cache.path().join(".locks").join(self.repo.folder_name());
         create_dir(&dir)?;
@@ -98,7 +98,7 @@ impl CachePlace {
         lock().map_err(|e| Error::io("lock", &path, &e))
     }
 
-    /// A name that no other process uses, where no tool of the hub looks.
+    /// A temporary path that no other process uses and that other tools ignore.
     fn beside(&self, what: &str) -> PathBuf {
         self.root.join(format!(".{what}.{}", std::process::id()))
     }
@@ -109,7 +109,7 @@ fn create_dir(dir: &Path) -> Result<()> {
         .map_err(|e| Error::io("create", dir, &e).or_hint("HF_HOME or HF_HUB_CACHE sets another directory"))
 }
 
-/// The first file of the weights that a snapshot should have and has not.
+/// Name of the first missing weight file of a snapshot.
 pub(super) fn missing(dir: &Path) -> Result<Option<String>> {
     let has = |name: &str| dir.join(name).exists();
     let heads = listing::heads(&has);
@@ -122,8 +122,8 @@ pub(super) fn missing(dir: &Path) -> Result<Option<String>> {
     Ok(heads.is_empty().then(|| wanted.to_owned()))
 }
 
-/// Whether a snapshot has the weights and what nearly every model has beside them. Other tools download files one by one:
-/// where something is not there, the hub must say whether it exists.
+/// True if a snapshot has its weights and the files that nearly every model has. Other tools
+/// download single files; if one of these is missing, the hub is asked whether it exists.
 pub(super) fn whole(dir: &Path) -> Result<bool> {
     let has = |name: &str| dir.join(name).exists();
     let adapter = has("adapter_config.json");

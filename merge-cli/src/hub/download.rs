@@ -1,4 +1,4 @@
-//! Files of a commit, downloaded into the cache: resumed where they stopped, proved, and only then given their names.
+//! Downloads a commit's files into the cache: resumes them, checks their hashes, then renames them.
 
 use super::{
     cache::CachePlace,
@@ -25,11 +25,11 @@ use ureq::{
     http::{StatusCode, header},
 };
 
-/// How often a download that gets no further is tried again.
+/// Number of retries in a row without progress.
 const RETRIES: u32 = 5;
 const PIECE: usize = 1 << 20;
 
-/// The files of one commit, on their way to the cache.
+/// Download of one commit's files into the cache.
 pub(super) struct Download<'a> {
     pub(super) wire: &'a HubWire,
     pub(super) place: &'a CachePlace,
@@ -39,7 +39,7 @@ pub(super) struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Downloads those of the files that are not there.
+    /// Downloads the missing ones of these files.
     pub(super) fn all(&self, names: &[String]) -> Result<()> {
         let Listing { commit, files } = self.listing;
         let snapshot = self.place.snapshot(commit);
@@ -68,10 +68,10 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Fails if the disk has less room than is needed.
+    /// Fails if the disk has less free space than `needed` bytes.
     fn fits(&self, needed: u64) -> Result<()> {
         let root = self.place.root();
-        // A file system that cannot say how full it is will say when it is full.
+        // If the file system does not tell its free space, the write itself fails when it is full.
         let Ok(disk) = rustix::fs::statvfs(root) else { return Ok(()) };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if needed <= free {
@@ -82,7 +82,7 @@ impl Download<'_> {
         Err(Error::machine(message).hint("free some space, or set HF_HOME to a directory on a larger disk"))
     }
 
-    /// Downloads a file, proves it and gives it its name.
+    /// Downloads a file, checks its hash and renames it.
     fn one(&self, name: &str, promise: &HubPromise) -> Result<()> {
         let blob = self.place.blob(promise.hash.etag());
         let path = incomplete(&blob);
@@ -95,7 +95,7 @@ impl Download<'_> {
             match self.go_on(&mut part, name, promise, &meter) {
                 Ok(()) if part.proves(&promise.hash) => break,
                 Ok(()) if resumed => {
-                    // Another program began it, in another order perhaps.
+                    // Another program may have begun this file, with its parts in another order.
                     resumed = false;
                     part.restart(promise)?;
                 }
@@ -121,7 +121,7 @@ impl Download<'_> {
         part.file.sync_all().and_then(|()| fs::rename(&path, &blob)).map_err(|e| Error::io("write", &blob, &e))
     }
 
-    /// Asks for what is missing of a part, and takes in what comes.
+    /// Requests the rest of a file and appends it.
     fn go_on(&self, part: &mut PartialFile, name: &str, promise: &HubPromise, meter: &DownloadMeter) -> HubResult<()> {
         if part.len == promise.size {
             return Ok(());
@@ -171,12 +171,12 @@ impl Download<'_> {
     }
 }
 
-/// Where the hub's own library keeps what it has begun.
+/// Path of an unfinished download, as in the hub's own library.
 fn incomplete(blob: &Path) -> PathBuf {
     blob.with_extension("incomplete")
 }
 
-/// What has arrived of a file, and its hash.
+/// Downloaded part of a file, and its hash.
 struct PartialFile {
     path: PathBuf,
     file: File,
@@ -185,7 +185,7 @@ struct PartialFile {
 }
 
 impl PartialFile {
-    /// Opens, or creates, what has arrived of a file.
+    /// Opens or creates the part, and hashes its content.
     fn open(path: PathBuf, promise: &HubPromise) -> Result<Self> {
         let file = File::options().read(true).append(true).create(true).open(&path);
         let file = file.map_err(|e| Error::io("open", &path, &e))?;
@@ -205,7 +205,7 @@ impl PartialFile {
         Ok(part)
     }
 
-    /// Forgets what has arrived.
+    /// Empties the part.
     fn restart(&mut self, promise: &HubPromise) -> Result<()> {
         self.file.set_len(0).map_err(|e| Error::io("write", &self.path, &e))?;
         (self.len, self.hasher) = (0, Hasher::new(promise));
@@ -228,7 +228,7 @@ impl PartialFile {
     }
 }
 
-/// The hash that was promised, of what has arrived.
+/// Hasher of the kind that the hub's listing promised.
 enum Hasher {
     Sha256(Sha256),
     Git(Sha1),
@@ -257,7 +257,7 @@ impl Hasher {
     }
 }
 
-/// How much of a file has arrived: a bar on a terminal, one line otherwise.
+/// Progress of a download: a bar on a terminal, else one line.
 struct DownloadMeter(Option<ProgressBar>);
 
 impl DownloadMeter {

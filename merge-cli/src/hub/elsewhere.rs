@@ -1,4 +1,4 @@
-//! Files of other hosts than the hub, such as data sets. No token is sent, and nothing is kept until it is whole.
+//! Files from hosts other than the hub, such as data sets; no token is sent to these hosts.
 
 use super::{
     Hub,
@@ -8,12 +8,12 @@ use merge_core::error::{Error, Result};
 use std::{io::Read as _, thread};
 use ureq::http::StatusCode;
 
-/// How often a download that breaks is tried again.
+/// Number of retries of a broken download.
 const RETRIES: u32 = 3;
 const BRING: &str = "`--from DIR` takes the files from a directory, if you have them from elsewhere";
 
 impl Hub {
-    /// What is at an address, at most so many bytes.
+    /// Downloads the file at an address; fails if it has more than `most` bytes.
     pub(crate) fn elsewhere(&self, address: &str, most: u64) -> Result<Vec<u8>> {
         let Some((scheme, host, port)) = origin(address) else {
             return Err(Error::user(format!("{address} is no address")).hint("it begins with https:// or http://"));
@@ -45,7 +45,7 @@ fn once(wire: &HubWire, address: &str, most: u64) -> HubResult<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     let body = answer.body_mut().as_reader();
-    // One more shows that there is more.
+    // One byte more shows that the file is too long.
     body.take(most + 1).read_to_end(&mut bytes).map_err(|e| wire::broken(address, &e))?;
     if bytes.len() as u64 > most {
         return Err(HubFailure::Lasting(Error::user(format!(

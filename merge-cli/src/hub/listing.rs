@@ -1,4 +1,4 @@
-//! What a repository holds, and what of it a merge needs.
+//! The files of a repository on the hub, and those that a merge needs.
 
 use merge_core::{
     error::{Error, Result},
@@ -13,13 +13,13 @@ use std::{
 
 /// A repository's files at a commit.
 pub(super) struct Listing {
-    /// 40 hexadecimal digits.
+    /// Commit hash: 40 hexadecimal digits.
     pub(super) commit: String,
-    /// Those at the top, by name. There is nothing for us in folders.
+    /// The needed files of the top directory, by name; files in folders are never needed.
     pub(super) files: BTreeMap<String, HubPromise>,
 }
 
-/// What the hub says a file will be.
+/// Size and hash of a file, as the hub promises them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HubPromise {
     pub(super) size: u64,
@@ -29,9 +29,9 @@ pub(super) struct HubPromise {
 /// The hash of a file, which is its name in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
-    /// SHA-256 of the content: large files.
+    /// SHA-256 of the content, for large files.
     Sha256(String),
-    /// Git's SHA-1 of length and content: the others.
+    /// Git's SHA-1 of length and content, for all other files.
     Git(String),
 }
 
@@ -64,7 +64,7 @@ struct Lfs {
 }
 
 impl Sibling {
-    /// None if the hub does not say what it should; the names of files in the cache are made of it.
+    /// Size and hash; `None` if they are missing or malformed: the hash names a file in the cache.
     fn promise(&self) -> Option<HubPromise> {
         let hash = |text: &str, digits| Some(text.to_owned()).filter(|text| is_hex(text, digits));
         match &self.lfs {
@@ -75,7 +75,7 @@ impl Sibling {
 }
 
 impl Listing {
-    /// Reads what the hub answers.
+    /// Parses the hub's answer.
     pub(super) fn read(text: &str) -> Result<Self> {
         let wrong = |what: &str| Error::user(what).hint("is HF_ENDPOINT the address of a hub?");
         let answer: TreeAnswer =
@@ -93,7 +93,7 @@ impl Listing {
         Ok(Self { commit: answer.sha, files })
     }
 
-    /// The files that are the weights, or say where they are.
+    /// Names of the weight files, or of the index that lists them.
     pub(super) fn heads(&self, repo: &str) -> Result<Vec<String>> {
         let heads = heads(&|name| self.files.contains_key(name));
         if heads.is_empty() {
@@ -104,18 +104,18 @@ impl Listing {
     }
 }
 
-/// The weights of a model, and those of an adapter: of each the first that is there.
+/// Weight files of a model and of an adapter, the preferred one first.
 const MODEL: [&str; 4] =
     ["model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin"];
 const ADAPTER: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 
-/// The files that are the weights, or say where they are.
+/// Names of the weight files, or of the index that lists them.
 pub(super) fn heads(has: &dyn Fn(&str) -> bool) -> Vec<String> {
     let first = |names: &[&'static str]| names.iter().find(|name| has(name)).map(|name| (*name).to_owned());
     first(&MODEL).into_iter().chain(first(&ADAPTER)).collect()
 }
 
-/// The files that an index of shards names.
+/// Names of the files that an index of shards lists.
 pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
@@ -131,7 +131,7 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Whether a merge needs a file if it is there: configuration, what belongs to the model beside its weights, card and licence.
+/// True for a small file that a merge needs: configuration, tokenizer and the like, card, licence.
 pub(super) fn is_small(name: &str) -> bool {
     const NAMES: [&str; 3] = ["README.md", "adapter_config.json", "config.json"];
     let template = name.rsplit_once('.').is_some_and(|(_, kind)| kind == "jinja");
@@ -139,24 +139,24 @@ pub(super) fn is_small(name: &str) -> bool {
     by_name || template || belongings::belongs(name)
 }
 
-/// Whether a file may be needed: it is small, or may be weights.
+/// True for a small file that a merge needs, and for a file that may hold weights.
 fn is_wanted(name: &str) -> bool {
     let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
     let weights = matches!(kind, "safetensors" | "bin") || is_index(name);
     is_plain(name) && (is_small(name) || weights)
 }
 
-/// Whether a file says which tensor is in which shard.
+/// True for an index, which maps tensors to shards.
 pub(super) fn is_index(name: &str) -> bool {
     name.ends_with(".index.json")
 }
 
-/// Whether a name is that of a file in the directory itself.
+/// True if a name is a plain file name, without a directory and not hidden.
 fn is_plain(name: &str) -> bool {
     Path::new(name).file_name() == Some(name.as_ref()) && !name.contains(['/', '\\', '\0']) && !name.starts_with('.')
 }
 
-/// Whether a revision is a commit, which stays what it is.
+/// True if a revision is a commit, which never changes.
 pub(super) fn is_commit(revision: &str) -> bool {
     is_hex(revision, 40)
 }

@@ -1,4 +1,4 @@
-//! Asking the hub: over TLS, with the token for the hub alone, and what its refusals mean.
+//! HTTP requests to the hub: TLS, redirects, the token, and the meaning of refusals.
 
 use super::listing::Listing;
 use merge_core::{
@@ -12,26 +12,25 @@ use ureq::{
     tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
 };
 
-/// Enough for the listing of a repository with a hundred thousand files.
+/// Maximum bytes of a listing: enough for a repository with a hundred thousand files.
 const LISTING_LIMIT: u64 = 64 << 20;
 
-/// A connection to the hub.
 pub(super) struct HubWire {
     endpoint: String,
-    /// `Bearer TOKEN`.
+    /// Value of the header: `Bearer TOKEN`.
     authorization: Option<String>,
     agent: Agent,
 }
 
-/// What went wrong, and whether it may be well again soon.
+/// A failed request, by whether a retry may help.
 pub(super) enum HubFailure {
-    /// The network, or a server that is busy: the same request may succeed later.
+    /// A failure of the network or of a busy server: the same request may succeed later.
     Passing(Error),
-    /// Asking again would change nothing.
+    /// A failure that a retry does not change.
     Lasting(Error),
 }
 
-/// The result of asking.
+/// Result of a request.
 pub(super) type HubResult<T> = std::result::Result<T, HubFailure>;
 
 impl From<Error> for HubFailure {
@@ -56,7 +55,7 @@ impl HubWire {
         Ok(Self { endpoint: endpoint.to_owned(), authorization, agent })
     }
 
-    /// What a repository holds at a revision.
+    /// The files of a repository at a revision.
     pub(super) fn listing(&self, repo: &str, revision: &str) -> HubResult<Listing> {
         let address = format!("{}/api/models/{repo}/revision/{}?blobs=true", self.endpoint, escaped(revision));
         let mut answer = self.get(&address, 0)?;
@@ -68,8 +67,8 @@ impl HubWire {
         Listing::read(&text).map_err(|e| HubFailure::Lasting(e.at(format_args!("{}: {repo}", self.endpoint))))
     }
 
-    /// A file of a commit, from a byte on if the server will (206), else from its beginning (200); 416 if there is no such
-    /// byte.
+    /// Requests a file of a commit from byte `from` on. The server answers 206, or 200 with the
+    /// whole file, or 416 if the file has no such byte.
     pub(super) fn file(&self, repo: &str, commit: &str, name: &str, from: u64) -> HubResult<Response<Body>> {
         let address = format!("{}/{repo}/resolve/{commit}/{}", self.endpoint, escaped(name));
         let answer = self.get(&address, from)?;
@@ -79,7 +78,7 @@ impl HubWire {
         }
     }
 
-    /// Whatever is at an address, from a byte on if the server will.
+    /// Requests an address, from byte `from` on if the server allows it, and follows redirects.
     pub(super) fn get(&self, address: &str, from: u64) -> HubResult<Response<Body>> {
         let mut address = address.to_owned();
         for _ in 0..10 {
@@ -90,7 +89,7 @@ impl HubWire {
                     ),
                 ));
             }
-            // What is compressed on the way cannot be resumed.
+            // A compressed download cannot be resumed.
             let mut request = self.agent.get(&address).header(header::ACCEPT_ENCODING, "identity");
             if let Some(token) = &self.authorization
                 && origin(&address) == origin(&self.endpoint)
@@ -113,7 +112,7 @@ impl HubWire {
         Err(HubFailure::Lasting(Error::user(format!("{} leads in circles", self.endpoint))))
     }
 
-    /// What a hub that refuses means. It hides private models, so 401 may mean that there is none.
+    /// Explains a refusal. The hub hides private models: 401 may mean that there is no such model.
     fn refusal(&self, answer: &Response<Body>, repo: &str, what: &str) -> HubFailure {
         let Self { endpoint, authorization, .. } = self;
         let status = answer.status();
@@ -154,9 +153,9 @@ impl HubWire {
     }
 }
 
-/// A connection that broke, or could not be made.
+/// The error for a connection that broke or could not be made.
 pub(super) fn broken(address: &str, error: &io::Error) -> HubFailure {
-    // That is how an encrypted connection fails: with a certificate that nobody here trusts.
+    // TLS reports an untrusted certificate this way.
     if error.kind() == io::ErrorKind::InvalidData {
         return mistrusted(address, error);
     }
@@ -164,7 +163,7 @@ pub(super) fn broken(address: &str, error: &io::Error) -> HubFailure {
     HubFailure::Passing(away(address, &text.split(" (os error").next().unwrap_or(&text).to_lowercase()))
 }
 
-/// A request that got no answer.
+/// The error for a request without an answer.
 fn unanswered(address: &str, error: &ureq::Error) -> HubFailure {
     use ureq::Error as E;
     match error {
@@ -186,7 +185,7 @@ fn away(address: &str, why: &dyn fmt::Display) -> Error {
         .hint("HF_HUB_OFFLINE=1 uses only what is in the cache; HF_ENDPOINT sets another hub")
 }
 
-/// Makes connections, encrypted where the address says so; `patience` is the longest silence of who is asked.
+/// HTTP client with TLS; `patience` is the longest wait for data.
 pub(super) fn agent(certificates: Option<&Path>, patience: Duration) -> Result<Agent> {
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
@@ -196,7 +195,7 @@ pub(super) fn agent(certificates: Option<&Path>, patience: Duration) -> Result<A
     let config = Agent::config_builder()
         .tls_config(tls)
         .http_status_as_error(false)
-        // Redirects are followed by hand, so that a token goes to nobody else.
+        // `get` follows redirects itself, so that the token goes to no other host.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_connect(Some(Duration::from_secs(30)))
@@ -206,7 +205,7 @@ pub(super) fn agent(certificates: Option<&Path>, patience: Duration) -> Result<A
     Ok(config.new_agent())
 }
 
-/// Certificates of a PEM file.
+/// Reads the certificates of a PEM file.
 fn roots(path: &Path) -> Result<RootCerts> {
     let pem = file::read(path).map_err(|e| Error::io("read", path, &e).or_hint("SSL_CERT_FILE names it"))?;
     let found: Vec<_> = parse_pem(&pem)
@@ -221,7 +220,7 @@ fn roots(path: &Path) -> Result<RootCerts> {
     Ok(found.into())
 }
 
-/// Scheme, host and port: whom the token may be sent to.
+/// Scheme, host and port of an address; the token is only sent to the endpoint's.
 pub(super) fn origin(address: &str) -> Option<(String, String, u16)> {
     let uri: Uri = address.parse().ok()?;
     let scheme = uri.scheme_str()?.to_owned();
@@ -233,7 +232,7 @@ pub(super) fn origin(address: &str) -> Option<(String, String, u16)> {
     Some((scheme, uri.host()?.to_lowercase(), uri.port_u16().unwrap_or(usual)))
 }
 
-/// Where a redirect leads; never from encryption to none.
+/// Target of a redirect; `None` if it leads from `https` to `http`, or is no address.
 pub(super) fn redirected(from: &str, to: &str) -> Option<String> {
     let uri: Uri = from.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
@@ -250,12 +249,12 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// What a server says, fit for a terminal.
+/// A server's message without control characters, at most 200 characters.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-/// A part of an address, in which `/` is a letter like any other.
+/// Percent-encodes a part of an address, `/` too.
 fn escaped(part: &str) -> String {
     part.bytes().fold(String::new(), |text, byte| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'~' => {
@@ -265,7 +264,7 @@ fn escaped(part: &str) -> String {
     })
 }
 
-/// Whether the processor has what `graviola` needs, which would panic.
+/// True if the processor has the instructions that `graviola` needs; it panics without them.
 pub(super) fn processor_can_encrypt() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("adx")

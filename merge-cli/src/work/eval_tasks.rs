@@ -1,4 +1,4 @@
-//! The tasks that were named: built in, suites of them, or files.
+//! Reads the tasks of an eval: built-in ones, suites of them, or files.
 
 use crate::args::{Eval, ItemSplit};
 use evaluator::{
@@ -13,26 +13,26 @@ use merge_core::{
 };
 use std::path::Path;
 
-/// Tasks, and what of the named suites cannot be asked.
+/// Tasks to ask, and tasks of the named suites that cannot be asked, with the reasons.
 pub(crate) struct TaskChoice {
     pub(crate) suite: Suite,
     pub(crate) missing: Vec<(&'static str, String)>,
 }
 
-/// Whether a name is that of a file; all others are built in.
+/// True if a name is a task file's; all other names are built in.
 fn is_file(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "yaml" || end == "yml") || is_there(path) && !path.is_dir()
 }
 
-/// The built-in task that a search names, by its own name or as the benchmark of the usual protocol; none for a file.
+/// A search's built-in task, by name or by its benchmark in the default protocol; `None` for a file.
 pub(crate) fn builtin(name: &str) -> Result<Option<&'static Builtin>> {
     if is_file(Path::new(name)) { Ok(None) } else { protocol::find(name, PROTOCOL).map(Some) }
 }
 
-/// The protocol where none is named.
+/// Default protocol.
 pub(crate) const PROTOCOL: &str = "strict";
 
-/// Reads the tasks, each name once.
+/// Reads the tasks; fails if one is named twice.
 pub(crate) fn read(args: &Eval, shelf: &Shelf) -> Result<TaskChoice> {
     let mut chosen = TaskChoice { suite: Suite::default(), missing: Vec::new() };
     protocol::protocol(&args.protocol)?;

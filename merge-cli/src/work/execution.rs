@@ -1,4 +1,4 @@
-//! Where a merge is computed: on how many threads, on which device.
+//! The number of threads and the device of a merge.
 
 use crate::args::Execution;
 use merge_core::{
@@ -6,7 +6,7 @@ use merge_core::{
     merge::Merge,
 };
 
-/// As many threads as were asked for.
+/// Sets the requested number of threads.
 pub(crate) fn set_threads(execution: &Execution) -> Result<()> {
     let Some(threads) = execution.threads else { return Ok(()) };
     rayon::ThreadPoolBuilder::new()
@@ -15,7 +15,7 @@ pub(crate) fn set_threads(execution: &Execution) -> Result<()> {
         .map_err(|e| Error::machine(format!("cannot start {threads} threads: {e}")))
 }
 
-/// The merge, on the device that was asked for.
+/// Moves the merge to the requested device.
 pub(crate) fn on_device(merge: Merge, execution: &Execution) -> Result<Merge> {
     match execution.device.as_str() {
         "cpu" => Ok(merge),

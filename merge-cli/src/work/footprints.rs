@@ -1,4 +1,4 @@
-//! What an eval asks, as far as it says how much memory a model takes that is asked it.
+//! Estimates the memory that an eval needs for one model.
 
 use super::eval_tasks::{self, asked};
 use crate::{args::Eval, work::shelf::shelf};
@@ -11,14 +11,14 @@ use evaluator::{
 use merge_core::{error::Result, model::Weights};
 use std::cmp::Reverse;
 
-/// What is asked side by side, and takes most.
+/// The most expensive requests that are answered at the same time.
 pub(crate) struct Footprints {
     requests: Vec<Request>,
     batch: Batch,
 }
 
 impl Footprints {
-    /// Fails as the eval would that has no task to ask.
+    /// Reads the requests of an eval; fails if it has no task to ask.
     pub(crate) fn of(args: &Eval) -> Result<Self> {
         let chosen = eval_tasks::read(args, &shelf()?)?;
         let asked = asked(args, &chosen.suite.tasks)?;
@@ -29,13 +29,13 @@ impl Footprints {
         Ok(Self { requests, batch })
     }
 
-    /// Of a model that is asked.
+    /// The footprint of a model that answers them.
     pub(crate) fn footprint(&self, weights: &dyn Weights) -> Result<Footprint> {
         Footprint::of(weights, &Tokenizer::of(weights)?, std::slice::from_ref(&self.requests), self.batch)
     }
 }
 
-/// How much is answered side by side.
+/// Limits of what is answered at the same time.
 pub(crate) fn batch(args: &Eval) -> Batch {
     let usual = Batch::default();
     Batch { sequences: args.batch.map_or(usual.sequences, usize::from), ..usual }

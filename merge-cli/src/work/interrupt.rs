@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second stops.
+//! Ctrl-C and SIGTERM: the first requests a stop; the second ends the process, losing work in flight.
 
 use crate::draw::screen;
 use merge_core::error::{Error, Result};
@@ -12,10 +12,10 @@ use std::{
     time::Duration,
 };
 
-/// 128 + SIGINT, as shells have it.
+/// Exit code of an interrupted process: 128 + SIGINT, as in shells.
 pub(crate) const CODE: u8 = 130;
 
-/// Lets Ctrl-C, or SIGTERM, set a flag, saying `news`; a second one ends the process at once, which loses only what is in flight.
+/// Sets a flag and prints `news` on Ctrl-C or SIGTERM; the second one ends the process at once.
 #[expect(clippy::exit, reason = "the second Ctrl-C asks for nothing else")]
 pub(crate) fn listen(interrupted: &Arc<AtomicBool>, news: &'static str) -> Result<()> {
     let flag = Arc::clone(interrupted);
@@ -28,8 +28,8 @@ pub(crate) fn listen(interrupted: &Arc<AtomicBool>, news: &'static str) -> Resul
     ctrlc::set_handler(handler).map_err(|e| Error::machine(format!("cannot listen for Ctrl-C: {e}")))
 }
 
-/// The result of work that cannot be interrupted, or an error once the flag is set. The work is left alone then, to end with the
-/// process: it may write nothing.
+/// Runs work that cannot be interrupted; returns an error once the flag is set. The work then runs
+/// on until the process ends: it must not write anything.
 ///
 /// # Panics
 /// If the work does.

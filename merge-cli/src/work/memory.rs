@@ -1,4 +1,4 @@
-//! How much memory a command takes, and how much there is: one way to tell it for `submit`, and for the command itself.
+//! Estimates the memory that a command needs, and reads that of the machine.
 
 use crate::draw::screen;
 use evaluator::{answer::Footprint, model::Pool, objective::Benchmarks};
@@ -14,38 +14,38 @@ use merge_core::{
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
 
-/// Bytes of memory beside the files' cache: of the process, and of each of its workers.
+/// Needed bytes of memory, without the files' cache: of the process, and of each of its workers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct MemoryNeed {
     pub(crate) fixed: u64,
     pub(crate) each: u64,
 }
 
-/// What a process takes beside its models, and what a search's store and threads take: measured.
+/// Bytes of a process without models, and of a search's store and threads: measured.
 const PROCESS: u64 = 8 << 20;
 const STUDY: u64 = 6 << 20;
-/// What the store keeps in memory of an item evaluation, and of all of them at most: see `database`.
+/// Bytes that the store caches of each item evaluation, and at most: see `merge_core::store`.
 const KEPT: (u64, u64) = (256, 64 << 20);
-/// What the allocator keeps of what was given back, and what is too small to be named: measured, a part of the rest.
+/// Share added for freed memory that the allocator keeps, and for small things: measured.
 const ALLOWANCE: f64 = 0.15;
 
 impl MemoryNeed {
-    /// Of a merge.
+    /// Memory of a merge.
     pub(crate) fn of_merge(merge: &Merge) -> Self {
         Self { fixed: of_merge(&merge.steps().collect::<Vec<_>>()), each: 0 }
     }
 
-    /// Of a process that opens no model.
+    /// Memory of a report, which opens no model.
     pub(crate) fn of_report() -> Self {
         Self { fixed: PROCESS + KEPT.1, each: 0 }
     }
 
-    /// Of a process that asks one model after the other.
+    /// Memory of a process that asks one model after the other.
     pub(crate) fn of_models(footprints: impl Iterator<Item = Footprint>) -> Self {
         Self { fixed: PROCESS + with_allowance(footprints.map(|one| one.total()).max().unwrap_or(0)), each: 0 }
     }
 
-    /// Of a search, each of whose workers has a candidate, or a model that it is made of.
+    /// Memory of a search; each worker holds a candidate or a source.
     pub(crate) fn of_search(file: &SearchFile, sources: &Sources, benchmarks: &Benchmarks) -> Result<Self> {
         let template = &file.template;
         let space = template.space(sources)?;
@@ -64,7 +64,7 @@ impl MemoryNeed {
             let merge = Merge::plan(&recipe, &sources.of(&recipe))?;
             let footprint = benchmarks.footprint(&merge)?;
             let hops = merge.path().map_or(0, |path| path.hops.len());
-            // No candidate has more layers than the limit.
+            // `most_layers` limits a candidate's layers.
             let part = match &file.search.most_layers {
                 Some(limit) if hops > limit.value => limit.value as f64 / hops as f64,
                 _ => 1.0,
@@ -73,8 +73,8 @@ impl MemoryNeed {
             most = most.max((footprint.total() as f64 * part) as u64);
         }
         if template.variants().iter().any(Recipe::is_path) {
-            // Candidates share the layers of the models, and what they compute alike of prompts: measured, a quarter is left of what
-            // each would keep by itself.
+            // Candidates share layers, and what is computed of common prompts: measured, the latter
+            // takes a quarter of what each candidate would need alone.
             let layers: u64 = originals.iter().map(|footprint| footprint.weights).sum();
             let prompts = file.search.budget.value / 4;
             fixed += with_allowance(layers + prompts.saturating_mul(prompt).min(Pool::ROOM as u64));
@@ -82,22 +82,22 @@ impl MemoryNeed {
         Ok(Self { fixed, each: with_allowance(most) })
     }
 
-    /// Of what takes now the one, now the other.
+    /// The larger of two needs, for work that is done in turn.
     pub(crate) fn or(self, other: Self) -> Self {
         Self { fixed: self.fixed.max(other.fixed), each: self.each.max(other.each) }
     }
 
-    /// With so many workers.
+    /// Bytes in total with this number of workers.
     pub(crate) fn with(self, workers: usize) -> u64 {
         self.fixed + workers as u64 * self.each
     }
 
-    /// How many workers, at most so many, fit into so many bytes.
+    /// Largest number of workers, up to `workers`, that fits into `there` bytes.
     pub(crate) fn fitting(self, workers: usize, there: u64) -> usize {
         (1..=workers).rev().find(|workers| self.with(*workers) <= there).unwrap_or(0)
     }
 
-    /// Refuses what does not fit into so many bytes, which are `whose`.
+    /// Fails if the workers do not fit into `there` bytes; `whose` introduces these in the message.
     pub(crate) fn check(self, workers: usize, there: u64, whose: &str) -> Result<()> {
         let needs = self.with(workers);
         if needs <= there {
@@ -120,17 +120,17 @@ fn with_allowance(bytes: u64) -> u64 {
     bytes + (bytes as f64 * ALLOWANCE) as u64
 }
 
-/// Bytes of memory that there are, as far as a container's limit lets them be used.
+/// Bytes of the machine's memory, within a container's limit.
 #[derive(Clone, Copy)]
 pub(crate) struct There {
-    /// All of them.
+    /// Installed memory.
     pub(crate) total: u64,
-    /// Those that nothing else uses now, or that the files' cache gives back.
+    /// Memory that is unused, or that the files' cache gives back.
     pub(crate) free: u64,
 }
 
 impl There {
-    /// Of this machine.
+    /// Reads the memory of this machine.
     pub(crate) fn here() -> Self {
         let mut system = System::new();
         system.refresh_memory();
@@ -140,8 +140,8 @@ impl There {
     }
 }
 
-/// What threads have in hand at a time: a block of every input and of what methods make of it, counts for selecting, and
-/// what is about to be written.
+/// Bytes that the threads of a merge use: a block of each input and of the method's results, counts
+/// for selection, and an output buffer.
 pub(crate) fn of_merge(steps: &[PlanStep]) -> u64 {
     let inputs = steps.iter().map(|step| step.sources.len()).max().unwrap_or(0) as u64;
     let widest = steps.iter().filter_map(|step| step.shape.last()).max().copied().unwrap_or(0);
@@ -173,7 +173,7 @@ mod tests {
             format!("with `--workers 1` it needs about 21.0 GB, which is too much, too: {more}")
         );
         assert_eq!(refused(memory, 1).1, more);
-        // More workers change nothing for what has none.
+        // The number of workers does not matter if each needs nothing.
         assert_eq!(refused(MemoryNeed { fixed: 20_000_000_000, each: 0 }, 4).1, more);
     }
 }

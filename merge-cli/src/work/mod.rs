@@ -1,4 +1,4 @@
-//! What commands and the server do alike: open, prove, estimate, stop.
+//! Steps that commands and the server share: open, check, estimate, stop.
 
 pub(crate) mod eval_tasks;
 pub(crate) mod execution;

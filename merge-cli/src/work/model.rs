@@ -1,4 +1,4 @@
-//! A model as it is named on the command line: a checkpoint, or a recipe that is merged as far as somebody looks.
+//! Opens a model that the command line names: a checkpoint, or a recipe that is merged when read.
 
 use crate::{draw::screen, hub::Hub};
 use merge_core::{
@@ -19,23 +19,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An opened model.
 pub(crate) enum OpenedModel {
-    /// What is on disk.
+    /// A checkpoint on disk.
     Checkpoint(Checkpoint),
-    /// What a recipe makes, and of what.
+    /// The result of a recipe.
     Recipe {
-        /// What is merged.
+        /// The planned merge.
         merge: Box<Merge>,
-        /// What it is made of.
+        /// The models that are merged.
         sources: Sources,
-        /// Stands for the recipe, the documents it builds on included.
+        /// Fingerprint of the recipe, including its earlier documents.
         content: Fingerprint,
     },
 }
 
 impl OpenedModel {
-    /// Opens a directory, a file of tensors or a recipe; or else what the hub calls so.
+    /// Opens a directory, a file of tensors, a recipe, or else a model of this name on the hub.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         if path.is_dir() || holds_tensors(path) {
             return Self::checkpoint(path);
@@ -81,7 +80,7 @@ impl OpenedModel {
         }
     }
 
-    /// What is read from disk, by what the models are called.
+    /// Names and paths of the models on disk.
     pub(crate) fn files(&self) -> Vec<(String, PathBuf)> {
         match self {
             Self::Checkpoint(checkpoint) => vec![(short(&checkpoint.place()), checkpoint.path().to_owned())],
@@ -91,7 +90,7 @@ impl OpenedModel {
         }
     }
 
-    /// The SHA-256 of every file that is read, by file name, by what the model is called: itself, or a recipe's models.
+    /// SHA-256 by file name, for each model that is read: the checkpoint, or the recipe's sources.
     pub(crate) fn sha256(&self) -> Result<Vec<(String, BTreeMap<String, String>)>> {
         match self {
             Self::Checkpoint(checkpoint) => Ok(vec![(checkpoint.place(), checkpoint.sha256()?)]),

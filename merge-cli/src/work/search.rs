@@ -1,4 +1,4 @@
-//! What is known of a search before it runs: whether it can, how much memory it takes, and how many workers there is room for.
+//! Checks of a search before it runs: validity, memory, number of workers.
 
 use super::{
     memory::{MemoryNeed, There},
@@ -7,21 +7,21 @@ use super::{
 use crate::draw::screen;
 use merge_core::{error::Result, merge::sources::Sources, recipe::Recipe, search::SearchFile, study};
 
-/// Refuses a search that could not run, without reading a weight. Gives what memory it takes, and what the user should know of
-/// its merges.
+/// Refuses an impossible search, without reading a weight. Returns the memory that it needs, and
+/// notes on its merges for the user.
 pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<(MemoryNeed, Vec<String>)> {
     let benchmarks = search_tasks::benchmarks(file)?;
     let notes = study::check(&file.template, sources, &file.search, &benchmarks)?;
     Ok((MemoryNeed::of_search(file, sources, &benchmarks)?, notes))
 }
 
-/// What stands for the answer of a stage before there is one: its first candidate.
+/// The first candidate of a stage, used in place of its answer until there is one.
 pub(crate) fn stand_in(file: &SearchFile, sources: &Sources) -> Result<Recipe> {
     let space = file.template.space(sources)?;
     Ok(file.template.fill(&space, &space.init()))
 }
 
-/// As many workers as are asked for, or as the machine has cores and room for; and what the user should know of that.
+/// Number of workers, as requested or as cores and free memory allow, and a note for the user.
 pub(crate) fn workers(
     given: Option<u16>,
     memory: MemoryNeed,
@@ -54,7 +54,7 @@ pub(crate) fn check_tasks(file: &SearchFile) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// On a machine of eight cores and 64 GB.
+    /// The machine has eight cores and 64 GB.
     #[test]
     fn there_are_as_many_workers_as_the_free_memory_holds_but_as_many_as_are_asked_for() {
         let check = |given, each: u64, free: u64, expected: usize, said: Option<&str>| {

@@ -1,4 +1,4 @@
-//! What a search file says of tasks, as benchmarks.
+//! Reads the tasks of a search file as benchmarks.
 
 use crate::{
     draw::screen,
@@ -19,7 +19,7 @@ use merge_core::{
 };
 use std::path::{Path, PathBuf};
 
-/// The tasks of a search file, with the device their models run on.
+/// Benchmarks of a search file, with the device that its models run on.
 pub(crate) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
     let (path, search, shelf) = (&file.template.file, &file.search, shelf()?);
     let mut benchmarks = Benchmarks::new(device(&search.device).map_err(|e| e.at(search.device.place.of(path)))?);
@@ -53,12 +53,12 @@ pub(crate) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
     Ok(benchmarks)
 }
 
-/// The file of a task.
+/// Path of a task file.
 fn find(path: &Path, name: &At<String>) -> Result<PathBuf> {
     resolve(path, name, "`evomerge tasks` lists the tasks that are built in")
 }
 
-/// A task of an objective or a constraint.
+/// Reads a task of an objective or a constraint.
 fn read(
     path: &Path,
     name: &At<String>,

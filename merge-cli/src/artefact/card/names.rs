@@ -1,4 +1,4 @@
-//! What a card calls models: as the hub does, or by the last part of a path. Where a model lies on this machine is not published.
+//! Names of models in a card: the hub's, or a path's last part. Local paths are not published.
 
 use merge_core::recipe::{Location, Recipe, locate};
 use std::{
@@ -8,26 +8,26 @@ use std::{
 
 /// The names of the models of some recipes.
 pub(crate) struct ModelNames {
-    /// By what a recipe calls them.
+    /// Published names, by the names in the recipe.
     published: BTreeMap<String, String>,
-    /// Those that are on the hub, as its metadata may name them; the base of the result first.
+    /// Models on the hub, for the card's metadata; the base of the result first.
     pub(crate) on_hub: Vec<String>,
-    /// The base of the result, if that is not another document's.
+    /// Base of the result, unless another document makes it.
     pub(crate) base: Option<String>,
-    /// The others.
+    /// All other models.
     pub(crate) merged: Vec<String>,
-    /// Whether some of them are files.
+    /// True if some models are named by paths.
     pub(crate) has_files: bool,
 }
 
 impl ModelNames {
-    /// Of the models that documents name, of which the last is the result.
+    /// Names the models of these documents, of which the last is the result.
     pub(crate) fn of(documents: &[Recipe]) -> Self {
         let mut names =
             Self { published: BTreeMap::new(), on_hub: Vec::new(), base: None, merged: Vec::new(), has_files: false };
         let result = documents.last();
         for document in documents.iter().rev() {
-            // What another document makes is no model that anybody could get.
+            // The result of another document cannot be downloaded by anybody.
             let named = document.references().into_iter().filter(|name| !document.siblings.contains(&name.value));
             for reference in named {
                 if names.published.contains_key(&reference.value) {
@@ -74,24 +74,24 @@ impl ModelNames {
         self.published.insert(reference.to_owned(), name);
     }
 
-    /// What a model is called that a recipe, or the name of what was read for it, calls `name`.
+    /// Published name of a model that the recipe, or the name of its files, calls `name`.
     pub(crate) fn name(&self, name: &str) -> String {
         let (model, rest) = name.strip_suffix(ADAPTER).map_or((name, ""), |model| (model, ADAPTER));
         self.published.get(model).map_or_else(|| name.to_owned(), |published| format!("{published}{rest}"))
     }
 }
 
-/// What stands behind the name of a model where its adapter was read.
+/// Suffix of a model's name for the files of its adapter.
 const ADAPTER: &str = " (adapter)";
 
-/// The last part of a path that has a name of its own.
+/// Last part of a path; `..` and the like are resolved first.
 fn last_part(path: &Path) -> String {
     let named = matches!(path.components().next_back(), Some(Component::Normal(_)));
     let found = if named { path.to_owned() } else { path.canonicalize().unwrap_or_default() };
     found.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Whether the hub takes a name for a model's: `validate_repo_id` of its own library, with an owner.
+/// True for a name with an owner that the hub's library accepts (its `validate_repo_id`).
 pub(crate) fn is_repo_id(name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let part = |part: &str| {
@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// The published names of a recipe's models: base, others, and what the metadata names.
+    /// Checks the published names: base, other models, and the metadata's.
     fn check(recipe: &str, base: Option<&str>, merged: &[&str], on_hub: &[&str]) {
         let documents = Recipe::parse_all(recipe, Path::new("r.yaml")).unwrap();
         let names = ModelNames::of(&documents);

@@ -1,22 +1,22 @@
-//! The licences that have a name on the hub, and how their texts are recognised.
+//! Licences with an identifier on the hub, and how their texts are recognised.
 
-/// How much a licence leaves to whoever uses a model; stricter ones are greater.
+/// Strictness of a licence; a stricter class is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     Permissive,
-    /// What is made of it has the same licence.
+    /// Derived models must have the same licence.
     ShareAlike,
-    /// Terms of its own, which somebody has to read.
+    /// Own terms, which a person must read.
     Custom,
-    /// Nothing is said, so nothing is allowed.
+    /// No licence is stated, so nothing is allowed.
     Unknown,
     ResearchOnly,
     NonCommercial,
-    /// What is made of it must not be shared.
+    /// Derived models must not be shared.
     NoDerivatives,
 }
 
-/// The hub's identifiers.
+/// The hub's identifiers of licences, with their classes.
 pub(crate) const KNOWN: &[(&str, Class)] = &[
     ("afl-3.0", Class::Permissive),
     ("agpl-3.0", Class::ShareAlike),
@@ -33,7 +33,7 @@ pub(crate) const KNOWN: &[(&str, Class)] = &[
     ("bsd-3-clause-clear", Class::Permissive),
     ("bsl-1.0", Class::Permissive),
     ("c-uda", Class::Custom),
-    // No version and no variant: it may be any of them.
+    // Without version and variant, it may be any of them.
     ("cc", Class::Custom),
     ("cc-by-2.0", Class::Permissive),
     ("cc-by-2.5", Class::Permissive),
@@ -102,7 +102,7 @@ pub(crate) const KNOWN: &[(&str, Class)] = &[
     ("zlib", Class::Permissive),
 ];
 
-/// What the first lines of a licence hold in small letters, and its identifier; the first that fits.
+/// Phrases near a licence's beginning, in lower case, and its identifier; the first match counts.
 const TEXTS: &[(&[&str], &str)] = &[
     (&["llama 4 community license"], "llama4"),
     (&["llama 3.3 community license"], "llama3.3"),
@@ -130,12 +130,12 @@ const TEXTS: &[(&[&str], &str)] = &[
     (&["creativeml open rail"], "creativeml-openrail-m"),
 ];
 
-/// A licence by the hub's identifier in small letters.
+/// Finds a licence by the hub's identifier in lower case.
 pub(crate) fn find(id: &str) -> Option<(&'static str, Class)> {
     KNOWN.iter().find(|(known, _)| *known == id).copied()
 }
 
-/// The identifier of a licence by its text. A permissive one with further conditions is not that licence.
+/// Identifier of a known licence by its text; `None` for a permissive one with further conditions.
 pub(crate) fn of_text(text: &str) -> Option<&'static str> {
     let text = flat(text);
     let head: String = text.chars().take(1500).collect();
@@ -144,7 +144,7 @@ pub(crate) fn of_text(text: &str) -> Option<&'static str> {
     (!permissive || class_of_terms(&text) == Class::Custom).then_some(*id)
 }
 
-/// The class of terms that are no known licence.
+/// Class of a licence text that is not a known licence.
 pub(crate) fn class_of_terms(text: &str) -> Class {
     let text = flat(text);
     let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
@@ -157,7 +157,7 @@ pub(crate) fn class_of_terms(text: &str) -> Class {
     }
 }
 
-/// The class of a licence by a name that its owner gave it.
+/// Class of a licence by the name that its owner gave it.
 pub(crate) fn class_of_name(name: &str) -> Class {
     let name = name.to_lowercase().replace(['_', ' '], "-");
     let part = |wanted: &str| name.split('-').any(|part| part == wanted);
@@ -169,12 +169,12 @@ pub(crate) fn class_of_name(name: &str) -> Class {
     } else if has("research") || has("non-production") || part("mnpl") || part("mrl") {
         Class::ResearchOnly
     } else {
-        // `cc-by-sa-2.0` and the like: who calls it that may have changed it.
+        // Also `cc-by-sa-2.0` and the like: the terms may have been changed.
         Class::Custom
     }
 }
 
-/// What a licence forbids or asks for.
+/// Restriction or duty of a licence, in words.
 pub(crate) fn note(class: Class, label: &str) -> Option<&'static str> {
     let label = label.to_lowercase();
     Some(match class {
@@ -202,7 +202,7 @@ pub(crate) fn note(class: Class, label: &str) -> Option<&'static str> {
     })
 }
 
-/// The version of Llama that a licence's name speaks of: `3.1` of `llama-3.1-community`.
+/// Version of Llama in a licence's name: `3.1` in `llama-3.1-community`.
 fn llama(label: &str) -> Option<String> {
     let (_, rest) = label.split_once("llama")?;
     let digits = rest.trim_start_matches(['-', '_', ' ']).chars().take_while(|c| c.is_ascii_digit() || *c == '.');
@@ -210,7 +210,7 @@ fn llama(label: &str) -> Option<String> {
     (!version.is_empty()).then(|| version.trim_end_matches(['.']).to_owned())
 }
 
-/// Small letters, and every break a single space.
+/// The text in lower case, with single spaces.
 fn flat(text: &str) -> String {
     text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }

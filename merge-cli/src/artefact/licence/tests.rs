@@ -1,4 +1,4 @@
-//! What cards and licences say, as they are found on the hub.
+//! Tests with cards and licences as they are found on the hub.
 
 use super::*;
 use tempfile::TempDir;
@@ -7,7 +7,7 @@ const APACHE: &str =
     "\n                                 Apache License\n                           Version 2.0, January 2004\n";
 const LLAMA_3_1: &str = "LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\nLlama 3.1 Version Release Date: July 23, 2024\n";
 
-/// Checks what is read from a directory with these files.
+/// Checks the licence of a directory with these files.
 fn check(files: &[(&str, &str)], label: &str, class: Class) {
     let licence = read_from(files);
     assert_eq!((licence.label(), licence.class), (label, class), "{files:?}");
@@ -49,7 +49,7 @@ fn reads_cards() {
         ("license: unknown", "unknown", Class::Unknown),
         ("license: my own terms", "my own terms", Class::Custom),
         ("language: ja", "unknown", Class::Unknown),
-        // No YAML, and YAML that is no text.
+        // Invalid YAML, and YAML whose value is not text.
         ("license: [mit", "unknown", Class::Unknown),
         ("license: mit\n\tx: - {", "unknown", Class::Unknown),
         ("license:", "unknown", Class::Unknown),
@@ -80,7 +80,7 @@ fn reads_licences_where_cards_say_nothing() {
     check(&[("LICENSE", mit)], "mit", Class::Permissive);
 }
 
-/// The licences of models a, b, c …, by their cards.
+/// Licences of models a, b, c …, from their cards.
 fn of(fronts: &[&str]) -> Licences {
     let letters = ('a'..).map(String::from);
     Licences(letters.zip(fronts).map(|(model, front)| (model, read_from(&[("README.md", &card(front))]))).collect())
@@ -128,7 +128,7 @@ fn declares_nothing_more_permissive_than_what_went_in() {
         assert_eq!(said, lines);
         let read = Licence::of_card(&card(&said.join("\n")));
         let strictest = of(fronts).0.iter().map(|(_, licence)| licence.class).max().unwrap_or(Class::Unknown);
-        // Read again, it is what it was, or terms of its own.
+        // Read again, it is as strict as the strictest one, or at least `Custom`.
         assert!(read.is_none_or(|read| read.class >= strictest.min(Class::Custom)), "{said:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What answers: a checkpoint, a recipe that is merged in memory, or a server.
+//! Opens the models of an eval: checkpoints, recipes merged in memory, servers.
 
 use crate::{
     args::Eval,
@@ -29,28 +29,28 @@ use std::{
     sync::Arc,
 };
 
-/// A model as it was named.
+/// A model as the command line names it.
 pub(super) enum ModelAddress {
-    /// A directory, a recipe, or what the hub calls so.
+    /// A directory, a recipe, or a name on the hub.
     Local(PathBuf),
     /// The address of an OpenAI-compatible server.
     Server(String),
 }
 
-/// How a model was asked, and what answering cost.
+/// Way in which a model was asked, and the cost of its answers.
 #[derive(Clone, Default)]
 pub(super) struct AnsweringCost {
-    /// How prompts became conversations, if they did.
+    /// Form of the conversations, if prompts became conversations.
     pub(super) chat: Option<Conversation>,
-    /// What a server calls the model.
+    /// Name of the model on the server.
     pub(super) served: Option<String>,
-    /// Requests answered from memory.
+    /// Number of requests answered from memory.
     pub(super) recalled: usize,
-    /// Tokens computed.
+    /// Number of computed tokens.
     pub(super) computed: usize,
 }
 
-/// The models that were named, the servers last.
+/// All given models, servers last.
 pub(super) fn all(args: &Eval) -> Result<Vec<ModelAddress>> {
     let local = args.models.iter().cloned().map(ModelAddress::Local);
     let all: Vec<ModelAddress> = local.chain(args.server.iter().cloned().map(ModelAddress::Server)).collect();
@@ -62,7 +62,7 @@ pub(super) fn all(args: &Eval) -> Result<Vec<ModelAddress>> {
     Ok(all)
 }
 
-/// Refuses tasks that a server could not be asked as they say, before anything is asked.
+/// Refuses, before anything is asked, tasks that a server cannot be asked as they require.
 pub(super) fn check(args: &Eval, asked: &[TaskItems<'_>]) -> Result<()> {
     let answers = if args.chat { ModelServer::converses } else { ModelServer::completes };
     let mut bare = Vec::new();
@@ -83,7 +83,7 @@ pub(super) fn check(args: &Eval, asked: &[TaskItems<'_>]) -> Result<()> {
 }
 
 impl ModelAddress {
-    /// What tables call it.
+    /// Name in tables.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Local(path) => path.display().to_string(),
@@ -91,12 +91,12 @@ impl ModelAddress {
         }
     }
 
-    /// Whether its answers are remembered.
+    /// True if its answers are remembered.
     pub(super) fn remembers(&self, args: &Eval) -> bool {
         matches!(self, Self::Local(_)) && !args.no_memory
     }
 
-    /// Opens it, lets `work` ask it, and says what that cost.
+    /// Opens the model, lets `work` ask it, and returns the cost too.
     pub(super) fn open<T>(
         &self,
         args: &Eval,
@@ -119,7 +119,7 @@ impl ModelAddress {
         };
         let model = OpenedModel::open(path)?;
         if let OpenedModel::Checkpoint(checkpoint) = &model {
-            // A merge looks at its numbers itself.
+            // A merge checks its numbers itself.
             check_finite(checkpoint).map_err(|e| e.at(path.display()))?;
         }
         let weights = model.weights();
@@ -144,7 +144,7 @@ impl ModelAddress {
     }
 }
 
-/// What bf16 is multiplied by bf16 with, if it is.
+/// The processor's bfloat16 instructions, if `--bf16-dot` asks for them.
 pub(super) fn dot(args: &Eval) -> Result<Option<Bf16Dot>> {
     if !args.bf16_dot {
         return Ok(None);
@@ -156,11 +156,11 @@ pub(super) fn dot(args: &Eval) -> Result<Option<Bf16Dot>> {
     Bf16Dot::of_this_processor().map(Some).map_err(|e| e.at("--bf16-dot"))
 }
 
-/// Everything that a model's weights are made of.
+/// Fingerprint of everything that determines a model's weights.
 fn content(model: &OpenedModel) -> Result<Fingerprint> {
     let mut hash = Sha256::new();
     match model {
-        // Wherever it lies.
+        // The files' hashes only: the path does not matter.
         OpenedModel::Checkpoint(checkpoint) => hash.update(checkpoint.sha256()?.payload()),
         OpenedModel::Recipe { sources, content, .. } => {
             hash.update(sources.sha256()?.payload());
@@ -170,7 +170,7 @@ fn content(model: &OpenedModel) -> Result<Fingerprint> {
     Ok(hash.finalize().into())
 }
 
-/// A store for each model, so that two that are asked at the same time do not wait for each other.
+/// The model's own store of answers, so that evals of two models do not wait for each other.
 fn store(args: &Eval, content: &Fingerprint) -> Result<Store> {
     let dir = match &args.memory {
         Some(dir) => dir.clone(),
@@ -190,7 +190,7 @@ fn store(args: &Eval, content: &Fingerprint) -> Result<Store> {
     Ok(store)
 }
 
-/// `XDG_CACHE_HOME`, or `~/.cache`.
+/// Default directory of answers, in `XDG_CACHE_HOME` or `~/.cache`.
 fn cache() -> Option<PathBuf> {
     let cache = environment::path("XDG_CACHE_HOME").filter(|dir| dir.is_absolute());
     let cache = cache.or_else(|| Some(environment::path("HOME")?.join(".cache")))?;

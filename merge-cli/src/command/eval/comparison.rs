@@ -1,4 +1,4 @@
-//! Models held against the first of them, on the same items.
+//! Comparisons of models with the first one, on the same items.
 
 use super::ModelScores;
 use evaluator::{
@@ -8,15 +8,15 @@ use evaluator::{
 };
 use serde_json::{Map, Value, json};
 
-/// A model against the first.
+/// Comparison of a model with the first one.
 pub(super) struct ModelComparison {
-    /// Its number.
+    /// Number of the model.
     pub(super) model: usize,
-    /// Task by task: the paired difference, and its p-value adjusted for the number of tasks.
+    /// For each task, the paired difference and its p-value, adjusted for the number of tasks.
     pub(super) tasks: Vec<(PairedDifference, f64)>,
 }
 
-/// Every model but the first against the first.
+/// Compares each other model with the first one.
 pub(super) fn all(asked: &[TaskItems<'_>], scored: &[ModelScores]) -> Vec<ModelComparison> {
     let mains = |scored: &ModelScores, task: usize| -> Vec<f64> {
         scored.tasks[task].marked.iter().map(|marked| marked.main).collect()

@@ -1,4 +1,4 @@
-//! A run as files that lm-evaluation-harness's tools read.
+//! Writes the results of an eval as files for lm-evaluation-harness's tools.
 
 use super::{ModelScores, OfTask, answering::AnsweringCost};
 use crate::{args::Eval, draw::screen, work::eval_tasks::TaskChoice};
@@ -14,7 +14,7 @@ use merge_core::{
 use serde_json::json;
 use std::{fs, path::Path, time::UNIX_EPOCH};
 
-/// Writes `results_DATE.json` and `samples_TASK_DATE.jsonl` to a directory of the model's name in `dir`.
+/// Writes `results_DATE.json` and `samples_TASK_DATE.jsonl` to the model's directory in `dir`.
 pub(super) fn write(
     dir: &Path,
     args: &Eval,
@@ -30,7 +30,7 @@ pub(super) fn write(
             Some(served) => json!({ "model": served, "base_url": scored.name }),
             None => json!({ "pretrained": scored.name }),
         },
-        // Where a server computes, nobody here knows.
+        // The device of a server is unknown.
         device: served.is_none().then(|| args.execution.device.clone()),
         chat: chat.clone(),
         batch_size: args.batch.filter(|_| served.is_none()).map(usize::from),
@@ -80,7 +80,7 @@ fn ours(asked: &TaskItems<'_>, of: &OfTask) -> serde_json::Value {
     })
 }
 
-/// As lm-evaluation-harness makes the name of a directory of the name of a model.
+/// Directory name for a model's name, as in lm-evaluation-harness.
 fn sanitized(name: &str) -> String {
     let safe =
         |c: char| if matches!(c, '"' | '<' | '>' | ':' | '/' | '|' | '\\' | '?' | '*' | '[' | ']') { '_' } else { c };
@@ -89,9 +89,9 @@ fn sanitized(name: &str) -> String {
     if name.is_empty() { "model".to_owned() } else { name }
 }
 
-/// Seconds since 1970, as `2026-11-22T03-52-23.162403` in universal time.
+/// Formats seconds since 1970 as `2026-11-22T03-52-23.162403` in UTC.
 ///
-/// Days to dates: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+/// The date follows H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
 fn stamp(seconds: u64, micros: u32) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let days = days + 719_468; // since 0000-03-01

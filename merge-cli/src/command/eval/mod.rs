@@ -1,4 +1,4 @@
-//! `evomerge eval`: scores of models, or of recipes that are merged in memory, each with its interval; two or more compared.
+//! `evomerge eval`: scores models, or recipes merged in memory, with intervals, and compares them.
 
 mod answering;
 mod comparison;
@@ -32,28 +32,28 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// Draws for the standard error of what is no mean, as lm-evaluation-harness has it.
+/// Number of bootstrap samples for metrics that are not means, as in lm-evaluation-harness.
 const DRAWS: usize = 100_000;
 
-/// What a model scored.
+/// Scores of a model.
 pub(super) struct ModelScores {
-    /// The model, as it was named.
+    /// Name of the model, as given.
     name: String,
-    /// Task by task.
+    /// Scores on each task.
     tasks: Vec<OfTask>,
     began: SystemTime,
     seconds: f64,
-    /// Requests.
+    /// Number of requests.
     requests: usize,
-    /// How they were answered.
+    /// Way and cost of answering.
     answered: AnsweringCost,
 }
 
-/// What a model scored on one task.
+/// Scores of a model on one task.
 pub(super) struct OfTask {
     marked: Vec<MarkedItem>,
     rows: Vec<MetricRow>,
-    /// What tables and searches go by.
+    /// Estimate of the main metric.
     main: Estimate,
     mishaps: Mishaps,
 }
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     Ok(())
 }
 
-/// Puts the tasks to a model; `None` if interrupted.
+/// Asks a model all tasks; `None` if interrupted.
 fn score(
     args: &Eval,
     model: &ModelAddress,
@@ -128,7 +128,7 @@ fn score(
     }))
 }
 
-/// Tables, or JSON, to standard output.
+/// Prints tables or JSON to standard output, and remarks to standard error.
 fn show(args: &Eval, chosen: &eval_tasks::TaskChoice, asked: &[TaskItems<'_>], scored: &[ModelScores]) {
     let compared = comparison::all(asked, scored);
     let mut tables: Vec<String> = scored.iter().map(|one| table::of_model(asked, &chosen.suite.groups, one)).collect();
@@ -157,7 +157,7 @@ fn show(args: &Eval, chosen: &eval_tasks::TaskChoice, asked: &[TaskItems<'_>], s
     }
 }
 
-/// Of one model, that model; of several, all and how they compare.
+/// JSON of the only model, or of all models and their comparisons.
 fn all_json(asked: &[TaskItems<'_>], scored: &[ModelScores], compared: &[comparison::ModelComparison]) -> Value {
     let mut models: Vec<Value> = scored.iter().map(|one| model_json(asked, one)).collect();
     if models.len() == 1 {
@@ -183,7 +183,7 @@ fn model_json(asked: &[TaskItems<'_>], scored: &ModelScores) -> Value {
     json!({ "name": scored.name, "scores": scores, "measures": measures, "mishaps": mishaps })
 }
 
-/// What a task's parts score; one of a single item has no estimate.
+/// Scores of a task's parts; a part of a single item has no estimate.
 fn parts_json(asked: &TaskItems<'_>, of: &OfTask) -> Value {
     let parts = asked.task.parts(&of.marked);
     parts.map_or(Value::Null, |parts| {

@@ -1,4 +1,4 @@
-//! Scores as people read them.
+//! Tables of an eval's scores and comparisons.
 
 use super::{ModelScores, OfTask, comparison::ModelComparison};
 use crate::{
@@ -16,7 +16,7 @@ use evaluator::{
 };
 use std::collections::BTreeMap;
 
-/// Every measure of a model with its interval, and what did not go as a task asked for it.
+/// Table of all of a model's measures with intervals, and notes on cut prompts and answers.
 pub(super) fn of_model(asked: &[TaskItems<'_>], groups: &[Group], scored: &ModelScores) -> String {
     let mut table = table(&["task", "shots", "measure", "score", "95% interval", "items"]);
     let mut notes = Vec::new();
@@ -48,7 +48,7 @@ pub(super) fn of_model(asked: &[TaskItems<'_>], groups: &[Group], scored: &Model
     std::iter::once(head).chain(notes).chain(apart).collect::<Vec<_>>().join("\n")
 }
 
-/// What a task's parts score, such as the subjects of an exam.
+/// Table of the scores of a task's parts, such as the subjects of an exam.
 fn parts(asked: &TaskItems<'_>, of: &OfTask) -> Option<String> {
     let SubtaskScores { field, scores } = asked.task.parts(&of.marked)?;
     let metric = asked.task.metric();
@@ -84,7 +84,7 @@ fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
     ]
 }
 
-/// The plain mean of the tasks' main scores, as leaderboards have it, where all are shares of 1.
+/// Row with the plain mean of the tasks' main scores, as on leaderboards, if all are shares of 1.
 fn mean(asked: &[TaskItems<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
     let are_shares = asked.iter().all(|asked| measure::is_share(&asked.task.metric()));
     if tasks.len() < 2 || !are_shares {
@@ -92,7 +92,7 @@ fn mean(asked: &[TaskItems<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
     }
     let n = tasks.len() as f64;
     let value = tasks.iter().map(|of| of.main.value).sum::<f64>() / n;
-    // Of one item it is not known.
+    // A score of one item has no standard error.
     let squares: Option<f64> = tasks.iter().map(|of| of.main.stderr.map(|stderr| stderr * stderr)).sum();
     let stderr = squares.map(|squares| squares.sqrt() / n);
     let parts: Option<Vec<_>> = tasks.iter().map(|of| Some((1.0 / n, of.main.value, of.main.ci95?))).collect();
@@ -108,7 +108,7 @@ fn mean(asked: &[TaskItems<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
     Some(cells(&format!("mean of {} tasks", tasks.len()), "", &row, false))
 }
 
-/// What did not go as it should, in one line.
+/// One line on prompts and answers that were cut and the like.
 fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
     let Mishaps { truncated, shortened, dropped_shots, cut, fused, broken } = *mishaps;
     let lost = counted(dropped_shots, "example");
@@ -126,10 +126,10 @@ fn note(task: &str, mishaps: &Mishaps) -> Option<String> {
     (!parts.is_empty()).then(|| format!("note: {task}: {}", parts.join("; ")))
 }
 
-/// Items named at most where the rules disagree; all are in the results that `--json DIR` writes.
+/// Maximum number of listed items on which the rules disagree; `--json DIR` writes all of them.
 const NAMED: usize = 12;
 
-/// What the rule of each harness makes of the same answers, and on which items they disagree.
+/// Share of right answers by each harness's rule, and the items on which the rules disagree.
 fn rules(task: &str, marked: &[MarkedItem]) -> Option<String> {
     let Tally { right, disagree } = Tally::of(marked)?;
     if disagree.is_empty() {
@@ -145,7 +145,7 @@ fn rules(task: &str, marked: &[MarkedItem]) -> Option<String> {
     Some(format!("note: {task}: right by each rule: {}; they disagree on items {named}{more}", shares.join(", ")))
 }
 
-/// Models against the first, task by task.
+/// Tables of each model's differences to the first one, by task.
 pub(super) fn of_comparisons(
     asked: &[TaskItems<'_>],
     scored: &[ModelScores],

@@ -1,10 +1,10 @@
-//! The tensors of a model in a few lines: names that differ in numbers only are one.
+//! A short list of a model's tensors: names that differ only in numbers share a line.
 
 use merge_core::model::{Index, Meta, layers::Layers};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Tensors whose names differ in numbers only, of one type and shape.
+/// Tensors of one type and shape whose names differ only in numbers.
 #[derive(Serialize)]
 pub(super) struct Component {
     pub(super) name: String,
@@ -14,9 +14,9 @@ pub(super) struct Component {
     pub(super) parameters: u64,
 }
 
-/// Every tensor once, those before the layers first and those after them last.
+/// Groups all tensors: first those before the layers, last those after them.
 pub(super) fn components(index: &Index, layers: &Layers) -> Vec<Component> {
-    // The numbers in their names, for each place, name without numbers, type and shape.
+    // By place, name without numbers, type and shape: the numbers in the names.
     let mut groups: BTreeMap<_, Vec<Vec<usize>>> = BTreeMap::new();
     for (name, Meta { dtype, shape }) in index {
         let place = match layers.of_tensor(name) {
@@ -37,7 +37,7 @@ pub(super) fn components(index: &Index, layers: &Layers) -> Vec<Component> {
     components.collect()
 }
 
-/// A name with the numbers that tensors have in place of each star: `model.layers.{0..27}.mlp.up_proj.weight`.
+/// Replaces each star by the tensors' numbers: `model.layers.{0..27}.mlp.up_proj.weight`.
 fn numbered(pattern: &str, numbers: &[Vec<usize>]) -> String {
     let mut parts = pattern.split('*');
     let mut name = parts.next().unwrap_or_default().to_owned();
@@ -49,7 +49,7 @@ fn numbered(pattern: &str, numbers: &[Vec<usize>]) -> String {
     name
 }
 
-/// `0..27`, or `0..3,8,10..11` where numbers are left out.
+/// Formats numbers as ranges: `0..27`, or `0..3,8,10..11` with gaps.
 fn runs(set: &BTreeSet<usize>) -> String {
     let mut runs: Vec<[usize; 2]> = Vec::new();
     for number in set {

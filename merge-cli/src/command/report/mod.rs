@@ -1,4 +1,4 @@
-//! `evomerge report`: what a search found and how, in a terminal, as a page, as tables and as JSON.
+//! `evomerge report`: shows a search's results, as text, an HTML page, tables or JSON.
 
 mod pick;
 mod seeds;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(wanted) = &args.pick {
         return pick::run(args, wanted, &study, &directory);
     }
-    // The table of the end is drawn from the scores themselves.
+    // Drawn first: `Summary::of` takes the record.
     let table = text::table(&study.record)?;
     if let Some(lost) = study.lost()? {
         let place = directory.join("study");
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Refuses, before anything is shown, a file that cannot be written.
+/// Refuses a file that cannot be written, before anything is shown.
 fn check_place(file: &Path) -> Result<()> {
     if file.file_name().is_none() {
         return Err(Error::user(format!("{}: this is no name for a file", file.display())));

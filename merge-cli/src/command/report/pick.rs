@@ -1,4 +1,4 @@
-//! Another member of the front, by weights given afterwards.
+//! `report --pick`: picks another member of the front by weights.
 
 use crate::{
     args::Report as Args,
@@ -22,7 +22,7 @@ use merge_core::{
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Says which member of the front has the largest sum, and writes its recipe if that is wanted.
+/// Shows the member of the front with the largest weighted sum, and writes its recipe with `-o`.
 pub(super) fn run(args: &Args, wanted: &str, study: &StudyRead, directory: &Path) -> Result<()> {
     let record = &study.record;
     let objectives = curve::choosable(&record.about);
@@ -34,11 +34,11 @@ pub(super) fn run(args: &Args, wanted: &str, study: &StudyRead, directory: &Path
     };
     let store = study.store.as_ref().ok_or_else(|| not_done("a search is running there: wait until it ends"))?;
     let ending = record.ending.as_ref().ok_or_else(|| not_done("go on with `evomerge search`"))?;
-    // Those that keep to the constraints, if any does.
+    // Only members that meet the constraints, or the nearest ones if none does.
     let least = ending.finalists.iter().map(|one| one.violation).fold(f64::INFINITY, f64::min);
     let kept = ending.finalists.iter().filter(|one| one.on_front && one.violation <= least);
     let scored: Vec<(f64, &Finalist)> = kept.filter_map(|one| Some((sum(one, &weights)?, one))).collect();
-    // Of equals the first.
+    // The first of equal ones.
     let picked = scored.iter().rev().max_by(|(a, _), (b, _)| a.total_cmp(b));
     let nobody = || Error::user(format!("{}: its record has no finalist with these scores", directory.display()));
     let (sum, picked) = picked.copied().ok_or_else(nobody)?;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, wanted: &str, study: &StudyRead, directory: &Path
     Ok(())
 }
 
-/// Reads `math=1,layers=-0.01`.
+/// Parses weights such as `math=1,layers=-0.01`.
 fn weights<'a>(
     text: &str,
     objectives: &'a [PlottedObjective],
@@ -115,7 +115,7 @@ fn sum(finalist: &Finalist, weights: &[(&PlottedObjective, f64)]) -> Option<f64>
     weights.iter().map(|(objective, weight)| Some(weight * objective.of_finalist(finalist)?)).sum()
 }
 
-/// Writes a finalist's recipe, after those whose results it merges.
+/// Writes a finalist's recipe, after the documents whose results it merges.
 fn write(file: &Path, finalist: &Finalist, store: &Store, directory: &Path) -> Result<()> {
     let older = || {
         Error::user(format!("{}: it does not say where its search file is", directory.display()))
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// A study of one task and one cost, and another task that only ranks.
+    /// A study of one task and one cost, and of another task that only ranks.
     fn studied() -> About {
         let mut about = about();
         about.goals[0].select = vec![merge_core::item::ItemId([1; 16])];

@@ -1,4 +1,4 @@
-//! Studies of one search with several seeds, a row for each.
+//! Report on a search with several seeds: one row for each study.
 
 use crate::{
     args::Report as Args,
@@ -12,7 +12,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::error::{Error, Result};
 use std::path::PathBuf;
 
-/// Shows them in short, or all of each as JSON.
+/// Shows a short table, or everything as JSON.
 pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
     if args.html.is_some() || args.csv.is_some() || args.pick.is_some() {
         let first = directories[0].display();

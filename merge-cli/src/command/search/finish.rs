@@ -1,4 +1,4 @@
-//! The end of a study: a checkpoint, a recipe, figures, a table.
+//! The end of a study: writes the recipe, the result and the checkpoint, and shows the table.
 
 use super::publish::{self, AnswerTexts};
 use crate::{
@@ -22,10 +22,10 @@ use merge_core::{
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// What the store calls the search file's path from the study's directory.
+/// Key, in the store, of the search file's path from the study's directory.
 pub(crate) const SEARCH_FILE: &str = "search file";
 
-/// Writes the recipe and the result, and shows the table; the checkpoint too if it is the answer, not a step on the way.
+/// Writes the recipe and the result, and shows the table; writes the checkpoint if `is_answer`.
 pub(super) fn finish(
     args: &Args,
     study: &Study<'_>,
@@ -48,12 +48,12 @@ pub(super) fn finish(
         card: card::of_search(findings, study.earlier, goals, &about, &licences, study.hashes)?,
     };
     publish::write(study, output, &texts, findings.progress.scored_now, &documents, is_answer)?;
-    // The recipes of the finalists have their paths relative to it.
+    // Paths in the finalists' recipes are relative to the search file.
     study.store.set(&[(SEARCH_FILE, &from(output, &study.template.file)?)])?;
 
     let table = figures::table(goals, &reported)?;
     if args.json && args.seeds.is_some() {
-        // Standard output is for the figures of all seeds.
+        // Standard output is for the results of all seeds.
         screen::say(&table);
     } else if args.json && is_answer {
         screen::say(&table);
@@ -70,15 +70,15 @@ pub(super) fn finish(
     Ok(())
 }
 
-/// A file's path from a directory.
+/// Path of a file relative to a directory.
 fn from(dir: &Path, file: &Path) -> Result<String> {
     let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::io("find", path, &e));
-    // A job's search file may be gone: the queue has its own copy.
+    // The search file of a job may be gone: the queue has its own copy.
     let (dir, file) = (absolute(dir)?, absolute(file).or_else(|e| std::path::absolute(file).map_err(|_| e))?);
     Ok(pathdiff::diff_paths(&file, dir).unwrap_or(file).to_string_lossy().into_owned())
 }
 
-/// What was searched and how, for `result.json` and the card: nothing that differs between two runs of one study.
+/// Description of the search for `result.json` and the card: the same in every run of the study.
 fn about(study: &Study<'_>, findings: &Findings) -> Value {
     let history = &findings.history;
     let generations: Vec<Value> = history
@@ -110,7 +110,7 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
     })
 }
 
-/// How the answer was chosen, and what its score is worth.
+/// Summary of the search: the choice of the answer, and the verdict on it.
 fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
     let reported = ReportedModels::of_findings(findings);

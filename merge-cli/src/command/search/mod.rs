@@ -1,4 +1,4 @@
-//! `evomerge search`: a study from its first generation, or from wherever it stopped, to a table, a recipe and a checkpoint.
+//! `evomerge search`: runs or resumes a study, and writes a table, a recipe and a checkpoint.
 
 mod finish;
 mod place;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     done
 }
 
-/// The command that goes on.
+/// The command line that continues the search.
 fn command(args: &Args) -> String {
     let file = match (&args.file, &args.from_mergekit) {
         (Some(file), _) => file.display().to_string(),
@@ -83,43 +83,43 @@ fn command(args: &Args) -> String {
     format!("evomerge search {file} -o {}{seed}{seeds}{budget}", args.output.display())
 }
 
-/// What a command asks for.
+/// A search command and its file.
 struct SearchCommand<'a> {
     args: &'a Args,
     text: &'a str,
-    /// The documents of the file.
+    /// Documents of the file.
     stages: &'a [Stage],
     interrupted: &'a Arc<AtomicBool>,
 }
 
-/// A search of the file, with what it asks.
+/// A search in the file, with its benchmarks.
 struct PlannedStudy {
     file: SearchFile,
     benchmarks: Benchmarks,
-    /// Whether its answer is what the command is for, and not a step on the way.
+    /// True if its answer is the command's result, false for an earlier stage.
     is_answer: bool,
-    /// Candidates scored side by side.
+    /// Number of candidates scored at the same time.
     workers: usize,
 }
 
 impl PlannedStudy {
-    /// The most item evaluations that it takes.
+    /// Upper bound of its item evaluations.
     fn takes(&self) -> u64 {
         study::evaluations(&self.file.template, &self.file.search, study::Objective::goals(&self.benchmarks))
     }
 }
 
-/// What a study has come to.
+/// Result of a study.
 struct StudyResult {
     findings: Findings,
     goals: Vec<study::Goal>,
 }
 
 impl SearchCommand<'_> {
-    /// Runs all stages with a seed, and gives the last one's result. `among` is where they stand among the
-    /// command's studies: this often again the stages are run after these.
+    /// Runs all stages with a seed, and returns the last one's result. Later stages may use the
+    /// answers of earlier ones as models.
     ///
-    /// Each stage's answer is a model that the later ones may name.
+    /// `among` is the position among the command's studies; `again` more runs of all stages follow.
     fn run(&self, seed: Option<u64>, output: &Path, among: &mut Among, again: u64) -> Result<StudyResult> {
         let studies = self.studies(seed)?;
         let n_studies = studies.iter().flatten().count();
@@ -158,8 +158,8 @@ impl SearchCommand<'_> {
         unreachable!("the last document is a search")
     }
 
-    /// What is to be studied, for each document of the file that is a search, with every refusal that needs no weight: also
-    /// of the later ones, before the first begins.
+    /// Plans a study for each document that is a search. All stages are checked for everything that
+    /// needs no weight before the first one begins.
     fn studies(&self, seed: Option<u64>) -> Result<Vec<Option<PlannedStudy>>> {
         let (mut studies, mut earlier) = (Vec::new(), Vec::new());
         for (number, stage) in self.stages.iter().enumerate() {
@@ -178,7 +178,7 @@ impl SearchCommand<'_> {
                 file.search.budget.value = budget;
             }
             let read = {
-                // Templates of a task may take their time, item by item.
+                // Rendering a task's templates may take long.
                 let file = file.clone();
                 move || search_tasks::benchmarks(&file)
             };
@@ -224,7 +224,7 @@ impl SearchCommand<'_> {
         found
     }
 
-    /// Runs the study to its end and shows what it found. The last of a file writes its model.
+    /// Runs the study to its end and shows the result. The last stage also writes its model.
     fn find(
         &self,
         PlannedStudy { file, benchmarks, is_answer, workers }: &PlannedStudy,
@@ -261,7 +261,7 @@ impl SearchCommand<'_> {
     }
 }
 
-/// What the numbers of its progress are called.
+/// Names for the numbers of the progress.
 fn names(goals: &[study::Goal], search: &Search, sources: &Sources) -> ProgressNames {
     let ranked = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.clone());
     let costs = search.minimise.iter().map(|cost| cost.what.value.name().to_owned());
@@ -272,7 +272,7 @@ fn names(goals: &[study::Goal], search: &Search, sources: &Sources) -> ProgressN
     }
 }
 
-/// Where one of several studies is kept.
+/// Directory of the study with this seed.
 fn of_seed(output: &Path, seed: u64) -> PathBuf {
     output.join(format!("seed-{seed}"))
 }

@@ -1,4 +1,4 @@
-//! Where a search writes: what is there is known to be a study of ours, or the search is refused and nothing is touched.
+//! The directory of a search: refused and left untouched, unless it is new or holds a study.
 
 use super::publish;
 use crate::{draw::screen, study_report::lost::gone};
@@ -14,13 +14,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a search puts into its directory beside the study's store.
+/// Files of a search's directory beside the study's store.
 const ANSWER: [&str; 3] = ["model", "best.yaml", "result.json"];
 
-/// What a store has made when it is stopped before it has a log, or while that which it had made then is mended.
+/// Entries of a store that was stopped before it had a log, or during its repair.
 const BEGUN: [&str; 4] = ["blobs", "conf", "damaged", "trial"];
 
-/// A study's store, the directories that were made for it, and what was in its own before.
+/// A study's store, the directories made for it, and the earlier entries of the store's directory.
 pub(super) struct StudyPlace {
     pub(super) store: Store,
     made: Vec<PathBuf>,
@@ -28,9 +28,10 @@ pub(super) struct StudyPlace {
 }
 
 impl StudyPlace {
-    /// Opens the study of a directory that is new, empty, or has one already; `directory` is `output`, or a stage's below it.
+    /// Opens the study of a directory that is new, is empty or has a study. `directory` is
+    /// `output`, or a stage's directory in it.
     ///
-    /// Fails, having made nothing, if there is something in it that no search can be proved to have written.
+    /// Fails, and makes nothing, if the directory holds something that may not be a search's.
     pub(super) fn open(output: &Path, directory: &Path, sources: &Sources) -> Result<Self> {
         let inputs = || sources.files().map(|(_, path)| path);
         export::check_input(&directory.join("model"), inputs())?;
@@ -53,7 +54,7 @@ impl StudyPlace {
                 screen::say(&format!("note: {}; they are computed again", gone(&study, lost)));
                 true
             }
-            // What the mark says was begun, and of which nothing is left.
+            // The mark says that a study was begun, but nothing of it is left.
             None => store.is_empty() && StudyMark::read(&study)?.is_some(),
         };
         let answered = is_damaged || publish::is_known(&store)? || store.get::<Ending>("ending")?.is_some();
@@ -64,7 +65,7 @@ impl StudyPlace {
         Ok(Self { store, made, before })
     }
 
-    /// Takes away what was made, as the search was refused before it began: it leaves no directory that looks like a study.
+    /// Removes what [`Self::open`] made, after a refusal: no directory may look like a study.
     pub(super) fn abandon(self) {
         let Self { store, made, before } = self;
         if !store.is_empty() {
@@ -83,7 +84,7 @@ impl StudyPlace {
     }
 }
 
-/// Refuses a directory for several studies that holds something else, unless one of them was begun there.
+/// Refuses a directory for several studies that holds anything else, unless one was begun there.
 pub(super) fn check_seeds(output: &Path) -> Result<()> {
     let names = names(output)?;
     let is_seed = |name: &&String| name.starts_with("seed-");
@@ -96,7 +97,7 @@ pub(super) fn check_seeds(output: &Path) -> Result<()> {
     }
 }
 
-/// Refuses a directory that holds anything but a study and what comes of it.
+/// Refuses a directory without a study that holds anything but the beginning of one.
 fn check(directory: &Path) -> Result<()> {
     let study = directory.join("study");
     if is_study(&study)? {
@@ -114,12 +115,12 @@ fn check(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a directory is a study's: by its mark, or, of one that began before there were marks, by its store.
+/// True if a directory holds a study: it has a mark, or, from an older version, only a store.
 fn is_study(directory: &Path) -> Result<bool> {
     Ok(StudyMark::read(directory)?.is_some() || ["db", "conf"].iter().all(|name| directory.join(name).is_file()))
 }
 
-/// What is in a directory, in order; nothing if there is none.
+/// Names of a directory's entries, in order; none if it does not exist.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let unread = |e: io::Error| Error::io("read", directory, &e);
     let entries = match fs::read_dir(directory) {

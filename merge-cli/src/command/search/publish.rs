@@ -1,5 +1,5 @@
-//! The answer of a search in its directory: written when it is new, left as it is when it is whole. What is in its place and
-//! is not what the search wrote there is moved aside, never deleted.
+//! Writes the answer of a search into its directory, if it is new or damaged. Files in its place
+//! that the search did not write are moved aside, never deleted.
 
 use crate::{
     artefact::{
@@ -27,38 +27,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the store calls what was written.
+/// Key of the [`AnswerRecord`] in the store.
 const ANSWER: &str = "answer";
 
-/// What is written as an answer, as a person reads it.
+/// Texts of an answer.
 pub(super) struct AnswerTexts {
-    /// `best.yaml`.
+    /// Content of `best.yaml`.
     pub(super) recipe: String,
-    /// `result.json`.
+    /// Content of `result.json`.
     pub(super) result: String,
-    /// The model's README.md.
+    /// Content of the model's README.md.
     pub(super) card: String,
 }
 
-/// What was written as an answer.
+/// Record of the written answer.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct AnswerRecord {
-    /// Most item evaluations of the evolution that found it.
+    /// Maximum item evaluations of the evolution that found it.
     budget: u64,
-    /// The tasks it is reported on.
+    /// Tasks on which it is reported.
     reported: Vec<String>,
-    /// The SHA-256 of its recipe, without the line that says which command found it.
+    /// SHA-256 of its recipe, without the line about the command that found it.
     recipe: String,
-    /// Every file, by its path from the study's directory.
+    /// All files, by path from the study's directory.
     files: AnswerFiles,
-    /// Those that were about to be written in their places, should all have ended then.
+    /// Files that were about to be written over these: after a crash, some may be there.
     #[serde(default)]
     next: AnswerFiles,
 }
 
 type AnswerFiles = BTreeMap<String, WrittenFile>;
 
-/// What a file was when it was written.
+/// Size and hash of a file when it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct WrittenFile {
     bytes: u64,
@@ -71,22 +71,22 @@ impl WrittenFile {
     }
 }
 
-/// Files up to this size are hashed to see whether they are whole; of larger ones it is the length that is looked at, unless
-/// they are newer than the model is.
+/// Files up to this size, and files newer than the model, are checked by hash; all others only by
+/// length.
 const SMALL: u64 = 64 << 20;
 
-/// Whether an answer was written, or is about to be.
+/// True if an answer was written, or was about to be.
 pub(super) fn is_known(store: &Store) -> Result<bool> {
     Ok(store.get::<AnswerRecord>(ANSWER)?.is_some())
 }
 
-/// What is known of the answer that was written, if one was.
+/// Record of the written answer, if there is one.
 fn known(store: &Store) -> Result<Option<AnswerRecord>> {
-    // The first of all may have been about to be.
+    // Without files, the first answer was only about to be written.
     Ok(store.get::<AnswerRecord>(ANSWER)?.filter(|answer| !answer.files.is_empty()))
 }
 
-/// Refuses to put the answer of less in the place of one that is there.
+/// Refuses to replace an answer by one of a smaller budget or one reported on fewer tasks.
 pub(super) fn check_replaced(store: &Store, directory: &Path, search: &Search, goals: &[Goal]) -> Result<()> {
     let Some(AnswerScope { budget, reported }) = answered(store)? else { return Ok(()) };
     let (place, now) = (directory.display(), search.budget.value);
@@ -107,9 +107,9 @@ pub(super) fn check_replaced(store: &Store, directory: &Path, search: &Search, g
     }
 }
 
-/// Writes the answer; its model only if it is more than a step on the way.
+/// Writes the answer; with its model if it is the command's result.
 ///
-/// Fails, having written nothing, if a model's file is not what it was when the search began.
+/// Fails, and writes nothing, if a source's file has changed since the search began.
 pub(super) fn write(
     study: &Study<'_>,
     directory: &Path,
@@ -121,7 +121,7 @@ pub(super) fn write(
     let before = study.store.get::<AnswerRecord>(ANSWER)?.unwrap_or_default();
     let recipe = WrittenFile::of(texts.recipe.split_once('\n').map_or("", |(_, recipe)| recipe)).sha256;
     let is_same = before.recipe == recipe;
-    // A link stays one: what it leads to is written, moved aside and replaced.
+    // A symbolic link is kept; its target is written, moved aside and replaced.
     let model = directory.join("model");
     let model = file::behind_links(&model).map_err(|e| Error::io("open", &model, &e))?;
     let texts_now = [(RECIPE, &texts.recipe), (RESULT, &texts.result)];
@@ -163,7 +163,7 @@ pub(super) fn write(
             [&before.files, &before.next].into_iter().filter_map(|all| all.get(name)),
         )?;
     }
-    // Last: if something stops us before, what is there is what is written again.
+    // Written last: after a crash, the next run writes the same files again.
     let answered = AnswerScope { budget: study.search.budget.value, reported: reported(study.objective.goals()) };
     let AnswerScope { budget, reported } = answered.clone();
     let answer = AnswerRecord { budget, reported, recipe, files, next: AnswerFiles::new() };
@@ -173,7 +173,7 @@ pub(super) fn write(
     StudyMark::note(study.store.dir(), answered)
 }
 
-/// Keeps what is about to be written, beside what was: whatever stops us, both are known for ours.
+/// Records the files that are about to be written, and the old ones: after a crash, both are known.
 fn announce(store: &Store, before: &AnswerRecord, files: &AnswerFiles) -> Result<()> {
     if before.files == *files {
         return Ok(());
@@ -186,8 +186,8 @@ fn announce(store: &Store, before: &AnswerRecord, files: &AnswerFiles) -> Result
     )])
 }
 
-/// What is known of the answer that is there: by the store, by the mark beside it if that is damaged, or of one that an earlier
-/// version wrote, what its study says.
+/// Scope of the present answer: from the store; if that is damaged, from the study's mark; if an
+/// earlier version wrote the answer, from the study itself.
 fn answered(store: &Store) -> Result<Option<AnswerScope>> {
     if let Some(AnswerRecord { budget, reported, .. }) = known(store)? {
         return Ok(Some(AnswerScope { budget, reported }));
@@ -203,7 +203,7 @@ fn reported(goals: &[Goal]) -> Vec<String> {
     goals.iter().filter(|goal| !goal.report.is_empty()).map(|goal| goal.name.clone()).collect()
 }
 
-/// Proves that the models are those whose hashes will stand in the answer.
+/// Checks that the sources still have the hashes that the answer will state.
 fn prove(study: &Study<'_>, was_used: bool) -> Result<()> {
     if was_used {
         let hint = "scores may be of other weights than the study says: search again, in another directory";
@@ -217,7 +217,7 @@ fn prove(study: &Study<'_>, was_used: bool) -> Result<()> {
     }
 }
 
-/// Writes the model with its card and its record; returns what was written, by name.
+/// Writes the model with its card and its record; returns the written files by name.
 fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) -> Result<AnswerFiles> {
     let recipe = documents.last().expect("the answer is one");
     export.weights(&Merge::plan(recipe, &study.sources.of(recipe))?, &Options::default())?;
@@ -240,15 +240,15 @@ fn fill(study: &Study<'_>, export: &Export, documents: &[Recipe], card: &str) ->
     Ok(made)
 }
 
-/// The names of an answer's texts, and what those of its model's files begin with.
+/// Names of an answer's texts, and path prefix of its model's files.
 const RECIPE: &str = "best.yaml";
 const RESULT: &str = "result.json";
 const MODEL: &str = "model/";
 
-/// The card's name in the directory of a model.
+/// Name of the card in a model's directory.
 const CARD: &str = "README.md";
 
-/// Whether a model is there as it was written, but for its card, which people edit.
+/// True if a model is as it was written. Its card is ignored: people edit it.
 fn is_whole(model: &Path, files: &AnswerFiles) -> Result<bool> {
     let written: Vec<(&str, &WrittenFile)> = of_model(files).collect();
     let time = |name: &str| fs::metadata(model.join(name)).and_then(|found| found.modified()).ok();
@@ -264,12 +264,12 @@ fn is_whole(model: &Path, files: &AnswerFiles) -> Result<bool> {
     Ok(!written.is_empty())
 }
 
-/// The files of a model, by their names.
+/// Files of the model, by name.
 fn of_model(files: &AnswerFiles) -> impl Iterator<Item = (&str, &WrittenFile)> {
     files.iter().filter_map(|(path, one)| Some((path.strip_prefix(MODEL)?, one)))
 }
 
-/// Whether all that is in a model's directory was written by this search: as it is known, or as it has just been made again.
+/// True if this search wrote every file of a model's directory: as recorded, or as just made again.
 fn is_ours(model: &Path, before: &AnswerRecord, made: &AnswerFiles) -> Result<bool> {
     let unread = |e: io::Error| Error::io("read", model, &e);
     if !model.is_dir() {
@@ -284,7 +284,7 @@ fn is_ours(model: &Path, before: &AnswerRecord, made: &AnswerFiles) -> Result<bo
         let now = sha256_of(&path)?;
         let place = MODEL.to_owned() + &name;
         let mut known = [&before.files, &before.next, made].into_iter().filter_map(|files| files.get(&place));
-        // Of an earlier version's card it is not known what it said.
+        // The card's content is unknown if an earlier version wrote it.
         let is_card = name == CARD
             && before.files.is_empty()
             && file::read_text(&path).is_ok_and(|text| card::is_of_search(&text));
@@ -295,7 +295,7 @@ fn is_ours(model: &Path, before: &AnswerRecord, made: &AnswerFiles) -> Result<bo
     Ok(true)
 }
 
-/// Gives a model that is whole the card of today, unless somebody has edited the one it has.
+/// Updates the card of an unchanged model, unless somebody has edited it.
 fn refresh_card(model: &Path, card: &str, before: &AnswerRecord) -> Result<()> {
     let (path, place) = (model.join(CARD), MODEL.to_owned() + CARD);
     if before.files.get(&place) == Some(&WrittenFile::of(card)) && path.exists() {
@@ -312,7 +312,7 @@ fn refresh_card(model: &Path, card: &str, before: &AnswerRecord) -> Result<()> {
     }
 }
 
-/// Writes a text in the place of one of those that are known to have been there.
+/// Writes a text; a file in its place is moved aside if it is not one of `known`.
 fn replace<'a>(path: &Path, text: &str, known: impl IntoIterator<Item = &'a WrittenFile>) -> Result<()> {
     let mut known = known.into_iter().peekable();
     let why = if known.peek().is_some() { CHANGED } else { UNKNOWN };
@@ -325,32 +325,32 @@ fn replace<'a>(path: &Path, text: &str, known: impl IntoIterator<Item = &'a Writ
     export::replace_file(path, text)
 }
 
-/// What the store of the first of several seeds calls the table of all.
+/// Key of the table of all seeds in the store of the first seed.
 const TABLE: &str = "table";
 
-/// The table that a study is the first of, as it was written.
+/// The versions of the table that a study's store has recorded.
 pub(super) fn known_table(store: &Store) -> Result<Vec<WrittenFile>> {
     Ok(store.get(TABLE)?.unwrap_or_default())
 }
 
-/// Writes the table of several studies, the first of which knows it from then on; `earlier` is what another knows of the one that
-/// is there.
+/// Writes the table of several studies, and records it in `store`, the first study's. `earlier` is
+/// another store's record of the present table.
 pub(super) fn write_table(store: &Store, earlier: Vec<WrittenFile>, path: &Path, text: &str) -> Result<()> {
     let (known, new) = ([earlier, known_table(store)?].concat(), WrittenFile::of(text));
     let done = known == [new.clone()];
     if !done {
-        // Of the old and the new one either may be there, whatever stops us.
+        // After a crash, either the old or the new table may be there.
         store.set(&[(TABLE, &known.iter().chain([&new]).collect::<Vec<_>>())])?;
     }
     replace(path, text, &known)?;
     if done { Ok(()) } else { store.set(&[(TABLE, &[new])]) }
 }
 
-/// Why something is moved aside.
+/// Reasons for moving a file aside.
 const CHANGED: &str = "was not what this search wrote";
 const UNKNOWN: &str = "may not be what this search wrote";
 
-/// Gives what is in the place of something of ours another name.
+/// Renames a file or directory that is in the place of ours.
 fn move_aside(path: &Path, why: &str) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut places = (1..1000).map(|number| match number {

@@ -1,4 +1,4 @@
-//! The same study with several seeds: what of a result is the search's, and what is luck.
+//! Runs a study with several seeds, to tell the search's effect from luck.
 
 use super::{
     SearchCommand, StudyResult, of_seed,
@@ -25,10 +25,10 @@ use serde::Deserialize;
 use serde_json::json;
 use std::{ops::Range, path::Path};
 
-/// The table of all of them.
+/// Name of the table of all seeds.
 const TABLE: &str = "result.json";
 
-/// Runs the study with so many seeds, one after the other, each in a directory of its own.
+/// Runs the study with `seeds` seeds, one after the other, each in its own directory.
 pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     let output = &job.args.output;
     let Some(Stage::Search(file)) = job.stages.last() else { unreachable!("the last document is a search") };
@@ -73,7 +73,7 @@ pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     Ok(())
 }
 
-/// The seeds of the table that is in a directory; none if it is no table.
+/// Seeds in a directory's table; none if it is not a table.
 fn seeds_of(output: &Path) -> Vec<u64> {
     #[derive(Deserialize)]
     struct Table {
@@ -83,7 +83,7 @@ fn seeds_of(output: &Path) -> Vec<u64> {
     table.map_or_else(Vec::new, |Table { seeds }| seeds)
 }
 
-/// Refuses to put the table of fewer seeds in the place of one that is there.
+/// Refuses to replace a table whose seeds are not all among these.
 fn check_replaced(output: &Path, known: &[u64], seeds: &Range<u64>) -> Result<()> {
     let Some(seed) = known.iter().find(|seed| !seeds.contains(seed)) else { return Ok(()) };
     let message = format!("{}: its table has seed {seed}, which is not among these", output.display());
@@ -91,7 +91,7 @@ fn check_replaced(output: &Path, known: &[u64], seeds: &Range<u64>) -> Result<()
     Err(Error::user(message).hint(hint))
 }
 
-/// What the seeds say of the answer together.
+/// Verdicts on the answer over all seeds.
 fn sentences(judgements: &[Judgement]) -> Vec<String> {
     let seeds = judgements.len();
     let count = |of: &dyn Fn(&Judgement) -> bool| judgements.iter().filter(|one| of(one)).count();
@@ -113,17 +113,17 @@ fn sentences(judgements: &[Judgement]) -> Vec<String> {
     said
 }
 
-/// The tables' rows: who is reported, by name, in the order of the first study.
+/// Rows of the table: the reported models, in the order of the first study.
 fn entries(ended: &StudyResult) -> impl Iterator<Item = &Entry> {
     ReportedModels::of_findings(&ended.findings).entries().map(|(_, entry)| entry)
 }
 
-/// Whether a model's scores depend on the seed.
+/// True if a model's scores depend on the seed.
 fn varies(name: &str) -> bool {
     ["evolved", "random search"].contains(&name)
 }
 
-/// The values of a goal, in percent, of the model of this name in every study.
+/// A model's estimates of a goal, one for each study.
 fn values(name: &str, position: usize, goal: &Goal, all: &[(u64, StudyResult)]) -> Result<Vec<Estimate>> {
     let of = |(_, ended): &(u64, StudyResult)| {
         let entry = entries(ended).find(|entry| entry.name == name);
@@ -132,7 +132,7 @@ fn values(name: &str, position: usize, goal: &Goal, all: &[(u64, StudyResult)]) 
     all.iter().filter_map(|one| of(one).transpose()).collect()
 }
 
-/// Mean, standard deviation, least and most.
+/// Mean, standard deviation, minimum and maximum.
 fn spread(values: &[f64]) -> [f64; 4] {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -204,7 +204,7 @@ mod tests {
         let with = |winner: usize, soup: usize| {
             judgement(&[200], &[1.0], &[winner], &[("ja", &[60])], &[("greedy soup", &[soup])])
         };
-        // Better than both; worse than the soup; perhaps as good as it; worse than both.
+        // Better than both; worse than the soup; perhaps as good as the soup; worse than both.
         let all = [with(120, 60), with(100, 140), with(100, 102), with(20, 60)];
         assert_eq!(
             sentences(&all),

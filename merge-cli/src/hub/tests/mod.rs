@@ -1,4 +1,4 @@
-//! The hub, against a small server on this machine.
+//! Tests of the hub with a small server on this machine.
 
 mod refusals;
 
@@ -19,20 +19,20 @@ use tempfile::TempDir;
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const TOKEN: &str = "hf_secret";
 
-/// Contents by name.
+/// Contents of files by name.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// A hub with one repository, `org/name`, whose safetensors are on another host.
+/// A hub with one repository, `org/name`, whose safetensors files are on another host.
 #[derive(Default)]
 struct Server {
     files: Files,
-    /// What is sent in place of a file.
+    /// Contents that are sent instead of a file's own.
     instead: Files,
-    /// Answers of the hub itself in place of others, by how the path begins: status, `X-Error-Code`.
+    /// Refusals by the hub, by prefix of the path: status and `X-Error-Code`.
     refusals: Vec<(&'static str, u16, &'static str)>,
-    /// How many bytes of large files are sent before the connection breaks.
+    /// Number of bytes of a large file after which the connection breaks.
     breaks_after: Option<usize>,
-    /// Whether `Range` is understood.
+    /// True if `Range` is supported.
     ranges: bool,
     asked: Vec<Asked>,
 }
@@ -42,7 +42,7 @@ struct Asked {
     path: String,
     range: Option<String>,
     token: bool,
-    /// Whether it is the other host.
+    /// True if the request went to the other host.
     elsewhere: bool,
 }
 
@@ -168,7 +168,7 @@ impl Server {
                     };
                     let token = header("authorization").is_some_and(|value| value == format!("Bearer {TOKEN}"));
                     let asked = Asked { path, range: header("range"), token, elsewhere };
-                    // A client that hangs up early is part of some tests.
+                    // Some tests close the connection early.
                     let _ = server.lock().unwrap().answer(asked, &cdn, &mut stream);
                 }
             });
@@ -186,7 +186,7 @@ impl Running {
         change(&mut self.server.lock().unwrap());
     }
 
-    /// What was asked for since the last time.
+    /// Requests since the last call.
     fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.server.lock().unwrap().asked)
     }
@@ -216,7 +216,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Checks that a fetch is refused with these words in the error and in the hint.
+/// Checks that a fetch is refused with this error message and this hint.
 fn check_refused(result: Result<PathBuf>, message: &str, hint: &str) {
     let error = result.unwrap_err();
     let advice = error.advice().unwrap_or_default();
@@ -294,7 +294,7 @@ fn asks_for_nothing_that_is_there() {
     let asked: Vec<String> = running.asked().into_iter().map(|one| one.path).collect();
     assert_eq!(asked, ["/api/models/org/name/revision/refs%2Fpr%2F1?blobs=true"]);
     assert_eq!(fs::read_to_string(root(&home).join("refs/refs/pr/1")).unwrap(), COMMIT);
-    // What other tools have left out is asked for.
+    // Files that other tools left out are requested.
     fs::remove_file(dir.join("tokenizer.json")).unwrap();
     hub.fetch("org/name", Some(COMMIT)).unwrap();
     assert_eq!(running.asked().len(), 1, "its bytes are still there");

@@ -1,4 +1,4 @@
-//! What is refused, and what is done without a network.
+//! Tests of refusals, and of the hub without a network.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn offline_uses_the_cache_and_asks_nobody() {
 fn without_a_network_uses_what_was_there_last_time() {
     let (home, running) = (TempDir::new().unwrap(), server().run());
     let dir = running.hub(&home).fetch("org/name", None).unwrap();
-    // A port that nobody listens on: bound, and given back.
+    // A port on which nobody listens: bound, then released.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = hub(&[("HF_ENDPOINT", &format!("http://{closed}")), ("HF_HOME", home.path().to_str().unwrap())]);
     assert_eq!(away.fetch("org/name", None).unwrap(), dir);
