@@ -1,4 +1,4 @@
-//! Answering items, and what merging a candidate of `recipes/sansu` costs beside scoring it; all on one thread.
+//! Time to answer items, and to merge and to score a candidate of `recipes/sansu`, on one thread.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -41,9 +41,9 @@ fn main() {
     }
 }
 
-/// As many prompts as fill most of a batch.
+/// Number of prompts that fills most of a batch.
 const N_ANSWERED: usize = 200;
-/// As many items as a generation of `recipes/sansu/search.yaml` scores a candidate on.
+/// Number of items on which a generation of `recipes/sansu/search.yaml` scores a candidate.
 const N_SCORED: usize = 30;
 
 /// A model that reads Japanese answers word problems.
@@ -57,7 +57,7 @@ fn answer(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(N_ANSWERED)).bench_local(work);
 }
 
-/// A candidate's merge, every tensor of it.
+/// Merges all tensors of a candidate.
 #[divan::bench(sample_count = 15, sample_size = 1)]
 fn merge(bencher: Bencher<'_, '_>) {
     let (recipe, sources) = candidate();
@@ -72,7 +72,7 @@ fn merge(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| one_thread(work));
 }
 
-/// A candidate's score on the items of a generation, from the recipe on, as a search takes it.
+/// Scores a candidate on a generation's items, starting from its recipe, as a search does.
 #[divan::bench(sample_count = 15, sample_size = 1)]
 fn score(bencher: Bencher<'_, '_>) {
     let (recipe, sources) = candidate();
@@ -107,7 +107,7 @@ fn task(name: &str) -> Benchmark {
     task::read(&family().join("tasks").join(name), Fractions::default()).expect("the repository has it")
 }
 
-/// Where the search of `recipes/sansu` begins.
+/// First candidate of the search of `recipes/sansu`.
 fn candidate() -> (Recipe, Sources) {
     let template = SearchFile::read(&family().join("search.yaml")).expect("the repository has it").template;
     let sources = Sources::open_all(template.variants(), &[], &FilesOnly).expect("the repository has them");

@@ -1,22 +1,21 @@
-//! A search space in the shape of a layer path: slots that are on or off, and a scale for each that counts only where its
-//! slot is on.
+//! A toy search space like a layer path: slots are on or off, and each has a scale that counts
+//! only if the slot is on.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// How many slots there are.
 pub(crate) const SLOTS: usize = 32;
 
-/// The path to be found.
+/// A target path for an optimizer to find.
 pub(crate) struct LayerToy {
     on: [bool; SLOTS],
     scales: [f64; SLOTS],
-    /// Whether two neighbours that are both wrong cost as much again.
+    /// True if two neighbouring wrong slots cost one more.
     neighbours: bool,
 }
 
 impl LayerToy {
-    /// Half of the slots, about, are to be on, with scales between 0.5 and 1.5.
+    /// Draws a target: about half of the slots are on, and scales are between 0.5 and 1.5.
     pub(crate) fn new(seed: u64, neighbours: bool) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let on = std::array::from_fn(|_| generator.random());
@@ -24,9 +23,9 @@ impl LayerToy {
         Self { on, scales, neighbours }
     }
 
-    /// The loss of a genome, 0 where it is solved: the number of slots that are wrong, and for each that is on three times the
-    /// squared error of its scale, so that one may be better off than on with a bad scale. A genome is an option for each slot
-    /// and then a number for each scale, which is half more.
+    /// Loss of a genome, 0 for the target: the number of wrong slots, plus three times the squared
+    /// error of each active slot's scale, so that a slot may be better off than on with a bad scale.
+    /// A genome has an option for each slot, then a number for each scale, which is 0.5 more.
     pub(crate) fn loss(&self, genome: &[f64]) -> f64 {
         let (slots, scales) = genome.split_at(SLOTS);
         let wrong: [bool; SLOTS] = std::array::from_fn(|i| (slots[i] > 0.5) != self.on[i]);

@@ -1,4 +1,4 @@
-//! What a command costs: its time, its processors' time, and its memory.
+//! Measures a command: its time, its processor time and its memory.
 
 use std::{
     fs, io,
@@ -10,23 +10,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often memory is looked at.
+/// Interval between two readings of the memory.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// What one run took.
+/// Cost of one run.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Measured {
     /// Seconds from start to end.
     pub(crate) wall: f64,
-    /// Seconds of all processors, in programs and in the kernel.
+    /// Processor seconds of all cores, in programs and in the kernel.
     pub(crate) cpu: f64,
-    /// The most bytes of its own that it held. What it has mapped is the page cache's.
+    /// Largest anonymous memory in bytes; mapped files belong to the page cache.
     pub(crate) anon: u64,
 }
 
 /// Runs a command to its end.
 ///
-/// Fails, with what it has said, if it does.
+/// Fails with the command's error output if the command fails.
 pub(crate) fn measured(command: &mut Command) -> io::Result<Measured> {
     let before = children_cpu()?;
     let began = Instant::now();
@@ -53,9 +53,9 @@ pub(crate) fn measured(command: &mut Command) -> io::Result<Measured> {
     Ok(Measured { wall, cpu: children_cpu()? - before, anon })
 }
 
-/// Runs a command until it has written so many bytes below a directory, and ends it there.
+/// Runs a command until it has written `bytes` bytes below a directory, then kills it.
 ///
-/// Fails, with what it has said, if it ends by itself and not well.
+/// Fails with the command's error output if the command fails before that.
 pub(crate) fn begun(command: &mut Command, dir: &Path, bytes: u64) -> io::Result<(Measured, u64)> {
     let before = children_cpu()?;
     let began = Instant::now();
@@ -79,7 +79,7 @@ pub(crate) fn begun(command: &mut Command, dir: &Path, bytes: u64) -> io::Result
     Ok((measured, written))
 }
 
-/// A process's own memory, 0 if it has ended.
+/// Anonymous memory of a process in bytes, 0 if it has ended.
 fn anon(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
@@ -87,20 +87,20 @@ fn anon(id: u32) -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-/// Seconds of all processors that our children have taken, those that have ended.
+/// Processor seconds of this process's ended children.
 fn children_cpu() -> io::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    // After the program's name, which may hold anything: fields 3, 4, …; 16 and 17 are hundredths of seconds.
+    // The program's name may hold anything. Fields 3, 4, … follow it; 16 and 17 are in 0.01 s.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let hundredths = fields.get(13..15).unwrap_or_default().iter().filter_map(|field| field.parse::<f64>().ok());
     Ok(hundredths.sum::<f64>() / 100.0)
 }
 
-/// The room that files below a directory take, holes not counted.
+/// Disk space of the files below a directory, without holes.
 fn room(dir: &Path) -> io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {
-        // What is renamed or removed meanwhile is counted next time.
+        // A file that is renamed or removed meanwhile is counted next time.
         let Ok(entry) = entry else { continue };
         let Ok(meta) = entry.metadata() else { continue };
         sum += if meta.is_dir() { room(&entry.path()).unwrap_or(0) } else { 512 * meta.blocks() };

@@ -1,7 +1,8 @@
-//! `evomerge merge` from disk to disk, against `cp` of one file as large as what is written.
+//! Time of `evomerge merge` from disk to disk, compared with `cp` of a file of the output's size.
 //!
-//! `cargo bench --bench merging` merges models of 0.3 GB, made for it and removed; `-- --large` models of 2.2 GB, which it
-//! keeps; `-- --huge` plans merges of 141 GB, and begins them. Names of methods leave out the others. It needs Linux.
+//! `cargo bench --bench merging` makes, merges and removes models of 0.3 GB; `-- --large` uses and
+//! keeps models of 2.2 GB; `-- --huge` plans and begins merges of 141 GB. Arguments select methods.
+//! Needs Linux.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -20,31 +21,31 @@ use std::{
 };
 use synthetic::{HUGE, LARGE, MODELS, RECIPES, SMALL};
 
-/// Times `evomerge merge` against `cp`.
+/// Measures `evomerge merge` against `cp`.
 #[derive(Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "they are what can be typed")]
 struct Args {
-    /// Only these methods.
+    /// Measure only these methods.
     methods: Vec<String>,
     /// Merge models of 1.1 billion parameters.
     #[arg(long, conflicts_with = "huge")]
     large: bool,
-    /// Plan merges of models of 70 billion parameters, and begin them.
+    /// Plan and begin merges of models of 70 billion parameters.
     #[arg(long)]
     huge: bool,
-    /// Make the models and recipes, print where they are, and measure nothing.
+    /// Make the models and recipes, print their directory, and measure nothing.
     #[arg(long)]
     make: bool,
-    /// Where models are kept, and merges written [default: evomerge/synthetic in the user's cache].
+    /// Directory for models and merges [default: evomerge/synthetic in the user's cache].
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
-    /// How often each is measured [default: 5, and 3 with --large].
+    /// Number of runs of each merge [default: 5, and 3 with --large].
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
-    /// Another build of evomerge.
+    /// Path of another build of evomerge.
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_evomerge"))]
     program: PathBuf,
-    /// What cargo adds.
+    /// Added by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -95,19 +96,19 @@ fn cache() -> io::Result<PathBuf> {
     cache.ok_or_else(|| io::Error::other("there is no HOME: say where with --models"))
 }
 
-/// What an export does beside writing, and a copy does not.
+/// Options that leave out what a copy does not do either.
 const BARE: [&str; 2] = ["--no-sync", "--no-hash"];
 
 struct Bench<'a> {
     program: &'a Path,
-    /// Models and recipes.
+    /// Directory of models and recipes.
     dir: &'a Path,
-    /// Where is written, on the same file system.
+    /// Directory for outputs, on the same file system.
     scratch: &'a Path,
 }
 
 impl Bench<'_> {
-    /// Each recipe in turn with a copy, some times over, so that a noisy minute is everyone's.
+    /// Measures each recipe and a copy in turn, several times: a noisy minute affects all alike.
     fn compare(&self, recipes: &[(&str, f64)], runs: usize) -> io::Result<()> {
         for model in MODELS {
             io::copy(&mut File::open(self.dir.join(model).join("model.safetensors"))?, &mut io::sink())?;
@@ -158,7 +159,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The time a copy takes, and the time until it is on the device.
+    /// Seconds of a copy, without and with its sync.
     fn copy(&self) -> io::Result<[f64; 2]> {
         self.settle()?;
         let to = self.scratch.join("copy.safetensors");
@@ -174,7 +175,7 @@ impl Bench<'_> {
         measured(self.command("merge", name).args(options).arg("-o").arg(self.scratch.join("merged")))
     }
 
-    /// A merge that would fill the disk: its plan, and its beginning.
+    /// Measures the plan and the beginning of a merge that would fill the disk.
     fn begin(&self, name: &str) {
         let plan = self.settle().and_then(|()| measured(&mut self.command("plan", name)));
         let output = self.scratch.join("merged");
@@ -205,7 +206,7 @@ impl Bench<'_> {
         program
     }
 
-    /// Nothing is there, and nothing is on its way to the device: every run begins alike.
+    /// Empties the outputs and syncs, so that every run begins alike.
     fn settle(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.scratch)? {
             let path = entry?.path();

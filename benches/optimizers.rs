@@ -1,6 +1,6 @@
-//! Prints how many evaluations CMA-ES and its kin take, and how far each optimizer gets on a path through layers.
+//! Prints the evaluations that CMA-ES variants need, and each optimizer's result on a layer path.
 //!
-//! `optimizers` prints both tables; `optimizers speed` and `optimizers layers` one of them.
+//! `optimizers` prints both tables, `optimizers speed` or `optimizers layers` one of them.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -20,7 +20,7 @@ fn main() {
     }
 }
 
-/// A function to minimise, its name, and where a search for its optimum starts.
+/// Name of a function to minimise, the function, and the start and step size of the search.
 type Problem = (&'static str, fn(&[f64]) -> f64, f64, f64);
 
 const PROBLEMS: [Problem; 5] = [
@@ -31,7 +31,7 @@ const PROBLEMS: [Problem; 5] = [
     ("Rosenbrock", rosenbrock, 0.0, 0.5),
 ];
 
-/// Median evaluations to 1e-8, of CMA-ES and sep-CMA-ES; those that have not arrived after 2000 n² count as never.
+/// Median evaluations of CMA-ES and sep-CMA-ES to reach 1e-8; `never` after more than 2000 n².
 fn speed() {
     println!("| evaluations to 1e-8 | n = 5 | 10 | 20 | 40 |\n|---|---|---|---|---|");
     for (name, f, start, sigma) in PROBLEMS {
@@ -65,7 +65,7 @@ fn speed() {
     }
 }
 
-/// An optimizer, how it is called, its first step and its population.
+/// Name of an optimizer, its constructor, initial step size and population.
 type Contender = (&'static str, fn(OptimizerStart) -> Optimizer, f64, Option<usize>);
 
 const CONTENDERS: [Contender; 9] = [
@@ -80,7 +80,7 @@ const CONTENDERS: [Contender; 9] = [
     ("NSGA-II, one goal", Optimizer::nsga2, 0.1, None),
 ];
 
-/// The median of the best loss of seven runs, without and with neighbours that matter.
+/// Median best loss of seven runs, without and with the cost of wrong neighbours.
 fn layers() {
     let budgets = [500, 1000, 3000, 12_800];
     println!("\n| best loss | {} |\n|---|---|---|---|---|", budgets.map(|budget| budget.to_string()).join(" | "));
@@ -113,14 +113,14 @@ fn layers() {
     }
 }
 
-/// One generation; gives the least value in it.
+/// Runs one generation and returns its least value.
 fn step(search: &mut Optimizer, f: impl Fn(&[f64]) -> f64) -> f64 {
     let values: Vec<f64> = search.ask().iter().map(|genome| f(genome)).collect();
     search.tell(&values.iter().map(|value| Feedback::from(-value)).collect::<Vec<_>>());
     values.into_iter().fold(f64::INFINITY, f64::min)
 }
 
-/// A sum of squares of which the coordinate of number i weighs `weight(i / (n - 1))`.
+/// Weighted sum of squares, where coordinate i has the weight `weight(i / (n - 1))`.
 fn weighted(x: &[f64], weight: impl Fn(f64) -> f64) -> f64 {
     let n = x.len() as f64;
     x.iter().enumerate().map(|(i, x)| weight(i as f64 / (n - 1.0)) * x * x).sum()

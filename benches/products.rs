@@ -1,4 +1,4 @@
-//! Products of few and of many rows with a projection's weights, beside candle's, which is gemm's, and how fast weights are read.
+//! Speed of products of few and many rows, compared with candle (gemm), and of reading the weights.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -23,10 +23,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Input and output of a projection: of SmolLM2-135M, of a model of 1.8 billion parameters, and of a vocabulary.
+/// Input and output sizes: of SmolLM2-135M, a model of 1.8 billion parameters, and a vocabulary.
 const SHAPES: [(usize, usize); 4] = [(576, 3072), (1536, 576), (2048, 2048), (576, 49152)];
 const ROWS: [usize; 5] = [1, 4, 16, 64, 256];
-/// Copies of a projection that take turns, so that weights come from memory as in a model, together of this many bytes.
+/// Total bytes of a projection's copies, used in turn so that weights come from memory.
 const BYTES: usize = 128 << 20;
 
 fn main() {
@@ -90,7 +90,7 @@ fn packed(weights: &[f32], input: usize, dtype: Dtype, copies: usize, dot: Optio
     (0..copies).map(|_| Matrix::pack(&[piece()], input, dot)).collect()
 }
 
-/// Seconds of the fastest of many runs, which take the copies in turn.
+/// Seconds of the fastest of many runs, which use the copies in turn.
 fn best(copies: usize, mut work: impl FnMut(usize)) -> f64 {
     let (began, mut best, mut runs) = (Instant::now(), f64::INFINITY, 0);
     while began.elapsed() < Duration::from_millis(300) || runs < 3 {

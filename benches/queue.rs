@@ -1,4 +1,4 @@
-//! What the job queue promises: 10,000 queued jobs are listed in less than 100 ms, with a server and without.
+//! Time to list 10,000 queued jobs, with and without a server: promised are less than 100 ms.
 
 use merge_core::queue::{JobKind, JournalFile, Limits, Needs, Queue, Submission};
 use std::{
@@ -14,7 +14,7 @@ fn main() {
     divan::main();
 }
 
-/// A directory whose queue holds that many jobs, all of them paused, so that a server starts none.
+/// A directory whose queue holds 10,000 jobs that no server starts.
 fn filled() -> TempDir {
     let home = TempDir::new().expect("a directory");
     let job = |number: usize| Submission {
@@ -33,7 +33,7 @@ fn filled() -> TempDir {
         key: Some(format!("key-{number}")),
     };
     let mut queue = Queue::open(JournalFile::open(&home.path().join("queue")).expect("new")).expect("empty");
-    // The first waits for somebody, and all others for it.
+    // The first job is paused, and all others wait for it.
     let first = queue.submit(vec![job(0)]).expect("room")[0];
     queue.pause(first).expect("it is queued");
     let rest = (1..JOBS).map(|number| Submission { after: vec![first], ..job(number) }).collect();
@@ -71,7 +71,7 @@ fn lists_with_a_server(bencher: divan::Bencher<'_, '_>) {
     server.wait().expect("it was killed");
 }
 
-/// The reference: a command that does nothing.
+/// Reference: a command that does nothing.
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn says_nothing(bencher: divan::Bencher<'_, '_>) {
     let home = TempDir::new().expect("a directory");

@@ -1,7 +1,7 @@
-//! Prints how many tokens of a prompt are read in a second: `reading DIR LEN RUNS` prints one figure for each run.
+//! Speed of reading a prompt: `reading DIR LEN RUNS` prints tokens per second for each run.
 //!
-//! As a server reads a prompt: no token is known from before, and the logits after the last are wanted. With `bf16-dot` behind
-//! them, bf16 is multiplied by bf16.
+//! The prompt is read as by a server: no token is cached, and only the last logits are needed.
+//! With `bf16-dot` as a fourth argument, bf16 is multiplied by bf16.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 

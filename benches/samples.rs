@@ -1,4 +1,4 @@
-//! Times taken beside divan's, so that one median can be divided by another.
+//! Own time measurements next to divan's, so that one median can be divided by another.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 static SAMPLES: Mutex<BTreeMap<String, Vec<Duration>>> = Mutex::new(BTreeMap::new());
 
-/// Does some work, and notes under a name how long it took.
+/// Runs some work, and records its time under a name.
 pub(crate) fn timed<T>(name: &str, work: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = work();
@@ -17,7 +17,7 @@ pub(crate) fn timed<T>(name: &str, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// The median time of a name, in seconds; `None` if the command line has left it out.
+/// Median time of a name, in seconds; `None` if the command line excluded it.
 pub(crate) fn median(name: &str) -> Option<f64> {
     let mut times = SAMPLES.lock().expect("no panic while held").get(name)?.clone();
     times.sort_unstable();

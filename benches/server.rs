@@ -1,8 +1,8 @@
-//! Asks a server and our own forward pass the same: `server URL DIR` prints how far their log-likelihoods are apart and whether
-//! they generate the same texts, and fails if they do not agree.
+//! Compares a server with our forward pass: `server URL DIR` asks both the same, prints how much
+//! their log-likelihoods differ and how many texts agree, and fails if they do not agree.
 //!
-//! The checkpoint in DIR is what the server serves. The server puts BOS before every prompt, as llama.cpp's Python server must;
-//! here the text in the environment variable BOS stands there.
+//! DIR holds the checkpoint that the server serves. The server puts BOS before every prompt, as
+//! llama.cpp's Python server must; here, the environment variable BOS gives that text.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -17,7 +17,7 @@ use merge_core::checkpoint::Checkpoint;
 use std::{env, error::Error, path::Path, time::Instant};
 use ureq::Agent;
 
-/// Nats by which a choice's log-likelihood may differ: two programs add in another order.
+/// Tolerance of a choice's log-likelihood, in nats: two programs add in different orders.
 const TOLERANCE: f64 = 1e-2;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -75,7 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Choices and texts in English and Japanese: characters of several tokens, white space at the border, long and short.
+/// Requests in English and Japanese: characters of several tokens, white space at the border, long
+/// and short ones.
 fn requests(bos: &str) -> Vec<Request> {
     let plain = |prompt: &str, ask| Request {
         prompt: Prompt::plain(format!("{bos}{prompt}")),

@@ -1,4 +1,4 @@
-//! How long the program takes to say anything at all.
+//! Time that the program takes to start and print its help.
 
 use std::process::{Command, Stdio};
 

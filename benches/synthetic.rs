@@ -1,4 +1,4 @@
-//! Llamas of any size that nobody has trained: three that are like a base and two fine-tunes of it, and recipes for them.
+//! Makes synthetic Llama models of any size: a base, two models like fine-tunes of it, and recipes.
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -17,9 +17,9 @@ use std::{
     thread,
 };
 
-/// What the three models are called.
+/// Names of the three models.
 pub(crate) const MODELS: [&str; 3] = ["base", "model-1", "model-2"];
-/// Every recipe, and what a merge by it may cost at most, in times of a copy of its output.
+/// Every recipe, and the largest acceptable time of its merge, relative to a copy of its output.
 pub(crate) const RECIPES: [(&str, f64); 9] = [
     ("linear", 1.6),
     ("task_arithmetic", 1.6),
@@ -32,9 +32,9 @@ pub(crate) const RECIPES: [(&str, f64); 9] = [
     ("model_stock", 10.0),
 ];
 
-/// A Llama's measures; every tensor is in bfloat16, the head is not tied to the embedding.
+/// Sizes of a Llama. Every tensor is in bfloat16, and the head is not tied to the embedding.
 pub(crate) struct Shape {
-    /// The directory's name.
+    /// Name of the directory.
     pub(crate) name: &'static str,
     layers: usize,
     width: usize,
@@ -42,13 +42,13 @@ pub(crate) struct Shape {
     heads: usize,
     kv_heads: usize,
     vocab: usize,
-    /// Most bytes in a file.
+    /// Maximum bytes in a file.
     shard: usize,
-    /// Whether the files are holes, which read as zeros and take no room.
+    /// True if the files are holes, which read as zeros and take no disk space.
     sparse: bool,
 }
 
-/// 0.3 GB a model.
+/// Models of 0.3 GB each.
 pub(crate) const SMALL: Shape = Shape {
     name: "small",
     layers: 8,
@@ -60,9 +60,9 @@ pub(crate) const SMALL: Shape = Shape {
     shard: usize::MAX,
     sparse: false,
 };
-/// 1.1 billion parameters, 2.2 GB a model.
+/// Models of 1.1 billion parameters, 2.2 GB each.
 pub(crate) const LARGE: Shape = Shape { name: "large", layers: 22, width: 2048, inner: 5632, heads: 32, ..SMALL };
-/// 70 billion parameters, 141 GB a model, if its files were not holes.
+/// Models of 70 billion parameters; each would have 141 GB without holes.
 pub(crate) const HUGE: Shape = Shape {
     name: "huge",
     layers: 80,
@@ -75,7 +75,7 @@ pub(crate) const HUGE: Shape = Shape {
     sparse: true,
 };
 
-/// The directory with the models and with the recipes, one file each, made if it is not there yet.
+/// Returns the directory of the models and recipes, and makes it if it does not exist.
 pub(crate) fn made(shape: &Shape, within: &Path) -> io::Result<PathBuf> {
     let dir = within.join(shape.name);
     let shards = shape.shards();
@@ -98,7 +98,7 @@ pub(crate) fn made(shape: &Shape, within: &Path) -> io::Result<PathBuf> {
     Ok(dir)
 }
 
-/// Both programs understand it; the one that knows no `random` ignores it.
+/// A recipe for evomerge and mergekit, which ignores the unknown key `random`.
 fn recipe(method: &str) -> String {
     let [base, first, second] = MODELS;
     let (base, parameters) = match method {
@@ -119,11 +119,10 @@ fn recipe(method: &str) -> String {
     )
 }
 
-/// A file of a model.
 struct Shard {
     name: String,
     header: Vec<u8>,
-    /// Which bytes of the file are which tensor's.
+    /// Tensors and their byte ranges in the file.
     tensors: Vec<(Tensor, Range<usize>)>,
 }
 
@@ -217,7 +216,7 @@ impl Shape {
         groups.into_iter().enumerate().map(|(i, tensors)| Shard::new(name(i), tensors)).collect()
     }
 
-    /// A model whose tensors are holes yet.
+    /// Writes a model whose tensors are still holes.
     fn write(&self, shards: &[Shard], dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         fs::write(dir.join("config.json"), format!("{:#}", self.config()))?;
@@ -262,10 +261,10 @@ impl Shape {
     }
 }
 
-/// Elements that are drawn, and written, at a time.
+/// Number of elements that are drawn and written at a time.
 const CHUNK: usize = 1 << 20;
 
-/// Fills the three models. Each chunk has a stream of random numbers of its own, so that threads change nothing.
+/// Fills the three models. Each chunk has its own random stream, so threads change nothing.
 fn fill(shards: &[Shard], dir: &Path) -> io::Result<()> {
     let mut chunks = Vec::new();
     for shard in shards {
@@ -297,7 +296,7 @@ fn fill(shards: &[Shard], dir: &Path) -> io::Result<()> {
     })
 }
 
-/// Elements of the base, N(centre, 0.02²), and of two models that are N(0, 0.002²) away from it, as bfloat16.
+/// Draws bfloat16 elements: the base's from N(centre, 0.02²), two models' from base + N(0, 0.002²).
 fn draw(stream: u64, centre: f32, len: usize, bytes: &mut [Vec<u8>; 3]) {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     rng.set_stream(stream);

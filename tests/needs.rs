@@ -1,8 +1,8 @@
-//! The build script of the packages with tests: tells them what is on this machine that they need and the repository cannot hold.
+//! Build script of the packages with tests: finds which external needs of tests this machine has.
 //!
-//! A test that needs one of these says so, and shows as ignored with its reason where it is missing:
-//! `#[cfg_attr(not(has_shared), ignore = "…")]`. In CI data and browser may not be missing: with
-//! `CI=true` such a test runs, and fails.
+//! A test that needs one is marked `#[cfg_attr(not(has_shared), ignore = "…")]`: if it is missing,
+//! the test shows as ignored, with the reason. With `CI=true`, tests that need data or a browser run
+//! in any case, and fail without them.
 
 use std::{
     env,
@@ -15,7 +15,7 @@ fn main() {
     let beside = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../../shared");
     let shared = env::var_os("EVOMERGE_SHARED").map_or(beside, PathBuf::from);
     for (name, is_there) in [
-        // Data of benchmarks and what other programs make of it, which has other licences than the repository.
+        // Benchmarks' data and other programs' results on it: their licences are not the repository's.
         ("has_shared", shared.join("data").is_dir() || is_ci),
         ("has_unidic", env::var_os("EVOMERGE_UNIDIC").is_some()),
         (
