@@ -3,6 +3,7 @@
 //! Candidates and parents answer the same items: their difficulty cancels out. The noise that is left
 //! is averaged over neighbouring generations, weighted by precision, except the part they share.
 
+use crate::language::{Language, study as texts};
 use merge_core::study::{Curves, Point, best_parent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,8 +84,8 @@ fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
 
 impl Gain {
     /// Formats the lead as `+12.3 [+8.0, +16.6] to the best parent`.
-    pub(crate) fn says(&self) -> String {
-        format!("{} to the best parent", self.figures())
+    pub(crate) fn says(&self, language: Language) -> String {
+        language.fill(&texts::GAIN_TO_PARENT, &[("gain", &self.figures())])
     }
 
     /// Formats the lead as `+12.3 [+8.0, +16.6]`.
@@ -128,7 +129,7 @@ pub(crate) mod tests {
         let error = 100.0 * (0.01 * 13.0f64).sqrt() / 5.0;
         assert!(close(leads.evolution[1].high, -14.0 + 1.96 * error));
         let gain = leads.gain(&["ja".to_owned()]).unwrap();
-        assert_eq!(gain.says(), "-14.0 [-28.1, +0.1] to the best parent");
+        assert_eq!(gain.says(Language::En), "-14.0 [-28.1, +0.1] to the best parent");
         assert_eq!(gain.parent, "ja");
     }
 

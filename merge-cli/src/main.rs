@@ -4,7 +4,9 @@
 //!
 //! | room | has |
 //! |---|---|
-//! | `allocator`, `args` | the C library's heaps; the command line |
+//! | `allocator` | the C library's heaps |
+//! | `language` | the texts of results in English and Japanese |
+//! | `args` | the command line |
 //! | `lead`, `job` | a search's lead over the best parent; this process's reports to the queue |
 //! | `draw` | text on a terminal, progress, pictures |
 //! | `hub` | models of the Hugging Face hub |
@@ -15,6 +17,7 @@
 //! | `command` | one file for each command |
 
 mod allocator;
+mod language;
 mod args;
 mod lead;
 mod job;
@@ -29,6 +32,7 @@ mod command;
 use args::{Args, Command};
 use clap::Parser as _;
 use draw::screen;
+use language::Language;
 use merge_core::error::{Fault, Result};
 use std::process::ExitCode;
 use work::interrupt;
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
             };
         }
     };
+    Language::choose(args.lang);
     // Its lock is held until the end: an attempt that starts later waits for it.
     let job = job::begin(serve::copies_of);
     match job.and_then(|_running| run(args.command)) {

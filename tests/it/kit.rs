@@ -51,6 +51,8 @@ impl Dir {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evomerge"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
         // Answers are remembered in the user's cache, and jobs in the user's queue: no business of a test.
+        // Tests expect English, whoever runs them.
+        command.env("EVOMERGE_LANG", "en");
         command.env("XDG_CACHE_HOME", self.0.path().join(".cache")).env("EVOMERGE_HOME", self.0.path().join("home"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command

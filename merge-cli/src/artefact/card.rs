@@ -5,6 +5,7 @@ mod names;
 use crate::{
     artefact::licence::Licences,
     draw::{measure, screen},
+    language::Language,
     study_report::{
         figures::{self, ReportedModels},
         judgement::{self, Judgement},
@@ -100,19 +101,18 @@ fn row(entry: &Entry, goals: &[Goal]) -> Result<String> {
 fn push_verdict(card: &mut String, goals: &[Goal], reported: &ReportedModels<'_>, called: &ModelNames) {
     let judgement = Judgement::of(goals, reported);
     card.push_str("\n## Verdict\n\nThe answer is\n\n");
-    for sentence in judgement.sentences() {
+    for sentence in judgement.sentences(Language::En) {
         writeln!(card, "- {sentence}").expect(STRING);
     }
     for task in &judgement.tasks {
         writeln!(card, "\n| on {}, item by item | difference | p (Holm) |\n|---|---|---|", task.task).expect(STRING);
-        for (rival, name) in task.rivals(&|name| called.name(name)) {
-            let finding = rival.finding.words();
+        for (rival, name) in task.rivals(Language::En, &|name| called.name(name)) {
+            let finding = rival.finding.says(&name, Language::En);
             let difference = measure::difference(&task.metric, &rival.difference);
-            writeln!(card, "| {finding} {name} | {difference} | {} |", figures::probability(rival.p_holm))
-                .expect(STRING);
+            writeln!(card, "| {finding} | {difference} | {} |", figures::probability(rival.p_holm)).expect(STRING);
         }
     }
-    for note in judgement::few_items(goals) {
+    for note in judgement::few_items(goals, Language::En) {
         writeln!(card, "\n{note}").expect(STRING);
     }
 }

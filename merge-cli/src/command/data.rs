@@ -2,11 +2,10 @@
 
 use crate::{
     args::{Data, DataCommand, Fetch, ListArgs},
-    draw::screen,
+    draw::{screen, table},
     hub::Hub,
     work::shelf::shelf,
 };
-use comfy_table::{ContentArrangement, Table, presets};
 use evaluator::dataset::{
     self, Address, DATASETS, DataSource, Dataset, File, Shelf, Stock, derive,
     manifest::{Promise, UNIDIC_LITE},
@@ -306,9 +305,7 @@ fn list(shelf: &Shelf, args: &ListArgs) {
         screen::data(&screen::json(&all));
         return;
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
+    let mut table = table::plain();
     table.set_header(["data set", "here", "documents", "licence"]);
     for dataset in DATASETS {
         let splits = dataset.splits.iter().map(|split| match split.rows {
@@ -319,7 +316,7 @@ fn list(shelf: &Shelf, args: &ListArgs) {
         let splits = splits.replace("valid_out_of_domain", "out of domain");
         table.add_row([dataset.name, stock(shelf, dataset), &splits, dataset.source().licence]);
     }
-    screen::data(&screen::flush_left(&table));
+    screen::data(&table::flush_left(&table));
     screen::say(&format!(
         "\nkept in {}; `evomerge data fetch NAME` gets one, `--json` tells more",
         shelf.dir().display()

@@ -5,11 +5,12 @@ use crate::{
     draw::{
         picture::{self, Cell, HeatMap, Screen, number},
         screen::{self, Meter},
+        table,
     },
     study_report::figures,
     work::model::OpenedModel,
 };
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::CellAlignment;
 use merge_core::{
     error::{Error, Result},
     model::{
@@ -196,8 +197,7 @@ fn name(place: ComponentPlace) -> String {
 
 /// Table of the totals of each component and of all.
 fn table(found: &Comparison, grid: &Grid, measures: &[&DiffMeasure]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut table = table::plain();
     let headings = measures.iter().map(|measure| measure.heading);
     table.set_header(["component", "elements"].into_iter().chain(headings));
     let total = found.total();
@@ -213,7 +213,7 @@ fn table(found: &Comparison, grid: &Grid, measures: &[&DiffMeasure]) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    screen::flush_left(&table) + "\n"
+    table::flush_left(&table) + "\n"
 }
 
 /// Largest number of left-out tensors that are listed.

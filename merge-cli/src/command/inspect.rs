@@ -5,11 +5,14 @@ mod components;
 use crate::{
     args::Inspect as Args,
     artefact::licence::Licences,
-    draw::screen::{self, Meter, grouped, noun},
+    draw::{
+        screen::{self, Meter, grouped, noun},
+        table,
+    },
     study_report::figures,
     work::model::OpenedModel,
 };
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::CellAlignment;
 use components::{Component, components};
 use merge_core::{
     error::{Error, Result},
@@ -248,8 +251,7 @@ impl fmt::Display for Facts {
         for (label, value) in self.lines() {
             writeln!(f, "{label:<17} {value}")?;
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        let mut table = table::plain();
         table.set_header(["tensors", "type", "shape", "how many", "parameters"]);
         for part in &self.components {
             let count = if part.tensors == 1 { String::new() } else { format!("x{}", part.tensors) };
@@ -259,7 +261,7 @@ impl fmt::Display for Facts {
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        write!(f, "\n{}", screen::flush_left(&table))?;
+        write!(f, "\n{}", table::flush_left(&table))?;
         let Some(hashes) = &self.hashes else { return Ok(()) };
         write!(f, "\n\nsha256 of all tensors (name, type, shape, bytes; the same however they are cut into files)")?;
         write!(f, "\n  {}", hashes.tensors)?;

@@ -3,6 +3,7 @@
 use crate::{
     args::{Ids, JobOf, Jobs, Logs, Priority, Retry},
     draw::screen::{self, bytes, duration, flush_right, in_line, padded, width},
+    language::Language,
     serve::{ALONE, Again, Desk, Home, JobView, tail},
 };
 use merge_core::{
@@ -288,7 +289,7 @@ fn row(job: &JobView) -> [String; 7] {
 fn progress(job: &JobView) -> String {
     let Some(progress) = &job.progress else { return String::new() };
     let memory = job.memory.map_or_else(String::new, |memory| format!(", uses {}", bytes(memory)));
-    progress.says() + &memory
+    progress.says(Language::chosen()) + &memory
 }
 
 /// Time since a moment in milliseconds since 1970, by this machine's clock.

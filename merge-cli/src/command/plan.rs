@@ -2,11 +2,11 @@
 
 use crate::{
     args::PlanArgs as Args,
-    draw::screen,
+    draw::{screen, table},
     hub::Hub,
     work::{execution::set_threads, memory::of_merge},
 };
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use merge_core::{
     error::Result,
     merge::{
@@ -42,11 +42,10 @@ pub(crate) fn show(merge: &Merge, sources: &Sources, as_json: bool) {
         screen::data(&screen::json(&plan));
         return;
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut table = table::plain();
     table.set_header(["tensor", "type", "shape", "method", "from", "settings"]);
     for step in &steps {
-        let shape = Cell::new(format!("{:?}", step.shape)).set_alignment(CellAlignment::Right);
+        let shape = table::right(format!("{:?}", step.shape));
         table.add_row([
             Cell::new(&step.tensor),
             Cell::new(step.dtype),

@@ -1,7 +1,10 @@
 //! `evomerge tasks`: lists the built-in benchmarks, their protocols, and whether the data is here.
 
-use crate::{args::Tasks, draw::screen, work::shelf::shelf};
-use comfy_table::{ContentArrangement, Table, presets};
+use crate::{
+    args::Tasks,
+    draw::{screen, table},
+    work::shelf::shelf,
+};
 use evaluator::{
     dataset::{Dataset, Shelf, Stock},
     protocol::{self, Builtin, PROTOCOLS, Protocol, SUITES, TASKS},
@@ -33,9 +36,7 @@ pub(crate) fn run(args: &Tasks) -> Result<()> {
         screen::data(&screen::json(&tasks));
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
+    let mut table = table::plain();
     table.set_header(["task", "data", "items", "shots", "metric", "licence", "protocols"]);
     for (name, ways) in &benchmarks {
         let task = ways[0].1;
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Tasks) -> Result<()> {
         ];
         table.add_row(row);
     }
-    screen::data(&screen::flush_left(&table));
+    screen::data(&table::flush_left(&table));
     let suites: Vec<String> =
         SUITES.iter().map(|suite| format!("{} ({})", suite.name, suite.benchmarks.len())).collect();
     screen::say(&format!("\nsuites: {}", suites.join(", ")));

@@ -6,7 +6,8 @@ use crate::{
         view::{self, LiveView, ProgressNames},
     },
     job,
-    lead::{Gain, Leads},
+    language::{Language, Text, study as texts},
+    lead::Leads,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use merge_core::study::{Phase, Progress};
@@ -83,11 +84,11 @@ impl Line {
             view.show(&record, progress, leads.as_ref());
         } else if let Some(bar) = &self.bar {
             bar.set_position((10_000.0 * record.share.unwrap_or(0.0)) as u64);
-            bar.set_message(record.says());
+            bar.set_message(record.says(Language::chosen()));
         } else {
             let step = (progress.phase, progress.generations.map_or(0, |(done, _)| done));
             if drawn.said.is_none_or(|(said, when)| said != step && when.elapsed() >= PLAIN_EVERY) {
-                say(&record.says());
+                say(&record.says(Language::chosen()));
                 drawn.said = Some((step, Instant::now()));
             }
         }
@@ -109,7 +110,8 @@ impl Line {
 
     /// What all of them say.
     fn record(&self, progress: &Progress, leads: Option<&Leads>) -> job::JobProgress {
-        record(progress, leads, &self.among, &self.names, self.began.elapsed().as_secs_f64())
+        let seconds = self.began.elapsed().as_secs_f64();
+        record(progress, leads, &self.among, &self.names, seconds, Language::chosen())
     }
 }
 
@@ -119,6 +121,7 @@ fn record(
     among: &Among,
     names: &ProgressNames,
     seconds: f64,
+    language: Language,
 ) -> job::JobProgress {
     let (done, rest) = (among.before + progress.done, progress.left + among.after);
     let curve =
@@ -126,7 +129,7 @@ fn record(
     // The scores of another phase's generations say nothing of this one.
     let last = curve.last().filter(|_| progress.generations.is_some());
     job::JobProgress {
-        label: label(progress, among),
+        label: label(progress, among, language),
         phase: progress.phase.name().to_owned(),
         share: Some(done as f64 / (done + rest).max(1) as f64),
         done,
@@ -143,28 +146,49 @@ fn record(
 }
 
 /// `stage 1 of 2 · evolution · generation 29 of about 61`
-fn label(progress: &Progress, among: &Among) -> String {
-    let baseline = if progress.phase.is_baseline() { "baseline: " } else { "" };
+fn label(progress: &Progress, among: &Among, language: Language) -> String {
     let mut parts = among.labels.clone();
-    parts.push(format!("{baseline}{}", progress.phase.name()));
+    let phase = language.text(phase(progress.phase));
+    parts.push(if progress.phase.is_baseline() {
+        language.fill(&texts::BASELINE, &[("phase", &phase)])
+    } else {
+        phase.to_owned()
+    });
     parts.extend(progress.generations.map(|(done, about)| {
         let about = about.max(1).max(done);
-        format!("generation {} of about {}", grouped((done + 1).min(about)), grouped(about))
+        let (n, about) = (grouped((done + 1).min(about)), grouped(about));
+        language.fill(&texts::GENERATION_OF, &[("n", &n), ("about", &about)])
     }));
     parts.join(" · ")
 }
 
+/// The name of a phase.
+fn phase(phase: Phase) -> &'static Text {
+    match phase {
+        Phase::LayerScan => &texts::PHASE_LAYER_SCAN,
+        Phase::Calibration => &texts::PHASE_CALIBRATION,
+        Phase::Evolution => &texts::PHASE_EVOLUTION,
+        Phase::Selection => &texts::PHASE_SELECTION,
+        Phase::GreedySoup => &texts::PHASE_GREEDY_SOUP,
+        Phase::RandomSearch => &texts::RANDOM_SEARCH,
+        Phase::RandomSelection => &texts::PHASE_RANDOM_SELECTION,
+        Phase::Report => &texts::PHASE_REPORT,
+    }
+}
+
 impl job::JobProgress {
     /// How far it is, in a line; of a search with what it has found so far.
-    pub(crate) fn says(&self) -> String {
+    pub(crate) fn says(&self, language: Language) -> String {
         let share = self.share.map(|share| format!("{}%", percent(share)));
-        let parts = [share, Some(self.label.clone()), self.gain.as_ref().map(Gain::says), Some(self.time_left())];
+        let gain = self.gain.as_ref().map(|gain| gain.says(language));
+        let parts = [share, Some(self.label.clone()), gain, Some(self.time_left(language))];
         parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
     }
 
     /// How long it will take.
-    pub(crate) fn time_left(&self) -> String {
-        self.left_seconds.map_or_else(|| "estimating".to_owned(), |left| format!("{} left", duration(left)))
+    pub(crate) fn time_left(&self, language: Language) -> String {
+        let Some(left) = self.left_seconds else { return language.text(&texts::ESTIMATING).to_owned() };
+        language.fill(&texts::TIME_LEFT, &[("time", &duration(left))])
     }
 }
 
@@ -185,7 +209,8 @@ mod tests {
     }
 
     fn said(progress: &Progress, among: &Among, seconds: f64) -> String {
-        record(progress, Leads::of(&progress.curves).as_ref(), among, &names(), seconds).says()
+        let language = Language::En;
+        record(progress, Leads::of(&progress.curves).as_ref(), among, &names(), seconds, language).says(language)
     }
 
     #[test]

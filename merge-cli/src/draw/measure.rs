@@ -58,8 +58,13 @@ pub(crate) fn score_of(metric: &str, value: f64, ci95: Option<[f64; 2]>) -> Stri
 
 /// `+39.0 [+34.4, +43.6]` in points of a hundred, or as it is.
 pub(crate) fn difference(metric: &str, difference: &PairedDifference) -> String {
-    let ci95 = difference.ci95.map(|ci95| ci95.map(|bound| signed(metric, bound)));
-    format!("{} {}", signed(metric, difference.value), bracketed(ci95))
+    difference_of(metric, difference.value, difference.ci95)
+}
+
+/// The same of a difference by its numbers.
+pub(crate) fn difference_of(metric: &str, value: f64, ci95: Option<[f64; 2]>) -> String {
+    let ci95 = ci95.map(|ci95| ci95.map(|bound| signed(metric, bound)));
+    format!("{} {}", signed(metric, value), bracketed(ci95))
 }
 
 /// An interval; where there is none, that is said in its place.

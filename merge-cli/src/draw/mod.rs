@@ -4,4 +4,10 @@ pub(crate) mod line;
 pub(crate) mod measure;
 pub(crate) mod picture;
 pub(crate) mod screen;
+pub(crate) mod table;
 pub(crate) mod view;
+
+/// Text from outside as text of HTML or SVG.
+pub(crate) fn escaped(text: &str) -> String {
+    minijinja::HtmlEscape(text).to_string()
+}

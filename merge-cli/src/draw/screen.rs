@@ -3,10 +3,9 @@
 mod text;
 
 use crate::{draw::view, job};
-use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::error::Error;
-pub(crate) use merge_core::words::{counted, noun};
+pub(crate) use merge_core::words::{counted, grouped, noun};
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
@@ -235,26 +234,6 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// A table without borders, from the first column of the screen on, without spaces at the ends of lines.
-pub(crate) fn flush_left(table: &Table) -> String {
-    let text = table.to_string();
-    let lines = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end());
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// A number with its digits in threes: `7,241,732,096`.
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (i, digit) in digits.char_indices() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Seconds, as people say them.
 pub(crate) fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
@@ -272,17 +251,12 @@ pub(crate) fn style() -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, duration, grouped, left};
+    use super::{bytes, duration, left};
 
     #[test]
     fn sizes_read_as_people_say_them() {
         let said = [0, 999, 1000, 52_400_000, 2_200_048_640].map(bytes);
         assert_eq!(said, ["0 bytes", "999 bytes", "1.0 kB", "52.4 MB", "2.2 GB"]);
-    }
-
-    #[test]
-    fn large_numbers_have_their_digits_in_threes() {
-        assert_eq!([0, 999, 1000, 7_241_732_096].map(grouped), ["0", "999", "1,000", "7,241,732,096"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod picture;
 
 use self::picture::Scene;
 
-use crate::{draw::screen, job, lead::Leads};
+use crate::{draw::screen, job, language::Language, lead::Leads};
 use merge_core::study::Progress;
 use ratatui::{
     buffer::Buffer,
@@ -61,7 +61,8 @@ impl LiveView {
         let Some((columns, rows)) = size() else { return };
         // A line that reaches the last column would be cut by what clears behind it.
         let area = (columns.min(MOST.0).saturating_sub(1), rows.min(MOST.1).saturating_sub(1));
-        let frame = picture::frame(&Scene { record, progress, leads, names: &self.names }, area);
+        let scene = Scene { record, progress, leads, names: &self.names, language: Language::chosen() };
+        let frame = picture::frame(&scene, area);
         let lines = lines(&frame, self.colours);
         let mut before = frame_lines();
         let mut text = format!("\x1b[?2026h{}", back(&before, columns.into()));

@@ -10,7 +10,7 @@ use super::{
     shown::JobView,
     wanted::{Again, PriorityRequest, SubmitRequest},
 };
-use crate::study_report;
+use crate::{language::Language, study_report};
 use axum::{
     Router,
     body::Bytes,
@@ -81,8 +81,8 @@ pub(super) fn start(
 }
 
 fn routes(app: App) -> Router {
-    let pages = page::FILES.iter().fold(Router::new(), |router, (path, kind, text)| {
-        router.route(path, get(|| async { ([(header::CONTENT_TYPE, *kind)], *text) }))
+    let pages = page::files(Language::chosen()).into_iter().fold(Router::new(), |router, file| {
+        router.route(file.path, get(move || async move { ([(header::CONTENT_TYPE, file.content_type)], file.text) }))
     });
     pages
         .route("/metrics", get(metrics))

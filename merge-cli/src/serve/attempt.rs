@@ -8,6 +8,7 @@ use super::{
 use crate::{
     draw::screen::{bytes, duration},
     job::{self, JobReport},
+    language::{self, Language},
     work::interrupt,
 };
 use merge_core::{
@@ -84,6 +85,7 @@ impl Attempt {
             .args(words)
             .current_dir(&submission.directory)
             .env(job::DIRECTORY, &place)
+            .env(language::VARIABLE, Language::chosen().code())
             // It sees the end of it when this process ends, however that ends.
             .stdin(Stdio::piped())
             .stdout(open(home.output(job.id), false)?)

@@ -7,7 +7,12 @@ use super::{
     wanted::SubmitRequest,
     work,
 };
-use crate::{draw::screen, job, study_report};
+use crate::{
+    draw::screen,
+    job,
+    language::{self, Language},
+    study_report,
+};
 use merge_core::{
     error::{Error, Fault, Result},
     yaml::{Reads, Text, confine, hold, read_text},
@@ -76,6 +81,7 @@ pub(super) fn at<T: DeserializeOwned>(look: &Look) -> Result<T> {
     let mut child = Command::new(program)
         .arg(COMMAND)
         .env_remove(job::DIRECTORY)
+        .env(language::VARIABLE, Language::chosen().code())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

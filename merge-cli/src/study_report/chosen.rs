@@ -1,7 +1,8 @@
 //! How a search's answer was chosen, and what the scores seen on the way are worth.
 
 use crate::{
-    draw::{measure, screen},
+    draw::measure,
+    language::{Language, study as texts},
     study_report::figures::{self, ReportedModels},
 };
 use evaluator::statistics::{Estimate, combined, share_interval};
@@ -10,6 +11,7 @@ use merge_core::{
     study::{CandidateState, Finalist, Generation, Goal},
 };
 use serde::Serialize;
+use std::fmt::Display;
 
 #[cfg(test)]
 mod tests;
@@ -45,47 +47,43 @@ pub(crate) struct Claim {
     pub(crate) gap_ci95: Option<[f64; 2]>,
 }
 
-/// What people should know of the choice among finalists, the first of whom is the answer; `estimated` says that the scores seen
-/// in the search were estimates from anchors.
+/// The choice among finalists in words; the first of them is the answer. `estimated` says that the scores seen in the search were
+/// estimates from anchors.
 pub(crate) fn lines(
     goals: &[Goal],
     finalists: &[Finalist],
     reported: &ReportedModels<'_>,
     generations: &[Generation],
     estimated: bool,
+    language: Language,
 ) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let Some(chosen) = finalists.first() else { return Ok(lines) };
     if chosen.violation > 0.0 {
-        lines.push(
-            "note: no finalist keeps to the constraints on select items: this is the one that breaks them least"
-                .to_owned(),
-        );
+        lines.push(language.text(&texts::NONE_KEEPS).to_owned());
     }
     for goal in goals.iter().filter(|goal| goal.ranks() && goal.select.is_empty()) {
-        lines.push(format!(
-            "note: {} ranked candidates, but had no part in the choice: it has no select items",
-            goal.name
-        ));
+        lines.push(language.fill(&texts::NO_SELECT_ITEMS, &[("task", &goal.name)]));
     }
-    lines.push(format!("chose {} among {}:", chosen.name, screen::counted(finalists.len(), "finalist")));
+    let all = language.count(finalists.len(), &texts::FINALIST);
+    lines.push(language.fill(&texts::CHOSE, &[("name", &chosen.name), ("finalists", &all)]));
     for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
+        let score = |estimate: &Estimate| measure::score(&goal.metric, estimate);
         let select = figures::estimate(goal, &chosen.scores[position])?;
-        let select = format!(
-            "{} {} on {}",
-            goal.name,
-            measure::score(&goal.metric, &select),
-            screen::counted(select.n, "select item")
-        );
+        let items = language.count(select.n, &texts::SELECT_ITEM);
+        let values: [(&str, &dyn Display); 3] = [("task", &goal.name), ("score", &score(&select)), ("items", &items)];
+        let select = format!("  {}", language.fill(&texts::SCORE_ON, &values));
         lines.push(if goal.report.is_empty() {
-            format!("  {select}")
+            select
         } else {
             let held_out = figures::estimate(goal, &reported.winner.scores[position])?;
-            let (score, items) = (measure::score(&goal.metric, &held_out), screen::counted(held_out.n, "report item"));
-            format!("  {select}, then {score} on {items}, which nothing had used")
+            let items = language.count(held_out.n, &texts::REPORT_ITEM);
+            let values: [(&str, &dyn Display); 3] =
+                [("select", &select), ("score", &score(&held_out)), ("items", &items)];
+            language.fill(&texts::THEN_ON_REPORT, &values)
         });
     }
-    lines.extend(claims(goals, reported, generations, estimated).iter().map(|claim| claim.line(estimated)));
+    lines.extend(claims(goals, reported, generations, estimated).iter().map(|claim| claim.line(estimated, language)));
     Ok(lines)
 }
 
@@ -130,32 +128,32 @@ fn seen(generation: &Generation, position: usize) -> impl Iterator<Item = (f64, 
 }
 
 impl Claim {
-    /// What was seen, what is, and no more than that proves.
-    fn line(&self, estimated: bool) -> String {
-        let Self { task, metric, search, search_ci95, search_items, of, report, report_ci95, report_items, .. } = self;
-        let is = measure::score_of(metric, *report, *report_ci95);
-        let items = screen::counted(*report_items, "report item");
-        let is = format!("the largest of {of}; the answer has {is} on {items}");
+    /// The two scores in words, and no more than they prove.
+    fn line(&self, estimated: bool, language: Language) -> String {
+        let Self { task, metric, of, .. } = self;
+        let score = measure::score_of(metric, self.report, self.report_ci95);
+        let items = language.count(self.report_items, &texts::REPORT_ITEM);
+        let search = language.count(self.search_items, &texts::SEARCH_ITEM);
+        let (text, seen) = if estimated {
+            (&texts::ESTIMATED_IN_SEARCH, measure::value(metric, self.search))
+        } else {
+            (&texts::SEEN_IN_SEARCH, measure::score_of(metric, self.search, self.search_ci95))
+        };
+        let values: [(&str, &dyn Display); 6] =
+            [("task", task), ("seen", &seen), ("search", &search), ("of", of), ("score", &score), ("items", &items)];
+        let seen = language.fill(text, &values);
         if estimated {
-            let seen = {
-                let seen = measure::value(metric, *search);
-                format!("  the best {task} estimated in the search was {seen}, {is}")
-            };
-            return format!("{seen}: estimates grow too good as a search fits its anchors");
+            return language.fill(&texts::ESTIMATES_GROW, &[("seen", &seen)]);
         }
-        let seen = measure::score_of(metric, *search, *search_ci95);
-        let items = screen::counted(*search_items, "search item");
-        let seen = format!("  the best {task} seen in the search was {seen} on {items}, {is}");
         let gap = 100.0 * self.gap;
+        let told = |text, [gap, low, high]: [f64; 3]| {
+            let [gap, low, high] = [gap, low, high].map(|points| format!("{points:.1}"));
+            language.fill(text, &[("seen", &seen), ("gap", &gap), ("low", &low), ("high", &high)])
+        };
         match self.gap_ci95.map(|ci95| ci95.map(|bound| 100.0 * bound)) {
-            Some([low, high]) if low > 0.0 => {
-                format!("{seen}: {gap:.1} [{low:.1}, {high:.1}] points too many, by luck or easier items")
-            }
-            Some([low, high]) if high < 0.0 => {
-                let (gap, less, more) = (-gap, -high, -low);
-                format!("{seen}: {gap:.1} [{less:.1}, {more:.1}] points more, by easier items or a better model")
-            }
-            Some(_) => format!("{seen}: no difference between the two is proved"),
+            Some([low, high]) if low > 0.0 => told(&texts::SEEN_TOO_MUCH, [gap, low, high]),
+            Some([low, high]) if high < 0.0 => told(&texts::SEEN_TOO_LITTLE, [-gap, -high, -low]),
+            Some(_) => language.fill(&texts::SEEN_THE_SAME, &[("seen", &seen)]),
             None => seen,
         }
     }

@@ -1,10 +1,11 @@
 //! Results as people and programs read them: a table with intervals, and `result.json`.
 
 use crate::{
-    draw::{measure, screen},
+    draw::{measure, table},
+    language::{Language, study as texts},
     study_report::judgement::{Judgement, Rival},
 };
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::{Error, Result},
@@ -102,23 +103,23 @@ pub(crate) fn best_parent(parents: &[Entry], position: usize) -> &Entry {
     parents.iter().rev().max_by(|a, b| score(a).total_cmp(&score(b))).expect("a recipe has a model")
 }
 
-/// A table of all who are reported: a column for each task and, where it was maximised, one for the paired difference to the
+/// A table of all reported models: a column for each task and, where it was maximised, one for the paired difference to the
 /// parent that is best on it.
-pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>) -> Result<String> {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>, language: Language) -> Result<String> {
+    let mut drawn = table::framed();
     let mut header = vec![String::new()];
     let columns = || positions(goals).map(|position| (position, &goals[position]));
     for (position, goal) in columns() {
         header.push(format!("{}\n{}{} [95% CI]", goal.name, goal.metric, measure::unit(&goal.metric)));
         if goal.weight > 0.0 {
-            header.push(format!("difference to the\nbest parent, {}", best_parent(reported.parents, position).name));
+            let name = &best_parent(reported.parents, position).name;
+            header.push(language.fill(&texts::DIFFERENCE_TO_PARENT, &[("name", name)]));
         }
     }
-    table.set_header(header);
+    drawn.set_header(header);
     for (_, entry) in reported.entries() {
         let mut row = vec![Cell::new(&entry.name)];
-        let mut push = |text: String| row.push(Cell::new(text).set_alignment(CellAlignment::Right));
+        let mut push = |text: String| row.push(table::right(text));
         for (position, goal) in columns() {
             push(measure::score(&goal.metric, &estimate(goal, &entry.scores[position])?).replace('%', ""));
             if goal.weight > 0.0 {
@@ -126,11 +127,18 @@ pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>) -> Result<Str
                 push(difference.map_or_else(|| "—".to_owned(), |d| measure::difference(&goal.metric, &d)));
             }
         }
-        table.add_row(row);
+        drawn.add_row(row);
     }
-    let items: Vec<String> =
-        columns().map(|(_, goal)| format!("{} on {}", goal.name, screen::counted(goal.report.len(), "item"))).collect();
-    Ok(format!("{table}\n{}", items.join(", ")))
+    Ok(format!("{drawn}\n{}", items(columns().map(|(_, goal)| goal), language)))
+}
+
+/// The number of report items of each goal: `sums on 250 items, ja on 100 items`.
+pub(crate) fn items<'a>(goals: impl Iterator<Item = &'a Goal>, language: Language) -> String {
+    let items = goals.map(|goal| {
+        let items = language.count(goal.report.len(), &texts::ITEM);
+        language.fill(&texts::TASK_ON, &[("task", &goal.name), ("items", &items)])
+    });
+    items.collect::<Vec<_>>().join(", ")
 }
 
 /// A model less the parent that is best on a task, item by item; nothing of that parent itself.
@@ -147,6 +155,11 @@ pub(crate) fn difference_to_best(
 /// A p-value.
 pub(crate) fn probability(p: f64) -> String {
     if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
+/// A p-value as the right side of `p`: `= 0.0123`, `< 0.0001`.
+pub(crate) fn equation(p: f64) -> String {
+    if p < 0.0001 { "< 0.0001".to_owned() } else { format!("= {p:.4}") }
 }
 
 /// A goal's score with its interval. Fails if it has no items.

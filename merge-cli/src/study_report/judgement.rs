@@ -2,11 +2,13 @@
 
 use crate::{
     draw::measure,
+    language::{Language, study as texts},
     study_report::figures::{self, ReportedModels},
 };
 use evaluator::statistics::{PairedDifference, several::holm};
 use merge_core::study::{Entry, Goal};
 use serde::Serialize;
+use std::fmt::Display;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -100,30 +102,38 @@ impl Judgement {
     }
 
     /// The verdict in a few short sentences, the parents first.
-    pub(crate) fn sentences(&self) -> Vec<String> {
+    pub(crate) fn sentences(&self, language: Language) -> Vec<String> {
+        let on = |finding: Finding, other: &str, tasks: &[&str]| {
+            let values: [(&str, &dyn Display); 2] =
+                [("finding", &finding.says(other, language)), ("tasks", &language.list(tasks))];
+            language.fill(&texts::FINDING_ON, &values)
+        };
         let mut said = Vec::new();
-        for finding in [Finding::Better, Finding::NotProvedDifferent, Finding::Worse] {
+        for finding in Finding::ALL {
             let tasks = self.tasks.iter().filter(|task| task.best_parent.finding == finding);
             let tasks: Vec<&str> = tasks.map(|task| task.task.as_str()).collect();
             if !tasks.is_empty() {
-                said.push(format!("{} the best parent on {}", finding.words(), list(&tasks)));
+                said.push(on(finding, language.text(&texts::BEST_PARENT), &tasks));
             }
         }
         for task in self.tasks.iter().filter(|task| task.is_objective && !task.baselines.is_empty()) {
-            for finding in [Finding::Better, Finding::NotProvedDifferent, Finding::Worse] {
+            for finding in Finding::ALL {
                 let found = task.baselines.iter().filter(|rival| rival.finding == finding);
                 let names: Vec<&str> = found.map(|rival| rival.name.as_str()).collect();
-                match names.len() {
-                    0 => {}
-                    n if n == task.baselines.len() && n > 1 => {
-                        let all = if finding == Finding::NotProvedDifferent { "any of the" } else { "all" };
-                        said.push(format!("{} {all} {n} baselines on {}", finding.words(), task.task));
-                    }
-                    _ => said.push(format!("{} {} on {}", finding.words(), list(&names), task.task)),
+                if names.is_empty() {
+                    continue;
                 }
+                let others = if names.len() == task.baselines.len() && names.len() > 1 {
+                    let is_open = finding == Finding::NotProvedDifferent;
+                    let all = if is_open { &texts::ANY_BASELINE } else { &texts::ALL_BASELINES };
+                    language.fill(all, &[("n", &names.len())])
+                } else {
+                    language.list(&names)
+                };
+                said.push(on(finding, &others, &[&task.task]));
             }
         }
-        said.extend(self.cost());
+        said.extend(self.cost(language));
         said
     }
 
@@ -142,31 +152,29 @@ impl Judgement {
         (better, rest)
     }
 
-    /// Whether the search was worth its cost, where that is not proved.
-    fn cost(&self) -> Vec<String> {
+    /// Sentences about the search's cost, where it is not proved that the search was worth it.
+    fn cost(&self, language: Language) -> Vec<String> {
         let (better, rest) = self.unbeaten();
-        let mut said = Vec::new();
-        if !better.is_empty() {
-            let verb = if better.len() == 1 { "is" } else { "are" };
-            said.push(format!("the search was not worth its cost: {} {verb} better", list(&better)));
-        }
-        if !rest.is_empty() {
-            said.push(format!("it is not proved that the search was worth its cost: {} may be as good", list(&rest)));
-        }
-        said
+        let said = [(better, &texts::NOT_WORTH_IT), (rest, &texts::WORTH_NOT_PROVED)].into_iter();
+        let said = said.filter(|(names, _)| !names.is_empty());
+        said.map(|(names, text)| language.fill(text, &[("names", &language.list(&names))])).collect()
     }
 
     /// The comparisons with their numbers, task by task.
-    pub(crate) fn comparisons(&self) -> Vec<String> {
+    pub(crate) fn comparisons(&self, language: Language) -> Vec<String> {
         let said = |task: &TaskJudgement, rival: &Rival| measure::difference(&task.metric, &rival.difference);
-        let all = self.tasks.iter().flat_map(|task| task.rivals(&str::to_owned).map(move |(rival, _)| (task, rival)));
-        let width = all.map(|(task, rival)| said(task, rival).len()).max().unwrap_or(0);
+        let rivals = |task: &TaskJudgement| -> Vec<(String, f64, String)> {
+            let rivals = task.rivals(language, &str::to_owned);
+            rivals.map(|(rival, name)| (said(task, rival), rival.p_holm, rival.finding.says(&name, language))).collect()
+        };
+        let all = self.tasks.iter().flat_map(rivals);
+        let width = all.map(|(difference, ..)| difference.len()).max().unwrap_or(0);
         let mut lines = Vec::new();
         for task in &self.tasks {
-            lines.push(format!("the answer on {} ({} items), item by item, p by Holm:", task.task, task.n));
-            lines.extend(task.rivals(&str::to_owned).map(|(rival, name)| {
-                let (difference, p) = (said(task, rival), figures::probability(rival.p_holm));
-                format!("  {difference:<width$}  p {p:<7}  {} {name}", rival.finding.words())
+            let items = language.count(task.n, &texts::ITEM);
+            lines.push(language.fill(&texts::COMPARED_ON, &[("task", &task.task), ("items", &items)]));
+            lines.extend(rivals(task).into_iter().map(|(difference, p, says)| {
+                format!("  {difference:<width$}  p {:<7}  {says}", figures::probability(p))
             }));
         }
         lines
@@ -174,14 +182,22 @@ impl Judgement {
 }
 
 impl TaskJudgement {
-    /// All whom the answer is held against, with what to say of them where models are called so.
-    pub(crate) fn rivals(&self, called: &dyn Fn(&str) -> String) -> impl Iterator<Item = (&Rival, String)> {
-        let parent = (&self.best_parent, format!("the best parent, {}", called(&self.best_parent.name)));
+    /// All models that the answer is compared with, each with its name in a sentence; `called` names the parent.
+    pub(crate) fn rivals(
+        &self,
+        language: Language,
+        called: &dyn Fn(&str) -> String,
+    ) -> impl Iterator<Item = (&Rival, String)> {
+        let name = called(&self.best_parent.name);
+        let parent = (&self.best_parent, language.fill(&texts::BEST_PARENT_NAMED, &[("name", &name)]));
         [parent].into_iter().chain(self.baselines.iter().map(|rival| (rival, rival.name.clone())))
     }
 }
 
 impl Finding {
+    /// In the order in which they are told.
+    const ALL: [Self; 3] = [Self::Better, Self::NotProvedDifferent, Self::Worse];
+
     fn of(difference: &PairedDifference, p_holm: f64) -> Self {
         let is_proved = p_holm <= ALPHA;
         match difference.value {
@@ -191,28 +207,25 @@ impl Finding {
         }
     }
 
-    /// As a sentence about the answer has it.
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Self::Better => "better than",
-            Self::NotProvedDifferent => "not proved different from",
-            Self::Worse => "worse than",
-        }
+    /// The finding as a part of a sentence about the answer, such as `better than ja`.
+    pub(crate) fn says(self, other: &str, language: Language) -> String {
+        let text = match self {
+            Self::Better => &texts::BETTER_THAN,
+            Self::NotProvedDifferent => &texts::NOT_PROVED_DIFFERENT,
+            Self::Worse => &texts::WORSE_THAN,
+        };
+        language.fill(text, &[("other", &other)])
     }
 }
 
-/// What to know of tasks that are reported on few items; nothing if there are none.
-pub(crate) fn few_items(goals: &[Goal]) -> Vec<String> {
+/// Notes on tasks that are reported on few items.
+pub(crate) fn few_items(goals: &[Goal], language: Language) -> Vec<String> {
     let few = goals.iter().filter(|goal| (1..FEW).contains(&goal.report.len()));
     few.map(|goal| {
-        let (name, n) = (&goal.name, goal.report.len());
-        let says = if n < LEAST {
-            format!("on fewer than {LEAST} no difference can be proved")
-        } else {
-            format!("on fewer than {FEW} only a large difference can be proved")
-        };
-        let items = if n == 1 { "1 report item".to_owned() } else { format!("{n} report items") };
-        format!("note: task {name} has {items}: {says}")
+        let n = goal.report.len();
+        let (text, least) = if n < LEAST { (&texts::TOO_FEW_ITEMS, LEAST) } else { (&texts::FEW_ITEMS, FEW) };
+        let items = language.count(n, &texts::REPORT_ITEM);
+        language.fill(text, &[("task", &goal.name), ("items", &items), ("least", &least)])
     })
     .collect()
 }
@@ -236,13 +249,4 @@ fn rivals(positions: &[usize], winner: &Entry, others: &[Vec<&Entry>], picked: u
         Rival { name: other.name.clone(), difference, p_holm, finding: Finding::of(&difference, p_holm) }
     };
     others.iter().zip(differences).map(|(others, of)| others.iter().zip(of).map(&mut rival).collect()).collect()
-}
-
-/// `a, b and c`.
-fn list(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
 }

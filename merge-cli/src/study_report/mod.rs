@@ -16,6 +16,7 @@ pub(crate) mod weights;
 
 use self::lost::gone;
 use self::summary::Summary;
+use crate::language::Language;
 use merge_core::{
     error::{Error, Result, meant},
     store::{Lost, Store},
@@ -36,12 +37,12 @@ pub(crate) fn page_of(name: &str, study: &Path) -> Result<String> {
     let DirectoryKind::Study(directory) = find(study)? else {
         return Err(Error::user(format!("{name}: these are several studies, each of which has a page of its own")));
     };
-    Ok(html::page(name, &Summary::of(StudyRead::read(&directory)?)?))
+    Ok(html::page(name, &Summary::of(StudyRead::read(&directory)?, Language::chosen())?))
 }
 
 /// A search as it runs, drawn, if there is something to draw yet.
 pub(crate) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
-    html::live(curves, models, width)
+    html::live(curves, models, width, Language::chosen())
 }
 
 /// What is in a directory.

@@ -1,11 +1,13 @@
 //! Where an answer comes from: when each finalist first appeared, and how the distribution drifted.
 
 use super::weights;
+use crate::language::{Language, study as texts};
 use merge_core::{
     study::{Ending, Generation},
     template::{Dimension, DimensionKind},
 };
 use serde::Serialize;
+use std::fmt::Display;
 
 /// The descent of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,7 +38,12 @@ pub(crate) struct Drift {
 }
 
 /// What the generations tell of a study's finalists, if it has any.
-pub(crate) fn origins(dimensions: &[Dimension], generations: &[Generation], ending: Option<&Ending>) -> Origins {
+pub(crate) fn origins(
+    dimensions: &[Dimension],
+    generations: &[Generation],
+    ending: Option<&Ending>,
+    language: Language,
+) -> Origins {
     let finalists = ending.map(|ending| ending.finalists.as_slice()).unwrap_or_default();
     let lives = finalists.iter().map(|finalist| Life {
         name: finalist.name.clone(),
@@ -47,18 +54,17 @@ pub(crate) fn origins(dimensions: &[Dimension], generations: &[Generation], endi
     let lives: Vec<Life> = lives.collect();
     let winner = lives.first().zip(finalists.first()).map(|(life, finalist)| {
         let mean = generations.iter().position(|generation| generation.mean.as_ref() == Some(&finalist.genome));
-        match (life.generations, mean) {
-            (Some([first, last]), _) if first == last => {
-                format!("{}: it appeared in generation {first} of {}", life.name, generations.len())
-            }
-            (Some([first, last]), _) => format!(
-                "{}: it appeared in generation {first} and was last seen in {last} of {}",
-                life.name,
-                generations.len()
-            ),
-            (None, Some(at)) => format!("{}: where the distribution was after generation {}", life.name, at + 1),
-            (None, None) => format!("{}: no candidate was equal to it", life.name),
-        }
+        let [first, last] = life.generations.unwrap_or_default();
+        let text = match (life.generations, mean) {
+            (Some(_), _) if first == last => &texts::SEEN_ONCE,
+            (Some(_), _) => &texts::SEEN_FROM_TO,
+            (None, Some(_)) => &texts::MEAN_AFTER,
+            (None, None) => &texts::NEVER_SEEN,
+        };
+        let (all, after) = (generations.len(), mean.map_or(0, |at| at + 1));
+        let values: [(&str, &dyn Display); 5] =
+            [("name", &life.name), ("first", &first), ("last", &last), ("all", &all), ("n", &after)];
+        language.fill(text, &values)
     });
     let has_mean = generations.iter().any(|generation| generation.mean.is_some());
     let drift = |(place, dimension): (usize, &Dimension)| Drift {
@@ -121,7 +127,7 @@ mod tests {
         assert_eq!(life(&generations, &[0.9]), None);
         let kind = DimensionKind::Number { range: 2.0..=4.0, log: false, init: 3.0 };
         let dimensions = [Dimension { label: "t".to_owned(), kind }];
-        let origins = origins(&dimensions, &generations, None);
+        let origins = origins(&dimensions, &generations, None, Language::En);
         assert_eq!(origins.drift[0].places, [Some(0.25), Some(0.5), Some(0.75)]);
         assert!(origins.winner.is_none() && origins.finalists.is_empty());
     }

@@ -47,12 +47,9 @@ impl RoutePicture {
         (!route.runs.is_empty()).then_some(route)
     }
 
-    /// How many layers the result has: `6 layers`.
-    pub(crate) fn counted(&self) -> String {
-        match self.runs.iter().map(|run| run.steps.len()).sum() {
-            1 => "1 layer".to_owned(),
-            layers => format!("{layers} layers"),
-        }
+    /// Number of layers of the result.
+    pub(crate) fn layers(&self) -> usize {
+        self.runs.iter().map(|run| run.steps.len()).sum()
     }
 
     /// A line for each run: the model, and its layers with their scales where these are not 1.
@@ -85,6 +82,6 @@ mod tests {
         let route = RoutePicture::of(&recipe).unwrap();
         assert_eq!(route.sources, [("ja".to_owned(), 4), ("math".to_owned(), 3)]);
         assert_eq!(route.lines(), ["ja    0 → 1 → 3", "math  1×0.5 → 2", "math  2"]);
-        assert_eq!(route.counted(), "6 layers");
+        assert_eq!(route.layers(), 6);
     }
 }

@@ -7,7 +7,8 @@ use super::{
     weights::{self, ChoiceRow, WeightMap},
 };
 use crate::{
-    draw::screen,
+    draw::{measure, screen},
+    language::{Language, Text, study as texts},
     study_report::{
         StudyRead,
         chosen::{self, Claim},
@@ -19,6 +20,7 @@ use evaluator::statistics::{Estimate, PairedDifference};
 use merge_core::{
     error::Result,
     item::ItemId,
+    optimizer::Stop,
     recipe::Recipe,
     study::{self, CandidateState, Curves, Ending, Entry, Generation, Goal, StudyRecord},
     template::Dimension,
@@ -78,6 +80,9 @@ pub(crate) struct Summary {
     pub(crate) report_items: Vec<ItemTable>,
     pub(crate) recipe: Option<String>,
     pub(crate) file: String,
+    /// The language of its sentences.
+    #[serde(skip)]
+    pub(crate) language: Language,
 }
 
 #[derive(Serialize)]
@@ -146,9 +151,6 @@ pub(crate) struct ScoreSummary {
     pub(crate) difference_to_best_parent: Option<PairedDifference>,
     /// The p-value of that, by Holm adjusted for the number of tasks; of the answer alone.
     pub(crate) p_holm: Option<f64>,
-    /// Whether the search maximised the task.
-    #[serde(skip)]
-    pub(crate) is_objective: bool,
 }
 
 /// The answer against a parent, item by item.
@@ -189,10 +191,10 @@ pub(crate) struct ItemTable {
 }
 
 impl Summary {
-    /// Of a record.
+    /// The summary of a record, its sentences in a language.
     ///
     /// Fails if a reported task has no items.
-    pub(crate) fn of(study: StudyRead) -> Result<Self> {
+    pub(crate) fn of(study: StudyRead, language: Language) -> Result<Self> {
         let running = study.store.is_none() && study.record.ending.is_none();
         let damaged = study.lost()?.is_some();
         let StudyRecord { version, file, about, prepared, evolution, random, curves, ending } = study.record;
@@ -218,8 +220,9 @@ impl Summary {
             let last = evolution.last()?;
             last.mean.as_ref().or_else(|| last.best().map(|best| &best.genome))
         });
-        let (weights, chosen) =
-            genome.map(|genome| weights::maps(&about.dimensions, genome, recipe.as_ref())).unwrap_or_default();
+        let (weights, chosen) = genome
+            .map(|genome| weights::maps(&about.dimensions, genome, recipe.as_ref(), language))
+            .unwrap_or_default();
         let ends = ending.as_ref();
         let reported = ends.map(ReportedModels::of_ending);
         let claims = reported.map(|all| chosen::claims(goals, &all, &evolution, about.estimated)).unwrap_or_default();
@@ -238,7 +241,7 @@ impl Summary {
             tasks: tasks(&about.goals),
             costs,
             became: StateCounts::of(&evolution),
-            stopped: ends.and_then(|end| end.stopped).map(|stop| stop.to_string()),
+            stopped: ends.and_then(|end| end.stopped).map(|stop| language.text(reason(stop)).to_owned()),
             estimated: about.estimated,
             curves,
             convergence: curve::steps(&evolution, goals, prepared as usize, about.estimated),
@@ -253,18 +256,19 @@ impl Summary {
                 _ => Vec::new(),
             },
             verdict,
-            notes: judgement::few_items(goals),
+            notes: judgement::few_items(goals, language),
             choice: ends.zip(reported).map_or_else(
                 || Ok(Vec::new()),
-                |(end, all)| chosen::lines(goals, &end.finalists, &all, &evolution, about.estimated),
+                |(end, all)| chosen::lines(goals, &end.finalists, &all, &evolution, about.estimated, language),
             )?,
             winners_curse: claims.into_iter().map(|claim| (claim.task.clone(), claim)).collect(),
             items: reported.map(|all| against(&all, goals)).unwrap_or_default(),
-            genealogy: origins(&about.dimensions, &evolution, ends),
+            genealogy: origins(&about.dimensions, &evolution, ends, language),
             candidates,
             report_items: reported.map(|all| report_items(&all, goals)).unwrap_or_default(),
             recipe: ends.map(|end| end.recipe.clone()),
             file,
+            language,
             objectives,
             dimensions: about.dimensions,
         })
@@ -272,24 +276,76 @@ impl Summary {
 }
 
 impl Summary {
-    /// How far a study is that has not come to its end; nothing of one that has.
+    /// How far a study is that has not ended; `None` if it has.
     pub(crate) fn state(&self) -> Option<String> {
+        let language = self.language;
         if self.done {
             return None;
         }
         if self.damaged {
-            return Some("damaged: some of what it had learned is gone".to_owned());
+            return Some(language.text(&texts::STATE_DAMAGED).to_owned());
         }
         let (spent, budget) = (screen::grouped(self.costs.evolution as u64), screen::grouped(self.budget));
-        let spent = format!("{spent} of {budget} item evaluations of the evolution are done");
+        let spent = language.fill(&texts::SPENT, &[("spent", &spent), ("budget", &budget)]);
+        if !self.running {
+            return Some(language.fill(&texts::STATE_NOT_DONE, &[("spent", &spent)]));
+        }
         let as_of = match (self.convergence.len(), self.random_search.len()) {
-            (0, _) => "before its first generation".to_owned(),
-            (evolution, 0) => format!("as of generation {evolution}"),
+            (0, _) => language.text(&texts::BEFORE_GENERATIONS).to_owned(),
+            (evolution, 0) => language.fill(&texts::AS_OF_GENERATION, &[("n", &evolution)]),
             (evolution, random) => {
-                format!("as of generation {random} of random search, after {evolution} of the evolution")
+                language.fill(&texts::AS_OF_RANDOM, &[("random", &random), ("evolution", &evolution)])
             }
         };
-        Some(if self.running { format!("still running: {as_of}, {spent}") } else { format!("not done yet: {spent}") })
+        Some(language.fill(&texts::STATE_RUNNING, &[("as_of", &as_of), ("spent", &spent)]))
+    }
+}
+
+impl Summary {
+    /// A corner of the objectives' box: each with its value.
+    pub(crate) fn corner(&self, values: &[f64]) -> String {
+        let all = self.objectives.iter().zip(values).map(|(one, value)| format!("{} {}", one.name, one.show(*value)));
+        all.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The comparisons on one task, in words.
+#[derive(Serialize)]
+pub(crate) struct TaskSentences {
+    pub(crate) name: String,
+    pub(crate) n: usize,
+    pub(crate) rivals: Vec<RivalSentence>,
+}
+
+/// The comparison with one model, in words.
+#[derive(Serialize)]
+pub(crate) struct RivalSentence {
+    pub(crate) says: String,
+    pub(crate) difference: String,
+    pub(crate) p: f64,
+}
+
+impl TaskSentences {
+    /// Those of all tasks of a verdict.
+    pub(crate) fn of(judgement: &Judgement, language: Language) -> impl Iterator<Item = Self> {
+        judgement.tasks.iter().map(move |task| {
+            let rivals = task.rivals(language, &str::to_owned).map(|(rival, name)| RivalSentence {
+                says: rival.finding.says(&name, language),
+                difference: measure::difference(&task.metric, &rival.difference),
+                p: rival.p_holm,
+            });
+            Self { name: task.task.clone(), n: task.n, rivals: rivals.collect() }
+        })
+    }
+}
+
+/// The reason why an optimizer stopped.
+pub(crate) fn reason(stop: Stop) -> &'static Text {
+    match stop {
+        Stop::StepTooSmall => &texts::STOPPED_STEP,
+        Stop::IllConditioned => &texts::STOPPED_CONDITION,
+        Stop::Diverged => &texts::STOPPED_DIVERGED,
+        Stop::NoEffect => &texts::STOPPED_ROUNDING,
     }
 }
 
@@ -305,6 +361,19 @@ impl StateCounts {
             }
         }
         became
+    }
+
+    /// A line for each reason why candidates were not ranked.
+    pub(crate) fn lines(&self, language: Language) -> Vec<String> {
+        let candidates = |n: usize| language.count(n, &texts::CANDIDATE);
+        let counts = [(self.infeasible, &texts::BROKE_CONSTRAINTS), (self.too_long, &texts::TOO_MANY_LAYERS)];
+        let counts = counts.into_iter().filter(|(n, _)| *n > 0);
+        let counts = counts.map(|(n, text)| language.fill(text, &[("candidates", &candidates(n))]));
+        let failed = self
+            .failed
+            .iter()
+            .map(|(why, n)| language.fill(&texts::CANDIDATES_FAILED, &[("candidates", &candidates(*n)), ("why", why)]));
+        counts.chain(failed).collect()
     }
 
     /// How many there were.
@@ -368,7 +437,6 @@ fn table(reported: &ReportedModels<'_>, judgement: &Judgement, goals: &[Goal]) -
                 best_parent: judged.best_parent.name.clone(),
                 difference_to_best_parent: figures::difference_to_best(reported, entry, position),
                 p_holm: (group == "evolved").then_some(judged.best_parent.p_holm),
-                is_objective: judged.is_objective,
             })
         };
         let scores = figures::positions(goals).zip(&judgement.tasks).map(score).collect::<Result<_>>()?;

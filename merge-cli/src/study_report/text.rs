@@ -4,35 +4,40 @@ use super::{plot::Plot, summary::Summary};
 use crate::{
     draw::{
         picture::Screen,
-        screen::{counted, grouped, noun, shown},
+        screen::{grouped, shown},
+        table::{framed, right},
     },
+    language::{Language, Text, study as texts},
     lead::{Ahead, Leads},
     study_report::{
         figures::{self, ReportedModels},
         judgement::Judgement,
     },
 };
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use merge_core::{error::Result, study::StudyRecord};
-use std::fmt::Write as _;
+use std::fmt::Display;
 
 /// Most finalists and items that are listed.
 const MOST: usize = 20;
 
-/// The table of the end; nothing if the study has not come to it.
-pub(crate) fn table(record: &StudyRecord) -> Result<Option<String>> {
+/// The table of results; `None` if the study has not ended.
+pub(crate) fn table(record: &StudyRecord, language: Language) -> Result<Option<String>> {
     let Some(ending) = &record.ending else { return Ok(None) };
-    figures::table(&record.about.goals, &ReportedModels::of_ending(ending)).map(Some)
+    figures::table(&record.about.goals, &ReportedModels::of_ending(ending), language).map(Some)
 }
 
-/// Everything that is worth reading, escaped but for the colours of pictures.
+/// The whole report, escaped but for the colours of pictures.
 pub(crate) fn text(summary: &Summary, table: Option<&str>) -> String {
+    let language = summary.language;
     let mut parts = vec![head(summary)];
     if let Some(judgement) = &summary.verdict {
-        parts.push(judgement.sentences().iter().map(|said| format!("verdict: {said}")).collect::<Vec<_>>().join("\n"));
+        let said = judgement.sentences(language);
+        let lines: Vec<String> = said.iter().map(|said| language.fill(&texts::VERDICT, &[("said", said)])).collect();
+        parts.push(lines.join("\n"));
     }
     parts.extend(table.map(str::to_owned));
-    let comparisons = summary.verdict.iter().flat_map(Judgement::comparisons);
+    let comparisons = summary.verdict.iter().flat_map(|judgement: &Judgement| judgement.comparisons(language));
     let comparisons: Vec<String> = comparisons.chain(summary.notes.iter().cloned()).collect();
     parts.extend((!comparisons.is_empty()).then(|| comparisons.join("\n")));
     if !summary.choice.is_empty() {
@@ -44,8 +49,10 @@ pub(crate) fn text(summary: &Summary, table: Option<&str>) -> String {
     parts.extend(front(summary));
     let before = parts;
     let mut parts = Vec::new();
-    if let Some(path) = &summary.path {
-        parts.push(format!("path of {}\n{}", path.counted(), path.lines().join("\n")));
+    if let Some(route) = &summary.path {
+        let layers = language.count(route.layers(), &texts::LAYER);
+        let head = language.fill(&texts::ROUTE_OF, &[("layers", &layers)]);
+        parts.push(format!("{head}\n{}", route.lines().join("\n")));
     }
     parts.extend(items(summary));
     parts.push(costs(summary));
@@ -55,22 +62,23 @@ pub(crate) fn text(summary: &Summary, table: Option<&str>) -> String {
 }
 
 fn head(summary: &Summary) -> String {
-    let state = summary.state().map_or_else(String::new, |state| state + "; this is what there is\n");
-    format!(
-        "{state}{} on {} numbers, seed {}, {} {} in {}; merges {}",
-        summary.optimizer,
-        summary.dimensions.len(),
-        summary.seed,
-        grouped(summary.became.all() as u64),
-        noun(summary.became.all(), "candidate"),
-        counted(summary.convergence.len(), "generation"),
-        summary.models.join(", "),
-    )
+    let language = summary.language;
+    let state = summary.state().map(|state| language.fill(&texts::STATE_HERE, &[("state", &state)]) + "\n");
+    let values: [(&str, &dyn Display); 6] = [
+        ("optimizer", &summary.optimizer),
+        ("n", &summary.dimensions.len()),
+        ("seed", &summary.seed),
+        ("candidates", &language.count(summary.became.all(), &texts::CANDIDATE)),
+        ("generations", &language.count(summary.convergence.len(), &texts::GENERATION)),
+        ("models", &summary.models.join(", ")),
+    ];
+    state.unwrap_or_default() + &language.fill(&texts::ABOUT, &values)
 }
 
-/// How far the generations are ahead of the best parent; of a study that nothing was compared in, their fitness.
+/// How far the generations are ahead of the best parent. Where nothing was compared, their fitness.
 fn convergence(summary: &Summary) -> Option<String> {
     let Some(leads) = Leads::of(&summary.curves) else { return fitness(summary) };
+    let language = summary.language;
     let last = leads.evolution.iter().chain(&leads.random).map(|one| one.generation).fold(1.0, f64::max);
     let numbers = || 1..=last as usize;
     let at: Vec<f64> = numbers().map(|generation| generation as f64).collect();
@@ -79,43 +87,44 @@ fn convergence(summary: &Summary) -> Option<String> {
         numbers().map(points).collect()
     };
     let random = of(&leads.random);
-    let mut lines = vec![('●', "mean of a generation, smoothed", of(&leads.evolution))];
-    lines.extend((!leads.random.is_empty()).then_some(('r', "random search", random)));
-    lines.push(('-', "the best parent", vec![Some(0.0); at.len()]));
+    let mut lines = vec![('●', language.text(&texts::MEAN_SMOOTHED), of(&leads.evolution))];
+    lines.extend((!leads.random.is_empty()).then_some(('r', language.text(&texts::RANDOM_SEARCH), random)));
+    lines.push(('-', language.text(&texts::BEST_PARENT), vec![Some(0.0); at.len()]));
     let show = |value: f64| format!("{value:+.1}");
-    let drawn = Plot { width: 64, height: 12, x: "generations", at: &at, lines: &lines, show }.draw()?;
+    let x = language.text(&texts::GENERATIONS);
+    let drawn = Plot { width: 64, height: 12, x, at: &at, lines: &lines, show }.draw()?;
     let gain = leads.gain(&summary.models)?;
-    Some(format!(
-        "points to the best parent, {}, on the same items: at the end {}\n{drawn}",
-        gain.parent,
-        gain.figures()
-    ))
+    let values: [(&str, &dyn Display); 2] = [("parent", &gain.parent), ("gain", &gain.figures())];
+    Some(format!("{}\n{drawn}", language.fill(&texts::POINTS_TO_PARENT, &values)))
 }
 
 fn fitness(summary: &Summary) -> Option<String> {
-    let steps = &summary.convergence;
+    let (steps, language) = (&summary.convergence, summary.language);
     let at: Vec<f64> = steps.iter().map(|step| step.evaluations as f64).collect();
     let lines = [
-        ('●', "best of a generation", steps.iter().map(|step| step.best).collect()),
-        ('·', "mean", steps.iter().map(|step| step.mean).collect()),
+        ('●', language.text(&texts::BEST_OF_GENERATION), steps.iter().map(|step| step.best).collect()),
+        ('·', language.text(&texts::MEAN), steps.iter().map(|step| step.mean).collect()),
     ];
     let show = |value: f64| format!("{:.1}", 100.0 * value);
-    let drawn = Plot { width: 64, height: 12, x: "item evaluations", at: &at, lines: &lines, show }.draw()?;
-    let estimated = if summary.estimated { ", estimated from anchors" } else { "" };
-    Some(format!("fitness, × 100{estimated}\n{drawn}"))
+    let x = language.text(&texts::ITEM_EVALUATIONS);
+    let drawn = Plot { width: 64, height: 12, x, at: &at, lines: &lines, show }.draw()?;
+    let estimated = if summary.estimated { language.text(&texts::FROM_ANCHORS) } else { "" };
+    Some(format!("{}\n{drawn}", language.fill(&texts::FITNESS_100, &[("estimated", &estimated)])))
 }
 
 fn front(summary: &Summary) -> Option<String> {
     if summary.objectives.len() < 2 || summary.finalists.is_empty() {
         return None;
     }
-    let mut table = plain();
+    let language = summary.language;
+    let mut table = framed();
     let items = |name: &str| summary.tasks.iter().find(|task| task.name == name).map(|task| task.select);
     let names = summary.objectives.iter().map(|one| match items(&one.name) {
-        Some(n) if !one.minimised => format!("{}\n{n} items [95% CI]", one.name),
+        Some(n) if !one.minimised => format!("{}\n{} [95% CI]", one.name, language.count(n, &texts::ITEM)),
         _ => one.name.clone(),
     });
-    table.set_header(["on select items".to_owned(), "fitness".to_owned()].into_iter().chain(names));
+    let fixed = [&texts::ON_SELECT_ITEMS, &texts::FITNESS].map(|text| language.text(text).to_owned());
+    table.set_header(fixed.into_iter().chain(names));
     let front = || summary.finalists.iter().filter(|one| one.on_front);
     for one in front().take(MOST) {
         let shown = summary.objectives.iter().zip(&one.values).zip(&one.estimates);
@@ -127,84 +136,61 @@ fn front(summary: &Summary) -> Option<String> {
         let numbers = [format!("{:.1}", 100.0 * one.fitness)].into_iter().chain(shown).map(right);
         table.add_row([Cell::new(&one.name)].into_iter().chain(numbers).collect::<Vec<_>>());
     }
-    let mut text = format!(
-        "front: {} of {} finalists are beaten by no other in everything\n{table}",
-        front().count(),
-        summary.finalists.len()
-    );
+    let values: [(&str, &dyn Display); 2] = [("n", &front().count()), ("all", &summary.finalists.len())];
+    let mut lines = vec![language.fill(&texts::FRONT_SIZE, &values), table.to_string()];
     if let Some((growth, last)) = summary.hypervolume.as_ref().and_then(|growth| Some((growth, growth.share.last()?))) {
-        let corner = |values: &[f64]| {
-            let all = summary.objectives.iter().zip(values).map(|(one, value)| one.show(*value));
-            all.collect::<Vec<_>>().join(", ")
-        };
         let soon = growth.share.iter().position(|share| *share >= 0.95 * last).map_or(0, |at| at + 1);
-        write!(
-            text,
-            "\nhypervolume {last:.3} of the box between the worst seen ({}) and the best ({}); 95% of it by generation {soon}",
-            corner(&growth.worst),
-            corner(&growth.best),
-        )
-        .expect("a String takes all that is written");
+        let values: [(&str, &dyn Display); 4] = [
+            ("share", &format!("{last:.3}")),
+            ("worst", &summary.corner(&growth.worst)),
+            ("best", &summary.corner(&growth.best)),
+            ("soon", &soon),
+        ];
+        lines.push(language.fill(&texts::VOLUME_BY, &values));
     }
-    Some(text)
+    Some(lines.join("\n"))
 }
 
 fn weights(summary: &Summary) -> Option<String> {
     let screen = Screen::of_output();
-    let whose = if summary.done { "of the answer" } else { "where the search stands" };
-    let maps = summary.weights.iter().map(|map| screen.draw(&map.picture()).trim_end().to_owned());
+    let whose = if summary.done { &texts::OF_ANSWER } else { &texts::OF_SEARCH_SO_FAR };
+    let picture = |map: &super::weights::WeightMap| screen.draw(&map.picture(summary.language)).trim_end().to_owned();
     let chosen = summary.chosen.iter().map(|one| shown(&format!("{}: {}", one.label, one.option)).into_owned());
-    let parts: Vec<String> = maps.chain(chosen).collect();
-    (!parts.is_empty()).then(|| format!("{whose}:\n{}", parts.join("\n")))
+    let parts: Vec<String> = summary.weights.iter().map(picture).chain(chosen).collect();
+    (!parts.is_empty()).then(|| format!("{}:\n{}", summary.language.text(whose), parts.join("\n")))
 }
 
 fn items(summary: &Summary) -> Option<String> {
     if summary.items.is_empty() {
         return None;
     }
-    let mut table = plain();
-    table.set_header(["evolved against", "task", "gained", "lost", "the same"]);
+    let language = summary.language;
+    let mut table = framed();
+    let head: [&Text; 5] = [&texts::EVOLVED_AGAINST, &texts::TASK, &texts::GAINED, &texts::LOST, &texts::THE_SAME];
+    table.set_header(head.map(|text| language.text(text)));
     for one in &summary.items {
         let (gained, lost) = (one.gained.len(), one.lost.len());
         let numbers = [format!("+{gained}"), format!("−{lost}"), (one.n - gained - lost).to_string()];
         let words = [Cell::new(&one.parent), Cell::new(&one.task)];
         table.add_row(words.into_iter().chain(numbers.into_iter().map(right)).collect::<Vec<_>>());
     }
-    Some(format!("report items that it gained and lost; --csv and --json name them\n{table}"))
+    Some(format!("{}\n{table}", language.text(&texts::ITEMS_NAMED_BY)))
 }
 
 fn costs(summary: &Summary) -> String {
-    let (costs, became) = (&summary.costs, &summary.became);
+    let (costs, became, language) = (&summary.costs, &summary.became, summary.language);
     let count = |n: usize| grouped(n as u64);
-    let mut lines = vec![format!(
-        "item evaluations: {} of {} in the evolution ({} tokens), {} in random search ({} tokens), {} to select, {} to report",
-        count(costs.evolution),
-        grouped(summary.budget),
-        grouped(costs.tokens),
-        count(costs.random_search),
-        grouped(costs.random_search_tokens),
-        count(costs.selection),
-        count(costs.report),
-    )];
+    let values: [(&str, &dyn Display); 7] = [
+        ("evolution", &count(costs.evolution)),
+        ("budget", &grouped(summary.budget)),
+        ("tokens", &grouped(costs.tokens)),
+        ("random", &count(costs.random_search)),
+        ("random_tokens", &grouped(costs.random_search_tokens)),
+        ("selection", &count(costs.selection)),
+        ("report", &count(costs.report)),
+    ];
+    let mut lines = vec![language.fill(&texts::COST_LINE, &values)];
     lines.extend(summary.stopped.clone());
-    for (n, what) in [(became.infeasible, "broke constraints"), (became.too_long, "had too many layers")] {
-        if n > 0 {
-            lines.push(format!("{} {} {what}", count(n), noun(n, "candidate")));
-        }
-    }
-    lines.extend(became.failed.iter().map(|(why, n)| match n {
-        1 => format!("1 candidate failed: {why}"),
-        n => format!("{} candidates failed: {why}", count(*n)),
-    }));
+    lines.extend(became.lines(language));
     lines.join("\n")
-}
-
-fn plain() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table
-}
-
-fn right(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
 }

@@ -1,6 +1,9 @@
 //! What an answer's numbers are for: a map for each parameter, over layers and models.
 
-use crate::draw::picture::{Cell, HeatMap};
+use crate::{
+    draw::picture::{Cell, HeatMap},
+    language::{Language, study as texts},
+};
 use merge_core::{
     merge::sources::short,
     recipe::Recipe,
@@ -40,10 +43,11 @@ pub(crate) fn maps(
     dimensions: &[Dimension],
     genome: &[f64],
     recipe: Option<&Recipe>,
+    language: Language,
 ) -> (Vec<WeightMap>, Vec<ChoiceRow>) {
     let (mut maps, mut chosen): (Vec<WeightMap>, Vec<ChoiceRow>) = (Vec::new(), Vec::new());
     let places: Vec<WeightPlace> =
-        dimensions.iter().map(|dimension| WeightPlace::of(&dimension.label, recipe)).collect();
+        dimensions.iter().map(|dimension| WeightPlace::of(&dimension.label, recipe, language)).collect();
     let layers = places.iter().filter_map(|place| place.layers).map(|[_, last]| last + 1).max().unwrap_or(0);
     for ((dimension, x), place) in dimensions.iter().zip(genome).zip(places) {
         let (Some(value), Some(range)) = (number(&dimension.kind, *x), range(&dimension.kind)) else {
@@ -150,17 +154,18 @@ impl WeightMap {
     }
 
     /// As a picture for a terminal.
-    pub(crate) fn picture(&self) -> HeatMap {
+    pub(crate) fn picture(&self, language: Language) -> HeatMap {
         let has = |name| self.columns.iter().any(|column| column == name);
         let over = if has("0") {
-            " by layer"
+            language.text(&texts::BY_LAYER)
         } else if has("knot 1") {
-            " by knot, from the first layer to the last"
+            language.text(&texts::BY_KNOT)
         } else {
             ""
         };
-        let ends = [(place::EMBEDDING, "before them the embedding"), (place::HEAD, "after them the head")];
-        let ends: Vec<&str> = ends.into_iter().filter(|(name, _)| has(name)).map(|(_, says)| says).collect();
+        let ends = [(place::EMBEDDING, &texts::EMBEDDING_BEFORE), (place::HEAD, &texts::HEAD_AFTER)];
+        let ends: Vec<&str> =
+            ends.into_iter().filter(|(name, _)| has(name)).map(|(_, says)| language.text(says)).collect();
         let ends = if ends.is_empty() { String::new() } else { format!(" ({})", ends.join(", ")) };
         let cells = |row: &WeightRow| row.values.iter().map(|value| value.map_or(Cell::Absent, Cell::Value)).collect();
         HeatMap {
@@ -192,7 +197,7 @@ mod place {
 
 impl WeightPlace {
     /// Of a label such as `models[1].weight[layer 3, mlp]`.
-    fn of(label: &str, recipe: Option<&Recipe>) -> Self {
+    fn of(label: &str, recipe: Option<&Recipe>, language: Language) -> Self {
         let (name, spread) = spread(label);
         let (owner, parameter) = name.rsplit_once('.').unwrap_or(("", name));
         let hop = index(owner, "path").zip(recipe).and_then(|(hop, recipe)| recipe.path.get(hop));
@@ -206,7 +211,7 @@ impl WeightPlace {
             knot: None,
             end: None,
         };
-        let mut kinds = vec![self::owner(owner, recipe)];
+        let mut kinds = vec![self::owner(owner, recipe, language)];
         for part in spread.into_iter().flat_map(|spread| spread.split(", ")) {
             let numbers = |word: &str| part.strip_prefix(word);
             if part == place::EMBEDDING {
@@ -238,13 +243,13 @@ fn spread(label: &str) -> (&str, Option<&str>) {
 }
 
 /// What people call the part of a recipe that has a parameter.
-fn owner(owner: &str, recipe: Option<&Recipe>) -> String {
+fn owner(owner: &str, recipe: Option<&Recipe>, language: Language) -> String {
     let model = index(owner, "models").zip(recipe).and_then(|(i, recipe)| recipe.models.get(i));
     let hop = index(owner, "path").zip(recipe).and_then(|(i, recipe)| Some((i, recipe.path.get(i)?)));
     match (model, hop) {
         (Some(model), _) => short(&model.model),
         (_, Some((i, hop))) => format!("hop {}: {}", i + 1, short(&hop.model)),
-        _ if owner.is_empty() || owner == "parameters" => "all models".to_owned(),
+        _ if owner.is_empty() || owner == "parameters" => language.text(&texts::ALL_MODELS).to_owned(),
         _ => owner.to_owned(),
     }
 }
@@ -273,7 +278,7 @@ mod tests {
             "density",
         ];
         let dimensions: Vec<Dimension> = labels.into_iter().map(number).collect();
-        let (maps, chosen) = maps(&dimensions, &[-0.05, 0.25, 0.5, 0.75, 1.05, 0.5], None);
+        let (maps, chosen) = maps(&dimensions, &[-0.05, 0.25, 0.5, 0.75, 1.05, 0.5], None, Language::En);
         assert!(chosen.is_empty());
         assert_eq!(maps[0].columns, ["embedding", "0", "1", "head"]);
         assert_eq!(maps[0].rows[0].values, [Some(0.0), Some(0.5), Some(1.0), Some(1.5)]);
@@ -295,7 +300,7 @@ mod tests {
             number("path[0].scale[layer 0]"),
             number("path[0].scale[layer 1]"),
         ];
-        let (maps, _) = maps(&dimensions, &[1.0, 0.0, 0.25, 0.5], None);
+        let (maps, _) = maps(&dimensions, &[1.0, 0.0, 0.25, 0.5], None, Language::En);
         assert_eq!(maps[0].rows[0].values, [Some(1.0), Some(0.0)]);
         assert_eq!((maps[1].columns.len(), maps[1].rows[0].values.clone()), (2, vec![Some(0.5), None]));
     }
@@ -309,7 +314,7 @@ mod tests {
             label: "merge_method".to_owned(),
             kind: DimensionKind::Choice { options, init: vec![0.5, 0.5] },
         });
-        let (maps, chosen) = maps(&dimensions, &[0.5, 1.0, 0.25, 1.0], None);
+        let (maps, chosen) = maps(&dimensions, &[0.5, 1.0, 0.25, 1.0], None, Language::En);
         assert_eq!(
             (maps[0].columns.clone(), maps[0].rows[0].name.as_str()),
             (vec!["knot 1".to_owned(), "knot 2".to_owned()], "all models, mlp")

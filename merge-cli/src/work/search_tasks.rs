@@ -2,6 +2,7 @@
 
 use crate::{
     draw::screen,
+    language::Language,
     study_report::judgement,
     work::{eval_tasks, shelf::shelf},
 };
@@ -47,7 +48,7 @@ pub(crate) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
             screen::say(&format!("note: {}: {} repeated items are counted once", task.name(), task.duplicates()));
         }
     }
-    for note in judgement::few_items(benchmarks.goals()) {
+    for note in judgement::few_items(benchmarks.goals(), Language::chosen()) {
         screen::say(&note);
     }
     Ok(benchmarks)

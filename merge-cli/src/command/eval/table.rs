@@ -5,10 +5,11 @@ use crate::{
     draw::{
         measure,
         screen::{self, counted},
+        table::{self, right},
     },
     study_report::figures,
 };
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Table};
 use evaluator::{
     evaluation::{Mishaps, TaskItems},
     statistics::{Estimate, combined},
@@ -40,7 +41,7 @@ pub(super) fn of_model(asked: &[TaskItems<'_>], groups: &[Group], scored: &Model
     if let Some(mean) = mean(asked, &scored.tasks) {
         table.add_row(mean);
     }
-    let head = format!("{}\n\n{}", scored.name, screen::flush_left(&table));
+    let head = format!("{}\n\n{}", scored.name, table::flush_left(&table));
     let apart = match (asked, &scored.tasks[..]) {
         ([asked], [of]) => parts(asked, of),
         _ => None,
@@ -53,26 +54,21 @@ fn parts(asked: &TaskItems<'_>, of: &OfTask) -> Option<String> {
     let SubtaskScores { field, scores } = asked.task.parts(&of.marked)?;
     let metric = asked.task.metric();
     let mut table = table(&[field, &metric, "95% interval", "items"]);
-    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for (part, scores) in &scores {
         let Some(Estimate { value, ci95, n, .. }) = Estimate::of(scores) else { continue };
         let (value, ci95) = (measure::number(&metric, value), interval(&metric, ci95));
         table.add_row(vec![Cell::new(part), right(value), right(ci95), right(screen::grouped(n as u64))]);
     }
-    Some(format!("\n{}", screen::flush_left(&table)))
+    Some(format!("\n{}", table::flush_left(&table)))
 }
 
 fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.to_vec());
+    let mut table = table::plain();
+    table.set_header(header.to_vec());
     table
 }
 
 fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
-    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     let measure = if filters { format!("{},{}", row.metric, row.filter) } else { row.metric.clone() };
     vec![
         Cell::new(name),
@@ -154,7 +150,6 @@ pub(super) fn of_comparisons(
     let of = |comparison: &ModelComparison| {
         let (own, first) = (&scored[comparison.model], &scored[0]);
         let mut table = table(&["task", "measure", "difference", "95% interval", "p", "p (Holm)", "items"]);
-        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         for (asked, (difference, adjusted)) in asked.iter().zip(&comparison.tasks) {
             let metric = asked.task.metric();
             let signed = |value: f64| measure::signed(&metric, value);
@@ -170,7 +165,7 @@ pub(super) fn of_comparisons(
                 right(screen::grouped(difference.n as u64)),
             ]);
         }
-        format!("{} minus {}, item by item\n\n{}", own.name, first.name, screen::flush_left(&table))
+        format!("{} minus {}, item by item\n\n{}", own.name, first.name, table::flush_left(&table))
     };
     compared.iter().map(of).collect()
 }

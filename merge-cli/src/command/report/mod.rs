@@ -6,6 +6,7 @@ mod seeds;
 use crate::{
     args::Report as Args,
     draw::screen,
+    language::Language,
     study_report::{DirectoryKind, StudyRead, figures, find, html, lost::gone, summary::Summary, tables, text},
 };
 use merge_core::{
@@ -27,12 +28,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return pick::run(args, wanted, &study, &directory);
     }
     // Drawn first: `Summary::of` takes the record.
-    let table = text::table(&study.record)?;
+    let language = if args.json { Language::En } else { Language::chosen() };
+    let table = text::table(&study.record, language)?;
     if let Some(lost) = study.lost()? {
         let place = directory.join("study");
         screen::say(&format!("note: {}; the same search again computes them again", gone(&place, lost)));
     }
-    let summary = Summary::of(study)?;
+    let summary = Summary::of(study, language)?;
     if args.json {
         screen::data(&figures::json(&summary));
     } else {

@@ -2,13 +2,13 @@
 
 use crate::{
     args::Report as Args,
-    draw::{measure, screen},
+    draw::{measure, screen, table},
+    language::{Language, study as texts},
     study_report::{
         StudyRead, figures,
         summary::{Summary, TaskSummary},
     },
 };
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use merge_core::error::{Error, Result};
 use std::path::PathBuf;
 
@@ -19,35 +19,37 @@ pub(super) fn run(args: &Args, directories: &[PathBuf]) -> Result<()> {
         return Err(Error::user(format!("{}: these are {} studies", args.study.display(), directories.len()))
             .hint(format!("give one of them, such as {first}")));
     }
-    let of = |directory: &PathBuf| Summary::of(StudyRead::read(directory)?);
+    let language = if args.json { Language::En } else { Language::chosen() };
+    let of = |directory: &PathBuf| Summary::of(StudyRead::read(directory)?, language);
     let all: Vec<Summary> = directories.iter().map(of).collect::<Result<_>>()?;
     if args.json {
         screen::data(&figures::json(&all));
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    let mut table = table::framed();
     let tasks = || all[0].tasks.iter().filter(|task| task.report > 0);
-    let fixed = ["seed", "generations", "item\nevaluations"].map(str::to_owned);
+    let fixed = [&texts::SEED_SHORT, &texts::GENERATIONS, &texts::EVALUATIONS_SHORT];
     let header = |task: &TaskSummary| {
-        let (items, unit) = (screen::counted(task.report, "item"), measure::unit(&task.metric));
-        format!("{}, {items}\nevolved{unit} [95% CI]\nless best parent", task.name)
+        let (items, unit) = (language.count(task.report, &texts::ITEM), measure::unit(&task.metric));
+        language.fill(&texts::SEEDS_HEAD, &[("task", &task.name), ("items", &items), ("unit", &unit)])
     };
-    table.set_header(fixed.into_iter().chain(tasks().map(header)));
+    table.set_header(fixed.into_iter().map(|text| language.text(text).to_owned()).chain(tasks().map(header)));
     for one in &all {
         let evolved = one.table.iter().find(|row| row.group == "evolved");
         let score = |task: &TaskSummary| {
             let found = evolved.and_then(|row| row.scores.iter().find(|score| score.task == task.name));
             let Some(score) = found else {
-                return if one.running { "still running" } else { "not done yet" }.to_owned();
+                let state = if one.running { &texts::STILL_RUNNING } else { &texts::NOT_DONE_YET };
+                return language.text(state).to_owned();
             };
             let (own, best) = (measure::score(&score.metric, &score.estimate), &score.best_parent);
             let less = score.difference_to_best_parent.as_ref().map(|less| measure::difference(&score.metric, less));
-            less.map_or_else(|| own.clone(), |less| format!("{own}\n{less} to {best}"))
+            let difference = |less| language.fill(&texts::DIFFERENCE_TO, &[("difference", &less), ("parent", best)]);
+            less.map_or_else(|| own.clone(), |less| format!("{own}\n{}", difference(less)))
         };
         let numbers = [one.seed, one.convergence.len() as u64, one.costs.evolution as u64].map(screen::grouped);
         let cells = numbers.into_iter().chain(tasks().map(score));
-        table.add_row(cells.map(|text| Cell::new(text).set_alignment(CellAlignment::Right)).collect::<Vec<_>>());
+        table.add_row(cells.map(table::right).collect::<Vec<_>>());
     }
     screen::data(&table.to_string());
     screen::say(&format!("`evomerge report {}` shows all of one", directories[0].display()));

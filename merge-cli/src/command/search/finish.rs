@@ -5,10 +5,12 @@ use crate::{
     args::SearchArgs as Args,
     artefact::{card, licence::Licences},
     draw::screen,
+    language::{Language, study as texts},
     study_report::{
         chosen,
         figures::{self, ReportedModels},
         judgement::{self, Judgement},
+        summary,
     },
 };
 use merge_core::{
@@ -20,7 +22,7 @@ use merge_core::{
     study::{Findings, Study},
 };
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 /// Key, in the store, of the search file's path from the study's directory.
 pub(crate) const SEARCH_FILE: &str = "search file";
@@ -51,7 +53,8 @@ pub(super) fn finish(
     // Paths in the finalists' recipes are relative to the search file.
     study.store.set(&[(SEARCH_FILE, &from(output, &study.template.file)?)])?;
 
-    let table = figures::table(goals, &reported)?;
+    let language = Language::chosen();
+    let table = figures::table(goals, &reported, language)?;
     if args.json && args.seeds.is_some() {
         // Standard output is for the results of all seeds.
         screen::say(&table);
@@ -61,12 +64,12 @@ pub(super) fn finish(
     } else {
         screen::data(&table);
     }
-    screen::say(&summary(study, findings)?);
+    screen::say(&summary(study, findings, language)?);
     let (scored, known) = (findings.progress.scored_now, findings.progress.recalled_now);
-    screen::say(&format!("{} scored now, {known} found in the store", screen::counted(scored, "item")));
-    let place = output.display();
-    let checkpoint = if is_answer { format!("{place}/model is the merged checkpoint, ") } else { String::new() };
-    screen::say(&format!("{checkpoint}{place}/best.yaml its recipe, {place}/result.json these figures"));
+    let scored = language.count(scored, &texts::ITEM);
+    screen::say(&language.fill(&texts::SCORED_NOW, &[("items", &scored), ("known", &known)]));
+    let written = if is_answer { &texts::WRITTEN } else { &texts::WRITTEN_STAGE };
+    screen::say(&language.fill(written, &[("place", &output.display())]));
     Ok(())
 }
 
@@ -111,39 +114,38 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
 }
 
 /// Summary of the search: the choice of the answer, and the verdict on it.
-fn summary(study: &Study<'_>, findings: &Findings) -> Result<String> {
+fn summary(study: &Study<'_>, findings: &Findings, language: Language) -> Result<String> {
     let (history, goals) = (&findings.history, study.objective.goals());
     let reported = ReportedModels::of_findings(findings);
     let ranked: Vec<&str> = goals.iter().filter(|goal| goal.ranks()).map(|goal| goal.name.as_str()).collect();
-    let estimates = if study.search.anchors.is_some() { ", estimated from anchors" } else { "" };
-    let mut lines = vec![format!(
-        "ranked {} in {} by {}{estimates} ({}{}, seed {})",
-        screen::counted(history.candidates(), "candidate"),
-        screen::counted(history.generations.len(), "generation"),
-        ranked.join(", "),
-        screen::counted(history.item_evaluations, "item evaluation"),
-        if history.tokens > 0 { format!(", {} tokens", screen::grouped(history.tokens)) } else { String::new() },
-        study.search.seed,
-    )];
-    lines.extend(history.stopped.map(|stop| stop.to_string()));
-    lines.extend(history.given_up.iter().map(|(why, models)| match models {
-        1 => format!("gave up a candidate: {why}"),
-        models => format!("gave up {models} candidates: {why}"),
+    let estimated = study.search.anchors.is_some();
+    let tokens = Some(history.tokens).filter(|tokens| *tokens > 0);
+    let tokens = tokens.map(|n| language.fill(&texts::AND_TOKENS, &[("n", &screen::grouped(n))]));
+    let values: [(&str, &dyn Display); 7] = [
+        ("candidates", &language.count(history.candidates(), &texts::CANDIDATE)),
+        ("generations", &language.count(history.generations.len(), &texts::GENERATION)),
+        ("tasks", &ranked.join(", ")),
+        ("estimated", &if estimated { language.text(&texts::FROM_ANCHORS) } else { "" }),
+        ("evaluations", &language.count(history.item_evaluations, &texts::ITEM_EVALUATION)),
+        ("tokens", &tokens.unwrap_or_default()),
+        ("seed", &study.search.seed),
+    ];
+    let mut lines = vec![language.fill(&texts::RANKED, &values)];
+    lines.extend(history.stopped.map(|stop| language.text(summary::reason(stop)).to_owned()));
+    lines.extend(history.given_up.iter().map(|(why, models)| {
+        let candidates = language.count(*models, &texts::CANDIDATE);
+        language.fill(&texts::GAVE_UP, &[("candidates", &candidates), ("why", why)])
     }));
     let ran = findings.baselines.iter().any(|entry| entry.name == "random search");
     if !ran && study.search.optimizer.name != Some(Algorithm::Random) {
-        lines.push("note: random search with the same budget found nobody who keeps to what is asked".to_owned());
+        lines.push(language.text(&texts::RANDOM_FOUND_NONE).to_owned());
     }
-    lines.extend(chosen::lines(
-        goals,
-        &history.finalists,
-        &reported,
-        &history.generations,
-        study.search.anchors.is_some(),
-    )?);
+    let generations = &history.generations;
+    lines.extend(chosen::lines(goals, &history.finalists, &reported, generations, estimated, language)?);
     let judgement = Judgement::of(goals, &reported);
-    lines.extend(judgement.comparisons());
-    lines.extend(judgement::few_items(goals));
-    lines.extend(judgement.sentences().iter().map(|sentence| format!("verdict: {sentence}")));
+    lines.extend(judgement.comparisons(language));
+    lines.extend(judgement::few_items(goals, language));
+    let sentences = judgement.sentences(language);
+    lines.extend(sentences.iter().map(|said| language.fill(&texts::VERDICT, &[("said", said)])));
     Ok(lines.join("\n"))
 }

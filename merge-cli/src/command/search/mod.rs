@@ -17,6 +17,7 @@ use crate::{
     },
     hub::Hub,
     job,
+    language::{Language, study as texts},
     work::{
         interrupt,
         memory::{MemoryNeed, There},
@@ -36,6 +37,7 @@ use merge_core::{
     yaml::read_text,
 };
 use std::{
+    fmt::Display,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     thread,
@@ -140,12 +142,13 @@ impl SearchCommand<'_> {
             among.after -= study.takes();
             among.labels.clone_from(&seeds);
             if n_studies > 1 {
-                among.labels.push(format!("stage {number} of {n_studies}"));
+                let values: [(&str, &dyn Display); 2] = [("number", &number), ("stages", &n_studies)];
+                among.labels.push(Language::chosen().fill(&texts::STAGE_LABEL, &values));
             }
             let name = study.file.template.name().unwrap_or_default();
             let place = if is_answer { output.to_owned() } else { output.join("stages").join(&name) };
             if n_studies > 1 && !name.is_empty() {
-                screen::say(&format!("stage {number} of {n_studies}: {name}"));
+                screen::say(&format!("{}: {name}", among.labels.last().map_or("", String::as_str)));
             }
             let ended = self.stage(&study, &earlier, output, &place, among)?;
             among.before += ended.findings.progress.done;

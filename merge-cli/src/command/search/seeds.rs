@@ -6,13 +6,14 @@ use super::{
     publish::{known_table, write_table},
 };
 use crate::{
-    draw::{line::Among, measure, screen},
+    draw::{line::Among, measure, screen, table},
+    language::{Language, study as texts},
     study_report::{
         figures::{self, ReportedModels},
         judgement::{Finding, Judgement, TaskJudgement},
     },
 };
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use evaluator::statistics::Estimate;
 use merge_core::{
     error::{Error, Result},
@@ -23,7 +24,7 @@ use merge_core::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use std::{ops::Range, path::Path};
+use std::{fmt::Display, ops::Range, path::Path};
 
 /// Name of the table of all seeds.
 const TABLE: &str = "result.json";
@@ -42,19 +43,21 @@ pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     if !job.args.replace {
         check_replaced(output, &known, &(first..after))?;
     }
+    let language = Language::chosen();
     let mut all: Vec<(u64, StudyResult)> = Vec::new();
     let mut among = Among::default();
     for seed in first..after {
         let number = seed - first + 1;
-        screen::say(&format!("seed {seed}, {number} of {seeds}"));
-        among.labels = vec![format!("seed {number} of {seeds}")];
+        let values: [(&str, &dyn Display); 3] = [("seed", &seed), ("number", &number), ("seeds", &seeds)];
+        screen::say(&language.fill(&texts::SEED_OF, &values));
+        among.labels = vec![language.fill(&texts::SEED_LABEL, &values)];
         let place = of_seed(output, seed);
         all.push((seed, job.run(Some(seed), &place, &mut among, seeds - number)?));
     }
     let goals = &all[0].1.goals;
     let judgements: Vec<Judgement> =
         all.iter().map(|(_, ended)| Judgement::of(goals, &ReportedModels::of_findings(&ended.findings))).collect();
-    let (table, result) = (table(goals, &all)?, figures::json(&result(goals, &all, &judgements)?));
+    let (table, result) = (table(goals, &all, language)?, figures::json(&result(goals, &all, &judgements)?));
     if job.args.json {
         screen::say(&table);
         screen::data(&result);
@@ -65,11 +68,10 @@ pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     let elsewhere = known.first().filter(|seed| **seed != first && of_seed(output, **seed).join("study").is_dir());
     let earlier = elsewhere.map_or_else(|| Ok(Vec::new()), |seed| known_table(&store(*seed)?))?;
     write_table(&store(first)?, earlier, &path, &(result + "\n"))?;
-    for sentence in sentences(&judgements) {
-        screen::say(&format!("verdict: {sentence}"));
+    for sentence in sentences(&judgements, language) {
+        screen::say(&language.fill(&texts::VERDICT, &[("said", &sentence)]));
     }
-    let place = output.display();
-    screen::say(&format!("{place}/seed-* hold the studies, {place}/result.json these figures"));
+    screen::say(&language.fill(&texts::WRITTEN_SEEDS, &[("place", &output.display())]));
     Ok(())
 }
 
@@ -92,24 +94,21 @@ fn check_replaced(output: &Path, known: &[u64], seeds: &Range<u64>) -> Result<()
 }
 
 /// Verdicts on the answer over all seeds.
-fn sentences(judgements: &[Judgement]) -> Vec<String> {
+fn sentences(judgements: &[Judgement], language: Language) -> Vec<String> {
     let seeds = judgements.len();
     let count = |of: &dyn Fn(&Judgement) -> bool| judgements.iter().filter(|one| of(one)).count();
     let of_task = |(number, task): (usize, &TaskJudgement)| {
         let with = |finding: Finding| count(&|one| one.tasks[number].best_parent.finding == finding);
         let (better, worse) = (with(Finding::Better), with(Finding::Worse));
-        let best = &task.best_parent.name;
-        format!(
-            "better than the best parent, {best}, on {} with {better} of {seeds} seeds, worse with {worse}",
-            task.task
-        )
+        let (parent, name) = (&task.best_parent.name, &task.task);
+        let values: [(&str, &dyn Display); 5] =
+            [("parent", parent), ("task", name), ("better", &better), ("seeds", &seeds), ("worse", &worse)];
+        language.fill(&texts::SEEDS_AGAINST_PARENT, &values)
     };
     let mut said: Vec<String> = judgements[0].tasks.iter().enumerate().map(of_task).collect();
     let better = count(&|one| !one.unbeaten().0.is_empty());
     let open = count(&|one| one.unbeaten().0.is_empty() && !one.unbeaten().1.is_empty());
-    said.push(format!(
-        "not worth its cost, as a baseline is better, with {better} of {seeds} seeds; that it was worth it is not proved with {open}"
-    ));
+    said.push(language.fill(&texts::SEEDS_WORTH, &[("better", &better), ("seeds", &seeds), ("open", &open)]));
     said
 }
 
@@ -141,15 +140,14 @@ fn spread(values: &[f64]) -> [f64; 4] {
     [mean, deviation, least, most]
 }
 
-fn table(goals: &[Goal], all: &[(u64, StudyResult)]) -> Result<String> {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+fn table(goals: &[Goal], all: &[(u64, StudyResult)], language: Language) -> Result<String> {
+    let mut drawn = table::framed();
     let reported: Vec<(usize, &Goal)> = goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).collect();
     let mut header = vec![String::new()];
     header.extend(
         reported.iter().map(|(_, goal)| format!("{}\n{}{}", goal.name, goal.metric, measure::unit(&goal.metric))),
     );
-    table.set_header(header);
+    drawn.set_header(header);
     for entry in entries(&all[0].1) {
         let mut row = vec![Cell::new(&entry.name)];
         for (position, goal) in &reported {
@@ -162,19 +160,13 @@ fn table(goals: &[Goal], all: &[(u64, StudyResult)]) -> Result<String> {
                     format!("{mean} ± {deviation} ({least} to {most})")
                 }
             };
-            row.push(Cell::new(text).set_alignment(CellAlignment::Right));
+            row.push(table::right(text));
         }
-        table.add_row(row);
+        drawn.add_row(row);
     }
-    let items: Vec<String> = reported
-        .iter()
-        .map(|(_, goal)| format!("{} on {}", goal.name, screen::counted(goal.report.len(), "item")))
-        .collect();
-    let seeds = screen::counted(all.len(), "seed");
-    Ok(format!(
-        "{table}\n{}; mean ± standard deviation (least to most) over {seeds}, [95% interval] over items elsewhere",
-        items.join(", ")
-    ))
+    let items = figures::items(reported.iter().map(|(_, goal)| *goal), language);
+    let over = language.fill(&texts::OVER_SEEDS, &[("seeds", &language.count(all.len(), &texts::SEED))]);
+    Ok(format!("{drawn}\n{items}; {over}"))
 }
 
 fn result(goals: &[Goal], all: &[(u64, StudyResult)], judgements: &[Judgement]) -> Result<serde_json::Value> {
@@ -207,7 +199,7 @@ mod tests {
         // Better than both; worse than the soup; perhaps as good as the soup; worse than both.
         let all = [with(120, 60), with(100, 140), with(100, 102), with(20, 60)];
         assert_eq!(
-            sentences(&all),
+            sentences(&all, Language::En),
             [
                 "better than the best parent, ja, on t1 with 3 of 4 seeds, worse with 1",
                 "not worth its cost, as a baseline is better, with 2 of 4 seeds; that it was worth it is not proved with 1",

@@ -1,7 +1,7 @@
 //! Heat maps one below the other as SVG, with nothing to load from elsewhere.
 
 use super::{Cell, HeatMap, hex, number};
-use crate::draw::screen;
+use crate::draw::{escaped, screen};
 use std::fmt::Write as _;
 
 /// A line of text, a cell's height, and the space around it all, in pixels.
@@ -105,8 +105,4 @@ fn scale(body: &mut String, map: &HeatMap, left: usize, y: usize) -> usize {
 
 fn text(body: &mut String, (x, y): (usize, usize), look: &str, says: &str) {
     writeln!(body, "<text x='{x}' y='{y}' {look}>{}</text>", escaped(says)).expect(STRING);
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;")
 }

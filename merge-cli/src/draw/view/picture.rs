@@ -2,8 +2,12 @@
 
 use super::{ProgressNames, ink};
 use crate::{
-    draw::{line::percent, screen::grouped},
+    draw::{
+        line::percent,
+        screen::{self, grouped},
+    },
     job,
+    language::{Language, study as texts},
     lead::{Ahead, Leads},
 };
 use merge_core::study::{Point, Progress};
@@ -24,11 +28,12 @@ pub(crate) struct Scene<'a> {
     pub(crate) progress: &'a Progress,
     pub(crate) leads: Option<&'a Leads>,
     pub(crate) names: &'a ProgressNames,
+    pub(crate) language: Language,
 }
 
 /// A frame of so many columns, and at most so many rows.
 pub(crate) fn frame(scene: &Scene<'_>, (columns, rows): (u16, u16)) -> Buffer {
-    let &Scene { record, progress, leads, names } = scene;
+    let &Scene { record, progress, leads, names, language } = scene;
     let area = Rect::new(0, 0, columns, if leads.is_some() { rows } else { 3 });
     let mut frame = Buffer::empty(area);
     let [head, bar, middle, foot] =
@@ -36,32 +41,33 @@ pub(crate) fn frame(scene: &Scene<'_>, (columns, rows): (u16, u16)) -> Buffer {
             .areas(area);
     Paragraph::new(record.label.as_str()).render(head, &mut frame);
     let share = record.share.unwrap_or(0.0);
-    let text = format!(" {:>3}% · {}", percent(share), record.time_left());
-    let cells = bar.width.saturating_sub(text.chars().count() as u16);
+    let text = format!(" {:>3}% · {}", percent(share), record.time_left(language));
+    let cells = bar.width.saturating_sub(screen::width(&text) as u16);
     Paragraph::new(Line::from(filled(share, cells, Color::Green, text))).render(bar, &mut frame);
     if let Some(leads) = leads {
         let [left, right] =
             Layout::horizontal([Constraint::Percentage(60), Constraint::Fill(1)]).spacing(2).areas(middle);
-        curve(record, leads, progress.generations.map_or(0, |(_, about)| about), left, &mut frame);
+        curve(scene, leads, left, &mut frame);
         if let Some(last) = progress.curves.evolution.last() {
-            beside(&progress.curves.evolution, last, names, right, &mut frame);
+            beside(&progress.curves.evolution, last, (names, language), right, &mut frame);
         }
     }
-    Paragraph::new(Span::styled(speed(record, progress), ink(Color::DarkGray))).render(foot, &mut frame);
+    Paragraph::new(Span::styled(speed(scene), ink(Color::DarkGray))).render(foot, &mut frame);
     frame
 }
 
 /// How fast it goes, and how it is stopped.
-fn speed(record: &job::JobProgress, progress: &Progress) -> String {
+fn speed(&Scene { record, progress, language, .. }: &Scene<'_>) -> String {
     let mut parts = Vec::new();
+    let per_second = |text, n: f64| language.fill(text, &[("n", &grouped(n.round() as u64))]);
     if let Some(rate) = record.rate {
-        parts.push(format!("{} items/s", grouped(rate.round() as u64)));
+        parts.push(per_second(&texts::LIVE_ITEMS_RATE, rate));
         if progress.tokens_now > 0 {
             let tokens = progress.tokens_now as f64 * rate / progress.scored_now.max(1) as f64;
-            parts.push(format!("{} tokens/s", grouped(tokens.round() as u64)));
+            parts.push(per_second(&texts::LIVE_TOKENS_RATE, tokens));
         }
     }
-    parts.push("Ctrl-C stops cleanly; nothing is lost".to_owned());
+    parts.push(language.text(&texts::LIVE_STOP).to_owned());
     parts.join(" · ")
 }
 
@@ -77,17 +83,20 @@ fn filled(share: f64, cells: u16, colour: Color, text: String) -> Vec<Span<'stat
 }
 
 /// How far the generations are ahead of the best parent, with random search's beside them.
-fn curve(record: &job::JobProgress, leads: &Leads, about: u64, area: Rect, frame: &mut Buffer) {
+fn curve(scene: &Scene<'_>, leads: &Leads, area: Rect, frame: &mut Buffer) {
+    let &Scene { record, progress, language, .. } = scene;
+    let about = progress.generations.map_or(0, |(_, about)| about);
     let [head, legend, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    let says = record.gain.as_ref().map_or_else(String::new, |gain| format!("{}, {}", gain.says(), gain.parent));
+    let says =
+        record.gain.as_ref().map_or_else(String::new, |gain| format!("{}, {}", gain.says(language), gain.parent));
     Paragraph::new(says).render(head, frame);
-    let word = |word, colour| Span::styled(word, ink(colour));
+    let word = |word, colour| Span::styled(language.text(word), ink(colour));
     let words = [
-        word("evolution", Color::Blue),
-        word("its 95% interval", Color::DarkGray),
-        word("best parent", Color::Green),
-        word("random search", Color::Yellow),
+        word(&texts::PHASE_EVOLUTION, Color::Blue),
+        word(&texts::LIVE_INTERVAL, Color::DarkGray),
+        word(&texts::BEST_PARENT, Color::Green),
+        word(&texts::RANDOM_SEARCH, Color::Yellow),
     ];
     let n_words = if leads.random.is_empty() { 3 } else { 4 };
     let spaced = words.into_iter().take(n_words).flat_map(|word| [word, Span::raw("  ")]);
@@ -125,14 +134,20 @@ fn near(leads: &Leads) -> impl Iterator<Item = f64> {
 }
 
 /// The best candidate task by task, the step size, and the front, as far as there are any.
-fn beside(points: &[Point], last: &Point, names: &ProgressNames, area: Rect, frame: &mut Buffer) {
+fn beside(
+    points: &[Point],
+    last: &Point,
+    (names, language): (&ProgressNames, Language),
+    area: Rect,
+    frame: &mut Buffer,
+) {
     let tasks: Vec<(&String, f64)> =
         names.tasks.iter().zip(&last.goals).filter_map(|(name, mean)| Some((name, (*mean)?))).collect();
     let sigma: Vec<f64> = points.iter().filter_map(|point| point.sigma).collect();
     let n_tasks = tasks.len().min(6) as u16;
     let heights = [1, n_tasks * 2, if sigma.is_empty() { 0 } else { 3 }].map(Constraint::Length);
     let [head, bars, steps, front] = Layout::vertical(heights.into_iter().chain([Constraint::Fill(1)])).areas(area);
-    Paragraph::new(Span::styled("best of the last generation, %", ink(Color::DarkGray))).render(head, frame);
+    Paragraph::new(Span::styled(language.text(&texts::LIVE_BEST), ink(Color::DarkGray))).render(head, frame);
     for ((name, mean), row) in tasks.into_iter().zip(0..n_tasks) {
         let [above, below] = [0, 1].map(|line| Rect { y: bars.y + 2 * row + line, height: 1, ..bars });
         Paragraph::new(name.as_str()).render(above, frame);
@@ -142,19 +157,20 @@ fn beside(points: &[Point], last: &Point, names: &ProgressNames, area: Rect, fra
     }
     if let Some(now) = sigma.last() {
         let [head, rest] = Layout::vertical([Constraint::Length(1), Constraint::Length(2)]).areas(steps);
-        Paragraph::new(Span::styled(format!("step size {now:.3}"), ink(Color::DarkGray))).render(head, frame);
+        let says = language.fill(&texts::LIVE_STEP, &[("now", &format!("{now:.3}"))]);
+        Paragraph::new(Span::styled(says, ink(Color::DarkGray))).render(head, frame);
         let most = sigma.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         let recent = &sigma[sigma.len().saturating_sub(usize::from(rest.width))..];
         let heights: Vec<u64> = recent.iter().map(|sigma| (64.0 * sigma / most).round() as u64).collect();
         Sparkline::default().data(&heights).max(64).style(ink(Color::Green)).render(rest, frame);
     }
     if front.height >= 5 {
-        scatter(last, names, front, frame);
+        scatter(last, (names, language), front, frame);
     }
 }
 
 /// The first objective against the second.
-fn scatter(last: &Point, names: &ProgressNames, area: Rect, frame: &mut Buffer) {
+fn scatter(last: &Point, (names, language): (&ProgressNames, Language), area: Rect, frame: &mut Buffer) {
     let [first, second, ..] = &names.objectives[..] else { return };
     let data: Vec<(f64, f64)> =
         last.front.iter().filter_map(|point| Some((point.get(1)?.abs(), *point.first()?))).collect();
@@ -162,7 +178,8 @@ fn scatter(last: &Point, names: &ProgressNames, area: Rect, frame: &mut Buffer) 
         return;
     }
     let [head, rest] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    Paragraph::new(Span::styled(format!("front: {first} over {second}"), ink(Color::DarkGray))).render(head, frame);
+    let says = language.fill(&texts::LIVE_FRONT, &[("first", first), ("second", second)]);
+    Paragraph::new(Span::styled(says, ink(Color::DarkGray))).render(head, frame);
     let (x, y) = (bounds(data.iter().map(|point| point.0)), bounds(data.iter().map(|point| point.1)));
     let set =
         Dataset::default().data(&data).marker(Marker::Dot).graph_type(GraphType::Scatter).style(ink(Color::Green));
@@ -232,7 +249,8 @@ mod tests {
 
     fn drawn(progress: &Progress, record: &job::JobProgress, area: (u16, u16)) -> Vec<String> {
         let leads = Leads::of(&progress.curves);
-        seen(&frame(&Scene { record, progress, leads: leads.as_ref(), names: &names() }, area))
+        let scene = Scene { record, progress, leads: leads.as_ref(), names: &names(), language: Language::En };
+        seen(&frame(&scene, area))
     }
 
     #[test]
@@ -242,7 +260,7 @@ mod tests {
         assert_eq!(seen[0], "evolution · generation 3 of about 4");
         assert!(seen[1].ends_with("  50% · 13 s left"), "{seen:#?}");
         assert!(seen[2].starts_with("+8.0 [+6.6, +9.4] to the best parent, ja"), "{seen:#?}");
-        assert!(seen[3].starts_with("evolution  its 95% interval  best parent  "), "{seen:#?}");
+        assert!(seen[3].starts_with("evolution  its 95% interval  the best parent  "), "{seen:#?}");
         for part in ["sums", "読解", " 50.0", " 25.0", "step size 0.200", "front: sums over layers"] {
             assert!(seen.iter().any(|line| line.contains(part)), "{part}: {seen:#?}");
         }

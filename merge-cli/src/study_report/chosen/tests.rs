@@ -63,7 +63,7 @@ fn check(generations: &[Generation], estimated: bool, select: &[ItemId], expecte
     };
     let (winner, parents) = (entry("evolved", 12), [entry("a", 0)]);
     let reported = ReportedModels { parents: &parents, baselines: &[], winner: &winner };
-    assert_eq!(lines(&[goal], &[finalist], &reported, generations, estimated).unwrap(), expected);
+    assert_eq!(lines(&[goal], &[finalist], &reported, generations, estimated, Language::En).unwrap(), expected);
 }
 
 const CHOSE: &str = "chose the mean among 1 finalist:";

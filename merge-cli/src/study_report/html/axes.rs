@@ -1,6 +1,6 @@
 //! A field with two axes to draw in.
 
-use super::escaped;
+use crate::draw::escaped;
 use std::fmt::Write as _;
 
 /// How wide a field is, and the room around it for what the axes say.

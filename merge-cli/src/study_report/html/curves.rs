@@ -1,45 +1,28 @@
-//! What went up over the search, and what was weighed against what.
+//! Curves of fitness, step size and hypervolume over a search, and objectives against each other.
 
 use super::{
     super::{curve::CurvePoint, summary::Summary},
     axes::{Field, PlotAxis},
-    escaped,
-    live::drawn,
 };
-use crate::draw::screen::{counted, grouped};
-use std::fmt::Write as _;
+use crate::{
+    draw::screen::grouped,
+    language::{Language, study as texts},
+};
+use std::fmt::{Display, Write as _};
 
-const STRING: &str = "a String takes all that is written";
-
-/// How far the generations are ahead of the best parent, with the figures below from which that was smoothed.
-pub(crate) fn convergence(summary: &Summary) -> Option<String> {
-    let fitness = fitness(summary)?;
-    let Some(ahead) = drawn(&summary.curves, &summary.models, None) else { return Some(fitness) };
-    let legend = legend(&[
-        ("<line class='best' x1='0' x2='22' y1='8' y2='8'/>", "a generation's mean less the best parent's, smoothed"),
-        ("<rect class='band' width='22' height='14'/>", "its 95% interval"),
-        ("<line class='parent' x1='0' x2='22' y1='8' y2='8'/>", "the best parent"),
-        ("<line class='random' x1='0' x2='22' y1='8' y2='8'/>", "random search"),
-    ]);
-    let hint = "<p class='hint'>Candidates and parent on the same items, item by item: how hard a generation's items are makes no \
-                difference.</p>\n";
-    let below = "<details><summary>The fitness of each generation on its own items</summary>\n";
-    Some(format!("{legend}{ahead}\n{hint}{below}{fitness}</details>\n"))
-}
-
-/// Best, mean and spread of the generations; the step size below, if there is one.
-fn fitness(summary: &Summary) -> Option<String> {
-    let steps = &summary.convergence;
+/// Best, mean and spread of the generations; `None` before the first.
+pub(crate) fn fitness(summary: &Summary) -> Option<String> {
+    let (steps, language) = (&summary.convergence, summary.language);
     let last = steps.last()?;
     let all = steps.iter().chain(&summary.random_search);
     let values = all.clone().flat_map(|step| {
         let interval = step.best_ci95.into_iter().flatten();
         [step.best, step.least, step.mean].into_iter().flatten().chain(interval)
     });
+    let y_name = language.fill(&texts::FITNESS_100, &[("estimated", &"")]);
     let (points, count) = (|x: f64| format!("{x:.0}"), |x: f64| grouped(x.max(0.0) as u64));
-    let x = PlotAxis::over(all.map(|step| step.evaluations as f64), "item evaluations", &count);
-    let mut field = Field::new(x, PlotAxis::over(values.map(|value| 100.0 * value), "fitness × 100", &points), 340.0);
-
+    let x = evaluations(all.map(|step| step.evaluations as f64), language, &count);
+    let mut field = Field::new(x, PlotAxis::over(values.map(|value| 100.0 * value), &y_name, &points), 340.0);
     let at = |of: fn(&CurvePoint) -> Option<f64>, steps: &[CurvePoint]| -> Vec<(f64, f64)> {
         steps.iter().filter_map(|step| Some((step.evaluations as f64, 100.0 * of(step)?))).collect()
     };
@@ -56,111 +39,70 @@ fn fitness(summary: &Summary) -> Option<String> {
     field.line("best", &at(|step| step.best, steps));
     for step in steps {
         let Some(best) = step.best else { continue };
-        field.dot("dot", (step.evaluations as f64, 100.0 * best), 3.0, &said(step));
+        field.dot("dot", (step.evaluations as f64, 100.0 * best), 3.0, &says(step, language));
     }
-    let best = if summary.estimated {
-        "best of a generation, estimated"
-    } else {
-        "best of a generation, with its 95% interval"
-    };
-    let legend = legend(&[
-        ("<line class='best' x1='0' x2='22' y1='8' y2='8'/>", best),
-        ("<line class='mean' x1='0' x2='22' y1='8' y2='8'/>", "mean"),
-        ("<rect class='band' width='22' height='14'/>", "from the worst to the best that was ranked"),
-        ("<line class='random' x1='0' x2='22' y1='8' y2='8'/>", "best of random search"),
-    ]);
-    let says = format!(
-        "Fitness over {} and {}",
-        counted(steps.len(), "generation"),
-        counted(last.evaluations, "item evaluation")
-    );
-    let mut drawn = legend + &field.svg(&says);
-    drawn += if summary.estimated {
-        "<p class='hint'>All candidates are scored on the same few items, and what they would score on the many that these stand \
-         for is estimated: it grows too good as the search fits these items. Random search meets fresh items.</p>\n"
-    } else {
-        "<p class='hint'>Each generation is scored on fresh items: what goes up and down by less than the intervals is chance. \
-         The intervals are those of right and wrong answers, the widest there can be.</p>\n"
-    };
-    let sigma: Vec<(f64, f64)> =
-        steps.iter().filter_map(|step| Some((step.evaluations as f64, step.sigma?.log10()))).collect();
-    if sigma.len() > 1 {
-        let power = |x: f64| format!("{:.2}", 10f64.powf(x));
-        let x = PlotAxis::over(sigma.iter().map(|point| point.0), "item evaluations", &count);
-        let y = PlotAxis::over(sigma.iter().map(|point| point.1), "step size", &power);
-        let mut field = Field::new(x, y, 170.0);
-        field.line("mean", &sigma);
-        drawn += &field.svg("The step size of the search");
-    }
-    Some(drawn)
+    let generations = language.count(steps.len(), &texts::GENERATION);
+    let evaluations = language.count(last.evaluations, &texts::ITEM_EVALUATION);
+    let values: [(&str, &dyn Display); 2] = [("generations", &generations), ("evaluations", &evaluations)];
+    Some(field.svg(&language.fill(&texts::FITNESS_OVER, &values)))
 }
 
-fn said(step: &CurvePoint) -> String {
-    let mut text = format!("generation {}, {} item evaluations", step.generation, grouped(step.evaluations as u64));
-    for (name, value) in [("best", step.best), ("mean", step.mean), ("worst", step.least)] {
+/// The step size of the search, if it has one in more than one generation.
+pub(crate) fn step_size(summary: &Summary) -> Option<String> {
+    let sigma = summary.convergence.iter();
+    let sigma: Vec<(f64, f64)> =
+        sigma.filter_map(|step| Some((step.evaluations as f64, step.sigma?.log10()))).collect();
+    if sigma.len() < 2 {
+        return None;
+    }
+    let (count, power) = (|x: f64| grouped(x.max(0.0) as u64), |x: f64| format!("{:.2}", 10f64.powf(x)));
+    let name = summary.language.text(&texts::STEP_SIZE);
+    let x = evaluations(sigma.iter().map(|point| point.0), summary.language, &count);
+    let mut field = Field::new(x, PlotAxis::over(sigma.iter().map(|point| point.1), name, &power), 170.0);
+    field.line("mean", &sigma);
+    Some(field.svg(name))
+}
+
+/// The axis of item evaluations.
+fn evaluations(values: impl Iterator<Item = f64>, language: Language, show: &dyn Fn(f64) -> String) -> PlotAxis<'_> {
+    PlotAxis::over(values, language.text(&texts::ITEM_EVALUATIONS), show)
+}
+
+fn says(step: &CurvePoint, language: Language) -> String {
+    let evaluations = grouped(step.evaluations as u64);
+    let values: [(&str, &dyn Display); 2] = [("generation", &step.generation), ("evaluations", &evaluations)];
+    let mut text = language.fill(&texts::GENERATION_SAYS, &values);
+    for (name, value) in [(&texts::BEST, step.best), (&texts::MEAN, step.mean), (&texts::WORST, step.least)] {
         if let Some(value) = value {
-            write!(text, ", {name} {:.1}", 100.0 * value).expect(STRING);
+            write!(text, ", {} {:.1}", language.text(name), 100.0 * value).expect("a String takes all that is written");
         }
     }
     text
 }
 
-/// Marks with what they stand for.
-fn legend(marks: &[(&str, &str)]) -> String {
-    let mut body = String::new();
-    for (mark, says) in marks {
-        let svg = format!(
-            "<svg class='inline' style='margin-right:4px' width='22' height='14' viewBox='0 0 22 14' aria-hidden='true'>{mark}</svg>"
-        );
-        writeln!(body, "<span style='margin-right:18px;white-space:nowrap'>{svg} {says}</span>").expect(STRING);
+/// The first objective against each of the others; none of a single objective, or where nothing was ranked.
+pub(crate) fn front(summary: &Summary) -> Vec<String> {
+    if summary.candidates.iter().all(|one| one.values.is_none()) {
+        return Vec::new();
     }
-    format!("<p class='hint' style='max-width:none'>\n{body}</p>\n")
+    (1..summary.objectives.len()).map(|other| scatter(summary, other)).collect()
 }
 
-/// What each candidate scored and cost, and how the front's volume grew; nothing of a single objective.
-pub(crate) fn front(summary: &Summary) -> Option<String> {
-    let objectives = &summary.objectives;
-    if objectives.len() < 2 || summary.candidates.iter().all(|one| one.values.is_none()) {
-        return None;
+/// How the front's hypervolume grew.
+pub(crate) fn hypervolume(summary: &Summary) -> Option<String> {
+    let (growth, language) = (summary.hypervolume.as_ref()?, summary.language);
+    let steps = summary.convergence.iter().zip(&growth.share);
+    let points: Vec<(f64, f64)> = steps.map(|(step, share)| (step.evaluations as f64, *share)).collect();
+    let (count, share) = (|x: f64| grouped(x.max(0.0) as u64), |x: f64| format!("{x:.2}"));
+    let name = language.text(&texts::HYPERVOLUME);
+    let x = evaluations(points.iter().map(|point| point.0), language, &count);
+    let mut field = Field::new(x, PlotAxis::over(points.iter().map(|point| point.1), name, &share), 200.0);
+    field.line("best", &points);
+    for ((x, y), step) in points.iter().zip(&summary.convergence) {
+        let generation = language.fill(&texts::GENERATION_NUMBER, &[("n", &step.generation)]);
+        field.dot("dot", (*x, *y), 2.5, &format!("{generation}: {y:.4}"));
     }
-    let mut drawn = legend(&[
-        ("<circle class='faint' cx='11' cy='7' r='3'/>", "a candidate, on search items"),
-        ("<circle class='dot' cx='11' cy='7' r='5'/>", "a finalist that none beats in everything, on select items"),
-        ("<circle class='win' cx='11' cy='7' r='6'/>", "the answer"),
-    ]);
-    // The first objective against each of the others.
-    for other in 1..objectives.len() {
-        drawn += &scatter(summary, other);
-    }
-    if let Some(growth) = &summary.hypervolume {
-        let points: Vec<(f64, f64)> = summary
-            .convergence
-            .iter()
-            .zip(&growth.share)
-            .map(|(step, share)| (step.evaluations as f64, *share))
-            .collect();
-        let (count, share) = (|x: f64| grouped(x.max(0.0) as u64), |x: f64| format!("{x:.2}"));
-        let x = PlotAxis::over(points.iter().map(|point| point.0), "item evaluations", &count);
-        let mut field = Field::new(x, PlotAxis::over(points.iter().map(|point| point.1), "hypervolume", &share), 200.0);
-        field.line("best", &points);
-        for ((x, y), step) in points.iter().zip(&summary.convergence) {
-            field.dot("dot", (*x, *y), 2.5, &format!("generation {}: {y:.4}", step.generation));
-        }
-        let corner = |values: &[f64]| {
-            let all = objectives.iter().zip(values).map(|(one, value)| format!("{} {}", one.name, one.show(*value)));
-            escaped(&all.collect::<Vec<_>>().join(", "))
-        };
-        drawn += "<h3>Hypervolume</h3>\n";
-        drawn += &field.svg("The hypervolume of the front over the search");
-        writeln!(
-            drawn,
-            "<p class='hint'>The share of the box between the worst seen ({}) and the best seen ({}) that candidates so far beat.</p>",
-            corner(&growth.worst),
-            corner(&growth.best)
-        )
-        .expect(STRING);
-    }
-    Some(drawn)
+    Some(field.svg(name))
 }
 
 fn scatter(summary: &Summary, other: usize) -> String {
@@ -172,7 +114,8 @@ fn scatter(summary: &Summary, other: usize) -> String {
         .filter(|one| one.phase == "evolution")
         .filter_map(|one| {
             let values = one.values.as_ref()?;
-            let says = format!("generation {}, candidate {}", one.generation, one.number);
+            let says: [(&str, &dyn Display); 2] = [("generation", &one.generation), ("number", &one.number)];
+            let says = summary.language.fill(&texts::CANDIDATE_SAYS, &says);
             Some((values[0], values[other], says))
         })
         .collect();
@@ -199,5 +142,5 @@ fn scatter(summary: &Summary, other: usize) -> String {
         let (class, radius) = if place == 0 { ("win", 6.5) } else { ("dot", 5.0) };
         field.dot(class, (x, y), radius, &says);
     }
-    field.svg(&format!("{} against {}", first.name, second.name))
+    field.svg(&summary.language.fill(&texts::AGAINST, &[("first", &first.name), ("second", &second.name)]))
 }

@@ -1,40 +1,23 @@
 //! Numbers as colours: weights over layers and models, and how the search drifted.
 
-use super::{
-    super::{
-        origins::{Drift, Life},
-        summary::Summary,
-        weights::WeightMap,
+use super::super::{summary::Summary, weights::WeightMap};
+use crate::{
+    draw::{
+        escaped,
+        picture::{hex, number},
+        screen,
     },
-    escaped,
+    language::{Language, study as texts},
 };
-use crate::draw::{
-    picture::{hex, number},
-    screen,
-};
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 const STRING: &str = "a String takes all that is written";
 const WIDTH: f64 = 860.0;
 /// The width of a letter, more or less.
 const LETTER: f64 = 7.0;
 
-/// A map for each parameter, and what was chosen from several; nothing if there is neither.
-pub(crate) fn weights(summary: &Summary) -> Option<String> {
-    let mut drawn = String::new();
-    if !summary.done {
-        drawn += "<p class='hint'>Where the search stands.</p>\n";
-    }
-    for map in &summary.weights {
-        write!(drawn, "<h3>{}</h3>\n{}", escaped(&map.parameter), grid(map)).expect(STRING);
-    }
-    for one in &summary.chosen {
-        writeln!(drawn, "<p>{}: <b>{}</b></p>", escaped(&one.label), escaped(&one.option)).expect(STRING);
-    }
-    (!summary.weights.is_empty() || !summary.chosen.is_empty()).then_some(drawn)
-}
-
-fn grid(map: &WeightMap) -> String {
+/// The values of a parameter over layers and models.
+pub(crate) fn weights(map: &WeightMap, language: Language) -> String {
     let longest = map.rows.iter().map(|row| screen::width(&row.name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
     let cell = ((WIDTH - left) / map.columns.len().max(1) as f64).clamp(7.0, 64.0);
@@ -63,8 +46,9 @@ fn grid(map: &WeightMap) -> String {
             let Some(value) = value else { continue };
             let height = if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.5 };
             let x = left + place as f64 * cell;
-            let where_ = if column.parse::<usize>().is_ok() { format!("layer {column}") } else { column.clone() };
-            let says = escaped(&format!("{}, {where_}: {} {}", row.name, map.parameter, number(*value)));
+            let is_layer = column.parse::<usize>().is_ok();
+            let layer = if is_layer { language.fill(&texts::LAYER_NUMBER, &[("n", column)]) } else { column.clone() };
+            let says = escaped(&format!("{}, {layer}: {} {}", row.name, map.parameter, number(*value)));
             writeln!(
                 body,
                 "<rect x='{x:.1}' y='{y}' width='{:.1}' height='{}' rx='2' fill='{}'><title>{says}</title></rect>",
@@ -88,7 +72,7 @@ fn grid(map: &WeightMap) -> String {
     let below = 20.0 + row_height * map.rows.len() as f64 + 12.0;
     body += &scale(left, below, &number(low), &number(high));
     let (width, height) = ((left + cell * map.columns.len() as f64).max(left + 320.0), below + 24.0);
-    let says = escaped(&format!("{} over layers and models", map.parameter));
+    let says = escaped(&language.fill(&texts::OVER_LAYERS, &[("parameter", &map.parameter)]));
     format!(
         "<svg class='heat' viewBox='0 0 {width:.0} {height:.0}' width='{width:.0}' height='{height:.0}' role='img' aria-label='{says}'>\n{body}</svg>\n"
     )
@@ -105,29 +89,13 @@ fn scale(left: f64, y: f64, low: &str, high: &str) -> String {
     body
 }
 
-/// Where the answer comes from; nothing before there is a generation.
-pub(crate) fn genealogy(summary: &Summary) -> Option<String> {
-    let (origins, generations) = (&summary.genealogy, summary.convergence.len());
-    if generations == 0 {
+/// A line for each finalist, over the generations.
+pub(crate) fn lives(summary: &Summary) -> Option<String> {
+    let (finalists, generations, language) =
+        (&summary.genealogy.finalists, summary.convergence.len(), summary.language);
+    if finalists.is_empty() || generations == 0 {
         return None;
     }
-    let mut drawn = String::new();
-    if let Some(winner) = &origins.winner {
-        writeln!(drawn, "<p>The answer is {}.</p>", escaped(winner)).expect(STRING);
-    }
-    if !origins.finalists.is_empty() {
-        drawn += "<h3>Finalists, from when they first appeared to when they were last seen</h3>\n";
-        drawn += &lives(&origins.finalists, generations);
-    }
-    if !origins.drift.is_empty() {
-        drawn += "<h3>How the distribution&#39;s mean drifted</h3>\n";
-        drawn += &drift(&origins.drift, generations);
-    }
-    (!drawn.is_empty()).then_some(drawn)
-}
-
-/// A line for each finalist, over the generations.
-fn lives(finalists: &[Life], generations: usize) -> String {
     let longest = finalists.iter().map(|one| screen::width(&one.name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
     let step = (WIDTH - left - 70.0) / generations as f64;
@@ -143,9 +111,9 @@ fn lives(finalists: &[Life], generations: usize) -> String {
             Some([first, last]) => {
                 let (x, width) = (left + step * (first - 1) as f64, (step * (last - first + 1) as f64).max(6.0));
                 let says = if first == last {
-                    format!("generation {first}")
+                    language.fill(&texts::GENERATION_NUMBER, &[("n", &first)])
                 } else {
-                    format!("generations {first} to {last}")
+                    language.fill(&texts::GENERATIONS_FROM_TO, &[("first", &first), ("last", &last)])
                 };
                 writeln!(
                     body,
@@ -156,8 +124,9 @@ fn lives(finalists: &[Life], generations: usize) -> String {
             // A mean is no candidate: it stands at the end.
             None => writeln!(
                 body,
-                "<circle class='{class}' cx='{:.1}' cy='{middle}' r='6'><title>never a candidate</title></circle>",
-                end - 6.0
+                "<circle class='{class}' cx='{:.1}' cy='{middle}' r='6'><title>{}</title></circle>",
+                end - 6.0,
+                language.text(&texts::NEVER_A_CANDIDATE)
             )
             .expect(STRING),
         }
@@ -166,16 +135,23 @@ fn lives(finalists: &[Life], generations: usize) -> String {
     }
     let height = 22.0 * finalists.len() as f64 + 26.0;
     let base = height - 8.0;
-    writeln!(body, "<text class='soft' x='{left}' y='{base}'>generation 1</text>").expect(STRING);
+    let first = language.fill(&texts::GENERATION_NUMBER, &[("n", &1)]);
+    writeln!(body, "<text class='soft' x='{left}' y='{base}'>{first}</text>").expect(STRING);
     writeln!(body, "<text class='soft end' x='{:.1}' y='{base}'>{generations}</text>", WIDTH - 70.0).expect(STRING);
-    writeln!(body, "<text class='soft end' x='{WIDTH}' y='{base}'>on select</text>").expect(STRING);
-    format!(
-        "<svg class='lives' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='When finalists appeared'>\n{body}</svg>\n"
-    )
+    let select = language.text(&texts::ON_SELECT_ITEMS);
+    writeln!(body, "<text class='soft end' x='{WIDTH}' y='{base}'>{select}</text>").expect(STRING);
+    let says = escaped(language.text(&texts::LIVES_TITLE));
+    Some(format!(
+        "<svg class='lives' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='{says}'>\n{body}</svg>\n"
+    ))
 }
 
 /// A row for each number that is searched, a column for each generation; light is the most that the search allows.
-fn drift(rows: &[Drift], generations: usize) -> String {
+pub(crate) fn drift(summary: &Summary) -> Option<String> {
+    let (rows, generations, language) = (&summary.genealogy.drift, summary.convergence.len(), summary.language);
+    if rows.is_empty() || generations == 0 {
+        return None;
+    }
     let named = rows.len() <= 64;
     let longest = rows.iter().map(|row| screen::width(&row.label)).max().unwrap_or(0) as f64;
     let left = if named { (LETTER * longest + 12.0).min(340.0) } else { 12.0 };
@@ -196,8 +172,9 @@ fn drift(rows: &[Drift], generations: usize) -> String {
         }
         for (place, share) in row.places.iter().enumerate() {
             let Some(share) = share else { continue };
-            let says =
-                escaped(&format!("{}, after generation {}: {:.0}% of its range", row.label, place + 1, 100.0 * share));
+            let percent = format!("{:.0}", 100.0 * share);
+            let values: [(&str, &dyn Display); 3] = [("label", &row.label), ("n", &(place + 1)), ("share", &percent)];
+            let says = escaped(&language.fill(&texts::DRIFT_SAYS, &values));
             writeln!(
                 body,
                 "<rect x='{:.2}' y='{y}' width='{:.2}' height='{}' fill='{}'><title>{says}</title></rect>",
@@ -210,9 +187,10 @@ fn drift(rows: &[Drift], generations: usize) -> String {
         }
     }
     let below = row_height * rows.len() as f64 + 10.0;
-    body += &scale(left.max(60.0), below, "least", "most that the search allows; generations go from left to right");
-    let height = below + 24.0;
-    format!(
-        "<svg class='drift' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='Drift of the mean'>\n{body}</svg>\n"
-    )
+    let ends = [&texts::DRIFT_LEAST, &texts::DRIFT_MOST].map(|text| language.text(text));
+    body += &scale(left.max(60.0), below, ends[0], ends[1]);
+    let (height, says) = (below + 24.0, escaped(language.text(&texts::DRIFT_TITLE)));
+    Some(format!(
+        "<svg class='drift' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='{says}'>\n{body}</svg>\n"
+    ))
 }

@@ -1,19 +1,20 @@
-//! A search as it runs: how far its generations are ahead of the best parent, and random search's beside them.
+//! How far the generations of a search are ahead of the best parent, with random search beside them.
 
 use super::axes::{Field, PlotAxis, WIDTH};
 use crate::{
-    draw::screen::counted,
+    language::{Language, study as texts},
     lead::{Ahead, Leads},
 };
 use merge_core::study::Curves;
+use std::fmt::Display;
 
 /// The picture as a file of its own, if something was compared.
-pub(crate) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
-    Some(drawn(curves, models, width)?.replacen("<svg ", "<svg xmlns='http://www.w3.org/2000/svg' ", 1))
+pub(crate) fn live(curves: &Curves, models: &[String], width: Option<u32>, language: Language) -> Option<String> {
+    Some(lead(curves, models, width, language)?.replacen("<svg ", "<svg xmlns='http://www.w3.org/2000/svg' ", 1))
 }
 
-/// The picture, if something was compared; `models` is what the parents are called, `width` how many pixels there are for it.
-pub(crate) fn drawn(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
+/// The picture, if something was compared; `models` names the parents, `width` is the room for it in pixels.
+pub(crate) fn lead(curves: &Curves, models: &[String], width: Option<u32>, language: Language) -> Option<String> {
     let leads = Leads::of(curves)?;
     let gain = leads.gain(models)?;
     let of = |all: &[Ahead], value: fn(&Ahead) -> f64| -> Vec<(f64, f64)> {
@@ -24,19 +25,29 @@ pub(crate) fn drawn(curves: &Curves, models: &[String], width: Option<u32>) -> O
     let mut band = of(&leads.evolution, |ahead| ahead.high);
     band.extend(of(&leads.evolution, |ahead| ahead.low).into_iter().rev());
     let xs = || mean.iter().chain(&random).map(|point| point.0);
-    let x = PlotAxis::over(xs(), "generations", &whole);
+    let x = PlotAxis::over(xs(), language.text(&texts::GENERATIONS), &whole);
     let ys = band.iter().chain(&random).map(|point| point.1).chain([0.0]);
     let width = width.map_or(WIDTH, f64::from).clamp(280.0, WIDTH);
-    let mut field = Field::new(x, PlotAxis::over(ys, "points to the best parent", &points), 340.0).of_width(width);
+    let y = PlotAxis::over(ys, language.text(&texts::AXIS_POINTS), &points);
+    let mut field = Field::new(x, y, 340.0).of_width(width);
     field.area("band", &band);
     let last = xs().fold(1.0, f64::max);
     field.line("parent", &[(1.0, 0.0), (last, 0.0)]);
     field.line("random", &random);
     field.line("best", &mean);
     for ahead in &leads.evolution {
-        let Ahead { generation, points, low, high } = ahead;
-        let says = format!("generation {generation:.0}: {points:+.1} [{low:+.1}, {high:+.1}] to {}", gain.parent);
-        field.dot("dot", (*generation, *points), 3.0, &says);
+        let [points, low, high] = [ahead.points, ahead.low, ahead.high].map(|points| format!("{points:+.1}"));
+        let generation = format!("{:.0}", ahead.generation);
+        let values: [(&str, &dyn Display); 5] = [
+            ("generation", &generation),
+            ("points", &points),
+            ("low", &low),
+            ("high", &high),
+            ("parent", &gain.parent),
+        ];
+        field.dot("dot", (ahead.generation, ahead.points), 3.0, &language.fill(&texts::LEAD_SAYS, &values));
     }
-    Some(field.svg(&format!("{}; the last are {}", counted(leads.evolution.len(), "generation"), gain.says())))
+    let generations = language.count(leads.evolution.len(), &texts::GENERATION);
+    let values: [(&str, &dyn Display); 2] = [("generations", &generations), ("gain", &gain.says(language))];
+    Some(field.svg(&language.fill(&texts::LEAD_OVER, &values)))
 }

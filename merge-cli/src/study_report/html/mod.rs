@@ -5,146 +5,111 @@ mod curves;
 mod grids;
 mod live;
 mod path;
-mod style;
-mod tables;
 
 pub(crate) use live::live;
 
-use super::summary::Summary;
-use crate::{
-    draw::{
-        measure,
-        screen::{counted, grouped},
-    },
-    study_report::judgement::Judgement,
+use super::{
+    figures,
+    judgement::Judgement,
+    summary::{Summary, TaskSentences},
 };
-use std::fmt::Write as _;
+use crate::{
+    draw::{measure, screen::grouped},
+    language::{Language, study as texts},
+};
+use minijinja::{
+    Environment, UndefinedBehavior, Value, context,
+    value::{Kwargs, Serde},
+};
+use std::collections::BTreeMap;
 
-const STRING: &str = "a String takes all that is written";
-
-/// The page; `study` is what the user calls it.
+/// The page; `study` is its name in the title.
 pub(crate) fn page(study: &str, summary: &Summary) -> String {
-    let title = format!("evomerge report: {study}");
-    let sections = [
-        ("verdict", "The answer against the others", tables::verdict(summary)),
-        ("result", "Result", tables::result(summary)),
-        ("convergence", "Convergence", curves::convergence(summary)),
-        ("front", "Pareto front", curves::front(summary)),
-        ("weights", "Weights over layers and models", grids::weights(summary)),
-        ("path", "Path through the layers", summary.path.as_ref().map(path::path)),
-        ("items", "Items gained and lost", tables::items(summary)),
-        ("genealogy", "Genealogy", grids::genealogy(summary)),
-        ("costs", "Costs", Some(tables::costs(summary))),
-        ("recipe", "Recipe", Some(recipe(summary))),
+    let language = summary.language;
+    let svg = |drawn: Option<String>| drawn.map(Value::from_safe_string);
+    let fitness = curves::fitness(summary);
+    let front = curves::front(summary);
+    let route = summary.path.as_ref();
+    let has = [
+        ("verdict", &texts::SECTION_VERDICT, summary.verdict.is_some()),
+        ("result", &texts::SECTION_RESULT, !summary.table.is_empty()),
+        ("convergence", &texts::SECTION_CONVERGENCE, fitness.is_some()),
+        ("front", &texts::SECTION_FRONT, !front.is_empty()),
+        ("weights", &texts::SECTION_WEIGHTS, !summary.weights.is_empty() || !summary.chosen.is_empty()),
+        ("path", &texts::SECTION_PATH, route.is_some()),
+        ("items", &texts::SECTION_ITEMS, !summary.items.is_empty()),
+        ("genealogy", &texts::SECTION_GENEALOGY, !summary.convergence.is_empty()),
+        ("costs", &texts::SECTION_COSTS, true),
+        ("recipe", &texts::SECTION_RECIPE, true),
     ];
-    let there = sections.into_iter().filter_map(|(id, name, body)| Some((id, name, body?)));
-    let (mut links, mut bodies) = (String::new(), String::new());
-    for (id, name, body) in there {
-        writeln!(links, "<a href='#{id}'>{name}</a>").expect(STRING);
-        writeln!(bodies, "<section id='{id}'>\n<h2>{name}</h2>\n{body}</section>").expect(STRING);
-    }
-    format!(
-        "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n\
-         <meta name='viewport' content='width=device-width, initial-scale=1'>\n\
-         <meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n<header>\n<h1>{study}</h1>\n{head}</header>\n\
-         <nav>\n{links}</nav>\n<main>\n{bodies}</main>\n\
-         <footer>evomerge {version}. Everything here is from the study's own record. Point at a mark to read it.</footer>\n\
-         </body>\n</html>\n",
-        title = escaped(&title),
-        study = escaped(study),
-        style = style::CSS,
-        head = head(summary),
-        version = escaped(&summary.version),
-    )
-}
-
-/// Text from outside, as HTML.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '\'' => safe.push_str("&#39;"),
-            '"' => safe.push_str("&quot;"),
-            _ => safe.push(letter),
-        }
-    }
-    safe
-}
-
-/// What a reader wants to know first.
-fn head(summary: &Summary) -> String {
-    let mut tiles: Vec<(String, String, String)> = Vec::new();
-    if let Some(row) = summary.table.iter().find(|row| row.group == "evolved") {
-        for score in row.scores.iter().take(3) {
-            let n = score.estimate.n;
-            let on = format!("{} on {}", measure::score(&score.metric, &score.estimate), counted(n, "item"));
-            let note = score.difference_to_best_parent.map_or_else(
-                || on.clone(),
-                |d| {
-                    let difference = measure::difference(&score.metric, &d);
-                    format!("{on}; {difference} to the best parent on it, {}", score.best_parent)
-                },
-            );
-            tiles.push((measure::value(&score.metric, score.estimate.value), score.task.clone(), note));
-        }
-    }
-    tiles.push((
-        grouped(summary.costs.evolution as u64),
-        "item evaluations".to_owned(),
-        format!("of {} in the budget, {} tokens", grouped(summary.budget), grouped(summary.costs.tokens)),
-    ));
-    tiles.push((
-        grouped(summary.became.all() as u64),
-        "candidates".to_owned(),
-        format!("in {}", counted(summary.convergence.len(), "generation")),
-    ));
-    let mut drawn = String::new();
-    for (value, what, note) in &tiles {
-        let [value, what, note] = [value, what, note].map(|text| escaped(text));
-        writeln!(drawn, "<div class='tile'><b>{value}</b><span>{what}</span><small>{note}</small></div>")
-            .expect(STRING);
-    }
-    let state = summary.state().map_or_else(String::new, |state| {
-        format!("<p class='note'>This study is {}. This is what there is.</p>\n", escaped(&state))
-    });
-    let about = format!(
-        "{} on {} numbers, seed {}, merging {}",
-        summary.optimizer,
-        summary.dimensions.len(),
-        summary.seed,
-        summary.models.join(", ")
-    );
-    let said = summary.verdict.iter().flat_map(Judgement::sentences);
-    let verdict = said.fold(String::new(), |list, sentence| list + "<li>" + &escaped(&sentence) + "</li>\n");
-    let verdict = if verdict.is_empty() {
-        verdict
-    } else {
-        format!("<p>The answer:</p>\n<ul class='verdict'>\n{verdict}</ul>\n")
+    let sections: Vec<(&str, &str)> =
+        has.into_iter().filter(|(.., has)| *has).map(|(id, name, _)| (id, language.text(name))).collect();
+    let weights = summary.weights.iter().map(|map| (map.parameter.clone(), svg(Some(grids::weights(map, language)))));
+    let charts = context! {
+        lead => svg(live::lead(&summary.curves, &summary.models, None, language)),
+        fitness => svg(fitness),
+        step_size => svg(curves::step_size(summary)),
+        front => front.into_iter().map(Value::from_safe_string).collect::<Vec<_>>(),
+        hypervolume => svg(curves::hypervolume(summary)),
+        weights => weights.collect::<Vec<_>>(),
+        path => svg(route.map(|route| path::path(route, language))),
+        lives => svg(grids::lives(summary)),
+        drift => svg(grids::drift(summary)),
     };
-    format!("{verdict}<p class='about'>{}</p>\n{state}<div class='tiles'>\n{drawn}</div>\n", escaped(&about))
+    let verdict: Vec<TaskSentences> = summary.verdict.iter().flat_map(|one| TaskSentences::of(one, language)).collect();
+    let most = summary.items.iter().map(|one| one.gained.len().max(one.lost.len())).max();
+    let corners = summary.hypervolume.as_ref().map(|growth| [&growth.worst, &growth.best].map(|at| summary.corner(at)));
+    let page = context! {
+        study,
+        charts,
+        sections,
+        verdict => Value::from(Serde(&verdict)),
+        corners,
+        language => language.code(),
+        t => texts::ALL.iter().map(|text| (text.name, language.text(text))).collect::<BTreeMap<_, _>>(),
+        s => Value::from(Serde(summary)),
+        state => summary.state(),
+        sentences => summary.verdict.as_ref().map(|one: &Judgement| one.sentences(language)),
+        n_candidates => summary.became.all(),
+        n_layers => route.map(super::route::RoutePicture::layers),
+        items_most => most.unwrap_or(0).max(1),
+        not_ranked => summary.became.lines(language),
+        style => Value::from_safe_string(include_str!("page.css").to_owned()),
+    };
+    let environment = environment(language);
+    let template = environment.get_template(PAGE).and_then(|template| template.render(page));
+    template.expect("the template is ours, and a test renders it with all that it has")
 }
 
-fn recipe(summary: &Summary) -> String {
-    let recipe = summary.recipe.as_ref().map(|recipe| {
-        format!("<p>The answer; its paths are relative to the search file.</p>\n<pre>{}</pre>\n", escaped(recipe))
+const PAGE: &str = "page.html";
+
+/// The page's template with its functions: numbers as people read them, texts with their values.
+fn environment(language: Language) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.add_template(PAGE, include_str!("page.html")).expect("the template is ours, and a test renders it");
+    environment.add_filter("grouped", grouped);
+    environment.add_function("is_share", |metric: &str| measure::is_share(metric));
+    environment.add_function("value_of", |metric: &str, value: f64| measure::value(metric, value));
+    environment.add_function("score_of", |metric: &str, value: f64, ci95: Option<Vec<f64>>| {
+        measure::score_of(metric, value, bounds(ci95))
     });
-    let file = format!("<details><summary>The search file</summary><pre>{}</pre></details>\n", escaped(&summary.file));
-    recipe.unwrap_or_default() + &file
+    environment.add_function("difference_of", |metric: &str, value: f64, ci95: Option<Vec<f64>>| {
+        measure::difference_of(metric, value, bounds(ci95))
+    });
+    environment.add_function("p_holm", move |p: f64| language.fill(&texts::P_HOLM, &[("p", &figures::equation(p))]));
+    environment.add_function("fill", |text: &str, values: Kwargs| {
+        let value = |name: &str| values.get::<Value>(name).ok().map(|value| value.to_string());
+        let filled = crate::language::fill(text, value);
+        values.assert_all_used().map(|()| filled)
+    });
+    environment.add_function("count", move |n: usize, unit: &str| {
+        let unit = texts::ALL.iter().find(|text| text.name == unit);
+        unit.map(|unit| language.count(n, unit))
+    });
+    environment
 }
 
-#[cfg(test)]
-mod tests {
-    use super::escaped;
-
-    #[test]
-    fn text_from_outside_is_text() {
-        assert_eq!(
-            escaped("<script>'a' & \"b\"</script>"),
-            "&lt;script&gt;&#39;a&#39; &amp; &quot;b&quot;&lt;/script&gt;"
-        );
-    }
+fn bounds(ci95: Option<Vec<f64>>) -> Option<[f64; 2]> {
+    ci95.and_then(|ci95| ci95.try_into().ok())
 }

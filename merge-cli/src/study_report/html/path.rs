@@ -1,11 +1,11 @@
 //! A path drawn through its sources: a band for each source, a lane in it for each run, layers from left to right.
 
-use super::{
-    super::route::{RoutePicture, times},
-    escaped,
+use super::super::route::{RoutePicture, times};
+use crate::{
+    draw::{escaped, screen},
+    language::{Language, study as texts},
 };
-use crate::draw::screen;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 const STRING: &str = "a String takes all that is written";
 const WIDTH: f64 = 860.0;
@@ -14,7 +14,7 @@ const GAP: f64 = 14.0;
 const TOP: f64 = 22.0;
 
 /// The picture of a path.
-pub(crate) fn path(route: &RoutePicture) -> String {
+pub(crate) fn path(route: &RoutePicture, language: Language) -> String {
     let layers = route.sources.iter().map(|(_, layers)| *layers).max().unwrap_or(1).max(1);
     let longest = route.sources.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0) as f64;
     let left = (7.0 * longest + 16.0).min(300.0);
@@ -66,13 +66,15 @@ pub(crate) fn path(route: &RoutePicture) -> String {
     let points: Vec<String> = steps.iter().map(|(.., x, y)| format!("{x:.1},{y:.1}")).collect();
     writeln!(body, "<polyline class='route' points='{}'/>", points.join(" ")).expect(STRING);
     for (place, (source, layer, scale, x, y)) in steps.iter().enumerate() {
-        let says = escaped(&format!(
-            "step {} of {}: layer {layer} of {}, the state times {:.4}",
-            place + 1,
-            steps.len(),
-            route.sources[*source].0,
-            scale
-        ));
+        let (model, scale_says) = (&route.sources[*source].0, format!("{scale:.4}"));
+        let values: [(&str, &dyn Display); 5] = [
+            ("step", &(place + 1)),
+            ("steps", &steps.len()),
+            ("layer", layer),
+            ("model", model),
+            ("scale", &scale_says),
+        ];
+        let says = escaped(&language.fill(&texts::ROUTE_SAYS, &values));
         let radius = if place == 0 || place + 1 == steps.len() { 6.0 } else { 4.0 };
         writeln!(body, "<circle class='node' cx='{x:.1}' cy='{y:.1}' r='{radius}'><title>{says}</title></circle>")
             .expect(STRING);
@@ -82,13 +84,9 @@ pub(crate) fn path(route: &RoutePicture) -> String {
         }
     }
     let width = left + cell * layers as f64;
-    let about = format!(
-        "<p>The hidden state goes through {}. Each run through a source has a lane of its own; the large rings are where the path \
-         begins and ends, and <b>×</b> is what the state is multiplied by before a layer.</p>\n",
-        route.counted()
-    );
+    let says = escaped(language.text(&texts::SECTION_PATH));
     format!(
-        "{about}<svg class='layers' viewBox='0 0 {width:.0} {y:.0}' width='{width:.0}' height='{y:.0}' role='img' aria-label='The path through the layers'>\n{body}</svg>\n"
+        "<svg class='layers' viewBox='0 0 {width:.0} {y:.0}' width='{width:.0}' height='{y:.0}' role='img' aria-label='{says}'>\n{body}</svg>\n"
     )
 }
 
@@ -104,7 +102,8 @@ mod tests {
             RouteRun { source: 1, steps: vec![(1, 1.0)] },
             RouteRun { source: 0, steps: vec![(1, 1.0)] },
         ];
-        let drawn = path(&RoutePicture { sources: vec![("a<b".to_owned(), 2), ("math".to_owned(), 2)], runs });
+        let route = RoutePicture { sources: vec![("a<b".to_owned(), 2), ("math".to_owned(), 2)], runs };
+        let drawn = path(&route, Language::En);
         let line = drawn.split("class='route' points='").nth(1).unwrap().split('\'').next().unwrap();
         let heights: Vec<&str> = line.split(' ').map(|point| point.split_once(',').unwrap().1).collect();
         assert_eq!(heights, ["39.0", "39.0", "121.0", "73.0"]);

@@ -47,7 +47,7 @@ fn check(
     sentences: &[&str],
 ) -> Judgement {
     let judgement = judgement(n, weights, winner, parents, baselines);
-    assert_eq!(judgement.sentences(), sentences);
+    assert_eq!(judgement.sentences(Language::En), sentences);
     judgement
 }
 
@@ -69,7 +69,7 @@ fn the_best_parent_is_another_on_each_task() {
         .collect();
     assert_eq!(best, [("A", 16.0), ("B", 13.0)]);
     assert_eq!(
-        judgement.comparisons(),
+        judgement.comparisons(Language::En),
         [
             "the answer on t1 (100 items), item by item, p by Holm:",
             "  +16.0 [+10.1, +24.4]  p <0.0001  better than the best parent, A",
@@ -131,7 +131,7 @@ fn baselines_are_told_apart() {
             "better than uniform average on t1",
             "not proved different from greedy soup on t1",
             "worse than random search on t1",
-            "the search was not worth its cost: random search is better",
+            "the search was not worth its cost, as a baseline is better: random search",
             "it is not proved that the search was worth its cost: greedy soup may be as good",
         ],
     );
@@ -180,7 +180,7 @@ fn many_comparisons_take_more_to_prove() {
 
 #[test]
 fn few_items_are_named() {
-    let few = |n: &[usize]| few_items(&goals(n, &vec![1.0; n.len()]));
+    let few = |n: &[usize]| few_items(&goals(n, &vec![1.0; n.len()]), Language::En);
     assert_eq!(few(&[0, 30, 500]), Vec::<String>::new());
     assert_eq!(
         few(&[1, 5, 29]),

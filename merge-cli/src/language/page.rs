@@ -1,0 +1,5 @@
+//! Texts of the queue's page.
+
+texts! {
+    QUEUE "Queue" "キュー"
+}
