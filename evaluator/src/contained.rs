@@ -24,7 +24,7 @@ thread_local! {
 ///
 /// # Panics
 /// If `work` panics, or if the machine starts no thread.
-pub(crate) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if IS_DEEP.get() {
         return work();
     }
@@ -40,7 +40,7 @@ pub(crate) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// The result of `work`, or the message of its panic. Data that it was changing must not be used after a panic.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();
@@ -59,18 +59,18 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// Message of a panic, on one line.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without words").split_whitespace().collect::<Vec<_>>().join(" ")
+    text.unwrap_or("a panic without a message").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{caught, deep};
+    use super::{catch_panic, on_deep_stack};
 
     #[test]
     fn a_panic_is_an_error_with_its_words() {
-        assert_eq!(caught(|| [0u8].get(1).copied().expect("a byte")), Err("a byte".to_owned()));
-        assert_eq!(caught(|| panic!("{} of\n 3", 2)), Err::<(), _>("2 of 3".to_owned()));
-        assert_eq!(caught(|| 1), Ok(1));
+        assert_eq!(catch_panic(|| [0u8].get(1).copied().expect("a byte")), Err("a byte".to_owned()));
+        assert_eq!(catch_panic(|| panic!("{} of\n 3", 2)), Err::<(), _>("2 of 3".to_owned()));
+        assert_eq!(catch_panic(|| 1), Ok(1));
     }
 
     #[test]
@@ -79,6 +79,6 @@ mod tests {
             let room = std::hint::black_box([left; 64]);
             if left == 0 { room[0] } else { depth(left - 1) + 1 }
         }
-        assert_eq!(deep(|| deep(|| depth(100_000))), 100_000);
+        assert_eq!(on_deep_stack(|| on_deep_stack(|| depth(100_000))), 100_000);
     }
 }

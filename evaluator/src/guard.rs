@@ -137,7 +137,8 @@ pub fn check(search: &[GuardQuestion], report: &[GuardQuestion]) -> Result<()> {
         searched.place,
         searched.task
     );
-    Err(Error::user(message).hint("split all tasks alike: what was searched on can't be reported on"))
+    Err(Error::user(message)
+        .hint("split all tasks in the same way: an item that the search uses cannot be reported on"))
 }
 
 /// A question prepared for comparison.

@@ -41,7 +41,7 @@ pub struct Benchmarks {
 impl Benchmarks {
     /// An objective without tasks, whose models run on `device`.
     pub fn new(device: Device) -> Self {
-        let pool = Pool::new(&device, Pool::ROOM);
+        let pool = Pool::new(&device, Pool::MAX_BYTES);
         let (tasks, goals) = (Vec::new(), Vec::new());
         Self { tasks, goals, device, interrupt: Interrupt::default(), tokenizers: Mutex::default(), pool }
     }
@@ -67,7 +67,7 @@ impl Benchmarks {
     pub fn constrain(&mut self, task: Benchmark, within: f64, items: Items) -> Result<()> {
         if task.split(Split::Select).is_empty() {
             return Err(Error::user(format!("task {} has no select items", task.name()))
-                .hint("whether the answer keeps to a constraint is decided on them"));
+                .hint("the answer must meet the constraint on select items: give the task some"));
         }
         self.rank(task, items, |goal| Goal { within: Some(within), ..goal })
     }
@@ -77,12 +77,13 @@ impl Benchmarks {
         let there = task.split(Split::Search).len();
         if most > there {
             let message = format!(
-                "task {}: {} a generation, but it has only {there} to search on",
+                "task {}: {} per generation, but it has only {}",
                 task.name(),
-                counted(most, "item")
+                counted(most, "item"),
+                counted(there, "search item")
             );
             return Err(Error::user(message).hint(if there == 0 {
-                "with `items: 0` it takes part in choosing and reporting the answer alone".to_owned()
+                "with `items: 0` it is used only to choose and report the answer".to_owned()
             } else {
                 format!("set `items: {there}` or less{}", if least < most { ", also as `to`" } else { "" })
             }));
@@ -106,9 +107,9 @@ impl Benchmarks {
             return Err(Error::user(format!("task {} has 1 report item: too few for an interval", goal.name))
                 .hint("a result needs two items, and says little on fewer than a hundred"));
         }
-        let [search, select, report] = Split::ALL.map(|split| self.asks(split));
-        guard::check(&questions(&search), &questions(&select)).map_err(|e| e.at("select"))?;
-        guard::check(&questions(&[search, select].concat()), &questions(&report))?;
+        let [search, select, report] = Split::ALL.map(|split| self.questions_of(split));
+        guard::check(&guard_questions(&search), &guard_questions(&select)).map_err(|e| e.at("select"))?;
+        guard::check(&guard_questions(&[search, select].concat()), &guard_questions(&report))?;
         Ok(())
     }
 
@@ -142,7 +143,7 @@ impl Benchmarks {
     }
 
     /// Questions that the goals ask of a split, with their tasks' names.
-    fn asks(&self, split: Split) -> Vec<(String, ItemQuestion)> {
+    fn questions_of(&self, split: Split) -> Vec<(String, ItemQuestion)> {
         let mut all = Vec::new();
         for (task, goal) in self.tasks.iter().zip(&self.goals) {
             all.extend(task.asks(items(goal, split)).into_iter().map(|asks| (task.name().to_owned(), asks)));
@@ -153,7 +154,7 @@ impl Benchmarks {
     fn add(&mut self, task: Benchmark, goal: Goal) -> Result<()> {
         if self.tasks.iter().any(|other| other.name() == task.name()) {
             return Err(Error::user(format!("task {} is named twice", task.name()))
-                .hint("an objective is reported too: name it once"));
+                .hint("a task of the objective is reported too: name it once"));
         }
         let (name, metric) = (task.name().to_owned(), task.metric());
         self.goals.push(Goal { name, metric, fingerprint: task.fingerprint(), worst: task.worst(), ..goal });
@@ -174,7 +175,7 @@ impl Benchmarks {
     }
 }
 
-fn questions(asked: &[(String, ItemQuestion)]) -> Vec<GuardQuestion<'_>> {
+fn guard_questions(asked: &[(String, ItemQuestion)]) -> Vec<GuardQuestion<'_>> {
     let all = asked.iter();
     all.map(|(task, asks)| GuardQuestion { task, text: &asks.text, place: asks.row, family: asks.family }).collect()
 }
@@ -205,7 +206,7 @@ impl Objective for Benchmarks {
     fn score(&self, candidate: &Candidate<'_>, items: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()> {
         let weights = candidate.weights()?;
         let is_path = weights.path().is_some();
-        let (ranking, rest) = self.divided(items, is_path);
+        let (ranking, rest) = self.divide_for_pool(items, is_path);
         // Inside the thread pool: each operation of a model called from outside would have to wait for the pool.
         rayon::scope(|_| {
             if ranking.iter().any(|items| !items.is_empty()) {
@@ -228,7 +229,7 @@ impl Objective for Benchmarks {
 
 impl Benchmarks {
     /// Divides items into those that rank candidates with a layer path, and all others.
-    fn divided(&self, asked: &[Vec<ItemId>], is_path: bool) -> (Vec<Vec<ItemId>>, Vec<Vec<ItemId>>) {
+    fn divide_for_pool(&self, asked: &[Vec<ItemId>], is_path: bool) -> (Vec<Vec<ItemId>>, Vec<Vec<ItemId>>) {
         let divide = |(goal, items): (&Goal, &Vec<ItemId>)| {
             let search: BTreeSet<&ItemId> = if is_path { goal.search.iter().collect() } else { BTreeSet::new() };
             items.iter().partition::<Vec<ItemId>, _>(|item| search.contains(item))
@@ -254,7 +255,7 @@ impl Benchmarks {
                 };
                 let mut watch = HealthWatch::default();
                 for answer in &answers {
-                    _ = watch.tell(answer, task.expects_japanese());
+                    _ = watch.observe(answer, task.expects_japanese());
                 }
                 if let Some(verdict) = watch.verdict {
                     // A chunk is scored as a whole or not at all, so that a resumed search gets the same scores.

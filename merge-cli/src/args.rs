@@ -391,10 +391,9 @@ pub(crate) struct Completions {
 
 /// Parses a number of items, 1 or more.
 fn items(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least one item is asked".to_owned()),
-        Ok(items) => Ok(items),
-        Err(_) => Err("a whole number is wanted".to_owned()),
+    match text.parse::<usize>() {
+        Ok(items) if items > 0 => Ok(items),
+        _ => Err("write a whole number, 1 or more".to_owned()),
     }
 }
 

@@ -109,7 +109,7 @@ impl Hub {
         }
         if let Some(dir) = &cached
             && listing::is_commit(revision)
-            && cache::whole(dir)?
+            && cache::has_usual_files(dir)?
         {
             return Ok(dir.clone());
         }
@@ -127,7 +127,7 @@ impl Hub {
         };
         let dir = self.complete(&wire, &place, repo, &listing)?;
         if revision != listing.commit {
-            place.refer(revision, &listing.commit)?;
+            place.record_revision(revision, &listing.commit)?;
         }
         Ok(dir)
     }

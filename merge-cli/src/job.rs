@@ -87,7 +87,7 @@ pub(crate) fn begin(copies: impl FnOnce(&Path) -> Result<Reads>) -> Result<Optio
 }
 
 /// Advice on how to continue a stopped job, if this process is one: its queue does it.
-pub(crate) fn goes_on() -> Option<String> {
+pub(crate) fn how_to_continue() -> Option<String> {
     let (directory, _) = JOB.get()?;
     let id = directory.file_name()?.to_string_lossy();
     Some(format!(
@@ -96,27 +96,27 @@ pub(crate) fn goes_on() -> Option<String> {
 }
 
 /// Reports the progress if this process is a job and the last report is old enough.
-pub(crate) fn tell(told: impl FnOnce() -> JobReport) {
+pub(crate) fn report(report: impl FnOnce() -> JobReport) {
     let Some((directory, last)) = JOB.get() else { return };
     // Another thread is reporting already.
     let Ok(mut last) = last.try_lock() else { return };
     if last.is_none_or(|last| last.elapsed() >= EVERY) {
         *last = Some(Instant::now());
-        write(directory, &told());
+        write(directory, &report());
     }
 }
 
 /// Reports the final progress.
-pub(crate) fn tell_end(told: impl FnOnce() -> JobReport) {
+pub(crate) fn report_end(report: impl FnOnce() -> JobReport) {
     if let Some((directory, last)) = JOB.get() {
         let _one_at_a_time = last.lock();
-        write(directory, &told());
+        write(directory, &report());
     }
 }
 
 /// Writes the progress file. A failure is ignored: the job does not depend on the file.
-fn write(directory: &Path, told: &JobReport) {
+fn write(directory: &Path, report: &JobReport) {
     let beside = directory.join(format!(".{PROGRESS}.partial"));
-    let written = fs::write(&beside, serde_json::to_vec(told).expect("plain data"));
+    let written = fs::write(&beside, serde_json::to_vec(report).expect("plain data"));
     let _ = written.and_then(|()| fs::rename(&beside, directory.join(PROGRESS)));
 }

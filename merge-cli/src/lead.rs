@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Lead of one generation: its mean score minus the best parent's, in percentage points.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Ahead {
+pub(crate) struct LeadPoint {
     /// Number of the generation, from 1.
     pub(crate) generation: f64,
     pub(crate) points: f64,
@@ -24,8 +24,8 @@ pub(crate) struct Ahead {
 pub(crate) struct Leads {
     /// Position of the best parent among the models.
     pub(crate) parent: usize,
-    pub(crate) evolution: Vec<Ahead>,
-    pub(crate) random: Vec<Ahead>,
+    pub(crate) evolution: Vec<LeadPoint>,
+    pub(crate) random: Vec<LeadPoint>,
 }
 
 /// Lead of a search over its best parent.
@@ -56,7 +56,7 @@ impl Leads {
 
 /// The moving average of the leads: over a tenth of the generations on either side, at least 2 and
 /// at most 15, with less weight for distant ones. Generations without a lead nearby are left out.
-fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
+fn smooth(points: &[Point], parent: usize) -> Vec<LeadPoint> {
     let reach = (points.len() / 10).clamp(2, 15);
     let lead = |place: usize| points[place].beside.leads.get(parent).copied().flatten();
     let near = |place: usize| {
@@ -72,7 +72,7 @@ fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
         }
         let variance = own / (weights * weights) + shared / weights;
         let (value, error) = (100.0 * sum / weights, 100.0 * variance.sqrt());
-        (weights > 0.0).then_some(Ahead {
+        (weights > 0.0).then_some(LeadPoint {
             generation: place as f64 + 1.0,
             points: value,
             low: value - 1.96 * error,
@@ -84,7 +84,7 @@ fn smooth(points: &[Point], parent: usize) -> Vec<Ahead> {
 
 impl Gain {
     /// Formats the lead as `+12.3 [+8.0, +16.6] to the best parent`.
-    pub(crate) fn says(&self, language: Language) -> String {
+    pub(crate) fn to_text(&self, language: Language) -> String {
         language.fill(&texts::GAIN_TO_PARENT, &[("gain", &self.figures())])
     }
 
@@ -98,7 +98,7 @@ impl Gain {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use merge_core::study::{Beside, Lead};
+    use merge_core::study::{Lead, ParentComparison};
 
     /// A generation with these leads over the parents.
     pub(crate) fn point(leads: &[Option<f64>], variance: f64) -> Point {
@@ -109,7 +109,7 @@ pub(crate) mod tests {
             sigma: Some(0.2),
             goals: vec![Some(0.5), Some(0.25)],
             front: Vec::new(),
-            beside: Beside { leads, asked: 0 },
+            beside: ParentComparison { leads, asked: 0 },
         }
     }
 
@@ -129,7 +129,7 @@ pub(crate) mod tests {
         let error = 100.0 * (0.01 * 13.0f64).sqrt() / 5.0;
         assert!(close(leads.evolution[1].high, -14.0 + 1.96 * error));
         let gain = leads.gain(&["ja".to_owned()]).unwrap();
-        assert_eq!(gain.says(Language::En), "-14.0 [-28.1, +0.1] to the best parent");
+        assert_eq!(gain.to_text(Language::En), "-14.0 [-28.1, +0.1] to the best parent");
         assert_eq!(gain.parent, "ja");
     }
 

@@ -57,12 +57,12 @@ pub struct Options<'a> {
     /// Most bytes of tensors in one shard; a tensor that is larger has a shard of its own.
     pub shard_len: usize,
     /// Called with the number of bytes written since its last call; `Break` stops the export.
-    pub wrote: &'a (dyn Fn(usize) -> ControlFlow<()> + Sync),
+    pub on_written: &'a (dyn Fn(usize) -> ControlFlow<()> + Sync),
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { shard_len: SHARD_LEN, wrote: &|_| ControlFlow::Continue(()) }
+        Self { shard_len: SHARD_LEN, on_written: &|_| ControlFlow::Continue(()) }
     }
 }
 
@@ -126,7 +126,7 @@ impl Export {
         }
         let shards = shards(weights.index(), options.shard_len);
         for shard in &shards {
-            write_shard(weights, &self.beside.join(&shard.file), &shard.tensors, options.wrote)?;
+            write_shard(weights, &self.beside.join(&shard.file), &shard.tensors, options.on_written)?;
         }
         if shards.len() > 1 {
             let map: BTreeMap<&str, &str> = shards
@@ -164,7 +164,8 @@ impl Export {
     /// Renames the directory to its destination; fails if a file or a filled directory is there by now.
     pub fn publish_new(mut self) -> Result<()> {
         fs::rename(&self.beside, &self.dir).map_err(|e| {
-            Error::io("rename to", &self.dir, &e).hint("something has come there meanwhile: choose another directory")
+            Error::io("rename to", &self.dir, &e)
+                .hint("if something was written there meanwhile, choose another directory")
         })?;
         self.published = true;
         sync_dir(parent(&self.dir))
@@ -176,8 +177,8 @@ impl Export {
         self.published = true;
         sync_dir(parent(&self.dir))?;
         match was {
-            Was::Nothing => Ok(()),
-            Was::Replaced(old) => fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, &e)),
+            Previous::Nothing => Ok(()),
+            Previous::Replaced(old) => fs::remove_dir_all(&old).map_err(|e| Error::io("remove", &old, &e)),
         }
     }
 
@@ -228,7 +229,7 @@ fn is_at(held: &File, path: &Path) -> bool {
 }
 
 /// State of a destination before a directory was put there.
-enum Was {
+enum Previous {
     Nothing,
     /// Taken; the old directory is at this path now.
     Replaced(PathBuf),
@@ -238,15 +239,15 @@ enum Was {
 ///
 /// If the system can exchange names, readers see the old directory or the new one at any instant.
 /// If it cannot, a crash between two renames leaves the old one beside, as `.NAME.old`.
-fn exchange(new: &Path, dir: &Path) -> Result<Was> {
+fn exchange(new: &Path, dir: &Path) -> Result<Previous> {
     let renamed = |from: &Path, to: &Path| fs::rename(from, to).map_err(|e| Error::io("rename to", to, &e));
     if !dir.exists() {
-        return renamed(new, dir).map(|()| Was::Nothing);
+        return renamed(new, dir).map(|()| Previous::Nothing);
     }
     #[cfg(target_os = "linux")]
     if rustix::fs::renameat_with(rustix::fs::CWD, new, rustix::fs::CWD, dir, rustix::fs::RenameFlags::EXCHANGE).is_ok()
     {
-        return Ok(Was::Replaced(new.to_owned()));
+        return Ok(Previous::Replaced(new.to_owned()));
     }
     let old = hidden(dir, "old")?;
     if old.exists() {
@@ -258,7 +259,7 @@ fn exchange(new: &Path, dir: &Path) -> Result<Was> {
         let _ = fs::rename(&old, dir);
         return Err(error);
     }
-    Ok(Was::Replaced(old))
+    Ok(Previous::Replaced(old))
 }
 
 /// Path of a hidden directory beside `dir`: `.NAME.` and `what`.
@@ -302,7 +303,7 @@ fn write_shard(
     weights: &dyn Weights,
     path: &Path,
     tensors: &[String],
-    wrote: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
+    on_written: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
 ) -> Result<()> {
     let index = weights.index();
     let (mut header, mut end) = (Map::new(), 0);
@@ -348,7 +349,7 @@ fn write_shard(
                 room.as_slice()
             };
             file.write_all_at(bytes, (data + offset + start * size) as u64).map_err(failed)?;
-            match wrote(bytes.len()) {
+            match on_written(bytes.len()) {
                 ControlFlow::Continue(()) => Ok(()),
                 ControlFlow::Break(()) => Err(Error::user("interrupted: nothing was written")),
             }

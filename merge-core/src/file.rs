@@ -18,8 +18,8 @@ use std::{
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Most bytes of a file that is read whole: by [`read`], and by [`read_small`].
-const MOST: u64 = 2 << 30;
-const MOST_OF_SMALL: u64 = 256 << 20;
+const MAX_BYTES: u64 = 2 << 30;
+const MAX_SMALL_BYTES: u64 = 256 << 20;
 
 /// Reason why an existing file is not read; [`Error::io`](crate::error::Error::io) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,11 @@ impl Unreadable {
     /// Advice for the user.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Pipe | Self::Socket | Self::Device => "write what it holds to a file, and name that",
-            Self::TooLarge => "it is another file than it should be, or has a hole in it: download or write it again",
+            Self::Pipe | Self::Socket | Self::Device => "write its content to a file, and name that file",
+            Self::TooLarge => "it is probably the wrong file, or a damaged one: download or write it again",
             Self::WebPage => "download the file itself: on the hub its address has `/resolve/`, not `/blob/`",
             Self::LfsPointer => {
-                "`git lfs pull` in that directory brings the file itself (`git lfs install` first, if it is not known)"
+                "`git lfs pull` in that directory downloads the file itself (run `git lfs install` first if Git LFS is not set up)"
             }
         }
     }
@@ -123,7 +123,7 @@ pub fn open_itself(path: &Path) -> io::Result<File> {
 
 /// All bytes of a file. Fails as [`open`] does, for a stand-in ([`check`]), and above 2 GiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    up_to(MOST, path)
+    up_to(MAX_BYTES, path)
 }
 
 /// The text of a file. Fails as [`read`] does, and if the file is not UTF-8.
@@ -133,7 +133,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 
 /// All bytes of a small file, such as a configuration. Fails as [`read`] does, and above 256 MiB.
 pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
-    up_to(MOST_OF_SMALL, path)
+    up_to(MAX_SMALL_BYTES, path)
 }
 
 fn up_to(most: u64, path: &Path) -> io::Result<Vec<u8>> {

@@ -217,7 +217,7 @@ impl SearchFile {
     /// Reads a search from its tree.
     fn of(mut tree: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Self, Mistake> {
         let Some(node) = tree.take("search") else {
-            return Err(unsearched("this file", &tree, file));
+            return Err(no_search_block("this file", &tree, file));
         };
         let template = Template::read(&tree, file, methods)?;
         let search = Search::deserialize(&node).and_then(|search| search.check().map(|()| search));
@@ -233,7 +233,7 @@ impl SearchFile {
 }
 
 /// The error for a document without a `search` block.
-fn unsearched(what: &str, tree: &Node, file: &Path) -> Mistake {
+fn no_search_block(what: &str, tree: &Node, file: &Path) -> Mistake {
     let hint = if has_hole(tree) {
         "add one, such as\n\n  search:\n    budget: 6000\n    objective:\n    - {task: jcommonsenseqa, items: 30}\n\n\
          where `evomerge tasks` lists what a task may be"
@@ -260,7 +260,7 @@ impl Search {
     fn check(&self) -> std::result::Result<(), Mistake> {
         self.optimizer.check().map_err(|mistake| mistake.under("optimizer"))?;
         if self.budget.value == 0 {
-            let mistake = Mistake::new("0 evaluations find nothing").hint("give the number of items to evaluate");
+            let mistake = Mistake::new("it must be at least 1").hint("give the number of items to evaluate");
             return Err(mistake.under("budget").at(self.budget.place));
         }
         if self.budget.value > MOST_BUDGET {
@@ -288,7 +288,7 @@ impl Search {
             }
         }
         match self.most_layers {
-            Some(At { value: 0, place }) => Err(Mistake::new("a model has a layer").under("most_layers").at(place)),
+            Some(At { value: 0, place }) => Err(Mistake::new("it must be at least 1").under("most_layers").at(place)),
             _ => Ok(()),
         }
     }
@@ -335,7 +335,7 @@ impl Constraint {
             return Err(mistake.hint("0 allows nothing below the best model").under("within").at(self.within.place));
         }
         if self.items.from == 0 {
-            let mistake = Mistake::new("a candidate cannot be held to it on no items");
+            let mistake = Mistake::new("a constraint needs at least one item");
             return Err(mistake.under("items").at(self.items.place));
         }
         check_split(self.split)

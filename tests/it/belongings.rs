@@ -29,8 +29,8 @@ fn the_code_that_a_model_is_loaded_with_goes_with_it() {
     assert_eq!(
         notes,
         [
-            "note: a: there is no gone.py, and modeling_own.py imports it: whoever loads the result needs it",
-            "note: a: auto_map names code of `org/code`, from where the result will take it too",
+            "note: a: there is no gone.py, but modeling_own.py imports it: a program needs it to load the result",
+            "note: a: auto_map names code of `org/code`; the result takes it from there too",
         ]
     );
     let mut files: Vec<String> =

@@ -135,8 +135,8 @@ fn an_objective_that_could_not_take_part_in_the_choice_is_refused() {
              objective, and the answer is chosen among them on select items"
         );
         assert_eq!((said.code, said.error()), (Some(1), error.as_str()));
-        let hint = "give it select items (`splits`, or `split:` where it is divided), or take an optimizer of one objective, such as \
-                    cma_es";
+        let hint = "give the task select items (by `splits`, or by `split:` if it divides one split), or choose an optimizer of one \
+                    objective, such as cma_es";
         assert_eq!(said.hint(), Some(hint));
         assert!(!dir.path("out").exists(), "{:?}", dir.tree());
     }

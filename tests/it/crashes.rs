@@ -174,7 +174,7 @@ fn a_damaged_store_is_told_of_with_what_mends_it() {
         let said = dir.run(args);
         assert_eq!(said.code, Some(1), "{}", said.err);
         assert!(said.error().contains("the store of the queue is damaged"), "{}", said.err);
-        assert_eq!(said.hint(), Some("`evomerge serve --repair` makes it anew from the file of events beside it"));
+        assert_eq!(said.hint(), Some("`evomerge serve --repair` rebuilds it from the file of events beside it"));
     }
     let said = ok(&dir, &["serve", "--repair"]);
     assert!(said.err.starts_with("5 events are there again; the damaged store is now "), "{}", said.err);

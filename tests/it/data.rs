@@ -126,7 +126,7 @@ fn another_file_of_that_name_is_refused_and_nothing_is_left() {
         "\nMGSM_EXEMPLARS = {'ja': {}, 'en': {}}\nEXEMPLAR_NUMBER_ANSWERS = [1]\nEXEMPLAR_EQUATION_SOLUTIONS = ['1']\n";
     dir.write("mine/exemplars.py", python);
     let said = data(&dir, &["fetch", "mgsm-ja", "--from", "mine"]);
-    let other = "mine/exemplars.py: mgsm/exemplars.json is another file than the one that is known";
+    let other = "mine/exemplars.py: mgsm/exemplars.json is not the expected file";
     assert!(said.error().starts_with(other), "{}", said.error());
     dir.write("mine/exemplars.json", "{}");
     let said = data(&dir, &["fetch", "mgsm-ja", "--from", "mine"]);

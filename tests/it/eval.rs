@@ -223,7 +223,7 @@ fn one_item_has_a_score() {
     assert!(score["value"].is_number() && score["n"] == 1, "{score}");
     let none = dir.run(&["eval", "m", "--tasks", "t.yaml", "--limit", "0"]);
     assert_eq!(none.code, Some(2));
-    assert!(none.err.contains("invalid value '0' for '--limit <N>': at least one item is asked"), "{}", none.err);
+    assert!(none.err.contains("invalid value '0' for '--limit <N>': write a whole number, 1 or more"), "{}", none.err);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_chat_template_without_end_is_an_error() {
     config["chat_template"] = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}x".into();
     dir.write("m/tokenizer_config.json", config.to_string());
     let said = dir.run(&["eval", "m", "--tasks", "t.yaml", "--no-memory", "--chat"]);
-    let steps = "it takes more than 2000000 steps, of which each also pays for 64 bytes of text";
+    let steps = "rendering takes more than 2000000 steps (64 bytes of text count as one step)";
     assert_eq!((said.code, said.error()), (Some(1), &*format!("request 1: m: chat_template: line 1: {steps}")));
 }
 
@@ -264,7 +264,7 @@ fn what_cannot_be_asked_is_refused() {
         &[&model, "--tasks", "文章題"],
         "there is no task `文章題`\n\nhint: `evomerge tasks` lists them all; a task of your own is a YAML file",
     );
-    check(&["--tasks", &task, "--server", "nowhere"], "`nowhere` is no address of a server");
+    check(&["--tasks", &task, "--server", "nowhere"], "`nowhere` is not the address of a server");
     fs::write(dir.path("items.jsonl"), "{\"q\": \"1+1=\", \"a\": \"2\"}\n{\"q\": \"1+2=\", \"a\": \"3\"}\n").unwrap();
     let text = "task: apart\ndataset_path: json\ndataset_kwargs: {data_files: {test: items.jsonl}}\ntest_split: test\n\
         output_type: multiple_choice\ndoc_to_text: q\ndoc_to_target: a\ndoc_to_choice: [\"2\", \"3\"]\n\
@@ -273,7 +273,7 @@ fn what_cannot_be_asked_is_refused() {
     // Before the model, which would be asked first, and before the server, which is not there.
     let apart = ["--tasks", "apart.yaml", "--server", "http://127.0.0.1:9"];
     let refused =
-        "task apart: prompt and choice become tokens each by itself, but a server encodes them together\n\nhint: ";
+        "task apart: prompt and choice must be encoded separately, but a server encodes them together\n\nhint: ";
     check(&[&[&*model], &apart[..]].concat(), refused);
     check(&[&apart[..], &["--chat"]].concat(), "task apart: a conversation cannot be scored");
 }

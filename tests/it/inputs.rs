@@ -91,7 +91,7 @@ fn tensors_that_loaders_compute_need_not_be_in_every_model() {
         (has, said.err.contains("note:").then(|| said.err.lines().next().unwrap().to_owned()))
     };
     let note = format!(
-        "note: `{buffer}` left out of the result: not all models have it, or not alike, and loaders do not read it"
+        "note: `{buffer}` left out of the result: some models lack it or have it in another form, and loaders do not read it"
     );
     assert_eq!(merged(&[("a", 4)]), (false, Some(note.clone())));
     assert_eq!(merged(&[("b", 4)]), (false, Some(note.clone())));
@@ -158,7 +158,7 @@ fn letters_that_cannot_be_seen_are_named() {
     );
     check("      weight\u{200b}: 0.5", "there is a zero-width space (U+200B) at line 5, column 13: remove it");
     check("      weight: ０.５", "there is a full-width `0` (U+FF10) at line 5, column 15: write `0`");
-    check("\tweight: 0.5", "there is a tabulator (U+0009) at line 5, column 1: write spaces");
+    check("\tweight: 0.5", "there is a tab (U+0009) at line 5, column 1: write spaces");
 }
 
 #[test]

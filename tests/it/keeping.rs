@@ -86,7 +86,7 @@ fn several_seeds_take_no_place_that_is_not_theirs() {
     dir.write("out/result.json", "mine");
     let error = "out: holds `result.json`, which no search has written";
     refused(&dir, &[SEARCH, &["--seeds", "2"]].concat(), error, "choose another directory, or move it elsewhere");
-    let error = "the seeds 18446744073709551615 and 1 after it are more than there are";
+    let error = "18446744073709551615 is too large for the first of 2 seeds";
     let last = [SEARCH, &["--seeds", "2", "--seed", "18446744073709551615"]].concat();
     refused(&dir, &last, error, "begin with a smaller seed");
 }
@@ -105,13 +105,13 @@ fn a_table_of_seeds_replaces_only_itself() {
         dir.write(name, text);
     }
     let said = done(&dir, &seeds("3"));
-    let note = "note: out/result.json was not what this search wrote: it is out/result.json.changed now";
+    let note = "note: out/result.json was not what this search wrote; it was renamed to out/result.json.changed";
     assert!(said.err.contains(note), "{}", said.err);
     assert_eq!(
         (table(), fs::read_to_string(dir.path("out/result.json.changed")).unwrap()),
         (three.clone(), "{}".into())
     );
-    let hint = "choose another directory, take all the seeds that it has, or let the table of these take its place with `--replace`";
+    let hint = "choose another directory, include all seeds of the table, or replace the table with `--replace`";
     refused(&dir, &seeds("2"), "out: its table has seed 5, which is not among these", hint);
     assert_eq!(table(), three);
     done(&dir, &[seeds("2").as_slice(), &["--replace"]].concat());
@@ -211,7 +211,7 @@ fn an_answer_that_is_cut_changed_or_gone_is_written_again() {
             None => assert_eq!(now.keys().filter(|name| more(name)).count(), 0),
             Some(aside) => {
                 let note = format!(
-                    "note: out/{} was not what this search wrote: it is out/{aside} now",
+                    "note: out/{} was not what this search wrote; it was renamed to out/{aside}",
                     aside.replace(".changed", "")
                 );
                 assert!(said.err.contains(&note), "{}", said.err);
@@ -245,7 +245,7 @@ fn what_a_user_puts_beside_or_into_an_answer_is_kept() {
     // A larger budget has another answer.
     let said = done(&dir, &[SEARCH, &["--budget", "120"]].concat());
     assert!(
-        said.err.contains("note: out/model was not what this search wrote: it is out/model.changed now"),
+        said.err.contains("note: out/model was not what this search wrote; it was renamed to out/model.changed"),
         "{}",
         said.err
     );
@@ -346,7 +346,10 @@ fn a_study_whose_log_was_emptied_is_still_known_for_what_it_is() {
     let said = dir.run(&[SEARCH, &["--seed", "4"]].concat());
     assert_eq!(said.error(), "search.yaml: this directory holds another study: the seed differs");
     let said = dir.run(&[SEARCH, &["--budget", "40"]].concat());
-    assert_eq!(said.error(), "out: its answer was found with 80 item evaluations, and these are 40");
+    assert_eq!(
+        said.error(),
+        "out: its answer was found with a budget of 80 item evaluations, but this search has only 40"
+    );
     assert!(answer(&dir, "out/") == whole);
     assert!(done(&dir, SEARCH).err.contains("the log of the study is damaged"));
     assert!(answer(&dir, "out/") == whole);
@@ -364,8 +367,7 @@ fn a_study_of_a_newer_version_is_refused_before_its_log_is_opened() {
     let dir = finished();
     let path = dir.path("out/study/evomerge-study.json");
     fs::write(&path, "{\"evomerge\": \"9.0.0\", \"form\": 99, \"else\": []}").unwrap();
-    let error =
-        "out/study/evomerge-study.json: this directory holds a study of evomerge 9.0.0, which is kept in another form";
+    let error = "out/study/evomerge-study.json: this directory holds a study of evomerge 9.0.0, which is stored in another format";
     refused(&dir, SEARCH, error, "go on with the version that began it, or choose another directory");
 }
 
@@ -374,8 +376,13 @@ fn an_answer_is_not_replaced_by_that_of_a_smaller_budget_or_of_fewer_tasks() {
     let dir = finished();
     let whole = answer(&dir, "out/");
     let less = [SEARCH, &["--budget", "40"]].concat();
-    let hint = "choose another directory, spend 80 or more, or let the smaller one take its place with `--replace`";
-    refused(&dir, &less, "out: its answer was found with 80 item evaluations, and these are 40", hint);
+    let hint = "choose another directory, set a budget of 80 or more, or replace the answer with `--replace`";
+    refused(
+        &dir,
+        &less,
+        "out: its answer was found with a budget of 80 item evaluations, but this search has only 40",
+        hint,
+    );
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
     dir.write("search.yaml", text.replace("  report: [choices.yaml]\n", ""));
     let hint = "choose another directory, add the task under `report`, or leave it out with `--replace`";

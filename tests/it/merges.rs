@@ -209,7 +209,7 @@ fn a_base_that_is_not_listed_is_one_model_more() {
     let dir = with_data();
     let one = "merge_method: passthrough\nbase_model: data/models/llama-base\nmodels: [{model: data/models/llama-a}]\n";
     let (error, hint) = refusal(&dir, one);
-    assert_eq!(error, "refused.yaml:3:18: models: `passthrough` merges exactly one model, and here are 2");
+    assert_eq!(error, "refused.yaml:3:18: models: `passthrough` merges exactly one model, not 2");
     assert!(hint.contains("`fixes: [listed_only]`"), "{hint}");
     merge(&dir, "out", &format!("{one}fixes: [listed_only]\n"));
     assert!(tensors(&dir.path("out")) == model("llama-a"));
@@ -373,5 +373,5 @@ fn whole_numbers_are_copied_where_models_agree() {
     close("w", &floats(&out["w"]), [1.0, 0.625, 1.0]);
     let (error, hint) = refusal(&dir, &linear(&["a.safetensors", "c.safetensors"]));
     assert_eq!(error, "`ids` differs in `a.safetensors` and `c.safetensors`, and is not a float");
-    assert_eq!(hint, "whole numbers are copied where all models agree");
+    assert_eq!(hint, "tensors of whole numbers are copied, so they must be the same in all models");
 }

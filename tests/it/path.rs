@@ -111,8 +111,8 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
     check(
         &dir,
         "[{model: llama, layer_range: [0, 2], use: false}]",
-        "refused.yaml:2:7: path: the hidden state goes through no layer",
-        "let a hop be used",
+        "refused.yaml:2:7: path: no layer is used",
+        "write `use: true` for at least one layer",
     );
     check(
         &dir,

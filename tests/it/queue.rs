@@ -204,7 +204,11 @@ fn what_cannot_be_is_refused_when_it_is_handed_in() {
     assert!(ok(&dir, &["submit", "merge.yaml", "--key", "k"]).out.starts_with("job 1: "), "the same again");
     let other = fs::read_to_string(dir.path("merge.yaml")).unwrap().replace("weight: 1", "weight: 2");
     dir.write("other.yaml", other);
-    refused(&dir, &["submit", "other.yaml", "--key", "k"], "the key `k` is job 1's, which does something else");
+    refused(
+        &dir,
+        &["submit", "other.yaml", "--key", "k"],
+        "the key `k` already belongs to job 1, which does other work",
+    );
     for args in [&["job", "9"], &["pause", "9"], &["rm", "9"], &["logs", "9"]] {
         refused(&dir, args, "there is no job 9");
     }

@@ -63,7 +63,7 @@ fn a_damaged_shard_is_refused_before_anything_is_written() {
     check(
         header("\"dtype\":\"F32\",\"shape\":[8,16]", "\"dtype\":\"U32\",\"shape\":[8,16]"),
         "r.yaml:1:15: `model.layers.0.mlp.down_proj.weight` is float32 in one model and uint32 in another",
-        "whole numbers are copied where all models agree",
+        "tensors of whole numbers are copied, so they must be the same in all models",
     );
 }
 
@@ -383,16 +383,16 @@ fn a_recipe_cannot_be_made_of_itself() {
     check_text(
         document("x", "y") + "---\n" + &document("y", "x"),
         "r.yaml:1:7: `x`, `y` refer to each other in a circle",
-        "a merge cannot be made of itself",
+        "no document may use its own result, directly or through others",
     );
     check_text(
         document("x", "x") + "---\n" + &document("y", "a"),
         "r.yaml:1:7: `x` refers to itself",
-        "a merge cannot be made of itself",
+        "no document may use its own result, directly or through others",
     );
     check_text(
         document("x", "a") + "---\n" + &document("y", "b"),
-        "r.yaml:5:7: a file has one result, and nothing refers to `x` or to `y`",
+        "r.yaml:5:7: a file must have exactly one result, but no document refers to `x` or to `y`",
         "name one of them",
     );
 }

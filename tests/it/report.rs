@@ -180,7 +180,7 @@ fn picks_another_member_of_the_front_without_evaluating() {
     assert_eq!(json(&eval.out)["scores"]["mgsm-ja-mini"]["value"], picked["values"]["mgsm-ja-mini"]);
 
     let said = dir.run(&["report", "out", "--pick", "layer=-1"]);
-    assert_eq!((said.code, said.error()), (Some(1), "--pick: the study does not weigh `layer`"));
+    assert_eq!((said.code, said.error()), (Some(1), "--pick: finalists cannot be picked by `layer`"));
     assert_eq!(said.hint(), Some("did you mean `layers`?"));
 }
 

@@ -337,12 +337,12 @@ fn a_search_that_cannot_be_done_is_refused_before_it_begins() {
     check(
         "items: 8",
         "items: 61",
-        "search.yaml:16:12: task mgsm-ja-mini: 61 items a generation, but it has only 60 to search on",
+        "search.yaml:16:12: task mgsm-ja-mini: 61 items per generation, but it has only 60 search items",
     );
     check(
         "task: sums.yaml",
         "task: choices.yaml",
-        "search.yaml:16:12: task ja-solution-mini: 8 items a generation, but it has only 0 to search on",
+        "search.yaml:16:12: task ja-solution-mini: 8 items per generation, but it has only 0 search items",
     );
     check("items: 8", "items: 0", "search.yaml:16:5: no task of the objective has search items");
     check(

@@ -107,7 +107,7 @@ fn an_adapter_of_a_tied_head_needs_a_head() {
         let (error, hint) = refusal(&dir, &format!("{recipe}{asked}"));
         assert_eq!(
             error,
-            "refused.yaml:2:18: lora: it changes `lm_head.weight`, and the output head of tied is its embedding"
+            "refused.yaml:2:18: lora: it changes `lm_head.weight`, but tied has no output head of its own: its embedding is the head"
         );
         assert_eq!(
             hint,
@@ -167,7 +167,7 @@ fn parameters_that_would_mean_something_elsewhere_are_refused() {
     let stock = "merge_method: model_stock\nbase_model: base\nmodels: [{model: a}, {model: b}]\n";
     let (error, hint) = refusal(&dir, &format!("{stock}parameters: {{normalize: false}}\n"));
     assert_eq!(error, "refused.yaml:4:14: parameters: `model_stock` has no parameter `normalize`");
-    assert!(hint.starts_with("mergekit ignores it here, for it is a parameter of `linear`, "), "{hint}");
+    assert!(hint.starts_with("it is a parameter of `linear`, "), "{hint}");
     let (error, hint) = refusal(&dir, &format!("{stock}normalize: false\n"));
     assert_eq!(error, "refused.yaml:4:1: `normalize` is a parameter, and stands outside of `parameters`");
     assert_eq!(hint, "mergekit ignores it there: write it under `parameters`, or remove it");
@@ -179,7 +179,7 @@ fn files_of_other_programs_are_known_for_what_they_are() {
     let moe = "base_model: a\ngate_mode: hidden\nexperts: [{source_model: a, positive_prompts: [x]}]\n";
     let expected = (
         "refused.yaml:2:1: this is a recipe of mergekit-moe, which makes a mixture of experts of several models",
-        "mixtures of experts are not made here: mergekit-moe makes one, which can be merged with others of its kind",
+        "evomerge cannot build a mixture of experts: build it with mergekit-moe; it can then be merged with others of its kind",
     );
     let (error, hint) = refusal(&dir, moe);
     assert_eq!((error.as_str(), hint.as_str()), expected);

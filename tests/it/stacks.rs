@@ -44,7 +44,7 @@ fn the_language_model_of_a_model_that_sees_is_what_is_sliced() {
     }
     let whole = "merge_method: slerp\nbase_model: a\nslices:\n- sources: [{model: a, layer_range: [0, 4]}, {model: b, layer_range: [0, 4]}]\nparameters: {t: [0, 1]}\n";
     let said = merge(&dir, "whole", whole);
-    let told = "`a`: its layers are the 4 of `language_model.model.layers.` (text_config.num_hidden_layers); merged by name, and not counted: 3 of `vision_tower.encoder.layers.`";
+    let told = "`a`: its 4 layers are `language_model.model.layers.` (text_config.num_hidden_layers); merged by name, and not counted as its layers: 3 of `vision_tower.encoder.layers.`";
     assert!(note(&said.err, told).is_some(), "{}", said.err);
     assert_eq!(json(&dir.path("whole/config.json")), json(&dir.path("a/config.json")));
 
@@ -83,7 +83,7 @@ fn a_layer_behind_the_last_one_is_not_counted_and_stays_behind() {
     }
     let gradient = "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: [1, 0]}}\n- {model: b, parameters: {weight: [0, 1]}}\n";
     let said = merge(&dir, "all", gradient);
-    let told = "`a`: its layers are the 4 of `model.layers.` (num_hidden_layers); merged by name, and not counted: 1 behind the last of them";
+    let told = "`a`: its 4 layers are `model.layers.` (num_hidden_layers); merged by name, and not counted as its layers: 1 after the last of them";
     assert!(note(&said.err, told).is_some(), "{}", said.err);
     for (layer, part) in [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0, 1.0].into_iter().enumerate() {
         let tensor = format!("model.layers.{layer}.t0.weight");
@@ -268,7 +268,8 @@ fn more_layers_counted_than_there_are_and_layers_in_several_lists_are_refused() 
         model(&dir, name, &json!({"n_layers": 2}), &[("attentions.", 2, 4), ("ffns.", 2, 2)], &["embed.weight"], 0.0);
     }
     merge(&dir, "average", AVERAGE);
-    let error = "refused.yaml:3:21: a: config.json: n_layers is 2, and so many have `attentions.` and `ffns.`";
+    let error =
+        "refused.yaml:3:21: a: config.json: n_layers is 2, and both `attentions.` and `ffns.` have that many layers";
     let hint = "layers that lie in several lists cannot be moved; `models` merges them, and `modules` takes parts of a model apart";
     assert_eq!(refusal(&dir, STACK), (error.to_owned(), hint.to_owned()));
 }
@@ -331,7 +332,7 @@ fn a_language_model_that_leaves_its_count_to_its_class_is_sliced() {
     model(&dir, "a", &config, &stacks, &["language_model.model.embed_tokens.weight"], 0.0);
     let stack = "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [0, 4]}]\n- sources: [{model: a, layer_range: [2, 4]}]\n";
     let said = merge(&dir, "stacked", stack);
-    let told = "`a`: its layers are the 4 of `language_model.model.layers.`; merged by name, and not counted: 3 of `vision_tower.encoder.layers.`";
+    let told = "`a`: its 4 layers are `language_model.model.layers.`; merged by name, and not counted as its layers: 3 of `vision_tower.encoder.layers.`";
     assert!(note(&said.err, told).is_some(), "{}", said.err);
     let made = json(&dir.path("stacked/config.json"));
     assert_eq!(made["text_config"], json!({"model_type": "llama", "num_hidden_layers": 6}));

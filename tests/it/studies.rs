@@ -199,11 +199,7 @@ limit: 8
             "dare_tise",
             "evolve.yaml:3:17: genome.merge_method: mergekit-evolve has no method `dare_tise`",
         ),
-        (
-            "limit: 8",
-            "limit: 8\nrandom_init: true",
-            "evolve.yaml:9:14: random_init: this cannot be done as it is written",
-        ),
+        ("limit: 8", "limit: 8\nrandom_init: true", "evolve.yaml:9:14: random_init: this setting is not supported"),
         (
             "layer_granularity: 3",
             "layer_granularity: 4",

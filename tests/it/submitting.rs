@@ -29,8 +29,10 @@ fn files_may_be_edited_and_deleted_once_they_are_submitted() {
     dir.write("common.yaml", "task: another\n");
     let shown = ok(&dir, &["job", "1"]).out;
     let (file, copy) = (dir.path("").canonicalize().unwrap().join("search.yaml"), "home/jobs/1/submitted/");
-    let kept =
-        shown.lines().find(|line| line.contains(&format!("reads      {}, as it was: ", file.display()))).unwrap();
+    let kept = shown
+        .lines()
+        .find(|line| line.contains(&format!("reads      {}, copied when it was submitted: ", file.display())))
+        .unwrap();
     let copy = format!("{copy}{}", kept.rsplit('/').next().unwrap());
     assert_eq!(fs::read_to_string(dir.path(&copy)).unwrap(), recipe);
     let _server = Server::start(&dir, &[]);
@@ -115,7 +117,7 @@ fn words_say_what_is_wrong_with_them() {
     ok(&dir, &["submit", "merge.yaml", "--label", "ja", "--label", "weekend"]);
     let hint = |args: &[&str]| dir.run(args).hint().unwrap().to_owned();
     assert_eq!(hint(&["jobs", "--label", "weekand"]), "did you mean `weekend`? there are: `ja`, `weekend`");
-    assert_eq!(ok(&dir, &["jobs", "--label", "ja", "--state", "done"]).out, "no job is all of that\n");
+    assert_eq!(ok(&dir, &["jobs", "--label", "ja", "--state", "done"]).out, "no job matches all these filters\n");
     let said = dir.run(&["submit", "merge.yaml", "--disk", "1kB"]);
     assert!(
         said.error().starts_with("it writes about ") && said.error().ends_with("its directory may have 1.0 kB"),

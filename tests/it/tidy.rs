@@ -123,7 +123,7 @@ fn what_a_user_names_is_opened_in_one_place() {
         "merge-core/src/store/database/repair.rs",
         "merge-core/src/environment.rs",
         "merge-core/src/export.rs",
-        "merge-core/src/queue/kept.rs",
+        "merge-core/src/queue/journal_file.rs",
         "merge-cli/src/serve/attempt.rs",
         "merge-cli/src/serve/copies.rs",
         "merge-cli/src/serve/home.rs",

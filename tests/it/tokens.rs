@@ -134,7 +134,9 @@ fn what_only_one_model_says_is_told() {
     other["normalizer"] = json!({"type": "NFKC"});
     assert_eq!(
         notes(&of(30, &["<x>"]), &other),
-        ["b has the tokens of a, but cuts texts otherwise (tokenizer.json: normalizer): the result does it as a"],
+        [
+            "b has the tokens of a, but splits texts differently (tokenizer.json: normalizer): the result splits them as a does"
+        ],
     );
     // Beyond the embedding a token has no row.
     assert_eq!(notes(&of(32, &["<x>"]), &of(32, &["<y>"])), [""; 0]);

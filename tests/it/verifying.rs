@@ -39,14 +39,14 @@ fn a_file_that_was_not_merged_is_named() {
     dir.write("out/.gitattributes", "*.safetensors filter=lfs\n");
     dir.write("out/README.md", "an edited card");
     let said = ok(&dir, &["verify", "out"]);
-    assert!(said.err.contains("note: .gitattributes beside them: nothing is known of it"), "{}", said.err);
+    assert!(said.err.contains("note: .gitattributes: not written by the merge, and not checked"), "{}", said.err);
 }
 
 #[test]
 fn a_record_that_lacks_what_it_must_have_is_no_proof() {
     check(
         record(|record| record["inputs"][0]["files"] = json!({})),
-        "out/evomerge.json: it lacks the hash of config.json of ../a, and proves nothing without",
+        "out/evomerge.json: it has no hash of config.json of ../a, so it proves nothing",
         "merge again",
     );
     check(
@@ -94,7 +94,7 @@ fn a_searchs_model_is_proved_like_a_merge() {
     ok(&dir, SEARCH);
     for args in [&["verify", "out/model"][..], &["verify", "out"], &["verify", "--quick", "out"]] {
         let said = ok(&dir, args);
-        assert!(said.out.contains(" files are what was merged"), "{}", said.out);
+        assert!(said.out.contains(" files match their hashes"), "{}", said.out);
         assert_eq!(said.out.contains("merging again"), !args.contains(&"--quick"));
     }
     for args in [&["inspect", "out"][..], &["diff", "out", "other"]] {

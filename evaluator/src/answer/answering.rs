@@ -2,7 +2,7 @@
 
 use super::{
     Transformer,
-    batch::Path,
+    batch::CachedSequence,
     question::{AnswerPart, Outcome, Question, QuestionReader, SequenceJob},
 };
 use crate::{
@@ -63,7 +63,7 @@ impl LanguageModel for Transformer {
             self.recalled += open.iter().filter(|open| open.is_complete()).count();
         }
         let mut cache = self.network.decoder.cache()?;
-        let mut before = Path::default();
+        let mut before = CachedSequence::default();
         let mut rest = &rest[..];
         while tell(&mut open)?.is_continue() && !rest.is_empty() {
             let (batch, others) = rest.split_at(self.batch_len(rest));
@@ -83,7 +83,7 @@ impl LanguageModel for Transformer {
                 return tell(&mut open).map(drop);
             }
             if others.first().is_some_and(|next| self.stretch(next) != self.stretch(&batch[0])) {
-                before = Path::default();
+                before = CachedSequence::default();
             }
             rest = others;
         }

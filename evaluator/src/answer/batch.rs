@@ -17,7 +17,7 @@ use merge_core::error::Result;
 
 /// A sequence and the rows of the cache that it sees.
 #[derive(Debug, Default)]
-pub(crate) struct Path {
+pub(crate) struct CachedSequence {
     tokens: Vec<u32>,
     rows: Vec<u32>,
 }
@@ -51,8 +51,8 @@ impl Transformer {
         &mut self,
         cache: &mut Cache,
         jobs: &[&SequenceJob<'_>],
-        before: &Path,
-    ) -> Result<(Vec<Option<Outcome>>, Path)> {
+        before: &CachedSequence,
+    ) -> Result<(Vec<Option<Outcome>>, CachedSequence)> {
         let sequences: Vec<&Sequence> = jobs.iter().map(|job| &job.sequence).collect();
         let held = sequences.first().map_or(0, |first| common(&before.tokens, &first.tokens));
         let mut plan = Prefill::plan(&sequences, held);
@@ -67,7 +67,7 @@ impl Transformer {
         }
         let outcomes = slots.into_iter().map(|slot| slot.finished.then_some(slot.outcome)).collect();
         let tokens = sequences.last().map_or_else(Vec::new, |last| last.tokens.clone());
-        Ok((outcomes, Path { tokens, rows: plan.rows.pop().unwrap_or_default() }))
+        Ok((outcomes, CachedSequence { tokens, rows: plan.rows.pop().unwrap_or_default() }))
     }
 
     /// Computes the new tokens of the sequences; scores continuations, and returns the sequences that generate.

@@ -54,16 +54,16 @@ impl Footprint {
         let state = n_layers * (2 * blueprint.heads.kv_len() + blueprint.hidden) * size_of::<f32>();
         let all = weights.index().values();
         Ok(Self {
-            weights: all.clone().map(kept).sum(),
+            weights: all.clone().map(kept_bytes).sum(),
             reading: all.map(|meta| meta.byte_len() as u64).max().unwrap_or(0),
-            working: (taken * row + step(&blueprint, wanted, batch)) as u64,
+            working: (taken * row + step_bytes(&blueprint, wanted, batch)) as u64,
             prompt: (tokens * state) as u64,
         })
     }
 }
 
 /// Bytes of a tensor as it is kept in memory: see `Matrix::pack`.
-fn kept(meta: &Meta) -> u64 {
+fn kept_bytes(meta: &Meta) -> u64 {
     let size = match meta.dtype {
         Dtype::BF16 | Dtype::F16 | Dtype::F8E4M3 | Dtype::F8E5M2 => 2,
         _ => 4,
@@ -97,7 +97,7 @@ fn rows(reader: QuestionReader<'_>, requests: &[Request], sequences: usize, most
 }
 
 /// Bytes that a step holds at a time: the hidden state, results of attention and MLP, and `wanted` rows of logits.
-fn step(blueprint: &Blueprint, wanted: usize, batch: Batch) -> usize {
+fn step_bytes(blueprint: &Blueprint, wanted: usize, batch: Batch) -> usize {
     let Blueprint { hidden, intermediate, heads, vocab, .. } = *blueprint;
     let tokens = batch.tokens.max(batch.sequences);
     let token = 4 * hidden + 2 * (heads.query_len() + 2 * heads.kv_len()) + 3 * intermediate;

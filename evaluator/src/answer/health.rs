@@ -99,7 +99,7 @@ impl HealthWatch {
     /// number that is not finite, or if its first 16 texts are all ill. A verdict is final.
     ///
     /// It depends on the order of the answers, which for [`super::Transformer`] depends on the requests alone.
-    pub fn tell(&mut self, answer: &Answer, expects_japanese: bool) -> Option<&Verdict> {
+    pub fn observe(&mut self, answer: &Answer, expects_japanese: bool) -> Option<&Verdict> {
         if self.verdict.is_some() {
             return self.verdict.as_ref();
         }
@@ -196,19 +196,19 @@ mod tests {
         let ill = text("", false);
         let mut watch = HealthWatch::default();
         for _ in 0..15 {
-            assert_eq!(watch.tell(&ill, true), None);
+            assert_eq!(watch.observe(&ill, true), None);
         }
         let verdict = Verdict { illness: Illness::Empty, ill: 16, answers: 16 };
-        assert_eq!(watch.tell(&ill, true), Some(&verdict));
-        assert_eq!(watch.tell(&text("答えは18です。", false), true), Some(&verdict));
+        assert_eq!(watch.observe(&ill, true), Some(&verdict));
+        assert_eq!(watch.observe(&text("答えは18です。", false), true), Some(&verdict));
         assert_eq!(verdict.to_string(), "it says nothing (16 of 16 answers)");
         let kept = serde_json::to_string(&watch).unwrap();
         assert_eq!(serde_json::from_str::<HealthWatch>(&kept).unwrap(), watch);
         // One healthy text is enough to live.
         let mut watch = HealthWatch::default();
-        watch.tell(&text("答えは18です。", false), true);
-        assert!((0..100).all(|_| watch.tell(&ill, true).is_none()));
+        watch.observe(&text("答えは18です。", false), true);
+        assert!((0..100).all(|_| watch.observe(&ill, true).is_none()));
         // A number that is not finite decides at once.
-        assert!(watch.tell(&likelihoods(&[f64::NEG_INFINITY]), true).is_some());
+        assert!(watch.observe(&likelihoods(&[f64::NEG_INFINITY]), true).is_some());
     }
 }

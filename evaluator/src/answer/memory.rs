@@ -98,5 +98,5 @@ fn hash_field(hash: &mut Sha256, bytes: &[u8]) {
 
 /// Replaces the store's own hint, which is for studies.
 fn in_memory(error: merge_core::error::Error) -> merge_core::error::Error {
-    error.hint("what is remembered can be removed: it is computed again")
+    error.hint("remembered answers can be deleted: they are computed again")
 }

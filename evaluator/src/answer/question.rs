@@ -105,7 +105,7 @@ impl QuestionReader<'_> {
             Ask::Choose { choices } => self.choose(encoder, &request.prompt, choices),
             Ask::Read { text } => {
                 if request.prompt != Prompt::default() {
-                    return Err(Error::user("a text is read by itself, but there is a prompt before it"));
+                    return Err(Error::user("a text to read must have no prompt before it"));
                 }
                 self.read(Encoder { encoding: request.encoding, ..encoder }, text)
             }
@@ -162,7 +162,7 @@ impl QuestionReader<'_> {
             if pair.cut <= cut {
                 let (choice, len) = (i + 1, pair.tokens.len() - pair.cut);
                 return Err(Error::user(format!(
-                    "choice {choice} has {}, but the context {}",
+                    "choice {choice} has {}, but the context has only {}",
                     counted(len, "token"),
                     self.context
                 ))

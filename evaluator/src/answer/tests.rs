@@ -388,7 +388,7 @@ fn a_choice_keeps_the_end_of_a_prompt_that_is_too_long() {
     near(likelihoods(&answer.said)[0].log, &json!(expected), 1e-4);
     assert_eq!(likelihoods(&answer.said)[0].tokens, 7);
     let error = answers(&mut model, &[choose(String::new(), vec![choice.repeat(4)])]).unwrap_err();
-    assert_eq!(error.to_string(), "request 1: choice 1 has 28 tokens, but the context 25");
+    assert_eq!(error.to_string(), "request 1: choice 1 has 28 tokens, but the context has only 25");
 }
 
 #[test]

@@ -14,14 +14,14 @@ pub struct File {
     pub path: &'static str,
     /// Known contents: one, or for texts of Aozora Bunko also the result of our own cleaning. Empty
     /// for a file that the user brings and of which nothing is known.
-    pub known: Vec<Promise>,
+    pub known: Vec<FileDigest>,
     /// Address where it is published; `None` for a file that the user brings.
     pub address: Option<Address>,
 }
 
 /// Length and hash of a file's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Promise {
+pub struct FileDigest {
     /// Number of bytes.
     pub bytes: u64,
     /// SHA-256 of the bytes, in hexadecimal.
@@ -49,8 +49,8 @@ impl Address {
 }
 
 /// The archive of `unidic-lite`, which holds several of the files.
-pub const UNIDIC_LITE: Promise =
-    Promise { bytes: 47_356_746, sha256: "db9d4572d9fdd4d00a97949d4b0741ec480ee05a7e7e2e32f547500dae27b245" };
+pub const UNIDIC_LITE: FileDigest =
+    FileDigest { bytes: 47_356_746, sha256: "db9d4572d9fdd4d00a97949d4b0741ec480ee05a7e7e2e32f547500dae27b245" };
 
 /// All known files.
 pub static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
@@ -61,12 +61,12 @@ pub static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
 fn file(row: &'static str) -> Option<File> {
     let mut cells = row.split('\t');
     let path = cells.next()?;
-    let promise = |cells: &mut std::str::Split<'static, char>| {
-        Some(Promise { bytes: cells.next()?.parse().ok()?, sha256: cells.next()? })
+    let digest = |cells: &mut std::str::Split<'static, char>| {
+        Some(FileDigest { bytes: cells.next()?.parse().ok()?, sha256: cells.next()? })
     };
-    let mut known = vec![promise(&mut cells)?];
+    let mut known = vec![digest(&mut cells)?];
     let address = cells.next()?;
-    known.extend(promise(&mut cells));
+    known.extend(digest(&mut cells));
     let address = match address.split_once(':')? {
         ("exemplars", url) => Address::Exemplars(url),
         ("tar", url) => Address::Archive(url),
@@ -80,13 +80,12 @@ impl File {
     pub fn check(&self, bytes: &[u8]) -> Result<()> {
         let [first, ..] = self.known[..] else { return Ok(()) };
         let sha256 = hex(&Sha256::digest(bytes));
-        if self.known.iter().any(|promise| promise.sha256 == sha256) {
+        if self.known.iter().any(|digest| digest.sha256 == sha256) {
             return Ok(());
         }
         let (expected, wanted, n) = (first.sha256, first.bytes, bytes.len());
         Err(Error::user(format!(
-            "{} is another file than the one that is known: its SHA-256 should be {expected} ({wanted} bytes), and is {sha256} \
-             ({n} bytes)",
+            "{} is not the expected file: its SHA-256 should be {expected} ({wanted} bytes), and is {sha256} ({n} bytes)",
             self.path
         )))
     }

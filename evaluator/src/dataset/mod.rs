@@ -14,7 +14,7 @@ mod table;
 mod tests;
 
 pub use self::{
-    manifest::{Address, File, Promise},
+    manifest::{Address, File, FileDigest},
     sources::{DataSource, SOURCES},
     table::{DATASETS, DataSplit, Dataset},
 };
@@ -94,7 +94,7 @@ impl Shelf {
         let here = |file: &&File| {
             fs::metadata(self.path(file)).is_ok_and(|found| {
                 found.is_file()
-                    && (file.known.is_empty() || file.known.iter().any(|promise| promise.bytes == found.len()))
+                    && (file.known.is_empty() || file.known.iter().any(|digest| digest.bytes == found.len()))
             })
         };
         match files.iter().filter(here).count() {
@@ -131,7 +131,7 @@ impl Shelf {
         let found = dataset.splits.iter().find(|known| known.name == split).ok_or_else(|| {
             let known: Vec<&str> = dataset.splits.iter().map(|split| split.name).collect();
             Error::user(format!("{} has no split `{split}`", dataset.name)).hint(match known[..] {
-                [] => "it is no benchmark, but what others are marked with".to_owned(),
+                [] => "it is not a benchmark: other benchmarks are marked with it".to_owned(),
                 _ => format!("it has {}", known.join(", ")),
             })
         })?;

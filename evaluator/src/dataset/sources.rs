@@ -165,6 +165,6 @@ pub const SOURCES: &[DataSource] = &[
         licence: "LicenseRef-Amazon-MARC",
         licence_url: "https://registry.opendata.aws/amazon-reviews-ml",
         attribution: "Amazon (Keung et al. 2020); LY Corporation and Waseda University",
-        note: "Amazon has withdrawn the data: whoever has it may only use it under the terms it was got by",
+        note: "Amazon has withdrawn the data: use a copy only under the terms on which you got it",
     },
 ];

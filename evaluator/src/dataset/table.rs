@@ -67,7 +67,7 @@ impl Dataset {
     }
 
     /// True if the user has to bring its files, because their authors do not let everyone download them.
-    pub fn brought(&self) -> bool {
+    pub fn is_user_supplied(&self) -> bool {
         self.files().iter().all(|file| file.address.is_none())
     }
 }

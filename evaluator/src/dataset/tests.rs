@@ -27,12 +27,12 @@ fn every_data_set_has_a_source_and_every_file_belongs_to_one() {
     let used: Vec<File> = DATASETS.iter().flat_map(Dataset::files).collect();
     for file in manifest::FILES.iter() {
         assert!(used.iter().any(|known| known.path == file.path), "{}", file.path);
-        assert!(file.known.iter().all(|promise| promise.sha256.len() == 64 && promise.bytes > 0), "{}", file.path);
+        assert!(file.known.iter().all(|digest| digest.sha256.len() == 64 && digest.bytes > 0), "{}", file.path);
         assert!(file.address.unwrap().url().starts_with("https://"), "{}", file.path);
     }
     for dataset in DATASETS {
         assert!(dataset.files().iter().all(|file| file.path.starts_with(dataset.source().folder)), "{}", dataset.name);
-        assert_eq!(dataset.brought(), ["jaqket-v2", "xlsum-ja", "marc-ja"].contains(&dataset.name));
+        assert_eq!(dataset.is_user_supplied(), ["jaqket-v2", "xlsum-ja", "marc-ja"].contains(&dataset.name));
     }
     for source in SOURCES {
         assert!(DATASETS.iter().any(|dataset| dataset.source().folder == source.folder), "{}", source.folder);
@@ -127,7 +127,7 @@ fn files_become_the_documents_of_the_hub() {
 fn every_split_has_as_many_documents_as_its_authors_say() {
     let shelf = shelf();
     let mut read = 0;
-    for dataset in DATASETS.iter().filter(|dataset| !dataset.brought()) {
+    for dataset in DATASETS.iter().filter(|dataset| !dataset.is_user_supplied()) {
         for split in dataset.splits.iter().filter(|split| shelf.path(&split.files()[0]).exists()) {
             assert_eq!(shelf.docs(dataset, split.name).unwrap().len(), split.rows, "{} {}", dataset.name, split.name);
             read += 1;

@@ -57,7 +57,7 @@ impl Code {
             self.text += tag;
             return;
         }
-        let mut chars = Outside::of(tag);
+        let mut chars = CodeChars::of(tag);
         while let Some((at, c)) = chars.next() {
             if c.is_alphanumeric() || c == '_' {
                 let word = word(&tag[at..]);
@@ -105,7 +105,7 @@ fn word(text: &str) -> &str {
 /// Index after the end of a tag: its mark outside of texts and brackets.
 fn end_of_code(tag: &str, mark: &str) -> Option<usize> {
     let mut depth = 0_usize;
-    let mut chars = Outside::of(tag);
+    let mut chars = CodeChars::of(tag);
     chars.skip_to(2);
     while let Some((at, c)) = chars.next() {
         if depth == 0 && tag[at..].starts_with(mark) {
@@ -121,12 +121,12 @@ fn end_of_code(tag: &str, mark: &str) -> Option<usize> {
 }
 
 /// The characters of code outside of texts.
-struct Outside<'a> {
+struct CodeChars<'a> {
     code: &'a str,
     at: usize,
 }
 
-impl<'a> Outside<'a> {
+impl<'a> CodeChars<'a> {
     fn of(code: &'a str) -> Self {
         Self { code, at: 0 }
     }

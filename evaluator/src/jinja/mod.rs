@@ -10,7 +10,7 @@ mod code;
 mod tests;
 mod weighed;
 
-use crate::contained::deep;
+use crate::contained::on_deep_stack;
 use minijinja::{
     Environment, ErrorKind, State, Value,
     syntax::SyntaxConfig,
@@ -66,7 +66,7 @@ pub(crate) fn add(environment: &mut Environment<'static>, name: &str, template: 
         let what = format!("it has more than {NESTING} operators, brackets and tags");
         return Err(minijinja::Error::new(ErrorKind::SyntaxError, what));
     }
-    deep(|| environment.add_template_owned(name.to_owned(), code.text))
+    on_deep_stack(|| environment.add_template_owned(name.to_owned(), code.text))
 }
 
 /// Renders a template that was added.
@@ -74,7 +74,7 @@ pub(crate) fn add(environment: &mut Environment<'static>, name: &str, template: 
 /// # Panics
 /// If it was not added.
 pub(crate) fn fill(environment: &Environment<'_>, name: &str, values: Value) -> Fallible<String> {
-    deep(|| environment.get_template(name).expect("it was added").render(values))
+    on_deep_stack(|| environment.get_template(name).expect("it was added").render(values))
 }
 
 /// The names that a template takes from outside.
@@ -82,14 +82,14 @@ pub(crate) fn fill(environment: &Environment<'_>, name: &str, values: Value) -> 
 /// # Panics
 /// If it was not added.
 pub(crate) fn names(environment: &Environment<'_>, name: &str) -> HashSet<String> {
-    deep(|| environment.get_template(name).expect("it was added").undeclared_variables(false))
+    on_deep_stack(|| environment.get_template(name).expect("it was added").undeclared_variables(false))
 }
 
 /// The message of a template's error, without the debugging text of minijinja.
-pub(crate) fn what(error: &minijinja::Error) -> String {
+pub(crate) fn message(error: &minijinja::Error) -> String {
     match error.kind() {
         ErrorKind::OutOfFuel => {
-            format!("it takes more than {FUEL} steps, of which each also pays for {BYTES} bytes of text")
+            format!("rendering takes more than {FUEL} steps ({BYTES} bytes of text count as one step)")
         }
         _ => error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
     }
@@ -148,7 +148,7 @@ fn is_composite(value: &Value) -> bool {
 fn repeated(state: &State<'_, '_>, value: Value) -> Fallible<Value> {
     weigh(state, &value)?;
     if is_composite(&value) && value.try_iter()?.any(|item| is_composite(&item)) {
-        return Err(invalid("a list of lists is not repeated here"));
+        return Err(invalid("`*` cannot repeat a list of lists"));
     }
     Ok(value)
 }
@@ -162,7 +162,7 @@ fn kept(state: &State<'_, '_>, value: Value) -> Fallible<Value> {
 fn check(state: &State<'_, '_>, value: &Value, levels: usize) -> Fallible<()> {
     let is_namespace = value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"));
     if is_namespace {
-        return Err(invalid("a namespace in a namespace, which could hold itself"));
+        return Err(invalid("a namespace cannot hold a namespace, which could be itself"));
     }
     if !is_composite(value) {
         return Ok(());

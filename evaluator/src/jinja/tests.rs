@@ -1,13 +1,13 @@
 //! Valid templates work, and endless ones end in an error.
 
-use super::{add, environment, fill, what};
+use super::{add, environment, fill, message};
 use minijinja::{Value, context, syntax::SyntaxConfig};
 
 fn filled(template: &str) -> Result<String, String> {
     let mut environment = environment(SyntaxConfig::default());
-    add(&mut environment, "t", template).map_err(|e| what(&e))?;
+    add(&mut environment, "t", template).map_err(|e| message(&e))?;
     let values = context! { q => "問題", list => vec![1, 2, 3], none => Value::from(()) };
-    fill(&environment, "t", values).map_err(|e| what(&e))
+    fill(&environment, "t", values).map_err(|e| message(&e))
 }
 
 /// Checks the text or the error of a template.
@@ -17,7 +17,7 @@ fn check(template: &str, expected: Result<&str, &str>) {
     assert_eq!(found, expected, "{}", template.chars().take(80).collect::<String>());
 }
 
-const STEPS: Result<&str, &str> = Err("it takes more than 2000000 steps, of which each also pays for 64 bytes of text");
+const STEPS: Result<&str, &str> = Err("rendering takes more than 2000000 steps (64 bytes of text count as one step)");
 const NESTED: Result<&str, &str> = Err("it has more than 10000 operators, brackets and tags");
 
 #[test]
@@ -73,9 +73,9 @@ fn what_is_shared_is_paid_for_however_it_got_its_name() {
         check(&format!("{once}{{% if {condition} %}}{{% endif %}}{{% endfor %}}"), STEPS);
     }
     check("{{ [1]|batch(9999, [1]|batch(9999, [1]|batch(9999, 1)|list)|list)|list|length }}", STEPS);
-    check("{{ [[1] * 9] * 9 }}", Err("a list of lists is not repeated here"));
-    check("{{ 9 * [[1]] }}", Err("a list of lists is not repeated here"));
-    check("{{ [1]|tojson(indent=1000000000) }}", Err("an indent is of 64 spaces at most"));
+    check("{{ [[1] * 9] * 9 }}", Err("`*` cannot repeat a list of lists"));
+    check("{{ 9 * [[1]] }}", Err("`*` cannot repeat a list of lists"));
+    check("{{ [1]|tojson(indent=1000000000) }}", Err("an indent may have at most 64 spaces"));
     check("{{ debug() }}", Err("debug is unknown"));
 }
 
@@ -126,7 +126,7 @@ fn what_nests_too_deep_is_refused() {
 
 #[test]
 fn a_namespace_holds_nothing_without_end() {
-    let itself = Err("a namespace in a namespace, which could hold itself");
+    let itself = Err("a namespace cannot hold a namespace, which could be itself");
     check("{% set x = namespace() %}{% set x.a = x %}{{ x }}", itself);
     check("{% set x = namespace() %}{% set x.a = [1, {'b': x}] %}{{ x }}", itself);
     check("{% set x = namespace() %}{% set y = namespace(a=x) %}{{ y }}", itself);

@@ -88,7 +88,7 @@ fn to_json(state: &State<'_, '_>, value: &Value, indent: Option<Value>, options:
     // An indent of `true` means 2.
     let width = indent.as_ref().and_then(Value::as_usize).unwrap_or(2);
     if width > WIDEST {
-        return Err(invalid(format!("an indent is of {WIDEST} spaces at most")));
+        return Err(invalid(format!("an indent may have at most {WIDEST} spaces")));
     }
     weigh_indented(state, value, if indent.is_some() { width } else { 0 }, 0)?;
     let text = filters::tojson(value, indent, options)?;

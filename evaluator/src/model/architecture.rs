@@ -36,7 +36,7 @@ pub(crate) struct Architecture {
     /// Layers in which a token sees only the last tokens.
     pub window: Window,
     /// Factor of the attention scores.
-    pub scale: EmbeddingScale,
+    pub scale: ScoreScale,
     /// Norms of each head's query and key.
     pub qk_norm: QkNorm,
     /// Soft cap of attention scores: `attn_logit_softcapping`.
@@ -84,9 +84,9 @@ pub(crate) enum Intermediate {
     /// Value of this key, which is required.
     Key(&'static str),
     /// Value of this key; default: four times the hidden state.
-    KeyOrFourfold(&'static str),
+    KeyOrFourTimesHidden(&'static str),
     /// Hidden state times the value of this key; default: times four.
-    Times(&'static str),
+    HiddenTimesKey(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ pub(crate) enum WindowLayers {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum EmbeddingScale {
+pub(crate) enum ScoreScale {
     /// One over the square root of a head's length.
     HeadSize,
     /// One over the square root of `query_pre_attn_scalar` (default: 256).

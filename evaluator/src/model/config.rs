@@ -109,8 +109,8 @@ impl Blueprint {
             hidden,
             intermediate: match architecture.intermediate {
                 Intermediate::Key(key) => required(config, key)?,
-                Intermediate::KeyOrFourfold(key) => bounded(config, key)?.unwrap_or(4 * hidden),
-                Intermediate::Times(key) => hidden * bounded(config, key)?.unwrap_or(4),
+                Intermediate::KeyOrFourTimesHidden(key) => bounded(config, key)?.unwrap_or(4 * hidden),
+                Intermediate::HiddenTimesKey(key) => hidden * bounded(config, key)?.unwrap_or(4),
             },
             heads,
             vocab: match (bounded(config, "vocab_size")?, architecture.sizes) {
@@ -274,7 +274,7 @@ fn refuse_quantised(config: &Config) -> Result<()> {
 fn refuse_variations(config: &Config, architecture: &Architecture) -> Result<()> {
     for key in ["use_bidirectional_attention", "add_cross_attention"] {
         if config.flag(key)?.unwrap_or(false) {
-            return Err(Error::user(format!("config.json: {key}: only tokens before a token are seen")));
+            return Err(Error::user(format!("config.json: {key}: only causal self-attention is supported")));
         }
     }
     let turned_whole = !matches!(architecture.positions, Positions::Rotary(Rotary { part: Some(_), .. }));

@@ -1,7 +1,6 @@
 //! A decoder's forward pass over a flat list of tokens of many sequences, without padding.
 
 use super::{
-    beginnings::{Beginnings, StateKey, along},
     compute::{
         ops::{self, StepRuns, TokenRun},
         pointwise,
@@ -9,8 +8,9 @@ use super::{
     config::Blueprint,
     layer::Layer,
     load::WeightSource,
-    outside::OuterLayers,
+    outer::OuterLayers,
     prefill::PrefillStep,
+    prefix_cache::{PrefixCache, StateKey, state_keys},
     rope::{Rope, RopeStretch},
 };
 use candle_core::{DType, Device, Tensor};
@@ -21,11 +21,11 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Decoder {
     pub blueprint: Blueprint,
-    pub outside: Arc<OuterLayers>,
+    pub outer: Arc<OuterLayers>,
     pub hops: Vec<DecoderHop>,
     pub device: Device,
     /// Known states of prompts, shared with decoders that begin with the same hops.
-    pub beginnings: Option<Arc<Beginnings>>,
+    pub prefix_cache: Option<Arc<PrefixCache>>,
 }
 
 /// One layer on the hidden state's way. A layer may be there several times, each time with its own keys and values.
@@ -95,11 +95,11 @@ impl Decoder {
             None => layers.iter().map(|layer| hop(layer, None)).collect(),
         };
         Ok(Self {
-            outside: Arc::new(OuterLayers::load(source, &blueprint)?),
+            outer: Arc::new(OuterLayers::load(source, &blueprint)?),
             hops,
             device: source.device.clone(),
             blueprint,
-            beginnings: None,
+            prefix_cache: None,
         })
     }
 
@@ -110,7 +110,7 @@ impl Decoder {
 
     /// Most tokens of a sequence, if positions are learned; otherwise `None`.
     pub(crate) fn most_tokens(&self) -> Option<usize> {
-        self.outside.positions.as_ref().map(|_| self.blueprint.context)
+        self.outer.positions.as_ref().map(|_| self.blueprint.context)
     }
 
     /// An empty cache.
@@ -140,31 +140,31 @@ impl Decoder {
     /// # Panics
     /// If there is nothing to compute, or the cache has no room.
     pub(crate) fn step(&self, cache: &mut Cache, runs: &[TokenRun<'_>], wanted: &[u32]) -> Result<Tensor> {
-        self.go(cache, runs, wanted, &[])
+        self.forward(cache, runs, wanted, &[])
     }
 
     /// Like [`Decoder::step`], for a step of prompts, some of whose states may be known.
     pub(crate) fn read(&self, cache: &mut Cache, step: &PrefillStep<'_>, wanted: &[u32]) -> Result<Tensor> {
-        let keys = if self.beginnings.is_some() { along(step, &self.outside, &self.hops) } else { Vec::new() };
-        self.go(cache, &step.runs, wanted, &keys)
+        let keys = if self.prefix_cache.is_some() { state_keys(step, &self.outer, &self.hops) } else { Vec::new() };
+        self.forward(cache, &step.runs, wanted, &keys)
     }
 
     /// `keys`: keys of the states after the first hops, for as many hops as can be known.
-    fn go(&self, cache: &mut Cache, runs: &[TokenRun<'_>], wanted: &[u32], keys: &[StateKey]) -> Result<Tensor> {
+    fn forward(&self, cache: &mut Cache, runs: &[TokenRun<'_>], wanted: &[u32], keys: &[StateKey]) -> Result<Tensor> {
         let heads = self.blueprint.heads;
         let tokens: Vec<u32> = runs.iter().flat_map(|run| run.tokens).copied().collect();
         assert!(!tokens.is_empty() && cache.len + tokens.len() <= cache.capacity, "the cache has room for a step");
         let angles = self.angles(&mut cache.angles, runs)?; // each (tokens, turned)
-        let (known, state) = self.beginnings.as_ref().map(|known| known.recall(keys)).unwrap_or_default();
+        let (known, state) = self.prefix_cache.as_ref().map(|known| known.recall(keys)).unwrap_or_default();
         let mut x = match state {
             Some(state) => state,
-            None => self.outside.embed(&self.blueprint, &tokens, runs, &self.device)?,
+            None => self.outer.embed(&self.blueprint, &tokens, runs, &self.device)?,
         }; // (tokens, hidden)
         for (kv, rows) in known.iter().zip(&cache.hops) {
             rows.slice_set(kv, 0, cache.len)?;
         }
-        if let Some(beginnings) = &self.beginnings {
-            beginnings.count(known.len() * tokens.len(), (self.hops.len() - known.len()) * tokens.len());
+        if let Some(prefix_cache) = &self.prefix_cache {
+            prefix_cache.count(known.len() * tokens.len(), (self.hops.len() - known.len()) * tokens.len());
         }
         for (i, (hop, rows)) in self.hops.iter().zip(&cache.hops).enumerate().skip(known.len()) {
             let layer = &hop.layer;
@@ -186,17 +186,17 @@ impl Decoder {
             }
             let attention = ops::attention(&fused, rows, seen)?; // (tokens or wanted, query heads · size)
             x = layer.finish(&x, &attention, hop.gain)?; // (tokens or wanted, hidden)
-            if let Some((beginnings, key)) = self.beginnings.as_ref().zip(keys.get(i)) {
-                beginnings.keep(*key, kv, x.clone());
+            if let Some((prefix_cache, key)) = self.prefix_cache.as_ref().zip(keys.get(i)) {
+                prefix_cache.keep(*key, kv, x.clone());
             }
         }
         cache.len += tokens.len();
-        Ok(self.outside.norm.forward(&x)?)
+        Ok(self.outer.norm.forward(&x)?)
     }
 
     /// Logits of final hidden states `(rows, hidden)`: `(rows, vocab)`, on the CPU.
     pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.outside.logits(&self.blueprint, hidden)
+        self.outer.logits(&self.blueprint, hidden)
     }
 
     /// Angles of the runs for each rotary embedding: `(tokens, turned)`. `tables` keep those of the positions so far.

@@ -11,7 +11,7 @@ use super::{
     load::{ProjectionPart, WeightSource},
     mlp::Mlp,
     norm::{self, Norm},
-    outside::prefix,
+    outer::prefix,
 };
 use candle_core::Tensor;
 use merge_core::error::Result;

@@ -45,7 +45,7 @@ impl WeightSource<'_> {
         };
         if meta.shape != shape {
             return Err(Error::user(format!(
-                "tensor {name} has shape {:?}, but config.json makes it {shape:?}",
+                "tensor {name} has shape {:?}, but config.json requires {shape:?}",
                 meta.shape
             )));
         }

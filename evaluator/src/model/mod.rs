@@ -6,7 +6,6 @@
 mod activation;
 mod architecture;
 mod architectures;
-pub(crate) mod beginnings;
 pub(crate) mod compute;
 pub(crate) mod config;
 pub(crate) mod decoder;
@@ -15,9 +14,10 @@ mod linear;
 pub(crate) mod load;
 mod mlp;
 mod norm;
-mod outside;
+mod outer;
 mod pool;
 pub(crate) mod prefill;
+pub(crate) mod prefix_cache;
 pub(crate) mod rope;
 
 pub use self::{compute::Bf16Dot, pool::Pool};
@@ -78,7 +78,7 @@ impl Network {
     pub(crate) fn load_bf16(weights: &dyn Weights, dot: Bf16Dot) -> Result<Self> {
         if !weights.index().values().any(|meta| meta.dtype == Dtype::BF16) {
             return Err(Error::user(format!("{}: no weight is stored in bf16", weights.place()))
-                .hint("bf16 dot products are of weights that are stored so"));
+                .hint("bf16 dot products need weights stored in bf16"));
         }
         Self::of(WeightSource { weights, device: &Device::Cpu, dot: Some(dot) })
     }
@@ -98,14 +98,14 @@ impl Network {
     pub(crate) fn logits_from(&mut self, tokens: &[u32], from: usize, at_once: usize) -> Result<Vec<Vec<f32>>> {
         let vocab = self.decoder.blueprint().vocab;
         if tokens.is_empty() {
-            return Err(Error::user("there are no logits after no tokens"));
+            return Err(Error::user("logits need at least one token"));
         }
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab) {
             return Err(Error::user(format!("token {token} is not below vocab_size {vocab}")));
         }
         if let Some(most) = self.decoder.most_tokens().filter(|most| tokens.len() > *most) {
             return Err(Error::user(format!(
-                "there are positions for {}, not for {}",
+                "the model has positions for {}, but there are {}",
                 counted(most, "token"),
                 tokens.len()
             )));

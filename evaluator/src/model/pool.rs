@@ -1,12 +1,12 @@
 //! Layers that layer paths share, each loaded once.
 
 use super::{
-    beginnings::Beginnings,
     config::Blueprint,
     decoder::{Decoder, DecoderHop, factor},
     layer::Layer,
     load::WeightSource,
-    outside::OuterLayers,
+    outer::OuterLayers,
+    prefix_cache::PrefixCache,
 };
 use candle_core::Device;
 use merge_core::{
@@ -27,13 +27,13 @@ use std::{
 pub struct Pool {
     device: Device,
     held: Mutex<HeldLayers>,
-    beginnings: Arc<Beginnings>,
+    prefix_cache: Arc<PrefixCache>,
 }
 
 /// Layers in use and their models. A model's address identifies it, and is unique while the model is held.
 struct HeldLayers {
     models: Vec<(Arc<dyn Weights>, Blueprint)>,
-    outsides: BTreeMap<usize, Arc<OuterLayers>>,
+    outer_layers: BTreeMap<usize, Arc<OuterLayers>>,
     /// Layers by number of the model and number of the layer.
     layers: BTreeMap<(usize, usize), Arc<Layer>>,
 }
@@ -41,12 +41,12 @@ struct HeldLayers {
 impl Pool {
     /// Bytes that suffice for a generation of small models, and are few beside large ones. More would never be looked
     /// up: the next generation has other items. (A generation of `recipes/sansu/layers.yaml` takes 70 MB.)
-    pub const ROOM: usize = 256 << 20;
+    pub const MAX_BYTES: usize = 256 << 20;
 
-    /// An empty pool; `room` is the number of bytes of states, keys and values to keep for paths that begin alike.
-    pub fn new(device: &Device, room: usize) -> Self {
-        let held = HeldLayers { models: Vec::new(), outsides: BTreeMap::new(), layers: BTreeMap::new() };
-        Self { device: device.clone(), held: Mutex::new(held), beginnings: Arc::new(Beginnings::new(room)) }
+    /// An empty pool; `max_bytes` is the number of bytes of states, keys and values to keep for paths that begin alike.
+    pub fn new(device: &Device, max_bytes: usize) -> Self {
+        let held = HeldLayers { models: Vec::new(), outer_layers: BTreeMap::new(), layers: BTreeMap::new() };
+        Self { device: device.clone(), held: Mutex::new(held), prefix_cache: Arc::new(PrefixCache::new(max_bytes)) }
     }
 
     /// Device of the layers.
@@ -56,7 +56,7 @@ impl Pool {
 
     /// Numbers of tokens (of prompts and answers) times hops that were looked up, and that were computed.
     pub fn counts(&self) -> [usize; 2] {
-        self.beginnings.counts()
+        self.prefix_cache.counts()
     }
 
     /// Assembles the decoder of a layer path. Reads the layers that no path has used before.
@@ -72,10 +72,10 @@ impl Pool {
             // The merge multiplies it into the embedding.
             first.scale = factor(path.scale);
         }
-        let outside = held.outside(&path.outside, &self.device)?;
+        let outer = held.outer(&path.outside, &self.device)?;
         // No other device promises the same bits in every batch.
-        let beginnings = self.device.is_cpu().then(|| Arc::clone(&self.beginnings));
-        Ok(Decoder { blueprint, outside, hops, device: self.device.clone(), beginnings })
+        let prefix_cache = self.device.is_cpu().then(|| Arc::clone(&self.prefix_cache));
+        Ok(Decoder { blueprint, outer, hops, device: self.device.clone(), prefix_cache })
     }
 }
 
@@ -102,14 +102,14 @@ impl HeldLayers {
         Ok(loaded)
     }
 
-    fn outside(&mut self, model: &Arc<dyn Weights>, device: &Device) -> Result<Arc<OuterLayers>> {
+    fn outer(&mut self, model: &Arc<dyn Weights>, device: &Device) -> Result<Arc<OuterLayers>> {
         let number = self.model(model)?;
-        if let Some(known) = self.outsides.get(&number) {
+        if let Some(known) = self.outer_layers.get(&number) {
             return Ok(Arc::clone(known));
         }
         let (weights, blueprint) = &self.models[number];
         let loaded = Arc::new(OuterLayers::load(WeightSource { weights: &**weights, device, dot: None }, blueprint)?);
-        self.outsides.insert(number, Arc::clone(&loaded));
+        self.outer_layers.insert(number, Arc::clone(&loaded));
         Ok(loaded)
     }
 }

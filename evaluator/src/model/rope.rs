@@ -51,16 +51,16 @@ impl Rope {
         let Positions::Rotary(Rotary { theta, default_theta, part, local, original }) = architecture.positions else {
             return Ok(Vec::new());
         };
-        let said = RopeParameters::of(config)?;
+        let parameters = RopeParameters::of(config)?;
         let part = match part {
-            Some((key, default)) => match said.number("partial_rotary_factor")? {
+            Some((key, default)) => match parameters.number("partial_rotary_factor")? {
                 Some(part) => part,
                 None => config.number(key)?.unwrap_or(default),
             },
-            None => match said.number("partial_rotary_factor")? {
+            None => match parameters.number("partial_rotary_factor")? {
                 Some(part) if (part - 1.0).abs() > 0.0 => {
                     let message = format!("only 1 is computed for {}", architecture.class);
-                    return Err(said.error("partial_rotary_factor", &message));
+                    return Err(parameters.error("partial_rotary_factor", &message));
                 }
                 _ => 1.0,
             },
@@ -77,26 +77,27 @@ impl Rope {
             yarn_is_long: original.is_some(),
         };
         let theta = config.number(theta)?.unwrap_or(default_theta);
-        let (full, sliding) = (said.within("full_attention"), said.within("sliding_attention"));
+        let (full, sliding) = (parameters.within("full_attention"), parameters.within("sliding_attention"));
         let Some((local, default_local)) = local else {
             if full.is_some() || sliding.is_some() {
-                return Err(said.error("", &format!("a {} turns all layers alike", architecture.class)));
+                return Err(parameters
+                    .error("", &format!("all layers of {} use the same rotary embedding", architecture.class)));
             }
-            return Ok(vec![Self::of(&said, theta, model)?]);
+            return Ok(vec![Self::of(&parameters, theta, model)?]);
         };
         let local = config.number(local)?.unwrap_or(default_local);
         // Parameters for no particular type of layers are for those without a window.
-        let full = full.unwrap_or(if sliding.is_some() { RopeParameters::none() } else { said });
+        let full = full.unwrap_or(if sliding.is_some() { RopeParameters::none() } else { parameters });
         let sliding = sliding.unwrap_or_else(RopeParameters::none);
         Ok(vec![Self::of(&full, theta, model)?, Self::of(&sliding, local, model)?])
     }
 
-    fn of(said: &RopeParameters, theta: f64, model: RopeModel) -> Result<Self> {
-        let base = said.number("rope_theta")?.unwrap_or(theta);
+    fn of(parameters: &RopeParameters, theta: f64, model: RopeModel) -> Result<Self> {
+        let base = parameters.number("rope_theta")?.unwrap_or(theta);
         if !(base > 0.0 && base.is_finite()) {
             return Err(Error::user(format!("config.json: rope_theta: {base} is not above 0")));
         }
-        let (scaling, factor) = Scaling::read(said, model)?;
+        let (scaling, factor) = Scaling::read(parameters, model)?;
         Ok(Self { turned: model.turned, base, scaling, factor: factor as f32 })
     }
 

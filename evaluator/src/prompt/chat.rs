@@ -130,7 +130,7 @@ impl ChatTemplate {
 
 fn refused(place: &str, error: &minijinja::Error) -> Error {
     let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
-    Error::user(format!("{place}: {NAME}: {line}{}", jinja::what(error)))
+    Error::user(format!("{place}: {NAME}: {line}{}", jinja::message(error)))
 }
 
 /// The template with plain tags in place of transformers' `generation` tags, which change no text.
@@ -148,7 +148,7 @@ fn without_generation(template: &str) -> String {
 fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> std::result::Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     if indent.is_some_and(|indent| indent > jinja::WIDEST) {
-        return Err(jinja::invalid(format!("an indent is of {} spaces at most", jinja::WIDEST)));
+        return Err(jinja::invalid(format!("an indent may have at most {} spaces", jinja::WIDEST)));
     }
     // `ensure_ascii` is accepted without effect.
     let _: Option<Value> = options.get("ensure_ascii")?;
@@ -286,7 +286,7 @@ mod tests {
         let ends = "{% endwith %}".repeat(40);
         check(
             &format!("{{% set a = [1] %}}{levels}{{{{ a == [messages] }}}}{ends}"),
-            "here: chat_template: line 1: it takes more than 2000000 steps, of which each also pays for 64 bytes of text",
+            "here: chat_template: line 1: rendering takes more than 2000000 steps (64 bytes of text count as one step)",
         );
         check("{% for m in messages %}", "here: chat_template: line 1: unexpected end of input, expected end of block");
         let dated = chat("{{ strftime_now('%d %b %Y') }}", None).unwrap();

@@ -118,7 +118,7 @@ impl Encoder<'_> {
                 SequenceStart::Bos => "bos_token or eos_token",
                 SequenceStart::Eos => "eos_token",
             };
-            Error::user(format!("the prompt has no token, and the model no {wanted} to put in its place"))
+            Error::user(format!("the prompt has no tokens, and the model has no {wanted} to use instead"))
                 .hint("tokenizer_config.json or config.json names it")
         })
     }

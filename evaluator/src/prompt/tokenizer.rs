@@ -1,6 +1,6 @@
 //! Turns text into tokens and back, as transformers does it.
 
-use crate::contained::caught;
+use crate::contained::catch_panic;
 use fancy_regex::Regex;
 use merge_core::{
     error::{Error, Result},
@@ -90,7 +90,7 @@ impl Tokenizer {
         let Inner { tokenizer, file, patterns, .. } = &*self.0;
         // The library takes a search that exceeds its limit for the end of the text, which gives other tokens.
         if let Some(pattern) = patterns.iter().find(|pattern| pattern.find_iter(text).any(|found| found.is_err())) {
-            let why = format!("its pattern `{pattern}` matches the text in too many ways");
+            let why = format!("the search for its pattern `{pattern}` takes too many steps");
             return Err(refused(file, "cannot encode", &why));
         }
         let encoding = library(|| tokenizer.encode_fast(text, special));
@@ -100,7 +100,7 @@ impl Tokenizer {
 
 /// Calls the library, which panics on files whose parts do not fit together.
 fn library<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
-    caught(work)?.map_err(|e| e.to_string())
+    catch_panic(work)?.map_err(|e| e.to_string())
 }
 
 /// The patterns of a `tokenizer.json` that cannot be searched in linear time.
@@ -172,7 +172,7 @@ mod tests {
         let split = |pattern: &str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
         let pattern = "(?:a|aa)+(?=c)|b";
         check("pre_tokenizer", split(pattern), "ab", "[0, 1]");
-        let why = format!("cannot encode: its pattern `{pattern}` matches the text in too many ways");
+        let why = format!("cannot encode: the search for its pattern `{pattern}` takes too many steps");
         check("pre_tokenizer", split(pattern), &"a".repeat(60), &why);
         check("pre_tokenizer", split("(?:a|aa)+c|b"), &"a".repeat(3), "[0, 0, 0]");
     }

@@ -186,7 +186,7 @@ pub fn find(task: &str, protocol: &str) -> Result<&'static Builtin> {
                 .hint(format!("{near}`evomerge tasks` lists them all; a task of your own is a YAML file"));
         }
         Error::user(format!("the protocol {} has no {task}", protocol.name))
-            .hint(format!("these have: {}", others.join(", ")))
+            .hint(format!("these protocols have it: {}", others.join(", ")))
     })
 }
 
@@ -229,8 +229,8 @@ pub fn choose(names: &[impl AsRef<str>], protocol: &str, shelf: &Shelf) -> Resul
         let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {
             let task = find(name, protocol)?;
             let dataset = task.dataset();
-            match (shelf.stock(dataset), dataset.brought()) {
-                (Stock::None, true) => return Err(bring(dataset)),
+            match (shelf.stock(dataset), dataset.is_user_supplied()) {
+                (Stock::None, true) => return Err(missing_data(dataset)),
                 (Stock::None, false) => to_fetch.push(dataset.name),
                 _ => {}
             }
@@ -243,8 +243,8 @@ pub fn choose(names: &[impl AsRef<str>], protocol: &str, shelf: &Shelf) -> Resul
                 continue;
             };
             let dataset = task.dataset();
-            match (shelf.stock(dataset), dataset.brought()) {
-                (Stock::None, true) => chosen.missing.push((benchmark, bring(dataset).to_string())),
+            match (shelf.stock(dataset), dataset.is_user_supplied()) {
+                (Stock::None, true) => chosen.missing.push((benchmark, missing_data(dataset).to_string())),
                 (Stock::None, false) => to_fetch.push(dataset.name),
                 _ => chosen.tasks.push(task),
             }
@@ -259,7 +259,7 @@ pub fn choose(names: &[impl AsRef<str>], protocol: &str, shelf: &Shelf) -> Resul
         .hint(format!("`evomerge data fetch {names}` gets it; with `--from DIR` it is copied from a directory")))
 }
 
-fn bring(dataset: &Dataset) -> Error {
+fn missing_data(dataset: &Dataset) -> Error {
     Error::user(format!("the data of {} is not here, and cannot be downloaded", dataset.name))
         .hint(format!("`evomerge data fetch {} --from DIR` takes it from a directory: {}", dataset.name, dataset.about))
 }

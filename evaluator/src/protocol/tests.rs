@@ -79,7 +79,7 @@ fn protocols_choose_the_prompts_they_were_published_with() {
     }
     let error = find("jnli", "sakana").unwrap_err();
     assert_eq!(error.to_string(), "the protocol sakana has no jnli");
-    assert!(error.advice().unwrap().starts_with("these have: strict, stability-0.2, "), "{error:?}");
+    assert!(error.advice().unwrap().starts_with("these protocols have it: strict, stability-0.2, "), "{error:?}");
     assert!(find("jnil", "strict").unwrap_err().advice().unwrap().contains("did you mean `jnli`?"));
     assert!(find("jnli", "stabillity-0.3").unwrap_err().advice().unwrap().contains("did you mean `stability-0."));
 }
@@ -187,7 +187,7 @@ fn every_task_reads_its_data() {
     let shelf = shelf();
     // The files of a benchmark's prompts are alike, and some take long: one of each kind is enough.
     let seen = &mut BTreeSet::new();
-    let tasks = TASKS.iter().filter(|task| !task.dataset().brought());
+    let tasks = TASKS.iter().filter(|task| !task.dataset().is_user_supplied());
     for task in tasks.filter(|task| seen.insert((task.folder, task.dataset().name, task.value("output_type")))) {
         let read = task.read(Fractions::default(), &shelf).unwrap_or_else(|error| panic!("{}: {error}", task.name));
         let rows = task.dataset().splits.iter().find(|split| split.name == task.split()).unwrap().rows;

@@ -27,9 +27,9 @@ pub struct TaskResult<'a> {
     /// Its metrics.
     pub rows: &'a [MetricRow],
     /// Number of items that could have been asked.
-    pub there: usize,
+    pub available: usize,
     /// Values that only this program has, such as intervals.
-    pub ours: Value,
+    pub extra: Value,
 }
 
 /// Facts about a run other than its results.
@@ -56,7 +56,7 @@ pub struct RunInfo {
     /// Duration of the run, in seconds.
     pub seconds: f64,
     /// Values for the whole run that only this program has.
-    pub ours: Value,
+    pub extra: Value,
 }
 
 /// Names and texts of a run's files.
@@ -89,7 +89,8 @@ fn results(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group], hashes: Ma
     versions.extend(groups.iter().map(|group| (group.name.clone(), Value::from(group.version.as_str()))));
     let mut shots: BTreeMap<String, Value> =
         tasks.iter().map(|task| (name(task), task.task.n_shots().into())).collect();
-    let mut better: BTreeMap<String, Value> = tasks.iter().map(|task| (name(task), task.task.better())).collect();
+    let mut better: BTreeMap<String, Value> =
+        tasks.iter().map(|task| (name(task), task.task.higher_is_better())).collect();
     for group in groups {
         let known: Vec<&Value> = group.children.iter().filter_map(|child| shots.get(child)).collect();
         if let Some(first) = known.first().filter(|first| known.iter().all(|one| one == *first)) {
@@ -118,7 +119,8 @@ fn results(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group], hashes: Ma
     put("versions", versions.into_iter().collect());
     put("n-shot", shots.into_iter().collect());
     put("higher_is_better", better.into_iter().collect());
-    let samples = |task: &TaskResult<'_>| (name(task), json!({"original": task.there, "effective": task.marked.len()}));
+    let samples =
+        |task: &TaskResult<'_>| (name(task), json!({"original": task.available, "effective": task.marked.len()}));
     put("n-samples", tasks.iter().map(samples).collect());
     put(
         "config",
@@ -166,24 +168,24 @@ fn results(run: &RunInfo, tasks: &[TaskResult<'_>], groups: &[Group], hashes: Ma
     put("chat_template", json!(template));
     put("chat_template_sha", sha(template));
     put("total_evaluation_time_seconds", python::float(run.seconds).into());
-    let mut ours = run.ours.as_object().cloned().unwrap_or_default();
-    ours.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
-    ours.insert("tasks".to_owned(), tasks.iter().map(|task| (name(task), ours_of_task(task))).collect());
-    put("evomerge", ours.into());
+    let mut extra = run.extra.as_object().cloned().unwrap_or_default();
+    extra.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+    extra.insert("tasks".to_owned(), tasks.iter().map(|task| (name(task), extra_of_task(task))).collect());
+    put("evomerge", extra.into());
     all.into()
 }
 
 /// Values that lm-evaluation-harness has no key for: the fit of prompts, the number of right
 /// answers by the rule of each harness, and the documents on which the rules disagree.
-fn ours_of_task(task: &TaskResult<'_>) -> Value {
-    let mut ours = task.ours.as_object().cloned().unwrap_or_default();
-    ours.insert("fit".to_owned(), json!(Mishaps::of(task.marked)));
+fn extra_of_task(task: &TaskResult<'_>) -> Value {
+    let mut extra = task.extra.as_object().cloned().unwrap_or_default();
+    extra.insert("fit".to_owned(), json!(Mishaps::of(task.marked)));
     if let Some(Tally { right, disagree }) = Tally::of(task.marked) {
         let right: Map<String, Value> =
             right.into_iter().map(|(rule, items)| (rule.to_owned(), items.into())).collect();
-        ours.insert("rules".to_owned(), json!({ "right": right, "disagree": disagree }));
+        extra.insert("rules".to_owned(), json!({ "right": right, "disagree": disagree }));
     }
-    ours.into()
+    extra.into()
 }
 
 fn of_task(task: &TaskResult<'_>) -> (String, Value) {

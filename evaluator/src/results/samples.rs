@@ -67,12 +67,12 @@ fn line(
     for (metric, score) in &filtered.scores {
         put(metric, score.to_json());
     }
-    put("evomerge", ours(marked));
+    put("evomerge", extra(marked));
     Ok((line.into(), hashes.concat()))
 }
 
 /// Values that lm-evaluation-harness has no key for: item hash, fit of prompts, broken models, readings.
-fn ours(marked: &MarkedItem) -> Value {
+fn extra(marked: &MarkedItem) -> Value {
     let fit = |answer: &Answer| {
         let Fit { prompt_tokens, dropped_shots, cut_tokens, fused } = answer.fit;
         let mut all = json!({

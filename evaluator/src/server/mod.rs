@@ -1,8 +1,8 @@
 //! A model behind a server that speaks the protocol of `OpenAI`, such as vLLM's or llama.cpp's.
 //!
 //! The server encodes prompt and continuation together, and every token that holds a part of the continuation is
-//! scored. A request that asks for something else is refused: [`ModelServer::completes`]. Answers are never remembered,
-//! because the server's weights are unknown.
+//! scored. A request that asks for something else is refused: [`ModelServer::check_completion`]. Answers are never
+//! remembered, because the server's weights are unknown.
 
 mod echo;
 #[cfg(test)]
@@ -77,7 +77,7 @@ impl ModelServer {
 
     /// Refuses a request that no server can answer exactly: one that needs the server's tokenizer, separate encoding of
     /// prompt and continuation, the likelihood of a first token, or a text after an EOS token.
-    pub fn completes(request: &Request) -> Result<()> {
+    pub fn check_completion(request: &Request) -> Result<()> {
         let Request { prompt, ask, encoding, .. } = request;
         let refuse = |what: &str| {
             let hint = "take a protocol whose tasks have `encoding: {pairs: common}`, as strict has, or evaluate the checkpoint itself";
@@ -88,11 +88,13 @@ impl ModelServer {
                 tokens(limit)?;
                 shows_no_tokens(request)?;
                 if !prompt.articles.is_empty() {
-                    return refuse("what is too long is cut by its tokens, but a server does not show its tokenizer");
+                    return refuse(
+                        "a prompt that is too long is cut by tokens, but a server does not show its tokenizer",
+                    );
                 }
             }
             Ask::Choose { .. } if encoding.pairs == Pairs::Separate => {
-                return refuse("prompt and choice become tokens each by itself, but a server encodes them together");
+                return refuse("prompt and choice must be encoded separately, but a server encodes them together");
             }
             Ask::Read { .. } if encoding.pairs == Pairs::Joint => {
                 return refuse("the BOS token of a text is scored, but a server does not tell how likely it is");
@@ -100,27 +102,29 @@ impl ModelServer {
             Ask::Choose { .. } | Ask::Read { .. } => {}
         }
         if *prompt == Prompt::default() && encoding.start == SequenceStart::Eos {
-            return refuse("a text follows the end-of-sequence token, but a server puts its own before it");
+            return refuse(
+                "the text follows the end-of-sequence token, but a server puts its own start token before it",
+            );
         }
         Ok(())
     }
 
     /// Refuses a request that no server can answer as a conversation: all but generation with a limit in tokens.
-    pub fn converses(request: &Request) -> Result<()> {
+    pub fn check_conversation(request: &Request) -> Result<()> {
         match &request.ask {
             Ask::Generate { limit, .. } => tokens(limit).map(drop),
-            Ask::Choose { .. } | Ask::Read { .. } => Err(Error::user(
-                "a conversation cannot be scored: servers tell no log-likelihoods of what they are told",
-            )
-            .hint("leave `--chat` out, or take a task that generates")),
+            Ask::Choose { .. } | Ask::Read { .. } => {
+                Err(Error::user("a conversation cannot be scored: servers give no log-likelihoods of chat messages")
+                    .hint("leave `--chat` out, or take a task that generates"))
+            }
         }
     }
 
-    fn one(&self, request: &Request) -> Result<Answer> {
+    fn answer_one(&self, request: &Request) -> Result<Answer> {
         if self.chat.is_some() {
-            Self::converses(request)?;
+            Self::check_conversation(request)?;
         } else {
-            Self::completes(request)?;
+            Self::check_completion(request)?;
         }
         match &request.ask {
             Ask::Generate { stop, limit } => self.generate(request, stop, tokens(limit)?),
@@ -160,7 +164,7 @@ impl ModelServer {
             let said = if limit == 0 {
                 Ok(Said::Text { text: String::new(), tokens: 0, truncated: true })
             } else {
-                self.go_on(request, stop, limit, &mut fit)
+                self.complete(request, stop, limit, &mut fit)
             };
             match said {
                 Ok(said) => return Ok(Answer { said, fit, broken: false, compared: None }),
@@ -170,7 +174,7 @@ impl ModelServer {
         }
     }
 
-    fn go_on(
+    fn complete(
         &self,
         request: &Request,
         stop: &[String],
@@ -193,7 +197,7 @@ impl ModelServer {
         };
         let answer = self.wire.post(path, &Value::Object(body))?;
         let Some(text) = answer.pointer(text) else {
-            return Err(Refusal::Lasting(self.wire.unclear(path, "it has no text")));
+            return Err(Refusal::Permanent(self.wire.unclear(path, "it has no text")));
         };
         let mut text = text.as_str().unwrap_or_default().to_owned();
         // Some servers leave the stop text in.
@@ -250,7 +254,7 @@ impl LanguageModel for ModelServer {
             while !stopped.load(Ordering::Relaxed) {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some(request) = requests.get(number) else { return };
-                let answer = server.one(request).map_err(|e| e.at(format!("request {}", number + 1)));
+                let answer = server.answer_one(request).map_err(|e| e.at(format!("request {}", number + 1)));
                 if tell.send((number, answer)).is_err() {
                     return;
                 }

@@ -38,17 +38,17 @@ enum Style {
 }
 
 /// Status, headers and body; with status 0 the server hangs up.
-type Instead = (u16, &'static str, String);
+type Substitute = (u16, &'static str, String);
 /// Head, path and body of a request.
-type Asked = (String, String, Value);
+type ReceivedRequest = (String, String, Value);
 
 /// A test server on this machine that answers from the model `ja`.
 struct Double {
     address: String,
     /// Answers to give in place of the model's.
-    instead: Arc<Mutex<VecDeque<Instead>>>,
+    instead: Arc<Mutex<VecDeque<Substitute>>>,
     /// All requests received.
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 impl Double {
@@ -300,7 +300,7 @@ fn says_who_refused_what() {
     let error = ModelServer::connect(wire.pause(Duration::ZERO), None).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot reach http://{empty}/v1/models: connection refused"));
     let error = ServerWire::new(Agent::new_with_defaults(), "127.0.0.1:8000", None).unwrap_err();
-    assert_eq!(error.to_string(), "`127.0.0.1:8000` is no address of a server");
+    assert_eq!(error.to_string(), "`127.0.0.1:8000` is not the address of a server");
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn refuses_what_a_server_cannot_be_asked() {
     check(&longest, "does not show its tokenizer");
     let compared = Request { compared: Some("1".to_owned()), ..requests()[0].clone() };
     check(&compared, "the model's own tokens are counted");
-    check(&with(Pairs::Separate, SequenceStart::Bos, &choice), "each by itself");
+    check(&with(Pairs::Separate, SequenceStart::Bos, &choice), "encoded separately");
     check(&with(Pairs::Joint, SequenceStart::Bos, &reading), "the BOS token of a text is scored");
     check(&with(Pairs::Common, SequenceStart::Eos, &reading), "follows the end-of-sequence token");
     let error = answers(&mut double.server().chat(None), &[choice]).unwrap_err().to_string();

@@ -31,17 +31,17 @@ const ANSWER_LIMIT: u64 = 256 << 20;
 /// Reason why there is no answer.
 pub(crate) enum Refusal {
     /// The network failed, or the server is busy. The same request may succeed later: after this time, if given.
-    Passing(Error, Option<Duration>),
+    Transient(Error, Option<Duration>),
     /// The prompt is longer than the model's context.
     TooLong(Error),
     /// The same request would fail again.
-    Lasting(Error),
+    Permanent(Error),
 }
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Passing(error, _) | Refusal::TooLong(error) | Refusal::Lasting(error) => error,
+            Refusal::Transient(error, _) | Refusal::TooLong(error) | Refusal::Permanent(error) => error,
         }
     }
 }
@@ -55,11 +55,14 @@ impl ServerWire {
         let base = url.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches('/').to_owned() + "/v1";
         let uri: Option<Uri> = base.parse().ok();
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
-            return Err(Error::user(format!("`{url}` is no address of a server"))
+            return Err(Error::user(format!("`{url}` is not the address of a server"))
                 .hint("it begins with http:// or https://, such as http://127.0.0.1:8000"));
         }
         if key.is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Error::user("the key of the server holds what no key holds").hint("OPENAI_API_KEY holds it"));
+            return Err(Error::user(
+                "the server's key has a character that no key can have, such as a space or a line break",
+            )
+            .hint("the key is read from OPENAI_API_KEY"));
         }
         let authorization = key.map(|key| format!("Bearer {key}"));
         Ok(Self { agent, base, authorization, pause: Duration::from_millis(500) })
@@ -82,7 +85,7 @@ impl ServerWire {
         let get = || {
             let mut request =
                 self.agent.get(&address).config().http_status_as_error(false).timeout_global(Some(TIMEOUT));
-            if self.is_here() {
+            if self.is_local() {
                 request = request.proxy(None);
             }
             let mut request = request.build();
@@ -91,7 +94,7 @@ impl ServerWire {
             }
             request.call()
         };
-        Ok(self.patiently(path, get)?)
+        Ok(self.with_retries(path, get)?)
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> std::result::Result<Value, Refusal> {
@@ -100,7 +103,7 @@ impl ServerWire {
         let post = || {
             let mut request =
                 self.agent.post(&address).config().http_status_as_error(false).timeout_global(Some(TIMEOUT));
-            if self.is_here() {
+            if self.is_local() {
                 request = request.proxy(None);
             }
             let mut request = request.build().header(header::CONTENT_TYPE, "application/json");
@@ -109,7 +112,7 @@ impl ServerWire {
             }
             request.send(&body)
         };
-        self.patiently(path, post)
+        self.with_retries(path, post)
     }
 
     /// An error that says why an answer cannot be used.
@@ -118,7 +121,7 @@ impl ServerWire {
     }
 
     /// Repeats a request until it is answered, is refused for good, or has failed [`TRIES`] times.
-    fn patiently(
+    fn with_retries(
         &self,
         path: &str,
         ask: impl Fn() -> std::result::Result<Response<Body>, ureq::Error>,
@@ -126,7 +129,7 @@ impl ServerWire {
         let mut pause = self.pause;
         for _ in 1..TRIES {
             match self.once(path, &ask) {
-                Err(Refusal::Passing(_, wanted)) => thread::sleep(wanted.unwrap_or(pause).min(LONGEST_PAUSE)),
+                Err(Refusal::Transient(_, wanted)) => thread::sleep(wanted.unwrap_or(pause).min(LONGEST_PAUSE)),
                 done => return done,
             }
             pause *= 2;
@@ -146,26 +149,26 @@ impl ServerWire {
         let text = text.map_err(|e| self.unanswered(path, &e))?;
         let value: Option<Value> = serde_json::from_str(&text).ok();
         if status.is_success() {
-            return value.ok_or_else(|| Refusal::Lasting(self.unclear(path, &format!("not JSON: {}", short(&text)))));
+            return value.ok_or_else(|| Refusal::Permanent(self.unclear(path, &format!("not JSON: {}", short(&text)))));
         }
         let said = value.as_ref().and_then(reason).unwrap_or(&text);
         let said = if said.is_empty() { String::new() } else { format!(": {}", short(said)) };
         let message = format!("{} answers {status}{said}", self.address(path));
         Err(match status.as_u16() {
-            429 | 500..=599 => Refusal::Passing(
+            429 | 500..=599 => Refusal::Transient(
                 Error::machine(message).hint("look at what the server prints, and try again later"),
                 wanted.map(Duration::from_secs),
             ),
             401 | 403 => {
-                Refusal::Lasting(Error::user(message).hint("set OPENAI_API_KEY to a key that the server accepts"))
+                Refusal::Permanent(Error::user(message).hint("set OPENAI_API_KEY to a key that the server accepts"))
             }
-            404 => Refusal::Lasting(
+            404 => Refusal::Permanent(
                 Error::user(message).hint("the address ends where `/v1` begins; is the model's name right?"),
             ),
             400 | 413 | 422 if said.to_lowercase().contains("context") => Refusal::TooLong(
                 Error::user(message).hint("take fewer examples, or start the server with a longer context"),
             ),
-            _ => Refusal::Lasting(Error::user(message)),
+            _ => Refusal::Permanent(Error::user(message)),
         })
     }
 
@@ -174,18 +177,18 @@ impl ServerWire {
         let failed = |why: &str| Error::machine(format!("cannot reach {address}: {why}"));
         match error {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                Refusal::Passing(failed("connection refused").hint("is the server running there?"), None)
+                Refusal::Transient(failed("connection refused").hint("is the server running there?"), None)
             }
             ureq::Error::Http(_) | ureq::Error::BadUri(_) | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
-                Refusal::Lasting(failed(&error.to_string()))
+                Refusal::Permanent(failed(&error.to_string()))
             }
-            ureq::Error::TlsRequired | ureq::Error::HostNotFound => Refusal::Lasting(failed(&error.to_string())),
-            _ => Refusal::Passing(failed(&error.to_string()), None),
+            ureq::Error::TlsRequired | ureq::Error::HostNotFound => Refusal::Permanent(failed(&error.to_string())),
+            _ => Refusal::Transient(failed(&error.to_string()), None),
         }
     }
 
     /// True if the server is on this machine: no proxy is used then.
-    fn is_here(&self) -> bool {
+    fn is_local(&self) -> bool {
         let uri: Option<Uri> = self.base.parse().ok();
         uri.as_ref().and_then(Uri::host).is_some_and(|host| {
             let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();

@@ -21,11 +21,11 @@ const PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
 #[derive(Debug)]
 pub(super) struct Filter {
     pub(super) name: String,
-    steps: Vec<Work>,
+    steps: Vec<Step>,
 }
 
 #[derive(Debug)]
-enum Work {
+enum Step {
     Regex(Find),
     MultiChoice { find: Find, ignore_case: bool, ignore_punctuation: bool, ignore: Vec<Pattern> },
     Strip,
@@ -58,21 +58,21 @@ impl Filter {
         generates: bool,
     ) -> Result<Self> {
         let refuse = |place: Place, mistake: Mistake| written.error("filter_list", place, mistake);
-        let one = Mistake::new("one answer is to be marked, and this leaves a list of them")
+        let one = Mistake::new("the filter leaves a list of answers, but only a single one can be marked")
             .hint("end it with `- function: take_first`");
         let Some((last, before)) = config.filter.split_last() else { return Err(refuse(config.name.place, one)) };
         if last.function.value != StepFunction::TakeFirst {
             return Err(refuse(last.place, one));
         }
         if let Some(early) = before.iter().find(|step| step.function.value == StepFunction::TakeFirst) {
-            let mistake = Mistake::new("what follows `take_first` would be done letter by letter");
+            let mistake = Mistake::new("a step after `take_first` would work on single letters");
             return Err(refuse(early.place, mistake.hint("put `take_first` last")));
         }
         if let Some(step) = before.first().filter(|_| !generates) {
-            let mistake = Mistake::new("likelihoods are not filtered").hint("`take_first` alone is possible here");
+            let mistake = Mistake::new("likelihoods are not filtered").hint("only `take_first` is allowed here");
             return Err(refuse(step.place, mistake));
         }
-        let steps = before.iter().map(|step| Work::new(step, repeats).map_err(|mistake| refuse(step.place, mistake)));
+        let steps = before.iter().map(|step| Step::new(step, repeats).map_err(|mistake| refuse(step.place, mistake)));
         Ok(Self { name: config.name.value.clone(), steps: steps.collect::<Result<_>>()? })
     }
 
@@ -86,7 +86,7 @@ impl Filter {
     }
 }
 
-impl Work {
+impl Step {
     fn new(step: &At<FilterStep>, repeats: usize) -> std::result::Result<Self, Mistake> {
         known_settings(step)?;
         let flag = |flag: &Option<At<bool>>| flag.is_some_and(|flag| flag.value);

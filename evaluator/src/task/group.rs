@@ -1,10 +1,9 @@
 //! Groups: several tasks under one name, with measures over all their scores.
 
 use super::{
-    Benchmark, Fractions, MetricRow, Task as _, check,
+    Benchmark, Fractions, MetricRow, Task as _, benchmark_of, check_fractions,
     dataset::Datasets,
-    definition::{Definition, Over, Several, read, tree},
-    of,
+    definition::{Definition, Overrides, Several, read, tree},
 };
 use crate::statistics::combined;
 use merge_core::{
@@ -63,15 +62,15 @@ fn yes() -> bool {
 
 /// Reads a task's or group's file. A group names tasks and groups of YAML files in its folder or below.
 pub fn suite(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Result<Suite> {
-    check(fractions)?;
+    check_fractions(fractions)?;
     let node = tree(path)?;
     let mut suite = Suite::default();
     if key(&node, "group").is_some() {
         let known = index(path)?;
         let mut reader = GroupReader { known, fractions, datasets, open: Vec::new(), read: 0, suite: &mut suite };
-        reader.group(node, path, None, &Over::default())?;
+        reader.group(node, path, None, &Overrides::default())?;
     } else {
-        suite.tasks.push(of(read(path, &Over::default())?, fractions, datasets)?);
+        suite.tasks.push(benchmark_of(read(path, &Overrides::default())?, fractions, datasets)?);
     }
     Ok(suite)
 }
@@ -92,14 +91,14 @@ const MOST: usize = 10_000;
 
 impl GroupReader<'_> {
     /// Reads a group, returns its tasks' names, and writes keys that are no group's over its tasks.
-    fn group(&mut self, mut node: Node, file: &Path, parent: Option<&str>, over: &Over) -> Result<Vec<String>> {
+    fn group(&mut self, mut node: Node, file: &Path, parent: Option<&str>, over: &Overrides) -> Result<Vec<String>> {
         let refuse = |mistake: Mistake| mistake.into_error(file);
         let text = |node: Option<Node>| node.map(|node| String::deserialize(&node)).transpose().map_err(refuse);
         let place = node.place;
         let own = text(node.take("group"))?.unwrap_or_default();
         let name = parent.map_or_else(|| own.clone(), |parent| format!("{parent}::{own}"));
         if self.open.contains(&name) {
-            return Err(refuse(Mistake::new(format!("the group `{name}` is in itself")).at(place)));
+            return Err(refuse(Mistake::new(format!("the group `{name}` contains itself")).at(place)));
         }
         let alias = text(node.take("group_alias"))?;
         let metadata = node.take("metadata").map(|node| Value::deserialize(&node)).transpose().map_err(refuse)?;
@@ -119,7 +118,7 @@ impl GroupReader<'_> {
         };
         Definition::deserialize(&node).map_err(refuse)?;
         let NodeKind::Block(entries) = node.kind else { unreachable!("a group is a block") };
-        let over = written_over(&Over { entries, file: file.to_owned() }, over);
+        let over = written_over(&Overrides { entries, file: file.to_owned() }, over);
         self.open.push(name.clone());
         let (mut children, mut leaves) = (Vec::new(), Vec::new());
         for member in members {
@@ -142,7 +141,7 @@ impl GroupReader<'_> {
         mut member: Node,
         file: &Path,
         group: &str,
-        over: &Over,
+        over: &Overrides,
     ) -> Result<(Vec<String>, Vec<String>)> {
         let place = member.place;
         let refuse = |mistake: Mistake| mistake.at(place).into_error(file);
@@ -155,7 +154,7 @@ impl GroupReader<'_> {
                 member.take("group");
                 Definition::deserialize(&member).map_err(refuse)?;
                 let NodeKind::Block(entries) = member.kind else { unreachable!("it has a key") };
-                let over = written_over(over, &Over { entries, file: file.to_owned() });
+                let over = written_over(over, &Overrides { entries, file: file.to_owned() });
                 return Ok((vec![own], self.group(tree(&path)?, &path, None, &over)?));
             }
             let leaves = self.group(member, file, Some(group), over)?;
@@ -168,7 +167,7 @@ impl GroupReader<'_> {
                 let name = name.ok_or_else(|| refuse(Mistake::new("a member of a group needs `task` or `group`")))?;
                 Definition::deserialize(&member).map_err(refuse)?;
                 let NodeKind::Block(entries) = member.kind else { unreachable!("it is a block") };
-                (name, written_over(over, &Over { entries, file: file.to_owned() }))
+                (name, written_over(over, &Overrides { entries, file: file.to_owned() }))
             }
             _ => return Err(refuse(Mistake::new("expected the name of a task"))),
         };
@@ -184,7 +183,7 @@ impl GroupReader<'_> {
                 leaves.extend(self.group(node, &path, None, &over)?);
                 continue;
             }
-            let task = of(read(&path, &over)?, self.fractions, self.datasets)?;
+            let task = benchmark_of(read(&path, &over)?, self.fractions, self.datasets)?;
             children.push(task.name().to_owned());
             leaves.push(task.name().to_owned());
             if !self.suite.tasks.iter().any(|known| known.name() == task.name()) {
@@ -271,7 +270,7 @@ fn aggregates(list: &Node) -> std::result::Result<Vec<Aggregate>, Mistake> {
 }
 
 /// Lays the keys of `above` over those of `below`.
-fn written_over(below: &Over, above: &Over) -> Over {
+fn written_over(below: &Overrides, above: &Overrides) -> Overrides {
     let mut over = below.clone();
     for (key, value) in &above.entries {
         let is_it = |known: &Node| matches!((&known.kind, &key.kind), (NodeKind::Text(a), NodeKind::Text(b)) if a == b);

@@ -3,7 +3,7 @@
 use super::{
     Doc, Fractions, ItemId, Split,
     dataset::{Datasets, DocumentRow, load},
-    definition::{DefinitionFile, Formula, Own, Sampler},
+    definition::{DefinitionFile, ExampleFormula, Formula, Sampler},
     function,
     marking::Marking,
     prompt_maker::{AskedDocument, PromptMaker},
@@ -41,7 +41,7 @@ pub(super) struct TaskItemSet {
     pub(super) splits: [Vec<ItemId>; 3],
     pub(super) duplicates: usize,
     /// Hash of all items' drawn examples.
-    pub(super) drawn: [u8; 32],
+    pub(super) examples_hash: [u8; 32],
     /// The split of each normalised question, and the place where it was first seen.
     questions: HashMap<String, (Split, String)>,
 }
@@ -70,12 +70,12 @@ pub(super) fn gather(
     }
     check_parts(written, &data)?;
     let features = data.first().and_then(|rows| rows.first()).map(|row| row.doc.keys().cloned().collect::<Vec<_>>());
-    asking.know(written, features.unwrap_or_default())?;
+    asking.set_fields(written, features.unwrap_or_default())?;
     let mut pool_docs = pool_docs(written, asking, examples)?;
     let mut hash = Sha256::new();
     let mut items = TaskItemSet::default();
     for (rows, (_, name, split)) in data.into_iter().zip(&uses) {
-        pool_docs.own = excludes_own(written, name, pool.as_ref().map(|(_, name)| name.as_str()));
+        pool_docs.excludes_asked = excludes_asked(written, name, pool.as_ref().map(|(_, name)| name.as_str()));
         let shuffle = written.definition.ours().and_then(|ours| ours.shuffle);
         let mut random = PythonRandom::new(shuffle.unwrap_or(SEED));
         let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -96,7 +96,7 @@ pub(super) fn gather(
             items.add(row, item, split)?;
         }
     }
-    items.drawn = hash.finalize().into();
+    items.examples_hash = hash.finalize().into();
     if let Some((_, name, None)) = uses.first() {
         items.check_shares(fractions).map_err(|e| e.at(format!("{}: {}", written.path.display(), name.value)))?;
     }
@@ -159,7 +159,7 @@ fn pool_split(written: &DefinitionFile) -> Result<Option<(&'static str, &At<Stri
 
 /// True if a document must be left out of its own examples. For the split that lm-evaluation-harness asks, its rule
 /// decides: it holds even if neither `fewshot_split` nor `test_split` is named, and one example more is drawn.
-fn excludes_own(written: &DefinitionFile, asked: &str, pool: Option<&str>) -> bool {
+fn excludes_asked(written: &DefinitionFile, asked: &str, pool: Option<&str>) -> bool {
     let definition = &written.definition;
     let name = |split: &Option<At<String>>| split.as_ref().map(|split| split.value.clone());
     let is_theirs =
@@ -178,7 +178,7 @@ fn pool_docs(written: &DefinitionFile, asking: &PromptMaker, rows: Option<Vec<Do
     let docs: Vec<Doc> = match rows {
         Some(mut rows) => {
             let own = match config.map(|config| &config.process_docs) {
-                Some(Own::Written(own)) => own.clone().map(|formula| (formula, "fewshot_config")),
+                Some(ExampleFormula::Written(own)) => own.clone().map(|formula| (formula, "fewshot_config")),
                 _ => definition.process_docs.clone().map(|formula| (formula, "process_docs")),
             };
             process_docs(written, own.as_ref(), &mut rows)?;
@@ -204,7 +204,7 @@ fn pool_docs(written: &DefinitionFile, asking: &PromptMaker, rows: Option<Vec<Do
         }
         Sampler::Default => Draw::Random,
     };
-    Ok(ShotPool { docs, count, draw, own: false })
+    Ok(ShotPool { docs, count, draw, excludes_asked: false })
 }
 
 fn process_docs(

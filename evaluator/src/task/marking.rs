@@ -41,7 +41,7 @@ pub(super) struct Marking {
     /// Measure and filter of the score for tables and searches.
     pub(super) main: (String, String),
     /// True if each item may have several right answers, any of which will do.
-    pub(super) many: bool,
+    pub(super) has_several_golds: bool,
     /// The kind of answers on which harnesses may disagree.
     pub(super) rules: Rules,
 }
@@ -145,17 +145,17 @@ impl Marking {
             japanese: ours.is_some_and(|ours| ours.language.is_some()),
             choose: if tie_is_wrong { score::likelier_than_all } else { score::likeliest },
             main,
-            many: false,
+            has_several_golds: false,
             rules: Rules::One,
         };
         if let Some(main) = ours.and_then(|ours| ours.main.as_ref()) {
-            marking.go_by(&main.value).map_err(|mistake| written.error("metadata", main.place, mistake))?;
+            marking.set_main(&main.value).map_err(|mistake| written.error("metadata", main.place, mistake))?;
         }
         Ok(marking)
     }
 
     /// Selects the measure for tables and searches: `metric`, or `metric,filter`.
-    pub(super) fn go_by(&mut self, name: &str) -> std::result::Result<(), Mistake> {
+    pub(super) fn set_main(&mut self, name: &str) -> std::result::Result<(), Mistake> {
         let (metric, filter) = name.split_once(',').map_or((name, None), |(metric, filter)| (metric, Some(filter)));
         let filter = filter.unwrap_or(&self.filters[0].name);
         let filters = self.filters.iter().map(|filter| filter.name.as_str());
@@ -190,7 +190,7 @@ impl Marking {
             None => true,
         };
         if !is_number {
-            return Err(Mistake::new(format!("`{metric}` is of all items together"))
+            return Err(Mistake::new(format!("`{metric}` is computed over all items together"))
                 .hint("tables and searches go by a measure that each item has"));
         }
         self.main = (metric.to_owned(), filter.to_owned());
@@ -208,7 +208,7 @@ impl Marking {
     }
 
     /// True if more is better in the measure for tables and searches.
-    pub(super) fn main_is_better_high(&self) -> bool {
+    pub(super) fn main_is_higher_better(&self) -> bool {
         let known = METRICS.iter().find(|metric| metric.name == self.main.0);
         let measure = self.measure(&self.main.0).map(|measure| measure.higher_is_better);
         measure.or(known.map(|metric| metric.higher_is_better)).unwrap_or(true)
@@ -255,8 +255,8 @@ impl Marking {
         }
         match self.measures.iter().find(|measure| measure.aggregation == Aggregation::F1) {
             Some(measure) if n > 2 => {
-                Err(Error::user(format!("`{}` is of two classes, and there are {n}", measure.name))
-                    .hint("`macro_f1` is of any number"))
+                Err(Error::user(format!("`{}` needs two classes, but there are {n}", measure.name))
+                    .hint("`macro_f1` takes any number of classes"))
             }
             _ => Ok(()),
         }
@@ -275,7 +275,7 @@ impl Marking {
         let listed = main.and_then(|main| main.scores.iter().find(|(name, _)| *name == self.main.0));
         let value = listed.map(|(_, score)| score).or(extra.as_ref()).and_then(Measurement::value).unwrap_or(0.0);
         let value = if value.is_nan() { 0.0 } else { value };
-        let main = if self.main_is_better_high() { value } else { -value };
+        let main = if self.main_is_higher_better() { value } else { -value };
         let reads = self.reads(item, answers, &filtered);
         Ok(MarkedItem { item: id, number: item.number, answers: answers.to_vec(), filtered, main, reads })
     }
@@ -346,7 +346,7 @@ impl Marking {
     fn of_answer(&self, name: &str, answered: &GeneratedAnswer<'_>) -> Result<Option<Measurement>> {
         if name == "exact_match" {
             let exact = self.measure(name).map_or(const { &Exact::NOTHING }, |measure| &measure.exact);
-            return score::of_text_answer(exact, answered.asked, self.many, answered.text).map(Some);
+            return score::of_text_answer(exact, answered.asked, self.has_several_golds, answered.text).map(Some);
         }
         let found = ours::MEASURES.iter().find(|known| self.tools.name(known.0) == name);
         Ok(found.map(|(_, _, measure)| Measurement::Number(measure(answered))))

@@ -133,5 +133,5 @@ fn aggregation(config: &MetricConfig, usual: Aggregation) -> std::result::Result
     let pairs =
         |aggregation: Aggregation| matches!(aggregation, Aggregation::WeightedPerplexity | Aggregation::BitsPerByte);
     let fits = found == usual || found.takes_numbers() && usual.takes_numbers() || pairs(found) && pairs(usual);
-    if fits { Ok(found) } else { refuse(Mistake::new(format!("`{name}` cannot be made of this measure"))) }
+    if fits { Ok(found) } else { refuse(Mistake::new(format!("`{name}` cannot aggregate this measure"))) }
 }

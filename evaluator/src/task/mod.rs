@@ -43,11 +43,11 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    contained::deep,
+    contained::on_deep_stack,
     request::{Answer, Request},
 };
 pub use definition::OutputType;
-use definition::{Definition, DefinitionFile, Over};
+use definition::{Definition, DefinitionFile, Overrides};
 use items::{TaskItem, TaskItemSet};
 use marking::Marking;
 use measures::Measure;
@@ -119,7 +119,7 @@ impl Split {
 }
 
 /// Refuses fractions that are not three shares of one whole.
-fn check(fractions: Fractions) -> Result<()> {
+fn check_fractions(fractions: Fractions) -> Result<()> {
     let Fractions { search, select, report } = fractions;
     let are_shares = [search, select, report].iter().all(|share| (0.0..=1.0).contains(share));
     if are_shares && (search + select + report - 1.0).abs() < 1e-9 {
@@ -154,23 +154,23 @@ pub fn read(path: &Path, fractions: Fractions) -> Result<Benchmark> {
 
 /// Reads a task as [`read`] does, whose documents may also come from `datasets`.
 pub fn read_with(path: &Path, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
-    check(fractions)?;
-    of(definition::read(path, &Over::default())?, fractions, datasets)
+    check_fractions(fractions)?;
+    benchmark_of(definition::read(path, &Overrides::default())?, fractions, datasets)
 }
 
 /// Reads a task from text, without includes; `name` stands for its path in messages.
 pub fn read_text(name: &str, text: &str, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
-    check(fractions)?;
-    of(definition::read_str(Path::new(name), text)?, fractions, datasets)
+    check_fractions(fractions)?;
+    benchmark_of(definition::read_str(Path::new(name), text)?, fractions, datasets)
 }
 
 /// Makes a task of its definition.
-fn of(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+fn benchmark_of(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     // One deep stack for all documents: each fills several templates.
-    deep(|| gathered(written, fractions, datasets))
+    on_deep_stack(|| build_benchmark(written, fractions, datasets))
 }
 
-fn gathered(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
+fn build_benchmark(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datasets) -> Result<Benchmark> {
     definition::check(&written)?;
     let mut marking = Marking::new(&written, datasets)?;
     let unconditional = marking.measures.iter().any(|measure| measure.name == "acc_mutual_info");
@@ -178,7 +178,7 @@ fn gathered(written: DefinitionFile, fractions: Fractions, datasets: &dyn Datase
     let items = items::gather(&written, &mut asking, &marking, fractions, datasets)?;
     // lm-evaluation-harness decides by the first document too.
     let first = items.splits.iter().flatten().next().map(|id| &items.by_id[id]);
-    marking.many = first.is_some_and(|item| item.asked.target.is_array());
+    marking.has_several_golds = first.is_some_and(|item| item.asked.target.is_array());
     marking.rules = marking.rules(!items.by_id.is_empty() && items.by_id.values().all(|item| item.gold.is_some()));
     let name = written.definition.task.as_ref().map_or_else(String::new, |task| task.value.clone());
     Ok(Benchmark { name, written, marking, items })
@@ -239,9 +239,9 @@ impl Benchmark {
     /// The same task with another measure for tables and searches: `metric`, or `metric,filter`.
     ///
     /// Fails if the task has no such measure, or if only all items together have it.
-    pub fn by(mut self, metric: &str) -> Result<Self> {
+    pub fn with_metric(mut self, metric: &str) -> Result<Self> {
         let file = self.written.path.clone();
-        self.marking.go_by(metric).map_err(|mistake| mistake.into_error(&file))?;
+        self.marking.set_main(metric).map_err(|mistake| mistake.into_error(&file))?;
         Ok(self)
     }
 
@@ -303,9 +303,9 @@ impl Benchmark {
     }
 
     /// By measure, true if more is better.
-    pub(crate) fn better(&self) -> Value {
-        let better = |measure: &Measure| (measure.name.clone(), Value::Bool(measure.higher_is_better));
-        self.marking.measures.iter().map(better).collect()
+    pub(crate) fn higher_is_better(&self) -> Value {
+        let by_measure = |measure: &Measure| (measure.name.clone(), Value::Bool(measure.higher_is_better));
+        self.marking.measures.iter().map(by_measure).collect()
     }
 
     /// Number of times that a question counts as asked.
@@ -340,7 +340,7 @@ impl Task for Benchmark {
 
     fn metric(&self) -> String {
         let (metric, filter) = &self.marking.main;
-        let sign = if self.marking.main_is_better_high() { "" } else { "-" };
+        let sign = if self.marking.main_is_higher_better() { "" } else { "-" };
         match self.marking.filters.len() {
             1 => format!("{sign}{metric}"),
             _ => format!("{sign}{metric},{filter}"),
@@ -349,7 +349,7 @@ impl Task for Benchmark {
 
     fn fingerprint(&self) -> [u8; 32] {
         // Names and places do not change how an item is asked and marked.
-        const APART: [&str; 10] = [
+        const KEYS_WITHOUT_EFFECT: [&str; 10] = [
             "task",
             "task_alias",
             "tag",
@@ -363,7 +363,7 @@ impl Task for Benchmark {
         ];
         let mut content = self.written.json.clone();
         let metadata = content.as_object_mut().and_then(|content| {
-            for key in APART {
+            for key in KEYS_WITHOUT_EFFECT {
                 content.remove(key);
             }
             content.remove("metadata")
@@ -388,8 +388,8 @@ impl Task for Benchmark {
         content.sort_all_objects();
         let mut ours = Value::from(ours);
         ours.sort_all_objects();
-        let all = json!([VERSION, content, ours, self.marking.main, self.marking.many]);
-        Sha256::new().chain_update(all.to_string()).chain_update(self.items.drawn).finalize().into()
+        let all = json!([VERSION, content, ours, self.marking.main, self.marking.has_several_golds]);
+        Sha256::new().chain_update(all.to_string()).chain_update(self.items.examples_hash).finalize().into()
     }
 
     fn split(&self, split: Split) -> &[ItemId] {

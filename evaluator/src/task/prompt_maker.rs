@@ -2,7 +2,7 @@
 
 use super::{
     Doc,
-    definition::{Definition, DefinitionFile, Formula, OutputType, Own},
+    definition::{Definition, DefinitionFile, ExampleFormula, Formula, OutputType},
     regex::brief,
     template::{Templates, field},
 };
@@ -27,8 +27,8 @@ pub(super) struct PromptMaker {
     /// Names of the documents' fields. A text that equals one stands for that field; any other is a template.
     features: BTreeSet<String>,
     pub(super) output: OutputType,
-    question: Manner,
-    shot: Manner,
+    question: PromptFormulas,
+    shot: PromptFormulas,
     description: Option<Formula>,
     stop: Vec<String>,
     max_tokens: usize,
@@ -43,7 +43,7 @@ pub(super) struct PromptMaker {
 }
 
 /// Formulas and delimiters of a question and its answer.
-struct Manner {
+struct PromptFormulas {
     text: Formula,
     target: Formula,
     choice: Option<Formula>,
@@ -87,7 +87,7 @@ impl PromptMaker {
         };
         let delimiter = definition.target_delimiter.clone().unwrap_or_else(|| " ".to_owned());
         let after = definition.fewshot_delimiter.clone().unwrap_or_else(|| "\n\n".to_owned());
-        let question = Manner {
+        let question = PromptFormulas {
             text,
             target: needed("doc_to_target", &definition.doc_to_target, "doc_to_target: \"{{answer}}\"")?,
             choice: plain(&definition.doc_to_choice),
@@ -95,11 +95,11 @@ impl PromptMaker {
             delimiter: delimiter.clone(),
             after: after.clone(),
         };
-        let own = |own: Option<&Own>, question: &Option<At<Formula>>| {
+        let own = |own: Option<&ExampleFormula>, question: &Option<At<Formula>>| {
             let found = own.map_or(question.as_ref(), |own| own.or(question.as_ref()));
             found.map(|formula| formula.value.clone())
         };
-        let shot = Manner {
+        let shot = PromptFormulas {
             text: config.and_then(|config| plain(&config.doc_to_text)).unwrap_or_else(|| question.text.clone()),
             target: config.and_then(|config| plain(&config.doc_to_target)).unwrap_or_else(|| question.target.clone()),
             choice: own(config.map(|config| &config.doc_to_choice), &definition.doc_to_choice),
@@ -155,7 +155,11 @@ impl PromptMaker {
     }
 
     /// Sets the names of the documents' fields; refuses a question that is the same for all documents.
-    pub(super) fn know(&mut self, written: &DefinitionFile, features: impl IntoIterator<Item = String>) -> Result<()> {
+    pub(super) fn set_fields(
+        &mut self,
+        written: &DefinitionFile,
+        features: impl IntoIterator<Item = String>,
+    ) -> Result<()> {
         self.features = features.into_iter().collect();
         let asks = matches!(self.output, OutputType::GenerateUntil | OutputType::Loglikelihood);
         if let Some(At { value: Formula::Text(text), place }) = &written.definition.doc_to_text
@@ -206,7 +210,7 @@ impl PromptMaker {
         let inputs = text.is_number();
         let delimiter = if inputs { "" } else { self.question.delimiter.as_str() };
         let asked = |context: &String| match &prefix {
-            Some(prefix) if apart(context, prefix) => format!("{context}{delimiter}{prefix}"),
+            Some(prefix) if needs_delimiter(context, prefix) => format!("{context}{delimiter}{prefix}"),
             Some(prefix) => format!("{context}{prefix}"),
             None => context.clone(),
         };
@@ -286,11 +290,11 @@ impl PromptMaker {
 
     /// An answered example.
     fn shot(&self, doc: &Doc) -> Result<Shot> {
-        let manner = &self.shot;
-        let text = self.text(manner, doc).map_err(|e| e.at("an example's doc_to_text"))?;
-        let choices = self.choices(manner, doc).map_err(|e| e.at("an example's doc_to_choice"))?;
-        let target = self.target(manner, doc).map_err(|e| e.at("an example's doc_to_target"))?;
-        let prefix = self.prefix(manner, doc)?.filter(|prefix| !prefix.is_empty());
+        let formulas = &self.shot;
+        let text = self.text(formulas, doc).map_err(|e| e.at("an example's doc_to_text"))?;
+        let choices = self.choices(formulas, doc).map_err(|e| e.at("an example's doc_to_choice"))?;
+        let target = self.target(formulas, doc).map_err(|e| e.at("an example's doc_to_target"))?;
+        let prefix = self.prefix(formulas, doc)?.filter(|prefix| !prefix.is_empty());
         let (question, choices) = match (&text, choices) {
             (Value::Number(_), Some(choices)) => {
                 let chosen = index(&text, &choices).map(|index| choices[index].clone());
@@ -321,29 +325,29 @@ impl PromptMaker {
                 })?)
             }
         };
-        let (delimiter, after) = (manner.delimiter.clone(), manner.after.clone());
+        let (delimiter, after) = (formulas.delimiter.clone(), formulas.after.clone());
         Ok(match (answer, prefix) {
             (Some(answer), Some(prefix)) => {
-                let delimiter = if apart(&question, &prefix) { delimiter } else { String::new() };
-                let space = if apart(&prefix, &answer) { " " } else { "" };
+                let delimiter = if needs_delimiter(&question, &prefix) { delimiter } else { String::new() };
+                let space = if needs_delimiter(&prefix, &answer) { " " } else { "" };
                 Shot { question, delimiter, answer: format!("{prefix}{space}{answer}"), after }
             }
             (Some(answer), None) => Shot { question, delimiter, answer, after },
             (None, Some(prefix)) => {
-                let delimiter = if apart(&question, &prefix) { delimiter } else { String::new() };
+                let delimiter = if needs_delimiter(&question, &prefix) { delimiter } else { String::new() };
                 Shot { question, delimiter, answer: prefix, after: String::new() }
             }
             (None, None) => Shot { question, ..Shot::default() },
         })
     }
 
-    fn text(&self, manner: &Manner, doc: &Doc) -> Result<Value> {
-        self.value(&manner.text, doc)
+    fn text(&self, formulas: &PromptFormulas, doc: &Doc) -> Result<Value> {
+        self.value(&formulas.text, doc)
     }
 
-    fn target(&self, manner: &Manner, doc: &Doc) -> Result<Value> {
-        let value = self.value(&manner.target, doc)?;
-        match (&manner.target, &value) {
+    fn target(&self, formulas: &PromptFormulas, doc: &Doc) -> Result<Value> {
+        let value = self.value(&formulas.target, doc)?;
+        match (&formulas.target, &value) {
             (Formula::Text(text), Value::String(rendered))
                 if !self.features.contains(text) && rendered.starts_with('[') && rendered.ends_with(']') =>
             {
@@ -353,8 +357,8 @@ impl PromptMaker {
         }
     }
 
-    fn choices(&self, manner: &Manner, doc: &Doc) -> Result<Option<Vec<String>>> {
-        let value = match &manner.choice {
+    fn choices(&self, formulas: &PromptFormulas, doc: &Doc) -> Result<Option<Vec<String>>> {
+        let value = match &formulas.choice {
             None => return Ok(None),
             Some(Formula::Text(name)) if self.features.contains(name) => field(doc, name)?.clone(),
             Some(Formula::Text(template)) => {
@@ -371,8 +375,8 @@ impl PromptMaker {
         })
     }
 
-    fn prefix(&self, manner: &Manner, doc: &Doc) -> Result<Option<String>> {
-        match &manner.prefix {
+    fn prefix(&self, formulas: &PromptFormulas, doc: &Doc) -> Result<Option<String>> {
+        match &formulas.prefix {
             Some(Formula::Text(name)) if doc.contains_key(name) => Ok(Some(python::str(field(doc, name)?))),
             Some(Formula::Text(text)) => self.templates.render(text, doc).map(Some).map_err(|e| e.at("gen_prefix")),
             _ => Ok(None),
@@ -433,7 +437,7 @@ fn comparable(text: &str) -> String {
 }
 
 /// True if two texts need a delimiter: neither is empty, and there is no white space where they meet.
-fn apart(first: &str, second: &str) -> bool {
+fn needs_delimiter(first: &str, second: &str) -> bool {
     let is_space = |c: Option<char>| c.is_none_or(python::is_space);
     !is_space(first.chars().next_back()) && !is_space(second.chars().next())
 }

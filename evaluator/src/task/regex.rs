@@ -81,7 +81,7 @@ impl Pattern {
     fn given_up(&self, error: &fancy_regex::Error) -> Error {
         let why = match error {
             fancy_regex::Error::RuntimeError(fancy_regex::RuntimeError::BacktrackLimitExceeded) => {
-                format!("a text matches it in too many ways: it was given up after {STEPS_BACK} steps back")
+                format!("the search stopped after {STEPS_BACK} backtracking steps")
             }
             other => other.to_string(),
         };

@@ -234,8 +234,13 @@ pub(super) fn golds(asked: &AskedDocument) -> Vec<usize> {
 }
 
 /// A measure of an item of generated text. If there are several right answers, any of them will do.
-pub(super) fn of_text_answer(exact: &Exact, asked: &AskedDocument, many: bool, text: &str) -> Result<Measurement> {
-    let golds = if many || asked.choices.is_some() {
+pub(super) fn of_text_answer(
+    exact: &Exact,
+    asked: &AskedDocument,
+    has_several_golds: bool,
+    text: &str,
+) -> Result<Measurement> {
+    let golds = if has_several_golds || asked.choices.is_some() {
         texts(&asked.target, asked.choices.as_deref())
     } else {
         vec![crate::python::str(&asked.target)]

@@ -15,7 +15,7 @@ pub(super) struct ShotPool {
     /// The way to choose.
     pub(super) draw: Draw,
     /// True if the asked document may be in the pool, and must be left out.
-    pub(super) own: bool,
+    pub(super) excludes_asked: bool,
 }
 
 /// The way examples are chosen.
@@ -31,9 +31,9 @@ pub(super) enum Draw {
 impl ShotPool {
     /// The examples for a document, as indices into the pool.
     pub(super) fn choose(&self, doc: &Doc, random: &mut PythonRandom) -> Result<Vec<usize>> {
-        let Self { docs, count, own, .. } = self;
-        let others = || (0..docs.len()).filter(|i| !own || docs[*i] != *doc);
-        let wanted = count + usize::from(*own);
+        let Self { docs, count, excludes_asked, .. } = self;
+        let others = || (0..docs.len()).filter(|i| !excludes_asked || docs[*i] != *doc);
+        let wanted = count + usize::from(*excludes_asked);
         let too_few = |there: usize, wanted: usize| {
             let are = if wanted == 1 { "is" } else { "are" };
             let (wanted, there) = (counted(wanted, "example"), counted(there, "document"));
@@ -51,7 +51,7 @@ impl ShotPool {
                     return Err(too_few(docs.len(), wanted));
                 }
                 let mut drawn = random.sample(docs.len(), wanted);
-                drawn.retain(|i| !own || docs[*i] != *doc);
+                drawn.retain(|i| !excludes_asked || docs[*i] != *doc);
                 drawn.truncate(*count);
                 if drawn.len() == *count {
                     return Ok(drawn);
@@ -68,7 +68,7 @@ impl ShotPool {
                     return Err(too_few(docs.len(), wanted));
                 }
                 let mut drawn = stratified(classes, wanted, random);
-                drawn.retain(|i| !own || docs[*i] != *doc);
+                drawn.retain(|i| !excludes_asked || docs[*i] != *doc);
                 drawn.truncate(*count);
                 Ok(drawn)
             }

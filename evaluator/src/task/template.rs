@@ -37,7 +37,7 @@ impl Templates {
     pub(super) fn add(&mut self, template: &str) -> std::result::Result<(), Mistake> {
         jinja::add(&mut self.0, template, template).map_err(|error| {
             let line = error.line().filter(|_| template.contains('\n')).map(|line| format!(" in line {line} of it"));
-            Mistake::new(format!("this is no Jinja template: {}{}", jinja::what(&error), line.unwrap_or_default()))
+            Mistake::new(format!("this is no Jinja template: {}{}", jinja::message(&error), line.unwrap_or_default()))
         })
     }
 
@@ -56,7 +56,7 @@ impl Templates {
                 Some(name) if error.kind() == ErrorKind::UndefinedError => no_field(doc, name),
                 _ => {
                     let fields = doc.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
-                    Error::user(format!("the template cannot be filled: {}", jinja::what(&error)))
+                    Error::user(format!("the template cannot be rendered: {}", jinja::message(&error)))
                         .hint(format!("the item's fields are `{fields}`"))
                 }
             }

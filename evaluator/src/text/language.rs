@@ -2,7 +2,7 @@
 
 use std::{io::BufReader, path::Path};
 
-use crate::contained::caught;
+use crate::contained::catch_panic;
 use fasttext_pure_rs::FastText;
 use merge_core::{
     error::{Error, Result},
@@ -21,7 +21,7 @@ impl LanguageId {
     pub fn open(path: &Path) -> Result<Self> {
         let file = file::open_itself(path).map_err(|e| Error::io("open", path, &e))?;
         // The library panics on some damaged files.
-        let model = caught(|| FastText::load_from_reader(BufReader::new(file)).map_err(|e| e.to_string()));
+        let model = catch_panic(|| FastText::load_from_reader(BufReader::new(file)).map_err(|e| e.to_string()));
         model.and_then(|model| model).map(Self).map_err(|e| {
             Error::user(format!("{}: not a model of fastText's: {e}", path.display()))
                 .hint("it should be lid.176.ftz, of 938,013 bytes")

@@ -150,7 +150,7 @@ fn push_recipe(card: &mut String, documents: &[Recipe], names: &ModelNames) {
         documents.iter().map(|document| document.renamed(&|name| names.name(name)).to_yaml()).collect();
     writeln!(card, "## Recipe\n\n```yaml\n{}\n```\n", texts.join("---\n").trim_end()).expect(STRING);
     if names.has_files {
-        card.push_str("Models that are not from the hub are called by the last part of where they were.\n\n");
+        card.push_str("Models that are not on the hub are named by the last part of their paths.\n\n");
     }
 }
 

@@ -67,8 +67,8 @@ impl Provenance {
                 if named.insert(name) {
                     let files = hashes.remove(name).unwrap_or_default();
                     inputs.push(InputModel {
-                        model: name.split('+').map(unplaced).collect::<Vec<_>>().join("+"),
-                        path: unplaced(&path.to_string_lossy()),
+                        model: name.split('+').map(without_directory).collect::<Vec<_>>().join("+"),
+                        path: without_directory(&path.to_string_lossy()),
                         files,
                     });
                 }
@@ -94,7 +94,7 @@ impl Provenance {
     }
 
     /// Reason why merging unchanged inputs again may give another result.
-    pub(crate) fn why(&self) -> String {
+    pub(crate) fn reason_of_difference(&self) -> String {
         match env!("CARGO_PKG_VERSION") {
             this if this == self.evomerge => format!("the recipe in its {FILE} was changed since: merge again"),
             this => format!("it was merged by evomerge {}, and this is {this}: merge again", self.evomerge),
@@ -102,20 +102,20 @@ impl Provenance {
     }
 
     /// Names, in order, of entries in a merge's directory that the merge did not write.
-    pub(crate) fn strangers(&self, dir: &Path) -> Result<Vec<String>> {
+    pub(crate) fn unlisted_entries(&self, dir: &Path) -> Result<Vec<String>> {
         let unread = |e| Error::io("read", dir, &e);
-        let mut strangers = Vec::new();
+        let mut unlisted = Vec::new();
         for entry in fs::read_dir(dir).map_err(unread)? {
             let entry = entry.map_err(unread)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             // Without hashes the written files are unknown, but none of them is a directory.
             let listed = self.outputs.contains_key(&name) || (self.outputs.is_empty() && entry.path().is_file());
             if !listed && ![FILE, "README.md"].contains(&name.as_str()) {
-                strangers.push(name);
+                unlisted.push(name);
             }
         }
-        strangers.sort();
-        Ok(strangers)
+        unlisted.sort();
+        Ok(unlisted)
     }
 
     pub(crate) fn to_json(&self) -> String {
@@ -124,6 +124,6 @@ impl Provenance {
 }
 
 /// The last part of an absolute path, which would reveal the machine; any other name unchanged.
-fn unplaced(name: &str) -> String {
+fn without_directory(name: &str) -> String {
     if Path::new(name).is_absolute() { short(name) } else { name.to_owned() }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use evaluator::dataset::{
     self, Address, DATASETS, DataSource, Dataset, File, Shelf, Stock, derive,
-    manifest::{Promise, UNIDIC_LITE},
+    manifest::{FileDigest, UNIDIC_LITE},
 };
 use flate2::read::GzDecoder;
 use merge_core::{
@@ -53,7 +53,7 @@ fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
         let files = dataset.files();
         let mut new = 0;
         for file in &files {
-            if is_right(shelf, file) {
+            if is_present(shelf, file) {
                 continue;
             }
             let Some(bytes) = origin.bytes(dataset, file, &mut archives)? else { continue };
@@ -77,7 +77,7 @@ fn fetch(shelf: &Shelf, args: &Fetch) -> Result<()> {
 }
 
 /// True if a file is present and has the right content.
-fn is_right(shelf: &Shelf, file: &File) -> bool {
+fn is_present(shelf: &Shelf, file: &File) -> bool {
     !file.known.is_empty() && file::read(&shelf.path(file)).is_ok_and(|bytes| file.check(&bytes).is_ok())
 }
 
@@ -110,10 +110,10 @@ impl DownloadOrigin {
         archives: &mut BTreeMap<&'static str, Vec<u8>>,
     ) -> Result<Option<Vec<u8>>> {
         let hub = Hub::from_env();
-        let most = file.known.iter().map(|promise| promise.bytes).max().unwrap_or(UNKNOWN);
+        let most = file.known.iter().map(|digest| digest.bytes).max().unwrap_or(UNKNOWN);
         let download = |address: &str, most: u64| {
             screen::say(&format!("downloading {address}"));
-            hub.elsewhere(address, most)
+            hub.download_other(address, most)
         };
         match (self, file.address) {
             (Self::Directory(dir), _) => copy(dir, dataset, file, archives),
@@ -127,7 +127,7 @@ impl DownloadOrigin {
             (Self::Published, Some(Address::Archive(url))) => {
                 if !archives.contains_key(url) {
                     let bytes = download(url, UNIDIC_LITE.bytes)?;
-                    proved(url, &bytes, UNIDIC_LITE)?;
+                    check_hash(url, &bytes, UNIDIC_LITE)?;
                     archives.insert(url, bytes);
                 }
                 member(&archives[url], file).map_err(|e| e.at(url)).map(Some)
@@ -136,8 +136,8 @@ impl DownloadOrigin {
     }
 }
 
-fn proved(name: &str, bytes: &[u8], promise: Promise) -> Result<()> {
-    let (found, expected) = (hex(&Sha256::digest(bytes)), promise.sha256);
+fn check_hash(name: &str, bytes: &[u8], digest: FileDigest) -> Result<()> {
+    let (found, expected) = (hex(&Sha256::digest(bytes)), digest.sha256);
     if found == expected {
         return Ok(());
     }
@@ -181,7 +181,7 @@ fn copy(
             Address::Archive(url) => {
                 if !archives.contains_key(url) {
                     let bytes = read()?;
-                    proved(&place, &bytes, UNIDIC_LITE)?;
+                    check_hash(&place, &bytes, UNIDIC_LITE)?;
                     archives.insert(url, bytes);
                 }
                 member(&archives[url], file).map_err(|e| e.at(&place))?
@@ -190,13 +190,17 @@ fn copy(
         return dataset.check(file, &bytes).map(|()| Some(bytes)).map_err(|e| e.at(place));
     }
     match wrong {
-        Some(error) => Err(error.hint("nothing was taken over; without `--from` the file is downloaded")),
+        Some(error) => Err(error.hint(if dataset.is_user_supplied() {
+            "nothing was copied"
+        } else {
+            "nothing was copied; without `--from` the file is downloaded"
+        })),
         // Users may provide only a part of such data.
-        None if dataset.brought() && dataset.files().iter().any(|other| exists(dir, other)) => Ok(None),
+        None if dataset.is_user_supplied() && dataset.files().iter().any(|other| exists(dir, other)) => Ok(None),
         None => {
             let other = published_name(file).map_or_else(String::new, |name| format!(", nor {name}"));
             let message = format!("{}: there is no {}{other} in {}", dataset.name, file.path, dir.display());
-            let hint = if dataset.brought() {
+            let hint = if dataset.is_user_supplied() {
                 format!("what is looked for: {}", dataset.about)
             } else {
                 "without `--from` the file is downloaded".to_owned()
@@ -298,7 +302,7 @@ fn list(shelf: &Shelf, args: &ListArgs) {
                     "version": source.version,
                     "licence": source.licence,
                     "attribution": source.attribution,
-                    "downloadable": !dataset.brought(),
+                    "downloadable": !dataset.is_user_supplied(),
                 })
             })
             .collect();
@@ -324,7 +328,7 @@ fn list(shelf: &Shelf, args: &ListArgs) {
 }
 
 fn stock(shelf: &Shelf, dataset: &Dataset) -> &'static str {
-    match (shelf.stock(dataset), dataset.brought()) {
+    match (shelf.stock(dataset), dataset.is_user_supplied()) {
         (Stock::Whole, _) => "yes",
         (Stock::Part, _) => "partly",
         (Stock::None, false) => "no",

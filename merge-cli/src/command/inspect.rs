@@ -178,8 +178,8 @@ fn stacks(layers: &Layers) -> Vec<StackFacts> {
 
 /// Note for a `config.json` that counts layers which do not exist.
 fn uncounted(layers: &Layers) -> Option<String> {
-    let (key, said) = layers.said.as_ref().filter(|(_, said)| *said != layers.count)?;
-    Some(format!("config.json: {key} is {said}, and no stack of layers is so high"))
+    let (key, said) = layers.stated_count.as_ref().filter(|(_, said)| *said != layers.count)?;
+    Some(format!("config.json: {key} is {said}, but no stack has {said} layers"))
 }
 
 /// Number of rows of the token embedding.

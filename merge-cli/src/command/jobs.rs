@@ -120,7 +120,7 @@ pub(crate) fn show(args: &JobOf) -> Result<()> {
         line("model", model.clone());
     }
     for text in &detail.texts {
-        line("reads", format!("{}, as it was: {}", text.file, text.copy));
+        line("reads", format!("{}, copied when it was submitted: {}", text.file, text.copy));
     }
     text += "\n";
     for event in &detail.events {
@@ -229,7 +229,7 @@ fn table(args: &Jobs, jobs: &[JobView]) -> String {
         return match (&args.state, &args.label[..]) {
             (None, []) => "no jobs; `evomerge submit FILE` hands one in".to_owned(),
             (Some(state), []) => format!("no job is {state}"),
-            _ => "no job is all of that".to_owned(),
+            _ => "no job matches all these filters".to_owned(),
         };
     }
     let ended = jobs.iter().filter(|job| job.state.has_ended()).count();

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let export = Export::begin(&args.output)?;
-    let written = export.weights(&merge, &Options { shard_len: args.shard_size, wrote: &wrote });
+    let written = export.weights(&merge, &Options { shard_len: args.shard_size, on_written: &wrote });
     bar.finish();
     match written {
         Err(_) if interrupted.load(Ordering::Relaxed) => return Err(Error::interrupted()),
@@ -117,10 +117,10 @@ fn check_destination(output: &Path, replace: bool, sources: &Sources) -> Result<
     let inputs = || sources.files().map(|(_, path)| path);
     if replace && output.join(provenance::FILE).is_file() {
         export::check_input(output, inputs())?;
-        let strangers = Provenance::read(output)
-            .and_then(|earlier| earlier.strangers(output))
+        let unlisted = Provenance::read(output)
+            .and_then(|earlier| earlier.unlisted_entries(output))
             .map_err(|e| e.hint("only what `evomerge merge` has written is replaced: choose another directory"))?;
-        return strangers.first().map_or(Ok(()), |name| {
+        return unlisted.first().map_or(Ok(()), |name| {
             Err(Error::user(format!("{}: holds `{name}`, which was not merged", output.display()))
                 .hint("move it elsewhere, as the directory is replaced as a whole; or choose another directory"))
         });

@@ -70,11 +70,11 @@ pub(crate) fn run(args: &Tasks) -> Result<()> {
 }
 
 /// Protocols that have a benchmark, and the benchmark's task in each.
-type Ways = Vec<(Protocol, &'static Builtin)>;
+type BenchmarkTasks = Vec<(Protocol, &'static Builtin)>;
 
 /// Benchmarks in their usual order, with the protocols that have them.
-fn benchmarks(protocols: &[Protocol]) -> Vec<(String, Ways)> {
-    let mut all: Vec<(String, Ways)> = Vec::new();
+fn benchmarks(protocols: &[Protocol]) -> Vec<(String, BenchmarkTasks)> {
+    let mut all: Vec<(String, BenchmarkTasks)> = Vec::new();
     for task in TASKS.iter() {
         if all.iter().all(|(name, _)| *name != task.benchmark) {
             let ways = protocols.iter().filter_map(|protocol| Some((*protocol, protocol.task(&task.benchmark)?)));
@@ -86,7 +86,7 @@ fn benchmarks(protocols: &[Protocol]) -> Vec<(String, Ways)> {
 }
 
 fn here(shelf: &Shelf, dataset: &Dataset) -> &'static str {
-    match (shelf.stock(dataset), dataset.brought()) {
+    match (shelf.stock(dataset), dataset.is_user_supplied()) {
         (Stock::Whole, _) => "here",
         (Stock::Part, _) => "partly",
         (Stock::None, false) => "-",
@@ -117,16 +117,16 @@ fn each(values: impl Iterator<Item = String>) -> String {
     all.join(" ")
 }
 
-fn shots(ways: &Ways) -> String {
+fn shots(ways: &BenchmarkTasks) -> String {
     each(ways.iter().map(|(_, task)| task.value("num_fewshot").unwrap_or("0").to_owned()))
 }
 
-fn metrics(ways: &Ways) -> String {
+fn metrics(ways: &BenchmarkTasks) -> String {
     each(ways.iter().filter_map(|(_, task)| Some((*task.metrics().first()?).to_owned())))
 }
 
 /// Names of the protocols, such as `strict stability eleuther`: several of one family are one name.
-fn names(ways: &Ways) -> String {
+fn names(ways: &BenchmarkTasks) -> String {
     if PROTOCOLS.iter().all(|protocol| ways.iter().any(|(other, _)| family(protocol) == family(other))) {
         return "all".to_owned();
     }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let merge = on_device(Merge::plan(recipe, &sources)?, &args.execution)?;
-    prove_merge(&merge, &dir, &provenance.why())
+    prove_merge(&merge, &dir, &provenance.reason_of_difference())
 }
 
 /// The merge's directory: `dir`, or its `model` if it is a search's.
@@ -64,9 +64,9 @@ fn find(dir: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Formats a count with its verb: `1 file is`, `3 files are`.
-fn are(n: usize, what: &str) -> String {
-    screen::counted(n, what) + if n == 1 { " is" } else { " are" }
+/// Formats a result: `1 file matches its hash`, `3 files match their hashes`.
+fn matching(n: usize) -> String {
+    screen::counted(n, "file") + if n == 1 { " matches its hash" } else { " match their hashes" }
 }
 
 /// Checks that the directory holds exactly the files that were written, unchanged.
@@ -86,7 +86,7 @@ fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
         same(&now, hash, &path.display().to_string(), "the file was changed or damaged: merge again")
     })?;
     let mut notes = Vec::new();
-    for name in provenance.strangers(dir)? {
+    for name in provenance.unlisted_entries(dir)? {
         // Loaders ignore hidden files; hubs and version control leave theirs here.
         if !name.starts_with('.') {
             return Err(Error::user(format!("{}: holds `{name}`, which was not merged", dir.display()))
@@ -94,9 +94,9 @@ fn prove_outputs(provenance: &Provenance, dir: &Path) -> Result<()> {
         }
         notes.push(name);
     }
-    screen::data(&format!("outputs: {} what was written", are(provenance.outputs.len(), "file")));
+    screen::data(&format!("outputs: {}", matching(provenance.outputs.len())));
     if !notes.is_empty() {
-        screen::say(&format!("note: {} beside them: nothing is known of it", notes.join(", ")));
+        screen::say(&format!("note: {}: not written by the merge, and not checked", notes.join(", ")));
     }
     Ok(())
 }
@@ -110,7 +110,7 @@ fn prove_inputs(provenance: &Provenance, sources: &Sources, file: &Path) -> Resu
     let mut n = 0;
     for ((name, now), InputModel { files: then, .. }) in sources.sha256()?.into_iter().zip(&provenance.inputs) {
         if let Some(missing) = now.keys().find(|file| !then.contains_key(*file)) {
-            return Err(other(&format!("it lacks the hash of {missing} of {name}, and proves nothing without")));
+            return Err(other(&format!("it has no hash of {missing} of {name}, so it proves nothing")));
         }
         for (file, hash) in then {
             n += 1;
@@ -119,7 +119,7 @@ fn prove_inputs(provenance: &Provenance, sources: &Sources, file: &Path) -> Resu
             same(now, hash, &format!("{name}: {file}"), hint)?;
         }
     }
-    screen::data(&format!("inputs: {} what was merged", are(n, "file")));
+    screen::data(&format!("inputs: {}", matching(n)));
     Ok(())
 }
 
@@ -153,7 +153,9 @@ fn prove_merge(merge: &Merge, dir: &Path, why: &str) -> Result<()> {
         Err(Error::user(format!("{}: `{name}` is not what merging again makes", dir.display())).hint(why))
     })?;
     bar.finish();
-    screen::data(&format!("merging again: {} the same, bit for bit", are(merge.index().len(), "tensor")));
+    let tensors = merge.index().len();
+    let are = if tensors == 1 { "is" } else { "are" };
+    screen::data(&format!("merging again: {} {are} the same, bit for bit", screen::counted(tensors, "tensor")));
     Ok(())
 }
 

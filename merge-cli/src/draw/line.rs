@@ -1,4 +1,4 @@
-//! How far a search is, in the same words everywhere: a picture or a line on a terminal, lines in a log, what a job's file says.
+//! Progress of a search: a picture or a line on a terminal, lines in a log, a record for the queue.
 
 use crate::{
     draw::{
@@ -17,40 +17,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A picture or, where there is no room for one, a line that stays in its place on a terminal, and a plain line now and then
-/// otherwise.
+/// Shows a search's progress: a picture on a terminal, a single line if there is no room for one,
+/// and plain lines now and then elsewhere.
 pub(crate) struct Line {
     view: Option<LiveView>,
     bar: Option<ProgressBar>,
     began: Instant,
     among: Among,
     names: ProgressNames,
-    /// What came last.
+    /// Last progress received.
     last: Mutex<Progress>,
     drawn: Mutex<LastDrawn>,
 }
 
-/// Where a study stands among those of its command: seeds and stages.
+/// Position of a study among those of its command: seeds and stages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Among {
-    /// Which one it is: `seed 2 of 3`, `stage 1 of 2`.
+    /// Labels of the study: `seed 2 of 3`, `stage 1 of 2`.
     pub(crate) labels: Vec<String>,
-    /// Item evaluations that those before it have taken.
+    /// Item evaluations of the studies before it.
     pub(crate) before: u64,
-    /// The most that those after it take.
+    /// Upper bound of the item evaluations of the studies after it.
     pub(crate) after: u64,
 }
 
-/// When something was drawn, and of plain lines which part of the study and when.
+/// Time of the last drawing; for plain lines, also the last phase and generation, and the time.
 #[derive(Default)]
 struct LastDrawn {
     at: Option<Instant>,
     said: Option<((Phase, u64), Instant)>,
 }
 
-/// Nothing is drawn more often than this.
+/// Shortest time between two drawings.
 const EVERY: Duration = Duration::from_millis(100);
-/// Plain lines go to logs: one for each phase and generation, and not more than this often.
+/// Shortest time between two plain lines, which go to logs, at most one for each generation.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 impl Line {
@@ -67,7 +67,7 @@ impl Line {
 
     pub(crate) fn show(&self, progress: &Progress) {
         self.last.lock().expect("no panic while held").clone_from(progress);
-        // Whoever finds it locked is not the one to draw.
+        // Another thread is drawing already.
         let Ok(mut drawn) = self.drawn.try_lock() else { return };
         if drawn.at.is_some_and(|at| at.elapsed() < EVERY) {
             return;
@@ -75,7 +75,7 @@ impl Line {
         drawn.at = Some(Instant::now());
         let leads = Leads::of(&progress.curves);
         let record = self.record(progress, leads.as_ref());
-        job::tell(|| job::JobReport {
+        job::report(|| job::JobReport {
             progress: record.clone(),
             curves: (*progress.curves).clone(),
             models: self.names.models.clone(),
@@ -97,7 +97,7 @@ impl Line {
     pub(crate) fn finish(&self) {
         let last = self.last.lock().expect("no panic while held").clone();
         let record = self.record(&last, Leads::of(&last.curves).as_ref());
-        job::tell_end(|| job::JobReport {
+        job::report_end(|| job::JobReport {
             progress: record,
             curves: (*last.curves).clone(),
             models: self.names.models.clone(),
@@ -108,7 +108,7 @@ impl Line {
         }
     }
 
-    /// What all of them say.
+    /// Progress as it is shown everywhere.
     fn record(&self, progress: &Progress, leads: Option<&Leads>) -> job::JobProgress {
         let seconds = self.began.elapsed().as_secs_f64();
         record(progress, leads, &self.among, &self.names, seconds, Language::chosen())
@@ -126,7 +126,7 @@ fn record(
     let (done, rest) = (among.before + progress.done, progress.left + among.after);
     let curve =
         if progress.phase == Phase::RandomSearch { &progress.curves.random } else { &progress.curves.evolution };
-    // The scores of another phase's generations say nothing of this one.
+    // Scores from another phase do not belong to this one.
     let last = curve.last().filter(|_| progress.generations.is_some());
     job::JobProgress {
         label: label(progress, among, language),
@@ -145,7 +145,7 @@ fn record(
     }
 }
 
-/// `stage 1 of 2 · evolution · generation 29 of about 61`
+/// Label such as `stage 1 of 2 · evolution · generation 29 of about 61`.
 fn label(progress: &Progress, among: &Among, language: Language) -> String {
     let mut parts = among.labels.clone();
     let phase = language.text(phase(progress.phase));
@@ -162,7 +162,6 @@ fn label(progress: &Progress, among: &Among, language: Language) -> String {
     parts.join(" · ")
 }
 
-/// The name of a phase.
 fn phase(phase: Phase) -> &'static Text {
     match phase {
         Phase::LayerScan => &texts::PHASE_LAYER_SCAN,
@@ -177,22 +176,22 @@ fn phase(phase: Phase) -> &'static Text {
 }
 
 impl job::JobProgress {
-    /// How far it is, in a line; of a search with what it has found so far.
+    /// Progress in one line; for a search, with its lead over the best parent.
     pub(crate) fn says(&self, language: Language) -> String {
         let share = self.share.map(|share| format!("{}%", percent(share)));
-        let gain = self.gain.as_ref().map(|gain| gain.says(language));
+        let gain = self.gain.as_ref().map(|gain| gain.to_text(language));
         let parts = [share, Some(self.label.clone()), gain, Some(self.time_left(language))];
         parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
     }
 
-    /// How long it will take.
+    /// Estimated time left, in words.
     pub(crate) fn time_left(&self, language: Language) -> String {
         let Some(left) = self.left_seconds else { return language.text(&texts::ESTIMATING).to_owned() };
         language.fill(&texts::TIME_LEFT, &[("time", &duration(left))])
     }
 }
 
-/// A share of a job in whole percent: all of it only when all is done.
+/// A share of a job in whole percent, rounded down: 100 only when everything is done.
 pub(crate) fn percent(share: f64) -> u64 {
     (100.0 * share.clamp(0.0, 1.0)) as u64
 }

@@ -1,8 +1,8 @@
-//! Scores as people read them: shares of 1 in percent, all else as it is.
+//! Formats scores: shares of 1 in percent, other measures as they are.
 
 use evaluator::statistics::{Estimate, PairedDifference};
 
-/// Measures that are no shares of 1.
+/// Measures that are not shares of 1.
 const PLAIN: [&str; 7] = [
     "bits_per_byte",
     "byte_perplexity",
@@ -13,18 +13,19 @@ const PLAIN: [&str; 7] = [
     "brier_score",
 ];
 
-/// Whether a measure's scores lie between 0 and 1.
+/// True if a measure's scores lie between 0 and 1.
 pub(crate) fn is_share(metric: &str) -> bool {
     let name = metric.trim_start_matches('-').split(',').next().unwrap_or(metric);
     !PLAIN.contains(&name)
 }
 
-/// What stands behind a measure's name over its scores: ` %` or nothing.
+/// Unit after a measure's name in a table's header: ` %` or nothing.
 pub(crate) fn unit(metric: &str) -> &'static str {
     if is_share(metric) { " %" } else { "" }
 }
 
-/// A score without its unit; the perplexity of a text without spaces between words has dozens of digits.
+/// Formats a score without its unit. Very large ones get an exponent: the word perplexity of a text
+/// without spaces has dozens of digits.
 pub(crate) fn number(metric: &str, value: f64) -> String {
     if is_share(metric) {
         format!("{:.1}", 100.0 * value)
@@ -35,39 +36,39 @@ pub(crate) fn number(metric: &str, value: f64) -> String {
     }
 }
 
-/// A difference of scores without its unit.
+/// Formats a difference of scores without its unit.
 pub(crate) fn signed(metric: &str, value: f64) -> String {
     if is_share(metric) { format!("{:+.1}", 100.0 * value) } else { format!("{value:+.4}") }
 }
 
-/// `58.2%`, or `-0.9309`.
+/// Formats a score: `58.2%` or `-0.9309`.
 pub(crate) fn value(metric: &str, value: f64) -> String {
     number(metric, value) + unit(metric).trim_start()
 }
 
-/// `58.2% [53.8, 62.5]`, or `-0.9309 [-1.7760, -0.2016]`.
+/// Formats an estimate: `58.2% [53.8, 62.5]` or `-0.9309 [-1.7760, -0.2016]`.
 pub(crate) fn score(metric: &str, estimate: &Estimate) -> String {
     score_of(metric, estimate.value, estimate.ci95)
 }
 
-/// The same of a score that is no estimate of its own.
+/// Formats a score and its interval, like [`score`].
 pub(crate) fn score_of(metric: &str, value: f64, ci95: Option<[f64; 2]>) -> String {
     let ci95 = ci95.map(|ci95| ci95.map(|bound| number(metric, bound)));
     format!("{} {}", self::value(metric, value), bracketed(ci95))
 }
 
-/// `+39.0 [+34.4, +43.6]` in points of a hundred, or as it is.
+/// Formats a difference: `+39.0 [+34.4, +43.6]`, in percentage points for shares.
 pub(crate) fn difference(metric: &str, difference: &PairedDifference) -> String {
     difference_of(metric, difference.value, difference.ci95)
 }
 
-/// The same of a difference by its numbers.
+/// Formats a difference and its interval, like [`difference`].
 pub(crate) fn difference_of(metric: &str, value: f64, ci95: Option<[f64; 2]>) -> String {
     let ci95 = ci95.map(|ci95| ci95.map(|bound| signed(metric, bound)));
     format!("{} {}", signed(metric, value), bracketed(ci95))
 }
 
-/// An interval; where there is none, that is said in its place.
+/// Formats an interval in brackets, or `[no interval]`.
 fn bracketed(ci95: Option<[String; 2]>) -> String {
     ci95.map_or_else(|| "[no interval]".to_owned(), |[low, high]| format!("[{low}, {high}]"))
 }

@@ -1,4 +1,4 @@
-//! What people see: text on a terminal, progress, pictures on a terminal and in SVG.
+//! Output for people: text on a terminal, progress, pictures on a terminal and in SVG.
 
 pub(crate) mod line;
 pub(crate) mod measure;
@@ -7,7 +7,7 @@ pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod view;
 
-/// Text from outside as text of HTML or SVG.
+/// Escapes text from outside for HTML or SVG.
 pub(crate) fn escaped(text: &str) -> String {
     minijinja::HtmlEscape(text).to_string()
 }

@@ -8,38 +8,38 @@ pub(crate) use terminal::Screen;
 
 /// Rows of cells under columns.
 pub(crate) struct HeatMap {
-    /// What the cells show.
+    /// Title of the map.
     pub(crate) title: String,
-    /// What the columns are called.
+    /// Names of the columns.
     pub(crate) columns: Vec<String>,
-    /// Each row's name, and a cell for each column.
+    /// Name of each row, and its cells: one for each column.
     pub(crate) rows: Vec<(String, Vec<Cell>)>,
-    /// The numbers at the ends of the scale.
+    /// Numbers at the two ends of the scale.
     pub(crate) scale: [f64; 2],
 }
 
-/// What is at a place.
+/// Content of a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Cell {
     /// Nothing.
     Absent,
     /// Something without a number.
     Undefined,
-    /// Something that is exactly zero, which is worth telling from what is small.
+    /// Exactly zero, shown apart from small numbers.
     Zero,
     /// A number.
     Value(f64),
 }
 
 impl HeatMap {
-    /// Where a number lies on the scale, from 0 to 1.
+    /// Position of a number on the scale, from 0 to 1.
     fn height(&self, value: f64) -> f64 {
         let [low, high] = self.scale;
         if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 
-/// Numbers as short as they can be told apart: four decimals, or an exponent where those say nothing.
+/// Formats a number with four decimals, or with an exponent if it is below 0.001.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -48,7 +48,7 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// Viridis: even to the eye, also without red or green, and in grey.
+/// Viridis: perceptually even, also for colour-blind readers and in grey.
 const VIRIDIS: [[u8; 3]; 10] = [
     [0x44, 0x01, 0x54],
     [0x48, 0x28, 0x78],
@@ -62,7 +62,7 @@ const VIRIDIS: [[u8; 3]; 10] = [
     [0xfd, 0xe7, 0x25],
 ];
 
-/// The colour at a height from 0 to 1: red, green, blue.
+/// Colour at a height from 0 to 1: red, green, blue.
 fn colour(height: f64) -> [u8; 3] {
     let at = height * (VIRIDIS.len() - 1) as f64;
     let below = (at as usize).min(VIRIDIS.len() - 2);
@@ -70,7 +70,7 @@ fn colour(height: f64) -> [u8; 3] {
     std::array::from_fn(|i| (f64::from(low[i]) + share * (f64::from(high[i]) - f64::from(low[i]))).round() as u8)
 }
 
-/// The colour at a height from 0 to 1, as pages write it.
+/// Colour at a height from 0 to 1, as CSS writes it.
 pub(crate) fn hex(height: f64) -> String {
     let [r, g, b] = colour(height);
     format!("#{r:02x}{g:02x}{b:02x}")
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn colours_run_from_end_to_end() {
         assert_eq!([colour(0.0), colour(1.0)], [VIRIDIS[0], VIRIDIS[9]]);
-        // Brighter all the way, as it must be to be read in grey.
+        // It gets steadily brighter, so it is readable in grey.
         let grey = |[r, g, b]: [u8; 3]| 0.21 * f64::from(r) + 0.72 * f64::from(g) + 0.07 * f64::from(b);
         let greys: Vec<f64> = (0..=100).map(|i| grey(colour(f64::from(i) / 100.0))).collect();
         assert!(greys.is_sorted());

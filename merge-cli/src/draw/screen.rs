@@ -1,4 +1,4 @@
-//! The terminal: data to standard output, everything else to standard error, no panic when a pipe closes.
+//! Writes data to standard output and everything else to standard error; a closed pipe is no panic.
 
 mod text;
 
@@ -17,37 +17,38 @@ use std::{
 };
 pub(crate) use text::{ending, flush_right, in_line, is_shown_as_it_is, json, padded, shown, width};
 
-/// Whether data could not be written.
+/// True if some data could not be written.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Whether all data was written.
+/// True if all data was written.
 pub(crate) fn all_said() -> bool {
     !LOST.load(Ordering::Relaxed)
 }
 
-/// Data, to standard output.
+/// Writes data to standard output.
 pub(crate) fn data(text: &str) {
     written(writeln!(io::stdout(), "{}", shown(text)));
 }
 
-/// A picture in characters and colours, whose words are escaped already: see [`crate::draw::picture::Screen::draw`].
+/// Writes a picture of characters and colours to standard output. Its texts are escaped already, by
+/// [`crate::draw::picture::Screen::draw`].
 pub(crate) fn drawn(picture: &str) {
     written(writeln!(io::stdout(), "{picture}"));
 }
 
-/// A part of data that brings its own line ends.
+/// Writes a part of data to standard output, without adding a line end.
 pub(crate) fn part(text: &str) {
     written(write!(io::stdout(), "{}", shown(text)).and_then(|()| io::stdout().flush()));
 }
 
-/// Data in the place of all that is on the terminal: from the first cell on, and nothing below.
+/// Clears the terminal, then writes data from its first cell on.
 pub(crate) fn page(text: &str) {
     written(writeln!(io::stdout(), "\x1b[H\x1b[2J{}", shown(text)).and_then(|()| io::stdout().flush()));
 }
 
-/// Says once that data is lost; what follows is lost, too.
+/// Reports an error of standard output, once.
 fn written(result: io::Result<()>) {
-    // Whoever reads may have read enough: `evomerge methods | head`.
+    // A closed pipe is not an error: `evomerge methods | head`.
     if let Err(e) = result
         && e.kind() != io::ErrorKind::BrokenPipe
         && !LOST.swap(true, Ordering::Relaxed)
@@ -56,14 +57,15 @@ fn written(result: io::Result<()>) {
     }
 }
 
-/// News, to standard error.
+/// Writes a message to standard error.
 pub(crate) fn say(text: &str) {
     let _ = view::above(|| writeln!(io::stderr(), "{}", shown(text)));
 }
 
-/// What the command line's reader has to say: help, or what is wrong with the words.
+/// Prints the message of the command line's parser: help or an error.
 pub(crate) fn usage(said: &clap::Error) {
-    // Its text is without what steers a terminal; in colours it is not, and holds the words that were given.
+    // The coloured message quotes the given words unescaped, so it is printed only if these are
+    // plain.
     if std::env::args_os().all(|word| is_shown_as_it_is(&word.to_string_lossy())) {
         let printed = said.print();
         if !said.use_stderr() {
@@ -74,7 +76,7 @@ pub(crate) fn usage(said: &clap::Error) {
     }
 }
 
-/// An error, and what to do about it.
+/// Writes an error and its hint to standard error.
 pub(crate) fn error(error: &Error) {
     say(&format!("error: {error}"));
     if let Some(hint) = error.advice() {
@@ -84,40 +86,42 @@ pub(crate) fn error(error: &Error) {
 
 const STRING: &str = "a String takes all that is written";
 
-/// Plain lines go to logs, and not more than this often.
+/// Shortest time between two plain lines, which go to logs.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
-/// How much is done: a bar on a terminal, a plain line now and then otherwise.
+/// Shows progress: a bar on a terminal, else a plain line now and then.
 pub(crate) struct Meter {
     what: &'static str,
     unit: Unit,
     total: u64,
     done: AtomicU64,
-    /// What time is taken by, in all and until now: bytes, or what answers are likely to cost.
+    /// Total and finished effort, to which time is proportional: bytes, or estimated costs of
+    /// answers.
     effort: (u64, AtomicU64),
     bar: Option<ProgressBar>,
     pace: Mutex<Pace>,
 }
 
-/// What a meter counts.
+/// Unit that a meter counts.
 #[derive(Clone, Copy)]
 enum Unit {
     Bytes,
     Answers,
 }
 
-/// When a meter last said something, and from when on it measures.
+/// Time of the last plain line, and the start of the measured time.
 struct Pace {
-    /// Plain lines only.
+    /// Time of the last plain line.
     said: Instant,
-    /// When the first burst was over, and the effort until then: what was remembered comes all at once and says nothing of the rest.
+    /// End of the first burst, and the effort until then. Remembered answers come in this burst,
+    /// which says nothing about the speed of the rest.
     from: Option<(Instant, u64)>,
 }
 
 const BURST: Duration = Duration::from_millis(200);
 
 impl Unit {
-    /// A number of them, as people say it.
+    /// Formats a number with this unit.
     fn say(self, n: u64) -> String {
         match self {
             Self::Bytes => bytes(n),
@@ -131,7 +135,7 @@ impl Meter {
         Self::new(what, Unit::Bytes, total, total)
     }
 
-    /// So many answers, of so much effort together.
+    /// A meter of `total` answers, which take `effort` together.
     pub(crate) fn answers(total: u64, effort: u64) -> Self {
         Self::new("answers", Unit::Answers, total, effort)
     }
@@ -146,12 +150,12 @@ impl Meter {
         Self { what, unit, total, done: AtomicU64::new(0), effort: (effort, AtomicU64::new(0)), bar, pace }
     }
 
-    /// So many bytes more are done.
+    /// Adds finished bytes.
     pub(crate) fn add(&self, n: u64) {
         self.advance(n, n);
     }
 
-    /// One more answer is there, of so much effort.
+    /// Adds a finished answer and its effort.
     pub(crate) fn answered(&self, effort: u64) {
         self.advance(1, effort);
     }
@@ -159,14 +163,14 @@ impl Meter {
     fn advance(&self, n: u64, effort: u64) {
         let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
         let effort = self.effort.1.fetch_add(effort, Ordering::Relaxed) + effort;
-        // Whoever finds it locked is not the one to speak.
+        // Another thread is showing progress already.
         let Ok(mut pace) = self.pace.try_lock() else { return };
         let (from, before) = *pace.from.get_or_insert((Instant::now(), effort));
         if from.elapsed() < BURST {
             pace.from = Some((from, effort));
         }
         let seconds = from.elapsed().as_secs_f64();
-        job::tell(|| self.told(done, effort.saturating_sub(before), effort, seconds));
+        job::report(|| self.report(done, effort.saturating_sub(before), effort, seconds));
         if let Some(bar) = &self.bar {
             bar.set_position(effort);
             bar.set_message(self.describe(done, effort.saturating_sub(before), effort, seconds));
@@ -176,8 +180,8 @@ impl Meter {
         }
     }
 
-    /// The same for who looks from elsewhere.
-    fn told(&self, done: u64, measured: u64, effort: u64, seconds: f64) -> job::JobReport {
+    /// Progress for the queue.
+    fn report(&self, done: u64, measured: u64, effort: u64, seconds: f64) -> job::JobReport {
         let unit = match self.unit {
             Unit::Bytes => "bytes",
             Unit::Answers => "answers",
@@ -195,7 +199,7 @@ impl Meter {
         job::JobReport { progress, ..job::JobReport::default() }
     }
 
-    /// `measured` of the effort took so many seconds.
+    /// Progress in words. `measured` is the part of the effort that took `seconds`.
     fn describe(&self, done: u64, measured: u64, effort: u64, seconds: f64) -> String {
         let (what, done, total) = (self.what, self.unit.say(done), self.unit.say(self.total));
         let mut text = format!("{what} {done} of {total}");
@@ -210,20 +214,21 @@ impl Meter {
 
     pub(crate) fn finish(&self) {
         let (done, effort) = (self.done.load(Ordering::Relaxed), self.effort.1.load(Ordering::Relaxed));
-        job::tell_end(|| self.told(done, 0, effort, 0.0));
+        job::report_end(|| self.report(done, 0, effort, 0.0));
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
-/// Seconds that the rest takes if it goes on as until now; `None` until ten seconds have passed, or a twentieth is done.
+/// Estimated seconds for the rest at the present speed; `None` until ten seconds have passed or a
+/// twentieth is done.
 pub(crate) fn left(done: u64, rest: u64, seconds: f64) -> Option<f64> {
     let is_known = done > 0 && (seconds >= 10.0 || 19 * done >= rest);
     is_known.then(|| rest as f64 * seconds / done as f64)
 }
 
-/// A number of bytes, as people say it: `2.2 GB`.
+/// Formats a number of bytes: `2.2 GB`.
 pub(crate) fn bytes(n: u64) -> String {
     let units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
     let power = (1..units.len()).take_while(|power| n >= 1000u64.pow(*power as u32)).count();
@@ -234,7 +239,7 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// Seconds, as people say them.
+/// Formats seconds: `1 min 10 s`.
 pub(crate) fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match (s / 86_400, s % 86_400 / 3600, s % 3600 / 60, s % 60) {

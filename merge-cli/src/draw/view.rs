@@ -1,8 +1,8 @@
-//! A search as it runs, drawn in the last lines of a terminal.
+//! Live view of a running search, drawn in the last lines of a terminal.
 //!
-//! Frames are plain text: the cursor goes up over the last one and writes over it. Nothing is asked of the terminal and no mode
-//! of it is changed. So what was on it before stays, Ctrl-C is what it always is, and whatever ends the process leaves nothing to
-//! restore.
+//! Frames are plain text: the cursor goes up to the start of the last frame and writes over it. The
+//! terminal is not queried, and its mode stays as it is. So earlier output stays, Ctrl-C works as
+//! always, and however the process ends, nothing needs to be restored.
 
 mod picture;
 
@@ -21,33 +21,33 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// How many columns each line of the frame on the terminal takes; empty if there is none.
+/// Width in columns of each line of the frame on the terminal; empty if there is no frame.
 static FRAME: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
-/// What a frame needs at least, and takes at most.
+/// Minimum and maximum columns and rows of a frame.
 const LEAST: (u16, u16) = (60, 18);
 const MOST: (u16, u16) = (140, 32);
 const STRING: &str = "a String takes all that is written";
 
-/// The frames of a search.
+/// Draws the frames of a search.
 pub(crate) struct LiveView {
     names: ProgressNames,
     colours: bool,
 }
 
-/// What a search's numbers are called.
+/// Names for the numbers of a search.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProgressNames {
-    /// In the order of the goals.
+    /// Names of the tasks, in the order of the goals.
     pub(crate) tasks: Vec<String>,
-    /// What candidates are compared by: tasks, then costs.
+    /// Names of the objectives: tasks, then costs.
     pub(crate) objectives: Vec<String>,
-    /// What is merged, and the base.
+    /// Names of the merged models and of the base.
     pub(crate) models: Vec<String>,
 }
 
 impl LiveView {
-    /// On standard error, if it is a terminal that is large enough.
+    /// A view on standard error; `None` if that is not a terminal, or too small a one.
     pub(crate) fn new(names: ProgressNames) -> Option<Self> {
         let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
         let (columns, rows) = size()?;
@@ -59,7 +59,8 @@ impl LiveView {
     /// Draws a frame.
     pub(crate) fn show(&self, record: &job::JobProgress, progress: &Progress, leads: Option<&Leads>) {
         let Some((columns, rows)) = size() else { return };
-        // A line that reaches the last column would be cut by what clears behind it.
+        // A line up to the last column would lose its end to the code that clears the rest of the
+        // line.
         let area = (columns.min(MOST.0).saturating_sub(1), rows.min(MOST.1).saturating_sub(1));
         let scene = Scene { record, progress, leads, names: &self.names, language: Language::chosen() };
         let frame = picture::frame(&scene, area);
@@ -75,7 +76,7 @@ impl LiveView {
     }
 }
 
-/// Writes something where the frame is, which is drawn again below it.
+/// Removes the frame, then calls `write_it`. The next frame is drawn below that output.
 pub(crate) fn above<T>(write_it: impl FnOnce() -> T) -> T {
     let mut before = frame_lines();
     if !before.is_empty() {
@@ -87,11 +88,11 @@ pub(crate) fn above<T>(write_it: impl FnOnce() -> T) -> T {
 }
 
 fn frame_lines() -> MutexGuard<'static, Vec<usize>> {
-    // A frame that could not be drawn is one that is drawn over.
+    // A panic while a frame was drawn does no harm: the next frame replaces it.
     FRAME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The columns and rows of the terminal that is standard error, if it is one.
+/// Columns and rows of the terminal at standard error; `None` if it is not a terminal.
 fn size() -> Option<(u16, u16)> {
     let error = io::stderr();
     let size = error.is_terminal().then(|| rustix::termios::tcgetwinsize(&error).ok())??;
@@ -103,18 +104,19 @@ fn write(text: &str) {
     let _ = error.write_all(text.as_bytes()).and_then(|()| error.flush());
 }
 
-/// The way back to the first line of a frame. In a window that has become narrower its lines are wrapped.
+/// Escape code that moves the cursor back to the first line of a frame. Lines that a narrower
+/// window wraps count as several.
 fn back(widths: &[usize], columns: usize) -> String {
     let rows: usize = widths.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
     if rows == 0 { String::new() } else { format!("\x1b[{rows}A\r") }
 }
 
-/// A frame's lines as a terminal takes them, each with the columns that it fills.
+/// Lines of a frame as text for a terminal, each with its width in columns.
 fn lines(frame: &Buffer, colours: bool) -> Vec<(String, usize)> {
     let line = |y: u16| {
         let cells = (0..frame.area.width).map(|x| &frame[(x, y)]);
         let (mut text, mut colour, mut width) = (String::new(), Color::Reset, 0);
-        // The end of a wide letter has no letter of its own.
+        // The second cell of a wide character is empty.
         let mut covered = 0;
         for (x, cell) in cells.enumerate() {
             if covered > 0 {
@@ -140,7 +142,7 @@ fn lines(frame: &Buffer, colours: bool) -> Vec<(String, usize)> {
     (0..frame.area.height).map(line).collect()
 }
 
-/// The colours that frames use, as terminals call them.
+/// The terminal's code of a colour that frames use.
 fn code(colour: Color) -> u8 {
     match colour {
         Color::Green => 32,
@@ -151,7 +153,6 @@ fn code(colour: Color) -> u8 {
     }
 }
 
-/// Of a colour.
 fn ink(colour: Color) -> Style {
     Style::new().fg(colour)
 }

@@ -58,18 +58,18 @@ impl CachePlace {
     }
 
     /// Records the commit of a revision.
-    pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
+    pub(super) fn record_revision(&self, revision: &str, commit: &str) -> Result<()> {
         let path = self.root.join("refs").join(revision);
         create_dir(path.parent().unwrap_or(&self.root))?;
         // Written under another name and renamed: a crash leaves no partial file.
-        let beside = self.beside("ref");
+        let beside = self.temporary_path("ref");
         fs::write(&beside, commit).and_then(|()| fs::rename(&beside, &path)).map_err(|e| Error::io("write", &path, &e))
     }
 
     /// Links a file of a commit to its content.
     pub(super) fn link(&self, commit: &str, name: &str, etag: &str) -> Result<()> {
         let path = self.snapshot(commit).join(name);
-        let beside = self.beside("link");
+        let beside = self.temporary_path("link");
         let _ = fs::remove_file(&beside);
         symlink(Path::new("../../blobs").join(etag), &beside)
             .and_then(|()| fs::rename(&beside, &path))
@@ -99,7 +99,7 @@ impl CachePlace {
     }
 
     /// A temporary path that no other process uses and that other tools ignore.
-    fn beside(&self, what: &str) -> PathBuf {
+    fn temporary_path(&self, what: &str) -> PathBuf {
         self.root.join(format!(".{what}.{}", std::process::id()))
     }
 }
@@ -124,7 +124,7 @@ pub(super) fn missing(dir: &Path) -> Result<Option<String>> {
 
 /// True if a snapshot has its weights and the files that nearly every model has. Other tools
 /// download single files; if one of these is missing, the hub is asked whether it exists.
-pub(super) fn whole(dir: &Path) -> Result<bool> {
+pub(super) fn has_usual_files(dir: &Path) -> Result<bool> {
     let has = |name: &str| dir.join(name).exists();
     let adapter = has("adapter_config.json");
     let tokenizer = ["tokenizer.json", "tokenizer.model", "vocab.json"].into_iter().any(has);

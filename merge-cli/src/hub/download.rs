@@ -103,7 +103,7 @@ impl Download<'_> {
                     drop(part);
                     fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
                     return Err(at(Error::user("what arrived does not have the hash that the hub promised").hint(
-                        "nothing of it was kept: try again, and if it is so again, what stands between changes files",
+                        "nothing of it was kept: try again; if it happens again, something between this machine and the hub changes files",
                     )));
                 }
                 Err(HubFailure::Lasting(error)) => return Err(at(error)),

@@ -10,11 +10,11 @@ use ureq::http::StatusCode;
 
 /// Number of retries of a broken download.
 const RETRIES: u32 = 3;
-const BRING: &str = "`--from DIR` takes the files from a directory, if you have them from elsewhere";
+const FROM_HINT: &str = "`--from DIR` takes the files from a directory, if you have them from elsewhere";
 
 impl Hub {
     /// Downloads the file at an address; fails if it has more than `most` bytes.
-    pub(crate) fn elsewhere(&self, address: &str, most: u64) -> Result<Vec<u8>> {
+    pub(crate) fn download_other(&self, address: &str, most: u64) -> Result<Vec<u8>> {
         let Some((scheme, host, port)) = origin(address) else {
             return Err(Error::user(format!("{address} is no address")).hint("it begins with https:// or http://"));
         };
@@ -23,8 +23,8 @@ impl Hub {
         loop {
             match once(&wire, address, most) {
                 Ok(bytes) => return Ok(bytes),
-                Err(HubFailure::Lasting(error)) => return Err(error.hint(BRING)),
-                Err(HubFailure::Passing(error)) if tries == RETRIES => return Err(error.hint(BRING)),
+                Err(HubFailure::Lasting(error)) => return Err(error.hint(FROM_HINT)),
+                Err(HubFailure::Passing(error)) if tries == RETRIES => return Err(error.hint(FROM_HINT)),
                 Err(HubFailure::Passing(_)) => {
                     thread::sleep(self.pause * 2u32.pow(tries));
                     tries += 1;

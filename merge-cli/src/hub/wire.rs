@@ -46,7 +46,7 @@ impl HubWire {
                 .hint("it begins with https:// or http://"));
         }
         if token.is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Error::user("the token of the hub holds what no token holds").hint(
+            return Err(Error::user("the hub's token contains characters that no token has").hint(
                 "HF_TOKEN, or the file `token` in HF_HOME, holds a token of https://huggingface.co/settings/tokens",
             ));
         }
@@ -63,7 +63,7 @@ impl HubWire {
             return Err(self.refusal(&answer, repo, &format!("revision `{revision}`")));
         }
         let text = answer.body_mut().with_config().limit(LISTING_LIMIT).read_to_string();
-        let text = text.map_err(|e| HubFailure::Passing(away(&address, &e)))?;
+        let text = text.map_err(|e| HubFailure::Passing(unreachable(&address, &e)))?;
         Listing::read(&text).map_err(|e| HubFailure::Lasting(e.at(format_args!("{}: {repo}", self.endpoint))))
     }
 
@@ -109,7 +109,7 @@ impl HubWire {
                     .hint("is HF_ENDPOINT the address of a hub?")
             })?;
         }
-        Err(HubFailure::Lasting(Error::user(format!("{} leads in circles", self.endpoint))))
+        Err(HubFailure::Lasting(Error::user(format!("{}: too many redirects", self.endpoint))))
     }
 
     /// Explains a refusal. The hub hides private models: 401 may mean that there is no such model.
@@ -157,10 +157,10 @@ impl HubWire {
 pub(super) fn broken(address: &str, error: &io::Error) -> HubFailure {
     // TLS reports an untrusted certificate this way.
     if error.kind() == io::ErrorKind::InvalidData {
-        return mistrusted(address, error);
+        return untrusted_certificate(address, error);
     }
     let text = error.to_string();
-    HubFailure::Passing(away(address, &text.split(" (os error").next().unwrap_or(&text).to_lowercase()))
+    HubFailure::Passing(unreachable(address, &text.split(" (os error").next().unwrap_or(&text).to_lowercase()))
 }
 
 /// The error for a request without an answer.
@@ -168,18 +168,18 @@ fn unanswered(address: &str, error: &ureq::Error) -> HubFailure {
     use ureq::Error as E;
     match error {
         E::Io(error) => broken(address, error),
-        E::Rustls(_) | E::Tls(_) | E::Pem(_) => mistrusted(address, error),
-        E::Http(_) | E::BadUri(_) | E::InvalidProxyUrl => HubFailure::Lasting(away(address, error)),
-        _ => HubFailure::Passing(away(address, error)),
+        E::Rustls(_) | E::Tls(_) | E::Pem(_) => untrusted_certificate(address, error),
+        E::Http(_) | E::BadUri(_) | E::InvalidProxyUrl => HubFailure::Lasting(unreachable(address, error)),
+        _ => HubFailure::Passing(unreachable(address, error)),
     }
 }
 
-fn mistrusted(address: &str, why: &dyn fmt::Display) -> HubFailure {
+fn untrusted_certificate(address: &str, why: &dyn fmt::Display) -> HubFailure {
     let hint = "if a proxy stands between, SSL_CERT_FILE sets the certificates to trust, as a PEM file";
-    HubFailure::Lasting(away(address, why).hint(hint))
+    HubFailure::Lasting(unreachable(address, why).hint(hint))
 }
 
-fn away(address: &str, why: &dyn fmt::Display) -> Error {
+fn unreachable(address: &str, why: &dyn fmt::Display) -> Error {
     let host = origin(address).map_or_else(|| address.to_owned(), |(_, host, _)| host);
     Error::machine(format!("cannot reach {host}: {why}"))
         .hint("HF_HUB_OFFLINE=1 uses only what is in the cache; HF_ENDPOINT sets another hub")

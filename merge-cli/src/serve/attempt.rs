@@ -1,4 +1,4 @@
-//! One attempt at a job: a process of its own, watched until it ends.
+//! An attempt at a job: a separate process that is watched until it ends.
 
 use super::{
     copies,
@@ -25,47 +25,50 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// A process that does a job.
+/// A process that runs a job.
 pub(super) struct Attempt {
     child: Child,
     place: PathBuf,
-    /// Where it writes: there, unless its user has named another place, which may be on another disk.
+    /// Directory of its results: in `place`, unless the user named another one, maybe on another
+    /// disk.
     output: PathBuf,
     log: PathBuf,
-    /// Where in the log this attempt begins.
+    /// Byte of the log at which this attempt begins.
     log_from: u64,
     pub(super) began: Instant,
-    /// What it was stopped for, and when.
+    /// Reason and time of the request to stop.
     stopped: Option<(Why, Instant)>,
-    /// When what costs time was last looked at.
+    /// Time of the last look at memory and disks.
     looked: Instant,
-    /// Bytes of memory that it used then.
+    /// Bytes of memory that it used at that time.
     pub(super) memory: Option<u64>,
-    /// How many processes the system had ended for want of memory when it began.
+    /// Number of processes that the system had killed for lack of memory when the attempt began.
     ended_before: u64,
     told: Option<SystemTime>,
 }
 
-/// Why somebody stops an attempt.
+/// Reason to stop an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Its user wants it.
+    /// The user asked for it.
     Asked,
-    /// The server stops, or the disk is full: it goes on later.
+    /// The server stops, or the disk is full: the job continues later.
     Later(String),
-    /// It has taken what it may.
+    /// The job has reached a limit.
     Over(String),
 }
 
-/// One that does not stop by itself is stopped again, which ends it at once: what is in flight is computed again.
+/// An attempt that has not stopped after this time gets a second signal, which ends it at once;
+/// work in flight is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often disks are looked at.
+/// Time between two looks at memory and disks.
 const LOOKS: Duration = Duration::from_secs(2);
 
 impl Attempt {
-    /// Starts a job.
+    /// Starts the process of a job.
     ///
-    /// Fails if the queue's copies are not what was handed in, or if no process can be started.
+    /// Fails if the queue's copies differ from the submitted files, or if no process can be
+    /// started.
     pub(super) fn start(home: &Home, job: &Job, threads: usize) -> Result<Self> {
         let submission = &job.submission;
         let place = home.job(job.id);
@@ -86,11 +89,12 @@ impl Attempt {
             .current_dir(&submission.directory)
             .env(job::DIRECTORY, &place)
             .env(language::VARIABLE, Language::chosen().code())
-            // It sees the end of it when this process ends, however that ends.
+            // However this process ends, its end closes the standard input of the job, which then
+            // stops.
             .stdin(Stdio::piped())
             .stdout(open(home.output(job.id), false)?)
             .stderr(open(log.clone(), true)?)
-            // Ctrl-C at the server's terminal is the server's.
+            // Ctrl-C at the server's terminal is for the server only.
             .process_group(0)
             .spawn()
             .map_err(|e| {
@@ -112,10 +116,10 @@ impl Attempt {
         })
     }
 
-    /// Asks it to stop.
+    /// Asks the process to stop.
     pub(super) fn stop(&mut self, why: Why) {
         match &mut self.stopped {
-            // What its user wants counts for more than what the server wants.
+            // The user's request overrides the server's.
             Some((known, _)) if *known == Why::Asked || why != Why::Asked => {}
             Some((known, _)) => *known = why,
             None => {
@@ -125,12 +129,12 @@ impl Attempt {
         }
     }
 
-    /// Ends it at once.
+    /// Kills the process.
     pub(super) fn kill(&mut self) {
         let _ = self.child.kill();
     }
 
-    /// Nobody wants it to stop any more; it does all the same, and goes on later.
+    /// Withdraws the user's request to stop: the process still stops, but the job continues later.
     pub(super) fn wanted_again(&mut self) {
         if let Some((why, _)) = &mut self.stopped
             && *why == Why::Asked
@@ -139,7 +143,7 @@ impl Attempt {
         }
     }
 
-    /// Stops it if it takes more than it may; how far it is, if that is new.
+    /// Stops the process if it has reached a limit. Returns its progress, if that is new.
     pub(super) fn look(&mut self, job: &Job, reserve: u64) -> Option<JobReport> {
         let limits = job.submission.limits;
         let ran = job.ran_ms / 1000 + self.began.elapsed().as_secs();
@@ -157,7 +161,7 @@ impl Attempt {
             if let Some(most) = limits.bytes.filter(|most| self.size() > *most) {
                 self.stop(Why::Over(format!("it has written more than {}, its limit", bytes(most))));
             }
-            // Its log is here, and what it writes may be elsewhere.
+            // Log and results may be on different disks.
             let free = [&self.place, &self.output].into_iter().filter_map(|place| machine::free(place)).min();
             if let Some(free) = free.filter(|free| *free < reserve) {
                 self.stop(Why::Later(format!(
@@ -178,7 +182,7 @@ impl Attempt {
         serde_json::from_slice(&fs::read(&path).ok()?).ok()
     }
 
-    /// How it has ended, if it has.
+    /// Result of the process, if it has ended.
     pub(super) fn ended(&mut self) -> Option<End> {
         match self.child.try_wait() {
             Ok(status) => status.map(|status| self.judge(status)),
@@ -200,7 +204,7 @@ impl Attempt {
             }
             (None, Some(code), _) => {
                 let why = self.last_error().unwrap_or_else(|| format!("it ended with code {code}"));
-                // 1 and 2 are what a user can mend.
+                // 1 and 2 are errors that a user can fix.
                 failed(why, code > 2)
             }
             (None, None, signal) => {
@@ -216,16 +220,16 @@ impl Attempt {
         }
     }
 
-    /// The last error that this attempt has told of, without the path of this machine's program.
+    /// Last error message in the log of this attempt.
     fn last_error(&self) -> Option<String> {
         let len = fs::metadata(&self.log).ok()?.len();
-        // An error is among the last things said.
+        // The error is near the end of the log.
         let from = self.log_from.max(len.saturating_sub(16 << 10));
         let (text, _) = home::tail(&self.log, Some(from), 16 << 10).ok()?;
         text.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
     }
 
-    /// Bytes of all that it has written: in its directory, and where its user wants its result.
+    /// Size in bytes of the job's directory and of its results.
     fn size(&self) -> u64 {
         let elsewhere = if self.output.starts_with(&self.place) { 0 } else { machine::size(&self.output) };
         machine::size(&self.place) + elsewhere
@@ -233,13 +237,14 @@ impl Attempt {
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // One that is gone already needs none.
+            // The process may have ended already.
             let _ = kill_process(pid, signal);
         }
     }
 }
 
-/// What is known of a process that the queue has not ended; `ended` is whether the system has ended any for want of memory.
+/// Describes the end of a process that the queue did not kill; `ended` is true if the system killed
+/// any process for lack of memory meanwhile.
 fn killed(signal: i32, ended: bool) -> String {
     let what = match signal {
         4 => "SIGILL: this processor lacks an instruction",

@@ -1,4 +1,4 @@
-//! Asks the server at its socket.
+//! A client of the server's socket.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
@@ -11,14 +11,14 @@ use std::{
 };
 use tokio::{net::UnixStream, runtime, time::timeout};
 
-/// How long a server may think.
+/// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a server listens.
+/// A client; holds the path of the server's socket.
 pub(crate) struct Client(PathBuf);
 
 impl Client {
-    /// If there is one that listens.
+    /// Connects to a server; `None` if none listens.
     pub(super) fn connect(socket: &Path) -> Option<Self> {
         std::os::unix::net::UnixStream::connect(socket).ok().map(|_| Self(socket.to_owned()))
     }
@@ -48,7 +48,7 @@ impl Client {
         let (code, bytes) = answer.map_err(lost)?;
         let unread = |e: serde_json::Error| Error::machine(format!("the server's answer cannot be read: {e}"));
         if code.is_success() {
-            // No content is no value.
+            // An empty body is no value.
             let bytes = if bytes.is_empty() { Bytes::from_static(b"null") } else { bytes };
             return serde_json::from_slice(&bytes).map_err(unread);
         }
@@ -83,7 +83,7 @@ impl Client {
     }
 }
 
-/// What the server says when it does not do what it is asked.
+/// The server's answer if it refuses a request.
 #[derive(serde::Deserialize)]
 struct ApiRefusal {
     error: String,

@@ -1,5 +1,5 @@
-//! Connections: how many there may be, from whom, and how long they may take, so that nobody who only holds them open keeps others
-//! out, and the user's own socket answers whatever happens at the port.
+//! Connections and their limits: total, for each network, and in time. Idle clients cannot keep
+//! others out, and the user's socket answers whatever happens at the port.
 
 use axum::{
     Router,
@@ -28,17 +28,17 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a head may take, and how long a connection may be idle before the next.
+/// Longest time for the head of a request, and for an idle connection.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long a body may take.
+/// Longest time for the body of a request.
 const BODY: Duration = Duration::from_secs(20);
-/// A page has one for news and a few for what it asks.
+/// Maximum connections of one network. A page has one for news and a few for requests.
 const MOST_OF_ONE: usize = 128;
 const MOST: usize = 512;
-/// Files that are kept for the socket, the queue, the jobs and what looks at files.
+/// Open files reserved for the socket, the queue, the jobs and processes that look at files.
 const KEPT: u64 = 256;
 
-/// What comes in at the socket.
+/// Serves connections at the socket.
 pub(super) async fn at_socket(listener: UnixListener, router: Router) {
     loop {
         match listener.accept().await {
@@ -51,7 +51,7 @@ pub(super) async fn at_socket(listener: UnixListener, router: Router) {
     }
 }
 
-/// What comes in at the port: more than there may be is turned away at once.
+/// Serves connections at the port; connections above the limit are refused at once.
 pub(super) async fn at_port(listener: TcpListener, router: Router) {
     let places = Arc::new(Connections::new(most()));
     loop {
@@ -65,7 +65,7 @@ pub(super) async fn at_port(listener: TcpListener, router: Router) {
                     });
                 }
                 None => {
-                    // If it does not take this at once, it gets nothing.
+                    // The client gets this only if it can be sent at once.
                     let _ = stream.try_write(FULL);
                 }
             },
@@ -80,23 +80,23 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, router: Router) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    // Whoever breaks off, or is too slow, is told nothing.
+    // A client that breaks off or is too slow gets no answer.
     let _ = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
 }
 
-/// Connections that there may be at a port, as far as this process may open files.
+/// Maximum connections at the port, within this process's limit of open files.
 fn most() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     (files.saturating_sub(KEPT) as usize).clamp(16, MOST)
 }
 
-/// Who has how many connections.
+/// Number of connections of each network.
 struct Connections {
     most: usize,
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One of them, until it is dropped.
+/// Permission for one connection, until it is dropped.
 struct ConnectionPermit {
     places: Arc<Connections>,
     from: IpAddr,
@@ -107,7 +107,7 @@ impl Connections {
         Self { most, taken: Mutex::default() }
     }
 
-    /// None if there is none left, or none for this address.
+    /// Takes a permit; `None` if all are taken, or all of this network.
     fn take(places: &Arc<Self>, from: IpAddr) -> Option<ConnectionPermit> {
         let from = network(from);
         let mut taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +132,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Whoever has one address of the sixth version has a network of them (RFC 6177).
+/// Network of an address: for IPv6 its /64, since a user has many addresses there (RFC 6177).
 fn network(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
@@ -140,7 +140,8 @@ fn network(from: IpAddr) -> IpAddr {
     }
 }
 
-/// Reads a body whole, within limits, before anybody looks at it; and says in JSON whatever is refused, whoever refuses it.
+/// Reads the whole body, within limits, before the request is handled. Every refusal becomes JSON,
+/// also one from a library.
 pub(super) async fn whole(most: usize, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let read = timeout(BODY, Limited::new(body, most).collect()).await;
@@ -156,7 +157,7 @@ pub(super) async fn whole(most: usize, request: Request, next: Next) -> Response
     if is_json || !(answer.status().is_client_error() || answer.status().is_server_error()) {
         return answer;
     }
-    // What the library refuses: an address, a method, letters in a path.
+    // A refusal by the library: of an address, a method, or characters in a path.
     let (parts, body) = answer.into_parts();
     let said = Limited::new(body, 4096).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let said = match String::from_utf8_lossy(&said).trim() {

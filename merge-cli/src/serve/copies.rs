@@ -1,4 +1,5 @@
-//! The queue's own copies of the texts that a job reads, so that its user may change the files for the next variant.
+//! The queue's copies of the texts that a job reads, so that users may edit the files after
+//! submission.
 
 use crate::draw::screen;
 use merge_core::{
@@ -16,33 +17,34 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Where they are in a job's directory.
+/// Name of the copies' directory in a job's directory.
 const DIRECTORY: &str = "submitted";
-/// What says there which is whose.
+/// Name of the list of copies, in the same directory.
 const LIST: &str = "files.json";
-/// What the names of those begin with that no job has yet.
+/// Prefix of directories with copies that belong to no job yet.
 const NEW: &str = ".new-";
 
-/// A folder of tasks may hold many; who keeps more of them should name fewer.
+/// Maximum number of texts of a job, which may name a folder of tasks.
 const MOST: usize = 1000;
 const LARGEST: usize = 32 << 20;
 
-/// A file and its copy, or what is read where it is.
+/// A file and its copy, or a path that is read in place.
 #[derive(Serialize, Deserialize)]
 struct Copy {
-    /// Where the file was.
+    /// Path of the file.
     path: PathBuf,
-    /// The copy's name, beside the list.
+    /// Name of the copy, beside the list.
     #[serde(default, rename = "copy", skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// The SHA-256 of both. In the lists of earlier versions it is not: the events had a mark for each.
+    /// SHA-256 of both. Lists of earlier versions lack it: there, the events had a mark for each
+    /// file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     sha256: String,
 }
 
-/// What a job reads is known by: the mark of its list, which knows it.
+/// Marks of a job's texts: the mark of their list, which has the hash of each.
 ///
-/// Fails if the texts are more than a job may bring.
+/// Fails if the texts are too many or too large.
 pub(super) fn marks(reads: &Reads) -> Result<Vec<FileMark>> {
     let texts = &reads.texts;
     let bytes: usize = texts.iter().map(|one| one.text.len()).sum();
@@ -63,12 +65,12 @@ pub(super) fn marks(reads: &Reads) -> Result<Vec<FileMark>> {
     Ok(vec![FileMark { path: Path::new(DIRECTORY).join(LIST), sha256: sha256(&list(reads)?) }])
 }
 
-/// The mark of a list, if it is that which is known.
+/// The mark of the list; `None` if an earlier version made the marks.
 fn of_list(marks: &[FileMark]) -> Option<&FileMark> {
     marks.first().filter(|mark| mark.path == Path::new(DIRECTORY).join(LIST))
 }
 
-/// Fails if one of the paths is no text.
+/// Content of the list of copies. Fails if a path is not UTF-8.
 fn list(reads: &Reads) -> Result<String> {
     let copy = |(number, one): (usize, &Text)| Copy {
         path: one.path.clone(),
@@ -82,7 +84,7 @@ fn list(reads: &Reads) -> Result<String> {
     Ok(serde_json::to_string_pretty(&all).expect("plain data") + "\n")
 }
 
-/// Refuses a path that JSON cannot hold.
+/// Refuses a path that is not UTF-8: JSON cannot contain it.
 pub(crate) fn check_text(path: &Path) -> Result<()> {
     if path.to_str().is_some() {
         return Ok(());
@@ -91,11 +93,11 @@ pub(crate) fn check_text(path: &Path) -> Result<()> {
     Err(error.hint("give it a name that is, or run the command itself, without the queue"))
 }
 
-/// Copies that no job has yet; gone if none gets them.
+/// Copies that belong to no job yet; deleted on drop unless a job gets them.
 pub(super) struct Copies(PathBuf);
 
 impl Copies {
-    /// Writes them where the jobs' directories are.
+    /// Writes the copies into a new directory beside those of the jobs.
     pub(super) fn write(jobs: &Path, reads: &Reads) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let new = Self(jobs.join(format!("{NEW}{}", NUMBER.fetch_add(1, Ordering::Relaxed))));
@@ -114,9 +116,9 @@ impl Copies {
         Ok(new)
     }
 
-    /// Gives them to a job that is about to be taken in.
+    /// Moves the copies into a new job's directory, before the job is queued.
     pub(super) fn give(&self, place: &Path) -> Result<()> {
-        // Of a job that was about to be taken in when all ended.
+        // A crash before a job was queued may have left copies there.
         remove(place);
         fs::create_dir_all(place).map_err(|e| Error::io("create", place, &e))?;
         let directory = place.join(DIRECTORY);
@@ -132,7 +134,7 @@ impl Drop for Copies {
     }
 }
 
-/// Takes those away that no job got before all ended.
+/// Deletes copies that a crash left before a job got them.
 pub(super) fn clean(jobs: &Path) {
     let is_new = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(NEW);
     for entry in fs::read_dir(jobs).into_iter().flatten().flatten().filter(is_new) {
@@ -144,12 +146,12 @@ fn sync(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("sync", dir, &e))
 }
 
-/// Takes the copies of a job away that was not taken in; what else is in its directory stays.
+/// Deletes the copies of a job that was not queued; other files in its directory stay.
 pub(super) fn remove(place: &Path) {
     let _ = fs::remove_dir_all(place.join(DIRECTORY)).and_then(|()| fs::remove_dir(place));
 }
 
-/// Refuses a job whose copies are not what was handed in.
+/// Refuses a job whose copies differ from the submitted texts.
 pub(super) fn check(place: &Path, marks: &[FileMark]) -> Result<()> {
     let directory = place.join(DIRECTORY);
     let hint = "hand the job in again, and leave what is in the queue's directory alone";
@@ -167,7 +169,7 @@ pub(super) fn check(place: &Path, marks: &[FileMark]) -> Result<()> {
             let copied = copies.iter().filter(|one| one.name.is_some());
             copied.map(|one| (one.path.as_path(), one.sha256.as_str())).collect()
         }
-        // Before the queue kept copies it had a mark of the file itself.
+        // An early version kept no copies, but a mark of the file itself.
         None if !directory.exists() => return marks.iter().try_for_each(check_file),
         None => marks.iter().map(|mark| (mark.path.as_path(), mark.sha256.as_str())).collect(),
     };
@@ -183,7 +185,7 @@ pub(super) fn check(place: &Path, marks: &[FileMark]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a file that is not what it was.
+/// Refuses a file that has changed.
 fn check_file(FileMark { path, sha256 }: &FileMark) -> Result<()> {
     if sha256_of(path)? == *sha256 {
         return Ok(());
@@ -191,7 +193,7 @@ fn check_file(FileMark { path, sha256 }: &FileMark) -> Result<()> {
     Err(Error::user(format!("{}: it is not what was handed in any more", path.display())).hint("hand it in again"))
 }
 
-/// The texts of a job by the paths of the files, and where its names lead; nothing if it has none.
+/// Reads a job's texts, with the paths of their files, and the paths that are read in place.
 pub(crate) fn read(place: &Path) -> Result<Reads> {
     let mut reads = Reads::default();
     for Copy { path, name, .. } in listed(place)? {
@@ -206,7 +208,7 @@ pub(crate) fn read(place: &Path) -> Result<Reads> {
     Ok(reads)
 }
 
-/// What the list of a job says; nothing if it has none.
+/// Reads a job's list of copies; empty if it has none.
 fn listed(place: &Path) -> Result<Vec<Copy>> {
     let list = place.join(DIRECTORY).join(LIST);
     match fs::read(&list) {
@@ -216,13 +218,13 @@ fn listed(place: &Path) -> Result<Vec<Copy>> {
     }
 }
 
-/// Where the copies of the files are.
+/// Paths of the files and of their copies.
 pub(super) fn places(place: &Path) -> Vec<(PathBuf, PathBuf)> {
     let listed = listed(place).unwrap_or_default();
     listed.into_iter().filter_map(|one| Some((one.path, place.join(DIRECTORY).join(one.name?)))).collect()
 }
 
-/// Two files may have one name.
+/// Name of a copy: numbered, since two files may have the same name.
 fn name(number: usize, path: &Path) -> String {
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     format!("{}-{file}", number + 1)
@@ -262,7 +264,7 @@ mod tests {
         let copies = places(&place);
         assert!(copies[1].1.ends_with("submitted/2-a.yaml"));
         assert_eq!(fs::read_to_string(&copies[0].1).unwrap(), "α: 1\n");
-        // As an earlier version kept them: each with a mark in the event.
+        // Marks of an earlier version: one for each text, in the event.
         let each: Vec<FileMark> =
             texts.iter().map(|one| FileMark { path: one.path.clone(), sha256: sha256(&one.text) }).collect();
         check(&place, &each).unwrap();
@@ -271,7 +273,7 @@ mod tests {
         assert_eq!(said(&each), said(&marks));
         fs::remove_file(&copies[0].1).unwrap();
         assert_eq!(said(&marks), ": the queue's copy of /r/a.yaml is gone");
-        // What no job got is gone, at once or later.
+        // Copies that no job got are deleted, at once or later.
         drop(Copies::write(&jobs, &reads).unwrap());
         std::mem::forget(Copies::write(&jobs, &reads).unwrap());
         clean(&jobs);
@@ -280,13 +282,14 @@ mod tests {
         let mut many =
             Reads { texts: (0..1001).map(|n| text(&format!("/r/{n}.yaml"), "")).collect(), places: Vec::new() };
         assert!(super::marks(&many).unwrap_err().to_string().starts_with("it reads 1001 recipes and tasks of 0 "));
-        // However many there are, the event is short.
+        // The event is short for any number of texts.
         many.texts.pop();
         let event = serde_json::to_string(&super::marks(&many).unwrap()).unwrap();
         assert!(event.len() < 200, "{event}");
     }
 
-    /// A job that was handed in before the queue kept copies reads the file itself, if that is what it was.
+    /// A job that was submitted before the queue kept copies reads the file itself, if it is
+    /// unchanged.
     #[test]
     fn a_job_without_copies_has_the_mark_of_its_file() {
         let dir = tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Where commands ask: the server if there is one, else the queue itself.
+//! Access to the queue for commands: through the server if one runs, else directly.
 
 use super::{
     client::Client,
@@ -17,21 +17,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who answers.
+/// A way to the queue.
 pub(crate) enum Desk {
-    /// A server.
+    /// A running server.
     Server(Client),
-    /// The queue itself, which is ours as long as the file is.
+    /// The queue itself, which this process owns while it holds the lock.
     Queue { service: Box<Service>, _lock: File },
 }
 
-/// Another command may have the queue for a moment, or a server be about to listen.
+/// Longest wait for another command that has the queue, or for a server that is starting.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Desk {
-    /// Finds whom to ask.
+    /// Finds a server, or opens the queue.
     ///
-    /// Fails if a process has the queue and does not answer.
+    /// Fails if another process holds the queue and does not answer.
     pub(crate) fn open(home: &Home) -> Result<Self> {
         let began = Instant::now();
         loop {
@@ -54,7 +54,7 @@ impl Desk {
         }
     }
 
-    /// Whether somebody runs what is queued.
+    /// True if a server runs the queued jobs.
     pub(crate) fn runs(&self) -> bool {
         matches!(self, Self::Server(_))
     }
@@ -121,7 +121,7 @@ impl Desk {
     }
 }
 
-/// What is kept free on a disk, unless somebody says otherwise.
+/// Default number of bytes that stay free on a disk.
 const DEFAULT_RESERVE: usize = 1_000_000_000;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! What stands between the queue and a network: who may ask, from which page, and what of this machine is told.
+//! Guards the queue against the network: checks host, origin and token, and hides paths in answers.
 
 use super::{api::refusal, service::Service};
 use axum::{
@@ -16,36 +16,36 @@ use sha2::{Digest as _, Sha256};
 use std::{net::SocketAddr, path::Path, sync::Arc};
 use subtle::ConstantTimeEq as _;
 
-/// Who may ask.
+/// Rules for requests, before the port is known.
 pub(super) struct Guard {
     address: SocketAddr,
-    /// Names, besides the address, that the server goes by.
+    /// Names of the server besides its address.
     names: Vec<String>,
-    /// The digest of the token, so that nothing that is kept or compared has its length.
+    /// SHA-256 of the token, so that nothing that is kept or compared reveals its length.
     token: Option<[u8; 32]>,
 }
 
-/// A guard at its place.
+/// Rules for requests to a server at a port.
 pub(super) struct GuardSeat {
-    /// What the header `Host` may be.
+    /// Allowed values of the header `Host`.
     hosts: Vec<String>,
     token: Option<[u8; 32]>,
     service: Arc<Service>,
 }
 
-/// A token of fewer letters can be guessed.
+/// Minimum length of a token: a shorter one can be guessed.
 const SHORTEST_TOKEN: usize = 16;
-/// More than any answer that is not a file has.
+/// Maximum size of a JSON answer, more than any has.
 const LARGEST_ANSWER: usize = 64 << 20;
 
-/// What the page may do: show what this server sends, and ask this server.
+/// Policy for the page: it may only load from this server and send requests to it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; \
                       form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
-/// A report has its own styles, and neither scripts nor links.
+/// Policy for a report: its own styles, no scripts, no links.
 const REPORT_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 impl Guard {
-    /// Fails if others could reach the address and no token is asked for.
+    /// Fails if other machines can reach the address and no token is required.
     pub(super) fn new(address: SocketAddr, names: &[String], token_file: Option<&Path>) -> Result<Self> {
         let token = token_file.map(read_token).transpose()?;
         if token.is_none() && !address.ip().is_loopback() {
@@ -64,10 +64,11 @@ impl Guard {
     pub(super) fn at(self, port: u16, service: Arc<Service>) -> GuardSeat {
         let ip = self.address.ip();
         let mut names = self.names;
-        // A proxy in front of it may have the usual port, which is not named.
+        // A proxy in front may use the default port, which `Host` leaves out.
         let mut hosts: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
         names.push(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() });
-        // On this machine it is reached by these whatever else it is called. Where others reach it too, they need a token.
+        // These names work on this machine in any case; if other machines can reach the server,
+        // they need a token.
         if ip.is_loopback() || self.token.is_some() {
             names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
@@ -86,14 +87,14 @@ fn read_token(path: &Path) -> Result<[u8; 32]> {
     Ok(Sha256::digest(token).into())
 }
 
-/// Refuses whom it must, and takes out of answers what is this machine's own business.
+/// Refuses requests that break the rules, and hides paths of this machine in answers.
 pub(super) async fn stand(State(guard): State<Arc<GuardSeat>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let answer = match guard.refuses(&path, request.headers()) {
         Some(refused) => refused,
         None => next.run(request).await,
     };
-    // The description has paths in it, but none of this machine.
+    // The API description contains paths, but none of this machine.
     let mut answer =
         if ["/api", "/api/openapi.json"].contains(&path.as_str()) { answer } else { guard.concealed(answer).await };
     let policy = if path.ends_with("/report") { REPORT_POLICY } else { POLICY };
@@ -111,11 +112,11 @@ pub(super) async fn stand(State(guard): State<Arc<GuardSeat>>, request: Request,
 }
 
 impl GuardSeat {
-    /// Why a request is not answered, if it is not.
+    /// The refusal of a request, if it breaks a rule.
     fn refuses(&self, path: &str, headers: &HeaderMap) -> Option<Response> {
         let text =
             |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?").to_lowercase());
-        // A name that somebody else has made lead here (DNS rebinding) is none of ours.
+        // Protects against DNS rebinding: another name that resolves to this address is refused.
         let host = text(header::HOST).unwrap_or_default();
         if !self.hosts.contains(&host) {
             let hint = "whoever runs it names the names it goes by with `--host`";
@@ -139,7 +140,7 @@ impl GuardSeat {
         None
     }
 
-    /// Whether the token is there, if one is asked for: compared in the same time wherever it differs.
+    /// True if the token is right, or none is required. The comparison takes constant time.
     fn knows(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -149,7 +150,7 @@ impl GuardSeat {
         Sha256::digest(given.trim()).as_slice().ct_eq(token).into()
     }
 
-    /// An answer without the paths of this machine.
+    /// Hides paths of this machine in a JSON answer.
     async fn concealed(&self, answer: Response) -> Response {
         let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("application/json") {

@@ -1,4 +1,4 @@
-//! The directory of a queue: who owns it, and what is where in it.
+//! The directory of a queue: its lock and the paths in it.
 
 use merge_core::{
     environment,
@@ -14,18 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A state directory, which is its user's alone.
+/// A state directory, which only its user can read.
 #[derive(Clone, Debug)]
 pub(crate) struct Home(PathBuf);
 
-/// Sockets' addresses have room for 103 bytes on every system, of which six are needed while one is made.
+/// Maximum length of the path of the socket: every system allows 103 bytes, and a longer name, by
+/// six bytes, is used while the socket is made.
 const LONGEST_SOCKET: usize = 97;
 
-/// How long commands have a queue.
+/// Longest time that a command holds a queue.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Home {
-    /// `EVOMERGE_HOME`, else `evomerge` in `XDG_STATE_HOME` or `~/.local/state`; it is made if it is not there.
+    /// The directory `EVOMERGE_HOME`, else `evomerge` in `XDG_STATE_HOME` or `~/.local/state`; made
+    /// if missing.
     pub(crate) fn from_env() -> Result<Self> {
         let state =
             || environment::path("XDG_STATE_HOME").or_else(|| Some(environment::path("HOME")?.join(".local/state")));
@@ -43,7 +45,7 @@ impl Home {
         &self.0
     }
 
-    /// Where a server listens.
+    /// Path of the server's socket.
     pub(super) fn socket(&self) -> Result<PathBuf> {
         let path = self.0.join("socket");
         if path.as_os_str().len() > LONGEST_SOCKET {
@@ -53,34 +55,34 @@ impl Home {
         Ok(path)
     }
 
-    /// Where the events are.
+    /// Directory of the events.
     pub(super) fn queue(&self) -> PathBuf {
         self.0.join("queue")
     }
 
-    /// Where the directories of jobs are.
+    /// Directory of the jobs' directories.
     pub(super) fn jobs(&self) -> PathBuf {
         self.0.join("jobs")
     }
 
-    /// What belongs to a job.
+    /// Directory of a job.
     pub(crate) fn job(&self, id: JobId) -> PathBuf {
         self.jobs().join(id.to_string())
     }
 
-    /// What a job said.
+    /// Path of a job's log, its standard error.
     pub(crate) fn log(&self, id: JobId) -> PathBuf {
         self.job(id).join("log")
     }
 
-    /// What a job found.
+    /// Path of a job's standard output.
     pub(crate) fn output(&self, id: JobId) -> PathBuf {
         self.job(id).join("output")
     }
 
-    /// Owns it until the file is dropped; none if another process does.
+    /// Locks the queue until the file is dropped; `None` if another process holds it.
     pub(super) fn own(&self) -> Result<Option<File>> {
-        // It may be a directory that others look into.
+        // The state directory itself may be readable by others.
         for private in [self.queue(), self.jobs()].iter().filter(|dir| !dir.exists()) {
             DirBuilder::new().mode(0o700).create(private).map_err(|e| Error::io("create", private, &e))?;
         }
@@ -96,9 +98,9 @@ impl Home {
         Ok(Some(file))
     }
 
-    /// Owns it, as soon as commands that have it for a moment have done with it.
+    /// Locks the queue; waits a moment for commands that hold it.
     ///
-    /// Fails if another process keeps it.
+    /// Fails if another process keeps the lock.
     pub(super) fn own_soon(&self) -> Result<File> {
         let began = Instant::now();
         loop {
@@ -110,7 +112,7 @@ impl Home {
         }
     }
 
-    /// What to say if another process keeps it.
+    /// The error if another process holds the queue.
     pub(super) fn held(&self) -> Error {
         let pid = fs::read_to_string(self.0.join("lock")).unwrap_or_default();
         let place = self.0.display();
@@ -129,8 +131,8 @@ impl Home {
     }
 }
 
-/// A file's text from a byte on, at most so many bytes of it, and where it ends; whole letters only. Without `from` it is the
-/// end of the file. A file that is not there is empty.
+/// Text of a file from byte `from` on, at most `most` bytes, and the byte where it ends. Without
+/// `from`: the end of the file. Only whole characters; a missing file is empty.
 pub(crate) fn tail(path: &Path, from: Option<u64>, most: u64) -> Result<(String, u64)> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -143,7 +145,7 @@ pub(crate) fn tail(path: &Path, from: Option<u64>, most: u64) -> Result<(String,
     file.seek(SeekFrom::Start(from)).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes).map_err(failed)?;
-    // A letter that is not whole yet is read next time.
+    // An incomplete character at the end is read next time.
     let cut = match std::str::from_utf8(&bytes) {
         Err(e) if e.error_len().is_none() && bytes.len() - e.valid_up_to() < 4 => e.valid_up_to(),
         _ => bytes.len(),
@@ -152,7 +154,7 @@ pub(crate) fn tail(path: &Path, from: Option<u64>, most: u64) -> Result<(String,
     Ok((String::from_utf8_lossy(&bytes[..cut]).into_owned(), next))
 }
 
-/// Appends a line, if it can be.
+/// Appends a line to a file; errors are ignored.
 pub(super) fn note(path: &Path, text: &str) {
     let _ = OpenOptions::new().append(true).create(true).open(path).and_then(|mut file| writeln!(file, "{text}"));
 }

@@ -1,5 +1,5 @@
-//! Looks at what a request names, in a process of its own with limits of memory and time: what is wrong with a file may end that
-//! process, and never the server.
+//! Examines the files of a request in a separate process with limits of memory and time: a bad file
+//! may end that process, never the server.
 
 use super::{
     proof::{self, WorkEstimate},
@@ -29,33 +29,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the program is told to do.
+/// Name of the command that this process runs.
 pub(super) const COMMAND: &str = "look";
 
-/// What is to be looked at.
+/// Task of such a process.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Look {
-    /// Whether what somebody hands in by HTTP can be done; gives [`SubmissionProof`].
+    /// Check that a request by HTTP can be done; gives [`SubmissionProof`].
     Prove { wanted: Box<SubmitRequest>, roots: Roots },
-    /// A recipe's text, by its name from a root on.
+    /// Read the text of a recipe, given by its name in a root.
     Text { file: String, roots: Roots },
-    /// The page of a study, and what its reader calls it.
+    /// Make the page of a study; `name` is the study's name for the reader.
     Report { name: String, study: PathBuf },
 }
 
-/// What is handed in, as words.
+/// A submission as arguments of a command.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SubmissionProof {
     pub(super) words: Vec<String>,
-    /// Where their paths start.
+    /// Directory that paths in `words` are relative to.
     pub(super) directory: PathBuf,
     pub(super) proof: WorkEstimate,
-    /// What is to be saved if the job is taken in.
+    /// Recipe to save if the job is queued.
     pub(super) new: Option<Text>,
 }
 
-/// What comes back.
+/// Answer of the process.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum LookAnswer {
@@ -63,18 +63,19 @@ enum LookAnswer {
     Refused { error: String, hint: Option<String>, by_machine: bool },
 }
 
-/// Headers, tokenizers and the data of tasks: of a model of 70 billion parameters, some hundred megabytes.
+/// Limit of memory, for headers, tokenizers and data of tasks: a model of 70 billion parameters
+/// needs some hundred megabytes.
 const MEMORY: u64 = 2 << 30;
-/// Seconds of a processor.
+/// Limit of processor time in seconds.
 const COMPUTING: u64 = 30;
-/// A disk may be slow. Less than a client waits for an answer.
+/// Limit of time, for slow disks; less than a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// Longer answers are none of ours.
+/// Maximum size of an answer in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// Has a process look at something, and waits for what it says.
+/// Runs a process for a task and returns its answer.
 ///
-/// Fails as what it does would, or with what is known of its end.
+/// Fails with the error of the process, or with a description of its end.
 pub(super) fn at<T: DeserializeOwned>(look: &Look) -> Result<T> {
     let failed = |what: &str, e: &dyn std::fmt::Display| Error::machine(format!("cannot {what}: {e}"));
     let program = env::current_exe().map_err(|e| failed("find this program", &e))?;
@@ -89,7 +90,7 @@ pub(super) fn at<T: DeserializeOwned>(look: &Look) -> Result<T> {
         .map_err(|e| failed("start a process", &e))?;
     let (out, err) = (heard(child.stdout.take()), heard(child.stderr.take()));
     if let Some(mut stdin) = child.stdin.take() {
-        // One that has ended already says why otherwise.
+        // If the process has ended already, its end explains why.
         let _ = stdin.write_all(&serde_json::to_vec(look).expect("plain data"));
     }
     let status = ended(&mut child).map_err(|e| failed("wait for a process", &e))?;
@@ -107,7 +108,7 @@ pub(super) fn at<T: DeserializeOwned>(look: &Look) -> Result<T> {
     }
 }
 
-/// All that comes, as far as it is no flood.
+/// Reads a pipe in a thread, up to the maximum size.
 fn heard(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -118,7 +119,7 @@ fn heard(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// How a process has ended; none if it had to be ended.
+/// Waits for the end of a process; `None` if it took too long and was killed.
 fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     let began = Instant::now();
     loop {
@@ -134,7 +135,7 @@ fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-/// What is known of the end of a process that has not answered.
+/// Describes the end of a process that has not answered.
 fn end_of(status: Option<ExitStatus>, said: &str) -> Error {
     let what = match status.and_then(|status| status.signal()) {
         _ if status.is_none() => {
@@ -156,10 +157,10 @@ fn end_of(status: Option<ExitStatus>, said: &str) -> Error {
     Error::user(what).hint("a file that it names, of a model, a task or data, may be damaged: `evomerge inspect` and `evomerge plan` say more")
 }
 
-/// Answers one question from standard input; see [`at`].
+/// Does the task given at standard input; see [`at`].
 pub(crate) fn run() -> Result<()> {
     let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
-    // Where the system has no such limit, time is one still.
+    // If the system lacks these limits, the time limit remains.
     for (resource, most) in [(Resource::Data, MEMORY), (Resource::Cpu, COMPUTING), (Resource::Core, 0)] {
         let _ = setrlimit(resource, limit(most));
     }
@@ -188,14 +189,14 @@ fn answer(look: Look) -> Result<serde_json::Value> {
 
 fn prove(wanted: &SubmitRequest, roots: Roots) -> Result<SubmissionProof> {
     let (path, new) = match (&wanted.file, &wanted.text, &wanted.save_as) {
-        // A directory is a study to report on.
+        // A directory is a study, for a report.
         (Some(file), None, None) => match roots.find(file)? {
             path if path.is_dir() => (path, None),
             _ => (roots.recipe(file)?, None),
         },
         (None, Some(text), Some(save_as)) => match new_text(text, save_as, &roots) {
             Ok((new, is_there)) => (new.path.clone(), Some(new).filter(|_| !is_there)),
-            // Whoever mends its name is told at once what is wrong with it otherwise.
+            // Also report other mistakes in the text, so that the user can fix all at once.
             Err(error) => return Err(both(error, prove_elsewhere(wanted, text, save_as, roots).err())),
         },
         _ => return Err(Error::user("nothing is handed in").hint("give a `file`, or a `text` and where to `save_as`")),
@@ -203,15 +204,15 @@ fn prove(wanted: &SubmitRequest, roots: Roots) -> Result<SubmissionProof> {
     prove_at(wanted, &path, new, roots)
 }
 
-/// A text and where it is to stand; also whether it stands there already.
+/// A new text with its path, and true if the same text is there already.
 ///
-/// Fails if something else does.
+/// Fails if another file is there.
 fn new_text(text: &str, save_as: &str, roots: &Roots) -> Result<(Text, bool)> {
     let new = Text { path: roots.new_file(save_as)?, text: text.to_owned() };
     if !new.path.exists() {
         return Ok((new, false));
     }
-    // The same sent again is what is there.
+    // The same request may be sent twice.
     if read_text(&roots.find(save_as)?).is_ok_and(|known| known == text) {
         return Ok((new, true));
     }
@@ -219,7 +220,7 @@ fn new_text(text: &str, save_as: &str, roots: &Roots) -> Result<(Text, bool)> {
         .hint("choose another name, or hand that file in"))
 }
 
-/// What is wrong with a text wherever it is to stand.
+/// Checks a text regardless of its place, in the first root.
 fn prove_elsewhere(wanted: &SubmitRequest, text: &str, save_as: &str, roots: Roots) -> Result<SubmissionProof> {
     let Some(root) = roots.first() else { return Err(Error::user("there is no root")) };
     let path = root.join(Path::new(save_as).file_name().unwrap_or("recipe.yaml".as_ref()));
@@ -243,7 +244,8 @@ fn prove_at(wanted: &SubmitRequest, path: &Path, new: Option<Text>, roots: Roots
     };
     words.extend(option("seed", wanted.seed).chain(option("budget", wanted.budget)));
     let may = roots.clone();
-    // What a recipe names is refused in its place; what a task names, and what that includes, is not there for it.
+    // Outside the roots, files that a recipe names are refused with a message; for tasks and their
+    // includes, such files do not exist.
     confine(move |path| roots.root_of(path).is_some());
     let proof = proof::prove(&words, &directory, !wanted.after.is_empty(), &|path| may.check(path))?;
     Ok(SubmissionProof { words, directory, proof, new })

@@ -1,27 +1,27 @@
-//! What the machine has to give.
+//! Resources of the machine: slots, threads, memory and disks.
 
-use crate::work::memory::There;
+use crate::work::memory::MachineMemory;
 use merge_core::error::{Error, Result};
 use std::{fs, path::Path, thread};
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// What jobs share.
+/// Resources that jobs share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Machine {
-    /// Jobs that run side by side.
+    /// Number of jobs that run at the same time.
     pub(super) slots: usize,
-    /// Threads for all of them.
+    /// Threads of all jobs together.
     pub(super) threads: usize,
-    /// Bytes of memory for all of them.
+    /// Bytes of memory of all jobs together.
     pub(super) memory: u64,
-    /// Bytes of a disk that are left free.
+    /// Bytes of a disk that stay free.
     pub(super) reserve: u64,
 }
 
 impl Machine {
-    /// With so many slots; all of the memory that there is, unless less is said.
+    /// A machine with `slots` slots; default for `memory`: all of the memory.
     pub(super) fn new(slots: usize, memory: Option<usize>, reserve: usize) -> Result<Self> {
-        let there = There::here().total;
+        let there = MachineMemory::here().total;
         let memory = memory.map_or(there, |memory| memory as u64);
         if memory > there {
             let (memory, there) = (crate::draw::screen::bytes(memory), crate::draw::screen::bytes(there));
@@ -46,7 +46,8 @@ pub(super) fn memory_of(pid: u32) -> Option<u64> {
     system.process(pid).map(Process::memory)
 }
 
-/// How many processes the system has ended for want of memory, as far as Linux says: in this container, or on the machine.
+/// Number of processes that the system has killed because memory ran out, in this container or on
+/// the machine; 0 if unknown.
 pub(super) fn ended_for_memory() -> u64 {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().to_owned();
@@ -58,7 +59,7 @@ pub(super) fn ended_for_memory() -> u64 {
     files.iter().filter_map(count).max().unwrap_or(0)
 }
 
-/// Bytes that are free where a path is, or will be.
+/// Free bytes on the disk of a path, which need not exist.
 pub(super) fn free(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     let disk = rustix::fs::statvfs(there).ok()?;

@@ -1,4 +1,4 @@
-//! The queue in numbers, as Prometheus reads them.
+//! Metrics of the queue in the format of Prometheus.
 
 use super::{machine, service::Service};
 use merge_core::queue::JobState;
@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU64;
 type Labels = Vec<(&'static str, String)>;
 type Numbers = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// The numbers of this moment.
+/// The present metrics as text.
 pub(super) fn text(service: &Service) -> String {
     let (jobs, server) = (service.jobs(), service.server());
     let mut registry = Registry::with_prefix("evomerge");

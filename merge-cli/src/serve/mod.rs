@@ -1,8 +1,10 @@
-//! The queue at work: one process owns it, runs its jobs, and answers whoever asks, by a socket or by HTTP.
+//! The queue's server: one process that owns the queue, runs its jobs, and answers requests at a
+//! socket or by HTTP.
 //!
-//! A job is a process of its own, the same program with the words that were handed in. So it may run out of memory, be killed
-//! or hang, and nothing else is harmed; to pause it is to ask it to stop, since everything it does goes on from where it
-//! stopped. Commands find the server by its socket; where there is none they open the queue themselves for a moment.
+//! Each job is a separate process: the same program with the submitted arguments. If it runs out of
+//! memory, is killed or hangs, nothing else is harmed. To pause a job, the server asks it to stop;
+//! every command can continue where it stopped. Commands find the server by its socket; without a
+//! server, they open the queue themselves for a moment.
 
 mod api;
 mod attempt;
@@ -53,10 +55,10 @@ use std::{
 };
 use tokio::runtime;
 
-/// What a user is told who puts something where nobody takes it.
+/// Message for a user who queues a job while no server runs.
 pub(crate) const ALONE: &str = "no server runs: `evomerge serve` starts it";
 
-/// Runs jobs until it is told to stop.
+/// Runs jobs until it is interrupted.
 pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let home = Home::from_env()?;
     let lock = home.own_soon()?;
@@ -84,7 +86,7 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     ran
 }
 
-/// Makes the store of the queue anew from the file of events.
+/// Rebuilds the queue's store from the file of events.
 pub(crate) fn repair() -> Result<()> {
     let home = Home::from_env()?;
     let _lock = home.own_soon()?;
@@ -104,14 +106,15 @@ fn open(home: &Home) -> Result<Queue<JournalFile>> {
     Queue::open(kept)
 }
 
-/// Lets this process have as many connections as the system allows, where the usual limit is meant for programs that have few.
+/// Raises this process's limit of open files to the maximum that the system allows.
 fn allow_connections() {
     let limit = getrlimit(Resource::Nofile);
-    // If that is refused, there is room for fewer.
+    // If this is refused, fewer connections are possible.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// A socket that only its owner may use: made where nobody else can look, and then put in the place of one that was left behind.
+/// Makes a socket that only its owner can use: it is made in a private directory, then renamed over
+/// one that was left behind.
 fn bind(home: &Home) -> Result<UnixListener> {
     let (path, beside) = (home.socket()?, home.queue().join("socket"));
     let failed = |e: std::io::Error| Error::io("listen at", &path, &e);

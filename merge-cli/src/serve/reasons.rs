@@ -1,10 +1,10 @@
-//! A job as it is shown now, with why it waits and what its user can do.
+//! The view of a job: its present state, what it waits for, and what its user can do.
 
 use super::{service::Now, shown::JobView};
 use merge_core::queue::{Job, JobId, JobState, JournalFile, Queue};
 use std::collections::BTreeSet;
 
-/// A job as it is now.
+/// Returns the view of a job.
 pub(super) fn shown(queue: &Queue<JournalFile>, now: &Now, job: &Job) -> JobView {
     let ms = now.began.get(&job.id).map_or(0, |began| began.elapsed().as_millis() as u64);
     let held = if job.state == JobState::Queued { held_by(queue, job) } else { None };
@@ -18,10 +18,10 @@ pub(super) fn shown(queue: &Queue<JournalFile>, now: &Now, job: &Job) -> JobView
     }
 }
 
-/// A job that another waits for by itself, and the one that holds both, which may be the same.
+/// A job that another one waits for directly, and the job that holds up both; they may be the same.
 type HoldingJobs<'a> = (&'a Job, &'a Job);
 
-/// What a queued job waits for, if it is not simply its turn.
+/// Reason why a queued job waits; `None` if it only waits for its turn.
 fn waits_for(queue: &Queue<JournalFile>, now: &Now, job: &Job, held: Option<HoldingJobs<'_>>) -> Option<String> {
     let how = |job: &Job| match job.state {
         JobState::Failed => "has failed".to_owned(),
@@ -40,14 +40,14 @@ fn waits_for(queue: &Queue<JournalFile>, now: &Now, job: &Job, held: Option<Hold
     }
 }
 
-/// A row of jobs may be long, and each of them is asked for its reason.
+/// Maximum number of jobs to follow: chains may be long, and each job needs its reason.
 const MOST: usize = 300;
 
-/// The job that a queued one waits for, by itself or by those between them, and that nobody starts unless somebody asks for it:
-/// the first of all of those.
+/// The first job that a queued one waits for, directly or indirectly, and that does not run unless
+/// a user acts.
 fn held_by<'a>(queue: &'a Queue<JournalFile>, job: &'a Job) -> Option<HoldingJobs<'a>> {
     let mut seen: BTreeSet<JobId> = BTreeSet::new();
-    // Who is looked at next is the last; with it, by which of the jobs that it waits for itself.
+    // A stack: the last is next. Each job comes with the direct dependency that leads to it.
     let mut next: Vec<HoldingJobs<'a>> = queue.waited_for(job).map(|before| (before, before)).collect();
     next.reverse();
     while let Some((before, one)) = next.pop() {
@@ -66,7 +66,7 @@ fn held_by<'a>(queue: &'a Queue<JournalFile>, job: &'a Job) -> Option<HoldingJob
     None
 }
 
-/// What to do about a job that goes on only if somebody does something.
+/// Advice for a job that continues only if a user acts.
 fn advice(job: &Job, held: Option<&Job>) -> Option<String> {
     let id = job.id;
     match job.state {

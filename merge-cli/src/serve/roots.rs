@@ -1,4 +1,5 @@
-//! The directories whose recipes may be handed in by HTTP, and what of paths may be said there.
+//! Roots: the directories whose recipes may be submitted by HTTP; also hides other paths in
+//! answers.
 
 use super::{copies::check_text, shown::RecipeEntry};
 use merge_core::error::{Error, Result};
@@ -11,23 +12,23 @@ use std::{
     sync::LazyLock,
 };
 
-/// Directories that the operator has named, each by its last name.
+/// Directories given by `--root`, each known by the last part of its path.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Roots {
     all: Vec<(String, PathBuf)>,
-    /// The state directory, of which nobody needs to know the place.
+    /// The state directory, whose path is hidden.
     home: PathBuf,
 }
 
-/// Recipes are looked for so deep.
+/// Depth of the search for recipes.
 const DEPTH: usize = 6;
-/// What is longer is no recipe.
+/// Maximum size of a recipe in bytes.
 const LARGEST: u64 = 1 << 20;
-/// More are not listed.
+/// Maximum number of listed recipes.
 const MOST: usize = 2000;
 
 impl Roots {
-    /// Fails if one is not a directory, or two have the same name.
+    /// Opens the roots. Fails if one is not a directory, or if two have the same name.
     pub(super) fn open(given: &[PathBuf], home: &Path) -> Result<Self> {
         let mut all: Vec<(String, PathBuf)> = Vec::new();
         for dir in given {
@@ -49,23 +50,24 @@ impl Roots {
         self.all.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The first of them.
+    /// The first root.
     pub(super) fn first(&self) -> Option<&Path> {
         self.all.first().map(|(_, root)| root.as_path())
     }
 
-    /// Where a file is that exists: `recipes/sansu/search.yaml` is in the root `recipes`, wherever that is.
+    /// Path of an existing file by its name: `recipes/sansu/search.yaml` is in the root `recipes`.
     ///
-    /// Fails if it is not in a root, links followed.
+    /// Fails if it is not in a root after links are followed.
     pub(super) fn find(&self, name: &str) -> Result<PathBuf> {
         let path = self.place(name)?;
         self.check(&path).map_err(|e| e.at(name))?;
         path.canonicalize().map_err(|_| Error::user(format!("{name}: there is no such file")))
     }
 
-    /// Where a recipe is that exists: see [`Roots::find`].
+    /// Path of an existing recipe by its name: see [`Roots::find`].
     ///
-    /// Fails, before anybody opens it, if it is none by its name: what else is in a root may be of any length.
+    /// Fails, without opening the file, if its name is not that of a recipe: other files in a root
+    /// may be of any size.
     pub(super) fn recipe(&self, name: &str) -> Result<PathBuf> {
         let path = self.find(name)?;
         if !is_recipe(&path) {
@@ -74,9 +76,9 @@ impl Roots {
         Ok(path)
     }
 
-    /// Where a file is to be put: in a directory that exists.
+    /// Path for a new recipe, in a directory that exists.
     ///
-    /// Fails if that is not in a root, or if the file is no YAML by its name.
+    /// Fails if the directory is not in a root, or if the name is not that of a YAML file.
     pub(super) fn new_file(&self, name: &str) -> Result<PathBuf> {
         let path = self.place(name)?;
         if !is_recipe(&path) {
@@ -90,7 +92,7 @@ impl Roots {
         Ok(parent.join(file))
     }
 
-    /// Refuses what is not in a root, in the same words whether it is there or not.
+    /// Refuses a path outside the roots, with the same message whether it exists or not.
     pub(super) fn check(&self, path: &Path) -> Result<()> {
         match self.root_of(path) {
             Some(_) => Ok(()),
@@ -99,7 +101,7 @@ impl Roots {
         }
     }
 
-    /// The root that a path leads into, if it does, links followed.
+    /// The root that contains a path after links are followed, if any.
     pub(super) fn root_of(&self, path: &Path) -> Option<&Path> {
         let there = real(path)?;
         self.all.iter().map(|(_, root)| root.as_path()).find(|root| there.starts_with(root))
@@ -122,7 +124,7 @@ impl Roots {
         }
     }
 
-    /// The recipes below the roots.
+    /// Lists the recipes in the roots.
     pub(super) fn recipes(&self) -> Vec<RecipeEntry> {
         let mut found = Vec::new();
         for (name, root) in &self.all {
@@ -131,8 +133,8 @@ impl Roots {
         found
     }
 
-    /// A text as those may see it who are not on this machine: a path in a root begins with the root's name, and of any other
-    /// only the last name is left.
+    /// Hides paths in a text for readers on other machines: a path in a root begins with the root's
+    /// name; any other is reduced to its last part.
     pub(super) fn conceal(&self, text: &str) -> String {
         let mut text = text.to_owned();
         let known =
@@ -143,7 +145,7 @@ impl Roots {
             let mut told = String::new();
             while let Some(at) = rest.find(&*place) {
                 let after = &rest[at + place.len()..];
-                // A directory beside it may begin with the same letters.
+                // The name of another directory may begin with the same characters.
                 let ends = after.chars().next().is_none_or(|next| !next.is_alphanumeric() && !"-_.".contains(next));
                 told += &rest[..at];
                 told += if ends { name } else { &place };
@@ -154,7 +156,7 @@ impl Roots {
         PATH.replace_all(&text, "$before…/$last").into_owned()
     }
 
-    /// The same in all that a value says.
+    /// Hides paths in all texts of a value.
     pub(super) fn conceal_in(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.conceal(text),
@@ -165,25 +167,25 @@ impl Roots {
     }
 }
 
-/// Where a path leads: links are followed as far as it exists. None if that cannot be told.
+/// Real path: links are followed as far as the path exists. `None` if the target is unclear.
 fn real(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let (there, ancestor) = path.ancestors().find_map(|one| Some((one.canonicalize().ok()?, one)))?;
     let rest = path.strip_prefix(ancestor).ok()?;
     let mut parts = rest.components();
-    // A link that leads nowhere now, or a way back out of what is not there.
+    // Unclear: a link without a target, or `..` after a part that does not exist.
     let first = parts.next().map(|first| ancestor.join(first));
     let leads_on = first.is_some_and(|first| first.symlink_metadata().is_ok_and(|data| data.is_symlink()));
     let leads_back = rest.components().any(|part| part == Component::ParentDir);
     (!leads_on && !leads_back).then(|| there.join(rest))
 }
 
-/// Whether a file is a recipe by its name.
+/// True if the name of a file is that of a recipe.
 fn is_recipe(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 
-/// An absolute path of two names or more.
+/// Matches an absolute path of two parts or more.
 static PATH: LazyLock<Regex> = LazyLock::new(|| {
     let name = r#"[^/\s"'`,:;<>|\\()\[\]{}]+"#;
     Regex::new(&format!(r#"(?m)(?<before>^|[\s"'`=(,:\[>])/(?:{name}/)+(?<last>{name})"#)).expect("a constant pattern")
@@ -200,7 +202,7 @@ fn walk(dir: &Path, name: &str, depth: usize, found: &mut Vec<RecipeEntry>) {
         if file.starts_with('.') || found.len() >= MOST {
             continue;
         }
-        // Links may lead out, or in circles.
+        // Links are skipped: they may lead out of the root, or in circles.
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() && depth > 0 {
             walk(&path, &name, depth - 1, found);
@@ -269,7 +271,7 @@ mod tests {
         for name in ["recipes/out/b.yaml", "recipes/b.sh", "recipes/none/b.yaml", "b.yaml", "recipes/..", "recipes"] {
             assert!(roots.new_file(name).is_err(), "{name}");
         }
-        // Nobody learns what is where no root is.
+        // Messages do not reveal which files exist outside the roots.
         symlink(dir.path().join("nothing"), dir.path().join("recipes/dangling")).unwrap();
         let said = |name: &str| roots.find(name).unwrap_err().to_string().replace(name, "NAME");
         for (there, not_there) in

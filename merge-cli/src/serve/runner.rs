@@ -1,4 +1,4 @@
-//! Runs jobs: starts those whose turn it is, watches them, and says what has become of them.
+//! Runs jobs: starts them in turn, watches them, and records how they end.
 
 use super::{
     attempt::{Attempt, Why},
@@ -12,7 +12,7 @@ use crate::{
 };
 use merge_core::{
     error::{Fault, Result},
-    queue::{End, Failure, Job, JobId, JobState, Needs, What},
+    queue::{End, EventKind, Failure, Job, JobId, JobState, Needs},
 };
 use std::{
     collections::BTreeMap,
@@ -26,17 +26,18 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// What runs.
+/// Runs the jobs of a queue.
 pub(super) struct JobRunner {
     service: Arc<Service>,
     running: BTreeMap<JobId, Attempt>,
-    /// Before when a job that the machine has failed is not tried again.
+    /// Earliest time of the next attempt, for jobs that failed through the machine.
     not_before: BTreeMap<JobId, Instant>,
 }
 
-/// How often running jobs are looked at.
+/// Time between two looks at the running jobs.
 const LOOKS: Duration = Duration::from_millis(100);
-/// How long jobs have to stop when the server does, before they are killed: it promises to be gone in five seconds.
+/// Time that jobs have to stop with the server before they are killed; the server promises to end
+/// within five seconds.
 const GRACE: Duration = Duration::from_secs(4);
 
 impl JobRunner {
@@ -44,7 +45,8 @@ impl JobRunner {
         Self { service, running: BTreeMap::new(), not_before: BTreeMap::new() }
     }
 
-    /// Queues again what ran when the last server went away, but what was asked to stop, or ends its servers; says so.
+    /// Queues the jobs again that ran when the last server ended, except those that were asked to
+    /// stop or may be the reason for its end. Prints a line for each.
     pub(super) fn recover(&self) -> Result<()> {
         let home = self.service.home.clone();
         let mut queue = self.service.queue();
@@ -54,11 +56,11 @@ impl JobRunner {
         Ok(())
     }
 
-    /// Until it is interrupted; then what runs is stopped, and queued again.
+    /// Runs jobs until interrupted; then stops the running ones and queues them again.
     pub(super) fn run(mut self, interrupted: &AtomicBool) -> Result<()> {
         while !interrupted.load(Ordering::Relaxed) {
             if let Err(error) = self.step() {
-                // What runs would go on without anybody who hears of it.
+                // Without the server, nobody would watch the running jobs.
                 let _ = self.stop();
                 return Err(error);
             }
@@ -67,7 +69,7 @@ impl JobRunner {
         self.stop()
     }
 
-    /// Looks at everything once.
+    /// Looks at all running jobs once, then starts more.
     fn step(&mut self) -> Result<()> {
         let jobs: Vec<Job> = {
             let queue = self.service.queue();
@@ -75,7 +77,7 @@ impl JobRunner {
         };
         for job in jobs {
             let attempt = self.running.get_mut(&job.id).expect("it runs");
-            if job.asked.is_some() {
+            if job.stop_request.is_some() {
                 attempt.stop(Why::Asked);
             } else {
                 attempt.wanted_again();
@@ -97,14 +99,15 @@ impl JobRunner {
         self.start()
     }
 
-    /// Starts what there is room for, in order. What waits for memory or a slot is not overtaken: it would wait for ever.
+    /// Starts the jobs that fit, in order. No job overtakes one that waits for memory or a slot,
+    /// which might else wait for ever.
     fn start(&mut self) -> Result<()> {
         let machine = self.service.machine;
         self.not_before.retain(|_, when| *when > Instant::now());
         let left = |when: &Instant| duration(when.saturating_duration_since(Instant::now()).as_secs_f64().ceil());
         let again = self.not_before.iter().map(|(id, when)| (*id, format!("another attempt in {}", left(when))));
         let mut waits: BTreeMap<JobId, String> = again.collect();
-        // What waits for a slot waits for its turn, whatever it waited for before.
+        // If no slot is free, jobs wait for their turn and for nothing else.
         let is_full = self.running.len() >= machine.slots;
         let ready: Vec<Job> =
             if is_full { Vec::new() } else { self.service.queue().ready().into_iter().cloned().collect() };
@@ -153,11 +156,12 @@ impl JobRunner {
         let id = job.id;
         {
             let mut queue = self.service.queue();
-            // Somebody may have paused or cancelled it since it was looked at.
+            // A user may have paused or cancelled it in the meantime.
             if !queue.job(id).is_ok_and(|job| job.state == JobState::Queued) {
                 return Ok(());
             }
-            // It counts as running before it runs: if all ends here, it is queued again.
+            // Recorded as running before its process starts: after a crash here, it is queued
+            // again.
             queue.start(id)?;
         }
         let threads = job.submission.threads.map_or(self.service.machine.share(), usize::from);
@@ -210,7 +214,7 @@ impl JobRunner {
         Ok(())
     }
 
-    /// Stops everything that runs, and waits until it has stopped.
+    /// Stops all running jobs, and waits until they have ended.
     fn stop(&mut self) -> Result<()> {
         for attempt in self.running.values_mut() {
             attempt.stop(Why::Later("the server stopped".to_owned()));
@@ -232,14 +236,14 @@ impl JobRunner {
         Ok(())
     }
 
-    /// What running jobs need together.
+    /// Sum of a need over the running jobs.
     fn sum(&self, of: fn(&Needs) -> Option<u64>) -> u64 {
         let queue = self.service.queue();
         self.running.keys().filter_map(|id| of(&queue.job(*id).ok()?.submission.needs)).sum()
     }
 }
 
-/// What has become of a job that ran when its server went away.
+/// Message about a job that ran when its server ended.
 fn recovered(job: &Job) -> String {
     let id = job.id;
     let how = match (job.state, &job.why) {
@@ -250,9 +254,10 @@ fn recovered(job: &Job) -> String {
     format!("job {id} ({}) was interrupted: {how}", job.submission.name)
 }
 
-/// How long the last attempt at a job has run, as far as what it has written says so: nobody was there to see its end.
+/// Running time of a job's last attempt in milliseconds, estimated from its last write: nobody saw
+/// its end.
 fn ran_ms(place: &Path, job: &Job) -> u64 {
-    let began = job.events.iter().rev().find(|event| event.what == What::Started).map_or(0, |event| event.at);
+    let began = job.events.iter().rev().find(|event| event.what == EventKind::Started).map_or(0, |event| event.at);
     let written = ["log", job::PROGRESS].iter().filter_map(|name| {
         let changed = fs::metadata(place.join(name)).and_then(|data| data.modified()).ok()?;
         Some(changed.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis() as u64)

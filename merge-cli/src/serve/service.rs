@@ -1,4 +1,4 @@
-//! What may be asked of a queue, whoever asks: a command beside it, or somebody at the other end of a wire.
+//! The operations on a queue, for commands on this machine and for HTTP clients.
 
 use super::{
     copies::{self, Copies},
@@ -31,78 +31,78 @@ use std::{
 };
 use tokio::sync::broadcast;
 
-/// A queue, and what its answers need.
+/// A queue, its machine and its roots.
 pub(crate) struct Service {
     pub(super) home: Home,
     pub(super) machine: Machine,
     pub(super) roots: Roots,
     queue: Mutex<Queue<JournalFile>>,
-    /// Wakes who runs jobs.
+    /// Wakes the runner of jobs.
     changed: Condvar,
-    /// What runs, as far as it is known here.
+    /// State of the running jobs.
     now: Mutex<Now>,
     news: broadcast::Sender<JobNews>,
 }
 
-/// What is known of jobs beside their events.
+/// State of jobs that is not in their events.
 #[derive(Default)]
 pub(super) struct Now {
-    /// When the present attempts began.
+    /// Start of the present attempts.
     pub(super) began: BTreeMap<JobId, Instant>,
-    /// Why queued jobs are not started though it is their turn.
+    /// Reasons why queued jobs do not start though it is their turn.
     pub(super) waits: BTreeMap<JobId, String>,
-    /// Bytes of memory that running jobs used when they were last looked at.
+    /// Bytes of memory that running jobs used at the last look.
     pub(super) memory: BTreeMap<JobId, u64>,
     pub(super) told: BTreeMap<JobId, Arc<JobReport>>,
 }
 
-/// What is new of a job, as text for who listens.
+/// A change of a job, for listeners.
 #[derive(Clone, Debug)]
 pub(super) enum JobNews {
     Job(Arc<str>),
     Removed(u64),
 }
 
-/// What is known of a submission before it is one.
+/// Result of checking a request without submitting it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct SubmissionCheck {
     pub(super) kind: JobKind,
     pub(super) needs: Needs,
-    /// What a user may want to know.
+    /// Notes for the user.
     pub(super) notes: Vec<String>,
 }
 
-/// What a server has.
+/// Resources of a server.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Server {
     pub(super) version: String,
-    /// Jobs that run side by side.
+    /// Number of jobs that run at the same time.
     pub(super) slots: usize,
     pub(super) threads: usize,
-    /// Bytes for all jobs together.
+    /// Bytes of memory for all jobs together.
     pub(super) memory: u64,
-    /// Bytes that are free where jobs write.
+    /// Free bytes on the disk where jobs write.
     pub(super) disk_free: Option<u64>,
-    /// Directories whose recipes may be handed in.
+    /// Names of the directories whose recipes may be submitted.
     pub(super) roots: Vec<String>,
 }
 
-/// Who asks.
+/// Sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// The user whose queue it is, on this machine.
+    /// The user who owns the queue, on this machine.
     Here,
-    /// Whoever can reach the server.
+    /// Anyone who can reach the server by HTTP.
     Afar,
 }
 
-/// A submission that can be taken in.
+/// A submission that has been checked.
 struct PreparedJob {
     submission: Submission,
-    /// What it reads.
+    /// Texts that the job reads.
     reads: Reads,
     notes: Vec<String>,
-    /// The recipe that is to be saved with it.
+    /// New recipe to save.
     new: Option<Text>,
 }
 
@@ -114,7 +114,7 @@ impl Service {
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue<JournalFile>> {
-        // What is half done in memory is not in the journal, and the journal is asked before memory changes.
+        // A panic leaves no half change: the journal is written before the memory changes.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -122,7 +122,7 @@ impl Service {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something has changed, or so long.
+    /// Waits until something has changed, at most this long.
     pub(super) fn wait(&self, at_most: Duration) {
         let queue = self.queue();
         let _ = self.changed.wait_timeout(queue, at_most);
@@ -132,7 +132,7 @@ impl Service {
         self.news.subscribe()
     }
 
-    /// Tells who listens how a job is now.
+    /// Sends the present state of a job to listeners.
     pub(super) fn tell(&self, id: JobId) {
         if self.news.receiver_count() > 0
             && let Ok(shown) = self.job(id)
@@ -141,7 +141,7 @@ impl Service {
         }
     }
 
-    /// How many jobs are not done and not given up, in words.
+    /// Number of jobs that have not ended, in words.
     pub(super) fn waiting(&self) -> String {
         let queue = self.queue();
         let all = queue.jobs().filter(|job| !job.state.has_ended()).count();
@@ -179,15 +179,15 @@ impl Service {
         Ok(Detail { job: shown, events: EventView::of(job), texts, model: self.model_of(job).map(text) })
     }
 
-    /// What a job last said of how far it is.
+    /// Last progress that a job reported.
     pub(super) fn told(&self, id: JobId) -> Option<Arc<JobReport>> {
         let told = self.now().told.get(&id).cloned();
-        // Said to a server before this one.
+        // It may have been reported to an earlier server.
         let written = || serde_json::from_slice(&fs::read(self.home.job(id).join(job::PROGRESS)).ok()?).ok();
         told.or_else(|| written().map(Arc::new))
     }
 
-    /// Where a job wrote, if that is there.
+    /// Directory of a job's results, if it exists.
     pub(super) fn output_of(&self, id: JobId) -> Option<PathBuf> {
         let queue = self.queue();
         let submission = &queue.job(id).ok()?.submission;
@@ -195,7 +195,7 @@ impl Service {
         place.is_dir().then_some(place)
     }
 
-    /// The checkpoint that a job has written, if it is there.
+    /// Path of the checkpoint that a job has written, if it exists.
     fn model_of(&self, job: &Job) -> Option<PathBuf> {
         let output = work::output_of(&job.submission, &self.home.job(job.id));
         let model = match job.submission.kind {
@@ -210,13 +210,13 @@ impl Service {
         self.roots.recipes()
     }
 
-    /// Takes a job in; also says whether it is new, or known by its key.
+    /// Queues a job. Also returns true if it is new, false if its key was known.
     pub(super) fn submit(&self, wanted: &SubmitRequest, asker: Asker) -> Result<(JobView, bool)> {
         let PreparedJob { submission, reads, new, .. } = self.prepare(wanted, asker)?;
         new.as_ref().map_or(Ok(()), wanted::save)?;
         let taken = self.take(submission, &reads);
         if let (Err(_), Some(new)) = (&taken, &new) {
-            // Nobody wants it after all.
+            // The job was refused, so its recipe is not kept.
             let _ = fs::remove_file(&new.path);
         }
         let (id, is_new) = taken?;
@@ -224,14 +224,14 @@ impl Service {
         Ok((self.job(id)?.job, is_new))
     }
 
-    /// Takes a job in, when its copies are there.
+    /// Writes the copies of a job, then queues it.
     fn take(&self, submission: Submission, reads: &Reads) -> Result<(JobId, bool)> {
         let key = submission.key.clone();
         let needs_copies = |queue: &Queue<JournalFile>| {
             *reads != Reads::default() && !key.as_ref().is_some_and(|key| queue.knows(key))
         };
         let write = || Copies::write(&self.home.jobs(), reads);
-        // They may be many, and others go on meanwhile: only their place is given with the number.
+        // The copies are written without the lock, since they may be many; they are moved with it.
         let is_new = needs_copies(&self.queue());
         let mut copies = if is_new { Some(write()?) } else { None };
         let mut queue = self.queue();
@@ -250,7 +250,7 @@ impl Service {
         Ok((id, id == next))
     }
 
-    /// What a submission would be; nothing is taken in or saved.
+    /// Checks a request; nothing is queued or saved.
     pub(super) fn check(&self, wanted: &SubmitRequest, asker: Asker) -> Result<SubmissionCheck> {
         let PreparedJob { submission, notes, .. } = self.prepare(wanted, asker)?;
         Ok(SubmissionCheck { kind: submission.kind, needs: submission.needs, notes })
@@ -280,7 +280,7 @@ impl Service {
         })
     }
 
-    /// Forgets a job, and deletes its directory.
+    /// Removes a job and deletes its directory.
     pub(super) fn remove(&self, id: JobId) -> Result<()> {
         self.queue().remove(id)?;
         self.now().told.remove(&id);
@@ -293,7 +293,7 @@ impl Service {
         Ok(())
     }
 
-    /// Says that a job has changed.
+    /// Announces that a job has changed, to listeners and the runner.
     pub(super) fn news(&self, id: JobId) {
         self.tell(id);
         self.changed.notify_all();
@@ -305,7 +305,7 @@ impl Service {
         Ok(self.job(id)?.job)
     }
 
-    /// Proves what is wanted, and that the machine can do it.
+    /// Checks a request, and that the machine can do it.
     fn prepare(&self, wanted: &SubmitRequest, asker: Asker) -> Result<PreparedJob> {
         let SubmissionProof { words, directory, proof, new } = match asker {
             Asker::Here => proved_here(wanted)?,
@@ -338,7 +338,7 @@ impl Service {
         Ok(PreparedJob { submission, reads: proof.reads, notes: proof.notes, new })
     }
 
-    /// Nothing that comes by HTTP is opened in this process.
+    /// Checks a request by HTTP in another process: this one opens none of its files.
     fn prove(&self, wanted: &SubmitRequest) -> Result<SubmissionProof> {
         if wanted.words.is_some() || wanted.directory.is_some() || wanted.proof.is_some() {
             return Err(Error::user("`words` can only be given on the server's own machine"));
@@ -346,7 +346,7 @@ impl Service {
         look::at(&Look::Prove { wanted: Box::new(wanted.clone()), roots: self.roots.clone() })
     }
 
-    /// Refuses what its disk cannot hold.
+    /// Refuses a job whose results do not fit on the disk.
     fn check_fits(&self, needs: &Needs) -> Result<()> {
         let said = screen::bytes;
         let free = machine::free(self.home.path());
@@ -365,7 +365,7 @@ impl Service {
     }
 }
 
-/// What was proved where it was handed in, on this machine.
+/// The proof that a command on this machine has made.
 fn proved_here(wanted: &SubmitRequest) -> Result<SubmissionProof> {
     match (&wanted.words, &wanted.directory, &wanted.proof) {
         (Some(words), Some(directory), Some(proof)) => {
@@ -375,10 +375,10 @@ fn proved_here(wanted: &SubmitRequest) -> Result<SubmissionProof> {
     }
 }
 
-/// More of a job's words, labels and numbers are not kept: the store of the queue syncs no longer record.
+/// Maximum bytes of a submission: the queue's store cannot sync a longer record safely.
 const LONGEST: usize = 32 << 10;
 
-/// Refuses what the store does not keep safely.
+/// Refuses a submission that is too long for the store.
 fn check_length(submission: &Submission) -> Result<()> {
     let len = serde_json::to_vec(submission).map_or(0, |bytes| bytes.len());
     if len <= LONGEST {
@@ -391,7 +391,7 @@ fn check_length(submission: &Submission) -> Result<()> {
     .hint("hand in several jobs with fewer each"))
 }
 
-/// Refuses limits that are known to be too small.
+/// Refuses a limit below the known need.
 fn check_limits(limits: Limits, needs: Needs) -> Result<()> {
     let (Some(most), Some(writes)) = (limits.bytes, needs.disk) else { return Ok(()) };
     if writes <= most {

@@ -1,95 +1,95 @@
-//! Jobs as they are shown: in tables, as JSON, on the page.
+//! Views of jobs for tables, JSON and the page.
 
 use crate::job;
-use merge_core::queue::{Job, JobKind, JobState, Limits, Needs, What, Wish};
+use merge_core::queue::{EventKind, Job, JobKind, JobState, Limits, Needs, StopRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A job, and how far it is.
+/// A job and its progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Job")]
 pub(crate) struct JobView {
-    /// Its number.
+    /// Number of the job.
     pub(crate) id: u64,
     pub(crate) name: String,
     pub(crate) kind: JobKind,
     pub(crate) state: JobState,
-    /// What it was asked while it runs: it is about to stop.
-    pub(crate) asked: Option<Wish>,
-    /// Higher ones go first.
+    /// Request to a running job, which will soon stop.
+    pub(crate) asked: Option<StopRequest>,
+    /// Jobs with a higher priority start first.
     pub(crate) priority: i32,
-    /// Jobs that must be done before.
+    /// Jobs that must be done before this one starts.
     pub(crate) after: Vec<u64>,
     pub(crate) labels: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) needs: Needs,
-    /// Attempts begun.
+    /// Number of attempts that were started.
     pub(crate) attempts: u32,
-    /// Seconds that it ran, all attempts together.
+    /// Seconds that it has run, in all attempts together.
     pub(crate) seconds: f64,
-    /// Whether it failed the same way again and again, and is only tried if somebody insists.
+    /// True if it failed the same way several times; it then runs again only if forced.
     pub(crate) quarantined: bool,
-    /// Why it is where it is, if there is something to say.
+    /// Reason for its state, if known.
     pub(crate) why: Option<String>,
-    /// What a queued job waits for, if it is not simply its turn.
+    /// What a queued job waits for, unless it only waits for its turn.
     pub(crate) waits: Option<String>,
-    /// What to do about a job that goes on only if somebody does something.
+    /// Advice if the job continues only after an action of the user.
     pub(crate) advice: Option<String>,
-    /// Bytes of memory that it used when it was last looked at, while it runs.
+    /// Bytes of memory that a running job used at the last look.
     pub(crate) memory: Option<u64>,
     /// Milliseconds since 1970, by the clock of the server.
     pub(crate) submitted_at: u64,
     pub(crate) changed_at: u64,
-    /// What stands behind `evomerge`.
+    /// Arguments of the command, after `evomerge`.
     pub(crate) words: Vec<String>,
     pub(crate) progress: Option<job::JobProgress>,
 }
 
-/// A job with all that has happened to it.
+/// A job with its history and files.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Detail {
     #[serde(flatten)]
     pub(crate) job: JobView,
-    /// Oldest first.
+    /// Events, oldest first.
     pub(crate) events: Vec<EventView>,
-    /// The recipes and tasks that it reads.
+    /// Recipes and tasks that it reads.
     pub(crate) texts: Vec<CopiedFile>,
-    /// Where the checkpoint is that it has written.
+    /// Path of the checkpoint that it has written.
     pub(crate) model: Option<String>,
 }
 
-/// A file that a job reads as it was when it was handed in.
+/// A file that a job reads, and its copy from the time of submission.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct CopiedFile {
-    /// Where it was.
+    /// Path of the file.
     pub(crate) file: String,
-    /// Where the queue's copy is.
+    /// Path of the queue's copy.
     pub(crate) copy: String,
 }
 
-/// Something that has happened to a job.
+/// An event of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct EventView {
-    /// Its place among all events: time may jump, this does not.
+    /// Number of the event in the order of all events; unlike the time, it always rises.
     pub(crate) seq: u64,
     /// Milliseconds since 1970, by the clock of the server.
     pub(crate) at: u64,
-    /// Such as `started`.
+    /// Kind of the event, such as `started`.
     pub(crate) what: String,
-    /// Why, if there is something to say.
+    /// Reason, if known.
     pub(crate) why: Option<String>,
 }
 
-/// A recipe that may be handed in.
+/// A recipe that may be submitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RecipeEntry {
-    /// Its name, which begins with that of its root.
+    /// Name of the file, which begins with the name of its root.
     pub(crate) file: String,
     pub(crate) kind: JobKind,
 }
 
 impl JobView {
-    /// A job that has run for so many milliseconds in its present attempt, as far as its events tell of it.
+    /// View of a job from its events; `running_ms` is the time of its present attempt so far.
     pub(super) fn of(job: &Job, running_ms: u64) -> Self {
         let (submission, at) = (&job.submission, |event: Option<&merge_core::queue::Event>| event.map_or(0, |e| e.at));
         Self {
@@ -97,7 +97,7 @@ impl JobView {
             name: submission.name.clone(),
             kind: submission.kind,
             state: job.state,
-            asked: job.asked,
+            asked: job.stop_request,
             priority: submission.priority,
             after: submission.after.iter().map(|id| id.0).collect(),
             labels: submission.labels.clone(),
@@ -117,11 +117,11 @@ impl JobView {
         }
     }
 
-    /// Its state in a word or two.
+    /// State of the job in one word.
     pub(crate) fn standing(&self) -> &'static str {
         match (self.state, self.asked) {
-            (JobState::Running, Some(Wish::Pause)) => "pausing",
-            (JobState::Running, Some(Wish::Cancel)) => "cancelling",
+            (JobState::Running, Some(StopRequest::Pause)) => "pausing",
+            (JobState::Running, Some(StopRequest::Cancel)) => "cancelling",
             (JobState::Failed, _) if self.quarantined => "quarantined",
             (state, _) => state.name(),
         }
@@ -132,21 +132,23 @@ impl EventView {
     pub(super) fn of(job: &Job) -> Vec<Self> {
         let one = |event: &merge_core::queue::Event| {
             let (what, why) = match &event.what {
-                What::Submitted { .. } => ("submitted", None),
-                What::Started => ("started", None),
-                What::Asked { wish: Wish::Pause } => ("asked to pause", None),
-                What::Asked { wish: Wish::Cancel } => ("asked to stop", None),
-                What::Interrupted { why, .. } => ("interrupted", Some(why.clone())),
-                What::Paused { .. } => ("paused", None),
-                What::Held { why, .. } => ("paused", Some(why.clone())),
-                What::Prioritised { priority } => ("given another priority", Some(priority.to_string())),
-                What::Resumed => ("resumed", None),
-                What::Done { .. } => ("done", None),
-                What::Failed { failure, again: true, .. } => ("failed, and queued again", Some(failure.why.clone())),
-                What::Failed { failure, .. } => ("failed", Some(failure.why.clone())),
-                What::Cancelled { .. } => ("cancelled", None),
-                What::Retried { .. } => ("queued again", None),
-                What::Removed => ("removed", None),
+                EventKind::Submitted { .. } => ("submitted", None),
+                EventKind::Started => ("started", None),
+                EventKind::Asked { wish: StopRequest::Pause } => ("asked to pause", None),
+                EventKind::Asked { wish: StopRequest::Cancel } => ("asked to stop", None),
+                EventKind::Interrupted { why, .. } => ("interrupted", Some(why.clone())),
+                EventKind::Paused { .. } => ("paused", None),
+                EventKind::Held { why, .. } => ("paused", Some(why.clone())),
+                EventKind::Prioritised { priority } => ("given another priority", Some(priority.to_string())),
+                EventKind::Resumed => ("resumed", None),
+                EventKind::Done { .. } => ("done", None),
+                EventKind::Failed { failure, again: true, .. } => {
+                    ("failed, and queued again", Some(failure.why.clone()))
+                }
+                EventKind::Failed { failure, .. } => ("failed", Some(failure.why.clone())),
+                EventKind::Cancelled { .. } => ("cancelled", None),
+                EventKind::Retried { .. } => ("queued again", None),
+                EventKind::Removed => ("removed", None),
             };
             Self { seq: event.seq, at: event.at, what: what.to_owned(), why }
         };

@@ -1,11 +1,11 @@
-//! The unit with which systemd starts a server when its user's session does.
+//! The systemd unit that starts a server with its user's session.
 
 use super::Home;
 use crate::args::Serve as Args;
 use merge_core::error::{Error, Result};
 use std::{env, fmt::Write as _, path::Path};
 
-/// A unit for the user's systemd, which starts the server that these arguments would.
+/// Returns a unit for the user's systemd that starts a server with these arguments.
 pub(crate) fn unit(args: &Args) -> Result<String> {
     let program = env::current_exe().map_err(|e| Error::machine(format!("cannot find this program: {e}")))?;
     let here = env::current_dir().map_err(|e| Error::machine(format!("cannot tell where this is: {e}")))?;
@@ -30,7 +30,7 @@ pub(crate) fn unit(args: &Args) -> Result<String> {
     }
     add("--reserve", args.reserve.to_string());
     let mut environment = format!("Environment={}\n", assignment("EVOMERGE_HOME", &home.path().to_string_lossy()));
-    // Where models and data are, as it is now.
+    // Paths of models and data, as in the present environment.
     for name in ["HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "EVOMERGE_DATA", "XDG_CACHE_HOME", "XDG_DATA_HOME"] {
         if let Ok(value) = env::var(name) {
             writeln!(environment, "Environment={}", assignment(name, &value))
@@ -59,7 +59,7 @@ pub(crate) fn unit(args: &Args) -> Result<String> {
     ))
 }
 
-/// As systemd reads a word: in quotes, `%` and `$` doubled.
+/// Quotes a path for systemd: `%` and `$` are doubled.
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy().replace('%', "%%").replace('$', "$$");
     if text.chars().all(|letter| letter.is_alphanumeric() || "/._-+%$".contains(letter)) {

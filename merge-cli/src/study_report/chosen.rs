@@ -1,4 +1,4 @@
-//! How a search's answer was chosen, and what the scores seen on the way are worth.
+//! The choice of a search's answer, and how far the scores seen in the search can be trusted.
 
 use crate::{
     draw::measure,
@@ -16,39 +16,40 @@ use std::fmt::Display;
 #[cfg(test)]
 mod tests;
 
-/// What a search that reports its lucky winner would claim of a task, and what the answer scores on items that nothing had used.
+/// The best score seen in the search on a task, and the answer's score on unused items.
 ///
-/// The two are of different items, and the first is the largest of many: that it is larger is what one expects.
+/// The scores are on different items, and the first is the maximum of many, so it is expected to be
+/// larger: the "winner's curse".
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Claim {
     #[serde(skip)]
     pub(crate) task: String,
-    /// What its scores are.
+    /// Metric of the task.
     #[serde(skip)]
     pub(crate) metric: String,
-    /// The best score of a candidate that was ranked, on the search items of its generation.
+    /// Best score of a ranked candidate, on the search items of its generation.
     pub(crate) search: f64,
-    /// Its interval, as if it had not been picked for being the largest; none of an estimate from anchors, or where scores are no
-    /// shares.
+    /// Its 95% interval, as if it had not been picked as the maximum; `None` for an estimate from
+    /// anchors, or if scores are not shares.
     pub(crate) search_ci95: Option<[f64; 2]>,
-    /// How many items it is of.
+    /// Number of items of that score.
     pub(crate) search_items: usize,
-    /// How many scores it is the largest of.
+    /// Number of scores of which it is the maximum.
     pub(crate) of: usize,
-    /// The answer's score on report items.
+    /// Score of the answer on report items.
     pub(crate) report: f64,
-    /// Its interval.
+    /// Its 95% interval.
     pub(crate) report_ci95: Option<[f64; 2]>,
-    /// How many items it is of.
+    /// Number of items of that score.
     pub(crate) report_items: usize,
-    /// What was seen less what is reported.
+    /// `search` minus `report`.
     pub(crate) gap: f64,
-    /// Its interval, by those of the two.
+    /// Its 95% interval, combined from the two.
     pub(crate) gap_ci95: Option<[f64; 2]>,
 }
 
-/// The choice among finalists in words; the first of them is the answer. `estimated` says that the scores seen in the search were
-/// estimates from anchors.
+/// The choice among finalists in words; the first finalist is the answer. `estimated` is true if
+/// the scores seen in the search were estimates from anchors.
 pub(crate) fn lines(
     goals: &[Goal],
     finalists: &[Finalist],
@@ -87,7 +88,7 @@ pub(crate) fn lines(
     Ok(lines)
 }
 
-/// For each task that the search ranked by and is reported on, what was seen and what is.
+/// Claims for each task that ranked candidates and is reported.
 pub(crate) fn claims(
     goals: &[Goal],
     reported: &ReportedModels<'_>,
@@ -119,7 +120,8 @@ pub(crate) fn claims(
     goals.iter().enumerate().filter(|(_, goal)| both(goal)).filter_map(claim).collect()
 }
 
-/// The scores of a generation's candidates on all of its items of a goal, each with their number: who fell out of a race had fewer.
+/// Scores of a generation's candidates on all its items of a goal, each with the number of items.
+/// Candidates that dropped out of a race had fewer items and are left out.
 fn seen(generation: &Generation, position: usize) -> impl Iterator<Item = (f64, usize)> {
     let rung = |state: &CandidateState| if let CandidateState::Ranked { rung } = state { Some(*rung) } else { None };
     let last = generation.candidates.iter().filter_map(|candidate| rung(&candidate.state)).max();
@@ -128,7 +130,7 @@ fn seen(generation: &Generation, position: usize) -> impl Iterator<Item = (f64, 
 }
 
 impl Claim {
-    /// The two scores in words, and no more than they prove.
+    /// The two scores in words, with only what they prove.
     fn line(&self, estimated: bool, language: Language) -> String {
         let Self { task, metric, of, .. } = self;
         let score = measure::score_of(metric, self.report, self.report_ci95);

@@ -1,4 +1,5 @@
-//! How a search went: its generations in a few numbers each, what it weighed against what, and how its front grew.
+//! Course of a search: a few numbers for each generation, its objectives, and the growth of its
+//! front.
 
 use crate::{draw::measure, study_report::figures};
 use evaluator::statistics::{Estimate, normal_interval};
@@ -6,33 +7,34 @@ use merge_core::item::ItemScore;
 use merge_core::study::{About, CandidateRecord, CandidateState, Finalist, Generation, Goal, front, hypervolume};
 use serde::Serialize;
 
-/// A generation in a few numbers.
+/// A few numbers of a generation.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CurvePoint {
-    /// From 1.
+    /// Number of the generation, from 1.
     pub(crate) generation: usize,
     /// Item evaluations and tokens up to its end.
     pub(crate) evaluations: usize,
     pub(crate) tokens: u64,
-    /// Items of each task that the last of its race met.
+    /// Number of items of each task, for the candidates that reached the last rung.
     pub(crate) items: Vec<usize>,
     pub(crate) ranked: usize,
-    /// The best of those that went furthest, and a 95% interval of it, if it is no estimate: see [`interval`].
+    /// Best fitness among the candidates on the last rung, and its 95% interval, see [`interval`].
+    /// An estimated fitness has no interval.
     pub(crate) best: Option<f64>,
     pub(crate) best_ci95: Option<[f64; 2]>,
-    /// Of all that were ranked.
+    /// Mean, minimum and maximum fitness of all ranked candidates.
     pub(crate) mean: Option<f64>,
     pub(crate) least: Option<f64>,
     pub(crate) most: Option<f64>,
     pub(crate) sigma: Option<f64>,
 }
 
-/// What is weighed against what.
+/// An objective of a search: a task or a cost.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PlottedObjective {
     pub(crate) name: String,
     pub(crate) minimised: bool,
-    /// The measure of a task.
+    /// Metric of the task; empty for a cost.
     #[serde(skip)]
     metric: String,
     #[serde(skip)]
@@ -45,17 +47,19 @@ enum Axis {
     Cost(usize),
 }
 
-/// The hypervolume of the front up to each generation.
+/// Hypervolume of the front up to each generation.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Growth {
-    /// By objective the worst and the best value of a ranked candidate, in its own unit. The volume is counted from the worst.
+    /// Worst and best value of a ranked candidate, for each objective, in its own unit. The volume
+    /// is measured from the worst.
     pub(crate) worst: Vec<f64>,
     pub(crate) best: Vec<f64>,
-    /// Its share, from 0 to 1, of the box between them.
+    /// Share of the box between worst and best, from 0 to 1, by generation.
     pub(crate) share: Vec<f64>,
 }
 
-/// The generations one by one, after so many item evaluations to prepare them. Fitness that is `estimated` has no interval.
+/// Points of the curve, one for each generation. `prepared` is the number of item evaluations
+/// before the first; `estimated` fitness has no interval.
 pub(crate) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize, estimated: bool) -> Vec<CurvePoint> {
     let (mut evaluations, mut tokens) = (prepared, 0);
     let step = |(number, generation): (usize, &Generation)| {
@@ -81,10 +85,11 @@ pub(crate) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize,
     generations.iter().enumerate().map(step).collect()
 }
 
-/// A 95% interval of a candidate's fitness: A. Agresti and B. A. Coull (1998), task by task, weighed as the fitness is.
+/// The 95% interval of a candidate's fitness: A. Agresti and B. A. Coull (1998) for each task, with
+/// the weights of the fitness.
 ///
-/// Scores lie between 0 and 1, so that of right and wrong answers is the widest that there can be. What costs take from the
-/// fitness is known exactly.
+/// Scores lie between 0 and 1, so the interval for right and wrong answers is the widest possible.
+/// The costs in the fitness are known exactly.
 fn interval(candidate: &CandidateRecord, items: &[usize], goals: &[Goal]) -> Option<[f64; 2]> {
     let fitness = candidate.fitness?;
     let (mut weights, mut score, mut centre, mut variance) = (0.0, 0.0, 0.0, 0.0);
@@ -100,13 +105,13 @@ fn interval(candidate: &CandidateRecord, items: &[usize], goals: &[Goal]) -> Opt
     if weights <= 0.0 {
         return None;
     }
-    // What costs take away.
+    // The part of the fitness that comes from costs.
     let taken = fitness - score / weights;
     let [low, high] = normal_interval(taken + centre / weights, variance.max(0.0).sqrt() / weights);
     Some([low.max(taken).min(fitness), high.min(taken + 1.0).max(fitness)])
 }
 
-/// What a study weighs: the tasks that it ranks by, and what it keeps small.
+/// Objectives of a study: the tasks that rank candidates, and the minimised costs.
 pub(crate) fn objectives(about: &About) -> Vec<PlottedObjective> {
     let ranked = about.goals.iter().enumerate().filter(|(_, goal)| goal.ranks());
     let tasks = ranked.map(|(place, goal)| PlottedObjective::of_task(place, goal));
@@ -119,7 +124,7 @@ pub(crate) fn objectives(about: &About) -> Vec<PlottedObjective> {
     tasks.chain(costs).collect()
 }
 
-/// What a finalist may be picked by: the tasks that it was chosen by, and what is kept small.
+/// Objectives by which a finalist may be picked: the tasks of the choice, and the minimised costs.
 pub(crate) fn choosable(about: &About) -> Vec<PlottedObjective> {
     let chosen = about.goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty());
     let tasks = chosen.map(|(place, goal)| PlottedObjective::of_task(place, goal));
@@ -131,7 +136,7 @@ impl PlottedObjective {
         Self { name: goal.name.clone(), minimised: false, metric: goal.metric.clone(), axis: Axis::Task(place) }
     }
 
-    /// Of a candidate, in its own unit; nothing if it was not ranked.
+    /// A candidate's value, in the objective's own unit; `None` if the candidate was not ranked.
     pub(crate) fn of(&self, candidate: &CandidateRecord) -> Option<f64> {
         if !matches!(candidate.state, CandidateState::Ranked { .. }) {
             return None;
@@ -142,7 +147,7 @@ impl PlottedObjective {
         }
     }
 
-    /// Of a finalist, on select items.
+    /// A finalist's value; for a task, on select items.
     pub(crate) fn of_finalist(&self, finalist: &Finalist) -> Option<f64> {
         let mean = |scores: &Vec<ItemScore>| {
             let sum: f64 = scores.iter().map(|score| score.value).sum();
@@ -154,7 +159,7 @@ impl PlottedObjective {
         }
     }
 
-    /// Of a finalist on select items, with its interval, if it is a task's.
+    /// A finalist's score on select items with its interval; `None` for a cost.
     pub(crate) fn estimate(&self, finalist: &Finalist) -> Option<Estimate> {
         match self.axis {
             Axis::Task(place) => Estimate::of(&figures::values(finalist.scores.get(place)?)),
@@ -162,7 +167,7 @@ impl PlottedObjective {
         }
     }
 
-    /// A value as people read it: shares in percent, all else as it is.
+    /// Formats a value: shares in percent, all others as they are.
     pub(crate) fn show(&self, value: f64) -> String {
         match self.axis {
             Axis::Task(_) => measure::value(&self.metric, value),
@@ -171,13 +176,13 @@ impl PlottedObjective {
         }
     }
 
-    /// A task's score as people read it, with its interval.
+    /// Formats a task's score with its interval.
     pub(crate) fn show_with_interval(&self, estimate: &Estimate) -> String {
         measure::score(&self.metric, estimate)
     }
 }
 
-/// How the front grew; nothing of a single objective, or where nothing was ranked.
+/// Growth of the front; `None` for a single objective, or if no candidate was ranked.
 pub(crate) fn growth(generations: &[Generation], objectives: &[PlottedObjective]) -> Option<Growth> {
     if objectives.len() < 2 {
         return None;
@@ -196,7 +201,7 @@ pub(crate) fn growth(generations: &[Generation], objectives: &[PlottedObjective]
     let end = |place: usize, worse: fn(f64, f64) -> f64| points.iter().flatten().map(|p| p[place]).reduce(worse);
     let worst: Vec<f64> = (0..objectives.len()).map(|place| end(place, f64::min)).collect::<Option<_>>()?;
     let best: Vec<f64> = (0..objectives.len()).map(|place| end(place, f64::max)).collect::<Option<_>>()?;
-    // An objective in which all are equal has no part in it.
+    // An objective in which all candidates are equal is left out.
     let differing: Vec<usize> = (0..objectives.len()).filter(|place| best[*place] > worst[*place]).collect();
     let scaled = |p: &Vec<f64>| -> Vec<f64> {
         differing.iter().map(|place| (p[*place] - worst[*place]) / (best[*place] - worst[*place])).collect()
@@ -260,7 +265,7 @@ pub(crate) mod tests {
         let generations =
             [generation(&[(0.5, 10.0), (0.25, 7.5), (0.0, 5.0)]), generation(&[(0.1, 9.0)]), generation(&[(0.5, 5.0)])];
         let growth = growth(&generations, &objectives(&about())).unwrap();
-        // The middle point alone has a volume: a quarter of the square.
+        // Only the middle point has a volume: a quarter of the square.
         assert_eq!(growth.share, [0.25, 0.25, 1.0]);
         assert_eq!((growth.worst, growth.best), (vec![0.0, 10.0], vec![0.5, 5.0]));
     }
@@ -271,13 +276,14 @@ pub(crate) mod tests {
         let after = |prepared, estimated| steps(&generations, &about().goals, prepared, estimated);
         let steps = after(0, false);
         assert_eq!((steps[1].evaluations, steps[1].tokens, steps[1].ranked), (48, 10, 2));
-        // 8 of 16 right: with two right and two wrong ones more, 0.5 ± 1.96·sqrt(0.25 / 20); the layers take 0.1.
+        // 8 of 16 right: with two more right and two more wrong, 0.5 ± 1.96·sqrt(0.25 / 20), less
+        // 0.1 for the layers.
         let [low, high] = steps[1].best_ci95.unwrap();
         assert!((low - 0.180_87).abs() < 1e-5 && (high - 0.619_13).abs() < 1e-5, "{low} {high}");
         // None of 16 right: no score is below 0.
         let [low, high] = steps[0].best_ci95.unwrap();
         assert!(low == 0.0 && (high - 0.231_48).abs() < 1e-5, "{low} {high}");
-        // An estimate from anchors has none.
+        // An estimate from anchors has no interval.
         let estimated = after(100, true);
         assert_eq!((estimated[1].evaluations, estimated[1].best, estimated[1].best_ci95), (148, steps[1].best, None));
     }

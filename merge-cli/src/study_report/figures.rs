@@ -1,4 +1,4 @@
-//! Results as people and programs read them: a table with intervals, and `result.json`.
+//! Results: a table with intervals for people, and `result.json` for programs.
 
 use crate::{
     draw::{measure, table},
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A model's scores: `E` of `result.json`. Values lie between 0 and 1.
+/// A model's scores in `result.json`. Values lie between 0 and 1.
 #[derive(Serialize)]
 pub(crate) struct ScoredEntry {
     name: String,
@@ -30,12 +30,12 @@ struct TaskScore {
     estimate: Estimate,
 }
 
-/// Who is reported, each with its scores on report items.
+/// Reported models, each with its scores on report items.
 #[derive(Clone, Copy)]
 pub(crate) struct ReportedModels<'a> {
-    /// The models merged, and their base.
+    /// The merged models and their base.
     pub(crate) parents: &'a [Entry],
-    /// What the answer must beat.
+    /// Baselines, which the answer must beat.
     pub(crate) baselines: &'a [Entry],
     /// The answer.
     pub(crate) winner: &'a Entry,
@@ -50,7 +50,7 @@ impl<'a> ReportedModels<'a> {
         Self { parents: &ending.parents, baselines: &ending.baselines, winner: &ending.winner }
     }
 
-    /// Everyone with its group, in the order of tables.
+    /// All models with their groups, in the order of tables.
     pub(crate) fn entries(self) -> impl Iterator<Item = (&'static str, &'a Entry)> {
         let parents = self.parents.iter().map(|entry| ("parent", entry));
         let baselines = self.baselines.iter().map(|entry| ("baseline", entry));
@@ -58,9 +58,9 @@ impl<'a> ReportedModels<'a> {
     }
 }
 
-/// A model's scores with their intervals.
+/// Scores of a model with their intervals.
 ///
-/// Fails if a task has no items, since nothing is said without an interval.
+/// Fails if a task has no items, since no score is shown without an interval.
 pub(crate) fn entry(entry: &Entry, goals: &[Goal]) -> Result<ScoredEntry> {
     let score = |position: usize| {
         let goal = &goals[position];
@@ -71,7 +71,7 @@ pub(crate) fn entry(entry: &Entry, goals: &[Goal]) -> Result<ScoredEntry> {
     Ok(ScoredEntry { name: entry.name.clone(), scores })
 }
 
-/// All of `result.json`; `study` is what the caller knows of the search.
+/// Content of `result.json`; `study` is the description of the search.
 pub(crate) fn result(reported: &ReportedModels<'_>, goals: &[Goal], study: &Value) -> Result<Value> {
     let all = |entries: &[Entry]| entries.iter().map(|e| entry(e, goals)).collect::<Result<Vec<_>>>();
     let judgement = Judgement::of(goals, reported);
@@ -89,22 +89,23 @@ pub(crate) fn result(reported: &ReportedModels<'_>, goals: &[Goal], study: &Valu
 
 pub(crate) use crate::draw::screen::json;
 
-/// The numbers of the goals that are reported.
+/// Positions of the reported goals.
 pub(crate) fn positions(goals: &[Goal]) -> impl Iterator<Item = usize> {
     goals.iter().enumerate().filter(|(_, goal)| !goal.report.is_empty()).map(|(position, _)| position)
 }
 
-/// The parent with the best score on the report items of a goal; the first of them if several have it.
+/// The parent with the best score on the report items of a goal; the first if several have it.
 ///
-/// It is picked by the items that it is then compared on, so its luck on them is held against the answer: the difference to the
-/// best of several parents that are equally good is expected to be a little too small, and never too large.
+/// The parent is picked by the same items on which it is then compared, so its luck counts against
+/// the answer: with several equally good parents, the expected difference is a little too small,
+/// never too large.
 pub(crate) fn best_parent(parents: &[Entry], position: usize) -> &Entry {
     let score = |entry: &Entry| mean(&entry.scores[position]).unwrap_or(f64::NEG_INFINITY);
     parents.iter().rev().max_by(|a, b| score(a).total_cmp(&score(b))).expect("a recipe has a model")
 }
 
-/// A table of all reported models: a column for each task and, where it was maximised, one for the paired difference to the
-/// parent that is best on it.
+/// Table of all reported models: a column for each task and, if it was maximised, one for the
+/// paired difference to the parent that is best on it.
 pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>, language: Language) -> Result<String> {
     let mut drawn = table::framed();
     let mut header = vec![String::new()];
@@ -132,7 +133,7 @@ pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>, language: Lan
     Ok(format!("{drawn}\n{}", items(columns().map(|(_, goal)| goal), language)))
 }
 
-/// The number of report items of each goal: `sums on 250 items, ja on 100 items`.
+/// Number of report items of each goal: `sums on 250 items, ja on 100 items`.
 pub(crate) fn items<'a>(goals: impl Iterator<Item = &'a Goal>, language: Language) -> String {
     let items = goals.map(|goal| {
         let items = language.count(goal.report.len(), &texts::ITEM);
@@ -141,7 +142,8 @@ pub(crate) fn items<'a>(goals: impl Iterator<Item = &'a Goal>, language: Languag
     items.collect::<Vec<_>>().join(", ")
 }
 
-/// A model less the parent that is best on a task, item by item; nothing of that parent itself.
+/// Paired difference of a model to the parent that is best on a task; `None` for that parent
+/// itself.
 pub(crate) fn difference_to_best(
     reported: &ReportedModels<'_>,
     entry: &Entry,
@@ -152,22 +154,22 @@ pub(crate) fn difference_to_best(
     if std::ptr::eq(entry, best) { None } else { PairedDifference::of(&a, &b) }
 }
 
-/// A p-value.
+/// Formats a p-value: `0.0123`, `<0.0001`.
 pub(crate) fn probability(p: f64) -> String {
     if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
-/// A p-value as the right side of `p`: `= 0.0123`, `< 0.0001`.
+/// Formats a p-value with a sign, to follow `p`: `= 0.0123`, `< 0.0001`.
 pub(crate) fn equation(p: f64) -> String {
     if p < 0.0001 { "< 0.0001".to_owned() } else { format!("= {p:.4}") }
 }
 
-/// A goal's score with its interval. Fails if it has no items.
+/// Score on a goal with its interval. Fails if there are no items.
 pub(crate) fn estimate(goal: &Goal, scores: &[ItemScore]) -> Result<Estimate> {
     Estimate::of(&values(scores)).ok_or_else(|| Error::user(format!("task {} has no items", goal.name)))
 }
 
-/// The values of scores.
+/// Values of scores.
 pub(crate) fn values(scores: &[ItemScore]) -> Vec<f64> {
     scores.iter().map(|score| score.value).collect()
 }

@@ -1,4 +1,5 @@
-//! What a search's answer is worth: held, task by task, against the best parent there and against each baseline that ran.
+//! The verdict on a search's answer: compared, on each task, with the best parent there and with
+//! each baseline that ran.
 
 use crate::{
     draw::measure,
@@ -13,69 +14,71 @@ use std::fmt::Display;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// Fewer report items than these prove large differences only.
+/// With fewer report items than this, only large differences can be proved.
 pub(crate) const FEW: usize = 30;
-/// Fewer prove none: with five items that the answer alone has right, the exact test of McNemar has p = 0.0625.
+/// With fewer than this, none can: if only the answer has five items right, McNemar's exact test
+/// gives p = 0.0625.
 const LEAST: usize = 6;
-/// What counts as proved.
+/// Largest p-value that counts as proof.
 const ALPHA: f64 = 0.05;
 
-/// The answer against the others, item by item.
+/// Comparison of the answer with the other models, item by item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Judgement {
-    /// Every reported task, in the order of the tables.
+    /// All reported tasks, in the order of the tables.
     pub(crate) tasks: Vec<TaskJudgement>,
-    /// Baselines than which the answer is proved better on no task of the objective, and on no constraint: that the search was worth
-    /// its cost is not proved.
+    /// Baselines that the answer is not proved to beat on any objective or constraint: against
+    /// these, it is not proved that the search was worth its cost.
     pub(crate) as_good: Vec<String>,
 }
 
-/// The same on one task.
+/// Comparison of the answer with the other models on one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct TaskJudgement {
-    /// Its name.
+    /// Name of the task.
     pub(crate) task: String,
-    /// What its scores are.
+    /// Metric of the task.
     pub(crate) metric: String,
-    /// Report items.
+    /// Number of report items.
     pub(crate) n: usize,
-    /// Whether the search maximised it; others are a constraint or only reported.
+    /// True if the search maximised it; other tasks are constraints or only reported.
     pub(crate) is_objective: bool,
-    /// The answer less the parent that is best on this task.
+    /// Difference to the parent that is best on this task.
     pub(crate) best_parent: Rival,
-    /// The answer less each baseline.
+    /// Differences to the baselines.
     pub(crate) baselines: Vec<Rival>,
 }
 
-/// The answer less another model.
+/// Comparison of the answer with another model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Rival {
-    /// The other's name.
+    /// Name of the other model.
     pub(crate) name: String,
-    /// By how much the answer is better.
+    /// Score of the answer minus that of the other model.
     #[serde(flatten)]
     pub(crate) difference: PairedDifference,
-    /// The p-value, by Holm adjusted for the number of comparisons: with parents, those of all tasks; with baselines, those of all
-    /// tasks and baselines. That of a better parent is multiplied by the number of parents first: it was picked for its score.
+    /// P-value with Holm's correction for the number of comparisons: with parents, those on all
+    /// tasks; with baselines, those on all tasks with all baselines. If the parent is better, its
+    /// p-value is first multiplied by the number of parents, because it was picked for its score.
     pub(crate) p_holm: f64,
-    /// What that proves.
+    /// Conclusion from the difference and the p-value.
     pub(crate) finding: Finding,
 }
 
-/// What a comparison proves about the answer.
+/// Conclusion about the answer from a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Finding {
-    /// It is better than the other.
+    /// The answer is better than the other model.
     Better,
-    /// Neither.
+    /// No difference is proved.
     NotProvedDifferent,
-    /// It is worse.
+    /// The answer is worse.
     Worse,
 }
 
 impl Judgement {
-    /// Of the scores on report items.
+    /// Compares the models by their scores on report items.
     pub(crate) fn of(goals: &[Goal], reported: &ReportedModels<'_>) -> Self {
         let positions: Vec<usize> = figures::positions(goals).collect();
         let parents = positions.iter().map(|position| vec![figures::best_parent(reported.parents, *position)]);
@@ -101,7 +104,7 @@ impl Judgement {
         Self { tasks, as_good }
     }
 
-    /// The verdict in a few short sentences, the parents first.
+    /// The verdict in short sentences, parents first.
     pub(crate) fn sentences(&self, language: Language) -> Vec<String> {
         let on = |finding: Finding, other: &str, tasks: &[&str]| {
             let values: [(&str, &dyn Display); 2] =
@@ -137,8 +140,8 @@ impl Judgement {
         said
     }
 
-    /// Of the baselines that are not beaten, those that are proved better, and those that may be as good. Of too few items none
-    /// is among the latter: they prove nothing.
+    /// The unbeaten baselines: those that are proved better, and those that may be as good. The
+    /// second list is empty if there are too few items to prove anything.
     pub(crate) fn unbeaten(&self) -> (Vec<&str>, Vec<&str>) {
         let objectives = || self.tasks.iter().filter(|task| task.is_objective);
         let is_better = |name: &&str| {
@@ -152,7 +155,7 @@ impl Judgement {
         (better, rest)
     }
 
-    /// Sentences about the search's cost, where it is not proved that the search was worth it.
+    /// Sentences about the cost, if it is not proved that the search was worth it.
     fn cost(&self, language: Language) -> Vec<String> {
         let (better, rest) = self.unbeaten();
         let said = [(better, &texts::NOT_WORTH_IT), (rest, &texts::WORTH_NOT_PROVED)].into_iter();
@@ -160,7 +163,7 @@ impl Judgement {
         said.map(|(names, text)| language.fill(text, &[("names", &language.list(&names))])).collect()
     }
 
-    /// The comparisons with their numbers, task by task.
+    /// Lines with the numbers of all comparisons, task by task.
     pub(crate) fn comparisons(&self, language: Language) -> Vec<String> {
         let said = |task: &TaskJudgement, rival: &Rival| measure::difference(&task.metric, &rival.difference);
         let rivals = |task: &TaskJudgement| -> Vec<(String, f64, String)> {
@@ -182,7 +185,8 @@ impl Judgement {
 }
 
 impl TaskJudgement {
-    /// All models that the answer is compared with, each with its name in a sentence; `called` names the parent.
+    /// All compared models, each with its name for a sentence; `called` gives the name of the
+    /// parent.
     pub(crate) fn rivals(
         &self,
         language: Language,
@@ -195,7 +199,7 @@ impl TaskJudgement {
 }
 
 impl Finding {
-    /// In the order in which they are told.
+    /// All findings, in the order of the sentences.
     const ALL: [Self; 3] = [Self::Better, Self::NotProvedDifferent, Self::Worse];
 
     fn of(difference: &PairedDifference, p_holm: f64) -> Self {
@@ -207,7 +211,7 @@ impl Finding {
         }
     }
 
-    /// The finding as a part of a sentence about the answer, such as `better than ja`.
+    /// Part of a sentence about the answer, such as `better than ja`.
     pub(crate) fn says(self, other: &str, language: Language) -> String {
         let text = match self {
             Self::Better => &texts::BETTER_THAN,
@@ -218,7 +222,7 @@ impl Finding {
     }
 }
 
-/// Notes on tasks that are reported on few items.
+/// Notes on tasks that have few report items.
 pub(crate) fn few_items(goals: &[Goal], language: Language) -> Vec<String> {
     let few = goals.iter().filter(|goal| (1..FEW).contains(&goal.report.len()));
     few.map(|goal| {
@@ -230,8 +234,9 @@ pub(crate) fn few_items(goals: &[Goal], language: Language) -> Vec<String> {
     .collect()
 }
 
-/// The answer less others on some tasks, each with its p-value adjusted for the number of all. Each other is the best of so many
-/// as it was `picked` from, on the same items: that one of them is better by chance is as many times as likely.
+/// Comparisons of the answer with `others` on each task; p-values are adjusted for the total
+/// number. Each other model was the best of `picked` models on the same items, so it wins by chance
+/// more often: if it is better, its p-value is multiplied by `picked`.
 fn rivals(positions: &[usize], winner: &Entry, others: &[Vec<&Entry>], picked: usize) -> Vec<Vec<Rival>> {
     let difference = |position: usize, other: &Entry| {
         let [a, b] = [winner, other].map(|entry| figures::values(&entry.scores[position]));

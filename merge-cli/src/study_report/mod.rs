@@ -1,4 +1,4 @@
-//! What is said of a study: figures, verdicts and pictures, for the terminal, the page and the files.
+//! Reports on studies: figures, verdicts and pictures, for the terminal, the page and the files.
 
 pub(crate) mod chosen;
 pub(crate) mod curve;
@@ -32,7 +32,7 @@ pub(crate) fn check(study: &Path) -> Result<()> {
     find(study).map(|_| ())
 }
 
-/// A study's page, as `--html` writes it; `name` is what its reader calls it.
+/// The HTML page of a study, as `--html` writes it; `name` is the study's name for the reader.
 pub(crate) fn page_of(name: &str, study: &Path) -> Result<String> {
     let DirectoryKind::Study(directory) = find(study)? else {
         return Err(Error::user(format!("{name}: these are several studies, each of which has a page of its own")));
@@ -40,12 +40,12 @@ pub(crate) fn page_of(name: &str, study: &Path) -> Result<String> {
     Ok(html::page(name, &Summary::of(StudyRead::read(&directory)?, Language::chosen())?))
 }
 
-/// A search as it runs, drawn, if there is something to draw yet.
+/// Picture of a running search; `None` if there is nothing to draw yet.
 pub(crate) fn live(curves: &Curves, models: &[String], width: Option<u32>) -> Option<String> {
     html::live(curves, models, width, Language::chosen())
 }
 
-/// What is in a directory.
+/// Content of a directory.
 pub(crate) enum DirectoryKind {
     /// A study.
     Study(PathBuf),
@@ -63,7 +63,7 @@ pub(crate) fn find(directory: &Path) -> Result<DirectoryKind> {
         let entries = fs::read_dir(place).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
         let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(word));
         let mut found: Vec<PathBuf> = entries.filter(|path| named(path) && has_study(path)).collect();
-        // Seed 10 comes after seed 9.
+        // Shorter names first: seed 10 comes after seed 9.
         found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
         found
     };
@@ -87,10 +87,10 @@ pub(crate) fn find(directory: &Path) -> Result<DirectoryKind> {
     })
 }
 
-/// What is known of a study.
+/// A study that was read.
 pub(crate) struct StudyRead {
     pub(crate) record: StudyRecord,
-    /// Its store; none while a search holds it, which has let others read the record.
+    /// Store of the study; `None` while a search holds it and only its record can be read.
     pub(crate) store: Option<Store>,
 }
 
@@ -115,7 +115,7 @@ impl StudyRead {
         Ok(Self { record: record?.ok_or_else(begun)?, store })
     }
 
-    /// What of it is gone.
+    /// Number of lost records, if any are lost.
     pub(crate) fn lost(&self) -> Result<Option<Lost>> {
         Ok(self.store.as_ref().map(Store::lost).transpose()?.flatten())
     }

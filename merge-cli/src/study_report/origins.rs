@@ -1,4 +1,4 @@
-//! Where an answer comes from: when each finalist first appeared, and how the distribution drifted.
+//! Origin of an answer: when each finalist first appeared, and how the distribution drifted.
 
 use super::weights;
 use crate::language::{Language, study as texts};
@@ -9,35 +9,36 @@ use merge_core::{
 use serde::Serialize;
 use std::fmt::Display;
 
-/// The descent of an answer.
+/// Origin of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Origins {
-    /// Of the answer, in words.
+    /// Origin of the answer in words.
     pub(crate) winner: Option<String>,
-    /// When those that might have been the answer were candidates.
+    /// Finalists, with the generations in which they were candidates.
     pub(crate) finalists: Vec<Life>,
-    /// How the distribution's mean went, if there is one: for each dimension its place in its range, from 0 to 1, by generation.
+    /// Drift of the distribution's mean, for each dimension; empty if the search has no
+    /// distribution.
     pub(crate) drift: Vec<Drift>,
 }
 
-/// A finalist's time in the search.
+/// A finalist and its generations.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Life {
     pub(crate) name: String,
     pub(crate) fitness: f64,
     pub(crate) on_front: bool,
-    /// The first and the last generation that it was a candidate of, from 1; nothing if it was none.
+    /// First and last generation in which it was a candidate, from 1; `None` if it never was one.
     pub(crate) generations: Option<[usize; 2]>,
 }
 
-/// A dimension's way.
+/// Drift of the mean in one dimension: by generation, its position in the range, from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Drift {
     pub(crate) label: String,
     pub(crate) places: Vec<Option<f64>>,
 }
 
-/// What the generations tell of a study's finalists, if it has any.
+/// Origins of a study's finalists, if it has any, and the drift of its distribution.
 pub(crate) fn origins(
     dimensions: &[Dimension],
     generations: &[Generation],
@@ -85,7 +86,7 @@ fn life(generations: &[Generation], genome: &[f64]) -> Option<[usize; 2]> {
     Some([first + 1, last + 1])
 }
 
-/// Where in its range a coordinate's value lies, from 0 to 1.
+/// Position of a coordinate's value in its range, from 0 to 1.
 fn at(kind: &DimensionKind, x: f64) -> Option<f64> {
     if let DimensionKind::Choice { options, .. } = kind {
         let most = options.len().saturating_sub(1).max(1) as f64;

@@ -1,25 +1,25 @@
-//! A curve in characters.
+//! Curves drawn in characters.
 
 use std::fmt::Write as _;
 
-/// Lines over one x axis, in a field of so many columns and rows.
+/// Lines over one x axis, in a field of `width` columns and `height` rows.
 pub(crate) struct Plot<'a> {
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// What the x axis counts.
+    /// Name of the x axis.
     pub(crate) x: &'a str,
-    /// Where there are marks, in the order of the axis.
+    /// Positions of the values on the x axis, in order.
     pub(crate) at: &'a [f64],
-    /// A mark and what it stands for, with a value for each place.
+    /// Lines: a mark, its meaning, and a value for each position.
     pub(crate) lines: &'a [(char, &'a str, Vec<Option<f64>>)],
-    /// How values are written.
+    /// Formats a value.
     pub(crate) show: fn(f64) -> String,
 }
 
 const STRING: &str = "a String takes all that is written";
 
 impl Plot<'_> {
-    /// The field with its axes and what the marks mean; nothing if there is no value.
+    /// Draws the field, its axes and a legend; `None` if there is no value.
     pub(crate) fn draw(&self) -> Option<String> {
         let values = || self.lines.iter().flat_map(|(_, _, values)| values).copied().flatten();
         let (low, high) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
@@ -29,7 +29,7 @@ impl Plot<'_> {
             (share * (cells - 1) as f64).round() as usize
         };
         let mut field = vec![vec![' '; self.width]; self.height];
-        // The first line lies over the others.
+        // The first line is drawn last, over the others.
         for (mark, _, values) in self.lines.iter().rev() {
             for (x, value) in self.at.iter().zip(values) {
                 let Some(value) = value else { continue };

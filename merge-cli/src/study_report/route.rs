@@ -1,29 +1,30 @@
-//! The way of the hidden state through the layers of the sources.
+//! Layer route of an answer: the path of the hidden state through the layers of the sources.
 
 use crate::draw::screen;
 use merge_core::{merge::sources::short, recipe::Recipe};
 use serde::Serialize;
 
-/// A path.
+/// A layer route, to be shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct RoutePicture {
-    /// The models it is through, in the order of their first hop, each with as many layers as the recipe speaks of.
+    /// Models on the route, in the order of their first hop, each with its number of layers, as far
+    /// as the recipe mentions them.
     pub(crate) sources: Vec<(String, usize)>,
-    /// Layers passed one after the other, in runs of the same model and ever higher layers.
+    /// Runs of the route, in order: within a run, the model is the same and layers rise.
     pub(crate) runs: Vec<RouteRun>,
 }
 
-/// A part of a path that a model's own layers are.
+/// A part of a route through rising layers of one model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct RouteRun {
-    /// The number of the source.
+    /// Position of the model in `sources`.
     pub(crate) source: usize,
-    /// Each layer and what the hidden state is multiplied by before.
+    /// Layers, each with the factor that the hidden state is multiplied by before it.
     pub(crate) steps: Vec<(usize, f64)>,
 }
 
 impl RoutePicture {
-    /// That of a recipe, if it has a path.
+    /// The route of a recipe, if it has a path.
     pub(crate) fn of(recipe: &Recipe) -> Option<Self> {
         let mut route = Self { sources: Vec::new(), runs: Vec::new() };
         for hop in recipe.path.iter() {
@@ -52,7 +53,7 @@ impl RoutePicture {
         self.runs.iter().map(|run| run.steps.len()).sum()
     }
 
-    /// A line for each run: the model, and its layers with their scales where these are not 1.
+    /// A line for each run: the model, and its layers with their scales if these are not 1.
     pub(crate) fn lines(&self) -> Vec<String> {
         let width = self.sources.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0);
         let line = |run: &RouteRun| {
@@ -64,7 +65,7 @@ impl RoutePicture {
     }
 }
 
-/// `×0.93`; nothing for 1.
+/// Formats a scale: `×0.93`; nothing for 1.
 pub(crate) fn times(scale: f64) -> String {
     if (scale - 1.0).abs() < 5e-4 { String::new() } else { format!("×{}", (scale * 1000.0).round() / 1000.0) }
 }

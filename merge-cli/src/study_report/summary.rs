@@ -1,4 +1,4 @@
-//! All that a report shows of a study, as plain data: terminal, page, tables and JSON are drawn from it.
+//! Summary of a study as plain data, from which terminal, page, tables and JSON are made.
 
 use super::{
     curve::{self, CurvePoint, Growth, PlottedObjective},
@@ -28,16 +28,16 @@ use merge_core::{
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
 
-/// A study.
+/// Summary of a study.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and a key of the JSON")]
 pub(crate) struct Summary {
     pub(crate) version: String,
-    /// Whether the study has come to its end; else this is how far it is.
+    /// True if the study has ended; else the summary shows its present state.
     pub(crate) done: bool,
-    /// Whether a search is at it.
+    /// True if a search is running it.
     pub(crate) running: bool,
-    /// Whether some of what it had learned is gone.
+    /// True if some of its records are lost.
     pub(crate) damaged: bool,
     pub(crate) seed: u64,
     pub(crate) budget: u64,
@@ -46,33 +46,32 @@ pub(crate) struct Summary {
     pub(crate) tasks: Vec<TaskSummary>,
     pub(crate) objectives: Vec<PlottedObjective>,
     pub(crate) dimensions: Vec<Dimension>,
-    /// What it cost.
     pub(crate) costs: Costs,
-    /// What became of the candidates of the evolution.
+    /// Number of candidates of the evolution by state.
     pub(crate) became: StateCounts,
     pub(crate) stopped: Option<String>,
-    /// Whether the scores of candidates in the evolution are estimates from anchors.
+    /// True if the scores in the evolution are estimates from anchors.
     pub(crate) estimated: bool,
     pub(crate) convergence: Vec<CurvePoint>,
-    /// The same beside the parents.
+    /// Curves that include the leads over the parents.
     #[serde(skip)]
     pub(crate) curves: Curves,
     pub(crate) random_search: Vec<CurvePoint>,
     pub(crate) hypervolume: Option<Growth>,
-    /// The finalists, the answer first.
+    /// Finalists, the answer first.
     pub(crate) finalists: Vec<FinalistSummary>,
-    /// Of the answer, or of the distribution's mean so far.
+    /// Weights of the answer, or of the search so far.
     pub(crate) weights: Vec<WeightMap>,
     pub(crate) chosen: Vec<ChoiceRow>,
     pub(crate) path: Option<RoutePicture>,
-    /// What the answer is worth.
+    /// Verdict on the answer.
     pub(crate) verdict: Option<Judgement>,
-    /// What to know of its tasks.
+    /// Notes on tasks.
     pub(crate) notes: Vec<String>,
     pub(crate) table: Vec<ResultRow>,
-    /// How the answer was chosen, in words.
+    /// Choice of the answer in words.
     pub(crate) choice: Vec<String>,
-    /// By task: what a lucky winner would claim, and what is true.
+    /// Best score seen and reported score, by task.
     pub(crate) winners_curse: BTreeMap<String, Claim>,
     pub(crate) items: Vec<Against>,
     pub(crate) genealogy: Origins,
@@ -80,7 +79,7 @@ pub(crate) struct Summary {
     pub(crate) report_items: Vec<ItemTable>,
     pub(crate) recipe: Option<String>,
     pub(crate) file: String,
-    /// The language of its sentences.
+    /// Language of the sentences.
     #[serde(skip)]
     pub(crate) language: Language,
 }
@@ -96,14 +95,14 @@ pub(crate) struct TaskSummary {
     pub(crate) report: usize,
 }
 
-/// Item evaluations and tokens, as a study counts them, whatever was known before.
+/// Item evaluations and tokens; results found in the store are counted too.
 #[derive(Serialize)]
 pub(crate) struct Costs {
     pub(crate) evolution: usize,
     pub(crate) tokens: u64,
     pub(crate) random_search: usize,
     pub(crate) random_search_tokens: u64,
-    /// Finalists on select items, and models on report items.
+    /// Item evaluations of finalists on select items, and of models on report items.
     pub(crate) selection: usize,
     pub(crate) report: usize,
 }
@@ -113,7 +112,7 @@ pub(crate) struct StateCounts {
     pub(crate) ranked: usize,
     pub(crate) infeasible: usize,
     pub(crate) too_long: usize,
-    /// How many, by why.
+    /// Number of failed candidates by reason.
     pub(crate) failed: BTreeMap<String, usize>,
 }
 
@@ -123,14 +122,14 @@ pub(crate) struct FinalistSummary {
     pub(crate) fitness: f64,
     pub(crate) violation: f64,
     pub(crate) on_front: bool,
-    /// One for each objective, in its own unit, on select items.
+    /// Value for each objective, in its own unit; for tasks, on select items.
     pub(crate) values: Vec<Option<f64>>,
-    /// The same of tasks, with intervals.
+    /// Score with its interval for each objective; `None` for costs.
     pub(crate) estimates: Vec<Option<Estimate>>,
     pub(crate) recipe: String,
 }
 
-/// A row of the table of the end.
+/// A row of the table of results.
 #[derive(Serialize)]
 pub(crate) struct ResultRow {
     /// `parent`, `baseline` or `evolved`.
@@ -145,15 +144,15 @@ pub(crate) struct ScoreSummary {
     pub(crate) metric: String,
     #[serde(flatten)]
     pub(crate) estimate: Estimate,
-    /// The parent that is best on the task.
+    /// Parent that is best on the task.
     pub(crate) best_parent: String,
-    /// To that parent; nothing of itself.
+    /// Difference to that parent; `None` for the parent itself.
     pub(crate) difference_to_best_parent: Option<PairedDifference>,
-    /// The p-value of that, by Holm adjusted for the number of tasks; of the answer alone.
+    /// P-value of the difference, with Holm's correction for the tasks; only for the answer.
     pub(crate) p_holm: Option<f64>,
 }
 
-/// The answer against a parent, item by item.
+/// Items that the answer gained and lost against a parent.
 #[derive(Serialize)]
 pub(crate) struct Against {
     pub(crate) parent: String,
@@ -163,11 +162,11 @@ pub(crate) struct Against {
     pub(crate) lost: Vec<ItemId>,
 }
 
-/// A candidate as it was ranked.
+/// A candidate and its results.
 #[derive(Serialize)]
 pub(crate) struct CandidateRow {
     pub(crate) phase: &'static str,
-    /// From 1, as its number within.
+    /// Generation, and number in it; both count from 1.
     pub(crate) generation: usize,
     pub(crate) number: usize,
     #[serde(flatten)]
@@ -176,22 +175,22 @@ pub(crate) struct CandidateRow {
     pub(crate) goals: Vec<Option<f64>>,
     pub(crate) costs: Vec<f64>,
     pub(crate) genome: Vec<f64>,
-    /// One for each objective, in its own unit; only of those that were ranked.
+    /// Value for each objective, in its own unit; `None` if the candidate was not ranked.
     #[serde(skip)]
     pub(crate) values: Option<Vec<f64>>,
 }
 
-/// Every model's scores on a task's report items.
+/// Scores of all models on a task's report items.
 #[derive(Serialize)]
 pub(crate) struct ItemTable {
     pub(crate) task: String,
     pub(crate) ids: Vec<ItemId>,
-    /// By model, in the order of the items.
+    /// Scores by model, in the order of the items.
     pub(crate) models: Vec<(String, Vec<f64>)>,
 }
 
 impl Summary {
-    /// The summary of a record, its sentences in a language.
+    /// Summarises a study, with sentences in `language`.
     ///
     /// Fails if a reported task has no items.
     pub(crate) fn of(study: StudyRead, language: Language) -> Result<Self> {
@@ -214,7 +213,7 @@ impl Summary {
                 * goals.iter().map(|goal| goal.select.len()).sum::<usize>(),
             report: n_models * goals.iter().map(|goal| goal.report.len()).sum::<usize>(),
         };
-        // Of a recipe that another version wrote, names and path are not told.
+        // A recipe of another version may be unreadable: then names and path are left out.
         let recipe = ending.as_ref().and_then(|end| Recipe::parse(&end.recipe, Path::new("best.yaml")).ok());
         let genome = ending.as_ref().map(|end| &end.genome).or_else(|| {
             let last = evolution.last()?;
@@ -276,7 +275,7 @@ impl Summary {
 }
 
 impl Summary {
-    /// How far a study is that has not ended; `None` if it has.
+    /// State of a study that has not ended; `None` if it has.
     pub(crate) fn state(&self) -> Option<String> {
         let language = self.language;
         if self.done {
@@ -302,14 +301,14 @@ impl Summary {
 }
 
 impl Summary {
-    /// A corner of the objectives' box: each with its value.
+    /// Formats a value for each objective: `sums 50.0%, layers 12`.
     pub(crate) fn corner(&self, values: &[f64]) -> String {
         let all = self.objectives.iter().zip(values).map(|(one, value)| format!("{} {}", one.name, one.show(*value)));
         all.collect::<Vec<_>>().join(", ")
     }
 }
 
-/// The comparisons on one task, in words.
+/// Comparisons on one task, in words.
 #[derive(Serialize)]
 pub(crate) struct TaskSentences {
     pub(crate) name: String,
@@ -317,7 +316,7 @@ pub(crate) struct TaskSentences {
     pub(crate) rivals: Vec<RivalSentence>,
 }
 
-/// The comparison with one model, in words.
+/// Comparison with one model, in words.
 #[derive(Serialize)]
 pub(crate) struct RivalSentence {
     pub(crate) says: String,
@@ -326,7 +325,7 @@ pub(crate) struct RivalSentence {
 }
 
 impl TaskSentences {
-    /// Those of all tasks of a verdict.
+    /// Sentences for all tasks of a verdict.
     pub(crate) fn of(judgement: &Judgement, language: Language) -> impl Iterator<Item = Self> {
         judgement.tasks.iter().map(move |task| {
             let rivals = task.rivals(language, &str::to_owned).map(|(rival, name)| RivalSentence {
@@ -376,7 +375,7 @@ impl StateCounts {
         counts.chain(failed).collect()
     }
 
-    /// How many there were.
+    /// Number of all candidates.
     pub(crate) fn all(&self) -> usize {
         self.ranked + self.infeasible + self.too_long + self.failed.values().sum::<usize>()
     }

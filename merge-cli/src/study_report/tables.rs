@@ -1,14 +1,14 @@
-//! A study as tables for other programs, with a comma between the cells of a row.
+//! A study as CSV tables for other programs.
 
 use super::summary::Summary;
 use merge_core::study::CandidateState;
 
-/// The tables by the names of their files. A cell is empty where there is no number.
+/// The tables, by file name. A cell without a number is empty.
 pub(crate) fn tables(summary: &Summary) -> [(&'static str, String); 3] {
     [("candidates.csv", candidates(summary)), ("scores.csv", scores(summary)), ("items.csv", items(summary))]
 }
 
-/// A candidate a row; its numbers as they stand in recipes.
+/// Table of the candidates; their numbers are formatted as in recipes.
 fn candidates(summary: &Summary) -> String {
     let mut header: Vec<String> =
         ["phase", "generation", "number", "state", "why", "fitness"].map(str::to_owned).to_vec();
@@ -35,7 +35,7 @@ fn candidates(summary: &Summary) -> String {
     table([header].into_iter().chain(rows))
 }
 
-/// A model and a task a row, with its paired difference to the parent that is best on the task.
+/// Table of models and tasks, with paired differences to the parent that is best on the task.
 fn scores(summary: &Summary) -> String {
     let header = [
         "model",
@@ -69,7 +69,7 @@ fn bounds(ci95: Option<[f64; 2]>) -> [String; 2] {
     ci95.map_or_else(Default::default, |ci95| ci95.map(|bound| bound.to_string()))
 }
 
-/// A model and an item a row.
+/// Table of models and items.
 fn items(summary: &Summary) -> String {
     let header = ["model", "task", "item", "value"].map(str::to_owned).to_vec();
     let rows = summary.report_items.iter().flat_map(|items| {

@@ -1,4 +1,4 @@
-//! A study in a terminal.
+//! The report of a study as text for a terminal.
 
 use super::{plot::Plot, summary::Summary};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         table::{framed, right},
     },
     language::{Language, Text, study as texts},
-    lead::{Ahead, Leads},
+    lead::{LeadPoint, Leads},
     study_report::{
         figures::{self, ReportedModels},
         judgement::Judgement,
@@ -18,16 +18,16 @@ use comfy_table::Cell;
 use merge_core::{error::Result, study::StudyRecord};
 use std::fmt::Display;
 
-/// Most finalists and items that are listed.
+/// Maximum number of listed finalists.
 const MOST: usize = 20;
 
-/// The table of results; `None` if the study has not ended.
+/// Table of results; `None` if the study has not ended.
 pub(crate) fn table(record: &StudyRecord, language: Language) -> Result<Option<String>> {
     let Some(ending) = &record.ending else { return Ok(None) };
     figures::table(&record.about.goals, &ReportedModels::of_ending(ending), language).map(Some)
 }
 
-/// The whole report, escaped but for the colours of pictures.
+/// The whole report, escaped except for the colours of pictures.
 pub(crate) fn text(summary: &Summary, table: Option<&str>) -> String {
     let language = summary.language;
     let mut parts = vec![head(summary)];
@@ -75,14 +75,15 @@ fn head(summary: &Summary) -> String {
     state.unwrap_or_default() + &language.fill(&texts::ABOUT, &values)
 }
 
-/// How far the generations are ahead of the best parent. Where nothing was compared, their fitness.
+/// Plots the lead of the generations over the best parent, or their fitness if nothing was
+/// compared.
 fn convergence(summary: &Summary) -> Option<String> {
     let Some(leads) = Leads::of(&summary.curves) else { return fitness(summary) };
     let language = summary.language;
     let last = leads.evolution.iter().chain(&leads.random).map(|one| one.generation).fold(1.0, f64::max);
     let numbers = || 1..=last as usize;
     let at: Vec<f64> = numbers().map(|generation| generation as f64).collect();
-    let of = |all: &[Ahead]| -> Vec<Option<f64>> {
+    let of = |all: &[LeadPoint]| -> Vec<Option<f64>> {
         let points = |number: usize| all.iter().find(|one| one.generation as usize == number).map(|one| one.points);
         numbers().map(points).collect()
     };

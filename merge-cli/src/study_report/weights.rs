@@ -1,4 +1,4 @@
-//! What an answer's numbers are for: a map for each parameter, over layers and models.
+//! Maps of an answer's numbers: one for each parameter, over layers and models.
 
 use crate::{
     draw::picture::{Cell, HeatMap},
@@ -11,34 +11,35 @@ use merge_core::{
 };
 use serde::Serialize;
 
-/// A parameter over layers and models.
+/// Values of a parameter over layers and models.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct WeightMap {
-    /// Such as `weight`.
+    /// Name of the parameter, such as `weight`.
     pub(crate) parameter: String,
-    /// Layers by their numbers, or `embedding`, `head`, `knot 1`, `all`.
+    /// Names of the columns: numbers of layers, or `embedding`, `head`, `knot 1`, `all`.
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<WeightRow>,
-    /// What the search allowed.
+    /// Range that the search allowed.
     pub(crate) range: [f64; 2],
 }
 
-/// A model, or a part of it.
+/// Values of a model, or of a part of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct WeightRow {
     pub(crate) name: String,
-    /// One for each column.
+    /// A value for each column.
     pub(crate) values: Vec<Option<f64>>,
 }
 
-/// A part of the recipe that was chosen from several.
+/// A choice in the recipe, and its chosen option.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ChoiceRow {
     pub(crate) label: String,
     pub(crate) option: String,
 }
 
-/// The maps of a genome, and what is no number in it. `recipe`, which it makes, tells the models' names.
+/// Maps of a genome's numbers, and its choices. `recipe`, made from the genome, gives the models'
+/// names.
 pub(crate) fn maps(
     dimensions: &[Dimension],
     genome: &[f64],
@@ -75,7 +76,7 @@ pub(crate) fn maps(
     (maps, chosen)
 }
 
-/// Takes the scales away of layers that a path goes past: they have no effect.
+/// Removes the scales of unused layers, which have no effect.
 fn forget_unused(maps: &mut [WeightMap]) {
     let Some(used) = maps.iter().find(|map| map.parameter == "use").cloned() else { return };
     for map in maps.iter_mut().filter(|map| map.parameter == "scale" && map.columns == used.columns) {
@@ -91,7 +92,7 @@ fn forget_unused(maps: &mut [WeightMap]) {
     }
 }
 
-/// What a coordinate stands for, as a number; flags are 0 and 1. Nothing if it is neither.
+/// Value of a coordinate as a number; flags are 0 and 1. `None` if it is neither.
 pub(crate) fn number(kind: &DimensionKind, x: f64) -> Option<f64> {
     let text = kind.show(x);
     match kind {
@@ -100,7 +101,7 @@ pub(crate) fn number(kind: &DimensionKind, x: f64) -> Option<f64> {
     }
 }
 
-/// The least and the most of a kind that has numbers.
+/// Minimum and maximum of a dimension with numbers.
 pub(crate) fn range(kind: &DimensionKind) -> Option<[f64; 2]> {
     match kind {
         DimensionKind::Number { range, .. } => Some([*range.start(), *range.end()]),
@@ -140,7 +141,7 @@ impl WeightMap {
         }
     }
 
-    /// Takes the columns of embedding and head away if there is nothing in them.
+    /// Removes the columns of embedding and head if they are empty.
     fn trim(&mut self) {
         for column in (0..self.columns.len()).rev() {
             let is_end = [place::EMBEDDING, place::HEAD].contains(&self.columns[column].as_str());
@@ -153,7 +154,7 @@ impl WeightMap {
         }
     }
 
-    /// As a picture for a terminal.
+    /// Heat map for a terminal.
     pub(crate) fn picture(&self, language: Language) -> HeatMap {
         let has = |name| self.columns.iter().any(|column| column == name);
         let over = if has("0") {
@@ -177,26 +178,26 @@ impl WeightMap {
     }
 }
 
-/// Where a number belongs, read from its dimension's label.
+/// Place of a number in the maps, read from its dimension's label.
 struct WeightPlace {
     parameter: String,
-    /// The model, and the part of its layers.
+    /// Row: the model, and the component of its layers.
     row: String,
-    /// The first and the last.
+    /// First and last layer.
     layers: Option<[usize; 2]>,
     knot: Option<usize>,
-    /// What is before or after the layers.
+    /// Embedding or head, before or after the layers.
     end: Option<&'static str>,
 }
 
 mod place {
-    //! What labels call the ends of a model.
+    //! Names in labels for the ends of a model.
     pub(crate) const EMBEDDING: &str = "embedding";
     pub(crate) const HEAD: &str = "head";
 }
 
 impl WeightPlace {
-    /// Of a label such as `models[1].weight[layer 3, mlp]`.
+    /// Parses a label such as `models[1].weight[layer 3, mlp]`.
     fn of(label: &str, recipe: Option<&Recipe>, language: Language) -> Self {
         let (name, spread) = spread(label);
         let (owner, parameter) = name.rsplit_once('.').unwrap_or(("", name));
@@ -204,7 +205,7 @@ impl WeightPlace {
         let mut place = Self {
             parameter: parameter.to_owned(),
             row: String::new(),
-            // A hop of one layer does not say which.
+            // The label of a hop of one layer does not name the layer.
             layers: hop
                 .filter(|_| spread.is_none())
                 .map(|hop| [hop.layer_range[0], hop.layer_range[1].saturating_sub(1)]),
@@ -233,7 +234,7 @@ impl WeightPlace {
     }
 }
 
-/// A label without the brackets that say where its number holds, and what they say.
+/// Splits a label into the name and the text in brackets about where its number applies.
 fn spread(label: &str) -> (&str, Option<&str>) {
     let within = label.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
     match within {
@@ -242,7 +243,7 @@ fn spread(label: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// What people call the part of a recipe that has a parameter.
+/// Display name of the part of a recipe that owns a parameter.
 fn owner(owner: &str, recipe: Option<&Recipe>, language: Language) -> String {
     let model = index(owner, "models").zip(recipe).and_then(|(i, recipe)| recipe.models.get(i));
     let hop = index(owner, "path").zip(recipe).and_then(|(i, recipe)| Some((i, recipe.path.get(i)?)));
@@ -254,7 +255,7 @@ fn owner(owner: &str, recipe: Option<&Recipe>, language: Language) -> String {
     }
 }
 
-/// `3` of `models[3]`.
+/// Index in a list: 3 for `models[3]`.
 fn index(owner: &str, list: &str) -> Option<usize> {
     owner.strip_prefix(list)?.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }

@@ -25,7 +25,7 @@ pub(crate) struct MemoryNeed {
 const PROCESS: u64 = 8 << 20;
 const STUDY: u64 = 6 << 20;
 /// Bytes that the store caches of each item evaluation, and at most: see `merge_core::store`.
-const KEPT: (u64, u64) = (256, 64 << 20);
+const STORE_CACHE: (u64, u64) = (256, 64 << 20);
 /// Share added for freed memory that the allocator keeps, and for small things: measured.
 const ALLOWANCE: f64 = 0.15;
 
@@ -37,7 +37,7 @@ impl MemoryNeed {
 
     /// Memory of a report, which opens no model.
     pub(crate) fn of_report() -> Self {
-        Self { fixed: PROCESS + KEPT.1, each: 0 }
+        Self { fixed: PROCESS + STORE_CACHE.1, each: 0 }
     }
 
     /// Memory of a process that asks one model after the other.
@@ -50,7 +50,7 @@ impl MemoryNeed {
         let template = &file.template;
         let space = template.space(sources)?;
         let evaluations = study::evaluations(template, &file.search, study::Objective::goals(benchmarks));
-        let mut fixed = PROCESS + STUDY + (KEPT.0 * evaluations).min(KEPT.1);
+        let mut fixed = PROCESS + STUDY + (STORE_CACHE.0 * evaluations).min(STORE_CACHE.1);
         let (mut most, mut prompt) = (0, 0);
         let mut originals = Vec::new();
         for (_, source) in sources.iter() {
@@ -77,7 +77,7 @@ impl MemoryNeed {
             // takes a quarter of what each candidate would need alone.
             let layers: u64 = originals.iter().map(|footprint| footprint.weights).sum();
             let prompts = file.search.budget.value / 4;
-            fixed += with_allowance(layers + prompts.saturating_mul(prompt).min(Pool::ROOM as u64));
+            fixed += with_allowance(layers + prompts.saturating_mul(prompt).min(Pool::MAX_BYTES as u64));
         }
         Ok(Self { fixed, each: with_allowance(most) })
     }
@@ -122,14 +122,14 @@ fn with_allowance(bytes: u64) -> u64 {
 
 /// Bytes of the machine's memory, within a container's limit.
 #[derive(Clone, Copy)]
-pub(crate) struct There {
+pub(crate) struct MachineMemory {
     /// Installed memory.
     pub(crate) total: u64,
     /// Memory that is unused, or that the files' cache gives back.
     pub(crate) free: u64,
 }
 
-impl There {
+impl MachineMemory {
     /// Reads the memory of this machine.
     pub(crate) fn here() -> Self {
         let mut system = System::new();

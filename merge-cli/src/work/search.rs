@@ -1,7 +1,7 @@
 //! Checks of a search before it runs: validity, memory, number of workers.
 
 use super::{
-    memory::{MemoryNeed, There},
+    memory::{MachineMemory, MemoryNeed},
     search_tasks,
 };
 use crate::draw::screen;
@@ -25,7 +25,7 @@ pub(crate) fn stand_in(file: &SearchFile, sources: &Sources) -> Result<Recipe> {
 pub(crate) fn workers(
     given: Option<u16>,
     memory: MemoryNeed,
-    there: There,
+    there: MachineMemory,
     cores: usize,
 ) -> Result<(usize, Option<String>)> {
     let wanted = given.map_or(cores, usize::from).max(1);
@@ -35,10 +35,10 @@ pub(crate) fn workers(
     let counted = |workers| screen::counted(workers, "worker");
     let note = if memory.with(fitting) > there.free {
         let (counted, needs) = (counted(fitting), needs(fitting));
-        Some(format!("with {counted} it needs about {needs} of memory, of which {free} are free now"))
+        Some(format!("with {counted} the search needs about {needs} of memory, but only {free} are free now"))
     } else if fitting < wanted {
-        let why = format!("{} need about {} of memory, and {free} are free", counted(wanted), needs(wanted));
-        Some(format!("{why}: it goes on with {}", counted(fitting)))
+        let why = format!("{} need about {} of memory, but only {free} are free", counted(wanted), needs(wanted));
+        Some(format!("{why}: the search uses {}", counted(fitting)))
     } else {
         None
     };
@@ -59,19 +59,19 @@ mod tests {
     fn there_are_as_many_workers_as_the_free_memory_holds_but_as_many_as_are_asked_for() {
         let check = |given, each: u64, free: u64, expected: usize, said: Option<&str>| {
             let memory = MemoryNeed { fixed: 1_000_000_000, each: each * 1_000_000_000 };
-            let there = There { total: 64_000_000_000, free: free * 1_000_000_000 };
+            let there = MachineMemory { total: 64_000_000_000, free: free * 1_000_000_000 };
             let (workers, note) = workers(given, memory, there, 8).unwrap();
             assert_eq!((workers, note.as_deref()), (expected, said));
         };
         check(None, 4, 64, 8, None);
-        let fewer = "8 workers need about 33.0 GB of memory, and 14.0 GB are free: it goes on with 3 workers";
+        let fewer = "8 workers need about 33.0 GB of memory, but only 14.0 GB are free: the search uses 3 workers";
         check(None, 4, 14, 3, Some(fewer));
-        let tight = "with 1 worker it needs about 5.0 GB of memory, of which 2.0 GB are free now";
+        let tight = "with 1 worker the search needs about 5.0 GB of memory, but only 2.0 GB are free now";
         check(None, 4, 2, 1, Some(tight));
-        let wanted = "with 6 workers it needs about 25.0 GB of memory, of which 14.0 GB are free now";
+        let wanted = "with 6 workers the search needs about 25.0 GB of memory, but only 14.0 GB are free now";
         check(Some(6), 4, 14, 6, Some(wanted));
         check(Some(2), 4, 14, 2, None);
-        let there = There { total: 64_000_000_000, free: 64_000_000_000 };
+        let there = MachineMemory { total: 64_000_000_000, free: 64_000_000_000 };
         let most = MemoryNeed { fixed: 0, each: 30_000_000_000 };
         assert!(workers(Some(3), most, there, 8).is_err());
         assert_eq!(workers(None, most, there, 8).unwrap().0, 2);

@@ -75,7 +75,7 @@ fn read(
         Some(builtin) => builtin.read(fractions, &shelf).map_err(at)?,
     };
     if let Some(metric) = metric {
-        task = task.by(metric).map_err(|e| e.at(metric.place.of(path)))?;
+        task = task.with_metric(metric).map_err(|e| e.at(metric.place.of(path)))?;
     }
     match given.filter(|_| !task.is_divided()) {
         Some(split) => {

@@ -309,7 +309,10 @@ const INCOMPLETE: &str = "the adapter is incomplete: download it again, or save 
 
 fn missing(tensor: &str, base: &dyn Weights) -> Error {
     if tensor.ends_with("lm_head.weight") && is_tied(base).unwrap_or(false) {
-        let message = format!("it changes `{tensor}`, and the output head of {} is its embedding", base.place());
+        let message = format!(
+            "it changes `{tensor}`, but {} has no output head of its own: its embedding is the head",
+            base.place()
+        );
         return Error::user(message)
             .hint("`tie_word_embeddings: false` in the recipe gives the model a head of its own, which the adapter then changes");
     }
@@ -364,7 +367,7 @@ fn matrix(index: &Index, name: &str) -> Result<[usize; 2]> {
     match (shape.as_slice(), dtype) {
         ([rows, columns], Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) => Ok([*rows, *columns]),
         _ => Err(Error::user(format!("`{name}` has shape {shape:?} in {}", dtype.name()))
-            .hint("of convolutions and of quantised adapters nothing is known here; merge it with PEFT")),
+            .hint("adapters of convolutions and quantised adapters are not supported: merge this one with PEFT")),
     }
 }
 

@@ -179,7 +179,7 @@ pub(super) fn role(name: &str) -> Result<Option<(String, Role)>> {
         return match rest {
             "" | ".weight" | ".default" | ".default.weight" => Ok(Some((format!("{module}.weight"), role))),
             ".bias" | ".default.bias" => Err(unknown("is an update's bias (`lora_bias`), which cannot be merged here")),
-            _ => Err(unknown("is of an adapter with a name of its own")),
+            _ => Err(unknown("belongs to an adapter that is not named `default`")),
         };
     }
     if tensor.contains(".lora_") || tensor.contains(".token_adapter.") {

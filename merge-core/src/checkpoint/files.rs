@@ -1,6 +1,6 @@
 //! Mapped files with tensors, and the position of each tensor in them.
 
-use super::{instead, pickle};
+use super::{diagnosis, pickle};
 use crate::{
     error::{Error, Result},
     file,
@@ -67,7 +67,7 @@ impl MappedFile {
         if PICKLES.contains(&extension) {
             return pickle::read(&self.bytes).map_err(|e| e.at(path.display()));
         }
-        Err(instead::of_file(path))
+        Err(diagnosis::of_file(path))
     }
 
     fn header(&self, path: &Path) -> Result<Vec<(String, MappedTensor)>> {

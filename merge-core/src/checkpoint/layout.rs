@@ -1,6 +1,6 @@
 //! Finds the files that make up a checkpoint.
 
-use super::{dangling, instead};
+use super::{dangling, diagnosis};
 use crate::{
     error::{Error, Result},
     file,
@@ -60,7 +60,7 @@ impl Layout {
             None => {
                 match SINGLE.into_iter().map(|single| unlisted(path, single)).find(|found| !matches!(found, Ok(None))) {
                     Some(shards) => shards?.expect("it was looked for"),
-                    None => return Err(instead::of_directory(path)),
+                    None => return Err(diagnosis::of_directory(path)),
                 }
             }
         };
@@ -117,9 +117,9 @@ fn indexed(dir: &Path, single: &str) -> Result<MappedParts> {
         0 => ", which is not there".to_owned(),
         more => format!(" and {more} more, which are not there"),
     };
-    let others = instead::listed(&shards(dir, single).keys().map(String::as_str).collect::<Vec<_>>());
+    let others = diagnosis::listed(&shards(dir, single).keys().map(String::as_str).collect::<Vec<_>>());
     Err(Error::user(format!("{}: names `{first}`{which}", listing.display())).hint(if others.is_empty() {
-        "the download was not finished: begin it again, and it goes on with what is missing".to_owned()
+        "the download was not finished: start it again, and it continues with what is missing".to_owned()
     } else {
         format!("the download was not finished, or the index is of another export: {} has {others}", dir.display())
     }))
@@ -148,7 +148,7 @@ fn unlisted(dir: &Path, single: &str) -> Result<Option<MappedParts>> {
             listing_of(single)
         );
         return Err(Error::user(message)
-            .hint("the download was not finished: begin it again, and it goes on with what is missing"));
+            .hint("the download was not finished: start it again, and it continues with what is missing"));
     }
     let note = format!("{} is missing; the names of the shards say that all {n} are there", listing_of(single));
     Ok(Some((shards.into_keys().collect(), None, Some(note))))
@@ -162,7 +162,7 @@ fn shards(dir: &Path, single: &str) -> BTreeMap<String, (u32, u32)> {
         let (number, of) = middle.split_once("-of-")?;
         Some((number.parse().ok()?, of.parse().ok()?))
     };
-    instead::names(dir).into_iter().filter_map(|name| Some((name.clone(), number(&name)?))).collect()
+    diagnosis::names(dir).into_iter().filter_map(|name| Some((name.clone(), number(&name)?))).collect()
 }
 
 fn read_listing(listing: &Path) -> Result<Routes> {
@@ -171,7 +171,7 @@ fn read_listing(listing: &Path) -> Result<Routes> {
         weight_map: Routes,
     }
 
-    let again = "download the index again; without it, shards that are all there are read by their names";
+    let again = "download the index again, or delete it: a complete set of shards is then found by its file names";
     let text = file::read_text(listing).map_err(|e| Error::io("read", listing, &e))?;
     let routes = serde_json::from_str::<Listing>(&text)
         .map_err(|e| Error::user(format!("{}: not an index of shards: {e}", listing.display())).hint(again))?

@@ -14,8 +14,8 @@
 //! embedding is left out. Loaders leave it out if the two are equal and disagree if not, so a model where they differ
 //! is refused.
 
+mod diagnosis;
 mod files;
-mod instead;
 mod layout;
 mod pickle;
 mod scales;
@@ -30,8 +30,8 @@ use crate::{
     file,
     model::{Config, Elements, Index, Meta, Weights, hash::hex, head::head_of},
 };
+pub use diagnosis::holds_tensors;
 use files::{MappedFile, MappedTensor};
-pub use instead::holds_tensors;
 use layout::Layout;
 use rayon::prelude::*;
 use scales::{ScaleGrid, ScaledTensor};
@@ -44,7 +44,7 @@ use std::{
 };
 
 /// Files without tensors that decide what a model answers.
-const COUNTED: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.json"];
+const HASHED: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.json"];
 
 /// A model on disk: a directory, or a file with tensors.
 pub struct Checkpoint {
@@ -84,7 +84,7 @@ impl Checkpoint {
             opened.add(name)?;
         }
         if let Some((listing, routes)) = routes {
-            opened.agree(&listing, &routes)?;
+            opened.check_against_index(&listing, &routes)?;
         }
         if opened.places.is_empty() {
             return Err(Error::user(format!("{}: no tensor in it", path.display())));
@@ -116,7 +116,7 @@ impl Checkpoint {
     pub fn sha256(&self) -> Result<BTreeMap<String, String>> {
         let hash = |file: &MappedFile| Ok((file.name.clone(), hex(&Sha256::digest(file.bytes()?))));
         let mut hashes: BTreeMap<String, String> = self.files.par_iter().map(hash).collect::<Result<_>>()?;
-        for name in COUNTED {
+        for name in HASHED {
             if let Some(bytes) = self.sidecar(name)? {
                 hashes.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
             }
@@ -125,9 +125,9 @@ impl Checkpoint {
     }
 
     /// Paths of the files that [`Checkpoint::sha256`] hashes.
-    pub(crate) fn counted(&self) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn hashed_files(&self) -> impl Iterator<Item = PathBuf> {
         let shards = self.files.iter().map(|file| self.dir.join(&file.name));
-        let others = COUNTED.iter().filter(|_| self.path == self.dir).map(|name| self.dir.join(name));
+        let others = HASHED.iter().filter(|_| self.path == self.dir).map(|name| self.dir.join(name));
         shards.chain(others.filter(|path| path.exists()))
     }
 
@@ -148,7 +148,7 @@ impl Checkpoint {
     }
 
     /// Checks the shards against the index that lists them.
-    fn agree(&self, listing: &Path, routes: &BTreeMap<String, String>) -> Result<()> {
+    fn check_against_index(&self, listing: &Path, routes: &BTreeMap<String, String>) -> Result<()> {
         let again = "download the checkpoint again: its index and its shards are of different exports";
         for (tensor, shard) in routes {
             if self.places.get(tensor).is_none_or(|place| self.files[place.file].name != *shard) {

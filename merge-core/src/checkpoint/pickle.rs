@@ -143,9 +143,11 @@ fn view<'a>(values: &PickleValues<'a>, id: Id) -> std::result::Result<PickledTen
         called => called,
     };
     match called {
-        Some((V2, [storage, offset, shape, strides, ..])) => of(values, *storage, None, [*offset, *shape, *strides]),
+        Some((V2, [storage, offset, shape, strides, ..])) => {
+            storage_view(values, *storage, None, [*offset, *shape, *strides])
+        }
         Some((V3, [storage, offset, shape, strides, _, _, dtype, ..])) => {
-            of(values, *storage, Some(*dtype), [*offset, *shape, *strides])
+            storage_view(values, *storage, Some(*dtype), [*offset, *shape, *strides])
         }
         _ => Err("is not a tensor".to_owned()),
     }
@@ -153,7 +155,7 @@ fn view<'a>(values: &PickleValues<'a>, id: Id) -> std::result::Result<PickledTen
 
 /// Reads a view of a storage, `("storage", its type, its key, its device, its length)`. In the
 /// older call, the storage's type gives the type of the elements; in the newer call, `named` does.
-fn of<'a>(
+fn storage_view<'a>(
     values: &PickleValues<'a>,
     storage: Id,
     named: Option<Id>,

@@ -60,9 +60,10 @@ pub(super) fn resolve(
         return Err(Error::user(format!("config.json: quantised by `{method}`")).hint(WANTED));
     }
     if let Some(method) = quantisation.filter(|quantisation| is_online(quantisation)).map(method) {
-        let message = format!("config.json: quantised by `{method}` whenever it is used (`quantization_mode: online`)");
+        let message =
+            format!("config.json: `{method}` quantises the weights at each use (`quantization_mode: online`)");
         return Err(Error::user(message).hint(
-            "no merge does that: remove `quantization_config` from its config.json to take the numbers as they are stored",
+            "a merge cannot keep that: remove `quantization_config` from its config.json to take the numbers as they are stored",
         ));
     }
     for (name, place) in &*places {
@@ -79,7 +80,7 @@ pub(super) fn resolve(
         }
     }
     let block = quantisation.and_then(block_size).unwrap_or([128, 128]);
-    let scales: Vec<(String, String)> = places.keys().filter_map(|name| partner(name, places)).collect();
+    let scales: Vec<(String, String)> = places.keys().filter_map(|name| scaled_tensor(name, places)).collect();
     for (name, weight) in scales {
         let Some(TensorPlace { file, found, .. }) = places.remove(&name) else { continue };
         let Some(place) = places.get_mut(&weight) else { continue };
@@ -125,7 +126,7 @@ fn may_be_quantised(dtype: Dtype) -> bool {
 }
 
 /// The name of a tensor of factors, and of the tensor that they are for.
-fn partner(name: &str, places: &BTreeMap<String, TensorPlace>) -> Option<(String, String)> {
+fn scaled_tensor(name: &str, places: &BTreeMap<String, TensorPlace>) -> Option<(String, String)> {
     let weight = name.strip_suffix("_scale_inv").or_else(|| name.strip_suffix("_scale"))?;
     let of = places.get(weight)?;
     // Other models have a `gate` and an unrelated `gate_scale`.

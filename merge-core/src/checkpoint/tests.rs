@@ -141,7 +141,7 @@ fn refuses_what_is_quantised_in_other_ways() {
     check(
         &online,
         &[("a.weight", Dtype::BF16, &[2])],
-        "config.json: quantised by `bitnet` whenever it is used (`quantization_mode: online`)",
+        "config.json: `bitnet` quantises the weights at each use (`quantization_mode: online`)",
     );
     let inner = json!({ "llm_config": { "quantization_config": { "quant_method": "gptq" } } });
     check(&inner, &[("a.weight", Dtype::U8, &[2])], "config.json: quantised by `gptq`");

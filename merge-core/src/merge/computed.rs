@@ -52,8 +52,8 @@ fn kind(name: &str, meta: &Meta) -> Option<&'static str> {
 type Models = Vec<(String, Arc<dyn Weights>)>;
 
 /// Leaves out computed tensors that not all merged models have alike, with a note for each kind of them.
-pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
-    let (models, note) = settle_ahead(recipe, models);
+pub(crate) fn leave_out_computed(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
+    let (models, note) = leave_out_ahead(recipe, models);
     let merged = recipe.merged();
     let indices: Vec<&Index> = models
         .iter()
@@ -88,7 +88,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
             more => (format!(" and {more} more"), "them"),
         };
         notes.push(format!(
-            "`{first}`{more} left out of the result: not all models have {them}, or not alike, and loaders do not read {them}"
+            "`{first}`{more} left out of the result: some models lack {them} or have {them} in another form, and loaders do not read {them}"
         ));
     }
     let left_out: BTreeSet<String> = seen.into_values().flat_map(|(_, names)| names).map(str::to_owned).collect();
@@ -105,7 +105,7 @@ pub(crate) fn settle(recipe: &Recipe, models: Models) -> (Models, Vec<String>) {
 }
 
 /// Leaves out tensors that predict tokens further ahead if only some of the merged models have them.
-fn settle_ahead(recipe: &Recipe, models: Models) -> (Models, Option<String>) {
+fn leave_out_ahead(recipe: &Recipe, models: Models) -> (Models, Option<String>) {
     let merged = recipe.merged();
     let found: Vec<Option<Layers>> = models
         .iter()

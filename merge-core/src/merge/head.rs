@@ -14,7 +14,7 @@ use std::sync::Arc;
 ///
 /// With `false`, a tied model uses its embedding as a head. With `true`, heads are left out, as `tie_word_embeddings`
 /// in `config.json` does. Fails if the models differ and the recipe does not ask.
-pub(crate) fn settle(
+pub(crate) fn make_heads_alike(
     recipe: &Recipe,
     models: Vec<(String, Arc<dyn Weights>)>,
 ) -> Result<Vec<(String, Arc<dyn Weights>)>> {

@@ -80,8 +80,8 @@ impl Merge {
         let mut notes = sources.notes();
         // Chosen from the original models: a tokenizer for all would bring its owner's template to all of them.
         let template = vocabulary::chat_template(recipe, &models, &mut notes)?;
-        let models = spelling::alike(models, donor, &mut notes);
-        let (models, left_out) = computed::settle(recipe, head::settle(recipe, models)?);
+        let models = spelling::respell_like_donor(models, donor, &mut notes);
+        let (models, left_out) = computed::leave_out_computed(recipe, head::make_heads_alike(recipe, models)?);
         let (models, more) = vocabulary::unified(recipe, models, donor)?;
         notes.extend(more);
         let sidecars = template.map_or(Ok(Sidecars::default()), |text| chat::sidecars(&text, &*models[donor].1))?;
@@ -164,7 +164,8 @@ impl Merge {
                 if whole(&*self.operand(other)?)? != bytes {
                     let [a, b] = [&of[0], other].map(|operand| &self.sources[operand.source].0);
                     let message = format!("`{}` differs in `{a}` and `{b}`, and is not a float", of[0].tensor);
-                    return Err(Error::user(message).hint("whole numbers are copied where all models agree"));
+                    return Err(Error::user(message)
+                        .hint("tensors of whole numbers are copied, so they must be the same in all models"));
                 }
             }
         }

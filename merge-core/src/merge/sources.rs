@@ -155,7 +155,7 @@ impl Sources {
             return Err(at(Error::user(format!("`{name}` and `{other}` are the same model"))
                 .hint("call it by one name, so that it is one model")));
         }
-        self.seen.add(&name, checkpoint.counted());
+        self.seen.add(&name, checkpoint.hashed_files());
         self.files.push((name.clone(), Files::Checkpoint(Arc::clone(&checkpoint))));
         let Some(lora) = found.lora else { return Ok(checkpoint) };
         let adapter = path(&lora)?;

@@ -146,9 +146,11 @@ fn compare(sources: &Sources, pair: [usize; 2], rows: usize, notes: &mut Vec<Str
              say it; `tokenizer: {{source: union}}` keeps it"
         ));
     }
-    let parts = first.cuts_otherwise(second);
+    let parts = first.splitting_differences(second);
     if !parts.is_empty() {
-        notes.push(format!("{b} has the tokens of {a}, but cuts texts otherwise ({parts}): the result does it as {a}"));
+        notes.push(format!(
+            "{b} has the tokens of {a}, but splits texts differently ({parts}): the result splits them as {a} does"
+        ));
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub const METHODS: &[&dyn Method] = &[
 /// Parameters that published recipes set for any method and that have no effect in any, each with the reason.
 pub const WITHOUT_EFFECT: [(&str, &str); 2] = [
     ("embed_slerp", "mergekit has not read it since 2023"),
-    ("int8_mask", "it was the type of masks that are never held here"),
+    ("int8_mask", "in mergekit it sets the type of masks, and no masks are stored here"),
 ];
 
 /// The method of this name; `None` if there is none.

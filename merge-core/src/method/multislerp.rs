@@ -46,7 +46,7 @@ const PARAMS: &[Param] = &[
         scope: Scope::Merge,
         domain: Domain::SHARE,
         default: Some(Value::Number(1e-8)),
-        help: "what keeps a division from being one by zero",
+        help: "small number that keeps divisions from being by zero",
         unused: false,
     },
 ];

@@ -27,7 +27,7 @@ const PARAMS: &[Param] = &[
         scope: Scope::Model,
         domain: Domain::REAL,
         default: None,
-        help: "how near the result is to the model, against the other's weight",
+        help: "the model's share of the result, relative to the other model's weight",
         unused: false,
     },
     Param {
@@ -91,12 +91,12 @@ impl Method for Nuslerp {
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
-        let t = way(inputs.models.iter().map(|model| &model.settings));
+        let t = interpolation(inputs.models.iter().map(|model| &model.settings));
         match Vectors::of(&inputs.settings, inputs.shape) {
             Vectors::Whole => {
                 let gram = Gram::of_tensors(&tensors(&inputs.models), inputs.base.as_deref())?;
                 let shares = shares(&gram, t);
-                Ok(Kernel::new(move |block, out| between(block, 0, shares, out)))
+                Ok(Kernel::new(move |block, out| combine_stretch(block, 0, shares, out)))
             }
             // A row lies in one block, so its angle is computed there.
             Vectors::Rows => Ok(by_rows(inputs.row(), t)),
@@ -105,7 +105,7 @@ impl Method for Nuslerp {
     }
 
     fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor> {
-        let t = way(inputs.models.iter().map(|(_, settings, _)| settings));
+        let t = interpolation(inputs.models.iter().map(|(_, settings, _)| settings));
         let (x1, x2) = (&inputs.models[0].0, &inputs.models[1].0);
         let (len, dims) = (x1.elem_count(), x1.dims().to_vec());
         // Each as (vectors, elements of a vector).
@@ -129,7 +129,7 @@ impl Method for Nuslerp {
 }
 
 /// `t`, from the weights of the two models.
-fn way<'s>(models: impl Iterator<Item = &'s Settings>) -> f64 {
+fn interpolation<'s>(models: impl Iterator<Item = &'s Settings>) -> f64 {
     let weights: Vec<f64> = models.map(|settings| settings.number("weight")).collect();
     let sum = weights[0] + weights[1];
     if sum.abs() < 1e-6 { 0.5 } else { weights[1] / sum }
@@ -148,7 +148,7 @@ fn shares(gram: &Gram, t: f64) -> [f32; 2] {
 
 /// Merges a stretch of a block that has one angle, from `start` of the block on.
 #[inline(always)]
-fn between(block: &Block<'_>, start: usize, [c1, c2]: [f32; 2], out: &mut [f32]) {
+fn combine_stretch(block: &Block<'_>, start: usize, [c1, c2]: [f32; 2], out: &mut [f32]) {
     let [x1, x2] = [0, 1].map(|i| &block.models[i][start..start + out.len()]);
     let base = (!block.base.is_empty()).then(|| &block.base[start..start + out.len()]);
     wide(
@@ -170,7 +170,7 @@ fn by_rows(row: usize, t: f64) -> Kernel {
                     base => Gram::of_differences(&base[stretch.clone()], &vectors),
                 },
             );
-            between(block, stretch.start, shares(&gram, t), out);
+            combine_stretch(block, stretch.start, shares(&gram, t), out);
         }
     })
 }

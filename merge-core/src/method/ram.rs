@@ -30,7 +30,7 @@ pub const RAM: Ram = Ram {
 /// [`RAM`] with unique changes scaled up.
 pub const RAMPLUS_TL: Ram = Ram {
     name: "ramplus_tl",
-    summary: "as ram, and scales up what one model alone has changed, the more the more it shares with others",
+    summary: "like ram, but scales up what one model alone has changed: more if the model shares more changes with others",
     reference: r#""Reinforced agent merging", as in mergekit, https://github.com/arcee-ai/mergekit"#,
     params: &[R, ALPHA, EPSILON],
     scaled: true,
@@ -50,7 +50,7 @@ const EPSILON: Param = Param {
     scope: Scope::Merge,
     domain: Domain::Number { min: 0.0, max: f64::MAX },
     default: Some(Value::Number(1e-5)),
-    help: "greatest difference from the base that is no change",
+    help: "largest difference from the base that does not count as a change",
     unused: false,
 };
 const R: Param = Param {
@@ -58,7 +58,7 @@ const R: Param = Param {
     scope: Scope::Merge,
     domain: Domain::REAL,
     default: Some(Value::Number(0.1)),
-    help: "how much unique changes are scaled up, for a share of one",
+    help: "unique changes are scaled by 1 + r * (ratio of shared to unique changes)",
     unused: false,
 };
 const ALPHA: Param = Param {

@@ -61,7 +61,7 @@ const CONFIGURATIONS: [&str; 4] =
     ["preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "video_preprocessor_config.json"];
 
 /// A file in a folder that may be beside a model; a result has no folders.
-const IN_A_FOLDER: &str = "custom_generate/generate.py";
+const CUSTOM_GENERATE: &str = "custom_generate/generate.py";
 
 /// True if a file of this name may belong to a model, beside its weights and `config.json`; any Python module may.
 pub fn belongs(name: &str) -> bool {
@@ -83,8 +83,8 @@ pub struct Belongings {
 pub fn of(weights: &dyn Weights) -> Result<Belongings> {
     let mut found = code(weights, &["config.json"].into_iter().chain(CONFIGURATIONS).collect::<Vec<_>>())?;
     found.files.extend(FILES.iter().map(|name| (*name).to_owned()));
-    if weights.sidecar(IN_A_FOLDER)?.is_some() {
-        found.notes.push(format!("{}: {IN_A_FOLDER} is in a folder, and is not copied", weights.place()));
+    if weights.sidecar(CUSTOM_GENERATE)?.is_some() {
+        found.notes.push(format!("{}: {CUSTOM_GENERATE} is in a folder, and is not copied", weights.place()));
     }
     Ok(found)
 }
@@ -124,7 +124,7 @@ pub(crate) fn code(weights: &dyn Weights, configurations: &[&str]) -> Result<Bel
             }
             (None, Some(by)) => {
                 found.notes.push(format!(
-                    "{}: there is no {file}, and {by}: whoever loads the result needs it",
+                    "{}: there is no {file}, but {by}: a program needs it to load the result",
                     weights.place()
                 ));
             }
@@ -132,7 +132,7 @@ pub(crate) fn code(weights: &dyn Weights, configurations: &[&str]) -> Result<Bel
         }
     }
     found.notes.extend(elsewhere.into_iter().map(|repository| {
-        format!("{}: auto_map names code of `{repository}`, from where the result will take it too", weights.place())
+        format!("{}: auto_map names code of `{repository}`; the result takes it from there too", weights.place())
     }));
     Ok(found)
 }
@@ -217,7 +217,7 @@ mod tests {
                 ("left.py", "nothing names this"),
             ],
             &["configuration_own.py", "kernels.py", "layers.py", "modeling_own.py"],
-            &["memory: there is no sub.py, and modeling_own.py imports it: whoever loads the result needs it"],
+            &["memory: there is no sub.py, but modeling_own.py imports it: a program needs it to load the result"],
         );
     }
 
@@ -243,9 +243,9 @@ mod tests {
             &[("../up.py", ""), ("custom_generate/generate.py", "")],
             &[],
             &[
-                "memory: there is no ../up.py, and config.json names it under auto_map: whoever loads the result needs it",
-                "memory: there is no gone.py, and config.json names it under auto_map: whoever loads the result needs it",
-                "memory: auto_map names code of `org/repo`, from where the result will take it too",
+                "memory: there is no ../up.py, but config.json names it under auto_map: a program needs it to load the result",
+                "memory: there is no gone.py, but config.json names it under auto_map: a program needs it to load the result",
+                "memory: auto_map names code of `org/repo`; the result takes it from there too",
                 "memory: custom_generate/generate.py is in a folder, and is not copied",
             ],
         );

@@ -148,7 +148,7 @@ pub fn compare(
         let tensors = [Some(a), Some(b), base];
         let tensors = tensors.into_iter().flatten().map(|model| model.tensor(name)).collect::<Result<Vec<_>>>()?;
         let tensors: Vec<&dyn Elements> = tensors.iter().map(|tensor| &**tensor).collect();
-        Ok(((*name).clone(), look(&tensors, watch)?))
+        Ok(((*name).clone(), tensor_sums(&tensors, watch)?))
     };
     let tensors = names.par_iter().map(sums).collect::<Result<_>>()?;
     Ok(Comparison { tensors, left_out, layers: Layers::of(a) })
@@ -183,7 +183,7 @@ fn in_common<'a>(a: &'a Index, b: &Index, base: Option<&Index>) -> (Vec<&'a Stri
 }
 
 /// Sums over a tensor of two models, and of the base if there are three, in one pass.
-fn look(tensors: &[&dyn Elements], watch: &(dyn Fn(u64) + Sync)) -> Result<Sums> {
+fn tensor_sums(tensors: &[&dyn Elements], watch: &(dyn Fn(u64) + Sync)) -> Result<Sums> {
     let granule = tensors.iter().map(|tensor| tensor.granule()).max().unwrap_or(1);
     let bytes: usize = tensors.iter().map(|tensor| tensor.dtype().size()).sum();
     let elements = tensors.first().map_or(0, |tensor| tensor.len()) as u64;

@@ -29,7 +29,7 @@ pub struct Layers {
     /// Other stacks, such as a vision tower's, by their prefixes.
     pub others: BTreeMap<String, Stack>,
     /// Key of the configuration that counts layers, and its value; no stack has that many if it is not `count`.
-    pub said: Option<(String, usize)>,
+    pub stated_count: Option<(String, usize)>,
     /// Prefixes of other stacks that are an equally good choice.
     pub rivals: Vec<String>,
 }
@@ -46,7 +46,7 @@ pub struct Stack {
 impl Stack {
     /// True if the stack is made of layers, not of a few numbered tensors.
     fn is_of_layers(&self) -> bool {
-        self.tensors >= LEAST_OF_A_LAYER.saturating_mul(self.layers)
+        self.tensors >= MIN_TENSORS_PER_LAYER.saturating_mul(self.layers)
     }
 }
 
@@ -65,9 +65,9 @@ impl Layers {
         let found = found.filter(|found| mine.contains_key(found.prefix));
         let largest = || {
             let (prefix, stack) = mine.iter().max_by_key(|(_, stack)| stack.tensors)?;
-            Some(DecoderStack { prefix, count: stack.layers, said: None, rivals: Vec::new() })
+            Some(DecoderStack { prefix, count: stack.layers, stated_count: None, rivals: Vec::new() })
         };
-        let DecoderStack { prefix, count, said, rivals } = found.or_else(largest).unwrap_or_default();
+        let DecoderStack { prefix, count, stated_count, rivals } = found.or_else(largest).unwrap_or_default();
         let mine_of = || index.keys().filter(|name| names(name));
         let inside = mine_of().filter_map(|name| {
             let (own, layer) = split(name)?;
@@ -81,7 +81,7 @@ impl Layers {
             embeddings: mine_of().filter(|name| is_embedding(name)).cloned().collect(),
             inside: inside.collect(),
             others: mine.iter().filter(|(other, _)| **other != prefix).map(|(k, v)| ((*k).to_owned(), *v)).collect(),
-            said,
+            stated_count,
             rivals: rivals.into_iter().filter(|rival| mine.contains_key(rival)).map(str::to_owned).collect(),
         }
     }
@@ -146,7 +146,7 @@ impl Layers {
 const MOST_LAYERS: usize = 1 << 16;
 
 /// Fewest tensors for each number in a stack of layers: attention and MLP have at least four matrices.
-const LEAST_OF_A_LAYER: usize = 4;
+const MIN_TENSORS_PER_LAYER: usize = 4;
 
 /// Names of the tensors that embed the input.
 pub fn embeddings(index: &Index) -> Vec<String> {
@@ -180,12 +180,12 @@ fn stacks<'n>(names: impl Iterator<Item = &'n str>) -> BTreeMap<&'n str, Stack> 
 struct DecoderStack<'n> {
     prefix: &'n str,
     count: usize,
-    said: Option<(String, usize)>,
+    stated_count: Option<(String, usize)>,
     rivals: Vec<&'n str>,
 }
 
 /// Words in names of stacks that are not a language model's decoder. (A lone encoder is found all the same.)
-const ELSE: [&str; 37] = [
+const NOT_DECODER_WORDS: [&str; 37] = [
     "adapter",
     "aligner",
     "apm",
@@ -226,10 +226,10 @@ const ELSE: [&str; 37] = [
 ];
 
 /// The stack that has as many layers as the configuration counts, or else more. Stacks made of
-/// layers are tried first, and among them those with fewest words of [`ELSE`] in their names; then
+/// layers are tried first, and among them those with fewest words of [`NOT_DECODER_WORDS`] in their names; then
 /// the one with most tensors. If none has enough layers, the first in this order is taken.
 fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) -> Option<DecoderStack<'n>> {
-    let words = |prefix: &str| prefix.split(['.', '_']).filter(|word| ELSE.contains(word)).count();
+    let words = |prefix: &str| prefix.split(['.', '_']).filter(|word| NOT_DECODER_WORDS.contains(word)).count();
     // Unlikeness to a decoder: convolutions or parts of a classifier may be as many as the layers, or more.
     let unlike = |prefix: &str, stack: &Stack| (!stack.is_of_layers(), words(prefix));
     let mut ranked: Vec<_> = stacks.iter().map(|(k, v)| (unlike(k, v), *k, *v)).collect();
@@ -246,14 +246,14 @@ fn decoder<'n>(stacks: &BTreeMap<&'n str, Stack>, counts: &[(String, usize)]) ->
                 *other != prefix && words(other) == words(prefix) && stack.layers == said.1
             };
             let rivals = ranked.iter().filter(is_rival).map(|(_, name, _)| *name).collect();
-            return Some(DecoderStack { prefix, count: said.1, said: Some(said), rivals });
+            return Some(DecoderStack { prefix, count: said.1, stated_count: Some(said), rivals });
         }
         if let Some((prefix, said)) = chosen(|layers, count| layers > count) {
-            return Some(DecoderStack { prefix, count: said.1, said: Some(said), rivals: Vec::new() });
+            return Some(DecoderStack { prefix, count: said.1, stated_count: Some(said), rivals: Vec::new() });
         }
     }
     let (_, prefix, stack) = ranked.first()?;
-    Some(DecoderStack { prefix, count: stack.layers, said: counts.first().cloned(), rivals: Vec::new() })
+    Some(DecoderStack { prefix, count: stack.layers, stated_count: counts.first().cloned(), rivals: Vec::new() })
 }
 
 /// Splits a name at its first number: `model.layers.3.mlp` → (`model.layers.`, 3).

@@ -26,7 +26,7 @@ const BEGINNINGS: [(&str, &str); 16] = [
 ];
 
 /// A name in the common spelling.
-fn plain(name: &str) -> String {
+fn common_spelling(name: &str) -> String {
     let found = BEGINNINGS.iter().find_map(|(other, ours)| Some(format!("{ours}{}", name.strip_prefix(other)?)));
     found.unwrap_or_else(|| name.to_owned())
 }
@@ -43,7 +43,7 @@ impl<'i> Spelling<'i> {
     pub(crate) fn of(index: &'i Index) -> Self {
         let mut names: BTreeMap<String, Option<&str>> = BTreeMap::new();
         for name in index.keys() {
-            names.entry(plain(name)).and_modify(|known| *known = None).or_insert(Some(name));
+            names.entry(common_spelling(name)).and_modify(|known| *known = None).or_insert(Some(name));
         }
         Self { index, names }
     }
@@ -53,12 +53,12 @@ impl<'i> Spelling<'i> {
         if let Some((name, _)) = self.index.get_key_value(name) {
             return Some(name);
         }
-        *self.names.get(&plain(name))?
+        *self.names.get(&common_spelling(name))?
     }
 }
 
 /// The models with tensor names in the donor's spelling; unchanged if theirs is the same, or not known.
-pub(crate) fn alike(
+pub(crate) fn respell_like_donor(
     models: Vec<(String, Arc<dyn Weights>)>,
     donor: usize,
     notes: &mut Vec<String>,

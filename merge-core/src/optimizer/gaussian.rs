@@ -140,9 +140,11 @@ impl Gaussian {
         let Eigen { b, d } = self.eigen();
         let deviations = c.diagonal().map(|v| sigma * v.sqrt());
         let small = |step: f64| step.abs() < 1e-12 * self.sigma_0;
-        let no_coordinate = mean.iter().zip(&deviations).any(|(m, s)| lost(*m, 0.2 * s));
-        let no_axis =
-            b.column_iter().zip(&d).any(|(b, d)| mean.iter().zip(&b).all(|(m, b)| lost(*m, 0.1 * sigma * d * b)));
+        let no_coordinate = mean.iter().zip(&deviations).any(|(m, s)| vanishes_in_rounding(*m, 0.2 * s));
+        let no_axis = b
+            .column_iter()
+            .zip(&d)
+            .any(|(b, d)| mean.iter().zip(&b).all(|(m, b)| vanishes_in_rounding(*m, 0.1 * sigma * d * b)));
 
         if deviations.iter().all(|s| small(*s)) && self.p_c.iter().all(|p| small(sigma * p)) {
             Some(Stop::StepTooSmall)
@@ -188,6 +190,6 @@ impl Eigen {
 
 /// True if a step is so small that adding it to `m` changes nothing.
 #[expect(clippy::float_cmp, reason = "the question is whether rounding swallows the step")]
-pub(super) fn lost(m: f64, step: f64) -> bool {
+pub(super) fn vanishes_in_rounding(m: f64, step: f64) -> bool {
     m + step == m
 }

@@ -27,7 +27,7 @@ pub struct Restarts {
     generation: u64,
     run: CmaEs,
     /// Limit of the current run, if its population is small.
-    small: Option<Small>,
+    small: Option<SmallRun>,
     /// Number of restarts so far.
     begun: u64,
     /// Number of times that the population has been doubled.
@@ -42,7 +42,7 @@ pub struct Restarts {
 
 /// A run with a small population, which ends after so many generations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Small {
+struct SmallRun {
     generations: u64,
 }
 
@@ -64,8 +64,8 @@ impl Restarts {
 
     /// Starts the next run, anywhere in the box.
     fn restart(&mut self) {
-        if self.best.as_ref().is_none_or(|(best, _)| self.now() > *best) {
-            self.best = self.run.mean().map(|mean| (self.now(), mean));
+        if self.best.as_ref().is_none_or(|(best, _)| self.last_median() > *best) {
+            self.best = self.run.mean().map(|mean| (self.last_median(), mean));
         }
         // Streams count down from the end, as those of the first run's generations count up from 0.
         let mut generator = generator(self.start.seed, u64::MAX - self.begun);
@@ -76,7 +76,7 @@ impl Restarts {
             // As in pycma: λ₀ (2^k)^(U²) points, steps of σ₀ 0.01^V, and at most half of the large runs' evaluations.
             let (u, v) = (generator.random::<f64>(), generator.random::<f64>());
             let population = (default as f64 * 2.0_f64.powf(f64::from(self.doublings) * u * u)) as usize;
-            self.small = Some(Small { generations: (large / 2 / population as u64).max(1) });
+            self.small = Some(SmallRun { generations: (large / 2 / population as u64).max(1) });
             (population, self.start.sigma * 0.01_f64.powf(v))
         } else {
             self.doublings += 1;
@@ -97,7 +97,7 @@ impl Restarts {
     }
 
     /// Median fitness of the current run's last generation.
-    fn now(&self) -> f64 {
+    fn last_median(&self) -> f64 {
         self.medians.last().copied().unwrap_or(f64::MIN)
     }
 
@@ -138,7 +138,7 @@ impl AskTell for Restarts {
     /// The mean of the run whose last generation was best, the current run included.
     fn mean(&self) -> Option<Genome> {
         match &self.best {
-            Some((best, mean)) if *best >= self.now() => Some(mean.clone()),
+            Some((best, mean)) if *best >= self.last_median() => Some(mean.clone()),
             _ => self.run.mean(),
         }
     }

@@ -5,7 +5,7 @@
 use super::{
     AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
     coordinate::decode,
-    gaussian::{SIGMA_MAX, lost},
+    gaussian::{SIGMA_MAX, vanishes_in_rounding},
     learning_rate::positive,
     ranking::{by_coordinates, ranked},
     strategy::{Strategy, default_population},
@@ -131,7 +131,7 @@ impl AskTell for SepCmaEs {
             Some(Stop::Diverged)
         } else if (d.max() / d.min()).powi(2) > 1e14 {
             Some(Stop::IllConditioned)
-        } else if self.mean.iter().zip(&d).any(|(m, d)| lost(*m, 0.1 * self.sigma * d)) {
+        } else if self.mean.iter().zip(&d).any(|(m, d)| vanishes_in_rounding(*m, 0.1 * self.sigma * d)) {
             Some(Stop::NoEffect)
         } else {
             None

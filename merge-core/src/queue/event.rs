@@ -1,6 +1,6 @@
 //! Events of jobs: the only thing that a queue stores.
 
-use super::job::{Failure, JobId, Limits, Submission, Wish};
+use super::job::{Failure, JobId, Limits, StopRequest, Submission};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,13 @@ pub struct Event {
     pub job: JobId,
     /// Kind of the event.
     #[serde(flatten)]
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// Kind of an event. `ran_ms` is the duration of the attempt that ends with it, in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
-pub enum What {
+pub enum EventKind {
     /// The job was submitted.
     Submitted {
         /// The submission.
@@ -32,7 +32,7 @@ pub enum What {
     /// The job was asked to stop while it ran.
     Asked {
         /// The request.
-        wish: Wish,
+        wish: StopRequest,
     },
     /// The attempt stopped without a request: the job is queued again, and goes on.
     Interrupted {

@@ -1,6 +1,6 @@
 //! A job: its submission, its state and its history.
 
-use super::event::{Event, What};
+use super::event::{Event, EventKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, path::PathBuf};
@@ -161,7 +161,7 @@ impl JobState {
 /// Request to a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Wish {
+pub enum StopRequest {
     /// Stop for a while.
     Pause,
     /// Stop for good.
@@ -195,7 +195,7 @@ pub struct Job {
     /// Present state.
     pub state: JobState,
     /// Request made while the job runs.
-    pub asked: Option<Wish>,
+    pub stop_request: Option<StopRequest>,
     /// Number of attempts begun.
     pub attempts: u32,
     /// Number of attempts that failed since somebody last asked for another.
@@ -213,10 +213,13 @@ pub struct Job {
 impl Job {
     /// Number of last attempts in a row that ended soon, and with their server.
     pub(super) fn lost_servers(&self) -> usize {
-        let ends =
-            self.events.iter().rev().filter(|event| !matches!(event.what, What::Started | What::Prioritised { .. }));
+        let ends = self
+            .events
+            .iter()
+            .rev()
+            .filter(|event| !matches!(event.what, EventKind::Started | EventKind::Prioritised { .. }));
         ends.take_while(
-            |event| matches!(&event.what, What::Interrupted { why, ran_ms } if why == SERVER_GONE && *ran_ms < SOON_MS),
+            |event| matches!(&event.what, EventKind::Interrupted { why, ran_ms } if why == SERVER_GONE && *ran_ms < SOON_MS),
         )
         .count()
     }
@@ -235,7 +238,7 @@ impl Job {
             id: event.job,
             submission,
             state: JobState::Queued,
-            asked: None,
+            stop_request: None,
             attempts: 0,
             tries: 0,
             ran_ms: 0,
@@ -249,54 +252,54 @@ impl Job {
     pub(super) fn apply(&mut self, event: Event) {
         // These events do not change the state.
         match event.what {
-            What::Asked { wish } => self.asked = Some(wish),
-            What::Prioritised { priority } => self.submission.priority = priority,
+            EventKind::Asked { wish } => self.stop_request = Some(wish),
+            EventKind::Prioritised { priority } => self.submission.priority = priority,
             _ => self.step(&event),
         }
         self.events.push(event);
     }
 
     fn step(&mut self, event: &Event) {
-        self.asked = None;
+        self.stop_request = None;
         self.why = None;
-        if let What::Interrupted { ran_ms, .. }
-        | What::Paused { ran_ms }
-        | What::Held { ran_ms, .. }
-        | What::Done { ran_ms }
-        | What::Failed { ran_ms, .. }
-        | What::Cancelled { ran_ms } = event.what
+        if let EventKind::Interrupted { ran_ms, .. }
+        | EventKind::Paused { ran_ms }
+        | EventKind::Held { ran_ms, .. }
+        | EventKind::Done { ran_ms }
+        | EventKind::Failed { ran_ms, .. }
+        | EventKind::Cancelled { ran_ms } = event.what
         {
             self.ran_ms += ran_ms;
         }
         match &event.what {
-            What::Started => {
+            EventKind::Started => {
                 self.attempts += 1;
                 self.state = JobState::Running;
             }
-            What::Interrupted { why, .. } => {
+            EventKind::Interrupted { why, .. } => {
                 self.state = JobState::Queued;
                 self.why = Some(why.clone());
             }
-            What::Paused { .. } => self.state = JobState::Paused,
-            What::Held { why, .. } => {
+            EventKind::Paused { .. } => self.state = JobState::Paused,
+            EventKind::Held { why, .. } => {
                 self.state = JobState::Paused;
                 self.why = Some(why.clone());
             }
             // Resumed before it has stopped for a pause: it still stops, and is then queued.
-            What::Resumed if self.state == JobState::Running => {}
-            What::Resumed => self.state = JobState::Queued,
-            What::Done { .. } => {
+            EventKind::Resumed if self.state == JobState::Running => {}
+            EventKind::Resumed => self.state = JobState::Queued,
+            EventKind::Done { .. } => {
                 self.failures.clear();
                 self.state = JobState::Done;
             }
-            What::Failed { failure, again, .. } => {
+            EventKind::Failed { failure, again, .. } => {
                 self.failures.push(failure.clone());
                 self.tries += 1;
                 self.why = Some(failure.why.clone());
                 self.state = if *again { JobState::Queued } else { JobState::Failed };
             }
-            What::Cancelled { .. } => self.state = JobState::Cancelled,
-            What::Retried { limits, insists } => {
+            EventKind::Cancelled { .. } => self.state = JobState::Cancelled,
+            EventKind::Retried { limits, insists } => {
                 if *insists {
                     self.failures.clear();
                 }
@@ -304,7 +307,10 @@ impl Job {
                 self.submission.limits = *limits;
                 self.state = JobState::Queued;
             }
-            What::Submitted { .. } | What::Asked { .. } | What::Prioritised { .. } | What::Removed => {}
+            EventKind::Submitted { .. }
+            | EventKind::Asked { .. }
+            | EventKind::Prioritised { .. }
+            | EventKind::Removed => {}
         }
     }
 }

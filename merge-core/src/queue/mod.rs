@@ -6,14 +6,14 @@
 
 pub mod event;
 pub mod job;
-mod kept;
+mod journal_file;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    event::{Event, Journal, Tip, What},
-    job::{Failure, FileMark, Job, JobId, JobKind, JobState, Limits, Needs, QUARANTINE, Submission, Wish},
-    kept::JournalFile,
+    event::{Event, EventKind, Journal, Tip},
+    job::{Failure, FileMark, Job, JobId, JobKind, JobState, Limits, Needs, QUARANTINE, StopRequest, Submission},
+    journal_file::JournalFile,
 };
 
 use self::job::{SERVER_GONE, SOON_MS};
@@ -115,9 +115,9 @@ impl<J: Journal> Queue<J> {
             let id = JobId(tip.job);
             keys.extend(submission.key.clone().map(|key| (key, id)));
             ids.push(id);
-            events.push((id, What::Submitted { submission: Box::new(submission) }));
+            events.push((id, EventKind::Submitted { submission: Box::new(submission) }));
         }
-        self.record(tip.job, events)?;
+        self.record_events(tip.job, events)?;
         Ok(ids)
     }
 
@@ -127,7 +127,7 @@ impl<J: Journal> Queue<J> {
     /// If the job is not queued.
     pub fn start(&mut self, id: JobId) -> Result<()> {
         assert_eq!(self.jobs[&id].state, JobState::Queued, "only a queued job starts");
-        self.note(id, What::Started)
+        self.record_event(id, EventKind::Started)
     }
 
     /// Ends the attempt at a running job, which ran for `ran_ms` milliseconds.
@@ -137,20 +137,20 @@ impl<J: Journal> Queue<J> {
     pub fn ended(&mut self, id: JobId, end: End, ran_ms: u64) -> Result<()> {
         let job = &self.jobs[&id];
         assert_eq!(job.state, JobState::Running, "only a running job ends");
-        let what = match (end, job.asked) {
+        let what = match (end, job.stop_request) {
             // The job was done before it could stop.
-            (End::Done, _) => What::Done { ran_ms },
-            (End::Failed(_) | End::Stopped(_), Some(Wish::Cancel)) => What::Cancelled { ran_ms },
-            (End::Stopped(_), Some(Wish::Pause)) => What::Paused { ran_ms },
-            (End::Stopped(why), None) => What::Interrupted { why, ran_ms },
+            (End::Done, _) => EventKind::Done { ran_ms },
+            (End::Failed(_) | End::Stopped(_), Some(StopRequest::Cancel)) => EventKind::Cancelled { ran_ms },
+            (End::Stopped(_), Some(StopRequest::Pause)) => EventKind::Paused { ran_ms },
+            (End::Stopped(why), None) => EventKind::Interrupted { why, ran_ms },
             (End::Failed(failure), _) => {
                 let same = job.failures.iter().rev().take_while(|earlier| **earlier == failure).count() + 1;
                 let again = failure.by_machine && job.tries + 1 < job.submission.attempts && same < QUARANTINE;
                 // Somebody asked it to stop, so it is not tried again by itself.
-                What::Failed { failure, again: again && job.asked.is_none(), ran_ms }
+                EventKind::Failed { failure, again: again && job.stop_request.is_none(), ran_ms }
             }
         };
-        self.note(id, what)
+        self.record_event(id, what)
     }
 
     /// Queues again the jobs that ran when the server went away; `ran` gives their milliseconds, if
@@ -161,13 +161,13 @@ impl<J: Journal> Queue<J> {
             .map(|job| {
                 let ran_ms = ran(job);
                 let lost = ran_ms < SOON_MS && job.lost_servers() + 1 >= QUARANTINE;
-                (job.id, ran_ms, lost && job.asked.is_none())
+                (job.id, ran_ms, lost && job.stop_request.is_none())
             })
             .collect();
         for (id, ran_ms, is_suspect) in &running {
             if *is_suspect {
                 let why = format!("its server went away {QUARANTINE} times in a row, soon after it had begun");
-                self.note(*id, What::Held { why, ran_ms: *ran_ms })?;
+                self.record_event(*id, EventKind::Held { why, ran_ms: *ran_ms })?;
             } else {
                 self.ended(*id, End::Stopped(SERVER_GONE.to_owned()), *ran_ms)?;
             }
@@ -182,10 +182,10 @@ impl<J: Journal> Queue<J> {
         let job = self.job(id)?;
         match job.state {
             state if state.has_ended() => {
-                Err(Error::user(format!("job {id} is {}: its priority counts no more", state.name())))
+                Err(Error::user(format!("job {id} is {}: its priority can no longer be changed", state.name())))
             }
             _ if job.submission.priority == priority => Ok(()),
-            _ => self.note(id, What::Prioritised { priority }),
+            _ => self.record_event(id, EventKind::Prioritised { priority }),
         }
     }
 
@@ -194,11 +194,11 @@ impl<J: Journal> Queue<J> {
     /// Fails if the job has ended.
     pub fn pause(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
-        match (job.state, job.asked) {
-            (JobState::Queued, _) => self.note(id, What::Paused { ran_ms: 0 }),
-            (JobState::Running, None) => self.note(id, What::Asked { wish: Wish::Pause }),
-            (JobState::Paused, _) | (JobState::Running, Some(Wish::Pause)) => Ok(()),
-            (JobState::Running, Some(Wish::Cancel)) => Err(Error::user(format!("job {id} is being cancelled"))),
+        match (job.state, job.stop_request) {
+            (JobState::Queued, _) => self.record_event(id, EventKind::Paused { ran_ms: 0 }),
+            (JobState::Running, None) => self.record_event(id, EventKind::Asked { wish: StopRequest::Pause }),
+            (JobState::Paused, _) | (JobState::Running, Some(StopRequest::Pause)) => Ok(()),
+            (JobState::Running, Some(StopRequest::Cancel)) => Err(Error::user(format!("job {id} is being cancelled"))),
             (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to pause", state.name()))),
         }
     }
@@ -208,13 +208,13 @@ impl<J: Journal> Queue<J> {
     /// Fails if the job has ended.
     pub fn resume(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
-        match (job.state, job.asked) {
-            (JobState::Paused, _) | (JobState::Running, Some(Wish::Pause)) => self.note(id, What::Resumed),
-            (JobState::Queued, _) | (JobState::Running, None) => Ok(()),
-            (JobState::Running, Some(Wish::Cancel)) => {
-                Err(Error::user(format!("job {id} is being cancelled"))
-                    .hint(format!("when it is, `evomerge retry {id}`")))
+        match (job.state, job.stop_request) {
+            (JobState::Paused, _) | (JobState::Running, Some(StopRequest::Pause)) => {
+                self.record_event(id, EventKind::Resumed)
             }
+            (JobState::Queued, _) | (JobState::Running, None) => Ok(()),
+            (JobState::Running, Some(StopRequest::Cancel)) => Err(Error::user(format!("job {id} is being cancelled"))
+                .hint(format!("once it is cancelled, run `evomerge retry {id}`"))),
             (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to resume", state.name()))
                 .hint(format!("`evomerge retry {id}` runs it again"))),
         }
@@ -225,10 +225,12 @@ impl<J: Journal> Queue<J> {
     /// Fails if the job is done or has failed.
     pub fn cancel(&mut self, id: JobId) -> Result<()> {
         let job = self.job(id)?;
-        match (job.state, job.asked) {
-            (JobState::Queued | JobState::Paused, _) => self.note(id, What::Cancelled { ran_ms: 0 }),
-            (JobState::Running, None | Some(Wish::Pause)) => self.note(id, What::Asked { wish: Wish::Cancel }),
-            (JobState::Cancelled, _) | (JobState::Running, Some(Wish::Cancel)) => Ok(()),
+        match (job.state, job.stop_request) {
+            (JobState::Queued | JobState::Paused, _) => self.record_event(id, EventKind::Cancelled { ran_ms: 0 }),
+            (JobState::Running, None | Some(StopRequest::Pause)) => {
+                self.record_event(id, EventKind::Asked { wish: StopRequest::Cancel })
+            }
+            (JobState::Cancelled, _) | (JobState::Running, Some(StopRequest::Cancel)) => Ok(()),
             (state, _) => Err(Error::user(format!("job {id} is {}: there is nothing to cancel", state.name()))
                 .hint(format!("`evomerge rm {id}` removes it"))),
         }
@@ -245,12 +247,13 @@ impl<J: Journal> Queue<J> {
         }
         if job.is_quarantined() && !insists {
             let why = job.why.as_deref().unwrap_or_default();
-            return Err(Error::user(format!("job {id} has failed the same way {QUARANTINE} times: {why}"))
-                .hint(format!("`evomerge logs {id}` shows how; when it is mended, `evomerge retry {id} --force`")));
+            return Err(Error::user(format!("job {id} has failed the same way {QUARANTINE} times: {why}")).hint(
+                format!("see `evomerge logs {id}`; once the cause is fixed, run `evomerge retry {id} --force`"),
+            ));
         }
         let before = job.submission.limits;
         let limits = Limits { seconds: limits.seconds.or(before.seconds), bytes: limits.bytes.or(before.bytes) };
-        self.note(id, What::Retried { limits, insists })
+        self.record_event(id, EventKind::Retried { limits, insists })
     }
 
     /// Removes a job that has ended.
@@ -270,7 +273,7 @@ impl<J: Journal> Queue<J> {
         if let Some(other) = self.jobs().find(waits) {
             return Err(Error::user(format!("job {} waits for job {id}", other.id)));
         }
-        self.note(id, What::Removed)
+        self.record_event(id, EventKind::Removed)
     }
 
     /// Queued jobs that wait for no other, in the order to start them: by priority, then by number.
@@ -302,16 +305,16 @@ impl<J: Journal> Queue<J> {
             return Ok(());
         }
         let key = submission.key.as_deref().unwrap_or_default();
-        Err(Error::user(format!("the key `{key}` is job {id}'s, which does something else"))
+        Err(Error::user(format!("the key `{key}` already belongs to job {id}, which does other work"))
             .hint("choose another key: the same words and the same files under a key are one job"))
     }
 
-    fn note(&mut self, id: JobId, what: What) -> Result<()> {
-        self.record(self.tip.job, vec![(id, what)])
+    fn record_event(&mut self, id: JobId, what: EventKind) -> Result<()> {
+        self.record_events(self.tip.job, vec![(id, what)])
     }
 
     /// Stores events. If that fails, none has happened for this queue, and it stores nothing more.
-    fn record(&mut self, last_job: u64, what: Vec<(JobId, What)>) -> Result<()> {
+    fn record_events(&mut self, last_job: u64, what: Vec<(JobId, EventKind)>) -> Result<()> {
         if what.is_empty() {
             return Ok(());
         }
@@ -320,10 +323,10 @@ impl<J: Journal> Queue<J> {
         }
         let at = (self.clock)();
         let mut tip = Tip { job: last_job, ..self.tip };
-        let event = |(job, what): (JobId, What)| {
+        let event = |(job, what): (JobId, EventKind)| {
             tip.seq += 1;
             match (&what, self.jobs.get(&job)) {
-                (What::Removed, Some(job)) => tip.events -= job.events.len() as u64,
+                (EventKind::Removed, Some(job)) => tip.events -= job.events.len() as u64,
                 _ => tip.events += 1,
             }
             Event { seq: tip.seq, at, job, what }
@@ -339,14 +342,14 @@ impl<J: Journal> Queue<J> {
 
     fn apply(&mut self, event: Event) {
         match &event.what {
-            What::Submitted { submission } => {
+            EventKind::Submitted { submission } => {
                 let submission = (**submission).clone();
                 if let Some(key) = &submission.key {
                     self.keys.insert(key.clone(), event.job);
                 }
                 self.jobs.insert(event.job, Job::new(event, submission));
             }
-            What::Removed => {
+            EventKind::Removed => {
                 if let Some(job) = self.jobs.remove(&event.job)
                     && let Some(key) = &job.submission.key
                 {

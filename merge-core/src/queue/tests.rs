@@ -25,7 +25,7 @@ impl Journal for Memory {
         }
         for event in events {
             match event.what {
-                What::Removed => self.events.retain(|other| other.job != event.job),
+                EventKind::Removed => self.events.retain(|other| other.job != event.job),
                 _ => self.events.push(event.clone()),
             }
         }
@@ -87,7 +87,7 @@ fn take<J: Journal>(queue: &mut Queue<J>, id: JobId, step: Step) -> Result<()> {
 }
 
 /// Checks the state of job 1 after some steps; only the last may be refused.
-fn check(steps: &[Step], expected: std::result::Result<(JobState, Option<Wish>), &str>) {
+fn check(steps: &[Step], expected: std::result::Result<(JobState, Option<StopRequest>), &str>) {
     let mut queue = Queue::open(Memory::default()).expect("empty");
     queue.submit(vec![merge("a")]).expect("a job");
     let (last, before) = steps.split_last().expect("a step");
@@ -95,7 +95,7 @@ fn check(steps: &[Step], expected: std::result::Result<(JobState, Option<Wish>),
         take(&mut queue, JobId(1), *step).unwrap_or_else(|e| panic!("{steps:?}: {step:?}: {e}"));
     }
     let said = take(&mut queue, JobId(1), *last);
-    let found = said.map(|()| queue.job(JobId(1)).map(|job| (job.state, job.asked)).expect("it is there"));
+    let found = said.map(|()| queue.job(JobId(1)).map(|job| (job.state, job.stop_request)).expect("it is there"));
     assert_eq!(
         found.as_ref().map_err(ToString::to_string),
         expected.as_ref().map_err(|e| (*e).to_owned()),
@@ -113,7 +113,7 @@ fn jobs_go_the_ways_that_they_may() {
     check(&[Pause], at(JobState::Paused));
     check(&[Pause, Pause], at(JobState::Paused));
     check(&[Pause, Resume], at(JobState::Queued));
-    check(&[Start, Pause], Ok((JobState::Running, Some(Wish::Pause))));
+    check(&[Start, Pause], Ok((JobState::Running, Some(StopRequest::Pause))));
     check(&[Start, Pause, Stopped], at(JobState::Paused));
     check(&[Start, Pause, Done], at(JobState::Done));
     check(&[Start, Pause, Resume, Stopped], at(JobState::Queued));
@@ -183,7 +183,7 @@ fn a_key_stands_for_one_piece_of_work() {
     assert_eq!(ids, [JobId(1), JobId(1), JobId(2)]);
     assert_eq!(queue.submit(vec![keyed("a")]), Ok(vec![JobId(1)]));
     let error = queue.submit(vec![keyed("b")]).expect_err("another recipe");
-    assert_eq!(error.to_string(), "the key `tonight` is job 1's, which does something else");
+    assert_eq!(error.to_string(), "the key `tonight` already belongs to job 1, which does other work");
     queue.cancel(JobId(1)).and_then(|()| queue.remove(JobId(1))).expect("it was queued");
     assert_eq!(queue.submit(vec![keyed("b")]), Ok(vec![JobId(3)]), "a number is never given twice");
 }
@@ -280,7 +280,7 @@ fn spoilt(spoil: impl Fn(&Path)) {
     spoil(&dir.path().join("store"));
     let error = JournalFile::open(dir.path()).err().expect("it is damaged");
     assert!(error.to_string().contains("the store of the queue is damaged: "), "{error}");
-    assert_eq!(error.advice(), Some("`evomerge serve --repair` makes it anew from the file of events beside it"),);
+    assert_eq!(error.advice(), Some("`evomerge serve --repair` rebuilds it from the file of events beside it"),);
     let (aside, n_events) = JournalFile::repair(dir.path()).expect("the file of events is whole");
     assert!(aside.ends_with("store-damaged-1") && aside.join("db").is_file());
     assert_eq!(n_events as u64, tip.events);
@@ -362,7 +362,7 @@ fn a_priority_can_be_changed_until_a_job_has_ended() {
     assert_eq!(queue.job(ids[0]).unwrap().state, JobState::Running);
     queue.ended(ids[0], End::Done, 0).unwrap();
     let error = queue.prioritise(ids[0], 1).unwrap_err();
-    assert_eq!(error.to_string(), "job 1 is done: its priority counts no more");
+    assert_eq!(error.to_string(), "job 1 is done: its priority can no longer be changed");
     let again = Queue::open(queue.journal.clone()).unwrap();
     assert_eq!(again.jobs().map(|job| job.submission.priority).collect::<Vec<_>>(), [-1, 3]);
 }

@@ -39,12 +39,12 @@ impl Recipe {
     }
 
     /// The name or else the method, whose place stands for the document in errors.
-    fn title(&self) -> &At<String> {
+    fn anchor(&self) -> &At<String> {
         self.name.as_ref().unwrap_or(&self.merge_method)
     }
 
     /// The document's name in an error.
-    fn called(&self) -> String {
+    fn name_in_error(&self) -> String {
         self.name.as_ref().map_or_else(|| "a document without a name".to_owned(), |name| format!("`{}`", name.value))
     }
 
@@ -74,23 +74,29 @@ fn name_siblings(mut documents: Vec<Recipe>) -> std::result::Result<Vec<Recipe>,
 fn in_order(mut left: Vec<Recipe>) -> std::result::Result<Vec<Recipe>, Mistake> {
     let results: Vec<&Recipe> = left.iter().filter(|one| !left.iter().any(|other| other.refers_to(one))).collect();
     if let [one, other, ..] = results[..] {
-        let what = format!("a file has one result, and nothing refers to {} or to {}", one.called(), other.called());
+        let what = format!(
+            "a file must have exactly one result, but no document refers to {} or to {}",
+            one.name_in_error(),
+            other.name_in_error()
+        );
         return Err(Mistake::new(what)
             .hint("name one of them, and list it among the models of the other; or write two files")
-            .at(other.title().place));
+            .at(other.anchor().place));
     }
     let mut ordered = Vec::new();
     while !left.is_empty() {
         let Some(next) = left.iter().position(|one| !left.iter().any(|other| one.refers_to(other))) else {
             // The result is no part of the circle; it may only wait for it.
             let circle = left.iter().filter(|one| left.iter().any(|other| other.refers_to(one)));
-            let names: Vec<String> = circle.clone().map(Recipe::called).collect();
+            let names: Vec<String> = circle.clone().map(Recipe::name_in_error).collect();
             let what = match &names[..] {
                 [one] => format!("{one} refers to itself"),
                 names => format!("{} refer to each other in a circle", names.join(", ")),
             };
-            let place = circle.map(|one| one.title().place).next().unwrap_or_default();
-            return Err(Mistake::new(what).hint("a merge cannot be made of itself").at(place));
+            let place = circle.map(|one| one.anchor().place).next().unwrap_or_default();
+            return Err(Mistake::new(what)
+                .hint("no document may use its own result, directly or through others")
+                .at(place));
         };
         ordered.push(left.remove(next));
     }

@@ -13,7 +13,7 @@ const FOREIGN: [(&[&str], &str, &str); 2] = [
     (
         &["experts", "gate_mode"],
         "this is a recipe of mergekit-moe, which makes a mixture of experts of several models",
-        "mixtures of experts are not made here: mergekit-moe makes one, which can be merged with others of its kind",
+        "evomerge cannot build a mixture of experts: build it with mergekit-moe; it can then be merged with others of its kind",
     ),
     (
         &["genome"],
@@ -38,7 +38,7 @@ pub(crate) fn refuse_foreign(tree: &Node, file: &Path) -> Result<(), Mistake> {
 /// Moves parameters that stand beside `parameters` into it if they have no effect: published recipes have some.
 ///
 /// Fails for any other parameter there, because mergekit ignores it.
-pub(super) fn settled(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mistake> {
+pub(super) fn move_parameters_without_effect(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mistake> {
     let NodeKind::Block(entries) = &mut tree.kind else { return Ok(tree) };
     let mut beside = Vec::new();
     let mut position = 0;

@@ -36,13 +36,13 @@ mod check;
 mod documents;
 mod foreign;
 mod hole;
+mod model_names;
 mod parameters;
 mod parts;
 mod path;
 mod reference;
 mod setting;
 mod shape;
-mod spelled;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
@@ -57,15 +57,15 @@ use sha2::{Digest, Sha256};
 pub(crate) use check::MethodInfo;
 pub(crate) use foreign::refuse_foreign;
 pub use hole::{Bounds, Hole, Per, Scale, Slot};
+pub(crate) use model_names::unify;
 pub use parameters::{Parameters, lookup};
 pub use parts::{
     Fix, Generator, Model, Module, RandomSettings, Slice, Source, Token, TokenName, TokenSource, TokenizerSettings,
 };
 pub use path::{Hop, PathForm};
 pub use reference::{Location, Reference, locate, resolve};
-pub(crate) use setting::DomainFit;
+pub(crate) use setting::CheckDomain;
 pub use setting::{Conditional, Curve, Setting};
-pub(crate) use spelled::unify;
 
 use self::reference::WrittenReference;
 use crate::{
@@ -94,21 +94,21 @@ pub struct Recipe<S = Setting> {
     #[schemars(with = "Option<WrittenReference>")]
     pub base_model: Option<At<String>>,
     /// The models to merge, layer by layer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::or_nothing")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::null_as_default")]
     #[schemars(length(min = 1))]
     pub models: At<Vec<Model<S>>>,
     /// Instead of `models`: layers of models, each slice stacked upon the one before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::or_nothing")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::null_as_default")]
     #[schemars(length(min = 1))]
     pub slices: At<Vec<Slice<S>>>,
     /// Instead of `models`: for models of several parts, such as a vision tower beside a language
     /// model, what to merge in each part.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::or_nothing")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "parts::null_as_default")]
     #[schemars(extend("minProperties" = 1))]
     pub modules: At<Map<Module<S>>>,
     /// Instead of `models`: the layers that the hidden state passes through, in any order and any number of times.
     /// Embeddings, final norm and output head come from the base model, or else from the first hop's model.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "path::flat")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "path::deserialize_flat")]
     #[schemars(with = "Vec<path::PathPart<S>>", length(min = 1))]
     pub path: At<Vec<Hop<S>>>,
     /// Form in which the result of a path is written; default: `plain`.
@@ -193,12 +193,12 @@ impl<S: Serialize> Recipe<S> {
 }
 
 /// Reads and checks a recipe or a template.
-pub(crate) fn from_tree<S: de::DeserializeOwned + DomainFit>(
+pub(crate) fn from_tree<S: de::DeserializeOwned + CheckDomain>(
     tree: &Node,
     file: &Path,
     methods: &[MethodInfo],
 ) -> std::result::Result<Recipe<S>, Mistake> {
-    let mut recipe = Recipe::deserialize(&foreign::settled(tree.clone(), methods)?)?;
+    let mut recipe = Recipe::deserialize(&foreign::move_parameters_without_effect(tree.clone(), methods)?)?;
     recipe.file = file.to_path_buf();
     check::check(&recipe, methods)?;
     Ok(recipe)

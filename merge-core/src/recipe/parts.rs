@@ -71,11 +71,11 @@ pub struct Source<S = Setting> {
 #[schemars(rename = "Module", bound = "S: JsonSchema", extend("oneOf" = [{"required": ["models"]}, {"required": ["slices"]}]))]
 pub struct Module<S = Setting> {
     /// The models to merge, layer by layer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_nothing")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     #[schemars(length(min = 1))]
     pub models: At<Vec<Model<S>>>,
     /// Layers of models, each slice stacked upon the one before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_nothing")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     #[schemars(length(min = 1))]
     pub slices: At<Vec<Slice<S>>>,
     /// Parameters of the method in this module.
@@ -200,7 +200,7 @@ fn union() -> At<String> {
 }
 
 /// Reads a key without a value as an absent key.
-pub(super) fn or_nothing<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(super) fn null_as_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)

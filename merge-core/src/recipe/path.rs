@@ -74,7 +74,7 @@ impl<S> Hop<S> {
 
 impl Hop {
     /// Sets the scale of every unused layer to 1. Changes nothing unless both `use` and `scale` are given.
-    pub(crate) fn forget_unused(&mut self) {
+    pub(crate) fn reset_unused_scales(&mut self) {
         let count = self.count();
         let (Some(used), Some(scale)) = (&self.use_, &mut self.scale) else { return };
         let mut values = (0..count).map(|layer| {
@@ -134,7 +134,7 @@ struct PathBlock<S> {
 }
 
 /// Reads a path with its `repeats` as a flat list, for `deserialize_with`.
-pub(super) fn flat<'de, D: Deserializer<'de>, S: Deserialize<'de> + Clone>(
+pub(super) fn deserialize_flat<'de, D: Deserializer<'de>, S: Deserialize<'de> + Clone>(
     deserializer: D,
 ) -> Result<At<Vec<Hop<S>>>, D::Error> {
     let written = Option::<At<Vec<At<PathPart<S>>>>>::deserialize(deserializer)?.unwrap_or_default();
@@ -161,7 +161,7 @@ impl<S: Clone> TryFrom<PathBlock<S>> for PathPart<S> {
             } => {
                 let hops = join(hops);
                 match repeats.value.checked_mul(hops.len()) {
-                    Some(0) => Err("this repeats nothing\nto leave layers out, write `use: false`".to_owned()),
+                    Some(0) => Err("`repeats` must be at least 1, and `hops` must not be empty\nto leave layers out, write `use: false`".to_owned()),
                     Some(..=MOST_HOPS) => Ok(Self(std::iter::repeat_n(hops, repeats.value).flatten().collect())),
                     _ => Err(format!("these are more than {MOST_HOPS} hops\nrepeat them fewer times")),
                 }

@@ -85,7 +85,7 @@ fn location(file: &Path, text: &str) -> std::result::Result<Location, Mistake> {
     if let Some((path, revision)) = text.split_once('@')
         && existing(file, path).is_some()
     {
-        let what = format!("`{path}` is here as files, which have no revision `{revision}`");
+        let what = format!("`{path}` is a local path, which has no revision `{revision}`");
         return Err(Mistake::new(what).hint(format!("remove the revision, or write `hf://{text}`")));
     }
     hub(text).ok_or_else(|| missing(file, text, "models of the hub are named as in `org/name`"))
@@ -123,7 +123,7 @@ fn missing(file: &Path, named: &str, names: &str) -> Mistake {
     let rule = "paths are relative to the file they stand in, else to the current directory";
     let hint = written.map_or_else(|| format!("{rule}; {names}"), |near| format!("did you mean `{}`?", near.display()));
     let mistake = Mistake::new(if named.is_empty() {
-        "an empty name leads nowhere".to_owned()
+        "a name is empty".to_owned()
     } else if beside == Path::new(named) {
         format!("{named} does not exist")
     } else {
@@ -166,7 +166,7 @@ impl<'de> de::Visitor<'de> for WrittenVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<WrittenReference, E> {
         if text.is_empty() {
-            return Err(E::custom("an empty name leads nowhere\nwrite a path, or `org/name` on the hub"));
+            return Err(E::custom("a name is empty\nwrite a path, or `org/name` on the hub"));
         }
         Ok(WrittenReference(text.to_owned()))
     }
@@ -195,7 +195,7 @@ struct ReferenceForm {
     path: Option<String>,
     revision: Option<String>,
     #[serde(default, rename = "override_architecture")]
-    _override_architecture: Needless,
+    _override_architecture: OverrideArchitecture,
 }
 
 fn joined<E: de::Error>(first: String, mark: char, second: Option<String>) -> std::result::Result<String, E> {
@@ -211,29 +211,29 @@ fn joined<E: de::Error>(first: String, mark: char, second: Option<String>) -> st
 
 /// mergekit's `override_architecture`, accepted only without a value.
 #[derive(Default)]
-struct Needless;
+struct OverrideArchitecture;
 
-impl<'de> Deserialize<'de> for Needless {
+impl<'de> Deserialize<'de> for OverrideArchitecture {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_any(NeedlessVisitor)
+        deserializer.deserialize_any(OverrideArchitectureVisitor)
     }
 }
 
-struct NeedlessVisitor;
+struct OverrideArchitectureVisitor;
 
-impl de::Visitor<'_> for NeedlessVisitor {
-    type Value = Needless;
+impl de::Visitor<'_> for OverrideArchitectureVisitor {
+    type Value = OverrideArchitecture;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("nothing")
     }
 
-    fn visit_unit<E>(self) -> std::result::Result<Needless, E> {
-        Ok(Needless)
+    fn visit_unit<E>(self) -> std::result::Result<OverrideArchitecture, E> {
+        Ok(OverrideArchitecture)
     }
 
-    fn visit_str<E: de::Error>(self, _: &str) -> std::result::Result<Needless, E> {
-        Err(E::custom("an architecture needs no override, as tensors are known by their names\nremove the key"))
+    fn visit_str<E: de::Error>(self, _: &str) -> std::result::Result<OverrideArchitecture, E> {
+        Err(E::custom("it is not needed, as tensors are matched by name\nremove the key"))
     }
 }
 

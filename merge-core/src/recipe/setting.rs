@@ -103,9 +103,9 @@ fn number(value: Value) -> f64 {
 }
 
 /// A value that can be checked against a parameter's domain.
-pub(crate) trait DomainFit: Clone {
+pub(crate) trait CheckDomain: Clone {
     /// Refuses a value outside the domain.
-    fn fit(&self, domain: Domain) -> Result<(), Mistake>;
+    fn check_domain(&self, domain: Domain) -> Result<(), Mistake>;
 
     /// True if a search decides the value.
     fn is_hole(&self) -> bool {
@@ -123,13 +123,13 @@ pub(crate) trait DomainFit: Clone {
     }
 }
 
-impl DomainFit for Setting {
-    fn fit(&self, domain: Domain) -> Result<(), Mistake> {
+impl CheckDomain for Setting {
+    fn check_domain(&self, domain: Domain) -> Result<(), Mistake> {
         let curves: Vec<&Curve> = match self {
             Self::Always(curve) => vec![curve],
             Self::Conditional(entries) => entries.iter().map(|entry| &entry.value).collect(),
         };
-        curves.iter().flat_map(|curve| &curve.0).try_for_each(|value| value.fit(domain))
+        curves.iter().flat_map(|curve| &curve.0).try_for_each(|value| value.check_domain(domain))
     }
 
     fn is_by_tensor(&self) -> bool {
@@ -137,8 +137,8 @@ impl DomainFit for Setting {
     }
 }
 
-impl DomainFit for Value {
-    fn fit(&self, domain: Domain) -> Result<(), Mistake> {
+impl CheckDomain for Value {
+    fn check_domain(&self, domain: Domain) -> Result<(), Mistake> {
         match (*self, domain) {
             (Self::Flag(_), Domain::Flag) => Ok(()),
             // mergekit accepts 0 and 1 as flags, and recipes write `normalize: 1.0`.

@@ -21,10 +21,10 @@ impl<S> Recipe<S> {
     /// of models, slices, modules and hops, then the recipe's own.
     pub fn settings(&self) -> impl Iterator<Item = (String, &At<S>)> {
         let mut all = Vec::new();
-        list(&mut all, "", &self.models, &self.slices);
+        collect_settings(&mut all, "", &self.models, &self.slices);
         for (name, module) in self.modules.iter() {
             let inside = format!("modules.{}.", name.value);
-            list(&mut all, &inside, &module.models, &module.slices);
+            collect_settings(&mut all, &inside, &module.models, &module.slices);
             label(&mut all, &inside, &module.parameters);
         }
         for (index, hop) in self.path.iter().enumerate() {
@@ -37,10 +37,10 @@ impl<S> Recipe<S> {
     /// The same recipe with each setting replaced, in the order of [`Recipe::settings`].
     pub(crate) fn map<T>(&self, mut replace: impl FnMut(&S) -> T) -> Recipe<T> {
         let replace = &mut replace;
-        let models = each(&self.models, |model| model.map(replace));
-        let slices = each(&self.slices, |slice| slice.map(replace));
+        let models = map_list(&self.models, |model| model.map(replace));
+        let slices = map_list(&self.slices, |slice| slice.map(replace));
         let modules = self.modules.iter().map(|(name, module)| (name.clone(), module.map(replace))).collect();
-        let path = each(&self.path, |hop| hop.map(replace));
+        let path = map_list(&self.path, |hop| hop.map(replace));
         Recipe {
             name: self.name.clone(),
             merge_method: self.merge_method.clone(),
@@ -68,9 +68,10 @@ impl<S> Recipe<S> {
     /// base, then a model that only lends its tokenizer.
     pub fn references(&self) -> Vec<&At<String>> {
         let mut references = self.merged();
-        let lender = self.tokenizer_source.as_ref().or(self.tokenizer.as_ref().map(|tokenizer| &tokenizer.source));
-        let lender = lender.filter(|source| !["union", "base"].contains(&source.as_str()));
-        references.extend(lender.filter(|lender| !references.contains(lender)));
+        let tokenizer_donor =
+            self.tokenizer_source.as_ref().or(self.tokenizer.as_ref().map(|tokenizer| &tokenizer.source));
+        let tokenizer_donor = tokenizer_donor.filter(|source| !["union", "base"].contains(&source.as_str()));
+        references.extend(tokenizer_donor.filter(|donor| !references.contains(donor)));
         references
     }
 
@@ -128,8 +129,9 @@ impl<S> Recipe<S> {
             }
         }
         self.base_model.iter_mut().for_each(|base| change(&mut base.value));
-        let lender = self.tokenizer_source.iter_mut().filter(|source| !["union", "base"].contains(&source.as_str()));
-        lender.for_each(|source| change(&mut source.value));
+        let tokenizer_donor =
+            self.tokenizer_source.iter_mut().filter(|source| !["union", "base"].contains(&source.as_str()));
+        tokenizer_donor.for_each(|source| change(&mut source.value));
     }
 }
 
@@ -194,7 +196,7 @@ impl<S> Model<S> {
 
 impl<S> Slice<S> {
     fn map<T>(&self, replace: &mut impl FnMut(&S) -> T) -> Slice<T> {
-        let sources = each(&self.sources, |source| Source {
+        let sources = map_list(&self.sources, |source| Source {
             model: source.model.clone(),
             layer_range: source.layer_range,
             parameters: source.parameters.map(&mut *replace),
@@ -211,18 +213,23 @@ impl<S> Slice<S> {
 
 impl<S> Module<S> {
     fn map<T>(&self, replace: &mut impl FnMut(&S) -> T) -> Module<T> {
-        let models = each(&self.models, |model| model.map(replace));
-        let slices = each(&self.slices, |slice| slice.map(replace));
+        let models = map_list(&self.models, |model| model.map(replace));
+        let slices = map_list(&self.slices, |slice| slice.map(replace));
         Module { models, slices, parameters: self.parameters.map(replace) }
     }
 }
 
-fn each<A, B>(list: &At<Vec<A>>, of: impl FnMut(&A) -> B) -> At<Vec<B>> {
+fn map_list<A, B>(list: &At<Vec<A>>, of: impl FnMut(&A) -> B) -> At<Vec<B>> {
     At { value: list.iter().map(of).collect(), place: list.place }
 }
 
 /// Adds the settings of a recipe's or a module's models or slices.
-fn list<'r, S>(all: &mut Vec<(String, &'r At<S>)>, inside: &str, models: &'r [Model<S>], slices: &'r [Slice<S>]) {
+fn collect_settings<'r, S>(
+    all: &mut Vec<(String, &'r At<S>)>,
+    inside: &str,
+    models: &'r [Model<S>],
+    slices: &'r [Slice<S>],
+) {
     for (index, model) in models.iter().enumerate() {
         label(all, &format!("{inside}models[{index}]."), &model.parameters);
     }

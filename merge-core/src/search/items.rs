@@ -124,7 +124,7 @@ impl<'de> de::Visitor<'de> for ItemsVisitor {
         let GrowingItems { from, to } = GrowingItems::deserialize(MapAccessDeserializer::new(map))?;
         if from == 0 || from > to {
             return Err(de::Error::custom(format!(
-                "from {from} to {to} is no growth\nbegin with 1 or more, and end with more"
+                "the number of items cannot grow from {from} to {to}\nwrite a `from` of at least 1, and a `to` that is not less"
             )));
         }
         Ok(Items { from, to })

@@ -71,13 +71,13 @@ pub(super) fn converted(tree: &Node, file: &Path, library: &dyn Library) -> Resu
     let read = MergekitFile::deserialize(tree).map_err(refused)?;
     read.check().map_err(refused)?;
     let genome = &read.genome;
-    let each = genome.layer_granularity.filter(|each| each.value > 0);
-    let groups = each.map(|each| groups(genome, each, file, library)).transpose()?;
+    let granularity = genome.layer_granularity.filter(|granularity| granularity.value > 0);
+    let groups = granularity.map(|granularity| groups(genome, granularity, file, library)).transpose()?;
     Ok(read.search_file(groups))
 }
 
 /// Number of groups into which the layers of the first model fall.
-fn groups(genome: &MergekitGenome, each: At<i64>, file: &Path, library: &dyn Library) -> Result<usize> {
+fn groups(genome: &MergekitGenome, granularity: At<i64>, file: &Path, library: &dyn Library) -> Result<usize> {
     let first = &genome.models[0];
     let directory = match locate(file, first)?.model {
         Location::Path(path) => path,
@@ -85,9 +85,9 @@ fn groups(genome: &MergekitGenome, each: At<i64>, file: &Path, library: &dyn Lib
     };
     let checkpoint = Checkpoint::open(&directory)?;
     let layers = crate::model::layers::Layers::of(&checkpoint).count;
-    let each_layers = each.value as usize;
+    let each_layers = granularity.value as usize;
     if !layers.is_multiple_of(each_layers) {
-        let place = each.place.of(file);
+        let place = granularity.place.of(file);
         return Err(Error::user(format!(
             "{place}: genome.layer_granularity: {} do not fall into groups of {each_layers}",
             counted(layers, "layer")
@@ -123,7 +123,7 @@ impl MergekitFile {
         if self.tasks.is_empty() {
             return Err(Mistake::new("a search needs a task").under("tasks").at(self.tasks.place));
         }
-        let means_something = [
+        let unsupported = [
             ("num_fewshot", self.num_fewshot.map(|at| at.place), "set `num_fewshot` in the task's own file"),
             (
                 "apply_chat_template",
@@ -141,9 +141,9 @@ impl MergekitFile {
                 "remove it, or write a search file with `init`",
             ),
         ];
-        match means_something.into_iter().find_map(|(key, place, hint)| place.map(|place| (key, place, hint))) {
+        match unsupported.into_iter().find_map(|(key, place, hint)| place.map(|place| (key, place, hint))) {
             Some((key, place, hint)) => {
-                Err(Mistake::new("this cannot be done as it is written").hint(hint).under(key).at(place))
+                Err(Mistake::new("this setting is not supported").hint(hint).under(key).at(place))
             }
             None => Ok(()),
         }

@@ -150,16 +150,18 @@ impl OptimizerSettings {
         let place = self.population.map(|population| population.place).unwrap_or_default();
         if is_square && n > MOST_TOGETHER {
             let message = format!(
-                "there are {n} numbers to search, and this optimizer learns how each goes with each of {MOST_TOGETHER}"
+                "there are {n} numbers to search, and this optimizer learns the covariances of at most {MOST_TOGETHER}"
             );
             return Err(Mistake::new(message).hint(
                 "`optimizer: sep_cma_es` is for many numbers; or let layers share one, with `groups` or `knots`",
             ));
         }
-        if let Some(..=MOST_NUMBERS) = self.population.map_or(0, |population| population.value).checked_mul(n) {
+        let population = self.population.map_or(0, |population| population.value);
+        if let Some(..=MOST_NUMBERS) = population.checked_mul(n) {
             return Ok(());
         }
-        let message = format!("so many candidates of {n} numbers each are more than {MOST_NUMBERS} numbers");
+        let message =
+            format!("{population} candidates of {n} numbers each are more than {MOST_NUMBERS} numbers in all");
         let most = MOST_NUMBERS / n;
         Err(Mistake::new(message).hint(format!("write {most} or less")).under("population").at(place))
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{SearchFile, mergekit, unsearched};
+use super::{SearchFile, mergekit, no_search_block};
 use crate::{
     error::Result,
     merge::sources::Library,
@@ -34,7 +34,11 @@ impl Stage {
             nodes.iter().try_for_each(|node| refuse_foreign(node, file))?;
             // Checked first: a recipe's error for a hole would say that only a search fills holes.
             if let Some(last) = nodes.last().filter(|node| !is_search(node)) {
-                return Err(unsearched(if nodes.len() == 1 { "this file" } else { "the last document" }, last, file));
+                return Err(no_search_block(
+                    if nodes.len() == 1 { "this file" } else { "the last document" },
+                    last,
+                    file,
+                ));
             }
             in_order(
                 nodes.into_iter().map(|node| Self::of(node, file, &methods)).collect::<std::result::Result<_, _>>()?,
@@ -120,7 +124,7 @@ fn in_order(mut stages: Vec<Stage>) -> std::result::Result<Vec<Stage>, Mistake> 
                 .at(name.place));
         }
         if let Some(early) = stages[..=number].iter().find(|stage| stage.refers_to(name)) {
-            return Err(Mistake::new(format!("`{}` is used before it is there", name.value))
+            return Err(Mistake::new(format!("`{}` is used before it is made", name.value))
                 .hint("put the document that makes it first")
                 .at(early.begins()));
         }

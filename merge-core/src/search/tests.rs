@@ -46,7 +46,7 @@ fn check(good: &str, bad: &str, expected: &str) {
 
 #[test]
 fn refuses_what_cannot_be_searched() {
-    check("budget: 30000", "budget: 0", "s.yaml:19:11: search.budget: 0 evaluations find nothing");
+    check("budget: 30000", "budget: 0", "s.yaml:19:11: search.budget: it must be at least 1");
     check("budget: 30000", "budget: -1", "s.yaml:19:11: search.budget: expected a whole number from 0 up, found -1");
     check("budget: 30000", "budget: 3.5", "s.yaml:19:11: search.budget: expected a whole number from 0 up, found 3.5");
     check("  budget: 30000\n", "", "s.yaml:18:3: search: `budget` is missing");

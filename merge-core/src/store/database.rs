@@ -71,7 +71,7 @@ pub(crate) struct Database {
     count: Mutex<RecordCount>,
     tip: TipFile,
     /// Number of records written, according to the tip file at opening.
-    noted: u64,
+    tip_at_open: u64,
     advice: &'static Advice,
 }
 
@@ -101,7 +101,7 @@ struct TipFile {
     path: PathBuf,
     file: File,
     /// Number that this process has written to the file.
-    said: Mutex<u64>,
+    written: Mutex<u64>,
 }
 
 /// Changes that are written in one step.
@@ -157,7 +157,7 @@ impl Database {
         // sled treats a configuration of up to 8 bytes as missing.
         let is_new = fs::metadata(dir.join("conf")).map_or(0, |conf| conf.len()) <= 8;
         let opened = match open(dir) {
-            Err(OpenFailure::Damaged(_)) => repair::mend(dir, may_cut, &open),
+            Err(OpenFailure::Damaged(_)) => repair::repair(dir, may_cut, &open),
             opened => opened.map(|db| (db, None)),
         };
         let (db, repaired) = match opened {
@@ -176,8 +176,8 @@ impl Database {
         }
         let log = dir.join("db");
         let synced = File::open(&log).map_err(|e| Error::io("open", &log, &e))?;
-        let (tip, noted) = TipFile::open(dir)?;
-        let opened = Self { db, log, synced, repaired, count: Mutex::default(), tip, noted, advice };
+        let (tip, tip_at_open) = TipFile::open(dir)?;
+        let opened = Self { db, log, synced, repaired, count: Mutex::default(), tip, tip_at_open, advice };
         let counted = opened.get::<Count>(TIP)?;
         let count = counted.unwrap_or_else(|| (0, opened.is_empty().then_some(0)));
         opened.count.lock().expect("no panic while held").count = count;
@@ -202,7 +202,7 @@ impl Database {
         let there = self.count(b"")? as u64;
         let there = there - u64::from(self.db.contains_key(TIP).map_err(|e| self.failure(&e))?);
         counted.found = Some(there);
-        let of = self.noted.max(written);
+        let of = self.tip_at_open.max(written);
         // A log that lost its end has lost its latest count too: the tip file has that.
         let records = (of - written).max(wanted.map_or(0, |wanted| wanted.saturating_sub(there)));
         Ok((records > 0).then_some(Lost { records, of }))
@@ -269,7 +269,7 @@ impl Database {
         };
         self.db.flush().map_err(|e| self.failure(&e))?;
         self.synced.sync_data().map_err(|e| Error::io("sync", &self.log, &e))?;
-        self.tip.say(written)
+        self.tip.write(written)
     }
 
     /// All keys and records in order of key, without the count.
@@ -314,16 +314,16 @@ impl TipFile {
             let (sum, number) = record[1..].split_at(CHECKSUM_LEN);
             (record[0] == VERSION && checksum(number) == sum).then(|| number.try_into().expect("so it was split"))
         });
-        Ok((Self { path, file, said: Mutex::new(0) }, says.map_or(0, u64::from_be_bytes)))
+        Ok((Self { path, file, written: Mutex::new(0) }, says.map_or(0, u64::from_be_bytes)))
     }
 
     /// Writes the number of records that are on the device.
-    fn say(&self, written: u64) -> Result<()> {
-        let mut said = self.said.lock().expect("no panic while held");
+    fn write(&self, number: u64) -> Result<()> {
+        let mut written = self.written.lock().expect("no panic while held");
         // Of two concurrent writers, the later may be here first.
-        if written > *said {
-            self.file.write_all_at(&seal(&written.to_be_bytes()), 0).map_err(|e| Error::io("write", &self.path, &e))?;
-            *said = written;
+        if number > *written {
+            self.file.write_all_at(&seal(&number.to_be_bytes()), 0).map_err(|e| Error::io("write", &self.path, &e))?;
+            *written = number;
         }
         Ok(())
     }
@@ -335,7 +335,7 @@ fn open(dir: &Path) -> std::result::Result<sled::Db, OpenFailure> {
     loop {
         // Only sled's background thread syncs by itself. We sync what counts; it syncs the rest.
         let config = sled::Config::new().path(dir).flush_every_ms(Some(500)).cache_capacity(64 << 20);
-        match quietly(|| config.open()) {
+        match catch_panic(|| config.open()) {
             // sled's threads release its lock a moment after a store is closed, and a stopped
             // search needs a moment to end.
             Some(Err(e)) if is_held(&e) && began.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
@@ -366,7 +366,7 @@ fn check_threads() -> Result<()> {
 }
 
 /// Result of a call; `None` if it panics. The panic is not shown.
-fn quietly<T>(call: impl FnOnce() -> T) -> Option<T> {
+fn catch_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
     // The panic hook is the whole process's.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().expect("no panic gets out while it is held");

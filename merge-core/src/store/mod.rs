@@ -19,9 +19,9 @@ pub type Fingerprint = [u8; 32];
 
 const ADVICE: Advice = Advice {
     what: "study",
-    held: "wait until it ends, or stop it (Ctrl-C): what it has learned is kept",
-    damaged: "start the search again in another directory; what is merged already is not affected",
-    uncut: "the same search again keeps what can be read of it, and computes the rest again",
+    held: "wait until it ends, or stop it (Ctrl-C): its scores so far are kept",
+    damaged: "start the search again in another directory; models that are already merged are not affected",
+    uncut: "run the same search again: it keeps the records that can be read, and computes the rest again",
 };
 
 const ANSWERS: Advice = Advice {

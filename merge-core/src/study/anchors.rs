@@ -9,7 +9,7 @@ use super::{
     Candidate, CandidateState, Goal, Phase,
     draw::draw,
     goal::{GoalItems, n_items},
-    race::start,
+    race::state_before_race,
     score::{Scorer, Scores},
 };
 use crate::{
@@ -54,9 +54,9 @@ struct GoalAnchors {
 impl AnchorSet {
     /// Replaces fresh items by the anchors.
     pub(super) fn replace(&self, drawn: &mut GoalItems) {
-        for (items, standing) in drawn.iter_mut().zip(&self.0) {
-            if let Some(standing) = standing {
-                items.clone_from(&standing.asked);
+        for (items, goal_anchors) in drawn.iter_mut().zip(&self.0) {
+            if let Some(goal_anchors) = goal_anchors {
+                items.clone_from(&goal_anchors.asked);
             }
         }
     }
@@ -98,10 +98,15 @@ pub(super) fn check(file: &Path, search: &Search, population: usize, goals: &[Go
         }
     }
     if anchors.calibration.value > population {
-        let message =
-            format!("the first generation has {}, not {}", counted(population, "candidate"), anchors.calibration.value);
-        return Err(refuse(anchors.calibration.place, ".calibration", message)
-            .hint(format!("write {population} or less, or more as the optimizer's `population`")));
+        let message = format!(
+            "the first generation has only {}, but the calibration needs {}",
+            counted(population, "candidate"),
+            anchors.calibration.value
+        );
+        return Err(refuse(anchors.calibration.place, ".calibration", message).hint(format!(
+            "write {population} or less, or set the optimizer's `population` to {} or more",
+            anchors.calibration.value
+        )));
     }
     Ok(())
 }
@@ -130,18 +135,18 @@ pub(super) fn calibrate(scorer: &Scorer<'_>, space: &Space, optimizer: &Optimize
     let n_parents = candidates.len();
     for genome in optimizer.ask().iter().take(anchors.calibration.value) {
         let candidate = study.candidate(space, genome);
-        if let CandidateState::Ranked { .. } = start(&candidate, search)? {
+        if let CandidateState::Ranked { .. } = state_before_race(&candidate, search)? {
             candidates.push(candidate);
         }
     }
     let all = draw(search, goals, GENERATION, |goal| pool(anchors, goal));
-    scorer.course.begin(Phase::Calibration, candidates.len() * n_items(&all), None);
+    scorer.tracker.begin(Phase::Calibration, candidates.len() * n_items(&all), None);
     let scored = scorer.score(&candidates.iter().collect::<Vec<&Candidate<'_>>>(), &all)?;
     let evaluations: usize = scored.iter().map(Scores::n_items).sum();
     // The scores of a candidate that was given up are not its answers.
     let is_row = |(number, scores): &(usize, &Scores)| *number < n_parents || scores.failed.is_none();
     let rows: Vec<&Scores> = scored.iter().enumerate().filter(is_row).map(|(_, scores)| scores).collect();
-    let mut standing = Vec::new();
+    let mut goal_anchors = Vec::new();
     for (number, (goal, pool)) in goals.iter().zip(all).enumerate() {
         let row = |scores: &&Scores| scores.goals[number].iter().map(|score| Some(score.value)).collect();
         let table: Vec<Vec<Option<f64>>> = rows.iter().map(row).collect();
@@ -150,9 +155,9 @@ pub(super) fn calibrate(scorer: &Scorer<'_>, space: &Space, optimizer: &Optimize
             let message = format!("{}: search.anchors: a score of task {name} is not between 0 and 1", place.of(file));
             return Err(Error::user(message).hint("choose another `metric`, or remove `anchors`"));
         }
-        standing.push((!pool.is_empty()).then(|| GoalAnchors::new(goal, &pool, &table, n_parents, search.seed)));
+        goal_anchors.push((!pool.is_empty()).then(|| GoalAnchors::new(goal, &pool, &table, n_parents, search.seed)));
     }
-    Ok((Some(AnchorSet(standing)), evaluations as u64))
+    Ok((Some(AnchorSet(goal_anchors)), evaluations as u64))
 }
 
 impl GoalAnchors {

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// Comparison of a generation with the parents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Beside {
+pub struct ParentComparison {
     /// By parent, in the order of the models: mean lead of the candidates, on items that both were
     /// scored on; `None` if a goal has no such item.
     pub leads: Vec<Option<Lead>>,
@@ -37,12 +37,12 @@ pub struct Lead {
 
 /// The parents may be asked one item in this many of the search's budget, as early as possible, and
 /// the first generation's always. The second half goes to the best parent alone.
-const ONE_IN: u64 = 10;
+const BUDGET_PER_PARENT_ITEM: u64 = 10;
 
 /// Decides which parents are asked beside a generation.
 pub(super) struct ParentBudget<'a> {
     /// Comparisons of earlier generations.
-    pub(super) before: &'a [Beside],
+    pub(super) before: &'a [ParentComparison],
     /// Budget of the search.
     pub(super) budget: u64,
 }
@@ -51,7 +51,7 @@ impl ParentBudget<'_> {
     /// The parents that may be asked `items` items each.
     fn affords(&self, n_parents: usize, items: u64) -> Range<usize> {
         let asked: u64 = self.before.iter().map(|beside| beside.asked).sum();
-        let fits = |part: u64, cost: u64| part * ONE_IN * (asked + cost) <= self.budget;
+        let fits = |part: u64, cost: u64| part * BUDGET_PER_PARENT_ITEM * (asked + cost) <= self.budget;
         if asked == 0 || fits(2, n_parents as u64 * items) {
             return 0..n_parents;
         }
@@ -64,7 +64,7 @@ impl ParentBudget<'_> {
 ///
 /// Each generation weighs the same for all parents: later ones are better, and are compared with
 /// some parents on few items only.
-pub fn best_parent<'a>(besides: impl Iterator<Item = &'a Beside>) -> Option<usize> {
+pub fn best_parent<'a>(besides: impl Iterator<Item = &'a ParentComparison>) -> Option<usize> {
     let all = besides.filter_map(|beside| beside.leads.iter().copied().collect::<Option<Vec<Lead>>>());
     let mut sums: Vec<f64> = Vec::new();
     for leads in all {
@@ -76,7 +76,7 @@ pub fn best_parent<'a>(besides: impl Iterator<Item = &'a Beside>) -> Option<usiz
 }
 
 /// Squared difference (0.5²) of an imaginary item: agreement on a few items is not certainty.
-const DOUBT: f64 = 0.25;
+const PRIOR_SQUARED_DIFFERENCE: f64 = 0.25;
 
 /// Compares candidates with the parents on items that all of them met.
 ///
@@ -87,14 +87,14 @@ pub(super) fn beside(
     items: &GoalItems,
     candidates: &[&Scores],
     budget: Option<&ParentBudget<'_>>,
-) -> Result<Beside> {
+) -> Result<ParentComparison> {
     let (study, goals) = (scorer.study, scorer.study.objective.goals());
     let ranking = |(goal, items): (&Goal, &Vec<_>)| if goal.weight > 0.0 { items.clone() } else { Vec::new() };
     let items: GoalItems = goals.iter().zip(items).map(ranking).collect();
     let parents = study.parents();
     let each = n_items(&items) as u64;
     if candidates.is_empty() || parents.is_empty() || each == 0 {
-        return Ok(Beside::default());
+        return Ok(ParentComparison::default());
     }
     let affordable = budget.map_or(0..0, |budget| budget.affords(parents.len(), each));
     let affordable: Vec<&Candidate<'_>> = parents[affordable].iter().collect();
@@ -108,7 +108,7 @@ pub(super) fn beside(
     };
     let pools: Vec<usize> = goals.iter().zip(&items).map(pool).collect();
     let leads = known.iter().map(|known| lead(goals, &pools, candidates, known)).collect();
-    Ok(Beside { leads, asked })
+    Ok(ParentComparison { leads, asked })
 }
 
 /// Lead of candidates over a parent with the scores `known`, item by item, weighted as the fitness
@@ -130,7 +130,7 @@ fn lead(goals: &[Goal], pools: &[usize], candidates: &[&Scores], known: &[Vec<Op
         let squares: f64 = differences.iter().map(|difference| (difference - mean).powi(2)).sum();
         weights += goal.weight;
         value += goal.weight * mean;
-        let of_one = goal.weight.powi(2) * (squares + DOUBT) / (n - 1.0).max(1.0);
+        let of_one = goal.weight.powi(2) * (squares + PRIOR_SQUARED_DIFFERENCE) / (n - 1.0).max(1.0);
         variance += of_one / n;
         shared += of_one / n.max(pools[number] as f64);
     }
@@ -158,19 +158,19 @@ mod tests {
         let lead = lead(&goals, &[8, 1, 0], &[&a, &b], &known).unwrap();
         // Means by item: 1, 0.5 and one unknown against 0 and 0.5; 0.25 against 1.
         assert!((lead.value - (3.0 * 0.5 + 1.0 * -0.75) / 4.0).abs() < 1e-12);
-        let first = f64::midpoint(0.5, DOUBT);
-        assert!((lead.variance - (9.0 * first + DOUBT) / 16.0).abs() < 1e-12);
+        let first = f64::midpoint(0.5, PRIOR_SQUARED_DIFFERENCE);
+        assert!((lead.variance - (9.0 * first + PRIOR_SQUARED_DIFFERENCE) / 16.0).abs() < 1e-12);
         // Generations share means over eight items, of which two are known here, and over one item.
-        assert!((lead.shared - (9.0 * first / 4.0 + DOUBT) / 16.0).abs() < 1e-12);
+        assert!((lead.shared - (9.0 * first / 4.0 + PRIOR_SQUARED_DIFFERENCE) / 16.0).abs() < 1e-12);
     }
 
     #[test]
     fn all_parents_are_asked_at_first_and_then_the_best() {
-        let beside = |asked: u64, leads: [f64; 3]| Beside {
+        let beside = |asked: u64, leads: [f64; 3]| ParentComparison {
             leads: leads.map(|value| Some(Lead { value, variance: 0.01, shared: 0.0 })).to_vec(),
             asked,
         };
-        let paying = |before: &[Beside], budget: u64| ParentBudget { before, budget }.affords(3, 10);
+        let paying = |before: &[ParentComparison], budget: u64| ParentBudget { before, budget }.affords(3, 10);
         assert_eq!(paying(&[], 20), 0..3);
         let first = beside(30, [0.3, 0.1, 0.2]);
         assert_eq!(paying(std::slice::from_ref(&first), 1200), 0..3);
@@ -186,7 +186,7 @@ mod tests {
     /// Only the best parent is asked while candidates get better; of the other, one item is known.
     #[test]
     fn the_best_parent_stays_the_best_when_it_alone_is_asked() {
-        let beside = |leads: [(f64, f64); 2]| Beside {
+        let beside = |leads: [(f64, f64); 2]| ParentComparison {
             leads: leads.map(|(value, variance)| Some(Lead { value, variance, shared: 0.0 })).to_vec(),
             asked: 1,
         };

@@ -58,7 +58,7 @@ fn check_choice(template: &Template, search: &Search, goals: &[Goal]) -> Result<
             goal.name,
             algorithm.name()
         ))
-        .hint("give it select items (`splits`, or `split:` where it is divided), or take an optimizer of one objective, such as cma_es")),
+        .hint("give the task select items (by `splits`, or by `split:` if it divides one split), or choose an optimizer of one objective, such as cma_es")),
     }
 }
 
@@ -84,7 +84,7 @@ fn check_budget(template: &Template, search: &Search, space: &Space, goals: &[Go
 }
 
 /// Maximum number of item evaluations of each phase of a study.
-pub(super) fn course(template: &Template, search: &Search, goals: &[Goal]) -> Vec<(Phase, u64)> {
+pub(super) fn max_evaluations_by_phase(template: &Template, search: &Search, goals: &[Goal]) -> Vec<(Phase, u64)> {
     let of = |split: fn(&Goal) -> &Vec<ItemId>| goals.iter().map(|goal| split(goal).len()).sum::<usize>();
     let (select, report, budget) = (of(|goal| &goal.select), of(|goal| &goal.report), search.budget.value as usize);
     let algorithm = search.optimizer.name;
@@ -94,17 +94,17 @@ pub(super) fn course(template: &Template, search: &Search, goals: &[Goal]) -> Ve
     // On report items: the models, the answer, and at most five baselines.
     let mut parts = vec![
         (Phase::Evolution, budget),
-        (Phase::Selection, (finalists::MOST + elites) * select),
-        (Phase::GreedySoup, soup::most(template) * select),
+        (Phase::Selection, (finalists::MAX_FINALISTS + elites) * select),
+        (Phase::GreedySoup, soup::max_models(template) * select),
         (Phase::Report, (named.len() + 6) * report),
     ];
     if algorithm != Some(Algorithm::Random) {
-        parts.extend([(Phase::RandomSearch, budget), (Phase::RandomSelection, finalists::MOST * select)]);
+        parts.extend([(Phase::RandomSearch, budget), (Phase::RandomSelection, finalists::MAX_FINALISTS * select)]);
     }
     parts.into_iter().map(|(phase, items)| (phase, items as u64)).collect()
 }
 
 /// Maximum number of item evaluations of a study.
 pub fn evaluations(template: &Template, search: &Search, goals: &[Goal]) -> u64 {
-    course(template, search, goals).into_iter().map(|(_, items)| items).sum()
+    max_evaluations_by_phase(template, search, goals).into_iter().map(|(_, items)| items).sum()
 }

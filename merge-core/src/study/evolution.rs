@@ -1,10 +1,10 @@
 //! Runs an optimizer through its generations, from the first not stored until the budget is spent.
 
 use super::{
-    Beside, Generation, Goal, Phase,
+    Generation, Goal, ParentComparison, Phase,
     anchors::AnchorSet,
     beside::ParentBudget,
-    generation::{Round, generation},
+    generation::{GenerationInput, generation},
     progress::GenerationEnd,
     record::{StoreKeys, n_generations},
     score::Scorer,
@@ -29,7 +29,7 @@ pub(super) struct Run<'a> {
     pub(super) anchors: Option<&'a AnchorSet>,
 }
 
-pub(super) struct Ran {
+pub(super) struct RunResult {
     pub(super) generations: Vec<Generation>,
     /// Reason why the optimizer stopped early, if it did.
     pub(super) stopped: Option<Stop>,
@@ -40,7 +40,7 @@ pub(super) struct Ran {
 }
 
 /// Runs an optimizer to its end. Every generation is stored before the next begins.
-pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot: &Snapshot) -> Result<Ran> {
+pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot: &Snapshot) -> Result<RunResult> {
     let Run { phase, optimizer, budget, anchors } = run;
     let (store, goals) = (scorer.study.store, scorer.study.objective.goals());
     let (mut optimizer, mut generations, mut besides) = stored(store, phase, goals, budget, optimizer)?;
@@ -54,19 +54,19 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
             GenerationEnd { spent, generations: (number, about(number, spent, generation.cost())), generation, beside }
         })
         .collect();
-    let first = most(goals, optimizer.population(), 0);
-    scorer.course.begin_after(phase, budget as usize, Some(about(0, 0, first)), &passed);
+    let first = max_cost(goals, optimizer.population(), 0);
+    scorer.tracker.begin_after(phase, budget as usize, Some(about(0, 0, first)), &passed);
     snapshot.add(phase, &generations, &besides)?;
     while optimizer.stop().is_none() {
         let number = optimizer.generation();
         let level = generations.last().map_or(0, |last| last.level + u32::from(last.grows));
-        if spent + most(goals, optimizer.population(), level) > budget {
+        if spent + max_cost(goals, optimizer.population(), level) > budget {
             break;
         }
         // Random search meets the same items, on which enough of the parents' scores are known.
         let parents = (phase == Phase::Evolution).then_some(ParentBudget { before: &besides, budget });
-        let round = Round { number, genomes: &optimizer.ask(), level, anchors, parents };
-        let (mut generation, beside, told) = generation(scorer, space, &round)?;
+        let input = GenerationInput { number, genomes: &optimizer.ask(), level, anchors, parents };
+        let (mut generation, beside, told) = generation(scorer, space, &input)?;
         optimizer.tell(&told);
         generation.mean = optimizer.mean();
         generation.sigma = optimizer.sigma();
@@ -75,7 +75,7 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
         spent += generation.cost();
         let number = optimizer.generation();
         let generations_now = (number, about(number, spent, generation.cost()));
-        scorer.course.pass(&GenerationEnd {
+        scorer.tracker.pass(&GenerationEnd {
             spent,
             generations: generations_now,
             generation: &generation,
@@ -89,8 +89,8 @@ pub(super) fn evolve(scorer: &Scorer<'_>, space: &Space, run: Run<'_>, snapshot:
     if n_generations(store, phase)? != Some(n) {
         store.set(&[(&StoreKeys::of(phase).count, &n)])?;
     }
-    scorer.course.end(spent);
-    Ok(Ran {
+    scorer.tracker.end(spent);
+    Ok(RunResult {
         generations,
         stopped: optimizer.stop(),
         elites: optimizer.elites(),
@@ -108,7 +108,7 @@ fn stored(
     goals: &[Goal],
     budget: u64,
     first: Optimizer,
-) -> Result<(Optimizer, Vec<Generation>, Vec<Beside>)> {
+) -> Result<(Optimizer, Vec<Generation>, Vec<ParentComparison>)> {
     let keys = StoreKeys::of(phase);
     let Some(optimizer) = store.get::<Optimizer>(&keys.optimizer)? else { return Ok((first, Vec::new(), Vec::new())) };
     let generations = (0..optimizer.generation()).map(|number| store.get(&keys.generation(number)));
@@ -127,7 +127,7 @@ fn store_generation(
     phase: Phase,
     optimizer: &Optimizer,
     generation: &Generation,
-    beside: &Beside,
+    beside: &ParentComparison,
 ) -> Result<()> {
     let (keys, count) = (StoreKeys::of(phase), optimizer.generation());
     let (place, place_beside) = (keys.generation(count - 1), keys.beside(count - 1));
@@ -137,7 +137,7 @@ fn store_generation(
 }
 
 /// Maximum cost of a generation, after the number of items has grown `level` times.
-fn most(goals: &[Goal], candidates: usize, level: u32) -> u64 {
+fn max_cost(goals: &[Goal], candidates: usize, level: u32) -> u64 {
     let items: usize = goals.iter().map(|goal| goal.items.at(level)).sum();
     (candidates * items) as u64
 }
@@ -146,7 +146,7 @@ fn most(goals: &[Goal], candidates: usize, level: u32) -> u64 {
 fn pays(goals: &[Goal], budget: u64, generations: &[Generation]) -> bool {
     let mut spent = 0;
     generations.iter().all(|one| {
-        let begins = spent + most(goals, one.candidates.len(), one.level) <= budget;
+        let begins = spent + max_cost(goals, one.candidates.len(), one.level) <= budget;
         spent += one.cost();
         begins
     })

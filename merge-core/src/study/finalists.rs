@@ -20,7 +20,7 @@ const RECENT: usize = 4;
 /// Maximum number of an optimizer's elites among the finalists.
 pub(super) const ELITES: usize = 16;
 /// Maximum number of finalists, without elites.
-pub(super) const MOST: usize = RECENT + 2;
+pub(super) const MAX_FINALISTS: usize = RECENT + 2;
 
 /// Name of a finalist, which tells where it comes from, and its genome.
 pub(super) type NamedGenome = (String, Genome);
@@ -54,14 +54,14 @@ pub(super) fn finalists(
             };
             finalists.push(("the average of the last means".to_owned(), (0..last.len()).map(average).collect()));
         }
-        finalists.extend((0..records.len()).rev().filter_map(best).take(MOST - finalists.len()));
+        finalists.extend((0..records.len()).rev().filter_map(best).take(MAX_FINALISTS - finalists.len()));
         let elites = elites.into_iter().take(ELITES).enumerate();
         finalists.extend(elites.map(|(number, genome)| (format!("elite {}", number + 1), genome)));
     } else {
         let fitness = |number: usize| records[number].best().and_then(|best| best.fitness).unwrap_or(f64::NEG_INFINITY);
         let mut order: Vec<usize> = (0..records.len()).collect();
         order.sort_by(|a, b| fitness(*b).total_cmp(&fitness(*a)));
-        finalists.extend(order.into_iter().filter_map(best).take(MOST));
+        finalists.extend(order.into_iter().filter_map(best).take(MAX_FINALISTS));
     }
     // In a short search the average of the last means is the mean.
     let mut distinct: Vec<NamedGenome> = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn choose(
         }
     }
     let items: GoalItems = study.objective.goals().iter().map(|goal| goal.select.clone()).collect();
-    scorer.course.begin(phase, fitting.len() * n_items(&items), None);
+    scorer.tracker.begin(phase, fitting.len() * n_items(&items), None);
     let scored = scorer.score(&fitting.iter().map(|(_, candidate)| candidate).collect::<Vec<_>>(), &items)?;
     // A candidate that cannot be scored cannot be the answer.
     let whole: Vec<_> = fitting.into_iter().zip(scored).filter(|(_, scores)| scores.failed.is_none()).collect();

@@ -1,7 +1,7 @@
 //! One generation: draws items, races candidates, makes records and the optimizer's feedback.
 
 use super::{
-    Beside, Generation,
+    Generation, ParentComparison,
     anchors::AnchorSet,
     beside::{ParentBudget, beside},
     draw::draw,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A generation to score.
-pub(super) struct Round<'a> {
+pub(super) struct GenerationInput<'a> {
     pub(super) number: u64,
     pub(super) genomes: &'a [Genome],
     /// Number of times that the number of items has grown.
@@ -33,30 +33,30 @@ pub(super) struct Round<'a> {
 pub(super) fn generation(
     scorer: &Scorer<'_>,
     space: &Space,
-    round: &Round<'_>,
-) -> Result<(Generation, Beside, Vec<Feedback>)> {
+    input: &GenerationInput<'_>,
+) -> Result<(Generation, ParentComparison, Vec<Feedback>)> {
     let study = scorer.study;
     let (search, goals) = (study.search, study.objective.goals());
     let last_rung = search.racing.rungs as usize - 1;
-    let most = |goal: &_| n_items_on_rung(search, goal, round.genomes.len(), round.level, last_rung);
-    let mut items = draw(search, goals, round.number, most);
-    if let Some(anchors) = round.anchors {
+    let most = |goal: &_| n_items_on_rung(search, goal, input.genomes.len(), input.level, last_rung);
+    let mut items = draw(search, goals, input.number, most);
+    if let Some(anchors) = input.anchors {
         anchors.replace(&mut items);
     }
     let start = |genome| Runner::new(genome, study.candidate(space, genome), search);
-    let mut runners = round.genomes.iter().map(start).collect::<Result<Vec<Runner<'_>>>>()?;
-    let Race { first, last, evaluations } = race(scorer, &mut runners, &items, round.level)?;
+    let mut runners = input.genomes.iter().map(start).collect::<Result<Vec<Runner<'_>>>>()?;
+    let Race { first, last, evaluations } = race(scorer, &mut runners, &items, input.level)?;
     let references = references(scorer, &last)?;
     let sound: Vec<&Scores> = runners.iter().filter_map(Runner::sound).collect();
-    let beside = beside(scorer, &first, &sound, round.parents.as_ref())?;
+    let beside = beside(scorer, &first, &sound, input.parents.as_ref())?;
     let grows = is_noise(goals, &sound);
     let candidates: Vec<_> =
-        runners.iter().map(|runner| rank(search, goals, runner, &references, round.anchors)).collect();
+        runners.iter().map(|runner| rank(search, goals, runner, &references, input.anchors)).collect();
     let told = tell(goals, search.racing.rungs, &candidates, &runners);
     let generation = Generation {
         candidates,
         items: last.iter().map(Vec::len).collect(),
-        level: round.level,
+        level: input.level,
         grows,
         evaluations,
         tokens: runners.iter().filter_map(|runner| runner.scores.as_ref()).map(Scores::tokens).sum(),

@@ -45,7 +45,7 @@ pub struct History {
     pub item_evaluations: usize,
     /// Number of tokens that candidates generated in the evolution.
     pub tokens: u64,
-    /// Item evaluations of the parents, outside the budget: see [`Beside`](super::Beside).
+    /// Item evaluations of the parents, outside the budget: see [`ParentComparison`](super::ParentComparison).
     pub beside: u64,
     /// Number of broken models that were given up, by reason.
     pub given_up: BTreeMap<String, usize>,

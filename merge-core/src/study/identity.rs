@@ -12,6 +12,7 @@ use crate::{
     recipe::Recipe,
     store::{Fingerprint, Payload},
     template::Space,
+    words::counted,
 };
 use sha2::{Digest, Sha256};
 use similar::{ChangeTag, TextDiff};
@@ -114,6 +115,6 @@ fn difference(before: &str, now: &str) -> String {
     });
     let lines: Vec<String> = changed.collect();
     let more = lines.len().saturating_sub(MOST_LINES);
-    let rest = if more > 0 { format!("\n  and {more} lines more") } else { String::new() };
+    let rest = if more > 0 { format!("\n  and {}", counted(more, "more line")) } else { String::new() };
     lines[..lines.len() - more].concat() + &rest
 }

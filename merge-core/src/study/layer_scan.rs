@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Lowest starting probability: no layer is taken for certain to be wanted or not.
-const LEAST: f64 = 0.05;
+const MIN_PROBABILITY: f64 = 0.05;
 
 /// The space with choices that start as a scan finds them, if asked for, and the scan's cost.
 ///
@@ -40,14 +40,14 @@ pub(super) fn scan_layers(scorer: &Scorer<'_>, mut space: Space) -> Result<(Spac
     // As many items as a generation takes, always the first: the scan is compared with nothing.
     let first_ones = |goal: &Goal| goal.search[..goal.items.from.min(goal.search.len())].to_vec();
     let items: GoalItems = goals.iter().map(first_ones).collect();
-    scorer.course.begin(Phase::LayerScan, candidates.len() * n_items(&items), None);
+    scorer.tracker.begin(Phase::LayerScan, candidates.len() * n_items(&items), None);
     let scored = scorer.score(&candidates.iter().collect::<Vec<_>>(), &items)?;
     let all = fitness(goals, &scored[0].goals);
     for (place, one) in scanned.into_iter().zip(&scored[1..]) {
         let missed = all - fitness(goals, &one.goals);
         let error = standard_error(goals, &scored[0].goals, &one.goals);
         let z = if error > 0.0 { missed / error } else { missed.signum() * f64::from(missed != 0.0) };
-        let yes = (1.0 / (1.0 + (-z).exp())).clamp(LEAST, 1.0 - LEAST);
+        let yes = (1.0 / (1.0 + (-z).exp())).clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY);
         if let DimensionKind::Choice { init, .. } = &mut space.dimensions[place].kind {
             *init = vec![1.0 - yes, yes];
         }

@@ -81,8 +81,10 @@ struct Form {
 
 /// Error for a study that is stored in another form.
 pub(super) fn other_form(place: impl std::fmt::Display, version: &str) -> Error {
-    Error::user(format!("{place}: this directory holds a study of evomerge {version}, which is kept in another form"))
-        .hint("go on with the version that began it, or choose another directory")
+    Error::user(format!(
+        "{place}: this directory holds a study of evomerge {version}, which is stored in another format"
+    ))
+    .hint("go on with the version that began it, or choose another directory")
 }
 
 fn path(dir: &Path) -> PathBuf {
@@ -91,5 +93,5 @@ fn path(dir: &Path) -> PathBuf {
 
 fn damaged(path: &Path, error: &serde_json::Error) -> Error {
     Error::user(format!("{}: the mark of the study is damaged: {error}", path.display()))
-        .hint("delete this file if the study beside it is yours: it is written again when the search goes on")
+        .hint("delete this file if the study in this directory is yours: the next run of the search writes it again")
 }

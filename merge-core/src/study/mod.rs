@@ -46,7 +46,7 @@ mod tell;
 mod tests;
 
 pub use self::{
-    beside::{Beside, Lead, best_parent},
+    beside::{Lead, ParentComparison, best_parent},
     candidate::{Candidate, Origin},
     check::{check, evaluations},
     goal::{Goal, Listener, News, Objective, fitness},

@@ -1,6 +1,6 @@
 //! Progress of a study: its phases, the item evaluations of each, and figures of its generations.
 
-use super::{Beside, Generation, Goal, front};
+use super::{Generation, Goal, ParentComparison, front};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -72,11 +72,11 @@ pub struct Point {
     /// Scores and negated costs of the candidates that no other of the generation dominates.
     pub front: Vec<Vec<f64>>,
     /// Comparison with the parents on the same items.
-    pub beside: Beside,
+    pub beside: ParentComparison,
 }
 
 /// Keeps the progress of a study, and tells it to a watcher.
-pub(super) struct Course<'a> {
+pub(super) struct ProgressTracker<'a> {
     goals: &'a [Goal],
     watcher: &'a (dyn Fn(&Progress) + Sync),
     state: Mutex<(Ledger, Progress)>,
@@ -86,7 +86,7 @@ pub(super) struct Course<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Account {
     /// The study itself.
-    Course,
+    Study,
     /// Comparisons beside the study.
     Beside,
 }
@@ -98,7 +98,7 @@ pub(super) struct GenerationEnd<'a> {
     /// Generations finished, and about how many there will be.
     pub(super) generations: (u64, u64),
     pub(super) generation: &'a Generation,
-    pub(super) beside: &'a Beside,
+    pub(super) beside: &'a ParentComparison,
 }
 
 /// Item evaluations of the phases of a study.
@@ -111,10 +111,10 @@ struct Ledger {
     ahead: Vec<(Phase, u64)>,
     /// Item evaluations of all finished phases.
     before: u64,
-    /// Current phase: items counted, done, in all. Counting restarts if a race asks items again.
+    /// Current phase: items counted, done, planned. Counting restarts if a race asks items again.
     counted: u64,
     reached: u64,
-    of: u64,
+    planned: u64,
 }
 
 impl Phase {
@@ -139,7 +139,7 @@ impl Phase {
 }
 
 impl Point {
-    pub(super) fn of(generation: &Generation, beside: Beside, goals: &[Goal]) -> Self {
+    pub(super) fn of(generation: &Generation, beside: ParentComparison, goals: &[Goal]) -> Self {
         let objectives: Vec<Vec<f64>> =
             generation.candidates.iter().filter_map(|candidate| candidate.objectives(goals)).collect();
         let best = generation.best();
@@ -154,7 +154,7 @@ impl Point {
     }
 }
 
-impl<'a> Course<'a> {
+impl<'a> ProgressTracker<'a> {
     /// Progress of a study that has not begun; `parts` has the maximum of each phase.
     pub(super) fn new(parts: Vec<(Phase, u64)>, goals: &'a [Goal], watcher: &'a (dyn Fn(&Progress) + Sync)) -> Self {
         let ledger = Ledger::new(parts);
@@ -202,7 +202,7 @@ impl<'a> Course<'a> {
     /// Counts items that were scored now.
     pub(super) fn score(&self, items: usize, tokens: u64, account: Account) {
         self.change(|ledger, progress| {
-            if let Account::Course = account {
+            if let Account::Study = account {
                 ledger.count(items as u64);
                 progress.done_now += items as u64;
             }
@@ -214,7 +214,7 @@ impl<'a> Course<'a> {
     /// Counts items whose scores were remembered.
     pub(super) fn recall(&self, items: usize, account: Account) {
         self.change(|ledger, progress| {
-            if let Account::Course = account {
+            if let Account::Study = account {
                 ledger.count(items as u64);
             }
             progress.recalled_now += items;
@@ -259,21 +259,26 @@ impl Ledger {
         Self { ahead, ..Self::default() }
     }
 
-    /// Begins a phase of `of` items, at most as many as announced. A phase that was not announced,
+    /// Begins a phase of `planned` items, at most as many as announced. A phase that was not announced,
     /// such as a layer scan or a calibration, is paid from the next one.
-    fn begin(&mut self, phase: Phase, of: u64) {
+    fn begin(&mut self, phase: Phase, planned: u64) {
         let is_said = self.ahead.iter().any(|(other, _)| *other == phase);
         self.ahead.retain(|(other, _)| *other > phase);
         if let Some((_, next)) = self.ahead.first_mut().filter(|_| !is_said) {
-            *next = next.saturating_sub(of);
+            *next = next.saturating_sub(planned);
         }
-        *self = Self { ahead: std::mem::take(&mut self.ahead), before: self.before + self.of, of, ..Self::default() };
+        *self = Self {
+            ahead: std::mem::take(&mut self.ahead),
+            before: self.before + self.planned,
+            planned,
+            ..Self::default()
+        };
     }
 
     /// Sets the items done in this phase.
     fn reach(&mut self, done: u64) {
         self.counted = done;
-        self.reached = self.reached.max(done.min(self.of));
+        self.reached = self.reached.max(done.min(self.planned));
     }
 
     /// Adds to the items done in this phase.
@@ -283,13 +288,13 @@ impl Ledger {
 
     /// Ends this phase, which took `done` items.
     fn end(&mut self, done: u64) {
-        (self.counted, self.reached, self.of) = (done, done, done);
+        (self.counted, self.reached, self.planned) = (done, done, done);
     }
 
     /// Items done and items left, in all phases.
     fn sums(&self) -> (u64, u64) {
         let ahead: u64 = self.ahead.iter().map(|(_, items)| items).sum();
-        (self.before + self.reached, self.of - self.reached + ahead)
+        (self.before + self.reached, self.planned - self.reached + ahead)
     }
 }
 

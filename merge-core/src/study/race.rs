@@ -34,7 +34,7 @@ pub(super) struct Race {
 impl<'a> Runner<'a> {
     /// A runner in its state before the race.
     pub(super) fn new(genome: &'a Genome, candidate: Candidate<'a>, search: &Search) -> Result<Self> {
-        let state = start(&candidate, search)?;
+        let state = state_before_race(&candidate, search)?;
         Ok(Self { genome, candidate, scores: None, state })
     }
 
@@ -49,7 +49,7 @@ impl<'a> Runner<'a> {
 }
 
 /// State before the race: `Ranked` if to be scored. Plans the merge only if that is needed.
-pub(super) fn start(candidate: &Candidate<'_>, search: &Search) -> Result<CandidateState> {
+pub(super) fn state_before_race(candidate: &Candidate<'_>, search: &Search) -> Result<CandidateState> {
     let at_start = CandidateState::Ranked { rung: 0 };
     let is_path = candidate.recipe().is_some_and(Recipe::is_path);
     if search.minimise.is_empty() && search.most_layers.is_none() && !is_path {
@@ -77,7 +77,7 @@ pub(super) fn n_items_on_rung(search: &Search, goal: &Goal, runners: usize, leve
 /// Scores runners on items; each rung scores fewer runners on more items.
 pub(super) fn race(scorer: &Scorer<'_>, runners: &mut [Runner<'_>], items: &GoalItems, level: u32) -> Result<Race> {
     let (goals, search) = (scorer.study.objective.goals(), scorer.study.search);
-    let before = scorer.course.reached();
+    let before = scorer.tracker.reached();
     let mut race = Race { first: GoalItems::new(), last: GoalItems::new(), evaluations: 0 };
     // Numbers of items differ between goals, so only the numbers of runners are taken from here.
     let rungs = search.racing.plan(runners.len(), 1 << 20);
@@ -93,7 +93,7 @@ pub(super) fn race(scorer: &Scorer<'_>, runners: &mut [Runner<'_>], items: &Goal
         let running = running(goals, runners, rung, most);
         // Items that a runner has met already are asked again, and found in the store.
         let met: usize = running.iter().map(|number| runners[*number].n_items()).sum();
-        scorer.course.reach(before + (race.evaluations - met) as u64);
+        scorer.tracker.reach(before + (race.evaluations - met) as u64);
         let candidates: Vec<&Candidate<'_>> = running.iter().map(|number| &runners[*number].candidate).collect();
         let scores = scorer.score(&candidates, &race.last)?;
         let floors = floors(scorer, &race.last)?;

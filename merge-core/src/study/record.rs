@@ -156,7 +156,7 @@ pub(super) fn check_form(form: u32, version: &str) -> Result<()> {
     if form == super::identity::FORM {
         return Ok(());
     }
-    Err(Error::user(format!("it is a study of evomerge {version}, which is kept in another form"))
+    Err(Error::user(format!("it is a study of evomerge {version}, which is stored in another format"))
         .hint("read it with the version that began it"))
 }
 

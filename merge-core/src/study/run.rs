@@ -3,8 +3,8 @@
 use super::{
     Candidate, CandidateState, Ending, Entry, Findings, Generation, History, Phase, Study,
     anchors::calibrate,
-    check::{check, course},
-    evolution::{Ran, Run, evolve},
+    check::{check, max_evaluations_by_phase},
+    evolution::{Run, RunResult, evolve},
     finalists::{choose, finalists},
     goal::{GoalItems, n_items},
     identity::identify,
@@ -29,7 +29,7 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     let space = template.space(sources)?;
     identify(study, &space)?;
     let goals = objective.goals();
-    let scorer = Scorer::new(study, course(template, search, goals));
+    let scorer = Scorer::new(study, max_evaluations_by_phase(template, search, goals));
     let snapshot = Snapshot::begin(store)?;
 
     // Start of the optimizer, and anchors.
@@ -45,12 +45,12 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     // The evolution, and the answer among its finalists.
     let budget = search.budget.value.saturating_sub(prepared);
     let evolution = Run { phase: Phase::Evolution, optimizer, budget, anchors: anchors.as_ref() };
-    let Ran { generations, stopped, elites, beside } = evolve(&scorer, &space, evolution, &snapshot)?;
+    let RunResult { generations, stopped, elites, beside } = evolve(&scorer, &space, evolution, &snapshot)?;
     let coordinates = space.coordinates();
     let is_random = search.optimizer.name == Some(Algorithm::Random);
     let named = finalists(&generations, elites, &coordinates, !is_random);
     let ranked = choose(&scorer, &space, Phase::Selection, named)?;
-    let Some(first) = ranked.first() else { return Err(nobody(&generations)) };
+    let Some(first) = ranked.first() else { return Err(no_answer(&generations)) };
     let genome = first.genome.clone();
     let recipe = template.fill(&space, &genome);
 
@@ -78,7 +78,7 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     // All models on report items.
     add("evolved", Some(merged(recipe.clone())));
     let items: GoalItems = goals.iter().map(|goal| goal.report.clone()).collect();
-    scorer.course.begin(Phase::Report, candidates.len() * n_items(&items), None);
+    scorer.tracker.begin(Phase::Report, candidates.len() * n_items(&items), None);
     let scored = scorer.score(&candidates.iter().collect::<Vec<_>>(), &items)?;
     let entry = |(name, scores): (String, Scores)| Entry { name, scores: scores.goals };
     let mut parents: Vec<Entry> = names.into_iter().zip(scored).map(entry).collect();
@@ -108,7 +108,7 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     };
     store.set(&[("ending", &ending as &dyn Payload), (ENDED, &true)])?;
     snapshot.end(&ending)?;
-    Ok(Findings { genome, winner: (recipe, winner), parents, baselines, history, progress: scorer.course.progress() })
+    Ok(Findings { genome, winner: (recipe, winner), parents, baselines, history, progress: scorer.tracker.progress() })
 }
 
 /// Best genome that random search finds with as many evaluations as preparation and evolution took,
@@ -132,10 +132,10 @@ fn random_search(
     Ok(best.into_iter().next().map(|best| best.genome))
 }
 
-fn nobody(generations: &[Generation]) -> Error {
+fn no_answer(generations: &[Generation]) -> Error {
     let states = generations.iter().flat_map(|generation| &generation.candidates).map(|candidate| &candidate.state);
     let mut why = states.filter_map(|state| if let CandidateState::Failed { why } = state { Some(why) } else { None });
-    let why = why.next_back().map_or("all break what is asked of them", String::as_str);
+    let why = why.next_back().map_or("every candidate breaks a constraint or has too many layers", String::as_str);
     Error::user(format!("no candidate could be ranked: {why}"))
         .hint("look at the ranges of the holes, at `constraints` and at `most_layers`")
 }

@@ -3,7 +3,7 @@
 use super::{
     Candidate, News, Origin, Phase, Study,
     goal::GoalItems,
-    progress::{Account, Course},
+    progress::{Account, ProgressTracker},
 };
 use crate::{
     error::{Error, Fault, Result},
@@ -49,7 +49,7 @@ impl Scores {
 pub(super) struct Scorer<'a> {
     pub(super) study: &'a Study<'a>,
     /// Progress of the study.
-    pub(super) course: Course<'a>,
+    pub(super) tracker: ProgressTracker<'a>,
     /// Hash of everything besides recipe, task and item that a score depends on.
     inputs: Fingerprint,
 }
@@ -60,13 +60,13 @@ impl<'a> Scorer<'a> {
         let inputs = Sha256::new().chain_update(study.objective.engine()).chain_update(study.hashes.payload());
         let earlier = |hash: Sha256, recipe: &Recipe| hash.chain_update(recipe.fingerprint());
         let inputs = study.earlier.iter().fold(inputs, earlier).finalize().into();
-        let course = Course::new(parts, study.objective.goals(), study.progress);
-        Self { study, course, inputs }
+        let tracker = ProgressTracker::new(parts, study.objective.goals(), study.progress);
+        Self { study, tracker, inputs }
     }
 
     /// Scores each candidate on all of the items.
     pub(super) fn score(&self, candidates: &[&Candidate<'_>], items: &GoalItems) -> Result<Vec<Scores>> {
-        self.score_all(candidates, items, Account::Course)
+        self.score_all(candidates, items, Account::Study)
     }
 
     /// Like [`Self::score`], but does not count as progress of the study.
@@ -114,7 +114,7 @@ impl<'a> Scorer<'a> {
         let of = |number: usize| results[first(number)].clone().unwrap_or_else(|| Err(Error::interrupted()));
         let all: Vec<Scores> = (0..candidates.len()).map(of).collect::<Result<_>>()?;
         let twice = (0..candidates.len()).filter(|number| first(*number) != *number).map(|n| all[n].n_items()).sum();
-        self.course.recall(twice, account);
+        self.tracker.recall(twice, account);
         Ok(all)
     }
 
@@ -123,7 +123,7 @@ impl<'a> Scorer<'a> {
         let (goals, store) = (self.study.objective.goals(), self.study.store);
         let key = self.key(candidate);
         let known = self.known(candidate, items)?;
-        self.course.recall(known.iter().flatten().flatten().count(), account);
+        self.tracker.recall(known.iter().flatten().flatten().count(), account);
         let missing = unknown(items, &known);
         if missing.iter().all(Vec::is_empty) {
             return complete(known, store.why_given_up(&key)?);
@@ -153,7 +153,7 @@ impl<'a> Scorer<'a> {
                     (all.len(), 0)
                 }
             };
-            self.course.score(n_items, tokens, account);
+            self.tracker.score(n_items, tokens, account);
             Ok(if self.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         let mut listener = |news: News| keep(news).inspect_err(|error: &Error| unkept = Some(error.clone()));
@@ -192,7 +192,7 @@ impl<'a> Scorer<'a> {
         });
         let worst: Vec<_> = worst.collect();
         self.study.store.give_up(key, why, &worst)?;
-        self.course.recall(worst.len(), account);
+        self.tracker.recall(worst.len(), account);
         Ok(())
     }
 

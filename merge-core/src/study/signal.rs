@@ -4,11 +4,11 @@ use super::{Goal, score::Scores};
 
 /// Threshold of the F statistic. If candidates differ by chance alone, it is about 1 on average,
 /// and below this in five of six generations of a dozen candidates.
-const SIGNAL: f64 = 1.5;
+const F_THRESHOLD: f64 = 1.5;
 
 /// True if candidates with these scores differ by chance alone.
 pub(super) fn is_noise(goals: &[Goal], candidates: &[&Scores]) -> bool {
-    signal(goals, candidates).is_some_and(|signal| signal < SIGNAL)
+    signal(goals, candidates).is_some_and(|signal| signal < F_THRESHOLD)
 }
 
 /// F statistic: the variance of the candidates' fitness, divided by the variance from the noise of

@@ -3,7 +3,7 @@
 //! Each line is one record as JSON; a generation is added as soon as it is finished. Searches never
 //! read the file, so it is not synced, and an incomplete last line is ignored.
 
-use super::{Beside, Curves, Ending, Generation, Phase, Point, StudyRecord, record::About};
+use super::{Curves, Ending, Generation, ParentComparison, Phase, Point, StudyRecord, record::About};
 use crate::{
     error::{Error, Result},
     export::replace_file,
@@ -31,8 +31,8 @@ pub(super) struct Snapshot {
 enum SnapshotLine {
     Study { form: u32, version: String, file: String, about: Box<About> },
     Prepared(u64),
-    Evolution(Generation, Beside),
-    RandomSearch(Generation, Beside),
+    Evolution(Generation, ParentComparison),
+    RandomSearch(Generation, ParentComparison),
     Ending(Box<Ending>),
 }
 
@@ -53,7 +53,7 @@ impl Snapshot {
     }
 
     /// Adds generations of the evolution or random search, and their comparisons with parents.
-    pub(super) fn add(&self, phase: Phase, generations: &[Generation], besides: &[Beside]) -> Result<()> {
+    pub(super) fn add(&self, phase: Phase, generations: &[Generation], besides: &[ParentComparison]) -> Result<()> {
         let of = if phase == Phase::Evolution { SnapshotLine::Evolution } else { SnapshotLine::RandomSearch };
         let lines = generations.iter().zip(besides).map(|(one, beside)| text(&of(one.clone(), beside.clone())));
         self.write(&lines.collect::<String>())
@@ -86,7 +86,7 @@ pub fn snapshot(store: &Path) -> Result<Option<StudyRecord>> {
     for (number, line) in text.split_inclusive('\n').filter(|line| line.ends_with('\n')).enumerate() {
         let damaged = |e: serde_json::Error| {
             Error::user(format!("{}:{}: the record is damaged: {e}", path.display(), number + 1))
-                .hint("stop the search (Ctrl-C): what it has learned is kept, and can be reported then")
+                .hint("stop the search (Ctrl-C): its scores so far are kept, and can be reported then")
         };
         match (serde_json::from_str(line).map_err(damaged)?, &mut found) {
             (SnapshotLine::Study { form, version, file, about }, _) => {

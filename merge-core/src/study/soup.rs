@@ -8,7 +8,7 @@ use super::{
 use crate::{baseline, error::Result, template::Template};
 
 /// Maximum number of models that the greedy soup scores; 0 if there is no average.
-pub(super) fn most(template: &Template) -> usize {
+pub(super) fn max_models(template: &Template) -> usize {
     let members = baseline::members(template).len();
     if members > 1 && baseline::uniform(template).is_some() { 2 * members - 1 } else { 0 }
 }
@@ -23,12 +23,12 @@ pub(super) fn greedy_soup<'a>(scorer: &Scorer<'a>) -> Result<Option<Candidate<'a
         [alone] => Some(Candidate::source(alone, study.sources)),
         several => baseline::average(template, several).map(|recipe| Candidate::merged(recipe, study.sources)),
     };
-    let most = most(template);
-    if most == 0 {
+    let max_models = max_models(template);
+    if max_models == 0 {
         return Ok(None);
     }
     let items: GoalItems = goals.iter().map(|goal| goal.select.clone()).collect();
-    scorer.course.begin(Phase::GreedySoup, most * n_items(&items), None);
+    scorer.tracker.begin(Phase::GreedySoup, max_models * n_items(&items), None);
     let sources: Vec<Candidate<'_>> = members.iter().map(|name| Candidate::source(name, study.sources)).collect();
     let alone = scorer.score(&sources.iter().collect::<Vec<_>>(), &items)?;
     let fitness = |scores: &Scores| fitness(goals, &scores.goals);

@@ -42,7 +42,7 @@ struct Fake {
     fuse: AtomicI64,
     /// Set if the breakdown is a request to stop, not a failure.
     interrupted: AtomicBool,
-    kindly: AtomicBool,
+    by_interruption: AtomicBool,
     /// Mean weight that each goal prefers.
     wants: [f64; 4],
     /// True if scores depend on item and weights like rolled dice.
@@ -99,7 +99,7 @@ impl Fake {
             now: Mutex::default(),
             fuse: AtomicI64::new(i64::MAX),
             interrupted: AtomicBool::new(false),
-            kindly: AtomicBool::new(false),
+            by_interruption: AtomicBool::new(false),
             wants: [0.6; 4],
             noisy: false,
             alike: false,
@@ -109,17 +109,17 @@ impl Fake {
     }
 
     /// Breaks down after `chunks` chunks.
-    fn light(&self, chunks: i64, kindly: bool) {
+    fn break_down_after(&self, chunks: i64, by_interruption: bool) {
         self.fuse.store(chunks, Ordering::SeqCst);
-        self.kindly.store(kindly, Ordering::SeqCst);
+        self.by_interruption.store(by_interruption, Ordering::SeqCst);
         self.interrupted.store(false, Ordering::SeqCst);
     }
 
-    fn burn(&self) -> Result<()> {
+    fn count_chunk(&self) -> Result<()> {
         if self.fuse.fetch_sub(1, Ordering::SeqCst) > 0 {
             return Ok(());
         }
-        if self.kindly.load(Ordering::SeqCst) {
+        if self.by_interruption.load(Ordering::SeqCst) {
             self.interrupted.store(true, Ordering::SeqCst);
             return Ok(());
         }
@@ -159,7 +159,7 @@ impl Objective for Fake {
                 let (phase, generation) = *self.now.lock().expect("no panic");
                 let seen = chunk.iter().map(|item| Seen { phase, generation, weights: digest, goal, item: *item });
                 self.seen.lock().expect("no panic").extend(seen);
-                self.burn()?;
+                self.count_chunk()?;
                 let score = |item: &ItemId| {
                     let is_dull = self.alike && !item.0[15].is_multiple_of(4);
                     let strictness = 0.2 + if is_dull { 0.0 } else { f64::from(item.0[15]) / 40.0 };

@@ -15,7 +15,7 @@ const MOST: usize = 256;
 struct FoundChoice {
     label: String,
     /// Path from the root: the number of an entry in each block or list.
-    way: Vec<usize>,
+    path: Vec<usize>,
     options: Vec<Node>,
     place: Place,
 }
@@ -37,9 +37,9 @@ impl Template {
             let chosen = |variant: Node| {
                 choice.options.iter().map(move |option| {
                     let mut variant = variant.clone();
-                    *at(&mut variant, &choice.way) = option.clone();
+                    *at(&mut variant, &choice.path) = option.clone();
                     if choice.label == "merge_method" {
-                        forget(&mut variant, &unknown(option, &choice.options, methods));
+                        remove_parameters(&mut variant, &unknown(option, &choice.options, methods));
                     }
                     variant
                 })
@@ -51,7 +51,7 @@ impl Template {
         };
         let variants = variants.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let choice = |FoundChoice { label, options, .. }: FoundChoice| {
-            let options = options.iter().enumerate().map(|(number, option)| written(option, number)).collect();
+            let options = options.iter().enumerate().map(|(number, option)| option_name(option, number)).collect();
             Choice { label, options }
         };
         Ok(Self { file: file.to_path_buf(), choices: found.into_iter().map(choice).collect(), variants })
@@ -65,20 +65,20 @@ fn combination(found: &[FoundChoice], number: usize) -> String {
     for FoundChoice { label, options, .. } in found.iter().rev() {
         let option = rest % options.len();
         rest /= options.len();
-        taken.push(format!("`{label}: {}`", written(&options[option], option)));
+        taken.push(format!("`{label}: {}`", option_name(&options[option], option)));
     }
     taken.reverse();
     taken.join(" and ")
 }
 
 /// Finds all choices below a node.
-fn find(node: &Node, label: &str, way: &mut Vec<usize>, found: &mut Vec<FoundChoice>) -> Result<(), Mistake> {
+fn find(node: &Node, label: &str, path: &mut Vec<usize>, found: &mut Vec<FoundChoice>) -> Result<(), Mistake> {
     let is_key = |key: &Node, name: &str| matches!(&key.kind, Yaml::Text(text) if text == name);
     match &node.kind {
         Yaml::Block(entries) if entries.iter().any(|(key, _)| is_key(key, "choose")) => {
             let refused = |mistake: Mistake| Err(mistake.under(label));
             if let Some((key, _)) = entries.iter().find(|(key, _)| !is_key(key, "choose")) {
-                return refused(Mistake::new("a choice has no key but `choose`").at(key.place));
+                return refused(Mistake::new("a block with `choose` must not have other keys").at(key.place));
             }
             let options = &entries[0].1;
             let Yaml::List(list) = &options.kind else {
@@ -91,39 +91,43 @@ fn find(node: &Node, label: &str, way: &mut Vec<usize>, found: &mut Vec<FoundCho
             }
             let mut nested = Vec::new();
             for option in list {
-                find(option, label, way, &mut nested)?;
+                find(option, label, path, &mut nested)?;
             }
             if let Some(inner) = nested.first() {
-                return refused(Mistake::new("a choice in a choice").hint("list all combinations").at(inner.place));
+                return refused(
+                    Mistake::new("a choice cannot contain another choice")
+                        .hint("list all combinations")
+                        .at(inner.place),
+                );
             }
-            let (label, way) = (label.to_owned(), way.clone());
-            found.push(FoundChoice { label, way, options: list.clone(), place: node.place });
+            let (label, path) = (label.to_owned(), path.clone());
+            found.push(FoundChoice { label, path, options: list.clone(), place: node.place });
             Ok(())
         }
         Yaml::Block(entries) => entries.iter().enumerate().try_for_each(|(number, (key, value))| {
             let Yaml::Text(name) = &key.kind else { return Ok(()) };
-            way.push(number);
+            path.push(number);
             let label = if label.is_empty() { name.clone() } else { format!("{label}.{name}") };
-            find(value, &label, way, found)?;
-            way.pop();
+            find(value, &label, path, found)?;
+            path.pop();
             Ok(())
         }),
         Yaml::List(list) => list.iter().enumerate().try_for_each(|(number, value)| {
-            way.push(number);
-            find(value, &format!("{label}[{number}]"), way, found)?;
-            way.pop();
+            path.push(number);
+            find(value, &format!("{label}[{number}]"), path, found)?;
+            path.pop();
             Ok(())
         }),
         _ => Ok(()),
     }
 }
 
-/// The node at the end of `way`.
-fn at<'n>(node: &'n mut Node, way: &[usize]) -> &'n mut Node {
-    way.iter().fold(node, |node, number| match &mut node.kind {
+/// The node at the end of `path`.
+fn at<'n>(node: &'n mut Node, path: &[usize]) -> &'n mut Node {
+    path.iter().fold(node, |node, number| match &mut node.kind {
         Yaml::Block(entries) => &mut entries[*number].1,
         Yaml::List(list) => &mut list[*number],
-        _ => unreachable!("the way was found in this tree"),
+        _ => unreachable!("the path was found in this tree"),
     })
 }
 
@@ -139,7 +143,7 @@ fn unknown(chosen: &Node, options: &[Node], methods: &[MethodInfo]) -> Vec<&'sta
 }
 
 /// Removes these keys from every block of parameters.
-fn forget(node: &mut Node, names: &[&str]) {
+fn remove_parameters(node: &mut Node, names: &[&str]) {
     let is = |key: &Node, name: &str| matches!(&key.kind, Yaml::Text(text) if text == name);
     match &mut node.kind {
         Yaml::Block(entries) => {
@@ -147,16 +151,16 @@ fn forget(node: &mut Node, names: &[&str]) {
                 if let (true, Yaml::Block(parameters)) = (is(key, "parameters"), &mut value.kind) {
                     parameters.retain(|(key, _)| !names.iter().any(|name| is(key, name)));
                 }
-                forget(value, names);
+                remove_parameters(value, names);
             }
         }
-        Yaml::List(list) => list.iter_mut().for_each(|value| forget(value, names)),
+        Yaml::List(list) => list.iter_mut().for_each(|value| remove_parameters(value, names)),
         _ => {}
     }
 }
 
 /// Name of an option: its text, or its number if it is more than a word.
-fn written(option: &Node, number: usize) -> String {
+fn option_name(option: &Node, number: usize) -> String {
     match &option.kind {
         Yaml::Text(text) => text.clone(),
         Yaml::Flag(value) => value.to_string(),

@@ -7,16 +7,16 @@ use super::{
 use crate::{
     method::{Domain, Value},
     model::layers::Layers,
-    recipe::{Bounds, DomainFit, Hole, Per, Scale, Setting, Slot},
+    recipe::{Bounds, CheckDomain, Hole, Per, Scale, Setting, Slot},
     words::counted,
     yaml::{At, Mistake, Place},
 };
 
-impl DomainFit for Slot {
-    fn fit(&self, domain: Domain) -> std::result::Result<(), Mistake> {
+impl CheckDomain for Slot {
+    fn check_domain(&self, domain: Domain) -> std::result::Result<(), Mistake> {
         match self {
-            Self::Set(setting) => setting.fit(domain),
-            Self::Hole(hole) => hole.fit(domain),
+            Self::Set(setting) => setting.check_domain(domain),
+            Self::Hole(hole) => hole.check_domain(domain),
         }
     }
 
@@ -98,7 +98,7 @@ impl Hole {
 
     fn check_numbers(&self, [min, max]: [f64; 2], domain: Domain) -> Result<(), Mistake> {
         let range = |mistake: Mistake| mistake.under("search").at(self.search.place);
-        Value::Number(min).fit(domain).and(Value::Number(max).fit(domain)).map_err(range)?;
+        Value::Number(min).check_domain(domain).and(Value::Number(max).check_domain(domain)).map_err(range)?;
         if min >= max {
             return Err(range(Mistake::new(format!("{min} is not less than {max}")).hint("write [least, most]")));
         }
@@ -145,8 +145,8 @@ impl Hole {
     }
 }
 
-impl DomainFit for Hole {
-    fn fit(&self, domain: Domain) -> Result<(), Mistake> {
+impl CheckDomain for Hole {
+    fn check_domain(&self, domain: Domain) -> Result<(), Mistake> {
         match (self.search.value, domain) {
             (Bounds::Flags, Domain::Flag) => self.check_flags()?,
             (Bounds::Numbers(bounds), Domain::Number { .. }) => self.check_numbers(bounds, domain)?,
@@ -180,7 +180,7 @@ impl DomainFit for Hole {
             }
         }
         if let (Some(knots), DimensionKind::Choice { .. } | DimensionKind::Whole { .. }) = (self.knots, self.kind()) {
-            return Err(Mistake::new("there is nothing between two of these to join by a line")
+            return Err(Mistake::new("this needs real numbers: nothing lies between two whole numbers or two options")
                 .hint("`groups` gives neighbouring layers one value")
                 .under("knots")
                 .at(knots.place));

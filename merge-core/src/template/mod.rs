@@ -228,7 +228,11 @@ impl Template {
                         .map_err(|mistake| mistake.under(&label).at(slot.place).into_error(&self.file))?,
                 };
                 let kind = hole.kind();
-                let places = spread.labels.iter().map(|part| space.place(format!("{label}{part}"), &kind)).collect();
+                let places = spread
+                    .labels
+                    .iter()
+                    .map(|part| space.find_or_add_dimension(format!("{label}{part}"), &kind))
+                    .collect();
                 holes.push((spread, places));
             }
             space.holes.push(holes);
@@ -257,7 +261,7 @@ impl Template {
             }
         });
         // The scale of an unused layer must not make a different recipe.
-        recipe.path.value.iter_mut().for_each(Hop::forget_unused);
+        recipe.path.value.iter_mut().for_each(Hop::reset_unused_scales);
         recipe
     }
 
@@ -281,7 +285,7 @@ impl Template {
 
 impl Space {
     /// The position of the dimension with this label and kind, which is added if missing.
-    fn place(&mut self, label: String, kind: &DimensionKind) -> usize {
+    fn find_or_add_dimension(&mut self, label: String, kind: &DimensionKind) -> usize {
         let known = self.dimensions.iter().position(|known| known.label == label && known.kind == *kind);
         known.unwrap_or_else(|| {
             self.dimensions.push(Dimension { label, kind: kind.clone() });

@@ -54,9 +54,12 @@ impl Spread {
                 let knots = if let Depth::Knots(knots) = depth { knots } else { 1 };
                 for kind in &kinds {
                     let numbers = spread.numbers("", &kind.name, knots);
-                    let anywhere =
-                        if kind.takes_all() && knots > 1 { vec![layers.prefix.clone()] } else { kind.anywhere.clone() };
-                    spread.entries.extend(anywhere.into_iter().map(|filter| (Some(filter), numbers.clone())));
+                    let name_parts = if kind.takes_all() && knots > 1 {
+                        vec![layers.prefix.clone()]
+                    } else {
+                        kind.name_parts.clone()
+                    };
+                    spread.entries.extend(name_parts.into_iter().map(|filter| (Some(filter), numbers.clone())));
                     ends = Some((numbers.start, numbers.end - 1));
                 }
             }
@@ -71,7 +74,7 @@ impl Spread {
                     for kind in &kinds {
                         let number = spread.numbers(&place, &kind.name, 1);
                         let names = range.clone().flat_map(|layer| {
-                            kind.inside.iter().map(move |inside| format!("{}{layer}.{inside}", layers.prefix))
+                            kind.prefixes.iter().map(move |prefix| format!("{}{layer}.{prefix}", layers.prefix))
                         });
                         spread.entries.extend(names.map(|name| (Some(name), number.clone())));
                         let first = ends.map_or(number.start, |(first, _)| first);
@@ -130,15 +133,15 @@ impl Spread {
 struct ComponentKind {
     name: String,
     /// Beginnings of their names after the layer's number and its dot; an empty text matches all.
-    inside: Vec<String>,
+    prefixes: Vec<String>,
     /// Parts of their names that no other tensor has, without the layer's number.
-    anywhere: Vec<String>,
+    name_parts: Vec<String>,
 }
 
 impl ComponentKind {
     /// All tensors.
     fn whole() -> Self {
-        Self { name: String::new(), inside: vec![String::new()], anywhere: Vec::new() }
+        Self { name: String::new(), prefixes: vec![String::new()], name_parts: Vec::new() }
     }
 
     /// All tensors that no other kind takes.
@@ -148,16 +151,16 @@ impl ComponentKind {
 
     /// Tensors whose name contains `filter`.
     fn named(filter: &str, layers: &Layers) -> Self {
-        let inside = beginnings(layers, |name| format!(".{name}").contains(filter));
-        Self { name: filter.to_owned(), inside, anywhere: vec![filter.to_owned()] }
+        let prefixes = beginnings(layers, |name| format!(".{name}").contains(filter));
+        Self { name: filter.to_owned(), prefixes, name_parts: vec![filter.to_owned()] }
     }
 
     /// Attention, MLP and norms, if the model's layers have them.
     fn components(layers: &Layers) -> Vec<Self> {
         let component = |(name, is_component): (&str, Matches)| {
-            let inside = beginnings(layers, is_component);
-            let anywhere = inside.iter().map(|inside| format!(".{inside}")).collect();
-            (!inside.is_empty()).then(|| Self { name: name.to_owned(), inside, anywhere })
+            let prefixes = beginnings(layers, is_component);
+            let name_parts = prefixes.iter().map(|prefix| format!(".{prefix}")).collect();
+            (!prefixes.is_empty()).then(|| Self { name: name.to_owned(), prefixes, name_parts })
         };
         let all: [(&str, Matches); 3] =
             [("attention", is_attention), ("mlp", |name| !is_attention(name) && !is_norm(name)), ("norms", is_norm)];
@@ -165,7 +168,7 @@ impl ComponentKind {
     }
 
     fn takes_all(&self) -> bool {
-        self.anywhere.is_empty()
+        self.name_parts.is_empty()
     }
 }
 

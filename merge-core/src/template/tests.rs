@@ -33,7 +33,7 @@ fn layers(count: usize) -> Layers {
         inside: ["self_attn.q_proj.weight", "mlp.weight", "input_layernorm.weight"].map(str::to_owned).into(),
         behind: 0,
         others: std::collections::BTreeMap::default(),
-        said: None,
+        stated_count: None,
         rivals: Vec::new(),
     }
 }
@@ -251,10 +251,10 @@ fn refuses_bad_choices() {
     );
     assert_eq!(
         refused(linear, "{choose: [linear, ties], init: 1}"),
-        "s.yaml:1:40: merge_method: a choice has no key but `choose`"
+        "s.yaml:1:40: merge_method: a block with `choose` must not have other keys"
     );
     let nested = refused("{choose: [math, maths]}", "{choose: [math, {choose: [a, b]}]}");
-    assert_eq!(nested, "s.yaml:5:28: models[0].model: a choice in a choice");
+    assert_eq!(nested, "s.yaml:5:28: models[0].model: a choice cannot contain another choice");
 }
 
 /// One dimension for each layer of a hop; an unused layer has no scale.

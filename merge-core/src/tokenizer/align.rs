@@ -4,7 +4,10 @@ use super::{
     rows::Owners,
     tokens::{Tokens, Vocabulary, alike, define, keep_below, plain},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    words::counted,
+};
 use serde_json::Value;
 
 /// A recipe's requests for the tokenizer; models are named by position.
@@ -97,7 +100,7 @@ pub struct Alignment {
     /// Position of the model whose tokenizer the result's is based on.
     pub donor: usize,
     /// Number of rows that each model had.
-    pub was: Vec<usize>,
+    pub old_rows: Vec<usize>,
     /// Number of rows of the result, with padding.
     pub len: usize,
     /// Notes for the user: tokens whose rows are zeros, rows that are gone.
@@ -120,7 +123,7 @@ pub fn align(spec: &Spec<'_>, models: &[Vocabulary<'_>]) -> Result<Alignment> {
         ids: vec![None; models.len()],
         tokenizer: Value::Null,
         donor,
-        was: models.iter().map(|model| model.rows).collect(),
+        old_rows: models.iter().map(|model| model.rows).collect(),
         len: models[donor].rows,
         notes: Vec::new(),
     };
@@ -158,8 +161,11 @@ impl Alignment {
     fn place(&mut self, owners: &Owners<'_>, result: &Tokens<'_>) -> Result<()> {
         let (rows, nowhere) = owners.place(&result.texts)?;
         if let [first, more @ ..] = &nowhere[..] {
-            let more = if more.is_empty() { String::new() } else { format!(" and {} more tokens", more.len()) };
-            self.notes.push(format!("`{first}`{more}: in no model's embedding, so that its row is zeros"));
+            let (more, rows) = match more.len() {
+                0 => (String::new(), "its row is"),
+                n => (format!(" and {}", counted(n, "more token")), "their rows are"),
+            };
+            self.notes.push(format!("`{first}`{more}: in no model's embedding, so {rows} set to zeros"));
         }
         self.len = rows[self.donor].len();
         let donor = &owners.models[self.donor];
@@ -215,7 +221,7 @@ impl<'a> GatheredTokens<'a, '_> {
                     }
                     Some(first) if !alike(first, definition) => {
                         let name = models[model].name;
-                        notes.push(format!("`{text}`: `{name}` defines it otherwise; the first definition is taken"));
+                        notes.push(format!("`{text}`: `{name}` defines it differently; the first definition is used"));
                     }
                     Some(_) => {}
                 }

@@ -36,15 +36,15 @@ mod moved;
 mod pieces;
 mod remap;
 mod rows;
-mod same;
 mod sidecars;
 #[cfg(test)]
 mod tests;
+mod token_table;
 mod tokens;
 
 pub use align::{Alignment, Named, RowSource, Spec, TokenRow, TokenRule, VocabularySource, align};
 pub(crate) use remap::token_tensors;
 pub use remap::{RemappedModel, UnifiedModels, unify, vocabulary_tensors};
-pub use same::{TokenDifferences, TokenFiles, TokenTable};
 pub use sidecars::{Sidecars, read, sidecars};
+pub use token_table::{TokenDifferences, TokenFiles, TokenTable};
 pub use tokens::Vocabulary;

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 pub(super) struct Pieces {
     /// Texts in the order of their ids, or of the pieces from which ids are made.
     pub(super) texts: Vec<String>,
-    pub(super) cutting: [(&'static str, Value); 2],
+    pub(super) splitting: [(&'static str, Value); 2],
 }
 
 /// Reads a `SentencePiece` model. Field 1 of the message is a piece, and field 1 of a piece its
@@ -23,7 +23,7 @@ pub(super) fn pieces(bytes: &[u8]) -> Option<Pieces> {
     let whole = |number: u64| hash(&of(number).collect::<Vec<_>>().concat());
     Some(Pieces {
         texts: of(1).map(text).collect::<Option<_>>()?,
-        cutting: [("pieces", whole(1)), ("normalizer_spec", whole(3))],
+        splitting: [("pieces", whole(1)), ("normalizer_spec", whole(3))],
     })
 }
 

@@ -146,7 +146,7 @@ impl RemappedModel {
         let mut index = own.index().clone();
         let mut tensors = BTreeMap::new();
         if let Some(rows) = &alignment.rows[model] {
-            for name in vocabulary_tensors(own.index(), alignment.was[model]) {
+            for name in vocabulary_tensors(own.index(), alignment.old_rows[model]) {
                 let mut meta = own.index()[name].clone();
                 for other in used(rows, models.len()).chain([model]) {
                     let at = |what: String| {

@@ -24,9 +24,9 @@ const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 
 /// Older files that hold the tokenizer's model.
-const MODEL: [&str; 3] = ["merges.txt", "vocab.json", "vocab.txt"];
+const OLD_MODEL_FILES: [&str; 3] = ["merges.txt", "vocab.json", "vocab.txt"];
 /// Files that go with the tokenizer, whatever they contain.
-const WITH_IT: [&str; 4] = ["chat_template.jinja", "chat_template.json", "emoji.json", "normalizer.json"];
+const COMPANIONS: [&str; 4] = ["chat_template.jinja", "chat_template.json", "emoji.json", "normalizer.json"];
 
 /// A model's tokenizer: `tokenizer.json` with the added tokens that only `tokenizer_config.json`
 /// has, because programs that load both add them.
@@ -65,7 +65,7 @@ pub fn read(name: &str, weights: &dyn Weights) -> Result<Value> {
 /// `before` is the donor's tokenizer, as [`read`] gives it. Fails if a file cannot be read or is not JSON.
 pub fn sidecars(alignment: &Alignment, before: &Value, donor: &dyn Weights) -> Result<(Sidecars, Vec<String>)> {
     let names = [TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS];
-    let names = names.into_iter().chain(MADE_FROM).chain(MODEL).chain(WITH_IT);
+    let names = names.into_iter().chain(MADE_FROM).chain(OLD_MODEL_FILES).chain(COMPANIONS);
     let Belongings { files: code, mut notes } = belongings::code(donor, &[TOKENIZER_CONFIG])?;
     let names = names.map(str::to_owned).chain(code);
     let mut files: Sidecars = names.map(|name| Ok((name.clone(), donor.sidecar(&name)?))).collect::<Result<_>>()?;
@@ -88,16 +88,16 @@ pub fn sidecars(alignment: &Alignment, before: &Value, donor: &dyn Weights) -> R
     }
     if files[ADDED_TOKENS].is_some() {
         let beyond = definitions(after).iter().filter_map(|token| token["content"].as_str());
-        let beyond = beyond.filter(|text| in_model(after, text).is_none());
+        let beyond = beyond.filter(|text| !in_model(after, text));
         let ids: Map<String, Value> = beyond.map(|text| (text.to_owned(), json!(tokens.ids.get(text)))).collect();
         files.insert(ADDED_TOKENS.to_owned(), Some(pretty(&Value::Object(ids))));
     }
-    let of_model = if after["model"] == before["model"] { &[][..] } else { &MODEL };
+    let of_model = if after["model"] == before["model"] { &[][..] } else { &OLD_MODEL_FILES };
     for name in MADE_FROM.iter().chain(of_model) {
         if files[*name].is_some() {
             files.insert((*name).to_owned(), None);
             notes.push(format!(
-                "{name} is left out, for it does not know the result's tokens: {TOKENIZER} has them all"
+                "{name} is left out: it was not made for the result's tokens, and {TOKENIZER} has them all"
             ));
         }
     }
@@ -133,7 +133,9 @@ impl Alignment {
     fn edit(&self, model: usize, config: &mut Map<String, Value>) {
         for (key, value) in config {
             match value {
-                Value::Object(part) if part.get("vocab_size").is_some_and(|size| *size == json!(self.was[model])) => {
+                Value::Object(part)
+                    if part.get("vocab_size").is_some_and(|size| *size == json!(self.old_rows[model])) =>
+                {
                     self.edit(model, part);
                 }
                 size if key == "vocab_size" => *size = json!(self.len),
@@ -193,12 +195,12 @@ fn keep_known(file: &mut Value, tokens: &Tokens<'_>) {
     }
 }
 
-/// `Some` if a token is in the vocabulary of the tokenizer's own model.
-fn in_model(tokenizer: &Value, text: &str) -> Option<()> {
+/// True if a token is in the vocabulary of the tokenizer's own model.
+fn in_model(tokenizer: &Value, text: &str) -> bool {
     match &tokenizer["model"]["vocab"] {
-        Value::Object(vocab) => vocab.get(text).map(drop),
-        Value::Array(vocab) => vocab.iter().find(|pair| pair[0] == text).map(drop),
-        _ => None,
+        Value::Object(vocab) => vocab.contains_key(text),
+        Value::Array(vocab) => vocab.iter().any(|pair| pair[0] == text),
+        _ => false,
     }
 }
 

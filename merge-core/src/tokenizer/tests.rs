@@ -118,7 +118,7 @@ fn ids_beyond_the_rows_are_no_rows() {
         &["x", "u", "<pad>"],
         &[Some(&[at(0, 0), at(0, 1), TokenRow::Zero]), Some(&[at(1, 1), at(1, 0), TokenRow::Zero])],
     );
-    assert_eq!(found.notes, ["`<pad>`: in no model's embedding, so that its row is zeros"]);
+    assert_eq!(found.notes, ["`<pad>`: in no model's embedding, so its row is set to zeros"]);
     // A tokenizer that is chosen by name stays whole.
     let zero = [at(0, 0), at(0, 1), TokenRow::Zero];
     check(
@@ -221,7 +221,7 @@ fn the_first_definition_of_an_added_token_wins() {
     // `x` was an ordinary token of the base; `<s>` stays as in the base.
     assert_eq!((&added[0]["content"], &added[0]["special"]), (&json!("x"), &json!(true)));
     assert_eq!((&added[1]["content"], &added[1]["lstrip"]), (&json!("<s>"), &json!(false)));
-    assert_eq!(found.notes, ["`<s>`: `b` defines it otherwise; the first definition is taken"]);
+    assert_eq!(found.notes, ["`<s>`: `b` defines it differently; the first definition is used"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub struct Reads {
 
 /// The texts of this process: global, as its current directory is.
 static TEXTS: Mutex<Texts> =
-    Mutex::new(Texts { held: BTreeMap::new(), places: BTreeSet::new(), read: None, may: None });
+    Mutex::new(Texts { held: BTreeMap::new(), places: BTreeSet::new(), read: None, allowed: None });
 
 struct Texts {
     /// Texts that replace the files at these paths.
@@ -50,11 +50,11 @@ struct Texts {
     /// Texts read and places found so far, while [`reading`] records them.
     read: Option<(BTreeMap<PathBuf, String>, BTreeSet<PathBuf>)>,
     /// Test of the paths that may be followed; `None` allows all.
-    may: Option<May>,
+    allowed: Option<PathFilter>,
 }
 
 /// True for a path that may be followed.
-type May = Box<dyn Fn(&Path) -> bool + Send>;
+type PathFilter = Box<dyn Fn(&Path) -> bool + Send>;
 
 /// Reads the text of a file that people write.
 pub fn read_text(path: &Path) -> Result<String> {
@@ -66,7 +66,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     let text = match held {
         Some(text) => text,
         None if is_open => read_file(path)?,
-        None => return Err(Error::user(format!("{} is not here", path.display()))),
+        None => return Err(Error::user(format!("{} does not exist, or may not be read here", path.display()))),
     };
     if let Some((read, _)) = &mut texts().read {
         read.insert(place, text.clone());
@@ -95,9 +95,9 @@ pub fn first_there(places: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf>
     Some(path.clone())
 }
 
-/// From now on, a path that `may` refuses leads nowhere in this process, so that nobody learns what exists there.
-pub fn confine(may: impl Fn(&Path) -> bool + Send + 'static) {
-    texts().may = Some(Box::new(may));
+/// From now on, a path that `allowed` refuses leads nowhere in this process, so that nobody learns what exists there.
+pub fn confine(allowed: impl Fn(&Path) -> bool + Send + 'static) {
+    texts().allowed = Some(Box::new(allowed));
 }
 
 /// From now on, these texts and places count in this process, whatever happens to the files.
@@ -126,7 +126,7 @@ pub fn reading<T>(work: impl FnOnce() -> T) -> (T, Reads) {
 
 impl Texts {
     fn is_open(&self, path: &Path) -> bool {
-        self.may.as_ref().is_none_or(|may| may(path))
+        self.allowed.as_ref().is_none_or(|allowed| allowed(path))
     }
 }
 

@@ -97,11 +97,10 @@ fn mistake(error: &serde_saphyr::Error) -> Mistake {
     use serde_saphyr::Error as E;
     let mistake = match error.without_snippet() {
         E::AliasError { error, .. } => return mistake(error),
-        E::DuplicateMappingKey { key: Some(key), .. } => Mistake::new(format!("the key `{key}` appears twice"))
-            .hint("keep one of them: neither would be the obvious winner"),
-        E::DuplicateMappingKey { key: None, .. } => {
-            Mistake::new("a key appears twice").hint("keep one of them: neither would be the obvious winner")
+        E::DuplicateMappingKey { key: Some(key), .. } => {
+            Mistake::new(format!("the key `{key}` appears twice")).hint("keep one of them")
         }
+        E::DuplicateMappingKey { key: None, .. } => Mistake::new("a key appears twice").hint("keep one of them"),
         E::MultipleDocuments { .. } => Mistake::new("a second YAML document begins here")
             .hint("only `merge`, `plan` and `verify` read several: remove the `---`"),
         E::UnsupportedTag { tag, .. } => {

@@ -4,31 +4,31 @@ use super::Place;
 
 /// Name of a letter, and what to write instead; `None` for a letter that is probably meant.
 fn described(letter: char) -> Option<(String, String)> {
-    let said = |name: &str, instead: &str| Some((name.to_owned(), instead.to_owned()));
+    let some = |name: &str, instead: &str| Some((name.to_owned(), instead.to_owned()));
     let ordinary = |instead: char| format!("write `{instead}`");
     match letter {
-        '\u{a0}' | '\u{202f}' => said("a no-break space", "write an ordinary one"),
-        '\u{3000}' => said("a full-width space", "write an ordinary one"),
-        '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{205f}' => said("a space of another width", "write an ordinary one"),
-        '\u{feff}' => said("a byte order mark", "remove it"),
-        '\u{200b}' | '\u{180e}' | '\u{2060}'..='\u{2064}' => said("a zero-width space", "remove it"),
+        '\u{a0}' | '\u{202f}' => some("a no-break space", "write an ordinary one"),
+        '\u{3000}' => some("a full-width space", "write an ordinary one"),
+        '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{205f}' => some("a space of another width", "write an ordinary one"),
+        '\u{feff}' => some("a byte order mark", "remove it"),
+        '\u{200b}' | '\u{180e}' | '\u{2060}'..='\u{2064}' => some("a zero-width space", "remove it"),
         '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}' => {
-            said("an invisible mark", "remove it")
+            some("an invisible mark", "remove it")
         }
-        '\u{ad}' => said("a soft hyphen", "remove it"),
-        '\u{85}' | '\u{2028}' | '\u{2029}' => said("an end of a line of another kind", "write an ordinary one"),
-        '\t' => said("a tabulator", "write spaces"),
+        '\u{ad}' => some("a soft hyphen", "remove it"),
+        '\u{85}' | '\u{2028}' | '\u{2029}' => some("an unusual line break", "write an ordinary one"),
+        '\t' => some("a tab", "write spaces"),
         '\u{ff01}'..='\u{ff5e}' => {
             let ascii = char::from_u32(letter as u32 - 0xfee0)?;
             Some((format!("a full-width `{ascii}`"), ordinary(ascii)))
         }
         '、' => Some(("an ideographic comma".to_owned(), ordinary(','))),
         '。' => Some(("an ideographic full stop".to_owned(), ordinary('.'))),
-        '“' | '”' | '„' | '«' | '»' => Some(("a quotation mark of text".to_owned(), ordinary('"'))),
-        '‘' | '’' | '‚' | '′' => Some(("a quotation mark of text".to_owned(), ordinary('\''))),
+        '“' | '”' | '„' | '«' | '»' => Some(("a typographic quotation mark".to_owned(), ordinary('"'))),
+        '‘' | '’' | '‚' | '′' => Some(("a typographic quotation mark".to_owned(), ordinary('\''))),
         '「' | '」' | '『' | '』' => Some(("a Japanese quotation mark".to_owned(), ordinary('"'))),
-        '【' | '】' | '〔' | '〕' => said("a Japanese bracket", "write `[` or `]`"),
-        '‐'..='―' | '−' => Some(("a dash of text".to_owned(), ordinary('-'))),
+        '【' | '】' | '〔' | '〕' => some("a Japanese bracket", "write `[` or `]`"),
+        '‐'..='―' | '−' => Some(("a typographic dash".to_owned(), ordinary('-'))),
         _ => None,
     }
 }
@@ -37,9 +37,9 @@ fn described(letter: char) -> Option<(String, String)> {
 pub(super) fn near(text: &str, place: Place) -> Option<String> {
     let at = place.line.max(1) as usize;
     let line = |line: usize| Some((line, text.lines().nth(line.checked_sub(1)?)?));
-    line(at)
-        .and_then(|(line, text)| on(text, line, |_| true))
-        .or_else(|| [at - 1, at + 1].into_iter().filter_map(line).find_map(|(line, text)| on(text, line, is_unseen)))
+    line(at).and_then(|(line, text)| first_on_line(text, line, |_| true)).or_else(|| {
+        [at - 1, at + 1].into_iter().filter_map(line).find_map(|(line, text)| first_on_line(text, line, is_unseen))
+    })
 }
 
 fn is_unseen(letter: char) -> bool {
@@ -51,7 +51,7 @@ fn is_eastern(letter: char) -> bool {
     matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{20000}'..='\u{3ffff}')
 }
 
-fn on(text: &str, line: usize, may_be: impl Fn(char) -> bool) -> Option<String> {
+fn first_on_line(text: &str, line: usize, may_be: impl Fn(char) -> bool) -> Option<String> {
     // A `#` begins a comment at the beginning of a line and after white space.
     let comment = text
         .match_indices('#')

@@ -38,7 +38,7 @@ fn refuses_what_it_does_not_compute() {
     let rope = "config.json: rope_scaling: there is no rotary embedding of type `proportional`";
     check("rope_scaling", json!({"rope_type": "proportional", "factor": 4.0}), rope);
     check("hidden_act", json!("xielu"), "config.json: hidden_act: there is no activation `xielu`");
-    let shape = "tensor model.layers.0.mlp.gate_proj.weight has shape [352, 128], but config.json makes it [300, 128]";
+    let shape = "tensor model.layers.0.mlp.gate_proj.weight has shape [352, 128], but config.json requires [300, 128]";
     check("intermediate_size", json!(300), shape);
     check("num_hidden_layers", json!(7), "tensor model.layers.6.input_layernorm.weight is missing");
     let small = Memory::open("ja").set("vocab_size", json!(1000)).refusal();

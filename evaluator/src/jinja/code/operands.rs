@@ -1,13 +1,13 @@
 //! Finds the places in a tag where values are weighed: after lists, tuples and dicts, and before operators.
 
-use super::{Outside, REPEATED, WEIGHED, is_tag, word};
+use super::{CodeChars, REPEATED, WEIGHED, is_tag, word};
 
 /// The pieces to insert into a tag, each with its index; pieces at one index are in order.
 pub(super) fn pieces(tag: &str) -> Vec<(usize, String)> {
     let Some(inside) = tag.strip_suffix("%}").or_else(|| tag.strip_suffix("}}")) else { return Vec::new() };
     let end = inside.trim_end_matches(['-', '+']).len();
     let mut reader = TagReader { tag, is_target: is_tag(tag, "for"), ..TagReader::default() };
-    let mut chars = Outside::of(tag);
+    let mut chars = CodeChars::of(tag);
     chars.skip_to(2 + usize::from(tag[2..].starts_with(['-', '+'])));
     loop {
         let before = chars.at;

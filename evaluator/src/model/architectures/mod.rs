@@ -9,8 +9,8 @@ mod tests;
 use super::{
     activation::Activation,
     architecture::{
-        Architecture, Biases, Cap, ConfigKeys, EmbeddingScale, ExpertsKeys, Flag, Intermediate, MlpKind, NormKind,
-        Parallel, Positions, QkNorm, Qkv, Rotary, Sizes, TensorNames, Window, WindowLayers,
+        Architecture, Biases, Cap, ConfigKeys, ExpertsKeys, Flag, Intermediate, MlpKind, NormKind, Parallel, Positions,
+        QkNorm, Qkv, Rotary, ScoreScale, Sizes, TensorNames, Window, WindowLayers,
     },
 };
 
@@ -58,7 +58,7 @@ const LLAMA: Architecture = Architecture {
     scaled_embedding: false,
     positions: Positions::Rotary(ROTARY),
     window: NO_WINDOW,
-    scale: EmbeddingScale::HeadSize,
+    scale: ScoreScale::HeadSize,
     qk_norm: QkNorm::None,
     score_cap: Cap::Never,
     logit_cap: Cap::Never,
@@ -151,7 +151,7 @@ const GEMMA2: Architecture = Architecture {
     model_type: "gemma2",
     keys: ConfigKeys { activation: "hidden_activation", ..GEMMA.keys },
     window: Window { default: Some(4096), switched: false, layers: WindowLayers::AllBut(2) },
-    scale: EmbeddingScale::Scalar,
+    scale: ScoreScale::Scalar,
     score_cap: Cap::At(50.0),
     logit_cap: Cap::At(30.0),
     gelu: Activation::Gelu,
@@ -255,7 +255,7 @@ const GPT_NEOX: Architecture = Architecture {
 const GPT_NEOX_JAPANESE: Architecture = Architecture {
     class: "GPTNeoXJapaneseForCausalLM",
     model_type: "gpt_neox_japanese",
-    intermediate: Intermediate::Times("intermediate_multiple_size"),
+    intermediate: Intermediate::HiddenTimesKey("intermediate_multiple_size"),
     tied: true,
     parallel: None,
     positions: Positions::Rotary(Rotary { theta: "rotary_emb_base", part: Some(("rotary_pct", 1.0)), ..ROTARY }),
@@ -276,12 +276,12 @@ const GPT2: Architecture = Architecture {
         eps: "layer_norm_epsilon",
         activation: "activation_function",
     },
-    intermediate: Intermediate::KeyOrFourfold("n_inner"),
+    intermediate: Intermediate::KeyOrFourTimesHidden("n_inner"),
     context: 1024,
     tied: true,
     parallel: None,
     positions: Positions::Learned("wpe"),
-    scale: EmbeddingScale::Gpt2,
+    scale: ScoreScale::Gpt2,
     activation: Activation::GeluTanh,
     transposed: true,
     bias: Biases { qkv: Flag::Always, out: Flag::Always, mlp: Flag::Always, last_out: None },

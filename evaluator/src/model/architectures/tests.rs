@@ -338,7 +338,7 @@ fn refuses_what_it_does_not_compute() {
     let rope = json!({"rope_type": "default", "partial_rotary_factor": 0.5});
     let error = "rope_parameters.partial_rotary_factor: only 1 is computed for LlamaForCausalLM";
     check("llama", "rope_parameters", rope, error);
-    let error = "use_bidirectional_attention: only tokens before a token are seen";
+    let error = "use_bidirectional_attention: only causal self-attention is supported";
     check("gemma3", "use_bidirectional_attention", json!(true), error);
     let error = "num_experts_per_tok: a token cannot go to 9 of 4 experts";
     check("mixtral", "num_experts_per_tok", json!(9), error);

@@ -7,7 +7,7 @@ use super::{
     kernel,
     ops::{StepRuns, TokenRun},
     product::ProductShare,
-    tile::{PANEL, Single},
+    tile::{F32Weights, PANEL},
 };
 use crate::model::config::{Attention, Heads};
 use merge_core::vectors::wide;
@@ -19,7 +19,7 @@ use std::ops::Range;
 const TOKENS: usize = 64;
 /// Number of queries whose scores fit the second-level cache.
 const QUERIES: usize = 20;
-/// Fewest rows in common that make runs a family: fewer are not worth the division of their sums.
+/// Fewest rows in common that make runs a group: fewer are not worth the division of their sums.
 const COMMON: usize = 32;
 
 /// Adds the attention of each wanted token to `out`. `fused`: `(tokens, fused)`, which begins with the queries;
@@ -31,11 +31,11 @@ pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: StepRuns<'_>, out: &mut
     let mut rest = &queries[..];
     let mut outs = out.chunks_mut(heads.size);
     let mut tasks = Vec::new();
-    for (family, common) in families(runs) {
-        let (of_family, others) = rest.split_at(rest.partition_point(|query| query.run < family.end));
+    for (group, common) in run_groups(runs) {
+        let (of_group, others) = rest.split_at(rest.partition_point(|query| query.run < group.end));
         rest = others;
-        let shared = &runs[family.start].rows[..common];
-        for queries in of_family.chunks(TOKENS) {
+        let shared = &runs[group.start].rows[..common];
+        for queries in of_group.chunks(TOKENS) {
             let first = tasks.len();
             tasks.extend((0..heads.kv).map(|kv| AttentionTask { queries, shared, kv, outs: Vec::new() }));
             for _ in queries {
@@ -46,7 +46,7 @@ pub(crate) fn attend(fused: &[f32], cache: &[f32], seen: StepRuns<'_>, out: &mut
         }
     }
     let step = Step { fused, cache, runs, attention };
-    tasks.into_par_iter().for_each_init(AttentionRoom::default, |room, task| step.attend(task, room));
+    tasks.into_par_iter().for_each_init(AttentionBuffers::default, |buffers, task| step.attend(task, buffers));
 }
 
 /// A token whose attention is wanted.
@@ -77,24 +77,24 @@ fn queries(runs: &[TokenRun<'_>], wanted: Option<&[u32]>, window: Option<usize>)
 }
 
 /// Groups of neighbouring runs that have most rows in common, and the number of these; a run alone has all.
-fn families(runs: &[TokenRun<'_>]) -> Vec<(Range<usize>, usize)> {
-    let mut families: Vec<(Range<usize>, usize)> = Vec::new();
+fn run_groups(runs: &[TokenRun<'_>]) -> Vec<(Range<usize>, usize)> {
+    let mut groups: Vec<(Range<usize>, usize)> = Vec::new();
     for (i, run) in runs.iter().enumerate() {
-        if let Some((family, common)) = families.last_mut() {
-            let before = runs[family.start].rows;
+        if let Some((group, common)) = groups.last_mut() {
+            let before = runs[group.start].rows;
             let same = before[..*common].iter().zip(run.rows).take_while(|(a, b)| a == b).count();
             if same >= COMMON && 2 * same >= run.rows.len().max(*common) {
-                family.end = i + 1;
+                group.end = i + 1;
                 *common = same;
                 continue;
             }
         }
-        families.push((i..i + 1, run.rows.len()));
+        groups.push((i..i + 1, run.rows.len()));
     }
-    families
+    groups
 }
 
-/// Some tokens of a family, and the key and value head that they attend to.
+/// Some tokens of a group, and the key and value head that they attend to.
 struct AttentionTask<'a> {
     queries: &'a [Query],
     shared: &'a [u32],
@@ -104,7 +104,7 @@ struct AttentionTask<'a> {
 
 /// Buffers that a thread reuses for its next task.
 #[derive(Default)]
-struct AttentionRoom {
+struct AttentionBuffers {
     shared: PackedRows,
     own: PackedRows,
     scores: Vec<f32>, // (queries and their heads, positions)
@@ -118,20 +118,20 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn attend(&self, task: AttentionTask<'_>, room: &mut AttentionRoom) {
+    fn attend(&self, task: AttentionTask<'_>, buffers: &mut AttentionBuffers) {
         let AttentionTask { queries, shared, kv, mut outs } = task;
         let heads = self.attention.heads;
         let group = heads.query / heads.kv;
         let from = queries.iter().map(|query| query.from).min().unwrap_or(0);
         let to = queries.iter().map(|query| query.to).max().unwrap_or(0);
         let common = to.min(shared.len()).max(from);
-        room.shared.pack(self.cache, shared.get(from..common).unwrap_or_default(), kv, heads);
+        buffers.shared.pack(self.cache, shared.get(from..common).unwrap_or_default(), kv, heads);
         // Run whose own rows are packed.
         let mut packed = None;
         let tokens = (QUERIES / group).max(1);
         for (queries, outs) in queries.chunks(tokens).zip(outs.chunks_mut(tokens * group)) {
             let width = queries.iter().map(|query| query.to).max().unwrap_or(0) - from;
-            let AttentionRoom { shared, own, scores } = &mut *room;
+            let AttentionBuffers { shared, own, scores } = &mut *buffers;
             scores.clear();
             scores.resize(outs.len() * width, 0.0);
             let mut rows: Vec<&mut [f32]> = scores.chunks_mut(width).collect();
@@ -216,8 +216,8 @@ fn divide(outs: &mut [&mut [f32]], sums: &[f32]) {
 /// Rows of one key and value head, laid out for products.
 #[derive(Default)]
 struct PackedRows {
-    keys: Vec<Single>,   // (panels of rows, size)
-    values: Vec<Single>, // (panels of the head, rows)
+    keys: Vec<F32Weights>,   // (panels of rows, size)
+    values: Vec<F32Weights>, // (panels of the head, rows)
     rows: usize,
     size: usize,
     /// True if all values are finite: a weight of zero then adds nothing.
@@ -230,8 +230,8 @@ impl PackedRows {
         let (len, panels) = (rows.len(), size.div_ceil(PANEL));
         (self.rows, self.size, self.finite) = (len, size, true);
         // Old numbers stay in places without a row or an element; no result uses them.
-        self.keys.resize(len.div_ceil(PANEL) * size, Single([0.0; PANEL]));
-        self.values.resize(panels * len, Single([0.0; PANEL]));
+        self.keys.resize(len.div_ceil(PANEL) * size, F32Weights([0.0; PANEL]));
+        self.values.resize(panels * len, F32Weights([0.0; PANEL]));
         let head = |row: u32, place: usize| {
             let start = row as usize * 2 * heads.kv_len() + place * size;
             &cache[start..start + size]

@@ -3,7 +3,7 @@
 //! They are not the default: rows are rounded to bf16 first, and not every processor has the instruction. Each sum adds
 //! its products in a fixed order of `k`, so here too its bits depend only on its row and its weights.
 
-use super::tile::{PANEL, Panel, STEPS, each, fetch};
+use super::tile::{PANEL, Panel, STEPS, each, prefetch};
 use merge_core::{
     error::{Error, Result},
     model::dtype::Dtype,
@@ -28,7 +28,7 @@ impl Bf16Dot {
             return Ok(Self(()));
         }
         Err(Error::user("this processor has no bf16 dot products (AVX512-BF16)")
-            .hint("without them weights in bf16 are computed with in float32, on any processor"))
+            .hint("leave the option out: weights in bf16 are then multiplied in float32, which any processor can do"))
     }
 }
 
@@ -163,7 +163,7 @@ fn add_dots<const ROWS: usize, const PANELS: usize>(
         let x: [&[u32; STEPS]; ROWS] = each(|row| &x[row].as_chunks().0[chunk]);
         for k in 0..STEPS {
             for w in w {
-                fetch(w.as_ptr().wrapping_add(k + AHEAD));
+                prefetch(w.as_ptr().wrapping_add(k + AHEAD));
             }
             step(each(|panel| &w[panel][k]), each(|row| x[row][k]));
         }

@@ -4,7 +4,7 @@ use super::{
     Bf16Dot,
     dot::{self, PairedWeights},
     product::product,
-    tile::{Brain, Half, PANEL, Single, StoredWeights},
+    tile::{Bf16Weights, F16Weights, F32Weights, PANEL, StoredWeights},
 };
 use merge_core::model::dtype::Dtype;
 use pulp::Arch;
@@ -31,9 +31,9 @@ pub(crate) struct Matrix {
 /// Panels by element type. 16-bit weights halve memory and reading time; widening them changes no bit of a product.
 #[derive(Debug)]
 enum Panels {
-    Single(Vec<Single>),
-    Brain(Vec<Brain>),
-    Half(Vec<Half>),
+    F32(Vec<F32Weights>),
+    Bf16(Vec<Bf16Weights>),
+    F16(Vec<F16Weights>),
     /// bf16 weights to multiply by bf16: `(panels, input / 2, outputs of a panel)`.
     Pairs(Vec<PairedWeights>),
 }
@@ -50,18 +50,18 @@ impl Matrix {
             if let Some(dot) = dot {
                 Panels::Pairs(pack::<_, 2>(&rows, input, PairedWeights::zero(dot), PairedWeights::put))
             } else {
-                let zero = Brain([0; PANEL / 2]);
-                Panels::Brain(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
+                let zero = Bf16Weights([0; PANEL / 2]);
+                Panels::Bf16(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
             }
         } else if all(&[Dtype::F16]) && parts.iter().all(|part| part.dtype.all_finite(&part.bytes)) {
             // Half precision takes the same way as bf16, which is read as the upper half of an `f32`.
             for row in &mut rows {
                 row.dtype = Dtype::BF16;
             }
-            let zero = Half([0; PANEL / 2]);
-            Panels::Half(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
+            let zero = F16Weights([0; PANEL / 2]);
+            Panels::F16(pack::<_, 1>(&rows, input, zero, |w, output, _, x| put_upper(&mut w.0, output, x)))
         } else {
-            Panels::Single(pack::<_, 1>(&rows, input, Single([0.0; PANEL]), |w, output, _, x| w.0[output] = x))
+            Panels::F32(pack::<_, 1>(&rows, input, F32Weights([0.0; PANEL]), |w, output, _, x| w.0[output] = x))
         };
         Self { panels, input, out: rows.len() }
     }
@@ -83,9 +83,9 @@ impl Matrix {
             let output = *output as usize;
             assert!(output < self.out, "the matrix has the output");
             match &self.panels {
-                Panels::Single(w) => unpack(w, output, row),
-                Panels::Brain(w) => unpack(w, output, row),
-                Panels::Half(w) => unpack(w, output, row),
+                Panels::F32(w) => unpack(w, output, row),
+                Panels::Bf16(w) => unpack(w, output, row),
+                Panels::F16(w) => unpack(w, output, row),
                 Panels::Pairs(w) => {
                     let panel = &w[output / PANEL * row.len().div_ceil(2)..];
                     for (k, x) in row.iter_mut().enumerate() {
@@ -104,9 +104,9 @@ impl Matrix {
     pub(crate) fn product(&self, x: &[f32], y: &mut [f32], arch: Arch) {
         assert_eq!(x.len() * self.out, y.len() * self.input, "both have as many rows");
         match &self.panels {
-            Panels::Single(w) => product(x, w, y, self.input, self.out, arch),
-            Panels::Brain(w) => product(x, w, y, self.input, self.out, arch),
-            Panels::Half(w) => product(x, w, y, self.input, self.out, arch),
+            Panels::F32(w) => product(x, w, y, self.input, self.out, arch),
+            Panels::Bf16(w) => product(x, w, y, self.input, self.out, arch),
+            Panels::F16(w) => product(x, w, y, self.input, self.out, arch),
             Panels::Pairs(w) => product(&dot::pairs(x, self.input), w, y, self.input.div_ceil(2), self.out, arch),
         }
     }

@@ -40,19 +40,19 @@ pub(crate) trait Panel: Send + Sync + Sized {
 /// Weights stored in `f32`.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-pub(crate) struct Single(pub [f32; PANEL]);
+pub(crate) struct F32Weights(pub [f32; PANEL]);
 
 /// Weights stored in bf16: output `j` in the lower 16 bits of word `j`, output `j + 16` in the upper.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-pub(crate) struct Brain(pub [u32; HALF]);
+pub(crate) struct Bf16Weights(pub [u32; HALF]);
 
-/// Weights stored in IEEE half precision, all finite, laid out like [`Brain`].
+/// Weights stored in IEEE half precision, all finite, laid out like [`Bf16Weights`].
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-pub(crate) struct Half(pub [u32; HALF]);
+pub(crate) struct F16Weights(pub [u32; HALF]);
 
-impl StoredWeights for Single {
+impl StoredWeights for F32Weights {
     #[inline(always)]
     fn widen<S: Simd>(&self, _: S, part: usize) -> [S::f32s; 2] {
         let vectors = S::as_simd_f32s(&self.0).0;
@@ -64,7 +64,7 @@ impl StoredWeights for Single {
     }
 }
 
-impl StoredWeights for Brain {
+impl StoredWeights for Bf16Weights {
     #[inline(always)]
     fn widen<S: Simd>(&self, simd: S, part: usize) -> [S::f32s; 2] {
         let words = S::as_simd_u32s(&self.0).0[part];
@@ -78,7 +78,7 @@ impl StoredWeights for Brain {
     }
 }
 
-impl StoredWeights for Half {
+impl StoredWeights for F16Weights {
     #[inline(always)]
     fn widen<S: Simd>(&self, simd: S, part: usize) -> [S::f32s; 2] {
         let words = S::as_simd_u32s(&self.0).0[part];
@@ -154,7 +154,7 @@ fn add_products<S: Simd, W: StoredWeights, const ROWS: usize, const PANELS: usiz
         let x: [&[f32; STEPS]; ROWS] = each(|row| &x[row].as_chunks().0[chunk]);
         for k in 0..STEPS {
             for w in w {
-                fetch(w.as_ptr().wrapping_add(k + AHEAD));
+                prefetch(w.as_ptr().wrapping_add(k + AHEAD));
             }
             add_step(simd, each(|panel| &w[panel][k]), each(|row| x[row][k]), &mut sums, part);
         }
@@ -225,7 +225,7 @@ fn store<S: Simd>(y: &mut [f32], _: S, part: usize, sums: [S::f32s; 2]) {
 /// Prefetches weights. The processor's own prefetching stops at the end of a page.
 #[inline(always)]
 #[expect(unsafe_code, reason = "there is no safe way to ask, and few rows wait for memory twice as long without it")]
-pub(crate) fn fetch<W>(place: *const W) {
+pub(crate) fn prefetch<W>(place: *const W) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..size_of::<W>()).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

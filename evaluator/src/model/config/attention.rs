@@ -1,6 +1,6 @@
 //! Reads attention from `config.json`: its division into heads, its scale and its windows.
 
-use super::super::architecture::{Architecture, EmbeddingScale, QkNorm, WindowLayers};
+use super::super::architecture::{Architecture, QkNorm, ScoreScale, WindowLayers};
 use super::{bounded, cap, required};
 use merge_core::{
     error::{Error, Result},
@@ -95,15 +95,15 @@ pub(crate) fn has_qk_norm(config: &Config, architecture: &Architecture) -> Resul
 fn scale(config: &Config, architecture: &Architecture, heads: Heads, layer: usize) -> Result<f64> {
     let of_head = (heads.size as f64).powf(-0.5);
     match architecture.scale {
-        EmbeddingScale::HeadSize => Ok(of_head),
-        EmbeddingScale::Scalar => {
+        ScoreScale::HeadSize => Ok(of_head),
+        ScoreScale::Scalar => {
             let scalar = config.number("query_pre_attn_scalar")?.unwrap_or(256.0);
             if scalar > 0.0 {
                 return Ok(scalar.powf(-0.5));
             }
             Err(Error::user(format!("config.json: query_pre_attn_scalar: {scalar} is not above 0")))
         }
-        EmbeddingScale::Gpt2 => {
+        ScoreScale::Gpt2 => {
             let scale = if config.flag("scale_attn_weights")?.unwrap_or(true) { of_head } else { 1.0 };
             let by_layer = config.flag("scale_attn_by_inverse_layer_idx")?.unwrap_or(false);
             Ok(if by_layer { scale / (layer + 1) as f64 } else { scale })

@@ -57,57 +57,59 @@ impl Scaling {
     /// Reads the scaling, and the factor of cosines and sines.
     ///
     /// Fails, naming the type, for one that is not supported.
-    pub(crate) fn read(said: &RopeParameters, model: RopeModel) -> Result<(Self, f64)> {
-        let kind = match said.text("rope_type")? {
+    pub(crate) fn read(parameters: &RopeParameters, model: RopeModel) -> Result<(Self, f64)> {
+        let kind = match parameters.text("rope_type")? {
             Some(kind) => kind,
-            None => said.text("type")?.unwrap_or_else(|| "default".to_owned()),
+            None => parameters.text("type")?.unwrap_or_else(|| "default".to_owned()),
         };
         let original = match model.original {
             Some(original) => original,
-            None => said.count("original_max_position_embeddings")?.unwrap_or(model.context),
+            None => parameters.count("original_max_position_embeddings")?.unwrap_or(model.context),
         };
         if original == 0 {
-            return Err(said.error("", "original_max_position_embeddings is 0"));
+            return Err(parameters.error("", "original_max_position_embeddings is 0"));
         }
         let scaling = match &*kind {
             "default" => Self::None,
-            "linear" => Self::Linear { factor: said.positive("factor")? },
+            "linear" => Self::Linear { factor: parameters.positive("factor")? },
             "dynamic" => {
                 if model.turned == 2 {
-                    return Err(said.error("", "`dynamic` needs more than two elements of a head to turn"));
+                    return Err(parameters.error("", "`dynamic` needs more than two elements of a head to turn"));
                 }
-                Self::Dynamic { factor: said.positive("factor")?, context: model.context }
+                Self::Dynamic { factor: parameters.positive("factor")?, context: model.context }
             }
             "llama3" => Self::Llama3(Llama3 {
-                factor: said.positive("factor")? as f32,
-                low: said.positive("low_freq_factor")? as f32,
-                high: said.positive("high_freq_factor")? as f32,
+                factor: parameters.positive("factor")? as f32,
+                low: parameters.positive("low_freq_factor")? as f32,
+                high: parameters.positive("high_freq_factor")? as f32,
                 original: original as f32,
             }),
-            "longrope" | "su" => return Self::long(said, model, original),
-            "yarn" if model.yarn_is_long => return Self::long(said, model, original),
+            "longrope" | "su" => return Self::long(parameters, model, original),
+            "yarn" if model.yarn_is_long => return Self::long(parameters, model, original),
             "yarn" => {
-                let yarn = Yarn::read(said, model.context, original)?;
-                let factor = yarn.attention_factor(said)?;
+                let yarn = Yarn::read(parameters, model.context, original)?;
+                let factor = yarn.attention_factor(parameters)?;
                 return Ok((Self::Yarn(yarn), factor));
             }
             other => {
                 let message = format!("there is no rotary embedding of type `{other}`");
                 let types = "`default`, `linear`, `dynamic`, `llama3`, `yarn` and `longrope`";
-                return Err(said.error("", &message).hint(format!("models with the types {types} can be evaluated")));
+                return Err(parameters
+                    .error("", &message)
+                    .hint(format!("models with the types {types} can be evaluated")));
             }
         };
         Ok((scaling, 1.0))
     }
 
-    fn long(said: &RopeParameters, model: RopeModel, original: usize) -> Result<(Self, f64)> {
+    fn long(parameters: &RopeParameters, model: RopeModel, original: usize) -> Result<(Self, f64)> {
         let pairs = model.turned / 2;
-        let (short, long) = (said.numbers("short_factor", pairs)?, said.numbers("long_factor", pairs)?);
-        let factor = said.number("factor")?.unwrap_or(model.context as f64 / original as f64);
+        let (short, long) = (parameters.numbers("short_factor", pairs)?, parameters.numbers("long_factor", pairs)?);
+        let factor = parameters.number("factor")?.unwrap_or(model.context as f64 / original as f64);
         let by_length = || {
             if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() }
         };
-        let attention_factor = said.number("attention_factor")?.unwrap_or_else(by_length);
+        let attention_factor = parameters.number("attention_factor")?.unwrap_or_else(by_length);
         Ok((Self::Long { short, long, original }, attention_factor))
     }
 }
@@ -128,30 +130,30 @@ impl Llama3 {
 }
 
 impl Yarn {
-    fn read(said: &RopeParameters, context: usize, original: usize) -> Result<Self> {
-        let factor = match said.number("factor")? {
-            Some(_) => said.positive("factor")?,
+    fn read(parameters: &RopeParameters, context: usize, original: usize) -> Result<Self> {
+        let factor = match parameters.number("factor")? {
+            Some(_) => parameters.positive("factor")?,
             None => context as f64 / original as f64,
         };
         // Zero counts as absent, as in Python.
         let or = |number: Option<f64>, default| number.filter(|number| *number != 0.0).unwrap_or(default);
         Ok(Self {
             factor,
-            fast: or(said.number("beta_fast")?, 32.0),
-            slow: or(said.number("beta_slow")?, 1.0),
+            fast: or(parameters.number("beta_fast")?, 32.0),
+            slow: or(parameters.number("beta_slow")?, 1.0),
             original: original as f64,
-            truncate: said.flag("truncate")?.unwrap_or(true),
+            truncate: parameters.flag("truncate")?.unwrap_or(true),
         })
     }
 
     /// Equation 22, or that of `DeepSeek` if both `mscale` and `mscale_all_dim` are given.
-    fn attention_factor(&self, said: &RopeParameters) -> Result<f64> {
-        if let Some(factor) = said.number("attention_factor")? {
+    fn attention_factor(&self, parameters: &RopeParameters) -> Result<f64> {
+        if let Some(factor) = parameters.number("attention_factor")? {
             return Ok(factor);
         }
         let scale = |mscale: f64| if self.factor <= 1.0 { 1.0 } else { 0.1 * mscale * self.factor.ln() + 1.0 };
         let given = |number: Option<f64>| number.filter(|number| *number != 0.0);
-        Ok(match (given(said.number("mscale")?), given(said.number("mscale_all_dim")?)) {
+        Ok(match (given(parameters.number("mscale")?), given(parameters.number("mscale_all_dim")?)) {
             (Some(mscale), Some(all)) => scale(mscale) / scale(all),
             _ => scale(1.0),
         })

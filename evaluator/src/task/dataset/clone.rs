@@ -1,6 +1,6 @@
 //! A data set of the hub in a directory: selects one part of it and finds the files of each split.
 
-use super::files::{BySplit, by_split, named, once};
+use super::files::{BySplit, by_split, check_single_format, named};
 use merge_core::{
     error::{Error, Result},
     file,
@@ -34,12 +34,12 @@ struct ClonePart {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum CloneFiles {
-    Splits(Vec<OfSplit>),
+    Splits(Vec<SplitFiles>),
     Train(Patterns),
 }
 
 #[derive(Debug, Deserialize)]
-struct OfSplit {
+struct SplitFiles {
     split: String,
     path: Patterns,
 }
@@ -52,14 +52,14 @@ enum Patterns {
 }
 
 /// Keys of a part that do not change how documents are read.
-const SILENT: [&str; 4] = ["version", "description", "features", "license"];
+const KEYS_WITHOUT_EFFECT: [&str; 4] = ["version", "description", "features", "license"];
 
 /// The files of a data set, or of one part of it, by split.
 pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
     let readme = dir.join("README.md");
     let card = if readme.is_file() { card(&readme)? } else { Card::default() };
     let Some(part) = part(&card, name).map_err(|e| e.at(dir.display()))? else { return by_split(dir, None) };
-    if let Some(key) = part.rest.keys().find(|key| !SILENT.contains(&key.as_str())) {
+    if let Some(key) = part.rest.keys().find(|key| !KEYS_WITHOUT_EFFECT.contains(&key.as_str())) {
         return Err(Error::user(format!("{}: configs: `{key}` is not supported", readme.display()))
             .hint("name the files in the task: `dataset_path: json`, `csv` or `parquet` with `data_files`"));
     }
@@ -76,12 +76,12 @@ pub(super) fn splits(dir: &Path, name: Option<&str>) -> Result<BySplit> {
         None => by_split(&within, None),
         Some(CloneFiles::Train(patterns)) => {
             let splits = vec![("train".to_owned(), files(patterns)?)];
-            once(&within, &splits).map(|()| splits)
+            check_single_format(&within, &splits).map(|()| splits)
         }
         Some(CloneFiles::Splits(splits)) => {
-            let splits = splits.iter().map(|OfSplit { split, path }| Ok((split.clone(), files(path)?)));
+            let splits = splits.iter().map(|SplitFiles { split, path }| Ok((split.clone(), files(path)?)));
             let splits = splits.collect::<Result<BySplit>>()?;
-            once(&within, &splits).map(|()| splits)
+            check_single_format(&within, &splits).map(|()| splits)
         }
     }
 }

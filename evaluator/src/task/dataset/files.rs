@@ -114,11 +114,11 @@ pub(super) fn by_split(dir: &Path, format: Option<&Format>) -> Result<BySplit> {
     if splits.is_empty() {
         splits.push(("train".to_owned(), all.iter().map(|name| dir.join(name)).collect()));
     }
-    once(dir, &splits).map(|()| splits)
+    check_single_format(dir, &splits).map(|()| splits)
 }
 
 /// Refuses a split whose documents exist in two formats, or packed and unpacked: each would count twice.
-pub(super) fn once(dir: &Path, splits: &BySplit) -> Result<()> {
+pub(super) fn check_single_format(dir: &Path, splits: &BySplit) -> Result<()> {
     for (split, files) in splits {
         let mut known: HashMap<String, &str> = HashMap::new();
         let mut first: Option<(Format, &str)> = None;
@@ -130,7 +130,7 @@ pub(super) fn once(dir: &Path, splits: &BySplit) -> Result<()> {
                 _ => same.filter(|other| *other != end),
             };
             if let Some(other) = other {
-                let message = format!("{}: split `{split}` is there as {other} and as {end}", dir.display());
+                let message = format!("{}: split `{split}` exists both as {other} and as {end}", dir.display());
                 return Err(Error::user(message)
                     .hint("`dataset_path: json`, `csv` or `parquet` with `data_files` reads those that are named"));
             }

@@ -307,7 +307,7 @@ const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 fn read(path: &Path, format: Option<&Format>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let by_name = || Format::by_name(&path.to_string_lossy());
     let format = format.cloned().or_else(by_name).ok_or_else(|| {
-        Error::user(format!("{}: nothing is known of such files", path.display()))
+        Error::user(format!("{}: this kind of file is unknown", path.display()))
             .hint("documents are in .json, .jsonl, .csv, .tsv or .parquet files")
     })?;
     // Reading a pipe could block forever.

@@ -4,7 +4,7 @@ mod footer;
 
 use self::footer::levels;
 use super::{DocumentRow, row, unpack::LARGEST};
-use crate::contained::caught;
+use crate::contained::catch_panic;
 use merge_core::{
     error::{Error, Result},
     file,
@@ -33,13 +33,13 @@ const DEEPEST: usize = 100;
 pub(super) fn read(path: &Path, columns: Option<&[String]>, rows: &mut Vec<DocumentRow>) -> Result<()> {
     let mut file = file::open_itself(path).map_err(|e| Error::io("open", path, &e))?;
     let levels = levels(&mut file).map_err(|e| Error::io("read", path, &e))?;
-    let levels = levels.ok_or_else(|| damaged(&"its footer is none").at(path.display()))?;
+    let levels = levels.ok_or_else(|| damaged(&"it has no valid footer").at(path.display()))?;
     if levels > DEEPEST {
         let message = format!("{}: its columns nest more than {DEEPEST} levels deep", path.display());
         return Err(Error::user(message).hint("save it again with columns that hold less in each other"));
     }
     // The library panics on some damaged files.
-    let done = caught(|| {
+    let done = catch_panic(|| {
         let reader = SerializedFileReader::new(file).map_err(|e| damaged(&e))?;
         all(&reader, columns, &path.display().to_string(), rows)
     });
@@ -110,7 +110,7 @@ fn check(field: &Arc<Type>, name: &str) -> Result<()> {
         Some(Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY) if !is_plain => "bytes",
         Some(_) => return Ok(()),
     };
-    Err(Error::user(format!("the column `{name}` holds {what}, which are no part of a document here"))
+    Err(Error::user(format!("the column `{name}` holds {what}, which cannot be read as JSON"))
         .hint("name the columns that are asked, as in `dataset_kwargs: {columns: [question, answer]}`"))
 }
 
@@ -179,13 +179,13 @@ fn value(field: Field, room: &mut usize) -> Result<Value> {
         Field::ListInternal(list) => {
             list.elements().iter().map(|one| value(one.clone(), room)).collect::<Result<Value>>()?
         }
-        other => return Err(Error::user(format!("{other} is no part of a document here"))),
+        other => return Err(Error::user(format!("{other} cannot be read as JSON"))),
     })
 }
 
 fn float(x: f64) -> Result<Value> {
     let number = Number::from_f64(x).map(Value::Number);
-    number.ok_or_else(|| Error::user(format!("{x} is no number that JSON has")).hint("save it with nulls instead"))
+    number.ok_or_else(|| Error::user(format!("{x} cannot be written in JSON")).hint("save it with nulls instead"))
 }
 
 /// Takes bytes from `room`. A small file can need much: it stores a value once and repeats its index.

@@ -288,12 +288,12 @@ fn finds_the_files_of_a_data_set() {
         refuses(
             dir.path(),
             &of(path, split),
-            &format!("t.yaml:2:15: {path}: split `{split}` is there as {one} and as {other}"),
+            &format!("t.yaml:2:15: {path}: split `{split}` exists both as {one} and as {other}"),
             "`dataset_path: json`, `csv` or `parquet` with `data_files` reads those that are named",
         );
     }
     check(dir.path(), &of("json\ndataset_kwargs: {data_dir: twice}", "test"), &["15"]);
-    let lfs = "`git lfs pull` in that directory brings the file itself (`git lfs install` first, if it is not known)";
+    let lfs = "`git lfs pull` in that directory downloads the file itself (run `git lfs install` first if Git LFS is not set up)";
     for file in ["test.parquet", "test.jsonl"] {
         let path = format!("pointers/{}", file.rsplit('.').next().unwrap());
         let does = if file.ends_with("jsonl") { "read" } else { "open" };

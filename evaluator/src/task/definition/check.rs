@@ -53,7 +53,7 @@ fn examples(written: &DefinitionFile) -> Result<()> {
     if let Some(count) = definition.num_fewshot.filter(|count| count.value > 0)
         && definition.output() == OutputType::LoglikelihoodRolling
     {
-        let none = Mistake::new("a text that is read has no examples before it").hint("remove it");
+        let none = Mistake::new("`loglikelihood_rolling` takes no examples").hint("remove it");
         return Err(written.error("num_fewshot", count.place, none));
     }
     let Some(config) = &definition.fewshot_config else { return Ok(()) };
@@ -91,11 +91,7 @@ fn unsupported(written: &DefinitionFile) -> Result<()> {
         return Err(written.error("unsafe_code", code.place, refused));
     }
     if let Some(repeats) = written.definition.repeats.filter(|repeats| repeats.value == 0) {
-        return Err(written.error(
-            "repeats",
-            repeats.place,
-            Mistake::new("a question that is not asked has no answer"),
-        ));
+        return Err(written.error("repeats", repeats.place, Mistake::new("each question must be asked at least once")));
     }
     if let Some(indices) = written.definition.fewshot_config.as_ref().and_then(|config| config.fewshot_indices.as_ref())
     {
@@ -156,7 +152,8 @@ fn generation(written: &DefinitionFile) -> Result<()> {
     let Some(kwargs) = &written.definition.generation_kwargs else { return Ok(()) };
     let refuse = |place: Place, mistake: Mistake| Err(written.error("generation_kwargs", place, mistake));
     if written.definition.output() != OutputType::GenerateUntil {
-        let foreign = Mistake::new("nothing is generated").hint("remove it, or set `output_type: generate_until`");
+        let foreign =
+            Mistake::new("this task generates no text").hint("remove it, or set `output_type: generate_until`");
         return refuse(kwargs.place, foreign);
     }
     let random = "answers are greedy here, so that they can be repeated";

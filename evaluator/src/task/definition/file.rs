@@ -37,7 +37,7 @@ impl DefinitionFile {
 
 /// Keys that a group writes over those of its tasks, and the path of the group's file.
 #[derive(Clone, Debug, Default)]
-pub(in crate::task) struct Over {
+pub(in crate::task) struct Overrides {
     pub(in crate::task) entries: Vec<(Node, Node)>,
     pub(in crate::task) file: PathBuf,
 }
@@ -46,7 +46,7 @@ pub(in crate::task) struct Over {
 const MOST: usize = 1_000;
 
 /// Reads a task with all that it includes, then writes `over` over it.
-pub(in crate::task) fn read(path: &Path, over: &Over) -> Result<DefinitionFile> {
+pub(in crate::task) fn read(path: &Path, over: &Overrides) -> Result<DefinitionFile> {
     let (node, mut keys) = merged::<Definition>(path, &mut IncludeChain::default())?;
     let NodeKind::Block(mut entries) = node.kind else { unreachable!("what includes merge into is a block") };
     for entry in &over.entries {

@@ -6,7 +6,7 @@ mod formula;
 mod ours;
 
 pub(super) use check::check;
-pub(super) use file::{DefinitionFile, Over, read, read_str, tree};
+pub(super) use file::{DefinitionFile, Overrides, read, read_str, tree};
 pub(super) use formula::Formula;
 pub(super) use ours::Ours;
 
@@ -185,7 +185,7 @@ pub(super) struct FewshotConfig {
     pub(super) split: Option<At<String>>,
     /// `!function` that changes each example before anything else.
     #[schemars(with = "Option<Formula>")]
-    pub(super) process_docs: Own,
+    pub(super) process_docs: ExampleFormula,
     /// Not supported: lm-evaluation-harness 0.4.13 reads it and ignores it.
     #[schemars(skip)]
     pub(super) fewshot_indices: Option<At<Value>>,
@@ -195,12 +195,12 @@ pub(super) struct FewshotConfig {
     pub(super) doc_to_text: Option<At<Formula>>,
     /// `doc_to_choice` of examples; default: the question's.
     #[schemars(with = "Option<Formula>")]
-    pub(super) doc_to_choice: Own,
+    pub(super) doc_to_choice: ExampleFormula,
     /// `doc_to_target` of examples; default: the question's.
     pub(super) doc_to_target: Option<At<Formula>>,
     /// `gen_prefix` of examples; default: the question's.
     #[schemars(with = "Option<Formula>")]
-    pub(super) gen_prefix: Own,
+    pub(super) gen_prefix: ExampleFormula,
     /// `fewshot_delimiter` of examples; default: the question's.
     pub(super) fewshot_delimiter: Option<String>,
     /// `target_delimiter` of examples; default: the question's.
@@ -209,7 +209,7 @@ pub(super) struct FewshotConfig {
 
 /// An example's own formula. `null` means that it has none.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Own {
+pub(super) enum ExampleFormula {
     /// The question's formula.
     #[default]
     Same,
@@ -217,7 +217,7 @@ pub(super) enum Own {
     Written(Option<At<Formula>>),
 }
 
-impl Own {
+impl ExampleFormula {
     /// The formula that is written, if any.
     pub(super) fn written(&self) -> Option<&At<Formula>> {
         match self {
@@ -235,7 +235,7 @@ impl Own {
     }
 }
 
-impl<'de> Deserialize<'de> for Own {
+impl<'de> Deserialize<'de> for ExampleFormula {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(Self::Written)
     }

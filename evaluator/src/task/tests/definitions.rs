@@ -1,7 +1,7 @@
 //! Definition files: refusals, with their messages.
 
 use super::{CHOOSE, Fractions, GENERATE, Split, Task, fs, of, repository, task};
-use crate::task::definition::{Over, check as check_definition, read};
+use crate::task::definition::{Overrides, check as check_definition, read};
 
 /// Reads a definition beside one item and compares the error, with its hint.
 #[track_caller]
@@ -43,10 +43,7 @@ fn says_where_yaml_is_wrong() {
         "t.yaml:9:24: metric_list: there is no measure `exact_mach` of `generate_until`\n\
          hint: did you mean `exact_match`? there are: `exact_match`, `f1`, `rouge1`, `rouge2`, `rougeL`, `char_f1`, `p_ja`",
     );
-    check(
-        &generate("task: again\n"),
-        "t.yaml:9:1: the key `task` appears twice\nhint: keep one of them: neither would be the obvious winner",
-    );
+    check(&generate("task: again\n"), "t.yaml:9:1: the key `task` appears twice\nhint: keep one of them");
     check(
         &generate("num_fewshot: many\n"),
         "t.yaml:9:14: num_fewshot: expected a whole number from 0 up, found the text `many`",
@@ -98,7 +95,7 @@ fn refuses_by_name_what_is_not_supported() {
 fn refuses_what_a_kind_of_question_does_not_have() {
     check(
         &format!("{CHOOSE}generation_kwargs: {{}}\n"),
-        "t.yaml:9:20: generation_kwargs: nothing is generated\nhint: remove it, or set `output_type: generate_until`",
+        "t.yaml:9:20: generation_kwargs: this task generates no text\nhint: remove it, or set `output_type: generate_until`",
     );
     check(
         &CHOOSE.replace("doc_to_choice: choices\n", ""),
@@ -110,11 +107,11 @@ fn refuses_what_a_kind_of_question_does_not_have() {
     );
     check(
         &format!("{CHOOSE}filter_list: [{{name: a, filter: [{{function: lowercase}}, {{function: take_first}}]}}]\n"),
-        "t.yaml:9:34: filter_list: likelihoods are not filtered\nhint: `take_first` alone is possible here",
+        "t.yaml:9:34: filter_list: likelihoods are not filtered\nhint: only `take_first` is allowed here",
     );
     check(
         &format!("{CHOOSE}metadata: {{evomerge: {{main: mcc}}}}\nmetric_list: [{{metric: mcc}}]\n"),
-        "t.yaml:9:29: metadata: `mcc` is of all items together\nhint: tables and searches go by a measure that each item has",
+        "t.yaml:9:29: metadata: `mcc` is computed over all items together\nhint: tables and searches go by a measure that each item has",
     );
     check(
         &format!("{CHOOSE}metadata: {{evomerge: {{main: gold_margine}}}}\n"),
@@ -146,11 +143,11 @@ fn refuses_values_that_make_no_sense() {
     );
     check(
         &filter("{function: regex}"),
-        "t.yaml:9:34: filter_list: one answer is to be marked, and this leaves a list of them\nhint: end it with `- function: take_first`",
+        "t.yaml:9:34: filter_list: the filter leaves a list of answers, but only a single one can be marked\nhint: end it with `- function: take_first`",
     );
     check(
         &filter("{function: take_first}, {function: lowercase}, {function: take_first}"),
-        "t.yaml:9:34: filter_list: what follows `take_first` would be done letter by letter\nhint: put `take_first` last",
+        "t.yaml:9:34: filter_list: a step after `take_first` would work on single letters\nhint: put `take_first` last",
     );
     check(
         &filter("{function: lowercase, k: 1}, {function: take_first}"),
@@ -202,7 +199,7 @@ fn refuses_what_would_have_no_effect() {
     check(
         "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: i.jsonl}}\ntest_split: test\n\
          output_type: loglikelihood_rolling\ndoc_to_target: question\nnum_fewshot: 2\n",
-        "t.yaml:7:14: num_fewshot: a text that is read has no examples before it\nhint: remove it",
+        "t.yaml:7:14: num_fewshot: `loglikelihood_rolling` takes no examples\nhint: remove it",
     );
     check(
         &generate("metric_list: [{metric: char_f1, ignore_case: true}]\n"),
@@ -240,20 +237,18 @@ fn refuses_numbers_that_cannot_be_meant() {
 fn a_template_without_end_is_an_error_of_its_item() {
     let asks = |template: &str| GENERATE.replace("問題：{{question}}\\n答え：", template);
     let fields = "hint: the item's fields are `question`, `sum`, `choices`, `answer`";
-    let unfilled = |what: &str| format!("i.jsonl:1: doc_to_text: the template cannot be filled: {what}\n{fields}");
+    let unfilled = |what: &str| format!("i.jsonl:1: doc_to_text: the template cannot be rendered: {what}\n{fields}");
     check(
         &asks("{{ question|indent(1000000000) }}"),
-        &unfilled("it takes more than 2000000 steps, of which each also pays for 64 bytes of text"),
+        &unfilled("rendering takes more than 2000000 steps (64 bytes of text count as one step)"),
     );
     check(
         &asks("{{ question }}{{ ('a'*40 ~ '!')|regex_replace('(a|aa)+(?=b)$','x') }}"),
-        &unfilled(
-            "the pattern `(a|aa)+(?=b)$`: a text matches it in too many ways: it was given up after 10000000 steps back",
-        ),
+        &unfilled("the pattern `(a|aa)+(?=b)$`: the search stopped after 10000000 backtracking steps"),
     );
     check(
         &asks("{% set x = namespace() %}{% set x.a = x %}{{ x }}{{ question }}"),
-        &unfilled("a namespace in a namespace, which could hold itself"),
+        &unfilled("a namespace cannot hold a namespace, which could be itself"),
     );
     check(
         &asks(&format!("{{{{ {}question }}}}", "not ".repeat(100_000))),
@@ -313,7 +308,7 @@ fn never_panics_on_a_damaged_definition() {
     let path = dir.path().join("t.yaml");
     let read = |text: &str| {
         fs::write(&path, text).unwrap();
-        read(&path, &Over::default()).and_then(|written| check_definition(&written))
+        read(&path, &Overrides::default()).and_then(|written| check_definition(&written))
     };
     assert_eq!(read(&sound), Ok(()));
     // Every third place only, since each reads the text twice.
@@ -357,8 +352,9 @@ fn changes_its_fingerprint_with_what_changes_a_score() {
         assert_eq!(fingerprint(&sound.replace(from, to)), first, "{to}");
     }
     // Another measure gives another score.
-    let choose =
-        |by: &str| of(CHOOSE, r#"{"question": "a", "choices": ["b", "c"], "answer": 0}"#).unwrap().by(by).unwrap();
+    let choose = |by: &str| {
+        of(CHOOSE, r#"{"question": "a", "choices": ["b", "c"], "answer": 0}"#).unwrap().with_metric(by).unwrap()
+    };
     assert_ne!(choose("acc").fingerprint(), choose("gold_margin").fingerprint());
     // Pinned: when asking or marking changes, raise VERSION, then update this.
     assert_eq!(first[..4], [198, 6, 209, 97]);

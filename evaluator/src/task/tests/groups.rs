@@ -84,7 +84,7 @@ fn refuses_a_group_that_says_nothing() {
         "g.yaml:2:8: there is no task `onee`\nhint: did you mean `one`? there are: `all`, `one`, `two`",
     );
     check("group: all\n", "g.yaml:1:1: the group `all` names no tasks\nhint: add `task: [name, …]`");
-    check("group: all\ntask: [all]\n", "g.yaml:1:1: the group `all` is in itself");
+    check("group: all\ntask: [all]\n", "g.yaml:1:1: the group `all` contains itself");
     check(
         &GROUP.replace("weight_by_size: true", "aggregation: median"),
         "g.yaml:3:60: aggregate_metric_list: a group has no aggregation `median`\nhint: write `mean`",

@@ -137,8 +137,8 @@ fn run(fixture: &Fixture) -> Vec<(String, String)> {
         task,
         marked,
         rows,
-        there: task.split(Split::Report).len(),
-        ours: json!({}),
+        available: task.split(Split::Report).len(),
+        extra: json!({}),
     });
     let (model, stamp) = (fixture.source.model.to_owned(), fixture.source.stamp.to_owned());
     let run = RunInfo { model, stamp, draws: 100_000, ..RunInfo::default() };

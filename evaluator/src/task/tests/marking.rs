@@ -60,7 +60,7 @@ fn a_pattern_that_is_given_up_is_an_error_and_no_score() {
     };
     let hint =
         "write it without a repetition in a repetition, such as `(a|aa)+`, or without look-around, such as `(?=…)`";
-    let why = "a text matches it in too many ways: it was given up after 10000000 steps back";
+    let why = "the search stopped after 10000000 backtracking steps";
     let pattern = "(?:.|.)*(?=ZZZ)|答えは(-?\\d+)です";
     let said = "りんごは3+4=7個で、みかんは5個です。答えは7です";
     let task = generate("7", &filter(&format!("{{function: regex, regex_pattern: '{pattern}'}}")));
@@ -170,13 +170,13 @@ fn measures_what_a_task_lists_and_what_a_search_asks_for() {
     }
     assert_eq!(score("mcc"), Measurement::Classes { gold: 1, said: 0 });
     let by = |metric: &str| {
-        let task = choose("1", "").by(metric).unwrap();
+        let task = choose("1", "").with_metric(metric).unwrap();
         (task.metric(), task.mark(task.split(Split::Report), std::slice::from_ref(&answer)).unwrap()[0].value)
     };
     assert_eq!(by("gold_margin"), ("gold_margin".to_owned(), -0.5));
     assert_eq!(by("acc_norm"), ("acc_norm".to_owned(), 0.0));
     // A broken model is worse than any other.
-    let broken = choose("1", "").by("gold_margin").unwrap();
+    let broken = choose("1", "").with_metric("gold_margin").unwrap();
     assert!(broken.mark(broken.split(Split::Report), &[logs(&[f64::NAN; 3])]).unwrap()[0].value < -1000.0);
 }
 
@@ -203,7 +203,7 @@ fn measures_texts() {
     assert!((value("bits_per_byte") - 1.0 / std::f64::consts::LN_2).abs() < 1e-12);
     assert!((value("byte_perplexity") - 1.0_f64.exp()).abs() < 1e-12);
     assert!((value("word_perplexity") - (8.0_f64 / 3.0).exp()).abs() < 1e-12);
-    let bits = of(&rolling, items).unwrap().by("bits_per_byte").unwrap();
+    let bits = of(&rolling, items).unwrap().with_metric("bits_per_byte").unwrap();
     assert_eq!(bits.metric(), "-bits_per_byte");
     let scores = bits.mark(bits.split(Split::Report), &[logs(&[-2.0]), logs(&[-6.0])]).unwrap();
     assert!((scores[0].value + 2.0 / 3.0 / std::f64::consts::LN_2).abs() < 1e-12);
@@ -278,7 +278,7 @@ fn measures_likeness_of_texts() {
     assert_eq!(names, ["exact_match", "f1_char", "char_f1", "rouge2_char"]);
     let value = |name: &str| marked[0].filtered[0].scores.iter().find(|score| score.0 == name).unwrap().1.value();
     assert_eq!((value("f1_char"), value("char_f1"), value("rouge2_char")), (Some(0.8), Some(0.8), Some(2.0 / 3.0)));
-    let task = generate("\"北海道\"", "").by("char_f1").unwrap();
+    let task = generate("\"北海道\"", "").with_metric("char_f1").unwrap();
     assert_eq!(task.mark(task.split(Split::Report), &[text("北海")]).unwrap()[0].value.to_bits(), 0.8_f64.to_bits());
     // The model that identifies languages is a file, which is missing here.
     let error = of(&format!("{GENERATE}metric_list: [{{metric: p_ja}}]\n"), "").err().unwrap();

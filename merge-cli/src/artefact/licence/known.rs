@@ -179,7 +179,7 @@ pub(crate) fn note(class: Class, label: &str) -> Option<&'static str> {
     let label = label.to_lowercase();
     Some(match class {
         Class::Permissive => return None,
-        Class::ShareAlike => "what is made of it is shared under the same licence",
+        Class::ShareAlike => "derived models must have the same licence",
         Class::Custom => match llama(&label).as_deref() {
             Some("2") => "custom terms: Meta's, with a list of forbidden uses",
             Some("3") => {
@@ -189,16 +189,18 @@ pub(crate) fn note(class: Class, label: &str) -> Option<&'static str> {
                 "custom terms: the result's name must begin with `Llama`, and `Built with Llama` be shown with it"
             }
             None if label.contains("gemma") => "custom terms: Google's, with a list of forbidden uses",
-            None if label.contains("rail") => "custom terms: its list of forbidden uses goes with the result",
+            None if label.contains("rail") => {
+                "custom terms: the result must carry the licence's list of forbidden uses"
+            }
             None => "custom terms, to be read before use",
         },
-        Class::Unknown => "nothing is said, so ask its owner before use",
+        Class::Unknown => "no licence is stated, so ask the owner before use",
         Class::ResearchOnly => "research only",
         Class::NonCommercial => "non-commercial use only",
         Class::NoDerivatives if label.contains("-nc") => {
-            "non-commercial use only, and no derivative, which a merge is, may be shared"
+            "non-commercial use only, and derivatives, such as merges, must not be shared"
         }
-        Class::NoDerivatives => "no derivative, which a merge is, may be shared",
+        Class::NoDerivatives => "derivatives, such as merges, must not be shared",
     })
 }
 

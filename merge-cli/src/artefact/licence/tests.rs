@@ -94,7 +94,7 @@ fn says_all_in_one_line() {
             &["license: apache-2.0", "license: apache-2.0", "license: cc-by-nc-4.0"],
             "licences: apache-2.0 (a, b); cc-by-nc-4.0 (c): non-commercial use only",
         ),
-        (&["x: y"], "licence: unknown (a): nothing is said, so ask its owner before use"),
+        (&["x: y"], "licence: unknown (a): no licence is stated, so ask the owner before use"),
         (
             &["license: other\nlicense_name: \"two\\nlines \\u001b[31m\""],
             "licence: two lines [31m (a): custom terms, to be read before use",
@@ -139,7 +139,7 @@ fn shows_what_is_restricted_the_strictest_first() {
     let fronts = ["license: cc-by-sa-4.0", "license: cc-by-nc-4.0", "license: mit", "license: cc-by-nc-4.0"];
     assert_eq!(
         of(&fronts).restriction().unwrap(),
-        "Restricted: non-commercial use only (cc-by-nc-4.0, of b, d); what is made of it is shared under the same licence \
+        "Restricted: non-commercial use only (cc-by-nc-4.0, of b, d); derived models must have the same licence \
          (cc-by-sa-4.0, of a)."
     );
 }

@@ -64,7 +64,7 @@ pub(super) fn all(args: &Eval) -> Result<Vec<ModelAddress>> {
 
 /// Refuses, before anything is asked, tasks that a server cannot be asked as they require.
 pub(super) fn check(args: &Eval, asked: &[TaskItems<'_>]) -> Result<()> {
-    let answers = if args.chat { ModelServer::converses } else { ModelServer::completes };
+    let answers = if args.chat { ModelServer::check_conversation } else { ModelServer::check_completion };
     let mut bare = Vec::new();
     for TaskItems { task, items } in asked.iter().filter(|_| !args.server.is_empty()) {
         let requests = task.requests(items);
@@ -76,7 +76,7 @@ pub(super) fn check(args: &Eval, asked: &[TaskItems<'_>]) -> Result<()> {
     if !bare.is_empty() {
         let tasks = bare.join(", ");
         screen::say(&format!(
-            "note: {tasks}: servers are asked to put no BOS before prompts; only vLLM is known to listen"
+            "note: {tasks}: servers are asked to put no BOS before prompts; only vLLM is known to support this"
         ));
     }
     Ok(())
@@ -124,7 +124,7 @@ impl ModelAddress {
         }
         let weights = model.weights();
         let device = device(&args.execution.device)?;
-        let dot = dot(args)?;
+        let dot = bf16_dot(args)?;
         let loaded = match dot {
             Some(dot) => Transformer::load_bf16(weights, dot)?,
             None => Transformer::load(weights, &device)?,
@@ -145,7 +145,7 @@ impl ModelAddress {
 }
 
 /// The processor's bfloat16 instructions, if `--bf16-dot` asks for them.
-pub(super) fn dot(args: &Eval) -> Result<Option<Bf16Dot>> {
+pub(super) fn bf16_dot(args: &Eval) -> Result<Option<Bf16Dot>> {
     if !args.bf16_dot {
         return Ok(None);
     }
@@ -185,7 +185,7 @@ fn store(args: &Eval, content: &Fingerprint) -> Result<Store> {
         None => e.hint("`--memory DIR` names another directory; with `--no-memory` nothing is remembered"),
     })?;
     if let Some(aside) = store.repaired() {
-        screen::say(&format!("note: what was damaged was moved to {}", aside.display()));
+        screen::say(&format!("note: damaged files were moved to {}", aside.display()));
     }
     Ok(store)
 }

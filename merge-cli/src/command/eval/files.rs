@@ -1,6 +1,6 @@
 //! Writes the results of an eval as files for lm-evaluation-harness's tools.
 
-use super::{ModelScores, OfTask, answering::AnsweringCost};
+use super::{ModelScores, TaskScores, answering::AnsweringCost};
 use crate::{args::Eval, draw::screen, work::eval_tasks::TaskChoice};
 use evaluator::{
     evaluation::TaskItems,
@@ -39,7 +39,7 @@ pub(super) fn write(
         date: since.as_secs_f64(),
         stamp: stamp(since.as_secs(), since.subsec_micros()),
         seconds: scored.seconds,
-        ours: json!({
+        extra: json!({
             "version": env!("CARGO_PKG_VERSION"),
             "protocol": args.protocol,
             "chat": args.chat,
@@ -57,8 +57,8 @@ pub(super) fn write(
             task: asked.task,
             marked: &of.marked,
             rows: &of.rows,
-            there: asked.task.split(evaluator::task::Split::Report).len(),
-            ours: ours(asked, of),
+            available: asked.task.split(evaluator::task::Split::Report).len(),
+            extra: extra(asked, of),
         })
         .collect();
     let dir = dir.join(sanitized(&scored.name));
@@ -70,7 +70,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn ours(asked: &TaskItems<'_>, of: &OfTask) -> serde_json::Value {
+fn extra(asked: &TaskItems<'_>, of: &TaskScores) -> serde_json::Value {
     json!({
         "main": asked.task.metric(),
         "estimate": of.main,

@@ -40,7 +40,7 @@ pub(super) struct ModelScores {
     /// Name of the model, as given.
     name: String,
     /// Scores on each task.
-    tasks: Vec<OfTask>,
+    tasks: Vec<TaskScores>,
     began: SystemTime,
     seconds: f64,
     /// Number of requests.
@@ -50,7 +50,7 @@ pub(super) struct ModelScores {
 }
 
 /// Scores of a model on one task.
-pub(super) struct OfTask {
+pub(super) struct TaskScores {
     marked: Vec<MarkedItem>,
     rows: Vec<MetricRow>,
     /// Estimate of the main metric.
@@ -61,7 +61,7 @@ pub(super) struct OfTask {
 pub(crate) fn run(args: &Eval) -> Result<()> {
     set_threads(&args.execution)?;
     let shelf = shelf()?;
-    answering::dot(args)?;
+    answering::bf16_dot(args)?;
     let chosen = eval_tasks::read(args, &shelf)?;
     let asked = asked(args, &chosen.suite.tasks)?;
     let models = answering::all(args)?;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Eval) -> Result<()> {
     let mut scored: Vec<ModelScores> = Vec::new();
     for model in &models {
         let Some(one) = score(args, model, &asked, &interrupt)? else {
-            let again = job::goes_on().unwrap_or_else(|| "the same command goes on".to_owned());
+            let again = job::how_to_continue().unwrap_or_else(|| "the same command goes on".to_owned());
             screen::say(&if model.remembers(args) {
                 format!("stopped; what was answered is remembered: {again}")
             } else {
@@ -111,7 +111,7 @@ fn score(
     let Some(marked) = marked else { return Ok(None) };
     let of_task = |(asked, marked): (&TaskItems<'_>, Vec<MarkedItem>)| {
         let mains: Vec<f64> = marked.iter().map(|marked| marked.main).collect();
-        OfTask {
+        TaskScores {
             rows: asked.task.aggregate(&marked, DRAWS),
             main: Estimate::of(&mains).expect("a task is asked one item or more"),
             mishaps: Mishaps::of(&marked),
@@ -184,7 +184,7 @@ fn model_json(asked: &[TaskItems<'_>], scored: &ModelScores) -> Value {
 }
 
 /// Scores of a task's parts; a part of a single item has no estimate.
-fn parts_json(asked: &TaskItems<'_>, of: &OfTask) -> Value {
+fn parts_json(asked: &TaskItems<'_>, of: &TaskScores) -> Value {
     let parts = asked.task.parts(&of.marked);
     parts.map_or(Value::Null, |parts| {
         parts.scores.iter().map(|(part, scores)| (part.clone(), json!(Estimate::of(scores)))).collect()

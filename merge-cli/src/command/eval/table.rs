@@ -1,6 +1,6 @@
 //! Tables of an eval's scores and comparisons.
 
-use super::{ModelScores, OfTask, comparison::ModelComparison};
+use super::{ModelScores, TaskScores, comparison::ModelComparison};
 use crate::{
     draw::{
         measure,
@@ -50,7 +50,7 @@ pub(super) fn of_model(asked: &[TaskItems<'_>], groups: &[Group], scored: &Model
 }
 
 /// Table of the scores of a task's parts, such as the subjects of an exam.
-fn parts(asked: &TaskItems<'_>, of: &OfTask) -> Option<String> {
+fn parts(asked: &TaskItems<'_>, of: &TaskScores) -> Option<String> {
     let SubtaskScores { field, scores } = asked.task.parts(&of.marked)?;
     let metric = asked.task.metric();
     let mut table = table(&[field, &metric, "95% interval", "items"]);
@@ -81,7 +81,7 @@ fn cells(name: &str, shots: &str, row: &MetricRow, filters: bool) -> Vec<Cell> {
 }
 
 /// Row with the plain mean of the tasks' main scores, as on leaderboards, if all are shares of 1.
-fn mean(asked: &[TaskItems<'_>], tasks: &[OfTask]) -> Option<Vec<Cell>> {
+fn mean(asked: &[TaskItems<'_>], tasks: &[TaskScores]) -> Option<Vec<Cell>> {
     let are_shares = asked.iter().all(|asked| measure::is_share(&asked.task.metric()));
     if tasks.len() < 2 || !are_shares {
         return None;

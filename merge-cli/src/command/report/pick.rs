@@ -95,16 +95,16 @@ fn weights<'a>(
         let found = found.ok_or_else(|| {
             let name = name.trim();
             let no_items = about.goals.iter().any(|goal| goal.name == name && goal.ranks());
-            let weighed = format!("it weighs {}", known().collect::<Vec<_>>().join(", "));
+            let choices = format!("choose among {}", known().collect::<Vec<_>>().join(", "));
             let hint = match did_you_mean(name, known()) {
-                _ if no_items => format!("the task has no select items, on which finalists are scored; {weighed}"),
+                _ if no_items => format!("the task has no select items, on which finalists are scored; {choices}"),
                 _ if serde_json::from_value::<Cost>(json!(name)).is_ok() => {
-                    format!("a search weighs it with `minimise: [{{what: {name}}}]` in its file; {weighed}")
+                    format!("`minimise: [{{what: {name}}}]` in a search file makes it an objective; {choices}")
                 }
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => weighed,
+                None => choices,
             };
-            wrong(format!("the study does not weigh `{name}`")).hint(hint)
+            wrong(format!("finalists cannot be picked by `{name}`")).hint(hint)
         })?;
         Ok((found, weight))
     };
@@ -179,12 +179,12 @@ mod tests {
             let refused = weights(text, &objectives, &about).unwrap_err();
             assert_eq!((refused.to_string().as_str(), refused.advice()), (error, Some(hint)));
         };
-        check("sum=1", "--pick: the study does not weigh `sum`", "did you mean `sums`?");
-        check("x=1", "--pick: the study does not weigh `x`", "it weighs sums, layers");
-        let hint = "the task has no select items, on which finalists are scored; it weighs sums, layers";
-        check("likelihood=1", "--pick: the study does not weigh `likelihood`", hint);
-        let hint = "a search weighs it with `minimise: [{what: tokens}]` in its file; it weighs sums, layers";
-        check("tokens=-1", "--pick: the study does not weigh `tokens`", hint);
+        check("sum=1", "--pick: finalists cannot be picked by `sum`", "did you mean `sums`?");
+        check("x=1", "--pick: finalists cannot be picked by `x`", "choose among sums, layers");
+        let hint = "the task has no select items, on which finalists are scored; choose among sums, layers";
+        check("likelihood=1", "--pick: finalists cannot be picked by `likelihood`", hint);
+        let hint = "`minimise: [{what: tokens}]` in a search file makes it an objective; choose among sums, layers";
+        check("tokens=-1", "--pick: finalists cannot be picked by `tokens`", hint);
         let hint = "write names with their weights, such as math=1,layers=-0.01";
         check("sums", "--pick: `sums` has no weight", hint);
         check("sums=much", "--pick: `much` is no number", "write a number, such as 0.5");

@@ -20,7 +20,7 @@ use crate::{
     language::{Language, study as texts},
     work::{
         interrupt,
-        memory::{MemoryNeed, There},
+        memory::{MachineMemory, MemoryNeed},
         search::{stand_in, workers},
         search_tasks,
     },
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => Stage::parse_all(&text, path)?,
     };
     let interrupted = Arc::default();
-    interrupt::listen(&interrupted, "stopping; items in flight are scored when it goes on")?;
+    interrupt::listen(&interrupted, "stopping; unfinished items are scored when the search continues")?;
     let job = SearchCommand { args, text: &text, stages: &stages, interrupted: &interrupted };
     let done = match args.seeds {
         Some(seeds) => seeds::run(&job, seeds.into()),
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &done {
         Ok(()) => screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64()))),
         Err(error) if error.fault() == Fault::Interrupted => {
-            let again = job::goes_on().unwrap_or_else(|| format!("To go on: {}", command(args)));
+            let again = job::how_to_continue().unwrap_or_else(|| format!("To go on: {}", command(args)));
             screen::say(&format!("stopped; nothing is lost. {again}"));
         }
         Err(_) => {}
@@ -106,7 +106,7 @@ struct PlannedStudy {
 
 impl PlannedStudy {
     /// Upper bound of its item evaluations.
-    fn takes(&self) -> u64 {
+    fn max_evaluations(&self) -> u64 {
         study::evaluations(&self.file.template, &self.file.search, study::Objective::goals(&self.benchmarks))
     }
 }
@@ -125,7 +125,7 @@ impl SearchCommand<'_> {
     fn run(&self, seed: Option<u64>, output: &Path, among: &mut Among, again: u64) -> Result<StudyResult> {
         let studies = self.studies(seed)?;
         let n_studies = studies.iter().flatten().count();
-        among.after = (1 + again) * studies.iter().flatten().map(PlannedStudy::takes).sum::<u64>();
+        among.after = (1 + again) * studies.iter().flatten().map(PlannedStudy::max_evaluations).sum::<u64>();
         let seeds = among.labels.clone();
         let mut earlier: Vec<Recipe> = Vec::new();
         let mut numbers = 1..;
@@ -139,7 +139,7 @@ impl SearchCommand<'_> {
             };
             let number = numbers.next().expect("they do not end");
             let is_answer = study.is_answer;
-            among.after -= study.takes();
+            among.after -= study.max_evaluations();
             among.labels.clone_from(&seeds);
             if n_studies > 1 {
                 let values: [(&str, &dyn Display); 2] = [("number", &number), ("stages", &n_studies)];
@@ -191,7 +191,7 @@ impl SearchCommand<'_> {
             study::check(&file.template, &sources, &file.search, &benchmarks)?;
             let memory = MemoryNeed::of_search(&file, &sources, &benchmarks)?;
             let cores = thread::available_parallelism().map_or(1, usize::from);
-            let (workers, note) = workers(self.args.workers, memory, There::here(), cores)
+            let (workers, note) = workers(self.args.workers, memory, MachineMemory::here(), cores)
                 .map_err(|e| e.at(file.template.file.display()))?;
             if let Some(note) = note {
                 screen::say(&format!("note: {note}"));
@@ -276,6 +276,6 @@ fn names(goals: &[study::Goal], search: &Search, sources: &Sources) -> ProgressN
 }
 
 /// Directory of the study with this seed.
-fn of_seed(output: &Path, seed: u64) -> PathBuf {
+fn seed_directory(output: &Path, seed: u64) -> PathBuf {
     output.join(format!("seed-{seed}"))
 }

@@ -47,7 +47,7 @@ impl StudyPlace {
         let before = names(&study)?;
         let store = Store::open(&study)?;
         if let Some(aside) = store.repaired() {
-            screen::say(&format!("note: what was damaged was moved to {}", aside.display()));
+            screen::say(&format!("note: damaged files were moved to {}", aside.display()));
         }
         let is_damaged = match store.lost()? {
             Some(lost) => {

@@ -88,12 +88,14 @@ fn known(store: &Store) -> Result<Option<AnswerRecord>> {
 
 /// Refuses to replace an answer by one of a smaller budget or one reported on fewer tasks.
 pub(super) fn check_replaced(store: &Store, directory: &Path, search: &Search, goals: &[Goal]) -> Result<()> {
-    let Some(AnswerScope { budget, reported }) = answered(store)? else { return Ok(()) };
+    let Some(AnswerScope { budget, reported }) = answer_scope(store)? else { return Ok(()) };
     let (place, now) = (directory.display(), search.budget.value);
     if now < budget {
-        let message = format!("{place}: its answer was found with {budget} item evaluations, and these are {now}");
+        let message = format!(
+            "{place}: its answer was found with a budget of {budget} item evaluations, but this search has only {now}"
+        );
         return Err(Error::user(message).hint(format!(
-            "choose another directory, spend {budget} or more, or let the smaller one take its place with `--replace`"
+            "choose another directory, set a budget of {budget} or more, or replace the answer with `--replace`"
         )));
     }
     let asked = self::reported(goals);
@@ -137,7 +139,7 @@ pub(super) fn write(
     } else if with_model {
         if is_same {
             screen::say(&format!(
-                "note: {}: it is gone, or not what was written: it is written again",
+                "note: {}: missing, or changed since it was written; it is written again",
                 model.display()
             ));
         }
@@ -188,7 +190,7 @@ fn announce(store: &Store, before: &AnswerRecord, files: &AnswerFiles) -> Result
 
 /// Scope of the present answer: from the store; if that is damaged, from the study's mark; if an
 /// earlier version wrote the answer, from the study itself.
-fn answered(store: &Store) -> Result<Option<AnswerScope>> {
+fn answer_scope(store: &Store) -> Result<Option<AnswerScope>> {
     if let Some(AnswerRecord { budget, reported, .. }) = known(store)? {
         return Ok(Some(AnswerScope { budget, reported }));
     }
@@ -206,7 +208,7 @@ fn reported(goals: &[Goal]) -> Vec<String> {
 /// Checks that the sources still have the hashes that the answer will state.
 fn prove(study: &Study<'_>, was_used: bool) -> Result<()> {
     if was_used {
-        let hint = "scores may be of other weights than the study says: search again, in another directory";
+        let hint = "the scores may belong to other weights: search again, in another directory";
         study
             .sources
             .check_unchanged(study.hashes)
@@ -358,10 +360,10 @@ fn move_aside(path: &Path, why: &str) -> Result<()> {
         _ => path.with_file_name(format!("{name}.changed-{number}")),
     });
     let aside: PathBuf = places.find(|place| fs::symlink_metadata(place).is_err()).ok_or_else(|| {
-        Error::user(format!("{}: a thousand changed ones are kept beside it", path.display()))
-            .hint("delete those that nobody needs")
+        Error::user(format!("{}: 999 changed versions are kept beside it", path.display()))
+            .hint("delete those that are not needed")
     })?;
     fs::rename(path, &aside).map_err(|e| Error::io("move aside", path, &e))?;
-    screen::say(&format!("note: {} {why}: it is {} now", path.display(), aside.display()));
+    screen::say(&format!("note: {} {why}; it was renamed to {}", path.display(), aside.display()));
     Ok(())
 }

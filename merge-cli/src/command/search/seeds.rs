@@ -1,9 +1,10 @@
 //! Runs a study with several seeds, to tell the search's effect from luck.
 
 use super::{
-    SearchCommand, StudyResult, of_seed,
+    SearchCommand, StudyResult,
     place::check_seeds,
     publish::{known_table, write_table},
+    seed_directory,
 };
 use crate::{
     draw::{line::Among, measure, screen, table},
@@ -35,8 +36,7 @@ pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     let Some(Stage::Search(file)) = job.stages.last() else { unreachable!("the last document is a search") };
     let first = job.args.seed.unwrap_or(file.search.seed);
     let after = first.checked_add(seeds).ok_or_else(|| {
-        Error::user(format!("the seeds {first} and {} after it are more than there are", seeds - 1))
-            .hint("begin with a smaller seed")
+        Error::user(format!("{first} is too large for the first of {seeds} seeds")).hint("begin with a smaller seed")
     })?;
     check_seeds(output)?;
     let (path, known) = (output.join(TABLE), seeds_of(output));
@@ -51,7 +51,7 @@ pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
         let values: [(&str, &dyn Display); 3] = [("seed", &seed), ("number", &number), ("seeds", &seeds)];
         screen::say(&language.fill(&texts::SEED_OF, &values));
         among.labels = vec![language.fill(&texts::SEED_LABEL, &values)];
-        let place = of_seed(output, seed);
+        let place = seed_directory(output, seed);
         all.push((seed, job.run(Some(seed), &place, &mut among, seeds - number)?));
     }
     let goals = &all[0].1.goals;
@@ -64,8 +64,9 @@ pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
     } else {
         screen::data(&table);
     }
-    let store = |seed: u64| Store::open(&of_seed(output, seed).join("study"));
-    let elsewhere = known.first().filter(|seed| **seed != first && of_seed(output, **seed).join("study").is_dir());
+    let store = |seed: u64| Store::open(&seed_directory(output, seed).join("study"));
+    let elsewhere =
+        known.first().filter(|seed| **seed != first && seed_directory(output, **seed).join("study").is_dir());
     let earlier = elsewhere.map_or_else(|| Ok(Vec::new()), |seed| known_table(&store(*seed)?))?;
     write_table(&store(first)?, earlier, &path, &(result + "\n"))?;
     for sentence in sentences(&judgements, language) {
@@ -89,7 +90,7 @@ fn seeds_of(output: &Path) -> Vec<u64> {
 fn check_replaced(output: &Path, known: &[u64], seeds: &Range<u64>) -> Result<()> {
     let Some(seed) = known.iter().find(|seed| !seeds.contains(seed)) else { return Ok(()) };
     let message = format!("{}: its table has seed {seed}, which is not among these", output.display());
-    let hint = "choose another directory, take all the seeds that it has, or let the table of these take its place with `--replace`";
+    let hint = "choose another directory, include all seeds of the table, or replace the table with `--replace`";
     Err(Error::user(message).hint(hint))
 }
 
@@ -202,7 +203,7 @@ mod tests {
             sentences(&all, Language::En),
             [
                 "better than the best parent, ja, on t1 with 3 of 4 seeds, worse with 1",
-                "not worth its cost, as a baseline is better, with 2 of 4 seeds; that it was worth it is not proved with 1",
+                "with 2 of 4 seeds, a baseline is better, so the search was not worth its cost; with 1, a baseline may be as good",
             ]
         );
     }

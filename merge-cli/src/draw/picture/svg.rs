@@ -1,17 +1,18 @@
-//! Heat maps one below the other as SVG, with nothing to load from elsewhere.
+//! Heat maps, one below the other, as a self-contained SVG.
 
 use super::{Cell, HeatMap, hex, number};
 use crate::draw::{escaped, screen};
 use std::fmt::Write as _;
 
-/// A line of text, a cell's height, and the space around it all, in pixels.
+/// Height of a line of text and of a cell, and the margin around everything, in pixels.
 const LINE: usize = 20;
 const MARGIN: usize = 24;
-/// The width of a letter, more or less.
+/// Approximate width of a character.
 const LETTER: usize = 7;
 const STRING: &str = "a String takes all that is written";
 
-/// A picture of the maps under a title and lines below it. Whoever points at a cell is told its number.
+/// Draws a title, lines of text and the maps below. Each cell shows its number under the mouse
+/// pointer.
 pub(crate) fn svg(title: &str, lines: &[String], maps: &[HeatMap]) -> String {
     let columns = maps.iter().map(|map| map.columns.len()).max().unwrap_or(0).max(1);
     let cell = (960 / columns).clamp(8, 28);
@@ -38,14 +39,14 @@ pub(crate) fn svg(title: &str, lines: &[String], maps: &[HeatMap]) -> String {
     )
 }
 
-/// Draws a map below `y`, and says where it ends.
+/// Draws a map below `y`, and returns its lower end.
 fn panel(body: &mut String, map: &HeatMap, left: usize, mut y: usize, cell: usize) -> usize {
     text(body, (MARGIN, y), "font-size='14' font-weight='bold'", &map.title);
     y += LINE;
-    // As many numbers as there is room for.
+    // Only as many column numbers as fit.
     let every = [1, 2, 5, 10].into_iter().find(|n| n * cell >= 3 * LETTER).unwrap_or(20);
     for (i, name) in map.columns.iter().enumerate() {
-        // Words stand away from the numbers between them.
+        // Names before and after the numbers keep a distance from them.
         let (x, anchor) = match name.parse::<usize>() {
             Ok(layer) if layer % every == 0 => (left + i * cell + cell / 2, "middle"),
             Ok(_) => continue,
@@ -79,7 +80,7 @@ fn panel(body: &mut String, map: &HeatMap, left: usize, mut y: usize, cell: usiz
     scale(body, map, left, y + LINE / 2)
 }
 
-/// What the colours mean.
+/// Draws the legend of the colours, and returns its lower end.
 fn scale(body: &mut String, map: &HeatMap, left: usize, y: usize) -> usize {
     let [low, high] = map.scale;
     let base = y + 12;

@@ -1,4 +1,5 @@
-//! A heat map in characters: numbers, on colours where the terminal has them, in as many bands as its width asks for.
+//! A heat map in characters: numbers, on colours if the terminal has them, in bands that fit its
+//! width.
 
 use super::{Cell, HeatMap, colour, number};
 use crate::draw::screen;
@@ -10,14 +11,14 @@ use std::{
     ops::Range,
 };
 
-/// What standard output can show.
+/// Capabilities of standard output.
 #[derive(Clone, Copy)]
 pub(crate) struct Screen {
     pub(crate) width: usize,
     pub(crate) colours: Colours,
 }
 
-/// The colours that a terminal has.
+/// Colours of a terminal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colours {
     No,
@@ -25,11 +26,11 @@ pub(crate) enum Colours {
     All,
 }
 
-/// The width of what is not a terminal.
+/// Width if standard output is not a terminal.
 const PLAIN_WIDTH: usize = 120;
 
 impl Screen {
-    /// Standard output as it is. `NO_COLOR` is respected.
+    /// Detects the capabilities of standard output. `NO_COLOR` is respected.
     pub(crate) fn of_output() -> Self {
         let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let is = |name, values: &[&str]| env::var(name).is_ok_and(|value| values.contains(&value.as_str()));
@@ -46,7 +47,7 @@ impl Screen {
         Self { width: Table::new().width().map_or(80, usize::from), colours }
     }
 
-    /// Draws a map. Its words are escaped: what steers a terminal is the colours alone.
+    /// Draws a map. Its texts are escaped, so that only the colours control the terminal.
     pub(crate) fn draw(self, map: &HeatMap) -> String {
         let in_line = |text: &str| screen::in_line(text).into_owned();
         let map = &HeatMap {
@@ -58,12 +59,12 @@ impl Screen {
         let label = map.rows.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0).min(LABEL);
         let room = self.width.saturating_sub(label + 1);
         let fits = |width: usize| width * map.columns.len() <= room;
-        // Three digits where there is room for them, and two where numbers stand in bands.
+        // Three digits if they fit, else two.
         let (mut unit, mut texts, mut numbers) = numbers(map, 3);
         if !fits(numbers) {
             (unit, texts, numbers) = self::numbers(map, 2);
         }
-        // Without room for numbers, colours alone tell.
+        // If numbers do not fit, colours alone are shown.
         let width = match self.colours {
             Colours::No => numbers,
             _ => [numbers, 2, 1].into_iter().find(|width| fits(*width)).unwrap_or(2),
@@ -90,7 +91,7 @@ impl Screen {
         drawn + &self.scale(map)
     }
 
-    /// A band of a row; bare cells have colours for numbers.
+    /// Cells of a row in a band; bare cells have a colour and no number.
     fn cells(
         self,
         map: &HeatMap,
@@ -111,10 +112,10 @@ impl Screen {
         line
     }
 
-    /// Text on the colour of a height.
+    /// Text on the colour for a height.
     fn painted(self, text: &str, height: f64) -> String {
         let [r, g, b] = colour(height);
-        // Black on what is bright, white on what is dark.
+        // Black on bright colours, white on dark ones.
         let ink = if height > 0.5 { 30 } else { 97 };
         match self.colours {
             Colours::No => text.to_owned(),
@@ -126,7 +127,7 @@ impl Screen {
         }
     }
 
-    /// What colours and dots mean.
+    /// Legend of colours and symbols.
     fn scale(self, map: &HeatMap) -> String {
         let mut parts = Vec::new();
         if self.colours != Colours::No {
@@ -146,23 +147,25 @@ impl Screen {
 
 const STRING: &str = "a String takes all that is written";
 
-/// Longest name of a row.
+/// Maximum width of a row's name.
 const LABEL: usize = 24;
 
-/// The smallest numbers that are shown as they are are so many times tenfold smaller than one.
+/// Largest power of ten by which numbers are scaled.
 const MOST_ZEROS: u32 = 9;
 
-/// Where a part of a colour goes up a step in a palette of 6 × 6 × 6: half way between 0, 95, 135, 175, 215 and 255.
+/// Thresholds of a colour component in the 6 × 6 × 6 palette: midpoints between 0, 95, 135, 175,
+/// 215 and 255.
 const CUBE: [u8; 5] = [48, 115, 155, 195, 235];
 
-/// How often numbers are taken tenfold to be shown in so many digits, their texts, and the width of these with a space.
+/// Power of ten by which the numbers are scaled to have `digits` digits, their texts, and the
+/// texts' width including one space.
 fn numbers(map: &HeatMap, digits: u32) -> (u32, Vec<Vec<String>>, usize) {
     let [low, high] = map.scale;
     let most = 10f64.powi(digits as i32) - 0.5;
-    // Numbers that are not sizes lie between −1 and 1.
+    // A scale that does not begin at 0 is for numbers between −1 and 1.
     let fits = |unit: &u32| high * 10f64.powi(*unit as i32) < most;
     let unit = if low == 0.0 && high > 0.0 { (0..=MOST_ZEROS).rev().find(fits).unwrap_or(0) } else { 2 };
-    // Rounded to zero it has no sign.
+    // Adding 0.0 turns −0 into 0.
     let shown = |value: f64| format!("{:.0}", (value * 10f64.powi(unit as i32)).round() + 0.0);
     let text = |cell: &Cell| match cell {
         Cell::Absent => String::new(),
@@ -171,19 +174,20 @@ fn numbers(map: &HeatMap, digits: u32) -> (u32, Vec<Vec<String>>, usize) {
         Cell::Value(value) => shown(*value),
     };
     let texts: Vec<Vec<String>> = map.rows.iter().map(|(_, cells)| cells.iter().map(text).collect()).collect();
-    // Maps with one scale look the same, whatever their numbers.
+    // The ends of the scale count too: maps with the same scale look alike.
     let all = texts.iter().flatten().map(|text| text.chars().count()).chain(map.scale.map(|end| shown(end).len()));
     let width = all.max().unwrap_or(1) + 1;
     (unit, texts, width)
 }
 
-/// The numbers of layers, as many as have room; what is before and after them is named by its row.
+/// Numbers of the layers, as many as fit. Columns with other names have no header: their rows name
+/// them.
 fn header(columns: &[String], width: usize) -> String {
     let mut line = String::new();
     for (i, name) in columns.iter().enumerate() {
         let end = (i + 1) * width;
         let (used, len) = (line.chars().count(), name.chars().count());
-        // Names end where their cells end; narrow cells leave names out.
+        // Numbers end where their cells end; if cells are narrow, some numbers are left out.
         if name.parse::<usize>().is_err() {
             continue;
         }
@@ -205,7 +209,7 @@ mod tests {
         HeatMap { title: "a map".to_owned(), columns, rows, scale: [0.0, 0.03] }
     }
 
-    /// What is seen, without what colours it.
+    /// The drawn text without its colours.
     fn seen(text: &str) -> String {
         let parts = text.split("\x1b[").enumerate();
         parts.map(|(i, part)| if i == 0 { part } else { part.split_once('m').unwrap().1 }).collect()

@@ -1,7 +1,8 @@
-//! What of a text a terminal is given, and how wide it is there.
+//! Escapes text for a terminal, and measures its width there.
 //!
-//! Names of models, tensors, files and jobs, and the words of libraries, are other people's. A terminal obeys some letters and
-//! does not show others, so that a name may look like another's: these are shown as escapes, such as `\u{1b}`.
+//! Names of models, tensors, files and jobs, and messages of libraries, come from other people. A
+//! terminal obeys some characters and hides others, so that one name may look like another: these
+//! characters are shown as escapes, such as `\u{1b}`.
 
 use serde::Serialize;
 use std::{borrow::Cow, fmt::Write as _};
@@ -9,8 +10,8 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 const STRING: &str = "a String takes all that is written";
 
-/// Whether a letter is shown as it is: no control letter but the end of a line and the tabulator, none that turns the direction
-/// of what follows it, and none without width that only hides.
+/// True if a character is shown as it is: line end, tabulator, or any character that is no control
+/// character, does not change the direction of text and is not invisible.
 fn is_plain(letter: char) -> bool {
     match letter {
         '\n' | '\t' => true,
@@ -32,12 +33,12 @@ fn is_plain(letter: char) -> bool {
     }
 }
 
-/// Whether a terminal can be given a text as it is.
+/// True if a text needs no escapes on a terminal.
 pub(crate) fn is_shown_as_it_is(text: &str) -> bool {
     text.chars().all(is_plain)
 }
 
-/// A text of several lines with escapes for what must not reach a terminal.
+/// A text of several lines, with escapes for characters that must not reach a terminal.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if is_shown_as_it_is(text) {
         return text.into();
@@ -53,7 +54,7 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// A name or a value for one line: the ends of lines and tabulators are escapes, too.
+/// A name or a value for one line: line ends and tabulators are escaped too.
 pub(crate) fn in_line(text: &str) -> Cow<'_, str> {
     match shown(text) {
         text if text.contains(['\n', '\t']) => text.replace('\n', "\\n").replace('\t', "\\t").into(),
@@ -61,22 +62,22 @@ pub(crate) fn in_line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// How many columns a text takes: letters of Chinese, Japanese and Korean take two.
+/// Width of a text in columns: Chinese, Japanese and Korean characters take two.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// A text with spaces behind it up to a width.
+/// Pads a text on the right to a width.
 pub(crate) fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(self::width(text))))
 }
 
-/// A text with spaces before it up to a width, as numbers stand.
+/// Pads a text on the left to a width, as for numbers.
 pub(crate) fn flush_right(text: &str, width: usize) -> String {
     format!("{}{text}", " ".repeat(width.saturating_sub(self::width(text))))
 }
 
-/// The end of a text, which tells more than its beginning, in so many columns, with `…` before it if it is not all.
+/// The end of a text in at most `width` columns, with `…` before it if the text is longer.
 pub(crate) fn ending(text: &str, width: usize) -> String {
     if self::width(text) <= width {
         return text.to_owned();
@@ -93,7 +94,7 @@ pub(crate) fn ending(text: &str, width: usize) -> String {
     end.into_iter().rev().collect()
 }
 
-/// JSON as it is printed and written; what must not reach a terminal has the escapes of JSON.
+/// Formats JSON; characters that must not reach a terminal are JSON escapes.
 pub(crate) fn json(value: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(value).expect("results are plain data");
     if is_shown_as_it_is(&text) {
@@ -126,7 +127,7 @@ mod tests {
         check("a\rb\u{9b}2J", "a\\u{d}b\\u{9b}2J");
         check("user\u{202e}txt.exe\u{200b}", "user\\u{202e}txt.exe\\u{200b}");
         check("\x1b[2J\x1b[8m", "\\u{1b}[2J\\u{1b}[8m");
-        // What our own pictures are painted with would hide a name as well.
+        // The codes that our own pictures use could hide a name too.
         check("\x1b[30;48;5;16mx", "\\u{1b}[30;48;5;16mx");
         assert_eq!(in_line("a\nerror: b"), "a\\nerror: b");
     }

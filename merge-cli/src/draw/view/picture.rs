@@ -1,4 +1,4 @@
-//! A frame of a running search: charts and figures, from its progress alone.
+//! Draws a frame of a running search: charts and figures, from its progress alone.
 
 use super::{ProgressNames, ink};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     },
     job,
     language::{Language, study as texts},
-    lead::{Ahead, Leads},
+    lead::{LeadPoint, Leads},
 };
 use merge_core::study::{Point, Progress};
 use ratatui::{
@@ -20,10 +20,10 @@ use ratatui::{
     widgets::{Axis, Chart, Dataset, GraphType, Paragraph, Sparkline, Widget as _},
 };
 
-/// What a frame shows.
+/// Content of a frame.
 #[derive(Clone, Copy)]
 pub(crate) struct Scene<'a> {
-    /// What is said everywhere.
+    /// Progress as it is shown everywhere.
     pub(crate) record: &'a job::JobProgress,
     pub(crate) progress: &'a Progress,
     pub(crate) leads: Option<&'a Leads>,
@@ -31,7 +31,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) language: Language,
 }
 
-/// A frame of so many columns, and at most so many rows.
+/// Draws a frame of this many columns and at most this many rows.
 pub(crate) fn frame(scene: &Scene<'_>, (columns, rows): (u16, u16)) -> Buffer {
     let &Scene { record, progress, leads, names, language } = scene;
     let area = Rect::new(0, 0, columns, if leads.is_some() { rows } else { 3 });
@@ -56,7 +56,7 @@ pub(crate) fn frame(scene: &Scene<'_>, (columns, rows): (u16, u16)) -> Buffer {
     frame
 }
 
-/// How fast it goes, and how it is stopped.
+/// Speed, and how to stop.
 fn speed(&Scene { record, progress, language, .. }: &Scene<'_>) -> String {
     let mut parts = Vec::new();
     let per_second = |text, n: f64| language.fill(text, &[("n", &grouped(n.round() as u64))]);
@@ -71,7 +71,7 @@ fn speed(&Scene { record, progress, language, .. }: &Scene<'_>) -> String {
     parts.join(" · ")
 }
 
-/// A bar that is full to a share, and what stands behind it.
+/// A bar that is filled to a share, and a text after it.
 fn filled(share: f64, cells: u16, colour: Color, text: String) -> Vec<Span<'static>> {
     let full = ((share.clamp(0.0, 1.0) * f64::from(cells)).round() as usize).min(cells.into());
     let rest = usize::from(cells) - full;
@@ -82,14 +82,14 @@ fn filled(share: f64, cells: u16, colour: Color, text: String) -> Vec<Span<'stat
     ]
 }
 
-/// How far the generations are ahead of the best parent, with random search's beside them.
+/// Draws the lead of the generations over the best parent, and that of random search.
 fn curve(scene: &Scene<'_>, leads: &Leads, area: Rect, frame: &mut Buffer) {
     let &Scene { record, progress, language, .. } = scene;
     let about = progress.generations.map_or(0, |(_, about)| about);
     let [head, legend, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     let says =
-        record.gain.as_ref().map_or_else(String::new, |gain| format!("{}, {}", gain.says(language), gain.parent));
+        record.gain.as_ref().map_or_else(String::new, |gain| format!("{}, {}", gain.to_text(language), gain.parent));
     Paragraph::new(says).render(head, frame);
     let word = |word, colour| Span::styled(language.text(word), ink(colour));
     let words = [
@@ -101,7 +101,7 @@ fn curve(scene: &Scene<'_>, leads: &Leads, area: Rect, frame: &mut Buffer) {
     let n_words = if leads.random.is_empty() { 3 } else { 4 };
     let spaced = words.into_iter().take(n_words).flat_map(|word| [word, Span::raw("  ")]);
     Paragraph::new(Line::from(spaced.collect::<Vec<_>>())).render(legend, frame);
-    let of = |all: &[Ahead], value: fn(&Ahead) -> f64| -> Vec<(f64, f64)> {
+    let of = |all: &[LeadPoint], value: fn(&LeadPoint) -> f64| -> Vec<(f64, f64)> {
         all.iter().map(|ahead| (ahead.generation, value(ahead))).collect()
     };
     let end = leads.evolution.len().max(leads.random.len()).max(2) as f64;
@@ -109,7 +109,7 @@ fn curve(scene: &Scene<'_>, leads: &Leads, area: Rect, frame: &mut Buffer) {
     let parent = [(x[0], 0.0), (x[1], 0.0)];
     let (low, high) = (of(&leads.evolution, |ahead| ahead.low), of(&leads.evolution, |ahead| ahead.high));
     let (mean, random) = (of(&leads.evolution, |ahead| ahead.points), of(&leads.random, |ahead| ahead.points));
-    // What is surest shows how far up and down it goes: the first intervals are wide.
+    // The axis covers the last interval only: the first ones are wide.
     let y = bounds(mean.iter().chain(&random).chain(&parent).map(|point| point.1).chain(near(leads)));
     let set = |data, colour| {
         Dataset::default().data(data).marker(Marker::Braille).graph_type(GraphType::Line).style(ink(colour))
@@ -128,12 +128,12 @@ fn curve(scene: &Scene<'_>, leads: &Leads, area: Rect, frame: &mut Buffer) {
         .render(rest, frame);
 }
 
-/// The ends of the last interval.
+/// Bounds of the last interval.
 fn near(leads: &Leads) -> impl Iterator<Item = f64> {
     leads.evolution.last().into_iter().flat_map(|last| [last.low, last.high])
 }
 
-/// The best candidate task by task, the step size, and the front, as far as there are any.
+/// Draws the best candidate's score on each task, the step size, and the front, if there are any.
 fn beside(
     points: &[Point],
     last: &Point,
@@ -169,7 +169,7 @@ fn beside(
     }
 }
 
-/// The first objective against the second.
+/// Draws the front: the first objective against the second.
 fn scatter(last: &Point, (names, language): (&ProgressNames, Language), area: Rect, frame: &mut Buffer) {
     let [first, second, ..] = &names.objectives[..] else { return };
     let data: Vec<(f64, f64)> =
@@ -191,7 +191,7 @@ fn scatter(last: &Point, (names, language): (&ProgressNames, Language), area: Re
         .render(rest, frame);
 }
 
-/// The least and the most, with something between them.
+/// Minimum and maximum, never equal.
 fn bounds(values: impl Iterator<Item = f64>) -> [f64; 2] {
     let (low, high) = values.filter(|x| x.is_finite()).fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
     match (low, high) {
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// A search in its second generation, and what is said of it.
+    /// A search after its second generation, and its progress.
     fn progress() -> (Progress, job::JobProgress) {
         let generation = |lead: f64, layers: f64| Point {
             front: vec![vec![0.5, -layers], vec![0.25, -layers / 2.0]],
@@ -270,7 +270,7 @@ mod tests {
         assert!(seen.iter().any(|line| line.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c))), "{seen:#?}");
     }
 
-    /// What follows the evolution does not wipe its picture away.
+    /// The phases after the evolution keep its picture.
     #[test]
     fn a_frame_is_short_before_the_first_generation_and_none_is_too_small_for_it() {
         let (progress, record) = progress();

@@ -1,4 +1,4 @@
-//! What was seen in a search and what is reported; what may be said of the two.
+//! Tests of the sentences on scores seen in a search and reported scores.
 
 use super::*;
 use merge_core::{
@@ -15,7 +15,7 @@ fn items(n: u8) -> Vec<ItemId> {
     (0..n).map(|i| ItemId([i; 16])).collect()
 }
 
-/// Candidates that reached these rungs with these scores, on so many items at the last.
+/// A generation of candidates with these rungs and scores; the last rung has `n` items.
 fn generation(n: usize, candidates: &[(usize, f64)]) -> Generation {
     let candidate = |(rung, score): &(usize, f64)| CandidateRecord {
         genome: vec![0.5],
@@ -47,7 +47,7 @@ fn goal(select: &[ItemId]) -> Goal {
     }
 }
 
-/// What is said of an answer that has 12 of 24 report items right, after these generations.
+/// Checks the lines for an answer that has 12 of 24 report items right, after these generations.
 fn check(generations: &[Generation], estimated: bool, select: &[ItemId], expected: &[&str]) {
     let goal = goal(select);
     let entry = |name: &str, right: usize| Entry { name: name.to_owned(), scores: vec![scores(right, 24)] };
@@ -72,14 +72,14 @@ const SELECT: &str =
 
 #[test]
 fn a_gap_is_luck_only_if_it_is_proved() {
-    // Newcombe's intervals of independent proportions, method 10, in Python.
+    // Intervals by Newcombe's method 10 for independent proportions, computed in Python.
     let more = "  the best sums seen in the search was 95.0% [76.4, 99.1] on 20 search items, the largest of 2; the answer has 50.0% \
                 [31.4, 68.6] on 24 report items: 45.0 [18.7, 64.0] points too many, by luck or easier items";
     check(&[generation(20, &[(0, 0.25), (0, 0.95)])], false, &items(2), &[CHOSE, SELECT, more]);
     let as_good = "  the best sums seen in the search was 75.0% [30.1, 95.4] on 4 search items, the largest of 2; the answer has 50.0% \
                    [31.4, 68.6] on 24 report items: no difference between the two is proved";
     check(&[generation(4, &[(0, 0.25), (0, 0.75)])], false, &items(2), &[CHOSE, SELECT, as_good]);
-    // Nobody is unlucky by a score that is less than the answer has on other items.
+    // A seen score below the reported one is not called bad luck.
     let far_less = "  the best sums seen in the search was 5.0% [0.9, 23.6] on 20 search items, the largest of 1; the answer has 50.0% \
                     [31.4, 68.6] on 24 report items: 45.0 [18.7, 64.0] points more, by easier items or a better model";
     check(&[generation(20, &[(0, 0.05)])], false, &items(2), &[CHOSE, SELECT, far_less]);
@@ -115,7 +115,7 @@ fn a_task_without_a_part_in_the_choice_is_named() {
     check(&[], false, &[], &[note, CHOSE]);
 }
 
-/// A margin between 0 and 1 is a margin all the same.
+/// A margin is not a share, even if its value lies between 0 and 1.
 #[test]
 fn a_score_that_is_no_share_has_no_interval_of_one() {
     let entry = |name: &str| Entry { name: name.to_owned(), scores: vec![scores(12, 24)] };

@@ -1,9 +1,9 @@
-//! A field with two axes to draw in.
+//! A chart with two axes.
 
 use crate::draw::escaped;
 use std::fmt::Write as _;
 
-/// How wide a field is, and the room around it for what the axes say.
+/// Default width of a chart, and the margins for the labels of the axes, in pixels.
 pub(crate) const WIDTH: f64 = 860.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 20.0;
@@ -11,7 +11,7 @@ const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
 const STRING: &str = "a String takes all that is written";
 
-/// A range of numbers, and how they are written.
+/// Range, name and number format of an axis.
 pub(crate) struct PlotAxis<'a> {
     pub(crate) low: f64,
     pub(crate) high: f64,
@@ -19,7 +19,7 @@ pub(crate) struct PlotAxis<'a> {
     pub(crate) show: &'a dyn Fn(f64) -> String,
 }
 
-/// Two axes, and what is drawn between them.
+/// Two axes, and the shapes drawn between them.
 pub(crate) struct Field<'a> {
     x: PlotAxis<'a>,
     y: PlotAxis<'a>,
@@ -29,7 +29,7 @@ pub(crate) struct Field<'a> {
 }
 
 impl<'a> PlotAxis<'a> {
-    /// Over all of the numbers, with a little room beside them.
+    /// An axis over all finite values, with a small margin on both sides.
     pub(crate) fn over(values: impl Iterator<Item = f64>, name: &'a str, show: &'a dyn Fn(f64) -> String) -> Self {
         let finite = values.filter(|value| value.is_finite());
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
@@ -42,7 +42,7 @@ impl<'a> PlotAxis<'a> {
         (value - self.low) / (self.high - self.low)
     }
 
-    /// About six round numbers within.
+    /// About six round numbers in the range.
     fn ticks(&self) -> Vec<f64> {
         let rough = (self.high - self.low) / 5.0;
         let power = 10f64.powf(rough.log10().floor());
@@ -57,30 +57,30 @@ impl<'a> Field<'a> {
         Self { x, y, width: WIDTH, height, body: String::new() }
     }
 
-    /// As wide as its reader has room for.
+    /// Sets the width in pixels.
     pub(crate) fn of_width(self, width: f64) -> Self {
         Self { width, ..self }
     }
 
-    /// Where a point is drawn.
+    /// Position of a point in pixels.
     pub(crate) fn place(&self, x: f64, y: f64) -> (f64, f64) {
         let across = LEFT + self.x.at(x) * (self.width - LEFT - RIGHT);
         (across, TOP + (1.0 - self.y.at(y)) * (self.height - TOP - BOTTOM))
     }
 
-    /// A line through points.
+    /// Draws a line through points.
     pub(crate) fn line(&mut self, class: &str, points: &[(f64, f64)]) {
         let points = self.points(points);
         writeln!(self.body, "<polyline class='{class}' points='{points}'/>").expect(STRING);
     }
 
-    /// A closed figure.
+    /// Draws a filled polygon.
     pub(crate) fn area(&mut self, class: &str, points: &[(f64, f64)]) {
         let points = self.points(points);
         writeln!(self.body, "<polygon class='{class}' points='{points}'/>").expect(STRING);
     }
 
-    /// A dot that says something to whoever points at it.
+    /// Draws a dot that shows `says` under the mouse pointer.
     pub(crate) fn dot(&mut self, class: &str, (x, y): (f64, f64), radius: f64, says: &str) {
         let (x, y) = self.place(x, y);
         let says = escaped(says);
@@ -96,7 +96,7 @@ impl<'a> Field<'a> {
         drawn.collect::<Vec<_>>().join(" ")
     }
 
-    /// The picture; `says` is for those who cannot see it.
+    /// The finished SVG; `says` describes it to screen readers.
     pub(crate) fn svg(self, says: &str) -> String {
         let (right, bottom) = (self.width - RIGHT, self.height - BOTTOM);
         let mut axes = String::new();
@@ -137,7 +137,7 @@ mod tests {
         let axis = |low, high| PlotAxis { low, high, name: "", show: &show };
         assert_eq!(axis(0.0, 100.0).ticks(), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         assert_eq!(axis(-3.0, 11.0).ticks(), [0.0, 5.0, 10.0]);
-        // Of equal numbers too there is a range.
+        // Equal values still give a range.
         let flat = PlotAxis::over([7.0, 7.0].into_iter(), "", &show);
         assert!(flat.low < 7.0 && flat.high > 7.0 && !flat.ticks().is_empty());
     }

@@ -1,4 +1,5 @@
-//! Curves of fitness, step size and hypervolume over a search, and objectives against each other.
+//! Charts of fitness, step size and hypervolume over a search, and of objectives against each
+//! other.
 
 use super::{
     super::{curve::CurvePoint, summary::Summary},
@@ -10,7 +11,7 @@ use crate::{
 };
 use std::fmt::{Display, Write as _};
 
-/// Best, mean and spread of the generations; `None` before the first.
+/// Draws best, mean and spread of the generations; `None` before the first.
 pub(crate) fn fitness(summary: &Summary) -> Option<String> {
     let (steps, language) = (&summary.convergence, summary.language);
     let last = steps.last()?;
@@ -47,7 +48,7 @@ pub(crate) fn fitness(summary: &Summary) -> Option<String> {
     Some(field.svg(&language.fill(&texts::FITNESS_OVER, &values)))
 }
 
-/// The step size of the search, if it has one in more than one generation.
+/// Draws the step size; `None` if fewer than two generations have one.
 pub(crate) fn step_size(summary: &Summary) -> Option<String> {
     let sigma = summary.convergence.iter();
     let sigma: Vec<(f64, f64)> =
@@ -63,7 +64,7 @@ pub(crate) fn step_size(summary: &Summary) -> Option<String> {
     Some(field.svg(name))
 }
 
-/// The axis of item evaluations.
+/// Axis of item evaluations.
 fn evaluations(values: impl Iterator<Item = f64>, language: Language, show: &dyn Fn(f64) -> String) -> PlotAxis<'_> {
     PlotAxis::over(values, language.text(&texts::ITEM_EVALUATIONS), show)
 }
@@ -80,7 +81,8 @@ fn says(step: &CurvePoint, language: Language) -> String {
     text
 }
 
-/// The first objective against each of the others; none of a single objective, or where nothing was ranked.
+/// Draws the first objective against each of the others; empty for a single objective, or if no
+/// candidate was ranked.
 pub(crate) fn front(summary: &Summary) -> Vec<String> {
     if summary.candidates.iter().all(|one| one.values.is_none()) {
         return Vec::new();
@@ -88,7 +90,7 @@ pub(crate) fn front(summary: &Summary) -> Vec<String> {
     (1..summary.objectives.len()).map(|other| scatter(summary, other)).collect()
 }
 
-/// How the front's hypervolume grew.
+/// Draws the growth of the front's hypervolume.
 pub(crate) fn hypervolume(summary: &Summary) -> Option<String> {
     let (growth, language) = (summary.hypervolume.as_ref()?, summary.language);
     let steps = summary.convergence.iter().zip(&growth.share);
@@ -134,7 +136,7 @@ fn scatter(summary: &Summary, other: usize) -> String {
     if summary.objectives.len() == 2 {
         field.line("random", &edge);
     }
-    // The answer, which is the first, over the others.
+    // The answer, the first finalist, is drawn last, over the others.
     let mut shown: Vec<_> = finalists().enumerate().filter(|(place, (one, _))| one.on_front || *place == 0).collect();
     shown.reverse();
     for (place, (one, (y, x))) in shown {

@@ -1,4 +1,5 @@
-//! Numbers as colours: weights over layers and models, and how the search drifted.
+//! Charts of numbers as colours: weights over layers and models, lives of finalists, drift of the
+//! search.
 
 use super::super::{summary::Summary, weights::WeightMap};
 use crate::{
@@ -13,10 +14,10 @@ use std::fmt::{Display, Write as _};
 
 const STRING: &str = "a String takes all that is written";
 const WIDTH: f64 = 860.0;
-/// The width of a letter, more or less.
+/// Approximate width of a character.
 const LETTER: f64 = 7.0;
 
-/// The values of a parameter over layers and models.
+/// Draws the values of a parameter over layers and models.
 pub(crate) fn weights(map: &WeightMap, language: Language) -> String {
     let longest = map.rows.iter().map(|row| screen::width(&row.name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
@@ -26,7 +27,7 @@ pub(crate) fn weights(map: &WeightMap, language: Language) -> String {
     let mut body = String::new();
     for (place, name) in map.columns.iter().enumerate() {
         let x = left + (place as f64 + 0.5) * cell;
-        // Words need room.
+        // Names are shown only if they fit.
         let shown = match name.parse::<usize>() {
             Ok(layer) => layer % every == 0,
             Err(_) => cell >= 20.0,
@@ -58,7 +59,7 @@ pub(crate) fn weights(map: &WeightMap, language: Language) -> String {
             )
             .expect(STRING);
             if cell >= 36.0 {
-                // Black on what is bright, white on what is dark.
+                // Black on bright colours, white on dark ones.
                 let ink = if height > 0.5 { "#111" } else { "#fff" };
                 let middle = x + cell / 2.0;
                 writeln!(
@@ -78,7 +79,7 @@ pub(crate) fn weights(map: &WeightMap, language: Language) -> String {
     )
 }
 
-/// What the colours mean.
+/// Legend of the colours.
 fn scale(left: f64, y: f64, low: &str, high: &str) -> String {
     let mut body = format!("<text class='soft end' x='{:.1}' y='{}'>{low}</text>\n", left - 8.0, y + 11.0);
     for step in 0..60 {
@@ -89,7 +90,7 @@ fn scale(left: f64, y: f64, low: &str, high: &str) -> String {
     body
 }
 
-/// A line for each finalist, over the generations.
+/// Draws a line for each finalist over the generations; `None` if there are none.
 pub(crate) fn lives(summary: &Summary) -> Option<String> {
     let (finalists, generations, language) =
         (&summary.genealogy.finalists, summary.convergence.len(), summary.language);
@@ -121,7 +122,7 @@ pub(crate) fn lives(summary: &Summary) -> Option<String> {
                 )
                 .expect(STRING);
             }
-            // A mean is no candidate: it stands at the end.
+            // A mean was never a candidate: its mark is at the end.
             None => writeln!(
                 body,
                 "<circle class='{class}' cx='{:.1}' cy='{middle}' r='6'><title>{}</title></circle>",
@@ -146,7 +147,8 @@ pub(crate) fn lives(summary: &Summary) -> Option<String> {
     ))
 }
 
-/// A row for each number that is searched, a column for each generation; light is the most that the search allows.
+/// Draws a row for each dimension, with a column for each generation; bright is the maximum of the
+/// range.
 pub(crate) fn drift(summary: &Summary) -> Option<String> {
     let (rows, generations, language) = (&summary.genealogy.drift, summary.convergence.len(), summary.language);
     if rows.is_empty() || generations == 0 {

@@ -1,23 +1,24 @@
-//! How far the generations of a search are ahead of the best parent, with random search beside them.
+//! Chart of the lead of the evolution and of random search over the best parent.
 
 use super::axes::{Field, PlotAxis, WIDTH};
 use crate::{
     language::{Language, study as texts},
-    lead::{Ahead, Leads},
+    lead::{LeadPoint, Leads},
 };
 use merge_core::study::Curves;
 use std::fmt::Display;
 
-/// The picture as a file of its own, if something was compared.
+/// The chart as a separate SVG file; `None` if nothing was compared.
 pub(crate) fn live(curves: &Curves, models: &[String], width: Option<u32>, language: Language) -> Option<String> {
     Some(lead(curves, models, width, language)?.replacen("<svg ", "<svg xmlns='http://www.w3.org/2000/svg' ", 1))
 }
 
-/// The picture, if something was compared; `models` names the parents, `width` is the room for it in pixels.
+/// The chart; `None` if nothing was compared. `models` are the names of the parents, `width` is the
+/// available width in pixels.
 pub(crate) fn lead(curves: &Curves, models: &[String], width: Option<u32>, language: Language) -> Option<String> {
     let leads = Leads::of(curves)?;
     let gain = leads.gain(models)?;
-    let of = |all: &[Ahead], value: fn(&Ahead) -> f64| -> Vec<(f64, f64)> {
+    let of = |all: &[LeadPoint], value: fn(&LeadPoint) -> f64| -> Vec<(f64, f64)> {
         all.iter().map(|ahead| (ahead.generation, value(ahead))).collect()
     };
     let (whole, points) = (|x: f64| format!("{x:.0}"), |x: f64| format!("{x:+.0}"));
@@ -48,6 +49,6 @@ pub(crate) fn lead(curves: &Curves, models: &[String], width: Option<u32>, langu
         field.dot("dot", (ahead.generation, ahead.points), 3.0, &language.fill(&texts::LEAD_SAYS, &values));
     }
     let generations = language.count(leads.evolution.len(), &texts::GENERATION);
-    let values: [(&str, &dyn Display); 2] = [("generations", &generations), ("gain", &gain.says(language))];
+    let values: [(&str, &dyn Display); 2] = [("generations", &generations), ("gain", &gain.to_text(language))];
     Some(field.svg(&language.fill(&texts::LEAD_OVER, &values)))
 }

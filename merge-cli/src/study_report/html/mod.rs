@@ -1,4 +1,4 @@
-//! A study as one page that needs no other file, no script and no network.
+//! A study as one HTML page that needs no other file, no script and no network.
 
 mod axes;
 mod curves;
@@ -23,7 +23,7 @@ use minijinja::{
 };
 use std::collections::BTreeMap;
 
-/// The page; `study` is its name in the title.
+/// The page; `study` is the name in its title.
 pub(crate) fn page(study: &str, summary: &Summary) -> String {
     let language = summary.language;
     let svg = |drawn: Option<String>| drawn.map(Value::from_safe_string);
@@ -83,7 +83,8 @@ pub(crate) fn page(study: &str, summary: &Summary) -> String {
 
 const PAGE: &str = "page.html";
 
-/// The page's template with its functions: numbers as people read them, texts with their values.
+/// The template engine with the page's template and its functions, which format numbers and fill
+/// texts.
 fn environment(language: Language) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);

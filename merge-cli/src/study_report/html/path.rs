@@ -1,4 +1,5 @@
-//! A path drawn through its sources: a band for each source, a lane in it for each run, layers from left to right.
+//! Chart of a layer route: a band for each source, a lane in it for each run, layers from left to
+//! right.
 
 use super::super::route::{RoutePicture, times};
 use crate::{
@@ -13,7 +14,7 @@ const LANE: f64 = 34.0;
 const GAP: f64 = 14.0;
 const TOP: f64 = 22.0;
 
-/// The picture of a path.
+/// Draws a layer route.
 pub(crate) fn path(route: &RoutePicture, language: Language) -> String {
     let layers = route.sources.iter().map(|(_, layers)| *layers).max().unwrap_or(1).max(1);
     let longest = route.sources.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0) as f64;
@@ -25,7 +26,7 @@ pub(crate) fn path(route: &RoutePicture, language: Language) -> String {
         let x = left + (layer as f64 + 0.5) * cell;
         writeln!(body, "<text class='soft mid' x='{x:.1}' y='12'>{layer}</text>").expect(STRING);
     }
-    // Runs of one source lie below each other, so that a layer passed twice is seen twice.
+    // Runs of one source have lanes of their own, so a layer that is used twice is seen twice.
     let mut lanes = vec![0.0; route.runs.len()];
     let mut y = TOP;
     for (number, (name, count)) in route.sources.iter().enumerate() {

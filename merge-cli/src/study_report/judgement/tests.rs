@@ -1,16 +1,16 @@
-//! Scores of an answer and of others; what is proved of it, and what is said.
+//! Tests of verdicts: scores of an answer and of other models in, findings and sentences out.
 
 use super::*;
 use merge_core::item::{ItemId, ItemScore};
 
-/// A model by its items of each task: so many right, from the first on.
+/// A model that has the first `right` items of each task right.
 fn entry(name: &str, right: &[usize], n: &[usize]) -> Entry {
     let score = |right: bool| ItemScore { value: f64::from(u8::from(right)), tokens: 0, truncated: false };
     let scores = right.iter().zip(n).map(|(right, n)| (0..*n).map(|i| score(i < *right)).collect()).collect();
     Entry { name: name.to_owned(), scores }
 }
 
-/// Tasks `t1`, `t2`, … with so many items and these weights.
+/// Tasks `t1`, `t2`, … with these numbers of items and weights.
 fn goals(n: &[usize], weights: &[f64]) -> Vec<Goal> {
     let goal = |(number, (n, weight)): (usize, (&usize, &f64))| Goal {
         name: format!("t{}", number + 1),
@@ -22,7 +22,7 @@ fn goals(n: &[usize], weights: &[f64]) -> Vec<Goal> {
     n.iter().zip(weights).enumerate().map(goal).collect()
 }
 
-/// The judgement of an answer with so many right, against parents and baselines by name.
+/// Judgement of an answer; all models are given by their numbers of right items.
 pub(crate) fn judgement(
     n: &[usize],
     weights: &[f64],
@@ -37,7 +37,7 @@ pub(crate) fn judgement(
     Judgement::of(&goals(n, weights), &reported)
 }
 
-/// What is said of it.
+/// Checks the sentences of a verdict.
 fn check(
     n: &[usize],
     weights: &[f64],
@@ -53,7 +53,7 @@ fn check(
 
 #[test]
 fn the_best_parent_is_another_on_each_task() {
-    // Seen: A has 17 of 100 and 2 of 100, B the other way round, the answer 33 and 30.
+    // Observed in a search: A has 17 and 2 of 100 right, B the reverse, the answer 33 and 30.
     let judgement = check(
         &[100, 100],
         &[1.0, 1.0],
@@ -93,11 +93,11 @@ fn worse_is_said_also_of_a_task_that_is_only_reported() {
 
 #[test]
 fn the_best_of_many_parents_is_better_by_chance_more_often() {
-    // Six items that the parent alone has right: p = 0.03125. Of two, twice that.
+    // Only the parent has six items right: p = 0.03125; for the better of two parents, twice that.
     let of_two: &[(&str, &[usize])] = &[("A", &[26]), ("B", &[0])];
     check(&[50], &[1.0], &[20], &of_two[..1], &[], &["worse than the best parent on t1"]);
     check(&[50], &[1.0], &[20], of_two, &[], &["not proved different from the best parent on t1"]);
-    // To be better than the best of two is no easier than to be better than one.
+    // Beating the best of two parents needs no correction.
     check(&[50], &[1.0], &[32], of_two, &[], &["better than the best parent on t1"]);
 }
 
@@ -135,7 +135,7 @@ fn baselines_are_told_apart() {
             "it is not proved that the search was worth its cost: greedy soup may be as good",
         ],
     );
-    // Better on one objective is worth something.
+    // A baseline that is beaten on one objective does not count as unbeaten.
     let judgement = check(
         &[200, 200],
         &[1.0, 1.0],
@@ -166,7 +166,7 @@ fn a_baseline_that_breaks_a_constraint_is_not_as_good() {
 
 #[test]
 fn many_comparisons_take_more_to_prove() {
-    // Six items that the answer alone has right: p = 0.03125, of two comparisons twice that.
+    // Only the answer has six items right: p = 0.03125; with two comparisons, twice that.
     let finding = |baselines: &[(&str, &[usize])]| {
         let all: Vec<Entry> = baselines.iter().map(|(name, right)| entry(name, right, &[50])).collect();
         let (parents, winner) = ([entry("A", &[0], &[50])], entry("evolved", &[26], &[50]));

@@ -100,7 +100,7 @@ impl<'a> PickleMachine<'a> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (PickleValue::Text(module), PickleValue::Text(name)) = (self.get(module), self.get(name)) else {
-                    return Err(damaged("data.pkl names something by what is not a text"));
+                    return Err(damaged("data.pkl uses a name that is not a text"));
                 };
                 let (module, name) = (*module, *name);
                 self.global(module, name, is_known)?;
@@ -161,8 +161,10 @@ impl<'a> PickleMachine<'a> {
             b'h' | b'j' => {
                 let place =
                     if code == b'h' { u32::from(self.array::<1>()?[0]) } else { u32::from_le_bytes(self.array()?) };
-                let id =
-                    self.memo.get(&place).ok_or_else(|| damaged("data.pkl asks for what it has not remembered"))?;
+                let id = self
+                    .memo
+                    .get(&place)
+                    .ok_or_else(|| damaged("data.pkl refers to a value that it has not stored"))?;
                 self.stack.push(*id);
             }
             _ => {
@@ -230,7 +232,7 @@ impl<'a> PickleMachine<'a> {
                 entries.extend(items.chunks_exact(2).map(|entry| (entry[0], entry[1])));
                 Ok(())
             }
-            _ => Err(damaged("data.pkl fills what is no dictionary")),
+            _ => Err(damaged("data.pkl adds half an entry, or adds one to a value that is not a dictionary")),
         }
     }
 

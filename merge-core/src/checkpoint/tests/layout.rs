@@ -64,7 +64,7 @@ fn what_may_mean_two_things_is_refused_without_advice_that_loses_weights() {
         let hint = hint.replace("DIR", &place);
         assert_eq!((found.to_string().as_str(), found.advice()), (&*format!("{place}{error}"), Some(&*hint)));
     };
-    let unfinished = "the download was not finished: begin it again, and it goes on with what is missing";
+    let unfinished = "the download was not finished: start it again, and it continues with what is missing";
     check(
         &[("model.safetensors", BOTH), (SHARDS[0], A)],
         Some(SHARDS),
@@ -152,22 +152,22 @@ fn says_what_a_directory_without_weights_is() {
         NEITHER,
         "this is the whole cache of the hub: name a model of it as the hub does, such as acme/a",
     );
-    check(&["sub/config.json"], NEITHER, "the model is in a directory of it: name DIR/sub");
-    check(&["x/config.json", "y/model.safetensors"], NEITHER, "there are several models in it: name DIR/x, DIR/y");
+    check(&["sub/config.json"], NEITHER, "the model is in a subdirectory: name DIR/sub");
+    check(&["x/config.json", "y/model.safetensors"], NEITHER, "it holds several models: name one of DIR/x, DIR/y");
     check(
         &["config.json", "model.gguf"],
         NEITHER,
-        "this is GGUF, which is made of a checkpoint: name the checkpoint, with its safetensors",
+        "this is GGUF, which is made from a checkpoint: name that checkpoint, the directory with safetensors files",
     );
     check(
         &["config.json", "tf_model.h5"],
         NEITHER,
-        "this is of TensorFlow: load it with transformers (`from_tf=True`) and `save_pretrained` it",
+        "this is a format of TensorFlow: load it with transformers (`from_tf=True`) and `save_pretrained` it",
     );
     check(
         &["params.json", "consolidated.00.pth"],
         NEITHER,
-        "consolidated.00.pth is in the layout of who trained it, with tensors of other names: download the repository's \
+        "consolidated.00.pth has the layout and the tensor names of the program that trained it: download the repository's \
          config.json and model*.safetensors; or, to merge it by its own names, name it: DIR/consolidated.00.pth",
     );
     check(
@@ -178,7 +178,7 @@ fn says_what_a_directory_without_weights_is() {
     check(
         &["config.json", "model.safetensors.incomplete"],
         NEITHER,
-        "the download was not finished: begin it again, and it goes on with what is missing",
+        "the download was not finished: start it again, and it continues with what is missing",
     );
 }
 
@@ -225,7 +225,10 @@ fn a_file_of_another_kind_is_named() {
         refused(&path, "not a file of tensors, by its name");
         assert_eq!(Checkpoint::open(&path).err().unwrap().advice(), Some(hint));
     };
-    check("a.gguf", "this is GGUF, which is made of a checkpoint: name the checkpoint, with its safetensors");
+    check(
+        "a.gguf",
+        "this is GGUF, which is made from a checkpoint: name that checkpoint, the directory with safetensors files",
+    );
     check(
         "a.yaml",
         "a recipe is no model: merge it first, or put it before this one in the same file, with a `name:` and `---`",

@@ -57,8 +57,11 @@ fn what_a_program_may_say_is_bounded() {
     check(b"\x80\x02}", "damaged: data.pkl ends too early");
     check(b"\x80\x02}(.", "damaged: data.pkl takes a value where there is none");
     check(b"\x80\x02}t.", "damaged: data.pkl ends a list that it has not begun");
-    check(b"\x80\x02h\x05.", "damaged: data.pkl asks for what it has not remembered");
-    check(b"\x80\x02K\x01K\x01K\x01s.", "damaged: data.pkl fills what is no dictionary");
+    check(b"\x80\x02h\x05.", "damaged: data.pkl refers to a value that it has not stored");
+    check(
+        b"\x80\x02K\x01K\x01K\x01s.",
+        "damaged: data.pkl adds half an entry, or adds one to a value that is not a dictionary",
+    );
     check(b"\x80\x02\x8a\x09123456789.", "damaged: a number in data.pkl has more than 64 bits");
     check(b"\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff", "damaged: data.pkl ends too early");
     check(b"\x80\x02i.", "data.pkl has the instruction 0x69, which no tensor needs");

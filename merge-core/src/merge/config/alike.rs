@@ -6,7 +6,7 @@ use super::{
     by_layer,
     by_number::{is_in_other_words, lacks_what_it_needs},
     defaults::{is_known, is_none_if_null, of_class},
-    effect::{Effect, Word, effect, effect_of_kinds, last},
+    effect::{Effect, KeyMeaning, effect, effect_of_kinds, last},
 };
 use crate::{merge::evomistral, model::Config};
 use serde_json::{Map, Value};
@@ -25,14 +25,14 @@ pub(crate) struct Difference {
 
 /// Differences between two configurations, the worst first.
 pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
-    let [a, b] = [a, b].map(Flat::of);
+    let [a, b] = [a, b].map(ComparableConfig::of);
     let mut differences = Vec::new();
     let mut compare = |key: &str, values: [Option<&Value>; 2]| {
-        let words = [(&a, values[0]), (&b, values[1])].map(|(flat, value)| flat.word(key, value));
+        let meanings = [(&a, values[0]), (&b, values[1])].map(|(flat, value)| flat.meaning(key, value));
         let is_kind = [&a, &b].iter().any(|flat| flat.name(key) == Some("model_type"));
-        if let Some(effect) = effect(key, &words) {
+        if let Some(effect) = effect(key, &meanings) {
             let effect = if is_kind { effect_of_kinds(&values) } else { effect };
-            differences.push(Difference::new(effect, key, words));
+            differences.push(Difference::new(effect, key, meanings));
         }
     };
     for key in a.keys.keys().chain(b.keys.keys().filter(|key| !a.keys.contains_key(*key))) {
@@ -61,12 +61,12 @@ pub(crate) fn is_carried(difference: &Difference, configs: [&Config; 2], counts:
 }
 
 impl Difference {
-    fn new(effect: Effect, key: &str, words: [Word; 2]) -> Self {
-        let by_default = words.each_ref().map(|word| matches!(word, Word::Default(_)));
-        let values = words.map(|word| match word {
-            Word::Said(value) | Word::Default(value) => Some(value),
-            Word::Null => Some(Value::Null),
-            Word::Elsewhere | Word::Off | Word::Unknown => None,
+    fn new(effect: Effect, key: &str, meanings: [KeyMeaning; 2]) -> Self {
+        let by_default = meanings.each_ref().map(|meaning| matches!(meaning, KeyMeaning::Default(_)));
+        let values = meanings.map(|meaning| match meaning {
+            KeyMeaning::Said(value) | KeyMeaning::Default(value) => Some(value),
+            KeyMeaning::Null => Some(Value::Null),
+            KeyMeaning::Elsewhere | KeyMeaning::Off | KeyMeaning::Unknown => None,
         });
         Self { effect, key: key.to_owned(), values, by_default }
     }
@@ -82,7 +82,7 @@ impl Difference {
         let (key, [x, y]) = self.shown();
         match self.values[0] {
             Some(_) => format!("{key} is {y}, not {x}"),
-            None => format!("{key} is {y}, which the other does not say"),
+            None => format!("{key} is {y}, which the other does not set"),
         }
     }
 
@@ -103,7 +103,7 @@ impl Difference {
 
 /// A value as a short text.
 fn shown(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "not said".to_owned() };
+    let Some(value) = value else { return "not set".to_owned() };
     let text = match value {
         Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string()),
         value => value.to_string(),
@@ -115,7 +115,7 @@ fn shown(value: Option<&Value>) -> String {
 }
 
 /// A configuration in the form for comparing.
-struct Flat {
+struct ComparableConfig {
     /// All keys with their values; keys in blocks have dots, and the language model's rotary settings one spelling.
     keys: BTreeMap<String, Value>,
     /// Prefix of the language model's keys.
@@ -124,7 +124,7 @@ struct Flat {
     class: Option<String>,
 }
 
-impl Flat {
+impl ComparableConfig {
     fn of(config: &Config) -> Self {
         let mut keys = BTreeMap::new();
         let depth = config.blocks().len() - 1;
@@ -148,26 +148,26 @@ impl Flat {
     }
 
     /// Meaning of a key with this value.
-    fn word(&self, key: &str, value: Option<&Value>) -> Word {
+    fn meaning(&self, key: &str, value: Option<&Value>) -> KeyMeaning {
         let (name, class) = (self.name(key), self.class.as_deref());
         let beside = &key[..key.len() - last(key).len()];
         let said = |other: &str| self.keys.get(&format!("{beside}{other}"));
         match value {
-            Some(_) if lacks_what_it_needs(last(key), &said) => return Word::Null,
-            Some(Value::Null) if is_none_if_null(last(key)) => return Word::Null,
+            Some(_) if lacks_what_it_needs(last(key), &said) => return KeyMeaning::Null,
+            Some(Value::Null) if is_none_if_null(last(key)) => return KeyMeaning::Null,
             None | Some(Value::Null) => {}
-            Some(value) => return Word::Said(value.clone()),
+            Some(value) => return KeyMeaning::Said(value.clone()),
         }
         let class = class.filter(|_| name.is_some());
         if is_in_other_words(last(key), &said, class) {
-            return Word::Elsewhere;
+            return KeyMeaning::Elsewhere;
         }
         let default = of_class(class, last(key));
         match (default, value) {
-            (Some(default), _) => Word::Default(default),
-            (None, Some(_)) => Word::Null,
-            _ if class.is_some_and(is_known) => Word::Off,
-            _ => Word::Unknown,
+            (Some(default), _) => KeyMeaning::Default(default),
+            (None, Some(_)) => KeyMeaning::Null,
+            _ if class.is_some_and(is_known) => KeyMeaning::Off,
+            _ => KeyMeaning::Unknown,
         }
     }
 }

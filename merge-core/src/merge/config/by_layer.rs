@@ -21,7 +21,7 @@ pub(crate) struct LayerOrigin<'m> {
 
 /// A key that would be untrue of the result.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Untrue {
+pub(crate) struct Contradiction {
     /// The key, or the key and its value, as in `config.json`.
     pub(crate) said: String,
     /// First layer that it is untrue of; `None` if it is about the number of layers.
@@ -29,7 +29,7 @@ pub(crate) struct Untrue {
 }
 
 /// Makes the configuration of a model with `count` layers true of one with the layers of `origins`.
-pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<'_>]) -> Result<(), Untrue> {
+pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<'_>]) -> Result<(), Contradiction> {
     let donor = config.clone();
     let (kinds, ahead): (Vec<&str>, _) = (donor.kinds().collect(), donor.ahead());
     let blocks: Vec<_> = origins.iter().map(|origin| origin.config.blocks()).collect();
@@ -51,7 +51,7 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<
                 match recounted(number, count, origins.len()).filter(|_| is_language || number == count as u64) {
                     Some(number) => *value = number.into(),
                     None if is_language && origins.len() != count => {
-                        return Err(Untrue { said: format!("{prefix}{key}: {number}"), layer: None });
+                        return Err(Contradiction { said: format!("{prefix}{key}: {number}"), layer: None });
                     }
                     None => {}
                 }
@@ -68,7 +68,8 @@ pub(super) fn restack(config: &mut Config, count: usize, origins: &[LayerOrigin<
             }
         }
         for key in KEYS {
-            key.hold(block, &stack).map_err(|untrue| Untrue { said: format!("{prefix}{}", untrue.said), ..untrue })?;
+            key.hold(block, &stack)
+                .map_err(|found| Contradiction { said: format!("{prefix}{}", found.said), ..found })?;
         }
     }
     Ok(())
@@ -83,15 +84,15 @@ fn recounted(number: u64, count: usize, total: usize) -> Option<u64> {
 }
 
 /// First difference between configurations of the same layers: key, and first layer if it has an entry for each.
-pub(super) fn apart(prefix: &str, a: &Map<String, Value>, b: &Map<String, Value>) -> Option<Untrue> {
+pub(super) fn first_difference(prefix: &str, a: &Map<String, Value>, b: &Map<String, Value>) -> Option<Contradiction> {
     let mut keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
     keys.find_map(|key| match (a.get(key), b.get(key)) {
         (x, y) if x == y => None,
-        (Some(Value::Object(x)), Some(Value::Object(y))) => apart(&format!("{prefix}{key}."), x, y),
+        (Some(Value::Object(x)), Some(Value::Object(y))) => first_difference(&format!("{prefix}{key}."), x, y),
         (Some(Value::Array(x)), Some(Value::Array(y))) if x.len() == y.len() => {
-            Some(Untrue { said: format!("{prefix}{key}"), layer: x.iter().zip(y).position(|(x, y)| x != y) })
+            Some(Contradiction { said: format!("{prefix}{key}"), layer: x.iter().zip(y).position(|(x, y)| x != y) })
         }
-        _ => Some(Untrue { said: format!("{prefix}{key}"), layer: None }),
+        _ => Some(Contradiction { said: format!("{prefix}{key}"), layer: None }),
     })
 }
 
@@ -142,7 +143,7 @@ pub(super) fn is_no_list_of_layers(key: &str) -> bool {
 
 impl LayerKey {
     /// Checks one key against the layers of the result: keeps it, rewrites it, or returns what would be untrue.
-    fn hold(&self, block: &mut Map<String, Value>, stack: &StackedLayers<'_>) -> Result<(), Untrue> {
+    fn hold(&self, block: &mut Map<String, Value>, stack: &StackedLayers<'_>) -> Result<(), Contradiction> {
         let value = self.value(block, stack.kinds).into_owned();
         let is_of_class = self.kinds.iter().any(|(kind, _)| stack.kinds.contains(kind));
         // Meaning for each layer according to its own model or class; to the donor, if neither says anything.
@@ -178,7 +179,7 @@ impl LayerKey {
         }
         let kind = || self.kinds.iter().find(|(kind, _)| stack.kinds.contains(kind)).map_or("", |(kind, _)| kind);
         let value = if self.key == "model_type" { kind().into() } else { value };
-        Err(Untrue { said: format!("{}: {value}", self.key), layer: first })
+        Err(Contradiction { said: format!("{}: {value}", self.key), layer: first })
     }
 
     /// The key's value, or the default of these kinds of models; null if it has no effect.

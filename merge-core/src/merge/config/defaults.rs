@@ -11,16 +11,16 @@ use serde_json::Value;
 
 /// A default.
 #[derive(Clone, Copy)]
-enum Taken {
+enum DefaultValue {
     Flag(bool),
     Number(f64),
     Text(&'static str),
 }
 
-use Taken::{Flag, Number, Text};
+use DefaultValue::{Flag, Number, Text};
 
 /// A key, with the defaults of classes.
-type Row = (&'static str, &'static [(Taken, &'static [&'static str])]);
+type Row = (&'static str, &'static [(DefaultValue, &'static [&'static str])]);
 
 /// The default of a class for a key of the language model; `None` if it has none or it is not known.
 pub(super) fn of_class(class: Option<&str>, key: &str) -> Option<Value> {
@@ -39,7 +39,7 @@ pub(super) fn of_class(class: Option<&str>, key: &str) -> Option<Value> {
 
 /// True if all defaults of a class are known: a key in no row is then off (false, none, times one).
 pub(super) fn is_known(class: &str) -> bool {
-    ALIKE.iter().any(|kinds| kinds.contains(&class)) && !OF_THEIR_OWN.contains(&class)
+    ALIKE.iter().any(|kinds| kinds.contains(&class)) && !CUSTOM_CODE.contains(&class)
 }
 
 /// True if null means "none" for this key, and not the default.
@@ -47,8 +47,8 @@ pub(super) fn is_none_if_null(key: &str) -> bool {
     NONE_IF_NULL.contains(&key)
 }
 
-impl From<Taken> for Value {
-    fn from(taken: Taken) -> Self {
+impl From<DefaultValue> for Value {
+    fn from(taken: DefaultValue) -> Self {
         match taken {
             Flag(is) => is.into(),
             Number(number) => number.into(),
@@ -58,7 +58,7 @@ impl From<Taken> for Value {
 }
 
 /// Kinds of [`ALIKE`] whose classes come with the models' own code.
-const OF_THEIR_OWN: &[&str] = &["kimi_k2", "minicpm", "phi3_v", "phi4mm"];
+const CUSTOM_CODE: &[&str] = &["kimi_k2", "minicpm", "phi3_v", "phi4mm"];
 
 /// Keys that are false by default in every class: a configuration that differs stores the key.
 const ALWAYS_FALSE: &[&str] = &["add_cross_attention", "is_decoder", "is_encoder_decoder", "tie_encoder_decoder"];

@@ -20,7 +20,7 @@ pub(crate) enum Effect {
 
 /// Meaning of a key in a configuration.
 #[derive(Clone, Debug)]
-pub(super) enum Word {
+pub(super) enum KeyMeaning {
     Said(Value),
     /// Not given; the class has this default.
     Default(Value),
@@ -35,15 +35,15 @@ pub(super) enum Word {
 }
 
 /// Effect of a key with these meanings; `None` if it has no effect or is compared elsewhere.
-pub(super) fn effect(key: &str, words: &[Word; 2]) -> Option<Effect> {
-    use Word::{Default, Null, Off, Said, Unknown};
+pub(super) fn effect(key: &str, meanings: &[KeyMeaning; 2]) -> Option<Effect> {
+    use KeyMeaning::{Default, Null, Off, Said, Unknown};
     let name = last(key);
     if is_without_effect(key) || ELSEWHERE.contains(&name) || counts(name) {
         return None;
     }
     let effect = effect_of_values(key, name);
     let one_sided = || Some(effect.max(Effect::Layer));
-    match words {
+    match meanings {
         [Said(x), Said(y) | Default(y)] | [Default(x), Said(y)] => match (x, y) {
             _ if same(x, y) => None,
             (Value::String(x), Value::String(y)) if x.contains("gelu") && y.contains("gelu") => one_sided(),
@@ -61,7 +61,7 @@ pub(super) fn effect(key: &str, words: &[Word; 2]) -> Option<Effect> {
 
 /// Effect of a key that has two values.
 fn effect_of_values(key: &str, name: &str) -> Effect {
-    if [SIZES, WAYS, ACTIVATIONS].iter().any(|fatal| fatal.contains(&name)) {
+    if [SIZES, STRUCTURE, ACTIVATIONS].iter().any(|fatal| fatal.contains(&name)) {
         Effect::Fatal
     } else if !OF_THE_HEAD.contains(&name) && OF_LAYERS.iter().any(|part| key.contains(part)) || is_of_all_layers(key) {
         Effect::Layer
@@ -145,7 +145,7 @@ const SIZES: &[&str] = &[
 ];
 
 /// Keys of the structure of layers, which tensors do not show: a difference is fatal.
-const WAYS: &[&str] = &[
+const STRUCTURE: &[&str] = &[
     "alibi",
     "is_decoder",
     "new_decoder_architecture",

@@ -17,7 +17,7 @@ use crate::{
     recipe::Recipe,
     words::counted,
 };
-use by_layer::{LayerOrigin, Untrue, restack};
+use by_layer::{Contradiction, LayerOrigin, restack};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -95,19 +95,21 @@ impl<'m> Stacking<'m> {
         let most = self.layers.iter().map(Vec::len).max().unwrap_or(0);
         let was = if most > 1 { config.clone() } else { Config::default() };
         let origins = self.origins(|layers| layers[0]);
-        restack(config, count, &origins).map_err(|untrue| self.refusal(&untrue))?;
+        restack(config, count, &origins).map_err(|contradiction| self.refusal(&contradiction))?;
         let mut notes = Vec::new();
         for position in 1..most {
             // Layers of different numbers are different layers.
-            if let Some(untrue) = self.apart(config, &was, position, |first, other| first.1 != other.1) {
-                return Err(self.mixed(&untrue, position));
+            if let Some(contradiction) =
+                self.first_difference(config, &was, position, |first, other| first.1 != other.1)
+            {
+                return Err(self.mixed(&contradiction, position));
             }
             // Layers of one number are alike unless configurations differ; from the donor's, that is noted elsewhere.
             let is_third = |first: (usize, usize), other: (usize, usize)| {
                 first.1 == other.1 && first.0 != other.0 && first.0 != self.donor && other.0 != self.donor
             };
-            if let Some(untrue) = self.apart(config, &was, position, is_third) {
-                let what = self.what(&untrue, position);
+            if let Some(contradiction) = self.first_difference(config, &was, position, is_third) {
+                let what = self.what(&contradiction, position);
                 notes.push(format!("{what}, and they are merged all the same"));
             }
         }
@@ -124,13 +126,13 @@ impl<'m> Stacking<'m> {
     }
 
     /// First difference if the result were described by the layers at `position`, where `is_other` holds.
-    fn apart(
+    fn first_difference(
         &self,
         config: &Config,
         was: &Config,
         position: usize,
         is_other: impl Fn((usize, usize), (usize, usize)) -> bool,
-    ) -> Option<Untrue> {
+    ) -> Option<Contradiction> {
         let other = |layers: &[(usize, usize)]| {
             layers.get(position).copied().filter(|layer| is_other(layers[0], *layer)).unwrap_or(layers[0])
         };
@@ -139,13 +141,13 @@ impl<'m> Stacking<'m> {
         }
         let mut described = was.clone();
         match restack(&mut described, self.count, &self.origins(other)) {
-            Err(untrue) => Some(untrue),
-            Ok(()) => by_layer::apart("", &config.0, &described.0),
+            Err(contradiction) => Some(contradiction),
+            Ok(()) => by_layer::first_difference("", &config.0, &described.0),
         }
     }
 
     /// The error for a configuration that cannot be made true of the result.
-    fn refusal(&self, Untrue { said, layer }: &Untrue) -> Error {
+    fn refusal(&self, Contradiction { said, layer }: &Contradiction) -> Error {
         let why = if let Some(layer) = layer {
             let (source, number) = self.layers[*layer][0];
             let place = self.models[source].1.place();
@@ -160,18 +162,18 @@ impl<'m> Stacking<'m> {
     }
 
     /// The error for layers of different kinds that a slice would merge.
-    fn mixed(&self, untrue: &Untrue, position: usize) -> Error {
-        Error::user(self.what(untrue, position)).at(self.place()).hint(
+    fn mixed(&self, contradiction: &Contradiction, position: usize) -> Error {
+        Error::user(self.what(contradiction, position)).at(self.place()).hint(
             "only layers of one kind can be merged with each other: shift a `layer_range` by whole periods of the pattern, or not at all",
         )
     }
 
     /// Names the layers of different kinds.
-    fn what(&self, Untrue { said, layer }: &Untrue, position: usize) -> String {
+    fn what(&self, Contradiction { said, layer }: &Contradiction, position: usize) -> String {
         let donor = self.models[self.donor].1.place();
         let pair = layer.and_then(|layer| Some((self.layers[layer][0], *self.layers[layer].get(position)?)));
         let Some(pair) = pair else {
-            return format!("{donor}: config.json: `{said}` does not say the same of all layers that become one");
+            return format!("{donor}: config.json: `{said}` is not the same for all layers that become one");
         };
         let [a, b] =
             <[_; 2]>::from(pair).map(|(source, layer)| format!("layer {layer} of {}", self.models[source].1.place()));

@@ -2,7 +2,7 @@
 
 use super::{
     alike::{Difference, differences, is_carried},
-    by_layer::{LayerOrigin, Untrue, restack},
+    by_layer::{Contradiction, LayerOrigin, restack},
     effect::Effect,
     tensors::correct,
 };
@@ -23,10 +23,11 @@ fn check(mut said: Value, layers: &[usize], expected: Result<Value, (&str, Optio
         layers.iter().map(|layer| LayerOrigin { config: &donor, layer: *layer }).collect();
     let mut result = donor.clone();
     let made = restack(&mut result, 4, &origins).map(|()| Value::from(result.0));
-    let expected = expected.map_err(|(said, layer)| Untrue { said: said.to_owned(), layer }).map(|mut expected| {
-        expected["num_hidden_layers"] = layers.len().into();
-        expected
-    });
+    let expected =
+        expected.map_err(|(said, layer)| Contradiction { said: said.to_owned(), layer }).map(|mut expected| {
+            expected["num_hidden_layers"] = layers.len().into();
+            expected
+        });
     assert_eq!(made, expected, "{said} as {layers:?}");
 }
 
@@ -181,8 +182,8 @@ fn a_stack_of_two_models_is_described_by_both() {
     };
     let made = stack(&[(false, 0), (true, 1), (false, 2)]).expect("the dense ones come first");
     assert_eq!(made["first_k_dense_replace"], 2);
-    let untrue = stack(&[(false, 0), (false, 1), (true, 1)]).expect_err("the last is dense");
-    assert_eq!((untrue.said.as_str(), untrue.layer), ("first_k_dense_replace: 1", Some(2)));
+    let contradiction = stack(&[(false, 0), (false, 1), (true, 1)]).expect_err("the last is dense");
+    assert_eq!((contradiction.said.as_str(), contradiction.layer), ("first_k_dense_replace: 1", Some(2)));
 }
 
 /// One model gives the number of its dense layers, the other leaves it to its class: three.
@@ -259,9 +260,9 @@ fn what_goes_with_no_layer_may_not_differ_in_a_stack() {
     // Numbers that decide how each layer computes.
     for key in ["scale_depth", "num_kv_shared_layers", "global_attn_every_n_layers", "kv_source_layers"] {
         apart(key, [json!(2), json!(3)], Layer, &format!("{key} is 2 and 3"));
-        stacked(json!({}), json!({key: 3}), &[(Layer, &format!("{key} is not said and 3"))]);
+        stacked(json!({}), json!({key: 3}), &[(Layer, &format!("{key} is not set and 3"))]);
     }
-    let dense = "first_k_dense_replace is not said and 1";
+    let dense = "first_k_dense_replace is not set and 1";
     stacked(json!({}), json!({"first_k_dense_replace": 1}), &[(Around, dense)]);
 }
 
@@ -298,12 +299,12 @@ fn configurations_are_compared_by_every_key_that_computes() {
         json!({"hidden_act": "relu", "use_parallel_residual": true, "position_embedding_type": "relative_key"}),
         json!({}),
         &[
-            (Layer, "hidden_act is \"relu\" and not said"),
-            (Layer, "position_embedding_type is \"relative_key\" and not said"),
-            (Layer, "use_parallel_residual is true and not said"),
+            (Layer, "hidden_act is \"relu\" and not set"),
+            (Layer, "position_embedding_type is \"relative_key\" and not set"),
+            (Layer, "use_parallel_residual is true and not set"),
         ],
     );
-    compare(json!({}), json!({"embedding_multiplier": 12}), &[(Around, "embedding_multiplier is not said and 12")]);
+    compare(json!({}), json!({"embedding_multiplier": 12}), &[(Around, "embedding_multiplier is not set and 12")]);
     compare(
         json!({"text_config": {"rope_theta": 1e4}, "vision_config": {"hidden_act": "gelu"}}),
         json!({"text_config": {"rope_theta": 1e6}, "vision_config": {"hidden_act": "silu"}}),
@@ -318,8 +319,8 @@ fn configurations_are_compared_by_every_key_that_computes() {
 fn what_one_does_not_say_is_told_in_words() {
     let [a, b] = [json!({}), json!({"rope_theta": 5e5})].map(config);
     let told = |a: &Config, b: &Config| differences(a, b).iter().map(Difference::not).collect::<Vec<_>>();
-    assert_eq!(told(&a, &b), ["rope_theta is 500000, which the other does not say"]);
-    assert_eq!(told(&b, &a), ["rope_theta is not said, not 500000"]);
+    assert_eq!(told(&a, &b), ["rope_theta is 500000, which the other does not set"]);
+    assert_eq!(told(&b, &a), ["rope_theta is not set, not 500000"]);
 }
 
 #[test]

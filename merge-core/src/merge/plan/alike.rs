@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Relation of a model's layers to the layers of the donor, whose configuration the result has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Meeting {
+pub(super) enum LayerRelation {
     /// Averaged tensor by tensor, or apart from the language model's layers.
     Merged,
     /// Layers of their own, above or below the donor's.
@@ -55,24 +55,24 @@ impl<'r> Planner<'r> {
         &mut self,
         donor: usize,
         source: usize,
-        [least, most]: [Meeting; 2],
+        [least, most]: [LayerRelation; 2],
         place: &str,
     ) -> Result<()> {
         let [a, b] = [donor, source].map(|source| &self.models[source].1);
         let counts = [donor, source].map(|source| self.layers(source, &|_| true).count);
         let is_carried = |difference: &Difference| is_carried(difference, [a.config(), b.config()], counts);
-        let is_told = |difference: &Difference| least == Meeting::Merged || !is_carried(difference);
+        let is_told = |difference: &Difference| least == LayerRelation::Merged || !is_carried(difference);
         let differences: Vec<Difference> = differences(a.config(), b.config()).into_iter().filter(is_told).collect();
         let is_refused = |difference: &&Difference| match most {
-            Meeting::Merged => difference.effect == Effect::Fatal,
-            Meeting::Stacked => difference.effect <= Effect::Layer && !is_carried(difference),
+            LayerRelation::Merged => difference.effect == Effect::Fatal,
+            LayerRelation::Stacked => difference.effect <= Effect::Layer && !is_carried(difference),
         };
         let refused: Vec<String> = differences.iter().filter(is_refused).map(Difference::both).collect();
         if !refused.is_empty() {
             let what = format!("{} and {}: config.json: {}", a.place(), b.place(), refused.join("; "));
             return Err(Error::user(what).at(place).hint(match most {
-                Meeting::Merged => "the same tensors compute something else in them: only models of one architecture can be merged",
-                Meeting::Stacked => "the result has one config.json for all its layers: only layers that compute alike can stand among each other",
+                LayerRelation::Merged => "the same tensors compute something else in them: only models of one architecture can be merged",
+                LayerRelation::Stacked => "the result has one config.json for all its layers: only layers that compute alike can stand among each other",
             }));
         }
         if !differences.is_empty() {

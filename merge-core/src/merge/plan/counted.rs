@@ -1,6 +1,6 @@
 //! Checks layers against the numbers in configurations, and notes the other stacks.
 
-use super::{LayerView, Planner, alike::Meeting};
+use super::{LayerView, Planner, alike::LayerRelation};
 use crate::{
     error::{Error, Result},
     merge::sources::Sources,
@@ -24,7 +24,7 @@ impl<'r> Planner<'r> {
         for reference in self.recipe.merged() {
             let source = sources.position(reference);
             let (model, layers) = (&self.models[source].1, self.layers(source, &|_| true));
-            let Some((key, said)) = &layers.said else { continue };
+            let Some((key, said)) = &layers.stated_count else { continue };
             let is_same_stack =
                 layers.prefix == donors.prefix && layers.count + layers.behind == donors.count + donors.behind;
             if is_same_stack && layers.count != donors.count {
@@ -52,7 +52,7 @@ impl<'r> Planner<'r> {
             if let (true, Some(rival)) = (moves, layers.rivals.first()) {
                 let prefix = &layers.prefix;
                 let message = format!(
-                    "{}: config.json: {key} is {said}, and so many have `{prefix}` and `{rival}`",
+                    "{}: config.json: {key} is {said}, and both `{prefix}` and `{rival}` have that many layers",
                     model.place()
                 );
                 return Err(Error::user(message).at(self.place(reference)).hint(
@@ -62,7 +62,7 @@ impl<'r> Planner<'r> {
         }
         let (name, model) = &self.models[self.donor];
         // A language model's block without a number leaves it to its class.
-        let is_counted = donors.said.is_some() || model.config().blocks().len() > 1;
+        let is_counted = donors.stated_count.is_some() || model.config().blocks().len() > 1;
         self.plan.notes.extend(is_counted.then(|| note(&donors, name)).flatten());
         Ok(())
     }
@@ -71,21 +71,21 @@ impl<'r> Planner<'r> {
     /// with true if the module has the language model's layers.
     pub(super) fn check_configs(&mut self, views: &[(Vec<LayerView<'r>>, bool)]) -> Result<()> {
         let donor = self.donor;
-        let mut meetings: BTreeMap<usize, ([Meeting; 2], &str)> = BTreeMap::new();
+        let mut relations: BTreeMap<usize, ([LayerRelation; 2], &str)> = BTreeMap::new();
         for (views, holds_layers) in views {
             for view in views {
                 let has_donor = view.members.iter().any(|member| member.source == donor);
                 let is_stacked = *holds_layers && views.len() > 1 && !has_donor && !view.members[0].layers.is_empty();
-                let meeting = if is_stacked { Meeting::Stacked } else { Meeting::Merged };
+                let relation = if is_stacked { LayerRelation::Stacked } else { LayerRelation::Merged };
                 for member in view.members.iter().filter(|member| member.source != donor) {
                     let ([least, most], _) =
-                        meetings.entry(member.source).or_insert(([meeting, meeting], &member.place));
-                    (*least, *most) = (meeting.min(*least), meeting.max(*most));
+                        relations.entry(member.source).or_insert(([relation, relation], &member.place));
+                    (*least, *most) = (relation.min(*least), relation.max(*most));
                 }
             }
         }
-        for (source, (meetings, place)) in meetings {
-            self.check_config(donor, source, meetings, place)?;
+        for (source, (relations, place)) in relations {
+            self.check_config(donor, source, relations, place)?;
         }
         Ok(())
     }
@@ -93,10 +93,10 @@ impl<'r> Planner<'r> {
 
 /// A note for the user on stacks that are not layers of the language model.
 fn note(layers: &Layers, name: &str) -> Option<String> {
-    let key = layers.said.as_ref().map_or(String::new(), |(key, _)| format!(" ({key})"));
+    let key = layers.stated_count.as_ref().map_or(String::new(), |(key, _)| format!(" ({key})"));
     let other = |(prefix, count): (&str, usize)| {
         if prefix == layers.prefix {
-            format!("{count} behind the last of them")
+            format!("{count} after the last of them")
         } else {
             format!("{count} of `{prefix}`")
         }
@@ -105,7 +105,7 @@ fn note(layers: &Layers, name: &str) -> Option<String> {
     let (count, prefix) = (layers.count, &layers.prefix);
     (!others.is_empty()).then(|| {
         format!(
-            "`{name}`: its layers are the {count} of `{prefix}`{key}; merged by name, and not counted: {}",
+            "`{name}`: its {count} layers are `{prefix}`{key}; merged by name, and not counted as its layers: {}",
             others.join(", ")
         )
     })

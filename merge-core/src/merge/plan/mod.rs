@@ -219,7 +219,7 @@ impl<'r> Planner<'r> {
             };
             let beside = if base.is_some() { " beside its base" } else { "" };
             let unlisted = position.is_some_and(|position| members[position].own.is_none() && base.is_none());
-            let error = Error::user(format!("{place}: `{}` merges {wanted}{beside}, and here are {n}", name.value));
+            let error = Error::user(format!("{place}: `{}` merges {wanted}{beside}, not {n}", name.value));
             return Err(if unlisted {
                 error.hint("a base that is not listed counts as one more model, as in mergekit: remove `base_model`, or say `fixes: [listed_only]`")
             } else {
@@ -316,7 +316,7 @@ impl<'r> Planner<'r> {
                     format!("`{output}` is {} in one model and {} in another", dtypes[0].name(), other.name());
                 return Err(Error::user(message)
                     .at(&view.place)
-                    .hint("whole numbers are copied where all models agree"));
+                    .hint("tensors of whole numbers are copied, so they must be the same in all models"));
             }
             self.plan.index.insert(output.clone(), Meta { dtype: dtypes[0], shape });
             self.plan.plans.insert(output, TensorPlan::Same { of: (0..inputs.len()).map(operand).collect() });

@@ -1,6 +1,6 @@
 //! Plans a path: layers in the path's order, and its scales folded into weights or written beside them.
 
-use super::{PlannedPath, Planner, alike::Meeting};
+use super::{PlannedPath, Planner, alike::LayerRelation};
 use crate::{
     error::{Error, Result},
     merge::{
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 /// A hop: a layer of a source, as it is stored, and the factor of the hidden state before it.
 #[derive(Clone, Copy)]
-struct Leg<'r> {
+struct UsedHop<'r> {
     source: usize,
     layer: usize,
     scale: f64,
@@ -35,19 +35,19 @@ struct Leg<'r> {
 impl<'r> Planner<'r> {
     /// Plans the recipe's path.
     pub(super) fn path(&mut self, sources: &Sources) -> Result<()> {
-        let legs = self.legs(sources)?;
+        let used_hops = self.used_hops(sources)?;
         let base = sources.position(donor(self.recipe));
-        self.check_alike(base, &legs)?;
+        self.check_alike(base, &used_hops)?;
         match self.recipe.path_form.unwrap_or_default().value {
-            PathForm::Plain => self.plain(base, &legs),
-            PathForm::Evomistral => self.evomistral(base, &legs),
+            PathForm::Plain => self.plain(base, &used_hops),
+            PathForm::Evomistral => self.evomistral(base, &used_hops),
         }
     }
 
     /// The hops that are used. In a model that has a path of its own, a layer's number is that of a hop.
-    fn legs(&self, sources: &Sources) -> Result<Vec<Leg<'r>>> {
+    fn used_hops(&self, sources: &Sources) -> Result<Vec<UsedHop<'r>>> {
         let recipe = self.recipe;
-        let mut legs = Vec::new();
+        let mut used_hops = Vec::new();
         for hop in recipe.path.iter() {
             let source = sources.position(&hop.model);
             let own = evomistral::path(&*self.models[source].1)?;
@@ -59,29 +59,29 @@ impl<'r> Planner<'r> {
             }
             for (layer, scale) in hop.steps() {
                 let (layer, own) = own.as_ref().map_or((layer, 1.0), |path| path[layer]);
-                legs.push(Leg { source, layer, scale: scale * own, model: &hop.model });
+                used_hops.push(UsedHop { source, layer, scale: scale * own, model: &hop.model });
             }
         }
-        if legs.is_empty() {
+        if used_hops.is_empty() {
             let place = recipe.path.place.of(&recipe.file);
-            let message = format!("{place}: path: the hidden state goes through no layer");
-            return Err(Error::user(message).hint("let a hop be used"));
+            let message = format!("{place}: path: no layer is used");
+            return Err(Error::user(message).hint("write `use: true` for at least one layer"));
         }
-        Ok(legs)
+        Ok(used_hops)
     }
 
     /// Refuses layers that cannot stand among those of the model whose configuration the result has.
-    fn check_alike(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
+    fn check_alike(&mut self, base: usize, used_hops: &[UsedHop<'r>]) -> Result<()> {
         let ours = self.shapes(base, None, &|_| true);
         let mut checked = vec![base];
-        for leg in legs {
-            if checked.contains(&leg.source) {
+        for hop in used_hops {
+            if checked.contains(&hop.source) {
                 continue;
             }
-            checked.push(leg.source);
-            let [a, b] = [base, leg.source].map(|source| &self.models[source].1);
-            let place = self.place(leg.model);
-            let theirs = self.shapes(leg.source, None, &|_| true);
+            checked.push(hop.source);
+            let [a, b] = [base, hop.source].map(|source| &self.models[source].1);
+            let place = self.place(hop.model);
+            let theirs = self.shapes(hop.source, None, &|_| true);
             if let Some((name, shape)) = ours.symmetric_difference(&theirs).next() {
                 let name = name.trim_start_matches('.');
                 let what = format!("{} and {}: `{name}` of shape {shape:?} is not in both", a.place(), b.place());
@@ -89,16 +89,16 @@ impl<'r> Planner<'r> {
                     .at(place)
                     .hint("a path goes through layers of one architecture and size"));
             }
-            self.check_config(base, leg.source, [Meeting::Stacked; 2], &place)?;
+            self.check_config(base, hop.source, [LayerRelation::Stacked; 2], &place)?;
         }
         Ok(())
     }
 
     /// Plans the path as a model whose layers follow each other.
-    fn plain(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
+    fn plain(&mut self, base: usize, used_hops: &[UsedHop<'r>]) -> Result<()> {
         let (name, model) = &self.models[base];
         let layers = Layers::of(&**model);
-        let is_scaled = legs.iter().any(|leg| leg.scale.to_bits() != 1f64.to_bits());
+        let is_scaled = used_hops.iter().any(|hop| hop.scale.to_bits() != 1f64.to_bits());
         if let Some(why) = fold::refusal(model.config()).filter(|_| is_scaled) {
             let message = format!("the scales of the path cannot be folded into `{name}`: {why}");
             return Err(Error::user(message)
@@ -107,7 +107,7 @@ impl<'r> Planner<'r> {
         }
         let tied = is_tied(&**model)?;
         // The last norm undoes a tied embedding's factor. A norm that counts from 1 cannot, so the factor is 1.
-        let first = if tied && fold::norms_count_from_one(model.config()) { 1.0 } else { legs[0].scale };
+        let first = if tied && fold::norms_count_from_one(model.config()) { 1.0 } else { used_hops[0].scale };
         for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
             let factor = if layers.embeddings.contains(tensor) {
                 first
@@ -116,32 +116,32 @@ impl<'r> Planner<'r> {
             } else {
                 1.0
             };
-            self.passed(layers.outside(tensor, legs.len()), base, tensor, factor);
+            self.plan_scaled(layers.outside(tensor, used_hops.len()), base, tensor, factor);
         }
-        let tensors = self.by_layer(legs);
-        let (mut product, mut hops) = (1.0, Vec::with_capacity(legs.len()));
-        for (number, leg) in legs.iter().enumerate() {
-            product *= leg.scale;
+        let tensors = self.by_layer(used_hops);
+        let (mut product, mut hops) = (1.0, Vec::with_capacity(used_hops.len()));
+        for (number, hop) in used_hops.iter().enumerate() {
+            product *= hop.scale;
             let gain = if is_scaled { first / product } else { 1.0 };
             if !(product > 0.0 && (gain as f32).is_normal()) {
                 let message = format!("path: the scales up to hop {number} make {product:.2e}, which does not fold");
                 return Err(Error::user(message)
-                    .at(self.place(leg.model))
+                    .at(self.place(hop.model))
                     .hint("scales have to be above 0, and their product near 1"));
             }
-            for (rest, tensor) in &tensors[&(leg.source, leg.layer)] {
+            for (rest, tensor) in &tensors[&(hop.source, hop.layer)] {
                 let output = format!("{}{number}{rest}", layers.prefix);
-                self.passed(output, leg.source, tensor, if fold::adds(rest) { gain } else { 1.0 });
+                self.plan_scaled(output, hop.source, tensor, if fold::adds(rest) { gain } else { 1.0 });
             }
-            hops.push((leg.source, leg.layer, gain));
-            self.plan.stacked.push(vec![(leg.source, leg.layer)]);
+            hops.push((hop.source, hop.layer, gain));
+            self.plan.stacked.push(vec![(hop.source, hop.layer)]);
         }
         self.plan.path = Some(PlannedPath { outside: base, scale: first, hops });
         Ok(())
     }
 
     /// Plans the path with every layer once, and the path and its scales beside them.
-    fn evomistral(&mut self, base: usize, legs: &[Leg<'r>]) -> Result<()> {
+    fn evomistral(&mut self, base: usize, used_hops: &[UsedHop<'r>]) -> Result<()> {
         let (name, model) = &self.models[base];
         let layers = Layers::of(&**model);
         let model_type = model.config().text("model_type")?.unwrap_or_default();
@@ -152,39 +152,39 @@ impl<'r> Planner<'r> {
             return Err(Error::user(message).at(place.of(&self.recipe.file)).hint("`plain` is a form of any model"));
         }
         let (mut numbers, mut scales) = (Vec::new(), Vec::new());
-        for leg in legs {
-            let layer = (leg.source, leg.layer);
+        for hop in used_hops {
+            let layer = (hop.source, hop.layer);
             let known = self.plan.stacked.iter().position(|known| known[..] == [layer]);
             let number = known.unwrap_or(self.plan.stacked.len());
             if known.is_none() {
                 self.plan.stacked.push(vec![layer]);
             }
             numbers.extend((number as i64).to_le_bytes());
-            scales.extend((leg.scale as f32).to_le_bytes());
+            scales.extend((hop.scale as f32).to_le_bytes());
         }
         for tensor in model.index().keys().filter(|tensor| is_outside(&layers, tensor)) {
-            self.passed(layers.outside(tensor, self.plan.stacked.len()), base, tensor, 1.0);
+            self.plan_scaled(layers.outside(tensor, self.plan.stacked.len()), base, tensor, 1.0);
         }
-        let tensors = self.by_layer(legs);
+        let tensors = self.by_layer(used_hops);
         for (number, of) in self.plan.stacked.clone().into_iter().enumerate() {
             let (source, layer) = of[0];
             for (rest, tensor) in &tensors[&(source, layer)] {
-                self.passed(format!("{}{number}{rest}", layers.prefix), source, tensor, 1.0);
+                self.plan_scaled(format!("{}{number}{rest}", layers.prefix), source, tensor, 1.0);
             }
         }
         for (name, dtype, bytes) in
             [(evomistral::LAYERS, Dtype::I64, numbers), (evomistral::SCALES, Dtype::F32, scales)]
         {
-            self.plan.index.insert(name.to_owned(), Meta { dtype, shape: vec![legs.len()] });
+            self.plan.index.insert(name.to_owned(), Meta { dtype, shape: vec![used_hops.len()] });
             self.plan.plans.insert(name.to_owned(), TensorPlan::Given { bytes });
         }
         Ok(())
     }
 
-    /// The tensors of each layer in the legs' sources: the name after the layer's number, and the whole name.
-    fn by_layer(&self, legs: &[Leg<'r>]) -> BTreeMap<(usize, usize), Vec<(&'r str, &'r str)>> {
+    /// The tensors of each layer in the hops' sources: the name after the layer's number, and the whole name.
+    fn by_layer(&self, used_hops: &[UsedHop<'r>]) -> BTreeMap<(usize, usize), Vec<(&'r str, &'r str)>> {
         let mut tensors: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let mut sources: Vec<usize> = legs.iter().map(|leg| leg.source).collect();
+        let mut sources: Vec<usize> = used_hops.iter().map(|hop| hop.source).collect();
         sources.sort_unstable();
         sources.dedup();
         for source in sources {
@@ -200,7 +200,7 @@ impl<'r> Planner<'r> {
     }
 
     /// Plans a source's tensor times a factor.
-    fn passed(&mut self, output: String, source: usize, tensor: &str, factor: f64) {
+    fn plan_scaled(&mut self, output: String, source: usize, tensor: &str, factor: f64) {
         let Meta { dtype: stored, shape } = self.models[source].1.index()[tensor].clone();
         let operand = Operand { source, tensor: tensor.to_owned() };
         let is_copy = factor.to_bits() == 1f64.to_bits() || !stored.is_float();

@@ -194,7 +194,7 @@ const DENSITY: Param = Param {
 const EPSILON: Param = Param {
     name: "epsilon",
     default: Some(Value::Number(0.15)),
-    help: "how far the chance of a row's least and greatest element is from the density",
+    help: "a row's smallest element is kept with the chance density − epsilon, its largest with density + epsilon",
     ..DENSITY
 };
 const GAMMA: Param = Param {
@@ -269,7 +269,7 @@ impl Method for TaskArithmetic {
 
     fn refusal(&self, merge: &Settings, models: &[Settings]) -> Option<String> {
         if self.is_random() && merge.flag("exact_rescale") && !merge.flag("rescale") {
-            return Some("`exact_rescale` says how to rescale, and `rescale: false` not to".to_owned());
+            return Some("`exact_rescale: true` needs `rescale: true`".to_owned());
         }
         if self.sparsify != Sparsify::Ranked {
             return None;

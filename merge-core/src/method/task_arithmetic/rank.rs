@@ -125,7 +125,7 @@ fn thin_row(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
         *low = chance.of(ends[0], last);
         *high = chance.of(ends[1].saturating_sub(1), last);
     }
-    settle(chance, d, draws, room);
+    decide_by_bin(chance, d, draws, room);
     if room.open.len() > FEW {
         sort(room);
         return decide_all(chance, last, d, draws, room);
@@ -144,7 +144,7 @@ fn thin_row(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
 
 /// Decides all elements that their bin decides, and lists the others as open.
 #[inline(always)]
-fn settle(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
+fn decide_by_bin(chance: Chance, d: &mut [f32], draws: &[f32], room: &mut Ranks) {
     // Draws are random, so branches would often be mispredicted. Most draws are below every chance, or above.
     let (least, most) = (chance.of(0, 1.0), chance.of(1, 1.0));
     room.between.resize(d.len(), 0);
@@ -183,8 +183,8 @@ fn count(d: &[f32], room: &mut Ranks) {
     room.keys.extend(d.iter().map(|d| magnitude(*d)));
     // Half as many bins as elements, over eight powers of two below the greatest; the first bin takes all smaller ones.
     let bits = (d.len() / 2).max(1).ilog2().clamp(6, 12);
-    let floor = room.keys.iter().fold(0, |max, key| max.max(*key)).saturating_sub((1 << OCTAVES) - 1);
-    let shift = OCTAVES - bits;
+    let floor = room.keys.iter().fold(0, |max, key| max.max(*key)).saturating_sub((1 << OCTAVE_KEY_BITS) - 1);
+    let shift = OCTAVE_KEY_BITS - bits;
     room.bins.clear();
     room.bins.extend(room.keys.iter().map(|key| key.saturating_sub(floor) >> shift));
     room.before.clear();
@@ -200,7 +200,7 @@ fn count(d: &[f32], room: &mut Ranks) {
 }
 
 /// Base-2 logarithm of the number of keys in eight powers of two.
-const OCTAVES: u32 = 26;
+const OCTAVE_KEY_BITS: u32 = 26;
 
 /// Sorts keys and positions, lower positions first among equal keys, after [`count`].
 fn sort(room: &mut Ranks) {

@@ -45,7 +45,7 @@ enum Keep {
         rows: Rows,
     },
     /// The elements whose bit is set: remembered from the first look at the tensor.
-    Known(Vec<u64>),
+    Remembered(Vec<u64>),
 }
 
 /// Buffers of a thread.
@@ -80,7 +80,7 @@ pub(super) fn parts(method: &TaskArithmetic, inputs: &Inputs<'_>, granule: usize
 
 /// Sets the factor `Σ|d| / Σ|kept d|` for all models with dropped elements.
 fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [ModelPart], granule: usize) -> Result<()> {
-    let thinned: Vec<usize> = (0..parts.len()).filter(|i| parts[*i].keep.is_some_of_all()).collect();
+    let thinned: Vec<usize> = (0..parts.len()).filter(|i| parts[*i].keep.drops_some()).collect();
     if thinned.is_empty() {
         return Ok(());
     }
@@ -120,7 +120,7 @@ fn rescale_norms(inputs: &Inputs<'_>, parts: &mut [ModelPart], granule: usize) -
         let [all, kept] = of_model().fold([0.0, 0.0], |[all, kept], (sums, _)| [all + sums[0], kept + sums[1]]);
         parts[i].rescale = rescale_factor(all, kept);
         if remembers {
-            parts[i].keep = Keep::Known(of_model().flat_map(|(_, bits)| bits).copied().collect());
+            parts[i].keep = Keep::Remembered(of_model().flat_map(|(_, bits)| bits).copied().collect());
         }
     }
     Ok(())
@@ -223,7 +223,7 @@ impl Keep {
         }
     }
 
-    fn is_some_of_all(&self) -> bool {
+    fn drops_some(&self) -> bool {
         !matches!(self, Self::All | Self::Nothing)
     }
 
@@ -249,7 +249,7 @@ impl Keep {
                 draws.uniform(start, &mut room.draws);
                 rank::thin(rows, *chance, d, &room.draws, &mut room.ranks);
             }
-            Self::Known(bits) => {
+            Self::Remembered(bits) => {
                 for (d, bits) in d.chunks_mut(64).zip(&bits[start / 64..]) {
                     for (i, d) in d.iter_mut().enumerate() {
                         *d = if bits >> i & 1 == 1 { *d } else { 0.0 };

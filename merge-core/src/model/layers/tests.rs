@@ -96,7 +96,7 @@ fn the_layers_are_those_that_the_configuration_counts() {
 #[test]
 fn what_fits_nothing_or_too_much_is_kept_to_be_told() {
     let none = check(&[("model.layers.", 4, 9)], json!({"num_hidden_layers": 6}), ("model.layers.", 4, 0));
-    assert_eq!(none.said, Some(("num_hidden_layers".to_owned(), 6)));
+    assert_eq!(none.stated_count, Some(("num_hidden_layers".to_owned(), 6)));
     let xlm = [("transformer.attentions.", 2, 8), ("transformer.ffns.", 2, 4)];
     let several = check(&xlm, json!({"n_layers": 2}), ("transformer.attentions.", 2, 0));
     assert_eq!(several.rivals, ["transformer.ffns."]);

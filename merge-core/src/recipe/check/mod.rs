@@ -7,7 +7,7 @@ mod view;
 
 use std::ops::RangeInclusive;
 
-use super::{Fix, Model, Parameters, Recipe, Slice, setting::DomainFit};
+use super::{Fix, Model, Parameters, Recipe, Slice, setting::CheckDomain};
 use crate::{
     method::{Base, METHODS, Method, Param},
     words::did_you_mean,
@@ -43,9 +43,9 @@ struct CheckedView<'r, S> {
     list: &'static str,
     method: &'r MethodInfo,
     /// A slice's own method if it is ignored, as in mergekit: without `fixes: [slice_method]`.
-    ignored: Option<&'r MethodInfo>,
+    ignored_method: Option<&'r MethodInfo>,
     /// Name of the method, with its place.
-    named: &'r At<String>,
+    method_name: &'r At<String>,
     base: Option<&'r At<String>>,
     /// True if an unlisted base is one more member for a method that merges the base like any model.
     appends_base: bool,
@@ -73,7 +73,7 @@ impl<S> CheckedView<'_, S> {
 }
 
 /// Checks a recipe against its methods.
-pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, methods: &[MethodInfo]) -> Result<(), Mistake> {
+pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>, methods: &[MethodInfo]) -> Result<(), Mistake> {
     let method = find(&recipe.merge_method, methods)?;
     let forms = [
         ("models", recipe.models.place, !recipe.models.is_empty()),
@@ -83,9 +83,9 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, methods: &[MethodInfo]) ->
     ];
     view::only_one(&forms, recipe.merge_method.place)?;
     path::check(recipe)?;
-    let root = Root { recipe, method, methods };
+    let context = CheckContext { recipe, method, methods };
     let mut views = Vec::new();
-    root.views(&mut views, "", &recipe.models, &recipe.slices, &[&recipe.parameters])?;
+    context.views(&mut views, "", &recipe.models, &recipe.slices, &[&recipe.parameters])?;
     for (name, module) in recipe.modules.iter() {
         let inside = format!("modules.{}.", name.value);
         let forms = [
@@ -93,7 +93,13 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, methods: &[MethodInfo]) ->
             ("slices", module.slices.place, !module.slices.is_empty()),
         ];
         view::only_one(&forms, name.place).map_err(|mistake| mistake.under(inside.trim_end_matches('.')))?;
-        root.views(&mut views, &inside, &module.models, &module.slices, &[&module.parameters, &recipe.parameters])?;
+        context.views(
+            &mut views,
+            &inside,
+            &module.models,
+            &module.slices,
+            &[&module.parameters, &recipe.parameters],
+        )?;
     }
     views.iter().try_for_each(view::check)?;
     parameters::check(recipe, &views)?;
@@ -101,13 +107,13 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, methods: &[MethodInfo]) ->
 }
 
 /// The parts that all views of a recipe share.
-struct Root<'r, S> {
+struct CheckContext<'r, S> {
     recipe: &'r Recipe<S>,
     method: &'r MethodInfo,
     methods: &'r [MethodInfo],
 }
 
-impl<'r, S> Root<'r, S> {
+impl<'r, S> CheckContext<'r, S> {
     /// Adds the views of the recipe or of a module: one for all its models, or one for each slice.
     fn views(
         &self,
@@ -122,8 +128,8 @@ impl<'r, S> Root<'r, S> {
             inside: inside.to_owned(),
             list: "models",
             method: self.method,
-            ignored: None,
-            named: &recipe.merge_method,
+            ignored_method: None,
+            method_name: &recipe.merge_method,
             base: recipe.base_model.as_ref(),
             appends_base: recipe.fixes.iter().all(|fix| fix.value != Fix::ListedOnly),
             members: models.iter().map(|model| (&model.model, &model.parameters)).collect(),
@@ -143,8 +149,8 @@ impl<'r, S> Root<'r, S> {
                 inside,
                 list: "sources",
                 method: method.filter(|_| fixed).unwrap_or(self.method),
-                ignored: method.filter(|_| !fixed),
-                named: slice.merge_method.as_ref().filter(|_| fixed).unwrap_or(&recipe.merge_method),
+                ignored_method: method.filter(|_| !fixed),
+                method_name: slice.merge_method.as_ref().filter(|_| fixed).unwrap_or(&recipe.merge_method),
                 base: slice.base_model.as_ref().or(whole.base),
                 appends_base: whole.appends_base,
                 members: slice.sources.iter().map(|source| (&source.model, &source.parameters)).collect(),

@@ -3,11 +3,11 @@
 use super::{CheckedView, MethodInfo};
 use crate::{
     method::{METHODS, Param, Scope},
-    recipe::{Parameters, Recipe, foreign::without_effect, setting::DomainFit},
+    recipe::{Parameters, Recipe, foreign::without_effect, setting::CheckDomain},
     yaml::{At, Mistake, known_names},
 };
 
-pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
+pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
     check_levels(recipe, views)?;
     for view in views {
         check_members(view)?;
@@ -17,7 +17,7 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S
         && let Some((label, setting)) = recipe.settings().find(|(_, setting)| setting.is_by_layer())
     {
         let hint = if recipe.is_path() {
-            "a hop has a number for each of its layers anyway"
+            "remove them: a hole in a hop has a number for each of its layers anyway"
         } else {
             "give each slice its own hole"
         };
@@ -30,11 +30,11 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S
 }
 
 /// Checks the blocks for all members: the recipe's own, the modules' and the slices'.
-fn check_levels<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
+fn check_levels<S: CheckDomain>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
     let methods = |block: &Parameters<S>| {
         let mut methods: Vec<&MethodInfo> = Vec::new();
         for view in views.iter().filter(|view| view.levels.iter().any(|level| std::ptr::eq(*level, block))) {
-            for known in [Some(view.method), view.ignored].into_iter().flatten() {
+            for known in [Some(view.method), view.ignored_method].into_iter().flatten() {
                 if methods.iter().all(|method| method.name != known.name) {
                     methods.push(known);
                 }
@@ -55,10 +55,10 @@ fn check_levels<S: DomainFit>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) 
     slices.into_iter().try_for_each(|view| check(view.levels[0], &view.inside))
 }
 
-fn check_members<S: DomainFit>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
+fn check_members<S: CheckDomain>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     for (index, (_, parameters)) in view.members.iter().enumerate() {
         let under = |mistake: Mistake| mistake.under("parameters").under(&view.member(index));
-        let methods: Vec<&MethodInfo> = [Some(view.method), view.ignored].into_iter().flatten().collect();
+        let methods: Vec<&MethodInfo> = [Some(view.method), view.ignored_method].into_iter().flatten().collect();
         check_block(parameters, &methods, Scope::Model).map_err(under)?;
         let hole = parameters.iter().find(|(_, setting)| setting.is_hole());
         if let Some((key, setting)) = hole.filter(|_| view.is_base(index)) {
@@ -77,7 +77,7 @@ fn check_required<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
         let missing = Mistake::new(format!("`{}` needs `{}`: {}", view.method.name, param.name, param.help));
         if param.scope == Scope::Merge {
             let inside = view.inside.trim_end_matches('.');
-            let missing = missing.hint("set it under `parameters`").at(view.named.place);
+            let missing = missing.hint("set it under `parameters`").at(view.method_name.place);
             return Err(if inside.is_empty() { missing } else { missing.under(inside) });
         }
         for (index, (model, parameters)) in view.members.iter().enumerate() {
@@ -99,7 +99,11 @@ fn check_required<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
 }
 
 /// Checks names and values of a block of parameters at a model's level or above.
-fn check_block<S: DomainFit>(parameters: &Parameters<S>, methods: &[&MethodInfo], level: Scope) -> Result<(), Mistake> {
+fn check_block<S: CheckDomain>(
+    parameters: &Parameters<S>,
+    methods: &[&MethodInfo],
+    level: Scope,
+) -> Result<(), Mistake> {
     parameters.iter().try_for_each(|(key, setting)| {
         let of = |method: &&&MethodInfo| method.params.iter().find(|param| param.name == key.value);
         let known: Vec<(&str, &Param)> =
@@ -124,7 +128,7 @@ fn check_block<S: DomainFit>(parameters: &Parameters<S>, methods: &[&MethodInfo]
                 .under(key)
                 .at(setting.place));
         }
-        let fit = |(_, param): &(&str, &Param)| setting.value.fit(param.domain);
+        let fit = |(_, param): &(&str, &Param)| setting.value.check_domain(param.domain);
         known.iter().try_for_each(fit).map_err(|mistake| mistake.under(key).at(setting.place))
     })
 }
@@ -147,7 +151,7 @@ fn unknown(key: &At<String>, methods: &[&MethodInfo]) -> Mistake {
     let others: Vec<String> = others.map(|method| format!("`{}`", method.name())).collect();
     Mistake::new(what).at(key.place).hint(match names[..] {
         _ if !others.is_empty() => {
-            format!("mergekit ignores it here, for it is a parameter of {}: remove it", others.join(", "))
+            format!("it is a parameter of {}, and mergekit ignores it here: remove it", others.join(", "))
         }
         [] => "it has none at all: remove the key".to_owned(),
         _ => known_names(key, whose, names),

@@ -2,14 +2,14 @@
 
 use crate::{
     method::Domain,
-    recipe::{Hop, Recipe, path::SCALE, setting::DomainFit},
+    recipe::{Hop, Recipe, path::SCALE, setting::CheckDomain},
     yaml::Mistake,
 };
 
-pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
+pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>) -> Result<(), Mistake> {
     if recipe.path.is_empty() {
         let Some(form) = recipe.path_form else { return Ok(()) };
-        return Err(Mistake::new("only a path has a form")
+        return Err(Mistake::new("this applies only to a `path`")
             .hint("remove `path_form`, or write a `path`")
             .under("path_form")
             .at(form.place));
@@ -25,7 +25,7 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
         .at(method.place));
     }
     if let Some((key, _)) = recipe.parameters.iter().next() {
-        return Err(Mistake::new("a path has no parameters but those of its hops")
+        return Err(Mistake::new("a path takes parameters only in its hops")
             .hint("write `scale` in a hop")
             .under(key)
             .under("parameters")
@@ -36,7 +36,7 @@ pub(super) fn check<S: DomainFit>(recipe: &Recipe<S>) -> Result<(), Mistake> {
         .try_for_each(|(index, hop)| check_hop(hop).map_err(|mistake| mistake.under(&format!("path[{index}]"))))
 }
 
-fn check_hop<S: DomainFit>(hop: &Hop<S>) -> Result<(), Mistake> {
+fn check_hop<S: CheckDomain>(hop: &Hop<S>) -> Result<(), Mistake> {
     let [start, end] = hop.layer_range.value;
     let range = |what: String| {
         let mistake = Mistake::new(what).hint("write [first, last + 1]");
@@ -51,9 +51,10 @@ fn check_hop<S: DomainFit>(hop: &Hop<S>) -> Result<(), Mistake> {
     for (key, setting) in hop.settings() {
         let domain = if key == "use" { Domain::Flag } else { SCALE };
         let by_tensor = || {
-            Mistake::new("a hop goes through layers, not through tensors").hint("write a value, or one for each layer")
+            Mistake::new("a setting of a hop cannot depend on a tensor's name")
+                .hint("write a value, or one for each layer")
         };
-        let fits = if setting.is_by_tensor() { Err(by_tensor()) } else { setting.value.fit(domain) };
+        let fits = if setting.is_by_tensor() { Err(by_tensor()) } else { setting.value.check_domain(domain) };
         fits.map_err(|mistake| mistake.under(key).at(setting.place))?;
     }
     Ok(())

@@ -26,7 +26,7 @@ fn check_tokenizer<S>(recipe: &Recipe<S>) -> Result<(), Mistake> {
     let Some(tokenizer) = &recipe.tokenizer else { return Ok(()) };
     if let Some(rows) = tokenizer.pad_to_multiple_of.filter(|rows| !(1..=MOST_PADDING).contains(&rows.value)) {
         let mistake = Mistake::new(match rows.value {
-            0 => "0 has no multiples".to_owned(),
+            0 => "it must be at least 1".to_owned(),
             n => format!("a multiple of {n} would be mostly padding"),
         });
         let hint = format!("give a number from 1 to {MOST_PADDING}, such as 64");

@@ -66,7 +66,7 @@ pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     if view.base.is_none() && method.base == Base::Required {
         return Err(Mistake::new(format!("`{}` needs a `base_model`", method.name))
             .hint("name the model that the others were trained from")
-            .at(view.named.place));
+            .at(view.method_name.place));
     }
     for (index, (model, _)) in members.iter().enumerate() {
         if members[..index].iter().any(|(earlier, _)| earlier == model) {
@@ -80,14 +80,14 @@ pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     let appended = view.appended();
     let n = (0..members.len()).filter(|member| !view.is_base(*member)).count() + usize::from(appended.is_some());
     let list = format!("{}{}", view.inside, view.list);
-    let place = members.first().map_or(view.named.place, |(model, _)| model.place);
+    let place = members.first().map_or(view.method_name.place, |(model, _)| model.place);
     if n == 0 {
         let mistake = Mistake::new("there is no model beside the base").hint("list at least one other model");
         return Err(mistake.under(&list).at(place));
     }
     if !method.models.contains(&n) {
         let beside = if view.base.is_some() && method.base != Base::Merged { " beside the base" } else { "" };
-        let wanted = format!("`{}` merges {}{beside}, and here are {n}", method.name, wanted(method));
+        let wanted = format!("`{}` merges {}{beside}, not {n}", method.name, wanted(method));
         let mistake = Mistake::new(wanted).hint(if appended.is_some() {
             "a base that is not listed counts as one more, as in mergekit: remove `base_model`, or write `fixes: [listed_only]`"
         } else {

@@ -36,7 +36,7 @@ fn refuses_documents_without_an_order() {
     check(&[("one", "a"), ("one", "b")], "r.yaml:7:7: name: two documents are named `one`");
     check(
         &[("one", "a"), ("", "b")],
-        "r.yaml:7:15: a file has one result, and nothing refers to `one` or to a document without a name",
+        "r.yaml:7:15: a file must have exactly one result, but no document refers to `one` or to a document without a name",
     );
     check(&[("one", "two"), ("two", "one")], "r.yaml:1:7: `one`, `two` refer to each other in a circle");
     check(&[("one", "one"), ("", "one")], "r.yaml:1:7: `one` refers to itself");

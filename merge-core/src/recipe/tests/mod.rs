@@ -193,24 +193,24 @@ fn refuses_too_many_and_too_few_models() {
     );
     refuse(
         "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}, {model: c}]\nparameters: {t: 0.5}",
-        "recipes/ja.yaml:3:18: models: `slerp` merges exactly one model beside the base, and here are 2",
+        "recipes/ja.yaml:3:18: models: `slerp` merges exactly one model beside the base, not 2",
         explains,
     );
     refuse(
         "merge_method: model_stock\nbase_model: a\nmodels: [{model: b}]",
-        "recipes/ja.yaml:3:18: models: `model_stock` merges at least 2 models beside the base, and here are 1",
+        "recipes/ja.yaml:3:18: models: `model_stock` merges at least 2 models beside the base, not 1",
         explains,
     );
     refuse(
         "merge_method: nuslerp\nmodels: [{model: b}]\nparameters: {weight: 1}",
-        "recipes/ja.yaml:2:18: models: `nuslerp` merges exactly 2 models, and here are 1",
+        "recipes/ja.yaml:2:18: models: `nuslerp` merges exactly 2 models, not 1",
         explains,
     );
     // mergekit merges a base that is not listed as one more model.
     let unlisted = "a base that is not listed counts as one more, as in mergekit: remove `base_model`, or write \
                     `fixes: [listed_only]`";
     let passthrough = "merge_method: passthrough\nbase_model: a\nmodels: [{model: b}]\n";
-    let message = "recipes/ja.yaml:3:18: models: `passthrough` merges exactly one model, and here are 2";
+    let message = "recipes/ja.yaml:3:18: models: `passthrough` merges exactly one model, not 2";
     refuse(passthrough, message, unlisted);
     parse(&format!("{passthrough}fixes: [listed_only]")).expect("only what is listed");
     let linear = "merge_method: linear\nbase_model: a\nmodels: [{model: b, parameters: {weight: 1}}]\n";
@@ -317,7 +317,7 @@ fn refuses_what_is_not_yaml() {
         "\nmodels",
         "\nmerge_method",
         "recipes/ja.yaml:3:1: the key `merge_method` appears twice",
-        "keep one of them: neither would be the obvious winner",
+        "keep one of them",
     );
     check(
         "base_model: base",

@@ -104,7 +104,7 @@ fn refuses_a_path_that_leads_nowhere() {
     check(
         "0.97",
         "[{filter: mlp, value: 2}]",
-        "recipes/ja.yaml:9:45: path[5].scale: a hop goes through layers, not through tensors",
+        "recipes/ja.yaml:9:45: path[5].scale: a setting of a hop cannot depend on a tensor's name",
         "write a value, or one for each layer",
     );
     check(
@@ -117,7 +117,7 @@ fn refuses_a_path_that_leads_nowhere() {
     check(
         "repeats: 2",
         "repeats: 0",
-        "recipes/ja.yaml:5:5: path[1]: this repeats nothing",
+        "recipes/ja.yaml:5:5: path[1]: `repeats` must be at least 1, and `hops` must not be empty",
         "to leave layers out, write `use: false`",
     );
     check(
@@ -135,10 +135,10 @@ fn refuses_a_path_that_leads_nowhere() {
     check(
         "path_form: plain",
         "parameters: {scale: 2}",
-        "recipes/ja.yaml:10:14: parameters.scale: a path has no parameters but those of its hops",
+        "recipes/ja.yaml:10:14: parameters.scale: a path takes parameters only in its hops",
         "write `scale` in a hop",
     );
     let stray = "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\npath_form: plain";
     let error = parse(stray).expect_err("no path");
-    assert_eq!(error.to_string(), "recipes/ja.yaml:3:12: path_form: only a path has a form");
+    assert_eq!(error.to_string(), "recipes/ja.yaml:3:12: path_form: this applies only to a `path`");
 }

@@ -69,10 +69,10 @@ fn a_reference_is_a_path_if_it_exists_and_else_on_the_hub() {
     refuse("./org/name", &neither("./org/name"));
     refuse("a/b/c", &neither("a/b/c"));
     refuse("org/name@", &neither("org/name@"));
-    refuse("math+", "an empty name leads nowhere");
+    refuse("math+", "a name is empty");
     refuse("math+lora+lora", "`math+lora+lora` has more than one `+`");
     refuse("org/name@a@b", "`org/name@a@b` has more than one `@`");
-    refuse("math@main", "`math` is here as files, which have no revision `main`");
+    refuse("math@main", "`math` is a local path, which has no revision `main`");
     refuse("hf://name", "`hf://name` does not name a model of the hub");
     refuse("/nowhere", "/nowhere does not exist");
 }
@@ -91,9 +91,7 @@ fn reads_mergekits_blocks_for_models() {
     let key = "models[0].model";
     bad(
         "{model: a, override_architecture: LlamaForCausalLM}",
-        &format!(
-            "recipes/ja.yaml:3:46: {key}.override_architecture: an architecture needs no override, as tensors are known by their names"
-        ),
+        &format!("recipes/ja.yaml:3:46: {key}.override_architecture: it is not needed, as tensors are matched by name"),
     );
     bad("{lora: b}", &format!("recipes/ja.yaml:3:12: {key}: `model` is missing"));
     bad("{model: a+b, lora: c}", &format!("recipes/ja.yaml:3:12: {key}: `a+b+c` has `+` or `@` twice"));
@@ -102,7 +100,7 @@ fn reads_mergekits_blocks_for_models() {
         &format!("recipes/ja.yaml:3:20: {key}.model: `a@b@c` has `+` or `@` twice"),
     );
     bad("{model: a, path: b}", &format!("recipes/ja.yaml:3:12: {key}: this block names a model in two ways"));
-    bad("\"\"", &format!("recipes/ja.yaml:3:12: {key}: an empty name leads nowhere"));
+    bad("\"\"", &format!("recipes/ja.yaml:3:12: {key}: a name is empty"));
 }
 
 const MOVING: &str = "name: first

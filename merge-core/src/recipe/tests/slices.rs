@@ -114,14 +114,9 @@ fn check(text: &str, good: &str, bad: &str, message: &str, hint: &str) {
     assert_eq!((error.to_string().as_str(), error.advice().unwrap_or_default()), (message, hint), "{bad}");
 }
 
-/// The stacked recipe, whose slices are merged by their own methods.
-fn fixed() -> String {
-    STACKED.replace("listed_only]", "listed_only, slice_method]")
-}
-
 #[test]
 fn refuses_layers_that_cannot_be_stacked() {
-    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(&fixed(), good, bad, message, hint);
+    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(STACKED, good, bad, message, hint);
     stacked(
         "[0, 2]",
         "[2, 0]",
@@ -179,19 +174,19 @@ fn refuses_layers_that_cannot_be_stacked() {
 
 #[test]
 fn refuses_parameters_where_no_method_knows_them() {
-    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(&fixed(), good, bad, message, hint);
+    let stacked = |good: &str, bad: &str, message: &str, hint: &str| check(STACKED, good, bad, message, hint);
     stacked(
         "{t: 0.25}",
         "{t: 0.25, weight: 1}",
         "recipes/ja.yaml:7:27: slices[0].parameters: `slerp` has no parameter `weight`",
-        "mergekit ignores it here, for it is a parameter of `linear`, `nuslerp`, `multislerp`, `task_arithmetic`, `ties`, `dare_linear`, \
-         `dare_ties`, `della`, `della_linear`, `breadcrumbs`, `breadcrumbs_ties`: remove it",
+        "it is a parameter of `linear`, `nuslerp`, `multislerp`, `task_arithmetic`, `ties`, `dare_linear`, \
+         `dare_ties`, `della`, `della_linear`, `breadcrumbs`, `breadcrumbs_ties`, and mergekit ignores it here: remove it",
     );
     stacked(
         "{weight: [0.6, 0.7]}",
         "{t: 1}",
         "recipes/ja.yaml:12:22: slices[1].sources[0].parameters: `linear` has no parameter `t`",
-        "mergekit ignores it here, for it is a parameter of `slerp`, `nearswap`: remove it",
+        "it is a parameter of `slerp`, `nearswap`, and mergekit ignores it here: remove it",
     );
     stacked(
         "{weight: [0.6, 0.7]}",
@@ -267,7 +262,7 @@ fn refuses_vocabularies_that_make_no_sense() {
     stacked(
         "pad_to_multiple_of: 64",
         "pad_to_multiple_of: 0",
-        "recipes/ja.yaml:19:23: tokenizer.pad_to_multiple_of: 0 has no multiples",
+        "recipes/ja.yaml:19:23: tokenizer.pad_to_multiple_of: it must be at least 1",
         "give a number from 1 to 65536, such as 64",
     );
     stacked(
@@ -340,7 +335,7 @@ fn slices_may_have_holes() {
         inside: std::collections::BTreeSet::default(),
         behind: 0,
         others: std::collections::BTreeMap::default(),
-        said: None,
+        stated_count: None,
         rivals: Vec::new(),
     };
     let space = template.space_over(std::slice::from_ref(&layers)).expect("a space");

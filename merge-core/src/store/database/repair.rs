@@ -47,7 +47,7 @@ const STEP: u64 = 64 << 10;
 /// any. If `may_cut`, the log may lose its end.
 ///
 /// Fails, having changed nothing, if no store at all can be opened here now.
-pub(super) fn mend<T>(dir: &Path, may_cut: bool, open: &Open<'_, T>) -> Opened<(T, Option<PathBuf>)> {
+pub(super) fn repair<T>(dir: &Path, may_cut: bool, open: &Open<'_, T>) -> Opened<(T, Option<PathBuf>)> {
     let whole = File::open(dir).map_err(|e| Error::io("open", dir, &e))?;
     // Two processes must not repair it at the same time.
     lock(&whole, dir)?;
@@ -58,7 +58,7 @@ pub(super) fn mend<T>(dir: &Path, may_cut: bool, open: &Open<'_, T>) -> Opened<(
         Ok(store) => return Ok((store, None)),
         Err(why) => why,
     };
-    let mut aside = Aside { dir, made: None };
+    let mut aside = DamagedDirectory { dir, made: None };
     for beside in [set_configuration_aside, set_snapshots_aside] {
         if beside(dir, &trial, &mut aside)? {
             sync(dir)?;
@@ -106,12 +106,12 @@ const CONFIGURATION: &str = "conf";
 const LOG: &str = "db";
 
 /// Directory for damaged files: created at the first use, and never one that existed before.
-struct Aside<'a> {
+struct DamagedDirectory<'a> {
     dir: &'a Path,
     made: Option<PathBuf>,
 }
 
-impl Aside<'_> {
+impl DamagedDirectory<'_> {
     fn place(&mut self) -> Result<&Path> {
         if self.made.is_none() {
             self.made = Some(new_directory(self.dir)?);
@@ -129,7 +129,7 @@ fn new_directory(dir: &Path) -> Result<PathBuf> {
             Err(e) => return Err(Error::io("create", &place, &e)),
         }
     }
-    Err(Error::user(format!("{}: a thousand damaged stores are kept in it", dir.display()))
+    Err(Error::user(format!("{}: it already holds a thousand damaged stores", dir.display()))
         .hint("delete those that nobody needs"))
 }
 
@@ -150,7 +150,7 @@ fn check_room<T>(trial: &Trial, open: &Open<'_, T>) -> Opened<()> {
         Err(OpenFailure::Refused(error)) => Err(OpenFailure::Refused(error)),
         Err(_) => {
             let dir = trial.0.parent().unwrap_or(&trial.0);
-            let message = format!("{}: no store can be opened here now", dir.display());
+            let message = format!("{}: no store can be opened in this directory at the moment", dir.display());
             let hint = "nothing was changed: try again, with more threads, memory or open files allowed";
             Err(OpenFailure::Refused(Error::machine(message).hint(hint)))
         }
@@ -160,7 +160,7 @@ fn check_room<T>(trial: &Trial, open: &Open<'_, T>) -> Opened<()> {
 /// Replaces a damaged or missing configuration by a new one; false if it is as expected.
 ///
 /// Fails if it is whole but of another form.
-fn set_configuration_aside(dir: &Path, trial: &Trial, aside: &mut Aside<'_>) -> Result<bool> {
+fn set_configuration_aside(dir: &Path, trial: &Trial, aside: &mut DamagedDirectory<'_>) -> Result<bool> {
     let (there, new) = (dir.join(CONFIGURATION), trial.configuration());
     let read = |path: &Path| {
         let mut bytes = Vec::new();
@@ -170,7 +170,7 @@ fn set_configuration_aside(dir: &Path, trial: &Trial, aside: &mut Aside<'_>) -> 
     match read(&there) {
         Ok(found) if found == wanted => return Ok(false),
         Ok(found) if is_whole(&found) => {
-            return Err(Error::user(format!("{}: this store is kept in another form", dir.display()))
+            return Err(Error::user(format!("{}: this store has another format", dir.display()))
                 .hint("go on with the version that wrote it"));
         }
         Ok(_) => {
@@ -196,7 +196,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// Moves snapshots away, since the log alone holds every record; false if there are none.
-fn set_snapshots_aside(dir: &Path, _: &Trial, aside: &mut Aside<'_>) -> Result<bool> {
+fn set_snapshots_aside(dir: &Path, _: &Trial, aside: &mut DamagedDirectory<'_>) -> Result<bool> {
     let mut moved = false;
     for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, &e))? {
         let entry = entry.map_err(|e| Error::io("read", dir, &e))?;
@@ -210,7 +210,7 @@ fn set_snapshots_aside(dir: &Path, _: &Trial, aside: &mut Aside<'_>) -> Result<b
 }
 
 /// Replaces the log by its longest beginning that can be opened; the whole log is kept aside.
-fn cut_before_damage<T>(dir: &Path, trial: &Trial, aside: &mut Aside<'_>, open: &Open<'_, T>) -> Opened<()> {
+fn cut_before_damage<T>(dir: &Path, trial: &Trial, aside: &mut DamagedDirectory<'_>, open: &Open<'_, T>) -> Opened<()> {
     let log = dir.join(LOG);
     let len = fs::metadata(&log).map_err(|e| Error::io("read", &log, &e))?.len();
     // A new copy each time: opening a store writes to it.
@@ -222,7 +222,7 @@ fn cut_before_damage<T>(dir: &Path, trial: &Trial, aside: &mut Aside<'_>, open: 
         }
     };
     if opens(len)? {
-        let message = format!("{}: it cannot be opened where it is, though a copy of it can", log.display());
+        let message = format!("{}: it cannot be opened, although a copy of it can", log.display());
         return Err(OpenFailure::Refused(Error::machine(message).hint("try again")));
     }
     let (mut whole, mut damaged) = (0, len.div_ceil(STEP));

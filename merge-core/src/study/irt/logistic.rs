@@ -12,11 +12,11 @@ pub(super) struct Observation {
 /// Maximum number of Newton steps; about five are usual.
 const STEPS: usize = 50;
 /// Bound of the logistic function's argument, as in mergenetic.
-const MOST: f64 = 30.0;
+const ARGUMENT_BOUND: f64 = 30.0;
 
 /// 1 / (1 + e⁻ˣ), with x within ±30.
 pub(super) fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x.clamp(-MOST, MOST)).exp())
+    1.0 / (1.0 + (-x.clamp(-ARGUMENT_BOUND, ARGUMENT_BOUND)).exp())
 }
 
 /// The x that maximises Σ y ln p + (1 - y) ln(1 - p) - ½ `ridge` |x - `centre`|².

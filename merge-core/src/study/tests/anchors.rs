@@ -143,7 +143,7 @@ fn refuses_anchors_that_cannot_be_had() {
     );
     assert_eq!(
         refusal(1200, "  anchors: {of: 20, calibration: 6}\n", &fake),
-        ":11:34: search.anchors.calibration: the first generation has 5 candidates, not 6"
+        ":11:34: search.anchors.calibration: the first generation has only 5 candidates, but the calibration needs 6"
     );
     assert_eq!(
         refusal(294, ANCHORS, &fake),

@@ -121,7 +121,10 @@ fn candidates_that_are_all_too_long_cost_the_budget_too() {
     let family = Family::with("{name: random, population: 5}", 440, "  most_layers: 1\n");
     let fake = Fake::new();
     let error = family.run(&family.study("study"), &fake, 1).err().expect("nobody is ranked");
-    assert_eq!(error.to_string(), "no candidate could be ranked: all break what is asked of them");
+    assert_eq!(
+        error.to_string(),
+        "no candidate could be ranked: every candidate breaks a constraint or has too many layers"
+    );
     assert!(fake.seen.lock().expect("no panic").is_empty());
 }
 

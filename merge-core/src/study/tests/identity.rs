@@ -32,7 +32,7 @@ fn a_larger_budget_that_was_cut_leaves_the_study_of_the_smaller_one() {
             let large = fake();
             if interrupted {
                 // In the middle of the evolution.
-                large.light(40, true);
+                large.break_down_after(40, true);
                 assert!(is_interrupted(&family.run(&study, &large, 1)));
             } else {
                 assert!(family.finish(&study, &large, 1).history.generations.len() > small.2.generations.len());
@@ -98,7 +98,7 @@ fn a_study_that_goes_on_has_no_end_yet() {
     assert_eq!(ended(), [true, true]);
     family.file.search.budget.value = 440;
     let fake = Fake::new();
-    fake.light(20, true);
+    fake.break_down_after(20, true);
     assert!(is_interrupted(&family.run(&study, &fake, 1)));
     assert_eq!(ended(), [false, false]);
     family.finish(&study, &Fake::new(), 1);
@@ -160,11 +160,11 @@ fn a_space_that_an_optimizer_could_not_keep_in_memory_is_refused() {
     };
     check("cma_es", 5, 2000, None);
     let together =
-        "s.yaml: there are 2001 numbers to search, and this optimizer learns how each goes with each of 2000";
+        "s.yaml: there are 2001 numbers to search, and this optimizer learns the covariances of at most 2000";
     check("cma_es", 5, 2001, Some(together));
     check("cat_cma_margin", 5, 2001, Some(together));
     check("sep_cma_es", 5, 100_000, None);
-    let in_all = "s.yaml:7:45: population: so many candidates of 2001 numbers each are more than 20000000 numbers";
+    let in_all = "s.yaml:7:45: population: 10000 candidates of 2001 numbers each are more than 20000000 numbers in all";
     check("sep_cma_es", 10_000, 2001, Some(in_all));
 }
 
@@ -174,7 +174,7 @@ fn a_study_of_another_form_is_refused_with_its_version() {
     let study = family.study("study");
     Store::open(&study).and_then(|store| store.set(&[("version", &(1, "0.0.9"))])).expect("room");
     let error = family.run(&study, &Fake::new(), 1).err().expect("it is another");
-    assert!(error.to_string().ends_with("a study of evomerge 0.0.9, which is kept in another form"), "{error}");
+    assert!(error.to_string().ends_with("a study of evomerge 0.0.9, which is stored in another format"), "{error}");
     // From before versions were stored.
     let older = family.study("older");
     Store::open(&older).and_then(|store| store.set(&[("the seed", &[0; 32])])).expect("room");

@@ -52,9 +52,9 @@ fn a_share_never_goes_backward_and_all_is_done_at_the_end() {
 #[test]
 fn a_study_that_goes_on_says_the_same_as_before() {
     for (number, (family, fake)) in families().into_iter().enumerate() {
-        fake.light(60, true);
+        fake.break_down_after(60, true);
         let (_, before) = followed(&family, &fake, "study", 1);
-        fake.light(i64::MAX, true);
+        fake.break_down_after(i64::MAX, true);
         let (_, after) = followed(&family, &fake, "study", 1);
         let (_, whole) = followed(&family, &fake, "whole", 1);
         assert!(before.iter().all(|step| whole.contains(step)), "family {number}: said what a whole run does not");

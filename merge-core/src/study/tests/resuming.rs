@@ -21,7 +21,7 @@ pub(super) fn check(family: &Family, fakes: impl Fn() -> Fake, workers: usize, s
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut failures, mut interruptions) = (0, 0);
     let findings = loop {
-        fake.light(rng.random_range(0..9), rng.random_ratio(1, 4));
+        fake.break_down_after(rng.random_range(0..9), rng.random_ratio(1, 4));
         match family.run(&study, &fake, workers) {
             Ok(findings) => break findings,
             Err(error) if error.fault() == Fault::Interrupted => interruptions += 1,

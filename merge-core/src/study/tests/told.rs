@@ -64,7 +64,7 @@ fn the_front_is_of_what_optimizers_are_told() {
         ranked += usize::from(matches!(candidate.state, CandidateState::Ranked { .. }));
     }
     assert!(ranked > 0);
-    let point = Point::of(&generation, Beside::default(), &fake.goals);
+    let point = Point::of(&generation, ParentComparison::default(), &fake.goals);
     assert!(!point.front.is_empty() && point.front.iter().all(|one| one.len() == 3));
 }
 

@@ -107,7 +107,7 @@ fn files_that_speak_of_tokens_follow() {
         unify_all(&spec(VocabularySource::Union, &[]), [base, model(&b, 3, Dtype::F32, 10.0)]).unwrap();
     assert_eq!(
         notes,
-        ["tokenizer.model is left out, for it does not know the result's tokens: tokenizer.json has them all"]
+        ["tokenizer.model is left out: it was not made for the result's tokens, and tokenizer.json has them all"]
     );
     // Both models have the same files.
     for weights in &unified {

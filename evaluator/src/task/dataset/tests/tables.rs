@@ -61,14 +61,14 @@ fn refuses_columns_and_files_that_it_cannot_read() {
         ("price", "decimal numbers"),
         ("map", "a map"),
     ] {
-        let error = format!("t.parquet: the column `{column}` holds {what}, which are no part of a document here");
+        let error = format!("t.parquet: the column `{column}` holds {what}, which cannot be read as JSON");
         check("other.parquet", &format!(", columns: [question, {column}]"), &same, &error, columns);
     }
     check(
         "other.parquet",
         ", columns: [question, nan]",
         &same,
-        "t.parquet: row 1: column `nan`: NaN is no number that JSON has",
+        "t.parquet: row 1: column `nan`: NaN cannot be written in JSON",
         "save it with nulls instead",
     );
     check(

@@ -1,6 +1,6 @@
 //! Tests of keys that one configuration gives and the other leaves to its class.
 
-use super::{super::tests::compare, ALIKE, DEFAULTS, OF_THEIR_OWN};
+use super::{super::tests::compare, ALIKE, CUSTOM_CODE, DEFAULTS};
 use crate::merge::config::effect::Effect;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -43,8 +43,8 @@ fn what_is_not_said_is_what_its_class_takes() {
         beside_silence(class, key, &json!(false), &[]);
         beside_silence(class, key, &json!(null), &[]);
     }
-    beside_silence("qwen2_moe", "norm_topk_prob", &json!(true), &[(Layer, "norm_topk_prob is not said and true")]);
-    beside_silence("cohere", "rope_theta", &json!(1e4), &[(Layer, "rope_theta is not said and 10000")]);
+    beside_silence("qwen2_moe", "norm_topk_prob", &json!(true), &[(Layer, "norm_topk_prob is not set and true")]);
+    beside_silence("cohere", "rope_theta", &json!(1e4), &[(Layer, "rope_theta is not set and 10000")]);
     compare(
         json!({"model_type": "mistral", "rope_theta": 1e4}),
         json!({"model_type": "mixtral"}),
@@ -62,7 +62,7 @@ fn where_nobody_knows_what_a_class_takes_what_one_says_is_told() {
     use Effect::{Around, Layer};
     for class in ["our_own", "minicpm"] {
         let told = |key: &str, said: Value, effect: Effect| {
-            beside_silence(class, key, &said, &[(effect, &format!("{key} is not said and {said}"))]);
+            beside_silence(class, key, &said, &[(effect, &format!("{key} is not set and {said}"))]);
         };
         for said in [false, true] {
             told("use_parallel_residual", json!(said), Layer);
@@ -87,7 +87,7 @@ fn where_nobody_knows_what_a_class_takes_what_one_says_is_told() {
     compare(
         yarn(json!({})),
         yarn(json!({"truncate": false})),
-        &[(Layer, "rope_scaling.truncate is not said and false")],
+        &[(Layer, "rope_scaling.truncate is not set and false")],
     );
 }
 
@@ -118,11 +118,11 @@ fn every_row_names_known_classes_once() {
     for (key, values) in DEFAULTS {
         let mut named = BTreeSet::new();
         for class in values.iter().flat_map(|(_, classes)| *classes) {
-            assert!(known.contains(class) && !OF_THEIR_OWN.contains(class), "{key}: {class} is not known");
+            assert!(known.contains(class) && !CUSTOM_CODE.contains(class), "{key}: {class} is not known");
             assert!(named.insert(class), "{key}: {class} is there twice");
         }
     }
     let keys: BTreeSet<&str> = DEFAULTS.iter().map(|(key, _)| *key).collect();
     assert_eq!(keys.len(), DEFAULTS.len(), "a key has two rows");
-    assert!(OF_THEIR_OWN.iter().all(|kind| known.contains(kind)), "{OF_THEIR_OWN:?}");
+    assert!(CUSTOM_CODE.iter().all(|kind| known.contains(kind)), "{CUSTOM_CODE:?}");
 }

@@ -52,8 +52,11 @@ fn what_the_machine_cannot_do_now_changes_nothing() {
                 letters(dir)
             }
         };
-        let Err(OpenFailure::Refused(error)) = mend(dir.path(), true, &open) else { panic!("{left:?}") };
-        assert_eq!(error.to_string(), format!("{}: no store can be opened here now", dir.path().display()));
+        let Err(OpenFailure::Refused(error)) = repair(dir.path(), true, &open) else { panic!("{left:?}") };
+        assert_eq!(
+            error.to_string(),
+            format!("{}: no store can be opened in this directory at the moment", dir.path().display())
+        );
         assert_eq!(error.fault(), crate::error::Fault::Machine);
         let after = files(dir.path());
         assert_eq!(after.get(LOG), before.get(LOG));
@@ -65,7 +68,7 @@ fn what_the_machine_cannot_do_now_changes_nothing() {
 fn what_opens_at_the_second_try_is_left_as_it_is() {
     let dir = tempdir().unwrap();
     fs::write(dir.path().join(LOG), "whole").unwrap();
-    let (store, aside) = mend(dir.path(), true, &letters).unwrap();
+    let (store, aside) = repair(dir.path(), true, &letters).unwrap();
     assert_eq!((store.as_str(), aside), ("whole", None));
     assert_eq!(files(dir.path()).keys().collect::<Vec<_>>(), [CONFIGURATION, LOG]);
 }
@@ -75,9 +78,9 @@ fn a_log_is_cut_before_its_damage_and_each_damaged_one_is_kept() {
     let dir = tempdir().unwrap();
     for name in ["damaged", "damaged-2", "damaged-3"] {
         let text = damaged(dir.path());
-        let Err(OpenFailure::Damaged(why)) = mend(dir.path(), false, &letters) else { panic!("it may not be cut") };
+        let Err(OpenFailure::Damaged(why)) = repair(dir.path(), false, &letters) else { panic!("it may not be cut") };
         assert_eq!(why, "no sense");
-        let (store, aside) = mend(dir.path(), true, &letters).unwrap();
+        let (store, aside) = repair(dir.path(), true, &letters).unwrap();
         assert_eq!((store, aside), ("a".repeat(STEP as usize), Some(dir.path().join(name))));
         assert!(fs::read_to_string(dir.path().join(name).join(LOG)).unwrap() == text);
     }
@@ -90,7 +93,7 @@ fn a_configuration_that_is_damaged_or_torn_costs_nothing() {
         let dir = tempdir().unwrap();
         fs::write(dir.path().join(LOG), "all").unwrap();
         conf.map_or(Ok(()), |conf| fs::write(dir.path().join(CONFIGURATION), conf)).unwrap();
-        let (store, aside) = mend(dir.path(), false, &letters).unwrap();
+        let (store, aside) = repair(dir.path(), false, &letters).unwrap();
         assert_eq!((store.as_str(), aside.is_some()), ("all", kept), "{conf:?}");
         assert_eq!(aside.map(|aside| fs::read_to_string(aside.join(CONFIGURATION)).unwrap()).as_deref(), conf);
     }
@@ -100,8 +103,8 @@ fn a_configuration_that_is_damaged_or_torn_costs_nothing() {
     fs::write(dir.path().join(LOG), "all").unwrap();
     let other = [&b"form 2"[..], &crc32(b"form 2").to_le_bytes()].concat();
     fs::write(dir.path().join(CONFIGURATION), &other).unwrap();
-    let Err(OpenFailure::Refused(error)) = mend(dir.path(), true, &letters) else { panic!("it is not ours") };
-    assert!(error.to_string().ends_with("this store is kept in another form"), "{error}");
+    let Err(OpenFailure::Refused(error)) = repair(dir.path(), true, &letters) else { panic!("it is not ours") };
+    assert!(error.to_string().ends_with("this store has another format"), "{error}");
     assert_eq!(fs::read(dir.path().join(CONFIGURATION)).unwrap(), other);
 }
 
@@ -111,5 +114,5 @@ fn one_that_another_has_is_left_to_it() {
     damaged(dir.path());
     let held = File::open(dir.path()).unwrap();
     held.lock().unwrap();
-    assert!(matches!(mend(dir.path(), true, &letters), Err(OpenFailure::Held)));
+    assert!(matches!(repair(dir.path(), true, &letters), Err(OpenFailure::Held)));
 }

@@ -4,7 +4,7 @@
 //! other prompts, batches or threads (see [`crate::answer::Transformer`]). So a hash of these is its key, and a state
 //! that is looked up is bit for bit the one that would be computed.
 
-use super::{decoder::DecoderHop, outside::OuterLayers, prefill::PrefillStep};
+use super::{decoder::DecoderHop, outer::OuterLayers, prefill::PrefillStep};
 use candle_core::Tensor;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -20,10 +20,10 @@ pub(crate) type StateKey = [u8; 32];
 
 /// Known states by hop and step. The least recently used ones are forgotten first.
 #[derive(Debug)]
-pub(crate) struct Beginnings {
+pub(crate) struct PrefixCache {
     /// Most bytes to keep.
-    room: usize,
-    known: Mutex<KnownStates>,
+    max_bytes: usize,
+    known: Mutex<CachedStates>,
     /// Number of tokens times hops that were looked up.
     recalled: AtomicUsize,
     /// Number of tokens times hops that were computed.
@@ -31,7 +31,7 @@ pub(crate) struct Beginnings {
 }
 
 #[derive(Debug, Default)]
-struct KnownStates {
+struct CachedStates {
     nodes: HashMap<StateKey, StateNode>,
     /// Key of each node by the time it was last asked for.
     ages: BTreeMap<u64, StateKey>,
@@ -48,11 +48,11 @@ struct StateNode {
 }
 
 /// Keys of the step after each hop but the last, after which only wanted tokens are computed.
-pub(crate) fn along(step: &PrefillStep<'_>, outside: &Arc<OuterLayers>, hops: &[DecoderHop]) -> Vec<StateKey> {
+pub(crate) fn state_keys(step: &PrefillStep<'_>, outer: &Arc<OuterLayers>, hops: &[DecoderHop]) -> Vec<StateKey> {
     let mut content = Sha256::new();
     let mut number = |number: usize| content.update((number as u64).to_le_bytes());
     // The pool holds these as long as anything is known of them, so their addresses stay unique.
-    number(Arc::as_ptr(outside).addr());
+    number(Arc::as_ptr(outer).addr());
     for (run, beginning) in step.runs.iter().zip(&step.beginnings) {
         [run.tokens.len(), run.whole, beginning.len()].into_iter().for_each(&mut number);
         beginning.iter().for_each(|token| number(*token as usize));
@@ -70,10 +70,10 @@ pub(crate) fn along(step: &PrefillStep<'_>, outside: &Arc<OuterLayers>, hops: &[
         .collect()
 }
 
-impl Beginnings {
-    /// Nothing known yet; keeps at most `room` bytes.
-    pub(crate) fn new(room: usize) -> Self {
-        Self { room, known: Mutex::default(), recalled: AtomicUsize::new(0), computed: AtomicUsize::new(0) }
+impl PrefixCache {
+    /// Nothing known yet; keeps at most `max_bytes` bytes.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, known: Mutex::default(), recalled: AtomicUsize::new(0), computed: AtomicUsize::new(0) }
     }
 
     /// Keys and values of the first hops, as far as they are known, and the state after the last of them.
@@ -92,10 +92,10 @@ impl Beginnings {
     pub(crate) fn keep(&self, key: StateKey, kv: Tensor, state: Tensor) {
         let mut known = self.known.lock().expect("no panic while held");
         let node = StateNode { kv, state, age: 0 };
-        if node.bytes() <= self.room {
+        if node.bytes() <= self.max_bytes {
             known.insert(key, node);
         }
-        while known.bytes > self.room {
+        while known.bytes > self.max_bytes {
             known.forget();
         }
     }
@@ -112,7 +112,7 @@ impl Beginnings {
     }
 }
 
-impl KnownStates {
+impl CachedStates {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock

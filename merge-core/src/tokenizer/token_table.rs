@@ -18,14 +18,14 @@ use std::{
 
 /// Older files: tokens and their ids as JSON, or one token in each line.
 const VOCAB: &str = "vocab.json";
-const LINES: &str = "vocab.txt";
+const VOCAB_TXT: &str = "vocab.txt";
 const SENTENCEPIECE: &str = "tokenizer.model";
 const MERGES: &str = "merges.txt";
 
 /// Files with each token at its id. In all other files of [`MADE_FROM`] ids may differ: XLM-R's are greater by one.
-const BY_ID: [&str; 4] = [TOKENIZER, VOCAB, SENTENCEPIECE, LINES];
+const BY_ID: [&str; 4] = [TOKENIZER, VOCAB, SENTENCEPIECE, VOCAB_TXT];
 /// Files beside the older ones that split a text into tokens.
-const BESIDE: [&str; 4] = [MERGES, "bpe.codes", "source.spm", "target.spm"];
+const SPLITTING_FILES: [&str; 4] = [MERGES, "bpe.codes", "source.spm", "target.spm"];
 
 /// A model's files that give the token of each id. They are read once, and only when needed.
 pub struct TokenFiles {
@@ -43,7 +43,7 @@ pub struct TokenTable {
     /// Tokens in the order of their ids, each once.
     texts: Vec<(usize, String)>,
     /// Data that splits a text into tokens: file, part of the file, content.
-    cutting: Vec<(&'static str, &'static str, Value)>,
+    splitting: Vec<(&'static str, &'static str, Value)>,
 }
 
 /// Ids at which two models' tokens differ.
@@ -109,7 +109,7 @@ fn decoder(weights: &dyn Weights) -> Result<Value> {
 /// The files that split texts beside an older file, and a hash of each.
 fn beside(weights: &dyn Weights, file: &str) -> Result<Vec<(&'static str, &'static str, Value)>> {
     let mut found = Vec::new();
-    for name in BESIDE.into_iter().chain(MADE_FROM).filter(|name| *name != file) {
+    for name in SPLITTING_FILES.into_iter().chain(MADE_FROM).filter(|name| *name != file) {
         let Some(mut bytes) = weights.sidecar(name)? else { continue };
         if name == MERGES {
             let text = String::from_utf8_lossy(&bytes);
@@ -132,9 +132,9 @@ impl TokenTable {
             let mut tokenizer = read(name, weights)?;
             let tokens = Tokens::read(&Vocabulary { name, tokenizer: &tokenizer, rows: 0 })?;
             let texts = tokens.texts.iter().enumerate().filter_map(|(id, text)| Some((id, (*text)?.to_owned())));
-            return Ok(Self { file, texts: texts.collect(), cutting: cutting(&mut tokenizer) });
+            return Ok(Self { file, texts: texts.collect(), splitting: splitting(&mut tokenizer) });
         }
-        let mut cutting = beside(weights, file)?;
+        let mut splitting = beside(weights, file)?;
         // Later entries replace earlier ones with the same id.
         let mut texts: Vec<(usize, String)> = Vec::new();
         let mut set = |id: Option<u64>, text: &str| {
@@ -149,7 +149,7 @@ impl TokenTable {
                 let vocab = vocab.as_object().ok_or_else(|| at(VOCAB, "not a JSON object of tokens and ids"))?;
                 vocab.iter().for_each(|(text, id)| set(id.as_u64(), text));
             }
-            LINES => {
+            VOCAB_TXT => {
                 let lines = String::from_utf8_lossy(&bytes).into_owned();
                 lines.lines().enumerate().for_each(|(id, text)| set(Some(id as u64), text));
             }
@@ -157,7 +157,7 @@ impl TokenTable {
                 // Some are in other formats (Llama 3's, Mistral's); their `tokenizer.json` says the same.
                 let Some(model) = pieces(&bytes) else { return Ok(Self { file, ..Self::default() }) };
                 model.texts.iter().enumerate().for_each(|(id, text)| set(Some(id as u64), text));
-                cutting.extend(model.cutting.map(|(part, value)| (file, part, value)));
+                splitting.extend(model.splitting.map(|(part, value)| (file, part, value)));
                 pieces_end = if BY_ID.contains(&file) { 0 } else { model.texts.len() as u64 };
             }
         }
@@ -177,7 +177,7 @@ impl TokenTable {
             }
             is_same
         });
-        Ok(Self { file, texts, cutting })
+        Ok(Self { file, texts, splitting })
     }
 
     /// A token as messages show it.
@@ -226,12 +226,12 @@ impl TokenTable {
     }
 
     /// The files and parts in which two models split texts differently; empty if none does, as far as both have them.
-    pub fn cuts_otherwise(&self, other: &Self) -> String {
+    pub fn splitting_differences(&self, other: &Self) -> String {
         let mut found = String::new();
         let mut last = "";
-        for (file, part, value) in &self.cutting {
+        for (file, part, value) in &self.splitting {
             let is_it = |(a, b, _): &&(&str, &str, Value)| (a, b) == (file, part);
-            if other.cutting.iter().find(is_it).is_none_or(|(_, _, same)| same == value) {
+            if other.splitting.iter().find(is_it).is_none_or(|(_, _, same)| same == value) {
                 continue;
             }
             found += if found.is_empty() { "" } else { ", " };
@@ -254,7 +254,7 @@ fn taken<'t>(texts: &mut &'t [(usize, String)], id: usize) -> Option<&'t str> {
 }
 
 /// The parts of a tokenizer that split texts: merges in one of their two spellings, scores without their texts.
-fn cutting(tokenizer: &mut Value) -> Vec<(&'static str, &'static str, Value)> {
+fn splitting(tokenizer: &mut Value) -> Vec<(&'static str, &'static str, Value)> {
     let mut taken = |part: &str| tokenizer.get_mut(part).map(Value::take).unwrap_or_default();
     let (normalizer, pre_tokenizer, mut model) = (taken("normalizer"), taken("pre_tokenizer"), taken("model"));
     let mut merges = model.get_mut("merges").map(Value::take).unwrap_or_default();
@@ -346,7 +346,7 @@ mod tests {
             let (first, second) = (first.table().unwrap(), second.table().unwrap());
             let is_compared = !first.is_empty() && !second.is_empty() && first.is_comparable(second);
             let other = is_compared.then(|| first.differences(second, 32).other.len());
-            assert_eq!((same, &*first.cuts_otherwise(second), other), expected);
+            assert_eq!((same, &*first.splitting_differences(second), other), expected);
         }
         let (one, other, scored) = (model(&["a", "b"], 0), model(&["a", "c"], 0), model(&["a", "b"], 1));
         for name in
@@ -398,7 +398,7 @@ mod tests {
         let old = of(r#"{"normalizer": null, "model": {"vocab": {"a": 0}, "merges": ["a b"]}}"#);
         let new = of(r#"{"model": {"vocab": {"a": 0}, "merges": [["a", "b"]]}}"#);
         let other = of(r#"{"normalizer": {"type": "NFKC"}, "model": {"vocab": {"a": 0}, "merges": [["b", "a"]]}}"#);
-        assert_eq!(old.cuts_otherwise(&new), "");
-        assert_eq!(old.cuts_otherwise(&other), "tokenizer.json: normalizer, model.merges");
+        assert_eq!(old.splitting_differences(&new), "");
+        assert_eq!(old.splitting_differences(&other), "tokenizer.json: normalizer, model.merges");
     }
 }

@@ -17,18 +17,18 @@ pub(crate) fn unify(documents: &mut [Node]) {
         if let Some(Node { kind: NodeKind::Text(name), .. }) = document.clone().take("name") {
             names.push(name);
         }
-        each(document, false, &mut |text| {
-            let known = spelled.entry(plain(text)).or_insert_with(|| text.clone());
+        for_each_model_name(document, false, &mut |text| {
+            let known = spelled.entry(normalized_path(text)).or_insert_with(|| text.clone());
             if text.len() < known.len() {
                 known.clone_from(text);
             }
         });
     }
     let is_one = names.len() < 2 && documents.len() < 2;
-    spelled.retain(|plain, _| is_one || !names.contains(plain));
+    spelled.retain(|path, _| is_one || !names.contains(path));
     for document in documents {
-        each(document, false, &mut |text| {
-            if let Some(shortest) = spelled.get(&plain(text)) {
+        for_each_model_name(document, false, &mut |text| {
+            if let Some(shortest) = spelled.get(&normalized_path(text)) {
                 text.clone_from(shortest);
             }
         });
@@ -36,14 +36,14 @@ pub(crate) fn unify(documents: &mut [Node]) {
 }
 
 /// Calls `take` for every text that names a model.
-fn each(node: &mut Node, is_name: bool, take: &mut dyn FnMut(&mut String)) {
+fn for_each_model_name(node: &mut Node, is_name: bool, take: &mut dyn FnMut(&mut String)) {
     match &mut node.kind {
         NodeKind::Text(text) if is_name => take(text),
-        NodeKind::List(list) => list.iter_mut().for_each(|one| each(one, is_name, take)),
+        NodeKind::List(list) => list.iter_mut().for_each(|one| for_each_model_name(one, is_name, take)),
         NodeKind::Block(entries) => {
             for (key, value) in entries {
                 let NodeKind::Text(key) = &key.kind else { continue };
-                each(value, KEYS.contains(&key.as_str()) || (is_name && key == "choose"), take);
+                for_each_model_name(value, KEYS.contains(&key.as_str()) || (is_name && key == "choose"), take);
             }
         }
         _ => {}
@@ -51,7 +51,7 @@ fn each(node: &mut Node, is_name: bool, take: &mut dyn FnMut(&mut String)) {
 }
 
 /// The path of a model, and of its adapter, without `.` and empty parts.
-fn plain(text: &str) -> String {
+fn normalized_path(text: &str) -> String {
     let one = |path: &str| {
         if path.starts_with("hf://") {
             return path.to_owned();
@@ -73,7 +73,7 @@ mod tests {
         unify(&mut documents);
         let mut named = Vec::new();
         for document in &mut *documents {
-            each(document, false, &mut |text| named.push(text.clone()));
+            for_each_model_name(document, false, &mut |text| named.push(text.clone()));
         }
         assert_eq!(named, expected);
     }

@@ -4,7 +4,7 @@
 //! events. So it also stores the number of events, and the file tells which was the last. The
 //! database counts; the file is written after it, and a damaged database is rebuilt from it.
 
-use super::event::{Event, Journal, Tip, What};
+use super::event::{Event, EventKind, Journal, Tip};
 use crate::{
     error::{Error, Result},
     export::replace_file,
@@ -17,10 +17,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const ADVICE: Advice =
-    Advice { what: "queue", held: "one server owns it: stop that first, or ask it", damaged: REPAIR, uncut: REPAIR };
+const ADVICE: Advice = Advice {
+    what: "queue",
+    held: "a server uses it: stop that server first, or send the request to it",
+    damaged: REPAIR,
+    uncut: REPAIR,
+};
 
-const REPAIR: &str = "`evomerge serve --repair` makes it anew from the file of events beside it";
+const REPAIR: &str = "`evomerge serve --repair` rebuilds it from the file of events beside it";
 
 const TIP: &[u8] = b"tip";
 const EVENTS: &[u8] = b"event/";
@@ -90,7 +94,7 @@ impl JournalFile {
         for line in lines {
             (tip.seq, tip.job) = (line.event.seq, line.last_job);
             match line.event.what {
-                What::Removed => events.retain(|event| event.job != line.event.job),
+                EventKind::Removed => events.retain(|event| event.job != line.event.job),
                 _ => events.push(line.event),
             }
         }
@@ -104,7 +108,7 @@ impl JournalFile {
         let place = |number: u32| directory.join(format!("store-damaged-{number}"));
         let free = (1..1000).map(place).find(|place| !place.exists());
         let aside = free.ok_or_else(|| {
-            Error::user(format!("{}: a thousand damaged stores are kept in it", directory.display()))
+            Error::user(format!("{}: it already holds a thousand damaged stores", directory.display()))
                 .hint("delete those that nobody needs")
         })?;
         if store.exists() {
@@ -157,7 +161,7 @@ fn open_store(place: &Path) -> Result<Database> {
 fn keep(database: &Database, events: &[Event], tip: Tip) -> Result<()> {
     let mut batch = WriteBatch::default();
     for event in events {
-        if let What::Removed = event.what {
+        if let EventKind::Removed = event.what {
             for key in database.keys_from(&prefix(event), &[])? {
                 batch.remove(key);
             }
@@ -200,14 +204,14 @@ fn rewrite(path: &Path, events: &[Event], tip: Tip) -> Result<()> {
     let mut text = lines(events, tip);
     // A removal leaves no event, but its number counts.
     if events.last().is_none_or(|last| last.seq < tip.seq) && tip.seq > 0 {
-        let removed = Event { seq: tip.seq, at: 0, job: super::JobId(0), what: What::Removed };
+        let removed = Event { seq: tip.seq, at: 0, job: super::JobId(0), what: EventKind::Removed };
         text += &lines(&[removed], tip);
     }
     replace_file(path, &text)
 }
 
 /// End of the file.
-struct Last {
+struct FileEnd {
     /// Place of the last event; 0 if there is none.
     seq: u64,
     /// True if the last line is whole.
@@ -215,13 +219,13 @@ struct Last {
     lines: u64,
 }
 
-fn last(path: &Path) -> Result<Last> {
+fn last(path: &Path) -> Result<FileEnd> {
     let text = text(path)?;
     let lines = text.lines().count() as u64;
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let line: Option<JournalLine> = whole.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
     let is_whole = text.is_empty() || (text.ends_with('\n') && line.is_some());
-    Ok(Last { seq: line.map_or(0, |line| line.event.seq), is_whole, lines })
+    Ok(FileEnd { seq: line.map_or(0, |line| line.event.seq), is_whole, lines })
 }
 
 /// Text of the file; empty if there is none.

@@ -15,21 +15,39 @@ const CHECKPOINT: &str =
 
 /// Name endings of weights in other formats, each with advice.
 const FORMATS: [(&str, &str); 15] = [
-    (".gguf", "this is GGUF, which is made of a checkpoint: name the checkpoint, with its safetensors"),
-    (".ggml", "this is GGML, which is made of a checkpoint: name the checkpoint, with its safetensors"),
-    (".onnx", "this is ONNX, which is made of a checkpoint: name the checkpoint, with its safetensors"),
-    (".h5", "this is of TensorFlow: load it with transformers (`from_tf=True`) and `save_pretrained` it"),
-    (".pb", "this is of TensorFlow: name the checkpoint that it was made of, with its safetensors"),
-    (".tflite", "this is of TensorFlow: name the checkpoint that it was made of, with its safetensors"),
-    (".msgpack", "this is of Flax: load it with transformers (`from_flax=True`) and `save_pretrained` it"),
-    (".npz", "this is of MLX or NumPy: convert it to safetensors first"),
-    (".mlpackage", "this is of Core ML: name the checkpoint that it was made of, with its safetensors"),
+    (
+        ".gguf",
+        "this is GGUF, which is made from a checkpoint: name that checkpoint, the directory with safetensors files",
+    ),
+    (
+        ".ggml",
+        "this is GGML, which is made from a checkpoint: name that checkpoint, the directory with safetensors files",
+    ),
+    (
+        ".onnx",
+        "this is ONNX, which is made from a checkpoint: name that checkpoint, the directory with safetensors files",
+    ),
+    (".h5", "this is a format of TensorFlow: load it with transformers (`from_tf=True`) and `save_pretrained` it"),
+    (
+        ".pb",
+        "this is a format of TensorFlow: name the checkpoint that it was made from, the directory with safetensors files",
+    ),
+    (
+        ".tflite",
+        "this is a format of TensorFlow: name the checkpoint that it was made from, the directory with safetensors files",
+    ),
+    (".msgpack", "this is a format of Flax: load it with transformers (`from_flax=True`) and `save_pretrained` it"),
+    (".npz", "this is a format of MLX or NumPy: convert it to safetensors first"),
+    (
+        ".mlpackage",
+        "this is a format of Core ML: name the checkpoint that it was made from, the directory with safetensors files",
+    ),
     (".distcp", "this is the state of a training in shards: convert it to safetensors (PyTorch: `dcp_to_torch_save`)"),
     ("zero_to_fp32.py", "this is the state of a training with DeepSpeed: its zero_to_fp32.py makes the weights"),
-    (".incomplete", "the download was not finished: begin it again, and it goes on with what is missing"),
-    (".part", "the download was not finished: begin it again, and it goes on with what is missing"),
-    (".crdownload", "the download was not finished: begin it again, and it goes on with what is missing"),
-    (".aria2", "the download was not finished: begin it again, and it goes on with what is missing"),
+    (".incomplete", "the download was not finished: start it again, and it continues with what is missing"),
+    (".part", "the download was not finished: start it again, and it continues with what is missing"),
+    (".crdownload", "the download was not finished: start it again, and it continues with what is missing"),
+    (".aria2", "the download was not finished: start it again, and it continues with what is missing"),
 ];
 
 /// True if a file is named like one of tensors, whether or not its format can be read.
@@ -82,7 +100,7 @@ pub(super) fn of_directory(dir: &Path) -> Error {
         hint
     } else if let Some(name) = consolidated {
         format!(
-            "{name} is in the layout of who trained it, with tensors of other names: download the repository's \
+            "{name} has the layout and the tensor names of the program that trained it: download the repository's \
              config.json and model*.safetensors; or, to merge it by its own names, name it: {}",
             dir.join(name).display()
         )
@@ -93,10 +111,10 @@ pub(super) fn of_directory(dir: &Path) -> Error {
     } else {
         match models_in(dir, &names).as_slice() {
             [] => CHECKPOINT.to_owned(),
-            [one] => format!("the model is in a directory of it: name {}", one.display()),
+            [one] => format!("the model is in a subdirectory: name {}", one.display()),
             several => {
                 let names: Vec<String> = several.iter().map(|one| one.display().to_string()).collect();
-                format!("there are several models in it: name {}", listed(&names))
+                format!("it holds several models: name one of {}", listed(&names))
             }
         }
     };
