@@ -149,6 +149,25 @@ trait AskTell {
     }
 }
 
+/// The search within an optimizer, whichever it is.
+macro_rules! each {
+    ($optimizer:expr) => {
+        match $optimizer {
+            Self::CmaEs(search) => search,
+            Self::SepCmaEs(search) => search,
+            Self::CmaEsMargin(search) => search,
+            Self::CatCma(search) => search,
+            Self::CatCmaMargin(search) => search,
+            Self::Restarts(search) => search,
+            Self::Nsga2(search) => search,
+            Self::OnePlusOne(search) => search,
+            Self::MapElites(search) => search,
+            Self::M2n2(search) => search,
+            Self::Random(search) => search,
+        }
+    };
+}
+
 /// Constructors. Each panics if its start is not valid: see [`OptimizerStart`].
 impl Optimizer {
     /// CMA-ES (Hansen, [arXiv 1604.00772](https://arxiv.org/abs/1604.00772)) with active weights.
@@ -232,35 +251,11 @@ impl Optimizer {
     }
 
     fn search(&self) -> &dyn AskTell {
-        match self {
-            Self::CmaEs(search) => search,
-            Self::SepCmaEs(search) => search,
-            Self::CmaEsMargin(search) => search,
-            Self::CatCma(search) => search,
-            Self::CatCmaMargin(search) => search,
-            Self::Restarts(search) => search,
-            Self::Nsga2(search) => search,
-            Self::OnePlusOne(search) => search,
-            Self::MapElites(search) => search,
-            Self::M2n2(search) => search,
-            Self::Random(search) => search,
-        }
+        each!(self)
     }
 
     fn search_mut(&mut self) -> &mut dyn AskTell {
-        match self {
-            Self::CmaEs(search) => search,
-            Self::SepCmaEs(search) => search,
-            Self::CmaEsMargin(search) => search,
-            Self::CatCma(search) => search,
-            Self::CatCmaMargin(search) => search,
-            Self::Restarts(search) => search,
-            Self::Nsga2(search) => search,
-            Self::OnePlusOne(search) => search,
-            Self::MapElites(search) => search,
-            Self::M2n2(search) => search,
-            Self::Random(search) => search,
-        }
+        each!(self)
     }
 }
 

@@ -83,31 +83,57 @@ pub enum RestartSettings {
     Bipop,
 }
 
+/// Properties of an optimizer.
+struct AlgorithmRow {
+    /// Its name in a search file.
+    name: &'static str,
+    /// Candidates of the whole search that it keeps.
+    keeps: Keeps,
+    /// True if it learns how every two dimensions go together.
+    has_covariance: bool,
+}
+
+/// Candidates of the whole search that an optimizer keeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    Nothing,
+    /// The best ones.
+    Best,
+    /// Those that are good at one objective of several.
+    BestOfEach,
+}
+
 impl Algorithm {
+    /// The table of the optimizers.
+    fn row(self) -> AlgorithmRow {
+        let row = |name, keeps, has_covariance| AlgorithmRow { name, keeps, has_covariance };
+        match self {
+            Self::CmaEs => row("cma_es", Keeps::Nothing, true),
+            Self::SepCmaEs => row("sep_cma_es", Keeps::Nothing, false),
+            Self::CmaEsMargin => row("cma_es_margin", Keeps::Nothing, true),
+            Self::CatCma => row("cat_cma", Keeps::Nothing, true),
+            Self::CatCmaMargin => row("cat_cma_margin", Keeps::Nothing, true),
+            Self::Nsga2 => row("nsga2", Keeps::BestOfEach, false),
+            Self::OnePlusOne => row("one_plus_one", Keeps::Best, false),
+            Self::MapElites => row("map_elites", Keeps::BestOfEach, false),
+            Self::M2n2 => row("m2n2", Keeps::BestOfEach, false),
+            Self::Random => row("random", Keeps::Nothing, false),
+        }
+    }
+
     /// Name in a search file.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::CmaEs => "cma_es",
-            Self::SepCmaEs => "sep_cma_es",
-            Self::CmaEsMargin => "cma_es_margin",
-            Self::CatCma => "cat_cma",
-            Self::CatCmaMargin => "cat_cma_margin",
-            Self::Nsga2 => "nsga2",
-            Self::OnePlusOne => "one_plus_one",
-            Self::MapElites => "map_elites",
-            Self::M2n2 => "m2n2",
-            Self::Random => "random",
-        }
+        self.row().name
     }
 
     /// True if it keeps candidates that are good at one objective of several.
     pub fn weighs_several(self) -> bool {
-        matches!(self, Self::Nsga2 | Self::MapElites | Self::M2n2)
+        self.row().keeps == Keeps::BestOfEach
     }
 
     /// True if it keeps the best candidates of the whole search, which then are finalists.
     pub(crate) fn keeps_elites(self) -> bool {
-        self.weighs_several() || self == Self::OnePlusOne
+        self.row().keeps != Keeps::Nothing
     }
 }
 
@@ -143,12 +169,8 @@ impl OptimizerSettings {
     /// Refuses a space for which the optimizer would need too much memory.
     pub(crate) fn check_space(&self, space: &Space) -> Result<(), Mistake> {
         let (n, algorithm) = (space.dimensions.len(), self.algorithm(space));
-        let is_square = matches!(
-            algorithm,
-            Algorithm::CmaEs | Algorithm::CmaEsMargin | Algorithm::CatCma | Algorithm::CatCmaMargin
-        );
         let place = self.population.map(|population| population.place).unwrap_or_default();
-        if is_square && n > MOST_TOGETHER {
+        if algorithm.row().has_covariance && n > MOST_TOGETHER {
             let message = format!(
                 "there are {n} numbers to search, and this optimizer learns the covariances of at most {MOST_TOGETHER}"
             );
