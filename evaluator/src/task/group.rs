@@ -2,8 +2,8 @@
 
 use super::{
     Benchmark, Fractions, MetricRow, Task as _, benchmark_of, check_fractions,
-    dataset::Datasets,
     definition::{Definition, Overrides, Several, read, tree},
+    documents::Datasets,
 };
 use crate::statistics::combined;
 use merge_core::{

@@ -2,8 +2,8 @@
 
 use super::{
     Doc, Fractions, ItemId, Split,
-    dataset::{Datasets, DocumentRow, load},
     definition::{DefinitionFile, ExampleFormula, Formula, Sampler},
+    documents::{Datasets, DocumentRow, load},
     function,
     marking::Marking,
     prompt_maker::{AskedDocument, PromptMaker},

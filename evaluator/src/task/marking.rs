@@ -2,8 +2,8 @@
 
 use super::{
     Doc, ItemId, ItemScore,
-    dataset::Datasets,
     definition::{DefinitionFile, Formula, OutputType},
+    documents::Datasets,
     exact::Exact,
     filter::Filter,
     function::{self, GeneratedAnswer, GoldForm, Process},

@@ -4,7 +4,7 @@
 //! example drawn; [`read`] lists the differences. Our own settings are under `metadata.evomerge`.
 
 mod definition;
-mod dataset;
+mod documents;
 mod template;
 mod regex;
 mod prompt_maker;
@@ -26,7 +26,7 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
-pub use dataset::{Datasets, LocalFiles, Splits};
+pub use documents::{Datasets, LocalFiles, Splits};
 pub use group::{Group, Suite, suite};
 pub use guarded::ItemQuestion;
 pub use marking::{FilterMarks, MarkedItem, MetricRow};

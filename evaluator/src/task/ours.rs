@@ -1,7 +1,7 @@
 //! Our own functions for `process_results` and measures of generated text, by the rules of [`mark`](crate::mark).
 
 use super::{
-    dataset::Datasets,
+    documents::Datasets,
     function::{GeneratedAnswer, GoldForm, Process},
     prompt_maker::texts,
     score::Measurement,
