@@ -21,6 +21,7 @@
 //! | [`answer`], [`server`] | answers from our forward pass, or from a server |
 //! | [`evaluation`], [`results`] | scores a model on tasks; writes the results |
 //! | [`objective`] | the scores that a search maximises |
+#![doc = include_str!("../README.md")]
 
 pub mod request;
 pub mod interrupt;

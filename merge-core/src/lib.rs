@@ -93,6 +93,7 @@
 //! - A search never sees the items it is reported on.
 //! - `method` sees numbers, not names or paths; `optimizer` sees genomes and fitness, not recipes; only `checkpoint`,
 //!   `adapter` and `export` touch the files of models; only `store::database` knows sled.
+#![doc = include_str!("../README.md")]
 
 pub mod words;
 pub mod environment;
