@@ -198,6 +198,8 @@ fn every_refusal_is_json() {
     let asked = Asked::new(&[]);
     let long = format!("{{\"text\": \"{}\"}}", "x".repeat(2 << 20));
     let put = ("PUT", "/api/jobs", "{}");
+    // What is asked for is there, though its name says otherwise.
+    let after = json!({ "file": "recipes/merge.yaml", "name": "there is no job", "after": [9] }).to_string();
     let all = [
         (("GET", "/api/nothing", ""), 404, "there is nothing at this address"),
         (("GET", "/nothing", ""), 404, "there is nothing at this address"),
@@ -208,6 +210,7 @@ fn every_refusal_is_json() {
         (("POST", "/api/check", "[]"), 422, "the body must be an object"),
         (("GET", "/api/jobs/9", ""), 404, "there is no job 9"),
         (("POST", "/api/jobs/9/priority", "{\"priority\": 1}"), 404, "there is no job 9"),
+        (("POST", "/api/jobs", &after), 422, "there is no job: `after`: there is no job 9"),
         (("POST", "/api/jobs/9/priority", "{}"), 422, "the body: missing field `priority`"),
     ];
     for ((method, path, body), code, error) in all {

@@ -1,27 +1,27 @@
 //! The queue by HTTP: the same routes on the socket and, if asked for, on a port, where a guard stands before them.
+//!
+//! The table in `routes` says what each handler does.
 
 use super::{
     connections,
     guard::{self, Guard},
     home,
     look::{self, Look},
-    metrics, openapi, page,
-    service::{Asker, JobNews, Server, Service},
+    metrics, openapi, routes,
+    service::{Asker, JobError, JobNews, JobResult, Server, Service},
     shown::JobView,
     wanted::{Again, PriorityRequest, SubmitRequest},
 };
-use crate::{language::Language, study_report};
+use crate::study_report;
 use axum::{
-    Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{Path, Query, State},
     http::{HeaderMap, StatusCode, header},
     middleware,
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
-    routing::{get, post},
 };
 use merge_core::{
     error::{Error, Fault, Result},
@@ -42,14 +42,14 @@ const LARGEST_BODY: usize = 1 << 20;
 const LARGEST_BODY_HERE: usize = 256 << 20;
 /// So many look at files at a time; others wait.
 const LOOKS: usize = 2;
-/// How long they wait.
+/// They wait so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So much of a log at a time.
 const PART: u64 = 64 << 10;
 
-/// What handlers know: the queue, and who asks.
+/// The state of handlers: the queue, and who asks.
 #[derive(Clone)]
-struct App {
+pub(super) struct App {
     service: Arc<Service>,
     asker: Asker,
     looks: Arc<Semaphore>,
@@ -67,62 +67,30 @@ pub(super) fn start(
     let socket = tokio::net::UnixListener::from_std(socket).map_err(failed)?;
     let app = |asker| App { service: Arc::clone(service), asker, looks: Arc::new(Semaphore::new(LOOKS)) };
     let whole = |most| middleware::from_fn(move |request, next| connections::whole(most, request, next));
-    let here = routes(app(Asker::Here)).layer(whole(LARGEST_BODY_HERE));
+    let here = routes::router(app(Asker::Here)).layer(whole(LARGEST_BODY_HERE));
     runtime.spawn(connections::at_socket(socket, here));
     if let Some((listener, guard)) = http {
         let port = listener.local_addr().map_err(failed)?.port();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let guard = Arc::new(guard.at(port, Arc::clone(service)));
-        let afar = routes(app(Asker::Afar)).layer(whole(LARGEST_BODY));
+        let afar = routes::router(app(Asker::Afar)).layer(whole(LARGEST_BODY));
         let guarded = afar.layer(middleware::from_fn_with_state(guard, guard::stand));
         runtime.spawn(connections::at_port(listener, guarded));
     }
     Ok(())
 }
 
-fn routes(app: App) -> Router {
-    let pages = page::files(Language::chosen()).into_iter().fold(Router::new(), |router, file| {
-        router.route(file.path, get(move || async move { ([(header::CONTENT_TYPE, file.content_type)], file.text) }))
-    });
-    pages
-        .route("/metrics", get(metrics))
-        .route("/api", get(|| async { axum::Json(openapi::index()) }))
-        .route("/api/openapi.json", get(|| async { axum::Json(openapi::description()) }))
-        .route("/api/jobs", get(jobs).post(submit))
-        .route("/api/check", post(check))
-        .route("/api/recipes", get(recipes))
-        .route("/api/recipes/text", get(text))
-        .route("/api/events", get(events))
-        .route("/api/jobs/{id}", get(job).delete(remove))
-        .route("/api/jobs/{id}/cancel", post(cancel))
-        .route("/api/jobs/{id}/pause", post(pause))
-        .route("/api/jobs/{id}/resume", post(resume))
-        .route("/api/jobs/{id}/retry", post(retry))
-        .route("/api/jobs/{id}/priority", post(prioritise))
-        .route("/api/jobs/{id}/log", get(log))
-        .route("/api/jobs/{id}/output", get(output))
-        .route("/api/jobs/{id}/chart", get(chart))
-        .route("/api/jobs/{id}/report", get(report_page))
-        .fallback(|| async {
-            refusal(StatusCode::NOT_FOUND, "there is nothing at this address", Some("`/api` lists what there is"))
-        })
-        // What a body may be is said where it is read.
-        .layer(DefaultBodyLimit::disable())
-        .with_state(app)
-}
-
-/// What an error is by HTTP.
+/// Makes the response of an error.
 pub(super) fn refusal(code: StatusCode, error: &str, hint: Option<&str>) -> Response {
     (code, axum::Json(json!({ "error": error, "hint": hint }))).into_response()
 }
 
-/// What went wrong, and how it is called by HTTP.
-struct Wrong(StatusCode, Error);
+/// An error with its code by HTTP.
+pub(super) struct Wrong(StatusCode, Error);
 
-impl std::convert::From<Error> for Wrong {
+impl From<Error> for Wrong {
     fn from(error: Error) -> Self {
         let code = match error.fault() {
-            Fault::User if error.to_string().starts_with("there is no job") => StatusCode::NOT_FOUND,
             Fault::User => StatusCode::UNPROCESSABLE_ENTITY,
             Fault::Machine | Fault::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -130,16 +98,21 @@ impl std::convert::From<Error> for Wrong {
     }
 }
 
+impl From<JobError> for Wrong {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Absent(error) => Self(StatusCode::NOT_FOUND, error),
+            // It cannot be done to the job as it is now.
+            JobError::Other(error) if error.fault() == Fault::User => Self(StatusCode::CONFLICT, error),
+            JobError::Other(error) => error.into(),
+        }
+    }
+}
+
 impl IntoResponse for Wrong {
     fn into_response(self) -> Response {
         refusal(self.0, &self.1.to_string(), self.1.advice())
     }
-}
-
-/// What cannot be done to a job as it is now.
-fn conflict(error: Error) -> Wrong {
-    let wrong = Wrong::from(error);
-    Wrong(if wrong.0 == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::CONFLICT } else { wrong.0 }, wrong.1)
 }
 
 type ApiAnswer<T = Response> = std::result::Result<T, Wrong>;
@@ -166,8 +139,11 @@ fn json_of<T: Serialize>(value: &T) -> Response {
     axum::Json(serde_json::to_value(value).expect("plain data")).into_response()
 }
 
+/// The parts of a request that its body is read from.
+type SentBody = (HeaderMap, Bytes);
+
 /// The body, which must call itself JSON: a page of another origin cannot send that without being asked for leave.
-fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &Bytes) -> ApiAnswer<T> {
+fn body<T: DeserializeOwned>((headers, bytes): &SentBody) -> ApiAnswer<T> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
         let error = Error::user("the body must be JSON").hint("send it with `content-type: application/json`");
@@ -188,24 +164,35 @@ fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &Bytes) -> ApiAnswer<T>
 }
 
 fn id(text: &str) -> ApiAnswer<JobId> {
-    text.parse()
-        .map(JobId)
-        .map_err(|_| Error::user(format!("there is no job `{text}`")).hint("jobs have numbers").into())
+    let absent = || Error::user(format!("there is no job `{text}`")).hint("jobs have numbers");
+    text.parse().map(JobId).map_err(|_| Wrong(StatusCode::NOT_FOUND, absent()))
 }
 
-/// What stands behind the question mark.
+/// The query of an address.
 type JobsQuery = Query<BTreeMap<String, String>>;
 
-async fn metrics(State(app): State<App>) -> ApiAnswer {
+/// Says that there is nothing at an address.
+pub(super) async fn nothing() -> Response {
+    refusal(StatusCode::NOT_FOUND, "there is nothing at this address", Some("`/api` lists what there is"))
+}
+
+pub(super) async fn index() -> Response {
+    axum::Json(openapi::index()).into_response()
+}
+
+pub(super) async fn description() -> Response {
+    axum::Json(openapi::description()).into_response()
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> ApiAnswer {
     apart(app, |app| {
         let text = metrics::text(&app.service);
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+        Ok(([(header::CONTENT_TYPE, routes::OPENMETRICS)], text).into_response())
     })
     .await
 }
 
-async fn jobs(State(app): State<App>) -> ApiAnswer {
+pub(super) async fn jobs(State(app): State<App>) -> ApiAnswer {
     apart(app, |app| Ok(axum::Json(JobList { jobs: app.service.jobs(), server: app.service.server() }).into_response()))
         .await
 }
@@ -216,31 +203,31 @@ struct JobList {
     server: Server,
 }
 
-async fn submit(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
+pub(super) async fn submit(State(app): State<App>, sent: SentBody) -> ApiAnswer {
     looking(app, move |app| {
-        let (shown, is_new) = app.service.submit(&wanted(&headers, &bytes)?, app.asker)?;
+        let (shown, is_new) = app.service.submit(&wanted(&sent)?, app.asker)?;
         let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok((code, json_of(&shown)).into_response())
     })
     .await
 }
 
-async fn check(State(app): State<App>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
-    looking(app, move |app| Ok(json_of(&app.service.check(&wanted(&headers, &bytes)?, app.asker)?))).await
+pub(super) async fn check(State(app): State<App>, sent: SentBody) -> ApiAnswer {
+    looking(app, move |app| Ok(json_of(&app.service.check(&wanted(&sent)?, app.asker)?))).await
 }
 
-/// What is wanted, within what its description says.
-fn wanted(headers: &HeaderMap, bytes: &Bytes) -> ApiAnswer<SubmitRequest> {
-    let wanted: SubmitRequest = body(headers, bytes)?;
+/// Reads a submission, and refuses one that its description does not allow.
+fn wanted(sent: &SentBody) -> ApiAnswer<SubmitRequest> {
+    let wanted: SubmitRequest = body(sent)?;
     wanted.check()?;
     Ok(wanted)
 }
 
-async fn recipes(State(app): State<App>) -> ApiAnswer {
+pub(super) async fn recipes(State(app): State<App>) -> ApiAnswer {
     apart(app, |app| Ok(axum::Json(json!({ "recipes": app.service.recipes() })).into_response())).await
 }
 
-async fn text(State(app): State<App>, Query(query): JobsQuery) -> ApiAnswer {
+pub(super) async fn text(State(app): State<App>, Query(query): JobsQuery) -> ApiAnswer {
     looking(app, move |app| {
         let file = query.get("file").ok_or_else(|| Error::user("no `file` is named"))?.clone();
         let text: String = look::at(&Look::Text { file, roots: app.service.roots.clone() })?;
@@ -249,29 +236,23 @@ async fn text(State(app): State<App>, Query(query): JobsQuery) -> ApiAnswer {
     .await
 }
 
-async fn job(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
+pub(super) async fn job(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     apart(app, move |app| Ok(json_of(&app.service.job(id(&number)?)?))).await
 }
 
-async fn remove(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
+pub(super) async fn remove(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     apart(app, move |app| {
-        app.service.remove(id(&number)?).map_err(conflict)?;
+        app.service.remove(id(&number)?)?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
 }
 
-/// What is done to a job; the body says nothing but that it is no form of another page.
-async fn change(
-    app: App,
-    number: String,
-    headers: HeaderMap,
-    bytes: Bytes,
-    how: fn(&Service, JobId) -> Result<JobView>,
-) -> ApiAnswer {
+/// Changes a job; the body says nothing but that it is no form of another page.
+async fn change(app: App, number: String, sent: SentBody, how: fn(&Service, JobId) -> JobResult<JobView>) -> ApiAnswer {
     apart(app, move |app| {
-        let _: Nothing = body(&headers, &bytes)?;
-        Ok(json_of(&how(&app.service, id(&number)?).map_err(conflict)?))
+        let _: Nothing = body(&sent)?;
+        Ok(json_of(&how(&app.service, id(&number)?)?))
     })
     .await
 }
@@ -280,38 +261,38 @@ async fn change(
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-async fn cancel(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
-    change(app, number, headers, bytes, Service::cancel).await
+pub(super) async fn cancel(State(app): State<App>, Path(number): Path<String>, sent: SentBody) -> ApiAnswer {
+    change(app, number, sent, Service::cancel).await
 }
 
-async fn pause(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
-    change(app, number, headers, bytes, Service::pause).await
+pub(super) async fn pause(State(app): State<App>, Path(number): Path<String>, sent: SentBody) -> ApiAnswer {
+    change(app, number, sent, Service::pause).await
 }
 
-async fn resume(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
-    change(app, number, headers, bytes, Service::resume).await
+pub(super) async fn resume(State(app): State<App>, Path(number): Path<String>, sent: SentBody) -> ApiAnswer {
+    change(app, number, sent, Service::resume).await
 }
 
-async fn retry(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
+pub(super) async fn retry(State(app): State<App>, Path(number): Path<String>, sent: SentBody) -> ApiAnswer {
     apart(app, move |app| {
-        let again: Again = body(&headers, &bytes)?;
+        let again: Again = body(&sent)?;
         if again.seconds == Some(0) || again.bytes == Some(0) {
             return Err(Error::user("the body: a limit is 1 or more").into());
         }
-        Ok(json_of(&app.service.retry(id(&number)?, &again).map_err(conflict)?))
+        Ok(json_of(&app.service.retry(id(&number)?, &again)?))
     })
     .await
 }
 
-async fn prioritise(State(app): State<App>, Path(number): Path<String>, headers: HeaderMap, bytes: Bytes) -> ApiAnswer {
+pub(super) async fn prioritise(State(app): State<App>, Path(number): Path<String>, sent: SentBody) -> ApiAnswer {
     apart(app, move |app| {
-        let PriorityRequest { priority } = body(&headers, &bytes)?;
-        Ok(json_of(&app.service.prioritise(id(&number)?, priority).map_err(conflict)?))
+        let PriorityRequest { priority } = body(&sent)?;
+        Ok(json_of(&app.service.prioritise(id(&number)?, priority)?))
     })
     .await
 }
 
-async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): JobsQuery) -> ApiAnswer {
+pub(super) async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): JobsQuery) -> ApiAnswer {
     apart(app, move |app| {
         let id = app.service.job(id(&number)?)?.job.id;
         let from = match query.get("from") {
@@ -324,7 +305,7 @@ async fn log(State(app): State<App>, Path(number): Path<String>, Query(query): J
     .await
 }
 
-async fn output(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
+pub(super) async fn output(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     apart(app, move |app| {
         let id = app.service.job(id(&number)?)?.job.id;
         let (text, _) = home::tail(&app.service.home.output(JobId(id)), None, PART)?;
@@ -333,7 +314,7 @@ async fn output(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer
     .await
 }
 
-async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query): JobsQuery) -> ApiAnswer {
+pub(super) async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query): JobsQuery) -> ApiAnswer {
     apart(app, move |app| {
         let id = id(&number)?;
         let width = query
@@ -345,12 +326,12 @@ async fn chart(State(app): State<App>, Path(number): Path<String>, Query(query):
         let drawn = told
             .and_then(|told| study_report::live(&told.curves, &told.models, width))
             .ok_or_else(|| Wrong(StatusCode::NOT_FOUND, Error::user(format!("job {id} has nothing to draw yet"))))?;
-        Ok(([(header::CONTENT_TYPE, "image/svg+xml")], drawn).into_response())
+        Ok(([(header::CONTENT_TYPE, routes::SVG)], drawn).into_response())
     })
     .await
 }
 
-async fn report_page(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
+pub(super) async fn report(State(app): State<App>, Path(number): Path<String>) -> ApiAnswer {
     looking(app, move |app| {
         let id = id(&number)?;
         let job = app.service.job(id)?.job;
@@ -363,12 +344,12 @@ async fn report_page(State(app): State<App>, Path(number): Path<String>) -> ApiA
         }
         let study = app.service.output_of(id).ok_or_else(none)?;
         let html: String = look::at(&Look::Report { name: job.name, study })?;
-        Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response())
+        Ok(([(header::CONTENT_TYPE, routes::HTML)], html).into_response())
     })
     .await
 }
 
-async fn events(State(app): State<App>) -> Response {
+pub(super) async fn events(State(app): State<App>) -> Response {
     let (service, asker) = (Arc::clone(&app.service), app.asker);
     let news = BroadcastStream::new(service.listen());
     let event = move |news| {

@@ -5,7 +5,7 @@ use super::{
     home::Home,
     machine::Machine,
     roots::Roots,
-    service::{Asker, Service},
+    service::{Asker, JobResult, Service},
     shown::{Detail, JobView},
     wanted::{Again, PriorityRequest, SubmitRequest},
 };
@@ -76,7 +76,7 @@ impl Desk {
     pub(crate) fn job(&self, id: u64) -> Result<Detail> {
         match self {
             Self::Server(client) => client.get(&format!("/api/jobs/{id}")),
-            Self::Queue { service, .. } => service.job(JobId(id)),
+            Self::Queue { service, .. } => Ok(service.job(JobId(id))?),
         }
     }
 
@@ -95,28 +95,28 @@ impl Desk {
     pub(crate) fn retry(&self, id: u64, again: &Again) -> Result<JobView> {
         match self {
             Self::Server(client) => client.post(&format!("/api/jobs/{id}/retry"), again),
-            Self::Queue { service, .. } => service.retry(JobId(id), again),
+            Self::Queue { service, .. } => Ok(service.retry(JobId(id), again)?),
         }
     }
 
     pub(crate) fn prioritise(&self, id: u64, priority: i32) -> Result<JobView> {
         match self {
             Self::Server(client) => client.post(&format!("/api/jobs/{id}/priority"), &PriorityRequest { priority }),
-            Self::Queue { service, .. } => service.prioritise(JobId(id), priority),
+            Self::Queue { service, .. } => Ok(service.prioritise(JobId(id), priority)?),
         }
     }
 
     pub(crate) fn remove(&self, id: u64) -> Result<()> {
         match self {
             Self::Server(client) => client.delete(&format!("/api/jobs/{id}")),
-            Self::Queue { service, .. } => service.remove(JobId(id)),
+            Self::Queue { service, .. } => Ok(service.remove(JobId(id))?),
         }
     }
 
-    fn change(&self, id: u64, name: &str, how: fn(&Service, JobId) -> Result<JobView>) -> Result<JobView> {
+    fn change(&self, id: u64, name: &str, how: fn(&Service, JobId) -> JobResult<JobView>) -> Result<JobView> {
         match self {
             Self::Server(client) => client.post(&format!("/api/jobs/{id}/{name}"), &serde_json::json!({})),
-            Self::Queue { service, .. } => how(service, JobId(id)),
+            Self::Queue { service, .. } => Ok(how(service, JobId(id))?),
         }
     }
 }

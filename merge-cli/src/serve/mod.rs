@@ -22,6 +22,7 @@ mod page;
 mod proof;
 mod reasons;
 mod roots;
+mod routes;
 mod runner;
 mod service;
 mod shown;

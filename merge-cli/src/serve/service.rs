@@ -96,6 +96,30 @@ pub(super) enum Asker {
     Afar,
 }
 
+/// A reason why something is not done to a job.
+pub(super) enum JobError {
+    /// There is none of its number.
+    Absent(Error),
+    /// It cannot be done to it.
+    Other(Error),
+}
+
+pub(super) type JobResult<T> = std::result::Result<T, JobError>;
+
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<JobError> for Error {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Absent(error) | JobError::Other(error) => error,
+        }
+    }
+}
+
 /// A submission that has been checked.
 struct PreparedJob {
     submission: Submission,
@@ -168,10 +192,10 @@ impl Service {
         queue.jobs().map(|job| shown(&queue, &now, job)).collect()
     }
 
-    pub(super) fn job(&self, id: JobId) -> Result<Detail> {
+    pub(super) fn job(&self, id: JobId) -> JobResult<Detail> {
         let told = self.told(id);
         let (queue, now) = (self.queue(), self.now());
-        let job = queue.job(id)?;
+        let job = queue.job(id).map_err(JobError::Absent)?;
         let shown = JobView { progress: told.map(|told| told.progress.clone()), ..shown(&queue, &now, job) };
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let copies = copies::places(&self.home.job(id)).into_iter();
@@ -256,23 +280,23 @@ impl Service {
         Ok(SubmissionCheck { kind: submission.kind, needs: submission.needs, notes })
     }
 
-    pub(super) fn pause(&self, id: JobId) -> Result<JobView> {
+    pub(super) fn pause(&self, id: JobId) -> JobResult<JobView> {
         self.change(id, |queue| queue.pause(id))
     }
 
-    pub(super) fn resume(&self, id: JobId) -> Result<JobView> {
+    pub(super) fn resume(&self, id: JobId) -> JobResult<JobView> {
         self.change(id, |queue| queue.resume(id))
     }
 
-    pub(super) fn cancel(&self, id: JobId) -> Result<JobView> {
+    pub(super) fn cancel(&self, id: JobId) -> JobResult<JobView> {
         self.change(id, |queue| queue.cancel(id))
     }
 
-    pub(super) fn prioritise(&self, id: JobId, priority: i32) -> Result<JobView> {
+    pub(super) fn prioritise(&self, id: JobId, priority: i32) -> JobResult<JobView> {
         self.change(id, |queue| queue.prioritise(id, priority))
     }
 
-    pub(super) fn retry(&self, id: JobId, again: &Again) -> Result<JobView> {
+    pub(super) fn retry(&self, id: JobId, again: &Again) -> JobResult<JobView> {
         let limits = Limits { seconds: again.seconds, bytes: again.bytes };
         self.change(id, |queue| {
             check_limits(limits, queue.job(id)?.submission.needs)?;
@@ -281,8 +305,8 @@ impl Service {
     }
 
     /// Removes a job and deletes its directory.
-    pub(super) fn remove(&self, id: JobId) -> Result<()> {
-        self.queue().remove(id)?;
+    pub(super) fn remove(&self, id: JobId) -> JobResult<()> {
+        self.change_queue(id, |queue| queue.remove(id))?;
         self.now().told.remove(&id);
         let place = self.home.job(id);
         if place.exists() {
@@ -299,10 +323,16 @@ impl Service {
         self.changed.notify_all();
     }
 
-    fn change(&self, id: JobId, how: impl FnOnce(&mut Queue<JournalFile>) -> Result<()>) -> Result<JobView> {
-        how(&mut self.queue())?;
+    fn change(&self, id: JobId, how: impl FnOnce(&mut Queue<JournalFile>) -> Result<()>) -> JobResult<JobView> {
+        self.change_queue(id, how)?;
         self.news(id);
         Ok(self.job(id)?.job)
+    }
+
+    fn change_queue(&self, id: JobId, how: impl FnOnce(&mut Queue<JournalFile>) -> Result<()>) -> JobResult<()> {
+        let mut queue = self.queue();
+        queue.job(id).map_err(JobError::Absent)?;
+        Ok(how(&mut queue)?)
     }
 
     /// Checks a request, and that the machine can do it.
