@@ -88,6 +88,22 @@ fn a_merge_and_an_eval_read_what_they_were_when_they_were_submitted() {
     assert!(why.ends_with("merge.yaml is not what was handed in"), "{why}");
 }
 
+/// The options that the queue adds stand before `--`, behind which nothing is an option.
+#[test]
+fn words_behind_dashes_are_no_options() {
+    let dir = merges();
+    sums(&dir);
+    fs::rename(dir.path("merge.yaml"), dir.path("-odd.yaml")).unwrap();
+    let ja = family().join("ja").display().to_string();
+    ok(&dir, &["submit", "--", "eval", "--no-memory", "--tasks", "sums.yaml", "--", &ja]);
+    ok(&dir, &["submit", "--", "merge", "--no-sync", "--", "-odd.yaml"]);
+    let _server = Server::start(&dir, &[]);
+    wait(&dir, 1, "done");
+    wait(&dir, 2, "done");
+    assert!(dir.path("home/jobs/1/out").is_dir());
+    ok(&dir, &["verify", "home/jobs/2/out"]);
+}
+
 /// Names lead beside the file, or else to where it was handed in; what is put beside it later is not what was meant.
 #[test]
 fn a_job_finds_what_it_found_when_it_was_handed_in() {

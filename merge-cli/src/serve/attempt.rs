@@ -3,7 +3,8 @@
 use super::{
     copies,
     home::{self, Home},
-    machine, work,
+    machine,
+    work::JobWords,
 };
 use crate::{
     draw::screen::{bytes, duration},
@@ -67,8 +68,8 @@ const LOOKS: Duration = Duration::from_secs(2);
 impl Attempt {
     /// Starts the process of a job.
     ///
-    /// Fails if the queue's copies differ from the submitted files, or if no process can be
-    /// started.
+    /// Fails if the job's words cannot be read, if the queue's copies differ from the submitted files,
+    /// or if no process can be started.
     pub(super) fn start(home: &Home, job: &Job, threads: usize) -> Result<Self> {
         let submission = &job.submission;
         let place = home.job(job.id);
@@ -76,8 +77,9 @@ impl Attempt {
         let log = home.log(job.id);
         let log_from = fs::metadata(&log).map_or(0, |data| data.len());
         copies::check(&place, &submission.texts)?;
-        let words = work::words_of(job, &place, threads);
-        home::note(&log, &format!("== attempt {}: evomerge {}", job.attempts + 1, words.join(" ")));
+        let words = JobWords::parse(&submission.words)?;
+        let told = words.completed(&place, threads, job.attempts > 0);
+        home::note(&log, &format!("== attempt {}: evomerge {}", job.attempts + 1, told.join(" ")));
         let open = |path: PathBuf, appends: bool| -> Result<File> {
             let mut options = OpenOptions::new();
             let options = if appends { options.append(true) } else { options.write(true).truncate(true) };
@@ -85,7 +87,7 @@ impl Attempt {
         };
         let program = env::current_exe().map_err(|e| Error::machine(format!("cannot find this program: {e}")))?;
         let child = Command::new(program)
-            .args(words)
+            .args(told)
             .current_dir(&submission.directory)
             .env(job::DIRECTORY, &place)
             .env(language::VARIABLE, Language::chosen().code())
@@ -103,7 +105,7 @@ impl Attempt {
         let now = Instant::now();
         Ok(Self {
             child,
-            output: work::output_of(submission, &place),
+            output: words.output(&submission.directory, &place),
             place,
             log,
             log_from,

@@ -1,14 +1,14 @@
 //! Proves, when a job is handed in, that it can be done, as far as that can be told without reading a weight.
 
-use super::work;
+use super::work::{JobArgs, JobWords};
 use crate::{
-    args::{self, Command},
+    args,
     hub::Hub,
     study_report,
     work::{footprints::Footprints, memory::MemoryNeed, model::OpenedModel, search},
 };
 use merge_core::{
-    error::{Error, Result},
+    error::Result,
     merge::{
         Merge,
         sources::{Library, Sources},
@@ -78,11 +78,11 @@ pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &ReadP
 }
 
 fn of_words(words: &[String], directory: &Path, waits: bool, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
-    match work::parse(words, Path::new("out"))? {
-        Command::Merge(args) => merge(&args, directory, may),
-        Command::Search(args) => search(&args, directory, may),
-        Command::Eval(args) => eval(&args, directory),
-        Command::Report(args) => {
+    match JobWords::parse(words)?.args {
+        JobArgs::Merge(args) => merge(&args, directory, may),
+        JobArgs::Search(args) => search(&args, directory, may),
+        JobArgs::Eval(args) => eval(&args, directory),
+        JobArgs::Report(args) => {
             let study = directory.join(&args.study);
             if !waits {
                 let hint = "hand in a recipe, a search file, or a directory that `evomerge search -o` wrote";
@@ -90,8 +90,6 @@ fn of_words(words: &[String], directory: &Path, waits: bool, may: &ReadPermissio
             }
             Ok(WorkEstimate { memory: Some(MemoryNeed::of_report()), ..WorkEstimate::of(JobKind::Report, &study) })
         }
-        _ => Err(Error::user(format!("{}: is no job", words.first().map_or("", String::as_str)))
-            .hint("a job is a merge, a search, an eval or a report")),
     }
 }
 

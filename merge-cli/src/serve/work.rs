@@ -1,21 +1,118 @@
-//! The words of a job: those of a command, which are read by what reads commands.
+//! The words of a job: those of a command, read by what reads commands.
 
-use crate::args::{Args, Command};
-use clap::{CommandFactory as _, Parser as _};
+use crate::args::{Args, Command, Eval, MergeArgs, Report, SearchArgs};
+use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
 use merge_core::{
     error::{Error, Result},
-    queue::{Job, JobKind, Submission},
+    queue::{JobKind, Submission},
     yaml::read_text,
 };
 use std::path::{Path, PathBuf};
 
-/// What a recipe's text is for: a search if it says how to search, else a merge; `None` if it is no recipe.
-pub(super) fn kind_of(text: &str) -> Option<JobKind> {
-    let has = |key: &str| text.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')));
-    if has("search") {
-        return Some(JobKind::Search);
+/// The words of a job, read once.
+pub(super) struct JobWords {
+    words: Vec<String>,
+    /// The options that are among them, by their names.
+    given: Vec<String>,
+    pub(super) args: JobArgs,
+}
+
+/// The arguments of a job's command.
+pub(super) enum JobArgs {
+    Merge(MergeArgs),
+    Search(SearchArgs),
+    Eval(Eval),
+    Report(Report),
+}
+
+/// A job's output is called so in its place.
+const OUTPUT: &str = "out";
+
+impl JobWords {
+    /// Fails as the command itself would, but that no output needs to be named; and if it is no command of a job.
+    pub(super) fn parse(words: &[String]) -> Result<Self> {
+        let optional =
+            |command: clap::Command| command.mut_arg("output", |arg| arg.required(false).default_value(OUTPUT));
+        let command = Args::command().mut_subcommand("merge", optional).mut_subcommand("search", optional);
+        let typed = std::iter::once("evomerge").chain(words.iter().map(String::as_str));
+        let first = words.first().map_or("", String::as_str);
+        let matches = command.try_get_matches_from(typed).map_err(|e| refusal(&e, first))?;
+        let args = match Args::from_arg_matches(&matches).map_err(|e| refusal(&e, first))?.command {
+            Command::Merge(args) => JobArgs::Merge(args),
+            Command::Search(args) => JobArgs::Search(args),
+            Command::Eval(args) => JobArgs::Eval(args),
+            Command::Report(args) => JobArgs::Report(args),
+            _ => {
+                let error = Error::user(format!("{first}: is no job"));
+                return Err(error.hint("a job is a merge, a search, an eval or a report"));
+            }
+        };
+        let (_, own) = matches.subcommand().expect("a command was read");
+        let is_given = |id: &&clap::Id| own.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let given = own.ids().filter(is_given).map(ToString::to_string).collect();
+        Ok(Self { words: words.to_vec(), given, args })
     }
-    has("merge_method").then_some(JobKind::Merge)
+
+    fn gives(&self, option: &str) -> bool {
+        self.given.iter().any(|given| given == option)
+    }
+
+    /// The path that it writes to: in its place, unless it names another, which starts in `directory`.
+    pub(super) fn output(&self, directory: &Path, place: &Path) -> PathBuf {
+        match &self.args {
+            JobArgs::Merge(MergeArgs { output, .. }) | JobArgs::Search(SearchArgs { output, .. })
+                if self.gives("output") =>
+            {
+                directory.join(output)
+            }
+            _ => place.join(OUTPUT),
+        }
+    }
+
+    /// The words that carry it out in its place, with so many threads; of a later attempt, over what an earlier one left.
+    pub(super) fn completed(&self, place: &Path, threads: usize, is_later: bool) -> Vec<String> {
+        let (out, threads) = (place.join(OUTPUT).to_string_lossy().into_owned(), threads.to_string());
+        let options = match self.args {
+            JobArgs::Merge(_) => vec![("output", out), ("threads", threads)],
+            JobArgs::Search(_) => vec![("output", out), ("workers", threads)],
+            JobArgs::Eval(_) => vec![("json", out), ("threads", threads)],
+            // A report in another form needs no page.
+            JobArgs::Report(_) if ["csv", "json", "pick"].iter().any(|form| self.gives(form)) => Vec::new(),
+            JobArgs::Report(_) => vec![("html", format!("{out}.html"))],
+        };
+        let missing = options.into_iter().filter(|(name, _)| !self.gives(name));
+        let mut added: Vec<String> = missing.flat_map(|(name, value)| [format!("--{name}"), value]).collect();
+        if is_later && matches!(self.args, JobArgs::Merge(_)) && !self.gives("output") && !self.gives("replace") {
+            // The attempt before may have written it and not lived to say so. An output that its user names is its user's.
+            added.push("--replace".to_owned());
+        }
+        // Nothing behind `--` is an option.
+        let (options, rest) = self.words.split_at(self.words.iter().take_while(|word| *word != "--").count());
+        [options, &added, rest].concat()
+    }
+}
+
+/// Says why clap refuses words.
+fn refusal(error: &clap::Error, command: &str) -> Error {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Error::user("there is nothing to be done in these words");
+    }
+    // The first paragraph says what is wrong.
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let said = lines.join(" ");
+    Error::user(said.strip_prefix("error: ").unwrap_or(&said)).hint(format!("`evomerge {command} --help` says how"))
+}
+
+/// The path that a job writes to. A job whose words this version cannot read has none but that in its place.
+pub(super) fn output_of(submission: &Submission, place: &Path) -> PathBuf {
+    let words = JobWords::parse(&submission.words);
+    words.map_or_else(|_| place.join(OUTPUT), |words| words.output(&submission.directory, place))
+}
+
+/// Tells whether a word is the name of a command.
+pub(crate) fn is_command(word: &str) -> bool {
+    Args::command().find_subcommand(word).is_some()
 }
 
 /// The words of a job for a file: a recipe, a search, or what `search -o` wrote.
@@ -25,86 +122,86 @@ pub(crate) fn words_for(file: &str, directory: &Path) -> Result<Vec<String>> {
     Ok(vec![kind.name().to_owned(), file.to_owned()])
 }
 
-/// The words that carry out a job in its directory, with so many threads; of a later attempt, over what an earlier one left.
-pub(super) fn words_of(job: &Job, place: &Path, threads: usize) -> Vec<String> {
-    let mut words = job.submission.words.clone();
-    let out = place.join("out").to_string_lossy().into_owned();
-    let has = |words: &[String], names: &[&str]| {
-        let gives = |word: &str, name: &str| match name.strip_prefix("--") {
-            Some(_) => word.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')),
-            // `-o DIR`, `-oDIR`
-            None => word.starts_with(name),
-        };
-        words.iter().any(|word| names.iter().any(|name| gives(word, name)))
-    };
-    let names_output = has(&words, &["--output", "-o"]);
-    let threads = threads.to_string();
-    let mut add = |names: &[&str], value: &[&str]| {
-        if !has(&words, names) {
-            words.push(names[0].to_owned());
-            words.extend(value.iter().map(|value| (*value).to_owned()));
-        }
-    };
-    match job.submission.kind {
-        JobKind::Merge => {
-            add(&["--output", "-o"], &[&out]);
-            add(&["--threads"], &[&threads]);
-            if job.attempts > 0 && !names_output {
-                // The attempt before may have written it and not lived to say so. What its user names is its user's.
-                add(&["--replace"], &[]);
-            }
-        }
-        JobKind::Search => {
-            add(&["--output", "-o"], &[&out]);
-            add(&["--workers"], &[&threads]);
-        }
-        JobKind::Eval => {
-            add(&["--json"], &[&out]);
-            add(&["--threads"], &[&threads]);
-        }
-        JobKind::Report => add(&["--html", "--csv", "--json", "--pick"], &[&format!("{out}.html")]),
+/// The kind of job that a recipe's text is for: a search if it says how to search, else a merge; `None` if it is no recipe.
+pub(super) fn kind_of(text: &str) -> Option<JobKind> {
+    let has = |key: &str| text.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')));
+    if has("search") {
+        return Some(JobKind::Search);
     }
-    words
+    has("merge_method").then_some(JobKind::Merge)
 }
 
-/// Where a job writes, in its directory unless its words say otherwise.
-pub(super) fn output_of(submission: &Submission, place: &Path) -> PathBuf {
-    let out = place.join("out");
-    let output = match parse(&submission.words, &out) {
-        Ok(Command::Merge(args)) => args.output,
-        Ok(Command::Search(args)) => args.output,
-        _ => out,
-    };
-    submission.directory.join(output)
-}
+#[cfg(test)]
+mod tests {
+    use super::JobWords;
+    use std::path::Path;
 
-/// Whether a word is the name of a command.
-pub(crate) fn is_command(word: &str) -> bool {
-    Args::command().find_subcommand(word).is_some()
-}
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
 
-/// What words mean, with a place for what they write if they name none.
-pub(super) fn parse(words: &[String], output: &Path) -> Result<Command> {
-    let output = output.to_string_lossy();
-    let whole = |more: &[&str]| {
-        let words = words.iter().map(String::as_str).chain(more.iter().copied());
-        Args::try_parse_from(std::iter::once("evomerge").chain(words))
-    };
-    let parsed = whole(&[]).or_else(|error| match error.kind() {
-        // If that was all that was missing, it is not missing.
-        clap::error::ErrorKind::MissingRequiredArgument => whole(&["--output", &output]),
-        _ => Err(error),
-    });
-    let command = parsed.map_err(|e| {
-        if matches!(e.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion) {
-            return Error::user("there is nothing to be done in these words");
+    /// Compares the words of a first attempt in `/q/3` with four threads, those of a later one, and the path of the output.
+    fn check(text: &str, first: &str, later: &str, output: &str) {
+        let (read, place) = (JobWords::parse(&words(text)).unwrap(), Path::new("/q/3"));
+        assert_eq!(read.completed(place, 4, false), words(first));
+        assert_eq!(read.completed(place, 4, true), words(later));
+        assert_eq!(read.output(Path::new("/w"), place), Path::new(output));
+    }
+
+    /// The same, where both attempts have the same words.
+    fn check_same(text: &str, told: &str, output: &str) {
+        check(text, told, told, output);
+    }
+
+    #[test]
+    fn a_merge_is_told_where_to_write_unless_it_says_so() {
+        let told = "merge r.yaml --output /q/3/out --threads 4";
+        check("merge r.yaml", told, &format!("{told} --replace"), "/q/3/out");
+        let told = "merge r.yaml --replace --threads=2 --output /q/3/out";
+        check_same("merge r.yaml --replace --threads=2", told, "/q/3/out");
+        for named in ["-o else", "-oelse", "-o=else", "--output else", "--output=else"] {
+            let text = format!("merge {named} r.yaml");
+            check_same(&text, &format!("{text} --threads 4"), "/w/else");
         }
-        // The first paragraph says what is wrong.
-        let text = e.to_string();
-        let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-        let said = lines.join(" ");
-        Error::user(said.strip_prefix("error: ").unwrap_or(&said).to_owned())
-            .hint(format!("`evomerge {} --help` says how", words.first().map_or("", String::as_str)))
-    })?;
-    Ok(command.command)
+        check_same("merge r.yaml -o /else", "merge r.yaml -o /else --threads 4", "/else");
+    }
+
+    #[test]
+    fn added_options_stand_before_dashes() {
+        let told = "merge --output /q/3/out --threads 4";
+        check(
+            "merge -- -odd.yaml",
+            &format!("{told} -- -odd.yaml"),
+            &format!("{told} --replace -- -odd.yaml"),
+            "/q/3/out",
+        );
+        check_same(
+            "eval --tasks t -- --threads",
+            "eval --tasks t --json /q/3/out --threads 4 -- --threads",
+            "/q/3/out",
+        );
+    }
+
+    #[test]
+    fn each_command_is_told_what_it_takes() {
+        check_same("search s.yaml", "search s.yaml --output /q/3/out --workers 4", "/q/3/out");
+        check_same("search s.yaml --workers 2 -oelse", "search s.yaml --workers 2 -oelse", "/w/else");
+        check_same("eval m --tasks t --json", "eval m --tasks t --json --threads 4", "/q/3/out");
+        check_same("report s", "report s --html /q/3/out.html", "/q/3/out");
+        for form in ["--html p", "--csv d", "--json", "--pick a=1"] {
+            check_same(&format!("report s {form}"), &format!("report s {form}"), "/q/3/out");
+        }
+    }
+
+    #[test]
+    fn words_that_are_no_job_are_refused() {
+        let check = |text: &str, expected: &str| {
+            let error = JobWords::parse(&words(text)).err().unwrap();
+            assert_eq!(error.to_string(), expected);
+        };
+        check("merge", "the following required arguments were not provided: <RECIPE>");
+        check("merge r.yaml --thread 4", "unexpected argument '--thread' found");
+        check("merge --help", "there is nothing to be done in these words");
+        check("inspect a", "inspect: is no job");
+    }
 }
