@@ -5,7 +5,7 @@ mod queue;
 
 pub(crate) use queue::{Ids, JobCommand, JobOf, Jobs, Logs, Priority, Retry, Serve, Submit};
 
-use crate::language::{Language, VARIABLE};
+use crate::language::Language;
 use clap::{Parser, Subcommand, ValueEnum};
 use merge_core::search::MOST_BUDGET;
 use number::whole;
@@ -22,8 +22,8 @@ const MOST_THREADS: u64 = 1024;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Language of results, reports and the queue's page [default: the locale's, or English].
-    #[arg(long, global = true, env = VARIABLE, hide_env_values = true, value_name = "LANGUAGE")]
+    /// Language of results, reports and the queue's page [default: `EVOMERGE_LANG`, or the locale's, or English].
+    #[arg(long, global = true, value_name = "LANGUAGE")]
     pub(crate) lang: Option<Language>,
 }
 

@@ -156,6 +156,33 @@ fn a_browser_draws_the_page_without_an_error() {
     }
 }
 
+/// Nothing else differs: JSON and the figures are the same.
+#[test]
+fn results_are_japanese_where_that_is_asked_for() {
+    let (dir, _) = uninterrupted();
+    let english = page(&dir);
+    let by_option = dir.run(&["report", "out", "--lang", "ja", "--html", "page.html"]);
+    let japanese = fs::read_to_string(dir.path("page.html")).unwrap();
+    assert!(english.contains("<html lang='en'>") && japanese.contains("<html lang='ja'>"));
+    assert!(english.contains("<h2>Result</h2>") && japanese.contains("<h2>結果</h2>"), "{japanese}");
+    assert_eq!(sections(&english), sections(&japanese));
+    assert_eq!(english.matches("<circle").count(), japanese.matches("<circle").count());
+    let by_locale = |args: &[&str]| {
+        let mut command = dir.command(args);
+        command.env_remove("EVOMERGE_LANG").env_remove("LC_ALL").env("LC_MESSAGES", "").env("LANG", "ja_JP.UTF-8");
+        Said::of(command.output().unwrap())
+    };
+    assert_eq!(by_locale(&["report", "out"]).out, by_option.out);
+    assert!(by_option.out.contains("判定：mgsm-ja-miniでは、"), "{}", by_option.out);
+    assert!(!by_option.out.contains("generation"), "{}", by_option.out);
+    let again = by_locale(SEARCH);
+    assert!(again.err.contains("判定：mgsm-ja-miniでは、") && again.out.contains("最良の親モデル"), "{}", again.err);
+    let json = |args: &[&str]| by_locale(args).out;
+    assert_eq!(json(&["report", "out", "--json"]), dir.run(&["report", "out", "--json"]).out);
+    let refused = dir.run(&["report", "out", "--lang", "jp"]);
+    assert_eq!(refused.code, Some(2));
+}
+
 /// Against `eval`, which scores the picked recipe again.
 #[test]
 fn picks_another_member_of_the_front_without_evaluating() {

@@ -119,7 +119,7 @@ fn a_random_search_that_finds_nobody_is_told_of() {
     dir.write("search.yaml", text.replace(hop, &[hop; 4].join("\n")));
     let said = dir.run(SEARCH);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(said.err.contains("random search with the same budget found nobody"), "{}", said.err);
+    assert!(said.err.contains("random search with the same budget found no model"), "{}", said.err);
     assert!(!said.out.contains("random search"), "{}", said.out);
 }
 

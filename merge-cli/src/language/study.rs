@@ -137,7 +137,7 @@ texts! {
     TILE_DIFFERENCE "{score}; {difference} to the best parent on it, {parent}" "{score}。最良の親モデル {parent} との差 {difference}"
     TILE_BUDGET "of {budget} in the budget, {tokens} tokens" "予算 {budget}、{tokens}トークン"
     TILE_CANDIDATES "candidates" "候補の数"
-    TILE_GENERATIONS "in {generations}" "{generations}"
+    TILE_GENERATIONS "in {generations}" "全{generations}"
     VERDICT_HINT "The answer less each, item by item, on report items, which nothing had used. p-values are corrected by Holm: those against parents for the number of tasks, those against baselines for that of tasks and baselines." "それまで一度も使っていない報告用の問題での、得られたモデルと各モデルの問題ごとの差。p値はHolm補正：親モデルとの比較はタスクの数、ベースラインとの比較はタスクとベースラインの数による。"
     TASK_ITEMS "{task}, {items}" "{task}（{items}）"
     HEAD_INTERVAL "{metric}, {items}, 95% interval" "{metric}、{items}、95%信頼区間"

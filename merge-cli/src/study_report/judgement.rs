@@ -222,6 +222,36 @@ impl Finding {
     }
 }
 
+/// Comparisons on one task, in words.
+#[derive(Serialize)]
+pub(crate) struct TaskSentences {
+    pub(crate) name: String,
+    pub(crate) n: usize,
+    pub(crate) rivals: Vec<RivalSentence>,
+}
+
+/// Comparison with one model, in words.
+#[derive(Serialize)]
+pub(crate) struct RivalSentence {
+    pub(crate) says: String,
+    pub(crate) difference: String,
+    pub(crate) p: f64,
+}
+
+impl TaskSentences {
+    /// Sentences for all tasks of a verdict.
+    pub(crate) fn of(judgement: &Judgement, language: Language) -> impl Iterator<Item = Self> {
+        judgement.tasks.iter().map(move |task| {
+            let rivals = task.rivals(language, &str::to_owned).map(|(rival, name)| RivalSentence {
+                says: rival.finding.says(&name, language),
+                difference: measure::difference(&task.metric, &rival.difference),
+                p: rival.p_holm,
+            });
+            Self { name: task.task.clone(), n: task.n, rivals: rivals.collect() }
+        })
+    }
+}
+
 /// Notes on tasks that have few report items.
 pub(crate) fn few_items(goals: &[Goal], language: Language) -> Vec<String> {
     let few = goals.iter().filter(|goal| (1..FEW).contains(&goal.report.len()));

@@ -7,7 +7,7 @@ use super::{
     weights::{self, ChoiceRow, WeightMap},
 };
 use crate::{
-    draw::{measure, screen},
+    draw::screen,
     language::{Language, Text, study as texts},
     study_report::{
         StudyRead,
@@ -305,36 +305,6 @@ impl Summary {
     pub(crate) fn corner(&self, values: &[f64]) -> String {
         let all = self.objectives.iter().zip(values).map(|(one, value)| format!("{} {}", one.name, one.show(*value)));
         all.collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// Comparisons on one task, in words.
-#[derive(Serialize)]
-pub(crate) struct TaskSentences {
-    pub(crate) name: String,
-    pub(crate) n: usize,
-    pub(crate) rivals: Vec<RivalSentence>,
-}
-
-/// Comparison with one model, in words.
-#[derive(Serialize)]
-pub(crate) struct RivalSentence {
-    pub(crate) says: String,
-    pub(crate) difference: String,
-    pub(crate) p: f64,
-}
-
-impl TaskSentences {
-    /// Sentences for all tasks of a verdict.
-    pub(crate) fn of(judgement: &Judgement, language: Language) -> impl Iterator<Item = Self> {
-        judgement.tasks.iter().map(move |task| {
-            let rivals = task.rivals(language, &str::to_owned).map(|(rival, name)| RivalSentence {
-                says: rival.finding.says(&name, language),
-                difference: measure::difference(&task.metric, &rival.difference),
-                p: rival.p_holm,
-            });
-            Self { name: task.task.clone(), n: task.n, rivals: rivals.collect() }
-        })
     }
 }
 

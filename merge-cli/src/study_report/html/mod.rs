@@ -10,8 +10,8 @@ pub(crate) use live::live;
 
 use super::{
     figures,
-    judgement::Judgement,
-    summary::{Summary, TaskSentences},
+    judgement::{Judgement, TaskSentences},
+    summary::Summary,
 };
 use crate::{
     draw::{measure, screen::grouped},

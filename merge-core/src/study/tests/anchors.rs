@@ -5,7 +5,7 @@ use crate::{
     optimizer::Feedback,
     study::{
         anchors::calibrate,
-        generation::{Round, generation},
+        generation::{GenerationInput, generation},
     },
 };
 
@@ -75,7 +75,7 @@ fn estimated(fake: &Fake) -> Vec<(CandidateRecord, Feedback, Vec<f64>, Vec<f64>)
     let asked = |goal: usize| pool.iter().filter(|(of, _)| *of == goal).map(|(_, item)| *item).collect::<Vec<_>>();
 
     let genomes: Vec<Vec<f64>> = (0..5).map(|step| vec![f64::from(step) / 4.0; 3]).collect();
-    let round = Round { number: 0, genomes: &genomes, level: 0, anchors: anchors.as_ref(), parents: None };
+    let round = GenerationInput { number: 0, genomes: &genomes, level: 0, anchors: anchors.as_ref(), parents: None };
     let (generation, _, told) = generation(&scorer, &space, &round).expect("nothing fails");
     let mut all = Vec::new();
     for (candidate, told) in generation.candidates.into_iter().zip(told) {

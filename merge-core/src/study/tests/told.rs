@@ -5,7 +5,7 @@ use crate::{
     optimizer::Feedback,
     study::{
         finalists::ranked,
-        generation::{Round, generation},
+        generation::{GenerationInput, generation},
         score::Scores,
     },
 };
@@ -24,7 +24,7 @@ fn check(family: &Family, fake: &Fake, genomes: &[Vec<f64>]) -> (Generation, Vec
     let store = Store::open(&family.study("study")).expect("a store");
     let study = family.as_study(fake, &store, 1, &|_| {});
     let (scorer, space) = scorer(&study);
-    let round = Round { number: 0, genomes, level: 0, anchors: None, parents: None };
+    let round = GenerationInput { number: 0, genomes, level: 0, anchors: None, parents: None };
     let (generation, _, told) = generation(&scorer, &space, &round).expect("nothing fails");
     (generation, told)
 }
