@@ -42,7 +42,7 @@ pub(crate) fn of_search(
     findings: &Findings,
     earlier: &[Recipe],
     goals: &[Goal],
-    study: &Value,
+    seed: u64,
     licences: &Licences,
     hashes: &Hashes,
 ) -> Result<String> {
@@ -51,15 +51,15 @@ pub(crate) fn of_search(
     let called = ModelNames::of(&documents);
     let mut card = front_matter(&called, licences);
     writeln!(card, "# {}\n", title(&documents, &called)).expect(STRING);
-    let counted = |key: &str, what: &str| screen::counted(study[key].as_u64().unwrap_or_default() as usize, what);
+    let history = &findings.history;
     writeln!(
         card,
         "Evolved with evomerge {}: {} in {}, {}, seed {}.\n",
         env!("CARGO_PKG_VERSION"),
-        counted("candidates", "candidate"),
-        counted("generations", "generation"),
-        counted("item_evaluations", "item evaluation"),
-        study["seed"],
+        screen::counted(history.candidates(), "candidate"),
+        screen::counted(history.generations.len(), "generation"),
+        screen::counted(history.item_evaluations, "item evaluation"),
+        seed,
     )
     .expect(STRING);
     writeln!(card, "## Scores\n\nOn held-out items that the search never used; 95% intervals in brackets.\n")

@@ -47,7 +47,7 @@ pub(super) fn finish(
     let texts = AnswerTexts {
         recipe: format!("# Found by `evomerge search {file}`; its scores are in result.json.\n{}", moved.join("---\n")),
         result: result.clone() + "\n",
-        card: card::of_search(findings, study.earlier, goals, &about, &licences, study.hashes)?,
+        card: card::of_search(findings, study.earlier, goals, study.search.seed, &licences, study.hashes)?,
     };
     publish::write(study, output, &texts, findings.progress.scored_now, &documents, is_answer)?;
     // Paths in the finalists' recipes are relative to the search file.
