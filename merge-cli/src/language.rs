@@ -14,16 +14,17 @@ pub(crate) mod study;
 #[cfg(test)]
 mod tests;
 
-use merge_core::words::grouped;
-use serde::{Deserialize, Serialize};
+use merge_core::{
+    error::{Error, Result},
+    words::grouped,
+};
 use std::{env, fmt::Display, sync::OnceLock};
 
 /// The variable with the language, if `--lang` does not say it. The queue's server hands its own to its jobs.
 pub(crate) const VARIABLE: &str = "EVOMERGE_LANG";
 
 /// A language of results.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     /// English.
     #[default]
@@ -45,22 +46,34 @@ pub(crate) struct Text {
 static CHOSEN: OnceLock<Language> = OnceLock::new();
 
 impl Language {
-    /// Sets the language of this process: the given one, or that of the environment.
-    pub(crate) fn choose(given: Option<Self>) {
-        let _ = CHOSEN.set(given.unwrap_or_else(Self::of_environment));
+    /// Sets the language of this process: the given one, or that of [`VARIABLE`], or the locale's, or English.
+    ///
+    /// Fails if the variable names no language.
+    pub(crate) fn choose(given: Option<Self>) -> Result<()> {
+        let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        // For locales POSIX: the first that is set.
+        let locale = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set);
+        let language = match (given, set(VARIABLE)) {
+            (Some(language), _) => language,
+            (None, Some(code)) => Self::of_code(&code).ok_or_else(|| {
+                Error::user(format!("{VARIABLE} is `{code}`, which is no language of results"))
+                    .hint("set it to `en` or `ja`")
+            })?,
+            (None, None) => locale().and_then(|locale| Self::of_code(&locale)).unwrap_or_default(),
+        };
+        let _ = CHOSEN.set(language);
+        Ok(())
+    }
+
+    /// The language of a code or a locale such as `ja` or `ja_JP.UTF-8`.
+    fn of_code(code: &str) -> Option<Self> {
+        let letters = code.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
+        [Self::En, Self::Ja].into_iter().find(|language| language.code() == letters)
     }
 
     /// The language of this process; English until it was chosen.
     pub(crate) fn chosen() -> Self {
         CHOSEN.get().copied().unwrap_or_default()
-    }
-
-    /// Japanese if [`VARIABLE`], or else the user's locale, begins with `ja`; otherwise English.
-    fn of_environment() -> Self {
-        // For locales POSIX: the first that is set and not empty.
-        let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        let language = [VARIABLE, "LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set);
-        if language.is_some_and(|language| language.starts_with("ja")) { Self::Ja } else { Self::En }
     }
 
     /// Its code: `en` or `ja`.

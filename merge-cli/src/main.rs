@@ -50,10 +50,9 @@ fn main() -> ExitCode {
             };
         }
     };
-    Language::choose(args.lang);
     // Its lock is held until the end: an attempt that starts later waits for it.
     let job = job::begin(serve::copies_of);
-    match job.and_then(|_running| run(args.command)) {
+    match Language::choose(args.lang).and(job).and_then(|_running| run(args.command)) {
         Ok(()) if !screen::all_said() => ExitCode::from(3),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -179,8 +179,12 @@ fn results_are_japanese_where_that_is_asked_for() {
     assert!(again.err.contains("判定：mgsm-ja-miniでは、") && again.out.contains("最良の親モデル"), "{}", again.err);
     let json = |args: &[&str]| by_locale(args).out;
     assert_eq!(json(&["report", "out", "--json"]), dir.run(&["report", "out", "--json"]).out);
-    let refused = dir.run(&["report", "out", "--lang", "jp"]);
-    assert_eq!(refused.code, Some(2));
+    // The page beside JSON is still for people.
+    dir.run(&["report", "out", "--lang", "ja", "--json", "--html", "page.html"]);
+    assert_eq!(fs::read_to_string(dir.path("page.html")).unwrap(), japanese);
+    assert_eq!(dir.run(&["report", "out", "--lang", "jp"]).code, Some(2));
+    let said = Said::of(dir.command(&["report", "out"]).env("EVOMERGE_LANG", "jp").output().unwrap());
+    assert_eq!((said.code, said.error()), (Some(1), "EVOMERGE_LANG is `jp`, which is no language of results"));
 }
 
 /// Against `eval`, which scores the picked recipe again.

@@ -3,7 +3,7 @@
 mod svg;
 mod terminal;
 
-pub(crate) use svg::svg;
+pub(crate) use svg::{CellSize, LETTER, grid, scale, svg};
 pub(crate) use terminal::Screen;
 
 /// Rows of cells under columns.

@@ -58,6 +58,13 @@ fn every_text_is_used_and_pages_name_no_other() {
 }
 
 #[test]
+fn languages_are_known_by_code_and_locale() {
+    let codes = ["ja", "ja_JP.UTF-8", "ja-JP", "en_US.UTF-8", "C", "jam_JM", "jp"].map(Language::of_code);
+    let (ja, en) = (Some(Language::Ja), Some(Language::En));
+    assert_eq!(codes, [ja, ja, ja, en, None, None, None]);
+}
+
+#[test]
 fn texts_take_their_values_and_counts_their_units() {
     let text = Text { name: "X", en: "{n} of {all}", ja: "{all}のうち{n}" };
     let values: [(&str, &dyn Display); 2] = [("n", &1), ("all", &"2 {n}")];

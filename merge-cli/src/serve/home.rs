@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A state directory, which only its user can read.
+/// A state directory. One that is made here can be read by its user only.
 #[derive(Clone, Debug)]
 pub(crate) struct Home(PathBuf);
 

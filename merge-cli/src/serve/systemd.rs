@@ -1,9 +1,14 @@
 //! The systemd unit that starts a server with its user's session.
 
 use super::Home;
-use crate::args::Serve as Args;
+use crate::{
+    args::Serve as Args,
+    language::{self, Language},
+};
 use merge_core::error::{Error, Result};
 use std::{env, fmt::Write as _, path::Path};
+
+const STRING: &str = "a String takes all that is written";
 
 /// Returns a unit for the user's systemd that starts a server with these arguments.
 pub(crate) fn unit(args: &Args) -> Result<String> {
@@ -30,11 +35,11 @@ pub(crate) fn unit(args: &Args) -> Result<String> {
     }
     add("--reserve", args.reserve.to_string());
     let mut environment = format!("Environment={}\n", assignment("EVOMERGE_HOME", &home.path().to_string_lossy()));
+    writeln!(environment, "Environment={}", assignment(language::VARIABLE, Language::chosen().code())).expect(STRING);
     // Paths of models and data, as in the present environment.
     for name in ["HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "EVOMERGE_DATA", "XDG_CACHE_HOME", "XDG_DATA_HOME"] {
         if let Ok(value) = env::var(name) {
-            writeln!(environment, "Environment={}", assignment(name, &value))
-                .expect("a String takes all that is written");
+            writeln!(environment, "Environment={}", assignment(name, &value)).expect(STRING);
         }
     }
     Ok(format!(

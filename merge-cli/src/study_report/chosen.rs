@@ -3,7 +3,10 @@
 use crate::{
     draw::measure,
     language::{Language, study as texts},
-    study_report::figures::{self, ReportedModels},
+    study_report::{
+        figures::{self, ReportedModels},
+        names,
+    },
 };
 use evaluator::statistics::{Estimate, combined, share_interval};
 use merge_core::{
@@ -67,7 +70,7 @@ pub(crate) fn lines(
         lines.push(language.fill(&texts::NO_SELECT_ITEMS, &[("task", &goal.name)]));
     }
     let all = language.count(finalists.len(), &texts::FINALIST);
-    lines.push(language.fill(&texts::CHOSE, &[("name", &chosen.name), ("finalists", &all)]));
+    lines.push(language.fill(&texts::CHOSE, &[("name", &names::shown(&chosen.name, language)), ("finalists", &all)]));
     for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
         let score = |estimate: &Estimate| measure::score(&goal.metric, estimate);
         let select = figures::estimate(goal, &chosen.scores[position])?;

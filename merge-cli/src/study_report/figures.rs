@@ -3,7 +3,10 @@
 use crate::{
     draw::{measure, table},
     language::{Language, study as texts},
-    study_report::judgement::{Judgement, Rival},
+    study_report::{
+        judgement::{Judgement, Rival},
+        names,
+    },
 };
 use comfy_table::Cell;
 use evaluator::statistics::{Estimate, PairedDifference};
@@ -119,7 +122,7 @@ pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>, language: Lan
     }
     drawn.set_header(header);
     for (_, entry) in reported.entries() {
-        let mut row = vec![Cell::new(&entry.name)];
+        let mut row = vec![Cell::new(names::shown(&entry.name, language))];
         let mut push = |text: String| row.push(table::right(text));
         for (position, goal) in columns() {
             push(measure::score(&goal.metric, &estimate(goal, &entry.scores[position])?).replace('%', ""));
@@ -139,7 +142,7 @@ pub(crate) fn items<'a>(goals: impl Iterator<Item = &'a Goal>, language: Languag
         let items = language.count(goal.report.len(), &texts::ITEM);
         language.fill(&texts::TASK_ON, &[("task", &goal.name), ("items", &items)])
     });
-    items.collect::<Vec<_>>().join(", ")
+    items.collect::<Vec<_>>().join(language.text(&texts::COMMA))
 }
 
 /// Paired difference of a model to the parent that is best on a task; `None` for that parent
@@ -161,7 +164,8 @@ pub(crate) fn probability(p: f64) -> String {
 
 /// Formats a p-value with a sign, to follow `p`: `= 0.0123`, `< 0.0001`.
 pub(crate) fn equation(p: f64) -> String {
-    if p < 0.0001 { "< 0.0001".to_owned() } else { format!("= {p:.4}") }
+    let text = probability(p);
+    text.strip_prefix('<').map_or_else(|| format!("= {text}"), |bound| format!("< {bound}"))
 }
 
 /// Score on a goal with its interval. Fails if there are no items.

@@ -4,7 +4,10 @@
 use crate::{
     draw::measure,
     language::{Language, study as texts},
-    study_report::figures::{self, ReportedModels},
+    study_report::{
+        figures::{self, ReportedModels},
+        names,
+    },
 };
 use evaluator::statistics::{PairedDifference, several::holm};
 use merge_core::study::{Entry, Goal};
@@ -122,7 +125,7 @@ impl Judgement {
         for task in self.tasks.iter().filter(|task| task.is_objective && !task.baselines.is_empty()) {
             for finding in Finding::ALL {
                 let found = task.baselines.iter().filter(|rival| rival.finding == finding);
-                let names: Vec<&str> = found.map(|rival| rival.name.as_str()).collect();
+                let names: Vec<String> = found.map(|rival| names::shown(&rival.name, language)).collect();
                 if names.is_empty() {
                     continue;
                 }
@@ -131,7 +134,7 @@ impl Judgement {
                     let all = if is_open { &texts::ANY_BASELINE } else { &texts::ALL_BASELINES };
                     language.fill(all, &[("n", &names.len())])
                 } else {
-                    language.list(&names)
+                    language.list(&names.iter().map(String::as_str).collect::<Vec<_>>())
                 };
                 said.push(on(finding, &others, &[&task.task]));
             }
@@ -160,7 +163,11 @@ impl Judgement {
         let (better, rest) = self.unbeaten();
         let said = [(better, &texts::NOT_WORTH_IT), (rest, &texts::WORTH_NOT_PROVED)].into_iter();
         let said = said.filter(|(names, _)| !names.is_empty());
-        said.map(|(names, text)| language.fill(text, &[("names", &language.list(&names))])).collect()
+        said.map(|(names, text)| {
+            let names: Vec<String> = names.into_iter().map(|name| names::shown(name, language)).collect();
+            language.fill(text, &[("names", &language.list(&names.iter().map(String::as_str).collect::<Vec<_>>()))])
+        })
+        .collect()
     }
 
     /// Lines with the numbers of all comparisons, task by task.
@@ -194,7 +201,7 @@ impl TaskJudgement {
     ) -> impl Iterator<Item = (&Rival, String)> {
         let name = called(&self.best_parent.name);
         let parent = (&self.best_parent, language.fill(&texts::BEST_PARENT_NAMED, &[("name", &name)]));
-        [parent].into_iter().chain(self.baselines.iter().map(|rival| (rival, rival.name.clone())))
+        [parent].into_iter().chain(self.baselines.iter().map(move |rival| (rival, names::shown(&rival.name, language))))
     }
 }
 

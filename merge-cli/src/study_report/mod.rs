@@ -6,6 +6,7 @@ pub(crate) mod figures;
 pub(crate) mod html;
 pub(crate) mod judgement;
 pub(crate) mod lost;
+pub(crate) mod names;
 pub(crate) mod origins;
 pub(crate) mod plot;
 pub(crate) mod route;

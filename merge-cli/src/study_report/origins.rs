@@ -1,6 +1,6 @@
 //! Origin of an answer: when each finalist first appeared, and how the distribution drifted.
 
-use super::weights;
+use super::{names, weights};
 use crate::language::{Language, study as texts};
 use merge_core::{
     study::{Ending, Generation},
@@ -63,8 +63,13 @@ pub(crate) fn origins(
             (None, None) => &texts::NEVER_SEEN,
         };
         let (all, after) = (generations.len(), mean.map_or(0, |at| at + 1));
-        let values: [(&str, &dyn Display); 5] =
-            [("name", &life.name), ("first", &first), ("last", &last), ("all", &all), ("n", &after)];
+        let values: [(&str, &dyn Display); 5] = [
+            ("name", &names::shown(&life.name, language)),
+            ("first", &first),
+            ("last", &last),
+            ("all", &all),
+            ("n", &after),
+        ];
         language.fill(text, &values)
     });
     let has_mean = generations.iter().any(|generation| generation.mean.is_some());

@@ -12,6 +12,7 @@ use crate::{
     study_report::{
         figures::{self, ReportedModels},
         judgement::Judgement,
+        names,
     },
 };
 use comfy_table::Cell;
@@ -135,7 +136,7 @@ fn front(summary: &Summary) -> Option<String> {
             (None, None) => "—".to_owned(),
         });
         let numbers = [format!("{:.1}", 100.0 * one.fitness)].into_iter().chain(shown).map(right);
-        table.add_row([Cell::new(&one.name)].into_iter().chain(numbers).collect::<Vec<_>>());
+        table.add_row([Cell::new(names::shown(&one.name, language))].into_iter().chain(numbers).collect::<Vec<_>>());
     }
     let values: [(&str, &dyn Display); 2] = [("n", &front().count()), ("all", &summary.finalists.len())];
     let mut lines = vec![language.fill(&texts::FRONT_SIZE, &values), table.to_string()];

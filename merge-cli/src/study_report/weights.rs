@@ -167,7 +167,8 @@ impl WeightMap {
         let ends = [(place::EMBEDDING, &texts::EMBEDDING_BEFORE), (place::HEAD, &texts::HEAD_AFTER)];
         let ends: Vec<&str> =
             ends.into_iter().filter(|(name, _)| has(name)).map(|(_, says)| language.text(says)).collect();
-        let ends = if ends.is_empty() { String::new() } else { format!(" ({})", ends.join(", ")) };
+        let ends = ends.join(language.text(&texts::COMMA));
+        let ends = if ends.is_empty() { ends } else { language.fill(&texts::IN_BRACKETS, &[("text", &ends)]) };
         let cells = |row: &WeightRow| row.values.iter().map(|value| value.map_or(Cell::Absent, Cell::Value)).collect();
         HeatMap {
             title: format!("{}{over}{ends}", self.parameter),
@@ -249,7 +250,7 @@ fn owner(owner: &str, recipe: Option<&Recipe>, language: Language) -> String {
     let hop = index(owner, "path").zip(recipe).and_then(|(i, recipe)| Some((i, recipe.path.get(i)?)));
     match (model, hop) {
         (Some(model), _) => short(&model.model),
-        (_, Some((i, hop))) => format!("hop {}: {}", i + 1, short(&hop.model)),
+        (_, Some((i, hop))) => language.fill(&texts::HOP, &[("n", &(i + 1)), ("model", &short(&hop.model))]),
         _ if owner.is_empty() || owner == "parameters" => language.text(&texts::ALL_MODELS).to_owned(),
         _ => owner.to_owned(),
     }

@@ -111,7 +111,7 @@ fn shared_fitness(items: &[f64], capacity: &[f64]) -> f64 {
     items.iter().zip(capacity).map(|(s, z)| s / z.max(1.0)).sum()
 }
 
-/// The items that a mate adds to the first parent: Σ max(0, `s_ij` - `s_1j`) / `z_j`.
+/// What a mate adds to the first parent, summed over the items: Σ max(0, `s_ij` - `s_1j`) / `z_j`.
 fn attraction(first: &[f64], mate: &[f64], capacity: &[f64]) -> f64 {
     let items = first.iter().zip(mate).zip(capacity).filter(|(_, z)| **z > 0.0);
     items.map(|((first, mate), z)| (mate - first).max(0.0) / z).sum()

@@ -42,7 +42,6 @@ mod tests;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 pub use cat_cma::CatCma;
 pub use cat_cma_margin::CatCmaMargin;
@@ -324,17 +323,6 @@ pub enum Stop {
     Diverged,
     /// Steps no longer change the mean in some coordinate or along some axis.
     NoEffect,
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::StepTooSmall => "the search has converged: its steps are too small to matter",
-            Self::IllConditioned => "the search is stuck: its covariance matrix is ill-conditioned",
-            Self::Diverged => "the search has diverged: its steps are far larger than the first ones",
-            Self::NoEffect => "the search has converged: its steps are lost in rounding",
-        })
-    }
 }
 
 /// Progress of a search, and the source of its random numbers.

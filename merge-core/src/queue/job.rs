@@ -105,7 +105,7 @@ fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FileMark>, D:
 pub struct Limits {
     /// Maximum running time in seconds, over all attempts.
     pub seconds: Option<u64>,
-    /// Maximum size of the job's directory in bytes.
+    /// Maximum size of what the job writes in bytes.
     pub bytes: Option<u64>,
 }
 

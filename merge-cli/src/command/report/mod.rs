@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return pick::run(args, wanted, &study, &directory);
     }
     // Drawn first: `Summary::of` takes the record.
-    let language = if args.json { Language::En } else { Language::chosen() };
+    let language = Language::chosen();
     let table = text::table(&study.record, language)?;
     if let Some(lost) = study.lost()? {
         let place = directory.join("study");
@@ -36,7 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let summary = Summary::of(study, language)?;
     if args.json {
-        screen::data(&figures::json(&summary));
+        // Programs read English.
+        let english = Summary::of(StudyRead::read(&directory)?, Language::En)?;
+        screen::data(&figures::json(&english));
     } else {
         screen::drawn(&text::text(&summary, table.as_deref()));
     }

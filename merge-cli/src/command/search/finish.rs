@@ -67,7 +67,9 @@ pub(super) fn finish(
     screen::say(&summary(study, findings, language)?);
     let (scored, known) = (findings.progress.scored_now, findings.progress.recalled_now);
     let scored = language.count(scored, &texts::ITEM);
-    screen::say(&language.fill(&texts::SCORED_NOW, &[("items", &scored), ("known", &known)]));
+    screen::say(
+        &language.fill(&texts::SCORED_NOW, &[("items", &scored), ("known", &language.count(known, &texts::ITEM))]),
+    );
     let written = if is_answer { &texts::WRITTEN } else { &texts::WRITTEN_STAGE };
     screen::say(&language.fill(written, &[("place", &output.display())]));
     Ok(())

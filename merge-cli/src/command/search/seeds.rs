@@ -12,6 +12,7 @@ use crate::{
     study_report::{
         figures::{self, ReportedModels},
         judgement::{Finding, Judgement, TaskJudgement},
+        names,
     },
 };
 use comfy_table::Cell;
@@ -150,7 +151,7 @@ fn table(goals: &[Goal], all: &[(u64, StudyResult)], language: Language) -> Resu
     );
     drawn.set_header(header);
     for entry in entries(&all[0].1) {
-        let mut row = vec![Cell::new(&entry.name)];
+        let mut row = vec![Cell::new(names::shown(&entry.name, language))];
         for (position, goal) in &reported {
             let estimates = values(&entry.name, *position, goal, all)?;
             let text = match estimates.first() {
@@ -167,7 +168,7 @@ fn table(goals: &[Goal], all: &[(u64, StudyResult)], language: Language) -> Resu
     }
     let items = figures::items(reported.iter().map(|(_, goal)| *goal), language);
     let over = language.fill(&texts::OVER_SEEDS, &[("seeds", &language.count(all.len(), &texts::SEED))]);
-    Ok(format!("{drawn}\n{items}; {over}"))
+    Ok(format!("{drawn}\n{items}{}{over}", language.text(&texts::SEMICOLON)))
 }
 
 fn result(goals: &[Goal], all: &[(u64, StudyResult)], judgements: &[Judgement]) -> Result<serde_json::Value> {

@@ -88,8 +88,9 @@ fn curve(scene: &Scene<'_>, leads: &Leads, area: Rect, frame: &mut Buffer) {
     let about = progress.generations.map_or(0, |(_, about)| about);
     let [head, legend, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    let says =
-        record.gain.as_ref().map_or_else(String::new, |gain| format!("{}, {}", gain.to_text(language), gain.parent));
+    let says = record.gain.as_ref().map_or_else(String::new, |gain| {
+        language.fill(&texts::GAIN_TO_NAMED, &[("gain", &gain.figures()), ("parent", &gain.parent)])
+    });
     Paragraph::new(says).render(head, frame);
     let word = |word, colour| Span::styled(language.text(word), ink(colour));
     let words = [

@@ -2,7 +2,7 @@
 //! other.
 
 use super::{
-    super::{curve::CurvePoint, summary::Summary},
+    super::{curve::CurvePoint, names, summary::Summary},
     axes::{Field, PlotAxis},
 };
 use crate::{
@@ -140,7 +140,7 @@ fn scatter(summary: &Summary, other: usize) -> String {
     let mut shown: Vec<_> = finalists().enumerate().filter(|(place, (one, _))| one.on_front || *place == 0).collect();
     shown.reverse();
     for (place, (one, (y, x))) in shown {
-        let says = format!("{}: {}", one.name, told(y, x));
+        let says = format!("{}: {}", names::shown(&one.name, summary.language), told(y, x));
         let (class, radius) = if place == 0 { ("win", 6.5) } else { ("dot", 5.0) };
         field.dot(class, (x, y), radius, &says);
     }

@@ -1,11 +1,11 @@
 //! Charts of numbers as colours: weights over layers and models, lives of finalists, drift of the
 //! search.
 
-use super::super::{summary::Summary, weights::WeightMap};
+use super::super::{names, origins::Life, summary::Summary, weights::WeightMap};
 use crate::{
     draw::{
         escaped,
-        picture::{hex, number},
+        picture::{CellSize, HeatMap, LETTER, grid, hex, scale},
         screen,
     },
     language::{Language, study as texts},
@@ -14,80 +14,26 @@ use std::fmt::{Display, Write as _};
 
 const STRING: &str = "a String takes all that is written";
 const WIDTH: f64 = 860.0;
-/// Approximate width of a character.
-const LETTER: f64 = 7.0;
 
 /// Draws the values of a parameter over layers and models.
 pub(crate) fn weights(map: &WeightMap, language: Language) -> String {
+    // A page has room for `knot 1`.
+    let picture = HeatMap { columns: map.columns.clone(), ..map.picture(language) };
     let longest = map.rows.iter().map(|row| screen::width(&row.name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
-    let cell = ((WIDTH - left) / map.columns.len().max(1) as f64).clamp(7.0, 64.0);
-    let row_height = 28.0;
-    let every = [1, 2, 5, 10].into_iter().find(|n| f64::from(*n) * cell >= 22.0).unwrap_or(20) as usize;
+    let n = map.columns.len().max(1) as f64;
+    let cell = CellSize { width: ((WIDTH - left) / n).clamp(8.0, 64.0), height: 28.0 };
+    let layer = |column: &str| match column.parse::<usize>() {
+        Ok(_) => language.fill(&texts::LAYER_NUMBER, &[("n", &column)]),
+        Err(_) => column.to_owned(),
+    };
     let mut body = String::new();
-    for (place, name) in map.columns.iter().enumerate() {
-        let x = left + (place as f64 + 0.5) * cell;
-        // Names are shown only if they fit.
-        let shown = match name.parse::<usize>() {
-            Ok(layer) => layer % every == 0,
-            Err(_) => cell >= 20.0,
-        };
-        let name = if cell < 60.0 && name == "embedding" { "emb." } else { name };
-        if shown {
-            writeln!(body, "<text class='soft mid' x='{x:.1}' y='12'>{}</text>", escaped(name)).expect(STRING);
-        }
-    }
-    let [low, high] = map.range;
-    for (line, row) in map.rows.iter().enumerate() {
-        let y = 20.0 + row_height * line as f64;
-        let base = y + 18.0;
-        writeln!(body, "<text class='end' x='{:.1}' y='{base}'>{}</text>", left - 8.0, escaped(&row.name))
-            .expect(STRING);
-        for (place, (value, column)) in row.values.iter().zip(&map.columns).enumerate() {
-            let Some(value) = value else { continue };
-            let height = if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.5 };
-            let x = left + place as f64 * cell;
-            let is_layer = column.parse::<usize>().is_ok();
-            let layer = if is_layer { language.fill(&texts::LAYER_NUMBER, &[("n", column)]) } else { column.clone() };
-            let says = escaped(&format!("{}, {layer}: {} {}", row.name, map.parameter, number(*value)));
-            writeln!(
-                body,
-                "<rect x='{x:.1}' y='{y}' width='{:.1}' height='{}' rx='2' fill='{}'><title>{says}</title></rect>",
-                cell - 1.5,
-                row_height - 2.0,
-                hex(height),
-            )
-            .expect(STRING);
-            if cell >= 36.0 {
-                // Black on bright colours, white on dark ones.
-                let ink = if height > 0.5 { "#111" } else { "#fff" };
-                let middle = x + cell / 2.0;
-                writeln!(
-                    body,
-                    "<text class='mid' x='{middle:.1}' y='{base}' fill='{ink}' pointer-events='none'>{value:.2}</text>"
-                )
-                .expect(STRING);
-            }
-        }
-    }
-    let below = 20.0 + row_height * map.rows.len() as f64 + 12.0;
-    body += &scale(left, below, &number(low), &number(high));
-    let (width, height) = ((left + cell * map.columns.len() as f64).max(left + 320.0), below + 24.0);
+    let below = grid(&mut body, &picture, (left, 14.0), cell, &layer);
+    let (width, height) = ((left + cell.width * n + 60.0).max(left + 320.0), below + 8.0);
     let says = escaped(&language.fill(&texts::OVER_LAYERS, &[("parameter", &map.parameter)]));
     format!(
         "<svg class='heat' viewBox='0 0 {width:.0} {height:.0}' width='{width:.0}' height='{height:.0}' role='img' aria-label='{says}'>\n{body}</svg>\n"
     )
-}
-
-/// Legend of the colours.
-fn scale(left: f64, y: f64, low: &str, high: &str) -> String {
-    let mut body = format!("<text class='soft end' x='{:.1}' y='{}'>{low}</text>\n", left - 8.0, y + 11.0);
-    for step in 0..60 {
-        let (x, fill) = (left + 3.0 * f64::from(step), hex(f64::from(step) / 59.0));
-        writeln!(body, "<rect x='{x:.1}' y='{y}' width='3.4' height='13' fill='{fill}'/>").expect(STRING);
-    }
-    writeln!(body, "<text class='soft' x='{:.1}' y='{}'>{high}</text>", left + 190.0, y + 11.0).expect(STRING);
-    body
 }
 
 /// Draws a line for each finalist over the generations; `None` if there are none.
@@ -97,16 +43,17 @@ pub(crate) fn lives(summary: &Summary) -> Option<String> {
     if finalists.is_empty() || generations == 0 {
         return None;
     }
-    let longest = finalists.iter().map(|one| screen::width(&one.name)).max().unwrap_or(0) as f64;
+    let finalists: Vec<(String, &Life)> =
+        finalists.iter().map(|one| (names::shown(&one.name, language), one)).collect();
+    let longest = finalists.iter().map(|(name, _)| screen::width(name)).max().unwrap_or(0) as f64;
     let left = (LETTER * longest + 12.0).min(300.0);
     let step = (WIDTH - left - 70.0) / generations as f64;
     let mut body = String::new();
-    for (line, one) in finalists.iter().enumerate() {
+    for (line, (name, one)) in finalists.iter().enumerate() {
         let y = 22.0 * line as f64 + 4.0;
         let (middle, base, class) = (y + 8.0, y + 12.0, if line == 0 { "win" } else { "dot" });
         let end = left + step * generations as f64;
-        writeln!(body, "<text class='end' x='{:.1}' y='{base}'>{}</text>", left - 8.0, escaped(&one.name))
-            .expect(STRING);
+        writeln!(body, "<text class='end' x='{:.1}' y='{base}'>{}</text>", left - 8.0, escaped(name)).expect(STRING);
         writeln!(body, "<line class='grid' x1='{left}' x2='{end:.1}' y1='{middle}' y2='{middle}'/>").expect(STRING);
         match one.generations {
             Some([first, last]) => {
@@ -139,7 +86,7 @@ pub(crate) fn lives(summary: &Summary) -> Option<String> {
     let first = language.fill(&texts::GENERATION_NUMBER, &[("n", &1)]);
     writeln!(body, "<text class='soft' x='{left}' y='{base}'>{first}</text>").expect(STRING);
     writeln!(body, "<text class='soft end' x='{:.1}' y='{base}'>{generations}</text>", WIDTH - 70.0).expect(STRING);
-    let select = language.text(&texts::ON_SELECT_ITEMS);
+    let select = language.text(&texts::ON_SELECT);
     writeln!(body, "<text class='soft end' x='{WIDTH}' y='{base}'>{select}</text>").expect(STRING);
     let says = escaped(language.text(&texts::LIVES_TITLE));
     Some(format!(
@@ -190,7 +137,7 @@ pub(crate) fn drift(summary: &Summary) -> Option<String> {
     }
     let below = row_height * rows.len() as f64 + 10.0;
     let ends = [&texts::DRIFT_LEAST, &texts::DRIFT_MOST].map(|text| language.text(text));
-    body += &scale(left.max(60.0), below, ends[0], ends[1]);
+    scale(&mut body, (left.max(60.0), below), ends);
     let (height, says) = (below + 24.0, escaped(language.text(&texts::DRIFT_TITLE)));
     Some(format!(
         "<svg class='drift' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' aria-label='{says}'>\n{body}</svg>\n"

@@ -11,7 +11,9 @@ pub(crate) use live::live;
 use super::{
     figures,
     judgement::{Judgement, TaskSentences},
-    summary::Summary,
+    names,
+    summary::{Against, Costs, ResultRow, Summary},
+    weights::ChoiceRow,
 };
 use crate::{
     draw::{measure, screen::grouped},
@@ -21,6 +23,7 @@ use minijinja::{
     Environment, UndefinedBehavior, Value, context,
     value::{Kwargs, Serde},
 };
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The page; `study` is the name in its title.
@@ -57,6 +60,7 @@ pub(crate) fn page(study: &str, summary: &Summary) -> String {
         drift => svg(grids::drift(summary)),
     };
     let verdict: Vec<TaskSentences> = summary.verdict.iter().flat_map(|one| TaskSentences::of(one, language)).collect();
+    let judged = summary.verdict.iter().flat_map(|verdict| &verdict.tasks);
     let most = summary.items.iter().map(|one| one.gained.len().max(one.lost.len())).max();
     let corners = summary.hypervolume.as_ref().map(|growth| [&growth.worst, &growth.best].map(|at| summary.corner(at)));
     let page = context! {
@@ -67,7 +71,8 @@ pub(crate) fn page(study: &str, summary: &Summary) -> String {
         corners,
         language => language.code(),
         t => texts::ALL.iter().map(|text| (text.name, language.text(text))).collect::<BTreeMap<_, _>>(),
-        s => Value::from(Serde(summary)),
+        s => Value::from(Serde(PageFacts::of(summary))),
+        is_objective => judged.map(|task| task.is_objective).collect::<Vec<_>>(),
         state => summary.state(),
         sentences => summary.verdict.as_ref().map(|one: &Judgement| one.sentences(language)),
         n_candidates => summary.became.all(),
@@ -81,6 +86,56 @@ pub(crate) fn page(study: &str, summary: &Summary) -> String {
     template.expect("the template is ours, and a test renders it with all that it has")
 }
 
+/// The facts of a summary that the page shows as they are; its candidates and items are only drawn.
+#[derive(Serialize)]
+struct PageFacts<'a> {
+    version: &'a str,
+    seed: u64,
+    optimizer: &'a str,
+    models: &'a [String],
+    dimensions: usize,
+    generations: usize,
+    budget: u64,
+    costs: &'a Costs,
+    done: bool,
+    estimated: bool,
+    stopped: Option<&'a str>,
+    table: &'a [ResultRow],
+    notes: &'a [String],
+    choice: &'a [String],
+    chosen: &'a [ChoiceRow],
+    items: &'a [Against],
+    origin: Option<&'a str>,
+    recipe: Option<&'a str>,
+    file: &'a str,
+}
+
+impl<'a> PageFacts<'a> {
+    fn of(summary: &'a Summary) -> Self {
+        Self {
+            version: &summary.version,
+            seed: summary.seed,
+            optimizer: &summary.optimizer,
+            models: &summary.models,
+            dimensions: summary.dimensions.len(),
+            generations: summary.convergence.len(),
+            budget: summary.budget,
+            costs: &summary.costs,
+            done: summary.done,
+            estimated: summary.estimated,
+            stopped: summary.stopped.as_deref(),
+            table: &summary.table,
+            notes: &summary.notes,
+            choice: &summary.choice,
+            chosen: &summary.chosen,
+            items: &summary.items,
+            origin: summary.genealogy.winner.as_deref(),
+            recipe: summary.recipe.as_deref(),
+            file: &summary.file,
+        }
+    }
+}
+
 const PAGE: &str = "page.html";
 
 /// The template engine with the page's template and its functions, which format numbers and fill
@@ -90,6 +145,9 @@ fn environment(language: Language) -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.add_template(PAGE, include_str!("page.html")).expect("the template is ours, and a test renders it");
     environment.add_filter("grouped", grouped);
+    environment.add_filter("named", move |name: &str| names::shown(name, language));
+    // Place on a line of 80 pixels.
+    environment.add_function("at", |share: f64| format!("{:.1}", 4.0 + 72.0 * share.clamp(0.0, 1.0)));
     environment.add_function("is_share", |metric: &str| measure::is_share(metric));
     environment.add_function("value_of", |metric: &str, value: f64| measure::value(metric, value));
     environment.add_function("score_of", |metric: &str, value: f64, ci95: Option<Vec<f64>>| {

@@ -105,7 +105,8 @@ fn note(layers: &Layers, name: &str) -> Option<String> {
     let (count, prefix) = (layers.count, &layers.prefix);
     (!others.is_empty()).then(|| {
         format!(
-            "`{name}`: its {count} layers are `{prefix}`{key}; merged by name, and not counted as its layers: {}",
+            "`{name}`: its {} `{prefix}`{key}; merged by name, and not counted as its layers: {}",
+            if count == 1 { "layer is".to_owned() } else { format!("{count} layers are") },
             others.join(", ")
         )
     })
