@@ -1,4 +1,4 @@
-//! The page of `evomerge serve` in a browser: hand in, watch, cancel, and be told what is wrong and where.
+//! The page of `evomerge serve` in a browser: hand in, watch, cancel, and be told what is wrong and where; in two languages.
 
 use crate::{
     browser::Browser,
@@ -6,12 +6,14 @@ use crate::{
     queue::Server,
     search::small_study,
 };
+use serde_json::Value;
 use std::{env, fs, path::PathBuf};
 
 /// One job at a time, with two roots.
-fn serve(dir: &Dir) -> Server {
+fn serve(dir: &Dir, language: &str) -> Server {
     let family = root().join("recipes/sansu").display().to_string();
-    Server::start(dir, &["--slots", "1", "--listen", "127.0.0.1:0", "--root", "recipes", "--root", &family])
+    let roots = ["--root", "recipes", "--root", &family];
+    Server::start(dir, &[&["--lang", language, "--slots", "1", "--listen", "127.0.0.1:0"], &roots[..]].concat())
 }
 
 /// A merge that takes no time and a search that takes longer than anybody waits, in a folder of recipes.
@@ -41,7 +43,7 @@ const AVERAGE: &str = "merge_method: linear\nmodels:\n- {model: a, parameters: {
 fn jobs_are_handed_in_watched_and_cancelled() {
     let dir = recipes();
     let browser = Browser::start(&dir);
-    let server = serve(&dir);
+    let server = serve(&dir, "en");
     let url = server.url.clone().unwrap();
     browser.open(&url);
     browser.wait("#connection", "live");
@@ -133,6 +135,53 @@ fn jobs_are_handed_in_watched_and_cancelled() {
         asked.len() > 10 && asked.iter().all(|url| url.starts_with(&here) || url.starts_with("data:")),
         "{asked:?}"
     );
+}
+
+/// What on a page is neither Japanese nor a name, data, or what the server says in English to everybody.
+const LEFT_OVER: &str = "
+    const parts = 'nav, #connection, #machine, h1:not(#job-title), h2, label, legend, th, dt, button, .state, .kind, ' +
+        '#job-time, #events span, .legend, dialog';
+    const texts = [...document.querySelectorAll(parts)].map((node) => node.textContent);
+    const beside = [...document.querySelectorAll('[aria-label], [placeholder]')];
+    texts.push(document.title, ...beside.flatMap((node) => [node.ariaLabel ?? '', node.placeholder ?? '']));
+    return texts.filter((text) => /[A-Za-z]{3}/.test(text.replace(/evomerge|average|nightly/g, '')));
+";
+
+#[test]
+#[cfg_attr(not(has_chromium), ignore = "needs chromium and chromedriver on the path")]
+fn the_page_speaks_japanese() {
+    let dir = recipes();
+    let browser = Browser::start(&dir);
+    let server = serve(&dir, "ja");
+    let all_is_japanese = || assert_eq!(browser.script(LEFT_OVER), Value::Array(Vec::new()));
+    browser.open(server.url.as_deref().unwrap());
+    browser.wait("#connection", "オンライン");
+    browser.wait("#nothing", "キューは空です。");
+    browser.wait("#queue-title", "キュー");
+    assert_eq!(browser.script("return document.documentElement.lang").as_str(), Some("ja"));
+    all_is_japanese();
+
+    browser.click("#to-submit");
+    browser.wait("#submit-title", "ジョブ投入");
+    browser.click("#file option[value='recipes/average.yaml']");
+    browser.wait("#verdict", "マージとして実行可能");
+    browser.write("#seconds", "１時間30分");
+    browser.wait("#send", "投入");
+    shot(&browser, "form-ja");
+    browser.click("#send");
+    browser.wait("#job-state", "完了");
+    browser.wait("#facts", "1時間30分");
+    browser.wait("#events", "投入");
+    browser.click("#job-buttons button");
+    browser.wait("#confirm", "ジョブ1を削除しますか？");
+    all_is_japanese();
+    browser.click("#confirm-no");
+    browser.click("#to-queue");
+    browser.wait("#rows .kind", "マージ");
+    browser.wait("#rows .state", "完了");
+    all_is_japanese();
+    shot(&browser, "queue-ja");
+    assert_eq!(browser.complaints(), [""; 0]);
 }
 
 /// Writes a picture of the page to the folder `EVOMERGE_SHOTS`, if that is set.

@@ -1,6 +1,6 @@
 //! The one page, in the files that a browser asks for.
 
-use crate::language::{Language, page as texts};
+use crate::language::{Language, page, study};
 use minijinja::{Environment, context};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -19,7 +19,9 @@ pub(super) struct PageFile {
 
 /// All files of the page in a language.
 pub(super) fn files(language: Language) -> Vec<PageFile> {
-    let t: BTreeMap<&str, &str> = texts::ALL.iter().map(|text| (text.name, language.text(text))).collect();
+    // A search's progress is told with words of its report.
+    let texts = page::ALL.iter().chain(study::ALL);
+    let t: BTreeMap<&str, &str> = texts.map(|text| (text.name, language.text(text))).collect();
     let code = language.code();
     let script = format!("export const language = '{code}';\nexport const texts = {};\n", json!(t));
     let index =

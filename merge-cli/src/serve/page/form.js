@@ -2,13 +2,16 @@
 
 import { $, button, make, say } from './elements.js';
 import { Refusal, complain, get, hear, machine, met, post } from './server.js';
-import { BYTES, SECONDS, measured, needed } from './words.js';
+import { texts } from './texts.js';
+import { BYTES, SECONDS, fill, kindWord, measured, needed } from './words.js';
 
 /** One key for one filled-in form: what is sent twice is done once. */
 let key = null;
 let checking = null;
 /** The recipes there are. */
 let known = new Set();
+
+const CAN = { merge: texts.CAN_MERGE, eval: texts.CAN_EVAL, search: texts.CAN_SEARCH, report: texts.CAN_REPORT };
 
 /** The height of a line of the editor in the style sheet, pixels. */
 const LINE = 20;
@@ -19,7 +22,10 @@ export async function openForm() {
   const [{ recipes }] = await Promise.all([get('/api/recipes'), met.promise]);
   known = new Set(recipes.map(({ file }) => file));
   const chosen = $('file').value;
-  $('file').replaceChildren(...recipes.map(({ file, kind }) => make('option', { value: file }, `${file} (${kind})`)));
+  const option = ({ file, kind }) => {
+    return make('option', { value: file }, fill(texts.FILE_OF_KIND, { file, kind: kindWord(kind) }));
+  };
+  $('file').replaceChildren(...recipes.map(option));
   if (known.has(chosen)) $('file').value = chosen;
   if (!recipes.length) $('form').elements.source.value = 'text';
   // Beside the recipes that there are: what they name, a new one may name.
@@ -81,11 +87,11 @@ function submission() {
   };
   const ids = words('after').map((word) => Number(word.replace(/^#/, '')));
   const numbers = ids.every((id) => Number.isInteger(id) && id > 0) && ids;
-  body.after = read('after', numbers, 'numbers of jobs, such as 12, 13') || [];
+  body.after = read('after', numbers, texts.JOBS_WANTED) || [];
   body.labels = words('labels');
   const [seconds, size] = [measured($('seconds').value, SECONDS), measured($('bytes').value, BYTES)];
-  body.seconds = read('seconds', seconds, 'a time such as 90min, 12h or 1d 12h') || undefined;
-  body.bytes = read('bytes', size, 'a size such as 500MB or 20 GB') || undefined;
+  body.seconds = read('seconds', seconds, texts.TIME_WANTED) || undefined;
+  body.bytes = read('bytes', size, texts.SIZE_WANTED) || undefined;
   if ($('name').value.trim()) body.name = $('name').value.trim();
   for (const id of ['attempts', 'seed', 'budget']) {
     if ($(id).value && !$(id).closest('[hidden]')) body[id] = Number($(id).value);
@@ -104,8 +110,8 @@ function changed() {
     try {
       const found = await post('/api/check', body, abort.signal);
       const needs = needed(found.needs);
-      const can = `${found.kind === 'eval' ? 'an' : 'a'} ${found.kind} that can be done`;
-      verdict(make('p', { class: 'right' }, needs ? `${can}; it is likely to need ${needs}` : can),
+      const can = CAN[found.kind];
+      verdict(make('p', { class: 'right' }, needs ? fill(texts.CAN_AND_NEEDS, { can, needs }) : can),
         ...found.notes.map((note) => make('p', { class: 'soft' }, note)));
       for (const node of document.querySelectorAll('.of-search')) node.hidden = found.kind !== 'search';
     } catch (error) {
@@ -124,7 +130,7 @@ function verdict(...nodes) {
 function wrong(error) {
   if (!(error instanceof Refusal)) throw error;
   verdict(make('p', { class: 'wrong' }, error.message));
-  if (error.hint) $('verdict').append(make('p', { class: 'soft' }, `hint: ${error.hint}`));
+  if (error.hint) $('verdict').append(make('p', { class: 'soft' }, fill(texts.HINT, { hint: error.hint })));
   const [, file, line, column] = error.message.match(/^(\S*?):(\d+):(\d+): /m) ?? [];
   const here = source() === 'file' ? $('file').value : $('save-as').value.trim();
   // A task's file can be wrong too, and is not what is shown.
@@ -133,7 +139,7 @@ function wrong(error) {
   $('mark').hidden = false;
   $('mark').dataset.line = line;
   $('text').onscroll();
-  $('verdict').append(make('p', {}, button(`Go to line ${line}`, () => goTo(line, column))));
+  $('verdict').append(make('p', {}, button(fill(texts.GO_TO_LINE, { line }), () => goTo(line, column))));
 }
 
 function goTo(line, column) {

@@ -2,7 +2,10 @@
 
 import { $, button, make, maybe, say, setBar, sure } from './elements.js';
 import { complain, get, hear, jobs, pause, post, request, token } from './server.js';
-import { bytes, date, duration, needed, progressOf, share, stateOf, timesOf, whyOf } from './words.js';
+import { texts } from './texts.js';
+import {
+  bytes, date, duration, eventOf, fill, kindWord, needed, progressOf, share, stateOf, stateWord, timesOf, whyOf,
+} from './words.js';
 
 /** The job that is shown, if one is; `seen` is what was fetched for which state of it. */
 let shown = null;
@@ -40,19 +43,20 @@ export function drawJob() {
   const job = jobs.get(shown.id);
   $('job-body').hidden = !job;
   if (!job) {
-    say($('job-title'), $('connection').dataset.state === 'live' ? `There is no job ${shown.id}` : `Job ${shown.id}`);
+    const text = $('connection').dataset.state === 'live' ? texts.NO_JOB : texts.JOB_NUMBER;
+    say($('job-title'), fill(text, { id: shown.id }));
     return;
   }
   const path = `/api/jobs/${job.id}`;
-  document.title = `${job.name} (${job.state}) – evomerge`;
+  document.title = `${job.name} (${stateWord(job.state)}) – evomerge`;
   if ($('job-title').textContent !== `${job.name} #${job.id}`) {
     $('job-title').replaceChildren(`${job.name} `, make('small', {}, `#${job.id}`));
   }
   $('job-now').dataset.state = job.state;
   say($('job-state'), stateOf(job));
   const [ran, left] = timesOf(job);
-  const uses = job.memory && `uses ${bytes(job.memory)} of memory`;
-  say($('job-time'), [job.kind, ran && `ran ${ran}`, left, uses].filter(Boolean).join(' · '));
+  const uses = job.memory && fill(texts.USES_MEMORY, { size: bytes(job.memory) });
+  say($('job-time'), [kindWord(job.kind), ran && fill(texts.RAN, { time: ran }), left, uses].filter(Boolean).join(' · '));
   const active = ['running', 'paused', 'queued'].includes(job.state);
   setBar($('job-bar'), active ? share(job) : null);
   maybe($('job-progress'), active ? progressOf(job) : '');
@@ -69,9 +73,10 @@ export function drawJob() {
     drawFacts(factsOf(job, path));
   }
   once('events', stands, async (signal) => {
-    const { events, texts, model } = await get(path, signal);
+    const { events, texts: files, model } = await get(path, signal);
     drawEvents(events);
-    drawFacts({ ...factsOf(job, path), Model: model && make('code', {}, model), 'Reads, as submitted': copies(texts) });
+    const found = { [texts.MODEL]: model && make('code', {}, model), [texts.READS]: copies(files) };
+    drawFacts({ ...factsOf(job, path), ...found });
   });
   if (job.state === 'done') {
     once('output', stands, async (signal) => {
@@ -94,22 +99,20 @@ function buttons(job, path) {
   const list = [];
   const { state, asked } = job;
   if (state === 'done' && job.kind === 'search') list.push(reportLink(job, path));
-  if ((state === 'running' && !asked) || state === 'queued') list.push(button('Pause', act('pause')));
-  if (state === 'paused' || asked === 'pause') list.push(button('Resume', act('resume'), { class: 'main' }));
+  if ((state === 'running' && !asked) || state === 'queued') list.push(button(texts.PAUSE, act('pause')));
+  if (state === 'paused' || asked === 'pause') list.push(button(texts.RESUME, act('resume'), { class: 'main' }));
   if (['queued', 'running', 'paused'].includes(state) && asked !== 'cancel') {
-    list.push(button('Cancel …', async () => {
-      const what = 'What it has learned stays in its directory, and a retry goes on from there.';
-      if (await sure(`Cancel job ${job.id}?`, what, 'Cancel the job')) act('cancel')();
+    list.push(button(texts.CANCEL, async () => {
+      if (await sure(fill(texts.CANCEL_WHICH, job), texts.CANCEL_MEANS, texts.CANCEL_YES)) act('cancel')();
     }));
   }
   if (state === 'failed' || state === 'cancelled') {
-    const text = job.quarantined ? 'Retry all the same' : 'Retry';
+    const text = job.quarantined ? texts.RETRY_ALL_THE_SAME : texts.RETRY;
     list.push(button(text, act('retry', { force: job.quarantined }), { class: 'main' }));
   }
   if (['done', 'failed', 'cancelled'].includes(state)) {
-    list.push(button('Remove …', async () => {
-      const what = 'The queue forgets it, and deletes its log and all that it wrote into its own directory.';
-      if (!await sure(`Remove job ${job.id}?`, what, 'Remove the job')) return;
+    list.push(button(texts.REMOVE, async () => {
+      if (!await sure(fill(texts.REMOVE_WHICH, job), texts.REMOVE_MEANS, texts.REMOVE_YES)) return;
       request(path, { method: 'DELETE' }).then(() => { location.hash = '#/'; }).catch(complain);
     }));
   }
@@ -119,7 +122,7 @@ function buttons(job, path) {
 /** A page cannot be opened with a token in a header: with one, the report is fetched and saved. */
 function reportLink(job, path) {
   const link = make('a', { class: 'button', href: `${path}/report`, target: '_blank', rel: 'noopener' });
-  link.append(token() ? 'Save report' : 'Open report');
+  link.append(token() ? texts.SAVE_REPORT : texts.OPEN_REPORT);
   link.onclick = async (event) => {
     if (!token()) return;
     event.preventDefault();
@@ -135,19 +138,20 @@ function reportLink(job, path) {
 }
 
 /** Each file that a job reads, and in a tip where the queue's copy of it is. */
-function copies(texts) {
+function copies(files) {
   const list = make('span');
-  list.append(...texts.flatMap(({ file, copy }) => [make('code', { title: `the queue's copy: ${copy}` }, file), ' ']));
-  return texts.length && list;
+  const code = ({ file, copy }) => make('code', { title: fill(texts.QUEUES_COPY, { copy }) }, file);
+  list.append(...files.flatMap((file) => [code(file), ' ']));
+  return files.length && list;
 }
 
 /** A number, and buttons that change it while it counts. */
 function priority(job, path) {
   const row = make('span', {}, `${job.priority} `);
   if (['done', 'failed', 'cancelled'].includes(job.state)) return row;
-  for (const [sign, step, what] of [['+', 1, 'Higher'], ['−', -1, 'Lower']]) {
+  for (const [sign, step, what] of [['+', 1, texts.HIGHER_PRIORITY], ['−', -1, texts.LOWER_PRIORITY]]) {
     const act = () => post(`${path}/priority`, { priority: job.priority + step }).then(hear).catch(complain);
-    row.append(button(sign, act, { 'aria-label': `${what} priority` }), ' ');
+    row.append(button(sign, act, { 'aria-label': what }), ' ');
   }
   return row;
 }
@@ -156,16 +160,16 @@ function factsOf(job, path) {
   const { limits, needs } = job;
   const link = (id) => make('a', { href: `#/job/${id}` }, `#${id}`);
   return {
-    Command: make('code', {}, `evomerge ${job.words.join(' ')}`),
-    Priority: priority(job, path),
-    After: job.after.length && make('span', {}, ...job.after.flatMap((id) => [link(id), ' '])),
-    Labels: job.labels.join(', '),
-    Attempts: String(job.attempts),
-    Submitted: date.format(job.submitted_at),
-    Changed: date.format(job.changed_at),
-    'Time limit': limits.seconds == null ? '' : duration(limits.seconds),
-    'Disk limit': limits.bytes == null ? '' : bytes(limits.bytes),
-    'Likely needs': needed(needs),
+    [texts.COMMAND]: make('code', {}, `evomerge ${job.words.join(' ')}`),
+    [texts.PRIORITY]: priority(job, path),
+    [texts.AFTER]: job.after.length && make('span', {}, ...job.after.flatMap((id) => [link(id), ' '])),
+    [texts.LABELS]: job.labels.join(', '),
+    [texts.ATTEMPTS]: String(job.attempts),
+    [texts.SUBMITTED]: date.format(job.submitted_at),
+    [texts.CHANGED]: date.format(job.changed_at),
+    [texts.TIME_LIMIT]: limits.seconds == null ? '' : duration(limits.seconds),
+    [texts.DISK_LIMIT]: limits.bytes == null ? '' : bytes(limits.bytes),
+    [texts.LIKELY_NEEDS]: needed(needs),
   };
 }
 
@@ -175,9 +179,8 @@ function drawFacts(facts) {
 }
 
 function drawEvents(list) {
-  const told = ({ what, why }) => (why ? `${what}: ${why}` : what);
   const when = ({ at }) => make('time', { datetime: new Date(at).toISOString() }, date.format(at));
-  const items = list.map((event) => make('li', {}, when(event), make('span', {}, told(event))));
+  const items = list.map((event) => make('li', {}, when(event), make('span', {}, eventOf(event))));
   $('events').replaceChildren(...items.reverse());
 }
 

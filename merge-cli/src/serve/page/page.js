@@ -8,6 +8,7 @@ import { openForm } from './form.js';
 import { closeJob, drawJob, openJob } from './job.js';
 import { drawQueue } from './queue.js';
 import { complain, live } from './server.js';
+import { texts } from './texts.js';
 
 let due = null;
 
@@ -31,7 +32,7 @@ function navigate(event) {
   for (const other of ['queue', 'submit']) {
     $(`to-${other}`).setAttribute('aria-current', other === view ? 'page' : 'false');
   }
-  document.title = view === 'submit' ? 'Submit a job – evomerge' : 'evomerge';
+  document.title = view === 'submit' ? `${texts.SUBMIT_A_JOB} – evomerge` : 'evomerge';
   if (view === 'job') {
     openJob(Number(id));
     drawJob();

@@ -2,7 +2,10 @@
 
 import { $, button, make, maybe, say, setBar } from './elements.js';
 import { jobs, machine } from './server.js';
-import { STATES, briefly, bytes, number, share, stateOf, timesOf, whyOf } from './words.js';
+import { texts } from './texts.js';
+import {
+  STATES, briefly, bytes, count, fill, kindWord, number, share, stateOf, stateWord, timesOf, whyOf,
+} from './words.js';
 
 /** Rows that are drawn at once: more make a browser slow, and nobody reads them. */
 const STEP = 200;
@@ -10,7 +13,7 @@ let limit = STEP;
 const wanted = new Set();
 const rows = new Map();
 
-const stateButtons = Object.fromEntries(STATES.map((state) => [state, button(state, () => {
+const stateButtons = Object.fromEntries(STATES.map((state) => [state, button(stateWord(state), () => {
   if (!wanted.delete(state)) wanted.add(state);
   refilter();
 }, { 'aria-pressed': 'false' })]));
@@ -33,14 +36,15 @@ function compare(a, b) {
 export function drawQueue() {
   const all = [...jobs.values()];
   for (const [state, node] of Object.entries(stateButtons)) {
-    say(node, `${state} ${number.format(all.filter((job) => job.state === state).length)}`);
+    say(node, `${stateWord(state)} ${number.format(all.filter((job) => job.state === state).length)}`);
     node.setAttribute('aria-pressed', wanted.has(state));
   }
   const words = $('find').value.toLowerCase().split(/\s+/).filter(Boolean);
   const found = all.filter((job) => {
     if (wanted.size && !wanted.has(job.state)) return false;
     const { id, name, kind, labels, words: command, why, waits } = job;
-    const text = words.length ? [`#${id}`, name, kind, ...labels, ...command, why, waits].join(' ').toLowerCase() : '';
+    if (!words.length) return true;
+    const text = [`#${id}`, name, kind, kindWord(kind), ...labels, ...command, why, waits].join(' ').toLowerCase();
     return words.every((word) => text.includes(word));
   });
   const top = found.sort(compare).slice(0, limit);
@@ -59,30 +63,30 @@ export function drawQueue() {
     if (there !== row.node) $('rows').insertBefore(row.node, there ?? null);
   });
   $('jobs').hidden = !top.length;
-  maybe($('nothing'), top.length || !machine.slots ? '' : all.length ? 'No job is like that.' : 'The queue is empty.');
-  maybe($('more'), found.length > limit ? `Show more: ${number.format(found.length - limit)} are not shown` : '');
+  maybe($('nothing'), top.length || !machine.slots ? '' : all.length ? texts.NO_SUCH_JOBS : texts.QUEUE_EMPTY);
+  maybe($('more'), found.length > limit ? fill(texts.SHOW_MORE, { n: number.format(found.length - limit) }) : '');
   drawMachine();
 }
 
 function drawMachine() {
   const { slots, threads, memory, disk_free: disk, version } = machine;
   if (!slots) return;
-  const counted = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`;
-  const parts = [counted(slots, 'slot'), counted(threads, 'thread'), `${bytes(memory)} of memory`];
-  if (disk != null) parts.push(`${bytes(disk)} free on disk`);
-  say($('machine'), [...parts, `version ${version}`].join(' · '));
+  const parts = [count(slots, texts.SLOT), count(threads, texts.THREAD)];
+  parts.push(fill(texts.OF_MEMORY, { size: bytes(memory) }));
+  if (disk != null) parts.push(fill(texts.FREE_ON_DISK, { size: bytes(disk) }));
+  say($('machine'), [...parts, fill(texts.VERSION, { version })].join(' · '));
 }
 
 function newRow({ id, kind }) {
   const row = {
     link: make('a', { href: `#/job/${id}` }), labels: make('span'), note: make('small', { class: 'soft' }),
-    state: make('span', { class: 'state' }), bar: make('progress', { max: 1, 'aria-label': `Progress of job ${id}` }),
+    state: make('span', { class: 'state' }), bar: make('progress', { max: 1, 'aria-label': fill(texts.PROGRESS_OF, { id }) }),
     progress: make('small', { class: 'soft' }), ran: make('span'), left: make('small', { class: 'soft' }),
     priority: make('td', { class: 'n priority' }),
   };
   row.node = make('tr', {},
     make('td', { class: 'n' }, String(id)), make('td', { class: 'name' }, row.link, row.labels, row.note),
-    make('td', { class: 'kind' }, kind), make('td', {}, row.state),
+    make('td', { class: 'kind' }, kindWord(kind)), make('td', {}, row.state),
     make('td', { class: 'progress' }, row.bar, row.progress),
     make('td', { class: 'time' }, row.ran, row.left), row.priority);
   return row;

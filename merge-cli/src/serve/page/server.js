@@ -1,6 +1,8 @@
 // The server: what it is asked, and the jobs as it last told of them.
 
 import { $, say } from './elements.js';
+import { texts } from './texts.js';
+import { fill } from './words.js';
 
 /** Jobs by number, as the server last told of them; `heard` is when. */
 export const jobs = new Map();
@@ -11,7 +13,7 @@ export const met = Promise.withResolvers();
 /** What the server would not do, and what to do about it; of status 0 if it did not answer. */
 export class Refusal extends Error {
   constructor(status, { error, hint }) {
-    super(error ?? `the server answered ${status}`);
+    super(error ?? fill(texts.SERVER_ANSWERED, { status }));
     this.status = status;
     this.hint = hint;
   }
@@ -35,7 +37,7 @@ function askToken(refused) {
   // Another request may have been given one meanwhile.
   if (token() !== refused) return Promise.resolve();
   asking ??= new Promise((go) => {
-    if (refused) say($('token-text'), 'The token was not accepted. Try again.');
+    if (refused) say($('token-text'), texts.TOKEN_REFUSED);
     $('ask-token').showModal();
     $('token-form').onsubmit = (event) => {
       event.preventDefault();
@@ -48,14 +50,12 @@ function askToken(refused) {
   return asking;
 }
 
-const AWAY = 'server is away';
-
 export async function request(path, options = {}) {
   for (;;) {
     const used = token();
     const headers = { ...options.headers, ...(used && { authorization: `Bearer ${used}` }) };
     const answer = await fetch(path, { cache: 'no-store', ...options, headers }).catch((error) => {
-      throw error.name === 'AbortError' ? error : new Refusal(0, { error: AWAY });
+      throw error.name === 'AbortError' ? error : new Refusal(0, { error: texts.SERVER_AWAY });
     });
     if (answer.ok) return answer;
     if (answer.status !== 401) throw new Refusal(answer.status, await answer.json().catch(() => ({})));
@@ -103,14 +103,14 @@ export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 /** Keeps the jobs as the server has them, for as long as the page is open. */
 export async function live() {
   for (let wait = 500; ; wait = Math.min(2 * wait, 5000)) {
-    let why = AWAY;
+    let why = texts.SERVER_AWAY;
     try {
       const abort = new AbortController();
       // First the stream and then the list, so that nothing is missed between them.
       const stream = await request('/api/events', { headers: { accept: 'text/event-stream' }, signal: abort.signal });
       await list(abort.signal);
       met.resolve();
-      connection('live', 'live');
+      connection('live', texts.LIVE);
       wait = 250;
       for await (const [name, data] of events(stream.body, abort)) {
         if (name === 'job') hear(data);
@@ -121,7 +121,7 @@ export async function live() {
     } catch (error) {
       if (error instanceof Refusal) why = error.message;
     }
-    connection('away', `${why}, trying again`);
+    connection('away', fill(texts.TRYING_AGAIN, { why }));
     await pause(wait);
   }
 }
