@@ -39,15 +39,15 @@ fn as_json(method: &dyn Method) -> serde_json::Value {
         .map(|p| json!({ "name": p.name, "per_model": p.scope == Scope::Model, "values": p.domain.to_string(), "default": default(p), "help": p.help }))
         .collect();
     json!({
-        "name": method.name(), "summary": method.summary(), "needs_base_model": method.base() == Base::Required,
-        "parameters": params, "reference": method.reference(), "recipe": recipe(method),
+        "name": method.name(), "summary": method.facts().summary, "needs_base_model": method.base() == Base::Required,
+        "parameters": params, "reference": method.facts().reference, "recipe": recipe(method),
     })
 }
 
 /// Name, summary and parameters of a method.
 fn text(method: &dyn Method) -> String {
     let base = if method.base() == Base::Required { " (needs base_model)" } else { "" };
-    let mut text = format!("{}{base}\n  {}", method.name(), method.summary());
+    let mut text = format!("{}{base}\n  {}", method.name(), method.facts().summary);
     let rows = method.params().iter().map(|p| {
         let scope = if p.scope == Scope::Model { "per model" } else { "merge" };
         let default = default(p).map_or_else(|| "required".to_owned(), |value| format!("default {value}"));
@@ -82,7 +82,7 @@ fn all_of(method: &dyn Method) -> String {
         "{}\n\n  {base}\n  {models}{beside}\n\nrecipe:\n\n{}\nfrom: {}",
         text(method),
         recipe(method).lines().fold(String::new(), |text, line| text + "  " + line + "\n"),
-        method.reference()
+        method.facts().reference
     )
 }
 

@@ -11,39 +11,25 @@
 //! For the most prominent changes of one fine-tune, on a base that otherwise stays as it is. (mergekit.)
 
 use super::{
-    Base, Inputs, Kernel, Method, Param, TensorInputs,
+    Base, Inputs, Kernel, Method, MethodFacts, TensorInputs,
     select::{KeySource, Order, ascending, from_ascending},
 };
 use crate::{error::Result, model::blocks::map_blocks, vectors::wide};
 use candle_core::Tensor;
-use std::ops::RangeInclusive;
 
 /// The method `arcee_fusion`; see the module.
 pub struct ArceeFusion;
 
 impl Method for ArceeFusion {
-    fn name(&self) -> &'static str {
-        "arcee_fusion"
-    }
-
-    fn summary(&self) -> &'static str {
-        "the base with one model's most important changes; for one fine-tune that should change little"
-    }
-
-    fn reference(&self) -> &'static str {
-        "mergekit, https://github.com/arcee-ai/mergekit"
-    }
-
-    fn base(&self) -> Base {
-        Base::Required
-    }
-
-    fn models(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
-    fn params(&self) -> &'static [Param] {
-        &[]
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "arcee_fusion",
+            summary: "the base with one model's most important changes; for one fine-tune that should change little",
+            reference: "mergekit, https://github.com/arcee-ai/mergekit",
+            base: Base::Required,
+            models: 1..=1,
+            params: &[],
+        }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

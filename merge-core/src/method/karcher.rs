@@ -13,7 +13,7 @@
 //! "Riemannian center of mass and mollifier smoothing", Communications on Pure and Applied Mathematics 1977.)
 
 use super::{
-    Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
+    Base, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs,
     angles::{Gram, combination, product, tensors},
 };
 use crate::error::{Error, Result};
@@ -24,43 +24,22 @@ use std::f64::consts::PI;
 pub struct Karcher;
 
 const PARAMS: &[Param] = &[
-    Param {
-        name: "max_iter",
-        scope: Scope::Merge,
-        domain: Domain::Number { min: 0.0, max: 1e6 },
-        default: Some(Value::Number(10.0)),
-        help: "steps at most",
-        unused: false,
-    },
-    Param {
-        name: "tol",
-        scope: Scope::Merge,
-        domain: Domain::SHARE,
-        default: Some(Value::Number(1e-5)),
-        help: "a step shorter than this is the last; models of no greater length have no direction",
-        unused: false,
-    },
+    Param::merge("max_iter", "steps at most").between(0.0, 1e6).default(10.0),
+    Param::merge("tol", "a step shorter than this is the last; models of no greater length have no direction")
+        .between(0.0, 1.0)
+        .default(1e-5),
 ];
 
 impl Method for Karcher {
-    fn name(&self) -> &'static str {
-        "karcher"
-    }
-
-    fn summary(&self) -> &'static str {
-        "mean on the sphere, by iteration; equal shares of models that are far apart"
-    }
-
-    fn reference(&self) -> &'static str {
-        r#"Karcher, "Riemannian center of mass and mollifier smoothing", 1977"#
-    }
-
-    fn base(&self) -> Base {
-        Base::Merged
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "karcher",
+            summary: "mean on the sphere, by iteration; equal shares of models that are far apart",
+            reference: r#"Karcher, "Riemannian center of mass and mollifier smoothing", 1977"#,
+            base: Base::Merged,
+            models: 1..=usize::MAX,
+            params: PARAMS,
+        }
     }
 
     fn refusal(&self, merge: &Settings, _models: &[Settings]) -> Option<String> {

@@ -3,7 +3,7 @@
 //! `r = Σ wᵢ·xᵢ`, divided by `Σ wᵢ` if `normalize`. The oldest merge ("model soups", Wortsman et al.,
 //! <https://arxiv.org/abs/2203.05482>), and the first to try for fine-tunes of one base that are good at the same task.
 
-use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
+use super::{Base, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 
@@ -11,43 +11,20 @@ use candle_core::Tensor;
 pub struct Linear;
 
 const PARAMS: &[Param] = &[
-    Param {
-        name: "weight",
-        scope: Scope::Model,
-        domain: Domain::REAL,
-        default: None,
-        help: "share of the model in the mean",
-        unused: false,
-    },
-    Param {
-        name: "normalize",
-        scope: Scope::Merge,
-        domain: Domain::Flag,
-        default: Some(Value::Flag(true)),
-        help: "divide by the sum of the weights",
-        unused: false,
-    },
+    Param::model("weight", "share of the model in the mean"),
+    Param::merge("normalize", "divide by the sum of the weights").flag(true),
 ];
 
 impl Method for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn summary(&self) -> &'static str {
-        "weighted mean of the models; the one to try first for fine-tunes of one base"
-    }
-
-    fn reference(&self) -> &'static str {
-        r#"Wortsman et al., "Model soups" (2022), https://arxiv.org/abs/2203.05482"#
-    }
-
-    fn base(&self) -> Base {
-        Base::Merged
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "linear",
+            summary: "weighted mean of the models; the one to try first for fine-tunes of one base",
+            reference: r#"Wortsman et al., "Model soups" (2022), https://arxiv.org/abs/2203.05482"#,
+            base: Base::Merged,
+            models: 1..=usize::MAX,
+            params: PARAMS,
+        }
     }
 
     fn refusal(&self, merge: &Settings, models: &[Settings]) -> Option<String> {

@@ -60,20 +60,8 @@ pub fn method(name: &str) -> Option<&'static dyn Method> {
 
 /// A merge method. Its two forms compute the same; the tensor form runs on any device and is the kernel's oracle.
 pub trait Method: Sync {
-    /// Name in a recipe.
-    fn name(&self) -> &'static str;
-    /// One line of help: the formula in words, and when to use it.
-    fn summary(&self) -> &'static str;
-    /// Origin: a paper, or the program that had it first.
-    fn reference(&self) -> &'static str;
-    /// Use of `base_model`.
-    fn base(&self) -> Base;
-    /// Number of models that it merges: without the base, unless the base is merged like any model.
-    fn models(&self) -> RangeInclusive<usize> {
-        1..=usize::MAX
-    }
-    /// Parameters that a recipe may set.
-    fn params(&self) -> &'static [Param];
+    /// Its name, help, models and parameters.
+    fn facts(&self) -> MethodFacts;
     /// The reason why these settings give no result for a tensor, such as weights that sum to zero; `None` if they do.
     fn refusal(&self, _merge: &Settings, _models: &[Settings]) -> Option<String> {
         None
@@ -86,6 +74,46 @@ pub trait Method: Sync {
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel>;
     /// The same formula in tensor operations, in `f32` on any device.
     fn tensors(&self, inputs: &TensorInputs) -> candle_core::Result<Tensor>;
+}
+
+/// Facts that are asked for one by one.
+impl dyn Method + '_ {
+    /// [`MethodFacts::name`].
+    pub fn name(&self) -> &'static str {
+        self.facts().name
+    }
+
+    /// [`MethodFacts::base`].
+    pub fn base(&self) -> Base {
+        self.facts().base
+    }
+
+    /// [`MethodFacts::models`].
+    pub fn models(&self) -> RangeInclusive<usize> {
+        self.facts().models
+    }
+
+    /// [`MethodFacts::params`].
+    pub fn params(&self) -> &'static [Param] {
+        self.facts().params
+    }
+}
+
+/// Facts of a method: recipes are checked against them, and help prints them.
+#[derive(Clone, Debug)]
+pub struct MethodFacts {
+    /// Name in a recipe.
+    pub name: &'static str,
+    /// One line of help: the formula in words, and when to use it.
+    pub summary: &'static str,
+    /// Origin: a paper, or the program that had it first.
+    pub reference: &'static str,
+    /// Use of `base_model`.
+    pub base: Base,
+    /// Number of models that it merges: without the base, unless the base is merged like any model.
+    pub models: RangeInclusive<usize>,
+    /// Parameters that a recipe may set.
+    pub params: &'static [Param],
 }
 
 /// Use of `base_model` by a method.
@@ -116,6 +144,39 @@ pub struct Param {
     pub unused: bool,
 }
 
+/// A parameter is any number that a recipe must set, unless it is declared otherwise.
+impl Param {
+    /// A parameter of each model.
+    const fn model(name: &'static str, help: &'static str) -> Self {
+        Self { name, scope: Scope::Model, domain: Domain::REAL, default: None, help, unused: false }
+    }
+
+    /// A parameter of the merge.
+    const fn merge(name: &'static str, help: &'static str) -> Self {
+        Self { scope: Scope::Merge, ..Self::model(name, help) }
+    }
+
+    /// The same as a number from `min` to `max`, both included.
+    const fn between(self, min: f64, max: f64) -> Self {
+        Self { domain: Domain::Number { min, max }, ..self }
+    }
+
+    /// The same as a number with a default.
+    const fn default(self, number: f64) -> Self {
+        Self { default: Some(Value::Number(number)), ..self }
+    }
+
+    /// The same as a flag with a default.
+    const fn flag(self, default: bool) -> Self {
+        Self { domain: Domain::Flag, default: Some(Value::Flag(default)), ..self }
+    }
+
+    /// The same without effect.
+    const fn unused(self) -> Self {
+        Self { help: "accepted because mergekit recipes carry it; has no effect", unused: true, ..self }
+    }
+}
+
 /// Level at which a parameter may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -142,8 +203,6 @@ pub enum Domain {
 impl Domain {
     /// Any finite number.
     pub const REAL: Self = Self::Number { min: f64::MIN, max: f64::MAX };
-    /// A share of a whole.
-    pub const SHARE: Self = Self::Number { min: 0.0, max: 1.0 };
 }
 
 impl fmt::Display for Domain {
@@ -197,7 +256,7 @@ impl Settings {
     /// The value of a numeric parameter.
     ///
     /// # Panics
-    /// If the method does not declare it as a number in [`Method::params`].
+    /// If the method does not declare it as a number in [`MethodFacts::params`].
     pub fn number(&self, name: &str) -> f64 {
         match self.get(name) {
             Value::Number(number) => number,
@@ -208,7 +267,7 @@ impl Settings {
     /// The value of a flag.
     ///
     /// # Panics
-    /// If the method does not declare it as a flag in [`Method::params`].
+    /// If the method does not declare it as a flag in [`MethodFacts::params`].
     pub fn flag(&self, name: &str) -> bool {
         match self.get(name) {
             Value::Flag(flag) => flag,

@@ -9,48 +9,27 @@
 //! (Jang et al., <https://arxiv.org/abs/2403.19522>.)
 
 use super::{
-    Base, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs, Value,
+    Base, Inputs, Kernel, Method, MethodFacts, Param, TensorInputs,
     angles::{Gram, combination, combine, tensors},
 };
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
-use std::ops::RangeInclusive;
 
 /// The method `model_stock`; see the module.
 pub struct ModelStock;
 
-const PARAMS: &[Param] = &[Param {
-    name: "filter_wise",
-    scope: Scope::Merge,
-    domain: Domain::Flag,
-    default: Some(Value::Flag(false)),
-    help: "one angle for each row, not one for the tensor",
-    unused: false,
-}];
+const PARAMS: &[Param] = &[Param::merge("filter_wise", "one angle for each row, not one for the tensor").flag(false)];
 
 impl Method for ModelStock {
-    fn name(&self) -> &'static str {
-        "model_stock"
-    }
-
-    fn summary(&self) -> &'static str {
-        "from the base towards the mean, as far as the task vectors agree; for fine-tunes on the same data"
-    }
-
-    fn reference(&self) -> &'static str {
-        r#"Jang et al., "Model Stock" (2024), https://arxiv.org/abs/2403.19522"#
-    }
-
-    fn base(&self) -> Base {
-        Base::Required
-    }
-
-    fn models(&self) -> RangeInclusive<usize> {
-        2..=usize::MAX
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "model_stock",
+            summary: "from the base towards the mean, as far as the task vectors agree; for fine-tunes on the same data",
+            reference: r#"Jang et al., "Model Stock" (2024), https://arxiv.org/abs/2403.19522"#,
+            base: Base::Required,
+            models: 2..=usize::MAX,
+            params: PARAMS,
+        }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

@@ -15,7 +15,7 @@
 //! ACM Transactions on Graphics 2001.)
 
 use super::{
-    Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
+    Base, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs,
     angles::{Gram, combination, product, tensors},
 };
 use crate::error::{Error, Result};
@@ -25,51 +25,21 @@ use candle_core::Tensor;
 pub struct Multislerp;
 
 const PARAMS: &[Param] = &[
-    Param {
-        name: "weight",
-        scope: Scope::Model,
-        domain: Domain::REAL,
-        default: None,
-        help: "share of the model in the mean direction",
-        unused: false,
-    },
-    Param {
-        name: "normalize_weights",
-        scope: Scope::Merge,
-        domain: Domain::Flag,
-        default: Some(Value::Flag(true)),
-        help: "divide the weights by their sum",
-        unused: false,
-    },
-    Param {
-        name: "eps",
-        scope: Scope::Merge,
-        domain: Domain::SHARE,
-        default: Some(Value::Number(1e-8)),
-        help: "small number that keeps divisions from being by zero",
-        unused: false,
-    },
+    Param::model("weight", "share of the model in the mean direction"),
+    Param::merge("normalize_weights", "divide the weights by their sum").flag(true),
+    Param::merge("eps", "small number that keeps divisions from being by zero").between(0.0, 1.0).default(1e-8),
 ];
 
 impl Method for Multislerp {
-    fn name(&self) -> &'static str {
-        "multislerp"
-    }
-
-    fn summary(&self) -> &'static str {
-        "mean direction and mean length of the models or of their task vectors; slerp for more than two"
-    }
-
-    fn reference(&self) -> &'static str {
-        r#"mergekit; Buss & Fillmore, "Spherical averages", ACM Transactions on Graphics 2001"#
-    }
-
-    fn base(&self) -> Base {
-        Base::Optional
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "multislerp",
+            summary: "mean direction and mean length of the models or of their task vectors; slerp for more than two",
+            reference: r#"mergekit; Buss & Fillmore, "Spherical averages", ACM Transactions on Graphics 2001"#,
+            base: Base::Optional,
+            models: 1..=usize::MAX,
+            params: PARAMS,
+        }
     }
 
     fn refusal(&self, merge: &Settings, models: &[Settings]) -> Option<String> {

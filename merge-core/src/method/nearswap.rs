@@ -4,49 +4,29 @@
 //! Elements that differ by `t` or less become the model's; the others move towards it by about `t`. The result has a
 //! touch of a second model without its large changes. (mergekit, after Alchemonaut's `QuartetAnemoi`.)
 
-use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs};
+use super::{Base, Inputs, Kernel, Method, MethodFacts, Param, TensorInputs};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
-use std::ops::RangeInclusive;
 
 /// The method `nearswap`; see the module.
 pub struct Nearswap;
 
-const PARAMS: &[Param] = &[Param {
-    name: "t",
-    scope: Scope::Merge,
-    domain: Domain::Number { min: 0.0, max: f64::MAX },
-    default: None,
-    help: "greatest difference at which the model's element is taken",
-    unused: false,
-}];
+const PARAMS: &[Param] =
+    &[Param::merge("t", "greatest difference at which the model's element is taken").between(0.0, f64::MAX)];
 
 /// Smaller differences count as this.
 const LEAST: f32 = 1e-6;
 
 impl Method for Nearswap {
-    fn name(&self) -> &'static str {
-        "nearswap"
-    }
-
-    fn summary(&self) -> &'static str {
-        "moves each element of the base towards one model's, by `t` at most; for a shade of a second model"
-    }
-
-    fn reference(&self) -> &'static str {
-        "mergekit, after QuartetAnemoi by Alchemonaut"
-    }
-
-    fn base(&self) -> Base {
-        Base::Required
-    }
-
-    fn models(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "nearswap",
+            summary: "moves each element of the base towards one model's, by `t` at most; for a shade of a second model",
+            reference: "mergekit, after QuartetAnemoi by Alchemonaut",
+            base: Base::Required,
+            models: 1..=1,
+            params: PARAMS,
+        }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

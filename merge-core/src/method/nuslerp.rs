@@ -10,42 +10,24 @@
 //! slerp, where neither is the base; for fine-tunes of one base, take the task vectors' angle. (mergekit.)
 
 use super::{
-    Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
+    Base, Block, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs,
     angles::{Gram, arc, combine, tensors},
 };
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use rayon::prelude::*;
-use std::ops::RangeInclusive;
 
 /// The method `nuslerp`; see the module.
 pub struct Nuslerp;
 
 const PARAMS: &[Param] = &[
-    Param {
-        name: "weight",
-        scope: Scope::Model,
-        domain: Domain::REAL,
-        default: None,
-        help: "the model's share of the result, relative to the other model's weight",
-        unused: false,
-    },
-    Param {
-        name: "nuslerp_row_wise",
-        scope: Scope::Merge,
-        domain: Domain::Flag,
-        default: Some(Value::Flag(false)),
-        help: "if not flattened: one angle for each vector along the first dimension, not the last",
-        unused: false,
-    },
-    Param {
-        name: "nuslerp_flatten",
-        scope: Scope::Merge,
-        domain: Domain::Flag,
-        default: Some(Value::Flag(true)),
-        help: "one angle for the whole tensor",
-        unused: false,
-    },
+    Param::model("weight", "the model's share of the result, relative to the other model's weight"),
+    Param::merge(
+        "nuslerp_row_wise",
+        "if not flattened: one angle for each vector along the first dimension, not the last",
+    )
+    .flag(false),
+    Param::merge("nuslerp_flatten", "one angle for the whole tensor").flag(true),
 ];
 
 /// The vectors of a tensor that each have an angle.
@@ -66,28 +48,15 @@ impl Vectors {
 }
 
 impl Method for Nuslerp {
-    fn name(&self) -> &'static str {
-        "nuslerp"
-    }
-
-    fn summary(&self) -> &'static str {
-        "slerp of two models by weight, or of their task vectors; for two fine-tunes of a base"
-    }
-
-    fn reference(&self) -> &'static str {
-        "mergekit, https://github.com/arcee-ai/mergekit"
-    }
-
-    fn base(&self) -> Base {
-        Base::Optional
-    }
-
-    fn models(&self) -> RangeInclusive<usize> {
-        2..=2
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "nuslerp",
+            summary: "slerp of two models by weight, or of their task vectors; for two fine-tunes of a base",
+            reference: "mergekit, https://github.com/arcee-ai/mergekit",
+            base: Base::Optional,
+            models: 2..=2,
+            params: PARAMS,
+        }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

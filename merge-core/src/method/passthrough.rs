@@ -4,46 +4,25 @@
 //! <https://arxiv.org/abs/2312.15166>): each slice of a recipe passes one model's layers through. With a `scale` of
 //! zero for `o_proj` and `down_proj`, added layers change nothing until they are trained.
 
-use super::{Base, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs, Value};
+use super::{Base, Inputs, Kernel, Method, MethodFacts, Param, TensorInputs};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
-use std::ops::RangeInclusive;
 
 /// The method `passthrough`; see the module.
 pub struct Passthrough;
 
-const PARAMS: &[Param] = &[Param {
-    name: "scale",
-    scope: Scope::Model,
-    domain: Domain::REAL,
-    default: Some(Value::Number(1.0)),
-    help: "factor of the tensor",
-    unused: false,
-}];
+const PARAMS: &[Param] = &[Param::model("scale", "factor of the tensor").default(1.0)];
 
 impl Method for Passthrough {
-    fn name(&self) -> &'static str {
-        "passthrough"
-    }
-
-    fn summary(&self) -> &'static str {
-        "one model's tensors as they are, or scaled; for stacking layers of several models"
-    }
-
-    fn reference(&self) -> &'static str {
-        r#"Kim et al., "SOLAR 10.7B: depth up-scaling" (2023), https://arxiv.org/abs/2312.15166"#
-    }
-
-    fn base(&self) -> Base {
-        Base::Merged
-    }
-
-    fn models(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "passthrough",
+            summary: "one model's tensors as they are, or scaled; for stacking layers of several models",
+            reference: r#"Kim et al., "SOLAR 10.7B: depth up-scaling" (2023), https://arxiv.org/abs/2312.15166"#,
+            base: Base::Merged,
+            models: 1..=1,
+            params: PARAMS,
+        }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

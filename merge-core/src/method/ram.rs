@@ -12,7 +12,7 @@
 //! mergekit.)
 
 use super::{
-    Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value,
+    Base, Block, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs,
     angles::{PART, tensors},
 };
 use crate::{error::Result, model::blocks::map_blocks, vectors::wide};
@@ -45,50 +45,18 @@ pub struct Ram {
     scaled: bool,
 }
 
-const EPSILON: Param = Param {
-    name: "epsilon",
-    scope: Scope::Merge,
-    domain: Domain::Number { min: 0.0, max: f64::MAX },
-    default: Some(Value::Number(1e-5)),
-    help: "largest difference from the base that does not count as a change",
-    unused: false,
-};
-const R: Param = Param {
-    name: "r",
-    scope: Scope::Merge,
-    domain: Domain::REAL,
-    default: Some(Value::Number(0.1)),
-    help: "unique changes are scaled by 1 + r * (ratio of shared to unique changes)",
-    unused: false,
-};
-const ALPHA: Param = Param {
-    name: "alpha",
-    scope: Scope::Merge,
-    domain: Domain::Number { min: 0.0, max: f64::MAX },
-    default: Some(Value::Number(0.2)),
-    help: "greatest ratio of shared to unique changes that counts",
-    unused: false,
-};
+const EPSILON: Param = Param::merge("epsilon", "largest difference from the base that does not count as a change")
+    .between(0.0, f64::MAX)
+    .default(1e-5);
+const R: Param =
+    Param::merge("r", "unique changes are scaled by 1 + r * (ratio of shared to unique changes)").default(0.1);
+const ALPHA: Param =
+    Param::merge("alpha", "greatest ratio of shared to unique changes that counts").between(0.0, f64::MAX).default(0.2);
 
 impl Method for Ram {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn summary(&self) -> &'static str {
-        self.summary
-    }
-
-    fn reference(&self) -> &'static str {
-        self.reference
-    }
-
-    fn base(&self) -> Base {
-        Base::Required
-    }
-
-    fn params(&self) -> &'static [Param] {
-        self.params
+    fn facts(&self) -> MethodFacts {
+        let Self { name, summary, reference, params, .. } = *self;
+        MethodFacts { name, summary, reference, base: Base::Required, models: 1..=usize::MAX, params }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

@@ -12,7 +12,7 @@
 //! (`FuseChat`, Wan et al., <https://arxiv.org/abs/2408.07990>.)
 
 use super::{
-    Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, TensorInputs, Value,
+    Base, Block, Inputs, Kernel, Method, MethodFacts, Param, TensorInputs,
     angles::{PART, dot, tensors},
     select::{Cut, Order, magnitude},
 };
@@ -26,34 +26,21 @@ use candle_core::{DType, Tensor};
 /// The method `sce`; see the module.
 pub struct Sce;
 
-const PARAMS: &[Param] = &[Param {
-    name: "select_topk",
-    scope: Scope::Merge,
-    domain: Domain::SHARE,
-    default: Some(Value::Number(1.0)),
-    help: "share of the elements that is kept, those in which the models differ most",
-    unused: false,
-}];
+const PARAMS: &[Param] =
+    &[Param::merge("select_topk", "share of the elements that is kept, those in which the models differ most")
+        .between(0.0, 1.0)
+        .default(1.0)];
 
 impl Method for Sce {
-    fn name(&self) -> &'static str {
-        "sce"
-    }
-
-    fn summary(&self) -> &'static str {
-        "task vectors where models differ most, weighted by their size, the majority's sign; nothing to tune"
-    }
-
-    fn reference(&self) -> &'static str {
-        r#"Wan et al., "FuseChat" (2024), https://arxiv.org/abs/2408.07990"#
-    }
-
-    fn base(&self) -> Base {
-        Base::Required
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "sce",
+            summary: "task vectors where models differ most, weighted by their size, the majority's sign; nothing to tune",
+            reference: r#"Wan et al., "FuseChat" (2024), https://arxiv.org/abs/2408.07990"#,
+            base: Base::Required,
+            models: 1..=usize::MAX,
+            params: PARAMS,
+        }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

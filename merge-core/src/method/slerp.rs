@@ -9,48 +9,27 @@
 //! known merges of a pair. (Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985.)
 
 use super::{
-    Base, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs,
+    Base, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs,
     angles::{Gram, arc, combine, product},
 };
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
-use std::ops::RangeInclusive;
 
 /// The method `slerp`; see the module.
 pub struct Slerp;
 
-const PARAMS: &[Param] = &[Param {
-    name: "t",
-    scope: Scope::Merge,
-    domain: Domain::REAL,
-    default: None,
-    help: "how far to go: 0 is the base, 1 the model",
-    unused: false,
-}];
+const PARAMS: &[Param] = &[Param::merge("t", "how far to go: 0 is the base, 1 the model")];
 
 impl Method for Slerp {
-    fn name(&self) -> &'static str {
-        "slerp"
-    }
-
-    fn summary(&self) -> &'static str {
-        "a point on the arc from the base to one model; for two models, with a `t` for each layer"
-    }
-
-    fn reference(&self) -> &'static str {
-        r#"Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985"#
-    }
-
-    fn base(&self) -> Base {
-        Base::Required
-    }
-
-    fn models(&self) -> RangeInclusive<usize> {
-        1..=1
-    }
-
-    fn params(&self) -> &'static [Param] {
-        PARAMS
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            name: "slerp",
+            summary: "a point on the arc from the base to one model; for two models, with a `t` for each layer",
+            reference: r#"Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985"#,
+            base: Base::Required,
+            models: 1..=1,
+            params: PARAMS,
+        }
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

@@ -20,7 +20,7 @@ mod rank;
 mod tensors;
 mod thin;
 
-use super::{Base, Block, Domain, Inputs, Kernel, Method, Param, Scope, Settings, TensorInputs, Value};
+use super::{Base, Block, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 use std::cell::RefCell;
@@ -36,7 +36,7 @@ pub const TASK_ARITHMETIC: TaskArithmetic = TaskArithmetic {
     reference: r#"Ilharco et al., "Editing models with task arithmetic" (2022), https://arxiv.org/abs/2212.04089"#,
     sparsify: Sparsify::No,
     consensus: false,
-    params: &[WEIGHT, UNUSED_DENSITY, flag("normalize", false, NORMALIZE), UNUSED_RESCALE, LAMBDA],
+    params: &[WEIGHT, DENSITY.unused(), NORMALIZE, RESCALE.unused(), LAMBDA],
 };
 
 /// The `max(1, ⌊p·n⌋)` greatest elements of each task vector, sign consensus, and a mean over the
@@ -50,7 +50,7 @@ pub const TIES: TaskArithmetic = TaskArithmetic {
     reference: r#"Yadav et al., "TIES-Merging" (2023), https://arxiv.org/abs/2306.01708"#,
     sparsify: Sparsify::Magnitude,
     consensus: true,
-    params: &[WEIGHT, DENSITY, flag("normalize", true, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA],
+    params: &[WEIGHT, DENSITY, NORMALIZE.flag(true), RESCALE, LAMBDA],
 };
 
 /// Each element of a task vector is kept with probability `p`, and the task vectors are summed.
@@ -94,15 +94,7 @@ pub const DELLA: TaskArithmetic = TaskArithmetic {
     reference: r#"Deep et al., "DELLA-Merging" (2024), https://arxiv.org/abs/2406.11617"#,
     sparsify: Sparsify::Ranked,
     consensus: true,
-    params: &[
-        WEIGHT,
-        DENSITY,
-        EPSILON,
-        flag("normalize", true, NORMALIZE),
-        flag("rescale", true, RESCALE),
-        EXACT_RESCALE,
-        LAMBDA,
-    ],
+    params: &[WEIGHT, DENSITY, EPSILON, NORMALIZE.flag(true), RESCALE.flag(true), EXACT_RESCALE, LAMBDA],
 };
 
 /// [`DELLA`] without consensus: the thinned task vectors are summed.
@@ -112,15 +104,7 @@ pub const DELLA_LINEAR: TaskArithmetic = TaskArithmetic {
     reference: r#"Deep et al., "DELLA-Merging" (2024), https://arxiv.org/abs/2406.11617"#,
     sparsify: Sparsify::Ranked,
     consensus: false,
-    params: &[
-        WEIGHT,
-        DENSITY,
-        EPSILON,
-        flag("normalize", false, NORMALIZE),
-        flag("rescale", true, RESCALE),
-        EXACT_RESCALE,
-        LAMBDA,
-    ],
+    params: &[WEIGHT, DENSITY, EPSILON, NORMALIZE, RESCALE.flag(true), EXACT_RESCALE, LAMBDA],
 };
 
 /// In order of magnitude, the greatest `⌊γ·n⌋` elements of each task vector are dropped, and the
@@ -171,56 +155,26 @@ enum Sparsify {
     Ranked,
 }
 
-const RANDOM: &[Param] =
-    &[WEIGHT, DENSITY, flag("normalize", false, NORMALIZE), flag("rescale", true, RESCALE), EXACT_RESCALE, LAMBDA];
-const OUTLIERS: &[Param] =
-    &[WEIGHT, DENSITY, GAMMA, flag("normalize", false, NORMALIZE), flag("rescale", false, RESCALE), LAMBDA];
+const RANDOM: &[Param] = &[WEIGHT, DENSITY, NORMALIZE, RESCALE.flag(true), EXACT_RESCALE, LAMBDA];
+const OUTLIERS: &[Param] = &[WEIGHT, DENSITY, GAMMA, NORMALIZE, RESCALE, LAMBDA];
 
-const WEIGHT: Param = Param {
-    name: "weight",
-    scope: Scope::Model,
-    domain: Domain::REAL,
-    default: None,
-    help: "factor of the model's task vector; the sum over models may exceed 1",
-    unused: false,
-};
-const DENSITY: Param = Param {
-    name: "density",
-    default: Some(Value::Number(1.0)),
-    domain: Domain::SHARE,
-    help: "share of the task vector's elements that is kept",
-    ..WEIGHT
-};
-const EPSILON: Param = Param {
-    name: "epsilon",
-    default: Some(Value::Number(0.15)),
-    help: "a row's smallest element is kept with the chance density − epsilon, its largest with density + epsilon",
-    ..DENSITY
-};
-const GAMMA: Param = Param {
-    name: "gamma",
-    default: Some(Value::Number(0.01)),
-    help: "share of the task vector's elements that is dropped because they are the greatest",
-    ..DENSITY
-};
-const UNUSED_DENSITY: Param = Param { help: NO_EFFECT, unused: true, ..DENSITY };
-const UNUSED_RESCALE: Param = Param { unused: true, ..flag("rescale", false, NO_EFFECT) };
-const LAMBDA: Param = Param {
-    name: "lambda",
-    scope: Scope::Merge,
-    domain: Domain::REAL,
-    default: Some(Value::Number(1.0)),
-    help: "factor of the summed task vectors",
-    unused: false,
-};
-const EXACT_RESCALE: Param = flag("exact_rescale", false, "rescale by 1/density, as the papers have it");
-const NORMALIZE: &str = "divide the sum by the weights that took part";
-const RESCALE: &str = "keep the L1 norm of a thinned task vector";
-const NO_EFFECT: &str = "accepted because mergekit recipes carry it; has no effect";
-
-const fn flag(name: &'static str, default: bool, help: &'static str) -> Param {
-    Param { name, scope: Scope::Merge, domain: Domain::Flag, default: Some(Value::Flag(default)), help, unused: false }
-}
+const WEIGHT: Param = Param::model("weight", "factor of the model's task vector; the sum over models may exceed 1");
+const DENSITY: Param =
+    Param::model("density", "share of the task vector's elements that is kept").between(0.0, 1.0).default(1.0);
+const EPSILON: Param = Param::model(
+    "epsilon",
+    "a row's smallest element is kept with the chance density − epsilon, its largest with density + epsilon",
+)
+.between(0.0, 1.0)
+.default(0.15);
+const GAMMA: Param =
+    Param::model("gamma", "share of the task vector's elements that is dropped because they are the greatest")
+        .between(0.0, 1.0)
+        .default(0.01);
+const NORMALIZE: Param = Param::merge("normalize", "divide the sum by the weights that took part").flag(false);
+const RESCALE: Param = Param::merge("rescale", "keep the L1 norm of a thinned task vector").flag(false);
+const EXACT_RESCALE: Param = Param::merge("exact_rescale", "rescale by 1/density, as the papers have it").flag(false);
+const LAMBDA: Param = Param::merge("lambda", "factor of the summed task vectors").default(1.0);
 
 /// Rescaling of a thinned task vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,24 +201,9 @@ impl TaskArithmetic {
 }
 
 impl Method for TaskArithmetic {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn summary(&self) -> &'static str {
-        self.summary
-    }
-
-    fn reference(&self) -> &'static str {
-        self.reference
-    }
-
-    fn base(&self) -> Base {
-        Base::Required
-    }
-
-    fn params(&self) -> &'static [Param] {
-        self.params
+    fn facts(&self) -> MethodFacts {
+        let Self { name, summary, reference, params, .. } = *self;
+        MethodFacts { name, summary, reference, base: Base::Required, models: 1..=usize::MAX, params }
     }
 
     fn refusal(&self, merge: &Settings, models: &[Settings]) -> Option<String> {
