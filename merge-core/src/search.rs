@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Result,
-    recipe::{MethodInfo, Recipe, Slot, unify},
+    recipe::{Recipe, Slot, unify},
     template::Template,
     yaml::{At, Mistake, Node, NodeKind, read_text},
 };
@@ -201,25 +201,20 @@ impl SearchFile {
 
     /// Reads a search from the text of `file`.
     pub fn parse(text: &str, file: &Path) -> Result<Self> {
-        Self::parse_by(text, file, &MethodInfo::all())
-    }
-
-    /// Reads a search whose template may use only these methods.
-    pub(crate) fn parse_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Self> {
         let read = || {
             let mut tree = Node::parse(text)?;
             unify(std::slice::from_mut(&mut tree));
-            Self::of(tree, file, methods)
+            Self::of(tree, file)
         };
         read().map_err(|mistake: Mistake| mistake.seen_in(text).into_error(file))
     }
 
     /// Reads a search from its tree.
-    fn of(mut tree: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Self, Mistake> {
+    fn of(mut tree: Node, file: &Path) -> std::result::Result<Self, Mistake> {
         let Some(node) = tree.take("search") else {
             return Err(no_search_block("this file", &tree, file));
         };
-        let template = Template::read(&tree, file, methods)?;
+        let template = Template::read(&tree, file)?;
         let search = Search::deserialize(&node).and_then(|search| search.check().map(|()| search));
         let search = search.map_err(|mistake| mistake.under("search").at(node.place))?;
         let has_hole = |recipe: &Recipe<Slot>| recipe.settings().any(|(_, slot)| matches!(slot.value, Slot::Hole(_)));

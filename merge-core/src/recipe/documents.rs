@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{MethodInfo, Recipe, from_recipe, unify};
+use super::{Recipe, from_recipe, unify};
 use crate::{
     error::Result,
     yaml::{At, Mistake, Node, read_text},
@@ -19,18 +19,13 @@ impl Recipe {
 
     /// Reads all recipes of the text of `file`, as [`Recipe::read_all`] does.
     pub fn parse_all(text: &str, file: &Path) -> Result<Vec<Self>> {
-        Self::parse_all_by(text, file, &MethodInfo::all())
-    }
-
-    /// Reads recipes that may use only these methods.
-    pub(crate) fn parse_all_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Vec<Self>> {
         let read = || {
             let mut nodes = Node::parse_all(text)?;
             if nodes.is_empty() {
                 nodes.push(Node::parse(text)?);
             }
             unify(&mut nodes);
-            let documents = nodes.into_iter().map(|node| from_recipe(node, file, methods));
+            let documents = nodes.into_iter().map(|node| from_recipe(node, file));
             let documents: Vec<Self> = documents.collect::<std::result::Result<_, _>>()?;
             // In a file of one document the name has no meaning, and a model may have the same name.
             if documents.len() == 1 { Ok(documents) } else { in_order(name_siblings(documents)?) }

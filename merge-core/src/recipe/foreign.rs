@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::MethodInfo;
 use crate::{
-    method::WITHOUT_EFFECT,
+    method::{METHODS, WITHOUT_EFFECT},
     yaml::{At, Mistake, Node, NodeKind},
 };
 
@@ -38,7 +37,7 @@ pub(crate) fn refuse_foreign(tree: &Node, file: &Path) -> Result<(), Mistake> {
 /// Moves parameters that stand beside `parameters` into it if they have no effect: published recipes have some.
 ///
 /// Fails for any other parameter there, because mergekit ignores it.
-pub(super) fn move_parameters_without_effect(mut tree: Node, methods: &[MethodInfo]) -> Result<Node, Mistake> {
+pub(super) fn move_parameters_without_effect(mut tree: Node) -> Result<Node, Mistake> {
     let NodeKind::Block(entries) = &mut tree.kind else { return Ok(tree) };
     let mut beside = Vec::new();
     let mut position = 0;
@@ -51,7 +50,7 @@ pub(super) fn move_parameters_without_effect(mut tree: Node, methods: &[MethodIn
             beside.push(entries.remove(position));
             continue;
         }
-        if methods.iter().any(|method| method.params.iter().any(|param| param.name == name)) {
+        if METHODS.iter().any(|method| method.params().iter().any(|param| param.name == name)) {
             let mistake = Mistake::new(format!("`{name}` is a parameter, and stands outside of `parameters`"));
             let hint = "mergekit ignores it there: write it under `parameters`, or remove it";
             return Err(mistake.hint(hint).at(entries[position].0.place));

@@ -44,7 +44,7 @@ mod reference;
 mod setting;
 mod shape;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod token;
 mod walk;
 
@@ -54,7 +54,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
 use sha2::{Digest, Sha256};
 
-pub(crate) use check::MethodInfo;
 pub(crate) use foreign::refuse_foreign;
 pub use hole::{Bounds, Hole, Per, Scale, Slot};
 pub(crate) use model_names::unify;
@@ -159,15 +158,10 @@ impl Recipe {
 
     /// Reads a recipe from the text of `file`.
     pub fn parse(text: &str, file: &Path) -> Result<Self> {
-        Self::parse_by(text, file, &MethodInfo::all())
-    }
-
-    /// Reads a recipe that may use only these methods.
-    pub(crate) fn parse_by(text: &str, file: &Path, methods: &[MethodInfo]) -> Result<Self> {
         let read = || {
             let mut tree = Node::parse(text)?;
             unify(std::slice::from_mut(&mut tree));
-            from_recipe(tree, file, methods)
+            from_recipe(tree, file)
         };
         read().map_err(|mistake| mistake.seen_in(text).into_error(file))
     }
@@ -196,21 +190,20 @@ impl<S: Serialize> Recipe<S> {
 pub(crate) fn from_tree<S: de::DeserializeOwned + CheckDomain>(
     tree: &Node,
     file: &Path,
-    methods: &[MethodInfo],
 ) -> std::result::Result<Recipe<S>, Mistake> {
-    let mut recipe = Recipe::deserialize(&foreign::move_parameters_without_effect(tree.clone(), methods)?)?;
+    let mut recipe = Recipe::deserialize(&foreign::move_parameters_without_effect(tree.clone())?)?;
     recipe.file = file.to_path_buf();
-    check::check(&recipe, methods)?;
+    check::check(&recipe)?;
     Ok(recipe)
 }
 
 /// Reads and checks a recipe. Refuses a search.
-fn from_recipe(mut tree: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Recipe, Mistake> {
+fn from_recipe(mut tree: Node, file: &Path) -> std::result::Result<Recipe, Mistake> {
     if let Some(search) = tree.take("search") {
         return Err(Mistake::new("this file is a search, not a recipe")
             .hint(format!("`evomerge search {}` runs it", file.display()))
             .at(search.place));
     }
     refuse_foreign(&tree, file)?;
-    from_tree(&tree, file, methods)
+    from_tree(&tree, file)
 }

@@ -6,7 +6,7 @@ use super::{SearchFile, mergekit, no_search_block};
 use crate::{
     error::Result,
     merge::sources::Library,
-    recipe::{MethodInfo, Recipe, from_tree, refuse_foreign, unify},
+    recipe::{Recipe, from_tree, refuse_foreign, unify},
     yaml::{Mistake, Node, NodeKind},
 };
 
@@ -24,7 +24,6 @@ impl Stage {
     ///
     /// Fails if one names a document that comes after it, or if any but the last has no name.
     pub fn parse_all(text: &str, file: &Path) -> Result<Vec<Self>> {
-        let methods = MethodInfo::all();
         let read = || {
             let mut nodes = Node::parse_all(text)?;
             if nodes.len() < 2 {
@@ -40,9 +39,7 @@ impl Stage {
                     file,
                 ));
             }
-            in_order(
-                nodes.into_iter().map(|node| Self::of(node, file, &methods)).collect::<std::result::Result<_, _>>()?,
-            )
+            in_order(nodes.into_iter().map(|node| Self::of(node, file)).collect::<std::result::Result<_, _>>()?)
         };
         read().map_err(|mistake: Mistake| mistake.seen_in(text).into_error(file))
     }
@@ -54,15 +51,15 @@ impl Stage {
         let mut tree = Node::parse(text).map_err(|mistake| mistake.seen_in(text).into_error(file))?;
         unify(std::slice::from_mut(&mut tree));
         let tree = mergekit::converted(&tree, file, library)?;
-        let read = SearchFile::of(tree, file, &MethodInfo::all()).map_err(|mistake| mistake.into_error(file))?;
+        let read = SearchFile::of(tree, file).map_err(|mistake| mistake.into_error(file))?;
         Ok(vec![Self::Search(Box::new(read))])
     }
 
-    fn of(node: Node, file: &Path, methods: &[MethodInfo]) -> std::result::Result<Self, Mistake> {
+    fn of(node: Node, file: &Path) -> std::result::Result<Self, Mistake> {
         Ok(if is_search(&node) {
-            Self::Search(Box::new(SearchFile::of(node, file, methods)?))
+            Self::Search(Box::new(SearchFile::of(node, file)?))
         } else {
-            Self::Recipe(Box::new(from_tree(&node, file, methods)?))
+            Self::Recipe(Box::new(from_tree(&node, file)?))
         })
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::recipe::tests::METHODS;
 
 const GOOD: &str = "# comment
 merge_method: ties
@@ -35,7 +34,7 @@ search:
 ";
 
 fn parse(text: &str) -> Result<SearchFile> {
-    SearchFile::parse_by(text, Path::new("s.yaml"), METHODS)
+    SearchFile::parse(text, Path::new("s.yaml"))
 }
 
 fn check(good: &str, bad: &str, expected: &str) {
@@ -109,7 +108,7 @@ fn refuses_what_cannot_be_searched() {
     let base = GOOD.replace("- model: base\n", "- model: base\n    parameters: {weight: {search: [0, 1]}}\n");
     let error = parse(&base).expect_err("a hole in the base");
     assert!(error.to_string().contains("models[0].parameters.weight: a parameter of the base model has no"), "{error}");
-    let error = Recipe::parse_by(GOOD, Path::new("s.yaml"), METHODS).expect_err("a search");
+    let error = Recipe::parse(GOOD, Path::new("s.yaml")).expect_err("a search");
     assert_eq!(error.to_string(), "s.yaml:18:3: this file is a search, not a recipe");
     assert_eq!(error.advice(), Some("`evomerge search s.yaml` runs it"));
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{Choice, Template};
 use crate::{
-    recipe::{MethodInfo, from_tree},
+    method::method,
+    recipe::from_tree,
     yaml::{Mistake, Node, NodeKind as Yaml, Place},
 };
 
@@ -22,7 +23,7 @@ struct FoundChoice {
 
 impl Template {
     /// Reads a recipe with holes and choices.
-    pub(crate) fn read(tree: &Node, file: &Path, methods: &[MethodInfo]) -> Result<Self, Mistake> {
+    pub(crate) fn read(tree: &Node, file: &Path) -> Result<Self, Mistake> {
         let mut found = Vec::new();
         find(tree, "", &mut Vec::new(), &mut found)?;
         let count = found.iter().try_fold(1usize, |count, choice| count.checked_mul(choice.options.len()));
@@ -39,7 +40,7 @@ impl Template {
                     let mut variant = variant.clone();
                     *at(&mut variant, &choice.path) = option.clone();
                     if choice.label == "merge_method" {
-                        remove_parameters(&mut variant, &unknown(option, &choice.options, methods));
+                        remove_parameters(&mut variant, &unknown(option, &choice.options));
                     }
                     variant
                 })
@@ -47,7 +48,7 @@ impl Template {
             variants = variants.into_iter().flat_map(chosen).collect();
         }
         let read = |(number, variant): (usize, &Node)| {
-            from_tree(variant, file, methods).map_err(|mistake| mistake.with(&combination(&found, number)))
+            from_tree(variant, file).map_err(|mistake| mistake.with(&combination(&found, number)))
         };
         let variants = variants.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let choice = |FoundChoice { label, options, .. }: FoundChoice| {
@@ -132,13 +133,13 @@ fn at<'n>(node: &'n mut Node, path: &[usize]) -> &'n mut Node {
 }
 
 /// The parameters that other methods of a choice have and the chosen one has not.
-fn unknown(chosen: &Node, options: &[Node], methods: &[MethodInfo]) -> Vec<&'static str> {
-    let named = |node: &Node| {
+fn unknown(chosen: &Node, options: &[Node]) -> Vec<&'static str> {
+    let params = |node: &Node| {
         let Yaml::Text(name) = &node.kind else { return None };
-        methods.iter().find(|method| method.name == name)
+        Some(method(name)?.params())
     };
-    let own = named(chosen).map_or(&[][..], |method| method.params);
-    let others = options.iter().filter_map(named).flat_map(|method| method.params);
+    let own = params(chosen).unwrap_or_default();
+    let others = options.iter().filter_map(params).flatten();
     others.map(|param| param.name).filter(|name| own.iter().all(|param| param.name != *name)).collect()
 }
 

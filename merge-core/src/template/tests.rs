@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::*;
 use crate::{
+    method::METHODS,
     model::layers::Layers,
-    recipe::{Setting, lookup, tests::METHODS},
+    recipe::{Setting, lookup},
     search::SearchFile,
 };
 
@@ -21,7 +22,7 @@ models:
 search: {{budget: 9, objective: [{{task: x}}]}}
 "
     );
-    SearchFile::parse_by(&text, Path::new("s.yaml"), METHODS).map(|file| file.template)
+    SearchFile::parse(&text, Path::new("s.yaml")).map(|file| file.template)
 }
 
 fn layers(count: usize) -> Layers {
@@ -78,11 +79,11 @@ fn spread(hole: &str, n_layers: usize, genome: &[f64], labels: &[&str], values: 
     assert_eq!(names, labels.iter().map(|label| format!("models[1].weight{label}")).collect::<Vec<_>>());
     let recipe = template.fill(&space, genome);
     // The filled recipe is written as an ordinary one, and reads back the same.
-    let recipe = Recipe::parse_by(&recipe.to_yaml(), Path::new("best.yaml"), METHODS).expect("an ordinary recipe");
+    let recipe = Recipe::parse(&recipe.to_yaml(), Path::new("best.yaml")).expect("an ordinary recipe");
     let mut tensors = vec!["model.embed_tokens.weight".to_string()];
     tensors.extend((0..n_layers).map(|layer| format!("model.layers.{layer}.mlp.weight")));
     tensors.extend(["model.norm.weight".to_string(), "lm_head.weight".to_string()]);
-    let weight = METHODS[0].params[0];
+    let weight = METHODS[0].params()[0];
     let found: Vec<_> = tensors
         .iter()
         .map(|name| lookup([&recipe.models[1].parameters, &recipe.parameters], &weight, name, 0.0))
@@ -151,7 +152,7 @@ fn knots_are_joined_by_lines() {
     let labels: Vec<&str> = space.dimensions.iter().map(|d| d.label.as_str()).collect();
     assert_eq!(labels, ["models[1].weight[knot 1]", "models[1].weight[knot 2]", "models[1].weight[knot 3]"]);
     let recipe = template.fill(&space, &[0.2, 0.4, 0.8]);
-    let weight = METHODS[0].params[0];
+    let weight = METHODS[0].params()[0];
     let at = |tensor: &str| lookup([&recipe.models[1].parameters], &weight, tensor, layers.depth(tensor));
     let layer = |layer: usize| format!("model.layers.{layer}.mlp.weight");
     let around = ["model.embed_tokens.weight".to_owned(), "lm_head.weight".to_owned()];
@@ -207,7 +208,7 @@ search: {budget: 9, objective: [{task: x}]}
 ";
 
 fn chosen(text: &str) -> Result<Template> {
-    SearchFile::parse_by(text, Path::new("s.yaml"), METHODS).map(|file| file.template)
+    SearchFile::parse(text, Path::new("s.yaml")).map(|file| file.template)
 }
 
 /// A method leaves out parameters that only the others have, and equal holes are one dimension.

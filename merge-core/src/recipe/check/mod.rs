@@ -5,35 +5,12 @@ mod path;
 mod tokens;
 mod view;
 
-use std::ops::RangeInclusive;
-
 use super::{Fix, Model, Parameters, Recipe, Slice, setting::CheckDomain};
 use crate::{
-    method::{Base, METHODS, Method, Param},
+    method::{self, Base, METHODS, Method},
     words::did_you_mean,
     yaml::{At, Mistake},
 };
-
-/// Facts of a method that a recipe is checked against.
-#[derive(Clone, Debug)]
-pub(crate) struct MethodInfo {
-    /// Name in a recipe.
-    pub(crate) name: &'static str,
-    /// Parameters of the method.
-    pub(crate) params: &'static [Param],
-    /// Use of the base model.
-    pub(crate) base: Base,
-    /// Number of models that it merges: without the base, unless the base is one more of them.
-    pub(crate) models: RangeInclusive<usize>,
-}
-
-impl MethodInfo {
-    /// Facts of every method.
-    pub(crate) fn all() -> Vec<Self> {
-        let info = |m: &&dyn Method| Self { name: m.name(), params: m.params(), base: m.base(), models: m.models() };
-        METHODS.iter().map(info).collect()
-    }
-}
 
 /// One part of the result, or all of it: its models, and the method, base and parameters in force there.
 struct CheckedView<'r, S> {
@@ -41,9 +18,9 @@ struct CheckedView<'r, S> {
     inside: String,
     /// Key of the members: `models` or `sources`.
     list: &'static str,
-    method: &'r MethodInfo,
+    method: &'static dyn Method,
     /// A slice's own method if it is ignored, as in mergekit: without `fixes: [slice_method]`.
-    ignored_method: Option<&'r MethodInfo>,
+    ignored_method: Option<&'static dyn Method>,
     /// Name of the method, with its place.
     method_name: &'r At<String>,
     base: Option<&'r At<String>>,
@@ -57,13 +34,13 @@ struct CheckedView<'r, S> {
 impl<S> CheckedView<'_, S> {
     /// True if the member is the base that others are compared with: its own parameters have no effect.
     fn is_base(&self, member: usize) -> bool {
-        self.method.base != Base::Merged && self.base.is_some_and(|base| base == self.members[member].0)
+        self.method.base() != Base::Merged && self.base.is_some_and(|base| base == self.members[member].0)
     }
 
     /// The base, if it is merged although it is not listed.
     fn appended(&self) -> Option<&At<String>> {
         let listed = |base: &At<String>| self.members.iter().any(|(model, _)| *model == base);
-        self.base.filter(|base| self.appends_base && self.method.base == Base::Merged && !listed(base))
+        self.base.filter(|base| self.appends_base && self.method.base() == Base::Merged && !listed(base))
     }
 
     /// Path of a member's keys.
@@ -73,8 +50,8 @@ impl<S> CheckedView<'_, S> {
 }
 
 /// Checks a recipe against its methods.
-pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>, methods: &[MethodInfo]) -> Result<(), Mistake> {
-    let method = find(&recipe.merge_method, methods)?;
+pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>) -> Result<(), Mistake> {
+    let method = find(&recipe.merge_method)?;
     let forms = [
         ("models", recipe.models.place, !recipe.models.is_empty()),
         ("slices", recipe.slices.place, !recipe.slices.is_empty()),
@@ -83,7 +60,7 @@ pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>, methods: &[MethodInfo]) 
     ];
     view::only_one(&forms, recipe.merge_method.place)?;
     path::check(recipe)?;
-    let context = CheckContext { recipe, method, methods };
+    let context = CheckContext { recipe, method };
     let mut views = Vec::new();
     context.views(&mut views, "", &recipe.models, &recipe.slices, &[&recipe.parameters])?;
     for (name, module) in recipe.modules.iter() {
@@ -109,8 +86,7 @@ pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>, methods: &[MethodInfo]) 
 /// The parts that all views of a recipe share.
 struct CheckContext<'r, S> {
     recipe: &'r Recipe<S>,
-    method: &'r MethodInfo,
-    methods: &'r [MethodInfo],
+    method: &'static dyn Method,
 }
 
 impl<'r, S> CheckContext<'r, S> {
@@ -143,7 +119,7 @@ impl<'r, S> CheckContext<'r, S> {
             let inside = format!("{inside}slices[{index}].");
             let under = |mistake: Mistake| mistake.under(inside.trim_end_matches('.'));
             view::check_ranges(slice, index > 0 && index + 1 == slices.len()).map_err(under)?;
-            let method = slice.merge_method.as_ref().map(|name| find(name, self.methods)).transpose().map_err(under)?;
+            let method = slice.merge_method.as_ref().map(find).transpose().map_err(under)?;
             let fixed = recipe.fixes.iter().any(|fix| fix.value == Fix::SliceMethod);
             views.push(CheckedView {
                 inside,
@@ -161,9 +137,9 @@ impl<'r, S> CheckContext<'r, S> {
     }
 }
 
-fn find<'a>(name: &At<String>, methods: &'a [MethodInfo]) -> Result<&'a MethodInfo, Mistake> {
-    methods.iter().find(|method| method.name == name.value).ok_or_else(|| {
-        let hint = match did_you_mean(name, methods.iter().map(|method| method.name)) {
+fn find(name: &At<String>) -> Result<&'static dyn Method, Mistake> {
+    method::method(name).ok_or_else(|| {
+        let hint = match did_you_mean(name, METHODS.iter().map(|method| method.name())) {
             Some(near) => format!("did you mean `{near}`? `evomerge methods` lists them all"),
             None => "`evomerge methods` lists them all".to_string(),
         };

@@ -1,8 +1,8 @@
 //! Checks parameters: each is known to a method in force there and in its domain, and the required ones are set.
 
-use super::{CheckedView, MethodInfo};
+use super::CheckedView;
 use crate::{
-    method::{METHODS, Param, Scope},
+    method::{METHODS, Method, Param, Scope},
     recipe::{Parameters, Recipe, foreign::without_effect, setting::CheckDomain},
     yaml::{At, Mistake, known_names},
 };
@@ -32,10 +32,10 @@ pub(super) fn check<S: CheckDomain>(recipe: &Recipe<S>, views: &[CheckedView<'_,
 /// Checks the blocks for all members: the recipe's own, the modules' and the slices'.
 fn check_levels<S: CheckDomain>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]) -> Result<(), Mistake> {
     let methods = |block: &Parameters<S>| {
-        let mut methods: Vec<&MethodInfo> = Vec::new();
+        let mut methods: Vec<&dyn Method> = Vec::new();
         for view in views.iter().filter(|view| view.levels.iter().any(|level| std::ptr::eq(*level, block))) {
             for known in [Some(view.method), view.ignored_method].into_iter().flatten() {
-                if methods.iter().all(|method| method.name != known.name) {
+                if methods.iter().all(|method| method.name() != known.name()) {
                     methods.push(known);
                 }
             }
@@ -58,7 +58,7 @@ fn check_levels<S: CheckDomain>(recipe: &Recipe<S>, views: &[CheckedView<'_, S>]
 fn check_members<S: CheckDomain>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     for (index, (_, parameters)) in view.members.iter().enumerate() {
         let under = |mistake: Mistake| mistake.under("parameters").under(&view.member(index));
-        let methods: Vec<&MethodInfo> = [Some(view.method), view.ignored_method].into_iter().flatten().collect();
+        let methods: Vec<&dyn Method> = [Some(view.method), view.ignored_method].into_iter().flatten().collect();
         check_block(parameters, &methods, Scope::Model).map_err(under)?;
         let hole = parameters.iter().find(|(_, setting)| setting.is_hole());
         if let Some((key, setting)) = hole.filter(|_| view.is_base(index)) {
@@ -73,8 +73,8 @@ fn check_members<S: CheckDomain>(view: &CheckedView<'_, S>) -> Result<(), Mistak
 fn check_required<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     let is_open =
         |param: &&Param| param.default.is_none() && view.levels.iter().all(|level| level.get(param.name).is_none());
-    for param in view.method.params.iter().filter(is_open) {
-        let missing = Mistake::new(format!("`{}` needs `{}`: {}", view.method.name, param.name, param.help));
+    for param in view.method.params().iter().filter(is_open) {
+        let missing = Mistake::new(format!("`{}` needs `{}`: {}", view.method.name(), param.name, param.help));
         if param.scope == Scope::Merge {
             let inside = view.inside.trim_end_matches('.');
             let missing = missing.hint("set it under `parameters`").at(view.method_name.place);
@@ -101,13 +101,13 @@ fn check_required<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
 /// Checks names and values of a block of parameters at a model's level or above.
 fn check_block<S: CheckDomain>(
     parameters: &Parameters<S>,
-    methods: &[&MethodInfo],
+    methods: &[&dyn Method],
     level: Scope,
 ) -> Result<(), Mistake> {
     parameters.iter().try_for_each(|(key, setting)| {
-        let of = |method: &&&MethodInfo| method.params.iter().find(|param| param.name == key.value);
+        let of = |method: &dyn Method| method.params().iter().find(|param| param.name == key.value);
         let known: Vec<(&str, &Param)> =
-            methods.iter().filter_map(|method| Some((method.name, of(&method)?))).collect();
+            methods.iter().filter_map(|method| Some((method.name(), of(*method)?))).collect();
         if let Some(why) = without_effect(key) {
             if !setting.is_hole() {
                 return Ok(());
@@ -133,17 +133,17 @@ fn check_block<S: CheckDomain>(
     })
 }
 
-fn unknown(key: &At<String>, methods: &[&MethodInfo]) -> Mistake {
+fn unknown(key: &At<String>, methods: &[&dyn Method]) -> Mistake {
     let mut names: Vec<&str> = Vec::new();
-    for param in methods.iter().flat_map(|method| method.params) {
+    for param in methods.iter().flat_map(|method| method.params()) {
         if !names.contains(&param.name) {
             names.push(param.name);
         }
     }
     let (what, whose) = match methods {
-        [method] => (format!("`{}` has no parameter `{}`", method.name, key.value), "its parameters"),
+        [method] => (format!("`{}` has no parameter `{}`", method.name(), key.value), "its parameters"),
         methods => {
-            let methods: Vec<String> = methods.iter().map(|method| format!("`{}`", method.name)).collect();
+            let methods: Vec<String> = methods.iter().map(|method| format!("`{}`", method.name())).collect();
             (format!("none of {} has a parameter `{}`", methods.join(", "), key.value), "their parameters")
         }
     };

@@ -1,8 +1,8 @@
 //! Checks the models of each part of a recipe: their number, their layers and the base.
 
-use super::{CheckedView, MethodInfo};
+use super::CheckedView;
 use crate::{
-    method::Base,
+    method::{Base, Method},
     recipe::Slice,
     words::counted,
     yaml::{Mistake, Place},
@@ -63,8 +63,8 @@ pub(super) fn check_ranges<S>(slice: &Slice<S>, may_be_empty: bool) -> Result<()
 /// Refuses a missing base, a model that is listed twice, and too few or too many models.
 pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
     let (method, members) = (view.method, &view.members);
-    if view.base.is_none() && method.base == Base::Required {
-        return Err(Mistake::new(format!("`{}` needs a `base_model`", method.name))
+    if view.base.is_none() && method.base() == Base::Required {
+        return Err(Mistake::new(format!("`{}` needs a `base_model`", method.name()))
             .hint("name the model that the others were trained from")
             .at(view.method_name.place));
     }
@@ -85,9 +85,9 @@ pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
         let mistake = Mistake::new("there is no model beside the base").hint("list at least one other model");
         return Err(mistake.under(&list).at(place));
     }
-    if !method.models.contains(&n) {
-        let beside = if view.base.is_some() && method.base != Base::Merged { " beside the base" } else { "" };
-        let wanted = format!("`{}` merges {}{beside}, not {n}", method.name, wanted(method));
+    if !method.models().contains(&n) {
+        let beside = if view.base.is_some() && method.base() != Base::Merged { " beside the base" } else { "" };
+        let wanted = format!("`{}` merges {}{beside}, not {n}", method.name(), wanted(method));
         let mistake = Mistake::new(wanted).hint(if appended.is_some() {
             "a base that is not listed counts as one more, as in mergekit: remove `base_model`, or write `fixes: [listed_only]`"
         } else {
@@ -99,9 +99,9 @@ pub(super) fn check<S>(view: &CheckedView<'_, S>) -> Result<(), Mistake> {
 }
 
 /// Number of models that a method merges, in words.
-fn wanted(method: &MethodInfo) -> String {
+fn wanted(method: &dyn Method) -> String {
     let models = |n: usize| if n == 1 { "one model".to_owned() } else { format!("{n} models") };
-    match (*method.models.start(), *method.models.end()) {
+    match method.models().into_inner() {
         (least, most) if least == most => format!("exactly {}", models(least)),
         (least, usize::MAX) => format!("at least {}", models(least)),
         (least, most) => format!("{least} to {}", models(most)),

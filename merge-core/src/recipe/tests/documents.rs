@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::METHODS;
 use crate::recipe::Recipe;
 
 fn document(name: &str, models: &str) -> String {
@@ -13,7 +12,7 @@ fn document(name: &str, models: &str) -> String {
 
 fn read(documents: &[(&str, &str)]) -> Result<Vec<String>, String> {
     let texts: Vec<String> = documents.iter().map(|(name, models)| document(name, models)).collect();
-    let recipes = Recipe::parse_all_by(&texts.join("---\n"), Path::new("r.yaml"), METHODS);
+    let recipes = Recipe::parse_all(&texts.join("---\n"), Path::new("r.yaml"));
     let name = |recipe: &Recipe| recipe.name.as_ref().map_or_else(String::new, |name| name.value.clone());
     recipes.map(|recipes| recipes.iter().map(name).collect()).map_err(|error| error.to_string())
 }
@@ -46,13 +45,13 @@ fn refuses_documents_without_an_order() {
 #[test]
 fn errors_are_placed_in_the_file_and_empty_documents_left_out() {
     let text = format!("---\n{}---\n---\n{}", document("one", "a"), document("", "one").replace("weight", "wieght"));
-    let error = Recipe::parse_all_by(&text, Path::new("r.yaml"), METHODS).expect_err("a wrong parameter");
+    let error = Recipe::parse_all(&text, Path::new("r.yaml")).expect_err("a wrong parameter");
     assert_eq!(error.to_string(), "r.yaml:12:14: parameters: `linear` has no parameter `wieght`");
     let only = format!("---\n{}---\n", document("", "a"));
-    assert_eq!(Recipe::parse_all_by(&only, Path::new("r.yaml"), METHODS).expect("one recipe").len(), 1);
-    let error = Recipe::parse_all_by("", Path::new("r.yaml"), METHODS).expect_err("nothing");
+    assert_eq!(Recipe::parse_all(&only, Path::new("r.yaml")).expect("one recipe").len(), 1);
+    let error = Recipe::parse_all("", Path::new("r.yaml")).expect_err("nothing");
     assert_eq!(error.to_string(), "r.yaml:1:1: expected a block of keys, found nothing");
     let search = format!("{}---\n{}search: {{}}\n", document("one", "a"), document("", "one"));
-    let error = Recipe::parse_all_by(&search, Path::new("r.yaml"), METHODS).expect_err("a search");
+    let error = Recipe::parse_all(&search, Path::new("r.yaml")).expect_err("a search");
     assert_eq!(error.to_string(), "r.yaml:11:9: this file is a search, not a recipe");
 }

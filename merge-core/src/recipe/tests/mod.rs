@@ -9,87 +9,6 @@ mod values;
 use std::path::Path;
 
 use super::*;
-use crate::method::{Base, Domain, Param, Scope, Value};
-
-const UNIT: Domain = Domain::Number { min: 0.0, max: 1.0 };
-const ANY: Domain = Domain::Number { min: f64::NEG_INFINITY, max: f64::INFINITY };
-const TRUE: Option<Value> = Some(Value::Flag(true));
-const FALSE: Option<Value> = Some(Value::Flag(false));
-
-const fn param(name: &'static str, scope: Scope, domain: Domain, default: Option<Value>) -> Param {
-    Param { name, scope, domain, default, help: "some help", unused: false }
-}
-
-const fn number(name: &'static str, scope: Scope, default: f64) -> Param {
-    param(name, scope, ANY, Some(Value::Number(default)))
-}
-
-const WEIGHT: Param = param("weight", Scope::Model, ANY, None);
-const DENSITY: Param = param("density", Scope::Model, UNIT, Some(Value::Number(1.0)));
-const GAMMA: Param = number("gamma", Scope::Model, 0.01);
-const EPSILON: Param = number("epsilon", Scope::Model, 0.15);
-const NORMALIZE: Param = param("normalize", Scope::Merge, Domain::Flag, TRUE);
-const RESCALE: Param = param("rescale", Scope::Merge, Domain::Flag, TRUE);
-const LAMBDA: Param = number("lambda", Scope::Merge, 1.0);
-const INT8_MASK: Param = param("int8_mask", Scope::Merge, Domain::Flag, FALSE);
-const T: Param = param("t", Scope::Merge, ANY, None);
-
-const fn method(name: &'static str, base: Base, n: (usize, usize), params: &'static [Param]) -> MethodInfo {
-    MethodInfo { name, params, base, models: n.0..=n.1 }
-}
-
-const SOME: (usize, usize) = (1, usize::MAX);
-const DIFFERENCES: &[Param] = &[WEIGHT, DENSITY, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
-const DELLA: &[Param] = &[WEIGHT, DENSITY, EPSILON, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
-const BREADCRUMBS: &[Param] = &[WEIGHT, DENSITY, GAMMA, NORMALIZE, RESCALE, LAMBDA, INT8_MASK];
-
-/// The methods of mergekit 0.1.5 and their parameters, to read recipes with.
-pub(crate) const METHODS: &[MethodInfo] = &[
-    method("linear", Base::Merged, SOME, &[WEIGHT, NORMALIZE]),
-    method("slerp", Base::Required, (1, 1), &[T]),
-    method(
-        "nuslerp",
-        Base::Optional,
-        (2, 2),
-        &[
-            WEIGHT,
-            param("nuslerp_row_wise", Scope::Merge, Domain::Flag, FALSE),
-            param("nuslerp_flatten", Scope::Merge, Domain::Flag, TRUE),
-        ],
-    ),
-    method(
-        "multislerp",
-        Base::Optional,
-        SOME,
-        &[WEIGHT, param("normalize_weights", Scope::Merge, Domain::Flag, TRUE), number("eps", Scope::Merge, 1e-8)],
-    ),
-    method("karcher", Base::Merged, SOME, &[number("max_iter", Scope::Merge, 10.0), number("tol", Scope::Merge, 1e-5)]),
-    method("passthrough", Base::Merged, (1, 1), &[number("scale", Scope::Model, 1.0)]),
-    method("task_arithmetic", Base::Required, SOME, DIFFERENCES),
-    method("ties", Base::Required, SOME, DIFFERENCES),
-    method("dare_linear", Base::Required, SOME, DIFFERENCES),
-    method("dare_ties", Base::Required, SOME, DIFFERENCES),
-    method("della", Base::Required, SOME, DELLA),
-    method("della_linear", Base::Required, SOME, DELLA),
-    method("breadcrumbs", Base::Required, SOME, BREADCRUMBS),
-    method("breadcrumbs_ties", Base::Required, SOME, BREADCRUMBS),
-    method(
-        "sce",
-        Base::Required,
-        SOME,
-        &[INT8_MASK, param("select_topk", Scope::Merge, UNIT, Some(Value::Number(1.0)))],
-    ),
-    method("ram", Base::Required, SOME, &[number("epsilon", Scope::Merge, 1e-5)]),
-    method(
-        "ramplus_tl",
-        Base::Required,
-        SOME,
-        &[number("r", Scope::Merge, 0.1), number("alpha", Scope::Merge, 0.2), number("epsilon", Scope::Merge, 1e-5)],
-    ),
-    method("model_stock", Base::Required, (2, usize::MAX), &[param("filter_wise", Scope::Merge, Domain::Flag, FALSE)]),
-    method("nearswap", Base::Required, (1, 1), &[T]),
-    method("arcee_fusion", Base::Required, (1, 1), &[]),
-];
 
 const TIES: &str = "merge_method: ties
 base_model: base
@@ -105,7 +24,7 @@ parameters:
 ";
 
 fn parse(text: &str) -> Result<Recipe> {
-    Recipe::parse_by(text, Path::new("recipes/ja.yaml"), METHODS)
+    Recipe::parse(text, Path::new("recipes/ja.yaml"))
 }
 
 /// Replaces a piece of a good recipe; checks the error and its hint.
@@ -133,7 +52,7 @@ fn refuses_what_the_method_cannot_do() {
         "      weight",
         "      wieght",
         "recipes/ja.yaml:8:7: models[1].parameters: `ties` has no parameter `wieght`",
-        "did you mean `weight`? its parameters: `weight`, `density`, `normalize`, `rescale`, `lambda`, `int8_mask`",
+        "did you mean `weight`? its parameters: `weight`, `density`, `normalize`, `rescale`, `lambda`",
     );
     check(
         "      weight: 1",
@@ -151,7 +70,7 @@ fn refuses_what_the_method_cannot_do() {
     check(
         "  weight: 0.5",
         "  density: 0.5",
-        "recipes/ja.yaml:9:12: models[2]: `ties` needs `weight`: some help",
+        "recipes/ja.yaml:9:12: models[2]: `ties` needs `weight`: factor of the model's task vector; the sum over models may exceed 1",
         "set it under this model's `parameters`, or for all models under the recipe's own",
     );
     check(
@@ -166,7 +85,7 @@ fn refuses_what_the_method_cannot_do() {
 fn refuses_a_merge_without_what_its_method_needs() {
     let text = "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]";
     let error = parse(text).expect_err("no t");
-    assert_eq!(error.to_string(), "recipes/ja.yaml:1:15: `slerp` needs `t`: some help");
+    assert_eq!(error.to_string(), "recipes/ja.yaml:1:15: `slerp` needs `t`: how far to go: 0 is the base, 1 the model");
     let error = parse("merge_method: linear\nmodels: []").expect_err("no models");
     assert_eq!(error.to_string(), "recipes/ja.yaml:2:9: models: a merge needs a model");
 }
@@ -216,7 +135,7 @@ fn refuses_too_many_and_too_few_models() {
     let linear = "merge_method: linear\nbase_model: a\nmodels: [{model: b, parameters: {weight: 1}}]\n";
     refuse(
         linear,
-        "recipes/ja.yaml:2:13: base_model: `linear` needs `weight`: some help",
+        "recipes/ja.yaml:2:13: base_model: `linear` needs `weight`: share of the model in the mean",
         "a base that is not listed is merged as one more model, as in mergekit: list it with a value of its own, or \
          write `fixes: [listed_only]`",
     );

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{METHODS, parse};
+use super::parse;
 use crate::{
     recipe::{Location, Recipe, Reference, locate, resolve},
     yaml::{At, Place},
@@ -130,9 +130,9 @@ fn a_moved_recipe_leads_to_the_same_models() {
         fs::create_dir_all(dir.path().join(name)).expect("a directory");
     }
     let (from, to) = (dir.path().join("from/recipe.yaml"), dir.path().join("to/best.yaml"));
-    let documents = Recipe::parse_all_by(MOVING, &from, METHODS).expect("good recipes");
+    let documents = Recipe::parse_all(MOVING, &from).expect("good recipes");
     let moved: Vec<String> = documents.iter().map(|recipe| recipe.moved_to(&to).expect("movable").to_yaml()).collect();
-    let again = Recipe::parse_all_by(&moved.join("---\n"), &to, METHODS).expect("good recipes");
+    let again = Recipe::parse_all(&moved.join("---\n"), &to).expect("good recipes");
     let names = |recipe: &Recipe| -> Vec<String> {
         recipe.references().iter().map(|reference| reference.value.clone()).collect()
     };

@@ -1,6 +1,6 @@
 //! Slices, modules and vocabularies.
 
-use super::{METHODS, parse};
+use super::parse;
 use crate::recipe::{Fix, Generator, Recipe, TokenName, TokenSource};
 
 pub(super) const STACKED: &str = r#"slices:
@@ -167,7 +167,7 @@ fn refuses_layers_that_cannot_be_stacked() {
     stacked(
         "    parameters: {t: 0.25}\n",
         "",
-        "recipes/ja.yaml:5:19: slices[0]: `slerp` needs `t`: some help",
+        "recipes/ja.yaml:5:19: slices[0]: `slerp` needs `t`: how far to go: 0 is the base, 1 the model",
         "set it under `parameters`",
     );
 }
@@ -203,14 +203,14 @@ fn refuses_parameters_where_no_method_knows_them() {
     stacked(
         "{weight: 1.0, ",
         "{",
-        "recipes/ja.yaml:13:17: slices[1].sources[1]: `linear` needs `weight`: some help",
+        "recipes/ja.yaml:13:17: slices[1].sources[1]: `linear` needs `weight`: share of the model in the mean",
         "set it under this model's `parameters`, or for all models under the recipe's own",
     );
     check(
         PARTS,
         "    parameters: {weight: 1}\n",
         "",
-        "recipes/ja.yaml:10:22: modules.text_decoder.models[0]: `ties` needs `weight`: some help",
+        "recipes/ja.yaml:10:22: modules.text_decoder.models[0]: `ties` needs `weight`: factor of the model's task vector; the sum over models may exceed 1",
         "set it under this model's `parameters`, or for all models under the recipe's own",
     );
     check(
@@ -218,7 +218,7 @@ fn refuses_parameters_where_no_method_knows_them() {
         "    parameters: {weight: 1}\n",
         "    parameters: {weight: 1, wait: 1}\n",
         "recipes/ja.yaml:11:29: modules.text_decoder.parameters: `ties` has no parameter `wait`",
-        "did you mean `weight`? its parameters: `weight`, `density`, `normalize`, `rescale`, `lambda`, `int8_mask`",
+        "did you mean `weight`? its parameters: `weight`, `density`, `normalize`, `rescale`, `lambda`",
     );
 }
 
@@ -326,7 +326,7 @@ fn slices_may_have_holes() {
     use crate::{model::layers::Layers, search::SearchFile};
     let text = STACKED.replace("t: 0.25", "t: {search: [0, 1]}").replace("[0.6, 0.7]", "{search: [0, 2]}");
     let search = format!("{text}search: {{budget: 9, objective: [{{task: x}}]}}\n");
-    let parse = |text: &str| SearchFile::parse_by(text, std::path::Path::new("s.yaml"), METHODS);
+    let parse = |text: &str| SearchFile::parse(text, std::path::Path::new("s.yaml"));
     let template = parse(&search).expect("a good search").template;
     let layers = Layers {
         count: 4,

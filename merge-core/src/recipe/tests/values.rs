@@ -3,13 +3,19 @@
 use std::path::Path;
 
 use super::{
-    DENSITY, METHODS, NORMALIZE, TIES, WEIGHT, parse,
+    TIES, parse,
     slices::{PARTS, STACKED},
 };
 use crate::{
-    method::{Param, Value},
+    method::{Param, Value, method},
     recipe::{Recipe, lookup},
 };
+
+/// A parameter of `ties`.
+fn param(name: &str) -> &'static Param {
+    let mut params = method("ties").expect("a method").params().iter();
+    params.find(|param| param.name == name).expect("its parameter")
+}
 
 #[test]
 fn reads_every_recipe_that_mergekit_was_run_on() {
@@ -18,8 +24,8 @@ fn reads_every_recipe_that_mergekit_was_run_on() {
     for case in std::fs::read_dir(cases).expect("cases") {
         let path = case.expect("a case").path().join("recipe.yaml");
         let text = std::fs::read_to_string(&path).expect("a recipe");
-        let recipe = Recipe::parse_by(&text, &path, METHODS).unwrap_or_else(|e| panic!("{e}"));
-        let again = Recipe::parse_by(&recipe.to_yaml(), &path, METHODS).unwrap_or_else(|e| panic!("{e}"));
+        let recipe = Recipe::parse(&text, &path).unwrap_or_else(|e| panic!("{e}"));
+        let again = Recipe::parse(&recipe.to_yaml(), &path).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(again, recipe, "{}", path.display());
         n += 1;
     }
@@ -30,7 +36,7 @@ fn reads_every_recipe_that_mergekit_was_run_on() {
 fn reads_settings_as_mergekit_does() {
     let value = |setting: &str, name: &str, t: f64| {
         let recipe = parse(&TIES.replace("density: 0.3", &format!("density: {setting}"))).expect(setting);
-        lookup([&recipe.models[1].parameters, &recipe.parameters], &DENSITY, name, t)
+        lookup([&recipe.models[1].parameters, &recipe.parameters], param("density"), name, t)
     };
     let number = |value| Some(Value::Number(value));
     assert_eq!(value("1e-5", "", 0.0), number(1e-5));
@@ -48,7 +54,7 @@ fn reads_settings_as_mergekit_does() {
 
     let flag = |setting: &str, t: f64| {
         let recipe = parse(&format!("{TIES}  normalize: {setting}\n")).expect(setting);
-        lookup([&recipe.parameters], &NORMALIZE, "", t)
+        lookup([&recipe.parameters], param("normalize"), "", t)
     };
     assert_eq!(flag("false", 0.0), Some(Value::Flag(false)));
     assert_eq!(flag("1.0", 0.0), Some(Value::Flag(true)));
@@ -64,10 +70,10 @@ fn a_models_parameters_have_the_last_word() {
     let value = |param: &Param, model: usize, name: &str| {
         lookup([&recipe.models[model].parameters, &recipe.parameters], param, name, 0.0)
     };
-    assert_eq!(value(&WEIGHT, 1, "mlp"), Some(Value::Number(2.0)));
-    assert_eq!(value(&WEIGHT, 1, "attn"), Some(Value::Number(0.5)));
-    assert_eq!(value(&WEIGHT, 2, "mlp"), Some(Value::Number(0.5)));
-    assert_eq!(value(&DENSITY, 2, "mlp"), Some(Value::Number(1.0)));
+    assert_eq!(value(param("weight"), 1, "mlp"), Some(Value::Number(2.0)));
+    assert_eq!(value(param("weight"), 1, "attn"), Some(Value::Number(0.5)));
+    assert_eq!(value(param("weight"), 2, "mlp"), Some(Value::Number(0.5)));
+    assert_eq!(value(param("density"), 2, "mlp"), Some(Value::Number(1.0)));
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn the_fingerprint_is_the_content() {
     let print = |text: &str| parse(text).expect(text).fingerprint();
     let same = TIES.replace("density: 0.3\n      weight: 1", "weight: 1.0 # one\n      density: 3e-1");
     assert_eq!(print(TIES), print(&same));
-    let elsewhere = Recipe::parse_by(TIES, Path::new("other.yaml"), METHODS).expect("a good recipe");
+    let elsewhere = Recipe::parse(TIES, Path::new("other.yaml")).expect("a good recipe");
     assert_eq!(print(TIES), elsewhere.fingerprint());
     assert_ne!(print(TIES), print(&TIES.replace("0.3", "0.30000000000000004")));
     assert_ne!(print(TIES), print(&TIES.replace("- model: chat", "- model: chatty")));
