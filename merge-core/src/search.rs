@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Result,
-    recipe::{Recipe, Slot, unify},
+    recipe::{Recipe, Slot, parse_unified},
     template::Template,
     yaml::{At, Mistake, Node, NodeKind, read_text},
 };
@@ -201,12 +201,8 @@ impl SearchFile {
 
     /// Reads a search from the text of `file`.
     pub fn parse(text: &str, file: &Path) -> Result<Self> {
-        let read = || {
-            let mut tree = Node::parse(text)?;
-            unify(std::slice::from_mut(&mut tree));
-            Self::of(tree, file)
-        };
-        read().map_err(|mistake: Mistake| mistake.seen_in(text).into_error(file))
+        let read = parse_unified(text).and_then(|tree| Self::of(tree, file));
+        read.map_err(|mistake| mistake.seen_in(text).into_error(file))
     }
 
     /// Reads a search from its tree.

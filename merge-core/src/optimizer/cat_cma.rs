@@ -92,8 +92,8 @@ impl AskTell for CatCma {
         Some(self.mixed.mode(&self.coordinates))
     }
 
-    fn sigma(&self) -> Option<f64> {
-        self.mixed.sigma()
+    fn gaussian(&self) -> Option<&Gaussian> {
+        self.mixed.gaussian.as_ref()
     }
 
     fn stop(&self) -> Option<Stop> {
@@ -131,10 +131,6 @@ impl Mixed {
         let mean = self.gaussian.as_ref().map_or(&[][..], |gaussian| gaussian.distribution.mean.as_slice());
         let mode = self.categorical.as_ref().map_or_else(Vec::new, Categorical::mode);
         assemble(coordinates, mean, &mode)
-    }
-
-    pub(super) fn sigma(&self) -> Option<f64> {
-        self.gaussian.as_ref().map(|gaussian| gaussian.distribution.sigma)
     }
 
     /// A reason to stop. Numbers that have converged are none while a choice is open.

@@ -138,8 +138,8 @@ impl AskTell for CatCmaMargin {
         Some(self.within(self.mixed.mode(&self.coordinates)))
     }
 
-    fn sigma(&self) -> Option<f64> {
-        self.mixed.sigma()
+    fn gaussian(&self) -> Option<&Gaussian> {
+        self.mixed.gaussian.as_ref()
     }
 
     fn stop(&self) -> Option<Stop> {

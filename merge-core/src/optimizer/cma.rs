@@ -1,7 +1,7 @@
 //! CMA-ES: covariance matrix adaptation in any number of dimensions.
 
 use super::{
-    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
+    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse,
     coordinate::decode,
     gaussian::Gaussian,
     learning_rate::LearningRates,
@@ -69,11 +69,7 @@ impl AskTell for CmaEs {
         Some(decode(&self.coordinates, self.gaussian.distribution.mean.as_slice()))
     }
 
-    fn sigma(&self) -> Option<f64> {
-        Some(self.gaussian.distribution.sigma)
-    }
-
-    fn stop(&self) -> Option<Stop> {
-        self.gaussian.stop()
+    fn gaussian(&self) -> Option<&Gaussian> {
+        Some(&self.gaussian)
     }
 }

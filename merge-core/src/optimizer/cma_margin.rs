@@ -1,7 +1,7 @@
 //! CMA-ES with margin (Hamano et al., [arXiv 2205.13482](https://arxiv.org/abs/2205.13482)), as in cmaes 0.13.1.
 
 use super::{
-    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse, Stop,
+    AskTell, Coordinate, Feedback, Fitness, Genome, OptimizerStart, SearchCourse,
     coordinate::decode,
     gaussian::Gaussian,
     margin::{IntegerLattice, correct},
@@ -79,11 +79,7 @@ impl AskTell for CmaEsMargin {
         Some(decode(&self.coordinates, self.gaussian.distribution.mean.as_slice()))
     }
 
-    fn sigma(&self) -> Option<f64> {
-        Some(self.gaussian.distribution.sigma)
-    }
-
-    fn stop(&self) -> Option<Stop> {
-        self.gaussian.stop()
+    fn gaussian(&self) -> Option<&Gaussian> {
+        Some(&self.gaussian)
     }
 }

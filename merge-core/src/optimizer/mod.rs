@@ -39,6 +39,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 
+use gaussian::Gaussian;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -137,11 +138,15 @@ trait AskTell {
     fn mean(&self) -> Option<Genome> {
         None
     }
-    fn sigma(&self) -> Option<f64> {
+    /// The normal distribution that points are drawn from, from which `sigma` and `stop` follow by default.
+    fn gaussian(&self) -> Option<&Gaussian> {
         None
     }
+    fn sigma(&self) -> Option<f64> {
+        self.gaussian().map(|gaussian| gaussian.distribution.sigma)
+    }
     fn stop(&self) -> Option<Stop> {
-        None
+        self.gaussian()?.stop()
     }
     fn elites(&self) -> Vec<Genome> {
         Vec::new()

@@ -56,7 +56,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use foreign::refuse_foreign;
 pub use hole::{Bounds, Hole, Per, Scale, Slot};
-pub(crate) use model_names::unify;
+pub(crate) use model_names::{parse_unified, unify};
 pub use parameters::{Parameters, lookup};
 pub use parts::{
     Fix, Generator, Model, Module, RandomSettings, Slice, Source, Token, TokenName, TokenSource, TokenizerSettings,
@@ -158,12 +158,8 @@ impl Recipe {
 
     /// Reads a recipe from the text of `file`.
     pub fn parse(text: &str, file: &Path) -> Result<Self> {
-        let read = || {
-            let mut tree = Node::parse(text)?;
-            unify(std::slice::from_mut(&mut tree));
-            from_recipe(tree, file)
-        };
-        read().map_err(|mistake| mistake.seen_in(text).into_error(file))
+        let read = parse_unified(text).and_then(|tree| from_recipe(tree, file));
+        read.map_err(|mistake| mistake.seen_in(text).into_error(file))
     }
 }
 

@@ -2,10 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::yaml::{Node, NodeKind};
+use crate::yaml::{Mistake, Node, NodeKind};
 
 /// Keys whose value names models: one model, a list to choose from, or mergekit-evolve's list of all.
 const KEYS: [&str; 7] = ["base_model", "lora", "model", "models", "path", "source", "tokenizer_source"];
+
+/// Reads a text with one document, and unifies its models' names.
+pub(crate) fn parse_unified(text: &str) -> Result<Node, Mistake> {
+    let mut tree = Node::parse(text)?;
+    unify(std::slice::from_mut(&mut tree));
+    Ok(tree)
+}
 
 /// Replaces the different spellings of each model, in all documents of a file, by the shortest of them.
 ///

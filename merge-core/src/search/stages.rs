@@ -6,7 +6,7 @@ use super::{SearchFile, mergekit, no_search_block};
 use crate::{
     error::Result,
     merge::sources::Library,
-    recipe::{Recipe, from_tree, refuse_foreign, unify},
+    recipe::{Recipe, from_tree, parse_unified, refuse_foreign, unify},
     yaml::{Mistake, Node, NodeKind},
 };
 
@@ -48,8 +48,7 @@ impl Stage {
     ///
     /// Fails for a key that has no equivalent here, and names it.
     pub fn parse_mergekit(text: &str, file: &Path, library: &dyn Library) -> Result<Vec<Self>> {
-        let mut tree = Node::parse(text).map_err(|mistake| mistake.seen_in(text).into_error(file))?;
-        unify(std::slice::from_mut(&mut tree));
+        let tree = parse_unified(text).map_err(|mistake| mistake.seen_in(text).into_error(file))?;
         let tree = mergekit::converted(&tree, file, library)?;
         let read = SearchFile::of(tree, file).map_err(|mistake| mistake.into_error(file))?;
         Ok(vec![Self::Search(Box::new(read))])
