@@ -131,7 +131,7 @@ fn another_file_of_that_name_is_refused_and_nothing_is_left() {
     dir.write("mine/exemplars.json", "{}");
     let said = data(&dir, &["fetch", "mgsm-ja", "--from", "mine"]);
     for part in [
-        "mine/exemplars.json: mgsm/exemplars.json is another file",
+        "mine/exemplars.json: mgsm/exemplars.json is not the expected file",
         "should be 62411c81e6d65432f54e6f0967026e68d80a8ed5d0b8fe2ebc46ef3505485b0b (7074 bytes)",
         "and is 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a (2 bytes)",
     ] {

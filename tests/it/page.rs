@@ -144,7 +144,7 @@ const LEFT_OVER: &str = "
     const texts = [...document.querySelectorAll(parts)].map((node) => node.textContent);
     const beside = [...document.querySelectorAll('[aria-label], [placeholder]')];
     texts.push(document.title, ...beside.flatMap((node) => [node.ariaLabel ?? '', node.placeholder ?? '']));
-    return texts.filter((text) => /[A-Za-z]{3}/.test(text.replace(/evomerge|average|nightly/g, '')));
+    return texts.filter((text) => /[A-Za-z]{3}/.test(text.replace(/evomerge|recipes-average|nightly/g, '')));
 ";
 
 #[test]
