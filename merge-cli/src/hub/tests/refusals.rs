@@ -152,5 +152,9 @@ fn reads_the_variables_that_the_hubs_own_library_reads() {
     assert_eq!(hub(&[("HF_ENDPOINT", "https://mirror/")]).endpoint, "https://mirror");
     assert!(hub(&[("HF_HUB_OFFLINE", "yes")]).offline && !hub(&[("HF_HUB_OFFLINE", "0")]).offline);
     check_refused(hub(&[("HF_HOME", home), ("HF_ENDPOINT", "mirror")]).fetch("a/b", None), "no address", "https://");
-    check_refused(hub(&[("HF_HOME", home), ("HF_TOKEN", "two words")]).fetch("a/b", None), "the hub's token", "HF_TOKEN");
+    check_refused(
+        hub(&[("HF_HOME", home), ("HF_TOKEN", "two words")]).fetch("a/b", None),
+        "the hub's token",
+        "HF_TOKEN",
+    );
 }

@@ -17,6 +17,8 @@ pub(crate) struct PlotAxis<'a> {
     pub(crate) high: f64,
     pub(crate) name: &'a str,
     pub(crate) show: &'a dyn Fn(f64) -> String,
+    /// Smallest distance of two ticks.
+    least_step: f64,
 }
 
 /// Two axes, and the shapes drawn between them.
@@ -35,7 +37,12 @@ impl<'a> PlotAxis<'a> {
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         let room = if high > low { 0.04 * (high - low) } else { 0.05 * high.abs().max(1.0) };
-        Self { low: low - room, high: high + room, name, show }
+        Self { low: low - room, high: high + room, name, show, least_step: 0.0 }
+    }
+
+    /// The same axis with ticks at whole numbers only.
+    pub(crate) fn whole(self) -> Self {
+        Self { least_step: 1.0, ..self }
     }
 
     fn at(&self, value: f64) -> f64 {
@@ -46,7 +53,12 @@ impl<'a> PlotAxis<'a> {
     fn ticks(&self) -> Vec<f64> {
         let rough = (self.high - self.low) / 5.0;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|step| *step >= rough).unwrap_or(rough);
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .into_iter()
+            .map(|n| n * power)
+            .find(|step| *step >= rough)
+            .unwrap_or(rough)
+            .max(self.least_step);
         let first = (self.low / step).ceil();
         (0..12).map(|i| (first + f64::from(i)) * step).take_while(|tick| *tick <= self.high).collect()
     }
@@ -134,9 +146,10 @@ mod tests {
     #[test]
     fn ticks_are_round_numbers_within() {
         let show = |x: f64| format!("{x}");
-        let axis = |low, high| PlotAxis { low, high, name: "", show: &show };
+        let axis = |low, high| PlotAxis { low, high, name: "", show: &show, least_step: 0.0 };
         assert_eq!(axis(0.0, 100.0).ticks(), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         assert_eq!(axis(-3.0, 11.0).ticks(), [0.0, 5.0, 10.0]);
+        assert_eq!(axis(0.96, 2.04).whole().ticks(), [1.0, 2.0]);
         // Equal values still give a range.
         let flat = PlotAxis::over([7.0, 7.0].into_iter(), "", &show);
         assert!(flat.low < 7.0 && flat.high > 7.0 && !flat.ticks().is_empty());

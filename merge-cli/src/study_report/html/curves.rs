@@ -66,7 +66,7 @@ pub(crate) fn step_size(summary: &Summary) -> Option<String> {
 
 /// Axis of item evaluations.
 fn evaluations(values: impl Iterator<Item = f64>, language: Language, show: &dyn Fn(f64) -> String) -> PlotAxis<'_> {
-    PlotAxis::over(values, language.text(&texts::ITEM_EVALUATIONS), show)
+    PlotAxis::over(values, language.text(&texts::ITEM_EVALUATIONS), show).whole()
 }
 
 fn says(step: &CurvePoint, language: Language) -> String {

@@ -26,7 +26,7 @@ pub(crate) fn lead(curves: &Curves, models: &[String], width: Option<u32>, langu
     let mut band = of(&leads.evolution, |ahead| ahead.high);
     band.extend(of(&leads.evolution, |ahead| ahead.low).into_iter().rev());
     let xs = || mean.iter().chain(&random).map(|point| point.0);
-    let x = PlotAxis::over(xs(), language.text(&texts::GENERATIONS), &whole);
+    let x = PlotAxis::over(xs(), language.text(&texts::GENERATIONS), &whole).whole();
     let ys = band.iter().chain(&random).map(|point| point.1).chain([0.0]);
     let width = width.map_or(WIDTH, f64::from).clamp(280.0, WIDTH);
     let y = PlotAxis::over(ys, language.text(&texts::AXIS_POINTS), &points);
