@@ -18,7 +18,9 @@ fn no_text_is_missing_in_a_language() {
     for text in all() {
         assert!(names.insert(text.name), "{} stands twice", text.name);
         assert_eq!(values(text.en), values(text.ja), "{}", text.name);
-        assert!(!text.en.is_empty() && !text.ja.is_ascii(), "{}: {}", text.name, text.ja);
+        // Names of methods are the same.
+        let is_japanese = !text.ja.is_ascii() || text.ja == text.en;
+        assert!(!text.en.is_empty() && is_japanese, "{}: {}", text.name, text.ja);
     }
 }
 
