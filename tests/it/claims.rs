@@ -2,7 +2,7 @@
 
 use crate::{
     kit::{Dir, Said, family},
-    search::{SEARCH, small_study, uninterrupted},
+    search::{SEARCH, small_study, two_seeds, uninterrupted},
 };
 use serde_json::Value;
 use std::{
@@ -186,9 +186,7 @@ fn a_study_that_runs_is_reported_as_of_its_last_generation() {
 
 #[test]
 fn several_seeds_say_with_how_many_of_them() {
-    let dir = study(&[]);
-    let said = dir.run(&[SEARCH, &["--seeds", "2"]].concat());
-    assert_eq!(said.code, Some(0), "{}", said.err);
+    let (dir, said) = two_seeds();
     let verdicts: Vec<&str> = said.err.lines().filter(|line| line.contains(" of 2 seeds")).collect();
     assert_eq!(verdicts.len(), 3, "{}", said.err);
     let result = json(&fs::read_to_string(dir.path("out/result.json")).unwrap());

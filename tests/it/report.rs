@@ -2,7 +2,7 @@
 
 use crate::{
     kit::{CHROMIUM, Dir, Said, Snapshot, family, program},
-    search::{SEARCH, small_study, uninterrupted},
+    search::{SEARCH, small_study, two_seeds, uninterrupted},
 };
 use merge_core::{store::Store, study};
 use serde_json::Value;
@@ -260,10 +260,7 @@ fn what_is_no_study_or_in_use_is_refused() {
 
 #[test]
 fn several_seeds_are_shown_in_short() {
-    let dir = Dir::new();
-    small_study(&dir);
-    let said = dir.run(&["search", "search.yaml", "-o", "out", "--seeds", "2"]);
-    assert_eq!(said.code, Some(0), "{}", said.err);
+    let (dir, _) = two_seeds();
     let said = dir.run(&["report", "out"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("evolved % [95% CI]") && said.out.matches(" 240 ").count() == 2, "{}", said.out);

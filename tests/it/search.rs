@@ -68,14 +68,22 @@ fn results(dir: &Dir) -> (Vec<Vec<u8>>, Records) {
 
 /// The small study, done, and what was said. It is run once for all tests.
 pub(crate) fn uninterrupted() -> (Dir, Said) {
-    static DONE: LazyLock<(Snapshot, Said)> = LazyLock::new(|| {
-        let dir = Dir::new();
-        small_study(&dir);
-        let said = dir.run(SEARCH);
-        assert_eq!(said.code, Some(0), "{}", said.err);
-        (Snapshot::of(&dir), said)
-    });
+    static DONE: LazyLock<(Snapshot, Said)> = LazyLock::new(|| done(SEARCH));
     (DONE.0.restore(), DONE.1.clone())
+}
+
+/// The same with two seeds.
+pub(crate) fn two_seeds() -> (Dir, Said) {
+    static DONE: LazyLock<(Snapshot, Said)> = LazyLock::new(|| done(&[SEARCH, &["--seeds", "2"]].concat()));
+    (DONE.0.restore(), DONE.1.clone())
+}
+
+fn done(command: &[&str]) -> (Snapshot, Said) {
+    let dir = Dir::new();
+    small_study(&dir);
+    let said = dir.run(command);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    (Snapshot::of(&dir), said)
 }
 
 #[test]
