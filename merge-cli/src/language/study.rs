@@ -53,6 +53,7 @@ texts! {
     SCORED_NOW "{items} scored now, {known} found in the store" "今回の評価：{items}。保存済みの結果を使用：{known}"
     WRITTEN "{place}/model is the merged checkpoint, {place}/best.yaml its recipe, {place}/result.json these figures" "{place}/model：マージ済みモデル、{place}/best.yaml：そのレシピ、{place}/result.json：数値"
     WRITTEN_STAGE "{place}/best.yaml its recipe, {place}/result.json these figures" "{place}/best.yaml：レシピ、{place}/result.json：数値"
+    DONE_IN "done in {time}" "完了：{time}"
     WRITTEN_SEEDS "{place}/seed-* hold the studies, {place}/result.json these figures" "{place}/seed-*：各シードの探索、{place}/result.json：数値"
     STOPPED_STEP "the search has converged: its steps are too small to matter" "探索は収束した：ステップが無視できるほど小さい"
     STOPPED_CONDITION "the search is stuck: its covariance matrix is ill-conditioned" "探索が停滞した：共分散行列が悪条件"

@@ -60,7 +60,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => job.run(args.seed, &args.output, &mut Among::default(), 0).map(|_| ()),
     };
     match &done {
-        Ok(()) => screen::say(&format!("done in {}", duration(began.elapsed().as_secs_f64()))),
+        Ok(()) => {
+            let time = duration(began.elapsed().as_secs_f64());
+            screen::say(&Language::chosen().fill(&texts::DONE_IN, &[("time", &time)]));
+        }
         Err(error) if error.fault() == Fault::Interrupted => {
             let again = job::how_to_continue().unwrap_or_else(|| format!("To go on: {}", command(args)));
             screen::say(&format!("stopped; nothing is lost. {again}"));
