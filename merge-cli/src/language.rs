@@ -1,6 +1,6 @@
-//! The languages that results are shown in. Errors, hints and files for programs are English.
+//! Languages of results. Errors, hints and files for programs are in English.
 
-/// Texts in both languages beside each other; `ALL` lists them for templates, scripts and tests.
+/// Defines texts in both languages. `ALL` lists them for templates, scripts and tests.
 macro_rules! texts {
     ($($name:ident $en:literal $ja:literal)*) => {
         use super::Text;
@@ -20,7 +20,8 @@ use merge_core::{
 };
 use std::{env, fmt::Display, sync::OnceLock};
 
-/// The variable with the language, if `--lang` does not say it. The queue's server hands its own to its jobs.
+/// Environment variable with the language, used without `--lang`. The queue's server passes its own
+/// to its jobs.
 pub(crate) const VARIABLE: &str = "EVOMERGE_LANG";
 
 /// A language of results.
@@ -33,10 +34,10 @@ pub(crate) enum Language {
     Ja,
 }
 
-/// A text in each language. `{name}` stands for a value.
+/// A text in each language. `{name}` is replaced by a value.
 #[derive(Debug)]
 pub(crate) struct Text {
-    /// Its name in page templates and scripts.
+    /// Name in page templates and scripts.
     pub(crate) name: &'static str,
     pub(crate) en: &'static str,
     pub(crate) ja: &'static str,
@@ -46,12 +47,13 @@ pub(crate) struct Text {
 static CHOSEN: OnceLock<Language> = OnceLock::new();
 
 impl Language {
-    /// Sets the language of this process: the given one, or that of [`VARIABLE`], or the locale's, or English.
+    /// Sets the language of this process: the given one, else that of [`VARIABLE`], else that of
+    /// the locale, else English.
     ///
     /// Fails if the variable names no language.
     pub(crate) fn choose(given: Option<Self>) -> Result<()> {
         let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        // For locales POSIX: the first that is set.
+        // The first locale variable that is set counts, as in POSIX.
         let locale = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set);
         let language = match (given, set(VARIABLE)) {
             (Some(language), _) => language,
@@ -65,18 +67,18 @@ impl Language {
         Ok(())
     }
 
-    /// The language of a code or a locale such as `ja` or `ja_JP.UTF-8`.
+    /// Language of a code or a locale such as `ja` or `ja_JP.UTF-8`.
     fn of_code(code: &str) -> Option<Self> {
         let letters = code.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
         [Self::En, Self::Ja].into_iter().find(|language| language.code() == letters)
     }
 
-    /// The language of this process; English until it was chosen.
+    /// Language of this process; default: English.
     pub(crate) fn chosen() -> Self {
         CHOSEN.get().copied().unwrap_or_default()
     }
 
-    /// Its code: `en` or `ja`.
+    /// Code of the language: `en` or `ja`.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -84,7 +86,7 @@ impl Language {
         }
     }
 
-    /// A text as it stands in the table.
+    /// Text in this language, with its placeholders.
     pub(crate) fn text(self, text: &Text) -> &'static str {
         match self {
             Self::En => text.en,
@@ -92,20 +94,21 @@ impl Language {
         }
     }
 
-    /// A text with its values.
+    /// Text in this language, with its placeholders replaced by values.
     pub(crate) fn fill(self, text: &Text, values: &[(&str, &dyn Display)]) -> String {
         fill(self.text(text), |name| {
             values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
         })
     }
 
-    /// A number of things, such as `1 item`, `1,200 items` or `1,200問`. The English text is in the singular.
+    /// Count with its unit, such as `1 item`, `1,200 items` or `1,200問`. The English unit is in
+    /// the singular.
     pub(crate) fn count(self, n: usize, unit: &Text) -> String {
         let plural = if self == Self::En && n != 1 { "s" } else { "" };
         self.fill(unit, &[("n", &grouped(n as u64))]) + plural
     }
 
-    /// `a, b and c`.
+    /// List of names, such as `a, b and c`.
     pub(crate) fn list(self, names: &[&str]) -> String {
         match (self, names) {
             (Self::Ja, names) => names.join("、"),
@@ -115,7 +118,7 @@ impl Language {
     }
 }
 
-/// Puts values into a text. A name without a value stays as it is.
+/// Replaces the placeholders of a text. A placeholder without a value is kept.
 pub(crate) fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let (mut filled, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('{') {

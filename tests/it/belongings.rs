@@ -1,4 +1,5 @@
-//! What goes with a model when it is merged: its code, and a card that says what it was made of and not where that lay.
+//! Files that go with a merged model: its code, and a card that names its sources without their
+//! paths.
 
 use crate::kit::Dir;
 use crate::merges::{json, linear, merge};

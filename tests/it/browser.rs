@@ -1,4 +1,4 @@
-//! A headless Chromium that does as it is told, by the protocol of `WebDriver` (W3C Recommendation, 2018).
+//! A headless Chromium, controlled by the `WebDriver` protocol (W3C Recommendation, 2018).
 
 use crate::kit::{CHROMIUM, Dir, program};
 use serde_json::{Value, json};
@@ -10,17 +10,17 @@ use std::{
 };
 use ureq::Agent;
 
-/// A browser with one page. It ends with the test.
+/// A browser with one page. It is closed at the end of the test.
 pub(crate) struct Browser {
     driver: Child,
     agent: Agent,
-    /// The address of its session.
+    /// URL of the session.
     session: String,
 }
 
-/// Nothing that a test waits for takes longer, on any machine.
+/// Maximum time that a test waits for anything, on any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The name of a reference to an element, by the standard.
+/// Key of a reference to an element, by the standard.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 impl Browser {
@@ -71,7 +71,7 @@ impl Browser {
         self.get("/url").as_str().unwrap().to_owned()
     }
 
-    /// Clicks on an element where a user would, once it is there and can be clicked on.
+    /// Clicks on an element as soon as a user could.
     pub(crate) fn click(&self, css: &str) {
         self.until(&format!("{css} can be clicked on"), || {
             let Some(path) = self.element(css) else { return false };
@@ -79,25 +79,25 @@ impl Browser {
         });
     }
 
-    /// Writes into a field instead of what is in it, key by key.
+    /// Replaces the text of a field, key by key.
     pub(crate) fn write(&self, css: &str, text: &str) {
         let path = self.element(css).unwrap_or_else(|| panic!("there is no {css}"));
         self.post(&format!("{path}/clear"), &json!({}));
         self.post(&format!("{path}/value"), &json!({ "text": text }));
     }
 
-    /// What a user can read of an element; nothing of one that is not there or not shown.
+    /// Visible text of an element; empty if it is absent or hidden.
     pub(crate) fn text(&self, css: &str) -> String {
         let text = self.element(css).map(|path| self.send(&format!("{path}/text"), None));
         text.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    /// Waits until an element says something.
+    /// Waits until an element's text contains `text`.
     pub(crate) fn wait(&self, css: &str, text: &str) {
         self.until(&format!("{css} says `{text}`"), || self.text(css).contains(text));
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition is true.
     pub(crate) fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !is_so() {
@@ -107,7 +107,7 @@ impl Browser {
         }
     }
 
-    /// What a script returns.
+    /// Value that a script returns.
     pub(crate) fn script(&self, text: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": text, "args": [] }))
     }
@@ -117,21 +117,21 @@ impl Browser {
         decoded(self.get("/screenshot").as_str().unwrap())
     }
 
-    /// The errors in the browser's console since this was last asked.
+    /// Errors in the browser's console since the last call.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "browser" }));
         let severe = log.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE");
         severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Every address that the pages of a server have asked for something.
+    /// URLs that the pages of a server have requested.
     pub(crate) fn requests(&self, server: &str) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "performance" }));
         let told = log.as_array().unwrap().iter().map(|entry| -> Value {
             let told: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
             told["message"].clone()
         });
-        // The browser's own first page is none of theirs.
+        // Leaves out the requests of the browser's own first page.
         let asks = told.filter(|told| {
             let page = told["params"]["documentURL"].as_str().unwrap_or_default();
             told["method"] == "Network.requestWillBeSent" && page.starts_with(server)
@@ -139,7 +139,7 @@ impl Browser {
         asks.map(|told| told["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The address of an element within the session.
+    /// Path of an element within the session.
     fn element(&self, css: &str) -> Option<String> {
         let found = self.send("/element", Some(&json!({ "using": "css selector", "value": css })));
         Some(format!("/element/{}", found[ELEMENT].as_str()?))
@@ -157,7 +157,7 @@ impl Browser {
         said
     }
 
-    /// The value of an answer, which may be an error.
+    /// Value of the response, which may be an error.
     fn send(&self, path: &str, body: Option<&Value>) -> Value {
         let url = format!("{}{path}", self.session);
         let answer = match body {
@@ -171,14 +171,14 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Else the browser would outlive its driver.
+        // Without this, the browser would outlive its driver.
         let _ = self.agent.delete(&self.session).call();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
 
-/// Bytes from base64 (RFC 4648, section 4).
+/// Decodes base64 (RFC 4648, section 4).
 fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut n_bits) = (0u32, 0);

@@ -1,4 +1,5 @@
-//! What a search claims of its answer: against whom, on which task, how sure, and what is refused because nothing could be said.
+//! Claims of a search about its answer: against which models, on which task, how certain; and
+//! claims that it refuses to make.
 
 use crate::{
     kit::{Dir, Said, family},
@@ -16,7 +17,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// The small study with a piece of one of its files changed.
+/// The small study with pieces of its files replaced.
 fn study(changes: &[(&str, &str, &str)]) -> Dir {
     let dir = Dir::new();
     small_study(&dir);
@@ -28,7 +29,7 @@ fn study(changes: &[(&str, &str, &str)]) -> Dir {
     dir
 }
 
-/// One verdict, the same in the summary, `result.json`, the card, `report` and its page.
+/// The verdict is the same in the summary, `result.json`, the card, `report` and its page.
 #[test]
 fn the_verdict_is_the_same_wherever_it_is_told() {
     let (dir, said) = uninterrupted();
@@ -45,7 +46,7 @@ fn the_verdict_is_the_same_wherever_it_is_told() {
     assert!(page.find("<ul class='verdict'>").unwrap() < page.find("<div class='tiles'>").unwrap());
     let result = json(&fs::read_to_string(dir.path("out/result.json")).unwrap());
     assert_eq!(result["verdict"], json(&dir.run(&["report", "out", "--json"]).out)["verdict"]);
-    // Against the table: the best parent on each task is the one with the highest score there.
+    // By the table, the best parent on each task is the one with the highest score there.
     for task in result["verdict"]["tasks"].as_array().unwrap() {
         let name = task["task"].as_str().unwrap();
         let score = |entry: &Value| entry["scores"][name]["value"].as_f64().unwrap();
@@ -59,7 +60,7 @@ fn the_verdict_is_the_same_wherever_it_is_told() {
     assert_eq!(result["verdict"]["tasks"][1]["is_objective"], false);
 }
 
-/// Two models whose paths end alike are two in all that a card says.
+/// A card keeps two models apart if their paths end alike.
 #[test]
 fn a_card_tells_models_apart_whose_paths_end_alike() {
     let dir = study(&[("search.yaml", "budget: 240", "budget: 40")]);
@@ -108,7 +109,7 @@ fn few_report_items_are_told_before_the_search_and_with_its_result() {
     assert_eq!(said.err.matches(&note).count(), 2, "{}", said.err);
     assert!(said.err.find(&note).unwrap() < said.err.find("ranked ").unwrap());
     assert!(fs::read_to_string(dir.path("out/model/README.md")).unwrap().contains(&note));
-    // However few items there are, a difference has an interval with a length.
+    // Even with few items, a difference has an interval with a length.
     for row in json(&dir.run(&["report", "out", "--json"]).out)["table"].as_array().unwrap() {
         for score in row["scores"].as_array().unwrap() {
             let length = |ci95: &Value| ci95[1].as_f64().unwrap() - ci95[0].as_f64().unwrap();
@@ -142,7 +143,7 @@ fn an_objective_that_could_not_take_part_in_the_choice_is_refused() {
     }
 }
 
-/// Waits until the search has let others read so many records.
+/// Waits until the search has published `n` records.
 fn records(dir: &Dir, n: usize) {
     let began = Instant::now();
     while fs::read_to_string(dir.path("out/study/record.jsonl")).map_or(0, |text| text.lines().count()) < n {
@@ -172,7 +173,8 @@ fn a_study_that_runs_is_reported_as_of_its_last_generation() {
     assert_eq!((said.code, said.error()), (Some(1), "out: the study is not done, so there is nothing to pick from"));
     assert_eq!(said.hint(), Some("a search is running there: wait until it ends"));
     stop(child);
-    // Then it is read from the store, which has at least as much; what was cut short in the file beside does no harm.
+    // A stopped study is read from the store, which has at least as much; a truncated record does
+    // no harm.
     let text = fs::read_to_string(dir.path("out/study/record.jsonl")).unwrap();
     dir.write("out/study/record.jsonl", &text[..text.len() - 10]);
     let stopped = json(&dir.run(&["report", "out", "--json"]).out);

@@ -1,4 +1,4 @@
-//! What can be typed, and what comes back.
+//! The command line: arguments and output.
 
 use crate::kit::Dir;
 use serde_json::Value;
@@ -48,7 +48,7 @@ fn holes_without_a_search_block_are_told_what_is_missing() {
     let said = dir.run(&["search", "r.yaml", "-o", "out"]);
     assert_eq!((said.code, said.error()), (Some(1), "r.yaml:1:1: this file has no `search` block"));
     assert!(said.err.contains("\nhint: add one, such as\n\n  search:\n    budget: 6000\n"), "{}", said.err);
-    // What it shows is such a block.
+    // The hint shows a valid block.
     let shown: Vec<&str> = said.err.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     dir.tiny("a", 0.1);
     dir.tiny("b", 0.2);

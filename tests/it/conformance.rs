@@ -1,11 +1,11 @@
-//! Merges are what mergekit 0.1.5 makes of the same recipes, within a rounding of the stored type.
+//! Merges equal those of mergekit 0.1.5 for the same recipes, within a rounding of the stored type.
 
 use crate::kit::{Dir, root};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// A tensor's type and shape, and its elements as the numbers they stand for and as they are stored.
+/// Type, shape, elements as numbers, and elements as stored bits of a tensor.
 type Tensor = (Dtype, Vec<usize>, Vec<f64>, Vec<i64>);
 
 fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
@@ -34,19 +34,20 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
     bytes.chunks(2).map(|b| u16::from_le_bytes(b.try_into().unwrap()))
 }
 
-/// Numbers the values of a 16-bit float in order, so that neighbours differ by one.
+/// Rank of a 16-bit float among all values, so that neighbours differ by one.
 fn ordinal(bits: u16) -> i64 {
     let magnitude = i64::from(bits & 0x7fff);
     if bits & 0x8000 == 0 { magnitude } else { -magnitude }
 }
 
-/// Rows of a matrix in another order: row `i` of the result is row `order[i]`.
+/// The rows of a matrix in another order: row `i` of the result is row `order[i]`.
 fn reorder<T: Copy>(elements: &[T], order: &[usize]) -> Vec<T> {
     let width = elements.len() / order.len();
     order.iter().flat_map(|row| elements[row * width..(row + 1) * width].iter().copied()).collect()
 }
 
-/// For each id of our tokenizer, theirs of the same token. mergekit numbers the tokens of a union anew in every run.
+/// For each id of our tokenizer, mergekit's id of the same token. mergekit numbers the tokens of a
+/// union anew in every run.
 fn ids(ours: &Path, theirs: &Path) -> Vec<usize> {
     let tokens = |path: &Path| -> BTreeMap<String, usize> {
         let json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -65,8 +66,9 @@ fn ids(ours: &Path, theirs: &Path) -> Vec<usize> {
     order
 }
 
-/// Elements of a tensor of `qwen2-tied-ties` whose magnitude in a task vector is just that at which TIES cuts, where not all of
-/// its equals are kept: mergekit keeps any of them, we those of lowest index. (Half of the elements are kept.)
+/// Marks the elements of a tensor of `qwen2-tied-ties` where TIES has a choice: their magnitude in
+/// a task vector equals the cut, and not all such elements are kept (half of all elements are).
+/// mergekit keeps any of them, we keep those of lowest index.
 fn tied(name: &str) -> Vec<bool> {
     let values = |model: &str| {
         let path = root().join("tests/data/models").join(model).join("model.safetensors");

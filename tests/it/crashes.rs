@@ -1,4 +1,4 @@
-//! The job queue when things go wrong: processes that are killed, many clients at once, a store that is damaged.
+//! The job queue when things go wrong: killed processes, many clients at once, a damaged store.
 
 use crate::{
     kit::{Dir, Said},
@@ -27,7 +27,7 @@ fn a_process_that_is_killed_is_tried_again_but_not_for_ever() {
             assert!(began.elapsed() < Duration::from_secs(60));
             sleep(Duration::from_millis(50));
         }
-        // Whoever holds the file of this attempt is the attempt.
+        // The process with this environment variable is the attempt.
         let place = dir.path("home/jobs/1").canonicalize().unwrap();
         let found = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
             let environment = fs::read(entry.path().join("environ")).ok()?;
@@ -42,17 +42,17 @@ fn a_process_that_is_killed_is_tried_again_but_not_for_ever() {
     assert!(failed["why"].as_str().unwrap().starts_with("its process was killed by signal 9"), "{failed}");
 }
 
-/// How many are handed in before it is.
+/// Number of jobs that are submitted before the server is killed.
 const JOBS: u64 = 10;
 
-/// What ran whenever a server was killed waits for somebody who wants it all the same.
+/// Resumes the jobs that were paused because their servers were killed several times.
 fn resume_all(dir: &Dir) {
     for job in jobs(dir).iter().filter(|job| job["state"] == "paused") {
         ok(dir, &["resume", &job["id"].to_string()]);
     }
 }
 
-/// Nothing is done twice, and nothing is lost, though the server is killed 25 times.
+/// No job is done twice or lost, though the server is killed 25 times.
 #[test]
 fn every_job_ends_exactly_once_though_the_server_is_killed_again_and_again() {
     let dir = merges();
@@ -79,7 +79,7 @@ fn every_job_ends_exactly_once_though_the_server_is_killed_again_and_again() {
         resume_all(&dir);
     }
     let _server = Server::start(&dir, &["--slots", "2"]);
-    // The last kill may have been a job's third.
+    // The last kill may have been the third for a job, which pauses it.
     resume_all(&dir);
     let mut ended: BTreeMap<u64, Value> = BTreeMap::new();
     for id in 1..=JOBS {
@@ -100,7 +100,8 @@ fn every_job_ends_exactly_once_though_the_server_is_killed_again_and_again() {
     }
 }
 
-/// Clients hand in and cancel at random, as many as may be; `EVOMERGE_MINUTE=1` makes them go on for a minute.
+/// Several clients submit and cancel jobs at random for 4 seconds; with `EVOMERGE_MINUTE=1`, for a
+/// minute.
 #[test]
 fn nothing_is_lost_or_done_twice_among_many_clients() {
     let dir = merges();
@@ -116,7 +117,7 @@ fn nothing_is_lost_or_done_twice_among_many_clients() {
                 while Instant::now() < until {
                     if mine.is_empty() || random.random_bool(0.6) {
                         let key = format!("{seed}-{}", mine.len());
-                        // Sent twice, as by a client that did not hear the answer.
+                        // Submitted twice, as by a client that missed the response.
                         let id =
                             |said: &Said| serde_json::from_str::<Value>(&said.out).unwrap()[0]["id"].as_u64().unwrap();
                         let first = id(&ok(dir, &["submit", "merge.yaml", "--key", &key, "--json"]));
@@ -125,7 +126,7 @@ fn nothing_is_lost_or_done_twice_among_many_clients() {
                         mine.push(first);
                     } else {
                         let id = mine[random.random_range(0..mine.len())];
-                        // One that is done cannot be cancelled any more.
+                        // A job that is done cannot be cancelled.
                         if dir.run(&["cancel", &id.to_string()]).code == Some(0) {
                             cancelled.push(id);
                         }
@@ -146,7 +147,7 @@ fn nothing_is_lost_or_done_twice_among_many_clients() {
     for (_, cancelled) in &counts {
         for id in cancelled {
             let state = all[*id as usize - 1]["state"].as_str().unwrap().to_owned();
-            // One that ran when it was cancelled may have been quicker.
+            // A running job may end before it is cancelled.
             assert!(["cancelled", "running", "done"].contains(&state.as_str()), "{id}: {state}");
         }
     }
@@ -179,7 +180,7 @@ fn a_damaged_store_is_told_of_with_what_mends_it() {
     let said = ok(&dir, &["serve", "--repair"]);
     assert!(said.err.starts_with("5 events are there again; the damaged store is now "), "{}", said.err);
     assert_eq!(jobs(&dir).len(), 5);
-    // What is whole is left as it is, whatever is in the file.
+    // A whole store is left as it is, whatever is in the file.
     fs::write(dir.path("home/queue/events.jsonl"), "").unwrap();
     assert!(
         dir.run(&["serve", "--repair"])

@@ -1,4 +1,4 @@
-//! Data of benchmarks: taken from a directory or a mirror, proved, and kept with its licence.
+//! Data of benchmarks: taken from a directory or a mirror, verified, and kept with its licence.
 
 use crate::kit::{Dir, Said, root};
 use serde_json::Value;
@@ -11,20 +11,21 @@ use std::{
     thread,
 };
 
-/// The folder of data that may not be copied into the repository. Tests that need it are ignored where it is missing.
+/// Folder of data that may not be copied into the repository. Tests that need it are ignored if it
+/// is missing.
 fn shared() -> PathBuf {
     let dir = env::var_os("EVOMERGE_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from).join("data");
     assert!(dir.exists(), "{} is missing", dir.display());
     dir
 }
 
-/// `evomerge data`, with a shelf in the test's own directory.
+/// Runs `evomerge data` with a shelf in the test's own directory.
 fn data(dir: &Dir, args: &[&str]) -> Said {
     let mut command = dir.command(&[&["data"], args].concat());
     Said::of(command.env("EVOMERGE_DATA", dir.path("shelf")).env("HF_TOKEN", "hf_secret").output().unwrap())
 }
 
-/// A host that serves a directory; what it was asked, headers and all.
+/// A host that serves a directory. Returns its address and the requests that it gets, with headers.
 fn host(files: &Path) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -83,7 +84,7 @@ fn data_comes_from_a_directory_and_its_licence_stays_beside_it() {
     assert_eq!(file["sha256"], "59a2b50debe77981fd784cb3b2bef1505e3abf2a37116dc9d7a366ab029b4637");
     let address = file["address"].as_str().unwrap();
     assert!(address.contains(about["version"].as_str().unwrap()), "{address}");
-    // Again, and with nothing to take it from: it is there, and right.
+    // A second fetch, without a source, finds the data there and correct.
     let again = data(&dir, &["fetch", "mgsm-ja", "--from", "nowhere"]);
     assert_eq!(again.code, Some(0), "{}", again.err);
     assert!(again.out.contains("nothing to do"), "{}", again.out);
@@ -121,7 +122,7 @@ fn another_file_of_that_name_is_refused_and_nothing_is_left() {
         assert!(said.error().contains(file), "{}", said.error());
         assert!(!dir.path("shelf").exists());
     }
-    // By the name that it is downloaded as.
+    // The exemplars may also have the name that they are downloaded as.
     let python =
         "\nMGSM_EXEMPLARS = {'ja': {}, 'en': {}}\nEXEMPLAR_NUMBER_ANSWERS = [1]\nEXEMPLAR_EQUATION_SOLUTIONS = ['1']\n";
     dir.write("mine/exemplars.py", python);

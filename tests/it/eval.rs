@@ -1,4 +1,5 @@
-//! `evomerge eval`: scores with intervals, models held against each other, answers remembered, files for other tools.
+//! `evomerge eval`: scores with intervals, comparisons of models, remembered answers, files for
+//! other tools.
 
 use crate::kit::{Dir, family};
 use serde_json::Value;
@@ -9,7 +10,7 @@ use std::{
     thread,
 };
 
-/// `evomerge eval` in a directory of its own that remembers there, on the first 24 items.
+/// Runs `evomerge eval` on the first 24 items, with its cache in the test's directory.
 fn eval(dir: &Dir, models: &[&str], more: &[&str]) -> crate::kit::Said {
     let models: Vec<String> = models.iter().map(|model| family().join(model).display().to_string()).collect();
     let tasks = ["mgsm-ja-mini.yaml", "ja-solution-mini.yaml"].map(|task| family().join("tasks").join(task));
@@ -72,7 +73,7 @@ fn models_are_held_against_the_first_item_by_item() {
     let (task, other) = (&comparison["differences"]["ja-solution-mini"], &comparison["differences"]["mgsm-ja-mini"]);
     assert!((task["value"].as_f64().unwrap() - (of(1) - of(0))).abs() < 1e-12);
     assert_eq!((&task["test"], &other["test"]), (&"mcnemar".into(), &"mcnemar".into()));
-    // Holm's adjustment of two: the smaller doubled, the larger no less.
+    // Holm's adjustment of two p-values: the smaller is doubled, the larger is at least as large.
     let p = |difference: &Value, key: &str| difference[key].as_f64().unwrap();
     let (small, large) = if p(task, "p") <= p(other, "p") { (task, other) } else { (other, task) };
     assert!((p(small, "p_holm") - (2.0 * p(small, "p")).min(1.0)).abs() < 1e-12);
@@ -106,7 +107,7 @@ fn results_and_samples_are_files_of_lm_evaluation_harness() {
     }
 }
 
-/// The model `ja` with a chat template, and a task of three items with an example before each.
+/// The model `ja` with a chat template, and a task of three items with one example before each.
 fn conversation(dir: &Dir) {
     for file in fs::read_dir(family().join("ja")).unwrap() {
         let file = file.unwrap();
@@ -127,7 +128,7 @@ fn conversation(dir: &Dir) {
 const TEMPLATE: &str =
     "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}[assistant] ";
 
-/// Results, and the first sample.
+/// The written results and the first sample.
 fn written(dir: &Dir) -> (Value, Value) {
     let files = dir.tree();
     let of = |name: &str| {
@@ -146,7 +147,7 @@ fn results_say_how_a_conversation_was_asked() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     let (results, sample) = written(&dir);
     assert_eq!(results["chat_template"], TEMPLATE);
-    // printf '%s' TEXT | sha256sum
+    // Made with: printf '%s' TEXT | sha256sum
     let shas = [
         ("chat_template_sha", "859906fa4a8a8a8c04be23bdd55bcc180661a789feeb44565cf3bdc6e6f84b4f"),
         ("system_instruction_sha", "e6d67885932635c55a9166536c70f9de7479ef070337824be9951d6606016a4a"),
@@ -161,7 +162,7 @@ fn results_say_how_a_conversation_was_asked() {
     let asked = "<s>[system] あなたは先生です。\n\n計算。\n[user] 2+2=\n[assistant] 4\n[user] 1+1=\n[assistant] ";
     assert_eq!(sample["arguments"]["gen_args_0"]["arg_0"], asked);
     assert_eq!(sample["prompt_hash"], "76103522251e4e148b8ac6232ecc3155c1a872a84ff4a061b7d5d7770d985dd4");
-    // Without, nothing of it is said.
+    // Without the chat options, these keys are absent.
     let dir = Dir::new();
     conversation(&dir);
     assert_eq!(dir.run(&ask).code, Some(0));
@@ -270,7 +271,8 @@ fn what_cannot_be_asked_is_refused() {
         output_type: multiple_choice\ndoc_to_text: q\ndoc_to_target: a\ndoc_to_choice: [\"2\", \"3\"]\n\
         metadata: {evomerge: {encoding: {pairs: separate}}}\n";
     fs::write(dir.path("apart.yaml"), text).unwrap();
-    // Before the model, which would be asked first, and before the server, which is not there.
+    // Refused before the model, which would answer first, and before the server, which does not
+    // exist.
     let apart = ["--tasks", "apart.yaml", "--server", "http://127.0.0.1:9"];
     let refused =
         "task apart: prompt and choice must be encoded separately, but a server encodes them together\n\nhint: ";

@@ -13,7 +13,7 @@ use merge_core::{
 use serde_json::Value;
 use std::{fs, process::Command};
 
-/// Random masks, sign consensus and a value for each layer: all that can go wrong.
+/// A recipe with random masks, sign consensus and a weight for each layer: the hardest case.
 fn recipe() -> String {
     let model = |name: &str, weight: &str| {
         format!("- model: {}\n  parameters: {{weight: {weight}, density: 0.6}}\n", family().join(name).display())
@@ -95,7 +95,7 @@ fn a_place_that_cannot_be_written_is_an_error_of_the_user() {
     assert!(said.error().starts_with("cannot create /sys/.merged.partial: "), "{}", said.err);
 }
 
-/// Needs to mount a file system of its own, which only root may.
+/// The test mounts a file system, which only root may do.
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
     let dir = Dir::new();
@@ -104,7 +104,7 @@ fn a_full_disk_leaves_nothing_behind() {
     let disk = disk.parent().unwrap();
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(disk).output();
     if !mount.is_ok_and(|output| output.status.success()) {
-        // Left out: a small file system cannot be mounted here.
+        // Skipped: no small file system can be mounted here.
         return;
     }
     let said = dir.run(&["merge", "r.yaml", "-o", "disk/merged"]);

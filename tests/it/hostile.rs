@@ -1,4 +1,4 @@
-//! The server and those who mean it harm, or name what does: it goes on, and tells nobody what is where.
+//! The server under attack: it goes on, and reveals no path of this machine.
 
 use crate::{
     http::{Asked, JSON, recipe},
@@ -26,7 +26,7 @@ fn merge_of(model: &str) -> Value {
     json!({ "text": text, "save_as": "recipes/x.yaml" })
 }
 
-/// What is not in a root is not there, whether it is or not.
+/// The response about a path outside the roots is the same whether the path exists or not.
 #[test]
 fn nobody_learns_what_there_is_outside_the_roots() {
     let asked = Asked::new(&[]);
@@ -56,7 +56,7 @@ fn nobody_learns_what_there_is_outside_the_roots() {
         json!({ "text": text + &more, "save_as": "recipes/x.yaml" })
     };
     check(&|place| search(place), outside);
-    // What a task includes, and its data.
+    // A task's include and its data.
     let name = |place: &str| if place == there { "there" } else { "gone" };
     for place in [&there, &not_there] {
         let data = format!(
@@ -81,7 +81,7 @@ fn nobody_learns_what_there_is_outside_the_roots() {
     }
 }
 
-/// A file that never ends, and the end of whoever looks at it.
+/// Kills every process that examines files.
 #[test]
 fn what_ends_the_process_that_looks_does_not_end_the_server() {
     let asked = Asked::new(&[]);
@@ -92,13 +92,13 @@ fn what_ends_the_process_that_looks_does_not_end_the_server() {
         move || {
             while !done.load(Ordering::Relaxed) {
                 for child in children_of(server) {
-                    // It may have ended by itself meanwhile.
+                    // The process may have ended by itself meanwhile.
                     let _ = kill_process(Pid::from_raw(child.cast_signed()).unwrap(), Signal::KILL);
                 }
             }
         }
     });
-    // One that has looked before it is found is none too many, but not all are.
+    // Some may finish before they are killed, but not all.
     let answers = (0..200).map(|_| asked.post("/api/check", &json!({ "file": "recipes/merge.yaml" })));
     let killed = answers.inspect(|answer| assert!([200, 422].contains(&answer.code))).find(|answer| answer.code == 422);
     done.store(true, Ordering::Relaxed);
@@ -106,7 +106,7 @@ fn what_ends_the_process_that_looks_does_not_end_the_server() {
     assert_eq!(killed.unwrap().error(), "looking at it ended the process that did, by signal 9");
     assert!(children_of(server).is_empty());
     assert_eq!(asked.post("/api/check", &json!({ "file": "recipes/merge.yaml" })).code, 200);
-    // Both mistakes of a text are told at once.
+    // Both mistakes in a text are reported at once.
     let wrong = json!({ "text": recipe("a", "nowhere"), "save_as": "recipes/x.sh" });
     let error = asked.post("/api/check", &wrong).error();
     let lines: Vec<&str> = error.lines().collect();
@@ -116,7 +116,7 @@ fn what_ends_the_process_that_looks_does_not_end_the_server() {
     assert_eq!(look.code, Some(1));
 }
 
-/// A text's models are found beside it, or in its root.
+/// Models of a text are found beside it, or in its root.
 #[test]
 fn a_text_finds_the_models_of_its_root() {
     let asked = Asked::new(&[]);
@@ -128,7 +128,7 @@ fn a_text_finds_the_models_of_its_root() {
         sleep(Duration::from_millis(50));
     }
     assert_eq!(asked.get("/api/jobs/1").json()["texts"][0]["file"], "recipes/deep/x.yaml");
-    // A name that leads out of the root from its top need not from where the text is.
+    // This name leads out of the root from its top, but not from the text's directory.
     let beside = |model: &str| json!({ "text": recipe("../a", model), "save_as": "recipes/deep/y.yaml" });
     let answer = asked.post("/api/check", &beside("../b"));
     assert_eq!(answer.code, 200, "{}", answer.body);
@@ -139,11 +139,11 @@ fn a_text_finds_the_models_of_its_root() {
     }
 }
 
-/// Whoever holds connections open and says nothing keeps nobody out, and is let go.
+/// Silent connections keep no other client out, and are closed.
 #[test]
 fn connections_that_say_nothing_are_let_go() {
     let asked = Asked::new(&[]);
-    // Half a body has twice the time of half a head: it begins first.
+    // Half a body may take twice as long as half a head, so it is sent first.
     let mut slow = TcpStream::connect(asked.host()).unwrap();
     let head = format!("POST /api/check HTTP/1.1\r\nHost: {}\r\n{JSON}Content-Length: 9\r\n\r\n{{", asked.host());
     slow.write_all(head.as_bytes()).unwrap();
@@ -168,11 +168,11 @@ fn connections_that_say_nothing_are_let_go() {
     };
     let n = held.iter_mut().filter_map(|stream| is_held(stream).then_some(())).count();
     assert!(n <= 128, "{n} connections of one address are held");
-    // The socket is the user's own.
+    // The socket belongs to the user alone.
     let began = Instant::now();
     ok(&asked.dir, &["jobs"]);
     assert!(began.elapsed() < Duration::from_secs(5));
-    // Half a head, and none at all after an answer, have their time.
+    // Connections with half a head, or without a request after a response, have a time limit.
     let mut idle = TcpStream::connect(asked.host());
     if let Ok(stream) = &mut idle {
         let _ = stream.write_all(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", asked.host()).as_bytes());
@@ -192,13 +192,13 @@ fn connections_that_say_nothing_are_let_go() {
     );
 }
 
-/// Whatever is refused is refused in one form.
+/// Every refusal is JSON of one form.
 #[test]
 fn every_refusal_is_json() {
     let asked = Asked::new(&[]);
     let long = format!("{{\"text\": \"{}\"}}", "x".repeat(2 << 20));
     let put = ("PUT", "/api/jobs", "{}");
-    // What is asked for is there, though its name says otherwise.
+    // The address exists, though the job's name says otherwise.
     let after = json!({ "file": "recipes/merge.yaml", "name": "there is no job", "after": [9] }).to_string();
     let all = [
         (("GET", "/api/nothing", ""), 404, "there is nothing at this address"),
@@ -229,7 +229,7 @@ fn every_refusal_is_json() {
     assert_eq!(taken.code, 201);
 }
 
-/// By a name of its own, a server with a token answers this machine too.
+/// A server with a token and a name of its own also answers requests of its machine by other names.
 #[test]
 fn a_server_with_a_name_answers_on_its_own_machine() {
     let dir = Dir::new();
@@ -271,7 +271,7 @@ fn a_job_that_may_end_its_servers_waits_for_its_user() {
         (Some("paused"), Some("`evomerge resume 1` lets it go on"))
     );
     assert_eq!(held["why"], "its server went away 3 times in a row, soon after it had begun");
-    // What it ran counts, though nobody saw its end.
+    // The time of an attempt counts even if nothing saw its end.
     assert!(held["seconds"].as_f64().unwrap() > 0.5, "{held}");
     ok(&dir, &["resume", "1"]);
     crate::queue::wait(&dir, 1, "running");

@@ -1,4 +1,4 @@
-//! The queue by HTTP: what it answers, to whom, and what it tells nobody.
+//! The queue by HTTP: its responses, its permissions, and the paths that it hides.
 
 use crate::{
     kit::{Dir, family, root},
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// An answer: its code, its head, its body.
+/// Response: status, head and body.
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) head: String,
@@ -31,7 +31,7 @@ impl Answer {
     }
 }
 
-/// A server with a root `recipes`, and what is asked of it, letter by letter.
+/// A server with a root `recipes`, to which requests are sent byte by byte.
 pub(crate) struct Asked {
     pub(crate) dir: Dir,
     pub(crate) server: Server,
@@ -54,13 +54,13 @@ impl Asked {
         self.server.url.as_deref().unwrap().strip_prefix("http://").unwrap()
     }
 
-    /// Sends a head and a body as they are.
+    /// Sends a request as it is.
     pub(crate) fn send(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(self.host()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut bytes = Vec::new();
-        // Who is refused early may find the connection closed while it still sends.
+        // An early refusal may close the connection while the request is still being sent.
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -130,7 +130,7 @@ fn a_job_is_handed_in_watched_and_removed() {
     let other = json!({ "text": recipe("a", "b"), "save_as": "recipes/new.yaml" });
     assert_eq!(asked.post("/api/jobs", &other).error(), "recipes/new.yaml: there is such a file already");
     assert_eq!(asked.get("/api/jobs/2").json()["name"], "recipes-new");
-    // What is not taken in is not saved, and the same sent again is one job.
+    // A refused recipe is not saved, and a repeated request adds no second job.
     let late = json!({ "text": recipe("a", "b"), "save_as": "recipes/late.yaml", "after": [99] });
     assert_eq!((asked.post("/api/jobs", &late).code, asked.dir.path("recipes/late.yaml").exists()), (422, false));
     let twice = json!({ "text": recipe("a", "b"), "save_as": "recipes/twice.yaml", "key": "t" });
@@ -176,7 +176,7 @@ fn recipes_and_models_outside_the_roots_are_nobodys() {
     let answer = asked.post("/api/check", &json!({ "text": search, "save_as": "recipes/x.yaml" }));
     let outside = "recipes/x.yaml:6:42: this is not in a directory that the server opens";
     assert_eq!((answer.code, answer.error().as_str()), (422, outside));
-    // Nor does a hint name what is there: neither the secret nor the model beside the root.
+    // A hint names no existing file either: neither the secret nor the model beside the root.
     for (model, task) in [("b", "../secrt.yaml"), ("../outsid", "../secret.yaml"), ("../outside/confg.json", "x.yaml")]
     {
         let text = recipe("a", model).replace("weight: 1}", "weight: {search: [0, 1]}}")
@@ -191,7 +191,7 @@ fn recipes_and_models_outside_the_roots_are_nobodys() {
     for more in [json!({ "words": ["merge", "x"] }), json!({ "file": "recipes/merge.yaml", "directory": "/" })] {
         assert_eq!(asked.post("/api/jobs", &more).code, 422, "{more}");
     }
-    // Nothing that is refused, or that is not there, tells where this machine keeps what.
+    // No refusal reveals a path of this machine.
     let place = asked.dir.path("").canonicalize().unwrap().display().to_string();
     let wrong = json!({ "text": recipe("a", "nowhere"), "save_as": "recipes/x.yaml" });
     let answer = asked.post("/api/check", &wrong);
@@ -225,7 +225,7 @@ fn who_comes_from_elsewhere_is_sent_away() {
     check("Origin: http://evil.example\r\n", 403);
     check("Origin: null\r\n", 403);
     check("Sec-Fetch-Site: cross-site\r\n", 403);
-    // A form of another page can send no JSON.
+    // A form of another page cannot send JSON.
     for kind in ["", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"] {
         assert_eq!(asked.ask("POST", "/api/jobs", kind, "{}").code, 415, "{kind}");
         assert_eq!(asked.ask("POST", "/api/jobs/1/cancel", kind, "{}").code, 415, "{kind}");
@@ -244,7 +244,7 @@ fn who_comes_from_elsewhere_is_sent_away() {
     {
         assert!(page.head.contains(header), "{}", page.head);
     }
-    // Nothing from outside.
+    // The page loads nothing from other sites.
     for entry in fs::read_dir(root().join("merge-cli/src/serve/page")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
@@ -292,7 +292,7 @@ fn news_come_as_they_happen() {
     let place = |state: &str| text.find(&format!("\"state\":\"{state}\"")).unwrap_or_else(|| panic!("{state}: {text}"));
     assert!(place("queued") < place("running") && place("running") < place("done"));
     assert!(text.contains("event: job\n"));
-    // What is written by the way is no business of whoever listens.
+    // A listener learns no path of this machine.
     let place = asked.dir.path("").canonicalize().unwrap().display().to_string();
     assert!(text.contains("recipes/merge.yaml") && !text.contains(&place), "{text}");
     asked.ask("DELETE", "/api/jobs/1", "", "");
@@ -322,7 +322,7 @@ fn a_search_that_is_done_has_a_report_and_a_chart() {
     assert_eq!(report.code, 200);
     assert!(report.head.contains("content-security-policy: sandbox;"), "{}", report.head);
     assert!(report.body.contains("<h2>Result</h2>") && report.body.contains("<h2>Convergence</h2>"));
-    // As many generations as the study has.
+    // The chart has as many generations as the study.
     let generations = std::process::Command::new(env!("CARGO_BIN_EXE_evomerge"))
         .args(["report", "--json", &asked.dir.path("home/jobs/1/out").display().to_string()])
         .output()
@@ -335,7 +335,7 @@ fn a_search_that_is_done_has_a_report_and_a_chart() {
     assert!(asked.get("/api/jobs/1/output").json()["text"].as_str().unwrap().contains("evolved"));
 }
 
-/// Each way that is described is there, and answers as it is described.
+/// Each route of the description exists, and responds as described.
 #[test]
 fn the_description_says_what_may_come_back() {
     let asked = Asked::new(&[]);

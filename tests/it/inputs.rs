@@ -1,4 +1,4 @@
-//! Files that come in: what is opened, what is read of a model, and where results go behind links.
+//! Input files: how they are opened, what is read of a model, and where results behind links go.
 
 use crate::kit::{Dir, tiny_tensors};
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! What a search finds in its directory: what it wrote itself it knows, mends and replaces; everything else it leaves alone.
+//! A search in its output directory: it knows, repairs and replaces its own files, and keeps all
+//! others.
 
 use crate::{
     kit::{Dir, Said, family},
@@ -43,7 +44,7 @@ fn refused(dir: &Dir, args: &[&str], error: &str, hint: &str) {
     assert_eq!((said.code, said.error(), said.hint()), (Some(1), error, Some(hint)));
 }
 
-/// What is in the files of a directory, but for the study's store.
+/// Content of the files in a directory, without the study's store.
 fn answer(dir: &Dir, within: &str) -> BTreeMap<String, Vec<u8>> {
     let is_ours = |path: &&String| path.starts_with(within) && !path.contains("/study");
     let read = |path: &String| Some((path.clone(), fs::read(dir.path(path)).ok()?));
@@ -91,7 +92,7 @@ fn several_seeds_take_no_place_that_is_not_theirs() {
     refused(&dir, &last, error, "begin with a smaller seed");
 }
 
-/// A table of several seeds is known by the first of them, whatever else is beside the studies.
+/// A table of several seeds is recognised by the first of them, whatever else is in the directory.
 #[test]
 fn a_table_of_seeds_replaces_only_itself() {
     let dir = quick_study();
@@ -136,7 +137,8 @@ fn a_link_in_the_place_of_a_model_is_left_a_link() {
     assert!(big.join("m.changed/model.gguf").exists());
 }
 
-/// What is written when all ends before the store says so is known for ours.
+/// An answer whose files were written before a crash, but not confirmed in the store, is
+/// recognised.
 #[test]
 fn an_answer_that_was_half_written_is_no_other_ones() {
     let dir = finished();
@@ -260,7 +262,8 @@ fn what_a_user_puts_beside_or_into_an_answer_is_kept() {
 fn an_answer_that_an_earlier_version_wrote_is_known_and_gets_its_record() {
     let dir = finished();
     let whole = answer(&dir, "out/");
-    // As it was before there were records and marks: the store has neither, and what it was not asked for is computed again.
+    // A study of an earlier version: its store has neither records nor the mark, and the rest is
+    // computed again.
     let names =
         ["version", "the recipe", "the device", "a file of the models", "the optimizer", "the way of searching"];
     let names = names.into_iter().chain(["the seed", "the objective", "file", "about", "ending"]);
@@ -297,7 +300,7 @@ fn a_search_file_that_is_called_otherwise_writes_no_model_again() {
     );
 }
 
-/// Flips a bit of the log, at a share of its length.
+/// Flips a bit of the log at this share of its length.
 fn flip(dir: &Dir, share: f64) {
     let path = dir.path("out/study/db");
     let mut bytes = fs::read(&path).unwrap();
@@ -324,7 +327,7 @@ fn damage_to_the_log_is_told_and_what_is_gone_is_computed_again() {
         let said = done(&dir, SEARCH);
         assert!(said.err.contains(&format!("note: out/study: {told}")), "{share}: {}", said.err);
         assert!(answer(&dir, "out/") == whole, "{share}");
-        // It is told once.
+        // The damage is reported once.
         assert!(!done(&dir, SEARCH).err.contains(told));
     }
 }
@@ -353,7 +356,7 @@ fn a_study_whose_log_was_emptied_is_still_known_for_what_it_is() {
     assert!(answer(&dir, "out/") == whole);
     assert!(done(&dir, SEARCH).err.contains("the log of the study is damaged"));
     assert!(answer(&dir, "out/") == whole);
-    // Without the mark nothing says whose answer it is.
+    // Without the mark, nothing tells whose answer it is.
     empty(&dir);
     fs::remove_file(dir.path("out/study/evomerge-study.json")).unwrap();
     fs::remove_file(dir.path("out/study/tip")).unwrap();
@@ -395,7 +398,7 @@ fn an_answer_is_not_replaced_by_that_of_a_smaller_budget_or_of_fewer_tasks() {
     small_study(&other);
     done(&other, &less);
     assert!(answer(&dir, "out/") == answer(&other, "out/"));
-    // Neither workers nor another seed replace it: one changes nothing, the other is another study.
+    // Another number of workers does not replace the answer, since it changes nothing.
     done(&dir, &[less.as_slice(), &["--workers", "1"]].concat());
     assert!(answer(&dir, "out/") == answer(&other, "out/"));
 }
@@ -423,7 +426,7 @@ fn a_model_that_changes_while_it_is_searched_stops_the_search_and_nothing_is_pub
         assert_eq!((said.code, said.error()), (Some(1), error), "{}", said.err);
         assert!(!dir.path("out/model").exists() && !dir.path("out/best.yaml").exists());
     };
-    // In place: a file that is cut while it is mapped would end the process.
+    // Written in place: truncating a mapped file would kill the process.
     let other = |path: &Path| {
         let bytes = fs::read(family().join("math-a/model.safetensors")).unwrap();
         fs::OpenOptions::new().write(true).open(path).unwrap().write_all(&bytes).unwrap();

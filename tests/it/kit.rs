@@ -1,4 +1,4 @@
-//! A directory of its own for each test, a command to run in it, and small checkpoints.
+//! A directory for each test, commands that run in it, and small checkpoints.
 
 use safetensors::{Dtype, tensor::TensorView};
 use std::{
@@ -9,20 +9,20 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The repository's root.
+/// Root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The family of real models that the repository carries.
+/// Directory of the real models in the repository, which form one family.
 pub(crate) fn family() -> PathBuf {
     root().join("recipes/sansu")
 }
 
-/// A directory that a test's command runs in.
+/// Directory in which a test runs its commands.
 pub(crate) struct Dir(TempDir);
 
-/// What a command said.
+/// Exit code and output of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -46,12 +46,11 @@ impl Dir {
         path
     }
 
-    /// `evomerge`, not started yet, in this directory.
+    /// A command `evomerge` in this directory, not started yet.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evomerge"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        // Answers are remembered in the user's cache, and jobs in the user's queue: no business of a test.
-        // Tests expect English, whoever runs them.
+        // Tests expect English, and leave the user's cache of answers and queue of jobs alone.
         command.env("EVOMERGE_LANG", "en");
         command.env("XDG_CACHE_HOME", self.0.path().join(".cache")).env("EVOMERGE_HOME", self.0.path().join("home"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -62,7 +61,7 @@ impl Dir {
         Said::of(self.command(args).output().unwrap())
     }
 
-    /// Every path in this directory, sorted, to see what a command has left.
+    /// Every path in this directory, sorted.
     pub(crate) fn tree(&self) -> Vec<String> {
         let mut paths = Vec::new();
         walk(self.0.path(), &mut |path| paths.push(path.strip_prefix(self.0.path()).unwrap().display().to_string()));
@@ -70,7 +69,7 @@ impl Dir {
         paths
     }
 
-    /// Writes a Llama checkpoint that no one has trained: one layer, hidden 8, 32 tokens.
+    /// Writes an untrained Llama checkpoint: one layer, hidden size 8, 32 tokens.
     pub(crate) fn tiny(&self, name: &str, value: f32) -> PathBuf {
         let tensors = tiny_tensors(value);
         self.checkpoint(name, &tensors)
@@ -84,7 +83,7 @@ impl Dir {
     }
 }
 
-/// All that a directory holds, to be had again as often as one likes.
+/// Copy of a directory's content, which can be restored any number of times.
 pub(crate) struct Snapshot(Vec<(String, Option<Vec<u8>>)>);
 
 impl Snapshot {
@@ -126,7 +125,7 @@ const TINY_CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type
 "num_key_value_heads": 1, "head_dim": 4, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
 "max_position_embeddings": 64, "tie_word_embeddings": false, "torch_dtype": "float32"}"#;
 
-/// The tensors of the tiny Llama by name, each filled with small numbers that depend on `value`.
+/// Tensors of the tiny Llama by name, filled with small numbers that depend on `value`.
 pub(crate) fn tiny_tensors(value: f32) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let shapes: [(&str, &[usize]); 12] = [
         ("lm_head.weight", &[32, 8]),
@@ -157,10 +156,11 @@ pub(crate) fn safetensors_bytes(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>
     safetensors::serialize(views, None).unwrap()
 }
 
-/// What a Chromium may be called.
+/// Possible names of Chromium.
 pub(crate) const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
 
-/// A program that a test needs, by its names. Tests that need it are ignored where it is missing (see `tests/needs.rs`).
+/// Path of a program that has one of these names. Tests that need it are ignored if it is missing
+/// (see `tests/needs.rs`).
 pub(crate) fn program(names: &[&str]) -> PathBuf {
     let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
     let mut all = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));

@@ -1,4 +1,4 @@
-//! Looking at models: what `inspect` tells of one, and what `diff` tells of two.
+//! `inspect`, which describes one model, and `diff`, which compares two.
 
 use crate::kit::{Dir, Said, family, root, tiny_tensors};
 use serde_json::Value;
@@ -45,7 +45,7 @@ fn tells_what_a_model_is() {
     assert_eq!(found["vocabulary"]["rows"], config["vocab_size"]);
     assert_eq!(found["vocabulary"]["tokens"], config["vocab_size"]);
     assert_eq!((found["head"].as_str(), found["files"].as_u64()), (Some("own"), Some(1)));
-    // A file is a header of a length that its first eight bytes say, then the tensors.
+    // A file is an 8-byte length, a header of that length, and the tensors.
     let file = fs::read(family().join("base/model.safetensors")).unwrap();
     let header = u64::from_le_bytes(file[..8].try_into().unwrap());
     assert_eq!(found["bytes"].as_u64().unwrap(), file.len() as u64 - 8 - header);
@@ -101,7 +101,7 @@ fn a_head_that_is_not_there_is_tied_and_shards_are_counted() {
     );
 }
 
-/// What is made of models is where it was put: a quarter of the way from a to b.
+/// A recipe is compared without being merged: its task vector is a quarter of a's.
 #[test]
 fn tells_how_far_models_are_apart_and_whether_they_went_the_same_way() {
     let dir = Dir::new();
@@ -140,7 +140,7 @@ fn a_diff_is_a_table_with_heat_maps_and_a_picture() {
     }
     let svg = fs::read_to_string(dir.path("diff.svg")).unwrap();
     assert!(svg.starts_with("<svg xmlns='http://www.w3.org/2000/svg'") && svg.ends_with("</svg>\n"));
-    // 7 components in 6 layers and 3 beside them, in each of five maps, told to whoever points at one.
+    // 7 components in 6 layers and 3 others, in each of five maps, each with a tooltip.
     assert_eq!(svg.matches("</title></rect>").count(), 5 * 45 + 5 * 6);
     assert!(!svg.contains("href") && !svg.contains("url("), "nothing to load");
 }

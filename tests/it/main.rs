@@ -1,4 +1,4 @@
-//! The program as its users meet it, and the promises that hold the repository together.
+//! Tests of the program as users run it, and of the rules of the repository.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -1,4 +1,4 @@
-//! The memory that a job is said to take, and what it takes; what does not fit is refused before it begins.
+//! The estimated memory of a job is close to its real use, and jobs that do not fit are refused.
 
 use crate::{
     kit::{Dir, family},
@@ -14,13 +14,13 @@ use std::{
     time::Duration,
 };
 
-/// Bytes that a command is said to take with two workers.
+/// Estimated bytes of a command with two workers.
 fn said(dir: &Dir, words: &[&str]) -> u64 {
     let out = ok(dir, &[&["submit", "--json", "--threads", "2", "--"], words].concat()).out;
     serde_json::from_str::<Value>(&out).unwrap()[0]["needs"]["memory"].as_u64().unwrap()
 }
 
-/// The most bytes that a command takes beside the files' cache.
+/// Peak memory of a command in bytes, without the cache of files.
 fn taken(dir: &Dir, words: &[&str]) -> u64 {
     let mut child = dir.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
@@ -36,10 +36,10 @@ fn taken(dir: &Dir, words: &[&str]) -> u64 {
     most
 }
 
-/// What a process takes more or less for itself.
+/// Tolerance in bytes for the process itself.
 const SLACK: u64 = 8 << 20;
 
-/// A command, and what else it needs.
+/// Compares the estimate of a command with its use; `more` are arguments only for running it.
 fn check(dir: &Dir, words: &[&str], more: &[&str]) {
     let (said, taken) = (said(dir, words), taken(dir, &[words, more].concat()));
     let is_near = said.abs_diff(taken) <= SLACK.max(3 * taken / 10);
@@ -72,7 +72,7 @@ fn searches_take_what_is_foretold() {
     }
 }
 
-/// Candidates of a search for a path keep what they compute alike, and stages come one after the other.
+/// Candidates of a path search share computed states, and stages run one after the other.
 #[test]
 fn searches_for_paths_take_what_is_foretold() {
     let dir = study("population: 5", "population: 5");
@@ -87,7 +87,7 @@ fn searches_for_paths_take_what_is_foretold() {
         )
     };
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
-    // What is kept alike of prompts is foretold by the budget: with few items to select and report on, less comes together.
+    // The estimate of shared prompt states follows the budget; with few items, the use is lower.
     study_on(&dir, [60, 12, 24, 16]);
     dir.write("stages.yaml", format!("name: mixed\n{text}---\n{}", path("mixed")));
     check(&dir, &["search", "stages.yaml"], SEARCH);
@@ -104,14 +104,14 @@ fn a_merge_and_an_eval_take_what_is_foretold() {
             family().join("math-a").display()
         ),
     );
-    // Blocks of any size would do: so much is the most.
+    // Blocks of any size would do, so the estimate is an upper bound.
     let (foretold, taken) =
         (said(&dir, &["merge", "merge.yaml"]), taken(&dir, &["merge", "merge.yaml", "-o", "merged"]));
     assert!(taken <= foretold && foretold < 32 << 20, "{foretold} {taken}");
     check(&dir, &["eval", &model, "--no-memory", "--tasks", "sums.yaml", "choices.yaml"], &[]);
 }
 
-/// A Llama of real shapes, of which nothing but the header is on the disk.
+/// A Llama checkpoint of real shapes, of which only the header takes space on the disk.
 fn sparse(dir: &Dir, name: &str, [layers, hidden, inner]: [usize; 3]) {
     const VOCAB: usize = 32_000;
     let mut tensors = vec![
@@ -153,7 +153,7 @@ fn sparse(dir: &Dir, name: &str, [layers, hidden, inner]: [usize; 3]) {
     file.set_len((8 + header.len() + end) as u64).unwrap();
 }
 
-/// The small study over two such models.
+/// The small study with two such models.
 fn large(shape: [usize; 3]) -> Dir {
     let dir = Dir::new();
     small_study(&dir);
@@ -167,7 +167,7 @@ fn large(shape: [usize; 3]) -> Dir {
     dir
 }
 
-/// Each combination is a recipe of its own, and the largest of them counts, wherever it stands.
+/// Each combination of choices is a recipe of its own, and the largest counts, in any order.
 #[test]
 fn the_largest_choice_counts_in_what_is_foretold() {
     let dir = large([2, 256, 512]);
@@ -188,12 +188,12 @@ fn the_largest_choice_counts_in_what_is_foretold() {
     let [alone, largest] = [&small, &large].map(|models| foretold(models));
     assert!(largest > 2 * alone, "{alone} {largest}");
     for (first, second) in [(&small, &large), (&large, &small)] {
-        // Beside the models, a little for the records of what is asked of one variant more.
+        // The estimate adds a little to the largest models for the records of one more variant.
         assert!(foretold(&format!("{{choose: [{first}, {second}]}}")).abs_diff(largest) < 1 << 20);
     }
 }
 
-/// What the store remembers of each evaluation is foretold for the budget that is given, not for that of the file.
+/// The estimate counts the store's records for the budget of the command line, not of the file.
 #[test]
 fn a_budget_that_is_given_counts_in_what_is_foretold() {
     let dir = study("population: 5", "population: 5");
@@ -202,12 +202,13 @@ fn a_budget_that_is_given_counts_in_what_is_foretold() {
     assert!(large > small + (40 << 20), "{small} {large}");
 }
 
-/// The number of an error that says what is needed.
+/// The amount of memory in an error.
 fn needed(error: &str) -> String {
     error.split_once("it needs about ").unwrap().1.split_once(" of memory").unwrap().0.to_owned()
 }
 
-/// 2 bytes for each of 6.7 thousand million parameters, 2 GiB of keys and values, and a bit: a thousand times.
+/// A thousand times: 2 bytes for each of 6.7 billion parameters, 2 GiB of keys and values, and a
+/// bit.
 #[test]
 fn a_model_of_7b_takes_what_its_weights_and_its_sequences_do() {
     let dir = large([32, 4096, 11_008]);
@@ -218,7 +219,7 @@ fn a_model_of_7b_takes_what_its_weights_and_its_sequences_do() {
     assert!((16.0..20.0).contains(&terabytes), "{number}");
 }
 
-/// `search` and `submit` say the same, before anything is read; and a hint is true.
+/// `search` and `submit` say the same before anything is read, and the hint is true.
 #[test]
 fn what_no_machine_holds_is_refused_by_search_and_submit_alike() {
     let dir = large([2000, 16_384, 53_248]);

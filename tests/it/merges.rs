@@ -1,21 +1,22 @@
-//! What recipes of every kind make of models of every kind: each tensor's type, shape and bytes, and the files beside it.
+//! Merges of every kind of recipe and model: type, shape and bytes of each tensor, and the other
+//! files.
 
 use crate::kit::{Dir, Said, root, tiny_tensors, walk};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
 
-/// A tensor's type, shape and bytes.
+/// Type, shape and bytes of a tensor.
 type Tensor = (Dtype, Vec<usize>, Vec<u8>);
 
-/// A directory from which recipes find the test data as `data/`.
+/// A directory in which recipes find the test data as `data/`.
 pub(crate) fn with_data() -> Dir {
     let dir = Dir::new();
     symlink(root().join("tests/data"), dir.path("data")).unwrap();
     dir
 }
 
-/// Merges a recipe, `NAME.yaml`, to `NAME`.
+/// Merges a recipe, written to `NAME.yaml`, to `NAME`.
 pub(crate) fn merge(dir: &Dir, name: &str, recipe: &str) -> Said {
     let file = format!("{name}.yaml");
     dir.write(&file, recipe);
@@ -24,7 +25,7 @@ pub(crate) fn merge(dir: &Dir, name: &str, recipe: &str) -> Said {
     said
 }
 
-/// The error and the hint of a recipe that is refused.
+/// Error and hint of a recipe that is refused.
 pub(crate) fn refusal(dir: &Dir, recipe: &str) -> (String, String) {
     dir.write("refused.yaml", recipe);
     let before = dir.tree();
@@ -34,13 +35,13 @@ pub(crate) fn refusal(dir: &Dir, recipe: &str) -> (String, String) {
     (said.error().to_owned(), said.hint().unwrap_or_default().to_owned())
 }
 
-/// `merge_method: linear` of models, each with weight 1.
+/// A recipe with `merge_method: linear` of models, each with weight 1.
 pub(crate) fn linear(models: &[&str]) -> String {
     let list = models.iter().fold(String::new(), |list, model| list + &format!("- model: {model}\n"));
     format!("merge_method: linear\nparameters: {{weight: 1}}\nmodels:\n{list}")
 }
 
-/// All tensors of a file, or of all files of a directory.
+/// All tensors of a file, or of all files in a directory.
 pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
     let mut all = BTreeMap::new();
     let mut read = |file: &Path| {
@@ -83,7 +84,7 @@ fn floats((dtype, _, bytes): &Tensor) -> Vec<f64> {
     }
 }
 
-/// Compares to within a rounding of `f32` or so.
+/// Compares within about one rounding of `f32`.
 fn close(name: &str, ours: &[f64], expected: impl IntoIterator<Item = f64>) {
     let expected: Vec<f64> = expected.into_iter().collect();
     assert_eq!(ours.len(), expected.len(), "{name}");

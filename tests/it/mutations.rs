@@ -1,5 +1,5 @@
-//! Inputs broken at random: whatever they are, the program says what is wrong, in time and in little memory, and ends as it
-//! promises to. `EVOMERGE_MUTATIONS=10000` tries as many instead of a few hundred.
+//! Randomly broken inputs: the program reports the mistake, uses little time and memory, and exits
+//! as documented. `EVOMERGE_MUTATIONS=10000` tries as many inputs, instead of a few hundred.
 
 mod breaking;
 mod data;
@@ -24,34 +24,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many inputs are tried, of all kinds together.
+/// Number of inputs to try, over all kinds.
 fn total() -> usize {
     env::var("EVOMERGE_MUTATIONS").map_or(364, |text| text.parse().expect("EVOMERGE_MUTATIONS is a number"))
 }
 
-/// One in so many, as there are so many kinds.
+/// Number of kinds, among which the inputs are divided.
 const KINDS: usize = 14;
-/// What a command may take that has nothing to compute.
+/// Maximum time of a command that has nothing to compute.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a command that may compute for long has before it is told to stop, and then to stop.
+/// Time after which a command that may compute for long is told to stop, and its time for stopping.
 const TURN: Duration = Duration::from_secs(10);
 const TO_STOP: Duration = Duration::from_secs(10);
-/// Most address space, in KiB.
+/// Maximum address space in KiB.
 const MEMORY: usize = 6 << 20;
 
 /// A kind of input.
 struct Kind {
     name: &'static str,
-    /// What is broken, one file a time: paths in the directory that `make` fills.
+    /// Files to break, one at a time: paths in the directory that `make` fills.
     files: &'static [&'static str],
     make: fn(&Dir),
-    /// What reads it.
+    /// Commands that read the files.
     commands: &'static [&'static [&'static str]],
-    /// Whether what is asked may be much, and sound: then it has to stop when it is told to.
+    /// True if a broken input may still be valid and ask for much: the command must then stop when
+    /// told.
     may_compute: bool,
 }
 
-/// Tries a kind's share of all inputs.
+/// Tries this kind's share of the inputs.
 fn check(kind: &Kind) {
     let number = AtomicUsize::new(0);
     let share = total().div_ceil(KINDS);
@@ -75,7 +76,8 @@ fn check(kind: &Kind) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What is wrong with how the program takes one input, and where the input is kept then.
+/// Tries one input. Returns the program's mistake and the path of a copy of the input, if there is
+/// one.
 fn fault(kind: &Kind, original: &Dir, number: usize) -> Option<String> {
     let dir = Dir::new();
     copy(&original.path("."), &dir.path("."));
@@ -103,12 +105,12 @@ fn fault(kind: &Kind, original: &Dir, number: usize) -> Option<String> {
     None
 }
 
-/// How a command ended.
+/// End of a command.
 enum End {
     Said(Said),
     /// Killed by a signal.
     Killed(i32, String),
-    /// Not within its time.
+    /// Still running after its time.
     Hung,
 }
 
@@ -163,7 +165,7 @@ fn run(dir: &Dir, args: &[&str], may_compute: bool) -> End {
     }
 }
 
-/// Its end, if that comes in time.
+/// Exit status, if the process ends in time.
 fn wait(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatus> {
     let began = Instant::now();
     loop {
@@ -305,7 +307,7 @@ fn adapters() {
     });
 }
 
-/// Everything that a recipe can say.
+/// A recipe with every key that exists.
 const RECIPE: &str = "\
 name: first
 merge_method: dare_ties

@@ -1,4 +1,5 @@
-//! The page of `evomerge serve` in a browser: hand in, watch, cancel, and be told what is wrong and where; in two languages.
+//! The page of `evomerge serve` in a browser, in two languages: submit, watch, cancel, and see
+//! mistakes.
 
 use crate::{
     browser::Browser,
@@ -9,14 +10,14 @@ use crate::{
 use serde_json::Value;
 use std::{env, fs, path::PathBuf};
 
-/// One job at a time, with two roots.
+/// A server that runs one job at a time, with two roots.
 fn serve(dir: &Dir, language: &str) -> Server {
     let family = root().join("recipes/sansu").display().to_string();
     let roots = ["--root", "recipes", "--root", &family];
     Server::start(dir, &[&["--lang", language, "--slots", "1", "--listen", "127.0.0.1:0"], &roots[..]].concat())
 }
 
-/// A merge that takes no time and a search that takes longer than anybody waits, in a folder of recipes.
+/// A folder of recipes: a merge that takes no time, and a search longer than any test.
 fn recipes() -> Dir {
     let dir = Dir::new();
     small_study(&dir);
@@ -49,7 +50,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     browser.wait("#connection", "live");
     browser.wait("#nothing", "The queue is empty.");
 
-    // A merge, by its file.
+    // Submit a merge by its file.
     browser.click("#to-submit");
     browser.click("#file option[value='recipes/average.yaml']");
     browser.wait("#verdict", "a merge that can be done");
@@ -60,7 +61,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     walk(&dir.path("home/jobs/1"), &mut |path| written.push(path.to_owned()));
     assert!(written.iter().any(|path| path.ends_with("model.safetensors")), "{written:?}");
 
-    // A text that is wrong, and where; then the same mended. It stands beside the recipe that was chosen.
+    // Write a text with mistakes, then correct it. Its folder is that of the chosen recipe.
     browser.click("#to-submit");
     browser.click("input[value=text]");
     assert_eq!(browser.script("return document.getElementById('save-as').value").as_str(), Some("recipes/recipe.yaml"));
@@ -82,7 +83,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     browser.write("#text", AVERAGE);
     browser.wait("#verdict", "a merge that can be done");
 
-    // A search, and behind it what was just written.
+    // Submit a search, and then the new text as a job after it.
     browser.click("input[value=file]");
     browser.click("#file option[value='recipes/search.yaml']");
     browser.wait("#verdict", "a search that can be done");
@@ -101,7 +102,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     browser.click("#send");
     browser.wait("#job-state", "queued");
     assert_eq!(fs::read_to_string(dir.path("recipes/mine.yaml")).unwrap(), AVERAGE);
-    // Its place in the order can be changed, and what it reads is shown.
+    // Change the job's priority, and see the files that it reads.
     browser.wait("#facts", "recipes/mine.yaml");
     browser.click("#facts button[aria-label='Higher priority']");
     browser.wait("#events", "given another priority: 1");
@@ -126,7 +127,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     browser.wait("#job-state", "cancelled");
     browser.wait("#events", "cancelled");
 
-    // The only complaint is that about the text.
+    // The only errors in the console are about the text with mistakes.
     let complaints = browser.complaints();
     assert!(complaints.iter().all(|text| text.contains("/api/check") && text.contains("422")), "{complaints:?}");
     let here = url;
@@ -137,7 +138,7 @@ fn jobs_are_handed_in_watched_and_cancelled() {
     );
 }
 
-/// What on a page is neither Japanese nor a name, data, or what the server says in English to everybody.
+/// English texts on a page, except names, data and messages that the server writes only in English.
 const LEFT_OVER: &str = "
     const parts = 'nav, #connection, #machine, h1:not(#job-title), h2, label, legend, th, dt, button, .state, .kind, ' +
         '#job-time, #events span, .legend, dialog';
@@ -184,7 +185,7 @@ fn the_page_speaks_japanese() {
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
-/// Writes a picture of the page to the folder `EVOMERGE_SHOTS`, if that is set.
+/// Writes a picture of the page to the folder `EVOMERGE_SHOTS`, if set.
 fn shot(browser: &Browser, name: &str) {
     if let Some(folder) = env::var_os("EVOMERGE_SHOTS").map(PathBuf::from) {
         fs::create_dir_all(&folder).unwrap();

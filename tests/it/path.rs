@@ -1,4 +1,4 @@
-//! Paths through layers, as their users write them: planned, merged, verified, and refused where they cannot be exact.
+//! Paths through layers: planned, merged, verified, and refused if they cannot be exact.
 
 use crate::{
     kit::{Dir, family, root, walk},
@@ -66,7 +66,7 @@ fn a_merge_becomes_a_part_of_a_path() {
     assert!(file("once") == file("twice"));
 }
 
-/// A recipe through models that are beside it.
+/// Checks the error and the hint for a path through models beside the recipe.
 fn check(dir: &Dir, hops: &str, error: &str, hint: &str) {
     assert_eq!(
         refusal(dir, &format!("merge_method: passthrough\npath: {hops}\n")),
@@ -82,7 +82,7 @@ fn refuses_what_does_not_fold_exactly_before_a_weight_is_read() {
             dir.write(&format!("{name}/{}", file.file_name().unwrap().display()), fs::read(file).unwrap());
         });
     }
-    // Its configuration is all that it has for itself.
+    // It has the weights of `llama` and a configuration of its own.
     fs::copy(dir.path("llama/model.safetensors"), dir.path("llama-linear/model.safetensors")).unwrap();
     let without = "without scales, a path goes through layers of any architecture";
     for (name, model_type, why) in [

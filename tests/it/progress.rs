@@ -1,4 +1,4 @@
-//! How far a job is: one share and one estimate for all of it, in the same words wherever somebody looks.
+//! Progress of a job: one share and one estimate for the whole job, the same in every view.
 
 use crate::{
     kit::{Dir, Said, family},
@@ -9,7 +9,8 @@ use std::{fs, thread::sleep, time::Duration};
 
 const LONG: &[&str] = &["search", "long.yaml", "-o", "out"];
 
-/// The small study, whose answer is merged with another model in a second stage. Each part takes long enough to be seen from outside.
+/// The small study, and a second stage that merges its answer with another model. Each part takes
+/// long enough to be observed.
 fn two_stages() -> Dir {
     let dir = Dir::new();
     small_study(&dir);
@@ -57,7 +58,7 @@ fn a_job_has_one_share_which_grows_through_all_stages_and_baselines_are_called_s
     assert!(low < points && points < high && gain["parent"].is_string(), "{gain}");
 }
 
-/// `jobs` says what the job's own log said last.
+/// `jobs` shows the same kind of progress line as the job's log.
 #[test]
 fn what_is_said_of_a_job_is_the_same_everywhere() {
     let dir = Dir::new();
@@ -66,7 +67,7 @@ fn what_is_said_of_a_job_is_the_same_everywhere() {
     dir.write("long.yaml", text.replace("budget: 240", "budget: 240000"));
     let _server = Server::start(&dir, &[]);
     ok(&dir, &["submit", "long.yaml"]);
-    // The first line in the log of a generation that was compared.
+    // The first line of the log about a generation that was compared.
     let logged = loop {
         let log = fs::read_to_string(dir.path("home/jobs/1/log")).unwrap_or_default();
         if let Some(line) = log.lines().find(|line| line.contains(" to the best parent")) {
@@ -89,7 +90,7 @@ fn what_is_said_of_a_job_is_the_same_everywhere() {
     ok(&dir, &["cancel", "1"]);
 }
 
-/// Whoever looks at a search that goes on sees what was done before.
+/// A resumed search counts the work done before.
 #[test]
 fn a_search_that_goes_on_does_not_begin_at_nothing() {
     let dir = long_search();

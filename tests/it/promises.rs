@@ -1,4 +1,4 @@
-//! What a merge promises of its directory: it can be proved, replaced, interrupted and foretold.
+//! Promises about a merge's directory: it can be verified, replaced, interrupted and estimated.
 
 use crate::{
     kit::{Dir, Said, root, safetensors_bytes, tiny_tensors},
@@ -29,7 +29,7 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Every file of a directory, and what is in it.
+/// Content of each file in a directory, by name.
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
@@ -121,7 +121,7 @@ fn a_merge_is_replaced_as_a_whole_and_nothing_else_is() {
     assert_eq!((said.code, said.error(), said.hint()), (Some(1), "out: exists already", Some(hint)));
     assert!(contents(&dir.path("out")) == sharded);
 
-    // What a crash has left of an attempt.
+    // Left by an attempt that crashed.
     dir.write(".out.partial/model-00001-of-00009.safetensors", "half of it");
     assert_eq!(run(&["--replace"]).code, Some(0));
     let whole = contents(&dir.path("out"));
@@ -149,7 +149,7 @@ fn a_merge_is_replaced_as_a_whole_and_nothing_else_is() {
     refused("out: is one of the models to be merged");
 }
 
-/// Two raw models of 96 MB, and a merge of them that takes its time.
+/// Two raw models of 96 MB, and a merge of them that takes some time.
 fn large() -> Dir {
     let dir = Dir::new();
     let numbers: Vec<f32> = (0..24 << 20).map(|i| (i % 1021) as f32 / 64.0).collect();
@@ -186,7 +186,7 @@ fn a_merge_that_is_killed_leaves_what_was_there() {
         }
         let now = contents(&dir.path("out"));
         if now != before {
-            // It was killed when all was done but to say so.
+            // The merge was complete when it was killed.
             assert_eq!(dir.run(&["verify", "--quick", "out"]).code, Some(0));
             break;
         }
@@ -238,7 +238,7 @@ fn a_plan_writes_nothing_and_is_what_is_then_done() {
     assert!(foretold.eq(all.iter().map(|(name, (_, _, bytes))| (name.as_str(), bytes.len() as u64))));
 }
 
-/// For each method the parameters of the merge that it cannot do without, and how many models beside the base.
+/// For each method, the parameters that it requires, and the number of models beside the base.
 const METHODS: [(&str, &str, usize); 20] = [
     ("linear", "weight: 0.4", 2),
     ("slerp", "t: 0.3", 1),
@@ -262,7 +262,7 @@ const METHODS: [(&str, &str, usize); 20] = [
     ("arcee_fusion", "", 1),
 ];
 
-/// A recipe of a method for the first of these models, and a base where it needs one.
+/// A recipe of a method for the first of these models, with a base if the method needs one.
 fn recipe_of((method, parameters, n): (&str, &str, usize), models: [&str; 2], base: &str) -> String {
     let list = models[..n].iter().fold(String::new(), |list, model| list + &format!("- model: {model}\n"));
     let whole = ["linear", "nuslerp", "multislerp", "karcher", "passthrough"].contains(&method);

@@ -1,4 +1,4 @@
-//! The job queue as its user meets it: what is handed in is done once, whatever happens to the server.
+//! The job queue: a submitted job is done once, whatever happens to the server.
 
 use crate::{
     kit::{Dir, Said, family},
@@ -17,14 +17,14 @@ use std::{
 /// A server, which is killed at the end of its test.
 pub(crate) struct Server {
     child: Child,
-    /// Where it listens by HTTP, if it does.
+    /// URL of its HTTP port, if it has one.
     pub(crate) url: Option<String>,
-    /// What it said when it was ready.
+    /// Output of the server when it was ready.
     ready: String,
 }
 
 impl Server {
-    /// Started and ready.
+    /// Starts a server and waits until it is ready.
     pub(crate) fn start(dir: &Dir, args: &[&str]) -> Self {
         let mut child = dir.command(&[&["serve"], args].concat()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
@@ -48,7 +48,7 @@ impl Server {
         signal(self.child.id(), name);
     }
 
-    /// Told to stop; how long it took.
+    /// Stops the server. Returns the time that it took.
     fn stop(mut self) -> Duration {
         let began = Instant::now();
         self.signal("TERM");
@@ -78,7 +78,7 @@ pub(crate) fn merges() -> Dir {
     dir
 }
 
-/// A task of two items, which nothing can answer.
+/// A task of two items, which no model can answer.
 pub(crate) fn sums(dir: &Dir) {
     dir.write("items.jsonl", "{\"q\": \"1+1\", \"a\": \"2\"}\n{\"q\": \"1+2\", \"a\": \"3\"}\n");
     dir.write(
@@ -89,7 +89,7 @@ pub(crate) fn sums(dir: &Dir) {
     );
 }
 
-/// The small study, so long that nobody waits for its end.
+/// The small study with a budget that no test waits for.
 pub(crate) fn long_search() -> Dir {
     let dir = merges();
     small_study(&dir);
@@ -126,12 +126,12 @@ pub(crate) fn wait(dir: &Dir, id: u64, state: &str) -> Value {
             return job;
         }
         assert!(began.elapsed() < Duration::from_secs(60), "job {id} is not {state}: {job}");
-        // Each look is a process of its own.
+        // Each check starts a process.
         sleep(Duration::from_millis(100));
     }
 }
 
-/// What has happened to a job, in order.
+/// Events of a job, in order.
 pub(crate) fn events(job: &Value) -> Vec<String> {
     job["events"].as_array().unwrap().iter().map(|event| event["what"].as_str().unwrap().to_owned()).collect()
 }
@@ -151,9 +151,9 @@ fn jobs_are_taken_without_a_server_and_done_when_there_is_one() {
     let server = Server::start(&dir, &[]);
     let done = wait(&dir, 1, "done");
     assert_eq!(events(&done), ["submitted", "started", "done"]);
-    // What it wrote is a merge like any other.
+    // The result is a merge like any other.
     ok(&dir, &["verify", "home/jobs/1/out"]);
-    // Its data is gone: it is the user's to mend, and is not tried again by itself.
+    // Its data is missing. The user must fix that, so the job is not tried again by itself.
     let failed = wait(&dir, 2, "failed");
     assert_eq!(events(&failed), ["submitted", "started", "failed"]);
     assert!(failed["why"].as_str().unwrap().contains("items.jsonl: no such file"), "{failed}");
@@ -172,7 +172,7 @@ fn jobs_are_taken_without_a_server_and_done_when_there_is_one() {
     assert!(server.stop() < Duration::from_secs(5));
 }
 
-/// Whoever starts a server hears what of the queue it will not do by itself.
+/// A new server reports the jobs that wait for the user.
 #[test]
 fn a_server_says_what_is_paused_when_it_begins() {
     let dir = merges();
@@ -213,7 +213,7 @@ fn what_cannot_be_is_refused_when_it_is_handed_in() {
         refused(&dir, args, "there is no job 9");
     }
     refused(&dir, &["rm", "1"], "job 1 is queued");
-    // More memory than there is.
+    // The job needs more memory than jobs may use.
     let small = merges();
     let _server = Server::start(&small, &["--memory", "1MB"]);
     let said = small.run(&["submit", "merge.yaml"]);
@@ -242,20 +242,20 @@ fn a_search_pauses_at_once_and_goes_on_from_where_it_was() {
     let began = Instant::now();
     ok(&dir, &["pause", "1"]);
     wait(&dir, 1, "paused");
-    // An item of this study takes milliseconds; a machine that does much else at a time is given time.
+    // An item of this study takes milliseconds; the long limit is for a busy machine.
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let generations = || ok(&dir, &["report", "home/jobs/1/out", "--json"]).out;
     let steps = |text: &str| serde_json::from_str::<Value>(text).unwrap()["convergence"].as_array().unwrap().clone();
     let before = steps(&generations());
     ok(&dir, &["resume", "1"]);
     until(before.len() as u64 + 2);
-    // The server stops, and the search with it; the next one goes on with it by itself.
+    // The search stops with the server, and the next server resumes it.
     assert!(server.stop() < Duration::from_secs(5));
     let stopped = job(&dir, 1);
     assert_eq!((stopped["state"].as_str(), stopped["why"].as_str()), (Some("queued"), Some("the server stopped")));
     let mut server = Server::start(&dir, &[]);
     wait(&dir, 1, "running");
-    // So it does if the server is killed, and what it ran does not go on without it.
+    // The same if the server is killed: the search ends with it.
     server.child.kill().unwrap();
     server.child.wait().unwrap();
     let server = Server::start(&dir, &[]);
@@ -276,7 +276,7 @@ fn what_takes_more_than_it_may_is_stopped() {
     ok(&dir, &["submit", "long.yaml", "--time", "2s"]);
     ok(&dir, &["submit", "--disk", "1GB", "search", "long.yaml", "-o", "elsewhere"]);
     wait(&dir, 2, "running");
-    // What it writes counts wherever it is.
+    // Output elsewhere counts towards the limit too.
     while !dir.path("elsewhere/study").exists() {
         sleep(Duration::from_millis(20));
     }
@@ -284,12 +284,12 @@ fn what_takes_more_than_it_may_is_stopped() {
     let why = |id| wait(&dir, id, "failed")["why"].as_str().unwrap().to_owned();
     assert_eq!(why(1), "it has run for 2 s, its limit");
     assert_eq!(why(2), "it has written more than 1.0 GB, its limit");
-    // With more time it goes on.
+    // With more time the job goes on.
     ok(&dir, &["retry", "1", "--time", "1h"]);
     wait(&dir, 1, "running");
 }
 
-/// What its user names is its user's: another attempt replaces only what the queue has named.
+/// A later attempt replaces only the queue's own output, not one that the user names.
 #[test]
 fn a_merge_that_is_there_is_not_replaced() {
     let dir = merges();
@@ -312,7 +312,7 @@ fn paths_start_where_a_job_was_handed_in() {
     while !dir.path("home/socket").exists() {
         sleep(Duration::from_millis(20));
     }
-    // `a` and `b` are not beside the recipe, but here.
+    // `a` and `b` are not beside the recipe, but in the current directory.
     ok(&dir, &["submit", "deep/merge.yaml"]);
     wait(&dir, 1, "done");
     child.kill().unwrap();
@@ -330,7 +330,7 @@ fn a_queue_has_one_server() {
     assert_eq!(said.error(), format!("{}: process {} has this queue", place.display(), server.child.id()));
     assert_eq!(said.code, Some(1));
     drop(server);
-    // Its socket is still there, and nobody listens.
+    // The socket still exists, but nothing listens.
     assert!(dir.path("home/socket").exists());
     ok(&dir, &["submit", "merge.yaml"]);
 }

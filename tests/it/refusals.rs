@@ -1,4 +1,4 @@
-//! Bad input: a clear error with what to do, the documented exit code, nothing half-written left.
+//! Bad input: a clear error with a hint, the documented exit code, no partial output.
 
 use crate::kit::{Dir, family, safetensors_bytes, tiny_tensors};
 use std::fs;
@@ -6,7 +6,8 @@ use std::fs;
 const RECIPE: &str =
     "merge_method: linear\nmodels:\n- {model: a, parameters: {weight: 0.5}}\n- {model: b, parameters: {weight: 0.5}}\n";
 
-/// Two tiny models and a recipe of both; `spoil` breaks something. The answer is the error and its hint.
+/// Checks the error and the hint for two tiny models and a recipe, after `spoil` has broken
+/// something.
 fn check(spoil: impl Fn(&Dir), error: &str, hint: &str) {
     let dir = Dir::new();
     dir.tiny("a", 0.1);
@@ -29,7 +30,7 @@ fn shard(change: impl Fn(Vec<u8>) -> Vec<u8>) -> impl Fn(&Dir) {
     }
 }
 
-/// Changes a piece of the header of model b's only shard, keeping its length.
+/// Replaces a piece of the header of model b's only shard by one of the same length.
 fn header(from: &'static str, to: &'static str) -> impl Fn(&Dir) {
     assert_eq!(from.len(), to.len());
     shard(move |bytes| {
@@ -272,7 +273,7 @@ fn a_header_that_repeats_a_tensor_or_lies_about_its_shards_is_refused() {
     );
 }
 
-/// A recipe in place of that of models a and b, and the beginnings of the error and of the hint.
+/// Checks how the error and the hint begin for a recipe of models a and b.
 fn check_text(text: impl AsRef<[u8]>, error: &str, hint: &str) {
     let dir = Dir::new();
     dir.tiny("a", 0.1);

@@ -1,4 +1,4 @@
-//! What `evomerge report` shows of a study: in a terminal, as a page that a browser draws, as tables, as JSON.
+//! `evomerge report`: its text, its page in a browser, its tables and its JSON.
 
 use crate::{
     kit::{CHROMIUM, Dir, Said, Snapshot, family, program},
@@ -8,7 +8,7 @@ use merge_core::{store::Store, study};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, process::Command, sync::LazyLock, thread::sleep, time::Duration};
 
-/// A study of paths with two objectives, which is run once.
+/// A finished study of paths with two objectives. It is run once for all tests.
 fn small_front() -> Dir {
     static DONE: LazyLock<Snapshot> = LazyLock::new(|| Snapshot::of(&new_front()));
     DONE.restore()
@@ -53,7 +53,7 @@ fn shows_the_table_of_the_end_and_how_it_came_to_it() {
     }
 }
 
-/// Against `result.json`, which the search wrote.
+/// Compares with `result.json`, which the search wrote.
 #[test]
 fn json_and_tables_agree_with_the_result() {
     let (dir, _) = uninterrupted();
@@ -74,7 +74,7 @@ fn json_and_tables_agree_with_the_result() {
         let text = fs::read_to_string(dir.path("tables").join(name)).unwrap();
         text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
     };
-    // The items' mean is the score, of every model and task. No name in this study has a comma.
+    // The items' mean is the score, for every model and task. No name in this study has a comma.
     let mut means: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     let items = fs::read_to_string(dir.path("tables/items.csv")).unwrap().replace("\"DARE-TIES, untuned\"", "DARE");
     for line in items.lines().skip(1) {
@@ -94,7 +94,7 @@ fn json_and_tables_agree_with_the_result() {
     }
     let phases = rows("candidates.csv").into_iter().map(|row| row[0].clone());
     assert_eq!(phases.filter(|phase| phase == "evolution").count(), 30);
-    // What was gained less what was lost is the difference of the scores.
+    // Items gained minus items lost is the difference of the scores.
     for one in report["items"].as_array().unwrap() {
         let [gained, lost] = ["gained", "lost"].map(|what| one[what].as_array().unwrap().len() as f64);
         let sum =
@@ -104,7 +104,7 @@ fn json_and_tables_agree_with_the_result() {
     }
 }
 
-/// The two kinds of studies, and the sections of their pages.
+/// Studies of two kinds, and the sections of their pages.
 fn pages() -> [(Dir, &'static str); 2] {
     [
         (uninterrupted().0, "verdict result convergence weights items genealogy costs recipe"),
@@ -119,7 +119,7 @@ fn page(dir: &Dir) -> String {
     fs::read_to_string(dir.path("page.html")).unwrap()
 }
 
-/// The ids of a page's sections.
+/// Ids of a page's sections.
 fn sections(page: &str) -> String {
     let ids = page.split("<section id=").skip(1);
     ids.map(|rest| rest[1..].split(['\'', '"']).next().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
@@ -151,12 +151,12 @@ fn a_browser_draws_the_page_without_an_error() {
         assert_eq!(sections(&said.out), expected, "{}", said.err);
         let complaints: Vec<&str> = said.err.lines().filter(|line| line.contains("CONSOLE")).collect();
         assert!(complaints.is_empty(), "{complaints:?}");
-        // As many figures as were written: none was too broken to be read.
+        // The browser has parsed all figures.
         assert_eq!(said.out.matches("</svg>").count(), page.matches("</svg>").count());
     }
 }
 
-/// Nothing else differs: JSON and the figures are the same.
+/// JSON and the figures are the same in both languages.
 #[test]
 fn results_are_japanese_where_that_is_asked_for() {
     let (dir, _) = uninterrupted();
@@ -179,7 +179,7 @@ fn results_are_japanese_where_that_is_asked_for() {
     assert!(again.err.contains("判定：mgsm-ja-miniでは、") && again.out.contains("最良の親モデル"), "{}", again.err);
     let json = |args: &[&str]| by_locale(args).out;
     assert_eq!(json(&["report", "out", "--json"]), dir.run(&["report", "out", "--json"]).out);
-    // The page beside JSON is still for people.
+    // With JSON, the page is still translated.
     dir.run(&["report", "out", "--lang", "ja", "--json", "--html", "page.html"]);
     assert_eq!(fs::read_to_string(dir.path("page.html")).unwrap(), japanese);
     assert_eq!(dir.run(&["report", "out", "--lang", "jp"]).code, Some(2));
@@ -187,7 +187,7 @@ fn results_are_japanese_where_that_is_asked_for() {
     assert_eq!((said.code, said.error()), (Some(1), "EVOMERGE_LANG is `jp`, which is no language of results"));
 }
 
-/// Against `eval`, which scores the picked recipe again.
+/// Compares with `eval`, which scores the picked recipe again.
 #[test]
 fn picks_another_member_of_the_front_without_evaluating() {
     let dir = small_front();
@@ -201,7 +201,7 @@ fn picks_another_member_of_the_front_without_evaluating() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     let picked = json(&said.out);
     assert_eq!(picked["values"]["layers"].as_f64(), Some(fewest));
-    // Into a folder of its own, so that paths must be moved.
+    // The recipe is written to another folder, so its paths must change.
     fs::create_dir(dir.path("deep")).unwrap();
     let said = dir.run(&["report", "out", "--pick", "layers=-1", "-o", "deep/small.yaml"]);
     assert_eq!(said.code, Some(0), "{}", said.err);

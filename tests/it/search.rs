@@ -1,4 +1,5 @@
-//! A search from one command to a table, a recipe and a checkpoint; and through everything that can stop it on the way.
+//! A search from the command to the table, the recipe and the checkpoint, with all kinds of
+//! interruptions.
 
 use crate::kit::{Dir, Said, Snapshot, family};
 use merge_core::store::Store;
@@ -7,12 +8,13 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::{fs, path::Path, process::Command, sync::LazyLock, thread::sleep, time::Duration};
 
-/// A study of the real family that takes seconds: few items, few candidates.
+/// A study of real models that takes seconds: few items, few candidates.
 pub(crate) fn small_study(dir: &Dir) {
     study_on(dir, [60, 8, 12, 8]);
 }
 
-/// The same on so many items to search, to select and to report, and of the other task.
+/// The small study with these numbers of items to search, to select and to report, and of items of
+/// the other task.
 pub(crate) fn study_on(dir: &Dir, [search, select, report, choices]: [usize; 4]) {
     let lines = |name: &str, n: usize| {
         let text = fs::read_to_string(family().join("tasks").join(name)).unwrap();
@@ -48,7 +50,7 @@ pub(crate) fn study_on(dir: &Dir, [search, select, report, choices]: [usize; 4])
     dir.write("search.yaml", text);
 }
 
-/// A search that asks as little as one can: much of it may be done for each input.
+/// The smallest possible search, for tests that run it many times.
 pub(crate) fn least_study(dir: &Dir) {
     study_on(dir, [60, 2, 2, 2]);
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
@@ -59,20 +61,20 @@ pub(crate) const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// What two runs of one study must agree on: the results, and all that the store holds.
+/// Results that two runs of one study must have in common: files, and the content of the store.
 fn results(dir: &Dir) -> (Vec<Vec<u8>>, Records) {
     let files = ["best.yaml", "result.json", "model/model.safetensors", "model/config.json", "model/README.md"];
     let files = files.map(|name| fs::read(dir.path("out").join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
     (files.to_vec(), Store::open(&dir.path("out/study")).unwrap().contents().unwrap())
 }
 
-/// The small study, done, and what was said. It is run once for all tests.
+/// The finished small study and its output. It is run once for all tests.
 pub(crate) fn uninterrupted() -> (Dir, Said) {
     static DONE: LazyLock<(Snapshot, Said)> = LazyLock::new(|| done(SEARCH));
     (DONE.0.restore(), DONE.1.clone())
 }
 
-/// The same with two seeds.
+/// The finished small study with two seeds.
 pub(crate) fn two_seeds() -> (Dir, Said) {
     static DONE: LazyLock<(Snapshot, Said)> = LazyLock::new(|| done(&[SEARCH, &["--seeds", "2"]].concat()));
     (DONE.0.restore(), DONE.1.clone())
@@ -114,7 +116,7 @@ fn ends_with_a_table_a_recipe_and_a_checkpoint() {
     }
     assert_eq!((&result["study"]["seed"], &result["study"]["item_evaluations"]), (&3.into(), &240.into()));
 
-    // The recipe that was shipped makes the checkpoint that was shipped, and scores what was reported.
+    // `best.yaml` makes the same checkpoint again, which scores as reported.
     let said = dir.run(&["merge", "out/best.yaml", "-o", "again"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     let bytes = ["again", "out/model"].map(|model| fs::read(dir.path(model).join("model.safetensors")).unwrap());
@@ -235,7 +237,7 @@ fn a_larger_budget_ends_where_one_run_of_it_would_have_ended() {
         let said = dir.run(SEARCH);
         assert_eq!(said.code, Some(0), "{}", said.err);
     }
-    // The store of the first also knows the finalists of the smaller budget.
+    // Only the files are compared: the first store also has the finalists of the smaller budget.
     assert!(results(&dir).0 == results(&other).0);
 }
 
@@ -302,7 +304,7 @@ fn a_second_process_on_one_study_is_refused() {
 fn a_question_searched_on_in_one_task_cannot_be_reported_on_in_another() {
     let dir = Dir::new();
     small_study(&dir);
-    // The same question as another item: other fields, other content.
+    // The same question in another item, with other fields and content.
     let item = fs::read_to_string(dir.path("search.jsonl")).unwrap();
     let item: Value = serde_json::from_str(item.lines().nth(3).unwrap()).unwrap();
     let choices = fs::read_to_string(dir.path("choices.jsonl")).unwrap();

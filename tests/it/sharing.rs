@@ -1,4 +1,4 @@
-//! What jobs share, and how they are found: memory, disks, threads, labels; and what a log and a report show of them.
+//! Resources that jobs share (memory, disks, threads), labels, logs and reports.
 
 use crate::{
     kit::Dir,
@@ -7,7 +7,7 @@ use crate::{
 use serde_json::Value;
 use std::{fs, thread::sleep, time::Duration};
 
-/// What a queued job waits for, when the server has looked at it.
+/// The job or resource that a queued job waits for, once the server has checked.
 fn waits(dir: &Dir, id: u64) -> String {
     for _ in 0..300 {
         if let Some(waits) = job(dir, id)["waits"].as_str() {
@@ -25,7 +25,7 @@ fn what_waits_for_memory_is_not_overtaken() {
     let needs = job(&dir, 1)["needs"]["memory"].as_u64().unwrap();
     ok(&dir, &["submit", "long.yaml", "--threads", "1"]);
     ok(&dir, &["submit", "merge.yaml"]);
-    // Room for one of the searches with something left, in which the merge would fit.
+    // The memory fits one search and the merge, but not two searches.
     let _server = Server::start(&dir, &["--slots", "3", "--memory", &(needs * 5 / 4).to_string()]);
     wait(&dir, 1, "running");
     assert!(waits(&dir, 2).contains(" of memory, of which "), "{}", job(&dir, 2));
@@ -54,7 +54,7 @@ fn threads_are_shared_out_or_asked_for() {
     ok(&dir, &["submit", "merge.yaml"]);
     ok(&dir, &["submit", "merge.yaml", "--threads", "3"]);
     ok(&dir, &["submit", "merge.yaml", "--", "--threads", "2"]);
-    // So many slots that there is one thread for each.
+    // So many slots that each has one thread.
     let _server = Server::start(&dir, &["--slots", "1000"]);
     let began = |id: u64| {
         wait(&dir, id, "done");
@@ -102,7 +102,7 @@ fn a_log_is_followed_to_its_end() {
     assert_eq!(String::from_utf8(said.stdout).unwrap(), whole);
 }
 
-/// Nothing is downloaded to look at a recipe: what it needs is not known before.
+/// A recipe is checked without downloading: its needs stay unknown.
 #[test]
 fn a_model_that_is_not_here_yet_is_no_hindrance() {
     let dir = merges();
@@ -113,7 +113,7 @@ fn a_model_that_is_not_here_yet_is_no_hindrance() {
     assert_eq!(job(&dir, 1)["needs"]["memory"], Value::Null);
 }
 
-/// A file is called after its directory too.
+/// Name of the job, which includes the directory's name.
 fn name(dir: &Dir) -> String {
     let here = dir.path("").canonicalize().unwrap();
     let above = here.file_name().unwrap().to_string_lossy().into_owned();

@@ -1,4 +1,5 @@
-//! One thing under two names: models before and since a version of transformers, adapters, paths, and what published recipes carry.
+//! Different names of the same tensors: before and after a version of transformers, in adapters, in
+//! paths, and in published recipes.
 
 use crate::kit::{Dir, safetensors_bytes, tiny_tensors};
 use crate::merges::{json, linear, merge, refusal, tensors};
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// A tiny Llama that sees, with its decoder, its head and its eye called so.
+/// A tiny Llama with vision, with these prefixes of its decoder, head and vision tower.
 fn seeing(dir: &Dir, name: &str, value: f32, [decoder, head, eye]: [&str; 3]) {
     let mut tensors: Tensors = tiny_tensors(value)
         .into_iter()
@@ -23,7 +24,7 @@ fn seeing(dir: &Dir, name: &str, value: f32, [decoder, head, eye]: [&str; 3]) {
 const OLD: [&str; 3] = ["language_model.model.", "language_model.", ""];
 const NEW: [&str; 3] = ["model.language_model.", "", "model."];
 
-/// An adapter of one module, under its name in the adapter.
+/// An adapter of these modules, given by their names and shapes.
 fn adapter(dir: &Dir, name: &str, modules: &[(&str, [usize; 2])]) {
     let mut tensors = Tensors::new();
     for (module, [outputs, inputs]) in modules {

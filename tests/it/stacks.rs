@@ -1,4 +1,4 @@
-//! Layers are those that the configuration counts, and configurations say what is so of the weights beside them.
+//! The configuration gives the number of layers, and must describe the weights beside it.
 
 use crate::{
     kit::Dir,
@@ -7,8 +7,8 @@ use crate::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Writes a checkpoint with stacks (the prefix, how many layers, how many matrices in each) and other tensors. Every element
-/// of a tensor is its number in order of name, and `more`.
+/// Writes a checkpoint with stacks (prefix, number of layers, number of matrices in each) and other
+/// tensors. Every element of a tensor is `more` plus the tensor's number in the order of names.
 fn model(dir: &Dir, name: &str, config: &Value, stacks: &[(&str, usize, usize)], others: &[&str], more: f32) {
     let in_stack = stacks.iter().flat_map(|(prefix, layers, count)| {
         (0..*layers).flat_map(move |layer| (0..*count).map(move |tensor| format!("{prefix}{layer}.t{tensor}.weight")))
@@ -23,7 +23,7 @@ fn model(dir: &Dir, name: &str, config: &Value, stacks: &[(&str, usize, usize)],
 
 const ENDS: &[&str] = &["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"];
 
-/// Every element's value in the tensors of one layer: its first matrix's.
+/// Value of a tensor's elements, which are all equal.
 fn first(dir: &Dir, name: &str, tensor: &str) -> f32 {
     f32::from_le_bytes(tensors(&dir.path(name))[tensor].2[..4].try_into().unwrap())
 }
@@ -119,7 +119,7 @@ const AVERAGE: &str = "merge_method: linear\nparameters: {weight: 0.5}\nmodels:\
 const PATH: &str =
     "merge_method: passthrough\npath:\n- {model: a, layer_range: [0, 2]}\n- {model: b, layer_range: [1, 2]}\n";
 
-/// Two models of two layers, whose configurations have these keys too.
+/// Two models of two layers, whose configurations also have these keys.
 fn pair(a: &Value, b: &Value) -> Dir {
     let dir = Dir::new();
     for (name, keys) in [("a", a), ("b", b)] {
@@ -171,11 +171,11 @@ fn configurations_that_compute_otherwise_are_told_or_refused() {
     let why = "refused.yaml:5:10: a and b: config.json: num_attention_heads is 4 and 8";
     assert_eq!(refusal(&dir, AVERAGE), (why.to_owned(), hint.to_owned()));
 
-    // What is around the layers is one model's in a stack, too.
+    // Settings outside the layers come from one model in a stack, too.
     let dir = pair(&json!({"max_position_embeddings": 64}), &json!({"max_position_embeddings": 128}));
     let said = merge(&dir, "stacked", STACK);
     assert!(note(&said.err, "max_position_embeddings is 128, not 64").is_some(), "{}", said.err);
-    // All layers of both, slice by slice, are averaged; none stands alone.
+    // All layers of both models are averaged, slice by slice.
     let dir = pair(&json!({"rope_theta": 1e4}), &json!({"rope_theta": 1e6}));
     let both = |from: usize| {
         format!(
@@ -195,7 +195,7 @@ fn configurations_that_compute_otherwise_are_told_or_refused() {
     assert_eq!(note(&said.err, "its config.json"), None);
 }
 
-/// A key that is left out has a value all the same: the one that its class takes.
+/// A key that is absent has the default of its class.
 #[test]
 fn what_a_configuration_leaves_to_its_class_is_compared() {
     let neox = |parallel: bool| {
@@ -214,7 +214,8 @@ fn what_a_configuration_leaves_to_its_class_is_compared() {
     assert!(refusal(&dir, STACK).0.ends_with("rope_theta is 1000000 by default and 10000"));
 }
 
-/// Lists with an entry for each layer go with the layers; others are one for all, even if they are as long.
+/// Lists with an entry for each layer are split with the layers; other lists apply to all layers,
+/// even if they are as long.
 #[test]
 fn layers_with_other_lists_or_numbers_for_all_do_not_stand_among_each_other() {
     let one_of_each = STACK.replace("[0, 2]", "[0, 1]");
@@ -257,7 +258,7 @@ fn more_layers_counted_than_there_are_and_layers_in_several_lists_are_refused() 
     let hint = "one of the two counts wrongly: correct it in its config.json";
     assert_eq!(refusal(&dir, AVERAGE), (error.to_owned(), hint.to_owned()));
 
-    // A base that is not listed brings all its layers.
+    // All layers of a base count, even if it is not listed.
     let dir = pair(&json!({}), &json!({}));
     model(&dir, "base", &json!({"num_hidden_layers": 3}), &[("model.layers.", 3, 4)], ENDS, 0.0);
     let (error, _) = refusal(&dir, &AVERAGE.replace("linear", "task_arithmetic\nbase_model: base"));
@@ -302,7 +303,7 @@ fn layers_of_different_kinds_are_not_averaged_without_a_word() {
     let shifted = slerp(&slice("a", [0, 3], "b", [1, 4]));
     assert_eq!(refusal(&dir, &shifted), (why.to_owned(), hint.to_owned()));
     merge(&dir, "period", &slerp(&slice("a", [0, 2], "b", [2, 4])));
-    // By the same numbers it may be meant, as it may with `models`.
+    // With equal layer numbers it may be intended, so there is only a note, as with `models`.
     let halves = |a: &str, b: &str| slice(a, [0, 2], b, [0, 2]) + &slice(a, [2, 4], b, [2, 4]);
     let said = merge(&dir, "noted", &slerp(&halves("a", "c")));
     assert!(note(&said.err, "layer_types is").is_some(), "{}", said.err);

@@ -1,4 +1,5 @@
-//! Studies of other kinds than the one in `search`: every optimizer, layer space, several stages and seeds, mergekit's files.
+//! Other studies than that of `search`: every optimizer, layer space, several stages and seeds,
+//! mergekit's files.
 
 use crate::{
     kit::{Dir, Said, family},
@@ -50,7 +51,7 @@ fn json(dir: &Dir, name: &str) -> Value {
     serde_json::from_slice(&fs::read(dir.path(name)).unwrap()).unwrap()
 }
 
-/// The result of a study that nothing stops, and of the same study killed twice at moments of chance.
+/// Compares a study that runs through with the same study killed twice at random moments.
 fn check(make: impl Fn() -> Dir, seed: u64) {
     let whole = make();
     let said = whole.run(SEARCH);
@@ -73,8 +74,8 @@ fn check(make: impl Fn() -> Dir, seed: u64) {
     assert!(of(&whole) == of(&killed));
 }
 
-/// One of each kind of state: a distribution, a population, an archive. That all of them resume, whenever it breaks down, is proved
-/// in `evolve` without processes.
+/// One optimizer of each kind of state: a distribution, a population, an archive. Tests in
+/// `merge_core::study` prove without processes that all optimizers resume.
 #[test]
 fn optimizers_end_as_if_they_had_not_been_killed() {
     let all = [
@@ -99,13 +100,13 @@ fn a_search_among_layers_ends_as_if_it_had_not_been_killed() {
     let dir = make();
     let said = dir.run(SEARCH);
     assert!(said.out.contains("all layers, stacked"), "{}", said.out);
-    // What was shipped is an ordinary checkpoint, which scores what was reported.
+    // The answer is an ordinary checkpoint, which scores as reported.
     let eval = dir.run(&["eval", "out/model", "--json", "--tasks", "sums.yaml"]);
     let eval: Value = serde_json::from_str(&eval.out).unwrap();
     assert_eq!(eval["scores"], json(&dir, "out/result.json")["winner"]["scores"]);
 }
 
-/// Where nearly all paths are too long, chance meets none that is not.
+/// Nearly all paths are too long, so random search finds none that is allowed.
 #[test]
 fn a_random_search_that_finds_nobody_is_told_of() {
     let dir = Dir::new();
@@ -114,7 +115,7 @@ fn a_random_search_that_finds_nobody_is_told_of() {
     let text = text
         .replace("init: 0.8", "init: 0.05")
         .replace("most_layers: 8\n  racing: 2\n  layer_scan: true", "most_layers: 2");
-    // Eighteen flags, of which none may be set.
+    // There are 18 flags, and none may be set.
     let hop = text.lines().find(|line| line.contains("[1, 5]")).unwrap();
     dir.write("search.yaml", text.replace(hop, &[hop; 4].join("\n")));
     let said = dir.run(SEARCH);

@@ -1,4 +1,4 @@
-//! What is submitted: read once, kept as it was, and told of in words that say what to do.
+//! Submitting: files are read once and copied, and messages say what to do.
 
 use crate::{
     kit::{Dir, Said, family},
@@ -14,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A queued job differs in nothing from one that is run by hand, whatever has become of its files meanwhile.
+/// A queued job gives the same results as a run by hand, even if its files are changed after
+/// submission.
 #[test]
 fn files_may_be_edited_and_deleted_once_they_are_submitted() {
     let dir = Dir::new();
@@ -43,10 +44,10 @@ fn files_may_be_edited_and_deleted_once_they_are_submitted() {
         let read = |place: &str| fs::read(dir.path(place).join(name)).unwrap();
         assert!(read("home/jobs/1/out") == read("by-hand/out"), "{name}");
     }
-    // Their paths are relative to where they are.
+    // Paths in a recipe are relative to the recipe.
     let best = |place: &str| fs::read_to_string(dir.path(place).join("best.yaml")).unwrap().replace("../", "");
     assert_eq!(best("home/jobs/1/out"), best("by-hand/out"));
-    // A copy is the queue's own.
+    // A report needs none of the submitted files.
     ok(&dir, &["submit", "--name", "spoilt", "report", "home/jobs/1/out"]);
     wait(&dir, 2, "done");
 }
@@ -88,7 +89,7 @@ fn a_merge_and_an_eval_read_what_they_were_when_they_were_submitted() {
     assert!(why.ends_with("merge.yaml is not what was handed in"), "{why}");
 }
 
-/// The options that the queue adds stand before `--`, behind which nothing is an option.
+/// The queue adds its options before `--`, since nothing after it is an option.
 #[test]
 fn words_behind_dashes_are_no_options() {
     let dir = merges();
@@ -104,7 +105,8 @@ fn words_behind_dashes_are_no_options() {
     ok(&dir, &["verify", "home/jobs/2/out"]);
 }
 
-/// Names lead beside the file, or else to where it was handed in; what is put beside it later is not what was meant.
+/// Names lead beside the file, else to the directory of submission; files that appear later beside
+/// it change nothing.
 #[test]
 fn a_job_finds_what_it_found_when_it_was_handed_in() {
     let dir = merges();
@@ -169,7 +171,7 @@ fn who_waits_for_what_will_not_be_done_says_so_and_what_to_do() {
     check(2, "job 1, which is paused", "`evomerge resume 1` lets that one go on");
     ok(&dir, &["resume", "1"]);
     assert!(job(&dir, 2)["advice"].is_null());
-    // Whichever of them it is, and however far.
+    // Any of several jobs may be the cause, at any distance.
     ok(&dir, &["submit", "merge.yaml"]);
     for before in [["1", "4"], ["3", "5"]] {
         ok(&dir, &["submit", "merge.yaml", "--after", before[0], "--after", before[1]]);
@@ -184,7 +186,7 @@ fn check_waits(dir: &Dir, id: u64, expected: &str) {
     assert_eq!(job(dir, id)["waits"], expected, "{id}");
 }
 
-/// Nobody knows who ends a process from outside, and a retry says when it comes.
+/// The sender of a signal is unknown, and a retry states its delay.
 #[test]
 fn the_end_of_a_process_is_told_as_far_as_it_is_known() {
     let dir = long_search();
@@ -212,7 +214,7 @@ fn the_end_of_a_process_is_told_as_far_as_it_is_known() {
     assert!(log.contains("if it was paused, `evomerge resume 1` goes on"), "{log}");
 }
 
-/// The process that a server runs.
+/// Process that a server runs.
 pub(crate) fn child_of(pid: u32) -> u32 {
     children_of(pid).first().copied().unwrap_or_else(|| panic!("process {pid} runs nothing"))
 }
@@ -222,7 +224,7 @@ pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     String::from_utf8(said.stdout).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// JSON holds no other paths; whoever has such a directory runs the command itself.
+/// The queue stores paths as JSON, which holds only UTF-8; such a job must be run directly.
 #[test]
 fn paths_that_are_no_text_are_refused() {
     let dir = merges();

@@ -1,4 +1,4 @@
-//! The promises that hold the repository together: what stands where, and who may name what.
+//! Rules of the repository: contents of the files, and names that each may use.
 
 use crate::kit::{root, walk};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Every Rust file of the workspace, by its path from the root.
+/// Every Rust file of the workspace, with its path from the root.
 fn sources() -> Vec<(String, String)> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for dir in ["merge-core", "evaluator", "merge-cli", "tests", "benches"] {
@@ -21,9 +21,9 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// The files that hold a word outside comments and strings of documentation.
+/// Paths of the files that hold a word outside comments.
 fn naming(word: &str) -> Vec<String> {
-    // `MappedFile::open(` is no `File::open(`.
+    // `MappedFile::open(` is not `File::open(`.
     let begins = |line: &str, at: usize| !line[..at].ends_with(|letter: char| letter.is_alphanumeric());
     let names = |line: &str| line.match_indices(word).any(|(at, _)| begins(line, at));
     let holds = |text: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && names(line));
@@ -87,8 +87,8 @@ fn only_the_command_line_names_clap_and_prints() {
 
 #[test]
 fn unsafe_stands_only_where_it_cannot_be_avoided_and_says_why() {
-    // A file can be mapped in no other way, nor can a processor be told what it will need, nor asked for what not all can, nor the
-    // C library's allocator be told what to keep.
+    // There is no other way to map a file, to prefetch for the processor, to use instructions that
+    // not all processors have, or to configure the C library's allocator.
     let allowed = [
         "evaluator/src/model/compute/dot.rs",
         "evaluator/src/model/compute/tile.rs",
@@ -117,7 +117,8 @@ fn only_two_files_touch_the_files_of_models() {
 
 #[test]
 fn what_a_user_names_is_opened_in_one_place() {
-    // What is our own: stores, queues, jobs' files and copies, results on their way; and what the system says of itself.
+    // Our own files: stores, queues, files and copies of jobs, partial results; and files of the
+    // system such as `/proc`.
     let ours = [
         "merge-core/src/store/database.rs",
         "merge-core/src/store/database/repair.rs",
@@ -129,7 +130,7 @@ fn what_a_user_names_is_opened_in_one_place() {
         "merge-cli/src/serve/home.rs",
         "merge-cli/src/serve/machine.rs",
         "merge-cli/src/serve/service.rs",
-        // A test within it.
+        // Only a test in this file.
         "evaluator/src/prompt/chat.rs",
     ];
     for word in ["fs::read(", "fs::read_to_string(", "File::open("] {
@@ -141,7 +142,7 @@ fn what_a_user_names_is_opened_in_one_place() {
 
 #[test]
 fn what_reaches_a_terminal_goes_through_one_place() {
-    // Whether it is a terminal may be asked anywhere; frames are drawn in `view`, of letters that it has looked at.
+    // Any file may ask if it is a terminal. `view` draws frames, of letters that it has checked.
     let writers = ["merge-cli/src/draw/screen.rs", "merge-cli/src/draw/view.rs"];
     for word in ["(io::stdout()", "io::stdout().lock", "(io::stderr()", "io::stderr().lock", ".print()"] {
         for path in naming(word).into_iter().filter(|path| path.starts_with("merge-cli/src/")) {
@@ -160,7 +161,7 @@ fn the_core_knows_no_benchmark_and_no_tokenizer() {
     }
 }
 
-/// The rooms of a crate stand in its first file in reading order.
+/// The first file of a crate lists its rooms in reading order.
 #[test]
 fn each_room_uses_only_those_before_it() {
     for (name, first) in [("merge-core", "lib.rs"), ("evaluator", "lib.rs"), ("merge-cli", "main.rs")] {
@@ -186,7 +187,7 @@ fn each_room_uses_only_those_before_it() {
     }
 }
 
-/// The modules of its own crate that a file uses, without its tests.
+/// Modules of its own crate that a file uses, without its tests.
 fn used(text: &str) -> BTreeSet<String> {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let code: String =
@@ -243,7 +244,7 @@ fn no_two_public_types_have_one_name() {
 #[test]
 fn methods_see_no_paths() {
     for (path, text) in sources() {
-        // Tests read what mergekit wrote.
+        // Tests read the results of mergekit.
         let is_method = path.starts_with("merge-core/src/method/") && !path.contains("/tests/");
         assert!(!is_method || !text.contains("std::path"), "{path} names std::path");
     }
@@ -256,7 +257,7 @@ fn nothing_is_left_open() {
     }
 }
 
-/// Not a test, a bench or the command line.
+/// True unless the file is a test, a bench or of the command line.
 fn is_library(path: &str) -> bool {
     let library = path.starts_with("merge-core/src") || path.starts_with("evaluator/src");
     library && !Path::new(path).components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"))

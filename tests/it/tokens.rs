@@ -1,14 +1,14 @@
-//! Whose row is whose: models are merged row by row only where each id is the same token in all of them.
+//! Rows and tokens: models are merged row by row only if each id is the same token in all of them.
 
 use crate::kit::{Dir, Said};
 use crate::merges::{json, linear, merge, refusal};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::symlink};
 
-/// What to do where tokens differ.
+/// Hint for tokens that differ.
 const HINT: &str = "their vocabularies differ: `tokenizer: {source: union}` merges them by token, and `{source: base}` keeps the base's";
 
-/// A tokenizer of as many letters and then some added tokens.
+/// A tokenizer of `plain` letters, followed by added tokens.
 fn tokenizer(plain: usize, added: &[&str]) -> Value {
     let vocab: serde_json::Map<String, Value> = (0..plain).map(|id| (letter(id), json!(id))).collect();
     let define = |(number, text): (usize, &&str)| json!({"id": plain + number, "content": text, "special": true});
@@ -33,7 +33,7 @@ fn pair(a: &Value, b: &Value) -> Dir {
     dir
 }
 
-/// The notes of a merge of a pair.
+/// Notes of a merge of two such models.
 fn notes(a: &Value, b: &Value) -> Vec<String> {
     let said = merge(&pair(a, b), "out", &linear(&["a", "b"]));
     said.err.lines().filter_map(|line| line.strip_prefix("note: ")).map(str::to_owned).collect()
@@ -138,7 +138,7 @@ fn what_only_one_model_says_is_told() {
             "b has the tokens of a, but splits texts differently (tokenizer.json: normalizer): the result splits them as a does"
         ],
     );
-    // Beyond the embedding a token has no row.
+    // A token beyond the embedding has no row.
     assert_eq!(notes(&of(32, &["<x>"]), &of(32, &["<y>"])), [""; 0]);
 }
 

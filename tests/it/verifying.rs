@@ -1,4 +1,4 @@
-//! What `verify` proves, and what it takes for no proof.
+//! `verify`: files that it accepts, and files that it refuses.
 
 use crate::{
     kit::{Dir, family},
@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::fs;
 
-/// A merge that `spoil` has changed: the error and the hint of verifying it.
+/// Checks the error and the hint of `verify` for a merge that `spoil` has changed.
 fn check(spoil: impl Fn(&Dir), error: &str, hint: &str) {
     let dir = merges();
     ok(&dir, &["merge", "merge.yaml", "-o", "out"]);
@@ -84,7 +84,7 @@ fn a_searchs_model_is_proved_like_a_merge() {
     let dir = Dir::new();
     small_study(&dir);
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
-    // A choice of models: the answer has one of them.
+    // The search chooses between models, so the answer has one of them.
     for entry in fs::read_dir(family().join("math-b")).unwrap().flatten() {
         dir.write(&format!("other/{}", entry.file_name().display()), fs::read(entry.path()).unwrap());
     }

@@ -1,4 +1,4 @@
-//! The table of texts is whole, and texts take their values.
+//! Tests that the table of texts is complete, and that texts are filled with values.
 
 use super::*;
 use std::{collections::BTreeSet, fs, path::Path};
@@ -7,7 +7,7 @@ fn all() -> impl Iterator<Item = &'static Text> {
     study::ALL.iter().chain(page::ALL).copied()
 }
 
-/// The names of the values in a text.
+/// Names of the placeholders in a text.
 fn values(text: &str) -> BTreeSet<&str> {
     text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0)).collect()
 }
@@ -18,13 +18,13 @@ fn no_text_is_missing_in_a_language() {
     for text in all() {
         assert!(names.insert(text.name), "{} stands twice", text.name);
         assert_eq!(values(text.en), values(text.ja), "{}", text.name);
-        // Names of methods are the same.
+        // Some texts, such as names of methods, are the same in both languages.
         let is_japanese = !text.ja.is_ascii() || text.ja == text.en;
         assert!(!text.en.is_empty() && is_japanese, "{}: {}", text.name, text.ja);
     }
 }
 
-/// The program's source but for the table itself.
+/// The program's source, except the table of texts.
 fn source() -> String {
     let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut source = String::new();
@@ -50,7 +50,7 @@ fn every_text_is_used_and_pages_name_no_other() {
     for name in &known {
         assert!(words.contains(name), "nothing uses {name}");
     }
-    // `t.NAME` in a template, `texts.NAME` in a script.
+    // `t.NAME` is in a template, `texts.NAME` in a script.
     for before in ["{{ t.", "(t.", "texts."] {
         for part in source.split(before).skip(1) {
             let name = part.split(|letter| !is_part(letter)).next().unwrap();

@@ -1,6 +1,6 @@
-//! The queue by HTTP: the same routes on the socket and, if asked for, on a port, where a guard stands before them.
+//! Handlers of the HTTP routes, served at the socket and, with a guard before them, at a port.
 //!
-//! The table in `routes` says what each handler does.
+//! The table in `routes` describes each.
 
 use super::{
     connections,
@@ -36,18 +36,18 @@ use std::{
 use tokio::{runtime::Runtime, sync::Semaphore, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::BroadcastStream};
 
-/// A recipe is some kilobytes.
+/// Maximum size of a body at the port in bytes: a recipe has some kilobytes.
 const LARGEST_BODY: usize = 1 << 20;
-/// At the socket a job comes with all that it reads.
+/// Maximum size of a body at the socket, where a job comes with all texts that it reads.
 const LARGEST_BODY_HERE: usize = 256 << 20;
-/// So many look at files at a time; others wait.
+/// Number of requests that examine files at a time; others wait.
 const LOOKS: usize = 2;
-/// They wait so long.
+/// Maximum time that such a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So much of a log at a time.
+/// Maximum number of bytes of a log in one response.
 const PART: u64 = 64 << 10;
 
-/// The state of handlers: the queue, and who asks.
+/// State of the handlers: the queue, and the sender of the request.
 #[derive(Clone)]
 pub(super) struct App {
     service: Arc<Service>,
@@ -55,7 +55,7 @@ pub(super) struct App {
     looks: Arc<Semaphore>,
 }
 
-/// Answers at the socket and, with a guard, at a port.
+/// Serves the routes at the socket and, with a guard, at a port.
 pub(super) fn start(
     runtime: &Runtime,
     service: &Arc<Service>,
@@ -80,12 +80,12 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Makes the response of an error.
+/// Response for an error.
 pub(super) fn refusal(code: StatusCode, error: &str, hint: Option<&str>) -> Response {
     (code, axum::Json(json!({ "error": error, "hint": hint }))).into_response()
 }
 
-/// An error with its code by HTTP.
+/// Error with its HTTP status.
 pub(super) struct Wrong(StatusCode, Error);
 
 impl From<Error> for Wrong {
@@ -102,7 +102,7 @@ impl From<JobError> for Wrong {
     fn from(error: JobError) -> Self {
         match error {
             JobError::Absent(error) => Self(StatusCode::NOT_FOUND, error),
-            // It cannot be done to the job as it is now.
+            // The job's present state forbids it.
             JobError::Other(error) if error.fault() == Fault::User => Self(StatusCode::CONFLICT, error),
             JobError::Other(error) => error.into(),
         }
@@ -117,13 +117,13 @@ impl IntoResponse for Wrong {
 
 type ApiAnswer<T = Response> = std::result::Result<T, Wrong>;
 
-/// Does what takes time where it holds nobody up.
+/// Runs blocking work on a thread of its own, so that other requests go on.
 async fn apart<T: Send + 'static>(app: App, work: impl FnOnce(&App) -> ApiAnswer<T> + Send + 'static) -> ApiAnswer<T> {
     let done = tokio::task::spawn_blocking(move || work(&app)).await;
     done.unwrap_or_else(|_| Err(Error::machine("this could not be done; the server's own output says why").into()))
 }
 
-/// The same for what looks at files, which is done for a few at a time.
+/// Like [`apart`], for work that examines files: only [`LOOKS`] run at a time.
 async fn looking<T: Send + 'static>(
     app: App,
     work: impl FnOnce(&App) -> ApiAnswer<T> + Send + 'static,
@@ -139,10 +139,11 @@ fn json_of<T: Serialize>(value: &T) -> Response {
     axum::Json(serde_json::to_value(value).expect("plain data")).into_response()
 }
 
-/// The parts of a request that its body is read from.
+/// Headers and body of a request.
 type SentBody = (HeaderMap, Bytes);
 
-/// The body, which must call itself JSON: a page of another origin cannot send that without being asked for leave.
+/// Parses the body. Its type must be JSON: a page of another origin cannot send that without a
+/// preflight.
 fn body<T: DeserializeOwned>((headers, bytes): &SentBody) -> ApiAnswer<T> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
@@ -154,7 +155,7 @@ fn body<T: DeserializeOwned>((headers, bytes): &SentBody) -> ApiAnswer<T> {
     let Value::Object(mut fields) = read else {
         return Err(Error::user("the body must be an object").into());
     };
-    // To JSON Schema 5.0 is an integer.
+    // In JSON Schema, 5.0 is an integer.
     for value in fields.values_mut() {
         if let Some(whole) = value.as_f64().filter(|x| !value.is_u64() && x.fract() == 0.0 && (0.0..9e15).contains(x)) {
             *value = json!(whole as u64);
@@ -168,10 +169,10 @@ fn id(text: &str) -> ApiAnswer<JobId> {
     text.parse().map(JobId).map_err(|_| Wrong(StatusCode::NOT_FOUND, absent()))
 }
 
-/// The query of an address.
+/// Query of a URL, by the names of its parameters.
 type JobsQuery = Query<BTreeMap<String, String>>;
 
-/// Says that there is nothing at an address.
+/// Response for an address without a route.
 pub(super) async fn nothing() -> Response {
     refusal(StatusCode::NOT_FOUND, "there is nothing at this address", Some("`/api` lists what there is"))
 }
@@ -216,7 +217,7 @@ pub(super) async fn check(State(app): State<App>, sent: SentBody) -> ApiAnswer {
     looking(app, move |app| Ok(json_of(&app.service.check(&wanted(&sent)?, app.asker)?))).await
 }
 
-/// Reads a submission, and refuses one that its description does not allow.
+/// Parses a submission, and checks the limits that the schema states.
 fn wanted(sent: &SentBody) -> ApiAnswer<SubmitRequest> {
     let wanted: SubmitRequest = body(sent)?;
     wanted.check()?;
@@ -248,7 +249,8 @@ pub(super) async fn remove(State(app): State<App>, Path(number): Path<String>) -
     .await
 }
 
-/// Changes a job; the body says nothing but that it is no form of another page.
+/// Changes a job. The body is an empty object: its JSON type proves that no form of another page
+/// sent it.
 async fn change(app: App, number: String, sent: SentBody, how: fn(&Service, JobId) -> JobResult<JobView>) -> ApiAnswer {
     apart(app, move |app| {
         let _: Nothing = body(&sent)?;
@@ -353,7 +355,7 @@ pub(super) async fn events(State(app): State<App>) -> Response {
     let (service, asker) = (Arc::clone(&app.service), app.asker);
     let news = BroadcastStream::new(service.listen());
     let event = move |news| {
-        // One that is too slow has missed something, and asks for all again when it is told of the next.
+        // A slow listener has missed events. It gets `missed`, and loads everything again.
         let event = match news {
             Ok(JobNews::Job(text)) => Event::default().event("job").data(match asker {
                 Asker::Here => text.to_string(),

@@ -1,10 +1,10 @@
-//! The routes as text for programs: `OpenAPI` 3.1, its schemas made from the types that are read and written.
+//! Description of the routes as `OpenAPI` 3.1, with schemas made from the Rust types.
 
 use super::routes::{self, ApiRoute, JSON};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-/// The list of routes, for whoever looks around.
+/// Short list of the routes.
 pub(super) fn index() -> Value {
     let routes = routes::all(&mut SchemaSettings::draft2020_12().into_generator());
     let line = |route: &ApiRoute| json!({ "method": route.method.as_str(), "path": route.path, "says": route.says });
@@ -15,7 +15,7 @@ pub(super) fn index() -> Value {
     })
 }
 
-/// The description.
+/// The full description in `OpenAPI`.
 pub(super) fn description() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
@@ -50,7 +50,7 @@ pub(super) fn description() -> Value {
             "schemas": schemas,
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
         },
-        // Only a server that others can reach asks for one.
+        // Only a server that others can reach needs a token.
         "security": [{}, { "token": [] }],
     })
 }

@@ -1,4 +1,4 @@
-//! The one page, in the files that a browser asks for.
+//! Files of the queue's web page.
 
 use crate::language::{Language, page, study};
 use minijinja::{Environment, context};
@@ -11,7 +11,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// A file of the page.
 pub(super) struct PageFile {
-    /// Its address.
+    /// Path of the file in its URL.
     pub(super) path: &'static str,
     pub(super) content_type: &'static str,
     pub(super) text: String,
@@ -19,7 +19,7 @@ pub(super) struct PageFile {
 
 /// All files of the page in a language.
 pub(super) fn files(language: Language) -> Vec<PageFile> {
-    // A search's progress is told with words of its report.
+    // The page shows a search's progress with texts of its report.
     let texts = page::ALL.iter().chain(study::ALL);
     let t: BTreeMap<&str, &str> = texts.map(|text| (text.name, language.text(text))).collect();
     let code = language.code();

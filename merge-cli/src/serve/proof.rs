@@ -1,4 +1,4 @@
-//! Proves, when a job is handed in, that it can be done, as far as that can be told without reading a weight.
+//! Checks that a submitted job can be done, and estimates its needs, without reading a weight.
 
 use super::work::{JobArgs, JobWords};
 use crate::{
@@ -25,53 +25,55 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// What is known of a piece of work before it is done.
+/// Kind, needs and files of a job, known before it runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct WorkEstimate {
     pub(super) kind: JobKind,
-    /// What to call it, if nobody says.
+    /// Default name of the job.
     pub(super) name: String,
-    /// The recipes and tasks that were read, which the job is to read as they are now, and where names led.
+    /// Recipes and tasks that were read, and the paths found for names; the job will read the same.
     #[serde(default)]
     pub(super) reads: Reads,
     pub(super) memory: Option<MemoryNeed>,
-    /// Workers that its words name.
+    /// Number of workers, if the arguments give one.
     pub(super) workers: Option<usize>,
-    /// Bytes that it writes.
+    /// Bytes that the job writes.
     pub(super) disk: Option<u64>,
-    /// What a user may want to know.
+    /// Notes for the user.
     pub(super) notes: Vec<String>,
 }
 
-/// Whether a file or a directory may be read.
+/// Fails if a file or a directory may not be read.
 pub(super) type ReadPermission<'a> = dyn Fn(&Path) -> Result<()> + 'a;
 
-/// What the store of a study may come to.
+/// Allowance for the store of a study, in bytes.
 const STUDY: u64 = 256 << 20;
 
 impl WorkEstimate {
-    /// What it needs with so many threads.
+    /// Needs of the job with this number of threads.
     pub(super) fn needs(&self, threads: usize) -> Needs {
         let workers = self.workers.unwrap_or(threads);
         Needs { memory: self.memory.map(|memory| memory.with(workers)), disk: self.disk }
     }
 
-    /// Refuses what does not fit into the memory that jobs may use.
+    /// Fails if the job does not fit into the memory that jobs may use.
     pub(super) fn check_memory(&self, threads: usize, there: u64) -> Result<()> {
         let workers = self.workers.unwrap_or(threads);
         self.memory.map_or(Ok(()), |memory| memory.check(workers, there, "jobs may use"))
     }
 
-    /// Of what nothing is known yet but what it is.
+    /// An estimate that holds only the kind and the name.
     fn of(kind: JobKind, file: &Path) -> Self {
         let name = name_of(file);
         Self { kind, name, reads: Reads::default(), memory: None, workers: None, disk: None, notes: Vec::new() }
     }
 }
 
-/// Proves words whose paths start in a directory, the current one, and that name no models and tasks but what `may` allows.
+/// Checks the arguments of a job. Their paths are relative to `directory`, which is the current
+/// one. Models and tasks that `may` refuses are refused.
 ///
-/// Fails as the command itself would. What a job reports on may come from one that it waits for.
+/// Fails as the command itself would. If the job `waits` for another, the study of a report need
+/// not exist yet.
 pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
     let (proof, reads) = reading(|| of_words(words, directory, waits, may));
     Ok(WorkEstimate { reads, ..proof? })
@@ -153,7 +155,7 @@ fn search(args: &args::SearchArgs, directory: &Path, may: &ReadPermission<'_>) -
         };
         let (memory, notes) = search::check(one, &sources)?;
         proof.notes.extend(notes);
-        // Stages run one after the other.
+        // Stages run one after the other, so the largest need counts.
         proof.memory = Some(proof.memory.map_or(memory, |known| known.or(memory)));
         let largest = sources.iter().map(|(_, weights)| bytes(&**weights)).max().unwrap_or(0);
         proof.disk = proof.disk.max(Some(STUDY + 2 * largest));
@@ -183,12 +185,13 @@ fn eval(args: &args::Eval, directory: &Path) -> Result<WorkEstimate> {
     Ok(WorkEstimate { name: names.join(", "), memory, notes, ..WorkEstimate::of(JobKind::Eval, Path::new("")) })
 }
 
-/// Refuses a recipe with a model that may not be read, in the same words whether it is there or not.
+/// Refuses a recipe that names a model which may not be read. The message does not tell if it
+/// exists.
 fn check<S>(recipe: &Recipe<S>, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
     recipe.references().into_iter().try_for_each(|reference| check_name(reference, file, may))
 }
 
-/// Refuses a search with a model or a task that may not be read.
+/// Refuses a search that names a model or a task which may not be read.
 fn check_search(one: &SearchFile, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
     one.template.variants().iter().try_for_each(|recipe| check(recipe, file, may))?;
     let search = &one.search;
@@ -198,8 +201,9 @@ fn check_search(one: &SearchFile, file: &Path, may: &ReadPermission<'_>) -> Resu
     search.report.iter().try_for_each(|task| check_name(task, file, may))
 }
 
-/// Each path that a name may mean: the whole, a model and its adapter, and either without a revision; beside the file or, if
-/// that is not there, where paths start. The job itself will look there too, and nothing will tell it where it may.
+/// Checks each path that a name may mean: the whole name, a model, its adapter, and each without a
+/// revision. Each path is relative to the file, or to the current directory if nothing is there.
+/// The job will look there too, without this check.
 fn check_name(name: &At<String>, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
     let parts = name.split('+').filter(|part| !part.starts_with("hf://"));
     let bare = parts.clone().filter_map(|part| Some(part.split_once('@')?.0));
@@ -213,7 +217,7 @@ fn check_name(name: &At<String>, file: &Path, may: &ReadPermission<'_>) -> Resul
 
 const ABROAD: &str = "a model is not on this machine yet, so that memory and disk cannot be told before it is";
 
-/// The models that a recipe names, if all of them are on this machine: nothing is downloaded to look at it.
+/// Opens the models of a recipe, or returns `None` if one must be downloaded first.
 fn opened(open: impl FnOnce(&dyn Library) -> Result<Sources>) -> Result<Option<Sources>> {
     let library = Here { hub: Hub::offline(), missed: AtomicBool::new(false) };
     match open(&library) {
@@ -222,7 +226,7 @@ fn opened(open: impl FnOnce(&dyn Library) -> Result<Sources>) -> Result<Option<S
     }
 }
 
-/// What was downloaded before.
+/// Library of the models that were downloaded before.
 struct Here {
     hub: Hub,
     missed: AtomicBool,
@@ -238,7 +242,8 @@ fn bytes(weights: &dyn Weights) -> u64 {
     weights.index().values().map(Meta::byte_len).sum::<usize>() as u64
 }
 
-/// `sansu/search.yaml` is called `sansu-search`, since every second file is called `search`.
+/// Default name of a job: the directory and the stem, such as `sansu-search` for
+/// `sansu/search.yaml`, since many files are called `search`.
 pub(super) fn name_of(path: &Path) -> String {
     let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
     let stem = text(path.file_stem()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The table of routes: the server, its description and its index are made from it.
+//! Table of the routes, from which the server, its description and its index are made.
 
 use super::{
     api::{self, App},
@@ -18,38 +18,38 @@ use axum::{
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-/// A route: its handler, and its description.
+/// A route with its handler and its description.
 pub(super) struct ApiRoute {
     pub(super) method: Method,
     pub(super) path: &'static str,
     handler: MethodRouter<App>,
-    /// Programs call it so.
+    /// Name of the operation for programs.
     pub(super) name: &'static str,
     pub(super) says: &'static str,
-    /// The schema of the body, if there is one.
+    /// Schema of the body, if the route takes one.
     pub(super) takes: Option<Value>,
     /// Parameters of the query.
     pub(super) query: Vec<Value>,
-    /// Answers when all is well: code, type, schema.
+    /// Responses on success: status, content type, schema.
     pub(super) gives: Vec<(u16, &'static str, Option<Value>)>,
-    /// Codes of other answers.
+    /// Statuses of the refusals.
     pub(super) refuses: &'static [u16],
 }
 
-/// The type of most answers and of every body.
+/// Content type of most responses and of every body.
 pub(super) const JSON: &str = "application/json";
-/// The types of other answers.
+/// Content types of other responses.
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const SVG: &str = "image/svg+xml";
 pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENTS: &str = "text/event-stream";
 
-/// Refusals of what reads a body, of what looks at a job, and of what changes one.
+/// Refusals of routes that check a submission, that read a job, and that change a job.
 const READING: &[u16] = &[400, 408, 413, 415, 422, 503];
 const LOOKING: &[u16] = &[400, 404, 422, 503];
 const CHANGING: &[u16] = &[400, 404, 408, 409, 413, 415, 422];
 
-/// Serves all routes, and the files of the page.
+/// Router of all routes and of the page's files.
 pub(super) fn router(app: App) -> Router {
     let pages = page::files(Language::chosen()).into_iter().fold(Router::new(), |router, file| {
         let answer = ([(header::CONTENT_TYPE, file.content_type)], file.text);
@@ -59,12 +59,12 @@ pub(super) fn router(app: App) -> Router {
         .into_iter()
         .fold(pages, |router, route| router.route(route.path, route.handler))
         .fallback(api::nothing)
-        // Bodies are limited where they are read.
+        // `connections::whole` limits the bodies.
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
 
-/// All routes; the generator keeps the schemas that they refer to.
+/// All routes. Their schemas refer to definitions in the generator.
 pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
     let (job, wanted) = (of::<JobView>(generator), of::<SubmitRequest>(generator));
     let jobs = object(&[("jobs", list(&job)), ("server", of::<Server>(generator))]);
@@ -105,7 +105,7 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
     routes
 }
 
-/// The routes of one job.
+/// Routes of one job.
 fn of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
     let nothing = || json!({ "type": "object", "additionalProperties": false });
     let number = json!({ "type": "integer", "minimum": 0 });
@@ -164,7 +164,7 @@ fn of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
     ]
 }
 
-/// Makes a route whose handler is served by the method that its description names.
+/// A route without a description.
 fn route<T: 'static>(
     method: Method,
     path: &'static str,
@@ -196,7 +196,7 @@ impl ApiRoute {
         self.gives(200, JSON, Some(schema))
     }
 
-    /// Gives what no schema describes.
+    /// Adds a success response without a schema.
     fn sends(self, kind: &'static str) -> Self {
         self.gives(200, kind, None)
     }

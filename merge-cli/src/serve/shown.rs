@@ -14,7 +14,7 @@ pub(crate) struct JobView {
     pub(crate) name: String,
     pub(crate) kind: JobKind,
     pub(crate) state: JobState,
-    /// Request to a running job, which will soon stop.
+    /// Request to the running job, which will soon stop.
     pub(crate) asked: Option<StopRequest>,
     /// Jobs with a higher priority start first.
     pub(crate) priority: i32,
@@ -25,20 +25,21 @@ pub(crate) struct JobView {
     pub(crate) needs: Needs,
     /// Number of attempts that were started.
     pub(crate) attempts: u32,
-    /// Seconds that it has run, in all attempts together.
+    /// Running time in seconds, over all attempts.
     pub(crate) seconds: f64,
     /// True if it failed the same way several times; it then runs again only if forced.
     pub(crate) quarantined: bool,
     /// Reason for its state, if known.
     pub(crate) why: Option<String>,
-    /// What a queued job waits for, unless it only waits for its turn.
+    /// Job or resource that a queued job waits for; null if it only waits for its turn.
     pub(crate) waits: Option<String>,
-    /// Advice if the job continues only after an action of the user.
+    /// Advice if the job continues only after the user has acted.
     pub(crate) advice: Option<String>,
-    /// Bytes of memory that a running job used at the last look.
+    /// Bytes of memory that the running job used when last measured.
     pub(crate) memory: Option<u64>,
-    /// Milliseconds since 1970, by the clock of the server.
+    /// Time of submission in milliseconds since 1970, by the server's clock.
     pub(crate) submitted_at: u64,
+    /// Time of the last event in milliseconds since 1970, by the server's clock.
     pub(crate) changed_at: u64,
     /// Arguments of the command, after `evomerge`.
     pub(crate) words: Vec<String>,
@@ -72,7 +73,7 @@ pub(crate) struct CopiedFile {
 pub(crate) struct EventView {
     /// Number of the event in the order of all events; unlike the time, it always rises.
     pub(crate) seq: u64,
-    /// Milliseconds since 1970, by the clock of the server.
+    /// Time of the event in milliseconds since 1970, by the server's clock.
     pub(crate) at: u64,
     /// Kind of the event, such as `started`.
     pub(crate) what: String,

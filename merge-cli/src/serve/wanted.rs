@@ -1,4 +1,4 @@
-//! What somebody hands in, and what must be true of it before anybody looks at it.
+//! Bodies of requests: a job to submit, another attempt, another priority.
 
 use super::{
     proof::{self, WorkEstimate},
@@ -17,59 +17,62 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What somebody hands in: a file, a text and where to save it, or words.
+/// A job to submit: either `file`, or `text` together with `save_as`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Wanted")]
 pub(crate) struct SubmitRequest {
-    /// A recipe that is there, by its name from a root on.
+    /// Recipe, search file or output directory of a search (for its report). The name begins with
+    /// the name of a root.
     pub(crate) file: Option<String>,
-    /// A new recipe, which is saved first.
+    /// Text of a new recipe or search, which is saved as `save_as`.
     pub(crate) text: Option<String>,
-    /// Where, by its name from a root on; it must not be there yet.
+    /// File for `text`. The name begins with the name of a root. A file with another text is not
+    /// replaced.
     pub(crate) save_as: Option<String>,
-    /// What stands behind `evomerge`, where its paths start, and the proof that it can be done; only on this machine.
+    /// Arguments after `evomerge`, the directory of their paths, and the estimate; only on this
+    /// machine.
     #[schemars(skip)]
     pub(crate) words: Option<Vec<String>>,
     #[schemars(skip)]
     pub(crate) directory: Option<PathBuf>,
     #[schemars(skip)]
     pub(crate) proof: Option<WorkEstimate>,
-    /// What to call it.
+    /// Name of the job; default: the name of the directory and the file.
     #[schemars(length(max = 200))]
     pub(crate) name: Option<String>,
-    /// Higher ones go first.
+    /// Jobs with a higher priority start first; default: 0.
     pub(crate) priority: i32,
-    /// Jobs that must be done before.
+    /// Numbers of the jobs that must be done before this one starts.
     #[schemars(length(max = 1000))]
     pub(crate) after: Vec<u64>,
-    /// Words to find it by.
+    /// Labels to find the job by.
     #[schemars(length(max = 50))]
     pub(crate) labels: Vec<String>,
-    /// How long it may run, all attempts together.
+    /// Maximum running time in seconds, over all attempts.
     #[schemars(range(min = 1))]
     pub(crate) seconds: Option<u64>,
-    /// How large its directory may become.
+    /// Maximum size of what the job writes, in bytes.
     #[schemars(range(min = 1))]
     pub(crate) bytes: Option<u64>,
-    /// How often it is tried if the machine fails it; 3 unless said.
+    /// Maximum number of attempts if the machine fails the job; default: 3.
     #[schemars(range(min = 1, max = 100))]
     pub(crate) attempts: Option<u32>,
-    /// Threads; its share of the machine unless said.
+    /// Number of threads; default: the job's share of the machine.
     #[schemars(range(min = 1))]
     pub(crate) threads: Option<u16>,
-    /// A word of the asker's own: if it is sent again with the same work, no second job is made.
+    /// Key chosen by the client. Sending the same job again with the same key adds no second job.
     #[schemars(length(min = 1, max = 200))]
     pub(crate) key: Option<String>,
-    /// Search with this seed instead of the file's.
+    /// Seed of the search, in place of the file's.
     pub(crate) seed: Option<u64>,
-    /// Spend so many item evaluations instead of the file's.
+    /// Budget of the search in item evaluations, in place of the file's.
     #[schemars(range(min = 1))]
     pub(crate) budget: Option<u64>,
 }
 
 impl SubmitRequest {
-    /// Proves here, from where its paths start, what is to be handed in on this machine.
+    /// Checks a job that is submitted on this machine, and adds its arguments and its estimate.
     pub(crate) fn proved(self) -> Result<Self> {
         let directory = self.directory.clone().unwrap_or_default();
         let words = match (&self.words, &self.file) {
@@ -81,7 +84,7 @@ impl SubmitRequest {
         Ok(Self { file: None, words: Some(words), proof: Some(proof), ..self })
     }
 
-    /// Refuses what its description does not allow.
+    /// Checks the limits that the schema states.
     pub(super) fn check(&self) -> Result<()> {
         let wrong = |what: &str| Err(Error::user(format!("the body: {what}")));
         let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > 200);
@@ -99,35 +102,35 @@ impl SubmitRequest {
     }
 }
 
-/// What is asked with another attempt.
+/// Options of another attempt.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Again {
-    /// To try it though it has failed the same way again and again.
+    /// If true, tries again even a job that is quarantined: it failed the same way several times.
     pub(crate) force: bool,
-    /// How long it may run from now on, all attempts together.
+    /// New maximum running time in seconds, over all attempts; default: unchanged.
     #[schemars(range(min = 1))]
     pub(crate) seconds: Option<u64>,
-    /// How large its directory may become from now on.
+    /// New maximum size of what the job writes, in bytes; default: unchanged.
     #[schemars(range(min = 1))]
     pub(crate) bytes: Option<u64>,
 }
 
-/// What is asked with another place in the order.
+/// A new priority for a job.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PriorityRequest {
-    /// Higher ones go first.
+    /// Jobs with a higher priority start first.
     pub(crate) priority: i32,
 }
 
-/// Saves a new recipe, and replaces nothing.
+/// Saves a new recipe. Fails if the file exists.
 pub(super) fn save(new: &Text) -> Result<()> {
     let name = new.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    // No listing shows it, and no other call of this process writes it.
+    // Listings hide this name, and the number keeps calls of this process apart.
     let beside = new.path.with_file_name(format!(".{name}.new-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     export::replace_file(&beside, &new.text)?;
-    // A hard link never replaces what has come there meanwhile.
+    // A hard link never replaces a file that was created meanwhile.
     let linked = fs::hard_link(&beside, &new.path).map_err(|e| Error::io("create", &new.path, &e));
     let _ = fs::remove_file(&beside);
     linked

@@ -1,4 +1,4 @@
-//! The words of a job: those of a command, read by what reads commands.
+//! Arguments of jobs, parsed as the command line parses them.
 
 use crate::args::{Args, Command, Eval, MergeArgs, Report, SearchArgs};
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
@@ -9,10 +9,10 @@ use merge_core::{
 };
 use std::path::{Path, PathBuf};
 
-/// The words of a job, read once.
+/// Parsed arguments of a job.
 pub(super) struct JobWords {
     words: Vec<String>,
-    /// The options that are among them, by their names.
+    /// Names of the options that they give.
     given: Vec<String>,
     pub(super) args: JobArgs,
 }
@@ -25,11 +25,14 @@ pub(super) enum JobArgs {
     Report(Report),
 }
 
-/// A job's output is called so in its place.
+/// Name of a job's output in the job's directory.
 const OUTPUT: &str = "out";
 
 impl JobWords {
-    /// Fails as the command itself would, but that no output needs to be named; and if it is no command of a job.
+    /// Parses the arguments of a job.
+    ///
+    /// Fails as the command itself would, except that `--output` is optional; also if the command
+    /// cannot be a job.
     pub(super) fn parse(words: &[String]) -> Result<Self> {
         let optional =
             |command: clap::Command| command.mut_arg("output", |arg| arg.required(false).default_value(OUTPUT));
@@ -57,7 +60,8 @@ impl JobWords {
         self.given.iter().any(|given| given == option)
     }
 
-    /// The path that it writes to: in its place, unless it names another, which starts in `directory`.
+    /// Path of the output: the one that the arguments name, relative to `directory`, else one in
+    /// `place`.
     pub(super) fn output(&self, directory: &Path, place: &Path) -> PathBuf {
         match &self.args {
             JobArgs::Merge(MergeArgs { output, .. }) | JobArgs::Search(SearchArgs { output, .. })
@@ -69,7 +73,8 @@ impl JobWords {
         }
     }
 
-    /// The words that carry it out in its place, with so many threads; of a later attempt, over what an earlier one left.
+    /// Arguments of an attempt: adds the output, in `place`, and the number of threads. A later
+    /// attempt replaces the output of an earlier one.
     pub(super) fn completed(&self, place: &Path, threads: usize, is_later: bool) -> Vec<String> {
         let (out, threads) = (place.join(OUTPUT).to_string_lossy().into_owned(), threads.to_string());
         let options = match self.args {
@@ -83,16 +88,17 @@ impl JobWords {
         let missing = options.into_iter().filter(|(name, _)| !self.gives(name));
         let mut added: Vec<String> = missing.flat_map(|(name, value)| [format!("--{name}"), value]).collect();
         if is_later && matches!(self.args, JobArgs::Merge(_)) && !self.gives("output") && !self.gives("replace") {
-            // The attempt before may have written it and not lived to say so. An output that its user names is its user's.
+            // An earlier attempt may have written it without reporting. An output that the user
+            // names is kept.
             added.push("--replace".to_owned());
         }
-        // Nothing behind `--` is an option.
+        // Added options go before `--`, since nothing after it is an option.
         let (options, rest) = self.words.split_at(self.words.iter().take_while(|word| *word != "--").count());
         [options, &added, rest].concat()
     }
 }
 
-/// Says why clap refuses words.
+/// Turns clap's error into ours.
 fn refusal(error: &clap::Error, command: &str) -> Error {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return Error::user("there is nothing to be done in these words");
@@ -104,25 +110,26 @@ fn refusal(error: &clap::Error, command: &str) -> Error {
     Error::user(said.strip_prefix("error: ").unwrap_or(&said)).hint(format!("`evomerge {command} --help` says how"))
 }
 
-/// The path that a job writes to. A job whose words this version cannot read has none but that in its place.
+/// Path of a job's output: the default one if this version cannot parse the arguments.
 pub(super) fn output_of(submission: &Submission, place: &Path) -> PathBuf {
     let words = JobWords::parse(&submission.words);
     words.map_or_else(|_| place.join(OUTPUT), |words| words.output(&submission.directory, place))
 }
 
-/// Tells whether a word is the name of a command.
+/// True if a word is the name of a command.
 pub(crate) fn is_command(word: &str) -> bool {
     Args::command().find_subcommand(word).is_some()
 }
 
-/// The words of a job for a file: a recipe, a search, or what `search -o` wrote.
+/// Arguments of a job for a file: a recipe, a search, or the output directory of a search.
 pub(crate) fn words_for(file: &str, directory: &Path) -> Result<Vec<String>> {
     let path = directory.join(file);
     let kind = if path.is_dir() { JobKind::Report } else { kind_of(&read_text(&path)?).unwrap_or(JobKind::Merge) };
     Ok(vec![kind.name().to_owned(), file.to_owned()])
 }
 
-/// The kind of job that a recipe's text is for: a search if it says how to search, else a merge; `None` if it is no recipe.
+/// Kind of job for a recipe's text: a search if it has `search`, a merge if it has `merge_method`,
+/// else `None`.
 pub(super) fn kind_of(text: &str) -> Option<JobKind> {
     let has = |key: &str| text.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')));
     if has("search") {
@@ -140,7 +147,8 @@ mod tests {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Compares the words of a first attempt in `/q/3` with four threads, those of a later one, and the path of the output.
+    /// Compares the arguments of the first and of a later attempt in `/q/3` with four threads, and
+    /// the path of the output.
     fn check(text: &str, first: &str, later: &str, output: &str) {
         let (read, place) = (JobWords::parse(&words(text)).unwrap(), Path::new("/q/3"));
         assert_eq!(read.completed(place, 4, false), words(first));
@@ -148,7 +156,7 @@ mod tests {
         assert_eq!(read.output(Path::new("/w"), place), Path::new(output));
     }
 
-    /// The same, where both attempts have the same words.
+    /// Checks arguments that are the same in both attempts.
     fn check_same(text: &str, told: &str, output: &str) {
         check(text, told, told, output);
     }

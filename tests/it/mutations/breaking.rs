@@ -1,10 +1,10 @@
-//! How a file is broken: one to three things wrong with it, at random.
+//! Breaks files at random.
 
 use rand::{Rng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
 
-/// Pieces that have broken readers before.
+/// Strings that have broken parsers before.
 const PIECES: &[&str] = &[
     "",
     "0",
@@ -74,7 +74,7 @@ const PIECES: &[&str] = &[
     "+",
 ];
 
-/// A file with one to three things wrong.
+/// Applies one to three random changes to a file.
 pub(super) fn mutated(bytes: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..random.random_range(1..=3) {
@@ -82,7 +82,7 @@ pub(super) fn mutated(bytes: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
         let at = random.random_range(0..=len);
         let span = at..(at + random.random_range(0..=32)).min(len);
         match random.random_range(0..10) {
-            // Words and numbers first, as most files are text.
+            // Mostly words and numbers, as most files are text.
             0..=3 => {
                 let word = word(&bytes, at);
                 let piece = PIECES.choose(random).unwrap();
@@ -90,7 +90,7 @@ pub(super) fn mutated(bytes: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
             }
             4 => drop(bytes.splice(at..at, PIECES.choose(random).unwrap().bytes())),
             5 => {
-                // Deep nesting, or something said a thousand times.
+                // Deep nesting, or one piece many times.
                 let piece = ["[", "{\"a\":", "(", "- ", "-", "((a", "{{", "[[", "9", "あ"].choose(random).unwrap();
                 bytes.splice(at..at, piece.repeat(random.random_range(100..20_000)).into_bytes());
             }
@@ -110,7 +110,7 @@ pub(super) fn mutated(bytes: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
     bytes
 }
 
-/// The word or number around a place.
+/// Range of the word or number around an offset.
 fn word(bytes: &[u8], at: usize) -> Range<usize> {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-') || !byte.is_ascii();
     let before = bytes[..at].iter().rev().take_while(|byte| is_part(byte)).count();

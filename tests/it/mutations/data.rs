@@ -1,4 +1,4 @@
-//! What models are asked, and the data of it.
+//! Tasks and their data.
 
 use super::{Kind, asked, check, stored};
 use std::fs;
@@ -17,7 +17,7 @@ fn tasks() {
     });
 }
 
-/// Data as others store it: tables, packed, and as a clone of a data set.
+/// Other formats of data: tables, compressed files, and the clone of a data set.
 #[test]
 fn data_sets() {
     check(&Kind {
@@ -74,7 +74,7 @@ fn data_sets() {
     });
 }
 
-/// One for each way to read.
+/// Commands that together read every format.
 const DATA: &[&[&str]] = &[
     &["eval", "ja", "--tasks", "csv.yaml", "--tasks", "clone.yaml", "--limit", "1", "--no-memory"],
     &["eval", "ja", "--tasks", "gz.yaml", "--tasks", "bz2.yaml", "--tasks", "zst.yaml", "--limit", "1", "--no-memory"],

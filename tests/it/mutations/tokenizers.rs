@@ -1,4 +1,4 @@
-//! Files that say a model's tokens.
+//! Files of tokenizers.
 
 use super::{Kind, MERGE, asked, check};
 use crate::kit::family;
@@ -18,7 +18,7 @@ fn tokenizers() {
     });
 }
 
-/// Vocabularies of before `tokenizer.json`, held against each other token by token.
+/// Vocabulary files older than `tokenizer.json`, compared token by token.
 #[test]
 fn older_tokenizers() {
     check(&Kind {
