@@ -5,21 +5,34 @@ use serde_json::Value;
 
 /// Tokens of a text with their log-likelihoods.
 pub(crate) struct Echo {
-    /// Start and end of each token, in characters of the text. A token that is part of a character
-    /// has no length; a generated token starts at the end of the text.
-    spans: Vec<(usize, usize)>,
+    place: Place,
     /// Log-likelihood of each token; `None` for the first token of a text, and for a value that is not a number.
     logs: Vec<Option<f64>>,
     /// Log-likelihood of the likeliest token at each place. Servers name tokens by text, so all
     /// tokens that are part of a character look alike: one of them may wrongly seem the likeliest.
     best: Vec<Option<f64>>,
-    /// Start of the continuation, in characters.
-    cut: usize,
-    /// End of the continuation, in characters.
-    end: usize,
     /// Number of tokens of the text as the server counts them, BOS included.
     counted: Option<usize>,
 }
+
+/// Places of the tokens in the text.
+enum Place {
+    /// Ids of the text's tokens, of a server that tells them: the only exact place of a token that is part of a
+    /// character.
+    Ids(Vec<u32>),
+    /// Start and end of each token, in characters, of a server that tells only texts.
+    Spans {
+        /// A token that is part of a character has no length; a generated token starts at the end of the text.
+        spans: Vec<(usize, usize)>,
+        /// Start of the continuation.
+        cut: usize,
+        /// End of the continuation.
+        end: usize,
+    },
+}
+
+/// vLLM writes tokens so if it is asked for their ids: `token_id:12`.
+const ID: &str = "token_id:";
 
 /// Likelihood of a stretch of the text.
 pub(crate) struct EchoScore {
@@ -47,14 +60,25 @@ impl Echo {
             );
         };
         let tokens: Vec<&str> = tokens.iter().map(|token| token.as_str().unwrap_or_default()).collect();
+        let counted = answer["usage"]["prompt_tokens"].as_u64().map(|tokens| tokens as usize);
+        let best = |of: &Value| of.as_object()?.values().filter_map(Value::as_f64).max_by(f64::total_cmp);
+        let (logs, best): (Vec<_>, Vec<_>) = (logs.iter().map(Value::as_f64).collect(), top.iter().map(best).collect());
+        let ids: Option<Vec<u32>> = tokens.iter().map(|token| token.strip_prefix(ID)?.parse().ok()).collect();
+        if let Some(mut ids) = ids {
+            if logs.len() != ids.len() || best.len() != ids.len() || counted.is_none_or(|counted| counted > ids.len()) {
+                return Err("its lists have different lengths".to_owned());
+            }
+            // The generated token follows.
+            ids.truncate(counted.unwrap_or(ids.len()));
+            return Ok(Self { place: Place::Ids(ids), logs, best, counted });
+        }
         let end = text.chars().count();
         let starts = starts(&tokens, list("text_offset"), text);
-        if starts.len() != tokens.len() || logs.len() != tokens.len() || top.len() != tokens.len() {
+        if starts.len() != tokens.len() || logs.len() != tokens.len() || best.len() != tokens.len() {
             return Err("its lists have different lengths".to_owned());
         }
         let ends = starts.iter().skip(1).copied().chain([end]);
         let spans: Vec<_> = starts.iter().copied().zip(ends).map(|(start, next)| (start, next.max(start))).collect();
-        let counted = answer["usage"]["prompt_tokens"].as_u64().map(|tokens| tokens as usize);
         // Without BOS, llama_cpp.server 0.3 is one token late and leaves out the token it generated. With BOS, which it
         // does not list, it lists fewer tokens than it counts, and may have generated none.
         if starts.last().is_none_or(|last| *last < end) && counted.is_some_and(|counted| tokens.len() >= counted) {
@@ -64,26 +88,37 @@ impl Echo {
                     .to_owned(),
             );
         }
-        let best = |of: &Value| of.as_object()?.values().filter_map(Value::as_f64).max_by(f64::total_cmp);
-        Ok(Self {
-            spans,
-            logs: logs.iter().map(Value::as_f64).collect(),
-            best: top.iter().map(best).collect(),
-            cut: prompt.chars().count(),
-            end,
-            counted,
-        })
+        Ok(Self { place: Place::Spans { spans, cut: prompt.chars().count(), end }, logs, best, counted })
     }
 
-    /// Likelihood of the continuation: of every token that holds a part of it.
+    /// Ids of the text's tokens, if the server tells them.
+    pub(crate) fn ids(&self) -> Option<&[u32]> {
+        match &self.place {
+            Place::Ids(ids) => Some(ids),
+            Place::Spans { .. } => None,
+        }
+    }
+
+    /// Likelihood of the continuation: of every token that holds a part of it. `prompt` are the ids of the prompt's
+    /// tokens by themselves, for a server that tells ids.
     ///
     /// Fails if the server does not tell the likelihood of its first token.
-    pub(crate) fn likelihood(&self) -> Result<EchoScore, String> {
-        let scored = self.scored();
+    pub(crate) fn likelihood(&self, prompt: &[u32]) -> Result<EchoScore, String> {
+        let scored = match &self.place {
+            Place::Ids(ids) => {
+                let same = ids.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+                (same..ids.len()).collect()
+            }
+            Place::Spans { .. } => self.scored(),
+        };
         if scored.first().is_some_and(|first| *first == 0) {
             return Err("there is no prompt, and servers do not tell how likely a first token is".to_owned());
         }
-        Ok(self.sum(&scored))
+        let fused = match &self.place {
+            Place::Ids(_) => scored.first().is_some_and(|first| *first < prompt.len()),
+            Place::Spans { spans, cut, .. } => scored.first().is_some_and(|first| spans[*first].0 < *cut),
+        };
+        Ok(EchoScore { fused, ..self.sum(&scored) })
     }
 
     /// Likelihood of the text without its first token, whose likelihood servers do not tell.
@@ -92,9 +127,15 @@ impl Echo {
         Ok(self.sum(scored.get(1..).ok_or("it has no token")?))
     }
 
+    /// Positions of the tokens that hold a part of the continuation; of ids, those of all tokens.
     fn scored(&self) -> Vec<usize> {
-        let belongs = |(start, end): (usize, usize)| start < self.end && (start >= self.cut || end > self.cut);
-        (0..self.spans.len()).filter(|i| belongs(self.spans[*i])).collect()
+        match &self.place {
+            Place::Ids(ids) => (0..ids.len()).collect(),
+            Place::Spans { spans, cut, end } => {
+                let belongs = |(from, to): (usize, usize)| from < *end && (from >= *cut || to > *cut);
+                (0..spans.len()).filter(|i| belongs(spans[*i])).collect()
+            }
+        }
     }
 
     fn sum(&self, scored: &[usize]) -> EchoScore {
@@ -105,11 +146,9 @@ impl Echo {
             likelihood.log += self.logs[i].unwrap_or(f64::NEG_INFINITY);
             likelihood.greedy &= self.logs[i].is_some() && self.logs[i] >= self.best[i];
         }
-        let first = scored.first().copied();
-        let fused = first.is_some_and(|first| self.spans[first].0 < self.cut);
         let counted = self.counted.and_then(|counted| counted.checked_sub(scored.len()));
-        let before = counted.unwrap_or_else(|| first.unwrap_or(self.spans.len()));
-        EchoScore { likelihood, before, fused, broken }
+        let before = counted.unwrap_or_else(|| scored.first().copied().unwrap_or(self.logs.len()));
+        EchoScore { likelihood, before, fused: false, broken }
     }
 }
 

@@ -135,9 +135,14 @@ impl ModelServer {
                 let space = prompt.split_off(end);
                 let mut fit = Fit::default();
                 let (mut values, mut broken) = (Vec::with_capacity(choices.len()), false);
+                // The prompt's own tokens, once for all choices.
+                let mut own: Option<Vec<u32>> = None;
                 for choice in choices {
                     let echo = self.echo(request, &prompt, &format!("{space}{choice}"))?;
-                    let scored = echo.likelihood().map_err(|e| self.unclear(&e))?;
+                    if echo.ids().is_some() && own.is_none() && !prompt.is_empty() {
+                        own = self.echo(request, &prompt, "")?.ids().map(<[u32]>::to_vec);
+                    }
+                    let scored = echo.likelihood(own.as_deref().unwrap_or_default()).map_err(|e| self.unclear(&e))?;
                     fit.prompt_tokens = fit.prompt_tokens.max(scored.before);
                     fit.fused += usize::from(scored.fused);
                     broken |= scored.broken;
@@ -216,7 +221,10 @@ impl ModelServer {
     fn echo(&self, request: &Request, prompt: &str, continuation: &str) -> Result<Echo> {
         let text = format!("{prompt}{continuation}");
         let mut body = self.body(request);
-        let more = json!({ "prompt": text, "max_tokens": 1, "echo": true, "logprobs": 1 });
+        // vLLM tells ids if it is asked to; other servers do not know that key.
+        let more = json!({
+            "prompt": text, "max_tokens": 1, "echo": true, "logprobs": 1, "return_tokens_as_token_ids": true,
+        });
         body.extend(more.as_object().cloned().unwrap_or_default());
         let answer = self.wire.post("completions", &Value::Object(body))?;
         Echo::read(&answer, prompt, &text).map_err(|e| self.unclear(&e))

@@ -33,6 +33,8 @@ enum Style {
     Late,
     /// vLLM 0.11: BOS is listed, and its text is counted.
     Vllm,
+    /// vLLM 0.32: like `Vllm`, with ids for tokens, and offsets that repeat from a token that is part of a character on.
+    VllmIds,
     /// No `text_offset`.
     Uncounted,
 }
@@ -124,6 +126,7 @@ fn answer(llama: &mut Transformer, style: Style, path: &str, body: &Value) -> Va
     }
     assert_eq!((&body["model"], &body["temperature"]), (&json!("ja"), &json!(0)));
     if body["echo"] == true {
+        assert_eq!(body["return_tokens_as_token_ids"], true);
         return echo(llama, style, body["prompt"].as_str().unwrap());
     }
     let chat = path == "/v1/chat/completions";
@@ -163,17 +166,21 @@ fn echo(llama: &mut Transformer, style: Style, text: &str) -> Value {
         let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
         f64::from(row[token]) - sum.ln()
     };
-    let first = usize::from(style != Style::Vllm);
+    let lists_bos = matches!(style, Style::Vllm | Style::VllmIds);
+    let first = usize::from(!lists_bos);
     let (mut names, mut offsets, mut logs, mut top) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let last = if matches!(style, Style::Silent | Style::Late) { tokens.len() - 1 } else { tokens.len() };
     for position in first..last {
         let token = tokens[position] as usize;
         let name = match position {
+            _ if style == Style::VllmIds => format!("token_id:{token}"),
             0 => "<s>".to_owned(),
             _ => complete(&tokens[..=position])[complete(&tokens[..position]).len()..].to_owned(),
         };
-        let bos = if style == Style::Vllm && position > 0 { 3 } else { 0 };
-        offsets.push(bos + complete(&tokens[..position]).chars().count());
+        let bos = if lists_bos && position > 0 { 3 } else { 0 };
+        // Texts of their own that are nothing say nothing of places.
+        let place = if style == Style::VllmIds { 0 } else { complete(&tokens[..position]).chars().count() };
+        offsets.push(bos + place);
         if position == first {
             logs.push(Value::Null);
             top.push(Value::Null);
@@ -223,14 +230,14 @@ fn what_comes_over_the_wire_is_what_we_compute() {
     let requests = requests();
     let mut llama = Memory::open("ja").load().unwrap();
     let expected = answers(&mut llama, &requests).unwrap();
-    for style in [Style::LlamaCpp, Style::Silent, Style::Vllm, Style::Uncounted] {
+    for style in [Style::LlamaCpp, Style::Silent, Style::Vllm, Style::VllmIds, Style::Uncounted] {
         let double = Double::start(style);
         for parallel in [1, 3] {
             let ours = answers(&mut double.server().parallel(parallel), &requests).unwrap();
             for ((ours, expected), request) in ours.iter().zip(&expected).zip(&requests) {
                 let mut expected = expected.clone();
                 if let (Ask::Read { text }, Said::Likelihoods(values)) = (&request.ask, &mut expected.said)
-                    && style != Style::Vllm
+                    && !matches!(style, Style::Vllm | Style::VllmIds)
                 {
                     // These servers do not tell the likelihood of the first token.
                     let tokens = llama.tokenizer().encode_prompt(text).unwrap();
