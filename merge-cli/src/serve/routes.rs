@@ -45,8 +45,8 @@ pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.
 const EVENTS: &str = "text/event-stream";
 
 /// Refusals of routes that check a submission, that read a job, and that change a job.
-const READING: &[u16] = &[400, 408, 413, 415, 422, 503];
-const LOOKING: &[u16] = &[400, 404, 422, 503];
+const SUBMITTING: &[u16] = &[400, 408, 413, 415, 422, 503];
+const SHOWING: &[u16] = &[400, 404, 422, 503];
 const CHANGING: &[u16] = &[400, 404, 408, 409, 413, 415, 422];
 
 /// Router of all routes and of the page's files.
@@ -78,12 +78,12 @@ pub(super) fn all(generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
             .takes(wanted.clone())
             .gives(201, JSON, Some(job.clone()))
             .json(job.clone())
-            .refuses(READING),
+            .refuses(SUBMITTING),
         route(Method::POST, "/api/check", api::check, "check")
             .says("Looks whether a recipe can be done, and says what it needs; takes nothing in.")
             .takes(wanted)
             .json(of::<SubmissionCheck>(generator))
-            .refuses(READING),
+            .refuses(SUBMITTING),
         route(Method::GET, "/api/recipes", api::recipes, "recipes")
             .says("The recipes that may be handed in.")
             .json(recipes),
@@ -113,7 +113,7 @@ fn of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
         route(Method::GET, "/api/jobs/{id}", api::job, "job")
             .says("A job, and all that has happened to it.")
             .json(of::<Detail>(generator))
-            .refuses(LOOKING),
+            .refuses(SHOWING),
         route(Method::DELETE, "/api/jobs/{id}", api::remove, "remove")
             .says("Forgets a job that has ended, and its directory.")
             .gives(204, "", None)
@@ -147,20 +147,20 @@ fn of_a_job(job: &Value, generator: &mut SchemaGenerator) -> Vec<ApiRoute> {
             .says("What a job has said, and where to go on.")
             .asks("from", &number, false, "The byte to begin at; the last 64 KiB unless given.")
             .json(object(&[("text", text()), ("next", number.clone())]))
-            .refuses(LOOKING),
+            .refuses(SHOWING),
         route(Method::GET, "/api/jobs/{id}/output", api::output, "output")
             .says("What a job has found.")
             .json(object(&[("text", text())]))
-            .refuses(LOOKING),
+            .refuses(SHOWING),
         route(Method::GET, "/api/jobs/{id}/chart", api::chart, "chart")
             .says("A running search, drawn.")
             .asks("width", &number, false, "Pixels that there are for it; 860 unless given.")
             .sends(SVG)
-            .refuses(LOOKING),
+            .refuses(SHOWING),
         route(Method::GET, "/api/jobs/{id}/report", api::report, "report")
             .says("What a search found: one page.")
             .sends(HTML)
-            .refuses(LOOKING),
+            .refuses(SHOWING),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Reports on studies: figures, verdicts and pictures, for the terminal, the page and the files.
 
 pub(crate) mod chosen;
+pub(crate) mod csv_tables;
 pub(crate) mod curve;
 pub(crate) mod figures;
 pub(crate) mod html;
@@ -11,7 +12,6 @@ pub(crate) mod origins;
 pub(crate) mod plot;
 pub(crate) mod route;
 pub(crate) mod summary;
-pub(crate) mod tables;
 pub(crate) mod text;
 pub(crate) mod weights;
 

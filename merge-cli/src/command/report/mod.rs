@@ -7,7 +7,7 @@ use crate::{
     args::Report as Args,
     draw::screen,
     language::Language,
-    study_report::{DirectoryKind, StudyRead, figures, find, html, lost::gone, summary::Summary, tables, text},
+    study_report::{DirectoryKind, StudyRead, csv_tables, figures, find, html, lost::gone, summary::Summary, text},
 };
 use merge_core::{
     error::{Error, Result},
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         screen::drawn(&text::text(&summary, table.as_deref()));
     }
     if let Some(directory) = &args.csv {
-        for (name, table) in tables::tables(&summary) {
+        for (name, table) in csv_tables::tables(&summary) {
             fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, &e))?;
             export::replace_file(&directory.join(name), &table)?;
         }
