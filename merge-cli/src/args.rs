@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Language of results, reports and the queue's page [default: `EVOMERGE_LANG`, or the locale's, or English].
-    #[arg(long, global = true, value_name = "LANGUAGE")]
+    #[arg(long, global = true, ignore_case = true, value_name = "LANGUAGE")]
     pub(crate) lang: Option<Language>,
 }
 

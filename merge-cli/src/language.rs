@@ -14,10 +14,7 @@ pub(crate) mod study;
 #[cfg(test)]
 mod tests;
 
-use merge_core::{
-    error::{Error, Result},
-    words::grouped,
-};
+use merge_core::error::{Error, Result};
 use std::{env, fmt::Display, sync::OnceLock};
 
 /// Environment variable with the language, used without `--lang`. The queue's server passes its own
@@ -70,7 +67,7 @@ impl Language {
     /// Language of a code or a locale such as `ja` or `ja_JP.UTF-8`.
     fn of_code(code: &str) -> Option<Self> {
         let letters = code.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
-        [Self::En, Self::Ja].into_iter().find(|language| language.code() == letters)
+        [Self::En, Self::Ja].into_iter().find(|language| language.code().eq_ignore_ascii_case(letters))
     }
 
     /// Language of this process; default: English.
@@ -128,4 +125,17 @@ pub(crate) fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String
         rest = behind;
     }
     filled + rest
+}
+
+/// A number with its digits in threes: `7,241,732,096`.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.char_indices() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

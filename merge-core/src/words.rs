@@ -12,20 +12,6 @@ pub fn noun(n: usize, what: &str) -> String {
     if n == 1 { what.to_owned() } else { format!("{what}s") }
 }
 
-/// A number with its digits in threes: `7,241,732,096`.
-#[must_use]
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (i, digit) in digits.char_indices() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// The known word nearest to `word` by Damerau-Levenshtein distance, for a "did you mean" hint. `None` if the
 /// distance is above `n / 3 + 1` or `n / 2`, where `n` is the length of the longer word.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -48,16 +34,11 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{counted, did_you_mean, grouped};
+    use super::{counted, did_you_mean};
 
     #[test]
     fn one_is_said_as_one() {
         assert_eq!([0, 1, 1500].map(|n| counted(n, "item")), ["0 items", "1 item", "1500 items"]);
-    }
-
-    #[test]
-    fn large_numbers_have_their_digits_in_threes() {
-        assert_eq!([0, 999, 1000, 7_241_732_096].map(grouped), ["0", "999", "1,000", "7,241,732,096"]);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 mod text;
 
+pub(crate) use crate::language::grouped;
 use crate::{draw::view, job};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::error::Error;
-pub(crate) use merge_core::words::{counted, grouped, noun};
+pub(crate) use merge_core::words::{counted, noun};
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},

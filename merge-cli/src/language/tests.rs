@@ -61,9 +61,14 @@ fn every_text_is_used_and_pages_name_no_other() {
 
 #[test]
 fn languages_are_known_by_code_and_locale() {
-    let codes = ["ja", "ja_JP.UTF-8", "ja-JP", "en_US.UTF-8", "C", "jam_JM", "jp"].map(Language::of_code);
+    let codes = ["ja", "ja_JP.UTF-8", "JA", "en_US.UTF-8", "C", "jam_JM", "jp"].map(Language::of_code);
     let (ja, en) = (Some(Language::Ja), Some(Language::En));
     assert_eq!(codes, [ja, ja, ja, en, None, None, None]);
+}
+
+#[test]
+fn large_numbers_have_their_digits_in_threes() {
+    assert_eq!([0, 999, 1000, 7_241_732_096].map(grouped), ["0", "999", "1,000", "7,241,732,096"]);
 }
 
 #[test]
