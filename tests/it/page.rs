@@ -182,6 +182,16 @@ fn the_page_speaks_japanese() {
     browser.wait("#rows .state", "完了");
     all_is_japanese();
     shot(&browser, "queue-ja");
+
+    // A job of this server speaks its language, and so do the pictures of it.
+    browser.click("#to-submit");
+    browser.click("#file option[value='recipes/search.yaml']");
+    browser.wait("#verdict", "探索として実行可能");
+    browser.click("#send");
+    browser.wait("#job-state", "実行中");
+    browser.wait("#job-progress", "世代");
+    browser.wait("#chart", "世代");
+    shot(&browser, "search-ja");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

@@ -344,5 +344,6 @@ fn the_unit_for_systemd_starts_the_same_server() {
     let line = said.out.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
     assert!(line.contains(" serve --slots 2 --listen 127.0.0.1:7878 ") && line.contains(&root), "{line}");
     assert!(said.out.contains(&format!("Environment=\"EVOMERGE_HOME={}\"", here.join("home").display())));
+    assert!(said.out.contains("\nEnvironment=\"EVOMERGE_LANG=en\"\n"), "{}", said.out);
     assert!(said.out.contains("KillMode=mixed\n") && said.out.contains("WantedBy=default.target"));
 }
