@@ -3,30 +3,17 @@
 use super::{
     Transformer,
     batch::CachedSequence,
-    question::{AnswerPart, Outcome, Question, QuestionReader, SequenceJob},
+    open::{self, JobPlace, OpenRequest},
+    question::{QuestionReader, SequenceJob},
 };
 use crate::{
     language_model::{AnswerListener, LanguageModel},
     model::rope::RopeStretch,
-    prompt::{Conversation, Tokenizer, common},
-    request::{Answer, Ask, Fit, Likelihood, Request, Said},
+    prompt::{Conversation, common},
+    request::Request,
 };
 use merge_core::error::Result;
-use rayon::prelude::*;
 use std::ops::ControlFlow;
-
-/// A request that is not answered yet.
-struct OpenRequest {
-    fit: Fit,
-    parts: Vec<Option<Outcome>>,
-}
-
-/// A job, and the request and part of an answer that its outcome belongs to.
-struct JobPlace<'a> {
-    job: SequenceJob<'a>,
-    request: usize,
-    part: usize,
-}
 
 impl LanguageModel for Transformer {
     fn conversation(&self) -> Option<&Conversation> {
@@ -36,7 +23,13 @@ impl LanguageModel for Transformer {
     /// Answers come in an order that depends on the requests alone, not on the batch or the memory. An interrupted
     /// model stops within a step of the decoder; finished answers are remembered, and told as far as the order allows.
     fn answer(&mut self, requests: &[Request], listener: &mut AnswerListener<'_>) -> Result<()> {
-        let Some((mut open, mut places)) = self.places(requests)? else { return Ok(()) };
+        let reader = QuestionReader {
+            tokenizer: &self.tokenizer,
+            specials: &self.specials,
+            chat: self.chat.as_ref(),
+            context: self.network.decoder.blueprint().context,
+        };
+        let Some((mut open, mut places)) = open::places(reader, requests, &self.interrupt)? else { return Ok(()) };
         // Neighbours share the longest beginnings.
         places.sort_by(|a, b| (self.stretch(a), &a.job.sequence).cmp(&(self.stretch(b), &b.job.sequence)));
         let mut complete_at = vec![0; requests.len()];
@@ -58,7 +51,7 @@ impl LanguageModel for Transformer {
             }
             Ok(ControlFlow::Continue(()))
         };
-        let rest = self.look_up(places, &mut open)?;
+        let rest = open::look_up(self.memory.as_ref(), places, &mut open)?;
         if self.memory.is_some() {
             self.recalled += open.iter().filter(|open| open.is_complete()).count();
         }
@@ -92,53 +85,6 @@ impl LanguageModel for Transformer {
 }
 
 impl Transformer {
-    /// Requests with their known parts, and the jobs to compute; `None` if interrupted.
-    fn places<'a>(&self, requests: &'a [Request]) -> Result<Option<(Vec<OpenRequest>, Vec<JobPlace<'a>>)>> {
-        let reader = QuestionReader {
-            tokenizer: &self.tokenizer,
-            specials: &self.specials,
-            chat: self.chat.as_ref(),
-            context: self.network.decoder.blueprint().context,
-        };
-        // A chat template may take long for each request.
-        let question = |(i, request)| {
-            let wanted = (!self.interrupt.is_set()).then(|| reader.question(request));
-            wanted.map(|question| question.map_err(|e| e.at(format!("request {}", i + 1))))
-        };
-        let questions: Vec<Option<Result<Question<'_>>>> = requests.par_iter().enumerate().map(question).collect();
-        let Some(questions) = questions.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-        let (mut open, mut places) = (Vec::with_capacity(requests.len()), Vec::new());
-        for (request, question) in questions.into_iter().enumerate() {
-            let Question { fit, parts } = question?;
-            let mut known = Vec::with_capacity(parts.len());
-            for (part, what) in parts.into_iter().enumerate() {
-                known.push(match what {
-                    AnswerPart::Known(outcome) => Some(outcome),
-                    AnswerPart::Job(job) => {
-                        places.push(JobPlace { job, request, part });
-                        None
-                    }
-                });
-            }
-            open.push(OpenRequest { fit, parts: known });
-        }
-        Ok(Some((open, places)))
-    }
-
-    /// Puts remembered outcomes in their places; returns the jobs that are not remembered.
-    fn look_up<'a>(&self, places: Vec<JobPlace<'a>>, open: &mut [OpenRequest]) -> Result<Vec<JobPlace<'a>>> {
-        let Some(memory) = &self.memory else { return Ok(places) };
-        let known = memory.recall(places.iter().map(|place| &place.job))?;
-        let mut unknown = Vec::new();
-        for (place, outcome) in places.into_iter().zip(known) {
-            match outcome {
-                Some(outcome) => open[place.request].parts[place.part] = Some(outcome),
-                None => unknown.push(place),
-            }
-        }
-        Ok(unknown)
-    }
-
     /// Choice of rotary frequencies for a sequence. Only sequences with the same choice can share rows of the cache.
     fn stretch(&self, place: &JobPlace<'_>) -> RopeStretch {
         self.network.decoder.stretch(place.job.sequence.tokens.len())
@@ -166,48 +112,5 @@ impl Transformer {
             })
         };
         (1..=len).rev().find(is_apart).unwrap_or(len)
-    }
-}
-
-impl OpenRequest {
-    fn is_complete(&self) -> bool {
-        self.parts.iter().all(Option::is_some)
-    }
-
-    /// Joins the parts to an answer.
-    fn answer(&mut self, request: &Request, tokenizer: &Tokenizer) -> Result<Answer> {
-        let parts = std::mem::take(&mut self.parts).into_iter().flatten();
-        let mut broken = false;
-        let mut said = parts.map(|part| {
-            broken |= part.broken;
-            part.said
-        });
-        let said = match &request.ask {
-            Ask::Generate { .. } => said.next().expect("a generation has one part"),
-            Ask::Choose { .. } => Said::Likelihoods(said.flat_map(likelihoods).collect()),
-            Ask::Read { .. } => {
-                let none = Likelihood { log: 0.0, tokens: 0, greedy: true };
-                let sum = |sum: Likelihood, more: Likelihood| Likelihood {
-                    log: sum.log + more.log,
-                    tokens: sum.tokens + more.tokens,
-                    greedy: sum.greedy && more.greedy,
-                };
-                Said::Likelihoods(vec![said.flat_map(likelihoods).fold(none, sum)])
-            }
-        };
-        let compared = match (&said, &request.compared) {
-            (Said::Text { text, .. }, Some(other)) => {
-                Some([tokenizer.encode_continuation(text)?, tokenizer.encode_continuation(other)?])
-            }
-            _ => None,
-        };
-        Ok(Answer { said, fit: self.fit, broken, compared })
-    }
-}
-
-fn likelihoods(said: Said) -> Vec<Likelihood> {
-    match said {
-        Said::Likelihoods(values) => values,
-        Said::Text { .. } => Vec::new(),
     }
 }

@@ -5,7 +5,8 @@ mod batch;
 mod footprint;
 pub mod health;
 mod memory;
-mod question;
+pub(crate) mod open;
+pub(crate) mod question;
 #[cfg(test)]
 pub(crate) mod tests;
 
