@@ -90,7 +90,9 @@ pub(super) fn gather(
                 hash.update(serde_json::to_vec(&examples).expect("documents are JSON"));
             }
             let asked = asking.ask(&row.doc, &examples).map_err(|e| e.at(&row.place))?;
-            let split = split.unwrap_or_else(|| split_of(row.id, fractions));
+            // If a question is repeated, its first item decides: it is searched on or reported on, not both.
+            let repeated = || items.questions.get(&asked.question).map(|(split, _)| *split);
+            let split = split.or_else(repeated).unwrap_or_else(|| split_of(row.id, fractions));
             let gold = marking.check(&row.doc, &asked).map_err(|e| e.at(&row.place))?;
             let item = TaskItem { number, row: place, doc: row.doc.clone(), asked, gold };
             items.add(row, item, split)?;
@@ -252,7 +254,7 @@ impl TaskItemSet {
     }
 }
 
-/// The split of an item, by its hash as a number from 0 to 1; other items have no influence.
+/// The split of an item, by its hash as a number from 0 to 1; items with other questions have no influence.
 fn split_of(id: ItemId, fractions: Fractions) -> Split {
     let (head, _) = id.0.split_first_chunk::<8>().expect("an id has 16 bytes");
     // With 53 bits, no rounding makes it 1.
