@@ -131,6 +131,12 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
+/// Bytes that a user may still write to the file system of a directory.
+pub fn room(dir: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// All bytes of a small file, such as a configuration. Fails as [`read`] does, and above 256 MiB.
 pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     up_to(MAX_SMALL_BYTES, path)

@@ -9,6 +9,7 @@ use crate::draw::screen;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use merge_core::{
     error::{Error, Result},
+    file,
     model::hash::hex,
 };
 use sha1::{Digest as _, Sha1};
@@ -72,8 +73,7 @@ impl Download<'_> {
     fn fits(&self, needed: u64) -> Result<()> {
         let root = self.place.root();
         // If the file system does not tell its free space, the write itself fails when it is full.
-        let Ok(disk) = rustix::fs::statvfs(root) else { return Ok(()) };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let Ok(free) = file::room(root) else { return Ok(()) };
         if needed <= free {
             return Ok(());
         }

@@ -1,7 +1,10 @@
 //! Resources of the machine: slots, threads, memory and disks.
 
 use crate::work::memory::MachineMemory;
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
 use std::{fs, path::Path, thread};
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -62,8 +65,7 @@ pub(super) fn ended_for_memory() -> u64 {
 /// Free bytes on the disk of a path, which need not exist.
 pub(super) fn free(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
-    let disk = rustix::fs::statvfs(there).ok()?;
-    Some(disk.f_bavail * disk.f_frsize)
+    file::room(there).ok()
 }
 
 /// Bytes of all files in a directory.
