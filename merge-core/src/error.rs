@@ -94,6 +94,12 @@ impl Error {
         self
     }
 
+    /// The same error as the machine's fault: whoever caused it, it says nothing about the model that was scored.
+    #[must_use]
+    pub fn as_machine(self) -> Self {
+        Self { fault: Fault::Machine, ..self }
+    }
+
     /// Says who can fix the error.
     pub fn fault(&self) -> Fault {
         self.fault

@@ -229,6 +229,7 @@ pub(crate) mod tests {
     pub(crate) fn about() -> About {
         let goal = Goal { name: "sums".to_owned(), weight: 2.0, items: Items { from: 8, to: 8 }, ..Goal::default() };
         About {
+            engine: None,
             seed: 1,
             budget: 100,
             optimizer: "nsga2".to_owned(),

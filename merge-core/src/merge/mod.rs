@@ -11,6 +11,8 @@ pub mod sources;
 mod tensor_plan;
 mod vocabulary;
 
+pub use config::unlike::unlike;
+
 use compute::{CopiedTensor, MergedTensor, first_not_finite, too_large};
 use plan::{MergePlan, PlannedPath};
 use sources::{Sources, donor};

@@ -54,6 +54,11 @@ pub type Listener<'a> = dyn FnMut(News) -> Result<ControlFlow<()>> + Send + 'a;
 pub trait Objective: Sync {
     /// Name and version of the engine that computes scores. Scores of another engine are not used.
     fn engine(&self) -> &str;
+    /// The inference engine that is given the weights, with all of its settings that may change a score; `None` if the
+    /// program computes scores itself. A study that one engine has begun is continued by no other.
+    fn served_by(&self) -> Option<&str> {
+        None
+    }
     /// Goals, in a fixed order.
     fn goals(&self) -> &[Goal];
     /// Refuses a model that cannot be scored, without reading a weight.

@@ -3,7 +3,7 @@
 use super::{
     Goal, Study,
     mark::{StudyMark, other_form},
-    record::{ENDED, about},
+    record::{About, ENDED, about},
 };
 use crate::{
     error::{Error, Result},
@@ -19,6 +19,8 @@ use similar::{ChangeTag, TextDiff};
 
 /// Number of the form in which studies are stored. A study of another form is refused.
 pub(super) const FORM: u32 = 2;
+/// The part of the identity that names the inference engine.
+const ENGINE: &str = "the engine";
 /// Maximum number of lines of a difference in an error.
 const MOST_LINES: usize = 12;
 
@@ -45,7 +47,8 @@ pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
     let anchors = search.anchors.map(|anchors| (anchors.of.map(|of| of.value), anchors.calibration.value).payload());
     let how = [Some(how.payload()), Some(costs.payload()), anchors];
     let how: Vec<&[u8]> = how.iter().flatten().map(Vec::as_slice).collect();
-    let parts: [(&str, Fingerprint); 7] = [
+    let engine = study.objective.served_by();
+    let parts: [(&str, Fingerprint); 8] = [
         ("the recipe", digest(&[&study.template.fingerprint(), &earlier])),
         ("the device", digest(&[search.device.as_bytes()])),
         ("a file of the models", digest(&[&study.hashes.payload()])),
@@ -53,7 +56,10 @@ pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
         ("the way of searching", digest(&how)),
         ("the seed", digest(&[&search.seed.to_be_bytes()])),
         ("the objective", digest(&[&goals])),
+        (ENGINE, digest(&[engine.unwrap_or_default().as_bytes()])),
     ];
+    // Studies of older versions do not say so, but none was scored by an inference engine.
+    let unsaid = |what: &str| (what == ENGINE).then(|| digest(&[b""]));
     let file = study.template.file.display();
     let mark = StudyMark::read(store.dir())?;
     let version = (FORM, env!("CARGO_PKG_VERSION").to_owned());
@@ -69,11 +75,21 @@ pub(super) fn identify(study: &Study<'_>, space: &Space) -> Result<()> {
     let before: String = store.get("file")?.or(mark.as_ref().map(text)).unwrap_or_default();
     for (what, fingerprint) in &parts {
         let known = store.get::<Fingerprint>(what)?;
-        let marked = mark.as_ref().and_then(|mark| mark.identity.get(*what));
-        let differs = match &known {
-            Some(known) => known != fingerprint,
-            None => marked.is_some_and(|marked| *marked != hex(fingerprint)),
+        let marked =
+            mark.as_ref().and_then(|mark| mark.identity.get(*what).cloned().or(unsaid(what).map(|one| hex(&one))));
+        let differs = match known.or(unsaid(what).filter(|_| !store.is_empty())) {
+            Some(known) => known != *fingerprint,
+            None => marked.is_some_and(|marked| marked != hex(fingerprint)),
         };
+        if differs && *what == ENGINE {
+            let before: Option<About> = store.get("about")?;
+            let said = |engine: Option<&str>| engine.unwrap_or("evomerge itself").to_owned();
+            let (before, now) = (said(before.as_ref().and_then(|about| about.engine.as_deref())), said(engine));
+            return Err(Error::user(format!(
+                "{file}: this study was scored by {before}, not by {now}: their scores cannot be mixed"
+            ))
+            .hint("go on with the engine that began it, or choose another directory"));
+        }
         if differs {
             let changed = difference(&before, study.text);
             return Err(Error::user(format!("{file}: this directory holds another study: {what} differs{changed}"))

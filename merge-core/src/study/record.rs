@@ -52,6 +52,9 @@ pub struct About {
     pub estimated: bool,
     /// Names of the models in tables; the base is last if it is not merged.
     pub models: Vec<String>,
+    /// Inference engine that scores, with its settings; `None` if evomerge scores itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
 }
 
 /// End of a study.
@@ -171,5 +174,6 @@ pub(super) fn about(study: &Study<'_>, space: &Space) -> About {
         costs: minimise.iter().map(|cost| cost.what.value).collect(),
         estimated: anchors.is_some(),
         models: study.sources.labels(),
+        engine: study.objective.served_by().map(str::to_owned),
     }
 }

@@ -52,6 +52,7 @@ struct Fake {
     /// True if a quarter of all candidates cannot be scored.
     breaks: bool,
     engine: &'static str,
+    served_by: Option<&'static str>,
 }
 
 /// Evaluation of one item.
@@ -105,6 +106,7 @@ impl Fake {
             alike: false,
             breaks: false,
             engine: "a fake",
+            served_by: None,
         }
     }
 
@@ -130,6 +132,10 @@ impl Fake {
 impl Objective for Fake {
     fn engine(&self) -> &str {
         self.engine
+    }
+
+    fn served_by(&self) -> Option<&str> {
+        self.served_by
     }
 
     fn goals(&self) -> &[Goal] {

@@ -50,6 +50,12 @@ pub(crate) fn differences(a: &Config, b: &Config) -> Vec<Difference> {
     differences
 }
 
+/// True if rotary embeddings are scaled, which may depend on the length of the context.
+pub(super) fn scales_rotary(config: &Config) -> bool {
+    let flat = ComparableConfig::of(config);
+    flat.keys.contains_key(&format!("{}rope_scaling", flat.prefix))
+}
+
 /// True if stacked models may differ in this way, since each layer keeps its own model's value.
 pub(crate) fn is_carried(difference: &Difference, configs: [&Config; 2], counts: [usize; 2]) -> bool {
     match &difference.values {

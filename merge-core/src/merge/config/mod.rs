@@ -7,6 +7,7 @@ mod defaults;
 pub(crate) mod effect;
 pub(crate) mod language;
 mod tensors;
+pub(crate) mod unlike;
 #[cfg(test)]
 mod tests;
 

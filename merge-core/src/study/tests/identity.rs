@@ -89,6 +89,44 @@ fn scores_of_another_engine_are_not_taken() {
 }
 
 #[test]
+fn a_study_that_an_inference_engine_scored_is_continued_by_no_other() {
+    let family = Family::new("cma_es", 120);
+    let error = |study: &Path, served_by: Option<&'static str>| {
+        let done = family.run(study, &Fake { served_by, ..Fake::new() }, 1);
+        done.err().map(|error| error.to_string().split_once("search.yaml: ").expect("a place").1.to_owned())
+    };
+    let study = family.study("study");
+    assert_eq!(error(&study, Some("vLLM 0.32.0, float32")), None);
+    assert_eq!(error(&study, Some("vLLM 0.32.0, float32")), None);
+    let refused = |by: &str, not: &str| {
+        Some(format!("this study was scored by {by}, not by {not}: their scores cannot be mixed"))
+    };
+    let newer = error(&study, Some("vLLM 0.33.0, float32"));
+    assert_eq!(newer, refused("vLLM 0.32.0, float32", "vLLM 0.33.0, float32"));
+    assert_eq!(error(&study, None), refused("vLLM 0.32.0, float32", "evomerge itself"));
+    // A study of an older version, which knew no engines.
+    let own = family.study("own");
+    assert_eq!(error(&own, None), None);
+    let older = family.study("older");
+    copy_of_older_version(&own, &older);
+    assert_eq!(error(&older, Some("vLLM 0.32.0, float32")), refused("evomerge itself", "vLLM 0.32.0, float32"));
+    assert_eq!(error(&older, None), None);
+}
+
+/// Copies a study's identity and two generations to an empty directory, as versions without engines stored them.
+fn copy_of_older_version(from: &Path, to: &Path) {
+    let names = ["version", "file", "about", "evolution/optimizer", "evolution/generation/0", "evolution/generation/2"];
+    let parts = ["the recipe", "the device", "a file of the models", "the optimizer", "the way of searching"];
+    let store = Store::open(from).unwrap();
+    let value = |name| (name, store.get::<serde_json::Value>(name).unwrap().expect("it has one"));
+    let values: Vec<_> = names.into_iter().chain(parts).chain(["the seed", "the objective"]).map(value).collect();
+    drop(store);
+    let values: Vec<(&str, &dyn crate::store::Payload)> =
+        values.iter().map(|(name, value)| (*name, value as &dyn crate::store::Payload)).collect();
+    Store::open(to).unwrap().set(&values).unwrap();
+}
+
+#[test]
 fn a_study_that_goes_on_has_no_end_yet() {
     let mut family = Family::new("cma_es", 120);
     let study = family.study("study");
@@ -110,15 +148,7 @@ fn a_generation_that_is_gone_is_told_once_when_it_is_there_again() {
     let family = Family::new("cma_es", 440);
     let (study, other) = (family.study("study"), family.study("other"));
     family.finish(&study, &Fake::new(), 1);
-    let names = ["version", "file", "about", "evolution/optimizer", "evolution/generation/0", "evolution/generation/2"];
-    let parts = ["the recipe", "the device", "a file of the models", "the optimizer", "the way of searching"];
-    let store = Store::open(&study).unwrap();
-    let value = |name| (name, store.get::<serde_json::Value>(name).unwrap().expect("it has one"));
-    let values: Vec<_> = names.into_iter().chain(parts).chain(["the seed", "the objective"]).map(value).collect();
-    drop(store);
-    let values: Vec<(&str, &dyn crate::store::Payload)> =
-        values.iter().map(|(name, value)| (*name, value as &dyn crate::store::Payload)).collect();
-    Store::open(&other).unwrap().set(&values).unwrap();
+    copy_of_older_version(&study, &other);
     family.finish(&other, &Fake::new(), 1);
     let [record, told] = told(&other);
     assert_eq!((record.evolution.len() > 3, told.evolution), (true, record.evolution));
@@ -132,7 +162,7 @@ fn a_study_is_known_by_its_mark_when_its_store_is_empty() {
     family.finish(&study, &Fake::new(), 1);
     let whole = family.contents("study");
     let mark = StudyMark::read(&study).expect("readable").expect("it was marked");
-    assert_eq!((mark.form, mark.identity.len(), mark.file.as_str()), (2, 7, family.text.as_str()));
+    assert_eq!((mark.form, mark.identity.len(), mark.file.as_str()), (2, 8, family.text.as_str()));
     let empty = || ["db", "conf"].into_iter().for_each(|name| fs::remove_file(study.join(name)).expect("it is there"));
     empty();
     family.file.search.seed = 6;
