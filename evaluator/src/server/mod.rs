@@ -7,7 +7,7 @@
 mod echo;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub use self::wire::ServerWire;
 
@@ -48,9 +48,9 @@ impl ModelServer {
         let model = if let Some(model) = model {
             model
         } else {
-            let models = wire.get("models")?;
+            let models = wire.get("v1/models")?;
             let first = models["data"][0]["id"].as_str().map(str::to_owned);
-            first.ok_or_else(|| Error::user(format!("{}: the server names no model", wire.address("models"))))?
+            first.ok_or_else(|| Error::user(format!("{}: the server names no model", wire.address("v1/models"))))?
         };
         Ok(Self { wire, model, chat: None, parallel: PARALLEL })
     }
@@ -195,10 +195,10 @@ impl ModelServer {
         let (path, text) = if let Some(chat) = &self.chat {
             let messages = chat.messages(&request.prompt, fit.dropped_shots);
             body.insert("messages".to_owned(), json!(messages));
-            ("chat/completions", "/choices/0/message/content")
+            ("v1/chat/completions", "/choices/0/message/content")
         } else {
             body.insert("prompt".to_owned(), json!(request.prompt.without(fit.dropped_shots)));
-            ("completions", "/choices/0/text")
+            ("v1/completions", "/choices/0/text")
         };
         let answer = self.wire.post(path, &Value::Object(body))?;
         let Some(text) = answer.pointer(text) else {
@@ -226,7 +226,7 @@ impl ModelServer {
             "prompt": text, "max_tokens": 1, "echo": true, "logprobs": 1, "return_tokens_as_token_ids": true,
         });
         body.extend(more.as_object().cloned().unwrap_or_default());
-        let answer = self.wire.post("completions", &Value::Object(body))?;
+        let answer = self.wire.post("v1/completions", &Value::Object(body))?;
         Echo::read(&answer, prompt, &text).map_err(|e| self.unclear(&e))
     }
 
@@ -237,6 +237,8 @@ impl ModelServer {
             ("seed".to_owned(), json!(0)),
             // By default llama.cpp's Python server makes repeated tokens less likely.
             ("repeat_penalty".to_owned(), json!(1.0)),
+            // vLLM takes a model's own default from `generation_config.json`.
+            ("repetition_penalty".to_owned(), json!(1.0)),
         ]);
         if request.encoding.bare {
             // vLLM's name for it; other servers do not know it.
@@ -246,7 +248,7 @@ impl ModelServer {
     }
 
     fn unclear(&self, what: &str) -> Error {
-        self.wire.unclear("completions", what)
+        self.wire.unclear("v1/completions", what)
     }
 }
 

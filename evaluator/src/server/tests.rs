@@ -125,6 +125,7 @@ fn answer(llama: &mut Transformer, style: Style, path: &str, body: &Value) -> Va
         return json!({"data": [{"id": "ja"}, {"id": "other"}]});
     }
     assert_eq!((&body["model"], &body["temperature"]), (&json!("ja"), &json!(0)));
+    assert_eq!(body["repetition_penalty"], 1.0);
     if body["echo"] == true {
         assert_eq!(body["return_tokens_as_token_ids"], true);
         return echo(llama, style, body["prompt"].as_str().unwrap());

@@ -12,14 +12,16 @@ use ureq::{
 #[derive(Clone, Debug)]
 pub struct ServerWire {
     agent: Agent,
-    /// URL that ends with `/v1`.
+    /// URL without `/v1`.
     base: String,
     /// Header value `Bearer KEY`.
     authorization: Option<String>,
     pause: Duration,
+    timeout: Duration,
+    tries: u32,
 }
 
-/// Most times that a request is made.
+/// Most times that a request is made, if failures are not counted elsewhere.
 const TRIES: u32 = 6;
 /// Longest wait that a server may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -30,8 +32,10 @@ const ANSWER_LIMIT: u64 = 256 << 20;
 
 /// Reason why there is no answer.
 pub(crate) enum Refusal {
-    /// The network failed, or the server is busy. The same request may succeed later: after this time, if given.
-    Transient(Error, Option<Duration>),
+    /// The network failed. The same request may succeed later.
+    Unreachable(Error),
+    /// The server is busy, or has an error of its own. The same request may succeed later: after this time, if given.
+    Failed(Error, Option<Duration>),
     /// The prompt is longer than the model's context.
     TooLong(Error),
     /// The same request would fail again.
@@ -41,7 +45,10 @@ pub(crate) enum Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Transient(error, _) | Refusal::TooLong(error) | Refusal::Permanent(error) => error,
+            Refusal::Unreachable(error)
+            | Refusal::Failed(error, _)
+            | Refusal::TooLong(error)
+            | Refusal::Permanent(error) => error,
         }
     }
 }
@@ -52,7 +59,7 @@ impl ServerWire {
     ///
     /// Fails if `url` is not the address of a server, or if no header can hold the key.
     pub fn new(agent: Agent, url: &str, key: Option<&str>) -> Result<Self> {
-        let base = url.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches('/').to_owned() + "/v1";
+        let base = url.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches('/').to_owned();
         let uri: Option<Uri> = base.parse().ok();
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()) {
             return Err(Error::user(format!("`{url}` is not the address of a server"))
@@ -65,7 +72,12 @@ impl ServerWire {
             .hint("the key is read from OPENAI_API_KEY"));
         }
         let authorization = key.map(|key| format!("Bearer {key}"));
-        Ok(Self { agent, base, authorization, pause: Duration::from_millis(500) })
+        Ok(Self { agent, base, authorization, pause: Duration::from_millis(500), timeout: TIMEOUT, tries: TRIES })
+    }
+
+    /// The same server, of which every request is made once and fails if it takes longer than `timeout`.
+    pub(crate) fn once_within(self, timeout: Duration) -> Self {
+        Self { timeout, tries: 1, ..self }
     }
 
     /// The same server with another first pause after a failure; each pause is twice as long as the one before.
@@ -75,16 +87,16 @@ impl ServerWire {
         self
     }
 
-    /// URL of a path.
+    /// URL of a path, such as `v1/models`.
     pub(crate) fn address(&self, path: &str) -> String {
         format!("{}/{path}", self.base)
     }
 
-    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+    pub(crate) fn get(&self, path: &str) -> std::result::Result<Value, Refusal> {
         let address = self.address(path);
         let get = || {
             let mut request =
-                self.agent.get(&address).config().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+                self.agent.get(&address).config().http_status_as_error(false).timeout_global(Some(self.timeout));
             if self.is_local() {
                 request = request.proxy(None);
             }
@@ -94,7 +106,7 @@ impl ServerWire {
             }
             request.call()
         };
-        Ok(self.with_retries(path, get)?)
+        self.with_retries(path, get)
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> std::result::Result<Value, Refusal> {
@@ -102,7 +114,7 @@ impl ServerWire {
         let body = body.to_string();
         let post = || {
             let mut request =
-                self.agent.post(&address).config().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+                self.agent.post(&address).config().http_status_as_error(false).timeout_global(Some(self.timeout));
             if self.is_local() {
                 request = request.proxy(None);
             }
@@ -120,18 +132,20 @@ impl ServerWire {
         Error::user(format!("{}: the answer cannot be used: {what}", self.address(path)))
     }
 
-    /// Repeats a request until it is answered, is refused for good, or has failed [`TRIES`] times.
+    /// Repeats a request until it is answered, is refused for good, or has failed too often.
     fn with_retries(
         &self,
         path: &str,
         ask: impl Fn() -> std::result::Result<Response<Body>, ureq::Error>,
     ) -> std::result::Result<Value, Refusal> {
         let mut pause = self.pause;
-        for _ in 1..TRIES {
-            match self.once(path, &ask) {
-                Err(Refusal::Transient(_, wanted)) => thread::sleep(wanted.unwrap_or(pause).min(LONGEST_PAUSE)),
+        for _ in 1..self.tries {
+            let wanted = match self.once(path, &ask) {
+                Err(Refusal::Failed(_, wanted)) => wanted,
+                Err(Refusal::Unreachable(_)) => None,
                 done => return done,
-            }
+            };
+            thread::sleep(wanted.unwrap_or(pause).min(LONGEST_PAUSE));
             pause *= 2;
         }
         self.once(path, &ask)
@@ -147,7 +161,8 @@ impl ServerWire {
         let wanted = response.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
         let text = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_string();
         let text = text.map_err(|e| self.unanswered(path, &e))?;
-        let value: Option<Value> = serde_json::from_str(&text).ok();
+        // Routes that only do something answer nothing.
+        let value: Option<Value> = if text.is_empty() { Some(Value::Null) } else { serde_json::from_str(&text).ok() };
         if status.is_success() {
             return value.ok_or_else(|| Refusal::Permanent(self.unclear(path, &format!("not JSON: {}", short(&text)))));
         }
@@ -155,7 +170,7 @@ impl ServerWire {
         let said = if said.is_empty() { String::new() } else { format!(": {}", short(said)) };
         let message = format!("{} answers {status}{said}", self.address(path));
         Err(match status.as_u16() {
-            429 | 500..=599 => Refusal::Transient(
+            429 | 500..=599 => Refusal::Failed(
                 Error::machine(message).hint("look at what the server prints, and try again later"),
                 wanted.map(Duration::from_secs),
             ),
@@ -177,13 +192,13 @@ impl ServerWire {
         let failed = |why: &str| Error::machine(format!("cannot reach {address}: {why}"));
         match error {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                Refusal::Transient(failed("connection refused").hint("is the server running there?"), None)
+                Refusal::Unreachable(failed("connection refused").hint("is the server running there?"))
             }
             ureq::Error::Http(_) | ureq::Error::BadUri(_) | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
                 Refusal::Permanent(failed(&error.to_string()))
             }
             ureq::Error::TlsRequired | ureq::Error::HostNotFound => Refusal::Permanent(failed(&error.to_string())),
-            _ => Refusal::Transient(failed(&error.to_string()), None),
+            _ => Refusal::Unreachable(failed(&error.to_string())),
         }
     }
 
