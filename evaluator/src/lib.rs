@@ -18,7 +18,7 @@
 //! | [`task`], [`protocol`] | tasks: items, prompts and marking; the definitions of published harnesses |
 //! | [`language_model`] | the trait of everything that answers |
 //! | [`model`] | our own forward pass: tokens in, logits out |
-//! | [`answer`], [`server`] | answers from our forward pass, or from a server |
+//! | [`answer`], [`server`], [`engine`] | answers from our forward pass, from a server, or from an engine that is given weights |
 //! | [`evaluation`], [`results`] | scores a model on tasks; writes the results |
 //! | [`objective`] | the scores that a search maximises |
 #![doc = include_str!("../README.md")]
@@ -40,6 +40,7 @@ pub mod language_model;
 pub mod model;
 pub mod answer;
 pub mod server;
+pub mod engine;
 pub mod evaluation;
 pub mod results;
 pub mod objective;

@@ -2,9 +2,10 @@
 
 use crate::{
     answer::{Batch, Footprint, Transformer, health::HealthWatch},
+    engine::{Agreement, Engines},
     guard::{self, GuardQuestion},
     interrupt::Interrupt,
-    language_model::watched,
+    language_model::{LanguageModel, watched},
     model::{ENGINE, Pool},
     prompt::Tokenizer,
     task::{Benchmark, ItemQuestion, OutputType, Split, Task as _},
@@ -23,7 +24,7 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 /// Tasks, each with its goal in a search.
@@ -36,6 +37,8 @@ pub struct Benchmarks {
     tokenizers: Mutex<BTreeMap<[u8; 32], Tokenizer>>,
     /// Layers, and states of prompts, that candidates with a layer path share.
     pool: Pool,
+    /// Engines that score in place of our own forward pass.
+    engines: Option<Arc<Engines>>,
 }
 
 impl Benchmarks {
@@ -43,13 +46,21 @@ impl Benchmarks {
     pub fn new(device: Device) -> Self {
         let pool = Pool::new(&device, Pool::MAX_BYTES);
         let (tasks, goals) = (Vec::new(), Vec::new());
-        Self { tasks, goals, device, interrupt: Interrupt::default(), tokenizers: Mutex::default(), pool }
+        let interrupt = Interrupt::default();
+        Self { tasks, goals, device, interrupt, tokenizers: Mutex::default(), pool, engines: None }
     }
 
     /// The same objective, which stops within a step of the model, leaving items unscored, once `interrupt` is set.
     #[must_use]
     pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
+        self
+    }
+
+    /// The same objective, scored by engines that are given each candidate's weights.
+    #[must_use]
+    pub fn on(mut self, engines: Arc<Engines>) -> Self {
+        self.engines = Some(engines);
         self
     }
 
@@ -135,11 +146,34 @@ impl Benchmarks {
     pub fn footprint(&self, weights: &dyn Weights) -> Result<Footprint> {
         let asked = self.tasks.iter().zip(&self.goals).flat_map(|(task, goal)| {
             let of = |(items, most): (&Vec<ItemId>, usize)| {
-                task.requests(&items[..chunk_len(task).min(most).min(items.len())])
+                task.requests(&items[..self.chunk_len(task).min(most).min(items.len())])
             };
             [(&goal.search, goal.items.to), (&goal.select, usize::MAX), (&goal.report, usize::MAX)].map(of)
         });
         Footprint::of(weights, &self.tokenizer(weights)?, &asked.collect::<Vec<_>>(), Batch::default())
+    }
+
+    /// Holds the engines against our own forward pass, on a few items of each task.
+    ///
+    /// Returns `None` if no engine scores, or if our own pass lacks the model's architecture or would need more than
+    /// `memory` bytes or `tokens` tokens.
+    pub fn agreement(&self, weights: &dyn Weights, memory: u64, tokens: usize) -> Result<Option<Agreement>> {
+        let (Some(engines), Ok(footprint)) = (&self.engines, self.footprint(weights)) else { return Ok(None) };
+        let few = |(task, goal): (&Benchmark, &Goal)| {
+            let items: Vec<ItemId> =
+                [&goal.search, &goal.select, &goal.report].into_iter().flatten().copied().collect();
+            task.requests(&items[..FEW.min(items.len())])
+        };
+        let mut requests: Vec<_> = self.tasks.iter().zip(&self.goals).flat_map(few).collect();
+        let mut asked = 0;
+        requests.retain(|request| {
+            asked += request.prompt.text().len() / 3 + request.effort();
+            asked <= tokens
+        });
+        if footprint.total() > memory || requests.is_empty() {
+            return Ok(None);
+        }
+        Agreement::of(engines, weights, &self.tokenizer(weights)?, &requests).map(Some)
     }
 
     /// Questions that the goals ask of a split, with their tasks' names.
@@ -190,7 +224,11 @@ fn items(goal: &Goal, split: Split) -> &[ItemId] {
 
 impl Objective for Benchmarks {
     fn engine(&self) -> &str {
-        ENGINE
+        self.served_by().unwrap_or(ENGINE)
+    }
+
+    fn served_by(&self) -> Option<&str> {
+        self.engines.as_ref().map(|engines| engines.identity())
     }
 
     fn goals(&self) -> &[Goal] {
@@ -198,13 +236,22 @@ impl Objective for Benchmarks {
     }
 
     fn check(&self, weights: &dyn Weights) -> Result<()> {
-        Transformer::check(weights, &self.tokenizer(weights)?)
+        let tokenizer = self.tokenizer(weights)?;
+        let Some(engines) = &self.engines else { return Transformer::check(weights, &tokenizer) };
+        let all = self.tasks.iter().zip(&self.goals).flat_map(|(task, goal)| {
+            let lists = [&goal.search, &goal.select, &goal.report];
+            lists.into_iter().flat_map(|items| task.requests(items))
+        });
+        engines.check(weights, &tokenizer, &all.collect::<Vec<_>>())
     }
 
     /// A model with a layer path is scored on search items from the pool, which shares weights and computations; on all
     /// others, which choose and report the answer, it is scored as exported, with its folded weights rounded.
     fn score(&self, candidate: &Candidate<'_>, items: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()> {
         let weights = candidate.weights()?;
+        if let Some(engines) = &self.engines {
+            return self.score_on(engines, weights, items, listener);
+        }
         let is_path = weights.path().is_some();
         let (ranking, rest) = self.divide_for_pool(items, is_path);
         // Inside the thread pool: each operation of a model called from outside would have to wait for the pool.
@@ -228,6 +275,33 @@ impl Objective for Benchmarks {
 }
 
 impl Benchmarks {
+    /// Scores a model on the next free engine. If that fails, the items that have no score yet are asked again elsewhere.
+    fn score_on(
+        &self,
+        engines: &Engines,
+        weights: &dyn Weights,
+        items: &[Vec<ItemId>],
+        listener: &mut Listener<'_>,
+    ) -> Result<()> {
+        let tokenizer = self.tokenizer(weights)?;
+        engines.check_shape(weights)?;
+        let written = engines.write(weights)?;
+        let mut left = items.to_vec();
+        engines.run(weights, &written, &tokenizer, |model| {
+            let (asked, nothing) = (left.clone(), vec![Vec::new(); left.len()]);
+            let mut listener = |news: News| {
+                match &news {
+                    News::Scores(goal, scores) => {
+                        left[*goal].retain(|item| scores.iter().all(|(scored, _)| scored != item));
+                    }
+                    News::GivenUp(..) => left.iter_mut().for_each(Vec::clear),
+                }
+                listener(news)
+            };
+            self.ask_all(model, &asked, &nothing, &mut listener).map(drop)
+        })
+    }
+
     /// Divides items into those that rank candidates with a layer path, and all others.
     fn divide_for_pool(&self, asked: &[Vec<ItemId>], is_path: bool) -> (Vec<Vec<ItemId>>, Vec<Vec<ItemId>>) {
         let divide = |(goal, items): (&Goal, &Vec<ItemId>)| {
@@ -240,7 +314,7 @@ impl Benchmarks {
     /// Asks a model all these items. If it is broken, all items left, `later` included, get the worst score.
     fn ask_all(
         &self,
-        model: &mut Transformer,
+        model: &mut dyn LanguageModel,
         asked: &[Vec<ItemId>],
         later: &[Vec<ItemId>],
         listener: &mut Listener<'_>,
@@ -248,7 +322,7 @@ impl Benchmarks {
         for (goal, (task, items)) in self.tasks.iter().zip(asked).enumerate() {
             let mut rest = &items[..];
             while !rest.is_empty() {
-                let (chunk, others) = rest.split_at(chunk_len(task).min(rest.len()));
+                let (chunk, others) = rest.split_at(self.chunk_len(task).min(rest.len()));
                 let going_on = &mut |_| ControlFlow::Continue(());
                 let Some(answers) = watched(model, &task.requests(chunk), going_on)? else {
                     return Ok(ControlFlow::Break(()));
@@ -280,14 +354,17 @@ impl Benchmarks {
         }
         Ok(ControlFlow::Continue(()))
     }
+
+    /// Number of items asked at once: enough to fill a batch, few enough that a power cut loses little
+    /// and that a broken model with long answers wastes little. It depends on the task alone, so that a
+    /// resumed search goes on at the same place.
+    fn chunk_len(&self, task: &Benchmark) -> usize {
+        if task.output() == OutputType::GenerateUntil && self.engines.is_none() { 64 } else { 256 }
+    }
 }
 
-/// Number of items asked at once: enough to fill a batch, few enough that a power cut loses little
-/// and that a broken model with long answers wastes little. It depends on the task alone, so that a
-/// resumed search goes on at the same place.
-fn chunk_len(task: &Benchmark) -> usize {
-    if task.output() == OutputType::GenerateUntil { 64 } else { 256 }
-}
+/// Items of each task on which an engine is held against our own forward pass.
+const FEW: usize = 16;
 
 /// Score of an item that was not asked because the model is broken.
 fn worst(task: &Benchmark) -> ItemScore {

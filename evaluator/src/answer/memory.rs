@@ -13,13 +13,23 @@ use std::{fmt, sync::Arc};
 
 /// A store in which one model looks up its earlier answers.
 ///
-/// The key of an answer is the SHA-256 of the version of the forward pass, the kind of device and of products, the
-/// weights, `config.json`, `generation_config.json`, `tokenizer.json`, the tokens of the prompt, and the request after
+/// The key of an answer is the SHA-256 of whoever computes it (the version of the forward pass, the kind of device and
+/// of products; or an inference engine with its settings), the weights, `config.json`, `generation_config.json`, `tokenizer.json`, the tokens of the prompt, and the request after
 /// them: no other model and no other question can get it. Answers are kept at once, so that interrupted work can go on.
 #[derive(Clone)]
 pub struct Memory {
     store: Arc<Store>,
     model: Fingerprint,
+}
+
+/// Whoever computes answers.
+#[derive(Clone, Copy, Debug)]
+pub enum AnsweredBy<'a> {
+    /// Our own forward pass on a device; with products in bf16, if the model was loaded by
+    /// [`super::Transformer::load_bf16`].
+    Own(&'a Device, Option<Bf16Dot>),
+    /// An inference engine with this identity, which has all of its settings that may change a number.
+    Engine(&'a str),
 }
 
 impl Memory {
@@ -28,22 +38,18 @@ impl Memory {
     /// `content` stands for the weights: models that compute anything different need different ones, such as the hash
     /// of their files, or of a merge's recipe and all its inputs. Fails if a file beside the weights cannot be read.
     ///
-    /// `dot` is set if the model was loaded by [`super::Transformer::load_bf16`].
-    pub fn new(
-        store: Arc<Store>,
-        weights: &dyn Weights,
-        content: Fingerprint,
-        device: &Device,
-        dot: Option<Bf16Dot>,
-    ) -> Result<Self> {
+    /// Answers `by` one engine are found by no other.
+    pub fn new(store: Arc<Store>, weights: &dyn Weights, content: Fingerprint, by: AnsweredBy<'_>) -> Result<Self> {
         let mut hash = Sha256::new();
         let mut field = |bytes: &[u8]| hash_field(&mut hash, bytes);
-        field(ENGINE.as_bytes());
-        field(match dot {
-            Some(_) => b"cpu, bf16 dot products",
-            None if device.is_cpu() => b"cpu",
-            None => b"cuda",
-        });
+        let (engine, mode) = match by {
+            AnsweredBy::Own(_, Some(_)) => (ENGINE, "cpu, bf16 dot products"),
+            AnsweredBy::Own(Device::Cpu, None) => (ENGINE, "cpu"),
+            AnsweredBy::Own(_, None) => (ENGINE, "cuda"),
+            AnsweredBy::Engine(identity) => (identity, "engine"),
+        };
+        field(engine.as_bytes());
+        field(mode.as_bytes());
         field(&content);
         field(&weights.config().0.payload());
         for name in ["generation_config.json", "tokenizer.json"] {

@@ -10,7 +10,10 @@ pub(crate) mod question;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use self::{footprint::Footprint, memory::Memory};
+pub use self::{
+    footprint::Footprint,
+    memory::{AnsweredBy, Memory},
+};
 
 use crate::{
     interrupt::Interrupt,

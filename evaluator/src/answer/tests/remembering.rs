@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{
-        Batch, Memory, Transformer,
+        AnsweredBy, Batch, Memory, Transformer,
         tests::{Memory as Model, bits, choices, device, llama, readings, word_problems},
     },
     interrupt::Interrupt,
@@ -24,7 +24,8 @@ use std::{
 const HASH: Fingerprint = [7; 32];
 
 fn remembering(model: &Model, store: &Arc<Store>, content: Fingerprint) -> Transformer {
-    let memory = Memory::new(Arc::clone(store), model, content, &device("cpu").unwrap(), None).unwrap();
+    let memory =
+        Memory::new(Arc::clone(store), model, content, AnsweredBy::Own(&device("cpu").unwrap(), None)).unwrap();
     model.load().unwrap().remembering(memory)
 }
 
@@ -77,7 +78,7 @@ fn is_told_to_nobody_else() {
     // A model with other products recalls nothing either.
     if let Ok(dot) = Bf16Dot::of_this_processor() {
         let cpu = device("cpu").unwrap();
-        let memory = Memory::new(Arc::clone(&store), &model, HASH, &cpu, Some(dot)).unwrap();
+        let memory = Memory::new(Arc::clone(&store), &model, HASH, AnsweredBy::Own(&cpu, Some(dot))).unwrap();
         let mut rounding = Transformer::load_bf16(&model, dot).unwrap().remembering(memory);
         answers(&mut rounding, &requests).unwrap();
         assert_eq!(rounding.recalled(), 0);

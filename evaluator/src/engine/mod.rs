@@ -1,0 +1,356 @@
+//! Inference engines that are given a model's weights, and answer in its place: vLLM and `SGLang`.
+//!
+//! A model is written whole to a fresh directory of a [`Scratch`], loaded in place, and proved: its parameters are
+//! compared with the file byte by byte where the engine tells their hashes, and every list of answers is followed by a
+//! look at the engine's weight version. We make the tokens, so every request that our own forward pass answers, an
+//! engine answers too. [`Engines`] shares engines among candidates, and takes out those that fail.
+
+mod address;
+mod agreement;
+mod asking;
+mod pool;
+mod proof;
+mod scratch;
+mod sglang;
+mod vllm;
+
+pub use self::{
+    address::{EngineAddress, EngineKind},
+    agreement::Agreement,
+    asking::ServedModel,
+    pool::{EngineUse, Engines},
+    scratch::{Scratch, ScratchModel},
+};
+
+use self::proof::{Hashes, Proof};
+use crate::{
+    prompt::Tokenizer,
+    request::Likelihood,
+    server::{ServerWire, wire::Refusal},
+};
+use merge_core::{
+    checkpoint::Checkpoint,
+    error::{Error, Result},
+    merge::unlike,
+    model::{Weights, dtype::Dtype},
+    words::counted,
+};
+use serde_json::Value;
+use std::{path::Path, sync::Mutex, time::Duration};
+
+/// A running engine, and everything about it that a score depends on.
+pub struct Engine {
+    kind: EngineKind,
+    wire: ServerWire,
+    name: String,
+    facts: Facts,
+    /// The model that it was started with, if this process can read it.
+    started: Option<Checkpoint>,
+    /// Hashes of its own model's parameters.
+    own: Hashes,
+    proof: Mutex<Proof>,
+}
+
+/// Facts about an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
+    /// Engine, version, and every setting that may change a number.
+    identity: String,
+    /// Name of its model in requests.
+    model: String,
+    /// Path or hub name of the model that it was started with.
+    root: String,
+    /// Most tokens of a sequence.
+    context: usize,
+    /// Type in which it keeps weights, if it says so.
+    dtype: Option<Dtype>,
+}
+
+/// Reason why a model has no answers.
+pub(crate) enum Trouble {
+    /// The engine failed. The model may be scored again, here or elsewhere.
+    Engine {
+        /// Description for the user.
+        error: Error,
+        /// True if it still answers, and answered that it failed: the model may be the reason.
+        answered: bool,
+    },
+    /// The same would happen again.
+    Fatal(Error),
+}
+
+/// A sequence to compute: its tokens, and what is wanted of them.
+pub(crate) struct Wanted<'a> {
+    /// Tokens of the sequence, those that are scored included.
+    pub tokens: Vec<u32>,
+    /// What is wanted.
+    pub what: What<'a>,
+}
+
+/// What is wanted of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum What<'a> {
+    /// The likelihood of its tokens from this position on.
+    Score(usize),
+    /// Greedy generation of at most this number of tokens.
+    Generate(usize, &'a [String]),
+}
+
+/// Result of a sequence.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Computed {
+    /// Likelihood of the scored tokens, and whether a number was not finite.
+    Scored(Likelihood, bool),
+    /// Generated tokens, and whether the limit ended them.
+    Generated(Vec<u32>, bool),
+}
+
+impl Wanted<'_> {
+    /// Position of the first scored token; of a prompt, its end.
+    fn start(&self) -> usize {
+        match self.what {
+            What::Score(from) => from,
+            What::Generate(..) => self.tokens.len(),
+        }
+    }
+}
+
+impl Trouble {
+    fn engine(error: Error) -> Self {
+        Self::Engine { error, answered: false }
+    }
+
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Engine { error, .. } | Self::Fatal(error) => error,
+        }
+    }
+}
+
+impl From<Refusal> for Trouble {
+    /// A refusal for good is nobody's fault but the request's: it must stop a search, not spoil candidates.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unreachable(error) => Self::engine(error),
+            Refusal::Failed(error, _) => Self::Engine { error, answered: true },
+            Refusal::TooLong(error) | Refusal::Permanent(error) => Self::Fatal(error.as_machine()),
+        }
+    }
+}
+
+/// Texts whose tokens must be the same to an engine and to a model: scripts, digits, spaces and symbols.
+const PROBES: [&str; 3] = [
+    "問題：太郎は りんごを３個、花子は12個 持っています。合わせて何個ですか？\nステップごとの答え：",
+    "The quick brown fox\tjumps over 1,234.5 lazy dogs - isn't that naïve?\n\n    def f(x):\n",
+    "鬱蒼とした森で𠮷野家の🐈が「ﾆｬｰ」と鳴いた……",
+];
+
+impl Engine {
+    /// Reaches an engine, learns what it is, puts its own model back and checks that it can be given weights.
+    ///
+    /// `wire` makes the connections; every request may take `timeout`. Fails, with the setting to change, if the engine
+    /// has no routes to load weights, keeps quantised weights, or cannot prove which weights it holds.
+    pub fn connect(address: &EngineAddress, wire: ServerWire, timeout: Duration) -> Result<Self> {
+        let wire = wire.once_within(timeout);
+        let kind = address.kind;
+        let facts = match kind {
+            EngineKind::Vllm => vllm::facts(&wire),
+            EngineKind::Sglang => sglang::facts(&wire),
+        };
+        let facts = facts.map_err(|e| e.at(address))?;
+        let started = Path::new(&facts.root).is_dir().then(|| Checkpoint::open(Path::new(&facts.root)).ok()).flatten();
+        let (name, own, proof) = (address.to_string(), Hashes::new(), Mutex::default());
+        let mut engine = Self { kind, wire, name, facts, started, own, proof };
+        engine.begin().map_err(Trouble::into_error)?;
+        Ok(engine)
+    }
+
+    /// Loads its own model twice, the second time over zeros, and learns what can be proved.
+    fn begin(&mut self) -> std::result::Result<(), Trouble> {
+        if self.kind == EngineKind::Sglang {
+            return self.load_at(&self.facts.root, "own");
+        }
+        vllm::load(&self.wire, &self.facts.root, "own", false)?;
+        self.own = vllm::checksums(&self.wire)?;
+        vllm::zero(&self.wire)?;
+        let zeros = vllm::checksums(&self.wire)?;
+        vllm::load(&self.wire, &self.facts.root, "own", false)?;
+        let again = vllm::checksums(&self.wire)?;
+        let lost: Vec<&String> =
+            self.own.iter().filter(|(name, hash)| again.get(*name) != Some(hash)).map(|(n, _)| n).collect();
+        if let Some(first) = lost.first() {
+            return Err(Trouble::Fatal(
+                Error::machine(format!(
+                    "{}: {} ({first} …) did not come back when its own model was loaded again",
+                    self.name,
+                    counted(lost.len(), "parameter")
+                ))
+                .hint("start the engine again; it cannot prove which weights it holds, so no candidate can be scored on it"),
+            ));
+        }
+        *self.proof.lock().expect("no panic while held") = Proof::new(&self.own, zeros);
+        Ok(())
+    }
+
+    fn load_at(&self, path: &str, version: &str) -> std::result::Result<(), Trouble> {
+        match self.kind {
+            EngineKind::Vllm => vllm::load(&self.wire, path, version, true),
+            EngineKind::Sglang => sglang::load(&self.wire, path, version),
+        }
+    }
+
+    /// Puts a model from a scratch directory into the engine, and proves that it is there.
+    ///
+    /// Returns the weight version by which the engine knows it.
+    pub(crate) fn load(&self, model: &ScratchModel) -> std::result::Result<String, Trouble> {
+        let version = model.version();
+        self.load_at(&model.path().to_string_lossy(), &version)?;
+        if self.kind == EngineKind::Vllm {
+            let found = vllm::checksums(&self.wire)?;
+            let proof = &mut *self.proof.lock().expect("no panic while held");
+            proof.check(&found, |names| model.hashes(names, self.facts.dtype)).map_err(|why| {
+                Trouble::engine(Error::machine(format!(
+                    "{}: it does not hold the weights that it was given: {why}",
+                    self.name
+                )))
+            })?;
+        }
+        self.check_version(&version)?;
+        Ok(version)
+    }
+
+    /// Fails if the engine holds other weights than those of this version.
+    pub(crate) fn check_version(&self, version: &str) -> std::result::Result<(), Trouble> {
+        let found = match self.kind {
+            EngineKind::Vllm => vllm::version(&self.wire)?,
+            EngineKind::Sglang => sglang::version(&self.wire)?,
+        };
+        self.same_version(version, &found)
+    }
+
+    fn same_version(&self, version: &str, found: &str) -> std::result::Result<(), Trouble> {
+        if found == version {
+            return Ok(());
+        }
+        let why = format!("{}: it holds other weights by now: version `{found}`, not `{version}`", self.name);
+        Err(Trouble::engine(Error::machine(why).hint("it was restarted, or another program gives it weights, too")))
+    }
+
+    /// Computes sequences of the same kind, and checks which weights computed them.
+    pub(crate) fn compute(
+        &self,
+        wanted: &[Wanted<'_>],
+        ends: &[u32],
+        version: &str,
+    ) -> std::result::Result<Vec<Computed>, Trouble> {
+        match self.kind {
+            EngineKind::Vllm => {
+                let computed = vllm::compute(&self.wire, &self.facts.model, wanted, ends)?;
+                self.check_version(version)?;
+                Ok(computed)
+            }
+            EngineKind::Sglang => {
+                let (computed, versions) = sglang::compute(&self.wire, wanted, ends)?;
+                versions.iter().try_for_each(|found| self.same_version(version, found))?;
+                Ok(computed)
+            }
+        }
+    }
+
+    /// Puts the engine's own model back; fails if it is not there then, or does not answer.
+    pub(crate) fn restore(&self) -> std::result::Result<(), Trouble> {
+        self.load_at(&self.facts.root, "own")?;
+        if self.kind == EngineKind::Vllm && vllm::checksums(&self.wire)? != self.own {
+            return Err(Trouble::engine(Error::machine(format!("{}: its own model did not come back", self.name))));
+        }
+        let wanted = Wanted { tokens: vec![0], what: What::Generate(1, &[]) };
+        self.compute(&[wanted], &[], "own").map(drop)
+    }
+
+    /// True if the engine answers and its facts are those of before.
+    pub(crate) fn is_back(&self) -> std::result::Result<bool, Trouble> {
+        let facts = match self.kind {
+            EngineKind::Vllm => vllm::facts(&self.wire),
+            EngineKind::Sglang => sglang::facts(&self.wire),
+        };
+        match facts {
+            Ok(facts) if facts == self.facts => Ok(true),
+            Ok(facts) => Err(Trouble::Fatal(Error::machine(format!(
+                "{}: it was started again as something else: {}, not {}",
+                self.name, facts.identity, self.facts.identity
+            )))),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Kind and address.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Engine, version, and every setting that may change a number.
+    pub fn identity(&self) -> &str {
+        &self.facts.identity
+    }
+
+    /// Most tokens of a sequence.
+    pub(crate) fn context(&self) -> usize {
+        self.facts.context
+    }
+
+    /// What the engine cannot prove, for the user; empty if it proves everything.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let proof = self.proof.lock().expect("no panic while held");
+        let hidden = proof.hidden().map(|(hidden, all)| {
+            format!(
+                "{}: it hides {hidden} of {all} parameters (vLLM for the CPU packs them): they are loaded by the same call \
+                 as those that are proved, but their bytes are not compared",
+                self.name
+            )
+        });
+        let unread = self.started.is_none().then(|| {
+            format!(
+                "{}: its own model ({}) cannot be read here, so its shape and config.json are not compared with the candidates'",
+                self.name, self.facts.root
+            )
+        });
+        hidden.into_iter().chain(unread).collect()
+    }
+
+    /// Refuses a model that is not of the shape that the engine was started with.
+    ///
+    /// An engine reads `config.json` when it starts, and never again: every key that may change a number must agree.
+    pub(crate) fn check_shape(&self, weights: &dyn Weights) -> Result<()> {
+        if let Some(difference) = self.started.as_ref().and_then(|own| unlike(own, weights)) {
+            return Err(Error::user(format!(
+                "{}: it was started with {}, which is not of the shape of {}: {difference}",
+                self.name,
+                self.facts.root,
+                weights.place()
+            ))
+            .hint("an engine keeps the shape that it was started with: start it with one of the models to be merged"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a model whose tokenizer is not the engine's: its stop texts would end answers elsewhere.
+    pub(crate) fn check_vocabulary(&self, weights: &dyn Weights, tokenizer: &Tokenizer) -> Result<()> {
+        for probe in PROBES {
+            let ours = tokenizer.encode_continuation(probe)?;
+            let theirs = match self.kind {
+                EngineKind::Vllm => vllm::tokens(&self.wire, &self.facts.model, probe)?,
+                EngineKind::Sglang => sglang::tokens(&self.wire, probe)?,
+            };
+            if ours != theirs {
+                return Err(Error::user(format!("{}: its vocabulary is not that of {}", self.name, weights.place()))
+                    .hint("start the engine with one of the models to be merged, and with that model's tokenizer"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A list of token ids in JSON.
+fn ids(list: &Value) -> Option<Vec<u32>> {
+    list.as_array()?.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect()
+}

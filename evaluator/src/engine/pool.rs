@@ -1,0 +1,377 @@
+//! Engines that are shared among candidates: each takes the next one, and those that keep failing are taken out.
+
+use super::{Engine, EngineAddress, Scratch, ScratchModel, ServedModel, Trouble, asking::check_context};
+use crate::{interrupt::Interrupt, prompt::Tokenizer, request::Request, server::ServerWire};
+use merge_core::{
+    error::{Error, Result},
+    model::Weights,
+    words::counted,
+};
+use std::{
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Failures in a row after which an engine is taken out.
+const STRIKES: usize = 3;
+/// First pause before a failed engine is asked again; each is twice as long as the one before.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pause between two looks at the interrupt.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Engines, and the directory in which models are written for them.
+pub struct Engines {
+    all: Vec<Arc<Engine>>,
+    states: Mutex<Vec<EngineState>>,
+    /// Notified when an engine becomes free or is taken out.
+    freed: Condvar,
+    scratch: Scratch,
+    identity: String,
+    patience: Duration,
+    interrupt: Interrupt,
+    notice: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// State of one engine.
+#[derive(Default)]
+struct EngineState {
+    leased: bool,
+    out: bool,
+    /// Failures in a row.
+    strikes: usize,
+    candidates: usize,
+    loading: Duration,
+    scoring: Duration,
+    /// Time of the first lease, and of the end of the last.
+    span: Option<(Instant, Instant)>,
+}
+
+/// What an engine did.
+#[derive(Clone, Debug)]
+pub struct EngineUse {
+    /// Kind and address.
+    pub engine: String,
+    /// Models that it scored.
+    pub candidates: usize,
+    /// Seconds in which it loaded weights and proved them.
+    pub loading: f64,
+    /// Seconds in which it scored.
+    pub scoring: f64,
+    /// Seconds from its first model to its last.
+    pub span: f64,
+    /// True if it failed too often and was asked no more.
+    pub out: bool,
+}
+
+impl EngineUse {
+    /// Share of the time in which it waited for a model.
+    pub fn idle(&self) -> f64 {
+        (1.0 - (self.loading + self.scoring) / self.span).clamp(0.0, 1.0)
+    }
+}
+
+/// An engine for one model. It is free again when this is dropped.
+struct Lease<'a> {
+    engines: &'a Engines,
+    number: usize,
+}
+
+impl Engines {
+    /// Reaches all engines. `wire` makes the connections to an address; a request may take `timeout`, and an engine that
+    /// is away is waited for as long. Models are written below `scratch`.
+    ///
+    /// Fails if an engine cannot be given weights, or if they are not all alike: a search has one engine's scores.
+    pub fn connect(
+        addresses: &[EngineAddress],
+        wire: impl Fn(&str) -> Result<ServerWire>,
+        scratch: &Path,
+        timeout: Duration,
+    ) -> Result<Self> {
+        let connect = |address: &EngineAddress| Engine::connect(address, wire(&address.url)?, timeout).map(Arc::new);
+        let engines: Vec<Arc<Engine>> = addresses.iter().map(connect).collect::<Result<_>>()?;
+        let Some(first) = engines.first() else { return Err(Error::user("no engine is named")) };
+        if let Some(other) = engines.iter().find(|engine| engine.identity() != first.identity()) {
+            return Err(Error::user(format!(
+                "{} is {}, but {} is {}: their scores cannot be mixed",
+                first.name(),
+                first.identity(),
+                other.name(),
+                other.identity()
+            ))
+            .hint("start all engines alike, or use one of them"));
+        }
+        let identity = first.identity().to_owned();
+        let states = Mutex::new(engines.iter().map(|_| EngineState::default()).collect());
+        let (freed, scratch, interrupt) = (Condvar::new(), Scratch::begin(scratch)?, Interrupt::default());
+        Ok(Self {
+            all: engines,
+            states,
+            freed,
+            scratch,
+            identity,
+            patience: timeout,
+            interrupt,
+            notice: Box::new(|_| {}),
+        })
+    }
+
+    /// The same engines, which stop waiting once `interrupt` is set.
+    #[must_use]
+    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
+    }
+
+    /// The same engines, which tell `notice` when one fails, comes back or is taken out.
+    #[must_use]
+    pub fn noticed(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.notice = Box::new(notice);
+        self
+    }
+
+    /// Engine, version and every setting that may change a number: the same for all.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// What the engines cannot prove, for the user.
+    pub fn notes(&self) -> Vec<String> {
+        self.all.iter().flat_map(|engine| engine.notes()).collect()
+    }
+
+    /// Number of engines.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Number of models of this size that should be at work at once: one in each engine, and one for each that is written
+    /// meanwhile, as far as there is room. Fails if there is no room for one.
+    pub fn at_once(&self, bytes: u64) -> Result<usize> {
+        let bytes = bytes + SIDECARS;
+        let room = self.scratch.room()?;
+        let fitting = room / bytes;
+        if fitting == 0 {
+            let gb = |bytes: u64| bytes as f64 / 1e9;
+            return Err(Error::user(format!(
+                "a model takes {:.2} GB, but {} has only {:.2} GB free",
+                gb(bytes),
+                self.scratch.parent().display(),
+                gb(room)
+            ))
+            .hint("`--scratch DIR` names another directory; a container's /dev/shm is set by `--shm-size`"));
+        }
+        Ok((2 * self.all.len()).min(fitting as usize))
+    }
+
+    /// Refuses a model that the engines cannot hold, and requests that their context is too short for.
+    pub fn check(&self, weights: &dyn Weights, tokenizer: &Tokenizer, requests: &[Request]) -> Result<()> {
+        for engine in &self.all {
+            engine.check_shape(weights)?;
+            engine.check_vocabulary(weights, tokenizer)?;
+            check_context(engine, weights, tokenizer, requests)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a model of another shape than the one that the engines were started with.
+    pub(crate) fn check_shape(&self, weights: &dyn Weights) -> Result<()> {
+        self.all.iter().try_for_each(|engine| engine.check_shape(weights))
+    }
+
+    /// Writes a model where the engines load it from.
+    pub fn write(&self, weights: &dyn Weights) -> Result<ScratchModel> {
+        self.scratch.write(weights, &self.interrupt)
+    }
+
+    /// Lets `ask` ask a written model on the next free engine, again on another if the engine fails.
+    ///
+    /// `ask` must go on where it was when it is called again. Fails for the model, with an error that the user can fix,
+    /// only if engines fail on it that answer for their own model.
+    pub fn run<T>(
+        &self,
+        weights: &dyn Weights,
+        written: &ScratchModel,
+        tokenizer: &Tokenizer,
+        mut ask: impl FnMut(&mut ServedModel) -> Result<T>,
+    ) -> Result<T> {
+        let mut failures = 0;
+        loop {
+            let lease = self.lease()?;
+            let trouble = match lease.ask(weights, written, tokenizer, &mut ask) {
+                Ok(done) => return Ok(done),
+                Err(trouble) => trouble,
+            };
+            let (error, answered) = match trouble {
+                Trouble::Fatal(error) => return Err(error),
+                Trouble::Engine { error, answered } => (error, answered),
+            };
+            failures += 1;
+            let is_sound = lease.recover(&error)?;
+            if is_sound && answered && failures > 1 {
+                lease.forgive();
+                return Err(Error::user(format!("the engine cannot compute it, but computes its own model: {error}")));
+            }
+        }
+    }
+
+    /// Waits for a free engine. Fails if none is left, or if interrupted.
+    fn lease(&self) -> Result<Lease<'_>> {
+        let mut states = self.states();
+        loop {
+            if self.interrupt.is_set() {
+                return Err(Error::interrupted());
+            }
+            if states.iter().all(|state| state.out) {
+                return Err(Error::machine("no engine is left")
+                    .hint("nothing that was scored is lost: start the engines again, and run the same command"));
+            }
+            // The one that worked least is the likeliest to be well.
+            let free = states.iter().enumerate().filter(|(_, state)| !state.leased && !state.out);
+            if let Some((number, _)) = free.min_by_key(|(_, state)| (state.strikes, state.candidates)) {
+                let now = Instant::now();
+                states[number].leased = true;
+                states[number].span.get_or_insert((now, now));
+                return Ok(Lease { engines: self, number });
+            }
+            states = self.freed.wait_timeout(states, LOOK).expect("no panic while held").0;
+        }
+    }
+
+    /// What the engines did so far.
+    pub fn uses(&self) -> Vec<EngineUse> {
+        let of = |(engine, state): (&Arc<Engine>, &EngineState)| EngineUse {
+            engine: engine.name().to_owned(),
+            candidates: state.candidates,
+            loading: state.loading.as_secs_f64(),
+            scoring: state.scoring.as_secs_f64(),
+            span: state.span.map_or(0.0, |(first, last)| (last - first).as_secs_f64()),
+            out: state.out,
+        };
+        self.all.iter().zip(self.states().iter()).map(of).collect()
+    }
+
+    fn states(&self) -> MutexGuard<'_, Vec<EngineState>> {
+        self.states.lock().expect("no panic while held")
+    }
+}
+
+/// Bytes allowed for the files beside a model's tensors.
+const SIDECARS: u64 = 32 << 20;
+
+impl Drop for Engines {
+    /// Gives the engines their own models back.
+    fn drop(&mut self) {
+        for (engine, state) in self.all.iter().zip(self.states().iter()) {
+            if state.candidates > 0 && !state.out {
+                // It is no use to complain at the end: whoever needs its own model finds out.
+                let _ = engine.restore();
+            }
+        }
+    }
+}
+
+impl Lease<'_> {
+    fn engine(&self) -> &Arc<Engine> {
+        &self.engines.all[self.number]
+    }
+
+    fn state<T>(&self, change: impl FnOnce(&mut EngineState) -> T) -> T {
+        change(&mut self.engines.states()[self.number])
+    }
+
+    /// Loads a model and asks it.
+    fn ask<T>(
+        &self,
+        weights: &dyn Weights,
+        written: &ScratchModel,
+        tokenizer: &Tokenizer,
+        ask: &mut impl FnMut(&mut ServedModel) -> Result<T>,
+    ) -> std::result::Result<T, Trouble> {
+        let began = Instant::now();
+        self.state(|state| state.candidates += 1);
+        let version = self.engine().load(written);
+        self.state(|state| state.loading += began.elapsed());
+        let interrupt = self.engines.interrupt.clone();
+        let served = ServedModel::new(Arc::clone(self.engine()), version?, weights, tokenizer.clone(), interrupt);
+        let mut served = served.map_err(Trouble::Fatal)?;
+        let began = Instant::now();
+        let done = ask(&mut served);
+        self.state(|state| state.scoring += began.elapsed());
+        match (done, served.take_trouble()) {
+            (Err(_), Some(trouble)) => Err(trouble),
+            (Err(error), None) => Err(Trouble::Fatal(error)),
+            (Ok(done), _) => {
+                self.forgive();
+                Ok(done)
+            }
+        }
+    }
+
+    /// Forgets the engine's failures.
+    fn forgive(&self) {
+        self.state(|state| state.strikes = 0);
+    }
+
+    /// Counts a failure, and waits until the engine answers for its own model again. Returns false if it does not: then,
+    /// or after too many failures in a row, it is taken out.
+    fn recover(&self, error: &Error) -> Result<bool> {
+        let engine = self.engine();
+        let strikes = self.state(|state| {
+            state.strikes += 1;
+            state.strikes
+        });
+        let say = |what: &str| (self.engines.notice)(&format!("{}: {what}", engine.name()));
+        if strikes >= STRIKES {
+            say(&format!("failed {} in a row, and is asked no more: {error}", counted(strikes, "time")));
+            self.state(|state| state.out = true);
+            return Ok(false);
+        }
+        say(&format!("failed, the candidate is scored again: {error}"));
+        let (began, mut pause) = (Instant::now(), PAUSE);
+        loop {
+            if self.engines.interrupt.is_set() {
+                return Err(Error::interrupted());
+            }
+            match engine.is_back() {
+                Err(trouble) => {
+                    self.state(|state| state.out = true);
+                    let error = trouble.into_error();
+                    say(&format!("is asked no more: {error}"));
+                    return Ok(false);
+                }
+                Ok(true) if engine.restore().is_ok() => return Ok(true),
+                Ok(_) if began.elapsed() > self.engines.patience => {
+                    self.state(|state| state.out = true);
+                    say("does not come back, and is asked no more");
+                    return Ok(false);
+                }
+                Ok(_) => self.engines.rest(pause),
+            }
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+impl Engines {
+    /// Waits, or less long if interrupted.
+    fn rest(&self, pause: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < pause && !self.interrupt.is_set() {
+            thread::sleep(LOOK.min(pause));
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.state(|state| {
+            state.leased = false;
+            state.span = state.span.map(|(first, _)| (first, Instant::now()));
+        });
+        self.engines.freed.notify_all();
+    }
+}

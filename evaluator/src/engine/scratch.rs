@@ -1,0 +1,220 @@
+//! A directory, by default in memory, in which models are written for engines, and from which nothing is left behind.
+
+use super::proof::{Hashes, tensors_of};
+use crate::interrupt::Interrupt;
+use merge_core::{
+    checkpoint::Checkpoint,
+    error::{Error, Result},
+    export::{Export, Options},
+    file,
+    model::{Meta, Weights, dtype::Dtype, hash::hex},
+};
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::{self, File, TryLockError},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Start of the names of our directories.
+const PREFIX: &str = "evomerge-scratch-";
+/// File that is locked while the directory's process lives.
+const LOCK: &str = "in-use.lock";
+
+/// A directory of this process for models that engines load. It is removed when it is dropped.
+///
+/// What a killed process has left is removed by the next one that uses the same parent directory: the lock tells that
+/// nobody uses it.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: PathBuf,
+    _lock: File,
+    next: AtomicUsize,
+}
+
+/// A model in a scratch directory. It is removed when it is dropped.
+#[derive(Debug)]
+pub struct ScratchModel {
+    dir: PathBuf,
+}
+
+impl Scratch {
+    /// Makes a directory below `parent`, such as `/dev/shm`, after removing what killed processes have left there.
+    ///
+    /// Fails if `parent` is no directory or cannot be written.
+    pub fn begin(parent: &Path) -> Result<Self> {
+        let parent = fs::canonicalize(parent).map_err(|e| {
+            Error::io("open", parent, &e)
+                .or_hint("`--scratch DIR` names the directory in which models are written for engines")
+        })?;
+        clear(&parent);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = format!("{PREFIX}{}-{since:x}", process::id());
+        let (hidden, dir) = (parent.join(format!(".{name}")), parent.join(name));
+        let made = |e: std::io::Error| {
+            Error::io("write to", &parent, &e)
+                .or_hint("`--scratch DIR` names another directory for models that engines load")
+        };
+        // It gets its name when it is locked, so that no other process takes it for a dead one's.
+        fs::create_dir(&hidden).map_err(made)?;
+        let lock = File::create_new(hidden.join(LOCK)).map_err(made)?;
+        let locked = lock.try_lock();
+        let named = fs::rename(&hidden, &dir);
+        let scratch = Self { dir, _lock: lock, next: AtomicUsize::new(0) };
+        if matches!(locked, Err(TryLockError::Error(_))) {
+            return Err(Error::user(format!("{}: its file system has no locks", parent.display()))
+                .hint("`--scratch DIR` names another directory for models that engines load"));
+        }
+        named.map_err(made)?;
+        Ok(scratch)
+    }
+
+    /// Bytes that fit, as far as the file system tells.
+    pub fn room(&self) -> Result<u64> {
+        file::room(&self.dir).map_err(|e| Error::io("measure", &self.dir, &e))
+    }
+
+    /// The directory in which this one was made.
+    pub fn parent(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+
+    /// Writes a model to a directory of its own, which had no other model before.
+    ///
+    /// Fails if a tensor cannot be computed, if there is no room, or if interrupted.
+    pub fn write(&self, weights: &dyn Weights, interrupt: &Interrupt) -> Result<ScratchModel> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let dir = self.dir.join(format!("model-{number}"));
+        let export = Export::begin(&dir)?;
+        let on_written = |_| if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        export.weights(weights, &Options { on_written: &on_written, ..Options::default() })?;
+        export.publish_new()?;
+        Ok(ScratchModel { dir })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // The next process removes what could not be removed.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Removes directories of processes that are dead.
+fn clear(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let is_ours = entry.file_name().to_string_lossy().trim_start_matches('.').starts_with(PREFIX);
+        // A link, or somebody else's directory, is left alone: it cannot be locked or removed.
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let Ok(lock) = File::options().write(true).open(entry.path().join(LOCK)) else { continue };
+        if lock.try_lock().is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+impl ScratchModel {
+    /// Directory of the model: an ordinary checkpoint.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A name that no other model has, now or later.
+    pub(super) fn version(&self) -> String {
+        let place = self.dir.to_string_lossy();
+        format!("evomerge-{}", &hex(&Sha256::digest(place.as_bytes()))[..16])
+    }
+
+    /// Hashes of an engine's parameters, computed from the files, if the parameters' names tell what they are made of.
+    ///
+    /// `dtype` is the type in which the engine keeps them; without it, that of the file.
+    pub(super) fn hashes(&self, parameters: &[&str], dtype: Option<Dtype>) -> Hashes {
+        let Ok(checkpoint) = Checkpoint::open(&self.dir) else { return Hashes::new() };
+        let hash =
+            |parameter: &&str| Some(((*parameter).to_owned(), hash(&checkpoint, &tensors_of(parameter), dtype)?));
+        parameters.par_iter().filter_map(hash).collect()
+    }
+}
+
+impl Drop for ScratchModel {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Rows of an embedding that vLLM makes of a vocabulary: a multiple of this, the last of zeros.
+const PADDED_TO: usize = 64;
+
+/// The hash of tensors under each other, as an engine keeps them.
+fn hash(weights: &dyn Weights, names: &[String], dtype: Option<Dtype>) -> Option<String> {
+    let mut hash = Sha256::new();
+    for name in names {
+        let Meta { dtype: stored, shape } = weights.index().get(name)?;
+        let kept = dtype.filter(|_| stored.is_float()).unwrap_or(*stored);
+        let tensor = weights.tensor(name).ok()?;
+        let mut values = vec![0.0; (1 << 16).min(tensor.len())];
+        let mut bytes = vec![0; values.len() * kept.size()];
+        for start in (0..tensor.len()).step_by(values.len().max(1)) {
+            let len = values.len().min(tensor.len() - start);
+            let out = &mut bytes[..len * kept.size()];
+            if kept == *stored {
+                tensor.copy(start, out).ok()?;
+            } else {
+                tensor.read(start, &mut values[..len]).ok()?;
+                kept.narrow(&values[..len], out);
+            }
+            hash.update(&out);
+        }
+        let is_vocabulary = name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight");
+        if let (true, [rows, width]) = (is_vocabulary, &shape[..]) {
+            let missing = rows.next_multiple_of(PADDED_TO) - rows;
+            hash.update(vec![0; missing * width * kept.size()]);
+        }
+    }
+    Some(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn a_dead_process_leaves_nothing_for_long_and_a_live_one_is_left_alone() {
+        let parent = TempDir::new().unwrap();
+        let names = || {
+            let mut names: Vec<_> = fs::read_dir(parent.path())
+                .unwrap()
+                .map(|one| one.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let dead = parent.path().join(format!("{PREFIX}1-2"));
+        fs::create_dir_all(dead.join("model-0")).unwrap();
+        File::create(dead.join(LOCK)).unwrap();
+        // These have a similar name, but are not ours: no lock, a file, a link.
+        fs::create_dir(parent.path().join(format!("{PREFIX}mine"))).unwrap();
+        File::create(parent.path().join(format!("{PREFIX}file"))).unwrap();
+        std::os::unix::fs::symlink(parent.path(), parent.path().join(format!("{PREFIX}link"))).unwrap();
+        let others = names().into_iter().filter(|name| !name.ends_with("1-2")).collect::<Vec<_>>();
+        let first = Scratch::begin(parent.path()).unwrap();
+        let second = Scratch::begin(parent.path()).unwrap();
+        assert_eq!(names().len(), others.len() + 2);
+        drop((first, second));
+        assert_eq!(names(), others);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_named() {
+        let error = Scratch::begin(Path::new("/nowhere/at-all")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot open /nowhere/at-all"), "{error}");
+    }
+}
