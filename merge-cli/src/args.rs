@@ -103,8 +103,10 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(1..=MOST_BUDGET))]
     pub(crate) budget: Option<u64>,
     /// Candidates scored at the same time [default: one for each core, as memory allows].
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS), conflicts_with = "engine")]
     pub(crate) workers: Option<u16>,
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
     /// Replace a result that has a larger budget, more report tasks or more seeds than this one.
     #[arg(long)]
     pub(crate) replace: bool,
@@ -266,10 +268,29 @@ pub(crate) struct Eval {
     /// Round hidden states to bfloat16 and multiply in it: faster, less exact, needs AVX512-BF16.
     ///
     /// Scores differ from those without this option, which are the same on every processor.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "engine")]
     pub(crate) bf16_dot: bool,
     #[command(flatten)]
+    pub(crate) engines: EngineArgs,
+    #[command(flatten)]
     pub(crate) execution: Execution,
+}
+
+/// Inference engines that are given weights and score in place of evomerge's own forward pass.
+#[derive(clap::Args)]
+pub(crate) struct EngineArgs {
+    /// Score on a running engine, which is given the weights: `vllm=URL` or `sglang=URL`.
+    ///
+    /// Several engines score side by side. vLLM 0.32 or newer must run with `VLLM_SERVER_DEV_MODE=1`, on this machine, with
+    /// one of the models to be merged; it gets its own model back at the end.
+    #[arg(long, value_name = "KIND=URL")]
+    pub(crate) engine: Vec<String>,
+    /// Directory, best in memory, in which models are written for engines.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm", requires = "engine")]
+    pub(crate) scratch: PathBuf,
+    /// Seconds that an engine may take for one request, and to come back after a failure.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "engine", allow_negative_numbers = true, value_parser = whole::<u32>(1..=86_400))]
+    pub(crate) engine_timeout: u32,
 }
 
 /// A split of a task's items.

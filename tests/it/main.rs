@@ -10,6 +10,8 @@ mod cli;
 mod conformance;
 mod crashes;
 mod data;
+mod engine_double;
+mod engines;
 mod eval;
 mod hostile;
 mod http;

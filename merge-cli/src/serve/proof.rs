@@ -153,7 +153,7 @@ fn search(args: &args::SearchArgs, directory: &Path, may: &ReadPermission<'_>) -
             proof.memory = None;
             break;
         };
-        let (memory, notes) = search::check(one, &sources)?;
+        let (memory, notes) = search::check(one, &sources, &args.engines)?;
         proof.notes.extend(notes);
         // Stages run one after the other, so the largest need counts.
         proof.memory = Some(proof.memory.map_or(memory, |known| known.or(memory)));
@@ -161,7 +161,10 @@ fn search(args: &args::SearchArgs, directory: &Path, may: &ReadPermission<'_>) -
         proof.disk = proof.disk.max(Some(STUDY + 2 * largest));
         earlier.push(search::stand_in(one, &sources)?);
     }
-    proof.workers = args.workers.map(usize::from);
+    proof.workers = match args.engines.engine.len() {
+        0 => args.workers.map(usize::from),
+        engines => Some(2 * engines),
+    };
     Ok(proof)
 }
 

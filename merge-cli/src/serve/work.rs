@@ -79,6 +79,7 @@ impl JobWords {
         let (out, threads) = (place.join(OUTPUT).to_string_lossy().into_owned(), threads.to_string());
         let options = match self.args {
             JobArgs::Merge(_) => vec![("output", out), ("threads", threads)],
+            JobArgs::Search(ref args) if !args.engines.engine.is_empty() => vec![("output", out)],
             JobArgs::Search(_) => vec![("output", out), ("workers", threads)],
             JobArgs::Eval(_) => vec![("json", out), ("threads", threads)],
             // A report in another form needs no page.

@@ -82,6 +82,11 @@ impl MemoryNeed {
         Ok(Self { fixed, each: with_allowance(most) })
     }
 
+    /// Memory of a search on engines, whose candidates of this size lie in memory while they are loaded.
+    pub(crate) fn of_search_on_engines(candidate: u64) -> Self {
+        Self { fixed: PROCESS + STUDY + STORE_CACHE.1, each: with_allowance(candidate) }
+    }
+
     /// The larger of two needs, for work that is done in turn.
     pub(crate) fn or(self, other: Self) -> Self {
         Self { fixed: self.fixed.max(other.fixed), each: self.each.max(other.each) }

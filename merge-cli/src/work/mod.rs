@@ -1,5 +1,6 @@
 //! Steps that commands and the server share: open, check, estimate, stop.
 
+pub(crate) mod engines;
 pub(crate) mod eval_tasks;
 pub(crate) mod execution;
 pub(crate) mod footprints;

@@ -1,16 +1,22 @@
 //! Checks of a search before it runs: validity, memory, number of workers.
 
 use super::{
+    engines::candidate_bytes,
     memory::{MachineMemory, MemoryNeed},
     search_tasks,
 };
-use crate::draw::screen;
+use crate::{args::EngineArgs, draw::screen};
 use merge_core::{error::Result, merge::sources::Sources, recipe::Recipe, search::SearchFile, study};
 
 /// Refuses an impossible search, without reading a weight. Returns the memory that it needs, and
 /// notes on its merges for the user.
-pub(crate) fn check(file: &SearchFile, sources: &Sources) -> Result<(MemoryNeed, Vec<String>)> {
+///
+/// Engines are asked only when it runs.
+pub(crate) fn check(file: &SearchFile, sources: &Sources, engines: &EngineArgs) -> Result<(MemoryNeed, Vec<String>)> {
     let benchmarks = search_tasks::benchmarks(file)?;
+    if !engines.engine.is_empty() {
+        return Ok((MemoryNeed::of_search_on_engines(candidate_bytes(file, sources)?), sources.notes()));
+    }
     let notes = study::check(&file.template, sources, &file.search, &benchmarks)?;
     Ok((MemoryNeed::of_search(file, sources, &benchmarks)?, notes))
 }

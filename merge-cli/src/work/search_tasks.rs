@@ -20,7 +20,7 @@ use merge_core::{
 };
 use std::path::{Path, PathBuf};
 
-/// Benchmarks of a search file, with the device that its models run on.
+/// Benchmarks of a search file, with the device that its models run on unless engines score them.
 pub(crate) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
     let (path, search, shelf) = (&file.template.file, &file.search, shelf()?);
     let mut benchmarks = Benchmarks::new(device(&search.device).map_err(|e| e.at(search.device.place.of(path)))?);

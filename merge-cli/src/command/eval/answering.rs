@@ -4,15 +4,20 @@ use crate::{
     args::Eval,
     draw::screen,
     hub::agent,
-    work::{footprints::batch, model::OpenedModel},
+    work::{
+        engines::{self, key},
+        footprints::batch,
+        model::OpenedModel,
+    },
 };
 use evaluator::{
-    answer::{Memory, Transformer},
+    answer::{AnsweredBy, Memory, Transformer},
+    engine::Engines,
     evaluation::TaskItems,
     interrupt::Interrupt,
     language_model::LanguageModel,
     model::{Bf16Dot, device},
-    prompt::Conversation,
+    prompt::{Conversation, Tokenizer},
     server::{ModelServer, ServerWire},
     task::Task as _,
 };
@@ -24,7 +29,6 @@ use merge_core::{
 };
 use sha2::{Digest as _, Sha256};
 use std::{
-    env,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -44,6 +48,8 @@ pub(super) struct AnsweringCost {
     pub(super) chat: Option<Conversation>,
     /// Name of the model on the server.
     pub(super) served: Option<String>,
+    /// Engine that was given the weights, with its settings.
+    pub(super) engine: Option<String>,
     /// Number of requests answered from memory.
     pub(super) recalled: usize,
     /// Number of computed tokens.
@@ -101,14 +107,13 @@ impl ModelAddress {
         &self,
         args: &Eval,
         interrupt: &Interrupt,
-        work: impl FnOnce(&mut dyn LanguageModel) -> Result<T>,
+        mut work: impl FnMut(&mut dyn LanguageModel) -> Result<T>,
     ) -> Result<(T, AnsweringCost)> {
         let path = match self {
             Self::Local(path) => path,
             Self::Server(url) => {
-                let key = env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
-                let mut server =
-                    ModelServer::connect(ServerWire::new(agent(url)?, url, key.as_deref())?, args.served.clone())?;
+                let wire = ServerWire::new(agent(url)?, url, key().as_deref())?;
+                let mut server = ModelServer::connect(wire, args.served.clone())?;
                 if args.chat {
                     server = server.chat(args.system.clone());
                 }
@@ -123,6 +128,9 @@ impl ModelAddress {
             check_finite(checkpoint).map_err(|e| e.at(path.display()))?;
         }
         let weights = model.weights();
+        if let Some(engines) = engines::connect(&args.engines, interrupt.clone())? {
+            return on_engine(args, &model, &engines, work);
+        }
         let device = device(&args.execution.device)?;
         let dot = bf16_dot(args)?;
         let loaded = match dot {
@@ -134,14 +142,50 @@ impl ModelAddress {
             opened = opened.chat(weights, args.system.clone())?;
         }
         if self.remembers(args) {
-            let content = content(&model)?;
-            let store = store(args, &content)?;
-            opened = opened.remembering(Memory::new(Arc::new(store), weights, content, &device, dot)?);
+            opened = opened.remembering(memory(args, &model, AnsweredBy::Own(&device, dot))?);
         }
         let done = work(&mut opened)?;
         let (recalled, computed) = (opened.recalled(), opened.computed());
-        Ok((done, AnsweringCost { chat: opened.conversation().cloned(), served: None, recalled, computed }))
+        let chat = opened.conversation().cloned();
+        Ok((done, AnsweringCost { chat, recalled, computed, ..AnsweringCost::default() }))
     }
+}
+
+/// Lets `work` ask a model on an engine that is given its weights.
+fn on_engine<T>(
+    args: &Eval,
+    model: &OpenedModel,
+    engines: &Engines,
+    mut work: impl FnMut(&mut dyn LanguageModel) -> Result<T>,
+) -> Result<(T, AnsweringCost)> {
+    let (weights, tokenizer) = (model.weights(), Tokenizer::of(model.weights())?);
+    engines.check(weights, &tokenizer, &[])?;
+    let memory = (!args.no_memory).then(|| memory(args, model, AnsweredBy::Engine(engines.identity()))).transpose()?;
+    let written = engines.write(weights)?;
+    let mut cost = AnsweringCost { engine: Some(engines.identity().to_owned()), ..AnsweringCost::default() };
+    let done = engines.run(weights, &written, &tokenizer, |served| {
+        if args.chat {
+            served.converse(weights, args.system.clone())?;
+        }
+        if let Some(memory) = &memory {
+            served.remember(memory.clone());
+        }
+        let done = work(served)?;
+        cost = AnsweringCost {
+            chat: served.conversation().cloned(),
+            recalled: served.recalled(),
+            computed: served.computed(),
+            ..cost.clone()
+        };
+        Ok(done)
+    })?;
+    Ok((done, cost))
+}
+
+/// The model's memory of answers.
+fn memory(args: &Eval, model: &OpenedModel, by: AnsweredBy<'_>) -> Result<Memory> {
+    let content = content(model)?;
+    Memory::new(Arc::new(store(args, &content)?), model.weights(), content, by)
 }
 
 /// The processor's bfloat16 instructions, if `--bf16-dot` asks for them.

@@ -23,15 +23,15 @@ pub(super) fn write(
     scored: &ModelScores,
 ) -> Result<()> {
     let since = scored.began.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let AnsweringCost { chat, served, recalled, computed } = &scored.answered;
+    let AnsweringCost { chat, served, engine, recalled, computed } = &scored.answered;
     let run = RunInfo {
         model: scored.name.clone(),
         model_args: match served {
             Some(served) => json!({ "model": served, "base_url": scored.name }),
             None => json!({ "pretrained": scored.name }),
         },
-        // The device of a server is unknown.
-        device: served.is_none().then(|| args.execution.device.clone()),
+        // The device of a server is unknown, and an engine says itself what it is.
+        device: (served.is_none() && engine.is_none()).then(|| args.execution.device.clone()),
         chat: chat.clone(),
         batch_size: args.batch.filter(|_| served.is_none()).map(usize::from),
         limit: args.limit,
@@ -44,6 +44,7 @@ pub(super) fn write(
             "protocol": args.protocol,
             "chat": args.chat,
             "bf16_dot": args.bf16_dot,
+            "engine": engine,
             "answers": scored.requests,
             "remembered": recalled,
             "tokens_computed": computed,

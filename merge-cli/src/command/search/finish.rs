@@ -95,7 +95,7 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
     let claims = chosen::claims(study.objective.goals(), &reported, &history.generations, estimated);
     let finalists: Vec<Value> =
         history.finalists.iter().map(|one| json!({ "name": one.name, "select": one.fitness })).collect();
-    json!({
+    let mut about = json!({
         "seed": study.search.seed,
         "optimizer": study.search.optimizer,
         "budget": study.search.budget.value,
@@ -112,7 +112,11 @@ fn about(study: &Study<'_>, findings: &Findings) -> Value {
         "fitness": generations,
         "finalists": finalists,
         "given_up": history.given_up,
-    })
+    });
+    if let Some(engine) = study.objective.served_by() {
+        about["engine"] = engine.into();
+    }
+    about
 }
 
 /// Summary of the search: the choice of the answer, and the verdict on it.

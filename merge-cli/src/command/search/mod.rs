@@ -19,13 +19,13 @@ use crate::{
     job,
     language::{Language, study as texts},
     work::{
-        interrupt,
+        engines, interrupt,
         memory::{MachineMemory, MemoryNeed},
         search::{stand_in, workers},
         search_tasks,
     },
 };
-use evaluator::{interrupt::Interrupt, objective::Benchmarks};
+use evaluator::{engine::Engines, interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::{Fault, Result},
     merge::sources::Sources,
@@ -54,11 +54,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let interrupted = Arc::default();
     interrupt::listen(&interrupted, "stopping; unfinished items are scored when the search continues")?;
-    let job = SearchCommand { args, text: &text, stages: &stages, interrupted: &interrupted };
+    let engines = engines::connect(&args.engines, Interrupt::from(&interrupted))?;
+    let job = SearchCommand { args, text: &text, stages: &stages, interrupted: &interrupted, engines: engines.clone() };
     let done = match args.seeds {
         Some(seeds) => seeds::run(&job, seeds.into()),
         None => job.run(args.seed, &args.output, &mut Among::default(), 0).map(|_| ()),
     };
+    if let Some(engines) = &engines {
+        engines::tell(engines);
+    }
     match &done {
         Ok(()) => {
             let time = duration(began.elapsed().as_secs_f64());
@@ -85,7 +89,9 @@ fn command(args: &Args) -> String {
     let (seed, seeds) =
         (given("seed", args.seed.map(|n| n.to_string())), given("seeds", args.seeds.map(|n| n.to_string())));
     let budget = given("budget", args.budget.map(|n| n.to_string()));
-    format!("evomerge search {file} -o {}{seed}{seeds}{budget}", args.output.display())
+    let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine {engine}")).collect();
+    let engines = engines.concat();
+    format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}", args.output.display())
 }
 
 /// A search command and its file.
@@ -95,6 +101,8 @@ struct SearchCommand<'a> {
     /// Documents of the file.
     stages: &'a [Stage],
     interrupted: &'a Arc<AtomicBool>,
+    /// Engines that score, if evomerge does not do it itself.
+    engines: Option<Arc<Engines>>,
 }
 
 /// A search in the file, with its benchmarks.
@@ -188,14 +196,14 @@ impl SearchCommand<'_> {
                 let file = file.clone();
                 move || search_tasks::benchmarks(&file)
             };
-            let benchmarks =
+            let mut benchmarks =
                 interrupt::unless(self.interrupted, read)?.interruptible(Interrupt::from(self.interrupted));
+            if let Some(engines) = &self.engines {
+                benchmarks = benchmarks.on(Arc::clone(engines));
+            }
             let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
             study::check(&file.template, &sources, &file.search, &benchmarks)?;
-            let memory = MemoryNeed::of_search(&file, &sources, &benchmarks)?;
-            let cores = thread::available_parallelism().map_or(1, usize::from);
-            let (workers, note) = workers(self.args.workers, memory, MachineMemory::here(), cores)
-                .map_err(|e| e.at(file.template.file.display()))?;
+            let (workers, note) = self.workers(&file, &sources, &benchmarks)?;
             if let Some(note) = note {
                 screen::say(&format!("note: {note}"));
             }
@@ -203,6 +211,22 @@ impl SearchCommand<'_> {
             studies.push(Some(PlannedStudy { file, benchmarks, is_answer, workers }));
         }
         Ok(studies)
+    }
+
+    /// Number of candidates at work at once, and a note for the user.
+    fn workers(
+        &self,
+        file: &SearchFile,
+        sources: &Sources,
+        benchmarks: &Benchmarks,
+    ) -> Result<(usize, Option<String>)> {
+        let here = MachineMemory::here();
+        if let Some(engines) = &self.engines {
+            return engines::at_once(engines, file, sources);
+        }
+        let memory = MemoryNeed::of_search(file, sources, benchmarks)?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        workers(self.args.workers, memory, here, cores).map_err(|e| e.at(file.template.file.display()))
     }
 
     fn stage(
@@ -244,6 +268,9 @@ impl SearchCommand<'_> {
             check_finite(&**checkpoint).map_err(|e| e.at(name))?;
         }
         let hashes = sources.sha256()?;
+        if self.engines.is_some() && store.is_empty() {
+            engines::compare_with_own(benchmarks, sources)?;
+        }
         let goals = study::Objective::goals(benchmarks);
         let line = Line::new(names(goals, &file.search, sources), among.clone());
         let study = Study {

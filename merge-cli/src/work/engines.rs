@@ -1,0 +1,127 @@
+//! Connects the inference engines that a command names, and tells what they did.
+
+use super::{memory::MachineMemory, search::stand_in};
+use crate::{
+    args::EngineArgs,
+    draw::screen::{self, duration},
+    hub::agent,
+};
+use evaluator::{
+    engine::{EngineAddress, EngineUse, Engines},
+    interrupt::Interrupt,
+    objective::Benchmarks,
+    server::ServerWire,
+};
+use merge_core::{
+    error::Result,
+    merge::{Merge, sources::Sources},
+    model::{Meta, Weights},
+    search::SearchFile,
+};
+use std::{env, sync::Arc, time::Duration};
+
+/// The engines that the arguments name; `None` if they name none.
+pub(crate) fn connect(args: &EngineArgs, interrupt: Interrupt) -> Result<Option<Arc<Engines>>> {
+    let addresses = args.engine.iter().map(|text| text.parse()).collect::<Result<Vec<EngineAddress>>>()?;
+    if addresses.is_empty() {
+        return Ok(None);
+    }
+    let key = key();
+    let wire = |url: &str| ServerWire::new(agent(url)?, url, key.as_deref());
+    let timeout = Duration::from_secs(args.engine_timeout.into());
+    let engines = Engines::connect(&addresses, wire, &args.scratch, timeout)?;
+    for note in engines.notes() {
+        screen::say(&format!("note: {note}"));
+    }
+    let noticed = |what: &str| screen::say(&format!("engine: {what}"));
+    Ok(Some(Arc::new(engines.interruptible(interrupt).noticed(noticed))))
+}
+
+/// Key of OpenAI-compatible servers, if the environment has one.
+pub(crate) fn key() -> Option<String> {
+    env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty())
+}
+
+/// Number of candidates of a search at work at once, and a note for the user.
+///
+/// While one is scored, the next is merged and written, if both have room.
+pub(crate) fn at_once(engines: &Engines, file: &SearchFile, sources: &Sources) -> Result<(usize, Option<String>)> {
+    let bytes = candidate_bytes(file, sources)?;
+    let fitting = engines.at_once(bytes).map_err(|e| e.at(file.template.file.display()))?;
+    // Files in memory are memory that nobody else has.
+    let in_memory = (MachineMemory::here().free / bytes.max(1)).max(1) as usize;
+    let (wanted, at_once) = (2 * engines.count(), fitting.min(in_memory));
+    let note = (at_once < wanted).then(|| {
+        let (there, candidates) = (screen::counted(at_once, "candidate"), screen::bytes(bytes));
+        format!("there is room for {there} of {candidates} each, not for {wanted}: engines wait while the next one is written")
+    });
+    Ok((at_once, note))
+}
+
+/// Bytes of a search's largest candidate or source.
+pub(crate) fn candidate_bytes(file: &SearchFile, sources: &Sources) -> Result<u64> {
+    let recipe = stand_in(file, sources)?;
+    let merge = Merge::plan(&recipe, &sources.of(&recipe))?;
+    let of = |weights: &dyn Weights| weights.index().values().map(|meta| meta.byte_len() as u64).sum::<u64>();
+    let of_sources = sources.iter().map(|(_, source)| of(&**source)).max().unwrap_or(0);
+    Ok(of(&merge).max(of_sources))
+}
+
+/// Holds the engines against our own forward pass, if that takes about a minute or less, and tells the difference.
+pub(crate) fn compare_with_own(benchmarks: &Benchmarks, sources: &Sources) -> Result<()> {
+    let Some((name, source)) = sources.iter().next() else { return Ok(()) };
+    let parameters: usize = source.index().values().map(Meta::len).sum();
+    let tokens = (OPERATIONS / (2 * parameters.max(1)) as u64) as usize;
+    let agreement = benchmarks.agreement(&**source, MachineMemory::here().free, tokens).map_err(|e| e.at(name))?;
+    screen::say(&match agreement {
+        Some(agreement) => format!("engine: held against evomerge's own forward pass on {name}: {agreement}"),
+        None => format!(
+            "engine: {name} is too large for a comparison with evomerge's own forward pass, or it has none for it"
+        ),
+    });
+    Ok(())
+}
+
+/// Multiplications and additions that a CPU does in about a minute.
+const OPERATIONS: u64 = 10_000_000_000_000;
+
+/// Says how each engine spent its time.
+pub(crate) fn tell(engines: &Engines) {
+    for one in engines.uses().iter().filter(|one| one.candidates > 0) {
+        screen::say(&spent(one));
+    }
+}
+
+fn spent(one: &EngineUse) -> String {
+    let share = |seconds: f64| format!("{:.0}%", 100.0 * seconds / one.span.max(f64::MIN_POSITIVE));
+    format!(
+        "{}: {} in {}: {} scoring, {} loading weights, {} idle{}",
+        one.engine,
+        screen::counted(one.candidates, "model"),
+        duration(one.span),
+        share(one.scoring),
+        share(one.loading),
+        share(one.idle() * one.span),
+        if one.out { "; taken out after it failed" } else { "" }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_engine_is_told_in_shares() {
+        let one = EngineUse {
+            engine: "vllm=http://127.0.0.1:8000".to_owned(),
+            candidates: 12,
+            loading: 10.0,
+            scoring: 170.0,
+            span: 200.0,
+            out: false,
+        };
+        let said = "vllm=http://127.0.0.1:8000: 12 models in 3 min 20 s: 85% scoring, 5% loading weights, 10% idle";
+        assert_eq!(spent(&one), said);
+        assert_eq!(spent(&EngineUse { out: true, ..one }), format!("{said}; taken out after it failed"));
+    }
+}

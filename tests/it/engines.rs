@@ -1,0 +1,293 @@
+//! Searches and evals whose candidates are scored by inference engines: doubles of vLLM and `SGLang`, with the faults of real ones.
+
+use crate::{
+    engine_double::{EngineDouble, EngineFault, EngineForm},
+    kit::{Dir, Said, family},
+    search::{SEARCH, least_study},
+};
+use serde_json::Value;
+use std::{fs, path::Path, sync::LazyLock, thread::sleep, time::Duration};
+
+/// An engine of this form that was started with the base of the family.
+fn engine(form: EngineForm) -> EngineDouble {
+    EngineDouble::start(form, &family().join("base"))
+}
+
+/// A directory with the smallest study and an empty scratch directory.
+fn study() -> Dir {
+    let dir = Dir::new();
+    least_study(&dir);
+    fs::create_dir(dir.path("scratch")).unwrap();
+    dir
+}
+
+/// Runs the search in a directory on engines, with more options.
+fn search(dir: &Dir, engines: &[&EngineDouble], more: &[&str]) -> Said {
+    let addresses: Vec<String> = engines.iter().map(|engine| engine.address()).collect();
+    let named = addresses.iter().flat_map(|address| ["--engine", address]);
+    let args: Vec<&str> =
+        SEARCH.iter().copied().chain(named).chain(["--scratch", "scratch"]).chain(more.iter().copied()).collect();
+    dir.run(&args)
+}
+
+/// Recipe and result of a study, without the engine's name.
+fn found(dir: &Dir) -> (String, Value) {
+    let mut result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
+    result.as_object_mut().unwrap().shift_remove("engine");
+    (fs::read_to_string(dir.path("out/best.yaml")).unwrap(), result)
+}
+
+/// What our own forward pass finds.
+fn own() -> &'static (String, Value) {
+    static OWN: LazyLock<(String, Value)> = LazyLock::new(|| {
+        let dir = study();
+        let said = dir.run(SEARCH);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        found(&dir)
+    });
+    &OWN
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().next().is_none()
+}
+
+#[track_caller]
+fn check_done(dir: &Dir, said: &Said) {
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(&found(dir), own(), "{}", said.err);
+    assert!(is_empty(&dir.path("scratch")));
+}
+
+#[test]
+fn a_search_on_an_engine_finds_what_our_own_forward_pass_finds() {
+    for (form, identity) in
+        [(EngineForm::Vllm, "vLLM 0.32.0, bfloat16, CPU"), (EngineForm::Sglang, "SGLang 0.5.23, bfloat16")]
+    {
+        let (dir, engine) = (study(), engine(form));
+        let said = search(&dir, &[&engine], &[]);
+        check_done(&dir, &said);
+        let result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
+        assert_eq!(result["engine"], identity);
+        let state = engine.state.lock().unwrap();
+        // No directory is used twice, and prompts come in lists.
+        let mut directories = state.loaded.clone();
+        directories.sort();
+        directories.dedup();
+        assert_eq!(directories.len(), state.loaded.len());
+        assert!(state.prompts.iter().any(|prompts| *prompts > 1), "{:?}", state.prompts);
+        let held = "held against evomerge's own forward pass on base: 4 of 4 texts are the same; 4 log-likelihoods differ by at most";
+        assert!(said.err.contains(held), "{}", said.err);
+        assert!(said.err.contains("% idle"), "{}", said.err);
+    }
+}
+
+#[test]
+fn two_engines_share_the_work() {
+    let (dir, a, b) = (study(), engine(EngineForm::Vllm), engine(EngineForm::Vllm));
+    check_done(&dir, &search(&dir, &[&a, &b], &[]));
+    for engine in [a, b] {
+        assert!(engine.state.lock().unwrap().loaded.len() > 3);
+    }
+}
+
+/// An engine that has these faults when the search begins changes nothing but the time; `said` is told.
+#[track_caller]
+fn check_fault(form: EngineForm, faults: &[EngineFault], said: &str) {
+    let (dir, engine) = (study(), engine(form));
+    // The comparison with our own pass loads a model, too.
+    engine.fail(faults);
+    let done = search(&dir, &[&engine], &["--engine-timeout", "3"]);
+    check_done(&dir, &done);
+    assert!(done.err.contains(said), "{faults:?}: {}", done.err);
+    assert!(engine.state.lock().unwrap().faults.is_empty());
+}
+
+#[test]
+fn a_load_that_fails_is_repeated() {
+    let again = "failed, the candidate is scored again: ";
+    check_fault(EngineForm::Vllm, &[EngineFault::HangsUpWhileLoading], again);
+    check_fault(EngineForm::Vllm, &[EngineFault::FailsToLoad], "collective_rpc answers 500");
+    check_fault(EngineForm::Sglang, &[EngineFault::FailsToLoad], "it does not fit");
+    check_fault(EngineForm::Sglang, &[EngineFault::HangsUpWhileLoading], again);
+}
+
+#[test]
+fn weights_that_are_not_the_candidates_are_noticed() {
+    let partial = "it does not hold the weights that it was given: 6 of its 39 parameters were not loaded";
+    let partial = &partial.replace("6 of", "1 of");
+    check_fault(EngineForm::Vllm, &[EngineFault::LoadsPartially], partial);
+    // The first load teaches what can be proved; the second keeps the weights of the first.
+    let (dir, engine) = (study(), engine(EngineForm::Vllm));
+    engine.fail(&[EngineFault::Answers500, EngineFault::KeepsOldWeights]);
+    let done = search(&dir, &[&engine], &[]);
+    check_done(&dir, &done);
+    assert!(done.err.contains("has other bytes than the file"), "{}", done.err);
+}
+
+#[test]
+fn completions_that_fail_are_repeated() {
+    for form in [EngineForm::Vllm, EngineForm::Sglang] {
+        check_fault(form, &[EngineFault::Answers500], "answers 500");
+        check_fault(form, &[EngineFault::Aborts], "an answer ended by abort");
+        check_fault(form, &[EngineFault::StartsAgain], "it holds other weights by now: version `default`");
+    }
+}
+
+#[test]
+fn an_engine_that_hangs_or_is_away_is_waited_for() {
+    check_fault(EngineForm::Vllm, &[EngineFault::Hangs], "timeout");
+    // Away while the candidate is asked, and for some time after.
+    check_fault(
+        EngineForm::Vllm,
+        &[EngineFault::Answers500, EngineFault::IsAway(2)],
+        "failed, the candidate is scored again",
+    );
+}
+
+#[test]
+fn a_candidate_that_an_engine_cannot_compute_is_given_up_and_the_engine_is_not() {
+    let (dir, engine) = (study(), engine(EngineForm::Vllm));
+    // Loads of sources come first: the parents of the comparison, and of the first generation.
+    let said = search(&dir, &[&engine], &[]);
+    check_done(&dir, &said);
+    let first = engine.state.lock().unwrap().loaded.len();
+    assert!(first > 10);
+    let (dir, engine) = (study(), self::engine(EngineForm::Vllm));
+    engine.fail(&[EngineFault::AfterLoads(1), EngineFault::CannotCompute]);
+    let said = search(&dir, &[&engine], &[]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("the engine cannot compute it, but computes its own model"), "{}", said.err);
+    assert!(!said.err.contains("asked no more"), "{}", said.err);
+    assert!(is_empty(&dir.path("scratch")));
+}
+
+#[test]
+fn three_failures_take_an_engine_out_and_the_search_goes_on_with_the_rest() {
+    let (dir, bad, good) = (study(), engine(EngineForm::Vllm), engine(EngineForm::Vllm));
+    bad.fail(&[EngineFault::FailsToLoad; 3]);
+    let said = search(&dir, &[&bad, &good], &[]);
+    check_done(&dir, &said);
+    assert!(said.err.contains("failed 3 times in a row, and is asked no more"), "{}", said.err);
+    assert!(said.err.contains("taken out after it failed"), "{}", said.err);
+}
+
+#[test]
+fn without_an_engine_a_search_stops_and_goes_on_later() {
+    let (dir, bad) = (study(), engine(EngineForm::Vllm));
+    bad.fail(&[&[EngineFault::AfterLoads(6)][..], &[EngineFault::FailsToLoad; 3]].concat());
+    let said = search(&dir, &[&bad], &[]);
+    assert_eq!((said.code, said.error()), (Some(3), "no engine is left"), "{}", said.err);
+    assert!(said.hint().unwrap().starts_with("nothing that was scored is lost"));
+    assert!(is_empty(&dir.path("scratch")));
+    check_done(&dir, &search(&dir, &[&engine(EngineForm::Vllm)], &[]));
+}
+
+#[test]
+fn a_study_is_continued_by_no_other_engine() {
+    let (dir, first) = (study(), engine(EngineForm::Vllm));
+    first.fail(&[&[EngineFault::AfterLoads(6)][..], &[EngineFault::FailsToLoad; 3]].concat());
+    assert_eq!(search(&dir, &[&first], &[]).code, Some(3));
+    let said = search(&dir, &[&engine(EngineForm::Newer)], &[]);
+    let error = "search.yaml: this study was scored by vLLM 0.32.0, bfloat16, CPU, not by vLLM 0.33.0, bfloat16, CPU: \
+                 their scores cannot be mixed";
+    assert_eq!((said.code, said.error()), (Some(1), error));
+    let said = dir.run(SEARCH);
+    assert!(said.error().contains("not by evomerge itself"), "{}", said.err);
+    check_done(&dir, &search(&dir, &[&first], &[]));
+}
+
+#[test]
+fn engines_that_cannot_score_are_refused_with_the_reason() {
+    let check = |form: EngineForm, error: &str, hint: &str| {
+        let (dir, engine) = (study(), engine(form));
+        let said = search(&dir, &[&engine], &[]);
+        assert!(said.error().contains(error) && said.hint().unwrap().contains(hint), "{}", said.err);
+        assert!(is_empty(&dir.path("scratch")) && !dir.path("out").exists(), "{form:?}");
+    };
+    check(EngineForm::VllmForUsers, "vLLM 0.32.0 takes no weights", "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL");
+    check(EngineForm::Quantised, "vLLM keeps its weights quantised (fp8)", "without `--quantization`");
+    check(EngineForm::Short, "but the engine has one of 16 tokens", "--max-model-len");
+    check(EngineForm::OtherVocabulary, "its vocabulary is not that of", "that model's tokenizer");
+    let dir = study();
+    dir.tiny("tiny", 0.1);
+    fs::copy(family().join("base/tokenizer.json"), dir.path("tiny/tokenizer.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&fs::read(family().join("base/config.json")).unwrap()).unwrap();
+    let said = search(
+        &dir,
+        &[&EngineDouble::start(EngineForm::Vllm, &family().join("base")), &engine(EngineForm::Newer)],
+        &[],
+    );
+    assert!(said.error().ends_with("their scores cannot be mixed"), "{}", said.err);
+    // The same tensors with another rotary base compute something else.
+    config["rope_theta"] = 500_000.into();
+    dir.write("other/config.json", config.to_string());
+    for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+        fs::copy(family().join("base").join(name), dir.path("other").join(name)).unwrap();
+    }
+    let said = search(&dir, &[&EngineDouble::start(EngineForm::Vllm, &dir.path("other"))], &[]);
+    assert!(
+        said.error().contains("which is not of the shape of")
+            && said.error().contains("rope_theta is 10000, not 500000"),
+        "{}",
+        said.err
+    );
+    let said = dir.run(&[SEARCH, &["--engine", "vlm=http://127.0.0.1:1"]].concat());
+    assert_eq!(said.error(), "`vlm` is not a kind of engine (did you mean `vllm`?)");
+    let said = dir.run(&[SEARCH, &["--engine", "vllm=http://127.0.0.1:1"]].concat());
+    assert_eq!((said.code, said.hint()), (Some(3), Some("is the server running there?")), "{}", said.err);
+}
+
+#[test]
+fn nothing_is_left_in_memory_by_a_search_that_is_killed() {
+    let (dir, engine) = (study(), engine(EngineForm::Vllm));
+    engine.fail(&[EngineFault::AfterLoads(4), EngineFault::Hangs]);
+    let address = engine.address();
+    let args = [SEARCH, &["--engine", &address, "--scratch", "scratch"]].concat();
+    let mut running = dir.command(&args).spawn().unwrap();
+    while !engine.state.lock().unwrap().faults.is_empty() {
+        sleep(Duration::from_millis(20));
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(!is_empty(&dir.path("scratch")));
+    check_done(&dir, &search(&dir, &[&engine], &[]));
+}
+
+#[test]
+fn an_interrupted_search_gives_the_engine_its_own_model_back() {
+    let (dir, engine) = (study(), engine(EngineForm::Vllm));
+    engine.fail(&[EngineFault::AfterLoads(4), EngineFault::Hangs]);
+    let address = engine.address();
+    let args = [SEARCH, &["--engine", &address, "--scratch", "scratch"]].concat();
+    let running = dir.command(&args).spawn().unwrap();
+    while !engine.state.lock().unwrap().faults.is_empty() {
+        sleep(Duration::from_millis(20));
+    }
+    let id = running.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let said = Said::of(running.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    assert!(said.err.contains(&format!("--engine {address}")), "{}", said.err);
+    assert!(is_empty(&dir.path("scratch")));
+    assert_eq!(engine.state.lock().unwrap().version(), "own");
+    check_done(&dir, &search(&dir, &[&engine], &[]));
+}
+
+#[test]
+fn an_eval_on_an_engine_scores_as_our_own_forward_pass_and_remembers() {
+    let (dir, engine) = (study(), engine(EngineForm::Sglang));
+    let model = family().join("ja");
+    let eval = |more: &[&str]| {
+        let model = model.to_str().unwrap();
+        dir.run(&[&["eval", model, "--tasks", "sums.yaml", "choices.yaml"][..], more].concat())
+    };
+    let address = engine.address();
+    let on_engine = ["--engine", &address, "--scratch", "scratch"];
+    let (own, theirs) = (eval(&[]), eval(&on_engine));
+    assert_eq!(own.code, Some(0), "{}", own.err);
+    assert_eq!((theirs.code, &theirs.out), (own.code, &own.out), "{}", theirs.err);
+    assert!(theirs.err.contains("4 answers, 0 of them remembered"), "{}", theirs.err);
+    assert!(eval(&on_engine).err.contains("4 answers, 4 of them remembered"));
+    assert!(is_empty(&dir.path("scratch")));
+}
