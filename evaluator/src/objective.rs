@@ -1,7 +1,7 @@
 //! Benchmarks as a search's objective: loads a candidate from memory, asks it the items and marks the answers.
 
 use crate::{
-    answer::{Batch, Footprint, Transformer, health::HealthWatch},
+    answer::{Batch, Footprint, RequestLengths, Transformer, health::HealthWatch},
     engine::{Agreement, Engines},
     guard::{self, GuardQuestion},
     interrupt::Interrupt,
@@ -151,6 +151,21 @@ impl Benchmarks {
             [(&goal.search, goal.items.to), (&goal.select, usize::MAX), (&goal.report, usize::MAX)].map(of)
         });
         Footprint::of(weights, &self.tokenizer(weights)?, &asked.collect::<Vec<_>>(), Batch::default())
+    }
+
+    /// Lengths of requests to a model: of the first items that a generation asks, of each task.
+    ///
+    /// Fails for a request that the model cannot answer.
+    pub fn lengths(&self, weights: &dyn Weights) -> Result<RequestLengths> {
+        let asked = self.first_items().into_iter().zip(&self.tasks).flat_map(|(items, task)| task.requests(&items));
+        RequestLengths::of(weights, &self.tokenizer(weights)?, &asked.collect::<Vec<_>>())
+    }
+
+    /// The first search items of each goal, as many as its first generation asks; of a search that ranks by none, the
+    /// first select items.
+    pub fn first_items(&self) -> Vec<Vec<ItemId>> {
+        let first = |goal: &Goal| goal.search[..goal.items.from.min(goal.search.len())].to_vec();
+        self.goals.iter().map(first).collect()
     }
 
     /// Holds the engines against our own forward pass, on a few items of each task.

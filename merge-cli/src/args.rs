@@ -91,7 +91,14 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) from_mergekit: Option<PathBuf>,
     /// Directory of the study and its result; a search that is already there continues.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        required = false,
+        required_unless_present = "dry_run",
+        default_value_if("dry_run", "true", ".")
+    )]
     pub(crate) output: PathBuf,
     /// Search with this seed instead of the file's.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=u64::MAX))]
@@ -110,6 +117,9 @@ pub(crate) struct SearchArgs {
     /// Replace a result that has a larger budget, more report tasks or more seeds than this one.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Score one candidate, print what the search would cost, and write nothing.
+    #[arg(long, conflicts_with = "replace")]
+    pub(crate) dry_run: bool,
     /// Print the result as JSON to standard output.
     #[arg(long)]
     pub(crate) json: bool,
@@ -282,9 +292,13 @@ pub(crate) struct EngineArgs {
     /// Score on a running engine, which is given the weights: `vllm=URL` or `sglang=URL`.
     ///
     /// Several engines score side by side. vLLM 0.32 or newer must run with `VLLM_SERVER_DEV_MODE=1`, on this machine, with
-    /// one of the models to be merged; it gets its own model back at the end.
+    /// one of the models to be merged; it gets its own model back at the end. A command starts an engine, which ends with
+    /// the search: 'vllm: vllm serve {model} --port {port}'.
     #[arg(long, value_name = "KIND=URL")]
     pub(crate) engine: Vec<String>,
+    /// GPUs of engines that a command starts, such as `0,1`: one engine for each.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "engine")]
+    pub(crate) gpus: Vec<String>,
     /// Directory, best in memory, in which models are written for engines.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm", requires = "engine")]
     pub(crate) scratch: PathBuf,

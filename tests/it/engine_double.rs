@@ -1,4 +1,4 @@
-//! A double of the routes of vLLM and `SGLang`: it loads checkpoints from disk, hashes what it loads, and answers by our own
+//! A double of the routes of vLLM and SGLang: it loads checkpoints from disk, hashes what it loads, and answers by our own
 //! forward pass from token ids. Faults of real engines are put in between.
 
 mod routes;
@@ -80,6 +80,8 @@ pub(crate) struct DoubleState {
     model: Transformer,
     hashes: BTreeMap<String, String>,
     zeros: BTreeMap<String, String>,
+    /// Hashes before they were set to zero.
+    kept: BTreeMap<String, String>,
     version: String,
     paused: bool,
     /// Content of the candidate that cannot be computed.
@@ -94,7 +96,12 @@ pub(crate) struct DoubleState {
 impl EngineDouble {
     /// An engine that was started with the checkpoint at `root`.
     pub(crate) fn start(form: EngineForm, root: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(0, form, root)
+    }
+
+    /// Like [`Self::start`], at a port.
+    pub(crate) fn start_at(port: u16, form: EngineForm, root: &Path) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let (model, hashes) = load(root);
         let zeros = hashes.keys().map(|name| (name.clone(), hash_of(name.as_bytes()))).collect();
         let state = DoubleState {
@@ -103,6 +110,7 @@ impl EngineDouble {
             model,
             hashes,
             zeros,
+            kept: BTreeMap::new(),
             version: "default".to_owned(),
             paused: false,
             cursed: None,
@@ -232,22 +240,21 @@ impl DoubleState {
         if self.form == EngineForm::Sglang { self.answer_sglang(path, body) } else { self.answer_vllm(path, body) }
     }
 
-    /// Loads a checkpoint as far as no fault is in between; `None` to hang up.
-    fn reload(&mut self, path: &str) -> Option<()> {
+    /// Loads a checkpoint; false if a fault is in between, `None` to hang up.
+    fn reload(&mut self, path: &str) -> Option<bool> {
         let path = PathBuf::from(path);
         let is_own = path == self.root;
         if self.takes(EngineFault::HangsUpWhileLoading, !is_own) {
             return None;
         }
+        if self.takes(EngineFault::FailsToLoad, !is_own) {
+            return Some(false);
+        }
         let before = self.hashes.clone();
-        let keeps = self.takes(EngineFault::KeepsOldWeights, !is_own);
-        if !keeps {
-            (self.model, self.hashes) = load(&path);
-        } else if let Some(last) = self.loaded.last().cloned().or(Some(self.root.clone())).filter(|last| last.is_dir())
-        {
-            (_, self.hashes) = load(&last);
+        if self.takes(EngineFault::KeepsOldWeights, !is_own) {
+            self.hashes = self.kept.clone();
         } else {
-            (_, self.hashes) = load(&self.root.clone());
+            (self.model, self.hashes) = load(&path);
         }
         if self.takes(EngineFault::LoadsPartially, !is_own) {
             let left = self.hashes.keys().find(|name| name.contains("o_proj")).unwrap().clone();
@@ -262,7 +269,7 @@ impl DoubleState {
                 }
             }
         }
-        Some(())
+        Some(true)
     }
 
     /// Version of the weights that it holds.
@@ -271,7 +278,7 @@ impl DoubleState {
     }
 
     /// The prompts of a completion and whether it is aborted, or a status, if a fault is in between.
-    fn completion(&mut self, prompts: Vec<Vec<u32>>) -> Result<(Vec<Vec<u32>>, bool), u16> {
+    fn completion(&mut self, prompts: Vec<Vec<u32>>, generates: bool) -> Result<(Vec<Vec<u32>>, bool), u16> {
         let is_candidate = self.version != "own";
         if self.takes(EngineFault::CannotCompute, is_candidate) {
             self.cursed = Some(self.content());
@@ -284,7 +291,7 @@ impl DoubleState {
             "default".clone_into(&mut self.version);
         }
         self.prompts.push(prompts.len());
-        Ok((prompts, self.takes(EngineFault::Aborts, is_candidate)))
+        Ok((prompts, self.takes(EngineFault::Aborts, is_candidate && generates)))
     }
 
     fn tokens(&self, body: &Value) -> Vec<u32> {

@@ -3,6 +3,7 @@
 mod answering;
 mod batch;
 mod footprint;
+pub(crate) mod lengths;
 pub mod health;
 mod memory;
 pub(crate) mod open;
@@ -12,6 +13,7 @@ pub(crate) mod tests;
 
 pub use self::{
     footprint::Footprint,
+    lengths::RequestLengths,
     memory::{AnsweredBy, Memory},
 };
 

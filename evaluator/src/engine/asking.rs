@@ -4,12 +4,12 @@ use super::{Computed, Engine, Trouble, Wanted, What};
 use crate::{
     answer::{
         Memory,
+        lengths::context,
         open::{self, JobPlace, OpenRequest},
         question::{Outcome, Purpose, QuestionReader},
     },
     interrupt::Interrupt,
     language_model::{AnswerListener, LanguageModel},
-    model::config::Blueprint,
     prompt::{Conversation, Specials, Tokenizer},
     request::{Request, Said},
 };
@@ -47,16 +47,33 @@ pub struct ServedModel {
     interrupt: Interrupt,
     recalled: usize,
     computed: usize,
-    /// Failure of the engine, if one ended the last answers.
-    trouble: Option<Trouble>,
+    /// Failure of the engine, if one ended the last answers, and the list that it failed on.
+    trouble: Option<(Trouble, OwnedList)>,
 }
 
 /// A list of sequences of one kind, owned, so that a request may outlive an interrupt.
-struct OwnedList {
+pub(super) struct OwnedList {
+    /// Numbers of the jobs.
     numbers: Vec<usize>,
+    /// Tokens, and the position of the first scored one.
     sequences: Vec<(Vec<u32>, usize)>,
     /// `None` for sequences that are scored.
     generates: Option<(usize, Vec<String>)>,
+    /// Tokens that end an answer.
+    ends: Vec<u32>,
+}
+
+impl OwnedList {
+    /// Lets an engine compute it from the weights of this version.
+    pub(super) fn compute(&self, engine: &Engine, version: &str) -> std::result::Result<Vec<Computed>, Trouble> {
+        let what = |from| match &self.generates {
+            None => What::Score(from),
+            Some((limit, stop)) => What::Generate(*limit, stop),
+        };
+        let sequences = self.sequences.iter();
+        let wanted: Vec<Wanted<'_>> = sequences.map(|(tokens, from)| Wanted { tokens, what: what(*from) }).collect();
+        engine.compute(&wanted, &self.ends, version)
+    }
 }
 
 impl ServedModel {
@@ -98,8 +115,8 @@ impl ServedModel {
         self.computed
     }
 
-    /// Failure of the engine, if one ended the last answers.
-    pub(crate) fn take_trouble(&mut self) -> Option<Trouble> {
+    /// Failure of the engine, if one ended the last answers, and the list that it failed on.
+    pub(super) fn take_trouble(&mut self) -> Option<(Trouble, OwnedList)> {
         self.trouble.take()
     }
 
@@ -133,7 +150,7 @@ impl ServedModel {
     }
 
     /// Divides jobs into lists of one kind, neighbours together.
-    fn lists(places: &[JobPlace<'_>]) -> Vec<OwnedList> {
+    fn lists(places: &[JobPlace<'_>], ends: &[u32]) -> Vec<OwnedList> {
         let mut numbers: Vec<usize> = (0..places.len()).collect();
         let kind = |number: usize| match &places[number].job.purpose {
             Purpose::Score { .. } => None,
@@ -164,6 +181,7 @@ impl ServedModel {
                     numbers: now.to_vec(),
                     sequences: now.iter().map(sequence).collect(),
                     generates: kind(*first).map(|(limit, stop)| (limit, stop.to_vec())),
+                    ends: ends.to_vec(),
                 });
                 rest = later;
             }
@@ -192,12 +210,6 @@ fn too_short(engine: &Engine, needed: usize) -> Error {
     .hint(format!(
         "start it with a longer one: `--max-model-len {needed}` of vLLM, `--context-length {needed}` of SGLang"
     ))
-}
-
-/// Most tokens of a sequence that a model was made for, if its configuration says so.
-pub(super) fn context(weights: &dyn Weights) -> Option<usize> {
-    let config = weights.config();
-    Blueprint::read(config).ok().map(|blueprint| blueprint.context).or(config.count("max_position_embeddings").ok()?)
 }
 
 /// Refuses requests that an engine's context is too short for, though the model's is not.
@@ -247,18 +259,18 @@ impl LanguageModel for ServedModel {
         if tell(&mut open)?.is_break() {
             return Ok(());
         }
-        let computing = InFlight::start(&self.engine, Self::lists(&places), &self.specials.ends, &self.version);
-        while let Some((numbers, result)) = computing.next(&self.interrupt) {
+        let lists = Self::lists(&places, &self.specials.ends);
+        let computing = InFlight::start(&self.engine, lists, &self.version);
+        while let Some((list, result)) = computing.next(&self.interrupt) {
             let computed = match result {
                 Ok(computed) => computed,
                 Err(trouble) => {
-                    let error = match &trouble {
-                        Trouble::Engine { error, .. } | Trouble::Fatal(error) => error.clone(),
-                    };
-                    self.trouble = Some(trouble);
+                    let error = trouble.error().clone();
+                    self.trouble = Some((trouble, list));
                     return Err(error);
                 }
             };
+            let numbers = list.numbers;
             let mut outcomes = Vec::with_capacity(numbers.len());
             for (number, computed) in numbers.iter().zip(computed) {
                 self.computed += match &computed {
@@ -281,8 +293,8 @@ impl LanguageModel for ServedModel {
     }
 }
 
-/// Numbers of a list's jobs, and its results.
-type ListResult = (Vec<usize>, std::result::Result<Vec<Computed>, Trouble>);
+/// A list and its results.
+type ListResult = (OwnedList, std::result::Result<Vec<Computed>, Trouble>);
 
 /// Lists that an engine computes, some at once, in threads that an interrupt does not wait for.
 struct InFlight {
@@ -290,27 +302,20 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn start(engine: &Arc<Engine>, lists: Vec<OwnedList>, ends: &[u32], version: &str) -> Self {
+    fn start(engine: &Arc<Engine>, lists: Vec<OwnedList>, version: &str) -> Self {
         let (tell, results) = mpsc::channel();
         let n_threads = IN_FLIGHT.min(lists.len());
         let lists = Arc::new(Mutex::new(lists.into_iter()));
         for _ in 0..n_threads {
             let (engine, lists, tell) = (Arc::clone(engine), Arc::clone(&lists), tell.clone());
-            let (ends, version) = (ends.to_vec(), version.to_owned());
+            let version = version.to_owned();
             thread::spawn(move || {
                 loop {
                     let Some(list) = lists.lock().expect("no panic while held").next() else { return };
-                    let OwnedList { numbers, sequences, generates } = list;
-                    let what = |from| match &generates {
-                        None => What::Score(from),
-                        Some((limit, stop)) => What::Generate(*limit, stop),
-                    };
-                    let wanted = |(tokens, from)| Wanted { tokens, what: what(from) };
-                    let wanted: Vec<Wanted<'_>> = sequences.into_iter().map(wanted).collect();
-                    let result = engine.compute(&wanted, &ends, &version);
+                    let result = list.compute(&engine, &version);
                     // After a failure, or if nobody waits any more, nothing else is asked.
                     let failed = result.is_err();
-                    if tell.send((numbers, result)).is_err() || failed {
+                    if tell.send((list, result)).is_err() || failed {
                         return;
                     }
                 }

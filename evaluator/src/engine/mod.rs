@@ -1,4 +1,4 @@
-//! Inference engines that are given a model's weights, and answer in its place: vLLM and `SGLang`.
+//! Inference engines that are given a model's weights, and answer in its place: vLLM and SGLang.
 //!
 //! A model is written whole to a fresh directory of a [`Scratch`], loaded in place, and proved: its parameters are
 //! compared with the file byte by byte where the engine tells their hashes, and every list of answers is followed by a
@@ -9,20 +9,22 @@ mod address;
 mod agreement;
 mod asking;
 mod pool;
+mod process;
 mod proof;
 mod scratch;
 mod sglang;
 mod vllm;
 
 pub use self::{
-    address::{EngineAddress, EngineKind},
+    address::{EngineAddress, EngineKind, EnginePlace},
     agreement::Agreement,
     asking::ServedModel,
-    pool::{EngineUse, Engines},
+    pool::{EngineOptions, EngineUse, Engines},
     scratch::{Scratch, ScratchModel},
 };
 
-use self::proof::{Hashes, Proof};
+use self::process::EngineProcess;
+use self::proof::{Hashes, Proof, expected};
 use crate::{
     prompt::Tokenizer,
     request::Likelihood,
@@ -36,7 +38,7 @@ use merge_core::{
     words::counted,
 };
 use serde_json::Value;
-use std::{path::Path, sync::Mutex, time::Duration};
+use std::{path::Path, sync::Mutex};
 
 /// A running engine, and everything about it that a score depends on.
 pub struct Engine {
@@ -49,6 +51,8 @@ pub struct Engine {
     /// Hashes of its own model's parameters.
     own: Hashes,
     proof: Mutex<Proof>,
+    /// Its process, if evomerge has started it.
+    process: Option<Mutex<EngineProcess>>,
 }
 
 /// Facts about an engine.
@@ -82,7 +86,7 @@ pub(crate) enum Trouble {
 /// A sequence to compute: its tokens, and what is wanted of them.
 pub(crate) struct Wanted<'a> {
     /// Tokens of the sequence, those that are scored included.
-    pub tokens: Vec<u32>,
+    pub tokens: &'a [u32],
     /// What is wanted.
     pub what: What<'a>,
 }
@@ -120,6 +124,12 @@ impl Trouble {
         Self::Engine { error, answered: false }
     }
 
+    pub(crate) fn error(&self) -> &Error {
+        match self {
+            Self::Engine { error, .. } | Self::Fatal(error) => error,
+        }
+    }
+
     pub(crate) fn into_error(self) -> Error {
         match self {
             Self::Engine { error, .. } | Self::Fatal(error) => error,
@@ -138,6 +148,9 @@ impl From<Refusal> for Trouble {
     }
 }
 
+/// Weight version of the model that an engine was started with.
+const OWN: &str = "own";
+
 /// Texts whose tokens must be the same to an engine and to a model: scripts, digits, spaces and symbols.
 const PROBES: [&str; 3] = [
     "問題：太郎は りんごを３個、花子は12個 持っています。合わせて何個ですか？\nステップごとの答え：",
@@ -148,19 +161,18 @@ const PROBES: [&str; 3] = [
 impl Engine {
     /// Reaches an engine, learns what it is, puts its own model back and checks that it can be given weights.
     ///
-    /// `wire` makes the connections; every request may take `timeout`. Fails, with the setting to change, if the engine
+    /// `wire` makes the connections. Fails, with the setting to change, if the engine
     /// has no routes to load weights, keeps quantised weights, or cannot prove which weights it holds.
-    pub fn connect(address: &EngineAddress, wire: ServerWire, timeout: Duration) -> Result<Self> {
-        let wire = wire.once_within(timeout);
-        let kind = address.kind;
+    fn connect(kind: EngineKind, url: &str, wire: ServerWire, process: Option<EngineProcess>) -> Result<Self> {
+        let name = format!("{}={url}", kind.name());
         let facts = match kind {
             EngineKind::Vllm => vllm::facts(&wire),
             EngineKind::Sglang => sglang::facts(&wire),
         };
-        let facts = facts.map_err(|e| e.at(address))?;
+        let facts = facts.map_err(|e| e.at(&name))?;
         let started = Path::new(&facts.root).is_dir().then(|| Checkpoint::open(Path::new(&facts.root)).ok()).flatten();
-        let (name, own, proof) = (address.to_string(), Hashes::new(), Mutex::default());
-        let mut engine = Self { kind, wire, name, facts, started, own, proof };
+        let (own, proof, process) = (Hashes::new(), Mutex::default(), process.map(Mutex::new));
+        let mut engine = Self { kind, wire, name, facts, started, own, proof, process };
         engine.begin().map_err(Trouble::into_error)?;
         Ok(engine)
     }
@@ -168,13 +180,13 @@ impl Engine {
     /// Loads its own model twice, the second time over zeros, and learns what can be proved.
     fn begin(&mut self) -> std::result::Result<(), Trouble> {
         if self.kind == EngineKind::Sglang {
-            return self.load_at(&self.facts.root, "own");
+            return self.load_at(&self.facts.root, OWN);
         }
-        vllm::load(&self.wire, &self.facts.root, "own", false)?;
+        vllm::load(&self.wire, &self.facts.root, OWN, false)?;
         self.own = vllm::checksums(&self.wire)?;
         vllm::zero(&self.wire)?;
         let zeros = vllm::checksums(&self.wire)?;
-        vllm::load(&self.wire, &self.facts.root, "own", false)?;
+        vllm::load(&self.wire, &self.facts.root, OWN, false)?;
         let again = vllm::checksums(&self.wire)?;
         let lost: Vec<&String> =
             self.own.iter().filter(|(name, hash)| again.get(*name) != Some(hash)).map(|(n, _)| n).collect();
@@ -188,7 +200,9 @@ impl Engine {
                 .hint("start the engine again; it cannot prove which weights it holds, so no candidate can be scored on it"),
             ));
         }
-        *self.proof.lock().expect("no panic while held") = Proof::new(&self.own, zeros);
+        let (dtype, started) = (self.facts.dtype, self.started.as_ref());
+        let files = started.map(|files| move |names: &[&str]| expected(files, names, dtype));
+        *self.proof.lock().expect("no panic while held") = Proof::new(&self.own, zeros, files);
         Ok(())
     }
 
@@ -259,16 +273,20 @@ impl Engine {
 
     /// Puts the engine's own model back; fails if it is not there then, or does not answer.
     pub(crate) fn restore(&self) -> std::result::Result<(), Trouble> {
-        self.load_at(&self.facts.root, "own")?;
+        self.load_at(&self.facts.root, OWN)?;
         if self.kind == EngineKind::Vllm && vllm::checksums(&self.wire)? != self.own {
             return Err(Trouble::engine(Error::machine(format!("{}: its own model did not come back", self.name))));
         }
-        let wanted = Wanted { tokens: vec![0], what: What::Generate(1, &[]) };
-        self.compute(&[wanted], &[], "own").map(drop)
+        let wanted = Wanted { tokens: &[0], what: What::Generate(1, &[]) };
+        self.compute(&[wanted], &[], OWN).map(drop)
     }
 
-    /// True if the engine answers and its facts are those of before.
+    /// True if the engine answers and its facts are those of before. One that evomerge has started is started again if it
+    /// has ended.
     pub(crate) fn is_back(&self) -> std::result::Result<bool, Trouble> {
+        if let Some(process) = &self.process {
+            process.lock().expect("no panic while held").revive().map_err(Trouble::Fatal)?;
+        }
         let facts = match self.kind {
             EngineKind::Vllm => vllm::facts(&self.wire),
             EngineKind::Sglang => sglang::facts(&self.wire),
@@ -281,6 +299,11 @@ impl Engine {
             )))),
             Err(_) => Ok(false),
         }
+    }
+
+    /// True if evomerge has started it, and ends it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Kind and address.

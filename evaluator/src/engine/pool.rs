@@ -1,6 +1,10 @@
 //! Engines that are shared among candidates: each takes the next one, and those that keep failing are taken out.
 
-use super::{Engine, EngineAddress, Scratch, ScratchModel, ServedModel, Trouble, asking::check_context};
+use super::{
+    Engine, EngineAddress, EngineKind, EnginePlace, OWN, Scratch, ScratchModel, ServedModel, Trouble,
+    asking::{OwnedList, check_context},
+    process::{EngineProcess, filled, free_port},
+};
 use crate::{interrupt::Interrupt, prompt::Tokenizer, request::Request, server::ServerWire};
 use merge_core::{
     error::{Error, Result},
@@ -16,6 +20,8 @@ use std::{
 
 /// Failures in a row after which an engine is taken out.
 const STRIKES: usize = 3;
+/// Failures of one model, on engines that compute the same for their own model, after which it is given up.
+const MOST_FAILURES: usize = 2;
 /// First pause before a failed engine is asked again; each is twice as long as the one before.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
@@ -34,6 +40,20 @@ pub struct Engines {
     patience: Duration,
     interrupt: Interrupt,
     notice: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// How engines are reached and started.
+pub struct EngineOptions<'a> {
+    /// Directory below which models are written for engines.
+    pub scratch: &'a Path,
+    /// Time that a request may take, and that an engine that is away is waited for.
+    pub timeout: Duration,
+    /// GPUs of engines that are started, one engine for each; without any, one engine sees all.
+    pub gpus: &'a [String],
+    /// Checkpoint with which engines are started.
+    pub model: &'a Path,
+    /// Ends all waiting.
+    pub interrupt: Interrupt,
 }
 
 /// State of one engine.
@@ -81,18 +101,41 @@ struct Lease<'a> {
 }
 
 impl Engines {
-    /// Reaches all engines. `wire` makes the connections to an address; a request may take `timeout`, and an engine that
-    /// is away is waited for as long. Models are written below `scratch`.
+    /// Starts engines that are to be started, and reaches all. `wire` makes the connections to an address.
     ///
-    /// Fails if an engine cannot be given weights, or if they are not all alike: a search has one engine's scores.
+    /// Fails if an engine cannot be started or given weights, or if they are not all alike: a search has one engine's
+    /// scores.
     pub fn connect(
         addresses: &[EngineAddress],
+        options: &EngineOptions<'_>,
         wire: impl Fn(&str) -> Result<ServerWire>,
-        scratch: &Path,
-        timeout: Duration,
     ) -> Result<Self> {
-        let connect = |address: &EngineAddress| Engine::connect(address, wire(&address.url)?, timeout).map(Arc::new);
-        let engines: Vec<Arc<Engine>> = addresses.iter().map(connect).collect::<Result<_>>()?;
+        let scratch = Scratch::begin(options.scratch)?;
+        let mut places = Vec::new();
+        for EngineAddress { kind, place } in addresses {
+            match place {
+                EnginePlace::Url(url) => places.push((*kind, url.clone(), None)),
+                EnginePlace::Command(command) => {
+                    let gpus: Vec<Option<&str>> = options.gpus.iter().map(|gpu| Some(gpu.as_str())).collect();
+                    for gpu in if gpus.is_empty() { &[None][..] } else { &gpus } {
+                        let port = free_port()?;
+                        let command = filled(command, options.model, port)?;
+                        let log = scratch.log(places.len());
+                        let process = EngineProcess::start(*kind, command, *gpu, log)?;
+                        places.push((*kind, format!("http://127.0.0.1:{port}"), Some(process)));
+                    }
+                }
+            }
+        }
+        // All of them start at the same time.
+        let connect = |(kind, url, mut process): (EngineKind, String, Option<EngineProcess>)| {
+            let wire = wire(&url)?.once_within(options.timeout);
+            if let Some(process) = &mut process {
+                process.wait_for(&wire, &options.interrupt)?;
+            }
+            Engine::connect(kind, &url, wire, process).map(Arc::new)
+        };
+        let engines: Vec<Arc<Engine>> = places.into_iter().map(connect).collect::<Result<_>>()?;
         let Some(first) = engines.first() else { return Err(Error::user("no engine is named")) };
         if let Some(other) = engines.iter().find(|engine| engine.identity() != first.identity()) {
             return Err(Error::user(format!(
@@ -106,24 +149,8 @@ impl Engines {
         }
         let identity = first.identity().to_owned();
         let states = Mutex::new(engines.iter().map(|_| EngineState::default()).collect());
-        let (freed, scratch, interrupt) = (Condvar::new(), Scratch::begin(scratch)?, Interrupt::default());
-        Ok(Self {
-            all: engines,
-            states,
-            freed,
-            scratch,
-            identity,
-            patience: timeout,
-            interrupt,
-            notice: Box::new(|_| {}),
-        })
-    }
-
-    /// The same engines, which stop waiting once `interrupt` is set.
-    #[must_use]
-    pub fn interruptible(mut self, interrupt: Interrupt) -> Self {
-        self.interrupt = interrupt;
-        self
+        let (freed, patience, interrupt) = (Condvar::new(), options.timeout, options.interrupt.clone());
+        Ok(Self { all: engines, states, freed, scratch, identity, patience, interrupt, notice: Box::new(|_| {}) })
     }
 
     /// The same engines, which tell `notice` when one fails, comes back or is taken out.
@@ -201,17 +228,18 @@ impl Engines {
         let mut failures = 0;
         loop {
             let lease = self.lease()?;
-            let trouble = match lease.ask(weights, written, tokenizer, &mut ask) {
+            let (trouble, list) = match lease.ask(weights, written, tokenizer, &mut ask) {
                 Ok(done) => return Ok(done),
-                Err(trouble) => trouble,
+                Err(failure) => failure,
             };
             let (error, answered) = match trouble {
                 Trouble::Fatal(error) => return Err(error),
                 Trouble::Engine { error, answered } => (error, answered),
             };
-            failures += 1;
-            let is_sound = lease.recover(&error)?;
-            if is_sound && answered && failures > 1 {
+            if lease.recover(&error, list.as_deref())? && answered {
+                failures += 1;
+            }
+            if failures == MOST_FAILURES {
                 lease.forgive();
                 return Err(Error::user(format!("the engine cannot compute it, but computes its own model: {error}")));
             }
@@ -266,7 +294,7 @@ impl Drop for Engines {
     /// Gives the engines their own models back.
     fn drop(&mut self) {
         for (engine, state) in self.all.iter().zip(self.states().iter()) {
-            if state.candidates > 0 && !state.out {
+            if state.candidates > 0 && !state.out && !engine.is_ours() {
                 // It is no use to complain at the end: whoever needs its own model finds out.
                 let _ = engine.restore();
             }
@@ -290,20 +318,21 @@ impl Lease<'_> {
         written: &ScratchModel,
         tokenizer: &Tokenizer,
         ask: &mut impl FnMut(&mut ServedModel) -> Result<T>,
-    ) -> std::result::Result<T, Trouble> {
+    ) -> std::result::Result<T, (Trouble, Option<Box<OwnedList>>)> {
         let began = Instant::now();
         self.state(|state| state.candidates += 1);
         let version = self.engine().load(written);
         self.state(|state| state.loading += began.elapsed());
+        let version = version.map_err(|trouble| (trouble, None))?;
         let interrupt = self.engines.interrupt.clone();
-        let served = ServedModel::new(Arc::clone(self.engine()), version?, weights, tokenizer.clone(), interrupt);
-        let mut served = served.map_err(Trouble::Fatal)?;
+        let served = ServedModel::new(Arc::clone(self.engine()), version, weights, tokenizer.clone(), interrupt);
+        let mut served = served.map_err(|error| (Trouble::Fatal(error), None))?;
         let began = Instant::now();
         let done = ask(&mut served);
         self.state(|state| state.scoring += began.elapsed());
         match (done, served.take_trouble()) {
-            (Err(_), Some(trouble)) => Err(trouble),
-            (Err(error), None) => Err(Trouble::Fatal(error)),
+            (Err(_), Some((trouble, list))) => Err((trouble, Some(Box::new(list)))),
+            (Err(error), None) => Err((Trouble::Fatal(error), None)),
             (Ok(done), _) => {
                 self.forgive();
                 Ok(done)
@@ -311,14 +340,20 @@ impl Lease<'_> {
         }
     }
 
+    /// True if the engine takes its own model back, and computes a list from it.
+    fn is_sound(&self, list: Option<&OwnedList>) -> bool {
+        let engine = self.engine();
+        engine.restore().is_ok() && list.is_none_or(|list| list.compute(engine, OWN).is_ok())
+    }
+
     /// Forgets the engine's failures.
     fn forgive(&self) {
         self.state(|state| state.strikes = 0);
     }
 
-    /// Counts a failure, and waits until the engine answers for its own model again. Returns false if it does not: then,
-    /// or after too many failures in a row, it is taken out.
-    fn recover(&self, error: &Error) -> Result<bool> {
+    /// Counts a failure, and waits until the engine computes the list that it failed on for its own model. Returns false
+    /// if it does not: then, or after too many failures in a row, it is taken out.
+    fn recover(&self, error: &Error, list: Option<&OwnedList>) -> Result<bool> {
         let engine = self.engine();
         let strikes = self.state(|state| {
             state.strikes += 1;
@@ -343,7 +378,7 @@ impl Lease<'_> {
                     say(&format!("is asked no more: {error}"));
                     return Ok(false);
                 }
-                Ok(true) if engine.restore().is_ok() => return Ok(true),
+                Ok(true) if self.is_sound(list) => return Ok(true),
                 Ok(_) if began.elapsed() > self.engines.patience => {
                     self.state(|state| state.out = true);
                     say("does not come back, and is asked no more");

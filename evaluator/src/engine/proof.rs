@@ -4,6 +4,9 @@
 //! them under each other; their hashes are computed from the file, too, and must be equal. Other parameters have another
 //! form (a part for each GPU, another order): these are set to zero before each load and must not be zero after it.
 
+use merge_core::model::{Meta, Weights, dtype::Dtype, hash::hex};
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// SHA-256 of no byte: the engine keeps the parameter's bytes where it cannot hash them.
@@ -19,17 +22,23 @@ pub(super) struct Proof {
     zeros: Hashes,
     /// Number of parameters that it hides, and of all.
     hidden: (usize, usize),
-    /// Parameters whose hashes can be computed from a checkpoint; `None` until a model was loaded.
+    /// Parameters whose hashes can be computed from a checkpoint; `None` until a checkpoint was compared.
     exact: Option<BTreeSet<String>>,
 }
 
 impl Proof {
-    /// What an engine can prove whose own model has the hashes `own`, and `zeros` when it was zeroed.
-    pub(super) fn new(own: &Hashes, zeros: Hashes) -> Self {
+    /// What an engine can prove whose own model has the hashes `own`, and `zeros` when it was zeroed. `files` computes
+    /// hashes from its own model's files, if these can be read.
+    pub(super) fn new(own: &Hashes, zeros: Hashes, files: Option<impl FnOnce(&[&str]) -> Hashes>) -> Self {
         let hidden = own.values().filter(|hash| *hash == HIDDEN).count();
         let shows = |name: &String, zero: &String| zero != HIDDEN && own.get(name).is_some_and(|own| own != zero);
-        let zeros = zeros.into_iter().filter(|(name, zero)| shows(name, zero)).collect();
-        Self { zeros, hidden: (hidden, own.len()), exact: None }
+        let zeros: Hashes = zeros.into_iter().filter(|(name, zero)| shows(name, zero)).collect();
+        let exact = files.map(|files| {
+            let expected = files(&zeros.keys().map(String::as_str).collect::<Vec<_>>());
+            equal(own, &expected)
+        });
+        // An engine whose files say nothing of its parameters may still tell something of a candidate's.
+        Self { zeros, hidden: (hidden, own.len()), exact: exact.filter(|exact| !exact.is_empty()) }
     }
 
     /// Number of hidden parameters and of all, if any is hidden.
@@ -52,27 +61,71 @@ impl Proof {
                 self.hidden.1
             ));
         }
-        let all = || self.zeros.keys().map(String::as_str);
-        let names: Vec<&str> = match &self.exact {
-            Some(exact) => exact.iter().map(String::as_str).collect(),
-            None => all().collect(),
-        };
-        let expected = expected(&names);
-        let equal = |name: &&str| expected.get(*name).is_some_and(|hash| found.get(*name) == Some(hash));
-        if self.exact.is_none() {
-            self.exact = Some(names.iter().filter(|name| equal(name)).map(|name| (*name).to_owned()).collect());
+        let Some(exact) = &self.exact else {
+            let found = equal(found, &expected(&self.zeros.keys().map(String::as_str).collect::<Vec<_>>()));
+            if found.is_empty() {
+                return Err("none of its parameters has the bytes of the file".to_owned());
+            }
+            self.exact = Some(found);
             return Ok(());
-        }
-        match names.iter().find(|name| !equal(name)) {
+        };
+        let now = equal(found, &expected(&exact.iter().map(String::as_str).collect::<Vec<_>>()));
+        match exact.difference(&now).next() {
             Some(other) => Err(format!("{other} has other bytes than the file")),
             None => Ok(()),
         }
     }
 }
 
+/// Parameters with the same hash in both.
+fn equal(found: &Hashes, expected: &Hashes) -> BTreeSet<String> {
+    let same = expected.iter().filter(|(name, hash)| found.get(*name) == Some(hash));
+    same.map(|(name, _)| name.clone()).collect()
+}
+
+/// Hashes of an engine's parameters, computed from a checkpoint, if the parameters' names tell what they are made of.
+///
+/// `dtype` is the type in which the engine keeps them; without it, that of the file.
+pub(super) fn expected(weights: &dyn Weights, parameters: &[&str], dtype: Option<Dtype>) -> Hashes {
+    let hash = |parameter: &&str| Some(((*parameter).to_owned(), hash(weights, &tensors_of(parameter), dtype)?));
+    parameters.par_iter().filter_map(hash).collect()
+}
+
+/// Rows of an embedding that vLLM makes of a vocabulary: a multiple of this, the last of zeros.
+const PADDED_TO: usize = 64;
+
+/// The hash of tensors under each other, as an engine keeps them.
+fn hash(weights: &dyn Weights, names: &[String], dtype: Option<Dtype>) -> Option<String> {
+    let mut hash = Sha256::new();
+    for name in names {
+        let Meta { dtype: stored, shape } = weights.index().get(name)?;
+        let kept = dtype.filter(|_| stored.is_float()).unwrap_or(*stored);
+        let tensor = weights.tensor(name).ok()?;
+        let mut values = vec![0.0; (1 << 16).min(tensor.len())];
+        let mut bytes = vec![0; values.len() * kept.size()];
+        for start in (0..tensor.len()).step_by(values.len().max(1)) {
+            let len = values.len().min(tensor.len() - start);
+            let out = &mut bytes[..len * kept.size()];
+            if kept == *stored {
+                tensor.copy(start, out).ok()?;
+            } else {
+                tensor.read(start, &mut values[..len]).ok()?;
+                kept.narrow(&values[..len], out);
+            }
+            hash.update(&out);
+        }
+        let is_vocabulary = name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight");
+        if let (true, [rows, width]) = (is_vocabulary, &shape[..]) {
+            let missing = rows.next_multiple_of(PADDED_TO) - rows;
+            hash.update(vec![0; missing * width * kept.size()]);
+        }
+    }
+    Some(hex(&hash.finalize()))
+}
+
 /// Tensors of a checkpoint that a parameter of vLLM is made of, under each other. It joins projections that have the same
 /// input.
-pub(super) fn tensors_of(parameter: &str) -> Vec<String> {
+fn tensors_of(parameter: &str) -> Vec<String> {
     // The prefix numbers the process: `dp0:pp0:pcp0:tp0:`.
     let name = parameter.rsplit(':').next().unwrap_or(parameter);
     let joined = [("qkv_proj", &["q_proj", "k_proj", "v_proj"][..]), ("gate_up_proj", &["gate_proj", "up_proj"][..])];
@@ -95,7 +148,11 @@ mod tests {
     /// `a` and `b` are as in the file, `c` has a form of its own, `d` is hidden, and `z` is zero in the engine's own model.
     fn proof() -> Proof {
         let own = hashes(&[("a", "a0"), ("b", "b0"), ("c", "c0"), ("d", HIDDEN), ("z", "0")]);
-        Proof::new(&own, hashes(&[("a", "0"), ("b", "0"), ("c", "0"), ("d", HIDDEN), ("z", "0")]))
+        Proof::new(&own, zeros(), None::<fn(&[&str]) -> Hashes>)
+    }
+
+    fn zeros() -> Hashes {
+        hashes(&[("a", "0"), ("b", "0"), ("c", "0"), ("d", HIDDEN), ("z", "0")])
     }
 
     #[track_caller]
@@ -126,6 +183,22 @@ mod tests {
     fn a_part_that_is_not_loaded_the_first_time_is_noticed_too() {
         let lost = "2 of its 5 parameters were not loaded, among them b";
         check(&mut proof(), ["a1", "0", "0"], ["a1", "b1", "c1"], Some(lost));
+    }
+
+    #[test]
+    fn old_weights_are_noticed_the_first_time_too() {
+        check(
+            &mut proof(),
+            ["a0", "b0", "c0"],
+            ["a1", "b1", "c1"],
+            Some("none of its parameters has the bytes of the file"),
+        );
+        // With the files of the engine's own model it is known from the beginning what can be compared.
+        let own = hashes(&[("a", "a0"), ("b", "b0"), ("c", "c0"), ("d", HIDDEN), ("z", "0")]);
+        let files = |_: &[&str]| hashes(&[("a", "a0"), ("b", "b0"), ("c", "another form")]);
+        let mut proof = Proof::new(&own, zeros(), Some(files));
+        check(&mut proof, ["a0", "b1", "c1"], ["a1", "b1", "c1"], Some("a has other bytes than the file"));
+        check(&mut proof, ["a1", "b1", "c1"], ["a1", "b1", "another form"], None);
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! A directory, by default in memory, in which models are written for engines, and from which nothing is left behind.
 
-use super::proof::{Hashes, tensors_of};
+use super::proof::{Hashes, expected};
 use crate::interrupt::Interrupt;
 use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
     export::{Export, Options},
     file,
-    model::{Meta, Weights, dtype::Dtype, hash::hex},
+    model::{Weights, dtype::Dtype, hash::hex},
 };
-use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File, TryLockError},
@@ -83,6 +82,11 @@ impl Scratch {
         self.dir.parent().unwrap_or(&self.dir)
     }
 
+    /// Path of the output of an engine that is started.
+    pub(super) fn log(&self, number: usize) -> PathBuf {
+        self.dir.join(format!("engine-{number}.log"))
+    }
+
     /// Writes a model to a directory of its own, which had no other model before.
     ///
     /// Fails if a tensor cannot be computed, if there is no room, or if interrupted.
@@ -132,14 +136,9 @@ impl ScratchModel {
         format!("evomerge-{}", &hex(&Sha256::digest(place.as_bytes()))[..16])
     }
 
-    /// Hashes of an engine's parameters, computed from the files, if the parameters' names tell what they are made of.
-    ///
-    /// `dtype` is the type in which the engine keeps them; without it, that of the file.
+    /// Hashes of an engine's parameters, as [`expected`] computes them from the files; none if they cannot be read.
     pub(super) fn hashes(&self, parameters: &[&str], dtype: Option<Dtype>) -> Hashes {
-        let Ok(checkpoint) = Checkpoint::open(&self.dir) else { return Hashes::new() };
-        let hash =
-            |parameter: &&str| Some(((*parameter).to_owned(), hash(&checkpoint, &tensors_of(parameter), dtype)?));
-        parameters.par_iter().filter_map(hash).collect()
+        Checkpoint::open(&self.dir).map_or_else(|_| Hashes::new(), |files| expected(&files, parameters, dtype))
     }
 }
 
@@ -147,38 +146,6 @@ impl Drop for ScratchModel {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-/// Rows of an embedding that vLLM makes of a vocabulary: a multiple of this, the last of zeros.
-const PADDED_TO: usize = 64;
-
-/// The hash of tensors under each other, as an engine keeps them.
-fn hash(weights: &dyn Weights, names: &[String], dtype: Option<Dtype>) -> Option<String> {
-    let mut hash = Sha256::new();
-    for name in names {
-        let Meta { dtype: stored, shape } = weights.index().get(name)?;
-        let kept = dtype.filter(|_| stored.is_float()).unwrap_or(*stored);
-        let tensor = weights.tensor(name).ok()?;
-        let mut values = vec![0.0; (1 << 16).min(tensor.len())];
-        let mut bytes = vec![0; values.len() * kept.size()];
-        for start in (0..tensor.len()).step_by(values.len().max(1)) {
-            let len = values.len().min(tensor.len() - start);
-            let out = &mut bytes[..len * kept.size()];
-            if kept == *stored {
-                tensor.copy(start, out).ok()?;
-            } else {
-                tensor.read(start, &mut values[..len]).ok()?;
-                kept.narrow(&values[..len], out);
-            }
-            hash.update(&out);
-        }
-        let is_vocabulary = name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight");
-        if let (true, [rows, width]) = (is_vocabulary, &shape[..]) {
-            let missing = rows.next_multiple_of(PADDED_TO) - rows;
-            hash.update(vec![0; missing * width * kept.size()]);
-        }
-    }
-    Some(hex(&hash.finalize()))
 }
 
 #[cfg(test)]

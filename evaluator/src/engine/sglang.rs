@@ -1,4 +1,4 @@
-//! Routes of `SGLang` 0.5: weights from a path with a version, which every answer names; generation from tokens.
+//! Routes of SGLang 0.5: weights from a path with a version, which every answer names; generation from tokens.
 
 use super::{Computed, Facts, Trouble, Wanted, What};
 use crate::{
@@ -82,7 +82,7 @@ pub(super) fn compute(
     ends: &[u32],
 ) -> std::result::Result<(Vec<Computed>, Vec<String>), Trouble> {
     let Some(first) = wanted.first() else { return Ok(Default::default()) };
-    let prompts: Vec<&[u32]> = wanted.iter().map(|one| &one.tokens[..]).collect();
+    let prompts: Vec<&[u32]> = wanted.iter().map(|one| one.tokens).collect();
     // All settings of sampling: some models' `generation_config.json` has others.
     let mut sampling = json!({
         "temperature": 0, "top_p": 1, "top_k": 1, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0,

@@ -137,7 +137,7 @@ pub(super) fn compute(
     ends: &[u32],
 ) -> std::result::Result<Vec<Computed>, Trouble> {
     let Some(first) = wanted.first() else { return Ok(Vec::new()) };
-    let prompts: Vec<&[u32]> = wanted.iter().map(|one| &one.tokens[..]).collect();
+    let prompts: Vec<&[u32]> = wanted.iter().map(|one| one.tokens).collect();
     // All settings of sampling: some models' `generation_config.json` has others.
     let mut body = json!({
         "model": model, "prompt": prompts, "temperature": 0, "top_p": 1, "top_k": 0, "min_p": 0, "n": 1, "seed": 0,
@@ -162,7 +162,7 @@ pub(super) fn compute(
         let number = choice["index"].as_u64().map(|index| index as usize).filter(|index| *index < wanted.len());
         let Some(number) = number else { return Err(unclear("a choice has no place")) };
         let one = match wanted[number].what {
-            What::Score(from) => score(&choice["prompt_logprobs"], &wanted[number].tokens, from)
+            What::Score(from) => score(&choice["prompt_logprobs"], wanted[number].tokens, from)
                 .ok_or_else(|| unclear("the log-likelihoods of a prompt are missing"))?,
             What::Generate(..) => {
                 let tokens = super::ids(&choice["token_ids"]).ok_or_else(|| unclear("it has no token ids"))?;

@@ -7,34 +7,51 @@ use crate::{
     hub::agent,
 };
 use evaluator::{
-    engine::{EngineAddress, EngineUse, Engines},
+    engine::{EngineAddress, EngineOptions, EnginePlace, EngineUse, Engines},
     interrupt::Interrupt,
     objective::Benchmarks,
     server::ServerWire,
 };
 use merge_core::{
-    error::Result,
-    merge::{Merge, sources::Sources},
+    baseline,
+    error::{Error, Result},
+    merge::{Merge, sources::Sources, unlike},
     model::{Meta, Weights},
+    recipe::Recipe,
     search::SearchFile,
 };
-use std::{env, sync::Arc, time::Duration};
+use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
-/// The engines that the arguments name; `None` if they name none.
-pub(crate) fn connect(args: &EngineArgs, interrupt: Interrupt) -> Result<Option<Arc<Engines>>> {
+/// The engines that the arguments name, started with the checkpoint `model` if they are commands; `None` if there are none.
+pub(crate) fn connect(
+    args: &EngineArgs,
+    model: impl FnOnce() -> Result<PathBuf>,
+    interrupt: Interrupt,
+) -> Result<Option<Arc<Engines>>> {
     let addresses = args.engine.iter().map(|text| text.parse()).collect::<Result<Vec<EngineAddress>>>()?;
     if addresses.is_empty() {
         return Ok(None);
     }
     let key = key();
     let wire = |url: &str| ServerWire::new(agent(url)?, url, key.as_deref());
-    let timeout = Duration::from_secs(args.engine_timeout.into());
-    let engines = Engines::connect(&addresses, wire, &args.scratch, timeout)?;
+    let started: Vec<String> =
+        addresses.iter().filter(|one| matches!(one.place, EnginePlace::Command(_))).map(ToString::to_string).collect();
+    if !started.is_empty() {
+        screen::say(&format!("engine: starting {}", started.join(", ")));
+    }
+    let options = EngineOptions {
+        scratch: &args.scratch,
+        timeout: Duration::from_secs(args.engine_timeout.into()),
+        gpus: &args.gpus,
+        model: &if started.is_empty() { PathBuf::new() } else { model()? },
+        interrupt,
+    };
+    let engines = Engines::connect(&addresses, &options, wire)?;
     for note in engines.notes() {
         screen::say(&format!("note: {note}"));
     }
     let noticed = |what: &str| screen::say(&format!("engine: {what}"));
-    Ok(Some(Arc::new(engines.interruptible(interrupt).noticed(noticed))))
+    Ok(Some(Arc::new(engines.noticed(noticed))))
 }
 
 /// Key of OpenAI-compatible servers, if the environment has one.
@@ -46,6 +63,7 @@ pub(crate) fn key() -> Option<String> {
 ///
 /// While one is scored, the next is merged and written, if both have room.
 pub(crate) fn at_once(engines: &Engines, file: &SearchFile, sources: &Sources) -> Result<(usize, Option<String>)> {
+    check_depth(file, sources)?;
     let bytes = candidate_bytes(file, sources)?;
     let fitting = engines.at_once(bytes).map_err(|e| e.at(file.template.file.display()))?;
     // Files in memory are memory that nobody else has.
@@ -56,6 +74,20 @@ pub(crate) fn at_once(engines: &Engines, file: &SearchFile, sources: &Sources) -
         format!("there is room for {there} of {candidates} each, not for {wanted}: engines wait while the next one is written")
     });
     Ok((at_once, note))
+}
+
+/// Refuses a search whose candidates have different numbers of layers.
+fn check_depth(file: &SearchFile, sources: &Sources) -> Result<()> {
+    let planned = |recipe: &Recipe| Merge::plan(recipe, &sources.of(recipe));
+    let Some(stacked) = baseline::stacked(&file.template, &file.template.space(sources)?) else { return Ok(()) };
+    match unlike(&planned(&stand_in(file, sources)?)?, &planned(&stacked)?) {
+        None => Ok(()),
+        Some(_) => Err(Error::user(format!(
+            "{}: its candidates have different numbers of layers, but an engine keeps the shape that it was started with",
+            file.template.file.display()
+        ))
+        .hint("leave `--engine` out: evomerge scores paths through layers itself")),
+    }
 }
 
 /// Bytes of a search's largest candidate or source.
@@ -69,7 +101,8 @@ pub(crate) fn candidate_bytes(file: &SearchFile, sources: &Sources) -> Result<u6
 
 /// Holds the engines against our own forward pass, if that takes about a minute or less, and tells the difference.
 pub(crate) fn compare_with_own(benchmarks: &Benchmarks, sources: &Sources) -> Result<()> {
-    let Some((name, source)) = sources.iter().next() else { return Ok(()) };
+    let Some((_, source)) = sources.iter().next() else { return Ok(()) };
+    let name = &sources.labels()[0];
     let parameters: usize = source.index().values().map(Meta::len).sum();
     let tokens = (OPERATIONS / (2 * parameters.max(1)) as u64) as usize;
     let agreement = benchmarks.agreement(&**source, MachineMemory::here().free, tokens).map_err(|e| e.at(name))?;

@@ -1,6 +1,6 @@
-//! Routes of the double: what vLLM and `SGLang` answer.
+//! Routes of the double: what vLLM and SGLang answer.
 
-use super::{DoubleState, EngineFault, EngineForm, hash_of};
+use super::{DoubleState, EngineForm, hash_of};
 use serde_json::{Value, json};
 
 impl DoubleState {
@@ -37,6 +37,7 @@ impl DoubleState {
                 ok(json!({ "success": true }))
             }
             "/weight_checker" if body["action"] == "reset" => {
+                self.kept = self.hashes.clone();
                 let visible = |(name, hash): (&String, &mut String)| {
                     if *hash != hash_of(b"") {
                         hash.clone_from(&self.zeros[name]);
@@ -48,16 +49,16 @@ impl DoubleState {
             "/weight_checker" => ok(json!({ "checksums": self.hashes })),
             "/collective_rpc" => {
                 assert_eq!((&body["method"], self.paused), (&json!("reload_weights"), true));
-                self.reload(body["kwargs"]["weights_path"].as_str().unwrap())?;
+                if !self.reload(body["kwargs"]["weights_path"].as_str().unwrap())? {
+                    return Some((500, json!({ "error": "out of memory" })));
+                }
                 ok(json!({ "results": [null] }))
-                    .filter(|_| !self.takes(EngineFault::FailsToLoad, true))
-                    .or(Some((500, json!({ "error": "out of memory" }))))
             }
             "/tokenize" => ok(json!({ "tokens": self.tokens(body) })),
             "/v1/completions" => {
                 assert_eq!(body["model"], "served");
                 let (prompts, ends) = (token_lists(&body["prompt"]), tokens(&body["stop_token_ids"]));
-                let (prompts, aborts) = match self.completion(prompts) {
+                let (prompts, aborts) = match self.completion(prompts, body["prompt_logprobs"].is_null()) {
                     Ok(completion) => completion,
                     Err(status) => return Some((status, json!({ "error": { "message": "the engine has an error" } }))),
                 };
@@ -95,8 +96,7 @@ impl DoubleState {
             }
             "/update_weights_from_disk" => {
                 assert_eq!((&body["flush_cache"], &body["abort_all_requests"]), (&json!(true), &json!(false)));
-                self.reload(body["model_path"].as_str().unwrap())?;
-                if self.takes(EngineFault::FailsToLoad, true) {
+                if !self.reload(body["model_path"].as_str().unwrap())? {
                     return Some((400, json!({ "success": false, "message": "it does not fit" })));
                 }
                 body["weight_version"].as_str().unwrap().clone_into(&mut self.version);
@@ -105,7 +105,7 @@ impl DoubleState {
             "/tokenize" => ok(json!({ "tokens": self.tokens(body) })),
             "/generate" => {
                 let (sampling, prompts) = (&body["sampling_params"], token_lists(&body["input_ids"]));
-                let (prompts, aborts) = match self.completion(prompts) {
+                let (prompts, aborts) = match self.completion(prompts, body["return_logprob"] != true) {
                     Ok(completion) => completion,
                     Err(status) => return Some((status, json!({ "error": { "message": "the engine has an error" } }))),
                 };

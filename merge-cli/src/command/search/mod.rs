@@ -1,5 +1,6 @@
 //! `evomerge search`: runs or resumes a study, and writes a table, a recipe and a checkpoint.
 
+mod estimate;
 mod finish;
 mod place;
 mod publish;
@@ -54,9 +55,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let interrupted = Arc::default();
     interrupt::listen(&interrupted, "stopping; unfinished items are scored when the search continues")?;
-    let engines = engines::connect(&args.engines, Interrupt::from(&interrupted))?;
+    let engines = engines::connect(&args.engines, || first_model(&stages), Interrupt::from(&interrupted))?;
     let job = SearchCommand { args, text: &text, stages: &stages, interrupted: &interrupted, engines: engines.clone() };
     let done = match args.seeds {
+        _ if args.dry_run => job.estimate(),
         Some(seeds) => seeds::run(&job, seeds.into()),
         None => job.run(args.seed, &args.output, &mut Among::default(), 0).map(|_| ()),
     };
@@ -64,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         engines::tell(engines);
     }
     match &done {
+        Ok(()) if args.dry_run => {}
         Ok(()) => {
             let time = duration(began.elapsed().as_secs_f64());
             screen::say(&Language::chosen().fill(&texts::DONE_IN, &[("time", &time)]));
@@ -75,6 +78,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Err(_) => {}
     }
     done
+}
+
+/// Path of the first model that is merged, with which engines are started.
+fn first_model(stages: &[Stage]) -> Result<PathBuf> {
+    let mut earlier: Vec<Recipe> = Vec::new();
+    for stage in stages {
+        match stage {
+            Stage::Recipe(recipe) => earlier.push((**recipe).clone()),
+            Stage::Search(file) => {
+                let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
+                return Ok(sources.files().next().expect("a search has models").1.to_owned());
+            }
+        }
+    }
+    unreachable!("the last document is a search")
 }
 
 /// The command line that continues the search.
@@ -89,7 +107,7 @@ fn command(args: &Args) -> String {
     let (seed, seeds) =
         (given("seed", args.seed.map(|n| n.to_string())), given("seeds", args.seeds.map(|n| n.to_string())));
     let budget = given("budget", args.budget.map(|n| n.to_string()));
-    let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine {engine}")).collect();
+    let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine '{engine}'")).collect();
     let engines = engines.concat();
     format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}", args.output.display())
 }
