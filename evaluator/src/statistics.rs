@@ -58,6 +58,11 @@ impl Estimate {
         Some(Self { value, stderr, ci95, n })
     }
 
+    /// One number, of whose spread nothing is known.
+    pub fn of_one(value: f64) -> Self {
+        Self { value, stderr: None, ci95: None, n: 1 }
+    }
+
     /// Estimates a statistic that is not a mean over items, such as a ratio of sums; `None` for fewer than two items.
     /// It has no interval for fewer than ten items, or if it is the same on every resample.
     ///
@@ -121,6 +126,11 @@ pub enum Test {
 }
 
 impl PairedDifference {
+    /// The difference of two numbers, of whose spread nothing is known: it proves nothing.
+    pub fn of_one(a: f64, b: f64) -> Self {
+        Self { value: a - b, stderr: None, ci95: None, n: 1, p: 1.0, test: Test::SignFlip }
+    }
+
     /// Compares the scores of two models on the same items in the same order; `None` if there are none.
     ///
     /// # Panics

@@ -73,6 +73,14 @@ pub(crate) fn of_search(
     for (_, entry) in reported.entries() {
         writeln!(card, "| {} | {} |", called.name(&entry.name), row(entry, goals)?).expect(STRING);
     }
+    for goal in goals.iter().filter(|goal| goal.whole) {
+        writeln!(
+            card,
+            "\n{} is one number for a model. It has no interval, and the search may have gone by it.",
+            goal.name
+        )
+        .expect(STRING);
+    }
     push_verdict(&mut card, goals, &reported, &called);
     card.push('\n');
     push_models(&mut card, &called);

@@ -3,7 +3,7 @@
 use evaluator::statistics::{Estimate, PairedDifference};
 
 /// Measures that are not shares of 1.
-const PLAIN: [&str; 7] = [
+const PLAIN: [&str; 8] = [
     "bits_per_byte",
     "byte_perplexity",
     "word_perplexity",
@@ -11,6 +11,8 @@ const PLAIN: [&str; 7] = [
     "gold_margin",
     "gold_logprob_per_byte",
     "brier_score",
+    // A judge's scores that are any numbers.
+    "points",
 ];
 
 /// True if a measure's scores lie between 0 and 1.

@@ -25,6 +25,7 @@ texts! {
     NOT_WORTH_IT "the search was not worth its cost; better than its answer: {names}" "探索のコストに見合わない。ベースラインのほうが良い：{names}"
     WORTH_NOT_PROVED "it is not proved that the search was worth its cost: {names} may be as good" "探索のコストに見合うとは言えない：{names}も同程度に良い可能性がある"
     COMPARED_ON "the answer on {task} ({items}), item by item, p by Holm:" "{task}（{items}）：得られたモデルと各モデルの問題ごとの差（正なら得られたモデルが上）、p値はHolm補正："
+    COMPARED_WHOLE "the answer on {task}, one number for a model, which proves nothing:" "{task}：得られたモデルと各モデルの差（モデルごとに1つの数値のため、何も証明できない）："
     VERDICT "verdict: {said}" "判定：{said}"
     TOO_FEW_ITEMS "note: task {task} has {items}: on fewer than {least} no difference can be proved" "注意：タスク{task}は{items}のみ。{least}問未満では、どのような差も証明できない"
     FEW_ITEMS "note: task {task} has {items}: on fewer than {least} only a large difference can be proved" "注意：タスク{task}は{items}のみ。{least}問未満では、大きな差しか証明できない"
@@ -34,6 +35,7 @@ texts! {
     // How the answer was chosen.
     CHOSE "chose {name} among {finalists}:" "{finalists}から {name} を選択："
     SCORE_ON "{task} {score} on {items}" "{task} {score}（{items}）"
+    SCORE_OF_MODEL "  {task} {score}, one number for a model, which the search may have gone by" "  {task} {score}（モデルごとに1つの数値。探索にも使った可能性がある）"
     THEN_ON_REPORT "{select}, then {score} on {items}, which nothing had used" "{select}、その後、それまで一度も使っていない{items}で {score}"
     NONE_KEEPS "note: no finalist meets the constraints on select items: the answer is the one that breaks them least" "注意：選択用の問題で制約を満たす最終候補がないため、違反が最も小さいものを選択"
     NO_SELECT_ITEMS "note: {task} ranked candidates, but had no part in the choice: it has no select items" "注意：{task}は候補の順位付けに使ったが、選択用の問題がないため選択には使っていない"
@@ -61,6 +63,7 @@ texts! {
     STOPPED_ROUNDING "the search has converged: its steps are lost in rounding" "探索は収束した：ステップが丸め誤差に埋もれた"
     DIFFERENCE_TO_PARENT "difference to the\nbest parent, {name}" "最良の親モデル\n{name} との差"
     TASK_ON "{task} on {items}" "{task}：{items}"
+    ONE_NUMBER "{task} one number for a model" "{task}：モデルごとに1つの数値"
     OVER_SEEDS "mean ± standard deviation (least to most) over {seeds}, [95% interval] over items elsewhere" "{seeds}の平均 ± 標準偏差（最小～最大）、[ ] は問題についての95%信頼区間"
     SEED_OF "seed {seed}, {number} of {seeds}" "シード{seed}（{seeds}個中{number}個目）"
 

@@ -74,6 +74,12 @@ pub(crate) fn lines(
     for (position, goal) in goals.iter().enumerate().filter(|(_, goal)| goal.weight > 0.0 && !goal.select.is_empty()) {
         let score = |estimate: &Estimate| measure::score(&goal.metric, estimate);
         let select = figures::estimate(goal, &chosen.scores[position])?;
+        if goal.whole {
+            // The same number ranked candidates, chose the answer, and is reported.
+            let values: [(&str, &dyn Display); 2] = [("task", &goal.name), ("score", &score(&select))];
+            lines.push(language.fill(&texts::SCORE_OF_MODEL, &values));
+            continue;
+        }
         let items = language.count(select.n, &texts::SELECT_ITEM);
         let values: [(&str, &dyn Display); 3] = [("task", &goal.name), ("score", &score(&select)), ("items", &items)];
         let select = format!("  {}", language.fill(&texts::SCORE_ON, &values));
@@ -98,7 +104,7 @@ pub(crate) fn claims(
     generations: &[Generation],
     estimated: bool,
 ) -> Vec<Claim> {
-    let both = |goal: &Goal| goal.ranks() && !goal.report.is_empty();
+    let both = |goal: &Goal| goal.ranks() && !goal.report.is_empty() && !goal.whole;
     let claim = |(position, goal): (usize, &Goal)| {
         let seen: Vec<(f64, usize)> = generations.iter().flat_map(|generation| seen(generation, position)).collect();
         let (search, search_items) = seen.iter().copied().rev().max_by(|(a, _), (b, _)| a.total_cmp(b))?;

@@ -37,6 +37,9 @@ pub(crate) struct PlottedObjective {
     /// Metric of the task; empty for a cost.
     #[serde(skip)]
     metric: String,
+    /// True if its score is one number for a model.
+    #[serde(skip)]
+    whole: bool,
     #[serde(skip)]
     axis: Axis,
 }
@@ -91,7 +94,8 @@ pub(crate) fn steps(generations: &[Generation], goals: &[Goal], prepared: usize,
 /// Scores lie between 0 and 1, so the interval for right and wrong answers is the widest possible.
 /// The costs in the fitness are known exactly.
 fn interval(candidate: &CandidateRecord, items: &[usize], goals: &[Goal]) -> Option<[f64; 2]> {
-    let fitness = candidate.fitness?;
+    // Nothing is known of the spread of a whole model's number.
+    let fitness = candidate.fitness.filter(|_| !goals.iter().any(|goal| goal.whole && goal.ranks()))?;
     let (mut weights, mut score, mut centre, mut variance) = (0.0, 0.0, 0.0, 0.0);
     for ((goal, items), mean) in goals.iter().zip(items).zip(&candidate.goals) {
         let Some(mean) = mean.filter(|_| goal.weight > 0.0 && *items > 0) else { continue };
@@ -119,6 +123,7 @@ pub(crate) fn objectives(about: &About) -> Vec<PlottedObjective> {
         name: cost.name().to_owned(),
         minimised: true,
         metric: String::new(),
+        whole: false,
         axis: Axis::Cost(place),
     });
     tasks.chain(costs).collect()
@@ -133,7 +138,8 @@ pub(crate) fn choosable(about: &About) -> Vec<PlottedObjective> {
 
 impl PlottedObjective {
     fn of_task(place: usize, goal: &Goal) -> Self {
-        Self { name: goal.name.clone(), minimised: false, metric: goal.metric.clone(), axis: Axis::Task(place) }
+        let (name, metric) = (goal.name.clone(), goal.metric.clone());
+        Self { name, minimised: false, metric, whole: goal.whole, axis: Axis::Task(place) }
     }
 
     /// A candidate's value, in the objective's own unit; `None` if the candidate was not ranked.
@@ -162,7 +168,10 @@ impl PlottedObjective {
     /// A finalist's score on select items with its interval; `None` for a cost.
     pub(crate) fn estimate(&self, finalist: &Finalist) -> Option<Estimate> {
         match self.axis {
-            Axis::Task(place) => Estimate::of(&figures::values(finalist.scores.get(place)?)),
+            Axis::Task(place) => match &finalist.scores.get(place)?[..] {
+                [score] if self.whole => Some(Estimate::of_one(score.value)),
+                scores => Estimate::of(&figures::values(scores)),
+            },
             Axis::Cost(_) => None,
         }
     }

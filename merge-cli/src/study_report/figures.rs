@@ -127,7 +127,7 @@ pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>, language: Lan
         for (position, goal) in columns() {
             push(measure::score(&goal.metric, &estimate(goal, &entry.scores[position])?).replace('%', ""));
             if goal.weight > 0.0 {
-                let difference = difference_to_best(reported, entry, position);
+                let difference = difference_to_best(goal, reported, entry, position);
                 push(difference.map_or_else(|| "—".to_owned(), |d| measure::difference(&goal.metric, &d)));
             }
         }
@@ -139,6 +139,9 @@ pub(crate) fn table(goals: &[Goal], reported: &ReportedModels<'_>, language: Lan
 /// Number of report items of each goal: `sums on 250 items, ja on 100 items`.
 pub(crate) fn items<'a>(goals: impl Iterator<Item = &'a Goal>, language: Language) -> String {
     let items = goals.map(|goal| {
+        if goal.whole {
+            return language.fill(&texts::ONE_NUMBER, &[("task", &goal.name)]);
+        }
         let items = language.count(goal.report.len(), &texts::ITEM);
         language.fill(&texts::TASK_ON, &[("task", &goal.name), ("items", &items)])
     });
@@ -148,13 +151,13 @@ pub(crate) fn items<'a>(goals: impl Iterator<Item = &'a Goal>, language: Languag
 /// Paired difference of a model to the parent that is best on a task; `None` for that parent
 /// itself.
 pub(crate) fn difference_to_best(
+    goal: &Goal,
     reported: &ReportedModels<'_>,
     entry: &Entry,
     position: usize,
 ) -> Option<PairedDifference> {
     let best = best_parent(reported.parents, position);
-    let [a, b] = [entry, best].map(|entry| values(&entry.scores[position]));
-    if std::ptr::eq(entry, best) { None } else { PairedDifference::of(&a, &b) }
+    if std::ptr::eq(entry, best) { None } else { difference(goal, &entry.scores[position], &best.scores[position]) }
 }
 
 /// Formats a p-value: `0.0123`, `<0.0001`.
@@ -170,7 +173,19 @@ pub(crate) fn equation(p: f64) -> String {
 
 /// Score on a goal with its interval. Fails if there are no items.
 pub(crate) fn estimate(goal: &Goal, scores: &[ItemScore]) -> Result<Estimate> {
-    Estimate::of(&values(scores)).ok_or_else(|| Error::user(format!("task {} has no items", goal.name)))
+    let estimate = match scores {
+        [score] if goal.whole => Some(Estimate::of_one(score.value)),
+        scores => Estimate::of(&values(scores)),
+    };
+    estimate.ok_or_else(|| Error::user(format!("task {} has no items", goal.name)))
+}
+
+/// Paired difference of two models on a goal; `None` if there are no items.
+pub(crate) fn difference(goal: &Goal, a: &[ItemScore], b: &[ItemScore]) -> Option<PairedDifference> {
+    match (a, b) {
+        ([a], [b]) if goal.whole => Some(PairedDifference::of_one(a.value, b.value)),
+        (a, b) => PairedDifference::of(&values(a), &values(b)),
+    }
 }
 
 /// Values of scores.

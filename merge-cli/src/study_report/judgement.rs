@@ -46,6 +46,9 @@ pub(crate) struct TaskJudgement {
     pub(crate) n: usize,
     /// True if the search maximised it; other tasks are constraints or only reported.
     pub(crate) is_objective: bool,
+    /// True if its score is one number for a model, not a mean over items.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) whole: bool,
     /// Difference to the parent that is best on this task.
     pub(crate) best_parent: Rival,
     /// Differences to the baselines.
@@ -86,7 +89,7 @@ impl Judgement {
         let positions: Vec<usize> = figures::positions(goals).collect();
         let parents = positions.iter().map(|position| vec![figures::best_parent(reported.parents, *position)]);
         let baselines = positions.iter().map(|_| reported.baselines.iter().collect());
-        let against = |others: Vec<Vec<&Entry>>, picked| rivals(&positions, reported.winner, &others, picked);
+        let against = |others: Vec<Vec<&Entry>>, picked| rivals(goals, &positions, reported.winner, &others, picked);
         let parents = against(parents.collect(), reported.parents.len());
         let baselines = against(baselines.collect(), 1);
         let task = |((position, parent), baselines): ((&usize, Vec<Rival>), Vec<Rival>)| TaskJudgement {
@@ -94,6 +97,7 @@ impl Judgement {
             metric: goals[*position].metric.clone(),
             n: goals[*position].report.len(),
             is_objective: goals[*position].weight > 0.0,
+            whole: goals[*position].whole,
             best_parent: parent.into_iter().next().expect("it is held against one"),
             baselines,
         };
@@ -182,7 +186,8 @@ impl Judgement {
         let mut lines = Vec::new();
         for task in &self.tasks {
             let items = language.count(task.n, &texts::ITEM);
-            lines.push(language.fill(&texts::COMPARED_ON, &[("task", &task.task), ("items", &items)]));
+            let text = if task.whole { &texts::COMPARED_WHOLE } else { &texts::COMPARED_ON };
+            lines.push(language.fill(text, &[("task", &task.task), ("items", &items)]));
             lines.extend(rivals(task).into_iter().map(|(difference, p, says)| {
                 format!("  {difference:<width$}  p {:<7}  {says}", figures::probability(p))
             }));
@@ -261,7 +266,7 @@ impl TaskSentences {
 
 /// Notes on tasks that have few report items.
 pub(crate) fn few_items(goals: &[Goal], language: Language) -> Vec<String> {
-    let few = goals.iter().filter(|goal| (1..FEW).contains(&goal.report.len()));
+    let few = goals.iter().filter(|goal| (1..FEW).contains(&goal.report.len()) && !goal.whole);
     few.map(|goal| {
         let n = goal.report.len();
         let (text, least) = if n < LEAST { (&texts::TOO_FEW_ITEMS, LEAST) } else { (&texts::FEW_ITEMS, FEW) };
@@ -274,10 +279,16 @@ pub(crate) fn few_items(goals: &[Goal], language: Language) -> Vec<String> {
 /// Comparisons of the answer with `others` on each task; p-values are adjusted for the total
 /// number. Each other model was the best of `picked` models on the same items, so it wins by chance
 /// more often: if it is better, its p-value is multiplied by `picked`.
-fn rivals(positions: &[usize], winner: &Entry, others: &[Vec<&Entry>], picked: usize) -> Vec<Vec<Rival>> {
+fn rivals(
+    goals: &[Goal],
+    positions: &[usize],
+    winner: &Entry,
+    others: &[Vec<&Entry>],
+    picked: usize,
+) -> Vec<Vec<Rival>> {
     let difference = |position: usize, other: &Entry| {
-        let [a, b] = [winner, other].map(|entry| figures::values(&entry.scores[position]));
-        PairedDifference::of(&a, &b).expect("a reported task has items")
+        let [a, b] = [winner, other].map(|entry| &entry.scores[position][..]);
+        figures::difference(&goals[position], a, b).expect("a reported task has items")
     };
     let differences: Vec<Vec<PairedDifference>> = positions
         .iter()

@@ -404,7 +404,7 @@ fn table(reported: &ReportedModels<'_>, judgement: &Judgement, goals: &[Goal]) -
                 metric: goal.metric.clone(),
                 estimate: figures::estimate(goal, &entry.scores[position])?,
                 best_parent: judged.best_parent.name.clone(),
-                difference_to_best_parent: figures::difference_to_best(reported, entry, position),
+                difference_to_best_parent: figures::difference_to_best(goal, reported, entry, position),
                 p_holm: (group == "evolved").then_some(judged.best_parent.p_holm),
             })
         };

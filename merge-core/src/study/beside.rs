@@ -93,7 +93,9 @@ pub(super) fn beside(
     let items: GoalItems = goals.iter().zip(items).map(ranking).collect();
     let parents = study.parents();
     let each = n_items(&items) as u64;
-    if candidates.is_empty() || parents.is_empty() || each == 0 {
+    // Nothing is known of the variance of a whole model's number.
+    let no_variance = goals.iter().any(|goal| goal.whole && goal.ranks());
+    if candidates.is_empty() || parents.is_empty() || each == 0 || no_variance {
         return Ok(ParentComparison::default());
     }
     let affordable = budget.map_or(0..0, |budget| budget.affords(parents.len(), each));

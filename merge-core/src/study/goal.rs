@@ -26,6 +26,9 @@ pub struct Goal {
     pub within: Option<f64>,
     /// Lowest score of an item. It stands for items that a broken model was not asked.
     pub worst: f64,
+    /// True if its only item is the whole model: its score is one number, of whose spread nothing is known.
+    #[serde(default)]
+    pub whole: bool,
     /// Number of search items that a generation draws.
     pub items: Items,
     /// Items that candidates are scored on.

@@ -89,6 +89,7 @@ impl Fake {
             items: Items { from: n_items, to: n_items },
             within: None,
             worst: 0.0,
+            whole: false,
             search: items(SEARCH + number, if n_items > 0 { 40 } else { 0 }),
             select: items(SELECT + number, if weight > 0.0 { 5 } else { 0 }),
             report: items(REPORT + number, 7),
