@@ -19,6 +19,7 @@
 //! | [`language_model`] | the trait of everything that answers |
 //! | [`model`] | our own forward pass: tokens in, logits out |
 //! | [`answer`], [`server`], [`engine`] | answers from our forward pass, from a server, or from an engine that is given weights |
+//! | [`judge`] | scores from a program or a service of the user's own |
 //! | [`evaluation`], [`results`] | scores a model on tasks; writes the results |
 //! | [`objective`] | the scores that a search maximises |
 #![doc = include_str!("../README.md")]
@@ -41,6 +42,7 @@ pub mod model;
 pub mod answer;
 pub mod server;
 pub mod engine;
+pub mod judge;
 pub mod evaluation;
 pub mod results;
 pub mod objective;

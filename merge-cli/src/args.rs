@@ -299,9 +299,9 @@ pub(crate) struct EngineArgs {
     /// GPUs of engines that a command starts, such as `0,1`: one engine for each.
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "engine")]
     pub(crate) gpus: Vec<String>,
-    /// Directory, best in memory, in which models are written for engines.
-    #[arg(long, value_name = "DIR", default_value = "/dev/shm", requires = "engine")]
-    pub(crate) scratch: PathBuf,
+    /// Directory, best in memory, in which models are written for engines and judges [default: /dev/shm].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
     /// Seconds that an engine may take for one request, and to come back after a failure.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "engine", allow_negative_numbers = true, value_parser = whole::<u32>(1..=86_400))]
     pub(crate) engine_timeout: u32,

@@ -1,5 +1,6 @@
 //! A search file is a template with a `search` block: the objective, the optimizer and the budget.
 
+mod entry;
 mod items;
 mod mergekit;
 mod optimizer;
@@ -8,6 +9,7 @@ mod stages;
 mod tests;
 
 pub use self::{
+    entry::{GoalEntry, JudgeCall, JudgeEntry, ScoredBy},
     items::{Anchors, Items, Racing},
     optimizer::{Algorithm, OptimizerSettings, RestartSettings},
     stages::Stage,
@@ -56,11 +58,11 @@ pub struct Search {
     /// Device on which candidates are evaluated: `cpu`, the default, or `cuda:0` in a build with CUDA.
     #[serde(default = "default_device")]
     pub device: At<String>,
-    /// Tasks. A candidate's fitness is the weighted mean of their scores.
-    pub objective: At<Vec<WeightedTask>>,
+    /// Tasks and judges. A candidate's fitness is the weighted mean of their scores.
+    pub objective: At<Vec<GoalEntry>>,
     /// Conditions on candidates: those that break one are ranked behind all that do not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub constraints: Vec<Constraint>,
+    pub constraints: Vec<GoalEntry>,
     /// Costs to keep small: objectives for optimizers of several, which also lower the fitness by their weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub minimise: Vec<Minimise>,
@@ -74,50 +76,10 @@ pub struct Search {
     /// Starts a search among layers by leaving out each layer of the first path once, to see how each matters.
     #[serde(default)]
     pub layer_scan: Option<At<bool>>,
-    /// Further tasks, on which the answer is reported and which the search never sees.
-    #[serde(default)]
-    pub report: Vec<At<String>>,
-}
-
-/// A task of the objective, and its weight.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WeightedTask {
-    /// File of the task, relative to this file or to the current directory; or a name that `evomerge tasks` lists.
-    pub task: At<String>,
-    /// Number of fresh items that score a generation; default: 60. `{from: 30, to: 240}` begins
-    /// with 30 and grows by half each time that the candidates differ by no more than chance. With
-    /// 0, the task ranks no candidates but takes part in choosing and reporting the answer.
-    #[serde(default)]
-    pub items: At<Items>,
-    /// Measure of the task that counts, such as `acc` or `gold_margin`, or with a filter
-    /// `exact_match,flexible-extract`; default: the task's main measure.
-    pub metric: Option<At<String>>,
-    /// Weight of this task's score in the fitness, relative to the other tasks; default: 1.
-    #[serde(default = "default_weight")]
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub weight: At<f64>,
-    /// Fractions for a task that divides one split of its data; default: 0.6, 0.2 and 0.2. With
-    /// this key, a built-in task divides the items that it is reported on.
-    pub split: Option<At<Fractions>>,
-}
-
-/// A task on which a candidate may not be much worse than the models it is made of.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Constraint {
-    /// File or name of the task, as in an objective.
-    pub task: At<String>,
-    /// Number of fresh items on which a generation's candidates are checked; default: 60.
-    #[serde(default)]
-    pub items: At<Items>,
-    /// Measure of the task that counts, as in an objective.
-    pub metric: Option<At<String>>,
-    /// Largest distance below the best of the models, on the same items: 0.02 is two points of a hundred.
-    #[schemars(range(min = 0))]
-    pub within: At<f64>,
-    /// Fractions of the data, as in an objective.
-    pub split: Option<At<Fractions>>,
+    /// Further tasks and judges, on which the answer is reported and which the search never sees.
+    #[serde(default, deserialize_with = "entry::report")]
+    #[schemars(schema_with = "entry::report_schema")]
+    pub report: Vec<GoalEntry>,
 }
 
 /// A cost to keep small.
@@ -187,10 +149,6 @@ fn default_seed() -> u64 {
 
 fn default_cost() -> At<f64> {
     At::nowhere(0.0)
-}
-
-fn default_weight() -> At<f64> {
-    At::nowhere(1.0)
 }
 
 impl SearchFile {
@@ -266,10 +224,13 @@ impl Search {
             return Err(mistake.under("objective").at(self.objective.place));
         }
         self.objective.iter().enumerate().try_for_each(|(index, objective)| {
-            objective.check().map_err(|mistake| mistake.under(&format!("objective[{index}]")))
+            objective.check_objective().map_err(|mistake| mistake.under(&format!("objective[{index}]")))
         })?;
         self.constraints.iter().enumerate().try_for_each(|(index, constraint)| {
-            constraint.check().map_err(|mistake| mistake.under(&format!("constraints[{index}]")))
+            constraint.check_constraint().map_err(|mistake| mistake.under(&format!("constraints[{index}]")))
+        })?;
+        self.report.iter().enumerate().try_for_each(|(index, entry)| {
+            entry.check_report().map_err(|mistake| mistake.under(&format!("report[{index}]")))
         })?;
         self.check_anchors().map_err(|mistake| mistake.under("anchors"))?;
         for (index, Minimise { weight, .. }) in self.minimise.iter().enumerate() {
@@ -286,6 +247,16 @@ impl Search {
 }
 
 impl Search {
+    /// Everything that scores: the objective, the constraints and the report, in this order.
+    pub fn entries(&self) -> impl Iterator<Item = &GoalEntry> {
+        self.objective.iter().chain(&self.constraints).chain(&self.report)
+    }
+
+    /// True if a judge scores.
+    pub fn has_judges(&self) -> bool {
+        self.entries().any(|entry| matches!(entry.by, ScoredBy::Judge(_)))
+    }
+
     /// Refuses racing and growing items with anchors, which are the same items for all candidates and generations.
     fn check_anchors(&self) -> std::result::Result<(), Mistake> {
         let Some(At { place, .. }) = self.anchors else { return Ok(()) };
@@ -293,60 +264,17 @@ impl Search {
             let mistake = Mistake::new("a race gives candidates different numbers of items, anchors the same to all");
             return Err(mistake.hint("remove one of `racing` and `anchors`").at(place));
         }
-        let grows = |objective: &&WeightedTask| objective.items.from < objective.items.to;
+        let grows = |objective: &&GoalEntry| objective.items.from < objective.items.to;
         match self.objective.iter().find(grows) {
             Some(objective) => {
                 let Items { from, to } = objective.items.value;
                 let mistake =
-                    Mistake::new(format!("anchors are chosen once, but the items of {} grow", *objective.task));
+                    Mistake::new(format!("anchors are chosen once, but the items of {} grow", **objective.name()));
                 Err(mistake.hint(format!("write `items: {from}` or `items: {to}`")).at(place))
             }
             None => Ok(()),
         }
     }
-}
-
-impl WeightedTask {
-    fn check(&self) -> std::result::Result<(), Mistake> {
-        if self.weight.value <= 0.0 {
-            let mistake = Mistake::new(format!("{} is not more than 0", self.weight.value));
-            return Err(mistake
-                .hint("a task that should not count belongs under `report`")
-                .under("weight")
-                .at(self.weight.place));
-        }
-        check_split(self.split)
-    }
-}
-
-impl Constraint {
-    fn check(&self) -> std::result::Result<(), Mistake> {
-        if self.within.value < 0.0 {
-            let mistake = Mistake::new(format!("{} is less than 0", self.within.value));
-            return Err(mistake.hint("0 allows nothing below the best model").under("within").at(self.within.place));
-        }
-        if self.items.from == 0 {
-            let mistake = Mistake::new("a constraint needs at least one item");
-            return Err(mistake.under("items").at(self.items.place));
-        }
-        check_split(self.split)
-    }
-}
-
-fn check_split(split: Option<At<Fractions>>) -> std::result::Result<(), Mistake> {
-    let Some(At { value: Fractions { search, select, report }, place }) = split else { return Ok(()) };
-    let refused = |message: String| Err(Mistake::new(message).under("split").at(place));
-    if [search, select, report].iter().any(|share| !(0.0..=1.0).contains(share)) {
-        return refused("each fraction must be between 0 and 1".to_string());
-    }
-    if search == 0.0 {
-        return refused("a search needs items to search on".to_string());
-    }
-    // Tolerates the rounding of fractions such as 1/3.
-    if (search + select + report - 1.0).abs() > 1e-6 {
-        return refused(format!("the fractions sum to {}, not to 1", search + select + report));
-    }
-    Ok(())
 }
 
 /// The JSON Schema of recipes and search files, for editors: a recipe is a search file without holes and `search`.

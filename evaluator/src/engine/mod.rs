@@ -20,7 +20,7 @@ pub use self::{
     agreement::Agreement,
     asking::ServedModel,
     pool::{EngineOptions, EngineUse, Engines},
-    scratch::{Scratch, ScratchModel},
+    scratch::{Scratch, ScratchFile, ScratchModel},
 };
 
 use self::process::EngineProcess;

@@ -214,6 +214,11 @@ impl Engines {
         self.scratch.write(weights, &self.interrupt)
     }
 
+    /// The directory in which models are written.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
     /// Lets `ask` ask a written model on the next free engine, again on another if the engine fails.
     ///
     /// `ask` must go on where it was when it is called again. Fails for the model, with an error that the user can fix,

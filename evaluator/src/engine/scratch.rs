@@ -1,11 +1,11 @@
-//! A directory, by default in memory, in which models are written for engines, and from which nothing is left behind.
+//! A directory, by default in memory, in which models are written for engines and judges, and from which nothing is left behind.
 
 use super::proof::{Hashes, expected};
 use crate::interrupt::Interrupt;
 use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
-    export::{Export, Options},
+    export::{Export, Options, replace_file},
     file,
     model::{Weights, dtype::Dtype, hash::hex},
 };
@@ -24,7 +24,7 @@ const PREFIX: &str = "evomerge-scratch-";
 /// File that is locked while the directory's process lives.
 const LOCK: &str = "in-use.lock";
 
-/// A directory of this process for models that engines load. It is removed when it is dropped.
+/// A directory of this process for models that engines and judges load. It is removed when it is dropped.
 ///
 /// What a killed process has left is removed by the next one that uses the same parent directory: the lock tells that
 /// nobody uses it.
@@ -41,6 +41,12 @@ pub struct ScratchModel {
     dir: PathBuf,
 }
 
+/// A small file in a scratch directory. It is removed when it is dropped.
+#[derive(Debug)]
+pub struct ScratchFile {
+    path: PathBuf,
+}
+
 impl Scratch {
     /// Makes a directory below `parent`, such as `/dev/shm`, after removing what killed processes have left there.
     ///
@@ -48,7 +54,7 @@ impl Scratch {
     pub fn begin(parent: &Path) -> Result<Self> {
         let parent = fs::canonicalize(parent).map_err(|e| {
             Error::io("open", parent, &e)
-                .or_hint("`--scratch DIR` names the directory in which models are written for engines")
+                .or_hint("`--scratch DIR` names the directory in which models are written for engines and judges")
         })?;
         clear(&parent);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -56,7 +62,7 @@ impl Scratch {
         let (hidden, dir) = (parent.join(format!(".{name}")), parent.join(name));
         let made = |e: std::io::Error| {
             Error::io("write to", &parent, &e)
-                .or_hint("`--scratch DIR` names another directory for models that engines load")
+                .or_hint("`--scratch DIR` names another directory for models that are written")
         };
         // It gets its name when it is locked, so that no other process takes it for a dead one's.
         fs::create_dir(&hidden).map_err(made)?;
@@ -66,7 +72,7 @@ impl Scratch {
         let scratch = Self { dir, _lock: lock, next: AtomicUsize::new(0) };
         if matches!(locked, Err(TryLockError::Error(_))) {
             return Err(Error::user(format!("{}: its file system has no locks", parent.display()))
-                .hint("`--scratch DIR` names another directory for models that engines load"));
+                .hint("`--scratch DIR` names another directory for models that are written"));
         }
         named.map_err(made)?;
         Ok(scratch)
@@ -98,6 +104,29 @@ impl Scratch {
         export.weights(weights, &Options { on_written: &on_written, ..Options::default() })?;
         export.publish_new()?;
         Ok(ScratchModel { dir })
+    }
+}
+
+impl Scratch {
+    /// Writes a small file with a name of its own that ends so.
+    pub fn file(&self, end: &str, text: &str) -> Result<ScratchFile> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.join(format!("file-{number}{end}"));
+        replace_file(&path, text)?;
+        Ok(ScratchFile { path })
+    }
+}
+
+impl ScratchFile {
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -10,6 +10,7 @@ mod tests;
 pub(crate) mod wire;
 
 pub use self::wire::ServerWire;
+pub(crate) use self::wire::is_local;
 
 use self::{echo::Echo, wire::Refusal};
 use super::prompt::{Conversation, before_space};

@@ -97,7 +97,7 @@ impl ServerWire {
         let get = || {
             let mut request =
                 self.agent.get(&address).config().http_status_as_error(false).timeout_global(Some(self.timeout));
-            if self.is_local() {
+            if is_local(&self.base) {
                 request = request.proxy(None);
             }
             let mut request = request.build();
@@ -115,7 +115,7 @@ impl ServerWire {
         let post = || {
             let mut request =
                 self.agent.post(&address).config().http_status_as_error(false).timeout_global(Some(self.timeout));
-            if self.is_local() {
+            if is_local(&self.base) {
                 request = request.proxy(None);
             }
             let mut request = request.build().header(header::CONTENT_TYPE, "application/json");
@@ -201,15 +201,15 @@ impl ServerWire {
             _ => Refusal::Unreachable(failed(&error.to_string())),
         }
     }
+}
 
-    /// True if the server is on this machine: no proxy is used then.
-    fn is_local(&self) -> bool {
-        let uri: Option<Uri> = self.base.parse().ok();
-        uri.as_ref().and_then(Uri::host).is_some_and(|host| {
-            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-        })
-    }
+/// True if an address is on this machine: no proxy is used then.
+pub(crate) fn is_local(address: &str) -> bool {
+    let uri: Option<Uri> = address.parse().ok();
+    uri.as_ref().and_then(Uri::host).is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// Reason that a server gives for a refusal, in the form of `OpenAI` or of `FastAPI`.

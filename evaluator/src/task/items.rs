@@ -255,7 +255,7 @@ impl TaskItemSet {
 }
 
 /// The split of an item, by its hash as a number from 0 to 1; items with other questions have no influence.
-fn split_of(id: ItemId, fractions: Fractions) -> Split {
+pub(crate) fn split_of(id: ItemId, fractions: Fractions) -> Split {
     let (head, _) = id.0.split_first_chunk::<8>().expect("an id has 16 bytes");
     // With 53 bits, no rounding makes it 1.
     let position = (u64::from_be_bytes(*head) >> 11) as f64 / (1_u64 << 53) as f64;

@@ -26,9 +26,11 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
+pub(crate) use documents::id;
 pub use documents::{Datasets, LocalFiles, Splits};
 pub use group::{Group, Suite, suite};
 pub use guarded::ItemQuestion;
+pub(crate) use items::split_of;
 pub use marking::{FilterMarks, MarkedItem, MetricRow};
 pub use merge_core::search::Fractions;
 use merge_core::{

@@ -16,6 +16,10 @@ pub(crate) struct Serve {
     /// A directory whose recipes and models may be used over HTTP; may be given several times.
     #[arg(long, value_name = "DIR", requires = "listen")]
     pub(crate) root: Vec<PathBuf>,
+    /// A directory whose programs and items may be judges of searches handed in over HTTP, or the address of a service that
+    /// may be; may be given several times.
+    #[arg(long, value_name = "DIR|URL", requires = "listen")]
+    pub(crate) judges: Vec<String>,
     /// File with the token that HTTP clients must send; required if others can reach the address.
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) token_file: Option<PathBuf>,

@@ -2,7 +2,7 @@
 //! may end that process, never the server.
 
 use super::{
-    proof::{self, WorkEstimate},
+    proof::{self, Permission, WorkEstimate},
     roots::Roots,
     wanted::SubmitRequest,
     work,
@@ -246,8 +246,9 @@ fn prove_at(wanted: &SubmitRequest, path: &Path, new: Option<Text>, roots: Roots
     let may = roots.clone();
     // Outside the roots, files that a recipe names are refused with a message; for tasks and their
     // includes, such files do not exist.
-    confine(move |path| roots.root_of(path).is_some());
-    let proof = proof::prove(&words, &directory, !wanted.after.is_empty(), &|path| may.check(path))?;
+    confine(move |path| roots.contains(path));
+    let permission = Permission { read: &|path| may.check(path), judge: &|judge, file| may.check_judge(judge, file) };
+    let proof = proof::prove(&words, &directory, !wanted.after.is_empty(), &permission)?;
     Ok(SubmissionProof { words, directory, proof, new })
 }
 

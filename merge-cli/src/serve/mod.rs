@@ -14,6 +14,7 @@ mod copies;
 mod desk;
 mod guard;
 mod home;
+mod judges;
 mod look;
 mod machine;
 mod metrics;
@@ -41,7 +42,7 @@ pub(crate) use self::{
     work::{is_command, words_for},
 };
 
-use self::{guard::Guard, machine::Machine, roots::Roots, runner::JobRunner, service::Service};
+use self::{guard::Guard, judges::Judges, machine::Machine, roots::Roots, runner::JobRunner, service::Service};
 use crate::{args::Serve as Args, draw::screen};
 use merge_core::{
     error::{Error, Result},
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let home = Home::from_env()?;
     let lock = home.own_soon()?;
     let guard = args.listen.map(|address| Guard::new(address, &args.host, args.token_file.as_deref())).transpose()?;
-    let roots = Roots::open(&args.root, home.path())?;
+    let roots = Roots::open(&args.root, home.path())?.with_judges(Judges::open(&args.judges)?);
     let machine = Machine::new(usize::from(args.slots), args.memory, args.reserve)?;
     let queue = open(&home)?;
     let service = Arc::new(Service::new(home, queue, machine, roots));

@@ -16,7 +16,7 @@ use merge_core::{
     model::{Meta, Weights},
     queue::{JobKind, Needs},
     recipe::Recipe,
-    search::{SearchFile, Stage},
+    search::{JudgeEntry, ScoredBy, SearchFile, Stage},
     yaml::{At, Reads, is_there, read_text, reading},
 };
 use serde::{Deserialize, Serialize};
@@ -43,8 +43,19 @@ pub(crate) struct WorkEstimate {
     pub(super) notes: Vec<String>,
 }
 
-/// Fails if a file or a directory may not be read.
-pub(super) type ReadPermission<'a> = dyn Fn(&Path) -> Result<()> + 'a;
+/// What the files of a job may name.
+#[derive(Clone, Copy)]
+pub(super) struct Permission<'a> {
+    /// Fails if a file or a directory may not be read.
+    pub(super) read: &'a dyn Fn(&Path) -> Result<()>,
+    /// Fails if a judge of a search file may not be called.
+    pub(super) judge: &'a dyn Fn(&JudgeEntry, &Path) -> Result<()>,
+}
+
+impl Permission<'_> {
+    /// Everything, for a user of this machine: a job runs as that user's own command would.
+    pub(super) const ALL: Self = Self { read: &|_| Ok(()), judge: &|_, _| Ok(()) };
+}
 
 /// Allowance for the store of a study, in bytes.
 const STUDY: u64 = 256 << 20;
@@ -70,16 +81,16 @@ impl WorkEstimate {
 }
 
 /// Checks the arguments of a job. Their paths are relative to `directory`, which is the current
-/// one. Models and tasks that `may` refuses are refused.
+/// one. Models, tasks and judges that `may` refuses are refused.
 ///
 /// Fails as the command itself would. If the job `waits` for another, the study of a report need
 /// not exist yet.
-pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
+pub(super) fn prove(words: &[String], directory: &Path, waits: bool, may: &Permission<'_>) -> Result<WorkEstimate> {
     let (proof, reads) = reading(|| of_words(words, directory, waits, may));
     Ok(WorkEstimate { reads, ..proof? })
 }
 
-fn of_words(words: &[String], directory: &Path, waits: bool, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
+fn of_words(words: &[String], directory: &Path, waits: bool, may: &Permission<'_>) -> Result<WorkEstimate> {
     match JobWords::parse(words)?.args {
         JobArgs::Merge(args) => merge(&args, directory, may),
         JobArgs::Search(args) => search(&args, directory, may),
@@ -95,7 +106,7 @@ fn of_words(words: &[String], directory: &Path, waits: bool, may: &ReadPermissio
     }
 }
 
-fn merge(args: &args::MergeArgs, directory: &Path, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
+fn merge(args: &args::MergeArgs, directory: &Path, may: &Permission<'_>) -> Result<WorkEstimate> {
     let file = directory.join(&args.recipe);
     let documents = Recipe::read_all(&file)?;
     let (recipe, earlier) = documents.split_last().expect("a file has a document");
@@ -113,7 +124,7 @@ fn merge(args: &args::MergeArgs, directory: &Path, may: &ReadPermission<'_>) -> 
     Ok(proof)
 }
 
-fn search(args: &args::SearchArgs, directory: &Path, may: &ReadPermission<'_>) -> Result<WorkEstimate> {
+fn search(args: &args::SearchArgs, directory: &Path, may: &Permission<'_>) -> Result<WorkEstimate> {
     let given = args.file.as_ref().or(args.from_mergekit.as_ref()).expect("one of them is required");
     let file = directory.join(given);
     let text = read_text(&file)?;
@@ -190,29 +201,29 @@ fn eval(args: &args::Eval, directory: &Path) -> Result<WorkEstimate> {
 
 /// Refuses a recipe that names a model which may not be read. The message does not tell if it
 /// exists.
-fn check<S>(recipe: &Recipe<S>, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
+fn check<S>(recipe: &Recipe<S>, file: &Path, may: &Permission<'_>) -> Result<()> {
     recipe.references().into_iter().try_for_each(|reference| check_name(reference, file, may))
 }
 
-/// Refuses a search that names a model or a task which may not be read.
-fn check_search(one: &SearchFile, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
+/// Refuses a search that names a model or a task which may not be read, or a judge which may not be called.
+fn check_search(one: &SearchFile, file: &Path, may: &Permission<'_>) -> Result<()> {
     one.template.variants().iter().try_for_each(|recipe| check(recipe, file, may))?;
-    let search = &one.search;
-    let mut named = search.objective.iter().map(|objective| &objective.task);
-    named.try_for_each(|task| check_name(task, file, may))?;
-    search.constraints.iter().try_for_each(|constraint| check_name(&constraint.task, file, may))?;
-    search.report.iter().try_for_each(|task| check_name(task, file, may))
+    one.search.entries().try_for_each(|entry| match &entry.by {
+        ScoredBy::Task(task) => check_name(task, file, may),
+        ScoredBy::Judge(judge) => (may.judge)(judge, file),
+    })
 }
 
 /// Checks each path that a name may mean: the whole name, a model, its adapter, and each without a
 /// revision. Each path is relative to the file, or to the current directory if nothing is there.
 /// The job will look there too, without this check.
-fn check_name(name: &At<String>, file: &Path, may: &ReadPermission<'_>) -> Result<()> {
+fn check_name(name: &At<String>, file: &Path, may: &Permission<'_>) -> Result<()> {
     let parts = name.split('+').filter(|part| !part.starts_with("hf://"));
     let bare = parts.clone().filter_map(|part| Some(part.split_once('@')?.0));
     for path in std::iter::once(name.as_str()).filter(|whole| !whole.starts_with("hf://")).chain(parts).chain(bare) {
         let beside = file.with_file_name("").join(path);
-        let allowed = may(&beside).and_then(|()| if is_there(&beside) { Ok(()) } else { may(Path::new(path)) });
+        let allowed =
+            (may.read)(&beside).and_then(|()| if is_there(&beside) { Ok(()) } else { (may.read)(Path::new(path)) });
         allowed.map_err(|e| e.at(name.place.of(file)))?;
     }
     Ok(())

@@ -1,8 +1,11 @@
 //! Roots: the directories whose recipes may be submitted by HTTP; also hides other paths in
 //! answers.
 
-use super::{copies::check_text, shown::RecipeEntry};
-use merge_core::error::{Error, Result};
+use super::{copies::check_text, judges::Judges, shown::RecipeEntry};
+use merge_core::{
+    error::{Error, Result},
+    search::JudgeEntry,
+};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +21,8 @@ pub(super) struct Roots {
     all: Vec<(String, PathBuf)>,
     /// The state directory, whose path is hidden.
     home: PathBuf,
+    /// Programs and services that searches handed in by HTTP may have as judges.
+    judges: Judges,
 }
 
 /// Depth of the search for recipes.
@@ -43,7 +48,22 @@ impl Roots {
             }
             all.push((name, path));
         }
-        Ok(Self { all, home: home.to_owned() })
+        Ok(Self { all, home: home.to_owned(), judges: Judges::default() })
+    }
+
+    /// The same roots, with these judges.
+    pub(super) fn with_judges(self, judges: Judges) -> Self {
+        Self { judges, ..self }
+    }
+
+    /// True if a path, after links are followed, is in a root or in a directory of judges.
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        self.root_of(path).is_some() || self.judges.contains(path)
+    }
+
+    /// Refuses a judge of a search file, unless it is one that may run.
+    pub(super) fn check_judge(&self, judge: &JudgeEntry, file: &Path) -> Result<()> {
+        self.judges.check(judge, file, &|path| self.contains(path))
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -168,7 +188,7 @@ impl Roots {
 }
 
 /// Real path: links are followed as far as the path exists. `None` if the target is unclear.
-fn real(path: &Path) -> Option<PathBuf> {
+pub(super) fn real(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let (there, ancestor) = path.ancestors().find_map(|one| Some((one.canonicalize().ok()?, one)))?;
     let rest = path.strip_prefix(ancestor).ok()?;

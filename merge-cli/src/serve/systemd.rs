@@ -24,6 +24,10 @@ pub(crate) fn unit(args: &Args) -> Result<String> {
     for root in &args.root {
         add("--root", quoted(&here.join(root)));
     }
+    for judges in &args.judges {
+        let is_address = super::judges::is_address(judges);
+        add("--judges", quoted(&if is_address { judges.into() } else { here.join(judges) }));
+    }
     if let Some(file) = &args.token_file {
         add("--token-file", quoted(&here.join(file)));
     }

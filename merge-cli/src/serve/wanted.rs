@@ -1,7 +1,7 @@
 //! Bodies of requests: a job to submit, another attempt, another priority.
 
 use super::{
-    proof::{self, WorkEstimate},
+    proof::{self, Permission, WorkEstimate},
     work,
 };
 use merge_core::{
@@ -80,7 +80,7 @@ impl SubmitRequest {
             (None, Some(file)) => work::words_for(file, &directory)?,
             (None, None) => return Err(Error::user("nothing is handed in")),
         };
-        let proof = proof::prove(&words, &directory, !self.after.is_empty(), &|_| Ok(()))?;
+        let proof = proof::prove(&words, &directory, !self.after.is_empty(), &Permission::ALL)?;
         Ok(Self { file: None, words: Some(words), proof: Some(proof), ..self })
     }
 

@@ -1,4 +1,4 @@
-//! Connects the inference engines that a command names, and tells what they did.
+//! Connects the inference engines that a command names, finds a place for models, and tells what the engines did.
 
 use super::{memory::MachineMemory, search::stand_in};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     hub::agent,
 };
 use evaluator::{
-    engine::{EngineAddress, EngineOptions, EnginePlace, EngineUse, Engines},
+    engine::{EngineAddress, EngineOptions, EnginePlace, EngineUse, Engines, Scratch},
     interrupt::Interrupt,
     objective::Benchmarks,
     server::ServerWire,
@@ -15,12 +15,18 @@ use evaluator::{
 use merge_core::{
     baseline,
     error::{Error, Result},
+    file,
     merge::{Merge, sources::Sources, unlike},
     model::{Meta, Weights},
     recipe::Recipe,
     search::SearchFile,
 };
-use std::{env, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The engines that the arguments name, started with the checkpoint `model` if they are commands; `None` if there are none.
 pub(crate) fn connect(
@@ -40,7 +46,7 @@ pub(crate) fn connect(
         screen::say(&format!("engine: starting {}", started.join(", ")));
     }
     let options = EngineOptions {
-        scratch: &args.scratch,
+        scratch: args.scratch.as_deref().unwrap_or(Path::new(IN_MEMORY)),
         timeout: Duration::from_secs(args.engine_timeout.into()),
         gpus: &args.gpus,
         model: &if started.is_empty() { PathBuf::new() } else { model()? },
@@ -52,6 +58,35 @@ pub(crate) fn connect(
     }
     let noticed = |what: &str| screen::say(&format!("engine: {what}"));
     Ok(Some(Arc::new(engines.noticed(noticed))))
+}
+
+/// Directory whose files are in memory.
+const IN_MEMORY: &str = "/dev/shm";
+
+/// The directory in which models of this size are written for judges: the one that the arguments name, else in memory if
+/// there is room, else that of temporary files.
+///
+/// Fails if there is no room for a model.
+pub(crate) fn scratch(args: &EngineArgs, bytes: u64) -> Result<Scratch> {
+    let memory = Path::new(IN_MEMORY);
+    let has_room = || file::room(memory).is_ok_and(|room| room > 2 * bytes);
+    let usual = || if has_room() { memory.to_owned() } else { env::temp_dir() };
+    let scratch = Scratch::begin(&args.scratch.clone().unwrap_or_else(usual))?;
+    let room = scratch.room()?;
+    if room > bytes {
+        return Ok(scratch);
+    }
+    let (needs, has) = (screen::bytes(bytes), screen::bytes(room));
+    Err(Error::user(format!("a model takes {needs}, but {} has only {has} free", scratch.parent().display()))
+        .hint("`--scratch DIR` names another directory in which models are written for judges"))
+}
+
+/// Refuses a directory for models that nothing would be written to.
+pub(crate) fn check_scratch(args: &EngineArgs, has_judges: bool) -> Result<()> {
+    if args.scratch.is_none() || has_judges || !args.engine.is_empty() {
+        return Ok(());
+    }
+    Err(Error::user("`--scratch` has no effect: neither an engine nor a judge scores").hint("remove it"))
 }
 
 /// Key of OpenAI-compatible servers, if the environment has one.

@@ -1,5 +1,6 @@
 //! Estimates the memory that a command needs, and reads that of the machine.
 
+use super::engines::candidate_bytes;
 use crate::draw::screen;
 use evaluator::{answer::Footprint, model::Pool, objective::Benchmarks};
 use merge_core::{
@@ -45,7 +46,8 @@ impl MemoryNeed {
         Self { fixed: PROCESS + with_allowance(footprints.map(|one| one.total()).max().unwrap_or(0)), each: 0 }
     }
 
-    /// Memory of a search; each worker holds a candidate or a source.
+    /// Memory of a search; each worker holds a candidate or a source, and its files if a judge scores. What a judge itself
+    /// takes is not known.
     pub(crate) fn of_search(file: &SearchFile, sources: &Sources, benchmarks: &Benchmarks) -> Result<Self> {
         let template = &file.template;
         let space = template.space(sources)?;
@@ -78,6 +80,10 @@ impl MemoryNeed {
             let layers: u64 = originals.iter().map(|footprint| footprint.weights).sum();
             let prompts = file.search.budget.value / 4;
             fixed += with_allowance(layers + prompts.saturating_mul(prompt).min(Pool::MAX_BYTES as u64));
+        }
+        if benchmarks.has_judges() {
+            // Its files lie in memory while it is scored.
+            most += candidate_bytes(file, sources)?;
         }
         Ok(Self { fixed, each: with_allowance(most) })
     }

@@ -1,20 +1,22 @@
-//! Reads the tasks of a search file as benchmarks.
+//! Reads the tasks and judges of a search file as benchmarks.
 
 use crate::{
     draw::screen,
+    hub::agent,
     language::Language,
     study_report::judgement,
     work::{eval_tasks, shelf::shelf},
 };
 use evaluator::{
+    judge::Judge,
     model::device,
-    objective::Benchmarks,
+    objective::{Benchmarks, GoalScorer},
     task::{self, Benchmark, Fractions, Split, Task as _},
 };
 use merge_core::{
     error::{Error, Result},
     recipe::resolve,
-    search::{self, SearchFile},
+    search::{self, GoalEntry, ScoredBy, SearchFile},
     study::Objective as _,
     yaml::At,
 };
@@ -22,25 +24,20 @@ use std::path::{Path, PathBuf};
 
 /// Benchmarks of a search file, with the device that its models run on unless engines score them.
 pub(crate) fn benchmarks(file: &SearchFile) -> Result<Benchmarks> {
-    let (path, search, shelf) = (&file.template.file, &file.search, shelf()?);
+    let (path, search) = (&file.template.file, &file.search);
     let mut benchmarks = Benchmarks::new(device(&search.device).map_err(|e| e.at(search.device.place.of(path)))?);
-    for objective in search.objective.iter() {
-        let task = read(path, &objective.task, objective.metric.as_ref(), objective.split)?;
-        let added = benchmarks.maximise(task, objective.weight.value, objective.items.value);
-        added.map_err(|e| e.at(objective.task.place.of(path)))?;
+    for entry in search.objective.iter() {
+        let added = benchmarks.maximise(read(path, entry)?, entry.weight(), entry.items.value);
+        added.map_err(|e| e.at(entry.name().place.of(path)))?;
     }
-    for constraint in &search.constraints {
-        let task = read(path, &constraint.task, constraint.metric.as_ref(), constraint.split)?;
-        let added = benchmarks.constrain(task, constraint.within.value, constraint.items.value);
-        added.map_err(|e| e.at(constraint.task.place.of(path)))?;
+    for entry in &search.constraints {
+        let within = entry.within.map_or(0.0, |within| within.value);
+        let added = benchmarks.constrain(read(path, entry)?, within, entry.items.value);
+        added.map_err(|e| e.at(entry.name().place.of(path)))?;
     }
-    for reference in &search.report {
-        let at = |e: Error| e.at(reference.place.of(path));
-        let task = match eval_tasks::builtin(reference).map_err(at)? {
-            None => task::read_with(&find(path, reference)?, Fractions::default(), &shelf).map_err(at)?,
-            Some(builtin) => builtin.read(Fractions::default(), &shelf).map_err(at)?,
-        };
-        benchmarks.report_on(task, Split::Report).map_err(at)?;
+    for entry in &search.report {
+        let added = benchmarks.report_on(read(path, entry)?, Split::Report);
+        added.map_err(|e| e.at(entry.name().place.of(path)))?;
     }
     benchmarks.check().map_err(|e| e.at(search.objective.place.of(path)))?;
     for task in benchmarks.tasks() {
@@ -59,8 +56,16 @@ fn find(path: &Path, name: &At<String>) -> Result<PathBuf> {
     resolve(path, name, "`evomerge tasks` lists the tasks that are built in")
 }
 
-/// Reads a task of an objective or a constraint.
-fn read(
+/// Reads the task or the judge of an entry.
+fn read(path: &Path, entry: &GoalEntry) -> Result<GoalScorer> {
+    let (metric, split) = (entry.metric.as_ref(), entry.split);
+    Ok(match &entry.by {
+        ScoredBy::Task(name) => task(path, name, metric, split)?.into(),
+        ScoredBy::Judge(judge) => Judge::read(judge, metric, split, path, agent)?.into(),
+    })
+}
+
+fn task(
     path: &Path,
     name: &At<String>,
     metric: Option<&At<String>>,

@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for Items {
     }
 }
 
-struct ItemsVisitor;
+pub(super) struct ItemsVisitor;
 
 /// The long form of [`Items`].
 #[derive(Serialize, Deserialize, JsonSchema)]

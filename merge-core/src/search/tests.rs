@@ -120,7 +120,7 @@ fn fills_in_defaults() {
     let search = parse(&format!("{text}{search}")).expect("a good search").search;
     assert_eq!(search.optimizer.name, Some(Algorithm::Random));
     assert_eq!((search.seed, search.device.as_str()), (1, "cpu"));
-    assert_eq!((search.objective[0].items.value, search.objective[0].weight.value), (Items { from: 60, to: 60 }, 1.0));
+    assert_eq!((search.objective[0].items.value, search.objective[0].weight()), (Items { from: 60, to: 60 }, 1.0));
     let plain = parse(&format!("{text}search: {{budget: 9, objective: [{{task: x}}]}}")).expect("a good search").search;
     assert_eq!((plain.optimizer.name, plain.optimizer.learning_rate_adaptation()), (None, true));
 }
@@ -236,7 +236,7 @@ fn the_schema_has_the_keys_that_the_parser_accepts() {
     assert_eq!(of("Search"), zzz("  budget", "  zzz"));
     assert_eq!(of("OptimizerSettings"), zzz("sigma", "zzz"));
     assert_eq!(of("Anchors"), zzz("device: cpu", "anchors: {zzz: 1}"));
-    assert_eq!(of("WeightedTask"), zzz("- task", "- zzz"));
+    assert_eq!(of("GoalEntry"), zzz("- task", "- zzz"));
     assert_eq!(of("Fractions"), zzz("select", "zzz"));
     assert_eq!(of("Conditional"), zzz("filter: mlp", "zzz: mlp"));
     let (hole, conditional) = (of("Hole"), of("Conditional"));

@@ -62,6 +62,11 @@ impl<'a> Candidate<'a> {
         merge.as_ref().map(|merge| merge as &dyn Weights).map_err(Clone::clone)
     }
 
+    /// The first source, with its name: whatever cannot score it is broken, and tells nothing about a candidate.
+    pub fn first_source(&self) -> Option<(&str, &dyn Weights)> {
+        self.sources.iter().next().map(|(name, source)| (name, &**source as &dyn Weights))
+    }
+
     /// Size of the model. Fails if its recipe cannot be merged.
     pub(super) fn size(&self) -> Result<Size> {
         self.weights().map(Size::of)

@@ -54,7 +54,7 @@ fn check_choice(template: &Template, search: &Search, goals: &[Goal]) -> Result<
         Some((objective, goal)) => Err(Error::user(format!(
             "{}: task {} has no select items, but {} keeps candidates for being good at each objective, and the answer is \
              chosen among them on select items",
-            objective.task.place.of(&template.file),
+            objective.name().place.of(&template.file),
             goal.name,
             algorithm.name()
         ))

@@ -362,7 +362,8 @@ fn uniform(mut rows: Vec<DocumentRow>) -> Vec<DocumentRow> {
     rows
 }
 
-fn id(mut item: Value) -> ItemId {
+/// Id of an item with this content.
+pub(crate) fn id(mut item: Value) -> ItemId {
     item.sort_all_objects();
     let hash = Sha256::digest(item.to_string());
     ItemId(*hash.first_chunk().expect("a SHA-256 has 32 bytes"))

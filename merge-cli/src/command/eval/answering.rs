@@ -128,6 +128,7 @@ impl ModelAddress {
             check_finite(checkpoint).map_err(|e| e.at(path.display()))?;
         }
         let weights = model.weights();
+        engines::check_scratch(&args.engines, false)?;
         if let Some(engines) = engines::connect(&args.engines, || Ok(model.files()[0].1.clone()), interrupt.clone())? {
             return on_engine(args, &model, &engines, work);
         }

@@ -20,7 +20,8 @@ use crate::{
     job,
     language::{Language, study as texts},
     work::{
-        engines, interrupt,
+        engines::{self, candidate_bytes},
+        interrupt,
         memory::{MachineMemory, MemoryNeed},
         search::{stand_in, workers},
         search_tasks,
@@ -55,6 +56,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let interrupted = Arc::default();
     interrupt::listen(&interrupted, "stopping; unfinished items are scored when the search continues")?;
+    let has_judges = stages.iter().any(|stage| match stage {
+        Stage::Search(file) => file.search.has_judges(),
+        Stage::Recipe(_) => false,
+    });
+    engines::check_scratch(&args.engines, has_judges)?;
     let engines = engines::connect(&args.engines, || first_model(&stages), Interrupt::from(&interrupted))?;
     let job = SearchCommand { args, text: &text, stages: &stages, interrupted: &interrupted, engines: engines.clone() };
     let done = match args.seeds {
@@ -109,7 +115,8 @@ fn command(args: &Args) -> String {
     let budget = given("budget", args.budget.map(|n| n.to_string()));
     let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine '{engine}'")).collect();
     let engines = engines.concat();
-    format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}", args.output.display())
+    let scratch = given("scratch", args.engines.scratch.as_ref().map(|dir| dir.display().to_string()));
+    format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}{scratch}", args.output.display())
 }
 
 /// A search command and its file.
@@ -221,6 +228,10 @@ impl SearchCommand<'_> {
             }
             let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
             study::check(&file.template, &sources, &file.search, &benchmarks)?;
+            if benchmarks.has_judges() && self.engines.is_none() {
+                let scratch = engines::scratch(&self.args.engines, candidate_bytes(&file, &sources)?);
+                benchmarks = benchmarks.within(Arc::new(scratch.map_err(|e| e.at(file.template.file.display()))?));
+            }
             let (workers, note) = self.workers(&file, &sources, &benchmarks)?;
             if let Some(note) = note {
                 screen::say(&format!("note: {note}"));
@@ -243,7 +254,8 @@ impl SearchCommand<'_> {
             return engines::at_once(engines, file, sources);
         }
         let memory = MemoryNeed::of_search(file, sources, benchmarks)?;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // How much memory a judge takes, and whether two can share a device, only the user knows.
+        let cores = if benchmarks.has_judges() { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
         workers(self.args.workers, memory, here, cores).map_err(|e| e.at(file.template.file.display()))
     }
 
