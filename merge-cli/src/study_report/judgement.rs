@@ -296,10 +296,15 @@ fn rivals(
         .map(|(position, others)| others.iter().map(|other| difference(*position, other)).collect())
         .collect();
     let p = |one: &PairedDifference| if one.value < 0.0 { (one.p * picked as f64).min(1.0) } else { one.p };
-    let mut adjusted = holm(&differences.iter().flatten().map(p).collect::<Vec<_>>()).into_iter();
-    let mut rival = |(other, difference): (&&Entry, PairedDifference)| {
-        let p_holm = adjusted.next().expect("there is one for each difference");
+    // One number for a model is no test: it takes no part in the correction.
+    let is_tested = |position: usize| !goals[position].whole;
+    let tested = positions.iter().zip(&differences).filter(|(position, _)| is_tested(**position));
+    let mut adjusted = holm(&tested.flat_map(|(_, all)| all).map(p).collect::<Vec<_>>()).into_iter();
+    let mut rival = |position: usize, other: &Entry, difference: PairedDifference| {
+        let p_holm = if is_tested(position) { adjusted.next().expect("there is one for each difference") } else { 1.0 };
         Rival { name: other.name.clone(), difference, p_holm, finding: Finding::of(&difference, p_holm) }
     };
-    others.iter().zip(differences).map(|(others, of)| others.iter().zip(of).map(&mut rival).collect()).collect()
+    let each = positions.iter().zip(others).zip(differences);
+    each.map(|((position, others), of)| others.iter().zip(of).map(|(other, of)| rival(*position, other, of)).collect())
+        .collect()
 }
