@@ -270,7 +270,7 @@ fn judges_that_cannot_work_are_refused() {
         &at(5, "search.objective[0]: `task`, `command` and `service` exclude each other"),
     );
     check("task: x", &at(5, "search.objective[0]: `name` is a key of a judge, not of a task"));
-    check("command: [sh], within: 1", &at(33, "search.objective[0].within: it has no effect here"));
+    check("command: [sh], within: 1", &at(38, "search.objective[0].within: it has no effect here"));
     check("command: [sh], timeout: 0", &at(5, "search.objective[0]: `timeout` is 0 seconds"));
     let items = |text: &str, expected: &str| {
         fs::write(bench.dir.path().join("bad.jsonl"), text).unwrap();
@@ -285,5 +285,5 @@ fn judges_that_cannot_work_are_refused() {
         "bad.jsonl:2: some items name their `split`, others do not",
     );
     items("\n", &at(37, "bad.jsonl: has no items"));
-    items("{\"id\": 1}\n", &at(37, "no item falls into the split `search`"));
+    items("{\"id\": 1}\n", &at(37, "no item falls into the split `select`"));
 }

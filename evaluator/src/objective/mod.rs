@@ -185,8 +185,9 @@ impl Benchmarks {
                     .hint("a search needs items to search, to select and to report on"));
             }
         }
-        if let Some(goal) = self.goals.iter().find(|goal| goal.report.len() == 1 && !goal.whole) {
-            return Err(Error::user(format!("task {} has 1 report item: too few for an interval", goal.name))
+        let mut each = self.goals.iter().zip(&self.scorers);
+        if let Some((_, scorer)) = each.find(|(goal, _)| goal.report.len() == 1 && !goal.whole) {
+            return Err(Error::user(format!("{} has 1 report item: too few for an interval", scorer.called()))
                 .hint("a result needs two items, and says little on fewer than a hundred"));
         }
         let [search, select, report] = Split::ALL.map(|split| self.questions_of(split));

@@ -125,6 +125,22 @@ fn fills_in_defaults() {
     assert_eq!((plain.optimizer.name, plain.optimizer.learning_rate_adaptation()), (None, true));
 }
 
+#[test]
+fn judges_stand_beside_tasks() {
+    let judge = "{command: [./score.sh, \"{model}\"], name: j}";
+    let text = GOOD.replace("[tasks/ja.yaml]", &format!("[tasks/ja.yaml, {judge}]"));
+    let text =
+        text.replace("  seed: 1\n", "  constraints: [{service: \"http://x\", name: k, items: k.jsonl, within: 0.1}]\n");
+    let search = parse(&text).expect("a good search").search;
+    let names: Vec<&str> = search.entries().map(|entry| entry.name().as_str()).collect();
+    assert_eq!(names, ["tasks/mgsm.yaml", "k", "tasks/ja.yaml", "j"]);
+    let items: Vec<usize> = search.entries().map(|entry| entry.items.to).collect();
+    assert_eq!((items, search.has_judges()), (vec![60, 60, 60, 1], true));
+    check("[tasks/ja.yaml]", "[{task: x, weight: 1}]", "s.yaml:27:30: search.report[0].weight: it has no effect here");
+    check("  seed: 1\n", "  constraints: [{task: x}]\n", "s.yaml:20:24: search.constraints[0]: `within` is missing");
+    check("[tasks/ja.yaml]", "[{name: x}]", "s.yaml:27:12: search.report[0]: `task` is missing");
+}
+
 /// A small random number generator, the same in every run, and good enough to break texts with.
 fn draw(state: &mut u64, below: usize) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
