@@ -16,6 +16,7 @@ mod eval;
 mod hostile;
 mod http;
 mod inputs;
+mod judges;
 mod keeping;
 mod export;
 mod looks;
