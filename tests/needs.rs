@@ -24,6 +24,7 @@ fn main() {
                 || is_ci,
         ),
         ("has_bf16_dot", has_bf16_dot()),
+        ("has_python", is_installed(&["python3"]) || is_ci),
     ] {
         println!("cargo::rustc-check-cfg=cfg({name})");
         if is_there {

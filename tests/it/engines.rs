@@ -107,51 +107,58 @@ fn two_engines_share_the_work() {
     }
 }
 
-/// An engine that has these faults when the search begins changes nothing but the time; `said` is told.
+/// An engine that has these faults, each some loads after the one before, changes nothing but the time; of each fault is
+/// told what stands beside it.
 #[track_caller]
-fn check_fault(form: EngineForm, faults: &[EngineFault], said: &str) {
+fn check_faults(form: EngineForm, faults: &[(&[EngineFault], &str)]) {
     let (dir, engine) = (study(), engine(form));
-    // The comparison with our own pass loads a model, too.
-    engine.fail(faults);
+    for (fault, _) in faults {
+        engine.fail(&[fault, &[EngineFault::AfterLoads(2)][..]].concat());
+    }
     let done = search(&dir, &[&engine], &["--engine-timeout", "3"]);
     check_done(&dir, &done);
-    assert!(done.err.contains(said), "{faults:?}: {}", done.err);
-    assert!(engine.state.lock().unwrap().faults.is_empty());
-}
-
-#[test]
-fn a_load_that_fails_is_repeated() {
-    let again = "failed, the candidate is scored again: ";
-    check_fault(EngineForm::Vllm, &[EngineFault::HangsUpWhileLoading], again);
-    check_fault(EngineForm::Vllm, &[EngineFault::FailsToLoad], "collective_rpc answers 500");
-    check_fault(EngineForm::Sglang, &[EngineFault::FailsToLoad], "it does not fit");
-    check_fault(EngineForm::Sglang, &[EngineFault::HangsUpWhileLoading], again);
-}
-
-#[test]
-fn weights_that_are_not_the_candidates_are_noticed() {
-    let partial = "it does not hold the weights that it was given: 1 of its 39 parameters were not loaded";
-    check_fault(EngineForm::Vllm, &[EngineFault::LoadsPartially], partial);
-    check_fault(EngineForm::Vllm, &[EngineFault::KeepsOldWeights], "has other bytes than the file");
-}
-
-#[test]
-fn completions_that_fail_are_repeated() {
-    for form in [EngineForm::Vllm, EngineForm::Sglang] {
-        check_fault(form, &[EngineFault::Answers500], "answers 500");
-        check_fault(form, &[EngineFault::Aborts], "an answer ended by abort");
-        check_fault(form, &[EngineFault::StartsAgain], "it holds other weights by now: version `default`");
+    for (fault, said) in faults {
+        assert!(done.err.contains(said), "{fault:?}: {}", done.err);
     }
+    assert!(engine.state.lock().unwrap().faults.len() <= 1);
+}
+
+const AGAIN: &str = "failed, the candidate is scored again: ";
+
+#[test]
+fn whatever_happens_to_vllm_no_score_is_another() {
+    use EngineFault::{
+        Aborts, Answers500, FailsToLoad, Hangs, HangsUpWhileLoading, IsAway, KeepsOldWeights, LoadsPartially,
+        StartsAgain,
+    };
+    let partial = "it does not hold the weights that it was given: 1 of its 39 parameters were not loaded";
+    check_faults(
+        EngineForm::Vllm,
+        &[
+            (&[KeepsOldWeights], "has other bytes than the file"),
+            (&[LoadsPartially], partial),
+            (&[HangsUpWhileLoading], AGAIN),
+            (&[FailsToLoad], "collective_rpc answers 500"),
+            (&[StartsAgain], "it holds other weights by now: version `default`"),
+            (&[Answers500, IsAway(2)], "v1/completions answers 500"),
+            (&[Aborts], "an answer ended by abort"),
+            (&[Hangs], "timeout"),
+        ],
+    );
 }
 
 #[test]
-fn an_engine_that_hangs_or_is_away_is_waited_for() {
-    check_fault(EngineForm::Vllm, &[EngineFault::Hangs], "timeout");
-    // Away while the candidate is asked, and for some time after.
-    check_fault(
-        EngineForm::Vllm,
-        &[EngineFault::Answers500, EngineFault::IsAway(2)],
-        "failed, the candidate is scored again",
+fn whatever_happens_to_sglang_no_score_is_another() {
+    use EngineFault::{Aborts, Answers500, FailsToLoad, HangsUpWhileLoading, StartsAgain};
+    check_faults(
+        EngineForm::Sglang,
+        &[
+            (&[FailsToLoad], "it does not fit"),
+            (&[HangsUpWhileLoading], AGAIN),
+            (&[StartsAgain], "it holds other weights by now: version `default`"),
+            (&[Answers500], "generate answers 500"),
+            (&[Aborts], "an answer ended by abort"),
+        ],
     );
 }
 

@@ -80,6 +80,7 @@ fn calls(dir: &Dir) -> usize {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_search_on_a_judge_needs_no_forward_pass_and_has_intervals() {
     let dir = study(JUDGE);
     let (said, result) = done(&dir);
@@ -95,6 +96,7 @@ fn a_search_on_a_judge_needs_no_forward_pass_and_has_intervals() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_judge_beside_a_task_and_one_number_for_a_model() {
     let dir = Dir::new();
     least_study(&dir);
@@ -135,6 +137,7 @@ fn a_judge_beside_a_task_and_one_number_for_a_model() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_service_judges() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/score", listener.local_addr().unwrap());
@@ -172,6 +175,7 @@ fn a_service_judges() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_candidate_that_a_judge_cannot_score_is_given_up_with_the_reason() {
     let dir = study(JUDGE);
     program(
@@ -189,6 +193,7 @@ fn a_candidate_that_a_judge_cannot_score_is_given_up_with_the_reason() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_judge_that_is_broken_for_all_stops_the_search_and_no_candidate_is_given_up() {
     let dir = study(JUDGE);
     program(
@@ -205,6 +210,7 @@ fn a_judge_that_is_broken_for_all_stops_the_search_and_no_candidate_is_given_up(
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_study_is_bound_to_its_judges() {
     let check = |change: &dyn Fn(&Dir)| {
         let dir = study(JUDGE);
@@ -226,6 +232,7 @@ fn a_study_is_bound_to_its_judges() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn an_interrupted_search_leaves_no_child_and_no_file() {
     let dir = study(JUDGE);
     let seconds = format!("{}.5", 100_000 + std::process::id());
@@ -249,6 +256,7 @@ fn an_interrupted_search_leaves_no_child_and_no_file() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn judges_that_cannot_score_are_refused_before_the_search_begins() {
     let check = |from: &str, to: &str, error: &str| {
         let dir = study(&JUDGE.replace(from, to));
@@ -270,6 +278,7 @@ fn judges_that_cannot_score_are_refused_before_the_search_begins() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_server_runs_only_judges_that_its_operator_named() {
     let text = |judge: &str| {
         let model = |name: &str| format!("- {{model: {name}, parameters: {{weight: {{search: [0, 1]}}}}}}\n");

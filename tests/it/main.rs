@@ -13,6 +13,7 @@ mod data;
 mod engine_double;
 mod engines;
 mod eval;
+mod evollm;
 mod hostile;
 mod http;
 mod inputs;

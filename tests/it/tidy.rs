@@ -109,10 +109,16 @@ fn unsafe_stands_only_where_it_cannot_be_avoided_and_says_why() {
 }
 
 #[test]
-fn only_two_files_touch_the_files_of_models() {
+fn only_three_files_write_and_one_maps() {
+    // A scratch directory also has the items that a judge is asked.
     let write = ["File::create(", "fs::write(", "Mmap::map("];
     let names: BTreeSet<String> = write.iter().flat_map(|word| naming(word)).filter(|path| is_library(path)).collect();
-    assert_eq!(names, ["merge-core/src/checkpoint/files.rs", "merge-core/src/export.rs"].map(str::to_owned).into());
+    assert_eq!(
+        names,
+        ["evaluator/src/engine/scratch.rs", "merge-core/src/checkpoint/files.rs", "merge-core/src/export.rs"]
+            .map(str::to_owned)
+            .into()
+    );
 }
 
 #[test]

@@ -5,7 +5,10 @@
 
 use super::EngineKind;
 use crate::{interrupt::Interrupt, server::ServerWire};
-use merge_core::error::{Error, Result};
+use merge_core::{
+    error::{Error, Result},
+    file,
+};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     fs::{self, File},
@@ -151,7 +154,7 @@ impl EngineKind {
 }
 
 fn spawn(kind: EngineKind, command: &str, gpu: Option<&str>, log: &Path) -> Result<Child> {
-    let output = File::create(log).map_err(|e| Error::io("write", log, &e))?;
+    let output = File::options().create(true).append(true).open(log).map_err(|e| Error::io("write", log, &e))?;
     let also = output.try_clone().map_err(|e| Error::io("write", log, &e))?;
     let mut shell = Command::new("sh");
     shell.args(["-c", WATCH, command]).stdin(Stdio::piped()).stdout(output).stderr(also).process_group(0);
@@ -164,7 +167,7 @@ fn spawn(kind: EngineKind, command: &str, gpu: Option<&str>, log: &Path) -> Resu
 
 /// The last lines of a file.
 fn tail(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok()?;
+    let mut file = file::open(path).ok()?;
     let len = fs::metadata(path).ok()?.len();
     file.seek(SeekFrom::Start(len.saturating_sub(TAIL.0))).ok()?;
     let mut bytes = Vec::new();
