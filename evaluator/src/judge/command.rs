@@ -60,7 +60,8 @@ impl JudgeCommand {
     ///
     /// Fails if the program is not there or may not be run.
     pub(super) fn read(words: &[At<String>], is_whole: bool, timeout: Duration, file: &Path) -> Result<Self> {
-        let directory = std::path::absolute(file.with_file_name("")).map_err(|e| Error::io("open", file, &e))?;
+        let file_path = std::path::absolute(file).map_err(|e| Error::io("open", file, &e))?;
+        let directory = file_path.parent().map(Path::to_owned).unwrap_or_default();
         let mut command = Self { words: Vec::new(), run: Vec::new(), directory, files: Vec::new(), timeout };
         for (number, word) in words.iter().enumerate() {
             let at = |e: Error| e.at(word.place.of(file));

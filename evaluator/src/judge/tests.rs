@@ -242,6 +242,13 @@ fn a_program_that_changes_stops_the_search() {
 }
 
 #[test]
+fn a_search_file_may_be_named_without_a_directory() {
+    let words = [At::nowhere("sh".to_owned())];
+    let command = JudgeCommand::read(&words, true, Duration::from_secs(1), Path::new("s.yaml"));
+    assert!(command.is_ok(), "{:?}", command.err());
+}
+
+#[test]
 fn judges_that_cannot_work_are_refused() {
     let bench = Bench::new();
     bench.program("echo 1");
