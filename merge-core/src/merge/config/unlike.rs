@@ -51,7 +51,8 @@ mod tests {
             set("max_position_embeddings", json!(4096))(other);
             set("rope_scaling", json!({ "rope_type": "dynamic", "factor": 2.0 }))(other);
         };
-        check(scaled, Some("rope_scaling.factor is 2, which the other does not set"));
+        let wrong = r#"rope_scaling is {"rope_type":"dynamic","factor":2.0}, which the other does not set"#;
+        check(scaled, Some(wrong));
         let shape = |other: &mut Memory| other.index.get_mut("lm_head.weight").unwrap().shape = vec![5, 2];
         check(shape, Some("`lm_head.weight` has the shape [5, 2], not [4, 2]"));
         check(|other| drop(other.index.remove("model.norm.weight")), Some("`model.norm.weight` is missing"));

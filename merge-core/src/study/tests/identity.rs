@@ -90,7 +90,7 @@ fn scores_of_another_engine_are_not_taken() {
 
 #[test]
 fn a_study_that_an_inference_engine_scored_is_continued_by_no_other() {
-    let family = Family::new("cma_es", 120);
+    let family = Family::new("cma_es", 440);
     let error = |study: &Path, served_by: Option<&'static str>| {
         let done = family.run(study, &Fake { served_by, ..Fake::new() }, 1);
         done.err().map(|error| error.to_string().split_once("search.yaml: ").expect("a place").1.to_owned())
