@@ -91,15 +91,8 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub(crate) from_mergekit: Option<PathBuf>,
     /// Directory of the study and its result; a search that is already there continues.
-    #[arg(
-        short,
-        long,
-        value_name = "DIR",
-        required = false,
-        required_unless_present = "dry_run",
-        default_value_if("dry_run", "true", ".")
-    )]
-    pub(crate) output: PathBuf,
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
     /// Search with this seed instead of the file's.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=u64::MAX))]
     pub(crate) seed: Option<u64>,

@@ -64,7 +64,7 @@ impl JobWords {
     /// `place`.
     pub(super) fn output(&self, directory: &Path, place: &Path) -> PathBuf {
         match &self.args {
-            JobArgs::Merge(MergeArgs { output, .. }) | JobArgs::Search(SearchArgs { output, .. })
+            JobArgs::Merge(MergeArgs { output, .. }) | JobArgs::Search(SearchArgs { output: Some(output), .. })
                 if self.gives("output") =>
             {
                 directory.join(output)

@@ -29,7 +29,7 @@ use crate::{
 };
 use evaluator::{engine::Engines, interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
-    error::{Fault, Result},
+    error::{Error, Fault, Result},
     merge::sources::Sources,
     model::check_finite,
     recipe::Recipe,
@@ -48,6 +48,11 @@ use std::{
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
+    let Some(output) = args.output.as_deref().or(args.dry_run.then_some(Path::new("."))) else {
+        return Err(
+            Error::user("the search has no directory for its study and its result").hint("name one with `-o DIR`")
+        );
+    };
     let path = args.file.as_ref().or(args.from_mergekit.as_ref()).expect("one of them is required");
     let text = read_text(path)?;
     let stages = match args.from_mergekit {
@@ -62,11 +67,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     });
     engines::check_scratch(&args.engines, has_judges)?;
     let engines = engines::connect(&args.engines, || first_model(&stages), Interrupt::from(&interrupted))?;
-    let job = SearchCommand { args, text: &text, stages: &stages, interrupted: &interrupted, engines: engines.clone() };
+    let job = SearchCommand {
+        args,
+        output,
+        text: &text,
+        stages: &stages,
+        interrupted: &interrupted,
+        engines: engines.clone(),
+    };
     let done = match args.seeds {
         _ if args.dry_run => job.estimate(),
         Some(seeds) => seeds::run(&job, seeds.into()),
-        None => job.run(args.seed, &args.output, &mut Among::default(), 0).map(|_| ()),
+        None => job.run(args.seed, output, &mut Among::default(), 0).map(|_| ()),
     };
     if let Some(engines) = &engines {
         engines::tell(engines);
@@ -78,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             screen::say(&Language::chosen().fill(&texts::DONE_IN, &[("time", &time)]));
         }
         Err(error) if error.fault() == Fault::Interrupted => {
-            let again = job::how_to_continue().unwrap_or_else(|| format!("To go on: {}", command(args)));
+            let again = job::how_to_continue().unwrap_or_else(|| format!("To go on: {}", command(args, output)));
             screen::say(&format!("stopped; nothing is lost. {again}"));
         }
         Err(_) => {}
@@ -102,7 +114,7 @@ fn first_model(stages: &[Stage]) -> Result<PathBuf> {
 }
 
 /// The command line that continues the search.
-fn command(args: &Args) -> String {
+fn command(args: &Args, output: &Path) -> String {
     let file = match (&args.file, &args.from_mergekit) {
         (Some(file), _) => file.display().to_string(),
         (_, Some(file)) => format!("--from-mergekit {}", file.display()),
@@ -116,12 +128,14 @@ fn command(args: &Args) -> String {
     let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine '{engine}'")).collect();
     let engines = engines.concat();
     let scratch = given("scratch", args.engines.scratch.as_ref().map(|dir| dir.display().to_string()));
-    format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}{scratch}", args.output.display())
+    format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}{scratch}", output.display())
 }
 
 /// A search command and its file.
 struct SearchCommand<'a> {
     args: &'a Args,
+    /// Directory of the study and its result.
+    output: &'a Path,
     text: &'a str,
     /// Documents of the file.
     stages: &'a [Stage],

@@ -33,7 +33,7 @@ const TABLE: &str = "result.json";
 
 /// Runs the study with `seeds` seeds, one after the other, each in its own directory.
 pub(super) fn run(job: &SearchCommand<'_>, seeds: u64) -> Result<()> {
-    let output = &job.args.output;
+    let output = job.output;
     let Some(Stage::Search(file)) = job.stages.last() else { unreachable!("the last document is a search") };
     let first = job.args.seed.unwrap_or(file.search.seed);
     let after = first.checked_add(seeds).ok_or_else(|| {
