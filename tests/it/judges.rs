@@ -2,7 +2,7 @@
 
 use crate::{
     http::Asked,
-    kit::{Dir, Said, safetensors_bytes, tiny_tensors},
+    kit::{Dir, Said, Snapshot, safetensors_bytes, tiny_tensors},
     queue::signal,
     search::{SEARCH, least_study},
 };
@@ -212,9 +212,12 @@ fn a_judge_that_is_broken_for_all_stops_the_search_and_no_candidate_is_given_up(
 #[test]
 #[cfg_attr(not(has_python), ignore = "there is no python3")]
 fn a_study_is_bound_to_its_judges() {
+    let whole = study(JUDGE);
+    done(&whole);
+    let whole = Snapshot::of(&whole);
     let check = |change: &dyn Fn(&Dir)| {
-        let dir = study(JUDGE);
-        done(&dir);
+        let dir = whole.restore();
+        program(&dir, PROGRAM);
         change(&dir);
         let said = dir.run(ON_SCRATCH);
         let error = "search.yaml: this directory holds another study: the objective differs";
