@@ -366,3 +366,30 @@ fn an_engine_that_does_not_start_is_shown_with_its_last_words() {
     let said = start("vllm: vllm serve");
     assert_eq!(said.error(), "the engine `vllm serve` has no `{port}`");
 }
+
+#[test]
+fn a_dry_run_tells_the_cost_and_writes_nothing() {
+    let (dir, engine) = (study(), engine(EngineForm::Vllm));
+    let before = dir.tree();
+    let address = engine.address();
+    let on_engine = ["--engine", &address, "--scratch", "scratch"];
+    for (more, work) in
+        [(&[][..], "at the same time  "), (&on_engine[..], "at the same time  2 candidates on 1 engine")]
+    {
+        let said = dir.run(&[&["search", "search.yaml", "--dry-run"][..], more].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        for line in [
+            "candidates        at most 5 in generations of 5, and as many of random search",
+            "item evaluations  at most ",
+            "a candidate       2.7 MB, merged from 11.0 MB",
+            work,
+            "timed             one candidate on 2 items in ",
+            "time              about ",
+        ] {
+            assert!(said.out.contains(line), "{line}: {}", said.out);
+        }
+    }
+    assert_eq!(dir.tree(), before);
+    let said = dir.run(&["search", "search.yaml"]);
+    assert_eq!(said.error(), "the search has no directory for its study and its result");
+}

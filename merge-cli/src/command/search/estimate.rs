@@ -5,7 +5,7 @@ use crate::{
     draw::screen::{self, duration, grouped},
     hub::Hub,
     study_report::figures,
-    work::{engines::candidate_bytes, search::stand_in},
+    work::{engines::candidate_bytes, memory::MemoryNeed, search::stand_in},
 };
 use evaluator::answer::RequestLengths;
 use merge_core::{
@@ -36,9 +36,10 @@ struct StageEstimate {
     /// Bytes of a candidate, and of the models that it is merged from.
     candidate_bytes: u64,
     source_bytes: u64,
-    /// Candidates at work at the same time, and on how many engines.
+    /// Candidates at work at the same time, on how many engines, and the bytes of memory that this takes.
     workers: usize,
     engines: usize,
+    memory: u64,
     /// One candidate: items asked, tokens generated, and seconds to merge, load and score it.
     timed: TimedCandidate,
     /// Seconds of the whole search, if every item takes as long.
@@ -101,10 +102,20 @@ fn of_stage(study: &PlannedStudy, sources: &Sources, engines: usize) -> Result<S
         source_bytes: sources.iter().map(|(name, _)| bytes(name)).sum(),
         workers: study.workers,
         engines,
+        memory: memory(study, sources, engines)?,
         timed,
         // Candidates that are scored side by side share the cores; engines do not.
         seconds: evaluations as f64 * timed.seconds / timed.items.max(1) as f64 / engines.max(1) as f64,
     })
+}
+
+/// Bytes of memory that the search takes, those of engines not counted.
+fn memory(study: &PlannedStudy, sources: &Sources, engines: usize) -> Result<u64> {
+    let need = match engines {
+        0 => MemoryNeed::of_search(&study.file, sources, &study.benchmarks)?,
+        _ => MemoryNeed::of_search_on_engines(candidate_bytes(&study.file, sources)?),
+    };
+    Ok(need.with(study.workers))
 }
 
 /// Merges and scores the candidate that the search begins with.
@@ -162,13 +173,14 @@ fn text(one: &StageEstimate) -> String {
                 grouped(one.budget)
             ),
         ),
-        ("an item", format!("{:.0} tokens to read, at most {:.0} to generate", one.read, one.generated)),
+        ("an item", tokens_of(one.read, one.generated)),
+        ("all items", tokens_of(one.read * one.evaluations as f64, one.generated * one.evaluations as f64)),
         (
             "a candidate",
             format!("{}, merged from {}", screen::bytes(one.candidate_bytes), screen::bytes(one.source_bytes)),
         ),
-        ("at the same time", work),
-        ("timed", format!("one candidate on {} in {}{answer}", screen::counted(items, "item"), duration(seconds))),
+        ("at the same time", format!("{work}, with about {} of memory", screen::bytes(one.memory))),
+        ("timed", format!("one candidate on {} in {seconds:.1} s{answer}", screen::counted(items, "item"))),
         (
             "time",
             format!("about {}, if all items take as long; answers found in the store take none", duration(one.seconds)),
@@ -176,4 +188,14 @@ fn text(one: &StageEstimate) -> String {
     ]);
     let width = lines.iter().map(|(what, _)| what.len()).max().unwrap_or(0);
     lines.iter().map(|(what, how)| format!("{what:width$}  {how}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Tokens of an item, or of all.
+fn tokens_of(read: f64, generated: f64) -> String {
+    let n = |tokens: f64| grouped(tokens.round() as u64);
+    if generated > 0.0 {
+        format!("about {} tokens to read, at most {} to generate", n(read), n(generated))
+    } else {
+        format!("about {} tokens to read", n(read))
+    }
 }
