@@ -77,6 +77,8 @@ pub(crate) struct EngineDouble {
 pub(crate) struct DoubleState {
     form: EngineForm,
     root: PathBuf,
+    /// Path of what it has loaded last.
+    at: PathBuf,
     model: Transformer,
     hashes: BTreeMap<String, String>,
     zeros: BTreeMap<String, String>,
@@ -107,6 +109,7 @@ impl EngineDouble {
         let state = DoubleState {
             form,
             root: root.to_owned(),
+            at: root.to_owned(),
             model,
             hashes,
             zeros,
@@ -256,6 +259,7 @@ impl DoubleState {
         } else {
             (self.model, self.hashes) = load(&path);
         }
+        self.at.clone_from(&path);
         if self.takes(EngineFault::LoadsPartially, !is_own) {
             let left = self.hashes.keys().find(|name| name.contains("o_proj")).unwrap().clone();
             self.hashes.insert(left.clone(), before[&left].clone());

@@ -3,13 +3,17 @@
 use super::Engines;
 use crate::{
     answer::Transformer,
-    language_model::answers,
+    language_model::{LanguageModel, watched},
     prompt::Tokenizer,
-    request::{Request, Said},
+    request::{Answer, Request, Said},
 };
 use candle_core::Device;
-use merge_core::{error::Result, model::Weights, words::counted};
-use std::fmt;
+use merge_core::{
+    error::{Error, Result},
+    model::Weights,
+    words::counted,
+};
+use std::{fmt, ops::ControlFlow};
 
 /// Agreement of an engine with our own forward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,11 +39,12 @@ impl Agreement {
         requests: &[Request],
     ) -> Result<Self> {
         let written = engines.write(weights)?;
-        let theirs = engines.run(weights, &written, tokenizer, |model| answers(model, requests))?;
+        let theirs = engines.run(weights, &written, tokenizer, |model| all_of(model, requests))?;
         drop(written);
-        let mut own = Transformer::with_tokenizer(weights, tokenizer.clone(), &Device::Cpu)?;
+        let own = Transformer::with_tokenizer(weights, tokenizer.clone(), &Device::Cpu)?;
+        let mut own = own.interruptible(engines.interrupt().clone());
         let mut all = Self::default();
-        for (a, b) in answers(&mut own, requests)?.iter().zip(&theirs) {
+        for (a, b) in all_of(&mut own, requests)?.iter().zip(&theirs) {
             match (&a.said, &b.said) {
                 (Said::Text { text: a, .. }, Said::Text { text: b, .. }) => {
                     all.texts += 1;
@@ -56,6 +61,12 @@ impl Agreement {
         }
         Ok(all)
     }
+}
+
+/// All answers; fails if interrupted.
+fn all_of(model: &mut dyn LanguageModel, requests: &[Request]) -> Result<Vec<Answer>> {
+    let answers = watched(model, requests, &mut |_| ControlFlow::Continue(()))?;
+    answers.ok_or_else(Error::interrupted)
 }
 
 impl fmt::Display for Agreement {

@@ -191,13 +191,22 @@ impl ServedModel {
 
     /// Fails if a sequence is longer than the engine's context, although the model has room for it.
     fn check_room(&self, places: &[JobPlace<'_>]) -> Result<()> {
-        let needed = |place: &JobPlace<'_>| place.job.sequence.tokens.len() + 1 + place.job.growth();
         let most = places.iter().map(needed).max().unwrap_or(0);
         if most <= self.engine.context() {
             return Ok(());
         }
         Err(too_short(&self.engine, most))
     }
+}
+
+/// Tokens that an engine needs room for: those that are generated, or the last scored one and one more, which is generated
+/// after it.
+fn needed(place: &JobPlace<'_>) -> usize {
+    place.job.sequence.tokens.len()
+        + match place.job.purpose {
+            Purpose::Generate { limit, .. } => limit,
+            Purpose::Score { .. } => 2,
+        }
 }
 
 /// The error for an engine whose context is too short for a request.
@@ -223,7 +232,6 @@ pub(super) fn check_context(
     let context = context(weights).unwrap_or_else(|| engine.context());
     let reader = QuestionReader { tokenizer, specials: &specials, chat: None, context };
     let Some((_, places)) = open::places(reader, requests, &Interrupt::default())? else { return Ok(()) };
-    let needed = |place: &JobPlace<'_>| place.job.sequence.tokens.len() + 1 + place.job.growth();
     match places.iter().map(needed).max().filter(|most| *most > engine.context()) {
         Some(most) => Err(too_short(engine, most)),
         None => Ok(()),

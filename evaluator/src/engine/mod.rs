@@ -38,7 +38,7 @@ use merge_core::{
     words::counted,
 };
 use serde_json::Value;
-use std::{path::Path, sync::Mutex};
+use std::{path::Path, sync::Mutex, time::Duration};
 
 /// A running engine, and everything about it that a score depends on.
 pub struct Engine {
@@ -148,6 +148,9 @@ impl From<Refusal> for Trouble {
     }
 }
 
+/// Time of each request by which an engine gets its own model back at the end.
+const LAST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Weight version of the model that an engine was started with.
 const OWN: &str = "own";
 
@@ -170,10 +173,18 @@ impl Engine {
             EngineKind::Sglang => sglang::facts(&wire),
         };
         let facts = facts.map_err(|e| e.at(&name))?;
+        if facts.root.contains(scratch::PREFIX) {
+            let why =
+                format!("{name}: it holds the weights of a search that was killed, and does not know its own model");
+            return Err(Error::user(why).hint("start the engine again"));
+        }
         let started = Path::new(&facts.root).is_dir().then(|| Checkpoint::open(Path::new(&facts.root)).ok()).flatten();
         let (own, proof, process) = (Hashes::new(), Mutex::default(), process.map(Mutex::new));
         let mut engine = Self { kind, wire, name, facts, started, own, proof, process };
-        engine.begin().map_err(Trouble::into_error)?;
+        if let Err(trouble) = engine.begin() {
+            engine.give_back();
+            return Err(trouble.into_error());
+        }
         Ok(engine)
     }
 
@@ -271,6 +282,17 @@ impl Engine {
         }
     }
 
+    /// Puts the engine's own model back at the end, if that takes a moment: whatever is still asked is dropped.
+    ///
+    /// It is no use to complain: whoever needs the engine's own model finds out.
+    pub(crate) fn give_back(&self) {
+        let wire = self.wire.clone().once_within(LAST_TIMEOUT);
+        let _ = match self.kind {
+            EngineKind::Vllm => vllm::load(&wire, &self.facts.root, OWN, false),
+            EngineKind::Sglang => sglang::load(&wire, &self.facts.root, OWN),
+        };
+    }
+
     /// Puts the engine's own model back; fails if it is not there then, or does not answer.
     pub(crate) fn restore(&self) -> std::result::Result<(), Trouble> {
         self.load_at(&self.facts.root, OWN)?;
@@ -292,7 +314,8 @@ impl Engine {
             EngineKind::Sglang => sglang::facts(&self.wire),
         };
         match facts {
-            Ok(facts) if facts == self.facts => Ok(true),
+            // SGLang calls itself by the path of what it has loaded.
+            Ok(facts) if facts.identity == self.facts.identity && facts.context == self.facts.context => Ok(true),
             Ok(facts) => Err(Trouble::Fatal(Error::machine(format!(
                 "{}: it was started again as something else: {}, not {}",
                 self.name, facts.identity, self.facts.identity

@@ -214,6 +214,11 @@ impl Engines {
         self.scratch.write(weights, &self.interrupt)
     }
 
+    /// What ends all waiting.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
     /// The directory in which models are written.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
@@ -241,7 +246,8 @@ impl Engines {
                 Trouble::Fatal(error) => return Err(error),
                 Trouble::Engine { error, answered } => (error, answered),
             };
-            if lease.recover(&error, list.as_deref())? && answered {
+            // An engine that cannot load says nothing of the model: it may not see the directory.
+            if lease.recover(&error, list.as_deref())? && answered && list.is_some() {
                 failures += 1;
             }
             if failures == MOST_FAILURES {
@@ -299,9 +305,8 @@ impl Drop for Engines {
     /// Gives the engines their own models back.
     fn drop(&mut self) {
         for (engine, state) in self.all.iter().zip(self.states().iter()) {
-            if state.candidates > 0 && !state.out && !engine.is_ours() {
-                // It is no use to complain at the end: whoever needs its own model finds out.
-                let _ = engine.restore();
+            if state.candidates > 0 && !engine.is_ours() {
+                engine.give_back();
             }
         }
     }

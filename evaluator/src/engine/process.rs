@@ -38,6 +38,8 @@ exec 3<&-
 wait $engine";
 /// Time that the shell has to end the engine.
 const ENDING: Duration = Duration::from_secs(12);
+/// Longest time that an engine may take to start.
+const STARTING: Duration = Duration::from_secs(1800);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// Most bytes and lines of its output that an error shows.
@@ -60,13 +62,17 @@ impl EngineProcess {
         Ok(Self { kind, command, gpu, log, child })
     }
 
-    /// Waits until its server answers. Fails if it ends before, or if interrupted.
+    /// Waits until its server answers, for half an hour at most. Fails if it ends before, or if interrupted.
     pub(super) fn wait_for(&mut self, wire: &ServerWire, interrupt: &Interrupt) -> Result<()> {
         let probe = match self.kind {
             EngineKind::Vllm => "v1/models",
             EngineKind::Sglang => "get_model_info",
         };
+        let began = Instant::now();
         loop {
+            if began.elapsed() > STARTING {
+                return Err(self.failed("does not answer"));
+            }
             if let Some(status) = self.ended() {
                 return Err(self.failed(&format!("ended before it answered ({status})")));
             }

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Start of the names of our directories.
-const PREFIX: &str = "evomerge-scratch-";
+pub(super) const PREFIX: &str = "evomerge-scratch-";
 /// File that is locked while the directory's process lives.
 const LOCK: &str = "in-use.lock";
 
@@ -141,7 +141,7 @@ impl Drop for Scratch {
 fn clear(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        let is_ours = entry.file_name().to_string_lossy().trim_start_matches('.').starts_with(PREFIX);
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         // A link, or somebody else's directory, is left alone: it cannot be locked or removed.
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;

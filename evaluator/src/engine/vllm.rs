@@ -72,9 +72,17 @@ pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
 }
 
 /// Loads the checkpoint at a path in place of the weights, over zeros if `clean`.
+///
+/// What is still asked is dropped: nobody of ours waits for it. A load that fails leaves no paused engine.
 pub(super) fn load(wire: &ServerWire, path: &str, version: &str, clean: bool) -> std::result::Result<(), Trouble> {
+    let loaded = load_paused(wire, path, version, clean);
+    let resumed = wire.post("resume", &json!({})).map(drop).map_err(failed);
+    loaded.and(resumed)
+}
+
+fn load_paused(wire: &ServerWire, path: &str, version: &str, clean: bool) -> std::result::Result<(), Trouble> {
     let act = |path: &str, body: Value| wire.post(path, &body).map_err(failed);
-    act("pause?mode=wait", json!({}))?;
+    act("pause?mode=abort", json!({}))?;
     if clean {
         zero(wire)?;
     }
@@ -90,8 +98,7 @@ pub(super) fn load(wire: &ServerWire, path: &str, version: &str, clean: bool) ->
         }
         thread::sleep(pause);
     }
-    act("update_weight_version", json!({ "new_version": version }))?;
-    act("resume", json!({})).map(drop)
+    act("update_weight_version", json!({ "new_version": version })).map(drop)
 }
 
 /// A load that fails is the engine's failure, whatever it answers.

@@ -28,6 +28,7 @@ impl Benchmarks {
             return Ok(());
         }
         let scratch = self.scratch()?;
+        let _alone = self.engines.as_ref().map(|_| self.judging.lock().expect("no panic while held"));
         let own = match written {
             Some(_) => None,
             None => Some(scratch.write(candidate.weights()?, &self.interrupt)?),
@@ -43,7 +44,7 @@ impl Benchmarks {
                 Err(why) => {
                     // There may be no room for two models.
                     drop(own);
-                    return Err(self.blame(judge, candidate, items[0], scratch, why)?);
+                    return Err(self.blame(judge, candidate, items, scratch, why)?);
                 }
             };
             if let ControlFlow::Break(()) = listener(News::Scores(goal, scores))? {
@@ -58,7 +59,7 @@ impl Benchmarks {
         &self,
         judge: &Judge,
         candidate: &Candidate<'_>,
-        item: ItemId,
+        items: &[ItemId],
         scratch: &Scratch,
         why: Error,
     ) -> Result<Error> {
@@ -67,7 +68,7 @@ impl Benchmarks {
             return Ok(why);
         };
         let written = scratch.write(source, &self.interrupt)?;
-        match judge.score(&written, &[item], scratch, &self.interrupt) {
+        match judge.score(&written, items, scratch, &self.interrupt) {
             Ok(_) => Ok(why),
             Err(error) if error.fault() != Fault::User => Err(error),
             Err(error) => Err(error.at(format!("on the model {name}, which is merged")).as_machine().or_hint(

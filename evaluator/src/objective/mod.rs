@@ -42,6 +42,8 @@ pub struct Benchmarks {
     engines: Option<Arc<Engines>>,
     /// Directory in which models are written for judges, if no engine has one.
     scratch: Option<Arc<Scratch>>,
+    /// Held by the candidate whose judges run while engines score others: judges may share a GPU.
+    judging: Mutex<()>,
 }
 
 /// What tells the scores of a goal.
@@ -109,7 +111,17 @@ impl Benchmarks {
         let pool = Pool::new(&device, Pool::MAX_BYTES);
         let (scorers, goals, tokenizers) = (Vec::new(), Vec::new(), Mutex::default());
         let interrupt = Interrupt::default();
-        Self { scorers, goals, device, interrupt, tokenizers, pool, engines: None, scratch: None }
+        Self {
+            scorers,
+            goals,
+            device,
+            interrupt,
+            tokenizers,
+            pool,
+            engines: None,
+            scratch: None,
+            judging: Mutex::default(),
+        }
     }
 
     /// The same objective, which stops within a step of the model, leaving items unscored, once `interrupt` is set.

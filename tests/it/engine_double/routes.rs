@@ -92,7 +92,7 @@ impl DoubleState {
                 ok(json!({ "version": "0.5.23", "dtype": "bfloat16", "context_length": 512, "quantization": null }))
             }
             "/get_model_info" => {
-                ok(json!({ "model_path": self.root.display().to_string(), "weight_version": self.version }))
+                ok(json!({ "model_path": self.at.display().to_string(), "weight_version": self.version }))
             }
             "/update_weights_from_disk" => {
                 assert_eq!((&body["flush_cache"], &body["abort_all_requests"]), (&json!(true), &json!(false)));

@@ -137,6 +137,7 @@ fn time(study: &PlannedStudy, sources: &Sources) -> Result<TimedCandidate> {
     match given_up {
         Some(why) => Err(Error::user(format!("the first candidate is broken, so that it tells no time: {why}"))
             .hint("look at the ranges of the holes and at their `init`")),
+        None if items < study.benchmarks.first_items().iter().map(Vec::len).sum() => Err(Error::interrupted()),
         None => Ok(TimedCandidate { items, tokens, seconds: began.elapsed().as_secs_f64() }),
     }
 }
