@@ -246,6 +246,10 @@ fn engines_that_cannot_score_are_refused_with_the_reason() {
     );
     let said = dir.run(&[SEARCH, &["--engine", "vlm=http://127.0.0.1:1"]].concat());
     assert_eq!(said.error(), "`vlm` is not a kind of engine (did you mean `vllm`?)");
+    let said = dir.run(&[SEARCH, &["--engine", "http://127.0.0.1:1"]].concat());
+    assert_eq!(said.hint(), Some("is it vLLM? then write vllm=http://127.0.0.1:1; or sglang=http://127.0.0.1:1"));
+    let said = dir.run(&[SEARCH, &["--engine", "vllm=http://127.0.0.1:1", "--gpus", "0"]].concat());
+    assert!(said.error().starts_with("`--gpus` has no effect"), "{}", said.err);
     let said = dir.run(&[SEARCH, &["--engine", "vllm=http://127.0.0.1:1"]].concat());
     assert_eq!((said.code, said.hint()), (Some(3), Some("is the server running there?")), "{}", said.err);
 }

@@ -50,6 +50,10 @@ impl FromStr for EngineAddress {
         let Some(at) = text.find(['=', ':']) else {
             return Err(Error::user(format!("`{text}` is not the address of an engine")).hint(form));
         };
+        if ["http", "https"].contains(&&text[..at]) {
+            return Err(Error::user(format!("`{text}`: the kind of engine is missing"))
+                .hint(format!("is it vLLM? then write vllm={text}; or sglang={text}")));
+        }
         let (kind, place) = (text[..at].trim(), text[at + 1..].trim().to_owned());
         let Some((kind, _)) = EngineKind::ALL.into_iter().find(|(_, name)| name.eq_ignore_ascii_case(kind)) else {
             let names = EngineKind::ALL.map(|(_, name)| name);
@@ -84,7 +88,7 @@ mod tests {
         assert_eq!((parsed.kind, parsed.to_string().as_str()), (EngineKind::Sglang, command));
         let refused = |text: &str| text.parse::<EngineAddress>().unwrap_err().to_string();
         assert_eq!(refused("vlm=http://a"), "`vlm` is not a kind of engine (did you mean `vllm`?)");
-        assert_eq!(refused("http://a"), "`http` is not a kind of engine");
+        assert_eq!(refused("http://a"), "`http://a`: the kind of engine is missing");
         assert_eq!(refused("8000"), "`8000` is not the address of an engine");
     }
 }

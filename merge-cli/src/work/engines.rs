@@ -45,6 +45,10 @@ pub(crate) fn connect(
     if !started.is_empty() {
         screen::say(&format!("engine: starting {}", started.join(", ")));
     }
+    if started.is_empty() && !args.gpus.is_empty() {
+        return Err(Error::user("`--gpus` has no effect: no engine is started, since all of them have addresses")
+            .hint("leave it out, or start engines: --engine 'vllm: vllm serve {model} --port {port}'"));
+    }
     let options = EngineOptions {
         scratch: args.scratch.as_deref().unwrap_or(Path::new(IN_MEMORY)),
         timeout: Duration::from_secs(args.engine_timeout.into()),
