@@ -1,22 +1,14 @@
 #!/usr/bin/env bash
 # Runs the bundled search through a real vLLM on the CPU, and breaks it: scores beside our own, speed, swaps, idle time, kill -9.
 #
-#     benches/peers/engine.sh [--vllm DIR] [--smollm2 MODEL] [--rounds N] [--budget N]
+#     benches/peers/engine.sh [--venv DIR] [--smollm2 MODEL] [--rounds N] [--budget N]
 #
 # Installs vLLM 0.32 for the CPU (4 minutes, 7 GB) to evomerge/vllm in the user's cache, or DIR, if it is not there yet.
 # --smollm2 also searches among that model (SmolLM2-135M in bf16, as smollm2.py writes it) and two perturbed copies. --rounds N kills N
 # engines and N searches (3).
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
-venv=${XDG_CACHE_HOME:-$HOME/.cache}/evomerge/vllm
-rest=()
-while (($#)); do
-    case $1 in
-    --vllm) venv=${2:?--vllm needs a directory} && shift 2 ;;
-    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
-    *) rest+=("$1") && shift ;;
-    esac
-done
+name=vllm
+source "$(dirname "$0")/options.sh"
 
 if [[ ! -x $venv/bin/vllm ]]; then
     echo "installing vLLM 0.32 for the CPU to $venv" >&2

@@ -1,16 +1,8 @@
 # Sourced by the scripts beside it: reads --venv, makes the environment if it is not there, and builds the program.
 # Afterwards: $root, $venv, $evomerge, and $rest, the options that are the caller's.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-venv=${XDG_CACHE_HOME:-$HOME/.cache}/evomerge/peers
-rest=()
-while (($#)); do
-    case $1 in
-    --venv) venv=${2:?--venv needs a directory} && shift 2 ;;
-    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;;
-    *) rest+=("$1") && shift ;;
-    esac
-done
+name=peers
+source "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 
 # One environment for both: mergekit brings transformers, peft and the others. It is 6 GB, nearly all of it torch's code for
 # GPUs; TORCH_INDEX may name an index with CPU wheels.
