@@ -4,19 +4,21 @@
 //! input, which comes when evomerge ends in whatever way, `kill -9` included: then it ends the engine, and the group.
 
 use super::EngineKind;
-use crate::{interrupt::Interrupt, server::ServerWire};
+use crate::{
+    interrupt::Interrupt,
+    process_group::{RunningGroup, last_lines},
+    server::ServerWire,
+};
 use merge_core::{
     error::{Error, Result},
     file,
 };
-use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom},
     net::TcpListener,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -42,8 +44,8 @@ const ENDING: Duration = Duration::from_secs(12);
 const STARTING: Duration = Duration::from_secs(1800);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// Most bytes and lines of its output that an error shows.
-const TAIL: (u64, usize) = (4096, 12);
+/// Most bytes of its output that an error shows.
+const TAIL: u64 = 4096;
 
 /// A process that evomerge started.
 pub(super) struct EngineProcess {
@@ -51,15 +53,15 @@ pub(super) struct EngineProcess {
     command: String,
     gpu: Option<String>,
     log: PathBuf,
-    child: Child,
+    running: RunningGroup,
 }
 
 impl EngineProcess {
     /// Starts a command of a shell, in which `{model}` and `{port}` were replaced already. Its output goes to `log`.
     pub(super) fn start(kind: EngineKind, command: String, gpu: Option<&str>, log: PathBuf) -> Result<Self> {
         let gpu = gpu.map(str::to_owned);
-        let child = spawn(kind, &command, gpu.as_deref(), &log)?;
-        Ok(Self { kind, command, gpu, log, child })
+        let running = spawn(kind, &command, gpu.as_deref(), &log)?;
+        Ok(Self { kind, command, gpu, log, running })
     }
 
     /// Waits until its server answers, for half an hour at most. Fails if it ends before, or if interrupted.
@@ -73,8 +75,9 @@ impl EngineProcess {
             if began.elapsed() > STARTING {
                 return Err(self.failed("does not answer"));
             }
-            if let Some(status) = self.ended() {
-                return Err(self.failed(&format!("ended before it answered ({status})")));
+            if self.running.has_ended() {
+                let how = self.running.end().map_or_else(|e| e.to_string(), |status| status.to_string());
+                return Err(self.failed(&format!("ended before it answered ({how})")));
             }
             if interrupt.is_set() {
                 return Err(Error::interrupted());
@@ -88,21 +91,16 @@ impl EngineProcess {
 
     /// Starts it again if it has ended.
     pub(super) fn revive(&mut self) -> Result<()> {
-        if self.ended().is_some() {
+        if self.running.has_ended() {
             self.end();
-            self.child = spawn(self.kind, &self.command, self.gpu.as_deref(), &self.log)?;
+            self.running = spawn(self.kind, &self.command, self.gpu.as_deref(), &self.log)?;
         }
         Ok(())
     }
 
-    /// Its exit status, if it has ended.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
-    }
-
     /// An error for an engine that does not start, with the end of its output.
     pub(super) fn failed(&self, what: &str) -> Error {
-        let said = tail(&self.log).unwrap_or_default();
+        let said = tail(&self.log).unwrap_or_default().join("\n");
         let said = if said.is_empty() { String::new() } else { format!("; it wrote last:\n{said}") };
         Error::user(format!("the engine `{}` {what}{said}", self.command))
             .hint("run the command by hand, with a free port, to see what it lacks")
@@ -110,16 +108,12 @@ impl EngineProcess {
 
     /// Lets the shell end the engine, and ends by force what is left of the group.
     fn end(&mut self) {
-        drop(self.child.stdin.take());
+        drop(self.running.child.stdin.take());
         let began = Instant::now();
-        while began.elapsed() < ENDING && self.ended().is_none() {
+        while began.elapsed() < ENDING && !self.running.has_ended() {
             thread::sleep(LOOK);
         }
-        // The group has the number of its first process, which no other gets before that is waited for.
-        if let Some(group) = Pid::from_raw(self.child.id() as i32) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.child.wait();
+        let _ = self.running.end();
     }
 }
 
@@ -157,26 +151,24 @@ impl EngineKind {
     }
 }
 
-fn spawn(kind: EngineKind, command: &str, gpu: Option<&str>, log: &Path) -> Result<Child> {
+fn spawn(kind: EngineKind, command: &str, gpu: Option<&str>, log: &Path) -> Result<RunningGroup> {
     let output = File::options().create(true).append(true).open(log).map_err(|e| Error::io("write", log, &e))?;
     let also = output.try_clone().map_err(|e| Error::io("write", log, &e))?;
     let mut shell = Command::new("sh");
-    shell.args(["-c", WATCH, command]).stdin(Stdio::piped()).stdout(output).stderr(also).process_group(0);
+    shell.args(["-c", WATCH, command]).stdin(Stdio::piped()).stdout(output).stderr(also);
     shell.envs(kind.environment().iter().copied());
     if let Some(gpu) = gpu {
         shell.env("CUDA_VISIBLE_DEVICES", gpu);
     }
-    shell.spawn().map_err(|e| Error::machine(format!("cannot start `{command}`: {e}")))
+    RunningGroup::spawn(&mut shell).map_err(|e| Error::machine(format!("cannot start `{command}`: {e}")))
 }
 
 /// The last lines of a file.
-fn tail(path: &Path) -> Option<String> {
+fn tail(path: &Path) -> Option<Vec<String>> {
     let mut file = file::open(path).ok()?;
     let len = fs::metadata(path).ok()?.len();
-    file.seek(SeekFrom::Start(len.saturating_sub(TAIL.0))).ok()?;
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL))).ok()?;
     let mut bytes = Vec::new();
-    file.take(TAIL.0).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    Some(lines[lines.len().saturating_sub(TAIL.1)..].join("\n"))
+    file.take(TAIL).read_to_end(&mut bytes).ok()?;
+    Some(last_lines(&bytes))
 }

@@ -1,13 +1,15 @@
 //! Runs a program in a process group of its own, with limits of time and output, and leaves no process behind.
 
-use crate::interrupt::Interrupt;
+use crate::{
+    interrupt::Interrupt,
+    process_group::{RunningGroup, last_lines},
+};
 use merge_core::error::{Error, Result};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::{
     collections::VecDeque,
     io::{self, Read},
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
-    process::{Child, Command, ExitStatus, Stdio},
+    os::unix::process::ExitStatusExt as _,
+    process::{Command, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -18,9 +20,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Time for the rest of the output after the end of a program and all of its group.
 const REST: Duration = Duration::from_secs(2);
-/// Lines of the error output that are kept, and most characters of each.
-const LINES: usize = 20;
-const LINE: usize = 300;
 /// Bytes of the error output that are kept while it is read.
 const KEPT: usize = 64 << 10;
 
@@ -44,26 +43,17 @@ pub(super) enum ProcessFate {
     TooMuch,
 }
 
-/// A running program. If it is dropped, its whole group is killed.
-struct RunningGroup {
-    child: Child,
-    group: Pid,
-    is_over: bool,
-}
-
 /// Runs a program to its end, with at most `most` bytes of standard output.
 ///
 /// Fails if it cannot be started, which is the machine's fault, and if interrupted: then it was killed.
 pub(super) fn run(command: &mut Command, timeout: Duration, most: usize, interrupt: &Interrupt) -> Result<ProcessEnd> {
     let began = Instant::now();
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn();
-    let child = child.map_err(|e| {
+    let started = RunningGroup::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut running = started.map_err(|e| {
         let program = command.get_program().display();
         Error::machine(format!("cannot start {program}: {e}"))
             .hint("is it there, and may it be run? a script begins with a line such as `#!/usr/bin/env python3`")
     })?;
-    let group = Pid::from_child(&child);
-    let mut running = RunningGroup { child, group, is_over: false };
     let out = Heard::of(running.child.stdout.take(), Kept::First(most));
     let err = Heard::of(running.child.stderr.take(), Kept::Last(KEPT));
     let mut pause = FIRST_PAUSE;
@@ -92,33 +82,6 @@ pub(super) fn run(command: &mut Command, timeout: Duration, most: usize, interru
         (None, signal) => ProcessFate::Signal(signal.unwrap_or(0)),
     });
     Ok(ProcessEnd { how, out, last_lines: last_lines(&err) })
-}
-
-impl RunningGroup {
-    /// True if the program has ended. It is not waited for yet: while it is not, its number is nobody else's, so that
-    /// its group, and no other, is killed.
-    fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
-    }
-
-    /// Kills what is left of the group, and waits for the program.
-    fn end(&mut self) -> io::Result<ExitStatus> {
-        if !self.is_over {
-            // The group may be empty but for the program, which has ended.
-            let _ = kill_process_group(self.group, Signal::KILL);
-            self.is_over = true;
-        }
-        self.child.wait()
-    }
-}
-
-impl Drop for RunningGroup {
-    fn drop(&mut self) {
-        if !self.is_over {
-            let _ = self.end();
-        }
-    }
 }
 
 /// Which bytes of a pipe are kept, and how many.
@@ -192,12 +155,4 @@ impl Heard {
         let (mut heard, _) = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut heard.bytes).into()
     }
-}
-
-/// The last lines of a text, each cut to a length.
-fn last_lines(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let cut = |line: &&str| line.trim_end().chars().take(LINE).collect();
-    lines[lines.len().saturating_sub(LINES)..].iter().map(cut).collect()
 }
