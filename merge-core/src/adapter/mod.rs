@@ -27,8 +27,8 @@ use crate::{
     error::{Error, Result},
     model::head::{is_tied, untied},
     model::{
-        Config, Elements, Index, Meta, Weights, belongings::MADE_FROM, dtype::Dtype, layers::embeddings,
-        spelling::Spelling,
+        Config, Elements, Index, Meta, MixedAdapter, Mixture, Weights, belongings::MADE_FROM, dtype::Dtype,
+        layers::embeddings, spelling::Spelling,
     },
 };
 use low_rank::{LowRank, RoundedTensor, transposed};
@@ -285,6 +285,28 @@ impl Weights for Adapted {
             return read_if_there(&self.dir.join(name));
         }
         self.base.sidecar(name)
+    }
+
+    fn mixture(&self) -> Result<Mixture> {
+        let base = self.base.mixture()?.base;
+        let mut alpha = None;
+        for (name, change) in &self.changes {
+            let (Update { a: Some(a), magnitude: None, embedding: false, .. }, None, Some(fit)) =
+                (&change.update, &change.whole, &change.fit)
+            else {
+                let why = format!("{} changes `{name}` by more than a low-rank update", self.dir.display());
+                return Err(Mixture::refused(&why));
+            };
+            let [rank, _] = matrix(self.adapter.index(), a)?;
+            let own = f64::from(fit.scale) * rank as f64;
+            if (own - *alpha.get_or_insert(own)).abs() > 1e-4 * own.abs() {
+                let why = format!("the modules of {} have different alphas", self.dir.display());
+                return Err(Mixture::refused(&why));
+            }
+        }
+        let tensors = Arc::new(self.changes.keys().cloned().collect());
+        let (dir, scale, alpha) = (self.dir.clone(), 1.0, alpha.unwrap_or(0.0));
+        Ok(Mixture { base, adapters: vec![MixedAdapter { dir, scale, alpha, tensors }] })
     }
 
     fn place(&self) -> String {

@@ -28,7 +28,7 @@ pub(crate) use stamp::Stamp;
 use crate::{
     error::{Error, Result},
     file,
-    model::{Config, Elements, Index, Meta, Weights, hash::hex, head::head_of},
+    model::{Config, Elements, Index, Meta, Mixture, Weights, hash::hex, head::head_of},
 };
 pub use diagnosis::holds_tensors;
 use files::{MappedFile, MappedTensor};
@@ -254,6 +254,10 @@ impl Weights for Checkpoint {
 
     fn place(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn mixture(&self) -> Result<Mixture> {
+        Ok(Mixture::base(&self.path))
     }
 }
 

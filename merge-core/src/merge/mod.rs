@@ -6,6 +6,7 @@ mod config;
 pub mod evomistral;
 mod fold;
 pub(crate) mod head;
+mod mixture;
 mod plan;
 pub mod sources;
 mod tensor_plan;
@@ -21,7 +22,7 @@ use tensor_plan::{Operand, TensorPlan};
 use crate::{
     error::{Error, Result},
     method::{Input, Inputs, Settings, TensorInputs},
-    model::{Config, Elements, Index, LayerHop, LayerPath, Meta, Stored, Weights, spelling, whole},
+    model::{Config, Elements, Index, LayerHop, LayerPath, Meta, Mixture, Stored, Weights, spelling, whole},
     recipe::Recipe,
     tokenizer::{Sidecars, chat},
 };
@@ -263,5 +264,9 @@ impl Weights for Merge {
 
     fn path(&self) -> Option<&LayerPath> {
         self.path.as_ref()
+    }
+
+    fn mixture(&self) -> Result<Mixture> {
+        self.as_mixture()
     }
 }

@@ -33,6 +33,12 @@ impl Method for Linear {
             .then(|| "the weights sum to zero, and `normalize` divides by their sum".to_owned())
     }
 
+    fn shares(&self, merge: &Settings, models: &[Settings]) -> Option<Vec<f64>> {
+        let weights: Vec<f64> = models.iter().map(|model| model.number("weight")).collect();
+        let divisor = if merge.flag("normalize") { weights.iter().sum() } else { 1.0 };
+        Some(weights.iter().map(|weight| weight / divisor).collect())
+    }
+
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {
         let weights: Vec<f32> = inputs.models.iter().map(|m| m.settings.number("weight") as f32).collect();
         let divisor = divisor(&inputs.settings, &weights);

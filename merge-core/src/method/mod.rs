@@ -66,6 +66,11 @@ pub trait Method: Sync {
     fn refusal(&self, _merge: &Settings, _models: &[Settings]) -> Option<String> {
         None
     }
+    /// Each model's share in the result, if that is the models' weighted sum; what the shares lack to one is the base's, if
+    /// differences from it are merged.
+    fn shares(&self, _merge: &Settings, _models: &[Settings]) -> Option<Vec<f64>> {
+        None
+    }
     /// True if it draws a random number for each element of a model with these settings.
     fn draws(&self, _model: &Settings) -> bool {
         false

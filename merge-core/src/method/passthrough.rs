@@ -4,7 +4,7 @@
 //! <https://arxiv.org/abs/2312.15166>): each slice of a recipe passes one model's layers through. With a `scale` of
 //! zero for `o_proj` and `down_proj`, added layers change nothing until they are trained.
 
-use super::{Base, Inputs, Kernel, Method, MethodFacts, Param, TensorInputs};
+use super::{Base, Inputs, Kernel, Method, MethodFacts, Param, Settings, TensorInputs};
 use crate::{error::Result, vectors::wide};
 use candle_core::Tensor;
 
@@ -23,6 +23,10 @@ impl Method for Passthrough {
             models: 1..=1,
             params: PARAMS,
         }
+    }
+
+    fn shares(&self, _merge: &Settings, models: &[Settings]) -> Option<Vec<f64>> {
+        Some(models.iter().map(|model| model.number("scale")).collect())
     }
 
     fn kernel(&self, inputs: &Inputs<'_>) -> Result<Kernel> {

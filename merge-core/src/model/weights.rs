@@ -6,6 +6,7 @@ pub(crate) mod tests;
 use crate::{
     error::{Error, Result},
     model::{
+        Mixture,
         dtype::Dtype,
         elements::{Elements, whole},
     },
@@ -67,6 +68,13 @@ pub trait Weights: Send + Sync {
     /// runs the path needs none of this model's tensors. The results differ only by the rounding of folded weights.
     fn path(&self) -> Option<&LayerPath> {
         None
+    }
+
+    /// The model as a base plus scaled low-rank adapters.
+    ///
+    /// Fails, with the reason, for a model that is something else.
+    fn mixture(&self) -> Result<Mixture> {
+        Err(Mixture::refused("its tensors are made in another way"))
     }
 
     /// All of a tensor's bytes, little-endian and row-major.

@@ -6,9 +6,10 @@ use crate::{
     error::{Error, Result},
     item::ItemId,
     merge::{Merge, sources::Sources},
+    optimizer::Genome,
     recipe::Recipe,
     search::{Algorithm, Search},
-    template::{Space, Template},
+    template::{DimensionKind, Space, Template},
     words::counted,
 };
 use std::collections::BTreeSet;
@@ -37,11 +38,25 @@ pub fn check(
         objective.check(&merge)?;
         let new: Vec<String> = merge.notes().iter().filter(|note| !notes.contains(note)).cloned().collect();
         notes.extend(new);
+        // At the start all layers are alike; here they differ.
+        let recipe = template.fill(&space, &uneven(template.start_of(&space, number), &space));
+        if let Ok(merge) = Merge::plan(&recipe, &sources.of(&recipe)) {
+            objective.admits(&merge).map_err(|e| e.at(template.file.display()))?;
+        }
     }
     for recipe in [baseline::uniform(template), baseline::untuned_dare_ties(template)].into_iter().flatten() {
         Merge::plan(&recipe, &sources.of(&recipe))?;
     }
     Ok(notes)
+}
+
+/// A genome with the same choices, whose numbers differ from each other.
+fn uneven(start: Genome, space: &Space) -> Genome {
+    // Multiples of the golden ratio spread evenly between whole numbers.
+    let other = |number: usize| (0.618_033_988_749_895 * (number as f64 + 1.0)).fract();
+    let is_number = |number: usize| matches!(space.dimensions[number].kind, DimensionKind::Number { .. });
+    let values = start.into_iter().enumerate();
+    values.map(|(number, value)| if is_number(number) { other(number) } else { value }).collect()
 }
 
 /// Refuses an objective that candidates are kept for but that has no part in the final choice.

@@ -66,6 +66,10 @@ pub trait Objective: Sync {
     fn goals(&self) -> &[Goal];
     /// Refuses a model that cannot be scored, without reading a weight.
     fn check(&self, weights: &dyn Weights) -> Result<()>;
+    /// Refuses a model of a kind that is never scored, such as one that is not made of what an engine holds.
+    fn admits(&self, _weights: &dyn Weights) -> Result<()> {
+        Ok(())
+    }
     /// Scores a candidate on items of each goal, and tells `listener` the scores as they come.
     ///
     /// A score depends only on the candidate and the item, so it may be computed anywhere.

@@ -58,8 +58,10 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     let mut names = sources.labels();
     let mut candidates = study.parents();
     let n_parents = candidates.len();
+    // A baseline that is never scored by this objective is left out.
+    let is_admitted = |one: &Candidate<'_>| one.weights().is_ok_and(|weights| objective.admits(weights).is_ok());
     let mut add = |name: &str, candidate: Option<_>| {
-        if let Some(candidate) = candidate {
+        if let Some(candidate) = candidate.filter(is_admitted) {
             names.push(name.to_owned());
             candidates.push(candidate);
         }
@@ -76,7 +78,8 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     }
 
     // All models on report items.
-    add("evolved", Some(merged(recipe.clone())));
+    names.push("evolved".to_owned());
+    candidates.push(merged(recipe.clone()));
     let items: GoalItems = goals.iter().map(|goal| goal.report.clone()).collect();
     scorer.tracker.begin(Phase::Report, candidates.len() * n_items(&items), None);
     let scored = scorer.score(&candidates.iter().collect::<Vec<_>>(), &items)?;

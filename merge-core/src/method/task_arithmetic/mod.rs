@@ -225,6 +225,18 @@ impl Method for TaskArithmetic {
         })
     }
 
+    fn shares(&self, merge: &Settings, models: &[Settings]) -> Option<Vec<f64>> {
+        let keeps_all = self.sparsify == Sparsify::No
+            || self.is_random() && models.iter().all(|model| model.number("density") >= 1.0);
+        if self.consensus || !keeps_all {
+            return None;
+        }
+        let weights: Vec<f64> = models.iter().map(|model| model.number("weight")).collect();
+        let sum: f64 = weights.iter().sum();
+        let divisor = if merge.flag("normalize") && sum.abs() >= 1e-8 { sum } else { 1.0 };
+        Some(weights.iter().map(|weight| merge.number("lambda") * weight / divisor).collect())
+    }
+
     fn draws(&self, model: &Settings) -> bool {
         match self.sparsify {
             Sparsify::Random => model.number("density") < 1.0,
