@@ -142,7 +142,7 @@ fn a_service_judges() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/score", listener.local_addr().unwrap());
     thread::spawn(move || {
-        for stream in listener.incoming() {
+        for (number, stream) in listener.incoming().enumerate() {
             let mut stream = BufReader::new(stream.unwrap());
             let (mut line, mut len) = (String::new(), 0);
             while stream.read_line(&mut line).unwrap() > 2 {
@@ -159,7 +159,9 @@ fn a_service_judges() {
             let scores: Vec<Value> =
                 asked["items"].as_array().unwrap().iter().map(|row| json!({ "id": row["id"], "score": 0.5 })).collect();
             let body = json!({ "scores": scores }).to_string();
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // Some requests come while it is busy.
+            let status = if number % 8 == 3 { "503 Service Unavailable" } else { "200 OK" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             stream.get_mut().write_all(format!("{head}{body}").as_bytes()).unwrap();
         }
     });
@@ -167,6 +169,7 @@ fn a_service_judges() {
     let mut command = dir.command(ON_SCRATCH);
     let said = Said::of(command.env("OPENAI_API_KEY", "sk-secret").output().unwrap());
     assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(![said.out, said.err].concat().contains("gave up"), "a busy service tells nothing about a candidate");
     // Nobody there: the machine's fault, and nothing is lost.
     let dir = study("service: \"http://127.0.0.1:1/score\", name: near, items: items.jsonl, per_generation: 2");
     let said = dir.run(ON_SCRATCH);

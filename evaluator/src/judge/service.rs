@@ -18,6 +18,10 @@ use ureq::{
 
 /// Pause between two looks at the interrupt.
 const LOOK: Duration = Duration::from_millis(20);
+/// Pauses before a service that is busy is asked again.
+const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(8)];
+/// Statuses by which a service, or what stands before it, says that it is busy.
+const BUSY: [u16; 4] = [429, 502, 503, 504];
 
 /// A service that scores models. It must be able to read the directories that it is told.
 pub(super) struct JudgeService {
@@ -56,7 +60,7 @@ impl JudgeService {
         let (sender, answer) = mpsc::channel();
         let (agent, address, timeout) = (self.agent.clone(), self.address.clone(), self.timeout);
         // The thread ends with the request. An interrupt does not wait for it.
-        thread::spawn(move || sender.send(post(&agent, &address, &body.to_string(), timeout)));
+        thread::spawn(move || sender.send(patiently(&agent, &address, &body.to_string(), timeout)));
         loop {
             match answer.recv_timeout(LOOK) {
                 Ok(answer) => return answer.map_err(|e| e.at(&self.address)),
@@ -70,8 +74,37 @@ impl JudgeService {
     }
 }
 
-fn post(agent: &Agent, address: &str, body: &str, timeout: Duration) -> Result<String> {
-    let mut request = agent.post(address).config().http_status_as_error(false).timeout_global(Some(timeout));
+/// Asks again after pauses while the service is busy: that tells nothing about the model.
+fn patiently(agent: &Agent, address: &str, body: &str, timeout: Duration) -> Result<String> {
+    for pause in PAUSES {
+        let (status, text) = post(agent, address, body, timeout)?;
+        if !BUSY.contains(&status) {
+            return answered(status, text);
+        }
+        thread::sleep(pause);
+    }
+    let (status, text) = post(agent, address, body, timeout)?;
+    answered(status, text)
+}
+
+/// The text of an answer. Fails with an error of the machine if the service is still busy.
+fn answered(status: u16, text: String) -> Result<String> {
+    if (200..300).contains(&status) {
+        return Ok(text);
+    }
+    let message = format!("it answers {status}: {}", short(&text));
+    Err(if BUSY.contains(&status) {
+        Error::machine(message)
+            .hint("the service, or what stands before it, is overloaded: run the same command again later")
+    } else {
+        Error::user(message)
+    })
+}
+
+/// Status and text of an answer.
+fn post(agent: &Agent, address: &str, body: &str, timeout: Duration) -> Result<(u16, String)> {
+    let request = agent.post(address).config().http_status_as_error(false);
+    let mut request = request.timeout_global(Some(timeout)).timeout_per_read(None);
     if is_local(address) {
         request = request.proxy(None);
     }
@@ -79,10 +112,7 @@ fn post(agent: &Agent, address: &str, body: &str, timeout: Duration) -> Result<S
     let mut response = request.send(body).map_err(|e| failure(&e, timeout))?;
     let text = response.body_mut().with_config().limit(MOST_OUTPUT as u64).read_to_string();
     let text = text.map_err(|e| failure(&e, timeout))?;
-    match response.status() {
-        status if status.is_success() => Ok(text),
-        status => Err(Error::user(format!("it answers {status}: {}", short(&text)))),
-    }
+    Ok((response.status().as_u16(), text))
 }
 
 fn failure(error: &ureq::Error, timeout: Duration) -> Error {

@@ -95,8 +95,13 @@ impl ServerWire {
     pub(crate) fn get(&self, path: &str) -> std::result::Result<Value, Refusal> {
         let address = self.address(path);
         let get = || {
-            let mut request =
-                self.agent.get(&address).config().http_status_as_error(false).timeout_global(Some(self.timeout));
+            let mut request = self
+                .agent
+                .get(&address)
+                .config()
+                .http_status_as_error(false)
+                .timeout_global(Some(self.timeout))
+                .timeout_per_read(None);
             if is_local(&self.base) {
                 request = request.proxy(None);
             }
@@ -113,8 +118,13 @@ impl ServerWire {
         let address = self.address(path);
         let body = body.to_string();
         let post = || {
-            let mut request =
-                self.agent.post(&address).config().http_status_as_error(false).timeout_global(Some(self.timeout));
+            let mut request = self
+                .agent
+                .post(&address)
+                .config()
+                .http_status_as_error(false)
+                .timeout_global(Some(self.timeout))
+                .timeout_per_read(None);
             if is_local(&self.base) {
                 request = request.proxy(None);
             }
