@@ -48,6 +48,7 @@ texts! {
 
     // The summary of a search.
     RANKED "ranked {candidates} in {generations} by {tasks}{estimated} ({evaluations}{tokens}, seed {seed})" "{generations}の{candidates}を{tasks}{estimated}で順位付け（{evaluations}{tokens}、シード{seed}）"
+    SCORED_BY "scored by {engine}" "採点：{engine}"
     FROM_ANCHORS ", estimated from anchors" "（アンカーからの推定値）"
     AND_TOKENS ", {n} tokens" "、{n}トークン"
     GAVE_UP "gave up {candidates}: {why}" "{candidates}を打ち切り：{why}"

@@ -42,6 +42,8 @@ pub(crate) struct Summary {
     pub(crate) seed: u64,
     pub(crate) budget: u64,
     pub(crate) optimizer: String,
+    /// Inference engine that scored, with its settings; `None` if evomerge scored itself.
+    pub(crate) engine: Option<String>,
     pub(crate) models: Vec<String>,
     pub(crate) tasks: Vec<TaskSummary>,
     pub(crate) objectives: Vec<PlottedObjective>,
@@ -236,6 +238,7 @@ impl Summary {
             seed: about.seed,
             budget: about.budget,
             optimizer: about.optimizer.clone(),
+            engine: about.engine.clone(),
             models: about.models.clone(),
             tasks: tasks(&about.goals),
             costs,

@@ -73,7 +73,11 @@ fn head(summary: &Summary) -> String {
         ("generations", &language.count(summary.convergence.len(), &texts::GENERATION)),
         ("models", &summary.models.join(", ")),
     ];
-    state.unwrap_or_default() + &language.fill(&texts::ABOUT, &values)
+    let engine = summary
+        .engine
+        .as_ref()
+        .map(|engine| "\n".to_owned() + &language.fill(&texts::SCORED_BY, &[("engine", engine)]));
+    state.unwrap_or_default() + &language.fill(&texts::ABOUT, &values) + &engine.unwrap_or_default()
 }
 
 /// Plots the lead of the generations over the best parent, or their fitness if nothing was

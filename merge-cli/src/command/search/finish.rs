@@ -137,6 +137,8 @@ fn summary(study: &Study<'_>, findings: &Findings, language: Language) -> Result
         ("seed", &study.search.seed),
     ];
     let mut lines = vec![language.fill(&texts::RANKED, &values)];
+    let engine = study.objective.served_by();
+    lines.extend(engine.map(|engine| language.fill(&texts::SCORED_BY, &[("engine", &engine)])));
     lines.extend(history.stopped.map(|stop| language.text(summary::reason(stop)).to_owned()));
     lines.extend(history.given_up.iter().map(|(why, models)| {
         let candidates = language.count(*models, &texts::CANDIDATE);
