@@ -1,6 +1,7 @@
-//! A double of the routes of vLLM and SGLang: it loads checkpoints from disk, hashes what it loads, and answers by our own
-//! forward pass from token ids. Faults of real engines are put in between.
+//! A double of the routes of vLLM and SGLang, which loads checkpoints from disk and hashes what it loads, and of llama.cpp,
+//! which scales adapters. It answers by our own forward pass from token ids. Faults of real engines are put in between.
 
+mod llama_cpp;
 mod routes;
 
 use evaluator::{answer::Transformer, model::device};
@@ -8,7 +9,7 @@ use merge_core::{
     checkpoint::Checkpoint,
     model::{Weights as _, hash::hex},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,6 +26,8 @@ use std::{
 pub(crate) enum EngineFault {
     /// A load of a candidate hangs up without loading.
     HangsUpWhileLoading,
+    /// A load takes longer than anybody waits.
+    HangsWhileLoading,
     /// A load answers 500.
     FailsToLoad,
     /// A load leaves a parameter out and says nothing.
@@ -41,6 +44,8 @@ pub(crate) enum EngineFault {
     StartsAgain,
     /// Generated answers are aborted.
     Aborts,
+    /// Answers come from other weights, or by other scales.
+    AnswersOtherwise,
     /// Connections end without an answer, this many times.
     IsAway(usize),
     /// Nothing yet: the next fault comes after this many loads of candidates.
@@ -62,6 +67,8 @@ pub(crate) enum EngineForm {
     OtherVocabulary,
     /// vLLM of another version.
     Newer,
+    /// llama.cpp.
+    LlamaCpp,
 }
 
 /// Generated tokens by the content of the weights and the prompt.
@@ -77,6 +84,8 @@ pub(crate) struct EngineDouble {
 pub(crate) struct DoubleState {
     form: EngineForm,
     root: PathBuf,
+    /// Adapters of llama.cpp: directory and file of each.
+    adapters: Vec<(PathBuf, PathBuf)>,
     /// Path of what it has loaded last.
     at: PathBuf,
     model: Transformer,
@@ -88,6 +97,8 @@ pub(crate) struct DoubleState {
     paused: bool,
     /// Content of the candidate that cannot be computed.
     cursed: Option<String>,
+    /// Number of requests that hang.
+    pub(crate) hanging: usize,
     pub(crate) faults: VecDeque<EngineFault>,
     /// Directories of the candidates that were loaded, in order.
     pub(crate) loaded: Vec<PathBuf>,
@@ -101,14 +112,24 @@ impl EngineDouble {
         Self::start_at(0, form, root)
     }
 
+    /// llama.cpp with a base, and adapters in the layout of PEFT, each with its file.
+    pub(crate) fn llama_cpp(base: &Path, adapters: &[(PathBuf, PathBuf)]) -> Self {
+        Self::begin(0, EngineForm::LlamaCpp, base, adapters)
+    }
+
     /// Like [`Self::start`], at a port.
     pub(crate) fn start_at(port: u16, form: EngineForm, root: &Path) -> Self {
+        Self::begin(port, form, root, &[])
+    }
+
+    fn begin(port: u16, form: EngineForm, root: &Path, adapters: &[(PathBuf, PathBuf)]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let (model, hashes) = load(root);
         let zeros = hashes.keys().map(|name| (name.clone(), hash_of(name.as_bytes()))).collect();
         let state = DoubleState {
             form,
             root: root.to_owned(),
+            adapters: adapters.to_vec(),
             at: root.to_owned(),
             model,
             hashes,
@@ -117,6 +138,7 @@ impl EngineDouble {
             version: "default".to_owned(),
             paused: false,
             cursed: None,
+            hanging: 0,
             faults: VecDeque::new(),
             loaded: Vec::new(),
             prompts: Vec::new(),
@@ -135,7 +157,11 @@ impl EngineDouble {
 
     /// Its address on the command line.
     pub(crate) fn address(&self) -> String {
-        let kind = if self.state.lock().unwrap().form == EngineForm::Sglang { "sglang" } else { "vllm" };
+        let kind = match self.state.lock().unwrap().form {
+            EngineForm::Sglang => "sglang",
+            EngineForm::LlamaCpp => "llama.cpp",
+            _ => "vllm",
+        };
         format!("{kind}={}", self.url)
     }
 
@@ -150,11 +176,17 @@ fn serve(stream: &mut BufReader<TcpStream>, state: &Mutex<DoubleState>) {
     while let Some((path, body)) = heard(stream) {
         let hangs = {
             let mut state = state.lock().unwrap();
-            let is_completion = ["/v1/completions", "/generate"].contains(&path.as_str()) && state.version != "own";
-            state.takes(EngineFault::Hangs, is_completion)
+            let routes = ["/v1/completions", "/generate", "/completion"];
+            let is_completion = routes.contains(&path.as_str()) && state.version != "own";
+            let loads_other = path == "/collective_rpc" && body["kwargs"]["weights_path"] != json!(state.root);
+            let hangs = state.takes(EngineFault::Hangs, is_completion)
+                || state.takes(EngineFault::HangsWhileLoading, loads_other);
+            state.hanging += usize::from(hangs);
+            hangs
         };
         if hangs {
             thread::sleep(Duration::from_secs(20));
+            state.lock().unwrap().hanging -= 1;
             return;
         }
         let Some((status, answer)) = state.lock().unwrap().answer(&path, &body) else { return };
@@ -240,7 +272,11 @@ impl DoubleState {
             return None;
         }
         let path = path.split('?').next().unwrap_or_default();
-        if self.form == EngineForm::Sglang { self.answer_sglang(path, body) } else { self.answer_vllm(path, body) }
+        match self.form {
+            EngineForm::Sglang => self.answer_sglang(path, body),
+            EngineForm::LlamaCpp => self.answer_llama_cpp(path, body),
+            _ => self.answer_vllm(path, body),
+        }
     }
 
     /// Loads a checkpoint; false if a fault is in between, `None` to hang up.
@@ -266,14 +302,19 @@ impl DoubleState {
         }
         if !is_own {
             self.loaded.push(path);
-            if let Some(EngineFault::AfterLoads(n)) = self.faults.front_mut() {
-                *n -= 1;
-                if *n == 0 {
-                    self.faults.pop_front();
-                }
-            }
+            self.has_loaded();
         }
         Some(true)
+    }
+
+    /// Counts a load of a candidate.
+    fn has_loaded(&mut self) {
+        if let Some(EngineFault::AfterLoads(n)) = self.faults.front_mut() {
+            *n -= 1;
+            if *n == 0 {
+                self.faults.pop_front();
+            }
+        }
     }
 
     /// Version of the weights that it holds.

@@ -268,10 +268,10 @@ fn nothing_is_left_in_memory_by_a_search_that_is_killed() {
     check_done(&dir, &search(&dir, &[&engine], &[]));
 }
 
-#[test]
-fn an_interrupted_search_gives_the_engine_its_own_model_back() {
+#[track_caller]
+fn check_interrupted(fault: EngineFault) {
     let (dir, engine) = (study(), engine(EngineForm::Vllm));
-    engine.fail(&[EngineFault::AfterLoads(4), EngineFault::Hangs]);
+    engine.fail(&[EngineFault::AfterLoads(4), fault]);
     let address = engine.address();
     let args = [SEARCH, &["--engine", &address, "--scratch", "scratch"]].concat();
     let running = dir.command(&args).spawn().unwrap();
@@ -282,8 +282,18 @@ fn an_interrupted_search_gives_the_engine_its_own_model_back() {
     assert_eq!(said.code, Some(130), "{}", said.err);
     assert!(said.err.contains(&format!("--engine '{address}'")), "{}", said.err);
     assert!(is_empty(&dir.path("scratch")));
-    assert_eq!(engine.state.lock().unwrap().version(), "own");
+    let (hanging, version) = {
+        let state = engine.state.lock().unwrap();
+        (state.hanging, state.version().to_owned())
+    };
+    assert_eq!((hanging, version.as_str()), (1, "own"), "it waits for no request");
     check_done(&dir, &search(&dir, &[&engine], &[]));
+}
+
+#[test]
+fn an_interrupted_search_waits_for_nothing_and_gives_the_engine_its_own_model_back() {
+    check_interrupted(EngineFault::Hangs);
+    check_interrupted(EngineFault::HangsWhileLoading);
 }
 
 #[test]

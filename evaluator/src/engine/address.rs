@@ -13,6 +13,8 @@ pub enum EngineKind {
     Vllm,
     /// SGLang 0.5 or newer.
     Sglang,
+    /// llama.cpp's `llama-server`, with adapters.
+    LlamaCpp,
 }
 
 /// Kind of an engine, and where it is or how it is started.
@@ -34,7 +36,7 @@ pub enum EnginePlace {
 }
 
 impl EngineKind {
-    const ALL: [(Self, &str); 2] = [(Self::Vllm, "vllm"), (Self::Sglang, "sglang")];
+    const ALL: [(Self, &str); 3] = [(Self::Vllm, "vllm"), (Self::Sglang, "sglang"), (Self::LlamaCpp, "llama.cpp")];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {

@@ -38,9 +38,9 @@ impl Agreement {
         tokenizer: &Tokenizer,
         requests: &[Request],
     ) -> Result<Self> {
-        let written = engines.write(weights)?;
-        let theirs = engines.run(weights, &written, tokenizer, |model| all_of(model, requests))?;
-        drop(written);
+        let given = engines.give(weights)?;
+        let theirs = engines.run(weights, &given, tokenizer, |model| all_of(model, requests))?;
+        drop(given);
         let own = Transformer::with_tokenizer(weights, tokenizer.clone(), &Device::Cpu)?;
         let mut own = own.interruptible(engines.interrupt().clone());
         let mut all = Self::default();

@@ -1,6 +1,6 @@
 //! A model that an engine holds, as a model that answers: makes the tokens, asks in lists, reads answers as our own pass does.
 
-use super::{Computed, Engine, Trouble, Wanted, What};
+use super::{Computed, Engine, Trouble, Wanted, What, llama_cpp::no_likelihoods};
 use crate::{
     answer::{
         Memory,
@@ -217,7 +217,8 @@ fn too_short(engine: &Engine, needed: usize) -> Error {
         engine.name()
     ))
     .hint(format!(
-        "start it with a longer one: `--max-model-len {needed}` of vLLM, `--context-length {needed}` of SGLang"
+        "start it with a longer one: `--max-model-len {needed}` of vLLM, `--context-length {needed}` of SGLang, `-c` of llama.cpp \
+         with {needed} for each slot"
     ))
 }
 
@@ -232,6 +233,9 @@ pub(super) fn check_context(
     let context = context(weights).unwrap_or_else(|| engine.context());
     let reader = QuestionReader { tokenizer, specials: &specials, chat: None, context };
     let Some((_, places)) = open::places(reader, requests, &Interrupt::default())? else { return Ok(()) };
+    if engine.holds_adapters() && places.iter().any(|place| matches!(place.job.purpose, Purpose::Score { .. })) {
+        return Err(no_likelihoods(engine.name()));
+    }
     match places.iter().map(needed).max().filter(|most| *most > engine.context()) {
         Some(most) => Err(too_short(engine, most)),
         None => Ok(()),

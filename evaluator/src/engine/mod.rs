@@ -1,35 +1,42 @@
-//! Inference engines that are given a model's weights, and answer in its place: vLLM and SGLang.
+//! Inference engines that are given a model's weights, and answer in its place: vLLM, SGLang and llama.cpp.
 //!
 //! A model is written whole to a fresh directory of a [`Scratch`], loaded in place, and proved: its parameters are
 //! compared with the file byte by byte where the engine tells their hashes, and every list of answers is followed by a
 //! look at the engine's weight version. We make the tokens, so every request that our own forward pass answers, an
-//! engine answers too. [`Engines`] shares engines among candidates, and takes out those that fail.
+//! engine answers too. llama.cpp is given no weights but a scale for each `LoRA` adapter that it holds, and can only
+//! generate. [`Engines`] shares engines among candidates, and takes out those that fail.
 
+mod adapters;
 mod address;
 mod agreement;
 mod asking;
+mod gguf;
+mod given;
+mod lease;
+mod llama_cpp;
 mod pool;
 mod process;
 mod proof;
 mod scratch;
 mod sglang;
 mod vllm;
+mod wanted;
 
 pub use self::{
     address::{EngineAddress, EngineKind, EnginePlace},
     agreement::Agreement,
     asking::ServedModel,
+    given::GivenModel,
     pool::{EngineOptions, EngineUse, Engines},
     scratch::{Scratch, ScratchFile, ScratchModel},
 };
 
+use self::adapters::HeldFiles;
+use self::llama_cpp::HeldAdapter;
 use self::process::EngineProcess;
 use self::proof::{Hashes, Proof, expected};
-use crate::{
-    prompt::Tokenizer,
-    request::Likelihood,
-    server::{ServerWire, wire::Refusal},
-};
+use self::wanted::{Computed, Trouble, Wanted, What};
+use crate::{prompt::Tokenizer, server::ServerWire};
 use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
@@ -48,8 +55,12 @@ pub struct Engine {
     facts: Facts,
     /// The model that it was started with, if this process can read it.
     started: Option<Checkpoint>,
+    /// Engine, version, and every setting that may change a number.
+    identity: String,
     /// Hashes of its own model's parameters.
     own: Hashes,
+    /// Files that llama.cpp holds.
+    held: Option<HeldFiles>,
     proof: Mutex<Proof>,
     /// Its process, if evomerge has started it.
     process: Option<Mutex<EngineProcess>>,
@@ -58,7 +69,7 @@ pub struct Engine {
 /// Facts about an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Facts {
-    /// Engine, version, and every setting that may change a number.
+    /// Engine, version, and every setting that it tells and that may change a number.
     identity: String,
     /// Name of its model in requests.
     model: String,
@@ -68,84 +79,8 @@ struct Facts {
     context: usize,
     /// Type in which it keeps weights, if it says so.
     dtype: Option<Dtype>,
-}
-
-/// Reason why a model has no answers.
-pub(crate) enum Trouble {
-    /// The engine failed. The model may be scored again, here or elsewhere.
-    Engine {
-        /// Description for the user.
-        error: Error,
-        /// True if it still answers, and answered that it failed: the model may be the reason.
-        answered: bool,
-    },
-    /// The same would happen again.
-    Fatal(Error),
-}
-
-/// A sequence to compute: its tokens, and what is wanted of them.
-pub(crate) struct Wanted<'a> {
-    /// Tokens of the sequence, those that are scored included.
-    pub tokens: &'a [u32],
-    /// What is wanted.
-    pub what: What<'a>,
-}
-
-/// What is wanted of a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum What<'a> {
-    /// The likelihood of its tokens from this position on.
-    Score(usize),
-    /// Greedy generation of at most this number of tokens.
-    Generate(usize, &'a [String]),
-}
-
-/// Result of a sequence.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Computed {
-    /// Likelihood of the scored tokens, and whether a number was not finite.
-    Scored(Likelihood, bool),
-    /// Generated tokens, and whether the limit ended them.
-    Generated(Vec<u32>, bool),
-}
-
-impl Wanted<'_> {
-    /// Position of the first scored token; of a prompt, its end.
-    fn start(&self) -> usize {
-        match self.what {
-            What::Score(from) => from,
-            What::Generate(..) => self.tokens.len(),
-        }
-    }
-}
-
-impl Trouble {
-    fn engine(error: Error) -> Self {
-        Self::Engine { error, answered: false }
-    }
-
-    pub(crate) fn error(&self) -> &Error {
-        match self {
-            Self::Engine { error, .. } | Self::Fatal(error) => error,
-        }
-    }
-
-    pub(crate) fn into_error(self) -> Error {
-        match self {
-            Self::Engine { error, .. } | Self::Fatal(error) => error,
-        }
-    }
-}
-
-impl From<Refusal> for Trouble {
-    /// A refusal for good is nobody's fault but the request's: it must stop a search, not spoil candidates.
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Unreachable(error) => Self::engine(error),
-            Refusal::Failed(error, _) => Self::Engine { error, answered: true },
-            Refusal::TooLong(error) | Refusal::Permanent(error) => Self::Fatal(error.as_machine()),
-        }
-    }
+    /// Adapters that it holds.
+    adapters: Vec<HeldAdapter>,
 }
 
 /// Time of each request by which an engine gets its own model back at the end.
@@ -171,6 +106,7 @@ impl Engine {
         let facts = match kind {
             EngineKind::Vllm => vllm::facts(&wire),
             EngineKind::Sglang => sglang::facts(&wire),
+            EngineKind::LlamaCpp => llama_cpp::facts(&wire),
         };
         let facts = facts.map_err(|e| e.at(&name))?;
         if facts.root.contains(scratch::PREFIX) {
@@ -180,7 +116,9 @@ impl Engine {
         }
         let started = Path::new(&facts.root).is_dir().then(|| Checkpoint::open(Path::new(&facts.root)).ok()).flatten();
         let (own, proof, process) = (Hashes::new(), Mutex::default(), process.map(Mutex::new));
-        let mut engine = Self { kind, wire, name, facts, started, own, proof, process };
+        let held = (kind == EngineKind::LlamaCpp).then(|| HeldFiles::open(&facts.root, &facts.adapters));
+        let identity = identity(&facts);
+        let mut engine = Self { kind, wire, name, facts, started, identity, own, held, proof, process };
         if let Err(trouble) = engine.begin() {
             engine.give_back();
             return Err(trouble.into_error());
@@ -190,8 +128,10 @@ impl Engine {
 
     /// Loads its own model twice, the second time over zeros, and learns what can be proved.
     fn begin(&mut self) -> std::result::Result<(), Trouble> {
-        if self.kind == EngineKind::Sglang {
-            return self.load_at(&self.facts.root, OWN);
+        match self.kind {
+            EngineKind::Vllm => {}
+            EngineKind::Sglang => return self.load_at(&self.facts.root, OWN),
+            EngineKind::LlamaCpp => return Ok(()),
         }
         vllm::load(&self.wire, &self.facts.root, OWN, false)?;
         self.own = vllm::checksums(&self.wire)?;
@@ -221,13 +161,27 @@ impl Engine {
         match self.kind {
             EngineKind::Vllm => vllm::load(&self.wire, path, version, true),
             EngineKind::Sglang => sglang::load(&self.wire, path, version),
+            EngineKind::LlamaCpp => Ok(()),
         }
     }
 
-    /// Puts a model from a scratch directory into the engine, and proves that it is there.
+    /// Version of the model that the engine was started with; of llama.cpp, scales of zero.
+    pub(crate) fn own_version(&self) -> String {
+        self.held.as_ref().map_or_else(|| OWN.to_owned(), HeldFiles::none)
+    }
+
+    /// Puts a model into the engine, and proves that it is there.
     ///
-    /// Returns the weight version by which the engine knows it.
-    pub(crate) fn load(&self, model: &ScratchModel) -> std::result::Result<String, Trouble> {
+    /// Returns the weight version by which the engine knows it; of llama.cpp, the scales of its adapters.
+    pub(crate) fn load(&self, model: &GivenModel) -> std::result::Result<String, Trouble> {
+        let model = match (model, &self.held) {
+            (GivenModel::Mixture(mixture), Some(held)) => {
+                self.check_held()?;
+                return held.scales(mixture, &self.name).map_err(Trouble::Fatal);
+            }
+            (GivenModel::Files(model), None) => model,
+            _ => unreachable!("all engines of a search are of one kind"),
+        };
         let version = model.version();
         self.load_at(&model.path().to_string_lossy(), &version)?;
         if self.kind == EngineKind::Vllm {
@@ -249,8 +203,19 @@ impl Engine {
         let found = match self.kind {
             EngineKind::Vllm => vllm::version(&self.wire)?,
             EngineKind::Sglang => sglang::version(&self.wire)?,
+            EngineKind::LlamaCpp => return self.check_held(),
         };
         self.same_version(version, &found)
+    }
+
+    /// Fails if llama.cpp holds other files by now.
+    fn check_held(&self) -> std::result::Result<(), Trouble> {
+        let found = llama_cpp::facts(&self.wire).map_err(|e| Trouble::engine(e.as_machine()))?;
+        if found == self.facts {
+            return Ok(());
+        }
+        let why = format!("{}: it holds other files by now: {}", self.name, told(&found, &found.identity));
+        Err(Trouble::engine(Error::machine(why).hint("start it again as it was")))
     }
 
     fn same_version(&self, version: &str, found: &str) -> std::result::Result<(), Trouble> {
@@ -279,6 +244,12 @@ impl Engine {
                 versions.iter().try_for_each(|found| self.same_version(version, found))?;
                 Ok(computed)
             }
+            EngineKind::LlamaCpp => {
+                let (computed, versions) = llama_cpp::compute(&self.wire, &self.name, wanted, ends, version)?;
+                versions.iter().try_for_each(|found| self.same_version(version, found))?;
+                self.check_held()?;
+                Ok(computed)
+            }
         }
     }
 
@@ -290,6 +261,7 @@ impl Engine {
         let _ = match self.kind {
             EngineKind::Vllm => vllm::load(&wire, &self.facts.root, OWN, false),
             EngineKind::Sglang => sglang::load(&wire, &self.facts.root, OWN),
+            EngineKind::LlamaCpp => Ok(()),
         };
     }
 
@@ -300,7 +272,7 @@ impl Engine {
             return Err(Trouble::engine(Error::machine(format!("{}: its own model did not come back", self.name))));
         }
         let wanted = Wanted { tokens: &[0], what: What::Generate(1, &[]) };
-        self.compute(&[wanted], &[], OWN).map(drop)
+        self.compute(&[wanted], &[], &self.own_version()).map(drop)
     }
 
     /// True if the engine answers and its facts are those of before. One that evomerge has started is started again if it
@@ -312,13 +284,22 @@ impl Engine {
         let facts = match self.kind {
             EngineKind::Vllm => vllm::facts(&self.wire),
             EngineKind::Sglang => sglang::facts(&self.wire),
+            EngineKind::LlamaCpp => llama_cpp::facts(&self.wire),
         };
-        match facts {
+        match facts.map(|facts| (identity(&facts), facts)) {
             // SGLang calls itself by the path of what it has loaded.
-            Ok(facts) if facts.identity == self.facts.identity && facts.context == self.facts.context => Ok(true),
-            Ok(facts) => Err(Trouble::Fatal(Error::machine(format!(
+            Ok((found, facts))
+                if found == self.identity
+                    && facts.context == self.facts.context
+                    && facts.adapters == self.facts.adapters =>
+            {
+                Ok(true)
+            }
+            Ok((found, facts)) => Err(Trouble::Fatal(Error::machine(format!(
                 "{}: it was started again as something else: {}, not {}",
-                self.name, facts.identity, self.facts.identity
+                self.name,
+                told(&facts, &found),
+                told(&self.facts, &self.identity)
             )))),
             Err(_) => Ok(false),
         }
@@ -336,7 +317,18 @@ impl Engine {
 
     /// Engine, version, and every setting that may change a number.
     pub fn identity(&self) -> &str {
-        &self.facts.identity
+        &self.identity
+    }
+
+    /// The option that makes a server answer as this model, if the engine is given scales of adapters.
+    pub(crate) fn option(&self, weights: &dyn Weights) -> Result<Option<String>> {
+        let held = self.held.as_ref();
+        held.map(|held| held.option(&weights.mixture()?, &self.name)).transpose()
+    }
+
+    /// True if it is given scales of adapters, not weights.
+    pub(crate) fn holds_adapters(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Most tokens of a sequence.
@@ -346,6 +338,9 @@ impl Engine {
 
     /// What the engine cannot prove, for the user; empty if it proves everything.
     pub(crate) fn notes(&self) -> Vec<String> {
+        if let Some(held) = &self.held {
+            return held.notes(&self.name);
+        }
         let proof = self.proof.lock().expect("no panic while held");
         let hidden = proof.hidden().map(|(hidden, all)| {
             format!(
@@ -367,6 +362,9 @@ impl Engine {
     ///
     /// An engine reads `config.json` when it starts, and never again: every key that may change a number must agree.
     pub(crate) fn check_shape(&self, weights: &dyn Weights) -> Result<()> {
+        if let Some(held) = &self.held {
+            return held.scales(&weights.mixture()?, &self.name).map(drop);
+        }
         if let Some(difference) = self.started.as_ref().and_then(|own| unlike(own, weights)) {
             return Err(Error::user(format!(
                 "{}: it was started with {}, which is not of the shape of {}: {difference}",
@@ -386,6 +384,7 @@ impl Engine {
             let theirs = match self.kind {
                 EngineKind::Vllm => vllm::tokens(&self.wire, &self.facts.model, probe)?,
                 EngineKind::Sglang => sglang::tokens(&self.wire, probe)?,
+                EngineKind::LlamaCpp => llama_cpp::tokens(&self.wire, probe)?,
             };
             if ours != theirs {
                 return Err(Error::user(format!("{}: its vocabulary is not that of {}", self.name, weights.place()))
@@ -394,6 +393,19 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The identity of an engine with these facts: what it tells, and the start of a hash of files that it holds.
+fn identity(facts: &Facts) -> String {
+    let hash = (!facts.adapters.is_empty()).then(|| HeldFiles::hash(&facts.root, &facts.adapters)).flatten();
+    facts.identity.clone() + &hash.map_or_else(String::new, |hash| format!(", files {hash}"))
+}
+
+/// All that must stay as it is, for messages.
+fn told(facts: &Facts, identity: &str) -> String {
+    let paths: Vec<&str> = facts.adapters.iter().map(|one| one.path.as_str()).collect();
+    let adapters = if paths.is_empty() { String::new() } else { format!(", adapters {}", paths.join(", ")) };
+    format!("{identity}, a context of {}{adapters}", counted(facts.context, "token"))
 }
 
 /// A list of token ids in JSON.

@@ -1,15 +1,15 @@
 //! Engines that are shared among candidates: each takes the next one, and those that keep failing are taken out.
 
 use super::{
-    Engine, EngineAddress, EngineKind, EnginePlace, OWN, Scratch, ScratchModel, ServedModel, Trouble,
-    asking::{OwnedList, check_context},
+    Engine, EngineAddress, EngineKind, EnginePlace, GivenModel, Scratch, ServedModel, Trouble,
+    asking::check_context,
+    lease::Lease,
     process::{EngineProcess, filled, free_port},
 };
 use crate::{interrupt::Interrupt, prompt::Tokenizer, request::Request, server::ServerWire};
 use merge_core::{
     error::{Error, Result},
     model::Weights,
-    words::counted,
 };
 use std::{
     path::Path,
@@ -18,28 +18,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Failures in a row after which an engine is taken out.
-const STRIKES: usize = 3;
 /// Failures of one model, on engines that compute the same for their own model, after which it is given up.
 const MOST_FAILURES: usize = 2;
-/// First pause before a failed engine is asked again; each is twice as long as the one before.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Pause between two looks at the interrupt.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// Engines, and the directory in which models are written for them.
 pub struct Engines {
-    all: Vec<Arc<Engine>>,
+    pub(super) all: Vec<Arc<Engine>>,
     states: Mutex<Vec<EngineState>>,
     /// Notified when an engine becomes free or is taken out.
-    freed: Condvar,
+    pub(super) freed: Condvar,
     scratch: Scratch,
     identity: String,
-    patience: Duration,
-    interrupt: Interrupt,
-    notice: Box<dyn Fn(&str) + Send + Sync>,
+    pub(super) patience: Duration,
+    pub(super) interrupt: Interrupt,
+    pub(super) notice: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// How engines are reached and started.
@@ -58,16 +52,16 @@ pub struct EngineOptions<'a> {
 
 /// State of one engine.
 #[derive(Default)]
-struct EngineState {
-    leased: bool,
-    out: bool,
+pub(super) struct EngineState {
+    pub(super) leased: bool,
+    pub(super) out: bool,
     /// Failures in a row.
-    strikes: usize,
-    candidates: usize,
-    loading: Duration,
-    scoring: Duration,
+    pub(super) strikes: usize,
+    pub(super) candidates: usize,
+    pub(super) loading: Duration,
+    pub(super) scoring: Duration,
     /// Time of the first lease, and of the end of the last.
-    span: Option<(Instant, Instant)>,
+    pub(super) span: Option<(Instant, Instant)>,
 }
 
 /// What an engine did.
@@ -92,12 +86,6 @@ impl EngineUse {
     pub fn idle(&self) -> f64 {
         (1.0 - (self.loading + self.scoring) / self.span).clamp(0.0, 1.0)
     }
-}
-
-/// An engine for one model. It is free again when this is dropped.
-struct Lease<'a> {
-    engines: &'a Engines,
-    number: usize,
 }
 
 impl Engines {
@@ -209,9 +197,22 @@ impl Engines {
         self.all.iter().try_for_each(|engine| engine.check_shape(weights))
     }
 
-    /// Writes a model where the engines load it from.
-    pub fn write(&self, weights: &dyn Weights) -> Result<ScratchModel> {
-        self.scratch.write(weights, &self.interrupt)
+    /// True if the engines are given scales of adapters that they hold, not weights.
+    pub fn hold_adapters(&self) -> bool {
+        self.all.iter().any(|engine| engine.holds_adapters())
+    }
+
+    /// The option that makes a server answer as this model, if the engines are given scales of adapters.
+    pub fn option(&self, weights: &dyn Weights) -> Result<Option<String>> {
+        self.all.first().map_or(Ok(None), |engine| engine.option(weights))
+    }
+
+    /// Brings a model into the form that the engines are given: writes it where they load it from, or finds its adapters.
+    pub fn give(&self, weights: &dyn Weights) -> Result<Arc<GivenModel>> {
+        if self.hold_adapters() {
+            return weights.mixture().map(|mixture| Arc::new(GivenModel::Mixture(mixture)));
+        }
+        self.scratch.write(weights, &self.interrupt).map(|files| Arc::new(GivenModel::Files(files)))
     }
 
     /// What ends all waiting.
@@ -224,21 +225,21 @@ impl Engines {
         &self.scratch
     }
 
-    /// Lets `ask` ask a written model on the next free engine, again on another if the engine fails.
+    /// Lets `ask` ask a model on the next free engine, again on another if the engine fails.
     ///
     /// `ask` must go on where it was when it is called again. Fails for the model, with an error that the user can fix,
     /// only if engines fail on it that answer for their own model.
     pub fn run<T>(
         &self,
         weights: &dyn Weights,
-        written: &ScratchModel,
+        given: &Arc<GivenModel>,
         tokenizer: &Tokenizer,
         mut ask: impl FnMut(&mut ServedModel) -> Result<T>,
     ) -> Result<T> {
         let mut failures = 0;
         loop {
             let lease = self.lease()?;
-            let (trouble, list) = match lease.ask(weights, written, tokenizer, &mut ask) {
+            let (trouble, list) = match lease.ask(weights, given, tokenizer, &mut ask) {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
@@ -293,7 +294,7 @@ impl Engines {
         self.all.iter().zip(self.states().iter()).map(of).collect()
     }
 
-    fn states(&self) -> MutexGuard<'_, Vec<EngineState>> {
+    pub(super) fn states(&self) -> MutexGuard<'_, Vec<EngineState>> {
         self.states.lock().expect("no panic while held")
     }
 }
@@ -312,111 +313,12 @@ impl Drop for Engines {
     }
 }
 
-impl Lease<'_> {
-    fn engine(&self) -> &Arc<Engine> {
-        &self.engines.all[self.number]
-    }
-
-    fn state<T>(&self, change: impl FnOnce(&mut EngineState) -> T) -> T {
-        change(&mut self.engines.states()[self.number])
-    }
-
-    /// Loads a model and asks it.
-    fn ask<T>(
-        &self,
-        weights: &dyn Weights,
-        written: &ScratchModel,
-        tokenizer: &Tokenizer,
-        ask: &mut impl FnMut(&mut ServedModel) -> Result<T>,
-    ) -> std::result::Result<T, (Trouble, Option<Box<OwnedList>>)> {
-        let began = Instant::now();
-        self.state(|state| state.candidates += 1);
-        let version = self.engine().load(written);
-        self.state(|state| state.loading += began.elapsed());
-        let version = version.map_err(|trouble| (trouble, None))?;
-        let interrupt = self.engines.interrupt.clone();
-        let served = ServedModel::new(Arc::clone(self.engine()), version, weights, tokenizer.clone(), interrupt);
-        let mut served = served.map_err(|error| (Trouble::Fatal(error), None))?;
-        let began = Instant::now();
-        let done = ask(&mut served);
-        self.state(|state| state.scoring += began.elapsed());
-        match (done, served.take_trouble()) {
-            (Err(_), Some((trouble, list))) => Err((trouble, Some(Box::new(list)))),
-            (Err(error), None) => Err((Trouble::Fatal(error), None)),
-            (Ok(done), _) => {
-                self.forgive();
-                Ok(done)
-            }
-        }
-    }
-
-    /// True if the engine takes its own model back, and computes a list from it.
-    fn is_sound(&self, list: Option<&OwnedList>) -> bool {
-        let engine = self.engine();
-        engine.restore().is_ok() && list.is_none_or(|list| list.compute(engine, OWN).is_ok())
-    }
-
-    /// Forgets the engine's failures.
-    fn forgive(&self) {
-        self.state(|state| state.strikes = 0);
-    }
-
-    /// Counts a failure, and waits until the engine computes the list that it failed on for its own model. Returns false
-    /// if it does not: then, or after too many failures in a row, it is taken out.
-    fn recover(&self, error: &Error, list: Option<&OwnedList>) -> Result<bool> {
-        let engine = self.engine();
-        let strikes = self.state(|state| {
-            state.strikes += 1;
-            state.strikes
-        });
-        let say = |what: &str| (self.engines.notice)(&format!("{}: {what}", engine.name()));
-        if strikes >= STRIKES {
-            say(&format!("failed {} in a row, and is asked no more: {error}", counted(strikes, "time")));
-            self.state(|state| state.out = true);
-            return Ok(false);
-        }
-        say(&format!("failed, the candidate is scored again: {error}"));
-        let (began, mut pause) = (Instant::now(), PAUSE);
-        loop {
-            if self.engines.interrupt.is_set() {
-                return Err(Error::interrupted());
-            }
-            match engine.is_back() {
-                Err(trouble) => {
-                    self.state(|state| state.out = true);
-                    let error = trouble.into_error();
-                    say(&format!("is asked no more: {error}"));
-                    return Ok(false);
-                }
-                Ok(true) if self.is_sound(list) => return Ok(true),
-                Ok(_) if began.elapsed() > self.engines.patience => {
-                    self.state(|state| state.out = true);
-                    say("does not come back, and is asked no more");
-                    return Ok(false);
-                }
-                Ok(_) => self.engines.rest(pause),
-            }
-            pause = (2 * pause).min(LONGEST_PAUSE);
-        }
-    }
-}
-
 impl Engines {
     /// Waits, or less long if interrupted.
-    fn rest(&self, pause: Duration) {
+    pub(super) fn rest(&self, pause: Duration) {
         let began = Instant::now();
         while began.elapsed() < pause && !self.interrupt.is_set() {
             thread::sleep(LOOK.min(pause));
         }
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        self.state(|state| {
-            state.leased = false;
-            state.span = state.span.map(|(first, _)| (first, Instant::now()));
-        });
-        self.engines.freed.notify_all();
     }
 }

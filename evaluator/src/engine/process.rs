@@ -69,6 +69,7 @@ impl EngineProcess {
         let probe = match self.kind {
             EngineKind::Vllm => "v1/models",
             EngineKind::Sglang => "get_model_info",
+            EngineKind::LlamaCpp => "health",
         };
         let began = Instant::now();
         loop {
@@ -146,7 +147,7 @@ impl EngineKind {
     fn environment(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Vllm => &[("VLLM_SERVER_DEV_MODE", "1")],
-            Self::Sglang => &[],
+            Self::Sglang | Self::LlamaCpp => &[],
         }
     }
 }

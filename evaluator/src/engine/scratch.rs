@@ -99,10 +99,16 @@ impl Scratch {
     pub fn write(&self, weights: &dyn Weights, interrupt: &Interrupt) -> Result<ScratchModel> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(format!("model-{number}"));
-        let export = Export::begin(&dir)?;
+        // Whatever happens to the directory tells nothing about the model.
+        let export = Export::begin(&dir).map_err(Error::as_machine)?;
         let on_written = |_| if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        export.weights(weights, &Options { on_written: &on_written, ..Options::default() })?;
-        export.publish_new()?;
+        let written = export.weights(weights, &Options { on_written: &on_written, ..Options::default() });
+        written.map_err(|e| match e {
+            _ if interrupt.is_set() => Error::interrupted(),
+            e if self.dir.is_dir() => e,
+            e => e.as_machine(),
+        })?;
+        export.publish_new().map_err(Error::as_machine)?;
         Ok(ScratchModel { dir })
     }
 }
@@ -180,6 +186,8 @@ impl Drop for ScratchModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use merge_core::error::Fault;
+    use std::sync::{Arc, atomic::AtomicBool};
     use tempfile::TempDir;
 
     #[test]
@@ -206,6 +214,19 @@ mod tests {
         assert_eq!(names().len(), others.len() + 2);
         drop((first, second));
         assert_eq!(names(), others);
+    }
+
+    #[test]
+    fn what_happens_to_the_directory_tells_nothing_about_the_model() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/adapters/llama");
+        let (parent, model) = (TempDir::new().unwrap(), Checkpoint::open(&model).unwrap());
+        let scratch = Scratch::begin(parent.path()).unwrap();
+        let fault = |interrupt: &Interrupt| scratch.write(&model, interrupt).map(|_| ()).unwrap_err().fault();
+        let set = Arc::new(AtomicBool::new(true));
+        assert_eq!(fault(&Interrupt::from(&set)), Fault::Interrupted);
+        fs::remove_dir_all(&scratch.dir).unwrap();
+        File::create(&scratch.dir).unwrap();
+        assert_eq!(fault(&Interrupt::default()), Fault::Machine);
     }
 
     #[test]

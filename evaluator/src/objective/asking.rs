@@ -62,11 +62,11 @@ impl Benchmarks {
         if is_asked {
             engines.check_shape(weights)?;
         }
-        let written = engines.write(weights)?;
+        let given = engines.give(weights)?;
         if is_asked {
             let tokenizer = self.tokenizer(weights)?;
             let mut left = items.to_vec();
-            let going_on = engines.run(weights, &written, &tokenizer, |model| {
+            let going_on = engines.run(weights, &given, &tokenizer, |model| {
                 let asked = left.clone();
                 let mut listener = |news: News| {
                     match &news {
@@ -83,7 +83,7 @@ impl Benchmarks {
                 return Ok(());
             }
         }
-        self.judge(candidate, Some(&written), judged, listener)
+        self.judge(candidate, given.files(), judged, listener)
     }
 
     /// Divides items into those of tasks and those of judges.

@@ -375,6 +375,13 @@ impl Objective for Benchmarks {
         engines.check(weights, &tokenizer, &all.collect::<Vec<_>>())
     }
 
+    fn admits(&self, weights: &dyn Weights) -> Result<()> {
+        match &self.engines {
+            Some(engines) if engines.hold_adapters() => engines.check_shape(weights),
+            _ => Ok(()),
+        }
+    }
+
     /// Tasks come first: a model that is broken there is no work for a judge.
     fn score(&self, candidate: &Candidate<'_>, items: &[Vec<ItemId>], listener: &mut Listener<'_>) -> Result<()> {
         let (asked, judged) = self.divide_for_judges(items);

@@ -102,6 +102,9 @@ pub(crate) fn key() -> Option<String> {
 ///
 /// While one is scored, the next is merged and written, if both have room.
 pub(crate) fn at_once(engines: &Engines, file: &SearchFile, sources: &Sources) -> Result<(usize, Option<String>)> {
+    if engines.hold_adapters() {
+        return Ok((engines.count(), None));
+    }
     check_depth(file, sources)?;
     let bytes = candidate_bytes(file, sources)?;
     let fitting = engines.at_once(bytes).map_err(|e| e.at(file.template.file.display()))?;
@@ -156,6 +159,14 @@ pub(crate) fn compare_with_own(benchmarks: &Benchmarks, sources: &Sources) -> Re
 
 /// Multiplications and additions that a CPU does in about a minute.
 const OPERATIONS: u64 = 10_000_000_000_000;
+
+/// Says how a server of adapters answers as the merge of a recipe.
+pub(crate) fn tell_option(engines: &Engines, recipe: &Recipe, sources: &Sources) -> Result<()> {
+    if let Some(option) = engines.option(&Merge::plan(recipe, &sources.of(recipe))?)? {
+        screen::say(&format!("llama-server answers as this merge, without its checkpoint, with: {option}"));
+    }
+    Ok(())
+}
 
 /// Says how each engine spent its time.
 pub(crate) fn tell(engines: &Engines) {

@@ -140,14 +140,14 @@ impl DoubleState {
     }
 }
 
-fn tokens(list: &Value) -> Vec<u32> {
+pub(super) fn tokens(list: &Value) -> Vec<u32> {
     list.as_array().unwrap().iter().map(|token| token.as_u64().unwrap() as u32).collect()
 }
 
-fn token_lists(lists: &Value) -> Vec<Vec<u32>> {
+pub(super) fn token_lists(lists: &Value) -> Vec<Vec<u32>> {
     lists.as_array().unwrap().iter().map(tokens).collect()
 }
 
-fn texts(list: &Value) -> Vec<String> {
+pub(super) fn texts(list: &Value) -> Vec<String> {
     list.as_array().map(|all| all.iter().map(|text| text.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
 }

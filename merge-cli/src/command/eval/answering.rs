@@ -162,9 +162,9 @@ fn on_engine<T>(
     let (weights, tokenizer) = (model.weights(), Tokenizer::of(model.weights())?);
     engines.check(weights, &tokenizer, &[])?;
     let memory = (!args.no_memory).then(|| memory(args, model, AnsweredBy::Engine(engines.identity()))).transpose()?;
-    let written = engines.write(weights)?;
+    let given = engines.give(weights)?;
     let mut cost = AnsweringCost { engine: Some(engines.identity().to_owned()), ..AnsweringCost::default() };
-    let done = engines.run(weights, &written, &tokenizer, |served| {
+    let done = engines.run(weights, &given, &tokenizer, |served| {
         if args.chat {
             served.converse(weights, args.system.clone())?;
         }

@@ -334,6 +334,9 @@ impl SearchCommand<'_> {
         line.finish();
         let findings = findings?;
         finish::finish(self.args, &study, &findings, directory, *is_answer)?;
+        if let Some(engines) = &self.engines {
+            engines::tell_option(engines, &findings.winner.0, sources)?;
+        }
         Ok(StudyResult { findings, goals: goals.to_vec() })
     }
 }

@@ -1,0 +1,132 @@
+//! Routes of llama.cpp's server: completions of tokens by the model that it was started with, and its `LoRA` adapters, each
+//! with a scale that the request gives.
+//!
+//! Two traps. A request without scales gets those that the server was started with, so each request has one for every
+//! adapter. The server's cache of prompts does not know of adapters, and may continue a prompt that was read with other
+//! scales, so requests do without it.
+
+use super::{Computed, Facts, Trouble, Wanted, What};
+use crate::server::ServerWire;
+use merge_core::error::{Error, Result};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// An adapter that the server holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeldAdapter {
+    /// Number in requests.
+    pub id: usize,
+    /// Path of its file, as the server was given it.
+    pub path: String,
+}
+
+/// Facts about the server at an address. Fails if it holds no adapter.
+pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
+    let props = wire.get("props")?;
+    let text = |name: &str| props[name].as_str().map(str::to_owned);
+    let context = props["default_generation_settings"]["n_ctx"].as_u64();
+    let (Some(root), Some(build), Some(context)) = (text("model_path"), text("build_info"), context) else {
+        return Err(wire.unclear("props", "it has no `model_path`, `build_info` and `n_ctx`: is this llama-server?"));
+    };
+    let held = wire.get("lora-adapters")?;
+    let adapter = |one: &Value| {
+        Some(HeldAdapter { id: usize::try_from(one["id"].as_u64()?).ok()?, path: one["path"].as_str()?.to_owned() })
+    };
+    let adapters: Option<Vec<HeldAdapter>> = held.as_array().and_then(|all| all.iter().map(adapter).collect());
+    let adapters = adapters.ok_or_else(|| wire.unclear("lora-adapters", "it is no list of adapters"))?;
+    if adapters.is_empty() {
+        return Err(Error::user("llama.cpp holds no LoRA adapter, and is given no weights, only scales").hint(
+            "start it with the adapters of the search: llama-server -m base.gguf --lora a.gguf,b.gguf; full models need vLLM or SGLang",
+        ));
+    }
+    let file = Path::new(&root).file_name().map_or_else(|| root.clone(), |name| name.to_string_lossy().into_owned());
+    let kind = text("model_ftype").map_or_else(String::new, |kind| format!(" ({kind})"));
+    Ok(Facts {
+        identity: format!("llama.cpp {build}, {file}{kind}"),
+        model: text("model_alias").unwrap_or_default(),
+        root,
+        context: context as usize,
+        dtype: None,
+        adapters,
+    })
+}
+
+/// The scales of a server's adapters, as requests have them: the version of the weights.
+pub(super) fn version(scales: impl IntoIterator<Item = (usize, f32)>) -> String {
+    let mut scales: Vec<(usize, f32)> = scales.into_iter().collect();
+    scales.sort_by_key(|(id, _)| *id);
+    let all: Vec<Value> = scales.into_iter().map(|(id, scale)| json!({ "id": id, "scale": scale })).collect();
+    Value::from(all).to_string()
+}
+
+/// Tokens of a text.
+pub(super) fn tokens(wire: &ServerWire, text: &str) -> Result<Vec<u32>> {
+    let answer = wire.post("tokenize", &json!({ "content": text, "add_special": false, "parse_special": false }))?;
+    super::ids(&answer["tokens"]).ok_or_else(|| wire.unclear("tokenize", "it has no tokens"))
+}
+
+/// The error for a log-likelihood.
+pub(super) fn no_likelihoods(name: &str) -> Error {
+    Error::user(format!("{name}: llama.cpp does not tell log-likelihoods of a prompt, so it can only generate"))
+        .hint("use tasks whose answers are generated (`output_type: generate_until`), or another engine")
+}
+
+/// A failure by which a server says that the requests that it takes at once have no room together: it fails again.
+fn shared(trouble: Trouble) -> Trouble {
+    if !trouble.error().to_string().contains("Context size has been exceeded") {
+        return trouble;
+    }
+    Trouble::Fatal(trouble.into_error().as_machine().hint(
+        "llama-server's slots share its context, and have no room together: start it with a larger `-c`, or a smaller `-np`",
+    ))
+}
+
+/// Computes sequences of one kind in one request. Also returns the version of the weights that computed each.
+pub(super) fn compute(
+    wire: &ServerWire,
+    name: &str,
+    wanted: &[Wanted<'_>],
+    ends: &[u32],
+    scales: &str,
+) -> std::result::Result<(Vec<Computed>, Vec<String>), Trouble> {
+    let Some(first) = wanted.first() else { return Ok(Default::default()) };
+    let What::Generate(limit, stop) = first.what else { return Err(Trouble::Fatal(no_likelihoods(name))) };
+    let prompts: Vec<&[u32]> = wanted.iter().map(|one| one.tokens).collect();
+    let lora: Value = serde_json::from_str(scales).expect("made by `version`");
+    let stop: Vec<&String> = stop.iter().filter(|stop| !stop.is_empty()).collect();
+    // All settings of sampling: a server may be started with others.
+    let body = json!({
+        "prompt": prompts, "n_predict": limit, "stop": stop, "lora": lora, "return_tokens": true, "cache_prompt": false,
+        "temperature": 0, "samplers": ["top_k"], "top_k": 1, "repeat_penalty": 1, "presence_penalty": 0,
+        "frequency_penalty": 0, "dry_multiplier": 0, "xtc_probability": 0, "mirostat": 0, "seed": 0, "ignore_eos": false,
+        "n_probs": 0, "grammar": "", "logit_bias": [], "stream": false,
+    });
+    let answer = wire.post("completion", &body).map_err(|refusal| shared(Trouble::from(refusal)))?;
+    let unclear = |what: &str| Trouble::engine(wire.unclear("completion", what).as_machine());
+    // One prompt has an answer, several have a list.
+    let answers = answer.as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
+    let mut computed: Vec<Option<Computed>> = wanted.iter().map(|_| None).collect();
+    let mut versions = Vec::new();
+    for one in answers {
+        let number = one["index"].as_u64().map(|index| index as usize).filter(|index| *index < wanted.len());
+        let Some(number) = number else { return Err(unclear("an answer has no place")) };
+        let used = one["generation_settings"]["lora"].as_array();
+        let scale = |one: &Value| Some((usize::try_from(one["id"].as_u64()?).ok()?, one["scale"].as_f64()? as f32));
+        let used: Option<Vec<_>> = used.and_then(|all| all.iter().map(scale).collect());
+        versions.push(version(used.ok_or_else(|| unclear("it does not say which adapters answered"))?));
+        let mut tokens = super::ids(&one["tokens"]).ok_or_else(|| unclear("it has no tokens"))?;
+        let limited = match one["stop_type"].as_str() {
+            Some("eos" | "word") => false,
+            Some("limit") if one["truncated"] != true => true,
+            other => return Err(unclear(&format!("an answer ended by {}", other.unwrap_or("nothing")))),
+        };
+        // Tokens that end an answer to us need not to llama.cpp, which goes by what the file says of them.
+        let end = tokens.iter().position(|token| ends.contains(token)).map(|end| end + 1);
+        // The server completes a character that the limit would break.
+        let over = tokens.len() > limit;
+        tokens.truncate(end.unwrap_or(limit).min(limit));
+        computed[number] = Some(Computed::Generated(tokens, end.is_none() && (limited || over)));
+    }
+    let computed = computed.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| unclear("an answer is missing"))?;
+    Ok((computed, versions))
+}
