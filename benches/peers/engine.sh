@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Runs the bundled search through a real vLLM on the CPU, and breaks it: scores beside our own, speed, swaps, idle time, kill -9.
 #
-#     benches/peers/engine.sh [--venv DIR] [--smollm2 MODEL] [--rounds N] [--budget N]
+#     benches/peers/engine.sh [--venv DIR] [--smollm2 MODEL] [--llama-cpp DIR] [--rounds N] [--budget N]
+#
+# With --llama-cpp it does the same for scales of adapters that llama.cpp holds. DIR is llama.cpp's source, built there:
+# cmake -B build && cmake --build build --target llama-server
 #
 # Installs vLLM 0.32 for the CPU (4 minutes, 7 GB) to evomerge/vllm in the user's cache, or DIR, if it is not there yet.
 # --smollm2 also searches among that model (SmolLM2-135M in bf16, as smollm2.py writes it) and two perturbed copies. --rounds N kills N
