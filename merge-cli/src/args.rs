@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Run the jobs of the queue, one at a time by default, and answer requests about them.
     Serve(Serve),
+    /// Score candidates for a search: orders on standard input, scores on standard output. `search --launch` starts it.
+    Work,
     /// Put a merge, a search, an eval or a report into the queue.
     Submit(Submit),
     /// List the jobs of the queue.
@@ -105,6 +107,12 @@ pub(crate) struct SearchArgs {
     /// Candidates scored at the same time [default: one for each core, as memory allows].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u16>(1..=MOST_THREADS), conflicts_with = "engine")]
     pub(crate) workers: Option<u16>,
+    /// Score on workers that this command starts, `--workers` of them, such as `srun -n1` or `ssh node{n}`.
+    ///
+    /// `evomerge work` is appended to it, or put in place of `{work}`; `{n}` is a worker's number. Its standard input and output
+    /// must be the worker's. A worker that ends is started again. The models must be at the same paths on its machine.
+    #[arg(long, value_name = "COMMAND", requires = "workers", conflicts_with_all = ["engine", "dry_run", "from_mergekit"])]
+    pub(crate) launch: Option<String>,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
     /// Replace a result that has a larger budget, more report tasks or more seeds than this one.
@@ -409,6 +417,8 @@ pub(crate) enum SchemaOf {
     Search,
     /// A task definition.
     Task,
+    /// The lines of `evomerge work`.
+    Work,
 }
 
 #[derive(clap::Args)]

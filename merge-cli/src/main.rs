@@ -13,6 +13,7 @@
 //! | `study_report` | a study's verdicts, tables and HTML page (the queue's page is in `serve`) |
 //! | `work` | steps that commands and the server share: open, check, estimate, stop |
 //! | `artefact` | the files beside a merged model: model card, record, licences |
+//! | `launch` | workers that score at the other end of a pipe |
 //! | `serve` | the queue's server, its page and its client |
 //! | `command` | one file for each command |
 
@@ -26,6 +27,7 @@ mod hub;
 mod study_report;
 mod work;
 mod artefact;
+mod launch;
 mod serve;
 mod command;
 
@@ -76,6 +78,7 @@ fn run(command: Command) -> Result<()> {
         Command::Search(args) => command::search::run(&args)?,
         Command::Report(args) => command::report::run(&args)?,
         Command::Serve(args) => command::serve::run(&args)?,
+        Command::Work => launch::serve()?,
         Command::Submit(args) => command::submit::run(&args)?,
         Command::Jobs(args) => command::jobs::list(&args)?,
         Command::Job(args) => command::jobs::show(&args)?,

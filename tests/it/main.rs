@@ -41,3 +41,4 @@ mod submitting;
 mod tidy;
 mod tokens;
 mod verifying;
+mod workers;

@@ -8,6 +8,7 @@ use crate::{
 pub(crate) fn run(args: &Schema) {
     let schema = match args.of {
         SchemaOf::Search => merge_core::search::schema(),
+        SchemaOf::Work => crate::launch::schema(),
         SchemaOf::Task => evaluator::task::schema().to_value(),
     };
     screen::data(&screen::json(&schema));

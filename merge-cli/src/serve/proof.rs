@@ -8,7 +8,7 @@ use crate::{
     work::{footprints::Footprints, memory::MemoryNeed, model::OpenedModel, search},
 };
 use merge_core::{
-    error::Result,
+    error::{Error, Result},
     merge::{
         Merge,
         sources::{Library, Sources},
@@ -125,6 +125,10 @@ fn merge(args: &args::MergeArgs, directory: &Path, may: &Permission<'_>) -> Resu
 }
 
 fn search(args: &args::SearchArgs, directory: &Path, may: &Permission<'_>) -> Result<WorkEstimate> {
+    if args.launch.is_some() {
+        return Err(Error::user("the queue starts no workers: `--launch` is a command of its own")
+            .hint("run the search with `evomerge search`"));
+    }
     let given = args.file.as_ref().or(args.from_mergekit.as_ref()).expect("one of them is required");
     let file = directory.join(given);
     let text = read_text(&file)?;

@@ -19,6 +19,7 @@ use crate::{
     hub::Hub,
     job,
     language::{Language, study as texts},
+    launch::{RemoteObjective, StudyOrder, Workers},
     work::{
         engines::{self, candidate_bytes},
         interrupt,
@@ -31,7 +32,7 @@ use evaluator::{engine::Engines, interrupt::Interrupt, objective::Benchmarks};
 use merge_core::{
     error::{Error, Fault, Result},
     merge::sources::Sources,
-    model::check_finite,
+    model::{check_finite, hash::hex},
     recipe::Recipe,
     search::{Search, SearchFile, Stage},
     store::Store,
@@ -39,6 +40,8 @@ use merge_core::{
     yaml::read_text,
 };
 use std::{
+    collections::BTreeMap,
+    env,
     fmt::Display,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -74,6 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         stages: &stages,
         interrupted: &interrupted,
         engines: engines.clone(),
+        remote: args.launch.as_ref().map(|launcher| start_workers(args, launcher, &interrupted)).transpose()?,
     };
     let done = match args.seeds {
         _ if args.dry_run => job.estimate(),
@@ -82,6 +86,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     if let Some(engines) = &engines {
         engines::tell(engines);
+    }
+    if let Some(remote) = &job.remote {
+        tell_workers(remote);
     }
     match &done {
         Ok(()) if args.dry_run => {}
@@ -127,8 +134,11 @@ fn command(args: &Args, output: &Path) -> String {
     let budget = given("budget", args.budget.map(|n| n.to_string()));
     let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine '{engine}'")).collect();
     let engines = engines.concat();
+    let launch = args.launch.as_ref().map_or_else(String::new, |launch| {
+        format!(" --launch '{}' --workers {}", launch.replace('\'', r"'\''"), args.workers.unwrap_or(1))
+    });
     let scratch = given("scratch", args.engines.scratch.as_ref().map(|dir| dir.display().to_string()));
-    format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}{scratch}", output.display())
+    format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}{launch}{scratch}", output.display())
 }
 
 /// A search command and its file.
@@ -142,10 +152,36 @@ struct SearchCommand<'a> {
     interrupted: &'a Arc<AtomicBool>,
     /// Engines that score, if evomerge does not do it itself.
     engines: Option<Arc<Engines>>,
+    /// Workers that score, if a launcher is named.
+    remote: Option<Arc<Workers>>,
+}
+
+/// Starts the workers of a launcher.
+fn start_workers(args: &Args, launcher: &str, interrupted: &Arc<AtomicBool>) -> Result<Arc<Workers>> {
+    let program = env::current_exe().map_err(|e| Error::machine(format!("cannot find evomerge itself: {e}")))?;
+    let program = format!("'{}' work", program.to_string_lossy().replace('\'', r"'\''"));
+    let count = args.workers.map_or(1, usize::from);
+    let notice = |what: &str| screen::say(&format!("note: {what}"));
+    Ok(Arc::new(Workers::start(launcher, &program, count, Interrupt::from(interrupted), notice)))
+}
+
+/// Says what each worker did.
+fn tell_workers(workers: &Workers) {
+    for one in workers.uses() {
+        let (candidates, items) = (screen::counted(one.candidates, "candidate"), screen::counted(one.items, "item"));
+        let deaths = if one.deaths > 0 {
+            format!(", ended {} too early", screen::counted(one.deaths, "time"))
+        } else {
+            String::new()
+        };
+        screen::say(&format!("{}: {candidates}, {items}, {:.0}% idle{deaths}", one.name, 100.0 * one.idle));
+    }
 }
 
 /// A search in the file, with its benchmarks.
 struct PlannedStudy {
+    /// Number of its document.
+    stage: usize,
     file: SearchFile,
     benchmarks: Benchmarks,
     /// True if its answer is the command's result, false for an earlier stage.
@@ -251,7 +287,7 @@ impl SearchCommand<'_> {
                 screen::say(&format!("note: {note}"));
             }
             earlier.push(stand_in(&file, &sources)?);
-            studies.push(Some(PlannedStudy { file, benchmarks, is_answer, workers }));
+            studies.push(Some(PlannedStudy { stage: number, file, benchmarks, is_answer, workers }));
         }
         Ok(studies)
     }
@@ -263,6 +299,16 @@ impl SearchCommand<'_> {
         sources: &Sources,
         benchmarks: &Benchmarks,
     ) -> Result<(usize, Option<String>)> {
+        if let Some(remote) = &self.remote {
+            if benchmarks.has_judges() {
+                return Err(Error::user(format!(
+                    "{}: its judges run programs or ask services",
+                    file.template.file.display()
+                ))
+                .hint("a worker scores tasks only: leave `--launch` out"));
+            }
+            return Ok((remote.count(), None));
+        }
         let here = MachineMemory::here();
         if let Some(engines) = &self.engines {
             return engines::at_once(engines, file, sources);
@@ -301,7 +347,7 @@ impl SearchCommand<'_> {
     /// Runs the study to its end and shows the result. The last stage also writes its model.
     fn find(
         &self,
-        PlannedStudy { file, benchmarks, is_answer, workers }: &PlannedStudy,
+        PlannedStudy { stage, file, benchmarks, is_answer, workers }: &PlannedStudy,
         earlier: &[Recipe],
         sources: &Sources,
         store: &Store,
@@ -317,6 +363,11 @@ impl SearchCommand<'_> {
         }
         let goals = study::Objective::goals(benchmarks);
         let line = Line::new(names(goals, &file.search, sources), among.clone());
+        let remote = self.remote.as_ref().map(|workers| {
+            let study = self.order(*stage, earlier, &hashes, goals)?;
+            Result::Ok(RemoteObjective { benchmarks, workers: Arc::clone(workers), study })
+        });
+        let remote = remote.transpose()?;
         let study = Study {
             template: &file.template,
             sources,
@@ -324,7 +375,7 @@ impl SearchCommand<'_> {
             hashes: &hashes,
             search: &file.search,
             text: self.text,
-            objective: benchmarks,
+            objective: remote.as_ref().map_or(benchmarks as &dyn study::Objective, |remote| remote),
             store,
             workers: *workers,
             interrupted: self.interrupted,
@@ -338,6 +389,29 @@ impl SearchCommand<'_> {
             engines::tell_option(engines, &findings.winner.0, sources)?;
         }
         Ok(StudyResult { findings, goals: goals.to_vec() })
+    }
+}
+
+impl SearchCommand<'_> {
+    /// A study, as workers are told it.
+    fn order(
+        &self,
+        stage: usize,
+        earlier: &[Recipe],
+        hashes: &[(String, BTreeMap<String, String>)],
+        goals: &[study::Goal],
+    ) -> Result<StudyOrder> {
+        let file = self.args.file.as_ref().expect("`--launch` needs a search file");
+        let at = |e: std::io::Error| Error::machine(format!("cannot find the current directory: {e}"));
+        Ok(StudyOrder {
+            file: std::path::absolute(file).map_err(at)?,
+            directory: env::current_dir().map_err(at)?,
+            text: self.text.to_owned(),
+            stage,
+            earlier: earlier.iter().map(Recipe::to_yaml).collect(),
+            sources: hashes.to_vec(),
+            tasks: goals.iter().map(|goal| (goal.name.clone(), hex(&goal.fingerprint))).collect(),
+        })
     }
 }
 

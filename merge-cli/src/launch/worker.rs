@@ -1,0 +1,188 @@
+//! The worker's side of the pipe: reads orders, scores candidates, and ends with its input.
+
+use super::message::{
+    Failure, FaultOf, Greeting, NamedCandidate, Order, PROTOCOL, Reply, ScoreOrder, ScoredItem, StudyOrder,
+};
+use crate::{hub::Hub, work::search_tasks};
+use evaluator::{interrupt::Interrupt, objective::Benchmarks};
+use merge_core::{
+    error::{Error, Fault, Result},
+    item::{ItemId, ItemScore},
+    merge::sources::Sources,
+    model::{check_finite, hash::hex},
+    recipe::Recipe,
+    search::{SearchFile, Stage},
+    study::{Candidate, News, Objective as _},
+};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{self, BufRead as _, Write as _},
+    ops::ControlFlow,
+    process,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+/// Pause between two signs of life.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// A study that was opened.
+struct OpenedStudy {
+    file: SearchFile,
+    sources: Sources,
+    /// SHA-256 of the sources' files.
+    hashes: Vec<(String, BTreeMap<String, String>)>,
+    benchmarks: Benchmarks,
+}
+
+/// Standard output, a line at a time.
+#[derive(Clone, Default)]
+struct Replies(Arc<Mutex<()>>);
+
+impl Replies {
+    /// Writes a line. Fails if nobody reads.
+    fn say(&self, reply: &Reply) -> Result<()> {
+        let mut line = serde_json::to_string(reply).expect("keys are text and numbers are finite");
+        line.push('\n');
+        let _alone = self.0.lock().expect("no panic while held");
+        let mut out = io::stdout().lock();
+        out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(|_| Error::interrupted())
+    }
+}
+
+/// Works until the input ends.
+pub(crate) fn serve() -> Result<()> {
+    let replies = Replies::default();
+    let ended = Arc::new(AtomicBool::new(false));
+    let (sender, orders) = mpsc::channel();
+    let flag = Arc::clone(&ended);
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Ok(line) = line else { break };
+            if sender.send(serde_json::from_str::<Order>(&line).map_err(|e| e.to_string())).is_err() {
+                break;
+            }
+        }
+        // What is being scored stops within a step.
+        flag.store(true, Ordering::Relaxed);
+    });
+    replies.say(&Reply::Hello(Greeting {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: sysinfo::System::host_name().unwrap_or_default(),
+        processor: processor(),
+    }))?;
+    let alive = replies.clone();
+    thread::spawn(move || live(&alive));
+    let mut study = None;
+    for order in orders {
+        match order {
+            Err(why) => {
+                let message = format!("an order cannot be read: {why}");
+                replies.say(&Reply::Refused(Failure { message, hint: None, fault: FaultOf::Machine }))?;
+            }
+            Ok(Order::Study(order)) => match open(&order, &ended) {
+                Ok(opened) => {
+                    study = Some(opened);
+                    replies.say(&Reply::Ready)?;
+                }
+                Err(error) if error.fault() == Fault::Interrupted => return Ok(()),
+                Err(error) => replies.say(&Reply::Refused(Failure::from(&error)))?,
+            },
+            Ok(Order::Score(order)) => {
+                let Some(study) = &study else {
+                    let message = "a candidate came before its study".to_owned();
+                    replies.say(&Reply::Failed(Failure { message, hint: None, fault: FaultOf::Machine }))?;
+                    continue;
+                };
+                match score(study, &order, &replies) {
+                    _ if ended.load(Ordering::Relaxed) => return Ok(()),
+                    Ok(()) => replies.say(&Reply::Done)?,
+                    Err(error) => replies.say(&Reply::Failed(Failure::from(&error)))?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says from time to time that the worker lives; ends it if nobody listens any more, whatever is being computed.
+#[expect(clippy::exit, reason = "nobody is left to tell")]
+fn live(replies: &Replies) {
+    while replies.say(&Reply::Alive).is_ok() {
+        thread::sleep(ALIVE);
+    }
+    process::exit(3);
+}
+
+/// Opens a study, and proves that its files are those of the search.
+fn open(order: &StudyOrder, ended: &Arc<AtomicBool>) -> Result<OpenedStudy> {
+    // It may be at another place here, or nowhere: then names that need it are not found, and are told.
+    let _ = env::set_current_dir(&order.directory);
+    let mut stages = Stage::parse_all(&order.text, &order.file)?.into_iter();
+    let Some(Stage::Search(file)) = stages.nth(order.stage) else {
+        return Err(Error::machine(format!("document {} of {} is no search", order.stage, order.file.display())));
+    };
+    let earlier = order.earlier.iter().map(|text| Recipe::parse(text, &order.file)).collect::<Result<Vec<_>>>()?;
+    if file.search.has_judges() {
+        return Err(Error::user(format!("{}: its judges run programs or ask services", order.file.display()))
+            .hint("a worker scores tasks only: leave `--launch` out"));
+    }
+    let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
+    let found = sources.sha256()?;
+    for (name, hashes) in &order.sources {
+        let known = found.iter().find(|(other, _)| other == name).map(|(_, hashes)| hashes);
+        if known != Some(hashes) {
+            return Err(Error::user(format!("`{name}` has other files here than where the search runs"))
+                .hint("copy the models of the search to this machine, at the same paths"));
+        }
+    }
+    for (name, source) in sources.iter() {
+        check_finite(&**source).map_err(|e| e.at(name))?;
+    }
+    let benchmarks = search_tasks::benchmarks(&file)?.interruptible(Interrupt::from(ended));
+    let tasks: Vec<(String, String)> =
+        benchmarks.goals().iter().map(|goal| (goal.name.clone(), hex(&goal.fingerprint))).collect();
+    if let Some((name, _)) = order.tasks.iter().find(|task| !tasks.contains(task)) {
+        return Err(Error::user(format!("task {name} is another here than where the search runs"))
+            .hint("its task file, its data or what it imports differs: copy them to this machine"));
+    }
+    Ok(OpenedStudy { file: *file, sources, hashes: found, benchmarks })
+}
+
+fn score(study: &OpenedStudy, order: &ScoreOrder, replies: &Replies) -> Result<()> {
+    let candidate = match &order.candidate {
+        NamedCandidate::Recipe(text) => {
+            Candidate::merged(Recipe::parse(text, &study.file.template.file)?, &study.sources)
+        }
+        NamedCandidate::Source(name) => Candidate::source(name, &study.sources),
+    };
+    let scored = |scores: Vec<(ItemId, ItemScore)>| scores.into_iter().map(ScoredItem::from).collect();
+    let mut listener = |news: News| {
+        replies.say(&match news {
+            News::Scores(goal, scores) => Reply::Scores(goal, scored(scores)),
+            News::GivenUp(why, scores) => Reply::GivenUp(why, scores.into_iter().map(scored).collect()),
+        })?;
+        Ok(ControlFlow::Continue(()))
+    };
+    let scored = candidate.weights().and_then(|_| study.benchmarks.score(&candidate, &order.items, &mut listener));
+    scored.map_err(|error| match study.sources.check_unchanged(&study.hashes) {
+        Ok(()) => error,
+        // The file is to blame, not the candidate.
+        Err(changed) => changed.as_machine(),
+    })
+}
+
+/// The name of this machine's processor.
+fn processor() -> String {
+    let mut system = sysinfo::System::new();
+    system.refresh_cpu_all();
+    let name = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default();
+    format!("{name} ({})", std::env::consts::ARCH)
+}

@@ -1,0 +1,205 @@
+//! Searches whose candidates are scored by workers at the other end of a pipe, which end, lie, and come back.
+
+use crate::{
+    kit::{Dir, Said, family},
+    search::{SEARCH, study_on},
+};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+    sync::LazyLock,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// A directory with a study of forty candidates.
+fn study() -> Dir {
+    let dir = Dir::new();
+    study_on(&dir, [60, 4, 8, 4]);
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.write("search.yaml", text.replace("budget: 240", "budget: 80").replace("items: 8", "items: 4"));
+    dir
+}
+
+/// A launcher that is no program of its own.
+const HERE: &str = "exec";
+
+fn search(dir: &Dir, launcher: &str, workers: usize) -> Said {
+    dir.run(&[SEARCH, &["--launch", launcher, "--workers", &workers.to_string()]].concat())
+}
+
+/// Files of the result.
+fn found(dir: &Dir) -> [Vec<u8>; 3] {
+    ["best.yaml", "result.json", "model/model.safetensors"].map(|name| fs::read(dir.path("out").join(name)).unwrap())
+}
+
+/// What one process finds by itself.
+fn own() -> &'static [Vec<u8>; 3] {
+    static OWN: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
+        let dir = study();
+        let said = dir.run(SEARCH);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        found(&dir)
+    });
+    &OWN
+}
+
+#[track_caller]
+fn check_done(dir: &Dir, said: &Said) {
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(&found(dir) == own(), "the result is another: {}", said.err);
+}
+
+/// Processes of workers of a directory's search, by their command line.
+fn workers_of(search: u32) -> Vec<u32> {
+    let parent = |id: u32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| parent(*id) == Some(search)).collect()
+}
+
+#[test]
+fn any_number_of_workers_finds_what_one_process_finds() {
+    for workers in [1, 2, 4] {
+        let dir = study();
+        // A banner of a login is no reply.
+        let said = search(&dir, "echo Welcome to node{n}; exec", workers);
+        check_done(&dir, &said);
+        for number in 1..=workers {
+            let line = said.err.lines().find(|line| line.starts_with(&format!("worker {number} on "))).unwrap();
+            assert!(line.contains(" candidates, ") && line.contains("% idle"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn workers_and_searches_that_are_killed_change_nothing() {
+    let dir = study();
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let began = Instant::now();
+    let (mut kills, mut rounds) = (0, 0);
+    while kills < 8 {
+        rounds += 1;
+        assert!(began.elapsed() < Duration::from_secs(120), "{kills} kills");
+        let args = [SEARCH, &["--launch", HERE, "--workers", "2"]].concat();
+        let mut running = dir.command(&args).spawn().unwrap();
+        for _ in 0..4 {
+            sleep(Duration::from_millis(random.random_range(100..500)));
+            if let Some(worker) = workers_of(running.id()).first() {
+                let killed = std::process::Command::new("kill").args(["-9", &worker.to_string()]).status();
+                kills += usize::from(killed.is_ok_and(|status| status.success()));
+            }
+            if running.try_wait().unwrap().is_some() {
+                break;
+            }
+        }
+        // The search itself is killed, too.
+        let _ = running.kill();
+        running.wait().unwrap();
+    }
+    assert!(rounds > 1);
+    check_done(&dir, &search(&dir, HERE, 2));
+}
+
+#[test]
+fn a_worker_ends_with_its_search() {
+    let dir = study();
+    let args = [SEARCH, &["--launch", HERE, "--workers", "2"]].concat();
+    let mut running = dir.command(&args).spawn().unwrap();
+    let began = Instant::now();
+    let workers = loop {
+        let workers = workers_of(running.id());
+        if workers.len() == 2 {
+            break workers;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_millis(20));
+    };
+    running.kill().unwrap();
+    running.wait().unwrap();
+    for worker in workers {
+        while fs::exists(format!("/proc/{worker}")).unwrap() {
+            assert!(began.elapsed() < Duration::from_secs(60), "worker {worker} is still there");
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn a_launcher_that_starts_no_worker_ends_the_search_with_what_it_said() {
+    let dir = study();
+    let said = search(&dir, "echo no such partition >&2; exit 5 #", 2);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.error().contains("ended before a worker greeted; it wrote last:"), "{}", said.err);
+    assert!(said.err.contains("no such partition"), "{}", said.err);
+    // The other one is asked alone.
+    let said = search(&dir, "test {n} = 2 && exec", 2);
+    check_done(&dir, &said);
+}
+
+/// A program in place of a worker: greets, and says these lines to each order.
+fn impostor(greeting: &str, replies: &str) -> String {
+    format!("sh -c 'echo \"$0\"; while read -r line; do {replies}; done' '{greeting}' #")
+}
+
+const GREETING: &str = r#"{"hello": {"protocol": 1, "version": "VERSION", "machine": "m", "processor": "p"}}"#;
+
+#[test]
+fn a_worker_of_another_version_or_with_other_files_is_refused() {
+    let dir = study();
+    let old = impostor(&GREETING.replace("VERSION", "0.0.1"), "true");
+    let said = search(&dir, &old, 1);
+    let own = env!("CARGO_PKG_VERSION");
+    let error = format!("it is evomerge 0.0.1 (lines of version 1), and the search is {own} (version 1)");
+    assert!(said.code == Some(3) && said.error().contains(&error), "{}", said.err);
+    let refuses = r#"echo "{\"refused\": {\"message\": \"`ja` has other files here\", \"fault\": \"user\"}}""#;
+    let said = search(&dir, &impostor(&GREETING.replace("VERSION", own), refuses), 1);
+    assert!(said.error().contains("no worker can be asked"), "{}", said.err);
+}
+
+#[test]
+fn a_worker_proves_its_files_and_answers_whatever_it_is_told() {
+    let dir = study();
+    let mut worker = dir.command(&["work"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (worker.stdin.take().unwrap(), BufReader::new(worker.stdout.take().unwrap()));
+    let mut reply = || {
+        let mut line = String::new();
+        while line.is_empty() || line.contains("\"alive\"") {
+            line.clear();
+            output.read_line(&mut line).unwrap();
+        }
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
+    assert_eq!(reply()["hello"]["version"], env!("CARGO_PKG_VERSION"));
+    let mut told = |order: &str| {
+        writeln!(input, "{order}").unwrap();
+        reply()
+    };
+    assert!(told("not JSON")["refused"]["message"].as_str().unwrap().starts_with("an order cannot be read"));
+    let early = r#"{"score": {"candidate": {"source": "ja"}, "items": []}}"#;
+    assert_eq!(told(early)["failed"]["message"], "a candidate came before its study");
+    let ja = family().join("ja");
+    let study = serde_json::json!({ "study": {
+        "file": dir.path("search.yaml"), "directory": dir.path(""), "stage": 0, "earlier": [], "tasks": [],
+        "text": fs::read_to_string(dir.path("search.yaml")).unwrap(),
+        "sources": [[ja, { "model.safetensors": "0" }]],
+    } });
+    let refused = format!("`{}` has other files here than where the search runs", ja.display());
+    assert_eq!(told(&study.to_string())["refused"]["message"], refused);
+    drop(input);
+    assert!(worker.wait().unwrap().success());
+}
+
+#[test]
+fn the_queue_starts_no_workers() {
+    let dir = study();
+    let said = dir.run(&["submit", "search.yaml", "--", "--launch", HERE, "--workers", "2"]);
+    assert!(said.error().contains("the queue starts no workers"), "{}", said.err);
+}
