@@ -165,6 +165,20 @@ fn a_worker_of_another_version_or_with_other_files_is_refused() {
 }
 
 #[test]
+fn scores_that_nobody_asked_for_are_not_taken() {
+    let dir = study();
+    let scores =
+        r#"case $line in *study*) echo "\"ready\"";; *) echo "{\"scores\": [0, [[\"00\", 1.0, 0, false]]]}";; esac"#;
+    let said = search(
+        &dir,
+        &impostor(&GREETING.replace("VERSION", env!("CARGO_PKG_VERSION")), &scores.replace(r"\\", r"\")),
+        1,
+    );
+    let error = "worker 1 on m tells scores of other items than it was asked";
+    assert_eq!((said.code, said.error()), (Some(3), error), "{}", said.err);
+}
+
+#[test]
 fn a_worker_proves_its_files_and_answers_whatever_it_is_told() {
     let dir = study();
     let mut worker = dir.command(&["work"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

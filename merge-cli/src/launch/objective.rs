@@ -7,11 +7,11 @@ use super::{
 use evaluator::objective::Benchmarks;
 use merge_core::{
     error::{Error, Result},
-    item::ItemId,
+    item::{ItemId, ItemScore},
     model::Weights,
     study::{Candidate, Goal, Listener, News, Objective, Origin},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Workers that may end with a candidate, without a score in between, before the search stops: it may be the candidate that
 /// ends them.
@@ -52,9 +52,14 @@ impl Objective for RemoteObjective<'_> {
             while is_told {
                 match lease.hear()? {
                     Some(Reply::Scores(goal, scores)) => {
-                        let scores: Vec<_> = scores.into_iter().map(Into::into).collect();
+                        let scores: Vec<(ItemId, ItemScore)> = scores.into_iter().map(Into::into).collect();
                         let asked = left.get_mut(goal).ok_or_else(|| strange(&lease.name()))?;
-                        asked.retain(|item| scores.iter().all(|(scored, _)| scored != item));
+                        let scored: BTreeSet<ItemId> = scores.iter().map(|(item, _)| *item).collect();
+                        let n_left = asked.len();
+                        asked.retain(|item| !scored.contains(item));
+                        if n_left - asked.len() != scores.len() {
+                            return Err(strange(&lease.name()));
+                        }
                         deaths = 0;
                         lease.count(scores.len());
                         if listener(News::Scores(goal, scores))?.is_break() {
