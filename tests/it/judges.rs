@@ -1,8 +1,9 @@
 //! Searches whose candidates are scored by programs and services of the user's own, good and bad ones.
 
 use crate::{
+    engine_double::{EngineDouble, EngineForm},
     http::Asked,
-    kit::{Dir, Said, Snapshot, safetensors_bytes, tiny_tensors},
+    kit::{Dir, Said, Snapshot, family, safetensors_bytes, tiny_tensors},
     queue::signal,
     search::{SEARCH, least_study},
 };
@@ -134,6 +135,16 @@ fn a_judge_beside_a_task_and_one_number_for_a_model() {
     assert!(!said.err.contains("task size has"), "{}", said.err);
     let card = fs::read_to_string(dir.path("out/model/README.md")).unwrap();
     assert!(card.contains("size is one number for a model. It has no interval"), "{card}");
+    // Beside an engine, judges get the files that it loads, and the result is the same.
+    let engine = EngineDouble::start(EngineForm::Vllm, &family().join("base"));
+    let address = engine.address();
+    let served = ["search", "search.yaml", "-o", "served", "--scratch", "scratch", "--engine", &address];
+    let said = dir.run(&served);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let mut on_engine: Value = serde_json::from_slice(&fs::read(dir.path("served/result.json")).unwrap()).unwrap();
+    on_engine["study"].as_object_mut().unwrap().shift_remove("engine");
+    assert_eq!(on_engine, result);
+    assert!(is_empty(&dir.path("scratch")));
 }
 
 #[test]
