@@ -44,8 +44,6 @@ pub(crate) enum EngineFault {
     StartsAgain,
     /// Generated answers are aborted.
     Aborts,
-    /// Answers come from other weights, or by other scales.
-    AnswersOtherwise,
     /// Connections end without an answer, this many times.
     IsAway(usize),
     /// Nothing yet: the next fault comes after this many loads of candidates.

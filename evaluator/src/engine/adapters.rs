@@ -17,8 +17,10 @@ use merge_core::{
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Path, PathBuf},
     sync::Mutex,
+    time::SystemTime,
 };
 
 /// What a server holds.
@@ -26,10 +28,15 @@ pub(super) struct HeldFiles {
     model: String,
     /// True if its file can be read here.
     is_read: bool,
+    /// Length and time of the files that can be read.
+    stamps: Vec<(String, Option<FileStamp>)>,
     /// The adapters, each with its `lora_alpha` if its file can be read here.
     adapters: Vec<(HeldAdapter, Option<f64>)>,
     known: Mutex<Known>,
 }
+
+/// Length and time of the last change of a file.
+type FileStamp = (u64, Option<SystemTime>);
 
 /// What is known by now, so that no file is read twice.
 #[derive(Default)]
@@ -40,24 +47,31 @@ struct Known {
 }
 
 impl HeldFiles {
-    /// Finds out which files can be read here.
-    pub(super) fn open(model: &str, adapters: &[HeldAdapter]) -> Self {
-        let open = |path: &str| GgufFile::open(Path::new(path));
-        let adapters = adapters.iter().map(|one| (one.clone(), open(&one.path).and_then(|file| file.alpha())));
-        let (is_read, adapters) = (open(model).is_some(), adapters.collect());
-        Self { model: model.to_owned(), is_read, adapters, known: Mutex::default() }
+    /// Finds out which files can be read: those with absolute paths of a server that is here.
+    pub(super) fn open(model: &str, adapters: &[HeldAdapter], is_here: bool) -> Self {
+        let open = |path: &str| GgufFile::open(Some(Path::new(path)).filter(|path| is_here && path.is_absolute())?);
+        let read: Vec<_> =
+            adapters.iter().map(|one| (one.clone(), open(&one.path).and_then(|file| file.alpha()))).collect();
+        let is_read = open(model).is_some();
+        let paths = read.iter().filter(|(_, alpha)| alpha.is_some()).map(|(one, _)| one.path.as_str());
+        let stamps = paths.chain(is_read.then_some(model)).map(|path| (path.to_owned(), stamp(path))).collect();
+        Self { model: model.to_owned(), is_read, adapters: read, stamps, known: Mutex::default() }
     }
 
-    /// The start of a hash of all files; `None` if one cannot be read here.
-    pub(super) fn hash(model: &str, adapters: &[HeldAdapter]) -> Option<String> {
-        let mut paths: Vec<&str> = adapters.iter().map(|one| one.path.as_str()).collect();
+    /// The start of a hash of all files that can be read, for the engine's identity.
+    pub(super) fn named(&self) -> String {
         // Their order on the command line changes no answer.
-        paths.sort_unstable();
+        let paths: BTreeSet<&String> = self.stamps.iter().map(|(path, _)| path).collect();
         let mut all = Sha256::new();
-        for path in std::iter::once(model).chain(paths) {
-            all.update(sha256_of(Path::new(path)).ok()?);
+        for path in &paths {
+            all.update(sha256_of(Path::new(path)).unwrap_or_default());
         }
-        Some(hex(&all.finalize())[..12].to_owned())
+        if paths.is_empty() { String::new() } else { format!(", files {}", &hex(&all.finalize())[..12]) }
+    }
+
+    /// A file that is not as it was.
+    pub(super) fn changed(&self) -> Option<&str> {
+        self.stamps.iter().find(|(path, before)| stamp(path) != *before).map(|(path, _)| path.as_str())
     }
 
     /// Scales by which a server without an adapter's part answers.
@@ -81,7 +95,13 @@ impl HeldFiles {
         }
         for adapter in &mixture.adapters {
             if !known.adapters.contains_key(&adapter.dir) {
-                known.adapters.insert(adapter.dir.clone(), self.find(adapter, name)?);
+                let found = self.find(adapter, name)?;
+                if let Some((other, _)) = known.adapters.iter().find(|(_, (id, _))| *id == found.0) {
+                    let (one, other) = (adapter.dir.display(), other.display());
+                    return Err(Error::user(format!("{name}: {one} and {other} cannot be told apart by its files"))
+                        .hint("give the files the names of the adapters' directories, or start llama-server with absolute paths"));
+                }
+                known.adapters.insert(adapter.dir.clone(), found);
             }
             let (id, factor) = known.adapters[&adapter.dir];
             scales.insert(id, (adapter.scale * factor) as f32);
@@ -99,32 +119,40 @@ impl HeldFiles {
     }
 
     fn check_base(&self, path: &Path, name: &str) -> Result<()> {
-        let Some(mut file) = GgufFile::open(Path::new(&self.model)) else { return Ok(()) };
+        let Some(mut file) = GgufFile::open(Path::new(&self.model)).filter(|_| self.is_read) else { return Ok(()) };
         if file.is_model(&Checkpoint::open(path)?)? {
             return Ok(());
         }
         let (model, path) = (&self.model, path.display());
-        Err(Error::user(format!("{name}: its model {model} was not made from {path}: their norms differ"))
+        Err(Error::user(format!("{name}: its model {model} was not made from {path}: their numbers differ"))
             .hint("start llama-server with the base of the search, converted by convert_hf_to_gguf.py"))
     }
 
     /// The number of an adapter, and what its scale is multiplied by for this server.
     fn find(&self, wanted: &MixedAdapter, name: &str) -> Result<(usize, f64)> {
+        let mut found = Vec::new();
         for (held, stored) in &self.adapters {
             let file = stored.and_then(|_| GgufFile::open(Path::new(&held.path)));
             let is_it = match file {
                 Some(mut file) => file.is_adapter(&wanted.dir)?,
                 None => is_named(&held.path, &wanted.dir),
             };
-            if !is_it {
-                continue;
+            if is_it {
+                found.push((held, stored.or_else(|| alpha(&wanted.dir)).unwrap_or(wanted.alpha)));
             }
-            let alpha = stored.or_else(|| alpha(&wanted.dir)).unwrap_or(wanted.alpha);
-            if alpha == 0.0 {
+        }
+        match found[..] {
+            [(held, 0.0)] => {
                 return Err(Error::user(format!("{name}: {} has no alpha", held.path))
                     .hint("convert it again by convert_lora_to_gguf.py"));
             }
-            return Ok((held.id, wanted.alpha / alpha));
+            [(held, alpha)] => return Ok((held.id, wanted.alpha / alpha)),
+            [] => {}
+            [(one, _), (other, _), ..] => {
+                let (dir, one, other) = (wanted.dir.display(), &one.path, &other.path);
+                return Err(Error::user(format!("{name}: both {one} and {other} may be {dir}"))
+                    .hint("give the files the names of the adapters' directories: DIRECTORY.gguf"));
+            }
         }
         let paths: Vec<&str> = self.adapters.iter().map(|(held, _)| held.path.as_str()).collect();
         let what = format!("{name}: none of its adapters is {}: it holds {}", wanted.dir.display(), paths.join(", "));
@@ -147,6 +175,11 @@ impl HeldFiles {
         );
         if all.is_empty() { Vec::new() } else { vec![note] }
     }
+}
+
+/// Length and time of a file; `None` if it cannot be looked at.
+fn stamp(path: &str) -> Option<FileStamp> {
+    fs::metadata(path).ok().map(|file| (file.len(), file.modified().ok()))
 }
 
 /// True if a file has the name of an adapter's directory, or is in a directory of that name.

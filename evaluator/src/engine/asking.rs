@@ -25,10 +25,8 @@ use std::{
     time::Duration,
 };
 
-/// Most sequences, and most tokens, of one request: enough to fill a batch, few enough that a failure loses little.
-const LIST: (usize, usize) = (256, 200_000);
-/// Most requests in flight at once.
-const IN_FLIGHT: usize = 4;
+/// Most tokens of one request: few enough that a failure loses little.
+const TOKENS: usize = 200_000;
 /// Pause between two looks at the interrupt.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -150,7 +148,7 @@ impl ServedModel {
     }
 
     /// Divides jobs into lists of one kind, neighbours together.
-    fn lists(places: &[JobPlace<'_>], ends: &[u32]) -> Vec<OwnedList> {
+    fn lists(places: &[JobPlace<'_>], ends: &[u32], most: usize) -> Vec<OwnedList> {
         let mut numbers: Vec<usize> = (0..places.len()).collect();
         let kind = |number: usize| match &places[number].job.purpose {
             Purpose::Score { .. } => None,
@@ -164,9 +162,9 @@ impl ServedModel {
             let mut rest = alike;
             while let Some(first) = rest.first() {
                 let mut tokens = 0;
-                let fitting = rest.iter().take(LIST.0).take_while(|number| {
+                let fitting = rest.iter().take(most).take_while(|number| {
                     tokens += places[**number].job.sequence.tokens.len();
-                    tokens <= LIST.1
+                    tokens <= TOKENS
                 });
                 let (now, later) = rest.split_at(fitting.count().max(1));
                 let sequence = |number: &usize| {
@@ -271,8 +269,9 @@ impl LanguageModel for ServedModel {
         if tell(&mut open)?.is_break() {
             return Ok(());
         }
-        let lists = Self::lists(&places, &self.specials.ends);
-        let computing = InFlight::start(&self.engine, lists, &self.version);
+        let (most, at_once) = self.engine.at_once();
+        let lists = Self::lists(&places, &self.specials.ends, most);
+        let computing = InFlight::start(&self.engine, lists, &self.version, at_once);
         while let Some((list, result)) = computing.next(&self.interrupt) {
             let computed = match result {
                 Ok(computed) => computed,
@@ -314,9 +313,9 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn start(engine: &Arc<Engine>, lists: Vec<OwnedList>, version: &str) -> Self {
+    fn start(engine: &Arc<Engine>, lists: Vec<OwnedList>, version: &str, at_once: usize) -> Self {
         let (tell, results) = mpsc::channel();
-        let n_threads = IN_FLIGHT.min(lists.len());
+        let n_threads = at_once.min(lists.len());
         let lists = Arc::new(Mutex::new(lists.into_iter()));
         for _ in 0..n_threads {
             let (engine, lists, tell) = (Arc::clone(engine), Arc::clone(&lists), tell.clone());

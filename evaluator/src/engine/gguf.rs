@@ -8,7 +8,7 @@ use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
     file,
-    model::{Elements, Weights as _},
+    model::{Elements, Weights as _, layers::Layers},
 };
 use std::{
     fs::File,
@@ -39,7 +39,8 @@ impl GgufFile {
     }
 
     /// True if it was made from this checkpoint: each of its norms, which no quantisation changes, is one of the
-    /// checkpoint's, or one more than it, as some architectures have them.
+    /// checkpoint's, or one more than it, as some architectures have them. Of the first and the last layer, projections
+    /// are compared, too, if they have 8 bits or more: adapters leave norms as they are.
     pub(super) fn is_model(&mut self, checkpoint: &Checkpoint) -> Result<bool> {
         let names: Vec<String> =
             self.content.tensor_infos.keys().filter(|name| name.ends_with("norm.weight")).cloned().collect();
@@ -55,37 +56,48 @@ impl GgufFile {
                 return Ok(false);
             }
         }
+        let layers = 0..Layers::of(checkpoint).count;
+        for layer in layers.clone().take(1).chain(layers.last()) {
+            for (theirs, ours) in PROJECTIONS {
+                let theirs = format!("blk.{layer}.{theirs}.weight");
+                let ours = format!("model.layers.{layer}.{ours}.weight");
+                let tolerance = self.content.tensor_infos.get(&theirs).and_then(|info| rounding(info.ggml_dtype));
+                if let Some(tolerance) = tolerance.filter(|_| checkpoint.index().contains_key(&ours)) {
+                    let (stored, own) = (self.numbers(&theirs)?, all(&*checkpoint.tensor(&ours)?)?);
+                    if stored.len() != own.len() || !near(&stored, &own, tolerance) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
         Ok(!names.is_empty())
     }
 
     /// True if it has the updates of an adapter in the layout of PEFT, and no others.
     ///
-    /// Of each update it compares the numbers of `A`, and the norm of `B`, whose rows llama.cpp orders in another way.
+    /// Of each update it compares the numbers of `A`, and sums and norms of the columns of `B`, whose rows llama.cpp orders
+    /// in another way.
     pub(super) fn is_adapter(&mut self, dir: &Path) -> Result<bool> {
         let files = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
         let adapter = Checkpoint::open(files.iter().find(|file| file.exists()).unwrap_or(&files[0]))?;
         let of = |name: &str| all(&*adapter.tensor(name)?);
         let mut left = Vec::new();
-        for name in adapter.index().keys().filter(|name| name.contains("lora_A")) {
-            left.push((of(name)?, norm(&of(&name.replace("lora_A", "lora_B"))?)));
+        for (name, meta) in adapter.index().iter().filter(|(name, _)| name.contains("lora_A")) {
+            left.push((of(name)?, of(&name.replace("lora_A", "lora_B"))?, meta.shape[0]));
         }
         let infos = self.content.tensor_infos.iter();
         let modules =
             infos.filter_map(|(name, info)| Some((name.strip_suffix(".lora_a")?.to_owned(), info.ggml_dtype)));
         for (module, dtype) in modules.collect::<Vec<_>>() {
-            let a = self.numbers(&format!("{module}.lora_a"))?;
-            let norm_b = norm(&self.numbers(&format!("{module}.lora_b"))?);
-            let tolerance = rounding(dtype);
-            let near = |one: &[f32], other: &[f32]| {
-                let squares = one.iter().zip(other).map(|(a, b)| f64::from(a - b).powi(2));
-                squares.sum::<f64>().sqrt() <= tolerance * norm(one)
-            };
+            let (a, b) = (self.numbers(&format!("{module}.lora_a"))?, self.numbers(&format!("{module}.lora_b"))?);
+            let Some(tolerance) = rounding(dtype) else { return Ok(false) };
             let head = BEGINNING.min(a.len());
-            let found = left.iter().position(|(other, other_norm)| {
+            let found = left.iter().position(|(other, other_b, rank)| {
                 other.len() == a.len()
-                    && near(&other[..head], &a[..head])
-                    && near(other, &a)
-                    && (norm_b - other_norm).abs() <= tolerance * other_norm
+                    && other_b.len() == b.len()
+                    && near(&a[..head], &other[..head], tolerance)
+                    && near(&a, other, tolerance)
+                    && same_columns(&b, other_b, *rank, tolerance)
             });
             let Some(found) = found else { return Ok(false) };
             left.swap_remove(found);
@@ -101,14 +113,36 @@ impl GgufFile {
     }
 }
 
-/// Largest relative change of numbers that are stored in this type.
-fn rounding(dtype: GgmlDType) -> f64 {
+/// Projections whose rows llama.cpp leaves in order, in its names and in those of most checkpoints.
+const PROJECTIONS: [(&str, &str); 2] = [("attn_v", "self_attn.v_proj"), ("ffn_down", "mlp.down_proj")];
+
+/// Largest relative change of numbers that are stored in this type; `None` if it is too coarse to know them again.
+fn rounding(dtype: GgmlDType) -> Option<f64> {
     match dtype {
-        GgmlDType::F32 => 1e-6,
-        GgmlDType::F16 => 1.0 / 1024.0,
-        GgmlDType::BF16 => 1.0 / 256.0,
-        _ => 0.02,
+        GgmlDType::F32 => Some(1e-6),
+        GgmlDType::F16 => Some(1.0 / 1024.0),
+        GgmlDType::BF16 => Some(1.0 / 256.0),
+        GgmlDType::Q8_0 => Some(0.01),
+        _ => None,
     }
+}
+
+/// True if numbers are the same but for rounding.
+fn near(stored: &[f32], own: &[f32], tolerance: f64) -> bool {
+    let squares = stored.iter().zip(own).map(|(a, b)| f64::from(a - b).powi(2));
+    squares.sum::<f64>().sqrt() <= tolerance * norm(own)
+}
+
+/// True if two matrices with rows of this length have the same rows, in whatever order, as far as sums and norms of their
+/// columns tell.
+fn same_columns(stored: &[f32], own: &[f32], row: usize, tolerance: f64) -> bool {
+    let column = |all: &[f32], at: usize| -> Vec<f32> { all.iter().skip(at).step_by(row).copied().collect() };
+    (0..row).all(|at| {
+        let (stored, own) = (column(stored, at), column(own, at));
+        let (sum, size) = (|all: &[f32]| all.iter().map(|number| f64::from(*number)).sum::<f64>(), norm(&own));
+        (norm(&stored) - size).abs() <= tolerance * size
+            && (sum(&stored) - sum(&own)).abs() <= tolerance * size * (own.len() as f64).sqrt()
+    })
 }
 
 fn all(tensor: &dyn Elements) -> Result<Vec<f32>> {

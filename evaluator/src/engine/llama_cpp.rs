@@ -34,6 +34,11 @@ pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
     };
     let adapters: Option<Vec<HeldAdapter>> = held.as_array().and_then(|all| all.iter().map(adapter).collect());
     let adapters = adapters.ok_or_else(|| wire.unclear("lora-adapters", "it is no list of adapters"))?;
+    if let Some(one) = held.as_array().into_iter().flatten().find(|one| !one["alora_invocation_tokens"].is_null()) {
+        let path = one["path"].as_str().unwrap_or_default();
+        return Err(Error::user(format!("{path} is an adapter that only some tokens switch on (aLoRA)"))
+            .hint("start llama-server without it: a merge has it in all tokens"));
+    }
     if adapters.is_empty() {
         return Err(Error::user("llama.cpp holds no LoRA adapter, and is given no weights, only scales").hint(
             "start it with the adapters of the search: llama-server -m base.gguf --lora a.gguf,b.gguf; full models need vLLM or SGLang",
@@ -47,6 +52,7 @@ pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
         root,
         context: context as usize,
         dtype: None,
+        slots: props["total_slots"].as_u64().map(|slots| slots as usize),
         adapters,
     })
 }
@@ -81,15 +87,15 @@ fn shared(trouble: Trouble) -> Trouble {
     ))
 }
 
-/// Computes sequences of one kind in one request. Also returns the version of the weights that computed each.
+/// Computes sequences of one kind in one request, with these scales.
 pub(super) fn compute(
     wire: &ServerWire,
     name: &str,
     wanted: &[Wanted<'_>],
     ends: &[u32],
     scales: &str,
-) -> std::result::Result<(Vec<Computed>, Vec<String>), Trouble> {
-    let Some(first) = wanted.first() else { return Ok(Default::default()) };
+) -> std::result::Result<Vec<Computed>, Trouble> {
+    let Some(first) = wanted.first() else { return Ok(Vec::new()) };
     let What::Generate(limit, stop) = first.what else { return Err(Trouble::Fatal(no_likelihoods(name))) };
     let prompts: Vec<&[u32]> = wanted.iter().map(|one| one.tokens).collect();
     let lora: Value = serde_json::from_str(scales).expect("made by `version`");
@@ -106,27 +112,20 @@ pub(super) fn compute(
     // One prompt has an answer, several have a list.
     let answers = answer.as_array().map_or(std::slice::from_ref(&answer), Vec::as_slice);
     let mut computed: Vec<Option<Computed>> = wanted.iter().map(|_| None).collect();
-    let mut versions = Vec::new();
     for one in answers {
         let number = one["index"].as_u64().map(|index| index as usize).filter(|index| *index < wanted.len());
         let Some(number) = number else { return Err(unclear("an answer has no place")) };
-        let used = one["generation_settings"]["lora"].as_array();
-        let scale = |one: &Value| Some((usize::try_from(one["id"].as_u64()?).ok()?, one["scale"].as_f64()? as f32));
-        let used: Option<Vec<_>> = used.and_then(|all| all.iter().map(scale).collect());
-        versions.push(version(used.ok_or_else(|| unclear("it does not say which adapters answered"))?));
         let mut tokens = super::ids(&one["tokens"]).ok_or_else(|| unclear("it has no tokens"))?;
         let limited = match one["stop_type"].as_str() {
             Some("eos" | "word") => false,
-            Some("limit") if one["truncated"] != true => true,
+            // At the end of the context the server calls an answer cut, even if it is as long as was asked.
+            Some("limit") if one["truncated"] != true || tokens.len() >= limit => true,
             other => return Err(unclear(&format!("an answer ended by {}", other.unwrap_or("nothing")))),
         };
         // Tokens that end an answer to us need not to llama.cpp, which goes by what the file says of them.
         let end = tokens.iter().position(|token| ends.contains(token)).map(|end| end + 1);
-        // The server completes a character that the limit would break.
-        let over = tokens.len() > limit;
-        tokens.truncate(end.unwrap_or(limit).min(limit));
-        computed[number] = Some(Computed::Generated(tokens, end.is_none() && (limited || over)));
+        tokens.truncate(end.unwrap_or(limit));
+        computed[number] = Some(Computed::Generated(tokens, end.is_none() && limited));
     }
-    let computed = computed.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| unclear("an answer is missing"))?;
-    Ok((computed, versions))
+    computed.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| unclear("an answer is missing"))
 }

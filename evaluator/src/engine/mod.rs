@@ -36,7 +36,10 @@ use self::llama_cpp::HeldAdapter;
 use self::process::EngineProcess;
 use self::proof::{Hashes, Proof, expected};
 use self::wanted::{Computed, Trouble, Wanted, What};
-use crate::{prompt::Tokenizer, server::ServerWire};
+use crate::{
+    prompt::Tokenizer,
+    server::{ServerWire, is_local},
+};
 use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
@@ -79,6 +82,8 @@ struct Facts {
     context: usize,
     /// Type in which it keeps weights, if it says so.
     dtype: Option<Dtype>,
+    /// Number of sequences that it computes at once, if it says so.
+    slots: Option<usize>,
     /// Adapters that it holds.
     adapters: Vec<HeldAdapter>,
 }
@@ -103,12 +108,7 @@ impl Engine {
     /// has no routes to load weights, keeps quantised weights, or cannot prove which weights it holds.
     fn connect(kind: EngineKind, url: &str, wire: ServerWire, process: Option<EngineProcess>) -> Result<Self> {
         let name = format!("{}={url}", kind.name());
-        let facts = match kind {
-            EngineKind::Vllm => vllm::facts(&wire),
-            EngineKind::Sglang => sglang::facts(&wire),
-            EngineKind::LlamaCpp => llama_cpp::facts(&wire),
-        };
-        let facts = facts.map_err(|e| e.at(&name))?;
+        let facts = facts(kind, &wire).map_err(|e| e.at(&name))?;
         if facts.root.contains(scratch::PREFIX) {
             let why =
                 format!("{name}: it holds the weights of a search that was killed, and does not know its own model");
@@ -116,8 +116,9 @@ impl Engine {
         }
         let started = Path::new(&facts.root).is_dir().then(|| Checkpoint::open(Path::new(&facts.root)).ok()).flatten();
         let (own, proof, process) = (Hashes::new(), Mutex::default(), process.map(Mutex::new));
-        let held = (kind == EngineKind::LlamaCpp).then(|| HeldFiles::open(&facts.root, &facts.adapters));
-        let identity = identity(&facts);
+        let is_here = is_local(url);
+        let held = (kind == EngineKind::LlamaCpp).then(|| HeldFiles::open(&facts.root, &facts.adapters, is_here));
+        let identity = facts.identity.clone() + &held.as_ref().map_or_else(String::new, HeldFiles::named);
         let mut engine = Self { kind, wire, name, facts, started, identity, own, held, proof, process };
         if let Err(trouble) = engine.begin() {
             engine.give_back();
@@ -211,10 +212,14 @@ impl Engine {
     /// Fails if llama.cpp holds other files by now.
     fn check_held(&self) -> std::result::Result<(), Trouble> {
         let found = llama_cpp::facts(&self.wire).map_err(|e| Trouble::engine(e.as_machine()))?;
+        if let Some(changed) = self.held.as_ref().and_then(HeldFiles::changed) {
+            let why = format!("{}: {changed} was changed while it is used", self.name);
+            return Err(Trouble::Fatal(Error::machine(why).hint("put the file back, and start llama-server again")));
+        }
         if found == self.facts {
             return Ok(());
         }
-        let why = format!("{}: it holds other files by now: {}", self.name, told(&found, &found.identity));
+        let why = format!("{}: it holds other files by now: {}", self.name, told(&found));
         Err(Trouble::engine(Error::machine(why).hint("start it again as it was")))
     }
 
@@ -245,8 +250,7 @@ impl Engine {
                 Ok(computed)
             }
             EngineKind::LlamaCpp => {
-                let (computed, versions) = llama_cpp::compute(&self.wire, &self.name, wanted, ends, version)?;
-                versions.iter().try_for_each(|found| self.same_version(version, found))?;
+                let computed = llama_cpp::compute(&self.wire, &self.name, wanted, ends, version)?;
                 self.check_held()?;
                 Ok(computed)
             }
@@ -281,25 +285,20 @@ impl Engine {
         if let Some(process) = &self.process {
             process.lock().expect("no panic while held").revive().map_err(Trouble::Fatal)?;
         }
-        let facts = match self.kind {
-            EngineKind::Vllm => vllm::facts(&self.wire),
-            EngineKind::Sglang => sglang::facts(&self.wire),
-            EngineKind::LlamaCpp => llama_cpp::facts(&self.wire),
-        };
-        match facts.map(|facts| (identity(&facts), facts)) {
+        match facts(self.kind, &self.wire) {
             // SGLang calls itself by the path of what it has loaded.
-            Ok((found, facts))
-                if found == self.identity
-                    && facts.context == self.facts.context
-                    && facts.adapters == self.facts.adapters =>
+            Ok(found)
+                if found.identity == self.facts.identity
+                    && found.context == self.facts.context
+                    && found.adapters == self.facts.adapters =>
             {
                 Ok(true)
             }
-            Ok((found, facts)) => Err(Trouble::Fatal(Error::machine(format!(
+            Ok(found) => Err(Trouble::Fatal(Error::machine(format!(
                 "{}: it was started again as something else: {}, not {}",
                 self.name,
-                told(&facts, &found),
-                told(&self.facts, &self.identity)
+                told(&found),
+                told(&self.facts)
             )))),
             Err(_) => Ok(false),
         }
@@ -324,6 +323,11 @@ impl Engine {
     pub(crate) fn option(&self, weights: &dyn Weights) -> Result<Option<String>> {
         let held = self.held.as_ref();
         held.map(|held| held.option(&weights.mixture()?, &self.name)).transpose()
+    }
+
+    /// Most sequences of a request, and most requests at once: enough to fill a batch, few enough that each ends in time.
+    pub(crate) fn at_once(&self) -> (usize, usize) {
+        self.facts.slots.map_or((256, 4), |slots| (2 * slots.max(1), 2))
     }
 
     /// True if it is given scales of adapters, not weights.
@@ -395,17 +399,20 @@ impl Engine {
     }
 }
 
-/// The identity of an engine with these facts: what it tells, and the start of a hash of files that it holds.
-fn identity(facts: &Facts) -> String {
-    let hash = (!facts.adapters.is_empty()).then(|| HeldFiles::hash(&facts.root, &facts.adapters)).flatten();
-    facts.identity.clone() + &hash.map_or_else(String::new, |hash| format!(", files {hash}"))
+/// Facts about an engine.
+fn facts(kind: EngineKind, wire: &ServerWire) -> Result<Facts> {
+    match kind {
+        EngineKind::Vllm => vllm::facts(wire),
+        EngineKind::Sglang => sglang::facts(wire),
+        EngineKind::LlamaCpp => llama_cpp::facts(wire),
+    }
 }
 
 /// All that must stay as it is, for messages.
-fn told(facts: &Facts, identity: &str) -> String {
+fn told(facts: &Facts) -> String {
     let paths: Vec<&str> = facts.adapters.iter().map(|one| one.path.as_str()).collect();
     let adapters = if paths.is_empty() { String::new() } else { format!(", adapters {}", paths.join(", ")) };
-    format!("{identity}, a context of {}{adapters}", counted(facts.context, "token"))
+    format!("{}, a context of {}{adapters}", facts.identity, counted(facts.context, "token"))
 }
 
 /// A list of token ids in JSON.

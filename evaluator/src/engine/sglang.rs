@@ -44,6 +44,7 @@ pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
         root,
         context: context.map_or(usize::MAX, |context| context as usize),
         dtype: None,
+        slots: None,
         adapters: Vec::new(),
     })
 }

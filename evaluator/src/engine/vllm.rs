@@ -68,6 +68,7 @@ pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
         model,
         context: context as usize,
         dtype: [Dtype::BF16, Dtype::F16, Dtype::F32].into_iter().find(|one| one.name() == dtype),
+        slots: None,
         adapters: Vec::new(),
     })
 }

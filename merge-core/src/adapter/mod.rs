@@ -305,7 +305,9 @@ impl Weights for Adapted {
             }
         }
         let tensors = Arc::new(self.changes.keys().cloned().collect());
-        let (dir, scale, alpha) = (self.dir.clone(), 1.0, alpha.unwrap_or(0.0));
+        // One adapter may be named by two paths.
+        let dir = self.dir.canonicalize().map_err(|e| Error::io("open", &self.dir, &e))?;
+        let (scale, alpha) = (1.0, alpha.unwrap_or(0.0));
         Ok(Mixture { base, adapters: vec![MixedAdapter { dir, scale, alpha, tensors }] })
     }
 

@@ -36,6 +36,11 @@ impl Merge {
             let why = format!("it merges {} and {}, which are two models", base.display(), other.display());
             return Err(Mixture::refused(&why));
         }
+        let whole =
+            |source: &usize| self.sources[*source].1.index().keys().find(|name| !self.plans.contains_key(*name));
+        if let Some(name) = parts.keys().find_map(whole) {
+            return Err(Mixture::refused(&format!("it lacks `{name}`, which the base has")));
+        }
         let mut adapters: BTreeMap<PathBuf, MixedAdapter> = BTreeMap::new();
         for adapter in parts.values().flat_map(|part| &part.adapters) {
             let known = adapters.entry(adapter.dir.clone()).or_insert_with(|| adapter.clone());

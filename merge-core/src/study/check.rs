@@ -54,9 +54,12 @@ pub fn check(
 fn uneven(start: Genome, space: &Space) -> Genome {
     // Multiples of the golden ratio spread evenly between whole numbers.
     let other = |number: usize| (0.618_033_988_749_895 * (number as f64 + 1.0)).fract();
-    let is_number = |number: usize| matches!(space.dimensions[number].kind, DimensionKind::Number { .. });
-    let values = start.into_iter().enumerate();
-    values.map(|(number, value)| if is_number(number) { other(number) } else { value }).collect()
+    let moved = |(number, value): (usize, f64)| match &space.dimensions[number].kind {
+        DimensionKind::Number { .. } => other(number),
+        DimensionKind::Whole { range, .. } => (other(number) * (range.end() - range.start()) as f64).round(),
+        DimensionKind::Choice { .. } => value,
+    };
+    start.into_iter().enumerate().map(moved).collect()
 }
 
 /// Refuses an objective that candidates are kept for but that has no part in the final choice.

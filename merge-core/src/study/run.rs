@@ -59,7 +59,7 @@ pub(super) fn run(study: &Study<'_>) -> Result<Findings> {
     let mut candidates = study.parents();
     let n_parents = candidates.len();
     // A baseline that is never scored by this objective is left out.
-    let is_admitted = |one: &Candidate<'_>| one.weights().is_ok_and(|weights| objective.admits(weights).is_ok());
+    let is_admitted = |one: &Candidate<'_>| one.weights().map_or(true, |weights| objective.admits(weights).is_ok());
     let mut add = |name: &str, candidate: Option<_>| {
         if let Some(candidate) = candidate.filter(is_admitted) {
             names.push(name.to_owned());

@@ -15,13 +15,16 @@ use merge_core::{
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
+/// Tokens of a slot.
+const CONTEXT: usize = 512;
+
 impl DoubleState {
     pub(super) fn answer_llama_cpp(&mut self, path: &str, body: &Value) -> Option<(u16, Value)> {
         let ok = |value: Value| Some((200, value));
         match path {
             "/props" => ok(json!({
                 "model_path": self.file(), "model_alias": "base", "model_ftype": "F16", "build_info": "b11434",
-                "default_generation_settings": { "n_ctx": 512 },
+                "default_generation_settings": { "n_ctx": CONTEXT }, "total_slots": 4,
             })),
             "/lora-adapters" => {
                 let adapters = self.adapters.iter().enumerate();
@@ -54,11 +57,8 @@ impl DoubleState {
         if self.takes(EngineFault::StartsAgain, !is_own) {
             self.adapters.reverse();
         }
-        let mut scales: Vec<(usize, f64)> =
+        let scales: Vec<(usize, f64)> =
             lora.iter().map(|one| (one["id"].as_u64().unwrap() as usize, one["scale"].as_f64().unwrap())).collect();
-        if self.takes(EngineFault::AnswersOtherwise, !is_own) {
-            scales[0].1 += 1.0;
-        }
         self.mix(&scales);
         let prompts = token_lists(&body["prompt"]);
         let (prompts, aborts) = match self.completion(prompts, true) {
@@ -68,7 +68,6 @@ impl DoubleState {
         let limit = body["n_predict"].as_u64().unwrap() as usize;
         // `eos_token_id` of the family.
         let end = 2;
-        let used: Vec<Value> = scales.iter().map(|(id, scale)| json!({ "id": id, "scale": *scale as f32 })).collect();
         let answer = |(index, prompt): (usize, &Vec<u32>)| {
             let (tokens, why) = self.generate(prompt, limit, &texts(&body["stop"]), &[end]);
             let why = match why {
@@ -77,15 +76,16 @@ impl DoubleState {
                 _ if tokens.last() == Some(&end) => "eos",
                 _ => "word",
             };
-            let settings = json!({ "lora": used });
-            json!({ "index": index, "tokens": tokens, "stop_type": why, "truncated": false, "generation_settings": settings })
+            // At the end of the context an answer is called cut, whatever its limit.
+            let truncated = why == "limit" && prompt.len() + tokens.len() >= CONTEXT;
+            json!({ "index": index, "tokens": tokens, "stop_type": why, "truncated": truncated })
         };
         let mut answers: Vec<Value> = prompts.iter().enumerate().map(answer).collect();
         // One prompt has an answer, several have a list.
         (200, if answers.len() == 1 { answers.remove(0) } else { answers.into() })
     }
 
-    /// Becomes the base with scaled adapters, as llama.cpp scales them: by the file's alpha divided by the rank.
+    /// Becomes the base with scaled adapters, as llama.cpp scales them: by alpha divided by the rank.
     fn mix(&mut self, scales: &[(usize, f64)]) {
         let key = format!("{scales:?} of {:?}", self.adapters);
         if self.hashes.keys().eq([&key]) {

@@ -70,6 +70,7 @@ fn check(recipe: &str, scales: [f64; 2]) {
     let mixture = merge.mixture().unwrap();
     assert_eq!(mixture.base, fixtures().join("llama"));
     let found: Vec<_> = mixture.adapters.iter().map(|one| (one.dir.clone(), one.alpha)).collect();
+    assert_eq!(found.len(), 2);
     // rsLoRA's factor is 6/√2.
     let alphas = [6.0, 6.0 * f64::sqrt(2.0)];
     for ((dir, alpha), (name, expected)) in found.iter().zip([("a", alphas[0]), ("b", alphas[1])]) {
@@ -137,6 +138,10 @@ fn what_an_engine_cannot_scale_is_refused_with_the_reason() {
     refused(
         "merge_method: passthrough\nslices:\n- sources: [{model: BASE+a, layer_range: [1, 2]}]\n- sources: [{model: BASE+a, layer_range: [0, 1]}]\n",
         "comes from",
+    );
+    refused(
+        "merge_method: passthrough\nslices:\n- sources: [{model: BASE+a, layer_range: [0, 1]}]\n",
+        "it lacks `model.layers.1.",
     );
     for (fixture, why) in [
         ("dora", "F/dora changes `model.layers.0.mlp.up_proj.weight` by more than a low-rank update"),
