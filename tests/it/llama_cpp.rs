@@ -93,15 +93,15 @@ fn base_file(dir: &Dir, norms: &str, projection: &str) {
 /// A directory with a small search over two adapters, and those, the second one with rsLoRA.
 fn study() -> (Dir, [(PathBuf, PathBuf); 2]) {
     let dir = Dir::new();
-    study_on(&dir, [60, 4, 4, 2]);
+    study_on(&dir, [60, 2, 2, 2]);
     let adapters = [adapter(&dir, "ja", false), adapter(&dir, "math-a", true)];
     base_file(&dir, "base", "base");
     let base = family().join("base").display().to_string();
     let model = |name: &str| format!("- model: {base}+{name}\n  parameters: {{weight: {{search: [0.0, 1.5]}}}}\n");
     let models = ["ja-lora", "math-a-lora"].map(model).concat();
     let text = format!(
-        "merge_method: task_arithmetic\nbase_model: {base}\nmodels:\n{models}dtype: bfloat16\nsearch:\n  budget: 16\n  seed: 3\n  \
-         optimizer: {{name: cma_es, population: 4}}\n  objective:\n  - {{task: sums.yaml, items: 4}}\n"
+        "merge_method: task_arithmetic\nbase_model: {base}\nmodels:\n{models}dtype: bfloat16\nsearch:\n  budget: 8\n  seed: 3\n  \
+         optimizer: {{name: cma_es, population: 4}}\n  objective:\n  - {{task: sums.yaml, items: 2}}\n"
     );
     dir.write("search.yaml", text);
     (dir, adapters)
@@ -227,7 +227,7 @@ fn what_llama_cpp_cannot_score_is_refused_with_the_reason() {
     );
     let layers = text.replace("[0.0, 1.5]", "[0.0, 1.5], per: layer");
     refused(&both, &layers, "in another tensor", "give each one weight for all layers");
-    let likelihoods = text.replace("items: 4}", "items: 4}\n  report: [choices.yaml]");
+    let likelihoods = text.replace("items: 2}", "items: 2}\n  report: [choices.yaml]");
     refused(&both, &likelihoods, "does not tell log-likelihoods of a prompt", "use tasks whose answers are generated");
     let full = text
         .replace(&format!("{}+ja-lora", family().join("base").display()), &family().join("ja").display().to_string());

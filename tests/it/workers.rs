@@ -16,12 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A directory with a study of forty candidates.
+/// A directory with a small study.
 fn study() -> Dir {
     let dir = Dir::new();
-    study_on(&dir, [60, 4, 8, 4]);
+    study_on(&dir, [60, 2, 4, 2]);
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
-    dir.write("search.yaml", text.replace("budget: 240", "budget: 80").replace("items: 8", "items: 4"));
+    dir.write("search.yaml", text.replace("budget: 240", "budget: 60").replace("items: 8", "items: 3"));
     dir
 }
 
