@@ -9,7 +9,7 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | [`request`], [`interrupt`], `contained`, `process_group`, [`python`], `jinja` | requests and answers, stopping, other programs, and the behaviour of Python and Jinja |
+//! | [`request`], [`interrupt`], `contained`, [`process_group`], [`python`], `jinja` | requests and answers, stopping, other programs, and the behaviour of Python and Jinja |
 //! | [`text`], [`mark`] | normalisation of Japanese text; rules that compare an answer with the right one |
 //! | [`dataset`] | the benchmarks' data |
 //! | [`prompt`] | turns prompts into tokens |
@@ -27,7 +27,7 @@
 pub mod request;
 pub mod interrupt;
 mod contained;
-mod process_group;
+pub mod process_group;
 pub mod python;
 mod jinja;
 pub mod text;

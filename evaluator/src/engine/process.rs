@@ -109,12 +109,7 @@ impl EngineProcess {
 
     /// Lets the shell end the engine, and ends by force what is left of the group.
     fn end(&mut self) {
-        drop(self.running.child.stdin.take());
-        let began = Instant::now();
-        while began.elapsed() < ENDING && !self.running.has_ended() {
-            thread::sleep(LOOK);
-        }
-        let _ = self.running.end();
+        self.running.end_within(ENDING);
     }
 }
 

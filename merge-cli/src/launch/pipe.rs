@@ -1,19 +1,18 @@
 //! A worker's process: starts it by a launcher, and carries lines to it and from it.
 
 use super::message::{Order, Reply};
+use evaluator::process_group::RunningGroup;
 use merge_core::error::{Error, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read, Write as _},
-    os::unix::process::CommandExt as _,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
         mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Most bytes of a line; a longer one is no reply.
@@ -22,13 +21,10 @@ const MOST: u64 = 64 << 20;
 const KEPT: (usize, usize) = (10, 300);
 /// Time that a worker has to end by itself after its input has ended.
 const ENDING: Duration = Duration::from_secs(5);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// A running worker, or what a launcher runs until there is one.
 pub(super) struct WorkerProcess {
-    child: Child,
-    input: Option<ChildStdin>,
+    running: RunningGroup,
     replies: Receiver<Reply>,
     /// What it wrote last that is no reply: a login banner, an error.
     words: Arc<Mutex<VecDeque<String>>>,
@@ -47,17 +43,12 @@ impl WorkerProcess {
     /// Starts a command of a shell, in a process group of its own.
     pub(super) fn start(command: &str) -> Result<Self> {
         let mut shell = Command::new("sh");
-        shell
-            .args(["-c", command])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let mut child = shell.spawn().map_err(|e| Error::machine(format!("cannot start `{command}`: {e}")))?;
+        shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running =
+            RunningGroup::spawn(&mut shell).map_err(|e| Error::machine(format!("cannot start `{command}`: {e}")))?;
         let words = Arc::new(Mutex::default());
         let (sender, replies) = mpsc::channel();
-        let input = child.stdin.take();
-        if let Some(out) = child.stdout.take() {
+        if let Some(out) = running.child.stdout.take() {
             let words = Arc::clone(&words);
             thread::spawn(move || {
                 each_line(out, |line| {
@@ -69,7 +60,7 @@ impl WorkerProcess {
                 });
             });
         }
-        if let Some(err) = child.stderr.take() {
+        if let Some(err) = running.child.stderr.take() {
             let words = Arc::clone(&words);
             thread::spawn(move || {
                 each_line(err, |line| {
@@ -78,14 +69,14 @@ impl WorkerProcess {
                 });
             });
         }
-        Ok(Self { child, input, replies, words })
+        Ok(Self { running, replies, words })
     }
 
     /// Sends an order; false if it cannot be sent.
     pub(super) fn tell(&mut self, order: &Order) -> bool {
         let mut line = serde_json::to_string(order).expect("keys are text and numbers are finite");
         line.push('\n');
-        let Some(input) = &mut self.input else { return false };
+        let Some(input) = &mut self.running.child.stdin else { return false };
         input.write_all(line.as_bytes()).and_then(|()| input.flush()).is_ok()
     }
 
@@ -106,22 +97,14 @@ impl WorkerProcess {
 
     /// Its number on this machine.
     pub(super) fn id(&self) -> u32 {
-        self.child.id()
+        self.running.child.id()
     }
 }
 
 impl Drop for WorkerProcess {
     /// Ends its input, and by force what does not end then.
     fn drop(&mut self) {
-        drop(self.input.take());
-        let began = Instant::now();
-        while began.elapsed() < ENDING && matches!(self.child.try_wait(), Ok(None)) {
-            thread::sleep(LOOK);
-        }
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-            let _ = self.child.wait();
-        }
+        self.running.end_within(ENDING);
     }
 }
 
@@ -145,5 +128,26 @@ fn keep(words: &Mutex<VecDeque<String>>, line: &[u8]) {
     }
     if words.len() > KEPT.0 {
         words.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_of_a_sane_length_are_taken() {
+        let taken = |text: &[u8]| {
+            let mut all = Vec::new();
+            each_line(text, |line| {
+                all.push(String::from_utf8_lossy(line).into_owned());
+                true
+            });
+            all
+        };
+        assert_eq!(taken(b"a\nb\nhalf a li"), ["a\n", "b\n"]);
+        let mut long = vec![b'x'; MOST as usize];
+        long.extend(b"\nafter\n");
+        assert!(taken(&long).is_empty(), "what follows a line without an end is no line either");
     }
 }
