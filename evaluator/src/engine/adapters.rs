@@ -1,5 +1,8 @@
 //! The model and the `LoRA` adapters that a llama.cpp server holds, and which of a search's models they are.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     gguf::GgufFile,
     llama_cpp::{self, HeldAdapter},
@@ -7,7 +10,6 @@ use super::{
 use merge_core::{
     checkpoint::Checkpoint,
     error::{Error, Result},
-    file,
     model::{
         MixedAdapter, Mixture,
         hash::{hex, sha256_of},
@@ -138,7 +140,7 @@ impl HeldFiles {
                 None => is_named(&held.path, &wanted.dir),
             };
             if is_it {
-                found.push((held, stored.or_else(|| alpha(&wanted.dir)).unwrap_or(wanted.alpha)));
+                found.push((held, stored.unwrap_or(wanted.stated)));
             }
         }
         match found[..] {
@@ -187,10 +189,4 @@ fn is_named(path: &str, dir: &Path) -> bool {
     let path = Path::new(path);
     let names = [path.file_stem(), path.parent().and_then(Path::file_name)];
     dir.file_name().is_some_and(|name| names.contains(&Some(name)))
-}
-
-/// The `lora_alpha` that the converter takes over.
-fn alpha(dir: &Path) -> Option<f64> {
-    let config = file::read_small(&dir.join("adapter_config.json")).ok()?;
-    serde_json::from_slice::<serde_json::Value>(&config).ok()?["lora_alpha"].as_f64()
 }

@@ -63,6 +63,10 @@ impl FromStr for EngineAddress {
             return Err(Error::user(format!("`{kind}` is not a kind of engine{meant}")).hint(form));
         };
         let is_url = text[at..].starts_with('=');
+        if !is_url && ["http:", "https:"].iter().any(|scheme| place.starts_with(scheme)) {
+            return Err(Error::user(format!("`{text}` is neither an address nor a command"))
+                .hint(format!("an address follows `=`: {}={place}", kind.name())));
+        }
         Ok(Self { kind, place: if is_url { EnginePlace::Url(place) } else { EnginePlace::Command(place) } })
     }
 }
@@ -91,6 +95,8 @@ mod tests {
         let refused = |text: &str| text.parse::<EngineAddress>().unwrap_err().to_string();
         assert_eq!(refused("vlm=http://a"), "`vlm` is not a kind of engine (did you mean `vllm`?)");
         assert_eq!(refused("http://a"), "`http://a`: the kind of engine is missing");
+        let error = "llama.cpp: http://a".parse::<EngineAddress>().unwrap_err();
+        assert_eq!(error.advice(), Some("an address follows `=`: llama.cpp=http://a"));
         assert_eq!(refused("8000"), "`8000` is not the address of an engine");
     }
 }

@@ -5,6 +5,7 @@ use candle_core::{
     quantized::{GgmlDType, gguf_file::Content},
 };
 use merge_core::{
+    adapter,
     checkpoint::Checkpoint,
     error::{Error, Result},
     file,
@@ -78,8 +79,7 @@ impl GgufFile {
     /// Of each update it compares the numbers of `A`, and sums and norms of the columns of `B`, whose rows llama.cpp orders
     /// in another way.
     pub(super) fn is_adapter(&mut self, dir: &Path) -> Result<bool> {
-        let files = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
-        let adapter = Checkpoint::open(files.iter().find(|file| file.exists()).unwrap_or(&files[0]))?;
+        let adapter = adapter::stored(dir)?;
         let of = |name: &str| all(&*adapter.tensor(name)?);
         let mut left = Vec::new();
         for (name, meta) in adapter.index().iter().filter(|(name, _)| name.contains("lora_A")) {

@@ -22,23 +22,14 @@ pub(super) struct HeldAdapter {
 
 /// Facts about the server at an address. Fails if it holds no adapter.
 pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
-    let props = wire.get("props")?;
+    let props = wire.get("props").map_err(|refusal| super::is_it(refusal, "llama-server"))?;
     let text = |name: &str| props[name].as_str().map(str::to_owned);
     let context = props["default_generation_settings"]["n_ctx"].as_u64();
     let (Some(root), Some(build), Some(context)) = (text("model_path"), text("build_info"), context) else {
         return Err(wire.unclear("props", "it has no `model_path`, `build_info` and `n_ctx`: is this llama-server?"));
     };
     let held = wire.get("lora-adapters")?;
-    let adapter = |one: &Value| {
-        Some(HeldAdapter { id: usize::try_from(one["id"].as_u64()?).ok()?, path: one["path"].as_str()?.to_owned() })
-    };
-    let adapters: Option<Vec<HeldAdapter>> = held.as_array().and_then(|all| all.iter().map(adapter).collect());
-    let adapters = adapters.ok_or_else(|| wire.unclear("lora-adapters", "it is no list of adapters"))?;
-    if let Some(one) = held.as_array().into_iter().flatten().find(|one| !one["alora_invocation_tokens"].is_null()) {
-        let path = one["path"].as_str().unwrap_or_default();
-        return Err(Error::user(format!("{path} is an adapter that only some tokens switch on (aLoRA)"))
-            .hint("start llama-server without it: a merge has it in all tokens"));
-    }
+    let adapters = adapters(&held).map_err(|why| wire.unclear("lora-adapters", &why))?;
     if adapters.is_empty() {
         return Err(Error::user("llama.cpp holds no LoRA adapter, and is given no weights, only scales").hint(
             "start it with the adapters of the search: llama-server -m base.gguf --lora a.gguf,b.gguf; full models need vLLM or SGLang",
@@ -55,6 +46,19 @@ pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
         slots: props["total_slots"].as_u64().map(|slots| slots as usize),
         adapters,
     })
+}
+
+/// The adapters of a list; the reason if it cannot be used.
+fn adapters(held: &Value) -> std::result::Result<Vec<HeldAdapter>, String> {
+    let adapter = |one: &Value| {
+        let id = one["id"].as_u64().and_then(|id| usize::try_from(id).ok());
+        let (id, path) = id.zip(one["path"].as_str()).ok_or("it is no list of adapters")?;
+        if one["alora_invocation_tokens"].is_null() {
+            return Ok(HeldAdapter { id, path: path.to_owned() });
+        }
+        Err(format!("{path} is switched on by some tokens only (aLoRA), and a merge has it in all: start without it"))
+    };
+    held.as_array().ok_or("it is no list of adapters")?.iter().map(adapter).collect()
 }
 
 /// The scales of a server's adapters, as requests have them: the version of the weights.
@@ -115,17 +119,57 @@ pub(super) fn compute(
     for one in answers {
         let number = one["index"].as_u64().map(|index| index as usize).filter(|index| *index < wanted.len());
         let Some(number) = number else { return Err(unclear("an answer has no place")) };
-        let mut tokens = super::ids(&one["tokens"]).ok_or_else(|| unclear("it has no tokens"))?;
-        let limited = match one["stop_type"].as_str() {
-            Some("eos" | "word") => false,
-            // At the end of the context the server calls an answer cut, even if it is as long as was asked.
-            Some("limit") if one["truncated"] != true || tokens.len() >= limit => true,
-            other => return Err(unclear(&format!("an answer ended by {}", other.unwrap_or("nothing")))),
-        };
-        // Tokens that end an answer to us need not to llama.cpp, which goes by what the file says of them.
-        let end = tokens.iter().position(|token| ends.contains(token)).map(|end| end + 1);
-        tokens.truncate(end.unwrap_or(limit));
-        computed[number] = Some(Computed::Generated(tokens, end.is_none() && limited));
+        computed[number] = Some(generated(one, limit, ends).map_err(|why| unclear(&why))?);
     }
     computed.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| unclear("an answer is missing"))
+}
+
+/// Reads one answer; the reason if it cannot be used.
+fn generated(answer: &Value, limit: usize, ends: &[u32]) -> std::result::Result<Computed, String> {
+    let mut tokens = super::ids(&answer["tokens"]).ok_or("it has no tokens")?;
+    let limited = match answer["stop_type"].as_str() {
+        Some("eos" | "word") => false,
+        // At the end of the context the server calls an answer cut, even if it is as long as was asked.
+        Some("limit") if answer["truncated"] != true || tokens.len() >= limit => true,
+        other => return Err(format!("an answer ended by {}", other.unwrap_or("nothing"))),
+    };
+    // Tokens that end an answer to us need not to llama.cpp, which goes by what the file says of them.
+    let end = tokens.iter().position(|token| ends.contains(token)).map(|end| end + 1);
+    tokens.truncate(end.unwrap_or(limit));
+    Ok(Computed::Generated(tokens, end.is_none() && limited))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_as_our_own_pass_would_have_ended_it() {
+        let check = |answer: Value, limit: usize, expected: std::result::Result<(&[u32], bool), &str>| {
+            let expected = expected.map(|(tokens, limited)| Computed::Generated(tokens.to_vec(), limited));
+            assert_eq!(generated(&answer, limit, &[2, 9]), expected.map_err(str::to_owned), "{answer}");
+        };
+        // As llama.cpp b11434 answers.
+        let ended = json!({ "tokens": [262, 2], "stop_type": "eos", "truncated": false, "content": "。" });
+        check(ended, 5, Ok((&[262, 2], false)));
+        let limited = json!({ "tokens": [20, 19, 14], "stop_type": "limit", "truncated": false });
+        check(limited.clone(), 3, Ok((&[20, 19, 14], true)));
+        // The context is full, and the answer whole; or it is cut.
+        let full = json!({ "tokens": [20, 19, 14], "stop_type": "limit", "truncated": true });
+        check(full.clone(), 3, Ok((&[20, 19, 14], true)));
+        check(full, 4, Err("an answer ended by limit"));
+        // A token that ends an answer to us alone.
+        check(json!({ "tokens": [20, 9, 14], "stop_type": "limit", "truncated": false }), 3, Ok((&[20, 9], false)));
+        check(json!({ "tokens": [1], "stop_type": "none" }), 3, Err("an answer ended by none"));
+        check(json!({ "stop_type": "eos" }), 3, Err("it has no tokens"));
+    }
+
+    #[test]
+    fn an_adapter_that_tokens_switch_on_is_refused() {
+        let held = json!([{ "id": 0, "path": "a.gguf", "scale": 1.0, "task_name": "", "prompt_prefix": "" }]);
+        assert_eq!(adapters(&held), Ok(vec![HeldAdapter { id: 0, path: "a.gguf".to_owned() }]));
+        let gated = json!([{ "id": 0, "path": "a.gguf", "scale": 1.0, "alora_invocation_tokens": [5] }]);
+        assert!(adapters(&gated).unwrap_err().starts_with("a.gguf is switched on by some tokens only"));
+        assert!(adapters(&json!({ "error": 1 })).is_err());
+    }
 }

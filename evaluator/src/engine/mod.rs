@@ -38,7 +38,7 @@ use self::proof::{Hashes, Proof, expected};
 use self::wanted::{Computed, Trouble, Wanted, What};
 use crate::{
     prompt::Tokenizer,
-    server::{ServerWire, is_local},
+    server::{ServerWire, is_local, wire::Refusal},
 };
 use merge_core::{
     checkpoint::Checkpoint,
@@ -212,15 +212,19 @@ impl Engine {
     /// Fails if llama.cpp holds other files by now.
     fn check_held(&self) -> std::result::Result<(), Trouble> {
         let found = llama_cpp::facts(&self.wire).map_err(|e| Trouble::engine(e.as_machine()))?;
-        if let Some(changed) = self.held.as_ref().and_then(HeldFiles::changed) {
-            let why = format!("{}: {changed} was changed while it is used", self.name);
-            return Err(Trouble::Fatal(Error::machine(why).hint("put the file back, and start llama-server again")));
-        }
+        self.check_files()?;
         if found == self.facts {
             return Ok(());
         }
         let why = format!("{}: it holds other files by now: {}", self.name, told(&found));
         Err(Trouble::engine(Error::machine(why).hint("start it again as it was")))
+    }
+
+    /// Fails for good if a file of llama.cpp is not as it was.
+    fn check_files(&self) -> std::result::Result<(), Trouble> {
+        let Some(changed) = self.held.as_ref().and_then(HeldFiles::changed) else { return Ok(()) };
+        let why = format!("{}: {changed} was changed while it is used", self.name);
+        Err(Trouble::Fatal(Error::machine(why).hint("put the file back, and start llama-server again")))
     }
 
     fn same_version(&self, version: &str, found: &str) -> std::result::Result<(), Trouble> {
@@ -285,6 +289,7 @@ impl Engine {
         if let Some(process) = &self.process {
             process.lock().expect("no panic while held").revive().map_err(Trouble::Fatal)?;
         }
+        self.check_files()?;
         match facts(self.kind, &self.wire) {
             // SGLang calls itself by the path of what it has loaded.
             Ok(found)
@@ -405,6 +410,14 @@ fn facts(kind: EngineKind, wire: &ServerWire) -> Result<Facts> {
         EngineKind::Vllm => vllm::facts(wire),
         EngineKind::Sglang => sglang::facts(wire),
         EngineKind::LlamaCpp => llama_cpp::facts(wire),
+    }
+}
+
+/// The error for an address whose server lacks a route that an engine has.
+fn is_it(refusal: Refusal, engine: &str) -> Error {
+    match refusal {
+        Refusal::Permanent(error) => error.hint(format!("is {engine} the server at this address?")),
+        other => other.into(),
     }
 }
 

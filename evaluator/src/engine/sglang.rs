@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// Facts about the engine at an address. Fails if it keeps weights in a form that cannot be merged.
 pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
-    let info = wire.get("get_server_info")?;
+    let info = wire.get("get_server_info").map_err(|refusal| super::is_it(refusal, "SGLang"))?;
     let model = wire.get("get_model_info")?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let Some(root) = text(&model["model_path"]) else {

@@ -21,7 +21,7 @@ const RESET: (Duration, usize) = (Duration::from_millis(50), 100);
 /// Fails, saying what to change, if it cannot be given weights or keeps them in a form that cannot be merged.
 pub(super) fn facts(wire: &ServerWire) -> Result<Facts> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let models = wire.get("v1/models")?;
+    let models = wire.get("v1/models").map_err(|refusal| super::is_it(refusal, "vLLM"))?;
     let own = &models["data"][0];
     let (Some(model), Some(context)) = (text(&own["id"]), own["max_model_len"].as_u64()) else {
         return Err(wire.unclear("v1/models", "it names no model with its `max_model_len`: is this vLLM?"));

@@ -48,6 +48,8 @@ pub struct Adapted {
     index: Index,
     config: Config,
     changes: BTreeMap<String, Change>,
+    /// `lora_alpha` of its settings.
+    alpha: f64,
 }
 
 /// Change of one of the base's tensors.
@@ -88,7 +90,7 @@ impl Adapted {
         let at = |error: Error| error.at(adapter.path().display());
         let changes = changes(&adapter, &Spelling::of(base.index())).map_err(at)?;
         let (index, config) = (base.index().clone(), base.config().clone());
-        let mut opened = Self { base, adapter, dir: dir.to_owned(), index, config, changes };
+        let mut opened = Self { base, adapter, dir: dir.to_owned(), index, config, changes, alpha: peft.alpha };
         let at = |error: Error| error.at(dir.display());
         opened.replace().map_err(at)?;
         opened.update(&peft).map_err(at)?;
@@ -307,8 +309,8 @@ impl Weights for Adapted {
         let tensors = Arc::new(self.changes.keys().cloned().collect());
         // One adapter may be named by two paths.
         let dir = self.dir.canonicalize().map_err(|e| Error::io("open", &self.dir, &e))?;
-        let (scale, alpha) = (1.0, alpha.unwrap_or(0.0));
-        Ok(Mixture { base, adapters: vec![MixedAdapter { dir, scale, alpha, tensors }] })
+        let (scale, alpha, stated) = (1.0, alpha.unwrap_or(0.0), self.alpha);
+        Ok(Mixture { base, adapters: vec![MixedAdapter { dir, scale, alpha, stated, tensors }] })
     }
 
     fn place(&self) -> String {
@@ -349,8 +351,8 @@ fn is_named(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Opens an adapter's tensors.
-fn stored(dir: &Path) -> Result<Checkpoint> {
+/// Opens the tensors of an adapter in the layout of PEFT. Fails if they are not there, or damaged.
+pub fn stored(dir: &Path) -> Result<Checkpoint> {
     let files = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| dir.join(name));
     Checkpoint::open(files.iter().find(|file| is_named(file)).unwrap_or(&files[0]))
 }

@@ -60,7 +60,7 @@ pub(super) struct Peft {
     pub(super) fan_in_fan_out: bool,
     rs: bool,
     rank: usize,
-    alpha: f64,
+    pub(super) alpha: f64,
     ranks: Vec<(Regex, f64)>,
     alphas: Vec<(Regex, f64)>,
 }

@@ -25,6 +25,8 @@ pub struct MixedAdapter {
     pub scale: f64,
     /// Factor of `B·A`, times the rank: the same for all its modules. It is `lora_alpha`, except for rsLoRA.
     pub alpha: f64,
+    /// `lora_alpha` as its settings state it, which a converter takes over.
+    pub stated: f64,
     /// Names of the base's tensors that it changes.
     pub tensors: Arc<BTreeSet<String>>,
 }
