@@ -3,7 +3,7 @@
 use crate::{
     engine_double::{EngineDouble, EngineFault, EngineForm},
     kit::{Dir, Said, family},
-    search::{SEARCH, least_study},
+    search::{SEARCH, answer, finished, least_study},
 };
 use serde_json::Value;
 use std::{
@@ -37,21 +37,9 @@ fn search(dir: &Dir, engines: &[&EngineDouble], more: &[&str]) -> Said {
     dir.run(&args)
 }
 
-/// Recipe and result of a study, without the engine's name.
-fn found(dir: &Dir) -> (String, Value) {
-    let mut result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
-    result["study"].as_object_mut().unwrap().shift_remove("engine");
-    (fs::read_to_string(dir.path("out/best.yaml")).unwrap(), result)
-}
-
 /// What our own forward pass finds.
 fn own() -> &'static (String, Value) {
-    static OWN: LazyLock<(String, Value)> = LazyLock::new(|| {
-        let dir = study();
-        let said = dir.run(SEARCH);
-        assert_eq!(said.code, Some(0), "{}", said.err);
-        found(&dir)
-    });
+    static OWN: LazyLock<(String, Value)> = LazyLock::new(|| finished(&study(), answer));
     &OWN
 }
 
@@ -71,7 +59,7 @@ fn is_empty(dir: &Path) -> bool {
 #[track_caller]
 fn check_done(dir: &Dir, said: &Said) {
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(&found(dir) == own(), "the result is another: {}", said.err);
+    assert!(&answer(dir) == own(), "the result is another: {}", said.err);
     assert!(is_empty(&dir.path("scratch")));
 }
 
@@ -85,6 +73,11 @@ fn a_search_on_an_engine_finds_what_our_own_forward_pass_finds() {
         check_done(&dir, &said);
         let result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
         assert_eq!(result["study"]["engine"], identity);
+        let told = dir.run(&["report", "out", "--html", "out.html"]);
+        let page = fs::read_to_string(dir.path("out.html")).unwrap();
+        for told in [[&said.out[..], &said.err].concat(), told.out, page] {
+            assert!(told.contains(&format!("scored by {identity}")), "{told}");
+        }
         let state = engine.state.lock().unwrap();
         // No directory is used twice, and prompts come in lists.
         let mut directories = state.loaded.clone();

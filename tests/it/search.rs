@@ -59,6 +59,20 @@ pub(crate) fn least_study(dir: &Dir) {
 
 pub(crate) const SEARCH: &[&str] = &["search", "search.yaml", "-o", "out"];
 
+/// Runs the search of a directory to its end in one process, and returns what `found` finds there.
+pub(crate) fn finished<T>(dir: &Dir, found: impl FnOnce(&Dir) -> T) -> T {
+    let said = dir.run(SEARCH);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    found(dir)
+}
+
+/// Recipe and result of a study, without the engine's name.
+pub(crate) fn answer(dir: &Dir) -> (String, Value) {
+    let mut result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
+    result["study"].as_object_mut().unwrap().shift_remove("engine");
+    (fs::read_to_string(dir.path("out/best.yaml")).unwrap(), result)
+}
+
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Results that two runs of one study must have in common: files, and the content of the store.

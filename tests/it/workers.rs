@@ -2,7 +2,7 @@
 
 use crate::{
     kit::{Dir, Said, family},
-    search::{SEARCH, study_on},
+    search::{SEARCH, finished, study_on},
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -39,12 +39,7 @@ fn found(dir: &Dir) -> [Vec<u8>; 3] {
 
 /// What one process finds by itself.
 fn own() -> &'static [Vec<u8>; 3] {
-    static OWN: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
-        let dir = study();
-        let said = dir.run(SEARCH);
-        assert_eq!(said.code, Some(0), "{}", said.err);
-        found(&dir)
-    });
+    static OWN: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| finished(&study(), found));
     &OWN
 }
 
@@ -139,6 +134,7 @@ fn a_launcher_that_starts_no_worker_ends_the_search_with_what_it_said() {
     assert_eq!(said.code, Some(3), "{}", said.err);
     assert!(said.error().contains("ended before a worker greeted; it wrote last:"), "{}", said.err);
     assert!(said.err.contains("no such partition"), "{}", said.err);
+    assert!(!dir.path("out").exists(), "no study is begun");
     // The other one is asked alone.
     let said = search(&dir, "test {n} = 2 && exec", 2);
     check_done(&dir, &said);
@@ -209,6 +205,48 @@ fn a_worker_proves_its_files_and_answers_whatever_it_is_told() {
     assert_eq!(told(&study.to_string())["refused"]["message"], refused);
     drop(input);
     assert!(worker.wait().unwrap().success());
+}
+
+/// A launcher whose first worker answers every candidate so, and whose others are workers.
+fn with_impostor(replies: &str) -> String {
+    let score = format!(r#"case $line in *study*) echo "\"ready\"";; *) {replies};; esac"#);
+    let impostor = impostor(&GREETING.replace("VERSION", env!("CARGO_PKG_VERSION")), &score);
+    format!("if test {{n}} = 1; then {}; else exec {{work}}; fi", impostor.trim_end_matches('#'))
+}
+
+#[test]
+fn what_fails_on_one_machine_goes_to_another() {
+    let dir = study();
+    let failed = r#"echo "{\"failed\": {\"message\": \"the disk is gone\", \"fault\": \"machine\"}}""#;
+    let said = search(&dir, &with_impostor(failed), 2);
+    check_done(&dir, &said);
+    assert!(said.err.contains("worker 1 on m failed, the candidate goes to another: the disk is gone"), "{}", said.err);
+}
+
+#[test]
+fn a_candidate_that_ends_every_worker_stops_the_search() {
+    let dir = study();
+    let deadly = with_impostor("exit 9").replace("{n} = 1", "1 = 1");
+    let said = search(&dir, &deadly, 4);
+    assert_eq!((said.code, said.error()), (Some(3), "10 workers have ended with the same candidate"), "{}", said.err);
+    // Nobody was given up.
+    check_done(&dir, &search(&dir, HERE, 2));
+}
+
+#[test]
+fn the_lines_have_a_schema() {
+    let schema: Value = serde_json::from_str(&Dir::new().run(&["schema", "work"]).out).unwrap();
+    let tags = |number: usize| {
+        let all = schema["oneOf"][number]["oneOf"].as_array().unwrap().iter();
+        let of = |one: &Value| {
+            one["required"][0].as_str().or(one["const"].as_str()).or(one["enum"][0].as_str()).map(str::to_owned)
+        };
+        all.filter_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(tags(0), ["study", "score"]);
+    for tag in ["hello", "ready", "refused", "scores", "given_up", "done", "failed", "alive"] {
+        assert!(tags(1).iter().any(|known| known == tag), "{tag}: {:?}", tags(1));
+    }
 }
 
 #[test]

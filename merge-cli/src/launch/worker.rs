@@ -17,7 +17,7 @@ use merge_core::{
 use std::{
     collections::BTreeMap,
     env,
-    io::{self, BufRead as _, Write as _},
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
     ops::ControlFlow,
     process,
     sync::{
@@ -56,8 +56,14 @@ impl Replies {
     }
 }
 
-/// Works until the input ends.
+/// Works until the input ends. Fails on a terminal, where nobody writes orders.
 pub(crate) fn serve() -> Result<()> {
+    if io::stdin().is_terminal() {
+        return Err(Error::user(
+            "`evomerge work` reads a search's orders from its standard input, which is a terminal here",
+        )
+        .hint("a search starts it: evomerge search FILE -o DIR --workers 2 --launch 'srun -n1'"));
+    }
     let replies = Replies::default();
     let ended = Arc::new(AtomicBool::new(false));
     let (sender, orders) = mpsc::channel();
@@ -130,10 +136,7 @@ fn open(order: &StudyOrder, ended: &Arc<AtomicBool>) -> Result<OpenedStudy> {
         return Err(Error::machine(format!("document {} of {} is no search", order.stage, order.file.display())));
     };
     let earlier = order.earlier.iter().map(|text| Recipe::parse(text, &order.file)).collect::<Result<Vec<_>>>()?;
-    if file.search.has_judges() {
-        return Err(Error::user(format!("{}: its judges run programs or ask services", order.file.display()))
-            .hint("a worker scores tasks only: leave `--launch` out"));
-    }
+    super::check(&file)?;
     let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
     let found = sources.sha256()?;
     for (name, hashes) in &order.sources {

@@ -1,5 +1,8 @@
 //! The workers of a search: started by a launcher, greeted, lent to candidates, and started again when they end.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     message::{FaultOf, Greeting, Order, PROTOCOL, Reply, StudyOrder},
     pipe::{Heard, WorkerProcess},
@@ -21,8 +24,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Time after which a worker that says nothing is taken for dead. It says every few seconds that it lives.
-const SILENCE: Duration = Duration::from_secs(60);
 /// What stands for the worker's command in a launcher.
 const WORK: &str = "{work}";
 /// Ends before a greeting, without one that came to it, after which a launcher is taken for wrong.
@@ -41,6 +42,7 @@ struct SharedWorkers {
     changed: Condvar,
     ends: AtomicBool,
     interrupt: Interrupt,
+    silence: Duration,
     notice: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -102,11 +104,12 @@ pub(super) struct WorkerLease<'a> {
 
 impl Workers {
     /// Starts `count` workers by a launcher: `program` is appended to it or replaces its `{work}`, and `{n}` is a worker's
-    /// number, from 1 on. `notice` is told who comes and goes.
+    /// number, from 1 on. A worker that says nothing for `silence` is taken for dead. `notice` is told who comes and goes.
     pub(crate) fn start(
         launcher: &str,
         program: &str,
         count: usize,
+        silence: Duration,
         interrupt: Interrupt,
         notice: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
@@ -115,6 +118,7 @@ impl Workers {
             changed: Condvar::new(),
             ends: AtomicBool::new(false),
             interrupt,
+            silence,
             notice: Box::new(notice),
         });
         let tending = (0..count).map(|number| {
@@ -131,6 +135,11 @@ impl Workers {
     /// Number of workers that were asked for.
     pub(crate) fn count(&self) -> usize {
         self.tending.len()
+    }
+
+    /// Waits until a worker is there, however long a cluster's queue takes. Fails if none can come, or if interrupted.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.shared.idle().map(drop)
     }
 
     /// A worker that has opened a study. Waits for one; fails if none can come, or if interrupted.
@@ -273,8 +282,8 @@ impl SharedWorkers {
         }
     }
 
-    /// Waits for an idle worker.
-    fn lease(&self) -> Result<WorkerLease<'_>> {
+    /// All workers, and the number of one that is idle, which is waited for.
+    fn idle(&self) -> Result<(MutexGuard<'_, Vec<WorkerSlot>>, usize)> {
         let mut slots = self.slots();
         loop {
             if self.interrupt.is_set() {
@@ -290,14 +299,20 @@ impl SharedWorkers {
             // The one that worked least, so that all are tried.
             let idle = slots.iter().enumerate().filter(|(_, slot)| matches!(slot.state, WorkerState::Idle(_)));
             if let Some((number, _)) = idle.min_by_key(|(_, slot)| slot.candidates) {
-                let WorkerState::Idle(worker) = std::mem::replace(&mut slots[number].state, WorkerState::Busy) else {
-                    unreachable!("it is idle")
-                };
-                let now = Instant::now();
-                return Ok(WorkerLease { workers: self, number, began: now, worker: Some(worker), heard: now });
+                return Ok((slots, number));
             }
             slots = self.changed.wait_timeout(slots, LOOK).expect("no panic while held").0;
         }
+    }
+
+    /// Waits for an idle worker, and takes it.
+    fn lease(&self) -> Result<WorkerLease<'_>> {
+        let (mut slots, number) = self.idle()?;
+        let WorkerState::Idle(worker) = std::mem::replace(&mut slots[number].state, WorkerState::Busy) else {
+            unreachable!("it is idle")
+        };
+        let now = Instant::now();
+        Ok(WorkerLease { workers: self, number, began: now, worker: Some(worker), heard: now })
     }
 
     /// Waits, or less long if all end.
@@ -359,7 +374,7 @@ impl WorkerLease<'_> {
                         return Ok(Some(reply));
                     }
                 }
-                Heard::Silence if self.heard.elapsed() < SILENCE => {}
+                Heard::Silence if self.heard.elapsed() < self.workers.silence => {}
                 Heard::Silence | Heard::End => return Ok(None),
             }
         }

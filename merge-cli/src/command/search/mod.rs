@@ -19,7 +19,7 @@ use crate::{
     hub::Hub,
     job,
     language::{Language, study as texts},
-    launch::{RemoteObjective, StudyOrder, Workers},
+    launch::{self, RemoteObjective, StudyOrder, Workers, quoted},
     work::{
         engines::{self, candidate_bytes},
         interrupt,
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         stages: &stages,
         interrupted: &interrupted,
         engines: engines.clone(),
-        remote: args.launch.as_ref().map(|launcher| start_workers(args, launcher, &interrupted)).transpose()?,
+        remote: launch::start(args, Interrupt::from(&interrupted))?,
     };
     let done = match args.seeds {
         _ if args.dry_run => job.estimate(),
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         engines::tell(engines);
     }
     if let Some(remote) = &job.remote {
-        tell_workers(remote);
+        launch::tell(remote);
     }
     match &done {
         Ok(()) if args.dry_run => {}
@@ -135,7 +135,7 @@ fn command(args: &Args, output: &Path) -> String {
     let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine '{engine}'")).collect();
     let engines = engines.concat();
     let launch = args.launch.as_ref().map_or_else(String::new, |launch| {
-        format!(" --launch '{}' --workers {}", launch.replace('\'', r"'\''"), args.workers.unwrap_or(1))
+        format!(" --launch {} --workers {}", quoted(launch), args.workers.unwrap_or(1))
     });
     let scratch = given("scratch", args.engines.scratch.as_ref().map(|dir| dir.display().to_string()));
     format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}{launch}{scratch}", output.display())
@@ -154,28 +154,6 @@ struct SearchCommand<'a> {
     engines: Option<Arc<Engines>>,
     /// Workers that score, if a launcher is named.
     remote: Option<Arc<Workers>>,
-}
-
-/// Starts the workers of a launcher.
-fn start_workers(args: &Args, launcher: &str, interrupted: &Arc<AtomicBool>) -> Result<Arc<Workers>> {
-    let program = env::current_exe().map_err(|e| Error::machine(format!("cannot find evomerge itself: {e}")))?;
-    let program = format!("'{}' work", program.to_string_lossy().replace('\'', r"'\''"));
-    let count = args.workers.map_or(1, usize::from);
-    let notice = |what: &str| screen::say(&format!("note: {what}"));
-    Ok(Arc::new(Workers::start(launcher, &program, count, Interrupt::from(interrupted), notice)))
-}
-
-/// Says what each worker did.
-fn tell_workers(workers: &Workers) {
-    for one in workers.uses() {
-        let (candidates, items) = (screen::counted(one.candidates, "candidate"), screen::counted(one.items, "item"));
-        let deaths = if one.deaths > 0 {
-            format!(", ended {} too early", screen::counted(one.deaths, "time"))
-        } else {
-            String::new()
-        };
-        screen::say(&format!("{}: {candidates}, {items}, {:.0}% idle{deaths}", one.name, 100.0 * one.idle));
-    }
 }
 
 /// A search in the file, with its benchmarks.
@@ -300,13 +278,7 @@ impl SearchCommand<'_> {
         benchmarks: &Benchmarks,
     ) -> Result<(usize, Option<String>)> {
         if let Some(remote) = &self.remote {
-            if benchmarks.has_judges() {
-                return Err(Error::user(format!(
-                    "{}: its judges run programs or ask services",
-                    file.template.file.display()
-                ))
-                .hint("a worker scores tasks only: leave `--launch` out"));
-            }
+            launch::check(file)?;
             return Ok((remote.count(), None));
         }
         let here = MachineMemory::here();
@@ -331,6 +303,9 @@ impl SearchCommand<'_> {
         let sources = Sources::open_all(file.template.variants(), earlier, &Hub::from_env())?;
         for note in study::check(&file.template, &sources, &file.search, &study.benchmarks)? {
             screen::say(&format!("note: {note}"));
+        }
+        if let Some(workers) = &self.remote {
+            workers.wait()?;
         }
         let place = StudyPlace::open(output, directory, &sources)?;
         let goals = study::Objective::goals(&study.benchmarks);
