@@ -4,13 +4,16 @@ use crate::{
     kit::{Dir, Said, family},
     search::{SEARCH, finished, study_on},
 };
+use merge_core::model::hash::hex;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    process::Stdio,
+    process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::LazyLock,
     thread::sleep,
     time::{Duration, Instant},
@@ -74,6 +77,48 @@ fn any_number_of_workers_finds_what_one_process_finds() {
     }
 }
 
+/// Checks that three workers find what one process finds, and returns what that said.
+#[track_caller]
+fn check_same(dir: &Dir) -> Said {
+    let alone = dir.run(SEARCH);
+    assert_eq!(alone.code, Some(0), "{}", alone.err);
+    let expected = found(dir);
+    fs::remove_dir_all(dir.path("out")).unwrap();
+    let said = search(dir, HERE, 3);
+    assert!(said.code == Some(0) && found(dir) == expected, "{}", said.err);
+    alone
+}
+
+/// Whoever has the first answers, a model is judged by them in the order of one process.
+#[test]
+fn broken_candidates_are_given_up_as_by_one_process() {
+    let dir = study();
+    study_on(&dir, [60, 4, 4, 2]);
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    dir.write("search.yaml", text.replace("[0.0, 1.5]", "[0.0, 2.0e5]").replace("items: 8", "items: 20"));
+    let said = check_same(&dir);
+    assert!(said.err.contains("it says nothing (16 of 16 answers)"), "{}", said.err);
+}
+
+#[test]
+fn layer_paths_are_scored_on_workers_as_by_one_process() {
+    let dir = study();
+    let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
+    let [ja, math] = ["ja", "math-a"].map(|name| family().join(name).display().to_string());
+    let hop = |model: &str, layers: &str| {
+        format!(
+            "- {{model: {model}, layer_range: {layers}, use: {{search: [false, true]}}, scale: {{search: [0.8, 1.2]}}}}\n"
+        )
+    };
+    let path = format!(
+        "merge_method: passthrough\nbase_model: {ja}\npath:\n- {{model: {ja}, layer_range: [0, 1]}}\n{}{}- {{model: {ja}, layer_range: [1, 6]}}\n",
+        hop(&ja, "[1, 3]"),
+        hop(&math, "[2, 4]")
+    );
+    dir.write("search.yaml", path + &text[text.find("dtype").unwrap()..].replace("cma_es", "cat_cma"));
+    check_same(&dir);
+}
+
 #[test]
 fn workers_and_searches_that_are_killed_change_nothing() {
     let dir = study();
@@ -95,9 +140,12 @@ fn workers_and_searches_that_are_killed_change_nothing() {
                 break;
             }
         }
-        // The search itself is killed, too.
+        // The search itself is killed, too, unless it has ended.
         let _ = running.kill();
-        running.wait().unwrap();
+        if running.wait().unwrap().success() {
+            assert!(&found(&dir) == own());
+            fs::remove_dir_all(dir.path("out")).unwrap();
+        }
     }
     assert!(rounds > 1);
     check_done(&dir, &search(&dir, HERE, 2));
@@ -132,7 +180,7 @@ fn a_launcher_that_starts_no_worker_ends_the_search_with_what_it_said() {
     let dir = study();
     let said = search(&dir, "echo no such partition >&2; exit 5 #", 2);
     assert_eq!(said.code, Some(3), "{}", said.err);
-    assert!(said.error().contains("ended before a worker greeted; it wrote last:"), "{}", said.err);
+    assert!(said.error().contains("did not greet: `echo no such partition"), "{}", said.err);
     assert!(said.err.contains("no such partition"), "{}", said.err);
     assert!(!dir.path("out").exists(), "no study is begun");
     // The other one is asked alone.
@@ -145,7 +193,7 @@ fn impostor(greeting: &str, replies: &str) -> String {
     format!("sh -c 'echo \"$0\"; while read -r line; do {replies}; done' '{greeting}' #")
 }
 
-const GREETING: &str = r#"{"hello": {"protocol": 1, "version": "VERSION", "machine": "m", "processor": "p"}}"#;
+const GREETING: &str = r#"{"hello": {"protocol": 2, "version": "VERSION", "machine": "m", "processor": "p"}}"#;
 
 #[test]
 fn a_worker_of_another_version_or_with_other_files_is_refused() {
@@ -153,7 +201,7 @@ fn a_worker_of_another_version_or_with_other_files_is_refused() {
     let old = impostor(&GREETING.replace("VERSION", "0.0.1"), "true");
     let said = search(&dir, &old, 1);
     let own = env!("CARGO_PKG_VERSION");
-    let error = format!("it is evomerge 0.0.1 (lines of version 1), and the search is {own} (version 1)");
+    let error = format!("worker 1: is evomerge 0.0.1 (lines of version 2), and the search is {own} (version 2)");
     assert!(said.code == Some(3) && said.error().contains(&error), "{}", said.err);
     let refuses = r#"echo "{\"refused\": {\"message\": \"`ja` has other files here\", \"fault\": \"user\"}}""#;
     let said = search(&dir, &impostor(&GREETING.replace("VERSION", own), refuses), 1);
@@ -164,47 +212,71 @@ fn a_worker_of_another_version_or_with_other_files_is_refused() {
 fn scores_that_nobody_asked_for_are_not_taken() {
     let dir = study();
     let scores =
-        r#"case $line in *study*) echo "\"ready\"";; *) echo "{\"scores\": [0, [[\"00\", 1.0, 0, false]]]}";; esac"#;
-    let said = search(
-        &dir,
-        &impostor(&GREETING.replace("VERSION", env!("CARGO_PKG_VERSION")), &scores.replace(r"\\", r"\")),
-        1,
-    );
-    let error = "worker 1 on m tells scores of other items than it was asked";
-    assert_eq!((said.code, said.error()), (Some(3), error), "{}", said.err);
+        r#"echo "{\"scores\": [{\"item\": \"00\", \"score\": {\"score\": [1.0, 0, false]}, \"answers\": []}]}""#;
+    let liar = with_impostor(scores);
+    let said = search(&dir, &liar.replace("{n} = 1", "1 = 1"), 4);
+    let error = "on m is not believed: it tells scores of other items than it was asked";
+    assert!(said.code == Some(3) && said.error().ends_with(error), "{}", said.err);
+    // Nothing of it was kept.
+    check_done(&dir, &search(&dir, &liar, 2));
+}
+
+/// `evomerge work`, told orders by hand.
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start(dir: &Dir) -> Self {
+        let mut child = dir.command(&["work"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut worker = Self { child, input, output };
+        assert_eq!(worker.reply()["hello"]["version"], env!("CARGO_PKG_VERSION"));
+        worker
+    }
+
+    fn tell(&mut self, order: &Value) {
+        writeln!(self.input, "{order}").unwrap();
+    }
+
+    /// The next reply that is no sign of life.
+    fn reply(&mut self) -> Value {
+        let mut line = String::new();
+        while line.is_empty() || line.contains("\"alive\"") {
+            line.clear();
+            self.output.read_line(&mut line).unwrap();
+        }
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// The study of a directory as an order, whose models and tasks are not compared.
+    fn study(dir: &Dir) -> Value {
+        json!({ "study": {
+            "file": dir.path("search.yaml"), "directory": dir.path(""), "stage": 0, "earlier": [], "tasks": [],
+            "text": fs::read_to_string(dir.path("search.yaml")).unwrap(), "sources": [],
+        } })
+    }
 }
 
 #[test]
 fn a_worker_proves_its_files_and_answers_whatever_it_is_told() {
     let dir = study();
-    let mut worker = dir.command(&["work"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut input, mut output) = (worker.stdin.take().unwrap(), BufReader::new(worker.stdout.take().unwrap()));
-    let mut reply = || {
-        let mut line = String::new();
-        while line.is_empty() || line.contains("\"alive\"") {
-            line.clear();
-            output.read_line(&mut line).unwrap();
-        }
-        serde_json::from_str::<Value>(&line).unwrap()
-    };
-    assert_eq!(reply()["hello"]["version"], env!("CARGO_PKG_VERSION"));
-    let mut told = |order: &str| {
-        writeln!(input, "{order}").unwrap();
-        reply()
-    };
-    assert!(told("not JSON")["refused"]["message"].as_str().unwrap().starts_with("an order cannot be read"));
-    let early = r#"{"score": {"candidate": {"source": "ja"}, "items": []}}"#;
-    assert_eq!(told(early)["failed"]["message"], "a candidate came before its study");
+    let mut worker = Worker::start(&dir);
+    worker.tell(&json!("not an order"));
+    assert!(worker.reply()["refused"]["message"].as_str().unwrap().starts_with("an order cannot be read"));
+    let items = json!({ "goal": 0, "items": [], "in_pool": false });
+    worker.tell(&json!({ "score": { "candidate": { "source": "ja" }, "items": items } }));
+    assert_eq!(worker.reply()["failed"]["message"], "a candidate came before its study");
     let ja = family().join("ja");
-    let study = serde_json::json!({ "study": {
-        "file": dir.path("search.yaml"), "directory": dir.path(""), "stage": 0, "earlier": [], "tasks": [],
-        "text": fs::read_to_string(dir.path("search.yaml")).unwrap(),
-        "sources": [[ja, { "model.safetensors": "0" }]],
-    } });
+    let mut study = Worker::study(&dir);
+    study["study"]["sources"] = json!([[ja, { "model.safetensors": "0" }]]);
+    worker.tell(&study);
     let refused = format!("`{}` has other files here than where the search runs", ja.display());
-    assert_eq!(told(&study.to_string())["refused"]["message"], refused);
-    drop(input);
-    assert!(worker.wait().unwrap().success());
+    assert_eq!(worker.reply()["refused"]["message"], refused);
+    drop(worker.input);
+    assert!(worker.child.wait().unwrap().success());
 }
 
 /// A launcher whose first worker answers every candidate so, and whose others are workers.
@@ -223,14 +295,62 @@ fn what_fails_on_one_machine_goes_to_another() {
     assert!(said.err.contains("worker 1 on m failed, the candidate goes to another: the disk is gone"), "{}", said.err);
 }
 
+/// A launcher whose worker `number` gets its orders through these commands of a shell.
+fn with_orders_through(number: &str, commands: &str) -> String {
+    format!("if test {{n}} = {number}; then {{ {commands}; }} | {{work}}; else exec {{work}}; fi")
+}
+
 #[test]
 fn a_candidate_that_ends_every_worker_stops_the_search() {
     let dir = study();
-    let deadly = with_impostor("exit 9").replace("{n} = 1", "1 = 1");
-    let said = search(&dir, &deadly, 4);
-    assert_eq!((said.code, said.error()), (Some(3), "10 workers have ended with the same candidate"), "{}", said.err);
+    // The models themselves are scored after the first generation.
+    let deadly = r#"while read -r line; do case $line in *"{\"source"*) exit 9;; esac; printf '%s\n' "$line"; done"#;
+    let said = search(&dir, &with_orders_through("{n}", deadly), 4);
+    let error = "10 workers have ended with the same candidate, at last worker";
+    assert!(said.code == Some(3) && said.error().starts_with(error), "{}", said.err);
     // Nobody was given up.
     check_done(&dir, &search(&dir, HERE, 2));
+}
+
+#[test]
+fn nobody_waits_for_a_worker_that_hangs() {
+    let dir = study();
+    // It opens the study, and the first orders arrive; then it lives, and scores nothing.
+    let hangs = r#"for n in 1 2 3; do read -r line; printf '%s\n' "$line"; done; exec sleep 1000"#;
+    let said = search(&dir, &with_orders_through("1", hangs), 3);
+    check_done(&dir, &said);
+    assert!(said.err.contains(" scores what another worker takes too long for"), "{}", said.err);
+}
+
+/// Ids of the search items.
+fn search_items(dir: &Dir) -> Vec<String> {
+    let text = fs::read_to_string(dir.path("search.jsonl")).unwrap();
+    let id = |line: &str| {
+        let sorted: BTreeMap<String, Value> = serde_json::from_str(line).unwrap();
+        hex(&Sha256::digest(serde_json::to_string(&sorted).unwrap()))[..32].to_owned()
+    };
+    text.lines().map(id).collect()
+}
+
+#[test]
+fn a_worker_stops_what_is_not_needed_any_more() {
+    let dir = study();
+    let mut worker = Worker::start(&dir);
+    worker.tell(&Worker::study(&dir));
+    assert_eq!(worker.reply(), "ready");
+    let items = search_items(&dir);
+    let score = |items: &[String]| json!({ "score": { "candidate": { "source": family().join("ja") }, "items": { "goal": 0, "items": items, "in_pool": false } } });
+    worker.tell(&score(&items));
+    worker.tell(&json!("stop"));
+    assert_eq!(worker.reply(), "stopped");
+    // A wish that comes too late ends nothing else.
+    worker.tell(&score(&items[..1]));
+    let scored = worker.reply()["scores"].as_array().unwrap().len();
+    worker.tell(&json!("stop"));
+    worker.tell(&score(&items[..2]));
+    assert_eq!((scored, worker.reply()["scores"].as_array().unwrap().len()), (1, 2));
+    worker.tell(&score(&["00".to_owned()]));
+    assert_eq!(worker.reply()["failed"]["message"], "the search asks for items that its tasks have not");
 }
 
 #[test]
@@ -243,8 +363,8 @@ fn the_lines_have_a_schema() {
         };
         all.filter_map(of).collect::<Vec<_>>()
     };
-    assert_eq!(tags(0), ["study", "score"]);
-    for tag in ["hello", "ready", "refused", "scores", "given_up", "done", "failed", "alive"] {
+    assert_eq!(tags(0), ["study", "score", "stop"]);
+    for tag in ["hello", "ready", "refused", "scores", "stopped", "failed", "alive"] {
         assert!(tags(1).iter().any(|known| known == tag), "{tag}: {:?}", tags(1));
     }
 }

@@ -5,11 +5,12 @@ use crate::{
     text::normalize::normalize,
 };
 use merge_core::words::counted;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
 /// Fault of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Illness {
     /// The model computed a number that is not finite.
@@ -30,10 +31,23 @@ const FEWEST_TURNS: usize = 4;
 /// Fewest letters that show the script of a text: an answer may be a number or a name.
 const FEWEST_LETTERS: usize = 10;
 
-/// Returns the illness of an answer, if it has one.
-///
-/// A right answer may look ill: judge a model only by many answers, as [`HealthWatch`] does.
-pub fn illness(answer: &Answer, expects_japanese: bool) -> Option<Illness> {
+/// What an answer says about the health of its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerHealth {
+    /// Its fault, if it has one. A right answer may look ill: judge a model only by many answers, as [`HealthWatch`] does.
+    pub illness: Option<Illness>,
+    /// True for a generated text.
+    pub is_text: bool,
+}
+
+impl AnswerHealth {
+    /// Looks at an answer.
+    pub fn of(answer: &Answer, expects_japanese: bool) -> Self {
+        Self { illness: illness(answer, expects_japanese), is_text: matches!(answer.said, Said::Text { .. }) }
+    }
+}
+
+fn illness(answer: &Answer, expects_japanese: bool) -> Option<Illness> {
     if answer.broken {
         return Some(Illness::NonFinite);
     }
@@ -99,13 +113,13 @@ impl HealthWatch {
     /// number that is not finite, or if its first 16 texts are all ill. A verdict is final.
     ///
     /// It depends on the order of the answers, which for [`super::Transformer`] depends on the requests alone.
-    pub fn observe(&mut self, answer: &Answer, expects_japanese: bool) -> Option<&Verdict> {
+    pub fn observe(&mut self, answer: AnswerHealth) -> Option<&Verdict> {
         if self.verdict.is_some() {
             return self.verdict.as_ref();
         }
-        let illness = illness(answer, expects_japanese);
+        let illness = answer.illness;
         self.answers += 1;
-        self.texts += usize::from(matches!(answer.said, Said::Text { .. }));
+        self.texts += usize::from(answer.is_text);
         if let Some(illness) = illness {
             *self.ill.entry(illness).or_default() += 1;
         }
@@ -193,22 +207,24 @@ mod tests {
 
     #[test]
     fn a_candidate_is_dead_when_its_first_texts_all_are_ill() {
-        let ill = text("", false);
+        let ill = AnswerHealth::of(&text("", false), true);
+        let well = AnswerHealth::of(&text("答えは18です。", false), true);
+        let broken = AnswerHealth::of(&likelihoods(&[f64::NEG_INFINITY]), true);
         let mut watch = HealthWatch::default();
         for _ in 0..15 {
-            assert_eq!(watch.observe(&ill, true), None);
+            assert_eq!(watch.observe(ill), None);
         }
         let verdict = Verdict { illness: Illness::Empty, ill: 16, answers: 16 };
-        assert_eq!(watch.observe(&ill, true), Some(&verdict));
-        assert_eq!(watch.observe(&text("答えは18です。", false), true), Some(&verdict));
+        assert_eq!(watch.observe(ill), Some(&verdict));
+        assert_eq!(watch.observe(well), Some(&verdict));
         assert_eq!(verdict.to_string(), "it says nothing (16 of 16 answers)");
         let kept = serde_json::to_string(&watch).unwrap();
         assert_eq!(serde_json::from_str::<HealthWatch>(&kept).unwrap(), watch);
         // One healthy text is enough to live.
         let mut watch = HealthWatch::default();
-        watch.observe(&text("答えは18です。", false), true);
-        assert!((0..100).all(|_| watch.observe(&ill, true).is_none()));
+        watch.observe(well);
+        assert!((0..100).all(|_| watch.observe(ill).is_none()));
         // A number that is not finite decides at once.
-        assert!(watch.observe(&likelihoods(&[f64::NEG_INFINITY]), true).is_some());
+        assert!(watch.observe(broken).is_some());
     }
 }

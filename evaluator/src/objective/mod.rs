@@ -1,7 +1,10 @@
 //! Benchmarks as a search's objective: loads a candidate from memory, asks it the items and marks the answers, or has judges score it.
 
 mod asking;
+mod chunk;
 mod judging;
+
+pub use chunk::{AnsweredItem, ItemChunk};
 
 use crate::{
     answer::{Batch, Footprint, RequestLengths, Transformer},

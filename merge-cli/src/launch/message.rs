@@ -1,7 +1,11 @@
 //! The lines of the pipe between a search and a worker, each one JSON value.
 
+use evaluator::{
+    answer::health::AnswerHealth,
+    objective::{AnsweredItem, ItemChunk},
+};
 use merge_core::{
-    error::{Error, Fault},
+    error::{Error, Fault, Result},
     item::{ItemId, ItemScore},
 };
 use schemars::{JsonSchema, schema_for};
@@ -10,7 +14,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// Version of the lines. A worker of another version is refused.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// A line to a worker.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -18,8 +22,10 @@ pub(crate) const PROTOCOL: u32 = 1;
 pub(crate) enum Order {
     /// The study that later candidates belong to.
     Study(Box<StudyOrder>),
-    /// A candidate to score.
-    Score(Box<ScoreOrder>),
+    /// Items of a candidate to score.
+    Score(Box<PortionOrder>),
+    /// Whatever is being scored is not needed any more.
+    Stop,
 }
 
 /// A study: what a worker needs to score its candidates, and to know that its files are the same.
@@ -41,18 +47,17 @@ pub(crate) struct StudyOrder {
     pub(crate) tasks: Vec<(String, String)>,
 }
 
-/// A candidate to score.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct ScoreOrder {
+/// Items of a candidate to score.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct PortionOrder {
     /// The candidate.
     pub(crate) candidate: NamedCandidate,
-    /// Ids of the items to score, for each goal.
-    #[schemars(with = "Vec<Vec<String>>")]
-    pub(crate) items: Vec<Vec<ItemId>>,
+    /// The items.
+    pub(crate) items: ItemChunk,
 }
 
 /// A candidate as a text.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum NamedCandidate {
     /// The merge of this recipe.
@@ -71,12 +76,10 @@ pub(crate) enum Reply {
     Ready,
     /// The study cannot be worked on here.
     Refused(Failure),
-    /// Scores of some items of the goal of this number.
-    Scores(usize, Vec<ScoredItem>),
-    /// The candidate is broken: the reason, and scores of all items left, for each goal.
-    GivenUp(String, Vec<Vec<ScoredItem>>),
-    /// All items of the candidate have scores.
-    Done,
+    /// All items that were asked, in their order.
+    Scores(Vec<ScoredItem>),
+    /// The items were not scored, as the search wished.
+    Stopped,
     /// The candidate cannot be scored.
     Failed(Failure),
     /// The worker lives; written while it has nothing else to say.
@@ -96,9 +99,26 @@ pub(crate) struct Greeting {
     pub(crate) processor: String,
 }
 
-/// Id of an item, value, number of generated tokens, and whether the answer was cut.
+/// An item that was asked.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct ScoredItem(#[schemars(with = "String")] ItemId, f64, u32, bool);
+pub(crate) struct ScoredItem {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub(crate) item: ItemId,
+    /// Its score, or why its answers cannot be marked.
+    score: Mark,
+    /// The health of each answer, by which the search tells a broken model.
+    answers: Vec<AnswerHealth>,
+}
+
+/// A score, or why there is none.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Mark {
+    /// Value, number of generated tokens, and whether the answer was cut.
+    Score(Value, u32, bool),
+    Failed(Failure),
+}
 
 /// Why something cannot be done.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -121,16 +141,34 @@ pub(crate) enum FaultOf {
     Machine,
 }
 
-impl From<(ItemId, ItemScore)> for ScoredItem {
-    fn from((item, score): (ItemId, ItemScore)) -> Self {
-        Self(item, score.value, score.tokens, score.truncated)
+impl ScoredItem {
+    /// An item as a line says it.
+    pub(crate) fn new(item: ItemId, answered: AnsweredItem) -> Self {
+        let score = match answered.score {
+            Ok(ItemScore { value, tokens, truncated }) => Mark::Score(written(value), tokens, truncated),
+            Err(error) => Mark::Failed(Failure::from(&error)),
+        };
+        Self { item, score, answers: answered.answers }
+    }
+
+    /// What a line says about an item. Fails if its value is no number.
+    pub(crate) fn answered(self) -> Result<AnsweredItem> {
+        let score = match self.score {
+            Mark::Score(value, tokens, truncated) => Ok(ItemScore { value: read(&value)?, tokens, truncated }),
+            Mark::Failed(failure) => Err(failure.into()),
+        };
+        Ok(AnsweredItem { score, answers: self.answers })
     }
 }
 
-impl From<ScoredItem> for (ItemId, ItemScore) {
-    fn from(ScoredItem(item, value, tokens, truncated): ScoredItem) -> Self {
-        (item, ItemScore { value, tokens, truncated })
-    }
+/// A number as JSON, which has no infinite ones.
+fn written(value: f64) -> Value {
+    serde_json::Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)
+}
+
+fn read(value: &Value) -> Result<f64> {
+    let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    number.ok_or_else(|| Error::machine(format!("a worker's score is no number: {value}")))
 }
 
 impl From<&Error> for Failure {

@@ -4,9 +4,12 @@
 //! starts it owns it: it ends with its input. A candidate goes as its recipe, with the items to score; the worker has the
 //! models, and refuses work if its files are not those that the search names by hash.
 
+mod desk;
 mod message;
 mod objective;
+mod pace;
 mod pipe;
+mod running;
 mod worker;
 mod workers;
 

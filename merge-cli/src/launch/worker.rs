@@ -1,24 +1,27 @@
 //! The worker's side of the pipe: reads orders, scores candidates, and ends with its input.
 
 use super::message::{
-    Failure, FaultOf, Greeting, NamedCandidate, Order, PROTOCOL, Reply, ScoreOrder, ScoredItem, StudyOrder,
+    Failure, FaultOf, Greeting, NamedCandidate, Order, PROTOCOL, PortionOrder, Reply, ScoredItem, StudyOrder,
 };
 use crate::{hub::Hub, work::search_tasks};
-use evaluator::{interrupt::Interrupt, objective::Benchmarks};
+use evaluator::{
+    answer::Transformer,
+    interrupt::Interrupt,
+    objective::{Benchmarks, ItemChunk},
+};
 use merge_core::{
     error::{Error, Fault, Result},
-    item::{ItemId, ItemScore},
+    item::ItemId,
     merge::sources::Sources,
     model::{check_finite, hash::hex},
     recipe::Recipe,
     search::{SearchFile, Stage},
-    study::{Candidate, News, Objective as _},
+    study::{Candidate, Objective as _},
 };
 use std::{
     collections::BTreeMap,
     env,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
-    ops::ControlFlow,
     process,
     sync::{
         Arc, Mutex,
@@ -39,6 +42,24 @@ struct OpenedStudy {
     /// SHA-256 of the sources' files.
     hashes: Vec<(String, BTreeMap<String, String>)>,
     benchmarks: Benchmarks,
+    loaded: Option<LoadedCandidate>,
+}
+
+/// The candidate that was asked last, which is likely to be asked again.
+struct LoadedCandidate {
+    named: NamedCandidate,
+    in_pool: bool,
+    model: Transformer,
+}
+
+/// What the search wishes while something is being scored.
+#[derive(Default)]
+struct Wishes {
+    /// The input has ended.
+    has_ended: AtomicBool,
+    /// What is being scored is not needed. The thread that reads orders sets and clears it, so that a wish that comes too late
+    /// ends nothing else.
+    stops: Arc<AtomicBool>,
 }
 
 /// Standard output, a line at a time.
@@ -65,18 +86,21 @@ pub(crate) fn serve() -> Result<()> {
         .hint("a search starts it: evomerge search FILE -o DIR --workers 2 --launch 'srun -n1'"));
     }
     let replies = Replies::default();
-    let ended = Arc::new(AtomicBool::new(false));
+    let wishes = Arc::new(Wishes::default());
     let (sender, orders) = mpsc::channel();
-    let flag = Arc::clone(&ended);
+    let heard = Arc::clone(&wishes);
     thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             let Ok(line) = line else { break };
-            if sender.send(serde_json::from_str::<Order>(&line).map_err(|e| e.to_string())).is_err() {
+            let order = serde_json::from_str::<Order>(&line).map_err(|e| e.to_string());
+            heard.stops.store(matches!(order, Ok(Order::Stop)), Ordering::Relaxed);
+            if sender.send(order).is_err() {
                 break;
             }
         }
         // What is being scored stops within a step.
-        flag.store(true, Ordering::Relaxed);
+        heard.has_ended.store(true, Ordering::Relaxed);
+        heard.stops.store(true, Ordering::Relaxed);
     });
     replies.say(&Reply::Hello(Greeting {
         protocol: PROTOCOL,
@@ -93,7 +117,7 @@ pub(crate) fn serve() -> Result<()> {
                 let message = format!("an order cannot be read: {why}");
                 replies.say(&Reply::Refused(Failure { message, hint: None, fault: FaultOf::Machine }))?;
             }
-            Ok(Order::Study(order)) => match open(&order, &ended) {
+            Ok(Order::Study(order)) => match open(&order, &wishes.stops) {
                 Ok(opened) => {
                     study = Some(opened);
                     replies.say(&Reply::Ready)?;
@@ -102,17 +126,24 @@ pub(crate) fn serve() -> Result<()> {
                 Err(error) => replies.say(&Reply::Refused(Failure::from(&error)))?,
             },
             Ok(Order::Score(order)) => {
-                let Some(study) = &study else {
+                let Some(study) = &mut study else {
                     let message = "a candidate came before its study".to_owned();
                     replies.say(&Reply::Failed(Failure { message, hint: None, fault: FaultOf::Machine }))?;
                     continue;
                 };
-                match score(study, &order, &replies) {
-                    _ if ended.load(Ordering::Relaxed) => return Ok(()),
-                    Ok(()) => replies.say(&Reply::Done)?,
-                    Err(error) => replies.say(&Reply::Failed(Failure::from(&error)))?,
+                // Inside the thread pool: operations of a model called from outside would have to wait for it.
+                let scored = rayon::scope(|_| score(study, &order));
+                if wishes.has_ended.load(Ordering::Relaxed) {
+                    return Ok(());
                 }
+                replies.say(&match scored {
+                    Ok(Some(scores)) => Reply::Scores(scores),
+                    Ok(None) => Reply::Stopped,
+                    Err(error) => Reply::Failed(Failure::from(&error)),
+                })?;
             }
+            // It was heard when it was read.
+            Ok(Order::Stop) => {}
         }
     }
     Ok(())
@@ -128,7 +159,7 @@ fn live(replies: &Replies) {
 }
 
 /// Opens a study, and proves that its files are those of the search.
-fn open(order: &StudyOrder, ended: &Arc<AtomicBool>) -> Result<OpenedStudy> {
+fn open(order: &StudyOrder, stops: &Arc<AtomicBool>) -> Result<OpenedStudy> {
     // It may be at another place here, or nowhere: then names that need it are not found, and are told.
     let _ = env::set_current_dir(&order.directory);
     let mut stages = Stage::parse_all(&order.text, &order.file)?.into_iter();
@@ -149,37 +180,58 @@ fn open(order: &StudyOrder, ended: &Arc<AtomicBool>) -> Result<OpenedStudy> {
     for (name, source) in sources.iter() {
         check_finite(&**source).map_err(|e| e.at(name))?;
     }
-    let benchmarks = search_tasks::benchmarks(&file)?.interruptible(Interrupt::from(ended));
+    let benchmarks = search_tasks::benchmarks(&file)?.interruptible(Interrupt::from(stops));
     let tasks: Vec<(String, String)> =
         benchmarks.goals().iter().map(|goal| (goal.name.clone(), hex(&goal.fingerprint))).collect();
     if let Some((name, _)) = order.tasks.iter().find(|task| !tasks.contains(task)) {
         return Err(Error::user(format!("task {name} is another here than where the search runs"))
             .hint("its task file, its data or what it imports differs: copy them to this machine"));
     }
-    Ok(OpenedStudy { file: *file, sources, hashes: found, benchmarks })
+    Ok(OpenedStudy { file: *file, sources, hashes: found, benchmarks, loaded: None })
 }
 
-fn score(study: &OpenedStudy, order: &ScoreOrder, replies: &Replies) -> Result<()> {
-    let candidate = match &order.candidate {
-        NamedCandidate::Recipe(text) => {
-            Candidate::merged(Recipe::parse(text, &study.file.template.file)?, &study.sources)
-        }
-        NamedCandidate::Source(name) => Candidate::source(name, &study.sources),
-    };
-    let scored = |scores: Vec<(ItemId, ItemScore)>| scores.into_iter().map(ScoredItem::from).collect();
-    let mut listener = |news: News| {
-        replies.say(&match news {
-            News::Scores(goal, scores) => Reply::Scores(goal, scored(scores)),
-            News::GivenUp(why, scores) => Reply::GivenUp(why, scores.into_iter().map(scored).collect()),
-        })?;
-        Ok(ControlFlow::Continue(()))
-    };
-    let scored = candidate.weights().and_then(|_| study.benchmarks.score(&candidate, &order.items, &mut listener));
+/// Scores items of a candidate; `None` if they are not needed any more.
+fn score(study: &mut OpenedStudy, order: &PortionOrder) -> Result<Option<Vec<ScoredItem>>> {
+    let scored = study.score(order);
     scored.map_err(|error| match study.sources.check_unchanged(&study.hashes) {
         Ok(()) => error,
         // The file is to blame, not the candidate.
         Err(changed) => changed.as_machine(),
     })
+}
+
+impl OpenedStudy {
+    fn score(&mut self, PortionOrder { candidate, items }: &PortionOrder) -> Result<Option<Vec<ScoredItem>>> {
+        let ItemChunk { goal, items, in_pool } = items;
+        let known = self.benchmarks.goals().get(*goal).map(|goal| [&goal.search, &goal.select, &goal.report]);
+        let is_known = |item: &ItemId| known.is_some_and(|lists| lists.iter().any(|list| list.contains(item)));
+        if !items.iter().all(is_known) {
+            return Err(Error::machine("the search asks for items that its tasks have not"));
+        }
+        let mut loaded = match self.loaded.take() {
+            Some(loaded) if loaded.named == *candidate && loaded.in_pool == *in_pool => loaded,
+            // Room for the next one.
+            earlier => {
+                drop(earlier);
+                LoadedCandidate { named: candidate.clone(), in_pool: *in_pool, model: self.load(candidate, *in_pool)? }
+            }
+        };
+        let answered = self.benchmarks.answered(&mut loaded.model, *goal, items)?;
+        self.loaded = Some(loaded);
+        let scored =
+            |answered: Vec<_>| items.iter().zip(answered).map(|(item, one)| ScoredItem::new(*item, one)).collect();
+        Ok(answered.map(scored))
+    }
+
+    fn load(&self, named: &NamedCandidate, in_pool: bool) -> Result<Transformer> {
+        let candidate = match named {
+            NamedCandidate::Recipe(text) => {
+                Candidate::merged(Recipe::parse(text, &self.file.template.file)?, &self.sources)
+            }
+            NamedCandidate::Source(name) => Candidate::source(name, &self.sources),
+        };
+        self.benchmarks.load(candidate.weights()?, in_pool)
+    }
 }
 
 /// The name of this machine's processor.

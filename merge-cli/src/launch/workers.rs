@@ -1,11 +1,13 @@
-//! The workers of a search: started by a launcher, greeted, lent to candidates, and started again when they end.
+//! The workers of a search: started by a launcher, greeted, given what is at the desk, and started again when they end.
 
 #[cfg(test)]
 mod tests;
 
 use super::{
-    message::{FaultOf, Greeting, Order, PROTOCOL, Reply, StudyOrder},
+    desk::{Desk, LOOK},
+    message::{Greeting, PROTOCOL, Reply},
     pipe::{Heard, WorkerProcess},
+    running::{End, RunningWorker},
 };
 use evaluator::interrupt::Interrupt;
 use merge_core::error::{Error, Result};
@@ -18,16 +20,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Pause between two looks at the interrupt and at workers.
-const LOOK: Duration = Duration::from_millis(20);
 /// First pause before a worker that has ended is started again; each is twice as long as the one before.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What stands for the worker's command in a launcher.
 const WORK: &str = "{work}";
-/// Ends before a greeting, without one that came to it, after which a launcher is taken for wrong.
-const MOST_STARTS: usize = 3;
+/// Starts in a row that came to nothing, of a worker that never opened a study, after which it is asked no more.
+const MOST_STARTS: u32 = 3;
 
 /// Processes that score candidates.
 pub(crate) struct Workers {
@@ -36,47 +36,29 @@ pub(crate) struct Workers {
 }
 
 /// What threads share.
-struct SharedWorkers {
+pub(super) struct SharedWorkers {
     slots: Mutex<Vec<WorkerSlot>>,
-    /// Notified when a worker changes its state.
+    /// Notified when a worker comes, or can be asked no more.
     changed: Condvar,
+    pub(super) desk: Arc<Desk>,
     ends: AtomicBool,
     interrupt: Interrupt,
-    silence: Duration,
+    pub(super) silence: Duration,
     notice: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// One worker, whatever its process is by now.
 #[derive(Default)]
-struct WorkerSlot {
-    state: WorkerState,
+pub(super) struct WorkerSlot {
     greeting: Option<Greeting>,
-    candidates: usize,
-    items: usize,
+    is_there: bool,
+    /// Why it is asked no more.
+    out: Option<Error>,
+    pub(super) candidates: usize,
+    pub(super) items: usize,
     deaths: usize,
-    /// Ends before a greeting in a row.
-    failed_starts: usize,
     since: Option<Instant>,
-    busy: Duration,
-}
-
-#[derive(Default)]
-enum WorkerState {
-    /// No process, or one that has not greeted yet.
-    #[default]
-    Coming,
-    /// Greeted, and at nobody's service.
-    Idle(Box<IdleWorker>),
-    Busy,
-    /// It is asked no more: the reason.
-    Out(Error),
-}
-
-/// A worker that waits.
-struct IdleWorker {
-    process: WorkerProcess,
-    /// Study that it has opened.
-    study: Option<StudyOrder>,
+    pub(super) busy: Duration,
 }
 
 /// What a worker did.
@@ -89,17 +71,8 @@ pub(crate) struct WorkerUse {
     pub(crate) items: usize,
     /// Times that it ended too early.
     pub(crate) deaths: usize,
-    /// Share of the time since its first greeting in which it had no candidate.
+    /// Share of the time since its first greeting in which it had nothing to do.
     pub(crate) idle: f64,
-}
-
-/// A worker that scores one candidate. It is idle again if [`WorkerLease::finish`] is called; else its process is ended.
-pub(super) struct WorkerLease<'a> {
-    workers: &'a SharedWorkers,
-    number: usize,
-    began: Instant,
-    worker: Option<Box<IdleWorker>>,
-    heard: Instant,
 }
 
 impl Workers {
@@ -116,6 +89,7 @@ impl Workers {
         let shared = Arc::new(SharedWorkers {
             slots: Mutex::new((0..count).map(|_| WorkerSlot::default()).collect()),
             changed: Condvar::new(),
+            desk: Arc::default(),
             ends: AtomicBool::new(false),
             interrupt,
             silence,
@@ -137,18 +111,30 @@ impl Workers {
         self.tending.len()
     }
 
-    /// Waits until a worker is there, however long a cluster's queue takes. Fails if none can come, or if interrupted.
-    pub(crate) fn wait(&self) -> Result<()> {
-        self.shared.idle().map(drop)
+    /// Where they get their work.
+    pub(super) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.shared.desk)
     }
 
-    /// A worker that has opened a study. Waits for one; fails if none can come, or if interrupted.
-    pub(super) fn lease(&self, study: &StudyOrder) -> Result<WorkerLease<'_>> {
+    /// What stops them.
+    pub(super) fn interrupt(&self) -> Interrupt {
+        self.shared.interrupt.clone()
+    }
+
+    /// Waits until a worker is there, however long a cluster's queue takes. Fails if none can come, or if interrupted.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let mut slots = self.shared.slots();
         loop {
-            let mut lease = self.shared.lease()?;
-            if lease.open(study)? {
-                return Ok(lease);
+            if self.shared.interrupt.is_set() {
+                return Err(Error::interrupted());
             }
+            if let Some(why) = hopeless(&slots) {
+                return Err(why);
+            }
+            if slots.iter().any(|slot| slot.is_there) {
+                return Ok(());
+            }
+            slots = self.shared.changed.wait_timeout(slots, LOOK).expect("no panic while held").0;
         }
     }
 
@@ -170,19 +156,17 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::Relaxed);
-        self.shared.changed.notify_all();
         for tending in self.tending.drain(..) {
             let _ = tending.join();
         }
-        // All inputs end at once, so that nobody waits for each in turn.
-        let states: Vec<WorkerState> =
-            self.shared.slots().iter_mut().map(|slot| std::mem::take(&mut slot.state)).collect();
-        thread::scope(|scope| {
-            for state in states {
-                scope.spawn(move || drop(state));
-            }
-        });
     }
+}
+
+/// Why no worker can be asked, if that is so. Whatever it is, no candidate is to blame.
+fn hopeless(slots: &[WorkerSlot]) -> Option<Error> {
+    let all = slots.iter().all(|slot| slot.out.is_some());
+    let first = slots.iter().enumerate().find_map(|(number, slot)| Some((name(number, slot), slot.out.clone()?)));
+    first.filter(|_| all).map(|(name, why)| why.at(name).at("no worker can be asked").as_machine())
 }
 
 impl SharedWorkers {
@@ -190,129 +174,109 @@ impl SharedWorkers {
         self.slots.lock().expect("no panic while held")
     }
 
-    fn change<T>(&self, number: usize, change: impl FnOnce(&mut WorkerSlot) -> T) -> T {
+    pub(super) fn change<T>(&self, number: usize, change: impl FnOnce(&mut WorkerSlot) -> T) -> T {
         let changed = change(&mut self.slots()[number]);
         self.changed.notify_all();
         changed
     }
 
     /// True if no worker is needed any more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.ends.load(Ordering::Relaxed) || self.interrupt.is_set()
     }
 
-    /// Starts a worker whenever it has no process, until all end.
+    /// Runs a worker whenever it has no process, until all end or it can be asked no more.
     fn tend(&self, number: usize, command: &str) {
-        let mut pause = PAUSE;
+        // Starts in a row that came to nothing.
+        let (mut failures, mut was_of_use) = (0, false);
         while !self.is_over() {
-            let (is_coming, has_ended) = {
-                let slot = &self.slots()[number];
-                (matches!(slot.state, WorkerState::Coming), slot.since.is_some())
+            let (end, is_of_use) = self.run(number, command);
+            let (error, mut is_out) = match end {
+                End::Over => return,
+                End::Ended(error) => (error, false),
+                End::Out(error) => (error, true),
             };
-            if !is_coming {
-                let slots = self.slots();
-                drop(self.changed.wait_timeout(slots, LOOK).expect("no panic while held"));
-                continue;
-            }
-            if has_ended {
-                self.rest(PAUSE);
-            }
-            match self.greeted(command) {
-                Ok(Some((process, greeting))) => {
-                    pause = PAUSE;
-                    let said = format!("worker {} is there: {}, {}", number + 1, greeting.machine, greeting.processor);
-                    (self.notice)(&said);
-                    self.change(number, |slot| {
-                        slot.greeting = Some(greeting);
-                        slot.failed_starts = 0;
-                        slot.since.get_or_insert_with(Instant::now);
-                        slot.state = WorkerState::Idle(Box::new(IdleWorker { process, study: None }));
-                    });
+            was_of_use |= is_of_use;
+            failures = if is_of_use { 0 } else { failures + 1 };
+            is_out |= !was_of_use && failures >= MOST_STARTS;
+            self.say(number, &error.to_string());
+            if is_out {
+                let mut slots = self.slots();
+                slots[number].out = Some(error);
+                let hopeless = hopeless(&slots);
+                drop(slots);
+                self.changed.notify_all();
+                if let Some(why) = hopeless {
+                    self.desk.give_up(&why);
                 }
-                Ok(None) => return,
-                Err((error, is_final)) => {
-                    let is_out = self.change(number, |slot| {
-                        slot.failed_starts += 1;
-                        let never = slot.since.is_none() && slot.failed_starts >= MOST_STARTS;
-                        if is_final || never {
-                            slot.state = WorkerState::Out(error.clone());
-                        }
-                        is_final || never
-                    });
-                    (self.notice)(&format!("worker {}: {error}", number + 1));
-                    if is_out {
-                        return;
-                    }
-                    self.rest(pause);
-                    pause = (2 * pause).min(LONGEST_PAUSE);
-                }
+                return;
             }
+            self.rest((PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE));
         }
     }
 
-    /// Starts a process and waits for its greeting, however long a cluster's queue takes; `None` if all end. Fails if it ends
-    /// before, for good if it is of another version.
-    fn greeted(&self, command: &str) -> std::result::Result<Option<(WorkerProcess, Greeting)>, (Error, bool)> {
-        let process = WorkerProcess::start(command).map_err(|e| (e, false))?;
+    /// Runs one process from its start to its end, and tells whether it opened a study.
+    fn run(&self, number: usize, command: &str) -> (End, bool) {
+        let (process, greeting) = match self.greeted(command) {
+            Ok(greeted) => greeted,
+            Err(end) => return (end, false),
+        };
+        (self.notice)(&format!("worker {} is there: {}, {}", number + 1, greeting.machine, greeting.processor));
+        self.change(number, |slot| {
+            slot.greeting = Some(greeting);
+            slot.is_there = true;
+            slot.since.get_or_insert_with(Instant::now);
+        });
+        self.desk.count(true);
+        let (end, is_of_use) = RunningWorker::new(self, number, process).run();
+        self.desk.count(false);
+        self.change(number, |slot| {
+            slot.is_there = false;
+            slot.deaths += usize::from(matches!(end, End::Ended(_)) && !self.is_over());
+        });
+        (end, is_of_use)
+    }
+
+    /// Starts a process and waits for its greeting, however long a cluster's queue takes. Fails if it ends before, for good if
+    /// it is of another version.
+    fn greeted(&self, command: &str) -> std::result::Result<(WorkerProcess, Greeting), End> {
+        let process = WorkerProcess::start(command).map_err(End::Ended)?;
         loop {
             if self.is_over() {
-                return Ok(None);
+                return Err(End::Over);
             }
             match process.hear(LOOK) {
                 Heard::Reply(Reply::Hello(greeting)) => {
                     let own = env!("CARGO_PKG_VERSION");
                     if greeting.protocol == PROTOCOL && greeting.version == own {
-                        return Ok(Some((process, greeting)));
+                        return Ok((process, greeting));
                     }
                     let why = format!(
-                        "it is evomerge {} (lines of version {}), and the search is {own} (version {PROTOCOL})",
+                        "is evomerge {} (lines of version {}), and the search is {own} (version {PROTOCOL})",
                         greeting.version, greeting.protocol
                     );
-                    return Err((Error::user(why).hint("install the same version on all machines"), true));
+                    return Err(End::Out(Error::user(why).hint("install the same version on all machines")));
                 }
                 Heard::Reply(_) | Heard::Silence => {}
                 Heard::End => {
                     let words = process.last_words();
                     let words = if words.is_empty() { String::new() } else { format!("; it wrote last:\n{words}") };
-                    let why = format!("`{command}` ended before a worker greeted{words}");
+                    let why = format!("did not greet: `{command}` ended before{words}");
                     let hint = "run the command by hand: it must print a line that begins with {\"hello\"";
-                    return Err((Error::user(why).hint(hint), false));
+                    return Err(End::Ended(Error::user(why).hint(hint)));
                 }
             }
         }
     }
 
-    /// All workers, and the number of one that is idle, which is waited for.
-    fn idle(&self) -> Result<(MutexGuard<'_, Vec<WorkerSlot>>, usize)> {
-        let mut slots = self.slots();
-        loop {
-            if self.interrupt.is_set() {
-                return Err(Error::interrupted());
-            }
-            let outs =
-                slots.iter().filter_map(|slot| if let WorkerState::Out(e) = &slot.state { Some(e) } else { None });
-            let outs: Vec<&Error> = outs.collect();
-            if outs.len() == slots.len() {
-                // Whatever it is, no candidate is to blame.
-                return Err(outs[0].clone().at("no worker can be asked").as_machine());
-            }
-            // The one that worked least, so that all are tried.
-            let idle = slots.iter().enumerate().filter(|(_, slot)| matches!(slot.state, WorkerState::Idle(_)));
-            if let Some((number, _)) = idle.min_by_key(|(_, slot)| slot.candidates) {
-                return Ok((slots, number));
-            }
-            slots = self.changed.wait_timeout(slots, LOOK).expect("no panic while held").0;
-        }
+    /// Tells the user something about a worker.
+    pub(super) fn say(&self, number: usize, what: &str) {
+        (self.notice)(&format!("{} {what}", self.name(number)));
     }
 
-    /// Waits for an idle worker, and takes it.
-    fn lease(&self) -> Result<WorkerLease<'_>> {
-        let (mut slots, number) = self.idle()?;
-        let WorkerState::Idle(worker) = std::mem::replace(&mut slots[number].state, WorkerState::Busy) else {
-            unreachable!("it is idle")
-        };
-        let now = Instant::now();
-        Ok(WorkerLease { workers: self, number, began: now, worker: Some(worker), heard: now })
+    /// Number and machine of a worker.
+    pub(super) fn name(&self, number: usize) -> String {
+        name(number, &self.slots()[number])
     }
 
     /// Waits, or less long if all end.
@@ -320,105 +284,6 @@ impl SharedWorkers {
         let began = Instant::now();
         while began.elapsed() < pause && !self.is_over() {
             thread::sleep(LOOK);
-        }
-    }
-}
-
-impl WorkerLease<'_> {
-    /// Lets the worker open a study, unless it has done so; false if it ended, or refuses it.
-    fn open(&mut self, study: &StudyOrder) -> Result<bool> {
-        let worker = self.worker.as_mut().expect("it is lent");
-        if worker.study.as_ref() == Some(study) {
-            return Ok(true);
-        }
-        if !worker.process.tell(&Order::Study(Box::new(study.clone()))) {
-            return Ok(false);
-        }
-        loop {
-            match self.hear()? {
-                Some(Reply::Ready) => break,
-                Some(Reply::Refused(failure)) => {
-                    let is_final = matches!(failure.fault, FaultOf::User);
-                    let error = Error::from(failure);
-                    self.say(&format!("refuses the study: {error}"));
-                    if is_final {
-                        self.worker = None;
-                        self.workers.change(self.number, |slot| slot.state = WorkerState::Out(error));
-                    }
-                    return Ok(false);
-                }
-                Some(_) => {}
-                None => return Ok(false),
-            }
-        }
-        self.worker.as_mut().expect("it is lent").study = Some(study.clone());
-        Ok(true)
-    }
-
-    /// Sends an order; false if the worker has ended.
-    pub(super) fn tell(&mut self, order: &Order) -> bool {
-        self.worker.as_mut().is_some_and(|worker| worker.process.tell(order))
-    }
-
-    /// The next reply; `None` if the worker has ended, or says nothing any more. Fails if interrupted.
-    pub(super) fn hear(&mut self) -> Result<Option<Reply>> {
-        loop {
-            if self.workers.interrupt.is_set() {
-                return Err(Error::interrupted());
-            }
-            let worker = self.worker.as_ref().expect("it is lent");
-            match worker.process.hear(LOOK) {
-                Heard::Reply(reply) => {
-                    self.heard = Instant::now();
-                    if !matches!(reply, Reply::Alive) {
-                        return Ok(Some(reply));
-                    }
-                }
-                Heard::Silence if self.heard.elapsed() < self.workers.silence => {}
-                Heard::Silence | Heard::End => return Ok(None),
-            }
-        }
-    }
-
-    /// Tells the user something about the worker.
-    pub(super) fn say(&self, what: &str) {
-        (self.workers.notice)(&format!("{} {what}", self.name()));
-    }
-
-    /// Counts scored items.
-    pub(super) fn count(&self, items: usize) {
-        self.workers.change(self.number, |slot| slot.items += items);
-    }
-
-    /// Number and machine of the worker.
-    pub(super) fn name(&self) -> String {
-        name(self.number, &self.workers.slots()[self.number])
-    }
-
-    /// Gives the worker back.
-    pub(super) fn finish(mut self) {
-        if let Some(worker) = self.worker.take() {
-            self.workers.change(self.number, |slot| slot.state = WorkerState::Idle(worker));
-        }
-    }
-}
-
-impl Drop for WorkerLease<'_> {
-    fn drop(&mut self) {
-        let (ended, busy) = (self.worker.take(), self.began.elapsed());
-        let (name, is_over) = (self.name(), self.workers.is_over());
-        self.workers.change(self.number, |slot| {
-            slot.candidates += 1;
-            slot.busy += busy;
-            if ended.is_some() {
-                slot.state = WorkerState::Coming;
-                slot.deaths += usize::from(!is_over);
-            }
-        });
-        if let Some(worker) = ended.filter(|_| !is_over) {
-            let words = worker.process.last_words();
-            let last = words.lines().last().map_or_else(String::new, |last| format!(": {last}"));
-            (self.workers.notice)(&format!("{name} (process {}) has ended{last}", worker.process.id()));
         }
     }
 }

@@ -70,6 +70,8 @@ pub trait Objective: Sync {
     fn admits(&self, _weights: &dyn Weights) -> Result<()> {
         Ok(())
     }
+    /// Told before several candidates are scored at the same time: the number of items that all of them will be asked.
+    fn expect(&self, _items: usize) {}
     /// Scores a candidate on items of each goal, and tells `listener` the scores as they come.
     ///
     /// A score depends only on the candidate and the item, so it may be computed anywhere.

@@ -2,7 +2,7 @@
 
 use super::{
     Candidate, News, Origin, Phase, Study,
-    goal::GoalItems,
+    goal::{GoalItems, n_items},
     progress::{Account, ProgressTracker},
 };
 use crate::{
@@ -82,6 +82,8 @@ impl<'a> Scorer<'a> {
         let keys: Vec<Fingerprint> = candidates.iter().map(|candidate| self.key(candidate)).collect();
         let first = |number: usize| keys.iter().position(|key| *key == keys[number]).expect("it is one of them");
         let firsts: Vec<usize> = (0..candidates.len()).filter(|number| first(*number) == *number).collect();
+        let expected = firsts.iter().map(|number| self.n_unknown(candidates[*number], items)).sum::<Result<usize>>()?;
+        self.study.objective.expect(expected);
         let workers = self.study.workers.clamp(1, firsts.len());
         let threads = (thread::available_parallelism().map_or(1, usize::from) / workers).max(1);
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -116,6 +118,12 @@ impl<'a> Scorer<'a> {
         let twice = (0..candidates.len()).filter(|number| first(*number) != *number).map(|n| all[n].n_items()).sum();
         self.tracker.recall(twice, account);
         Ok(all)
+    }
+
+    /// Number of items that a candidate is still asked.
+    fn n_unknown(&self, candidate: &Candidate<'_>, items: &GoalItems) -> Result<usize> {
+        let n = n_items(&unknown(items, &self.known(candidate, items)?));
+        Ok(if n > 0 && self.study.store.why_given_up(&self.key(candidate))?.is_some() { 0 } else { n })
     }
 
     /// Scores one candidate on the items that are not known yet.

@@ -279,7 +279,8 @@ impl SearchCommand<'_> {
     ) -> Result<(usize, Option<String>)> {
         if let Some(remote) = &self.remote {
             launch::check(file)?;
-            return Ok((remote.count(), None));
+            // More than one for each worker, so that none waits for the next one.
+            return Ok((2 * remote.count(), None));
         }
         let here = MachineMemory::here();
         if let Some(engines) = &self.engines {
@@ -340,7 +341,7 @@ impl SearchCommand<'_> {
         let line = Line::new(names(goals, &file.search, sources), among.clone());
         let remote = self.remote.as_ref().map(|workers| {
             let study = self.order(*stage, earlier, &hashes, goals)?;
-            Result::Ok(RemoteObjective { benchmarks, workers: Arc::clone(workers), study })
+            Result::Ok(RemoteObjective::new(benchmarks, workers, study))
         });
         let remote = remote.transpose()?;
         let study = Study {
