@@ -27,7 +27,7 @@ def work(load, seconds):
     for line in sys.stdin:
         order = json.loads(line)
         if "study" in order:
-            say("ready")
+            say({"ready": {}})
         elif "score" in order:
             candidate, items = json.dumps(order["score"]["candidate"]), order["score"]["items"]["items"]
             time.sleep(seconds * len(items) + load * (candidate != loaded))

@@ -49,6 +49,21 @@ pub(crate) struct JobProgress {
     pub(crate) mean: Option<f64>,
     /// Lead of the evolution over the best parent.
     pub(crate) gain: Option<Gain>,
+    /// Workers that score, if there are any.
+    #[serde(default)]
+    pub(crate) workers: Option<WorkersNow>,
+}
+
+/// Workers that score for a search.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct WorkersNow {
+    /// Number of those that are there, and of those that were asked for.
+    pub(crate) there: usize,
+    pub(crate) wanted: usize,
+    /// Share of the time in which those that came had something to do, from 0 to 1.
+    pub(crate) busy: f64,
+    /// Times that one ended too early.
+    pub(crate) deaths: usize,
 }
 
 /// Contents of the progress file.

@@ -78,7 +78,7 @@ fn run(command: Command) -> Result<()> {
         Command::Search(args) => command::search::run(&args)?,
         Command::Report(args) => command::report::run(&args)?,
         Command::Serve(args) => command::serve::run(&args)?,
-        Command::Work => launch::serve()?,
+        Command::Work(args) => launch::serve(&args)?,
         Command::Submit(args) => command::submit::run(&args)?,
         Command::Jobs(args) => command::jobs::list(&args)?,
         Command::Job(args) => command::jobs::show(&args)?,

@@ -52,6 +52,42 @@ fn wait_for_faults(engine: &EngineDouble) {
     }
 }
 
+/// Options of a search whose one worker has the engine.
+const ONE_WORKER: &[&str] = &["--workers", "1", "--launch", "exec"];
+
+#[test]
+fn a_worker_with_an_engine_finds_what_our_own_forward_pass_finds() {
+    let (dir, engine) = (study(), engine(EngineForm::Vllm));
+    engine.fail(&[EngineFault::AfterLoads(2), EngineFault::Answers500]);
+    let said = search(&dir, &[&engine], ONE_WORKER);
+    check_done(&dir, &said);
+    let result: Value = serde_json::from_slice(&fs::read(dir.path("out/result.json")).unwrap()).unwrap();
+    assert_eq!(result["study"]["engine"], "vLLM 0.32.0, bfloat16, CPU");
+    let compared = "says: engine: held against evomerge's own forward pass on ja";
+    assert!(said.err.contains(compared), "{}", said.err);
+    assert!(said.err.contains("worker 1 on ") && said.err.contains("% idle"), "{}", said.err);
+    // The study goes on with the same engine only, wherever it is.
+    let own = dir.run(&[SEARCH, ONE_WORKER].concat());
+    assert!(own.error().contains("was scored by vLLM 0.32.0, bfloat16, CPU, not by evomerge itself"), "{}", own.err);
+}
+
+#[test]
+fn workers_have_one_engine_each() {
+    let (dir, vllm) = (study(), "vllm=http://127.0.0.1:9");
+    let check = |args: &[&str], error: &str| {
+        let said = dir.run(&[SEARCH, args].concat());
+        assert!(said.error().contains(error), "{}", said.err);
+        assert!(!dir.path("out").exists());
+    };
+    check(&[&["--engine", vllm, "--engine", vllm], ONE_WORKER].concat(), "each worker has one engine, but several");
+    check(
+        &[&["--engine", "llama.cpp=http://127.0.0.1:9"], ONE_WORKER].concat(),
+        "workers have no engine that holds adapters",
+    );
+    check(&["--engine", vllm, "--workers", "2"], "`--workers` has no effect on engines");
+    check(&[&["--engine", vllm], ONE_WORKER].concat(), "no worker can be asked: worker 1 on ");
+}
+
 fn is_empty(dir: &Path) -> bool {
     fs::read_dir(dir).unwrap().next().is_none()
 }

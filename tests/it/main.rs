@@ -30,6 +30,7 @@ mod path;
 mod progress;
 mod promises;
 mod queue;
+mod ray;
 mod refusals;
 mod report;
 mod search;

@@ -194,6 +194,10 @@ limit: 8
     let said = run(&dir);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert_eq!(json(&dir, "out/result.json")["study"]["dimensions"], 8, "two models, groups, and kinds of tensors");
+    let workers = ["search", "--from-mergekit", "evolve.yaml", "-o", "workers", "--budget", "160", "--workers", "2"];
+    let said = dir.run(&[&workers[..], &["--launch", "exec"]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(json(&dir, "workers/result.json"), json(&dir, "out/result.json"));
     for (from, to, expected) in [
         (
             "task_arithmetic",

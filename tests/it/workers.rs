@@ -20,7 +20,7 @@ use std::{
 };
 
 /// A directory with a small study.
-fn study() -> Dir {
+pub(crate) fn study() -> Dir {
     let dir = Dir::new();
     study_on(&dir, [60, 2, 4, 2]);
     let text = fs::read_to_string(dir.path("search.yaml")).unwrap();
@@ -47,13 +47,13 @@ fn own() -> &'static [Vec<u8>; 3] {
 }
 
 #[track_caller]
-fn check_done(dir: &Dir, said: &Said) {
+pub(crate) fn check_done(dir: &Dir, said: &Said) {
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(&found(dir) == own(), "the result is another: {}", said.err);
 }
 
-/// Processes of workers of a directory's search, by their command line.
-fn workers_of(search: u32) -> Vec<u32> {
+/// Processes that a search has started.
+pub(crate) fn workers_of(search: u32) -> Vec<u32> {
     let parent = |id: u32| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
@@ -279,9 +279,24 @@ fn a_worker_proves_its_files_and_answers_whatever_it_is_told() {
     assert!(worker.child.wait().unwrap().success());
 }
 
+#[test]
+fn a_worker_runs_no_command_that_it_is_not_allowed_to_run() {
+    let dir = study();
+    let mut worker = Worker::start(&dir);
+    let mut study = Worker::study(&dir);
+    study["study"]["engine"] = json!({
+        "engine": "vllm: touch was-here; exec false {model} {port}", "gpus": [], "scratch": null, "timeout": 5, "is_compared": false,
+    });
+    worker.tell(&study);
+    let refused = worker.reply()["refused"].clone();
+    let message = "the search has a command run here: vllm: touch was-here; exec false {model} {port}";
+    assert!(refused["message"] == message && refused["fault"] == "user", "{refused}");
+    assert!(!dir.path("was-here").exists());
+}
+
 /// A launcher whose first worker answers every candidate so, and whose others are workers.
 fn with_impostor(replies: &str) -> String {
-    let score = format!(r#"case $line in *study*) echo "\"ready\"";; *) {replies};; esac"#);
+    let score = format!(r#"case $line in *study*) echo "{{\"ready\": {{}}}}";; *) {replies};; esac"#);
     let impostor = impostor(&GREETING.replace("VERSION", env!("CARGO_PKG_VERSION")), &score);
     format!("if test {{n}} = 1; then {}; else exec {{work}}; fi", impostor.trim_end_matches('#'))
 }
@@ -337,7 +352,7 @@ fn a_worker_stops_what_is_not_needed_any_more() {
     let dir = study();
     let mut worker = Worker::start(&dir);
     worker.tell(&Worker::study(&dir));
-    assert_eq!(worker.reply(), "ready");
+    assert_eq!(worker.reply(), json!({ "ready": { "engine": null } }));
     let items = search_items(&dir);
     let score = |items: &[String]| json!({ "score": { "candidate": { "source": family().join("ja") }, "items": { "goal": 0, "items": items, "in_pool": false } } });
     worker.tell(&score(&items));
@@ -364,7 +379,7 @@ fn the_lines_have_a_schema() {
         all.filter_map(of).collect::<Vec<_>>()
     };
     assert_eq!(tags(0), ["study", "score", "stop"]);
-    for tag in ["hello", "ready", "refused", "scores", "stopped", "failed", "alive"] {
+    for tag in ["hello", "ready", "note", "refused", "scores", "stopped", "failed", "alive"] {
         assert!(tags(1).iter().any(|known| known == tag), "{tag}: {:?}", tags(1));
     }
 }

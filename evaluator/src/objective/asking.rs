@@ -1,14 +1,18 @@
 //! Asks a candidate the items of tasks: on an engine that is given its weights, or by our own forward pass.
 
-use super::{Benchmarks, GoalScorer, ItemChunk};
-use crate::{answer::Transformer, engine::Engines, language_model::LanguageModel};
+use super::{AnsweredItem, Benchmarks, GoalScorer, ItemChunk};
+use crate::{
+    answer::Transformer,
+    engine::{Engines, GivenModel},
+    language_model::LanguageModel,
+};
 use merge_core::{
     error::Result,
     item::ItemId,
     model::Weights,
     study::{Candidate, Listener, News},
 };
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 impl Benchmarks {
     /// Asks a model all these items, unless it is broken: then all items left, `later` included, get the worst score.
@@ -83,6 +87,18 @@ impl Benchmarks {
             }
         }
         self.judge(candidate, given.files(), judged, listener)
+    }
+
+    /// Asks a model items of a goal that is a task on the next free engine; `None` if it was interrupted.
+    pub fn answered_on(
+        &self,
+        engines: &Engines,
+        weights: &dyn Weights,
+        given: &Arc<GivenModel>,
+        goal: usize,
+        items: &[ItemId],
+    ) -> Result<Option<Vec<AnsweredItem>>> {
+        engines.run(weights, given, &self.tokenizer(weights)?, |model| self.answered(model, goal, items))
     }
 
     /// Divides items into those of tasks and those of judges.

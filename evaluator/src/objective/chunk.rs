@@ -37,11 +37,14 @@ pub struct AnsweredItem {
 }
 
 impl Benchmarks {
-    /// The items of tasks, in the order in which our own forward pass asks a model.
+    /// The items of tasks, in the order in which a model is asked, unless engines here ask it.
     ///
     /// A model with a layer path is scored on search items from the pool, which shares weights and computations; on all
     /// others, which choose and report the answer, it is scored as exported, with its folded weights rounded.
     pub fn chunks(&self, weights: &dyn Weights, items: &[Vec<ItemId>]) -> Vec<ItemChunk> {
+        if self.has_engines_elsewhere {
+            return self.cut(items, false);
+        }
         let is_path = weights.path().is_some();
         let divide = |(goal, items): (&Goal, &Vec<ItemId>)| {
             let search: BTreeSet<&ItemId> = if is_path { goal.search.iter().collect() } else { BTreeSet::new() };
@@ -64,7 +67,8 @@ impl Benchmarks {
     /// and that a broken model with long answers wastes little. It depends on the task alone, so that a
     /// resumed search goes on at the same place.
     pub(super) fn chunk_len(&self, task: &Benchmark) -> usize {
-        if task.output() == OutputType::GenerateUntil && self.engines.is_none() { 64 } else { 256 }
+        let is_own = self.engines.is_none() && !self.has_engines_elsewhere;
+        if task.output() == OutputType::GenerateUntil && is_own { 64 } else { 256 }
     }
 
     /// Asks a model items of a goal that is a task; `None` if it was interrupted.
@@ -78,8 +82,8 @@ impl Benchmarks {
         items: &[ItemId],
     ) -> Result<Option<Vec<AnsweredItem>>> {
         let GoalScorer::Task(task) = &self.scorers[goal] else { unreachable!("judges are not asked") };
-        let going_on = &mut |_| ControlFlow::Continue(());
-        let Some(answers) = watched(model, &task.requests(items), going_on)? else { return Ok(None) };
+        let stopping = || if self.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let Some(answers) = watched(model, &task.requests(items), &mut |_| stopping())? else { return Ok(None) };
         let mut left = &answers[..];
         let of_item = |item: &ItemId| {
             let own = left.split_off(..task.requests_of(*item).len()).expect("each request is answered");

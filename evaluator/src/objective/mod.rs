@@ -43,6 +43,8 @@ pub struct Benchmarks {
     pool: Pool,
     /// Engines that score in place of our own forward pass.
     engines: Option<Arc<Engines>>,
+    /// True if engines of workers do, which are not known here.
+    has_engines_elsewhere: bool,
     /// Directory in which models are written for judges, if no engine has one.
     scratch: Option<Arc<Scratch>>,
     /// Held by the candidate whose judges run while engines score others: judges may share a GPU.
@@ -122,6 +124,7 @@ impl Benchmarks {
             tokenizers,
             pool,
             engines: None,
+            has_engines_elsewhere: false,
             scratch: None,
             judging: Mutex::default(),
         }
@@ -138,6 +141,13 @@ impl Benchmarks {
     #[must_use]
     pub fn on(mut self, engines: Arc<Engines>) -> Self {
         self.engines = Some(engines);
+        self
+    }
+
+    /// The same objective, whose items workers ask on engines of their own: here no model is loaded.
+    #[must_use]
+    pub fn on_engines_elsewhere(mut self) -> Self {
+        self.has_engines_elsewhere = true;
         self
     }
 
@@ -365,7 +375,7 @@ impl Objective for Benchmarks {
     }
 
     fn check(&self, weights: &dyn Weights) -> Result<()> {
-        if self.tasks().next().is_none() {
+        if self.tasks().next().is_none() || self.has_engines_elsewhere {
             return Ok(());
         }
         let tokenizer = self.tokenizer(weights)?;

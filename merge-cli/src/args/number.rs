@@ -1,6 +1,6 @@
-//! Parser of whole numbers on the command line, whose error names the allowed range.
+//! Parsers of numbers on the command line, whose errors say what may be written.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 /// Returns a parser of the whole numbers in a range. With `allow_negative_numbers`, a negative
 /// number reaches it too and gets the same error message.
@@ -20,9 +20,30 @@ pub(super) fn whole<T: TryFrom<u64>>(
     }
 }
 
+/// Reads resources, such as `GPU: 1, CPU: 4`.
+pub(super) fn resources(text: &str) -> Result<BTreeMap<String, f64>, String> {
+    let one = |part: &str| {
+        let (name, amount) = part.split_once(':')?;
+        let amount: f64 = amount.trim().parse().ok()?;
+        let is_right = !name.trim().is_empty() && amount.is_finite() && amount >= 0.0;
+        is_right.then(|| (name.trim().to_owned(), amount))
+    };
+    let all: Option<BTreeMap<String, f64>> = text.split(',').map(one).collect();
+    all.ok_or_else(|| "write names with numbers, such as `GPU: 1, CPU: 4`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::whole;
+    use super::{resources, whole};
+
+    #[test]
+    fn resources_are_names_with_numbers() {
+        let read: Vec<(String, f64)> = resources("GPU: 0.5,accelerator:1").unwrap().into_iter().collect();
+        assert_eq!(read, [("GPU".to_owned(), 0.5), ("accelerator".to_owned(), 1.0)]);
+        for wrong in ["", "GPU", "GPU: one", "GPU: -1", "GPU: inf", ": 1", "GPU: 1,"] {
+            assert_eq!(resources(wrong).unwrap_err(), "write names with numbers, such as `GPU: 1, CPU: 4`", "{wrong}");
+        }
+    }
 
     #[test]
     fn numbers_out_of_range_are_told_the_range() {

@@ -25,10 +25,14 @@ pub(crate) struct Line {
     began: Instant,
     among: Among,
     names: ProgressNames,
+    workers: Box<WorkersSeen>,
     /// Last progress received.
     last: Mutex<Progress>,
     drawn: Mutex<LastDrawn>,
 }
+
+/// What the workers of a search do now, if it has any.
+pub(crate) type WorkersSeen = dyn Fn() -> Option<job::WorkersNow> + Send + Sync;
 
 /// Position of a study among those of its command: seeds and stages.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +58,7 @@ const EVERY: Duration = Duration::from_millis(100);
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 impl Line {
-    pub(crate) fn new(names: ProgressNames, among: Among) -> Self {
+    pub(crate) fn new(names: ProgressNames, among: Among, workers: Box<WorkersSeen>) -> Self {
         let view = LiveView::new(names.clone());
         let bar = (view.is_none() && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(10_000).with_style(style());
@@ -62,7 +66,7 @@ impl Line {
             bar
         });
         let (last, drawn) = Default::default();
-        Self { view, bar, began: Instant::now(), among, names, last, drawn }
+        Self { view, bar, began: Instant::now(), among, names, workers, last, drawn }
     }
 
     pub(crate) fn show(&self, progress: &Progress) {
@@ -111,7 +115,8 @@ impl Line {
     /// Progress as it is shown everywhere.
     fn record(&self, progress: &Progress, leads: Option<&Leads>) -> job::JobProgress {
         let seconds = self.began.elapsed().as_secs_f64();
-        record(progress, leads, &self.among, &self.names, seconds, Language::chosen())
+        let record = record(progress, leads, &self.among, &self.names, seconds, Language::chosen());
+        job::JobProgress { workers: (self.workers)(), ..record }
     }
 }
 
@@ -142,6 +147,7 @@ fn record(
         best: last.and_then(|last| last.best),
         mean: last.and_then(|last| last.mean),
         gain: leads.and_then(|leads| leads.gain(&names.models)),
+        workers: None,
     }
 }
 
@@ -180,7 +186,8 @@ impl job::JobProgress {
     pub(crate) fn says(&self, language: Language) -> String {
         let share = self.share.map(|share| format!("{}%", percent(share)));
         let gain = self.gain.as_ref().map(|gain| gain.to_text(language));
-        let parts = [share, Some(self.label.clone()), gain, Some(self.time_left(language))];
+        let workers = self.workers.as_ref().map(|workers| workers.says(language));
+        let parts = [share, Some(self.label.clone()), gain, workers, Some(self.time_left(language))];
         parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
     }
 
@@ -188,6 +195,13 @@ impl job::JobProgress {
     pub(crate) fn time_left(&self, language: Language) -> String {
         let Some(left) = self.left_seconds else { return language.text(&texts::ESTIMATING).to_owned() };
         language.fill(&texts::TIME_LEFT, &[("time", &duration(left))])
+    }
+}
+
+impl job::WorkersNow {
+    /// How many of them are there.
+    pub(crate) fn says(&self, language: Language) -> String {
+        language.fill(&texts::WORKERS_THERE, &[("there", &self.there), ("wanted", &self.wanted)])
     }
 }
 

@@ -241,5 +241,7 @@ texts! {
     LIVE_FRONT "front: {first} over {second}" "フロント：縦 {first}、横 {second}"
     LIVE_ITEMS_RATE "{n} items/s" "{n}問/秒"
     LIVE_TOKENS_RATE "{n} tokens/s" "{n}トークン/秒"
+    WORKERS_THERE "{there} of {wanted} workers" "ワーカー{wanted}台中{there}台"
+    LIVE_WORKERS_BUSY "{share}% busy" "稼働率{share}%"
     LIVE_STOP "Ctrl-C stops cleanly; nothing is lost" "Ctrl-C で安全に停止（記録は失われない）"
 }

@@ -4,7 +4,7 @@
 mod tests;
 
 use super::{
-    message::{NamedCandidate, PortionOrder, StudyOrder},
+    message::{NamedCandidate, PortionOrder, ReadyStudy, StudyOrder},
     pace::Pace,
 };
 use evaluator::{
@@ -39,6 +39,8 @@ pub(super) struct Desk {
 
 #[derive(Default)]
 struct Work {
+    /// The study, and what the first worker that opened it said.
+    study: Option<(Arc<StudyOrder>, Option<ReadyStudy>)>,
     candidates: BTreeMap<u64, OpenCandidate>,
     portions: BTreeMap<u64, Portion>,
     /// Number of candidates and portions so far.
@@ -55,7 +57,6 @@ struct Work {
 /// A candidate that is being scored.
 struct OpenCandidate {
     named: NamedCandidate,
-    study: Arc<StudyOrder>,
     chunks: Vec<OpenChunk>,
     /// Workers that ended with it since a score of it came.
     deaths: usize,
@@ -85,7 +86,6 @@ pub(super) struct Assignment {
     pub(super) portion: u64,
     /// The candidate's number.
     pub(super) candidate: u64,
-    pub(super) study: Arc<StudyOrder>,
     pub(super) order: PortionOrder,
     /// True if another worker has the portion, too, and takes too long.
     pub(super) is_second: bool,
@@ -113,13 +113,53 @@ impl Desk {
         drop(self.changed.wait_timeout(self.work(), LOOK).expect("no panic while held"));
     }
 
+    /// Announces a study: workers open it before they get anything of it to do. Waits until one has, and returns the engine that
+    /// scores there, if one does. Fails if none can, or if interrupted.
+    pub(super) fn announce(&self, study: StudyOrder, interrupt: &Interrupt) -> Result<Option<String>> {
+        self.change(|work| work.study = Some((Arc::new(study), None)));
+        let mut work = self.work();
+        loop {
+            if interrupt.is_set() {
+                return Err(Error::interrupted());
+            }
+            if let Some(why) = &work.hopeless {
+                return Err(why.clone());
+            }
+            if let Some((_, Some(ready))) = &work.study {
+                return Ok(ready.engine.clone());
+            }
+            work = self.changed.wait_timeout(work, LOOK).expect("no panic while held").0;
+        }
+    }
+
+    /// The study that workers open.
+    pub(super) fn study(&self) -> Option<Arc<StudyOrder>> {
+        self.work().study.as_ref().map(|(study, _)| Arc::clone(study))
+    }
+
+    /// Says that a worker has opened the study. Fails if its engine is not that of the first worker: their scores cannot be
+    /// mixed.
+    pub(super) fn opened(&self, ready: &ReadyStudy) -> Result<()> {
+        let named =
+            |ready: &ReadyStudy| ready.engine.clone().unwrap_or_else(|| "evomerge's own forward pass".to_owned());
+        self.change(|work| {
+            let Some((_, first)) = &mut work.study else { return Ok(()) };
+            let first = first.get_or_insert_with(|| ready.clone());
+            if first == ready {
+                return Ok(());
+            }
+            let message = format!("is refused: it scores on {}, but the search on {}", named(ready), named(first));
+            Err(Error::user(message).hint("start the engines of all workers alike"))
+        })
+    }
+
     /// Announces items of candidates that come soon.
     pub(super) fn expect(&self, items: usize) {
         self.work().expected = items;
     }
 
     /// Takes a candidate in.
-    pub(super) fn open(&self, named: NamedCandidate, study: Arc<StudyOrder>, chunks: Vec<ItemChunk>) -> DeskTicket<'_> {
+    pub(super) fn open(&self, named: NamedCandidate, chunks: Vec<ItemChunk>) -> DeskTicket<'_> {
         let candidate = self.change(|work| {
             let open = |chunk: ItemChunk| {
                 let weight = |position: &usize| work.pace.weight(chunk.goal, &chunk.items[*position]);
@@ -133,7 +173,7 @@ impl Desk {
             work.expected = work.expected.saturating_sub(items);
             let error = work.hopeless.clone();
             let number = work.number();
-            work.candidates.insert(number, OpenCandidate { named, study, chunks, deaths: 0, error });
+            work.candidates.insert(number, OpenCandidate { named, chunks, deaths: 0, error });
             number
         });
         DeskTicket { desk: self, candidate }
@@ -154,9 +194,13 @@ impl Desk {
         });
     }
 
-    /// Something for a worker to do, if there is anything; best for the candidate that it has loaded.
-    pub(super) fn take(&self, worker: usize, loaded: Option<u64>) -> Option<Assignment> {
+    /// Something for a worker to do, if there is anything of the study that it has opened; best for the candidate that it has
+    /// loaded.
+    pub(super) fn take(&self, worker: usize, study: &Arc<StudyOrder>, loaded: Option<u64>) -> Option<Assignment> {
         let work = &mut *self.work();
+        if !work.study.as_ref().is_some_and(|(current, _)| Arc::ptr_eq(current, study)) {
+            return None;
+        }
         work.waiting(worker, loaded).or_else(|| work.second(worker))
     }
 
@@ -182,14 +226,14 @@ impl Desk {
         });
     }
 
-    /// Takes a portion back from a worker. If it ended with it, `death` tells how, and counts against the candidate.
-    pub(super) fn put_back(&self, portion: u64, worker: usize, death: Option<&str>) {
+    /// Takes a portion back from a worker that ended with it, as `death` tells. That counts against the candidate.
+    pub(super) fn put_back(&self, portion: u64, worker: usize, death: &str) {
         self.change(|work| {
             let Some(held) = work.portions.get_mut(&portion) else { return };
             held.holders.retain(|holder| *holder != worker);
             let open = work.candidates.get_mut(&held.candidate).expect("portions are withdrawn with their candidate");
-            open.deaths += usize::from(death.is_some());
-            if let Some(death) = death.filter(|_| open.deaths == MOST_DEATHS) {
+            open.deaths += 1;
+            if open.deaths == MOST_DEATHS {
                 let hint = "nothing that was scored is lost: look at what ends them, such as memory, and run the same command \
                             again";
                 let message = format!("{MOST_DEATHS} workers have ended with the same candidate, at last {death}");
@@ -286,7 +330,6 @@ impl Work {
         Assignment {
             portion: number,
             candidate: portion.candidate,
-            study: Arc::clone(&open.study),
             order: PortionOrder { candidate: open.named.clone(), items: portion_items },
             is_second,
         }

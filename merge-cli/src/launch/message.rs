@@ -37,6 +37,9 @@ pub(crate) struct StudyOrder {
     pub(crate) directory: PathBuf,
     /// Text of the search file.
     pub(crate) text: String,
+    /// True if it is a file of mergekit-evolve.
+    #[serde(default)]
+    pub(crate) is_mergekit: bool,
     /// Number of the document that is searched, from 0 on.
     pub(crate) stage: usize,
     /// Recipes of earlier documents, or answers of earlier searches.
@@ -45,6 +48,24 @@ pub(crate) struct StudyOrder {
     pub(crate) sources: Vec<(String, BTreeMap<String, String>)>,
     /// The tasks by their names, each with the fingerprint of all that can change a score.
     pub(crate) tasks: Vec<(String, String)>,
+    /// Inference engine that scores, if the worker's own forward pass does not.
+    #[serde(default)]
+    pub(crate) engine: Option<EngineOrder>,
+}
+
+/// An inference engine of a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct EngineOrder {
+    /// Its kind and address, or the command that starts it. In a search's own order, `{n}` is the number of the worker.
+    pub(crate) engine: String,
+    /// GPUs of an engine that a command starts.
+    pub(crate) gpus: Vec<String>,
+    /// Directory in which models are written for it.
+    pub(crate) scratch: Option<PathBuf>,
+    /// Seconds that it may take for a request.
+    pub(crate) timeout: u32,
+    /// True if it is to be held against the own forward pass.
+    pub(crate) is_compared: bool,
 }
 
 /// Items of a candidate to score.
@@ -73,7 +94,9 @@ pub(crate) enum Reply {
     /// The first line.
     Hello(Greeting),
     /// The study can be worked on.
-    Ready,
+    Ready(ReadyStudy),
+    /// Something that whoever runs the search should know.
+    Note(String),
     /// The study cannot be worked on here.
     Refused(Failure),
     /// All items that were asked, in their order.
@@ -84,6 +107,14 @@ pub(crate) enum Reply {
     Failed(Failure),
     /// The worker lives; written while it has nothing else to say.
     Alive,
+}
+
+/// A study that a worker has opened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ReadyStudy {
+    /// The engine that scores, with all of its settings that may change a score, if the own forward pass does not.
+    #[serde(default)]
+    pub(crate) engine: Option<String>,
 }
 
 /// What a worker is.
@@ -169,6 +200,19 @@ fn written(value: f64) -> Value {
 fn read(value: &Value) -> Result<f64> {
     let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
     number.ok_or_else(|| Error::machine(format!("a worker's score is no number: {value}")))
+}
+
+impl StudyOrder {
+    /// The order for the worker of this number, from 1 on: with its own engine, and its own GPU of those that are named.
+    pub(crate) fn for_worker(&self, number: usize) -> Self {
+        let mut order = self.clone();
+        if let Some(engine) = &mut order.engine {
+            engine.engine = engine.engine.replace("{n}", &number.to_string());
+            let own = (number - 1).checked_rem(engine.gpus.len());
+            engine.gpus = own.map(|own| engine.gpus[own].clone()).into_iter().collect();
+        }
+        order
+    }
 }
 
 impl From<&Error> for Failure {

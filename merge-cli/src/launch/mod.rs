@@ -5,10 +5,12 @@
 //! models, and refuses work if its files are not those that the search names by hash.
 
 mod desk;
+mod launcher;
 mod message;
 mod objective;
 mod pace;
 mod pipe;
+mod ray;
 mod running;
 mod worker;
 mod workers;
@@ -20,8 +22,19 @@ pub(crate) use self::{
     workers::Workers,
 };
 
-use crate::{args::SearchArgs, draw::screen};
-use evaluator::interrupt::Interrupt;
+use self::{
+    launcher::Launcher,
+    message::EngineOrder,
+    ray::{RayCluster, RaySettings},
+};
+use crate::{
+    args::{EngineArgs, SearchArgs},
+    draw::screen,
+};
+use evaluator::{
+    engine::{EngineAddress, EngineKind, EnginePlace},
+    interrupt::Interrupt,
+};
 use merge_core::{
     error::{Error, Result},
     search::SearchFile,
@@ -31,14 +44,62 @@ use std::{env, sync::Arc, time::Duration};
 /// Time after which a worker that says nothing is taken for dead. It says every few seconds that it lives.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The workers that the arguments name; `None` if there are none.
+/// The workers that the arguments name; `None` if there are none. Fails if there is no cluster where one is named.
 pub(crate) fn start(args: &SearchArgs, interrupt: Interrupt) -> Result<Option<Arc<Workers>>> {
-    let Some(launcher) = &args.launch else { return Ok(None) };
-    let program = env::current_exe().map_err(|e| Error::machine(format!("cannot find evomerge itself: {e}")))?;
-    let program = format!("{} work", quoted(&program.to_string_lossy()));
+    let command = || {
+        let own = env::current_exe().map_err(|e| Error::machine(format!("cannot find evomerge itself: {e}")))?;
+        let mut words = vec![own.to_string_lossy().into_owned(), "work".to_owned()];
+        // Whoever starts the workers has named the command.
+        let starts = |engine: EngineAddress| matches!(engine.place, EnginePlace::Command(_));
+        words.extend(engine(args)?.is_some_and(starts).then(|| "--allow-commands".to_owned()));
+        Result::Ok(words)
+    };
+    let launcher = match (&args.launch, &args.ray) {
+        (Some(launcher), _) => {
+            let program = command()?.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+            Launcher::Command { launcher: launcher.clone(), program }
+        }
+        (None, Some(address)) => {
+            let command = command()?;
+            let resources = args.per_worker.clone().unwrap_or_default();
+            let settings = RaySettings { address: address.clone(), resources, command };
+            let (cluster, said) = RayCluster::connect(&args.python, settings)?;
+            screen::say(&format!("note: {said} at {address}"));
+            Launcher::Ray(cluster)
+        }
+        (None, None) => return Ok(None),
+    };
     let count = args.workers.map_or(1, usize::from);
     let notice = |what: &str| screen::say(&format!("note: {what}"));
-    Ok(Some(Arc::new(Workers::start(launcher, &program, count, SILENCE, interrupt, notice))))
+    Ok(Some(Arc::new(Workers::start(launcher, count, SILENCE, interrupt, notice))))
+}
+
+/// The engine of a worker, if the arguments name one. Fails for one that workers cannot have.
+fn engine(args: &SearchArgs) -> Result<Option<EngineAddress>> {
+    let address = match &args.engines.engine[..] {
+        [] => return Ok(None),
+        [one] => one.replace("{n}", "1").parse::<EngineAddress>()?,
+        _ => {
+            return Err(Error::user("each worker has one engine, but several are named")
+                .hint("`{n}` in its address is the worker's number: --engine 'vllm=http://127.0.0.1:800{n}'"));
+        }
+    };
+    if address.kind == EngineKind::LlamaCpp {
+        return Err(Error::user("workers have no engine that holds adapters, such as llama.cpp")
+            .hint("leave `--launch` out: one llama-server answers for many candidates at once"));
+    }
+    Ok(Some(address))
+}
+
+/// What workers are told of their engine, which is held against our own forward pass in a new study.
+pub(crate) fn engine_order(args: &EngineArgs, is_new: bool) -> Option<EngineOrder> {
+    args.engine.first().map(|engine| EngineOrder {
+        engine: engine.clone(),
+        gpus: args.gpus.clone(),
+        scratch: args.scratch.clone(),
+        timeout: args.engine_timeout,
+        is_compared: is_new,
+    })
 }
 
 /// A text as one word of a shell.

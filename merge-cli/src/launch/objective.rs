@@ -18,21 +18,28 @@ use std::sync::Arc;
 pub(crate) struct RemoteObjective<'a> {
     /// The tasks, as the search has read them.
     benchmarks: &'a Benchmarks,
-    study: Arc<StudyOrder>,
+    /// The engine of the workers, if they have one.
+    engine: Option<String>,
     desk: Arc<Desk>,
     interrupt: Interrupt,
 }
 
 impl<'a> RemoteObjective<'a> {
-    /// These benchmarks, asked by workers that are told the study.
-    pub(crate) fn new(benchmarks: &'a Benchmarks, workers: &Workers, study: StudyOrder) -> Self {
-        Self { benchmarks, study: Arc::new(study), desk: workers.desk(), interrupt: workers.interrupt() }
+    /// These benchmarks, asked by workers that open the study. Waits for the first; fails if none can.
+    pub(crate) fn begin(benchmarks: &'a Benchmarks, workers: &Workers, study: StudyOrder) -> Result<Self> {
+        let (desk, interrupt) = (workers.desk(), workers.interrupt());
+        let engine = desk.announce(study, &interrupt)?;
+        Ok(Self { benchmarks, engine, desk, interrupt })
     }
 }
 
 impl Objective for RemoteObjective<'_> {
     fn engine(&self) -> &str {
-        self.benchmarks.engine()
+        self.served_by().unwrap_or_else(|| self.benchmarks.engine())
+    }
+
+    fn served_by(&self) -> Option<&str> {
+        self.engine.as_deref()
     }
 
     fn goals(&self) -> &[Goal] {
@@ -54,7 +61,7 @@ impl Objective for RemoteObjective<'_> {
             Origin::Source(name) => NamedCandidate::Source(name.clone()),
         };
         let chunks = self.benchmarks.chunks(candidate.weights()?, items);
-        let ticket = self.desk.open(named, Arc::clone(&self.study), chunks.clone());
+        let ticket = self.desk.open(named, chunks.clone());
         let judged = vec![Vec::new(); items.len()];
         for number in 0..chunks.len() {
             let answered = ticket.wait(number, &self.interrupt)?;

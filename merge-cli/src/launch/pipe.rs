@@ -1,17 +1,17 @@
-//! A worker's process: starts it by a launcher, and carries lines to it and from it.
+//! A worker's pipe: carries orders to it and replies from it, whatever runs it.
 
-use super::message::{Order, Reply};
+use super::{
+    message::{Order, Reply},
+    ray::RayActor,
+};
 use evaluator::process_group::RunningGroup;
-use merge_core::error::{Error, Result};
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read, Write as _},
-    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
-        mpsc::{self, Receiver, RecvTimeoutError},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
-    thread,
     time::Duration,
 };
 
@@ -20,14 +20,21 @@ const MOST: u64 = 64 << 20;
 /// Lines of what else it wrote that are kept, and most characters of each.
 const KEPT: (usize, usize) = (10, 300);
 /// Time that a worker has to end by itself after its input has ended.
-const ENDING: Duration = Duration::from_secs(5);
+pub(super) const ENDING: Duration = Duration::from_secs(5);
 
-/// A running worker, or what a launcher runs until there is one.
-pub(super) struct WorkerProcess {
-    running: RunningGroup,
+/// A running worker, or what a launcher runs until there is one. Its input ends when it is dropped, and it by force then.
+pub(super) struct WorkerPipe {
+    carrier: Carrier,
     replies: Receiver<Reply>,
-    /// What it wrote last that is no reply: a login banner, an error.
-    words: Arc<Mutex<VecDeque<String>>>,
+    words: LastWords,
+}
+
+/// What runs a worker.
+pub(super) enum Carrier {
+    /// A launcher's process.
+    Process(RunningGroup),
+    /// An actor of a Ray cluster.
+    Actor(RayActor),
 }
 
 /// What came from a worker.
@@ -39,45 +46,35 @@ pub(super) enum Heard {
     End,
 }
 
-impl WorkerProcess {
-    /// Starts a command of a shell, in a process group of its own.
-    pub(super) fn start(command: &str) -> Result<Self> {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running =
-            RunningGroup::spawn(&mut shell).map_err(|e| Error::machine(format!("cannot start `{command}`: {e}")))?;
-        let words = Arc::new(Mutex::default());
+/// The last lines of a worker that are no replies: a login banner, an error.
+#[derive(Clone, Default)]
+pub(super) struct LastWords(Arc<Mutex<VecDeque<String>>>);
+
+/// Takes what a worker writes to its standard output. The worker has ended when this is dropped.
+pub(super) struct Ear {
+    replies: Sender<Reply>,
+    pub(super) words: LastWords,
+}
+
+impl WorkerPipe {
+    /// A pipe, whose ear begins to hear with `carrier`.
+    pub(super) fn new<E>(carrier: impl FnOnce(Ear) -> Result<Carrier, E>) -> Result<Self, E> {
         let (sender, replies) = mpsc::channel();
-        if let Some(out) = running.child.stdout.take() {
-            let words = Arc::clone(&words);
-            thread::spawn(move || {
-                each_line(out, |line| {
-                    if let Ok(reply) = serde_json::from_slice(line) {
-                        return sender.send(reply).is_ok();
-                    }
-                    keep(&words, line);
-                    true
-                });
-            });
-        }
-        if let Some(err) = running.child.stderr.take() {
-            let words = Arc::clone(&words);
-            thread::spawn(move || {
-                each_line(err, |line| {
-                    keep(&words, line);
-                    true
-                });
-            });
-        }
-        Ok(Self { running, replies, words })
+        let words = LastWords::default();
+        Ok(Self { carrier: carrier(Ear { replies: sender, words: words.clone() })?, replies, words })
     }
 
     /// Sends an order; false if it cannot be sent.
     pub(super) fn tell(&mut self, order: &Order) -> bool {
         let mut line = serde_json::to_string(order).expect("keys are text and numbers are finite");
-        line.push('\n');
-        let Some(input) = &mut self.running.child.stdin else { return false };
-        input.write_all(line.as_bytes()).and_then(|()| input.flush()).is_ok()
+        match &mut self.carrier {
+            Carrier::Actor(actor) => actor.tell(&line),
+            Carrier::Process(running) => {
+                line.push('\n');
+                let Some(input) = &mut running.child.stdin else { return false };
+                input.write_all(line.as_bytes()).and_then(|()| input.flush()).is_ok()
+            }
+        }
     }
 
     /// The next reply, waited for a little.
@@ -91,25 +88,58 @@ impl WorkerProcess {
 
     /// What it wrote last besides replies.
     pub(super) fn last_words(&self) -> String {
-        let words = self.words.lock().expect("no panic while held");
-        words.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.words.text()
     }
 
-    /// Its number on this machine.
-    pub(super) fn id(&self) -> u32 {
-        self.running.child.id()
+    /// What runs it, for messages.
+    pub(super) fn runner(&self) -> String {
+        match &self.carrier {
+            Carrier::Process(running) => format!("process {}", running.child.id()),
+            Carrier::Actor(_) => "a Ray actor".to_owned(),
+        }
     }
 }
 
-impl Drop for WorkerProcess {
-    /// Ends its input, and by force what does not end then.
+impl Drop for WorkerPipe {
     fn drop(&mut self) {
-        self.running.end_within(ENDING);
+        if let Carrier::Process(running) = &mut self.carrier {
+            running.end_within(ENDING);
+        }
+    }
+}
+
+impl Ear {
+    /// Takes a line; false if nobody listens any more.
+    pub(super) fn take(&self, line: &[u8]) -> bool {
+        if let Ok(reply) = serde_json::from_slice(line) {
+            return self.replies.send(reply).is_ok();
+        }
+        self.words.keep(line);
+        true
+    }
+}
+
+impl LastWords {
+    /// Keeps a line, and forgets the first of many.
+    pub(super) fn keep(&self, line: &[u8]) {
+        let text: String = String::from_utf8_lossy(line).trim_end().chars().take(KEPT.1).collect();
+        let mut words = self.0.lock().expect("no panic while held");
+        if !text.is_empty() {
+            words.push_back(text);
+        }
+        if words.len() > KEPT.0 {
+            words.pop_front();
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let words = self.0.lock().expect("no panic while held");
+        words.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }
 
 /// Calls `take` with each whole line, until it returns false. A line that is too long ends the pipe, as does half a line.
-fn each_line(pipe: impl Read, mut take: impl FnMut(&[u8]) -> bool) {
+pub(super) fn each_line(pipe: impl Read, mut take: impl FnMut(&[u8]) -> bool) {
     let mut pipe = BufReader::new(pipe);
     loop {
         let mut line = Vec::new();
@@ -117,17 +147,6 @@ fn each_line(pipe: impl Read, mut take: impl FnMut(&[u8]) -> bool) {
             Ok(_) if line.ends_with(b"\n") && take(&line) => {}
             _ => return,
         }
-    }
-}
-
-fn keep(words: &Mutex<VecDeque<String>>, line: &[u8]) {
-    let text: String = String::from_utf8_lossy(line).trim_end().chars().take(KEPT.1).collect();
-    let mut words = words.lock().expect("no panic while held");
-    if !text.is_empty() {
-        words.push_back(text);
-    }
-    if words.len() > KEPT.0 {
-        words.pop_front();
     }
 }
 

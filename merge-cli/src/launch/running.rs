@@ -3,7 +3,7 @@
 use super::{
     desk::{Assignment, LOOK},
     message::{FaultOf, Order, Reply, ScoredItem, StudyOrder},
-    pipe::{Heard, WorkerProcess},
+    pipe::{Heard, WorkerPipe},
     workers::SharedWorkers,
 };
 use evaluator::objective::AnsweredItem;
@@ -33,7 +33,7 @@ pub(super) enum End {
 pub(super) struct RunningWorker<'a> {
     workers: &'a SharedWorkers,
     number: usize,
-    process: WorkerProcess,
+    pipe: WorkerPipe,
     study: Option<Arc<StudyOrder>>,
     /// Candidate that it has loaded.
     loaded: Option<u64>,
@@ -41,8 +41,8 @@ pub(super) struct RunningWorker<'a> {
 
 impl<'a> RunningWorker<'a> {
     /// A worker that has greeted, of this number.
-    pub(super) fn new(workers: &'a SharedWorkers, number: usize, process: WorkerProcess) -> Self {
-        Self { workers, number, process, study: None, loaded: None }
+    pub(super) fn new(workers: &'a SharedWorkers, number: usize, pipe: WorkerPipe) -> Self {
+        Self { workers, number, pipe, study: None, loaded: None }
     }
 
     /// Gives the worker whatever is at the desk, until it ends. Tells whether it opened a study.
@@ -56,26 +56,30 @@ impl<'a> RunningWorker<'a> {
             if self.workers.is_over() {
                 return End::Over;
             }
-            let Some(assignment) = self.workers.desk.take(self.number, self.loaded) else {
+            let desk = &self.workers.desk;
+            let is_open = |study: &Arc<StudyOrder>| self.study.as_ref().is_some_and(|own| Arc::ptr_eq(own, study));
+            if let Some(study) = desk.study().filter(|study| !is_open(study)) {
+                if let Err(end) = self.open(&study) {
+                    return end;
+                }
+                continue;
+            }
+            let own = self.study.as_ref();
+            let Some(assignment) = own.and_then(|own| desk.take(self.number, own, self.loaded)) else {
                 // Its signs of life are read, too.
-                if matches!(self.process.hear(Duration::ZERO), Heard::End) {
+                if matches!(self.pipe.hear(Duration::ZERO), Heard::End) {
                     return End::Ended(self.ended());
                 }
-                self.workers.desk.rest();
+                desk.rest();
                 continue;
             };
             let began = Instant::now();
-            let desk = &self.workers.desk;
-            if let Err(end) = self.open(&assignment.study) {
-                desk.put_back(assignment.portion, self.number, None);
-                return end;
-            }
             let end = self.score(&assignment);
             self.workers.change(self.number, |slot| slot.busy += began.elapsed());
             if let Err(end) = end {
                 if let End::Ended(why) = &end {
                     let death = format!("{} {why}", self.workers.name(self.number));
-                    desk.put_back(assignment.portion, self.number, Some(&death));
+                    self.workers.desk.put_back(assignment.portion, self.number, &death);
                 }
                 return end;
             }
@@ -115,15 +119,13 @@ impl<'a> RunningWorker<'a> {
         Ok(())
     }
 
-    /// Lets the worker open a study, unless it has done so.
+    /// Lets the worker open a study.
     fn open(&mut self, study: &Arc<StudyOrder>) -> std::result::Result<(), End> {
-        if self.study.as_ref() == Some(study) {
-            return Ok(());
-        }
-        self.tell(&Order::Study(Box::new((**study).clone())))?;
+        self.tell(&Order::Study(Box::new(study.for_worker(self.number + 1))))?;
         match self.hear(|| true)? {
-            Reply::Ready => {
-                self.study = Some(Arc::clone(study));
+            Reply::Ready(ready) => {
+                self.workers.desk.opened(&ready).map_err(End::Out)?;
+                (self.study, self.loaded) = (Some(Arc::clone(study)), None);
                 Ok(())
             }
             Reply::Refused(failure) => {
@@ -136,7 +138,7 @@ impl<'a> RunningWorker<'a> {
     }
 
     fn tell(&mut self, order: &Order) -> std::result::Result<(), End> {
-        if self.process.tell(order) { Ok(()) } else { Err(End::Ended(self.ended())) }
+        if self.pipe.tell(order) { Ok(()) } else { Err(End::Ended(self.ended())) }
     }
 
     /// The answer to an order, which is told to stop when it is not wanted any more. Fails if the worker has ended, or says
@@ -147,8 +149,9 @@ impl<'a> RunningWorker<'a> {
             if self.workers.is_over() {
                 return Err(End::Over);
             }
-            match self.process.hear(LOOK) {
+            match self.pipe.hear(LOOK) {
                 Heard::Reply(Reply::Alive) => heard = Instant::now(),
+                Heard::Reply(Reply::Note(note)) => self.workers.say(self.number, &format!("says: {note}")),
                 Heard::Reply(reply) => return Ok(reply),
                 Heard::Silence => {}
                 Heard::End => return Err(End::Ended(self.ended())),
@@ -171,9 +174,9 @@ impl<'a> RunningWorker<'a> {
 
     /// What to say of a worker that ended.
     fn ended(&self) -> Error {
-        let words = self.process.last_words();
+        let words = self.pipe.last_words();
         let last = words.lines().last().map_or_else(String::new, |last| format!(": {last}"));
-        Error::machine(format!("(process {}) has ended{last}", self.process.id()))
+        Error::machine(format!("({}) has ended{last}", self.pipe.runner()))
     }
 }
 

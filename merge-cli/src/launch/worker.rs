@@ -1,13 +1,19 @@
 //! The worker's side of the pipe: reads orders, scores candidates, and ends with its input.
 
 use super::message::{
-    Failure, FaultOf, Greeting, NamedCandidate, Order, PROTOCOL, PortionOrder, Reply, ScoredItem, StudyOrder,
+    EngineOrder, Failure, FaultOf, Greeting, NamedCandidate, Order, PROTOCOL, PortionOrder, ReadyStudy, Reply,
+    ScoredItem, StudyOrder,
 };
-use crate::{hub::Hub, work::search_tasks};
+use crate::{
+    args::{EngineArgs, WorkArgs},
+    hub::Hub,
+    work::{engines, search_tasks},
+};
 use evaluator::{
     answer::Transformer,
+    engine::{EngineAddress, EnginePlace, Engines},
     interrupt::Interrupt,
-    objective::{Benchmarks, ItemChunk},
+    objective::{AnsweredItem, Benchmarks, ItemChunk},
 };
 use merge_core::{
     error::{Error, Fault, Result},
@@ -16,7 +22,7 @@ use merge_core::{
     model::{check_finite, hash::hex},
     recipe::Recipe,
     search::{SearchFile, Stage},
-    study::{Candidate, Objective as _},
+    study::{self, Candidate, Objective as _},
 };
 use std::{
     collections::BTreeMap,
@@ -42,6 +48,8 @@ struct OpenedStudy {
     /// SHA-256 of the sources' files.
     hashes: Vec<(String, BTreeMap<String, String>)>,
     benchmarks: Benchmarks,
+    /// What scores in place of our own forward pass.
+    engines: Option<Arc<Engines>>,
     loaded: Option<LoadedCandidate>,
 }
 
@@ -56,7 +64,7 @@ struct LoadedCandidate {
 #[derive(Default)]
 struct Wishes {
     /// The input has ended.
-    has_ended: AtomicBool,
+    has_ended: Arc<AtomicBool>,
     /// What is being scored is not needed. The thread that reads orders sets and clears it, so that a wish that comes too late
     /// ends nothing else.
     stops: Arc<AtomicBool>,
@@ -77,8 +85,17 @@ impl Replies {
     }
 }
 
+/// What a worker keeps from one study to the next.
+struct Work<'a> {
+    args: &'a WorkArgs,
+    replies: Replies,
+    wishes: Arc<Wishes>,
+    /// The engine, and the order that it was started by.
+    engines: Option<(EngineOrder, Arc<Engines>)>,
+}
+
 /// Works until the input ends. Fails on a terminal, where nobody writes orders.
-pub(crate) fn serve() -> Result<()> {
+pub(crate) fn serve(args: &WorkArgs) -> Result<()> {
     if io::stdin().is_terminal() {
         return Err(Error::user(
             "`evomerge work` reads a search's orders from its standard input, which is a terminal here",
@@ -110,6 +127,7 @@ pub(crate) fn serve() -> Result<()> {
     }))?;
     let alive = replies.clone();
     thread::spawn(move || live(&alive));
+    let mut work = Work { args, replies: replies.clone(), wishes: Arc::clone(&wishes), engines: None };
     let mut study = None;
     for order in orders {
         match order {
@@ -117,10 +135,11 @@ pub(crate) fn serve() -> Result<()> {
                 let message = format!("an order cannot be read: {why}");
                 replies.say(&Reply::Refused(Failure { message, hint: None, fault: FaultOf::Machine }))?;
             }
-            Ok(Order::Study(order)) => match open(&order, &wishes.stops) {
+            Ok(Order::Study(order)) => match work.open(&order) {
                 Ok(opened) => {
+                    let engine = opened.benchmarks.served_by().map(str::to_owned);
                     study = Some(opened);
-                    replies.say(&Reply::Ready)?;
+                    replies.say(&Reply::Ready(ReadyStudy { engine }))?;
                 }
                 Err(error) if error.fault() == Fault::Interrupted => return Ok(()),
                 Err(error) => replies.say(&Reply::Refused(Failure::from(&error)))?,
@@ -158,36 +177,78 @@ fn live(replies: &Replies) {
     process::exit(3);
 }
 
-/// Opens a study, and proves that its files are those of the search.
-fn open(order: &StudyOrder, stops: &Arc<AtomicBool>) -> Result<OpenedStudy> {
-    // It may be at another place here, or nowhere: then names that need it are not found, and are told.
-    let _ = env::set_current_dir(&order.directory);
-    let mut stages = Stage::parse_all(&order.text, &order.file)?.into_iter();
-    let Some(Stage::Search(file)) = stages.nth(order.stage) else {
-        return Err(Error::machine(format!("document {} of {} is no search", order.stage, order.file.display())));
-    };
-    let earlier = order.earlier.iter().map(|text| Recipe::parse(text, &order.file)).collect::<Result<Vec<_>>>()?;
-    super::check(&file)?;
-    let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
-    let found = sources.sha256()?;
-    for (name, hashes) in &order.sources {
-        let known = found.iter().find(|(other, _)| other == name).map(|(_, hashes)| hashes);
-        if known != Some(hashes) {
-            return Err(Error::user(format!("`{name}` has other files here than where the search runs"))
-                .hint("copy the models of the search to this machine, at the same paths"));
+impl Work<'_> {
+    /// Opens a study, and proves that its files are those of the search.
+    fn open(&mut self, order: &StudyOrder) -> Result<OpenedStudy> {
+        // It may be at another place here, or nowhere: then names that need it are not found, and are told.
+        let _ = env::set_current_dir(&order.directory);
+        let stages = if order.is_mergekit {
+            Stage::parse_mergekit(&order.text, &order.file, &Hub::from_env())?
+        } else {
+            Stage::parse_all(&order.text, &order.file)?
+        };
+        let Some(Stage::Search(file)) = stages.into_iter().nth(order.stage) else {
+            return Err(Error::machine(format!("document {} of {} is no search", order.stage, order.file.display())));
+        };
+        let earlier = order.earlier.iter().map(|text| Recipe::parse(text, &order.file)).collect::<Result<Vec<_>>>()?;
+        super::check(&file)?;
+        let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
+        let found = sources.sha256()?;
+        for (name, hashes) in &order.sources {
+            let known = found.iter().find(|(other, _)| other == name).map(|(_, hashes)| hashes);
+            if known != Some(hashes) {
+                return Err(Error::user(format!("`{name}` has other files here than where the search runs"))
+                    .hint("copy the models of the search to this machine, at the same paths"));
+            }
         }
+        for (name, source) in sources.iter() {
+            check_finite(&**source).map_err(|e| e.at(name))?;
+        }
+        let mut benchmarks = search_tasks::benchmarks(&file)?.interruptible(Interrupt::from(&self.wishes.stops));
+        let tasks: Vec<(String, String)> =
+            benchmarks.goals().iter().map(|goal| (goal.name.clone(), hex(&goal.fingerprint))).collect();
+        if let Some((name, _)) = order.tasks.iter().find(|task| !tasks.contains(task)) {
+            return Err(Error::user(format!("task {name} is another here than where the search runs"))
+                .hint("its task file, its data or what it imports differs: copy them to this machine"));
+        }
+        let engines = order.engine.as_ref().map(|order| self.connect(order, &sources)).transpose()?;
+        if let (Some(engines), Some(order)) = (&engines, &order.engine) {
+            benchmarks = benchmarks.on(Arc::clone(engines));
+            study::check(&file.template, &sources, &file.search, &benchmarks)?;
+            engines::at_once(engines, &file, &sources)?;
+            if order.is_compared {
+                let compared = engines::compared_with_own(&benchmarks, &sources)?;
+                compared.map_or(Ok(()), |note| self.replies.say(&Reply::Note(note)))?;
+            }
+        }
+        Ok(OpenedStudy { file: *file, sources, hashes: found, benchmarks, engines, loaded: None })
     }
-    for (name, source) in sources.iter() {
-        check_finite(&**source).map_err(|e| e.at(name))?;
+
+    /// The engine of an order, which runs already if the order is that of the study before.
+    fn connect(&mut self, order: &EngineOrder, sources: &Sources) -> Result<Arc<Engines>> {
+        if let Some((_, engines)) = self.engines.take_if(|(known, _)| known.engine == order.engine) {
+            self.engines = Some((order.clone(), Arc::clone(&engines)));
+            return Ok(engines);
+        }
+        // Room for the next one.
+        self.engines = None;
+        let address: EngineAddress = order.engine.parse()?;
+        if matches!(address.place, EnginePlace::Command(_)) && !self.args.allow_commands {
+            return Err(Error::user(format!("the search has a command run here: {}", order.engine))
+                .hint("a worker runs it if it is started with `--allow-commands`: --launch 'ssh node{n} {work} --allow-commands'"));
+        }
+        let args = EngineArgs {
+            engine: vec![order.engine.clone()],
+            gpus: order.gpus.clone(),
+            scratch: order.scratch.clone(),
+            engine_timeout: order.timeout,
+        };
+        let model = || Ok(sources.files().next().expect("a search has models").1.to_owned());
+        let engines = engines::connect(&args, model, Interrupt::from(&self.wishes.has_ended))?;
+        let engines = engines.expect("one is named");
+        self.engines = Some((order.clone(), Arc::clone(&engines)));
+        Ok(engines)
     }
-    let benchmarks = search_tasks::benchmarks(&file)?.interruptible(Interrupt::from(stops));
-    let tasks: Vec<(String, String)> =
-        benchmarks.goals().iter().map(|goal| (goal.name.clone(), hex(&goal.fingerprint))).collect();
-    if let Some((name, _)) = order.tasks.iter().find(|task| !tasks.contains(task)) {
-        return Err(Error::user(format!("task {name} is another here than where the search runs"))
-            .hint("its task file, its data or what it imports differs: copy them to this machine"));
-    }
-    Ok(OpenedStudy { file: *file, sources, hashes: found, benchmarks, loaded: None })
 }
 
 /// Scores items of a candidate; `None` if they are not needed any more.
@@ -208,6 +269,15 @@ impl OpenedStudy {
         if !items.iter().all(is_known) {
             return Err(Error::machine("the search asks for items that its tasks have not"));
         }
+        let scored = |answered: Option<Vec<AnsweredItem>>| {
+            answered.map(|answered| items.iter().zip(answered).map(|(item, one)| ScoredItem::new(*item, one)).collect())
+        };
+        if let Some(engines) = &self.engines {
+            let candidate = self.candidate(candidate)?;
+            let weights = candidate.weights()?;
+            let given = engines.give(weights)?;
+            return self.benchmarks.answered_on(engines, weights, &given, *goal, items).map(scored);
+        }
         let mut loaded = match self.loaded.take() {
             Some(loaded) if loaded.named == *candidate && loaded.in_pool == *in_pool => loaded,
             // Room for the next one.
@@ -224,13 +294,16 @@ impl OpenedStudy {
     }
 
     fn load(&self, named: &NamedCandidate, in_pool: bool) -> Result<Transformer> {
-        let candidate = match named {
+        self.benchmarks.load(self.candidate(named)?.weights()?, in_pool)
+    }
+
+    fn candidate(&self, named: &NamedCandidate) -> Result<Candidate<'_>> {
+        Ok(match named {
             NamedCandidate::Recipe(text) => {
                 Candidate::merged(Recipe::parse(text, &self.file.template.file)?, &self.sources)
             }
             NamedCandidate::Source(name) => Candidate::source(name, &self.sources),
-        };
-        self.benchmarks.load(candidate.weights()?, in_pool)
+        })
     }
 }
 

@@ -5,10 +5,12 @@ mod tests;
 
 use super::{
     desk::{Desk, LOOK},
+    launcher::Launcher,
     message::{Greeting, PROTOCOL, Reply},
-    pipe::{Heard, WorkerProcess},
+    pipe::{Heard, WorkerPipe},
     running::{End, RunningWorker},
 };
+use crate::job::WorkersNow;
 use evaluator::interrupt::Interrupt;
 use merge_core::error::{Error, Result};
 use std::{
@@ -24,8 +26,8 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// What stands for the worker's command in a launcher.
-const WORK: &str = "{work}";
+/// Time after which a launcher's last words are told, if there is no worker yet.
+const LATE: Duration = Duration::from_secs(10);
 /// Starts in a row that came to nothing, of a worker that never opened a study, after which it is asked no more.
 const MOST_STARTS: u32 = 3;
 
@@ -40,6 +42,7 @@ pub(super) struct SharedWorkers {
     slots: Mutex<Vec<WorkerSlot>>,
     /// Notified when a worker comes, or can be asked no more.
     changed: Condvar,
+    launcher: Launcher,
     pub(super) desk: Arc<Desk>,
     ends: AtomicBool,
     interrupt: Interrupt,
@@ -76,11 +79,9 @@ pub(crate) struct WorkerUse {
 }
 
 impl Workers {
-    /// Starts `count` workers by a launcher: `program` is appended to it or replaces its `{work}`, and `{n}` is a worker's
-    /// number, from 1 on. A worker that says nothing for `silence` is taken for dead. `notice` is told who comes and goes.
+    /// Starts `count` workers. One that says nothing for `silence` is taken for dead. `notice` is told who comes and goes.
     pub(crate) fn start(
-        launcher: &str,
-        program: &str,
+        launcher: Launcher,
         count: usize,
         silence: Duration,
         interrupt: Interrupt,
@@ -89,6 +90,7 @@ impl Workers {
         let shared = Arc::new(SharedWorkers {
             slots: Mutex::new((0..count).map(|_| WorkerSlot::default()).collect()),
             changed: Condvar::new(),
+            launcher,
             desk: Arc::default(),
             ends: AtomicBool::new(false),
             interrupt,
@@ -97,10 +99,7 @@ impl Workers {
         });
         let tending = (0..count).map(|number| {
             let shared = Arc::clone(&shared);
-            let command =
-                if launcher.contains(WORK) { launcher.replace(WORK, program) } else { format!("{launcher} {program}") };
-            let command = command.replace("{n}", &(number + 1).to_string());
-            thread::spawn(move || shared.tend(number, &command))
+            thread::spawn(move || shared.tend(number))
         });
         let tending = tending.collect();
         Self { shared, tending }
@@ -135,6 +134,20 @@ impl Workers {
                 return Ok(());
             }
             slots = self.shared.changed.wait_timeout(slots, LOOK).expect("no panic while held").0;
+        }
+    }
+
+    /// What the workers do now.
+    pub(crate) fn now(&self) -> WorkersNow {
+        let slots = self.shared.slots();
+        let (busy, all) = slots.iter().fold((Duration::ZERO, Duration::ZERO), |(busy, all), slot| {
+            (busy + slot.busy, all + slot.since.map_or(Duration::ZERO, |since| since.elapsed()))
+        });
+        WorkersNow {
+            there: slots.iter().filter(|slot| slot.is_there).count(),
+            wanted: slots.len(),
+            busy: (busy.as_secs_f64() / all.as_secs_f64().max(f64::MIN_POSITIVE)).min(1.0),
+            deaths: slots.iter().map(|slot| slot.deaths).sum(),
         }
     }
 
@@ -186,11 +199,11 @@ impl SharedWorkers {
     }
 
     /// Runs a worker whenever it has no process, until all end or it can be asked no more.
-    fn tend(&self, number: usize, command: &str) {
+    fn tend(&self, number: usize) {
         // Starts in a row that came to nothing.
         let (mut failures, mut was_of_use) = (0, false);
         while !self.is_over() {
-            let (end, is_of_use) = self.run(number, command);
+            let (end, is_of_use) = self.run(number);
             let (error, mut is_out) = match end {
                 End::Over => return,
                 End::Ended(error) => (error, false),
@@ -216,8 +229,8 @@ impl SharedWorkers {
     }
 
     /// Runs one process from its start to its end, and tells whether it opened a study.
-    fn run(&self, number: usize, command: &str) -> (End, bool) {
-        let (process, greeting) = match self.greeted(command) {
+    fn run(&self, number: usize) -> (End, bool) {
+        let (pipe, greeting) = match self.greeted(number) {
             Ok(greeted) => greeted,
             Err(end) => return (end, false),
         };
@@ -228,7 +241,7 @@ impl SharedWorkers {
             slot.since.get_or_insert_with(Instant::now);
         });
         self.desk.count(true);
-        let (end, is_of_use) = RunningWorker::new(self, number, process).run();
+        let (end, is_of_use) = RunningWorker::new(self, number, pipe).run();
         self.desk.count(false);
         self.change(number, |slot| {
             slot.is_there = false;
@@ -239,17 +252,18 @@ impl SharedWorkers {
 
     /// Starts a process and waits for its greeting, however long a cluster's queue takes. Fails if it ends before, for good if
     /// it is of another version.
-    fn greeted(&self, command: &str) -> std::result::Result<(WorkerProcess, Greeting), End> {
-        let process = WorkerProcess::start(command).map_err(End::Ended)?;
+    fn greeted(&self, number: usize) -> std::result::Result<(WorkerPipe, Greeting), End> {
+        let pipe = self.launcher.start(number + 1).map_err(End::Ended)?;
+        let (began, mut is_told) = (Instant::now(), false);
         loop {
             if self.is_over() {
                 return Err(End::Over);
             }
-            match process.hear(LOOK) {
+            match pipe.hear(LOOK) {
                 Heard::Reply(Reply::Hello(greeting)) => {
                     let own = env!("CARGO_PKG_VERSION");
                     if greeting.protocol == PROTOCOL && greeting.version == own {
-                        return Ok((process, greeting));
+                        return Ok((pipe, greeting));
                     }
                     let why = format!(
                         "is evomerge {} (lines of version {}), and the search is {own} (version {PROTOCOL})",
@@ -257,11 +271,17 @@ impl SharedWorkers {
                     );
                     return Err(End::Out(Error::user(why).hint("install the same version on all machines")));
                 }
-                Heard::Reply(_) | Heard::Silence => {}
+                Heard::Reply(_) | Heard::Silence => {
+                    let words = pipe.last_words();
+                    if let Some(last) = words.lines().last().filter(|_| !is_told && began.elapsed() > LATE) {
+                        is_told = true;
+                        self.say(number, &format!("is waited for: {last}"));
+                    }
+                }
                 Heard::End => {
-                    let words = process.last_words();
+                    let words = pipe.last_words();
                     let words = if words.is_empty() { String::new() } else { format!("; it wrote last:\n{words}") };
-                    let why = format!("did not greet: `{command}` ended before{words}");
+                    let why = format!("did not greet: {} ended before{words}", self.launcher.called(number + 1));
                     let hint = "run the command by hand: it must print a line that begins with {\"hello\"";
                     return Err(End::Ended(Error::user(why).hint(hint)));
                 }

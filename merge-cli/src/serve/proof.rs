@@ -125,9 +125,10 @@ fn merge(args: &args::MergeArgs, directory: &Path, may: &Permission<'_>) -> Resu
 }
 
 fn search(args: &args::SearchArgs, directory: &Path, may: &Permission<'_>) -> Result<WorkEstimate> {
-    if args.launch.is_some() {
-        return Err(Error::user("the queue starts no workers: `--launch` is a command of its own")
-            .hint("run the search with `evomerge search`"));
+    if args.launch.is_some() || args.ray.is_some() {
+        return Err(
+            Error::user("the queue starts no workers on other machines").hint("run the search with `evomerge search`")
+        );
     }
     let given = args.file.as_ref().or(args.from_mergekit.as_ref()).expect("one of them is required");
     let file = directory.join(given);

@@ -141,20 +141,19 @@ pub(crate) fn candidate_bytes(file: &SearchFile, sources: &Sources) -> Result<u6
     Ok(of(&merge).max(of_sources))
 }
 
-/// Holds the engines against our own forward pass, if that takes about a minute or less, and tells the difference.
-pub(crate) fn compare_with_own(benchmarks: &Benchmarks, sources: &Sources) -> Result<()> {
-    let Some((_, source)) = sources.iter().next() else { return Ok(()) };
+/// Holds the engines against our own forward pass, if that takes about a minute or less, and returns what to say of it.
+pub(crate) fn compared_with_own(benchmarks: &Benchmarks, sources: &Sources) -> Result<Option<String>> {
+    let Some((_, source)) = sources.iter().next() else { return Ok(None) };
     let name = &sources.labels()[0];
     let parameters: usize = source.index().values().map(Meta::len).sum();
     let tokens = (OPERATIONS / (2 * parameters.max(1)) as u64) as usize;
     let agreement = benchmarks.agreement(&**source, MachineMemory::here().free, tokens).map_err(|e| e.at(name))?;
-    screen::say(&match agreement {
+    Ok(Some(match agreement {
         Some(agreement) => format!("engine: held against evomerge's own forward pass on {name}: {agreement}"),
         None => format!(
             "engine: {name} is too large for a comparison with evomerge's own forward pass, or it has none for it"
         ),
-    });
-    Ok(())
+    }))
 }
 
 /// Multiplications and additions that a CPU does in about a minute.

@@ -69,7 +69,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Stage::Recipe(_) => false,
     });
     engines::check_scratch(&args.engines, has_judges)?;
-    let engines = engines::connect(&args.engines, || first_model(&stages), Interrupt::from(&interrupted))?;
+    let remote = launch::start(args, Interrupt::from(&interrupted))?;
+    if remote.is_none() && args.workers.is_some() && !args.engines.engine.is_empty() {
+        return Err(Error::user("`--workers` has no effect on engines: each scores one candidate after the other")
+            .hint("leave it out, or start workers with an engine each: --workers 2 --launch 'srun -n1'"));
+    }
+    let engines = match remote {
+        Some(_) => None,
+        None => engines::connect(&args.engines, || first_model(&stages), Interrupt::from(&interrupted))?,
+    };
     let job = SearchCommand {
         args,
         output,
@@ -77,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         stages: &stages,
         interrupted: &interrupted,
         engines: engines.clone(),
-        remote: launch::start(args, Interrupt::from(&interrupted))?,
+        remote,
     };
     let done = match args.seeds {
         _ if args.dry_run => job.estimate(),
@@ -134,9 +142,18 @@ fn command(args: &Args, output: &Path) -> String {
     let budget = given("budget", args.budget.map(|n| n.to_string()));
     let engines: Vec<String> = args.engines.engine.iter().map(|engine| format!(" --engine '{engine}'")).collect();
     let engines = engines.concat();
-    let launch = args.launch.as_ref().map_or_else(String::new, |launch| {
-        format!(" --launch {} --workers {}", quoted(launch), args.workers.unwrap_or(1))
-    });
+    let workers = args.workers.unwrap_or(1);
+    let launch = match (&args.launch, &args.ray) {
+        (Some(launch), _) => format!(" --launch {} --workers {workers}", quoted(launch)),
+        (None, Some(address)) => {
+            let each: Vec<String> =
+                args.per_worker.iter().flatten().map(|(name, amount)| format!("{name}: {amount}")).collect();
+            let each = if each.is_empty() { String::new() } else { format!(" --per-worker '{}'", each.join(", ")) };
+            let python = if args.python == "python3" { String::new() } else { format!(" --python {}", args.python) };
+            format!(" --ray {address} --workers {workers}{each}{python}")
+        }
+        (None, None) => String::new(),
+    };
     let scratch = given("scratch", args.engines.scratch.as_ref().map(|dir| dir.display().to_string()));
     format!("evomerge search {file} -o {}{seed}{seeds}{budget}{engines}{launch}{scratch}", output.display())
 }
@@ -246,13 +263,20 @@ impl SearchCommand<'_> {
             }
             let read = {
                 // Rendering a task's templates may take long.
-                let file = file.clone();
+                let mut file = file.clone();
+                if self.remote.is_some() {
+                    // Only workers need the device.
+                    "cpu".clone_into(&mut file.search.device.value);
+                }
                 move || search_tasks::benchmarks(&file)
             };
             let mut benchmarks =
                 interrupt::unless(self.interrupted, read)?.interruptible(Interrupt::from(self.interrupted));
             if let Some(engines) = &self.engines {
                 benchmarks = benchmarks.on(Arc::clone(engines));
+            }
+            if self.remote.is_some() && !self.args.engines.engine.is_empty() {
+                benchmarks = benchmarks.on_engines_elsewhere();
             }
             let sources = Sources::open_all(file.template.variants(), &earlier, &Hub::from_env())?;
             study::check(&file.template, &sources, &file.search, &benchmarks)?;
@@ -335,13 +359,15 @@ impl SearchCommand<'_> {
         }
         let hashes = sources.sha256()?;
         if self.engines.is_some() && store.is_empty() {
-            engines::compare_with_own(benchmarks, sources)?;
+            engines::compared_with_own(benchmarks, sources)?.iter().for_each(|note| screen::say(note));
         }
         let goals = study::Objective::goals(benchmarks);
-        let line = Line::new(names(goals, &file.search, sources), among.clone());
+        let seen = self.remote.clone();
+        let seen = Box::new(move || seen.as_ref().map(|workers| workers.now()));
+        let line = Line::new(names(goals, &file.search, sources), among.clone(), seen);
         let remote = self.remote.as_ref().map(|workers| {
-            let study = self.order(*stage, earlier, &hashes, goals)?;
-            Result::Ok(RemoteObjective::new(benchmarks, workers, study))
+            let study = self.order(*stage, earlier, &hashes, goals, store.is_empty())?;
+            RemoteObjective::begin(benchmarks, workers, study)
         });
         let remote = remote.transpose()?;
         let study = Study {
@@ -376,17 +402,20 @@ impl SearchCommand<'_> {
         earlier: &[Recipe],
         hashes: &[(String, BTreeMap<String, String>)],
         goals: &[study::Goal],
+        is_new: bool,
     ) -> Result<StudyOrder> {
-        let file = self.args.file.as_ref().expect("`--launch` needs a search file");
+        let file = self.args.file.as_ref().or(self.args.from_mergekit.as_ref()).expect("one of them is required");
         let at = |e: std::io::Error| Error::machine(format!("cannot find the current directory: {e}"));
         Ok(StudyOrder {
             file: std::path::absolute(file).map_err(at)?,
             directory: env::current_dir().map_err(at)?,
             text: self.text.to_owned(),
+            is_mergekit: self.args.from_mergekit.is_some(),
             stage,
             earlier: earlier.iter().map(Recipe::to_yaml).collect(),
             sources: hashes.to_vec(),
             tasks: goals.iter().map(|goal| (goal.name.clone(), hex(&goal.fingerprint))).collect(),
+            engine: launch::engine_order(&self.args.engines, is_new),
         })
     }
 }

@@ -67,6 +67,10 @@ fn speed(&Scene { record, progress, language, .. }: &Scene<'_>) -> String {
             parts.push(per_second(&texts::LIVE_TOKENS_RATE, tokens));
         }
     }
+    if let Some(workers) = &record.workers {
+        parts.push(workers.says(language));
+        parts.push(language.fill(&texts::LIVE_WORKERS_BUSY, &[("share", &percent(workers.busy))]));
+    }
     parts.push(language.text(&texts::LIVE_STOP).to_owned());
     parts.join(" · ")
 }
@@ -267,6 +271,10 @@ mod tests {
         }
         let foot = "40 items/s · 8,000 tokens/s · Ctrl-C stops cleanly; nothing is lost";
         assert_eq!(seen.last().unwrap(), foot);
+        let workers = job::WorkersNow { there: 7, wanted: 8, busy: 0.965, deaths: 1 };
+        let seen_with = drawn(&progress, &job::JobProgress { workers: Some(workers), ..record }, (110, 22));
+        let foot = "40 items/s · 8,000 tokens/s · 7 of 8 workers · 96% busy · Ctrl-C stops cleanly; nothing is lost";
+        assert_eq!(seen_with.last().unwrap(), foot);
         // Braille and dots: something is drawn.
         assert!(seen.iter().any(|line| line.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c))), "{seen:#?}");
     }

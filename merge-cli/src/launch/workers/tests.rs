@@ -1,11 +1,7 @@
 //! Tests: a worker that is silent.
 
-use super::{
-    super::message::{NamedCandidate, StudyOrder},
-    *,
-};
-use evaluator::objective::ItemChunk;
-use merge_core::{error::Fault, item::ItemId};
+use super::{super::message::StudyOrder, *};
+use merge_core::error::Fault;
 use std::path::PathBuf;
 
 #[test]
@@ -15,20 +11,28 @@ fn a_worker_that_says_nothing_is_taken_for_dead() {
         env!("CARGO_PKG_VERSION")
     );
     let launcher = format!("echo '{greeting}'; cat > /dev/null; true #");
+    let launcher = Launcher::Command { launcher, program: String::new() };
     let has_ended = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&has_ended);
     let interrupt = Interrupt::from(&has_ended);
-    let workers = Workers::start(&launcher, "", 1, Duration::from_millis(100), interrupt.clone(), move |said| {
+    let workers = Workers::start(launcher, 1, Duration::from_millis(100), interrupt.clone(), move |said| {
         flag.fetch_or(said.contains("is taken for dead"), Ordering::Relaxed);
     });
     let (file, directory, text) = (PathBuf::new(), PathBuf::new(), String::new());
-    let study =
-        StudyOrder { file, directory, text, stage: 0, earlier: Vec::new(), sources: Vec::new(), tasks: Vec::new() };
-    let chunk = ItemChunk { goal: 0, items: vec![ItemId([0; 16])], in_pool: false };
+    let study = StudyOrder {
+        is_mergekit: false,
+        file,
+        directory,
+        text,
+        stage: 0,
+        earlier: Vec::new(),
+        sources: Vec::new(),
+        tasks: Vec::new(),
+        engine: None,
+    };
     let desk = workers.desk();
-    let ticket = desk.open(NamedCandidate::Source("a".to_owned()), Arc::new(study), vec![chunk]);
     // It is waited for again, until somebody says that it ended.
-    let why = ticket.wait(0, &interrupt).map(|_| ()).unwrap_err();
+    let why = desk.announce(study, &interrupt).unwrap_err();
     assert_eq!(why.fault(), Fault::Interrupted, "{why}");
     assert_eq!(workers.uses()[0].items, 0);
 }

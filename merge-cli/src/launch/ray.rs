@@ -1,0 +1,197 @@
+//! A Ray cluster, whose actors run workers. One driver in Python starts them and carries their lines.
+
+use super::pipe::{Carrier, ENDING, Ear, LastWords, WorkerPipe, each_line};
+use evaluator::process_group::RunningGroup;
+use merge_core::error::{Error, Result};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::Duration,
+};
+
+/// The driver.
+const DRIVER: &str = include_str!("ray.py");
+/// Longest wait for a cluster.
+const CONNECTING: Duration = Duration::from_secs(120);
+
+/// A Ray cluster.
+pub(crate) struct RayCluster {
+    settings: RaySettings,
+    /// Python with the module `ray`.
+    python: String,
+    /// The driver, which is started again if it has ended.
+    driver: Mutex<Arc<RayDriver>>,
+    /// Number of actors started so far. None has a number that another had.
+    started: AtomicU64,
+}
+
+/// What the driver is told.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RaySettings {
+    /// Address of the cluster, or `auto`.
+    pub(crate) address: String,
+    /// Resources that an actor takes, by Ray's names for them.
+    pub(crate) resources: BTreeMap<String, f64>,
+    /// A worker's command, on all nodes.
+    pub(crate) command: Vec<String>,
+}
+
+/// A running driver.
+struct RayDriver {
+    running: Mutex<RunningGroup>,
+    ears: Arc<Ears>,
+}
+
+/// Ears of the actors, by their numbers; `None` if the driver has ended.
+struct Ears(Mutex<Option<BTreeMap<u64, Ear>>>);
+
+/// A worker that is an actor. It ends when this is dropped.
+pub(super) struct RayActor {
+    driver: Arc<RayDriver>,
+    number: u64,
+}
+
+impl RayCluster {
+    /// Connects to a cluster, and says what it is. Fails if there is none, or no Python with Ray.
+    pub(crate) fn connect(python: &str, settings: RaySettings) -> Result<(Self, String)> {
+        let (driver, said) = RayDriver::start(python, &settings)?;
+        let driver = Mutex::new(Arc::new(driver));
+        Ok((Self { settings, python: python.to_owned(), driver, started: AtomicU64::new(0) }, said))
+    }
+
+    /// Starts an actor, which may have to wait for its resources.
+    pub(super) fn start(&self) -> Result<WorkerPipe> {
+        let mut driver = self.driver.lock().expect("no panic while held");
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        WorkerPipe::new(|ear| {
+            if driver.ears.is_over() {
+                *driver = Arc::new(RayDriver::start(&self.python, &self.settings)?.0);
+            }
+            driver.ears.add(number, ear);
+            driver.write(&format!("start {number}"));
+            Ok(Carrier::Actor(RayActor { driver: Arc::clone(&driver), number }))
+        })
+    }
+}
+
+impl RayDriver {
+    /// Starts a driver, and says what it is connected to.
+    fn start(python: &str, settings: &RaySettings) -> Result<(Self, String)> {
+        let settings = serde_json::to_string(settings).expect("names are text and numbers are finite");
+        let mut command = Command::new(python);
+        command.args(["-u", "-c", DRIVER, &settings]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ray imports what lies where its driver runs.
+        command.current_dir("/");
+        let mut running = RunningGroup::spawn(&mut command).map_err(|e| {
+            Error::user(format!("cannot start `{python}`: {e}")).hint("name a Python that has Ray with `--python`")
+        })?;
+        let child = &mut running.child;
+        let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else { unreachable!("they are piped") };
+        let (ears, words) = (Arc::new(Ears(Mutex::new(Some(BTreeMap::new())))), LastWords::default());
+        let (sender, first) = mpsc::channel();
+        let (heard, said) = (Arc::clone(&ears), words.clone());
+        thread::spawn(move || {
+            each_line(out, |line| {
+                if let Some(greeting) = heard.take(line) {
+                    let _ = sender.send(greeting);
+                }
+                true
+            });
+            heard.0.lock().expect("no panic while held").take();
+        });
+        thread::spawn(move || {
+            each_line(err, |line| {
+                said.keep(line);
+                true
+            });
+        });
+        let greeting = greeting(&first, &words)?;
+        Ok((Self { running: Mutex::new(running), ears }, greeting))
+    }
+
+    /// Writes a line; false if the driver has ended.
+    fn write(&self, line: &str) -> bool {
+        let mut running = self.running.lock().expect("no panic while held");
+        let Some(input) = &mut running.child.stdin else { return false };
+        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).is_ok()
+    }
+}
+
+impl Drop for RayDriver {
+    fn drop(&mut self) {
+        // It ends all workers when its input ends.
+        self.running.get_mut().expect("no panic while held").end_within(3 * ENDING);
+    }
+}
+
+/// What a driver says first.
+fn greeting(first: &Receiver<std::result::Result<String, String>>, words: &LastWords) -> Result<String> {
+    match first.recv_timeout(CONNECTING) {
+        Ok(Ok(cluster)) => Ok(cluster),
+        Ok(Err(why)) => Err(Error::user(format!("no worker can be run by Ray: {why}"))
+            .hint("name a Python that has Ray 2 with `--python`, and a running cluster's address with `--ray`")),
+        Err(_) => Err(Error::machine(format!("Ray's driver says nothing; it wrote last:\n{}", words.text()))),
+    }
+}
+
+impl Ears {
+    fn is_over(&self) -> bool {
+        self.0.lock().expect("no panic while held").is_none()
+    }
+
+    /// Adds an ear, which hears the end if the driver has ended.
+    fn add(&self, number: u64, ear: Ear) {
+        if let Some(ears) = &mut *self.0.lock().expect("no panic while held") {
+            ears.insert(number, ear);
+        }
+    }
+
+    /// Takes a line of the driver. Returns what it says first: what it is connected to, or why it is not.
+    fn take(&self, line: &[u8]) -> Option<std::result::Result<String, String>> {
+        let mut words = line.trim_ascii_end().splitn(3, |byte| *byte == b' ');
+        let text =
+            |word: Option<&[u8]>| word.map_or_else(String::new, |word| String::from_utf8_lossy(word).into_owned());
+        let (kind, number) = (text(words.next()), text(words.next()));
+        let rest = words.next().unwrap_or_default();
+        let mut ears = self.0.lock().expect("no panic while held");
+        let ears = ears.as_mut()?;
+        let ear = number.parse::<u64>().ok();
+        match kind.as_str() {
+            "ray" => return Some(Ok(format!("Ray {number}, {} nodes", text(Some(rest))))),
+            "no" => {
+                let why = format!("{number} {}", text(Some(rest)));
+                for ear in ears.values() {
+                    ear.words.keep(why.as_bytes());
+                }
+                return Some(Err(why));
+            }
+            "line" => _ = ear.and_then(|number| ears.get(&number)).is_none_or(|ear| ear.take(rest)),
+            "err" => _ = ear.and_then(|number| ears.get(&number)).map(|ear| ear.words.keep(rest)),
+            "end" => _ = ear.and_then(|number| ears.remove(&number)).map(|ear| ear.words.keep(rest)),
+            _ => {}
+        }
+        None
+    }
+}
+
+impl RayActor {
+    /// Sends a line to the worker; false if it cannot be sent.
+    pub(super) fn tell(&self, line: &str) -> bool {
+        self.driver.write(&format!("line {} {line}", self.number))
+    }
+}
+
+impl Drop for RayActor {
+    fn drop(&mut self) {
+        self.driver.write(&format!("end {}", self.number));
+    }
+}

@@ -1,0 +1,30 @@
+#!/bin/bash
+# A search on TSUBAME4 (Altair Grid Engine), with a GPU for each worker. Change what the comments name, then submit it
+# with your group: qsub -g GROUP age.sh
+#
+# If the time limit ends it, submit it again: the search goes on. Nothing is lost.
+#
+# change: nodes, each with 4 GPUs: one for 4 workers
+#$ -l node_f=1
+# change: time limit, at most 24 hours
+#$ -l h_rt=24:00:00
+#$ -N evomerge
+#$ -cwd
+#$ -j y
+
+exec >>{{output}}.log 2>&1
+
+# module load cuda      # change: what the program needs
+
+# change: for two workers on a GPU, per_node=8 threads=23. Threads: a node has 192 cores; the search needs one of them.
+export gpus=4 per_node=4 threads=47
+nodes=$(cut -d" " -f1 "${PE_HOSTFILE:-/dev/null}" | sort -u | xargs)
+export nodes=${nodes:-$(hostname)}
+workers=$(($(wc -w <<<"$nodes") * per_node))
+[ "$workers" -lt {{workers}} ] && echo "$workers workers, not {{workers}}: ask for more nodes" || workers={{workers}}
+
+exec {{program}} search {{file}} -o {{output}} --workers "$workers" --launch '
+  node=$(echo $nodes | cut -d" " -f$(( ({n} - 1) / per_node + 1 )))
+  far="ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new $node"
+  [ "${node%%.*}" = "$(hostname -s)" ] && far=
+  exec $far env LD_LIBRARY_PATH=$LD_LIBRARY_PATH RAYON_NUM_THREADS=$threads CUDA_VISIBLE_DEVICES=$(( ({n} - 1) % gpus ))'

@@ -1,0 +1,35 @@
+#!/bin/bash
+# A search on ABCI 3.0 (PBS Professional), with a GPU for each worker. Change what the comments name, then: qsub pbs.sh
+#
+# If the time limit stops it, submit it again: the search goes on. Nothing is lost.
+#
+# change: your ABCI group
+#PBS -P GROUP
+# whole nodes, each with 8 GPUs
+#PBS -q rt_HF
+# change: nodes, one for 8 workers
+#PBS -l select=1
+# change: time limit, at most 168 hours
+#PBS -l walltime=24:00:00
+# for ssh from node to node
+#PBS -v USE_SSH=1
+#PBS -N evomerge
+#PBS -j oe
+
+cd "$PBS_O_WORKDIR" || exit
+exec >>{{output}}.log 2>&1
+
+# source /etc/profile.d/modules.sh; module load cuda/12.6/12.6.1      # change: what the program needs
+
+# change: for two workers on a GPU, per_node=16 threads=5. Threads: a node has 96 cores; the search needs one of them.
+export gpus=8 per_node=8 threads=11
+nodes=$(sort -u "$PBS_NODEFILE" | xargs)
+export nodes
+workers=$(($(wc -w <<<"$nodes") * per_node))
+[ "$workers" -lt {{workers}} ] && echo "$workers workers, not {{workers}}: ask for more nodes" || workers={{workers}}
+
+exec {{program}} search {{file}} -o {{output}} --workers "$workers" --launch '
+  node=$(echo $nodes | cut -d" " -f$(( ({n} - 1) / per_node + 1 )))
+  far="ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new $node"
+  [ "${node%%.*}" = "$(hostname -s)" ] && far=
+  exec $far env LD_LIBRARY_PATH=$LD_LIBRARY_PATH RAYON_NUM_THREADS=$threads CUDA_VISIBLE_DEVICES=$(( ({n} - 1) % gpus ))'
